@@ -1,0 +1,41 @@
+// Time as a dependency: nothing outside this file asks the system what time it is, so that tests and the simulator own it.
+// SystemClock is thread-safe; ManualClock belongs to one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace prefixd {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  // Nanoseconds on a scale that never goes back. Only differences mean anything.
+  virtual int64_t NowNanos() const = 0;
+  // Seconds since 1970-01-01 UTC.
+  virtual int64_t UnixSeconds() const = 0;
+
+  double NowSeconds() const { return static_cast<double>(NowNanos()) * 1e-9; }
+};
+
+class SystemClock final : public Clock {
+ public:
+  int64_t NowNanos() const override {
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+  }
+  int64_t UnixSeconds() const override {
+    return std::chrono::system_clock::now().time_since_epoch() / std::chrono::seconds(1);
+  }
+};
+
+class ManualClock final : public Clock {
+ public:
+  int64_t NowNanos() const override { return nanos_; }
+  int64_t UnixSeconds() const override { return nanos_ / 1'000'000'000; }
+  void Advance(int64_t nanos) { nanos_ += nanos; }
+
+ private:
+  int64_t nanos_ = 0;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,39 @@
+#include "base/log.h"
+
+#include <atomic>
+#include <cstdio>
+#include <utility>
+
+namespace prefixd {
+namespace {
+
+void WriteToStderr(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  static constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
+  std::string line = std::string(kNames[static_cast<int>(level)]) + ": " + std::string(message);
+  for (const LogField& field : fields) {
+    line += ' ';
+    line += field.key;
+    line += '=';
+    line += field.value;
+  }
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+LogSink& Sink() {
+  static LogSink sink = WriteToStderr;
+  return sink;
+}
+std::atomic<LogLevel> lowest_level{LogLevel::kWarning};
+
+}  // namespace
+
+void SetLogSink(LogSink sink) { Sink() = std::move(sink); }
+void SetLogLevel(LogLevel lowest) { lowest_level.store(lowest, std::memory_order_relaxed); }
+bool LogEnabled(LogLevel level) { return level >= lowest_level.load(std::memory_order_relaxed); }
+
+void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  if (LogEnabled(level)) Sink()(level, message, fields);
+}
+
+}  // namespace prefixd
