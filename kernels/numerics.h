@@ -1,0 +1,119 @@
+// The numerics of the CPU backends, version "cpu-1": what every one of them computes, bit for bit. `ref` is the plain
+// code of it, avx2 and avx512 are fast code of it, tests/kernels holds them together. Pure functions; any thread.
+//
+// Definition. All arithmetic is IEEE binary32, round to nearest even, subnormals kept; fma(a, b, c) = a*b + c rounded
+// once; nothing is contracted or reordered by the compiler. Which NaN an operation gives is not defined, that it is one is.
+//
+//   1. Stored types. f32, f16 and bf16 are widened exactly; f32 narrows by F32ToF16 and F32ToBF16 below.
+//   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
+//   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums, which start at +0,
+//      merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
+//   4. RmsNorm. sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
+//      out = (x * scale) * weight.
+//   5. Exp is the polynomial below. silu(g) = g / (1 + Exp(-g)); SwiGlu = silu(gate) * up.
+//   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]: a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
+//   7. Attention of the row at position p, for one head. q' = q * scale. Score of token t: a chain as in 2 over head_dim of
+//      q'[d], K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those into tiles of kAttentionTile, both aligned
+//      to position 0; tokens after p take no part. A span starts with m = -inf, o[d] = +0 and 16 sums l[j] = +0; each of
+//      its tiles, in order, does
+//        m' = max(m, scores); c = Exp(m - m'); p[t] = Exp(score[t] - m');
+//        l[j] = l[j] * c, then l[t mod 16] = l[t mod 16] + p[t] for ascending t;
+//        o[d] = o[d] * c, then o[d] = fma(p[t], V[t][d], o[d]) for ascending t; m = m'.
+//      L of the span is the merge of l as in 3. Spans fold in order into the running (M, L, O), which starts as the first:
+//        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
+//      out[d] = O[d] * (1 / L).
+//
+// A change to any of this is another numerics version: KV that was stored under the old one is not found again.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace prefixd::numerics {
+
+inline constexpr std::string_view kVersion = "cpu-1";
+inline constexpr int kPartialSums = 16;
+inline constexpr int kAttentionTile = 64;   // tokens; a multiple of kPartialSums
+inline constexpr int kAttentionSpan = 512;  // tokens; a multiple of kAttentionTile
+
+// Exp(x) = 2^n * P(r) with n = nearest integer to x / ln 2 and r = x - n ln 2 in [-ln2/2, ln2/2]. P is the minimax
+// polynomial 1 + r (c1 + r (c2 + ...)) for the relative error (Remez exchange in 50 digits: 2^-28.5 before rounding the
+// coefficients to f32). Adding kRound leaves n in the low mantissa bits. Outside [kExpMin, kExpMax] the result is 0 or inf:
+// 2^n stays normal, so that it is made by shifting n into an exponent.
+inline constexpr float kExpMin = -87.3365f;
+inline constexpr float kExpMax = 88.375f;
+inline constexpr float kLog2E = 0x1.715476p+0f;
+inline constexpr float kLn2High = 0x1.62e430p-1f;
+inline constexpr float kLn2Low = -0x1.05c610p-29f;
+inline constexpr float kRound = 0x1.8p+23f;
+inline constexpr float kExp2 = 0x1.000002p-1f;
+inline constexpr float kExp3 = 0x1.5553c2p-3f;
+inline constexpr float kExp4 = 0x1.55515ep-5f;
+inline constexpr float kExp5 = 0x1.12903ep-7f;
+inline constexpr float kExp6 = 0x1.709b64p-10f;
+
+inline float Exp(float x) {
+  if (x < kExpMin) return 0.0f;
+  if (x > kExpMax) return std::numeric_limits<float>::infinity();
+  const float shifted = std::fma(x, kLog2E, kRound);
+  const float n = shifted - kRound;
+  const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
+  float p = std::fma(kExp6, r, kExp5);
+  p = std::fma(p, r, kExp4);
+  p = std::fma(p, r, kExp3);
+  p = std::fma(p, r, kExp2);
+  p = std::fma(p, r, 1.0f);
+  p = std::fma(p, r, 1.0f);
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + 0x3F800000u);
+}
+
+inline float Silu(float x) { return x / (1.0f + Exp(-x)); }
+
+// Rule 3: merges 16 partial sums in place.
+inline float MergePartials(float (&s)[kPartialSums]) {
+  for (int half = kPartialSums / 2; half > 0; half /= 2) {
+    for (int j = 0; j < half; ++j) s[j] = s[j] + s[j + half];
+  }
+  return s[0];
+}
+
+inline float F32FromBF16(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
+
+// To nearest even; overflow goes to infinity; a NaN becomes quiet and keeps its sign and its upper payload bits.
+inline uint16_t F32ToBF16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+inline float F32FromF16(uint16_t h) {
+  const uint32_t sign = (h & 0x8000u) << 16;
+  const uint32_t exponent = (h >> 10) & 31u;
+  const uint32_t mantissa = h & 0x3FFu;
+  if (exponent == 31) {  // infinity, or a NaN made quiet
+    return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13) | (mantissa != 0 ? 0x400000u : 0u));
+  }
+  if (exponent == 0) {  // zero and subnormals: exact in f32
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(mantissa) * 0x1p-24f) | sign);
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+// As F32ToBF16; results below 2^-14 are subnormal. Equals the instruction vcvtps2ph.
+inline uint16_t F32ToF16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
+  if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // 65520 and above
+  if (magnitude < 0x38800000u) {  // below 2^-14: the sum's last mantissa bit is worth 2^-24
+    const float sum = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3F000000u));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13));
+}
+
+}  // namespace prefixd::numerics

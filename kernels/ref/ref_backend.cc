@@ -1,0 +1,267 @@
+#include "kernels/ref/ref_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/host_memory.h"
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+using numerics::Exp;
+using numerics::kAttentionSpan;
+using numerics::kAttentionTile;
+using numerics::kPartialSums;
+
+class RefMatrix final : public Matrix {
+ public:
+  RefMatrix(int rows, int cols, HostMemory memory) : Matrix(rows, cols), memory_(std::move(memory)) {}
+  size_t bytes() const override { return sizeof(float) * rows_ * cols_; }
+  float* row(int i) const { return reinterpret_cast<float*>(memory_.data()) + static_cast<size_t>(i) * cols_; }
+
+ private:
+  HostMemory memory_;  // f32, row-major
+};
+
+const RefMatrix& AsRef(const Matrix& matrix) { return static_cast<const RefMatrix&>(matrix); }
+
+float Dot(const float* a, const float* b, int n) {
+  float sum = 0;
+  for (int k = 0; k < n; ++k) sum = std::fma(a[k], b[k], sum);
+  return sum;
+}
+
+// K and V of one sequence, layer and KV head, found through the block table.
+class KvReader {
+ public:
+  KvReader(const KvPool& pool, std::span<const BlockId> blocks, int layer, int head)
+      : pool_(pool), blocks_(blocks), layer_(layer), head_(head) {}
+  float K(int token, int d) const {
+    const KvLayout& layout = pool_.layout();
+    const size_t in_plane = static_cast<size_t>(d) * layout.block_tokens + token % layout.block_tokens;
+    return LoadElement(Block(token) + layout.KOffset(layer_, head_), layout.dtype, in_plane);
+  }
+  float V(int token, int d) const {
+    const KvLayout& layout = pool_.layout();
+    const size_t in_plane = static_cast<size_t>(token % layout.block_tokens) * layout.head_dim + d;
+    return LoadElement(Block(token) + layout.VOffset(layer_, head_), layout.dtype, in_plane);
+  }
+
+ private:
+  const std::byte* Block(int token) const { return pool_.block(blocks_[token / pool_.layout().block_tokens]); }
+  const KvPool& pool_;
+  std::span<const BlockId> blocks_;
+  int layer_, head_;
+};
+
+// The softmax-weighted sum of V over some tokens, not yet divided by `sum`.
+struct Partial {
+  float max = -std::numeric_limits<float>::infinity();
+  float sum = 0;
+  std::vector<float> out;
+};
+
+// Tokens first .. last of one span.
+Partial AttendSpan(const std::vector<float>& q, const KvReader& kv, int first, int last) {
+  const int head_dim = static_cast<int>(q.size());
+  Partial span;
+  span.out.assign(q.size(), 0.0f);
+  float sums[kPartialSums] = {};
+  for (int tile = first; tile <= last; tile += kAttentionTile) {
+    const int count = std::min(kAttentionTile, last - tile + 1);
+    float p[kAttentionTile];
+    float max = span.max;
+    for (int t = 0; t < count; ++t) {
+      p[t] = 0;
+      for (int d = 0; d < head_dim; ++d) p[t] = std::fma(q[d], kv.K(tile + t, d), p[t]);
+      if (!(p[t] <= max)) max = p[t];  // a NaN stays
+    }
+    const float correction = Exp(span.max - max);
+    span.max = max;
+    for (float& sum : sums) sum = sum * correction;
+    for (int t = 0; t < count; ++t) {
+      p[t] = Exp(p[t] - max);
+      sums[t % kPartialSums] = sums[t % kPartialSums] + p[t];
+    }
+    for (int d = 0; d < head_dim; ++d) {
+      float sum = span.out[d] * correction;
+      for (int t = 0; t < count; ++t) sum = std::fma(p[t], kv.V(tile + t, d), sum);
+      span.out[d] = sum;
+    }
+  }
+  span.sum = numerics::MergePartials(sums);
+  return span;
+}
+
+void Fold(Partial& total, const Partial& span) {
+  const float max = span.max > total.max ? span.max : total.max;
+  const float a = Exp(total.max - max);
+  const float b = Exp(span.max - max);
+  total.max = max;
+  total.sum = std::fma(span.sum, b, total.sum * a);
+  for (size_t d = 0; d < total.out.size(); ++d) total.out[d] = std::fma(span.out[d], b, total.out[d] * a);
+}
+
+void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, int position, float* out) {
+  std::vector<float> scaled(q, q + head_dim);
+  for (float& value : scaled) value = value * scale;
+  Partial total = AttendSpan(scaled, kv, 0, std::min(position, kAttentionSpan - 1));
+  for (int first = kAttentionSpan; first <= position; first += kAttentionSpan) {
+    Fold(total, AttendSpan(scaled, kv, first, std::min(position, first + kAttentionSpan - 1)));
+  }
+  const float inverse = 1.0f / total.sum;
+  for (int d = 0; d < head_dim; ++d) out[d] = total.out[d] * inverse;
+}
+
+class RefBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "ref"; }
+  int threads() const override { return 1; }
+  std::string_view numerics_version() const override { return numerics::kVersion; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
+  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
+    return AllocateHostKv(layout, blocks);
+  }
+  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override { UploadToHost(to, offset, from); }
+
+  void BeginStep(const BatchView& batch) override {
+    CheckBatch(batch);
+    batch_ = batch;
+  }
+  void Embed(const Matrix& table, float* out) override;
+  void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
+  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
+  void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
+  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) override;
+  void SwiGlu(const float* x, int rows, int width, float* out) override;
+  void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
+  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
+  Status Synchronize() override { return Status::Ok(); }
+  Result<const void*> ToHost(const void* from, size_t) override { return from; }
+
+ private:
+  // fn(row, sequence, position) for every row of the batch.
+  template <typename Fn>
+  void ForEachRow(Fn fn) const {
+    for (const SequenceSpan& sequence : batch_.sequences) {
+      for (int i = 0; i < sequence.rows; ++i) fn(sequence.first_row + i, sequence, sequence.position + i);
+    }
+  }
+  BatchView batch_;
+};
+
+Result<std::unique_ptr<Matrix>> RefBackend::Pack(std::span<const MatrixSource> sources) {
+  const int rows = CheckSources(sources);
+  const int cols = sources[0].cols;
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * rows * cols));
+  auto matrix = std::make_unique<RefMatrix>(rows, cols, std::move(memory));
+  float* to = matrix->row(0);
+  for (const MatrixSource& source : sources) {
+    const size_t elements = static_cast<size_t>(source.rows) * cols;
+    for (size_t i = 0; i < elements; ++i) *to++ = LoadElement(source.data, source.dtype, i);
+  }
+  return std::unique_ptr<Matrix>(std::move(matrix));
+}
+
+void RefBackend::Embed(const Matrix& table, float* out) {
+  for (int r = 0; r < batch_.rows(); ++r) {
+    const TokenId token = batch_.tokens[r];
+    PREFIXD_CHECK(token >= 0 && token < table.rows()) << "token " << token << " of " << table.rows();
+    std::copy_n(AsRef(table).row(token), table.cols(), out + static_cast<size_t>(r) * table.cols());
+  }
+}
+
+void RefBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+  for (int r = 0; r < rows; ++r, x += dim, out += dim) {
+    float sums[kPartialSums] = {};
+    for (int i = 0; i < dim; ++i) sums[i % kPartialSums] = std::fma(x[i], x[i], sums[i % kPartialSums]);
+    const float mean = numerics::MergePartials(sums) / static_cast<float>(dim);
+    const float scale = 1.0f / std::sqrt(mean + eps);
+    for (int i = 0; i < dim; ++i) out[i] = (x[i] * scale) * weight[i];
+  }
+}
+
+void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+    for (int n = 0; n < w.rows(); ++n) {
+      const float dot = Dot(x, AsRef(w).row(n), w.cols());
+      y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
+    }
+  }
+}
+
+void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+  const int half = head_dim / 2;
+  ForEachRow([&](int row, const SequenceSpan&, int position) {
+    const float* cosines = table + static_cast<size_t>(position) * head_dim;
+    const float* sines = cosines + half;
+    for (int h = 0; h < heads; ++h) {
+      float* head = x + static_cast<size_t>(row) * stride + h * head_dim;
+      for (int i = 0; i < half; ++i) {
+        const float a = head[i];
+        const float b = head[i + half];
+        head[i] = std::fma(a, cosines[i], -(b * sines[i]));
+        head[i + half] = std::fma(b, cosines[i], a * sines[i]);
+      }
+    }
+  });
+}
+
+void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
+  const KvLayout& layout = pool.layout();
+  ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
+    std::byte* block = pool.block(sequence.blocks[position / layout.block_tokens]);
+    const size_t token = position % layout.block_tokens;
+    for (int h = 0; h < layout.kv_heads; ++h) {
+      const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
+      for (int d = 0; d < layout.head_dim; ++d) {
+        StoreElement(block + layout.KOffset(layer, h), layout.dtype, d * layout.block_tokens + token, k[from + d]);
+        StoreElement(block + layout.VOffset(layer, h), layout.dtype, token * layout.head_dim + d, v[from + d]);
+      }
+    }
+  });
+}
+
+void RefBackend::Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) {
+  const KvLayout& layout = pool.layout();
+  PREFIXD_CHECK(heads % layout.kv_heads == 0) << heads << " heads over " << layout.kv_heads;
+  const int group = heads / layout.kv_heads;
+  ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
+    for (int h = 0; h < heads; ++h) {
+      const KvReader kv(pool, sequence.blocks, layer, h / group);
+      const float* from = q + static_cast<size_t>(row) * stride + h * layout.head_dim;
+      float* to = out + (static_cast<size_t>(row) * heads + h) * layout.head_dim;
+      AttendRow(from, layout.head_dim, scale, kv, position, to);
+    }
+  });
+}
+
+void RefBackend::SwiGlu(const float* x, int rows, int width, float* out) {
+  for (int r = 0; r < rows; ++r, x += 2 * width, out += width) {
+    for (int i = 0; i < width; ++i) out[i] = numerics::Silu(x[i]) * x[width + i];
+  }
+}
+
+void RefBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+  for (const int index : indices) {
+    std::copy_n(x + static_cast<size_t>(index) * dim, dim, out);
+    out += dim;
+  }
+}
+
+void RefBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
+  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks()) << from << " to " << to << " of " << pool.blocks();
+  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> CreateRefBackend() { return std::make_unique<RefBackend>(); }
+
+}  // namespace prefixd

@@ -1,0 +1,92 @@
+// The scalar definitions of kernels/numerics.h against double precision and against every bit pattern.
+#include "kernels/numerics.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace prefixd::numerics {
+namespace {
+
+TEST(Numerics, ExpIsWithinOneAndAHalfUlpOfTheTrueValue) {
+  // Every 1009th f32 of the range, both signs.
+  double worst = 0;
+  for (uint32_t bits = 0; bits < std::bit_cast<uint32_t>(kExpMax); bits += 1009) {
+    for (const float x : {std::bit_cast<float>(bits), -std::bit_cast<float>(bits)}) {
+      if (x < kExpMin) continue;
+      const double truth = std::exp(static_cast<double>(x));
+      const float nearest = static_cast<float>(truth);
+      const double ulp = std::nextafter(nearest, INFINITY) - static_cast<double>(nearest);
+      worst = std::max(worst, std::abs(Exp(x) - truth) / ulp);
+    }
+  }
+  EXPECT_LE(worst, 1.5);
+  EXPECT_GT(worst, 0.4) << "the sweep saw nothing";
+}
+
+TEST(Numerics, ExpAtTheEdges) {
+  EXPECT_EQ(Exp(0.0f), 1.0f);
+  EXPECT_EQ(Exp(-0.0f), 1.0f);
+  EXPECT_EQ(Exp(-INFINITY), 0.0f);
+  EXPECT_EQ(Exp(INFINITY), INFINITY);
+  EXPECT_TRUE(std::isnan(Exp(NAN)));
+  EXPECT_GT(Exp(kExpMin), 0.0f);
+  EXPECT_TRUE(std::isnormal(Exp(kExpMin)));
+  EXPECT_EQ(Exp(std::nextafter(kExpMin, -INFINITY)), 0.0f);
+  EXPECT_TRUE(std::isfinite(Exp(kExpMax)));
+  EXPECT_EQ(Exp(std::nextafter(kExpMax, INFINITY)), INFINITY);
+}
+
+TEST(Numerics, EveryHalfRoundsToItself) {
+  for (uint32_t h = 0; h < 0x10000; ++h) {
+    const auto half = static_cast<uint16_t>(h);
+    const bool f16_nan = (h & 0x7FFF) > 0x7C00;
+    const bool bf16_nan = (h & 0x7FFF) > 0x7F80;
+    ASSERT_EQ(F32ToF16(F32FromF16(half)), f16_nan ? (h | 0x200) : h);
+    ASSERT_EQ(F32ToBF16(F32FromBF16(half)), bf16_nan ? (h | 0x40) : h);
+    ASSERT_EQ(std::isnan(F32FromF16(half)), f16_nan);
+    ASSERT_EQ(std::isnan(F32FromBF16(half)), bf16_nan);
+  }
+}
+
+// Between any two neighbours: below the middle goes down, above it up, the middle itself to the even one.
+template <typename From, typename To>
+void CheckMiddles(uint16_t infinity, From from, To to) {
+  for (uint16_t h = 0; h + 1 < infinity; ++h) {
+    const double low = from(h);
+    const double high = from(static_cast<uint16_t>(h + 1));
+    const float middle = static_cast<float>((low + high) / 2);
+    ASSERT_EQ(to(middle), h % 2 == 0 ? h : h + 1) << h;
+    ASSERT_EQ(to(std::nextafter(middle, -INFINITY)), h) << h;
+    ASSERT_EQ(to(std::nextafter(middle, INFINITY)), h + 1) << h;
+    ASSERT_EQ(to(-middle), (h % 2 == 0 ? h : h + 1) | 0x8000) << h;
+  }
+}
+
+TEST(Numerics, F16RoundsToNearestEven) {
+  CheckMiddles(0x7C00, F32FromF16, F32ToF16);
+  EXPECT_EQ(F32ToF16(65504.0f), 0x7BFF);
+  EXPECT_EQ(F32ToF16(std::nextafter(65520.0f, 0.0f)), 0x7BFF);
+  EXPECT_EQ(F32ToF16(65520.0f), 0x7C00);
+  EXPECT_EQ(F32ToF16(-INFINITY), 0xFC00);
+  EXPECT_EQ(F32ToF16(1e-20f), 0);
+}
+
+TEST(Numerics, BF16RoundsToNearestEven) {
+  CheckMiddles(0x7F80, F32FromBF16, F32ToBF16);
+  EXPECT_EQ(F32ToBF16(std::numeric_limits<float>::max()), 0x7F80);
+  EXPECT_EQ(F32ToBF16(-INFINITY), 0xFF80);
+}
+
+TEST(Numerics, PartialsMergeAsATree) {
+  float s[kPartialSums];
+  for (int j = 0; j < kPartialSums; ++j) s[j] = static_cast<float>(1 << j);
+  EXPECT_EQ(MergePartials(s), 65535.0f);
+  // An order-sensitive case: 0 and 8 cancel first, so that 1 survives beside them.
+  float t[kPartialSums] = {1e30f, 1.0f};
+  t[8] = -1e30f;
+  EXPECT_EQ(MergePartials(t), 1.0f);
+}
+
+}  // namespace
+}  // namespace prefixd::numerics
