@@ -1,5 +1,4 @@
-// A bounded first-in first-out queue between threads: the only way work passes from one thread to another in prefixd.
-// Every member may be called from any thread.
+// A bounded first-in first-out queue between threads. Every member may be called from any thread.
 //
 // Invariants
 //   1. At most `capacity` items are inside; TryPush on a full or closed queue changes nothing and says so.

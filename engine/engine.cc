@@ -1,0 +1,356 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <unordered_set>
+
+#include "engine/kv_memory.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+
+namespace prefixd {
+namespace {
+
+PrefixCache::Options CacheOptions(const EngineOptions& options) {
+  PrefixCache::Options cache;
+  cache.block_tokens = options.block_tokens;
+  cache.blocks = options.blocks;
+  cache.reuse = options.prefix_cache;
+  return cache;
+}
+
+Status CheckOptions(const EngineOptions& o) {
+  if (o.context < 2) return InvalidArgument("context " + std::to_string(o.context) + " is below 2 tokens");
+  if (o.max_sequences < 1) return InvalidArgument("max-sequences must be at least 1");
+  if (o.step_tokens < o.max_sequences) {
+    return InvalidArgument("step-tokens " + std::to_string(o.step_tokens) + " is below max-sequences " +
+                           std::to_string(o.max_sequences) + ": every running sequence needs a row of a step");
+  }
+  if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
+  if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
+    return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
+  }
+  // One block more than the longest sequence has: a copy of a partly matching block needs source and target at once.
+  const int64_t need = (o.context + o.block_tokens - 1) / o.block_tokens + 1;
+  if (static_cast<int64_t>(o.blocks) < need) {
+    return InvalidArgument(std::to_string(o.blocks) + " KV blocks of " + std::to_string(o.block_tokens) +
+                           " tokens do not hold one sequence of " + std::to_string(o.context) + " tokens (" + std::to_string(need) +
+                           " needed): enlarge device-cache or lower context");
+  }
+  return Status::Ok();
+}
+
+bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+
+}  // namespace
+
+void EngineHistogram::Add(double seconds) {
+  size_t bucket = 0;
+  while (bucket < kLatencyBuckets.size() && seconds > kLatencyBuckets[bucket]) ++bucket;
+  ++counts[bucket];
+  sum += seconds;
+}
+
+struct Engine::Impl {
+  Impl(const EngineOptions& asked, Transformer* transformer, const Clock* clock_in, std::unique_ptr<KvMemory> memory)
+      : options(asked),
+        model(transformer),
+        clock(clock_in),
+        kv(std::move(memory)),
+        cache(CacheOptions(asked), kv.get()),
+        scheduler({asked.max_sequences, asked.step_tokens}, &cache, asked.fingerprint) {}
+
+  const EngineOptions options;
+  Transformer* const model;
+  const Clock* const clock;
+
+  // Engine thread only.
+  const std::unique_ptr<KvMemory> kv;
+  PrefixCache cache;
+  Scheduler scheduler;
+  EngineStats books;  // published as `stats` after every step
+  std::vector<TokenId> step_tokens;
+  std::vector<SequenceSpan> spans;
+  std::vector<int> logit_rows;
+
+  // The inbox: written by any thread, emptied by the engine thread. What is in it is bounded by max_queue and by the requests alive.
+  std::mutex inbox_mutex;
+  std::condition_variable inbox_filled;
+  std::vector<std::unique_ptr<Sequence>> submitted;
+  std::unordered_set<RequestId> cancelled;
+  bool draining = false;
+  RequestId last_id = 0;
+  std::atomic<int> queued{0};  // submitted, not yet admitted
+  std::atomic<int> alive{0};   // submitted, not yet finished
+
+  mutable std::mutex stats_mutex;
+  EngineStats stats;
+
+  void TakeInbox();
+  void RunModel(const std::vector<PlannedChunk>& plan);
+  void AfterChunk(const PlannedChunk& chunk, const float* logits, double now);
+  GeneratedToken Draw(const Sequence& sequence, std::span<const float> logits) const;
+  std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
+  void Finish(RequestId id, RequestEvent event, FinishReason reason);
+  void FailAll(const Status& error);
+  void Publish();
+};
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Engine::~Engine() {
+  impl_->TakeInbox();
+  std::vector<RequestId> left;
+  for (const auto& sequence : impl_->scheduler.running()) left.push_back(sequence->id);
+  for (const auto& sequence : impl_->scheduler.queued()) left.push_back(sequence->id);
+  for (const RequestId id : left) impl_->Finish(id, {}, FinishReason::kCancelled);
+}
+
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model, Backend* backend,
+                                               const Clock* clock) {
+  PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
+  const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
+  PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
+  auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv));
+  impl->books.block_bytes = layout.BlockBytes();
+  impl->Publish();
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+const EngineOptions& Engine::options() const { return impl_->options; }
+
+Result<RequestId> Engine::Submit(Request request) {
+  Impl& e = *impl_;
+  const int prompt = static_cast<int>(std::min<size_t>(request.prompt.size(), 1u << 30));
+  if (prompt == 0) return InvalidArgument("the prompt is empty");
+  if (prompt > e.options.context || (prompt == e.options.context && request.sampling.max_tokens > 0)) {
+    return InvalidArgument("a prompt of " + std::to_string(prompt) + " tokens leaves no room in a context of " +
+                           std::to_string(e.options.context));
+  }
+  for (const TokenId token : request.prompt) {
+    if (token < 0 || token >= e.model->config().vocab_size) {
+      return InvalidArgument("token id " + std::to_string(token) + " is outside the vocabulary of " +
+                             std::to_string(e.model->config().vocab_size));
+    }
+  }
+  std::unique_lock lock(e.inbox_mutex);
+  if (e.draining) return Unavailable("shutting down");
+  if (e.queued.load() >= e.options.max_queue) {
+    return ResourceExhausted("the queue of " + std::to_string(e.options.max_queue) + " requests is full");
+  }
+  const RequestId id = ++e.last_id;
+  auto sequence = std::make_unique<Sequence>(id, std::move(request));
+  sequence->times.submitted = e.clock->NowSeconds();
+  e.submitted.push_back(std::move(sequence));
+  ++e.queued;
+  ++e.alive;
+  lock.unlock();
+  e.inbox_filled.notify_one();
+  return id;
+}
+
+void Engine::Cancel(RequestId id) {
+  {
+    std::lock_guard lock(impl_->inbox_mutex);
+    impl_->cancelled.insert(id);
+  }
+  impl_->inbox_filled.notify_one();
+}
+
+void Engine::Drain() {
+  std::lock_guard lock(impl_->inbox_mutex);
+  impl_->draining = true;
+}
+
+bool Engine::idle() const { return impl_->alive.load() == 0; }
+
+void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
+  std::unique_lock lock(impl_->inbox_mutex);
+  impl_->inbox_filled.wait_for(lock, timeout, [&] { return !impl_->submitted.empty() || !impl_->cancelled.empty(); });
+}
+
+EngineStats Engine::Stats() const {
+  std::lock_guard lock(impl_->stats_mutex);
+  return impl_->stats;
+}
+
+void Engine::CheckInvariants() const {
+  impl_->scheduler.CheckInvariants();
+  impl_->cache.CheckInvariants();
+  const EngineStats& books = impl_->books;
+  uint64_t misses = 0;
+  for (const uint64_t tokens : books.miss_tokens) misses += tokens;
+  PREFIXD_CHECK(misses == books.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
+  if (impl_->scheduler.running().empty()) PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
+}
+
+bool Engine::Step() {
+  Impl& e = *impl_;
+  e.TakeInbox();
+  if (e.scheduler.queued().empty() && e.scheduler.running().empty()) {
+    e.Publish();
+    return false;
+  }
+  e.cache.Poll();
+  const double begin = e.clock->NowSeconds();
+  const auto on_admit = [&](Sequence& sequence) {
+    if (sequence.was_scheduled) return;  // again, after a preemption
+    sequence.was_scheduled = true;
+    sequence.times.scheduled = begin;
+    e.books.queue_time.Add(begin - sequence.times.submitted);
+    --e.queued;
+  };
+  const std::vector<PlannedChunk> plan = e.scheduler.Plan(on_admit);
+  if (!plan.empty()) e.RunModel(plan);
+  e.Publish();
+  return true;
+}
+
+void Engine::Impl::TakeInbox() {
+  std::vector<std::unique_ptr<Sequence>> news;
+  std::unordered_set<RequestId> cancels;
+  {
+    std::lock_guard lock(inbox_mutex);
+    news.swap(submitted);
+    cancels.swap(cancelled);
+  }
+  for (auto& sequence : news) scheduler.Enqueue(std::move(sequence));
+  for (const RequestId id : cancels) Finish(id, {}, FinishReason::kCancelled);
+}
+
+void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
+  step_tokens.clear();
+  spans.clear();
+  logit_rows.clear();
+  int prefill_rows = 0;
+  for (const PlannedChunk& chunk : plan) {
+    const Sequence& s = *chunk.sequence;
+    const int first_row = static_cast<int>(step_tokens.size());
+    const auto begin = s.tokens.begin() + s.ready();
+    step_tokens.insert(step_tokens.end(), begin, begin + chunk.tokens);
+    spans.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
+    if (chunk.completes && s.request.sampling.max_tokens > 0) logit_rows.push_back(first_row + chunk.tokens - 1);
+    if (!s.decoding()) prefill_rows += chunk.tokens;
+  }
+  const double begin = clock->NowSeconds();
+  Result<const float*> logits = model->Forward({step_tokens, spans}, logit_rows, kv->pool());
+  if (!logits.ok()) {
+    FailAll(logits.status().WithContext("model step"));
+    return;
+  }
+  const double now = clock->NowSeconds();
+  ++books.steps;
+  books.step_time.Add(now - begin);
+  if (2 * prefill_rows > static_cast<int>(step_tokens.size()) && now > begin) {
+    const double rate = static_cast<double>(step_tokens.size()) / (now - begin);
+    double& estimate = books.prefill_tokens_per_second;
+    estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
+  }
+  const float* row = *logits;
+  for (const PlannedChunk& chunk : plan) {
+    const bool has_logits = chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
+    AfterChunk(chunk, has_logits ? row : nullptr, now);
+    if (has_logits) row += model->config().vocab_size;
+  }
+}
+
+// The KV of a chunk is there. If it was the sequence's last, a token is drawn.
+void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, double now) {
+  Sequence& s = *chunk.sequence;
+  scheduler.Commit(chunk);
+  if (!chunk.completes) return;
+
+  RequestEvent event;
+  std::optional<FinishReason> ending = FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
+  const bool first = s.generated() == 0;
+  if (logits != nullptr) {
+    GeneratedToken token = Draw(s, {logits, static_cast<size_t>(model->config().vocab_size)});
+    s.tokens.push_back(token.token);
+    ++books.generation_tokens;
+    ending = Ending(s, token.token);
+    event.tokens.push_back(std::move(token));
+  }
+  if (first) {
+    s.times.first_token = now;
+    for (size_t i = 0; i < kTokenSources; ++i) books.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+    for (size_t i = 0; i < kMissReasons; ++i) books.miss_tokens[i] += s.miss_tokens[i];
+    books.prefix_queries += static_cast<uint64_t>(s.prompt_tokens);
+    books.prefix_hits += static_cast<uint64_t>(s.usage.cached());
+    books.time_to_first_token.Add(now - s.times.submitted);
+  } else {
+    books.inter_token.Add(now - s.last_token_time);
+  }
+  s.last_token_time = now;
+  event.prompt = s.usage;
+  event.times = s.times;
+  if (ending) {
+    Finish(s.id, std::move(event), *ending);
+  } else {
+    s.request.listener->OnEvent(std::move(event));
+  }
+}
+
+GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logits) const {
+  const SamplingParams& params = s.request.sampling;
+  std::vector<TokenId> banned;
+  if (s.generated() < params.min_tokens) {
+    banned = params.stop_token_ids;
+    if (!params.ignore_eos) banned.insert(banned.end(), options.eos.begin(), options.eos.end());
+  }
+  const TokenId token = SampleToken(params, static_cast<int>(s.tokens.size()), logits, banned);
+  if (params.logprobs < 0) return {token, 0, {}};
+  return WithLogprobs(token, params.logprobs, logits);
+}
+
+std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {
+  const SamplingParams& params = s.request.sampling;
+  if (s.generated() >= std::max(1, params.min_tokens)) {
+    if (!params.ignore_eos && Contains(options.eos, token)) return FinishReason::kStop;
+    if (Contains(params.stop_token_ids, token)) return FinishReason::kStop;
+  }
+  if (s.generated() >= params.max_tokens || static_cast<int>(s.tokens.size()) >= options.context) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+// Takes the request out, its blocks back to the cache, and says so; nothing when it is gone already.
+void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason) {
+  std::unique_ptr<Sequence> s = scheduler.Remove(id);
+  if (s == nullptr) return;
+  if (!s->was_scheduled) --queued;
+  s->times.finished = clock->NowSeconds();
+  ++books.finished[static_cast<size_t>(reason)];
+  books.end_to_end.Add(s->times.finished - s->times.submitted);
+  event.finish = reason;
+  event.prompt = s->usage;
+  event.times = s->times;
+  s->request.listener->OnEvent(std::move(event));
+  --alive;
+}
+
+void Engine::Impl::FailAll(const Status& error) {
+  std::vector<RequestId> ids;
+  for (const auto& s : scheduler.running()) ids.push_back(s->id);
+  for (const RequestId id : ids) {
+    RequestEvent event;
+    event.error = error;
+    Finish(id, std::move(event), FinishReason::kError);
+  }
+}
+
+void Engine::Impl::Publish() {
+  books.running = static_cast<int>(scheduler.running().size());
+  books.waiting = queued.load() + static_cast<int>(std::count_if(scheduler.queued().begin(), scheduler.queued().end(),
+                                                                 [](auto& s) { return s->was_scheduled; }));
+  books.blocks_free = cache.free_blocks();
+  books.blocks_cached = cache.cached_blocks();
+  books.blocks_leased = cache.leased_blocks();
+  books.preemptions = scheduler.preemptions();
+  books.recomputed_tokens = scheduler.recomputed_tokens();
+  books.cache = cache.stats();
+  std::lock_guard lock(stats_mutex);
+  stats = books;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,44 @@
+// KvMemory: the KV pool of the device tier and the copies inside it: the engine's side of the BlockMover port. Engine thread only.
+//
+// A copy is enqueued on the backend before the operations of the next step, and the backend keeps that order; so it is
+// reported as finished at the next Poll.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cache/block_mover.h"
+#include "kernels/backend.h"
+
+namespace prefixd {
+
+class KvMemory final : public BlockMover {
+ public:
+  // `backend` outlives this.
+  static Result<std::unique_ptr<KvMemory>> Create(Backend* backend, const KvLayout& layout, uint32_t blocks) {
+    PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<KvPool> pool, backend->AllocateKv(layout, blocks));
+    return std::unique_ptr<KvMemory>(new KvMemory(backend, std::move(pool)));
+  }
+
+  KvPool& pool() { return *pool_; }
+
+  void Start(const BlockCopy& copy) override {
+    PREFIXD_CHECK(copy.from_tier == Tier::kDevice && copy.to_tier == Tier::kDevice) << "there is no lower tier";
+    backend_->CopyBlock(*pool_, copy.from, copy.to);
+    enqueued_.push_back({copy.tag, true});
+  }
+
+  void Poll(std::vector<FinishedCopy>* finished) override {
+    finished->insert(finished->end(), enqueued_.begin(), enqueued_.end());
+    enqueued_.clear();
+  }
+
+ private:
+  KvMemory(Backend* backend, std::unique_ptr<KvPool> pool) : backend_(backend), pool_(std::move(pool)) {}
+
+  Backend* const backend_;
+  const std::unique_ptr<KvPool> pool_;
+  std::vector<FinishedCopy> enqueued_;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,149 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "base/prng.h"
+
+namespace prefixd {
+namespace {
+
+// e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor polynomial of degree 7 on
+// [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no machine computes it differently.
+inline float ExpNonPositive(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  const float scaled = x * 1.44269504088896341f;
+  const float shifted = scaled + 12582912.0f;  // 1.5 * 2^23: the rounding to an integer happens in this addition
+  const float n = shifted - 12582912.0f;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.98412698e-4f;
+  p = p * r + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const int32_t exponent = static_cast<int32_t>(n) + 127;
+  return p * std::bit_cast<float>(exponent << 23);
+}
+
+// Larger logit first, then lower id. NaN sorts last.
+struct Likelier {
+  std::span<const float> logits;
+  bool operator()(TokenId a, TokenId b) const {
+    const float la = Value(a), lb = Value(b);
+    return la != lb ? la > lb : a < b;
+  }
+  float Value(TokenId id) const {
+    const float x = logits[static_cast<size_t>(id)];
+    return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x;
+  }
+};
+
+bool Contains(std::span<const TokenId> ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+
+TokenId Largest(std::span<const float> logits, std::span<const TokenId> banned) {
+  const Likelier likelier{logits};
+  TokenId best = -1;
+  for (TokenId id = 0; id < static_cast<TokenId>(logits.size()); ++id) {
+    if ((best < 0 || likelier(id, best)) && (banned.empty() || !Contains(banned, id))) best = id;
+  }
+  return best;
+}
+
+// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. Sorts no more than it needs:
+// the likeliest few usually suffice.
+void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier, float share) {
+  double total = 0;
+  for (TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
+  const double wanted = total * static_cast<double>(share);
+  size_t sorted = 0;
+  double reached = 0;
+  for (size_t goal = 64;; goal *= 8) {
+    const size_t end = std::min(goal, candidates->size());
+    std::partial_sort(candidates->begin() + static_cast<ptrdiff_t>(sorted), candidates->begin() + static_cast<ptrdiff_t>(end),
+                      candidates->end(), likelier);
+    for (; sorted < end; ++sorted) {
+      reached += weight[static_cast<size_t>((*candidates)[sorted])];
+      if (reached >= wanted) {
+        candidates->resize(sorted + 1);
+        return;
+      }
+    }
+    if (end == candidates->size()) return;
+  }
+}
+
+}  // namespace
+
+TokenId SampleToken(const SamplingParams& params, int position, std::span<const float> logits,
+                    std::span<const TokenId> banned) {
+  TokenId best = Largest(logits, banned);
+  if (best < 0) {
+    banned = {};
+    best = Largest(logits, banned);
+  }
+  if (params.temperature <= 0.0f || params.top_k == 1) return best;
+
+  const Likelier likelier{logits};
+  const float max = likelier.Value(best);
+  const float scale = 1.0f / params.temperature;
+  std::vector<float> weight(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float x = (logits[i] - max) * scale;
+    weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN, and for banned tokens above the best
+  }
+  for (TokenId id : banned) {
+    if (id >= 0 && static_cast<size_t>(id) < weight.size()) weight[static_cast<size_t>(id)] = 0.0f;
+  }
+  weight[static_cast<size_t>(best)] = 1.0f;  // also where the logits are infinite
+
+  std::vector<TokenId> kept;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if (weight[i] > 0.0f && weight[i] >= params.min_p) kept.push_back(static_cast<TokenId>(i));
+  }
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
+    std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);
+    kept.resize(static_cast<size_t>(params.top_k));
+  }
+  if (params.top_p < 1.0f) KeepTopP(&kept, weight, likelier, params.top_p);
+  std::sort(kept.begin(), kept.end());
+
+  double total = 0;
+  for (TokenId id : kept) total += weight[static_cast<size_t>(id)];
+  const double target = ToUnitInterval(RandomAt(params.seed, static_cast<uint64_t>(position))) * total;
+  double reached = 0;
+  for (TokenId id : kept) {
+    reached += weight[static_cast<size_t>(id)];
+    if (reached > target) return id;
+  }
+  return kept.back();
+}
+
+GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logits) {
+  const Likelier likelier{logits};
+  const float max = likelier.Value(Largest(logits, {}));
+  double sum = 0;
+  for (const float logit : logits) {
+    const float x = logit - max;
+    sum += x <= 0.0f ? ExpNonPositive(x) : (x > 0.0f ? 1.0f : 0.0f);
+  }
+  const double log_sum = std::log(sum);
+  const auto logprob = [&](TokenId id) {
+    return static_cast<float>(static_cast<double>(likelier.Value(id)) - static_cast<double>(max) - log_sum);
+  };
+  GeneratedToken result{token, logprob(token), {}};
+  if (top > 0) {
+    std::vector<TokenId> order(logits.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<TokenId>(i);
+    const size_t count = std::min(order.size(), static_cast<size_t>(top));
+    std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(count), order.end(), likelier);
+    for (size_t i = 0; i < count; ++i) result.top.push_back({order[i], logprob(order[i])});
+  }
+  return result;
+}
+
+}  // namespace prefixd

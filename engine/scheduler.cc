@@ -1,0 +1,279 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace prefixd {
+namespace {
+
+bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
+  return std::any_of(plan.begin(), plan.end(), [&](const PlannedChunk& chunk) { return chunk.sequence == &sequence; });
+}
+
+int Rows(const std::vector<PlannedChunk>& plan) {
+  int rows = 0;
+  for (const PlannedChunk& chunk : plan) rows += chunk.tokens;
+  return rows;
+}
+
+void InsertByAge(Scheduler::SequenceList* list, std::unique_ptr<Sequence> sequence) {
+  auto at = list->end();
+  while (at != list->begin() && (*std::prev(at))->id > sequence->id) --at;
+  list->insert(at, std::move(sequence));
+}
+
+std::unique_ptr<Sequence> TakeFrom(Scheduler::SequenceList* list, RequestId id) {
+  for (auto it = list->begin(); it != list->end(); ++it) {
+    if ((*it)->id != id) continue;
+    std::unique_ptr<Sequence> sequence = std::move(*it);
+    list->erase(it);
+    return sequence;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey& fingerprint)
+    : limits_(limits), cache_(cache), fingerprint_(fingerprint) {
+  PREFIXD_CHECK(limits_.max_sequences > 0 && limits_.step_tokens >= limits_.max_sequences)
+      << limits_.max_sequences << " sequences, " << limits_.step_tokens << " tokens";
+}
+
+void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
+  PREFIXD_CHECK(!sequence->tokens.empty());
+  InsertByAge(&queued_, std::move(sequence));
+}
+
+std::unique_ptr<Sequence> Scheduler::Remove(RequestId id) {
+  std::unique_ptr<Sequence> sequence = TakeFrom(&running_, id);
+  if (sequence == nullptr) sequence = TakeFrom(&queued_, id);
+  if (sequence != nullptr) sequence->lease.Release();
+  return sequence;
+}
+
+int Scheduler::BlocksFor(int64_t tokens) const {
+  return static_cast<int>((tokens + cache_->block_tokens() - 1) / cache_->block_tokens());
+}
+
+std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& on_admit) {
+  // Those that run already ask first: a claim that was dropped goes to the oldest that wants the block.
+  for (auto& sequence : running_) {
+    if (sequence->phase == SequencePhase::kAcquiring) Acquire(*sequence);
+  }
+  ReleaseHeld();
+  Admit(on_admit);
+  std::vector<PlannedChunk> plan;
+  PlanDecodes(&plan);
+  PlanPrefills(&plan);
+  if (plan.empty()) PlanOldestAlone(&plan);
+  return plan;
+}
+
+void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
+  const auto held = [&] {
+    return std::any_of(running_.begin(), running_.end(), [](auto& s) { return s->phase == SequencePhase::kHeld; });
+  };
+  while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences && !held()) {
+    std::unique_ptr<Sequence> sequence = std::move(queued_.front());
+    queued_.pop_front();
+    Sequence& admitted = *sequence;
+    InsertByAge(&running_, std::move(sequence));
+    admitted.lease = cache_->Open(RootKey(fingerprint_, admitted.request.tenant_salt));
+    admitted.phase = SequencePhase::kAcquiring;
+    on_admit(admitted);
+    Acquire(admitted);
+    ReleaseHeld();
+  }
+}
+
+void Scheduler::Acquire(Sequence& sequence) {
+  const int before = sequence.ready();
+  // The last token is computed in any case: its logits are what the request is after.
+  const int limit = static_cast<int>(sequence.tokens.size()) - 1;
+  const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, sequence.tokens, limit);
+  // Tokens below the high-water mark have their source already, from before a preemption.
+  const int news = sequence.ready() - std::max(before, sequence.high_water);
+  if (news > 0) {
+    const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - std::max(before, sequence.high_water));
+    const int shared = std::min(in_prompt, got.shared_tokens);
+    sequence.usage.tokens[static_cast<int>(TokenSource::kShared)] += shared;
+    sequence.usage.tokens[static_cast<int>(TokenSource::kDevice)] += in_prompt - shared;
+    sequence.high_water = sequence.ready();
+  }
+  if (got.state != PrefixCache::AcquireState::kReady) return;
+  sequence.misses.clear();
+  int known = sequence.usage.total() - sequence.ready();  // accounted for before a preemption, to be computed again
+  if (sequence.ready() < sequence.prompt_tokens) {
+    const std::span<const TokenId> prompt(sequence.tokens.data(), static_cast<size_t>(sequence.prompt_tokens));
+    for (PrefixCache::MissRun run : cache_->ExplainMisses(sequence.lease, prompt)) {
+      const int skip = std::clamp(known, 0, run.tokens);
+      known -= skip;
+      run.tokens -= skip;
+      if (run.tokens > 0) sequence.misses.push_back(run);
+    }
+  }
+  sequence.phase = SequencePhase::kHeld;
+}
+
+// Blocks that running sequences other than `except` still need for the tokens they have.
+int64_t Scheduler::OutstandingBlocks(const Sequence* except) const {
+  int64_t blocks = 0;
+  for (const auto& sequence : running_) {
+    if (sequence.get() == except || sequence->phase != SequencePhase::kComputing) continue;
+    const int have = static_cast<int>(sequence->lease.blocks().size());
+    blocks += std::max(0, BlocksFor(static_cast<int64_t>(sequence->tokens.size())) - have);
+  }
+  return blocks;
+}
+
+// Lets held sequences compute, oldest first, as far as their prompts fit beside what the others still need. A guess that keeps
+// preemption rare; what makes it right is preemption.
+void Scheduler::ReleaseHeld() {
+  for (auto& sequence : running_) {
+    if (sequence->phase != SequencePhase::kHeld) continue;
+    const int64_t need = BlocksFor(static_cast<int64_t>(sequence->tokens.size()) + 1) -
+                         static_cast<int64_t>(sequence->lease.blocks().size());
+    const int64_t room = static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks(sequence.get());
+    if (need > room && running_.size() > 1) return;
+    sequence->phase = SequencePhase::kComputing;
+  }
+}
+
+// Gives the sequence blocks for its first `tokens` tokens, preempting younger ones that are not in the plan.
+bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan) {
+  while (!cache_->Reserve(sequence.lease, tokens)) {
+    Sequence* victim = nullptr;
+    for (auto it = running_.rbegin(); it != running_.rend() && (*it)->id > sequence.id; ++it) {
+      if (!Planned(plan, **it)) {
+        victim = it->get();
+        break;
+      }
+    }
+    if (victim == nullptr) return false;
+    Preempt(*victim);
+  }
+  return true;
+}
+
+void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
+  for (auto it = running_.begin(); it != running_.end();) {
+    Sequence& sequence = **it;
+    if (sequence.decoding() && ReserveFor(sequence, static_cast<int>(sequence.tokens.size()), *plan)) {
+      plan->push_back({&sequence, 1, true});
+    }
+    ++it;  // after ReserveFor: it may have erased younger ones, never this one
+  }
+}
+
+void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
+  int budget = limits_.step_tokens - Rows(*plan);
+  std::vector<RequestId> turns;  // by id, since planning one may preempt another
+  for (auto& sequence : running_) {
+    if (sequence->phase == SequencePhase::kComputing && !sequence->decoding()) turns.push_back(sequence->id);
+  }
+  // Whoever came after the last one served begins.
+  std::rotate(turns.begin(), std::upper_bound(turns.begin(), turns.end(), last_prefilled_), turns.end());
+  int left = static_cast<int>(turns.size());
+  for (const RequestId id : turns) {
+    if (budget <= 0) break;
+    const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
+    // An equal share, but at least a quarter of the budget: chunks that are too small waste the weights' way through the caches.
+    const int share = std::max({budget / left, budget / 4, 1});
+    --left;
+    if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
+    const int rows = PlanPrefill(**it, std::min(share, (*it)->pending()), plan);
+    budget -= rows;
+    if (rows > 0) last_prefilled_ = id;
+  }
+  // What short prompts left over goes to those that can use it.
+  for (PlannedChunk& chunk : *plan) {
+    if (budget <= 0) break;
+    const int more = std::min(budget, chunk.sequence->pending() - chunk.tokens);
+    if (more <= 0 || !cache_->Reserve(chunk.sequence->lease, chunk.sequence->ready() + chunk.tokens + more)) continue;
+    chunk.tokens += more;
+    chunk.completes = chunk.tokens == chunk.sequence->pending();
+    budget -= more;
+  }
+}
+
+// Plans up to `tokens` tokens of a prompt, fewer where blocks are short; how many it planned.
+int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan) {
+  const int64_t available = static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->free_blocks() + cache_->cached_blocks();
+  const int64_t room = available * cache_->block_tokens() - sequence.ready();
+  tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
+  if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;
+  plan->push_back({&sequence, tokens, tokens == sequence.pending()});
+  return tokens;
+}
+
+// Nobody could be planned. The oldest that can compute gets room at the cost of all others, those that only wait first.
+void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
+  Sequence* oldest = nullptr;
+  for (auto& sequence : running_) {
+    if (sequence->phase == SequencePhase::kComputing || sequence->phase == SequencePhase::kHeld) {
+      oldest = sequence.get();
+      break;
+    }
+  }
+  if (oldest == nullptr) return;
+  oldest->phase = SequencePhase::kComputing;
+  while (!cache_->Reserve(oldest->lease, oldest->ready() + 1)) {
+    Sequence* victim = nullptr;
+    for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+      if (it->get() == oldest) continue;
+      const bool only_waits = (*it)->phase == SequencePhase::kAcquiring;
+      if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
+    }
+    if (victim == nullptr) return;  // a copy still holds blocks; it will be reported
+    Preempt(*victim);
+  }
+  PlanPrefill(*oldest, std::min(oldest->pending(), limits_.step_tokens), plan);
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  std::unique_ptr<Sequence> owned = TakeFrom(&running_, sequence.id);
+  owned->lease.Release();
+  owned->phase = SequencePhase::kQueued;
+  ++preemptions_;
+  InsertByAge(&queued_, std::move(owned));
+}
+
+void Scheduler::Commit(const PlannedChunk& chunk) {
+  Sequence& s = *chunk.sequence;
+  const int from = s.ready();
+  const int to = from + chunk.tokens;
+  cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)});
+  recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
+  int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));
+  s.high_water = std::max(s.high_water, to);
+  s.usage.tokens[static_cast<int>(TokenSource::kComputed)] += news;
+  while (news > 0) {
+    PREFIXD_CHECK(!s.misses.empty()) << news << " computed tokens without a reason";
+    PrefixCache::MissRun& run = s.misses.front();
+    const int taken = std::min(news, run.tokens);
+    s.miss_tokens[static_cast<size_t>(run.reason)] += static_cast<uint64_t>(taken);
+    run.tokens -= taken;
+    news -= taken;
+    if (run.tokens == 0) s.misses.erase(s.misses.begin());
+  }
+}
+
+void Scheduler::CheckInvariants() const {
+  PREFIXD_CHECK(static_cast<int>(running_.size()) <= limits_.max_sequences) << running_.size();
+  const auto by_age = [](auto& a, auto& b) { return a->id < b->id; };
+  PREFIXD_CHECK(std::is_sorted(queued_.begin(), queued_.end(), by_age));
+  PREFIXD_CHECK(std::is_sorted(running_.begin(), running_.end(), by_age));
+  for (const auto& sequence : queued_) {
+    PREFIXD_CHECK(sequence->phase == SequencePhase::kQueued && !sequence->lease.open()) << sequence->id;
+  }
+  for (const auto& sequence : running_) {
+    PREFIXD_CHECK(sequence->phase != SequencePhase::kQueued && sequence->lease.open()) << sequence->id;
+    PREFIXD_CHECK(sequence->pending() > 0) << sequence->id;
+    PREFIXD_CHECK(sequence->high_water >= sequence->ready()) << sequence->id;
+    PREFIXD_CHECK(sequence->usage.total() == std::min(sequence->high_water, sequence->prompt_tokens)) << sequence->id;
+  }
+}
+
+}  // namespace prefixd

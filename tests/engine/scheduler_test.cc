@@ -1,0 +1,285 @@
+#include "engine/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "base/prng.h"
+
+namespace prefixd {
+namespace {
+
+// Stands for KV memory: what a block holds is the token that was computed into each of its places.
+class TokenMemory final : public BlockMover {
+ public:
+  TokenMemory(uint32_t blocks, int block_tokens) : block_tokens_(block_tokens), held_(blocks * block_tokens, -1) {}
+  void Start(const BlockCopy& copy) override { started_.push_back(copy); }
+  void Poll(std::vector<FinishedCopy>* finished) override {
+    for (const BlockCopy& copy : started_) {
+      for (int i = 0; i < block_tokens_; ++i) At(copy.to, i) = At(copy.from, i);
+      finished->push_back({copy.tag, true});
+    }
+    started_.clear();
+  }
+  TokenId& At(BlockId block, int place) { return held_[block * block_tokens_ + place]; }
+
+ private:
+  const int block_tokens_;
+  std::vector<TokenId> held_;
+  std::vector<BlockCopy> started_;
+};
+
+class NoListener final : public RequestListener {
+ public:
+  void OnEvent(RequestEvent) override {}
+};
+
+std::vector<TokenId> Tokens(int count, TokenId first) {
+  std::vector<TokenId> tokens(count);
+  for (int i = 0; i < count; ++i) tokens[i] = first + i;
+  return tokens;
+}
+
+// The scheduler with a cache, a memory of tokens, and a "model" whose next token is a function of all before it.
+class World {
+ public:
+  World(uint32_t blocks, int block_tokens, SchedulerLimits limits, bool reuse = true)
+      : block_tokens_(block_tokens), limits_(limits), memory_(blocks, block_tokens), cache_(Options(blocks, block_tokens, reuse), &memory_),
+        scheduler_(limits, &cache_, BlockKey{1, 2}) {}
+
+  RequestId Add(std::vector<TokenId> prompt, int max_tokens) {
+    Request request;
+    request.prompt = std::move(prompt);
+    request.sampling.max_tokens = max_tokens;
+    request.listener = std::make_shared<NoListener>();
+    scheduler_.Enqueue(std::make_unique<Sequence>(++last_id_, std::move(request)));
+    return last_id_;
+  }
+
+  // One step; the number of rows computed.
+  int Step() {
+    cache_.Poll();
+    const auto plan = scheduler_.Plan([&](Sequence& sequence) { admitted_.insert(sequence.id); });
+    int rows = 0;
+    std::set<const Sequence*> once;
+    for (const PlannedChunk& chunk : plan) {
+      EXPECT_TRUE(once.insert(chunk.sequence).second) << "one chunk per sequence";
+      EXPECT_GT(chunk.tokens, 0);
+      EXPECT_EQ(chunk.completes, chunk.tokens == chunk.sequence->pending());
+      rows += chunk.tokens;
+    }
+    EXPECT_LE(rows, limits_.step_tokens);
+    for (const PlannedChunk& chunk : plan) Compute(chunk);
+    scheduler_.CheckInvariants();
+    cache_.CheckInvariants();
+    if (!scheduler_.running().empty()) idle_steps_ = rows == 0 ? idle_steps_ + 1 : 0;
+    EXPECT_LE(idle_steps_, 3) << "something runs and nothing is computed";
+    return rows;
+  }
+
+  void RunToEnd(int max_steps) {
+    for (int i = 0; i < max_steps; ++i) {
+      if (scheduler_.running().empty() && scheduler_.queued().empty()) break;
+      Step();
+      if (testing::Test::HasFatalFailure()) return;
+    }
+    EXPECT_TRUE(scheduler_.running().empty() && scheduler_.queued().empty()) << "not finished in " << max_steps << " steps";
+    cache_.Poll();
+    EXPECT_EQ(cache_.leased_blocks(), 0u);
+    EXPECT_EQ(cache_.free_blocks() + cache_.cached_blocks(), cache_.capacity());
+  }
+
+  int block_tokens_;
+  SchedulerLimits limits_;
+  TokenMemory memory_;
+  PrefixCache cache_;
+  Scheduler scheduler_;
+  RequestId last_id_ = 0;
+  std::set<RequestId> admitted_;
+  std::map<RequestId, std::vector<TokenId>> outputs_;
+  std::map<RequestId, PromptUsage> usages_;
+  uint64_t computed_rows_ = 0;
+
+ private:
+  static PrefixCache::Options Options(uint32_t blocks, int block_tokens, bool reuse) {
+    PrefixCache::Options options;
+    options.blocks = blocks;
+    options.block_tokens = block_tokens;
+    options.reuse = reuse;
+    return options;
+  }
+
+  void Compute(const PlannedChunk& chunk) {
+    Sequence& s = *chunk.sequence;
+    const int from = s.ready(), to = from + chunk.tokens;
+    ASSERT_GE(static_cast<int>(s.lease.blocks().size()) * block_tokens_, to) << "blocks are reserved";
+    for (int i = 0; i < from; ++i) {
+      ASSERT_EQ(memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_), s.tokens[i])
+          << "sequence " << s.id << " would read another's KV at " << i;
+    }
+    for (int i = from; i < to; ++i) memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_) = s.tokens[i];
+    computed_rows_ += chunk.tokens;
+    scheduler_.Commit(chunk);
+    if (!chunk.completes) return;
+    if (s.generated() == 0) {
+      usages_[s.id] = s.usage;
+      EXPECT_EQ(s.usage.total(), s.prompt_tokens);
+    }
+    uint64_t hash = 17;
+    for (const TokenId token : s.tokens) hash = SplitMix64(hash ^ token);
+    s.tokens.push_back(static_cast<TokenId>(hash % 50));
+    if (s.generated() >= s.request.sampling.max_tokens) {
+      auto done = scheduler_.Remove(s.id);
+      outputs_[done->id] = {done->tokens.begin() + done->prompt_tokens, done->tokens.end()};
+    }
+  }
+
+  int idle_steps_ = 0;
+};
+
+int Computed(const World& world, RequestId id) { return world.usages_.at(id).computed(); }
+int From(const World& world, RequestId id, TokenSource source) { return world.usages_.at(id).tokens[static_cast<int>(source)]; }
+
+TEST(Scheduler, SecondRequestComputesTheTailOnly) {
+  World world(64, 4, {8, 32});
+  const RequestId first = world.Add(Tokens(41, 100), 3);
+  world.RunToEnd(100);
+  const RequestId second = world.Add(Tokens(41, 100), 3);
+  world.RunToEnd(100);
+  EXPECT_EQ(Computed(world, first), 41);
+  EXPECT_EQ(Computed(world, second), 1);
+  EXPECT_EQ(From(world, second, TokenSource::kDevice), 40);
+  EXPECT_EQ(world.outputs_[first], world.outputs_[second]);
+}
+
+TEST(Scheduler, APartlyMatchingBlockIsReusedTokenByToken) {
+  World world(64, 8, {8, 32});
+  world.Add(Tokens(32, 100), 1);
+  world.RunToEnd(100);
+  std::vector<TokenId> other = Tokens(32, 100);
+  other[21] = 7;  // inside the third block
+  const RequestId second = world.Add(other, 1);
+  world.RunToEnd(100);
+  EXPECT_EQ(From(world, second, TokenSource::kDevice), 21);
+  EXPECT_EQ(Computed(world, second), 11);
+}
+
+TEST(Scheduler, ConcurrentRequestsComputeASharedPrefixOnce) {
+  World world(400, 4, {64, 64});
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 32; ++i) {
+    std::vector<TokenId> prompt = Tokens(60, 0);
+    prompt.push_back(1000 + i);
+    ids.push_back(world.Add(prompt, 4));
+  }
+  world.RunToEnd(500);
+  EXPECT_EQ(Computed(world, ids[0]), 61);
+  for (size_t i = 1; i < ids.size(); ++i) {
+    EXPECT_EQ(Computed(world, ids[i]), 1) << i;
+    EXPECT_EQ(From(world, ids[i], TokenSource::kShared), 60) << i;
+  }
+}
+
+TEST(Scheduler, WhoeverWaitsTakesOverWhenTheComputingRequestIsCancelled) {
+  World world(64, 4, {8, 8});
+  const RequestId first = world.Add(Tokens(40, 0), 4);
+  const RequestId second = world.Add(Tokens(40, 0), 4);
+  world.Step();
+  ASSERT_NE(world.scheduler_.Remove(first), nullptr);
+  world.RunToEnd(100);
+  EXPECT_EQ(world.outputs_.size(), 1u);
+  EXPECT_EQ(From(world, second, TokenSource::kComputed) + From(world, second, TokenSource::kShared) +
+                From(world, second, TokenSource::kDevice), 40);
+  EXPECT_GE(Computed(world, second), 32);
+}
+
+TEST(Scheduler, DecodesGoFirstAndShortPromptsDoNotStandBehindALongOne) {
+  World world(600, 4, {8, 16});
+  const RequestId talker = world.Add(Tokens(4, 5000), 200);
+  world.Step();
+  const RequestId long_prompt = world.Add(Tokens(400, 0), 1);
+  const RequestId short_prompt = world.Add(Tokens(12, 7000), 1);
+  int steps = 0;
+  while (!world.outputs_.contains(short_prompt)) {
+    ASSERT_LT(++steps, 10);
+    const auto before = world.scheduler_.running().front()->tokens.size();
+    world.Step();
+    EXPECT_EQ(world.scheduler_.running().front()->id, talker);
+    EXPECT_EQ(world.scheduler_.running().front()->tokens.size(), before + 1) << "a decode waits for no prompt";
+  }
+  EXPECT_FALSE(world.outputs_.contains(long_prompt));
+  world.RunToEnd(400);
+}
+
+TEST(Scheduler, PreemptionLosesNothingAndIsCountedApart) {
+  World world(12, 4, {8, 16});  // room for one sequence of 40 tokens and little more
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(world.Add(Tokens(10, 100 * i), 25));
+  world.RunToEnd(2000);
+  ASSERT_EQ(world.outputs_.size(), 5u);
+  EXPECT_GT(world.scheduler_.preemptions(), 0u);
+  World roomy(200, 4, {8, 16});
+  for (int i = 0; i < 5; ++i) roomy.Add(Tokens(10, 100 * i), 25);
+  roomy.RunToEnd(500);
+  EXPECT_EQ(world.outputs_, roomy.outputs_);
+  EXPECT_EQ(roomy.scheduler_.preemptions(), 0u);
+  EXPECT_EQ(world.computed_rows_ - world.scheduler_.recomputed_tokens(), roomy.computed_rows_) << "first-time work is the same";
+}
+
+TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
+  World world(64, 4, {8, 32}, /*reuse=*/false);
+  const RequestId first = world.Add(Tokens(40, 0), 2);
+  const RequestId second = world.Add(Tokens(40, 0), 2);
+  world.RunToEnd(100);
+  EXPECT_EQ(Computed(world, first), 40);
+  EXPECT_EQ(Computed(world, second), 40);
+  EXPECT_EQ(world.cache_.cached_blocks(), 0u);
+}
+
+// Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room for everyone and no reuse.
+TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE(seed);
+    Prng prng(seed);
+    const int block_tokens = 1 << prng.Below(4);
+    const int longest = 90;
+    const uint32_t blocks = static_cast<uint32_t>((longest + block_tokens - 1) / block_tokens + 1 + prng.Below(20));
+    const int sequences = static_cast<int>(prng.Between(1, 8));
+    World world(blocks, block_tokens, {sequences, static_cast<int>(prng.Between(sequences, 40))});
+    World plain(20000, block_tokens, {64, 512}, false);
+    std::vector<std::vector<TokenId>> prompts;
+    std::set<RequestId> cancelled;
+    for (int i = 0; i < 25; ++i) {
+      std::vector<TokenId> prompt;
+      if (!prompts.empty() && prng.Chance(0.7)) {
+        const auto& parent = prompts[prng.Below(prompts.size())];
+        prompt.assign(parent.begin(), parent.begin() + static_cast<ptrdiff_t>(prng.Below(parent.size() + 1)));
+      }
+      const int more = static_cast<int>(prng.Between(1, 30));
+      for (int k = 0; k < more && prompt.size() < 60; ++k) prompt.push_back(static_cast<TokenId>(prng.Below(3)));
+      prompts.push_back(prompt);
+      const int max_tokens = static_cast<int>(prng.Between(1, 30));
+      const RequestId id = world.Add(prompt, max_tokens);
+      plain.Add(prompt, max_tokens);
+      for (int k = static_cast<int>(prng.Below(4)); k > 0; --k) world.Step();
+      if (prng.Chance(0.1)) {
+        const RequestId victim = static_cast<RequestId>(prng.Between(1, static_cast<int64_t>(id)));
+        if (world.scheduler_.Remove(victim) != nullptr) cancelled.insert(victim);
+      }
+      if (HasFatalFailure()) return;
+    }
+    world.RunToEnd(5000);
+    plain.RunToEnd(5000);
+    for (const auto& [id, output] : plain.outputs_) {
+      if (!cancelled.contains(id)) {
+        EXPECT_EQ(world.outputs_[id], output) << "request " << id;
+      }
+    }
+    if (HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
