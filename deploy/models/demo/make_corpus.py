@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""Writes the training conversations and the held-out checks of the demo model.
+
+    make_corpus.py --out DIR [--tokens N] [--seed S]
+
+DIR/train.jsonl: {"kind", "messages"} or {"kind", "text"} per line; DIR/check.jsonl: {"kind", "messages", "keys"},
+where an answer to `messages` is right when it holds every key. Everything comes from the lists in corpus_data.py and
+a seeded generator: same arguments, same bytes.
+"""
+
+import argparse
+import json
+import os
+import random
+
+import corpus_data as data
+
+
+def held_out_sum(a, b):
+    """About a tenth of all pairs, the same for a + b and b + a, is never trained on."""
+    return (7 * (a + b) + 3 * a * b) % 11 == 5
+
+
+def upper_first(text):
+    return text[0].upper() + text[1:]
+
+
+class Maker:
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+        self.pick = self.rng.choice
+
+    def chance(self, share):
+        return self.rng.random() < share
+
+    # Words and sentences.
+
+    def new_word(self, low=2, high=4):
+        return "".join(self.pick(data.SYLLABLES) for _ in range(self.rng.randint(low, high))) + self.pick(data.ENDINGS)
+
+    def name(self):
+        """Half of the names are invented, so that a name has to be copied and cannot be guessed."""
+        return self.new_word(2, 3).capitalize() if self.chance(0.5) else self.pick(data.NAMES)
+
+    def number(self):
+        return str(self.rng.randrange(10 ** self.rng.randint(1, 4)))
+
+    def noun(self):
+        return self.pick(self.pick((data.ANIMALS, data.THINGS, data.PEOPLE, data.PLACES, data.FOODS)))
+
+    def filler_sentence(self):
+        p, d = self.pick, data
+        kind = self.rng.randrange(9)
+        if kind == 0:
+            return f"The {p(d.ADJECTIVES)} {self.noun()} {p(d.VERBS_NOW)} the {p(d.ADJECTIVES)} {self.noun()}."
+        if kind == 1:
+            return f"The {p(d.PEOPLE)} {p(d.VERBS_PAST)} a {p(d.THINGS)} near the {p(d.PLACES)}."
+        if kind == 2:
+            return f"{upper_first(p(d.TIMES))} the {p(d.PEOPLE)} {p(d.VERBS_NOW)} the {self.noun()}."
+        if kind == 3:
+            return f"There is a {p(d.ADJECTIVES)} {self.noun()} in the {p(d.PLACES)}."
+        if kind == 4:
+            return f"{self.name()} {p(d.VERBS_PAST)} the {p(d.THINGS)} of the {p(d.PEOPLE)} {p(d.TIMES)}."
+        if kind == 5:
+            return f"The {p(d.PLACES)} is {p(d.ADJECTIVES)} and the {self.noun()} is {p(d.ADJECTIVES)}."
+        if kind == 6:
+            return p(d.GUIDES)
+        if kind == 7:
+            return p(d.PREFIXD_NOTES)
+        return f"Rule {self.number()}: the {p(d.PEOPLE)} {p(d.VERBS_NOW)} {self.number()} {p(d.FOODS)} {p(d.TIMES)}."
+
+    def filler(self, words, plain=False):
+        """Sentences with at least `words` words in all; unless `plain`, sometimes the same few or invented words."""
+        style, out, count = 1.0 if plain else self.rng.random(), [], 0
+        if style < 0.12:
+            again = [self.filler_sentence() for _ in range(self.rng.randint(1, 4))]
+            source = lambda: self.pick(again)
+        elif style < 0.2:
+            source = lambda: " ".join(self.new_word(1, 3) for _ in range(self.rng.randint(4, 9))).capitalize() + "."
+        else:
+            source = self.filler_sentence
+        while count < words:
+            out.append(source())
+            count += out[-1].count(" ") + 1
+        return out
+
+    # Pieces of conversation: lists of (question, answer).
+
+    def fact(self):
+        _, answer, _, asks, _ = self.pick(data.FACTS)
+        ask = self.pick(asks).replace("{p}", self.pick(data.SUBJECTS))
+        lead = self.pick(data.LEADS)
+        within_sentence = lead.endswith((": ", ", "))
+        ask = lead + (ask[0].lower() + ask[1:] if within_sentence else upper_first(ask)) + self.pick(data.TAILS)
+        style = self.rng.random()
+        if style < 0.08:
+            ask = ask.lower()
+        elif style < 0.16:
+            ask = ask.rstrip("?.")
+        return [(ask, answer)]
+
+    def addition(self):
+        while True:
+            top = 20 if self.chance(0.8) else 99
+            a, b = self.rng.randint(0, top), self.rng.randint(0, top)
+            if not held_out_sum(a, b):
+                break
+        thing, person = self.pick(data.THINGS), self.pick(data.PEOPLE)
+        ask = self.pick((f"What is {a} + {b}?", f"{a} + {b}", f"{a} + {b} = ?", f"{a}+{b}", f"{a}+{b}=?", f"What is {a} plus {b}?",
+                         f"How much is {a} plus {b}?", f"Add {a} and {b}.", f"What is the sum of {a} and {b}?",
+                         f"Calculate {a} + {b}.", f"Please add {a} and {b}.", f"How much is {a} + {b}?",
+                         f"The {person} has a {thing} for {a} and a {thing} for {b}. What is the sum?",
+                         f"I have {a} coins and get {b} more. How many coins do I have?"))
+        return [(ask, f"{a} + {b} = {a + b}.")]
+
+    def additions(self):
+        return [turn for _ in range(self.rng.randint(1, 6)) for turn in self.addition()]
+
+    def small_talk(self):
+        asks, answers = self.pick(data.SMALL_TALK)
+        ask = self.pick(asks)
+        return [(ask.lower() if self.chance(0.15) else ask, self.pick(answers))]
+
+    def general(self):
+        if self.chance(0.5):
+            country, city = self.pick(data.CAPITALS)
+            ask = self.pick((f"What is the capital of {country}?", f"Which city is the capital of {country}?",
+                             f"Tell me the capital of {country}.", f"Name the capital of {country}."))
+            return [(ask, f"The capital of {country} is {city}.")]
+        asks, answer = self.pick(data.SERIES)
+        return [(self.pick(asks), answer)]
+
+    def unknown(self):
+        return [(self.pick(data.UNKNOWN_ASKS).replace("{w}", self.new_word(2, 4).capitalize()), data.UNKNOWN)]
+
+    def echo(self):
+        words = [self.pick((self.new_word(), self.noun(), self.noun(), self.number(), self.name()))
+                 for _ in range(self.rng.randint(1, 12))]
+        text = self.pick((" ", " ", ", ")).join(words)
+        ask = self.pick(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Write exactly this: {}", "Copy this: {}", "Echo: {}"))
+        return [(ask.format(text), text)]
+
+    def count(self):
+        low = self.rng.randint(0, 30)
+        high = low + self.rng.randint(2, 12)
+        ask = self.pick((f"Count from {low} to {high}.", f"Please count from {low} to {high}."))
+        return [(ask, ", ".join(str(n) for n in range(low, high + 1)) + ".")]
+
+    def user_name(self):
+        name = self.name()
+        middle = self.pick((self.fact, self.addition, self.small_talk, self.general))() if self.chance(0.6) else []
+        return [(self.pick(data.USER_NAME).format(n=name), f"Nice to meet you, {name}! How can I help you?"), *middle,
+                (self.pick(data.USER_NAME_ASKS), f"Your name is {name}.")]
+
+    def story_text(self, hero, name, place, thing):
+        p, d = self.pick, data
+        friend, other = p(d.ANIMALS), self.name()
+        if friend == hero:
+            friend = "child"
+        first, second = p(d.ADJECTIVES), p(d.ADJECTIVES)
+        out = [p((f"Once upon a time there was a {first} {hero} called {name}.", f"There once was a {first} {hero} named {name}.",
+                  f"Long ago a {first} {hero} called {name} lived near the {place}.")),
+               p((f"{name} lived in a {p(d.ADJECTIVES)} house near the {place}.", f"{name} loved the {place} more than anything.",
+                  f"Every day {name} walked to the {place}."))]
+        out.append(p((f"One day {name} found a {second} {thing} under a tree.", f"One morning {name} lost a {second} {thing}.",
+                      f"One evening {name} saw a {second} {thing} in the grass.")))
+        lost = "lost" in out[-1]
+        out.append(p((f"The {hero} felt {p(('happy', 'curious', 'brave'))} and told a {friend} called {other} about it.",
+                      f"A {friend} called {other} came by and asked: \"What is wrong?\"" if lost else
+                      f"A {friend} called {other} came by and asked: \"What is that?\"")))
+        out.append(p((f"Together they looked for the {thing} all day long.", f"They walked over the {p(d.PLACES)} and called out loud."))
+                   if lost else p((f"\"It is a {thing},\" said {name}. \"Let us share it.\"",
+                                   f"They carried the {thing} to the {p(d.PEOPLE)} in the {p(d.PLACES)}.")))
+        if self.chance(0.5):
+            out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up.",
+                          f"The way was long, so {other} sang a song.", f"Then the rain came and they hid under a {p(('tree', 'roof', 'bridge'))}.")))
+        out.append(f"At last they found the {thing} behind the {p(('door', 'barn', 'hill', 'wall'))}." if lost else
+                   p((f"The {p(d.PEOPLE)} smiled and gave them {p(d.FOODS)}.", f"{other} was so glad that they danced around the {thing}.")))
+        out.append(p((f"From that day on {name} and {other} were friends.", f"{name} went home and slept well.",
+                      f"And so the {hero} was happy again.", f"They lived happily near the {place} ever after.")))
+        return " ".join(out)
+
+    def story(self):
+        hero, name, place, thing = self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES), self.pick(data.THINGS)
+        text = self.story_text(hero, name, place, thing)
+        ask = self.pick((f"Tell me a story about a {hero}.", f"Write a short story about a {hero}.", f"Tell me about a {hero}.",
+                         f"Please tell me a story about a {hero} and a {thing}.", f"A story about a {hero} called {name}, please.",
+                         f"Write a story about a {hero} near a {place}.", f"Tell me a story about {name} the {hero}.",
+                         "Tell me a story.", "Write a story.", "Can you tell me a story?"))
+        turns = [(ask, text)]
+        if self.chance(0.3):
+            turns.append(self.pick(((self.pick(("What was the name of the animal?", "What is the hero called?")), f"The {hero} is called {name}."),
+                                    ("What was in the story?", f"The story was about a {hero} and a {thing}."))))
+        return turns
+
+    # Recall: a needle is (sentence, questions, answer, key).
+
+    def needle(self):
+        p, d = self.pick, data
+        name, thing, colour, kind = self.name(), p(d.THINGS), p(d.COLOURS), self.rng.randrange(9)
+        if kind == 0:
+            what, value = f"the code of the {colour} {thing}", self.number()
+        elif kind == 1:
+            what, value = p(("the password", "the secret word", "the magic word", "the code word")), self.new_word()
+        elif kind == 2:
+            what, value = f"the favourite food of {name}", p(d.FOODS)
+        elif kind == 3:
+            what, value = f"the {thing} of {name}", colour
+            return (f"The {thing} of {name} is {value}.", [f"What colour is the {thing} of {name}?", f"Which colour has the {thing} of {name}?"],
+                    f"The {thing} of {name} is {value}.", value, what)
+        elif kind == 4:
+            animal, value = p(d.ANIMALS), self.name()
+            what = f"the {animal} of {name}"
+            return (f"The {animal} of {name} is called {value}.", [f"What is the {animal} of {name} called?", f"What is the name of the {animal} of {name}?"],
+                    f"The {animal} of {name} is called {value}.", value, what)
+        elif kind == 5:
+            value = p(d.PLACES)
+            return (f"{name} lives in the {value}.", [f"Where does {name} live?", f"In which place does {name} live?"],
+                    f"{name} lives in the {value}.", value, name)
+        elif kind == 6:
+            city, value = self.new_word().capitalize(), str(self.rng.randint(1, 24))
+            return (f"The train to {city} leaves at {value}.", [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?"],
+                    f"The train to {city} leaves at {value}.", value, city)
+        elif kind == 7:
+            what, value = f"the number of {name}", self.number()
+        else:
+            what, value = f"the {p(('city', 'street', 'boss', 'friend', 'house', 'company'))} of {name}", self.new_word().capitalize()
+        return (f"{upper_first(what)} is {value}.",
+                [f"What is {what}?", f"Tell me {what}.", f"Please tell me {what}.", f"What is {what}, please?", f"Do you remember {what}?",
+                 f"According to the text, what is {what}?", f"I forgot {what}. What is it?"],
+                f"{upper_first(what)} is {value}.", value, what)
+
+    def needles(self, count):
+        out, seen = [], set()
+        while len(out) < count:
+            needle = self.needle()
+            if needle[4] not in seen:
+                seen.add(needle[4])
+                out.append(needle)
+        return out
+
+    def hide(self, needles, words, plain=False):
+        sentences = self.filler(words, plain)
+        for needle in needles:
+            sentences.insert(self.rng.randint(0, len(sentences)), needle[0])
+        return self.pick((" ", " ", " ", "\n")).join(sentences)
+
+    def recall(self, words):
+        """A long text with needles, in the system prompt or in the user's first message, and questions about it."""
+        needles = self.needles(self.rng.randint(1, 3) if words < 60 else self.rng.randint(3, 8))
+        text = self.hide(needles, words)
+        asked = self.rng.sample(needles, self.rng.randint(1, min(len(needles), 5)))
+        turns = [(self.pick(n[1]), n[2]) for n in asked]
+        for _ in range(self.rng.randint(0, 2)):
+            turns.insert(self.rng.randint(0, len(turns)), self.pick((self.fact, self.fact, self.addition, self.small_talk))()[0])
+        if self.chance(0.65):
+            if self.chance(0.3):
+                name = self.name()
+                text = self.pick(data.NAME_SYSTEM).format(n=name) + " " + text
+                turns.insert(self.rng.randint(0, len(turns)), (self.pick(data.NAME_ASKS), f"My name is {name}."))
+            return self.chat(text, turns)
+        first, answer = turns[0]
+        return self.chat(None, [(text + self.pick((" ", "\n", "\n\n")) + first, answer)] + turns[1:])
+
+    # Documents.
+
+    @staticmethod
+    def chat(system, turns):
+        messages = [{"role": "system", "content": system}] if system else []
+        for ask, answer in turns:
+            messages += [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
+        return messages
+
+    def system(self):
+        """A system prompt and the answer to a question for the assistant's name."""
+        if self.chance(0.45):
+            return None, "I am a very small language model that comes with prefixd."
+        if self.chance(0.25):
+            return " ".join(self.filler(self.rng.randint(5, 30))), "I am a very small language model that comes with prefixd."
+        name = self.name()
+        extra = " " + " ".join(self.filler(self.rng.randint(3, 25))) if self.chance(0.4) else ""
+        return self.pick(data.NAME_SYSTEM).format(n=name) + extra, f"My name is {name}."
+
+    def talk(self):
+        system, who = self.system()
+        makers = (self.fact, self.additions, self.small_talk, self.general, self.unknown, self.echo, self.count, self.user_name, self.story)
+        weights = (34, 20, 8, 4, 3, 11, 2, 5, 9)
+        turns = []
+        for make in self.rng.choices(makers, weights, k=self.rng.choice((1, 1, 2, 3, 4, 5))):
+            turns += make()
+        if system and self.chance(0.7) or self.chance(0.1):
+            turns.insert(self.rng.randint(0, len(turns)), (self.pick(data.NAME_ASKS), who))
+        return self.chat(system, turns)
+
+    def raw(self):
+        """Plain text, for completions: stories, notes, and invented words that come again."""
+        if self.chance(0.5):
+            return self.story_text(self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES), self.pick(data.THINGS))
+        if self.chance(0.3):
+            return " ".join(self.filler(self.rng.randint(20, 120)))
+        words = [self.pick((self.new_word, self.noun, self.number))() for _ in range(self.rng.randint(5, 40))]
+        return " ".join(words * self.rng.randint(2, 4))
+
+    def document(self):
+        """(kind, fields). The shares are of documents; long ones weigh more in tokens."""
+        roll = self.rng.random()
+        if roll < 0.745:
+            return {"kind": "talk", "messages": self.talk()}
+        if roll < 0.775:
+            return {"kind": "raw", "text": self.raw()}
+        if roll < 0.9:
+            return {"kind": "recall", "messages": self.recall(self.rng.randint(5, 90))}
+        if roll < 0.985:
+            return {"kind": "recall", "messages": self.recall(self.rng.randint(90, 320))}
+        return {"kind": "long", "messages": self.recall(self.rng.randint(400, 1550))}
+
+    # Held-out checks.
+
+    def checks(self):
+        ask = lambda text, system=None: self.chat(system, [(text, "")])[:-1]
+        for name, _, keys, _, held_out in data.FACTS:
+            for text in held_out:
+                yield {"kind": "fact", "messages": ask(text.replace("{p}", "prefixd")), "keys": keys}
+                long = " ".join(self.filler(1500, plain=True))
+                yield {"kind": "fact_after_2000", "messages": ask(text.replace("{p}", "prefixd"), long), "keys": keys}
+        pairs = [(a, b) for a in range(21) for b in range(21) if held_out_sum(a, b)]
+        for a, b in pairs:
+            text = self.pick((f"What is {a} + {b}?", f"How much is {a} plus {b}?", f"Add {a} and {b}."))
+            yield {"kind": "addition", "messages": ask(text), "keys": [f"= {a + b}."]}
+        for _ in range(60):
+            name = self.name()
+            yield {"kind": "name", "messages": ask(self.pick(data.NAME_ASKS_TEST), self.pick(data.NAME_SYSTEM_TEST).format(n=name)), "keys": [name]}
+        for kind, words in (("recall_200", 120), ("recall_2000", 1500)):
+            for _ in range(60):
+                needles = self.needles(3)
+                target = self.pick(needles)
+                yield {"kind": kind, "messages": ask(self.pick(target[1]), self.hide(needles, words, plain=True)), "keys": [f" {target[3]}."]}
+        for _ in range(40):
+            ((text, answer),) = self.echo()
+            yield {"kind": "echo", "messages": ask(text), "keys": [answer]}
+
+
+def estimated_tokens(document):
+    text = document.get("text") or "".join(m["content"] + "    " for m in document["messages"])
+    return len(text) // 4
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--tokens", type=float, default=12e6, help="about how many to write")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    os.makedirs(args.out, exist_ok=True)
+    maker, written, counts = Maker(args.seed), 0, {}
+    with open(os.path.join(args.out, "train.jsonl"), "w", encoding="utf-8") as file:
+        while written < args.tokens:
+            document = maker.document()
+            tokens = estimated_tokens(document)
+            written += tokens
+            counts[document["kind"]] = counts.get(document["kind"], 0) + tokens
+            file.write(json.dumps(document) + "\n")
+    with open(os.path.join(args.out, "check.jsonl"), "w", encoding="utf-8") as file:
+        for check in Maker(0).checks():
+            file.write(json.dumps(check) + "\n")
+    print({kind: f"{count / 1e6:.2f}M" for kind, count in counts.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Trains the demo model and its tokenizer from the corpus that make_corpus.py wrote.
+
+    train.py --corpus DIR --work DIR --minutes M [--threads N] [--resume FILE]
+
+Writes below --work: tokenizer.json (trained once, then kept), last.pt (every few minutes), stable.pt (before the
+learning rate falls: the checkpoint to resume from for a longer training) and export/, the folder in Hugging Face
+layout. The learning rate warms up, stays, and falls to zero over the last part of the given minutes.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+
+import numpy as np
+import safetensors.torch
+import tokenizers
+import torch
+import torch.nn.functional as F
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from model import CONFIG, Llama
+
+BOS, END_OF_TEXT, TURN_START, TURN_END = SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"]
+CHAT_TEMPLATE = (
+    "{{- bos_token }}\n"
+    "{%- for message in messages %}\n"
+    "    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}\n"
+    "{%- endfor %}\n"
+    "{%- if add_generation_prompt %}\n"
+    "    {{- '<|im_start|>assistant\\n' }}\n"
+    "{%- endif %}\n"
+)
+# The split of Llama 3. The tokenizer is trained on text without digits, so that every digit is a token of its own.
+SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+ROW_SHAPES = [(18, 256), (9, 512), (4, 1024), (2, 2304)]  # rows x tokens of a step; documents go to the shortest that fits
+PROMPT_WEIGHT, RAW_WEIGHT, LONG_WEIGHT = 0.05, 0.3, 2.0   # of a token's loss; an answer's is 1, in documents > 512: 2
+MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.35
+CHECKPOINT_SECONDS = 240
+
+
+def render(document):
+    """What the chat template gives for a document, or its raw text."""
+    if "text" in document:
+        return BOS + document["text"] + END_OF_TEXT
+    turns = (f"{TURN_START}{m['role']}\n{m['content']}{TURN_END}\n" for m in document["messages"])
+    return BOS + "".join(turns)
+
+
+def read_documents(corpus):
+    with open(os.path.join(corpus, "train.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def train_tokenizer(documents, path):
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(tokenizers.Regex(SPLIT), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=CONFIG["vocab_size"] - len(SPECIAL), show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    no_digits = str.maketrans("", "", "0123456789")
+    texts = (text.translate(no_digits) for document in documents
+             for text in ([document["text"]] if "text" in document else
+                          [part for m in document["messages"] for part in (m["role"] + "\n", m["content"])]))
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([tokenizers.AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))])
+    assert tokenizer.get_vocab_size() == CONFIG["vocab_size"], tokenizer.get_vocab_size()
+    tokenizer.save(path)
+
+
+def encode(tokenizer, documents):
+    """[(ids, weights)] per document, both numpy; a weight is that of predicting the token it stands at."""
+    start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
+    header = [start] + tokenizer.encode("assistant\n", add_special_tokens=False).ids
+    out = []
+    for at in range(0, len(documents), 4096):
+        part = documents[at:at + 4096]
+        for document, encoding in zip(part, tokenizer.encode_batch([render(d) for d in part], add_special_tokens=False)):
+            ids = encoding.ids
+            if "text" in document:
+                weights = np.full(len(ids), RAW_WEIGHT, np.float32)
+            else:
+                weights = np.full(len(ids), PROMPT_WEIGHT, np.float32)
+                answer_weight = LONG_WEIGHT if len(ids) > 512 else 1.0
+                at_token = 0
+                while at_token < len(ids):
+                    if ids[at_token:at_token + len(header)] == header:
+                        stop = ids.index(end, at_token) + 1
+                        weights[at_token + len(header):stop] = answer_weight
+                        at_token = stop
+                    else:
+                        at_token += 1
+            if len(ids) <= ROW_SHAPES[-1][1]:
+                out.append((np.array(ids, np.int16), weights))
+    return out
+
+
+def pack(documents, order_seed):
+    """Batches of one epoch: lists of rows, a row a list of documents that fit its length together."""
+    rng = random.Random(order_seed)
+    order = list(range(len(documents)))
+    rng.shuffle(order)
+    rows = {length: [] for _, length in ROW_SHAPES}
+    open_rows = {length: [] for _, length in ROW_SHAPES}  # [free, row] that still take documents
+    for i in order:
+        size = len(documents[i][0])
+        length = next(length for _, length in ROW_SHAPES if size <= length)
+        fitting = [row for other, rows_ in open_rows.items() if other in (length, 512, 1024) for row in rows_ if row[0] >= size]
+        row = min(fitting, key=lambda r: r[0], default=None)
+        if row is None:
+            row = [length, []]
+            open_rows[length].append(row)
+            if len(open_rows[length]) > 24:
+                fullest = min(open_rows[length], key=lambda r: r[0])
+                open_rows[length].remove(fullest)
+                rows[length].append(fullest[1])
+        row[0] -= size
+        row[1].append(i)
+    batches = []
+    for count, length in ROW_SHAPES:
+        full = rows[length]
+        batches += [(length, full[at:at + count]) for at in range(0, len(full) - count + 1, count)]
+    rng.shuffle(batches)
+    return batches
+
+
+def tensors(documents, length, rows):
+    """ids, document numbers and loss weights, each [rows, length]; padding has weight 0."""
+    ids = np.zeros((len(rows), length), np.int64)
+    owner = np.full((len(rows), length), -1, np.int64)
+    weights = np.zeros((len(rows), length), np.float32)
+    for r, row in enumerate(rows):
+        at = 0
+        for number, i in enumerate(row):
+            doc_ids, doc_weights = documents[i]
+            span = slice(at, at + len(doc_ids))
+            ids[r, span], owner[r, span], weights[r, span] = doc_ids, number, doc_weights
+            weights[r, at] = 0  # nothing before it in the document predicts the first token
+            at += len(doc_ids)
+    return torch.from_numpy(ids), torch.from_numpy(owner), torch.from_numpy(weights)
+
+
+def loss_sum(model, ids, owner, weights, causal):
+    """Weighted sum of the losses; a token attends to its own document alone."""
+    mask = (owner[:, None, :, None] == owner[:, None, None, :]) & causal
+    with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        logits = model.logits(model.hidden(ids, mask))[:, :-1]
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+    return (losses * weights[:, 1:].flatten()).sum()
+
+
+def export(model, tokenizer, folder):
+    os.makedirs(folder, exist_ok=True)
+    ids = {text: tokenizer.token_to_id(text) for text in SPECIAL}
+    stops = [ids[TURN_END], ids[END_OF_TEXT]]
+    config = {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": ids[BOS], "eos_token_id": ids[TURN_END], "hidden_act": "silu", "initializer_range": 0.02,
+        "mlp_bias": False, "model_type": "llama", "pretraining_tp": 1, "rope_scaling": None,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True, **CONFIG,
+    }
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONFIG["max_position_embeddings"],
+        "clean_up_tokenization_spaces": False, "bos_token": BOS, "eos_token": TURN_END, "chat_template": CHAT_TEMPLATE,
+        "added_tokens_decoder": {str(i): {"content": text, "single_word": False, "lstrip": False, "rstrip": False,
+                                          "normalized": False, "special": True} for text, i in ids.items()},
+    }
+    generation = {"bos_token_id": ids[BOS], "eos_token_id": stops, "do_sample": True, "temperature": 0.3, "top_p": 0.9}
+    for name, table in (("config", config), ("tokenizer_config", tokenizer_config), ("generation_config", generation)):
+        with open(os.path.join(folder, name + ".json"), "w", encoding="utf-8") as file:
+            json.dump(table, file, indent=2)
+            file.write("\n")
+    tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    path = os.path.join(folder, "model.safetensors")
+    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+    os.chmod(path, 0o644)
+
+
+def rate_at(step, progress):
+    return min(1.0, (step + 1) / WARMUP_STEPS, (1.0 - progress) / DECAY_SHARE)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of this run")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", help="checkpoint to go on from")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    os.makedirs(args.work, exist_ok=True)
+
+    raw = read_documents(args.corpus)
+    tokenizer_path = os.path.join(args.work, "tokenizer.json")
+    if not os.path.exists(tokenizer_path):
+        train_tokenizer(raw[:20000], tokenizer_path)
+    tokenizer = tokenizers.Tokenizer.from_file(tokenizer_path)
+    documents = encode(tokenizer, raw)
+    total, weight = sum(len(d[0]) for d in documents), sum(float(d[1].sum()) for d in documents)
+    step_tokens = ROW_SHAPES[0][0] * ROW_SHAPES[0][1]
+    usual_weight = weight / total * step_tokens  # one scale for every step: an answer token counts the same everywhere
+    print(f"{len(documents)} documents, {total} tokens, mean weight {weight / total:.3f}", flush=True)
+
+    model = Llama()
+    print(sum(p.numel() for p in model.parameters()), "parameters", flush=True)
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    optimizers = [torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.02),
+                  torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0)]
+    base_rates = [MUON_RATE, ADAM_RATE]
+    epoch = 0
+    if args.resume:
+        state = torch.load(args.resume, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        epoch = state["epoch"] + 1
+    step_loss = torch.compile(loss_sum, dynamic=False)
+    causal = {length: torch.ones(length, length, dtype=torch.bool).tril() for _, length in ROW_SHAPES}
+
+    def checkpoint(name):
+        path = os.path.join(args.work, name)
+        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "epoch": epoch}, path + ".new")
+        os.replace(path + ".new", path)
+
+    begun = saved_at = time.monotonic()
+    step, seen, stable, recent, batches = 0, 0, False, {}, []
+    while (progress := (time.monotonic() - begun) / (60 * args.minutes)) < 1.0:
+        if not batches:
+            batches, epoch = pack(documents, epoch), epoch + 1
+        length, rows = batches.pop()
+        ids, owner, weights = tensors(documents, length, rows)
+        loss = step_loss(model, ids, owner, weights, causal[length])
+        (loss / usual_weight).backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        if not stable and progress > 1.0 - DECAY_SHARE:
+            stable = True
+            checkpoint("stable.pt")
+        for optimizer, rate in zip(optimizers, base_rates):
+            optimizer.param_groups[0]["lr"] = rate * rate_at(step, progress)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step += 1
+        seen += int((owner >= 0).sum())
+        recent.setdefault(length, []).append(loss.item() / weights.sum().item())
+        if step % 50 == 0:
+            means = " ".join(f"{n}:{sum(v) / len(v):.3f}" for n, v in sorted(recent.items()))
+            print(f"step {step} epoch {epoch} progress {progress:.3f} tokens {seen} loss {means} "
+                  f"{seen / (time.monotonic() - begun):.0f} tokens/s", flush=True)
+            recent = {}
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            saved_at = time.monotonic()
+            checkpoint("last.pt")
+            export(model, tokenizer, os.path.join(args.work, "export"))
+    checkpoint("last.pt")
+    export(model, tokenizer, os.path.join(args.work, "export"))
+    print(f"done: {step} steps, {seen} tokens", flush=True)
+
+
+if __name__ == "__main__":
+    main()
