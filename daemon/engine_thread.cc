@@ -1,0 +1,30 @@
+#include "daemon/engine_thread.h"
+
+#include <pthread.h>
+
+#include <chrono>
+
+namespace prefixd {
+namespace {
+
+constexpr std::chrono::milliseconds kIdleTick{100};  // also the longest wait for a stop
+
+}  // namespace
+
+EngineThread::EngineThread(Engine* engine) : engine_(engine), thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "prefixd-engine");
+}
+
+EngineThread::~EngineThread() {
+  stop_.store(true, std::memory_order_relaxed);
+  thread_.join();
+}
+
+void EngineThread::Run() {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (!engine_->Step()) engine_->WaitForWork(kIdleTick);
+    progress_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,252 @@
+#include "daemon/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+namespace prefixd {
+namespace {
+
+constexpr std::string_view kVariablePrefix = "PREFIXD_";
+
+struct Unit {
+  std::string_view name;
+  int64_t bytes;
+};
+constexpr Unit kUnits[] = {
+    {"", 1},          {"B", 1},           {"KiB", 1LL << 10}, {"MiB", 1LL << 20}, {"GiB", 1LL << 30},
+    {"TiB", 1LL << 40}, {"KB", 1000LL}, {"MB", 1000000LL},  {"GB", 1000000000LL}, {"TB", 1000000000000LL},
+};
+
+bool Contains(std::string_view choices, std::string_view word) {
+  while (!word.empty() && !choices.empty()) {
+    const size_t bar = choices.find('|');
+    if (choices.substr(0, bar) == word) return true;
+    choices = bar == std::string_view::npos ? "" : choices.substr(bar + 1);
+  }
+  return false;
+}
+
+std::optional<int64_t> ParseInteger(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<bool> ParseBool(std::string_view text) {
+  if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
+  if (text == "false" || text == "0" || text == "no" || text == "off") return false;
+  return std::nullopt;
+}
+
+std::string Bound(const OptionSpec& spec, int64_t value) {
+  return spec.kind == OptionKind::kSize ? FormatSize(static_cast<uint64_t>(value)) : std::to_string(value);
+}
+
+std::string Range(const OptionSpec& spec) {
+  return Bound(spec, spec.min) + " to " + Bound(spec, spec.max) + (spec.default_text == "auto" ? ", or auto" : "");
+}
+
+Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* member) {
+  if (text == "auto" && spec.default_text == "auto") {
+    *member = kAuto;
+    return Status::Ok();
+  }
+  int64_t value = 0;
+  if (spec.kind == OptionKind::kSize) {
+    PREFIXD_ASSIGN_OR_RETURN(value, ParseSize(text));
+  } else {
+    const std::optional<int64_t> parsed = ParseInteger(text);
+    if (!parsed) return InvalidArgument("'" + std::string(text) + "' is not a whole number; it takes " + Range(spec));
+    value = *parsed;
+  }
+  if (value < spec.min || value > spec.max) {
+    return InvalidArgument("'" + std::string(text) + "' is out of range; it takes " + Range(spec));
+  }
+  *member = value;
+  return Status::Ok();
+}
+
+Status AssignText(const OptionSpec& spec, std::string_view text, std::string* member) {
+  if (spec.kind == OptionKind::kChoice && !Contains(spec.choices, text)) {
+    const bool later = Contains(spec.later_choices, text);
+    std::string choices(spec.choices);
+    std::ranges::replace(choices, '|', ' ');
+    return InvalidArgument("'" + std::string(text) + "' is " +
+                           (later ? "not there yet in this version of prefixd" : "unknown") + "; it takes one of: " + choices);
+  }
+  *member = text;
+  return Status::Ok();
+}
+
+Status Assign(const OptionSpec& spec, std::string_view text, Options* options) {
+  if (const auto* number = std::get_if<int64_t Options::*>(&spec.member)) {
+    return AssignNumber(spec, text, &(options->**number));
+  }
+  if (const auto* words = std::get_if<std::string Options::*>(&spec.member)) {
+    return AssignText(spec, text, &(options->**words));
+  }
+  const std::optional<bool> parsed = ParseBool(text);
+  if (!parsed) return InvalidArgument("'" + std::string(text) + "' is neither true nor false");
+  options->*std::get<bool Options::*>(spec.member) = *parsed;
+  return Status::Ok();
+}
+
+// What is wrong with a name that is not in the table.
+std::string NameFault(std::string_view name) {
+  if (std::ranges::find(LaterOptions(), name) != LaterOptions().end()) {
+    return "is not there yet in this version of prefixd";
+  }
+  std::vector<std::string_view> names;
+  for (const OptionSpec& spec : OptionTable()) names.push_back(spec.name);
+  const std::string_view nearest = NearestName(name, names);
+  return "is not an option of prefixd" + (nearest.empty() ? "" : "; did you mean " + std::string(nearest) + "?");
+}
+
+bool InjectedByKubernetes(std::string_view variable) {
+  return variable == "PREFIXD_PORT" || variable.starts_with("PREFIXD_PORT_") ||
+         variable.starts_with("PREFIXD_SERVICE_");
+}
+
+}  // namespace
+
+std::string VariableName(std::string_view option_name) {
+  std::string name(kVariablePrefix);
+  for (const char c : option_name) name += c == '-' ? '_' : static_cast<char>(c - 'a' + 'A');
+  return name;
+}
+
+std::vector<Setting> SettingsFromEnvironment(const char* const* environment, std::vector<std::string>* warnings) {
+  std::vector<Setting> settings;
+  for (; *environment != nullptr; ++environment) {
+    const std::string_view entry(*environment);
+    const size_t equals = entry.find('=');
+    if (!entry.starts_with(kVariablePrefix) || equals == std::string_view::npos) continue;
+    const std::string variable(entry.substr(0, equals));
+    const std::string value(entry.substr(equals + 1));
+    if (value.empty() || InjectedByKubernetes(variable)) continue;
+    const auto known = [&](std::string_view name) { return VariableName(name) == variable; };
+    const auto spec = std::ranges::find_if(OptionTable(), known, &OptionSpec::name);
+    const auto later = std::ranges::find_if(LaterOptions(), known);
+    if (spec != OptionTable().end()) {
+      settings.push_back({std::string(spec->name), value, variable});
+    } else if (later != LaterOptions().end()) {
+      settings.push_back({std::string(*later), value, variable});
+    } else if (variable == "PREFIXD_LOG") {  // short for PREFIXD_LOG_LEVEL, which wins
+      settings.insert(settings.begin(), {"log-level", value, variable});
+    } else {
+      warnings->push_back(variable + " is set, but no option of prefixd has that name");
+    }
+  }
+  return settings;
+}
+
+Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
+  Options options;
+  for (const OptionSpec& spec : OptionTable()) {
+    const Status status = Assign(spec, spec.default_text, &options);
+    PREFIXD_CHECK(status.ok()) << "default of " << spec.name << ": " << status.message();
+  }
+  std::string faults;
+  const auto add_fault = [&](const std::string& fault) { faults += (faults.empty() ? "" : "\n") + fault; };
+  for (const std::vector<Setting>& layer : layers) {
+    for (const Setting& setting : layer) {
+      const OptionSpec* spec = FindOption(setting.name);
+      if (spec == nullptr) {
+        add_fault(setting.origin + " " + NameFault(setting.name));
+      } else if (const Status status = Assign(*spec, setting.value, &options); !status.ok()) {
+        add_fault(setting.origin + ": " + status.message());
+      }
+    }
+  }
+  if ((options.block_tokens & (options.block_tokens - 1)) != 0) {
+    add_fault("block-tokens: " + std::to_string(options.block_tokens) + " is not a power of two");
+  }
+  if (!faults.empty()) return InvalidArgument(faults);
+  return options;
+}
+
+Result<int64_t> ParseSize(std::string_view text) {
+  const size_t digits = text.find_first_not_of("0123456789");
+  const std::optional<int64_t> count = ParseInteger(text.substr(0, digits));
+  std::string_view unit = digits == std::string_view::npos ? "" : text.substr(digits);
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
+  if (!count || found == std::end(kUnits)) {
+    return InvalidArgument("'" + std::string(text) +
+                           "' is not a size; it takes bytes, or a whole number with KiB MiB GiB TiB (1024) or KB MB GB TB (1000)");
+  }
+  if (*count > std::numeric_limits<int64_t>::max() / found->bytes) {
+    return InvalidArgument("'" + std::string(text) + "' is too large a size");
+  }
+  return *count * found->bytes;
+}
+
+std::string FormatSize(uint64_t bytes) {
+  static constexpr const char* kNames[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kNames)) {
+    value /= 1024;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof(text), value == static_cast<double>(static_cast<uint64_t>(value)) ? "%.0f %s" : "%.1f %s",
+                value, kNames[unit]);
+  return text;
+}
+
+std::string_view NearestName(std::string_view word, std::span<const std::string_view> names) {
+  std::string_view best;
+  size_t best_distance = word.size() / 3 + 2;  // a name this far away is another word
+  for (const std::string_view name : names) {
+    std::vector<size_t> row(name.size() + 1);  // Levenshtein distance, one row at a time
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 1; i <= word.size(); ++i) {
+      size_t diagonal = row[0]++;
+      for (size_t j = 1; j <= name.size(); ++j) {
+        const size_t replaced = diagonal + (word[i - 1] == name[j - 1] ? 0 : 1);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = name;
+    }
+  }
+  return best;
+}
+
+std::string OptionsAsMarkdown() {
+  std::string text = "| option | variable | default | range | meaning |\n|---|---|---|---|---|\n";
+  for (const OptionSpec& spec : OptionTable()) {
+    std::string range;
+    if (spec.kind == OptionKind::kInteger || spec.kind == OptionKind::kSize) range = Range(spec);
+    for (const char c : spec.choices) range += c == '|' ? std::string(", ") : std::string(1, c);
+    text += "| `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") + std::string(spec.value_name) +
+            "` | `" + VariableName(spec.name) + "` | " + std::string(spec.default_text) + " | " + range + " | " +
+            std::string(spec.help) + " |\n";
+  }
+  return text;
+}
+
+std::string OptionsAsToml() {
+  std::string text = "# Options of prefixd, each at its default. A flag or a variable PREFIXD_SOME_NAME wins over this file.\n";
+  std::string_view group;
+  for (const OptionSpec& spec : OptionTable()) {
+    if (spec.name == "config") continue;  // a file does not name itself
+    if (spec.group != group) text += "\n# " + std::string(group = spec.group) + "\n";
+    const bool bare = spec.kind == OptionKind::kFlag || ParseInteger(spec.default_text).has_value();
+    const std::string quote = bare ? "" : "\"";
+    text += "\n# " + std::string(spec.help) + "\n#" + std::string(spec.name) + " = " + quote +
+            std::string(spec.default_text) + quote + "\n";
+  }
+  return text;
+}
+
+}  // namespace prefixd

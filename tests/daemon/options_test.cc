@@ -1,0 +1,183 @@
+#include "daemon/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+
+#include "daemon/cli.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/temp_dir.h"
+
+namespace prefixd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+Result<Invocation> Parse(std::vector<const char*> words, std::vector<const char*> environment = {}) {
+  words.insert(words.begin(), "prefixd");
+  environment.push_back(nullptr);
+  return ParseCommandLine(static_cast<int>(words.size()), words.data(), environment.data());
+}
+
+std::string Fault(std::vector<const char*> words, std::vector<const char*> environment = {}) {
+  const Result<Invocation> result = Parse(std::move(words), std::move(environment));
+  return result.ok() ? "no fault" : result.status().message();
+}
+
+std::string WriteConfig(const testing_support::TempDir& dir, const std::string& text) {
+  const std::string path = dir.path() / "prefixd.toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(OptionTable, NamesAreUniqueAndEveryDefaultIsInRange) {
+  std::set<std::string_view> names;
+  for (const OptionSpec& spec : OptionTable()) {
+    EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
+    EXPECT_THAT(std::string(spec.help), Not(IsEmpty())) << spec.name;
+  }
+  for (const std::string_view later : LaterOptions()) EXPECT_FALSE(names.contains(later)) << later;
+  EXPECT_TRUE(BuildOptions({}).ok());
+}
+
+TEST(CommandLine, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
+  const testing_support::TempDir dir;
+  const std::string file = WriteConfig(dir, "model = \"from-file\"\nthreads = 3\nmax-queue = 7\nstep-tokens = 9 # why\n");
+  const auto parsed = Parse({"serve", "--config", file.c_str(), "--threads", "1"},
+                            {"PREFIXD_THREADS=2", "PREFIXD_MAX_QUEUE=6"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status().ToString();
+  EXPECT_EQ(parsed->options.threads, 1);
+  EXPECT_EQ(parsed->options.max_queue, 6);
+  EXPECT_EQ(parsed->options.step_tokens, 9);
+  EXPECT_EQ(parsed->options.model, "from-file");
+  EXPECT_EQ(parsed->options.max_sequences, 64);
+  EXPECT_EQ(parsed->command, Command::kServe);
+}
+
+TEST(CommandLine, EveryOptionIsTakenFromAllThreeOrigins) {
+  for (const OptionSpec& spec : OptionTable()) {
+    if (spec.name == "config") continue;
+    const std::string value = spec.kind == OptionKind::kFlag ? "true" : std::string(spec.default_text.empty() ? "x" : spec.default_text);
+    const testing_support::TempDir dir;
+    const std::string file = WriteConfig(dir, std::string(spec.name) + " = \"" + value + "\"\n");
+    const std::string flag = "--" + std::string(spec.name) + "=" + value;
+    const std::string variable = VariableName(spec.name) + "=" + value;
+    std::vector<const char*> model = {"serve"};
+    if (spec.name != "model") model = {"serve", "--model", "m"};
+    auto with_flag = model, with_file = model;
+    with_flag.push_back(flag.c_str());
+    with_file.insert(with_file.end(), {"--config", file.c_str()});
+    EXPECT_EQ(Fault(with_flag), "no fault") << flag;
+    EXPECT_EQ(Fault(with_file), "no fault") << spec.name;
+    EXPECT_EQ(Fault(model, {variable.c_str()}), "no fault") << variable;
+  }
+}
+
+TEST(CommandLine, TellsAllFaultsAtOnceWithTheirOrigin) {
+  const std::string fault = Fault({"serve", "--model", "m", "--threads", "many", "--block-tokens", "24"},
+                                  {"PREFIXD_MAX_QUEUE=-5", "PREFIXD_KV_DTYPE=fp8"});
+  EXPECT_THAT(fault, HasSubstr("--threads: 'many' is not a whole number; it takes 1 to 1024, or auto"));
+  EXPECT_THAT(fault, HasSubstr("PREFIXD_MAX_QUEUE: '-5' is out of range"));
+  EXPECT_THAT(fault, HasSubstr("PREFIXD_KV_DTYPE: 'fp8' is not there yet"));
+  EXPECT_THAT(fault, HasSubstr("24 is not a power of two"));
+}
+
+TEST(CommandLine, UnknownNamesAreRefusedWithTheNearest) {
+  EXPECT_THAT(Fault({"serve", "--modell", "m"}), HasSubstr("--modell is not an option of prefixd; did you mean model?"));
+  EXPECT_THAT(Fault({"sevre"}), HasSubstr("did you mean serve?"));
+  EXPECT_THAT(Fault({"serve", "stray", "--model", "m"}), HasSubstr("'stray' is not an option"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--threads", "1", "--threads", "2"}), HasSubstr("--threads is given twice"));
+  EXPECT_THAT(Fault({"serve"}), HasSubstr("--model (or PREFIXD_MODEL"));
+}
+
+TEST(CommandLine, WhatALaterVersionBringsIsRefusedByName) {
+  for (const std::string_view later : LaterOptions()) {
+    const std::string flag = "--" + std::string(later), variable = VariableName(later) + "=1";
+    EXPECT_THAT(Fault({"serve", "--model", "m", flag.c_str(), "1"}), HasSubstr(flag + " is not there yet"));
+    EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not there yet"));
+  }
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--backend", "cuda"}), HasSubstr("'cuda' is not there yet"));
+  for (const char* command : {"inspect", "purge", "verify", "convert"}) {
+    EXPECT_THAT(Fault({command}), HasSubstr("is not there yet")) << command;
+  }
+}
+
+TEST(CommandLine, TheFileIsRefusedByNameToo) {
+  const testing_support::TempDir dir;
+  const auto with = [&](const std::string& text) {
+    const std::string file = WriteConfig(dir, text);
+    return Fault({"serve", "--model", "m", "--config", file.c_str()});
+  };
+  EXPECT_THAT(with("max-que = 3\n"), HasSubstr("did you mean max-queue?"));
+  EXPECT_THAT(with("[serve]\nmax-queue = 3\n"), HasSubstr("not in tables"));
+  EXPECT_THAT(with("max-queue = 3\nthreads = 1\nmax-queue = 4\n"), HasSubstr("given twice"));
+  EXPECT_THAT(with("max-queue = [1, 2, 3]\n"), HasSubstr("takes one value"));
+  EXPECT_THAT(with("chat-template = \"a#b\"\n"), HasSubstr("without '#'"));
+  EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not there yet"));
+  EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}), HasSubstr("cannot read '/nowhere.toml'"));
+}
+
+TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {
+  const char* environment[] = {"PREFIXD_PORT=tcp://10.0.0.1:80",      "PREFIXD_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                               "PREFIXD_SERVICE_HOST=10.0.0.1",       "PREFIXD_STRANGE=1",
+                               "PREFIXD_LOG=debug", "PREFIXD_LOG_LEVEL=error", "HOME=/root", "PREFIXD_CONTEXT=",
+                               nullptr};
+  std::vector<std::string> warnings;
+  const std::vector<Setting> settings = SettingsFromEnvironment(environment, &warnings);
+  ASSERT_THAT(settings, SizeIs(2));
+  EXPECT_EQ(settings[0].value, "debug");
+  EXPECT_EQ(settings[1].value, "error");  // later in the layer: wins
+  ASSERT_THAT(warnings, SizeIs(1));
+  EXPECT_THAT(warnings[0], HasSubstr("PREFIXD_STRANGE"));
+}
+
+TEST(Sizes, AreReadInBothUnitsAndWrittenForPeople) {
+  EXPECT_EQ(ParseSize("4096").value(), 4096);
+  EXPECT_EQ(ParseSize("2 KiB").value(), 2048);
+  EXPECT_EQ(ParseSize("3GB").value(), 3'000'000'000);
+  for (const char* wrong : {"", "GiB", "1.5 GiB", "-1", "4 gib", "99999999999 GiB", "1 GiB more"}) {
+    EXPECT_FALSE(ParseSize(wrong).ok()) << wrong;
+  }
+  EXPECT_EQ(FormatSize(1536), "1.5 KiB");
+  EXPECT_EQ(FormatSize(1 << 24), "16 MiB");
+}
+
+TEST(Help, NamesEveryOptionAndCommand) {
+  const auto help = Parse({"serve", "--help"});
+  ASSERT_TRUE(help.ok());
+  for (const OptionSpec& spec : OptionTable()) {
+    EXPECT_THAT(help->text, HasSubstr("--" + std::string(spec.name)));
+    EXPECT_THAT(help->text, HasSubstr(VariableName(spec.name)));
+  }
+  EXPECT_EQ(Parse({"help", "serve"})->text, help->text);
+  EXPECT_THAT(Fault({}), HasSubstr("validate"));
+}
+
+TEST(Documents, SayWhatTheTableSays) {
+  const std::filesystem::path source = testing_support::SourceDir();
+  const auto page = testing_support::ReadFileOrDie(source / "docs/OPERATIONS.md");
+  EXPECT_THAT(page, HasSubstr(OptionsAsMarkdown())) << "paste the output of `prefixd help-markdown`";
+  EXPECT_EQ(testing_support::ReadFileOrDie(source / "deploy/prefixd.toml"), OptionsAsToml())
+      << "write it anew with `prefixd help-toml`";
+}
+
+TEST(Documents, TheSampleFileWithEveryOptionInForceGivesTheDefaults) {
+  std::string text = OptionsAsToml();
+  for (size_t at = 0; (at = text.find("\n#", at)) != std::string::npos; ++at) {
+    if (text[at + 2] != ' ') text.erase(at + 1, 1);
+  }
+  const testing_support::TempDir dir;
+  const Result<std::vector<Setting>> settings = SettingsFromFile(WriteConfig(dir, text));
+  ASSERT_TRUE(settings.ok()) << settings.status().ToString();
+  EXPECT_EQ(settings->size() + 1, OptionTable().size());  // all but config
+  for (const Setting& setting : *settings) EXPECT_EQ(setting.value, FindOption(setting.name)->default_text) << setting.name;
+}
+
+}  // namespace
+}  // namespace prefixd
