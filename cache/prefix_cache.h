@@ -135,6 +135,7 @@ class PrefixCache {
 
  private:
   friend class Lease;
+  friend struct PrefixCacheTestPeer;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

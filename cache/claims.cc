@@ -1,0 +1,33 @@
+#include "cache/claims.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace prefixd {
+
+void Claims::TryClaim(const BlockKey& key, int block_index, Claimant* claimant) {
+  if (claims_.try_emplace(key, Claim{claimant, block_index}).second) claimant->keys.push_back(key);
+}
+
+const Claims::Claim* Claims::Find(const BlockKey& key) const {
+  const auto it = claims_.find(key);
+  return it == claims_.end() ? nullptr : &it->second;
+}
+
+void Claims::EndAll(Claimant* claimant) {
+  for (const BlockKey& key : claimant->keys) {
+    const auto it = claims_.find(key);
+    if (it != claims_.end() && it->second.claimant == claimant) claims_.erase(it);
+  }
+  claimant->keys.clear();
+}
+
+void Claims::CheckInvariants() const {
+  for (const auto& [key, claim] : claims_) {
+    PREFIXD_CHECK(std::ranges::count(claim.claimant->keys, key) > 0)
+        << "claim on " << ToHex(key) << " is unknown to its claimant";
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,95 @@
+// PrefixCache::CheckInvariants: recounts everything the cache keeps books of. The numbers are those of the headers.
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+
+// Invariants 2, 3, a; adds the references that the lease accounts for.
+void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const {
+  PREFIXD_CHECK(static_cast<size_t>(lease.in_tree) <= lease.blocks.size());
+  PREFIXD_CHECK(static_cast<size_t>(lease.ready) <= lease.blocks.size() * block_tokens) << lease.ready;
+  PREFIXD_CHECK(options.reuse || lease.in_tree == 0);
+  PREFIXD_CHECK(lease.detached || lease.in_tree == lease.ready / block_tokens)
+      << lease.in_tree << " blocks in the tree, " << lease.ready << " tokens";
+  PREFIXD_CHECK(!lease.copy_tag || copies.at(*lease.copy_tag).lease == &lease);
+  PREFIXD_CHECK(!lease.copy_tag || lease.copied == kNoBlock);
+
+  BlockId parent = kNoBlock;
+  for (size_t i = 0; i < lease.blocks.size(); ++i) {
+    const BlockId block = lease.blocks[i];
+    ++references->at(block);
+    if (i >= static_cast<size_t>(lease.in_tree)) {
+      PREFIXD_CHECK(pool.state(block) == BlockState::kFilling) << "private block " << block;
+      continue;
+    }
+    PREFIXD_CHECK(tree.Contains(block) && tree.parent(block) == parent) << "block " << block << " is off the path";
+    parent = block;
+  }
+  PREFIXD_CHECK(lease.at.block == parent) << "the lease stands behind " << lease.at.block << ", not " << parent;
+  PREFIXD_CHECK(parent == kNoBlock || lease.tip == tree.key(parent));
+  if (lease.copied != kNoBlock) {
+    ++references->at(lease.copied);
+    PREFIXD_CHECK(pool.state(lease.copied) == BlockState::kFilling) << "copied block " << lease.copied;
+  }
+}
+
+// Invariants 4, b, and that every key is the one of its tokens.
+void PrefixCache::Impl::CheckTree() const {
+  for (BlockId block = 0; block < pool.capacity(); ++block) {
+    const bool in_tree = tree.Contains(block);
+    PREFIXD_CHECK(in_tree == (pool.state(block) == BlockState::kDevice)) << "block " << block;
+    const bool candidate = in_tree && tree.IsLeaf(block) && pool.references(block) == 0;
+    PREFIXD_CHECK(eviction->Contains(block) == candidate) << "block " << block << " as a candidate of eviction";
+    if (!in_tree) continue;
+    const BlockId parent = tree.parent(block);
+    PREFIXD_CHECK(pool.references(block) == 0 || parent == kNoBlock || pool.references(parent) > 0)
+        << "block " << block << " is leased, its parent " << parent << " is not";
+    PREFIXD_CHECK(options.key(tree.parent_key(block), tree.tokens(block)) == tree.key(block))
+        << "block " << block << " has another block's key or tokens";
+  }
+}
+
+// Invariants 5, d.
+void PrefixCache::Impl::CheckClaims() const {
+  claims.CheckInvariants();
+  size_t claimed = 0;
+  for (const Lease::State* lease : leases) {
+    PREFIXD_CHECK(lease->claimant.keys.empty() || (lease->settled && !lease->detached && !lease->waited));
+    std::set<BlockKey> keys(lease->claimant.keys.begin(), lease->claimant.keys.end());
+    for (const BlockKey& key : keys) {
+      const Claims::Claim* claim = claims.Find(key);
+      if (claim == nullptr || claim->claimant != &lease->claimant) continue;
+      ++claimed;
+      PREFIXD_CHECK(claim->block_index >= lease->in_tree) << "a claim on a block that is in the tree";
+      const bool there = tree.Find(lease->at, key, {}).collision;  // no block is empty: true for any child of this key
+      PREFIXD_CHECK(claim->block_index > lease->in_tree || !there) << "a claim on a block that another has computed";
+    }
+  }
+  PREFIXD_CHECK(claimed == claims.size()) << claims.size() - claimed << " claims belong to no lease";
+}
+
+void PrefixCache::Impl::CheckInvariants() const {
+  pool.CheckInvariants();
+  tree.CheckInvariants();
+  eviction->CheckInvariants();
+  ghost.CheckInvariants();
+  CheckClaims();
+  CheckTree();
+
+  std::vector<uint32_t> references(pool.capacity(), 0);
+  for (const Lease::State* lease : leases) CheckLease(*lease, &references);
+  for (const auto& [tag, copy] : copies) {
+    ++references.at(copy.from);
+    ++references.at(copy.to);
+    for (const BlockId block : copy.path) ++references.at(block);
+    PREFIXD_CHECK(tree.Contains(copy.from)) << "the source of copy " << tag << " is gone";
+    PREFIXD_CHECK(pool.state(copy.to) == BlockState::kFilling) << "the target of copy " << tag;
+    PREFIXD_CHECK(copy.lease == nullptr || copy.lease->copy_tag == tag);
+  }
+  for (BlockId block = 0; block < pool.capacity(); ++block) {
+    PREFIXD_CHECK(references[block] == pool.references(block))
+        << "block " << block << " has " << pool.references(block) << " references, " << references[block] << " are known";
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,83 @@
+#include "hashing/fingerprint.h"
+
+#include <xxhash.h>
+
+#include "base/bytes.h"
+#include "base/check.h"
+
+namespace prefixd {
+namespace {
+
+constexpr std::string_view kModelTag = "pfxMODL1";
+constexpr std::string_view kTensorTag = "pfxTENS1";
+constexpr std::string_view kWeightsTag = "pfxWGTS1";
+
+// Length first, so that no two sequences of texts have the same bytes.
+void PutText(std::string* out, std::string_view text) {
+  PutLittle(out, static_cast<uint64_t>(text.size()));
+  out->append(text);
+}
+
+void PutKey(std::string* out, const BlockKey& key) {
+  PutLittle(out, key.low);
+  PutLittle(out, key.high);
+}
+
+BlockKey ToKey(XXH128_hash_t hash) { return {.low = hash.low64, .high = hash.high64}; }
+
+}  // namespace
+
+BlockKey Fingerprint(const ModelIdentity& identity) {
+  std::string preimage(kModelTag);
+  PutKey(&preimage, identity.weights);
+  PutText(&preimage, identity.architecture);
+  PutText(&preimage, identity.kv_dtype);
+  PutLittle(&preimage, static_cast<uint64_t>(identity.block_tokens));
+  PutText(&preimage, identity.kv_layout);
+  PutText(&preimage, identity.numerics_version);
+  return ToKey(XXH3_128bits(preimage.data(), preimage.size()));
+}
+
+struct WeightsHasher::State {
+  struct Free {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, Free> stream{XXH3_createState()};  // of the tensor at hand
+  bool in_tensor = false;
+  std::string digests{kWeightsTag};  // preimage of the whole: tag, then one digest per finished tensor
+
+  void EndTensor() {
+    if (in_tensor) PutKey(&digests, ToKey(XXH3_128bits_digest(stream.get())));
+    in_tensor = false;
+  }
+};
+
+WeightsHasher::WeightsHasher() : state_(std::make_unique<State>()) {
+  PREFIXD_CHECK(state_->stream != nullptr) << "out of memory";
+}
+
+WeightsHasher::~WeightsHasher() = default;
+
+void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype, std::span<const int64_t> shape) {
+  state_->EndTensor();
+  std::string header(kTensorTag);
+  PutText(&header, name);
+  PutText(&header, dtype);
+  PutLittle(&header, static_cast<uint64_t>(shape.size()));
+  for (const int64_t extent : shape) PutLittle(&header, extent);
+  XXH3_128bits_reset(state_->stream.get());
+  XXH3_128bits_update(state_->stream.get(), header.data(), header.size());
+  state_->in_tensor = true;
+}
+
+void WeightsHasher::Update(std::span<const std::byte> bytes) {
+  PREFIXD_CHECK(state_->in_tensor) << "Update before BeginTensor";
+  if (!bytes.empty()) XXH3_128bits_update(state_->stream.get(), bytes.data(), bytes.size());
+}
+
+BlockKey WeightsHasher::Finish() {
+  state_->EndTensor();
+  return ToKey(XXH3_128bits(state_->digests.data(), state_->digests.size()));
+}
+
+}  // namespace prefixd
