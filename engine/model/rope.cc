@@ -1,0 +1,109 @@
+#include "engine/model/rope.h"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <numbers>
+
+namespace prefixd {
+namespace {
+
+constexpr int kTerms = 18;
+
+constexpr std::array<double, kTerms> InverseFactorials() {
+  std::array<double, kTerms> inverse{};
+  double factorial = 1;  // exact: 17! < 2^53
+  for (int n = 0; n < kTerms; ++n) {
+    if (n > 0) factorial *= n;
+    inverse[n] = 1 / factorial;
+  }
+  return inverse;
+}
+constexpr std::array<double, kTerms> kInverseFactorial = InverseFactorials();
+
+// ln x for normal x > 0: x = m 2^e with m in [sqrt 1/2, sqrt 2), ln m = 2 atanh s, s = (m - 1) / (m + 1), |s| < 0.172.
+double Log(double x) {
+  int exponent = 0;
+  double m = std::frexp(x, &exponent);
+  if (m < std::numbers::sqrt2 / 2) {
+    m *= 2;
+    --exponent;
+  }
+  const double s = (m - 1) / (m + 1);
+  double sum = 0;
+  for (int n = 25; n >= 1; n -= 2) sum = sum * (s * s) + 1.0 / n;
+  return exponent * std::numbers::ln2 + 2 * s * sum;
+}
+
+// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r, whose rest is below 2^-60.
+double Exp(double x) {
+  const double n = std::nearbyint(x / std::numbers::ln2);
+  const double r = x - n * std::numbers::ln2;
+  double sum = 0;
+  for (int k = 15; k >= 0; --k) sum = sum * r + kInverseFactorial[k];
+  return std::ldexp(sum, static_cast<int>(n));
+}
+
+struct Turn {
+  double cosine, sine;
+};
+
+// For 0 <= x < 2^27. Pi/2 in three parts, the first two of 26 bits: their products with the quarter count are exact.
+Turn CosSin(double x) {
+  constexpr double kHalfPiHigh = 0x1.921fb50p+0;
+  constexpr double kHalfPiMid = 0x1.110b460p-26;
+  constexpr double kHalfPiLow = 0x1.1a62633145c07p-54;
+  const double quarters = std::nearbyint(x * (2 / std::numbers::pi));
+  const double r = ((x - quarters * kHalfPiHigh) - quarters * kHalfPiMid) - quarters * kHalfPiLow;
+  double cosine = 0, sine = 0;
+  for (int n = 16; n >= 0; n -= 2) cosine = kInverseFactorial[n] - cosine * (r * r);
+  for (int n = 17; n >= 1; n -= 2) sine = kInverseFactorial[n] - sine * (r * r);
+  sine *= r;
+  switch (static_cast<int64_t>(quarters) & 3) {
+    case 0: return {cosine, sine};
+    case 1: return {-sine, cosine};
+    case 2: return {-cosine, -sine};
+    default: return {sine, -cosine};
+  }
+}
+
+double Llama3Frequency(const RopeConfig& rope, double frequency) {
+  const double turns = rope.original_context * frequency / (2 * std::numbers::pi);  // within the original context
+  if (turns < rope.low_freq_factor) return frequency / rope.factor;
+  if (turns > rope.high_freq_factor) return frequency;
+  const double smooth = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  return (1 - smooth) * frequency / rope.factor + smooth * frequency;
+}
+
+}  // namespace
+
+std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
+  std::vector<double> frequencies(head_dim / 2);
+  for (int i = 0; i < head_dim / 2; ++i) {
+    const double frequency = Exp(-Log(rope.theta) * (2.0 * i / head_dim));
+    switch (rope.type) {
+      case RopeType::kDefault: frequencies[i] = frequency; break;
+      case RopeType::kLinear: frequencies[i] = frequency / rope.factor; break;
+      case RopeType::kLlama3: frequencies[i] = Llama3Frequency(rope, frequency); break;
+    }
+  }
+  return frequencies;
+}
+
+std::vector<float> RopeTable(const RopeConfig& rope, int head_dim, int positions) {
+  const std::vector<double> frequencies = RopeFrequencies(rope, head_dim);
+  const size_t half = frequencies.size();
+  std::vector<float> table(static_cast<size_t>(positions) * 2 * half);
+  for (int position = 0; position < positions; ++position) {
+    float* row = table.data() + static_cast<size_t>(position) * 2 * half;
+    for (size_t i = 0; i < half; ++i) {
+      const Turn turn = CosSin(position * frequencies[i]);
+      row[i] = static_cast<float>(turn.cosine);
+      row[half + i] = static_cast<float>(turn.sine);
+    }
+  }
+  return table;
+}
+
+}  // namespace prefixd
