@@ -33,6 +33,29 @@ std::span<const TokenId> PrefixCache::Impl::BlockOf(std::span<const TokenId> tok
   return tokens.subspan(static_cast<size_t>(index) * block_tokens, block_tokens);
 }
 
+// Walks on from where a lease stands, past the limit of its Acquire: the keys of the blocks that follow, and as long as they
+// are there, the blocks.
+class PrefixCache::Impl::PathBeyond {
+ public:
+  PathBeyond(const Impl& cache, const Lease::State& lease) : cache_(cache), at_(lease.at), key_(lease.tip) {}
+
+  RadixTree::Child Next(std::span<const TokenId> content) {
+    key_ = cache_.options.key(key_, content);
+    if (!in_tree_) return {};
+    const RadixTree::Child child = cache_.tree.Find(at_, key_, content);
+    at_.block = child.block;
+    in_tree_ = child.block != kNoBlock;
+    return child;
+  }
+  const BlockKey& key() const { return key_; }
+
+ private:
+  const Impl& cache_;
+  RadixTree::Position at_;
+  BlockKey key_;
+  bool in_tree_ = true;
+};
+
 // --- Blocks -------------------------------------------------------------------------------------------------------------
 
 std::optional<BlockId> PrefixCache::Impl::TakeBlock() {
@@ -167,16 +190,12 @@ bool PrefixCache::Impl::StartCopy(Lease::State& lease, std::span<const TokenId> 
 
 void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> tokens) {
   if (lease.detached) return;
+  PathBeyond path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
-  BlockKey key = lease.tip;
   for (int index = lease.in_tree; index < full_blocks; ++index) {
-    const std::span<const TokenId> block = BlockOf(tokens, index);
-    key = options.key(key, block);
-    if (index == lease.in_tree) {  // the one block that can be there: cut by the limit, or only partly copied
-      const RadixTree::Child child = tree.Find(lease.at, key, block);
-      if (child.block != kNoBlock || child.collision) continue;
-    }
-    claims.TryClaim(key, index, &lease.claimant);
+    const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+    if (child.collision) return;  // neither this block nor what follows it can enter the tree
+    if (child.block == kNoBlock) claims.TryClaim(path.key(), index, &lease.claimant);
   }
 }
 
@@ -264,14 +283,6 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
 
 // --- Explain ------------------------------------------------------------------------------------------------------------
 
-MissReason PrefixCache::Impl::ReasonFor(const Lease::State& lease, int index, const BlockKey& key,
-                                        std::span<const TokenId> content) const {
-  if (index == lease.in_tree && tree.Find(lease.at, key, content).block != kNoBlock) {
-    return MissReason::kBlockTail;  // cached, but cut by the limit
-  }
-  return ghost.Contains(key) ? MissReason::kEvictedDevice : MissReason::kNeverSeen;
-}
-
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
   std::vector<MissRun> runs;
@@ -286,12 +297,16 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
     return runs;
   }
   int explained = lease.ready;
-  BlockKey key = lease.tip;
+  PathBeyond path(*this, lease);
   for (int index = lease.ready / block_tokens; index < total / block_tokens; ++index) {
     MissReason reason = MissReason::kNeverSeen;
     if (!lease.detached) {
-      key = options.key(key, BlockOf(tokens, index));
-      reason = ReasonFor(lease, index, key, BlockOf(tokens, index));
+      const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+      if (child.block != kNoBlock) {
+        reason = MissReason::kBlockTail;  // cached, but cut by the limit
+      } else if (ghost.Contains(path.key())) {
+        reason = MissReason::kEvictedDevice;
+      }
     }
     const int end = (index + 1) * block_tokens;
     add(reason, end - explained);
@@ -349,6 +364,7 @@ int PrefixCache::block_tokens() const { return impl_->block_tokens; }
 const PrefixCacheStats& PrefixCache::stats() const { return impl_->stats; }
 void PrefixCache::CheckInvariants() const { impl_->CheckInvariants(); }
 
+Lease::Lease() = default;
 Lease::Lease(Lease&&) noexcept = default;
 
 Lease& Lease::operator=(Lease&& other) noexcept {

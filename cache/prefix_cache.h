@@ -58,7 +58,7 @@ class PrefixCache;
 // A sequence's hold on its blocks. Move-only. Destroy it before the cache.
 class Lease {
  public:
-  Lease() = default;
+  Lease();
   Lease(Lease&&) noexcept;
   Lease& operator=(Lease&&) noexcept;
   ~Lease();
