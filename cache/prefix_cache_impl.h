@@ -61,6 +61,8 @@ struct PrefixCache::Impl {
     std::vector<BlockId> path;  // blocks of the tree that a released lease left to the copy
   };
 
+  class PathBeyond;
+
   // The block of `tokens` with number `index`.
   std::span<const TokenId> BlockOf(std::span<const TokenId> tokens, int index) const;
   // Acquire, step by step. The first two return the number of tokens taken.
@@ -71,8 +73,6 @@ struct PrefixCache::Impl {
   void ClaimRest(Lease::State& lease, std::span<const TokenId> tokens);
 
   void CommitBlock(Lease::State& lease, std::span<const TokenId> content);
-  MissReason ReasonFor(const Lease::State& lease, int index, const BlockKey& key,
-                       std::span<const TokenId> content) const;
 
   // Puts `block` at the end of the tree part of the table, or where the private part begins, in place of what was reserved there.
   void Place(Lease::State& lease, BlockId block);

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <deque>
-#include <set>
 #include <span>
 #include <vector>
 
@@ -27,6 +26,10 @@ class TokenMemory final : public BlockMover {
     finished_.clear();
   }
 
+  std::span<const TokenId> content(BlockId block) const {
+    return std::span(content_).subspan(block * block_tokens_, block_tokens_);
+  }
+  const BlockCopy& copy(size_t index) const { return running_.at(index); }
   size_t running() const { return running_.size(); }
   // Ends the copy with number `index` of those that run. A failed one leaves garbage behind.
   void Finish(size_t index, bool ok) {

@@ -1,0 +1,267 @@
+// CacheModel: what PrefixCache should do, written with plain vectors that are searched from end to end. It knows prefixes, not
+// blocks or keys, so it holds where no two keys collide.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "cache/prefix_cache.h"
+
+namespace prefixd {
+
+class CacheModel {
+ public:
+  using Tokens = std::vector<TokenId>;
+  using State = PrefixCache::AcquireState;
+  // The tokens from the root to the end of a block, behind the number of the root.
+  using Prefix = std::vector<TokenId>;
+
+  struct Sequence {
+    int id = 0;
+    TokenId root = 0;
+    int in_tree = 0;  // blocks
+    int table = 0;    // blocks
+    int ready = 0;
+    bool settled = false;
+    bool waited = false;
+    std::optional<Prefix> copying;  // the source
+    int copy_tokens = 0;
+    bool copied = false;
+    int copy_failed_at = -1;
+  };
+
+  CacheModel(int block_tokens, uint32_t blocks, uint32_t ghosts)
+      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(ghosts) {}
+
+  // `source`: the content of the block that the cache has chosen to copy from, if it started a copy.
+  PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
+    if (seq.settled) return {State::kReady, 0, 0};
+    if (seq.copying) return {State::kCopying, 0, 0};
+    const int before = seq.ready;
+    if (std::exchange(seq.copied, false)) {
+      ReplaceOrAdd(seq);
+      seq.ready += seq.copy_tokens;
+    }
+    while (seq.ready % block_tokens_ == 0 && seq.ready + block_tokens_ <= limit) {
+      Entry* entry = Find(PrefixOf(seq, tokens, seq.in_tree + 1));
+      if (entry == nullptr) break;
+      ++entry->references;
+      ReplaceOrAdd(seq);
+      ++seq.in_tree;
+      seq.ready += block_tokens_;
+    }
+    const int taken = seq.ready - before;
+    PrefixCache::Acquired result{State::kReady, seq.waited ? 0 : taken, seq.waited ? taken : 0};
+    if (seq.ready % block_tokens_ == 0 && seq.ready < limit) {
+      if (HasFullBlock(tokens, seq.in_tree) && ClaimedBy(PrefixOf(seq, tokens, seq.in_tree + 1)).has_value()) {
+        seq.waited = true;
+        result.state = State::kWaiting;
+        return result;
+      }
+      if (StartCopy(seq, tokens, limit, source)) {
+        result.state = State::kCopying;
+        return result;
+      }
+    }
+    for (int i = seq.in_tree; HasFullBlock(tokens, i); ++i) {
+      const Prefix prefix = PrefixOf(seq, tokens, i + 1);
+      if (Find(prefix) == nullptr && !ClaimedBy(prefix)) claims_.emplace_back(prefix, seq.id);
+    }
+    seq.settled = true;
+    seq.waited = false;
+    return result;
+  }
+
+  // Why each of tokens[seq.ready, end) is missing, one by one.
+  std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) const {
+    std::vector<MissReason> reasons;
+    for (int i = seq.ready; i < static_cast<int>(tokens.size()); ++i) {
+      const int block = i / block_tokens_;
+      if (!HasFullBlock(tokens, block)) {
+        reasons.push_back(MissReason::kBlockTail);
+        continue;
+      }
+      const Prefix prefix = PrefixOf(seq, tokens, block + 1);
+      const auto recent = evicted_.end() - std::min<ptrdiff_t>(ghosts_, static_cast<ptrdiff_t>(evicted_.size()));
+      const bool cached = std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.prefix == prefix; });
+      const bool seen = std::find(recent, evicted_.end(), prefix) != evicted_.end();
+      reasons.push_back(cached ? MissReason::kBlockTail : seen ? MissReason::kEvictedDevice : MissReason::kNeverSeen);
+    }
+    return reasons;
+  }
+
+  bool Reserve(Sequence& seq, int tokens) {
+    const int wanted = (tokens + block_tokens_ - 1) / block_tokens_;
+    if (wanted - seq.table > static_cast<int>(free_ + cached_blocks())) return false;
+    for (; seq.table < wanted; ++seq.table) PREFIXD_CHECK(TakeBlock());
+    return true;
+  }
+
+  void Commit(Sequence& seq, const Tokens& tokens) {
+    for (; HasFullBlock(tokens, seq.in_tree); ++seq.in_tree) {
+      const Prefix prefix = PrefixOf(seq, tokens, seq.in_tree + 1);
+      if (Entry* entry = Find(prefix)) {
+        ++entry->references;
+        ++free_;
+        ++deduplicated;
+      } else {
+        entries_.push_back({.prefix = prefix, .references = 1});
+        std::erase_if(claims_, [&](const auto& claim) { return claim.first == prefix; });
+        ++committed;
+      }
+    }
+    seq.ready = static_cast<int>(tokens.size());
+  }
+
+  // Ends `seq`; while a copy runs for it, its path stays leased until Finished.
+  void Release(const Sequence& seq, const Tokens& tokens) {
+    std::erase_if(claims_, [&](const auto& claim) { return claim.second == seq.id; });
+    free_ += static_cast<uint32_t>(seq.table - seq.in_tree + (seq.copied ? 1 : 0));
+    std::vector<Prefix> path;
+    for (int i = 1; i <= seq.in_tree; ++i) path.push_back(PrefixOf(seq, tokens, i));
+    if (seq.copying) {
+      orphans_.push_back({.source = *seq.copying, .path = path});
+    } else {
+      Dereference(path);
+    }
+  }
+
+  void CopyFinished(Sequence& seq, bool ok) {
+    Dereference({*std::exchange(seq.copying, std::nullopt)});
+    if (ok) {
+      seq.copied = true;
+    } else {
+      seq.copy_failed_at = seq.ready;
+      ++free_;
+      Dereference({});
+    }
+  }
+  // The copy of the `index`-th released sequence among those whose copy still ran.
+  void OrphanFinished(size_t index) {
+    const Orphan orphan = orphans_.at(index);
+    orphans_.erase(orphans_.begin() + static_cast<ptrdiff_t>(index));
+    Dereference({orphan.source});
+    ++free_;
+    Dereference(orphan.path);
+  }
+
+  uint32_t free_blocks() const { return free_; }
+  uint32_t cached_blocks() const {
+    return static_cast<uint32_t>(std::ranges::count(entries_, 0, &Entry::references));
+  }
+  uint32_t leased_blocks() const { return capacity_ - free_ - cached_blocks(); }
+
+  uint64_t committed = 0;
+  uint64_t deduplicated = 0;
+  uint64_t evicted = 0;
+
+ private:
+  struct Entry {
+    Prefix prefix;
+    int references = 0;
+    uint64_t used = 0;
+  };
+  struct Orphan {
+    Prefix source;
+    std::vector<Prefix> path;
+  };
+
+  bool HasFullBlock(const Tokens& tokens, int index) const {
+    return (index + 1) * block_tokens_ <= static_cast<int>(tokens.size());
+  }
+  Prefix PrefixOf(const Sequence& seq, const Tokens& tokens, int blocks) const {
+    Prefix prefix{seq.root};
+    prefix.insert(prefix.end(), tokens.begin(), tokens.begin() + blocks * block_tokens_);
+    return prefix;
+  }
+  Entry* Find(const Prefix& prefix) {
+    const auto it = std::ranges::find(entries_, prefix, &Entry::prefix);
+    return it == entries_.end() ? nullptr : &*it;
+  }
+  std::optional<int> ClaimedBy(const Prefix& prefix) const {
+    for (const auto& [claimed, id] : claims_) {
+      if (claimed == prefix) return id;
+    }
+    return std::nullopt;
+  }
+  // A block takes its place in the table: a new one, or in place of a reserved one, which is freed.
+  void ReplaceOrAdd(Sequence& seq) {
+    if (seq.table > seq.in_tree) {
+      ++free_;
+    } else {
+      ++seq.table;
+    }
+  }
+  static bool StartsWith(const Prefix& whole, const Prefix& start) {
+    return whole.size() > start.size() && std::equal(start.begin(), start.end(), whole.begin());
+  }
+  bool TakeBlock() {
+    if (free_ > 0) {
+      --free_;
+      return true;
+    }
+    Entry* victim = nullptr;
+    for (Entry& entry : entries_) {
+      const bool leaf = std::ranges::none_of(entries_, [&](const Entry& e) { return StartsWith(e.prefix, entry.prefix); });
+      if (leaf && entry.references == 0 && (victim == nullptr || entry.used < victim->used)) victim = &entry;
+    }
+    if (victim == nullptr) return false;
+    evicted_.push_back(victim->prefix);
+    entries_.erase(entries_.begin() + (victim - entries_.data()));
+    ++evicted;
+    return true;
+  }
+  bool StartCopy(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
+    if (seq.copy_failed_at == seq.ready) return false;
+    const Prefix at = PrefixOf(seq, tokens, seq.in_tree);
+    const auto shared = [&](const Prefix& prefix) {
+      int n = 0;
+      while (n < block_tokens_ && seq.ready + n < limit &&
+             prefix[at.size() + static_cast<size_t>(n)] == tokens[static_cast<size_t>(seq.ready + n)]) {
+        ++n;
+      }
+      return n;
+    };
+    int best = 0;
+    for (const Entry& entry : entries_) {
+      if (entry.prefix.size() == at.size() + static_cast<size_t>(block_tokens_) && StartsWith(entry.prefix, at)) {
+        best = std::max(best, shared(entry.prefix));
+      }
+    }
+    if (best == 0) return false;
+    if (!source) {  // no room for the target: the cache tried, and so touched its source, which only it knows
+      PREFIXD_CHECK(free_ == 0);
+      return false;
+    }
+    Prefix from = at;
+    from.insert(from.end(), source->begin(), source->end());
+    PREFIXD_CHECK(Find(from) != nullptr && shared(from) == best);
+    ++Find(from)->references;
+    PREFIXD_CHECK(TakeBlock());
+    seq.copying = from;
+    seq.copy_tokens = best;
+    return true;
+  }
+  void Dereference(const std::vector<Prefix>& prefixes) {
+    ++now_;
+    for (const Prefix& prefix : prefixes) {
+      --Find(prefix)->references;
+      Find(prefix)->used = now_;
+    }
+  }
+
+  const int block_tokens_;
+  const uint32_t capacity_;
+  uint32_t free_;
+  const ptrdiff_t ghosts_;
+  uint64_t now_ = 0;
+  std::vector<Entry> entries_;
+  std::vector<std::pair<Prefix, int>> claims_;
+  std::vector<Prefix> evicted_;
+  std::vector<Orphan> orphans_;
+};
+
+}  // namespace prefixd
