@@ -1,0 +1,62 @@
+// Cuts normalised text into the pieces that the model sees one by one: the pre_tokenizer of a tokenizer.json.
+// Immutable after creation: any thread.
+//
+// Invariants of what Run returns
+//   1. Pieces are in order, not empty, do not overlap and lie on borders of code points.
+//   2. With `raw_bytes` the piece [begin, end) stands for SpellBytes of these bytes; otherwise for itself.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/text/pretokenizer_regex.h"
+#include "engine/text/pretokenizer_scan.h"
+#include "engine/text/tokenizer_spec.h"
+
+namespace prefixd {
+
+struct PreTokenized {
+  std::string_view text;  // what the ranges refer to: the input, or `storage`
+  std::vector<TextRange> pieces;
+  bool raw_bytes = false;
+  std::string storage;
+
+  std::string_view Piece(const TextRange& range) const {
+    return text.substr(range.begin, range.end - range.begin);
+  }
+};
+
+class PreTokenizer {
+ public:
+  // `raw_bytes`: the model takes bytes as they are, so a ByteLevel at the end need not spell them.
+  static Result<PreTokenizer> Create(const std::vector<PreTokenizerSpec>& stages, bool raw_bytes);
+
+  // `text` is valid UTF-8 and must outlive what is put into `out`.
+  void Run(std::string_view text, PreTokenized* out) const;
+
+ private:
+  struct Stage {
+    PreTokenizerSpec spec;
+    std::optional<KnownPattern> known;  // kSplit, and kByteLevel with its regex
+    std::optional<Regex> regex;         // kSplit by any other regex
+    bool raw_bytes = false;             // kByteLevel that leaves bytes as they are
+  };
+
+  static void Apply(const Stage& stage, PreTokenized* text);
+  static void Split(const Stage& stage, PreTokenized* text);
+
+  std::vector<Stage> stages_;
+};
+
+// A piece of text that is a delimiter, or what lies between two of them.
+struct SplitPart {
+  TextRange range;
+  bool is_match;
+};
+// Applies a behaviour to parts that tile a text; appends the pieces, empty ones left out.
+void ApplySplitBehavior(SplitBehavior behavior, const std::vector<SplitPart>& parts,
+                        std::vector<TextRange>* pieces);
+
+}  // namespace prefixd

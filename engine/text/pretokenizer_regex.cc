@@ -1,0 +1,80 @@
+// The only file that knows PCRE2.
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "engine/text/pretokenizer_regex.h"
+
+#include <pcre2.h>
+
+#include "base/check.h"
+#include "engine/text/tokenizer_unicode.h"
+
+namespace prefixd {
+namespace {
+
+struct Free {
+  void operator()(pcre2_compile_context* p) const { pcre2_compile_context_free(p); }
+  void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
+  void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
+  void operator()(pcre2_code* p) const { pcre2_code_free(p); }
+};
+template <typename T>
+using Owned = std::unique_ptr<T, Free>;
+
+constexpr uint32_t kOptions =
+    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
+constexpr uint32_t kMatchLimit = 10'000'000;  // steps of one match
+
+PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+
+}  // namespace
+
+struct Regex::Code {
+  Owned<pcre2_code> code;
+  Owned<pcre2_match_context> limits;
+};
+
+Result<Regex> Regex::Create(std::string_view pattern) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string translated, Translate(pattern));
+  Owned<pcre2_compile_context> context(pcre2_compile_context_create(nullptr));
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  auto code = std::make_shared<Code>();
+  code->code.reset(
+      pcre2_compile(Units(translated), translated.size(), kOptions, &error, &offset, context.get()));
+  if (code->code == nullptr) {
+    PCRE2_UCHAR message[160];
+    pcre2_get_error_message(error, message, sizeof message);
+    return Corrupt("regex \"" + std::string(pattern) + "\": " + reinterpret_cast<const char*>(message));
+  }
+  // Without JIT (it may be missing on a machine) matching is slower and finds the same.
+  (void)pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);
+  code->limits.reset(pcre2_match_context_create(nullptr));
+  pcre2_set_match_limit(code->limits.get(), kMatchLimit);
+  uint32_t matches_empty = 0;
+  PREFIXD_CHECK(pcre2_pattern_info(code->code.get(), PCRE2_INFO_MATCHEMPTY, &matches_empty) == 0);
+  return Regex(std::move(code), matches_empty != 0);
+}
+
+std::vector<TextRange> Regex::FindAll(std::string_view text) const {
+  std::vector<TextRange> matches;
+  const Owned<pcre2_match_data> data(pcre2_match_data_create(1, nullptr));
+  const auto match_from = [&](size_t at, uint32_t options) {
+    return pcre2_match(code_->code.get(), Units(text), text.size(), at, options | PCRE2_NO_UTF_CHECK,
+                       data.get(), code_->limits.get());
+  };
+  for (size_t at = 0; at <= text.size();) {
+    int found = match_from(at, 0);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_from(at, PCRE2_NO_JIT);
+    if (found < 0) break;
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
+    if (range[0] == range[1] && !matches.empty() && matches.back().end == range[0]) {
+      at += at < text.size() ? Utf8Length(text[at]) : 1;
+      continue;
+    }
+    matches.push_back({range[0], range[1]});
+    at = range[1];
+  }
+  return matches;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,171 @@
+#include "engine/text/tokenizer.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/text/pretokenizer.h"
+#include "engine/text/tokenizer_added.h"
+#include "engine/text/tokenizer_bpe.h"
+#include "engine/text/tokenizer_normalizer.h"
+#include "engine/text/tokenizer_spec.h"
+#include "engine/text/tokenizer_unicode.h"
+
+namespace prefixd {
+
+struct Tokenizer::Parts {
+  struct Added {
+    std::string content;
+    bool special;
+  };
+
+  BpeModel model;
+  TextNormalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  TokenDecoder decoder;
+  AddedTokens added_raw;         // searched in the text as it comes
+  AddedTokens added_normalized;  // searched in normalised text
+  std::unordered_map<TokenId, Added> added;
+  std::unordered_map<std::string, TokenId> added_ids;
+  std::vector<TokenId> prefix_ids, suffix_ids;
+  TokenId end_id = 0;
+};
+
+namespace {
+
+// The added tokens that are searched before (or after) normalisation; special ones come first, as in the
+// original.
+Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormalizer& normalizer,
+                                   bool normalized) {
+  std::vector<AddedTokens::Entry> entries;
+  for (const bool special : {true, false}) {
+    for (const AddedTokenSpec& token : spec.added) {
+      if (token.special != special || token.normalized != normalized) continue;
+      AddedTokens::Entry entry{normalized ? normalizer.Run(token.content) : token.content,
+                               token.id,
+                               token.single_word,
+                               token.lstrip,
+                               token.rstrip,
+                               token.special};
+      if (entry.text.empty()) {
+        return Unsupported("tokenizer.json: added token \"" + token.content +
+                           "\", which the normalizer leaves empty, is not supported by prefixd");
+      }
+      entries.push_back(std::move(entry));
+    }
+  }
+  return AddedTokens(std::move(entries));
+}
+
+TokenId EndId(const TokenizerSpec& spec, TokenId model_end) {
+  TokenId end = model_end;
+  for (const AddedTokenSpec& token : spec.added) end = std::max(end, token.id + 1);
+  for (const TokenId id : spec.prefix_ids) end = std::max(end, id + 1);
+  for (const TokenId id : spec.suffix_ids) end = std::max(end, id + 1);
+  return end;
+}
+
+}  // namespace
+
+Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Tokenizer::~Tokenizer() = default;
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
+  PREFIXD_ASSIGN_OR_RETURN(const TokenizerSpec spec, ParseTokenizerJson(tokenizer_json));
+  const bool byte_level =
+      !spec.pre_tokenizers.empty() && spec.pre_tokenizers.back().kind == PreTokenizerSpec::kByteLevel;
+  BpeModel model(spec.model, byte_level);
+  PREFIXD_ASSIGN_OR_RETURN(TextNormalizer normalizer, TextNormalizer::Create(spec.normalizers));
+  PREFIXD_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer,
+                           PreTokenizer::Create(spec.pre_tokenizers, model.takes_raw_bytes()));
+  PREFIXD_ASSIGN_OR_RETURN(TokenDecoder decoder, TokenDecoder::Create(spec.decoders));
+  PREFIXD_ASSIGN_OR_RETURN(AddedTokens raw, SearchedTokens(spec, normalizer, /*normalized=*/false));
+  PREFIXD_ASSIGN_OR_RETURN(AddedTokens normalized, SearchedTokens(spec, normalizer, /*normalized=*/true));
+  const TokenId end_id = EndId(spec, model.end_id());
+  auto parts = std::make_unique<Parts>(Parts{std::move(model),
+                                             std::move(normalizer),
+                                             std::move(pre_tokenizer),
+                                             std::move(decoder),
+                                             std::move(raw),
+                                             std::move(normalized),
+                                             {},
+                                             {},
+                                             spec.prefix_ids,
+                                             spec.suffix_ids,
+                                             end_id});
+  for (const AddedTokenSpec& token : spec.added) {
+    parts->added.emplace(token.id, Parts::Added{token.content, token.special});
+    parts->added_ids.emplace(token.content, token.id);
+  }
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
+}
+
+std::vector<TokenId> Tokenizer::Encode(std::string_view utf8, EncodeOptions options) const {
+  std::vector<TokenId> ids;
+  if (options.add_special_tokens) ids = parts_->prefix_ids;
+  if (IsValidUtf8(utf8)) {
+    EncodeText(utf8, options.parse_special, &ids);
+  } else {
+    EncodeText(RepairUtf8(utf8), options.parse_special, &ids);
+  }
+  if (options.add_special_tokens) ids.insert(ids.end(), parts_->suffix_ids.begin(), parts_->suffix_ids.end());
+  return ids;
+}
+
+void Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const {
+  PreTokenized words;
+  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special)) {
+    if (raw.id >= 0) {
+      out->push_back(raw.id);
+      continue;
+    }
+    const std::string normal =
+        parts_->normalizer.Run(text.substr(raw.range.begin, raw.range.end - raw.range.begin));
+    const std::string_view view = normal;
+    for (const AddedTokens::Piece& piece : parts_->added_normalized.Split(view, parse_special)) {
+      if (piece.id >= 0) {
+        out->push_back(piece.id);
+        continue;
+      }
+      parts_->pre_tokenizer.Run(view.substr(piece.range.begin, piece.range.end - piece.range.begin), &words);
+      for (const TextRange& word : words.pieces) parts_->model.Tokenize(words.Piece(word), out);
+    }
+  }
+}
+
+std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  DecodeStream stream(parts_->decoder);
+  std::string text;
+  for (const TokenId id : ids) {
+    const auto token = TokenText(id);
+    if (token && !(skip_special_tokens && IsSpecial(id))) stream.Push(*token, &text);
+  }
+  stream.Flush(&text);
+  return text;
+}
+
+std::string Tokenizer::TokenBytes(TokenId id) const {
+  const auto token = TokenText(id);
+  return token ? parts_->decoder.Bytes(*token) : std::string();
+}
+
+bool Tokenizer::IsSpecial(TokenId id) const {
+  const auto found = parts_->added.find(id);
+  return found != parts_->added.end() && found->second.special;
+}
+
+std::optional<TokenId> Tokenizer::TokenToId(std::string_view content) const {
+  const auto found = parts_->added_ids.find(std::string(content));
+  return found != parts_->added_ids.end() ? found->second : parts_->model.Find(content);
+}
+
+int Tokenizer::vocab_size() const { return parts_->end_id; }
+const TokenDecoder& Tokenizer::decoder() const { return parts_->decoder; }
+
+std::optional<std::string_view> Tokenizer::TokenText(TokenId id) const {
+  const auto found = parts_->added.find(id);
+  return found != parts_->added.end() ? std::optional<std::string_view>(found->second.content)
+                                      : parts_->model.Content(id);
+}
+
+}  // namespace prefixd

@@ -1,0 +1,67 @@
+// Remembers the tokens of short pieces: words repeat, merging them need not. A table of fixed size, one place
+// for each hash; a new word takes the place of the old one. Any thread: a slot that another thread holds is a
+// miss, nobody waits.
+//
+// Invariants
+//   1. What Find gives was put under exactly this key.
+//   2. Memory is kSlots slots of one cache line, allocated once.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/types.h"
+
+namespace prefixd {
+
+class WordCache {
+ public:
+  static constexpr size_t kSlots = 1 << 15;
+  static constexpr size_t kMaxKey = 25;  // bytes
+  static constexpr size_t kMaxIds = 9;
+
+  WordCache() : slots_(std::make_unique<Slot[]>(kSlots)) {}
+
+  // Appends the ids of `key` and says true, or does nothing. `hash` is a good hash of the key.
+  bool Find(std::string_view key, size_t hash, std::vector<TokenId>* out) {
+    if (key.size() > kMaxKey) return false;
+    Slot& slot = slots_[hash % kSlots];
+    if (slot.busy.exchange(true, std::memory_order_acquire)) return false;
+    const bool found = slot.key_size == key.size() && std::memcmp(slot.key, key.data(), key.size()) == 0;
+    if (found) out->insert(out->end(), slot.ids, slot.ids + slot.id_count);
+    slot.busy.store(false, std::memory_order_release);
+    return found;
+  }
+
+  void Put(std::string_view key, size_t hash, std::span<const TokenId> ids) {
+    if (key.empty() || key.size() > kMaxKey || ids.size() > kMaxIds) return;
+    Slot& slot = slots_[hash % kSlots];
+    if (slot.busy.exchange(true, std::memory_order_acquire)) return;
+    slot.key_size = static_cast<uint8_t>(key.size());
+    slot.id_count = static_cast<uint8_t>(ids.size());
+    std::memcpy(slot.key, key.data(), key.size());
+    std::copy(ids.begin(), ids.end(), slot.ids);
+    slot.busy.store(false, std::memory_order_release);
+  }
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<bool> busy{false};
+    uint8_t key_size = 0;  // 0: nothing here
+    uint8_t id_count = 0;
+    char key[kMaxKey];
+    TokenId ids[kMaxIds];
+  };
+  static_assert(sizeof(Slot) == 64);
+
+  std::unique_ptr<Slot[]> slots_;
+};
+
+}  // namespace prefixd
