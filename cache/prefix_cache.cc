@@ -316,6 +316,19 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
   return runs;
 }
 
+int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const {
+  int shared = 0;
+  if (lease.detached) return shared;
+  PathBeyond path(*this, lease);
+  const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
+  for (int index = lease.in_tree; index < full_blocks; ++index, ++shared) {
+    // Ancestors of a leased block are leased, and whoever claims a block leases the path to it: the first that is neither ends it.
+    const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+    if (child.block != kNoBlock ? pool.references(child.block) == 0 : claims.Find(path.key()) == nullptr) break;
+  }
+  return shared;
+}
+
 // --- The facade ---------------------------------------------------------------------------------------------------------
 
 PrefixCache::PrefixCache(Options options, BlockMover* mover)
@@ -343,6 +356,11 @@ PrefixCache::Acquired PrefixCache::Acquire(Lease& lease, std::span<const TokenId
 std::vector<PrefixCache::MissRun> PrefixCache::ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const {
   PREFIXD_CHECK(lease.open());
   return impl_->ExplainMisses(*lease.state_, tokens);
+}
+
+int PrefixCache::SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const {
+  PREFIXD_CHECK(lease.open());
+  return impl_->SharedBlocks(*lease.state_, tokens);
 }
 
 bool PrefixCache::Reserve(Lease& lease, int tokens) {

@@ -114,6 +114,10 @@ class PrefixCache {
   };
   std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
 
+  // How many full blocks of `tokens`, from where the lease stands on, other leases hold or are computing right now: they would cost this
+  // lease no block. For admission; a guess as soon as anything changes.
+  int SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
+
   // Makes the block table cover `tokens` tokens, evicting cached blocks if it must. False, and nothing changed, when the rest is leased.
   [[nodiscard]] bool Reserve(Lease& lease, int tokens);
 

@@ -11,8 +11,11 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
   PREFIXD_CHECK(options.reuse || lease.in_tree == 0);
   PREFIXD_CHECK(lease.detached || lease.in_tree == lease.ready / block_tokens)
       << lease.in_tree << " blocks in the tree, " << lease.ready << " tokens";
-  PREFIXD_CHECK(!lease.copy_tag || copies.at(*lease.copy_tag).lease == &lease);
-  PREFIXD_CHECK(!lease.copy_tag || lease.copied == kNoBlock);
+  if (lease.copy_tag) {
+    const auto copy = copies.find(*lease.copy_tag);
+    PREFIXD_CHECK(copy != copies.end() && copy->second.lease == &lease) << "a lease does not know its copy";
+    PREFIXD_CHECK(lease.copied == kNoBlock);
+  }
 
   BlockId parent = kNoBlock;
   for (size_t i = 0; i < lease.blocks.size(); ++i) {

@@ -47,6 +47,7 @@ struct PrefixCache::Impl {
 
   Acquired Acquire(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
+  int SharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
