@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/ref/ref_backend.h"
 
 namespace prefixd {
@@ -14,8 +15,21 @@ struct Entry {
   std::unique_ptr<Backend> (*create)(int threads);
 };
 
+// CPUID, and what the operating system saves of the registers.
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
 constexpr Entry kBackends[] = {
     {"ref", [] { return true; }, "", [](int) { return CreateRefBackend(); }},
+    {"avx2", HasAvx2, "needs a CPU with AVX2, FMA and F16C",
+     [](int threads) { return CreateCpuBackend("avx2", cpu::Avx2Ops(), threads); }},
+    {"avx512", HasAvx512, "needs a CPU with AVX-512 F, BW, VL and DQ",
+     [](int threads) { return CreateCpuBackend("avx512", cpu::Avx512Ops(), threads); }},
 };
 
 int UsableCpus() {

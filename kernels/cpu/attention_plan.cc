@@ -1,0 +1,124 @@
+#include "kernels/cpu/attention_plan.h"
+
+#include <algorithm>
+
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+using cpu::AttendJob;
+
+// Rows (head x position) of one job: enough to share the widening of a tile, few enough to balance and to stay in L2.
+constexpr int kRowsPerJob = 96;
+
+int SpansOf(int position) { return position / numerics::kAttentionSpan + 1; }
+
+}  // namespace
+
+BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) {
+  const size_t index = position / pool.layout().block_tokens;
+  PREFIXD_CHECK(index < sequence.blocks.size())
+      << "position " << position << " is in block " << index << " of a table of " << sequence.blocks.size();
+  PREFIXD_CHECK(sequence.blocks[index] < pool.blocks()) << sequence.blocks[index] << " of " << pool.blocks() << " blocks";
+  return sequence.blocks[index];
+}
+
+void CpuAttention::Run(const BatchView& batch, const AttentionArgs& args) {
+  PREFIXD_CHECK(args.heads % args.pool->layout().kv_heads == 0)
+      << args.heads << " heads over " << args.pool->layout().kv_heads;
+  jobs_.clear();
+  foldings_.clear();
+  for (const SequenceSpan& sequence : batch.sequences) AddJobs(sequence, args);
+  if (jobs_.empty()) return;
+  if (threads_.threads() > 1 && jobs_.size() < 2 * static_cast<size_t>(threads_.threads())) CutBySpans(args);
+  threads_.Run(static_cast<int>(jobs_.size()), [&](int unit, int worker) {
+    const AttendJob& job = jobs_[unit];
+    ops_.attend(job, scratch_[worker].Floats(ops_.attend_scratch(job)));
+  });
+  FoldSpans(args);
+}
+
+void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& args) {
+  const KvPool& pool = *args.pool;
+  const KvLayout& layout = pool.layout();
+  const int last = sequence.position + sequence.rows - 1;
+  BlockOf(sequence, last, pool);
+  const int group = args.heads / layout.kv_heads;
+  const int at_once = std::max(1, kRowsPerJob / group);
+  for (int first = 0; first < sequence.rows; first += at_once) {
+    const int positions = std::min(at_once, sequence.rows - first);
+    const int first_position = sequence.position + first;
+    const size_t row = static_cast<size_t>(sequence.first_row) + first;
+    for (int h = 0; h < layout.kv_heads; ++h) {
+      const size_t first_head = static_cast<size_t>(h) * group * layout.head_dim;
+      jobs_.push_back({
+          .q = args.q + row * args.stride + first_head,
+          .q_stride = args.stride,
+          .group = group,
+          .head_dim = layout.head_dim,
+          .scale = args.scale,
+          .first_position = first_position,
+          .positions = positions,
+          .pool = pool.block(0),
+          .block_bytes = layout.BlockBytes(),
+          .k_offset = layout.KOffset(args.layer, h),
+          .v_offset = layout.VOffset(args.layer, h),
+          .blocks = sequence.blocks.data(),
+          .block_tokens = layout.block_tokens,
+          .dtype = layout.dtype,
+          .first_span = 0,
+          .end_span = SpansOf(first_position + positions - 1),
+          .out = args.out + row * args.heads * layout.head_dim + first_head,
+          .out_stride = args.heads * layout.head_dim,
+          .partial = nullptr,
+          .partial_stride = 0,
+      });
+    }
+  }
+}
+
+void CpuAttention::CutBySpans(const AttentionArgs& args) {
+  whole_jobs_.swap(jobs_);
+  jobs_.clear();
+  const size_t partial = ops_.partial_floats(args.pool->layout().head_dim);
+  size_t floats = 0;
+  for (const AttendJob& job : whole_jobs_) {
+    if (job.end_span > 1) floats += partial * job.group * job.positions * job.end_span;
+  }
+  float* next = partials_.Floats(floats);
+  for (const AttendJob& job : whole_jobs_) {
+    if (job.end_span == 1) {
+      jobs_.push_back(job);
+      continue;
+    }
+    // [position][span][head of the group]
+    const size_t per_span = partial * job.group;
+    for (int span = 0; span < job.end_span; ++span) {
+      AttendJob& cut = jobs_.emplace_back(job);
+      cut.first_span = span;
+      cut.end_span = span + 1;
+      cut.out = nullptr;
+      cut.partial = next + span * per_span;
+      cut.partial_stride = per_span * job.end_span;
+    }
+    for (int i = 0; i < job.positions; ++i, next += per_span * job.end_span) {
+      foldings_.push_back({next, SpansOf(job.first_position + i), job.out + static_cast<size_t>(i) * job.out_stride});
+    }
+  }
+  span_stride_ = partial * (args.heads / args.pool->layout().kv_heads);
+}
+
+void CpuAttention::FoldSpans(const AttentionArgs& args) {
+  const KvLayout& layout = args.pool->layout();
+  const size_t partial = ops_.partial_floats(layout.head_dim);
+  threads_.Run(static_cast<int>(foldings_.size()), [&](int unit, int) {
+    const Folding& folding = foldings_[unit];
+    for (int h = 0; h < args.heads / layout.kv_heads; ++h) {
+      ops_.fold(folding.partials + h * partial, folding.spans, span_stride_, layout.head_dim,
+                folding.out + h * layout.head_dim);
+    }
+  });
+}
+
+}  // namespace prefixd

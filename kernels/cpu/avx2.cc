@@ -1,0 +1,34 @@
+// The ops for AVX2, FMA and F16C: compiled with their flags. ops.h says what this file may call.
+#include "kernels/cpu/vec_avx2.h"
+// The vec header comes before the op sources, which are written on it.
+#include "kernels/cpu/ops.h"
+#include "kernels/numerics.h"
+// These three in order.
+#include "kernels/cpu/tile.inl.h"
+// clang-format off
+#include "kernels/cpu/gemm.inl.h"
+#include "kernels/cpu/rowwise.inl.h"
+#include "kernels/cpu/attention.inl.h"
+// clang-format on
+
+namespace prefixd::cpu {
+
+const Ops& Avx2Ops() {
+  static constexpr Ops kOps = {
+      .panel = avx2::kPanel,
+      .tile_rows = avx2::kTileRows,
+      .gemm = avx2::Gemm,
+      .pack_rows = avx2::PackRows,
+      .rms_norm = avx2::RmsNorm,
+      .rope = avx2::Rope,
+      .swiglu = avx2::SwiGlu,
+      .narrow = avx2::Narrow,
+      .attend_scratch = avx2::AttendScratch,
+      .attend = avx2::Attend,
+      .partial_floats = avx2::PartialFloats,
+      .fold = avx2::Fold,
+  };
+  return kOps;
+}
+
+}  // namespace prefixd::cpu

@@ -1,0 +1,34 @@
+// The ops for AVX-512 F, BW, VL and DQ: compiled with their flags. ops.h says what this file may call.
+#include "kernels/cpu/vec_avx512.h"
+// The vec header comes before the op sources, which are written on it.
+#include "kernels/cpu/ops.h"
+#include "kernels/numerics.h"
+// These three in order.
+#include "kernels/cpu/tile.inl.h"
+// clang-format off
+#include "kernels/cpu/gemm.inl.h"
+#include "kernels/cpu/rowwise.inl.h"
+#include "kernels/cpu/attention.inl.h"
+// clang-format on
+
+namespace prefixd::cpu {
+
+const Ops& Avx512Ops() {
+  static constexpr Ops kOps = {
+      .panel = avx512::kPanel,
+      .tile_rows = avx512::kTileRows,
+      .gemm = avx512::Gemm,
+      .pack_rows = avx512::PackRows,
+      .rms_norm = avx512::RmsNorm,
+      .rope = avx512::Rope,
+      .swiglu = avx512::SwiGlu,
+      .narrow = avx512::Narrow,
+      .attend_scratch = avx512::AttendScratch,
+      .attend = avx512::Attend,
+      .partial_floats = avx512::PartialFloats,
+      .fold = avx512::Fold,
+  };
+  return kOps;
+}
+
+}  // namespace prefixd::cpu

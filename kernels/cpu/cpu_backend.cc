@@ -1,0 +1,208 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+// Below this many elements a round of the pool costs more than it saves.
+constexpr int64_t kWorthSharing = 16384;
+// GEMM units are at least this many bytes of weights: long runs for the hardware's prefetchers.
+constexpr size_t kUnitWeightBytes = size_t{128} << 10;
+constexpr int kUnitsPerThread = 4;  // so that a thread that was put aside delays the others little
+
+int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(std::string_view name, const cpu::Ops& ops, int threads)
+      : name_(name), ops_(ops), pool_(threads), attention_(ops, pool_) {}
+
+  std::string_view name() const override { return name_; }
+  int threads() const override { return pool_.threads(); }
+  std::string_view numerics_version() const override { return numerics::kVersion; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
+  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
+    return PackedMatrix::Pack(sources, ops_.panel, pool_);
+  }
+  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
+    return AllocateHostKv(layout, blocks);
+  }
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override { UploadToHost(to, offset, from); }
+
+  void BeginStep(const BatchView& batch) override;
+  void Embed(const Matrix& table, float* out) override;
+  void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
+  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
+  void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
+  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) override {
+    attention_.Run(batch_, {q, stride, heads, scale, layer, &pool, out});
+  }
+  void SwiGlu(const float* x, int rows, int width, float* out) override;
+  void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
+  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
+  Status Synchronize() override { return Status::Ok(); }
+  Result<const void*> ToHost(const void* from, size_t) override { return from; }
+
+ private:
+  // fn(first, count) over all of 0 .. rows-1, `width` elements each.
+  template <typename Fn>
+  void ForRows(int rows, int64_t width, const Fn& fn) {
+    if (rows * width < kWorthSharing) return fn(0, rows);
+    const int at_once = std::max(1, rows / (threads() * kUnitsPerThread));
+    pool_.Run(DivideUp(rows, at_once),
+              [&](int unit, int) { fn(unit * at_once, std::min(at_once, rows - unit * at_once)); });
+  }
+  const float* PackRows(const float* x, int rows, int terms);
+  void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block, size_t token) const;
+
+  std::string_view name_;
+  const cpu::Ops& ops_;
+  ThreadPool pool_;
+  CpuAttention attention_;
+  Scratch packed_rows_;
+
+  BatchView batch_;
+  std::vector<const SequenceSpan*> sequence_of_row_;
+  std::vector<int> position_of_row_;
+};
+
+void CpuBackend::BeginStep(const BatchView& batch) {
+  CheckBatch(batch);
+  batch_ = batch;
+  sequence_of_row_.clear();
+  position_of_row_.clear();
+  for (const SequenceSpan& sequence : batch.sequences) {
+    for (int i = 0; i < sequence.rows; ++i) {
+      sequence_of_row_.push_back(&sequence);
+      position_of_row_.push_back(sequence.position + i);
+    }
+  }
+}
+
+void CpuBackend::Embed(const Matrix& table, float* out) {
+  const auto& matrix = static_cast<const PackedMatrix&>(table);
+  ForRows(batch_.rows(), matrix.cols(), [&](int first, int count) {
+    for (int r = first; r < first + count; ++r) {
+      const TokenId token = batch_.tokens[r];
+      PREFIXD_CHECK(token >= 0 && token < matrix.rows()) << "token " << token << " of " << matrix.rows();
+      matrix.ReadRow(token, out + static_cast<size_t>(r) * matrix.cols());
+    }
+  });
+}
+
+void CpuBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+  ForRows(rows, dim, [&](int first, int count) {
+    const size_t skip = static_cast<size_t>(first) * dim;
+    ops_.rms_norm(x + skip, weight, eps, count, dim, out + skip);
+  });
+}
+
+const float* CpuBackend::PackRows(const float* x, int rows, int terms) {
+  if (rows == 1) return x;
+  float* packed = packed_rows_.Floats(static_cast<size_t>(rows) * terms);
+  const int tile = ops_.tile_rows;
+  const auto pack = [&](int block, int) {
+    const size_t skip = static_cast<size_t>(block) * tile * terms;
+    ops_.pack_rows(x + skip, std::min(tile, rows - block * tile), terms, packed + skip);
+  };
+  pool_.Run(DivideUp(rows, tile), pack);
+  return packed;
+}
+
+void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  if (rows == 0) return;
+  const auto& matrix = static_cast<const PackedMatrix&>(w);
+  const cpu::GemmJob job = {matrix.data(), matrix.dtype(), matrix.rows(), matrix.cols(),
+                            PackRows(x, rows, matrix.cols()), rows, y, output == GemmOutput::kAccumulate};
+  const int blocks = DivideUp(rows, ops_.tile_rows);
+  const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
+  // Columns first; rows too where there are fewer panels than units wanted, and enough rows to share.
+  const int least = blocks > 1 ? 1 : DivideUp(kUnitWeightBytes, matrix.PanelBytes());
+  const int panels_at_once =
+      std::clamp(DivideUp(matrix.panels(), wanted), std::min(least, DivideUp(matrix.panels(), threads())), matrix.panels());
+  const int columns = DivideUp(matrix.panels(), panels_at_once);
+  const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
+  pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int) {
+    const int panel = unit % columns * panels_at_once;
+    const int block = unit / columns * blocks_at_once;
+    ops_.gemm(job, panel, std::min(panel + panels_at_once, matrix.panels()), block,
+              std::min(block + blocks_at_once, blocks));
+  });
+}
+
+void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+  ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
+    for (int r = first; r < first + count; ++r) {
+      ops_.rope(x + static_cast<size_t>(r) * stride, heads, head_dim,
+                table + static_cast<size_t>(position_of_row_[r]) * head_dim);
+    }
+  });
+}
+
+void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block, size_t token) const {
+  const KvLayout& layout = pool.layout();
+  const size_t width = DTypeBytes(layout.dtype);
+  alignas(64) std::byte rounded[16 * sizeof(float)];
+  for (int h = 0; h < layout.kv_heads; ++h, k += layout.head_dim, v += layout.head_dim) {
+    std::byte* keys = block + layout.KOffset(layer, h) + token * width;
+    std::byte* values = block + layout.VOffset(layer, h) + token * layout.head_dim * width;
+    for (int d = 0; d < layout.head_dim; d += 16) {
+      const int n = std::min(16, layout.head_dim - d);
+      ops_.narrow(k + d, n, layout.dtype, rounded);
+      for (int i = 0; i < n; ++i) {
+        std::byte* to = keys + static_cast<size_t>(d + i) * layout.block_tokens * width;
+        width == 2 ? std::memcpy(to, rounded + i * 2, 2) : std::memcpy(to, rounded + i * 4, 4);
+      }
+      ops_.narrow(v + d, n, layout.dtype, rounded);
+      std::memcpy(values + d * width, rounded, n * width);
+    }
+  }
+}
+
+void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
+  const KvLayout& layout = pool.layout();
+  ForRows(batch_.rows(), int64_t{layout.kv_heads} * layout.head_dim * 2, [&](int first, int count) {
+    for (int r = first; r < first + count; ++r) {
+      const int position = position_of_row_[r];
+      std::byte* block = pool.block(BlockOf(*sequence_of_row_[r], position, pool));
+      const size_t skip = static_cast<size_t>(r) * stride;
+      StoreRow(k + skip, v + skip, layer, pool, block, position % layout.block_tokens);
+    }
+  });
+}
+
+void CpuBackend::SwiGlu(const float* x, int rows, int width, float* out) {
+  ForRows(rows, int64_t{width} * 4, [&](int first, int count) {
+    ops_.swiglu(x + static_cast<size_t>(first) * 2 * width, count, width, out + static_cast<size_t>(first) * width);
+  });
+}
+
+void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+  for (size_t i = 0; i < indices.size(); ++i) {
+    std::copy_n(x + static_cast<size_t>(indices[i]) * dim, dim, out + i * dim);
+  }
+}
+
+void CpuBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
+  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks()) << from << " to " << to << " of " << pool.blocks();
+  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> CreateCpuBackend(std::string_view name, const cpu::Ops& ops, int threads) {
+  return std::make_unique<CpuBackend>(name, ops, threads);
+}
+
+}  // namespace prefixd

@@ -1,0 +1,89 @@
+// GEMM over column panels. Every output is one chain over k, whatever the tile it falls into.
+
+namespace prefixd::PREFIXD_ISA {
+
+using cpu::GemmJob;
+
+// With few rows a tile takes several panels, so that enough independent sums hide the latency of fma.
+template <int kRows>
+constexpr int PanelsAtOnce() {
+  return kRows * kPanelVectors * 4 <= kAccumulators ? 4 : kRows * kPanelVectors * 2 <= kAccumulators ? 2 : 1;
+}
+
+// Writes one row of a tile: `columns` outputs of it exist.
+template <int kVectors>
+PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int columns, bool accumulate) {
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    float* to = y + v * kLanes;
+    const int n = columns - v * kLanes;
+    if (n >= kLanes) {
+      Store(to, accumulate ? Add(Load(to), sums[v]) : sums[v]);
+    } else if (n > 0) {
+      StoreFirst(to, n, accumulate ? Add(LoadFirst(to, n), sums[v]) : sums[v]);
+    }
+  }
+}
+
+template <DType kType, int kRows, int kPanels>
+void GemmTile(const GemmJob& job, int panel, int block) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  using Weight = typename Element<kType>::Type;
+  Tile<kRows, kVectors> tile;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Zero();
+  }
+  const size_t panel_stride = static_cast<size_t>(job.terms) * kPanel;
+  const auto* w = static_cast<const Weight*>(job.weights) + panel * panel_stride;
+  const size_t first_row = static_cast<size_t>(block) * kTileRows;
+  AddProducts<kRows, kVectors, 1, kRows, kType>(tile, job.x + first_row * job.terms, w, kPanel, panel_stride, job.terms);
+  float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.outputs, job.outputs - panel * kPanel, job.accumulate);
+  }
+}
+
+template <DType kType, int kRows>
+void GemmPanels(const GemmJob& job, int panel, int end, int block) {
+  constexpr int kPanels = PanelsAtOnce<kRows>();
+  for (; panel + kPanels <= end; panel += kPanels) GemmTile<kType, kRows, kPanels>(job, panel, block);
+  if constexpr (kPanels > 1) {
+    for (; panel < end; ++panel) GemmTile<kType, kRows, 1>(job, panel, block);
+  }
+}
+
+template <DType kType, int kRows = kTileRows>
+void GemmBlock(const GemmJob& job, int panel, int end, int block) {
+  if constexpr (kRows > 1) {
+    if (job.rows - block * kTileRows < kRows) return GemmBlock<kType, kRows - 1>(job, panel, end, block);
+  }
+  GemmPanels<kType, kRows>(job, panel, end, block);
+}
+
+template <DType kType>
+void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  if (end_block - first_block == 1) return GemmBlock<kType>(job, first_panel, end_panel, first_block);
+  for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the cache for all its rows
+    for (int block = first_block; block < end_block; ++block) GemmBlock<kType>(job, panel, panel + 1, block);
+  }
+}
+
+void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  switch (job.dtype) {
+    case DType::kF32: return GemmOf<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
+    case DType::kF16: return GemmOf<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
+    case DType::kBF16: return GemmOf<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
+  }
+}
+
+void PackRows(const float* x, int count, int terms, float* packed) {
+  for (int r = 0; r < count; ++r) {
+    const float* row = x + static_cast<size_t>(r) * terms;
+    for (int k = 0; k < terms; ++k) packed[static_cast<size_t>(k) * count + r] = row[k];
+  }
+}
+
+}  // namespace prefixd::PREFIXD_ISA

@@ -1,0 +1,34 @@
+// A weight matrix as the GEMM wants it: panels of neighbouring outputs, so that lanes run over outputs.
+#pragma once
+
+#include <span>
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
+
+namespace prefixd {
+
+// [panel][col][output of the panel], in the sources' dtype; outputs past the last row are zero.
+class PackedMatrix final : public Matrix {
+ public:
+  static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel, ThreadPool& threads);
+
+  size_t bytes() const override { return PanelBytes() * panels(); }
+  DType dtype() const { return dtype_; }
+  const std::byte* data() const { return memory_.data(); }
+  int panels() const { return (rows_ + panel_ - 1) / panel_; }
+  size_t PanelBytes() const { return static_cast<size_t>(cols_) * panel_ * DTypeBytes(dtype_); }
+  // Widens row `row` to out[cols].
+  void ReadRow(int row, float* out) const;
+
+ private:
+  PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
+      : Matrix(rows, cols), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
+  DType dtype_;
+  int panel_;
+  HostMemory memory_;
+};
+
+}  // namespace prefixd

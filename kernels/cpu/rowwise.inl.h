@@ -1,0 +1,79 @@
+// What is computed row by row: norms, rotation, SwiGLU, rounding; and Exp.
+
+namespace prefixd::PREFIXD_ISA {
+
+// numerics::Exp in every lane.
+PREFIXD_INLINE F32x16 Exp(F32x16 x) {
+  const F32x16 round = Set(numerics::kRound);
+  const F32x16 one = Set(1.0f);
+  const F32x16 shifted = Fma(x, Set(numerics::kLog2E), round);
+  const F32x16 n = Sub(shifted, round);
+  const F32x16 r = Fma(n, Set(-numerics::kLn2Low), Fma(n, Set(-numerics::kLn2High), x));
+  F32x16 p = Fma(Set(numerics::kExp6), r, Set(numerics::kExp5));
+  p = Fma(p, r, Set(numerics::kExp4));
+  p = Fma(p, r, Set(numerics::kExp3));
+  p = Fma(p, r, Set(numerics::kExp2));
+  p = Fma(p, r, one);
+  p = Fma(p, r, one);
+  const F32x16 inside = Mul(p, LowBitsAsPowerOfTwo(shifted));
+  const F32x16 upper = WhereLess(Set(numerics::kExpMax), x, Set(__builtin_inff()), inside);
+  return WhereLess(x, Set(numerics::kExpMin), Zero(), upper);
+}
+
+PREFIXD_INLINE F32x16 LoadUpTo(const float* p, int n) { return n >= kLanes ? Load(p) : LoadFirst(p, n); }
+PREFIXD_INLINE void StoreUpTo(float* p, int n, F32x16 a) { n >= kLanes ? Store(p, a) : StoreFirst(p, n, a); }
+
+void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+  for (int row = 0; row < rows; ++row, x += dim, out += dim) {
+    F32x16 sums = Zero();
+    for (int i = 0; i < dim; i += kLanes) {  // lanes past the end add 0 * 0: the sums, never -0, stay as they are
+      const F32x16 v = LoadUpTo(x + i, dim - i);
+      sums = Fma(v, v, sums);
+    }
+    const F32x16 mean = Div(Set(MergeSum(sums)), Set(static_cast<float>(dim)));
+    const F32x16 scale = Div(Set(1.0f), Sqrt(Add(mean, Set(eps))));
+    for (int i = 0; i < dim; i += kLanes) {
+      StoreUpTo(out + i, dim - i, Mul(Mul(LoadUpTo(x + i, dim - i), scale), LoadUpTo(weight + i, dim - i)));
+    }
+  }
+}
+
+void Rope(float* x, int heads, int head_dim, const float* cosines) {
+  const int half = head_dim / 2;
+  const float* sines = cosines + half;
+  for (int h = 0; h < heads; ++h, x += head_dim) {
+    for (int i = 0; i < half; i += kLanes) {
+      const int n = half - i;
+      const F32x16 a = LoadUpTo(x + i, n);
+      const F32x16 b = LoadUpTo(x + half + i, n);
+      const F32x16 cosine = LoadUpTo(cosines + i, n);
+      const F32x16 sine = LoadUpTo(sines + i, n);
+      StoreUpTo(x + i, n, Fma(a, cosine, Negate(Mul(b, sine))));
+      StoreUpTo(x + half + i, n, Fma(b, cosine, Mul(a, sine)));
+    }
+  }
+}
+
+void SwiGlu(const float* x, int rows, int width, float* out) {
+  for (int row = 0; row < rows; ++row, x += 2 * static_cast<size_t>(width), out += width) {
+    for (int i = 0; i < width; i += kLanes) {
+      const F32x16 gate = LoadUpTo(x + i, width - i);
+      const F32x16 up = LoadUpTo(x + width + i, width - i);
+      const F32x16 silu = Div(gate, Add(Set(1.0f), Exp(Negate(gate))));
+      StoreUpTo(out + i, width - i, Mul(silu, up));
+    }
+  }
+}
+
+void Narrow(const float* from, int n, DType dtype, void* to) {
+  for (int i = 0; i < n; i += kLanes) {
+    const F32x16 v = LoadUpTo(from + i, n - i);
+    switch (dtype) {
+      case DType::kF32: Store(static_cast<float*>(to) + i, v); break;
+      case DType::kF16: ToF16(static_cast<uint16_t*>(to) + i, v); break;
+      case DType::kBF16: ToBF16(static_cast<uint16_t*>(to) + i, v); break;
+    }
+  }
+}
+
+}  // namespace prefixd::PREFIXD_ISA

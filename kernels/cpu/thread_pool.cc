@@ -1,0 +1,73 @@
+#include "kernels/cpu/thread_pool.h"
+
+#include "base/check.h"
+
+namespace prefixd {
+namespace {
+
+constexpr int kSpins = 2000;  // some tens of microseconds
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  PREFIXD_CHECK(threads > 0) << threads;
+  for (int worker = 1; worker < threads; ++worker) {
+    workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stopping_.store(true);
+  round_.fetch_add(1);
+  round_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::RunShared(int units, Call call, const void* fn) {
+  call_ = call;
+  fn_ = fn;
+  units_ = units;
+  finished_.store(0, std::memory_order_relaxed);
+  const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(uint64_t{round} << 32 | static_cast<uint32_t>(units), std::memory_order_release);
+  round_.store(round);
+  round_.notify_all();
+  while (RunOneUnit(0)) {
+  }
+  for (int spins = 0; finished_.load(std::memory_order_acquire) != units; ++spins) {
+    if (spins < kSpins) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+bool ThreadPool::RunOneUnit(int worker) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  do {
+    if (static_cast<uint32_t>(ticket) == 0) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  // The round cannot end before this unit does, so its fields stay.
+  call_(fn_, units_ - static_cast<int>(static_cast<uint32_t>(ticket)), worker);
+  finished_.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
+void ThreadPool::WorkerLoop(int worker) {
+  while (!stopping_.load()) {
+    const uint32_t round = round_.load();
+    while (RunOneUnit(worker)) {
+    }
+    for (int spins = 0; spins < kSpins && round_.load(std::memory_order_relaxed) == round; ++spins) Pause();
+    round_.wait(round);
+  }
+}
+
+}  // namespace prefixd

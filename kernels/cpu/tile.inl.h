@@ -1,0 +1,61 @@
+// The register tile that GEMM and attention share, and how stored elements become lanes. Included by the source of one
+// instruction set after its vec header.
+
+namespace prefixd::PREFIXD_ISA {
+
+constexpr int kLanes = 16;
+constexpr int kPanel = kLanes * kPanelVectors;
+
+PREFIXD_INLINE int Min(int a, int b) { return a < b ? a : b; }
+PREFIXD_INLINE int Max(int a, int b) { return a > b ? a : b; }
+
+template <DType kType>
+struct Element {
+  using Type = uint16_t;
+};
+template <>
+struct Element<DType::kF32> {
+  using Type = float;
+};
+
+template <DType kType>
+PREFIXD_INLINE F32x16 Widen(const typename Element<kType>::Type* p) {
+  if constexpr (kType == DType::kF32) {
+    return Load(p);
+  } else if constexpr (kType == DType::kF16) {
+    return FromF16(p);
+  } else {
+    return FromBF16(p);
+  }
+}
+
+// kRows x kVectors sums in registers.
+template <int kRows, int kVectors>
+struct Tile {
+  F32x16 acc[kRows][kVectors];
+};
+
+// acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
+// x[r][k] lies at x[r * kRowStep + k * kTermStep]. Vectors lie in panels of kPanelVectors neighbours, panel_stride elements
+// apart; term k of a panel at w + k * w_step.
+template <int kRows, int kVectors, int kRowStep, int kTermStep, DType kType>
+PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x, const typename Element<kType>::Type* w,
+                                size_t w_step, size_t panel_stride, int terms) {
+  for (int k = 0; k < terms; ++k) {
+    F32x16 weights[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      weights[v] = Widen<kType>(w + (v / kPanelVectors) * panel_stride + (v % kPanelVectors) * kLanes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 value = Set(x[r * kRowStep]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(value, weights[v], tile.acc[r][v]);
+    }
+    x += kTermStep;
+    w += w_step;
+  }
+}
+
+}  // namespace prefixd::PREFIXD_ISA

@@ -1,0 +1,116 @@
+// F32x16 for AVX2 + FMA + F16C: two registers. Sixteen lanes are what kernels/numerics.h speaks of, so the op sources
+// (*.inl.h) know no other width; they are compiled once on this header and once on vec_avx512.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define PREFIXD_ISA avx2
+#define PREFIXD_INLINE static inline __attribute__((always_inline))
+
+namespace prefixd::avx2 {
+
+// 6 rows x 1 vector (two registers): 12 of the 16 registers accumulate.
+constexpr int kTileRows = 6;
+constexpr int kPanelVectors = 1;
+constexpr int kAccumulators = 6;  // in vectors
+
+struct F32x16 {
+  __m256 lo, hi;
+};
+
+// All ones in the first n of 8 lanes; n below 0 or above 8 counts as 0 or 8.
+PREFIXD_INLINE __m256i FirstLanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+PREFIXD_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+PREFIXD_INLINE F32x16 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+// The first n floats, 0 <= n < 16, then zeros. Reads no others.
+PREFIXD_INLINE F32x16 LoadFirst(const float* p, int n) {
+  return {_mm256_maskload_ps(p, FirstLanes(n)), _mm256_maskload_ps(p + 8, FirstLanes(n - 8))};
+}
+PREFIXD_INLINE void Store(float* p, F32x16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+PREFIXD_INLINE void StoreFirst(float* p, int n, F32x16 a) {
+  _mm256_maskstore_ps(p, FirstLanes(n), a.lo);
+  _mm256_maskstore_ps(p + 8, FirstLanes(n - 8), a.hi);
+}
+// a in the first n lanes, 0 <= n < 16, b in the others.
+PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) {
+  return {_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(FirstLanes(n))),
+          _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(FirstLanes(n - 8)))};
+}
+
+PREFIXD_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Mul(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Div(F32x16 a, F32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Sqrt(F32x16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+PREFIXD_INLINE F32x16 Max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Negate(F32x16 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_xor_ps(a.lo, sign), _mm256_xor_ps(a.hi, sign)};
+}
+PREFIXD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+// x < y ? a : b. False where x or y is a NaN.
+PREFIXD_INLINE F32x16 WhereLess(F32x16 x, F32x16 y, F32x16 a, F32x16 b) {
+  return {_mm256_blendv_ps(b.lo, a.lo, _mm256_cmp_ps(x.lo, y.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(b.hi, a.hi, _mm256_cmp_ps(x.hi, y.hi, _CMP_LT_OQ))};
+}
+// 2^n of the integer n that stands in the low bits of each mantissa, -127 < n < 128.
+PREFIXD_INLINE __m256 LowBitsAsPowerOfTwo8(__m256 a) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(a), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
+}
+PREFIXD_INLINE F32x16 LowBitsAsPowerOfTwo(F32x16 a) { return {LowBitsAsPowerOfTwo8(a.lo), LowBitsAsPowerOfTwo8(a.hi)}; }
+
+PREFIXD_INLINE __m256 FromBF16x8(const uint16_t* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+PREFIXD_INLINE F32x16 FromBF16(const uint16_t* p) { return {FromBF16x8(p), FromBF16x8(p + 8)}; }
+PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+// Eight bf16 in the low halves of eight 32-bit lanes; numerics::F32ToBF16.
+PREFIXD_INLINE __m256i ToBF16x8(__m256 a) {
+  const __m256i bits = _mm256_castps_si256(a);
+  const __m256i upper = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+  const __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+  const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  return _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+}
+PREFIXD_INLINE void ToBF16(uint16_t* p, F32x16 a) {
+  const __m256i packed = _mm256_packus_epi32(ToBF16x8(a.lo), ToBF16x8(a.hi));  // 128-bit halves interleaved
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0b11011000));
+}
+PREFIXD_INLINE void ToF16(uint16_t* p, F32x16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+
+// The merge of 16 partial sums (numerics rule 3), and the largest lane.
+PREFIXD_INLINE float MergeSum(F32x16 a) {
+  const __m256 eight = _mm256_add_ps(a.lo, a.hi);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+PREFIXD_INLINE float MergeMax(F32x16 a) {
+  const __m256 eight = _mm256_max_ps(a.lo, a.hi);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+}  // namespace prefixd::avx2

@@ -1,0 +1,77 @@
+// F32x16 for AVX-512 (F, BW, VL, DQ): one register. The twin of vec_avx2.h; see there for what each function promises.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define PREFIXD_ISA avx512
+#define PREFIXD_INLINE static inline __attribute__((always_inline))
+
+namespace prefixd::avx512 {
+
+// 12 rows x 2 vectors: 24 of the 32 registers accumulate.
+constexpr int kTileRows = 12;
+constexpr int kPanelVectors = 2;
+constexpr int kAccumulators = 24;
+
+struct F32x16 {
+  __m512 v;
+};
+
+PREFIXD_INLINE __mmask16 FirstLanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+PREFIXD_INLINE F32x16 Zero() { return {_mm512_setzero_ps()}; }
+PREFIXD_INLINE F32x16 Set(float x) { return {_mm512_set1_ps(x)}; }
+PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
+PREFIXD_INLINE F32x16 LoadFirst(const float* p, int n) { return {_mm512_maskz_loadu_ps(FirstLanes(n), p)}; }
+PREFIXD_INLINE void Store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+PREFIXD_INLINE void StoreFirst(float* p, int n, F32x16 a) { _mm512_mask_storeu_ps(p, FirstLanes(n), a.v); }
+PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) { return {_mm512_mask_blend_ps(FirstLanes(n), b.v, a.v)}; }
+
+PREFIXD_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+PREFIXD_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+PREFIXD_INLINE F32x16 Mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+PREFIXD_INLINE F32x16 Div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+PREFIXD_INLINE F32x16 Sqrt(F32x16 a) { return {_mm512_sqrt_ps(a.v)}; }
+PREFIXD_INLINE F32x16 Max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+PREFIXD_INLINE F32x16 Negate(F32x16 a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
+PREFIXD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+PREFIXD_INLINE F32x16 WhereLess(F32x16 x, F32x16 y, F32x16 a, F32x16 b) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
+}
+PREFIXD_INLINE F32x16 LowBitsAsPowerOfTwo(F32x16 a) {
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(a.v), 23);
+  return {_mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(0x3F800000)))};
+}
+
+PREFIXD_INLINE F32x16 FromBF16(const uint16_t* p) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+}
+PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+PREFIXD_INLINE void ToBF16(uint16_t* p, F32x16 a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i upper = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  const __m512i half = _mm512_mask_blend_epi32(nan, _mm512_srli_epi32(sum, 16), quiet);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(half));
+}
+PREFIXD_INLINE void ToF16(uint16_t* p, F32x16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+PREFIXD_INLINE float MergeSum(F32x16 a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+PREFIXD_INLINE float MergeMax(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+
+}  // namespace prefixd::avx512

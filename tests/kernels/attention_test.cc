@@ -1,0 +1,193 @@
+// Paged attention of the fast backends against ref, bit for bit, and the invariants of backend.h directly.
+#include "tests/kernels/kernel_testing.h"
+
+namespace prefixd {
+namespace {
+
+using namespace kernel_testing;
+
+struct Shape {
+  int heads, kv_heads, head_dim, block_tokens;
+  DType dtype;
+};
+
+std::string Describe(const Shape& s) {
+  return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " + std::to_string(s.head_dim) +
+         ", blocks of " + std::to_string(s.block_tokens) + " " + std::string(DTypeName(s.dtype));
+}
+
+KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.dtype}; }
+
+// Random K and V where the batch's sequences have tokens, NaN everywhere else: nothing else may be looked at.
+void FillKv(KvPool& pool, const BatchView& batch, Prng& prng) {
+  const KvLayout& layout = pool.layout();
+  const size_t elements = layout.BlockBytes() / DTypeBytes(layout.dtype);
+  for (uint32_t b = 0; b < pool.blocks(); ++b) {
+    for (size_t i = 0; i < elements; ++i) StoreElement(pool.block(b), layout.dtype, i, NAN);
+  }
+  for (const SequenceSpan& sequence : batch.sequences) {
+    for (int t = 0; t < sequence.position + sequence.rows; ++t) {
+      std::byte* block = pool.block(sequence.blocks[t / layout.block_tokens]);
+      const size_t token = t % layout.block_tokens;
+      for (int h = 0; h < layout.kv_heads; ++h) {
+        for (int d = 0; d < layout.head_dim; ++d) {
+          StoreElement(block + layout.KOffset(1, h), layout.dtype, d * layout.block_tokens + token, RandomFloat(prng));
+          StoreElement(block + layout.VOffset(1, h), layout.dtype, token * layout.head_dim + d, RandomFloat(prng));
+        }
+      }
+    }
+  }
+}
+
+class AttentionTest : public AgainstRef {
+ protected:
+  // One batch of sequences given as (position, rows).
+  void Compare(const Shape& s, const std::vector<std::pair<int, int>>& sequences, uint64_t seed) {
+    Prng prng(seed);
+    int tokens = 0;
+    for (const auto& [position, rows] : sequences) tokens += position + rows + s.block_tokens;
+    const uint32_t blocks = tokens / s.block_tokens + 3;
+    TestBatch batch(blocks, prng);
+    for (const auto& [position, rows] : sequences) batch.Add(position, rows, s.block_tokens);
+    const BatchView view = batch.view();
+    auto ref_kv = KvOrDie(*ref, LayoutOf(s), blocks);
+    auto fast_kv = KvOrDie(*fast, LayoutOf(s), blocks);
+    FillKv(*ref_kv, view, prng);
+    std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
+
+    const int width = s.heads * s.head_dim;
+    const int stride = width + 3;
+    const auto q = RandomFloats(prng, static_cast<size_t>(batch.rows()) * stride);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
+    std::vector<float> want(static_cast<size_t>(batch.rows()) * width), got(want.size(), -1.0f);
+    ref->BeginStep(view);
+    ref->Attention(q.data(), stride, s.heads, scale, 1, *ref_kv, want.data());
+    fast->BeginStep(view);
+    fast->Attention(q.data(), stride, s.heads, scale, 1, *fast_kv, got.data());
+    std::string where = Describe(s) + ", seed " + std::to_string(seed);
+    for (const auto& [position, rows] : sequences) {
+      where += ", " + std::to_string(rows) + " at " + std::to_string(position);
+    }
+    ASSERT_TRUE(SameBits(got, want)) << where;
+    ASSERT_FALSE(std::isnan(got[0])) << where << ": compares nothing";
+  }
+};
+
+TEST_P(AttentionTest, EveryHeadSizeAndBlockSize) {
+  for (const int head_dim : {2, 16, 40, 48, 64, 80, 96, 128, 256}) {
+    for (const int block_tokens : {1, 2, 4, 8, 16, 32, 128}) {
+      const DType dtype = kAllDTypes[(head_dim + block_tokens) % 3];
+      Compare({2, 1, head_dim, block_tokens, dtype}, {{0, 5}, {62, 4}, {30, 1}}, head_dim * 1000 + block_tokens);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(AttentionTest, EveryGroupSize) {
+  for (const auto& [heads, kv_heads] :
+       std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {3, 1}, {5, 1}, {6, 1}, {7, 1}, {8, 1}, {9, 3}, {8, 8}, {4, 2}, {26, 2}}) {
+    for (const DType dtype : kAllDTypes) {
+      Compare({heads, kv_heads, 16, 16, dtype}, {{0, 40}, {100, 3}, {7, 1}, {0, 1}}, heads * 100 + kv_heads);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(AttentionTest, PositionsAcrossTilesAndSpans) {
+  for (const int position : {0, 1, 15, 16, 17, 62, 63, 64, 65, 127, 128, 447, 448, 510, 511, 512, 513, 575, 576, 1023, 1024}) {
+    for (const int rows : {1, 2, 3, 13}) {
+      Compare({3, 1, 16, 16, DType::kBF16}, {{position, rows}}, position * 100 + rows);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(AttentionTest, OneLongSequenceIsCutAmongThreads) {
+  Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1);
+  Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2);       // the first rows have one span less
+  Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}}, 3);  // only one of the two is cut
+}
+
+TEST_P(AttentionTest, RandomBatches) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    Prng prng(seed);
+    const int kv_heads = static_cast<int>(prng.Between(1, 3));
+    const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 8)), kv_heads,
+                         2 * static_cast<int>(prng.Between(1, 34)), 1 << prng.Below(8), kAllDTypes[prng.Below(3)]};
+    std::vector<std::pair<int, int>> sequences;
+    for (int64_t i = prng.Between(1, 6); i > 0; --i) {
+      sequences.push_back({static_cast<int>(prng.Below(140)), static_cast<int>(prng.Between(1, 1 + prng.Below(40)))});
+    }
+    Compare(shape, sequences, seed);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// With scores 0 and x, and values 0 and 1, the result is Exp(x) / (1 + Exp(x)): every bit of Exp(x) below -17.
+TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
+  const KvLayout layout = {1, 1, 2, 16, DType::kF32};
+  constexpr int kHeads = 1 << 16;
+  auto pool = KvOrDie(*fast, layout, 1);
+  StoreElement(pool->block(0) + layout.KOffset(0, 0), layout.dtype, 1, 1.0f);  // K[d = 0][token 1]
+  StoreElement(pool->block(0) + layout.VOffset(0, 0), layout.dtype, 2, 1.0f);  // V[token 1][d = 0]
+  Prng prng(1);
+  TestBatch batch(1, prng);
+  batch.Add(1, 1, std::vector<BlockId>{0});
+  const BatchView view = batch.view();
+  std::vector<float> q(2 * kHeads), out(2 * kHeads);
+  for (int h = 0; h < kHeads; ++h) q[2 * h] = -90.0f * static_cast<float>(h) / kHeads;
+  fast->BeginStep(view);
+  fast->Attention(q.data(), 2 * kHeads, kHeads, 1.0f, 0, *pool, out.data());
+  for (int h = 0; h < kHeads; ++h) {
+    const float e = numerics::Exp(q[2 * h]);
+    ASSERT_TRUE(SameBits(out[2 * h], e * (1.0f / (1.0f + e)))) << q[2 * h];
+  }
+}
+
+// Invariant 1: a prompt in one piece, in any chunks, in any blocks, beside any other sequence.
+TEST_P(AttentionTest, ChunksBlocksAndNeighboursDoNotShow) {
+  constexpr int kTokens = 150, kHeads = 6, kDim = 48;
+  const KvLayout layout = {1, 2, kDim, 8, DType::kBF16};
+  const int width = (kHeads + 4) * kDim;  // q, then k, then v
+  Prng prng(9);
+  const auto qkv = RandomFloats(prng, static_cast<size_t>(kTokens) * width);
+  const auto noise = RandomFloats(prng, static_cast<size_t>(kTokens) * width);
+
+  // Runs the prompt in chunks of at most `largest` rows, beside a neighbour that decodes from position 70 on.
+  const auto run = [&](uint64_t seed, int largest, bool neighbour) {
+    Prng choice(seed);
+    auto pool = KvOrDie(*fast, layout, 64);
+    TestBatch tables(64, choice);
+    tables.Add(0, kTokens, layout.block_tokens);
+    tables.Add(0, kTokens, layout.block_tokens);
+    std::vector<float> result;
+    int step = 0;
+    for (int position = 0; position < kTokens; ++step) {
+      const int rows = std::min<int>(kTokens - position, static_cast<int>(choice.Between(1, largest)));
+      TestBatch batch(0, choice);
+      if (neighbour && step > 0 && step < 70) batch.Add(step - 1, 1, tables.table(1));
+      const int first = batch.rows();
+      batch.Add(position, rows, tables.table(0));
+      std::vector<float> x;
+      if (first == 1) x.assign(&noise[step * width], &noise[(step + 1) * width]);
+      x.insert(x.end(), &qkv[static_cast<size_t>(position) * width], &qkv[static_cast<size_t>(position + rows) * width]);
+      std::vector<float> out(static_cast<size_t>(batch.rows()) * kHeads * kDim);
+      const BatchView view = batch.view();
+      fast->BeginStep(view);
+      fast->StoreKv(&x[kHeads * kDim], &x[(kHeads + 2) * kDim], width, 0, *pool);
+      fast->Attention(x.data(), width, kHeads, 0.144f, 0, *pool, out.data());
+      result.insert(result.end(), out.begin() + static_cast<size_t>(first) * kHeads * kDim, out.end());
+      position += rows;
+    }
+    return result;
+  };
+  const std::vector<float> whole = run(1, 1 << 20, false);
+  EXPECT_TRUE(SameBits(run(2, 1, false), whole)) << "token by token";
+  EXPECT_TRUE(SameBits(run(3, 7, true), whole));
+  EXPECT_TRUE(SameBits(run(4, 64, true), whole));
+}
+
+PREFIXD_FOR_FAST_BACKENDS(AttentionTest);
+
+}  // namespace
+}  // namespace prefixd

@@ -1,0 +1,145 @@
+// What the kernel tests share: seeded data, the backends under test, and comparison bit for bit.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/prng.h"
+#include "kernels/host_memory.h"
+#include "kernels/numerics.h"
+#include "kernels/registry.h"
+
+namespace prefixd::kernel_testing {
+
+inline std::unique_ptr<Backend> MakeBackend(std::string_view name, int threads) {
+  auto backend = CreateBackend(name, threads);
+  PREFIXD_CHECK(backend.ok()) << backend.status().ToString();
+  return std::move(*backend);
+}
+
+// A backend beside `ref`; skips itself by name where it does not run.
+class AgainstRef : public testing::TestWithParam<std::tuple<std::string, int>> {
+ protected:
+  void SetUp() override {
+    const auto& [name, threads] = GetParam();
+    for (const BackendInfo& info : ListBackends()) {
+      if (info.name == name && !info.runs_here) GTEST_SKIP() << "backend " << name << " " << info.reason;
+    }
+    fast = MakeBackend(name, threads);
+    ref = MakeBackend("ref", 1);
+    ASSERT_EQ(fast->name(), name);
+    ASSERT_EQ(fast->threads(), threads);
+  }
+  std::unique_ptr<Backend> fast, ref;
+};
+
+inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string, int>>& info) {
+  return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
+}
+
+#define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                                       \
+  INSTANTIATE_TEST_SUITE_P(Cpu, fixture, testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
+                           ::prefixd::kernel_testing::ParamName)
+
+// Mostly values around 1, sometimes tiny, subnormal, zero or large.
+inline float RandomFloat(Prng& prng) {
+  const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
+  const uint64_t kind = prng.Below(64);
+  const float unit = static_cast<float>(prng.Unit());
+  if (kind == 0) return sign * 0.0f;
+  if (kind == 1) return sign * unit * 1e-40f;
+  if (kind == 2) return sign * unit * 1e-6f;
+  if (kind == 3) return sign * unit * 100.0f;
+  return sign * unit;
+}
+
+inline std::vector<float> RandomFloats(Prng& prng, size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = RandomFloat(prng);
+  return values;
+}
+
+// n random elements of a stored type.
+inline std::vector<std::byte> RandomElements(Prng& prng, DType dtype, size_t n) {
+  std::vector<std::byte> bytes(n * DTypeBytes(dtype));
+  for (size_t i = 0; i < n; ++i) StoreElement(bytes.data(), dtype, i, RandomFloat(prng));
+  return bytes;
+}
+
+// Which NaN it is, is not defined; everything else is, to the bit.
+inline bool SameBits(float a, float b) {
+  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+}
+
+inline testing::AssertionResult SameBits(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size()) return testing::AssertionFailure() << got.size() << " values, not " << want.size();
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (!SameBits(got[i], want[i])) {
+      return testing::AssertionFailure() << "[" << i << "] of " << got.size() << ": " << got[i] << " (0x" << std::hex
+                                         << std::bit_cast<uint32_t>(got[i]) << "), not " << want[i] << " (0x"
+                                         << std::bit_cast<uint32_t>(want[i]) << ")";
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+inline std::unique_ptr<Matrix> PackOrDie(Backend& backend, const std::vector<std::byte>& data, DType dtype, int rows, int cols) {
+  const MatrixSource source = {data.data(), dtype, rows, cols};
+  auto matrix = backend.Pack({&source, 1});
+  PREFIXD_CHECK(matrix.ok()) << matrix.status().ToString();
+  return std::move(*matrix);
+}
+
+inline std::unique_ptr<KvPool> KvOrDie(Backend& backend, const KvLayout& layout, uint32_t blocks) {
+  auto pool = backend.AllocateKv(layout, blocks);
+  PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
+  return std::move(*pool);
+}
+
+constexpr DType kAllDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+// A batch that owns what its view points to. Block ids are dealt out in a shuffled order.
+class TestBatch {
+ public:
+  explicit TestBatch(uint32_t pool_blocks, Prng& prng) : free_(pool_blocks) {
+    std::iota(free_.begin(), free_.end(), 0);
+    for (size_t i = free_.size(); i > 1; --i) std::swap(free_[i - 1], free_[prng.Below(i)]);
+  }
+  void Add(int position, int rows, int block_tokens) {
+    std::vector<BlockId> table;
+    for (int t = 0; t < position + rows; t += block_tokens) {
+      PREFIXD_CHECK(!free_.empty());
+      table.push_back(free_.back());
+      free_.pop_back();
+    }
+    Add(position, rows, std::move(table));
+  }
+  void Add(int position, int rows, std::vector<BlockId> table) {
+    sequences_.push_back({this->rows(), rows, position, {}});
+    tables_.push_back(std::move(table));
+    tokens_.resize(tokens_.size() + rows, 0);
+  }
+  int rows() const { return static_cast<int>(tokens_.size()); }
+  const std::vector<BlockId>& table(size_t sequence) const { return tables_[sequence]; }
+  std::vector<TokenId>& tokens() { return tokens_; }
+  BatchView view() {
+    for (size_t i = 0; i < sequences_.size(); ++i) sequences_[i].blocks = tables_[i];
+    return {tokens_, sequences_};
+  }
+
+ private:
+  std::vector<BlockId> free_;
+  std::vector<std::vector<BlockId>> tables_;
+  std::vector<SequenceSpan> sequences_;
+  std::vector<TokenId> tokens_;
+};
+
+}  // namespace prefixd::kernel_testing

@@ -1,0 +1,144 @@
+// The definition itself against double precision: `ref` computes what its names say. Tolerances are relative to the sum of
+// the magnitudes that go into a result, in units of f32 rounding (2^-24), times the length of the longest chain.
+#include "tests/kernels/kernel_testing.h"
+
+namespace prefixd {
+namespace {
+
+using namespace kernel_testing;
+
+constexpr double kRounding = 0x1p-24;
+
+std::vector<float> UnitFloats(Prng& prng, size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = static_cast<float>(2 * prng.Unit() - 1);
+  return values;
+}
+
+TEST(RefOracle, Gemm) {
+  constexpr int kRows = 3, kOutputs = 20, kTerms = 400;
+  auto ref = MakeBackend("ref", 1);
+  Prng prng(1);
+  const auto w = UnitFloats(prng, kOutputs * kTerms);
+  const auto x = UnitFloats(prng, kRows * kTerms);
+  const MatrixSource source = {w.data(), DType::kF32, kOutputs, kTerms};
+  auto matrix = ref->Pack({&source, 1});
+  ASSERT_TRUE(matrix.ok());
+  std::vector<float> y(kRows * kOutputs, 10.0f);
+  ref->Gemm(**matrix, x.data(), kRows, y.data(), GemmOutput::kAccumulate);
+  for (int r = 0; r < kRows; ++r) {
+    for (int n = 0; n < kOutputs; ++n) {
+      double sum = 10, magnitude = 10;
+      for (int k = 0; k < kTerms; ++k) {
+        const double product = static_cast<double>(x[r * kTerms + k]) * w[n * kTerms + k];
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      EXPECT_NEAR(y[r * kOutputs + n], sum, magnitude * kTerms * kRounding);
+    }
+  }
+}
+
+TEST(RefOracle, RmsNorm) {
+  constexpr int kDim = 577;
+  auto ref = MakeBackend("ref", 1);
+  Prng prng(2);
+  const auto x = UnitFloats(prng, kDim);
+  const auto weight = UnitFloats(prng, kDim);
+  std::vector<float> out(kDim);
+  ref->RmsNorm(x.data(), weight.data(), 1e-5f, 1, kDim, out.data());
+  double squares = 0;
+  for (const float value : x) squares += static_cast<double>(value) * value;
+  const double scale = 1 / std::sqrt(squares / kDim + 1e-5);
+  for (int i = 0; i < kDim; ++i) {
+    EXPECT_NEAR(out[i], x[i] * scale * weight[i], std::abs(x[i] * scale * weight[i]) * 64 * kRounding) << i;
+  }
+}
+
+TEST(RefOracle, SwiGlu) {
+  constexpr int kWidth = 200;
+  auto ref = MakeBackend("ref", 1);
+  Prng prng(3);
+  auto x = UnitFloats(prng, 2 * kWidth);
+  for (int i = 0; i < kWidth; ++i) x[i] *= 20;
+  std::vector<float> out(kWidth);
+  ref->SwiGlu(x.data(), 1, kWidth, out.data());
+  for (int i = 0; i < kWidth; ++i) {
+    const double truth = x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * x[kWidth + i];
+    EXPECT_NEAR(out[i], truth, std::abs(truth) * 8 * kRounding) << x[i];
+  }
+}
+
+TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
+  constexpr int kDim = 8, kPosition = 3;
+  auto ref = MakeBackend("ref", 1);
+  std::vector<float> table((kPosition + 1) * kDim, NAN);
+  double angles[kDim / 2];
+  for (int i = 0; i < kDim / 2; ++i) {
+    angles[i] = kPosition * std::pow(10000.0, -2.0 * i / kDim);
+    table[kPosition * kDim + i] = static_cast<float>(std::cos(angles[i]));
+    table[kPosition * kDim + kDim / 2 + i] = static_cast<float>(std::sin(angles[i]));
+  }
+  Prng prng(4);
+  const auto x = UnitFloats(prng, kDim);
+  std::vector<float> y = x;
+  TestBatch batch(1, prng);
+  batch.Add(kPosition, 1, std::vector<BlockId>{0});
+  const BatchView view = batch.view();
+  ref->BeginStep(view);
+  ref->Rope(y.data(), kDim, 1, kDim, table.data());
+  for (int i = 0; i < kDim / 2; ++i) {
+    const double a = x[i], b = x[i + kDim / 2];
+    EXPECT_NEAR(y[i], a * std::cos(angles[i]) - b * std::sin(angles[i]), 8 * kRounding);
+    EXPECT_NEAR(y[i + kDim / 2], b * std::cos(angles[i]) + a * std::sin(angles[i]), 8 * kRounding);
+  }
+}
+
+// Attention over two tiles and two spans, from K and V that went through StoreKv.
+TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
+  constexpr int kTokens = 600, kHeads = 4, kDim = 16;
+  for (const DType dtype : kAllDTypes) {
+    auto ref = MakeBackend("ref", 1);
+    const KvLayout layout = {1, 2, kDim, 16, dtype};
+    auto pool = KvOrDie(*ref, layout, 40);
+    Prng prng(5);
+    auto k = UnitFloats(prng, kTokens * 2 * kDim);
+    auto v = UnitFloats(prng, kTokens * 2 * kDim);
+    const auto q = UnitFloats(prng, kTokens * kHeads * kDim);
+    TestBatch batch(40, prng);
+    batch.Add(0, kTokens, 16);
+    const BatchView view = batch.view();
+    std::vector<float> out(q.size());
+    ref->BeginStep(view);
+    ref->StoreKv(k.data(), v.data(), 2 * kDim, 0, *pool);
+    ref->Attention(q.data(), kHeads * kDim, kHeads, 2.0f, 0, *pool, out.data());
+    for (auto* values : {&k, &v}) {  // as stored
+      for (float& value : *values) {
+        float stored;
+        StoreElement(&stored, dtype, 0, value);
+        value = LoadElement(&stored, dtype, 0);
+      }
+    }
+    for (const int row : {0, 1, 63, 64, 511, 512, 599}) {
+      for (int h = 0; h < kHeads; ++h) {
+        std::vector<double> weights(row + 1);
+        double total = 0;
+        for (int t = 0; t <= row; ++t) {
+          double score = 0;
+          for (int d = 0; d < kDim; ++d) {
+            score += 2.0 * q[(row * kHeads + h) * kDim + d] * k[(t * 2 + h / 2) * kDim + d];
+          }
+          total += weights[t] = std::exp(score);
+        }
+        for (int d = 0; d < kDim; ++d) {
+          double truth = 0;
+          for (int t = 0; t <= row; ++t) truth += weights[t] / total * v[(t * 2 + h / 2) * kDim + d];
+          EXPECT_NEAR(out[(row * kHeads + h) * kDim + d], truth, 2e-6) << DTypeName(dtype) << " row " << row;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prefixd

@@ -1,0 +1,53 @@
+#include "kernels/registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Registry, ListsEveryBackendAndSaysWhyOneDoesNotRun) {
+  const auto list = ListBackends();
+  ASSERT_GE(list.size(), 3u);
+  EXPECT_EQ(list[0].name, "ref");
+  EXPECT_TRUE(list[0].runs_here);
+  for (const BackendInfo& info : list) EXPECT_EQ(info.runs_here, info.reason.empty()) << info.name;
+}
+
+TEST(Registry, CreatesWhatRunsAndRefusesTheRestByName) {
+  for (const BackendInfo& info : ListBackends()) {
+    auto backend = CreateBackend(info.name, 2);
+    ASSERT_EQ(backend.ok(), info.runs_here) << info.name;
+    if (!backend.ok()) {
+      EXPECT_EQ(backend.status().code(), Code::kUnsupported);
+      EXPECT_THAT(backend.status().message(), HasSubstr(std::string(info.name)));
+      continue;
+    }
+    EXPECT_EQ((*backend)->name(), info.name);
+    EXPECT_EQ((*backend)->numerics_version(), numerics::kVersion);
+  }
+}
+
+TEST(Registry, AutoIsTheLastThatRuns) {
+  std::string_view best;
+  for (const BackendInfo& info : ListBackends()) best = info.runs_here ? info.name : best;
+  auto backend = CreateBackend("auto", 0);
+  ASSERT_TRUE(backend.ok());
+  EXPECT_EQ((*backend)->name(), best);
+  EXPECT_GE((*backend)->threads(), 1);
+}
+
+TEST(Registry, AnUnknownNameIsRefusedWithTheList) {
+  auto backend = CreateBackend("sse9", 1);
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.status().code(), Code::kNotFound);
+  EXPECT_THAT(backend.status().message(), HasSubstr("sse9"));
+  EXPECT_THAT(backend.status().message(), HasSubstr("avx512"));
+}
+
+}  // namespace
+}  // namespace prefixd

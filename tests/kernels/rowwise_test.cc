@@ -1,0 +1,141 @@
+// Norm, rotation, SwiGLU, KV stores and copies of the fast backends against ref, bit for bit; and Exp against its definition.
+#include "tests/kernels/kernel_testing.h"
+
+namespace prefixd {
+namespace {
+
+using namespace kernel_testing;
+
+class RowwiseTest : public AgainstRef {};
+
+TEST_P(RowwiseTest, RmsNormAtEveryWidth) {
+  std::vector<int> dims(70);
+  std::iota(dims.begin(), dims.end(), 1);
+  dims.insert(dims.end(), {576, 1000});
+  for (const int dim : dims) {
+    for (const int rows : {1, 3, 50}) {
+      Prng prng(dim * 100 + rows);
+      const auto x = RandomFloats(prng, rows * dim);
+      const auto weight = RandomFloats(prng, dim);
+      std::vector<float> want(x.size()), got = x;
+      ref->RmsNorm(x.data(), weight.data(), 1e-5f, rows, dim, want.data());
+      fast->RmsNorm(got.data(), weight.data(), 1e-5f, rows, dim, got.data());  // in place
+      ASSERT_TRUE(SameBits(got, want)) << "dim " << dim << " rows " << rows;
+    }
+  }
+}
+
+TEST_P(RowwiseTest, RmsNormOfZerosInfinitiesAndNaNs) {
+  std::vector<float> x(3 * 40, 0.0f);
+  x[40 + 17] = INFINITY;
+  x[80 + 39] = NAN;
+  const std::vector<float> weight(40, 2.0f);
+  std::vector<float> want(x.size()), got(x.size());
+  ref->RmsNorm(x.data(), weight.data(), 0.0f, 3, 40, want.data());
+  fast->RmsNorm(x.data(), weight.data(), 0.0f, 3, 40, got.data());
+  EXPECT_TRUE(SameBits(got, want));
+  EXPECT_TRUE(std::isnan(got[80]));
+}
+
+TEST_P(RowwiseTest, RopeTouchesItsHeadsAlone) {
+  for (const int head_dim : {2, 6, 16, 40, 48, 64, 80, 96, 128, 256}) {
+    constexpr int kHeads = 3, kPositions = 90;
+    const int stride = kHeads * head_dim + 5;
+    Prng prng(head_dim);
+    const auto table = RandomFloats(prng, kPositions * head_dim);
+    TestBatch batch(64, prng);
+    batch.Add(7, 1, 16);
+    batch.Add(0, 33, 16);
+    batch.Add(40, 50, 16);
+    const BatchView view = batch.view();
+    std::vector<float> want = RandomFloats(prng, static_cast<size_t>(batch.rows()) * stride);
+    std::vector<float> got = want;
+    ref->BeginStep(view);
+    ref->Rope(want.data(), stride, kHeads, head_dim, table.data());
+    fast->BeginStep(view);
+    fast->Rope(got.data(), stride, kHeads, head_dim, table.data());
+    ASSERT_TRUE(SameBits(got, want)) << "head_dim " << head_dim;
+  }
+}
+
+TEST_P(RowwiseTest, SwiGluAtEveryWidth) {
+  std::vector<int> widths(40);
+  std::iota(widths.begin(), widths.end(), 1);
+  widths.push_back(1536);
+  for (const int width : widths) {
+    for (const int rows : {1, 9}) {
+      Prng prng(width);
+      const auto x = RandomFloats(prng, 2 * rows * width);
+      std::vector<float> want(rows * width), got(rows * width);
+      ref->SwiGlu(x.data(), rows, width, want.data());
+      fast->SwiGlu(x.data(), rows, width, got.data());
+      ASSERT_TRUE(SameBits(got, want)) << "width " << width << " rows " << rows;
+    }
+  }
+}
+
+// Below -17, 1 + Exp(-g) is Exp(-g): silu shows every bit of it. Elsewhere most of them.
+TEST_P(RowwiseTest, ExpInSiluEqualsItsDefinition) {
+  constexpr int kWidth = 1 << 20;
+  std::vector<float> x(2 * kWidth, 1.0f);
+  std::vector<float> got(kWidth);
+  for (int i = 0; i < kWidth; ++i) x[i] = -92.0f + 184.0f * static_cast<float>(i) / kWidth;
+  const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -numerics::kExpMin, -numerics::kExpMax,
+                           std::nextafter(-numerics::kExpMin, INFINITY), std::nextafter(-numerics::kExpMax, -INFINITY)};
+  std::copy(std::begin(special), std::end(special), x.begin() + 5);
+  fast->SwiGlu(x.data(), 1, kWidth, got.data());
+  std::vector<float> want(kWidth);
+  for (int i = 0; i < kWidth; ++i) want[i] = numerics::Silu(x[i]) * 1.0f;
+  EXPECT_TRUE(SameBits(got, want));
+}
+
+TEST_P(RowwiseTest, StoreKvRoundsAndPlaces) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int block_tokens : {1, 4, 16, 128}) {
+      for (const int head_dim : {2, 16, 40, 64}) {
+        const KvLayout layout = {2, 3, head_dim, block_tokens, dtype};
+        const uint32_t blocks = 200;
+        Prng prng(block_tokens * 1000 + head_dim);
+        TestBatch batch(blocks, prng);
+        batch.Add(3, 30, block_tokens);
+        batch.Add(0, 1, block_tokens);
+        batch.Add(17, 40, block_tokens);
+        const BatchView view = batch.view();
+        const int stride = 3 * head_dim + 7;
+        auto k = RandomFloats(prng, static_cast<size_t>(batch.rows()) * stride);
+        auto v = RandomFloats(prng, k.size());
+        for (size_t i = 0; i < k.size(); i += 3) k[i] = v[i] = std::bit_cast<float>(static_cast<uint32_t>(prng.Next()));
+        auto want = KvOrDie(*ref, layout, blocks);
+        auto got = KvOrDie(*fast, layout, blocks);
+        ref->BeginStep(view);
+        ref->StoreKv(k.data(), v.data(), stride, 1, *want);
+        fast->BeginStep(view);
+        fast->StoreKv(k.data(), v.data(), stride, 1, *got);
+        ASSERT_EQ(std::memcmp(got->block(0), want->block(0), blocks * layout.BlockBytes()), 0)
+            << DTypeName(dtype) << " block_tokens " << block_tokens << " head_dim " << head_dim;
+      }
+    }
+  }
+}
+
+TEST_P(RowwiseTest, GatherRowsAndCopyBlock) {
+  Prng prng(5);
+  const auto x = RandomFloats(prng, 20 * 33);
+  const int indices[] = {19, 0, 7, 7};
+  std::vector<float> got(4 * 33);
+  fast->GatherRows(x.data(), indices, 33, got.data());
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(std::memcmp(&got[i * 33], &x[indices[i] * 33], 33 * sizeof(float)), 0) << i;
+
+  const KvLayout layout = {2, 1, 16, 4, DType::kF16};
+  auto pool = KvOrDie(*fast, layout, 8);
+  std::memset(pool->block(3), 0x5A, layout.BlockBytes());
+  fast->CopyBlock(*pool, 3, 6);
+  EXPECT_EQ(std::memcmp(pool->block(3), pool->block(6), layout.BlockBytes()), 0);
+  EXPECT_EQ(*pool->block(5), std::byte{0});
+  EXPECT_EQ(*pool->block(7), std::byte{0});
+}
+
+PREFIXD_FOR_FAST_BACKENDS(RowwiseTest);
+
+}  // namespace
+}  // namespace prefixd

@@ -1,0 +1,57 @@
+#include "kernels/cpu/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <vector>
+
+namespace prefixd {
+namespace {
+
+TEST(ThreadPool, RunsEveryUnitOnceAndShowsWhatItWrote) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int round = 0; round < 300; ++round) {
+      const int units = round % 23;
+      std::vector<int> runs(units, 0);  // plain ints: the pool orders the writes before our reads
+      pool.Run(units, [&](int unit, int worker) {
+        ASSERT_GE(worker, 0);
+        ASSERT_LT(worker, threads);
+        ++runs[unit];
+      });
+      EXPECT_EQ(runs, std::vector<int>(units, 1)) << threads << " threads, round " << round;
+    }
+  }
+}
+
+TEST(ThreadPool, NoTwoUnitsShareAWorkerNumberAtOnce) {
+  ThreadPool pool(4);
+  std::atomic<int> busy[4] = {};
+  std::atomic<int> clashes{0};
+  for (int round = 0; round < 200; ++round) {
+    pool.Run(16, [&](int, int worker) {
+      if (busy[worker].fetch_add(1) != 0) clashes.fetch_add(1);
+      busy[worker].fetch_sub(1);
+    });
+  }
+  EXPECT_EQ(clashes.load(), 0);
+}
+
+TEST(ThreadPool, WakesWorkersThatFellAsleep) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 3; ++round) {
+    // Each unit waits for the others: three threads must take part, or this hangs.
+    std::atomic<int> arrived{0};
+    pool.Run(3, [&](int, int) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(arrived.load(), 3);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // long enough for the spinning to end
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
