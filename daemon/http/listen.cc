@@ -1,0 +1,151 @@
+#include "daemon/http/listen.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+namespace prefixd {
+
+namespace {
+
+constexpr int kBacklog = 511;
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+int NewSocket(int family) { return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+
+Status SystemError(const std::string& what, int error) { return IoError(what + ": " + std::strerror(error)); }
+
+Status CannotBind(const std::string& address, int error) {
+  if (error == EADDRINUSE) {
+    return Unavailable(
+        "cannot listen on " + address +
+        ": the address is in use; stop the process that has it, or choose another one with --listen (port 0 "
+        "takes a free port)");
+  }
+  if (error == EACCES) {
+    return IoError(
+        "cannot listen on " + address +
+        ": permission denied; choose a port above 1023 or a folder that is writable with --listen");
+  }
+  if (error == EADDRNOTAVAIL) {
+    return InvalidArgument("cannot listen on " + address +
+                           ": no interface of this machine has that address; see --listen");
+  }
+  return SystemError("cannot listen on " + address, error);
+}
+
+// Removes the socket file of a process that is gone; true when somebody still answers there.
+bool IsServed(const sockaddr_un& name) {
+  FileDescriptor probe(NewSocket(AF_UNIX));
+  if (probe.get() < 0) return true;
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 || errno == EAGAIN)
+    return true;
+  if (errno == ECONNREFUSED) ::unlink(name.sun_path);
+  return false;
+}
+
+Result<Listener> ListenUnix(const std::string& address) {
+  const std::string path = address.substr(std::strlen("unix:"));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof name.sun_path) {
+    return InvalidArgument("--listen " + address + ": the path of a Unix socket has 1 to " +
+                           std::to_string(sizeof name.sun_path - 1) + " bytes, this one has " +
+                           std::to_string(path.size()));
+  }
+  std::memcpy(name.sun_path, path.data(), path.size());
+  if (IsServed(name)) return CannotBind(address, EADDRINUSE);
+  FileDescriptor fd(NewSocket(AF_UNIX));
+  if (fd.get() < 0) return SystemError("cannot open a socket", errno);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
+    return CannotBind(address, errno);
+  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
+  return Listener{.fd = fd.release(), .family = AF_UNIX, .url = address, .unix_path = path};
+}
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+Result<HostPort> SplitAddress(const std::string& address) {
+  const auto bad = [&] {
+    return InvalidArgument("--listen " + address +
+                           ": expected ADDR:PORT, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:8080");
+  };
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return bad();
+  HostPort parts{address.substr(0, colon), address.substr(colon + 1)};
+  int port = -1;
+  const char* end = parts.port.data() + parts.port.size();
+  const auto parsed = std::from_chars(parts.port.data(), end, port);
+  if (parsed.ec != std::errc() || parsed.ptr != end || port < 0 || port > 65535) return bad();
+  if (parts.host.size() > 2 && parts.host.front() == '[' && parts.host.back() == ']') {
+    parts.host = parts.host.substr(1, parts.host.size() - 2);
+  } else if (parts.host.empty() || parts.host.find(':') != std::string::npos) {
+    return bad();
+  }
+  return parts;
+}
+
+// The address with the port that the system gave.
+std::string UrlOf(int fd, const std::string& fallback) {
+  sockaddr_storage name{};
+  socklen_t length = sizeof name;
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0 ||
+      ::getnameinfo(reinterpret_cast<sockaddr*>(&name), length, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "http://" + fallback;
+  }
+  const std::string text = name.ss_family == AF_INET6 ? "[" + std::string(host) + "]" : std::string(host);
+  return "http://" + text + ":" + port;
+}
+
+}  // namespace
+
+Result<Listener> ListenOn(const std::string& address) {
+  if (address.starts_with("unix:")) return ListenUnix(address);
+  PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address));
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int error = ::getaddrinfo(parts.host.c_str(), parts.port.c_str(), &hints, &found); error != 0) {
+    return InvalidArgument("--listen " + address + ": " + ::gai_strerror(error));
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
+  FileDescriptor fd(NewSocket(found->ai_family));
+  if (fd.get() < 0) return SystemError("cannot open a socket", errno);
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0) return CannotBind(address, errno);
+  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
+  std::string url = UrlOf(fd.get(), address);
+  return Listener{.fd = fd.release(), .family = found->ai_family, .url = std::move(url)};
+}
+
+}  // namespace prefixd

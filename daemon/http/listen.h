@@ -1,0 +1,21 @@
+// Listening sockets by address: "ADDR:PORT", "[IPV6]:PORT", or "unix:PATH". Any thread.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+
+namespace prefixd {
+
+struct Listener {
+  int fd = -1;            // owned by the caller; listening, non-blocking, close-on-exec
+  int family = 0;         // AF_INET, AF_INET6, AF_UNIX
+  std::string url;        // "http://127.0.0.1:8080" with the real port, or "unix:/run/prefixd.sock"
+  std::string unix_path;  // to be removed at the end; empty for TCP
+};
+
+// Port 0 takes a free one. kInvalidArgument: not an address. kUnavailable: the address is taken; the message
+// names it and the way out. kIo: the system refuses otherwise.
+Result<Listener> ListenOn(const std::string& address);
+
+}  // namespace prefixd

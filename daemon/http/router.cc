@@ -1,0 +1,73 @@
+#include "daemon/http/router.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "daemon/http/error_response.h"
+
+namespace prefixd {
+
+namespace {
+
+constexpr std::string_view kVersion = "/v1";
+
+std::string_view WithoutVersion(std::string_view path) {
+  return path.starts_with("/v1/") ? path.substr(kVersion.size()) : path;
+}
+
+bool Matches(std::string_view pattern, std::string_view path) {
+  const bool versioned = pattern.starts_with("/v1/");
+  pattern = WithoutVersion(pattern);
+  if (versioned) path = WithoutVersion(path);
+  if (pattern.ends_with("/*")) {
+    pattern.remove_suffix(1);
+    return path.size() > pattern.size() && path.starts_with(pattern);
+  }
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return path == pattern;
+}
+
+ApiError UnknownPath(const HttpRequest& request) {
+  ApiError error{.status = 404, .code = "unknown_url"};
+  error.message = "Unknown request URL: " + request.method + " " + request.path + ".";
+  if (request.path.starts_with("/v1/v1/")) {
+    error.message +=
+        " It begins with /v1 twice: the base URL of the client probably ends in /v1 although the client adds "
+        "/v1 itself.";
+  }
+  return error;
+}
+
+}  // namespace
+
+void Router::Add(std::string method, std::string pattern, Handler handler) {
+  routes_.push_back({std::move(method), std::move(pattern), std::move(handler)});
+}
+
+std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
+  pattern = WithoutVersion(pattern);
+  pattern.remove_suffix(1);
+  return WithoutVersion(path).substr(pattern.size());
+}
+
+void Router::Handle(std::shared_ptr<Exchange> exchange) const {
+  const HttpRequest& request = exchange->request();
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  std::vector<std::string> allowed;
+  for (const Route& route : routes_) {
+    if (!Matches(route.pattern, request.path)) continue;
+    if (route.method == method) return route.handler(std::move(exchange));
+    if (std::find(allowed.begin(), allowed.end(), route.method) == allowed.end())
+      allowed.push_back(route.method);
+    if (route.method == "GET") allowed.push_back("HEAD");
+  }
+  if (allowed.empty()) return exchange->Respond(ErrorResponse(UnknownPath(request)));
+  std::string list;
+  for (const std::string& name : allowed) list += (list.empty() ? "" : ", ") + name;
+  ApiError error{.status = 405, .code = "method_not_allowed", .headers = {{"Allow", list}}};
+  error.message =
+      "Method " + request.method + " is not allowed for " + request.path + "; allowed: " + list + ".";
+  exchange->Respond(ErrorResponse(error));
+}
+
+}  // namespace prefixd

@@ -1,0 +1,416 @@
+// The real server on a free port, and clients that misbehave on raw sockets.
+#include "daemon/http/server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "daemon/http/router.h"
+#include "tests/daemon/http/raw_client.h"
+
+namespace prefixd {
+namespace {
+
+using testing::HasSubstr;
+using testing_support::BodyOf;
+using testing_support::HeaderOf;
+using testing_support::HttpText;
+using testing_support::RawClient;
+using testing_support::StatusOf;
+
+// Routes: POST /echo answers the body; GET /where path and query; /hold waits for the test; /flood streams
+// until refused.
+class HttpServerTest : public testing::Test {
+ protected:
+  HttpServerTest() {
+    options_.listen = "127.0.0.1:0";
+    options_.io_threads = 2;
+    options_.max_header_bytes = 4096;
+    options_.max_body_bytes = 100'000;
+    options_.max_backlog_bytes = 256 << 10;
+    router_.Add("POST", "/v1/echo", [](std::shared_ptr<Exchange> exchange) {
+      exchange->Respond({.content_type = "text/plain", .body = exchange->request().body});
+    });
+    router_.Add("GET", "/v1/where/*", [](std::shared_ptr<Exchange> exchange) {
+      exchange->Respond({.body = exchange->request().path + "|" + exchange->request().query});
+    });
+    router_.Add("GET", "/hold", [this](std::shared_ptr<Exchange> exchange) {
+      exchange->OnDisconnect([this] { Note(&disconnects_); });
+      std::lock_guard lock(mutex_);
+      held_.push_back(std::move(exchange));
+      changed_.notify_all();
+    });
+    router_.Add("GET", "/flood", [this](std::shared_ptr<Exchange> exchange) {
+      exchange->OnDisconnect([this] { Note(&disconnects_); });
+      exchange->StartStream({.content_type = "text/event-stream"});
+      const std::string piece(16 << 10, 'x');
+      for (int i = 0; i < 10'000; ++i) {
+        if (exchange->Write(piece)) continue;
+        std::lock_guard lock(mutex_);
+        flooded_ = i;
+        changed_.notify_all();
+        return;
+      }
+    });
+    router_.Add("GET", "/stream", [](std::shared_ptr<Exchange> exchange) {
+      exchange->StartStream({.content_type = "text/event-stream"});
+      exchange->Post([exchange] {
+        EXPECT_TRUE(exchange->Write("data: 1\n\n"));
+        exchange->PostAfter(0.001, [exchange] {
+          EXPECT_TRUE(exchange->Write("data: 2\n\n"));
+          exchange->EndStream();
+          EXPECT_FALSE(exchange->Write("late"));
+        });
+      });
+    });
+    router_.Add("GET", "/dropped", [](std::shared_ptr<Exchange>) {});
+    router_.Add("GET", "/throws", [](std::shared_ptr<Exchange>) { throw std::runtime_error("secret"); });
+  }
+
+  ~HttpServerTest() override { held_.clear(); }
+
+  void Start() {
+    auto server = HttpServer::Start(
+        options_, [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
+    ASSERT_TRUE(server.ok()) << server.status().ToString();
+    server_ = *std::move(server);
+  }
+
+  void Note(int* counter) {
+    std::lock_guard lock(mutex_);
+    ++*counter;
+    changed_.notify_all();
+  }
+  template <typename Condition>
+  bool WaitFor(Condition condition) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), condition);
+  }
+  std::shared_ptr<Exchange> Held() {
+    EXPECT_TRUE(WaitFor([&] { return !held_.empty(); }));
+    std::lock_guard lock(mutex_);
+    auto exchange = held_.front();
+    held_.erase(held_.begin());
+    return exchange;
+  }
+  // Sends one text on a connection of its own; expects `status`, and that the server closes after it.
+  void ExpectRefused(const std::string& text, int status) {
+    RawClient client(server_->url());
+    client.Send(text);
+    const std::string answer = client.ReadAnswer();
+    EXPECT_EQ(StatusOf(answer), status) << text.substr(0, 300) << "\n" << answer;
+    EXPECT_THAT(BodyOf(answer), HasSubstr("\"message\"")) << text.substr(0, 300);
+    EXPECT_EQ(HeaderOf(answer, "Connection"), "close") << text.substr(0, 300);
+    EXPECT_NE(HeaderOf(answer, "x-request-id"), "");
+    client.FinishSending();
+    EXPECT_TRUE(client.AtEnd());
+  }
+
+  HttpServerOptions options_;
+  Router router_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<Exchange>> held_;
+  int disconnects_ = 0;
+  int flooded_ = -1;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(HttpServerTest, AnswersOnAKeptConnection) {
+  Start();
+  RawClient client(server_->url());
+  std::set<std::string> ids;
+  for (int i = 0; i < 100; ++i) {
+    const std::string body = "{\"i\":" + std::to_string(i) + "}";
+    client.Send(HttpText("POST", "/v1/echo", body));
+    const std::string answer = client.ReadAnswer();
+    ASSERT_EQ(StatusOf(answer), 200);
+    ASSERT_EQ(BodyOf(answer), body);
+    ids.insert(HeaderOf(answer, "x-request-id"));
+  }
+  EXPECT_EQ(ids.size(), 100u);
+  EXPECT_EQ(server_->connections(), 1);
+}
+
+TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("POST", "/echo", "one") + HttpText("GET", "/hold") + HttpText("POST", "/echo", "two") +
+              HttpText("POST", "/echo", "three"));
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "one");
+  Held()->Respond({.body = "held"});
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "held");
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "two");
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "three");
+  EXPECT_EQ(disconnects_, 0);
+}
+
+TEST_F(HttpServerTest, ReadsBodiesThatComeInPieces) {
+  Start();
+  RawClient client(server_->url());
+  const std::string body(5000, 'b');
+  for (const char c : HttpText("POST", "/echo", "tiny")) client.Send(std::string_view(&c, 1));
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "tiny");
+  client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: Chunked\r\n\r\n");
+  client.Send("3\r\nabc\r\n5;ext=1\r\ndefgh\r\n");
+  client.Send("0\r\nTrailer: x\r\n\r\n");
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "abcdefgh");
+  client.Send(HttpText("POST", "/echo", body));
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), body);
+}
+
+TEST_F(HttpServerTest, ContinuesWhenExpected) {
+  Start();
+  RawClient client(server_->url());
+  client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+  EXPECT_EQ(StatusOf(client.ReadAnswer()), 100);
+  client.Send("hello");
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "hello");
+  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 100001\r\n\r\n",
+                413);
+  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: a-miracle\r\nContent-Length: 5\r\n\r\n", 417);
+}
+
+TEST_F(HttpServerTest, RefusesUncertainFraming) {
+  Start();
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: t\r\n";
+  const std::string smuggled = "GET /where/smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
+  for (const std::string& framing : {
+           std::string("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
+           std::string("Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
+           std::string("Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
+           std::string("Content-Length: 3, 3\r\n\r\nabc"),
+           std::string("Content-Length: 3, 4\r\n\r\nabc"),
+           std::string("Content-Length: -3\r\n\r\nabc"),
+           std::string("Content-Length: +3\r\n\r\nabc"),
+           std::string("Content-Length: 0x3\r\n\r\nabc"),
+           std::string("Content-Length: 99999999999999999999\r\n\r\nabc"),
+           std::string("Content-Length : 3\r\n\r\nabc"),
+           std::string("Transfer-Encoding: identity\r\n\r\nabc"),
+           std::string("Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n"),
+           std::string("Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+           std::string("Host: other\r\nContent-Length: 3\r\n\r\nabc"),
+       }) {
+    ExpectRefused(head + framing + smuggled, 400);
+  }
+  ExpectRefused("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 400);
+  ExpectRefused("garbage\r\n\r\n", 400);
+  ExpectRefused("GET /echo HTTP/2.0\r\n\r\n", 505);
+  ExpectRefused("GET /where/%zz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
+  ExpectRefused("GET /where/%00 HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
+}
+
+TEST_F(HttpServerTest, TruncatedBodyIsAnError) {
+  Start();
+  RawClient client(server_->url());
+  client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nabc");
+  client.FinishSending();
+  EXPECT_EQ(StatusOf(client.ReadAnswer()), 400);
+}
+
+TEST_F(HttpServerTest, HoldsItsLimits) {
+  Start();
+  ExpectRefused("GET /where/x HTTP/1.1\r\nHost: t\r\nX-Long: " + std::string(5000, 'h') + "\r\n\r\n", 431);
+  ExpectRefused("GET /where/" + std::string(9000, 'p') + " HTTP/1.1\r\nHost: t\r\n\r\n", 431);
+  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100001\r\n\r\n", 413);
+  std::string chunked = "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 11; ++i) chunked += "2710\r\n" + std::string(10'000, 'c') + "\r\n";
+  ExpectRefused(chunked, 413);
+  RawClient client(server_->url());
+  client.Send(HttpText("POST", "/echo", std::string(100'000, 'b')));
+  EXPECT_EQ(BodyOf(client.ReadAnswer()).size(), 100'000u);
+}
+
+TEST_F(HttpServerTest, SlowClientsAreCutOffAndOthersAreNot) {
+  options_.header_seconds = options_.body_seconds = 0.2;
+  options_.idle_seconds = 0.2;
+  Start();
+  RawClient slow_head(server_->url()), slow_body(server_->url()), silent(server_->url()),
+      quick(server_->url());
+  slow_head.Send("GET /where/x HTTP/1.1\r\nHo");
+  slow_body.Send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nabc");
+  quick.Send(HttpText("POST", "/echo", "quick"));
+  EXPECT_EQ(BodyOf(quick.ReadAnswer()), "quick");
+  EXPECT_EQ(StatusOf(slow_head.ReadAnswer()), 408);
+  EXPECT_EQ(StatusOf(slow_body.ReadAnswer()), 408);
+  EXPECT_TRUE(silent.AtEnd());
+}
+
+TEST_F(HttpServerTest, TurnsAwayConnectionsBeyondTheLimit) {
+  options_.max_connections = 2;
+  Start();
+  RawClient one(server_->url()), two(server_->url());
+  one.Send(HttpText("POST", "/echo", "1"));
+  two.Send(HttpText("POST", "/echo", "2"));
+  EXPECT_EQ(StatusOf(one.ReadAnswer()), 200);
+  EXPECT_EQ(StatusOf(two.ReadAnswer()), 200);
+  RawClient three(server_->url());
+  const std::string answer = three.ReadAnswer();
+  EXPECT_EQ(StatusOf(answer), 503);
+  EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
+}
+
+TEST_F(HttpServerTest, TellsAHandlerThatTheClientIsGone) {
+  Start();
+  for (const bool reset : {false, true}) {
+    RawClient client(server_->url());
+    client.Send(HttpText("GET", "/hold"));
+    const auto exchange = Held();
+    EXPECT_EQ(disconnects_, reset ? 1 : 0);
+    reset ? client.Reset() : client.FinishSending();
+    EXPECT_TRUE(WaitFor([&] { return disconnects_ == (reset ? 2 : 1); }));
+    exchange->Respond({.body = "too late"});
+    EXPECT_FALSE(exchange->Write("too late"));
+  }
+  EXPECT_TRUE(server_->WaitIdle(10));
+}
+
+TEST_F(HttpServerTest, RunsADisconnectCallbackThatCameLate) {
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  client.Reset();
+  ASSERT_TRUE(WaitFor([&] { return disconnects_ == 1; }));
+  exchange->OnDisconnect([this] { Note(&disconnects_); });
+  EXPECT_TRUE(WaitFor([&] { return disconnects_ == 2; }));
+}
+
+TEST_F(HttpServerTest, AStreamWhoseClientDoesNotReadIsBounded) {
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/flood"));
+  ASSERT_TRUE(WaitFor([&] { return flooded_ >= 0 && disconnects_ == 1; }));
+  EXPECT_LT(flooded_, 10'000);
+  RawClient other(server_->url());
+  other.Send(HttpText("POST", "/echo", "alive"));
+  EXPECT_EQ(BodyOf(other.ReadAnswer()), "alive");
+}
+
+TEST_F(HttpServerTest, StreamsInChunksAndKeepsTheConnection) {
+  Start();
+  RawClient client(server_->url());
+  for (int i = 0; i < 3; ++i) {
+    client.Send(HttpText("GET", "/stream"));
+    const std::string answer = client.ReadAnswer();
+    EXPECT_EQ(HeaderOf(answer, "Content-Type"), "text/event-stream");
+    EXPECT_EQ(HeaderOf(answer, "Content-Length"), "");
+    EXPECT_EQ(BodyOf(answer), "data: 1\n\ndata: 2\n\n");
+  }
+  RawClient old(server_->url());
+  old.Send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  const std::string all = old.ReadToEnd();
+  EXPECT_EQ(HeaderOf(all, "Connection"), "close");
+  EXPECT_EQ(BodyOf(all), "data: 1\n\ndata: 2\n\n");
+}
+
+TEST_F(HttpServerTest, HandlersThatFailAreErrors) {
+  Start();
+  RawClient client(server_->url());
+  for (const std::string path : {"/dropped", "/throws"}) {
+    client.Send(HttpText("GET", path));
+    const std::string answer = client.ReadAnswer();
+    EXPECT_EQ(StatusOf(answer), 500) << path;
+    EXPECT_THAT(BodyOf(answer), HasSubstr("internal_error"));
+    EXPECT_THAT(BodyOf(answer), testing::Not(HasSubstr("secret")));
+  }
+}
+
+TEST_F(HttpServerTest, HeadAndPathsAndErrors) {
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("HEAD", "/v1/where/a%2Fb%20c:d?x=%20y"));
+  const std::string head = client.ReadAnswer(/*head_only=*/true);
+  EXPECT_EQ(StatusOf(head), 200);
+  EXPECT_EQ(HeaderOf(head, "Content-Length"), std::to_string(std::string("/v1/where/a/b c:d|x=%20y").size()));
+  client.Send(HttpText("GET", "http://some.host/v1/where/a%2Fb%20c:d?x=%20y"));
+  EXPECT_EQ(BodyOf(client.ReadAnswer()), "/v1/where/a/b c:d|x=%20y");
+  client.Send(HttpText("GET", "/v1/echo"));
+  const std::string wrong = client.ReadAnswer();
+  EXPECT_EQ(StatusOf(wrong), 405);
+  EXPECT_EQ(HeaderOf(wrong, "Allow"), "POST");
+  client.Send(HttpText("BREW", "/v1/where/x"));
+  EXPECT_EQ(StatusOf(client.ReadAnswer()), 405);
+  client.Send(HttpText("GET", "/nowhere"));
+  EXPECT_EQ(StatusOf(client.ReadAnswer()), 404);
+}
+
+TEST_F(HttpServerTest, ListensOnAUnixSocket) {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("prefixd-http-" + std::to_string(::getpid()) + ".sock");
+  options_.listen = "unix:" + path;
+  Start();
+  EXPECT_EQ(server_->url(), "unix:" + path);
+  {
+    RawClient client(server_->url());
+    client.Send(HttpText("POST", "/echo", "local"));
+    EXPECT_EQ(BodyOf(client.ReadAnswer()), "local");
+  }
+  const auto second = HttpServer::Start(options_, [](std::shared_ptr<Exchange>) {});
+  EXPECT_EQ(second.status().code(), Code::kUnavailable);
+  server_.reset();
+  EXPECT_FALSE(std::filesystem::exists(path));
+  Start();  // and again, now that it is free
+}
+
+TEST_F(HttpServerTest, ABusyPortIsNamedWithTheWayOut) {
+  Start();
+  HttpServerOptions options;
+  options.listen = server_->url().substr(std::string("http://").size());
+  const auto second = HttpServer::Start(options, [](std::shared_ptr<Exchange>) {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), Code::kUnavailable);
+  EXPECT_THAT(second.status().message(), HasSubstr(options.listen));
+  EXPECT_THAT(second.status().message(), HasSubstr("--listen"));
+  for (const char* bad :
+       {"", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", ":80", "::1:80", "unix:"}) {
+    options.listen = bad;
+    EXPECT_EQ(HttpServer::Start(options, [](std::shared_ptr<Exchange>) {}).status().code(),
+              Code::kInvalidArgument)
+        << bad;
+  }
+}
+
+TEST_F(HttpServerTest, StopsGracefully) {
+  Start();
+  RawClient idle(server_->url()), busy(server_->url());
+  idle.Send(HttpText("POST", "/echo", "x"));
+  EXPECT_EQ(StatusOf(idle.ReadAnswer()), 200);
+  busy.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  server_->StopAccepting();
+  EXPECT_TRUE(idle.AtEnd());
+  EXPECT_FALSE(server_->WaitIdle(0.01));
+  exchange->Respond({.body = "finished"});
+  const std::string answer = busy.ReadAnswer();
+  EXPECT_EQ(BodyOf(answer), "finished");
+  EXPECT_EQ(HeaderOf(answer, "Connection"), "close");
+  EXPECT_TRUE(server_->WaitIdle(10));
+}
+
+TEST_F(HttpServerTest, StoppingBreaksWhatIsUnderWay) {
+  Start();
+  RawClient busy(server_->url());
+  busy.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  server_->Stop();
+  EXPECT_EQ(disconnects_, 1);
+  EXPECT_EQ(server_->connections(), 0);
+  EXPECT_TRUE(busy.AtEnd());
+}
+
+}  // namespace
+}  // namespace prefixd
