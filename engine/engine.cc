@@ -130,9 +130,9 @@ Result<RequestId> Engine::Submit(Request request) {
                            std::to_string(e.options.context));
   }
   for (const TokenId token : request.prompt) {
-    if (token < 0 || token >= e.model->config().vocab_size) {
+    if (token < 0 || token >= e.model->config().vocab) {
       return InvalidArgument("token id " + std::to_string(token) + " is outside the vocabulary of " +
-                             std::to_string(e.model->config().vocab_size));
+                             std::to_string(e.model->config().vocab));
     }
   }
   std::unique_lock lock(e.inbox_mutex);
@@ -252,7 +252,7 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
   for (const PlannedChunk& chunk : plan) {
     const bool has_logits = chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
     AfterChunk(chunk, has_logits ? row : nullptr, now);
-    if (has_logits) row += model->config().vocab_size;
+    if (has_logits) row += model->config().vocab;
   }
 }
 
@@ -266,7 +266,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, do
   std::optional<FinishReason> ending = FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
   const bool first = s.generated() == 0;
   if (logits != nullptr) {
-    GeneratedToken token = Draw(s, {logits, static_cast<size_t>(model->config().vocab_size)});
+    GeneratedToken token = Draw(s, {logits, static_cast<size_t>(model->config().vocab)});
     s.tokens.push_back(token.token);
     ++books.generation_tokens;
     ending = Ending(s, token.token);

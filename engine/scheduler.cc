@@ -62,7 +62,6 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kAcquiring) Acquire(*sequence);
   }
-  ReleaseHeld();
   Admit(on_admit);
   std::vector<PlannedChunk> plan;
   PlanDecodes(&plan);
@@ -71,20 +70,23 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
   return plan;
 }
 
+// Lets queued sequences in, oldest first, as far as what they need fits beside what the running ones still need; one alone always.
+// A guess that keeps preemption rare, and keeps those that come in from taking what was freed for those that run.
 void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
-  const auto held = [&] {
-    return std::any_of(running_.begin(), running_.end(), [](auto& s) { return s->phase == SequencePhase::kHeld; });
-  };
-  while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences && !held()) {
-    std::unique_ptr<Sequence> sequence = std::move(queued_.front());
+  while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
+    Sequence& next = *queued_.front();
+    next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt));
+    next.shared_blocks = cache_->SharedBlocks(next.lease, next.tokens);
+    const int64_t room = static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
+    if (!running_.empty() && NeededBlocks(next) > room) {
+      next.lease.Release();
+      return;
+    }
+    InsertByAge(&running_, std::move(queued_.front()));
     queued_.pop_front();
-    Sequence& admitted = *sequence;
-    InsertByAge(&running_, std::move(sequence));
-    admitted.lease = cache_->Open(RootKey(fingerprint_, admitted.request.tenant_salt));
-    admitted.phase = SequencePhase::kAcquiring;
-    on_admit(admitted);
-    Acquire(admitted);
-    ReleaseHeld();
+    next.phase = SequencePhase::kAcquiring;
+    on_admit(next);
+    Acquire(next);
   }
 }
 
@@ -114,31 +116,20 @@ void Scheduler::Acquire(Sequence& sequence) {
       if (run.tokens > 0) sequence.misses.push_back(run);
     }
   }
-  sequence.phase = SequencePhase::kHeld;
+  sequence.phase = SequencePhase::kComputing;
 }
 
-// Blocks that running sequences other than `except` still need for the tokens they have.
-int64_t Scheduler::OutstandingBlocks(const Sequence* except) const {
+// Blocks that a sequence still takes from the pool for the tokens that it has and the next one; one more while it may copy a block.
+int64_t Scheduler::NeededBlocks(const Sequence& sequence) const {
+  const int64_t total = BlocksFor(static_cast<int64_t>(sequence.tokens.size()) + 1);
+  const int64_t have = std::max(static_cast<int64_t>(sequence.lease.blocks().size()), static_cast<int64_t>(sequence.shared_blocks));
+  return std::max<int64_t>(0, total - have) + (sequence.phase == SequencePhase::kComputing ? 0 : 1);
+}
+
+int64_t Scheduler::OutstandingBlocks() const {
   int64_t blocks = 0;
-  for (const auto& sequence : running_) {
-    if (sequence.get() == except || sequence->phase != SequencePhase::kComputing) continue;
-    const int have = static_cast<int>(sequence->lease.blocks().size());
-    blocks += std::max(0, BlocksFor(static_cast<int64_t>(sequence->tokens.size())) - have);
-  }
+  for (const auto& sequence : running_) blocks += NeededBlocks(*sequence);
   return blocks;
-}
-
-// Lets held sequences compute, oldest first, as far as their prompts fit beside what the others still need. A guess that keeps
-// preemption rare; what makes it right is preemption.
-void Scheduler::ReleaseHeld() {
-  for (auto& sequence : running_) {
-    if (sequence->phase != SequencePhase::kHeld) continue;
-    const int64_t need = BlocksFor(static_cast<int64_t>(sequence->tokens.size()) + 1) -
-                         static_cast<int64_t>(sequence->lease.blocks().size());
-    const int64_t room = static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks(sequence.get());
-    if (need > room && running_.size() > 1) return;
-    sequence->phase = SequencePhase::kComputing;
-  }
 }
 
 // Gives the sequence blocks for its first `tokens` tokens, preempting younger ones that are not in the plan.
@@ -212,13 +203,12 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
 void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
   Sequence* oldest = nullptr;
   for (auto& sequence : running_) {
-    if (sequence->phase == SequencePhase::kComputing || sequence->phase == SequencePhase::kHeld) {
+    if (sequence->phase == SequencePhase::kComputing) {
       oldest = sequence.get();
       break;
     }
   }
   if (oldest == nullptr) return;
-  oldest->phase = SequencePhase::kComputing;
   while (!cache_->Reserve(oldest->lease, oldest->ready() + 1)) {
     Sequence* victim = nullptr;
     for (auto it = running_.rbegin(); it != running_.rend(); ++it) {

@@ -62,8 +62,8 @@ class Scheduler {
  private:
   void Admit(const std::function<void(Sequence&)>& on_admit);
   void Acquire(Sequence& sequence);
-  void ReleaseHeld();
-  int64_t OutstandingBlocks(const Sequence* except) const;
+  int64_t NeededBlocks(const Sequence& sequence) const;
+  int64_t OutstandingBlocks() const;
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);
   void PlanDecodes(std::vector<PlannedChunk>* plan);
   void PlanPrefills(std::vector<PlannedChunk>* plan);

@@ -4,9 +4,9 @@
 //   KV there: 0 ...... lease.ready()           (< tokens.size() until the step that computes the last token)
 //   accounted for: 0 ........ high_water       (KV was there once; computing such a token again is "recomputed")
 //
-//   kQueued --admit--> kAcquiring --nothing left to take--> kHeld --there is room--> kComputing --finish--> gone
-//      ^                   |                                  |                          |
-//      +-------------------+------------- preempt ------------+--------------------------+
+//   kQueued --admit--> kAcquiring --nothing left to take--> kComputing --finish--> gone
+//      ^                   |                                     |
+//      +-------------------+-------------- preempt --------------+
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,6 @@ namespace prefixd {
 enum class SequencePhase : uint8_t {
   kQueued,     // holds nothing
   kAcquiring,  // takes blocks that are cached, waits for a copy or for blocks that another sequence computes
-  kHeld,       // its uncached rest does not fit beside what others still need
   kComputing,  // planned as the budget allows
 };
 
@@ -35,6 +34,7 @@ struct Sequence {
   const int prompt_tokens;
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
+  int shared_blocks = 0;  // of its table, that others were to provide when it was admitted
   int high_water = 0;
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // why the prompt tokens from usage.total() on must be computed

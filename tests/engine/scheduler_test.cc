@@ -240,10 +240,10 @@ TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
 
 // Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room for everyone and no reuse.
 TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
-  for (uint64_t seed = 0; seed < 60; ++seed) {
+  for (uint64_t seed = 0; seed < 120; ++seed) {
     SCOPED_TRACE(seed);
     Prng prng(seed);
-    const int block_tokens = 1 << prng.Below(4);
+    const int block_tokens = 1 << prng.Below(6);
     const int longest = 90;
     const uint32_t blocks = static_cast<uint32_t>((longest + block_tokens - 1) / block_tokens + 1 + prng.Below(20));
     const int sequences = static_cast<int>(prng.Between(1, 8));

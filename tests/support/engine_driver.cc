@@ -1,0 +1,71 @@
+#include "tests/support/engine_driver.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <sstream>
+
+#include "kernels/registry.h"
+#include "tests/support/shared_data.h"
+
+namespace prefixd::testing_support {
+
+void Recorder::OnEvent(RequestEvent event) {
+  EXPECT_FALSE(finish.has_value()) << "news after the finish";
+  for (GeneratedToken& token : event.tokens) tokens.push_back(std::move(token));
+  if (!tokens.empty()) {
+    if (usage.total() > 0) {
+      EXPECT_EQ(usage.tokens, event.prompt.tokens) << "final with the first token";
+    }
+    usage = event.prompt;
+  }
+  times = event.times;
+  finish = event.finish;
+  error = event.error;
+}
+
+bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b) {
+  const auto same_bits = [](float x, float y) { return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y); };
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].token != b[i].token || !same_bits(a[i].logprob, b[i].logprob) || a[i].top.size() != b[i].top.size()) return false;
+    for (size_t k = 0; k < a[i].top.size(); ++k) {
+      if (a[i].top[k].token != b[i].top[k].token || !same_bits(a[i].top[k].logprob, b[i].top[k].logprob)) return false;
+    }
+  }
+  return true;
+}
+
+std::string Describe(const std::vector<GeneratedToken>& tokens) {
+  std::ostringstream out;
+  for (const GeneratedToken& token : tokens) {
+    out << token.token << ":" << std::hex << std::bit_cast<uint32_t>(token.logprob) << std::dec << " ";
+  }
+  return out.str();
+}
+
+LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
+                                  const DriverLimits& limits) {
+  LoadedTransformer loaded;
+  Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads);
+  PREFIXD_CHECK(made.ok()) << made.status().ToString();
+  loaded.backend = std::move(*made);
+  const Result<ModelConfig> config = ParseModelConfig(ReadFileOrDie(folder / "config.json"));
+  PREFIXD_CHECK(config.ok()) << config.status().ToString();
+  const Result<WeightFiles> files = WeightFiles::Open(folder);
+  PREFIXD_CHECK(files.ok()) << files.status().ToString();
+  auto model = Transformer::Create(*config, *files, *loaded.backend, {limits.context, limits.step_tokens, limits.max_sequences}, {});
+  PREFIXD_CHECK(model.ok()) << model.status().ToString();
+  loaded.model = std::move(*model);
+  return loaded;
+}
+
+std::vector<std::string> RunnableBackends() {
+  std::vector<std::string> names;
+  for (const BackendInfo& info : ListBackends()) {
+    if (info.runs_here) names.emplace_back(info.name);
+  }
+  return names;
+}
+
+}  // namespace prefixd::testing_support

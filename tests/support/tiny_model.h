@@ -1,0 +1,21 @@
+// A random-weight Llama folder of a few thousand parameters, for tests of the engine that need a real model but no real text:
+// config.json and model.safetensors (f32), no tokenizer.
+#pragma once
+
+#include <filesystem>
+
+namespace prefixd::testing_support {
+
+struct TinyModelShape {
+  int hidden = 32;
+  int layers = 2;
+  int heads = 4;
+  int kv_heads = 2;
+  int head_dim = 8;
+  int intermediate = 48;
+  int vocab = 64;
+};
+
+void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const TinyModelShape& shape = {});
+
+}  // namespace prefixd::testing_support
