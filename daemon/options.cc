@@ -2,24 +2,15 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
-#include <limits>
 #include <numeric>
 #include <optional>
+
+#include "base/bytes.h"
 
 namespace prefixd {
 namespace {
 
 constexpr std::string_view kVariablePrefix = "PREFIXD_";
-
-struct Unit {
-  std::string_view name;
-  int64_t bytes;
-};
-constexpr Unit kUnits[] = {
-    {"", 1},          {"B", 1},           {"KiB", 1LL << 10}, {"MiB", 1LL << 20}, {"GiB", 1LL << 30},
-    {"TiB", 1LL << 40}, {"KB", 1000LL}, {"MB", 1000000LL},  {"GB", 1000000000LL}, {"TB", 1000000000000LL},
-};
 
 bool Contains(std::string_view choices, std::string_view word) {
   while (!word.empty() && !choices.empty()) {
@@ -58,7 +49,8 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
   }
   int64_t value = 0;
   if (spec.kind == OptionKind::kSize) {
-    PREFIXD_ASSIGN_OR_RETURN(value, ParseSize(text));
+    PREFIXD_ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize(text));  // below 2^63
+    value = static_cast<int64_t>(bytes);
   } else {
     const std::optional<int64_t> parsed = ParseInteger(text);
     if (!parsed) return InvalidArgument("'" + std::string(text) + "' is not a whole number; it takes " + Range(spec));
@@ -168,36 +160,6 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
   }
   if (!faults.empty()) return InvalidArgument(faults);
   return options;
-}
-
-Result<int64_t> ParseSize(std::string_view text) {
-  const size_t digits = text.find_first_not_of("0123456789");
-  const std::optional<int64_t> count = ParseInteger(text.substr(0, digits));
-  std::string_view unit = digits == std::string_view::npos ? "" : text.substr(digits);
-  if (unit.starts_with(' ')) unit.remove_prefix(1);
-  const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
-  if (!count || found == std::end(kUnits)) {
-    return InvalidArgument("'" + std::string(text) +
-                           "' is not a size; it takes bytes, or a whole number with KiB MiB GiB TiB (1024) or KB MB GB TB (1000)");
-  }
-  if (*count > std::numeric_limits<int64_t>::max() / found->bytes) {
-    return InvalidArgument("'" + std::string(text) + "' is too large a size");
-  }
-  return *count * found->bytes;
-}
-
-std::string FormatSize(uint64_t bytes) {
-  static constexpr const char* kNames[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(kNames)) {
-    value /= 1024;
-    ++unit;
-  }
-  char text[32];
-  std::snprintf(text, sizeof(text), value == static_cast<double>(static_cast<uint64_t>(value)) ? "%.0f %s" : "%.1f %s",
-                value, kNames[unit]);
-  return text;
 }
 
 std::string_view NearestName(std::string_view word, std::span<const std::string_view> names) {

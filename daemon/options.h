@@ -27,7 +27,7 @@ struct Options {
   std::string listen, api_keys, log_level, log_format, config;
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t device_cache;  // bytes
-  int64_t io_threads, max_connections, max_body, stream_backlog, header_seconds, idle_seconds, drain_seconds;
+  int64_t io_threads, max_connections, max_body, stream_backlog, header_seconds, body_seconds, idle_seconds, drain_seconds;
   bool no_prefix_cache, deterministic;
 };
 
@@ -72,11 +72,6 @@ std::vector<Setting> SettingsFromEnvironment(const char* const* environment, std
 
 // Defaults, then `layers`, weakest first. kInvalidArgument with one line per fault.
 Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers);
-
-// "16 MiB", "2GB", "4096" as bytes. Decimal fractions are refused.
-Result<int64_t> ParseSize(std::string_view text);
-// "1.5 GiB": for people.
-std::string FormatSize(uint64_t bytes);
 
 // The name of `names` that is nearest to `word`, or "" when none is near.
 std::string_view NearestName(std::string_view word, std::span<const std::string_view> names);

@@ -137,17 +137,6 @@ TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {
   EXPECT_THAT(warnings[0], HasSubstr("PREFIXD_STRANGE"));
 }
 
-TEST(Sizes, AreReadInBothUnitsAndWrittenForPeople) {
-  EXPECT_EQ(ParseSize("4096").value(), 4096);
-  EXPECT_EQ(ParseSize("2 KiB").value(), 2048);
-  EXPECT_EQ(ParseSize("3GB").value(), 3'000'000'000);
-  for (const char* wrong : {"", "GiB", "1.5 GiB", "-1", "4 gib", "99999999999 GiB", "1 GiB more"}) {
-    EXPECT_FALSE(ParseSize(wrong).ok()) << wrong;
-  }
-  EXPECT_EQ(FormatSize(1536), "1.5 KiB");
-  EXPECT_EQ(FormatSize(1 << 24), "16 MiB");
-}
-
 TEST(Help, NamesEveryOptionAndCommand) {
   const auto help = Parse({"serve", "--help"});
   ASSERT_TRUE(help.ok());

@@ -1,0 +1,217 @@
+#include "daemon/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+namespace prefixd {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using S = MetricsSnapshot;
+
+// A label and its closed set of values.
+struct LabelSet {
+  std::string_view name;
+  std::span<const std::string_view> values;
+};
+
+constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host", "disk", "shared"};
+constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
+constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
+constexpr std::string_view kVerifyNames[] = {"tokens", "checksum", "fingerprint", "short",
+                                             "decompress", "nonfinite", "store"};
+constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort", "error"};  // vLLM's words
+constexpr LabelSet kNoLabel = {};
+constexpr LabelSet kSource = {"source", kSourceNames};
+constexpr LabelSet kTier = {"tier", kTierNames};
+constexpr LabelSet kState = {"state", kStateNames};
+constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
+constexpr LabelSet kFinished = {"finished_reason", kFinishNames};
+
+LabelSet MissReasons() {
+  static const auto names = [] {
+    std::array<std::string_view, kMissReasons> all;
+    for (int i = 0; i < kMissReasons; ++i) all[i] = MissReasonName(static_cast<MissReason>(i));
+    return all;
+  }();
+  return {"reason", names};
+}
+
+double Sum(std::span<const uint64_t> counts) {
+  return static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
+}
+uint64_t Capacity(const EngineStats& e) { return uint64_t{e.blocks_free} + e.blocks_cached + e.blocks_leased; }
+// A figure of the device tier; the tiers below it hold nothing.
+double OnDevice(size_t tier, double value) { return tier == 0 ? value : 0; }
+
+struct Row {
+  MetricType type;
+  std::string_view name, help;
+  LabelSet outer, inner;                          // `inner` only with `outer`
+  double (*read)(const S&, size_t outer, size_t inner);
+};
+
+constexpr auto kCounter = MetricType::Counter;
+constexpr auto kGauge = MetricType::Gauge;
+
+// Names that begin with vllm: carry the label model_name as well.
+const std::vector<Row>& Rows() {
+  static const std::vector<Row> rows = {
+      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests whose prompt is complete.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
+      {kCounter, "vllm:generation_tokens_total", "Tokens generated.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.generation_tokens); }},
+      {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_queries); }},
+      {kCounter, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hits); }},
+      {kGauge, "vllm:num_requests_running", "Requests that run.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.running); }},
+      {kGauge, "vllm:num_requests_waiting", "Requests that wait to run.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.waiting); }},
+      {kGauge, "vllm:kv_cache_usage_perc", "Share of the device's KV blocks that requests hold, 0 to 1.", kNoLabel,
+       kNoLabel,
+       [](const S& s, size_t, size_t) {
+         const uint64_t capacity = Capacity(s.engine);
+         return capacity == 0 ? 0 : static_cast<double>(s.engine.blocks_leased) / static_cast<double>(capacity);
+       }},
+      {kCounter, "vllm:num_preemptions_total", "Requests that gave their blocks back and started over.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.preemptions); }},
+      {kCounter, "vllm:request_success_total", "Requests that ended, by how.", kFinished, kNoLabel,
+       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.finished[i]); }},
+      {kCounter, "prefixd_prompt_tokens_total",
+       "Prompt tokens by where their KV came from; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
+       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.prompt_tokens[i]); }},
+      {kCounter, "prefixd_cache_miss_tokens_total",
+       "Computed prompt tokens by why they were not cached; sums to source=computed.", MissReasons(), kNoLabel,
+       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
+      {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
+      {kGauge, "prefixd_blocks", "KV blocks; sums to the capacity of a tier; leased is 0 at rest.", kTier, kState,
+       [](const S& s, size_t tier, size_t state) {
+         const uint32_t blocks[] = {s.engine.blocks_free, s.engine.blocks_cached, s.engine.blocks_leased};
+         return OnDevice(tier, blocks[state]);
+       }},
+      {kGauge, "prefixd_tier_bytes", "Bytes of KV that a tier holds.", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         const uint64_t blocks = uint64_t{s.engine.blocks_cached} + s.engine.blocks_leased;
+         return OnDevice(tier, static_cast<double>(blocks * s.engine.block_bytes));
+       }},
+      {kGauge, "prefixd_tier_capacity_bytes", "Bytes of KV that a tier may hold.", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return OnDevice(tier, static_cast<double>(Capacity(s.engine) * s.engine.block_bytes));
+       }},
+      {kCounter, "prefixd_tier_evictions_total", "Blocks that a tier gave up for others.", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks));
+       }},
+      {kCounter, "prefixd_verify_failures_total", "Blocks that were found and not served, by what did not match.",
+       kVerifyKind, kNoLabel,
+       [](const S& s, size_t kind, size_t) {
+         return kind == 0 ? static_cast<double>(s.engine.cache.verify_failures_tokens) : 0;
+       }},
+      {kGauge, "prefixd_prefill_tokens_per_second", "Running estimate of the speed of prefill.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+      {kGauge, "prefixd_ready", "1 while new requests are taken, as /ready says.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.ready ? 1.0 : 0.0; }},
+      {kCounter, "process_cpu_seconds_total", "User and system CPU time.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.process.cpu_seconds; }},
+      {kGauge, "process_resident_memory_bytes", "Resident memory.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.process.resident_bytes); }},
+      {kGauge, "process_virtual_memory_bytes", "Virtual memory.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.process.virtual_bytes); }},
+      {kGauge, "process_open_fds", "Open file descriptors.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.process.open_fds); }},
+      {kGauge, "process_max_fds", "Most file descriptors that may be open.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.process.max_fds); }},
+      {kGauge, "process_start_time_seconds", "Start of the process, Unix time.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.process.start_time_seconds; }},
+  };
+  return rows;
+}
+
+struct HistogramRow {
+  std::string_view name, help;
+  EngineHistogram EngineStats::*member;
+};
+constexpr HistogramRow kHistograms[] = {
+    {"vllm:time_to_first_token_seconds", "From arrival to the first token.", &EngineStats::time_to_first_token},
+    {"vllm:inter_token_latency_seconds", "From a token to the next.", &EngineStats::inter_token},
+    {"vllm:e2e_request_latency_seconds", "From arrival to the end.", &EngineStats::end_to_end},
+    {"vllm:request_queue_time_seconds", "From arrival until the request runs.", &EngineStats::queue_time},
+    {"prefixd_step_seconds", "Duration of a step of the engine.", &EngineStats::step_time},
+};
+
+std::vector<ClientMetric::Label> CommonLabels(std::string_view name, const S& snapshot) {
+  if (!name.starts_with("vllm:")) return {};
+  return {{"model_name", snapshot.model_name}};
+}
+
+MetricFamily MakeFamily(const Row& row, const S& snapshot) {
+  MetricFamily family{std::string(row.name), std::string(row.help), row.type, {}};
+  const auto add = [&](size_t outer, size_t inner) {
+    ClientMetric metric;
+    metric.label = CommonLabels(row.name, snapshot);
+    if (!row.outer.name.empty()) metric.label.push_back({std::string(row.outer.name), std::string(row.outer.values[outer])});
+    if (!row.inner.name.empty()) metric.label.push_back({std::string(row.inner.name), std::string(row.inner.values[inner])});
+    const double value = row.read(snapshot, outer, inner);
+    (row.type == kCounter ? metric.counter.value : metric.gauge.value) = value;
+    family.metric.push_back(std::move(metric));
+  };
+  for (size_t outer = 0; outer < std::max<size_t>(1, row.outer.values.size()); ++outer) {
+    for (size_t inner = 0; inner < std::max<size_t>(1, row.inner.values.size()); ++inner) add(outer, inner);
+  }
+  return family;
+}
+
+MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
+  const EngineHistogram& source = snapshot.engine.*row.member;
+  ClientMetric metric;
+  metric.label = CommonLabels(row.name, snapshot);
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i < source.counts.size(); ++i) {
+    cumulative += source.counts[i];
+    const double bound = i < kLatencyBuckets.size() ? kLatencyBuckets[i] : std::numeric_limits<double>::infinity();
+    metric.histogram.bucket.push_back({cumulative, bound});
+  }
+  metric.histogram.sample_count = cumulative;
+  metric.histogram.sample_sum = source.sum;
+  return {std::string(row.name), std::string(row.help), MetricType::Histogram, {std::move(metric)}};
+}
+
+// A constant 1 whose labels are the news.
+MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetric::Label> labels) {
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  metric.gauge.value = 1;
+  return {std::move(name), std::move(help), kGauge, {std::move(metric)}};
+}
+
+}  // namespace
+
+std::string RenderMetrics(const MetricsSnapshot& snapshot) {
+  std::vector<MetricFamily> families;
+  for (const Row& row : Rows()) families.push_back(MakeFamily(row, snapshot));
+  for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));
+  families.push_back(MakeInfo("prefixd_build_info", "What runs here.", {{"version", snapshot.version}}));
+  families.push_back(MakeInfo("vllm:cache_config_info", "Geometry of the KV cache.",
+                              {{"model_name", snapshot.model_name},
+                               {"block_size", std::to_string(snapshot.block_tokens)},
+                               {"num_gpu_blocks", std::to_string(Capacity(snapshot.engine))}}));
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, families);
+  return std::move(out).str();
+}
+
+}  // namespace prefixd

@@ -1,0 +1,155 @@
+#include "daemon/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+
+namespace prefixd {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Series ("name{a=\"b\"}") to value. Fails on a duplicate, on a sample before its TYPE, and on lines that are neither.
+std::map<std::string, double> ParseExposition(const std::string& text) {
+  std::map<std::string, double> samples;
+  std::set<std::string> typed;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# TYPE ")) {
+      EXPECT_TRUE(typed.insert(line.substr(7, line.find(' ', 7) - 7)).second) << "family twice: " << line;
+    } else if (!line.starts_with("# HELP ")) {
+      const size_t blank = line.rfind(' ');
+      const std::string series = line.substr(0, blank);
+      std::string family = series.substr(0, series.find('{'));
+      for (const char* suffix : {"_bucket", "_sum", "_count"}) {
+        if (!typed.contains(family) && family.ends_with(suffix)) family.resize(family.size() - strlen(suffix));
+      }
+      EXPECT_TRUE(typed.contains(family)) << line;
+      EXPECT_TRUE(samples.emplace(series, std::stod(line.substr(blank + 1))).second) << "series twice: " << series;
+    }
+  }
+  EXPECT_TRUE(text.ends_with('\n'));
+  return samples;
+}
+
+double SumOf(const std::map<std::string, double>& samples, const std::string& prefix) {
+  double sum = 0;
+  for (const auto& [series, value] : samples) {
+    if (series.starts_with(prefix)) sum += value;
+  }
+  return sum;
+}
+
+MetricsSnapshot Empty() {
+  MetricsSnapshot snapshot;
+  snapshot.model_name = "demo";
+  snapshot.version = "1.2.3";
+  return snapshot;
+}
+
+TEST(Metrics, EveryNameAndLabelIsThereAtZeroFromTheStart) {
+  const auto samples = ParseExposition(RenderMetrics(Empty()));
+  const auto expect = [&](const std::string& series) {
+    ASSERT_TRUE(samples.contains(series)) << series;
+    EXPECT_EQ(samples.at(series), 0) << series;
+  };
+  for (const char* name : {"prompt_tokens_total", "generation_tokens_total", "prefix_cache_queries_total",
+                           "prefix_cache_hits_total", "num_requests_running", "num_requests_waiting",
+                           "kv_cache_usage_perc", "num_preemptions_total", "time_to_first_token_seconds_count",
+                           "inter_token_latency_seconds_count", "e2e_request_latency_seconds_count",
+                           "request_queue_time_seconds_count"}) {
+    expect("vllm:" + std::string(name) + "{model_name=\"demo\"}");
+  }
+  for (const char* reason : {"stop", "length", "abort", "error"}) {
+    expect("vllm:request_success_total{model_name=\"demo\",finished_reason=\"" + std::string(reason) + "\"}");
+  }
+  for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
+    expect("prefixd_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
+  }
+  for (const char* reason : {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail",
+                             "other_tenant", "other_model", "expired", "corrupt", "load_slower", "template_diverged",
+                             "disabled"}) {
+    expect("prefixd_cache_miss_tokens_total{reason=\"" + std::string(reason) + "\"}");
+  }
+  for (const char* kind : {"tokens", "checksum", "fingerprint", "short", "decompress", "nonfinite", "store"}) {
+    expect("prefixd_verify_failures_total{kind=\"" + std::string(kind) + "\"}");
+  }
+  for (const std::string tier : {"device", "host", "disk"}) {
+    for (const char* name : {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total"}) {
+      expect(name + ("{tier=\"" + tier + "\"}"));
+    }
+    for (const std::string state : {"free", "cached", "leased"}) {
+      expect("prefixd_blocks{tier=\"" + tier + "\",state=\"" + state + "\"}");
+    }
+  }
+  for (const char* name : {"prefixd_recomputed_tokens_total", "prefixd_step_seconds_count",
+                           "prefixd_prefill_tokens_per_second", "prefixd_ready"}) {
+    expect(name);
+  }
+  EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
+}
+
+TEST(Metrics, TheLawsHoldInOneAnswer) {
+  MetricsSnapshot snapshot = Empty();
+  EngineStats& engine = snapshot.engine;
+  engine.prompt_tokens = {70, 20, 0, 0, 10};
+  engine.miss_tokens[static_cast<int>(MissReason::kNeverSeen)] = 50;
+  engine.miss_tokens[static_cast<int>(MissReason::kBlockTail)] = 20;
+  engine.blocks_free = 3;
+  engine.blocks_cached = 2;
+  engine.blocks_leased = 5;
+  engine.block_bytes = 100;
+  engine.finished = {4, 3, 2, 1};
+  engine.cache.evicted_blocks = 9;
+  engine.cache.verify_failures_tokens = 6;
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"), samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
+  EXPECT_EQ(SumOf(samples, "prefixd_cache_miss_tokens_total"),
+            samples.at("prefixd_prompt_tokens_total{source=\"computed\"}"));
+  EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,
+            samples.at("prefixd_tier_capacity_bytes{tier=\"device\"}"));
+  EXPECT_EQ(samples.at("prefixd_tier_bytes{tier=\"device\"}"), 700);
+  EXPECT_EQ(samples.at("vllm:kv_cache_usage_perc{model_name=\"demo\"}"), 0.5);
+  EXPECT_EQ(samples.at("vllm:request_success_total{model_name=\"demo\",finished_reason=\"abort\"}"), 2);
+  EXPECT_EQ(samples.at("prefixd_tier_evictions_total{tier=\"device\"}"), 9);
+  EXPECT_EQ(samples.at("prefixd_verify_failures_total{kind=\"tokens\"}"), 6);
+  EXPECT_EQ(SumOf(samples, "prefixd_verify_failures_total"), 6);
+}
+
+TEST(Metrics, HistogramsAreCumulativeAndEndInInfinity) {
+  MetricsSnapshot snapshot = Empty();
+  snapshot.engine.step_time.counts.front() = 2;
+  snapshot.engine.step_time.counts[3] = 5;
+  snapshot.engine.step_time.counts.back() = 1;
+  snapshot.engine.step_time.sum = 123.5;
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.001\"}"), 2);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.01\"}"), 7);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"100\"}"), 7);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"+Inf\"}"), 8);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_count"), 8);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_sum"), 123.5);
+}
+
+TEST(Metrics, AModelNameCannotBreakTheFormat) {
+  MetricsSnapshot snapshot = Empty();
+  snapshot.model_name = "a\"b\\c\nd";
+  const std::string text = RenderMetrics(snapshot);
+  ParseExposition(text);
+  EXPECT_THAT(text, HasSubstr("model_name=\"a\\\"b\\\\c\\nd\""));
+}
+
+TEST(ProcessUsage, SaysSomethingAboutThisProcess) {
+  const ProcessUsage usage = ReadProcessUsage();
+  EXPECT_GT(usage.resident_bytes, 0u);
+  EXPECT_GE(usage.virtual_bytes, usage.resident_bytes);
+  EXPECT_GE(usage.open_fds, 3u);
+  EXPECT_GE(usage.max_fds, usage.open_fds);
+  EXPECT_GT(usage.start_time_seconds, 1.6e9);
+}
+
+}  // namespace
+}  // namespace prefixd
