@@ -24,7 +24,9 @@ class KeyWatcher {
 
   bool on_object_begin(Error&) { return keys_.emplace_back(), true; }
   bool on_object_end(size_t, Error&) { return keys_.pop_back(), true; }
-  bool on_key_part(bj::string_view part, size_t, Error&) { return key_.append(part.data(), part.size()), true; }
+  bool on_key_part(bj::string_view part, size_t, Error&) {
+    return key_.append(part.data(), part.size()), true;
+  }
   bool on_key(bj::string_view part, size_t, Error& error) {
     key_.append(part.data(), part.size());
     if (!keys_.back().insert(key_).second) {
@@ -64,7 +66,8 @@ std::string DuplicateKey(std::string_view text) {
 
 // Numbers are at most 1e15 here, where every integer is a double.
 std::string Show(double number) {
-  if (number == std::floor(number) && std::abs(number) < 1e15) return std::to_string(static_cast<int64_t>(number));
+  if (number == std::floor(number) && std::abs(number) < 1e15)
+    return std::to_string(static_cast<int64_t>(number));
   return bj::serialize(bj::value(number));
 }
 
@@ -109,7 +112,8 @@ Status JsonFields::Bad(std::string_view key, std::string_view expected) const {
 Result<int> JsonFields::Int(std::string_view key, int low, int high) const {
   const bj::value* value = Find(key);
   const int64_t* number = value == nullptr ? nullptr : value->if_int64();
-  if (number == nullptr || *number < low || *number > high) return Bad(key, Range("a whole number", low, high));
+  if (number == nullptr || *number < low || *number > high)
+    return Bad(key, Range("a whole number", low, high));
   return static_cast<int>(*number);
 }
 

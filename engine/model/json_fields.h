@@ -1,5 +1,5 @@
-// Reads the JSON files of a model folder: strict parsing, and fields whose errors name the file, the key and the value.
-// Included by .cc files only, so that Boost.JSON stays behind them. Plain values; any thread.
+// Reads the JSON files of a model folder: strict parsing, and fields whose errors name the file, the key and
+// the value. Included by .cc files only, so that Boost.JSON stays behind them. Plain values; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -14,8 +14,8 @@
 
 namespace prefixd {
 
-// `text` as a JSON object, nested at most 32 deep. kCorrupt, naming `file`: not JSON, not an object, or a key given twice
-// in one object (readers would disagree about which of them counts).
+// `text` as a JSON object, nested at most 32 deep. kCorrupt, naming `file`: not JSON, not an object, or a key
+// given twice in one object (readers would disagree about which of them counts).
 Result<boost::json::object> ParseJsonObject(std::string_view file, std::string_view text);
 
 // A value as it stands in an error message: JSON, cut to a readable length.
@@ -25,7 +25,8 @@ std::string Quote(const boost::json::value& value);
 class JsonFields {
  public:
   // `place` begins every message: "config.json" or "config.json: rope_scaling".
-  JsonFields(std::string place, const boost::json::object& object) : place_(std::move(place)), object_(&object) {}
+  JsonFields(std::string place, const boost::json::object& object)
+      : place_(std::move(place)), object_(&object) {}
 
   const std::string& place() const { return place_; }
   const boost::json::object& object() const { return *object_; }

@@ -1,5 +1,6 @@
-// A file mapped read-only into memory, and small files read whole. Any thread; the bytes live as long as the MappedFile.
-// Another process that truncates a mapped file kills the reader (SIGBUS): model folders are not changed under a daemon.
+// A file mapped read-only into memory, and small files read whole. Any thread; the bytes live as long as the
+// MappedFile. Another process that truncates a mapped file kills the reader (SIGBUS): model folders are not
+// changed under a daemon.
 #pragma once
 
 #include <cstddef>

@@ -13,10 +13,12 @@ namespace {
 namespace bj = boost::json;
 
 static_assert(static_cast<int64_t>(kConfigLimits.heads) * kConfigLimits.head_dim <= 1 << 20);
-static_assert(static_cast<__int128>(kConfigLimits.layers) * (2 << 20) * 2 * kConfigLimits.intermediate < INT64_MAX,
+static_assert(static_cast<__int128>(kConfigLimits.layers) * (2 << 20) * 2 * kConfigLimits.intermediate <
+                  INT64_MAX,
               "layers times a stacked matrix must fit 63 bits");
 
-// The table of architectures. A Llama-like family is a row here, and what sets it apart from Llama a further column.
+// The table of architectures. A Llama-like family is a row here, and what sets it apart from Llama a further
+// column.
 struct Architecture {
   std::string_view model_type;
   std::string_view class_name;
@@ -26,8 +28,12 @@ constexpr Architecture kArchitectures[] = {
 };
 
 bool IsFalse(const bj::value& v) { return v.is_bool() && !v.get_bool(); }
-bool IsOne(const bj::value& v) { return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0); }
-bool IsSilu(const bj::value& v) { return v.is_string() && (v.get_string() == "silu" || v.get_string() == "swish"); }
+bool IsOne(const bj::value& v) {
+  return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0);
+}
+bool IsSilu(const bj::value& v) {
+  return v.is_string() && (v.get_string() == "silu" || v.get_string() == "swish");
+}
 bool Never(const bj::value&) { return false; }
 bool IsAllFullAttention(const bj::value& v) {
   return v.is_array() && std::all_of(v.get_array().begin(), v.get_array().end(), [](const bj::value& layer) {
@@ -35,7 +41,8 @@ bool IsAllFullAttention(const bj::value& v) {
          });
 }
 
-// Keys that change the forward pass in ways that prefixd lacks, unless they have (or default to) the harmless value.
+// Keys that change the forward pass in ways that prefixd lacks, unless they have (or default to) the harmless
+// value.
 struct Feature {
   std::string_view key;
   bool (*harmless)(const bj::value&);
@@ -79,7 +86,8 @@ Result<std::string> FindArchitecture(const JsonFields& fields) {
   }
   if (model_type.empty() && class_name.empty()) return fields.Bad("architectures", SupportedArchitectures());
   for (const Architecture& row : kArchitectures) {
-    if ((model_type.empty() || model_type == row.model_type) && (class_name.empty() || class_name == row.class_name)) {
+    if ((model_type.empty() || model_type == row.model_type) &&
+        (class_name.empty() || class_name == row.class_name)) {
       return std::string(row.model_type);
     }
   }
@@ -100,9 +108,14 @@ constexpr double kLargestFactor = 1e6;
 
 // The object behind rope_scaling or rope_parameters; theta is the one beside it.
 Result<RopeConfig> ParseRope(const JsonFields& fields, double theta) {
-  constexpr std::array<std::string_view, 8> kKnown = {
-      "rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-      "original_max_position_embeddings", "partial_rotary_factor"};
+  constexpr std::array<std::string_view, 8> kKnown = {"rope_type",
+                                                      "type",
+                                                      "rope_theta",
+                                                      "factor",
+                                                      "low_freq_factor",
+                                                      "high_freq_factor",
+                                                      "original_max_position_embeddings",
+                                                      "partial_rotary_factor"};
   RopeConfig rope;
   PREFIXD_ASSIGN_OR_RETURN(rope.type, ParseRopeType(fields));
   for (const auto& [key, value] : fields.object()) {
@@ -120,23 +133,27 @@ Result<RopeConfig> ParseRope(const JsonFields& fields, double theta) {
   if (rope.type == RopeType::kLinear) return rope;
   PREFIXD_ASSIGN_OR_RETURN(rope.low_freq_factor, fields.Number("low_freq_factor", 1e-3, kLargestFactor));
   PREFIXD_ASSIGN_OR_RETURN(rope.high_freq_factor, fields.Number("high_freq_factor", 1e-3, kLargestFactor));
-  if (rope.high_freq_factor <= rope.low_freq_factor) return fields.Bad("high_freq_factor", "more than low_freq_factor");
+  if (rope.high_freq_factor <= rope.low_freq_factor)
+    return fields.Bad("high_freq_factor", "more than low_freq_factor");
   PREFIXD_ASSIGN_OR_RETURN(rope.original_context,
                            fields.Int("original_max_position_embeddings", 1, kConfigLimits.max_positions));
   return rope;
 }
 
-// rope_theta with rope_scaling beside it (published checkpoints), or rope_parameters (newest transformers), or nothing.
+// rope_theta with rope_scaling beside it (published checkpoints), or rope_parameters (newest transformers),
+// or nothing.
 Result<RopeConfig> ParseRopeOfConfig(const JsonFields& fields) {
   std::optional<RopeConfig> rope;
-  PREFIXD_ASSIGN_OR_RETURN(const double theta, fields.NumberOr("rope_theta", 1, kLargestTheta, RopeConfig().theta));
+  PREFIXD_ASSIGN_OR_RETURN(const double theta,
+                           fields.NumberOr("rope_theta", 1, kLargestTheta, RopeConfig().theta));
   for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
     const bj::value* value = fields.Find(key);
     if (value == nullptr) continue;
     if (!value->is_object()) return fields.Bad(key, "an object or null");
     const JsonFields inner(fields.place() + ": " + std::string(key), value->get_object());
     PREFIXD_ASSIGN_OR_RETURN(const RopeConfig parsed, ParseRope(inner, theta));
-    if (rope.has_value() && *rope != parsed) return fields.Bad(key, "the same as in rope_parameters, or null");
+    if (rope.has_value() && *rope != parsed)
+      return fields.Bad(key, "the same as in rope_parameters, or null");
     rope = parsed;
   }
   RopeConfig plain;
@@ -160,21 +177,26 @@ Status ParseSizes(const JsonFields& fields, ModelConfig* config) {
   PREFIXD_ASSIGN_OR_RETURN(config->hidden, fields.Int("hidden_size", 1, kMax.hidden));
   PREFIXD_ASSIGN_OR_RETURN(config->layers, fields.Int("num_hidden_layers", 1, kMax.layers));
   PREFIXD_ASSIGN_OR_RETURN(config->heads, fields.Int("num_attention_heads", 1, kMax.heads));
-  PREFIXD_ASSIGN_OR_RETURN(config->kv_heads, fields.IntOr("num_key_value_heads", 1, config->heads, config->heads));
+  PREFIXD_ASSIGN_OR_RETURN(config->kv_heads,
+                           fields.IntOr("num_key_value_heads", 1, config->heads, config->heads));
   if (config->heads % config->kv_heads != 0) {
-    return fields.Bad("num_key_value_heads", "a divisor of num_attention_heads " + std::to_string(config->heads));
+    return fields.Bad("num_key_value_heads",
+                      "a divisor of num_attention_heads " + std::to_string(config->heads));
   }
   if (fields.Find("head_dim") == nullptr && config->hidden % config->heads != 0) {
-    return fields.Bad("head_dim", "hidden_size " + std::to_string(config->hidden) + " is no multiple of num_attention_heads");
+    return fields.Bad("head_dim", "hidden_size " + std::to_string(config->hidden) +
+                                      " is no multiple of num_attention_heads");
   }
-  PREFIXD_ASSIGN_OR_RETURN(config->head_dim, fields.IntOr("head_dim", 2, kMax.head_dim, config->hidden / config->heads));
+  PREFIXD_ASSIGN_OR_RETURN(config->head_dim,
+                           fields.IntOr("head_dim", 2, kMax.head_dim, config->hidden / config->heads));
   if (config->head_dim < 2 || config->head_dim > kMax.head_dim || config->head_dim % 2 != 0) {
     return InvalidArgument(fields.place() + ": head_dim " + std::to_string(config->head_dim) +
                            " is not an even number from 2 to " + std::to_string(kMax.head_dim));
   }
   PREFIXD_ASSIGN_OR_RETURN(config->intermediate, fields.Int("intermediate_size", 1, kMax.intermediate));
   PREFIXD_ASSIGN_OR_RETURN(config->vocab, fields.Int("vocab_size", 1, kMax.vocab));
-  PREFIXD_ASSIGN_OR_RETURN(config->max_positions, fields.IntOr("max_position_embeddings", 1, kMax.max_positions, 2048));
+  PREFIXD_ASSIGN_OR_RETURN(config->max_positions,
+                           fields.IntOr("max_position_embeddings", 1, kMax.max_positions, 2048));
   return Status::Ok();
 }
 
@@ -189,9 +211,12 @@ std::string Shortest(T number) {
 std::string CanonicalRope(const RopeConfig& rope) {
   const std::string theta = " theta=" + Shortest(rope.theta);
   switch (rope.type) {
-    case RopeType::kDefault: return "default" + theta;
-    case RopeType::kLinear: return "linear" + theta + " factor=" + Shortest(rope.factor);
-    case RopeType::kLlama3: break;
+    case RopeType::kDefault:
+      return "default" + theta;
+    case RopeType::kLinear:
+      return "linear" + theta + " factor=" + Shortest(rope.factor);
+    case RopeType::kLlama3:
+      break;
   }
   return "llama3" + theta + " factor=" + Shortest(rope.factor) + " low=" + Shortest(rope.low_freq_factor) +
          " high=" + Shortest(rope.high_freq_factor) + " original=" + Shortest(rope.original_context);
@@ -201,7 +226,8 @@ std::string CanonicalRope(const RopeConfig& rope) {
 
 std::string SupportedArchitectures() {
   std::string names;
-  for (const Architecture& row : kArchitectures) names += (names.empty() ? "" : ", ") + std::string(row.class_name);
+  for (const Architecture& row : kArchitectures)
+    names += (names.empty() ? "" : ", ") + std::string(row.class_name);
   return names;
 }
 
@@ -224,10 +250,11 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
 }
 
 std::string CanonicalArchitecture(const ModelConfig& c) {
-  return c.model_type + " hidden=" + Shortest(c.hidden) + " layers=" + Shortest(c.layers) + " heads=" + Shortest(c.heads) +
-         " kv_heads=" + Shortest(c.kv_heads) + " head_dim=" + Shortest(c.head_dim) + " intermediate=" +
-         Shortest(c.intermediate) + " vocab=" + Shortest(c.vocab) + " eps=" + Shortest(c.rms_eps) + " tied=" +
-         (c.tied_embeddings ? "yes" : "no") + " rope=" + CanonicalRope(c.rope);
+  return c.model_type + " hidden=" + Shortest(c.hidden) + " layers=" + Shortest(c.layers) +
+         " heads=" + Shortest(c.heads) + " kv_heads=" + Shortest(c.kv_heads) +
+         " head_dim=" + Shortest(c.head_dim) + " intermediate=" + Shortest(c.intermediate) +
+         " vocab=" + Shortest(c.vocab) + " eps=" + Shortest(c.rms_eps) +
+         " tied=" + (c.tied_embeddings ? "yes" : "no") + " rope=" + CanonicalRope(c.rope);
 }
 
 size_t KvBytesPerToken(const ModelConfig& config, DType dtype) {

@@ -1,5 +1,5 @@
-// What config.json says about a model, reduced to what the forward pass needs. A config that asks for anything else is
-// refused by name: a model is computed exactly or not at all. Plain values; any thread.
+// What config.json says about a model, reduced to what the forward pass needs. A config that asks for
+// anything else is refused by name: a model is computed exactly or not at all. Plain values; any thread.
 //
 // Invariants of a ModelConfig that ParseModelConfig returned
 //   1. Every size lies within kConfigLimits, so that elements, bytes and parameters count without overflow.
@@ -21,7 +21,8 @@ namespace prefixd {
 
 enum class RopeType : uint8_t { kDefault, kLinear, kLlama3 };
 
-// Rotary positions. What a type does not use stays at its default, so that equality is equality of the function.
+// Rotary positions. What a type does not use stays at its default, so that equality is equality of the
+// function.
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000;
@@ -39,14 +40,14 @@ struct ModelConfig {
   int layers = 0;
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;        // heads * head_dim need not equal hidden
+  int head_dim = 0;  // heads * head_dim need not equal hidden
   int intermediate = 0;
   int vocab = 0;
   float rms_eps = 0;
   bool tied_embeddings = false;
-  int max_positions = 0;   // context the model was made for
+  int max_positions = 0;  // context the model was made for
   RopeConfig rope;
-  std::optional<DType> dtype;     // of the weights, as announced; the tensors themselves decide
+  std::optional<DType> dtype;  // of the weights, as announced; the tensors themselves decide
   std::optional<TokenId> bos;
   std::vector<TokenId> eos;
 
@@ -65,8 +66,8 @@ struct ConfigLimits {
 };
 inline constexpr ConfigLimits kConfigLimits;
 
-// kCorrupt: not a JSON object. kInvalidArgument: a value that makes no sense. kUnsupported: a model or a feature that
-// prefixd does not compute. The message begins with "config.json: " and names key and value.
+// kCorrupt: not a JSON object. kInvalidArgument: a value that makes no sense. kUnsupported: a model or a
+// feature that prefixd does not compute. The message begins with "config.json: " and names key and value.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
 
 // "LlamaForCausalLM, ...": for messages and `validate`.

@@ -22,7 +22,8 @@ constexpr std::array<double, kTerms> InverseFactorials() {
 }
 constexpr std::array<double, kTerms> kInverseFactorial = InverseFactorials();
 
-// ln x for normal x > 0: x = m 2^e with m in [sqrt 1/2, sqrt 2), ln m = 2 atanh s, s = (m - 1) / (m + 1), |s| < 0.172.
+// ln x for normal x > 0: x = m 2^e with m in [sqrt 1/2, sqrt 2), ln m = 2 atanh s, s = (m - 1) / (m + 1), |s|
+// < 0.172.
 double Log(double x) {
   int exponent = 0;
   double m = std::frexp(x, &exponent);
@@ -36,7 +37,8 @@ double Log(double x) {
   return exponent * std::numbers::ln2 + 2 * s * sum;
 }
 
-// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r, whose rest is below 2^-60.
+// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r, whose rest is below
+// 2^-60.
 double Exp(double x) {
   const double n = std::nearbyint(x / std::numbers::ln2);
   const double r = x - n * std::numbers::ln2;
@@ -49,7 +51,8 @@ struct Turn {
   double cosine, sine;
 };
 
-// For 0 <= x < 2^27. Pi/2 in three parts, the first two of 26 bits: their products with the quarter count are exact.
+// For 0 <= x < 2^27. Pi/2 in three parts, the first two of 26 bits: their products with the quarter count are
+// exact.
 Turn CosSin(double x) {
   constexpr double kHalfPiHigh = 0x1.921fb50p+0;
   constexpr double kHalfPiMid = 0x1.110b460p-26;
@@ -61,15 +64,20 @@ Turn CosSin(double x) {
   for (int n = 17; n >= 1; n -= 2) sine = kInverseFactorial[n] - sine * (r * r);
   sine *= r;
   switch (static_cast<int64_t>(quarters) & 3) {
-    case 0: return {cosine, sine};
-    case 1: return {-sine, cosine};
-    case 2: return {-cosine, -sine};
-    default: return {sine, -cosine};
+    case 0:
+      return {cosine, sine};
+    case 1:
+      return {-sine, cosine};
+    case 2:
+      return {-cosine, -sine};
+    default:
+      return {sine, -cosine};
   }
 }
 
 double Llama3Frequency(const RopeConfig& rope, double frequency) {
-  const double turns = rope.original_context * frequency / (2 * std::numbers::pi);  // within the original context
+  const double turns =
+      rope.original_context * frequency / (2 * std::numbers::pi);  // within the original context
   if (turns < rope.low_freq_factor) return frequency / rope.factor;
   if (turns > rope.high_freq_factor) return frequency;
   const double smooth = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
@@ -83,9 +91,15 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
   for (int i = 0; i < head_dim / 2; ++i) {
     const double frequency = Exp(-Log(rope.theta) * (2.0 * i / head_dim));
     switch (rope.type) {
-      case RopeType::kDefault: frequencies[i] = frequency; break;
-      case RopeType::kLinear: frequencies[i] = frequency / rope.factor; break;
-      case RopeType::kLlama3: frequencies[i] = Llama3Frequency(rope, frequency); break;
+      case RopeType::kDefault:
+        frequencies[i] = frequency;
+        break;
+      case RopeType::kLinear:
+        frequencies[i] = frequency / rope.factor;
+        break;
+      case RopeType::kLlama3:
+        frequencies[i] = Llama3Frequency(rope, frequency);
+        break;
     }
   }
   return frequencies;

@@ -26,9 +26,11 @@ struct StoredType {
   std::optional<DType> dtype;
 };
 constexpr StoredType kStoredTypes[] = {
-    {"F32", 4, DType::kF32}, {"F16", 2, DType::kF16}, {"BF16", 2, DType::kBF16}, {"F64", 8, {}},     {"F8_E4M3", 1, {}},
-    {"F8_E5M2", 1, {}},      {"I64", 8, {}},          {"I32", 4, {}},            {"I16", 2, {}},     {"I8", 1, {}},
-    {"U64", 8, {}},          {"U32", 4, {}},          {"U16", 2, {}},            {"U8", 1, {}},      {"BOOL", 1, {}},
+    {"F32", 4, DType::kF32}, {"F16", 2, DType::kF16}, {"BF16", 2, DType::kBF16},
+    {"F64", 8, {}},          {"F8_E4M3", 1, {}},      {"F8_E5M2", 1, {}},
+    {"I64", 8, {}},          {"I32", 4, {}},          {"I16", 2, {}},
+    {"I8", 1, {}},           {"U64", 8, {}},          {"U32", 4, {}},
+    {"U16", 2, {}},          {"U8", 1, {}},           {"BOOL", 1, {}},
 };
 
 // A list of whole numbers >= 0.
@@ -46,13 +48,15 @@ Result<std::vector<int64_t>> Numbers(const JsonFields& fields, std::string_view 
 }
 
 // One entry of the header over the data of its file.
-Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name, std::span<const std::byte> data) {
+Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
+                               std::span<const std::byte> data) {
   TensorView tensor;
   tensor.name = name;
   PREFIXD_ASSIGN_OR_RETURN(tensor.dtype_name, fields.StringOr("dtype", ""));
   const auto* type = std::find_if(std::begin(kStoredTypes), std::end(kStoredTypes),
                                   [&](const StoredType& row) { return row.name == tensor.dtype_name; });
-  if (type == std::end(kStoredTypes)) return Unsupported(fields.Bad("dtype", "a dtype of whole bytes").message());
+  if (type == std::end(kStoredTypes))
+    return Unsupported(fields.Bad("dtype", "a dtype of whole bytes").message());
   tensor.dtype = type->dtype;
   PREFIXD_ASSIGN_OR_RETURN(tensor.shape, Numbers(fields, "shape", kMostDimensions));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets, Numbers(fields, "data_offsets", 2));
@@ -61,24 +65,28 @@ Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name, 
   }
   uint64_t bytes = type->bytes;
   bool overflow = false;
-  for (const int64_t size : tensor.shape) overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
+  for (const int64_t size : tensor.shape)
+    overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
   if (overflow || bytes != static_cast<uint64_t>(offsets[1] - offsets[0])) {
-    return fields.Bad("shape", "one that takes the " + std::to_string(offsets[1] - offsets[0]) + " bytes of its data_offsets");
+    return fields.Bad("shape", "one that takes the " + std::to_string(offsets[1] - offsets[0]) +
+                                   " bytes of its data_offsets");
   }
   tensor.bytes = data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(bytes));
   return tensor;
 }
 
 // Sorts by place and proves that the tensors cover the data, each byte once.
-Status CheckCoverage(const std::string& file, std::span<const std::byte> data, std::vector<TensorView>* tensors) {
+Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
+                     std::vector<TensorView>* tensors) {
   std::sort(tensors->begin(), tensors->end(), [](const TensorView& a, const TensorView& b) {
     return std::make_pair(a.bytes.data(), a.bytes.size()) < std::make_pair(b.bytes.data(), b.bytes.size());
   });
   const std::byte* end = data.data();
   for (const TensorView& tensor : *tensors) {
     if (tensor.bytes.data() != end) {
-      return Corrupt(file + ": tensor '" + tensor.name + "' begins at byte " + std::to_string(tensor.bytes.data() - data.data()) +
-                     " of the data, where " + std::to_string(end - data.data()) + " is the end of the one before it");
+      return Corrupt(file + ": tensor '" + tensor.name + "' begins at byte " +
+                     std::to_string(tensor.bytes.data() - data.data()) + " of the data, where " +
+                     std::to_string(end - data.data()) + " is the end of the one before it");
     }
     end += tensor.bytes.size();
   }
@@ -90,7 +98,8 @@ Status CheckCoverage(const std::string& file, std::span<const std::byte> data, s
 }
 
 bool IsPlainFileName(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos && name.find('\0') == name.npos;
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
 }
 
 // Tensor name -> shard, as the index says.
@@ -100,12 +109,15 @@ Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
   PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file, text));
   const JsonFields fields(file, object);
   const bj::value* map = fields.Find("weight_map");
-  if (map == nullptr || !map->is_object() || map->get_object().empty()) return fields.Bad("weight_map", "tensors and their files");
+  if (map == nullptr || !map->is_object() || map->get_object().empty())
+    return fields.Bad("weight_map", "tensors and their files");
   std::map<std::string, std::string> shards;
   for (const auto& [name, shard] : map->get_object()) {
-    const std::string_view shard_name = shard.is_string() ? std::string_view(shard.get_string()) : std::string_view();
+    const std::string_view shard_name =
+        shard.is_string() ? std::string_view(shard.get_string()) : std::string_view();
     if (!IsPlainFileName(shard_name)) {
-      return Corrupt(file + ": tensor '" + std::string(name) + "' lies in " + Quote(shard) + ", not a file of this folder");
+      return Corrupt(file + ": tensor '" + std::string(name) + "' lies in " + Quote(shard) +
+                     ", not a file of this folder");
     }
     shards.emplace(std::string(name), std::string(shard_name));
   }
@@ -133,14 +145,16 @@ Result<Shards> FindShards(const fs::path& folder) {
     }
   }
   if (shards.files.empty()) {
-    return NotFound(folder.string() + ": no *.safetensors file; other weight formats must be converted to safetensors");
+    return NotFound(folder.string() +
+                    ": no *.safetensors file; other weight formats must be converted to safetensors");
   }
   return shards;
 }
 
 }  // namespace
 
-Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name, std::span<const std::byte> bytes) {
+Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
+                                                 std::span<const std::byte> bytes) {
   const std::string file(file_name);
   if (bytes.size() < sizeof(uint64_t)) {
     return Corrupt(file + ": " + std::to_string(bytes.size()) + " bytes are too few for a safetensors file");
@@ -148,8 +162,8 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name, std
   const uint64_t length = GetLittle<uint64_t>(bytes.data());
   const std::span<const std::byte> rest = bytes.subspan(sizeof(uint64_t));
   if (length > kLongestHeader || length > rest.size()) {
-    return Corrupt(file + ": header of " + std::to_string(length) + " bytes in a file of " + std::to_string(bytes.size()) +
-                   " (limit " + FormatSize(kLongestHeader) + ")");
+    return Corrupt(file + ": header of " + std::to_string(length) + " bytes in a file of " +
+                   std::to_string(bytes.size()) + " (limit " + FormatSize(kLongestHeader) + ")");
   }
   const std::string_view header(reinterpret_cast<const char*>(rest.data()), static_cast<size_t>(length));
   const std::span<const std::byte> data = rest.subspan(static_cast<size_t>(length));
@@ -158,7 +172,8 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name, std
   for (const auto& [key, value] : object) {
     if (key == "__metadata__") continue;
     const std::string name(key);
-    if (!value.is_object()) return Corrupt(file + ": tensor '" + name + "' is " + Quote(value) + ", not an object");
+    if (!value.is_object())
+      return Corrupt(file + ": tensor '" + name + "' is " + Quote(value) + ", not an object");
     const JsonFields fields(file + ": tensor '" + name + "'", value.get_object());
     Result<TensorView> tensor = ParseTensor(fields, name, data);
     if (!tensor.ok()) {
@@ -189,7 +204,8 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
   for (const auto& [name, file] : shards.index) {
     const auto at = found.find(name);
     if (at == found.end() || at->second != file) {
-      return Corrupt("model.safetensors.index.json: tensor '" + name + "' is not in " + file + " (download the folder again?)");
+      return Corrupt("model.safetensors.index.json: tensor '" + name + "' is not in " + file +
+                     " (download the folder again?)");
     }
   }
   std::sort(weights.tensors_.begin(), weights.tensors_.end(),
@@ -198,8 +214,9 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
 }
 
 const TensorView* WeightFiles::Find(std::string_view name) const {
-  const auto at = std::lower_bound(tensors_.begin(), tensors_.end(), name,
-                                   [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
+  const auto at = std::lower_bound(
+      tensors_.begin(), tensors_.end(), name,
+      [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
   return at == tensors_.end() || at->name != name ? nullptr : &*at;
 }
 
@@ -215,10 +232,12 @@ void WeightFiles::CheckInvariants() const {
     if (i > 0) PREFIXD_CHECK(tensors_[i - 1].name < tensor.name) << tensor.name;
     size_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= static_cast<size_t>(size);
-    if (tensor.dtype) PREFIXD_CHECK(tensor.bytes.size() == elements * DTypeBytes(*tensor.dtype)) << tensor.name;
+    if (tensor.dtype)
+      PREFIXD_CHECK(tensor.bytes.size() == elements * DTypeBytes(*tensor.dtype)) << tensor.name;
     PREFIXD_CHECK(std::any_of(files_.begin(), files_.end(), [&](const MappedFile& file) {
-      return tensor.bytes.empty() || (tensor.bytes.data() >= file.bytes().data() &&
-                                      tensor.bytes.data() + tensor.bytes.size() <= file.bytes().data() + file.bytes().size());
+      return tensor.bytes.empty() ||
+             (tensor.bytes.data() >= file.bytes().data() &&
+              tensor.bytes.data() + tensor.bytes.size() <= file.bytes().data() + file.bytes().size());
     })) << tensor.name;
   }
 }

@@ -1,10 +1,13 @@
-// The safetensors container: named tensors in one file or in several shards, read in place from mapped memory.
+// The safetensors container: named tensors in one file or in several shards, read in place from mapped
+// memory.
 //
 //   file:   u64 little-endian header length N, N bytes of JSON, then the data
-//   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ..., "__metadata__": {...}}
-//   Offsets count from the start of the data; the tensors cover it without gaps or overlap, as the format demands.
+//   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ...,
+//   "__metadata__": {...}} Offsets count from the start of the data; the tensors cover it without gaps or
+//   overlap, as the format demands.
 //
-// Files are hostile: every length and offset is checked before it is used. Plain values after opening; any thread may read.
+// Files are hostile: every length and offset is checked before it is used. Plain values after opening; any
+// thread may read.
 //
 // Invariants of WeightFiles
 //   1. tensors() is sorted by name, and a name occurs once over all shards.
@@ -27,8 +30,8 @@ namespace prefixd {
 
 struct TensorView {
   std::string name;
-  std::string dtype_name;        // as in the header
-  std::optional<DType> dtype;    // set when kernels can read it
+  std::string dtype_name;      // as in the header
+  std::optional<DType> dtype;  // set when kernels can read it
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // of any alignment
 };
@@ -39,8 +42,9 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file, std::spa
 
 class WeightFiles {
  public:
-  // Opens model.safetensors, else the shards that model.safetensors.index.json names, else every *.safetensors of `folder`.
-  // kNotFound when there is none; kCorrupt when the index and the shards disagree or a name occurs twice.
+  // Opens model.safetensors, else the shards that model.safetensors.index.json names, else every
+  // *.safetensors of `folder`. kNotFound when there is none; kCorrupt when the index and the shards disagree
+  // or a name occurs twice.
   static Result<WeightFiles> Open(const std::filesystem::path& folder);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }

@@ -17,7 +17,8 @@ namespace {
 // Counts the bytes that were read against those there are: every tensor once for its hash, once to be packed.
 class Meter {
  public:
-  Meter(const LoadProgress& progress, size_t total) : progress_(progress), total_(std::max<size_t>(total, 1)) {}
+  Meter(const LoadProgress& progress, size_t total)
+      : progress_(progress), total_(std::max<size_t>(total, 1)) {}
   void Add(size_t bytes) {
     done_ += bytes;
     if (progress_) progress_(std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)));
@@ -45,22 +46,26 @@ const TensorView& Get(const WeightFiles& files, std::string_view name) {
 }
 
 MatrixSource Source(const TensorView& tensor) {
-  return {tensor.bytes.data(), *tensor.dtype, static_cast<int>(tensor.shape[0]), static_cast<int>(tensor.shape[1])};
+  return {tensor.bytes.data(), *tensor.dtype, static_cast<int>(tensor.shape[0]),
+          static_cast<int>(tensor.shape[1])};
 }
 
 float Element(const TensorView& tensor, size_t i) {
   const std::byte* at = tensor.bytes.data() + i * DTypeBytes(*tensor.dtype);
   switch (*tensor.dtype) {
-    case DType::kF32: return GetLittle<float>(at);
-    case DType::kF16: return numerics::F32FromF16(GetLittle<uint16_t>(at));
-    case DType::kBF16: break;
+    case DType::kF32:
+      return GetLittle<float>(at);
+    case DType::kF16:
+      return numerics::F32FromF16(GetLittle<uint16_t>(at));
+    case DType::kBF16:
+      break;
   }
   return numerics::F32FromBF16(GetLittle<uint16_t>(at));
 }
 
 // Stacks the named tensors into one packed matrix.
-Result<std::unique_ptr<Matrix>> Pack(Backend& backend, const WeightFiles& files, const std::vector<std::string>& names,
-                                     Meter& meter) {
+Result<std::unique_ptr<Matrix>> Pack(Backend& backend, const WeightFiles& files,
+                                     const std::vector<std::string>& names, Meter& meter) {
   std::vector<MatrixSource> sources;
   size_t bytes = 0;
   for (const std::string& name : names) {
@@ -79,8 +84,9 @@ Status CheckLimits(const ModelConfig& config, const TransformerLimits& limits) {
     return InvalidArgument("context, rows and logit rows of a step must be at least 1");
   }
   if (limits.context > config.max_positions) {
-    return InvalidArgument("context of " + std::to_string(limits.context) + " tokens: this model was made for " +
-                           std::to_string(config.max_positions) + " (max_position_embeddings in config.json)");
+    return InvalidArgument("context of " + std::to_string(limits.context) +
+                           " tokens: this model was made for " + std::to_string(config.max_positions) +
+                           " (max_position_embeddings in config.json)");
   }
   return Status::Ok();
 }
@@ -173,11 +179,15 @@ Status Transformer::LoadWeights(const WeightFiles& files, const LoadProgress& pr
     Layer& layer = layers_.emplace_back();
     const auto name = [l](std::string_view part) { return LayerWeight(l, part); };
     PREFIXD_ASSIGN_OR_RETURN(
-        layer.qkv, Pack(backend_, files, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")}, meter));
+        layer.qkv,
+        Pack(backend_, files, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")},
+             meter));
     PREFIXD_ASSIGN_OR_RETURN(layer.out, Pack(backend_, files, {name("self_attn.o_proj")}, meter));
-    PREFIXD_ASSIGN_OR_RETURN(layer.gate_up, Pack(backend_, files, {name("mlp.gate_proj"), name("mlp.up_proj")}, meter));
+    PREFIXD_ASSIGN_OR_RETURN(layer.gate_up,
+                             Pack(backend_, files, {name("mlp.gate_proj"), name("mlp.up_proj")}, meter));
     PREFIXD_ASSIGN_OR_RETURN(layer.down, Pack(backend_, files, {name("mlp.down_proj")}, meter));
-    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) weight_bytes_ += (*matrix)->bytes();
+    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down})
+      weight_bytes_ += (*matrix)->bytes();
   }
   weight_bytes_ += embedding_->bytes() + (head_ ? head_->bytes() : 0);
   PREFIXD_RETURN_IF_ERROR(LoadNorms(files));
@@ -187,15 +197,18 @@ Status Transformer::LoadWeights(const WeightFiles& files, const LoadProgress& pr
   return Status::Ok();
 }
 
-void Transformer::CheckStep(const BatchView& batch, std::span<const int> logit_rows, const KvPool& pool) const {
+void Transformer::CheckStep(const BatchView& batch, std::span<const int> logit_rows,
+                            const KvPool& pool) const {
   PREFIXD_CHECK(batch.rows() >= 1 && batch.rows() <= limits_.max_rows) << batch.rows() << " rows";
   PREFIXD_CHECK(static_cast<int>(logit_rows.size()) <= std::min(batch.rows(), limits_.max_logit_rows))
       << logit_rows.size() << " logit rows of " << batch.rows();
   for (const int row : logit_rows) PREFIXD_CHECK(row >= 0 && row < batch.rows()) << row;
   for (const SequenceSpan& sequence : batch.sequences) {
-    PREFIXD_CHECK(sequence.position + sequence.rows <= limits_.context) << sequence.position << " + " << sequence.rows;
+    PREFIXD_CHECK(sequence.position + sequence.rows <= limits_.context)
+        << sequence.position << " + " << sequence.rows;
   }
-  PREFIXD_CHECK(pool.layout() == kv_layout(pool.layout().block_tokens, pool.layout().dtype)) << "a pool of another model";
+  PREFIXD_CHECK(pool.layout() == kv_layout(pool.layout().block_tokens, pool.layout().dtype))
+      << "a pool of another model";
 }
 
 // Stores K and V of the rows, and leaves what they attend to in attention_.
@@ -225,7 +238,8 @@ void Transformer::FeedForward(const Layer& layer, const float* attention, int ro
   backend_.Gemm(*layer.down, activated_, rows, x, GemmOutput::kAccumulate);
 }
 
-Result<const float*> Transformer::Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool) {
+Result<const float*> Transformer::Forward(const BatchView& batch, std::span<const int> logit_rows,
+                                          KvPool& pool) {
   CheckStep(batch, logit_rows, pool);
   const int rows = batch.rows();
   const int last = config_.layers - 1;

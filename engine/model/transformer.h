@@ -1,10 +1,11 @@
-// Transformer: the forward pass of a Llama-like model as a list of Backend calls, with its packed weights and the
-// activation buffers of one step. It knows nothing of requests, caches or sampling.
+// Transformer: the forward pass of a Llama-like model as a list of Backend calls, with its packed weights and
+// the activation buffers of one step. It knows nothing of requests, caches or sampling.
 //
 // Threads: one owner, the engine thread, which also owns the backend.
 //
 // Invariants
-//   1. The logits of a row are a function of the tokens of its sequence up to it, bit for bit: not of the other rows, the
+//   1. The logits of a row are a function of the tokens of its sequence up to it, bit for bit: not of the
+//   other rows, the
 //      chunking, or where the KV lies (invariant 1 of Backend).
 //   2. Memory is taken at creation; a step allocates nothing.
 #pragma once
@@ -36,18 +37,20 @@ using LoadProgress = std::function<void(double)>;
 class Transformer {
  public:
   // `files` is read here and not kept; `backend` outlives the Transformer. `progress` may be empty.
-  // Errors of CheckWeights; kInvalidArgument for limits below 1 or a context over the model's; kResourceExhausted.
-  static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files, Backend& backend,
-                                                     const TransformerLimits& limits, const LoadProgress& progress);
+  // Errors of CheckWeights; kInvalidArgument for limits below 1 or a context over the model's;
+  // kResourceExhausted.
+  static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files,
+                                                     Backend& backend, const TransformerLimits& limits,
+                                                     const LoadProgress& progress);
   ~Transformer();
 
   const ModelConfig& config() const { return config_; }
   const TransformerLimits& limits() const { return limits_; }
   KvLayout kv_layout(int block_tokens, DType dtype) const;
 
-  // One step: computes all rows, stores their KV in `pool`, and returns logits [logit_rows.size()][vocab] in host memory,
-  // valid until the next call of any member or of the backend; nullptr for no logit rows, with the step still enqueued.
-  // logit_rows: distinct rows of the step.
+  // One step: computes all rows, stores their KV in `pool`, and returns logits [logit_rows.size()][vocab] in
+  // host memory, valid until the next call of any member or of the backend; nullptr for no logit rows, with
+  // the step still enqueued. logit_rows: distinct rows of the step.
   Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
 
   // XXH3-128 over all tensors of the files, in the order of their names.

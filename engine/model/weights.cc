@@ -20,11 +20,12 @@ Status CheckTensor(const WeightSpec& wanted, const WeightFiles& files) {
                    " is missing from the *.safetensors files (config.json asks for it)");
   }
   if (tensor->shape != wanted.shape) {
-    return Corrupt("tensor '" + wanted.name + "' has shape " + ShapeText(tensor->shape) + ", config.json asks for " +
-                   ShapeText(wanted.shape));
+    return Corrupt("tensor '" + wanted.name + "' has shape " + ShapeText(tensor->shape) +
+                   ", config.json asks for " + ShapeText(wanted.shape));
   }
   if (!tensor->dtype.has_value()) {
-    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name + " (supported: F32, F16, BF16)");
+    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name +
+                       " (supported: F32, F16, BF16)");
   }
   return Status::Ok();
 }
@@ -34,15 +35,17 @@ Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<
   for (const std::string_view part : parts) {
     const TensorView* tensor = files.Find(LayerWeight(layer, part));
     if (tensor->dtype != first->dtype) {
-      return Unsupported("tensors '" + first->name + "' (" + first->dtype_name + ") and '" + tensor->name + "' (" +
-                         tensor->dtype_name + ") have different dtypes; save the model in one");
+      return Unsupported("tensors '" + first->name + "' (" + first->dtype_name + ") and '" + tensor->name +
+                         "' (" + tensor->dtype_name + ") have different dtypes; save the model in one");
     }
   }
   return Status::Ok();
 }
 
 // Left behind by older exporters, or a copy of the embedding.
-bool IsKnownUseless(std::string_view name) { return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight; }
+bool IsKnownUseless(std::string_view name) {
+  return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
+}
 
 void WarnOfUnread(const std::vector<WeightSpec>& required, const WeightFiles& files) {
   std::set<std::string_view> known;
@@ -53,7 +56,9 @@ void WarnOfUnread(const std::vector<WeightSpec>& required, const WeightFiles& fi
     if (known.contains(tensor.name) || IsKnownUseless(tensor.name)) continue;
     if (count++ == 0) first = tensor.name;
   }
-  if (count > 0) Log(LogLevel::kWarning, "model has tensors that this architecture does not read", {{"count", count}, {"first", first}});
+  if (count > 0)
+    Log(LogLevel::kWarning, "model has tensors that this architecture does not read",
+        {{"count", count}, {"first", first}});
 }
 
 }  // namespace
@@ -94,7 +99,8 @@ Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   const std::vector<WeightSpec> required = RequiredWeights(config);
   for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(spec, files));
   for (int l = 0; l < config.layers; ++l) {
-    PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
+    PREFIXD_RETURN_IF_ERROR(
+        CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
     PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
   }
   WarnOfUnread(required, files);

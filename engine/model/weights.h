@@ -29,9 +29,9 @@ std::vector<WeightSpec> RequiredWeights(const ModelConfig& config);
 
 int64_t ParameterCount(const ModelConfig& config);
 
-// ok when every required tensor is there with its shape and a dtype that kernels read; matrices that are stacked (q, k, v;
-// gate, up) share theirs. kCorrupt names what is missing or of another shape, kUnsupported the dtype.
-// Tensors that no one reads are logged, once, unless they are known to be of no use.
+// ok when every required tensor is there with its shape and a dtype that kernels read; matrices that are
+// stacked (q, k, v; gate, up) share theirs. kCorrupt names what is missing or of another shape, kUnsupported
+// the dtype. Tensors that no one reads are logged, once, unless they are known to be of no use.
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files);
 
 }  // namespace prefixd

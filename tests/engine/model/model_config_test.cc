@@ -50,10 +50,12 @@ void ExpectRefused(const Changes& changes, Code code, const std::string& part) {
 }
 
 TEST(ModelConfig, ReadsALlama) {
-  const ModelConfig config = *Parse({{"bos_token_id", "640"}, {"eos_token_id", "[641, 644]"}, {"torch_dtype", "\"bfloat16\""}});
-  EXPECT_EQ(CanonicalArchitecture(config),
-            "llama hidden=128 layers=4 heads=8 kv_heads=2 head_dim=16 intermediate=352 vocab=646 eps=1e-05 tied=no "
-            "rope=default theta=5e+05");
+  const ModelConfig config =
+      *Parse({{"bos_token_id", "640"}, {"eos_token_id", "[641, 644]"}, {"torch_dtype", "\"bfloat16\""}});
+  EXPECT_EQ(
+      CanonicalArchitecture(config),
+      "llama hidden=128 layers=4 heads=8 kv_heads=2 head_dim=16 intermediate=352 vocab=646 eps=1e-05 tied=no "
+      "rope=default theta=5e+05");
   EXPECT_EQ(config.max_positions, 512);
   EXPECT_EQ(config.dtype, DType::kBF16);
   EXPECT_EQ(config.bos, 640);
@@ -62,7 +64,8 @@ TEST(ModelConfig, ReadsALlama) {
 }
 
 TEST(ModelConfig, DefaultsOfKeysThatAreNotSet) {
-  const ModelConfig config = *Parse({{"num_key_value_heads", ""}, {"rms_norm_eps", ""}, {"rope_theta", "null"}, {"bos_token_id", "null"}});
+  const ModelConfig config = *Parse(
+      {{"num_key_value_heads", ""}, {"rms_norm_eps", ""}, {"rope_theta", "null"}, {"bos_token_id", "null"}});
   EXPECT_EQ(config.kv_heads, 8);
   EXPECT_EQ(config.rms_eps, 1e-6f);
   EXPECT_EQ(config.rope, RopeConfig());
@@ -73,7 +76,8 @@ TEST(ModelConfig, DefaultsOfKeysThatAreNotSet) {
 }
 
 TEST(ModelConfig, HeadDimNeedNotBeHiddenOverHeads) {
-  const ModelConfig config = *Parse({{"head_dim", "48"}, {"num_attention_heads", "4"}, {"num_key_value_heads", "1"}});
+  const ModelConfig config =
+      *Parse({{"head_dim", "48"}, {"num_attention_heads", "4"}, {"num_key_value_heads", "1"}});
   EXPECT_EQ(config.QueryWidth(), 192);
   EXPECT_EQ(config.KvWidth(), 48);
   EXPECT_EQ(Parse({{"head_dim", "null"}})->head_dim, 16);
@@ -87,7 +91,9 @@ TEST(ModelConfig, BothSpellingsOfRopeAreTheSameModel) {
     std::string canonical;
   };
   const Case cases[] = {
-      {{{"rope_scaling", "null"}}, {{"rope_parameters", R"({"rope_theta": 500000, "rope_type": "default"})"}}, "rope=default theta=5e+05"},
+      {{{"rope_scaling", "null"}},
+       {{"rope_parameters", R"({"rope_theta": 500000, "rope_type": "default"})"}},
+       "rope=default theta=5e+05"},
       {{{"rope_scaling", R"({"type": "linear", "factor": 4})"}},
        {{"rope_parameters", R"({"rope_theta": 5e5, "rope_type": "linear", "factor": 4.0})"}},
        "rope=linear theta=5e+05 factor=4"},
@@ -109,20 +115,29 @@ TEST(ModelConfig, BothSpellingsOfRopeAreTheSameModel) {
 TEST(ModelConfig, TwoRopeObjectsMustAgree) {
   const std::string linear4 = R"({"rope_type": "linear", "factor": 4})";
   EXPECT_TRUE(Parse({{"rope_parameters", linear4}, {"rope_scaling", linear4}}).ok());
-  ExpectRefused({{"rope_parameters", linear4}, {"rope_scaling", R"({"type": "linear", "factor": 2})"}}, Code::kInvalidArgument,
-                "rope_scaling");
+  ExpectRefused({{"rope_parameters", linear4}, {"rope_scaling", R"({"type": "linear", "factor": 2})"}},
+                Code::kInvalidArgument, "rope_scaling");
 }
 
 TEST(ModelConfig, EverythingThatEntersTheForwardPassEntersTheCanonicalText) {
   const std::string base = CanonicalArchitecture(*Parse({}));
   const Changes others[] = {
-      {{"hidden_size", "256"}},        {{"num_hidden_layers", "5"}},  {{"num_attention_heads", "4"}},
-      {{"num_key_value_heads", "4"}},  {{"head_dim", "18"}},          {{"intermediate_size", "353"}},
-      {{"vocab_size", "647"}},         {{"rms_norm_eps", "1.1e-5"}},  {{"tie_word_embeddings", "true"}},
-      {{"rope_theta", "500001"}},      {{"rope_scaling", R"({"type": "linear", "factor": 2})"}},
+      {{"hidden_size", "256"}},
+      {{"num_hidden_layers", "5"}},
+      {{"num_attention_heads", "4"}},
+      {{"num_key_value_heads", "4"}},
+      {{"head_dim", "18"}},
+      {{"intermediate_size", "353"}},
+      {{"vocab_size", "647"}},
+      {{"rms_norm_eps", "1.1e-5"}},
+      {{"tie_word_embeddings", "true"}},
+      {{"rope_theta", "500001"}},
+      {{"rope_scaling", R"({"type": "linear", "factor": 2})"}},
   };
-  for (const Changes& change : others) EXPECT_NE(CanonicalArchitecture(*Parse(change)), base) << change.begin()->first;
-  EXPECT_EQ(CanonicalArchitecture(*Parse({{"max_position_embeddings", "1024"}, {"eos_token_id", "3"}})), base);
+  for (const Changes& change : others)
+    EXPECT_NE(CanonicalArchitecture(*Parse(change)), base) << change.begin()->first;
+  EXPECT_EQ(CanonicalArchitecture(*Parse({{"max_position_embeddings", "1024"}, {"eos_token_id", "3"}})),
+            base);
 }
 
 TEST(ModelConfig, RefusesByNameWhatItLacks) {
@@ -139,7 +154,8 @@ TEST(ModelConfig, RefusesByNameWhatItLacks) {
       {{{"rope_scaling", R"({"rope_type": "dynamic", "factor": 4})"}}, "'dynamic'"},
       {{{"rope_scaling", R"({"rope_type": "longrope", "short_factor": [1]})"}}, "'longrope'"},
       {{{"rope_scaling", R"({"rope_type": "linear", "factor": 4, "beta_fast": 32})"}}, "beta_fast"},
-      {{{"rope_parameters", R"({"rope_type": "default", "partial_rotary_factor": 0.25})"}}, "partial_rotary_factor"},
+      {{{"rope_parameters", R"({"rope_type": "default", "partial_rotary_factor": 0.25})"}},
+       "partial_rotary_factor"},
       {{{"torch_dtype", "\"float8_e4m3fn\""}}, "torch_dtype 'float8_e4m3fn'"},
       {{{"architectures", R"(["Qwen3ForCausalLM"])"}, {"model_type", "\"qwen3\""}}, "Qwen3ForCausalLM"},
       {{{"architectures", R"(["LlamaForSequenceClassification"])"}}, "(supported: LlamaForCausalLM)"},
@@ -151,7 +167,9 @@ TEST(ModelConfig, RefusesByNameWhatItLacks) {
 TEST(ModelConfig, AcceptsFeaturesThatAreSwitchedOff) {
   const Changes cases[] = {
       {{"sliding_window", "32"}, {"use_sliding_window", "false"}},
-      {{"layer_types", R"(["full_attention", "full_attention"])"}, {"attention_bias", "false"}, {"pretraining_tp", "1"}},
+      {{"layer_types", R"(["full_attention", "full_attention"])"},
+       {"attention_bias", "false"},
+       {"pretraining_tp", "1"}},
       {{"hidden_act", "\"swish\""}, {"partial_rotary_factor", "1.0"}, {"quantization_config", "null"}},
       {{"architectures", ""}},
       {{"model_type", ""}},
@@ -191,7 +209,8 @@ TEST(ModelConfig, RefusesValuesThatMakeNoSense) {
 }
 
 TEST(ModelConfig, RefusesWhatIsNotAConfig) {
-  for (const std::string text : {"", "[]", "{", "{} {}", "{\"hidden_size\": NaN}", "\xff\xfe", "{\"a\": \"\xc3\"}"}) {
+  for (const std::string text :
+       {"", "[]", "{", "{} {}", "{\"hidden_size\": NaN}", "\xff\xfe", "{\"a\": \"\xc3\"}"}) {
     EXPECT_EQ(ParseModelConfig(text).status().code(), Code::kCorrupt) << text;
   }
   std::string deep = "{\"x\": ";
@@ -199,17 +218,19 @@ TEST(ModelConfig, RefusesWhatIsNotAConfig) {
   EXPECT_EQ(ParseModelConfig(deep).status().code(), Code::kCorrupt);
   std::string twice = ConfigText();
   twice.back() = ',';
-  EXPECT_THAT(ParseModelConfig(twice + "\"hidden_size\": 64}").status().message(), HasSubstr("'hidden_size' is given twice"));
+  EXPECT_THAT(ParseModelConfig(twice + "\"hidden_size\": 64}").status().message(),
+              HasSubstr("'hidden_size' is given twice"));
 }
 
 TEST(ModelConfig, GoldenFoldersAreReadOrRefusedByName) {
   PREFIXD_NEED_SHARED("golden/llama-gqa/config.json");
   const std::pair<std::string, std::string> refused[] = {{"mistral", "MistralForCausalLM"},
-                                                          {"qwen2", "Qwen2ForCausalLM"},
-                                                          {"qwen2-yarn", "Qwen2ForCausalLM"},
-                                                          {"qwen3", "Qwen3ForCausalLM"}};
+                                                         {"qwen2", "Qwen2ForCausalLM"},
+                                                         {"qwen2-yarn", "Qwen2ForCausalLM"},
+                                                         {"qwen3", "Qwen3ForCausalLM"}};
   const auto read = [](const std::string& folder) {
-    return ParseModelConfig(testing_support::ReadFileOrDie(testing_support::SharedDir() / "golden" / folder / "config.json"));
+    return ParseModelConfig(
+        testing_support::ReadFileOrDie(testing_support::SharedDir() / "golden" / folder / "config.json"));
   };
   for (const std::string folder : {"llama-gqa", "llama3-rope", "llama-mqa-linear"}) {
     EXPECT_EQ(read(folder).status().ToString(), "ok") << folder;

@@ -17,8 +17,8 @@ double ExpectedFrequency(const RopeConfig& rope, int i, int head_dim) {
   const double wavelength = 2 * std::numbers::pi / plain;
   if (wavelength > rope.original_context / rope.low_freq_factor) return plain / rope.factor;
   if (wavelength < rope.original_context / rope.high_freq_factor) return plain;
-  const double smooth =
-      (rope.original_context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const double smooth = (rope.original_context / wavelength - rope.low_freq_factor) /
+                        (rope.high_freq_factor - rope.low_freq_factor);
   return (1 - smooth) * plain / rope.factor + smooth * plain;
 }
 
@@ -82,7 +82,8 @@ TEST(Rope, TheTableIsTheRoundedSineAtEveryPosition) {
     differ += table[2 * p] != static_cast<float>(std::cos(static_cast<double>(p)));
     differ += table[2 * p + 1] != static_cast<float>(std::sin(static_cast<double>(p)));
   }
-  EXPECT_EQ(differ, 0) << "of " << 2 * positions << ": both are within 1e-15 of the true value before they are rounded to f32";
+  EXPECT_EQ(differ, 0) << "of " << 2 * positions
+                       << ": both are within 1e-15 of the true value before they are rounded to f32";
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -10,11 +9,11 @@
 
 #include "base/bytes.h"
 #include "tests/support/shared_data.h"
+#include "tests/support/temp_dir.h"
 
 namespace prefixd {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 std::string File(const std::string& header, const std::string& data) {
@@ -23,8 +22,10 @@ std::string File(const std::string& header, const std::string& data) {
   return file + header + data;
 }
 
-std::string Entry(const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return "\"" + name + "\": {\"dtype\": \"" + dtype + "\", \"shape\": " + shape + ", \"data_offsets\": " + offsets + "}";
+std::string Entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\": {\"dtype\": \"" + dtype + "\", \"shape\": " + shape +
+         ", \"data_offsets\": " + offsets + "}";
 }
 
 Result<std::vector<TensorView>> Parse(const std::string& file) {
@@ -39,25 +40,22 @@ void ExpectCorrupt(const std::string& file, const std::string& part) {
   EXPECT_THAT(tensors.status().message(), HasSubstr(part));
 }
 
-// A folder that lives as long as its test.
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("safetensors_test_" + std::to_string(::getpid()))) {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
+  void Write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(dir_.path() / name, std::ios::binary) << bytes;
   }
-  ~Folder() { fs::remove_all(path_); }
-  void Write(const std::string& name, const std::string& bytes) const { std::ofstream(path_ / name, std::ios::binary) << bytes; }
-  Result<WeightFiles> Open() const { return WeightFiles::Open(path_); }
+  Result<WeightFiles> Open() const { return WeightFiles::Open(dir_.path()); }
 
  private:
-  fs::path path_;
+  testing_support::TempDir dir_;
 };
 
 TEST(Safetensors, ReadsTensorsInTheOrderOfTheirData) {
-  const std::string header = "{\"__metadata__\": {\"format\": \"pt\"}, " + Entry("b", "F32", "[2]", "[4, 12]") + ", " +
-                             Entry("a", "BF16", "[2, 1]", "[0, 4]") + ", " + Entry("empty", "F16", "[0, 7]", "[4, 4]") + ", " +
-                             Entry("scalar", "I64", "[]", "[12, 20]") + "}";
+  const std::string header =
+      "{\"__metadata__\": {\"format\": \"pt\"}, " + Entry("b", "F32", "[2]", "[4, 12]") + ", " +
+      Entry("a", "BF16", "[2, 1]", "[0, 4]") + ", " + Entry("empty", "F16", "[0, 7]", "[4, 4]") + ", " +
+      Entry("scalar", "I64", "[]", "[12, 20]") + "}";
   const std::string file = File(header, std::string(20, 'x'));
   const auto tensors = Parse(file);
   ASSERT_TRUE(tensors.ok()) << tensors.status().message();
@@ -103,25 +101,29 @@ TEST(Safetensors, LyingHeadersAreRefused) {
       {"\"a\": {\"dtype\": 3, \"shape\": [4], \"data_offsets\": [0, 16]}", "dtype"},
   };
   for (const auto& [entry, part] : entries) ExpectCorrupt(File("{" + entry + "}", data), part);
-  EXPECT_EQ(Parse(File("{" + Entry("a", "F4", "[4]", "[0, 16]") + "}", data)).status().code(), Code::kUnsupported);
+  EXPECT_EQ(Parse(File("{" + Entry("a", "F4", "[4]", "[0, 16]") + "}", data)).status().code(),
+            Code::kUnsupported);
 }
 
 TEST(Safetensors, TensorsCoverTheDataOnce) {
   const auto two = [](const std::string& first, const std::string& second) {
-    return File("{" + Entry("a", "F32", "[2]", first) + ", " + Entry("b", "F32", "[2]", second) + "}", std::string(16, 'x'));
+    return File("{" + Entry("a", "F32", "[2]", first) + ", " + Entry("b", "F32", "[2]", second) + "}",
+                std::string(16, 'x'));
   };
   EXPECT_TRUE(Parse(two("[0, 8]", "[8, 16]")).ok());
   EXPECT_TRUE(Parse(two("[8, 16]", "[0, 8]")).ok());
   ExpectCorrupt(two("[0, 8]", "[4, 12]"), "tensor 'b' begins at byte 4");
   ExpectCorrupt(two("[0, 8]", "[0, 8]"), "begins at byte 0");
   ExpectCorrupt(two("[4, 12]", "[8, 16]"), "begins at byte 4");
-  ExpectCorrupt(File("{" + Entry("a", "F32", "[2]", "[8, 16]") + "}", std::string(16, 'x')), "begins at byte 8");
+  ExpectCorrupt(File("{" + Entry("a", "F32", "[2]", "[8, 16]") + "}", std::string(16, 'x')),
+                "begins at byte 8");
 }
 
 TEST(Safetensors, ANameGivenTwiceIsRefused) {
   const std::string entry = Entry("a", "F32", "[2]", "[0, 8]");
   ExpectCorrupt(File("{" + entry + ", " + entry + "}", std::string(8, 'x')), "'a' is given twice");
-  const std::string field = R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
+  const std::string field =
+      R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
   ExpectCorrupt(File(field, std::string(8, 'x')), "'dtype' is given twice");
 }
 
@@ -130,7 +132,8 @@ TEST(WeightFiles, ShardsByIndex) {
   folder.Write("one.safetensors", File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
   folder.Write("two.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
   folder.Write("other.safetensors", "not read");
-  folder.Write("model.safetensors.index.json", R"({"weight_map": {"a": "two.safetensors", "b": "one.safetensors"}})");
+  folder.Write("model.safetensors.index.json",
+               R"({"weight_map": {"a": "two.safetensors", "b": "one.safetensors"}})");
   const Result<WeightFiles> files = folder.Open();
   ASSERT_TRUE(files.ok()) << files.status().message();
   files->CheckInvariants();
@@ -146,7 +149,8 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
   folder.Write("one.safetensors", File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
   folder.Write("two.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
   const std::pair<std::string, std::string> cases[] = {
-      {R"({"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}})", "'a' is not in one.safetensors"},
+      {R"({"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}})",
+       "'a' is not in one.safetensors"},
       {R"({"weight_map": {"c": "one.safetensors"}})", "'c' is not in one.safetensors"},
       {R"({"weight_map": {"a": "three.safetensors"}})", "three.safetensors"},
       {R"({"weight_map": {"a": "../two.safetensors"}})", "not a file of this folder"},
@@ -174,7 +178,8 @@ TEST(WeightFiles, WithoutAnIndexEveryShardCounts) {
   folder.Write("x-2.safetensors", File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
   EXPECT_EQ(folder.Open()->tensors().size(), 2u);
   folder.Write("x-3.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
-  EXPECT_THAT(folder.Open().status().message(), HasSubstr("'a' is in x-1.safetensors and in x-3.safetensors"));
+  EXPECT_THAT(folder.Open().status().message(),
+              HasSubstr("'a' is in x-1.safetensors and in x-3.safetensors"));
   folder.Write("model.safetensors", File("{" + Entry("c", "F32", "[1]", "[0, 4]") + "}", "cccc"));
   EXPECT_EQ(folder.Open()->tensors().size(), 1u) << "model.safetensors stands for the whole model";
   folder.Write("model.safetensors", "");
@@ -183,7 +188,8 @@ TEST(WeightFiles, WithoutAnIndexEveryShardCounts) {
 
 TEST(WeightFiles, OpensTheGoldenFolders) {
   PREFIXD_NEED_SHARED("golden/llama-mqa-linear");
-  const Result<WeightFiles> files = WeightFiles::Open(testing_support::SharedDir() / "golden/llama-mqa-linear");
+  const Result<WeightFiles> files =
+      WeightFiles::Open(testing_support::SharedDir() / "golden/llama-mqa-linear");
   ASSERT_TRUE(files.ok()) << files.status().message();
   files->CheckInvariants();
   EXPECT_EQ(files->total_bytes(), 1804544u) << "total_size of its index";

@@ -1,0 +1,38 @@
+// What expected.json of a golden checkpoint says: token ids and logits that another implementation gave for
+// it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace prefixd::testing_support {
+
+struct GoldenPrompt {
+  std::string name;  // "prompts[1]", "text", "chat"
+  std::vector<TokenId> ids;
+  std::vector<TokenId> greedy;
+};
+
+struct GoldenLogits {
+  int prompt, position;  // of prompts
+  std::vector<float> row;
+};
+
+struct GoldenCase {
+  std::string name;  // of its folder
+  std::filesystem::path folder;
+  std::vector<GoldenPrompt> prompts;  // prompts[0..2], text, chat
+  std::vector<GoldenLogits> logits;
+  float max_abs = 0;  // of all expected logits
+  std::string text_prompt, chat_rendered;
+};
+
+GoldenCase ReadGoldenCase(const std::filesystem::path& folder);
+
+// Folders below `golden` that hold a checkpoint, sorted.
+std::vector<std::filesystem::path> GoldenFolders(const std::filesystem::path& golden);
+
+}  // namespace prefixd::testing_support

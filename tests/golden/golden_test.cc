@@ -1,0 +1,203 @@
+// The forward pass against checkpoints whose logits and greedy tokens another implementation computed, on
+// every backend that runs here, with KV in f32; and promise 1 on them: chunking, batching and backend never
+// show in the bits.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/model/transformer.h"
+#include "kernels/registry.h"
+#include "tests/golden/golden_case.h"
+#include "tests/support/sequence_runner.h"
+#include "tests/support/shared_data.h"
+
+namespace prefixd {
+namespace {
+
+using namespace testing_support;  // NOLINT
+
+constexpr int kBlockTokens = 16;
+constexpr int kContext = 400;
+constexpr int kPoolBlocks = 64;
+
+// Part of prompts[2]: crosses block and attention-tile borders, and is short enough for the slow reference
+// backend.
+std::span<const TokenId> PartOfLongPrompt(const GoldenCase& golden) {
+  return std::span(golden.prompts[2].ids).first(100);
+}
+
+Result<ModelConfig> ReadConfig(const std::filesystem::path& folder) {
+  return ParseModelConfig(ReadFileOrDie(folder / "config.json"));
+}
+
+// The golden checkpoints whose architecture is in the table.
+std::vector<GoldenCase> SupportedCases() {
+  std::vector<GoldenCase> cases;
+  for (const auto& folder : GoldenFolders(SharedDir() / "golden")) {
+    if (ReadConfig(folder).ok()) cases.push_back(ReadGoldenCase(folder));
+  }
+  return cases;
+}
+
+// A backend with one golden model on it.
+struct Loaded {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Transformer> model;
+
+  Loaded(const GoldenCase& golden, const std::string& backend_name, int threads = 2) {
+    backend = *CreateBackend(backend_name, threads);
+    const WeightFiles files = *WeightFiles::Open(golden.folder);
+    model =
+        *Transformer::Create(*ReadConfig(golden.folder), files, *backend, {kContext, kContext, kContext}, {});
+  }
+  SequenceRunner Runner(DType dtype) {
+    return SequenceRunner(*model, *backend, dtype, kBlockTokens, kPoolBlocks);
+  }
+};
+
+class Golden : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    PREFIXD_NEED_SHARED("golden/llama-gqa");
+    for (const BackendInfo& info : ListBackends()) {
+      if (info.name != GetParam()) continue;
+      if (!info.runs_here) GTEST_SKIP() << "backend " << info.name << " does not run here: " << info.reason;
+      return;
+    }
+    GTEST_SKIP() << "backend " << GetParam() << " is not compiled in";
+  }
+};
+
+TEST_P(Golden, LogitsAreThoseOfTheReference) {
+  for (const GoldenCase& golden : SupportedCases()) {
+    Loaded loaded(golden, GetParam());
+    SequenceRunner runner = loaded.Runner(DType::kF32);
+    std::map<int, std::vector<float>> computed;  // prompt -> logits of all its positions
+    float worst = 0;
+    for (const GoldenLogits& expected : golden.logits) {
+      std::vector<float>& logits = computed[expected.prompt];
+      RunningSequence sequence;
+      if (logits.empty()) logits = runner.Append(sequence, golden.prompts[expected.prompt].ids, kContext);
+      runner.Free(sequence);
+      const float* row = logits.data() + static_cast<size_t>(expected.position) * runner.vocab();
+      ASSERT_EQ(expected.row.size(), static_cast<size_t>(runner.vocab()));
+      for (size_t i = 0; i < expected.row.size(); ++i) {
+        ASSERT_TRUE(std::isfinite(row[i])) << golden.name;
+        worst = std::max(worst, std::abs(row[i] - expected.row[i]));
+      }
+    }
+    EXPECT_LE(worst, 1e-4f * golden.max_abs) << golden.name;
+    RecordProperty(golden.name + " largest difference / max_abs", std::to_string(worst / golden.max_abs));
+  }
+}
+
+TEST_P(Golden, GreedyTokensAreThoseOfTheReference) {
+  for (const GoldenCase& golden : SupportedCases()) {
+    Loaded loaded(golden, GetParam());
+    SequenceRunner runner = loaded.Runner(DType::kF32);
+    for (const GoldenPrompt& prompt : golden.prompts) {
+      ASSERT_EQ(prompt.greedy.size(), 48u);
+      EXPECT_EQ(runner.Greedy(prompt.ids, 48), prompt.greedy) << golden.name << " " << prompt.name;
+    }
+  }
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST_P(Golden, ChunkingDoesNotShow) {
+  for (const GoldenCase& golden : SupportedCases()) {
+    Loaded loaded(golden, GetParam());
+    const std::span<const TokenId> ids = PartOfLongPrompt(golden);
+    for (const DType dtype : {DType::kF32, DType::kF16}) {
+      SequenceRunner runner = loaded.Runner(dtype);
+      RunningSequence whole;
+      const std::vector<float> expected = runner.Append(whole, ids, kContext);
+      for (const int chunk : {1, 7, 16, 33}) {
+        RunningSequence sequence;
+        EXPECT_TRUE(SameBits(runner.Append(sequence, ids, chunk), expected))
+            << golden.name << ", KV " << DTypeName(dtype) << ", chunks of " << chunk;
+        runner.Free(sequence);
+      }
+    }
+  }
+}
+
+TEST_P(Golden, OtherSequencesInTheBatchDoNotShow) {
+  for (const GoldenCase& golden : SupportedCases()) {
+    Loaded loaded(golden, GetParam());
+    SequenceRunner runner = loaded.Runner(DType::kF16);
+    const std::span<const TokenId> a = PartOfLongPrompt(golden);
+    const std::span<const TokenId> b = golden.prompts[1].ids;
+    RunningSequence alone_a, alone_b;
+    const std::vector<float> logits_a = runner.Append(alone_a, a, kContext);
+    const std::vector<float> logits_b = runner.Append(alone_b, b, kContext);
+    // b runs one token a step beside chunks of a.
+    RunningSequence mixed_a, mixed_b;
+    std::vector<float> got_a, got_b;
+    for (size_t i = 0; i < b.size(); ++i) {
+      const size_t from = i * a.size() / b.size(), to = (i + 1) * a.size() / b.size();
+      const SequenceRunner::Piece pieces[] = {{&mixed_b, b.subspan(i, 1)},
+                                              {&mixed_a, a.subspan(from, to - from)}};
+      const std::vector<float> logits = runner.Step(pieces);
+      got_b.insert(got_b.end(), logits.begin(), logits.begin() + runner.vocab());
+      got_a.insert(got_a.end(), logits.begin() + runner.vocab(), logits.end());
+    }
+    EXPECT_TRUE(SameBits(got_a, logits_a)) << golden.name;
+    EXPECT_TRUE(SameBits(got_b, logits_b)) << golden.name;
+  }
+}
+
+class FastBackend : public Golden {};
+
+TEST_P(FastBackend, GivesTheBitsOfTheReferenceBackend) {
+  for (const GoldenCase& golden : SupportedCases()) {
+    Loaded fast(golden, GetParam(), 1), reference(golden, "ref");
+    EXPECT_EQ(fast.model->weights_hash(), reference.model->weights_hash());
+    const std::span<const TokenId> ids = PartOfLongPrompt(golden);
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      RunningSequence a, b;
+      EXPECT_TRUE(SameBits(fast.Runner(dtype).Append(a, ids, kContext),
+                           reference.Runner(dtype).Append(b, ids, kContext)))
+          << golden.name << ", KV " << DTypeName(dtype);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Golden, ::testing::Values("ref", "avx2", "avx512"),
+                         [](const auto& info) { return std::string(info.param); });
+
+INSTANTIATE_TEST_SUITE_P(Backends, FastBackend, ::testing::Values("avx2", "avx512"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(GoldenFolders, TheLlamaFamilyIsSupported) {
+  PREFIXD_NEED_SHARED("golden/llama-gqa");
+  std::vector<std::string> names;
+  for (const GoldenCase& golden : SupportedCases()) names.push_back(golden.name);
+  for (const char* name : {"llama-gqa", "llama-mqa-linear", "llama3-rope"}) {
+    EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
+  }
+}
+
+TEST(GoldenFolders, OthersAreRefusedByName) {
+  PREFIXD_NEED_SHARED("golden/llama-gqa");
+  for (const auto& folder : GoldenFolders(SharedDir() / "golden")) {
+    const Result<ModelConfig> config = ReadConfig(folder);
+    if (config.ok()) continue;
+    EXPECT_EQ(config.status().code(), Code::kUnsupported) << folder;
+    EXPECT_NE(config.status().message().find("(supported: " + SupportedArchitectures() + ")"),
+              std::string::npos)
+        << config.status().message();
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
