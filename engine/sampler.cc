@@ -45,11 +45,21 @@ struct Likelier {
 
 bool Contains(std::span<const TokenId> ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
 
+// -1 when all are banned.
 TokenId Largest(std::span<const float> logits, std::span<const TokenId> banned) {
-  const Likelier likelier{logits};
+  const auto allowed = [&](TokenId id) { return banned.empty() || !Contains(banned, id); };
+  const TokenId vocab = static_cast<TokenId>(logits.size());
   TokenId best = -1;
-  for (TokenId id = 0; id < static_cast<TokenId>(logits.size()); ++id) {
-    if ((best < 0 || likelier(id, best)) && (banned.empty() || !Contains(banned, id))) best = id;
+  float largest = -std::numeric_limits<float>::infinity();
+  for (TokenId id = 0; id < vocab; ++id) {
+    const float logit = logits[static_cast<size_t>(id)];
+    if (logit > largest && allowed(id)) {  // false for NaN, and for the later of equals
+      largest = logit;
+      best = id;
+    }
+  }
+  for (TokenId id = 0; best < 0 && id < vocab; ++id) {  // nothing above -inf
+    if (allowed(id)) best = id;
   }
   return best;
 }
