@@ -65,8 +65,8 @@ struct Row {
 constexpr auto kCounter = MetricType::Counter;
 constexpr auto kGauge = MetricType::Gauge;
 
-// Names that begin with vllm: carry the label model_name as well.
-const std::vector<Row>& Rows() {
+// vLLM's names; they carry the label model_name as well.
+std::span<const Row> VllmRows() {
   static const std::vector<Row> rows = {
       {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests whose prompt is complete.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
@@ -90,6 +90,12 @@ const std::vector<Row>& Rows() {
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.preemptions); }},
       {kCounter, "vllm:request_success_total", "Requests that ended, by how.", kFinished, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.finished[i]); }},
+  };
+  return rows;
+}
+
+std::span<const Row> CacheRows() {
+  static const std::vector<Row> rows = {
       {kCounter, "prefixd_prompt_tokens_total",
        "Prompt tokens by where their KV came from; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.prompt_tokens[i]); }},
@@ -123,6 +129,12 @@ const std::vector<Row>& Rows() {
        }},
       {kGauge, "prefixd_prefill_tokens_per_second", "Running estimate of the speed of prefill.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+  };
+  return rows;
+}
+
+std::span<const Row> ProcessRows() {
+  static const std::vector<Row> rows = {
       {kGauge, "prefixd_ready", "1 while new requests are taken, as /ready says.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.ready ? 1.0 : 0.0; }},
       {kCounter, "process_cpu_seconds_total", "User and system CPU time.", kNoLabel, kNoLabel,
@@ -202,7 +214,9 @@ MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetr
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   std::vector<MetricFamily> families;
-  for (const Row& row : Rows()) families.push_back(MakeFamily(row, snapshot));
+  for (const std::span<const Row> rows : {VllmRows(), CacheRows(), ProcessRows()}) {
+    for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
+  }
   for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));
   families.push_back(MakeInfo("prefixd_build_info", "What runs here.", {{"version", snapshot.version}}));
   families.push_back(MakeInfo("vllm:cache_config_info", "Geometry of the KV cache.",

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Tests of the tree itself: include edges, doors of third-party libraries, sizes, nothing left out of the build.
+
+The law is docs/ARCHITECTURE.md; here it stands as tables. Every rule is also tried on a planted violation.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+# A floor or room may include itself and these. The longest prefix of a file's path is its rule.
+EDGES = {
+    "base": (),
+    "hashing": ("base",),
+    "storage": ("base", "hashing"),
+    "kernels": ("base",),
+    "cache": ("base", "hashing", "storage"),
+    "engine/text": ("base",),
+    "engine/model": ("base", "hashing", "kernels"),
+    "engine": ("base", "hashing", "cache", "kernels"),
+    "daemon/http": ("base",),
+    "daemon/api": ("base", "engine", "cache", "daemon/http", "daemon/server_state.h"),
+    "daemon": ("base", "hashing", "storage", "kernels", "cache", "engine"),
+}
+# Third-party headers: who may include them. The longest matching prefix of the header counts.
+DOORS = {
+    "rocksdb/": r"storage/rocksdb\w*\.cc",
+    "xxhash.h": r"hashing/\w+\.cc",
+    "zstd.h": r"storage/\w+\.cc",
+    "cuda": r"kernels/cuda/.*|engine/device_\w+\.cc",
+    "pcre2.h": r"engine/text/\w+\.cc",
+    "utf8proc.h": r"engine/text/\w+\.cc",
+    "boost/": r"daemon/.*",
+    "boost/json": r"(daemon|engine|tests)/.*",
+    "boost/asio": r"daemon/http/\w+\.(cc|h)",
+    "boost/beast": r"daemon/http/session\w*\.(cc|h)",
+    "prometheus/": r"daemon/metrics\.cc",
+    "CLI/": r"daemon/cli\.cc",
+    "spdlog/": r"daemon/log_sink\.cc",
+    "systemd/": r"daemon/process_control\.cc",
+    "openssl/": r"daemon/.*\.cc",
+    "gtest/": r"tests/.*",
+    "gmock/": r"tests/.*",
+    "benchmark/": r"bench/.*",
+}
+# cache is a pure state machine: no thread, clock or file of its own.
+CACHE_MUST_NOT = {"thread", "mutex", "shared_mutex", "condition_variable", "future", "chrono", "ctime", "fstream", "iostream",
+                  "filesystem", "random"}
+FILE_LINES = 500
+FUNCTION_LINES = 70
+CODE = {".h", ".cc", ".cu", ".cuh", ".py"}
+# Written in two halves, so that this file does not break its own rule.
+BANNED = {
+    "/" + "work/": "a path of one machine",
+    "/" + "tmp/": "tests make their own folder (mkdtemp)",
+    "TO" + "DO": "say what is true now",
+    "FIX" + "ME": "mend it",
+}
+
+
+def tree():
+    """Paths of all files that are or would be tracked."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
+                            capture_output=True, text=True)
+    if listed.returncode == 0:
+        names = listed.stdout.splitlines()
+    else:
+        names = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.is_file() and "build" not in p.parts]
+    return sorted(name for name in names if (ROOT / name).is_file())
+
+
+def longest_prefix(table, path):
+    found = [key for key in table if path.startswith(key)]
+    return max(found, key=len) if found else None
+
+
+def room_of(path):
+    found = [key for key in EDGES if path.startswith(key + "/")]
+    return max(found, key=len) if found else None
+
+
+def include_faults(path, text):
+    room = room_of(path)
+    faults = []
+    for kind, name in re.findall(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', text, re.M):
+        if kind == '"' and room is not None:
+            allowed = (room,) + EDGES[room]
+            if not any(name == a or name.startswith(a + "/") for a in allowed):
+                faults.append(f"{path} includes {name}: {room} may include {', '.join(allowed)}")
+        if kind == "<":
+            door = longest_prefix(DOORS, name)
+            if door is not None and not re.fullmatch(DOORS[door], path):
+                faults.append(f"{path} includes <{name}>: that is for {DOORS[door]}")
+            if room == "cache" and name in CACHE_MUST_NOT:
+                faults.append(f"{path} includes <{name}>: the cache has no thread, clock or file of its own")
+    return faults
+
+
+def size_faults(path, text):
+    lines = text.count("\n")
+    faults = [f"{path} has {lines} lines; {FILE_LINES} are the limit"] if lines > FILE_LINES else []
+    if path.endswith((".h", ".cc", ".cu", ".cuh")):
+        begin = None
+        for number, line in enumerate(text.splitlines(), 1):
+            # In this style a definition at namespace level begins and ends in the first column.
+            if re.match(r"^[A-Za-z_].*\{$", line) and not re.match(r"^(namespace|struct|class|enum|union|extern)\b", line):
+                begin = number
+            elif line == "}" and begin is not None:
+                if number - begin + 1 > FUNCTION_LINES:
+                    faults.append(f"{path}:{begin}: a function of {number - begin + 1} lines; {FUNCTION_LINES} are the limit")
+                begin = None
+    return faults
+
+
+def banned_faults(path, text):
+    return [f"{path}: '{word}': {why}" for word, why in BANNED.items() if word in text]
+
+
+def header_faults(path, text):
+    if not path.endswith(".h"):
+        return []
+    faults = [] if text.startswith("//") else [f"{path} does not open with what it is"]
+    once = "#pragma once" in text or path.endswith(".inl.h")  # those are included once per instruction set
+    return faults if once else faults + [f"{path} lacks #pragma once"]
+
+
+class Tree(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.names = tree()
+        cls.texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in cls.names
+                     if pathlib.Path(name).suffix in CODE}
+
+    def check(self, rule):
+        faults = [fault for name, text in self.texts.items() for fault in rule(name, text)]
+        self.assertEqual(faults, [], "\n".join([""] + faults))
+
+    maxDiff = None
+
+    def test_there_is_a_tree(self):
+        self.assertGreater(len(self.texts), 50)
+
+    def test_include_edges_and_doors(self):
+        self.check(include_faults)
+
+    def test_sizes_of_files_and_functions(self):
+        self.check(lambda name, text: [] if name.endswith("corpus_data.py") else size_faults(name, text))
+
+    def test_headers_open_with_what_they_are(self):
+        self.check(header_faults)
+
+    def test_nothing_names_this_machine_or_promises_work(self):
+        self.check(banned_faults)
+        scripts = [n for n in self.names if n.startswith(("deploy/", "docs/", ".ci/", "tests/run"))
+                   and pathlib.Path(n).suffix in ("", ".md", ".service", ".toml")]
+        for name in scripts:
+            self.assertEqual(banned_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
+
+    def test_every_source_is_in_the_build(self):
+        left_out = []
+        for name in self.names:
+            if pathlib.Path(name).suffix != ".cc" or name.startswith("tests/fuzz/"):
+                continue
+            folder = (ROOT / name).parent
+            while not (folder / "CMakeLists.txt").exists():
+                folder = folder.parent
+            listed = str((ROOT / name).relative_to(folder))
+            if listed not in (folder / "CMakeLists.txt").read_text() and \
+               pathlib.Path(name).stem not in (folder / "CMakeLists.txt").read_text():
+                left_out.append(name)
+        self.assertEqual(left_out, [])
+
+    def test_beast_stays_in_two_files(self):
+        users = [n for n, t in self.texts.items() if n.endswith(".cc") and "#include <boost/beast" in t]
+        self.assertLessEqual(len(users), 2, users)
+
+
+class Rules(unittest.TestCase):
+    """Each rule sees what it is for."""
+
+    def test_edges(self):
+        self.assertTrue(include_faults("base/a.h", '#include "cache/b.h"\n'))
+        self.assertTrue(include_faults("engine/text/a.cc", '#include "engine/engine.h"\n'))
+        self.assertTrue(include_faults("daemon/http/a.cc", '#include "daemon/api/context.h"\n'))
+        self.assertTrue(include_faults("cache/a.cc", "#include <mutex>\n"))
+        self.assertTrue(include_faults("cache/a.cc", "#include <boost/json.hpp>\n"))
+        self.assertTrue(include_faults("daemon/serve.cc", "#include <boost/beast/http.hpp>\n"))
+        self.assertTrue(include_faults("engine/a.cc", '#include "a.h"\n'))
+        self.assertEqual(include_faults("engine/a.cc", '#include "engine/text/b.h"\n#include <vector>\n'), [])
+
+    def test_sizes(self):
+        body = "int F() {\n" + "  g();\n" * FUNCTION_LINES + "}\n"
+        self.assertTrue(size_faults("base/a.cc", body))
+        self.assertEqual(size_faults("base/a.cc", "int F() {\n  g();\n}\n"), [])
+        self.assertTrue(size_faults("a.py", "\n" * (FILE_LINES + 1)))
+
+    def test_words_and_headers(self):
+        for word in BANNED:
+            self.assertTrue(banned_faults("a.cc", f'// {word} x\n'), word)
+        self.assertTrue(header_faults("a.h", "#pragma once\n"))
+        self.assertTrue(header_faults("a.h", "// A thing.\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main(verbosity=1))
