@@ -19,6 +19,9 @@ constexpr std::string_view DTypeName(DType dtype) {
   return dtype == DType::kF32 ? "f32" : dtype == DType::kF16 ? "f16" : "bf16";
 }
 
+// Names the order above in the model fingerprint: KV in another order is another model's KV.
+inline constexpr std::string_view kKvLayoutName = "layer,K|V,head,K:dim,token,V:token,dim";
+
 struct KvLayout {
   int layers = 0;
   int kv_heads = 0;

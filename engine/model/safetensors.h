@@ -3,8 +3,9 @@
 //
 //   file:   u64 little-endian header length N, N bytes of JSON, then the data
 //   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ...,
-//   "__metadata__": {...}} Offsets count from the start of the data; the tensors cover it without gaps or
-//   overlap, as the format demands.
+//            "__metadata__": {...}}
+//   Offsets count from the start of the data; the tensors cover it without gaps or overlap, as the format
+//   demands.
 //
 // Files are hostile: every length and offset is checked before it is used. Plain values after opening; any
 // thread may read.

@@ -5,8 +5,7 @@
 //
 // Invariants
 //   1. The logits of a row are a function of the tokens of its sequence up to it, bit for bit: not of the
-//   other rows, the
-//      chunking, or where the KV lies (invariant 1 of Backend).
+//      other rows, the chunking, or where the KV lies (invariant 1 of Backend).
 //   2. Memory is taken at creation; a step allocates nothing.
 #pragma once
 

@@ -1,0 +1,226 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/log.h"
+#include "engine/model/json_fields.h"
+#include "engine/model/mapped_file.h"
+#include "engine/model/safetensors.h"
+#include "engine/model/weights.h"
+
+namespace prefixd {
+namespace {
+
+namespace bj = boost::json;
+namespace fs = std::filesystem;
+
+constexpr size_t kLargestConfig = 1 << 20;
+constexpr size_t kLargestTemplate = 1 << 20;
+constexpr size_t kLargestTokenizerConfig = 16 << 20;
+constexpr size_t kLargestTokenizer = 256 << 20;
+
+constexpr std::string_view kWhatAModelIs =
+    "a model is a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
+
+bool Exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// The folder with its name as the last component, whatever the spelling of the path.
+Result<fs::path> FindFolder(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = fs::canonical(path, error);
+  const std::string what(kWhatAModelIs);
+  if (error) return NotFound(path.string() + ": " + error.message() + "; " + what);
+  if (fs::is_directory(folder, error)) {
+    if (Exists(folder / "config.json")) return folder;
+    return NotFound(path.string() + ": has no config.json; " + what);
+  }
+  if (folder.extension() == ".gguf")
+    return Unsupported(path.string() + ": GGUF files are not supported; " + what);
+  return InvalidArgument(path.string() + ": is not a folder; " + what);
+}
+
+// An object of a file that may be missing, empty then.
+Result<bj::object> ReadOptionalObject(const fs::path& path, size_t limit) {
+  if (!Exists(path)) return bj::object();
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, limit));
+  return ParseJsonObject(path.filename().string(), text);
+}
+
+Result<std::optional<float>> OptionalNumber(const JsonFields& fields, std::string_view key, double low,
+                                            double high) {
+  std::optional<float> value;
+  if (fields.Find(key) == nullptr) return value;
+  PREFIXD_ASSIGN_OR_RETURN(const double number, fields.Number(key, low, high));
+  value = static_cast<float>(number);
+  return value;
+}
+
+Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
+  GenerationDefaults defaults;
+  if (fields.Find("do_sample") != nullptr) {
+    PREFIXD_ASSIGN_OR_RETURN(defaults.do_sample, fields.BoolOr("do_sample", false));
+  }
+  PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
+  PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 1e-6, 1));
+  PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
+  if (fields.Find("top_k") != nullptr) {
+    PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Int("top_k", 0, kConfigLimits.vocab));
+  }
+  return defaults;
+}
+
+// A special token, spelled as a string or as an object with its content.
+Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
+  const bj::value* value = fields.Find(key);
+  if (value == nullptr || !value->is_object()) return fields.StringOr(key, "");
+  return JsonFields(fields.place() + ": " + std::string(key), value->get_object()).StringOr("content", "");
+}
+
+struct TemplateSource {
+  std::string place;  // for messages
+  std::string text;   // empty: there is none
+};
+
+// chat_template of tokenizer_config.json: a string, or a list of named ones of which "default" counts.
+Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
+  const std::string place = fields.place() + ": chat_template";
+  const bj::value* value = fields.Find("chat_template");
+  if (value == nullptr) return TemplateSource();
+  if (value->is_string()) return TemplateSource{place, std::string(value->get_string())};
+  if (!value->is_array()) return fields.Bad("chat_template", "a string, or a list of named templates");
+  for (const bj::value& entry : value->get_array()) {
+    const bj::object* object = entry.if_object();
+    if (object == nullptr) return fields.Bad("chat_template", "objects with name and template");
+    const JsonFields named(place, *object);
+    PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.StringOr("name", ""));
+    if (name != "default") continue;
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text, named.StringOr("template", ""));
+    return TemplateSource{place + " 'default'", text};
+  }
+  return fields.Bad("chat_template", "one that is named 'default'");
+}
+
+Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& tokenizer_config,
+                                    std::string_view given) {
+  if (!given.empty()) return TemplateSource{"the chat template given", std::string(given)};
+  if (const fs::path file = folder / "chat_template.jinja"; Exists(file)) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTemplate));
+    return TemplateSource{"chat_template.jinja", text};
+  }
+  return TemplateOfConfig(tokenizer_config);
+}
+
+Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
+                                                   const JsonFields& tokenizer_config,
+                                                   const SpecialTokens& special) {
+  if (source.text.empty()) return std::unique_ptr<ChatTemplate>();
+  ChatTemplate::Options options;
+  options.bos_token = special.bos;
+  options.eos_token = special.eos;
+  for (const char* key : {"unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text, TokenText(tokenizer_config, key));
+    if (!text.empty()) options.special_tokens.emplace_back(key, text);
+  }
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(source.text, std::move(options));
+  if (!parsed.ok()) {
+    return Status(parsed.status().code(),
+                  source.place + ": " + parsed.status().message() + "; give another by --chat-template");
+  }
+  return parsed;
+}
+
+Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
+  const fs::path file = folder / "tokenizer.json";
+  if (!Exists(file)) {
+    return NotFound(folder.string() +
+                    ": has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(text);
+  if (!tokenizer.ok()) return tokenizer.status().WithContext("tokenizer.json");
+  return tokenizer;
+}
+
+// Everything but the weights, which LoadModel and SummarizeModel treat differently.
+Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template) {
+  auto model = std::make_unique<LoadedModel>();
+  model->served_name = folder.filename().string();
+  PREFIXD_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(folder / "config.json", kLargestConfig));
+  PREFIXD_ASSIGN_OR_RETURN(model->config, ParseModelConfig(config));
+
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
+                           ReadOptionalObject(folder / "generation_config.json", kLargestConfig));
+  const JsonFields generation_fields("generation_config.json", generation);
+  PREFIXD_ASSIGN_OR_RETURN(model->generation, ParseGeneration(generation_fields));
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> ends,
+                           generation_fields.TokenIds("eos_token_id", model->config.vocab));
+
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object tokenizer_config,
+                           ReadOptionalObject(folder / "tokenizer_config.json", kLargestTokenizerConfig));
+  const JsonFields tokenizer_fields("tokenizer_config.json", tokenizer_config);
+  PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.bos, TokenText(tokenizer_fields, "bos_token"));
+  PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.eos, TokenText(tokenizer_fields, "eos_token"));
+  PREFIXD_ASSIGN_OR_RETURN(const TemplateSource source,
+                           FindTemplate(folder, tokenizer_fields, chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(model->chat_template,
+                           LoadTemplate(source, tokenizer_fields, model->special_tokens));
+
+  PREFIXD_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(folder));
+  if (model->tokenizer->vocab_size() > model->config.vocab) {
+    Log(LogLevel::kWarning,
+        "tokenizer.json has ids that the model has no embedding for; prompts with them are refused",
+        {{"tokenizer", model->tokenizer->vocab_size()}, {"model", model->config.vocab}});
+  }
+  std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
+  eos.insert(ends.begin(), ends.end());
+  if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
+    eos.insert(*id);
+  model->eos.assign(eos.begin(), eos.end());
+  return model;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
+                                               const LoadOptions& options, const LoadProgress& progress) {
+  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
+                           LoadDescription(folder, options.chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
+  TransformerLimits limits = options.limits;
+  if (limits.context == 0) limits.context = model->config.max_positions;
+  PREFIXD_ASSIGN_OR_RETURN(model->transformer,
+                           Transformer::Create(model->config, files, backend, limits, progress));
+  return model;
+}
+
+ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend, const KvLayout& layout) {
+  ModelIdentity identity;
+  identity.weights = transformer.weights_hash();
+  identity.architecture = CanonicalArchitecture(transformer.config());
+  identity.kv_dtype = DTypeName(layout.dtype);
+  identity.block_tokens = layout.block_tokens;
+  identity.kv_layout = kKvLayoutName;
+  identity.numerics_version = backend.numerics_version();
+  return identity;
+}
+
+Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template) {
+  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
+  PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
+  ModelSummary summary;
+  summary.served_name = model->served_name;
+  summary.config = model->config;
+  summary.parameters = ParameterCount(model->config);
+  summary.weight_bytes = files.total_bytes();
+  summary.has_chat_template = model->chat_template != nullptr;
+  return summary;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,160 @@
+#include "engine/loaded_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+
+#include "kernels/registry.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace prefixd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing_support::TempDir;
+
+// Byte-level tokens for a few letters, and two special tokens.
+constexpr const char* kTokenizer = R"({
+  "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+  "added_tokens": [
+    {"id": 6, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+    {"id": 7, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "post_processor": null,
+  "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+            "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "ab": 5}, "merges": ["a b"]}})";
+
+class LoadedModelTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = dir_.path() / "tiny-llama";
+    std::filesystem::create_directory(folder_);
+    testing_support::WriteTinyModel(folder_, 1);  // its config.json has eos_token_id 0
+    Write("tokenizer.json", kTokenizer);
+  }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name, std::ios::binary | std::ios::trunc) << text;
+  }
+  Result<std::unique_ptr<LoadedModel>> Load(const std::string& chat_template = "") {
+    return LoadModel(folder_, *backend_, {{128, 8, 8}, chat_template}, {});
+  }
+  void ExpectRefused(const std::filesystem::path& path, Code code, const std::string& part) {
+    for (const Status& status :
+         {LoadModel(path, *backend_, {{128, 8, 8}, ""}, {}).status(), SummarizeModel(path, "").status()}) {
+      EXPECT_EQ(status.code(), code) << status.message();
+      EXPECT_THAT(status.message(), HasSubstr(part));
+    }
+  }
+  std::string Rendered(const LoadedModel& model) {
+    return model.chat_template == nullptr ? "(none)" : *model.chat_template->Render({});
+  }
+
+  TempDir dir_;
+  std::filesystem::path folder_;
+  std::unique_ptr<Backend> backend_ = *CreateBackend("ref", 1);
+};
+
+TEST_F(LoadedModelTest, AFolderWithTheLeastThatIsNeeded) {
+  const auto model = Load();
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ((*model)->served_name, "tiny-llama");
+  EXPECT_THAT((*model)->eos, ElementsAre(0));
+  EXPECT_EQ((*model)->chat_template, nullptr);
+  EXPECT_FALSE((*model)->generation.temperature.has_value());
+  EXPECT_THAT((*model)->special_tokens.bos, IsEmpty());
+  EXPECT_EQ((*model)->transformer->limits().context, 128);
+  EXPECT_THAT((*model)->tokenizer->Encode("abc", {}), ElementsAre(5, 2));
+}
+
+TEST_F(LoadedModelTest, EndTokensComeFromThreePlaces) {
+  Write("generation_config.json",
+        R"({"eos_token_id": [3, 0], "temperature": 0.6, "top_p": 0.9, "top_k": 20, "do_sample": true})");
+  Write("tokenizer_config.json",
+        R"({"eos_token": {"content": "</s>", "lstrip": false}, "bos_token": "<s>"})");
+  const auto model = *Load();
+  EXPECT_THAT(model->eos, ElementsAre(0, 3, 7));
+  EXPECT_EQ(model->special_tokens.bos, "<s>");
+  EXPECT_EQ(model->special_tokens.eos, "</s>");
+  EXPECT_FLOAT_EQ(*model->generation.temperature, 0.6f);
+  EXPECT_FLOAT_EQ(*model->generation.top_p, 0.9f);
+  EXPECT_EQ(model->generation.top_k, 20);
+  EXPECT_EQ(model->generation.do_sample, true);
+  EXPECT_FALSE(model->generation.min_p.has_value());
+}
+
+TEST_F(LoadedModelTest, ChatTemplatesByPrecedence) {
+  Write("tokenizer_config.json", R"({"bos_token": "<s>", "chat_template": "{{ bos_token }}one"})");
+  EXPECT_EQ(Rendered(**Load()), "<s>one");
+  Write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "two"}]})");
+  EXPECT_EQ(Rendered(**Load()), "two");
+  Write("chat_template.jinja", "three");
+  EXPECT_EQ(Rendered(**Load()), "three");
+  EXPECT_EQ(Rendered(**Load("four")), "four");
+}
+
+TEST_F(LoadedModelTest, ATemplateThatCannotBeReadIsRefusedWithARemedy) {
+  Write("chat_template.jinja", "{% if %}");
+  ExpectRefused(folder_, Code::kInvalidArgument, "chat_template.jinja: ");
+  ExpectRefused(folder_, Code::kInvalidArgument, "--chat-template");
+  EXPECT_TRUE(Load("another").ok());
+  std::filesystem::remove(folder_ / "chat_template.jinja");
+  Write("tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "x"}]})");
+  ExpectRefused(folder_, Code::kInvalidArgument, "named 'default'");
+}
+
+TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
+  ExpectRefused(dir_.path() / "absent", Code::kNotFound, "absent: ");
+  ExpectRefused(dir_.path(), Code::kNotFound, "has no config.json");
+  std::ofstream(dir_.path() / "model.gguf") << "GGUF";
+  ExpectRefused(dir_.path() / "model.gguf", Code::kUnsupported, "GGUF files are not supported");
+  ExpectRefused(folder_ / "model.safetensors", Code::kInvalidArgument, "is not a folder");
+  std::filesystem::remove(folder_ / "tokenizer.json");
+  ExpectRefused(folder_, Code::kNotFound, "has no tokenizer.json");
+  Write("tokenizer.json", "{}");
+  ExpectRefused(folder_, Code::kCorrupt, "tokenizer.json: ");
+}
+
+TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
+  Write("generation_config.json", R"({"eos_token_id": 64})");
+  ExpectRefused(folder_, Code::kInvalidArgument, "generation_config.json: eos_token_id");
+  Write("generation_config.json", R"({"temperature": "warm"})");
+  ExpectRefused(folder_, Code::kInvalidArgument, "generation_config.json: temperature");
+  Write("generation_config.json", "{");
+  ExpectRefused(folder_, Code::kCorrupt, "generation_config.json");
+  std::filesystem::remove(folder_ / "generation_config.json");
+  std::filesystem::remove(folder_ / "model.safetensors");
+  ExpectRefused(folder_, Code::kNotFound, "safetensors");
+}
+
+TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
+  const auto summary = *SummarizeModel(folder_ / ".", "");
+  EXPECT_EQ(summary.served_name, "tiny-llama");
+  const int64_t layer = 2 * 32 + 32 * (32 + 2 * 16) + 32 * 32 + 3 * 32 * 48;
+  EXPECT_EQ(summary.parameters, 64 * 32 + 32 + 2 * layer);
+  EXPECT_EQ(summary.weight_bytes, 4u * static_cast<uint64_t>(summary.parameters));
+  EXPECT_EQ(KvBytesPerToken(summary.config, DType::kF32), 2u * 2 * 16 * 4);
+  EXPECT_FALSE(summary.has_chat_template);
+}
+
+TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
+  const auto model = *Load();
+  const auto of = [&](int block_tokens, DType dtype) {
+    return Fingerprint(
+        IdentityOf(*model->transformer, *backend_, model->transformer->kv_layout(block_tokens, dtype)));
+  };
+  EXPECT_EQ(of(16, DType::kF16), of(16, DType::kF16));
+  EXPECT_NE(of(16, DType::kF16), of(32, DType::kF16));
+  EXPECT_NE(of(16, DType::kF16), of(16, DType::kBF16));
+}
+
+}  // namespace
+}  // namespace prefixd
