@@ -1,0 +1,231 @@
+#include "daemon/api/chat_request.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
+
+// What only chat has and prefixd lacks.
+constexpr LackingField kLackingInChat[] = {
+    {"tools", Neutral::kEmpty, "calling tools"},
+    {"functions", Neutral::kEmpty, "calling functions"},
+    {"function_call", Neutral::kAbsent, "calling functions"},
+    {"audio", Neutral::kAbsent, "audio"},
+    {"web_search_options", Neutral::kAbsent, "searching the web"},
+    {"echo", Neutral::kFalse, "echo of a chat"},
+    {"chat_template", Neutral::kAbsent, "a template of the request's own"},
+};
+
+std::string Indexed(std::string_view name, size_t index) {
+  return std::string(name) + "[" + std::to_string(index) + "]";
+}
+
+// A part of a message's content must be text.
+std::optional<ApiError> CheckPart(const json::value& part, const std::string& place) {
+  if (part.is_string()) return std::nullopt;
+  if (!part.is_object())
+    return BadParameter(place, "A part of a message's content must be an object with a type.",
+                        "invalid_type");
+  const json::object& object = part.get_object();
+  const json::value* type = object.if_contains("type");
+  const std::string_view kind =
+      type != nullptr && type->is_string() ? std::string_view(type->get_string()) : "";
+  if (kind != "text" && kind != "refusal") {
+    return BadParameter(
+        place,
+        "Content parts of type '" + std::string(kind) + "' are not supported by this model; only text is.",
+        "unsupported_content_type");
+  }
+  const json::value* text = object.if_contains({kind.data(), kind.size()});
+  if (text != nullptr && text->is_string()) return std::nullopt;
+  return BadParameter(place, "A part of type '" + std::string(kind) + "' needs a string of that name.",
+                      "invalid_type");
+}
+
+std::optional<ApiError> CheckContent(const json::object& message, std::string_view role,
+                                     const std::string& place) {
+  const json::value* content = message.if_contains("content");
+  if (content == nullptr || content->is_null()) {
+    if (role == "assistant") return std::nullopt;
+    return BadParameter(place + ".content", "A message of role '" + std::string(role) + "' needs content.",
+                        "missing_required_parameter");
+  }
+  if (content->is_string()) return std::nullopt;
+  if (!content->is_array())
+    return BadParameter(place + ".content", "The content of a message must be a string or an array of parts.",
+                        "invalid_type");
+  const json::array& parts = content->get_array();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (auto error = CheckPart(parts[i], Indexed(place + ".content", i))) return error;
+  }
+  return std::nullopt;
+}
+
+std::optional<ApiError> CheckToolCalls(const json::object& message, const std::string& place) {
+  const json::value* calls = message.if_contains("tool_calls");
+  if (calls == nullptr || calls->is_null()) return std::nullopt;
+  const std::string name = place + ".tool_calls";
+  if (!calls->is_array())
+    return BadParameter(name, "The tool calls of a message must be an array.", "invalid_type");
+  for (size_t i = 0; i < calls->get_array().size(); ++i) {
+    const json::value& call = calls->get_array()[i];
+    const json::value* function = call.is_object() ? call.get_object().if_contains("function") : nullptr;
+    const json::value* called =
+        function != nullptr && function->is_object() ? function->get_object().if_contains("name") : nullptr;
+    if (called == nullptr || !called->is_string()) {
+      return BadParameter(Indexed(name, i), "A tool call needs a function with a name.",
+                          "missing_required_parameter");
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<ApiError> CheckMessage(const json::value& value, const std::string& place) {
+  if (!value.is_object()) return BadParameter(place, "A message must be an object.", "invalid_type");
+  const json::object& message = value.get_object();
+  const json::value* role = message.if_contains("role");
+  if (role == nullptr || !role->is_string())
+    return BadParameter(place + ".role", "A message needs a role.", "missing_required_parameter");
+  const std::string_view name = role->get_string();
+  if (std::find(std::begin(kRoles), std::end(kRoles), name) == std::end(kRoles)) {
+    return BadParameter(
+        place + ".role",
+        "'" + std::string(name) + "' is not a role; roles are system, developer, user, assistant and tool.",
+        "invalid_value");
+  }
+  if (name == "tool") {
+    const json::value* id = message.if_contains("tool_call_id");
+    if (id == nullptr || !id->is_string()) {
+      return BadParameter(place + ".tool_call_id", "A message of role 'tool' needs a tool_call_id.",
+                          "missing_required_parameter");
+    }
+  }
+  if (auto error = CheckContent(message, name, place)) return error;
+  return CheckToolCalls(message, place);
+}
+
+void ReadMessages(Fields& fields, ChatPrompt* prompt) {
+  const json::array* messages = fields.Array("messages");
+  if (messages == nullptr || messages->empty()) {
+    return fields.Fail("messages", "'messages' must be an array of at least one message.",
+                       "missing_required_parameter");
+  }
+  for (size_t i = 0; i < messages->size(); ++i) {
+    if (auto error = CheckMessage((*messages)[i], Indexed("messages", i)))
+      return fields.Fail(*std::move(error));
+  }
+  prompt->input.messages = *messages;
+}
+
+void CheckModalities(Fields& fields) {
+  const json::array* modalities = fields.Array("modalities");
+  if (modalities == nullptr) return;
+  for (const json::value& kind : *modalities) {
+    if (!kind.is_string() || kind.get_string() != "text")
+      return fields.Fail(UnsupportedParameter("modalities", "output other than text"));
+  }
+}
+
+void CheckToolChoice(Fields& fields) {
+  const json::value* choice = fields.Find("tool_choice");
+  if (choice == nullptr) return;
+  if (choice->is_string() && (choice->get_string() == "none" || choice->get_string() == "auto")) return;
+  fields.Fail(UnsupportedParameter("tool_choice", "calling tools"));
+}
+
+// What follows the last message's own text in the render is the template's way of ending it.
+Parsed<std::string> CutAfterFinalMessage(std::string text, const json::array& messages) {
+  const json::value* content = messages.back().get_object().if_contains("content");
+  std::string_view last =
+      content != nullptr && content->is_string() ? std::string_view(content->get_string()) : "";
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t from = last.find_first_not_of(kSpace);
+  if (from == std::string_view::npos) {
+    return BadParameter("continue_final_message", "'continue_final_message' needs a last message with text.",
+                        "invalid_value");
+  }
+  const std::string_view trimmed = last.substr(from, last.find_last_not_of(kSpace) - from + 1);
+  const size_t at = text.rfind(trimmed);
+  if (at == std::string::npos) {
+    return BadParameter(
+        "continue_final_message",
+        "The chat template does not show the last message as it is, so it cannot be continued.",
+        "invalid_value");
+  }
+  text.resize(at + trimmed.size());
+  return text;
+}
+
+ApiError TemplateError(const Status& status) {
+  return BadParameter("messages", "The chat template refuses these messages: " + status.message(),
+                      "invalid_value");
+}
+
+}  // namespace
+
+ChatPrompt ReadChatPrompt(Fields& fields) {
+  ChatPrompt prompt;
+  ReadMessages(fields, &prompt);
+  prompt.input.add_generation_prompt = fields.Bool("add_generation_prompt", true);
+  prompt.continue_final_message = fields.Bool("continue_final_message", false);
+  prompt.add_special_tokens = fields.Bool("add_special_tokens", false);
+  if (prompt.continue_final_message) {
+    const json::value* asked = fields.Find("add_generation_prompt");
+    if (asked != nullptr && prompt.input.add_generation_prompt) {
+      fields.Fail("continue_final_message",
+                  "'continue_final_message' and 'add_generation_prompt' exclude each other.",
+                  "invalid_value");
+    }
+    prompt.input.add_generation_prompt = false;
+  }
+  if (const json::object* extra = fields.Object("chat_template_kwargs")) prompt.input.extra = *extra;
+  if (const auto effort = fields.String("reasoning_effort"))
+    prompt.input.extra.emplace("reasoning_effort", *effort);
+  if (const json::array* documents = fields.Array("documents")) prompt.input.documents = *documents;
+  return prompt;
+}
+
+Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& context) {
+  Fields fields(body);
+  ChatRequest request;
+  request.generation = ReadGenerationRequest(fields, context);
+  if (fields.error()) return *fields.error();
+  if (auto error = CheckModel(request.generation.model, context)) return *error;
+  request.prompt = ReadChatPrompt(fields);
+  request.generation.sampling.logprobs = ReadChatLogprobs(fields, context);
+  RefuseWhatIsLacking(fields, kLackingInChat);
+  CheckToolChoice(fields);
+  CheckModalities(fields);
+  if (fields.error()) return *fields.error();
+  return request;
+}
+
+Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt) {
+  if (context.chat_template == nullptr) {
+    return BadParameter(
+        "messages",
+        "The model '" + context.model_names.front() +
+            "' has no chat template; use /v1/completions, or start the server with --chat-template FILE.",
+        "unsupported_parameter");
+  }
+  prompt.input.unix_seconds = context.clock->UnixSeconds();
+  Result<std::string> text = context.chat_template->Render(prompt.input);
+  if (!text.ok()) return TemplateError(text.status());
+  if (prompt.continue_final_message) return CutAfterFinalMessage(*std::move(text), prompt.input.messages);
+  return *std::move(text);
+}
+
+Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt) {
+  const bool add_special = prompt.add_special_tokens;
+  const Parsed<std::string> text = RenderChat(context, std::move(prompt));
+  if (!text.ok()) return text.error();
+  return context.tokenizer->Encode(*text, {.add_special_tokens = add_special, .parse_special = true});
+}
+
+}  // namespace prefixd

@@ -1,0 +1,76 @@
+#include "daemon/api/choice_text.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace prefixd {
+
+namespace {
+
+// The end of the prompt that the detokenizer needs to know: a token that shows, and enough before it for a
+// code point.
+std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
+  constexpr size_t kCodePointTokens = 4;
+  size_t from = prompt.size();
+  while (from > 0 && tokenizer.IsSpecial(prompt[from - 1])) --from;
+  return prompt.subspan(from - std::min(from, kCodePointTokens));
+}
+
+size_t CodePoints(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+bool Contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+}  // namespace
+
+ChoiceText::ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, std::span<const TokenId> prompt)
+    : options_(std::move(options)),
+      detokenizer_(tokenizer, options_.skip_special_tokens, PromptTail(tokenizer, prompt)),
+      matcher_(options_.stops, options_.include_stop) {}
+
+void ChoiceText::Push(GeneratedToken token) {
+  if (ended_) return;
+  ++tokens_;
+  const TokenId id = token.token;
+  const bool stops = Contains(options_.stop_token_ids, id);
+  if (stops) stop_token_ = id;
+  const bool ends = stops || Contains(options_.end_tokens, id);
+  TextToken entry{std::move(token), decoded_chars_};
+  if (!ends || (stops && options_.include_stop)) Feed(detokenizer_.Push(id));
+  pending_.push_back({std::move(entry), decoded_bytes_});
+  ended_ = ended_ || ends;
+}
+
+void ChoiceText::Feed(const std::string& text) {
+  decoded_bytes_ += text.size();
+  decoded_chars_ += CodePoints(text);
+  if (tokens_ < options_.min_tokens) {
+    matcher_.PushExempt(text, &ready_);
+  } else if (matcher_.Push(text, &ready_)) {
+    ended_ = true;
+  }
+}
+
+void ChoiceText::Finish() {
+  if (std::exchange(finished_, true)) return;
+  if (stop_string() == nullptr) Feed(detokenizer_.Flush());
+  matcher_.Flush(&ready_);
+  ended_ = true;
+}
+
+TextPiece ChoiceText::Take() {
+  TextPiece piece{std::exchange(ready_, {}), {}};
+  given_bytes_ += piece.text.size();
+  size_t count = 0;
+  while (count < pending_.size() && (finished_ || pending_[count].end <= given_bytes_)) {
+    piece.tokens.push_back(std::move(pending_[count++].entry));
+  }
+  pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(count));
+  return piece;
+}
+
+}  // namespace prefixd

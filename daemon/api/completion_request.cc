@@ -1,0 +1,102 @@
+#include "daemon/api/completion_request.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kPromptForms =
+    "'prompt' must be a string, an array of strings, an array of token ids, or an array of such arrays.";
+
+constexpr LackingField kLackingInCompletions[] = {
+    {"suffix", Neutral::kEmpty, "text after the completion"},
+    {"prompt_embeds", Neutral::kAbsent, "a prompt of embeddings"},
+};
+
+bool ReadIds(Fields& fields, const json::array& ids, const ApiContext& context,
+             std::vector<PromptInput>* prompts) {
+  std::vector<TokenId> tokens;
+  for (const json::value& id : ids) {
+    const std::optional<int64_t> number = AsInteger(id);
+    if (!number) return fields.Fail("prompt", std::string(kPromptForms), "invalid_type"), false;
+    if (*number < 0 || *number >= context.vocab_size) {
+      fields.Fail("prompt",
+                  "'prompt' holds the token id " + std::to_string(*number) +
+                      "; ids of this model go from 0 to " + std::to_string(context.vocab_size - 1) + ".",
+                  "invalid_value");
+      return false;
+    }
+    tokens.push_back(static_cast<TokenId>(*number));
+  }
+  prompts->emplace_back(std::move(tokens));
+  return true;
+}
+
+void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptInput>* prompts) {
+  const json::value* prompt = fields.Find("prompt");
+  if (prompt == nullptr) return fields.Fail("prompt", "'prompt' is required.", "missing_required_parameter");
+  if (prompt->is_string()) {
+    prompts->emplace_back(std::string(prompt->get_string()));
+    return;
+  }
+  if (!prompt->is_array()) return fields.Fail("prompt", std::string(kPromptForms), "invalid_type");
+  const json::array& list = prompt->get_array();
+  if (list.empty()) return fields.Fail("prompt", "'prompt' must not be an empty array.", "invalid_value");
+  if (list.front().is_number()) {
+    ReadIds(fields, list, context, prompts);
+    return;
+  }
+  if (list.size() > static_cast<size_t>(context.limits.max_choices)) {
+    return fields.Fail(
+        "prompt", "'prompt' may hold at most " + std::to_string(context.limits.max_choices) + " prompts.",
+        "invalid_value");
+  }
+  for (const json::value& one : list) {
+    if (one.is_string()) {
+      prompts->emplace_back(std::string(one.get_string()));
+    } else if (!one.is_array()) {
+      return fields.Fail("prompt", std::string(kPromptForms), "invalid_type");
+    } else if (!ReadIds(fields, one.get_array(), context, prompts)) {
+      return;
+    }
+  }
+}
+
+void CheckBestOf(Fields& fields, const GenerationRequest& generation) {
+  const auto best_of = fields.Integer("best_of", 0, 20);
+  if (!best_of || *best_of == generation.n || *best_of == 0) return;
+  if (*best_of < generation.n)
+    return fields.Fail("best_of", "'best_of' must not be less than 'n'.", "invalid_value");
+  fields.Fail(UnsupportedParameter("best_of", "choosing among more answers than 'n'"));
+}
+
+}  // namespace
+
+Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const ApiContext& context) {
+  Fields fields(body);
+  CompletionRequest request;
+  request.generation = ReadGenerationRequest(fields, context);
+  if (fields.error()) return *fields.error();
+  if (auto error = CheckModel(request.generation.model, context)) return *error;
+  ReadPrompts(fields, context, &request.prompts);
+  request.generation.sampling.logprobs = ReadCompletionLogprobs(fields, context);
+  request.echo = fields.Bool("echo", false);
+  request.add_special_tokens = fields.Bool("add_special_tokens", true);
+  CheckBestOf(fields, request.generation);
+  if (request.echo && request.generation.sampling.logprobs >= 0) {
+    fields.Fail(UnsupportedParameter("echo", "echo together with 'logprobs'"));
+  }
+  RefuseWhatIsLacking(fields, kLackingInCompletions);
+  if (static_cast<int>(request.prompts.size()) * request.generation.n > context.limits.max_choices) {
+    fields.Fail("n", "Prompts times 'n' may be at most " + std::to_string(context.limits.max_choices) + ".",
+                "invalid_value");
+  }
+  if (fields.error()) return *fields.error();
+  return request;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,68 @@
+#include "daemon/api/response_json.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/text/tokenizer_unicode.h"
+
+namespace prefixd {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr float kLowestLogprob = -9999.0f;
+
+}  // namespace
+
+json::object UsageJson(const UsageFigures& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details",
+           {{"cached_tokens", usage.cached_tokens},
+            {"cache_write_tokens", usage.cache_write_tokens},
+            {"audio_tokens", 0}}},
+          {"completion_tokens_details",
+           {{"reasoning_tokens", 0},
+            {"audio_tokens", 0},
+            {"accepted_prediction_tokens", 0},
+            {"rejected_prediction_tokens", 0}}}};
+}
+
+json::array IdsJson(const std::vector<TokenId>& ids) {
+  json::array array;
+  array.reserve(ids.size());
+  for (const TokenId id : ids) array.emplace_back(id);
+  return array;
+}
+
+json::array TokenIdsJson(const std::vector<TextToken>& tokens) {
+  json::array array;
+  array.reserve(tokens.size());
+  for (const TextToken& entry : tokens) array.emplace_back(entry.token.token);
+  return array;
+}
+
+json::value StopReasonJson(const ChoiceEnd& end) {
+  if (end.stop_string != nullptr) return json::value(*end.stop_string);
+  if (end.stop_token) return json::value(*end.stop_token);
+  return nullptr;
+}
+
+json::value LogprobJson(float logprob) {
+  return static_cast<double>(std::isfinite(logprob) ? std::max(logprob, kLowestLogprob) : kLowestLogprob);
+}
+
+std::string TokenNames::Text(TokenId id) const {
+  return as_ids_ ? ById(id) : RepairUtf8(tokenizer_->TokenBytes(id));
+}
+
+json::array TokenNames::Bytes(TokenId id) const {
+  json::array bytes;
+  if (skip_special_ && tokenizer_->IsSpecial(id)) return bytes;
+  for (const char c : tokenizer_->TokenBytes(id)) bytes.emplace_back(static_cast<unsigned char>(c));
+  return bytes;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,128 @@
+#include "daemon/api/routes.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <utility>
+
+#include "daemon/api/generation_request.h"
+#include "daemon/api/guard.h"
+#include "daemon/api/openai.h"
+#include "daemon/api/text_doors.h"
+#include "daemon/http/error_response.h"
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kModelRoute = "/v1/models/*";
+
+void Answer(Exchange& exchange, const json::object& body, int status = 200) {
+  exchange.Respond({.status = status, .body = json::serialize(body)});
+}
+
+json::object ModelJson(const std::string& name, const ApiContext& context) {
+  json::object model = {{"id", name},
+                        {"object", "model"},
+                        {"created", context.started},
+                        {"owned_by", "prefixd"},
+                        {"root", context.model_names.front()},
+                        {"parent", nullptr},
+                        {"permission", json::array()}};
+  if (context.state->phase() != ServerPhase::kLoading) model.emplace("max_model_len", context.context_length);
+  return model;
+}
+
+void HandleModels(const ApiContext& context, Exchange& exchange) {
+  json::array data;
+  for (const std::string& name : context.model_names) data.push_back(ModelJson(name, context));
+  Answer(exchange, {{"object", "list"}, {"data", std::move(data)}});
+}
+
+void HandleModel(const ApiContext& context, Exchange& exchange) {
+  const std::string name(Router::Tail(kModelRoute, exchange.request().path));
+  if (auto error = CheckModel(name, context)) return exchange.Respond(ErrorResponse(*error));
+  Answer(exchange, ModelJson(name, context));
+}
+
+void HandleHealth(const ApiContext& context, Exchange& exchange) {
+  if (context.state->phase() != ServerPhase::kLoading) return Answer(exchange, {{"status", "ok"}});
+  HttpResponse response{.status = 503, .headers = {{"Retry-After", "2"}}};
+  response.body = json::serialize(
+      json::object{{"error", {{"code", 503}, {"message", "Loading model"}, {"type", "unavailable_error"}}}});
+  exchange.Respond(std::move(response));
+}
+
+void HandleReady(const ApiContext& context, Exchange& exchange) {
+  const ServerPhase phase = context.state->phase();
+  const bool ready = phase == ServerPhase::kServing;
+  json::object checks = {{"model", phase == ServerPhase::kLoading ? "loading" : "ok"},
+                         {"device", "ok"},
+                         {"host", "off"},
+                         {"disk", "off"}};
+  bool degraded = false;
+  for (const auto& [part, state] : context.checks ? context.checks() : ReadyChecks()) {
+    checks[part] = state;
+    degraded = degraded || state.starts_with("failed");
+  }
+  const std::string_view state = ready && degraded ? "degraded" : ServerPhaseName(phase);
+  Answer(exchange, {{"ready", ready}, {"state", std::string(state)}, {"checks", std::move(checks)}},
+         ready ? 200 : 503);
+}
+
+void HandleMetrics(const ApiContext& context, Exchange& exchange) {
+  exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = context.metrics()});
+}
+
+struct GetRoute {
+  const char* pattern;
+  bool open;  // without a key
+  void (*handle)(const ApiContext&, Exchange&);
+};
+constexpr GetRoute kGetRoutes[] = {
+    {"/v1/health", true, HandleHealth},
+    {"/ready", true, HandleReady},
+    {"/metrics", true, HandleMetrics},
+    {"/v1/models", false, HandleModels},
+    {kModelRoute.data(), false, HandleModel},
+    {"/version", false,
+     [](const ApiContext& context, Exchange& exchange) {
+       Answer(exchange, {{"version", context.version}});
+     }},
+};
+
+struct PostRoute {
+  const char* pattern;
+  void (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&);
+};
+constexpr PostRoute kPostRoutes[] = {
+    {"/v1/chat/completions", HandleChatCompletions},
+    {"/v1/completions", HandleCompletions},
+    {"/v1/tokenize", HandleTokenize},
+    {"/v1/detokenize", HandleDetokenize},
+    {"/v1/apply-template", HandleApplyTemplate},
+};
+
+}  // namespace
+
+void AddApiRoutes(Router* router, const ApiContext* context) {
+  PREFIXD_CHECK(!context->model_names.empty() && context->state != nullptr && context->clock != nullptr &&
+                context->seeds != nullptr)
+      << "the API needs its context";
+  for (const GetRoute& route : kGetRoutes) {
+    Handler handler = [context, handle = route.handle](std::shared_ptr<Exchange> exchange) {
+      handle(*context, *exchange);
+    };
+    router->Add("GET", route.pattern, route.open ? std::move(handler) : WithKey(context, std::move(handler)));
+  }
+  for (const PostRoute& route : kPostRoutes) {
+    router->Add("POST", route.pattern,
+                WithJsonBody(context, [context, handle = route.handle](std::shared_ptr<Exchange> exchange,
+                                                                       const json::object& body) {
+                  handle(context, std::move(exchange), body);
+                }));
+  }
+}
+
+}  // namespace prefixd
