@@ -72,11 +72,14 @@ std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, bool p
       while (match.begin > done && IsWhiteSpace(Utf8At(&text[Before(text, match.begin)]))) {
         match.begin = Before(text, match.begin);
       }
+      match.begin = std::max(match.begin, done);
     }
     if (entry->rstrip) {
-      while (match.end < text.size() && IsWhiteSpace(Utf8At(&text[match.end])))
+      while (match.end < text.size() && IsWhiteSpace(Utf8At(&text[match.end]))) {
         match.end += Utf8Length(text[match.end]);
+      }
     }
+    if (match.begin >= match.end) continue;  // all of it is white space that the token before took
     if (done < match.begin) pieces.push_back({{done, match.begin}, -1});
     pieces.push_back({match, entry->id});
     done = match.end;

@@ -113,15 +113,22 @@ void DecodeStream::Push(std::string_view token, std::string* out) {
 
 void DecodeStream::Flush(std::string* out) {
   if (!byte_run_.empty()) EndByteRun(byte_run_stage_, out);
-  if (!partial_.empty() && known_bytes_ == 0) Emit(kReplacementCharacter, out);
+  if (!partial_.empty() && !known_partial_) Emit(kReplacementCharacter, out);
   partial_.clear();
   held_ = 0;
 }
 
 void DecodeStream::MarkKnown() {
-  std::string& waiting = decoder_->join_ == TokenDecoder::Join::kByteLevel ? partial_ : byte_run_;
-  waiting = std::string(IncompleteEnd(waiting));
-  known_bytes_ = waiting.size();
+  if (!byte_run_.empty()) {
+    const std::string begun(IncompleteEnd(byte_run_));
+    byte_run_.resize(byte_run_.size() - begun.size());
+    std::string known;
+    if (!byte_run_.empty()) EndByteRun(byte_run_stage_, &known);
+    byte_run_ = begun;
+  }
+  known_run_ = byte_run_.size();
+  known_partial_ = !partial_.empty();
+  if (known_run_ > 0 || known_partial_) strip_left_ = 0;
 }
 
 // `token` as it comes to a stage.
@@ -150,7 +157,7 @@ void DecodeStream::Feed(size_t stage, std::string_view token, std::string* out) 
 // A run of byte tokens is one token if it is valid as a whole, and otherwise a U+FFFD for every byte.
 void DecodeStream::EndByteRun(size_t stage, std::string* out) {
   const std::string run = std::move(byte_run_);
-  const size_t known = std::exchange(known_bytes_, 0);
+  const size_t known = std::exchange(known_run_, 0);
   byte_run_.clear();
   if (IsValidUtf8(run)) return Feed(stage + 1, run, out);
   for (size_t i = known; i < run.size(); ++i) Feed(stage + 1, kReplacementCharacter, out);
@@ -171,10 +178,10 @@ void DecodeStream::PushBytes(std::string_view bytes, std::string* out) {
     if (part.kind == Utf8Part::kIncomplete) break;
     if (part.kind == Utf8Part::kValid) {
       text += rest.substr(0, part.length);
-    } else if (known_bytes_ == 0) {
+    } else if (!known_partial_) {
       text += kReplacementCharacter;
     }
-    known_bytes_ = 0;
+    known_partial_ = false;
     rest.remove_prefix(part.length);
   }
   partial_.erase(0, partial_.size() - rest.size());

@@ -62,12 +62,13 @@ class DecodeStream {
 
   const TokenDecoder* decoder_;
   bool first_token_ = true;
-  std::string byte_run_;       // ByteFallback: of byte tokens
-  size_t byte_run_stage_ = 0;  // the stage that collects it
-  std::string partial_;        // ByteLevel: an incomplete code point
-  size_t known_bytes_ = 0;     // so many at the front of byte_run_ or partial_ the reader has as U+FFFD
-  size_t strip_left_ = 0;      // Strip: so many may still be taken at the beginning
-  size_t held_ = 0;            // Strip: so many characters at the end wait
+  std::string byte_run_;        // ByteFallback: of byte tokens
+  size_t byte_run_stage_ = 0;   // the stage that collects it
+  std::string partial_;         // ByteLevel: an incomplete code point
+  size_t known_run_ = 0;        // so many bytes at the front of byte_run_ the reader has as U+FFFD
+  bool known_partial_ = false;  // the reader has partial_ as U+FFFD
+  size_t strip_left_ = 0;       // Strip: so many may still be taken at the beginning
+  size_t held_ = 0;             // Strip: so many characters at the end wait
 };
 
 }  // namespace prefixd

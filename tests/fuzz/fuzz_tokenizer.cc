@@ -1,0 +1,38 @@
+// Any bytes as a tokenizer.json: refused, or a tokenizer that encodes and decodes without harm.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+#include "engine/text/detokenizer.h"
+#include "engine/text/tokenizer.h"
+#include "engine/text/tokenizer_unicode.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view input(reinterpret_cast<const char*>(data), size);
+  const auto tokenizer = prefixd::Tokenizer::FromJson(input);
+  if (!tokenizer.ok()) return 0;
+  const prefixd::Tokenizer& tok = **tokenizer;
+  constexpr std::string_view text =
+      "Hello, it's 2024 <s>\r\n  caf\xC3\xA9 e\xCC\x81 \xF0\x9F\x98\x80 \xFF ab  ";
+  for (const std::string_view one : {text, input.substr(0, 256)}) {
+    for (const bool special : {true, false}) {
+      const auto ids = tok.Encode(one, {.add_special_tokens = special, .parse_special = special});
+      for (const prefixd::TokenId id : ids) PREFIXD_CHECK(id >= 0 && id < tok.vocab_size()) << id;
+      const std::string whole = tok.Decode(ids, special);
+      PREFIXD_CHECK(prefixd::IsValidUtf8(whole));
+      prefixd::Detokenizer stream(tok, special);
+      std::string pieces;
+      for (const prefixd::TokenId id : ids) {
+        const std::string piece = stream.Push(id);
+        PREFIXD_CHECK(prefixd::IsValidUtf8(piece));
+        pieces += piece;
+      }
+      PREFIXD_CHECK(pieces + stream.Flush() == whole);
+    }
+  }
+  for (prefixd::TokenId id = -1; id <= tok.vocab_size() && id < 64; ++id) (void)tok.TokenBytes(id);
+  return 0;
+}
