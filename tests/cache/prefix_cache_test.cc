@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <numeric>
 #include <optional>
+#include <ostream>
+#include <utility>
 
+#include "base/check.h"
 #include "tests/cache/token_memory.h"
 
 namespace prefixd {
@@ -71,7 +75,7 @@ class PrefixCacheTest : public testing::Test {
     int taken = 0;
     PrefixCache::Acquired acquired;
     while ((acquired = Acquire(lease, tokens)).state != State::kReady) {
-      EXPECT_EQ(acquired.state, State::kCopying);
+      PREFIXD_CHECK(acquired.state == State::kCopying) << "a request that waits is not served by this";
       taken += acquired.device_tokens;
       memory_->FinishAll();
       cache_->Poll();
@@ -160,6 +164,233 @@ TEST_F(PrefixCacheTest, ReleasedClaimGoesToTheNextWhoAsks) {
   first.Release();
   EXPECT_EQ(Acquire(third, prompt).state, State::kReady);
   EXPECT_EQ(Acquire(second, prompt).state, State::kWaiting);
+}
+
+TEST_F(PrefixCacheTest, BlockCutByTheLimitIsWaitedForAndCopied) {
+  Make(8);
+  const Tokens prompt = Range(0, 8);
+  Lease first = Open();
+  EXPECT_EQ(Acquire(first, prompt).state, State::kReady);
+  Lease second = Open();
+  EXPECT_EQ(Acquire(second, prompt).state, State::kWaiting);
+  ComputeAll(first, prompt);
+  const auto acquired = Acquire(second, prompt);
+  EXPECT_EQ(acquired.state, State::kCopying);
+  EXPECT_EQ(acquired.shared_tokens, 4);
+  memory_->FinishAll();
+  cache_->Poll();
+  EXPECT_EQ(Acquire(second, prompt).shared_tokens, 3);
+  EXPECT_EQ(second.ready(), 7);
+}
+
+TEST_F(PrefixCacheTest, ReadyIsFinal) {
+  Make(8);
+  const Tokens prompt = Range(0, 9);
+  Lease late = Open();
+  EXPECT_EQ(Acquire(late, Range(0, 3)).state, State::kReady);
+  Serve(prompt);
+  const auto again = Acquire(late, prompt);
+  EXPECT_EQ(again.state, State::kReady);
+  EXPECT_EQ(again.device_tokens + again.shared_tokens, 0);
+}
+
+TEST_F(PrefixCacheTest, LongestPartlyMatchingBlockIsChosen) {
+  Make(16);
+  for (const Tokens& block : {Tokens{1, 2, 3, 9}, Tokens{1, 2, 9, 9}, Tokens{1, 9, 9, 9}, Tokens{2, 2, 3, 4}}) {
+    Serve(block + Tokens{0});
+  }
+  EXPECT_EQ(Serve({1, 2, 3, 4, 5}), 3);
+  EXPECT_EQ(Serve({1, 2, 8, 8, 8}), 2);
+  EXPECT_EQ(Serve({3, 2, 8, 8, 8}), 0);
+}
+
+TEST_F(PrefixCacheTest, FailedCopyIsAMissAndCounted) {
+  Make(8);
+  Serve(Range(0, 9));
+  const Tokens prompt = Range(0, 6) + Range(50, 3);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, prompt).state, State::kCopying);
+  memory_->FinishAll(/*ok=*/false);
+  cache_->Poll();
+  EXPECT_EQ(Acquire(lease, prompt).state, State::kReady);
+  EXPECT_EQ(lease.ready(), 4);
+  EXPECT_EQ(stats().failed_copies, 1u);
+  ComputeAll(lease, prompt);
+}
+
+TEST_F(PrefixCacheTest, WithoutRoomForACopyGoesOnWithout) {
+  Make(3);
+  Serve(Range(0, 9));
+  Lease holder = Open();
+  ASSERT_TRUE(cache_->Reserve(holder, 4));  // the last free block
+  Lease lease = Open();
+  const auto acquired = Acquire(lease, Range(0, 6) + Range(50, 3));
+  EXPECT_EQ(acquired.state, State::kReady);
+  EXPECT_EQ(acquired.device_tokens, 4);
+  EXPECT_EQ(stats().partial_copies, 0u);
+}
+
+TEST_F(PrefixCacheTest, BlocksOfACopyAreFreedOnlyWhenItIsReported) {
+  Make(4);
+  Serve(Range(0, 9));
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, Range(0, 6) + Range(50, 3)).state, State::kCopying);
+  lease.Release();
+  EXPECT_EQ(cache_->leased_blocks(), 3u) << "the target, the source and what is before it";
+  Lease greedy = Open();
+  EXPECT_FALSE(cache_->Reserve(greedy, 8));
+  cache_->Poll();
+  EXPECT_EQ(cache_->leased_blocks(), 3u);
+  memory_->FinishAll();
+  cache_->Poll();
+  EXPECT_EQ(cache_->leased_blocks(), 0u);
+  EXPECT_TRUE(cache_->Reserve(greedy, 16));
+}
+
+TEST_F(PrefixCacheTest, EvictsTheLeastRecentlyUsedTailFirst) {
+  Make(5);
+  Serve(Range(0, 9));
+  Serve(Range(100, 9));
+  EXPECT_EQ(Serve(Range(0, 9)), 8);    // the second is the older one now,
+  EXPECT_EQ(Serve(Range(100, 5)), 4);  // but its head is not
+  EXPECT_EQ(cache_->cached_blocks(), 4u);
+  Lease lease = Open();
+  ASSERT_TRUE(cache_->Reserve(lease, 8));
+  lease.Release();
+  EXPECT_EQ(stats().evicted_blocks, 1u);
+  EXPECT_EQ(Serve(Range(0, 9)), 8);
+  EXPECT_EQ(Serve(Range(100, 9)), 4) << "the tail is gone, the head is there";
+}
+
+TEST_F(PrefixCacheTest, ReserveChangesNothingWhenTheRestIsLeased) {
+  Make(4);
+  Lease first = Open();
+  ASSERT_TRUE(cache_->Reserve(first, 9));
+  Serve(Range(0, 3));
+  Lease second = Open();
+  EXPECT_FALSE(cache_->Reserve(second, 5));
+  EXPECT_TRUE(second.blocks().empty());
+  EXPECT_TRUE(cache_->Reserve(second, 4));
+  EXPECT_TRUE(cache_->Reserve(second, 2)) << "is covered already";
+  EXPECT_EQ(second.blocks().size(), 1u);
+  EXPECT_EQ(stats().evicted_blocks, 0u);
+}
+
+TEST_F(PrefixCacheTest, GeneratedTokensAreFoundByTheNextTurn) {
+  Make(8);
+  Tokens text = Range(0, 5);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, text).state, State::kReady);
+  ComputeAll(lease, text);
+  while (text.size() < 13) {
+    text.push_back(static_cast<TokenId>(text.size() * 7));
+    ComputeAll(lease, text);
+  }
+  lease.Release();
+  EXPECT_EQ(Serve(text + Range(90, 3)), 12);
+}
+
+TEST_F(PrefixCacheTest, WithoutReuseNothingIsFoundSharedOrKept) {
+  Make(8, /*reuse=*/false);
+  Lease first = Open();
+  Lease second = Open();
+  EXPECT_EQ(Acquire(first, Range(0, 9)).state, State::kReady);
+  EXPECT_EQ(Acquire(second, Range(0, 9)).state, State::kReady) << "nothing is claimed";
+  ComputeAll(first, Range(0, 9));
+  first.Release();
+  EXPECT_EQ(cache_->free_blocks(), 8u);
+  EXPECT_EQ(Serve(Range(0, 9)), 0);
+  EXPECT_THAT(cache_->ExplainMisses(second, Range(0, 9)),
+              ElementsAre(PrefixCache::MissRun{MissReason::kDisabled, 9}));
+}
+
+TEST_F(PrefixCacheTest, ExplainsWhatIsMissing) {
+  Make(3);
+  Serve(Range(0, 9));
+  Serve(Range(100, 9));  // evicts it
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, Range(0, 8) + Range(50, 5)).device_tokens, 0);
+  EXPECT_THAT(cache_->ExplainMisses(lease, Range(0, 8) + Range(50, 5)),
+              ElementsAre(PrefixCache::MissRun{MissReason::kEvictedDevice, 8},
+                          PrefixCache::MissRun{MissReason::kNeverSeen, 4},
+                          PrefixCache::MissRun{MissReason::kBlockTail, 1}));
+}
+
+TEST_F(PrefixCacheTest, ExplainsWhatTheLimitCutsAsTail) {
+  Make(8);
+  Serve(Range(0, 8));
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, Range(0, 8), 3).state, State::kCopying);
+  memory_->FinishAll();
+  cache_->Poll();
+  EXPECT_EQ(Acquire(lease, Range(0, 8), 3).device_tokens, 3);
+  EXPECT_THAT(cache_->ExplainMisses(lease, Range(0, 8)),
+              ElementsAre(PrefixCache::MissRun{MissReason::kBlockTail, 5}));
+}
+
+TEST_F(PrefixCacheTest, CollidingBlockStaysPrivateAndIsCounted) {
+  Make(8, true, [](const BlockKey&, std::span<const TokenId>) { return BlockKey{7, 7}; });
+  Serve(Range(0, 5));
+  EXPECT_EQ(Serve(Range(50, 5)), 0);
+  EXPECT_EQ(stats().verify_failures_tokens, 1u);
+  EXPECT_EQ(cache_->cached_blocks(), 1u);
+  EXPECT_EQ(Serve(Range(0, 5)), 4);
+}
+
+TEST_F(PrefixCacheTest, LeaseMoves) {
+  Make(4);
+  Lease first = Open();
+  ASSERT_TRUE(cache_->Reserve(first, 4));
+  Lease second = std::move(first);
+  EXPECT_FALSE(first.open());
+  EXPECT_TRUE(first.blocks().empty());
+  EXPECT_EQ(first.ready(), 0);
+  EXPECT_EQ(second.blocks().size(), 1u);
+  second = Open();
+  EXPECT_EQ(cache_->free_blocks(), 4u) << "what it held before is free";
+  second.Release();
+  second.Release();
+}
+
+// One hash per block that is touched, however large the tree: nothing is scanned.
+TEST_F(PrefixCacheTest, CostIsThatOfTheBlocksTouched) {
+  uint64_t keys = 0;
+  Make(64, true, [&keys](const BlockKey& parent, std::span<const TokenId> tokens) {
+    ++keys;
+    return ChildKey(parent, tokens);
+  });
+  for (TokenId i = 0; i < 30; ++i) Serve(Range(i * 100, 8));
+  Lease lease = Open();
+  Tokens text = Range(0, 9);
+  cache_->Acquire(lease, text, 8);
+  ASSERT_TRUE(cache_->Reserve(lease, 40));
+  cache_->Commit(lease, text);
+  keys = 0;
+  for (int i = 0; i < 8; ++i) {  // 8 tokens, 2 blocks
+    text.push_back(i);
+    cache_->Commit(lease, text);
+  }
+  EXPECT_EQ(keys, 2u);
+}
+
+TEST(MissReason, HasTheNamesOfTheMetric) {
+  EXPECT_EQ(MissReasonName(MissReason::kNeverSeen), "never_seen");
+  EXPECT_EQ(MissReasonName(MissReason::kBlockTail), "block_tail");
+  EXPECT_EQ(MissReasonName(MissReason::kTemplateDiverged), "template_diverged");
+  EXPECT_EQ(MissReasonName(MissReason::kDisabled), "disabled");
+}
+
+using PrefixCacheDeathTest = PrefixCacheTest;
+
+TEST_F(PrefixCacheDeathTest, RefusesMisuse) {
+  Make(4);
+  Serve(Range(0, 9));
+  Lease lease = Open();
+  EXPECT_DEATH(cache_->Commit(lease, Range(0, 1)), "were not reserved");
+  EXPECT_DEATH(cache_->Acquire(lease, Range(0, 4), 5), "5 of 4");
+  EXPECT_EQ(Acquire(lease, Range(0, 6) + Range(50, 3)).state, State::kCopying);
+  EXPECT_DEATH(cache_->Commit(lease, Range(0, 4)), "before Acquire has said kReady");
+  EXPECT_DEATH(cache_.reset(), "1 leases outlive the cache");
 }
 
 }  // namespace

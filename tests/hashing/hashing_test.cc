@@ -1,0 +1,128 @@
+// The known answers are those of docs/FORMAT.md; they were computed from its text with a script and the xxhsum program,
+// not with this code.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <numeric>
+#include <vector>
+
+#include "hashing/block_key.h"
+#include "hashing/checksum.h"
+#include "hashing/fingerprint.h"
+
+namespace prefixd {
+namespace {
+
+constexpr BlockKey kModel{.low = 0xfedcba9876543210, .high = 0x0123456789abcdef};
+
+std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+template <typename T>
+std::span<const std::byte> Bytes(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+TEST(BlockKey, PrintsHighHalfFirst) { EXPECT_EQ(ToHex(kModel), "0123456789abcdeffedcba9876543210"); }
+
+TEST(BlockKey, HasTheKnownAnswers) {
+  const BlockKey root = RootKey(kModel, "");
+  EXPECT_EQ(ToHex(root), "b6c1d7ca40cf82db64a03551eac4acaf");
+  EXPECT_EQ(ToHex(RootKey(kModel, "tenant-a")), "bc1c9770209fa260843c176d2aae366b");
+
+  std::vector<TokenId> tokens(16);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  tokens[3] = -1;
+  tokens[5] = 2147483647;
+  const BlockKey first = ChildKey(root, tokens);
+  EXPECT_EQ(ToHex(first), "f14f9e8253b1ccc4c6d61249f2b3e591");
+  EXPECT_EQ(ToHex(ChildKey(first, std::vector<TokenId>{7})), "c9caab81559f340755f426f7bbc21555");
+
+  tokens.resize(256);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  EXPECT_EQ(ToHex(ChildKey(root, tokens)), "c9900b9bf02149a581805743bec9dcec");
+}
+
+TEST(BlockKey, TellsRootFromBlock) {
+  // "\7\0\0\0" as a salt and the token 7 are the same bytes.
+  EXPECT_NE(RootKey(kModel, std::string_view("\7\0\0\0", 4)), ChildKey(kModel, std::vector<TokenId>{7}));
+}
+
+TEST(BlockKey, DependsOnEveryTokenAndTheParent) {
+  const std::vector<TokenId> tokens(16, 1);
+  const BlockKey key = ChildKey(kModel, tokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    std::vector<TokenId> other = tokens;
+    other[i] = 2;
+    EXPECT_NE(ChildKey(kModel, other), key) << i;
+  }
+  EXPECT_NE(ChildKey(BlockKey{.low = kModel.low, .high = kModel.high ^ 1}, tokens), key);
+  EXPECT_NE(ChildKey(BlockKey{.low = kModel.low ^ 1, .high = kModel.high}, tokens), key);
+}
+
+TEST(Checksum, HasTheKnownAnswers) {
+  EXPECT_EQ(Checksum({}), 0x2d06800538d394c2u);
+  EXPECT_EQ(Checksum(Bytes("prefixd")), 0x0564a8934393f9b4u);
+  std::vector<uint8_t> bytes(1000);
+  std::iota(bytes.begin(), bytes.end(), uint8_t{0});
+  EXPECT_EQ(Checksum(Bytes(bytes)), 0xd33dd80b46f60e50u);
+}
+
+BlockKey HashWeights(size_t piece) {
+  WeightsHasher hasher;
+  const std::vector<float> values{1, 2, 3, 4, 5, 6};
+  hasher.BeginTensor("a.weight", "F32", std::array<int64_t, 2>{2, 3});
+  for (size_t i = 0; i < 24; i += piece) hasher.Update(Bytes(values).subspan(i, std::min(piece, 24 - i)));
+  hasher.BeginTensor("b.bias", "BF16", std::array<int64_t, 1>{0});
+  hasher.Update({});
+  return hasher.Finish();
+}
+
+ModelIdentity Identity() {
+  return {.weights = HashWeights(24),
+          .architecture = R"({"arch":"demo"})",
+          .kv_dtype = "f32",
+          .block_tokens = 16,
+          .kv_layout = "lkht",
+          .numerics_version = "cpu-1"};
+}
+
+TEST(Fingerprint, WeightsHaveTheKnownAnswerInAnyPieces) {
+  for (const size_t piece : {1, 5, 24}) EXPECT_EQ(ToHex(HashWeights(piece)), "cb787dbb965064ce886f5a7611f896a1") << piece;
+}
+
+TEST(Fingerprint, WeightsTellDataFromHeaderAndTensorFromTensor) {
+  const auto hash = [](std::string_view first, std::string_view second) {
+    WeightsHasher hasher;
+    hasher.BeginTensor("a", "U8", std::array<int64_t, 1>{1});
+    hasher.Update(Bytes(first));
+    hasher.BeginTensor("b", "U8", std::array<int64_t, 1>{1});
+    hasher.Update(Bytes(second));
+    return hasher.Finish();
+  };
+  EXPECT_NE(hash("xy", "z"), hash("x", "yz"));
+  EXPECT_NE(WeightsHasher().Finish(), hash("", ""));
+}
+
+TEST(Fingerprint, HasTheKnownAnswer) { EXPECT_EQ(ToHex(Fingerprint(Identity())), "92c1b67c0064f7d15e4683610288dc57"); }
+
+TEST(Fingerprint, DependsOnEveryMember) {
+  const std::vector<void (*)(ModelIdentity*)> changes = {
+      [](ModelIdentity* m) { m->weights.low ^= 1; },       [](ModelIdentity* m) { m->architecture += " "; },
+      [](ModelIdentity* m) { m->kv_dtype = "f16"; },       [](ModelIdentity* m) { m->block_tokens = 32; },
+      [](ModelIdentity* m) { m->kv_layout = "lkth"; },     [](ModelIdentity* m) { m->numerics_version = "cpu-2"; },
+      [](ModelIdentity* m) { m->kv_layout.swap(m->numerics_version); },
+      [](ModelIdentity* m) { m->architecture += m->kv_dtype, m->kv_dtype.clear(); },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    ModelIdentity identity = Identity();
+    changes[i](&identity);
+    EXPECT_NE(Fingerprint(identity), Fingerprint(Identity())) << "change " << i;
+  }
+}
+
+TEST(FingerprintDeathTest, BytesBelongToATensor) {
+  WeightsHasher hasher;
+  EXPECT_DEATH(hasher.Update(Bytes("x")), "Update before BeginTensor");
+}
+
+}  // namespace
+}  // namespace prefixd
