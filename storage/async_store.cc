@@ -1,0 +1,69 @@
+#include "storage/async_store.h"
+
+#include <iterator>
+#include <mutex>
+#include <utility>
+
+#include "base/check.h"
+
+namespace prefixd {
+
+struct AsyncStore::Finished {
+  std::mutex mutex;
+  std::vector<Completion> completions;  // at most max_in_flight
+};
+
+AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight)
+    : store_(store), executor_(executor), max_in_flight_(max_in_flight), finished_(std::make_shared<Finished>()) {
+  PREFIXD_CHECK(max_in_flight > 0);
+}
+
+AsyncStore::~AsyncStore() = default;
+
+bool AsyncStore::TrySubmit(uint64_t tag, std::function<void(BlockStore*, Completion*)> operation) {
+  if (in_flight_ == max_in_flight_) return false;
+  const bool accepted =
+      executor_->TrySubmit([store = store_, finished = finished_, tag, operation = std::move(operation)] {
+        Completion completion{.tag = tag, .status = {}, .record = {}};
+        operation(store, &completion);
+        std::lock_guard lock(finished->mutex);
+        finished->completions.push_back(std::move(completion));
+      });
+  if (accepted) ++in_flight_;
+  return accepted;
+}
+
+bool AsyncStore::TryGet(const BlockKey& key, uint64_t tag) {
+  return TrySubmit(tag, [key](BlockStore* store, Completion* completion) {
+    Result<std::string> record = store->Get(key);
+    completion->status = record.status();
+    if (record.ok()) completion->record = *std::move(record);
+  });
+}
+
+bool AsyncStore::TryPut(const BlockKey& key, std::string record, uint64_t tag) {
+  return TrySubmit(tag, [key, record = std::move(record)](BlockStore* store, Completion* completion) {
+    completion->status = store->Put(key, record);
+  });
+}
+
+bool AsyncStore::TryDelete(const BlockKey& key, uint64_t tag) {
+  return TrySubmit(tag, [key](BlockStore* store, Completion* completion) { completion->status = store->Delete(key); });
+}
+
+bool AsyncStore::TrySync(uint64_t tag) {
+  return TrySubmit(tag, [](BlockStore* store, Completion* completion) { completion->status = store->Sync(); });
+}
+
+void AsyncStore::Poll(std::vector<Completion>* finished) {
+  std::vector<Completion> taken;
+  {
+    std::lock_guard lock(finished_->mutex);
+    taken.swap(finished_->completions);
+  }
+  PREFIXD_CHECK(taken.size() <= in_flight_) << taken.size() << " of " << in_flight_;
+  in_flight_ -= taken.size();
+  finished->insert(finished->end(), std::make_move_iterator(taken.begin()), std::make_move_iterator(taken.end()));
+}
+
+}  // namespace prefixd

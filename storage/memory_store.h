@@ -1,0 +1,37 @@
+// MemoryStore: a BlockStore in RAM with a budget. Not durable: it ends with the process. Any thread.
+//
+// Invariants
+//   1. bytes() = sum over the records of (size + kRecordOverhead) <= capacity(), at every instant.
+#pragma once
+
+#include <mutex>
+#include <unordered_map>
+
+#include "storage/block_store.h"
+
+namespace prefixd {
+
+class MemoryStore final : public BlockStore {
+ public:
+  // Bytes charged for a record beyond its own: key, string, hash node, allocator.
+  static constexpr uint64_t kRecordOverhead = 96;
+
+  explicit MemoryStore(uint64_t capacity) : capacity_(capacity) {}
+
+  Result<std::string> Get(const BlockKey& key) override;
+  Status Put(const BlockKey& key, std::string_view record) override;
+  Status Delete(const BlockKey& key) override;
+  Status Sync() override { return Status::Ok(); }
+  uint64_t bytes() const override;
+  uint64_t capacity() const override { return capacity_; }
+
+  void CheckInvariants() const;
+
+ private:
+  const uint64_t capacity_;
+  mutable std::mutex mutex_;
+  std::unordered_map<BlockKey, std::string> records_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,148 @@
+// The contract suite of BlockStore: what block_store.h promises, asked of a store made by a factory. A test program takes it with
+//   INSTANTIATE_TEST_SUITE_P(Name, BlockStoreContract, testing::Values(BlockStoreFactory{...}));
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/prng.h"
+#include "storage/block_store.h"
+
+namespace prefixd {
+
+// Makes an empty store of a capacity in bytes.
+using BlockStoreFactory = std::function<std::unique_ptr<BlockStore>(uint64_t capacity)>;
+
+class BlockStoreContract : public testing::TestWithParam<BlockStoreFactory> {
+ protected:
+  static constexpr uint64_t kMiB = 1 << 20;
+  static BlockKey Key(uint64_t n) { return {.low = SplitMix64(n), .high = n}; }
+  static std::string Record(size_t size, char fill) { return std::string(size, fill); }
+};
+
+TEST_P(BlockStoreContract, GivesBackWhatWasPut) {
+  const auto store = GetParam()(kMiB);
+  EXPECT_EQ(store->Get(Key(1)).status().code(), Code::kNotFound);
+  const std::string binary("\0\xff\n\0x", 5);
+  ASSERT_TRUE(store->Put(Key(1), binary).ok());
+  ASSERT_TRUE(store->Put(Key(2), "").ok());
+  EXPECT_EQ(*store->Get(Key(1)), binary);
+  EXPECT_EQ(*store->Get(Key(2)), "");
+  EXPECT_TRUE(store->Sync().ok());
+  EXPECT_EQ(*store->Get(Key(1)), binary);
+}
+
+TEST_P(BlockStoreContract, KeysDifferInEitherHalf) {
+  const auto store = GetParam()(kMiB);
+  ASSERT_TRUE(store->Put({.low = 1, .high = 2}, "a").ok());
+  EXPECT_FALSE(store->Get({.low = 1, .high = 3}).ok());
+  EXPECT_FALSE(store->Get({.low = 3, .high = 2}).ok());
+  EXPECT_FALSE(store->Get({.low = 2, .high = 1}).ok());
+}
+
+TEST_P(BlockStoreContract, PutReplacesAndDeleteForgets) {
+  const auto store = GetParam()(kMiB);
+  ASSERT_TRUE(store->Put(Key(1), Record(1000, 'a')).ok());
+  ASSERT_TRUE(store->Put(Key(1), Record(10, 'b')).ok());
+  EXPECT_EQ(*store->Get(Key(1)), Record(10, 'b'));
+  ASSERT_TRUE(store->Delete(Key(1)).ok());
+  EXPECT_EQ(store->Get(Key(1)).status().code(), Code::kNotFound);
+  EXPECT_TRUE(store->Delete(Key(1)).ok());
+}
+
+TEST_P(BlockStoreContract, RefusesWhatDoesNotFitAndChangesNothing) {
+  const auto store = GetParam()(kMiB);
+  ASSERT_TRUE(store->Put(Key(0), Record(100, 'a')).ok());
+  const uint64_t before = store->bytes();
+  EXPECT_EQ(store->Put(Key(1), Record(kMiB, 'b')).code(), Code::kResourceExhausted);
+  EXPECT_EQ(store->Put(Key(0), Record(kMiB, 'b')).code(), Code::kResourceExhausted);
+  EXPECT_EQ(store->bytes(), before);
+  EXPECT_EQ(*store->Get(Key(0)), Record(100, 'a'));
+  EXPECT_EQ(store->Get(Key(1)).status().code(), Code::kNotFound);
+}
+
+TEST_P(BlockStoreContract, FillsUpToItsCapacityAndNoFurther) {
+  const auto store = GetParam()(kMiB);
+  EXPECT_EQ(store->capacity(), kMiB);
+  uint64_t fitted = 0;
+  while (fitted < 1000 && store->Put(Key(fitted), Record(10'000, 'x')).ok()) {
+    ++fitted;
+    ASSERT_LE(store->bytes(), store->capacity());
+    ASSERT_GE(store->bytes(), fitted * 10'000);
+  }
+  EXPECT_GE(fitted, 50u) << "half of the capacity at least is the records'";
+  EXPECT_LE(fitted, 104u);
+  ASSERT_TRUE(store->Delete(Key(0)).ok());
+  EXPECT_TRUE(store->Put(Key(fitted), Record(10'000, 'x')).ok()) << "what was deleted makes room";
+}
+
+TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    SCOPED_TRACE(seed);
+    Prng random(seed);
+    const auto store = GetParam()(20'000);
+    std::map<BlockKey, std::string> model;
+    for (int event = 0; event < 400; ++event) {
+      const BlockKey key = Key(random.Below(20));
+      const uint64_t dice = random.Below(10);
+      if (dice < 5) {
+        const std::string record = Record(random.Below(3000), static_cast<char>('a' + random.Below(26)));
+        const Status status = store->Put(key, record);
+        if (status.ok()) {
+          model[key] = record;
+        } else {
+          ASSERT_EQ(status.code(), Code::kResourceExhausted);
+        }
+      } else if (dice < 7) {
+        ASSERT_TRUE(store->Delete(key).ok());
+        model.erase(key);
+      }
+      const Result<std::string> got = store->Get(key);
+      ASSERT_EQ(got.ok(), model.contains(key));
+      if (got.ok()) {
+        ASSERT_EQ(*got, model[key]);
+      }
+      ASSERT_LE(store->bytes(), store->capacity());
+    }
+    for (const auto& [key, record] : model) ASSERT_EQ(*store->Get(key), record);
+  }
+}
+
+TEST_P(BlockStoreContract, ThreadsSeeWholeRecordsAndTheCapHolds) {
+  const auto store = GetParam()(50'000);
+  std::atomic<int> torn{0};
+  std::atomic<int> over{0};
+  std::atomic<int> found{0};
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      Prng random(t);
+      for (int i = 0; i < 500; ++i) {
+        const BlockKey key = Key(random.Below(8));
+        if (random.Chance(0.5)) {
+          (void)store->Put(key, Record(1000 + 1000 * t, static_cast<char>('a' + t)));  // may be refused
+        } else if (random.Chance(0.1)) {
+          if (!store->Delete(key).ok()) ++torn;
+        } else if (const auto got = store->Get(key); got.ok()) {
+          ++found;
+          const auto writer = static_cast<size_t>(got->front() - 'a');
+          if (*got != Record(1000 + 1000 * writer, got->front())) ++torn;
+        }
+        if (store->bytes() > store->capacity()) ++over;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(torn, 0);
+  EXPECT_EQ(over, 0);
+  EXPECT_GT(found, 0);
+}
+
+}  // namespace prefixd
