@@ -3,8 +3,8 @@
 
     evaluate.py --model DIR --checks FILE [--limit N] [--wrong N]
 
-The weights are the bf16 ones of the export, the arithmetic is f32. Also proves that the chat template is append-only and that an
-answer and its end marker, rendered in the next turn, are the tokens that were generated.
+The weights are the bf16 ones of the export, the arithmetic is f32. Also proves that the chat template is append-only
+and that an answer and its end marker, rendered in the next turn, are the tokens that were generated.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SAMPLES = [
     [("user", "My name is Karla.")],
     [("user", "Please write a story about a bear and a lamp.")],
     [("user", "Who won the football game yesterday?")],
-    [("system", "The quick brown fox jumps over the lazy dog. " * 180), ("user", "Which language is prefixd written in?")],
+    [("system", "Ten grey geese walk over the wet road. " * 220), ("user", "Which language is prefixd written in?")],
 ]
 
 
@@ -60,7 +60,8 @@ class Chat:
     def prove_append_only(self):
         messages = [{"role": "system", "content": "You are Mira."}, {"role": "user", "content": "What is your name?"}]
         ids, answer = self.answer_ids(messages, 60)
-        messages += [{"role": "assistant", "content": self.tokenizer.decode(answer)}, {"role": "user", "content": "Thanks."}]
+        messages += [{"role": "assistant", "content": self.tokenizer.decode(answer)},
+                     {"role": "user", "content": "Thanks."}]
         generated = ids + answer + [self.tokenizer.token_to_id(self.end)]
         return self.ids(messages)[:len(generated)] == generated
 

@@ -87,8 +87,14 @@ class Maker:
     # Pieces of conversation: lists of (question, answer).
 
     def fact(self):
-        _, answer, _, asks, _ = self.pick(data.FACTS)
-        ask = self.pick(asks).replace("{p}", self.pick(data.SUBJECTS))
+        name, answer, _, asks, held_out = self.pick(data.FACTS)
+        if self.chance(0.65):
+            ask = self.pick(asks)
+        else:
+            ask = self.pick(data.TOPIC_FRAMES).replace("{t}", self.pick(data.TOPICS[name]))
+        if upper_first(ask) in held_out:
+            return self.fact()
+        ask = ask.replace("{p}", self.pick(data.SUBJECTS))
         lead = self.pick(data.LEADS)
         within_sentence = lead.endswith((": ", ", "))
         ask = lead + (ask[0].lower() + ask[1:] if within_sentence else upper_first(ask)) + self.pick(data.TAILS)
@@ -106,8 +112,9 @@ class Maker:
             if not held_out_sum(a, b):
                 break
         thing, person = self.pick(data.THINGS), self.pick(data.PEOPLE)
-        ask = self.pick((f"What is {a} + {b}?", f"{a} + {b}", f"{a} + {b} = ?", f"{a}+{b}", f"{a}+{b}=?", f"What is {a} plus {b}?",
-                         f"How much is {a} plus {b}?", f"Add {a} and {b}.", f"What is the sum of {a} and {b}?",
+        ask = self.pick((f"What is {a} + {b}?", f"{a} + {b}", f"{a} + {b} = ?", f"{a}+{b}", f"{a}+{b}=?",
+                         f"What is {a} plus {b}?", f"How much is {a} plus {b}?", f"Add {a} and {b}.",
+                         f"What is the sum of {a} and {b}?",
                          f"Calculate {a} + {b}.", f"Please add {a} and {b}.", f"How much is {a} + {b}?",
                          f"The {person} has a {thing} for {a} and a {thing} for {b}. What is the sum?",
                          f"I have {a} coins and get {b} more. How many coins do I have?"))
@@ -134,11 +141,15 @@ class Maker:
         return [(self.pick(data.UNKNOWN_ASKS).replace("{w}", self.new_word(2, 4).capitalize()), data.UNKNOWN)]
 
     def echo(self):
-        words = [self.pick((self.new_word(), self.noun(), self.noun(), self.number(), self.name()))
-                 for _ in range(self.rng.randint(1, 12))]
+        sources = self.rng.sample((self.new_word, self.noun, self.number, self.name,
+                                   lambda: self.pick(data.ADJECTIVES), lambda: self.pick("abcdefghijklmnopqrstuvwxyz"),
+                                   lambda: self.new_word(1, 2).upper()), 3)
+        words = [self.pick(sources)() for _ in range(int(self.rng.lognormvariate(1.8, 0.9)) % 40 + 1)]
         text = self.pick((" ", " ", ", ")).join(words)
-        ask = self.pick(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Write exactly this: {}", "Copy this: {}", "Echo: {}"))
-        return [(ask.format(text), text)]
+        ask = self.pick(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Write exactly this: {}", "Copy this: {}",
+                         "Echo: {}"))
+        again = self.pick(("Again.", "Repeat it again.", "Once more.", "Say it again."))
+        return [(ask.format(text), text)] + ([(again, text)] if self.chance(0.25) else [])
 
     def count(self):
         low = self.rng.randint(0, 30)
@@ -158,42 +169,51 @@ class Maker:
         if friend == hero:
             friend = "child"
         first, second = p(d.ADJECTIVES), p(d.ADJECTIVES)
-        out = [p((f"Once upon a time there was a {first} {hero} called {name}.", f"There once was a {first} {hero} named {name}.",
+        out = [p((f"Once upon a time there was a {first} {hero} called {name}.",
+                  f"There once was a {first} {hero} named {name}.",
                   f"Long ago a {first} {hero} called {name} lived near the {place}.")),
-               p((f"{name} lived in a {p(d.ADJECTIVES)} house near the {place}.", f"{name} loved the {place} more than anything.",
+               p((f"{name} lived in a {p(d.ADJECTIVES)} house near the {place}.",
+                  f"{name} loved the {place} more than anything.",
                   f"Every day {name} walked to the {place}."))]
-        out.append(p((f"One day {name} found a {second} {thing} under a tree.", f"One morning {name} lost a {second} {thing}.",
+        out.append(p((f"One day {name} found a {second} {thing} under a tree.",
+                      f"One morning {name} lost a {second} {thing}.",
                       f"One evening {name} saw a {second} {thing} in the grass.")))
         lost = "lost" in out[-1]
-        out.append(p((f"The {hero} felt {p(('happy', 'curious', 'brave'))} and told a {friend} called {other} about it.",
-                      f"A {friend} called {other} came by and asked: \"What is wrong?\"" if lost else
-                      f"A {friend} called {other} came by and asked: \"What is that?\"")))
-        out.append(p((f"Together they looked for the {thing} all day long.", f"They walked over the {p(d.PLACES)} and called out loud."))
+        asked, mood = "wrong" if lost else "that", p(("happy", "curious", "brave"))
+        out.append(p((f"The {hero} felt {mood} and told a {friend} called {other} about it.",
+                      f"A {friend} called {other} came by and asked: \"What is {asked}?\"")))
+        out.append(p((f"Together they looked for the {thing} all day long.",
+                      f"They walked over the {p(d.PLACES)} and called out loud."))
                    if lost else p((f"\"It is a {thing},\" said {name}. \"Let us share it.\"",
                                    f"They carried the {thing} to the {p(d.PEOPLE)} in the {p(d.PLACES)}.")))
         if self.chance(0.5):
             out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up.",
-                          f"The way was long, so {other} sang a song.", f"Then the rain came and they hid under a {p(('tree', 'roof', 'bridge'))}.")))
+                          f"The way was long, so {other} sang a song.",
+                          f"Then the rain came and they hid under a {p(('tree', 'roof', 'bridge'))}.")))
         out.append(f"At last they found the {thing} behind the {p(('door', 'barn', 'hill', 'wall'))}." if lost else
-                   p((f"The {p(d.PEOPLE)} smiled and gave them {p(d.FOODS)}.", f"{other} was so glad that they danced around the {thing}.")))
+                   p((f"The {p(d.PEOPLE)} smiled and gave them {p(d.FOODS)}.",
+                      f"{other} was so glad that they danced around the {thing}.")))
         out.append(p((f"From that day on {name} and {other} were friends.", f"{name} went home and slept well.",
                       f"And so the {hero} was happy again.", f"They lived happily near the {place} ever after.")))
         return " ".join(out)
 
     def story(self):
-        hero, name, place, thing = self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES), self.pick(data.THINGS)
+        hero, name = self.pick(data.ANIMALS), self.name()
+        place, thing = self.pick(data.PLACES), self.pick(data.THINGS)
         text = self.story_text(hero, name, place, thing)
-        ask = self.pick((f"Tell me a story about a {hero}.", f"Write a short story about a {hero}.", f"Tell me about a {hero}.",
-                         f"Please tell me a story about a {hero} and a {thing}.", f"A story about a {hero} called {name}, please.",
+        ask = self.pick((f"Tell me a story about a {hero}.", f"Write a short story about a {hero}.",
+                         f"Tell me about a {hero}.", f"Please tell me a story about a {hero} and a {thing}.",
+                         f"A story about a {hero} called {name}, please.",
                          f"Write a story about a {hero} near a {place}.", f"Tell me a story about {name} the {hero}.",
                          "Tell me a story.", "Write a story.", "Can you tell me a story?"))
         turns = [(ask, text)]
         if self.chance(0.3):
-            turns.append(self.pick(((self.pick(("What was the name of the animal?", "What is the hero called?")), f"The {hero} is called {name}."),
+            who = self.pick(("What was the name of the animal?", "What is the hero called?"))
+            turns.append(self.pick(((who, f"The {hero} is called {name}."),
                                     ("What was in the story?", f"The story was about a {hero} and a {thing}."))))
         return turns
 
-    # Recall: a needle is (sentence, questions, answer, key).
+    # Recall: a needle is (sentence, questions, answer, key, what makes it unique).
 
     def needle(self):
         p, d = self.pick, data
@@ -206,12 +226,14 @@ class Maker:
             what, value = f"the favourite food of {name}", p(d.FOODS)
         elif kind == 3:
             what, value = f"the {thing} of {name}", colour
-            return (f"The {thing} of {name} is {value}.", [f"What colour is the {thing} of {name}?", f"Which colour has the {thing} of {name}?"],
+            return (f"The {thing} of {name} is {value}.",
+                    [f"What colour is {what}?", f"Which colour has {what}?"],
                     f"The {thing} of {name} is {value}.", value, what)
         elif kind == 4:
             animal, value = p(d.ANIMALS), self.name()
             what = f"the {animal} of {name}"
-            return (f"The {animal} of {name} is called {value}.", [f"What is the {animal} of {name} called?", f"What is the name of the {animal} of {name}?"],
+            return (f"The {animal} of {name} is called {value}.",
+                    [f"What is {what} called?", f"What is the name of {what}?"],
                     f"The {animal} of {name} is called {value}.", value, what)
         elif kind == 5:
             value = p(d.PLACES)
@@ -219,15 +241,18 @@ class Maker:
                     f"{name} lives in the {value}.", value, name)
         elif kind == 6:
             city, value = self.new_word().capitalize(), str(self.rng.randint(1, 24))
-            return (f"The train to {city} leaves at {value}.", [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?"],
+            return (f"The train to {city} leaves at {value}.",
+                    [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?"],
                     f"The train to {city} leaves at {value}.", value, city)
         elif kind == 7:
             what, value = f"the number of {name}", self.number()
         else:
-            what, value = f"the {p(('city', 'street', 'boss', 'friend', 'house', 'company'))} of {name}", self.new_word().capitalize()
+            what = f"the {p(('city', 'street', 'boss', 'friend', 'house', 'company'))} of {name}"
+            value = self.new_word().capitalize()
         return (f"{upper_first(what)} is {value}.",
-                [f"What is {what}?", f"Tell me {what}.", f"Please tell me {what}.", f"What is {what}, please?", f"Do you remember {what}?",
-                 f"According to the text, what is {what}?", f"I forgot {what}. What is it?"],
+                [f"What is {what}?", f"Tell me {what}.", f"Please tell me {what}.", f"What is {what}, please?",
+                 f"Do you remember {what}?", f"According to the text, what is {what}?",
+                 f"I forgot {what}. What is it?"],
                 f"{upper_first(what)} is {value}.", value, what)
 
     def needles(self, count):
@@ -252,7 +277,8 @@ class Maker:
         asked = self.rng.sample(needles, self.rng.randint(1, min(len(needles), 5)))
         turns = [(self.pick(n[1]), n[2]) for n in asked]
         for _ in range(self.rng.randint(0, 2)):
-            turns.insert(self.rng.randint(0, len(turns)), self.pick((self.fact, self.fact, self.addition, self.small_talk))()[0])
+            other = self.pick((self.fact, self.fact, self.addition, self.small_talk))()[0]
+            turns.insert(self.rng.randint(0, len(turns)), other)
         if self.chance(0.65):
             if self.chance(0.3):
                 name = self.name()
@@ -273,18 +299,20 @@ class Maker:
 
     def system(self):
         """A system prompt and the answer to a question for the assistant's name."""
+        nobody = "I am a very small language model that comes with prefixd."
         if self.chance(0.45):
-            return None, "I am a very small language model that comes with prefixd."
+            return None, nobody
         if self.chance(0.25):
-            return " ".join(self.filler(self.rng.randint(5, 30))), "I am a very small language model that comes with prefixd."
+            return " ".join(self.filler(self.rng.randint(5, 30))), nobody
         name = self.name()
         extra = " " + " ".join(self.filler(self.rng.randint(3, 25))) if self.chance(0.4) else ""
         return self.pick(data.NAME_SYSTEM).format(n=name) + extra, f"My name is {name}."
 
     def talk(self):
         system, who = self.system()
-        makers = (self.fact, self.additions, self.small_talk, self.general, self.unknown, self.echo, self.count, self.user_name, self.story)
-        weights = (34, 20, 8, 4, 3, 11, 2, 5, 9)
+        makers = (self.fact, self.additions, self.small_talk, self.general, self.unknown, self.echo, self.count,
+                  self.user_name, self.story)
+        weights = (34, 16, 6, 3, 3, 22, 2, 8, 8)
         turns = []
         for make in self.rng.choices(makers, weights, k=self.rng.choice((1, 1, 2, 3, 4, 5))):
             turns += make()
@@ -295,14 +323,15 @@ class Maker:
     def raw(self):
         """Plain text, for completions: stories, notes, and invented words that come again."""
         if self.chance(0.5):
-            return self.story_text(self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES), self.pick(data.THINGS))
+            return self.story_text(self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES),
+                                   self.pick(data.THINGS))
         if self.chance(0.3):
             return " ".join(self.filler(self.rng.randint(20, 120)))
         words = [self.pick((self.new_word, self.noun, self.number))() for _ in range(self.rng.randint(5, 40))]
         return " ".join(words * self.rng.randint(2, 4))
 
     def document(self):
-        """(kind, fields). The shares are of documents; long ones weigh more in tokens."""
+        """The shares are of documents; long ones weigh more in tokens."""
         roll = self.rng.random()
         if roll < 0.745:
             return {"kind": "talk", "messages": self.talk()}
@@ -329,14 +358,16 @@ class Maker:
             yield {"kind": "addition", "messages": ask(text), "keys": [f"= {a + b}."]}
         for _ in range(60):
             name = self.name()
-            yield {"kind": "name", "messages": ask(self.pick(data.NAME_ASKS_TEST), self.pick(data.NAME_SYSTEM_TEST).format(n=name)), "keys": [name]}
+            text, system = self.pick(data.NAME_ASKS_TEST), self.pick(data.NAME_SYSTEM_TEST).format(n=name)
+            yield {"kind": "name", "messages": ask(text, system), "keys": [name]}
         for kind, words in (("recall_200", 120), ("recall_2000", 1500)):
             for _ in range(60):
                 needles = self.needles(3)
                 target = self.pick(needles)
-                yield {"kind": kind, "messages": ask(self.pick(target[1]), self.hide(needles, words, plain=True)), "keys": [f" {target[3]}."]}
+                text, system = self.pick(target[1]), self.hide(needles, words, plain=True)
+                yield {"kind": kind, "messages": ask(text, system), "keys": [f" {target[3]}."]}
         for _ in range(40):
-            ((text, answer),) = self.echo()
+            text, answer = self.echo()[0]
             yield {"kind": "echo", "messages": ask(text), "keys": [answer]}
 
 

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Trains the demo model and its tokenizer from the corpus that make_corpus.py wrote.
 
-    train.py --corpus DIR --work DIR --minutes M [--threads N] [--resume FILE]
+    train.py --corpus DIR --work DIR --minutes M [--threads N] [--longest N] [--resume FILE]
 
 Writes below --work: tokenizer.json (trained once, then kept), last.pt (every few minutes), stable.pt (before the
 learning rate falls: the checkpoint to resume from for a longer training) and export/, the folder in Hugging Face
-layout. The learning rate warms up, stays, and falls to zero over the last part of the given minutes.
+layout. The learning rate warms up, stays, and falls to zero over the last part of the given minutes. --resume takes
+such a checkpoint, or the model.safetensors of an export (weights alone), whose tokenizer.json is taken over too.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import time
 
 import numpy as np
@@ -23,7 +25,8 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from model import CONFIG, Llama
 
-BOS, END_OF_TEXT, TURN_START, TURN_END = SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"]
+SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"]
+BOS, END_OF_TEXT, TURN_START, TURN_END = SPECIAL
 CHAT_TEMPLATE = (
     "{{- bos_token }}\n"
     "{%- for message in messages %}\n"
@@ -37,8 +40,10 @@ CHAT_TEMPLATE = (
 SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 
-ROW_SHAPES = [(18, 256), (9, 512), (4, 1024), (2, 2304)]  # rows x tokens of a step; documents go to the shortest that fits
-PROMPT_WEIGHT, RAW_WEIGHT, LONG_WEIGHT = 0.05, 0.3, 2.0   # of a token's loss; an answer's is 1, in documents > 512: 2
+# Rows x tokens of a step. A document goes to rows of the shortest length that fits, or into gaps of the middle ones.
+ROW_SHAPES = [(18, 256), (9, 512), (4, 1024), (2, 2304)]
+# Weights of a token's loss: in prompts, in plain text, in answers, in answers of documents of more than 512 tokens.
+PROMPT_WEIGHT, RAW_WEIGHT, ANSWER_WEIGHT, LONG_WEIGHT = 0.05, 0.3, 1.0, 2.0
 MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.35
 CHECKPOINT_SECONDS = 240
 
@@ -77,20 +82,21 @@ def train_tokenizer(documents, path):
     tokenizer.save(path)
 
 
-def encode(tokenizer, documents):
+def encode(tokenizer, documents, longest):
     """[(ids, weights)] per document, both numpy; a weight is that of predicting the token it stands at."""
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     header = [start] + tokenizer.encode("assistant\n", add_special_tokens=False).ids
     out = []
     for at in range(0, len(documents), 4096):
         part = documents[at:at + 4096]
-        for document, encoding in zip(part, tokenizer.encode_batch([render(d) for d in part], add_special_tokens=False)):
+        encodings = tokenizer.encode_batch([render(d) for d in part], add_special_tokens=False)
+        for document, encoding in zip(part, encodings):
             ids = encoding.ids
             if "text" in document:
                 weights = np.full(len(ids), RAW_WEIGHT, np.float32)
             else:
                 weights = np.full(len(ids), PROMPT_WEIGHT, np.float32)
-                answer_weight = LONG_WEIGHT if len(ids) > 512 else 1.0
+                answer_weight = LONG_WEIGHT if len(ids) > 512 else ANSWER_WEIGHT
                 at_token = 0
                 while at_token < len(ids):
                     if ids[at_token:at_token + len(header)] == header:
@@ -99,7 +105,7 @@ def encode(tokenizer, documents):
                         at_token = stop
                     else:
                         at_token += 1
-            if len(ids) <= ROW_SHAPES[-1][1]:
+            if len(ids) <= longest:
                 out.append((np.array(ids, np.int16), weights))
     return out
 
@@ -114,7 +120,7 @@ def pack(documents, order_seed):
     for i in order:
         size = len(documents[i][0])
         length = next(length for _, length in ROW_SHAPES if size <= length)
-        fitting = [row for other, rows_ in open_rows.items() if other in (length, 512, 1024) for row in rows_ if row[0] >= size]
+        fitting = [row for other in {length, 512, 1024} for row in open_rows[other] if row[0] >= size]
         row = min(fitting, key=lambda r: r[0], default=None)
         if row is None:
             row = [length, []]
@@ -196,7 +202,8 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of this run")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--resume", help="checkpoint to go on from")
+    parser.add_argument("--longest", type=int, default=ROW_SHAPES[-1][1], help="leave out documents of more tokens")
+    parser.add_argument("--resume", help="checkpoint or exported weights to go on from")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
@@ -204,10 +211,13 @@ def main():
 
     raw = read_documents(args.corpus)
     tokenizer_path = os.path.join(args.work, "tokenizer.json")
+    from_export = (args.resume or "").endswith(".safetensors")
+    if from_export:
+        shutil.copyfile(os.path.join(os.path.dirname(args.resume), "tokenizer.json"), tokenizer_path)
     if not os.path.exists(tokenizer_path):
         train_tokenizer(raw[:20000], tokenizer_path)
     tokenizer = tokenizers.Tokenizer.from_file(tokenizer_path)
-    documents = encode(tokenizer, raw)
+    documents = encode(tokenizer, raw, args.longest)
     total, weight = sum(len(d[0]) for d in documents), sum(float(d[1].sum()) for d in documents)
     step_tokens = ROW_SHAPES[0][0] * ROW_SHAPES[0][1]
     usual_weight = weight / total * step_tokens  # one scale for every step: an answer token counts the same everywhere
@@ -221,7 +231,10 @@ def main():
                   torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0)]
     base_rates = [MUON_RATE, ADAM_RATE]
     epoch = 0
-    if args.resume:
+    if from_export:
+        weights = safetensors.torch.load_file(args.resume)
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+    elif args.resume:
         state = torch.load(args.resume, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"]):
@@ -232,7 +245,8 @@ def main():
 
     def checkpoint(name):
         path = os.path.join(args.work, name)
-        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "epoch": epoch}, path + ".new")
+        state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "epoch": epoch}
+        torch.save(state, path + ".new")
         os.replace(path + ".new", path)
 
     begun = saved_at = time.monotonic()
