@@ -3,32 +3,55 @@
 
 #include <cstdio>
 
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
 #include "daemon/cli.h"
+#include "daemon/memory_limit.h"
+#include "daemon/plan.h"
+#include "daemon/serve.h"
 #include "daemon/version.h"
 
 namespace prefixd {
 namespace {
 
-enum ExitCode { kWell = 0, kFailed = 1, kWrongUsage = 2 };
+void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
-int Run(int argc, char** argv) {
-  Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
+ExitCode Validate(const Invocation& invocation) {
+  for (const std::string& warning : invocation.warnings) std::fprintf(stderr, "prefixd: %s\n", warning.c_str());
+  ExitCode code = kExitWell;
+  const Result<Plan> plan = MakePlan(invocation.options, AvailableMemory(), &code);
+  if (plan.ok()) {
+    Print(invocation.json ? PlanAsJson(*plan) + "\n" : PlanAsText(*plan));
+  } else if (invocation.json) {
+    Print(boost::json::serialize(
+              boost::json::object{{"schema", 1}, {"ok", false}, {"exit_code", static_cast<int>(code)}, {"error", plan.status().message()}}) +
+          "\n");
+  } else {
+    std::fprintf(stderr, "prefixd: %s%s\n", code == kExitModelRefused ? "model refused: " : "", plan.status().message().c_str());
+  }
+  return code;
+}
+
+ExitCode Run(int argc, char** argv) {
+  const Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
   if (!invocation.ok()) {
     std::fprintf(stderr, "prefixd: %s\n", invocation.status().message().c_str());
-    return kWrongUsage;
+    return kExitWrongUsage;
   }
   switch (invocation->command) {
     case Command::kPrint:
-      std::fputs(invocation->text.c_str(), stdout);
-      return kWell;
+      Print(invocation->text);
+      return kExitWell;
     case Command::kVersion:
-      std::fputs((invocation->json ? VersionJson() + "\n" : VersionText()).c_str(), stdout);
-      return kWell;
-    case Command::kServe:
+      Print(invocation->json ? VersionJson() + "\n" : VersionText());
+      return kExitWell;
     case Command::kValidate:
-      break;
+      return Validate(*invocation);
+    case Command::kServe:
+      return Serve(invocation->options, invocation->warnings);
   }
-  return kFailed;
+  return kExitWrongUsage;
 }
 
 }  // namespace

@@ -1,0 +1,154 @@
+"""Starts the daemon with the demo model, asks it four times, prints a table. Run by deploy/quickstart."""
+
+import errno
+import http.client
+import json
+import os
+import pathlib
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HOST, PORT = "127.0.0.1", 8080
+PROMPT_TOKENS = 2000
+START_SECONDS = 120
+
+
+def fail(message):
+    sys.exit(f"deploy/quickstart: {message}")
+
+
+def check_port():
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            fail(f"port {PORT} of {HOST} is taken, maybe by another prefixd. Stop it (ss -ltnp 'sport = :{PORT}' names it), or "
+                 f"serve elsewhere:\n  {ROOT}/build/release/prefixd serve --model {ROOT}/deploy/models/demo --listen {HOST}:0")
+
+
+def start_daemon():
+    """The process, once it has said that it listens."""
+    daemon = subprocess.Popen([ROOT / "build/release/prefixd", "serve", "--model", ROOT / "deploy/models/demo",
+                               "--listen", f"{HOST}:{PORT}", "--log-level", "warning"],
+                              stdout=subprocess.PIPE, text=True, start_new_session=True)
+    lines = queue.Queue()
+
+    def read():
+        for line in daemon.stdout:
+            lines.put(line)
+        lines.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            line = lines.get(timeout=max(0.1, deadline - time.monotonic()))
+        except queue.Empty:
+            stop_daemon(daemon)
+            fail(f"the daemon did not listen within {START_SECONDS} seconds")
+        if line.startswith("listening on "):
+            return daemon
+        if line == "":
+            fail(f"the daemon ended with exit code {daemon.wait()}; its last words are above")
+
+
+def stop_daemon(daemon):
+    if daemon.poll() is None:
+        daemon.send_signal(signal.SIGTERM)
+    return daemon.wait()
+
+
+def post(path, body):
+    connection = http.client.HTTPConnection(HOST, PORT, timeout=300)
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    if response.status != 200:
+        fail(f"{path} answered {response.status}: {response.read().decode(errors='replace')}")
+    return response
+
+
+def handbook():
+    """A text that makes a prompt of about PROMPT_TOKENS tokens."""
+    places, things = ("kitchen", "garden", "library", "harbour", "station"), ("lamp", "ladder", "clock", "basket", "door")
+    rules = []
+    tokens = 0
+    while tokens < PROMPT_TOKENS - 60:
+        for _ in range(5):
+            n = len(rules)
+            rules.append(f"Rule {n + 1}: whoever comes to the {places[n % 5]} last looks after the {things[n // 5 % 5]}.")
+        tokens = json.load(post("/tokenize", {"prompt": "\n".join(rules)}))["count"]
+    return "These are the rules of the house.\n" + "\n".join(rules)
+
+
+def ask(system, question):
+    """Seconds to the first token and the usage of one streamed chat request."""
+    started = time.monotonic()
+    response = post("/v1/chat/completions", {
+        "model": "demo", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 32, "temperature": 0,
+        "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}]})
+    first = usage = None
+    text = ""
+    for raw in response:
+        line = raw.decode().strip()
+        if not line.startswith("data: ") or line == "data: [DONE]":
+            continue
+        chunk = json.loads(line[6:])
+        for choice in chunk["choices"]:
+            piece = choice["delta"].get("content")
+            if piece:
+                first = first or time.monotonic()
+                text += piece
+        usage = chunk.get("usage") or usage
+    if usage is None:
+        fail("the stream ended without usage")
+    return (first or time.monotonic()) - started, usage, text
+
+
+def show_table():
+    system = handbook()
+    first_question = "What is prefixd?"
+    rounds = [("a prompt for the first time", first_question), ("the same again", first_question),
+              ("another question on it", "Which port does prefixd use?"),
+              ("and another", "What is a block?")]
+    print(f"\n{'request':<28} {'first token':>12} {'prompt':>8} {'cached':>8} {'computed':>9}")
+    for name, question in rounds:
+        seconds, usage, _ = ask(system, question)
+        prompt = usage["prompt_tokens"]
+        cached = usage["prompt_tokens_details"]["cached_tokens"]
+        print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}", flush=True)
+
+
+def main():
+    once = sys.argv[1:] == ["--once"]
+    check_port()
+    daemon = start_daemon()
+    try:
+        show_table()
+        url = f"http://{HOST}:{PORT}"
+        print(f"\nprefixd serves the demo model on {url}/v1; try\n"
+              f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+              "    -d '{\"model\":\"demo\",\"messages\":[{\"role\":\"user\",\"content\":\"What is prefixd?\"}]}'\n", flush=True)
+        if not once:
+            print("Ctrl-C stops it.", flush=True)
+            daemon.wait()
+            fail(f"the daemon ended with exit code {daemon.returncode}")
+    except KeyboardInterrupt:
+        print()
+    finally:
+        code = stop_daemon(daemon)
+    if code != 0:
+        fail(f"the daemon ended with exit code {code}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C
+    main()

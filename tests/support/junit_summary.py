@@ -1,0 +1,41 @@
+"""junit_summary.py RESULT.xml TOTALS: adds "passed failed skipped" to TOTALS, names what failed or was skipped.
+
+Exit code 1 when something failed, or when there is no result: a run that did not come to its end counts as one failure.
+"""
+
+import sys
+import xml.etree.ElementTree as xml
+
+
+def main(result, totals):
+    try:
+        cases = list(xml.parse(result).getroot().iter("testcase"))
+    except (OSError, xml.ParseError) as error:
+        cases = []
+        print(f"  no result: {error}")
+    passed, failed, skipped = 0, 0, 0
+    reasons = {}
+    for case in cases:
+        name = f"{case.get('classname', '')}.{case.get('name')}" if case.get("classname") != case.get("name") else case.get("name")
+        if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
+            failed += 1
+            print(f"  failed: {name}")
+        elif case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
+            skipped += 1
+            note = case.find("skipped")
+            reasons.setdefault((note.get("message") if note is not None else None) or "", []).append(name)
+        else:
+            passed += 1
+    for reason, names in reasons.items():
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        print(f"  skipped {len(names)}: {shown}" + (f" ({reason})" if reason else ""))
+    if not cases:
+        failed = 1
+    print(f"  {passed} passed, {failed} failed, {skipped} skipped")
+    with open(totals, "a", encoding="utf-8") as out:
+        out.write(f"{passed} {failed} {skipped}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
