@@ -109,10 +109,12 @@ TEST(Normalizer, Components) {
 TEST(PostProcessor, TemplateAroundTheText) {
   TokenizerParts parts;
   parts.post_processor =
-      R"({"type":"Sequence","processors":[{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true},
-          {"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"s","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
-          {"SpecialToken":{"id":"e","type_id":0}}],"pair":[],"special_tokens":
-          {"s":{"id":"s","ids":[7,6],"tokens":["x"," "]},"e":{"id":"e","ids":[5],"tokens":["bc"]}}}]})";
+      R"({"type":"Sequence","processors":[{"type":"ByteLevel","trim_offsets":true},{"type":"TemplateProcessing",
+          "single":[{"SpecialToken":{"id":"s","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
+                    {"SpecialToken":{"id":"e","type_id":0}}],
+          "pair":[],
+          "special_tokens":{"s":{"id":"s","ids":[7,6],"tokens":["x"," "]},
+                            "e":{"id":"e","ids":[5],"tokens":["bc"]}}}]})";
   EXPECT_EQ(Encode(parts, "a"), (Ids{7, 6, 0, 5}));
   EXPECT_EQ(Encode(parts, "a", {.add_special_tokens = false}), (Ids{0}));
 }
