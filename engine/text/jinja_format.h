@@ -1,0 +1,19 @@
+// Text from formats: Python's % operator on str, and strftime.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "engine/text/jinja_value.h"
+
+namespace prefixd::jinja {
+
+// format % arguments; `arguments` is a tuple, a dict for %(name)s, or one value. Conversions s r d i u x X o
+// c e E f F g G %.
+Value FormatPercent(const Value& format, const Value& arguments, Budget& budget);
+
+// `unix_seconds` in the local time zone of the process, with English names whatever the locale. Raises when
+// the text is longer than a page.
+std::string FormatTime(const std::string& format, int64_t unix_seconds);
+
+}  // namespace prefixd::jinja

@@ -1,0 +1,35 @@
+// Any bytes as a chat template: refused, or a template that renders or fails within its limits. The limits
+// are small, so that an input which gets round one of them shows as a time-out or as memory.
+#include <boost/json/parse.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/check.h"
+#include "engine/text/chat_template.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const boost::json::value conversation = boost::json::parse(R"([
+      {"role": "system", "content": "Be brief."},
+      {"role": "user", "content": [{"type": "text", "text": "A é"}, {"type": "text", "text": "<b>"}]},
+      {"role": "assistant", "content": null, "tool_calls": [{"id": "abcdef123", "type": "function",
+        "function": {"name": "f", "arguments": "{\"x\": [1, 2.5, true, null]}"}}]},
+      {"role": "tool", "content": "20", "tool_call_id": "abcdef123"}])");
+  static const boost::json::value tools = boost::json::parse(
+      R"([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])");
+  prefixd::ChatTemplate::Options options;
+  options.bos_token = "<s>";
+  options.limits = {.steps = 100'000, .bytes = 8 << 20, .string_bytes = 1 << 18, .depth = 200};
+  const auto chat =
+      prefixd::ChatTemplate::Parse(std::string_view(reinterpret_cast<const char*>(data), size), options);
+  if (!chat.ok()) return 0;
+  prefixd::ChatTemplate::Input input;
+  input.messages = conversation.as_array();
+  input.tools = tools;
+  const auto first = (*chat)->Render(input), second = (*chat)->Render(input);
+  PREFIXD_CHECK(first.ok() == second.ok()) << "a rendering depends on the one before";
+  if (!first.ok()) return 0;
+  PREFIXD_CHECK(first->size() <= options.limits.string_bytes) << first->size();
+  PREFIXD_CHECK(*first == *second) << "a rendering depends on the one before";
+  return 0;
+}
