@@ -1,0 +1,38 @@
+// Any bytes as a config.json: refused with a message that names the file, or sizes within the limits, from which shapes and
+// counts follow without overflow.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/check.h"
+#include "engine/model/model_config.h"
+#include "engine/model/rope.h"
+#include "engine/model/weights.h"
+
+namespace {
+
+void CheckConfig(const prefixd::ModelConfig& config) {
+  PREFIXD_CHECK(config.heads % config.kv_heads == 0 && config.head_dim % 2 == 0);
+  PREFIXD_CHECK(config.hidden >= 1 && config.hidden <= prefixd::kConfigLimits.hidden);
+  PREFIXD_CHECK(config.layers >= 1 && config.layers <= prefixd::kConfigLimits.layers);
+  for (const prefixd::TokenId id : config.eos) PREFIXD_CHECK(id >= 0 && id < config.vocab) << id;
+  PREFIXD_CHECK(!prefixd::CanonicalArchitecture(config).empty());
+  PREFIXD_CHECK(prefixd::KvBytesPerToken(config, prefixd::DType::kF32) > 0);
+  PREFIXD_CHECK(prefixd::ParameterCount(config) > 0);
+  for (const double frequency : prefixd::RopeFrequencies(config.rope, config.head_dim)) {
+    PREFIXD_CHECK(std::isfinite(frequency) && frequency >= 0 && frequency <= 1.0000001) << frequency;
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto config = prefixd::ParseModelConfig({reinterpret_cast<const char*>(data), size});
+  if (config.ok()) {
+    CheckConfig(*config);
+  } else {
+    PREFIXD_CHECK(config.status().message().starts_with("config.json: ")) << config.status().message();
+  }
+  return 0;
+}
