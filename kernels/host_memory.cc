@@ -48,7 +48,8 @@ Result<HostMemory> HostMemory::Allocate(size_t bytes) {
   if (owned == nullptr) return ResourceExhausted("no memory for " + std::to_string(bytes) + " bytes");
   const auto address = reinterpret_cast<uintptr_t>(owned);
   auto* data = static_cast<std::byte*>(owned) + ((alignment - address % alignment) % alignment);
-  if (alignment == kHugePage) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // advice: may fail
+  if (alignment == kHugePage)
+    madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // advice: may fail
   return HostMemory(owned, data);
 }
 
@@ -58,7 +59,8 @@ Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes) {
 }
 
 Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) {
-  PREFIXD_CHECK(layout.layers > 0 && layout.kv_heads > 0) << layout.layers << " layers, " << layout.kv_heads << " heads";
+  PREFIXD_CHECK(layout.layers > 0 && layout.kv_heads > 0)
+      << layout.layers << " layers, " << layout.kv_heads << " heads";
   PREFIXD_CHECK(layout.head_dim > 0 && layout.head_dim % 2 == 0) << "head_dim " << layout.head_dim;
   PREFIXD_CHECK(IsPowerOfTwo(layout.block_tokens)) << "block_tokens " << layout.block_tokens;
   size_t bytes = 0;
@@ -80,8 +82,8 @@ void CheckBatch(const BatchView& batch) {
   int next_row = 0;
   for (const SequenceSpan& sequence : batch.sequences) {
     PREFIXD_CHECK(sequence.first_row == next_row && sequence.rows > 0 && sequence.position >= 0)
-        << "row " << sequence.first_row << ", expected " << next_row << ", " << sequence.rows << " rows at position "
-        << sequence.position;
+        << "row " << sequence.first_row << ", expected " << next_row << ", " << sequence.rows
+        << " rows at position " << sequence.position;
     next_row += sequence.rows;
   }
   PREFIXD_CHECK(next_row == batch.rows()) << next_row << " rows in sequences, " << batch.rows() << " tokens";
@@ -91,7 +93,8 @@ int CheckSources(std::span<const MatrixSource> sources) {
   PREFIXD_CHECK(!sources.empty());
   int64_t rows = 0;
   for (const MatrixSource& source : sources) {
-    PREFIXD_CHECK(source.cols == sources[0].cols && source.dtype == sources[0].dtype && source.rows > 0 && source.cols > 0)
+    PREFIXD_CHECK(source.cols == sources[0].cols && source.dtype == sources[0].dtype && source.rows > 0 &&
+                  source.cols > 0)
         << source.rows << " x " << source.cols << " " << DTypeName(source.dtype);
     rows += source.rows;
   }

@@ -1,5 +1,5 @@
-// Backend memory that is plain RAM, and how stored elements are read and written there: shared by all CPU backends.
-// Values and factories; any thread.
+// Backend memory that is plain RAM, and how stored elements are read and written there: shared by all CPU
+// backends. Values and factories; any thread.
 #pragma once
 
 #include <cstddef>

@@ -1,29 +1,34 @@
-// The numerics of the CPU backends, version "cpu-1": what every one of them computes, bit for bit. `ref` is the plain
-// code of it, avx2 and avx512 are fast code of it, tests/kernels holds them together. Pure functions; any thread.
+// The numerics of the CPU backends, version "cpu-1": what every one of them computes, bit for bit. `ref` is
+// the plain code of it, avx2 and avx512 are fast code of it, tests/kernels holds them together. Pure
+// functions; any thread.
 //
-// Definition. All arithmetic is IEEE binary32, round to nearest even, subnormals kept; fma(a, b, c) = a*b + c rounded
-// once; nothing is contracted or reordered by the compiler. Which NaN an operation gives is not defined, that it is one is.
+// Definition. All arithmetic is IEEE binary32, round to nearest even, subnormals kept; fma(a, b, c) = a*b + c
+// rounded once; nothing is contracted or reordered by the compiler. Which NaN an operation gives is not
+// defined, that it is one is.
 //
 //   1. Stored types. f32, f16 and bf16 are widened exactly; f32 narrows by F32ToF16 and F32ToBF16 below.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
-//   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums, which start at +0,
-//      merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
-//   4. RmsNorm. sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
+//   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums start at
+//      +0 and merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
+//   4. RmsNorm. The sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
 //      out = (x * scale) * weight.
 //   5. Exp is the polynomial below. silu(g) = g / (1 + Exp(-g)); SwiGlu = silu(gate) * up.
-//   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]: a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
-//   7. Attention of the row at position p, for one head. q' = q * scale. Score of token t: a chain as in 2 over head_dim of
-//      q'[d], K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those into tiles of kAttentionTile, both aligned
-//      to position 0; tokens after p take no part. A span starts with m = -inf, o[d] = +0 and 16 sums l[j] = +0; each of
-//      its tiles, in order, does
+//   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]:
+//        a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
+//   7. Attention of the row at position p, for one head. q' = q * scale. The score of token t is a chain as
+//      in 2, over head_dim, of q'[d] and K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those
+//      into tiles of kAttentionTile, both aligned to position 0; tokens after p take no part. A span starts
+//      with m = -inf, o[d] = +0 and 16 sums l[j] = +0; each of its tiles, in order, does
 //        m' = max(m, scores); c = Exp(m - m'); p[t] = Exp(score[t] - m');
 //        l[j] = l[j] * c, then l[t mod 16] = l[t mod 16] + p[t] for ascending t;
 //        o[d] = o[d] * c, then o[d] = fma(p[t], V[t][d], o[d]) for ascending t; m = m'.
-//      L of the span is the merge of l as in 3. Spans fold in order into the running (M, L, O), which starts as the first:
-//        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
+//      The l of a span is the merge of its l[j] as in 3. Spans fold in order into (M, L, O), at first those
+//      of the first span:
+//        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M');
+//        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
 //      out[d] = O[d] * (1 / L).
 //
-// A change to any of this is another numerics version: KV that was stored under the old one is not found again.
+// A change to any of this is another numerics version: KV stored under the old one is not found again.
 #pragma once
 
 #include <bit>
@@ -39,10 +44,11 @@ inline constexpr int kPartialSums = 16;
 inline constexpr int kAttentionTile = 64;   // tokens; a multiple of kPartialSums
 inline constexpr int kAttentionSpan = 512;  // tokens; a multiple of kAttentionTile
 
-// Exp(x) = 2^n * P(r) with n = nearest integer to x / ln 2 and r = x - n ln 2 in [-ln2/2, ln2/2]. P is the minimax
-// polynomial 1 + r (c1 + r (c2 + ...)) for the relative error (Remez exchange in 50 digits: 2^-28.5 before rounding the
-// coefficients to f32). Adding kRound leaves n in the low mantissa bits. Outside [kExpMin, kExpMax] the result is 0 or inf:
-// 2^n stays normal, so that it is made by shifting n into an exponent.
+// Exp(x) = 2^n * P(r) with n = nearest integer to x / ln 2 and r = x - n ln 2 in [-ln2/2, ln2/2]. P is the
+// minimax polynomial 1 + r (c1 + r (c2 + ...)) for the relative error (Remez exchange in 50 digits: 2^-28.5
+// before rounding the coefficients to f32). Adding kRound leaves n in the low mantissa bits. Outside
+// [kExpMin, kExpMax] the result is 0 or inf: 2^n stays normal, so that it is made by shifting n into an
+// exponent.
 inline constexpr float kExpMin = -87.3365f;
 inline constexpr float kExpMax = 88.375f;
 inline constexpr float kLog2E = 0x1.715476p+0f;
@@ -82,7 +88,8 @@ inline float MergePartials(float (&s)[kPartialSums]) {
 
 inline float F32FromBF16(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
 
-// To nearest even; overflow goes to infinity; a NaN becomes quiet and keeps its sign and its upper payload bits.
+// To nearest even; overflow goes to infinity; a NaN becomes quiet and keeps its sign and its upper payload
+// bits.
 inline uint16_t F32ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);

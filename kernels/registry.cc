@@ -64,7 +64,8 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
   }
   if (chosen == nullptr) return NotFound("no backend '" + std::string(name) + "'; there are: " + Names());
   if (!chosen->runs_here()) {
-    return Unsupported("backend '" + std::string(name) + "' does not run here: " + std::string(chosen->needs));
+    return Unsupported("backend '" + std::string(name) +
+                       "' does not run here: " + std::string(chosen->needs));
   }
   return chosen->create(threads == 0 ? UsableCpus() : threads);
 }

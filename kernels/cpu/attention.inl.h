@@ -1,33 +1,6 @@
-// Paged attention, numerics rule 7. K and V of a tile are widened once into scratch and serve all rows of the job: K as
-// [head_dim][tile], lanes over tokens; V as [tile][head_dim], lanes over head_dim. "Row" means one head of one position here,
-// head by head, position by position; so the tokens that a row sees grow with its number.
+// Paged attention, numerics rule 7: spans of tiles, folded in order.
 
 namespace prefixd::PREFIXD_ISA {
-
-using cpu::AttendJob;
-
-constexpr int kTileTokens = numerics::kAttentionTile;
-constexpr int kSpanTokens = numerics::kAttentionSpan;
-constexpr int kTileVectors = kTileTokens / kLanes;
-constexpr int kHeader = kLanes;  // floats before the outputs of a partial result: the maximum, the sum, unused
-
-PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kPanel - 1) / kPanel * kPanel; }
-
-// Scratch of one job, cut from one array.
-struct AttendState {
-  int rows;
-  int dim;      // head_dim
-  int padded;   // to whole panels
-  float* q;     // scaled; blocks of kTileRows rows, each [dim][rows of the block]
-  float* k;     // [dim][kTileTokens]
-  float* v;     // [kTileTokens][padded]
-  float* p;     // [kTileRows][kTileTokens] scores, then probabilities
-  float* fix;   // [kTileRows] factors that bring older sums to the new maximum
-  float* max;   // [rows] of the span
-  float* sums;  // [rows][kLanes] of the span
-  float* out;   // [rows][padded] of the span
-  float* total; // [rows][kHeader + padded] folded spans
-};
 
 size_t AttendScratch(const AttendJob& job) {
   const size_t rows = static_cast<size_t>(job.positions) * job.group;
@@ -63,159 +36,6 @@ void ScaleQueries(const AttendJob& job, const AttendState& s) {
   }
 }
 
-template <DType kType>
-PREFIXD_INLINE const typename Element<kType>::Type* Plane(const AttendJob& job, int token, size_t offset) {
-  const size_t block = job.blocks[token / job.block_tokens];
-  return reinterpret_cast<const typename Element<kType>::Type*>(job.pool + block * job.block_bytes + offset);
-}
-
-// K of 16 tokens from `token` on, `count` of which exist, to k[][..]. Blocks smaller than that are put together first.
-template <DType kType>
-void WidenKeys(const AttendJob& job, int token, int count, float* k) {
-  using Type = typename Element<kType>::Type;
-  const int in_block = token % job.block_tokens;
-  if (job.block_tokens >= kLanes) {
-    const Type* plane = Plane<kType>(job, token, job.k_offset) + in_block;
-    for (int d = 0; d < job.head_dim; ++d) {
-      Store(k + d * kTileTokens, Widen<kType>(plane + static_cast<size_t>(d) * job.block_tokens));
-    }
-    return;
-  }
-  for (int d = 0; d < job.head_dim; ++d) {
-    Type together[kLanes] = {};
-    for (int t = 0; t < Min(count, kLanes); ++t) {
-      const Type* plane = Plane<kType>(job, token + t, job.k_offset);
-      together[t] = plane[static_cast<size_t>(d) * job.block_tokens + (token + t) % job.block_tokens];
-    }
-    Store(k + d * kTileTokens, Widen<kType>(together));
-  }
-}
-
-template <DType kType>
-void WidenValues(const AttendJob& job, int token, float* v) {
-  using Type = typename Element<kType>::Type;
-  const Type* plane = Plane<kType>(job, token, job.v_offset);
-  const Type* from = plane + static_cast<size_t>(token % job.block_tokens) * job.head_dim;
-  int d = 0;
-  for (; d + kLanes <= job.head_dim; d += kLanes) Store(v + d, Widen<kType>(from + d));
-  if (d == job.head_dim) return;
-  Type rest[kLanes] = {};
-  for (int i = 0; d + i < job.head_dim; ++i) rest[i] = from[d + i];
-  Store(v + d, Widen<kType>(rest));
-}
-
-template <DType kType>
-void WidenTile(const AttendJob& job, const AttendState& s, int tile, int count) {
-  for (int t = 0; t < count; t += kLanes) WidenKeys<kType>(job, tile + t, count - t, s.k + t);
-  for (int t = 0; t < count; ++t) WidenValues<kType>(job, tile + t, s.v + t * s.padded);
-}
-
-// p[r][t] of a block of rows for the first `count` tokens of the tile, and some more up to a whole panel.
-template <int kRows>
-void Scores(const AttendState& s, const float* q, int count) {
-  for (int t = 0; t < count; t += kPanel) {
-    Tile<kRows, kPanelVectors> tile;
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) tile.acc[r][v] = Zero();
-    }
-    AddProducts<kRows, kPanelVectors, 1, kRows, DType::kF32>(tile, q, s.k + t, kTileTokens, 0, s.dim);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) Store(s.p + r * kTileTokens + t + v * kLanes, tile.acc[r][v]);
-    }
-  }
-}
-
-// out[r] = out[r] * fix[r] + sum over the first `count` tokens of p[r][t] V[t].
-template <int kRows>
-void AddValues(const AttendState& s, const float* p, const float* fix, float* out, int count) {
-  for (int d = 0; d < s.padded; d += kPanel) {
-    Tile<kRows, kPanelVectors> tile;
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) {
-        tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(fix[r]));
-      }
-    }
-    AddProducts<kRows, kPanelVectors, kTileTokens, 1, DType::kF32>(tile, p, s.v + d, s.padded, 0, count);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
-    }
-  }
-}
-
-template <int kRows = kTileRows>
-void ScoresOf(int rows, const AttendState& s, const float* q, int count) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return ScoresOf<kRows - 1>(rows, s, q, count);
-  }
-  Scores<kRows>(s, q, count);
-}
-
-template <int kRows = kTileRows>
-void AddValuesOf(int rows, const AttendState& s, const float* p, const float* fix, float* out, int count) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return AddValuesOf<kRows - 1>(rows, s, p, fix, out, count);
-  }
-  AddValues<kRows>(s, p, fix, out, count);
-}
-
-// Turns `count` scores of a row into probabilities below its new maximum. Returns the factor for older sums.
-PREFIXD_INLINE float Softmax(float* p, int count, float* max, float* sums) {
-  const F32x16 none = Set(-__builtin_inff());
-  F32x16 scores[kTileVectors];
-  F32x16 largest = Set(*max);
-#pragma GCC unroll 16
-  for (int v = 0; v < kTileVectors; ++v) {
-    const int n = count - v * kLanes;
-    scores[v] = n >= kLanes ? Load(p + v * kLanes) : n > 0 ? SelectFirst(n, Load(p + v * kLanes), none) : none;
-    largest = Max(largest, scores[v]);
-  }
-  const float new_max = MergeMax(largest);
-  const F32x16 reference = Set(new_max);
-  const F32x16 fix = Exp(Sub(Set(*max), reference));
-  F32x16 sum = Mul(Load(sums), fix);
-  for (int v = 0; v * kLanes < count; ++v) {  // lanes past the count add Exp(-inf) = +0
-    const F32x16 probability = Exp(Sub(scores[v], reference));
-    Store(p + v * kLanes, probability);
-    sum = Add(sum, probability);
-  }
-  Store(sums, sum);
-  *max = new_max;
-  float factor[kLanes];
-  Store(factor, fix);
-  return factor[0];
-}
-
-// One block of rows over one tile. seen(row) = tokens of the tile that the row sees; 0 or less for the first rows, perhaps.
-void AttendBlock(const AttendJob& job, const AttendState& s, int first, int tile) {
-  const int rows = Min(kTileRows, s.rows - first);
-  int seen[kTileRows];
-  for (int r = 0; r < rows; ++r) {
-    seen[r] = Min(kTileTokens, job.first_position + (first + r) / job.group + 1 - tile);
-  }
-  if (seen[rows - 1] <= 0) return;
-  ScoresOf(rows, s, s.q + first * s.dim, seen[rows - 1]);
-  for (int r = 0; r < rows; ++r) {
-    if (seen[r] <= 0) continue;
-    s.fix[r] = Softmax(s.p + r * kTileTokens, seen[r], &s.max[first + r], s.sums + (first + r) * kLanes);
-  }
-  for (int r = 0; r < rows;) {  // rows that see the same tokens go together
-    int same = 1;
-    while (r + same < rows && seen[r + same] == seen[r]) ++same;
-    if (seen[r] > 0) {
-      AddValuesOf(same, s, s.p + r * kTileTokens, s.fix + r, s.out + (first + r) * s.padded, seen[r]);
-    }
-    r += same;
-  }
-}
-
 // total = (max, sum, out) of folded spans: takes in one more.
 void FoldInto(float* total, float max, float sum, const float* out, int padded) {
   const float new_max = max > total[0] ? max : total[0];
@@ -232,7 +52,19 @@ void FoldInto(float* total, float max, float sum, const float* out, int padded) 
 
 void Normalise(const float* total, int head_dim, float* out) {
   const F32x16 inverse = Div(Set(1.0f), Set(total[1]));
-  for (int d = 0; d < head_dim; d += kLanes) StoreUpTo(out + d, head_dim - d, Mul(Load(total + kHeader + d), inverse));
+  for (int d = 0; d < head_dim; d += kLanes)
+    StoreUpTo(out + d, head_dim - d, Mul(Load(total + kHeader + d), inverse));
+}
+
+// All rows from first_row on over the first `count` tokens of a tile.
+template <DType kType>
+void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int tile, int count) {
+  if (InPlace(job, s.rows)) return AttendBlock(job, s, TileInPlace<kType>(job, tile, count), 0, tile);
+  WidenTile<kType>(job, s, tile, count);
+  const KvTile<DType::kF32> kv = WidenedTile(s);
+  for (int first = first_row / kTileRows * kTileRows; first < s.rows; first += kTileRows) {
+    AttendBlock(job, s, kv, first, tile);
+  }
 }
 
 void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
@@ -247,11 +79,16 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   for (int tile = begin; tile <= last && tile < begin + kSpanTokens; tile += kTileTokens) {
     const int count = Min(kTileTokens, last + 1 - tile);
     switch (job.dtype) {
-      case DType::kF32: WidenTile<DType::kF32>(job, s, tile, count); break;
-      case DType::kF16: WidenTile<DType::kF16>(job, s, tile, count); break;
-      case DType::kBF16: WidenTile<DType::kBF16>(job, s, tile, count); break;
+      case DType::kF32:
+        AttendTile<DType::kF32>(job, s, first_row, tile, count);
+        break;
+      case DType::kF16:
+        AttendTile<DType::kF16>(job, s, first_row, tile, count);
+        break;
+      case DType::kBF16:
+        AttendTile<DType::kBF16>(job, s, first_row, tile, count);
+        break;
     }
-    for (int first = first_row / kTileRows * kTileRows; first < s.rows; first += kTileRows) AttendBlock(job, s, first, tile);
   }
   for (int row = first_row; row < s.rows; ++row) {
     float* total = s.total + static_cast<size_t>(row) * (kHeader + s.padded);

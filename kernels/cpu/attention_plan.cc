@@ -9,7 +9,8 @@ namespace {
 
 using cpu::AttendJob;
 
-// Rows (head x position) of one job: enough to share the widening of a tile, few enough to balance and to stay in L2.
+// Rows (head x position) of one job: enough to share the widening of a tile, few enough to balance and to
+// stay in L2.
 constexpr int kRowsPerJob = 96;
 
 int SpansOf(int position) { return position / numerics::kAttentionSpan + 1; }
@@ -20,7 +21,8 @@ BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) 
   const size_t index = position / pool.layout().block_tokens;
   PREFIXD_CHECK(index < sequence.blocks.size())
       << "position " << position << " is in block " << index << " of a table of " << sequence.blocks.size();
-  PREFIXD_CHECK(sequence.blocks[index] < pool.blocks()) << sequence.blocks[index] << " of " << pool.blocks() << " blocks";
+  PREFIXD_CHECK(sequence.blocks[index] < pool.blocks())
+      << sequence.blocks[index] << " of " << pool.blocks() << " blocks";
   return sequence.blocks[index];
 }
 
@@ -103,7 +105,8 @@ void CpuAttention::CutBySpans(const AttentionArgs& args) {
       cut.partial_stride = per_span * job.end_span;
     }
     for (int i = 0; i < job.positions; ++i, next += per_span * job.end_span) {
-      foldings_.push_back({next, SpansOf(job.first_position + i), job.out + static_cast<size_t>(i) * job.out_stride});
+      foldings_.push_back(
+          {next, SpansOf(job.first_position + i), job.out + static_cast<size_t>(i) * job.out_stride});
     }
   }
   span_stride_ = partial * (args.heads / args.pool->layout().kv_heads);

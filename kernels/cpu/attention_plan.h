@@ -1,5 +1,5 @@
-// Attention of a batch as independent units for the threads: (sequence, KV head, run of positions), cut further by spans
-// where that leaves threads idle, as when one long sequence decodes. One owner.
+// Attention of a batch as independent units for the threads: (sequence, KV head, run of positions), cut
+// further by spans where that leaves threads idle, as when one long sequence decodes. One owner.
 #pragma once
 
 #include <vector>
@@ -27,7 +27,8 @@ struct AttentionArgs {
 
 class CpuAttention {
  public:
-  CpuAttention(const cpu::Ops& ops, ThreadPool& threads) : ops_(ops), threads_(threads), scratch_(threads.threads()) {}
+  CpuAttention(const cpu::Ops& ops, ThreadPool& threads)
+      : ops_(ops), threads_(threads), scratch_(threads.threads()) {}
   void Run(const BatchView& batch, const AttentionArgs& args);
 
  private:

@@ -1,13 +1,13 @@
 // The ops for AVX-512 F, BW, VL and DQ: compiled with their flags. ops.h says what this file may call.
+// Each of these stands on those before it.
+// clang-format off
 #include "kernels/cpu/vec_avx512.h"
-// The vec header comes before the op sources, which are written on it.
 #include "kernels/cpu/ops.h"
 #include "kernels/numerics.h"
-// These three in order.
 #include "kernels/cpu/tile.inl.h"
-// clang-format off
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"
+#include "kernels/cpu/attention_tile.inl.h"
 #include "kernels/cpu/attention.inl.h"
 // clang-format on
 

@@ -37,7 +37,9 @@ class CpuBackend final : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return AllocateHostKv(layout, blocks);
   }
-  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override { UploadToHost(to, offset, from); }
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+    UploadToHost(to, offset, from);
+  }
 
   void BeginStep(const BatchView& batch) override;
   void Embed(const Matrix& table, float* out) override;
@@ -45,7 +47,8 @@ class CpuBackend final : public Backend {
   void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
-  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) override {
+  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
+                 float* out) override {
     attention_.Run(batch_, {q, stride, heads, scale, layer, &pool, out});
   }
   void SwiGlu(const float* x, int rows, int width, float* out) override;
@@ -64,7 +67,8 @@ class CpuBackend final : public Backend {
               [&](int unit, int) { fn(unit * at_once, std::min(at_once, rows - unit * at_once)); });
   }
   const float* PackRows(const float* x, int rows, int terms);
-  void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block, size_t token) const;
+  void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
+                size_t token) const;
 
   std::string_view name_;
   const cpu::Ops& ops_;
@@ -123,14 +127,21 @@ const float* CpuBackend::PackRows(const float* x, int rows, int terms) {
 void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   if (rows == 0) return;
   const auto& matrix = static_cast<const PackedMatrix&>(w);
-  const cpu::GemmJob job = {matrix.data(), matrix.dtype(), matrix.rows(), matrix.cols(),
-                            PackRows(x, rows, matrix.cols()), rows, y, output == GemmOutput::kAccumulate};
+  const cpu::GemmJob job = {matrix.data(),
+                            matrix.dtype(),
+                            matrix.rows(),
+                            matrix.cols(),
+                            PackRows(x, rows, matrix.cols()),
+                            rows,
+                            y,
+                            output == GemmOutput::kAccumulate};
   const int blocks = DivideUp(rows, ops_.tile_rows);
   const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
   // Columns first; rows too where there are fewer panels than units wanted, and enough rows to share.
   const int least = blocks > 1 ? 1 : DivideUp(kUnitWeightBytes, matrix.PanelBytes());
   const int panels_at_once =
-      std::clamp(DivideUp(matrix.panels(), wanted), std::min(least, DivideUp(matrix.panels(), threads())), matrix.panels());
+      std::clamp(DivideUp(matrix.panels(), wanted), std::min(least, DivideUp(matrix.panels(), threads())),
+                 matrix.panels());
   const int columns = DivideUp(matrix.panels(), panels_at_once);
   const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
   pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int) {
@@ -150,7 +161,8 @@ void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float
   });
 }
 
-void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block, size_t token) const {
+void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
+                          size_t token) const {
   const KvLayout& layout = pool.layout();
   const size_t width = DTypeBytes(layout.dtype);
   alignas(64) std::byte rounded[16 * sizeof(float)];
@@ -184,7 +196,8 @@ void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
 
 void CpuBackend::SwiGlu(const float* x, int rows, int width, float* out) {
   ForRows(rows, int64_t{width} * 4, [&](int first, int count) {
-    ops_.swiglu(x + static_cast<size_t>(first) * 2 * width, count, width, out + static_cast<size_t>(first) * width);
+    ops_.swiglu(x + static_cast<size_t>(first) * 2 * width, count, width,
+                out + static_cast<size_t>(first) * width);
   });
 }
 
@@ -195,7 +208,8 @@ void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int di
 }
 
 void CpuBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks()) << from << " to " << to << " of " << pool.blocks();
+  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks())
+      << from << " to " << to << " of " << pool.blocks();
   std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
 }
 

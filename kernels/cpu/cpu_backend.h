@@ -1,5 +1,6 @@
-// The fast CPU backends: the ops of one instruction set, spread over threads. Same bits as `ref`, whatever the set and the
-// number of threads (kernels/numerics.h): work is split over rows, columns and whole spans only.
+// The fast CPU backends: the ops of one instruction set, spread over threads. Same bits as `ref`, whatever
+// the set and the number of threads (kernels/numerics.h): work is split over rows, columns and whole spans
+// only.
 #pragma once
 
 #include <memory>

@@ -29,20 +29,19 @@ template <DType kType, int kRows, int kPanels>
 void GemmTile(const GemmJob& job, int panel, int block) {
   constexpr int kVectors = kPanels * kPanelVectors;
   using Weight = typename Element<kType>::Type;
-  Tile<kRows, kVectors> tile;
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Zero();
-  }
-  const size_t panel_stride = static_cast<size_t>(job.terms) * kPanel;
-  const auto* w = static_cast<const Weight*>(job.weights) + panel * panel_stride;
+  const size_t panel_elements = static_cast<size_t>(job.terms) * kPanel;
+  const Weight* w[kPanels];
+  for (int p = 0; p < kPanels; ++p)
+    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * panel_elements;
   const size_t first_row = static_cast<size_t>(block) * kTileRows;
-  AddProducts<kRows, kVectors, 1, kRows, kType>(tile, job.x + first_row * job.terms, w, kPanel, panel_stride, job.terms);
+  Tile<kRows, kVectors> tile;
+  Clear(tile);
+  AddProducts<kPanelVectors, 1, kRows, kType>(tile, job.x + first_row * job.terms, w, kPanel, job.terms);
   float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.outputs, job.outputs - panel * kPanel, job.accumulate);
+    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.outputs, job.outputs - panel * kPanel,
+                       job.accumulate);
   }
 }
 
@@ -73,9 +72,12 @@ void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block,
 
 void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   switch (job.dtype) {
-    case DType::kF32: return GemmOf<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
-    case DType::kF16: return GemmOf<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
-    case DType::kBF16: return GemmOf<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
+    case DType::kF32:
+      return GemmOf<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
+    case DType::kF16:
+      return GemmOf<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
+    case DType::kBF16:
+      return GemmOf<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
   }
 }
 

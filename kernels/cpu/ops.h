@@ -1,6 +1,7 @@
-// The inner loops of one instruction set as a table of functions over plain structs. The table is all that a source compiled
-// for AVX2 or AVX-512 exports: such a source calls no inline function or template from outside its own namespace, or the
-// linker might choose its copy for everybody. Functions have no state and no threads; callers split the work.
+// The inner loops of one instruction set as a table of functions over plain structs. The table is all that a
+// source compiled for AVX2 or AVX-512 exports: such a source calls no inline function or template from
+// outside its own namespace, or the linker might choose its copy for everybody. Functions have no state and
+// no threads; callers split the work.
 #pragma once
 
 #include <cstddef>
@@ -16,17 +17,19 @@ struct GemmJob {
   DType dtype;
   int outputs;
   int terms;
-  const float* x;  // packed: blocks of Ops::tile_rows rows, each [terms][rows of the block]; one row is its own packing
+  const float* x;  // packed: blocks of Ops::tile_rows rows, each [terms][rows of the block]; one row is its
+                   // own packing
   int rows;
   float* y;  // [rows][outputs]
   bool accumulate;
 };
 
-// Attention of some consecutive positions of one sequence for the heads that share one KV head, over some spans.
+// Attention of some consecutive positions of one sequence for the heads that share one KV head, over some
+// spans.
 struct AttendJob {
   const float* q;  // first head of the first position; positions q_stride floats apart, heads head_dim
   int q_stride;
-  int group;       // heads
+  int group;  // heads
   int head_dim;
   float scale;
   int first_position;
@@ -42,8 +45,9 @@ struct AttendJob {
 
   int first_span;  // the spans first_span .. end_span - 1; those after a position are not its own
   int end_span;
-  // Where all spans are here, the result: out, positions out_stride floats apart, heads head_dim. Otherwise `out` is null and
-  // `partial` takes what Ops::fold wants, heads Ops::partial_floats(head_dim) floats apart, positions partial_stride.
+  // Where all spans are here, the result: out, positions out_stride floats apart, heads head_dim. Otherwise
+  // `out` is null and `partial` takes what Ops::fold wants, heads Ops::partial_floats(head_dim) floats apart,
+  // positions partial_stride.
   float* out;
   int out_stride;
   float* partial;
@@ -54,7 +58,7 @@ struct Ops {
   int panel;      // outputs per panel
   int tile_rows;  // rows per block of packed x
   void (*gemm)(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block);
-  // Packs rows first .. first + count - 1 of x[][terms] as one block.
+  // Packs x[count][terms] as one block.
   void (*pack_rows)(const float* x, int count, int terms, float* packed);
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int rows, int dim, float* out);
@@ -66,7 +70,8 @@ struct Ops {
   size_t (*attend_scratch)(const AttendJob& job);  // floats
   void (*attend)(const AttendJob& job, float* scratch);
   size_t (*partial_floats)(int head_dim);
-  // Folds `spans` partial results, span_stride floats apart, in order; writes head_dim floats. Overwrites the first.
+  // Folds `spans` partial results, span_stride floats apart, in order; writes head_dim floats. Overwrites the
+  // first.
   void (*fold)(float* partials, int spans, size_t span_stride, int head_dim, float* out);
 };
 

@@ -13,7 +13,8 @@ constexpr int kColumnsAtOnce = 64;  // the piece of a panel that is being filled
 const std::byte* SourceRow(std::span<const MatrixSource> sources, int row) {
   for (const MatrixSource& source : sources) {
     if (row < source.rows) {
-      return static_cast<const std::byte*>(source.data) + static_cast<size_t>(row) * source.cols * DTypeBytes(source.dtype);
+      return static_cast<const std::byte*>(source.data) +
+             static_cast<size_t>(row) * source.cols * DTypeBytes(source.dtype);
     }
     row -= source.rows;
   }
@@ -36,14 +37,16 @@ void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, i
 
 }  // namespace
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource> sources, int panel, ThreadPool& threads) {
+Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource> sources, int panel,
+                                                   ThreadPool& threads) {
   const int rows = CheckSources(sources);
   const int cols = sources[0].cols;
   const DType dtype = sources[0].dtype;
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
   if (__builtin_mul_overflow(padded_rows, cols * DTypeBytes(dtype), &bytes)) {
-    return ResourceExhausted("no memory for a matrix of " + std::to_string(rows) + " x " + std::to_string(cols));
+    return ResourceExhausted("no memory for a matrix of " + std::to_string(rows) + " x " +
+                             std::to_string(cols));
   }
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(bytes));
   std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
@@ -59,7 +62,8 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource>
 
 void PackedMatrix::ReadRow(int row, float* out) const {
   const std::byte* panel = data() + (row / panel_) * PanelBytes();
-  for (int k = 0; k < cols_; ++k) out[k] = LoadElement(panel, dtype_, static_cast<size_t>(k) * panel_ + row % panel_);
+  for (int k = 0; k < cols_; ++k)
+    out[k] = LoadElement(panel, dtype_, static_cast<size_t>(k) * panel_ + row % panel_);
 }
 
 }  // namespace prefixd

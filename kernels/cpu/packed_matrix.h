@@ -13,7 +13,8 @@ namespace prefixd {
 // [panel][col][output of the panel], in the sources' dtype; outputs past the last row are zero.
 class PackedMatrix final : public Matrix {
  public:
-  static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel, ThreadPool& threads);
+  static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel,
+                                              ThreadPool& threads);
 
   size_t bytes() const override { return PanelBytes() * panels(); }
   DType dtype() const { return dtype_; }

@@ -26,7 +26,8 @@ PREFIXD_INLINE void StoreUpTo(float* p, int n, F32x16 a) { n >= kLanes ? Store(p
 void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
   for (int row = 0; row < rows; ++row, x += dim, out += dim) {
     F32x16 sums = Zero();
-    for (int i = 0; i < dim; i += kLanes) {  // lanes past the end add 0 * 0: the sums, never -0, stay as they are
+    for (int i = 0; i < dim;
+         i += kLanes) {  // lanes past the end add 0 * 0: the sums, never -0, stay as they are
       const F32x16 v = LoadUpTo(x + i, dim - i);
       sums = Fma(v, v, sums);
     }
@@ -69,9 +70,15 @@ void Narrow(const float* from, int n, DType dtype, void* to) {
   for (int i = 0; i < n; i += kLanes) {
     const F32x16 v = LoadUpTo(from + i, n - i);
     switch (dtype) {
-      case DType::kF32: Store(static_cast<float*>(to) + i, v); break;
-      case DType::kF16: ToF16(static_cast<uint16_t*>(to) + i, v); break;
-      case DType::kBF16: ToBF16(static_cast<uint16_t*>(to) + i, v); break;
+      case DType::kF32:
+        Store(static_cast<float*>(to) + i, v);
+        break;
+      case DType::kF16:
+        ToF16(static_cast<uint16_t*>(to) + i, v);
+        break;
+      case DType::kBF16:
+        ToBF16(static_cast<uint16_t*>(to) + i, v);
+        break;
     }
   }
 }

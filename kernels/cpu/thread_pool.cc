@@ -53,7 +53,8 @@ bool ThreadPool::RunOneUnit(int worker) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
     if (static_cast<uint32_t>(ticket) == 0) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                          std::memory_order_acquire));
   // The round cannot end before this unit does, so its fields stay.
   call_(fn_, units_ - static_cast<int>(static_cast<uint32_t>(ticket)), worker);
   finished_.fetch_add(1, std::memory_order_release);

@@ -1,11 +1,12 @@
-// Fork and join for the compute threads of a backend: Run() spreads numbered units over the calling thread and the workers.
+// Fork and join for the compute threads of a backend: Run() spreads numbered units over the calling thread
+// and the workers.
 //
-// One owner calls Run(). Workers spin for some tens of microseconds after a round, for the next one is mostly near, then
-// sleep; a machine that is shared gets its cores back. A round never waits for a worker that has not begun: the owner takes
-// the units itself. It does wait for units that a worker holds.
+// One owner calls Run(). Workers spin for some tens of microseconds after a round, for the next one is mostly
+// near, then sleep; a machine that is shared gets its cores back. A round never waits for a worker that has
+// not begun: the owner takes the units itself. It does wait for units that a worker holds.
 //
 // Invariants
-//   1. Run() returns after every unit has been run exactly once, and what the units wrote is seen by the caller.
+//   1. Run() returns after every unit has been run exactly once; what the units wrote is seen by the caller.
 //   2. `worker` is 0 .. threads()-1 and no two units run at once under the same number.
 #pragma once
 
@@ -32,7 +33,8 @@ class ThreadPool {
       for (int unit = 0; unit < units; ++unit) fn(unit, 0);
       return;
     }
-    RunShared(units, [](const void* f, int unit, int worker) { (*static_cast<const Fn*>(f))(unit, worker); }, &fn);
+    RunShared(
+        units, [](const void* f, int unit, int worker) { (*static_cast<const Fn*>(f))(unit, worker); }, &fn);
   }
 
  private:
@@ -42,7 +44,8 @@ class ThreadPool {
   bool RunOneUnit(int worker);
   void WorkerLoop(int worker);
 
-  // Of the current round. Written by the owner before it publishes the ticket, read only by holders of a unit.
+  // Of the current round. Written by the owner before it publishes the ticket, read only by holders of a
+  // unit.
   Call call_ = nullptr;
   const void* fn_ = nullptr;
   int units_ = 0;

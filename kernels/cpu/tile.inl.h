@@ -1,5 +1,5 @@
-// The register tile that GEMM and attention share, and how stored elements become lanes. Included by the source of one
-// instruction set after its vec header.
+// The register tile that GEMM and attention share, and how stored elements become lanes. Included by the
+// source of one instruction set after its vec header.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -35,18 +35,27 @@ struct Tile {
   F32x16 acc[kRows][kVectors];
 };
 
+template <int kRows, int kVectors>
+PREFIXD_INLINE void Clear(Tile<kRows, kVectors>& tile) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Zero();
+  }
+}
+
 // acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
-// x[r][k] lies at x[r * kRowStep + k * kTermStep]. Vectors lie in panels of kPanelVectors neighbours, panel_stride elements
-// apart; term k of a panel at w + k * w_step.
-template <int kRows, int kVectors, int kRowStep, int kTermStep, DType kType>
-PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x, const typename Element<kType>::Type* w,
-                                size_t w_step, size_t panel_stride, int terms) {
+// x[r][k] lies at x[r * kRowStep + k * kTermStep]. kRun neighbouring vectors share a pointer of w, and term k
+// lies k * w_step elements behind it.
+template <int kRun, int kRowStep, int kTermStep, DType kType, int kRows, int kVectors>
+PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
+                                const typename Element<kType>::Type* const (&w)[kVectors / kRun],
+                                size_t w_step, int terms) {
+  size_t at = 0;
   for (int k = 0; k < terms; ++k) {
     F32x16 weights[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      weights[v] = Widen<kType>(w + (v / kPanelVectors) * panel_stride + (v % kPanelVectors) * kLanes);
-    }
+    for (int v = 0; v < kVectors; ++v) weights[v] = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const F32x16 value = Set(x[r * kRowStep]);
@@ -54,7 +63,7 @@ PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x, con
       for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(value, weights[v], tile.acc[r][v]);
     }
     x += kTermStep;
-    w += w_step;
+    at += w_step;
   }
 }
 

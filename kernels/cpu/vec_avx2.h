@@ -1,4 +1,5 @@
-// F32x16 for AVX2 + FMA + F16C: two registers. Sixteen lanes are what kernels/numerics.h speaks of, so the op sources
+// F32x16 for AVX2 + FMA + F16C: two registers. Sixteen lanes are what kernels/numerics.h speaks of, so the op
+// sources
 // (*.inl.h) know no other width; they are compiled once on this header and once on vec_avx512.h.
 #pragma once
 
@@ -46,12 +47,22 @@ PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) {
           _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(FirstLanes(n - 8)))};
 }
 
-PREFIXD_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
-PREFIXD_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
-PREFIXD_INLINE F32x16 Mul(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
-PREFIXD_INLINE F32x16 Div(F32x16 a, F32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Add(F32x16 a, F32x16 b) {
+  return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+PREFIXD_INLINE F32x16 Sub(F32x16 a, F32x16 b) {
+  return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+PREFIXD_INLINE F32x16 Mul(F32x16 a, F32x16 b) {
+  return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+PREFIXD_INLINE F32x16 Div(F32x16 a, F32x16 b) {
+  return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
 PREFIXD_INLINE F32x16 Sqrt(F32x16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
-PREFIXD_INLINE F32x16 Max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+PREFIXD_INLINE F32x16 Max(F32x16 a, F32x16 b) {
+  return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
 PREFIXD_INLINE F32x16 Negate(F32x16 a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_xor_ps(a.lo, sign), _mm256_xor_ps(a.hi, sign)};
@@ -69,7 +80,9 @@ PREFIXD_INLINE __m256 LowBitsAsPowerOfTwo8(__m256 a) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(a), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
 }
-PREFIXD_INLINE F32x16 LowBitsAsPowerOfTwo(F32x16 a) { return {LowBitsAsPowerOfTwo8(a.lo), LowBitsAsPowerOfTwo8(a.hi)}; }
+PREFIXD_INLINE F32x16 LowBitsAsPowerOfTwo(F32x16 a) {
+  return {LowBitsAsPowerOfTwo8(a.lo), LowBitsAsPowerOfTwo8(a.hi)};
+}
 
 PREFIXD_INLINE __m256 FromBF16x8(const uint16_t* p) {
   const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

@@ -1,4 +1,5 @@
-// F32x16 for AVX-512 (F, BW, VL, DQ): one register. The twin of vec_avx2.h; see there for what each function promises.
+// F32x16 for AVX-512 (F, BW, VL, DQ): one register. The twin of vec_avx2.h; see there for what each function
+// promises.
 #pragma once
 
 #include <immintrin.h>
@@ -27,7 +28,9 @@ PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
 PREFIXD_INLINE F32x16 LoadFirst(const float* p, int n) { return {_mm512_maskz_loadu_ps(FirstLanes(n), p)}; }
 PREFIXD_INLINE void Store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
 PREFIXD_INLINE void StoreFirst(float* p, int n, F32x16 a) { _mm512_mask_storeu_ps(p, FirstLanes(n), a.v); }
-PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) { return {_mm512_mask_blend_ps(FirstLanes(n), b.v, a.v)}; }
+PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) {
+  return {_mm512_mask_blend_ps(FirstLanes(n), b.v, a.v)};
+}
 
 PREFIXD_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
 PREFIXD_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }

@@ -20,7 +20,9 @@ class RefMatrix final : public Matrix {
  public:
   RefMatrix(int rows, int cols, HostMemory memory) : Matrix(rows, cols), memory_(std::move(memory)) {}
   size_t bytes() const override { return sizeof(float) * rows_ * cols_; }
-  float* row(int i) const { return reinterpret_cast<float*>(memory_.data()) + static_cast<size_t>(i) * cols_; }
+  float* row(int i) const {
+    return reinterpret_cast<float*>(memory_.data()) + static_cast<size_t>(i) * cols_;
+  }
 
  private:
   HostMemory memory_;  // f32, row-major
@@ -51,7 +53,9 @@ class KvReader {
   }
 
  private:
-  const std::byte* Block(int token) const { return pool_.block(blocks_[token / pool_.layout().block_tokens]); }
+  const std::byte* Block(int token) const {
+    return pool_.block(blocks_[token / pool_.layout().block_tokens]);
+  }
   const KvPool& pool_;
   std::span<const BlockId> blocks_;
   int layer_, head_;
@@ -127,7 +131,9 @@ class RefBackend final : public Backend {
     return AllocateHostKv(layout, blocks);
   }
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
-  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override { UploadToHost(to, offset, from); }
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+    UploadToHost(to, offset, from);
+  }
 
   void BeginStep(const BatchView& batch) override {
     CheckBatch(batch);
@@ -138,7 +144,8 @@ class RefBackend final : public Backend {
   void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
-  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) override;
+  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
+                 float* out) override;
   void SwiGlu(const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
@@ -221,14 +228,17 @@ void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
     for (int h = 0; h < layout.kv_heads; ++h) {
       const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
       for (int d = 0; d < layout.head_dim; ++d) {
-        StoreElement(block + layout.KOffset(layer, h), layout.dtype, d * layout.block_tokens + token, k[from + d]);
-        StoreElement(block + layout.VOffset(layer, h), layout.dtype, token * layout.head_dim + d, v[from + d]);
+        StoreElement(block + layout.KOffset(layer, h), layout.dtype, d * layout.block_tokens + token,
+                     k[from + d]);
+        StoreElement(block + layout.VOffset(layer, h), layout.dtype, token * layout.head_dim + d,
+                     v[from + d]);
       }
     }
   });
 }
 
-void RefBackend::Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) {
+void RefBackend::Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
+                           float* out) {
   const KvLayout& layout = pool.layout();
   PREFIXD_CHECK(heads % layout.kv_heads == 0) << heads << " heads over " << layout.kv_heads;
   const int group = heads / layout.kv_heads;
@@ -256,7 +266,8 @@ void RefBackend::GatherRows(const float* x, std::span<const int> indices, int di
 }
 
 void RefBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks()) << from << " to " << to << " of " << pool.blocks();
+  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks())
+      << from << " to " << to << " of " << pool.blocks();
   std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
 }
 

@@ -1,4 +1,5 @@
-// `ref`: the definition of kernels/numerics.h as plain code, one thread, no speed. What the other CPU backends are held to.
+// `ref`: the definition of kernels/numerics.h as plain code, one thread, no speed. What the other CPU
+// backends are held to.
 #pragma once
 
 #include <memory>

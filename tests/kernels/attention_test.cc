@@ -12,8 +12,9 @@ struct Shape {
 };
 
 std::string Describe(const Shape& s) {
-  return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " + std::to_string(s.head_dim) +
-         ", blocks of " + std::to_string(s.block_tokens) + " " + std::string(DTypeName(s.dtype));
+  return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " +
+         std::to_string(s.head_dim) + ", blocks of " + std::to_string(s.block_tokens) + " " +
+         std::string(DTypeName(s.dtype));
 }
 
 KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.dtype}; }
@@ -31,8 +32,10 @@ void FillKv(KvPool& pool, const BatchView& batch, Prng& prng) {
       const size_t token = t % layout.block_tokens;
       for (int h = 0; h < layout.kv_heads; ++h) {
         for (int d = 0; d < layout.head_dim; ++d) {
-          StoreElement(block + layout.KOffset(1, h), layout.dtype, d * layout.block_tokens + token, RandomFloat(prng));
-          StoreElement(block + layout.VOffset(1, h), layout.dtype, token * layout.head_dim + d, RandomFloat(prng));
+          StoreElement(block + layout.KOffset(1, h), layout.dtype, d * layout.block_tokens + token,
+                       RandomFloat(prng));
+          StoreElement(block + layout.VOffset(1, h), layout.dtype, token * layout.head_dim + d,
+                       RandomFloat(prng));
         }
       }
     }
@@ -77,15 +80,16 @@ TEST_P(AttentionTest, EveryHeadSizeAndBlockSize) {
   for (const int head_dim : {2, 16, 40, 48, 64, 80, 96, 128, 256}) {
     for (const int block_tokens : {1, 2, 4, 8, 16, 32, 128}) {
       const DType dtype = kAllDTypes[(head_dim + block_tokens) % 3];
-      Compare({2, 1, head_dim, block_tokens, dtype}, {{0, 5}, {62, 4}, {30, 1}}, head_dim * 1000 + block_tokens);
+      Compare({2, 1, head_dim, block_tokens, dtype}, {{0, 5}, {62, 4}, {30, 1}},
+              head_dim * 1000 + block_tokens);
       if (HasFatalFailure()) return;
     }
   }
 }
 
 TEST_P(AttentionTest, EveryGroupSize) {
-  for (const auto& [heads, kv_heads] :
-       std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {3, 1}, {5, 1}, {6, 1}, {7, 1}, {8, 1}, {9, 3}, {8, 8}, {4, 2}, {26, 2}}) {
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
+           {1, 1}, {2, 1}, {3, 1}, {5, 1}, {6, 1}, {7, 1}, {8, 1}, {9, 3}, {8, 8}, {4, 2}, {26, 2}}) {
     for (const DType dtype : kAllDTypes) {
       Compare({heads, kv_heads, 16, 16, dtype}, {{0, 40}, {100, 3}, {7, 1}, {0, 1}}, heads * 100 + kv_heads);
       if (HasFatalFailure()) return;
@@ -94,7 +98,8 @@ TEST_P(AttentionTest, EveryGroupSize) {
 }
 
 TEST_P(AttentionTest, PositionsAcrossTilesAndSpans) {
-  for (const int position : {0, 1, 15, 16, 17, 62, 63, 64, 65, 127, 128, 447, 448, 510, 511, 512, 513, 575, 576, 1023, 1024}) {
+  for (const int position :
+       {0, 1, 15, 16, 17, 62, 63, 64, 65, 127, 128, 447, 448, 510, 511, 512, 513, 575, 576, 1023, 1024}) {
     for (const int rows : {1, 2, 3, 13}) {
       Compare({3, 1, 16, 16, DType::kBF16}, {{position, rows}}, position * 100 + rows);
       if (HasFatalFailure()) return;
@@ -104,7 +109,7 @@ TEST_P(AttentionTest, PositionsAcrossTilesAndSpans) {
 
 TEST_P(AttentionTest, OneLongSequenceIsCutAmongThreads) {
   Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1);
-  Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2);       // the first rows have one span less
+  Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2);            // the first rows have one span less
   Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}}, 3);  // only one of the two is cut
 }
 
@@ -113,17 +118,20 @@ TEST_P(AttentionTest, RandomBatches) {
     Prng prng(seed);
     const int kv_heads = static_cast<int>(prng.Between(1, 3));
     const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 8)), kv_heads,
-                         2 * static_cast<int>(prng.Between(1, 34)), 1 << prng.Below(8), kAllDTypes[prng.Below(3)]};
+                         2 * static_cast<int>(prng.Between(1, 34)), 1 << prng.Below(8),
+                         kAllDTypes[prng.Below(3)]};
     std::vector<std::pair<int, int>> sequences;
     for (int64_t i = prng.Between(1, 6); i > 0; --i) {
-      sequences.push_back({static_cast<int>(prng.Below(140)), static_cast<int>(prng.Between(1, 1 + prng.Below(40)))});
+      sequences.push_back(
+          {static_cast<int>(prng.Below(140)), static_cast<int>(prng.Between(1, 1 + prng.Below(40)))});
     }
     Compare(shape, sequences, seed);
     if (HasFatalFailure()) return;
   }
 }
 
-// With scores 0 and x, and values 0 and 1, the result is Exp(x) / (1 + Exp(x)): every bit of Exp(x) below -17.
+// With scores 0 and x, and values 0 and 1, the result is Exp(x) / (1 + Exp(x)): every bit of Exp(x) below
+// -17.
 TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   const KvLayout layout = {1, 1, 2, 16, DType::kF32};
   constexpr int kHeads = 1 << 16;
@@ -170,7 +178,8 @@ TEST_P(AttentionTest, ChunksBlocksAndNeighboursDoNotShow) {
       batch.Add(position, rows, tables.table(0));
       std::vector<float> x;
       if (first == 1) x.assign(&noise[step * width], &noise[(step + 1) * width]);
-      x.insert(x.end(), &qkv[static_cast<size_t>(position) * width], &qkv[static_cast<size_t>(position + rows) * width]);
+      x.insert(x.end(), &qkv[static_cast<size_t>(position) * width],
+               &qkv[static_cast<size_t>(position + rows) * width]);
       std::vector<float> out(static_cast<size_t>(batch.rows()) * kHeads * kDim);
       const BatchView view = batch.view();
       fast->BeginStep(view);

@@ -17,8 +17,9 @@ class GemmTest : public AgainstRef {
     std::vector<float> got = want;
     ref->Gemm(*PackOrDie(*ref, w, dtype, outputs, terms), x.data(), rows, want.data(), output);
     fast->Gemm(*PackOrDie(*fast, w, dtype, outputs, terms), x.data(), rows, got.data(), output);
-    ASSERT_TRUE(SameBits(got, want)) << DTypeName(dtype) << " rows " << rows << " outputs " << outputs << " terms "
-                                     << terms << (output == GemmOutput::kStore ? " store" : " accumulate");
+    ASSERT_TRUE(SameBits(got, want)) << DTypeName(dtype) << " rows " << rows << " outputs " << outputs
+                                     << " terms " << terms
+                                     << (output == GemmOutput::kStore ? " store" : " accumulate");
   }
 };
 

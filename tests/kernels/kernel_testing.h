@@ -45,8 +45,9 @@ inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string
   return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
 }
 
-#define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                                       \
-  INSTANTIATE_TEST_SUITE_P(Cpu, fixture, testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
+#define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                                \
+  INSTANTIATE_TEST_SUITE_P(Cpu, fixture,                                                                  \
+                           testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
                            ::prefixd::kernel_testing::ParamName)
 
 // Mostly values around 1, sometimes tiny, subnormal, zero or large.
@@ -80,18 +81,20 @@ inline bool SameBits(float a, float b) {
 }
 
 inline testing::AssertionResult SameBits(const std::vector<float>& got, const std::vector<float>& want) {
-  if (got.size() != want.size()) return testing::AssertionFailure() << got.size() << " values, not " << want.size();
+  if (got.size() != want.size())
+    return testing::AssertionFailure() << got.size() << " values, not " << want.size();
   for (size_t i = 0; i < got.size(); ++i) {
     if (!SameBits(got[i], want[i])) {
-      return testing::AssertionFailure() << "[" << i << "] of " << got.size() << ": " << got[i] << " (0x" << std::hex
-                                         << std::bit_cast<uint32_t>(got[i]) << "), not " << want[i] << " (0x"
-                                         << std::bit_cast<uint32_t>(want[i]) << ")";
+      return testing::AssertionFailure() << "[" << i << "] of " << got.size() << ": " << got[i] << " (0x"
+                                         << std::hex << std::bit_cast<uint32_t>(got[i]) << "), not "
+                                         << want[i] << " (0x" << std::bit_cast<uint32_t>(want[i]) << ")";
     }
   }
   return testing::AssertionSuccess();
 }
 
-inline std::unique_ptr<Matrix> PackOrDie(Backend& backend, const std::vector<std::byte>& data, DType dtype, int rows, int cols) {
+inline std::unique_ptr<Matrix> PackOrDie(Backend& backend, const std::vector<std::byte>& data, DType dtype,
+                                         int rows, int cols) {
   const MatrixSource source = {data.data(), dtype, rows, cols};
   auto matrix = backend.Pack({&source, 1});
   PREFIXD_CHECK(matrix.ok()) << matrix.status().ToString();

@@ -1,5 +1,6 @@
-// The definition itself against double precision: `ref` computes what its names say. Tolerances are relative to the sum of
-// the magnitudes that go into a result, in units of f32 rounding (2^-24), times the length of the longest chain.
+// The definition itself against double precision: `ref` computes what its names say. Tolerances are relative
+// to the sum of the magnitudes that go into a result, in units of f32 rounding (2^-24), times the length of
+// the longest chain.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {

@@ -1,4 +1,5 @@
-// Norm, rotation, SwiGLU, KV stores and copies of the fast backends against ref, bit for bit; and Exp against its definition.
+// Norm, rotation, SwiGLU, KV stores and copies of the fast backends against ref, bit for bit; and Exp against
+// its definition.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -80,8 +81,16 @@ TEST_P(RowwiseTest, ExpInSiluEqualsItsDefinition) {
   std::vector<float> x(2 * kWidth, 1.0f);
   std::vector<float> got(kWidth);
   for (int i = 0; i < kWidth; ++i) x[i] = -92.0f + 184.0f * static_cast<float>(i) / kWidth;
-  const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -numerics::kExpMin, -numerics::kExpMax,
-                           std::nextafter(-numerics::kExpMin, INFINITY), std::nextafter(-numerics::kExpMax, -INFINITY)};
+  const float special[] = {0.0f,
+                           -0.0f,
+                           INFINITY,
+                           -INFINITY,
+                           NAN,
+                           1e-40f,
+                           -numerics::kExpMin,
+                           -numerics::kExpMax,
+                           std::nextafter(-numerics::kExpMin, INFINITY),
+                           std::nextafter(-numerics::kExpMax, -INFINITY)};
   std::copy(std::begin(special), std::end(special), x.begin() + 5);
   fast->SwiGlu(x.data(), 1, kWidth, got.data());
   std::vector<float> want(kWidth);
@@ -104,7 +113,8 @@ TEST_P(RowwiseTest, StoreKvRoundsAndPlaces) {
         const int stride = 3 * head_dim + 7;
         auto k = RandomFloats(prng, static_cast<size_t>(batch.rows()) * stride);
         auto v = RandomFloats(prng, k.size());
-        for (size_t i = 0; i < k.size(); i += 3) k[i] = v[i] = std::bit_cast<float>(static_cast<uint32_t>(prng.Next()));
+        for (size_t i = 0; i < k.size(); i += 3)
+          k[i] = v[i] = std::bit_cast<float>(static_cast<uint32_t>(prng.Next()));
         auto want = KvOrDie(*ref, layout, blocks);
         auto got = KvOrDie(*fast, layout, blocks);
         ref->BeginStep(view);
@@ -124,7 +134,8 @@ TEST_P(RowwiseTest, GatherRowsAndCopyBlock) {
   const int indices[] = {19, 0, 7, 7};
   std::vector<float> got(4 * 33);
   fast->GatherRows(x.data(), indices, 33, got.data());
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(std::memcmp(&got[i * 33], &x[indices[i] * 33], 33 * sizeof(float)), 0) << i;
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(std::memcmp(&got[i * 33], &x[indices[i] * 33], 33 * sizeof(float)), 0) << i;
 
   const KvLayout layout = {2, 1, 16, 4, DType::kF16};
   auto pool = KvOrDie(*fast, layout, 8);
