@@ -1,5 +1,5 @@
-// Any bytes as a config.json: refused with a message that names the file, or sizes within the limits, from which shapes and
-// counts follow without overflow.
+// Any bytes as a config.json: refused with a message that names the file, or sizes within the limits, from
+// which shapes and counts follow without overflow.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Any bytes as a *.safetensors file: refused, or tensors that lie inside the file, cover its data once and are as long as
-// their shapes say.
+// Any bytes as a *.safetensors file: refused, or tensors that lie inside the file, cover its data once and
+// are as long as their shapes say.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -16,12 +16,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const std::byte* end = nullptr;
   for (const prefixd::TensorView& tensor : *tensors) {
-    PREFIXD_CHECK(tensor.bytes.data() >= file.data() && tensor.bytes.data() + tensor.bytes.size() <= file.data() + size);
+    PREFIXD_CHECK(tensor.bytes.data() >= file.data() &&
+                  tensor.bytes.data() + tensor.bytes.size() <= file.data() + size);
     PREFIXD_CHECK(end == nullptr || tensor.bytes.data() == end) << tensor.name;
     end = tensor.bytes.data() + tensor.bytes.size();
     uint64_t elements = 1;
     for (const int64_t extent : tensor.shape) elements *= static_cast<uint64_t>(extent);
-    if (tensor.dtype) PREFIXD_CHECK(tensor.bytes.size() == elements * prefixd::DTypeBytes(*tensor.dtype)) << tensor.name;
+    if (tensor.dtype)
+      PREFIXD_CHECK(tensor.bytes.size() == elements * prefixd::DTypeBytes(*tensor.dtype)) << tensor.name;
     unsigned sum = 0;  // reads every byte, for the sanitizers
     for (const std::byte b : tensor.bytes) sum += static_cast<unsigned>(b);
     PREFIXD_CHECK(sum <= 255 * tensor.bytes.size());

@@ -51,6 +51,7 @@ GoldenCase ReadGoldenCase(const fs::path& folder) {
   golden.logits = ReadLogits(folder, expected.at("logits"));
   golden.max_abs = bj::value_to<float>(expected.at("logits").at("max_abs"));
   golden.text_prompt = bj::value_to<std::string>(expected.at("text").at("prompt"));
+  golden.chat_messages = expected.at("chat").at("messages").as_array();
   golden.chat_rendered = bj::value_to<std::string>(expected.at("chat").at("rendered"));
   return golden;
 }

@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <boost/json/array.hpp>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -26,8 +27,10 @@ struct GoldenCase {
   std::filesystem::path folder;
   std::vector<GoldenPrompt> prompts;  // prompts[0..2], text, chat
   std::vector<GoldenLogits> logits;
-  float max_abs = 0;  // of all expected logits
-  std::string text_prompt, chat_rendered;
+  float max_abs = 0;                 // of all expected logits
+  std::string text_prompt;           // becomes the ids of `text`
+  boost::json::array chat_messages;  // become chat_rendered, and that the ids of `chat`
+  std::string chat_rendered;
 };
 
 GoldenCase ReadGoldenCase(const std::filesystem::path& folder);

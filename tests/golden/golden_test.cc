@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/loaded_model.h"
 #include "engine/model/transformer.h"
 #include "kernels/registry.h"
 #include "tests/golden/golden_case.h"
@@ -184,6 +185,32 @@ TEST(GoldenFolders, TheLlamaFamilyIsSupported) {
   for (const GoldenCase& golden : SupportedCases()) names.push_back(golden.name);
   for (const char* name : {"llama-gqa", "llama-mqa-linear", "llama3-rope"}) {
     EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
+  }
+}
+
+// The whole folder as a server reads it: messages to prompt to ids to the tokens that the reference drew.
+TEST(GoldenFolders, FromMessagesToTokens) {
+  PREFIXD_NEED_SHARED("golden/llama-gqa");
+  for (const GoldenCase& golden : SupportedCases()) {
+    const auto backend = *CreateBackend("auto", 2);
+    const auto model = LoadModel(golden.folder, *backend, {{kContext, kContext, kContext}, ""}, {});
+    ASSERT_TRUE(model.ok()) << golden.name << ": " << model.status().message();
+    const Tokenizer& tokenizer = *(*model)->tokenizer;
+    const GoldenPrompt& text = golden.prompts[3];
+    const GoldenPrompt& chat = golden.prompts[4];
+    ASSERT_EQ(text.name + chat.name, "textchat");
+    EXPECT_EQ(tokenizer.Encode(golden.text_prompt, {}), text.ids) << golden.name;
+
+    ASSERT_NE((*model)->chat_template, nullptr) << golden.name;
+    ChatTemplate::Input input;
+    input.messages = golden.chat_messages;
+    EXPECT_EQ(*(*model)->chat_template->Render(input), golden.chat_rendered) << golden.name;
+    EXPECT_EQ(tokenizer.Encode(golden.chat_rendered, {.add_special_tokens = false}), chat.ids) << golden.name;
+
+    SequenceRunner runner(*(*model)->transformer, *backend, DType::kF32, kBlockTokens, kPoolBlocks);
+    EXPECT_EQ(runner.Greedy(chat.ids, 48), chat.greedy) << golden.name;
+    EXPECT_FALSE((*model)->eos.empty()) << golden.name;
+    EXPECT_FLOAT_EQ(*(*model)->generation.temperature, 0.6f) << golden.name;
   }
 }
 
