@@ -1,0 +1,232 @@
+// Writes a random-weight model in the layout of a Hugging Face folder, of the size of a real one: for
+// measurements, which need weights of the right shape and not of any meaning. The same arguments give the
+// same bytes.
+//
+//   make_model --preset llama-135m|llama-1b|qwen3-0.6b [--dtype bf16|f16|f32] [--seed N] DIR
+//
+// Weights are normal with deviation 0.02, norms are 1. The tokenizer (bench/word_tokenizer.h) has one token
+// for each of as many made-up words as the vocabulary holds, so that a prompt of N words has N tokens.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/prng.h"
+#include "bench/word_tokenizer.h"
+#include "engine/model/weights.h"
+#include "kernels/numerics.h"
+
+namespace prefixd::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Preset {
+  std::string_view name, model_type, class_name;
+  int layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
+  double theta;
+  bool qk_norm;  // a norm over head_dim of every query and key head
+};
+constexpr Preset kPresets[] = {
+    {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, false},
+    {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000, false},
+    {"qwen3-0.6b", "qwen3", "Qwen3ForCausalLM", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1000000, true},
+};
+
+struct Storage {
+  std::string_view flag, header_name, config_name;
+  DType dtype;
+};
+constexpr Storage kStorages[] = {{"bf16", "BF16", "bfloat16", DType::kBF16},
+                                 {"f16", "F16", "float16", DType::kF16},
+                                 {"f32", "F32", "float32", DType::kF32}};
+
+std::vector<WeightSpec> WeightsOf(const Preset& p) {
+  ModelConfig config;
+  config.layers = p.layers;
+  config.hidden = p.hidden;
+  config.heads = p.heads;
+  config.kv_heads = p.kv_heads;
+  config.head_dim = p.head_dim;
+  config.intermediate = p.intermediate;
+  config.vocab = p.vocab;
+  config.tied_embeddings = true;
+  std::vector<WeightSpec> specs = RequiredWeights(config);
+  for (int l = 0; p.qk_norm && l < p.layers; ++l) {
+    specs.push_back({LayerWeight(l, "self_attn.q_norm"), {p.head_dim}});
+    specs.push_back({LayerWeight(l, "self_attn.k_norm"), {p.head_dim}});
+  }
+  return specs;
+}
+
+void AppendElement(std::string* out, DType dtype, float value) {
+  switch (dtype) {
+    case DType::kF32:
+      return PutLittle<float>(out, value);
+    case DType::kF16:
+      return PutLittle<uint16_t>(out, numerics::F32ToF16(value));
+    case DType::kBF16:
+      return PutLittle<uint16_t>(out, numerics::F32ToBF16(value));
+  }
+}
+
+// Element i is the value below which a share of (i + 1/2) / 65536 of a normal distribution lies, as stored:
+// 16 random bits draw a weight.
+std::string NormalQuantiles(DType dtype, double deviation) {
+  std::string table;
+  for (int i = 0; i < 65536; ++i) {
+    const double share = (i + 0.5) / 65536;
+    double low = -5, high = 5;
+    for (int step = 0; step < 40; ++step) {
+      const double middle = (low + high) / 2;
+      (std::erfc(-middle / std::sqrt(2.0)) / 2 < share ? low : high) = middle;
+    }
+    AppendElement(&table, dtype, static_cast<float>(low * deviation));
+  }
+  return table;
+}
+
+int64_t Elements(const WeightSpec& spec) {
+  int64_t elements = 1;
+  for (const int64_t size : spec.shape) elements *= size;
+  return elements;
+}
+
+template <typename Element>
+void WriteNormals(std::ofstream& out, const std::string& table, int64_t elements, Prng& prng) {
+  constexpr int64_t kPiece = 1 << 20;  // a multiple of 4
+  const auto* quantiles = reinterpret_cast<const Element*>(table.data());
+  std::vector<Element> piece(static_cast<size_t>(kPiece));
+  for (int64_t done = 0; done < elements; done += kPiece) {
+    const int64_t count = std::min(kPiece, elements - done);
+    for (int64_t i = 0; i < count; i += 4) {
+      uint64_t bits = prng.Next();
+      for (int64_t j = i; j < i + 4; ++j, bits >>= 16)
+        piece[static_cast<size_t>(j)] = quantiles[bits & 0xFFFF];
+    }
+    out.write(reinterpret_cast<const char*>(piece.data()),
+              static_cast<std::streamsize>(count * sizeof(Element)));
+  }
+}
+
+void WriteWeights(const fs::path& file, const Preset& preset, const Storage& storage, uint64_t seed) {
+  const std::vector<WeightSpec> specs = WeightsOf(preset);
+  const int64_t width = static_cast<int64_t>(DTypeBytes(storage.dtype));
+  std::string header = R"({"__metadata__":{"format":"pt"})";
+  int64_t offset = 0;
+  for (const WeightSpec& spec : specs) {
+    const int64_t end = offset + Elements(spec) * width;
+    std::string shape;
+    for (const int64_t size : spec.shape) shape += (shape.empty() ? "" : ",") + std::to_string(size);
+    header += ",\"" + spec.name + R"(":{"dtype":")" + std::string(storage.header_name) + R"(","shape":[)" +
+              shape + R"(],"data_offsets":[)" + std::to_string(offset) + "," + std::to_string(end) + "]}";
+    offset = end;
+  }
+  header += "}";
+  header.append((8 - header.size() % 8) % 8, ' ');
+
+  std::string length;
+  PutLittle<uint64_t>(&length, header.size());
+  std::ofstream out(file, std::ios::binary);
+  out << length << header;
+  const std::string table = NormalQuantiles(storage.dtype, 0.02);
+  Prng prng(seed);
+  for (const WeightSpec& spec : specs) {
+    if (spec.shape.size() == 1) {
+      std::string ones;
+      for (int64_t i = 0; i < spec.shape[0]; ++i) AppendElement(&ones, storage.dtype, 1.0f);
+      out << ones;
+    } else if (width == 4) {
+      WriteNormals<uint32_t>(out, table, Elements(spec), prng);
+    } else {
+      WriteNormals<uint16_t>(out, table, Elements(spec), prng);
+    }
+  }
+}
+
+std::string ConfigText(const Preset& p, const Storage& storage, const WordTokenizer& tokenizer) {
+  const auto number = [](std::string_view key, int64_t value) {
+    return ", \"" + std::string(key) + "\": " + std::to_string(value);
+  };
+  return "{\"architectures\": [\"" + std::string(p.class_name) + "\"], \"model_type\": \"" +
+         std::string(p.model_type) + "\", \"torch_dtype\": \"" + std::string(storage.config_name) +
+         "\", \"hidden_act\": \"silu\"" +
+         ", \"attention_bias\": false, \"rms_norm_eps\": 1e-05, \"rope_scaling\": null, "
+         "\"tie_word_embeddings\": true" +
+         number("rope_theta", static_cast<int64_t>(p.theta)) + number("num_hidden_layers", p.layers) +
+         number("hidden_size", p.hidden) + number("num_attention_heads", p.heads) +
+         number("num_key_value_heads", p.kv_heads) + number("head_dim", p.head_dim) +
+         number("intermediate_size", p.intermediate) + number("vocab_size", p.vocab) +
+         number("max_position_embeddings", p.max_positions) +
+         number("bos_token_id", tokenizer.end_of_text()) + number("eos_token_id", tokenizer.end_of_turn()) +
+         "}\n";
+}
+
+void WriteModel(const fs::path& dir, const Preset& preset, const Storage& storage, uint64_t seed) {
+  const WordTokenizer tokenizer(preset.vocab);
+  fs::create_directories(dir);
+  std::ofstream(dir / "config.json") << ConfigText(preset, storage, tokenizer);
+  std::ofstream(dir / "generation_config.json")
+      << "{\"do_sample\": true, \"temperature\": 0.8, \"top_p\": 0.95, \"eos_token_id\": ["
+      << tokenizer.end_of_text() << ", " << tokenizer.end_of_turn() << "]}\n";
+  std::ofstream(dir / "tokenizer.json") << tokenizer.TokenizerJson();
+  std::ofstream(dir / "tokenizer_config.json") << tokenizer.TokenizerConfigJson();
+  WriteWeights(dir / "model.safetensors", preset, storage, seed);
+}
+
+template <typename Row, size_t N>
+const Row* FindRow(const Row (&rows)[N], std::string_view Row::*name, std::string_view wanted) {
+  for (const Row& row : rows) {
+    if (row.*name == wanted) return &row;
+  }
+  return nullptr;
+}
+
+int Main(const std::vector<std::string>& args) {
+  std::string preset_name, dtype = "bf16", seed = "1", dir;
+  for (size_t i = 0; i < args.size(); ++i) {
+    std::string* value = args[i] == "--preset"  ? &preset_name
+                         : args[i] == "--dtype" ? &dtype
+                         : args[i] == "--seed"  ? &seed
+                                                : nullptr;
+    if (value == nullptr) {
+      dir = dir.empty() && !args[i].starts_with("--") ? args[i] : "--";
+    } else if (++i < args.size()) {
+      *value = args[i];
+    }
+  }
+  const Preset* preset = FindRow(kPresets, &Preset::name, preset_name);
+  const Storage* storage = FindRow(kStorages, &Storage::flag, dtype);
+  if (preset == nullptr || storage == nullptr || dir.empty() || dir == "--" ||
+      seed.find_first_not_of("0123456789") != seed.npos) {
+    std::cerr << "usage: make_model --preset llama-135m|llama-1b|qwen3-0.6b [--dtype bf16|f16|f32] [--seed "
+                 "N] DIR\n";
+    return 2;
+  }
+  WriteModel(dir, *preset, *storage, std::strtoull(seed.c_str(), nullptr, 10));
+  const fs::path weights = fs::path(dir) / "model.safetensors";
+  std::error_code error;
+  const auto bytes = fs::file_size(weights, error);
+  int64_t expected = 0;
+  for (const WeightSpec& spec : WeightsOf(*preset))
+    expected += Elements(spec) * static_cast<int64_t>(DTypeBytes(storage->dtype));
+  if (error || static_cast<int64_t>(bytes) < expected) {
+    std::cerr << weights << ": could not be written in full; is the disk full?\n";
+    return 1;
+  }
+  std::cout << dir << ": " << preset->name << ", " << FormatSize(bytes) << " of weights\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace prefixd::bench
+
+int main(int argc, char** argv) {
+  return prefixd::bench::Main(std::vector<std::string>(argv + 1, argv + argc));
+}
