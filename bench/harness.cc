@@ -1,0 +1,125 @@
+#include "bench/harness.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iomanip>
+#include <sstream>
+
+namespace prefixd::bench {
+namespace {
+
+std::string Quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out + '"';
+}
+
+std::string Number(double value) {
+  std::ostringstream out;
+  out << std::setprecision(6) << value;
+  return out.str();
+}
+
+}  // namespace
+
+Timing Measure(int runs, const std::function<void()>& body) {
+  body();
+  std::vector<double> seconds;
+  for (int i = 0; i < runs; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return {seconds.front(), seconds[seconds.size() / 2]};
+}
+
+double Ceilings::Peak(const std::string& backend, int with_threads) const {
+  if (backend == "avx2") return with_threads == 1 ? avx2_1 : avx2_all;
+  if (backend == "avx512") return with_threads == 1 ? avx512_1 : avx512_all;
+  return 0;
+}
+
+Report::Report(std::string program, int argc, char** argv) : program_(std::move(program)) {
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    if (!name.starts_with("--") || i + 1 == argc) {
+      std::fprintf(stderr, "usage: %s [--json FILE] [--OPTION VALUE]...\n", program_.c_str());
+      std::exit(2);
+    }
+    options_.emplace_back(name.substr(2), argv[i + 1]);
+  }
+}
+
+std::string Report::Option(const std::string& name, const std::string& otherwise) const {
+  for (const auto& [key, value] : options_) {
+    if (key == name) return value;
+  }
+  return otherwise;
+}
+
+const Ceilings& Report::PrintMachine() {
+  machine_ = DescribeMachine();
+  const int all = machine_.cpus;
+  ceilings_ = {all,
+               FmaFlopsPerSecond("avx2", 1),
+               FmaFlopsPerSecond("avx512", 1),
+               ReadBytesPerSecond(1),
+               FmaFlopsPerSecond("avx2", all),
+               FmaFlopsPerSecond("avx512", all),
+               ReadBytesPerSecond(all)};
+  std::string features;
+  for (const std::string& feature : machine_.features) features += " " + feature;
+  std::printf(
+      "machine: %s, %d CPUs,%s; fma GFLOP/s avx2 %.1f avx512 %.1f (1 thread) %.1f %.1f (%d); read GB/s %.1f "
+      "(1) %.1f (%d)\n",
+      machine_.cpu.c_str(), all, features.c_str(), ceilings_.avx2_1 / 1e9, ceilings_.avx512_1 / 1e9,
+      ceilings_.avx2_all / 1e9, ceilings_.avx512_all / 1e9, all, ceilings_.read_1 / 1e9,
+      ceilings_.read_all / 1e9, all);
+  std::fflush(stdout);
+  return ceilings_;
+}
+
+void Report::Add(const std::string& name, double value, const std::string& unit, const Extras& extras) {
+  std::printf("%-44s %12.4g %-8s", name.c_str(), value, unit.c_str());
+  for (const auto& [key, extra] : extras) std::printf("  %s %.4g", key.c_str(), extra);
+  std::printf("\n");
+  std::fflush(stdout);
+  rows_.push_back({name, value, unit, extras});
+}
+
+int Report::Finish() {
+  const std::string path = Option("json", "");
+  if (path.empty()) return 0;
+  std::ofstream out(path);
+  out << "{\"program\":" << Quoted(program_) << ",\"machine\":{\"cpu\":" << Quoted(machine_.cpu)
+      << ",\"cpus\":" << machine_.cpus << ",\"features\":[";
+  for (size_t i = 0; i < machine_.features.size(); ++i) out << (i ? "," : "") << Quoted(machine_.features[i]);
+  const Ceilings& c = ceilings_;
+  out << "],\"fma_flops\":{\"avx2_1\":" << Number(c.avx2_1) << ",\"avx512_1\":" << Number(c.avx512_1)
+      << ",\"avx2_all\":" << Number(c.avx2_all) << ",\"avx512_all\":" << Number(c.avx512_all)
+      << "},\"read_bytes_per_second\":{\"1\":" << Number(c.read_1) << ",\"all\":" << Number(c.read_all)
+      << "}},\"results\":[";
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    const Row& row = rows_[i];
+    out << (i ? "," : "") << "\n{\"name\":" << Quoted(row.name) << ",\"value\":" << Number(row.value)
+        << ",\"unit\":" << Quoted(row.unit);
+    for (const auto& [key, value] : row.extras) out << "," << Quoted(key) << ":" << Number(value);
+    out << "}";
+  }
+  out << "\n]}\n";
+  out.close();
+  if (!out) {
+    std::fprintf(stderr, "cannot write %s\n", path.c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace prefixd::bench

@@ -1,0 +1,220 @@
+// The kernels on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of 64, FFN 1536,
+// vocabulary 32000, tied), bf16 weights and KV, random numbers: every op in the order of a forward pass,
+// timed one by one, over the ceilings.
+//
+//   kernel_bench [--backend NAME] [--threads N] [--tokens N] [--runs N] [--json FILE]
+//
+// What there is to do, before any cleverness:
+//   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; at 100 GFLOP/s 1.18 s
+//   decode of one token     124.6 M weights x 2 = 249 MB to read; at 25 GB/s 10 ms
+// The bar: prefill at 25 % of the FMA peak of its instruction set or better, decode at 35 % of the read
+// bandwidth or better.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <numeric>
+
+#include "base/prng.h"
+#include "bench/harness.h"
+#include "kernels/host_memory.h"
+#include "kernels/registry.h"
+
+namespace prefixd::bench {
+namespace {
+
+constexpr int kLayers = 30, kHidden = 576, kHeads = 9, kKvHeads = 3, kHeadDim = 64, kFfn = 1536,
+              kVocabulary = 32000;
+constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
+constexpr double kLayerWeights =
+    1.0 * kQkv * kHidden + 1.0 * kHeads * kHeadDim * kHidden + 3.0 * kFfn * kHidden;
+constexpr double kHeadWeights = 1.0 * kVocabulary * kHidden;
+constexpr double kWeightBytes = 2 * (kLayers * kLayerWeights + kHeadWeights);
+constexpr int kBlockTokens = 16;
+
+template <typename T>
+T OrDie(Result<T> result) {
+  if (result.ok()) return std::move(*result);
+  std::fprintf(stderr, "%s\n", result.status().ToString().c_str());
+  std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
+}
+
+std::unique_ptr<Matrix> RandomMatrix(Backend& backend, Prng& prng, int rows, int cols) {
+  std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
+  for (uint16_t& value : data) {  // +-[0.0156, 0.0312]
+    value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
+  }
+  const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
+  return OrDie(backend.Pack({&source, 1}));
+}
+
+struct Layer {
+  std::unique_ptr<Matrix> qkv, o, gate_up, down;
+};
+
+// A forward pass over random weights that times each of its ops.
+class Model {
+ public:
+  Model(Backend& backend, int max_rows, int max_context)
+      : backend_(backend), blocks_((max_context + kBlockTokens - 1) / kBlockTokens) {
+    Prng prng(1);
+    for (Layer& layer : layers_) {
+      layer = {RandomMatrix(backend, prng, kQkv, kHidden),
+               RandomMatrix(backend, prng, kHidden, kHeads * kHeadDim),
+               RandomMatrix(backend, prng, 2 * kFfn, kHidden), RandomMatrix(backend, prng, kHidden, kFfn)};
+    }
+    embedding_ = RandomMatrix(backend, prng, kVocabulary, kHidden);
+    kv_ = OrDie(backend.AllocateKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
+                                   static_cast<uint32_t>(blocks_ * kMaxSequences)));
+    norm_.assign(kHidden, 1.0f);
+    rope_.assign(static_cast<size_t>(max_context) * kHeadDim, 0.7071f);
+    for (auto [buffer, width] : {std::pair(&hidden_, kHidden),
+                                 {&normed_, kHidden},
+                                 {&projected_, kQkv},
+                                 {&attended_, kHeads * kHeadDim},
+                                 {&gated_, 2 * kFfn},
+                                 {&ffn_, kFfn}}) {
+      buffer->assign(static_cast<size_t>(max_rows) * width, 0.0f);
+    }
+    logits_.assign(static_cast<size_t>(kMaxSequences) * kVocabulary, 0.0f);
+  }
+
+  // `sequences` of `rows` tokens each, the first at `position`.
+  void Forward(int sequences, int position, int rows) {
+    const int all = sequences * rows;
+    tokens_.assign(all, 17);
+    std::vector<SequenceSpan> spans;
+    std::vector<std::vector<BlockId>> tables(sequences, std::vector<BlockId>(blocks_));
+    std::vector<int> last;
+    for (int s = 0; s < sequences; ++s) {
+      std::iota(tables[s].begin(), tables[s].end(), static_cast<BlockId>(s * blocks_));
+      spans.push_back({s * rows, rows, position, tables[s]});
+      last.push_back((s + 1) * rows - 1);
+    }
+    op_ = 0;
+    backend_.BeginStep({tokens_, spans});
+    Timed("embed", [&] { backend_.Embed(*embedding_, hidden_.data()); });
+    for (int i = 0; i < kLayers; ++i) RunLayer(layers_[i], i, all);
+    Timed("norms", [&] {
+      backend_.GatherRows(hidden_.data(), last, kHidden, normed_.data());
+      backend_.RmsNorm(normed_.data(), norm_.data(), 1e-5f, sequences, kHidden, normed_.data());
+    });
+    Timed("gemm lm_head",
+          [&] { backend_.Gemm(*embedding_, normed_.data(), sequences, logits_.data(), GemmOutput::kStore); });
+  }
+
+  // Forgets all times.
+  void Reset() { ops_.clear(); }
+  // The shortest time that each op of the pass ever took, by kind, in percent of their sum; and that sum. It
+  // shows what an undisturbed pass takes where a whole pass is never undisturbed.
+  double Undisturbed() const {
+    double sum = 0;
+    for (const Op& op : ops_) sum += op.shortest;
+    return sum;
+  }
+  std::map<std::string, double> Shares() const {
+    std::map<std::string, double> shares;
+    for (const Op& op : ops_) shares[op.kind] += 100 * op.shortest / Undisturbed();
+    return shares;
+  }
+
+  static constexpr int kMaxSequences = 8;
+
+ private:
+  template <typename Fn>
+  void Timed(const char* kind, const Fn& fn) {
+    const auto start = std::chrono::steady_clock::now();
+    fn();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (op_ == ops_.size()) ops_.push_back({kind, seconds});
+    ops_[op_].shortest = std::min(ops_[op_].shortest, seconds);
+    ++op_;
+  }
+
+  void RunLayer(const Layer& layer, int index, int rows) {
+    float* q = projected_.data();
+    float* k = q + kHeads * kHeadDim;
+    float* v = k + kKvHeads * kHeadDim;
+    float* hidden = hidden_.data();
+    float* normed = normed_.data();
+    Timed("norms", [&] { backend_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
+    Timed("gemm qkv", [&] { backend_.Gemm(*layer.qkv, normed, rows, q, GemmOutput::kStore); });
+    Timed("rope", [&] { backend_.Rope(q, kQkv, kHeads + kKvHeads, kHeadDim, rope_.data()); });
+    Timed("store kv", [&] { backend_.StoreKv(k, v, kQkv, index, *kv_); });
+    Timed("attention", [&] { backend_.Attention(q, kQkv, kHeads, 0.125f, index, *kv_, attended_.data()); });
+    Timed("gemm o",
+          [&] { backend_.Gemm(*layer.o, attended_.data(), rows, hidden, GemmOutput::kAccumulate); });
+    Timed("norms", [&] { backend_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
+    Timed("gemm gate_up",
+          [&] { backend_.Gemm(*layer.gate_up, normed, rows, gated_.data(), GemmOutput::kStore); });
+    Timed("swiglu", [&] { backend_.SwiGlu(gated_.data(), rows, kFfn, ffn_.data()); });
+    Timed("gemm down",
+          [&] { backend_.Gemm(*layer.down, ffn_.data(), rows, hidden, GemmOutput::kAccumulate); });
+  }
+
+  Backend& backend_;
+  int blocks_;  // per sequence
+  Layer layers_[kLayers];
+  std::unique_ptr<Matrix> embedding_;
+  std::unique_ptr<KvPool> kv_;
+  std::vector<float> norm_, rope_, hidden_, normed_, projected_, attended_, gated_, ffn_, logits_;
+  std::vector<TokenId> tokens_;
+  struct Op {
+    const char* kind;
+    double shortest;  // seconds
+  };
+  std::vector<Op> ops_;  // in the order of the pass
+  size_t op_ = 0;
+};
+
+double AttentionFlops(double position, double rows) {
+  return 4.0 * kLayers * kHeads * kHeadDim * rows * (position + (rows + 1) / 2);
+}
+
+struct Case {
+  std::string name;
+  int sequences, position, rows;
+  double work;     // FLOP or bytes of a pass
+  double ceiling;  // of the same per second; 0 where there is none
+};
+
+void Run(Report& report, const Case& c, Model& model, int runs) {
+  model.Reset();
+  const Timing t = Measure(runs, [&] { model.Forward(c.sequences, c.position, c.rows); });
+  const double undisturbed = model.Undisturbed();
+  const auto ratio = [&](double seconds) { return c.ceiling > 0 ? c.work / seconds / c.ceiling : 0; };
+  report.Add(c.name, t.median, "s",
+             {{"best", t.best},
+              {"undisturbed", undisturbed},
+              {"tokens_per_s", c.sequences * c.rows / t.median},
+              {"of_ceiling", ratio(t.median)},
+              {"of_ceiling_best", ratio(t.best)},
+              {"of_ceiling_undisturbed", ratio(undisturbed)}});
+  for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
+}
+
+int Main(int argc, char** argv) {
+  Report report("kernel_bench", argc, argv);
+  const int threads = std::atoi(report.Option("threads", "0").c_str());
+  const int tokens = std::atoi(report.Option("tokens", "512").c_str());
+  const int runs = std::atoi(report.Option("runs", "7").c_str());
+  const Ceilings& ceilings = report.PrintMachine();
+  const auto backend = OrDie(CreateBackend(report.Option("backend", "auto"), threads));
+  std::printf("backend %s, %d threads; bf16 weights %.0f MB\n", std::string(backend->name()).c_str(),
+              backend->threads(), kWeightBytes / 1e6);
+  Model model(*backend, tokens, 2048);
+  const double peak = ceilings.Peak(std::string(backend->name()), backend->threads());
+  const double read = backend->threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  const double prefill = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights) + AttentionFlops(0, tokens);
+  Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, prefill, peak}, model, runs);
+  for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
+    const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
+    Run(report, {name, rows, context - 1, 1, kWeightBytes, read}, model, 3 * runs);
+  }
+  return report.Finish();
+}
+
+}  // namespace
+}  // namespace prefixd::bench
+
+int main(int argc, char** argv) { return prefixd::bench::Main(argc, argv); }

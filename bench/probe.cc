@@ -1,0 +1,145 @@
+#include "bench/probe.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "kernels/host_memory.h"
+
+namespace prefixd::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Runs body(thread, burst) on `threads` threads that start together, for burst = 0 .. bursts-1; the shortest
+// burst's time.
+double ShortestTogether(int threads, int bursts, const std::function<void(int, int)>& body) {
+  double best = 1e30;
+  for (int burst = 0; burst < bursts; ++burst) {
+    std::atomic<int> ready{0};
+    std::atomic<bool> go{false};
+    std::vector<std::thread> others;
+    for (int t = 1; t < threads; ++t) {
+      others.emplace_back([&, t, burst] {
+        ready.fetch_add(1);
+        while (!go.load()) std::this_thread::yield();
+        body(t, burst);
+      });
+    }
+    while (ready.load() != threads - 1) std::this_thread::yield();
+    const auto start = Clock::now();
+    go.store(true);
+    body(0, burst);
+    for (std::thread& other : others) other.join();
+    best = std::min(best, Since(start));
+  }
+  return best;
+}
+
+// Bursts are short, so that on a machine that others use some of them run undisturbed.
+constexpr int kBursts = 60;
+constexpr int kFmaSteps = 100'000;
+constexpr int kChains = 12;  // independent sums: more than latency times issue width of any CPU known here
+
+// Twelve chains in registers 1 .. 12, in assembler: compilers have their own ideas of a loop without result.
+// clang-format off
+#define PREFIXD_FMA(r, n) "vfmadd231ps %%" r "0, %%" r "0, %%" r #n "\n\t"
+#define PREFIXD_FMA_CHAINS(r)                                                                    \
+  PREFIXD_FMA(r, 1) PREFIXD_FMA(r, 2) PREFIXD_FMA(r, 3) PREFIXD_FMA(r, 4) PREFIXD_FMA(r, 5)      \
+  PREFIXD_FMA(r, 6) PREFIXD_FMA(r, 7) PREFIXD_FMA(r, 8) PREFIXD_FMA(r, 9) PREFIXD_FMA(r, 10)     \
+  PREFIXD_FMA(r, 11) PREFIXD_FMA(r, 12)
+#define PREFIXD_FMA_CLOBBERS                                                                     \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12"
+// clang-format on
+
+void FmaBurst(bool wide) {
+  for (int step = 0; step < kFmaSteps; ++step) {
+    if (wide) {
+      asm volatile(PREFIXD_FMA_CHAINS("zmm")::: PREFIXD_FMA_CLOBBERS);
+    } else {
+      asm volatile(PREFIXD_FMA_CHAINS("ymm")::: PREFIXD_FMA_CLOBBERS);
+    }
+  }
+  asm volatile("vzeroupper" ::: PREFIXD_FMA_CLOBBERS);
+}
+
+// Folds n words, two streams of whole cache lines at once: one alone does not keep every machine's memory
+// busy.
+uint64_t Fold(const uint64_t* data, size_t n) {
+  using Vector [[gnu::vector_size(16)]] = uint64_t;
+  Vector folds[4] = {};
+  const auto* first = reinterpret_cast<const Vector*>(data);
+  const size_t half = n / 4;  // vectors per stream
+  for (size_t i = 0; i + 4 <= half; i += 4) {
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; ++j) folds[j] ^= first[i + j] ^ first[half + i + j];
+  }
+  const Vector all = folds[0] ^ folds[1] ^ folds[2] ^ folds[3];
+  return all[0] ^ all[1];
+}
+
+std::string CpuModel() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown CPU";
+}
+
+}  // namespace
+
+Machine DescribeMachine() {
+  Machine machine;
+  machine.cpu = CpuModel();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  machine.cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  const std::pair<const char*, bool> features[] = {
+      {"avx2", __builtin_cpu_supports("avx2")},
+      {"fma", __builtin_cpu_supports("fma")},
+      {"f16c", __builtin_cpu_supports("f16c")},
+      {"avx512f", __builtin_cpu_supports("avx512f")},
+      {"avx512bw", __builtin_cpu_supports("avx512bw")},
+      {"avx512vnni", __builtin_cpu_supports("avx512vnni")},
+      {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
+  };
+  for (const auto& [name, here] : features) {
+    if (here) machine.features.push_back(name);
+  }
+  return machine;
+}
+
+double FmaFlopsPerSecond(const std::string& isa, int threads) {
+  const bool wide = isa == "avx512";
+  if (!(wide ? __builtin_cpu_supports("avx512f")
+             : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) {
+    return 0;
+  }
+  const double flops = 2.0 * (wide ? 16 : 8) * kChains * kFmaSteps * threads;
+  return flops / ShortestTogether(threads, kBursts, [&](int, int) { FmaBurst(wide); });
+}
+
+double ReadBytesPerSecond(int threads) {
+  constexpr size_t kBytes = size_t{512} << 20;
+  auto memory = HostMemory::Allocate(kBytes);
+  if (!memory.ok()) return 0;
+  auto* words = reinterpret_cast<uint64_t*>(memory->data());
+  for (size_t i = 0; i < kBytes / 8; i += 8) words[i] = i;  // real pages, not the kernel's one zero page
+  const size_t share = kBytes / 8 / kBursts / threads / 64 * 64;
+  std::atomic<uint64_t> sink{0};
+  const double seconds =
+      ShortestTogether(threads, kBursts, [&](int thread, int burst) {  // every burst another part
+        sink.fetch_xor(Fold(words + (static_cast<size_t>(burst) * threads + thread) * share, share));
+      });
+  return static_cast<double>(share * 8 * threads) / seconds;
+}
+
+}  // namespace prefixd::bench
