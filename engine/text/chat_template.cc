@@ -63,7 +63,8 @@ class Fitter {
     json::value& content = (*message)["content"];
     if (content.is_null() && caps_.requires_non_null_content) content = "";
     if (content.is_array() && content.get_array().empty()) content = "";
-    if (!content.is_array() || caps_.accepts_content_lists) return Status::Ok();
+    const bool held_back = !caps_.supports_system_role && (*message)["role"] == "system";
+    if (!content.is_array() || (caps_.accepts_content_lists && !held_back)) return Status::Ok();
     std::string flat;
     const json::array& parts = content.get_array();
     for (size_t i = 0; i < parts.size(); ++i) {

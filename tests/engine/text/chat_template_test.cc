@@ -147,6 +147,16 @@ TEST(ChatTemplate, SystemTextGoesToTheFirstUserMessageWhereThereIsNoSystemRole) 
   EXPECT_EQ(*Render(*chat, R"([{"role": "developer", "content": "S"}])"), "<user>S\n<assistant>");
 }
 
+TEST(ChatTemplate, SystemTextInPartsGoesToTheUserMessageToo) {
+  const auto chat = Load(
+      Frame("message.content if message.content is string else message.content|map(attribute='text')|join",
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"));
+  EXPECT_TRUE(chat->caps().accepts_content_lists);
+  EXPECT_EQ(*Render(*chat, R"([{"role": "system", "content": [{"type": "text", "text": "S"}]},
+                               {"role": "user", "content": [{"type": "text", "text": "u"}]}])"),
+            "<user>S\n\nu\n<assistant>");
+}
+
 TEST(ChatTemplate, ToolsAreReportedAsShownOrNot) {
   EXPECT_FALSE(Load(Frame("message.content"))->caps().supports_tools);
   EXPECT_TRUE(
