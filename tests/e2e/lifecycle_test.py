@@ -1,0 +1,149 @@
+"""From start to end: exit codes, readiness, drain, signals, what systemd hears."""
+
+import json
+import os
+import signal
+import socket
+
+from daemon import MODEL, Daemon, run, wait_until
+
+LONG = {"prompt": "Once", "max_tokens": 3500, "ignore_eos": True}  # seconds of decoding
+
+
+def test_exit_codes():
+    assert run("version").returncode == 0
+    assert run("validate", "--model", MODEL).returncode == 0
+    for wrong in ([], ["sevre"], ["serve"], ["serve", "--model", MODEL, "--threads", "0"], ["inspect"],
+                  ["serve", "--model", MODEL, "--disk-cache", "1GiB"], ["serve", "--model", MODEL, "--backend", "cuda"],
+                  ["serve", "--model", MODEL, "--listen", "nowhere"], ["serve", "--model", MODEL, "--api-keys", "/nowhere"],
+                  ["validate", "--model", MODEL, "--context", "1000000"]):
+        done = run(*wrong)
+        assert done.returncode == 2, (wrong, done.stderr)
+        assert done.stderr and not done.stdout, wrong
+    for command in ("serve", "validate"):
+        refused = run(command, "--model", "/nowhere")
+        assert refused.returncode == 3 and "/nowhere" in refused.stderr
+
+
+def test_version_and_validate_speak_json():
+    version = json.loads(run("version", "--json").stdout)
+    backends = {b["name"]: b["runs_here"] for b in version["backends"]}
+    assert backends["ref"] is True
+    text = run("version").stdout
+    assert f"prefixd {version['version']}\n" in text
+    line = next(line for line in text.splitlines() if line.startswith("backends: "))
+    assert line.split()[1:] == [name for name, here in backends.items() if here]
+    plan = json.loads(run("validate", "--json", "--model", MODEL, "--device-cache", "64 MiB").stdout)
+    assert plan["ok"] and plan["blocks"] * plan["block_tokens"] * plan["kv_bytes_per_token"] == plan["device_cache_bytes"]
+    assert plan["device_cache_bytes"] <= 64 << 20
+    refused = json.loads(run("validate", "--json", "--model", "/nowhere").stdout)
+    assert refused["ok"] is False and refused["exit_code"] == 3
+
+
+def test_an_idle_daemon_stops_well():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Daemon() as daemon:
+            status, _, body = daemon.get("/ready")
+            assert status == 200 and json.loads(body)["state"] == "serving"
+            daemon.signal(number)
+            assert daemon.exit_code() == 0
+            assert daemon.logged("stopped")
+
+
+def test_drain_finishes_what_runs_and_refuses_the_rest():
+    with Daemon() as daemon:
+        stream = daemon.start_stream(**LONG)
+        daemon.signal()
+        wait_until(lambda: daemon.get("/ready")[0] == 503, "not ready")
+        status, _, body = daemon.get("/ready")
+        assert status == 503 and json.loads(body)["state"] == "draining"
+        assert daemon.get("/health")[0] == 200
+        status, headers, _ = daemon.request("POST", "/v1/completions", {"model": "demo", "prompt": "x"})
+        assert status == 503 and int(headers["Retry-After"]) <= 60
+        rest = stream.read().decode()
+        assert rest.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in rest
+        assert daemon.exit_code() == 0
+
+
+def test_drain_that_takes_too_long_is_cut():
+    with Daemon("--drain-seconds", 0) as daemon:
+        stream = daemon.start_stream(**LONG)
+        daemon.signal()
+        assert daemon.exit_code() == 1
+        assert daemon.logged("drain-seconds ran out")
+        stream.close()
+
+
+def test_a_second_signal_ends_now():
+    with Daemon() as daemon:
+        stream = daemon.start_stream(**LONG)
+        daemon.signal()
+        wait_until(lambda: daemon.logged("draining"), "draining")
+        daemon.signal()
+        assert daemon.exit_code() == 1
+        assert daemon.logged("second signal")
+        stream.close()
+
+
+def test_systemd_hears_of_start_life_and_end(tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(path)
+        notify.settimeout(60)
+        with Daemon(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"}) as daemon:
+            heard = ""
+            while heard.count("WATCHDOG=1") < 3:
+                heard += notify.recv(4096).decode() + "\n"
+            assert heard.index("READY=1") < heard.index("WATCHDOG=1")
+            os.kill(daemon.process.pid, signal.SIGTERM)
+            while "STOPPING=1" not in heard:
+                heard += notify.recv(4096).decode() + "\n"
+            assert daemon.exit_code() == 0
+
+
+def test_a_unix_socket_is_served_and_removed(tmp_path):
+    path = tmp_path / "prefixd.sock"
+    with Daemon(listen=f"unix:{path}") as daemon:
+        assert daemon.url == f"unix:{path}"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(str(path))
+            client.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        daemon.signal()
+        assert daemon.exit_code() == 0
+    assert not path.exists()
+
+
+def test_a_taken_port_is_named():
+    with Daemon() as daemon:
+        other = run("serve", "--model", MODEL, "--listen", daemon.url.removeprefix("http://"))
+        assert other.returncode == 1 and daemon.url.rsplit(":", 1)[1] in other.stderr
+
+
+def test_every_answer_before_readiness_is_503():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Daemon(listen=f"127.0.0.1:{port}", wait=False) as daemon:
+        daemon.url = f"http://127.0.0.1:{port}"
+        seen = []
+
+        def ready():
+            try:
+                seen.append(daemon.get("/ready")[0])
+            except ConnectionRefusedError:
+                return False
+            return seen[-1] == 200
+
+        wait_until(ready, "ready")
+        assert set(seen[:-1]) <= {503}
+
+
+def test_log_as_json():
+    with Daemon("--log-format", "json", environment={"PREFIXD_LOG": "debug", "PREFIXD_STRANGE": "1"}) as daemon:
+        daemon.signal()
+        assert daemon.exit_code() == 0
+        lines = [json.loads(line) for line in daemon.log if line is not None]
+        assert any(line["level"] == "warning" and "PREFIXD_STRANGE" in line["message"] for line in lines)
+        assert any(line["message"] == "model loaded" and line["threads"] >= 1 for line in lines)

@@ -1,0 +1,53 @@
+"""deploy/quickstart as a newcomer runs it."""
+
+import re
+import socket
+import subprocess
+
+import pytest
+
+from daemon import ROOT
+
+PORT = 8080
+
+
+def port_is_free():
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError:
+            return False
+        return True
+
+
+def quickstart():
+    return subprocess.run([ROOT / "deploy/quickstart", "--once"], capture_output=True, text=True, timeout=1800)
+
+
+def test_the_second_request_computes_next_to_nothing():
+    if not port_is_free():
+        pytest.skip(f"port {PORT} of this machine is taken")
+    done = quickstart()
+    assert done.returncode == 0, done.stderr
+    rows = [[int(n) for n in row] for row in re.findall(r"(\d+) ms +(\d+) +(\d+) +(\d+)$", done.stdout, re.M)]
+    assert len(rows) == 4, done.stdout
+    for _, prompt, cached, computed in rows:
+        assert prompt == cached + computed and prompt > 1500
+    assert rows[0][2] == 0
+    assert rows[1][3] <= 16  # a block at most
+    assert all(computed < 100 for _, _, _, computed in rows[1:])
+    assert f"http://127.0.0.1:{PORT}/v1" in done.stdout and "curl" in done.stdout
+
+
+def test_a_taken_port_is_said_with_the_way_out():
+    with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taker.bind(("127.0.0.1", PORT))
+            taker.listen()
+        except OSError:
+            pass  # somebody else has it: as good
+        done = quickstart()
+    assert done.returncode == 1
+    assert str(PORT) in done.stderr and "--listen" in done.stderr
