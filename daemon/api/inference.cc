@@ -19,7 +19,7 @@ constexpr int kClientGone = 499;  // in the log only
 struct Choice {
   explicit Choice(ChoiceText text) : text(std::move(text)) {}
   ChoiceText text;
-  std::optional<RequestId> id;  // in the engine, until it has ended there
+  std::optional<RequestId> id;  // in the engine, until it has ended there or was cancelled
   std::string finish_reason;
   bool complete = false;               // nothing more is taken in
   bool begun = false, closed = false;  // the first, the last chunk was written
@@ -55,6 +55,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void TakeTokens(Choice& choice, RequestEvent& event);
   void EndOfSequence(Choice& choice, const RequestEvent& event);
   void Complete(Choice& choice, std::string finish_reason);
+  void Cancel(Choice& choice);
 
   void Advance();
   void AnswerWhole();
@@ -183,8 +184,13 @@ void Inference::TakeTokens(Choice& choice, RequestEvent& event) {
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");
-    if (choice.id) context_->engine->Cancel(*choice.id);
+    Cancel(choice);
   }
+}
+
+void Inference::Cancel(Choice& choice) {
+  if (choice.id) context_->engine->Cancel(*choice.id);
+  choice.id.reset();
 }
 
 void Inference::EndOfSequence(Choice& choice, const RequestEvent& event) {
@@ -297,9 +303,7 @@ void Inference::Close(int status) {
   status_ = status;
   if (cancel_head_timer_) cancel_head_timer_();
   if (cancel_ping_) cancel_ping_();
-  for (const Choice& choice : choices_) {
-    if (choice.id) context_->engine->Cancel(*choice.id);
-  }
+  for (Choice& choice : choices_) Cancel(choice);
 }
 
 bool Inference::AllFiguresKnown() const {

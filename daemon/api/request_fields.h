@@ -29,6 +29,7 @@ class Parsed {
   T& operator*() { return *value_; }
   const T& operator*() const { return *value_; }
   T* operator->() { return &*value_; }
+  const T* operator->() const { return &*value_; }
   const ApiError& error() const { return *error_; }
 
  private:

@@ -1,0 +1,586 @@
+// The handlers behind their routes, with a scripted engine and an exchange in memory.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <cmath>
+#include <limits>
+
+#include "daemon/api/inference.h"
+#include "daemon/api/response_json.h"
+#include "tests/daemon/api/fakes.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing_support::ApiWorld;
+using testing_support::Bytes;
+using testing_support::kAssistantToken;
+using testing_support::kBeginToken;
+using testing_support::kEndToken;
+using testing_support::kUserToken;
+using testing_support::MemoryExchange;
+
+constexpr FinishReason kLength = FinishReason::kLength;
+constexpr FinishReason kStop = FinishReason::kStop;
+
+json::value Parse(const std::string& text) { return json::parse(text); }
+
+// The JSON of every event; checks the framing and that [DONE] ends it.
+std::vector<json::value> Events(const std::string& stream, bool done = true) {
+  std::vector<json::value> events;
+  size_t at = 0;
+  bool ended = false;
+  while (at < stream.size()) {
+    const size_t end = stream.find("\n\n", at);
+    EXPECT_NE(end, std::string::npos) << "an event without its blank line";
+    if (end == std::string::npos) break;
+    const std::string event = stream.substr(at, end - at);
+    at = end + 2;
+    if (event == ": ping") continue;
+    EXPECT_TRUE(event.starts_with("data: ")) << event;
+    EXPECT_EQ(event.find('\n'), std::string::npos) << event;
+    EXPECT_FALSE(ended) << "something after [DONE]";
+    ended = event == "data: [DONE]";
+    if (!ended) events.push_back(Parse(event.substr(6)));
+  }
+  EXPECT_EQ(ended, done);
+  return events;
+}
+
+const json::value& At(const json::value& value, const char* pointer) { return value.at_pointer(pointer); }
+std::string Text(const json::value& value) { return std::string(value.as_string()); }
+
+class ApiTest : public testing::Test {
+ protected:
+  std::shared_ptr<MemoryExchange> Completion(const std::string& fields) {
+    return world_.Post("/v1/completions", "{\"prompt\":\"abc\"" + (fields.empty() ? "" : "," + fields) + "}");
+  }
+  std::shared_ptr<MemoryExchange> Chat(const std::string& fields) {
+    return world_.Post("/v1/chat/completions",
+                       R"({"model":"alias","messages":[{"role":"user","content":"hi"}])" +
+                           (fields.empty() ? "" : "," + fields) + "}");
+  }
+  template <typename What>
+  void Say(MemoryExchange& exchange, size_t index, const What& what,
+           std::optional<FinishReason> finish = std::nullopt) {
+    world_.engine.Say(index, what, finish);
+    exchange.RunJobs();
+  }
+
+  ApiWorld world_;
+};
+
+TEST_F(ApiTest, CompletionWhole) {
+  world_.engine.cached_tokens = 2;
+  const auto exchange = Completion("\"seed\":5");
+  ASSERT_EQ(world_.engine.submitted(), 1u);
+  EXPECT_THAT(world_.engine.request(0).prompt, ElementsAre(kBeginToken, 'a', 'b', 'c'));
+  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 16);
+  EXPECT_EQ(world_.engine.request(0).sampling.seed, 5u);
+  EXPECT_EQ(exchange->answers, 0);
+  Say(*exchange, 0, "Hel");
+  Say(*exchange, 0, "lo", kLength);
+  ASSERT_TRUE(exchange->ended);
+  EXPECT_EQ(exchange->response.status, 200);
+  EXPECT_EQ(exchange->response.content_type, "application/json");
+  EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "2");
+  EXPECT_EQ(exchange->header("x-prefixd-computed-tokens"), "2");
+  EXPECT_EQ(exchange->header("x-prefixd-cache-source"), "device=2,host=0,disk=0,shared=0");
+  const json::value body = Parse(exchange->body());
+  EXPECT_EQ(Text(At(body, "/id")), "cmpl-0123456789abcdef");
+  EXPECT_EQ(Text(At(body, "/object")), "text_completion");
+  EXPECT_EQ(Text(At(body, "/model")), "org/toy model:1");
+  EXPECT_EQ(Text(At(body, "/choices/0/text")), "Hello");
+  EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "length");
+  EXPECT_TRUE(At(body, "/choices/0/logprobs").is_null());
+  EXPECT_EQ(At(body, "/usage"), Parse(R"({"prompt_tokens":4,"completion_tokens":5,"total_tokens":9,
+    "prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":2,"audio_tokens":0},
+    "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}})"));
+}
+
+TEST_F(ApiTest, ChatWhole) {
+  const auto exchange = Chat("");
+  std::vector<TokenId> prompt = Bytes("user:hi");
+  prompt.insert(prompt.begin(), kUserToken);
+  prompt.push_back(kAssistantToken);
+  EXPECT_EQ(world_.engine.request(0).prompt, prompt);
+  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 200 - 9);
+  std::vector<TokenId> answer = Bytes("Hi!");
+  answer.push_back(kEndToken);
+  Say(*exchange, 0, answer, kStop);
+  const json::value body = Parse(exchange->body());
+  EXPECT_EQ(Text(At(body, "/id")), "chatcmpl-0123456789abcdef");
+  EXPECT_EQ(Text(At(body, "/object")), "chat.completion");
+  EXPECT_EQ(Text(At(body, "/model")), "alias");
+  EXPECT_EQ(At(body, "/choices/0/message"), Parse(R"({"role":"assistant","content":"Hi!","refusal":null})"));
+  EXPECT_TRUE(At(body, "/choices/0/logprobs").is_null());
+  EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "stop");
+  EXPECT_EQ(At(body, "/usage/completion_tokens").as_int64(), 4);
+  EXPECT_EQ(Text(At(body, "/system_fingerprint")), "fp_toy");
+}
+
+TEST_F(ApiTest, ChatStream) {
+  const auto exchange = Chat("\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+  EXPECT_FALSE(exchange->streaming) << "the head waits for the first token";
+  Say(*exchange, 0, "He\xC3");
+  ASSERT_TRUE(exchange->streaming);
+  EXPECT_EQ(exchange->response.content_type, "text/event-stream; charset=utf-8");
+  EXPECT_EQ(exchange->header("Cache-Control"), "no-cache");
+  EXPECT_EQ(exchange->header("X-Accel-Buffering"), "no");
+  EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "0");
+  EXPECT_EQ(exchange->header("x-prefixd-computed-tokens"), "9");
+  Say(*exchange, 0, "\xA9");
+  Say(*exchange, 0, "!", kLength);
+  ASSERT_TRUE(exchange->ended);
+  const auto events = Events(exchange->body());
+  ASSERT_EQ(events.size(), 6u);
+  EXPECT_EQ(At(events[0], "/choices/0/delta"), Parse(R"({"role":"assistant","content":""})"));
+  EXPECT_EQ(At(events[1], "/choices/0/delta"), Parse(R"({"content":"He"})"));
+  EXPECT_EQ(At(events[2], "/choices/0/delta"), Parse("{\"content\":\"\xC3\xA9\"}"));
+  EXPECT_EQ(At(events[3], "/choices/0/delta"), Parse(R"({"content":"!"})"));
+  EXPECT_EQ(At(events[4], "/choices/0/delta"), Parse("{}"));
+  EXPECT_EQ(Text(At(events[4], "/choices/0/finish_reason")), "length");
+  EXPECT_EQ(At(events[5], "/choices"), json::array());
+  EXPECT_EQ(At(events[5], "/usage/completion_tokens").as_int64(), 5);
+  for (size_t i = 0; i < events.size(); ++i) {
+    for (const char* same : {"/id", "/created", "/model", "/system_fingerprint", "/object"})
+      EXPECT_EQ(At(events[i], same), At(events[0], same));
+    EXPECT_EQ(At(events[i], "/usage").is_null(), i != 5);
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_TRUE(At(events[i], "/choices/0/finish_reason").is_null());
+  }
+}
+
+TEST_F(ApiTest, StreamsHaveNoUsageUnlessAsked) {
+  const auto exchange = Completion("\"stream\":true");
+  Say(*exchange, 0, "x", kLength);
+  for (const json::value& event : Events(exchange->body())) {
+    EXPECT_FALSE(event.as_object().contains("usage"));
+    EXPECT_EQ(At(event, "/choices").as_array().size(), 1u);
+    EXPECT_EQ(Text(At(event, "/object")), "text_completion");
+  }
+}
+
+TEST_F(ApiTest, HeadGoesWithoutFiguresAfterTenSecondsAndPingsFollow) {
+  const auto exchange = Chat("\"stream\":true");
+  exchange->Pass(9.9);
+  EXPECT_FALSE(exchange->streaming);
+  exchange->Pass(0.2);
+  ASSERT_TRUE(exchange->streaming);
+  EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "");
+  EXPECT_EQ(exchange->body(), "");
+  exchange->Pass(15);
+  exchange->Pass(15);
+  EXPECT_EQ(exchange->body(), ": ping\n\n: ping\n\n");
+  Say(*exchange, 0, "x");
+  const std::string before = exchange->body();
+  exchange->Pass(15);
+  EXPECT_EQ(exchange->body(), before) << "no ping where something was said";
+  exchange->Pass(15);
+  EXPECT_EQ(exchange->body(), before + ": ping\n\n");
+  Say(*exchange, 0, "y", kLength);
+  EXPECT_EQ(exchange->answers, 1);
+  EXPECT_EQ(Events(exchange->body()).size(), 4u);
+  exchange->Pass(100);
+  EXPECT_TRUE(exchange->body().ends_with("[DONE]\n\n"));
+}
+
+TEST_F(ApiTest, SeveralChoicesComeInOrderAndCountThePromptOnce) {
+  world_.engine.cached_tokens = 4;
+  const auto exchange =
+      Chat("\"n\":3,\"seed\":9,\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+  ASSERT_EQ(world_.engine.submitted(), 3u);
+  std::set<uint64_t> seeds;
+  for (size_t i = 0; i < 3; ++i) seeds.insert(world_.engine.request(i).sampling.seed);
+  EXPECT_EQ(seeds.size(), 3u);
+  EXPECT_TRUE(seeds.contains(9));
+  Say(*exchange, 2, "c", kLength);
+  EXPECT_FALSE(exchange->streaming) << "the figures are those of the first choice";
+  Say(*exchange, 0, "a", kLength);
+  Say(*exchange, 1, "b", kLength);
+  const auto events = Events(exchange->body());
+  std::vector<int64_t> indices;
+  for (const json::value& event : events) {
+    if (!At(event, "/choices").as_array().empty())
+      indices.push_back(At(event, "/choices/0/index").as_int64());
+  }
+  EXPECT_THAT(indices, ElementsAre(0, 1, 2, 2, 2, 0, 0, 1, 1));
+  EXPECT_EQ(At(events.back(), "/usage/prompt_tokens").as_int64(), 9);
+  EXPECT_EQ(At(events.back(), "/usage/completion_tokens").as_int64(), 3);
+  EXPECT_EQ(At(events.back(), "/usage/prompt_tokens_details/cached_tokens").as_int64(), 4);
+}
+
+TEST_F(ApiTest, SeveralPromptsAreChoicesInOrder) {
+  world_.engine.cached_tokens = 1;
+  const auto exchange = world_.Post("/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"max_tokens":1})");
+  ASSERT_EQ(world_.engine.submitted(), 4u);
+  EXPECT_THAT(world_.engine.request(1).prompt, ElementsAre(1, 2));
+  EXPECT_THAT(world_.engine.request(2).prompt, ElementsAre(3, 4, 5));
+  EXPECT_EQ(world_.engine.request(0).sampling.seed, world_.engine.request(2).sampling.seed);
+  for (size_t i = 4; i-- > 0;) Say(*exchange, i, std::string(1, static_cast<char>('a' + i)), kLength);
+  const json::value body = Parse(exchange->body());
+  for (size_t i = 0; i < 4; ++i) {
+    const json::value& choice = At(body, "/choices").as_array().at(i);
+    EXPECT_EQ(At(choice, "/index").as_int64(), static_cast<int64_t>(i));
+    EXPECT_EQ(Text(At(choice, "/text")), std::string(1, static_cast<char>('a' + i)));
+  }
+  EXPECT_EQ(At(body, "/usage/prompt_tokens").as_int64(), 5);
+  EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "2");
+  EXPECT_EQ(exchange->header("x-prefixd-computed-tokens"), "3");
+}
+
+TEST_F(ApiTest, AStopStringEndsTheRequestAndNeverLeaks) {
+  for (const bool stream : {false, true}) {
+    const size_t index = world_.engine.submitted();
+    const auto exchange = Completion(
+        std::string("\"stop\":[\"STOP\"],\"stream_options\":{\"include_usage\":true},\"stream\":") +
+        (stream ? "true" : "false"));
+    for (const char* piece : {"one S", "TO", "x ST", "OP two", " three"})
+      Say(*exchange, index, std::string_view(piece));
+    ASSERT_TRUE(exchange->ended);
+    EXPECT_EQ(exchange->body().find("STOP"), exchange->body().find("\"STOP\"") + 1) << "only as stop_reason";
+    EXPECT_THAT(world_.engine.cancelled, ElementsAre(index + 1));
+    std::string text;
+    json::value usage;
+    if (stream) {
+      for (const json::value& event : Events(exchange->body())) {
+        if (!At(event, "/usage").is_null()) usage = At(event, "/usage");
+        if (!At(event, "/choices").as_array().empty()) text += Text(At(event, "/choices/0/text"));
+      }
+    } else {
+      const json::value body = Parse(exchange->body());
+      text = Text(At(body, "/choices/0/text"));
+      usage = At(body, "/usage");
+      EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "stop");
+      EXPECT_EQ(Text(At(body, "/choices/0/stop_reason")), "STOP");
+    }
+    EXPECT_EQ(text, "one STOx ");
+    EXPECT_EQ(At(usage, "/completion_tokens").as_int64(), 13);
+    world_.engine.Fail(index, Cancelled("as asked"));
+    exchange->RunJobs();
+    EXPECT_EQ(exchange->answers, 1);
+    world_.engine.cancelled.clear();
+  }
+}
+
+TEST_F(ApiTest, LogprobsOfAChat) {
+  const auto whole = Chat("\"logprobs\":true,\"top_logprobs\":2");
+  Say(*whole, 0, "a\xC3\xA9", kLength);
+  const json::value body = Parse(whole->body());
+  const json::array& content = At(body, "/choices/0/logprobs/content").as_array();
+  ASSERT_EQ(content.size(), 3u);
+  EXPECT_EQ(Text(At(content[0], "/token")), "a");
+  EXPECT_EQ(Text(At(content[1], "/token")), "\xEF\xBF\xBD");
+  EXPECT_EQ(At(content[1], "/bytes"), json::array{0xC3});
+  EXPECT_EQ(At(content[2], "/top_logprobs").as_array().size(), 2u);
+  EXPECT_EQ(static_cast<float>(At(content[0], "/logprob").as_double()), -0.1f * ('a' % 7 + 1));
+
+  const auto stream = Chat("\"logprobs\":true,\"top_logprobs\":2,\"stream\":true");
+  for (const char c : std::string("a\xC3\xA9")) Say(*stream, 1, std::string(1, c));
+  Say(*stream, 1, "", kLength);
+  json::array joined;
+  for (const json::value& event : Events(stream->body())) {
+    if (At(event, "/choices/0/logprobs").is_null()) continue;
+    for (const json::value& entry : At(event, "/choices/0/logprobs/content").as_array())
+      joined.push_back(entry);
+  }
+  EXPECT_EQ(joined, content);
+}
+
+TEST_F(ApiTest, LogprobsOfACompletion) {
+  const auto exchange = Completion("\"logprobs\":2");
+  std::vector<TokenId> ids = Bytes("\xC3\xA9x");
+  ids.push_back(1);  // among the likeliest already
+  Say(*exchange, 0, ids, kLength);
+  const json::value logprobs = At(Parse(exchange->body()), "/choices/0/logprobs");
+  EXPECT_EQ(At(logprobs, "/text_offset"), (json::array{0, 0, 1, 2}));
+  EXPECT_EQ(At(logprobs, "/tokens").as_array().size(), 4u);
+  EXPECT_EQ(At(logprobs, "/token_logprobs").as_array().size(), 4u);
+  EXPECT_EQ(At(logprobs, "/top_logprobs/2").as_object().size(), 3u);
+  EXPECT_EQ(At(logprobs, "/top_logprobs/3").as_object().size(), 2u);
+}
+
+TEST_F(ApiTest, LogprobsReadBackBitForBit) {
+  for (const float value :
+       {-0.1f, -1e-30f, -3.4028235e38f, -0.0f, -12.3456789f, std::nextafter(-1.0f, 0.0f)}) {
+    const json::value read = Parse(json::serialize(LogprobJson(value)));
+    EXPECT_EQ(read.to_number<double>(), static_cast<double>(std::max(value, -9999.0f)));
+  }
+  for (const float value :
+       {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    EXPECT_EQ(LogprobJson(value).to_number<double>(), -9999.0);
+  }
+}
+
+TEST_F(ApiTest, TokenIds) {
+  const auto completion =
+      world_.Post("/v1/completions", R"({"prompt":[7,8],"return_token_ids":true,"echo":true})");
+  Say(*completion, 0, "ab", kLength);
+  const json::value body = Parse(completion->body());
+  EXPECT_EQ(At(body, "/choices/0/prompt_token_ids"), (json::array{7, 8}));
+  EXPECT_EQ(At(body, "/choices/0/token_ids"), (json::array{'a', 'b'}));
+  EXPECT_EQ(Text(At(body, "/choices/0/text")),
+            "\x07\x08"
+            "ab");
+
+  const auto chat = Chat("\"return_token_ids\":true,\"stream\":true");
+  Say(*chat, 1, "a");
+  std::vector<TokenId> end = {'b', kEndToken};
+  Say(*chat, 1, end, kStop);
+  const auto events = Events(chat->body());
+  EXPECT_EQ(At(events[0], "/prompt_token_ids").as_array().size(), 9u);
+  json::array ids;
+  for (size_t i = 1; i < events.size(); ++i) {
+    for (const json::value& id : At(events[i], "/choices/0/token_ids").as_array()) ids.push_back(id);
+  }
+  EXPECT_EQ(ids, (json::array{'a', 'b', kEndToken}));
+}
+
+TEST_F(ApiTest, ZeroTokensFillTheCacheOnly) {
+  const auto exchange = Completion("\"max_tokens\":0,\"echo\":true");
+  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 0);
+  Say(*exchange, 0, "", kLength);
+  const json::value body = Parse(exchange->body());
+  EXPECT_EQ(Text(At(body, "/choices/0/text")), "abc");
+  EXPECT_EQ(At(body, "/usage/completion_tokens").as_int64(), 0);
+}
+
+TEST_F(ApiTest, AClientThatLeavesCancelsItsSequences) {
+  const auto exchange = Completion("\"n\":2,\"stream\":true");
+  Say(*exchange, 0, "a");
+  exchange->Disconnect();
+  EXPECT_THAT(world_.engine.cancelled, ElementsAre(1, 2));
+  Say(*exchange, 0, "late");
+  world_.engine.Fail(0, Cancelled("gone"));
+  world_.engine.Fail(1, Cancelled("gone"));
+  exchange->RunJobs();
+  EXPECT_EQ(exchange->body().find("late"), std::string::npos);
+  EXPECT_EQ(world_.engine.cancelled.size(), 2u);
+}
+
+TEST_F(ApiTest, AFullBacklogCancels) {
+  const auto exchange = Completion("\"stream\":true");
+  Say(*exchange, 0, "a");
+  exchange->accepting = false;
+  Say(*exchange, 0, "b");
+  EXPECT_THAT(world_.engine.cancelled, ElementsAre(1));
+}
+
+TEST_F(ApiTest, NewsThatPileUpAreDeliveredOnceAndInOrder) {
+  const auto exchange = Completion("");
+  for (const char* piece : {"a", "b", "c"}) world_.engine.Say(0, std::string_view(piece));
+  world_.engine.Say(0, std::string_view("d"), kLength);
+  exchange->RunJobs();
+  EXPECT_EQ(Text(At(Parse(exchange->body()), "/choices/0/text")), "abcd");
+}
+
+TEST_F(ApiTest, ErrorsOfTheEngine) {
+  const struct {
+    Status status;
+    int http;
+    const char* code;
+    const char* retry_after;
+  } kCases[] = {{ResourceExhausted("the queue of 4 requests is full"), 429, "rate_limit_exceeded", "1"},
+                {Unavailable("shutting down"), 503, "overloaded", "5"},
+                {IoError("secret path"), 500, "internal_error", ""}};
+  for (const auto& [status, http, code, retry_after] : kCases) {
+    // The second choice is refused: the first is cancelled.
+    world_.engine.refusals = {Status::Ok(), status};
+    world_.engine.cancelled.clear();
+    const auto exchange = Completion("\"n\":2,\"stream\":true");
+    EXPECT_EQ(exchange->response.status, http);
+    EXPECT_EQ(Text(At(Parse(exchange->body()), "/error/code")), code);
+    EXPECT_EQ(exchange->header("Retry-After"), retry_after);
+    EXPECT_EQ(exchange->body().find("secret"), std::string::npos);
+    EXPECT_EQ(world_.engine.cancelled.size(), 1u);
+  }
+}
+
+TEST_F(ApiTest, FailuresWhileGenerating) {
+  const auto early = Completion("\"stream\":true");
+  world_.engine.Fail(0, IoError("boom"));
+  early->RunJobs();
+  EXPECT_EQ(early->response.status, 500);
+  EXPECT_TRUE(early->ended && !early->streaming);
+
+  const auto late = Completion("\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+  Say(*late, 1, "a");
+  world_.engine.Fail(1, IoError("boom"));
+  late->RunJobs();
+  ASSERT_TRUE(late->ended);
+  const auto events = Events(late->body(), /*done=*/false);
+  EXPECT_EQ(Text(At(events.back(), "/error/type")), "server_error");
+  EXPECT_EQ(events.size(), 2u);
+
+  const auto drained = Completion("");
+  world_.engine.Fail(2, Cancelled("drained"));
+  drained->RunJobs();
+  EXPECT_EQ(drained->response.status, 503);
+}
+
+TEST_F(ApiTest, InvalidStreamsAreHttpErrors) {
+  const auto bad = Chat("\"stream\":true,\"temperature\":9");
+  EXPECT_EQ(bad->response.status, 400);
+  EXPECT_EQ(Text(At(Parse(bad->body()), "/error/param")), "temperature");
+  EXPECT_EQ(world_.engine.submitted(), 0u);
+  const auto long_prompt =
+      world_.Post("/v1/completions", "{\"prompt\":\"" + std::string(250, 'x') + "\",\"stream\":true}");
+  EXPECT_EQ(Text(At(Parse(long_prompt->body()), "/error/code")), "context_length_exceeded");
+  EXPECT_THAT(long_prompt->body(), HasSubstr("maximum context length is 200 tokens"));
+  const auto refused =
+      world_.Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"refuse"}]})");
+  EXPECT_EQ(refused->response.status, 400);
+  EXPECT_THAT(refused->body(), HasSubstr("No such talk."));
+  const auto empty = world_.Post("/v1/completions", R"({"prompt":"","add_special_tokens":false})");
+  EXPECT_EQ(Text(At(Parse(empty->body()), "/error/param")), "prompt");
+}
+
+TEST_F(ApiTest, KeysGuardWhatComputesAndSplitTheCache) {
+  world_.context.api_keys = {"sk-one", "sk-two"};
+  const std::string body = R"({"prompt":"x","cache_salt":"s"})";
+  for (const HttpHeaders& headers :
+       {HttpHeaders{}, HttpHeaders{{"authorization", "Bearer sk-onf"}},
+        HttpHeaders{{"authorization", "sk-one"}}, HttpHeaders{{"x-api-key", "sk-"}}}) {
+    const auto refused = world_.Request("POST", "/v1/completions", body, headers);
+    EXPECT_EQ(refused->response.status, 401);
+    EXPECT_EQ(refused->header("WWW-Authenticate"), "Bearer");
+    EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "invalid_api_key");
+  }
+  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 401);
+  for (const char* path : {"/health", "/v1/health", "/metrics", "/ready"})
+    EXPECT_EQ(world_.Request("GET", path)->response.status, 200) << path;
+  world_.Request("POST", "/v1/completions", body, {{"authorization", "bearer sk-one"}});
+  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-one"}});
+  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-two"}});
+  ASSERT_EQ(world_.engine.submitted(), 3u);
+  EXPECT_EQ(world_.engine.request(0).tenant_salt, world_.engine.request(1).tenant_salt);
+  EXPECT_NE(world_.engine.request(0).tenant_salt, world_.engine.request(2).tenant_salt);
+  world_.context.api_keys.clear();
+  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "anything"}});
+  EXPECT_EQ(world_.engine.request(3).tenant_salt, "s");
+}
+
+TEST_F(ApiTest, PhasesAndHealth) {
+  world_.state.set_phase(ServerPhase::kLoading);
+  auto health = world_.Request("GET", "/health");
+  EXPECT_EQ(health->response.status, 503);
+  EXPECT_EQ(Parse(health->body()),
+            Parse(R"({"error":{"code":503,"message":"Loading model","type":"unavailable_error"}})"));
+  EXPECT_EQ(
+      Parse(world_.Request("GET", "/ready")->body()),
+      Parse(
+          R"({"ready":false,"state":"loading","checks":{"model":"loading","device":"ok","host":"off","disk":"off"}})"));
+  auto refused = Completion("");
+  EXPECT_EQ(refused->response.status, 503);
+  EXPECT_NE(refused->header("Retry-After"), "");
+  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 200);
+
+  world_.state.set_phase(ServerPhase::kServing);
+  EXPECT_EQ(Parse(world_.Request("GET", "/v1/health")->body()), Parse(R"({"status":"ok"})"));
+  world_.context.checks = [] { return ReadyChecks{{"disk", "failed: no space left"}}; };
+  const auto degraded = world_.Request("GET", "/ready");
+  EXPECT_EQ(degraded->response.status, 200);
+  EXPECT_EQ(Text(At(Parse(degraded->body()), "/state")), "degraded");
+
+  world_.state.set_phase(ServerPhase::kDraining);
+  EXPECT_EQ(world_.Request("GET", "/ready")->response.status, 503);
+  EXPECT_EQ(Completion("")->response.status, 503);
+  EXPECT_EQ(world_.engine.submitted(), 0u);
+}
+
+TEST_F(ApiTest, ModelsAndVersionAndMetrics) {
+  const json::value list = Parse(world_.Request("GET", "/v1/models")->body());
+  EXPECT_EQ(Text(At(list, "/object")), "list");
+  EXPECT_EQ(Text(At(list, "/data/0/id")), "org/toy model:1");
+  EXPECT_EQ(Text(At(list, "/data/0/object")), "model");
+  EXPECT_TRUE(At(list, "/data/0/created").is_int64());
+  EXPECT_EQ(At(list, "/data/0/max_model_len").as_int64(), 200);
+  EXPECT_EQ(Text(At(Parse(world_.Request("GET", "/v1/models/org/toy model:1")->body()), "/id")),
+            "org/toy model:1");
+  EXPECT_EQ(world_.Request("GET", "/models/alias")->response.status, 200);
+  const auto unknown = world_.Request("GET", "/v1/models/nobody");
+  EXPECT_EQ(unknown->response.status, 404);
+  EXPECT_EQ(Text(At(Parse(unknown->body()), "/error/code")), "model_not_found");
+  EXPECT_EQ(Parse(world_.Request("GET", "/version")->body()), Parse(R"({"version":"1.2.3"})"));
+  const auto metrics = world_.Request("GET", "/metrics");
+  EXPECT_EQ(metrics->body(), "prefixd_up 1\n");
+  EXPECT_THAT(metrics->response.content_type, HasSubstr("version=0.0.4"));
+}
+
+TEST_F(ApiTest, ContentTypes) {
+  for (const auto& [type, status] :
+       std::vector<std::pair<std::string, int>>{{"text/plain", 415},
+                                                {"application/x-www-form-urlencoded", 415},
+                                                {"application/json; charset=utf-8", 0},
+                                                {"Application/JSON", 0},
+                                                {"application/vnd.x+json", 0}}) {
+    const auto exchange =
+        world_.Request("POST", "/v1/completions", R"({"prompt":"x"})", {{"content-type", type}});
+    EXPECT_EQ(exchange->ended ? exchange->response.status : 0, status) << type;
+  }
+}
+
+TEST_F(ApiTest, TokenizeBothWays) {
+  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"prompt":"a<|end|>"})")->body()),
+            Parse(R"({"count":3,"max_model_len":200,"tokens":[259,97,256],"token_strs":null})"));
+  EXPECT_EQ(
+      At(Parse(world_
+                   .Post("/tokenize", R"({"prompt":"é","add_special_tokens":false,"return_token_strs":true})")
+                   ->body()),
+         "/token_strs"),
+      (json::array{"\xEF\xBF\xBD", "\xEF\xBF\xBD"}));
+  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}]})")->body())
+                .at("count")
+                .as_int64(),
+            9);
+  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"<|end|>","parse_special":false})")->body())
+                .at("tokens")
+                .as_array()
+                .size(),
+            7u);
+  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"aé","with_pieces":true})")->body()),
+            Parse(R"({"tokens":[{"id":97,"piece":"a"},{"id":195,"piece":[195]},{"id":169,"piece":[169]}]})"));
+  EXPECT_EQ(world_.Post("/tokenize", "{}")->response.status, 400);
+  EXPECT_EQ(Parse(world_.Post("/detokenize", R"({"tokens":[97,256,98]})")->body()),
+            Parse(R"({"prompt":"a<|end|>b","content":"a<|end|>b"})"));
+  EXPECT_EQ(world_.Post("/detokenize", R"({"tokens":[999]})")->response.status, 400);
+  EXPECT_EQ(world_.Post("/detokenize", "{}")->response.status, 400);
+}
+
+TEST_F(ApiTest, ApplyTemplate) {
+  EXPECT_EQ(
+      Parse(world_
+                .Post("/apply-template",
+                      R"({"messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":{"mood":"!"}})")
+                ->body()),
+      Parse(R"({"prompt":"<|user|>user:hi<|assistant|>!"})"));
+  const std::string continued =
+      R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],"continue_final_message":true})";
+  EXPECT_EQ(Parse(world_.Post("/apply-template", continued)->body()),
+            Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once"})"));
+  world_.context.chat_template = nullptr;
+  const auto none = world_.Post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_EQ(none->response.status, 400);
+  EXPECT_THAT(none->body(), HasSubstr("--chat-template"));
+}
+
+TEST_F(ApiTest, PathsWithoutAndWithTooMuchVersion) {
+  EXPECT_EQ(world_.Post("/completions/", R"({"prompt":"x"})")->answers, 0);
+  EXPECT_EQ(world_.engine.submitted(), 1u);
+  const auto doubled = world_.Post("/v1/v1/completions", R"({"prompt":"x"})");
+  EXPECT_EQ(doubled->response.status, 404);
+  EXPECT_THAT(doubled->body(), HasSubstr("twice"));
+  const auto wrong = world_.Request("GET", "/v1/chat/completions");
+  EXPECT_EQ(wrong->response.status, 405);
+  EXPECT_EQ(wrong->header("Allow"), "POST");
+  EXPECT_EQ(world_.Request("POST", "/v1/models", "{}")->header("Allow"), "GET, HEAD");
+  EXPECT_EQ(world_.Post("/v1/embeddings", "{}")->response.status, 404);
+}
+
+}  // namespace
+}  // namespace prefixd

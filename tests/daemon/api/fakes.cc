@@ -1,0 +1,238 @@
+#include "tests/daemon/api/fakes.h"
+
+#include <boost/json.hpp>
+
+#include "base/check.h"
+#include "engine/text/tokenizer_unicode.h"
+
+namespace prefixd::testing_support {
+
+namespace json = boost::json;
+
+namespace {
+
+// GPT-2's printable stand-in for a byte.
+char32_t ByteCharacter(int byte) {
+  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
+  if (printable(byte)) return static_cast<char32_t>(byte);
+  char32_t next = 256;
+  for (int b = 0; b < byte; ++b) next += printable(b) ? 0 : 1;
+  return next;
+}
+
+json::object AddedToken(TokenId id, std::string_view content) {
+  return {{"id", id},
+          {"content", std::string(content)},
+          {"single_word", false},
+          {"lstrip", false},
+          {"rstrip", false},
+          {"normalized", false},
+          {"special", true}};
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> MakeByteTokenizer() {
+  json::object vocab;
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string text;
+    AppendUtf8(&text, ByteCharacter(byte));
+    vocab.emplace(text, byte);
+  }
+  const json::object byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const json::array template_single = {json::object{{"SpecialToken", {{"id", "<|begin|>"}, {"type_id", 0}}}},
+                                       json::object{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
+  const json::array template_pair = {json::object{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+                                     json::object{{"Sequence", {{"id", "B"}, {"type_id", 1}}}}};
+  const json::object root = {
+      {"version", "1.0"},
+      {"truncation", nullptr},
+      {"padding", nullptr},
+      {"added_tokens",
+       json::array{AddedToken(kEndToken, "<|end|>"), AddedToken(kUserToken, "<|user|>"),
+                   AddedToken(kAssistantToken, "<|assistant|>"), AddedToken(kBeginToken, "<|begin|>")}},
+      {"normalizer", nullptr},
+      {"pre_tokenizer", byte_level},
+      {"post_processor",
+       {{"type", "TemplateProcessing"},
+        {"single", template_single},
+        {"pair", template_pair},
+        {"special_tokens",
+         {{"<|begin|>",
+           {{"id", "<|begin|>"},
+            {"ids", json::array{kBeginToken}},
+            {"tokens", json::array{"<|begin|>"}}}}}}}},
+      {"decoder", byte_level},
+      {"model",
+       {{"type", "BPE"},
+        {"dropout", nullptr},
+        {"unk_token", nullptr},
+        {"continuing_subword_prefix", nullptr},
+        {"end_of_word_suffix", nullptr},
+        {"fuse_unk", false},
+        {"byte_fallback", false},
+        {"ignore_merges", false},
+        {"vocab", vocab},
+        {"merges", json::array()}}}};
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(json::serialize(root));
+  PREFIXD_CHECK(tokenizer.ok()) << tokenizer.status().ToString();
+  return *std::move(tokenizer);
+}
+
+std::unique_ptr<ChatTemplate> MakeToyTemplate() {
+  constexpr std::string_view kSource =
+      "{%- for m in messages -%}"
+      "{%- if m.content == 'refuse' -%}{{ raise_exception('No such talk.') }}{%- endif -%}"
+      "<|user|>{{ m.role }}:{{ m.content }}"
+      "{%- endfor -%}"
+      "{%- if add_generation_prompt -%}<|assistant|>{{ mood|default('') }}{%- endif -%}";
+  Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(kSource, {});
+  PREFIXD_CHECK(parsed.ok()) << parsed.status().ToString();
+  return *std::move(parsed);
+}
+
+std::vector<TokenId> Bytes(std::string_view text) {
+  std::vector<TokenId> ids;
+  for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+  return ids;
+}
+
+Result<RequestId> ScriptedEngine::Submit(prefixd::Request request) {
+  if (!refusals.empty()) {
+    Status refusal = refusals.front();
+    refusals.erase(refusals.begin());
+    if (!refusal.ok()) return refusal;
+  }
+  requests_.push_back(std::move(request));
+  return static_cast<RequestId>(requests_.size());
+}
+
+PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
+  PromptUsage usage;
+  usage.tokens[static_cast<size_t>(TokenSource::kDevice)] = cached_tokens;
+  usage.tokens[static_cast<size_t>(TokenSource::kComputed)] =
+      static_cast<int>(request.prompt.size()) - cached_tokens;
+  return usage;
+}
+
+void ScriptedEngine::Say(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish) {
+  const prefixd::Request& request = requests_.at(index);
+  RequestEvent event;
+  for (const TokenId token : tokens) {
+    GeneratedToken generated{token, -0.1f * static_cast<float>(token % 7 + 1), {}};
+    for (int i = 0; i < request.sampling.logprobs; ++i)
+      generated.top.push_back({i, -0.5f - static_cast<float>(i)});
+    event.tokens.push_back(std::move(generated));
+  }
+  event.prompt = Usage(request);
+  event.finish = finish;
+  request.listener->OnEvent(std::move(event));
+}
+
+void ScriptedEngine::Fail(size_t index, Status error) {
+  RequestEvent event;
+  event.finish = error.code() == Code::kCancelled ? FinishReason::kCancelled : FinishReason::kError;
+  event.error = std::move(error);
+  requests_.at(index).listener->OnEvent(std::move(event));
+}
+
+void MemoryExchange::Respond(HttpResponse value) {
+  if (ended || streaming) return;
+  ++answers;
+  response = std::move(value);
+  ended = true;
+}
+
+void MemoryExchange::StartStream(HttpResponse head) {
+  if (ended || streaming) return;
+  ++answers;
+  response = std::move(head);
+  streaming = true;
+}
+
+bool MemoryExchange::Write(std::string piece) {
+  if (!streaming || ended || !accepting) return false;
+  response.body += piece;
+  return true;
+}
+
+void MemoryExchange::EndStream() { ended = streaming; }
+
+std::function<void()> MemoryExchange::PostAfter(double seconds, std::function<void()> job) {
+  const int id = next_timer_++;
+  timers_[id] = {now_ + seconds, std::move(job)};
+  return [this, id] { timers_.erase(id); };
+}
+
+void MemoryExchange::RunJobs() {
+  while (!jobs_.empty()) {
+    const auto job = std::move(jobs_.front());
+    jobs_.pop_front();
+    job();
+  }
+}
+
+void MemoryExchange::Pass(double seconds) {
+  const double end = now_ + seconds;
+  while (true) {
+    auto next = timers_.end();
+    for (auto it = timers_.begin(); it != timers_.end(); ++it) {
+      if (it->second.due <= end && (next == timers_.end() || it->second.due < next->second.due)) next = it;
+    }
+    if (next == timers_.end()) break;
+    now_ = next->second.due;
+    const auto job = std::move(next->second.job);
+    timers_.erase(next);
+    job();
+    RunJobs();
+  }
+  now_ = end;
+}
+
+void MemoryExchange::Disconnect() {
+  if (on_disconnect_ && !ended) std::exchange(on_disconnect_, nullptr)();
+  accepting = false;
+  RunJobs();
+}
+
+std::string MemoryExchange::header(std::string_view name) const {
+  for (const auto& [key, value] : response.headers) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+ApiWorld::ApiWorld() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTemplate()) {
+  state.set_phase(ServerPhase::kServing);
+  context.state = &state;
+  context.clock = &clock;
+  context.version = "1.2.3";
+  context.model_names = {"org/toy model:1", "alias"};
+  context.metrics = [] { return std::string("prefixd_up 1\n"); };
+  context.seeds = &seeds_;
+  context.engine = &engine;
+  context.tokenizer = tokenizer_.get();
+  context.chat_template = template_.get();
+  context.fingerprint = "fp_toy";
+  context.context_length = 200;
+  context.vocab_size = kToyVocab;
+  context.cache_block_tokens = 4;
+  context.eos = {kEndToken};
+  AddApiRoutes(&router, &context);
+}
+
+std::shared_ptr<MemoryExchange> ApiWorld::Request(std::string method, std::string path, std::string body,
+                                                  HttpHeaders headers) {
+  HttpRequest request{.method = std::move(method),
+                      .path = std::move(path),
+                      .query = "",
+                      .headers = std::move(headers),
+                      .body = std::move(body)};
+  auto exchange = std::make_shared<MemoryExchange>(std::move(request));
+  router.Handle(exchange);
+  exchange->RunJobs();
+  return exchange;
+}
+
+}  // namespace prefixd::testing_support

@@ -1,0 +1,349 @@
+// Every field of a request: right, null, of the wrong type, out of range; as tables.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "daemon/api/chat_request.h"
+#include "daemon/api/completion_request.h"
+#include "tests/daemon/api/fakes.h"
+
+namespace prefixd {
+namespace {
+
+using testing::HasSubstr;
+
+class RequestTest : public testing::Test {
+ protected:
+  // Parses a completion body with `fields` added to a minimal one.
+  Parsed<CompletionRequest> Completion(const std::string& fields) {
+    const Parsed<boost::json::object> body =
+        ParseBody("{\"prompt\":\"p\"" + (fields.empty() ? "" : "," + fields) + "}");
+    EXPECT_TRUE(body.ok()) << fields;
+    return ReadCompletionRequest(*body, world_.context);
+  }
+  Parsed<ChatRequest> Chat(const std::string& fields,
+                           const std::string& messages = "[{\"role\":\"user\",\"content\":\"hi\"}]") {
+    const Parsed<boost::json::object> body =
+        ParseBody("{\"messages\":" + messages + (fields.empty() ? "" : "," + fields) + "}");
+    EXPECT_TRUE(body.ok()) << fields << messages;
+    return ReadChatRequest(*body, world_.context);
+  }
+  template <typename Outcome>
+  void ExpectError(const Outcome& outcome, const std::string& what, const std::string& param,
+                   int status = 400) {
+    ASSERT_FALSE(outcome.ok()) << what;
+    EXPECT_EQ(outcome.error().status, status) << what;
+    EXPECT_EQ(outcome.error().param, param) << what;
+    EXPECT_NE(outcome.error().message, "") << what;
+  }
+
+  testing_support::ApiWorld world_;
+};
+
+TEST_F(RequestTest, BodiesThatAreNoObjects) {
+  for (const char* body :
+       {"", " ", "{", "[]", "1", "null", "\"x\"", "{}x", "{\"a\":NaN}", "{\"a\":01}", "{'a':1}",
+        "{\"a\":\"\\ud800\"}", "{\"a\":\"\xff\"}", "{\"a\":\"\xc3\"}", "{\"a\":\"\n\"}"}) {
+    const auto parsed = ParseBody(body);
+    ASSERT_FALSE(parsed.ok()) << body;
+    EXPECT_EQ(parsed.error().status, 400) << body;
+  }
+  EXPECT_FALSE(ParseBody("{\"a\":" + std::string(10'000, '[') + std::string(10'000, ']') + "}").ok());
+  EXPECT_TRUE(ParseBody("{\"a\":" + std::string(100, '[') + std::string(100, ']') + "}").ok());
+  EXPECT_TRUE(ParseBody("{\"a\":\"\\u0000\",\"a\":1e999}").ok());
+}
+
+TEST_F(RequestTest, GoodValuesArriveWhereTheyBelong) {
+  const auto parsed = Completion(
+      R"("model":"alias","temperature":0.5,"top_p":0.25,"min_p":0.125,"top_k":7,"min_tokens":2,"max_tokens":9,"n":3,"seed":-5,
+         "stop":["a","bc"],"stop_token_ids":[1,2.0],"ignore_eos":true,"include_stop_str_in_output":true,"skip_special_tokens":false,
+         "return_token_ids":true,"stream":true,"stream_options":{"include_usage":true},"cache_salt":"s","logprobs":4,"echo":false)");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const GenerationRequest& asked = parsed->generation;
+  EXPECT_EQ(asked.model, "alias");
+  EXPECT_EQ(asked.sampling.temperature, 0.5f);
+  EXPECT_EQ(asked.sampling.top_p, 0.25f);
+  EXPECT_EQ(asked.sampling.min_p, 0.125f);
+  EXPECT_EQ(asked.sampling.top_k, 7);
+  EXPECT_EQ(asked.sampling.min_tokens, 2);
+  EXPECT_EQ(asked.sampling.logprobs, 4);
+  EXPECT_EQ(asked.max_tokens, 9);
+  EXPECT_EQ(asked.n, 3);
+  EXPECT_EQ(asked.seed, static_cast<uint64_t>(-5));
+  EXPECT_EQ(asked.stop, (std::vector<std::string>{"a", "bc"}));
+  EXPECT_EQ(asked.sampling.stop_token_ids, (std::vector<TokenId>{1, 2}));
+  EXPECT_TRUE(asked.sampling.ignore_eos && asked.include_stop && asked.return_token_ids && asked.stream &&
+              asked.include_usage);
+  EXPECT_FALSE(asked.skip_special_tokens);
+  EXPECT_EQ(asked.cache_salt, "s");
+}
+
+TEST_F(RequestTest, AbsentAndNullAreTheSame) {
+  world_.context.defaults.temperature = 0.75f;
+  std::string nulls;
+  for (const char* name : {"model",
+                           "temperature",
+                           "top_p",
+                           "min_p",
+                           "top_k",
+                           "min_tokens",
+                           "max_tokens",
+                           "n",
+                           "seed",
+                           "stop",
+                           "stop_token_ids",
+                           "ignore_eos",
+                           "stream",
+                           "stream_options",
+                           "cache_salt",
+                           "logprobs",
+                           "echo",
+                           "best_of",
+                           "suffix",
+                           "logit_bias",
+                           "presence_penalty",
+                           "frequency_penalty",
+                           "user",
+                           "include_stop_str_in_output"}) {
+    nulls += std::string(nulls.empty() ? "" : ",") + "\"" + name + "\":null";
+  }
+  for (const std::string& fields : {std::string(), nulls}) {
+    const auto parsed = Completion(fields);
+    ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+    EXPECT_EQ(parsed->generation.sampling.temperature, 0.75f);
+    EXPECT_EQ(parsed->generation.sampling.logprobs, -1);
+    EXPECT_EQ(parsed->generation.model, "org/toy model:1");
+    EXPECT_EQ(parsed->generation.n, 1);
+    EXPECT_FALSE(parsed->generation.max_tokens || parsed->generation.seed || parsed->generation.stream);
+  }
+  const auto chat = Chat(
+      "\"tools\":null,\"tool_choice\":null,\"response_format\":null,\"max_completion_tokens\":null,\"top_"
+      "logprobs\":null,"
+      "\"logprobs\":null,\"functions\":null,\"modalities\":null,\"audio\":null,\"chat_template_kwargs\":"
+      "null");
+  EXPECT_TRUE(chat.ok()) << chat.error().message;
+}
+
+TEST_F(RequestTest, WrongValuesAreNamed) {
+  const struct {
+    const char* fields;
+    const char* param;
+  } kCases[] = {
+      {"\"temperature\":2.1", "temperature"},
+      {"\"temperature\":-0.1", "temperature"},
+      {"\"temperature\":\"1\"", "temperature"},
+      {"\"temperature\":1e999", "temperature"},
+      {"\"temperature\":true", "temperature"},
+      {"\"top_p\":-0.1", "top_p"},
+      {"\"top_p\":1.1", "top_p"},
+      {"\"min_p\":-1", "min_p"},
+      {"\"min_p\":1.5", "min_p"},
+      {"\"top_k\":-2", "top_k"},
+      {"\"top_k\":1.5", "top_k"},
+      {"\"top_k\":\"3\"", "top_k"},
+      {"\"max_tokens\":-5", "max_tokens"},
+      {"\"max_tokens\":\"7\"", "max_tokens"},
+      {"\"max_tokens\":1e30", "max_tokens"},
+      {"\"max_tokens\":18446744073709551615", "max_tokens"},
+      {"\"n\":0", "n"},
+      {"\"n\":17", "n"},
+      {"\"n\":[1]", "n"},
+      {"\"seed\":\"x\"", "seed"},
+      {"\"seed\":1.5", "seed"},
+      {"\"stop\":\"\"", "stop"},
+      {"\"stop\":[\"a\",\"\"]", "stop"},
+      {"\"stop\":[1]", "stop"},
+      {"\"stop\":{}", "stop"},
+      {"\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+       "\"a\",\"a\"]",
+       "stop"},
+      {"\"stop_token_ids\":[260]", "stop_token_ids"},
+      {"\"stop_token_ids\":[-1]", "stop_token_ids"},
+      {"\"stop_token_ids\":1", "stop_token_ids"},
+      {"\"stream\":1", "stream"},
+      {"\"stream\":\"true\"", "stream"},
+      {"\"stream_options\":true", "stream_options"},
+      {"\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage"},
+      {"\"ignore_eos\":\"no\"", "ignore_eos"},
+      {"\"min_tokens\":-1", "min_tokens"},
+      {"\"min_tokens\":5,\"max_tokens\":4", "min_tokens"},
+      {"\"logprobs\":21", "logprobs"},
+      {"\"logprobs\":true", "logprobs"},
+      {"\"cache_salt\":\"\"", "cache_salt"},
+      {"\"cache_salt\":1", "cache_salt"},
+      {"\"model\":1", "model"},
+      {"\"presence_penalty\":3", "presence_penalty"},
+      {"\"presence_penalty\":0.5", "presence_penalty"},
+      {"\"frequency_penalty\":-3", "frequency_penalty"},
+      {"\"repetition_penalty\":1.1", "repetition_penalty"},
+      {"\"logit_bias\":{\"1\":5}", "logit_bias"},
+      {"\"best_of\":2", "best_of"},
+      {"\"n\":3,\"best_of\":2", "best_of"},
+      {"\"suffix\":\"end\"", "suffix"},
+      {"\"prompt_logprobs\":0", "prompt_logprobs"},
+      {"\"echo\":true,\"logprobs\":0", "echo"},
+      {"\"response_format\":{\"type\":\"json_object\"}", "response_format"},
+      {"\"guided_json\":{}", "guided_json"},
+      {"\"prompt\":5", "prompt"},
+      {"\"prompt\":null", "prompt"},
+      {"\"prompt\":[]", "prompt"},
+      {"\"prompt\":[1,\"a\"]", "prompt"},
+      {"\"prompt\":[\"a\",1]", "prompt"},
+      {"\"prompt\":[260]", "prompt"},
+      {"\"prompt\":[-1]", "prompt"},
+      {"\"prompt\":[1.5]", "prompt"},
+      {"\"prompt\":[[1],[300]]", "prompt"},
+      {"\"prompt\":{}", "prompt"},
+      {"\"n\":16,\"prompt\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]", "n"},
+  };
+  for (const auto& [fields, param] : kCases) ExpectError(Completion(fields), fields, param);
+  ExpectError(Completion("\"model\":\"other\""), "unknown model", "model", 404);
+  EXPECT_EQ(Completion("\"model\":\"other\"").error().code, "model_not_found");
+}
+
+TEST_F(RequestTest, NeutralValuesOfWhatIsLackingPass) {
+  for (const char* fields :
+       {"\"presence_penalty\":0", "\"frequency_penalty\":0.0", "\"repetition_penalty\":1",
+        "\"logit_bias\":{}", "\"best_of\":1", "\"n\":2,\"best_of\":2", "\"suffix\":\"\"",
+        "\"response_format\":{\"type\":\"text\"}", "\"use_beam_search\":false", "\"bad_words\":[]",
+        "\"foo\":{\"bar\":1}", "\"user\":\"u\"", "\"max_tokens\":-1", "\"top_k\":-1", "\"max_tokens\":3.0",
+        "\"logprobs\":0", "\"logprobs\":20", "\"echo\":true"}) {
+    const auto parsed = Completion(fields);
+    EXPECT_TRUE(parsed.ok()) << fields << ": " << parsed.error().message;
+  }
+  for (const char* fields :
+       {"\"tools\":[]", "\"tool_choice\":\"auto\"", "\"tool_choice\":\"none\"", "\"modalities\":[\"text\"]",
+        "\"store\":true", "\"metadata\":{\"a\":\"b\"}", "\"service_tier\":\"auto\"", "\"verbosity\":\"low\"",
+        "\"prediction\":{\"type\":\"content\"}", "\"reasoning_effort\":\"low\"",
+        "\"parallel_tool_calls\":true", "\"echo\":false"}) {
+    const auto parsed = Chat(fields);
+    EXPECT_TRUE(parsed.ok()) << fields << ": " << parsed.error().message;
+  }
+}
+
+TEST_F(RequestTest, ValuesAtTheEdgeBecomeWhatTheEngineTakes) {
+  const auto greedy = Completion("\"top_p\":0,\"temperature\":1");
+  EXPECT_EQ(greedy->generation.sampling.temperature, 0);
+  EXPECT_EQ(greedy->generation.sampling.top_p, 1);
+  EXPECT_LT(Completion("\"min_p\":1")->generation.sampling.min_p, 1);
+  EXPECT_EQ(Completion("\"top_k\":-1")->generation.sampling.top_k, 0);
+  EXPECT_FALSE(Completion("\"max_tokens\":-1")->generation.max_tokens);
+  EXPECT_EQ(Completion("\"max_tokens\":0")->generation.max_tokens, 0);
+  EXPECT_EQ(*Chat("\"max_tokens\":50,\"max_completion_tokens\":3")->generation.max_tokens, 3);
+  world_.context.limits.max_logprobs = -1;
+  EXPECT_EQ(Completion("\"logprobs\":260")->generation.sampling.logprobs, 260);
+  EXPECT_FALSE(Completion("\"logprobs\":261").ok());
+}
+
+TEST_F(RequestTest, PromptForms) {
+  EXPECT_EQ(std::get<std::string>(Completion("\"prompt\":\"text\"")->prompts.at(0)), "text");
+  EXPECT_EQ(Completion("\"prompt\":[\"a\",\"b\"]")->prompts.size(), 2u);
+  EXPECT_EQ(std::get<std::vector<TokenId>>(Completion("\"prompt\":[1,2,3]")->prompts.at(0)),
+            (std::vector<TokenId>{1, 2, 3}));
+  const auto lists = Completion("\"prompt\":[[1],[2,3]]");
+  ASSERT_EQ(lists->prompts.size(), 2u);
+  EXPECT_EQ(std::get<std::vector<TokenId>>(lists->prompts[1]), (std::vector<TokenId>{2, 3}));
+}
+
+TEST_F(RequestTest, ChatLogprobs) {
+  EXPECT_EQ(Chat("")->generation.sampling.logprobs, -1);
+  EXPECT_EQ(Chat("\"logprobs\":true")->generation.sampling.logprobs, 0);
+  EXPECT_EQ(Chat("\"logprobs\":true,\"top_logprobs\":5")->generation.sampling.logprobs, 5);
+  EXPECT_EQ(Chat("\"top_logprobs\":0")->generation.sampling.logprobs, -1);
+  ExpectError(Chat("\"top_logprobs\":3"), "top_logprobs alone", "top_logprobs");
+  ExpectError(Chat("\"logprobs\":true,\"top_logprobs\":21"), "too many", "top_logprobs");
+  ExpectError(Chat("\"logprobs\":1"), "number", "logprobs");
+}
+
+TEST_F(RequestTest, MessagesThatAreRight) {
+  for (
+      const char* messages : {
+          R"([{"role":"system","content":"s"},{"role":"user","content":""}])",
+          R"([{"role":"developer","content":"d","name":"n"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}])",
+          R"([{"role":"user","content":[]},{"role":"assistant","content":null,"refusal":null,"tool_calls":null,"audio":null,"annotations":[]}])",
+          R"([{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
+               {"role":"tool","tool_call_id":"c","content":"42"}])",
+          R"([{"role":"function","name":"f","content":"x"},{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]}])",
+      }) {
+    const auto parsed = Chat("\"temperature\":1", messages);
+    EXPECT_TRUE(parsed.ok()) << messages << parsed.error().message;
+  }
+}
+
+TEST_F(RequestTest, MessagesThatAreWrong) {
+  const struct {
+    const char* messages;
+    const char* param;
+  } kCases[] = {
+      {"[]", "messages"},
+      {"null", "messages"},
+      {"\"hi\"", "messages"},
+      {"[1]", "messages[0]"},
+      {"[{}]", "messages[0].role"},
+      {R"([{"role":"foo","content":"x"}])", "messages[0].role"},
+      {R"([{"role":1,"content":"x"}])", "messages[0].role"},
+      {R"([{"role":"user"}])", "messages[0].content"},
+      {R"([{"role":"user","content":null}])", "messages[0].content"},
+      {R"([{"role":"user","content":5}])", "messages[0].content"},
+      {R"([{"role":"user","content":"a"},{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
+       "messages[1].content[0]"},
+      {R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"input_audio"}]}])",
+       "messages[0].content[1]"},
+      {R"([{"role":"user","content":[{"type":"text","text":5}]}])", "messages[0].content[0]"},
+      {R"([{"role":"user","content":[5]}])", "messages[0].content[0]"},
+      {R"([{"role":"tool","content":"x"}])", "messages[0].tool_call_id"},
+      {R"([{"role":"assistant","content":null,"tool_calls":{}}])", "messages[0].tool_calls"},
+      {R"([{"role":"assistant","content":null,"tool_calls":[{}]}])", "messages[0].tool_calls[0]"},
+  };
+  for (const auto& [messages, param] : kCases)
+    ExpectError(Chat("\"temperature\":1", messages), messages, param);
+}
+
+TEST_F(RequestTest, ChatFieldsThatAreLacking) {
+  const struct {
+    const char* fields;
+    const char* param;
+  } kCases[] = {
+      {R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools"},
+      {R"("tool_choice":"required")", "tool_choice"},
+      {R"("tool_choice":{"type":"function","function":{"name":"f"}})", "tool_choice"},
+      {R"("functions":[{"name":"f"}])", "functions"},
+      {R"("modalities":["audio"])", "modalities"},
+      {R"("modalities":"text")", "modalities"},
+      {R"("audio":{})", "audio"},
+      {R"("web_search_options":{})", "web_search_options"},
+      {R"("chat_template":"{{ x }}")", "chat_template"},
+      {R"("echo":true)", "echo"},
+      {R"("response_format":{"type":"json_schema"})", "response_format"},
+      {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
+      {R"("continue_final_message":true,"add_generation_prompt":true)", "continue_final_message"},
+      {R"("documents":{})", "documents"},
+  };
+  for (const auto& [fields, param] : kCases) ExpectError(Chat(fields), fields, param);
+}
+
+TEST_F(RequestTest, TheContextLimitSaysWhatClientsMatchOn) {
+  int max_tokens = -1;
+  const auto too_long = FitContext(8192, 8500, std::nullopt, 16, "messages", &max_tokens);
+  ASSERT_TRUE(too_long);
+  EXPECT_EQ(too_long->code, "context_length_exceeded");
+  EXPECT_EQ(too_long->message,
+            "This model's maximum context length is 8192 tokens. However, your messages resulted in 8500 "
+            "tokens. Please reduce the length of "
+            "the messages.");
+  const auto too_much = FitContext(8192, 8000, 500, 16, "messages", &max_tokens);
+  ASSERT_TRUE(too_much);
+  EXPECT_EQ(too_much->message,
+            "This model's maximum context length is 8192 tokens. However, you requested 8500 tokens (8000 in "
+            "the messages, 500 in the "
+            "completion). Please reduce the length of the messages or completion.");
+  EXPECT_FALSE(FitContext(8192, 8190, std::nullopt, 16, "prompt", &max_tokens));
+  EXPECT_EQ(max_tokens, 2);
+  EXPECT_FALSE(FitContext(8192, 8190, 2, 16, "prompt", &max_tokens));
+  EXPECT_EQ(max_tokens, 2);
+  EXPECT_TRUE(FitContext(8192, 8192, 0, 16, "prompt", &max_tokens));
+}
+
+}  // namespace
+}  // namespace prefixd
