@@ -74,7 +74,8 @@ void BlockPool::CheckInvariants() const {
     const auto& [state, references, last_used] = blocks_[block];
     PREFIXD_CHECK(listed[block] == (state == BlockState::kFree)) << "block " << block;
     PREFIXD_CHECK(state != BlockState::kFree || references == 0) << "block " << block << ": " << references;
-    PREFIXD_CHECK(state != BlockState::kFilling || references == 1) << "block " << block << ": " << references;
+    PREFIXD_CHECK(state != BlockState::kFilling || references == 1)
+        << "block " << block << ": " << references;
     if (state == BlockState::kDevice && references == 0) ++cached;
   }
   PREFIXD_CHECK(cached == cached_) << cached << " blocks are cached, not " << cached_;

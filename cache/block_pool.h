@@ -1,7 +1,8 @@
-// BlockPool: the books of the blocks of the device tier: which state each is in, who refers to it, when it was last used.
-// It moves no bytes. Engine thread only.
+// BlockPool: the books of the blocks of the device tier: which state each is in, who refers to it, when it
+// was last used. It moves no bytes. Engine thread only.
 //
-// States of a block, and the function that takes each edge (dashed: the place of the lower tiers, which do not exist yet):
+// States of a block, and the function that takes each edge (dashed: the place of the lower tiers, which do
+// not exist yet):
 //
 //            Allocate            Publish
 //     free ------------> filling ---------> device - - (copying) - -> host - - (writing) - -> disk
@@ -13,12 +14,13 @@
 //
 //   free     nobody's; content means nothing
 //   filling  private to one owner (a lease or a copy), which writes into it
-//   device   full, in the radix tree, never written again; shared by any number of owners, or cached when there is none
+//   device   full, in the radix tree, never written again; shared by any number of owners, or cached when
+//            there is none
 //
 // Invariants (CheckInvariants proves them)
 //   1. A block is in the free list exactly when it is free, and once.
 //   2. References: free 0, filling 1, device any number.
-//   3. free + leased + cached = capacity, leased being the blocks with references, cached those of device without.
+//   3. free + leased + cached = capacity: leased with references, cached in device without.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +46,8 @@ class BlockPool {
   void Discard(BlockId block);        // takes the owner's reference
   void Evict(BlockId block);          // requires no reference
 
-  // References to a block in kDevice. Drop says whether it was the last one, and notes `now` as the time of use.
+  // References to a block in kDevice. Drop says whether it was the last one, and notes `now` as the time of
+  // use.
   void AddReference(BlockId block);
   bool DropReference(BlockId block, uint64_t now);
 

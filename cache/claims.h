@@ -1,5 +1,6 @@
-// Claims: which lease is computing the block of which key right now, so that a second request for it waits instead of
-// computing it too. A claim ends when the block enters the tree, or when its lease is released. Engine thread only.
+// Claims: which lease is computing the block of which key right now, so that a second request for it waits
+// instead of computing it too. A claim ends when the block enters the tree, or when its lease is released.
+// Engine thread only.
 //
 // A lease claims only once it waits for nobody, and never waits afterwards: so waiting has no cycles.
 //

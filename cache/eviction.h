@@ -1,5 +1,6 @@
-// Which cached block goes first when room is needed. The cache offers the candidates (blocks of the tree without a lease and
-// without a child), the policy orders them. Engine thread only; no clock: the time of a use is a number that only grows.
+// Which cached block goes first when room is needed. The cache offers the candidates (blocks of the tree
+// without a lease and without a child), the policy orders them. Engine thread only; no clock: the time of a
+// use is a number that only grows.
 //
 // Invariants of LruEviction (CheckInvariants proves them)
 //   1. A block is a candidate at most once.

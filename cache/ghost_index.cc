@@ -12,7 +12,8 @@ void GhostIndex::Add(const BlockKey& key) {
   } else {
     BlockKey& oldest = ring_[number % capacity_];
     const auto it = added_.find(oldest);
-    if (it != added_.end() && it->second == number - capacity_) added_.erase(it);  // else it was added again since
+    if (it != added_.end() && it->second == number - capacity_)
+      added_.erase(it);  // else it was added again since
     oldest = key;
   }
   added_[key] = number;

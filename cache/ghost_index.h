@@ -1,5 +1,6 @@
-// GhostIndex: the keys of the blocks evicted last, without their content: it tells an evicted prefix from one that was never
-// seen. Bounded, first in first out; a key that is added again counts as new. Engine thread only.
+// GhostIndex: the keys of the blocks evicted last, without their content: it tells an evicted prefix from one
+// that was never seen. Bounded, first in first out; a key that is added again counts as new. Engine thread
+// only.
 //
 // Invariants (CheckInvariants proves them)
 //   1. At most `capacity` keys are remembered.
@@ -28,8 +29,8 @@ class GhostIndex {
   friend struct GhostIndexTestPeer;
   const uint32_t capacity_;
   uint64_t adds_ = 0;
-  std::vector<BlockKey> ring_;                     // the key of the n-th Add is at n % capacity
-  std::unordered_map<BlockKey, uint64_t> added_;   // number of the last Add of a key
+  std::vector<BlockKey> ring_;                    // the key of the n-th Add is at n % capacity
+  std::unordered_map<BlockKey, uint64_t> added_;  // number of the last Add of a key
 };
 
 }  // namespace prefixd

@@ -1,4 +1,5 @@
-// PrefixCache::CheckInvariants: recounts everything the cache keeps books of. The numbers are those of the headers.
+// PrefixCache::CheckInvariants: recounts everything the cache keeps books of. The numbers are those of the
+// headers.
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
@@ -25,10 +26,12 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
       PREFIXD_CHECK(pool.state(block) == BlockState::kFilling) << "private block " << block;
       continue;
     }
-    PREFIXD_CHECK(tree.Contains(block) && tree.parent(block) == parent) << "block " << block << " is off the path";
+    PREFIXD_CHECK(tree.Contains(block) && tree.parent(block) == parent)
+        << "block " << block << " is off the path";
     parent = block;
   }
-  PREFIXD_CHECK(lease.at.block == parent) << "the lease stands behind " << lease.at.block << ", not " << parent;
+  PREFIXD_CHECK(lease.at.block == parent)
+      << "the lease stands behind " << lease.at.block << ", not " << parent;
   PREFIXD_CHECK(parent == kNoBlock || lease.tip == tree.key(parent));
   if (lease.copied != kNoBlock) {
     ++references->at(lease.copied);
@@ -42,7 +45,8 @@ void PrefixCache::Impl::CheckTree() const {
     const bool in_tree = tree.Contains(block);
     PREFIXD_CHECK(in_tree == (pool.state(block) == BlockState::kDevice)) << "block " << block;
     const bool candidate = in_tree && tree.IsLeaf(block) && pool.references(block) == 0;
-    PREFIXD_CHECK(eviction->Contains(block) == candidate) << "block " << block << " as a candidate of eviction";
+    PREFIXD_CHECK(eviction->Contains(block) == candidate)
+        << "block " << block << " as a candidate of eviction";
     if (!in_tree) continue;
     const BlockId parent = tree.parent(block);
     PREFIXD_CHECK(pool.references(block) == 0 || parent == kNoBlock || pool.references(parent) > 0)
@@ -64,8 +68,10 @@ void PrefixCache::Impl::CheckClaims() const {
       if (claim == nullptr || claim->claimant != &lease->claimant) continue;
       ++claimed;
       PREFIXD_CHECK(claim->block_index >= lease->in_tree) << "a claim on a block that is in the tree";
-      const bool there = tree.Find(lease->at, key, {}).collision;  // no block is empty: true for any child of this key
-      PREFIXD_CHECK(claim->block_index > lease->in_tree || !there) << "a claim on a block that another has computed";
+      const bool there =
+          tree.Find(lease->at, key, {}).collision;  // no block is empty: true for any child of this key
+      PREFIXD_CHECK(claim->block_index > lease->in_tree || !there)
+          << "a claim on a block that another has computed";
     }
   }
   PREFIXD_CHECK(claimed == claims.size()) << claims.size() - claimed << " claims belong to no lease";
@@ -91,7 +97,8 @@ void PrefixCache::Impl::CheckInvariants() const {
   }
   for (BlockId block = 0; block < pool.capacity(); ++block) {
     PREFIXD_CHECK(references[block] == pool.references(block))
-        << "block " << block << " has " << pool.references(block) << " references, " << references[block] << " are known";
+        << "block " << block << " has " << pool.references(block) << " references, " << references[block]
+        << " are known";
   }
 }
 

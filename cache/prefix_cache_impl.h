@@ -1,11 +1,13 @@
-// The inside of PrefixCache, for its .cc files and its tests: what a lease knows, and the parts the cache joins.
-// Engine thread only. The invariants stand in prefix_cache.h; those of the inside:
-//   a. A lease that is not detached has exactly its full blocks in the tree: in_tree = ready / block_tokens, and stands behind
-//      the last of them. A detached one (no reuse, or a key collision) keeps what follows to itself until its end.
+// The inside of PrefixCache, for its .cc files and its tests: what a lease knows, and the parts the cache
+// joins. Engine thread only. The invariants stand in prefix_cache.h; those of the inside:
+//   a. A lease that is not detached has exactly its full blocks in the tree, in_tree = ready / block_tokens,
+//      and stands behind the last of them. A detached one (no reuse, or a key collision) keeps what follows
+//      to itself until its end.
 //   b. The eviction candidates are exactly the leaves of the tree without references.
-//   c. While a copy runs, its source has a reference, and the path to the source is leased by the lease that asked or, once
-//      that is released, by the copy; its target belongs to the copy.
-//   d. A lease claims only when it settles (its Acquire said kReady for the first time), and takes and waits for nothing after that.
+//   c. While a copy runs, its source has a reference, and the path to the source is leased by the lease that
+//      asked or, once that is released, by the copy; its target belongs to the copy.
+//   d. A lease claims only when it settles (its Acquire said kReady for the first time), and takes and waits
+//      for nothing after that.
 #pragma once
 
 #include <memory>
@@ -25,14 +27,14 @@ namespace prefixd {
 
 struct Lease::State {
   PrefixCache::Impl* cache = nullptr;
-  RadixTree::Position at;        // behind the last block of the lease in the tree
-  BlockKey tip;                  // key of that block, or of the root
-  std::vector<BlockId> blocks;   // the block table: [0, in_tree) shared through the tree, the rest private
+  RadixTree::Position at;       // behind the last block of the lease in the tree
+  BlockKey tip;                 // key of that block, or of the root
+  std::vector<BlockId> blocks;  // the block table: [0, in_tree) shared through the tree, the rest private
   int in_tree = 0;
-  int ready = 0;                 // tokens
+  int ready = 0;  // tokens
   bool detached = false;
   bool settled = false;
-  bool waited = false;           // for another lease, and not settled since
+  bool waited = false;  // for another lease, and not settled since
   Claims::Claimant claimant;
 
   // A copy for this lease is running (tag), has arrived (block) or failed (at this value of ready).
@@ -55,7 +57,7 @@ struct PrefixCache::Impl {
   void CheckInvariants() const;
 
   struct Copy {
-    Lease::State* lease;        // null once released
+    Lease::State* lease;  // null once released
     BlockId from;
     BlockId to;
     int tokens;
@@ -75,7 +77,8 @@ struct PrefixCache::Impl {
 
   void CommitBlock(Lease::State& lease, std::span<const TokenId> content);
 
-  // Puts `block` at the end of the tree part of the table, or where the private part begins, in place of what was reserved there.
+  // Puts `block` at the end of the tree part of the table, or where the private part begins, in place of what
+  // was reserved there.
   void Place(Lease::State& lease, BlockId block);
   // The lease now stands behind `block`, its next one, which is in the tree under `key`.
   void Advance(Lease::State& lease, const BlockKey& key, BlockId block);
@@ -84,7 +87,8 @@ struct PrefixCache::Impl {
   // A block to fill, evicting one if need be.
   std::optional<BlockId> TakeBlock();
   void Reference(BlockId block);
-  // All at one time of use. Requires that who refers to a block refers to its parents too, until this call at least.
+  // All at one time of use. Requires that who refers to a block refers to its parents too, until this call at
+  // least.
   void Dereference(std::span<const BlockId> blocks);
 
   void CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const;

@@ -13,7 +13,8 @@ int CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<int>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
-// Orders the children of a branch by their tokens, so that those which share most with a query stand beside its place.
+// Orders the children of a branch by their tokens, so that those which share most with a query stand beside
+// its place.
 struct TokenOrder {
   using is_transparent = void;
   const RadixTree* tree;
@@ -80,7 +81,8 @@ const BlockKey& RadixTree::parent_key(BlockId block) const {
   return slot.parent == kNoBlock ? slot.root->key : slots_[slot.parent].key;
 }
 
-RadixTree::Child RadixTree::Find(const Position& at, const BlockKey& key, std::span<const TokenId> tokens) const {
+RadixTree::Child RadixTree::Find(const Position& at, const BlockKey& key,
+                                 std::span<const TokenId> tokens) const {
   const Children& children = ChildrenAt(at);
   BlockId block = children.only;
   if (children.branch != nullptr) {
@@ -115,7 +117,8 @@ void RadixTree::AddToBranch(Branch* branch, BlockId block) {
   PREFIXD_CHECK(new_key && new_tokens) << "block " << block << " is there already";
 }
 
-void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens, BlockId block) {
+void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens,
+                       BlockId block) {
   PREFIXD_CHECK(!Contains(block)) << "block " << block;
   PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
   Slot& slot = slots_[block];
@@ -169,7 +172,8 @@ void RadixTree::CheckChildren(const Position& at, std::vector<BlockId>* found) c
     PREFIXD_CHECK(branch.by_key.size() == branch.by_tokens.size()) << "behind block " << at.block;
     for (const BlockId block : branch.by_tokens) {
       const auto it = branch.by_key.find(slots_[block].key);
-      PREFIXD_CHECK(it != branch.by_key.end() && it->second == block) << "block " << block << " has lost its key";
+      PREFIXD_CHECK(it != branch.by_key.end() && it->second == block)
+          << "block " << block << " has lost its key";
       found->push_back(block);
     }
     PREFIXD_CHECK(std::ranges::is_sorted(branch.by_tokens, TokenOrder{this})) << "behind block " << at.block;
@@ -177,8 +181,8 @@ void RadixTree::CheckChildren(const Position& at, std::vector<BlockId>* found) c
   for (size_t i = before; i < found->size(); ++i) {
     const Slot& slot = slots_[(*found)[i]];
     PREFIXD_CHECK(slot.root == at.root) << "block " << (*found)[i] << " has another root";
-    PREFIXD_CHECK(slot.parent == at.block) << "block " << (*found)[i] << " has parent " << slot.parent << ", not "
-                                           << at.block;
+    PREFIXD_CHECK(slot.parent == at.block)
+        << "block " << (*found)[i] << " has parent " << slot.parent << ", not " << at.block;
   }
 }
 

@@ -1,18 +1,19 @@
-// RadixTree: which block holds the KV of which tokens behind which prefix. Engine thread only; it owns no block and knows no
-// leases: the cache tells it what enters and what goes.
+// RadixTree: which block holds the KV of which tokens behind which prefix. Engine thread only; it owns no
+// block and knows no leases: the cache tells it what enters and what goes.
 //
-// Path-compressed at block granularity. An edge is a run of blocks with their keys and token ids, linked through one slot per
-// block; only where prefixes diverge stands a branch, which finds a child by key and keeps the children ordered by tokens.
-// A run therefore splits in O(1) when a second child appears, and grows together again when a branch is left with one, and
-// whoever stands at a block (a lease) need not be told of either.
+// Path-compressed at block granularity. An edge is a run of blocks with their keys and token ids, linked
+// through one slot per block; only where prefixes diverge stands a branch, which finds a child by key and
+// keeps the children ordered by tokens. A run therefore splits in O(1) when a second child appears, and grows
+// together again when a branch is left with one, and whoever stands at a block (a lease) need not be told of
+// either.
 //
 //     root ── [b0 b1 b2] ─< [b3 b4]            b0..b2: slots with one child each, b2: a slot with a branch
 //                         └ [b5] ─< [b6]
 //                                 └ [b7 b8 b9]
 //
 // Invariants (CheckInvariants proves them)
-//   1. Every block of the tree hangs from exactly one parent (a block or a root) and is reachable from its root.
-//   2. A branch has at least two children; they differ in key and in tokens, and both of its indexes hold the same ones.
+//   1. Every block hangs from exactly one parent (a block or a root) and is reachable from its root.
+//   2. A branch has at least two children, different in key and in tokens; both of its indexes hold the same.
 //   3. A root without children exists only while it is open.
 #pragma once
 
@@ -41,7 +42,8 @@ class RadixTree {
   RadixTree(int block_tokens, uint32_t blocks);
   ~RadixTree();
 
-  // The position at the root of a namespace; the root stays while it is open. Every Open is followed by one Close.
+  // The position at the root of a namespace; the root stays while it is open. Every Open is followed by one
+  // Close.
   Position OpenRoot(const BlockKey& key);
   void CloseRoot(Root* root);
 
@@ -56,11 +58,12 @@ class RadixTree {
     BlockId block = kNoBlock;
     int tokens = 0;  // the first ones of `block` are those asked for
   };
-  // The child that shares most leading tokens with `tokens` (at most one block); tokens = 0 when none shares any.
-  // O(log children) comparisons.
+  // The child that shares most leading tokens with `tokens` (at most one block); tokens = 0 when none shares
+  // any. O(log children) comparisons.
   Partial LongestPartial(const Position& at, std::span<const TokenId> tokens) const;
 
-  // Requires that Find(at, key, tokens) finds neither block nor collision, and that `block` is not in the tree.
+  // Requires that Find(at, key, tokens) finds neither block nor collision, and that `block` is not in the
+  // tree.
   void Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens, BlockId block);
   // Requires a leaf. May end its root.
   void RemoveLeaf(BlockId block);
@@ -105,8 +108,8 @@ class RadixTree {
 
   const size_t block_tokens_;
   uint32_t size_ = 0;
-  std::vector<Slot> slots_;       // by block
-  std::vector<TokenId> tokens_;   // by block, block_tokens_ each
+  std::vector<Slot> slots_;      // by block
+  std::vector<TokenId> tokens_;  // by block, block_tokens_ each
   std::unordered_map<BlockKey, std::unique_ptr<Root>> roots_;
 };
 

@@ -58,7 +58,8 @@ WeightsHasher::WeightsHasher() : state_(std::make_unique<State>()) {
 
 WeightsHasher::~WeightsHasher() = default;
 
-void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype, std::span<const int64_t> shape) {
+void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype,
+                                std::span<const int64_t> shape) {
   state_->EndTensor();
   std::string header(kTensorTag);
   PutText(&header, name);

@@ -14,7 +14,10 @@ struct AsyncStore::Finished {
 };
 
 AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight)
-    : store_(store), executor_(executor), max_in_flight_(max_in_flight), finished_(std::make_shared<Finished>()) {
+    : store_(store),
+      executor_(executor),
+      max_in_flight_(max_in_flight),
+      finished_(std::make_shared<Finished>()) {
   PREFIXD_CHECK(max_in_flight > 0);
 }
 
@@ -48,11 +51,13 @@ bool AsyncStore::TryPut(const BlockKey& key, std::string record, uint64_t tag) {
 }
 
 bool AsyncStore::TryDelete(const BlockKey& key, uint64_t tag) {
-  return TrySubmit(tag, [key](BlockStore* store, Completion* completion) { completion->status = store->Delete(key); });
+  return TrySubmit(
+      tag, [key](BlockStore* store, Completion* completion) { completion->status = store->Delete(key); });
 }
 
 bool AsyncStore::TrySync(uint64_t tag) {
-  return TrySubmit(tag, [](BlockStore* store, Completion* completion) { completion->status = store->Sync(); });
+  return TrySubmit(tag,
+                   [](BlockStore* store, Completion* completion) { completion->status = store->Sync(); });
 }
 
 void AsyncStore::Poll(std::vector<Completion>* finished) {
@@ -63,7 +68,8 @@ void AsyncStore::Poll(std::vector<Completion>* finished) {
   }
   PREFIXD_CHECK(taken.size() <= in_flight_) << taken.size() << " of " << in_flight_;
   in_flight_ -= taken.size();
-  finished->insert(finished->end(), std::make_move_iterator(taken.begin()), std::make_move_iterator(taken.end()));
+  finished->insert(finished->end(), std::make_move_iterator(taken.begin()),
+                   std::make_move_iterator(taken.end()));
 }
 
 }  // namespace prefixd

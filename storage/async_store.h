@@ -1,12 +1,15 @@
-// AsyncStore: the front through which one thread (the engine's) uses a BlockStore without ever waiting for it. Operations go
-// to an Executor, their completions are polled. All members belong to that one thread.
+// AsyncStore: the front through which one thread (the engine's) uses a BlockStore without ever waiting for
+// it. Operations go to an Executor, their completions are polled. All members belong to that one thread.
 //
-// The store and the executor outlive the AsyncStore; the store also outlives every job the executor has taken, so it is
-// destroyed after the executor. An AsyncStore may go while operations run: they end, and nobody hears of them.
+// The store and the executor outlive the AsyncStore; the store also outlives every job the executor has
+// taken, so it is destroyed after the executor. An AsyncStore may go while operations run: they end, and
+// nobody hears of them.
 //
 // Invariants
-//   1. At most `max_in_flight` operations are accepted and not yet polled; what is beyond is refused at once and dropped.
-//   2. Every accepted operation is reported exactly once, in any order; operations on one key may overtake each other.
+//   1. At most `max_in_flight` operations are accepted and not yet polled; what is beyond is refused at once
+//      and dropped.
+//   2. Every accepted operation is reported exactly once, in any order; operations on one key may overtake
+//      each other.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +27,7 @@ namespace prefixd {
 class AsyncStore {
  public:
   struct Completion {
-    uint64_t tag;        // the caller's name for the operation
+    uint64_t tag;  // the caller's name for the operation
     Status status;
     std::string record;  // of a Get that is ok
   };

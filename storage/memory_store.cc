@@ -18,8 +18,9 @@ Status MemoryStore::Put(const BlockKey& key, std::string_view record) {
   const uint64_t replaced = it == records_.end() ? 0 : it->second.size() + kRecordOverhead;
   const uint64_t kept = bytes_ - replaced;
   if (record.size() + kRecordOverhead > capacity_ - kept) {
-    return ResourceExhausted("a record of " + FormatSize(record.size()) + " does not fit: " + FormatSize(kept) + " of " +
-                             FormatSize(capacity_) + " are taken; delete records first");
+    return ResourceExhausted("a record of " + FormatSize(record.size()) +
+                             " does not fit: " + FormatSize(kept) + " of " + FormatSize(capacity_) +
+                             " are taken; delete records first");
   }
   if (it != records_.end()) records_.erase(it);  // first, so that old and new are never there at once
   records_.emplace(key, record);

@@ -15,7 +15,9 @@ void PutKey(std::string* out, const BlockKey& key) {
   PutLittle(out, key.high);
 }
 
-BlockKey GetKey(const std::byte* from) { return {.low = GetLittle<uint64_t>(from), .high = GetLittle<uint64_t>(from + 8)}; }
+BlockKey GetKey(const std::byte* from) {
+  return {.low = GetLittle<uint64_t>(from), .high = GetLittle<uint64_t>(from + 8)};
+}
 
 bool SameTokens(const std::byte* from, std::span<const TokenId> tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -27,7 +29,7 @@ bool SameTokens(const std::byte* from, std::span<const TokenId> tokens) {
 }  // namespace
 
 std::string_view RecordDefectName(RecordDefect defect) {
-  static constexpr std::array<std::string_view, 6> kNames = {"none",   "short",  "format",
+  static constexpr std::array<std::string_view, 6> kNames = {"none",        "short",  "format",
                                                              "fingerprint", "tokens", "checksum"};
   return kNames.at(static_cast<size_t>(defect));
 }
@@ -57,7 +59,8 @@ DecodedRecord DecodeRecord(std::span<const std::byte> bytes, const RecordIdentit
   }
   const size_t body = bytes.size() - kRecordHeaderBytes;
   const uint64_t token_bytes = uint64_t{GetLittle<uint32_t>(at + 12)} * sizeof(TokenId);
-  if (token_bytes > body || GetLittle<uint64_t>(at + 64) != body - token_bytes) return {.defect = RecordDefect::kShort};
+  if (token_bytes > body || GetLittle<uint64_t>(at + 64) != body - token_bytes)
+    return {.defect = RecordDefect::kShort};
 
   if (GetKey(at + 16) != expected.fingerprint) return {.defect = RecordDefect::kFingerprint};
   if (GetKey(at + 32) != expected.key || GetKey(at + 48) != expected.parent ||

@@ -1,4 +1,5 @@
-// The record of a block, as it lies in the lower tiers. Little-endian, version 1 (docs/FORMAT.md has the same table):
+// The record of a block, as it lies in the lower tiers. Little-endian, version 1 (docs/FORMAT.md has the same
+// table):
 //
 //   offset  bytes
 //        0      8  magic "PFXBLOCK"
@@ -12,7 +13,8 @@
 //       80     4n  token ids
 //   80 + 4n     p  payload, to the end
 //
-// Every byte is compared or summed when a record is read, so that no damage goes unseen. Pure functions; any thread.
+// Every byte is compared or summed when a record is read, so that no damage goes unseen. Pure functions; any
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +41,7 @@ struct RecordIdentity {
 
 std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload);
 
-// Why a record was refused, in the order of the checks.
+// Why a record was refused.
 enum class RecordDefect : uint8_t {
   kNone,
   kShort,        // bytes are missing, or there are too many

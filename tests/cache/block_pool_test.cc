@@ -10,8 +10,12 @@ namespace prefixd {
 
 // Plants what CheckInvariants must find.
 struct BlockPoolTestPeer {
-  static void SetReferences(BlockPool* pool, BlockId block, uint32_t n) { pool->blocks_[block].references = n; }
-  static void SetState(BlockPool* pool, BlockId block, BlockState state) { pool->blocks_[block].state = state; }
+  static void SetReferences(BlockPool* pool, BlockId block, uint32_t n) {
+    pool->blocks_[block].references = n;
+  }
+  static void SetState(BlockPool* pool, BlockId block, BlockState state) {
+    pool->blocks_[block].state = state;
+  }
   static void ListAgain(BlockPool* pool) { pool->free_.push_back(pool->free_.back()); }
   static void LoseFree(BlockPool* pool) { pool->free_.pop_back(); }
   static void MiscountCached(BlockPool* pool) { ++pool->cached_; }
@@ -114,9 +118,12 @@ TEST(BlockPoolDeathTest, CheckInvariantsFindsPlantedDamage) {
   EXPECT_DEATH(with([](BlockPool* p, BlockId, BlockId) { Peer::MiscountCached(p); }), "blocks are cached");
   EXPECT_DEATH(with([](BlockPool* p, BlockId, BlockId) { Peer::ListAgain(p); }), "twice");
   EXPECT_DEATH(with([](BlockPool* p, BlockId, BlockId) { Peer::LoseFree(p); }), "listed");
-  EXPECT_DEATH(with([](BlockPool* p, BlockId b, BlockId) { Peer::SetReferences(p, b, 1); }), "blocks are cached");
-  EXPECT_DEATH(with([](BlockPool* p, BlockId, BlockId f) { Peer::SetReferences(p, f, 2); }), "references == 1");
-  EXPECT_DEATH(with([](BlockPool* p, BlockId b, BlockId) { Peer::SetState(p, b, BlockState::kFree); }), "listed");
+  EXPECT_DEATH(with([](BlockPool* p, BlockId b, BlockId) { Peer::SetReferences(p, b, 1); }),
+               "blocks are cached");
+  EXPECT_DEATH(with([](BlockPool* p, BlockId, BlockId f) { Peer::SetReferences(p, f, 2); }),
+               "references == 1");
+  EXPECT_DEATH(with([](BlockPool* p, BlockId b, BlockId) { Peer::SetState(p, b, BlockState::kFree); }),
+               "listed");
 }
 
 }  // namespace

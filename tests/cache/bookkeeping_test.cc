@@ -19,7 +19,9 @@ struct GhostIndexTestPeer {
   static void Age(GhostIndex* ghosts) { ghosts->adds_ += 100; }
 };
 struct ClaimsTestPeer {
-  static void Steal(Claims* claims, const BlockKey& key, Claims::Claimant* by) { claims->claims_.at(key).claimant = by; }
+  static void Steal(Claims* claims, const BlockKey& key, Claims::Claimant* by) {
+    claims->claims_.at(key).claimant = by;
+  }
 };
 
 namespace {
@@ -103,7 +105,8 @@ TEST(ClaimsDeathTest, FindsAClaimItsClaimantDoesNotKnow) {
   Claims::Claimant first;
   Claims::Claimant second;
   claims.TryClaim(Key(1), 0, &first);
-  EXPECT_DEATH((ClaimsTestPeer::Steal(&claims, Key(1), &second), claims.CheckInvariants()), "unknown to its claimant");
+  EXPECT_DEATH((ClaimsTestPeer::Steal(&claims, Key(1), &second), claims.CheckInvariants()),
+               "unknown to its claimant");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// CacheModel: what PrefixCache should do, written with plain vectors that are searched from end to end. It knows prefixes, not
-// blocks or keys, so it holds where no two keys collide.
+// CacheModel: what PrefixCache should do, written with plain vectors that are searched from end to end. It
+// knows prefixes, not blocks or keys, so it holds where no two keys collide.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,8 @@ class CacheModel {
       : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(ghosts) {}
 
   // `source`: the content of the block that the cache has chosen to copy from, if it started a copy.
-  PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
+  PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit,
+                                const std::optional<Tokens>& source) {
     if (seq.settled) return {State::kReady, 0, 0};
     if (seq.copying) return {State::kCopying, 0, 0};
     const int before = seq.ready;
@@ -56,7 +57,8 @@ class CacheModel {
     const int taken = seq.ready - before;
     PrefixCache::Acquired result{State::kReady, seq.waited ? 0 : taken, seq.waited ? taken : 0};
     if (seq.ready % block_tokens_ == 0 && seq.ready < limit) {
-      if (HasFullBlock(tokens, seq.in_tree) && ClaimedBy(PrefixOf(seq, tokens, seq.in_tree + 1)).has_value()) {
+      if (HasFullBlock(tokens, seq.in_tree) &&
+          ClaimedBy(PrefixOf(seq, tokens, seq.in_tree + 1)).has_value()) {
         seq.waited = true;
         result.state = State::kWaiting;
         return result;
@@ -85,10 +87,14 @@ class CacheModel {
         continue;
       }
       const Prefix prefix = PrefixOf(seq, tokens, block + 1);
-      const auto recent = evicted_.end() - std::min<ptrdiff_t>(ghosts_, static_cast<ptrdiff_t>(evicted_.size()));
-      const bool cached = std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.prefix == prefix; });
+      const auto recent =
+          evicted_.end() - std::min<ptrdiff_t>(ghosts_, static_cast<ptrdiff_t>(evicted_.size()));
+      const bool cached =
+          std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.prefix == prefix; });
       const bool seen = std::find(recent, evicted_.end(), prefix) != evicted_.end();
-      reasons.push_back(cached ? MissReason::kBlockTail : seen ? MissReason::kEvictedDevice : MissReason::kNeverSeen);
+      reasons.push_back(cached ? MissReason::kBlockTail
+                        : seen ? MissReason::kEvictedDevice
+                               : MissReason::kNeverSeen);
     }
     return reasons;
   }
@@ -205,7 +211,8 @@ class CacheModel {
     }
     Entry* victim = nullptr;
     for (Entry& entry : entries_) {
-      const bool leaf = std::ranges::none_of(entries_, [&](const Entry& e) { return StartsWith(e.prefix, entry.prefix); });
+      const bool leaf =
+          std::ranges::none_of(entries_, [&](const Entry& e) { return StartsWith(e.prefix, entry.prefix); });
       if (leaf && entry.references == 0 && (victim == nullptr || entry.used < victim->used)) victim = &entry;
     }
     if (victim == nullptr) return false;
@@ -227,7 +234,8 @@ class CacheModel {
     };
     int best = 0;
     for (const Entry& entry : entries_) {
-      if (entry.prefix.size() == at.size() + static_cast<size_t>(block_tokens_) && StartsWith(entry.prefix, at)) {
+      if (entry.prefix.size() == at.size() + static_cast<size_t>(block_tokens_) &&
+          StartsWith(entry.prefix, at)) {
         best = std::max(best, shared(entry.prefix));
       }
     }

@@ -1,4 +1,5 @@
-// PrefixCache::CheckInvariants, which every other test of the cache leans on, finds damage planted in the inside.
+// PrefixCache::CheckInvariants, which every other test of the cache leans on, finds damage planted in the
+// inside.
 #include <gtest/gtest.h>
 
 #include "cache/prefix_cache_impl.h"
@@ -57,7 +58,8 @@ TEST(PrefixCacheCheckDeathTest, FindsPlantedDamage) {
   EXPECT_DEATH(Damage([](auto& c, Lease& l) { c.pool.DropReference(l.blocks()[1], 0); }), "candidate");
   EXPECT_DEATH(Damage([](auto& c, Lease& l) { c.eviction->Add(l.blocks()[1], 0); }), "candidate");
   EXPECT_DEATH(Damage([](auto& c, Lease& l) { c.pool.Publish(l.blocks()[2]); }), "candidate|in_tree");
-  EXPECT_DEATH(Damage([](auto& c, Lease&) { (*c.leases.begin())->ready += 2; }), "blocks in the tree|lease.ready");
+  EXPECT_DEATH(Damage([](auto& c, Lease&) { (*c.leases.begin())->ready += 2; }),
+               "blocks in the tree|lease.ready");
   EXPECT_DEATH(Damage([](auto& c, Lease&) {
                  for (auto* lease : c.leases) lease->tip.low ^= 1;
                }),
@@ -67,8 +69,11 @@ TEST(PrefixCacheCheckDeathTest, FindsPlantedDamage) {
                }),
                "stands behind");
   EXPECT_DEATH(Damage([](auto& c, Lease&) {
-                 for (auto* lease : c.leases) c.claims.EndAll(&lease->claimant);
-                 for (auto* lease : c.leases) c.claims.TryClaim(c.tree.key(lease->at.block), 0, &lease->claimant);
+                 for (auto* lease : c.leases) {
+                   if (lease->settled && lease->in_tree > 0) {
+                     c.claims.TryClaim(lease->tip, lease->in_tree - 1, &lease->claimant);
+                   }
+                 }
                }),
                "a claim on a block that is in the tree");
   EXPECT_DEATH(Damage([](auto& c, Lease&) {

@@ -1,6 +1,7 @@
-// Random lives of many sequences on a small cache: they ask, wait, copy, reserve, compute in chunks, generate, are released at
-// any moment; copies end late, out of order, and sometimes badly. After every event the invariants hold and every lease has
-// the KV of its own tokens; where no keys collide, every answer and every gauge is the model's.
+// Random lives of many sequences on a small cache: they ask, wait, copy, reserve, compute in chunks,
+// generate, are released at any moment; copies end late, out of order, and sometimes badly. After every event
+// the invariants hold and every lease has the KV of its own tokens; where no keys collide, every answer and
+// every gauge is the model's.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -17,7 +18,8 @@ using Tokens = std::vector<TokenId>;
 
 // What happened, over all seeds: a simulation in which a branch never occurs proves nothing about it.
 struct Seen {
-  uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, orphans = 0, evictions = 0, dedups = 0, refusals = 0;
+  uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, orphans = 0, evictions = 0, dedups = 0,
+           refusals = 0;
   uint64_t hits = 0, collisions = 0, explained_evicted = 0;
 };
 
@@ -30,7 +32,10 @@ class Simulation {
         ghosts_(static_cast<uint32_t>(random_.Between(1, 20))),
         with_model_(with_model),
         memory_(block_tokens_, blocks_),
-        cache_({.block_tokens = block_tokens_, .blocks = blocks_, .ghost_entries = ghosts_, .key = std::move(key)},
+        cache_({.block_tokens = block_tokens_,
+                .blocks = blocks_,
+                .ghost_entries = ghosts_,
+                .key = std::move(key)},
                &memory_),
         model_(block_tokens_, blocks_, ghosts_) {}
 
@@ -139,7 +144,8 @@ class Simulation {
     if (seq.lease.ready() == static_cast<int>(seq.tokens.size())) {
       seq.tokens.push_back(static_cast<TokenId>(random_.Below(2)));
     }
-    const int until = static_cast<int>(random_.Between(seq.lease.ready() + 1, static_cast<int64_t>(seq.tokens.size())));
+    const int until =
+        static_cast<int>(random_.Between(seq.lease.ready() + 1, static_cast<int64_t>(seq.tokens.size())));
     const std::vector<BlockId> before(seq.lease.blocks().begin(), seq.lease.blocks().end());
     const bool reserved = cache_.Reserve(seq.lease, until);
     if (with_model_) {
@@ -244,7 +250,8 @@ TEST(PrefixCacheSimulation, DoesWhatTheModelDoes) {
   EXPECT_EQ(seen.collisions, 0u);
 }
 
-// Keys of a handful of values: blocks with other tokens, other parents and other namespaces have the same key all the time.
+// Keys of a handful of values: blocks with other tokens, other parents and other namespaces have the same key
+// all the time.
 TEST(PrefixCacheSimulation, CollidingKeysNeverGiveWrongKv) {
   for (const uint64_t values : {1, 3, 17}) {
     SCOPED_TRACE(testing::Message() << values << " values");

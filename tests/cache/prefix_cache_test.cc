@@ -47,7 +47,8 @@ class PrefixCacheTest : public testing::Test {
   void Make(uint32_t blocks, bool reuse = true, PrefixCache::KeyFunction key = ChildKey) {
     memory_.emplace(4, blocks);
     cache_ = std::make_unique<PrefixCache>(
-        PrefixCache::Options{.block_tokens = 4, .blocks = blocks, .reuse = reuse, .key = std::move(key)}, &*memory_);
+        PrefixCache::Options{.block_tokens = 4, .blocks = blocks, .reuse = reuse, .key = std::move(key)},
+        &*memory_);
   }
   void TearDown() override {
     if (cache_) cache_->CheckInvariants();
@@ -183,6 +184,18 @@ TEST_F(PrefixCacheTest, BlockCutByTheLimitIsWaitedForAndCopied) {
   EXPECT_EQ(second.ready(), 7);
 }
 
+TEST_F(PrefixCacheTest, CountsTheBlocksThatOthersHoldOrCompute) {
+  Make(8);
+  Serve(Range(0, 9));
+  const Tokens prompt = Range(0, 17);
+  Lease asking = Open();
+  EXPECT_EQ(cache_->SharedBlocks(asking, prompt), 0) << "cached, but leased by nobody";
+  Lease other = Open();
+  EXPECT_EQ(Acquire(other, Range(0, 13)).device_tokens, 8);
+  EXPECT_EQ(cache_->SharedBlocks(asking, prompt), 3) << "two leased, one claimed";
+  EXPECT_EQ(cache_->SharedBlocks(other, prompt), 0) << "its own claim is nobody else's";
+}
+
 TEST_F(PrefixCacheTest, ReadyIsFinal) {
   Make(8);
   const Tokens prompt = Range(0, 9);
@@ -196,7 +209,8 @@ TEST_F(PrefixCacheTest, ReadyIsFinal) {
 
 TEST_F(PrefixCacheTest, LongestPartlyMatchingBlockIsChosen) {
   Make(16);
-  for (const Tokens& block : {Tokens{1, 2, 3, 9}, Tokens{1, 2, 9, 9}, Tokens{1, 9, 9, 9}, Tokens{2, 2, 3, 4}}) {
+  for (const Tokens& block :
+       {Tokens{1, 2, 3, 9}, Tokens{1, 2, 9, 9}, Tokens{1, 9, 9, 9}, Tokens{2, 2, 3, 4}}) {
     Serve(block + Tokens{0});
   }
   EXPECT_EQ(Serve({1, 2, 3, 4, 5}), 3);

@@ -10,13 +10,17 @@
 namespace prefixd {
 
 struct RadixTreeTestPeer {
-  static void SetParent(RadixTree* tree, BlockId block, BlockId parent) { tree->slots_[block].parent = parent; }
+  static void SetParent(RadixTree* tree, BlockId block, BlockId parent) {
+    tree->slots_[block].parent = parent;
+  }
   static void SetKey(RadixTree* tree, BlockId block, const BlockKey& key) { tree->slots_[block].key = key; }
   static void SetToken(RadixTree* tree, BlockId block, TokenId token) {
     tree->tokens_[block * tree->block_tokens_] = token;
   }
   static void DropChild(RadixTree* tree, BlockId parent) { tree->slots_[parent].children.only = kNoBlock; }
-  static void AddChild(RadixTree* tree, BlockId parent, BlockId block) { tree->slots_[parent].children.only = block; }
+  static void AddChild(RadixTree* tree, BlockId parent, BlockId block) {
+    tree->slots_[parent].children.only = block;
+  }
   static void Miscount(RadixTree* tree) { ++tree->size_; }
 };
 
@@ -26,7 +30,8 @@ using Tokens = std::vector<TokenId>;
 
 constexpr BlockKey kRoot{1, 1};
 
-// A tree with its model: from the tokens of a whole prefix, behind the number of its root, to the block at its end.
+// A tree with its model: from the tokens of a whole prefix, behind the number of its root, to the block at
+// its end.
 class ModelledTree {
  public:
   ModelledTree(uint64_t seed, uint32_t blocks)
@@ -45,7 +50,8 @@ class ModelledTree {
     ASSERT_EQ(tree_.size(), model_.size());
   }
 
-  // Every prefix of the model is found, and a random question has the answer of a search through the whole model.
+  // Every prefix of the model is found, and a random question has the answer of a search through the whole
+  // model.
   void Check() {
     for (const auto& [prefix, block] : model_) {
       const auto [parent, tokens] = Split(prefix);
@@ -64,7 +70,8 @@ class ModelledTree {
     ASSERT_EQ(partial.tokens, LongestInModel(parent, asked));
     if (partial.tokens > 0) {
       ASSERT_EQ(tree_.parent(partial.block), at.block);
-      ASSERT_TRUE(std::equal(asked.begin(), asked.begin() + partial.tokens, tree_.tokens(partial.block).begin()));
+      ASSERT_TRUE(
+          std::equal(asked.begin(), asked.begin() + partial.tokens, tree_.tokens(partial.block).begin()));
     }
   }
 
@@ -108,7 +115,8 @@ class ModelledTree {
   }
   bool HasChild(const Tokens& prefix) const {
     return std::ranges::any_of(model_, [&](const auto& entry) {
-      return entry.first.size() > prefix.size() && std::equal(prefix.begin(), prefix.end(), entry.first.begin());
+      return entry.first.size() > prefix.size() &&
+             std::equal(prefix.begin(), prefix.end(), entry.first.begin());
     });
   }
   int LongestInModel(const Tokens& parent, const Tokens& asked) const {

@@ -1,5 +1,6 @@
-// TokenMemory: a BlockMover over blocks whose "KV" is the token ids it was computed from, so that a test can tell at any
-// moment whether a block table holds what it should. Copies finish when the test says so, and fail when it says so.
+// TokenMemory: a BlockMover over blocks whose "KV" is the token ids it was computed from, so that a test can
+// tell at any moment whether a block table holds what it should. Copies finish when the test says so, and
+// fail when it says so.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Any bytes as the record of one fixed block: the decoder never reads beyond them, and what it accepts is exactly what the encoder
-// writes for the same payload.
+// Any bytes as the record of one fixed block: the decoder never reads beyond them, and what it accepts is
+// exactly what the encoder writes for the same payload.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -9,7 +9,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static constexpr prefixd::TokenId kTokens[] = {7, -2};
-  const prefixd::RecordIdentity identity{.fingerprint = {1, 2}, .key = {3, 4}, .parent = {5, 6}, .tokens = kTokens};
+  const prefixd::RecordIdentity identity{
+      .fingerprint = {1, 2}, .key = {3, 4}, .parent = {5, 6}, .tokens = kTokens};
   const auto bytes = std::as_bytes(std::span(data, size));
   const prefixd::DecodedRecord decoded = prefixd::DecodeRecord(bytes, identity);
   if (decoded.defect == prefixd::RecordDefect::kNone) {

@@ -1,5 +1,5 @@
-// The known answers are those of docs/FORMAT.md; they were computed from its text with a script and the xxhsum program,
-// not with this code.
+// The known answers are those of docs/FORMAT.md; they were computed from its text with a script and the
+// xxhsum program, not with this code.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -86,7 +86,8 @@ ModelIdentity Identity() {
 }
 
 TEST(Fingerprint, WeightsHaveTheKnownAnswerInAnyPieces) {
-  for (const size_t piece : {1, 5, 24}) EXPECT_EQ(ToHex(HashWeights(piece)), "cb787dbb965064ce886f5a7611f896a1") << piece;
+  for (const size_t piece : {1, 5, 24})
+    EXPECT_EQ(ToHex(HashWeights(piece)), "cb787dbb965064ce886f5a7611f896a1") << piece;
 }
 
 TEST(Fingerprint, WeightsTellDataFromHeaderAndTensorFromTensor) {
@@ -102,13 +103,18 @@ TEST(Fingerprint, WeightsTellDataFromHeaderAndTensorFromTensor) {
   EXPECT_NE(WeightsHasher().Finish(), hash("", ""));
 }
 
-TEST(Fingerprint, HasTheKnownAnswer) { EXPECT_EQ(ToHex(Fingerprint(Identity())), "92c1b67c0064f7d15e4683610288dc57"); }
+TEST(Fingerprint, HasTheKnownAnswer) {
+  EXPECT_EQ(ToHex(Fingerprint(Identity())), "92c1b67c0064f7d15e4683610288dc57");
+}
 
 TEST(Fingerprint, DependsOnEveryMember) {
   const std::vector<void (*)(ModelIdentity*)> changes = {
-      [](ModelIdentity* m) { m->weights.low ^= 1; },       [](ModelIdentity* m) { m->architecture += " "; },
-      [](ModelIdentity* m) { m->kv_dtype = "f16"; },       [](ModelIdentity* m) { m->block_tokens = 32; },
-      [](ModelIdentity* m) { m->kv_layout = "lkth"; },     [](ModelIdentity* m) { m->numerics_version = "cpu-2"; },
+      [](ModelIdentity* m) { m->weights.low ^= 1; },
+      [](ModelIdentity* m) { m->architecture += " "; },
+      [](ModelIdentity* m) { m->kv_dtype = "f16"; },
+      [](ModelIdentity* m) { m->block_tokens = 32; },
+      [](ModelIdentity* m) { m->kv_layout = "lkth"; },
+      [](ModelIdentity* m) { m->numerics_version = "cpu-2"; },
       [](ModelIdentity* m) { m->kv_layout.swap(m->numerics_version); },
       [](ModelIdentity* m) { m->architecture += m->kv_dtype, m->kv_dtype.clear(); },
   };

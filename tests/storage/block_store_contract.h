@@ -1,4 +1,5 @@
-// The contract suite of BlockStore: what block_store.h promises, asked of a store made by a factory. A test program takes it with
+// The contract suite of BlockStore: what block_store.h promises, asked of a store made by a factory. A test
+// program takes it with
 //   INSTANTIATE_TEST_SUITE_P(Name, BlockStoreContract, testing::Values(BlockStoreFactory{...}));
 #pragma once
 

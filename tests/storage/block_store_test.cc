@@ -10,10 +10,12 @@
 namespace prefixd {
 namespace {
 
-// A MemoryStore behind an AsyncStore with real workers, made synchronous again: submits, then polls until it is done.
+// A MemoryStore behind an AsyncStore with real workers, made synchronous again: submits, then polls until it
+// is done.
 class ThroughAsyncStore final : public BlockStore {
  public:
-  explicit ThroughAsyncStore(uint64_t capacity) : store_(capacity), executor_(2, 4), async_(&store_, &executor_, 4) {}
+  explicit ThroughAsyncStore(uint64_t capacity)
+      : store_(capacity), executor_(2, 4), async_(&store_, &executor_, 4) {}
 
   Result<std::string> Get(const BlockKey& key) override {
     AsyncStore::Completion done = Finish([&] { return async_.TryGet(key, 1); });
@@ -68,15 +70,17 @@ TEST(MemoryStore, CountsWhatItHolds) {
   EXPECT_TRUE(store.Put({1, 1}, "").ok());
   EXPECT_TRUE(store.Delete({1, 2}).ok());
   EXPECT_EQ(store.bytes(), MemoryStore::kRecordOverhead);
-  EXPECT_TRUE(store.Put({1, 2}, std::string(1000 - 2 * MemoryStore::kRecordOverhead, 'b')).ok()) << "fits exactly";
+  EXPECT_TRUE(store.Put({1, 2}, std::string(1000 - 2 * MemoryStore::kRecordOverhead, 'b')).ok())
+      << "fits exactly";
   EXPECT_EQ(store.bytes(), store.capacity());
   store.CheckInvariants();
 }
 
 TEST(MemoryStore, SaysWhyARecordDoesNotFit) {
   MemoryStore store(4096);
-  EXPECT_EQ(store.Put({1, 1}, std::string(8192, 'a')).ToString(),
-            "resource_exhausted: a record of 8.0 KiB does not fit: 0 B of 4.0 KiB are taken; delete records first");
+  EXPECT_EQ(
+      store.Put({1, 1}, std::string(8192, 'a')).ToString(),
+      "resource_exhausted: a record of 8.0 KiB does not fit: 0 B of 4.0 KiB are taken; delete records first");
 }
 
 }  // namespace

@@ -34,25 +34,36 @@ TEST(Record, ReadsWhatWasWritten) {
     EXPECT_EQ(record.size(), kRecordHeaderBytes + 16 + size);
     const DecodedRecord decoded = DecodeRecord(Bytes(record), Identity());
     ASSERT_EQ(decoded.defect, RecordDefect::kNone);
-    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(decoded.payload.data()), decoded.payload.size()), payload);
+    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(decoded.payload.data()), decoded.payload.size()),
+              payload);
   }
 }
 
 // Bytes of docs/FORMAT.md's example, so that version 1 stays version 1.
 TEST(Record, HasTheKnownBytes) {
   const std::vector<TokenId> tokens{7, -2};
-  const std::string record =
-      EncodeRecord({.fingerprint = {1, 2}, .key = {3, 4}, .parent = {5, 6}, .tokens = tokens}, Bytes("prefixd"));
+  const std::string record = EncodeRecord(
+      {.fingerprint = {1, 2}, .key = {3, 4}, .parent = {5, 6}, .tokens = tokens}, Bytes("prefixd"));
   std::string hex;
   for (const unsigned char c : record) {
     hex += "0123456789abcdef"[c >> 4];
     hex += "0123456789abcdef"[c & 15];
   }
   EXPECT_EQ(hex,
-            "504658424c4f434b" "01000000" "02000000"
-            "0100000000000000" "0200000000000000" "0300000000000000" "0400000000000000"
-            "0500000000000000" "0600000000000000" "0700000000000000" "b4f9934393a86405"
-            "07000000" "feffffff" "70726566697864");
+            "504658424c4f434b"
+            "01000000"
+            "02000000"
+            "0100000000000000"
+            "0200000000000000"
+            "0300000000000000"
+            "0400000000000000"
+            "0500000000000000"
+            "0600000000000000"
+            "0700000000000000"
+            "b4f9934393a86405"
+            "07000000"
+            "feffffff"
+            "70726566697864");
 }
 
 TEST(Record, NoTruncationAndNoExtensionPasses) {
