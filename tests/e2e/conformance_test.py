@@ -1,0 +1,540 @@
+"""What clients of this API rely on, row by row, with the official OpenAI client and with plain HTTP.
+
+The server is the one at PREFIXD_URL, or a daemon with the demo model on a free port."""
+
+import collections
+import http.client
+import json
+import math
+import os
+import random
+import socket
+import struct
+import time
+import urllib.parse
+
+import openai
+import pytest
+
+from daemon import Daemon
+
+USER = [{"role": "user", "content": "What is prefixd?"}]
+GREEDY = {"temperature": 0}
+CONTEXT = 2048
+
+
+class Server:
+    """Plain HTTP to the server, and the client for it."""
+
+    def __init__(self, url):
+        self.url = url
+        parsed = urllib.parse.urlsplit(url)
+        self.host, self.port = parsed.hostname, parsed.port
+        self.client = openai.OpenAI(base_url=url + "/v1", api_key="any", max_retries=0)
+        self.model = self.client.models.list().data[0].id
+
+    def raw(self, method, path, body=None, headers=None):
+        """(status, headers in lower case, bytes); `body` is sent as it is when it is bytes."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        text = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, text, headers if headers is not None else {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        connection.close()
+        return answer
+
+    def json(self, method, path, body=None):
+        status, _, text = self.raw(method, path, body)
+        return status, json.loads(text)
+
+    def chat(self, **fields):
+        return self.client.chat.completions.create(**{"model": self.model, "messages": USER, **GREEDY, "max_tokens": 16, **fields})
+
+    def complete(self, **fields):
+        return self.client.completions.create(**{"model": self.model, "prompt": "prefixd is", **GREEDY, "max_tokens": 8, **fields})
+
+    def events(self, path, body):
+        """The raw text of a stream."""
+        status, headers, text = self.raw("POST", path, {"model": self.model, **GREEDY, **body, "stream": True})
+        assert status == 200, text
+        assert headers["content-type"].startswith("text/event-stream")
+        return text
+
+    def metric(self, name):
+        text = self.raw("GET", "/metrics")[2].decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{") or line.startswith(name + " "))
+
+    def bad(self, **fields):
+        with pytest.raises(openai.BadRequestError) as error:
+            self.chat(**fields)
+        return error.value
+
+
+@pytest.fixture(scope="module")
+def server():
+    if os.environ.get("PREFIXD_URL"):
+        yield Server(os.environ["PREFIXD_URL"])
+        return
+    with Daemon("--context", str(CONTEXT)) as daemon:
+        yield Server(daemon.url)
+
+
+def parse_events(raw):
+    text = raw.decode("utf-8", errors="strict")
+    assert text.endswith("data: [DONE]\n\n")
+    events = text.split("\n\n")[:-2]
+    assert all(event.startswith("data: ") and "\n" not in event for event in events if not event.startswith(":"))
+    return [json.loads(event[6:]) for event in events if event.startswith("data: ")]
+
+
+# Transport and routing
+
+
+def test_1_models_list(server):
+    model = server.client.models.list().data[0]
+    assert model.id and model.object == "model" and isinstance(model.created, int) and model.owned_by
+
+
+def test_2_model_ids_with_separators(tmp_path):
+    name = "a/b c:d"
+    with Daemon("--served-model-name", name) as daemon:
+        assert openai.OpenAI(base_url=daemon.url + "/v1", api_key="any").models.retrieve(name).id == name
+        assert daemon.get("/v1/models/a/b%20c:d")[0] == 200
+
+
+def test_3_unknown_model_retrieve(server):
+    with pytest.raises(openai.NotFoundError) as error:
+        server.client.models.retrieve("nobody/knows")
+    assert error.value.code == "model_not_found"
+
+
+def test_4_unknown_model_chat(server):
+    with pytest.raises(openai.NotFoundError) as error:
+        server.chat(model="other")
+    assert error.value.code == "model_not_found" and error.value.param == "model"
+
+
+def test_7_health(server):
+    status, body = server.json("GET", "/health")
+    assert status == 200 and body == {"status": "ok"}
+    assert server.json("GET", "/v1/health")[0] == 200
+
+
+def test_9_wrong_method(server):
+    status, headers, body = server.raw("GET", "/v1/chat/completions")
+    assert status == 405 and headers["allow"] == "POST" and json.loads(body)["error"]["message"]
+
+
+def test_10_unknown_path(server):
+    status, body = server.json("POST", "/v1/embeddings", {})
+    assert status == 404 and body["error"]["message"] and body["error"]["code"] == "unknown_url"
+    status, body = server.json("POST", "/v1/v1/chat/completions", {})
+    assert status == 404 and "twice" in body["error"]["message"]
+
+
+def test_11_base_urls(server):
+    for base in (server.url, server.url + "/", server.url + "/v1/"):
+        client = openai.OpenAI(base_url=base, api_key="any", max_retries=0)
+        assert client.models.list().data and client.chat.completions.create(model=server.model, messages=USER, max_tokens=1)
+    assert server.raw("GET", "/v1/models/")[0] == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": "\xff"}', b'{"model": "demo", "messages": [', b"null", b'"x"'])
+def test_12_bodies_that_are_no_request(server, body):
+    status, headers, text = server.raw("POST", "/v1/chat/completions", body)
+    assert status == 400 and json.loads(text)["error"]["type"] == "invalid_request_error" and headers["x-request-id"]
+
+
+def test_13_content_types(server):
+    body = json.dumps({"prompt": "a", "max_tokens": 1}).encode()
+    assert server.raw("POST", "/v1/completions", body, {"Content-Type": "text/plain"})[0] == 415
+    assert server.raw("POST", "/v1/completions", body, {})[0] == 200
+
+
+def test_15_keep_alive_chunks_and_pipelines(server):
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    for _ in range(100):
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        assert response.status == 200 and response.read()
+    body = json.dumps({"prompt": "a", "max_tokens": 1}).encode()
+    connection.request("POST", "/v1/completions", iter([body[:5], body[5:]]), {"Content-Type": "application/json"}, encode_chunked=True)
+    response = connection.getresponse()
+    assert response.status == 200 and json.loads(response.read())["choices"]
+    connection.close()
+    with socket.create_connection((server.host, server.port), 60) as two:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        two.sendall(head + body + b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = b""
+        while piece := two.recv(65536):
+            text += piece
+    assert text.count(b"HTTP/1.1 200 OK") == 2 and text.index(b"text_completion") < text.index(b'"version"')
+
+
+def test_16_slow_body():
+    with Daemon("--header-seconds", "1") as daemon:
+        host, port = daemon.url.removeprefix("http://").rsplit(":", 1)
+        with socket.create_connection((host, int(port)), 60) as slow:
+            slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHo")
+            assert daemon.get("/health")[0] == 200
+            assert slow.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def test_17_18_request_ids(server):
+    ids = set()
+    for _ in range(3):
+        raw = server.client.chat.completions.with_raw_response.create(model=server.model, messages=USER, max_tokens=1)
+        assert raw.headers["x-request-id"] == raw.parse()._request_id
+        ids.add(raw.headers["x-request-id"])
+    assert len(ids) == 3
+    assert server.raw("GET", "/nowhere")[1]["x-request-id"]
+    assert server.bad(n=0).response.headers["x-request-id"]
+
+
+def test_20_21_content_types_of_answers(server):
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    body = {"model": server.model, "messages": USER, "max_tokens": 1}
+    assert server.raw("POST", "/v1/chat/completions", json.dumps(body).encode(), headers)[1]["content-type"] == "application/json"
+    stream = server.raw("POST", "/v1/chat/completions", json.dumps({**body, "stream": True}).encode(), headers)[1]
+    assert stream["content-type"] == "text/event-stream; charset=utf-8"
+    assert stream["cache-control"] == "no-cache" and "content-length" not in stream and "content-encoding" not in stream
+
+
+# Chat, whole
+
+
+def test_22_23_minimal_chat(server):
+    answer = server.client.chat.completions.create(model=server.model, messages=USER)
+    choice, usage = answer.choices[0], answer.usage
+    assert answer.object == "chat.completion" and len(answer.choices) == 1
+    assert choice.message.role == "assistant" and choice.message.refusal is None and choice.logprobs is None
+    assert choice.finish_reason in ("stop", "length")
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens and usage.completion_tokens > 0
+    assert usage.prompt_tokens_details.cached_tokens is not None and usage.completion_tokens_details.reasoning_tokens == 0
+
+
+def test_24_25_limits_of_tokens(server):
+    one = server.chat(max_tokens=None, max_completion_tokens=1)
+    assert one.choices[0].finish_reason == "length" and one.usage.completion_tokens == 1
+    assert server.chat(max_tokens=50, max_completion_tokens=3, extra_body={"ignore_eos": True}).usage.completion_tokens == 3
+
+
+def test_26_27_nulls_and_unknown_fields(server):
+    names = ("temperature", "top_p", "stop", "tools", "tool_choice", "max_tokens", "n", "seed", "logprobs", "top_logprobs", "logit_bias",
+             "presence_penalty", "frequency_penalty", "response_format", "user", "stream_options", "metadata", "modalities", "audio")
+    body = {"model": server.model, "messages": [{**USER[0], "foo": {"bar": 1}}], "foo": 1, **dict.fromkeys(names)}
+    assert server.json("POST", "/v1/chat/completions", body)[0] == 200
+
+
+def test_28_repeatable(server):
+    for fields in ({"temperature": 0}, {"temperature": 1, "seed": 7}):
+        assert server.chat(**fields).choices[0].message.content == server.chat(**fields).choices[0].message.content
+
+
+@pytest.mark.parametrize("field, value", [("temperature", 2.1), ("top_p", -0.1), ("n", 0), ("presence_penalty", 3), ("max_tokens", -5),
+                                          ("stop", ""), ("seed", "x"), ("stream", "yes")])
+def test_29_out_of_range(server, field, value):
+    status, body = server.json("POST", "/v1/chat/completions", {"model": server.model, "messages": USER, field: value})
+    assert status == 400 and body["error"]["param"] == field and set(body["error"]) == {"message", "type", "param", "code"}
+
+
+def test_29_30_top_logprobs(server):
+    assert server.bad(logprobs=True, top_logprobs=21).param == "top_logprobs"
+    assert server.bad(top_logprobs=2).param == "top_logprobs"
+
+
+def test_31_several_choices(server):
+    answer = server.chat(n=3, temperature=1, seed=3)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert answer.usage.prompt_tokens == server.chat().usage.prompt_tokens
+    assert len({choice.message.content for choice in server.chat(n=3, temperature=2, seed=3, max_tokens=20).choices}) > 1
+
+
+def test_32_33_stop_strings(server):
+    text = server.chat(max_tokens=24).choices[0].message.content
+    assert len(text) > 12
+    for start, end in ((3, 4), (4, 9), (2, 11)):
+        stop = text[start:end]
+        answer = server.chat(max_tokens=24, stop=stop)
+        assert answer.choices[0].message.content == text[:text.index(stop)] and answer.choices[0].finish_reason == "stop"
+        assert server.chat(max_tokens=24, stop=[stop, "never said"]).choices[0].message.content == text[:text.index(stop)]
+        kept = server.chat(max_tokens=24, stop=stop, extra_body={"include_stop_str_in_output": True})
+        assert kept.choices[0].message.content == text[:text.index(stop)] + stop
+    assert server.bad(stop=["a", ""]).param == "stop"
+
+
+def test_35_logprobs(server):
+    answer = server.chat(logprobs=True, top_logprobs=5, max_tokens=6, extra_body={"ignore_eos": True})
+    entries = answer.choices[0].logprobs.content
+    assert len(entries) == answer.usage.completion_tokens == 6
+    assert b"".join(bytes(entry.bytes) for entry in entries).decode() == answer.choices[0].message.content
+    for entry in entries:
+        tops = [other.logprob for other in entry.top_logprobs]
+        assert len(tops) == 5 and tops == sorted(tops, reverse=True) and all(math.isfinite(value) for value in tops)
+        assert entry.logprob == max(tops) and entry.token == entry.top_logprobs[0].token
+
+
+def test_36_parts_and_joined_text(server):
+    parts = [{"role": "user", "content": [{"type": "text", "text": "What is"}, {"type": "text", "text": "prefixd?"}]}]
+    joined = [{"role": "user", "content": "What is\nprefixd?"}]
+    assert server.chat(messages=parts).usage.prompt_tokens == server.chat(messages=joined).usage.prompt_tokens
+
+
+def test_37_images(server):
+    content = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
+    assert server.bad(messages=[{"role": "user", "content": content}]).param == "messages[0].content[1]"
+
+
+def test_38_40_roles_and_round_trips(server):
+    messages = [{"role": "developer", "content": "Be short."}, *USER]
+    answer = server.chat(messages=messages)
+    assert answer.usage.prompt_tokens == server.chat(messages=[{"role": "system", "content": "Be short."}, *USER]).usage.prompt_tokens
+    again = [*messages, answer.choices[0].message, {"role": "user", "content": "More?"}]
+    assert server.chat(messages=again).choices
+    assert server.chat(messages=[*messages, answer.choices[0].message.to_dict(), {"role": "user", "content": "More?"}]).choices
+
+
+@pytest.mark.parametrize("messages", [[], None, [{"role": "foo", "content": "x"}], [{"role": "tool", "content": "x"}]])
+def test_41_bad_messages(server, messages):
+    body = {"model": server.model} if messages is None else {"model": server.model, "messages": messages}
+    status, answer = server.json("POST", "/v1/chat/completions", body)
+    assert status == 400 and answer["error"]["param"].startswith("messages")
+
+
+def test_42_43_context(server):
+    limit = server.client.models.list().data[0].max_model_len
+    error = server.bad(messages=[{"role": "user", "content": "long " * limit}])
+    assert error.code == "context_length_exceeded" and f"maximum context length is {limit} tokens" in error.message
+    assert server.bad(max_tokens=limit).code == "context_length_exceeded"
+
+
+def test_46_extra_fields(server):
+    answer = server.chat(max_tokens=32, temperature=1, extra_body={"top_k": 1, "min_p": 0.1, "repetition_penalty": 1, "ignore_eos": True, "min_tokens": 32})
+    assert answer.usage.completion_tokens == 32
+    ids = server.complete(max_tokens=8, extra_body={"return_token_ids": True, "ignore_eos": True}).choices[0].token_ids
+    stopped = server.complete(max_tokens=8, extra_body={"return_token_ids": True, "ignore_eos": True, "stop_token_ids": [ids[3]]}).choices[0]
+    assert stopped.token_ids == ids[:ids.index(ids[3]) + 1] and stopped.finish_reason == "stop"
+    assert server.bad(extra_body={"repetition_penalty": 1.5}).param == "repetition_penalty"
+
+
+def test_49_accepted_without_effect(server):
+    assert server.chat(store=True, metadata={"a": "b"}, user="u", service_tier="auto", reasoning_effort="low", verbosity="low",
+                       prediction={"type": "content", "content": "x"}).choices
+
+
+# Chat, as a stream
+
+
+def test_51_to_57_stream(server):
+    body = {"messages": USER, "max_tokens": 20, "stream_options": {"include_usage": True}}
+    raw = server.events("/v1/chat/completions", body)
+    assert b"\nid:" not in raw and raw.count(b"data: [DONE]\n\n") == 1
+    chunks = parse_events(raw)
+    whole = server.chat(max_tokens=20)
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert not any("role" in choice["delta"] for chunk in chunks[1:] for choice in chunk["choices"])
+    for key in ("id", "created", "model", "system_fingerprint", "object"):
+        assert len({chunk[key] for chunk in chunks}) == 1, key
+    assert "".join(c["delta"].get("content", "") for chunk in chunks for c in chunk["choices"]) == whole.choices[0].message.content
+    ends = [c for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
+    assert len(ends) == 1 and ends[0]["delta"] == {} and ends[0]["finish_reason"] == whole.choices[0].finish_reason
+    assert all(chunk["usage"] is None for chunk in chunks[:-1]) and chunks[-1]["choices"] == []
+    usage = chunks[-1]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+    bare = parse_events(server.events("/v1/chat/completions", {"messages": USER, "max_tokens": 4}))
+    assert all("usage" not in chunk and chunk["choices"] for chunk in bare)
+
+
+def test_58_59_stream_helper(server):
+    for n in (1, 2):
+        with server.client.chat.completions.stream(model=server.model, messages=USER, temperature=0, max_tokens=12, n=n) as stream:
+            for _ in stream:
+                pass
+            final = stream.get_final_completion()
+        whole = server.chat(max_tokens=12, n=n)
+        for choice, other in zip(final.choices, whole.choices, strict=True):
+            assert choice.message.role == "assistant" and choice.message.content == other.message.content
+
+
+def test_60_logprobs_in_a_stream(server):
+    fields = {"logprobs": True, "top_logprobs": 2, "max_tokens": 12}
+    entries = [entry for chunk in server.chat(stream=True, **fields) for choice in chunk.choices if choice.logprobs
+               for entry in choice.logprobs.content]
+    assert entries == server.chat(**fields).choices[0].logprobs.content
+
+
+def test_61_stop_strings_never_leak(server):
+    text = server.chat(max_tokens=24).choices[0].message.content
+    stop = text[4:10]
+    said = "".join(choice.delta.content or "" for chunk in server.chat(stream=True, max_tokens=24, stop=stop) for choice in chunk.choices)
+    assert said == text[:text.index(stop)]
+
+
+def test_48_62_code_points_at_token_borders(server):
+    # Sampled far from the distribution, bytes of broken code points are likely; what comes must be valid all the same.
+    for seed in range(4):
+        fields = {"temperature": 2, "seed": seed, "max_tokens": 48, "extra_body": {"ignore_eos": True}}
+        pieces = [choice.delta.content for chunk in server.chat(stream=True, **fields) for choice in chunk.choices if choice.delta.content]
+        assert "".join(pieces) == server.chat(**fields).choices[0].message.content
+    emoji = "Repeat: \U0001F600\U0001F680"
+    answer = server.complete(prompt=emoji, max_tokens=1, echo=True)
+    assert answer.choices[0].text.startswith(emoji)
+
+
+def test_64_errors_before_a_stream(server):
+    status, headers, body = server.raw("POST", "/v1/chat/completions", {"model": server.model, "messages": USER, "stream": True, "n": 0})
+    assert status == 400 and headers["content-type"] == "application/json" and json.loads(body)["error"]["param"] == "n"
+
+
+def test_65_disconnect_ends_the_request(server):
+    for how in ("fin", "rst"):
+        body = json.dumps({"prompt": "prefixd", "max_tokens": 1500, "ignore_eos": True, "stream": True}).encode()
+        connection = socket.create_connection((server.host, server.port), 60)
+        connection.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert connection.recv(65536)
+        if how == "rst":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        deadline = time.monotonic() + 20
+        while server.metric("vllm:num_requests_running") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.metric("vllm:num_requests_running") == 0
+
+
+# Completions and the tokenizer doors
+
+
+def test_89_forms_of_prompts(server):
+    ids = server.json("POST", "/tokenize", {"prompt": "prefixd is"})[1]["tokens"]
+    for prompt, count in (("a", 1), (["a", "b"], 2), (ids, 1), ([ids, ids[:2]], 2)):
+        choices = server.complete(prompt=prompt, max_tokens=2).choices
+        assert [choice.index for choice in choices] == list(range(count))
+    choices = server.complete(prompt=["a", "b"], n=2, max_tokens=2).choices
+    assert [choice.index for choice in choices] == [0, 1, 2, 3]
+
+
+def test_90_91_ids_verbatim_and_default_length(server):
+    answer = server.complete(prompt=[100, 101, 102], max_tokens=None)
+    assert answer.usage.prompt_tokens == 3 and answer.usage.completion_tokens <= 16
+
+
+def test_93_not_supported(server):
+    for fields in ({"logprobs": 21}, {"suffix": "x"}, {"best_of": 3}, {"echo": True, "logprobs": 1}, {"logit_bias": {"5": 1}}):
+        with pytest.raises(openai.BadRequestError) as error:
+            server.complete(**fields)
+        assert error.value.param in fields
+
+
+def test_94_completion_stream(server):
+    chunks = parse_events(server.events("/v1/completions", {"prompt": "prefixd is", "max_tokens": 8, "stream_options": {"include_usage": True}}))
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"} and chunks[-1]["usage"]["completion_tokens"] <= 8
+    assert "".join(c["text"] for chunk in chunks for c in chunk["choices"]) == server.complete().choices[0].text
+
+
+def test_95_round_trip_of_text(server):
+    rng = random.Random(95)
+    alphabet = "ab \n\té漢字\U0001F469‍\U0001F680  \r"
+    for _ in range(50):
+        text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(1, 40)))
+        ids = server.json("POST", "/tokenize", {"prompt": text, "add_special_tokens": False})[1]["tokens"]
+        assert server.json("POST", "/detokenize", {"tokens": ids})[1] == {"prompt": text, "content": text}
+
+
+def test_97_tokenize_counts_like_chat(server):
+    messages = [{"role": "system", "content": "Short."}, *USER]
+    count = server.json("POST", "/tokenize", {"messages": messages})[1]["count"]
+    assert count == server.chat(messages=messages).usage.prompt_tokens
+    prompt = server.json("POST", "/apply-template", {"messages": messages})[1]["prompt"]
+    assert len(server.json("POST", "/tokenize", {"prompt": prompt, "add_special_tokens": False})[1]["tokens"]) == count
+
+
+def test_98_token_ids_continue_exactly(server):
+    whole = server.complete(max_tokens=12, extra_body={"return_token_ids": True, "ignore_eos": True}).choices[0]
+    half = server.complete(max_tokens=6, extra_body={"return_token_ids": True, "ignore_eos": True}).choices[0]
+    rest = server.complete(prompt=half.prompt_token_ids + half.token_ids, max_tokens=6,
+                           extra_body={"return_token_ids": True, "ignore_eos": True}).choices[0]
+    assert half.token_ids + rest.token_ids == whole.token_ids
+    streamed = [token for chunk in server.complete(max_tokens=12, stream=True, extra_body={"return_token_ids": True, "ignore_eos": True})
+                for choice in chunk.choices for token in choice.token_ids]
+    assert streamed == whole.token_ids
+
+
+# The cache
+
+
+def prompt_of(words, seed):
+    rng = random.Random(seed)
+    return " ".join(rng.choice(("cache", "block", "tree", "token", "disk", "page")) + str(rng.randrange(10)) for _ in range(words))
+
+
+def test_99_100_110_second_time_from_the_cache(server):
+    prompt = prompt_of(300, 99)
+    answers = [server.client.completions.with_raw_response.create(model=server.model, prompt=prompt, max_tokens=8, temperature=0, logprobs=3)
+               for _ in range(2)]
+    first, second = (answer.parse() for answer in answers)
+    total = first.usage.prompt_tokens
+    assert total > 500 and first.usage.prompt_tokens_details.cached_tokens < 32
+    assert total - 16 <= second.usage.prompt_tokens_details.cached_tokens <= total - 1
+    assert first.choices[0].text == second.choices[0].text
+    assert first.choices[0].logprobs == second.choices[0].logprobs  # bit for bit
+    for answer in answers:
+        usage, headers = answer.parse().usage, answer.headers
+        details = usage.prompt_tokens_details
+        assert int(headers["x-prefixd-cached-tokens"]) == details.cached_tokens
+        assert int(headers["x-prefixd-cached-tokens"]) + int(headers["x-prefixd-computed-tokens"]) == usage.prompt_tokens
+        sources = dict(part.split("=") for part in headers["x-prefixd-cache-source"].split(","))
+        assert sum(map(int, sources.values())) == details.cached_tokens and set(sources) == {"device", "host", "disk", "shared"}
+        assert details.cached_tokens + details.cache_write_tokens <= usage.prompt_tokens
+
+
+def test_101_conversations_grow_in_the_cache(server):
+    messages, previous = [{"role": "system", "content": prompt_of(60, 101)}], 0
+    for turn in range(4):
+        messages.append({"role": "user", "content": f"Question {turn}?"})
+        answer = server.chat(messages=messages, max_tokens=12)
+        assert answer.usage.prompt_tokens_details.cached_tokens >= previous - 16
+        previous = answer.usage.prompt_tokens
+        messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+
+
+def test_102_a_change_ends_the_hit(server):
+    prompt = prompt_of(200, 102)
+    server.complete(prompt=prompt, max_tokens=1)
+    middle = len(prompt) // 2
+    changed = server.complete(prompt=prompt[:middle] + "!" + prompt[middle + 1:], max_tokens=1).usage
+    assert 0.3 * changed.prompt_tokens < changed.prompt_tokens_details.cached_tokens < 0.6 * changed.prompt_tokens
+
+
+def test_103_salts_do_not_share(server):
+    prompt = prompt_of(100, 103)
+    cached = [server.complete(prompt=prompt, max_tokens=1, extra_body={"cache_salt": salt}).usage.prompt_tokens_details.cached_tokens
+              for salt in ("a", "b", "a")]
+    assert cached[0] == 0 and cached[1] == 0 and cached[2] > 100
+
+
+def test_138_metrics(server):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    def counters():
+        found = {}
+        for family in text_string_to_metric_families(server.raw("GET", "/metrics")[2].decode()):
+            if family.type == "counter":
+                found.update({(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples})
+        return found
+
+    before = counters()
+    server.chat()
+    after = counters()
+    assert all(after[key] >= value for key, value in before.items())
+    name = "prefixd_prompt_tokens_total"
+    assert sum(value for key, value in after.items() if key[0] == name) > sum(value for key, value in before.items() if key[0] == name)
+
+
+@pytest.mark.parametrize("body", [
+    b"[" * 10000, b'{"prompt":' + b"[" * 10000, b'{"prompt":"a","max_tokens":' + b"9" * 400 + b"}", b'{"prompt":"a","temperature":1e999}',
+    b'{"prompt":"a","temperature":NaN}', b'{"prompt":"\\ud800"}', b'{"prompt":"a","prompt":"b","max_tokens":1}', b'{"prompt":"a\\u0000b","max_tokens":1}',
+    b'{"prompt":"a","seed":18446744073709551616}', b'{"prompt":[1e400]}',
+])
+def test_139_hostile_json(server, body):
+    assert server.raw("POST", "/v1/completions", body)[0] in (200, 400)
+    assert server.raw("GET", "/health")[0] == 200
