@@ -257,7 +257,9 @@ NAMES = """Mira Tomas Lena Oskar Ida Bruno Clara Felix Greta Hugo Irma Jonas Kar
 Tilda Ugo Vera Willem Yara Zeno Anton Berta Carlo Dora Emil Frida Gustav Hanna Ivan Julia Kurt Luisa Max Nora Otto Petra
 Robin Selma Theo Ursula Viktor Wanda Adam Bella Cora Daniel Elsa Finn Gloria Henry Iris Jakob Kira Leo Mona Nico""".split()
 SYLLABLES = """ba be bi bo bu da de di do du fa fe fi ga ge gi go ka ke ki ko ku la le li lo lu ma me mi mo mu na ne ni no nu
-pa pe pi po ra re ri ro ru sa se si so su ta te ti to tu va ve vi vo za ze zo zu""".split()
+pa pe pi po ra re ri ro ru sa se si so su ta te ti to tu va ve vi vo za ze zo zu
+ar an al el en er in il on or us qua que qui wa we wi wo ya yo xa cha chi sha sho tha tho bra bri gre tri dra fla klo plo
+ster stan lan mon ton ber den dor fin gar hal har ho hu ja je jo ju jan kar len mar nor per ren sam tin win""".split()
 ENDINGS = ["", "", "n", "r", "l", "s", "k", "x", "th", "m"]
 
 ANIMALS = """fox bear cat dog rabbit owl mouse frog horse duck goat hen wolf deer hedgehog squirrel turtle crow swan donkey
