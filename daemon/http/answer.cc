@@ -104,7 +104,7 @@ bool Answer::Write(std::string piece) {
     std::lock_guard lock(mutex_);
     if (!started_ || ended_ || gone_ || overflow_) return false;
     if (piece.empty()) return true;  // an empty chunk would end the stream
-    if (waiting_bytes_ + piece.size() > traits_.backlog_limit) {
+    if (waiting_bytes_ > traits_.backlog_limit) {
       overflow_ = true;
     } else {
       PushLocked(traits_.http_1_0 ? std::move(piece) : Chunk(piece));

@@ -4,9 +4,8 @@
 // Threads: any; a mutex inside. The host's callbacks run outside of it.
 //
 // Invariants
-//   1. At most `backlog_limit` bytes of a stream wait to be sent; the piece that would pass it ends the
-//   exchange as if the client
-//      had gone. (The one body of Respond may be larger: it exists in memory already.)
+//   1. The bytes of a stream that wait to be sent pass `backlog_limit` by less than one piece: the next piece ends the exchange as
+//      if the client had gone.
 //   2. Respond and StartStream count once; what comes after the end, or after the client has gone, changes
 //   nothing.
 //   3. An Exchange that is dropped before its answer began answers 500; one dropped within a stream breaks

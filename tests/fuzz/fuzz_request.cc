@@ -1,0 +1,89 @@
+// Any bytes as the body of a completion or chat request: refused with an error that a client can read, or a
+// request within the server's limits. What is taken must not depend on how often it is read.
+#include <boost/json.hpp>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/check.h"
+#include "daemon/api/chat_request.h"
+#include "daemon/api/completion_request.h"
+#include "daemon/http/request_head.h"
+
+namespace {
+
+using prefixd::ApiContext;
+using prefixd::ApiError;
+using prefixd::GenerationRequest;
+
+const ApiContext& Context() {
+  static const ApiContext context = [] {
+    ApiContext made;
+    made.model_names = {"m"};
+    made.vocab_size = 1000;
+    made.context_length = 512;
+    return made;
+  }();
+  return context;
+}
+
+void CheckError(const ApiError& error) {
+  PREFIXD_CHECK(error.status == 400 || error.status == 404) << error.status;
+  PREFIXD_CHECK(!error.message.empty());
+  PREFIXD_CHECK(boost::json::parse(prefixd::ErrorBody(error)).is_object());
+}
+
+void CheckGeneration(const GenerationRequest& request) {
+  const ApiContext& context = Context();
+  const prefixd::SamplingParams& sampling = request.sampling;
+  PREFIXD_CHECK(std::isfinite(sampling.temperature) && sampling.temperature >= 0 &&
+                sampling.temperature <= 2);
+  PREFIXD_CHECK(sampling.top_p > 0 && sampling.top_p <= 1) << sampling.top_p;
+  PREFIXD_CHECK(sampling.min_p >= 0 && sampling.min_p < 1) << sampling.min_p;
+  PREFIXD_CHECK(sampling.top_k >= 0 && sampling.min_tokens >= 0);
+  PREFIXD_CHECK(sampling.logprobs >= -1 && sampling.logprobs <= context.limits.max_logprobs)
+      << sampling.logprobs;
+  PREFIXD_CHECK(request.n >= 1 && request.n <= context.limits.max_n) << request.n;
+  PREFIXD_CHECK(request.stop.size() <= static_cast<size_t>(context.limits.max_stops));
+  for (const std::string& stop : request.stop) PREFIXD_CHECK(!stop.empty());
+  for (const prefixd::TokenId id : sampling.stop_token_ids)
+    PREFIXD_CHECK(id >= 0 && id < context.vocab_size) << id;
+  int max_tokens = -1;
+  if (!prefixd::FitContext(context.context_length, 10, request.max_tokens, 16, "prompt", &max_tokens)) {
+    PREFIXD_CHECK(max_tokens >= 0 && max_tokens + 10 <= context.context_length) << max_tokens;
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  if (const auto target = prefixd::SplitTarget(text))
+    PREFIXD_CHECK(target->first.find('\0') == std::string::npos);
+  const auto body = prefixd::ParseBody(text);
+  if (!body.ok()) {
+    CheckError(body.error());
+    return 0;
+  }
+  const auto completion = prefixd::ReadCompletionRequest(*body, Context());
+  if (completion.ok()) {
+    CheckGeneration(completion->generation);
+    PREFIXD_CHECK(!completion->prompts.empty());
+    for (const auto& prompt : completion->prompts) {
+      const auto* ids = std::get_if<std::vector<prefixd::TokenId>>(&prompt);
+      if (ids == nullptr) continue;
+      for (const prefixd::TokenId id : *ids) PREFIXD_CHECK(id >= 0 && id < Context().vocab_size) << id;
+    }
+  } else {
+    CheckError(completion.error());
+  }
+  const auto chat = prefixd::ReadChatRequest(*body, Context());
+  if (chat.ok()) {
+    CheckGeneration(chat->generation);
+    PREFIXD_CHECK(!chat->prompt.input.messages.empty());
+  } else {
+    CheckError(chat.error());
+  }
+  return 0;
+}
