@@ -1,5 +1,6 @@
 #include "kernels/registry.h"
 
+#include <cpuid.h>
 #include <sched.h>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -15,10 +16,13 @@ struct Entry {
   std::unique_ptr<Backend> (*create)(int threads);
 };
 
-// CPUID, and what the operating system saves of the registers.
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+// CPUID. The builtins ask too whether the operating system saves the registers; clang 16 knows no name for
+// F16C.
+bool HasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c(); }
 bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
