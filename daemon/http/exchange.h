@@ -2,7 +2,8 @@
 // source files pay for it.
 //
 // Threads: a Handler runs on an io thread and must not block. Exchange members may be called from any thread (the engine
-// thread reports tokens); the server orders them. After the answer is complete or the client is gone they do nothing.
+// thread reports tokens); the server orders them. After the answer is complete or the client is gone they do nothing,
+// but for Post and PostAfter: their jobs run as long as the server does, so that the engine's last news are worked on too.
 //
 // Invariants
 //   1. An exchange gets exactly one answer: Respond, or StartStream, Write..., EndStream.
@@ -47,7 +48,7 @@ class Exchange {
   // False when the client is gone or its backlog passed the limit; the caller then stops producing.
   [[nodiscard]] virtual bool Write(std::string piece) = 0;
   virtual void EndStream() = 0;
-  // Called (on an io thread) when the client goes away before the answer is complete.
+  // Called, as a job of Post would be, when the client goes away before the answer is complete.
   virtual void OnDisconnect(std::function<void()> callback) = 0;
   // Runs `job` on this exchange's io thread, in order with others of the same exchange: where the engine's news is worked on.
   virtual void Post(std::function<void()> job) = 0;
