@@ -346,12 +346,13 @@ def test_51_to_57_stream(server):
 
 
 def test_58_59_stream_helper(server):
+    stop = server.chat(max_tokens=24).choices[0].message.content[8:11]  # the helper takes a finish by length for an error
     for n in (1, 2):
-        with server.client.chat.completions.stream(model=server.model, messages=USER, temperature=0, max_tokens=12, n=n) as stream:
+        with server.client.chat.completions.stream(model=server.model, messages=USER, temperature=0, stop=stop, n=n) as stream:
             for _ in stream:
                 pass
             final = stream.get_final_completion()
-        whole = server.chat(max_tokens=12, n=n)
+        whole = server.chat(stop=stop, n=n)
         for choice, other in zip(final.choices, whole.choices, strict=True):
             assert choice.message.role == "assistant" and choice.message.content == other.message.content
 
