@@ -33,13 +33,22 @@ Status CheckOptions(const EngineOptions& o) {
     return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
   }
   // One block more than the longest sequence has: a copy of a partly matching block needs source and target at once.
-  const int64_t need = (o.context + o.block_tokens - 1) / o.block_tokens + 1;
+  const int64_t need = (static_cast<int64_t>(o.context) + o.block_tokens - 1) / o.block_tokens + 1;
   if (static_cast<int64_t>(o.blocks) < need) {
     return InvalidArgument(std::to_string(o.blocks) + " KV blocks of " + std::to_string(o.block_tokens) +
                            " tokens do not hold one sequence of " + std::to_string(o.context) + " tokens (" + std::to_string(need) +
                            " needed): enlarge device-cache or lower context");
   }
   return Status::Ok();
+}
+
+// The steps of the scheduler must fit the buffers of the model.
+Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
+  if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences <= model.max_logit_rows) return Status::Ok();
+  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " + std::to_string(o.step_tokens) +
+                         " and max-sequences " + std::to_string(o.max_sequences) + " exceed those the model was loaded for: " +
+                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) + " and " +
+                         std::to_string(model.max_logit_rows));
 }
 
 bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
@@ -101,6 +110,7 @@ struct Engine::Impl {
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::~Engine() {
+  Drain();  // else a listener could submit what nobody would end
   impl_->TakeInbox();
   std::vector<RequestId> left;
   for (const auto& sequence : impl_->scheduler.running()) left.push_back(sequence->id);
@@ -111,6 +121,7 @@ Engine::~Engine() {
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model, Backend* backend,
                                                const Clock* clock) {
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
+  PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
   auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv));
@@ -135,6 +146,9 @@ Result<RequestId> Engine::Submit(Request request) {
                              std::to_string(e.model->config().vocab));
     }
   }
+  std::vector<TokenId>& stops = request.sampling.stop_token_ids;  // a list of any length, gone through for every token
+  std::sort(stops.begin(), stops.end());
+  stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   std::unique_lock lock(e.inbox_mutex);
   if (e.draining) return Unavailable("shutting down");
   if (e.queued.load() >= e.options.max_queue) {

@@ -12,8 +12,8 @@ namespace {
 
 // e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor polynomial of degree 7 on
 // [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no machine computes it differently.
-inline float ExpNonPositive(float x) {
-  x = x < -87.0f ? -87.0f : x;
+inline float ExpNonPositive(float from) {
+  const float x = from < -87.0f ? -87.0f : from;
   const float scaled = x * 1.44269504088896341f;
   const float shifted = scaled + 12582912.0f;  // 1.5 * 2^23: the rounding to an integer happens in this addition
   const float n = shifted - 12582912.0f;
@@ -27,7 +27,8 @@ inline float ExpNonPositive(float x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   const int32_t exponent = static_cast<int32_t>(n) + 127;
-  return p * std::bit_cast<float>(exponent << 23);
+  const float result = p * std::bit_cast<float>(exponent << 23);
+  return from < -87.0f ? 0.0f : result;
 }
 
 // Larger logit first, then lower id. NaN sorts last.
@@ -43,11 +44,18 @@ struct Likelier {
   }
 };
 
-bool Contains(std::span<const TokenId> ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+// By token: whether it is banned; empty when none is.
+std::vector<bool> BanMask(std::span<const TokenId> banned, size_t vocab) {
+  std::vector<bool> mask(banned.empty() ? 0 : vocab, false);
+  for (const TokenId id : banned) {
+    if (id >= 0 && static_cast<size_t>(id) < vocab) mask[static_cast<size_t>(id)] = true;
+  }
+  return mask;
+}
 
 // -1 when all are banned.
-TokenId Largest(std::span<const float> logits, std::span<const TokenId> banned) {
-  const auto allowed = [&](TokenId id) { return banned.empty() || !Contains(banned, id); };
+TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) {
+  const auto allowed = [&](TokenId id) { return banned.empty() || !banned[static_cast<size_t>(id)]; };
   const TokenId vocab = static_cast<TokenId>(logits.size());
   TokenId best = -1;
   float largest = -std::numeric_limits<float>::infinity();
@@ -90,10 +98,11 @@ void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight
 }  // namespace
 
 TokenId SampleToken(const SamplingParams& params, int position, std::span<const float> logits,
-                    std::span<const TokenId> banned) {
+                    std::span<const TokenId> banned_ids) {
+  std::vector<bool> banned = BanMask(banned_ids, logits.size());
   TokenId best = Largest(logits, banned);
   if (best < 0) {
-    banned = {};
+    banned.clear();
     best = Largest(logits, banned);
   }
   if (params.temperature <= 0.0f || params.top_k == 1) return best;
@@ -106,14 +115,15 @@ TokenId SampleToken(const SamplingParams& params, int position, std::span<const 
     const float x = (logits[i] - max) * scale;
     weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN, and for banned tokens above the best
   }
-  for (TokenId id : banned) {
-    if (id >= 0 && static_cast<size_t>(id) < weight.size()) weight[static_cast<size_t>(id)] = 0.0f;
+  for (size_t i = 0; i < banned.size(); ++i) {
+    if (banned[i]) weight[i] = 0.0f;
   }
   weight[static_cast<size_t>(best)] = 1.0f;  // also where the logits are infinite
 
   std::vector<TokenId> kept;
   for (size_t i = 0; i < weight.size(); ++i) {
-    if (weight[i] > 0.0f && weight[i] >= params.min_p) kept.push_back(static_cast<TokenId>(i));
+    const TokenId id = static_cast<TokenId>(i);
+    if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p)) kept.push_back(id);  // never empty, whatever min_p is
   }
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
     std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);

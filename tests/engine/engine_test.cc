@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <numeric>
 #include <thread>
 
@@ -176,6 +177,15 @@ TEST_F(EngineTest, RefusesWhatCannotWork) {
   options = Options();
   options.step_tokens = 3;
   EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
+  for (const auto field : {&EngineOptions::context, &EngineOptions::step_tokens, &EngineOptions::max_sequences}) {
+    options = Options();
+    options.*field += 1;  // more than the model was loaded for
+    EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
+  }
+  options = Options();
+  options.context = std::numeric_limits<int>::max();
+  EXPECT_THAT(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().message(),
+              testing::HasSubstr("268435457 needed"));
   options = Options();
   options.block_tokens = 12;
   EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
@@ -226,6 +236,39 @@ TEST_F(EngineTest, DestructionEndsEveryRequest) {
   }
   engine.reset();
   for (const auto& recorder : recorders) EXPECT_EQ(recorder->finish, FinishReason::kCancelled);
+}
+
+// Asks again as soon as it is told that its request ended.
+class Insistent final : public RequestListener {
+ public:
+  explicit Insistent(Engine* engine) : engine_(engine) {}
+  void OnEvent(RequestEvent event) override {
+    if (!event.finish) return;
+    ++finishes;
+    Request again;
+    again.prompt = {1, 2, 3};
+    again.listener = retried = std::make_shared<Recorder>();
+    status = engine_->Submit(std::move(again)).status();
+  }
+  int finishes = 0;
+  Status status;
+  std::shared_ptr<Recorder> retried;
+
+ private:
+  Engine* const engine_;
+};
+
+TEST_F(EngineTest, NothingIsAcceptedDuringDestruction) {
+  auto engine = Make(Options());
+  auto listener = std::make_shared<Insistent>(engine.get());
+  Request request = Ask(Prompt(20), 30, nullptr);
+  request.listener = listener;
+  ASSERT_TRUE(engine->Submit(request).ok());
+  engine->Step();
+  engine.reset();
+  EXPECT_EQ(listener->finishes, 1);
+  EXPECT_EQ(listener->status.code(), Code::kUnavailable);
+  EXPECT_FALSE(listener->retried->finished());
 }
 
 TEST_F(EngineTest, TenantsShareNothing) {

@@ -121,6 +121,37 @@ TEST(Sampler, TopKOfOneAndTinyTopPAreGreedy) {
   }
 }
 
+TEST(Sampler, DrawsTheLikeliestWhenMinPIsOutOfRange) {
+  const std::vector<float> logits = {1, 4, 2};
+  for (const float min_p : {NAN, INFINITY, 2.0f, 1.0f}) {
+    SamplingParams params;
+    params.min_p = min_p;
+    for (int position = 0; position < 20; ++position) EXPECT_EQ(SampleToken(params, position, logits, {}), 1) << min_p;
+  }
+}
+
+TEST(Sampler, ImpossibleTokensAreNotDrawnByTheSmallestRandomNumber) {
+  SamplingParams params;
+  params.seed = 0x3a1ee2fb72ccd99a;
+  ASSERT_EQ(ToUnitInterval(RandomAt(params.seed, 0)), 0.0);
+  EXPECT_EQ(SampleToken(params, 0, std::vector<float>{-INFINITY, -1000, 3, 2}, {}), 2);
+}
+
+// By a search of the list for every token this would take 2^33 comparisons.
+TEST(Sampler, BansAWholeVocabulary) {
+  constexpr TokenId kVocab = 1 << 17;
+  std::vector<float> logits(kVocab);
+  std::iota(logits.begin(), logits.end(), 0.0f);
+  std::vector<TokenId> banned(kVocab);
+  std::iota(banned.rbegin(), banned.rend(), 0);
+  banned.pop_back();  // token 0
+  banned.insert(banned.end(), {-1, kVocab});
+  SamplingParams params;
+  EXPECT_EQ(SampleToken(params, 0, logits, banned), 0);
+  params.temperature = 0;
+  EXPECT_EQ(SampleToken(params, 0, logits, banned), 0);
+}
+
 TEST(Sampler, LogprobsAreThoseOfTheUnmodifiedDistribution) {
   Prng prng(5);
   for (int round = 0; round < 20; ++round) {
