@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <string>
@@ -125,6 +126,15 @@ TEST(Safetensors, ANameGivenTwiceIsRefused) {
   const std::string field =
       R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
   ExpectCorrupt(File(field, std::string(8, 'x')), "'dtype' is given twice");
+}
+
+TEST(MappedFile, TakesRegularFilesOnly) {
+  const testing_support::TempDir folder;
+  const auto pipe = folder.path() / "model.safetensors";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(MappedFile::Open(pipe).status().code(), Code::kIo) << "nobody writes to it: it must not be waited for";
+  EXPECT_EQ(MappedFile::Open(folder.path()).status().code(), Code::kIo);
+  EXPECT_EQ(MappedFile::Open(folder.path() / "none").status().code(), Code::kNotFound);
 }
 
 TEST(WeightFiles, ShardsByIndex) {
