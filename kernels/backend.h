@@ -112,7 +112,7 @@ class Backend {
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   virtual void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
 
-  // Names the batch of the operations that follow. `batch` and what it points to stay until the next BeginStep.
+  // Names the batch of the operations that follow. `batch` and what it points to stay until Synchronize or ToHost has returned.
   virtual void BeginStep(const BatchView& batch) = 0;
 
   // out[r] = row tokens[r] of `table`, as f32. out: [rows][table.cols()].

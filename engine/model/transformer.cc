@@ -250,7 +250,11 @@ Result<const float*> Transformer::Forward(const BatchView& batch, std::span<cons
     FeedForward(layers_[l], attention_, rows, x_);
   }
   Attend(last, rows, pool);
-  if (logit_rows.empty()) return nullptr;
+  if (logit_rows.empty()) {
+    // The caller takes what was stored for good KV from here on, so an error must show now.
+    PREFIXD_RETURN_IF_ERROR(backend_.Synchronize());
+    return nullptr;
+  }
 
   // After the last KV is stored, only the rows whose logits are asked for go on.
   const int kept = static_cast<int>(logit_rows.size());

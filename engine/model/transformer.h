@@ -48,8 +48,8 @@ class Transformer {
   KvLayout kv_layout(int block_tokens, DType dtype) const;
 
   // One step: computes all rows, stores their KV in `pool`, and returns logits [logit_rows.size()][vocab] in
-  // host memory, valid until the next call of any member or of the backend; nullptr for no logit rows, with
-  // the step still enqueued. logit_rows: distinct rows of the step.
+  // host memory, valid until the next call of any member or of the backend; nullptr for no logit rows. The
+  // step has ended on return: with an error, nothing that it stored counts. logit_rows: distinct rows.
   Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
 
   // XXH3-128 over all tensors of the files, in the order of their names.

@@ -62,8 +62,10 @@ bool ThreadPool::RunOneUnit(int worker) {
 }
 
 void ThreadPool::WorkerLoop(int worker) {
-  while (!stopping_.load()) {
+  for (;;) {
+    // The round first: the destructor sets stopping_ and then begins a round, so that one of the two is always seen.
     const uint32_t round = round_.load();
+    if (stopping_.load()) return;
     while (RunOneUnit(worker)) {
     }
     for (int spins = 0; spins < kSpins && round_.load(std::memory_order_relaxed) == round; ++spins) Pause();
