@@ -40,7 +40,7 @@ TEST(Status, CarriesCodeAndMessageThroughTheMacros) {
 }
 
 TEST(StatusDeathTest, MisuseIsACheck) {
-  EXPECT_DEATH(Result<int>(Status::Ok()), "needs an error");
+  EXPECT_DEATH((void)Result<int>{Status::Ok()}, "needs an error");
   EXPECT_DEATH(Half(3).value(), "odd: 3");
   EXPECT_DEATH(PREFIXD_CHECK(1 == 2) << "because " << 7, "1 == 2 because 7");
 }
