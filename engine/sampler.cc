@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/prng.h"
+#include "engine/portable_math.h"
 
 namespace prefixd {
 namespace {
@@ -151,7 +152,7 @@ GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logit
     const float x = logit - max;
     sum += x <= 0.0f ? ExpNonPositive(x) : (x > 0.0f ? 1.0f : 0.0f);
   }
-  const double log_sum = std::log(sum);
+  const double log_sum = portable::Log(sum);
   const auto logprob = [&](TokenId id) {
     return static_cast<float>(static_cast<double>(likelier.Value(id)) - static_cast<double>(max) - log_sum);
   };

@@ -1,51 +1,14 @@
 #include "engine/model/rope.h"
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <numbers>
 
+#include "engine/portable_math.h"
+
 namespace prefixd {
 namespace {
-
-constexpr int kTerms = 18;
-
-constexpr std::array<double, kTerms> InverseFactorials() {
-  std::array<double, kTerms> inverse{};
-  double factorial = 1;  // exact: 17! < 2^53
-  for (int n = 0; n < kTerms; ++n) {
-    if (n > 0) factorial *= n;
-    inverse[n] = 1 / factorial;
-  }
-  return inverse;
-}
-constexpr std::array<double, kTerms> kInverseFactorial = InverseFactorials();
-
-// ln x for normal x > 0: x = m 2^e with m in [sqrt 1/2, sqrt 2), ln m = 2 atanh s, s = (m - 1) / (m + 1), |s|
-// < 0.172.
-double Log(double x) {
-  int exponent = 0;
-  double m = std::frexp(x, &exponent);
-  if (m < std::numbers::sqrt2 / 2) {
-    m *= 2;
-    --exponent;
-  }
-  const double s = (m - 1) / (m + 1);
-  double sum = 0;
-  for (int n = 25; n >= 1; n -= 2) sum = sum * (s * s) + 1.0 / n;
-  return exponent * std::numbers::ln2 + 2 * s * sum;
-}
-
-// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r, whose rest is below
-// 2^-60.
-double Exp(double x) {
-  const double n = std::nearbyint(x / std::numbers::ln2);
-  const double r = x - n * std::numbers::ln2;
-  double sum = 0;
-  for (int k = 15; k >= 0; --k) sum = sum * r + kInverseFactorial[k];
-  return std::ldexp(sum, static_cast<int>(n));
-}
 
 struct Turn {
   double cosine, sine;
@@ -60,8 +23,8 @@ Turn CosSin(double x) {
   const double quarters = std::nearbyint(x * (2 / std::numbers::pi));
   const double r = ((x - quarters * kHalfPiHigh) - quarters * kHalfPiMid) - quarters * kHalfPiLow;
   double cosine = 0, sine = 0;
-  for (int n = 16; n >= 0; n -= 2) cosine = kInverseFactorial[n] - cosine * (r * r);
-  for (int n = 17; n >= 1; n -= 2) sine = kInverseFactorial[n] - sine * (r * r);
+  for (int n = 16; n >= 0; n -= 2) cosine = portable::kInverseFactorial[n] - cosine * (r * r);
+  for (int n = 17; n >= 1; n -= 2) sine = portable::kInverseFactorial[n] - sine * (r * r);
   sine *= r;
   switch (static_cast<int64_t>(quarters) & 3) {
     case 0:
@@ -89,7 +52,7 @@ double Llama3Frequency(const RopeConfig& rope, double frequency) {
 std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
   std::vector<double> frequencies(head_dim / 2);
   for (int i = 0; i < head_dim / 2; ++i) {
-    const double frequency = Exp(-Log(rope.theta) * (2.0 * i / head_dim));
+    const double frequency = portable::Exp(-portable::Log(rope.theta) * (2.0 * i / head_dim));
     switch (rope.type) {
       case RopeType::kDefault:
         frequencies[i] = frequency;

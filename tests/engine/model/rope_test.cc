@@ -6,6 +6,9 @@
 #include <numbers>
 #include <string>
 
+#include "hashing/checksum.h"
+#include "kernels/numerics.h"
+
 namespace prefixd {
 namespace {
 
@@ -84,6 +87,14 @@ TEST(Rope, TheTableIsTheRoundedSineAtEveryPosition) {
   }
   EXPECT_EQ(differ, 0) << "of " << 2 * positions
                        << ": both are within 1e-15 of the true value before they are rounded to f32";
+}
+
+// The table shapes stored KV, but nothing of it is in the fingerprint except the version of the numerics. When this value changes,
+// numerics::kVersion must change with it.
+TEST(Rope, TheTableIsPinnedToTheVersionOfTheNumerics) {
+  const std::vector<float> table = RopeTable({RopeType::kLlama3, 500000, 8, 1, 4, 64}, 64, 300);
+  EXPECT_EQ(numerics::kVersion, "cpu-1");
+  EXPECT_EQ(Checksum(std::as_bytes(std::span(table))), 5284060595238183817u);
 }
 
 }  // namespace
