@@ -157,10 +157,10 @@ class PercentFormatter {
     const int base = decimal ? 10 : c.kind == 'o' ? 8 : 16;
     auto magnitude = static_cast<unsigned __int128>(*integer);
     if (*integer < 0) magnitude = -magnitude;
+    const char* const symbols = c.kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     std::string digits;
     do {
-      digits +=
-          (c.kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(magnitude % base)];
+      digits += symbols[static_cast<size_t>(magnitude % base)];
       magnitude /= static_cast<unsigned>(base);
     } while (magnitude != 0);
     while (static_cast<int>(digits.size()) < c.precision) digits += '0';
