@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/prng.h"
-#include "engine/portable_math.h"
+#include "engine/model/portable_math.h"
 
 namespace prefixd {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "engine/portable_math.h"
+#include "engine/model/portable_math.h"
 
 namespace prefixd {
 namespace {
