@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -127,6 +128,8 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
 std::string ShortHelp() { return MakeParser()->app.help(); }
 
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
+  std::error_code ignored;  // the reader tells of a file that is not there
+  if (std::filesystem::is_directory(path, ignored)) return InvalidArgument("--config: '" + path + "' is a folder, not a file");
   std::vector<CLI::ConfigItem> items;
   try {
     items = CLI::ConfigTOML().from_file(path);
@@ -138,6 +141,7 @@ Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
     if (!item.parents.empty()) {
       return InvalidArgument(path + ": '" + item.fullname() + "': options stand at the top of the file, not in tables");
     }
+    if (item.name == "config") return InvalidArgument(path + ": config: a file does not name another one");
     std::string value;  // a quoted text with blanks comes as one input, a bare "4 GiB" as two
     for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
     if (value.starts_with('"') || value.starts_with('\'') || item.inputs.size() > 2) {

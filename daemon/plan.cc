@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "engine/text/tokenizer_unicode.h"
 #include "kernels/registry.h"
 
 namespace prefixd {
@@ -32,7 +33,8 @@ Result<std::vector<std::string>> ReadApiKeys(const std::string& path) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string key = text.substr(begin, end - begin);
-    if (key.ends_with('\r')) key.pop_back();
+    // A header's value never ends in a blank, so such a key could not be presented.
+    key.erase(key.find_last_not_of(" \t\r") + 1);
     if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
     begin = end + 1;
   }
@@ -94,6 +96,9 @@ Result<Plan> MakePlan(const Options& options, uint64_t available_memory, ExitCod
   *code = kExitWrongUsage;
   PREFIXD_RETURN_IF_ERROR(FillLimits(options, available_memory, &plan));
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
+  if (!IsValidUtf8(plan.served_name)) {
+    return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) + "' is not UTF-8, which answers and metrics are");
+  }
   *code = kExitWell;
   return plan;
 }

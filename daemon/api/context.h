@@ -34,6 +34,7 @@ struct ApiLimits {
   int max_n = 16;         // choices of one prompt
   int max_choices = 128;  // of one request, over all its prompts
   int max_stops = 16;
+  size_t max_word_bytes = 1024;  // of a stop string or a cache salt: every choice holds its own copy
 };
 
 // What /ready tells of one part: ("disk", "ok"), ("host", "off"), ("disk", "failed: ...").

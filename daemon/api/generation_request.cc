@@ -90,6 +90,16 @@ bool IsNeutral(const json::value& value, Neutral neutral) {
   return false;
 }
 
+// A text that is kept, more than once, for every choice.
+bool CheckLength(Fields& fields, std::string_view name, std::string_view text, const ApiLimits& limits) {
+  if (text.size() <= limits.max_word_bytes) return true;
+  fields.Fail(name,
+              "'" + std::string(name) + "' may hold texts of at most " + std::to_string(limits.max_word_bytes) +
+                  " bytes, not " + std::to_string(text.size()) + ".",
+              "string_above_max_length");
+  return false;
+}
+
 void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* request) {
   const json::value* stop = fields.Find("stop");
   if (stop == nullptr) return;
@@ -110,6 +120,7 @@ void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* reque
       return fields.Fail("stop", "'stop' must be a string or an array of strings.", "invalid_type");
     if (text.get_string().empty())
       return fields.Fail("stop", "'stop' must not hold an empty string.", "invalid_value");
+    if (!CheckLength(fields, "stop", text.get_string(), limits)) return;
     request->stop.emplace_back(text.get_string());
   }
 }
@@ -127,6 +138,10 @@ void ReadStopTokens(Fields& fields, const ApiContext& context, SamplingParams* s
     }
     sampling->stop_token_ids.push_back(static_cast<TokenId>(*number));
   }
+  // Repetitions would let the list grow past the vocabulary.
+  std::vector<TokenId>& stops = sampling->stop_token_ids;
+  std::sort(stops.begin(), stops.end());
+  stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
 }
 
 void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
@@ -189,7 +204,7 @@ GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& contex
   }
   if (const auto salt = fields.String("cache_salt")) {
     if (salt->empty()) fields.Fail("cache_salt", "'cache_salt' must not be empty.", "invalid_value");
-    request.cache_salt = *salt;
+    if (CheckLength(fields, "cache_salt", *salt, context.limits)) request.cache_salt = *salt;
   }
   return request;
 }

@@ -2,6 +2,8 @@
 
 #include <boost/json.hpp>
 
+#include "engine/text/tokenizer_unicode.h"
+
 namespace prefixd {
 
 namespace {
@@ -13,7 +15,8 @@ boost::json::value TextOrNull(const std::string& text) {
 }  // namespace
 
 std::string ErrorBody(const ApiError& error) {
-  const boost::json::object inner = {{"message", error.message},
+  // Paths and headers, which messages quote, may hold any bytes; JSON may not.
+  const boost::json::object inner = {{"message", RepairUtf8(error.message)},
                                      {"type", error.type},
                                      {"param", TextOrNull(error.param)},
                                      {"code", TextOrNull(error.code)}};

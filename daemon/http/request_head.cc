@@ -56,6 +56,7 @@ std::optional<ApiError> CheckFraming(const Framing& framing) {
   if (framing.version != 10 && framing.version != 11) {
     return ApiError{.status = 505, .message = "The server speaks HTTP/1.1 and HTTP/1.0."};
   }
+  if (framing.hosts == 0 && framing.version == 11) return BadRequest("The request has no Host header.");
   if (framing.hosts > 1) return BadRequest("The request has more than one Host header.");
   if (framing.content_lengths > 1) return BadRequest("The request has more than one Content-Length header.");
   if (framing.content_length.find_first_not_of("0123456789") != std::string_view::npos) {

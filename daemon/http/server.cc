@@ -30,16 +30,15 @@ namespace asio = boost::asio;
 namespace {
 
 // Tells a client without room for it so, as far as its socket takes it at once.
-void TurnAway(StreamSocket socket) {
+void TurnAway(StreamSocket socket, const std::string& request_id) {
   const std::string body =
       ErrorBody({.type = "server_error",
                  .code = "overloaded",
                  .message = "The server has as many connections as it may. Try again later."});
   const std::string text =
       "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: "
-      "close\r\n"
-      "Content-Length: " +
-      std::to_string(body.size()) + "\r\n\r\n" + body;
+      "close\r\nx-request-id: " +
+      request_id + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   char unread[4096];
   (void)!::recv(socket.native_handle(), unread, sizeof unread, MSG_DONTWAIT);
   (void)!::send(socket.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -81,7 +80,7 @@ struct HttpServer::Impl {
   }
 
   void Welcome(StreamSocket socket) {
-    if (host->sessions() >= host->options.max_connections) return TurnAway(std::move(socket));
+    if (host->sessions() >= host->options.max_connections) return TurnAway(std::move(socket), host->NextRequestId());
     const int on = 1;  // a token must not wait for the next one
     if (listener.family != AF_UNIX)
       ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -120,7 +120,9 @@ TEST(CommandLine, TheFileIsRefusedByNameToo) {
   EXPECT_THAT(with("chat-template = \"a#b\"\n"), HasSubstr("without '#'"));
   EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not there yet"));
   EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");
+  EXPECT_THAT(with("config = \"other.toml\"\n"), HasSubstr("does not name another"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}), HasSubstr("cannot read '/nowhere.toml'"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/"}), HasSubstr("'/' is a folder"));
 }
 
 TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {

@@ -16,7 +16,7 @@ def test_exit_codes():
     for wrong in ([], ["sevre"], ["serve"], ["serve", "--model", MODEL, "--threads", "0"], ["inspect"],
                   ["serve", "--model", MODEL, "--disk-cache", "1GiB"], ["serve", "--model", MODEL, "--backend", "cuda"],
                   ["serve", "--model", MODEL, "--listen", "nowhere"], ["serve", "--model", MODEL, "--api-keys", "/nowhere"],
-                  ["validate", "--model", MODEL, "--context", "1000000"]):
+                  ["validate", "--model", MODEL, "--context", "1000000"], ["validate", "--model", MODEL, "--served-model-name", "\udcff"]):
         done = run(*wrong)
         assert done.returncode == 2, (wrong, done.stderr)
         assert done.stderr and not done.stdout, wrong

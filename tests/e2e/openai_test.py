@@ -58,7 +58,7 @@ def test_errors_are_the_clients_own(client):
 
 def test_keys(tmp_path):
     keys = tmp_path / "keys"
-    keys.write_text("# ours\nsecret-1\n\nsecret-2\n")
+    keys.write_text("# ours\nsecret-1\n\nsecret-2 \r\n")
     with Daemon("--api-keys", keys) as guarded:
         for key in ("secret-1", "secret-2"):
             assert openai.OpenAI(base_url=guarded.url + "/v1", api_key=key).models.list().data

@@ -54,6 +54,21 @@ TEST_F(RequestTest, BodiesThatAreNoObjects) {
   EXPECT_TRUE(ParseBody("{\"a\":\"\\u0000\",\"a\":1e999}").ok());
 }
 
+// Every choice copies them, so one body could otherwise take a thousand times its size in memory.
+TEST_F(RequestTest, WhatEveryChoiceCopiesIsBounded) {
+  const size_t limit = world_.context.limits.max_word_bytes;
+  for (const char* name : {"stop", "cache_salt"}) {
+    const std::string field = "\"" + std::string(name) + "\":";
+    EXPECT_TRUE(Completion(field + "\"" + std::string(limit, 'a') + "\"").ok()) << name;
+    const auto longer = Completion(field + "\"" + std::string(limit + 1, 'a') + "\"");
+    ExpectError(longer, name, name);
+    EXPECT_EQ(longer.error().code, "string_above_max_length") << name;
+  }
+  const auto repeated = Completion("\"stop_token_ids\":[7,3,7,7,3]");
+  ASSERT_TRUE(repeated.ok());
+  EXPECT_EQ(repeated->generation.sampling.stop_token_ids, (std::vector<TokenId>{3, 7}));
+}
+
 TEST_F(RequestTest, GoodValuesArriveWhereTheyBelong) {
   const auto parsed = Completion(
       R"("model":"alias","temperature":0.5,"top_p":0.25,"min_p":0.125,"top_k":7,"min_tokens":2,"max_tokens":9,"n":3,"seed":-5,

@@ -207,6 +207,7 @@ TEST_F(HttpServerTest, RefusesUncertainFraming) {
     ExpectRefused(head + framing + smuggled, 400);
   }
   ExpectRefused("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 400);
+  ExpectRefused("POST /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400);
   ExpectRefused("garbage\r\n\r\n", 400);
   ExpectRefused("GET /echo HTTP/2.0\r\n\r\n", 505);
   ExpectRefused("GET /where/%zz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
@@ -261,6 +262,7 @@ TEST_F(HttpServerTest, TurnsAwayConnectionsBeyondTheLimit) {
   const std::string answer = three.ReadAnswer();
   EXPECT_EQ(StatusOf(answer), 503);
   EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
+  EXPECT_NE(HeaderOf(answer, "x-request-id"), "");
 }
 
 TEST_F(HttpServerTest, TellsAHandlerThatTheClientIsGone) {
@@ -346,6 +348,10 @@ TEST_F(HttpServerTest, HeadAndPathsAndErrors) {
   EXPECT_EQ(StatusOf(client.ReadAnswer()), 405);
   client.Send(HttpText("GET", "/nowhere"));
   EXPECT_EQ(StatusOf(client.ReadAnswer()), 404);
+  client.Send(HttpText("GET", "/no\xff%fe"));
+  const std::string quoted = client.ReadAnswer();
+  EXPECT_EQ(StatusOf(quoted), 404);
+  EXPECT_NE(BodyOf(quoted).find("GET /no\xEF\xBF\xBD\xEF\xBF\xBD."), std::string::npos) << quoted;
 }
 
 TEST_F(HttpServerTest, ListensOnAUnixSocket) {
