@@ -1,14 +1,12 @@
-// The handlers behind their routes, with a scripted engine and an exchange in memory.
+// Chat and completions behind their routes, with a scripted engine and an exchange in memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <boost/json.hpp>
 #include <cmath>
 #include <limits>
 
-#include "daemon/api/inference.h"
 #include "daemon/api/response_json.h"
-#include "tests/daemon/api/fakes.h"
+#include "tests/daemon/api/api_fixture.h"
 
 namespace prefixd {
 namespace {
@@ -16,63 +14,19 @@ namespace {
 namespace json = boost::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing_support::ApiWorld;
+using testing_support::ApiTest;
+using testing_support::At;
 using testing_support::Bytes;
+using testing_support::Events;
 using testing_support::kAssistantToken;
 using testing_support::kBeginToken;
 using testing_support::kEndToken;
 using testing_support::kUserToken;
-using testing_support::MemoryExchange;
+using testing_support::Parse;
+using testing_support::Text;
 
 constexpr FinishReason kLength = FinishReason::kLength;
 constexpr FinishReason kStop = FinishReason::kStop;
-
-json::value Parse(const std::string& text) { return json::parse(text); }
-
-// The JSON of every event; checks the framing and that [DONE] ends it.
-std::vector<json::value> Events(const std::string& stream, bool done = true) {
-  std::vector<json::value> events;
-  size_t at = 0;
-  bool ended = false;
-  while (at < stream.size()) {
-    const size_t end = stream.find("\n\n", at);
-    EXPECT_NE(end, std::string::npos) << "an event without its blank line";
-    if (end == std::string::npos) break;
-    const std::string event = stream.substr(at, end - at);
-    at = end + 2;
-    if (event == ": ping") continue;
-    EXPECT_TRUE(event.starts_with("data: ")) << event;
-    EXPECT_EQ(event.find('\n'), std::string::npos) << event;
-    EXPECT_FALSE(ended) << "something after [DONE]";
-    ended = event == "data: [DONE]";
-    if (!ended) events.push_back(Parse(event.substr(6)));
-  }
-  EXPECT_EQ(ended, done);
-  return events;
-}
-
-const json::value& At(const json::value& value, const char* pointer) { return value.at_pointer(pointer); }
-std::string Text(const json::value& value) { return std::string(value.as_string()); }
-
-class ApiTest : public testing::Test {
- protected:
-  std::shared_ptr<MemoryExchange> Completion(const std::string& fields) {
-    return world_.Post("/v1/completions", "{\"prompt\":\"abc\"" + (fields.empty() ? "" : "," + fields) + "}");
-  }
-  std::shared_ptr<MemoryExchange> Chat(const std::string& fields) {
-    return world_.Post("/v1/chat/completions",
-                       R"({"model":"alias","messages":[{"role":"user","content":"hi"}])" +
-                           (fields.empty() ? "" : "," + fields) + "}");
-  }
-  template <typename What>
-  void Say(MemoryExchange& exchange, size_t index, const What& what,
-           std::optional<FinishReason> finish = std::nullopt) {
-    world_.engine.Say(index, what, finish);
-    exchange.RunJobs();
-  }
-
-  ApiWorld world_;
-};
 
 TEST_F(ApiTest, CompletionWhole) {
   world_.engine.cached_tokens = 2;
@@ -438,148 +392,6 @@ TEST_F(ApiTest, InvalidStreamsAreHttpErrors) {
   EXPECT_THAT(refused->body(), HasSubstr("No such talk."));
   const auto empty = world_.Post("/v1/completions", R"({"prompt":"","add_special_tokens":false})");
   EXPECT_EQ(Text(At(Parse(empty->body()), "/error/param")), "prompt");
-}
-
-TEST_F(ApiTest, KeysGuardWhatComputesAndSplitTheCache) {
-  world_.context.api_keys = {"sk-one", "sk-two"};
-  const std::string body = R"({"prompt":"x","cache_salt":"s"})";
-  for (const HttpHeaders& headers :
-       {HttpHeaders{}, HttpHeaders{{"authorization", "Bearer sk-onf"}},
-        HttpHeaders{{"authorization", "sk-one"}}, HttpHeaders{{"x-api-key", "sk-"}}}) {
-    const auto refused = world_.Request("POST", "/v1/completions", body, headers);
-    EXPECT_EQ(refused->response.status, 401);
-    EXPECT_EQ(refused->header("WWW-Authenticate"), "Bearer");
-    EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "invalid_api_key");
-  }
-  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 401);
-  for (const char* path : {"/health", "/v1/health", "/metrics", "/ready"})
-    EXPECT_EQ(world_.Request("GET", path)->response.status, 200) << path;
-  world_.Request("POST", "/v1/completions", body, {{"authorization", "bearer sk-one"}});
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-one"}});
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-two"}});
-  ASSERT_EQ(world_.engine.submitted(), 3u);
-  EXPECT_EQ(world_.engine.request(0).tenant_salt, world_.engine.request(1).tenant_salt);
-  EXPECT_NE(world_.engine.request(0).tenant_salt, world_.engine.request(2).tenant_salt);
-  world_.context.api_keys.clear();
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "anything"}});
-  EXPECT_EQ(world_.engine.request(3).tenant_salt, "s");
-}
-
-TEST_F(ApiTest, PhasesAndHealth) {
-  world_.state.set_phase(ServerPhase::kLoading);
-  auto health = world_.Request("GET", "/health");
-  EXPECT_EQ(health->response.status, 503);
-  EXPECT_EQ(Parse(health->body()),
-            Parse(R"({"error":{"code":503,"message":"Loading model","type":"unavailable_error"}})"));
-  EXPECT_EQ(
-      Parse(world_.Request("GET", "/ready")->body()),
-      Parse(
-          R"({"ready":false,"state":"loading","checks":{"model":"loading","device":"ok","host":"off","disk":"off"}})"));
-  auto refused = Completion("");
-  EXPECT_EQ(refused->response.status, 503);
-  EXPECT_NE(refused->header("Retry-After"), "");
-  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 200);
-
-  world_.state.set_phase(ServerPhase::kServing);
-  EXPECT_EQ(Parse(world_.Request("GET", "/v1/health")->body()), Parse(R"({"status":"ok"})"));
-  world_.context.checks = [] { return ReadyChecks{{"disk", "failed: no space left"}}; };
-  const auto degraded = world_.Request("GET", "/ready");
-  EXPECT_EQ(degraded->response.status, 200);
-  EXPECT_EQ(Text(At(Parse(degraded->body()), "/state")), "degraded");
-
-  world_.state.set_phase(ServerPhase::kDraining);
-  EXPECT_EQ(world_.Request("GET", "/ready")->response.status, 503);
-  EXPECT_EQ(Completion("")->response.status, 503);
-  EXPECT_EQ(world_.engine.submitted(), 0u);
-}
-
-TEST_F(ApiTest, ModelsAndVersionAndMetrics) {
-  const json::value list = Parse(world_.Request("GET", "/v1/models")->body());
-  EXPECT_EQ(Text(At(list, "/object")), "list");
-  EXPECT_EQ(Text(At(list, "/data/0/id")), "org/toy model:1");
-  EXPECT_EQ(Text(At(list, "/data/0/object")), "model");
-  EXPECT_TRUE(At(list, "/data/0/created").is_int64());
-  EXPECT_EQ(At(list, "/data/0/max_model_len").as_int64(), 200);
-  EXPECT_EQ(Text(At(Parse(world_.Request("GET", "/v1/models/org/toy model:1")->body()), "/id")),
-            "org/toy model:1");
-  EXPECT_EQ(world_.Request("GET", "/models/alias")->response.status, 200);
-  const auto unknown = world_.Request("GET", "/v1/models/nobody");
-  EXPECT_EQ(unknown->response.status, 404);
-  EXPECT_EQ(Text(At(Parse(unknown->body()), "/error/code")), "model_not_found");
-  EXPECT_EQ(Parse(world_.Request("GET", "/version")->body()), Parse(R"({"version":"1.2.3"})"));
-  const auto metrics = world_.Request("GET", "/metrics");
-  EXPECT_EQ(metrics->body(), "prefixd_up 1\n");
-  EXPECT_THAT(metrics->response.content_type, HasSubstr("version=0.0.4"));
-}
-
-TEST_F(ApiTest, ContentTypes) {
-  for (const auto& [type, status] :
-       std::vector<std::pair<std::string, int>>{{"text/plain", 415},
-                                                {"application/x-www-form-urlencoded", 415},
-                                                {"application/json; charset=utf-8", 0},
-                                                {"Application/JSON", 0},
-                                                {"application/vnd.x+json", 0}}) {
-    const auto exchange =
-        world_.Request("POST", "/v1/completions", R"({"prompt":"x"})", {{"content-type", type}});
-    EXPECT_EQ(exchange->ended ? exchange->response.status : 0, status) << type;
-  }
-}
-
-TEST_F(ApiTest, TokenizeBothWays) {
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"prompt":"a<|end|>"})")->body()),
-            Parse(R"({"count":3,"max_model_len":200,"tokens":[259,97,256],"token_strs":null})"));
-  EXPECT_EQ(
-      At(Parse(world_
-                   .Post("/tokenize", R"({"prompt":"é","add_special_tokens":false,"return_token_strs":true})")
-                   ->body()),
-         "/token_strs"),
-      (json::array{"\xEF\xBF\xBD", "\xEF\xBF\xBD"}));
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}]})")->body())
-                .at("count")
-                .as_int64(),
-            9);
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"<|end|>","parse_special":false})")->body())
-                .at("tokens")
-                .as_array()
-                .size(),
-            7u);
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"aé","with_pieces":true})")->body()),
-            Parse(R"({"tokens":[{"id":97,"piece":"a"},{"id":195,"piece":[195]},{"id":169,"piece":[169]}]})"));
-  EXPECT_EQ(world_.Post("/tokenize", "{}")->response.status, 400);
-  EXPECT_EQ(Parse(world_.Post("/detokenize", R"({"tokens":[97,256,98]})")->body()),
-            Parse(R"({"prompt":"a<|end|>b","content":"a<|end|>b"})"));
-  EXPECT_EQ(world_.Post("/detokenize", R"({"tokens":[999]})")->response.status, 400);
-  EXPECT_EQ(world_.Post("/detokenize", "{}")->response.status, 400);
-}
-
-TEST_F(ApiTest, ApplyTemplate) {
-  EXPECT_EQ(
-      Parse(world_
-                .Post("/apply-template",
-                      R"({"messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":{"mood":"!"}})")
-                ->body()),
-      Parse(R"({"prompt":"<|user|>user:hi<|assistant|>!"})"));
-  const std::string continued =
-      R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],"continue_final_message":true})";
-  EXPECT_EQ(Parse(world_.Post("/apply-template", continued)->body()),
-            Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once"})"));
-  world_.context.chat_template = nullptr;
-  const auto none = world_.Post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})");
-  EXPECT_EQ(none->response.status, 400);
-  EXPECT_THAT(none->body(), HasSubstr("--chat-template"));
-}
-
-TEST_F(ApiTest, PathsWithoutAndWithTooMuchVersion) {
-  EXPECT_EQ(world_.Post("/completions/", R"({"prompt":"x"})")->answers, 0);
-  EXPECT_EQ(world_.engine.submitted(), 1u);
-  const auto doubled = world_.Post("/v1/v1/completions", R"({"prompt":"x"})");
-  EXPECT_EQ(doubled->response.status, 404);
-  EXPECT_THAT(doubled->body(), HasSubstr("twice"));
-  const auto wrong = world_.Request("GET", "/v1/chat/completions");
-  EXPECT_EQ(wrong->response.status, 405);
-  EXPECT_EQ(wrong->header("Allow"), "POST");
-  EXPECT_EQ(world_.Request("POST", "/v1/models", "{}")->header("Allow"), "GET, HEAD");
-  EXPECT_EQ(world_.Post("/v1/embeddings", "{}")->response.status, 404);
 }
 
 }  // namespace

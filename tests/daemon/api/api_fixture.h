@@ -1,0 +1,65 @@
+// What the tests of the API's handlers share: a world with a scripted engine, requests in short, answers taken apart.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/daemon/api/fakes.h"
+
+namespace prefixd::testing_support {
+
+namespace json = boost::json;
+
+inline json::value Parse(const std::string& text) { return json::parse(text); }
+
+// The JSON of every event; checks the framing and that [DONE] ends it.
+inline std::vector<json::value> Events(const std::string& stream, bool done = true) {
+  std::vector<json::value> events;
+  size_t at = 0;
+  bool ended = false;
+  while (at < stream.size()) {
+    const size_t end = stream.find("\n\n", at);
+    EXPECT_NE(end, std::string::npos) << "an event without its blank line";
+    if (end == std::string::npos) break;
+    const std::string event = stream.substr(at, end - at);
+    at = end + 2;
+    if (event == ": ping") continue;
+    EXPECT_TRUE(event.starts_with("data: ")) << event;
+    EXPECT_EQ(event.find('\n'), std::string::npos) << event;
+    EXPECT_FALSE(ended) << "something after [DONE]";
+    ended = event == "data: [DONE]";
+    if (!ended) events.push_back(Parse(event.substr(6)));
+  }
+  EXPECT_EQ(ended, done);
+  return events;
+}
+
+inline const json::value& At(const json::value& value, const char* pointer) { return value.at_pointer(pointer); }
+inline std::string Text(const json::value& value) { return std::string(value.as_string()); }
+
+class ApiTest : public testing::Test {
+ protected:
+  std::shared_ptr<MemoryExchange> Completion(const std::string& fields) {
+    return world_.Post("/v1/completions", "{\"prompt\":\"abc\"" + (fields.empty() ? "" : "," + fields) + "}");
+  }
+  std::shared_ptr<MemoryExchange> Chat(const std::string& fields) {
+    return world_.Post("/v1/chat/completions",
+                       R"({"model":"alias","messages":[{"role":"user","content":"hi"}])" +
+                           (fields.empty() ? "" : "," + fields) + "}");
+  }
+  template <typename What>
+  void Say(MemoryExchange& exchange, size_t index, const What& what,
+           std::optional<FinishReason> finish = std::nullopt) {
+    world_.engine.Say(index, what, finish);
+    exchange.RunJobs();
+  }
+
+  ApiWorld world_;
+};
+
+}  // namespace prefixd::testing_support
