@@ -184,6 +184,11 @@ bool Answer::finished() const {
   return gone_ || overflow_ || (ended_ && pieces_.empty());
 }
 
+bool Answer::cut() const {
+  std::lock_guard lock(mutex_);
+  return gone_ || overflow_;
+}
+
 bool Answer::ended() const {
   std::lock_guard lock(mutex_);
   return ended_;

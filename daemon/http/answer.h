@@ -60,6 +60,7 @@ class Answer {
   void Written(size_t bytes);
   // Nothing more will come: everything was taken, or the client is gone.
   bool finished() const;
+  bool cut() const;         // the client is gone, or did not read
   bool ended() const;       // the producer is done
   bool keep_alive() const;  // complete, and the connection may carry another request
   // The client is gone. Runs the disconnect callback, if the answer had not ended.

@@ -74,7 +74,7 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
 
   // ExchangeHost
   void Wake() override {
-    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->wake_.cancel(); });
+    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->OnWake(); });
   }
   bool closing() const override { return host_->closing(); }
   void Post(std::function<void()> job) override {
@@ -103,6 +103,7 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
   void OnWatched(ErrorCode error, size_t bytes);
   void Arm(double seconds);
   void Disarm();
+  void OnWake();
   void CloseIfIdle();
   void Abort();
 
@@ -118,7 +119,8 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
   std::shared_ptr<Answer> answer_;
   uint64_t armed_ = 0;  // counts deadlines, so that an expired one cannot end its successor's wait
   bool timed_out_ = false;
-  bool idle_ = false;  // waits for the first byte of a request
+  bool writing_ = false;  // a part of the answer
+  bool idle_ = false;     // waits for the first byte of a request
   bool watching_ = false, watch_stopped_ = false;
 };
 
@@ -313,8 +315,10 @@ asio::awaitable<bool> Session::Deliver() {
     const std::string bytes = answer_->Take(kWriteBytes);
     if (!bytes.empty()) {
       Arm(host_->options.write_seconds);
+      writing_ = true;
       co_await asio::async_write(socket_, asio::buffer(bytes),
                                  asio::redirect_error(asio::use_awaitable, error));
+      writing_ = false;
       Disarm();
       answer_->Written(bytes.size());
       failed = static_cast<bool>(error);
@@ -405,6 +409,14 @@ void Session::Arm(double seconds) {
 void Session::Disarm() {
   ++armed_;
   deadline_.cancel();
+}
+
+// A stream that was cut must not wait for a client that does not read.
+void Session::OnWake() {
+  wake_.cancel();
+  if (!writing_ || !answer_->cut()) return;
+  ErrorCode ignored;
+  socket_.cancel(ignored);
 }
 
 void Session::CloseIfIdle() {

@@ -302,6 +302,20 @@ TEST_F(HttpServerTest, AStreamWhoseClientDoesNotReadIsBounded) {
   EXPECT_EQ(BodyOf(other.ReadAnswer()), "alive");
 }
 
+TEST_F(HttpServerTest, AStreamThatIsCutEndsTheWriteThatItsClientHoldsUp) {
+  options_.write_seconds = 3600;  // the backlog ends it, not the clock
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/hold"));
+  const std::shared_ptr<Exchange> exchange = Held();
+  exchange->StartStream({.content_type = "text/event-stream"});
+  const std::string piece(64 << 10, 'x');
+  // Slower than the connection, so that what fills up first is the socket.
+  while (exchange->Write(piece)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(WaitFor([&] { return disconnects_ == 1; }));
+  EXPECT_TRUE(server_->WaitIdle(10)) << "a drain would wait for it";
+}
+
 TEST_F(HttpServerTest, StreamsInChunksAndKeepsTheConnection) {
   Start();
   RawClient client(server_->url());
