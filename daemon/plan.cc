@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/bytes.h"
-#include "engine/text/tokenizer_unicode.h"
+#include "base/utf8.h"
 #include "kernels/registry.h"
 
 namespace prefixd {

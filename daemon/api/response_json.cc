@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/text/tokenizer_unicode.h"
+#include "base/utf8.h"
 
 namespace prefixd {
 

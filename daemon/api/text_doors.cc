@@ -3,11 +3,11 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "base/utf8.h"
 #include "daemon/api/chat_request.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/response_json.h"
 #include "daemon/http/error_response.h"
-#include "engine/text/tokenizer_unicode.h"
 
 namespace prefixd {
 

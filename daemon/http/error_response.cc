@@ -2,7 +2,7 @@
 
 #include <boost/json.hpp>
 
-#include "engine/text/tokenizer_unicode.h"
+#include "base/utf8.h"
 
 namespace prefixd {
 
