@@ -325,8 +325,8 @@ int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const T
   PathBeyond path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index, ++shared) {
-    // Ancestors of a leased block are leased, and whoever claims a block leases the path to it: the first that
-    // is neither ends it.
+    // Ancestors of a leased block are leased, and whoever claims a block leases the path to it: the first
+    // that is neither ends it.
     const RadixTree::Child child = path.Next(BlockOf(tokens, index));
     if (child.block != kNoBlock) {
       if (pool.references(child.block) == 0) break;

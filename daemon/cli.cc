@@ -14,7 +14,8 @@ constexpr std::array<std::string_view, 4> kLaterCommands = {"inspect", "purge", 
 constexpr std::array<std::string_view, 4> kCommands = {"serve", "validate", "version", "help"};
 
 struct Parser {
-  CLI::App app{"prefixd serves a language model over HTTP and never computes the same prompt prefix twice.", "prefixd"};
+  CLI::App app{"prefixd serves a language model over HTTP and never computes the same prompt prefix twice.",
+               "prefixd"};
   CLI::App* serve = nullptr;
   CLI::App* validate = nullptr;
   CLI::App* version = nullptr;
@@ -26,7 +27,8 @@ struct Parser {
 // What the help says of an option beside its name.
 std::string Description(const OptionSpec& spec) {
   std::string text(spec.help);
-  if (!spec.default_text.empty() && spec.kind != OptionKind::kFlag) text += " [" + std::string(spec.default_text) + "]";
+  if (!spec.default_text.empty() && spec.kind != OptionKind::kFlag)
+    text += " [" + std::string(spec.default_text) + "]";
   return text + " (" + VariableName(spec.name) + ")";
 }
 
@@ -51,12 +53,14 @@ std::unique_ptr<Parser> MakeParser() {
   auto parser = std::make_unique<Parser>();
   CLI::App& app = parser->app;
   app.set_help_flag("-h,--help", "what a command takes");
-  app.footer("\nMost used flags of serve: --model --listen --device-cache --context --threads\n\n"
-             "  prefixd serve --model ./model\n"
-             "  PREFIXD_MODEL=./model prefixd serve --listen 0.0.0.0:8080 --api-keys keys.txt\n\n"
-             "Exit codes: 0 well, 1 failed while running, 2 wrong usage or configuration, 3 model refused.");
+  app.footer(
+      "\nMost used flags of serve: --model --listen --device-cache --context --threads\n\n"
+      "  prefixd serve --model ./model\n"
+      "  PREFIXD_MODEL=./model prefixd serve --listen 0.0.0.0:8080 --api-keys keys.txt\n\n"
+      "Exit codes: 0 well, 1 failed while running, 2 wrong usage or configuration, 3 model refused.");
   parser->serve = app.add_subcommand("serve", "load a model and answer HTTP until SIGTERM");
-  parser->validate = app.add_subcommand("validate", "check configuration and model, print what serve would derive");
+  parser->validate =
+      app.add_subcommand("validate", "check configuration and model, print what serve would derive");
   parser->version = app.add_subcommand("version", "print the version and the backends");
   parser->markdown = app.add_subcommand("help-markdown", "")->group("");
   parser->toml = app.add_subcommand("help-toml", "")->group("");
@@ -98,8 +102,9 @@ Status UnknownCommand(std::string_view word) {
     return InvalidArgument("prefixd " + std::string(word) + " is not there yet in this version of prefixd");
   }
   const std::string_view nearest = NearestName(word, kCommands);
-  return InvalidArgument("prefixd has no command '" + std::string(word) + "'" +
-                         (nearest.empty() ? "; see prefixd --help" : "; did you mean " + std::string(nearest) + "?"));
+  return InvalidArgument(
+      "prefixd has no command '" + std::string(word) + "'" +
+      (nearest.empty() ? "; see prefixd --help" : "; did you mean " + std::string(nearest) + "?"));
 }
 
 Result<Options> CollectOptions(const CLI::App& command, const char* const* environment,
@@ -119,7 +124,8 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
     PREFIXD_RETURN_IF_ERROR(RefuseTwice(layers[0]));
   }
   PREFIXD_ASSIGN_OR_RETURN(Options options, BuildOptions(layers));
-  if (options.model.empty()) return InvalidArgument("--model (or PREFIXD_MODEL, or model in the config file) is required");
+  if (options.model.empty())
+    return InvalidArgument("--model (or PREFIXD_MODEL, or model in the config file) is required");
   return options;
 }
 
@@ -129,7 +135,8 @@ std::string ShortHelp() { return MakeParser()->app.help(); }
 
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
   std::error_code ignored;  // the reader tells of a file that is not there
-  if (std::filesystem::is_directory(path, ignored)) return InvalidArgument("--config: '" + path + "' is a folder, not a file");
+  if (std::filesystem::is_directory(path, ignored))
+    return InvalidArgument("--config: '" + path + "' is a folder, not a file");
   std::vector<CLI::ConfigItem> items;
   try {
     items = CLI::ConfigTOML().from_file(path);
@@ -139,13 +146,15 @@ Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
   std::vector<Setting> settings;
   for (const CLI::ConfigItem& item : items) {
     if (!item.parents.empty()) {
-      return InvalidArgument(path + ": '" + item.fullname() + "': options stand at the top of the file, not in tables");
+      return InvalidArgument(path + ": '" + item.fullname() +
+                             "': options stand at the top of the file, not in tables");
     }
     if (item.name == "config") return InvalidArgument(path + ": config: a file does not name another one");
     std::string value;  // a quoted text with blanks comes as one input, a bare "4 GiB" as two
     for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
     if (value.starts_with('"') || value.starts_with('\'') || item.inputs.size() > 2) {
-      return InvalidArgument(path + ": " + item.name + " takes one value: a number, true, false, or a text in quotes without '#'");
+      return InvalidArgument(path + ": " + item.name +
+                             " takes one value: a number, true, false, or a text in quotes without '#'");
     }
     settings.push_back({item.name, value, item.name + " in " + path});
   }
@@ -185,8 +194,8 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
   } else if (parser->serve->parsed() || parser->validate->parsed()) {
     invocation.command = parser->serve->parsed() ? Command::kServe : Command::kValidate;
     PREFIXD_ASSIGN_OR_RETURN(invocation.options,
-                             CollectOptions(parser->serve->parsed() ? *parser->serve : *parser->validate, environment,
-                                            &invocation.warnings));
+                             CollectOptions(parser->serve->parsed() ? *parser->serve : *parser->validate,
+                                            environment, &invocation.warnings));
   } else {
     return InvalidArgument(ShortHelp());
   }

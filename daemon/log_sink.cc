@@ -35,8 +35,8 @@ bool StderrIsJournal() {
   const char* stream = std::getenv("JOURNAL_STREAM");
   struct stat status;
   unsigned long device = 0, inode = 0;
-  return stream != nullptr && std::sscanf(stream, "%lu:%lu", &device, &inode) == 2 && fstat(2, &status) == 0 &&
-         status.st_dev == device && status.st_ino == inode;
+  return stream != nullptr && std::sscanf(stream, "%lu:%lu", &device, &inode) == 2 &&
+         fstat(2, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }
 
 void AppendJsonString(std::string_view text, std::string* out) {
@@ -94,8 +94,8 @@ std::string FormatLogText(std::string_view message, std::initializer_list<LogFie
 
 std::string FormatLogJson(std::string_view time, LogLevel level, std::string_view message,
                           std::initializer_list<LogField> fields) {
-  std::string line = "{\"time\":\"" + std::string(time) + "\",\"level\":\"" + std::string(Describe(level).name) +
-                     "\",\"message\":";
+  std::string line = "{\"time\":\"" + std::string(time) + "\",\"level\":\"" +
+                     std::string(Describe(level).name) + "\",\"message\":";
   AppendJsonString(message, &line);
   for (const LogField& field : fields) {
     line += ',';
@@ -112,7 +112,8 @@ std::string FormatLogJson(std::string_view time, LogLevel level, std::string_vie
 
 void InstallLogSink(std::string_view level, LogFormat format) {
   const bool journal = StderrIsJournal();
-  auto logger = std::make_shared<spdlog::logger>("prefixd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("prefixd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_level(spdlog::level::trace);  // base/log.h has filtered already
   logger->set_pattern(format == LogFormat::kJson || journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%e%z %-7l %v");
   logger->flush_on(spdlog::level::trace);

@@ -18,17 +18,21 @@ namespace {
 void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
 ExitCode Validate(const Invocation& invocation) {
-  for (const std::string& warning : invocation.warnings) std::fprintf(stderr, "prefixd: %s\n", warning.c_str());
+  for (const std::string& warning : invocation.warnings)
+    std::fprintf(stderr, "prefixd: %s\n", warning.c_str());
   ExitCode code = kExitWell;
   const Result<Plan> plan = MakePlan(invocation.options, AvailableMemory(), &code);
   if (plan.ok()) {
     Print(invocation.json ? PlanAsJson(*plan) + "\n" : PlanAsText(*plan));
   } else if (invocation.json) {
-    Print(boost::json::serialize(
-              boost::json::object{{"schema", 1}, {"ok", false}, {"exit_code", static_cast<int>(code)}, {"error", plan.status().message()}}) +
+    Print(boost::json::serialize(boost::json::object{{"schema", 1},
+                                                     {"ok", false},
+                                                     {"exit_code", static_cast<int>(code)},
+                                                     {"error", plan.status().message()}}) +
           "\n");
   } else {
-    std::fprintf(stderr, "prefixd: %s%s\n", code == kExitModelRefused ? "model refused: " : "", plan.status().message().c_str());
+    std::fprintf(stderr, "prefixd: %s%s\n", code == kExitModelRefused ? "model refused: " : "",
+                 plan.status().message().c_str());
   }
   return code;
 }

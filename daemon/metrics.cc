@@ -29,9 +29,10 @@ struct LabelSet {
 constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host", "disk", "shared"};
 constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
-constexpr std::string_view kVerifyNames[] = {"tokens", "checksum", "fingerprint", "short",
+constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
-constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort", "error"};  // vLLM's words
+constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
+                                                           "error"};  // vLLM's words
 constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
@@ -51,14 +52,16 @@ LabelSet MissReasons() {
 double Sum(std::span<const uint64_t> counts) {
   return static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
 }
-uint64_t Capacity(const EngineStats& e) { return uint64_t{e.blocks_free} + e.blocks_cached + e.blocks_leased; }
+uint64_t Capacity(const EngineStats& e) {
+  return uint64_t{e.blocks_free} + e.blocks_cached + e.blocks_leased;
+}
 // A figure of the device tier; the tiers below it hold nothing.
 double OnDevice(size_t tier, double value) { return tier == 0 ? value : 0; }
 
 struct Row {
   MetricType type;
   std::string_view name, help;
-  LabelSet outer, inner;                          // `inner` only with `outer`
+  LabelSet outer, inner;  // `inner` only with `outer`
   double (*read)(const S&, size_t outer, size_t inner);
 };
 
@@ -68,26 +71,28 @@ constexpr auto kGauge = MetricType::Gauge;
 // vLLM's names; they carry the label model_name as well.
 std::span<const Row> VllmRows() {
   static const std::vector<Row> rows = {
-      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests whose prompt is complete.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
+      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests whose prompt is complete.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
       {kCounter, "vllm:generation_tokens_total", "Tokens generated.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.generation_tokens); }},
-      {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_queries); }},
-      {kCounter, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hits); }},
+      {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_queries); }},
+      {kCounter, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hits); }},
       {kGauge, "vllm:num_requests_running", "Requests that run.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.running); }},
       {kGauge, "vllm:num_requests_waiting", "Requests that wait to run.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.waiting); }},
-      {kGauge, "vllm:kv_cache_usage_perc", "Share of the device's KV blocks that requests hold, 0 to 1.", kNoLabel,
-       kNoLabel,
+      {kGauge, "vllm:kv_cache_usage_perc", "Share of the device's KV blocks that requests hold, 0 to 1.",
+       kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
          const uint64_t capacity = Capacity(s.engine);
-         return capacity == 0 ? 0 : static_cast<double>(s.engine.blocks_leased) / static_cast<double>(capacity);
+         return capacity == 0 ? 0
+                              : static_cast<double>(s.engine.blocks_leased) / static_cast<double>(capacity);
        }},
-      {kCounter, "vllm:num_preemptions_total", "Requests that gave their blocks back and started over.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.preemptions); }},
+      {kCounter, "vllm:num_preemptions_total", "Requests that gave their blocks back and started over.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.preemptions); }},
       {kCounter, "vllm:request_success_total", "Requests that ended, by how.", kFinished, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.finished[i]); }},
   };
@@ -100,11 +105,12 @@ std::span<const Row> CacheRows() {
        "Prompt tokens by where their KV came from; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.prompt_tokens[i]); }},
       {kCounter, "prefixd_cache_miss_tokens_total",
-       "Computed prompt tokens by why they were not cached; sums to source=computed.", MissReasons(), kNoLabel,
-       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
-      {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
-      {kGauge, "prefixd_blocks", "KV blocks; sums to the capacity of a tier; leased is 0 at rest.", kTier, kState,
+       "Computed prompt tokens by why they were not cached; sums to source=computed.", MissReasons(),
+       kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
+      {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
+      {kGauge, "prefixd_blocks", "KV blocks; sums to the capacity of a tier; leased is 0 at rest.", kTier,
+       kState,
        [](const S& s, size_t tier, size_t state) {
          const uint32_t blocks[] = {s.engine.blocks_free, s.engine.blocks_cached, s.engine.blocks_leased};
          return OnDevice(tier, blocks[state]);
@@ -122,13 +128,13 @@ std::span<const Row> CacheRows() {
        [](const S& s, size_t tier, size_t) {
          return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks));
        }},
-      {kCounter, "prefixd_verify_failures_total", "Blocks that were found and not served, by what did not match.",
-       kVerifyKind, kNoLabel,
+      {kCounter, "prefixd_verify_failures_total",
+       "Blocks that were found and not served, by what did not match.", kVerifyKind, kNoLabel,
        [](const S& s, size_t kind, size_t) {
          return kind == 0 ? static_cast<double>(s.engine.cache.verify_failures_tokens) : 0;
        }},
-      {kGauge, "prefixd_prefill_tokens_per_second", "Running estimate of the speed of prefill.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+      {kGauge, "prefixd_prefill_tokens_per_second", "Running estimate of the speed of prefill.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
   };
   return rows;
 }
@@ -158,7 +164,8 @@ struct HistogramRow {
   EngineHistogram EngineStats::*member;
 };
 constexpr HistogramRow kHistograms[] = {
-    {"vllm:time_to_first_token_seconds", "From arrival to the first token.", &EngineStats::time_to_first_token},
+    {"vllm:time_to_first_token_seconds", "From arrival to the first token.",
+     &EngineStats::time_to_first_token},
     {"vllm:inter_token_latency_seconds", "From a token to the next.", &EngineStats::inter_token},
     {"vllm:e2e_request_latency_seconds", "From arrival to the end.", &EngineStats::end_to_end},
     {"vllm:request_queue_time_seconds", "From arrival until the request runs.", &EngineStats::queue_time},
@@ -175,8 +182,10 @@ MetricFamily MakeFamily(const Row& row, const S& snapshot) {
   const auto add = [&](size_t outer, size_t inner) {
     ClientMetric metric;
     metric.label = CommonLabels(row.name, snapshot);
-    if (!row.outer.name.empty()) metric.label.push_back({std::string(row.outer.name), std::string(row.outer.values[outer])});
-    if (!row.inner.name.empty()) metric.label.push_back({std::string(row.inner.name), std::string(row.inner.values[inner])});
+    if (!row.outer.name.empty())
+      metric.label.push_back({std::string(row.outer.name), std::string(row.outer.values[outer])});
+    if (!row.inner.name.empty())
+      metric.label.push_back({std::string(row.inner.name), std::string(row.inner.values[inner])});
     const double value = row.read(snapshot, outer, inner);
     (row.type == kCounter ? metric.counter.value : metric.gauge.value) = value;
     family.metric.push_back(std::move(metric));
@@ -194,7 +203,8 @@ MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
   uint64_t cumulative = 0;
   for (size_t i = 0; i < source.counts.size(); ++i) {
     cumulative += source.counts[i];
-    const double bound = i < kLatencyBuckets.size() ? kLatencyBuckets[i] : std::numeric_limits<double>::infinity();
+    const double bound =
+        i < kLatencyBuckets.size() ? kLatencyBuckets[i] : std::numeric_limits<double>::infinity();
     metric.histogram.bucket.push_back({cumulative, bound});
   }
   metric.histogram.sample_count = cumulative;

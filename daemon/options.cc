@@ -39,7 +39,8 @@ std::string Bound(const OptionSpec& spec, int64_t value) {
 }
 
 std::string Range(const OptionSpec& spec) {
-  return Bound(spec, spec.min) + " to " + Bound(spec, spec.max) + (spec.default_text == "auto" ? ", or auto" : "");
+  return Bound(spec, spec.min) + " to " + Bound(spec, spec.max) +
+         (spec.default_text == "auto" ? ", or auto" : "");
 }
 
 Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* member) {
@@ -53,7 +54,8 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
     value = static_cast<int64_t>(bytes);
   } else {
     const std::optional<int64_t> parsed = ParseInteger(text);
-    if (!parsed) return InvalidArgument("'" + std::string(text) + "' is not a whole number; it takes " + Range(spec));
+    if (!parsed)
+      return InvalidArgument("'" + std::string(text) + "' is not a whole number; it takes " + Range(spec));
     value = *parsed;
   }
   if (value < spec.min || value > spec.max) {
@@ -69,7 +71,8 @@ Status AssignText(const OptionSpec& spec, std::string_view text, std::string* me
     std::string choices(spec.choices);
     std::ranges::replace(choices, '|', ' ');
     return InvalidArgument("'" + std::string(text) + "' is " +
-                           (later ? "not there yet in this version of prefixd" : "unknown") + "; it takes one of: " + choices);
+                           (later ? "not there yet in this version of prefixd" : "unknown") +
+                           "; it takes one of: " + choices);
   }
   *member = text;
   return Status::Ok();
@@ -96,7 +99,8 @@ std::string NameFault(std::string_view name) {
   std::vector<std::string_view> names;
   for (const OptionSpec& spec : OptionTable()) names.push_back(spec.name);
   const std::string_view nearest = NearestName(name, names);
-  return "is not an option of prefixd" + (nearest.empty() ? "" : "; did you mean " + std::string(nearest) + "?");
+  return "is not an option of prefixd" +
+         (nearest.empty() ? "" : "; did you mean " + std::string(nearest) + "?");
 }
 
 bool InjectedByKubernetes(std::string_view variable) {
@@ -112,7 +116,8 @@ std::string VariableName(std::string_view option_name) {
   return name;
 }
 
-std::vector<Setting> SettingsFromEnvironment(const char* const* environment, std::vector<std::string>* warnings) {
+std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
+                                             std::vector<std::string>* warnings) {
   std::vector<Setting> settings;
   for (; *environment != nullptr; ++environment) {
     const std::string_view entry(*environment);
@@ -190,15 +195,17 @@ std::string OptionsAsMarkdown() {
     std::string range;
     if (spec.kind == OptionKind::kInteger || spec.kind == OptionKind::kSize) range = Range(spec);
     for (const char c : spec.choices) range += c == '|' ? std::string(", ") : std::string(1, c);
-    text += "| `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") + std::string(spec.value_name) +
-            "` | `" + VariableName(spec.name) + "` | " + std::string(spec.default_text) + " | " + range + " | " +
-            std::string(spec.help) + " |\n";
+    text += "| `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") +
+            std::string(spec.value_name) + "` | `" + VariableName(spec.name) + "` | " +
+            std::string(spec.default_text) + " | " + range + " | " + std::string(spec.help) + " |\n";
   }
   return text;
 }
 
 std::string OptionsAsToml() {
-  std::string text = "# Options of prefixd, each at its default. A flag or a variable PREFIXD_SOME_NAME wins over this file.\n";
+  std::string text =
+      "# Options of prefixd, each at its default. A flag or a variable PREFIXD_SOME_NAME wins over this "
+      "file.\n";
   std::string_view group;
   for (const OptionSpec& spec : OptionTable()) {
     if (spec.name == "config") continue;  // a file does not name itself

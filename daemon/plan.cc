@@ -22,7 +22,8 @@ Result<std::string> ReadFile(std::string_view option, const std::string& path) {
   const uintmax_t bytes = std::filesystem::file_size(path, error);
   std::ifstream in(path, std::ios::binary);
   if (error || !in) return InvalidArgument(std::string(option) + ": cannot read '" + path + "'");
-  if (bytes > kLargestFile) return InvalidArgument(std::string(option) + ": '" + path + "' is over " + FormatSize(kLargestFile));
+  if (bytes > kLargestFile)
+    return InvalidArgument(std::string(option) + ": '" + path + "' is over " + FormatSize(kLargestFile));
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
@@ -38,7 +39,8 @@ Result<std::vector<std::string>> ReadApiKeys(const std::string& path) {
     if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
     begin = end + 1;
   }
-  if (keys.empty()) return InvalidArgument("api-keys: '" + path + "' has no key in it, so nobody would be let in");
+  if (keys.empty())
+    return InvalidArgument("api-keys: '" + path + "' has no key in it, so nobody would be let in");
   return keys;
 }
 
@@ -49,8 +51,8 @@ Result<std::string> ResolveBackend(const std::string& name) {
     if (!backend.runs_here && name == backend.name) reasons = backend.reason;
   }
   if (!best.empty()) return best;
-  return InvalidArgument("backend: '" + name + "' does not run here" + (reasons.empty() ? "" : ": " + reasons) +
-                         "; see prefixd version");
+  return InvalidArgument("backend: '" + name + "' does not run here" +
+                         (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version");
 }
 
 DType KvDType(const Options& options, const ModelConfig& config) {
@@ -97,7 +99,8 @@ Result<Plan> MakePlan(const Options& options, uint64_t available_memory, ExitCod
   PREFIXD_RETURN_IF_ERROR(FillLimits(options, available_memory, &plan));
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
   if (!IsValidUtf8(plan.served_name)) {
-    return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) + "' is not UTF-8, which answers and metrics are");
+    return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) +
+                           "' is not UTF-8, which answers and metrics are");
   }
   *code = kExitWell;
   return plan;
@@ -109,7 +112,9 @@ std::string PlanAsText(const Plan& plan) {
       {"architecture", CanonicalArchitecture(plan.model.config)},
       {"parameters", std::to_string(plan.model.parameters)},
       {"weights", FormatSize(plan.model.weight_bytes)},
-      {"chat template", !plan.chat_template.empty() ? "from the option" : plan.model.has_chat_template ? "the model's" : "none"},
+      {"chat template", !plan.chat_template.empty()    ? "from the option"
+                        : plan.model.has_chat_template ? "the model's"
+                                                       : "none"},
       {"backend", plan.backend},
       {"kv-dtype", std::string(DTypeName(plan.kv_dtype))},
       {"api keys", plan.api_keys.empty() ? "none: everyone is let in" : std::to_string(plan.api_keys.size())},

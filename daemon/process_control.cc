@@ -43,7 +43,8 @@ void NotifyReady(std::string_view status) { Notify("READY=1\n" + StatusLine(stat
 void NotifyStopping(std::string_view status) { Notify("STOPPING=1\n" + StatusLine(status)); }
 void NotifyStatus(std::string_view status) { Notify(StatusLine(status)); }
 void NotifyLoading(std::string_view status, std::chrono::seconds more) {
-  Notify(StatusLine(status) + "\nEXTEND_TIMEOUT_USEC=" + std::to_string(std::chrono::microseconds(more).count()));
+  Notify(StatusLine(status) +
+         "\nEXTEND_TIMEOUT_USEC=" + std::to_string(std::chrono::microseconds(more).count()));
 }
 void NotifyWatchdog() { Notify("WATCHDOG=1"); }
 

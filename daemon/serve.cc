@@ -32,7 +32,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTick{100};  // while loading or draining; also the least interval between signs of life
+constexpr milliseconds kTick{
+    100};  // while loading or draining; also the least interval between signs of life
 constexpr std::chrono::seconds kLoadingPatience{120};  // between two signs of progress of a load
 
 // What a load gives: the engine and all below it, in the order of their lives.
@@ -86,8 +87,8 @@ Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock*
                              .prefix_cache = !options.no_prefix_cache,
                              .eos = loaded.model->eos,
                              .fingerprint = Fingerprint(IdentityOf(transformer, *loaded.backend, layout))};
-  PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
-                           Engine::Create(engine, loaded.model->transformer.get(), loaded.backend.get(), clock));
+  PREFIXD_ASSIGN_OR_RETURN(
+      loaded.engine, Engine::Create(engine, loaded.model->transformer.get(), loaded.backend.get(), clock));
   return loaded;
 }
 
@@ -117,11 +118,14 @@ HttpServerOptions HttpOptions(const Options& options) {
 // The process between its plan and its end.
 class ServerProcess {
  public:
-  ServerProcess(const Options& options, Plan plan) : options_(options), plan_(std::move(plan)) { FillContext(); }
+  ServerProcess(const Options& options, Plan plan) : options_(options), plan_(std::move(plan)) {
+    FillContext();
+  }
 
   ExitCode Run(StopSignals& signals) {
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
-        HttpOptions(options_), [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
+        HttpOptions(options_),
+        [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
     if (!server.ok()) {
       Log(LogLevel::kError, server.status().message());
       return server.status().code() == Code::kInvalidArgument ? kExitWrongUsage : kExitFailed;
@@ -231,14 +235,16 @@ class ServerProcess {
     state_.set_phase(ServerPhase::kDraining);
     loaded_.engine->Drain();
     NotifyStopping("draining");
-    Log(LogLevel::kInfo, "draining", {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
+    Log(LogLevel::kInfo, "draining",
+        {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
     const double deadline = clock_.NowSeconds() + static_cast<double>(options_.drain_seconds);
     while (!(loaded_.engine->idle() && server_->WaitIdle(0))) {
       TickWatchdog();
       const bool again = signals.Wait(kTick);
       if (!again && clock_.NowSeconds() < deadline) continue;
-      Log(LogLevel::kError, again ? "ended by a second signal; running requests were cut"
-                                  : "drain-seconds ran out; running requests were cut",
+      Log(LogLevel::kError,
+          again ? "ended by a second signal; running requests were cut"
+                : "drain-seconds ran out; running requests were cut",
           {{"running", loaded_.engine->Stats().running}});
       EndNow(kExitFailed);
     }
@@ -283,8 +289,10 @@ ExitCode Serve(const Options& options, const std::vector<std::string>& warnings)
     Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + plan.status().message());
     return code;
   }
-  Log(LogLevel::kInfo, "starting", {{"version", Version()}, {"model", options.model}, {"name", plan->served_name}});
-  for (const auto& [name, value] : DescribeLimits(plan->limits)) Log(LogLevel::kInfo, "limit", {{"name", name}, {"value", value}});
+  Log(LogLevel::kInfo, "starting",
+      {{"version", Version()}, {"model", options.model}, {"name", plan->served_name}});
+  for (const auto& [name, value] : DescribeLimits(plan->limits))
+    Log(LogLevel::kInfo, "limit", {{"name", name}, {"value", value}});
   return ServerProcess(options, std::move(plan).value()).Run(signals);
 }
 

@@ -30,8 +30,8 @@ std::string VersionJson() {
     if (!backend.runs_here) entry["reason"] = backend.reason;
     backends.push_back(std::move(entry));
   }
-  return boost::json::serialize(
-      boost::json::object{{"schema", 1}, {"version", std::string(Version())}, {"backends", std::move(backends)}});
+  return boost::json::serialize(boost::json::object{
+      {"schema", 1}, {"version", std::string(Version())}, {"backends", std::move(backends)}});
 }
 
 }  // namespace prefixd

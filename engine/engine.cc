@@ -26,32 +26,39 @@ Status CheckOptions(const EngineOptions& o) {
   if (o.max_sequences < 1) return InvalidArgument("max-sequences must be at least 1");
   if (o.step_tokens < o.max_sequences) {
     return InvalidArgument("step-tokens " + std::to_string(o.step_tokens) + " is below max-sequences " +
-                           std::to_string(o.max_sequences) + ": every running sequence needs a row of a step");
+                           std::to_string(o.max_sequences) +
+                           ": every running sequence needs a row of a step");
   }
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
   if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
     return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
   }
-  // One block more than the longest sequence has: a copy of a partly matching block needs source and target at once.
+  // One block more than the longest sequence has: a copy of a partly matching block needs source and target
+  // at once.
   const int64_t need = (static_cast<int64_t>(o.context) + o.block_tokens - 1) / o.block_tokens + 1;
   if (static_cast<int64_t>(o.blocks) < need) {
     return InvalidArgument(std::to_string(o.blocks) + " KV blocks of " + std::to_string(o.block_tokens) +
-                           " tokens do not hold one sequence of " + std::to_string(o.context) + " tokens (" + std::to_string(need) +
-                           " needed): enlarge device-cache or lower context");
+                           " tokens do not hold one sequence of " + std::to_string(o.context) + " tokens (" +
+                           std::to_string(need) + " needed): enlarge device-cache or lower context");
   }
   return Status::Ok();
 }
 
 // The steps of the scheduler must fit the buffers of the model.
 Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
-  if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences <= model.max_logit_rows) return Status::Ok();
-  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " + std::to_string(o.step_tokens) +
-                         " and max-sequences " + std::to_string(o.max_sequences) + " exceed those the model was loaded for: " +
-                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) + " and " +
-                         std::to_string(model.max_logit_rows));
+  if (o.context <= model.context && o.step_tokens <= model.max_rows &&
+      o.max_sequences <= model.max_logit_rows)
+    return Status::Ok();
+  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
+                         std::to_string(o.step_tokens) + " and max-sequences " +
+                         std::to_string(o.max_sequences) +
+                         " exceed those the model was loaded for: " + std::to_string(model.context) + ", " +
+                         std::to_string(model.max_rows) + " and " + std::to_string(model.max_logit_rows));
 }
 
-bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool Contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 }  // namespace
 
@@ -63,7 +70,8 @@ void EngineHistogram::Add(double seconds) {
 }
 
 struct Engine::Impl {
-  Impl(const EngineOptions& asked, Transformer* transformer, const Clock* clock_in, std::unique_ptr<KvMemory> memory)
+  Impl(const EngineOptions& asked, Transformer* transformer, const Clock* clock_in,
+       std::unique_ptr<KvMemory> memory)
       : options(asked),
         model(transformer),
         clock(clock_in),
@@ -84,7 +92,8 @@ struct Engine::Impl {
   std::vector<SequenceSpan> spans;
   std::vector<int> logit_rows;
 
-  // The inbox: written by any thread, emptied by the engine thread. What is in it is bounded by max_queue and by the requests alive.
+  // The inbox: written by any thread, emptied by the engine thread. What is in it is bounded by max_queue and
+  // by the requests alive.
   std::mutex inbox_mutex;
   std::condition_variable inbox_filled;
   std::vector<std::unique_ptr<Sequence>> submitted;
@@ -118,8 +127,8 @@ Engine::~Engine() {
   for (const RequestId id : left) impl_->Finish(id, {}, FinishReason::kCancelled);
 }
 
-Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model, Backend* backend,
-                                               const Clock* clock) {
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model,
+                                               Backend* backend, const Clock* clock) {
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
@@ -137,8 +146,8 @@ Result<RequestId> Engine::Submit(Request request) {
   const int prompt = static_cast<int>(std::min<size_t>(request.prompt.size(), 1u << 30));
   if (prompt == 0) return InvalidArgument("the prompt is empty");
   if (prompt > e.options.context || (prompt == e.options.context && request.sampling.max_tokens > 0)) {
-    return InvalidArgument("a prompt of " + std::to_string(prompt) + " tokens leaves no room in a context of " +
-                           std::to_string(e.options.context));
+    return InvalidArgument("a prompt of " + std::to_string(prompt) +
+                           " tokens leaves no room in a context of " + std::to_string(e.options.context));
   }
   for (const TokenId token : request.prompt) {
     if (token < 0 || token >= e.model->config().vocab) {
@@ -146,7 +155,8 @@ Result<RequestId> Engine::Submit(Request request) {
                              std::to_string(e.model->config().vocab));
     }
   }
-  std::vector<TokenId>& stops = request.sampling.stop_token_ids;  // a list of any length, gone through for every token
+  std::vector<TokenId>& stops =
+      request.sampling.stop_token_ids;  // a list of any length, gone through for every token
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   std::unique_lock lock(e.inbox_mutex);
@@ -182,7 +192,8 @@ bool Engine::idle() const { return impl_->alive.load() == 0; }
 
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
   std::unique_lock lock(impl_->inbox_mutex);
-  impl_->inbox_filled.wait_for(lock, timeout, [&] { return !impl_->submitted.empty() || !impl_->cancelled.empty(); });
+  impl_->inbox_filled.wait_for(lock, timeout,
+                               [&] { return !impl_->submitted.empty() || !impl_->cancelled.empty(); });
 }
 
 EngineStats Engine::Stats() const {
@@ -197,7 +208,8 @@ void Engine::CheckInvariants() const {
   uint64_t misses = 0;
   for (const uint64_t tokens : books.miss_tokens) misses += tokens;
   PREFIXD_CHECK(misses == books.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
-  if (impl_->scheduler.running().empty()) PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
+  if (impl_->scheduler.running().empty())
+    PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
 }
 
 bool Engine::Step() {
@@ -245,7 +257,8 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     const auto begin = s.tokens.begin() + s.ready();
     step_tokens.insert(step_tokens.end(), begin, begin + chunk.tokens);
     spans.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
-    if (chunk.completes && s.request.sampling.max_tokens > 0) logit_rows.push_back(first_row + chunk.tokens - 1);
+    if (chunk.completes && s.request.sampling.max_tokens > 0)
+      logit_rows.push_back(first_row + chunk.tokens - 1);
     if (!s.decoding()) prefill_rows += chunk.tokens;
   }
   const double begin = clock->NowSeconds();
@@ -277,7 +290,8 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, do
   if (!chunk.completes) return;
 
   RequestEvent event;
-  std::optional<FinishReason> ending = FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
+  std::optional<FinishReason> ending =
+      FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
   const bool first = s.generated() == 0;
   if (logits != nullptr) {
     GeneratedToken token = Draw(s, {logits, static_cast<size_t>(model->config().vocab)});
@@ -288,7 +302,8 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, do
   }
   if (first) {
     s.times.first_token = now;
-    for (size_t i = 0; i < kTokenSources; ++i) books.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+    for (size_t i = 0; i < kTokenSources; ++i)
+      books.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
     for (size_t i = 0; i < kMissReasons; ++i) books.miss_tokens[i] += s.miss_tokens[i];
     books.prefix_queries += static_cast<uint64_t>(s.prompt_tokens);
     books.prefix_hits += static_cast<uint64_t>(s.usage.cached());
@@ -324,7 +339,8 @@ std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId toke
     if (!params.ignore_eos && Contains(options.eos, token)) return FinishReason::kStop;
     if (Contains(params.stop_token_ids, token)) return FinishReason::kStop;
   }
-  if (s.generated() >= params.max_tokens || static_cast<int>(s.tokens.size()) >= options.context) return FinishReason::kLength;
+  if (s.generated() >= params.max_tokens || static_cast<int>(s.tokens.size()) >= options.context)
+    return FinishReason::kLength;
   return std::nullopt;
 }
 
@@ -355,8 +371,9 @@ void Engine::Impl::FailAll(const Status& error) {
 
 void Engine::Impl::Publish() {
   books.running = static_cast<int>(scheduler.running().size());
-  books.waiting = queued.load() + static_cast<int>(std::count_if(scheduler.queued().begin(), scheduler.queued().end(),
-                                                                 [](auto& s) { return s->was_scheduled; }));
+  books.waiting =
+      queued.load() + static_cast<int>(std::count_if(scheduler.queued().begin(), scheduler.queued().end(),
+                                                     [](auto& s) { return s->was_scheduled; }));
   books.blocks_free = cache.free_blocks();
   books.blocks_cached = cache.cached_blocks();
   books.blocks_leased = cache.leased_blocks();

@@ -11,12 +11,15 @@
 namespace prefixd {
 namespace {
 
-// e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor polynomial of degree 7 on
-// [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no machine computes it differently.
+// e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor
+// polynomial of degree 7 on
+// [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no machine computes it
+// differently.
 inline float ExpNonPositive(float from) {
   const float x = from < -87.0f ? -87.0f : from;
   const float scaled = x * 1.44269504088896341f;
-  const float shifted = scaled + 12582912.0f;  // 1.5 * 2^23: the rounding to an integer happens in this addition
+  const float shifted =
+      scaled + 12582912.0f;  // 1.5 * 2^23: the rounding to an integer happens in this addition
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
   float p = 1.98412698e-4f;
@@ -73,9 +76,10 @@ TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) 
   return best;
 }
 
-// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. Sorts no more than it needs:
-// the likeliest few usually suffice.
-void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier, float share) {
+// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. Sorts no
+// more than it needs: the likeliest few usually suffice.
+void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
+              float share) {
   double total = 0;
   for (TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
   const double wanted = total * static_cast<double>(share);
@@ -83,8 +87,8 @@ void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight
   double reached = 0;
   for (size_t goal = 64;; goal *= 8) {
     const size_t end = std::min(goal, candidates->size());
-    std::partial_sort(candidates->begin() + static_cast<ptrdiff_t>(sorted), candidates->begin() + static_cast<ptrdiff_t>(end),
-                      candidates->end(), likelier);
+    std::partial_sort(candidates->begin() + static_cast<ptrdiff_t>(sorted),
+                      candidates->begin() + static_cast<ptrdiff_t>(end), candidates->end(), likelier);
     for (; sorted < end; ++sorted) {
       reached += weight[static_cast<size_t>((*candidates)[sorted])];
       if (reached >= wanted) {
@@ -124,7 +128,8 @@ TokenId SampleToken(const SamplingParams& params, int position, std::span<const 
   std::vector<TokenId> kept;
   for (size_t i = 0; i < weight.size(); ++i) {
     const TokenId id = static_cast<TokenId>(i);
-    if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p)) kept.push_back(id);  // never empty, whatever min_p is
+    if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p))
+      kept.push_back(id);  // never empty, whatever min_p is
   }
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
     std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);

@@ -8,7 +8,8 @@ namespace prefixd {
 namespace {
 
 bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
-  return std::any_of(plan.begin(), plan.end(), [&](const PlannedChunk& chunk) { return chunk.sequence == &sequence; });
+  return std::any_of(plan.begin(), plan.end(),
+                     [&](const PlannedChunk& chunk) { return chunk.sequence == &sequence; });
 }
 
 int Rows(const std::vector<PlannedChunk>& plan) {
@@ -70,14 +71,16 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
   return plan;
 }
 
-// Lets queued sequences in, oldest first, as far as what they need fits beside what the running ones still need; one alone always.
-// A guess that keeps preemption rare, and keeps those that come in from taking what was freed for those that run.
+// Lets queued sequences in, oldest first, as far as what they need fits beside what the running ones still
+// need; one alone always. A guess that keeps preemption rare, and keeps those that come in from taking what
+// was freed for those that run.
 void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
     Sequence& next = *queued_.front();
     next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt));
     next.shared_blocks = cache_->SharedBlocks(next.lease, next.tokens);
-    const int64_t room = static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
+    const int64_t room =
+        static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
     if (!running_.empty() && NeededBlocks(next) > room) {
       next.lease.Release();
       return;
@@ -98,7 +101,8 @@ void Scheduler::Acquire(Sequence& sequence) {
   // Tokens below the high-water mark have their source already, from before a preemption.
   const int news = sequence.ready() - std::max(before, sequence.high_water);
   if (news > 0) {
-    const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - std::max(before, sequence.high_water));
+    const int in_prompt = std::max(
+        0, std::min(sequence.ready(), sequence.prompt_tokens) - std::max(before, sequence.high_water));
     const int shared = std::min(in_prompt, got.shared_tokens);
     sequence.usage.tokens[static_cast<int>(TokenSource::kShared)] += shared;
     sequence.usage.tokens[static_cast<int>(TokenSource::kDevice)] += in_prompt - shared;
@@ -106,9 +110,11 @@ void Scheduler::Acquire(Sequence& sequence) {
   }
   if (got.state != PrefixCache::AcquireState::kReady) return;
   sequence.misses.clear();
-  int known = sequence.usage.total() - sequence.ready();  // accounted for before a preemption, to be computed again
+  int known =
+      sequence.usage.total() - sequence.ready();  // accounted for before a preemption, to be computed again
   if (sequence.ready() < sequence.prompt_tokens) {
-    const std::span<const TokenId> prompt(sequence.tokens.data(), static_cast<size_t>(sequence.prompt_tokens));
+    const std::span<const TokenId> prompt(sequence.tokens.data(),
+                                          static_cast<size_t>(sequence.prompt_tokens));
     for (PrefixCache::MissRun run : cache_->ExplainMisses(sequence.lease, prompt)) {
       const int skip = std::clamp(known, 0, run.tokens);
       known -= skip;
@@ -119,10 +125,12 @@ void Scheduler::Acquire(Sequence& sequence) {
   sequence.phase = SequencePhase::kComputing;
 }
 
-// Blocks that a sequence still takes from the pool for the tokens that it has and the next one; one more while it may copy a block.
+// Blocks that a sequence still takes from the pool for the tokens that it has and the next one; one more
+// while it may copy a block.
 int64_t Scheduler::NeededBlocks(const Sequence& sequence) const {
   const int64_t total = BlocksFor(static_cast<int64_t>(sequence.tokens.size()) + 1);
-  const int64_t have = std::max(static_cast<int64_t>(sequence.lease.blocks().size()), static_cast<int64_t>(sequence.shared_blocks));
+  const int64_t have = std::max(static_cast<int64_t>(sequence.lease.blocks().size()),
+                                static_cast<int64_t>(sequence.shared_blocks));
   return std::max<int64_t>(0, total - have) + (sequence.phase == SequencePhase::kComputing ? 0 : 1);
 }
 
@@ -170,7 +178,8 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   for (const RequestId id : turns) {
     if (budget <= 0) break;
     const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
-    // An equal share, but at least a quarter of the budget: chunks that are too small waste the weights' way through the caches.
+    // An equal share, but at least a quarter of the budget: chunks that are too small waste the weights' way
+    // through the caches.
     const int share = std::max({budget / left, budget / 4, 1});
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
@@ -182,7 +191,8 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   for (PlannedChunk& chunk : *plan) {
     if (budget <= 0) break;
     const int more = std::min(budget, chunk.sequence->pending() - chunk.tokens);
-    if (more <= 0 || !cache_->Reserve(chunk.sequence->lease, chunk.sequence->ready() + chunk.tokens + more)) continue;
+    if (more <= 0 || !cache_->Reserve(chunk.sequence->lease, chunk.sequence->ready() + chunk.tokens + more))
+      continue;
     chunk.tokens += more;
     chunk.completes = chunk.tokens == chunk.sequence->pending();
     budget -= more;
@@ -191,7 +201,8 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
 
 // Plans up to `tokens` tokens of a prompt, fewer where blocks are short; how many it planned.
 int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan) {
-  const int64_t available = static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->free_blocks() + cache_->cached_blocks();
+  const int64_t available =
+      static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->free_blocks() + cache_->cached_blocks();
   const int64_t room = available * cache_->block_tokens() - sequence.ready();
   tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
   if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;
@@ -199,7 +210,8 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
   return tokens;
 }
 
-// Nobody could be planned. The oldest that can compute gets room at the cost of all others, those that only wait first.
+// Nobody could be planned. The oldest that can compute gets room at the cost of all others, those that only
+// wait first.
 void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
   Sequence* oldest = nullptr;
   for (auto& sequence : running_) {
@@ -262,7 +274,8 @@ void Scheduler::CheckInvariants() const {
     PREFIXD_CHECK(sequence->phase != SequencePhase::kQueued && sequence->lease.open()) << sequence->id;
     PREFIXD_CHECK(sequence->pending() > 0) << sequence->id;
     PREFIXD_CHECK(sequence->high_water >= sequence->ready()) << sequence->id;
-    PREFIXD_CHECK(sequence->usage.total() == std::min(sequence->high_water, sequence->prompt_tokens)) << sequence->id;
+    PREFIXD_CHECK(sequence->usage.total() == std::min(sequence->high_water, sequence->prompt_tokens))
+        << sequence->id;
   }
 }
 

@@ -94,8 +94,8 @@ bool IsNeutral(const json::value& value, Neutral neutral) {
 bool CheckLength(Fields& fields, std::string_view name, std::string_view text, const ApiLimits& limits) {
   if (text.size() <= limits.max_word_bytes) return true;
   fields.Fail(name,
-              "'" + std::string(name) + "' may hold texts of at most " + std::to_string(limits.max_word_bytes) +
-                  " bytes, not " + std::to_string(text.size()) + ".",
+              "'" + std::string(name) + "' may hold texts of at most " +
+                  std::to_string(limits.max_word_bytes) + " bytes, not " + std::to_string(text.size()) + ".",
               "string_above_max_length");
   return false;
 }

@@ -80,7 +80,8 @@ struct HttpServer::Impl {
   }
 
   void Welcome(StreamSocket socket) {
-    if (host->sessions() >= host->options.max_connections) return TurnAway(std::move(socket), host->NextRequestId());
+    if (host->sessions() >= host->options.max_connections)
+      return TurnAway(std::move(socket), host->NextRequestId());
     const int on = 1;  // a token must not wait for the next one
     if (listener.family != AF_UNIX)
       ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

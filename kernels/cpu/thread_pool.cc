@@ -63,7 +63,8 @@ bool ThreadPool::RunOneUnit(int worker) {
 
 void ThreadPool::WorkerLoop(int worker) {
   for (;;) {
-    // The round first: the destructor sets stopping_ and then begins a round, so that one of the two is always seen.
+    // The round first: the destructor sets stopping_ and then begins a round, so that one of the two is
+    // always seen.
     const uint32_t round = round_.load();
     if (stopping_.load()) return;
     while (RunOneUnit(worker)) {

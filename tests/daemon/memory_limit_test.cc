@@ -38,14 +38,16 @@ TEST_F(AvailableMemoryTest, IsWhatTheTightestGroupOfVersion2Leaves) {
   WriteMachine("0::/a.slice/b.service\n");
   Write("sys/fs/cgroup/a.slice/memory.max", "4294967296\n");
   Write("sys/fs/cgroup/a.slice/memory.current", "3221225472\n");
-  Write("sys/fs/cgroup/a.slice/memory.stat", "anon 1\ninactive_file 1073741824\n");  // can be dropped: counts as free
+  Write("sys/fs/cgroup/a.slice/memory.stat",
+        "anon 1\ninactive_file 1073741824\n");  // can be dropped: counts as free
   Write("sys/fs/cgroup/a.slice/b.service/memory.max", "8589934592\n");
   Write("sys/fs/cgroup/a.slice/b.service/memory.current", "0\n");
   EXPECT_EQ(Available(), 2 * kGiB);
 }
 
 TEST_F(AvailableMemoryTest, ReadsVersion1AndTheRootOfAContainer) {
-  WriteMachine("12:cpu,cpuacct:/x\n4:memory:/docker/abc\n");  // in a container the group itself is mounted at the root
+  WriteMachine(
+      "12:cpu,cpuacct:/x\n4:memory:/docker/abc\n");  // in a container the group itself is mounted at the root
   Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
   Write("sys/fs/cgroup/memory/memory.usage_in_bytes", "2147483648\n");
   EXPECT_EQ(Available(), 0u) << "over the limit already";

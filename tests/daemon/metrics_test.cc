@@ -12,7 +12,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Series ("name{a=\"b\"}") to value. Fails on a duplicate, on a sample before its TYPE, and on lines that are neither.
+// Series ("name{a=\"b\"}") to value. Fails on a duplicate, on a sample before its TYPE, and on lines that are
+// neither.
 std::map<std::string, double> ParseExposition(const std::string& text) {
   std::map<std::string, double> samples;
   std::set<std::string> typed;
@@ -25,10 +26,12 @@ std::map<std::string, double> ParseExposition(const std::string& text) {
       const std::string series = line.substr(0, blank);
       std::string family = series.substr(0, series.find('{'));
       for (const char* suffix : {"_bucket", "_sum", "_count"}) {
-        if (!typed.contains(family) && family.ends_with(suffix)) family.resize(family.size() - strlen(suffix));
+        if (!typed.contains(family) && family.ends_with(suffix))
+          family.resize(family.size() - strlen(suffix));
       }
       EXPECT_TRUE(typed.contains(family)) << line;
-      EXPECT_TRUE(samples.emplace(series, std::stod(line.substr(blank + 1))).second) << "series twice: " << series;
+      EXPECT_TRUE(samples.emplace(series, std::stod(line.substr(blank + 1))).second)
+          << "series twice: " << series;
     }
   }
   EXPECT_TRUE(text.ends_with('\n'));
@@ -56,11 +59,11 @@ TEST(Metrics, EveryNameAndLabelIsThereAtZeroFromTheStart) {
     ASSERT_TRUE(samples.contains(series)) << series;
     EXPECT_EQ(samples.at(series), 0) << series;
   };
-  for (const char* name : {"prompt_tokens_total", "generation_tokens_total", "prefix_cache_queries_total",
-                           "prefix_cache_hits_total", "num_requests_running", "num_requests_waiting",
-                           "kv_cache_usage_perc", "num_preemptions_total", "time_to_first_token_seconds_count",
-                           "inter_token_latency_seconds_count", "e2e_request_latency_seconds_count",
-                           "request_queue_time_seconds_count"}) {
+  for (const char* name :
+       {"prompt_tokens_total", "generation_tokens_total", "prefix_cache_queries_total",
+        "prefix_cache_hits_total", "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
+        "num_preemptions_total", "time_to_first_token_seconds_count", "inter_token_latency_seconds_count",
+        "e2e_request_latency_seconds_count", "request_queue_time_seconds_count"}) {
     expect("vllm:" + std::string(name) + "{model_name=\"demo\"}");
   }
   for (const char* reason : {"stop", "length", "abort", "error"}) {
@@ -69,16 +72,18 @@ TEST(Metrics, EveryNameAndLabelIsThereAtZeroFromTheStart) {
   for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
     expect("prefixd_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
   }
-  for (const char* reason : {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail",
-                             "other_tenant", "other_model", "expired", "corrupt", "load_slower", "template_diverged",
-                             "disabled"}) {
+  for (const char* reason :
+       {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail", "other_tenant",
+        "other_model", "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
     expect("prefixd_cache_miss_tokens_total{reason=\"" + std::string(reason) + "\"}");
   }
-  for (const char* kind : {"tokens", "checksum", "fingerprint", "short", "decompress", "nonfinite", "store"}) {
+  for (const char* kind :
+       {"tokens", "checksum", "fingerprint", "short", "decompress", "nonfinite", "store"}) {
     expect("prefixd_verify_failures_total{kind=\"" + std::string(kind) + "\"}");
   }
   for (const std::string tier : {"device", "host", "disk"}) {
-    for (const char* name : {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total"}) {
+    for (const char* name :
+         {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total"}) {
       expect(name + ("{tier=\"" + tier + "\"}"));
     }
     for (const std::string state : {"free", "cached", "leased"}) {
@@ -106,7 +111,8 @@ TEST(Metrics, TheLawsHoldInOneAnswer) {
   engine.cache.evicted_blocks = 9;
   engine.cache.verify_failures_tokens = 6;
   const auto samples = ParseExposition(RenderMetrics(snapshot));
-  EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"), samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
+  EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),
+            samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
   EXPECT_EQ(SumOf(samples, "prefixd_cache_miss_tokens_total"),
             samples.at("prefixd_prompt_tokens_total{source=\"computed\"}"));
   EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,

@@ -47,7 +47,8 @@ TEST(OptionTable, NamesAreUniqueAndEveryDefaultIsInRange) {
 
 TEST(CommandLine, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
   const testing_support::TempDir dir;
-  const std::string file = WriteConfig(dir, "model = \"from-file\"\nthreads = 3\nmax-queue = 7\nstep-tokens = 9 # why\n");
+  const std::string file =
+      WriteConfig(dir, "model = \"from-file\"\nthreads = 3\nmax-queue = 7\nstep-tokens = 9 # why\n");
   const auto parsed = Parse({"serve", "--config", file.c_str(), "--threads", "1"},
                             {"PREFIXD_THREADS=2", "PREFIXD_MAX_QUEUE=6"});
   ASSERT_TRUE(parsed.ok()) << parsed.status().ToString();
@@ -62,7 +63,9 @@ TEST(CommandLine, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
 TEST(CommandLine, EveryOptionIsTakenFromAllThreeOrigins) {
   for (const OptionSpec& spec : OptionTable()) {
     if (spec.name == "config") continue;
-    const std::string value = spec.kind == OptionKind::kFlag ? "true" : std::string(spec.default_text.empty() ? "x" : spec.default_text);
+    const std::string value = spec.kind == OptionKind::kFlag
+                                  ? "true"
+                                  : std::string(spec.default_text.empty() ? "x" : spec.default_text);
     const testing_support::TempDir dir;
     const std::string file = WriteConfig(dir, std::string(spec.name) + " = \"" + value + "\"\n");
     const std::string flag = "--" + std::string(spec.name) + "=" + value;
@@ -88,10 +91,12 @@ TEST(CommandLine, TellsAllFaultsAtOnceWithTheirOrigin) {
 }
 
 TEST(CommandLine, UnknownNamesAreRefusedWithTheNearest) {
-  EXPECT_THAT(Fault({"serve", "--modell", "m"}), HasSubstr("--modell is not an option of prefixd; did you mean model?"));
+  EXPECT_THAT(Fault({"serve", "--modell", "m"}),
+              HasSubstr("--modell is not an option of prefixd; did you mean model?"));
   EXPECT_THAT(Fault({"sevre"}), HasSubstr("did you mean serve?"));
   EXPECT_THAT(Fault({"serve", "stray", "--model", "m"}), HasSubstr("'stray' is not an option"));
-  EXPECT_THAT(Fault({"serve", "--model", "m", "--threads", "1", "--threads", "2"}), HasSubstr("--threads is given twice"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--threads", "1", "--threads", "2"}),
+              HasSubstr("--threads is given twice"));
   EXPECT_THAT(Fault({"serve"}), HasSubstr("--model (or PREFIXD_MODEL"));
 }
 
@@ -121,14 +126,20 @@ TEST(CommandLine, TheFileIsRefusedByNameToo) {
   EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not there yet"));
   EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");
   EXPECT_THAT(with("config = \"other.toml\"\n"), HasSubstr("does not name another"));
-  EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}), HasSubstr("cannot read '/nowhere.toml'"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}),
+              HasSubstr("cannot read '/nowhere.toml'"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/"}), HasSubstr("'/' is a folder"));
 }
 
 TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {
-  const char* environment[] = {"PREFIXD_PORT=tcp://10.0.0.1:80",      "PREFIXD_PORT_8080_TCP=tcp://10.0.0.1:8080",
-                               "PREFIXD_SERVICE_HOST=10.0.0.1",       "PREFIXD_STRANGE=1",
-                               "PREFIXD_LOG=debug", "PREFIXD_LOG_LEVEL=error", "HOME=/root", "PREFIXD_CONTEXT=",
+  const char* environment[] = {"PREFIXD_PORT=tcp://10.0.0.1:80",
+                               "PREFIXD_PORT_8080_TCP=tcp://10.0.0.1:8080",
+                               "PREFIXD_SERVICE_HOST=10.0.0.1",
+                               "PREFIXD_STRANGE=1",
+                               "PREFIXD_LOG=debug",
+                               "PREFIXD_LOG_LEVEL=error",
+                               "HOME=/root",
+                               "PREFIXD_CONTEXT=",
                                nullptr};
   std::vector<std::string> warnings;
   const std::vector<Setting> settings = SettingsFromEnvironment(environment, &warnings);
@@ -167,7 +178,8 @@ TEST(Documents, TheSampleFileWithEveryOptionInForceGivesTheDefaults) {
   const Result<std::vector<Setting>> settings = SettingsFromFile(WriteConfig(dir, text));
   ASSERT_TRUE(settings.ok()) << settings.status().ToString();
   EXPECT_EQ(settings->size() + 1, OptionTable().size());  // all but config
-  for (const Setting& setting : *settings) EXPECT_EQ(setting.value, FindOption(setting.name)->default_text) << setting.name;
+  for (const Setting& setting : *settings)
+    EXPECT_EQ(setting.value, FindOption(setting.name)->default_text) << setting.name;
 }
 
 }  // namespace

@@ -42,18 +42,22 @@ TEST(DeriveLimits, ShrinksTheContextToThePool) {
 
 TEST(DeriveLimits, RefusesWhatCannotWorkWithTheWayOut) {
   Options options = Defaults();
-  EXPECT_THAT(DeriveLimits(options, SmallModel(), 50 * kMiB).status().message(), HasSubstr("the weights take 100.0 MiB"));
+  EXPECT_THAT(DeriveLimits(options, SmallModel(), 50 * kMiB).status().message(),
+              HasSubstr("the weights take 100.0 MiB"));
   options.context = 4096;
-  EXPECT_THAT(DeriveLimits(options, SmallModel(), 300 * kMiB).status().message(), HasSubstr("the 2048 the model is made for"));
+  EXPECT_THAT(DeriveLimits(options, SmallModel(), 300 * kMiB).status().message(),
+              HasSubstr("the 2048 the model is made for"));
   options.context = 2048;
   options.device_cache = 1 * kMiB;
-  EXPECT_THAT(DeriveLimits(options, SmallModel(), 0).status().message(), HasSubstr("set device-cache to 8454144 bytes"));
+  EXPECT_THAT(DeriveLimits(options, SmallModel(), 0).status().message(),
+              HasSubstr("set device-cache to 8454144 bytes"));
   options.device_cache = 129 * 64 * 1024;  // exactly that
   EXPECT_EQ(DeriveLimits(options, SmallModel(), 0).value().context, 2048);
   options.device_cache = 64 * 1024;
   EXPECT_THAT(DeriveLimits(options, SmallModel(), 0).status().message(), HasSubstr("holds no sequence"));
   options.step_tokens = 32;
-  EXPECT_THAT(DeriveLimits(options, SmallModel(), 0).status().message(), HasSubstr("below max-sequences, 64"));
+  EXPECT_THAT(DeriveLimits(options, SmallModel(), 0).status().message(),
+              HasSubstr("below max-sequences, 64"));
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ class EngineTest : public testing::Test {
   static void SetUpTestSuite() {
     folder_ = new testing_support::TempDir();
     testing_support::WriteTinyModel(folder_->path(), 1);
-    loaded_ = new LoadedTransformer(testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 32, 4}));
+    loaded_ =
+        new LoadedTransformer(testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 32, 4}));
   }
   static void TearDownTestSuite() {
     delete loaded_;
@@ -128,13 +129,14 @@ TEST_F(EngineTest, EndAndStopTokensEndUnlessToldOtherwise) {
   ASSERT_TRUE(plain->Submit(Ask(Prompt(10), 20, probe)).ok());
   RunToEnd(*plain);
   const TokenId fourth = probe->tokens[3].token;
-  const auto first_at = std::find_if(probe->tokens.begin(), probe->tokens.end(), [&](auto& t) { return t.token == fourth; });
+  const auto first_at =
+      std::find_if(probe->tokens.begin(), probe->tokens.end(), [&](auto& t) { return t.token == fourth; });
   const size_t expected = static_cast<size_t>(first_at - probe->tokens.begin()) + 1;
 
   options.eos = {fourth};
   auto engine = Make(options);
-  auto ends = std::make_shared<Recorder>(), ignores = std::make_shared<Recorder>(), stops = std::make_shared<Recorder>(),
-       waits = std::make_shared<Recorder>();
+  auto ends = std::make_shared<Recorder>(), ignores = std::make_shared<Recorder>(),
+       stops = std::make_shared<Recorder>(), waits = std::make_shared<Recorder>();
   Request request = Ask(Prompt(10), 20, ends);
   request.sampling.ignore_eos = false;
   ASSERT_TRUE(engine->Submit(request).ok());
@@ -162,38 +164,47 @@ TEST_F(EngineTest, RefusesWhatCannotWork) {
   EXPECT_EQ(engine->Submit(Ask({64}, 1, nobody)).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(engine->Submit(Ask({-1}, 1, nobody)).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(engine->Submit(Ask(Prompt(128), 1, nobody)).status().code(), Code::kInvalidArgument);
-  for (int i = 0; i < 8; ++i) EXPECT_TRUE(engine->Submit(Ask(Prompt(5), 1, std::make_shared<Recorder>())).ok());
+  for (int i = 0; i < 8; ++i)
+    EXPECT_TRUE(engine->Submit(Ask(Prompt(5), 1, std::make_shared<Recorder>())).ok());
   EXPECT_EQ(engine->Submit(Ask(Prompt(5), 1, nobody)).status().code(), Code::kResourceExhausted);
   engine->Drain();
   EXPECT_EQ(engine->Submit(Ask(Prompt(5), 1, nobody)).status().code(), Code::kUnavailable);
   RunToEnd(*engine);
-  EXPECT_EQ(engine->Stats().finished[static_cast<int>(FinishReason::kLength)], 8u) << "draining loses nothing";
+  EXPECT_EQ(engine->Stats().finished[static_cast<int>(FinishReason::kLength)], 8u)
+      << "draining loses nothing";
   EXPECT_FALSE(nobody->finished());
 
   EngineOptions options = Options();
   options.blocks = 16;
-  EXPECT_THAT(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().message(),
-              testing::HasSubstr("device-cache"));
+  EXPECT_THAT(
+      Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().message(),
+      testing::HasSubstr("device-cache"));
   options = Options();
   options.step_tokens = 3;
-  EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
-  for (const auto field : {&EngineOptions::context, &EngineOptions::step_tokens, &EngineOptions::max_sequences}) {
+  EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(),
+            Code::kInvalidArgument);
+  for (const auto field :
+       {&EngineOptions::context, &EngineOptions::step_tokens, &EngineOptions::max_sequences}) {
     options = Options();
     options.*field += 1;  // more than the model was loaded for
-    EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
+    EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(),
+              Code::kInvalidArgument);
   }
   options = Options();
   options.context = std::numeric_limits<int>::max();
-  EXPECT_THAT(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().message(),
-              testing::HasSubstr("268435457 needed"));
+  EXPECT_THAT(
+      Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().message(),
+      testing::HasSubstr("268435457 needed"));
   options = Options();
   options.block_tokens = 12;
-  EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(),
+            Code::kInvalidArgument);
 }
 
 TEST_F(EngineTest, AFullContextAndAPromptForNoTokens) {
   auto engine = Make(Options());
-  auto full = std::make_shared<Recorder>(), none = std::make_shared<Recorder>(), after = std::make_shared<Recorder>();
+  auto full = std::make_shared<Recorder>(), none = std::make_shared<Recorder>(),
+       after = std::make_shared<Recorder>();
   ASSERT_TRUE(engine->Submit(Ask(Prompt(120), 100, full)).ok());
   ASSERT_TRUE(engine->Submit(Ask(Prompt(40, 3), 0, none)).ok());
   RunToEnd(*engine);
@@ -273,7 +284,8 @@ TEST_F(EngineTest, NothingIsAcceptedDuringDestruction) {
 
 TEST_F(EngineTest, TenantsShareNothing) {
   auto engine = Make(Options());
-  auto a = std::make_shared<Recorder>(), b = std::make_shared<Recorder>(), again = std::make_shared<Recorder>();
+  auto a = std::make_shared<Recorder>(), b = std::make_shared<Recorder>(),
+       again = std::make_shared<Recorder>();
   Request request = Ask(Prompt(40), 3, a);
   request.tenant_salt = "a";
   ASSERT_TRUE(engine->Submit(request).ok());
@@ -291,7 +303,8 @@ TEST_F(EngineTest, TenantsShareNothing) {
   EXPECT_TRUE(testing_support::SameTokens(a->tokens, b->tokens));
 }
 
-// Submit, Cancel and Stats from other threads while this one steps; for ThreadSanitizer as much as for the counts.
+// Submit, Cancel and Stats from other threads while this one steps; for ThreadSanitizer as much as for the
+// counts.
 TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
   EngineOptions options = Options();
   options.max_queue = 1000;
@@ -306,7 +319,8 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
       for (int i = 0; i < kEach; ++i) {
         auto recorder = std::make_shared<Recorder>();
         recorders[t].push_back(recorder);
-        const auto id = engine->Submit(Ask(Prompt(static_cast<int>(prng.Between(1, 40)), i % 3), 6, recorder));
+        const auto id =
+            engine->Submit(Ask(Prompt(static_cast<int>(prng.Between(1, 40)), i % 3), 6, recorder));
         PREFIXD_CHECK(id.ok());
         if (prng.Chance(0.3)) engine->Cancel(*id);
         PREFIXD_CHECK(engine->Stats().running <= 4);

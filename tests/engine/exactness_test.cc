@@ -1,6 +1,7 @@
-// The law: cache on == cache off, bit for bit. Random prompt trees run through engines of every backend, KV dtype, thread count, chunk
-// size, batch mix and pool size, with evictions and preemptions; every token, logprob and top logprob equals that of the same request
-// run alone, without a cache, in one chunk, by the reference backend.
+// The law: cache on == cache off, bit for bit. Random prompt trees run through engines of every backend, KV
+// dtype, thread count, chunk size, batch mix and pool size, with evictions and preemptions; every token,
+// logprob and top logprob equals that of the same request run alone, without a cache, in one chunk, by the
+// reference backend.
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
@@ -36,7 +37,8 @@ Workload MakeWorkload(uint64_t seed, int requests, int longest, int vocab) {
       request.prompt.assign(parent.begin(), parent.begin() + static_cast<ptrdiff_t>(cut));
     }
     const int length = static_cast<int>(prng.Between(1, longest));
-    while (static_cast<int>(request.prompt.size()) < length) request.prompt.push_back(static_cast<TokenId>(prng.Below(vocab)));
+    while (static_cast<int>(request.prompt.size()) < length)
+      request.prompt.push_back(static_cast<TokenId>(prng.Below(vocab)));
     SamplingParams& sampling = request.sampling;
     sampling.max_tokens = static_cast<int>(prng.Between(1, 10));
     sampling.ignore_eos = true;
@@ -56,13 +58,14 @@ struct Setup {
   int max_sequences = kMaxSequences;
   DType kv_dtype = DType::kF32;
   bool prefix_cache = true;
-  uint64_t seed = 0;         // of the moments of submission
+  uint64_t seed = 0;  // of the moments of submission
   bool one_by_one = false;
 
   std::string ToString() const {
-    return "block_tokens=" + std::to_string(block_tokens) + " blocks=" + std::to_string(blocks) + " step_tokens=" +
-           std::to_string(step_tokens) + " max_sequences=" + std::to_string(max_sequences) + " kv=" + std::string(DTypeName(kv_dtype)) +
-           " cache=" + std::to_string(prefix_cache) + " seed=" + std::to_string(seed);
+    return "block_tokens=" + std::to_string(block_tokens) + " blocks=" + std::to_string(blocks) +
+           " step_tokens=" + std::to_string(step_tokens) + " max_sequences=" + std::to_string(max_sequences) +
+           " kv=" + std::string(DTypeName(kv_dtype)) + " cache=" + std::to_string(prefix_cache) +
+           " seed=" + std::to_string(seed);
   }
 };
 
@@ -90,7 +93,8 @@ Outcome Run(const LoadedTransformer& loaded, const Workload& workload, const Set
     recorders.push_back(std::make_shared<Recorder>());
     request.listener = recorders.back();
     PREFIXD_CHECK((*engine)->Submit(std::move(request)).ok());
-    for (int steps = setup.one_by_one ? 10000 : static_cast<int>(prng.Below(4)); steps > 0 && (*engine)->Step(); --steps) {
+    for (int steps = setup.one_by_one ? 10000 : static_cast<int>(prng.Below(4));
+         steps > 0 && (*engine)->Step(); --steps) {
     }
   }
   for (int steps = 0; (*engine)->Step(); ++steps) {
@@ -131,7 +135,8 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
   const LoadedTransformer reference = testing_support::LoadTransformer(folder, "ref", 1, limits);
   Coverage coverage;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const Workload workload = MakeWorkload(seed + static_cast<uint64_t>(dtype), requests, longest, reference.model->config().vocab);
+    const Workload workload =
+        MakeWorkload(seed + static_cast<uint64_t>(dtype), requests, longest, reference.model->config().vocab);
     Setup alone;
     alone.kv_dtype = dtype;
     alone.prefix_cache = false;
@@ -149,8 +154,9 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
           const Outcome got = Run(loaded, workload, setup);
           for (size_t i = 0; i < expected.tokens.size(); ++i) {
             EXPECT_TRUE(testing_support::SameTokens(expected.tokens[i], got.tokens[i]))
-                << "request " << i << " of " << workload.requests[i].prompt.size() << " tokens\nalone: "
-                << testing_support::Describe(expected.tokens[i]) << "\nhere:  " << testing_support::Describe(got.tokens[i]);
+                << "request " << i << " of " << workload.requests[i].prompt.size()
+                << " tokens\nalone: " << testing_support::Describe(expected.tokens[i])
+                << "\nhere:  " << testing_support::Describe(got.tokens[i]);
           }
           coverage.preemptions += got.stats.preemptions;
           coverage.evictions += got.stats.cache.evicted_blocks;
@@ -168,8 +174,14 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
 TEST(Exactness, TinyModels) {
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const testing_support::TempDir folder;
-    testing_support::WriteTinyModel(folder.path(), seed, {.hidden = 32, .layers = 2, .heads = 4, .kv_heads = seed == 0 ? 4 : seed == 1 ? 2 : 1,
-                                                          .head_dim = seed == 2 ? 12 : 8});
+    testing_support::WriteTinyModel(folder.path(), seed,
+                                    {.hidden = 32,
+                                     .layers = 2,
+                                     .heads = 4,
+                                     .kv_heads = seed == 0   ? 4
+                                                 : seed == 1 ? 2
+                                                             : 1,
+                                     .head_dim = seed == 2 ? 12 : 8});
     const Coverage coverage = CheckLaw(folder.path(), 30, 120, 6, seed);
     EXPECT_GT(coverage.preemptions, 0u) << "the setups must be tight enough to show it";
     EXPECT_GT(coverage.evictions, 0u);
@@ -190,7 +202,8 @@ TEST_P(GoldenExactness, Holds) {
   PREFIXD_NEED_SHARED(std::string("golden/") + GetParam());
   EXPECT_GT(CheckLaw(testing_support::SharedDir() / "golden" / GetParam(), 8, 60, 2, 2).hits, 0u);
 }
-INSTANTIATE_TEST_SUITE_P(Folders, GoldenExactness, testing::Values("llama-gqa", "llama3-rope", "llama-mqa-linear"),
+INSTANTIATE_TEST_SUITE_P(Folders, GoldenExactness,
+                         testing::Values("llama-gqa", "llama3-rope", "llama-mqa-linear"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) c = c == '-' ? '_' : c;

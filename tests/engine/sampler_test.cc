@@ -58,7 +58,8 @@ TEST(Sampler, GreedyTakesTheLargestAndTheLowerIdOnTies) {
   EXPECT_EQ(SampleToken(params, 0, std::vector<float>{1, 5, 5, 2}, {}), 1);
   EXPECT_EQ(SampleToken(params, 0, std::vector<float>{1, 5, 5, 2}, std::vector<TokenId>{1}), 2);
   EXPECT_EQ(SampleToken(params, 0, std::vector<float>{NAN, -INFINITY, -3}, {}), 2);
-  EXPECT_EQ(SampleToken(params, 0, std::vector<float>{1, 2}, std::vector<TokenId>{0, 1}), 1) << "something must be drawn";
+  EXPECT_EQ(SampleToken(params, 0, std::vector<float>{1, 2}, std::vector<TokenId>{0, 1}), 1)
+      << "something must be drawn";
 }
 
 TEST(Sampler, DrawsFollowTheReferenceDistribution) {
@@ -126,7 +127,8 @@ TEST(Sampler, DrawsTheLikeliestWhenMinPIsOutOfRange) {
   for (const float min_p : {NAN, INFINITY, 2.0f, 1.0f}) {
     SamplingParams params;
     params.min_p = min_p;
-    for (int position = 0; position < 20; ++position) EXPECT_EQ(SampleToken(params, position, logits, {}), 1) << min_p;
+    for (int position = 0; position < 20; ++position)
+      EXPECT_EQ(SampleToken(params, position, logits, {}), 1) << min_p;
   }
 }
 
@@ -170,7 +172,8 @@ TEST(Sampler, LogprobsAreThoseOfTheUnmodifiedDistribution) {
       EXPECT_NEAR(got.top[i].logprob, logits[order[i]] - std::log(sum), 2e-5);
     }
   }
-  EXPECT_EQ(WithLogprobs(1, 10, std::vector<float>{0, 0}).top.size(), 2u) << "never more than there are tokens";
+  EXPECT_EQ(WithLogprobs(1, 10, std::vector<float>{0, 0}).top.size(), 2u)
+      << "never more than there are tokens";
   EXPECT_NEAR(WithLogprobs(1, 0, std::vector<float>{0, 0}).logprob, std::log(0.5), 1e-6);
 }
 

@@ -14,7 +14,8 @@ namespace {
 // Stands for KV memory: what a block holds is the token that was computed into each of its places.
 class TokenMemory final : public BlockMover {
  public:
-  TokenMemory(uint32_t blocks, int block_tokens) : block_tokens_(block_tokens), held_(blocks * block_tokens, -1) {}
+  TokenMemory(uint32_t blocks, int block_tokens)
+      : block_tokens_(block_tokens), held_(blocks * block_tokens, -1) {}
   void Start(const BlockCopy& copy) override { started_.push_back(copy); }
   void Poll(std::vector<FinishedCopy>* finished) override {
     for (const BlockCopy& copy : started_) {
@@ -42,11 +43,15 @@ std::vector<TokenId> Tokens(int count, TokenId first) {
   return tokens;
 }
 
-// The scheduler with a cache, a memory of tokens, and a "model" whose next token is a function of all before it.
+// The scheduler with a cache, a memory of tokens, and a "model" whose next token is a function of all before
+// it.
 class World {
  public:
   World(uint32_t blocks, int block_tokens, SchedulerLimits limits, bool reuse = true)
-      : block_tokens_(block_tokens), limits_(limits), memory_(blocks, block_tokens), cache_(Options(blocks, block_tokens, reuse), &memory_),
+      : block_tokens_(block_tokens),
+        limits_(limits),
+        memory_(blocks, block_tokens),
+        cache_(Options(blocks, block_tokens, reuse), &memory_),
         scheduler_(limits, &cache_, BlockKey{1, 2}) {}
 
   RequestId Add(std::vector<TokenId> prompt, int max_tokens) {
@@ -85,7 +90,8 @@ class World {
       Step();
       if (testing::Test::HasFatalFailure()) return;
     }
-    EXPECT_TRUE(scheduler_.running().empty() && scheduler_.queued().empty()) << "not finished in " << max_steps << " steps";
+    EXPECT_TRUE(scheduler_.running().empty() && scheduler_.queued().empty())
+        << "not finished in " << max_steps << " steps";
     cache_.Poll();
     EXPECT_EQ(cache_.leased_blocks(), 0u);
     EXPECT_EQ(cache_.free_blocks() + cache_.cached_blocks(), cache_.capacity());
@@ -119,7 +125,8 @@ class World {
       ASSERT_EQ(memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_), s.tokens[i])
           << "sequence " << s.id << " would read another's KV at " << i;
     }
-    for (int i = from; i < to; ++i) memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_) = s.tokens[i];
+    for (int i = from; i < to; ++i)
+      memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_) = s.tokens[i];
     computed_rows_ += chunk.tokens;
     scheduler_.Commit(chunk);
     if (!chunk.completes) return;
@@ -140,7 +147,9 @@ class World {
 };
 
 int Computed(const World& world, RequestId id) { return world.usages_.at(id).computed(); }
-int From(const World& world, RequestId id, TokenSource source) { return world.usages_.at(id).tokens[static_cast<int>(source)]; }
+int From(const World& world, RequestId id, TokenSource source) {
+  return world.usages_.at(id).tokens[static_cast<int>(source)];
+}
 
 TEST(Scheduler, SecondRequestComputesTheTailOnly) {
   World world(64, 4, {8, 32});
@@ -191,7 +200,8 @@ TEST(Scheduler, WhoeverWaitsTakesOverWhenTheComputingRequestIsCancelled) {
   world.RunToEnd(100);
   EXPECT_EQ(world.outputs_.size(), 1u);
   EXPECT_EQ(From(world, second, TokenSource::kComputed) + From(world, second, TokenSource::kShared) +
-                From(world, second, TokenSource::kDevice), 40);
+                From(world, second, TokenSource::kDevice),
+            40);
   EXPECT_GE(Computed(world, second), 32);
 }
 
@@ -207,7 +217,8 @@ TEST(Scheduler, DecodesGoFirstAndShortPromptsDoNotStandBehindALongOne) {
     const auto before = world.scheduler_.running().front()->tokens.size();
     world.Step();
     EXPECT_EQ(world.scheduler_.running().front()->id, talker);
-    EXPECT_EQ(world.scheduler_.running().front()->tokens.size(), before + 1) << "a decode waits for no prompt";
+    EXPECT_EQ(world.scheduler_.running().front()->tokens.size(), before + 1)
+        << "a decode waits for no prompt";
   }
   EXPECT_FALSE(world.outputs_.contains(long_prompt));
   world.RunToEnd(400);
@@ -225,7 +236,8 @@ TEST(Scheduler, PreemptionLosesNothingAndIsCountedApart) {
   roomy.RunToEnd(500);
   EXPECT_EQ(world.outputs_, roomy.outputs_);
   EXPECT_EQ(roomy.scheduler_.preemptions(), 0u);
-  EXPECT_EQ(world.computed_rows_ - world.scheduler_.recomputed_tokens(), roomy.computed_rows_) << "first-time work is the same";
+  EXPECT_EQ(world.computed_rows_ - world.scheduler_.recomputed_tokens(), roomy.computed_rows_)
+      << "first-time work is the same";
 }
 
 TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
@@ -238,14 +250,16 @@ TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
   EXPECT_EQ(world.cache_.cached_blocks(), 0u);
 }
 
-// Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room for everyone and no reuse.
+// Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room
+// for everyone and no reuse.
 TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
   for (uint64_t seed = 0; seed < 120; ++seed) {
     SCOPED_TRACE(seed);
     Prng prng(seed);
     const int block_tokens = 1 << prng.Below(6);
     const int longest = 90;
-    const uint32_t blocks = static_cast<uint32_t>((longest + block_tokens - 1) / block_tokens + 1 + prng.Below(20));
+    const uint32_t blocks =
+        static_cast<uint32_t>((longest + block_tokens - 1) / block_tokens + 1 + prng.Below(20));
     const int sequences = static_cast<int>(prng.Between(1, 8));
     World world(blocks, block_tokens, {sequences, static_cast<int>(prng.Between(sequences, 40))});
     World plain(20000, block_tokens, {64, 512}, false);
@@ -258,7 +272,8 @@ TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
         prompt.assign(parent.begin(), parent.begin() + static_cast<ptrdiff_t>(prng.Below(parent.size() + 1)));
       }
       const int more = static_cast<int>(prng.Between(1, 30));
-      for (int k = 0; k < more && prompt.size() < 60; ++k) prompt.push_back(static_cast<TokenId>(prng.Below(3)));
+      for (int k = 0; k < more && prompt.size() < 60; ++k)
+        prompt.push_back(static_cast<TokenId>(prng.Below(3)));
       prompts.push_back(prompt);
       const int max_tokens = static_cast<int>(prng.Between(1, 30));
       const RequestId id = world.Add(prompt, max_tokens);

@@ -25,12 +25,17 @@ void Recorder::OnEvent(RequestEvent event) {
 }
 
 bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b) {
-  const auto same_bits = [](float x, float y) { return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y); };
+  const auto same_bits = [](float x, float y) {
+    return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
+  };
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (a[i].token != b[i].token || !same_bits(a[i].logprob, b[i].logprob) || a[i].top.size() != b[i].top.size()) return false;
+    if (a[i].token != b[i].token || !same_bits(a[i].logprob, b[i].logprob) ||
+        a[i].top.size() != b[i].top.size())
+      return false;
     for (size_t k = 0; k < a[i].top.size(); ++k) {
-      if (a[i].top[k].token != b[i].top[k].token || !same_bits(a[i].top[k].logprob, b[i].top[k].logprob)) return false;
+      if (a[i].top[k].token != b[i].top[k].token || !same_bits(a[i].top[k].logprob, b[i].top[k].logprob))
+        return false;
     }
   }
   return true;
@@ -54,7 +59,8 @@ LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::stri
   PREFIXD_CHECK(config.ok()) << config.status().ToString();
   const Result<WeightFiles> files = WeightFiles::Open(folder);
   PREFIXD_CHECK(files.ok()) << files.status().ToString();
-  auto model = Transformer::Create(*config, *files, *loaded.backend, {limits.context, limits.step_tokens, limits.max_sequences}, {});
+  auto model = Transformer::Create(*config, *files, *loaded.backend,
+                                   {limits.context, limits.step_tokens, limits.max_sequences}, {});
   PREFIXD_CHECK(model.ok()) << model.status().ToString();
   loaded.model = std::move(*model);
   return loaded;

@@ -10,7 +10,8 @@ std::filesystem::path SourceDir() { return PREFIXD_SOURCE_DIR; }
 
 std::filesystem::path SharedDir() {
   const char* set = std::getenv("PREFIXD_SHARED");
-  const std::filesystem::path dir = set != nullptr ? std::filesystem::path(set) : SourceDir().parent_path() / "shared";
+  const std::filesystem::path dir =
+      set != nullptr ? std::filesystem::path(set) : SourceDir().parent_path() / "shared";
   return std::filesystem::is_directory(dir) ? dir : std::filesystem::path();
 }
 

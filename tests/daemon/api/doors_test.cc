@@ -1,4 +1,5 @@
-// Everything behind the routes that is not inference: keys, phases, models, metrics, content types, text doors.
+// Everything behind the routes that is not inference: keys, phases, models, metrics, content types, text
+// doors.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

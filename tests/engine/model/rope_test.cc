@@ -89,8 +89,8 @@ TEST(Rope, TheTableIsTheRoundedSineAtEveryPosition) {
                        << ": both are within 1e-15 of the true value before they are rounded to f32";
 }
 
-// The table shapes stored KV, but nothing of it is in the fingerprint except the version of the numerics. When this value changes,
-// numerics::kVersion must change with it.
+// The table shapes stored KV, but nothing of it is in the fingerprint except the version of the numerics.
+// When this value changes, numerics::kVersion must change with it.
 TEST(Rope, TheTableIsPinnedToTheVersionOfTheNumerics) {
   const std::vector<float> table = RopeTable({RopeType::kLlama3, 500000, 8, 1, 4, 64}, 64, 300);
   EXPECT_EQ(numerics::kVersion, "cpu-1");

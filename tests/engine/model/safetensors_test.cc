@@ -132,7 +132,8 @@ TEST(MappedFile, TakesRegularFilesOnly) {
   const testing_support::TempDir folder;
   const auto pipe = folder.path() / "model.safetensors";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
-  EXPECT_EQ(MappedFile::Open(pipe).status().code(), Code::kIo) << "nobody writes to it: it must not be waited for";
+  EXPECT_EQ(MappedFile::Open(pipe).status().code(), Code::kIo)
+      << "nobody writes to it: it must not be waited for";
   EXPECT_EQ(MappedFile::Open(folder.path()).status().code(), Code::kIo);
   EXPECT_EQ(MappedFile::Open(folder.path() / "none").status().code(), Code::kNotFound);
 }
