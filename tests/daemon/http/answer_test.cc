@@ -32,21 +32,27 @@ TEST(RequestHeadTest, TargetsAreDecodedOnce) {
 }
 
 TEST(RequestHeadTest, OnlyCertainFramingsPass) {
-  EXPECT_FALSE(CheckFraming({}));
-  EXPECT_FALSE(CheckFraming({.content_lengths = 1, .content_length = "12"}));
+  EXPECT_FALSE(CheckFraming({.hosts = 1}));
+  EXPECT_FALSE(CheckFraming({.version = 10}));
+  EXPECT_FALSE(CheckFraming({.content_lengths = 1, .content_length = "12", .hosts = 1}));
   EXPECT_FALSE(CheckFraming(
       {.transfer_encodings = 1, .transfer_encoding = "CHUNKED", .expect = "100-Continue", .hosts = 1}));
   const std::pair<Framing, int> kCases[] = {
-      {{.version = 20}, 505},
-      {{.version = 9}, 505},
-      {{.content_lengths = 2, .content_length = "12"}, 400},
-      {{.content_lengths = 1, .content_length = "1,1"}, 400},
-      {{.content_lengths = 1, .content_length = "1", .transfer_encodings = 1, .transfer_encoding = "chunked"},
+      {{.version = 20, .hosts = 1}, 505},
+      {{.version = 9, .hosts = 1}, 505},
+      {{.content_lengths = 2, .content_length = "12", .hosts = 1}, 400},
+      {{.content_lengths = 1, .content_length = "1,1", .hosts = 1}, 400},
+      {{.content_lengths = 1,
+        .content_length = "1",
+        .transfer_encodings = 1,
+        .transfer_encoding = "chunked",
+        .hosts = 1},
        400},
-      {{.version = 10, .transfer_encodings = 1, .transfer_encoding = "chunked"}, 400},
-      {{.transfer_encodings = 2, .transfer_encoding = "chunked"}, 400},
-      {{.transfer_encodings = 1, .transfer_encoding = "gzip"}, 400},
-      {{.expect = "tea"}, 417},
+      {{.version = 10, .transfer_encodings = 1, .transfer_encoding = "chunked", .hosts = 1}, 400},
+      {{.transfer_encodings = 2, .transfer_encoding = "chunked", .hosts = 1}, 400},
+      {{.transfer_encodings = 1, .transfer_encoding = "gzip", .hosts = 1}, 400},
+      {{.expect = "tea", .hosts = 1}, 417},
+      {{.hosts = 0}, 400},
       {{.hosts = 2}, 400}};
   for (const auto& [framing, status] : kCases) {
     const auto error = CheckFraming(framing);
