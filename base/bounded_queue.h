@@ -5,7 +5,6 @@
 //   2. Items leave in the order in which they came; after Close() those inside can still be popped.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -43,13 +42,6 @@ class BoundedQueue {
     std::unique_lock lock(mutex_);
     ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
     return PopLocked();
-  }
-
-  // Waits until an item is there, the queue is closed, or `timeout` has passed. True when an item is there.
-  bool WaitFor(std::chrono::nanoseconds timeout) {
-    std::unique_lock lock(mutex_);
-    ready_.wait_for(lock, timeout, [&] { return closed_ || !items_.empty(); });
-    return !items_.empty();
   }
 
   void Close() {

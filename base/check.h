@@ -1,6 +1,5 @@
 // PREFIXD_CHECK(condition) << "detail": a bug of ours that must not go on. Always on, also in release builds:
 // it prints the condition, the place and the detail to stderr and aborts. Never used on what comes from outside.
-// PREFIXD_DCHECK is for conditions on hot paths; it vanishes where NDEBUG is defined.
 #pragma once
 
 #include <sstream>
@@ -29,9 +28,3 @@ struct Voidify {
       ? (void)0                                 \
       : ::prefixd::internal::Voidify() &        \
             ::prefixd::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
-
-#ifdef NDEBUG
-#define PREFIXD_DCHECK(condition) PREFIXD_CHECK(true || (condition))
-#else
-#define PREFIXD_DCHECK(condition) PREFIXD_CHECK(condition)
-#endif

@@ -11,7 +11,6 @@ std::string_view CodeName(Code code) {
     case Code::kCorrupt: return "corrupt";
     case Code::kResourceExhausted: return "resource_exhausted";
     case Code::kUnavailable: return "unavailable";
-    case Code::kDeadlineExceeded: return "deadline_exceeded";
     case Code::kIo: return "io";
     case Code::kCancelled: return "cancelled";
   }

@@ -24,7 +24,6 @@ enum class Code : unsigned char {
   kCorrupt,             // bytes that do not mean what they should
   kResourceExhausted,   // a limit of ours is reached; later may help
   kUnavailable,         // loading, draining or overloaded; later may help
-  kDeadlineExceeded,
   kIo,                  // the operating system refused
   kCancelled,
 };
@@ -102,9 +101,10 @@ class [[nodiscard]] Result {
 #define PREFIXD_CONCAT(a, b) PREFIXD_CONCAT_INNER(a, b)
 
 // Returns the error of a Status expression from the enclosing function.
-#define PREFIXD_RETURN_IF_ERROR(expr)                                \
-  do {                                                               \
-    if (::prefixd::Status status_ = (expr); !status_.ok()) return status_; \
+#define PREFIXD_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                       \
+    /* Named so that no name inside `expr` is hidden. */                                     \
+    if (::prefixd::Status prefixd_error = (expr); !prefixd_error.ok()) return prefixd_error; \
   } while (false)
 
 // PREFIXD_ASSIGN_OR_RETURN(auto x, F()): declares or assigns x from a Result, or returns its error.

@@ -99,15 +99,12 @@ void Scheduler::Acquire(Sequence& sequence) {
   const int limit = static_cast<int>(sequence.tokens.size()) - 1;
   const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, sequence.tokens, limit);
   // Tokens below the high-water mark have their source already, from before a preemption.
-  const int news = sequence.ready() - std::max(before, sequence.high_water);
-  if (news > 0) {
-    const int in_prompt = std::max(
-        0, std::min(sequence.ready(), sequence.prompt_tokens) - std::max(before, sequence.high_water));
-    const int shared = std::min(in_prompt, got.shared_tokens);
-    sequence.usage.tokens[static_cast<int>(TokenSource::kShared)] += shared;
-    sequence.usage.tokens[static_cast<int>(TokenSource::kDevice)] += in_prompt - shared;
-    sequence.high_water = sequence.ready();
-  }
+  const int first_new = std::max(before, sequence.high_water);
+  const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);
+  const int shared = std::min(in_prompt, got.shared_tokens);
+  sequence.usage.tokens[static_cast<int>(TokenSource::kShared)] += shared;
+  sequence.usage.tokens[static_cast<int>(TokenSource::kDevice)] += in_prompt - shared;
+  sequence.high_water = std::max(sequence.high_water, sequence.ready());
   if (got.state != PrefixCache::AcquireState::kReady) return;
   sequence.misses.clear();
   int known =

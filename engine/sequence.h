@@ -26,10 +26,13 @@ enum class SequencePhase : uint8_t {
 
 struct Sequence {
   Sequence(RequestId request_id, Request asked)
-      : id(request_id), request(std::move(asked)), tokens(request.prompt), prompt_tokens(static_cast<int>(tokens.size())) {}
+      : id(request_id),
+        request(std::move(asked)),
+        tokens(std::move(request.prompt)),
+        prompt_tokens(static_cast<int>(tokens.size())) {}
 
   const RequestId id;  // also its age: lower is older
-  Request request;
+  Request request;  // its prompt has moved into `tokens`
   std::vector<TokenId> tokens;  // prompt, then generated
   const int prompt_tokens;
   SequencePhase phase = SequencePhase::kQueued;
