@@ -15,17 +15,27 @@
 
 namespace prefixd {
 
+struct LogitBias {
+  TokenId token;
+  float bias;  // added to its logit
+};
+
 struct SamplingParams {
   float temperature = 1.0f;  // 0: greedy
   float top_p = 1.0f;        // (0, 1]; 1 = off
   int top_k = 0;             // 0 = off
   float min_p = 0.0f;        // [0, 1); 0 = off
-  uint64_t seed = 0;         // the token at a position is a function of (seed, position, logits) alone
+  uint64_t seed = 0;         // the token at a position is a function of (seed, earlier tokens, logits) alone
+  float repetition_penalty = 1.0f;  // > 0, on tokens of prompt and answer; 1 = off
+  float presence_penalty = 0.0f;    // on tokens of the answer, once; 0 = off
+  float frequency_penalty = 0.0f;   // on tokens of the answer, each time; 0 = off
+  std::vector<LogitBias> logit_bias;  // each token at most once, all in the vocabulary
   int max_tokens = 16;       // > 0
   int min_tokens = 0;        // end and stop tokens cannot be drawn before
   bool ignore_eos = false;   // the model's end tokens do not end the sequence
   std::vector<TokenId> stop_token_ids;
   int logprobs = -1;         // -1: none; n: of the drawn token and of the n likeliest
+  int prompt_logprobs = -1;  // the same of the prompt's tokens but the first; such a prompt is computed whole
 };
 
 // Where the KV of a prompt token came from.
@@ -69,6 +79,8 @@ struct RequestTimes {  // seconds on the engine's clock
 
 // One step's news of one sequence.
 struct RequestEvent {
+  // Of prompt tokens 1, 2, .. in order, over the events up to that of the first generated token (or the finish of a request for none).
+  std::vector<GeneratedToken> prompt_logprobs;
   std::vector<GeneratedToken> tokens;
   std::optional<FinishReason> finish;  // the last event of a request has one, and only that
   PromptUsage prompt;                  // valid from the first token on (and at the finish)
@@ -89,6 +101,7 @@ struct Request {
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
   std::string tenant_salt;      // requests share KV only with the same salt
+  bool read_cache = true;       // false: nothing cached or computed by others is used; what is computed is shared as ever
   std::shared_ptr<RequestListener> listener;
 };
 
