@@ -63,6 +63,7 @@ struct GeneratedToken {
   TokenId token;
   float logprob = 0;              // set when asked for
   std::vector<TokenLogprob> top;  // likeliest first; exactly as many as asked for
+  int rank = 0;                   // of the token among all, from 1, in the order of `top`; set with logprob
 };
 
 enum class FinishReason : uint8_t {

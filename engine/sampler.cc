@@ -161,7 +161,8 @@ GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logit
   const auto logprob = [&](TokenId id) {
     return static_cast<float>(static_cast<double>(likelier.Value(id)) - static_cast<double>(max) - log_sum);
   };
-  GeneratedToken result{token, logprob(token), {}};
+  GeneratedToken result{token, logprob(token), {}, 1};
+  for (size_t i = 0; i < logits.size(); ++i) result.rank += likelier(static_cast<TokenId>(i), token) ? 1 : 0;
   if (top > 0) {
     std::vector<TokenId> order(logits.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<TokenId>(i);
