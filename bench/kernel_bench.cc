@@ -141,13 +141,14 @@ class Model {
     Timed("gemm qkv", [&] { backend_.Gemm(*layer.qkv, normed, rows, q, GemmOutput::kStore); });
     Timed("rope", [&] { backend_.Rope(q, kQkv, kHeads + kKvHeads, kHeadDim, rope_.data()); });
     Timed("store kv", [&] { backend_.StoreKv(k, v, kQkv, index, *kv_); });
-    Timed("attention", [&] { backend_.Attention(q, kQkv, kHeads, 0.125f, index, *kv_, attended_.data()); });
+    Timed("attention", [&] { backend_.Attention(q, kQkv, {kHeads, 0.125f}, index, *kv_, attended_.data()); });
     Timed("gemm o",
           [&] { backend_.Gemm(*layer.o, attended_.data(), rows, hidden, GemmOutput::kAccumulate); });
     Timed("norms", [&] { backend_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
     Timed("gemm gate_up",
           [&] { backend_.Gemm(*layer.gate_up, normed, rows, gated_.data(), GemmOutput::kStore); });
-    Timed("swiglu", [&] { backend_.SwiGlu(gated_.data(), rows, kFfn, ffn_.data()); });
+    Timed("activation",
+          [&] { backend_.GatedActivation(Activation::kSilu, gated_.data(), rows, kFfn, ffn_.data()); });
     Timed("gemm down",
           [&] { backend_.Gemm(*layer.down, ffn_.data(), rows, hidden, GemmOutput::kAccumulate); });
   }

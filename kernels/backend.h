@@ -22,6 +22,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "kernels/activation.h"
 #include "kernels/kv_layout.h"
 
 namespace prefixd {
@@ -97,6 +98,13 @@ enum class GemmOutput {
   kAccumulate,  // y = y + (x W^T): the residual stream
 };
 
+// How a layer attends.
+struct AttentionParams {
+  int heads;       // query heads; a multiple of the pool's KV heads
+  float scale;     // of the scores
+  int window = 0;  // tokens that a position sees, itself among them; 0: all up to itself
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -121,17 +129,24 @@ class Backend {
   virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
   // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()].
   virtual void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) = 0;
+  // x[r][i] = x[r][i] + bias[i]. x: [rows][width].
+  virtual void AddBias(const float* bias, int rows, int width, float* x) = 0;
+  // Every head of every row of the batch in place, as RmsNorm over head_dim with one weight[head_dim] for all heads.
+  // x: first head of row 0, rows `stride` floats apart.
+  virtual void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) = 0;
   // Rotates `heads` heads of every row in place (pairs i, i + head_dim/2; the Hugging Face order) by its position.
   // x: first head of row 0, rows `stride` floats apart. table: [positions][2][head_dim/2], cosines then sines.
   virtual void Rope(float* x, int stride, int heads, int head_dim, const float* table) = 0;
   // Rounds k and v of every row to the pool's dtype and stores them at the row's position.
   // k, v: first head of row 0, rows `stride` floats apart, heads head_dim apart.
   virtual void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) = 0;
-  // Causal attention of every row over its own sequence, positions 0..its own, grouped heads.
+  // Causal attention of every row over its own sequence, grouped heads: the row at position p sees the positions
+  // max(0, p - window + 1) .. p, and without a window 0 .. p. KV below all windows of a sequence's rows is not read.
   // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
-  virtual void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool, float* out) = 0;
-  // out[r][i] = silu(x[r][i]) * x[r][width + i]. x: [rows][2 * width], out: [rows][width].
-  virtual void SwiGlu(const float* x, int rows, int width, float* out) = 0;
+  virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
+                         float* out) = 0;
+  // out[r][i] = activation(x[r][i]) * x[r][width + i]. x: [rows][2 * width], out: [rows][width].
+  virtual void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) = 0;
   // out[i] = x[indices[i]]. x: [..][dim], out: [indices.size()][dim].
   virtual void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) = 0;
   // Copies whole blocks inside one pool, in order. Enqueued like any operation.

@@ -102,6 +102,12 @@ int CheckSources(std::span<const MatrixSource> sources) {
   return static_cast<int>(rows);
 }
 
+void CheckAttention(const AttentionParams& params, const KvLayout& layout) {
+  PREFIXD_CHECK(params.heads > 0 && params.heads % layout.kv_heads == 0)
+      << params.heads << " heads over " << layout.kv_heads;
+  PREFIXD_CHECK(params.window >= 0) << "window " << params.window;
+}
+
 float LoadElement(const void* array, DType dtype, size_t i) {
   const size_t width = DTypeBytes(dtype);
   const std::byte* at = static_cast<const std::byte*>(array) + i * width;

@@ -37,6 +37,8 @@ void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from);
 void CheckBatch(const BatchView& batch);
 // CHECKs what MatrixSource's caller promises, and returns the rows of the stack.
 int CheckSources(std::span<const MatrixSource> sources);
+// CHECKs what AttentionParams' caller promises.
+void CheckAttention(const AttentionParams& params, const KvLayout& layout);
 
 // Element i of an array of `dtype`, widened to f32; and the value stored there, rounded.
 float LoadElement(const void* array, DType dtype, size_t i);

@@ -10,11 +10,12 @@
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
 //   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums start at
 //      +0 and merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
-//   4. RmsNorm. The sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
+//   4. RmsNorm, of a row or of a head. The sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
 //      out = (x * scale) * weight.
-//   5. Exp is the polynomial below. silu(g) = g / (1 + Exp(-g)); SwiGlu = silu(gate) * up.
+//   5. Exp is the polynomial below. A gated activation is act(gate) * up, act being Silu, GeluTanh or Relu below.
 //   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]:
 //        a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
+//      A bias is added to a finished output: y = y + bias.
 //   7. Attention of the row at position p, for one head. q' = q * scale. The score of token t is a chain as
 //      in 2, over head_dim, of q'[d] and K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those
 //      into tiles of kAttentionTile, both aligned to position 0; tokens after p take no part. A span starts
@@ -27,6 +28,9 @@
 //        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M');
 //        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
 //      out[d] = O[d] * (1 / L).
+//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part; a tile or span that holds none
+//      of them does not either. So the fold begins with the span, and that with the tile, of the window's first
+//      token; tiles, spans and t mod 16 stay aligned to position 0.
 //
 // A change to any of this is another numerics version: KV stored under the old one is not found again.
 #pragma once
@@ -77,6 +81,19 @@ inline float Exp(float x) {
 }
 
 inline float Silu(float x) { return x / (1.0f + Exp(-x)); }
+
+// 0.5 x (1 + tanh(u)) = x / (1 + Exp(-2u)) with u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline constexpr float kGelu1 = -0x1.988454p+0f;  // -2 sqrt(2 / pi)
+inline constexpr float kGelu3 = -0x1.2444f2p-4f;  // -2 sqrt(2 / pi) 0.044715
+inline float GeluTanh(float x) { return x / (1.0f + Exp(x * std::fma(kGelu3, x * x, kGelu1))); }
+
+// A NaN stays.
+inline float Relu(float x) { return x < 0.0f ? 0.0f : x; }
+
+// Rule 7: the first token that the row at `position` sees.
+inline int WindowStart(int position, int window) {
+  return window == 0 || position < window ? 0 : position - window + 1;
+}
 
 // Rule 3: merges 16 partial sums in place.
 inline float MergePartials(float (&s)[kPartialSums]) {

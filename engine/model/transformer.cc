@@ -226,7 +226,7 @@ void Transformer::Attend(int l, int rows, KvPool& pool) {
   backend_.Rope(q, stride, config_.heads, config_.head_dim, rope_table_);
   backend_.Rope(k, stride, config_.kv_heads, config_.head_dim, rope_table_);
   backend_.StoreKv(k, v, stride, l, pool);
-  backend_.Attention(q, stride, config_.heads, scale, l, pool, attention_);
+  backend_.Attention(q, stride, {.heads = config_.heads, .scale = scale}, l, pool, attention_);
 }
 
 // The rest of a layer: adds what `attention` and the gated MLP say to the residual stream x.
@@ -234,7 +234,7 @@ void Transformer::FeedForward(const Layer& layer, const float* attention, int ro
   backend_.Gemm(*layer.out, attention, rows, x, GemmOutput::kAccumulate);
   backend_.RmsNorm(x, layer.attention_norm, config_.rms_eps, rows, config_.hidden, normed_);
   backend_.Gemm(*layer.gate_up, normed_, rows, gate_up_, GemmOutput::kStore);
-  backend_.SwiGlu(gate_up_, rows, config_.intermediate, activated_);
+  backend_.GatedActivation(Activation::kSilu, gate_up_, rows, config_.intermediate, activated_);
   backend_.Gemm(*layer.down, activated_, rows, x, GemmOutput::kAccumulate);
 }
 

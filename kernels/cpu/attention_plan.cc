@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 
 namespace prefixd {
@@ -27,8 +28,8 @@ BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) 
 }
 
 void CpuAttention::Run(const BatchView& batch, const AttentionArgs& args) {
-  PREFIXD_CHECK(args.heads % args.pool->layout().kv_heads == 0)
-      << args.heads << " heads over " << args.pool->layout().kv_heads;
+  CheckAttention(args.params, args.pool->layout());
+  PREFIXD_CHECK(args.params.window == 0);
   jobs_.clear();
   foldings_.clear();
   for (const SequenceSpan& sequence : batch.sequences) AddJobs(sequence, args);
@@ -46,7 +47,7 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
   const KvLayout& layout = pool.layout();
   const int last = sequence.position + sequence.rows - 1;
   BlockOf(sequence, last, pool);
-  const int group = args.heads / layout.kv_heads;
+  const int group = args.params.heads / layout.kv_heads;
   const int at_once = std::max(1, kRowsPerJob / group);
   for (int first = 0; first < sequence.rows; first += at_once) {
     const int positions = std::min(at_once, sequence.rows - first);
@@ -59,7 +60,7 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
           .q_stride = args.stride,
           .group = group,
           .head_dim = layout.head_dim,
-          .scale = args.scale,
+          .scale = args.params.scale,
           .first_position = first_position,
           .positions = positions,
           .pool = pool.block(0),
@@ -71,8 +72,8 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
           .dtype = layout.dtype,
           .first_span = 0,
           .end_span = SpansOf(first_position + positions - 1),
-          .out = args.out + row * args.heads * layout.head_dim + first_head,
-          .out_stride = args.heads * layout.head_dim,
+          .out = args.out + row * args.params.heads * layout.head_dim + first_head,
+          .out_stride = args.params.heads * layout.head_dim,
           .partial = nullptr,
           .partial_stride = 0,
       });
@@ -109,7 +110,7 @@ void CpuAttention::CutBySpans(const AttentionArgs& args) {
           {next, SpansOf(job.first_position + i), job.out + static_cast<size_t>(i) * job.out_stride});
     }
   }
-  span_stride_ = partial * (args.heads / args.pool->layout().kv_heads);
+  span_stride_ = partial * (args.params.heads / args.pool->layout().kv_heads);
 }
 
 void CpuAttention::FoldSpans(const AttentionArgs& args) {
@@ -117,7 +118,7 @@ void CpuAttention::FoldSpans(const AttentionArgs& args) {
   const size_t partial = ops_.partial_floats(layout.head_dim);
   threads_.Run(static_cast<int>(foldings_.size()), [&](int unit, int) {
     const Folding& folding = foldings_[unit];
-    for (int h = 0; h < args.heads / layout.kv_heads; ++h) {
+    for (int h = 0; h < args.params.heads / layout.kv_heads; ++h) {
       ops_.fold(folding.partials + h * partial, folding.spans, span_stride_, layout.head_dim,
                 folding.out + h * layout.head_dim);
     }

@@ -16,10 +16,9 @@ BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool);
 
 // The arguments of Backend::Attention.
 struct AttentionArgs {
+  AttentionParams params;
   const float* q;
   int stride;
-  int heads;
-  float scale;
   int layer;
   const KvPool* pool;
   float* out;

@@ -45,13 +45,15 @@ class CpuBackend final : public Backend {
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
   void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void AddBias(const float* bias, int rows, int width, float* x) override;
+  void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
-  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
+  void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                  float* out) override {
-    attention_.Run(batch_, {q, stride, heads, scale, layer, &pool, out});
+    attention_.Run(batch_, {params, q, stride, layer, &pool, out});
   }
-  void SwiGlu(const float* x, int rows, int width, float* out) override;
+  void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
   Status Synchronize() override { return Status::Ok(); }
@@ -152,6 +154,21 @@ void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
   });
 }
 
+void CpuBackend::AddBias(const float* bias, int rows, int width, float* x) {
+  ForRows(rows, width, [&](int first, int count) {
+    ops_.add_bias(bias, count, width, x + static_cast<size_t>(first) * width);
+  });
+}
+
+void CpuBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+  ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
+    for (int r = first; r < first + count; ++r) {
+      float* row = x + static_cast<size_t>(r) * stride;
+      ops_.rms_norm(row, weight, eps, heads, head_dim, row);
+    }
+  });
+}
+
 void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
   ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
@@ -194,10 +211,10 @@ void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   });
 }
 
-void CpuBackend::SwiGlu(const float* x, int rows, int width, float* out) {
+void CpuBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
   ForRows(rows, int64_t{width} * 4, [&](int first, int count) {
-    ops_.swiglu(x + static_cast<size_t>(first) * 2 * width, count, width,
-                out + static_cast<size_t>(first) * width);
+    ops_.gated_activation(activation, x + static_cast<size_t>(first) * 2 * width, count, width,
+                          out + static_cast<size_t>(first) * width);
   });
 }
 

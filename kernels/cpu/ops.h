@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/activation.h"
 #include "kernels/kv_layout.h"
 
 namespace prefixd::cpu {
@@ -63,7 +64,8 @@ struct Ops {
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int rows, int dim, float* out);
   void (*rope)(float* x, int heads, int head_dim, const float* cosines);  // sines follow
-  void (*swiglu)(const float* x, int rows, int width, float* out);
+  void (*add_bias)(const float* bias, int rows, int width, float* x);
+  void (*gated_activation)(Activation activation, const float* x, int rows, int width, float* out);
   // Rounds n values to `dtype`; `to` has room for n rounded up to 16.
   void (*narrow)(const float* from, int n, DType dtype, void* to);
 

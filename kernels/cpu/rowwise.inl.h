@@ -1,4 +1,4 @@
-// What is computed row by row: norms, rotation, SwiGLU, rounding; and Exp.
+// What is computed row by row: norms, biases, rotation, gated activations, rounding; and Exp.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -55,14 +55,40 @@ void Rope(float* x, int heads, int head_dim, const float* cosines) {
   }
 }
 
-void SwiGlu(const float* x, int rows, int width, float* out) {
+void AddBias(const float* bias, int rows, int width, float* x) {
+  for (int row = 0; row < rows; ++row, x += width) {
+    for (int i = 0; i < width; i += kLanes) {
+      StoreUpTo(x + i, width - i, Add(LoadUpTo(x + i, width - i), LoadUpTo(bias + i, width - i)));
+    }
+  }
+}
+
+PREFIXD_INLINE F32x16 Silu(F32x16 x) { return Div(x, Add(Set(1.0f), Exp(Negate(x)))); }
+PREFIXD_INLINE F32x16 GeluTanh(F32x16 x) {
+  const F32x16 slope = Fma(Set(numerics::kGelu3), Mul(x, x), Set(numerics::kGelu1));
+  return Div(x, Add(Set(1.0f), Exp(Mul(x, slope))));
+}
+PREFIXD_INLINE F32x16 Relu(F32x16 x) { return WhereLess(x, Zero(), Zero(), x); }
+
+template <F32x16 (*kActivation)(F32x16)>
+void Gated(const float* x, int rows, int width, float* out) {
   for (int row = 0; row < rows; ++row, x += 2 * static_cast<size_t>(width), out += width) {
     for (int i = 0; i < width; i += kLanes) {
       const F32x16 gate = LoadUpTo(x + i, width - i);
       const F32x16 up = LoadUpTo(x + width + i, width - i);
-      const F32x16 silu = Div(gate, Add(Set(1.0f), Exp(Negate(gate))));
-      StoreUpTo(out + i, width - i, Mul(silu, up));
+      StoreUpTo(out + i, width - i, Mul(kActivation(gate), up));
     }
+  }
+}
+
+void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Gated<Silu>(x, rows, width, out);
+    case Activation::kGeluTanh:
+      return Gated<GeluTanh>(x, rows, width, out);
+    case Activation::kRelu:
+      return Gated<Relu>(x, rows, width, out);
   }
 }
 

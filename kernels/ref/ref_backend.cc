@@ -68,31 +68,36 @@ struct Partial {
   std::vector<float> out;
 };
 
+// The last token of the tile or span of `size` tokens that `token` is in.
+int LastOf(int token, int size) { return token / size * size + size - 1; }
+
 // Tokens first .. last of one span.
 Partial AttendSpan(const std::vector<float>& q, const KvReader& kv, int first, int last) {
   const int head_dim = static_cast<int>(q.size());
   Partial span;
   span.out.assign(q.size(), 0.0f);
   float sums[kPartialSums] = {};
-  for (int tile = first; tile <= last; tile += kAttentionTile) {
-    const int count = std::min(kAttentionTile, last - tile + 1);
-    float p[kAttentionTile];
+  for (int begin = first; begin <= last; begin = LastOf(begin, kAttentionTile) + 1) {
+    const int end = std::min(last, LastOf(begin, kAttentionTile)) + 1;
+    float p[kAttentionTile];  // of token t at t mod kAttentionTile
     float max = span.max;
-    for (int t = 0; t < count; ++t) {
-      p[t] = 0;
-      for (int d = 0; d < head_dim; ++d) p[t] = std::fma(q[d], kv.K(tile + t, d), p[t]);
-      if (!(p[t] <= max)) max = p[t];  // a NaN stays
+    for (int t = begin; t < end; ++t) {
+      float& score = p[t % kAttentionTile];
+      score = 0;
+      for (int d = 0; d < head_dim; ++d) score = std::fma(q[d], kv.K(t, d), score);
+      if (!(score <= max)) max = score;  // a NaN stays
     }
     const float correction = Exp(span.max - max);
     span.max = max;
     for (float& sum : sums) sum = sum * correction;
-    for (int t = 0; t < count; ++t) {
-      p[t] = Exp(p[t] - max);
-      sums[t % kPartialSums] = sums[t % kPartialSums] + p[t];
+    for (int t = begin; t < end; ++t) {
+      float& weight = p[t % kAttentionTile];
+      weight = Exp(weight - max);
+      sums[t % kPartialSums] = sums[t % kPartialSums] + weight;
     }
     for (int d = 0; d < head_dim; ++d) {
       float sum = span.out[d] * correction;
-      for (int t = 0; t < count; ++t) sum = std::fma(p[t], kv.V(tile + t, d), sum);
+      for (int t = begin; t < end; ++t) sum = std::fma(p[t % kAttentionTile], kv.V(t, d), sum);
       span.out[d] = sum;
     }
   }
@@ -109,12 +114,15 @@ void Fold(Partial& total, const Partial& span) {
   for (size_t d = 0; d < total.out.size(); ++d) total.out[d] = std::fma(span.out[d], b, total.out[d] * a);
 }
 
-void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, int position, float* out) {
+// Tokens first .. position.
+void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, int first, int position,
+               float* out) {
   std::vector<float> scaled(q, q + head_dim);
   for (float& value : scaled) value = value * scale;
-  Partial total = AttendSpan(scaled, kv, 0, std::min(position, kAttentionSpan - 1));
-  for (int first = kAttentionSpan; first <= position; first += kAttentionSpan) {
-    Fold(total, AttendSpan(scaled, kv, first, std::min(position, first + kAttentionSpan - 1)));
+  const auto last_of_span = [&](int token) { return std::min(position, LastOf(token, kAttentionSpan)); };
+  Partial total = AttendSpan(scaled, kv, first, last_of_span(first));
+  for (int token = LastOf(first, kAttentionSpan) + 1; token <= position; token += kAttentionSpan) {
+    Fold(total, AttendSpan(scaled, kv, token, last_of_span(token)));
   }
   const float inverse = 1.0f / total.sum;
   for (int d = 0; d < head_dim; ++d) out[d] = total.out[d] * inverse;
@@ -142,11 +150,13 @@ class RefBackend final : public Backend {
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
   void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void AddBias(const float* bias, int rows, int width, float* x) override;
+  void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
-  void Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
+  void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                  float* out) override;
-  void SwiGlu(const float* x, int rows, int width, float* out) override;
+  void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
   Status Synchronize() override { return Status::Ok(); }
@@ -203,6 +213,16 @@ void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
   }
 }
 
+void RefBackend::AddBias(const float* bias, int rows, int width, float* x) {
+  for (int r = 0; r < rows; ++r, x += width) {
+    for (int i = 0; i < width; ++i) x[i] = x[i] + bias[i];
+  }
+}
+
+void RefBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+  for (int r = 0; r < batch_.rows(); ++r, x += stride) RmsNorm(x, weight, eps, heads, head_dim, x);
+}
+
 void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
   const int half = head_dim / 2;
   ForEachRow([&](int row, const SequenceSpan&, int position) {
@@ -237,24 +257,37 @@ void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   });
 }
 
-void RefBackend::Attention(const float* q, int stride, int heads, float scale, int layer, const KvPool& pool,
-                           float* out) {
+void RefBackend::Attention(const float* q, int stride, const AttentionParams& params, int layer,
+                           const KvPool& pool, float* out) {
   const KvLayout& layout = pool.layout();
-  PREFIXD_CHECK(heads % layout.kv_heads == 0) << heads << " heads over " << layout.kv_heads;
-  const int group = heads / layout.kv_heads;
+  CheckAttention(params, layout);
+  const int group = params.heads / layout.kv_heads;
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
-    for (int h = 0; h < heads; ++h) {
+    const int first = numerics::WindowStart(position, params.window);
+    for (int h = 0; h < params.heads; ++h) {
       const KvReader kv(pool, sequence.blocks, layer, h / group);
       const float* from = q + static_cast<size_t>(row) * stride + h * layout.head_dim;
-      float* to = out + (static_cast<size_t>(row) * heads + h) * layout.head_dim;
-      AttendRow(from, layout.head_dim, scale, kv, position, to);
+      float* to = out + (static_cast<size_t>(row) * params.heads + h) * layout.head_dim;
+      AttendRow(from, layout.head_dim, params.scale, kv, first, position, to);
     }
   });
 }
 
-void RefBackend::SwiGlu(const float* x, int rows, int width, float* out) {
+float Activate(Activation activation, float gate) {
+  switch (activation) {
+    case Activation::kSilu:
+      return numerics::Silu(gate);
+    case Activation::kGeluTanh:
+      return numerics::GeluTanh(gate);
+    case Activation::kRelu:
+      break;
+  }
+  return numerics::Relu(gate);
+}
+
+void RefBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
   for (int r = 0; r < rows; ++r, x += 2 * width, out += width) {
-    for (int i = 0; i < width; ++i) out[i] = numerics::Silu(x[i]) * x[width + i];
+    for (int i = 0; i < width; ++i) out[i] = Activate(activation, x[i]) * x[width + i];
   }
 }
 

@@ -64,9 +64,9 @@ class AttentionTest : public AgainstRef {
     const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
     std::vector<float> want(static_cast<size_t>(batch.rows()) * width), got(want.size(), -1.0f);
     ref->BeginStep(view);
-    ref->Attention(q.data(), stride, s.heads, scale, 1, *ref_kv, want.data());
+    ref->Attention(q.data(), stride, {s.heads, scale}, 1, *ref_kv, want.data());
     fast->BeginStep(view);
-    fast->Attention(q.data(), stride, s.heads, scale, 1, *fast_kv, got.data());
+    fast->Attention(q.data(), stride, {s.heads, scale}, 1, *fast_kv, got.data());
     std::string where = Describe(s) + ", seed " + std::to_string(seed);
     for (const auto& [position, rows] : sequences) {
       where += ", " + std::to_string(rows) + " at " + std::to_string(position);
@@ -145,7 +145,7 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   std::vector<float> q(2 * kHeads), out(2 * kHeads);
   for (int h = 0; h < kHeads; ++h) q[2 * h] = -90.0f * static_cast<float>(h) / kHeads;
   fast->BeginStep(view);
-  fast->Attention(q.data(), 2 * kHeads, kHeads, 1.0f, 0, *pool, out.data());
+  fast->Attention(q.data(), 2 * kHeads, {kHeads, 1.0f}, 0, *pool, out.data());
   for (int h = 0; h < kHeads; ++h) {
     const float e = numerics::Exp(q[2 * h]);
     ASSERT_TRUE(SameBits(out[2 * h], e * (1.0f / (1.0f + e)))) << q[2 * h];
@@ -184,7 +184,7 @@ TEST_P(AttentionTest, ChunksBlocksAndNeighboursDoNotShow) {
       const BatchView view = batch.view();
       fast->BeginStep(view);
       fast->StoreKv(&x[kHeads * kDim], &x[(kHeads + 2) * kDim], width, 0, *pool);
-      fast->Attention(x.data(), width, kHeads, 0.144f, 0, *pool, out.data());
+      fast->Attention(x.data(), width, {kHeads, 0.144f}, 0, *pool, out.data());
       result.insert(result.end(), out.begin() + static_cast<size_t>(first) * kHeads * kDim, out.end());
       position += rows;
     }

@@ -63,7 +63,7 @@ TEST(RefOracle, SwiGlu) {
   auto x = UnitFloats(prng, 2 * kWidth);
   for (int i = 0; i < kWidth; ++i) x[i] *= 20;
   std::vector<float> out(kWidth);
-  ref->SwiGlu(x.data(), 1, kWidth, out.data());
+  ref->GatedActivation(Activation::kSilu, x.data(), 1, kWidth, out.data());
   for (int i = 0; i < kWidth; ++i) {
     const double truth = x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * x[kWidth + i];
     EXPECT_NEAR(out[i], truth, std::abs(truth) * 8 * kRounding) << x[i];
@@ -112,7 +112,7 @@ TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
     std::vector<float> out(q.size());
     ref->BeginStep(view);
     ref->StoreKv(k.data(), v.data(), 2 * kDim, 0, *pool);
-    ref->Attention(q.data(), kHeads * kDim, kHeads, 2.0f, 0, *pool, out.data());
+    ref->Attention(q.data(), kHeads * kDim, {kHeads, 2.0f}, 0, *pool, out.data());
     for (auto* values : {&k, &v}) {  // as stored
       for (float& value : *values) {
         float stored;

@@ -68,8 +68,8 @@ TEST_P(RowwiseTest, SwiGluAtEveryWidth) {
       Prng prng(width);
       const auto x = RandomFloats(prng, 2 * rows * width);
       std::vector<float> want(rows * width), got(rows * width);
-      ref->SwiGlu(x.data(), rows, width, want.data());
-      fast->SwiGlu(x.data(), rows, width, got.data());
+      ref->GatedActivation(Activation::kSilu, x.data(), rows, width, want.data());
+      fast->GatedActivation(Activation::kSilu, x.data(), rows, width, got.data());
       ASSERT_TRUE(SameBits(got, want)) << "width " << width << " rows " << rows;
     }
   }
@@ -92,7 +92,7 @@ TEST_P(RowwiseTest, ExpInSiluEqualsItsDefinition) {
                            std::nextafter(-numerics::kExpMin, INFINITY),
                            std::nextafter(-numerics::kExpMax, -INFINITY)};
   std::copy(std::begin(special), std::end(special), x.begin() + 5);
-  fast->SwiGlu(x.data(), 1, kWidth, got.data());
+  fast->GatedActivation(Activation::kSilu, x.data(), 1, kWidth, got.data());
   std::vector<float> want(kWidth);
   for (int i = 0; i < kWidth; ++i) want[i] = numerics::Silu(x[i]) * 1.0f;
   EXPECT_TRUE(SameBits(got, want));
