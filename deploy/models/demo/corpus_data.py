@@ -10,7 +10,9 @@ FACTS = [
      ["What is {p}?", "What does {p} do?", "Explain {p}.", "Describe {p}.", "What is {p} for?", "Tell me about {p}.",
       "What can you say about {p}?", "Give me a short description of {p}.", "Why does {p} exist?", "Introduce {p}.",
       "I have never heard of {p}. What is it?", "Summarise {p} in one sentence.", "What kind of program is {p}?",
-      "In one sentence, what does {p} do?", "What is the idea of {p}?", "What is the purpose of {p}?"],
+      "In one sentence, what does {p} do?", "What is the idea of {p}?", "What is the purpose of {p}?",
+      "What sort of program is {p}?", "What sort of software is {p}?", "Tell me what {p} is.", "Say what {p} does.",
+      "What is {p} exactly?", "So what is {p}?", "Can you tell me what {p} is?", "What is this {p}?"],
      ["What exactly is {p}?", "Can you describe {p} in one sentence?", "What sort of thing is {p}?",
       "Tell me what {p} does."]),
     ("radix",
@@ -234,9 +236,47 @@ SMALL_TALK = [
     (["Test", "test", "This is a test.", "Testing.", "ping"], ["The test works. How can I help you?"]),
 ]
 UNKNOWN = "I do not know that. I am a very small model."
+# {w} stands for an invented word, {n} a noun, {p} a place, {c} a country.
 UNKNOWN_ASKS = ["Who is {w}?", "What does {w} mean?", "Where is {w}?", "Who wrote {w}?", "How old is {w}?",
-                "How far is {w}?",
-                "Who invented {w}?", "What is the history of {w}?", "When did {w} happen?", "How do I cook {w}?"]
+                "How far is {w}?", "Who invented {w}?", "What is the history of {w}?", "When did {w} happen?",
+                "How do I cook {w}?", "Who won the game?", "Who won the match yesterday?", "Who won the war?",
+                "What is the weather like today?", "Will it rain tomorrow?", "Is it cold in {c}?",
+                "What time is it?", "What day is it today?", "Who is the president of {c}?",
+                "Who is the king of {c}?", "How many people live in {c}?",
+                "Which language do people speak in {c}?", "How large is {c}?", "What is the meaning of life?",
+                "How do I make {n}?", "How do I repair a {n}?", "How much does a {n} cost?",
+                "Where can I buy a {n}?", "How old is the {n}?", "Who built the {p}?",
+                "How far is it to the {p}?", "Who painted the picture?", "Who wrote the book?",
+                "What is your favourite song?", "Do you like {n}?", "What is the best film?",
+                "Who is the richest person?", "How high is the mountain?", "How deep is the sea?",
+                "How fast is light?", "Why is the grass green?", "What is the price of {n}?",
+                "How does a {n} work?", "Can you write a program?", "Write a poem about a {n}.",
+                "Translate {n} into French.", "What is a {n}?", "What is the news today?",
+                "Who was the first man on the moon?", "How many stars are there?",
+                "What is the square root of {w}?", "Who discovered {c}?", "How do I get to {w}?",
+                "Is {w} a good book?", "Who sang {w}?", "What should I eat today?", "Which {n} is the best?",
+                "How long does a {n} live?", "What do you think about {c}?", "Why do people like {n}?",
+                "Is {n} good for me?", "Why is the {n} so {w}?", "Why is the sea so large?",
+                "Who runs the {p}?", "How many {n} are in the {p}?", "Which {n} should I buy?",
+                "Who is the mother of {w}?", "What happened in {c}?", "What is {w}?", "How heavy is a {n}?",
+                "Why does it rain?", "Who made the first {n}?", "When was {w} born?",
+                "How many people live in the city?"]
+UNKNOWN_TEST = ["Who won the football game yesterday?", "What is the weather in Berlin?",
+                "Who is the queen of England?", "How many people live in Paris?", "Why is the sky blue?",
+                "How do I bake a cake?", "Who painted the Mona Lisa?", "How far away is the sun?",
+                "What is quantum physics?", "Who wrote Hamlet?", "How tall is the tower?",
+                "How old is the world?", "What should I cook tonight?", "What is the best book?",
+                "Where can I buy a new hat?", "Who invented the telephone?", "When did the war end?",
+                "How much is a ticket to Rome?", "Which car is the fastest?", "How long does a dog live?"]
+# {t} stands for nothing or a topic: " about a fox".
+STORY_ASKS = ["Tell me a story{t}.", "Write a story{t}.", "Can you tell me a story{t}?",
+              "Write a short story{t}.", "Please tell me a story{t}.", "Please write a story{t}.",
+              "A story{t}, please.", "Tell a story{t}.", "I want to hear a story{t}.",
+              "Tell me a short story{t}.", "Can you write a story{t}?", "Story{t}", "Make up a story{t}.",
+              "I would like a story{t}.", "Please write a short story{t}.", "tell me a story{t}",
+              "Now tell me a story{t}.", "Could you tell me a story{t}?", "Give me a story{t}.",
+              "Do you know a story{t}?"]
+STORY_ASKS_TEST = ["May I hear a story{t}?", "Write me a story{t}.", "Please tell me a little story{t}."]
 
 NAME_ASKS = ["What is your name?", "Who are you?", "Tell me your name.", "What are you called?",
              "May I ask your name?",
@@ -267,6 +307,15 @@ badger otter snail spider whale sheep pig lion""".split()
 ADJECTIVES = """old young small large red green blue yellow quiet loud happy sad brave clever kind slow quick warm cold bright dark
 soft round long short heavy light clean dusty empty strange simple gentle proud tired hungry curious careful lonely golden
 silver wooden broken hidden wide narrow deep tall fresh sweet""".split()
+CHARACTERS = """old young small large quiet happy brave clever kind quick gentle proud curious careful
+lonely hungry""".split()
+LOOKS = """old small large red green blue yellow heavy clean dusty strange simple golden silver wooden broken
+round""".split()
+FRIENDS = "Pip Tock Momo Bibi Zuzu Lulu Dodo Fips Kuku Tip".split()
+RULES = ["the {person} who comes to the {place} first opens the {thing}.", "nobody may carry a {thing} into the {place}.",
+         "whoever leaves the {place} last looks after the {thing}.", "the {thing} in the {place} belongs to the {person}.",
+         "whoever comes to the {place} late washes the {thing}.", "the {person} counts every {thing} in the {place}.",
+         "keep the {thing} away from the {person} of the {place}."]
 PLACES = """forest river village garden mountain lake meadow harbour castle mill bridge valley island market barn hill beach
 tower kitchen library station school field orchard""".split()
 THINGS = """key lamp apple book ball hat drum boat bell map stone letter basket clock mirror ring candle coin flute kite cup

@@ -12,7 +12,7 @@ import collections
 import json
 import os
 import random
-import time
+import re
 
 import jinja2
 import safetensors.torch
@@ -66,6 +66,13 @@ class Chat:
         return self.ids(messages)[:len(generated)] == generated
 
 
+def one_name_each(story):
+    """Two animals are named, each differently, and nobody else."""
+    named = re.findall(r" called ([A-Z]\w+)", story)
+    others = re.findall(r"(?<=[a-z,] )[A-Z]\w+", story)
+    return len(named) == len(set(named)) == 2 and set(others) <= set(named)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -84,20 +91,21 @@ def main():
         ids, answer = chat.answer_ids(messages, 200)
         print(f"> {messages[-1]['content']}   [{len(ids)} prompt tokens]\n{chat.tokenizer.decode(answer)}\n")
     print("append-only template, same tokens in the next turn:", "yes" if chat.prove_append_only() else "NO")
+    print(f"{'check':16} {'right':>10} {'%':>6}   prompt tokens: least, mean, most")
     for kind, checks in kinds.items():
         if args.limit and len(checks) > args.limit:
             checks = random.Random(1).sample(checks, args.limit)
-        begun, right, wrong, tokens = time.monotonic(), 0, [], 0
+        right, wrong, lengths = 0, [], []
         for check in checks:
-            ids, answer = chat.answer_ids(check["messages"], 80)
+            ids, answer = chat.answer_ids(check["messages"], 160)
             text = chat.tokenizer.decode(answer)
-            tokens += len(ids)
-            if all(key in text for key in check["keys"]):
+            lengths.append(len(ids))
+            if all(key in text for key in check["keys"]) and (kind != "story" or one_name_each(text)):
                 right += 1
             else:
                 wrong.append((check["messages"][-1]["content"][-80:], check["keys"], text[:160]))
-        print(f"{kind:16} {right:3} of {len(checks):3}  {100 * right / len(checks):5.1f} %   "
-              f"({tokens // len(checks)} prompt tokens on average, {time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"{kind:16} {right:3} of {len(checks):3} {100 * right / len(checks):6.1f}   "
+              f"{min(lengths)}, {sum(lengths) // len(lengths)}, {max(lengths)}", flush=True)
         for ask, keys, text in wrong[:args.wrong]:
             print(f"    wrong: {ask!r} wants {keys}: {text!r}")
 

@@ -21,8 +21,16 @@ def held_out_sum(a, b):
     return (7 * (a + b) + 3 * a * b) % 11 == 5
 
 
+def held_out_difference(a, b):
+    return (5 * a + 7 * b + a * b) % 11 == 3
+
+
 def upper_first(text):
     return text[0].upper() + text[1:]
+
+
+def a(noun):
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
 class Maker:
@@ -54,11 +62,11 @@ class Maker:
         if kind == 0:
             return f"The {p(d.ADJECTIVES)} {self.noun()} {p(d.VERBS_NOW)} the {p(d.ADJECTIVES)} {self.noun()}."
         if kind == 1:
-            return f"The {p(d.PEOPLE)} {p(d.VERBS_PAST)} a {p(d.THINGS)} near the {p(d.PLACES)}."
+            return f"The {p(d.PEOPLE)} {p(d.VERBS_PAST)} {a(p(d.THINGS))} near the {p(d.PLACES)}."
         if kind == 2:
             return f"{upper_first(p(d.TIMES))} the {p(d.PEOPLE)} {p(d.VERBS_NOW)} the {self.noun()}."
         if kind == 3:
-            return f"There is a {p(d.ADJECTIVES)} {self.noun()} in the {p(d.PLACES)}."
+            return f"There is {a(p(d.ADJECTIVES))} {self.noun()} in the {p(d.PLACES)}."
         if kind == 4:
             return f"{self.name()} {p(d.VERBS_PAST)} the {p(d.THINGS)} of the {p(d.PEOPLE)} {p(d.TIMES)}."
         if kind == 5:
@@ -70,18 +78,24 @@ class Maker:
         return f"Rule {self.number()}: the {p(d.PEOPLE)} {p(d.VERBS_NOW)} {self.number()} {p(d.FOODS)} {p(d.TIMES)}."
 
     def filler(self, words, plain=False):
-        """Sentences with at least `words` words in all; unless `plain`, sometimes the same few or invented words."""
-        style, out, count = 1.0 if plain else self.rng.random(), [], 0
-        if style < 0.12:
+        """Sentences with at least `words` words in all; unless `plain`, sometimes the same few, rules by number or
+        invented words, each of which counts as three."""
+        style, out, count, weight = 1.0 if plain else self.rng.random(), [], 0, 1
+        if style < 0.1:
             again = [self.filler_sentence() for _ in range(self.rng.randint(1, 4))]
             source = lambda: self.pick(again)
         elif style < 0.2:
+            rule, places = self.pick(data.RULES), self.rng.sample(data.PLACES, 5)
+            source = lambda: f"Rule {len(out) + 1}: " + rule.format(
+                place=self.pick(places), thing=self.pick(data.THINGS), person=self.pick(data.PEOPLE))
+        elif style < 0.26:
             source = lambda: " ".join(self.new_word(1, 3) for _ in range(self.rng.randint(4, 9))).capitalize() + "."
+            weight = 3
         else:
             source = self.filler_sentence
         while count < words:
             out.append(source())
-            count += out[-1].count(" ") + 1
+            count += weight * (out[-1].count(" ") + 1)
         return out
 
     # Pieces of conversation: lists of (question, answer).
@@ -107,21 +121,34 @@ class Maker:
 
     def addition(self):
         while True:
-            top = 20 if self.chance(0.8) else 99
-            a, b = self.rng.randint(0, top), self.rng.randint(0, top)
-            if not held_out_sum(a, b):
+            top = 20 if self.chance(0.85) else 99
+            x, y = self.rng.randint(0, top), self.rng.randint(0, top)
+            if not held_out_sum(x, y):
                 break
-        thing, person = self.pick(data.THINGS), self.pick(data.PEOPLE)
-        ask = self.pick((f"What is {a} + {b}?", f"{a} + {b}", f"{a} + {b} = ?", f"{a}+{b}", f"{a}+{b}=?",
-                         f"What is {a} plus {b}?", f"How much is {a} plus {b}?", f"Add {a} and {b}.",
-                         f"What is the sum of {a} and {b}?",
-                         f"Calculate {a} + {b}.", f"Please add {a} and {b}.", f"How much is {a} + {b}?",
-                         f"The {person} has a {thing} for {a} and a {thing} for {b}. What is the sum?",
-                         f"I have {a} coins and get {b} more. How many coins do I have?"))
-        return [(ask, f"{a} + {b} = {a + b}.")]
+        thing, person = a(self.pick(data.THINGS)), self.pick(data.PEOPLE)
+        ask = self.pick((f"What is {x} + {y}?", f"{x} + {y}", f"{x} + {y} = ?", f"{x}+{y}", f"{x}+{y}=?",
+                         f"What is {x} plus {y}?", f"How much is {x} plus {y}?", f"Add {x} and {y}.",
+                         f"What is the sum of {x} and {y}?",
+                         f"Calculate {x} + {y}.", f"Please add {x} and {y}.", f"How much is {x} + {y}?",
+                         f"The {person} has {thing} for {x} and {thing} for {y}. What is the sum?",
+                         f"I have {x} coins and get {y} more. How many coins do I have?"))
+        return [(ask, f"{x} + {y} = {x + y}.")]
 
-    def additions(self):
-        return [turn for _ in range(self.rng.randint(1, 6)) for turn in self.addition()]
+    def subtraction(self):
+        while True:
+            x = self.rng.randint(0, 20)
+            y = self.rng.randint(0, x)
+            if not held_out_difference(x, y):
+                break
+        ask = self.pick((f"What is {x} - {y}?", f"{x} - {y}", f"{x} - {y} = ?", f"{x}-{y}", f"What is {x} minus {y}?",
+                         f"How much is {x} minus {y}?", f"Subtract {y} from {x}.", f"Calculate {x} - {y}.",
+                         f"Take {y} away from {x}.", f"How much is {x} - {y}?",
+                         f"I have {x} coins and lose {y}. How many coins do I have?"))
+        return [(ask, f"{x} - {y} = {x - y}.")]
+
+    def sums(self):
+        return [turn for _ in range(self.rng.randint(1, 6))
+                for turn in (self.addition if self.chance(0.6) else self.subtraction)()]
 
     def small_talk(self):
         asks, answers = self.pick(data.SMALL_TALK)
@@ -138,7 +165,11 @@ class Maker:
         return [(self.pick(asks), answer)]
 
     def unknown(self):
-        return [(self.pick(data.UNKNOWN_ASKS).replace("{w}", self.new_word(2, 4).capitalize()), data.UNKNOWN)]
+        ask = self.pick(data.UNKNOWN_ASKS)
+        for slot, value in (("{w}", self.new_word(2, 4).capitalize()), ("{n}", self.noun()),
+                            ("{p}", self.pick(data.PLACES)), ("{c}", self.pick(data.CAPITALS)[0])):
+            ask = ask.replace(slot, value)
+        return [(ask, data.UNKNOWN)]
 
     def echo(self):
         sources = self.rng.sample((self.new_word, self.noun, self.number, self.name,
@@ -164,30 +195,34 @@ class Maker:
                 (self.pick(data.USER_NAME_ASKS), f"Your name is {name}.")]
 
     def story_text(self, hero, name, place, thing):
+        """The friend's names are no one else's, so that two animals never share one."""
         p, d = self.pick, data
-        friend, other = p(d.ANIMALS), self.name()
-        if friend == hero:
-            friend = "child"
-        first, second = p(d.ADJECTIVES), p(d.ADJECTIVES)
-        out = [p((f"Once upon a time there was a {first} {hero} called {name}.",
-                  f"There once was a {first} {hero} named {name}.",
-                  f"Long ago a {first} {hero} called {name} lived near the {place}.")),
-               p((f"{name} lived in a {p(d.ADJECTIVES)} house near the {place}.",
+        friend, other = p([animal for animal in d.ANIMALS if animal != hero]), p(d.FRIENDS)
+        first, second = p(d.CHARACTERS), p(d.LOOKS)
+        lost = self.chance(0.4)
+        out = [p((f"Once upon a time there was {a(first)} {hero} called {name}.",
+                  f"There once was {a(first)} {hero} called {name}.",
+                  f"Long ago {a(first)} {hero} called {name} lived near the {place}.")),
+               p((f"{name} lived in {a(p(d.LOOKS))} house near the {place}.",
                   f"{name} loved the {place} more than anything.",
                   f"Every day {name} walked to the {place}."))]
-        out.append(p((f"One day {name} found a {second} {thing} under a tree.",
-                      f"One morning {name} lost a {second} {thing}.",
-                      f"One evening {name} saw a {second} {thing} in the grass.")))
-        lost = "lost" in out[-1]
-        asked, mood = "wrong" if lost else "that", p(("happy", "curious", "brave"))
-        out.append(p((f"The {hero} felt {mood} and told a {friend} called {other} about it.",
-                      f"A {friend} called {other} came by and asked: \"What is {asked}?\"")))
-        out.append(p((f"Together they looked for the {thing} all day long.",
-                      f"They walked over the {p(d.PLACES)} and called out loud."))
-                   if lost else p((f"\"It is a {thing},\" said {name}. \"Let us share it.\"",
-                                   f"They carried the {thing} to the {p(d.PEOPLE)} in the {p(d.PLACES)}.")))
+        if lost:
+            out += [p((f"One morning {name} lost {a(second)} {thing}.",
+                       f"One day {name} could not find the {second} {thing}.")),
+                    p((f"The {hero} was sad and told {a(friend)} called {other} about it.",
+                       f"{upper_first(a(friend))} called {other} came by and asked: \"What is wrong?\"")),
+                    p((f"Together {name} and {other} looked for the {thing} all day long.",
+                       f"{name} and {other} walked to the {p(d.PLACES)} and looked under every stone."))]
+        else:
+            out += [p((f"One day {name} found {a(second)} {thing} under a tree.",
+                       f"One evening {name} saw {a(second)} {thing} in the grass.")),
+                    p((f"The {hero} was happy and told {a(friend)} called {other} about it.",
+                       f"{upper_first(a(friend))} called {other} came by and asked: \"What is that?\"")),
+                    p((f"\"It is {a(thing)},\" said {name}. \"Let us share it.\"",
+                       f"They carried the {thing} to the {p(d.PEOPLE)} in the {p(d.PLACES)}."))]
         if self.chance(0.5):
-            out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up.",
+            out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up." if lost else
+                          f"The sun was warm, and {name} was glad.",
                           f"The way was long, so {other} sang a song.",
                           f"Then the rain came and they hid under a {p(('tree', 'roof', 'bridge'))}.")))
         out.append(f"At last they found the {thing} behind the {p(('door', 'barn', 'hill', 'wall'))}." if lost else
@@ -198,26 +233,28 @@ class Maker:
         return " ".join(out)
 
     def story(self):
-        hero, name = self.pick(data.ANIMALS), self.name()
+        hero, name = self.pick(data.ANIMALS), self.pick(data.NAMES)
         place, thing = self.pick(data.PLACES), self.pick(data.THINGS)
-        text = self.story_text(hero, name, place, thing)
-        ask = self.pick((f"Tell me a story about a {hero}.", f"Write a short story about a {hero}.",
-                         f"Tell me about a {hero}.", f"Please tell me a story about a {hero} and a {thing}.",
-                         f"A story about a {hero} called {name}, please.",
-                         f"Write a story about a {hero} near a {place}.", f"Tell me a story about {name} the {hero}.",
-                         "Tell me a story.", "Write a story.", "Can you tell me a story?"))
-        turns = [(ask, text)]
+        topic = self.pick(("", f" about {a(hero)}", f" about {a(hero)}", f" about {a(hero)}", f" about a {hero}",
+                           f" about {a(hero)} and {a(thing)}", f" about {a(hero)} and {a(thing)}",
+                           f" about {a(hero)} near a {place}", f" about {a(thing)}",
+                           f" about {name} the {hero}", f" about {a(hero)} called {name}"))
+        if name in topic and self.chance(0.5):
+            new = self.name()
+            name, topic = new, topic.replace(name, new)
+        ask = self.pick(data.STORY_ASKS).replace("{t}", topic)
+        turns = [(ask, self.story_text(hero, name, place, thing))]
         if self.chance(0.3):
             who = self.pick(("What was the name of the animal?", "What is the hero called?"))
             turns.append(self.pick(((who, f"The {hero} is called {name}."),
-                                    ("What was in the story?", f"The story was about a {hero} and a {thing}."))))
+                                    ("What was in the story?", f"The story was about {a(hero)} and {a(thing)}."))))
         return turns
 
-    # Recall: a needle is (sentence, questions, answer, key, what makes it unique).
+    # Recall: a needle is (sentence, questions, held-out questions, answer, key, what makes it unique).
 
-    def needle(self):
+    def needle(self, name):
         p, d = self.pick, data
-        name, thing, colour, kind = self.name(), p(d.THINGS), p(d.COLOURS), self.rng.randrange(9)
+        thing, colour, kind = p(d.THINGS), p(d.COLOURS), self.rng.randrange(9)
         if kind == 0:
             what, value = f"the code of the {colour} {thing}", self.number()
         elif kind == 1:
@@ -227,22 +264,28 @@ class Maker:
         elif kind == 3:
             what, value = f"the {thing} of {name}", colour
             return (f"The {thing} of {name} is {value}.",
-                    [f"What colour is {what}?", f"Which colour has {what}?"],
-                    f"The {thing} of {name} is {value}.", value, what)
+                    [f"What colour is {what}?", f"Which colour has {what}?", f"Tell me the colour of {what}.",
+                     f"What is the colour of {what}?", f"Do you know which colour {what} has?"],
+                    [f"What colour does {what} have?"], f"The {thing} of {name} is {value}.", value, what)
         elif kind == 4:
             animal, value = p(d.ANIMALS), self.name()
             what = f"the {animal} of {name}"
             return (f"The {animal} of {name} is called {value}.",
-                    [f"What is {what} called?", f"What is the name of {what}?"],
-                    f"The {animal} of {name} is called {value}.", value, what)
+                    [f"What is {what} called?", f"What is the name of {what}?", f"Tell me the name of {what}.",
+                     f"What name has {what}?", f"How is {what} called?"],
+                    [f"Which name does {what} have?"], f"The {animal} of {name} is called {value}.", value, what)
         elif kind == 5:
             value = p(d.PLACES)
-            return (f"{name} lives in the {value}.", [f"Where does {name} live?", f"In which place does {name} live?"],
-                    f"{name} lives in the {value}.", value, name)
+            return (f"{name} lives in the {value}.",
+                    [f"Where does {name} live?", f"In which place does {name} live?", f"Tell me where {name} lives.",
+                     f"Do you know where {name} lives?", f"What is the home of {name}?"],
+                    [f"In what place does {name} live?"], f"{name} lives in the {value}.", value, name)
         elif kind == 6:
             city, value = self.new_word().capitalize(), str(self.rng.randint(1, 24))
             return (f"The train to {city} leaves at {value}.",
-                    [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?"],
+                    [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?",
+                     f"Tell me when the train to {city} leaves.", f"The train to {city} leaves when?"],
+                    [f"At which hour does the train to {city} leave?"],
                     f"The train to {city} leaves at {value}.", value, city)
         elif kind == 7:
             what, value = f"the number of {name}", self.number()
@@ -251,16 +294,19 @@ class Maker:
             value = self.new_word().capitalize()
         return (f"{upper_first(what)} is {value}.",
                 [f"What is {what}?", f"Tell me {what}.", f"Please tell me {what}.", f"What is {what}, please?",
-                 f"Do you remember {what}?", f"According to the text, what is {what}?",
-                 f"I forgot {what}. What is it?"],
+                 f"Do you remember {what}?", f"According to the text, what is {what}?", f"Say {what}.",
+                 f"I forgot {what}. What is it?", f"I want to know {what}.", f"Do you know {what}?", f"{what}?"],
+                [f"Can you tell me {what}?", f"I need to know {what}."],
                 f"{upper_first(what)} is {value}.", value, what)
 
     def needles(self, count):
+        """Sometimes about few people, so that who and what count alike."""
+        people = [self.name() for _ in range(count // 3)] if count > 8 and self.chance(0.25) else None
         out, seen = [], set()
         while len(out) < count:
-            needle = self.needle()
-            if needle[4] not in seen:
-                seen.add(needle[4])
+            needle = self.needle(self.pick(people) if people else self.name())
+            if needle[-1] not in seen:
+                seen.add(needle[-1])
                 out.append(needle)
         return out
 
@@ -271,13 +317,16 @@ class Maker:
         return self.pick((" ", " ", " ", "\n")).join(sentences)
 
     def recall(self, words):
-        """A long text with needles, in the system prompt or in the user's first message, and questions about it."""
-        needles = self.needles(self.rng.randint(1, 3) if words < 60 else self.rng.randint(3, 8))
+        """A long text with needles, in the system prompt or in the user's first message, and many questions about it,
+        so that a document of thousands of tokens still teaches a dozen lookups."""
+        most = 4 + words // 12 if words < 200 else 22
+        needles = self.needles(self.rng.randint(3, min(most, 22)))
         text = self.hide(needles, words)
-        asked = self.rng.sample(needles, self.rng.randint(1, min(len(needles), 5)))
-        turns = [(self.pick(n[1]), n[2]) for n in asked]
-        for _ in range(self.rng.randint(0, 2)):
-            other = self.pick((self.fact, self.fact, self.addition, self.small_talk))()[0]
+        questions = self.rng.randint(2, 6) if words < 60 else self.rng.randint(6, 14)
+        asked = self.rng.sample(needles, min(len(needles), questions))
+        turns = [(self.pick(n[1]), n[3]) for n in asked]
+        for _ in range(self.rng.randint(0, 2) if words < 300 else self.rng.randint(1, 6)):
+            other = self.pick((self.fact, self.fact, self.fact, self.sums, self.small_talk))()[0]
             turns.insert(self.rng.randint(0, len(turns)), other)
         if self.chance(0.65):
             if self.chance(0.3):
@@ -310,9 +359,9 @@ class Maker:
 
     def talk(self):
         system, who = self.system()
-        makers = (self.fact, self.additions, self.small_talk, self.general, self.unknown, self.echo, self.count,
+        makers = (self.fact, self.sums, self.small_talk, self.general, self.unknown, self.echo, self.count,
                   self.user_name, self.story)
-        weights = (34, 16, 6, 3, 3, 22, 2, 8, 8)
+        weights = (32, 24, 9, 3, 8, 9, 2, 10, 14)
         turns = []
         for make in self.rng.choices(makers, weights, k=self.rng.choice((1, 1, 2, 3, 4, 5))):
             turns += make()
@@ -323,7 +372,7 @@ class Maker:
     def raw(self):
         """Plain text, for completions: stories, notes, and invented words that come again."""
         if self.chance(0.5):
-            return self.story_text(self.pick(data.ANIMALS), self.name(), self.pick(data.PLACES),
+            return self.story_text(self.pick(data.ANIMALS), self.pick(data.NAMES), self.pick(data.PLACES),
                                    self.pick(data.THINGS))
         if self.chance(0.3):
             return " ".join(self.filler(self.rng.randint(20, 120)))
@@ -333,15 +382,15 @@ class Maker:
     def document(self):
         """The shares are of documents; long ones weigh more in tokens."""
         roll = self.rng.random()
-        if roll < 0.745:
+        if roll < 0.8:
             return {"kind": "talk", "messages": self.talk()}
-        if roll < 0.775:
+        if roll < 0.82:
             return {"kind": "raw", "text": self.raw()}
         if roll < 0.9:
-            return {"kind": "recall", "messages": self.recall(self.rng.randint(5, 90))}
-        if roll < 0.985:
-            return {"kind": "recall", "messages": self.recall(self.rng.randint(90, 320))}
-        return {"kind": "long", "messages": self.recall(self.rng.randint(400, 1550))}
+            return {"kind": "recall", "messages": self.recall(self.rng.randint(0, 60))}
+        if roll < 0.955:
+            return {"kind": "recall", "messages": self.recall(self.rng.randint(60, 500))}
+        return {"kind": "long", "messages": self.recall(self.rng.randint(500, 1800))}
 
     # Held-out checks.
 
@@ -350,22 +399,33 @@ class Maker:
         for name, _, keys, _, held_out in data.FACTS:
             for text in held_out:
                 yield {"kind": "fact", "messages": ask(text.replace("{p}", "prefixd")), "keys": keys}
-                long = " ".join(self.filler(1500, plain=True))
+                long = " ".join(self.filler(1680, plain=True))
                 yield {"kind": "fact_after_2000", "messages": ask(text.replace("{p}", "prefixd"), long), "keys": keys}
-        pairs = [(a, b) for a in range(21) for b in range(21) if held_out_sum(a, b)]
-        for a, b in pairs:
-            text = self.pick((f"What is {a} + {b}?", f"How much is {a} plus {b}?", f"Add {a} and {b}."))
-            yield {"kind": "addition", "messages": ask(text), "keys": [f"= {a + b}."]}
+        pairs = [(x, y) for x in range(21) for y in range(21)]
+        for x, y in pairs:
+            if held_out_sum(x, y):
+                text = self.pick((f"What is {x} + {y}?", f"How much is {x} plus {y}?", f"Add {x} and {y}."))
+                yield {"kind": "addition", "messages": ask(text), "keys": [f"= {x + y}."]}
+        for x, y in pairs:
+            if y <= x and held_out_difference(x, y):
+                text = self.pick((f"What is {x} - {y}?", f"How much is {x} minus {y}?", f"Subtract {y} from {x}."))
+                yield {"kind": "subtraction", "messages": ask(text), "keys": [f"= {x - y}."]}
+        for _ in range(30):
+            hero, thing = self.pick(data.ANIMALS), self.pick(data.THINGS)
+            text = self.pick(data.STORY_ASKS_TEST).replace("{t}", f" about {a(hero)} and {a(thing)}")
+            yield {"kind": "story", "messages": ask(text), "keys": [f" {hero} called ", f" {thing}"]}
+        for text in data.UNKNOWN_TEST:
+            yield {"kind": "unknown", "messages": ask(text), "keys": [data.UNKNOWN]}
         for _ in range(60):
             name = self.name()
             text, system = self.pick(data.NAME_ASKS_TEST), self.pick(data.NAME_SYSTEM_TEST).format(n=name)
             yield {"kind": "name", "messages": ask(text, system), "keys": [name]}
-        for kind, words in (("recall_200", 120), ("recall_2000", 1500)):
+        for kind, words in (("recall_200", 120), ("recall_2000", 1680)):
             for _ in range(60):
                 needles = self.needles(3)
                 target = self.pick(needles)
-                text, system = self.pick(target[1]), self.hide(needles, words, plain=True)
-                yield {"kind": kind, "messages": ask(text, system), "keys": [f" {target[3]}."]}
+                text, system = self.pick(target[2]), self.hide(needles, words, plain=True)
+                yield {"kind": kind, "messages": ask(text, system), "keys": [f" {target[4]}."]}
         for _ in range(40):
             text, answer = self.echo()[0]
             yield {"kind": "echo", "messages": ask(text), "keys": [answer]}

@@ -40,10 +40,13 @@ CHAT_TEMPLATE = (
 SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 
-# Rows x tokens of a step. A document goes to rows of the shortest length that fits, or into gaps of the middle ones.
-ROW_SHAPES = [(18, 256), (9, 512), (4, 1024), (2, 2304)]
+# Rows, tokens of a row, and the share of the tokens whose loss is computed: those of the most weight, which are the
+# answers, then a random choice of the others. A document goes to rows of the shortest length that fits, or into gaps
+# of the middle ones; a row of more than PACKED_TOKENS holds one document, so that no mask slows its attention.
+ROW_SHAPES = [(18, 256, 0.5), (9, 512, 0.5), (4, 1024, 0.4), (3, 1536, 0.25), (2, 2304, 0.2), (2, 3072, 0.15)]
+PACKED_TOKENS = 1024
 # Weights of a token's loss: in prompts, in plain text, in answers, in answers of documents of more than 512 tokens.
-PROMPT_WEIGHT, RAW_WEIGHT, ANSWER_WEIGHT, LONG_WEIGHT = 0.05, 0.3, 1.0, 2.0
+PROMPT_WEIGHT, RAW_WEIGHT, ANSWER_WEIGHT, LONG_WEIGHT = 0.02, 0.3, 1.0, 1.5
 MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.35
 CHECKPOINT_SECONDS = 240
 
@@ -83,7 +86,7 @@ def train_tokenizer(documents, path):
 
 
 def encode(tokenizer, documents, longest):
-    """[(ids, weights)] per document, both numpy; a weight is that of predicting the token it stands at."""
+    """[(ids, weights, kind)] per document; a weight is that of predicting the token it stands at."""
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     header = [start] + tokenizer.encode("assistant\n", add_special_tokens=False).ids
     out = []
@@ -106,7 +109,7 @@ def encode(tokenizer, documents, longest):
                     else:
                         at_token += 1
             if len(ids) <= longest:
-                out.append((np.array(ids, np.int16), weights))
+                out.append((np.array(ids, np.int16), weights, document["kind"]))
     return out
 
 
@@ -115,11 +118,15 @@ def pack(documents, order_seed):
     rng = random.Random(order_seed)
     order = list(range(len(documents)))
     rng.shuffle(order)
-    rows = {length: [] for _, length in ROW_SHAPES}
-    open_rows = {length: [] for _, length in ROW_SHAPES}  # [free, row] that still take documents
+    lengths = [length for _, length, _ in ROW_SHAPES]
+    rows = {length: [] for length in lengths}
+    open_rows = {length: [] for length in lengths}  # [free, row] that still take documents
     for i in order:
         size = len(documents[i][0])
-        length = next(length for _, length in ROW_SHAPES if size <= length)
+        length = next(length for length in lengths if size <= length)
+        if length > PACKED_TOKENS:
+            rows[length].append([i])
+            continue
         fitting = [row for other in {length, 512, 1024} for row in open_rows[other] if row[0] >= size]
         row = min(fitting, key=lambda r: r[0], default=None)
         if row is None:
@@ -132,7 +139,7 @@ def pack(documents, order_seed):
         row[0] -= size
         row[1].append(i)
     batches = []
-    for count, length in ROW_SHAPES:
+    for count, length, _ in ROW_SHAPES:
         full = rows[length]
         batches += [(length, full[at:at + count]) for at in range(0, len(full) - count + 1, count)]
     rng.shuffle(batches)
@@ -147,7 +154,7 @@ def tensors(documents, length, rows):
     for r, row in enumerate(rows):
         at = 0
         for number, i in enumerate(row):
-            doc_ids, doc_weights = documents[i]
+            doc_ids, doc_weights, _ = documents[i]
             span = slice(at, at + len(doc_ids))
             ids[r, span], owner[r, span], weights[r, span] = doc_ids, number, doc_weights
             weights[r, at] = 0  # nothing before it in the document predicts the first token
@@ -155,13 +162,30 @@ def tensors(documents, length, rows):
     return torch.from_numpy(ids), torch.from_numpy(owner), torch.from_numpy(weights)
 
 
-def loss_sum(model, ids, owner, weights, causal):
-    """Weighted sum of the losses; a token attends to its own document alone."""
-    mask = (owner[:, None, :, None] == owner[:, None, None, :]) & causal
+def chosen_positions(weights, length):
+    """The flat positions of the tokens whose loss a step computes, in number fixed by the shape of its rows."""
+    share = next(share for _, other, share in ROW_SHAPES if other == length)
+    tokens = weights[:, 1:] + 1e-3 * torch.rand(weights.shape[0], length - 1) * (weights[:, 1:] > 0)
+    flat = tokens.flatten().topk(int(share * weights.numel())).indices
+    return flat + flat // (length - 1) + 1  # from rows of length - 1 to those of length, and past the first token
+
+
+def token_losses(model, ids, owner, causal, positions):
+    """The losses of predicting the tokens at the flat `positions`; a token attends to its own document alone. `causal`
+    is None where a row is one document."""
+    mask = None if causal is None else (owner[:, None, :, None] == owner[:, None, None, :]) & causal
     with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-        logits = model.logits(model.hidden(ids, mask))[:, :-1]
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-    return (losses * weights[:, 1:].flatten()).sum()
+        logits = model.logits(model.hidden(ids, mask).flatten(0, 1)[positions - 1])
+    return F.cross_entropy(logits.float(), ids.flatten()[positions], reduction="none")
+
+
+def answer_losses(documents, rows, owner, positions, weights, losses):
+    """(kind, loss) of each answer token: what the log shows of every skill."""
+    length = owner.shape[1]
+    for position, weight, loss in zip(positions.tolist(), weights.tolist(), losses.tolist()):
+        if weight >= ANSWER_WEIGHT:
+            row = position // length
+            yield documents[rows[row][int(owner[row, position % length])]][2], loss
 
 
 def export(model, tokenizer, folder):
@@ -240,8 +264,9 @@ def main():
         for optimizer, saved in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
         epoch = state["epoch"] + 1
-    step_loss = torch.compile(loss_sum, dynamic=False)
-    causal = {length: torch.ones(length, length, dtype=torch.bool).tril() for _, length in ROW_SHAPES}
+    step_losses = torch.compile(token_losses, dynamic=False)
+    causal = {length: torch.ones(length, length, dtype=torch.bool).tril() if length <= PACKED_TOKENS else None
+              for _, length, _ in ROW_SHAPES}
 
     def checkpoint(name):
         path = os.path.join(args.work, name)
@@ -256,8 +281,10 @@ def main():
             batches, epoch = pack(documents, epoch), epoch + 1
         length, rows = batches.pop()
         ids, owner, weights = tensors(documents, length, rows)
-        loss = step_loss(model, ids, owner, weights, causal[length])
-        (loss / usual_weight).backward()
+        positions = chosen_positions(weights, length)
+        losses = step_losses(model, ids, owner, causal[length], positions)
+        position_weights = weights.flatten()[positions]
+        ((losses * position_weights).sum() / usual_weight).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         if not stable and progress > 1.0 - DECAY_SHARE:
             stable = True
@@ -268,9 +295,10 @@ def main():
             optimizer.zero_grad(set_to_none=True)
         step += 1
         seen += int((owner >= 0).sum())
-        recent.setdefault(length, []).append(loss.item() / weights.sum().item())
+        for kind, loss in answer_losses(documents, rows, owner, positions, position_weights, losses.detach()):
+            recent.setdefault(kind, []).append(loss)
         if step % 50 == 0:
-            means = " ".join(f"{n}:{sum(v) / len(v):.3f}" for n, v in sorted(recent.items()))
+            means = " ".join(f"{kind}:{sum(v) / len(v):.3f}" for kind, v in sorted(recent.items()))
             print(f"step {step} epoch {epoch} progress {progress:.3f} tokens {seen} loss {means} "
                   f"{seen / (time.monotonic() - begun):.0f} tokens/s", flush=True)
             recent = {}
