@@ -141,7 +141,7 @@ class Backend {
   // k, v: first head of row 0, rows `stride` floats apart, heads head_dim apart.
   virtual void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) = 0;
   // Causal attention of every row over its own sequence, grouped heads: the row at position p sees the positions
-  // max(0, p - window + 1) .. p, and without a window 0 .. p. KV below all windows of a sequence's rows is not read.
+  // max(0, p - window + 1) .. p, and without a window 0 .. p. What is stored below a window takes no part, be it NaN.
   // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
   virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                          float* out) = 0;

@@ -10,9 +10,9 @@
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
 //   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums start at
 //      +0 and merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
-//   4. RmsNorm, of a row or of a head. The sum of x*x as in 3, its partials by fma(x, x, s); scale = 1 / sqrt(sum / dim + eps);
-//      out = (x * scale) * weight.
-//   5. Exp is the polynomial below. A gated activation is act(gate) * up, act being Silu, GeluTanh or Relu below.
+//   4. RmsNorm, of a row or of a head. The sum of x*x as in 3, its partials by fma(x, x, s);
+//      scale = 1 / sqrt(sum / dim + eps); out = (x * scale) * weight.
+//   5. Exp is the polynomial below. Gated activations: act(gate) * up, with Silu, GeluTanh or Relu below.
 //   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]:
 //        a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
 //      A bias is added to a finished output: y = y + bias.
@@ -28,9 +28,9 @@
 //        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M');
 //        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
 //      out[d] = O[d] * (1 / L).
-//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part; a tile or span that holds none
-//      of them does not either. So the fold begins with the span, and that with the tile, of the window's first
-//      token; tiles, spans and t mod 16 stay aligned to position 0.
+//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part; a tile or span that holds
+//      none of them does not either. So the fold begins with the span, and that with the tile, of the
+//      window's first token; tiles, spans and t mod 16 stay aligned to position 0.
 //
 // A change to any of this is another numerics version: KV stored under the old one is not found again.
 #pragma once

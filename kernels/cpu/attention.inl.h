@@ -56,45 +56,51 @@ void Normalise(const float* total, int head_dim, float* out) {
     StoreUpTo(out + d, head_dim - d, Mul(Load(total + kHeader + d), inverse));
 }
 
-// All rows from first_row on over the first `count` tokens of a tile.
+// Some rows over a tile.
 template <DType kType>
-void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int tile, int count) {
-  if (InPlace(job, s.rows)) return AttendBlock(job, s, TileInPlace<kType>(job, tile, count), 0, tile);
-  WidenTile<kType>(job, s, tile, count);
+void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
+  const int begin = Max(0, FirstToken(job, first_row) - tile);
+  const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
+  if (InPlace(job, s.rows)) return AttendBlock(job, s, TileInPlace<kType>(job, tile, end), 0, tile);
+  WidenTile<kType>(job, s, tile, begin, end);
   const KvTile<DType::kF32> kv = WidenedTile(s);
-  for (int first = first_row / kTileRows * kTileRows; first < s.rows; first += kTileRows) {
+  for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
     AttendBlock(job, s, kv, first, tile);
   }
 }
 
+// The rows first_row .. end_row - 1 are those that see something of the span.
 void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   const int begin = span * kSpanTokens;
-  const int last = job.first_position + job.positions - 1;
   const int first_row = Max(0, begin - job.first_position) * job.group;
-  for (int row = first_row; row < s.rows; ++row) {
+  int end_row = s.rows;
+  while (end_row > first_row && FirstToken(job, end_row - 1) >= begin + kSpanTokens) --end_row;
+  if (first_row == end_row) return;
+  for (int row = first_row; row < end_row; ++row) {
     s.max[row] = -__builtin_inff();
     Store(s.sums + row * kLanes, Zero());
     for (int d = 0; d < s.padded; d += kLanes) Store(s.out + row * s.padded + d, Zero());
   }
-  for (int tile = begin; tile <= last && tile < begin + kSpanTokens; tile += kTileTokens) {
-    const int count = Min(kTileTokens, last + 1 - tile);
+  const int last = Min(begin + kSpanTokens - 1, LastToken(job, end_row - 1));
+  const int first = Max(begin, FirstToken(job, first_row));
+  for (int tile = first / kTileTokens * kTileTokens; tile <= last; tile += kTileTokens) {
     switch (job.dtype) {
       case DType::kF32:
-        AttendTile<DType::kF32>(job, s, first_row, tile, count);
+        AttendTile<DType::kF32>(job, s, first_row, end_row, tile);
         break;
       case DType::kF16:
-        AttendTile<DType::kF16>(job, s, first_row, tile, count);
+        AttendTile<DType::kF16>(job, s, first_row, end_row, tile);
         break;
       case DType::kBF16:
-        AttendTile<DType::kBF16>(job, s, first_row, tile, count);
+        AttendTile<DType::kBF16>(job, s, first_row, end_row, tile);
         break;
     }
   }
-  for (int row = first_row; row < s.rows; ++row) {
+  for (int row = first_row; row < end_row; ++row) {
     float* total = s.total + static_cast<size_t>(row) * (kHeader + s.padded);
     const float sum = MergeSum(Load(s.sums + row * kLanes));
     const float* out = s.out + static_cast<size_t>(row) * s.padded;
-    if (span > job.first_span) {
+    if (span > Max(job.first_span, FirstToken(job, row) / kSpanTokens)) {
       FoldInto(total, s.max[row], sum, out, s.padded);
       continue;
     }
@@ -114,7 +120,8 @@ void Attend(const AttendJob& job, float* scratch) {
     const size_t head = row % job.group;
     if (job.partial == nullptr) {
       Normalise(total, s.dim, job.out + position * job.out_stride + head * s.dim);
-    } else if (job.first_span * kSpanTokens <= job.first_position + static_cast<int>(position)) {
+    } else if (job.first_span * kSpanTokens <= LastToken(job, row) &&
+               FirstToken(job, row) < job.end_span * kSpanTokens) {
       float* to = job.partial + position * job.partial_stride + head * (kHeader + s.padded);
       for (int d = 0; d < kHeader + s.padded; d += kLanes) Store(to + d, Load(total + d));
     }

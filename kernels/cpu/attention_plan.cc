@@ -14,7 +14,11 @@ using cpu::AttendJob;
 // stay in L2.
 constexpr int kRowsPerJob = 96;
 
-int SpansOf(int position) { return position / numerics::kAttentionSpan + 1; }
+// The spans FirstSpan .. EndSpan - 1 are those that a position sees something of.
+int FirstSpan(int position, int window) {
+  return numerics::WindowStart(position, window) / numerics::kAttentionSpan;
+}
+int EndSpan(int position) { return position / numerics::kAttentionSpan + 1; }
 
 }  // namespace
 
@@ -29,7 +33,6 @@ BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) 
 
 void CpuAttention::Run(const BatchView& batch, const AttentionArgs& args) {
   CheckAttention(args.params, args.pool->layout());
-  PREFIXD_CHECK(args.params.window == 0);
   jobs_.clear();
   foldings_.clear();
   for (const SequenceSpan& sequence : batch.sequences) AddJobs(sequence, args);
@@ -61,6 +64,7 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
           .group = group,
           .head_dim = layout.head_dim,
           .scale = args.params.scale,
+          .window = args.params.window,
           .first_position = first_position,
           .positions = positions,
           .pool = pool.block(0),
@@ -70,8 +74,8 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
           .blocks = sequence.blocks.data(),
           .block_tokens = layout.block_tokens,
           .dtype = layout.dtype,
-          .first_span = 0,
-          .end_span = SpansOf(first_position + positions - 1),
+          .first_span = FirstSpan(first_position, args.params.window),
+          .end_span = EndSpan(first_position + positions - 1),
           .out = args.out + row * args.params.heads * layout.head_dim + first_head,
           .out_stride = args.params.heads * layout.head_dim,
           .partial = nullptr,
@@ -87,27 +91,31 @@ void CpuAttention::CutBySpans(const AttentionArgs& args) {
   const size_t partial = ops_.partial_floats(args.pool->layout().head_dim);
   size_t floats = 0;
   for (const AttendJob& job : whole_jobs_) {
-    if (job.end_span > 1) floats += partial * job.group * job.positions * job.end_span;
+    const int spans = job.end_span - job.first_span;
+    if (spans > 1) floats += partial * job.group * job.positions * spans;
   }
   float* next = partials_.Floats(floats);
   for (const AttendJob& job : whole_jobs_) {
-    if (job.end_span == 1) {
+    const int spans = job.end_span - job.first_span;
+    if (spans == 1) {
       jobs_.push_back(job);
       continue;
     }
-    // [position][span][head of the group]
+    // [position][span of the job][head of the group]
     const size_t per_span = partial * job.group;
-    for (int span = 0; span < job.end_span; ++span) {
+    for (int i = 0; i < spans; ++i) {
       AttendJob& cut = jobs_.emplace_back(job);
-      cut.first_span = span;
-      cut.end_span = span + 1;
+      cut.first_span = job.first_span + i;
+      cut.end_span = cut.first_span + 1;
       cut.out = nullptr;
-      cut.partial = next + span * per_span;
-      cut.partial_stride = per_span * job.end_span;
+      cut.partial = next + i * per_span;
+      cut.partial_stride = per_span * spans;
     }
-    for (int i = 0; i < job.positions; ++i, next += per_span * job.end_span) {
-      foldings_.push_back(
-          {next, SpansOf(job.first_position + i), job.out + static_cast<size_t>(i) * job.out_stride});
+    for (int i = 0; i < job.positions; ++i, next += per_span * spans) {
+      const int position = job.first_position + i;
+      const int first = FirstSpan(position, job.window);
+      foldings_.push_back({next + (first - job.first_span) * per_span, EndSpan(position) - first,
+                           job.out + static_cast<size_t>(i) * job.out_stride});
     }
   }
   span_stride_ = partial * (args.params.heads / args.pool->layout().kv_heads);

@@ -1,6 +1,6 @@
 // What attention does with one tile of keys: where K and V are found, scores, softmax, weighted sums. "Row"
-// means one head of one position, head by head, position by position; so the tokens that a row sees grow with
-// its number.
+// means one head of one position, head by head, position by position; so the first and the last token
+// that a row sees grow with its number.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -45,6 +45,13 @@ PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
   return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kPanel == 0;
 }
 
+PREFIXD_INLINE int LastToken(const AttendJob& job, int row) { return job.first_position + row / job.group; }
+// The window's first token; numerics::WindowStart.
+PREFIXD_INLINE int FirstToken(const AttendJob& job, int row) {
+  const int last = LastToken(job, row);
+  return job.window == 0 || last < job.window ? 0 : last - job.window + 1;
+}
+
 template <DType kType>
 PREFIXD_INLINE const typename Element<kType>::Type* Plane(const AttendJob& job, int token, size_t offset) {
   const size_t block = job.blocks[token / job.block_tokens];
@@ -87,11 +94,12 @@ void WidenValues(const AttendJob& job, int token, float* v) {
   Store(v + d, Widen<kType>(rest));
 }
 
-// Widens the first `count` tokens of the tile into scratch.
+// Widens the tokens begin .. end - 1 of the tile into scratch, and some before them up to a whole panel.
 template <DType kType>
-void WidenTile(const AttendJob& job, const AttendState& s, int tile, int count) {
-  for (int t = 0; t < count; t += kLanes) WidenKeys<kType>(job, tile + t, count - t, s.k + t);
-  for (int t = 0; t < count; ++t) WidenValues<kType>(job, tile + t, s.v + t * s.padded);
+void WidenTile(const AttendJob& job, const AttendState& s, int tile, int begin, int end) {
+  const int first = begin / kPanel * kPanel;
+  for (int t = first; t < end; t += kLanes) WidenKeys<kType>(job, tile + t, end - t, s.k + t);
+  for (int t = begin; t < end; ++t) WidenValues<kType>(job, tile + t, s.v + t * s.padded);
 }
 
 PREFIXD_INLINE KvTile<DType::kF32> WidenedTile(const AttendState& s) {
@@ -124,10 +132,10 @@ PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int cou
   return kv;
 }
 
-// p[r][t] of a block of rows for the first `count` tokens of the tile, and some more up to a whole panel.
+// p[r][t] of a block of rows for the tokens begin .. end - 1 of the tile, and some more up to whole panels.
 template <int kRows, DType kType>
-void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int count) {
-  for (int t = 0; t < count; t += kPanel) {
+void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int begin, int end) {
+  for (int t = begin / kPanel * kPanel; t < end; t += kPanel) {
     const typename Element<kType>::Type* keys[kPanelVectors];
     for (int v = 0; v < kPanelVectors; ++v) keys[v] = kv.keys[t / kLanes + v];
     Tile<kRows, kPanelVectors> tile;
@@ -141,10 +149,10 @@ void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int c
   }
 }
 
-// out[r] = out[r] * fix[r] + sum over the first `count` tokens of p[r][t] V[t].
+// out[r] = out[r] * fix[r] + sum over the tokens begin .. end - 1 of p[r][t] V[t].
 template <int kRows, DType kType>
 void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, const float* fix, float* out,
-               int count) {
+               int begin, int end) {
   for (int d = 0; d < s.padded; d += kPanel) {
     Tile<kRows, kPanelVectors> tile;
 #pragma GCC unroll 16
@@ -154,10 +162,12 @@ void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, co
         tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(fix[r]));
       }
     }
-    for (int t = 0; t < count; t += kv.value_run) {
-      const typename Element<kType>::Type* values[1] = {kv.values[t / kv.value_run] + d};
-      AddProducts<kPanelVectors, kTileTokens, 1, kType>(tile, p + t, values, kv.value_step,
-                                                        Min(kv.value_run, count - t));
+    for (int t = begin; t < end;) {
+      const int in_run = t % kv.value_run;
+      const int terms = Min(kv.value_run - in_run, end - t);
+      const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
+      AddProducts<kPanelVectors, kTileTokens, 1, kType>(tile, p + t, {values}, kv.value_step, terms);
+      t += terms;
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -168,40 +178,47 @@ void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, co
 }
 
 template <DType kType, int kRows = kTileRows>
-void ScoresOf(int rows, const AttendState& s, const KvTile<kType>& kv, const float* q, int count) {
+void ScoresOf(int rows, const AttendState& s, const KvTile<kType>& kv, const float* q, int begin, int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return ScoresOf<kType, kRows - 1>(rows, s, kv, q, count);
+    if (rows < kRows) return ScoresOf<kType, kRows - 1>(rows, s, kv, q, begin, end);
   }
-  Scores<kRows>(s, kv, q, count);
+  Scores<kRows>(s, kv, q, begin, end);
 }
 
 template <DType kType, int kRows = kTileRows>
 void AddValuesOf(int rows, const AttendState& s, const KvTile<kType>& kv, const float* p, const float* fix,
-                 float* out, int count) {
+                 float* out, int begin, int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return AddValuesOf<kType, kRows - 1>(rows, s, kv, p, fix, out, count);
+    if (rows < kRows) return AddValuesOf<kType, kRows - 1>(rows, s, kv, p, fix, out, begin, end);
   }
-  AddValues<kRows>(s, kv, p, fix, out, count);
+  AddValues<kRows>(s, kv, p, fix, out, begin, end);
 }
 
-// Turns `count` scores of a row into probabilities below its new maximum. Returns the factor for older sums.
-PREFIXD_INLINE float Softmax(float* p, int count, float* max, float* sums) {
+// The 16 scores from `token` on; -inf for those that are not among begin .. end - 1.
+PREFIXD_INLINE F32x16 ScoresAmong(const float* p, int token, int begin, int end) {
   const F32x16 none = Set(-__builtin_inff());
+  if (token + kLanes <= begin || token >= end) return none;
+  F32x16 scores = Load(p + token);
+  if (token + kLanes > end) scores = SelectFirst(end - token, scores, none);
+  if (token < begin) scores = SelectFirst(begin - token, none, scores);
+  return scores;
+}
+
+// Turns the scores begin .. end - 1 of a row into probabilities below its new maximum. Returns the factor for
+// older sums.
+PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* sums) {
   F32x16 scores[kTileVectors];
   F32x16 largest = Set(*max);
 #pragma GCC unroll 16
   for (int v = 0; v < kTileVectors; ++v) {
-    const int n = count - v * kLanes;
-    scores[v] = n >= kLanes ? Load(p + v * kLanes)
-                : n > 0     ? SelectFirst(n, Load(p + v * kLanes), none)
-                            : none;
+    scores[v] = ScoresAmong(p, v * kLanes, begin, end);
     largest = Max(largest, scores[v]);
   }
   const float new_max = MergeMax(largest);
   const F32x16 reference = Set(new_max);
   const F32x16 fix = Exp(Sub(Set(*max), reference));
   F32x16 sum = Mul(Load(sums), fix);
-  for (int v = 0; v * kLanes < count; ++v) {  // lanes past the count add Exp(-inf) = +0
+  for (int v = begin / kLanes; v * kLanes < end; ++v) {  // lanes of no such token add Exp(-inf) = +0
     const F32x16 probability = Exp(Sub(scores[v], reference));
     Store(p + v * kLanes, probability);
     sum = Add(sum, probability);
@@ -213,28 +230,30 @@ PREFIXD_INLINE float Softmax(float* p, int count, float* max, float* sums) {
   return factor[0];
 }
 
-// One block of rows over one tile. seen(row) = tokens of the tile that the row sees; 0 or less for the first
-// rows, perhaps.
+// One block of rows over one tile. Of its rows the first may lie before the tile, and the windows of the last
+// behind it.
 template <DType kType>
 void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>& kv, int first, int tile) {
   const int rows = Min(kTileRows, s.rows - first);
-  int seen[kTileRows];
+  int begin[kTileRows], end[kTileRows];  // what a row sees of the tile
   for (int r = 0; r < rows; ++r) {
-    seen[r] = Min(kTileTokens, job.first_position + (first + r) / job.group + 1 - tile);
+    begin[r] = Max(0, FirstToken(job, first + r) - tile);
+    end[r] = Min(kTileTokens, LastToken(job, first + r) + 1 - tile);
   }
-  if (seen[rows - 1] <= 0) return;
-  ScoresOf<kType>(rows, s, kv, s.q + first * s.dim, seen[rows - 1]);
-  for (int r = 0; r < rows; ++r) {
-    if (seen[r] <= 0) continue;
-    s.fix[r] = Softmax(s.p + r * kTileTokens, seen[r], &s.max[first + r], s.sums + (first + r) * kLanes);
+  int first_seeing = 0, end_seeing = rows;
+  while (first_seeing < rows && end[first_seeing] <= 0) ++first_seeing;
+  while (end_seeing > first_seeing && begin[end_seeing - 1] >= kTileTokens) --end_seeing;
+  if (first_seeing == end_seeing) return;
+  ScoresOf<kType>(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
+  for (int r = first_seeing; r < end_seeing; ++r) {
+    const int row = first + r;
+    s.fix[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], &s.max[row], s.sums + row * kLanes);
   }
-  for (int r = 0; r < rows;) {  // rows that see the same tokens go together
+  for (int r = first_seeing; r < end_seeing;) {  // rows that see the same tokens go together
     int same = 1;
-    while (r + same < rows && seen[r + same] == seen[r]) ++same;
-    if (seen[r] > 0) {
-      AddValuesOf<kType>(same, s, kv, s.p + r * kTileTokens, s.fix + r, s.out + (first + r) * s.padded,
-                         seen[r]);
-    }
+    while (r + same < end_seeing && begin[r + same] == begin[r] && end[r + same] == end[r]) ++same;
+    AddValuesOf<kType>(same, s, kv, s.p + r * kTileTokens, s.fix + r, s.out + (first + r) * s.padded,
+                       begin[r], end[r]);
     r += same;
   }
 }

@@ -33,6 +33,7 @@ struct AttendJob {
   int group;  // heads
   int head_dim;
   float scale;
+  int window;  // tokens that a position sees, itself among them; 0: all up to itself
   int first_position;
   int positions;
 
@@ -44,7 +45,8 @@ struct AttendJob {
   int block_tokens;
   DType dtype;
 
-  int first_span;  // the spans first_span .. end_span - 1; those after a position are not its own
+  // The spans first_span .. end_span - 1. Those after a position or before its window are not its own.
+  int first_span;
   int end_span;
   // Where all spans are here, the result: out, positions out_stride floats apart, heads head_dim. Otherwise
   // `out` is null and `partial` takes what Ops::fold wants, heads Ops::partial_floats(head_dim) floats apart,

@@ -9,25 +9,27 @@ using namespace kernel_testing;
 struct Shape {
   int heads, kv_heads, head_dim, block_tokens;
   DType dtype;
+  int window = 0;
 };
 
 std::string Describe(const Shape& s) {
   return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " +
          std::to_string(s.head_dim) + ", blocks of " + std::to_string(s.block_tokens) + " " +
-         std::string(DTypeName(s.dtype));
+         std::string(DTypeName(s.dtype)) + ", window " + std::to_string(s.window);
 }
 
 KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.dtype}; }
 
-// Random K and V where the batch's sequences have tokens, NaN everywhere else: nothing else may be looked at.
-void FillKv(KvPool& pool, const BatchView& batch, Prng& prng) {
+// Random K and V for the tokens that some row sees, NaN everywhere else: nothing else may take part.
+void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
   const KvLayout& layout = pool.layout();
   const size_t elements = layout.BlockBytes() / DTypeBytes(layout.dtype);
   for (uint32_t b = 0; b < pool.blocks(); ++b) {
     for (size_t i = 0; i < elements; ++i) StoreElement(pool.block(b), layout.dtype, i, NAN);
   }
   for (const SequenceSpan& sequence : batch.sequences) {
-    for (int t = 0; t < sequence.position + sequence.rows; ++t) {
+    const int first = numerics::WindowStart(sequence.position, window);
+    for (int t = first; t < sequence.position + sequence.rows; ++t) {
       std::byte* block = pool.block(sequence.blocks[t / layout.block_tokens]);
       const size_t token = t % layout.block_tokens;
       for (int h = 0; h < layout.kv_heads; ++h) {
@@ -55,7 +57,7 @@ class AttentionTest : public AgainstRef {
     const BatchView view = batch.view();
     auto ref_kv = KvOrDie(*ref, LayoutOf(s), blocks);
     auto fast_kv = KvOrDie(*fast, LayoutOf(s), blocks);
-    FillKv(*ref_kv, view, prng);
+    FillKv(*ref_kv, view, s.window, prng);
     std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
 
     const int width = s.heads * s.head_dim;
@@ -64,9 +66,9 @@ class AttentionTest : public AgainstRef {
     const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
     std::vector<float> want(static_cast<size_t>(batch.rows()) * width), got(want.size(), -1.0f);
     ref->BeginStep(view);
-    ref->Attention(q.data(), stride, {s.heads, scale}, 1, *ref_kv, want.data());
+    ref->Attention(q.data(), stride, {s.heads, scale, s.window}, 1, *ref_kv, want.data());
     fast->BeginStep(view);
-    fast->Attention(q.data(), stride, {s.heads, scale}, 1, *fast_kv, got.data());
+    fast->Attention(q.data(), stride, {s.heads, scale, s.window}, 1, *fast_kv, got.data());
     std::string where = Describe(s) + ", seed " + std::to_string(seed);
     for (const auto& [position, rows] : sequences) {
       where += ", " + std::to_string(rows) + " at " + std::to_string(position);
@@ -77,7 +79,7 @@ class AttentionTest : public AgainstRef {
 };
 
 TEST_P(AttentionTest, EveryHeadSizeAndBlockSize) {
-  for (const int head_dim : {2, 16, 40, 48, 64, 80, 96, 128, 256}) {
+  for (const int head_dim : kHeadDims) {
     for (const int block_tokens : {1, 2, 4, 8, 16, 32, 128}) {
       const DType dtype = kAllDTypes[(head_dim + block_tokens) % 3];
       Compare({2, 1, head_dim, block_tokens, dtype}, {{0, 5}, {62, 4}, {30, 1}},
@@ -107,19 +109,49 @@ TEST_P(AttentionTest, PositionsAcrossTilesAndSpans) {
   }
 }
 
+TEST_P(AttentionTest, WindowsThatBeginAnywhereInTilesAndSpans) {
+  int shape = 0;
+  for (const int window : {1, 15, 16, 17, 63, 64, 65, 511, 512, 513, 5000}) {
+    for (const int position : {0, 1, 62, 64, 511, 513, 575, 1100}) {
+      for (const int rows : {1, 3, 17}) {
+        const int block_tokens = std::vector{1, 8, 16, 32, 128}[++shape % 5];
+        const int heads = std::vector{1, 3, 4}[shape % 3];
+        const int head_dim = std::vector{16, 32, 40}[shape / 3 % 3];
+        Compare({heads, 1, head_dim, block_tokens, kAllDTypes[shape / 5 % 3], window}, {{position, rows}},
+                shape);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, WindowsOfOneChunkBeginInManyTilesAndSpans) {
+  for (const int window : {1, 16, 100, 600}) {
+    Compare({1, 1, 16, 16, DType::kBF16, window}, {{0, 640}}, window);
+    Compare({5, 1, 32, 16, DType::kF16, window}, {{480, 70}, {0, 3}}, window);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_P(AttentionTest, OneLongSequenceIsCutAmongThreads) {
   Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1);
   Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2);            // the first rows have one span less
   Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}}, 3);  // only one of the two is cut
+  Compare({3, 1, 40, 16, DType::kF16, 600}, {{1600, 1}}, 4);
+  Compare({1, 1, 32, 16, DType::kF32, 512}, {{1530, 9}}, 5);  // the last rows do not see the first span
+  Compare({1, 1, 16, 16, DType::kBF16, 5}, {{505, 20}}, 6);   // some see one span, some the next, few both
 }
 
 TEST_P(AttentionTest, RandomBatches) {
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     Prng prng(seed);
     const int kv_heads = static_cast<int>(prng.Between(1, 3));
-    const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 8)), kv_heads,
-                         2 * static_cast<int>(prng.Between(1, 34)), 1 << prng.Below(8),
-                         kAllDTypes[prng.Below(3)]};
+    const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 8)),
+                         kv_heads,
+                         2 * static_cast<int>(prng.Between(1, 34)),
+                         1 << prng.Below(8),
+                         kAllDTypes[prng.Below(3)],
+                         static_cast<int>(prng.Chance(0.3) ? 0 : prng.Between(1, 150))};
     std::vector<std::pair<int, int>> sequences;
     for (int64_t i = prng.Between(1, 6); i > 0; --i) {
       sequences.push_back(
@@ -153,7 +185,12 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
 }
 
 // Invariant 1: a prompt in one piece, in any chunks, in any blocks, beside any other sequence.
-TEST_P(AttentionTest, ChunksBlocksAndNeighboursDoNotShow) {
+class AttentionChunksTest : public AttentionTest {
+ protected:
+  void CompareChunks(int window);
+};
+
+void AttentionChunksTest::CompareChunks(int window) {
   constexpr int kTokens = 150, kHeads = 6, kDim = 48;
   const KvLayout layout = {1, 2, kDim, 8, DType::kBF16};
   const int width = (kHeads + 4) * kDim;  // q, then k, then v
@@ -184,19 +221,24 @@ TEST_P(AttentionTest, ChunksBlocksAndNeighboursDoNotShow) {
       const BatchView view = batch.view();
       fast->BeginStep(view);
       fast->StoreKv(&x[kHeads * kDim], &x[(kHeads + 2) * kDim], width, 0, *pool);
-      fast->Attention(x.data(), width, {kHeads, 0.144f}, 0, *pool, out.data());
+      fast->Attention(x.data(), width, {kHeads, 0.144f, window}, 0, *pool, out.data());
       result.insert(result.end(), out.begin() + static_cast<size_t>(first) * kHeads * kDim, out.end());
       position += rows;
     }
     return result;
   };
   const std::vector<float> whole = run(1, 1 << 20, false);
-  EXPECT_TRUE(SameBits(run(2, 1, false), whole)) << "token by token";
-  EXPECT_TRUE(SameBits(run(3, 7, true), whole));
-  EXPECT_TRUE(SameBits(run(4, 64, true), whole));
+  EXPECT_TRUE(SameBits(run(2, 1, false), whole)) << "token by token, window " << window;
+  EXPECT_TRUE(SameBits(run(3, 7, true), whole)) << "window " << window;
+  EXPECT_TRUE(SameBits(run(4, 64, true), whole)) << "window " << window;
+}
+
+TEST_P(AttentionChunksTest, ChunksBlocksAndNeighboursDoNotShow) {
+  for (const int window : {0, 1, 50, 64}) CompareChunks(window);
 }
 
 PREFIXD_FOR_FAST_BACKENDS(AttentionTest);
+PREFIXD_FOR_FAST_BACKENDS(AttentionChunksTest);
 
 }  // namespace
 }  // namespace prefixd

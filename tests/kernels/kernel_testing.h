@@ -108,6 +108,9 @@ inline std::unique_ptr<KvPool> KvOrDie(Backend& backend, const KvLayout& layout,
 }
 
 constexpr DType kAllDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr Activation kAllActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu};
+// The heads of models, and what lies beside whole vectors.
+constexpr int kHeadDims[] = {2, 6, 16, 40, 48, 64, 80, 96, 112, 128, 192, 256};
 
 // A batch that owns what its view points to. Block ids are dealt out in a shuffled order.
 class TestBatch {

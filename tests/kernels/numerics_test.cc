@@ -37,6 +37,28 @@ TEST(Numerics, ExpAtTheEdges) {
   EXPECT_EQ(Exp(std::nextafter(kExpMax, INFINITY)), INFINITY);
 }
 
+TEST(Numerics, ActivationsAreWithinRoundingOfTheirFormulas) {
+  for (float x = -20.0f; x < 20.0f; x += 0.0013f) {
+    const double u = 0.7978845608028654 * (x + 0.044715 * std::pow(x, 3));
+    // Of the sum 1 + tanh(u), which cancels below zero where 1 / (1 + exp(-2u)) does not.
+    EXPECT_NEAR(GeluTanh(x), x / (1 + std::exp(-2 * u)), std::abs(x) * 0x1p-22) << x;
+    EXPECT_NEAR(Silu(x), x / (1 + std::exp(-static_cast<double>(x))), std::abs(x) * 0x1p-22) << x;
+    EXPECT_EQ(Relu(x), std::max(x, 0.0f));
+  }
+  EXPECT_EQ(GeluTanh(1e30f), 1e30f);
+  EXPECT_EQ(GeluTanh(-1e30f), 0.0f);
+  EXPECT_TRUE(std::isnan(GeluTanh(NAN)));
+  EXPECT_TRUE(std::isnan(Relu(NAN)));
+}
+
+TEST(Numerics, AWindowEndsAtItsOwnPosition) {
+  EXPECT_EQ(WindowStart(9, 0), 0);
+  EXPECT_EQ(WindowStart(9, 1), 9);
+  EXPECT_EQ(WindowStart(9, 9), 1);
+  EXPECT_EQ(WindowStart(9, 10), 0);
+  EXPECT_EQ(WindowStart(9, std::numeric_limits<int>::max()), 0);
+}
+
 TEST(Numerics, EveryHalfRoundsToItself) {
   for (uint32_t h = 0; h < 0x10000; ++h) {
     const auto half = static_cast<uint16_t>(h);

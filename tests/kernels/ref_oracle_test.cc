@@ -56,17 +56,63 @@ TEST(RefOracle, RmsNorm) {
   }
 }
 
-TEST(RefOracle, SwiGlu) {
-  constexpr int kWidth = 200;
+TEST(RefOracle, HeadRmsNormIsRmsNormOfEachHead) {
+  constexpr int kRows = 2, kHeads = 3, kDim = 20, kStride = kHeads * kDim + 5;
+  auto ref = MakeBackend("ref", 1);
+  Prng prng(6);
+  const auto x = UnitFloats(prng, kRows * kStride);
+  const auto weight = UnitFloats(prng, kDim);
+  std::vector<float> y = x;
+  TestBatch batch(1, prng);
+  batch.Add(0, kRows, 16);
+  const BatchView view = batch.view();
+  ref->BeginStep(view);
+  ref->HeadRmsNorm(y.data(), kStride, kHeads, kDim, weight.data(), 1e-6f);
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kStride; ++i) {
+      const int at = r * kStride + i;
+      if (i >= kHeads * kDim) {
+        EXPECT_EQ(y[at], x[at]) << "past the heads";
+        continue;
+      }
+      double squares = 0;
+      for (int d = 0; d < kDim; ++d) squares += std::pow(x[at - i % kDim + d], 2);
+      const double truth = x[at] / std::sqrt(squares / kDim + 1e-6) * weight[i % kDim];
+      EXPECT_NEAR(y[at], truth, std::abs(truth) * 16 * kRounding) << r << " " << i;
+    }
+  }
+}
+
+TEST(RefOracle, AddBias) {
+  auto ref = MakeBackend("ref", 1);
+  std::vector<float> x = {1, 2, 3, 4, 5, 6};
+  const float bias[] = {10, 20, 30};
+  ref->AddBias(bias, 2, 3, x.data());
+  EXPECT_EQ(x, (std::vector<float>{11, 22, 33, 14, 25, 36}));
+}
+
+TEST(RefOracle, GatedActivation) {
+  constexpr int kWidth = 200, kRows = 2;
+  const auto silu = [](double g) { return g / (1 + std::exp(-g)); };
+  const auto gelu = [](double g) {
+    return 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
+  };
   auto ref = MakeBackend("ref", 1);
   Prng prng(3);
-  auto x = UnitFloats(prng, 2 * kWidth);
-  for (int i = 0; i < kWidth; ++i) x[i] *= 20;
-  std::vector<float> out(kWidth);
-  ref->GatedActivation(Activation::kSilu, x.data(), 1, kWidth, out.data());
-  for (int i = 0; i < kWidth; ++i) {
-    const double truth = x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * x[kWidth + i];
-    EXPECT_NEAR(out[i], truth, std::abs(truth) * 8 * kRounding) << x[i];
+  auto x = UnitFloats(prng, kRows * 2 * kWidth);
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= i % (2 * kWidth) < kWidth ? 20 : 1;
+  for (const Activation activation : kAllActivations) {
+    std::vector<float> out(kRows * kWidth);
+    ref->GatedActivation(activation, x.data(), kRows, kWidth, out.data());
+    for (int i = 0; i < kRows * kWidth; ++i) {
+      const double g = x[i / kWidth * 2 * kWidth + i % kWidth];
+      const double up = x[i / kWidth * 2 * kWidth + i % kWidth + kWidth];
+      const double truth = up * (activation == Activation::kSilu       ? silu(g)
+                                 : activation == Activation::kGeluTanh ? gelu(g)
+                                                                       : std::max(g, 0.0));
+      EXPECT_NEAR(out[i], truth, std::abs(g * up) * 8 * kRounding)
+          << static_cast<int>(activation) << " of " << g;
+    }
   }
 }
 
@@ -95,9 +141,12 @@ TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
   }
 }
 
-// Attention over two tiles and two spans, from K and V that went through StoreKv.
-TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
+// Attention over many tiles and two spans, from K and V that went through StoreKv.
+class RefAttentionOracle : public testing::TestWithParam<int> {};
+
+TEST_P(RefAttentionOracle, AttentionIsASoftmaxOverWhatIsStoredInTheWindow) {
   constexpr int kTokens = 600, kHeads = 4, kDim = 16;
+  const int window = GetParam();
   for (const DType dtype : kAllDTypes) {
     auto ref = MakeBackend("ref", 1);
     const KvLayout layout = {1, 2, kDim, 16, dtype};
@@ -112,7 +161,7 @@ TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
     std::vector<float> out(q.size());
     ref->BeginStep(view);
     ref->StoreKv(k.data(), v.data(), 2 * kDim, 0, *pool);
-    ref->Attention(q.data(), kHeads * kDim, {kHeads, 2.0f}, 0, *pool, out.data());
+    ref->Attention(q.data(), kHeads * kDim, {kHeads, 2.0f, window}, 0, *pool, out.data());
     for (auto* values : {&k, &v}) {  // as stored
       for (float& value : *values) {
         float stored;
@@ -121,10 +170,11 @@ TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
       }
     }
     for (const int row : {0, 1, 63, 64, 511, 512, 599}) {
+      const int first = window == 0 ? 0 : std::max(0, row - window + 1);
       for (int h = 0; h < kHeads; ++h) {
         std::vector<double> weights(row + 1);
         double total = 0;
-        for (int t = 0; t <= row; ++t) {
+        for (int t = first; t <= row; ++t) {
           double score = 0;
           for (int d = 0; d < kDim; ++d) {
             score += 2.0 * q[(row * kHeads + h) * kDim + d] * k[(t * 2 + h / 2) * kDim + d];
@@ -133,13 +183,15 @@ TEST(RefOracle, AttentionIsASoftmaxOverWhatIsStored) {
         }
         for (int d = 0; d < kDim; ++d) {
           double truth = 0;
-          for (int t = 0; t <= row; ++t) truth += weights[t] / total * v[(t * 2 + h / 2) * kDim + d];
+          for (int t = first; t <= row; ++t) truth += weights[t] / total * v[(t * 2 + h / 2) * kDim + d];
           EXPECT_NEAR(out[(row * kHeads + h) * kDim + d], truth, 2e-6) << DTypeName(dtype) << " row " << row;
         }
       }
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Windows, RefAttentionOracle, testing::Values(0, 1, 70, 512));
 
 }  // namespace
 }  // namespace prefixd

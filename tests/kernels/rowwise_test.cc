@@ -1,5 +1,5 @@
-// Norm, rotation, SwiGLU, KV stores and copies of the fast backends against ref, bit for bit; and Exp against
-// its definition.
+// Norms, biases, rotation, gated activations, KV stores and copies of the fast backends against ref, bit for
+// bit; and Exp against its definition.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -39,7 +39,7 @@ TEST_P(RowwiseTest, RmsNormOfZerosInfinitiesAndNaNs) {
 }
 
 TEST_P(RowwiseTest, RopeTouchesItsHeadsAlone) {
-  for (const int head_dim : {2, 6, 16, 40, 48, 64, 80, 96, 128, 256}) {
+  for (const int head_dim : kHeadDims) {
     constexpr int kHeads = 3, kPositions = 90;
     const int stride = kHeads * head_dim + 5;
     Prng prng(head_dim);
@@ -59,24 +59,66 @@ TEST_P(RowwiseTest, RopeTouchesItsHeadsAlone) {
   }
 }
 
-TEST_P(RowwiseTest, SwiGluAtEveryWidth) {
+TEST_P(RowwiseTest, HeadRmsNormTouchesItsHeadsAlone) {
+  for (const int head_dim : kHeadDims) {
+    for (const int rows : {1, 3, 17, 60}) {
+      constexpr int kHeads = 5;
+      const int stride = kHeads * head_dim + 7;
+      Prng prng(head_dim * 100 + rows);
+      const auto weight = RandomFloats(prng, head_dim);
+      TestBatch batch(64, prng);
+      batch.Add(7, rows, 16);
+      const BatchView view = batch.view();
+      std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * stride);
+      std::vector<float> got = want;
+      ref->BeginStep(view);
+      ref->HeadRmsNorm(want.data(), stride, kHeads, head_dim, weight.data(), 1e-6f);
+      fast->BeginStep(view);
+      fast->HeadRmsNorm(got.data(), stride, kHeads, head_dim, weight.data(), 1e-6f);
+      ASSERT_TRUE(SameBits(got, want)) << "head_dim " << head_dim << " rows " << rows;
+    }
+  }
+}
+
+std::vector<int> Widths() {
   std::vector<int> widths(40);
   std::iota(widths.begin(), widths.end(), 1);
-  widths.push_back(1536);
-  for (const int width : widths) {
-    for (const int rows : {1, 9}) {
-      Prng prng(width);
-      const auto x = RandomFloats(prng, 2 * rows * width);
-      std::vector<float> want(rows * width), got(rows * width);
-      ref->GatedActivation(Activation::kSilu, x.data(), rows, width, want.data());
-      fast->GatedActivation(Activation::kSilu, x.data(), rows, width, got.data());
+  widths.insert(widths.end(), {1151, 1152, 1153});
+  return widths;
+}
+
+TEST_P(RowwiseTest, AddBiasAtEveryWidth) {
+  for (const int width : Widths()) {
+    for (const int rows : {1, 3, 17}) {
+      Prng prng(width * 100 + rows);
+      const auto bias = RandomFloats(prng, width);
+      std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * width);
+      std::vector<float> got = want;
+      ref->AddBias(bias.data(), rows, width, want.data());
+      fast->AddBias(bias.data(), rows, width, got.data());
       ASSERT_TRUE(SameBits(got, want)) << "width " << width << " rows " << rows;
     }
   }
 }
 
+TEST_P(RowwiseTest, GatedActivationAtEveryWidth) {
+  for (const Activation activation : kAllActivations) {
+    for (const int width : Widths()) {
+      for (const int rows : {1, 3, 17}) {
+        Prng prng(width);
+        const auto x = RandomFloats(prng, 2 * rows * width);
+        std::vector<float> want(rows * width), got(rows * width);
+        ref->GatedActivation(activation, x.data(), rows, width, want.data());
+        fast->GatedActivation(activation, x.data(), rows, width, got.data());
+        ASSERT_TRUE(SameBits(got, want))
+            << "activation " << static_cast<int>(activation) << " width " << width << " rows " << rows;
+      }
+    }
+  }
+}
+
 // Below -17, 1 + Exp(-g) is Exp(-g): silu shows every bit of it. Elsewhere most of them.
-TEST_P(RowwiseTest, ExpInSiluEqualsItsDefinition) {
+TEST_P(RowwiseTest, ActivationsEqualTheirDefinitions) {
   constexpr int kWidth = 1 << 20;
   std::vector<float> x(2 * kWidth, 1.0f);
   std::vector<float> got(kWidth);
@@ -92,16 +134,20 @@ TEST_P(RowwiseTest, ExpInSiluEqualsItsDefinition) {
                            std::nextafter(-numerics::kExpMin, INFINITY),
                            std::nextafter(-numerics::kExpMax, -INFINITY)};
   std::copy(std::begin(special), std::end(special), x.begin() + 5);
-  fast->GatedActivation(Activation::kSilu, x.data(), 1, kWidth, got.data());
   std::vector<float> want(kWidth);
-  for (int i = 0; i < kWidth; ++i) want[i] = numerics::Silu(x[i]) * 1.0f;
-  EXPECT_TRUE(SameBits(got, want));
+  for (const auto& [activation, definition] : {std::pair(Activation::kSilu, &numerics::Silu),
+                                               {Activation::kGeluTanh, &numerics::GeluTanh},
+                                               {Activation::kRelu, &numerics::Relu}}) {
+    fast->GatedActivation(activation, x.data(), 1, kWidth, got.data());
+    for (int i = 0; i < kWidth; ++i) want[i] = definition(x[i]) * 1.0f;
+    EXPECT_TRUE(SameBits(got, want)) << static_cast<int>(activation);
+  }
 }
 
 TEST_P(RowwiseTest, StoreKvRoundsAndPlaces) {
   for (const DType dtype : kAllDTypes) {
     for (const int block_tokens : {1, 4, 16, 128}) {
-      for (const int head_dim : {2, 16, 40, 64}) {
+      for (const int head_dim : {2, 6, 16, 40, 64, 80, 112}) {
         const KvLayout layout = {2, 3, head_dim, block_tokens, dtype};
         const uint32_t blocks = 200;
         Prng prng(block_tokens * 1000 + head_dim);
