@@ -6,8 +6,10 @@
 
 namespace prefixd {
 
-void Claims::TryClaim(const BlockKey& key, int block_index, Claimant* claimant) {
-  if (claims_.try_emplace(key, Claim{claimant, block_index}).second) claimant->keys.push_back(key);
+bool Claims::TryClaim(const BlockKey& key, int block_index, Claimant* claimant) {
+  const bool is_new = claims_.try_emplace(key, Claim{claimant, block_index}).second;
+  if (is_new) claimant->keys.push_back(key);
+  return is_new;
 }
 
 const Claims::Claim* Claims::Find(const BlockKey& key) const {

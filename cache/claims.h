@@ -28,8 +28,8 @@ class Claims {
     int block_index;  // in the claimant's sequence
   };
 
-  // Unless another has it, `key` is now claimed by `claimant`.
-  void TryClaim(const BlockKey& key, int block_index, Claimant* claimant);
+  // Unless it is claimed already, `key` is now claimed by `claimant`, and true.
+  bool TryClaim(const BlockKey& key, int block_index, Claimant* claimant);
   // Null when nobody computes it.
   const Claim* Find(const BlockKey& key) const;
   // Ends the claim on `key`, whoever has it.

@@ -22,7 +22,7 @@ PrefixCache::~PrefixCache() {
   PREFIXD_CHECK(impl_->leases.empty()) << impl_->leases.size() << " leases outlive the cache";
 }
 
-Lease PrefixCache::Open(const BlockKey& root) {
+Lease PrefixCache::Open(const BlockKey& root, Reads reads) {
   Lease lease;
   lease.state_ = std::make_unique<Lease::State>();
   Lease::State& state = *lease.state_;
@@ -30,6 +30,7 @@ Lease PrefixCache::Open(const BlockKey& root) {
   state.at = impl_->tree.OpenRoot(root);
   state.tip = root;
   state.detached = !impl_->options.reuse;
+  state.reads = reads == Reads::kYes;
   impl_->leases.insert(&state);
   return lease;
 }

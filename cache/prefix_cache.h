@@ -91,7 +91,10 @@ class PrefixCache {
   PrefixCache(Options options, BlockMover* mover);
   ~PrefixCache();
 
-  Lease Open(const BlockKey& root);
+  // A lease that does not read takes nothing that is cached and waits for nobody: its Acquire is kReady at once. What it commits
+  // enters the tree, or is freed where the tree has it, as of any other.
+  enum class Reads { kYes, kNo };
+  Lease Open(const BlockKey& root, Reads reads = Reads::kYes);
 
   enum class AcquireState {
     kReady,    // go on and compute from lease.ready()
@@ -115,7 +118,7 @@ class PrefixCache {
   std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
 
   // How many full blocks of `tokens`, from where the lease stands on, other leases hold or are computing right now: they would cost this
-  // lease no block. For admission; a guess as soon as anything changes.
+  // lease no block; 0 for one that does not read. For admission; a guess as soon as anything changes.
   int SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
 
   // Makes the block table cover `tokens` tokens, evicting cached blocks if it must. False, and nothing changed, when the rest is leased.

@@ -110,6 +110,11 @@ PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, std::span<
       << limit << " of " << tokens.size();
   if (lease.settled) return {AcquireState::kReady, 0, 0};
   if (lease.copy_tag) return {AcquireState::kCopying, 0, 0};
+  if (!lease.reads) {
+    ClaimRest(lease, tokens);
+    lease.settled = true;
+    return {AcquireState::kReady, 0, 0};
+  }
 
   int taken = TakeCopied(lease, limit);
   taken += TakeFullBlocks(lease, tokens, limit);
@@ -194,7 +199,8 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
   for (int index = lease.in_tree; index < full_blocks; ++index) {
     const RadixTree::Child child = path.Next(BlockOf(tokens, index));
     if (child.collision) return;  // neither this block nor what follows it can enter the tree
-    if (child.block == kNoBlock) claims.TryClaim(path.key(), index, &lease.claimant);
+    const bool is_new = child.block == kNoBlock && claims.TryClaim(path.key(), index, &lease.claimant);
+    if (!is_new && !lease.reads) return;  // who waits for the next block has this one, and computes sooner
   }
 }
 
@@ -295,7 +301,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
     runs.back().tokens += count;
   };
   const int total = static_cast<int>(tokens.size());
-  if (!options.reuse) {
+  if (!options.reuse || !lease.reads) {
     add(MissReason::kDisabled, total - lease.ready);
     return runs;
   }
@@ -321,7 +327,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
 
 int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const {
   int shared = 0;
-  if (lease.detached) return shared;
+  if (lease.detached || !lease.reads) return shared;
   PathBeyond path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index, ++shared) {

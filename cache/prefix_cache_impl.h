@@ -7,7 +7,8 @@
 //   c. While a copy runs, its source has a reference, and the path to the source is leased by the lease that
 //      asked or, once that is released, by the copy; its target belongs to the copy.
 //   d. A lease claims only when it settles (its Acquire said kReady for the first time), and takes and waits
-//      for nothing after that.
+//      for nothing after that. One that does not read claims no block behind one that is in the tree or that
+//      another claims: whoever waits for it would wait for what lies before as well.
 #pragma once
 
 #include <memory>
@@ -33,6 +34,7 @@ struct Lease::State {
   int in_tree = 0;
   int ready = 0;  // tokens
   bool detached = false;
+  bool reads = true;
   bool settled = false;
   bool waited = false;  // for another lease, and not settled since
   Claims::Claimant claimant;

@@ -84,15 +84,15 @@ TEST(Claims, BelongToWhoAskedFirst) {
   Claims claims;
   Claims::Claimant first;
   Claims::Claimant second;
-  claims.TryClaim(Key(1), 4, &first);
-  claims.TryClaim(Key(1), 5, &second);
-  claims.TryClaim(Key(2), 6, &second);
+  EXPECT_TRUE(claims.TryClaim(Key(1), 4, &first));
+  EXPECT_FALSE(claims.TryClaim(Key(1), 5, &second));
+  EXPECT_TRUE(claims.TryClaim(Key(2), 6, &second));
   ASSERT_NE(claims.Find(Key(1)), nullptr);
   EXPECT_EQ(claims.Find(Key(1))->claimant, &first);
   EXPECT_EQ(claims.Find(Key(1))->block_index, 4);
   EXPECT_EQ(claims.Find(Key(3)), nullptr);
   claims.End(Key(1));
-  claims.TryClaim(Key(1), 5, &second);
+  EXPECT_TRUE(claims.TryClaim(Key(1), 5, &second));
   claims.EndAll(&first);  // had lost it: the claim of the second stays
   EXPECT_EQ(claims.size(), 2u);
   claims.CheckInvariants();

@@ -25,6 +25,7 @@ class CacheModel {
     int in_tree = 0;  // blocks
     int table = 0;    // blocks
     int ready = 0;
+    bool reads = true;
     bool settled = false;
     bool waited = false;
     std::optional<Prefix> copying;  // the source
@@ -41,6 +42,16 @@ class CacheModel {
                                 const std::optional<Tokens>& source) {
     if (seq.settled) return {State::kReady, 0, 0};
     if (seq.copying) return {State::kCopying, 0, 0};
+    if (!seq.reads) {
+      // Claims as far as nobody else has or computes anything: then its waiters need all that it computes.
+      for (int i = 0; HasFullBlock(tokens, i); ++i) {
+        const Prefix prefix = PrefixOf(seq, tokens, i + 1);
+        if (Find(prefix) != nullptr || ClaimedBy(prefix)) break;
+        claims_.emplace_back(prefix, seq.id);
+      }
+      seq.settled = true;
+      return {State::kReady, 0, 0};
+    }
     const int before = seq.ready;
     if (std::exchange(seq.copied, false)) {
       ReplaceOrAdd(seq);
@@ -80,6 +91,10 @@ class CacheModel {
   // Why each of tokens[seq.ready, end) is missing, one by one.
   std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) const {
     std::vector<MissReason> reasons;
+    if (!seq.reads) {
+      reasons.assign(tokens.size() - static_cast<size_t>(seq.ready), MissReason::kDisabled);
+      return reasons;
+    }
     for (int i = seq.ready; i < static_cast<int>(tokens.size()); ++i) {
       const int block = i / block_tokens_;
       if (!HasFullBlock(tokens, block)) {

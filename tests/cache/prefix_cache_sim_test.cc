@@ -19,7 +19,7 @@ using Tokens = std::vector<TokenId>;
 // What happened, over all seeds: a simulation in which a branch never occurs proves nothing about it.
 struct Seen {
   uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, orphans = 0, evictions = 0, dedups = 0,
-           refusals = 0;
+           refusals = 0, bypasses = 0, bypass_dedups = 0;
   uint64_t hits = 0, collisions = 0, explained_evicted = 0;
 };
 
@@ -65,6 +65,7 @@ class Simulation {
     Tokens tokens;
     int limit;
     Lease lease;
+    bool reads;
     CacheModel::Sequence model;
     bool ready = false;
     int copy = -1;  // number of its copy, when one runs
@@ -95,11 +96,15 @@ class Simulation {
       past_[random_.Below(past_.size())] = tokens;
     }
     const TokenId root = random_.Chance(0.2) ? 1 : 0;
+    const bool reads = random_.Chance(0.8);
     const int size = static_cast<int>(tokens.size());
     running_.push_back({.tokens = std::move(tokens),
                         .limit = random_.Chance(0.8) ? size - 1 : static_cast<int>(random_.Below(size + 1)),
-                        .lease = cache_.Open(BlockKey{.low = static_cast<uint64_t>(root)}),
-                        .model = {.id = next_id_++, .root = root}});
+                        .lease = cache_.Open(BlockKey{.low = static_cast<uint64_t>(root)},
+                                             reads ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo),
+                        .reads = reads,
+                        .model = {.id = next_id_++, .root = root, .reads = reads}});
+    seen_->bypasses += reads ? 0 : 1;
   }
 
   void Acquire(Running& seq) {
@@ -120,6 +125,10 @@ class Simulation {
       EXPECT_EQ(got.shared_tokens, want.shared_tokens);
     }
     EXPECT_TRUE(seq.lease.ready() <= seq.limit);
+    if (!seq.reads) {
+      EXPECT_EQ(got.state, State::kReady);
+      EXPECT_EQ(seq.lease.ready(), 0) << "took what it must not read";
+    }
     seen_->waits += got.state == State::kWaiting ? 1 : 0;
     seen_->shared += static_cast<uint64_t>(got.shared_tokens);
     seq.ready = got.state == State::kReady;
@@ -159,7 +168,9 @@ class Simulation {
     if (random_.Chance(0.2)) return;  // the step was dropped
     memory_.Compute(seq.lease, seq.tokens, until);
     const Tokens done(seq.tokens.begin(), seq.tokens.begin() + until);
+    const uint64_t dedups = cache_.stats().deduplicated_blocks;
     cache_.Commit(seq.lease, done);
+    if (!seq.reads) seen_->bypass_dedups += cache_.stats().deduplicated_blocks - dedups;
     if (with_model_) model_.Commit(seq.model, done);
     EXPECT_EQ(seq.lease.ready(), until);
   }
@@ -242,6 +253,8 @@ Seen RunSeeds(int seeds, int events, const PrefixCache::KeyFunction& key, bool w
   EXPECT_GT(seen.refusals, 0u);
   EXPECT_GT(seen.hits, 0u);
   EXPECT_GT(seen.explained_evicted, 0u);
+  EXPECT_GT(seen.bypasses, 0u);
+  EXPECT_GT(seen.bypass_dedups, 0u);
   return seen;
 }
 

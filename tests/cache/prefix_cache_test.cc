@@ -139,6 +139,50 @@ TEST_F(PrefixCacheTest, ExactlyCachedPromptIsCutByTheLimitAndCopied) {
   EXPECT_EQ(cache_->cached_blocks(), 2u);
 }
 
+TEST_F(PrefixCacheTest, WhoDoesNotReadTakesNothingAndGivesAll) {
+  Make(8);
+  Serve(Range(0, 9));
+  const Tokens prompt = Range(0, 17);
+  Lease lease = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  EXPECT_EQ(cache_->SharedBlocks(lease, prompt), 0);
+  EXPECT_EQ(Acquire(lease, prompt).state, State::kReady);
+  EXPECT_EQ(lease.ready(), 0);
+  EXPECT_THAT(cache_->ExplainMisses(lease, prompt),
+              ElementsAre(PrefixCache::MissRun{MissReason::kDisabled, 17}));
+  ComputeAll(lease, prompt);
+  EXPECT_EQ(stats().deduplicated_blocks, 2u) << "those of the first request";
+  EXPECT_EQ(stats().committed_blocks, 4u);
+  lease.Release();
+  EXPECT_EQ(stats().hit_tokens, 0u);
+  EXPECT_EQ(Serve(prompt), 16);
+}
+
+TEST_F(PrefixCacheTest, NobodyWaitsForWhatWasCachedToBeComputedAgain) {
+  Make(16);
+  Serve(Range(0, 9));
+  const Tokens prompt = Range(0, 17);
+  Lease bypass = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  EXPECT_EQ(Acquire(bypass, prompt).state, State::kReady);
+  Lease reader = Open();
+  EXPECT_EQ(Acquire(reader, prompt).state, State::kReady) << "8 tokens ahead of the one that computes all";
+  EXPECT_EQ(reader.ready(), 8);
+  Lease second = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  EXPECT_EQ(Acquire(second, prompt).state, State::kReady) << "it waits for nobody";
+}
+
+TEST_F(PrefixCacheTest, AnotherWaitsForWhoDoesNotReadIfBothBeginAtNothing) {
+  Make(16);
+  const Tokens prompt = Range(0, 9);
+  Lease bypass = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  EXPECT_EQ(Acquire(bypass, prompt).state, State::kReady);
+  Lease reader = Open();
+  EXPECT_EQ(Acquire(reader, prompt).state, State::kWaiting);
+  ComputeAll(bypass, prompt);
+  const auto acquired = Acquire(reader, prompt);
+  EXPECT_EQ(acquired.state, State::kReady);
+  EXPECT_EQ(acquired.shared_tokens, 8);
+}
+
 TEST_F(PrefixCacheTest, AnotherWaitsForTheBlockThatIsBeingComputed) {
   Make(8);
   const Tokens prompt = Range(0, 9);
