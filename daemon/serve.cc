@@ -72,7 +72,7 @@ Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock*
   const Limits& limits = plan.limits;
   const LoadOptions load{.limits = {.context = limits.context,
                                     .max_rows = limits.step_tokens,
-                                    .max_logit_rows = limits.max_sequences},
+                                    .max_logit_rows = limits.max_sequences + kPromptLogitRows},
                          .chat_template = plan.chat_template};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model, LoadModel(options.model, *loaded.backend, load, TellProgress()));
   const Transformer& transformer = *loaded.model->transformer;

@@ -46,14 +46,18 @@ Status CheckOptions(const EngineOptions& o) {
 
 // The steps of the scheduler must fit the buffers of the model.
 Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
-  if (o.context <= model.context && o.step_tokens <= model.max_rows &&
-      o.max_sequences <= model.max_logit_rows)
+  if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences < model.max_logit_rows)
     return Status::Ok();
   return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
                          std::to_string(o.step_tokens) + " and max-sequences " +
-                         std::to_string(o.max_sequences) +
-                         " exceed those the model was loaded for: " + std::to_string(model.context) + ", " +
-                         std::to_string(model.max_rows) + " and " + std::to_string(model.max_logit_rows));
+                         std::to_string(o.max_sequences) + " exceed those the model was loaded for: " +
+                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) +
+                         " and one less than " + std::to_string(model.max_logit_rows) + " logit rows");
+}
+
+// Whether a token is drawn after it.
+bool Draws(const PlannedChunk& chunk) {
+  return chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
 }
 
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
@@ -77,7 +81,10 @@ struct Engine::Impl {
         clock(clock_in),
         kv(std::move(memory)),
         cache(CacheOptions(asked), kv.get()),
-        scheduler({asked.max_sequences, asked.step_tokens}, &cache, asked.fingerprint) {}
+        scheduler({.max_sequences = asked.max_sequences,
+                   .step_tokens = asked.step_tokens,
+                   .prompt_logit_rows = transformer->limits().max_logit_rows - asked.max_sequences},
+                  &cache, asked.fingerprint) {}
 
   const EngineOptions options;
   Transformer* const model;
@@ -108,7 +115,8 @@ struct Engine::Impl {
 
   void TakeInbox();
   void RunModel(const std::vector<PlannedChunk>& plan);
-  void AfterChunk(const PlannedChunk& chunk, const float* logits, double now);
+  const float* AfterChunk(const PlannedChunk& chunk, const float* logits, double now);
+  std::vector<GeneratedToken> ScorePrompt(const PlannedChunk& chunk, const float* logits) const;
   GeneratedToken Draw(const Sequence& sequence, std::span<const float> logits) const;
   std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
@@ -152,6 +160,13 @@ Result<RequestId> Engine::Submit(Request request) {
   for (const TokenId token : request.prompt) {
     if (token < 0 || token >= e.model->config().vocab) {
       return InvalidArgument("token id " + std::to_string(token) + " is outside the vocabulary of " +
+                             std::to_string(e.model->config().vocab));
+    }
+  }
+  for (const LogitBias& bias : request.sampling.logit_bias) {
+    if (bias.token < 0 || bias.token >= e.model->config().vocab) {
+      return InvalidArgument("logit_bias of token id " + std::to_string(bias.token) +
+                             ", which is outside the vocabulary of " +
                              std::to_string(e.model->config().vocab));
     }
   }
@@ -257,8 +272,9 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     const auto begin = s.tokens.begin() + s.ready();
     step_tokens.insert(step_tokens.end(), begin, begin + chunk.tokens);
     spans.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
-    if (chunk.completes && s.request.sampling.max_tokens > 0)
-      logit_rows.push_back(first_row + chunk.tokens - 1);
+    for (int i = 0; i < chunk.prompt_logits(); ++i)
+      logit_rows.push_back(first_row + s.high_water - s.ready() + i);
+    if (Draws(chunk)) logit_rows.push_back(first_row + chunk.tokens - 1);
     if (!s.decoding()) prefill_rows += chunk.tokens;
   }
   const double begin = clock->NowSeconds();
@@ -276,26 +292,41 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
   }
   const float* row = *logits;
-  for (const PlannedChunk& chunk : plan) {
-    const bool has_logits = chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
-    AfterChunk(chunk, has_logits ? row : nullptr, now);
-    if (has_logits) row += model->config().vocab;
-  }
+  for (const PlannedChunk& chunk : plan) row = AfterChunk(chunk, row, now);
 }
 
-// The KV of a chunk is there. If it was the sequence's last, a token is drawn.
-void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, double now) {
-  Sequence& s = *chunk.sequence;
-  scheduler.Commit(chunk);
-  if (!chunk.completes) return;
+std::vector<GeneratedToken> Engine::Impl::ScorePrompt(const PlannedChunk& chunk, const float* logits) const {
+  const Sequence& s = *chunk.sequence;
+  const size_t vocab = static_cast<size_t>(model->config().vocab);
+  std::vector<GeneratedToken> scored;
+  for (int i = 0; i < chunk.prompt_logits(); ++i, logits += vocab) {
+    const TokenId next = s.tokens[static_cast<size_t>(s.high_water + i + 1)];
+    scored.push_back(WithLogprobs(next, s.request.sampling.prompt_logprobs, {logits, vocab}));
+  }
+  return scored;
+}
 
+// The KV of a chunk is there, and from `logits` on its logits. If it was the sequence's last, a token is
+// drawn. Returns where the logits of the next chunk begin.
+const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, double now) {
+  Sequence& s = *chunk.sequence;
+  const size_t vocab = static_cast<size_t>(model->config().vocab);
   RequestEvent event;
+  event.prompt_logprobs = ScorePrompt(chunk, logits);
+  logits += event.prompt_logprobs.size() * vocab;
+  scheduler.Commit(chunk);
+  if (!chunk.completes) {
+    if (!event.prompt_logprobs.empty()) s.request.listener->OnEvent(std::move(event));
+    return logits;
+  }
+
   std::optional<FinishReason> ending =
       FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
   const bool first = s.generated() == 0;
-  if (logits != nullptr) {
-    GeneratedToken token = Draw(s, {logits, static_cast<size_t>(model->config().vocab)});
-    s.tokens.push_back(token.token);
+  if (Draws(chunk)) {
+    GeneratedToken token = Draw(s, {logits, vocab});
+    logits += vocab;
+    s.Append(token.token);
     ++books.generation_tokens;
     ending = Ending(s, token.token);
     event.tokens.push_back(std::move(token));
@@ -319,6 +350,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, do
   } else {
     s.request.listener->OnEvent(std::move(event));
   }
+  return logits;
 }
 
 GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logits) const {
@@ -328,7 +360,7 @@ GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logi
     banned = params.stop_token_ids;
     if (!params.ignore_eos) banned.insert(banned.end(), options.eos.begin(), options.eos.end());
   }
-  const TokenId token = SampleToken(params, static_cast<int>(s.tokens.size()), logits, banned);
+  const TokenId token = SampleToken(params, s.counts, static_cast<int>(s.tokens.size()), logits, banned);
   if (params.logprobs < 0) return {token, 0, {}};
   return WithLogprobs(token, params.logprobs, logits);
 }

@@ -8,7 +8,8 @@
 //   1. Every submitted request gets exactly one event with a finish, also when it is cancelled or the engine fails.
 //   2. PromptUsage sums to the prompt for every request that generated a token, and to the metrics in EngineStats.
 //   3. At rest (nothing queued or running) no block is leased.
-//   4. The tokens of a request are a function of (prompt, sampling): not of other requests, chunking, cache or preemption.
+//   4. The tokens and log probabilities of a request are a function of (prompt, sampling): not of other requests, chunking, cache or
+//      preemption.
 #pragma once
 
 #include <array>
@@ -25,6 +26,9 @@
 #include "kernels/backend.h"
 
 namespace prefixd {
+
+// Logit rows of a step for the prompts that ask for log probabilities: a model is loaded with so many beside max_sequences.
+inline constexpr int kPromptLogitRows = 64;
 
 struct EngineOptions {
   int context = 0;           // tokens of prompt and answer together
@@ -77,7 +81,7 @@ class Engine {
 
   const EngineOptions& options() const;
 
-  // Queues a request. kInvalidArgument: empty prompt, a token outside the vocabulary, prompt over the context (see
+  // Queues a request. kInvalidArgument: empty prompt, a token or a token's bias outside the vocabulary, prompt over the context (see
   // options().context; callers that have their own words for it check before). kResourceExhausted: the queue is full.
   // kUnavailable: draining.
   Result<RequestId> Submit(Request request);

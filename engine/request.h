@@ -30,7 +30,7 @@ struct SamplingParams {
   float presence_penalty = 0.0f;    // on tokens of the answer, once; 0 = off
   float frequency_penalty = 0.0f;   // on tokens of the answer, each time; 0 = off
   std::vector<LogitBias> logit_bias;  // each token at most once, all in the vocabulary
-  int max_tokens = 16;       // > 0
+  int max_tokens = 16;       // 0: the prompt is computed, nothing drawn
   int min_tokens = 0;        // end and stop tokens cannot be drawn before
   bool ignore_eos = false;   // the model's end tokens do not end the sequence
   std::vector<TokenId> stop_token_ids;

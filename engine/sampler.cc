@@ -1,20 +1,22 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/prng.h"
+#include "engine/logit_adjustment.h"
 #include "engine/model/portable_math.h"
 
 namespace prefixd {
 namespace {
 
 // e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor
-// polynomial of degree 7 on
-// [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no machine computes it
-// differently.
+// polynomial of degree 7 on [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no
+// machine computes it differently.
 inline float ExpNonPositive(float from) {
   const float x = from < -87.0f ? -87.0f : from;
   const float scaled = x * 1.44269504088896341f;
@@ -76,12 +78,12 @@ TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) 
   return best;
 }
 
-// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. Sorts no
-// more than it needs: the likeliest few usually suffice.
+// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one.
+// `candidates` by ascending id. Sorts no more than it needs: the likeliest few usually suffice.
 void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
               float share) {
   double total = 0;
-  for (TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
+  for (const TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
   const double wanted = total * static_cast<double>(share);
   size_t sorted = 0;
   double reached = 0;
@@ -100,10 +102,45 @@ void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight
   }
 }
 
-}  // namespace
+// By token, relative to the one of `best`; 0 for those that cannot be drawn.
+std::vector<float> Weights(std::span<const float> logits, float temperature, TokenId best,
+                           const std::vector<bool>& banned) {
+  const float max = Likelier{logits}.Value(best);
+  std::vector<float> weight(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float x = (logits[i] - max) / temperature;
+    weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN, and for banned tokens above the best
+  }
+  for (size_t i = 0; i < banned.size(); ++i) {
+    if (banned[i]) weight[i] = 0.0f;
+  }
+  weight[static_cast<size_t>(best)] = 1.0f;  // also where the logits are infinite
+  return weight;
+}
 
-TokenId SampleToken(const SamplingParams& params, int position, std::span<const float> logits,
-                    std::span<const TokenId> banned_ids) {
+// What may be drawn, by ascending id; never empty, whatever the parameters are.
+std::vector<TokenId> Filter(const SamplingParams& params, const std::vector<float>& weight,
+                            const Likelier& likelier, TokenId best) {
+  std::vector<TokenId> kept;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    const TokenId id = static_cast<TokenId>(i);
+    if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p)) kept.push_back(id);
+  }
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
+    std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);
+    kept.resize(static_cast<size_t>(params.top_k));
+    std::sort(kept.begin(), kept.end());
+  }
+  if (params.top_p < 1.0f) {
+    KeepTopP(&kept, weight, likelier, params.top_p);
+    std::sort(kept.begin(), kept.end());
+  }
+  return kept;
+}
+
+// From logits that have been adjusted.
+TokenId Draw(const SamplingParams& params, int position, std::span<const float> logits,
+             std::span<const TokenId> banned_ids) {
   std::vector<bool> banned = BanMask(banned_ids, logits.size());
   TokenId best = Largest(logits, banned);
   if (best < 0) {
@@ -112,60 +149,67 @@ TokenId SampleToken(const SamplingParams& params, int position, std::span<const 
   }
   if (params.temperature <= 0.0f || params.top_k == 1) return best;
 
-  const Likelier likelier{logits};
-  const float max = likelier.Value(best);
-  const float scale = 1.0f / params.temperature;
-  std::vector<float> weight(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float x = (logits[i] - max) * scale;
-    weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN, and for banned tokens above the best
-  }
-  for (size_t i = 0; i < banned.size(); ++i) {
-    if (banned[i]) weight[i] = 0.0f;
-  }
-  weight[static_cast<size_t>(best)] = 1.0f;  // also where the logits are infinite
-
-  std::vector<TokenId> kept;
-  for (size_t i = 0; i < weight.size(); ++i) {
-    const TokenId id = static_cast<TokenId>(i);
-    if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p))
-      kept.push_back(id);  // never empty, whatever min_p is
-  }
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);
-    kept.resize(static_cast<size_t>(params.top_k));
-  }
-  if (params.top_p < 1.0f) KeepTopP(&kept, weight, likelier, params.top_p);
-  std::sort(kept.begin(), kept.end());
-
+  const std::vector<float> weight = Weights(logits, params.temperature, best, banned);
+  const std::vector<TokenId> kept = Filter(params, weight, Likelier{logits}, best);
   double total = 0;
-  for (TokenId id : kept) total += weight[static_cast<size_t>(id)];
+  for (const TokenId id : kept) total += weight[static_cast<size_t>(id)];
   const double target = ToUnitInterval(RandomAt(params.seed, static_cast<uint64_t>(position))) * total;
   double reached = 0;
-  for (TokenId id : kept) {
+  for (const TokenId id : kept) {
     reached += weight[static_cast<size_t>(id)];
     if (reached > target) return id;
   }
   return kept.back();
 }
 
+// Of finite logits and their like, by ascending id.
+double SumOfWeights(float max, std::span<const float> logits) {
+  double sum = 0;
+  std::array<float, 256> weight;  // apart from the sum, whose order keeps it from being vectorised
+  for (size_t begin = 0; begin < logits.size(); begin += weight.size()) {
+    const size_t count = std::min(weight.size(), logits.size() - begin);
+    for (size_t i = 0; i < count; ++i) {
+      const float x = logits[begin + i] - max;
+      weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN
+    }
+    for (size_t i = 0; i < count; ++i) sum += weight[i];
+  }
+  return sum;
+}
+
+double CountOf(float value, const Likelier& likelier) {
+  double count = 0;
+  for (size_t i = 0; i < likelier.logits.size(); ++i)
+    count += likelier.Value(static_cast<TokenId>(i)) == value ? 1 : 0;
+  return count;
+}
+
+}  // namespace
+
+TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
+                    std::span<const float> logits, std::span<const TokenId> banned) {
+  if (!ChangesLogits(params)) return Draw(params, position, logits, banned);
+  std::vector<float> adjusted(logits.begin(), logits.end());
+  AdjustLogits(params, counts, adjusted);
+  return Draw(params, position, adjusted, banned);
+}
+
 GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logits) {
   const Likelier likelier{logits};
   const float max = likelier.Value(Largest(logits, {}));
-  double sum = 0;
-  for (const float logit : logits) {
-    const float x = logit - max;
-    sum += x <= 0.0f ? ExpNonPositive(x) : (x > 0.0f ? 1.0f : 0.0f);
-  }
+  const bool infinite = std::isinf(max);
+  const double sum = infinite ? CountOf(max, likelier) : SumOfWeights(max, logits);
   const double log_sum = portable::Log(sum);
   const auto logprob = [&](TokenId id) {
-    return static_cast<float>(static_cast<double>(likelier.Value(id)) - static_cast<double>(max) - log_sum);
+    const float value = likelier.Value(id);
+    if (infinite && value != max) return -std::numeric_limits<float>::infinity();
+    const double below = infinite ? 0.0 : static_cast<double>(value) - static_cast<double>(max);
+    return static_cast<float>(below - log_sum);
   };
-  GeneratedToken result{token, logprob(token), {}, 1};
-  for (size_t i = 0; i < logits.size(); ++i) result.rank += likelier(static_cast<TokenId>(i), token) ? 1 : 0;
+  GeneratedToken result{token, logprob(token), {}};
   if (top > 0) {
     std::vector<TokenId> order(logits.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<TokenId>(i);
+    std::iota(order.begin(), order.end(), 0);
     const size_t count = std::min(order.size(), static_cast<size_t>(top));
     std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(count), order.end(), likelier);
     for (size_t i = 0; i < count; ++i) result.top.push_back({order[i], logprob(order[i])});

@@ -18,6 +18,12 @@ int Rows(const std::vector<PlannedChunk>& plan) {
   return rows;
 }
 
+// The most of the next `tokens` tokens of a sequence that ask for no more than `rows` logits of the prompt.
+int FitLogits(const Sequence& sequence, int tokens, int rows) {
+  if (sequence.Unscored(sequence.ready() + tokens) <= rows) return tokens;
+  return sequence.high_water + rows - sequence.ready();
+}
+
 void InsertByAge(Scheduler::SequenceList* list, std::unique_ptr<Sequence> sequence) {
   auto at = list->end();
   while (at != list->begin() && (*std::prev(at))->id > sequence->id) --at;
@@ -40,6 +46,7 @@ Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey&
     : limits_(limits), cache_(cache), fingerprint_(fingerprint) {
   PREFIXD_CHECK(limits_.max_sequences > 0 && limits_.step_tokens >= limits_.max_sequences)
       << limits_.max_sequences << " sequences, " << limits_.step_tokens << " tokens";
+  PREFIXD_CHECK(limits_.prompt_logit_rows > 0) << limits_.prompt_logit_rows;
 }
 
 void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
@@ -77,7 +84,8 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
 void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
     Sequence& next = *queued_.front();
-    next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt));
+    next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt),
+                              next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
     next.shared_blocks = cache_->SharedBlocks(next.lease, next.tokens);
     const int64_t room =
         static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
@@ -165,6 +173,7 @@ void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
 
 void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   int budget = limits_.step_tokens - Rows(*plan);
+  int logit_rows = limits_.prompt_logit_rows;
   std::vector<RequestId> turns;  // by id, since planning one may preempt another
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kComputing && !sequence->decoding()) turns.push_back(sequence->id);
@@ -172,6 +181,7 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   // Whoever came after the last one served begins.
   std::rotate(turns.begin(), std::upper_bound(turns.begin(), turns.end(), last_prefilled_), turns.end());
   int left = static_cast<int>(turns.size());
+  bool one_waits = false;  // for logit rows: it begins the next time
   for (const RequestId id : turns) {
     if (budget <= 0) break;
     const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
@@ -180,19 +190,31 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
     const int share = std::max({budget / left, budget / 4, 1});
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
-    const int rows = PlanPrefill(**it, std::min(share, (*it)->pending()), plan);
+    const int tokens = FitLogits(**it, std::min(share, (*it)->pending()), logit_rows);
+    one_waits |= tokens == 0;
+    if (tokens == 0) continue;
+    const int rows = PlanPrefill(**it, tokens, plan);
+    if (rows == 0) continue;
     budget -= rows;
-    if (rows > 0) last_prefilled_ = id;
+    logit_rows -= plan->back().prompt_logits();
+    if (!one_waits) last_prefilled_ = id;
   }
-  // What short prompts left over goes to those that can use it.
+  ExtendChunks(budget, logit_rows, plan);
+}
+
+// What short prompts left over goes to those that can use it.
+void Scheduler::ExtendChunks(int budget, int logit_rows, std::vector<PlannedChunk>* plan) {
   for (PlannedChunk& chunk : *plan) {
     if (budget <= 0) break;
-    const int more = std::min(budget, chunk.sequence->pending() - chunk.tokens);
-    if (more <= 0 || !cache_->Reserve(chunk.sequence->lease, chunk.sequence->ready() + chunk.tokens + more))
-      continue;
-    chunk.tokens += more;
-    chunk.completes = chunk.tokens == chunk.sequence->pending();
-    budget -= more;
+    Sequence& sequence = *chunk.sequence;
+    const int before = chunk.prompt_logits();
+    const int tokens =
+        FitLogits(sequence, std::min(chunk.tokens + budget, sequence.pending()), before + logit_rows);
+    if (tokens <= chunk.tokens || !cache_->Reserve(sequence.lease, sequence.ready() + tokens)) continue;
+    budget -= tokens - chunk.tokens;
+    chunk.tokens = tokens;
+    chunk.completes = tokens == sequence.pending();
+    logit_rows -= chunk.prompt_logits() - before;
   }
 }
 
@@ -228,7 +250,8 @@ void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
     if (victim == nullptr) return;  // a copy still holds blocks; it will be reported
     Preempt(*victim);
   }
-  PlanPrefill(*oldest, std::min(oldest->pending(), limits_.step_tokens), plan);
+  const int tokens = std::min(oldest->pending(), limits_.step_tokens);
+  PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), plan);
 }
 
 void Scheduler::Preempt(Sequence& sequence) {

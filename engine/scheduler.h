@@ -1,16 +1,21 @@
-// Scheduler: which tokens the next step computes. It owns the sequences, queued and running, and drives their leases; it knows
-// no model, no clock and no thread. Engine thread only.
+// Scheduler: which tokens the next step computes. It owns the sequences, queued and running, and drives their
+// leases; it knows no model, no clock and no thread. Engine thread only.
 //
-// A step: decode tokens first, one for every sequence that generates, oldest first; then chunks of prompts under what is left of
-// the budget, in turns, so that a long prompt does not stand before short ones. A sequence whose next block another one computes
-// right now waits for that block. When blocks run out, the youngest sequence that is not in the plan yet is preempted: its lease
-// goes, its tokens stay, and it queues again by age.
+// A step: decode tokens first, one for every sequence that generates, oldest first; then chunks of prompts
+// under what is left of the budget, in turns, so that a long prompt does not stand before short ones. A
+// sequence whose next block another one computes right now waits for that block. When blocks run out, the
+// youngest sequence that is not in the plan yet is preempted: its lease goes, its tokens stay, and it queues
+// again by age.
 //
 // Invariants
-//   1. A plan has at most step_tokens rows and at most one chunk per sequence; every chunk's blocks are reserved.
-//   2. When something runs and no copy is under way, a plan is never empty: the oldest sequence that can compute gets room, if need be
-//      by preempting all others. So nobody waits for ever, given a pool that holds one sequence of the longest context.
-//   3. A sequence is in exactly one of the two lists; queued ones hold no block; both lists are ordered by age.
+//   1. A plan has at most step_tokens rows and at most one chunk per sequence; every chunk's blocks are
+//      reserved. The logits it asks for are at most prompt_logit_rows of prompt positions, and one of each
+//      chunk that completes.
+//   2. When something runs and no copy is under way, a plan is never empty: the oldest sequence that can
+//      compute gets room, if need be by preempting all others. So nobody waits for ever, given a pool that
+//      holds one sequence of the longest context.
+//   3. A sequence is in exactly one of the two lists; queued ones hold no block; both lists are ordered by
+//      age.
 #pragma once
 
 #include <cstdint>
@@ -26,14 +31,20 @@ namespace prefixd {
 
 struct SchedulerLimits {
   int max_sequences;
-  int step_tokens;  // >= max_sequences
+  int step_tokens;             // >= max_sequences
+  int prompt_logit_rows = 64;  // > 0
 };
 
-// Compute `tokens` tokens of the sequence from its ready() on. `completes`: they are all it has, so its last row gets logits.
+// Compute `tokens` tokens of the sequence from its ready() on. `completes`: they are all it has, so its last
+// row gets logits if a token is to be drawn.
 struct PlannedChunk {
   Sequence* sequence;
   int tokens;
   bool completes;
+
+  // Until Commit: how many of its rows, from the one of position sequence->high_water on, get logits for the
+  // sake of the prompt's tokens.
+  int prompt_logits() const { return sequence->Unscored(sequence->ready() + tokens); }
 };
 
 class Scheduler {
@@ -47,7 +58,8 @@ class Scheduler {
   // Takes a sequence out, its lease released; null when it is not here.
   std::unique_ptr<Sequence> Remove(RequestId id);
 
-  // Admits, acquires, preempts, and says what to compute. `on_admit` is called for each sequence that leaves the queue.
+  // Admits, acquires, preempts, and says what to compute. `on_admit` is called for each sequence that leaves
+  // the queue.
   std::vector<PlannedChunk> Plan(const std::function<void(Sequence&)>& on_admit);
 
   // A planned chunk was computed: its full blocks enter the cache, its tokens the sequence's books.
@@ -67,6 +79,7 @@ class Scheduler {
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);
   void PlanDecodes(std::vector<PlannedChunk>* plan);
   void PlanPrefills(std::vector<PlannedChunk>* plan);
+  void ExtendChunks(int budget, int logit_rows, std::vector<PlannedChunk>* plan);
   int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
   void PlanOldestAlone(std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);

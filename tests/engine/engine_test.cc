@@ -24,7 +24,7 @@ class EngineTest : public testing::Test {
     folder_ = new testing_support::TempDir();
     testing_support::WriteTinyModel(folder_->path(), 1);
     loaded_ =
-        new LoadedTransformer(testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 32, 4}));
+        new LoadedTransformer(testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 32, 4, 1}));
   }
   static void TearDownTestSuite() {
     delete loaded_;

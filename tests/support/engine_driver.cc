@@ -12,6 +12,8 @@ namespace prefixd::testing_support {
 
 void Recorder::OnEvent(RequestEvent event) {
   EXPECT_FALSE(finish.has_value()) << "news after the finish";
+  EXPECT_TRUE(tokens.empty() || event.prompt_logprobs.empty()) << "the prompt comes before the answer";
+  for (GeneratedToken& token : event.prompt_logprobs) prompt_logprobs.push_back(std::move(token));
   for (GeneratedToken& token : event.tokens) tokens.push_back(std::move(token));
   if (!tokens.empty()) {
     if (usage.total() > 0) {
@@ -59,8 +61,9 @@ LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::stri
   PREFIXD_CHECK(config.ok()) << config.status().ToString();
   const Result<WeightFiles> files = WeightFiles::Open(folder);
   PREFIXD_CHECK(files.ok()) << files.status().ToString();
-  auto model = Transformer::Create(*config, *files, *loaded.backend,
-                                   {limits.context, limits.step_tokens, limits.max_sequences}, {});
+  auto model = Transformer::Create(
+      *config, *files, *loaded.backend,
+      {limits.context, limits.step_tokens, limits.max_sequences + limits.prompt_logit_rows}, {});
   PREFIXD_CHECK(model.ok()) << model.status().ToString();
   loaded.model = std::move(*model);
   return loaded;

@@ -18,6 +18,7 @@ class Recorder final : public RequestListener {
   void OnEvent(RequestEvent event) override;
   bool finished() const { return finish.has_value(); }
 
+  std::vector<GeneratedToken> prompt_logprobs;
   std::vector<GeneratedToken> tokens;
   std::optional<FinishReason> finish;
   PromptUsage usage;
@@ -38,6 +39,7 @@ struct DriverLimits {
   int context = 256;
   int step_tokens = 64;
   int max_sequences = 8;
+  int prompt_logit_rows = kPromptLogitRows;
 };
 LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
                                   const DriverLimits& limits);
