@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "base/log.h"
 #include "engine/model/json_fields.h"
 #include "engine/model/mapped_file.h"
 #include "engine/model/safetensors.h"
@@ -140,9 +139,7 @@ Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
                     ": has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
   }
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
-  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(text);
-  if (!tokenizer.ok()) return tokenizer.status().WithContext("tokenizer.json");
-  return tokenizer;
+  return Tokenizer::FromJson(text);
 }
 
 // Everything but the weights, which LoadModel and SummarizeModel treat differently.
@@ -170,10 +167,11 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
                            LoadTemplate(source, tokenizer_fields, model->special_tokens));
 
   PREFIXD_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(folder));
-  if (model->tokenizer->vocab_size() > model->config.vocab) {
-    Log(LogLevel::kWarning,
-        "tokenizer.json has ids that the model has no embedding for; prompts with them are refused",
-        {{"tokenizer", model->tokenizer->vocab_size()}, {"model", model->config.vocab}});
+  // The other way round is usual: embeddings are padded.
+  if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= model->config.vocab) {
+    return Unsupported("tokenizer.json: token \"" + std::string(model->tokenizer->TokenText(last).value_or("")) +
+                       "\" has the id " + std::to_string(last) + ", but the model has embeddings for " +
+                       std::to_string(model->config.vocab) + " tokens only (config.json: vocab_size)");
   }
   std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
   eos.insert(ends.begin(), ends.end());

@@ -225,7 +225,10 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
   const bool add_special = prompt.add_special_tokens;
   const Parsed<std::string> text = RenderChat(context, std::move(prompt));
   if (!text.ok()) return text.error();
-  return context.tokenizer->Encode(*text, {.add_special_tokens = add_special, .parse_special = true});
+  Result<std::vector<TokenId>> ids =
+      context.tokenizer->Encode(*text, {.add_special_tokens = add_special, .parse_special = true});
+  if (!ids.ok()) return BadParameter("messages", ids.status().message(), "invalid_value");
+  return *std::move(ids);
 }
 
 }  // namespace prefixd

@@ -35,9 +35,11 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, CompletionReques
   for (PromptInput& input : request.prompts) {
     const std::string* text = std::get_if<std::string>(&input);
     InferencePrompt prompt;
-    prompt.tokens = text != nullptr
-                        ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
+    Result<std::vector<TokenId>> tokens =
+        text != nullptr ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
                         : std::move(std::get<std::vector<TokenId>>(input));
+    if (!tokens.ok()) return BadParameter("prompt", tokens.status().message(), "invalid_value");
+    prompt.tokens = *std::move(tokens);
     if (prompt.tokens.empty()) {
       return BadParameter("prompt", "The prompt is empty, and the model has no token to begin with.",
                           "invalid_value");

@@ -32,10 +32,11 @@ void TokenizeContent(const ApiContext& context, Exchange& exchange, Fields& fiel
                                          .parse_special = fields.Bool("parse_special", true)};
   const bool pieces = fields.Bool("with_pieces", false);
   if (fields.error()) return Refuse(exchange, *fields.error());
-  const std::vector<TokenId> ids = context.tokenizer->Encode(content, options);
-  if (!pieces) return Answer(exchange, {{"tokens", IdsJson(ids)}});
+  const Result<std::vector<TokenId>> ids = context.tokenizer->Encode(content, options);
+  if (!ids.ok()) return Refuse(exchange, BadParameter("content", ids.status().message(), "invalid_value"));
+  if (!pieces) return Answer(exchange, {{"tokens", IdsJson(*ids)}});
   json::array tokens;
-  for (const TokenId id : ids) {
+  for (const TokenId id : *ids) {
     const std::string bytes = context.tokenizer->TokenBytes(id);
     json::value piece = json::value(bytes);
     if (!IsValidUtf8(bytes)) {
@@ -74,8 +75,10 @@ void HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchang
   if (const auto prompt = fields.String("prompt")) {
     const bool add_special = fields.Bool("add_special_tokens", true);
     if (fields.error()) return Refuse(*exchange, *fields.error());
-    return AnswerCount(*context, *exchange,
-                       context->tokenizer->Encode(*prompt, {.add_special_tokens = add_special}), with_texts);
+    const Result<std::vector<TokenId>> ids =
+        context->tokenizer->Encode(*prompt, {.add_special_tokens = add_special});
+    if (!ids.ok()) return Refuse(*exchange, BadParameter("prompt", ids.status().message(), "invalid_value"));
+    return AnswerCount(*context, *exchange, *ids, with_texts);
   }
   if (fields.error()) return Refuse(*exchange, *fields.error());
   if (fields.Find("messages") == nullptr) {

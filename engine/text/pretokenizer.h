@@ -28,13 +28,27 @@ struct PreTokenized {
   }
 };
 
+// A piece of text that is a delimiter, or what lies between two of them.
+struct SplitPart {
+  TextRange range;
+  bool is_match;
+};
+// Applies a behaviour to parts that tile a text; appends the pieces, empty ones left out.
+void ApplySplitBehavior(SplitBehavior behavior, const std::vector<SplitPart>& parts,
+                        std::vector<TextRange>* pieces);
+
 class PreTokenizer {
  public:
   // `raw_bytes`: the model takes bytes as they are, so a ByteLevel at the end need not spell them.
   static Result<PreTokenizer> Create(const std::vector<PreTokenizerSpec>& stages, bool raw_bytes);
 
-  // `text` is valid UTF-8 and must outlive what is put into `out`.
-  void Run(std::string_view text, PreTokenized* out) const;
+  // `text` is valid UTF-8 and must outlive what is put into `out`. `at_start`: it is the start of the input,
+  // for a Metaspace that marks it. kInvalidArgument: a regex gives up on it.
+  Status Run(std::string_view text, bool at_start, PreTokenized* out) const;
+
+  // A stage looks at where in the input a piece begins; and there are stages before it.
+  bool marks_start() const { return marks_start_; }
+  bool splits_before_mark() const { return splits_before_mark_; }
 
  private:
   struct Stage {
@@ -44,19 +58,19 @@ class PreTokenizer {
     bool raw_bytes = false;             // kByteLevel that leaves bytes as they are
   };
 
-  static void Apply(const Stage& stage, PreTokenized* text);
-  static void Split(const Stage& stage, PreTokenized* text);
+  // What a Split works with, kept from piece to piece.
+  struct Scratch {
+    std::vector<TextRange> matches, pieces;
+    std::vector<SplitPart> parts;
+  };
+
+  static Status Apply(const Stage& stage, bool at_start, PreTokenized* text, Scratch* scratch);
+  static Status Split(const Stage& stage, PreTokenized* text, Scratch* scratch);
+  static void AddPrefixSpaces(PreTokenized* text);
+  static void MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTokenized* text);
 
   std::vector<Stage> stages_;
+  bool marks_start_ = false, splits_before_mark_ = false;
 };
-
-// A piece of text that is a delimiter, or what lies between two of them.
-struct SplitPart {
-  TextRange range;
-  bool is_match;
-};
-// Applies a behaviour to parts that tile a text; appends the pieces, empty ones left out.
-void ApplySplitBehavior(SplitBehavior behavior, const std::vector<SplitPart>& parts,
-                        std::vector<TextRange>* pieces);
 
 }  // namespace prefixd

@@ -4,6 +4,8 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "engine/text/tokenizer_unicode.h"
 
@@ -14,6 +16,7 @@ struct Free {
   void operator()(pcre2_compile_context* p) const { pcre2_compile_context_free(p); }
   void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
   void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
+  void operator()(pcre2_jit_stack* p) const { pcre2_jit_stack_free(p); }
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
 };
 template <typename T>
@@ -21,7 +24,21 @@ using Owned = std::unique_ptr<T, Free>;
 
 constexpr uint32_t kOptions =
     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
-constexpr uint32_t kMatchLimit = 10'000'000;  // steps of one match
+// Steps of one match: what patterns in use need for a long run (a few for each byte), and then some.
+constexpr size_t kMatchLimit = 1'000'000, kMatchLimitPerByte = 16;
+constexpr size_t kJitStack = 1 << 20;
+
+// What a thread matches with: kept, since matches are many and short.
+struct Matcher {
+  Owned<pcre2_match_data> data{pcre2_match_data_create(1, nullptr)};
+  Owned<pcre2_match_context> context{pcre2_match_context_create(nullptr)};
+  Owned<pcre2_jit_stack> stack{pcre2_jit_stack_create(32 << 10, kJitStack, nullptr)};
+
+  Matcher() {
+    PREFIXD_CHECK(data && context && stack) << "out of memory";
+    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+  }
+};
 
 PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
 
@@ -29,7 +46,7 @@ PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 
 struct Regex::Code {
   Owned<pcre2_code> code;
-  Owned<pcre2_match_context> limits;
+  std::string pattern;  // as it was given
 };
 
 Result<Regex> Regex::Create(std::string_view pattern) {
@@ -39,6 +56,7 @@ Result<Regex> Regex::Create(std::string_view pattern) {
   int error = 0;
   PCRE2_SIZE offset = 0;
   auto code = std::make_shared<Code>();
+  code->pattern = pattern;
   code->code.reset(
       pcre2_compile(Units(translated), translated.size(), kOptions, &error, &offset, context.get()));
   if (code->code == nullptr) {
@@ -48,33 +66,40 @@ Result<Regex> Regex::Create(std::string_view pattern) {
   }
   // Without JIT (it may be missing on a machine) matching is slower and finds the same.
   (void)pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);
-  code->limits.reset(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(code->limits.get(), kMatchLimit);
   uint32_t matches_empty = 0;
   PREFIXD_CHECK(pcre2_pattern_info(code->code.get(), PCRE2_INFO_MATCHEMPTY, &matches_empty) == 0);
   return Regex(std::move(code), matches_empty != 0);
 }
 
-std::vector<TextRange> Regex::FindAll(std::string_view text) const {
-  std::vector<TextRange> matches;
-  const Owned<pcre2_match_data> data(pcre2_match_data_create(1, nullptr));
+Status Regex::FindAll(std::string_view text, std::vector<TextRange>* matches) const {
+  thread_local const Matcher matcher;
+  matches->clear();
+  const size_t limit = kMatchLimit + kMatchLimitPerByte * std::min<size_t>(text.size(), 1 << 27);
+  pcre2_set_match_limit(matcher.context.get(), static_cast<uint32_t>(limit));
   const auto match_from = [&](size_t at, uint32_t options) {
     return pcre2_match(code_->code.get(), Units(text), text.size(), at, options | PCRE2_NO_UTF_CHECK,
-                       data.get(), code_->limits.get());
+                       matcher.data.get(), matcher.context.get());
   };
   for (size_t at = 0; at <= text.size();) {
     int found = match_from(at, 0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_from(at, PCRE2_NO_JIT);
-    if (found < 0) break;
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
-    if (range[0] == range[1] && !matches.empty() && matches.back().end == range[0]) {
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    if (found < 0) {
+      PCRE2_UCHAR message[160];
+      pcre2_get_error_message(found, message, sizeof message);
+      return InvalidArgument("regex \"" + code_->pattern + "\" gives up on a text of " +
+                             std::to_string(text.size()) +
+                             " bytes: " + reinterpret_cast<const char*>(message));
+    }
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(matcher.data.get());
+    if (range[0] == range[1] && !matches->empty() && matches->back().end == range[0]) {
       at += at < text.size() ? Utf8Length(text[at]) : 1;
       continue;
     }
-    matches.push_back({range[0], range[1]});
+    matches->push_back({range[0], range[1]});
     at = range[1];
   }
-  return matches;
+  return Status::Ok();
 }
 
 }  // namespace prefixd

@@ -7,7 +7,8 @@
 //   and `$` stand
 //      at lines, `\s` is White_Space (PCRE2's has U+180E too), `\p{..}` is a general category including those
 //      that newer versions of Unicode added, and letters that fold to several code points stay out of `(?i:`.
-//   2. Matching takes bounded steps; where it gives up there is no further match.
+//   2. Matching takes bounded steps, more for longer texts; a text that would need more is an error, never
+//   other matches.
 #pragma once
 
 #include <cstddef>
@@ -33,9 +34,10 @@ class Regex {
   // The pattern that PCRE2 gets.
   static Result<std::string> Translate(std::string_view pattern);
 
-  // The matches in `text` (valid UTF-8) from left to right, without overlap. An empty match that stands where
-  // the one before it ended is not one.
-  std::vector<TextRange> FindAll(std::string_view text) const;
+  // Puts the matches in `text` (valid UTF-8) into `matches`, from left to right, without overlap. An empty
+  // match that stands where the one before it ended is not one. kInvalidArgument: too many steps, with the
+  // pattern.
+  Status FindAll(std::string_view text, std::vector<TextRange>* matches) const;
   bool MatchesEmpty() const { return matches_empty_; }
 
  private:

@@ -13,6 +13,42 @@ constexpr std::string_view kCategories[] = {
     "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P",  "Pc", "Pd",
     "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc", "Cf",
 };
+// Scripts of which PCRE2's tables (Unicode 14) lack nothing but the ranges given.
+struct Script {
+  std::string_view name, newer;
+};
+constexpr Script kScripts[] = {
+    {"Arabic", "\\x{897}\\x{10ec2}-\\x{10ec4}\\x{10efc}-\\x{10eff}"},
+    {"Armenian", ""},
+    {"Bengali", ""},
+    {"Bopomofo", ""},
+    {"Cyrillic", "\\x{1c89}-\\x{1c8a}\\x{1e030}-\\x{1e06d}\\x{1e08f}"},
+    {"Devanagari", "\\x{11b00}-\\x{11b09}"},
+    {"Ethiopic", ""},
+    {"Georgian", ""},
+    {"Greek", ""},
+    {"Gujarati", ""},
+    {"Gurmukhi", ""},
+    {"Han", "\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"},
+    {"Hangul", ""},
+    {"Hebrew", ""},
+    {"Hiragana", "\\x{1b132}"},
+    {"Katakana", "\\x{1b155}"},
+    {"Khmer", ""},
+    {"Lao", "\\x{ece}"},
+    {"Latin", "\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{1df25}-\\x{1df2a}"},
+    {"Malayalam", ""},
+    {"Myanmar", "\\x{116d0}-\\x{116e3}"},
+    {"Sinhala", ""},
+    {"Tamil", ""},
+    {"Telugu", ""},
+    {"Thai", ""},
+    {"Tibetan", ""},
+};
+// \w in a class; outside of classes the original also takes the numbers of Latin-1 (superscripts, fractions).
+constexpr std::string_view kEnclosedLetters =
+    "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+constexpr std::string_view kLatin1Numbers = "\\xb2\\xb3\\xb9\\xbc-\\xbe";
 // Letters that fold together to one code point (U+00DF, the ligatures U+FB00 to U+FB06): the original lets
 // `(?i:ss)` match U+00DF, PCRE2 does not.
 constexpr std::string_view kFoldingPairs[] = {"ss", "ff", "fi", "fl", "st"};
@@ -25,13 +61,28 @@ char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c
 // The members of a general category as the inside of a PCRE2 class.
 std::string CategoryMembers(std::string_view category) {
   std::string out = "\\p{" + std::string(category) + "}";
+  unsigned first = 1, last = 0;  // ranges that touch are one: each costs time at every character
+  const auto end_range = [&] {
+    char text[32];
+    if (first <= last) out.append(text, std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", first, last));
+  };
   for (const NewerCodePoints& range : CodePointsNewerThanUnicode14()) {
     if (!std::string_view(range.category).starts_with(category)) continue;
-    char text[32];
-    std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", static_cast<unsigned>(range.first),
-                  static_cast<unsigned>(range.last));
-    out += text;
+    if (range.first != last + 1) {
+      end_range();
+      first = range.first;
+    }
+    last = range.last;
   }
+  end_range();
+  return out;
+}
+
+std::string WordMembers(bool in_class) {
+  std::string out;
+  for (const char* category : {"L", "M", "Nd", "Nl", "Pc"}) out += CategoryMembers(category);
+  out += kEnclosedLetters;
+  if (!in_class) out += kLatin1Numbers;
   return out;
 }
 
@@ -147,7 +198,7 @@ class Translator {
   }
 
   bool IsSetEscape(size_t at) const {
-    return at + 1 < in_.size() && in_[at] == '\\' && std::strchr("sSdDpP", in_[at + 1]) != nullptr;
+    return at + 1 < in_.size() && in_[at] == '\\' && std::strchr("sSdDpPwWhH", in_[at + 1]) != nullptr;
   }
 
   Status Escape(bool in_class) {
@@ -163,7 +214,20 @@ class Translator {
       case 'd':
       case 'D':
         at_ += 2;
-        return Category("Nd", c == 'D', in_class);
+        return Set(CategoryMembers("Nd"), c == 'D', in_class);
+      case 'w':
+      case 'W':
+        at_ += 2;
+        return Set(WordMembers(in_class), c == 'W', in_class);
+      case 'h':
+      case 'H':
+        at_ += 2;
+        return Set("0-9A-Fa-f", c == 'H', in_class);
+      case 'b':
+      case 'B':
+        if (in_class) return Refuse("this escape");
+        at_ += 2;
+        return WordBorder(c == 'B');
       case 'p':
       case 'P':
         return Property(in_class);
@@ -203,18 +267,32 @@ class Translator {
       negated = !negated;
       name.remove_prefix(1);
     }
-    if (std::find(std::begin(kCategories), std::end(kCategories), name) == std::end(kCategories)) {
-      return Refuse("a property that is not a general category");
+    const auto script = std::find_if(std::begin(kScripts), std::end(kScripts),
+                                     [&](const Script& s) { return s.name == name; });
+    const bool is_script = script != std::end(kScripts);
+    if (!is_script &&
+        std::find(std::begin(kCategories), std::end(kCategories), name) == std::end(kCategories)) {
+      return Refuse("a property that is neither a general category nor a common script");
     }
     at_ = end + 1;
-    return Category(name, negated, in_class);
+    return Set(
+        is_script ? "\\p{sc:" + std::string(name) + "}" + std::string(script->newer) : CategoryMembers(name),
+        negated, in_class);
   }
 
-  Status Category(std::string_view name, bool negated, bool in_class) {
-    if (ignore_case_) return Refuse("a category without regard to case");
-    if (in_class && negated) return Refuse("a negated category in a class");
-    const std::string members = CategoryMembers(name);
+  // A set given as the inside of a class.
+  Status Set(const std::string& members, bool negated, bool in_class) {
+    if (ignore_case_) return Refuse("a set of characters without regard to case");
+    if (in_class && negated) return Refuse("a negated set in a class");
     out_ += in_class ? members : (negated ? "[^" : "[") + members + "]";
+    return Status::Ok();
+  }
+
+  Status WordBorder(bool negated) {
+    if (ignore_case_) return Refuse("a set of characters without regard to case");
+    const std::string word = "[" + WordMembers(/*in_class=*/false) + "]";
+    out_ += negated ? "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))"
+                    : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
     return Status::Ok();
   }
 

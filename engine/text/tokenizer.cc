@@ -29,6 +29,7 @@ struct Tokenizer::Parts {
   std::unordered_map<std::string, TokenId> added_ids;
   std::vector<TokenId> prefix_ids, suffix_ids;
   TokenId end_id = 0;
+  std::string_view kind;
 };
 
 namespace {
@@ -41,20 +42,22 @@ Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormaliz
   for (const bool special : {true, false}) {
     for (const AddedTokenSpec& token : spec.added) {
       if (token.special != special || token.normalized != normalized) continue;
-      AddedTokens::Entry entry{normalized ? normalizer.Run(token.content) : token.content,
-                               token.id,
-                               token.single_word,
-                               token.lstrip,
-                               token.rstrip,
-                               token.special};
+      Result<std::string> text = normalized ? normalizer.Run(token.content) : Result(token.content);
+      if (!text.ok()) return text.status().WithContext("added token \"" + token.content + "\"");
+      AddedTokens::Entry entry{*std::move(text), token.id,     token.single_word,
+                               token.lstrip,     token.rstrip, token.special};
       if (entry.text.empty()) {
-        return Unsupported("tokenizer.json: added token \"" + token.content +
+        return Unsupported("added token \"" + token.content +
                            "\", which the normalizer leaves empty, is not supported by prefixd");
       }
       entries.push_back(std::move(entry));
     }
   }
   return AddedTokens(std::move(entries));
+}
+
+std::string_view Part(std::string_view text, const TextRange& range) {
+  return text.substr(range.begin, range.end - range.begin);
 }
 
 TokenId EndId(const TokenizerSpec& spec, TokenId model_end) {
@@ -65,19 +68,50 @@ TokenId EndId(const TokenizerSpec& spec, TokenId model_end) {
   return end;
 }
 
+std::string_view Kind(const TokenizerSpec& spec, bool byte_level) {
+  if (byte_level) return "byte-level BPE";
+  return spec.model.byte_fallback ? "BPE with byte fallback" : "BPE";
+}
+
+// A Metaspace that marks the start of the input asks where in the input a piece of normalised text came from.
+// What is known here is where pieces of the raw text begin; that says the same unless a normalizer may take
+// the first characters away, or make several of one and something cuts between these.
+Status CheckStartIsKnown(const TokenizerSpec& spec, const PreTokenizer& pre_tokenizer) {
+  if (!pre_tokenizer.marks_start() || spec.normalizers.empty()) return Status::Ok();
+  const auto removes = [](const NormalizerSpec& stage) {
+    return stage.kind == NormalizerSpec::kStrip ||
+           (stage.kind == NormalizerSpec::kReplace && stage.content.empty());
+  };
+  const bool cut =
+      pre_tokenizer.splits_before_mark() ||
+      std::any_of(spec.added.begin(), spec.added.end(), [](const auto& t) { return t.normalized; });
+  if (!cut && std::none_of(spec.normalizers.begin(), spec.normalizers.end(), removes)) return Status::Ok();
+  return Unsupported(
+      "pre_tokenizer Metaspace with prepend_scheme \"first\" is not supported by prefixd together with a "
+      "normalizer "
+      "that removes text, or with a normalizer and normalized added tokens or pre-tokenizers before it");
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
-  PREFIXD_ASSIGN_OR_RETURN(const TokenizerSpec spec, ParseTokenizerJson(tokenizer_json));
+  Result<TokenizerSpec> spec = ParseTokenizerJson(tokenizer_json);
+  Result<std::unique_ptr<Tokenizer>> tokenizer = spec.ok() ? Build(*spec) : spec.status();
+  if (!tokenizer.ok()) return tokenizer.status().WithContext("tokenizer.json");
+  return tokenizer;
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
   const bool byte_level =
       !spec.pre_tokenizers.empty() && spec.pre_tokenizers.back().kind == PreTokenizerSpec::kByteLevel;
   BpeModel model(spec.model, byte_level);
   PREFIXD_ASSIGN_OR_RETURN(TextNormalizer normalizer, TextNormalizer::Create(spec.normalizers));
   PREFIXD_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer,
                            PreTokenizer::Create(spec.pre_tokenizers, model.takes_raw_bytes()));
+  PREFIXD_RETURN_IF_ERROR(CheckStartIsKnown(spec, pre_tokenizer));
   PREFIXD_ASSIGN_OR_RETURN(TokenDecoder decoder, TokenDecoder::Create(spec.decoders));
   PREFIXD_ASSIGN_OR_RETURN(AddedTokens raw, SearchedTokens(spec, normalizer, /*normalized=*/false));
   PREFIXD_ASSIGN_OR_RETURN(AddedTokens normalized, SearchedTokens(spec, normalizer, /*normalized=*/true));
@@ -92,7 +126,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenize
                                              {},
                                              spec.prefix_ids,
                                              spec.suffix_ids,
-                                             end_id});
+                                             end_id,
+                                             Kind(spec, byte_level)});
   for (const AddedTokenSpec& token : spec.added) {
     parts->added.emplace(token.id, Parts::Added{token.content, token.special});
     parts->added_ids.emplace(token.content, token.id);
@@ -100,37 +135,34 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenize
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
 }
 
-std::vector<TokenId> Tokenizer::Encode(std::string_view utf8, EncodeOptions options) const {
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, EncodeOptions options) const {
   std::vector<TokenId> ids;
   if (options.add_special_tokens) ids = parts_->prefix_ids;
-  if (IsValidUtf8(utf8)) {
-    EncodeText(utf8, options.parse_special, &ids);
-  } else {
-    EncodeText(RepairUtf8(utf8), options.parse_special, &ids);
-  }
+  PREFIXD_RETURN_IF_ERROR(IsValidUtf8(utf8) ? EncodeText(utf8, options.parse_special, &ids)
+                                            : EncodeText(RepairUtf8(utf8), options.parse_special, &ids));
   if (options.add_special_tokens) ids.insert(ids.end(), parts_->suffix_ids.begin(), parts_->suffix_ids.end());
   return ids;
 }
 
-void Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const {
+Status Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const {
   PreTokenized words;
   for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special)) {
     if (raw.id >= 0) {
       out->push_back(raw.id);
       continue;
     }
-    const std::string normal =
-        parts_->normalizer.Run(text.substr(raw.range.begin, raw.range.end - raw.range.begin));
-    const std::string_view view = normal;
-    for (const AddedTokens::Piece& piece : parts_->added_normalized.Split(view, parse_special)) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string normal, parts_->normalizer.Run(Part(text, raw.range)));
+    for (const AddedTokens::Piece& piece : parts_->added_normalized.Split(normal, parse_special)) {
       if (piece.id >= 0) {
         out->push_back(piece.id);
         continue;
       }
-      parts_->pre_tokenizer.Run(view.substr(piece.range.begin, piece.range.end - piece.range.begin), &words);
+      const bool at_start = raw.range.begin == 0 && piece.range.begin == 0;
+      PREFIXD_RETURN_IF_ERROR(parts_->pre_tokenizer.Run(Part(normal, piece.range), at_start, &words));
       for (const TextRange& word : words.pieces) parts_->model.Tokenize(words.Piece(word), out);
     }
   }
+  return Status::Ok();
 }
 
 std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
@@ -160,6 +192,7 @@ std::optional<TokenId> Tokenizer::TokenToId(std::string_view content) const {
 }
 
 int Tokenizer::vocab_size() const { return parts_->end_id; }
+std::string_view Tokenizer::kind() const { return parts_->kind; }
 const TokenDecoder& Tokenizer::decoder() const { return parts_->decoder; }
 
 std::optional<std::string_view> Tokenizer::TokenText(TokenId id) const {

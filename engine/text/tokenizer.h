@@ -26,7 +26,7 @@ namespace prefixd {
 class Tokenizer {
  public:
   // kCorrupt: not a tokenizer.json. kUnsupported: an unknown component or option, named with its JSON path
-  // and value.
+  // and value. The message begins with "tokenizer.json: ".
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
   ~Tokenizer();
 
@@ -34,8 +34,9 @@ class Tokenizer {
     bool add_special_tokens = true;  // the post-processor's additions (BOS ...)
     bool parse_special = true;       // false: text that spells a special added token is encoded as plain text
   };
-  // Bytes that are not UTF-8 count as U+FFFD, one for every maximal invalid part.
-  std::vector<TokenId> Encode(std::string_view utf8, EncodeOptions options) const;
+  // Bytes that are not UTF-8 count as U+FFFD, one for every maximal invalid part. kInvalidArgument: the
+  // file's regexes or normalizers would need more steps or memory for this text than a text may have.
+  Result<std::vector<TokenId>> Encode(std::string_view utf8, EncodeOptions options) const;
 
   // Ids without a token are passed over.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
@@ -46,6 +47,7 @@ class Tokenizer {
   bool IsSpecial(TokenId id) const;
   std::optional<TokenId> TokenToId(std::string_view content) const;  // vocabulary or added token
   int vocab_size() const;                                            // one past the highest id
+  std::string_view kind() const;  // of its model, for people: "byte-level BPE"
 
   // For streams: what turns the texts of tokens into text, and the text of a token as the file spells it;
   // nothing for an id without a token.
@@ -55,7 +57,8 @@ class Tokenizer {
  private:
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
-  void EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const;
+  static Result<std::unique_ptr<Tokenizer>> Build(const TokenizerSpec& spec);
+  Status EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const;
 
   std::unique_ptr<const Parts> parts_;
 };

@@ -1,5 +1,6 @@
 #include "engine/text/tokenizer_decoder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/text/tokenizer_byte_level.h"
@@ -56,7 +57,7 @@ std::string_view IncompleteEnd(std::string_view bytes) {
 }
 
 std::string_view NameOf(DecoderSpec::Kind kind) {
-  constexpr std::string_view names[] = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip"};
+  constexpr std::string_view names[] = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"};
   return names[kind];
 }
 
@@ -69,17 +70,25 @@ Result<TokenDecoder> TokenDecoder::Create(const std::optional<std::vector<Decode
     return decoder;
   }
   bool joined = false, has_bytes = false;
+  size_t growth = 1;
   for (const DecoderSpec& spec : *specs) {
     const bool is_bytes = spec.kind == DecoderSpec::kByteFallback;
     const bool supported =
         joined ? spec.kind == DecoderSpec::kFuse || (spec.kind == DecoderSpec::kStrip && !decoder.strip_)
                : !(is_bytes && has_bytes);
     if (!supported) {
-      return Unsupported("tokenizer.json: decoder " + std::string(NameOf(spec.kind)) +
+      return Unsupported("decoder " + std::string(NameOf(spec.kind)) +
                          (joined ? " after the tokens are joined" : " a second time") +
                          " is not supported by prefixd");
     }
     has_bytes |= is_bytes;
+    if (spec.kind == DecoderSpec::kReplace) {
+      growth *= std::max<size_t>(1, (spec.content.size() + spec.pattern.size() - 1) / spec.pattern.size());
+      if (growth > kMaxGrowth) {
+        return Unsupported("decoder Replace of \"" + spec.pattern + "\": what makes texts more than " +
+                           std::to_string(kMaxGrowth) + " times longer is not supported by prefixd");
+      }
+    }
     if (spec.kind == DecoderSpec::kByteLevel) decoder.join_ = Join::kByteLevel;
     if (spec.kind == DecoderSpec::kByteLevel || spec.kind == DecoderSpec::kFuse) {
       joined = true;
@@ -96,6 +105,7 @@ std::string TokenDecoder::Bytes(std::string_view token) const {
   std::string text(token);
   for (const DecoderSpec& spec : stages_) {
     if (spec.kind == DecoderSpec::kReplace) text = ReplaceAll(text, spec.pattern, spec.content);
+    if (spec.kind == DecoderSpec::kMetaspace) text = ReplaceAll(text, spec.pattern, " ");
     if (spec.kind == DecoderSpec::kStrip) text = std::string(StripToken(text, spec));
     if (const auto byte = ByteOfToken(text); byte && spec.kind == DecoderSpec::kByteFallback) return {*byte};
   }
@@ -103,7 +113,9 @@ std::string TokenDecoder::Bytes(std::string_view token) const {
 }
 
 DecodeStream::DecodeStream(const TokenDecoder& decoder)
-    : decoder_(&decoder), strip_left_(decoder.strip_ ? decoder.strip_->start : 0) {}
+    : decoder_(&decoder),
+      metaspace_seen_(decoder.stages_.size()),
+      strip_left_(decoder.strip_ ? decoder.strip_->start : 0) {}
 
 void DecodeStream::Push(std::string_view token, std::string* out) {
   if (decoder_->join_ == TokenDecoder::Join::kSpaces && !first_token_) Emit(" ", out);
@@ -129,6 +141,7 @@ void DecodeStream::MarkKnown() {
   known_run_ = byte_run_.size();
   known_partial_ = !partial_.empty();
   if (known_run_ > 0 || known_partial_) strip_left_ = 0;
+  if (known_run_ > 0) metaspace_seen_.assign(metaspace_seen_.size(), true);
 }
 
 // `token` as it comes to a stage.
@@ -141,6 +154,11 @@ void DecodeStream::Feed(size_t stage, std::string_view token, std::string* out) 
       return Feed(stage + 1, ReplaceAll(token, spec.pattern, spec.content), out);
     case DecoderSpec::kStrip:
       return Feed(stage + 1, StripToken(token, spec), out);
+    case DecoderSpec::kMetaspace: {
+      const bool first = !metaspace_seen_[stage];
+      metaspace_seen_[stage] = true;
+      return Feed(stage + 1, ReplaceAll(token, spec.pattern, first && spec.prepends ? "" : " "), out);
+    }
     case DecoderSpec::kByteFallback:
       if (const auto byte = ByteOfToken(token)) {
         byte_run_ += *byte;

@@ -2,8 +2,8 @@
 // stream of tokens are decoded by the same code. TokenDecoder is immutable after creation (any thread); a
 // DecodeStream has one owner.
 //
-// A decoder is stages on single tokens (Replace, ByteFallback, Strip), then what joins them (ByteLevel, Fuse,
-// or the end), then at most one Strip of the joined text.
+// A decoder is stages on single tokens (Replace, ByteFallback, Strip, Metaspace), then what joins them
+// (ByteLevel, Fuse, or the end), then at most one Strip of the joined text.
 //
 // Invariants
 //   1. All that Push and Flush of a stream append, together, is the decoded text; every piece of it is valid
@@ -26,6 +26,8 @@ namespace prefixd {
 
 class TokenDecoder {
  public:
+  static constexpr size_t kMaxGrowth = 64;  // of a token's text by all Replace stages together
+
   // `specs` as in TokenizerSpec: nothing means that a space stands between two tokens.
   static Result<TokenDecoder> Create(const std::optional<std::vector<DecoderSpec>>& specs);
   // The bytes that one token stands for, whatever is around it.
@@ -62,13 +64,14 @@ class DecodeStream {
 
   const TokenDecoder* decoder_;
   bool first_token_ = true;
-  std::string byte_run_;        // ByteFallback: of byte tokens
-  size_t byte_run_stage_ = 0;   // the stage that collects it
-  std::string partial_;         // ByteLevel: an incomplete code point
-  size_t known_run_ = 0;        // so many bytes at the front of byte_run_ the reader has as U+FFFD
-  bool known_partial_ = false;  // the reader has partial_ as U+FFFD
-  size_t strip_left_ = 0;       // Strip: so many may still be taken at the beginning
-  size_t held_ = 0;             // Strip: so many characters at the end wait
+  std::vector<bool> metaspace_seen_;  // by stage: the first token has come there
+  std::string byte_run_;              // ByteFallback: of byte tokens
+  size_t byte_run_stage_ = 0;         // the stage that collects it
+  std::string partial_;               // ByteLevel: an incomplete code point
+  size_t known_run_ = 0;              // so many bytes at the front of byte_run_ the reader has as U+FFFD
+  bool known_partial_ = false;        // the reader has partial_ as U+FFFD
+  size_t strip_left_ = 0;             // Strip: so many may still be taken at the beginning
+  size_t held_ = 0;                   // Strip: so many characters at the end wait
 };
 
 }  // namespace prefixd

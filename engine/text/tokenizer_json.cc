@@ -1,7 +1,6 @@
-// tokenizer.json -> TokenizerSpec. With the header of its reader the only file of this library that knows
-// Boost.JSON.
+// tokenizer.json -> TokenizerSpec: the file, its model and its added tokens. Files named tokenizer_json* are
+// the only ones of this library that know Boost.JSON.
 #include <algorithm>
-#include <functional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -21,198 +20,11 @@ constexpr size_t kMaxTokens = size_t{1} << 22;
 constexpr size_t kMaxMerges = size_t{1} << 23;
 constexpr size_t kMaxTokenBytes = 1 << 16;
 constexpr size_t kMaxAddedTokenBytes = 1024;  // bounds the work at every position of a text
-constexpr size_t kMaxStages = 64;             // of a normaliser, pre-tokeniser or decoder
-constexpr size_t kMaxPatternBytes = 1 << 14;
-
-// Calls `one` with every component of `value`: itself, or, where it is a Sequence, the elements of
-// `list_key`, in order. Nesting is bounded by the depth that the JSON parser accepts.
-Status ForEachComponent(const json::value& value, const std::string& path, std::string_view list_key,
-                        const std::function<Status(const Object&, const std::string& type)>& one) {
-  PREFIXD_ASSIGN_OR_RETURN(const Object object, Object::From(value, path));
-  PREFIXD_ASSIGN_OR_RETURN(const std::string type, object.String("type"));
-  if (type != "Sequence") return one(object, type);
-  PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", list_key}));
-  PREFIXD_ASSIGN_OR_RETURN(const json::array* list, object.Array(list_key, kMaxStages));
-  for (size_t i = 0; i < list->size(); ++i) {
-    const std::string element = object.PathOf(list_key) + "[" + std::to_string(i) + "]";
-    PREFIXD_RETURN_IF_ERROR(ForEachComponent((*list)[i], element, list_key, one));
-  }
-  return Status::Ok();
-}
-
-Result<TextPattern> ReadPattern(const Object& owner) {
-  const json::value* value = owner.Find("pattern");
-  if (value == nullptr) return owner.Wrong("pattern", "an object");
-  PREFIXD_ASSIGN_OR_RETURN(const Object object, Object::From(*value, owner.PathOf("pattern")));
-  PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"String", "Regex"}));
-  TextPattern pattern;
-  pattern.is_regex = object.Find("Regex") != nullptr;
-  PREFIXD_ASSIGN_OR_RETURN(pattern.text, object.String(pattern.is_regex ? "Regex" : "String"));
-  if (pattern.text.empty() || pattern.text.size() > kMaxPatternBytes) return owner.Lacks("pattern");
-  return pattern;
-}
-
-template <typename Spec>
-Status Append(const Object& object, Spec spec, std::vector<Spec>* out) {
-  if (out->size() == kMaxStages) return object.Lacks("type");
-  out->push_back(std::move(spec));
-  return Status::Ok();
-}
-
-Status ReadNormalizer(const Object& object, const std::string& type, std::vector<NormalizerSpec>* out) {
-  NormalizerSpec spec{};
-  if (type == "NFC") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type"}));
-    spec.kind = NormalizerSpec::kNfc;
-  } else if (type == "Prepend") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "prepend"}));
-    spec.kind = NormalizerSpec::kPrepend;
-    PREFIXD_ASSIGN_OR_RETURN(spec.content, object.String("prepend"));
-  } else if (type == "Replace") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "pattern", "content"}));
-    spec.kind = NormalizerSpec::kReplace;
-    PREFIXD_ASSIGN_OR_RETURN(spec.pattern, ReadPattern(object));
-    PREFIXD_ASSIGN_OR_RETURN(spec.content, object.String("content"));
-    // With a regex, "$1" may mean a group, depending on the version of the original.
-    if (spec.pattern.is_regex && spec.content.find('$') != std::string::npos) return object.Lacks("content");
-  } else {
-    return object.Lacks("type");
-  }
-  if (spec.content.size() > kMaxTokenBytes) return object.Lacks(type == "Prepend" ? "prepend" : "content");
-  return Append(object, std::move(spec), out);
-}
-
-Status ReadSplit(const Object& object, PreTokenizerSpec* spec) {
-  static const std::unordered_map<std::string, SplitBehavior> behaviors = {
-      {"Removed", SplitBehavior::kRemoved},
-      {"Isolated", SplitBehavior::kIsolated},
-      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
-      {"MergedWithNext", SplitBehavior::kMergedWithNext},
-      {"Contiguous", SplitBehavior::kContiguous},
-  };
-  PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "pattern", "behavior", "invert"}));
-  spec->kind = PreTokenizerSpec::kSplit;
-  PREFIXD_ASSIGN_OR_RETURN(spec->pattern, ReadPattern(object));
-  PREFIXD_ASSIGN_OR_RETURN(const std::string behavior, object.String("behavior"));
-  const auto found = behaviors.find(behavior);
-  if (found == behaviors.end()) return object.Lacks("behavior");
-  spec->behavior = found->second;
-  PREFIXD_ASSIGN_OR_RETURN(spec->invert, object.BoolOr("invert", false));
-  return Status::Ok();
-}
-
-Status ReadPreTokenizer(const Object& object, const std::string& type, std::vector<PreTokenizerSpec>* out) {
-  PreTokenizerSpec spec{};
-  if (type == "Split") {
-    PREFIXD_RETURN_IF_ERROR(ReadSplit(object, &spec));
-  } else if (type == "ByteLevel") {  // trim_offsets concerns offsets alone
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-    spec.kind = PreTokenizerSpec::kByteLevel;
-    PREFIXD_ASSIGN_OR_RETURN(spec.add_prefix_space, object.Bool("add_prefix_space"));
-    PREFIXD_ASSIGN_OR_RETURN(spec.use_regex, object.BoolOr("use_regex", true));
-  } else if (type == "Digits") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "individual_digits"}));
-    spec.kind = PreTokenizerSpec::kDigits;
-    PREFIXD_ASSIGN_OR_RETURN(spec.individual_digits, object.Bool("individual_digits"));
-  } else {
-    return object.Lacks("type");
-  }
-  return Append(object, std::move(spec), out);
-}
-
-Status ReadDecoder(const Object& object, const std::string& type, std::vector<DecoderSpec>* out) {
-  DecoderSpec spec{};
-  if (type == "ByteLevel") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-    spec.kind = DecoderSpec::kByteLevel;
-  } else if (type == "Replace") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "pattern", "content"}));
-    spec.kind = DecoderSpec::kReplace;
-    PREFIXD_ASSIGN_OR_RETURN(TextPattern pattern, ReadPattern(object));
-    if (pattern.is_regex) return object.Lacks("pattern");
-    spec.pattern = std::move(pattern.text);
-    PREFIXD_ASSIGN_OR_RETURN(spec.content, object.String("content"));
-  } else if (type == "ByteFallback" || type == "Fuse") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type"}));
-    spec.kind = type == "Fuse" ? DecoderSpec::kFuse : DecoderSpec::kByteFallback;
-  } else if (type == "Strip") {
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "content", "start", "stop"}));
-    spec.kind = DecoderSpec::kStrip;
-    PREFIXD_ASSIGN_OR_RETURN(spec.content, object.String("content"));
-    if (spec.content.empty() || Utf8Length(spec.content[0]) != spec.content.size()) {
-      return object.Wrong("content", "one character");
-    }
-    PREFIXD_ASSIGN_OR_RETURN(const int64_t start, object.IntegerIn("start", 0, kMaxTokenBytes));
-    PREFIXD_ASSIGN_OR_RETURN(const int64_t stop, object.IntegerIn("stop", 0, kMaxTokenBytes));
-    spec.start = static_cast<size_t>(start);
-    spec.stop = static_cast<size_t>(stop);
-  } else {
-    return object.Lacks("type");
-  }
-  if (spec.content.size() > kMaxTokenBytes) return object.Lacks("content");
-  return Append(object, std::move(spec), out);
-}
-
-// The ids of a template's special token, appended to `out`.
-Status ReadTemplateToken(const Object& owner, const std::string& name, std::vector<TokenId>* out) {
-  const json::value* tokens = owner.Find("special_tokens");
-  if (tokens == nullptr) return owner.Wrong("special_tokens", "an object");
-  PREFIXD_ASSIGN_OR_RETURN(const Object table, Object::From(*tokens, owner.PathOf("special_tokens")));
-  const json::value* entry = table.Find(name);
-  if (entry == nullptr) return table.Wrong(name, "the special token that the template names");
-  PREFIXD_ASSIGN_OR_RETURN(const Object token, Object::From(*entry, table.PathOf(name)));
-  PREFIXD_RETURN_IF_ERROR(token.AllowOnly({"id", "ids", "tokens"}));
-  PREFIXD_ASSIGN_OR_RETURN(const json::array* ids, token.Array("ids", kMaxStages));
-  for (const json::value& id : *ids) {
-    if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() > kMaxTokenId)
-      return token.Wrong("ids", "token ids");
-    out->push_back(static_cast<TokenId>(id.get_int64()));
-  }
-  return Status::Ok();
-}
-
-Status ReadTemplate(const Object& object, TokenizerSpec* out) {
-  PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "single", "pair", "special_tokens"}));
-  PREFIXD_ASSIGN_OR_RETURN(const json::array* pieces, object.Array("single", kMaxStages));
-  bool seen_text = false;
-  for (size_t i = 0; i < pieces->size(); ++i) {
-    const std::string path = object.PathOf("single") + "[" + std::to_string(i) + "]";
-    PREFIXD_ASSIGN_OR_RETURN(const Object piece, Object::From((*pieces)[i], path));
-    PREFIXD_RETURN_IF_ERROR(piece.AllowOnly({"SpecialToken", "Sequence"}));
-    const bool is_text = piece.Find("Sequence") != nullptr;
-    const std::string_view key = is_text ? "Sequence" : "SpecialToken";
-    if (piece.Find(key) == nullptr) return piece.Wrong(key, "an object");
-    PREFIXD_ASSIGN_OR_RETURN(const Object body, Object::From(*piece.Find(key), piece.PathOf(key)));
-    PREFIXD_RETURN_IF_ERROR(body.AllowOnly({"id", "type_id"}));
-    PREFIXD_ASSIGN_OR_RETURN(const std::string id, body.String("id"));
-    if (is_text) {
-      if (id != "A" || seen_text) return body.Lacks("id");
-      seen_text = true;
-    } else {
-      PREFIXD_RETURN_IF_ERROR(ReadTemplateToken(object, id, seen_text ? &out->suffix_ids : &out->prefix_ids));
-    }
-  }
-  return seen_text ? Status::Ok() : object.Wrong("single", "a template with the sequence A");
-}
-
-Status ReadPostProcessor(const json::value& value, TokenizerSpec* out) {
-  bool seen_template = false;
-  return ForEachComponent(
-      value, "post_processor", "processors", [&](const Object& object, const std::string& type) {
-        if (type == "ByteLevel") {  // concerns offsets alone
-          return object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-        }
-        if (type != "TemplateProcessing" || seen_template) return object.Lacks("type");
-        seen_template = true;
-        return ReadTemplate(object, out);
-      });
-}
 
 Result<TokenId> ReadId(const json::value& value, std::string_view path, std::string_view token) {
   if (!value.is_int64() || value.get_int64() < 0 || value.get_int64() > kMaxTokenId) {
-    return Corrupt("tokenizer.json: " + std::string(path) + " gives token \"" + std::string(token) +
-                   "\" the id " + Show(value) + ", expected an integer from 0 to " +
-                   std::to_string(kMaxTokenId));
+    return Corrupt(std::string(path) + " gives token \"" + std::string(token) + "\" the id " + Show(value) +
+                   ", expected an integer from 0 to " + std::to_string(kMaxTokenId));
   }
   return static_cast<TokenId>(value.get_int64());
 }
@@ -227,7 +39,7 @@ Status ReadVocab(const Object& model, BpeSpec* out) {
   for (const auto& member : vocab) {
     const std::string_view token = member.key();
     if (token.size() > kMaxTokenBytes)
-      return Corrupt("tokenizer.json: model.vocab has a token of " + std::to_string(token.size()) + " bytes");
+      return Corrupt("model.vocab has a token of " + std::to_string(token.size()) + " bytes");
     PREFIXD_ASSIGN_OR_RETURN(const TokenId id, ReadId(member.value(), "model.vocab", token));
     out->vocab.emplace_back(token, id);
   }
@@ -259,7 +71,7 @@ Status ReadMerges(const Object& model, BpeSpec* out) {
   out->merges.reserve(merges->size());
   for (size_t i = 0; i < merges->size(); ++i) {
     const json::value& value = (*merges)[i];
-    const std::string where = "tokenizer.json: model.merges[" + std::to_string(i) + "] = ";
+    const std::string where = "model.merges[" + std::to_string(i) + "] = ";
     if (value.is_string() && std::string_view(value.get_string()).starts_with("#version"))
       continue;  // a header line
     auto merge = ReadMerge(value);
@@ -328,8 +140,8 @@ Status ReadAddedTokens(const Object& root, TokenizerSpec* out) {
     const auto named = ids.emplace(content, id).first;
     const auto numbered = contents.emplace(id, content).first;
     if (named->second == id && numbered->second == content) return Status::Ok();
-    return Corrupt("tokenizer.json: token \"" + std::string(content) + "\" has the id " + std::to_string(id) +
-                   ", but id " + std::to_string(id) + " is \"" + std::string(numbered->second) + "\" and \"" +
+    return Corrupt("token \"" + std::string(content) + "\" has the id " + std::to_string(id) + ", but id " +
+                   std::to_string(id) + " is \"" + std::string(numbered->second) + "\" and \"" +
                    std::string(content) + "\" has the id " + std::to_string(named->second));
   };
   for (const auto& [token, id] : out->model.vocab) PREFIXD_RETURN_IF_ERROR(claim(token, id));
@@ -357,28 +169,7 @@ Result<TokenizerSpec> ReadTokenizer(const json::value& value) {
   if (model == nullptr) return root.Wrong("model", "an object");
   PREFIXD_RETURN_IF_ERROR(ReadModel(*model, &spec.model));
   PREFIXD_RETURN_IF_ERROR(ReadAddedTokens(root, &spec));
-  if (const json::value* part = root.Find("normalizer")) {
-    PREFIXD_RETURN_IF_ERROR(ForEachComponent(*part, "normalizer", "normalizers",
-                                             [&](const Object& object, const std::string& type) {
-                                               return ReadNormalizer(object, type, &spec.normalizers);
-                                             }));
-  }
-  if (const json::value* part = root.Find("pre_tokenizer")) {
-    PREFIXD_RETURN_IF_ERROR(ForEachComponent(*part, "pre_tokenizer", "pretokenizers",
-                                             [&](const Object& object, const std::string& type) {
-                                               return ReadPreTokenizer(object, type, &spec.pre_tokenizers);
-                                             }));
-  }
-  if (const json::value* part = root.Find("decoder")) {
-    spec.decoders.emplace();
-    PREFIXD_RETURN_IF_ERROR(
-        ForEachComponent(*part, "decoder", "decoders", [&](const Object& object, const std::string& type) {
-          return ReadDecoder(object, type, &*spec.decoders);
-        }));
-  }
-  if (const json::value* part = root.Find("post_processor")) {
-    PREFIXD_RETURN_IF_ERROR(ReadPostProcessor(*part, &spec));
-  }
+  PREFIXD_RETURN_IF_ERROR(tokenizer_json::ReadStages(root, &spec));
   return spec;
 }
 
@@ -386,13 +177,12 @@ Result<TokenizerSpec> ReadTokenizer(const json::value& value) {
 
 Result<TokenizerSpec> ParseTokenizerJson(std::string_view text) {
   if (text.size() > kMaxBytes) {
-    return Unsupported("tokenizer.json: " + std::to_string(text.size()) + " bytes, the limit is " +
-                       std::to_string(kMaxBytes));
+    return Unsupported(std::to_string(text.size()) + " bytes, the limit is " + std::to_string(kMaxBytes));
   }
   boost::system::error_code error;
   json::monotonic_resource memory;
   const json::value value = json::parse(text, error, &memory);
-  if (error) return Corrupt("tokenizer.json: not JSON: " + error.message());
+  if (error) return Corrupt("not JSON: " + error.message());
   return ReadTokenizer(value);
 }
 

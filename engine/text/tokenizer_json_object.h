@@ -1,16 +1,18 @@
 // Objects of a tokenizer.json under reading: every complaint names the JSON path and the value. For
-// tokenizer_json.cc alone.
+// tokenizer_json.cc and tokenizer_json_stages.cc alone.
 #pragma once
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/status.h"
+#include "engine/text/tokenizer_spec.h"
 #include "engine/text/tokenizer_unicode.h"
 
 namespace prefixd::tokenizer_json {
@@ -28,8 +30,7 @@ inline std::string Show(const json::value& value) {
 class Object {
  public:
   static Result<Object> From(const json::value& value, std::string path) {
-    if (!value.is_object())
-      return Corrupt("tokenizer.json: " + path + " is " + Show(value) + ", not an object");
+    if (!value.is_object()) return Corrupt(path + " is " + Show(value) + ", not an object");
     return Object(value.as_object(), std::move(path));
   }
 
@@ -77,22 +78,23 @@ class Object {
 
   // An option that prefixd does not know could change the tokens: only the named keys may be there.
   Status AllowOnly(std::initializer_list<std::string_view> keys) const {
+    return AllowOnly(std::span(keys.begin(), keys.size()));
+  }
+  Status AllowOnly(std::span<const std::string_view> keys) const {  // empty ones stand for nothing
     for (const auto& member : *object_) {
-      if (std::find(keys.begin(), keys.end(), std::string_view(member.key())) == keys.end()) {
-        return Lacks(member.key());
-      }
+      const std::string_view key = member.key();
+      if (key.empty() || std::find(keys.begin(), keys.end(), key) == keys.end()) return Lacks(key);
     }
     return Status::Ok();
   }
 
   Status Wrong(std::string_view key, std::string_view expected) const {
     const json::value* value = object_->if_contains(key);
-    return Corrupt("tokenizer.json: " + PathOf(key) + (value ? " is " + Show(*value) : " is missing") +
-                   ", expected " + std::string(expected));
+    return Corrupt(PathOf(key) + (value ? " is " + Show(*value) : " is missing") + ", expected " +
+                   std::string(expected));
   }
   Status Lacks(std::string_view key) const {
-    return Unsupported("tokenizer.json: " + PathOf(key) + " = " + Show(object_->at(key)) +
-                       " is not supported by prefixd");
+    return Unsupported(PathOf(key) + " = " + Show(object_->at(key)) + " is not supported by prefixd");
   }
 
  private:
@@ -101,5 +103,8 @@ class Object {
   const json::object* object_;
   std::string path_;
 };
+
+// Normalizer, pre-tokenizer, post-processor and decoder of the file whose root this is.
+Status ReadStages(const Object& root, TokenizerSpec* out);
 
 }  // namespace prefixd::tokenizer_json

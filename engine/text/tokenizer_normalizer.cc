@@ -1,20 +1,53 @@
 #include "engine/text/tokenizer_normalizer.h"
 
+#include "engine/text/tokenizer_normal_forms.h"
 #include "engine/text/tokenizer_unicode.h"
 
 namespace prefixd {
+namespace {
 
-std::string ReplaceAll(std::string_view text, std::string_view pattern, std::string_view content) {
+size_t StartOfLast(std::string_view text) {
+  size_t at = text.size() - 1;
+  while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+  return at;
+}
+
+std::string StripWhiteSpace(std::string_view text, bool left, bool right) {
+  while (left && !text.empty() && IsWhiteSpace(Utf8At(text.data()))) text.remove_prefix(Utf8Length(text[0]));
+  while (right && !text.empty() && IsWhiteSpace(Utf8At(&text[StartOfLast(text)]))) {
+    text = text.substr(0, StartOfLast(text));
+  }
+  return std::string(text);
+}
+
+// The occurrences of a literal pattern.
+std::vector<TextRange> Occurrences(std::string_view text, std::string_view pattern) {
+  std::vector<TextRange> found;
+  for (size_t at = text.find(pattern); at != std::string_view::npos;
+       at = text.find(pattern, at + pattern.size()))
+    found.push_back({at, at + pattern.size()});
+  return found;
+}
+
+std::string ReplaceRanges(std::string_view text, const std::vector<TextRange>& ranges,
+                          std::string_view content) {
   std::string out;
-  out.reserve(text.size());
-  size_t done = 0;
-  for (size_t at = text.find(pattern); at != std::string_view::npos; at = text.find(pattern, done)) {
-    out += text.substr(done, at - done);
+  size_t removed = 0, done = 0;
+  for (const TextRange& range : ranges) removed += range.end - range.begin;
+  out.reserve(text.size() - removed + ranges.size() * content.size());
+  for (const TextRange& range : ranges) {
+    out += text.substr(done, range.begin - done);
     out += content;
-    done = at + pattern.size();
+    done = range.end;
   }
   out += text.substr(done);
   return out;
+}
+
+}  // namespace
+
+std::string ReplaceAll(std::string_view text, std::string_view pattern, std::string_view content) {
+  return ReplaceRanges(text, Occurrences(text, pattern), content);
 }
 
 Result<TextNormalizer> TextNormalizer::Create(const std::vector<NormalizerSpec>& specs) {
@@ -22,46 +55,68 @@ Result<TextNormalizer> TextNormalizer::Create(const std::vector<NormalizerSpec>&
   for (const NormalizerSpec& spec : specs) {
     Stage stage{spec, std::nullopt};
     if (spec.kind == NormalizerSpec::kReplace && spec.pattern.is_regex) {
-      PREFIXD_ASSIGN_OR_RETURN(stage.regex, Regex::Create(spec.pattern.text));
-      if (stage.regex->MatchesEmpty()) {
-        return Unsupported("tokenizer.json: normalizer Replace by \"" + spec.pattern.text +
+      Result<Regex> regex = Regex::Create(spec.pattern.text);
+      if (!regex.ok()) return regex.status().WithContext("normalizer Replace");
+      if (regex->MatchesEmpty()) {
+        return Unsupported("normalizer Replace by \"" + spec.pattern.text +
                            "\", which matches the empty text, is not supported by prefixd");
       }
+      stage.regex = *std::move(regex);
     }
     normalizer.stages_.push_back(std::move(stage));
   }
   return normalizer;
 }
 
-std::string TextNormalizer::Run(std::string_view text) const {
+Result<std::string> TextNormalizer::Run(std::string_view text) const {
   std::string out(text);
+  const size_t limit = text.size() * kMaxGrowth + kGrowthAllowance;
   for (const Stage& stage : stages_) {
-    switch (stage.spec.kind) {
-      case NormalizerSpec::kNfc:
-        out = NormalizeNfc(out);
-        break;
-      case NormalizerSpec::kPrepend:
-        if (!out.empty()) out.insert(0, stage.spec.content);
-        break;
-      case NormalizerSpec::kReplace:
-        out = Replace(stage, out);
-        break;
+    PREFIXD_ASSIGN_OR_RETURN(out, Apply(stage, std::move(out), limit));
+    if (out.size() > limit) {
+      return InvalidArgument("the normalizer makes a text of " + std::to_string(text.size()) +
+                             " bytes longer than " + std::to_string(limit));
     }
   }
   return out;
 }
 
-std::string TextNormalizer::Replace(const Stage& stage, std::string_view text) {
-  if (!stage.regex) return ReplaceAll(text, stage.spec.pattern.text, stage.spec.content);
-  std::string out;
-  size_t done = 0;
-  for (const TextRange& match : stage.regex->FindAll(text)) {
-    out += text.substr(done, match.begin - done);
-    out += stage.spec.content;
-    done = match.end;
+Result<std::string> TextNormalizer::Apply(const Stage& stage, std::string text, size_t limit) {
+  switch (stage.spec.kind) {
+    case NormalizerSpec::kNfc:
+      return Normalize(NormalForm::kNfc, text);
+    case NormalizerSpec::kNfd:
+      return Normalize(NormalForm::kNfd, text);
+    case NormalizerSpec::kNfkc:
+      return Normalize(NormalForm::kNfkc, text);
+    case NormalizerSpec::kNfkd:
+      return Normalize(NormalForm::kNfkd, text);
+    case NormalizerSpec::kLowercase:
+      return LowerCase(text);
+    case NormalizerSpec::kStrip:
+      return StripWhiteSpace(text, stage.spec.strip_left, stage.spec.strip_right);
+    case NormalizerSpec::kPrepend:
+      if (!text.empty()) text.insert(0, stage.spec.content);
+      return text;
+    case NormalizerSpec::kReplace:
+      break;
   }
-  out += text.substr(done);
-  return out;
+  return Replace(stage, text, limit);
+}
+
+Result<std::string> TextNormalizer::Replace(const Stage& stage, std::string_view text, size_t limit) {
+  std::vector<TextRange> matches;
+  if (stage.regex) {
+    const Status status = stage.regex->FindAll(text, &matches);
+    if (!status.ok()) return status.WithContext("normalizer Replace");
+  } else {
+    matches = Occurrences(text, stage.spec.pattern.text);
+  }
+  if (text.size() + matches.size() * stage.spec.content.size() > limit) {
+    return InvalidArgument("normalizer Replace of \"" + stage.spec.pattern.text + "\" makes a text of " +
+                           std::to_string(text.size()) + " bytes longer than " + std::to_string(limit));
+  }
+  return ReplaceRanges(text, matches, stage.spec.content);
 }
 
 }  // namespace prefixd

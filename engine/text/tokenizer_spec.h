@@ -38,9 +38,10 @@ struct AddedTokenSpec {
 };
 
 struct NormalizerSpec {
-  enum Kind : unsigned char { kNfc, kPrepend, kReplace } kind;
-  TextPattern pattern;  // kReplace
-  std::string content;  // kPrepend, kReplace
+  enum Kind : unsigned char { kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStrip, kPrepend, kReplace } kind;
+  TextPattern pattern;                           // kReplace
+  std::string content;                           // kPrepend, kReplace
+  bool strip_left = false, strip_right = false;  // kStrip
 };
 
 enum class SplitBehavior : unsigned char {
@@ -51,22 +52,37 @@ enum class SplitBehavior : unsigned char {
   kContiguous
 };
 
+// Where Metaspace puts its mark before a piece: only at the start of the input, everywhere, nowhere.
+enum class PrependScheme : unsigned char { kFirst, kAlways, kNever };
+
 struct PreTokenizerSpec {
-  enum Kind : unsigned char { kSplit, kByteLevel, kDigits } kind;
+  enum Kind : unsigned char {
+    kSplit,
+    kByteLevel,
+    kDigits,
+    kMetaspace,
+    kPunctuation,
+    kWhitespace,       // \w+ and [^\w\s]+
+    kWhitespaceSplit,  // \S+
+  } kind;
   TextPattern pattern;             // kSplit
-  SplitBehavior behavior{};        // kSplit
+  SplitBehavior behavior{};        // kSplit, kPunctuation
   bool invert = false;             // kSplit: what the pattern does not match is the delimiter
   bool add_prefix_space = false;   // kByteLevel
   bool use_regex = false;          // kByteLevel: GPT-2's pattern first
   bool individual_digits = false;  // kDigits
+  std::string replacement;         // kMetaspace: one code point, which stands for a space
+  PrependScheme prepend{};         // kMetaspace
+  bool split = false;              // kMetaspace: before every replacement
 };
 
 struct DecoderSpec {
-  enum Kind : unsigned char { kByteLevel, kReplace, kByteFallback, kFuse, kStrip } kind;
-  std::string pattern;  // kReplace: literal text
-  std::string content;  // kReplace; kStrip: one code point
-  size_t start = 0;     // kStrip: at most so many at the beginning
-  size_t stop = 0;      // kStrip: and at the end
+  enum Kind : unsigned char { kByteLevel, kReplace, kByteFallback, kFuse, kStrip, kMetaspace } kind;
+  std::string pattern;    // kReplace: literal text; kMetaspace: one code point, which becomes a space
+  std::string content;    // kReplace; kStrip: one code point
+  size_t start = 0;       // kStrip: at most so many at the beginning
+  size_t stop = 0;        // kStrip: and at the end
+  bool prepends = false;  // kMetaspace: in the first token it was put there, and vanishes
 };
 
 struct BpeSpec {
@@ -90,7 +106,7 @@ struct TokenizerSpec {
 };
 
 // kCorrupt: not what a tokenizer.json is. kUnsupported: a component, option or value that prefixd lacks; the
-// message names its JSON path and value.
+// message names its JSON path and value, not the file.
 Result<TokenizerSpec> ParseTokenizerJson(std::string_view json);
 
 }  // namespace prefixd

@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <vector>
-
-#include "base/check.h"
 
 namespace prefixd {
 namespace {
@@ -48,10 +45,26 @@ constexpr NewerCodePoints kNewer[] = {
     {0x2ebf0, 0x2ee5d, "Lo"}, {0x31350, 0x323af, "Lo"},
 };
 
+struct Range {
+  char32_t first, last;
+};
+// Punctuation of Unicode 16 that Punctuation of the original, which has the tables of Unicode 8, does not
+// know. Sorted.
+constexpr Range kNewerPunctuation[] = {
+    {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
+    {0x1b4e, 0x1b4f},   {0x1b7d, 0x1b7f},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},   {0x10d6e, 0x10d6e},
+    {0x10ead, 0x10ead}, {0x10f55, 0x10f59}, {0x10f86, 0x10f89}, {0x113d4, 0x113d5}, {0x113d7, 0x113d8},
+    {0x1144b, 0x1144f}, {0x1145a, 0x1145b}, {0x1145d, 0x1145d}, {0x11660, 0x1166c}, {0x116b9, 0x116b9},
+    {0x1183b, 0x1183b}, {0x11944, 0x11946}, {0x119e2, 0x119e2}, {0x11a3f, 0x11a46}, {0x11a9a, 0x11a9c},
+    {0x11a9e, 0x11aa2}, {0x11b00, 0x11b09}, {0x11be1, 0x11be1}, {0x11c41, 0x11c45}, {0x11c70, 0x11c71},
+    {0x11ef7, 0x11ef8}, {0x11f43, 0x11f4f}, {0x11fff, 0x11fff}, {0x12ff1, 0x12ff2}, {0x16d6d, 0x16d6f},
+    {0x16e97, 0x16e9a}, {0x16fe2, 0x16fe2}, {0x1e5ff, 0x1e5ff}, {0x1e95e, 0x1e95f},
+};
+
 std::string_view CategoryOf(char32_t c) {
-  for (const NewerCodePoints& range : kNewer) {
-    if (c >= range.first && c <= range.last) return range.category;
-  }
+  const auto* range = std::lower_bound(std::begin(kNewer), std::end(kNewer), c,
+                                       [](const NewerCodePoints& r, char32_t point) { return r.last < point; });
+  if (range != std::end(kNewer) && c >= range->first) return range->category;
   return utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
 }
 
@@ -74,10 +87,6 @@ std::unique_ptr<CodePointClass[]> BuildClasses() {
   return classes;
 }
 
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
-}
-
 }  // namespace
 
 bool IsWhiteSpace(char32_t c) {
@@ -95,43 +104,25 @@ bool IsWordCharacter(char32_t c) {
          category == "Pc" || c == 0x200C || c == 0x200D || enclosed_letter;
 }
 
+bool IsPunctuation(char32_t c) {
+  if (c < 0x80) return c > ' ' && c < 0x7F && ClassOf(c) == CodePointClass::kOther;
+  const auto* newer = std::lower_bound(std::begin(kNewerPunctuation), std::end(kNewerPunctuation), c,
+                                       [](const Range& range, char32_t point) { return range.last < point; });
+  if (newer != std::end(kNewerPunctuation) && c >= newer->first) return false;
+  // These two lost the category since.
+  return CategoryOf(c)[0] == 'P' || c == 0x166D || c == 0x111C9;
+}
+
+bool IsNumeric(char32_t c) {
+  return ClassOf(c) == CodePointClass::kNumber || (c >= 0x11DE0 && c <= 0x11DE9) ||
+         (c >= 0x16FF4 && c <= 0x16FF6);
+}
+
 CodePointClass ClassOf(char32_t code_point) {
   static const std::unique_ptr<CodePointClass[]> classes = BuildClasses();
   return code_point < kCodePoints ? classes[code_point] : CodePointClass::kOther;
 }
 
 std::span<const NewerCodePoints> CodePointsNewerThanUnicode14() { return kNewer; }
-
-std::string NormalizeNfc(std::string_view text) {
-  if (IsAscii(text)) return std::string(text);
-  std::vector<utf8proc_int32_t> points;
-  points.reserve(text.size());
-  for (size_t at = 0; at < text.size(); at += Utf8Length(text[at])) {
-    utf8proc_int32_t parts[8];  // the longest canonical decomposition has 4
-    int last_boundary = 0;
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(Utf8At(&text[at])), parts, 8,
-                                               UTF8PROC_DECOMPOSE, &last_boundary);
-    PREFIXD_CHECK(count > 0 && count <= 8) << "decomposition of " << count << " code points";
-    points.insert(points.end(), parts, parts + count);
-  }
-  // Canonical order by a stable sort of every run of marks: the library's own loop takes quadratic time on
-  // long runs.
-  const auto combining = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
-  for (auto run = points.begin(); run != points.end();) {
-    run = std::find_if(run, points.end(), [&](auto c) { return combining(c) != 0; });
-    const auto end = std::find_if(run, points.end(), [&](auto c) { return combining(c) == 0; });
-    std::stable_sort(run, end, [&](auto a, auto b) { return combining(a) < combining(b); });
-    run = end;
-  }
-  const auto composed =
-      utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
-                               static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
-  PREFIXD_CHECK(composed >= 0) << "normalisation failed: " << utf8proc_errmsg(composed);
-  std::string out;
-  out.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < composed; ++i)
-    AppendUtf8(&out, static_cast<char32_t>(points[static_cast<size_t>(i)]));
-  return out;
-}
 
 }  // namespace prefixd

@@ -70,7 +70,7 @@ TEST_F(LoadedModelTest, AFolderWithTheLeastThatIsNeeded) {
   EXPECT_FALSE((*model)->generation.temperature.has_value());
   EXPECT_THAT((*model)->special_tokens.bos, IsEmpty());
   EXPECT_EQ((*model)->transformer->limits().context, 128);
-  EXPECT_THAT((*model)->tokenizer->Encode("abc", {}), ElementsAre(5, 2));
+  EXPECT_THAT(*(*model)->tokenizer->Encode("abc", {}), ElementsAre(5, 2));
 }
 
 TEST_F(LoadedModelTest, EndTokensComeFromThreePlaces) {

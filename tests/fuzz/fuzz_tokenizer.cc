@@ -19,7 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       "Hello, it's 2024 <s>\r\n  caf\xC3\xA9 e\xCC\x81 \xF0\x9F\x98\x80 \xFF ab  ";
   for (const std::string_view one : {text, input.substr(0, 256)}) {
     for (const bool special : {true, false}) {
-      const auto ids = tok.Encode(one, {.add_special_tokens = special, .parse_special = special});
+      const auto encoded = tok.Encode(one, {.add_special_tokens = special, .parse_special = special});
+      if (!encoded.ok()) continue;
+      const std::vector<prefixd::TokenId>& ids = *encoded;
       for (const prefixd::TokenId id : ids) PREFIXD_CHECK(id >= 0 && id < tok.vocab_size()) << id;
       const std::string whole = tok.Decode(ids, special);
       PREFIXD_CHECK(prefixd::IsValidUtf8(whole));

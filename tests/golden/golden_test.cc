@@ -199,13 +199,13 @@ TEST(GoldenFolders, FromMessagesToTokens) {
     const GoldenPrompt& text = golden.prompts[3];
     const GoldenPrompt& chat = golden.prompts[4];
     ASSERT_EQ(text.name + chat.name, "textchat");
-    EXPECT_EQ(tokenizer.Encode(golden.text_prompt, {}), text.ids) << golden.name;
+    EXPECT_EQ(*tokenizer.Encode(golden.text_prompt, {}), text.ids) << golden.name;
 
     ASSERT_NE((*model)->chat_template, nullptr) << golden.name;
     ChatTemplate::Input input;
     input.messages = golden.chat_messages;
     EXPECT_EQ(*(*model)->chat_template->Render(input), golden.chat_rendered) << golden.name;
-    EXPECT_EQ(tokenizer.Encode(golden.chat_rendered, {.add_special_tokens = false}), chat.ids) << golden.name;
+    EXPECT_EQ(*tokenizer.Encode(golden.chat_rendered, {.add_special_tokens = false}), chat.ids) << golden.name;
 
     SequenceRunner runner(*(*model)->transformer, *backend, DType::kF32, kBlockTokens, kPoolBlocks);
     EXPECT_EQ(runner.Greedy(chat.ids, 48), chat.greedy) << golden.name;

@@ -78,6 +78,11 @@ std::string Define(const std::optional<std::vector<DecoderSpec>>& specs, Strings
       case DecoderSpec::kStrip:
         for (std::string& token : tokens) token = DefineStrip(token, spec);
         break;
+      case DecoderSpec::kMetaspace:
+        for (size_t i = 0; i < tokens.size(); ++i) {
+          tokens[i] = ReplaceAll(tokens[i], spec.pattern, i == 0 && spec.prepends ? "" : " ");
+        }
+        break;
     }
   }
   return Join(tokens, "");
@@ -103,6 +108,10 @@ const std::vector<std::pair<const char*, std::optional<std::vector<DecoderSpec>>
       {"llama 2", std::vector<D>{replace, {.kind = D::kByteFallback}, {.kind = D::kFuse}, strip}},
       {"gemma", std::vector<D>{replace, {.kind = D::kByteFallback}, {.kind = D::kFuse}}},
       {"both ends", std::vector<D>{replace, {.kind = D::kByteFallback}, {.kind = D::kFuse}, strip_both}},
+      {"metaspace", std::vector<D>{{.kind = D::kMetaspace, .pattern = "▁", .prepends = true}}},
+      {"metaspace without prefix", std::vector<D>{{.kind = D::kMetaspace, .pattern = "▁"}, strip_both}},
+      {"metaspace after bytes",
+       std::vector<D>{{.kind = D::kByteFallback}, {.kind = D::kMetaspace, .pattern = "▁", .prepends = true}}},
       {"strip each", std::vector<D>{{.kind = D::kByteFallback}, replace, strip_both}},
       {"replace after bytes", std::vector<D>{{.kind = D::kByteFallback}, replace, {.kind = D::kByteLevel}}},
   };
@@ -165,12 +174,15 @@ constexpr const char* kLlama2 =
     R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},)"
     R"({"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]})";
 
+constexpr const char* kMetaspace =
+    R"({"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true})";
+
 TokenId IdOf(const Tokenizer& tokenizer, std::string_view token) {
   return tokenizer.TokenToId(token).value();
 }
 
 TEST(Detokenizer, EqualsDecodeForRandomIds) {
-  for (const char* decoder : {kByteLevel, kLlama2, "null"}) {
+  for (const char* decoder : {kByteLevel, kLlama2, kMetaspace, "null"}) {
     const auto tokenizer = Make(decoder);
     ASSERT_NE(tokenizer, nullptr);
     Prng random(3);

@@ -10,12 +10,19 @@
 namespace prefixd {
 namespace {
 
+std::vector<TextRange> FindAll(const Regex& regex, std::string_view text) {
+  std::vector<TextRange> matches;
+  const Status status = regex.FindAll(text, &matches);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return matches;
+}
+
 std::vector<std::string> Matches(std::string_view pattern, std::string_view text) {
   auto regex = Regex::Create(pattern);
   EXPECT_TRUE(regex.ok()) << regex.status().ToString();
   std::vector<std::string> out;
   if (!regex.ok()) return out;
-  for (const TextRange& range : regex->FindAll(text))
+  for (const TextRange& range : FindAll(*regex, text))
     out.emplace_back(text.substr(range.begin, range.end - range.begin));
   return out;
 }
@@ -24,7 +31,7 @@ using Strings = std::vector<std::string>;
 bool Matches1(const Regex& regex, char32_t point) {
   std::string text;
   AppendUtf8(&text, point);
-  return !regex.FindAll(text).empty();
+  return !FindAll(regex, text).empty();
 }
 
 TEST(Regex, ClassesAreThoseOfTheScannersForEveryCodePoint) {
@@ -67,16 +74,23 @@ TEST(Regex, MeansWhatTheOriginalMeans) {
   EXPECT_EQ(Matches(R"([一-龥]+)", "a漢字b"), (Strings{"漢字"}));
   EXPECT_EQ(Matches(R"(\p{Lo}+)", "\xF0\xB1\x8D\x90"), (Strings{"\xF0\xB1\x8D\x90"}))
       << "U+31350 came with Unicode 15";
+  EXPECT_EQ(Matches(R"(\w+)", "a\u00b2b_1 \u00bd-\u24b6"), (Strings{"a\u00b2b_1", "\u00bd", "\u24b6"}));
+  EXPECT_EQ(Matches(R"([\w]+)", "a\u00b2b \u00bd-\u24b6"), (Strings{"a", "b", "\u24b6"}))
+      << "in a class the numbers of Latin-1 are not of a word";
+  EXPECT_EQ(Matches(R"(\W)", "a-\u00b2"), (Strings{"-"}));
+  EXPECT_EQ(Matches(R"(\bb\B.)", "ab bc b"), (Strings{"bc"}));
+  EXPECT_EQ(Matches(R"(\h+|\p{Han}|\P{^Hiragana})", "Fg0 \U00031350\u3042"),
+            (Strings{"F", "0", "\U00031350", "\u3042"}));
   EXPECT_EQ(Matches(R"(b*)", "aabbcab"), (Strings{"", "", "bb", "", "b"}))
       << "an empty match after a match is none";
 }
 
 TEST(Regex, RefusesWhatItCannotPromise) {
   for (const char* pattern :
-       {R"(\w+)",     R"(\bfoo)",  R"(\h)",         R"(\p{Han})",     R"(\p{Alpha})", "(?m:a.b)",
-        "(?i)a",      "(?<n>a)",   "(a)\\1",        "[[a]b]",         "[a&&b]",       "[[:alpha:]]",
-        R"([\P{L}])", "(?i:stra)", "(?i:\xC3\xA9)", R"((?i:\p{Lu}))", "a{,3}",        "a{2}+",
-        R"(\xe9)",    R"([\s-z])", R"([!-\d])",     R"(\K)",          R"(\C)",        "[]a]"}) {
+       {R"(\R)",      R"(\X)",     R"(\p{Kawi})",   R"(\p{Alpha})",   "(?m:a.b)", R"([\W])", R"((?i:\w))",
+        R"([\b])",    "(?i)a",     "(?<n>a)",       "(a)\\1",         "[[a]b]",   "[a&&b]",  "[[:alpha:]]",
+        R"([\P{L}])", "(?i:stra)", "(?i:\xC3\xA9)", R"((?i:\p{Lu}))", "a{,3}",    "a{2}+",   R"(\xe9)",
+        R"([\s-z])",  R"([!-\d])", R"(\K)",         R"(\C)",          "[]a]"}) {
     const auto regex = Regex::Create(pattern);
     ASSERT_FALSE(regex.ok()) << pattern;
     EXPECT_EQ(regex.status().code(), Code::kUnsupported) << regex.status().ToString();
@@ -90,8 +104,12 @@ TEST(Regex, RefusesWhatItCannotPromise) {
 }
 
 TEST(Regex, GivesUpOnPatternsThatExplode) {
-  const std::string text(64, 'a');
-  EXPECT_EQ(Matches("(?:a+)+b", text), (Strings{}));
+  const auto regex = Regex::Create("(?:a+)+(?:b|c)");
+  ASSERT_TRUE(regex.ok()) << regex.status().ToString();
+  std::vector<TextRange> matches;
+  const Status status = regex->FindAll(std::string(64, 'a'), &matches);
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_NE(status.message().find("(?:a+)+(?:b|c)"), std::string::npos) << status.message();
 }
 
 std::string RandomText(Prng& random) {
@@ -147,7 +165,7 @@ TEST(Scanner, FindsWhatTheRegexFinds) {
       const std::string text = RandomText(random);
       std::vector<TextRange> scanned;
       ScanKnownPattern(pattern, text, {0, text.size()}, &scanned);
-      ASSERT_EQ(scanned, regex->FindAll(text)) << "round " << round << ": " << testing::PrintToString(text);
+      ASSERT_EQ(scanned, FindAll(*regex, text)) << "round " << round << ": " << testing::PrintToString(text);
       size_t end = 0;
       for (const TextRange& range : scanned) {
         ASSERT_EQ(range.begin, end);
@@ -163,7 +181,8 @@ Strings Pieces(const std::vector<PreTokenizerSpec>& stages, std::string_view tex
   const auto pre_tokenizer = PreTokenizer::Create(stages, raw_bytes);
   EXPECT_TRUE(pre_tokenizer.ok()) << pre_tokenizer.status().ToString();
   PreTokenized out;
-  pre_tokenizer->Run(text, &out);
+  const Status status = pre_tokenizer->Run(text, /*at_start=*/true, &out);
+  EXPECT_TRUE(status.ok()) << status.ToString();
   Strings pieces;
   for (const TextRange& range : out.pieces) pieces.emplace_back(out.Piece(range));
   return pieces;
@@ -201,6 +220,35 @@ TEST(PreTokenizer, Digits) {
   EXPECT_EQ(Pieces({digits}, "Hey 123½ you"), (Strings{"Hey ", "123½", " you"}));
   digits.individual_digits = true;
   EXPECT_EQ(Pieces({digits}, "Hey 12½"), (Strings{"Hey ", "1", "2", "½"}));
+}
+
+TEST(PreTokenizer, Metaspace) {
+  PreTokenizerSpec meta{.kind = PreTokenizerSpec::kMetaspace,
+                        .replacement = "\u2581",
+                        .prepend = PrependScheme::kAlways,
+                        .split = true};
+  EXPECT_EQ(Pieces({meta}, "Hey  you"), (Strings{"\u2581Hey", "\u2581", "\u2581you"}));
+  EXPECT_EQ(Pieces({meta}, " Hey"), (Strings{"\u2581Hey"})) << "a space at the start is the mark";
+  EXPECT_EQ(Pieces({SplitBy({false, "-"}, SplitBehavior::kIsolated), meta}, "a-b"),
+            (Strings{"\u2581a", "\u2581-", "\u2581b"}));
+  meta.prepend = PrependScheme::kFirst;
+  EXPECT_EQ(Pieces({SplitBy({false, "-"}, SplitBehavior::kIsolated), meta}, "a-b"),
+            (Strings{"\u2581a", "-", "b"}));
+  meta.split = false;
+  EXPECT_EQ(Pieces({meta}, "Hey you"), (Strings{"\u2581Hey\u2581you"}));
+  meta.prepend = PrependScheme::kNever;
+  EXPECT_EQ(Pieces({meta}, "Hey you"), (Strings{"Hey\u2581you"}));
+}
+
+TEST(PreTokenizer, WordsAndPunctuation) {
+  const std::string_view text = "it's  $5,\u00bd\u2014x_y\n";
+  EXPECT_EQ(Pieces({{.kind = PreTokenizerSpec::kWhitespace}}, text),
+            (Strings{"it", "'", "s", "$", "5", ",\u00bd\u2014", "x_y"}));
+  EXPECT_EQ(Pieces({{.kind = PreTokenizerSpec::kWhitespaceSplit}}, text),
+            (Strings{"it's", "$5,\u00bd\u2014x_y"}));
+  PreTokenizerSpec punctuation{.kind = PreTokenizerSpec::kPunctuation, .behavior = SplitBehavior::kIsolated};
+  EXPECT_EQ(Pieces({punctuation}, text),
+            (Strings{"it", "'", "s  ", "$", "5", ",", "\u00bd", "\u2014", "x", "_", "y\n"}));
 }
 
 TEST(PreTokenizer, ByteLevel) {

@@ -20,7 +20,10 @@ std::unique_ptr<Tokenizer> Make(const TokenizerParts& parts) {
 }
 Ids Encode(const TokenizerParts& parts, std::string_view text, Tokenizer::EncodeOptions options = {}) {
   const auto tokenizer = Make(parts);
-  return tokenizer == nullptr ? Ids{} : tokenizer->Encode(text, options);
+  if (tokenizer == nullptr) return {};
+  const auto ids = tokenizer->Encode(text, options);
+  EXPECT_TRUE(ids.ok()) << ids.status().ToString();
+  return ids.ok() ? *ids : Ids{};
 }
 
 TEST(AddedTokens, LeftmostLongest) {
@@ -79,7 +82,7 @@ TEST(AddedTokens, KeepTheIdThatTheFileGives) {
   parts.added_tokens = "[" + AddedToken(20, "<q>", "special") + "]";
   const auto tokenizer = Make(parts);
   ASSERT_NE(tokenizer, nullptr);
-  EXPECT_EQ(tokenizer->Encode("a<q>b", {}), (Ids{0, 20, 1}));
+  EXPECT_EQ(*tokenizer->Encode("a<q>b", {}), (Ids{0, 20, 1}));
   EXPECT_EQ(tokenizer->vocab_size(), 21);
   EXPECT_EQ(tokenizer->TokenToId("<q>"), 20);
   EXPECT_EQ(tokenizer->TokenToId("abc"), 4);
@@ -119,6 +122,37 @@ TEST(PostProcessor, TemplateAroundTheText) {
   EXPECT_EQ(Encode(parts, "a", {.add_special_tokens = false}), (Ids{0}));
 }
 
+TEST(PostProcessor, EveryoneAddsAroundThoseBefore) {
+  TokenizerParts parts;
+  parts.post_processor = R"({"type":"Sequence","processors":[
+      {"type":"RobertaProcessing","sep":["a",0],"cls":["b",1],"trim_offsets":true,"add_prefix_space":true},
+      {"type":"BertProcessing","sep":["c",2],"cls":["b",1]}]})";
+  EXPECT_EQ(Encode(parts, "a"), (Ids{1, 1, 0, 0, 2}));
+}
+
+TEST(Normalizer, OfATextThatGrowsWithoutBoundIsAnError) {
+  TokenizerParts parts;
+  const std::string replace =
+      R"({"type":"Replace","pattern":{"String":"a"},"content":")" + std::string(100, 'a') + "\"}";
+  parts.normalizer = R"({"type":"Sequence","normalizers":[)" + replace + "," + replace + "]}";
+  const auto tokenizer = Make(parts);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_TRUE(tokenizer->Encode("ab", {}).ok());
+  const auto ids = tokenizer->Encode(std::string(100, 'a'), {});
+  ASSERT_FALSE(ids.ok());
+  EXPECT_EQ(ids.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(ids.status().message().find("Replace of \"a\""), std::string::npos) << ids.status().ToString();
+}
+
+TEST(Encode, ATextThatARegexGivesUpOnIsAnError) {
+  TokenizerParts parts;
+  parts.pre_tokenizer = R"({"type":"Split","pattern":{"Regex":"(?:a+)+[bc]"},"behavior":"Isolated"})";
+  const auto tokenizer = Make(parts);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_TRUE(tokenizer->Encode("aaaab", {}).ok());
+  EXPECT_EQ(tokenizer->Encode(std::string(64, 'a'), {}).status().code(), Code::kInvalidArgument);
+}
+
 TEST(Encode, BytesThatAreNotUtf8CountAsReplacementCharacters) {
   TokenizerParts parts;
   parts.vocab = R"({"a":0,"\ufffd":1})";
@@ -148,7 +182,7 @@ TEST(Encode, LongHostileTextsReturn) {
        {"a", " ", "\n", " \n", "\xF0\x9F\x98\x80", "'", "1", "漢", "\xCC\x96"}) {
     std::string text;
     while (text.size() < (1 << 18)) text += unit;
-    const Ids ids = tokenizer->Encode(text, {});
+    const Ids ids = *tokenizer->Encode(text, {});
     EXPECT_EQ(tokenizer->Decode(ids, false), text);
     EXPECT_EQ(ids.size(), unit == "a" ? text.size() / 4 : text.size());
   }
@@ -187,68 +221,100 @@ struct Refusal {
   const char* message;  // in it
 };
 
-std::vector<Refusal> Refusals() {
-  const auto with = [](auto member, std::string value) {
-    TokenizerParts parts;
-    parts.*member = std::move(value);
-    return parts;
-  };
-  using P = TokenizerParts;
+using P = TokenizerParts;
+P With(std::string P::*member, std::string value) {
+  P parts;
+  parts.*member = std::move(value);
+  return parts;
+}
+
+std::vector<Refusal> RefusedStages() {
   return {
-      {"normalizer", with(&P::normalizer, R"({"type":"NFKC"})"), Code::kUnsupported,
-       R"(normalizer.type = "NFKC")"},
-      {"nested", with(&P::pre_tokenizer, R"({"type":"Sequence","pretokenizers":[{"type":"Metaspace"}]})"),
-       Code::kUnsupported, R"(pre_tokenizer.pretokenizers[0].type = "Metaspace")"},
-      {"option", with(&P::pre_tokenizer, R"({"type":"Digits","individual_digits":true,"new":3})"),
+      {"normalizer", With(&P::normalizer, R"({"type":"Precompiled"})"), Code::kUnsupported,
+       R"(tokenizer.json: normalizer.type = "Precompiled")"},
+      {"normalizer option", With(&P::normalizer, R"({"type":"NFKC","form":2})"), Code::kUnsupported,
+       "normalizer.form = 2"},
+      {"long content",
+       With(&P::normalizer, R"({"type":"Prepend","prepend":")" + std::string(300, 'a') + "\"}"),
+       Code::kUnsupported, "normalizer.prepend"},
+      {"nested",
+       With(&P::pre_tokenizer, R"({"type":"Sequence","pretokenizers":[{"type":"UnicodeScripts"}]})"),
+       Code::kUnsupported, R"(pre_tokenizer.pretokenizers[0].type = "UnicodeScripts")"},
+      {"two schemes",
+       With(&P::pre_tokenizer, R"({"type":"Metaspace","replacement":"_","add_prefix_space":false})"),
+       Code::kCorrupt, "prepend_scheme is missing, expected \"never\""},
+      {"replacement", With(&P::pre_tokenizer, R"({"type":"Metaspace","replacement":"ab"})"), Code::kCorrupt,
+       "pre_tokenizer.replacement"},
+      {"first, rewritten",
+       With(&P::pre_tokenizer,
+            R"({"type":"Sequence","pretokenizers":[{"type":"Metaspace","replacement":"_"},)"
+            R"({"type":"Metaspace","replacement":"_","prepend_scheme":"first"}]})"),
+       Code::kUnsupported, "prepend_scheme \"first\" after another"},
+      {"growth",
+       with(
+           &P::decoder,
+           R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"},)"
+           R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"}]})"),
+       Code::kUnsupported, "decoder Replace of \"a\""},
+      {"option", With(&P::pre_tokenizer, R"({"type":"Digits","individual_digits":true,"new":3})"),
        Code::kUnsupported, "pre_tokenizer.new = 3"},
-      {"behavior", with(&P::pre_tokenizer, R"({"type":"Split","pattern":{"String":"a"},"behavior":"Other"})"),
+      {"behavior", With(&P::pre_tokenizer, R"({"type":"Split","pattern":{"String":"a"},"behavior":"Other"})"),
        Code::kUnsupported, R"(behavior = "Other")"},
       {"regex",
-       with(&P::pre_tokenizer, R"({"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Removed"})"),
-       Code::kUnsupported, R"(regex "\w+")"},
+       With(&P::pre_tokenizer, R"({"type":"Split","pattern":{"Regex":"\\R+"},"behavior":"Removed"})"),
+       Code::kUnsupported, R"(tokenizer.json: pre_tokenizer Split: regex "\R+")"},
       {"empty pattern",
-       with(&P::pre_tokenizer, R"({"type":"Split","pattern":{"String":""},"behavior":"Removed"})"),
+       With(&P::pre_tokenizer, R"({"type":"Split","pattern":{"String":""},"behavior":"Removed"})"),
        Code::kUnsupported, "pre_tokenizer.pattern"},
-      {"empty match", with(&P::normalizer, R"({"type":"Replace","pattern":{"Regex":"a*"},"content":""})"),
+      {"empty match", With(&P::normalizer, R"({"type":"Replace","pattern":{"Regex":"a*"},"content":""})"),
        Code::kUnsupported, "empty text"},
       {"group reference",
-       with(&P::normalizer, R"({"type":"Replace","pattern":{"Regex":"a"},"content":"$1"})"),
+       With(&P::normalizer, R"({"type":"Replace","pattern":{"Regex":"a"},"content":"$1"})"),
        Code::kUnsupported, "normalizer.content"},
-      {"post-processor", with(&P::post_processor, R"({"type":"RobertaProcessing"})"), Code::kUnsupported,
-       R"(post_processor.type = "RobertaProcessing")"},
-      {"template without text", with(&P::post_processor, R"({"type":"TemplateProcessing","single":[]})"),
+      {"post-processor", With(&P::post_processor, R"({"type":"Other"})"), Code::kUnsupported,
+       R"(post_processor.type = "Other")"},
+      {"post-processor's ids", With(&P::post_processor, R"({"type":"RobertaProcessing"})"), Code::kCorrupt,
+       "post_processor.cls"},
+      {"template without text", With(&P::post_processor, R"({"type":"TemplateProcessing","single":[]})"),
        Code::kCorrupt, "post_processor.single"},
-      {"decoder", with(&P::decoder, R"({"type":"WordPiece"})"), Code::kUnsupported,
+      {"decoder", With(&P::decoder, R"({"type":"WordPiece"})"), Code::kUnsupported,
        R"(decoder.type = "WordPiece")"},
       {"decoder order",
-       with(&P::decoder, R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"ByteFallback"}]})"),
+       With(&P::decoder, R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"ByteFallback"}]})"),
        Code::kUnsupported, "decoder ByteFallback"},
-      {"dropout", with(&P::model_options, R"("dropout":0.1,)"), Code::kUnsupported, "model.dropout"},
-      {"unk", with(&P::model_options, R"("unk_token":"<u>",)"), Code::kCorrupt,
+  };
+}
+
+std::vector<Refusal> RefusedModels() {
+  return {
+      {"dropout", With(&P::model_options, R"("dropout":0.1,)"), Code::kUnsupported, "model.dropout"},
+      {"unk", With(&P::model_options, R"("unk_token":"<u>",)"), Code::kCorrupt,
        R"(model.unk_token is "<u>")"},
-      {"model", with(&P::model_options, R"("type":"Unigram",)"), Code::kUnsupported,
+      {"model", With(&P::model_options, R"("type":"Unigram",)"), Code::kUnsupported,
        R"(model.type = "Unigram")"},
-      {"merge of nothing", with(&P::merges, R"(["a z"])"), Code::kCorrupt, "model.merges[0]"},
-      {"merge of three", with(&P::merges, R"([["a","b"],"a b c"])"), Code::kCorrupt, "model.merges[1]"},
-      {"negative id", with(&P::vocab, R"({"a":-1})"), Code::kCorrupt, "-1"},
-      {"huge id", with(&P::vocab, R"({"a":4000000000})"), Code::kCorrupt, "4000000000"},
-      {"two tokens of one id", with(&P::vocab, R"({"a":0,"b":0})"), Code::kCorrupt, "\"b\" has the id 0"},
-      {"an id of another", with(&P::added_tokens, "[" + AddedToken(1, "<q>") + "]"), Code::kCorrupt,
+      {"merge of nothing", With(&P::merges, R"(["a z"])"), Code::kCorrupt, "model.merges[0]"},
+      {"merge of three", With(&P::merges, R"([["a","b"],"a b c"])"), Code::kCorrupt, "model.merges[1]"},
+      {"negative id", With(&P::vocab, R"({"a":-1})"), Code::kCorrupt, "-1"},
+      {"huge id", With(&P::vocab, R"({"a":4000000000})"), Code::kCorrupt, "4000000000"},
+      {"two tokens of one id", With(&P::vocab, R"({"a":0,"b":0})"), Code::kCorrupt, "\"b\" has the id 0"},
+      {"an id of another", With(&P::added_tokens, "[" + AddedToken(1, "<q>") + "]"), Code::kCorrupt,
        "id 1 is \"b\""},
-      {"another id", with(&P::added_tokens, "[" + AddedToken(9, "a") + "]"), Code::kCorrupt,
+      {"another id", With(&P::added_tokens, "[" + AddedToken(9, "a") + "]"), Code::kCorrupt,
        "\"a\" has the id 0"},
-      {"empty added token", with(&P::added_tokens, "[" + AddedToken(9, "") + "]"), Code::kUnsupported,
+      {"empty added token", With(&P::added_tokens, "[" + AddedToken(9, "") + "]"), Code::kUnsupported,
        "added_tokens[0].content"},
-      {"long added token", with(&P::added_tokens, "[" + AddedToken(9, std::string(2000, 'a')) + "]"),
+      {"long added token", With(&P::added_tokens, "[" + AddedToken(9, std::string(2000, 'a')) + "]"),
        Code::kUnsupported, "added_tokens[0].content"},
-      {"not an object", with(&P::normalizer, "[]"), Code::kCorrupt, "normalizer is []"},
-      {"deep", with(&P::normalizer, std::string(1000, '[') + std::string(1000, ']')), Code::kCorrupt,
+      {"not an object", With(&P::normalizer, "[]"), Code::kCorrupt, "normalizer is []"},
+      {"deep", With(&P::normalizer, std::string(1000, '[') + std::string(1000, ']')), Code::kCorrupt,
        "not JSON"},
   };
 }
 
 TEST(Load, RefusesByName) {
-  for (const Refusal& refusal : Refusals()) {
+  std::vector<Refusal> refusals = RefusedStages();
+  for (Refusal& refusal : RefusedModels()) refusals.push_back(std::move(refusal));
+  for (const Refusal& refusal : refusals) {
     const auto tokenizer = Tokenizer::FromJson(refusal.parts.Json());
     ASSERT_FALSE(tokenizer.ok()) << refusal.what;
     EXPECT_EQ(tokenizer.status().code(), refusal.code)
@@ -273,8 +339,9 @@ TEST(Load, EveryTruncationAndManyDamagesAreSurvived) {
       const auto tokenizer = Tokenizer::FromJson(damaged);
       if (!tokenizer.ok()) continue;
       ++loaded;
-      for (const TokenId id : (*tokenizer)->Encode("a <s> abc", {}))
-        EXPECT_LT(id, (*tokenizer)->vocab_size());
+      const auto ids = (*tokenizer)->Encode("a <s> abc", {});
+      ASSERT_TRUE(ids.ok());
+      for (const TokenId id : *ids) EXPECT_LT(id, (*tokenizer)->vocab_size());
     }
   }
   EXPECT_GT(loaded, 0) << "damage within a string can leave a tokenizer";

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/text/tokenizer_byte_level.h"
+#include "engine/text/tokenizer_normal_forms.h"
 
 namespace prefixd {
 namespace {
@@ -33,14 +34,15 @@ TEST(Utf8, EveryCodePointRoundTrips) {
 }
 
 TEST(Nfc, ComposesInCanonicalOrder) {
-  EXPECT_EQ(NormalizeNfc("e\xCC\x81"), "\xC3\xA9");
-  EXPECT_EQ(NormalizeNfc("\xE2\x84\xAB"), "\xC3\x85") << "angstrom sign";
-  EXPECT_EQ(NormalizeNfc("\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8"), "\xEA\xB0\x81") << "Hangul";
-  EXPECT_EQ(NormalizeNfc("q\xCC\x87\xCC\xA3"), "q\xCC\xA3\xCC\x87") << "marks are sorted by class";
-  EXPECT_EQ(NormalizeNfc("\xE1\xBA\x9B\xCC\xA3"), "\xE1\xBA\x9B\xCC\xA3");
-  EXPECT_EQ(NormalizeNfc("\xE0\xA4\x95\xE0\xA4\xBC"), "\xE0\xA4\x95\xE0\xA4\xBC")
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "e\xCC\x81"), "\xC3\xA9");
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "\xE2\x84\xAB"), "\xC3\x85") << "angstrom sign";
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8"), "\xEA\xB0\x81") << "Hangul";
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "q\xCC\x87\xCC\xA3"), "q\xCC\xA3\xCC\x87")
+      << "marks are sorted by class";
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "\xE1\xBA\x9B\xCC\xA3"), "\xE1\xBA\x9B\xCC\xA3");
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "\xE0\xA4\x95\xE0\xA4\xBC"), "\xE0\xA4\x95\xE0\xA4\xBC")
       << "excluded from composition";
-  EXPECT_EQ(NormalizeNfc(std::string_view("a\0b", 3)), std::string_view("a\0b", 3));
+  EXPECT_EQ(Normalize(NormalForm::kNfc, std::string_view("a\0b", 3)), std::string_view("a\0b", 3));
 }
 
 TEST(Nfc, LongRunsOfMarksAreSorted) {
@@ -51,7 +53,25 @@ TEST(Nfc, LongRunsOfMarksAreSorted) {
     high += "\xCC\x82";
   }
   // a + U+0302 compose; the lower class stands first.
-  EXPECT_EQ(NormalizeNfc(marks), "\xC3\xA2" + low + high.substr(2));
+  EXPECT_EQ(Normalize(NormalForm::kNfc, marks), "\xC3\xA2" + low + high.substr(2));
+}
+
+TEST(NormalForms, CompatibilityAndDecomposition) {
+  EXPECT_EQ(Normalize(NormalForm::kNfd, "\u00e9\uac01"), "e\u0301\u1100\u1161\u11a8");
+  EXPECT_EQ(Normalize(NormalForm::kNfkc, "\ufb01\u00b2\u3000e\u0301"), "fi2 \u00e9");
+  EXPECT_EQ(Normalize(NormalForm::kNfkd, "\u1e9b\u0323"), "s\u0323\u0307");
+}
+
+TEST(NormalForms, KnowNoMarkThatCameAfterUnicode10) {
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "a\u0301\u1abf"), "\u00e1\u1abf");
+  EXPECT_EQ(Normalize(NormalForm::kNfd, "\u1abf\u0334"), "\u1abf\u0334");
+  EXPECT_EQ(Normalize(NormalForm::kNfc, "e\u1abf\u0301"), "e\u1abf\u0301") << "it stands between";
+  EXPECT_EQ(Normalize(NormalForm::kNfkc, "\u32ff"), "\u32ff");
+}
+
+TEST(LowerCase, LooksAtEveryLetterAlone) {
+  EXPECT_EQ(LowerCase("AbC\u0130\u03a3\u1e9e"), "abci\u0307\u03c3\u00df");
+  EXPECT_EQ(LowerCase("\U00016ea0\ua7cb"), "\U00016ebb\u0264") << "newer than the library's tables";
 }
 
 TEST(WordCharacter, IsUnicodes) {
