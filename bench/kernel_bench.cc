@@ -1,6 +1,6 @@
 // The kernels on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of 64, FFN 1536,
 // vocabulary 32000, tied), bf16 weights and KV, random numbers: every op in the order of a forward pass,
-// timed one by one, over the ceilings.
+// timed one by one, over the ceilings. Then attention alone, by head size and window.
 //
 //   kernel_bench [--backend NAME] [--threads N] [--tokens N] [--runs N] [--json FILE]
 //
@@ -18,6 +18,7 @@
 #include "base/prng.h"
 #include "bench/harness.h"
 #include "kernels/host_memory.h"
+#include "kernels/numerics.h"
 #include "kernels/registry.h"
 
 namespace prefixd::bench {
@@ -194,6 +195,32 @@ void Run(Report& report, const Case& c, Model& model, int runs) {
   for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
 }
 
+// Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer,
+// bf16.
+void RunAttention(Report& report, Backend& backend, int head_dim, int window, int position, int rows,
+                  int runs) {
+  constexpr int kQueryHeads = 8;
+  const KvLayout layout = {1, 2, head_dim, kBlockTokens, DType::kBF16};
+  const int blocks = (position + rows + kBlockTokens - 1) / kBlockTokens;
+  const auto pool = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks)));
+  std::vector<BlockId> table(blocks);
+  std::iota(table.begin(), table.end(), 0);
+  const SequenceSpan sequence = {0, rows, position, table};
+  const std::vector<TokenId> tokens(rows, 17);
+  const int width = kQueryHeads * head_dim;
+  const std::vector<float> q(static_cast<size_t>(rows) * width, 0.5f);
+  std::vector<float> out(q.size());
+  double seen = 0;
+  for (int p = position; p < position + rows; ++p) seen += p + 1 - numerics::WindowStart(p, window);
+  backend.BeginStep({tokens, {&sequence, 1}});
+  const Timing t = Measure(runs, [&] {
+    backend.Attention(q.data(), width, {kQueryHeads, 0.125f, window}, 0, *pool, out.data());
+  });
+  const std::string name = "attention of " + std::to_string(rows) + " at " + std::to_string(position) +
+                           ", heads of " + std::to_string(head_dim) + ", window " + std::to_string(window);
+  report.Add(name, t.median, "s", {{"best", t.best}, {"gflops_best", 4 * width * seen / t.best / 1e9}});
+}
+
 int Main(int argc, char** argv) {
   Report report("kernel_bench", argc, argv);
   const int threads = std::atoi(report.Option("threads", "0").c_str());
@@ -211,6 +238,14 @@ int Main(int argc, char** argv) {
   for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
     const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
     Run(report, {name, rows, context - 1, 1, kWeightBytes, read}, model, 3 * runs);
+  }
+  for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
+    RunAttention(report, *backend, head_dim, 0, 0, tokens, runs);
+    RunAttention(report, *backend, head_dim, 0, 2047, 1, 30 * runs);
+  }
+  for (const int window : {0, 512}) {
+    RunAttention(report, *backend, 64, window, 8191, 1, 30 * runs);
+    RunAttention(report, *backend, 64, window, 8192 - tokens, tokens, runs);
   }
   return report.Finish();
 }

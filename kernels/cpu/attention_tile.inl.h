@@ -11,13 +11,13 @@ constexpr int kSpanTokens = numerics::kAttentionSpan;
 constexpr int kTileVectors = kTileTokens / kLanes;
 constexpr int kHeader = kLanes;  // floats before the outputs of a partial result: maximum, sum, unused
 
-PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kPanel - 1) / kPanel * kPanel; }
+PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
 // Scratch of one job, cut from one array.
 struct AttendState {
   int rows;
   int dim;       // head_dim
-  int padded;    // to whole panels
+  int padded;    // to whole vectors
   float* q;      // scaled; blocks of kTileRows rows, each [dim][rows of the block]
   float* k;      // [dim][kTileTokens]
   float* v;      // [kTileTokens][padded]
@@ -42,7 +42,7 @@ struct KvTile {
 };
 
 PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
-  return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kPanel == 0;
+  return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
 }
 
 PREFIXD_INLINE int LastToken(const AttendJob& job, int row) { return job.first_position + row / job.group; }
@@ -149,31 +149,43 @@ void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int b
   }
 }
 
-// out[r] = out[r] * fix[r] + sum over the tokens begin .. end - 1 of p[r][t] V[t].
+// out[r] = out[r] * fix[r] + sum over the tokens begin .. end - 1 of p[r][t] V[t], of kVectors vectors from d
+// on.
+template <int kVectors, int kRows, DType kType>
+PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>& kv, const float* p,
+                                const float* fix, float* out, int begin, int end) {
+  Tile<kRows, kVectors> tile;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(fix[r]));
+    }
+  }
+  for (int t = begin; t < end;) {
+    const int in_run = t % kv.value_run;
+    const int terms = Min(kv.value_run - in_run, end - t);
+    const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
+    AddProducts<kVectors, kTileTokens, 1, kType>(tile, p + t, {values}, kv.value_step, terms);
+    t += terms;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
+  }
+}
+
+// Whole panels of outputs first, then what is left in single vectors.
 template <int kRows, DType kType>
 void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, const float* fix, float* out,
                int begin, int end) {
-  for (int d = 0; d < s.padded; d += kPanel) {
-    Tile<kRows, kPanelVectors> tile;
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) {
-        tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(fix[r]));
-      }
-    }
-    for (int t = begin; t < end;) {
-      const int in_run = t % kv.value_run;
-      const int terms = Min(kv.value_run - in_run, end - t);
-      const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
-      AddProducts<kPanelVectors, kTileTokens, 1, kType>(tile, p + t, {values}, kv.value_step, terms);
-      t += terms;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
-    }
+  int d = 0;
+  for (; d + kPanel <= s.padded; d += kPanel) {
+    AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, fix, out, begin, end);
+  }
+  if constexpr (kPanelVectors > 1) {
+    for (; d < s.padded; d += kLanes) AddValuesAt<1, kRows>(d, s, kv, p, fix, out, begin, end);
   }
 }
 
