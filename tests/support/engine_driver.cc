@@ -15,8 +15,8 @@ void Recorder::OnEvent(RequestEvent event) {
   EXPECT_TRUE(tokens.empty() || event.prompt_logprobs.empty()) << "the prompt comes before the answer";
   for (GeneratedToken& token : event.prompt_logprobs) prompt_logprobs.push_back(std::move(token));
   for (GeneratedToken& token : event.tokens) tokens.push_back(std::move(token));
-  if (!tokens.empty()) {
-    if (usage.total() > 0) {
+  if (!tokens.empty() || event.finish) {
+    if (!tokens.empty() && usage.total() > 0) {
       EXPECT_EQ(usage.tokens, event.prompt.tokens) << "final with the first token";
     }
     usage = event.prompt;
