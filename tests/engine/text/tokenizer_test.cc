@@ -251,7 +251,7 @@ std::vector<Refusal> RefusedStages() {
             R"({"type":"Metaspace","replacement":"_","prepend_scheme":"first"}]})"),
        Code::kUnsupported, "prepend_scheme \"first\" after another"},
       {"growth",
-       with(
+       With(
            &P::decoder,
            R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"},)"
            R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"}]})"),
