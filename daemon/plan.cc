@@ -112,9 +112,9 @@ std::string PlanAsText(const Plan& plan) {
       {"architecture", CanonicalArchitecture(plan.model.config)},
       {"parameters", std::to_string(plan.model.parameters)},
       {"weights", FormatSize(plan.model.weight_bytes)},
-      {"chat template", !plan.chat_template.empty()    ? "from the option"
-                        : plan.model.has_chat_template ? "the model's"
-                                                       : "none"},
+      {"chat template", !plan.chat_template.empty() ? "from the option"
+                        : plan.model.chat_template  ? "the model's"
+                                                    : "none"},
       {"backend", plan.backend},
       {"kv-dtype", std::string(DTypeName(plan.kv_dtype))},
       {"api keys", plan.api_keys.empty() ? "none: everyone is let in" : std::to_string(plan.api_keys.size())},
@@ -136,7 +136,7 @@ std::string PlanAsJson(const Plan& plan) {
       {"architecture", CanonicalArchitecture(plan.model.config)},
       {"parameters", plan.model.parameters},
       {"weight_bytes", plan.model.weight_bytes},
-      {"has_chat_template", plan.model.has_chat_template || !plan.chat_template.empty()},
+      {"has_chat_template", plan.model.chat_template.has_value()},
       {"backend", plan.backend},
       {"kv_dtype", std::string(DTypeName(plan.kv_dtype))},
       {"kv_bytes_per_token", limits.kv_bytes_per_token},

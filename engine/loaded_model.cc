@@ -1,6 +1,7 @@
 #include "engine/loaded_model.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "engine/model/json_fields.h"
@@ -135,8 +136,7 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
 Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
   const fs::path file = folder / "tokenizer.json";
   if (!Exists(file)) {
-    return NotFound(folder.string() +
-                    ": has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
+    return NotFound("has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
   }
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
   return Tokenizer::FromJson(text);
@@ -165,12 +165,14 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
                            FindTemplate(folder, tokenizer_fields, chat_template));
   PREFIXD_ASSIGN_OR_RETURN(model->chat_template,
                            LoadTemplate(source, tokenizer_fields, model->special_tokens));
+  model->chat_template_place = source.place;
 
   PREFIXD_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(folder));
   // The other way round is usual: embeddings are padded.
   if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= model->config.vocab) {
-    return Unsupported("tokenizer.json: token \"" + std::string(model->tokenizer->TokenText(last).value_or("")) +
-                       "\" has the id " + std::to_string(last) + ", but the model has embeddings for " +
+    return Unsupported("tokenizer.json: token \"" +
+                       std::string(model->tokenizer->TokenText(last).value_or("")) + "\" has the id " +
+                       std::to_string(last) + ", but the model has embeddings for " +
                        std::to_string(model->config.vocab) + " tokens only (config.json: vocab_size)");
   }
   std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
@@ -181,11 +183,8 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   return model;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
-                                               const LoadOptions& options, const LoadProgress& progress) {
-  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend& backend,
+                                                const LoadOptions& options, const LoadProgress& progress) {
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                            LoadDescription(folder, options.chat_template));
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
@@ -193,6 +192,52 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& ba
   if (limits.context == 0) limits.context = model->config.max_positions;
   PREFIXD_ASSIGN_OR_RETURN(model->transformer,
                            Transformer::Create(model->config, files, backend, limits, progress));
+  return model;
+}
+
+TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
+  const Tokenizer& tokenizer = *model.tokenizer;
+  TokenizerSummary summary{std::string(tokenizer.kind()),
+                           tokenizer.vocab_size(),
+                           model.special_tokens.bos,
+                           model.special_tokens.eos,
+                           {}};
+  const auto prefix = tokenizer.Encode("", {.add_special_tokens = true});
+  for (const TokenId id : prefix.ok() ? *prefix : std::vector<TokenId>())
+    summary.prefix.emplace_back(tokenizer.TokenText(id).value_or(""));
+  return summary;
+}
+
+Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
+  PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
+  ModelSummary summary;
+  summary.served_name = model->served_name;
+  summary.config = model->config;
+  summary.parameters = ParameterCount(model->config);
+  summary.weight_bytes = files.total_bytes();
+  std::map<std::string, uint64_t> dtypes;
+  for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
+  summary.bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
+  summary.tokenizer = SummarizeTokenizer(*model);
+  if (model->chat_template != nullptr)
+    summary.chat_template = {model->chat_template_place, model->chat_template->caps()};
+  return summary;
+}
+
+// An error that names the folder, too.
+Status InFolder(const fs::path& folder, const Status& status) {
+  return status.message().starts_with(folder.string()) ? status : status.WithContext(folder.string());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
+                                               const LoadOptions& options, const LoadProgress& progress) {
+  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+  Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
+  if (!model.ok()) return InFolder(folder, model.status());
   return model;
 }
 
@@ -209,15 +254,8 @@ ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend,
 
 Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
-  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
-  PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
-  ModelSummary summary;
-  summary.served_name = model->served_name;
-  summary.config = model->config;
-  summary.parameters = ParameterCount(model->config);
-  summary.weight_bytes = files.total_bytes();
-  summary.has_chat_template = model->chat_template != nullptr;
+  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template);
+  if (!summary.ok()) return InFolder(folder, summary.status());
   return summary;
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -51,26 +52,41 @@ struct LoadedModel {
   SpecialTokens special_tokens;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;  // none when the folder has none
+  std::string chat_template_place;              // where it is from: "chat_template.jinja"
   std::unique_ptr<Transformer> transformer;
 };
 
-// Every error names the file and what to do about it. kNotFound: no such folder, or a file is missing.
-// kUnsupported: a model, weight format, tokenizer or template that prefixd lacks. kCorrupt, kInvalidArgument:
-// files that contradict themselves or each other. kResourceExhausted: not enough memory. `backend` outlives
-// the model; `progress` may be empty.
+// Every error names the folder, the file and what to do about it. kNotFound: no such folder, or a file is
+// missing. kUnsupported: a model, weight format, tokenizer or template that prefixd lacks. kCorrupt,
+// kInvalidArgument: files that contradict themselves or each other. kResourceExhausted: not enough memory.
+// `backend` outlives the model; `progress` may be empty.
 Result<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& path, Backend& backend,
                                                const LoadOptions& options, const LoadProgress& progress);
 
 // What KV of this model in this layout, computed by this backend, is known by.
 ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend, const KvLayout& layout);
 
+struct TokenizerSummary {
+  std::string kind;  // "byte-level BPE"
+  int vocab_size = 0;
+  std::string bos, eos;             // texts; empty: none is named
+  std::vector<std::string> prefix;  // texts of the tokens that a prompt gets in front
+};
+
+struct TemplateSummary {
+  std::string place;  // "chat_template.jinja"
+  ChatTemplate::Caps caps;
+};
+
 // A model folder at a glance: weights are checked by their headers, not read.
 struct ModelSummary {
   std::string served_name;
-  ModelConfig config;  // CanonicalArchitecture and KvBytesPerToken tell more of it
+  ModelConfig config;  // CanonicalArchitecture, DescribeModel and KvBytesPerToken tell more of it
   int64_t parameters = 0;
-  uint64_t weight_bytes = 0;  // in the files
-  bool has_chat_template = false;
+  uint64_t weight_bytes = 0;                                      // in the files
+  std::vector<std::pair<std::string, uint64_t>> bytes_of_dtypes;  // the same by dtype: "BF16", bytes
+  TokenizerSummary tokenizer;
+  std::optional<TemplateSummary> chat_template;
 };
 
 // The errors of LoadModel, but for memory.

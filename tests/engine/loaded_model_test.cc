@@ -16,6 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using testing_support::TempDir;
 
 // Byte-level tokens for a few letters, and two special tokens.
@@ -125,7 +126,7 @@ TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
 
 TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
   Write("generation_config.json", R"({"eos_token_id": 64})");
-  ExpectRefused(folder_, Code::kInvalidArgument, "generation_config.json: eos_token_id");
+  ExpectRefused(folder_, Code::kInvalidArgument, "tiny-llama: generation_config.json: eos_token_id");
   Write("generation_config.json", R"({"temperature": "warm"})");
   ExpectRefused(folder_, Code::kInvalidArgument, "generation_config.json: temperature");
   Write("generation_config.json", "{");
@@ -142,7 +143,13 @@ TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
   EXPECT_EQ(summary.parameters, 64 * 32 + 32 + 2 * layer);
   EXPECT_EQ(summary.weight_bytes, 4u * static_cast<uint64_t>(summary.parameters));
   EXPECT_EQ(KvBytesPerToken(summary.config, DType::kF32), 2u * 2 * 16 * 4);
-  EXPECT_FALSE(summary.has_chat_template);
+  EXPECT_THAT(summary.bytes_of_dtypes, ElementsAre(Pair("F32", summary.weight_bytes)));
+  EXPECT_EQ(summary.tokenizer.kind, "byte-level BPE");
+  EXPECT_EQ(summary.tokenizer.vocab_size, 8);
+  EXPECT_FALSE(summary.chat_template.has_value());
+  const auto with_template = *SummarizeModel(folder_, "{{ messages[0].content }}");
+  EXPECT_EQ(with_template.chat_template->place, "the chat template given");
+  EXPECT_FALSE(with_template.chat_template->caps.supports_tools);
 }
 
 TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
