@@ -54,9 +54,11 @@ class World {
         cache_(Options(blocks, block_tokens, reuse), &memory_),
         scheduler_(limits, &cache_, BlockKey{1, 2}) {}
 
-  RequestId Add(std::vector<TokenId> prompt, int max_tokens) {
+  RequestId Add(std::vector<TokenId> prompt, int max_tokens, bool scored = false, bool read_cache = true) {
     Request request;
     request.prompt = std::move(prompt);
+    request.sampling.prompt_logprobs = scored ? 0 : -1;
+    request.read_cache = read_cache;
     request.sampling.max_tokens = max_tokens;
     request.listener = std::make_shared<NoListener>();
     scheduler_.Enqueue(std::make_unique<Sequence>(++last_id_, std::move(request)));
@@ -67,15 +69,17 @@ class World {
   int Step() {
     cache_.Poll();
     const auto plan = scheduler_.Plan([&](Sequence& sequence) { admitted_.insert(sequence.id); });
-    int rows = 0;
+    int rows = 0, prompt_logits = 0;
     std::set<const Sequence*> once;
     for (const PlannedChunk& chunk : plan) {
       EXPECT_TRUE(once.insert(chunk.sequence).second) << "one chunk per sequence";
       EXPECT_GT(chunk.tokens, 0);
       EXPECT_EQ(chunk.completes, chunk.tokens == chunk.sequence->pending());
       rows += chunk.tokens;
+      prompt_logits += chunk.prompt_logits();
     }
     EXPECT_LE(rows, limits_.step_tokens);
+    EXPECT_LE(prompt_logits, limits_.prompt_logit_rows);
     for (const PlannedChunk& chunk : plan) Compute(chunk);
     scheduler_.CheckInvariants();
     cache_.CheckInvariants();
@@ -106,6 +110,7 @@ class World {
   std::set<RequestId> admitted_;
   std::map<RequestId, std::vector<TokenId>> outputs_;
   std::map<RequestId, PromptUsage> usages_;
+  std::map<RequestId, std::vector<TokenId>> scored_;
   uint64_t computed_rows_ = 0;
 
  private:
@@ -128,9 +133,17 @@ class World {
     for (int i = from; i < to; ++i)
       memory_.At(s.lease.blocks()[i / block_tokens_], i % block_tokens_) = s.tokens[i];
     computed_rows_ += chunk.tokens;
+    for (int i = 0; i < chunk.prompt_logits(); ++i) {
+      EXPECT_GE(s.high_water + i, from) << "the row is in the chunk";
+      scored_[s.id].push_back(s.tokens[static_cast<size_t>(s.high_water + i + 1)]);
+    }
     scheduler_.Commit(chunk);
     if (!chunk.completes) return;
     if (s.generated() == 0) {
+      if (s.request.sampling.prompt_logprobs >= 0) {
+        EXPECT_EQ(scored_[s.id], std::vector<TokenId>(s.tokens.begin() + 1, s.tokens.end()))
+            << "each prompt token but the first, once, in order, before the first that is generated";
+      }
       usages_[s.id] = s.usage;
       EXPECT_EQ(s.usage.total(), s.prompt_tokens);
     }
@@ -250,6 +263,36 @@ TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
   EXPECT_EQ(world.cache_.cached_blocks(), 0u);
 }
 
+TEST(Scheduler, ScoredPromptsShareTheLogitRowsInTurns) {
+  World world(400, 4, {8, 12, 3});
+  std::vector<RequestId> scored;
+  for (int i = 0; i < 3; ++i) scored.push_back(world.Add(Tokens(31, 1000 * i), 1, /*scored=*/true));
+  world.Add(Tokens(300, 9000), 1);  // served in each step, after all of them
+  std::map<RequestId, size_t> before;
+  std::map<RequestId, int> gap;
+  for (int step = 0; step < 30; ++step) {
+    world.Step();
+    for (const RequestId id : scored) {
+      const size_t now = world.scored_[id].size();
+      gap[id] = now > before[id] || world.outputs_.contains(id) ? 0 : gap[id] + 1;
+      before[id] = now;
+      EXPECT_LT(gap[id], 3) << "request " << id << " is left out in step " << step;
+    }
+  }
+  EXPECT_EQ(world.outputs_.size(), 3u) << "90 logit rows in 30 steps of 3";
+}
+
+TEST(Scheduler, WhatWasScoredIsNotScoredAgain) {
+  World world(12, 4, {2, 16, 64});  // room for one of the two, and little more
+  const RequestId talker = world.Add(Tokens(4, 0), 30);
+  const RequestId scored = world.Add(Tokens(25, 100), 20, /*scored=*/true);
+  world.RunToEnd(500);
+  EXPECT_GT(world.scheduler_.preemptions(), 0u);
+  EXPECT_EQ(world.scored_[scored].size(), 24u);
+  EXPECT_EQ(Computed(world, scored), 25);
+  EXPECT_FALSE(world.scored_.contains(talker));
+}
+
 // Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room
 // for everyone and no reuse.
 TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
@@ -261,7 +304,9 @@ TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
     const uint32_t blocks =
         static_cast<uint32_t>((longest + block_tokens - 1) / block_tokens + 1 + prng.Below(20));
     const int sequences = static_cast<int>(prng.Between(1, 8));
-    World world(blocks, block_tokens, {sequences, static_cast<int>(prng.Between(sequences, 40))});
+    World world(
+        blocks, block_tokens,
+        {sequences, static_cast<int>(prng.Between(sequences, 40)), static_cast<int>(prng.Between(1, 20))});
     World plain(20000, block_tokens, {64, 512}, false);
     std::vector<std::vector<TokenId>> prompts;
     std::set<RequestId> cancelled;
@@ -276,7 +321,7 @@ TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
         prompt.push_back(static_cast<TokenId>(prng.Below(3)));
       prompts.push_back(prompt);
       const int max_tokens = static_cast<int>(prng.Between(1, 30));
-      const RequestId id = world.Add(prompt, max_tokens);
+      const RequestId id = world.Add(prompt, max_tokens, prng.Chance(0.2), prng.Chance(0.8));
       plain.Add(prompt, max_tokens);
       for (int k = static_cast<int>(prng.Below(4)); k > 0; --k) world.Step();
       if (prng.Chance(0.1)) {
