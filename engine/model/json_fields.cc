@@ -102,6 +102,17 @@ const bj::value* JsonFields::Find(std::string_view key) const {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
+bool JsonFields::IsNull(std::string_view key) const {
+  const bj::value* value = object_->if_contains(bj::string_view(key.data(), key.size()));
+  return value != nullptr && value->is_null();
+}
+
+Status JsonFields::Lacks(std::string_view key, std::string_view supported) const {
+  const bj::value* value = Find(key);
+  return Unsupported(place_ + ": " + std::string(key) + " " + (value == nullptr ? "null" : Quote(*value)) +
+                     " is not supported (supported: " + std::string(supported) + ")");
+}
+
 Status JsonFields::Bad(std::string_view key, std::string_view expected) const {
   const bj::value* value = Find(key);
   std::string message = place_ + ": " + std::string(key);

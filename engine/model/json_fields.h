@@ -32,6 +32,8 @@ class JsonFields {
   const boost::json::object& object() const { return *object_; }
   // nullptr when not set.
   const boost::json::value* Find(std::string_view key) const;
+  // Whether the key is there and null: for the few keys whose absence means something else.
+  bool IsNull(std::string_view key) const;
 
   // kInvalidArgument when the key is not set, of another type, or outside [low, high].
   Result<int> Int(std::string_view key, int low, int high) const;
@@ -44,7 +46,10 @@ class JsonFields {
   // An int, a list of ints, or not set (empty). Every one in [0, bound).
   Result<std::vector<TokenId>> TokenIds(std::string_view key, int bound) const;
 
+  // kInvalidArgument: a value that makes no sense. kUnsupported: one that means something prefixd does not
+  // do.
   Status Bad(std::string_view key, std::string_view expected) const;
+  Status Lacks(std::string_view key, std::string_view supported) const;
 
  private:
   std::string place_;

@@ -4,35 +4,24 @@
 // Invariants of a ModelConfig that ParseModelConfig returned
 //   1. Every size lies within kConfigLimits, so that elements, bytes and parameters count without overflow.
 //   2. heads is a multiple of kv_heads; head_dim is even; eos and bos lie in the vocabulary.
-//   3. Two configs with the same CanonicalArchitecture compute the same function of (weights, tokens).
+//   3. windows has one entry per layer, each 0 or below max_positions.
+//   4. Two configs with the same CanonicalArchitecture compute the same function of (weights, tokens).
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "base/types.h"
+#include "engine/model/rope_config.h"
+#include "kernels/activation.h"
 #include "kernels/kv_layout.h"
 
 namespace prefixd {
-
-enum class RopeType : uint8_t { kDefault, kLinear, kLlama3 };
-
-// Rotary positions. What a type does not use stays at its default, so that equality is equality of the
-// function.
-struct RopeConfig {
-  RopeType type = RopeType::kDefault;
-  double theta = 10000;
-  double factor = 1;           // linear, llama3
-  double low_freq_factor = 0;  // llama3
-  double high_freq_factor = 0;
-  int original_context = 0;
-
-  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
-};
 
 struct ModelConfig {
   std::string model_type;  // a row of the table of architectures: "llama"
@@ -45,9 +34,16 @@ struct ModelConfig {
   int vocab = 0;
   float rms_eps = 0;
   bool tied_embeddings = false;
-  int max_positions = 0;  // context the model was made for
+  bool qkv_bias = false;
+  bool output_bias = false;  // of the projection after attention
+  bool mlp_bias = false;
+  bool qk_norm = false;  // queries and keys are normalised per head
+  Activation activation = Activation::kSilu;
+  std::vector<int> windows;  // per layer: how many positions a token sees, itself the last; 0: all
   RopeConfig rope;
-  std::optional<DType> dtype;  // of the weights, as announced; the tensors themselves decide
+  int max_positions = 0;             // context that the model and its rope admit
+  std::string max_positions_reason;  // where that number comes from, for messages
+  std::optional<DType> dtype;        // of the weights, as announced; the tensors themselves decide
   std::optional<TokenId> bos;
   std::vector<TokenId> eos;
 
@@ -75,6 +71,9 @@ std::string SupportedArchitectures();
 
 // One line with everything that enters the forward pass besides the weights; part of the model fingerprint.
 std::string CanonicalArchitecture(const ModelConfig& config);
+
+// What sets this model apart, in words: names and texts for a person. `validate` prints them.
+std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config);
 
 // Bytes of K and V that one token takes in all layers.
 size_t KvBytesPerToken(const ModelConfig& config, DType dtype);

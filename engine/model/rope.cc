@@ -1,9 +1,11 @@
 #include "engine/model/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <numbers>
+#include <optional>
 
 #include "engine/model/portable_math.h"
 
@@ -47,14 +49,44 @@ double Llama3Frequency(const RopeConfig& rope, double frequency) {
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 
+// The pair, as a fraction, that makes so many turns within the original context.
+double PairOfTurns(const RopeConfig& rope, int head_dim, double turns) {
+  return head_dim * portable::Log(rope.original_context / (turns * 2 * std::numbers::pi)) /
+         (2 * portable::Log(rope.theta));
+}
+
+// How much of each pair is divided by the factor: 0 up to `low`, 1 from `high` on.
+struct YarnRamp {
+  double low, high;
+
+  YarnRamp(const RopeConfig& rope, int head_dim)
+      : low(PairOfTurns(rope, head_dim, rope.beta_fast)), high(PairOfTurns(rope, head_dim, rope.beta_slow)) {
+    if (rope.truncate) {
+      low = std::floor(low);
+      high = std::ceil(high);
+    }
+    low = std::max(low, 0.0);
+    high = std::min(high, head_dim - 1.0);
+    if (low == high) high += 0.001;  // the reference's guard against a division by zero
+  }
+  double operator()(int pair) const { return std::clamp((pair - low) / (high - low), 0.0, 1.0); }
+};
+
+double YarnFrequency(const RopeConfig& rope, double ramp, double frequency) {
+  return frequency / rope.factor * ramp + frequency * (1 - ramp);
+}
+
 }  // namespace
 
 std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
   std::vector<double> frequencies(head_dim / 2);
+  const std::optional<YarnRamp> ramp =
+      rope.type == RopeType::kYarn ? std::optional(YarnRamp(rope, head_dim)) : std::nullopt;
   for (int i = 0; i < head_dim / 2; ++i) {
     const double frequency = portable::Exp(-portable::Log(rope.theta) * (2.0 * i / head_dim));
     switch (rope.type) {
       case RopeType::kDefault:
+      case RopeType::kDynamic:
         frequencies[i] = frequency;
         break;
       case RopeType::kLinear:
@@ -62,6 +94,9 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
         break;
       case RopeType::kLlama3:
         frequencies[i] = Llama3Frequency(rope, frequency);
+        break;
+      case RopeType::kYarn:
+        frequencies[i] = YarnFrequency(rope, (*ramp)(i), frequency);
         break;
     }
   }
@@ -76,8 +111,8 @@ std::vector<float> RopeTable(const RopeConfig& rope, int head_dim, int positions
     float* row = table.data() + static_cast<size_t>(position) * 2 * half;
     for (size_t i = 0; i < half; ++i) {
       const Turn turn = CosSin(position * frequencies[i]);
-      row[i] = static_cast<float>(turn.cosine);
-      row[half + i] = static_cast<float>(turn.sine);
+      row[i] = static_cast<float>(turn.cosine * rope.attention_factor);
+      row[half + i] = static_cast<float>(turn.sine * rope.attention_factor);
     }
   }
   return table;

@@ -12,10 +12,9 @@
 #include "kernels/numerics.h"
 
 namespace prefixd {
-namespace {
 
 // Counts the bytes that were read against those there are: every tensor once for its hash, once to be packed.
-class Meter {
+class Transformer::Meter {
  public:
   Meter(const LoadProgress& progress, size_t total)
       : progress_(progress), total_(std::max<size_t>(total, 1)) {}
@@ -29,15 +28,9 @@ class Meter {
   size_t total_, done_ = 0;
 };
 
-BlockKey HashWeights(const WeightFiles& files, Meter& meter) {
-  WeightsHasher hasher;
-  for (const TensorView& tensor : files.tensors()) {
-    hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
-    hasher.Update(tensor.bytes);
-    meter.Add(tensor.bytes.size());
-  }
-  return hasher.Finish();
-}
+namespace {
+
+constexpr size_t kHashedAtOnce = 1 << 20;  // small enough to lie in a cache for a second reading
 
 const TensorView& Get(const WeightFiles& files, std::string_view name) {
   const TensorView* tensor = files.Find(name);
@@ -65,17 +58,11 @@ float Element(const TensorView& tensor, size_t i) {
 
 // Stacks the named tensors into one packed matrix.
 Result<std::unique_ptr<Matrix>> Pack(Backend& backend, const WeightFiles& files,
-                                     const std::vector<std::string>& names, Meter& meter) {
+                                     const std::vector<std::string>& names) {
   std::vector<MatrixSource> sources;
-  size_t bytes = 0;
-  for (const std::string& name : names) {
-    const TensorView& tensor = Get(files, name);
-    sources.push_back(Source(tensor));
-    bytes += tensor.bytes.size();
-  }
+  for (const std::string& name : names) sources.push_back(Source(Get(files, name)));
   Result<std::unique_ptr<Matrix>> matrix = backend.Pack(sources);
   if (!matrix.ok()) return matrix.status().WithContext("weights of " + names.front());
-  meter.Add(bytes);
   return matrix;
 }
 
@@ -85,8 +72,8 @@ Status CheckLimits(const ModelConfig& config, const TransformerLimits& limits) {
   }
   if (limits.context > config.max_positions) {
     return InvalidArgument("context of " + std::to_string(limits.context) +
-                           " tokens: this model was made for " + std::to_string(config.max_positions) +
-                           " (max_position_embeddings in config.json)");
+                           " tokens: this model was made for " + std::to_string(config.max_positions) + " (" +
+                           config.max_positions_reason + ")");
   }
   return Status::Ok();
 }
@@ -146,51 +133,94 @@ Status Transformer::AllocateActivations() {
   return Status::Ok();
 }
 
-Status Transformer::LoadNorms(const WeightFiles& files) {
-  std::vector<std::string> names;
+// Hashes every tensor, and refuses those that hold what is no number.
+Status Transformer::ReadWeights(const WeightFiles& files, Meter& meter) {
+  WeightsHasher hasher;
+  for (const TensorView& tensor : files.tensors()) {
+    hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
+    for (size_t at = 0; at < tensor.bytes.size(); at += kHashedAtOnce) {
+      const auto piece = tensor.bytes.subspan(at, std::min(kHashedAtOnce, tensor.bytes.size() - at));
+      hasher.Update(piece);
+      if (tensor.dtype.has_value() && !AllFinite(piece, *tensor.dtype)) {
+        return Corrupt("tensor '" + tensor.name +
+                       "' holds NaN or infinite values; its file is damaged, or "
+                       "was saved in a dtype too small for it");
+      }
+    }
+    meter.Add(tensor.bytes.size());
+  }
+  weights_hash_ = hasher.Finish();
+  return Status::Ok();
+}
+
+Status Transformer::LoadMatrices(const WeightFiles& files, Meter& meter) {
+  const auto pack = [&](std::unique_ptr<Matrix>* matrix, const std::vector<std::string>& names) -> Status {
+    PREFIXD_ASSIGN_OR_RETURN(*matrix, Pack(backend_, files, names));
+    weight_bytes_ += (*matrix)->bytes();
+    for (const std::string& name : names) meter.Add(Get(files, name).bytes.size());
+    return Status::Ok();
+  };
+  PREFIXD_RETURN_IF_ERROR(pack(&embedding_, {std::string(kEmbeddingWeight)}));
+  if (!config_.tied_embeddings) PREFIXD_RETURN_IF_ERROR(pack(&head_, {std::string(kHeadWeight)}));
   for (int l = 0; l < config_.layers; ++l) {
-    names.push_back(LayerWeight(l, "input_layernorm"));
-    names.push_back(LayerWeight(l, "post_attention_layernorm"));
+    Layer& layer = layers_[l];
+    const auto name = [l](std::string_view part) { return LayerWeight(l, part); };
+    PREFIXD_RETURN_IF_ERROR(
+        pack(&layer.qkv, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")}));
+    PREFIXD_RETURN_IF_ERROR(pack(&layer.out, {name("self_attn.o_proj")}));
+    PREFIXD_RETURN_IF_ERROR(pack(&layer.gate_up, {name("mlp.gate_proj"), name("mlp.up_proj")}));
+    PREFIXD_RETURN_IF_ERROR(pack(&layer.down, {name("mlp.down_proj")}));
   }
-  names.emplace_back(kFinalNormWeight);
-  std::vector<float> norms;
-  for (const std::string& name : names) {
-    for (int i = 0; i < config_.hidden; ++i) norms.push_back(Element(Get(files, name), i));
+  return Status::Ok();
+}
+
+// Norms and biases, as f32, one after the other in one buffer.
+Status Transformer::LoadVectors(const WeightFiles& files) {
+  struct Place {
+    const float** pointer;
+    size_t offset;
+  };
+  std::vector<Place> places;
+  std::vector<float> values;
+  const auto add = [&](const float** pointer, const std::vector<std::string>& names) {
+    places.push_back({pointer, values.size()});
+    for (const std::string& name : names) {
+      const TensorView& tensor = Get(files, name);
+      for (int64_t i = 0; i < tensor.shape[0]; ++i) values.push_back(Element(tensor, i));
+    }
+  };
+  for (int l = 0; l < config_.layers; ++l) {
+    Layer& layer = layers_[l];
+    const auto weight = [l](std::string_view part) { return LayerWeight(l, part); };
+    const auto bias = [l](std::string_view part) { return LayerBias(l, part); };
+    add(&layer.input_norm, {weight("input_layernorm")});
+    add(&layer.attention_norm, {weight("post_attention_layernorm")});
+    if (config_.qk_norm) {
+      add(&layer.q_norm, {weight("self_attn.q_norm")});
+      add(&layer.k_norm, {weight("self_attn.k_norm")});
+    }
+    if (config_.qkv_bias) {
+      add(&layer.qkv_bias, {bias("self_attn.q_proj"), bias("self_attn.k_proj"), bias("self_attn.v_proj")});
+    }
+    if (config_.output_bias) add(&layer.out_bias, {bias("self_attn.o_proj")});
+    if (config_.mlp_bias) {
+      add(&layer.gate_up_bias, {bias("mlp.gate_proj"), bias("mlp.up_proj")});
+      add(&layer.down_bias, {bias("mlp.down_proj")});
+    }
   }
-  PREFIXD_ASSIGN_OR_RETURN(float* at, AllocateFloats(names.size(), config_.hidden, &weight_bytes_));
-  backend_.Upload(*buffers_.back(), 0, std::as_bytes(std::span(norms)));
-  for (Layer& layer : layers_) {
-    layer.input_norm = at;
-    layer.attention_norm = at + config_.hidden;
-    at += 2 * config_.hidden;
-  }
-  final_norm_ = at;
+  add(&final_norm_, {std::string(kFinalNormWeight)});
+  PREFIXD_ASSIGN_OR_RETURN(const float* at, AllocateFloats(values.size(), 1, &weight_bytes_));
+  backend_.Upload(*buffers_.back(), 0, std::as_bytes(std::span(values)));
+  for (const Place& place : places) *place.pointer = at + place.offset;
   return Status::Ok();
 }
 
 Status Transformer::LoadWeights(const WeightFiles& files, const LoadProgress& progress) {
   Meter meter(progress, 2 * files.total_bytes());
-  weights_hash_ = HashWeights(files, meter);
-  PREFIXD_ASSIGN_OR_RETURN(embedding_, Pack(backend_, files, {std::string(kEmbeddingWeight)}, meter));
-  if (!config_.tied_embeddings) {
-    PREFIXD_ASSIGN_OR_RETURN(head_, Pack(backend_, files, {std::string(kHeadWeight)}, meter));
-  }
-  for (int l = 0; l < config_.layers; ++l) {
-    Layer& layer = layers_.emplace_back();
-    const auto name = [l](std::string_view part) { return LayerWeight(l, part); };
-    PREFIXD_ASSIGN_OR_RETURN(
-        layer.qkv,
-        Pack(backend_, files, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")},
-             meter));
-    PREFIXD_ASSIGN_OR_RETURN(layer.out, Pack(backend_, files, {name("self_attn.o_proj")}, meter));
-    PREFIXD_ASSIGN_OR_RETURN(layer.gate_up,
-                             Pack(backend_, files, {name("mlp.gate_proj"), name("mlp.up_proj")}, meter));
-    PREFIXD_ASSIGN_OR_RETURN(layer.down, Pack(backend_, files, {name("mlp.down_proj")}, meter));
-    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down})
-      weight_bytes_ += (*matrix)->bytes();
-  }
-  weight_bytes_ += embedding_->bytes() + (head_ ? head_->bytes() : 0);
-  PREFIXD_RETURN_IF_ERROR(LoadNorms(files));
+  layers_.resize(config_.layers);
+  PREFIXD_RETURN_IF_ERROR(ReadWeights(files, meter));
+  PREFIXD_RETURN_IF_ERROR(LoadMatrices(files, meter));
+  PREFIXD_RETURN_IF_ERROR(LoadVectors(files));
   PREFIXD_ASSIGN_OR_RETURN(rope_table_, AllocateFloats(limits_.context, config_.head_dim, &weight_bytes_));
   const std::vector<float> table = RopeTable(config_.rope, config_.head_dim, limits_.context);
   backend_.Upload(*buffers_.back(), 0, std::as_bytes(std::span(table)));
@@ -220,22 +250,34 @@ void Transformer::Attend(int l, int rows, KvPool& pool) {
   float* q = qkv_;
   float* k = q + q_width;
   float* v = k + kv_width;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
+  const AttentionParams params{.heads = config_.heads,
+                               .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+                               .window = config_.windows[l]};
   backend_.RmsNorm(x_, layer.input_norm, config_.rms_eps, rows, config_.hidden, normed_);
   backend_.Gemm(*layer.qkv, normed_, rows, qkv_, GemmOutput::kStore);
+  if (layer.qkv_bias != nullptr) backend_.AddBias(layer.qkv_bias, rows, stride, qkv_);
+  if (config_.qk_norm) {
+    backend_.HeadRmsNorm(q, stride, config_.heads, config_.head_dim, layer.q_norm, config_.rms_eps);
+    backend_.HeadRmsNorm(k, stride, config_.kv_heads, config_.head_dim, layer.k_norm, config_.rms_eps);
+  }
   backend_.Rope(q, stride, config_.heads, config_.head_dim, rope_table_);
   backend_.Rope(k, stride, config_.kv_heads, config_.head_dim, rope_table_);
   backend_.StoreKv(k, v, stride, l, pool);
-  backend_.Attention(q, stride, {.heads = config_.heads, .scale = scale}, l, pool, attention_);
+  backend_.Attention(q, stride, params, l, pool, attention_);
 }
 
 // The rest of a layer: adds what `attention` and the gated MLP say to the residual stream x.
 void Transformer::FeedForward(const Layer& layer, const float* attention, int rows, float* x) {
+  const int hidden = config_.hidden;
+  const int intermediate = config_.intermediate;
   backend_.Gemm(*layer.out, attention, rows, x, GemmOutput::kAccumulate);
-  backend_.RmsNorm(x, layer.attention_norm, config_.rms_eps, rows, config_.hidden, normed_);
+  if (layer.out_bias != nullptr) backend_.AddBias(layer.out_bias, rows, hidden, x);
+  backend_.RmsNorm(x, layer.attention_norm, config_.rms_eps, rows, hidden, normed_);
   backend_.Gemm(*layer.gate_up, normed_, rows, gate_up_, GemmOutput::kStore);
-  backend_.GatedActivation(Activation::kSilu, gate_up_, rows, config_.intermediate, activated_);
+  if (layer.gate_up_bias != nullptr) backend_.AddBias(layer.gate_up_bias, rows, 2 * intermediate, gate_up_);
+  backend_.GatedActivation(config_.activation, gate_up_, rows, intermediate, activated_);
   backend_.Gemm(*layer.down, activated_, rows, x, GemmOutput::kAccumulate);
+  if (layer.down_bias != nullptr) backend_.AddBias(layer.down_bias, rows, hidden, x);
 }
 
 Result<const float*> Transformer::Forward(const BatchView& batch, std::span<const int> logit_rows,

@@ -36,8 +36,8 @@ using LoadProgress = std::function<void(double)>;
 class Transformer {
  public:
   // `files` is read here and not kept; `backend` outlives the Transformer. `progress` may be empty.
-  // Errors of CheckWeights; kInvalidArgument for limits below 1 or a context over the model's;
-  // kResourceExhausted.
+  // Errors of CheckWeights; kCorrupt for a weight that is NaN or infinite; kInvalidArgument for limits below
+  // 1 or a context over the model's; kResourceExhausted.
   static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files,
                                                      Backend& backend, const TransformerLimits& limits,
                                                      const LoadProgress& progress);
@@ -59,18 +59,29 @@ class Transformer {
   size_t activation_bytes() const { return activation_bytes_; }
 
  private:
+  // Pointers to vectors are null where the architecture has none.
   struct Layer {
-    const float* input_norm;      // [hidden]
-    const float* attention_norm;  // [hidden]: after attention
-    std::unique_ptr<Matrix> qkv;  // q, k and v stacked
+    const float* input_norm = nullptr;      // [hidden]
+    const float* attention_norm = nullptr;  // [hidden]: after attention
+    const float* q_norm = nullptr;          // [head_dim]
+    const float* k_norm = nullptr;          // [head_dim]
+    const float* qkv_bias = nullptr;        // [q | k | v]
+    const float* out_bias = nullptr;        // [hidden]
+    const float* gate_up_bias = nullptr;    // [2 * intermediate]
+    const float* down_bias = nullptr;       // [hidden]
+    std::unique_ptr<Matrix> qkv;            // q, k and v stacked
     std::unique_ptr<Matrix> out;
     std::unique_ptr<Matrix> gate_up;
     std::unique_ptr<Matrix> down;
   };
 
+  class Meter;
+
   Transformer(const ModelConfig& config, Backend& backend, const TransformerLimits& limits);
   Status LoadWeights(const WeightFiles& files, const LoadProgress& progress);
-  Status LoadNorms(const WeightFiles& files);
+  Status ReadWeights(const WeightFiles& files, Meter& meter);
+  Status LoadMatrices(const WeightFiles& files, Meter& meter);
+  Status LoadVectors(const WeightFiles& files);
   Status AllocateActivations();
   Result<float*> AllocateFloats(size_t rows, size_t width, size_t* counter);
   void CheckStep(const BatchView& batch, std::span<const int> logit_rows, const KvPool& pool) const;

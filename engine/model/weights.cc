@@ -1,5 +1,7 @@
 #include "engine/model/weights.h"
 
+#include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "base/log.h"
@@ -42,6 +44,21 @@ Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<
   return Status::Ok();
 }
 
+// A tied model may carry its head as a copy. One that differs is another function to some readers
+// (transformers 5 unties it) and ignored by others.
+Status CheckTiedHead(const WeightFiles& files) {
+  const TensorView* head = files.Find(kHeadWeight);
+  const TensorView* embedding = files.Find(kEmbeddingWeight);
+  if (head == nullptr || (head->dtype_name == embedding->dtype_name && head->shape == embedding->shape &&
+                          std::ranges::equal(head->bytes, embedding->bytes))) {
+    return Status::Ok();
+  }
+  return Unsupported("tensor '" + head->name + "' differs from '" + embedding->name +
+                     "', though tie_word_embeddings in config.json says they are one; set it to false to use "
+                     "both, or remove " +
+                     head->name);
+}
+
 // Left behind by older exporters, or a copy of the embedding.
 bool IsKnownUseless(std::string_view name) {
   return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
@@ -67,20 +84,33 @@ std::string LayerWeight(int layer, std::string_view part) {
   return "model.layers." + std::to_string(layer) + "." + std::string(part) + ".weight";
 }
 
+std::string LayerBias(int layer, std::string_view part) {
+  return "model.layers." + std::to_string(layer) + "." + std::string(part) + ".bias";
+}
+
 std::vector<WeightSpec> RequiredWeights(const ModelConfig& c) {
   std::vector<WeightSpec> specs = {{std::string(kEmbeddingWeight), {c.vocab, c.hidden}},
                                    {std::string(kFinalNormWeight), {c.hidden}}};
   if (!c.tied_embeddings) specs.push_back({std::string(kHeadWeight), {c.vocab, c.hidden}});
   for (int l = 0; l < c.layers; ++l) {
-    specs.push_back({LayerWeight(l, "input_layernorm"), {c.hidden}});
-    specs.push_back({LayerWeight(l, "self_attn.q_proj"), {c.QueryWidth(), c.hidden}});
-    specs.push_back({LayerWeight(l, "self_attn.k_proj"), {c.KvWidth(), c.hidden}});
-    specs.push_back({LayerWeight(l, "self_attn.v_proj"), {c.KvWidth(), c.hidden}});
-    specs.push_back({LayerWeight(l, "self_attn.o_proj"), {c.hidden, c.QueryWidth()}});
-    specs.push_back({LayerWeight(l, "post_attention_layernorm"), {c.hidden}});
-    specs.push_back({LayerWeight(l, "mlp.gate_proj"), {c.intermediate, c.hidden}});
-    specs.push_back({LayerWeight(l, "mlp.up_proj"), {c.intermediate, c.hidden}});
-    specs.push_back({LayerWeight(l, "mlp.down_proj"), {c.hidden, c.intermediate}});
+    const auto norm = [&](std::string_view part, int width) {
+      specs.push_back({LayerWeight(l, part), {width}});
+    };
+    const auto projection = [&](std::string_view part, int outputs, int inputs, bool bias) {
+      specs.push_back({LayerWeight(l, part), {outputs, inputs}});
+      if (bias) specs.push_back({LayerBias(l, part), {outputs}});
+    };
+    norm("input_layernorm", c.hidden);
+    projection("self_attn.q_proj", c.QueryWidth(), c.hidden, c.qkv_bias);
+    projection("self_attn.k_proj", c.KvWidth(), c.hidden, c.qkv_bias);
+    projection("self_attn.v_proj", c.KvWidth(), c.hidden, c.qkv_bias);
+    if (c.qk_norm) norm("self_attn.q_norm", c.head_dim);
+    if (c.qk_norm) norm("self_attn.k_norm", c.head_dim);
+    projection("self_attn.o_proj", c.hidden, c.QueryWidth(), c.output_bias);
+    norm("post_attention_layernorm", c.hidden);
+    projection("mlp.gate_proj", c.intermediate, c.hidden, c.mlp_bias);
+    projection("mlp.up_proj", c.intermediate, c.hidden, c.mlp_bias);
+    projection("mlp.down_proj", c.hidden, c.intermediate, c.mlp_bias);
   }
   return specs;
 }
@@ -103,8 +133,28 @@ Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
         CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
     PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
   }
+  if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
   WarnOfUnread(required, files);
   return Status::Ok();
+}
+
+// An element is finite unless all bits of its exponent are set. Eight bytes at a time: with the exponent bits
+// inverted and all others cleared, an element that is not finite is 0, and adding one less than its highest
+// bit carries into that bit for every other.
+bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
+  constexpr uint64_t kEvery32 = 0x0000000100000001, kEvery16 = 0x0001000100010001;
+  const uint64_t exponent = dtype == DType::kF32   ? kEvery32 * 0x7F800000
+                            : dtype == DType::kF16 ? kEvery16 * 0x7C00
+                                                   : kEvery16 * 0x7F80;
+  const uint64_t top = dtype == DType::kF32 ? kEvery32 << 31 : kEvery16 << 15;
+  const uint64_t below_top = dtype == DType::kF32 ? kEvery32 * 0x7FFFFFFF : kEvery16 * 0x7FFF;
+  uint64_t finite = top;
+  for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
+    uint64_t word = 0;  // what lies past the end is finite
+    std::memcpy(&word, bytes.data() + at, std::min(bytes.size() - at, sizeof word));
+    finite &= (~word & exponent) + below_top;
+  }
+  return finite == top;
 }
 
 }  // namespace prefixd

@@ -47,13 +47,24 @@ GoldenCase ReadGoldenCase(const fs::path& folder) {
   for (const bj::value& prompt : expected.at("prompts").as_array()) {
     golden.prompts.push_back(ReadPrompt("prompts[" + std::to_string(golden.prompts.size()) + "]", prompt));
   }
-  for (const char* name : {"text", "chat"}) golden.prompts.push_back(ReadPrompt(name, expected.at(name)));
   golden.logits = ReadLogits(folder, expected.at("logits"));
   golden.max_abs = bj::value_to<float>(expected.at("logits").at("max_abs"));
-  golden.text_prompt = bj::value_to<std::string>(expected.at("text").at("prompt"));
-  golden.chat_messages = expected.at("chat").at("messages").as_array();
-  golden.chat_rendered = bj::value_to<std::string>(expected.at("chat").at("rendered"));
+  if (expected.as_object().contains("text")) {
+    for (const char* name : {"text", "chat"}) golden.prompts.push_back(ReadPrompt(name, expected.at(name)));
+    golden.text_prompt = bj::value_to<std::string>(expected.at("text").at("prompt"));
+    golden.chat_messages = expected.at("chat").at("messages").as_array();
+    golden.chat_rendered = bj::value_to<std::string>(expected.at("chat").at("rendered"));
+  }
   return golden;
+}
+
+std::vector<GoldenCase> AllGoldenCases() {
+  std::vector<GoldenCase> cases;
+  for (const fs::path& golden : {SourceDir() / "tests/golden/variants", SharedDir() / "golden"}) {
+    if (!fs::exists(golden)) continue;
+    for (const fs::path& folder : GoldenFolders(golden)) cases.push_back(ReadGoldenCase(folder));
+  }
+  return cases;
 }
 
 std::vector<fs::path> GoldenFolders(const fs::path& golden) {

@@ -1,5 +1,6 @@
 // What expected.json of a golden checkpoint says: token ids and logits that another implementation gave for
-// it.
+// it. Checkpoints lie in golden/ of the shared data, and in tests/golden/variants, which make_variants.py
+// made.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -25,7 +26,7 @@ struct GoldenLogits {
 struct GoldenCase {
   std::string name;  // of its folder
   std::filesystem::path folder;
-  std::vector<GoldenPrompt> prompts;  // prompts[0..2], text, chat
+  std::vector<GoldenPrompt> prompts;  // prompts[0..2]; of shared data text and chat too
   std::vector<GoldenLogits> logits;
   float max_abs = 0;                 // of all expected logits
   std::string text_prompt;           // becomes the ids of `text`
@@ -34,6 +35,9 @@ struct GoldenCase {
 };
 
 GoldenCase ReadGoldenCase(const std::filesystem::path& folder);
+
+// The variants and, where shared data is at hand, its checkpoints.
+std::vector<GoldenCase> AllGoldenCases();
 
 // Folders below `golden` that hold a checkpoint, sorted.
 std::vector<std::filesystem::path> GoldenFolders(const std::filesystem::path& golden);
