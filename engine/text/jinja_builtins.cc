@@ -6,6 +6,7 @@
 
 #include "engine/text/jinja_evaluator.h"
 #include "engine/text/jinja_format.h"
+#include "engine/text/jinja_loop.h"
 #include "engine/text/jinja_operators.h"
 
 namespace prefixd::jinja {
@@ -63,19 +64,19 @@ bool IsTestName(Evaluator&, const Value& v, const Arguments&) {
 }
 
 bool IsCallable(Evaluator&, const Value& v, const Arguments&) {
-  return v.Is<std::shared_ptr<const Callable>>() || v.Is<Undefined>();
+  return v.Is<std::shared_ptr<const Callable>>() || v.Is<std::shared_ptr<Loop>>() || v.Is<Undefined>();
 }
 
 // What has a length and can be subscribed.
 bool IsSequence(Evaluator&, const Value& v, const Arguments&) {
   using Flavor = Sequence::Flavor;
   const Sequence* s = v.sequence();
-  return v.text() || v.dict() || v.Is<Undefined>() ||
-         (s && s->flavor != Flavor::kView && s->flavor != Flavor::kIterator);
+  return v.text() || v.dict() || v.Is<Undefined>() || (s && s->flavor != Flavor::kView);
 }
 
 bool IsIterable(Evaluator&, const Value& v, const Arguments&) {
-  return v.text() || v.dict() || v.sequence() || v.Is<Undefined>() || v.Is<std::shared_ptr<const Loop>>();
+  return v.text() || v.dict() || v.sequence() || v.Is<Undefined>() ||
+         v.Is<std::shared_ptr<const Iterator>>() || v.Is<std::shared_ptr<Loop>>();
 }
 
 bool IsDivisibleBy(Evaluator& e, const Value& v, const Arguments& a) {
@@ -90,7 +91,7 @@ bool IsIn(Evaluator& e, const Value& v, const Arguments& a) {
 // Identity. Scalars of one type and value are one object here.
 bool IsSameAs(Evaluator& e, const Value& v, const Arguments& a) {
   const Value& other = Operand("sameas", a);
-  if (v.data().index() != other.data().index()) return false;
+  if (v.data().index() != other.data().index() || v.Is<Undefined>()) return false;
   if (v.sequence()) return v.sequence() == other.sequence();
   if (v.dict()) return v.dict() == other.dict();
   return Equal(v, other, e.budget());
@@ -170,6 +171,7 @@ Dict DictOf(Evaluator& e, const Arguments& a) {
     Raise("dict expected at most 1 argument, got " + std::to_string(a.positional.size()));
   Dict dict;
   if (!a.positional.empty()) {
+    if (const auto* undefined = a.positional[0].As<Undefined>()) Raise(*undefined->why);
     if (const Dict* d = a.positional[0].dict()) {
       dict = *d;
     } else {
@@ -202,6 +204,36 @@ Value StrftimeNow(Evaluator& e, const Arguments& a) {
   return NewText(FormatTime(p.Text(0, kNone), e.unix_seconds()), e.budget());
 }
 
+Value MakeCycler(Evaluator& e, const Arguments& a) {
+  if (a.positional.empty()) Raise("at least one item has to be provided");
+  const Value items = Sequence::Make(Sequence::Flavor::kTuple, a.positional, e.budget());
+  return Value(std::make_shared<Cycler>(Cycler{a.positional, items.depth()}));
+}
+
+// joiner(separator): a function that gives nothing when it is called first, and the separator from then on.
+class Joiner final : public Callable {
+ public:
+  explicit Joiner(Value separator) : separator_(std::move(separator)) {}
+  Value Call(Evaluator&, const Arguments& arguments) const override {
+    const Parameters p("joiner", {}, arguments);
+    return std::exchange(used_, true) ? separator_ : Value::Text("");
+  }
+  std::string Describe() const override { return "<jinja2.utils.Joiner object>"; }
+  int depth() const override { return separator_.depth() + 1; }
+
+ private:
+  const Value separator_;
+  mutable bool used_ = false;
+};
+
+Value MakeJoiner(Evaluator& e, const Arguments& a) {
+  const Parameters p("joiner", {"sep"}, a);
+  e.budget().Bytes(sizeof(Joiner));
+  const auto joiner = std::make_shared<const Joiner>(p.given(0) ? *p[0] : Value::Text(", "));
+  CheckedDepth(joiner->depth());
+  return Value(std::shared_ptr<const Callable>(joiner));
+}
+
 class Function final : public Callable {
  public:
   using Body = Value (*)(Evaluator&, const Arguments&);
@@ -226,11 +258,15 @@ Test FindTest(std::string_view name) {
 }
 
 std::shared_ptr<const Callable> FindFunction(std::string_view name) {
-  static const std::array<std::shared_ptr<const Function>, 5> kFunctions = {
-      std::make_shared<const Function>("range", Range), std::make_shared<const Function>("dict", MakeDict),
+  static const std::array kFunctions = {
+      std::make_shared<const Function>("cycler", MakeCycler),
+      std::make_shared<const Function>("dict", MakeDict),
+      std::make_shared<const Function>("joiner", MakeJoiner),
       std::make_shared<const Function>("namespace", MakeNamespace),
       std::make_shared<const Function>("raise_exception", RaiseException),
-      std::make_shared<const Function>("strftime_now", StrftimeNow)};
+      std::make_shared<const Function>("range", Range),
+      std::make_shared<const Function>("strftime_now", StrftimeNow),
+  };
   for (const auto& function : kFunctions) {
     if (function->name() == name) return function;
   }

@@ -12,23 +12,17 @@ class MacroValue final : public Callable {
     return NewText(evaluator.RunMacro(definition_, scope_, arguments), evaluator.budget());
   }
   std::string Describe() const override { return "<Macro " + QuotePython(definition_.name) + ">"; }
+  std::optional<Value> Attribute(std::string_view name) const override {
+    if (name == "name") return Value::Text(definition_.name);
+    if (name == "catch_kwargs") return Value::Bool(definition_.kwargs >= 0);
+    if (name == "catch_varargs") return Value::Bool(definition_.varargs >= 0);
+    if (name == "caller") return Value::Bool(definition_.caller >= 0);
+    return std::nullopt;
+  }
 
  private:
   const MacroDefinition& definition_;
   Scope* const scope_;
-};
-
-// Swaps `slot` for as long as it lives.
-template <typename T>
-class Exchanged {
- public:
-  Exchanged(T& slot, T value) : slot_(slot), old_(std::exchange(slot, std::move(value))) {}
-  ~Exchanged() { slot_ = std::move(old_); }
-  Exchanged(const Exchanged&) = delete;
-
- private:
-  T& slot_;
-  T old_;
 };
 
 }  // namespace
@@ -121,17 +115,11 @@ void Evaluator::Emit(std::string_view text) {
   *out_ += text;
 }
 
-std::string Evaluator::Capture(const Block& block) {
-  std::string captured;
-  const Exchanged<std::string*> output(out_, &captured);
-  const ScopeGuard scope(*this);
-  Run(block);
-  budget_.Bytes(captured.size());
-  return captured;
-}
-
 Value Evaluator::FilterCaptured(const Block& block, const ExprPtr& filters) {
-  block_contents_ = Value::Text(Capture(block));
+  block_contents_ = Value::Text(Capture([&] {
+    const ScopeGuard scope(*this);
+    Run(block);
+  }));
   return Eval(*filters);
 }
 
@@ -148,12 +136,9 @@ Value Evaluator::NewMacro(const MacroDefinition& definition) {
 std::string Evaluator::RunMacro(const MacroDefinition& definition, Scope* defined_in,
                                 const Arguments& arguments) {
   const DepthGuard guard(*this);
-  std::string captured;
   const ScopeGuard scope(*this, defined_in);
   BindMacroArguments(definition, arguments);
-  const Exchanged<std::string*> output(out_, &captured);
-  Run(definition.body);
-  return captured;
+  return Capture([&] { Run(definition.body); });
 }
 
 void Evaluator::BindMacroArguments(const MacroDefinition& definition, const Arguments& arguments) {

@@ -42,10 +42,12 @@ class Evaluator {
   void Assign(NameId name, Value value);
   void Assign(const Target& target, Value value);
   Namespace* NewNamespace();
+  Scope* scope() const { return scope_; }  // the innermost
 
   void Emit(std::string_view text);
-  // Runs the block in a scope of its own and returns what it wrote.
-  std::string Capture(const Block& block);
+  // Runs `body` and returns what it wrote.
+  template <typename Body>
+  std::string Capture(Body body);
   const Value& block_contents() const { return block_contents_; }
   // Evaluates the filters around a BlockContents.
   Value FilterCaptured(const Block& block, const ExprPtr& filters);
@@ -78,6 +80,19 @@ class Evaluator {
     Evaluator& evaluator_;
   };
 
+  // Sends output elsewhere for as long as it lives.
+  class Redirection {
+   public:
+    Redirection(Evaluator& evaluator, std::string* out)
+        : evaluator_(evaluator), old_(std::exchange(evaluator.out_, out)) {}
+    ~Redirection() { evaluator_.out_ = old_; }
+    Redirection(const Redirection&) = delete;
+
+   private:
+    Evaluator& evaluator_;
+    std::string* const old_;
+  };
+
   void BindMacroArguments(const MacroDefinition& definition, const Arguments& arguments);
 
   Budget budget_;
@@ -91,5 +106,17 @@ class Evaluator {
   std::vector<std::unique_ptr<Scope>> captured_scopes_;
   std::vector<std::unique_ptr<Namespace>> namespaces_;
 };
+
+// Calls a macro, function, method or recursive loop; raises where `callee` is none of these.
+Value Invoke(Evaluator& evaluator, const Value& callee, const Arguments& arguments);
+
+template <typename Body>
+std::string Evaluator::Capture(Body body) {
+  std::string captured;
+  const Redirection output(*this, &captured);
+  body();
+  budget_.Bytes(captured.size());
+  return captured;
+}
 
 }  // namespace prefixd::jinja

@@ -95,8 +95,7 @@ NameId ExpressionParser::Define(const std::string& name) {
 
 void ExpressionParser::CheckCalledNames() const {
   for (const auto& [name, at] : called_) {
-    if (name == "loop") FailAt(Code::kUnsupported, at, "recursive loops are not supported");
-    if (name == "caller" || defined_.count(name) != 0 || FindFunction(name)) continue;
+    if (name == "caller" || name == "loop" || defined_.count(name) != 0 || FindFunction(name)) continue;
     FailAt(Code::kUnsupported, at, "the function '" + name + "' is not supported");
   }
 }

@@ -1,7 +1,16 @@
 // How expressions are evaluated.
 #include "engine/text/jinja_evaluator.h"
+#include "engine/text/jinja_loop.h"
 
 namespace prefixd::jinja {
+
+Value Invoke(Evaluator& e, const Value& callee, const Arguments& arguments) {
+  if (const auto* undefined = callee.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* loop = callee.As<std::shared_ptr<Loop>>()) return (*loop)->Call(e, arguments);
+  const auto* callable = callee.As<std::shared_ptr<const Callable>>();
+  if (callable == nullptr) Raise("'" + std::string(TypeName(callee)) + "' object is not callable");
+  return (*callable)->Call(e, arguments);
+}
 
 Value Name::Eval(Evaluator& e) const {
   const Value* found = e.Find(id);
@@ -61,9 +70,7 @@ Arguments ArgumentList::Eval(Evaluator& e) const {
 Value Call::Eval(Evaluator& e) const {
   const Value function = e.Eval(*callee);
   if (const auto* undefined = function.As<Undefined>()) Raise(*undefined->why);
-  const auto* callable = function.As<std::shared_ptr<const Callable>>();
-  if (callable == nullptr) Raise("'" + std::string(TypeName(function)) + "' object is not callable");
-  return (*callable)->Call(e, arguments.Eval(e));
+  return Invoke(e, function, arguments.Eval(e));
 }
 
 Value FilterUse::Eval(Evaluator& e) const {

@@ -1,8 +1,7 @@
-// The table of filters, and those on text and scalars; filters on sequences are in jinja_sequence_filters.cc.
+// Filters on text.
 #include "engine/text/jinja_filters.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "engine/text/jinja_evaluator.h"
 #include "engine/text/jinja_format.h"
@@ -88,17 +87,41 @@ Value Format(Evaluator& e, const Value& v, const Arguments& a) {
   return FormatPercent(Soft(e, v), arguments, e.budget());
 }
 
-Value UrlEncode(Evaluator& e, const Value& v, const Arguments&) {
-  if (v.dict() || v.sequence()) Raise("urlencode is supported for strings and numbers only");
+std::string UrlQuoted(std::string_view text, bool query) {
   std::string out;
-  for (const char c : Str(v, e.budget())) {
-    if (std::isalnum(static_cast<unsigned char>(c)) ||
-        std::string_view("_.-~/").find(c) != std::string_view::npos) {
+  for (const char c : text) {
+    const std::string_view kept = query ? "_.-~" : "_.-~/";
+    if (std::isalnum(static_cast<unsigned char>(c)) || kept.find(c) != std::string_view::npos) {
       out += c;
+    } else if (query && c == ' ') {
+      out += '+';
     } else {
       constexpr char kHex[] = "0123456789ABCDEF";
       out += {'%', kHex[static_cast<unsigned char>(c) >> 4], kHex[c & 15]};
     }
+  }
+  return out;
+}
+
+// Text, or a mapping or pairs as a query string.
+Value UrlEncode(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("urlencode", {}, a);
+  const bool pairs = v.dict() || v.sequence() || v.Is<std::shared_ptr<const Iterator>>() || v.Is<Undefined>();
+  if (!pairs) return NewText(UrlQuoted(Str(v, e.budget()), false), e.budget());
+  std::string out;
+  const auto add = [&](const Value& key, const Value& value) {
+    if (!out.empty()) out += '&';
+    out += UrlQuoted(Str(key, e.budget()), true) + "=" + UrlQuoted(Str(value, e.budget()), true);
+    e.budget().StringSize(out.size());
+  };
+  if (v.dict()) {
+    for (const auto& [key, value] : v.dict()->items) add(key, value);
+    return NewText(std::move(out), e.budget());
+  }
+  for (const Value& item : Each(v, e.budget())) {
+    const auto pair = ItemsOf(item, e.budget());
+    if (pair->items.size() != 2) Raise("urlencode wants pairs");
+    add(pair->items[0], pair->items[1]);
   }
   return NewText(std::move(out), e.budget());
 }
@@ -145,71 +168,6 @@ Value Default(Evaluator&, const Value& v, const Arguments& a) {
   return p.given(0) ? *p[0] : Value::Text("");
 }
 
-Int IntOfDouble(double d) {
-  if (std::isinf(d)) Raise("cannot convert float infinity to integer");
-  if (std::fabs(d) >= 0x1p126) Raise("an integer of the template is too large");
-  return static_cast<Int>(d);
-}
-
-Value IntFilter(Evaluator&, const Value& v, const Arguments& a) {
-  const Parameters p("int", {"default", "base"}, a);
-  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
-  if (const auto i = AsInt(v)) return Value::Integer(*i);
-  std::optional<double> real;
-  if (const double* d = v.As<double>()) real = *d;
-  if (v.text()) {
-    const Int base = p.Integer(1, 10);
-    if (base == 0 || (base >= 2 && base <= 36)) {
-      if (const auto parsed = ParseInt(*v.text(), static_cast<int>(base))) return Value::Integer(*parsed);
-    }
-    real = ParseFloat(*v.text());
-    if (real && std::isinf(*real)) real.reset();
-  }
-  if (real && !std::isnan(*real)) return Value::Integer(IntOfDouble(*real));
-  return p.given(0) ? *p[0] : Value::Integer(0);
-}
-
-Value FloatFilter(Evaluator&, const Value& v, const Arguments& a) {
-  const Parameters p("float", {"default"}, a);
-  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
-  if (v.Is<double>()) return v;
-  if (const auto i = AsInt(v)) return Value::Float(static_cast<double>(*i));
-  if (v.text()) {
-    if (const auto parsed = ParseFloat(*v.text())) return Value::Float(*parsed);
-  }
-  return p.given(0) ? *p[0] : Value::Float(0);
-}
-
-Value Abs(Evaluator& e, const Value& v, const Arguments&) {
-  return Less(v, Value::Integer(0), e.budget()) ? Negate(v) : Affirm(v);
-}
-
-Value Round(Evaluator&, const Value& v, const Arguments& a) {
-  static const std::string kCommon = "common";
-  const Parameters p("round", {"precision", "method"}, a);
-  const std::string& method = p.Text(1, kCommon);
-  if (method != "common" && method != "ceil" && method != "floor")
-    Raise("method must be common, ceil or floor");
-  const Int precision = p.Integer(0, 0);
-  if (precision < -300 || precision > 300) Raise("round takes a precision from -300 to 300");
-  const double* real = v.As<double>();
-  const auto integer = AsInt(v);
-  if (real == nullptr && !integer) Raise("round wants a number, not '" + std::string(TypeName(v)) + "'");
-  const double value = real ? *real : static_cast<double>(*integer);
-  const double scale = std::pow(10.0, static_cast<double>(precision));
-  if (method != "common") {
-    return Value::Float((method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale)) / scale);
-  }
-  if (integer && precision >= 0) return Value::Integer(*integer);
-  if (precision < 0) {
-    const double rounded = std::nearbyint(value * scale) / scale;
-    return integer ? Value::Integer(IntOfDouble(rounded)) : Value::Float(rounded);
-  }
-  char buffer[700];  // printf rounds the exact value, ties to even, as Python does
-  std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), value);
-  return Value::Float(std::strtod(buffer, nullptr));
-}
-
 Value LengthFilter(Evaluator&, const Value& v, const Arguments&) {
   const auto length = Length(v);
   if (!length) Raise("object of type '" + std::string(TypeName(v)) + "' has no len()");
@@ -224,32 +182,95 @@ Value Attr(Evaluator& e, const Value& v, const Arguments& a) {
   return is_key ? Value::Missing("'dict object' has no attribute " + QuotePython(p.Text(0, kEmpty))) : found;
 }
 
+Value Center(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("center", {"width"}, a);
+  const Value width = p.given(0) ? *p[0] : Value::Integer(80);
+  return Invoke(e, *BindMethod(Soft(e, v), "center"), Arguments{{width}, {}});
+}
+
+Value Truncate(Evaluator& e, const Value& v, const Arguments& a) {
+  static const std::string kDots = "...";
+  const Parameters p("truncate", {"length", "killwords", "end", "leeway"}, a);
+  const Value end = p.given(2) ? *p[2] : Value::Text(kDots);
+  const Int length = p.Integer(0, 255), leeway = p.Integer(3, 5);
+  const Int kept = length - static_cast<Int>(CountCharacters(p.Text(2, kDots)));
+  if (kept < 0 || leeway < 0) Raise("truncate wants a length of at least its end, and no negative leeway");
+  const auto size = Length(v);
+  if (!size) Raise("object of type '" + std::string(TypeName(v)) + "' has no len()");
+  if (static_cast<Int>(*size) - leeway <= length) return v;
+  if (v.text() == nullptr) Raise("truncate wants a string, not '" + std::string(TypeName(v)) + "'");
+  Value text = GetSlice(v, Value(), Value::Integer(kept), Value(), e.budget());
+  if (!p.Flag(1)) text = NewText(text.text()->substr(0, text.text()->rfind(' ')), e.budget(), v.markup());
+  return ConcatText(text, end, e.budget());
+}
+
+Value WordWrap(Evaluator& e, const Value& v, const Arguments& a) {
+  static const std::string kNewline = "\n";
+  const Parameters p("wordwrap", {"width", "break_long_words", "wrapstring", "break_on_hyphens"}, a);
+  if (v.text() == nullptr) Raise("wordwrap wants a string, not '" + std::string(TypeName(v)) + "'");
+  const Int width = p.Integer(0, 79);
+  const std::string& between = p.given(2) && !p[2]->Is<None>() ? p.Text(2, kNewline) : kNewline;
+  e.budget().Bytes(SaturatingProduct(v.text()->size(), 16));  // code points, and where they may be parted
+  std::string out;
+  for (const std::string_view paragraph : SplitLines(*v.text(), false)) {
+    if (paragraph.data() != v.text()->data()) out += between;
+    if (paragraph.empty()) continue;
+    if (width <= 0) Raise("invalid width " + IntText(width) + " (must be > 0)");
+    const WrapStyle style{static_cast<size_t>(std::min<Int>(width, Int{1} << 40)), !p.given(1) || p.Flag(1),
+                          !p.given(3) || p.Flag(3)};
+    const auto lines = WrapParagraph(paragraph, style);
+    for (size_t i = 0; i < lines.size(); ++i) {
+      if (i > 0) out += between;
+      out += lines[i];
+      e.budget().StringSize(out.size());
+    }
+  }
+  return NewText(std::move(out), e.budget());
+}
+
+Value XmlAttributes(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("xmlattr", {"autospace"}, a);
+  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
+  if (v.dict() == nullptr) Raise("xmlattr wants a mapping, not '" + std::string(TypeName(v)) + "'");
+  std::string out;
+  for (const auto& [key, value] : v.dict()->items) {
+    if (value.Is<None>() || value.Is<Undefined>()) continue;
+    if (key.text() == nullptr) Raise("xmlattr wants names that are strings");
+    if (key.text()->find_first_of(" \t\n\r\f\v/>=") != std::string::npos)
+      Raise("Invalid character in attribute name: " + QuotePython(*key.text()));
+    if (!out.empty() || !p.given(0) || p.Flag(0)) out += ' ';
+    out += EscapedText(key, e.budget()) + "=\"" + EscapedText(value, e.budget()) + '"';
+    e.budget().StringSize(out.size());
+  }
+  return NewText(std::move(out), e.budget());
+}
+
 constexpr FilterEntry kTextFilters[] = {
-    {"abs", Abs},
     {"attr", Attr},
     {"capitalize", MapText<Capitalize>},
+    {"center", Center},
     {"count", LengthFilter},
     {"d", Default},
     {"default", Default},
     {"e", EscapeFilter},
     {"escape", EscapeFilter},
-    {"float", FloatFilter},
     {"forceescape", ForceEscape},
     {"format", Format},
     {"indent", Indent},
-    {"int", IntFilter},
     {"length", LengthFilter},
     {"lower", MapText<Lower>},
     {"replace", ReplaceFilter},
-    {"round", Round},
     {"safe", SafeFilter},
     {"string", StringFilter},
     {"title", MapText<TitleFilter>},
     {"tojson", ToJsonFilter},
     {"trim", Trim},
+    {"truncate", Truncate},
     {"upper", MapText<Upper>},
     {"urlencode", UrlEncode},
     {"wordcount", WordCount},
+    {"wordwrap", WordWrap},
+    {"xmlattr", XmlAttributes},
 };
 
 }  // namespace
@@ -258,7 +279,7 @@ Filter FindFilter(std::string_view name) {
   for (const auto& entry : kTextFilters) {
     if (entry.name == name) return entry.filter;
   }
-  return FindSequenceFilter(name);
+  return FindNumberFilter(name);
 }
 
 }  // namespace prefixd::jinja

@@ -1,4 +1,5 @@
-// How the two files of filters share their table; everyone else asks FindFilter of jinja_builtins.h.
+// What the files of filters share; everyone else asks FindFilter of jinja_builtins.h. Each file has one
+// table, a row per name, and asks the next file for what it has not.
 #pragma once
 
 #include <string_view>
@@ -12,6 +13,15 @@ struct FilterEntry {
   Filter filter;
 };
 
-Filter FindSequenceFilter(std::string_view name);  // null when there is none of that name
+// Null when there is none of that name.
+Filter FindNumberFilter(std::string_view name);
+Filter FindSequenceFilter(std::string_view name);
+Filter FindGeneratorFilter(std::string_view name);
+
+// item.a.b.0 for the path "a.b.0": each part is a key or, in digits, an index; an int is an index itself,
+// none the item. Where `absent` is not none it stands for every part that is not there.
+Value AttributePath(Evaluator& evaluator, Value item, const Value& path, const Value& absent = {});
+// What sorting, grouping and uniqueness compare: without case unless told otherwise.
+Value SortKey(Value value, bool case_sensitive);
 
 }  // namespace prefixd::jinja

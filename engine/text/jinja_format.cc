@@ -17,7 +17,7 @@ struct Conversion {
   bool has_key = false;
   std::string flags;
   size_t width = 0;
-  int precision = -1;
+  std::optional<size_t> precision;
   char kind = 0;
 };
 
@@ -58,6 +58,17 @@ class PercentFormatter {
     return number;
   }
 
+  // A width or precision: digits, or "*" for the next argument.
+  Int TakeSize() {
+    if (at_ >= format_.size() || format_[at_] != '*') return static_cast<Int>(TakeNumber());
+    ++at_;
+    const Int* size = Argument({}).As<Int>();
+    if (size == nullptr) Raise("* wants int");
+    const Int magnitude = std::clamp<Int>(*size, -(Int{1} << 62), Int{1} << 62);
+    budget_.StringSize(static_cast<size_t>(magnitude < 0 ? -magnitude : magnitude));
+    return magnitude;
+  }
+
   Conversion ParseConversion() {
     Conversion c;
     char next = Take();
@@ -68,10 +79,12 @@ class PercentFormatter {
     }
     for (; std::string_view("-+ 0#").find(next) != std::string_view::npos; next = Take()) c.flags += next;
     --at_;
-    c.width = TakeNumber();
+    const Int width = TakeSize();
+    if (width < 0) c.flags += '-';
+    c.width = static_cast<size_t>(width < 0 ? -width : width);
     if (at_ < format_.size() && format_[at_] == '.') {
       ++at_;
-      c.precision = static_cast<int>(std::min<size_t>(TakeNumber(), 1000));
+      c.precision = static_cast<size_t>(std::max<Int>(TakeSize(), 0));
     }
     c.kind = Take();
     return c;
@@ -100,6 +113,7 @@ class PercentFormatter {
     switch (c.kind) {
       case 's':
       case 'r':
+      case 'a':
         return Text(c, value);
       case 'c':
         return Character(c, value);
@@ -123,11 +137,12 @@ class PercentFormatter {
   }
 
   void Text(const Conversion& c, const Value& value) {
-    std::string text = c.kind == 'r' ? Repr(value, budget_) : Str(value, budget_);
+    std::string text = c.kind == 's' ? Str(value, budget_) : Repr(value, budget_);
+    if (c.kind == 'a') text = AsciiOf(text);
     if (markup_ && !(c.kind == 's' && value.markup())) text = EscapeHtml(text);
-    if (c.precision >= 0) {
+    if (c.precision) {
       const size_t length = CountCharacters(text);
-      text = SliceText(text, ResolveSlice(std::nullopt, c.precision, 1, length), length);
+      text = SliceText(text, ResolveSlice(std::nullopt, static_cast<Int>(*c.precision), 1, length), length);
     }
     Pad(c, {}, text, false);
   }
@@ -154,17 +169,9 @@ class PercentFormatter {
       Raise("%" + std::string(1, c.kind) + " format: a number is required, not " +
             std::string(TypeName(value)));
     }
-    const int base = decimal ? 10 : c.kind == 'o' ? 8 : 16;
-    auto magnitude = static_cast<unsigned __int128>(*integer);
-    if (*integer < 0) magnitude = -magnitude;
-    const char* const symbols = c.kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
-    std::string digits;
-    do {
-      digits += symbols[static_cast<size_t>(magnitude % base)];
-      magnitude /= static_cast<unsigned>(base);
-    } while (magnitude != 0);
-    while (static_cast<int>(digits.size()) < c.precision) digits += '0';
-    std::reverse(digits.begin(), digits.end());
+    const unsigned base = decimal ? 10 : c.kind == 'o' ? 8 : 16;
+    std::string digits = IntDigits(*integer, base, c.kind == 'X');
+    if (c.precision > digits.size()) digits.insert(0, *c.precision - digits.size(), '0');
     const bool marked = !decimal && c.flags.find('#') != std::string::npos;
     Pad(c, Sign(c, *integer < 0) + (marked ? std::string("0") + c.kind : ""), digits, true);
   }
@@ -176,9 +183,11 @@ class PercentFormatter {
     const double real = d ? *d : static_cast<double>(*integer);
     const std::string pattern =
         std::string("%") + (c.flags.find('#') != std::string::npos ? "#" : "") + ".*" + c.kind;
-    char buffer[1400];  // the largest double has 309 digits before the point; a precision is at most 1000
-    const int size = std::snprintf(buffer, sizeof buffer, pattern.c_str(), c.precision < 0 ? 6 : c.precision,
-                                   std::abs(real));
+    const size_t precision = c.precision.value_or(6);
+    if (precision > 1000) Raise("a number is formatted with a precision of at most 1000");
+    char buffer[1400];  // the largest double has 309 digits before the point
+    const int size =
+        std::snprintf(buffer, sizeof buffer, pattern.c_str(), static_cast<int>(precision), std::abs(real));
     Pad(c, Sign(c, std::signbit(real)), std::string_view(buffer, static_cast<size_t>(size)), true);
   }
 

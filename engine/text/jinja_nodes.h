@@ -21,6 +21,7 @@ inline constexpr int kMaxExpressionHeight = 250;
 inline constexpr int kMaxNesting = 100;
 
 using NameId = int;  // index into Program::names
+struct Scope;
 
 struct Expr {
   virtual ~Expr() = default;
@@ -160,7 +161,7 @@ struct TextStatement final : Statement {
 
 struct Output final : Statement {
   Flow Run(Evaluator&) const override;
-  ExprPtr value;
+  std::vector<ExprPtr> values;
 };
 
 struct If final : Statement {
@@ -174,10 +175,15 @@ struct For final : Statement {
   Target target;
   ExprPtr iterable, condition;  // condition may be absent
   Block body, otherwise;
-  NameId loop_name = 0;  // of the variable `loop`
+  NameId loop_name = 0;    // of the variable `loop`
+  bool recursive = false;  // `loop` may be called
+
+  // What the body writes for the items of `over`; `around` is the scope of the statement.
+  std::string Recurse(Evaluator&, Scope* around, const Value& over, size_t depth0) const;
 
  private:
-  std::shared_ptr<const Sequence> Select(Evaluator&) const;
+  Flow Walk(Evaluator&, Scope* around, const Value& over, size_t depth0) const;
+  std::shared_ptr<const Iterator> Select(Evaluator&, Scope* around, const Value& over) const;
 };
 
 struct Set final : Statement {

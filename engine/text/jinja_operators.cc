@@ -5,6 +5,7 @@
 
 #include "engine/text/jinja_builtins.h"
 #include "engine/text/jinja_format.h"
+#include "engine/text/jinja_loop.h"
 
 namespace prefixd::jinja {
 namespace {
@@ -158,6 +159,12 @@ bool Contains(const Value& container, const Value& item, Budget& budget) {
     }
     return d->Find(item) != nullptr;
   }
+  if (const auto* iterator = container.As<std::shared_ptr<const Iterator>>()) {
+    while (const auto candidate = (*iterator)->next()) {
+      if (Equal(*candidate, item, budget)) return true;
+    }
+    return false;
+  }
   if (!container.sequence() && !container.Is<Undefined>()) {
     Raise("argument of type '" + std::string(TypeName(container)) + "' is not iterable");
   }
@@ -174,36 +181,23 @@ Value NoAttribute(const Value& object, std::string_view name) {
   return Value::Missing("'" + TypeOf(object) + "' has no attribute " + QuotePython(name));
 }
 
-Value LoopAttribute(const Loop& loop, std::string_view name) {
-  const auto& items = loop.items->items;
-  const auto number = [](size_t n) { return Value::Integer(static_cast<Int>(n)); };
-  if (name == "index") return number(loop.index0 + 1);
-  if (name == "index0") return number(loop.index0);
-  if (name == "first") return Value::Bool(loop.index0 == 0);
-  if (name == "last") return Value::Bool(loop.index0 + 1 >= items.size());
-  if (name == "length") return number(items.size());
-  if (name == "revindex") return number(items.size() - std::min(items.size(), loop.index0));
-  if (name == "revindex0")
-    return Value::Integer(static_cast<Int>(items.size()) - static_cast<Int>(loop.index0) - 1);
-  if (name == "depth") return number(1);  // counts recursive loops, which we have not
-  if (name == "depth0") return number(0);
-  if (name == "previtem")
-    return loop.index0 == 0 ? Value::Missing("there is no previous item") : items[loop.index0 - 1];
-  if (name == "nextitem") {
-    return loop.index0 + 1 >= items.size() ? Value::Missing("there is no next item") : items[loop.index0 + 1];
-  }
-  return Value::Missing("'LoopContext object' has no attribute '" + std::string(name) + "'");
-}
-
 // What getattr() finds on an object, but for the keys of a dict.
 std::optional<Value> OwnAttribute(const Value& object, std::string_view name) {
   CheckDefined(object);
   if (const auto* space = object.As<Namespace*>()) {
-    const Value* member = (*space)->Find(name);
+    const Value* member = name.starts_with('_') ? nullptr : (*space)->Find(name);
     return member ? std::optional<Value>(*member) : std::nullopt;
   }
   if (auto method = BindMethod(object, name)) return method;
-  if (const auto* loop = object.As<std::shared_ptr<const Loop>>()) return LoopAttribute(**loop, name);
+  if (const auto* loop = object.As<std::shared_ptr<Loop>>()) return (*loop)->Attribute(name);
+  if (const auto* callable = object.As<std::shared_ptr<const Callable>>())
+    return (*callable)->Attribute(name);
+  if (const auto* cycler = object.As<std::shared_ptr<Cycler>>(); cycler && name == "current")
+    return (*cycler)->items[(*cycler)->at];
+  if (const Sequence* s = object.sequence(); s && s->is_group) {
+    if (name == "grouper") return s->items[0];
+    if (name == "list") return s->items[1];
+  }
   return std::nullopt;
 }
 
@@ -308,7 +302,7 @@ Value GetItem(const Value& object, const Value& key, Budget& budget) {
     if (const Value* found = d->Find(key)) return *found;
   }
   const Sequence* s = object.sequence();
-  const bool indexed = s && s->flavor != Flavor::kView && s->flavor != Flavor::kIterator;
+  const bool indexed = s && s->flavor != Flavor::kView;
   if (const auto index = AsInt(key); index && (object.text() || indexed)) {
     const Int length = static_cast<Int>(*Length(object));
     const Int at = *index < 0 ? *index + length : *index;
@@ -330,7 +324,7 @@ Value GetSlice(const Value& object, const Value& start, const Value& stop, const
                Budget& budget) {
   CheckDefined(object);
   const Sequence* s = object.sequence();
-  const bool sliceable = object.text() || (s && s->flavor != Flavor::kView && s->flavor != Flavor::kIterator);
+  const bool sliceable = object.text() || (s && s->flavor != Flavor::kView);
   if (!sliceable) Raise("'" + std::string(TypeName(object)) + "' object cannot be sliced");
   const auto bound = [](const Value& value) {
     const auto i = AsInt(value);

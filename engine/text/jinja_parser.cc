@@ -29,7 +29,7 @@ class Parser {
     std::string_view name;
     StatementPtr (Parser::*parse)();
   };
-  static const std::array<Tag, 10> kTags;
+  static const std::array<Tag, 11> kTags;
 
   ExpressionParser& e() { return expressions_; }
 
@@ -45,7 +45,7 @@ class Parser {
       } else if (e().Is(Kind::kVariableBegin)) {
         e().Next();
         auto output = std::make_unique<Output>();
-        output->value = e().ParseTuple();
+        output->values.push_back(e().ParseTuple());
         e().Expect(Kind::kVariableEnd, "'}}'");
         block.push_back(std::move(output));
       } else if (e().Is(Kind::kBlockBegin)) {
@@ -111,17 +111,27 @@ class Parser {
   StatementPtr ParseFor() {
     auto node = std::make_unique<For>();
     node->target = ParseTarget(false, "in");
+    if (!node->target.is_tuple && node->target.name == e().Intern("loop"))
+      FailAt(Code::kInvalidArgument, node->target.at, "cannot assign to 'loop'");
     if (!e().TakeName("in")) e().Unexpected("'in'");
     node->iterable = e().ParseTuple(false, "recursive");
     if (e().TakeName("if")) node->condition = e().ParseExpression();
-    if (e().IsName("recursive"))
-      FailAt(Code::kUnsupported, e().current().at, "recursive loops are not supported");
+    node->recursive = e().TakeName("recursive");
     node->loop_name = e().Intern("loop");
     BeginBody();
     ++loops_;
     node->body = ParseUntil({"else", "endfor"});
     --loops_;
     if (e().Next().text == "else") node->otherwise = ParseBody("endfor");
+    return node;
+  }
+
+  StatementPtr ParsePrint() {
+    auto node = std::make_unique<Output>();
+    while (!e().Is(Kind::kBlockEnd)) {
+      if (!node->values.empty()) e().ExpectOperator(",");
+      node->values.push_back(e().ParseExpression());
+    }
     return node;
   }
 
@@ -284,9 +294,10 @@ class Parser {
   int loops_ = 0;  // for statements around this point that break and continue can reach
 };
 
-const std::array<Parser::Tag, 10> Parser::kTags = {{{"if", &Parser::ParseIf},
+const std::array<Parser::Tag, 11> Parser::kTags = {{{"if", &Parser::ParseIf},
                                                     {"for", &Parser::ParseFor},
                                                     {"set", &Parser::ParseSet},
+                                                    {"print", &Parser::ParsePrint},
                                                     {"macro", &Parser::ParseMacro},
                                                     {"call", &Parser::ParseCallBlock},
                                                     {"filter", &Parser::ParseFilterBlock},

@@ -1,6 +1,4 @@
 // How Python spells numbers and quotes strings, and reads numbers from text.
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -12,23 +10,6 @@
 
 namespace prefixd::jinja {
 namespace {
-
-bool IsPrintable(char32_t c) {
-  if (c == ' ') return true;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_ZS:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-      return false;
-    default:
-      return true;
-  }
-}
 
 void AppendEscape(std::string* out, char32_t c) {
   char buffer[11];
@@ -65,7 +46,7 @@ std::string QuotePython(std::string_view text) {
       out += static_cast<char>(c);
     } else if (c == '\n' || c == '\r' || c == '\t') {
       out += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
-    } else if (!IsPrintable(c)) {
+    } else if (!AllOf(text.substr(at, size), CharacterClass::kPrintable)) {
       AppendEscape(&out, c);
     } else {
       out.append(text, at, size);
@@ -75,19 +56,33 @@ std::string QuotePython(std::string_view text) {
   return out += quote;
 }
 
-std::string IntText(Int value) {
-  const bool negative = value < 0;
+std::string AsciiOf(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) {
+    const char32_t c = CharacterAt(text, at);
+    if (c < 0x80) {
+      out += static_cast<char>(c);
+    } else {
+      AppendEscape(&out, c);
+    }
+  }
+  return out;
+}
+
+std::string IntDigits(Int value, unsigned base, bool upper) {
+  const char* const symbols = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   auto magnitude = static_cast<unsigned __int128>(value);
-  if (negative) magnitude = -magnitude;
+  if (value < 0) magnitude = -magnitude;
   std::string digits;
   do {
-    digits += static_cast<char>('0' + static_cast<int>(magnitude % 10));
-    magnitude /= 10;
+    digits += symbols[static_cast<size_t>(magnitude % base)];
+    magnitude /= base;
   } while (magnitude != 0);
-  if (negative) digits += '-';
   std::reverse(digits.begin(), digits.end());
   return digits;
 }
+
+std::string IntText(Int value) { return (value < 0 ? "-" : "") + IntDigits(value, 10, false); }
 
 // Python prints the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
 std::string FloatText(double value) {

@@ -9,11 +9,13 @@ Flow TextStatement::Run(Evaluator& e) const {
 }
 
 Flow Output::Run(Evaluator& e) const {
-  const Value result = e.Eval(*value);
-  if (const std::string* text = result.text()) {
-    e.Emit(*text);
-  } else {
-    e.Emit(Str(result, e.budget()));
+  for (const auto& value : values) {
+    const Value result = e.Eval(*value);
+    if (const std::string* text = result.text()) {
+      e.Emit(*text);
+    } else {
+      e.Emit(Str(result, e.budget()));
+    }
   }
   return Flow::kNext;
 }
@@ -23,40 +25,6 @@ Flow If::Run(Evaluator& e) const {
     if (Truth(e.Eval(*condition))) return e.Run(body);
   }
   return e.Run(otherwise);
-}
-
-// The items to walk over; with a condition, those that satisfy it, so that `loop` counts these alone.
-std::shared_ptr<const Sequence> For::Select(Evaluator& e) const {
-  auto items = ItemsOf(e.Eval(*iterable), e.budget());
-  if (condition == nullptr) return items;
-  std::vector<Value> kept;
-  for (const Value& item : items->items) {
-    const Evaluator::ScopeGuard scope(e);
-    e.Assign(target, item);
-    if (Truth(e.Eval(*condition))) kept.push_back(item);
-  }
-  return *Sequence::Make(Sequence::Flavor::kList, std::move(kept), e.budget())
-              .As<std::shared_ptr<const Sequence>>();
-}
-
-Flow For::Run(Evaluator& e) const {
-  const auto items = Select(e);
-  if (items->items.empty()) {
-    const Evaluator::ScopeGuard scope(e);
-    return e.Run(otherwise);
-  }
-  const auto loop = std::make_shared<Loop>();
-  loop->items = items;
-  Flow flow = Flow::kNext;
-  for (size_t i = 0; i < items->items.size() && flow != Flow::kBreak; ++i) {
-    const Evaluator::ScopeGuard scope(e);
-    loop->index0 = i;
-    e.budget().Steps(1);
-    e.Assign(loop_name, Value(std::shared_ptr<const Loop>(loop)));
-    e.Assign(target, items->items[i]);
-    flow = e.Run(body);
-  }
-  return Flow::kNext;
 }
 
 Flow Set::Run(Evaluator& e) const {
@@ -83,9 +51,7 @@ Flow CallBlock::Run(Evaluator& e) const {
   const Value callee = e.Eval(*call->callee);
   Arguments arguments = call->arguments.Eval(e);
   arguments.named.emplace_back("caller", e.NewMacro(caller));
-  const auto* callable = callee.As<std::shared_ptr<const Callable>>();
-  if (callable == nullptr) Raise("'" + std::string(TypeName(callee)) + "' object is not callable");
-  e.Emit(Str((*callable)->Call(e, arguments), e.budget()));
+  e.Emit(Str(Invoke(e, callee, arguments), e.budget()));
   return Flow::kNext;
 }
 

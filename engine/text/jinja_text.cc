@@ -55,35 +55,35 @@ bool IsAlpha(char32_t c) {
   return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
 }
 
-bool IsDigit(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND;
+// Unicode's Numeric_Type=Digit beyond the decimal digits: superscripts, numbers in circles and the like.
+bool IsOtherDigit(char32_t c) {
+  static constexpr std::pair<char32_t, char32_t> kRanges[] = {
+      {0xB2, 0xB3},     {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},   {0x2070, 0x2070},
+      {0x2074, 0x2079}, {0x2080, 0x2089},   {0x2460, 0x2468},   {0x2474, 0x247C},   {0x2488, 0x2490},
+      {0x24EA, 0x24EA}, {0x24F5, 0x24FD},   {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},
+      {0x278A, 0x2792}, {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
+  return std::any_of(std::begin(kRanges), std::end(kRanges),
+                     [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
-char32_t ToLower(char32_t c) {
-  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
-}
-char32_t ToUpper(char32_t c) {
-  return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
-}
-
-// Rewrites character by character; `map` gets the character and returns what replaces it. Bytes that are not
-// UTF-8 stay.
-template <typename Map>
-std::string MapCharacters(std::string_view text, Map map) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t at = 0; at < text.size();) {
-    char32_t c;
-    const size_t size = Decode(text, at, &c);
-    const char32_t mapped = map(c);
-    if (mapped == c) {
-      out.append(text, at, size);
-    } else {
-      AppendUtf8(&out, mapped);
-    }
-    at += size;
+bool Belongs(char32_t c, CharacterClass which) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  const bool decimal = category == UTF8PROC_CATEGORY_ND;
+  switch (which) {
+    case CharacterClass::kSpace:
+      return IsSpace(c);
+    case CharacterClass::kAlpha:
+      return IsAlpha(c);
+    case CharacterClass::kDecimal:
+      return decimal;
+    case CharacterClass::kDigit:
+      return decimal || IsOtherDigit(c);
+    case CharacterClass::kAlnum:
+      return IsAlpha(c) || decimal || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+    case CharacterClass::kPrintable:
+      return c == ' ' || (category < UTF8PROC_CATEGORY_ZS && category != UTF8PROC_CATEGORY_CN);
   }
-  return out;
+  return false;
 }
 
 }  // namespace
@@ -239,58 +239,13 @@ std::string Replace(std::string_view text, std::string_view old, std::string_vie
   return out;
 }
 
-std::string Lower(std::string_view text) { return MapCharacters(text, ToLower); }
-std::string Upper(std::string_view text) { return MapCharacters(text, ToUpper); }
-
-std::string Capitalize(std::string_view text) {
-  bool first = true;
-  return MapCharacters(text,
-                       [&](char32_t c) { return std::exchange(first, false) ? ToUpper(c) : ToLower(c); });
-}
-
-std::string TitleMethod(std::string_view text) {
-  bool inside = false;
-  return MapCharacters(text, [&](char32_t c) {
-    const bool was_inside = inside;
-    inside = IsAlpha(c);
-    return was_inside ? ToLower(c) : ToUpper(c);
-  });
-}
-
-std::string TitleFilter(std::string_view text) {
-  bool begins = true;
-  return MapCharacters(text, [&](char32_t c) {
-    const bool breaks = IsSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
-    const char32_t mapped = begins ? ToUpper(c) : ToLower(c);
-    begins = breaks;
-    return mapped;
-  });
-}
-
 bool AllOf(std::string_view text, CharacterClass which) {
   for (size_t at = 0; at < text.size();) {
     char32_t c;
     at += Decode(text, at, &c);
-    const bool belongs = which == CharacterClass::kSpace   ? IsSpace(c)
-                         : which == CharacterClass::kAlpha ? IsAlpha(c)
-                         : which == CharacterClass::kDigit ? IsDigit(c)
-                                                           : IsAlpha(c) || IsDigit(c);
-    if (!belongs) return false;
+    if (!Belongs(c, which)) return false;
   }
   return !text.empty();
-}
-
-bool IsCased(std::string_view text, bool upper) {
-  bool any = false;
-  for (size_t at = 0; at < text.size();) {
-    char32_t c;
-    at += Decode(text, at, &c);
-    const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-    if (category == (upper ? UTF8PROC_CATEGORY_LL : UTF8PROC_CATEGORY_LU) || category == UTF8PROC_CATEGORY_LT)
-      return false;
-    any = any || category == (upper ? UTF8PROC_CATEGORY_LU : UTF8PROC_CATEGORY_LL);
-  }
-  return any;
 }
 
 SliceRange ResolveSlice(std::optional<Int> start, std::optional<Int> stop, Int step, size_t length) {

@@ -40,18 +40,29 @@ std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends);
 size_t CountOccurrences(std::string_view text, std::string_view old);
 std::string Replace(std::string_view text, std::string_view old, std::string_view with, int64_t count);
 
-// Simple (one to one) case mappings of Unicode.
+// Unicode's full case mappings, which may change the length; Lower knows the sigma at the end of a word.
 std::string Lower(std::string_view text);
 std::string Upper(std::string_view text);
+std::string CaseFold(std::string_view text);
+std::string SwapCase(std::string_view text);
 std::string Capitalize(std::string_view text);
-std::string TitleMethod(std::string_view text);  // str.title: a word is a run of letters
+std::string TitleMethod(std::string_view text);  // str.title: a word is a run of cased letters
 std::string TitleFilter(
     std::string_view text);  // the filter `title`: a word begins after white space or one of -({[<
 
 // str.isalpha and kin: there is a character, and all satisfy the class.
-enum class CharacterClass { kAlpha, kDigit, kAlnum, kSpace };
+enum class CharacterClass { kAlpha, kDecimal, kDigit, kAlnum, kSpace, kPrintable };
 bool AllOf(std::string_view text, CharacterClass which);
 bool IsCased(std::string_view text, bool upper);  // str.isupper, str.islower
+bool IsTitle(std::string_view text);              // str.istitle
+
+// The lines of textwrap.wrap: at most `width` characters each, parted at white space (which goes), at hyphens
+// inside of words where wanted, and inside of words too long for a line where wanted. `width` > 0.
+struct WrapStyle {
+  size_t width;
+  bool break_long_words, break_on_hyphens;
+};
+std::vector<std::string> WrapParagraph(std::string_view text, const WrapStyle& style);
 
 // Positions that a Python slice of a sequence of `length` visits: start, start + step, ... `count` of them.
 struct SliceRange {
@@ -64,7 +75,9 @@ std::string SliceText(std::string_view text, const SliceRange& range, size_t len
 
 std::string EscapeHtml(std::string_view text);   // & < > ' " as MarkupSafe writes them
 std::string QuotePython(std::string_view text);  // repr(str)
+std::string AsciiOf(std::string_view text);      // other characters as escapes
 std::string IntText(Int value);
+std::string IntDigits(Int value, unsigned base, bool upper);   // of the magnitude
 std::string FloatText(double value);                           // repr(float)
 std::optional<Int> ParseInt(std::string_view text, int base);  // int(str, base); base 0, 2 to 36
 std::optional<double> ParseFloat(std::string_view text);       // float(str)

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <functional>
 
+#include "engine/text/jinja_loop.h"
+
 namespace prefixd::jinja {
 namespace {
 
@@ -15,11 +17,6 @@ struct Overloaded : Ts... {
 };
 template <class... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
-
-int CheckedDepth(int depth) {
-  if (depth > kMaxValueDepth) Budget::Exhausted("levels of nested values", kMaxValueDepth);
-  return depth;
-}
 
 // bool, int and float as one kind, which they are to == and <.
 struct Number {
@@ -63,11 +60,14 @@ class Printer {
                    },
                    [&](const std::shared_ptr<const Sequence>& s) { Items(*s, depth); },
                    [&](const std::shared_ptr<const Dict>& d) { Pairs(d->items, depth); },
-                   [&](const std::shared_ptr<const Loop>& l) {
-                     *out_ += "<LoopContext " + std::to_string(l->index0 + 1) + "/" +
-                              std::to_string(l->items->items.size()) + ">";
+                   [&](const std::shared_ptr<const Iterator>&) { *out_ += "<generator object>"; },
+                   [&](const std::shared_ptr<Loop>& l) {
+                     const size_t length = l->Length();  // asks for the items that are left
+                     *out_ += "<LoopContext " + std::to_string(l->index0() + 1) + "/" +
+                              std::to_string(length) + ">";
                    },
                    [&](const std::shared_ptr<const Callable>& c) { *out_ += c->Describe(); },
+                   [&](const std::shared_ptr<Cycler>&) { *out_ += "<jinja2.utils.Cycler object>"; },
                    [&](Namespace* n) {
                      *out_ += "<Namespace ";
                      Pairs(n->members, depth);
@@ -80,7 +80,7 @@ class Printer {
  private:
   void Items(const Sequence& sequence, int depth) {
     using Flavor = Sequence::Flavor;
-    if (sequence.flavor == Flavor::kRange || sequence.flavor == Flavor::kIterator) {
+    if (sequence.flavor == Flavor::kRange) {
       *out_ += sequence.label;
       return;
     }
@@ -117,7 +117,7 @@ class Printer {
 bool SequenceEqual(const Sequence& a, const Sequence& b, Budget& budget) {
   if (&a == &b) return true;
   using Flavor = Sequence::Flavor;
-  if (a.flavor != b.flavor || a.flavor == Flavor::kIterator || a.flavor == Flavor::kView) return false;
+  if (a.flavor != b.flavor || a.flavor == Flavor::kView) return false;
   return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
                     [&](const Value& x, const Value& y) { return Equal(x, y, budget); });
 }
@@ -131,7 +131,21 @@ bool DictEqual(const Dict& a, const Dict& b, Budget& budget) {
   });
 }
 
+// What values are that equal nothing but themselves, by their address; null for others.
+const void* Identity(const Value& value) {
+  return std::visit(
+      Overloaded{[](const auto&) -> const void* { return nullptr; },
+                 [](Namespace* n) -> const void* { return n; },
+                 []<typename T>(const std::shared_ptr<T>& p) -> const void* { return p.get(); }},
+      value.data());
+}
+
 }  // namespace
+
+int CheckedDepth(int depth) {
+  if (depth > kMaxValueDepth) Budget::Exhausted("levels of nested values", kMaxValueDepth);
+  return depth;
+}
 
 const Sequence* Value::sequence() const {
   const auto* pointer = As<std::shared_ptr<const Sequence>>();
@@ -146,7 +160,8 @@ const Dict* Value::dict() const {
 int Value::depth() const {
   if (const Sequence* s = sequence()) return s->depth;
   if (const Dict* d = dict()) return d->depth;
-  if (const auto* loop = As<std::shared_ptr<const Loop>>()) return (*loop)->items->depth + 1;
+  if (const auto* iterator = As<std::shared_ptr<const Iterator>>()) return (*iterator)->depth;
+  if (const auto* cycler = As<std::shared_ptr<Cycler>>()) return (*cycler)->depth;
   if (const auto* callable = As<std::shared_ptr<const Callable>>()) return (*callable)->depth();
   return 0;
 }
@@ -157,6 +172,11 @@ Value Sequence::Make(Flavor flavor, std::vector<Value> items, Budget& budget, st
   for (const Value& item : items) depth = std::max(depth, item.depth());
   return Value(std::shared_ptr<const Sequence>(
       new Sequence{flavor, std::move(items), std::move(label), CheckedDepth(depth + 1)}));
+}
+
+Value Iterator::Make(int depth, Next next, Budget& budget) {
+  budget.Bytes(4 * sizeof(Iterator));  // with what `next` holds
+  return Value(std::shared_ptr<const Iterator>(new Iterator{std::move(next), CheckedDepth(depth + 1)}));
 }
 
 size_t KeyHash::operator()(const Value& key) const {
@@ -221,12 +241,12 @@ void Namespace::Set(std::string_view name, Value value) {
 
 std::string_view TypeName(const Value& value) {
   if (const Sequence* s = value.sequence()) {
-    static constexpr std::string_view kNames[] = {"list", "tuple", "range", "dict view", "generator"};
+    static constexpr std::string_view kNames[] = {"list", "tuple", "range", "dict view"};
     return kNames[static_cast<size_t>(s->flavor)];
   }
-  static constexpr std::string_view kNames[] = {"NoneType",    "Undefined", "bool",     "int",
-                                                "float",       "str",       "list",     "dict",
-                                                "LoopContext", "function",  "Namespace"};
+  static constexpr std::string_view kNames[] = {
+      "NoneType", "Undefined", "bool",        "int",      "float",  "str",      "list",
+      "dict",     "generator", "LoopContext", "function", "Cycler", "Namespace"};
   static_assert(std::size(kNames) == std::variant_size_v<Value::Data>);
   return kNames[value.data().index()];
 }
@@ -235,8 +255,8 @@ bool Truth(const Value& value) {
   if (const auto number = NumberOf(value)) return number->is_float ? number->real != 0 : number->integer != 0;
   if (value.text()) return !value.text()->empty();
   if (const Dict* d = value.dict()) return !d->items.empty();
-  if (const Sequence* s = value.sequence())
-    return s->flavor == Sequence::Flavor::kIterator || !s->items.empty();
+  if (const Sequence* s = value.sequence()) return !s->items.empty();
+  if (const auto* loop = value.As<std::shared_ptr<Loop>>()) return (*loop)->Length() > 0;
   return !value.Is<None>() && !value.Is<Undefined>();
 }
 
@@ -245,11 +265,7 @@ bool Equal(const Value& a, const Value& b, Budget& budget) {
   if (a.sequence() && b.sequence()) return SequenceEqual(*a.sequence(), *b.sequence(), budget);
   if (a.dict() && b.dict()) return DictEqual(*a.dict(), *b.dict(), budget);
   if (a.Is<Undefined>() && b.Is<Undefined>()) return true;
-  if (const auto* x = a.As<Namespace*>()) return b.Is<Namespace*>() && *x == *b.As<Namespace*>();
-  using CallablePtr = std::shared_ptr<const Callable>;
-  if (const auto* x = a.As<CallablePtr>()) return b.Is<CallablePtr>() && *x == *b.As<CallablePtr>();
-  using LoopPtr = std::shared_ptr<const Loop>;
-  if (const auto* x = a.As<LoopPtr>()) return b.Is<LoopPtr>() && *x == *b.As<LoopPtr>();
+  if (const void* identity = Identity(a)) return identity == Identity(b);
   return ScalarEqual(a, b);
 }
 
@@ -289,13 +305,14 @@ std::string Repr(const Value& value, Budget& budget) {
 }
 
 std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget) {
-  using Flavor = Sequence::Flavor;
   std::vector<Value> items;
   if (const auto* sequence = value.As<std::shared_ptr<const Sequence>>()) {
-    const Sequence& s = **sequence;
-    if (s.flavor != Flavor::kIterator) return *sequence;
-    items.assign(s.items.begin() + static_cast<ptrdiff_t>(s.consumed), s.items.end());
-    s.consumed = s.items.size();
+    return *sequence;
+  } else if (const auto* iterator = value.As<std::shared_ptr<const Iterator>>()) {
+    while (auto item = (*iterator)->next()) {
+      budget.Bytes(sizeof(Value));
+      items.push_back(*std::move(item));
+    }
   } else if (const Dict* d = value.dict()) {
     for (const auto& item : d->items) items.push_back(item.first);
   } else if (const std::string* text = value.text()) {
@@ -308,15 +325,25 @@ std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget) {
   } else if (!value.Is<Undefined>()) {
     Raise("'" + std::string(TypeName(value)) + "' object is not iterable");
   }
-  return *Sequence::Make(Flavor::kList, std::move(items), budget).As<std::shared_ptr<const Sequence>>();
+  return *Sequence::Make(Sequence::Flavor::kList, std::move(items), budget)
+              .As<std::shared_ptr<const Sequence>>();
+}
+
+std::shared_ptr<const Iterator> IteratorOf(const Value& value, Budget& budget) {
+  using IteratorPtr = std::shared_ptr<const Iterator>;
+  if (const auto* iterator = value.As<IteratorPtr>()) return *iterator;
+  const auto items = ItemsOf(value, budget);
+  auto next = [items, at = size_t{0}]() mutable {
+    return at < items->items.size() ? std::optional(items->items[at++]) : std::nullopt;
+  };
+  return *Iterator::Make(items->depth, std::move(next), budget).As<IteratorPtr>();
 }
 
 std::optional<size_t> Length(const Value& value) {
   if (const std::string* text = value.text()) return CountCharacters(*text);
   if (const Dict* d = value.dict()) return d->items.size();
-  if (const Sequence* s = value.sequence(); s && s->flavor != Sequence::Flavor::kIterator)
-    return s->items.size();
-  if (const auto* loop = value.As<std::shared_ptr<const Loop>>()) return (*loop)->items->items.size();
+  if (const Sequence* s = value.sequence()) return s->items.size();
+  if (const auto* loop = value.As<std::shared_ptr<Loop>>()) return (*loop)->Length();
   if (value.Is<Undefined>()) return 0;
   return std::nullopt;
 }

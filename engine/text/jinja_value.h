@@ -13,6 +13,7 @@
 
 #include <boost/json/fwd.hpp>
 #include <concepts>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,7 +37,9 @@ struct Arguments;
 struct Sequence;
 struct Dict;
 struct Namespace;
-struct Loop;
+struct Iterator;
+struct Cycler;
+class Loop;
 class Callable;
 
 struct None {};
@@ -53,9 +56,10 @@ struct String {
 
 class Value {
  public:
-  using Data = std::variant<None, Undefined, bool, Int, double, String, std::shared_ptr<const Sequence>,
-                            std::shared_ptr<const Dict>, std::shared_ptr<const Loop>,
-                            std::shared_ptr<const Callable>, Namespace*>;
+  using Data =
+      std::variant<None, Undefined, bool, Int, double, String, std::shared_ptr<const Sequence>,
+                   std::shared_ptr<const Dict>, std::shared_ptr<const Iterator>, std::shared_ptr<Loop>,
+                   std::shared_ptr<const Callable>, std::shared_ptr<Cycler>, Namespace*>;
 
   Value() = default;  // none
   // From any of the alternatives.
@@ -93,9 +97,9 @@ class Value {
   Data data_;
 };
 
-// list, tuple, range, and what Python's generators and dict views are to a template.
+// list, tuple, range, and what Python's dict views are to a template.
 struct Sequence {
-  enum class Flavor { kList, kTuple, kRange, kView, kIterator };
+  enum class Flavor { kList, kTuple, kRange, kView };
   // Raises where the limits do not allow it. `label` is how a range or view prints.
   static Value Make(Flavor flavor, std::vector<Value> items, Budget& budget, std::string label = {});
 
@@ -103,7 +107,18 @@ struct Sequence {
   std::vector<Value> items;
   std::string label;
   int depth;
-  mutable size_t consumed = 0;  // of an iterator: it can be walked through once
+  bool is_group = false;  // a tuple of the filter groupby: its members are also .grouper and .list
+};
+
+// What Python's generators are to a template: gives its items one at a time, once. It holds nothing but
+// values that were there before it, and makes an item when asked, so that what would fail fails then.
+struct Iterator {
+  using Next = std::function<std::optional<Value>()>;  // nothing at the end
+  // `depth` is that of the deepest value that `next` holds.
+  static Value Make(int depth, Next next, Budget& budget);
+
+  Next next;
+  int depth;
 };
 
 // Equal scalars are one key (invariant 3); for these two, what is no scalar equals nothing.
@@ -136,10 +151,11 @@ struct Namespace {
   void Set(std::string_view name, Value value);
 };
 
-// The variable `loop`: where a for statement stands.
-struct Loop {
-  std::shared_ptr<const Sequence> items;
-  mutable size_t index0 = 0;
+// cycler(items...): stands on one of them, and moves on.
+struct Cycler {
+  std::vector<Value> items;
+  int depth;
+  size_t at = 0;
 };
 
 // A macro, a function, or a method bound to its value.
@@ -149,12 +165,16 @@ class Callable {
   virtual Value Call(Evaluator& evaluator, const Arguments& arguments) const = 0;
   virtual std::string Describe() const = 0;  // how it prints
   virtual int depth() const { return 0; }
+  virtual std::optional<Value> Attribute(std::string_view) const { return std::nullopt; }
 };
 
 struct Arguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> named;
 };
+
+// Raises where a value would be deeper than kMaxValueDepth; returns `depth`.
+int CheckedDepth(int depth);
 
 // "str", "int", "NoneType", ... as Python's messages name types.
 std::string_view TypeName(const Value& value);
@@ -165,8 +185,10 @@ bool Less(const Value& a, const Value& b, Budget& budget);
 // str(value) and repr(value).
 std::string Str(const Value& value, Budget& budget);
 std::string Repr(const Value& value, Budget& budget);
-// What a for statement walks over; consumes an iterator; raises where Python says "not iterable".
+// What a for statement walks over; consumes an iterator; raises where Python says "not iterable". IteratorOf
+// asks for no item of an iterator yet.
 std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget);
+std::shared_ptr<const Iterator> IteratorOf(const Value& value, Budget& budget);
 // The same for a C++ loop: for (const Value& item : Each(value, budget)).
 class Each {
  public:

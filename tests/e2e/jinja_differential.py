@@ -1,74 +1,116 @@
 #!/usr/bin/env python3
-"""Checks tests/engine/text/jinja_cases.json against Jinja2 itself, in the environment that transformers gives chat templates.
+"""Compares our templates with Jinja2 3.1.6, in the environment that transformers gives chat templates.
 
-The file says what each template must render to, or that it must raise; jinja_template_test holds our templates to it, and
-this script holds the file to the reference (Jinja2 3.1.6). With --write it fills in what the reference says.
+  jinja_differential.py                     holds tests/engine/text/jinja_cases.json to the reference
+  jinja_differential.py --write             fills in what the reference says
+  jinja_differential.py --random N --seed S N random conversations through chat templates and random small ones,
+                                            by build/release/tests/engine/text/render_templates
+
+jinja_differential_test.py runs the first and a small form of the last.
 """
 
 import argparse
-import datetime
 import json
+import os
 import pathlib
+import random
+import subprocess
 import sys
 
-import jinja2
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja_generator import Templates, conversation
+from jinja_reference import Reference
 
-CASES = pathlib.Path(__file__).resolve().parent.parent / "engine" / "text" / "jinja_cases.json"
-
-
-class Generation(Extension):
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller):
-        return caller()
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CASES = ROOT / "tests/engine/text/jinja_cases.json"
+RENDERER = pathlib.Path(os.environ.get("PREFIXD_RENDERER", ROOT / "build/release/tests/engine/text/render_templates"))
+SHARED = pathlib.Path(os.environ.get("PREFIXD_SHARED", ROOT.parent / "shared"))
+NOW = "2026-07-01T12:00:00"
 
 
-def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def raise_exception(message):
-    raise jinja2.exceptions.TemplateError(message)
-
-
-def environment(now):
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    env.globals["strftime_now"] = now.strftime
-    return env
-
-
-def expected(env, template, context):
-    try:
-        return {"template": template, "output": env.from_string(template).render(**context)}
-    except Exception as error:  # whatever the reference raises, ours must raise too
-        return {"template": template, "raises": f"{type(error).__name__}: {error}"}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write what the reference says")
-    write = parser.parse_args().write
+def check_cases(write=False):
+    """The cases of the file on which it and the reference differ."""
     file = json.loads(CASES.read_text())
-    env = environment(datetime.datetime.fromisoformat(file["now"]))
-    said = [expected(env, case["template"], file["context"]) for case in file["cases"]]
-    wrong = [(case, ref) for case, ref in zip(file["cases"], said) if case != ref]
-    for case, ref in wrong:
-        print(f"file: {json.dumps(case)}\nreference: {json.dumps(ref)}", file=sys.stderr)
+    reference = Reference(file["now"])
+    said = [{"template": case["template"], **reference.render(case["template"], file["context"])} for case in file["cases"]]
     if write:
         rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in said)
         head = json.dumps({"now": file["now"], "context": file["context"]}, ensure_ascii=False)[:-1]
         CASES.write_text(f'{head}, "cases": [\n{rows}\n]}}\n')
-    print(f"{len(said)} cases, {len(wrong)} differ from Jinja2 {jinja2.__version__}")
-    return 1 if wrong and not write else 0
+    return [(case, answer) for case, answer in zip(file["cases"], said) if case != answer]
+
+
+def chat_templates():
+    """Every distinct chat template of the reference data."""
+    found = {path.read_text() for path in SHARED.glob("templates/*.jinja")} | {
+        path.read_text() for path in SHARED.glob("golden/*/chat_template.jinja")}
+    for path in SHARED.glob("golden/*/tokenizer_config.json"):
+        template = json.loads(path.read_text()).get("chat_template")
+        if isinstance(template, str):
+            found.add(template)
+    return sorted(found)
+
+
+def random_requests(count, seed):
+    """`count` conversations, each through one chat template in turn and one random template."""
+    r = random.Random(seed)
+    templates, chats = Templates(r), chat_templates()
+    requests = []
+    for i in range(count):
+        variables = conversation(r)
+        for template in chats[i % len(chats):i % len(chats) + 1] + [templates.template()] if chats else [templates.template()]:
+            requests.append({"template": template, "variables": variables, "now": NOW})
+    return requests
+
+
+def ours(requests):
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    done = subprocess.run([RENDERER], input=lines, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+
+
+def same(answer, expected):
+    if "output" in expected:
+        return answer.get("output") == expected["output"] or " at 0x" in expected["output"]  # ours prints no address
+    raised = expected["raises"].removeprefix("TemplateError: ")
+    if raised != expected["raises"]:  # raise_exception: clients see its text
+        return answer.get("error") == "invalid_argument: " + raised
+    return "output" not in answer
+
+
+def compare(requests):
+    """How many rendered and how many raised on both sides, and the (request, ours, reference) that differ."""
+    reference = Reference(NOW)
+    rendered = raised = 0
+    differing = []
+    for request, answer in zip(requests, ours(requests)):
+        expected = reference.render(request["template"], request["variables"])
+        if not same(answer, expected):
+            differing.append((request, answer, expected))
+        elif "output" in expected:
+            rendered += 1
+        else:
+            raised += 1
+    return rendered, raised, differing
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--random", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--show", type=int, default=10, help="differences to print")
+    arguments = parser.parse_args()
+    if not arguments.random:
+        wrong = check_cases(arguments.write)
+        for case, answer in wrong:
+            print(f"file: {json.dumps(case)}\nreference: {json.dumps(answer)}", file=sys.stderr)
+        print(f"{len(wrong)} cases differ from the reference")
+        return 1 if wrong and not arguments.write else 0
+    rendered, raised, differing = compare(random_requests(arguments.random, arguments.seed))
+    for request, answer, expected in differing[:arguments.show]:
+        print(json.dumps({**request, "ours": answer, "reference": expected}, ensure_ascii=False))
+    print(f"{rendered} rendered alike, {raised} raised on both sides, {len(differing)} differ")
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

@@ -82,9 +82,18 @@ TEST(JinjaTemplate, RefusesWhatItLacksByNameAndPlace) {
       {"{{ x is palindrome }}", "line 1, column 9: the test 'palindrome'"},
       {"{{ xs|selectattr('a', 'palindrome') }}", "the test 'palindrome'"},
       {"\n{{ fetch('x') }}", "line 2, column 4: the function 'fetch'"},
-      {"{{ x.casefold() }}", "line 1, column 5: the method 'casefold'"},
-      {"{% for i in x recursive %}{% endfor %}", "recursive loops"},
-      {"{% for i in x %}{{ loop(i) }}{% endfor %}", "recursive loops"},
+      {"{{ x.isidentifier() }}", "line 1, column 5: the method 'isidentifier'"},
+      {"{% extends 'x' %}", "line 1, column 4: the tag 'extends'"},
+      {"{% import 'x' as y %}", "the tag 'import'"},
+      {"{% from 'x' import y %}", "the tag 'from'"},
+      {"{% autoescape true %}{% endautoescape %}", "the tag 'autoescape'"},
+      {"{% do x %}", "the tag 'do'"},
+      {"{% trans %}{% endtrans %}", "the tag 'trans'"},
+      {"{{ x|random }}", "the filter 'random'"},
+      {"{{ x|pprint }}", "the filter 'pprint'"},
+      {"{{ x|urlize }}", "the filter 'urlize'"},
+      {"{{ x|striptags }}", "the filter 'striptags'"},
+      {"{{ lipsum() }}", "the function 'lipsum'"},
   };
   for (const auto& [source, named] : cases) {
     const Status status = ParseError(source);
@@ -103,6 +112,7 @@ TEST(JinjaTemplate, SyntaxErrorsNameTheirPlace) {
       {"{% break %}", "outside of a loop"},
       {"{{ (1] }}", "unexpected ']'"},
       {"\xff", "not UTF-8"},
+      {"{% for loop in x %}{% endfor %}", "cannot assign to 'loop'"},
   };
   for (const auto& [source, named] : cases) {
     const Status status = ParseError(source);
