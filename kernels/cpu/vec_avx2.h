@@ -12,10 +12,11 @@
 
 namespace prefixd::avx2 {
 
-// 6 rows x 1 vector (two registers): 12 of the 16 registers accumulate.
+// 6 rows x 1 vector (two registers): 12 of the 16 registers accumulate. In tiles over several panels 10 do,
+// so that the weights of two panels find room beside them.
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
-constexpr int kAccumulators = 6;  // in vectors
+constexpr int kAccumulators = 5;  // in vectors
 
 struct F32x16 {
   __m256 lo, hi;
