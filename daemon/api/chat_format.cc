@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <boost/json.hpp>
+#include <iterator>
 #include <utility>
 
 #include "daemon/api/response_format.h"
@@ -13,14 +15,21 @@ namespace json = boost::json;
 class ChatFormat final : public ResponseFormat {
  public:
   ChatFormat(Envelope envelope, const GenerationRequest& request, const Tokenizer& tokenizer,
-             std::vector<TokenId> prompt)
+             std::vector<TokenId> prompt, std::string echo)
       : envelope_(std::move(envelope)),
+        tokenizer_(tokenizer),
         names_(tokenizer, request.tokens_as_ids, request.skip_special_tokens),
         prompt_(std::move(prompt)),
+        echo_(std::move(echo)),
         choices_(request.n),
+        prompt_top_(request.prompt_logprobs),
         logprobs_(request.sampling.logprobs >= 0),
         include_usage_(request.include_usage),
         token_ids_(request.return_token_ids) {}
+
+  void AddPromptLogprobs(size_t, std::vector<GeneratedToken> logprobs) override {
+    std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
+  }
 
   std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const override {
     json::array list;
@@ -28,7 +37,7 @@ class ChatFormat final : public ResponseFormat {
       const auto& [piece, end] = choices[i];
       json::object choice = {
           {"index", i},
-          {"message", {{"role", "assistant"}, {"content", piece.text}, {"refusal", nullptr}}},
+          {"message", {{"role", "assistant"}, {"content", echo_ + piece.text}, {"refusal", nullptr}}},
           {"logprobs", Logprobs(piece.tokens)},
           {"finish_reason", std::string(end.finish_reason)},
           {"stop_reason", StopReasonJson(end)}};
@@ -40,6 +49,8 @@ class ChatFormat final : public ResponseFormat {
     body.emplace("usage", UsageJson(usage));
     body.emplace("service_tier", "default");
     if (token_ids_) body.emplace("prompt_token_ids", IdsJson(prompt_));
+    if (prompt_top_ >= 0)
+      body.emplace("prompt_logprobs", PromptLogprobsJson(prompt_logprobs_, prompt_top_, tokenizer_));
     return json::serialize(body);
   }
 
@@ -47,7 +58,7 @@ class ChatFormat final : public ResponseFormat {
   std::vector<std::string> Opening() const override {
     std::vector<std::string> chunks;
     for (int i = 0; i < choices_; ++i) {
-      json::object body = Chunk(i, {{"role", "assistant"}, {"content", ""}}, nullptr, nullptr, nullptr);
+      json::object body = Chunk(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, nullptr);
       if (token_ids_ && i == 0) body.emplace("prompt_token_ids", IdsJson(prompt_));
       chunks.push_back(json::serialize(body));
     }
@@ -112,17 +123,22 @@ class ChatFormat final : public ResponseFormat {
   }
 
   const Envelope envelope_;
+  const Tokenizer& tokenizer_;
   const TokenNames names_;
   const std::vector<TokenId> prompt_;
-  const int choices_;
+  const std::string echo_;
+  const int choices_, prompt_top_;
   const bool logprobs_, include_usage_, token_ids_;
+  std::vector<GeneratedToken> prompt_logprobs_;
 };
 
 }  // namespace
 
 std::unique_ptr<ResponseFormat> MakeChatFormat(Envelope envelope, const GenerationRequest& request,
-                                               const Tokenizer& tokenizer, std::vector<TokenId> prompt) {
-  return std::make_unique<ChatFormat>(std::move(envelope), request, tokenizer, std::move(prompt));
+                                               const Tokenizer& tokenizer, std::vector<TokenId> prompt,
+                                               std::string echo) {
+  return std::make_unique<ChatFormat>(std::move(envelope), request, tokenizer, std::move(prompt),
+                                      std::move(echo));
 }
 
 }  // namespace prefixd

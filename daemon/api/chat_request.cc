@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "daemon/api/lacking_fields.h"
+#include "daemon/api/sampling_request.h"
+
 namespace prefixd {
 
 namespace {
@@ -18,8 +21,6 @@ constexpr LackingField kLackingInChat[] = {
     {"function_call", Neutral::kAbsent, "calling functions"},
     {"audio", Neutral::kAbsent, "audio"},
     {"web_search_options", Neutral::kAbsent, "searching the web"},
-    {"echo", Neutral::kFalse, "echo of a chat"},
-    {"chat_template", Neutral::kAbsent, "a template of the request's own"},
 };
 
 std::string Indexed(std::string_view name, size_t index) {
@@ -123,6 +124,27 @@ void ReadMessages(Fields& fields, ChatPrompt* prompt) {
   prompt->input.messages = *messages;
 }
 
+void ReadTools(Fields& fields, ChatPrompt* prompt) {
+  const json::array* tools = fields.Array("tools");
+  if (tools == nullptr || tools->empty()) return;
+  for (size_t i = 0; i < tools->size(); ++i) {
+    if (!(*tools)[i].is_object())
+      return fields.Fail(BadParameter(Indexed("tools", i), "A tool must be an object.", "invalid_type"));
+  }
+  prompt->input.tools = *tools;
+}
+
+// As in vLLM: what the answer continues, which is only ever a message of the assistant.
+std::string ReadEcho(Fields& fields, const ChatPrompt& prompt) {
+  if (!fields.Bool("echo", false) || fields.error()) return "";
+  const json::object& last = prompt.input.messages.back().get_object();
+  const json::value* content = last.if_contains("content");
+  if (last.at("role") != "assistant" || content == nullptr || content->is_null()) return "";
+  if (content->is_string()) return std::string(content->get_string());
+  fields.Fail(UnsupportedParameter("echo", "echo of a message that is a list of parts"));
+  return "";
+}
+
 void CheckModalities(Fields& fields) {
   const json::array* modalities = fields.Array("modalities");
   if (modalities == nullptr) return;
@@ -188,6 +210,10 @@ ChatPrompt ReadChatPrompt(Fields& fields) {
   if (const auto effort = fields.String("reasoning_effort"))
     prompt.input.extra.emplace("reasoning_effort", *effort);
   if (const json::array* documents = fields.Array("documents")) prompt.input.documents = *documents;
+  ReadTools(fields, &prompt);
+  // A template is a program: only the operator's are run.
+  if (fields.Find("chat_template") != nullptr)
+    fields.Fail(UnsupportedParameter("chat_template", "a template of the request's own"));
   return prompt;
 }
 
@@ -199,6 +225,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   if (auto error = CheckModel(request.generation.model, context)) return *error;
   request.prompt = ReadChatPrompt(fields);
   request.generation.sampling.logprobs = ReadChatLogprobs(fields, context);
+  request.echo = ReadEcho(fields, request.prompt);
   RefuseWhatIsLacking(fields, kLackingInChat);
   CheckToolChoice(fields);
   CheckModalities(fields);
@@ -221,10 +248,13 @@ Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt) {
   return *std::move(text);
 }
 
-Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt) {
+Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit) {
   const bool add_special = prompt.add_special_tokens;
   const Parsed<std::string> text = RenderChat(context, std::move(prompt));
   if (!text.ok()) return text.error();
+  if (must_fit) {
+    if (auto error = FitBytes(context, text->size(), "messages")) return *error;
+  }
   Result<std::vector<TokenId>> ids =
       context.tokenizer->Encode(*text, {.add_special_tokens = add_special, .parse_special = true});
   if (!ids.ok()) return BadParameter("messages", ids.status().message(), "invalid_value");

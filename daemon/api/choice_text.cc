@@ -16,16 +16,16 @@ std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const 
   return prompt.subspan(from - std::min(from, kCodePointTokens));
 }
 
-size_t CodePoints(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 }  // namespace
+
+size_t CodePoints(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
 
 ChoiceText::ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, std::span<const TokenId> prompt)
     : options_(std::move(options)),

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/api/stop_matcher.h"
@@ -22,6 +23,9 @@
 #include "engine/text/detokenizer.h"
 
 namespace prefixd {
+
+// Of valid UTF-8.
+size_t CodePoints(std::string_view text);
 
 struct TextToken {
   GeneratedToken token;

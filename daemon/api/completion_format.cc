@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <boost/json.hpp>
+#include <iterator>
 #include <utility>
 
 #include "daemon/api/response_format.h"
 #include "daemon/api/response_json.h"
+#include "engine/text/detokenizer.h"
 
 namespace prefixd {
 
@@ -14,15 +16,23 @@ namespace json = boost::json;
 class CompletionFormat final : public ResponseFormat {
  public:
   CompletionFormat(Envelope envelope, const GenerationRequest& request, const Tokenizer& tokenizer,
-                   std::vector<std::vector<TokenId>> prompts, std::vector<std::string> echoes)
+                   std::vector<std::vector<TokenId>> ids, std::vector<std::string> echoes)
       : envelope_(std::move(envelope)),
+        tokenizer_(tokenizer),
         names_(tokenizer, request.tokens_as_ids, request.skip_special_tokens),
-        prompts_(std::move(prompts)),
+        ids_(std::move(ids)),
         echoes_(std::move(echoes)),
         n_(request.n),
-        logprobs_(request.sampling.logprobs >= 0),
+        top_(request.sampling.logprobs),
+        prompt_top_(request.prompt_logprobs),
+        skip_special_(request.skip_special_tokens),
         include_usage_(request.include_usage),
         token_ids_(request.return_token_ids) {}
+
+  void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) override {
+    if (prompt_logprobs_.size() <= prompt) prompt_logprobs_.resize(prompt + 1);
+    std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_[prompt]));
+  }
 
   std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const override {
     json::array list;
@@ -63,19 +73,26 @@ class CompletionFormat final : public ResponseFormat {
 
   json::object Choice(int index, const TextPiece& piece, bool first, const ChoiceEnd* end) const {
     const size_t prompt = static_cast<size_t>(index / n_);
-    std::string text = first && !echoes_.empty() ? echoes_[prompt] + piece.text : piece.text;
+    const bool echoed = first && !echoes_.empty();
     json::object choice = {{"index", index},
-                           {"text", std::move(text)},
-                           {"logprobs", Logprobs(piece.tokens)},
+                           {"text", echoed ? echoes_[prompt] + piece.text : piece.text},
+                           {"logprobs", Logprobs(prompt, echoed, piece.tokens)},
                            {"finish_reason", end == nullptr ? json::value(nullptr)
                                                             : json::value(std::string(end->finish_reason))}};
     if (end != nullptr) choice.emplace("stop_reason", StopReasonJson(*end));
     if (token_ids_) choice.emplace("token_ids", TokenIdsJson(piece.tokens));
-    if (token_ids_ && first) choice.emplace("prompt_token_ids", IdsJson(prompts_[prompt]));
+    if (token_ids_ && first) choice.emplace("prompt_token_ids", IdsJson(ids_[prompt]));
+    if (prompt_top_ >= 0)
+      choice.emplace("prompt_logprobs", PromptLogprobsJson(ScoresOf(prompt), prompt_top_, tokenizer_));
     return choice;
   }
 
-  // Name to log probability: the likeliest ones, and the drawn one if it is not among them.
+  const std::vector<GeneratedToken>& ScoresOf(size_t prompt) const {
+    static const std::vector<GeneratedToken> kNone;
+    return prompt < prompt_logprobs_.size() ? prompt_logprobs_[prompt] : kNone;
+  }
+
+  // Name to log probability: the likeliest ones, and the one that is there if it is not among them.
   json::object Top(const GeneratedToken& token) const {
     json::object top;
     bool drawn = false;
@@ -84,44 +101,73 @@ class CompletionFormat final : public ResponseFormat {
       const std::string text = names_.Text(id);
       top.emplace(top.contains(text) ? TokenNames::ById(id) : text, LogprobJson(logprob));
     };
-    for (const TokenLogprob& other : token.top) {
-      drawn = drawn || other.token == token.token;
-      add(other.token, other.logprob);
+    const size_t shown = std::min(token.top.size(), static_cast<size_t>(top_));
+    for (size_t i = 0; i < shown; ++i) {
+      drawn = drawn || token.top[i].token == token.token;
+      add(token.top[i].token, token.top[i].logprob);
     }
     if (!drawn) add(token.token, token.logprob);
     return top;
   }
 
-  json::value Logprobs(const std::vector<TextToken>& tokens) const {
-    if (!logprobs_) return nullptr;
+  struct Columns {
     json::array names, logprobs, tops, offsets;
-    for (const TextToken& entry : tokens) {
-      names.emplace_back(names_.Text(entry.token.token));
-      logprobs.push_back(LogprobJson(entry.token.logprob));
-      tops.push_back(Top(entry.token));
-      offsets.emplace_back(entry.text_offset);
+    void Add(std::string name, json::value logprob, json::value top, size_t offset) {
+      names.emplace_back(std::move(name));
+      logprobs.push_back(std::move(logprob));
+      tops.push_back(std::move(top));
+      offsets.emplace_back(offset);
     }
-    return json::object{{"tokens", std::move(names)},
-                        {"token_logprobs", std::move(logprobs)},
-                        {"top_logprobs", std::move(tops)},
-                        {"text_offset", std::move(offsets)}};
+  };
+
+  // The tokens of an echoed prompt; nothing was there to expect the first one from.
+  void AddPrompt(size_t prompt, size_t length, Columns* columns) const {
+    const std::vector<GeneratedToken>& scores = ScoresOf(prompt);
+    Detokenizer detokenizer(tokenizer_, skip_special_);
+    size_t offset = 0;
+    for (size_t i = 0; i < ids_[prompt].size(); ++i) {
+      const TokenId id = ids_[prompt][i];
+      const bool scored = i > 0 && i <= scores.size();
+      columns->Add(names_.Text(id), scored ? LogprobJson(scores[i - 1].logprob) : json::value(nullptr),
+                   scored ? json::value(Top(scores[i - 1])) : json::value(nullptr), std::min(offset, length));
+      offset += CodePoints(detokenizer.Push(id));
+    }
+  }
+
+  // `echoed`: the prompt stands before the tokens. Offsets count from the start of what the client sees,
+  // prompt included.
+  json::value Logprobs(size_t prompt, bool echoed, const std::vector<TextToken>& tokens) const {
+    if (top_ < 0) return nullptr;
+    Columns columns;
+    const size_t length = echoes_.empty() ? 0 : CodePoints(echoes_[prompt]);
+    if (echoed) AddPrompt(prompt, length, &columns);
+    for (const TextToken& entry : tokens) {
+      columns.Add(names_.Text(entry.token.token), LogprobJson(entry.token.logprob), Top(entry.token),
+                  length + entry.text_offset);
+    }
+    return json::object{{"tokens", std::move(columns.names)},
+                        {"token_logprobs", std::move(columns.logprobs)},
+                        {"top_logprobs", std::move(columns.tops)},
+                        {"text_offset", std::move(columns.offsets)}};
   }
 
   const Envelope envelope_;
+  const Tokenizer& tokenizer_;
   const TokenNames names_;
-  const std::vector<std::vector<TokenId>> prompts_;
+  const std::vector<std::vector<TokenId>> ids_;
   const std::vector<std::string> echoes_;
-  const int n_;
-  const bool logprobs_, include_usage_, token_ids_;
+  const int n_, top_, prompt_top_;
+  const bool skip_special_, include_usage_, token_ids_;
+  std::vector<std::vector<GeneratedToken>> prompt_logprobs_;  // by prompt
 };
 
 }  // namespace
 
 std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
-                                                     std::vector<std::vector<TokenId>> prompts,
+                                                     std::vector<std::vector<TokenId>> ids,
                                                      std::vector<std::string> echoes) {
-  return std::make_unique<CompletionFormat>(std::move(envelope), request, tokenizer, std::move(prompts),
+  return std::make_unique<CompletionFormat>(std::move(envelope), request, tokenizer, std::move(ids),
                                             std::move(echoes));
 }
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "daemon/api/lacking_fields.h"
+#include "daemon/api/sampling_request.h"
+
 namespace prefixd {
 
 namespace {
@@ -66,12 +69,22 @@ void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptIn
   }
 }
 
-void CheckBestOf(Fields& fields, const GenerationRequest& generation) {
-  const auto best_of = fields.Integer("best_of", 0, 20);
-  if (!best_of || *best_of == generation.n || *best_of == 0) return;
-  if (*best_of < generation.n)
-    return fields.Fail("best_of", "'best_of' must not be less than 'n'.", "invalid_value");
-  fields.Fail(UnsupportedParameter("best_of", "choosing among more answers than 'n'"));
+constexpr int kMaxBestOf = 20;
+
+void ReadBestOf(Fields& fields, GenerationRequest* generation) {
+  const int best_of = static_cast<int>(fields.Integer("best_of", 0, kMaxBestOf).value_or(0));
+  if (best_of == 0) return;
+  if (best_of < generation->n) {
+    return fields.Fail("best_of",
+                       "'best_of' must not be less than 'n', " + std::to_string(generation->n) + ".",
+                       "invalid_value");
+  }
+  if (best_of > generation->n && generation->stream) {
+    return fields.Fail("best_of",
+                       "'best_of' cannot be had with 'stream': which answers are best shows at the end.",
+                       "invalid_value");
+  }
+  generation->best_of = best_of;
 }
 
 }  // namespace
@@ -86,13 +99,17 @@ Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const 
   request.generation.sampling.logprobs = ReadCompletionLogprobs(fields, context);
   request.echo = fields.Bool("echo", false);
   request.add_special_tokens = fields.Bool("add_special_tokens", true);
-  CheckBestOf(fields, request.generation);
-  if (request.echo && request.generation.sampling.logprobs >= 0) {
-    fields.Fail(UnsupportedParameter("echo", "echo together with 'logprobs'"));
+  ReadBestOf(fields, &request.generation);
+  if (request.echo) {
+    SamplingParams& sampling = request.generation.sampling;
+    sampling.prompt_logprobs = std::max(sampling.prompt_logprobs, sampling.logprobs);
   }
   RefuseWhatIsLacking(fields, kLackingInCompletions);
-  if (static_cast<int>(request.prompts.size()) * request.generation.n > context.limits.max_choices) {
-    fields.Fail("n", "Prompts times 'n' may be at most " + std::to_string(context.limits.max_choices) + ".",
+  const int per_prompt = request.generation.best_of;
+  if (static_cast<int>(request.prompts.size()) * per_prompt > context.limits.max_choices) {
+    fields.Fail(per_prompt > request.generation.n ? "best_of" : "n",
+                "Prompts times '" + std::string(per_prompt > request.generation.n ? "best_of" : "n") +
+                    "' may be at most " + std::to_string(context.limits.max_choices) + ".",
                 "invalid_value");
   }
   if (fields.error()) return *fields.error();

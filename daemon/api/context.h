@@ -34,6 +34,8 @@ struct ApiLimits {
   int max_n = 16;         // choices of one prompt
   int max_choices = 128;  // of one request, over all its prompts
   int max_stops = 16;
+  size_t max_logit_biases = 1024;         // tokens of a request's logit_bias
+  size_t max_prompt_logprobs = 1u << 18;  // entries of one answer
   size_t max_word_bytes = 1024;  // of a stop string or a cache salt: every choice holds its own copy
 };
 
@@ -58,6 +60,7 @@ struct ApiContext {
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   std::string fingerprint;                      // "fp_..." of weights and build
   int context_length = 0;
+  size_t max_prompt_bytes = 0;  // a longer text has more tokens than the context; 0: that cannot be told
   int vocab_size = 0;
   int cache_block_tokens = 0;  // 0: no prefix cache
   std::vector<TokenId> eos;

@@ -1,11 +1,9 @@
 // The fields that /v1/chat/completions and /v1/completions share: sampling, lengths, stops, what is to be
-// returned. One table each: numbers with their ranges, switches, and what prefixd lacks. Plain values; any
-// thread.
+// returned. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,9 +19,13 @@ struct GenerationRequest {
   SamplingParams sampling;
   std::optional<int64_t> max_tokens;  // nothing: the endpoint's default
   std::optional<uint64_t> seed;
-  int n = 1;
+  int n = 1;        // choices of one prompt
+  int best_of = 1;  // sequences of one prompt, of which the n likeliest are its choices; n <= best_of
   std::vector<std::string> stop;
   std::string cache_salt;
+  bool read_cache = true;
+  std::optional<int> keep_last;  // tokens of a prompt; those before them are cut off
+  int prompt_logprobs = -1;      // to be shown; sampling.prompt_logprobs also counts what an echo needs
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;
@@ -33,23 +35,8 @@ struct GenerationRequest {
   bool tokens_as_ids = false;
 };
 
-// Reads and checks them; logprobs are the endpoint's own (see the two below). Errors stay in `fields`.
+// Reads and checks them; log probabilities of the answer are the endpoint's own. Errors stay in `fields`.
 GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& context);
-
-// A field that would change the answer and that prefixd does not know yet, and the value that means "not
-// asked for".
-enum class Neutral { kAbsent, kFalse, kZero, kOne, kEmpty, kText };
-struct LackingField {
-  std::string_view name;
-  Neutral neutral;
-  std::string_view what;
-};
-// An error for those that are neither absent nor neutral: of both endpoints, and of `more`.
-void RefuseWhatIsLacking(Fields& fields, std::span<const LackingField> more);
-
-// Chat: `logprobs` true or false, and `top_logprobs`. Completions: `logprobs` as a number. -1: none.
-int ReadChatLogprobs(Fields& fields, const ApiContext& context);
-int ReadCompletionLogprobs(Fields& fields, const ApiContext& context);
 
 // 404 unless the model is served here.
 std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& context);
@@ -59,5 +46,13 @@ std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& c
 // fits.
 std::optional<ApiError> FitContext(int context_length, int prompt_tokens, std::optional<int64_t> asked,
                                    int fallback, std::string_view noun, int* max_tokens);
+// The error of a text that has more bytes than the context's tokens can stand for; nothing where it may fit.
+std::optional<ApiError> FitBytes(const ApiContext& context, size_t bytes, std::string_view noun);
+// Cuts a prompt as `keep_last` says.
+void KeepLast(const GenerationRequest& request, std::vector<TokenId>* tokens);
+// The error of log probabilities of more prompt tokens than one answer may hold. `tokens`: of all prompts
+// together.
+std::optional<ApiError> CheckPromptLogprobs(const GenerationRequest& request, size_t tokens,
+                                            const ApiContext& context);
 
 }  // namespace prefixd

@@ -1,7 +1,9 @@
 #include "daemon/api/guard.h"
 
+#include "daemon/api/request_log.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/request_head.h"
+#include "daemon/http/server.h"
 
 namespace prefixd {
 
@@ -84,20 +86,35 @@ std::string TenantOf(const HttpRequest& request, const ApiContext& context, std:
 
 Handler WithKey(const ApiContext* context, Handler handler) {
   return [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
-    if (auto error = CheckKey(exchange->request(), *context)) return exchange->Respond(ErrorResponse(*error));
+    if (auto error = CheckKey(exchange->request(), *context)) return Refuse(*exchange, *error);
     handler(std::move(exchange));
   };
 }
 
+namespace {
+
+void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
+  const Parsed<boost::json::object> body = ParseBody(exchange->request().body);
+  const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
+  exchange->DropBody();
+  if (error) Refuse(*exchange, *error);
+}
+
+}  // namespace
+
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
   return WithKey(context, [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
-    const HttpRequest& request = exchange->request();
     std::optional<ApiError> error = CheckServing(*context);
-    if (!error) error = CheckContentType(request);
-    if (error) return exchange->Respond(ErrorResponse(*error));
-    const Parsed<boost::json::object> body = ParseBody(request.body);
-    if (!body.ok()) return exchange->Respond(ErrorResponse(body.error()));
-    handler(std::move(exchange), *body);
+    if (!error) error = CheckContentType(exchange->request());
+    if (error) return Refuse(*exchange, *error);
+    // An io thread parses and tokenises this much in some milliseconds.
+    if (exchange->request().body.size() <= kBriefBodyBytes) return HandleBody(exchange, handler);
+    if (exchange->PostWork([exchange, &handler] { HandleBody(exchange, handler); })) return;
+    Refuse(*exchange, {.status = 503,
+                       .type = "server_error",
+                       .code = "overloaded",
+                       .message = "Too many long requests wait to be read; try again later.",
+                       .retry_after = 1});
   });
 }
 

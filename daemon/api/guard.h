@@ -29,8 +29,11 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request);
 // same cache_salt.
 std::string TenantOf(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
-using JsonHandler = std::function<void(std::shared_ptr<Exchange>, const boost::json::object&)>;
-// Key, phase, content type, body, in this order; then `handler`.
+// Takes the exchange over, or gives the error that answers it.
+using JsonHandler =
+    std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&)>;
+// Key, phase, content type, body, in this order; then `handler`. A long body is parsed and handled on a
+// worker thread, so that other requests do not wait for it; and it is dropped when the handler has returned.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Key only.
 Handler WithKey(const ApiContext* context, Handler handler);

@@ -1,12 +1,17 @@
 #include "daemon/api/inference.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "base/log.h"
 #include "base/prng.h"
+#include "daemon/api/choice_ranking.h"
 #include "daemon/api/choice_text.h"
+#include "daemon/api/engine_error.h"
+#include "daemon/api/prompt_figures.h"
+#include "daemon/api/request_log.h"
 #include "daemon/api/sse.h"
 #include "daemon/api/token_outbox.h"
 
@@ -21,15 +26,11 @@ struct Choice {
   ChoiceText text;
   std::optional<RequestId> id;  // in the engine, until it has ended there or was cancelled
   std::string finish_reason;
+  ChoiceScore score;
   bool complete = false;               // nothing more is taken in
   bool begun = false, closed = false;  // the first, the last chunk was written
 
   ChoiceEnd end() const { return {finish_reason, text.stop_string(), text.stop_token()}; }
-};
-
-struct PromptFigures {
-  int tokens = 0;
-  std::optional<PromptUsage> usage;  // of its first choice
 };
 
 class Inference : public std::enable_shared_from_this<Inference> {
@@ -40,7 +41,9 @@ class Inference : public std::enable_shared_from_this<Inference> {
         context_(context),
         request_(std::move(request)),
         format_(std::move(format)),
-        started_(context->clock->NowSeconds()) {}
+        per_prompt_(static_cast<size_t>(request_.generation.best_of)),
+        started_(context->clock->NowSeconds()),
+        figures_(context->cache_block_tokens) {}
 
   void Start();
 
@@ -52,6 +55,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   ChoiceText NewText(const InferencePrompt& prompt) const;
 
   void OnEvent(size_t index, RequestEvent event);
+  void TakePrompt(size_t prompt, RequestEvent& event);
   void TakeTokens(Choice& choice, RequestEvent& event);
   void EndOfSequence(Choice& choice, const RequestEvent& event);
   void Complete(Choice& choice, std::string finish_reason);
@@ -59,6 +63,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
 
   void Advance();
   void AnswerWhole();
+  void EmitPrompt(size_t prompt);
   void Emit(size_t index);
   void StartStream();
   void SendEvents();
@@ -67,36 +72,36 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void Fail(const ApiError& error);
   void ClientGone();
   void Close(int status);
-  void LogLine() const;
+  void LogEnd() const;
 
   // A job for later, while this inference lives and is not done.
   std::function<void()> Later(double seconds, void (Inference::*job)());
-  bool AllFiguresKnown() const;
-  PromptUsage Sources() const;
   UsageFigures Usage() const;
-  HttpHeaders FigureHeaders() const;
 
   const std::shared_ptr<Exchange> exchange_;
   const ApiContext* const context_;
   const InferenceRequest request_;
   const std::unique_ptr<ResponseFormat> format_;
+  const size_t per_prompt_;  // sequences; where they are more than the choices, the best become choices
   const double started_;
   State state_ = State::kOpen;
-  int status_ = 0;  // of the answer, once done
-  std::vector<Choice> choices_;
-  std::vector<PromptFigures> figures_;
+  int status_ = 0;               // of the answer, once done
+  std::vector<Choice> choices_;  // per_prompt_ for each prompt
+  PromptFigures figures_;
   size_t running_ = 0;     // sequences in the engine
-  size_t incomplete_ = 0;  // choices
+  size_t incomplete_ = 0;  // of choices_
   std::string events_;     // of a stream, not yet written
   bool quiet_ = true;      // nothing was written since the last ping was due
-  double first_token_ = 0;
+  std::optional<double> first_token_;
+  double last_token_ = 0;
+  double queue_seconds_ = 0;
   std::function<void()> cancel_head_timer_, cancel_ping_;
 };
 
 void Inference::Start() {
   if (std::optional<ApiError> error = SubmitAll()) {
     Fail(*error);
-    if (running_ == 0) LogLine();
+    if (running_ == 0) LogEnd();
     return;
   }
   exchange_->OnDisconnect([weak = weak_from_this()] {
@@ -131,20 +136,23 @@ Request Inference::EngineRequest(const InferencePrompt& prompt, int k, uint64_t 
   request.sampling = request_.generation.sampling;
   request.sampling.max_tokens = prompt.max_tokens;
   request.sampling.seed = k == 0 ? seed : RandomAt(seed, static_cast<uint64_t>(k));
+  if (k > 0) request.sampling.prompt_logprobs = -1;  // the same for all: the first one tells them
+  if (request_.generation.best_of > request_.generation.n)
+    request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
   request.tenant_salt = request_.tenant;
+  request.read_cache = request_.generation.read_cache;
   return request;
 }
 
 std::optional<ApiError> Inference::SubmitAll() {
-  const int n = request_.generation.n;
   const uint64_t seed = request_.generation.seed.value_or(SplitMix64((*context_->seeds)++));
-  choices_.reserve(request_.prompts.size() * static_cast<size_t>(n));
+  choices_.reserve(request_.prompts.size() * per_prompt_);
   for (const InferencePrompt& prompt : request_.prompts) {
-    figures_.push_back({static_cast<int>(prompt.tokens.size()), std::nullopt});
-    for (int k = 0; k < n; ++k) {
+    figures_.AddPrompt(static_cast<int>(prompt.tokens.size()));
+    for (size_t k = 0; k < per_prompt_; ++k) {
       const size_t index = choices_.size();
       choices_.emplace_back(NewText(prompt));
-      Request request = EngineRequest(prompt, k, seed);
+      Request request = EngineRequest(prompt, static_cast<int>(k), seed);
       request.listener = std::make_shared<TokenOutbox>(
           exchange_,
           [self = shared_from_this(), index](RequestEvent event) { self->OnEvent(index, std::move(event)); });
@@ -160,27 +168,39 @@ std::optional<ApiError> Inference::SubmitAll() {
 
 void Inference::OnEvent(size_t index, RequestEvent event) {
   Choice& choice = choices_[index];
-  const size_t n = static_cast<size_t>(request_.generation.n);
-  if (index % n == 0 && event.prompt.total() > 0) figures_[index / n].usage = event.prompt;
+  if (index % per_prompt_ == 0) TakePrompt(index / per_prompt_, event);
   if (event.finish) {
     choice.id.reset();
     --running_;
+    const double scheduled = event.times.scheduled > 0 ? event.times.scheduled : event.times.finished;
+    queue_seconds_ = std::max(queue_seconds_, scheduled - event.times.submitted);
   }
   if (state_ != State::kDone) {
     TakeTokens(choice, event);
     if (event.finish) EndOfSequence(choice, event);
   }
   if (state_ != State::kDone) {
-    if (request_.generation.stream) Emit(index);
+    if (request_.generation.stream) EmitPrompt(index / per_prompt_);
     Advance();
   }
-  if (event.finish && running_ == 0) LogLine();
+  if (event.finish && running_ == 0) LogEnd();
+}
+
+// What a prompt's first sequence tells of the prompt.
+void Inference::TakePrompt(size_t prompt, RequestEvent& event) {
+  if (!event.prompt_logprobs.empty()) format_->AddPromptLogprobs(prompt, std::move(event.prompt_logprobs));
+  if ((!event.tokens.empty() || event.finish) && event.prompt.total() > 0)
+    figures_.SetUsage(prompt, event.prompt);
 }
 
 void Inference::TakeTokens(Choice& choice, RequestEvent& event) {
-  if (first_token_ == 0 && !event.tokens.empty()) first_token_ = context_->clock->NowSeconds();
+  if (event.tokens.empty()) return;
+  last_token_ = context_->clock->NowSeconds();
+  if (!first_token_) first_token_ = last_token_;
   for (GeneratedToken& token : event.tokens) {
     if (choice.complete) return;
+    choice.score.logprob_sum += static_cast<double>(token.logprob);
+    ++choice.score.tokens;
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");
@@ -204,6 +224,8 @@ void Inference::EndOfSequence(Choice& choice, const RequestEvent& event) {
     case FinishReason::kCancelled:
       return Fail(EngineError(Unavailable("the server is shutting down")));
     case FinishReason::kError:
+      Log(LogLevel::kError, "the model failed on a request",
+          {{"request_id", exchange_->request_id()}, {"error", event.error.message()}});
       return Fail(EngineError(event.error));
   }
 }
@@ -215,10 +237,17 @@ void Inference::Complete(Choice& choice, std::string finish_reason) {
   --incomplete_;
 }
 
+// A prompt's choices speak once it is known how the prompt was served, so that the first of them speaks
+// first.
+void Inference::EmitPrompt(size_t prompt) {
+  if (!figures_.Known(prompt)) return;
+  for (size_t k = 0; k < per_prompt_; ++k) Emit(prompt * per_prompt_ + k);
+}
+
 // What is certain of a choice, as events. Its end is one of its own, without text.
 void Inference::Emit(size_t index) {
   Choice& choice = choices_[index];
-  if (choice.closed) return;
+  if (choice.closed || !(choice.complete || choice.text.has_text())) return;
   const int number = static_cast<int>(index);
   const UsageFigures usage = Usage();
   const UsageFigures* shown = request_.generation.continuous_usage ? &usage : nullptr;
@@ -239,22 +268,30 @@ void Inference::Advance() {
     if (incomplete_ == 0) AnswerWhole();
     return;
   }
-  if (state_ == State::kOpen && AllFiguresKnown()) StartStream();
+  if (state_ == State::kOpen && figures_.AllKnown()) StartStream();
   if (state_ == State::kStreaming) SendEvents();
 }
 
 void Inference::AnswerWhole() {
   std::vector<ChoiceAnswer> answers;
-  for (Choice& choice : choices_) answers.push_back({choice.text.Take(), choice.end()});
-  exchange_->Respond({.headers = FigureHeaders(), .body = format_->Full(answers, Usage())});
+  for (size_t first = 0; first < choices_.size(); first += per_prompt_) {
+    std::vector<ChoiceScore> scores;
+    for (size_t k = 0; k < per_prompt_; ++k) scores.push_back(choices_[first + k].score);
+    std::vector<size_t> shown = BestChoices(scores, static_cast<size_t>(request_.generation.n));
+    // Where none is left out the order is that of their seeds.
+    if (shown.size() == per_prompt_) std::sort(shown.begin(), shown.end());
+    for (const size_t k : shown)
+      answers.push_back({choices_[first + k].text.Take(), choices_[first + k].end()});
+  }
+  exchange_->Respond({.headers = figures_.Headers(), .body = format_->Full(answers, Usage())});
   Close(200);
 }
 
 void Inference::StartStream() {
   HttpResponse head{.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}},
                     .content_type = "text/event-stream; charset=utf-8"};
-  if (AllFiguresKnown()) {
-    for (auto& header : FigureHeaders()) head.headers.push_back(std::move(header));
+  if (figures_.AllKnown()) {
+    for (auto& header : figures_.Headers()) head.headers.push_back(std::move(header));
   }
   exchange_->StartStream(std::move(head));
   state_ = State::kStreaming;
@@ -306,93 +343,37 @@ void Inference::Close(int status) {
   for (Choice& choice : choices_) Cancel(choice);
 }
 
-bool Inference::AllFiguresKnown() const {
-  return std::all_of(figures_.begin(), figures_.end(),
-                     [](const PromptFigures& figures) { return figures.usage.has_value(); });
-}
-
-// By source, over all prompts.
-PromptUsage Inference::Sources() const {
-  PromptUsage sum;
-  for (const PromptFigures& figures : figures_) {
-    if (!figures.usage) continue;
-    for (int i = 0; i < kTokenSources; ++i)
-      sum.tokens[static_cast<size_t>(i)] += figures.usage->tokens[static_cast<size_t>(i)];
-  }
-  return sum;
-}
-
 UsageFigures Inference::Usage() const {
-  UsageFigures usage;
-  for (const PromptFigures& figures : figures_) {
-    const int cached = figures.usage ? figures.usage->cached() : 0;
-    usage.prompt_tokens += figures.tokens;
-    usage.cached_tokens += cached;
-    // Full blocks enter the cache as soon as they are computed.
-    const int block = context_->cache_block_tokens;
-    if (block > 0) usage.cache_write_tokens += std::max(0, figures.tokens / block * block - cached);
-  }
+  UsageFigures usage = figures_.Usage();
   for (const Choice& choice : choices_) usage.completion_tokens += choice.text.tokens();
   return usage;
 }
 
-HttpHeaders Inference::FigureHeaders() const {
-  const UsageFigures usage = Usage();
-  const PromptUsage sources = Sources();
-  const auto from = [&](TokenSource source) {
-    return std::to_string(sources.tokens[static_cast<size_t>(source)]);
-  };
-  return {{"x-prefixd-cached-tokens", std::to_string(usage.cached_tokens)},
-          {"x-prefixd-computed-tokens", std::to_string(usage.computed_tokens())},
-          {"x-prefixd-cache-source",
-           "device=" + from(TokenSource::kDevice) + ",host=" + from(TokenSource::kHost) +
-               ",disk=" + from(TokenSource::kDisk) + ",shared=" + from(TokenSource::kShared)}};
-}
-
-void Inference::LogLine() const {
-  const UsageFigures usage = Usage();
-  const double now = context_->clock->NowSeconds();
-  Log(LogLevel::kInfo, "request",
-      {{"request_id", exchange_->request_id()},
-       {"endpoint", request_.endpoint},
-       {"status", status_},
-       {"prompt_tokens", usage.prompt_tokens},
-       {"cached_tokens", usage.cached_tokens},
-       {"computed_tokens", usage.computed_tokens()},
-       {"generated_tokens", usage.completion_tokens},
-       {"ttft_seconds", first_token_ > 0 ? first_token_ - started_ : 0.0},
-       {"duration_seconds", now - started_}});
+void Inference::LogEnd() const {
+  RequestRecord record{.request_id = exchange_->request_id(),
+                       .endpoint = request_.endpoint,
+                       .status = status_,
+                       .prompts = request_.prompts.size(),
+                       .choices = static_cast<int>(choices_.size()),
+                       .usage = Usage(),
+                       .sources = figures_.Sources(),
+                       .finish_reasons = {},
+                       .queue_seconds = queue_seconds_,
+                       .first_token_seconds = first_token_ ? *first_token_ - started_ : 0.0,
+                       .decode_seconds = first_token_ ? last_token_ - *first_token_ : 0.0,
+                       .total_seconds = context_->clock->NowSeconds() - started_};
+  for (const Choice& choice : choices_)
+    ++record.finish_reasons[choice.complete ? choice.finish_reason : "cut"];
+  LogRequest(record);
 }
 
 }  // namespace
 
-ApiError EngineError(const Status& status) {
-  switch (status.code()) {
-    case Code::kInvalidArgument:
-      return {.status = 400, .code = "invalid_value", .message = status.message()};
-    case Code::kResourceExhausted:
-      return {.status = 429,
-              .type = "rate_limit_error",
-              .code = "rate_limit_exceeded",
-              .message = status.message() + "; try again later",
-              .retry_after = 1};
-    case Code::kUnavailable:
-      return {.status = 503,
-              .type = "server_error",
-              .code = "overloaded",
-              .message = status.message() + "; try again later",
-              .retry_after = 5};
-    default:
-      return {.status = 500,
-              .type = "server_error",
-              .code = "internal_error",
-              .message = "The model failed on this request."};
-  }
-}
-
 void StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context, InferenceRequest request,
                     std::unique_ptr<ResponseFormat> format) {
-  std::make_shared<Inference>(std::move(exchange), context, std::move(request), std::move(format))->Start();
+  Exchange* const home = exchange.get();
+  home->Post([inference = std::make_shared<Inference>(std::move(exchange), context, std::move(request),
+                                                      std::move(format))] { inference->Start(); });
 }
 
 }  // namespace prefixd

@@ -1,7 +1,8 @@
 // Inference: one API request on its way through the engine: its sequences (prompts times n), what they
 // answer, and the answer over HTTP, whole or as a stream of server-sent events.
 //
-// Threads: everything on the exchange's io thread; the engine's news comes there through TokenOutbox.
+// Threads: StartInference on any; everything else on the exchange's io thread, where the engine's news comes
+// through TokenOutbox.
 //
 // Invariants
 //   1. Whatever happens (answer, error, client gone), the exchange gets one answer or none, every sequence
@@ -10,8 +11,8 @@
 //   2. A stream's head waits for the first token, so that it can carry the figures of the cache, but at most
 //   kHeadSeconds.
 //      An error before the head is an HTTP error; after it, an event.
-//   3. cached + computed = prompt, in the headers as in the usage. A prompt counts once, as its first choice
-//   found it.
+//   3. cached + computed = prompt, in the headers as in the usage. A prompt counts once, as its first
+//   sequence found it; generated tokens count all, also those of answers that are not shown.
 #pragma once
 
 #include <memory>
@@ -43,8 +44,5 @@ struct InferenceRequest {
 // `context` outlives the exchange.
 void StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context, InferenceRequest request,
                     std::unique_ptr<ResponseFormat> format);
-
-// The answer to an error of Submit or of a running sequence.
-ApiError EngineError(const Status& status);
 
 }  // namespace prefixd

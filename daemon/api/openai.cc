@@ -28,31 +28,48 @@ Envelope MakeEnvelope(std::string_view prefix, const Exchange& exchange, const A
 struct EncodedPrompts {
   std::vector<InferencePrompt> prompts;
   std::vector<std::string> echoes;
+  size_t tokens = 0;  // of all prompts
 };
 
-Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, CompletionRequest& request) {
+Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, const CompletionRequest& request,
+                                          const PromptInput& input) {
+  const std::string* text = std::get_if<std::string>(&input);
+  if (text != nullptr && !request.generation.keep_last) {
+    if (auto error = FitBytes(context, text->size(), "prompt")) return *error;
+  }
+  Result<std::vector<TokenId>> encoded =
+      text != nullptr ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
+                      : std::get<std::vector<TokenId>>(input);
+  if (!encoded.ok()) return BadParameter("prompt", encoded.status().message(), "invalid_value");
+  std::vector<TokenId> tokens = *std::move(encoded);
+  KeepLast(request.generation, &tokens);
+  if (tokens.empty())
+    return BadParameter("prompt", "The prompt is empty, and the model has no token to begin with.",
+                        "invalid_value");
+  return tokens;
+}
+
+// What an answer repeats: the text as it came, where all of it was taken.
+std::string Echo(const ApiContext& context, const CompletionRequest& request, const PromptInput& input,
+                 const std::vector<TokenId>& tokens) {
+  const std::string* text = std::get_if<std::string>(&input);
+  if (text != nullptr && !request.generation.keep_last) return *text;
+  return context.tokenizer->Decode(tokens, request.generation.skip_special_tokens);
+}
+
+Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const CompletionRequest& request) {
   EncodedPrompts encoded;
-  for (PromptInput& input : request.prompts) {
-    const std::string* text = std::get_if<std::string>(&input);
-    InferencePrompt prompt;
-    Result<std::vector<TokenId>> tokens =
-        text != nullptr ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
-                        : std::move(std::get<std::vector<TokenId>>(input));
-    if (!tokens.ok()) return BadParameter("prompt", tokens.status().message(), "invalid_value");
-    prompt.tokens = *std::move(tokens);
-    if (prompt.tokens.empty()) {
-      return BadParameter("prompt", "The prompt is empty, and the model has no token to begin with.",
-                          "invalid_value");
-    }
+  for (const PromptInput& input : request.prompts) {
+    Parsed<std::vector<TokenId>> tokens = EncodePrompt(context, request, input);
+    if (!tokens.ok()) return tokens.error();
+    InferencePrompt prompt{.tokens = std::move(*tokens)};
     if (auto error = FitContext(context.context_length, static_cast<int>(prompt.tokens.size()),
                                 request.generation.max_tokens, kDefaultCompletionTokens, "prompt",
                                 &prompt.max_tokens)) {
       return *error;
     }
-    if (request.echo)
-      encoded.echoes.push_back(
-          text != nullptr ? *text
-                          : context.tokenizer->Decode(prompt.tokens, request.generation.skip_special_tokens));
+    encoded.tokens += prompt.tokens.size();
+    if (request.echo) encoded.echoes.push_back(Echo(context, request, input, prompt.tokens));
     encoded.prompts.push_back(std::move(prompt));
   }
   return encoded;
@@ -60,52 +77,57 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, CompletionReques
 
 }  // namespace
 
-void HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                           const boost::json::object& body) {
+std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                              const boost::json::object& body) {
   Parsed<ChatRequest> request = ReadChatRequest(body, *context);
-  if (!request.ok()) return exchange->Respond(ErrorResponse(request.error()));
-  Parsed<std::vector<TokenId>> tokens = EncodeChat(*context, std::move(request->prompt));
-  if (!tokens.ok()) return exchange->Respond(ErrorResponse(tokens.error()));
+  if (!request.ok()) return request.error();
+  GenerationRequest& generation = request->generation;
+  Parsed<std::vector<TokenId>> tokens =
+      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.keep_last);
+  if (!tokens.ok()) return tokens.error();
   InferencePrompt prompt{.tokens = std::move(*tokens)};
+  KeepLast(generation, &prompt.tokens);
   if (prompt.tokens.empty()) {
-    return exchange->Respond(ErrorResponse(BadParameter(
-        "messages", "The chat template makes an empty prompt of these messages.", "invalid_value")));
+    return BadParameter("messages", "The chat template makes an empty prompt of these messages.",
+                        "invalid_value");
   }
-  if (auto error = FitContext(context->context_length, static_cast<int>(prompt.tokens.size()),
-                              request->generation.max_tokens, context->context_length, "messages",
-                              &prompt.max_tokens)) {
-    return exchange->Respond(ErrorResponse(*error));
+  const size_t length = prompt.tokens.size();
+  if (auto error = FitContext(context->context_length, static_cast<int>(length), generation.max_tokens,
+                              context->context_length, "messages", &prompt.max_tokens)) {
+    return error;
   }
-  auto format = MakeChatFormat(MakeEnvelope("chatcmpl-", *exchange, *context, request->generation.model),
-                               request->generation, *context->tokenizer, prompt.tokens);
-  InferenceRequest inference{
-      .endpoint = "chat",
-      .tenant = TenantOf(exchange->request(), *context, request->generation.cache_salt),
-      .generation = std::move(request->generation),
-      .prompts = {}};
+  if (auto error = CheckPromptLogprobs(generation, length, *context)) return error;
+  auto format = MakeChatFormat(MakeEnvelope("chatcmpl-", *exchange, *context, generation.model), generation,
+                               *context->tokenizer, prompt.tokens, std::move(request->echo));
+  InferenceRequest inference{.endpoint = "chat",
+                             .tenant = TenantOf(exchange->request(), *context, generation.cache_salt),
+                             .generation = std::move(generation),
+                             .prompts = {}};
   inference.prompts.push_back(std::move(prompt));
   StartInference(std::move(exchange), context, std::move(inference), std::move(format));
+  return std::nullopt;
 }
 
-void HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                       const boost::json::object& body) {
+std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                          const boost::json::object& body) {
   Parsed<CompletionRequest> request = ReadCompletionRequest(body, *context);
-  if (!request.ok()) return exchange->Respond(ErrorResponse(request.error()));
+  if (!request.ok()) return request.error();
+  GenerationRequest& generation = request->generation;
   Parsed<EncodedPrompts> encoded = EncodePrompts(*context, *request);
-  if (!encoded.ok()) return exchange->Respond(ErrorResponse(encoded.error()));
+  if (!encoded.ok()) return encoded.error();
+  if (auto error = CheckPromptLogprobs(generation, encoded->tokens, *context)) return error;
   std::vector<std::vector<TokenId>> ids;
-  if (request->generation.return_token_ids) {
+  if (generation.return_token_ids || (request->echo && generation.sampling.logprobs >= 0)) {
     for (const InferencePrompt& prompt : encoded->prompts) ids.push_back(prompt.tokens);
   }
-  auto format = MakeCompletionFormat(MakeEnvelope("cmpl-", *exchange, *context, request->generation.model),
-                                     request->generation, *context->tokenizer, std::move(ids),
-                                     std::move(encoded->echoes));
-  InferenceRequest inference{
-      .endpoint = "completions",
-      .tenant = TenantOf(exchange->request(), *context, request->generation.cache_salt),
-      .generation = std::move(request->generation),
-      .prompts = std::move(encoded->prompts)};
+  auto format = MakeCompletionFormat(MakeEnvelope("cmpl-", *exchange, *context, generation.model), generation,
+                                     *context->tokenizer, std::move(ids), std::move(encoded->echoes));
+  InferenceRequest inference{.endpoint = "completions",
+                             .tenant = TenantOf(exchange->request(), *context, generation.cache_salt),
+                             .generation = std::move(generation),
+                             .prompts = std::move(encoded->prompts)};
   StartInference(std::move(exchange), context, std::move(inference), std::move(format));
+  return std::nullopt;
 }
 
 }  // namespace prefixd

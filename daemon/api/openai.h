@@ -1,17 +1,19 @@
-// POST /v1/chat/completions and /v1/completions: body to prompts, then Inference. Handlers; io threads.
+// POST /v1/chat/completions and /v1/completions: body to prompts, then Inference. JsonHandlers; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>
 #include <memory>
+#include <optional>
 
 #include "daemon/api/context.h"
+#include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
 
-void HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                           const boost::json::object& body);
-void HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                       const boost::json::object& body);
+std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                              const boost::json::object& body);
+std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                          const boost::json::object& body);
 
 }  // namespace prefixd

@@ -44,6 +44,9 @@ struct ChoiceAnswer {
 class ResponseFormat {
  public:
   virtual ~ResponseFormat() = default;
+  // More log probabilities of a prompt's tokens, from its second one on, in order. All are there before an answer to that
+  // prompt is put into words.
+  virtual void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) = 0;
   virtual std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const = 0;
   // Chunks that come before all others, in order.
   virtual std::vector<std::string> Opening() const = 0;
@@ -54,13 +57,15 @@ class ResponseFormat {
   virtual std::string UsageChunk(const UsageFigures& usage) const = 0;
 };
 
-// `prompt`: its tokens, for return_token_ids.
+// `prompt`: its tokens, for return_token_ids. `echo`: what stands before every answer.
 std::unique_ptr<ResponseFormat> MakeChatFormat(Envelope envelope, const GenerationRequest& request,
-                                               const Tokenizer& tokenizer, std::vector<TokenId> prompt);
-// `prompts`: one per n choices. `echoes`: what stands before the text of their choices; empty, or as many.
+                                               const Tokenizer& tokenizer, std::vector<TokenId> prompt,
+                                               std::string echo);
+// One prompt per n choices. `ids`: their tokens; needed for return_token_ids and for log probabilities of an echo, else empty.
+// `echoes`: what stands before the text of their choices; empty, or as many.
 std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
-                                                     std::vector<std::vector<TokenId>> prompts,
+                                                     std::vector<std::vector<TokenId>> ids,
                                                      std::vector<std::string> echoes);
 
 }  // namespace prefixd

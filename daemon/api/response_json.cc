@@ -54,6 +54,26 @@ json::value LogprobJson(float logprob) {
   return static_cast<double>(std::isfinite(logprob) ? std::max(logprob, kLowestLogprob) : kLowestLogprob);
 }
 
+json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
+                               const Tokenizer& tokenizer) {
+  json::array list;
+  list.emplace_back(nullptr);
+  for (const GeneratedToken& token : logprobs) {
+    json::object entry;
+    const auto add = [&](TokenId id, float logprob, int rank) {
+      entry.emplace(std::to_string(id),
+                    json::object{{"logprob", LogprobJson(logprob)},
+                                 {"rank", rank},
+                                 {"decoded_token", RepairUtf8(tokenizer.TokenBytes(id))}});
+    };
+    add(token.token, token.logprob, token.rank);
+    const size_t shown = std::min(token.top.size(), static_cast<size_t>(top));
+    for (size_t i = 0; i < shown; ++i) add(token.top[i].token, token.top[i].logprob, static_cast<int>(i) + 1);
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
 std::string TokenNames::Text(TokenId id) const {
   return as_ids_ ? ById(id) : RepairUtf8(tokenizer_->TokenBytes(id));
 }

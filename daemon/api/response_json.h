@@ -20,6 +20,11 @@ boost::json::value StopReasonJson(const ChoiceEnd& end);
 // finite or below -9999: -9999, as clients take no infinity.
 boost::json::value LogprobJson(float logprob);
 
+// As vLLM: null for the first token, then for each its id, then those of the likeliest `top` of its place,
+// with log probability, rank and text.
+boost::json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
+                                      const Tokenizer& tokenizer);
+
 // How tokens are named in log probabilities.
 class TokenNames {
  public:

@@ -94,7 +94,7 @@ constexpr GetRoute kGetRoutes[] = {
 
 struct PostRoute {
   const char* pattern;
-  void (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&);
+  std::optional<ApiError> (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&);
 };
 constexpr PostRoute kPostRoutes[] = {
     {"/v1/chat/completions", HandleChatCompletions},
@@ -120,7 +120,7 @@ void AddApiRoutes(Router* router, const ApiContext* context) {
     router->Add("POST", route.pattern,
                 WithJsonBody(context, [context, handle = route.handle](std::shared_ptr<Exchange> exchange,
                                                                        const json::object& body) {
-                  handle(context, std::move(exchange), body);
+                  return handle(context, std::move(exchange), body);
                 }));
   }
 }

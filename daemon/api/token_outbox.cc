@@ -4,14 +4,24 @@
 
 namespace prefixd {
 
+namespace {
+
+// *more becomes *begun and what it was.
+void Append(std::vector<GeneratedToken>* begun, std::vector<GeneratedToken>* more) {
+  std::move(more->begin(), more->end(), std::back_inserter(*begun));
+  more->swap(*begun);
+}
+
+}  // namespace
+
 void TokenOutbox::OnEvent(RequestEvent event) {
   {
     std::lock_guard lock(mutex_);
     if (waiting_) {
-      std::vector<GeneratedToken> tokens = std::move(waiting_->tokens);
-      std::move(event.tokens.begin(), event.tokens.end(), std::back_inserter(tokens));
+      // The lists go on, the rest is as of the latest event.
+      Append(&waiting_->prompt_logprobs, &event.prompt_logprobs);
+      Append(&waiting_->tokens, &event.tokens);
       waiting_ = std::move(event);
-      waiting_->tokens = std::move(tokens);
       return;
     }
     waiting_ = std::move(event);

@@ -19,6 +19,7 @@
 #include <mutex>
 #include <string>
 
+#include "daemon/http/byte_budget.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
@@ -31,6 +32,7 @@ class ExchangeHost {
   virtual bool closing() const = 0;  // the server is about to stop: no keep-alive
   virtual void Post(std::function<void()> job) = 0;
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
+  virtual bool PostWork(std::function<void()> job) = 0;
 };
 
 struct AnswerTraits {
@@ -85,8 +87,9 @@ class Answer {
 
 class HttpExchange final : public Exchange {
  public:
-  HttpExchange(HttpRequest request, std::shared_ptr<Answer> answer)
-      : request_(std::move(request)), answer_(std::move(answer)) {}
+  // `held`: what the body counts for.
+  HttpExchange(HttpRequest request, ByteBudget::Share held, std::shared_ptr<Answer> answer)
+      : request_(std::move(request)), answer_(std::move(answer)), held_(std::move(held)) {}
   ~HttpExchange() override { answer_->Abandon(); }
 
   const HttpRequest& request() const override { return request_; }
@@ -100,10 +103,16 @@ class HttpExchange final : public Exchange {
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override {
     return answer_->host()->PostAfter(seconds, std::move(job));
   }
+  bool PostWork(std::function<void()> job) override { return answer_->host()->PostWork(std::move(job)); }
+  void DropBody() override {
+    std::string().swap(request_.body);
+    ByteBudget::Share freed = std::move(held_);
+  }
 
  private:
-  const HttpRequest request_;
+  HttpRequest request_;
   const std::shared_ptr<Answer> answer_;
+  ByteBudget::Share held_;  // goes before the server that the answer keeps
 };
 
 }  // namespace prefixd

@@ -138,6 +138,7 @@ void HttpServer::Stop() {
   if (!std::exchange(impl_->running, false)) return;
   StopAccepting();
   impl_->host->AbortSessions();
+  impl_->host->StopWorkers();
   impl_->work.reset();
   impl_->io.stop();
   for (std::thread& thread : impl_->threads) thread.join();

@@ -5,7 +5,7 @@
 // server's own. The handler runs on io threads; it must not block or throw.
 //
 // Invariants
-//   1. Nothing grows without a limit: headers, bodies, connections, pipelined bytes, the backlog of a stream;
+//   1. Nothing grows without a limit: headers, bodies, the bodies of all requests together, connections, pipelined bytes, the backlog of a stream;
 //   each wait has an end
 //      (header, body, idle, write), except the wait for a handler's answer, which ends when the client goes.
 //   2. A request whose framing is not certain (two lengths, a length and a transfer coding, an unknown
@@ -24,12 +24,17 @@
 
 namespace prefixd {
 
+// Bodies up to here always find room: max_connections of them is their limit.
+inline constexpr size_t kBriefBodyBytes = 16 << 10;
+
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 takes a free one
   int io_threads = 2;
+  int worker_threads = 2;  // for PostWork
   int max_connections = 1024;
   size_t max_header_bytes = 32 << 10;  // request line and headers
   size_t max_body_bytes = 16 << 20;
+  size_t max_bodies_bytes = 256 << 20;  // of all bodies longer than kBriefBodyBytes together; at least one fits
   size_t max_backlog_bytes = 1 << 20;  // of a stream that the client does not read
   double header_seconds = 10;          // from its first byte on
   double body_seconds = 60;

@@ -81,6 +81,9 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
     asio::post(socket_.get_executor(), [job = std::move(job)] { RunGuarded(job); });
   }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
+  bool PostWork(std::function<void()> job) override {
+    return host_->PostWork([job = std::move(job)] { RunGuarded(job); });
+  }
 
  private:
   enum class Reading { kRequest, kRefused, kClosed };
@@ -95,6 +98,7 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
   asio::awaitable<void> Linger();
 
   AnswerTraits Traits(bool framed);
+  bool TakeRoomForBody();
   Reading Refuse(ApiError error);
   Reading RefuseOrClose(ErrorCode error, const char* what);
   std::optional<HttpRequest> TakeRequest();
@@ -115,6 +119,7 @@ class Session final : public ExchangeHost, public std::enable_shared_from_this<S
   const uint64_t id_;
   boost::beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
+  ByteBudget::Share body_room_;
   ApiError refusal_;
   std::shared_ptr<Answer> answer_;
   uint64_t armed_ = 0;  // counts deadlines, so that an expired one cannot end its successor's wait
@@ -177,6 +182,7 @@ AnswerTraits Session::Traits(bool framed) {
 
 asio::awaitable<Session::Reading> Session::ReadRequest() {
   parser_.emplace();
+  body_room_ = {};
   parser_->header_limit(static_cast<uint32_t>(host_->options.max_header_bytes));
   parser_->body_limit(host_->options.max_body_bytes);
   if (buffer_.size() == 0) {
@@ -212,9 +218,29 @@ asio::awaitable<Session::Reading> Session::ReadHead() {
                         .expect = View(head[http::field::expect]),
                         .hosts = static_cast<int>(head.count(http::field::host))};
   if (std::optional<ApiError> wrong = CheckFraming(framing)) co_return Refuse(*std::move(wrong));
+  if (!TakeRoomForBody()) {
+    co_return Refuse({.status = 503,
+                      .type = "server_error",
+                      .code = "overloaded",
+                      .message = "The server holds as many bytes of requests as it may. Try again later.",
+                      .retry_after = 1});
+  }
   if (!framing.expect.empty() && framing.version == 11 && !parser_->is_done() && buffer_.size() == 0)
     co_await SendContinue();
   co_return Reading::kRequest;
+}
+
+// A body of unknown length counts as the longest.
+bool Session::TakeRoomForBody() {
+  const size_t most = host_->options.max_body_bytes;
+  const auto length = parser_->content_length();
+  const size_t bytes = length               ? static_cast<size_t>(std::min<uint64_t>(*length, most))
+                       : parser_->chunked() ? most
+                                            : 0;
+  if (bytes <= kBriefBodyBytes) return true;
+  auto room = host_->bodies.Take(bytes);
+  if (room) body_room_ = *std::move(room);
+  return room.has_value();
 }
 
 asio::awaitable<void> Session::SendContinue() {
@@ -294,7 +320,7 @@ std::optional<HttpRequest> Session::TakeRequest() {
 }
 
 void Session::CallHandler(HttpRequest request) {
-  auto exchange = std::make_shared<HttpExchange>(std::move(request), answer_);
+  auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(body_room_), answer_);
   try {
     host_->handler(exchange);
   } catch (const std::exception& error) {

@@ -14,6 +14,19 @@ std::string SessionHost::NextRequestId() {
   return text;
 }
 
+bool SessionHost::PostWork(std::function<void()> job) {
+  std::lock_guard lock(workers_mutex_);
+  return workers_ != nullptr && workers_->TrySubmit(std::move(job));
+}
+
+void SessionHost::StopWorkers() {
+  std::unique_ptr<Executor> workers;
+  {
+    std::lock_guard lock(workers_mutex_);
+    workers.swap(workers_);
+  }
+}
+
 bool SessionHost::AddSession(uint64_t id, SessionControls controls) {
   std::lock_guard lock(mutex_);
   if (closing() || static_cast<int>(sessions_.size()) >= options.max_connections) return false;

@@ -127,6 +127,29 @@ TEST_F(ApiTest, TokenizeBothWays) {
   EXPECT_EQ(world_.Post("/detokenize", "{}")->response.status, 400);
 }
 
+TEST_F(ApiTest, TokenizeSeesWhatTheTemplateSees) {
+  const std::string messages = R"("messages":[{"role":"user","content":"hi"}])";
+  const auto ids = [&](const std::string& more) {
+    const auto exchange = world_.Post("/tokenize", "{" + messages + more + "}");
+    EXPECT_EQ(exchange->response.status, 200) << exchange->body();
+    const json::value body = Parse(exchange->body());
+    EXPECT_EQ(At(body, "/count").as_int64(), static_cast<int64_t>(At(body, "/tokens").as_array().size()));
+    return At(body, "/count").as_int64();
+  };
+  EXPECT_EQ(ids(""), 9);
+  EXPECT_EQ(ids(R"(,"tools":[{"type":"function","function":{"name":"f"}}])"), 9 + 1) << "the name of the tool";
+  EXPECT_EQ(ids(R"(,"documents":[{"title":"doc"}])"), 9 + 3) << "the title of the document";
+  EXPECT_EQ(ids(R"(,"chat_template_kwargs":{"mood":"!!"})"), 9 + 2);
+  EXPECT_EQ(ids(R"(,"add_generation_prompt":false)"), 8);
+  EXPECT_EQ(ids(R"(,"continue_final_message":true)"), 8);
+  EXPECT_EQ(ids(R"(,"add_special_tokens":true)"), 10);
+  const auto refused = world_.Post("/tokenize", "{" + messages + R"(,"chat_template":"{{ 1 }}"})");
+  EXPECT_EQ(refused->response.status, 400);
+  EXPECT_EQ(Text(At(Parse(refused->body()), "/error/param")), "chat_template");
+  EXPECT_EQ(Parse(world_.Post("/apply-template", "{" + messages + R"(,"tools":[{"function":{"name":"f"}}]})")->body()),
+            Parse(R"({"prompt":"f<|user|>user:hi<|assistant|>"})"));
+}
+
 TEST_F(ApiTest, ApplyTemplate) {
   EXPECT_EQ(
       Parse(world_

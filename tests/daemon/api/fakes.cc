@@ -82,6 +82,8 @@ std::unique_ptr<Tokenizer> MakeByteTokenizer() {
 
 std::unique_ptr<ChatTemplate> MakeToyTemplate() {
   constexpr std::string_view kSource =
+      "{%- for t in tools or [] -%}{{ t.function.name }}{%- endfor -%}"
+      "{%- for d in documents or [] -%}{{ d.title }}{%- endfor -%}"
       "{%- for m in messages -%}"
       "{%- if m.content == 'refuse' -%}{{ raise_exception('No such talk.') }}{%- endif -%}"
       "<|user|>{{ m.role }}:{{ m.content }}"
@@ -116,9 +118,24 @@ PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
   return usage;
 }
 
+std::vector<GeneratedToken> ScriptedEngine::PromptLogprobs(prefixd::Request& request) const {
+  std::vector<GeneratedToken> told;
+  const int top = std::exchange(request.sampling.prompt_logprobs, -1);
+  if (top < 0) return told;
+  for (size_t i = 1; i < request.prompt.size(); ++i) {
+    GeneratedToken token{request.prompt[i], -0.125f * static_cast<float>(i), {}, static_cast<int>(i)};
+    for (int k = 0; k < top; ++k) token.top.push_back({k, -0.5f - static_cast<float>(k)});
+    told.push_back(std::move(token));
+  }
+  return told;
+}
+
 void ScriptedEngine::Say(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish) {
-  const prefixd::Request& request = requests_.at(index);
+  prefixd::Request& request = requests_.at(index);
   RequestEvent event;
+  event.prompt_logprobs = PromptLogprobs(request);
+  event.times.scheduled = 1 + queue_seconds;
+  event.times.submitted = 1;
   for (const TokenId token : tokens) {
     GeneratedToken generated{token, -0.1f * static_cast<float>(token % 7 + 1), {}};
     for (int i = 0; i < request.sampling.logprobs; ++i)
@@ -163,6 +180,13 @@ std::function<void()> MemoryExchange::PostAfter(double seconds, std::function<vo
   const int id = next_timer_++;
   timers_[id] = {now_ + seconds, std::move(job)};
   return [this, id] { timers_.erase(id); };
+}
+
+bool MemoryExchange::PostWork(std::function<void()> job) {
+  if (!workers) return false;
+  ++works;
+  Post(std::move(job));
+  return true;
 }
 
 void MemoryExchange::RunJobs() {

@@ -27,7 +27,7 @@ inline constexpr TokenId kBeginToken = 259;  // "<|begin|>", put before a text
 inline constexpr int kToyVocab = 260;
 
 std::unique_ptr<Tokenizer> MakeByteTokenizer();
-// "<|user|>text<|assistant|>", with special tokens around every message; refuses a message that says
+// Names of tools, titles of documents, then "<|user|>role:text" for every message and "<|assistant|>"; refuses a message that says
 // "refuse".
 std::unique_ptr<ChatTemplate> MakeToyTemplate();
 std::vector<TokenId> Bytes(std::string_view text);
@@ -38,7 +38,8 @@ class ScriptedEngine final : public TokenService {
   Result<RequestId> Submit(Request request) override;
   void Cancel(RequestId id) override { cancelled.push_back(id); }
 
-  // Request number `index` (from 0) generates the tokens; with `finish` it ends.
+  // Request number `index` (from 0) generates the tokens; with `finish` it ends. The first time it tells of its prompt too,
+  // where asked: token i of it has logprob -i / 8 and rank i.
   void Say(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish = std::nullopt);
   void Say(size_t index, std::string_view text, std::optional<FinishReason> finish = std::nullopt) {
     Say(index, Bytes(text), finish);
@@ -50,9 +51,11 @@ class ScriptedEngine final : public TokenService {
   std::vector<RequestId> cancelled;
   std::vector<Status> refusals;  // of the next submissions; ok passes
   int cached_tokens = 0;         // of every prompt
+  double queue_seconds = 0;      // that every request waited
 
  private:
   PromptUsage Usage(const Request& request) const;
+  std::vector<GeneratedToken> PromptLogprobs(Request& request) const;
   std::vector<Request> requests_;
 };
 
@@ -69,6 +72,8 @@ class MemoryExchange final : public Exchange {
   void OnDisconnect(std::function<void()> callback) override { on_disconnect_ = std::move(callback); }
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
+  bool PostWork(std::function<void()> job) override;
+  void DropBody() override { request_.body.clear(); }
 
   // Runs what was posted, until nothing is left.
   void RunJobs();
@@ -84,13 +89,15 @@ class MemoryExchange final : public Exchange {
   bool ended = false;     // complete
   bool streaming = false;
   bool accepting = true;  // false: Write refuses, as with a full backlog
+  bool workers = true;    // false: PostWork refuses, as with a full queue
+  int works = 0;          // jobs for them
 
  private:
   struct Timer {
     double due;
     std::function<void()> job;
   };
-  const HttpRequest request_;
+  HttpRequest request_;
   const std::string id_ = "req_0123456789abcdef";
   std::deque<std::function<void()>> jobs_;
   std::map<int, Timer> timers_;

@@ -189,15 +189,42 @@ const struct {
     {"\"cache_salt\":1", "cache_salt"},
     {"\"model\":1", "model"},
     {"\"presence_penalty\":3", "presence_penalty"},
-    {"\"presence_penalty\":0.5", "presence_penalty"},
+    {"\"presence_penalty\":\"1\"", "presence_penalty"},
     {"\"frequency_penalty\":-3", "frequency_penalty"},
-    {"\"repetition_penalty\":1.1", "repetition_penalty"},
-    {"\"logit_bias\":{\"1\":5}", "logit_bias"},
-    {"\"best_of\":2", "best_of"},
+    {"\"repetition_penalty\":0", "repetition_penalty"},
+    {"\"repetition_penalty\":-1", "repetition_penalty"},
+    {"\"repetition_penalty\":101", "repetition_penalty"},
+    {"\"repetition_penalty\":1e999", "repetition_penalty"},
+    {"\"logit_bias\":{\"1\":101}", "logit_bias"},
+    {"\"logit_bias\":{\"1\":-100.5}", "logit_bias"},
+    {"\"logit_bias\":{\"1\":\"5\"}", "logit_bias"},
+    {"\"logit_bias\":{\"1\":null}", "logit_bias"},
+    {"\"logit_bias\":{\"1\":1e999}", "logit_bias"},
+    {"\"logit_bias\":{\"a\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"-1\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"260\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"01\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"1.0\":1}", "logit_bias"},
+    {"\"logit_bias\":{\" 1\":1}", "logit_bias"},
+    {"\"logit_bias\":{\"99999999999999999999\":1}", "logit_bias"},
+    {"\"logit_bias\":[[1,5]]", "logit_bias"},
+    {"\"best_of\":21", "best_of"},
+    {"\"best_of\":-1", "best_of"},
+    {"\"best_of\":2,\"stream\":true", "best_of"},
     {"\"n\":3,\"best_of\":2", "best_of"},
+    {"\"best_of\":20,\"prompt\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]", "best_of"},
     {"\"suffix\":\"end\"", "suffix"},
-    {"\"prompt_logprobs\":0", "prompt_logprobs"},
-    {"\"echo\":true,\"logprobs\":0", "echo"},
+    {"\"prompt_logprobs\":-1", "prompt_logprobs"},
+    {"\"prompt_logprobs\":21", "prompt_logprobs"},
+    {"\"prompt_logprobs\":true", "prompt_logprobs"},
+    {"\"prompt_logprobs\":0,\"stream\":true", "prompt_logprobs"},
+    {"\"truncate_prompt_tokens\":0", "truncate_prompt_tokens"},
+    {"\"truncate_prompt_tokens\":-1", "truncate_prompt_tokens"},
+    {"\"cache_prompt\":1", "cache_prompt"},
+    {"\"allowed_token_ids\":[1]", "allowed_token_ids"},
+    {"\"bad_words\":[\"a\"]", "bad_words"},
+    {"\"use_beam_search\":true", "use_beam_search"},
     {"\"response_format\":{\"type\":\"json_object\"}", "response_format"},
     {"\"guided_json\":{}", "guided_json"},
     {"\"prompt\":5", "prompt"},
@@ -221,8 +248,8 @@ TEST_F(RequestTest, WrongValuesAreNamed) {
 
 TEST_F(RequestTest, NeutralValuesOfWhatIsLackingPass) {
   for (const char* fields :
-       {"\"presence_penalty\":0", "\"frequency_penalty\":0.0", "\"repetition_penalty\":1",
-        "\"logit_bias\":{}", "\"best_of\":1", "\"n\":2,\"best_of\":2", "\"suffix\":\"\"",
+       {"\"allowed_token_ids\":[]", "\"stream\":true,\"best_of\":1", "\"n\":2,\"stream\":true,\"best_of\":2",
+        "\"logit_bias\":{}", "\"best_of\":0", "\"n\":2,\"best_of\":2", "\"suffix\":\"\"",
         "\"response_format\":{\"type\":\"text\"}", "\"use_beam_search\":false", "\"bad_words\":[]",
         "\"foo\":{\"bar\":1}", "\"user\":\"u\"", "\"max_tokens\":-1", "\"top_k\":-1", "\"max_tokens\":3.0",
         "\"logprobs\":0", "\"logprobs\":20", "\"echo\":true"}) {
@@ -233,7 +260,7 @@ TEST_F(RequestTest, NeutralValuesOfWhatIsLackingPass) {
        {"\"tools\":[]", "\"tool_choice\":\"auto\"", "\"tool_choice\":\"none\"", "\"modalities\":[\"text\"]",
         "\"store\":true", "\"metadata\":{\"a\":\"b\"}", "\"service_tier\":\"auto\"", "\"verbosity\":\"low\"",
         "\"prediction\":{\"type\":\"content\"}", "\"reasoning_effort\":\"low\"",
-        "\"parallel_tool_calls\":true", "\"echo\":false"}) {
+        "\"parallel_tool_calls\":true", "\"echo\":false", "\"echo\":true"}) {
     const auto parsed = Chat(fields);
     EXPECT_TRUE(parsed.ok()) << fields << ": " << parsed.error().message;
   }
@@ -251,6 +278,60 @@ TEST_F(RequestTest, ValuesAtTheEdgeBecomeWhatTheEngineTakes) {
   world_.context.limits.max_logprobs = -1;
   EXPECT_EQ(Completion("\"logprobs\":260")->generation.sampling.logprobs, 260);
   EXPECT_FALSE(Completion("\"logprobs\":261").ok());
+}
+
+TEST_F(RequestTest, PenaltiesAndBiases) {
+  const auto parsed = Completion(
+      R"("presence_penalty":-2,"frequency_penalty":0.5,"repetition_penalty":1.25,"logit_bias":{"7":-100,"0":0.5,"259":100})");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const SamplingParams& sampling = parsed->generation.sampling;
+  EXPECT_EQ(sampling.presence_penalty, -2);
+  EXPECT_EQ(sampling.frequency_penalty, 0.5f);
+  EXPECT_EQ(sampling.repetition_penalty, 1.25f);
+  ASSERT_EQ(sampling.logit_bias.size(), 3u);
+  EXPECT_EQ(sampling.logit_bias[0].token, 7);
+  EXPECT_EQ(sampling.logit_bias[0].bias, -100);
+  EXPECT_EQ(sampling.logit_bias[2].token, 259);
+  world_.context.limits.max_logit_biases = 2;
+  ExpectError(Completion("\"logit_bias\":{\"1\":1,\"2\":1,\"3\":1}"), "too many", "logit_bias");
+}
+
+TEST_F(RequestTest, LogprobsOfPrompts) {
+  EXPECT_EQ(Completion("")->generation.sampling.prompt_logprobs, -1);
+  const auto asked = Completion("\"prompt_logprobs\":3");
+  EXPECT_EQ(asked->generation.prompt_logprobs, 3);
+  EXPECT_EQ(asked->generation.sampling.prompt_logprobs, 3);
+  const auto echo = Completion("\"echo\":true,\"logprobs\":2");
+  EXPECT_EQ(echo->generation.prompt_logprobs, -1) << "only in the form of an echo";
+  EXPECT_EQ(echo->generation.sampling.prompt_logprobs, 2);
+  EXPECT_EQ(Completion("\"echo\":true")->generation.sampling.prompt_logprobs, -1);
+  EXPECT_TRUE(Completion("\"echo\":true,\"logprobs\":2,\"stream\":true").ok());
+  world_.context.limits.max_logprobs = -1;
+  EXPECT_EQ(Completion("\"prompt_logprobs\":-1")->generation.prompt_logprobs, testing_support::kToyVocab);
+
+  const auto entries = [&](const char* fields, size_t tokens) {
+    return CheckPromptLogprobs(Completion(fields)->generation, tokens, world_.context);
+  };
+  world_.context.limits.max_prompt_logprobs = 60;
+  EXPECT_FALSE(entries("\"prompt_logprobs\":2", 20));
+  EXPECT_EQ(entries("\"prompt_logprobs\":2", 21)->param, "prompt_logprobs");
+  EXPECT_TRUE(entries("\"prompt_logprobs\":2,\"n\":2", 20)) << "every choice shows them";
+  EXPECT_EQ(entries("\"echo\":true,\"logprobs\":0", 61)->param, "logprobs");
+  EXPECT_FALSE(entries("\"logprobs\":20", 1000));
+}
+
+TEST_F(RequestTest, CandidatesAndPrompts) {
+  EXPECT_EQ(Completion("\"n\":2")->generation.best_of, 2);
+  EXPECT_EQ(Completion("\"n\":2,\"best_of\":5")->generation.best_of, 5);
+  EXPECT_TRUE(Completion("")->generation.read_cache);
+  EXPECT_FALSE(Completion("\"cache_prompt\":false")->generation.read_cache);
+  EXPECT_EQ(Completion("\"n_predict\":7")->generation.max_tokens, 7);
+  EXPECT_EQ(Completion("\"n_predict\":7,\"max_tokens\":3")->generation.max_tokens, 3);
+  std::vector<TokenId> tokens = {1, 2, 3, 4};
+  KeepLast(Completion("\"truncate_prompt_tokens\":4")->generation, &tokens);
+  EXPECT_EQ(tokens.size(), 4u);
+  KeepLast(Completion("\"truncate_prompt_tokens\":2")->generation, &tokens);
+  EXPECT_EQ(tokens, (std::vector<TokenId>{3, 4}));
 }
 
 TEST_F(RequestTest, PromptForms) {
@@ -331,7 +412,7 @@ TEST_F(RequestTest, ChatFieldsThatAreLacking) {
       {R"("audio":{})", "audio"},
       {R"("web_search_options":{})", "web_search_options"},
       {R"("chat_template":"{{ x }}")", "chat_template"},
-      {R"("echo":true)", "echo"},
+      {R"("tools":[1])", "tools[0]"},
       {R"("response_format":{"type":"json_schema"})", "response_format"},
       {R"("chat_template_kwargs":[])", "chat_template_kwargs"},
       {R"("continue_final_message":true,"add_generation_prompt":true)", "continue_final_message"},
@@ -359,7 +440,18 @@ TEST_F(RequestTest, TheContextLimitSaysWhatClientsMatchOn) {
   EXPECT_EQ(max_tokens, 2);
   EXPECT_FALSE(FitContext(8192, 8190, 2, 16, "prompt", &max_tokens));
   EXPECT_EQ(max_tokens, 2);
-  EXPECT_TRUE(FitContext(8192, 8192, 0, 16, "prompt", &max_tokens));
+  EXPECT_FALSE(FitContext(8192, 8192, 0, 16, "prompt", &max_tokens)) << "nothing is to be generated";
+  EXPECT_EQ(max_tokens, 0);
+  EXPECT_TRUE(FitContext(8192, 8192, std::nullopt, 16, "prompt", &max_tokens));
+  EXPECT_TRUE(FitContext(8192, 8193, 0, 16, "prompt", &max_tokens));
+
+  EXPECT_FALSE(FitBytes(world_.context, 1u << 30, "prompt")) << "no limit is known";
+  world_.context.max_prompt_bytes = 1000;
+  EXPECT_FALSE(FitBytes(world_.context, 1000, "prompt"));
+  const auto certain = FitBytes(world_.context, 1001, "prompt");
+  ASSERT_TRUE(certain);
+  EXPECT_EQ(certain->code, "context_length_exceeded");
+  EXPECT_THAT(certain->message, HasSubstr("maximum context length is 200 tokens"));
 }
 
 }  // namespace

@@ -69,6 +69,10 @@ class FakeHost final : public ExchangeHost {
   std::function<void()> PostAfter(double, std::function<void()>) override {
     return [] {};
   }
+  bool PostWork(std::function<void()> job) override {
+    job();
+    return true;
+  }
   int wakes = 0;
   bool is_closing = false;
 };
@@ -138,11 +142,11 @@ TEST_F(AnswerTest, TheBacklogIsBounded) {
 
 TEST_F(AnswerTest, ADroppedExchangeIsAnError) {
   const auto unanswered = Make();
-  { HttpExchange exchange({}, unanswered); }
+  { HttpExchange exchange({}, {}, unanswered); }
   EXPECT_THAT(TakeAll(*unanswered), testing::StartsWith("HTTP/1.1 500 "));
   const auto torn = Make();
   {
-    HttpExchange exchange({}, torn);
+    HttpExchange exchange({}, {}, torn);
     exchange.StartStream({});
     EXPECT_TRUE(exchange.Write("half"));
   }

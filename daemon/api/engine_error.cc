@@ -1,0 +1,29 @@
+#include "daemon/api/engine_error.h"
+
+namespace prefixd {
+
+ApiError EngineError(const Status& status) {
+  switch (status.code()) {
+    case Code::kInvalidArgument:
+      return {.status = 400, .code = "invalid_value", .message = status.message()};
+    case Code::kResourceExhausted:
+      return {.status = 429,
+              .type = "rate_limit_error",
+              .code = "rate_limit_exceeded",
+              .message = status.message() + "; try again later",
+              .retry_after = 1};
+    case Code::kUnavailable:
+      return {.status = 503,
+              .type = "server_error",
+              .code = "overloaded",
+              .message = status.message() + "; try again later",
+              .retry_after = 5};
+    default:
+      return {.status = 500,
+              .type = "server_error",
+              .code = "internal_error",
+              .message = "The model failed on this request."};
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,51 @@
+#include "daemon/api/prompt_figures.h"
+
+#include <algorithm>
+#include <string>
+
+namespace prefixd {
+
+bool PromptFigures::AllKnown() const {
+  return std::all_of(prompts_.begin(), prompts_.end(),
+                     [](const Prompt& prompt) { return prompt.usage.has_value(); });
+}
+
+PromptUsage PromptFigures::Sources() const {
+  PromptUsage sum;
+  for (const Prompt& prompt : prompts_) {
+    if (!prompt.usage) {
+      sum.tokens[static_cast<size_t>(TokenSource::kComputed)] += prompt.tokens;
+      continue;
+    }
+    for (size_t i = 0; i < kTokenSources; ++i) sum.tokens[i] += prompt.usage->tokens[i];
+  }
+  return sum;
+}
+
+UsageFigures PromptFigures::Usage() const {
+  UsageFigures usage;
+  for (const Prompt& prompt : prompts_) {
+    const int cached = prompt.usage ? prompt.usage->cached() : 0;
+    usage.prompt_tokens += prompt.tokens;
+    usage.cached_tokens += cached;
+    // Full blocks enter the cache as soon as they are computed.
+    if (block_tokens_ > 0)
+      usage.cache_write_tokens += std::max(0, prompt.tokens / block_tokens_ * block_tokens_ - cached);
+  }
+  return usage;
+}
+
+HttpHeaders PromptFigures::Headers() const {
+  const UsageFigures usage = Usage();
+  const PromptUsage sources = Sources();
+  const auto from = [&](TokenSource source) {
+    return std::to_string(sources.tokens[static_cast<size_t>(source)]);
+  };
+  return {{"x-prefixd-cached-tokens", std::to_string(usage.cached_tokens)},
+          {"x-prefixd-computed-tokens", std::to_string(usage.computed_tokens())},
+          {"x-prefixd-cache-source",
+           "device=" + from(TokenSource::kDevice) + ",host=" + from(TokenSource::kHost) +
+               ",disk=" + from(TokenSource::kDisk) + ",shared=" + from(TokenSource::kShared)}};
+}
+
+}  // namespace prefixd

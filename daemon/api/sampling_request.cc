@@ -1,0 +1,158 @@
+#include "daemon/api/sampling_request.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr int64_t kMaxInteger = std::numeric_limits<int32_t>::max();
+
+struct NumberField {
+  std::string_view name;
+  double low, high;
+  float SamplingParams::*member;
+};
+constexpr NumberField kNumbers[] = {
+    {"temperature", 0, 2, &SamplingParams::temperature},
+    {"top_p", 0, 1, &SamplingParams::top_p},
+    {"min_p", 0, 1, &SamplingParams::min_p},
+    {"presence_penalty", -2, 2, &SamplingParams::presence_penalty},
+    {"frequency_penalty", -2, 2, &SamplingParams::frequency_penalty},
+    // A factor on logits: beyond these it is a ban or a command, which logit_bias says better.
+    {"repetition_penalty", 0.01, 100, &SamplingParams::repetition_penalty},
+};
+
+struct IntegerField {
+  std::string_view name;
+  int64_t low, high;
+  int SamplingParams::*member;
+};
+constexpr IntegerField kIntegers[] = {
+    {"top_k", -1, kMaxInteger, &SamplingParams::top_k},
+    {"min_tokens", 0, kMaxInteger, &SamplingParams::min_tokens},
+};
+
+constexpr double kMaxBias = 100;
+
+std::string VocabularyRange(const ApiContext& context) {
+  return "from 0 to " + std::to_string(context.vocab_size - 1);
+}
+
+void ReadStopTokens(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+  const json::array* ids = fields.Array("stop_token_ids");
+  if (ids == nullptr) return;
+  for (const json::value& id : *ids) {
+    const std::optional<int64_t> number = AsInteger(id);
+    if (!number || *number < 0 || *number >= context.vocab_size) {
+      return fields.Fail("stop_token_ids",
+                         "'stop_token_ids' must be ids of the vocabulary, " + VocabularyRange(context) + ".",
+                         "invalid_value");
+    }
+    sampling->stop_token_ids.push_back(static_cast<TokenId>(*number));
+  }
+  // Repetitions would let the list grow past the vocabulary.
+  std::vector<TokenId>& stops = sampling->stop_token_ids;
+  std::sort(stops.begin(), stops.end());
+  stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
+}
+
+// A token id written as JSON writes an integer, so that no two names mean the same token.
+std::optional<TokenId> IdOfName(std::string_view name, int vocab_size) {
+  TokenId id = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+  if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= vocab_size)
+    return std::nullopt;
+  if (std::to_string(id) != name) return std::nullopt;
+  return id;
+}
+
+void ReadLogitBias(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+  constexpr std::string_view kName = "logit_bias";
+  const json::object* biases = fields.Object(kName);
+  if (biases == nullptr) return;
+  if (biases->size() > context.limits.max_logit_biases) {
+    return fields.Fail(kName,
+                       "'logit_bias' may name at most " + std::to_string(context.limits.max_logit_biases) +
+                           " tokens, not " + std::to_string(biases->size()) + ".",
+                       "invalid_value");
+  }
+  for (const auto& [name, value] : *biases) {
+    const std::optional<TokenId> id = IdOfName(name, context.vocab_size);
+    if (!id) {
+      return fields.Fail(kName,
+                         "'logit_bias' must have ids of the vocabulary, " + VocabularyRange(context) +
+                             ", written as strings, as its keys.",
+                         "invalid_value");
+    }
+    const double bias =
+        value.is_number() ? value.to_number<double>() : std::numeric_limits<double>::quiet_NaN();
+    if (!(std::abs(bias) <= kMaxBias)) {
+      return fields.Fail(
+          kName, "'logit_bias' must give token " + std::to_string(*id) + " a number from -100 to 100.",
+          "invalid_value");
+    }
+    sampling->logit_bias.push_back({*id, static_cast<float>(bias)});
+  }
+}
+
+int64_t LogprobsLimit(const ApiContext& context) {
+  return context.limits.max_logprobs < 0 ? context.vocab_size : context.limits.max_logprobs;
+}
+
+}  // namespace
+
+void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+  for (const NumberField& field : kNumbers) {
+    if (const auto number = fields.Number(field.name, field.low, field.high)) {
+      sampling->*field.member = static_cast<float>(*number);
+    }
+  }
+  for (const IntegerField& field : kIntegers) {
+    if (const auto number = fields.Integer(field.name, field.low, field.high)) {
+      sampling->*field.member = static_cast<int>(*number);
+    }
+  }
+  sampling->ignore_eos = fields.Bool("ignore_eos", false);
+  ReadStopTokens(fields, context, sampling);
+  ReadLogitBias(fields, context, sampling);
+  // The engine's own ranges are narrower at the ends that mean "off" or "greedy".
+  sampling->top_k = std::max(sampling->top_k, 0);
+  if (sampling->top_p <= 0) {
+    sampling->top_p = 1;
+    sampling->temperature = 0;
+  }
+  sampling->min_p = std::min(sampling->min_p, std::nextafter(1.0f, 0.0f));
+}
+
+int ReadChatLogprobs(Fields& fields, const ApiContext& context) {
+  const bool wanted = fields.Bool("logprobs", false);
+  const auto top = fields.Integer("top_logprobs", 0, LogprobsLimit(context));
+  if (top && *top > 0 && !wanted) {
+    fields.Fail("top_logprobs", "'top_logprobs' needs 'logprobs' to be true.", "invalid_value");
+  }
+  return wanted ? static_cast<int>(top.value_or(0)) : -1;
+}
+
+int ReadCompletionLogprobs(Fields& fields, const ApiContext& context) {
+  return static_cast<int>(fields.Integer("logprobs", 0, LogprobsLimit(context)).value_or(-1));
+}
+
+int ReadPromptLogprobs(Fields& fields, const ApiContext& context) {
+  const int64_t limit = LogprobsLimit(context);
+  const bool whole = limit >= context.vocab_size;
+  const auto asked = fields.Integer("prompt_logprobs", whole ? -1 : 0, limit);
+  if (!asked) return -1;
+  return *asked < 0 ? context.vocab_size : static_cast<int>(*asked);
+}
+
+}  // namespace prefixd
