@@ -14,14 +14,15 @@
 namespace prefixd {
 namespace {
 
-// e^x for x <= 0, relative error below 2e-7; 0 below -87. Cody-Waite reduction by ln 2 and a Taylor
-// polynomial of degree 7 on [-ln2/2, ln2/2]. Without fused operations: the compiler may vectorise it, and no
-// machine computes it differently.
-inline float ExpNonPositive(float from) {
-  const float x = from < -87.0f ? -87.0f : from;
+// e^x for -87 <= x <= 0, relative error below 2e-7; 0 for all others and NaN. Cody-Waite reduction by ln 2
+// and a Taylor polynomial of degree 7 on [-ln2/2, ln2/2]. Without fused operations and branches: the compiler
+// may vectorise it, and no machine computes it differently.
+inline float Weight(float from) {
+  const float bounded = from >= -87.0f ? from : -87.0f;
+  const float x = bounded <= 0.0f ? bounded : 0.0f;
   const float scaled = x * 1.44269504088896341f;
-  const float shifted =
-      scaled + 12582912.0f;  // 1.5 * 2^23: the rounding to an integer happens in this addition
+  // 1.5 * 2^23: the rounding to an integer happens in this addition
+  const float shifted = scaled + 12582912.0f;
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
   float p = 1.98412698e-4f;
@@ -34,7 +35,7 @@ inline float ExpNonPositive(float from) {
   p = p * r + 1.0f;
   const int32_t exponent = static_cast<int32_t>(n) + 127;
   const float result = p * std::bit_cast<float>(exponent << 23);
-  return from < -87.0f ? 0.0f : result;
+  return from == x ? result : 0.0f;
 }
 
 // Larger logit first, then lower id. NaN sorts last.
@@ -78,28 +79,50 @@ TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) 
   return best;
 }
 
-// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one.
-// `candidates` by ascending id. Sorts no more than it needs: the likeliest few usually suffice.
+// Drops the candidates whose weight is so far down that those above it have `enough` in any case. Each
+// candidate counts for `measure` of its weight. Weights are looked at in classes of an eighth of an octave,
+// so this takes one pass, and leaves little more than what is needed.
+template <typename Measure>
+void DropFarBelow(std::vector<TokenId>* candidates, const std::vector<float>& weight, double enough,
+                  Measure measure) {
+  const auto class_of = [&](TokenId id) {  // weights are in [0, 1]
+    return std::bit_cast<uint32_t>(weight[static_cast<size_t>(id)]) >> 20;
+  };
+  std::array<double, (std::bit_cast<uint32_t>(1.0f) >> 20) + 1> held{};
+  for (const TokenId id : *candidates) held[class_of(id)] += measure(weight[static_cast<size_t>(id)]);
+  uint32_t lowest = held.size() - 1;
+  for (double above = held[lowest]; above < enough && lowest > 0;) above += held[--lowest];
+  if (lowest > 0) --lowest;  // weights follow logits but for their rounding: the last class might lack one
+  std::erase_if(*candidates, [&](TokenId id) { return class_of(id) < lowest; });
+}
+
+// The likeliest `count` of more candidates, by ascending id.
+void KeepTopK(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
+              size_t count) {
+  DropFarBelow(candidates, weight, static_cast<double>(count), [](float) { return 1.0; });
+  std::nth_element(candidates->begin(), candidates->begin() + static_cast<ptrdiff_t>(count - 1),
+                   candidates->end(), likelier);
+  candidates->resize(count);
+  std::sort(candidates->begin(), candidates->end());
+}
+
+// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. By
+// ascending id, before and after.
 void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
               float share) {
   double total = 0;
   for (const TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
   const double wanted = total * static_cast<double>(share);
-  size_t sorted = 0;
-  double reached = 0;
-  for (size_t goal = 64;; goal *= 8) {
-    const size_t end = std::min(goal, candidates->size());
-    std::partial_sort(candidates->begin() + static_cast<ptrdiff_t>(sorted),
-                      candidates->begin() + static_cast<ptrdiff_t>(end), candidates->end(), likelier);
-    for (; sorted < end; ++sorted) {
-      reached += weight[static_cast<size_t>((*candidates)[sorted])];
-      if (reached >= wanted) {
-        candidates->resize(sorted + 1);
-        return;
-      }
-    }
-    if (end == candidates->size()) return;
+  const double surely = wanted * (1 + 1e-9);  // however the sums are rounded
+  DropFarBelow(candidates, weight, surely, [](float w) { return static_cast<double>(w); });
+  std::sort(candidates->begin(), candidates->end(), likelier);
+  size_t kept = 0;
+  for (double reached = 0; kept < candidates->size();) {
+    reached += weight[static_cast<size_t>((*candidates)[kept++])];
+    if (reached >= wanted) break;
   }
+  candidates->resize(kept);
+  std::sort(candidates->begin(), candidates->end());
 }
 
 // By token, relative to the one of `best`; 0 for those that cannot be drawn.
@@ -109,7 +132,7 @@ std::vector<float> Weights(std::span<const float> logits, float temperature, Tok
   std::vector<float> weight(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     const float x = (logits[i] - max) / temperature;
-    weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN, and for banned tokens above the best
+    weight[i] = Weight(x);  // 0 for banned tokens above the best
   }
   for (size_t i = 0; i < banned.size(); ++i) {
     if (banned[i]) weight[i] = 0.0f;
@@ -127,14 +150,9 @@ std::vector<TokenId> Filter(const SamplingParams& params, const std::vector<floa
     if (id == best || (weight[i] > 0.0f && weight[i] >= params.min_p)) kept.push_back(id);
   }
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + params.top_k, kept.end(), likelier);
-    kept.resize(static_cast<size_t>(params.top_k));
-    std::sort(kept.begin(), kept.end());
+    KeepTopK(&kept, weight, likelier, static_cast<size_t>(params.top_k));
   }
-  if (params.top_p < 1.0f) {
-    KeepTopP(&kept, weight, likelier, params.top_p);
-    std::sort(kept.begin(), kept.end());
-  }
+  if (params.top_p < 1.0f) KeepTopP(&kept, weight, likelier, params.top_p);
   return kept;
 }
 
@@ -170,7 +188,7 @@ double SumOfWeights(float max, std::span<const float> logits) {
     const size_t count = std::min(weight.size(), logits.size() - begin);
     for (size_t i = 0; i < count; ++i) {
       const float x = logits[begin + i] - max;
-      weight[i] = x <= 0.0f ? ExpNonPositive(x) : 0.0f;  // 0 for NaN
+      weight[i] = Weight(x);
     }
     for (size_t i = 0; i < count; ++i) sum += weight[i];
   }
