@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "engine/text/pretokenizer.h"
@@ -39,6 +40,7 @@ namespace {
 Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormalizer& normalizer,
                                    bool normalized) {
   std::vector<AddedTokens::Entry> entries;
+  std::unordered_map<std::string, TokenId> ids;
   for (const bool special : {true, false}) {
     for (const AddedTokenSpec& token : spec.added) {
       if (token.special != special || token.normalized != normalized) continue;
@@ -49,6 +51,11 @@ Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormaliz
       if (entry.text.empty()) {
         return Unsupported("added token \"" + token.content +
                            "\", which the normalizer leaves empty, is not supported by prefixd");
+      }
+      if (const auto [same, is_new] = ids.emplace(entry.text, entry.id);
+          !is_new && same->second != entry.id) {
+        return Unsupported("added token \"" + token.content +
+                           "\", which the normalizer makes equal to another, is not supported by prefixd");
       }
       entries.push_back(std::move(entry));
     }
@@ -128,8 +135,19 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
                                              spec.suffix_ids,
                                              end_id,
                                              Kind(spec, byte_level)});
+  std::unordered_set<std::string_view> special;
   for (const AddedTokenSpec& token : spec.added) {
-    parts->added.emplace(token.id, Parts::Added{token.content, token.special});
+    if (token.special) special.insert(token.content);
+  }
+  for (const AddedTokenSpec& token : spec.added) {
+    // As in the original, a token that is searched in normalised text is decoded as it stands there, and is
+    // special only if that is the name of a special token.
+    std::string text = token.content;
+    if (token.normalized) {
+      PREFIXD_ASSIGN_OR_RETURN(text, parts->normalizer.Run(token.content));
+    }
+    const bool is_special = special.contains(text);
+    parts->added.emplace(token.id, Parts::Added{std::move(text), is_special});
     parts->added_ids.emplace(token.content, token.id);
   }
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));

@@ -20,6 +20,7 @@ BpeModel::BpeModel(const BpeSpec& spec, bool byte_level)
   for (const auto& [content, id] : spec.vocab) {
     if (static_cast<size_t>(id) >= contents_.size()) contents_.resize(static_cast<size_t>(id) + 1);
     contents_[static_cast<size_t>(id)] = ids_.emplace(content, id).first->first;
+    longest_ = std::max(longest_, content.size());
   }
   const auto id_of = [&](const std::string& content) {
     const auto id = Find(content);
@@ -40,6 +41,29 @@ BpeModel::BpeModel(const BpeSpec& spec, bool byte_level)
   takes_raw_bytes_ =
       byte_level && prefix_.empty() && suffix_.empty() &&
       std::none_of(spelled_bytes_.begin(), spelled_bytes_.end(), [](TokenId id) { return id < 0; });
+  // Affixes depend on the place in a piece, and ignore_merges on the whole of it.
+  if (!ignore_merges_ && prefix_.empty() && suffix_.empty()) AddBorders(spec);
+}
+
+// The characters of pieces are those of token texts, or bytes, spelled as one character each in token texts.
+void BpeModel::AddBorders(const BpeSpec& spec) {
+  const auto character_at = [&](const char* at) -> std::optional<char32_t> {
+    if (!takes_raw_bytes_) return Utf8At(at);
+    const auto byte = UnspellBytes(std::string_view(at, Utf8Length(*at)));
+    return byte ? std::optional<char32_t>(static_cast<unsigned char>((*byte)[0])) : std::nullopt;
+  };
+  borders_.emplace(spec.merges.size());
+  for (const auto& [left, right] : spec.merges) {
+    if (left.empty() || right.empty()) continue;  // no characters to stand at a border
+    size_t last = left.size() - 1;
+    while ((static_cast<unsigned char>(left[last]) & 0xC0) == 0x80) --last;
+    const auto end = character_at(&left[last]), start = character_at(right.data());
+    if (end && start) borders_->AddMerge(*end, *start);
+  }
+  for (const auto& [content, id] : spec.vocab) {
+    if (content.empty() || Utf8Length(content[0]) != content.size()) continue;
+    if (const auto character = character_at(content.data())) borders_->AddSymbol(*character);
+  }
 }
 
 std::optional<TokenId> BpeModel::Find(std::string_view content) const {
@@ -53,22 +77,44 @@ std::optional<std::string_view> BpeModel::Content(TokenId id) const {
 }
 
 void BpeModel::Tokenize(std::string_view piece, std::vector<TokenId>* out) const {
-  const size_t hash = std::hash<std::string_view>()(piece);
-  if (cache_.Find(piece, hash, out)) return;
+  if (!borders_ || piece.size() <= WordCache::kMaxKey) return TokenizePart(piece, out);
+  for (size_t at = 0; at < piece.size();) {
+    const size_t end = EndOfPart(piece, at);
+    TokenizePart(piece.substr(at, end - at), out);
+    at = end;
+  }
+}
+
+size_t BpeModel::EndOfPart(std::string_view piece, size_t at) const {
+  const auto character = [&](size_t i) {
+    return takes_raw_bytes_ ? static_cast<unsigned char>(piece[i]) : Utf8At(&piece[i]);
+  };
+  const auto length = [&](size_t i) { return takes_raw_bytes_ ? 1 : Utf8Length(piece[i]); };
+  char32_t left = character(at);
+  for (at += length(at); at < piece.size(); at += length(at)) {
+    const char32_t right = character(at);
+    if (borders_->CanCut(left, right)) break;
+    left = right;
+  }
+  return at;
+}
+
+void BpeModel::TokenizePart(std::string_view part, std::vector<TokenId>* out) const {
+  const size_t hash = std::hash<std::string_view>()(part);
+  if (cache_.Find(part, hash, out)) return;
   std::vector<TokenId> symbols;
-  if (ignore_merges_) {
-    if (const auto whole = takes_raw_bytes_ ? Find(SpellBytes(piece)) : Find(piece))
-      symbols.push_back(*whole);
+  if (ignore_merges_ && part.size() <= longest_) {
+    if (const auto whole = takes_raw_bytes_ ? Find(SpellBytes(part)) : Find(part)) symbols.push_back(*whole);
   }
   if (symbols.empty()) {
     if (takes_raw_bytes_) {
-      for (const char byte : piece) symbols.push_back(spelled_bytes_[static_cast<unsigned char>(byte)]);
+      for (const char byte : part) symbols.push_back(spelled_bytes_[static_cast<unsigned char>(byte)]);
     } else {
-      Symbols(piece, &symbols);
+      Symbols(part, &symbols);
     }
     merges_.MergeAll(&symbols);
   }
-  cache_.Put(piece, hash, symbols);
+  cache_.Put(part, hash, symbols);
   out->insert(out->end(), symbols.begin(), symbols.end());
 }
 

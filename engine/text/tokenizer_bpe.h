@@ -4,8 +4,11 @@
 //
 // Invariants
 //   1. Of the merges that apply the one of the lowest rank is done, of equal ones the leftmost.
-//   2. A piece of n symbols takes O(n log n) time and O(n) memory.
+//   2. A piece of n symbols takes the time and memory of MergeTable::MergeAll.
 //   3. The cache never changes a result and never grows.
+//
+// A long piece (without a pre-tokenizer all of a text is one) is cut where that changes nothing, so that the
+// cache serves its words as well.
 #pragma once
 
 #include <array>
@@ -18,6 +21,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "engine/text/tokenizer_borders.h"
 #include "engine/text/tokenizer_merges.h"
 #include "engine/text/tokenizer_spec.h"
 #include "engine/text/tokenizer_word_cache.h"
@@ -42,6 +46,10 @@ class BpeModel {
   TokenId end_id() const { return static_cast<TokenId>(contents_.size()); }  // one past the highest id
 
  private:
+  void AddBorders(const BpeSpec& spec);
+  // The end of the part of `piece` that begins at `at`.
+  size_t EndOfPart(std::string_view piece, size_t at) const;
+  void TokenizePart(std::string_view part, std::vector<TokenId>* out) const;
   void Symbols(std::string_view piece, std::vector<TokenId>* out) const;
   // The token of one character with the affixes of its place.
   std::optional<TokenId> Character(std::string_view character, bool first, bool last,
@@ -62,6 +70,8 @@ class BpeModel {
   std::optional<TokenId> unk_;
   std::string prefix_, suffix_;
   bool fuse_unk_, byte_fallback_, ignore_merges_;
+  size_t longest_ = 0;                   // token, in bytes
+  std::optional<MergeBorders> borders_;  // nothing: pieces are not cut
   mutable WordCache cache_;
 };
 

@@ -131,8 +131,8 @@ Result<AddedTokenSpec> ReadAddedToken(const json::value& value, const std::strin
   return spec;
 }
 
-// Reads the added tokens and proves invariant 1 of the spec. The original numbers a token by its place when
-// the file's number is another one; such a file does not mean what it says, so it is refused.
+// Reads the added tokens and proves invariant 1 of the spec. The original numbers a token that the vocabulary
+// lacks by its place, whatever the file's number is; where the two are not the same the file is refused.
 Status ReadAddedTokens(const Object& root, TokenizerSpec* out) {
   std::unordered_map<std::string_view, TokenId> ids;
   std::unordered_map<TokenId, std::string_view> contents;
@@ -148,11 +148,21 @@ Status ReadAddedTokens(const Object& root, TokenizerSpec* out) {
   if (root.Find("added_tokens") == nullptr) return Status::Ok();
   PREFIXD_ASSIGN_OR_RETURN(const json::array* tokens, root.Array("added_tokens", kMaxTokens));
   out->added.reserve(tokens->size());  // `contents` keeps views of them
+  TokenId last = -1;                   // the highest id of an added token so far
   for (size_t i = 0; i < tokens->size(); ++i) {
     const std::string path = "added_tokens[" + std::to_string(i) + "]";
     PREFIXD_ASSIGN_OR_RETURN(AddedTokenSpec spec, ReadAddedToken((*tokens)[i], path));
     out->added.push_back(std::move(spec));
-    PREFIXD_RETURN_IF_ERROR(claim(out->added.back().content, out->added.back().id));
+    const AddedTokenSpec& added = out->added.back();
+    const auto count = static_cast<TokenId>(out->model.vocab.size());
+    const TokenId place = last >= count ? last + 1 : count;
+    if (!ids.contains(added.content) && added.id != place && !contents.contains(added.id)) {
+      return Unsupported(path + ".id = " + std::to_string(added.id) + " of token \"" + added.content +
+                         "\", whose place gives it the id " + std::to_string(place) +
+                         ", is not supported by prefixd");
+    }
+    PREFIXD_RETURN_IF_ERROR(claim(added.content, added.id));
+    last = std::max(last, added.id);
   }
   return Status::Ok();
 }

@@ -238,7 +238,7 @@ const Component<DecoderSpec> kDecoders[] = {
      ReadMetaspaceDecoder},
 };
 
-// ---- Post-processors: every one puts ids around what those before it made.
+// ---- Post-processors
 
 struct Surrounding {
   std::vector<TokenId> prefix, suffix;
@@ -303,8 +303,9 @@ Status ReadNamedId(const Object& object, std::string_view key, std::vector<Token
 Status ReadPostProcessor(const Object& object, const std::string& type, TokenizerSpec* out) {
   Surrounding own;
   if (type == "ByteLevel") {  // concerns offsets alone
-    PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-  } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+    return object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  }
+  if (type == "RobertaProcessing" || type == "BertProcessing") {
     PREFIXD_RETURN_IF_ERROR(object.AllowOnly({"type", "sep", "cls", "trim_offsets", "add_prefix_space"}));
     PREFIXD_RETURN_IF_ERROR(ReadNamedId(object, "cls", &own.prefix));
     PREFIXD_RETURN_IF_ERROR(ReadNamedId(object, "sep", &own.suffix));
@@ -313,11 +314,11 @@ Status ReadPostProcessor(const Object& object, const std::string& type, Tokenize
   } else {
     return object.Lacks("type");
   }
-  out->prefix_ids.insert(out->prefix_ids.begin(), own.prefix.begin(), own.prefix.end());
-  out->suffix_ids.insert(out->suffix_ids.end(), own.suffix.begin(), own.suffix.end());
-  // Each stage may add so many; more of them all is no template but an attack.
-  return out->prefix_ids.size() + out->suffix_ids.size() <= 4 * kMaxStages ? Status::Ok()
-                                                                           : object.Lacks("type");
+  // What a second one would do depends on the parts that the first one made.
+  if (!out->prefix_ids.empty() || !out->suffix_ids.empty()) return object.Lacks("type");
+  out->prefix_ids = std::move(own.prefix);
+  out->suffix_ids = std::move(own.suffix);
+  return Status::Ok();
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <functional>
 #include <limits>
 #include <queue>
+#include <unordered_map>
 
 #include "base/check.h"
 
@@ -13,6 +15,80 @@ namespace {
 
 constexpr size_t kFew = 32;  // up to here a scan over an array is faster than a heap
 constexpr uint32_t kNoRank = std::numeric_limits<uint32_t>::max();
+
+struct Candidate {
+  uint32_t rank, at;
+  TokenId product;
+  bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : at > o.at; }
+};
+
+// A priority queue of candidates: lowest rank first, leftmost of equals. A heap of all of them would cost a
+// logarithm each, and a long text has millions of them but few ranks. So there is a bucket for each rank and
+// a heap of ranks; the bucket of the rank in work is sorted once (it mostly is) and read from the front. Only
+// what is pushed for this rank or a better one while that goes on needs a heap of candidates.
+class CandidateQueue {
+ public:
+  void Push(const Candidate& candidate) {
+    if (open_ != nullptr && candidate.rank <= open_rank_) return late_.push(candidate);
+    if (last_ == nullptr || candidate.rank != last_rank_) {
+      const auto [found, is_new] = buckets_.try_emplace(candidate.rank);
+      if (is_new) {
+        found->second.product = candidate.product;
+        ranks_.push(candidate.rank);
+      }
+      last_ = &found->second;
+      last_rank_ = candidate.rank;
+    }
+    last_->places.push_back(candidate.at);
+  }
+
+  bool Pop(Candidate* best) {
+    while (true) {
+      const bool more = open_ != nullptr && next_ < open_->places.size();
+      if (more) *best = {open_rank_, open_->places[next_], open_->product};
+      if (!late_.empty() && (!more || *best > late_.top())) {
+        *best = late_.top();
+        late_.pop();
+        return true;
+      }
+      if (more) {
+        ++next_;
+        return true;
+      }
+      if (ranks_.empty()) return false;
+      Open(ranks_.top());
+      ranks_.pop();
+    }
+  }
+
+ private:
+  struct Bucket {
+    TokenId product = 0;
+    std::vector<uint32_t> places;
+  };
+
+  void Open(uint32_t rank) {
+    if (open_ != nullptr) buckets_.erase(open_rank_);
+    open_ = &buckets_.at(rank);
+    open_rank_ = rank;
+    next_ = 0;
+    last_ = nullptr;  // nothing goes there any more
+    std::vector<uint32_t>& places = open_->places;
+    if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
+  }
+
+  template <typename T>
+  using LowestFirst = std::priority_queue<T, std::vector<T>, std::greater<>>;
+
+  std::unordered_map<uint32_t, Bucket> buckets_;  // by rank
+  LowestFirst<uint32_t> ranks_;                   // of the buckets that were not opened yet
+  LowestFirst<Candidate> late_;
+  Bucket* open_ = nullptr;
+  uint32_t open_rank_ = 0;
+  size_t next_ = 0;  // in open_
+  Bucket* last_ = nullptr;
+  uint32_t last_rank_ = 0;
+};
 
 }  // namespace
 
@@ -62,17 +138,12 @@ void MergeTable::MergeFew(std::vector<TokenId>* symbols) const {
   ids.resize(count);
 }
 
-// A linked list of symbols and a heap of candidates; a candidate whose pair has changed since is recognised
+// A linked list of symbols and a queue of candidates; a candidate whose pair has changed since is recognised
 // by its product.
 void MergeTable::MergeMany(std::vector<TokenId>* symbols) const {
   struct Node {
     TokenId id;  // -1: merged into the one before
     uint32_t previous, next;
-  };
-  struct Candidate {
-    uint32_t rank, at;
-    TokenId product;
-    bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : at > o.at; }
   };
   const auto count = static_cast<uint32_t>(symbols->size());
   PREFIXD_CHECK(count == symbols->size() && count != kNoRank)
@@ -80,31 +151,25 @@ void MergeTable::MergeMany(std::vector<TokenId>* symbols) const {
   std::vector<Node> nodes(count);
   for (uint32_t i = 0; i < count; ++i) nodes[i] = {(*symbols)[i], i - 1, i + 1};
 
-  std::vector<Candidate> initial;
-  for (uint32_t i = 0; i + 1 < count; ++i) {
-    if (const Merge* merge = Find(nodes[i].id, nodes[i + 1].id))
-      initial.push_back({merge->rank, i, merge->product});
-  }
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap(std::greater<>(),
-                                                                              std::move(initial));
+  CandidateQueue queue;
   const auto push = [&](uint32_t at) {
-    if (const Merge* merge = Find(nodes[at].id, nodes[nodes[at].next].id))
-      heap.push({merge->rank, at, merge->product});
+    if (const Merge* merge = Find(nodes[at].id, nodes[nodes[at].next].id)) {
+      queue.Push({merge->rank, at, merge->product});
+    }
   };
-  while (!heap.empty()) {
-    const Candidate top = heap.top();
-    heap.pop();
-    Node& node = nodes[top.at];
+  for (uint32_t i = 0; i + 1 < count; ++i) push(i);
+  for (Candidate best; queue.Pop(&best);) {
+    Node& node = nodes[best.at];
     if (node.id < 0 || node.next >= count) continue;
     Node& right = nodes[node.next];
     const Merge* merge = Find(node.id, right.id);
-    if (merge == nullptr || merge->product != top.product) continue;
-    node.id = top.product;
+    if (merge == nullptr || merge->product != best.product) continue;
+    node.id = best.product;
     node.next = right.next;
     right.id = -1;
     if (node.next < count) {
-      nodes[node.next].previous = top.at;
-      push(top.at);
+      nodes[node.next].previous = best.at;
+      push(best.at);
     }
     if (node.previous < count) push(node.previous);
   }

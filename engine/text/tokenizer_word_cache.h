@@ -1,10 +1,16 @@
 // Remembers the tokens of short pieces: words repeat, merging them need not. A table of fixed size, one place
-// for each hash; a new word takes the place of the old one. Any thread: a slot that another thread holds is a
-// miss, nobody waits.
+// for each hash. Any thread: each slot has a lock that nobody waits for; a slot that another thread holds is
+// a miss.
+//
+// A lookup costs the hash of the key and one cache line, which holds key and tokens; a word that is not there
+// costs a lookup in the table of merges (each a line, of a table too large for the near caches) for every
+// byte and then some.
 //
 // Invariants
 //   1. What Find gives was put under exactly this key.
 //   2. Memory is kSlots slots of one cache line, allocated once.
+//   3. A word that was found since another last wanted its place keeps it once more (second chance): words
+//   that come once do not drive out those that are in use, and do not keep a place that another word needs.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +41,10 @@ class WordCache {
     Slot& slot = slots_[hash % kSlots];
     if (slot.busy.exchange(true, std::memory_order_acquire)) return false;
     const bool found = slot.key_size == key.size() && std::memcmp(slot.key, key.data(), key.size()) == 0;
-    if (found) out->insert(out->end(), slot.ids, slot.ids + slot.id_count);
+    if (found) {
+      out->insert(out->end(), slot.ids, slot.ids + slot.id_count);
+      slot.used = 1;
+    }
     slot.busy.store(false, std::memory_order_release);
     return found;
   }
@@ -44,10 +53,13 @@ class WordCache {
     if (key.empty() || key.size() > kMaxKey || ids.size() > kMaxIds) return;
     Slot& slot = slots_[hash % kSlots];
     if (slot.busy.exchange(true, std::memory_order_acquire)) return;
-    slot.key_size = static_cast<uint8_t>(key.size());
-    slot.id_count = static_cast<uint8_t>(ids.size());
-    std::memcpy(slot.key, key.data(), key.size());
-    std::copy(ids.begin(), ids.end(), slot.ids);
+    if (slot.used == 0) {
+      slot.key_size = static_cast<uint8_t>(key.size());
+      slot.id_count = static_cast<uint8_t>(ids.size()) & 0x7F;
+      std::memcpy(slot.key, key.data(), key.size());
+      std::copy(ids.begin(), ids.end(), slot.ids);
+    }
+    slot.used = 0;
     slot.busy.store(false, std::memory_order_release);
   }
 
@@ -55,7 +67,8 @@ class WordCache {
   struct alignas(64) Slot {
     std::atomic<bool> busy{false};
     uint8_t key_size = 0;  // 0: nothing here
-    uint8_t id_count = 0;
+    uint8_t id_count : 7 = 0;
+    uint8_t used : 1 = 0;
     char key[kMaxKey];
     TokenId ids[kMaxIds];
   };

@@ -161,7 +161,7 @@ std::unique_ptr<Tokenizer> Make(const std::string& decoder) {
     parts.vocab += (i > 0 ? "," : "") + ("\"" + Vocabulary()[i] + "\":" + std::to_string(i));
   }
   parts.vocab += "}";
-  parts.added_tokens = "[" + AddedToken(30, "<s>", "special") + "," + AddedToken(31, "<t>") + "]";
+  parts.added_tokens = "[" + AddedToken(24, "<s>", "special") + "," + AddedToken(25, "<t>") + "]";
   parts.decoder = decoder;
   auto tokenizer = Tokenizer::FromJson(parts.Json());
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().ToString();
@@ -188,7 +188,7 @@ TEST(Detokenizer, EqualsDecodeForRandomIds) {
     Prng random(3);
     for (int round = 0; round < 3000; ++round) {
       std::vector<TokenId> ids(random.Below(16));
-      for (TokenId& id : ids) id = static_cast<TokenId>(random.Between(-1, 33));
+      for (TokenId& id : ids) id = static_cast<TokenId>(random.Between(-1, 27));
       const bool skip_special = random.Chance(0.5);
       Detokenizer stream(*tokenizer, skip_special);
       std::string text;
@@ -236,7 +236,7 @@ TEST(Detokenizer, KnowsWhatStandsBefore) {
   EXPECT_EQ(at_start.Push(word), "a");
   Detokenizer after_text(*tokenizer, true, std::vector<TokenId>{word});
   EXPECT_EQ(after_text.Push(word), " a");
-  Detokenizer after_bos(*tokenizer, true, std::vector<TokenId>{30});
+  Detokenizer after_bos(*tokenizer, true, std::vector<TokenId>{24});
   EXPECT_EQ(after_bos.Push(word), "a") << "a token that is skipped is no text";
   Detokenizer after_run(*tokenizer, true, std::vector<TokenId>{IdOf(*tokenizer, "<0x41>")});
   EXPECT_EQ(after_run.Push(word), " a") << "the prompt's bytes do not come again";

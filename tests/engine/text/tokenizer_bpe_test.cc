@@ -129,6 +129,19 @@ TEST(BpeModel, IgnoreMergesTakesWholeWords) {
   EXPECT_EQ(Tokens(spec, "abcx"), (Ids{0, 1, 2, 7}));
 }
 
+TEST(WordCache, WordsThatComeOnceDoNotDriveOutWordsInUse) {
+  WordCache cache;
+  std::vector<TokenId> out;
+  cache.Put("word", 7, Ids{1});
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(cache.Find("word", 7, &out)) << i;
+    cache.Put("once " + std::to_string(i), 7, Ids{2});
+  }
+  cache.Put("next", 7, Ids{3});
+  cache.Put("word", 7, Ids{1});
+  EXPECT_TRUE(cache.Find("word", 7, &out)) << "and it comes back where it was driven out";
+}
+
 TEST(WordCache, GivesWhatWasPutUnderThisKeyOnly) {
   WordCache cache;
   std::vector<TokenId> out;
@@ -138,7 +151,11 @@ TEST(WordCache, GivesWhatWasPutUnderThisKeyOnly) {
   EXPECT_EQ(out, (Ids{1, 2}));
   EXPECT_FALSE(cache.Find("work", 7, &out)) << "another key of the same slot";
   cache.Put("work", 7, Ids{3});
+  EXPECT_TRUE(cache.Find("word", 7, &out)) << "it is in use and has a second chance";
+  cache.Put("work", 7, Ids{3});
+  cache.Put("work", 7, Ids{3});
   EXPECT_FALSE(cache.Find("word", 7, &out)) << "the new word has taken the place";
+  EXPECT_TRUE(cache.Find("work", 7, &out));
   const std::string longest(WordCache::kMaxKey, 'k'), longer(WordCache::kMaxKey + 1, 'k');
   cache.Put(longest, 8, Ids(WordCache::kMaxIds, 5));
   cache.Put(longer, 9, Ids{1});
@@ -146,6 +163,49 @@ TEST(WordCache, GivesWhatWasPutUnderThisKeyOnly) {
   EXPECT_TRUE(cache.Find(longest, 8, &out));
   EXPECT_FALSE(cache.Find(longer, 9, &out));
   EXPECT_FALSE(cache.Find("many", 10, &out));
+}
+
+// Long pieces are cut where no merge can reach across; the definition does not cut.
+TEST(BpeModel, CutsNothingThatAMergeWouldJoin) {
+  Prng random(5);
+  for (int round = 0; round < 400; ++round) {
+    BpeSpec spec;
+    std::map<std::string, TokenId> ids;
+    const auto id_of = [&](const std::string& text) {
+      const auto [found, is_new] = ids.emplace(text, static_cast<TokenId>(ids.size()));
+      if (is_new) spec.vocab.emplace_back(text, found->second);
+      return found->second;
+    };
+    const std::vector<std::string> letters = {"a", "b", "\u2581", "\u6f22", "\U0001f600"};
+    const uint64_t known = random.Between(2, 5);  // the others are unknown
+    for (uint64_t i = 0; i < known; ++i) id_of(letters[i]);
+    id_of("?");
+    Pairs pairs;
+    for (uint64_t i = random.Between(0, 12); i > 0; --i) {
+      const std::string left = spec.vocab[random.Below(spec.vocab.size())].first;
+      const std::string right = spec.vocab[random.Below(spec.vocab.size())].first;
+      const auto rank = static_cast<uint32_t>(spec.merges.size());
+      spec.merges.emplace_back(left, right);
+      const TokenId first = id_of(left), second = id_of(right);
+      pairs[{first, second}] = {rank, id_of(left + right)};
+    }
+    if (random.Chance(0.5)) spec.unk_token = "?";
+    const BpeModel model(spec, /*byte_level=*/false);
+    std::string text;
+    std::vector<TokenId> symbols;
+    for (int i = 0; i < 60; ++i) {
+      const std::string& letter = letters[random.Chance(0.9) ? random.Below(known) : random.Below(5)];
+      text += letter;
+      if (ids.contains(letter)) {
+        symbols.push_back(ids[letter]);
+      } else if (spec.unk_token) {
+        symbols.push_back(ids["?"]);
+      }
+    }
+    Ids out;
+    model.Tokenize(text, &out);
+    ASSERT_EQ(out, MergeNaively(pairs, symbols)) << "round " << round << ": " << text;
+  }
 }
 
 TEST(BpeModel, ThreadsShareOneModel) {

@@ -77,22 +77,34 @@ TEST(AddedTokens, ThatAreSpecialStayTextOnRequest) {
   EXPECT_EQ(Encode(parts, "bs>a", {.parse_special = false}), (Ids{1, 9}));
 }
 
-TEST(AddedTokens, KeepTheIdThatTheFileGives) {
+TEST(AddedTokens, OfNormalisedTextAreDecodedAsTheyStandThere) {
   TokenizerParts parts;
-  parts.added_tokens = "[" + AddedToken(20, "<q>", "special") + "]";
+  parts.normalizer = R"({"type":"Prepend","prepend":"x"})";
+  parts.added_tokens =
+      "[" + AddedToken(8, "<s>", "normalized special") + "," + AddedToken(9, "<t>", "special") + "]";
   const auto tokenizer = Make(parts);
   ASSERT_NE(tokenizer, nullptr);
-  EXPECT_EQ(*tokenizer->Encode("a<q>b", {}), (Ids{0, 20, 1}));
-  EXPECT_EQ(tokenizer->vocab_size(), 21);
-  EXPECT_EQ(tokenizer->TokenToId("<q>"), 20);
+  EXPECT_EQ(tokenizer->Decode(Ids{0, 8, 9}, false), "ax<s><t>");
+  EXPECT_EQ(tokenizer->Decode(Ids{0, 8, 9}, true), "ax<s>") << "that is not the name of a special token";
+  EXPECT_EQ(tokenizer->TokenToId("<s>"), 8);
+}
+
+TEST(AddedTokens, HaveIdsOfTheirOwn) {
+  TokenizerParts parts;
+  parts.added_tokens = "[" + AddedToken(8, "<p>") + "," + AddedToken(9, "<q>", "special") + "]";
+  const auto tokenizer = Make(parts);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(*tokenizer->Encode("a<q>b", {}), (Ids{0, 9, 1}));
+  EXPECT_EQ(tokenizer->vocab_size(), 10);
+  EXPECT_EQ(tokenizer->TokenToId("<q>"), 9);
   EXPECT_EQ(tokenizer->TokenToId("abc"), 4);
   EXPECT_EQ(tokenizer->TokenToId("nothing"), std::nullopt);
-  EXPECT_TRUE(tokenizer->IsSpecial(20));
+  EXPECT_TRUE(tokenizer->IsSpecial(9));
   EXPECT_FALSE(tokenizer->IsSpecial(0));
   EXPECT_FALSE(tokenizer->IsSpecial(-1));
-  EXPECT_EQ(tokenizer->Decode(Ids{0, 20, 15, -1, 99, 1}, false), "a<q>b")
+  EXPECT_EQ(tokenizer->Decode(Ids{0, 9, 15, -1, 99, 1}, false), "a<q>b")
       << "ids without a token are passed over";
-  EXPECT_EQ(tokenizer->Decode(Ids{0, 20, 1}, true), "ab");
+  EXPECT_EQ(tokenizer->Decode(Ids{0, 9, 1}, true), "ab");
   EXPECT_EQ(tokenizer->TokenBytes(15), "");
 }
 
@@ -122,12 +134,11 @@ TEST(PostProcessor, TemplateAroundTheText) {
   EXPECT_EQ(Encode(parts, "a", {.add_special_tokens = false}), (Ids{0}));
 }
 
-TEST(PostProcessor, EveryoneAddsAroundThoseBefore) {
+TEST(PostProcessor, RobertasAroundTheText) {
   TokenizerParts parts;
-  parts.post_processor = R"({"type":"Sequence","processors":[
-      {"type":"RobertaProcessing","sep":["a",0],"cls":["b",1],"trim_offsets":true,"add_prefix_space":true},
-      {"type":"BertProcessing","sep":["c",2],"cls":["b",1]}]})";
-  EXPECT_EQ(Encode(parts, "a"), (Ids{1, 1, 0, 0, 2}));
+  parts.post_processor =
+      R"({"type":"RobertaProcessing","sep":["a",0],"cls":["b",1],"trim_offsets":true,"add_prefix_space":true})";
+  EXPECT_EQ(Encode(parts, "c"), (Ids{1, 2, 0}));
 }
 
 TEST(Normalizer, OfATextThatGrowsWithoutBoundIsAnError) {
@@ -228,6 +239,14 @@ P With(std::string P::*member, std::string value) {
   return parts;
 }
 
+P EqualWhenNormalised() {
+  P parts;
+  parts.normalizer = R"({"type":"Lowercase"})";
+  parts.added_tokens =
+      "[" + AddedToken(8, "<q>", "normalized") + "," + AddedToken(9, "<Q>", "normalized") + "]";
+  return parts;
+}
+
 std::vector<Refusal> RefusedStages() {
   return {
       {"normalizer", With(&P::normalizer, R"({"type":"Precompiled"})"), Code::kUnsupported,
@@ -275,6 +294,10 @@ std::vector<Refusal> RefusedStages() {
        R"(post_processor.type = "Other")"},
       {"post-processor's ids", With(&P::post_processor, R"({"type":"RobertaProcessing"})"), Code::kCorrupt,
        "post_processor.cls"},
+      {"two that add",
+       With(&P::post_processor, R"({"type":"Sequence","processors":[{"type":"BertProcessing","sep":["a",0],)"
+                                R"("cls":["b",1]},{"type":"BertProcessing","sep":["a",0],"cls":["b",1]}]})"),
+       Code::kUnsupported, R"(post_processor.processors[1].type = "BertProcessing")"},
       {"template without text", With(&P::post_processor, R"({"type":"TemplateProcessing","single":[]})"),
        Code::kCorrupt, "post_processor.single"},
       {"decoder", With(&P::decoder, R"({"type":"WordPiece"})"), Code::kUnsupported,
@@ -301,6 +324,10 @@ std::vector<Refusal> RefusedModels() {
        "id 1 is \"b\""},
       {"another id", With(&P::added_tokens, "[" + AddedToken(9, "a") + "]"), Code::kCorrupt,
        "\"a\" has the id 0"},
+      {"out of place", With(&P::added_tokens, "[" + AddedToken(9, "<q>") + "]"), Code::kUnsupported,
+       "added_tokens[0].id = 9 of token \"<q>\", whose place gives it the id 8"},
+      {"equal added tokens", EqualWhenNormalised(), Code::kUnsupported,
+       "added token \"<Q>\", which the normalizer makes equal"},
       {"empty added token", With(&P::added_tokens, "[" + AddedToken(9, "") + "]"), Code::kUnsupported,
        "added_tokens[0].content"},
       {"long added token", With(&P::added_tokens, "[" + AddedToken(9, std::string(2000, 'a')) + "]"),

@@ -1,0 +1,72 @@
+// A tokenizer as a filter, for comparison with other implementations. Reads lines of JSON and answers each
+// with one.
+//   {"load": "path of a tokenizer.json"}                      -> {} or {"error": "..."}
+//   {"encode": "text", "special": bool, "parse": bool}        -> {"ids": [...]} or {"error": "..."}
+//   {"decode": [ids], "skip": bool}                           -> {"text": "...", "stream": "..."}
+// `special`: with the post-processor's ids; `parse`: special tokens count in the text; `stream`: the same
+// ids, one by one through a Detokenizer.
+#include <boost/json.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "base/check.h"
+#include "base/utf8.h"
+#include "engine/text/detokenizer.h"
+#include "engine/text/tokenizer.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+
+json::object Error(const Status& status) { return {{"error", status.message()}}; }
+
+json::object Load(const json::object& request, std::unique_ptr<Tokenizer>* tokenizer) {
+  std::ifstream in(json::value_to<std::string>(request.at("load")), std::ios::binary);
+  auto loaded = Tokenizer::FromJson(std::string(std::istreambuf_iterator<char>(in), {}));
+  if (!loaded.ok()) return Error(loaded.status());
+  *tokenizer = *std::move(loaded);
+  return {};
+}
+
+json::object Encode(const json::object& request, const Tokenizer& tokenizer) {
+  const auto ids = tokenizer.Encode(json::value_to<std::string>(request.at("encode")),
+                                    {.add_special_tokens = request.at("special").as_bool(),
+                                     .parse_special = request.at("parse").as_bool()});
+  if (!ids.ok()) return Error(ids.status());
+  return {{"ids", json::value_from(*ids)}};
+}
+
+json::object Decode(const json::object& request, const Tokenizer& tokenizer) {
+  const auto ids = json::value_to<std::vector<TokenId>>(request.at("decode"));
+  const bool skip = request.at("skip").as_bool();
+  Detokenizer detokenizer(tokenizer, skip);
+  std::string stream;
+  for (const TokenId id : ids) {
+    const std::string piece = detokenizer.Push(id);
+    PREFIXD_CHECK(IsValidUtf8(piece)) << "a piece that is not UTF-8 at id " << id;
+    stream += piece;
+  }
+  return {{"text", tokenizer.Decode(ids, skip)}, {"stream", stream + detokenizer.Flush()}};
+}
+
+}  // namespace
+}  // namespace prefixd
+
+int main() {
+  using namespace prefixd;
+  std::unique_ptr<Tokenizer> tokenizer;
+  for (std::string line; std::getline(std::cin, line);) {
+    const json::object request = json::parse(line).as_object();
+    if (request.contains("load")) {
+      std::cout << json::serialize(Load(request, &tokenizer)) << std::endl;
+      continue;
+    }
+    PREFIXD_CHECK(tokenizer != nullptr) << "no tokenizer is loaded";
+    std::cout << json::serialize(request.contains("encode") ? Encode(request, *tokenizer)
+                                                            : Decode(request, *tokenizer))
+              << std::endl;
+  }
+}
