@@ -191,9 +191,13 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
   WeightFiles weights;
   std::map<std::string, std::string> found;  // tensor name -> file
   for (const std::string& file : shards.files) {
-    PREFIXD_ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(folder / file));
-    PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorView> tensors, ParseSafetensors(file, mapped.bytes()));
-    weights.files_.push_back(std::move(mapped));
+    Result<MappedFile> mapped = MappedFile::Open(folder / file);
+    if (!mapped.ok() && !shards.index.empty()) {
+      return mapped.status().WithContext("a file that model.safetensors.index.json names");
+    }
+    PREFIXD_RETURN_IF_ERROR(mapped.status());
+    PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorView> tensors, ParseSafetensors(file, mapped->bytes()));
+    weights.files_.push_back(*std::move(mapped));
     for (TensorView& tensor : tensors) {
       if (const auto [at, is_new] = found.emplace(tensor.name, file); !is_new) {
         return Corrupt("tensor '" + tensor.name + "' is in " + at->second + " and in " + file);

@@ -107,6 +107,12 @@ Result<float*> Transformer::AllocateFloats(size_t rows, size_t width, size_t* co
   return buffers_.back()->f32();
 }
 
+size_t Transformer::ActivationBytes(const ModelConfig& c, const TransformerLimits& limits) {
+  const size_t row = 2 * c.hidden + 2 * c.QueryWidth() + 2 * c.KvWidth() + 3 * c.intermediate;
+  const size_t logit_row = c.hidden + c.QueryWidth() + c.vocab;
+  return (row * limits.max_rows + logit_row * limits.max_logit_rows) * sizeof(float);
+}
+
 Status Transformer::AllocateActivations() {
   struct Need {
     float** pointer;
@@ -130,6 +136,7 @@ Status Transformer::AllocateActivations() {
     if (!floats.ok()) return floats.status().WithContext("activations of " + std::to_string(rows) + " rows");
     *need.pointer = *floats;
   }
+  PREFIXD_CHECK(activation_bytes_ == ActivationBytes(config_, limits_)) << "plans are made with that sum";
   return Status::Ok();
 }
 

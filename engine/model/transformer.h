@@ -43,6 +43,9 @@ class Transformer {
                                                      const LoadProgress& progress);
   ~Transformer();
 
+  // What activation_bytes() will be.
+  static size_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
+
   const ModelConfig& config() const { return config_; }
   const TransformerLimits& limits() const { return limits_; }
   KvLayout kv_layout(int block_tokens, DType dtype) const;

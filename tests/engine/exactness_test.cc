@@ -171,23 +171,46 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
   return coverage;
 }
 
+void ExpectLaw(const testing_support::TinyModelShape& shape, uint64_t seed, int requests, int rounds) {
+  const testing_support::TempDir folder;
+  testing_support::WriteTinyModel(folder.path(), seed, shape);
+  const Coverage coverage = CheckLaw(folder.path(), requests, 120, rounds, seed);
+  EXPECT_GT(coverage.preemptions, 0u) << "the setups must be tight enough to show it";
+  EXPECT_GT(coverage.evictions, 0u);
+  EXPECT_GT(coverage.partial_copies, 0u);
+  EXPECT_GT(coverage.hits, 0u);
+  EXPECT_GT(coverage.shared, 0u);
+}
+
 TEST(Exactness, TinyModels) {
   for (uint64_t seed = 0; seed < 3; ++seed) {
-    const testing_support::TempDir folder;
-    testing_support::WriteTinyModel(folder.path(), seed,
-                                    {.hidden = 32,
-                                     .layers = 2,
-                                     .heads = 4,
-                                     .kv_heads = seed == 0   ? 4
-                                                 : seed == 1 ? 2
-                                                             : 1,
-                                     .head_dim = seed == 2 ? 12 : 8});
-    const Coverage coverage = CheckLaw(folder.path(), 30, 120, 6, seed);
-    EXPECT_GT(coverage.preemptions, 0u) << "the setups must be tight enough to show it";
-    EXPECT_GT(coverage.evictions, 0u);
-    EXPECT_GT(coverage.partial_copies, 0u);
-    EXPECT_GT(coverage.hits, 0u);
-    EXPECT_GT(coverage.shared, 0u);
+    ExpectLaw({.hidden = 32,
+               .layers = 2,
+               .heads = 4,
+               .kv_heads = seed == 0   ? 4
+                           : seed == 1 ? 2
+                                       : 1,
+               .head_dim = seed == 2 ? 12 : 8},
+              seed, 30, 6);
+  }
+}
+
+// KV is kept for all positions in all layers, so that a prefix is reused exactly also where a window no
+// longer sees it. Windows below, at and above a block, and ones that other layers lack.
+TEST(Exactness, WindowsBiasesAndNorms) {
+  const std::pair<std::string, std::string> families[] = {
+      {"mistral", R"(,"sliding_window":5)"},
+      {"mistral", R"(,"sliding_window":32)"},
+      {"qwen2", R"(,"use_sliding_window":true,"sliding_window":17,"max_window_layers":1)"},
+      {"qwen3", R"(,"attention_bias":true,"use_sliding_window":true,"sliding_window":40,)"
+                R"("layer_types":["sliding_attention","full_attention"],"hidden_act":"relu")"},
+      {"llama", R"(,"attention_bias":true,"mlp_bias":true,"hidden_act":"gelu_pytorch_tanh",)"
+                R"("rope_scaling":{"type":"yarn","factor":4,"original_max_position_embeddings":32})"},
+  };
+  uint64_t seed = 10;
+  for (const auto& [model_type, more] : families) {
+    SCOPED_TRACE(model_type + more);
+    ExpectLaw({.model_type = model_type, .more = more}, ++seed, 24, 4);
   }
 }
 
@@ -203,7 +226,8 @@ TEST_P(GoldenExactness, Holds) {
   EXPECT_GT(CheckLaw(testing_support::SharedDir() / "golden" / GetParam(), 8, 60, 2, 2).hits, 0u);
 }
 INSTANTIATE_TEST_SUITE_P(Folders, GoldenExactness,
-                         testing::Values("llama-gqa", "llama3-rope", "llama-mqa-linear"),
+                         testing::Values("llama-gqa", "llama3-rope", "llama-mqa-linear", "mistral", "qwen2",
+                                         "qwen2-yarn", "qwen3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) c = c == '-' ? '_' : c;

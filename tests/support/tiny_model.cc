@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/prng.h"
 #include "engine/model/model_config.h"
 #include "engine/model/weights.h"
@@ -12,31 +13,36 @@
 namespace prefixd::testing_support {
 
 void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const TinyModelShape& shape) {
+  std::string class_name = shape.model_type + "ForCausalLM";
+  class_name.front() = static_cast<char>(class_name.front() - 'a' + 'A');
   std::ostringstream config;
   config
-      << R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_act":"silu","hidden_size":)"
-      << shape.hidden << R"(,"num_hidden_layers":)" << shape.layers << R"(,"num_attention_heads":)"
-      << shape.heads << R"(,"num_key_value_heads":)" << shape.kv_heads << R"(,"head_dim":)" << shape.head_dim
-      << R"(,"intermediate_size":)" << shape.intermediate << R"(,"vocab_size":)" << shape.vocab
+      << R"({"architectures":[")" << class_name << R"("],"model_type":")" << shape.model_type
+      << R"(","hidden_size":)" << shape.hidden << R"(,"num_hidden_layers":)" << shape.layers
+      << R"(,"num_attention_heads":)" << shape.heads << R"(,"num_key_value_heads":)" << shape.kv_heads
+      << R"(,"head_dim":)" << shape.head_dim << R"(,"intermediate_size":)" << shape.intermediate
+      << R"(,"vocab_size":)" << shape.vocab
       << R"(,"max_position_embeddings":4096,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":true,)"
-      << R"("torch_dtype":"float32","eos_token_id":0})";
+      << R"("torch_dtype":"float32","eos_token_id":0)" << shape.more << '}';
   std::ofstream(folder / "config.json") << config.str();
 
   const Result<ModelConfig> parsed = ParseModelConfig(config.str());
+  PREFIXD_CHECK(parsed.ok()) << parsed.status().message();
   Prng prng(seed);
   std::string header = "{", data;
   for (const WeightSpec& spec : RequiredWeights(*parsed)) {
-    const bool norm = spec.shape.size() == 1;
+    const bool vector = spec.shape.size() == 1;
+    const bool bias = spec.name.ends_with(".bias");
     const size_t begin = data.size();
     int64_t count = 1;
     for (const int64_t extent : spec.shape) count *= extent;
     // Wide enough that attention is not flat and neighbouring logits differ.
-    const double scale = norm ? 0.2 : 2.0 / std::sqrt(static_cast<double>(spec.shape.back()));
+    const double scale = vector ? 0.2 : 2.0 / std::sqrt(static_cast<double>(spec.shape.back()));
     for (int64_t i = 0; i < count; ++i)
-      PutLittle<float>(&data, static_cast<float>((norm ? 1 : 0) + scale * (2 * prng.Unit() - 1)));
+      PutLittle<float>(&data, static_cast<float>((vector && !bias ? 1 : 0) + scale * (2 * prng.Unit() - 1)));
     if (header.size() > 1) header += ',';
     header += '"' + spec.name + R"(":{"dtype":"F32","shape":[)" + std::to_string(spec.shape[0]);
-    if (!norm) header += ',' + std::to_string(spec.shape[1]);
+    if (!vector) header += ',' + std::to_string(spec.shape[1]);
     header += R"(],"data_offsets":[)" + std::to_string(begin) + ',' + std::to_string(data.size()) + "]}";
   }
   header += '}';

@@ -1,8 +1,9 @@
-// A random-weight Llama folder of a few thousand parameters, for tests of the engine that need a real model but no real text:
-// config.json and model.safetensors (f32), no tokenizer.
+// A random-weight model folder of a few thousand parameters, for tests of the engine that need a real model
+// but no real text: config.json and model.safetensors (f32), no tokenizer.
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace prefixd::testing_support {
 
@@ -14,6 +15,8 @@ struct TinyModelShape {
   int head_dim = 8;
   int intermediate = 48;
   int vocab = 64;
+  std::string model_type = "llama";
+  std::string more;  // of config.json: R"(,"sliding_window":7)"
 };
 
 void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const TinyModelShape& shape = {});

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -163,7 +164,10 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
       {R"({"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}})",
        "'a' is not in one.safetensors"},
       {R"({"weight_map": {"c": "one.safetensors"}})", "'c' is not in one.safetensors"},
-      {R"({"weight_map": {"a": "three.safetensors"}})", "three.safetensors"},
+      {R"({"weight_map": {"a": "two.safetensors", "b": "three.safetensors"}})",
+       "a file that model.safetensors.index.json names: "},
+      {R"({"weight_map": {"a": "/etc/passwd"}})", "not a file of this folder"},
+      {R"({"weight_map": {"a": ""}})", "not a file of this folder"},
       {R"({"weight_map": {"a": "../two.safetensors"}})", "not a file of this folder"},
       {R"({"weight_map": {"a": ".."}})", "not a file of this folder"},
       {R"({"weight_map": {"a": 7}})", "not a file of this folder"},
@@ -195,6 +199,29 @@ TEST(WeightFiles, WithoutAnIndexEveryShardCounts) {
   EXPECT_EQ(folder.Open()->tensors().size(), 1u) << "model.safetensors stands for the whole model";
   folder.Write("model.safetensors", "");
   EXPECT_EQ(folder.Open().status().code(), Code::kCorrupt);
+}
+
+// A snapshot in the cache of the Hugging Face hub: every file, and here the folder too, is a link.
+TEST(WeightFiles, FollowsLinks) {
+  const testing_support::TempDir root;
+  const auto blobs = root.path() / "blobs", snapshot = root.path() / "snapshot";
+  std::filesystem::create_directory(blobs);
+  std::filesystem::create_directory(snapshot);
+  std::ofstream(blobs / "0f", std::ios::binary)
+      << File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa");
+  std::ofstream(blobs / "1e") << R"({"weight_map": {"a": "one.safetensors"}})";
+  std::filesystem::create_symlink("../blobs/0f", snapshot / "one.safetensors");
+  std::filesystem::create_symlink("../blobs/1e", snapshot / "model.safetensors.index.json");
+  std::filesystem::create_directory_symlink("snapshot", root.path() / "model");
+  for (const char* folder : {"snapshot", "model"}) {
+    const Result<WeightFiles> files = WeightFiles::Open(root.path() / folder);
+    ASSERT_TRUE(files.ok()) << files.status().message();
+    EXPECT_EQ(files->total_bytes(), 4u);
+  }
+  std::filesystem::remove(snapshot / "model.safetensors.index.json");
+  EXPECT_TRUE(WeightFiles::Open(snapshot).ok()) << "without an index too";
+  std::filesystem::remove(blobs / "0f");
+  EXPECT_EQ(WeightFiles::Open(snapshot).status().code(), Code::kNotFound) << "a link to nothing";
 }
 
 TEST(WeightFiles, OpensTheGoldenFolders) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/registry.h"
@@ -103,6 +104,39 @@ TEST_F(TransformerTest, ShapesAreThoseOfTheConfig) {
 TEST_F(TransformerTest, DtypesAreThoseThatKernelsRead) {
   Patch("model.safetensors", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
   ExpectRefused(Code::kUnsupported, "has dtype I32 (supported: F32, F16, BF16)");
+}
+
+TEST_F(TransformerTest, WeightsAreNumbers) {
+  for (const char* last : {"\x7f\x80", "\xff\x80", "\x7f\xc0"}) {  // infinities and NaN, highest bytes first
+    WriteTinyModel(dir_.path(), 1);
+    std::string bytes = ReadFileOrDie(dir_.path() / "model.safetensors");
+    bytes.back() = last[0];
+    bytes[bytes.size() - 2] = last[1];
+    std::ofstream(dir_.path() / "model.safetensors", std::ios::binary) << bytes;
+    ExpectRefused(Code::kCorrupt, "'model.layers.1.mlp.down_proj.weight' holds NaN or infinite values");
+  }
+}
+
+TEST_F(TransformerTest, AContextBeyondDynamicRopeIsRefusedWithTheReason) {
+  WriteTinyModel(dir_.path(), 1, {.more = R"(,"rope_scaling":{"type":"dynamic","factor":2.0})"});
+  EXPECT_TRUE(Create({4096, 8, 8}).ok());
+  EXPECT_THAT(Create({4097, 8, 8}).status().message(),
+              HasSubstr("rope type dynamic changes the keys of earlier"));
+}
+
+TEST_F(TransformerTest, TensorsOfEveryColumnAreAskedFor) {
+  const std::tuple<std::string, std::string, std::string> cases[] = {
+      {"llama", R"(,"attention_bias":true)", "self_attn.o_proj.bias"},
+      {"llama", R"(,"mlp_bias":true)", "mlp.down_proj.bias"},
+      {"qwen2", "", "self_attn.k_proj.bias"},
+      {"qwen3", "", "self_attn.q_norm.weight"},
+  };
+  for (const auto& [model_type, more, tensor] : cases) {
+    WriteTinyModel(dir_.path(), 1, {.model_type = model_type, .more = more});
+    EXPECT_EQ(Create({64, 8, 8}).status().ToString(), "ok");
+    Patch("model.safetensors", tensor, std::string(tensor.size(), 'x'));
+    ExpectRefused(Code::kCorrupt, "'model.layers.0." + tensor + "' [");
+  }
 }
 
 TEST_F(TransformerTest, AStepWithoutLogitsStoresTheSameKv) {
