@@ -2,10 +2,11 @@
 // measurements, which need weights of the right shape and not of any meaning. The same arguments give the
 // same bytes.
 //
-//   make_model --preset llama-135m|llama-1b|qwen3-0.6b [--dtype bf16|f16|f32] [--seed N] DIR
+//   make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] DIR
 //
-// Weights are normal with deviation 0.02, norms are 1. The tokenizer (bench/word_tokenizer.h) has one token
-// for each of as many made-up words as the vocabulary holds, so that a prompt of N words has N tokens.
+// Weights and biases are normal with deviation 0.02, norms are 1. The tokenizer (bench/word_tokenizer.h) has
+// one token for each of as many made-up words as the vocabulary holds, so that a prompt of N words has N
+// tokens.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/prng.h"
 #include "bench/word_tokenizer.h"
 #include "engine/model/weights.h"
@@ -31,12 +33,16 @@ struct Preset {
   std::string_view name, model_type, class_name;
   int layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
   double theta;
-  bool qk_norm;  // a norm over head_dim of every query and key head
+  std::string_view more;  // of config.json
 };
 constexpr Preset kPresets[] = {
-    {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, false},
-    {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000, false},
-    {"qwen3-0.6b", "qwen3", "Qwen3ForCausalLM", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1000000, true},
+    {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, ""},
+    {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000, ""},
+    // Mistral 7B v0.1 at half its width and half its depth, with its window.
+    {"mistral-1b", "mistral", "MistralForCausalLM", 16, 2048, 16, 4, 128, 7168, 32000, 32768, 10000,
+     ", \"sliding_window\": 4096"},
+    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 24, 896, 14, 2, 64, 4864, 151936, 32768, 1000000, ""},
+    {"qwen3-0.6b", "qwen3", "Qwen3ForCausalLM", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1000000, ""},
 };
 
 struct Storage {
@@ -46,24 +52,6 @@ struct Storage {
 constexpr Storage kStorages[] = {{"bf16", "BF16", "bfloat16", DType::kBF16},
                                  {"f16", "F16", "float16", DType::kF16},
                                  {"f32", "F32", "float32", DType::kF32}};
-
-std::vector<WeightSpec> WeightsOf(const Preset& p) {
-  ModelConfig config;
-  config.layers = p.layers;
-  config.hidden = p.hidden;
-  config.heads = p.heads;
-  config.kv_heads = p.kv_heads;
-  config.head_dim = p.head_dim;
-  config.intermediate = p.intermediate;
-  config.vocab = p.vocab;
-  config.tied_embeddings = true;
-  std::vector<WeightSpec> specs = RequiredWeights(config);
-  for (int l = 0; p.qk_norm && l < p.layers; ++l) {
-    specs.push_back({LayerWeight(l, "self_attn.q_norm"), {p.head_dim}});
-    specs.push_back({LayerWeight(l, "self_attn.k_norm"), {p.head_dim}});
-  }
-  return specs;
-}
 
 void AppendElement(std::string* out, DType dtype, float value) {
   switch (dtype) {
@@ -115,8 +103,10 @@ void WriteNormals(std::ofstream& out, const std::string& table, int64_t elements
   }
 }
 
-void WriteWeights(const fs::path& file, const Preset& preset, const Storage& storage, uint64_t seed) {
-  const std::vector<WeightSpec> specs = WeightsOf(preset);
+bool IsNorm(const WeightSpec& spec) { return spec.name.ends_with("norm.weight"); }
+
+void WriteWeights(const fs::path& file, const std::vector<WeightSpec>& specs, const Storage& storage,
+                  uint64_t seed) {
   const int64_t width = static_cast<int64_t>(DTypeBytes(storage.dtype));
   std::string header = R"({"__metadata__":{"format":"pt"})";
   int64_t offset = 0;
@@ -138,7 +128,7 @@ void WriteWeights(const fs::path& file, const Preset& preset, const Storage& sto
   const std::string table = NormalQuantiles(storage.dtype, 0.02);
   Prng prng(seed);
   for (const WeightSpec& spec : specs) {
-    if (spec.shape.size() == 1) {
+    if (IsNorm(spec)) {
       std::string ones;
       for (int64_t i = 0; i < spec.shape[0]; ++i) AppendElement(&ones, storage.dtype, 1.0f);
       out << ones;
@@ -156,28 +146,32 @@ std::string ConfigText(const Preset& p, const Storage& storage, const WordTokeni
   };
   return "{\"architectures\": [\"" + std::string(p.class_name) + "\"], \"model_type\": \"" +
          std::string(p.model_type) + "\", \"torch_dtype\": \"" + std::string(storage.config_name) +
-         "\", \"hidden_act\": \"silu\"" +
-         ", \"attention_bias\": false, \"rms_norm_eps\": 1e-05, \"rope_scaling\": null, "
+         "\", \"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-05, \"rope_scaling\": null, "
          "\"tie_word_embeddings\": true" +
-         number("rope_theta", static_cast<int64_t>(p.theta)) + number("num_hidden_layers", p.layers) +
-         number("hidden_size", p.hidden) + number("num_attention_heads", p.heads) +
-         number("num_key_value_heads", p.kv_heads) + number("head_dim", p.head_dim) +
-         number("intermediate_size", p.intermediate) + number("vocab_size", p.vocab) +
-         number("max_position_embeddings", p.max_positions) +
+         std::string(p.more) + number("rope_theta", static_cast<int64_t>(p.theta)) +
+         number("num_hidden_layers", p.layers) + number("hidden_size", p.hidden) +
+         number("num_attention_heads", p.heads) + number("num_key_value_heads", p.kv_heads) +
+         number("head_dim", p.head_dim) + number("intermediate_size", p.intermediate) +
+         number("vocab_size", p.vocab) + number("max_position_embeddings", p.max_positions) +
          number("bos_token_id", tokenizer.end_of_text()) + number("eos_token_id", tokenizer.end_of_turn()) +
          "}\n";
 }
 
-void WriteModel(const fs::path& dir, const Preset& preset, const Storage& storage, uint64_t seed) {
+// Returns what the weights must take, in bytes.
+int64_t WriteModel(const fs::path& dir, const Preset& preset, const Storage& storage, uint64_t seed) {
   const WordTokenizer tokenizer(preset.vocab);
   fs::create_directories(dir);
-  std::ofstream(dir / "config.json") << ConfigText(preset, storage, tokenizer);
+  const std::string config_text = ConfigText(preset, storage, tokenizer);
+  std::ofstream(dir / "config.json") << config_text;
   std::ofstream(dir / "generation_config.json")
       << "{\"do_sample\": true, \"temperature\": 0.8, \"top_p\": 0.95, \"eos_token_id\": ["
       << tokenizer.end_of_text() << ", " << tokenizer.end_of_turn() << "]}\n";
   std::ofstream(dir / "tokenizer.json") << tokenizer.TokenizerJson();
   std::ofstream(dir / "tokenizer_config.json") << tokenizer.TokenizerConfigJson();
-  WriteWeights(dir / "model.safetensors", preset, storage, seed);
+  const Result<ModelConfig> config = ParseModelConfig(config_text);
+  PREFIXD_CHECK(config.ok()) << config.status().message();
+  WriteWeights(dir / "model.safetensors", RequiredWeights(*config), storage, seed);
+  return ParameterCount(*config) * static_cast<int64_t>(DTypeBytes(storage.dtype));
 }
 
 template <typename Row, size_t N>
@@ -205,17 +199,15 @@ int Main(const std::vector<std::string>& args) {
   const Storage* storage = FindRow(kStorages, &Storage::flag, dtype);
   if (preset == nullptr || storage == nullptr || dir.empty() || dir == "--" ||
       seed.find_first_not_of("0123456789") != seed.npos) {
-    std::cerr << "usage: make_model --preset llama-135m|llama-1b|qwen3-0.6b [--dtype bf16|f16|f32] [--seed "
-                 "N] DIR\n";
+    std::cerr << "usage: make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] DIR\npresets:";
+    for (const Preset& row : kPresets) std::cerr << ' ' << row.name;
+    std::cerr << '\n';
     return 2;
   }
-  WriteModel(dir, *preset, *storage, std::strtoull(seed.c_str(), nullptr, 10));
+  const int64_t expected = WriteModel(dir, *preset, *storage, std::strtoull(seed.c_str(), nullptr, 10));
   const fs::path weights = fs::path(dir) / "model.safetensors";
   std::error_code error;
   const auto bytes = fs::file_size(weights, error);
-  int64_t expected = 0;
-  for (const WeightSpec& spec : WeightsOf(*preset))
-    expected += Elements(spec) * static_cast<int64_t>(DTypeBytes(storage->dtype));
   if (error || static_cast<int64_t>(bytes) < expected) {
     std::cerr << weights << ": could not be written in full; is the disk full?\n";
     return 1;
