@@ -46,19 +46,30 @@ PREFIXD_INLINE void Clear(Tile<kRows, kVectors>& tile) {
 
 // acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
 // x[r][k] lies at x[r * kRowStep + k * kTermStep]. kRun neighbouring vectors share a pointer of w, and term k
-// lies k * w_step elements behind it. Vector by vector: the weights of all at once would spill in AVX2's
-// registers.
+// lies k * w_step elements behind it.
 template <int kRun, int kRowStep, int kTermStep, DType kType, int kRows, int kVectors>
 PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 const typename Element<kType>::Type* const (&w)[kVectors / kRun],
                                 size_t w_step, int terms) {
   size_t at = 0;
   for (int k = 0; k < terms; ++k) {
+    if constexpr (kRows == 1) {  // each weight is used at once: the many of a single row would spill
+      const F32x16 value = Set(x[0]);
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      const F32x16 weights = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
+      for (int v = 0; v < kVectors; ++v) {
+        const F32x16 weight = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
+        tile.acc[0][v] = Fma(value, weight, tile.acc[0][v]);
+      }
+    } else {
+      F32x16 weights[kVectors];
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) tile.acc[r][v] = Fma(Set(x[r * kRowStep]), weights, tile.acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) weights[v] = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const F32x16 value = Set(x[r * kRowStep]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(value, weights[v], tile.acc[r][v]);
+      }
     }
     x += kTermStep;
     at += w_step;
