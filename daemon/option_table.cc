@@ -40,6 +40,8 @@ constexpr OptionSpec kTable[] = {
      "connections open at once; further ones are answered 503", 1, 1000000},
     {"max-body", "SIZE", K::kSize, &O::max_body, "16 MiB", "Listening", "longest request body, in bytes",
      1024, int64_t{1} << 32},
+    {"max-bodies", "SIZE", K::kSize, &O::max_bodies, "256 MiB", "Listening",
+     "request bodies held at once, in bytes; further ones are answered 503", 1 << 20, int64_t{1} << 40},
     {"header-seconds", "N", K::kInteger, &O::header_seconds, "10", "Listening",
      "seconds a client has for the header of a request", 1, kMaxSeconds},
     {"body-seconds", "N", K::kInteger, &O::body_seconds, "60", "Listening",

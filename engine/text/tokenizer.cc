@@ -7,6 +7,7 @@
 
 #include "engine/text/pretokenizer.h"
 #include "engine/text/tokenizer_added.h"
+#include "engine/text/tokenizer_bound.h"
 #include "engine/text/tokenizer_bpe.h"
 #include "engine/text/tokenizer_normalizer.h"
 #include "engine/text/tokenizer_spec.h"
@@ -30,6 +31,7 @@ struct Tokenizer::Parts {
   std::unordered_map<std::string, TokenId> added_ids;
   std::vector<TokenId> prefix_ids, suffix_ids;
   TokenId end_id = 0;
+  size_t max_bytes_per_token = 0;
   std::string_view kind;
 };
 
@@ -134,6 +136,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
                                              spec.prefix_ids,
                                              spec.suffix_ids,
                                              end_id,
+                                             MaxBytesPerToken(spec),
                                              Kind(spec, byte_level)});
   std::unordered_set<std::string_view> special;
   for (const AddedTokenSpec& token : spec.added) {
@@ -210,6 +213,7 @@ std::optional<TokenId> Tokenizer::TokenToId(std::string_view content) const {
 }
 
 int Tokenizer::vocab_size() const { return parts_->end_id; }
+size_t Tokenizer::max_bytes_per_token() const { return parts_->max_bytes_per_token; }
 std::string_view Tokenizer::kind() const { return parts_->kind; }
 const TokenDecoder& Tokenizer::decoder() const { return parts_->decoder; }
 

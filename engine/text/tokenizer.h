@@ -47,6 +47,8 @@ class Tokenizer {
   bool IsSpecial(TokenId id) const;
   std::optional<TokenId> TokenToId(std::string_view content) const;  // vocabulary or added token
   int vocab_size() const;                                            // one past the highest id
+  // A text of n bytes gives at least n / this tokens; 0: nothing can be promised.
+  size_t max_bytes_per_token() const;
   std::string_view kind() const;  // of its model, for people: "byte-level BPE"
 
   // For streams: what turns the texts of tokens into text, and the text of a token as the file spells it;
