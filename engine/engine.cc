@@ -6,6 +6,7 @@
 #include <mutex>
 #include <unordered_set>
 
+#include "engine/engine_checks.h"
 #include "engine/kv_memory.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -19,40 +20,6 @@ PrefixCache::Options CacheOptions(const EngineOptions& options) {
   cache.blocks = options.blocks;
   cache.reuse = options.prefix_cache;
   return cache;
-}
-
-Status CheckOptions(const EngineOptions& o) {
-  if (o.context < 2) return InvalidArgument("context " + std::to_string(o.context) + " is below 2 tokens");
-  if (o.max_sequences < 1) return InvalidArgument("max-sequences must be at least 1");
-  if (o.step_tokens < o.max_sequences) {
-    return InvalidArgument("step-tokens " + std::to_string(o.step_tokens) + " is below max-sequences " +
-                           std::to_string(o.max_sequences) +
-                           ": every running sequence needs a row of a step");
-  }
-  if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
-  if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
-    return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
-  }
-  // One block more than the longest sequence has: a copy of a partly matching block needs source and target
-  // at once.
-  const int64_t need = (static_cast<int64_t>(o.context) + o.block_tokens - 1) / o.block_tokens + 1;
-  if (static_cast<int64_t>(o.blocks) < need) {
-    return InvalidArgument(std::to_string(o.blocks) + " KV blocks of " + std::to_string(o.block_tokens) +
-                           " tokens do not hold one sequence of " + std::to_string(o.context) + " tokens (" +
-                           std::to_string(need) + " needed): enlarge device-cache or lower context");
-  }
-  return Status::Ok();
-}
-
-// The steps of the scheduler must fit the buffers of the model.
-Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
-  if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences < model.max_logit_rows)
-    return Status::Ok();
-  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
-                         std::to_string(o.step_tokens) + " and max-sequences " +
-                         std::to_string(o.max_sequences) + " exceed those the model was loaded for: " +
-                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) +
-                         " and one less than " + std::to_string(model.max_logit_rows) + " logit rows");
 }
 
 // Whether a token is drawn after it.
@@ -106,7 +73,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Sequence>> submitted;
   std::unordered_set<RequestId> cancelled;
   bool draining = false;
-  RequestId last_id = 0;
+  std::atomic<RequestId> last_id{0};
   std::atomic<int> queued{0};  // submitted, not yet admitted
   std::atomic<int> alive{0};   // submitted, not yet finished
 
@@ -151,36 +118,18 @@ const EngineOptions& Engine::options() const { return impl_->options; }
 
 Result<RequestId> Engine::Submit(Request request) {
   Impl& e = *impl_;
-  const int prompt = static_cast<int>(std::min<size_t>(request.prompt.size(), 1u << 30));
-  if (prompt == 0) return InvalidArgument("the prompt is empty");
-  if (prompt > e.options.context || (prompt == e.options.context && request.sampling.max_tokens > 0)) {
-    return InvalidArgument("a prompt of " + std::to_string(prompt) +
-                           " tokens leaves no room in a context of " + std::to_string(e.options.context));
-  }
-  for (const TokenId token : request.prompt) {
-    if (token < 0 || token >= e.model->config().vocab) {
-      return InvalidArgument("token id " + std::to_string(token) + " is outside the vocabulary of " +
-                             std::to_string(e.model->config().vocab));
-    }
-  }
-  for (const LogitBias& bias : request.sampling.logit_bias) {
-    if (bias.token < 0 || bias.token >= e.model->config().vocab) {
-      return InvalidArgument("logit_bias of token id " + std::to_string(bias.token) +
-                             ", which is outside the vocabulary of " +
-                             std::to_string(e.model->config().vocab));
-    }
-  }
+  PREFIXD_RETURN_IF_ERROR(CheckRequest(e.options, e.model->config().vocab, request));
   std::vector<TokenId>& stops =
       request.sampling.stop_token_ids;  // a list of any length, gone through for every token
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
+  const RequestId id = ++e.last_id;
+  auto sequence = std::make_unique<Sequence>(id, std::move(request));  // counts a prompt: not under the lock
   std::unique_lock lock(e.inbox_mutex);
   if (e.draining) return Unavailable("shutting down");
   if (e.queued.load() >= e.options.max_queue) {
     return ResourceExhausted("the queue of " + std::to_string(e.options.max_queue) + " requests is full");
   }
-  const RequestId id = ++e.last_id;
-  auto sequence = std::make_unique<Sequence>(id, std::move(request));
   sequence->times.submitted = e.clock->NowSeconds();
   e.submitted.push_back(std::move(sequence));
   ++e.queued;
