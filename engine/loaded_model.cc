@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/log.h"
 #include "engine/model/json_fields.h"
 #include "engine/model/mapped_file.h"
 #include "engine/model/safetensors.h"
@@ -81,35 +82,43 @@ Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
 }
 
 struct TemplateSource {
-  std::string place;  // for messages
-  std::string text;   // empty: there is none
+  std::string place;     // for messages
+  std::string text;      // empty: there is none
+  std::string tool_use;  // for requests with tools; empty: the same
 };
 
-// chat_template of tokenizer_config.json: a string, or a list of named ones of which "default" counts.
+// chat_template of tokenizer_config.json: a string, or a list of named ones, of which "default" and "tool_use"
+// count.
 Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
   const std::string place = fields.place() + ": chat_template";
   const bj::value* value = fields.Find("chat_template");
   if (value == nullptr) return TemplateSource();
-  if (value->is_string()) return TemplateSource{place, std::string(value->get_string())};
+  if (value->is_string()) return TemplateSource{place, std::string(value->get_string()), {}};
   if (!value->is_array()) return fields.Bad("chat_template", "a string, or a list of named templates");
+  TemplateSource found;
   for (const bj::value& entry : value->get_array()) {
     const bj::object* object = entry.if_object();
     if (object == nullptr) return fields.Bad("chat_template", "objects with name and template");
     const JsonFields named(place, *object);
     PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.StringOr("name", ""));
-    if (name != "default") continue;
-    PREFIXD_ASSIGN_OR_RETURN(const std::string text, named.StringOr("template", ""));
-    return TemplateSource{place + " 'default'", text};
+    if (name != "default" && name != "tool_use") continue;
+    PREFIXD_ASSIGN_OR_RETURN((name == "default" ? found.text : found.tool_use), named.StringOr("template", ""));
   }
+  found.place = place + " 'default'";
+  if (!found.text.empty()) return found;
   return fields.Bad("chat_template", "one that is named 'default'");
 }
 
 Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& tokenizer_config,
                                     std::string_view given) {
-  if (!given.empty()) return TemplateSource{"the chat template given", std::string(given)};
+  if (!given.empty()) return TemplateSource{"the chat template given", std::string(given), {}};
   if (const fs::path file = folder / "chat_template.jinja"; Exists(file)) {
     PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTemplate));
-    return TemplateSource{"chat_template.jinja", text};
+    TemplateSource source{"chat_template.jinja", text, {}};
+    if (const fs::path with_tools = folder / "additional_chat_templates" / "tool_use.jinja"; Exists(with_tools)) {
+      PREFIXD_ASSIGN_OR_RETURN(source.tool_use, ReadSmallFile(with_tools, kLargestTemplate));
+    }
+    return source;
   }
   return TemplateOfConfig(tokenizer_config);
 }
@@ -121,6 +130,7 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
   ChatTemplate::Options options;
   options.bos_token = special.bos;
   options.eos_token = special.eos;
+  options.tool_use = source.tool_use;
   for (const char* key : {"unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
     PREFIXD_ASSIGN_OR_RETURN(const std::string text, TokenText(tokenizer_config, key));
     if (!text.empty()) options.special_tokens.emplace_back(key, text);
@@ -231,6 +241,14 @@ Status InFolder(const fs::path& folder, const Status& status) {
   return status.message().starts_with(folder.string()) ? status : status.WithContext(folder.string());
 }
 
+// A cached prefix is of no use behind the place where a longer conversation is rendered otherwise.
+void WarnOfRewrites(const ChatTemplate& chat_template, const std::string& place) {
+  for (const ChatTemplate::Rewrite& rewrite : chat_template.rewrites()) {
+    Log(LogLevel::kWarning, "the chat template rewrites what it has rendered before: " + rewrite.Describe(),
+        {{"template", place}, {"turn", rewrite.turn}});
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
@@ -238,6 +256,8 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& ba
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
   Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
   if (!model.ok()) return InFolder(folder, model.status());
+  if ((*model)->chat_template != nullptr)
+    WarnOfRewrites(*(*model)->chat_template, (*model)->chat_template_place);
   return model;
 }
 

@@ -51,12 +51,25 @@ class Fitter {
     } else if (name == "function") {
       (*message)["role"] = "tool";
     }
+    AliasReasoning(message);
     PREFIXD_RETURN_IF_ERROR(FitContent(message));
     if (json::value* calls = message->if_contains("tool_calls"); calls && calls->is_array()) {
       for (size_t i = 0; i < calls->get_array().size(); ++i)
         PREFIXD_RETURN_IF_ERROR(FitCall(&calls->get_array()[i], i));
     }
     return Status::Ok();
+  }
+
+  // Clients and templates call it by different names.
+  static void AliasReasoning(json::object* message) {
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      const json::value* found = message->if_contains(name);
+      if (found == nullptr || found->is_null()) continue;
+      const json::value reasoning = *found;
+      message->emplace("thinking", reasoning);
+      (*message)["reasoning_content"] = reasoning;
+      return;
+    }
   }
 
   Status FitContent(json::object* message) {
@@ -147,12 +160,33 @@ ChatTemplate::~ChatTemplate() = default;
 
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Parse(std::string_view source, Options options) {
   PREFIXD_ASSIGN_OR_RETURN(auto parsed, jinja::Template::Parse(source));
+  const std::string tool_use = std::exchange(options.tool_use, {});
+  std::unique_ptr<const ChatTemplate> with_tools;
+  if (!tool_use.empty()) {
+    auto variant = Parse(tool_use, options);
+    if (!variant.ok()) return variant.status().WithContext("the template 'tool_use'");
+    with_tools = *std::move(variant);
+  }
   std::unique_ptr<ChatTemplate> result(new ChatTemplate(std::move(parsed), std::move(options)));
   result->Probe();
+  if (with_tools) result->AddToolUse(std::move(with_tools));
   return result;
 }
 
+void ChatTemplate::AddToolUse(std::unique_ptr<const ChatTemplate> tool_use) {
+  tool_use_ = std::move(tool_use);
+  caps_.supports_tools = tool_use_->caps_.supports_tools;
+  caps_.supports_tool_calls = tool_use_->caps_.supports_tool_calls;
+  caps_.supports_parallel_tool_calls = tool_use_->caps_.supports_parallel_tool_calls;
+  for (Rewrite rewrite : tool_use_->rewrites_) {
+    rewrite.conversation += " by the template 'tool_use'";
+    rewrites_.push_back(std::move(rewrite));
+  }
+}
+
 Result<std::string> ChatTemplate::Render(const Input& input) const {
+  const bool with_tools = input.tools.is_array() && !input.tools.get_array().empty();
+  if (tool_use_ && with_tools) return tool_use_->Render(input);
   for (const auto reserved : kReserved) {
     if (input.extra.contains(reserved)) {
       return InvalidArgument("chat_template_kwargs may not contain '" + std::string(reserved) +
@@ -160,10 +194,11 @@ Result<std::string> ChatTemplate::Render(const Input& input) const {
     }
   }
   PREFIXD_ASSIGN_OR_RETURN(const json::array messages, FitMessages(input.messages, caps_));
-  return RenderAsIs(input, messages);
+  return RenderAsIs(input, messages, options_.limits);
 }
 
-Result<std::string> ChatTemplate::RenderAsIs(const Input& input, const json::array& messages) const {
+Result<std::string> ChatTemplate::RenderAsIs(const Input& input, const json::array& messages,
+                                             const jinja::Limits& limits) const {
   const json::value conversation(messages), generate(input.add_generation_prompt);
   jinja::Template::Variables variables;
   for (const auto& [name, value] : tokens_) variables.emplace_back(name, &value);
@@ -172,7 +207,7 @@ Result<std::string> ChatTemplate::RenderAsIs(const Input& input, const json::arr
   variables.emplace_back("tools", &input.tools);
   variables.emplace_back("documents", &input.documents);
   variables.emplace_back("add_generation_prompt", &generate);
-  return template_->Render(variables, input.unix_seconds, options_.limits);
+  return template_->Render(variables, input.unix_seconds, limits);
 }
 
 }  // namespace prefixd

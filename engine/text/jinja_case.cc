@@ -103,8 +103,8 @@ Mapped TitleOf(char32_t c) {
   constexpr char32_t kIota = 0x3B9, kIotaBelow = 0x345;
   const auto simple = static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
   Mapped folded = FoldOf(c);
-  const bool one = folded.size() == 1 || simple != c || Category(c) == UTF8PROC_CATEGORY_LU ||
-                   Category(c) == UTF8PROC_CATEGORY_LT;
+  const bool one = folded.size() == 1 || (simple != c && c != 0xDF) || Category(c) == UTF8PROC_CATEGORY_LU ||
+                   Category(c) == UTF8PROC_CATEGORY_LT;  // utf8proc knows a capital of the sharp s, U+00DF
   if (one) return {simple};
   if (c == 0x149) return UpperOf(c);
   folded[0] = TitleOf(folded[0])[0];

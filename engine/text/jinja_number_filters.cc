@@ -46,6 +46,7 @@ Value FloatFilter(Evaluator&, const Value& v, const Arguments& a) {
 }
 
 Value Abs(Evaluator& e, const Value& v, const Arguments&) {
+  if (const double* d = v.As<double>()) return Value::Float(std::fabs(*d));
   return Less(v, Value::Integer(0), e.budget()) ? Negate(v) : Affirm(v);
 }
 
@@ -90,7 +91,9 @@ Value Round(Evaluator&, const Value& v, const Arguments& a) {
   const double value = real ? *real : static_cast<double>(*integer);
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (method != "common") {
-    return Value::Float((method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale)) / scale);
+    if (!std::isfinite(value)) Raise("cannot convert float infinity or NaN to integer");
+    const double whole = method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale);
+    return Value::Float((whole + 0.0) / scale);  // Python's ints know no -0
   }
   if (integer && precision >= 0) return Value::Integer(*integer);
   if (integer) return Value::Integer(RoundedToTens(*integer, static_cast<int>(-precision)));

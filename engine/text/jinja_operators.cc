@@ -56,6 +56,13 @@ double FloatModulo(double a, double b) {
   return (rest < 0) != (b < 0) ? rest + b : rest;
 }
 
+double FloatFloorDivide(double a, double b) {
+  const double quotient = (a - FloatModulo(a, b)) / b;
+  if (quotient == 0) return std::copysign(0.0, a / b);
+  const double whole = std::floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
 Value FloatPower(double base, double exponent) {
   if (base == 0 && exponent < 0) Raise("0.0 cannot be raised to a negative power");
   if (base < 0 && std::isfinite(exponent) && exponent != std::floor(exponent)) {
@@ -108,7 +115,7 @@ Value ApplyFloats(BinaryOp op, double a, double b) {
     case BinaryOp::kDivide:
       return Value::Float(a / b);
     case BinaryOp::kFloorDivide:
-      return Value::Float(std::floor((a - FloatModulo(a, b)) / b + 0.5));
+      return Value::Float(FloatFloorDivide(a, b));
     case BinaryOp::kModulo:
       return Value::Float(FloatModulo(a, b));
     case BinaryOp::kPower:

@@ -250,7 +250,7 @@ class Templates:
     def loop(self, depth):
         r, e, t = self.r, self.expression, self.tag
         target = r.choice([self.name(), self.name(), "k, v"])
-        walked = e("d") + r.choice([".items()", "|items", "|dictsort"]) if target == "k, v" else r.choice([e("l"), "messages", e("x")])
+        walked = f"({e('d')})" + r.choice([".items()", "|items", "|dictsort"]) if target == "k, v" else r.choice([e("l"), "messages", e("x")])
         condition = f" if {e('b')}" if r.random() < 0.25 else ""
         before = r.choice(["", "{{ loop.index }}", "{{ loop.first }}/{{ loop.last }}", "{{ loop.length }}{{ loop.revindex0 }}", "{{ loop.changed(" + e("x") + ") }}",
                            "{{ loop.cycle('a', 'b') }}", "{{ loop.nextitem }}"])

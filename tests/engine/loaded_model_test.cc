@@ -96,9 +96,17 @@ TEST_F(LoadedModelTest, ChatTemplatesByPrecedence) {
   Write(
       "tokenizer_config.json",
       R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "two"}]})");
+  ChatTemplate::Input with_tools;
+  with_tools.tools = boost::json::array{"t"};
   EXPECT_EQ(Rendered(**Load()), "two");
+  EXPECT_EQ(*(*Load())->chat_template->Render(with_tools), "tools");
   Write("chat_template.jinja", "three");
   EXPECT_EQ(Rendered(**Load()), "three");
+  EXPECT_EQ(*(*Load())->chat_template->Render(with_tools), "three");
+  std::filesystem::create_directory(folder_ / "additional_chat_templates");
+  Write("additional_chat_templates/tool_use.jinja", "three tools");
+  EXPECT_EQ(Rendered(**Load()), "three");
+  EXPECT_EQ(*(*Load())->chat_template->Render(with_tools), "three tools");
   EXPECT_EQ(Rendered(**Load("four")), "four");
 }
 

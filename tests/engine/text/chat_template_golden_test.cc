@@ -122,6 +122,30 @@ TEST(ChatTemplateGolden, ProbingFindsWhatTheTemplatesTake) {
   }
 }
 
+TEST(ChatTemplateGolden, RewritesOfRealTemplatesAreFound) {
+  PREFIXD_NEED_SHARED("templates/renders.json");
+  using Kind = ChatTemplate::Rewrite::Kind;
+  const auto rewrites = [](const std::string& name) {
+    auto chat = ChatTemplate::Parse(ReadFileOrDie(SharedDir() / "templates" / (name + ".jinja")),
+                                    {.bos_token = "<s>", .eos_token = "</s>"});
+    std::vector<std::pair<std::string, Kind>> found;
+    for (const auto& r : chat.value()->rewrites()) found.emplace_back(r.conversation, r.kind);
+    return found;
+  };
+  using Found = std::vector<std::pair<std::string, Kind>>;
+  EXPECT_EQ(rewrites("Qwen-Qwen2.5-7B-Instruct"), Found());
+  EXPECT_EQ(rewrites("Qwen3-Coder"), Found());
+  EXPECT_EQ(rewrites("Qwen-Qwen3-0.6B"),
+            (Found{{"a plain conversation", Kind::kHistory},
+                   {"a plain conversation with enable_thinking = false", Kind::kGeneration}}));
+  EXPECT_EQ(rewrites("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B"),
+            (Found{{"a plain conversation", Kind::kGeneration}}));
+  const Found nemo = rewrites("mistralai-Mistral-Nemo-Instruct-2407");
+  EXPECT_TRUE(std::count(nemo.begin(), nemo.end(),
+                         Found::value_type("a conversation with tools", Kind::kHistory)) == 1)
+      << "its tools stand before the last question";
+}
+
 TEST(ChatTemplateGolden, ChatsOfTheGoldenCheckpoints) {
   PREFIXD_NEED_SHARED("golden");
   size_t compared = 0;

@@ -192,5 +192,111 @@ TEST(ChatTemplate, LimitsOfTheOptionsHold) {
   EXPECT_EQ(chat.value()->Render(input).status().code(), Code::kResourceExhausted);
 }
 
+TEST(ChatTemplate, ATemplateOfItsOwnServesRequestsWithTools) {
+  auto chat = ChatTemplate::Parse(Frame("message.content"),
+                                  {.tool_use = "TOOLS " + Frame("message.content", "{{ tools|tojson }}")});
+  ASSERT_TRUE(chat.ok());
+  EXPECT_TRUE(chat.value()->caps().supports_tools);
+  ChatTemplate::Input input;
+  input.messages = json::parse(R"([{"role": "user", "content": "u"}])").as_array();
+  EXPECT_EQ(*chat.value()->Render(input), "<user>u\n<assistant>");
+  input.tools = json::array();
+  EXPECT_EQ(*chat.value()->Render(input), "<user>u\n<assistant>") << "no tools are no reason";
+  input.tools = json::array{"t"};
+  EXPECT_EQ(*chat.value()->Render(input), "TOOLS [\"t\"]<user>u\n<assistant>");
+  const auto broken = ChatTemplate::Parse("x", {.tool_use = "{{ x|random }}"});
+  EXPECT_EQ(broken.status().code(), Code::kUnsupported);
+  EXPECT_NE(broken.status().message().find("tool_use"), std::string::npos);
+}
+
+TEST(ChatTemplate, ReasoningIsFoundUnderTheNamesThatTemplatesUse) {
+  for (const char* template_name : {"reasoning_content", "thinking"}) {
+    const auto chat = Load(Frame("message." + std::string(template_name)));
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      const std::string message = R"([{"role": "assistant", "content": "a", "reasoning": null, ")" +
+                                  std::string(name) + R"(": "why"}])";
+      EXPECT_EQ(*Render(*chat, message), "<assistant>why\n<assistant>") << name << " as " << template_name;
+    }
+  }
+  EXPECT_EQ(
+      *Render(*Load(Frame("message.reasoning_content is defined")), R"([{"role": "user", "content": "u"}])"),
+      "<user>False\n<assistant>");
+}
+
+TEST(ChatTemplate, TheDateAndTheBeginningOfTextAreReported) {
+  const auto plain = Load(Frame("message.content"));
+  EXPECT_FALSE(plain->caps().shows_date);
+  EXPECT_FALSE(plain->caps().emits_bos);
+  const auto dated = Load(Frame("message.content", "{{ bos_token }}{{ strftime_now('%d %b') }}"));
+  EXPECT_TRUE(dated->caps().shows_date);
+  EXPECT_TRUE(dated->caps().emits_bos);
+}
+
+TEST(ChatTemplate, ParallelToolCallsAreReported) {
+  EXPECT_TRUE(Load(CallFrame("c.function.arguments|tojson"))->caps().supports_parallel_tool_calls);
+  const auto single = Load(Frame("message.content or ''",
+                                 "{% for m in messages if m.tool_calls %}{% if m.tool_calls|length > 1 %}"
+                                 "{{ raise_exception('one call at a time') }}{% endif %}{{ "
+                                 "m.tool_calls[0].function.name }}{% endfor %}"));
+  EXPECT_TRUE(single->caps().supports_tool_calls);
+  EXPECT_FALSE(single->caps().supports_parallel_tool_calls);
+}
+
+using Kind = ChatTemplate::Rewrite::Kind;
+
+// "kind turn conversation" of each rewrite.
+std::vector<std::string> Rewrites(const ChatTemplate& chat) {
+  std::vector<std::string> found;
+  for (const auto& r : chat.rewrites()) {
+    EXPECT_LT(r.kept_bytes, r.bytes);
+    found.push_back((r.kind == Kind::kHistory ? "history " : "generation ") + std::to_string(r.turn) + " " +
+                    r.conversation);
+  }
+  return found;
+}
+
+TEST(ChatTemplate, ATemplateThatOnlyAppendsIsKnownForIt) {
+  const auto chat = Load(Frame("message.content"));
+  EXPECT_TRUE(chat->append_only());
+  EXPECT_EQ(Rewrites(*chat), std::vector<std::string>());
+}
+
+TEST(ChatTemplate, RewritesOfWhatWasRenderedAreFound) {
+  // The last answer is marked, and no more so once it is not the last.
+  EXPECT_EQ(
+      Rewrites(
+          *Load("{% for message in messages %}<{{ message.role }}>{{ '*' if loop.last }}{{ message.content "
+                "}}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")),
+      (std::vector<std::string>{"generation 1 a plain conversation", "history 1 a plain conversation"}));
+  // An empty thought ends the prompt, and is not there once the answer is.
+  EXPECT_EQ(Rewrites(*Load(
+                "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
+                "{% if add_generation_prompt %}<assistant>{% if enable_thinking is false %}<think></think>"
+                "{% endif %}{% endif %}")),
+            std::vector<std::string>{"generation 1 a plain conversation with enable_thinking = false"});
+  // Reasoning of old turns goes.
+  EXPECT_EQ(Rewrites(*Load("{% for message in messages %}<{{ message.role }}>{% if loop.last %}{{ "
+                           "message.reasoning_content }}{% endif %}{{ message.content }}\n{% endfor %}"
+                           "{% if add_generation_prompt %}<assistant>{% endif %}")),
+            std::vector<std::string>{"history 1 a conversation with reasoning"});
+  // The tools stand before the last question.
+  EXPECT_EQ(
+      Rewrites(*Load("{% for message in messages %}{% if tools and message.role == 'user' and "
+                     "(messages|selectattr('role', 'eq', 'user')|list|last) == message %}{{ tools|tojson }}"
+                     "{% endif %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
+                     "{% if add_generation_prompt %}<assistant>{% endif %}")),
+      (std::vector<std::string>{
+                "generation 1 a conversation with tools", "history 1 a conversation with tools",
+                "generation 2 a conversation with tool calls", "history 2 a conversation with tool calls"}));
+}
+
+TEST(ChatTemplate, ARewriteIsToldWithItsConsequence) {
+  const ChatTemplate::Rewrite rewrite{"a plain conversation", Kind::kHistory, 1, 52, 84};
+  EXPECT_EQ(rewrite.Describe(),
+            "in a plain conversation answer 1 is rendered otherwise once the next turn follows: 52 of 84 "
+            "bytes stay, and "
+            "a cached prefix ends there");
+}
+
 }  // namespace
 }  // namespace prefixd

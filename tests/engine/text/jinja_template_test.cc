@@ -55,8 +55,8 @@ TEST(JinjaTemplate, DoesWhatTheReferenceDoes) {
     auto parsed = Template::Parse(source);
     const Result<std::string> result = parsed.ok() ? parsed.value()->Render(variables, now) : parsed.status();
     if (const auto* output = item.as_object().if_contains("output")) {
-      ASSERT_TRUE(result.ok()) << source << "\n" << result.status().ToString();
-      EXPECT_EQ(*result, std::string(output->as_string())) << source;
+      EXPECT_TRUE(result.ok()) << source << "\n" << result.status().ToString();
+      EXPECT_EQ(result.ok() ? *result : "", std::string(output->as_string())) << source;
       ++rendered;
     } else {
       EXPECT_FALSE(result.ok()) << source << " must raise " << item.at("raises");
