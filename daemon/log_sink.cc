@@ -12,6 +12,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace prefixd {
 namespace {
 
@@ -39,10 +41,10 @@ bool StderrIsJournal() {
          fstat(2, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }
 
-void AppendJsonString(std::string_view text, std::string* out) {
+void AppendJsonString(std::string_view any_bytes, std::string* out) {
   static constexpr char kHex[] = "0123456789abcdef";
   *out += '"';
-  for (const char c : text) {
+  for (const char c : RepairUtf8(any_bytes)) {
     if (c == '"' || c == '\\') {
       *out += '\\';
       *out += c;

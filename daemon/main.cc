@@ -9,6 +9,7 @@
 #include "daemon/cli.h"
 #include "daemon/memory_limit.h"
 #include "daemon/plan.h"
+#include "daemon/plan_report.h"
 #include "daemon/serve.h"
 #include "daemon/version.h"
 
@@ -19,10 +20,12 @@ void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
 ExitCode Validate(const Invocation& invocation) {
   for (const std::string& warning : invocation.warnings)
-    std::fprintf(stderr, "prefixd: %s\n", warning.c_str());
+    std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
   ExitCode code = kExitWell;
-  const Result<Plan> plan = MakePlan(invocation.options, AvailableMemory(), &code);
+  const Result<Plan> plan = MakePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
+    for (const std::string& warning : plan->limits.warnings)
+      std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
     Print(invocation.json ? PlanAsJson(*plan) + "\n" : PlanAsText(*plan));
   } else if (invocation.json) {
     Print(boost::json::serialize(boost::json::object{{"schema", 1},

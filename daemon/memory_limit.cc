@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -36,9 +35,8 @@ struct Names {
 constexpr Names kVersion2 = {"memory.max", "memory.current", "inactive_file"};
 constexpr Names kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
 
-// What the group `group` below `mount` and its parents leave.
-uint64_t LeftInGroups(const fs::path& mount, fs::path group, const Names& names) {
-  uint64_t left = std::numeric_limits<uint64_t>::max();
+// Lowers `state` to what the group `group` below `mount` and its parents leave.
+void ApplyGroups(const fs::path& mount, fs::path group, const Names& names, MemoryState* state) {
   for (;; group = group.parent_path()) {
     const fs::path folder = group.empty() ? mount : mount / group;
     const std::optional<uint64_t> limit = ReadNumber(folder / names.limit);
@@ -46,31 +44,32 @@ uint64_t LeftInGroups(const fs::path& mount, fs::path group, const Names& names)
     if (limit && usage) {
       const uint64_t cache = ReadField(folder / "memory.stat", names.cache).value_or(0);
       const uint64_t held = *usage - std::min(*usage, cache);
-      left = std::min(left, *limit - std::min(*limit, held));
+      state->available = std::min(state->available, *limit - std::min(*limit, held));
+      state->total = std::min(state->total, *limit);
     }
-    if (group.empty()) return left;
+    if (group.empty()) return;
   }
 }
 
 }  // namespace
 
-uint64_t AvailableMemory(const fs::path& root) {
-  const std::optional<uint64_t> kibibytes = ReadField(root / "proc/meminfo", "MemAvailable:");
-  if (!kibibytes) return 0;
-  uint64_t left = *kibibytes * 1024;
-  std::ifstream groups(root / "proc/self/cgroup");  // lines "0::/group" (v2) or "4:memory:/group" (v1)
+MemoryState ReadMemoryState(const fs::path& root) {
+  const std::optional<uint64_t> available = ReadField(root / "proc/meminfo", "MemAvailable:");
+  const std::optional<uint64_t> total = ReadField(root / "proc/meminfo", "MemTotal:");
+  if (!available || !total) return {};
+  MemoryState state{*available * 1024, *total * 1024};  // the file counts in KiB
+  std::ifstream groups(root / "proc/self/cgroup");      // lines "0::/group" (v2) or "4:memory:/group" (v1)
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
     const fs::path group = fs::path(line.substr(second + 1)).relative_path();
     const fs::path mounts = root / "sys/fs/cgroup";
-    if (controllers == ",,") left = std::min(left, LeftInGroups(mounts, group, kVersion2));
-    if (controllers.find(",memory,") != std::string::npos) {
-      left = std::min(left, LeftInGroups(mounts / "memory", group, kVersion1));
-    }
+    if (controllers == ",,") ApplyGroups(mounts, group, kVersion2, &state);
+    if (controllers.find(",memory,") != std::string::npos)
+      ApplyGroups(mounts / "memory", group, kVersion1, &state);
   }
-  return left;
+  return state;
 }
 
 }  // namespace prefixd

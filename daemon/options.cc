@@ -91,8 +91,8 @@ Status Assign(const OptionSpec& spec, std::string_view text, Options* options) {
   return Status::Ok();
 }
 
-// What is wrong with a name that is not in the table.
-std::string NameFault(std::string_view name) {
+// What is wrong with a name that is not in the table. `prefix`: "--" where names are flags.
+std::string NameFault(std::string_view name, std::string_view prefix) {
   if (std::ranges::find(LaterOptions(), name) != LaterOptions().end()) {
     return "is not there yet in this version of prefixd";
   }
@@ -100,7 +100,7 @@ std::string NameFault(std::string_view name) {
   for (const OptionSpec& spec : OptionTable()) names.push_back(spec.name);
   const std::string_view nearest = NearestName(name, names);
   return "is not an option of prefixd" +
-         (nearest.empty() ? "" : "; did you mean " + std::string(nearest) + "?");
+         (nearest.empty() ? "" : "; did you mean " + std::string(prefix) + std::string(nearest) + "?");
 }
 
 bool InjectedByKubernetes(std::string_view variable) {
@@ -154,7 +154,8 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
     for (const Setting& setting : layer) {
       const OptionSpec* spec = FindOption(setting.name);
       if (spec == nullptr) {
-        add_fault(setting.origin + " " + NameFault(setting.name));
+        add_fault(setting.origin + " " +
+                  NameFault(setting.name, setting.origin.starts_with("--") ? "--" : ""));
       } else if (const Status status = Assign(*spec, setting.value, &options); !status.ok()) {
         add_fault(setting.origin + ": " + status.message());
       }

@@ -1,8 +1,6 @@
 #include "daemon/plan.h"
 
 #include <algorithm>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -73,30 +71,39 @@ Status FillConfiguration(const Options& options, Plan* plan) {
   return Status::Ok();
 }
 
-Status FillLimits(const Options& options, uint64_t available, Plan* plan) {
+Status FillLimits(const Options& options, Plan* plan) {
   const ModelConfig& config = plan->model.config;
   plan->kv_dtype = KvDType(options, config);
+  plan->activation_bytes = Transformer::ActivationBytes(config, StepLimits(options, config.max_positions));
   const ModelFacts facts{.max_positions = config.max_positions,
                          .weight_bytes = plan->model.weight_bytes,
+                         .activation_bytes = plan->activation_bytes,
                          .kv = {.layers = config.layers,
                                 .kv_heads = config.kv_heads,
                                 .head_dim = config.head_dim,
                                 .block_tokens = static_cast<int>(options.block_tokens),
                                 .dtype = plan->kv_dtype}};
-  PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveLimits(options, facts, available));
+  PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveLimits(options, facts, plan->memory));
   return Status::Ok();
 }
 
 }  // namespace
 
-Result<Plan> MakePlan(const Options& options, uint64_t available_memory, ExitCode* code) {
+TransformerLimits StepLimits(const Options& options, int context) {
+  return {.context = context,
+          .max_rows = static_cast<int>(options.step_tokens),
+          .max_logit_rows = static_cast<int>(options.max_sequences) + kPromptLogitRows};
+}
+
+Result<Plan> MakePlan(const Options& options, const MemoryState& memory, ExitCode* code) {
   Plan plan;
+  plan.memory = memory;
   *code = kExitWrongUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template));
   *code = kExitWrongUsage;
-  PREFIXD_RETURN_IF_ERROR(FillLimits(options, available_memory, &plan));
+  PREFIXD_RETURN_IF_ERROR(FillLimits(options, &plan));
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
   if (!IsValidUtf8(plan.served_name)) {
     return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) +
@@ -104,52 +111,6 @@ Result<Plan> MakePlan(const Options& options, uint64_t available_memory, ExitCod
   }
   *code = kExitWell;
   return plan;
-}
-
-std::string PlanAsText(const Plan& plan) {
-  std::vector<std::pair<std::string, std::string>> lines = {
-      {"model", plan.served_name},
-      {"architecture", CanonicalArchitecture(plan.model.config)},
-      {"parameters", std::to_string(plan.model.parameters)},
-      {"weights", FormatSize(plan.model.weight_bytes)},
-      {"chat template", !plan.chat_template.empty() ? "from the option"
-                        : plan.model.chat_template  ? "the model's"
-                                                    : "none"},
-      {"backend", plan.backend},
-      {"kv-dtype", std::string(DTypeName(plan.kv_dtype))},
-      {"api keys", plan.api_keys.empty() ? "none: everyone is let in" : std::to_string(plan.api_keys.size())},
-  };
-  std::ranges::copy(DescribeLimits(plan.limits), std::back_inserter(lines));
-  std::string text;
-  for (const auto& [name, value] : lines) {
-    text += name + ":" + std::string(name.size() < 14 ? 15 - name.size() : 1, ' ') + value + "\n";
-  }
-  return text;
-}
-
-std::string PlanAsJson(const Plan& plan) {
-  const Limits& limits = plan.limits;
-  return boost::json::serialize(boost::json::object{
-      {"schema", 1},
-      {"ok", true},
-      {"model", plan.served_name},
-      {"architecture", CanonicalArchitecture(plan.model.config)},
-      {"parameters", plan.model.parameters},
-      {"weight_bytes", plan.model.weight_bytes},
-      {"has_chat_template", plan.model.chat_template.has_value()},
-      {"backend", plan.backend},
-      {"kv_dtype", std::string(DTypeName(plan.kv_dtype))},
-      {"kv_bytes_per_token", limits.kv_bytes_per_token},
-      {"device_cache_bytes", limits.device_cache_bytes},
-      {"blocks", limits.blocks},
-      {"block_tokens", limits.block_tokens},
-      {"context", limits.context},
-      {"longest_context", limits.longest_context},
-      {"max_positions", plan.model.config.max_positions},
-      {"max_sequences", limits.max_sequences},
-      {"step_tokens", limits.step_tokens},
-      {"max_queue", limits.max_queue},
-  });
 }
 
 }  // namespace prefixd

@@ -1,13 +1,15 @@
 // What `serve` would do with its options, worked out before any weight is read: files checked, model looked at, limits derived.
-// `validate` prints it. Main thread.
+// `validate` prints it (plan_report.h). Main thread.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
+#include "engine/engine.h"
 #include "engine/loaded_model.h"
 
 namespace prefixd {
@@ -21,14 +23,15 @@ struct Plan {
   std::string served_name;
   std::string backend;        // resolved: "auto" is the name of the best here
   DType kv_dtype = DType::kF32;
+  MemoryState memory;         // as it was then
+  size_t activation_bytes = 0;
   Limits limits;
 };
 
-// On an error *code says which of the exit codes it is.
-Result<Plan> MakePlan(const Options& options, uint64_t available_memory, ExitCode* code);
+// What a step of the forward pass is made for: logits for every sequence that generates, and for prompts that are scored.
+TransformerLimits StepLimits(const Options& options, int context);
 
-// For people: a line per fact. As JSON: {"schema":1,"ok":true,...}.
-std::string PlanAsText(const Plan& plan);
-std::string PlanAsJson(const Plan& plan);
+// On an error *code says which of the exit codes it is.
+Result<Plan> MakePlan(const Options& options, const MemoryState& memory, ExitCode* code);
 
 }  // namespace prefixd

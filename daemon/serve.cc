@@ -35,6 +35,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kTick{
     100};  // while loading or draining; also the least interval between signs of life
 constexpr std::chrono::seconds kLoadingPatience{120};  // between two signs of progress of a load
+constexpr double kProgressSeconds = 3;                 // between two lines about it
 
 // What a load gives: the engine and all below it, in the order of their lives.
 struct LoadedEngine {
@@ -53,15 +54,15 @@ class EngineTokens final : public TokenService {
   Engine* const engine_;
 };
 
-// Tells log and service manager how far the load is, every tenth of the way.
-LoadProgress TellProgress() {
-  return [told = 0](double share) mutable {
-    const int tenth = static_cast<int>(share * 10);
-    if (tenth <= told) return;
-    told = tenth;
-    const std::string status = "loading: weights " + std::to_string(tenth * 10) + " %";
-    Log(LogLevel::kDebug, status);
-    NotifyLoading(status, kLoadingPatience);
+// Tells the log every few seconds how far a long load is, and the service manager that it goes on.
+LoadProgress TellProgress(const Clock* clock) {
+  return [clock, begun = clock->NowSeconds(), told = clock->NowSeconds()](double share) mutable {
+    const double now = clock->NowSeconds();
+    if (now - told < kProgressSeconds) return;
+    told = now;
+    const int percent = static_cast<int>(share * 100);
+    Log(LogLevel::kInfo, "loading weights", {{"percent", percent}, {"seconds", now - begun}});
+    NotifyLoading("loading: weights " + std::to_string(percent) + " %", kLoadingPatience);
   };
 }
 
@@ -70,11 +71,9 @@ Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock*
   const int threads = options.threads == kAuto ? 0 : static_cast<int>(options.threads);
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, threads));
   const Limits& limits = plan.limits;
-  const LoadOptions load{.limits = {.context = limits.context,
-                                    .max_rows = limits.step_tokens,
-                                    .max_logit_rows = limits.max_sequences + kPromptLogitRows},
-                         .chat_template = plan.chat_template};
-  PREFIXD_ASSIGN_OR_RETURN(loaded.model, LoadModel(options.model, *loaded.backend, load, TellProgress()));
+  const LoadOptions load{.limits = StepLimits(options, limits.context), .chat_template = plan.chat_template};
+  PREFIXD_ASSIGN_OR_RETURN(loaded.model,
+                           LoadModel(options.model, *loaded.backend, load, TellProgress(clock)));
   const Transformer& transformer = *loaded.model->transformer;
   const KvLayout layout = transformer.kv_layout(limits.block_tokens, plan.kv_dtype);
   const EngineOptions engine{.context = limits.context,
@@ -277,6 +276,33 @@ class ServerProcess {
   std::unique_ptr<EngineThread> engine_thread_;
 };
 
+// Three lines: the program, the model, the limits.
+void LogPlan(const Options& options, const Plan& plan) {
+  const ModelSummary& model = plan.model;
+  const Limits& limits = plan.limits;
+  Log(LogLevel::kInfo, "starting",
+      {{"version", Version()}, {"model", options.model}, {"backend", plan.backend}});
+  Log(LogLevel::kInfo, "model",
+      {{"name", plan.served_name},
+       {"architecture", CanonicalArchitecture(model.config)},
+       {"parameters", model.parameters},
+       {"weights", FormatSize(model.weight_bytes)},
+       {"tokenizer", model.tokenizer.kind},
+       {"chat_template", model.chat_template ? model.chat_template->place : "none"}});
+  Log(LogLevel::kInfo, "limits",
+      {{"context", limits.context},
+       {"max_sequences", limits.max_sequences},
+       {"step_tokens", limits.step_tokens},
+       {"max_queue", limits.max_queue},
+       {"max_connections", options.max_connections},
+       {"device_cache", FormatSize(limits.device_cache_bytes)},
+       {"blocks", limits.blocks},
+       {"block_tokens", limits.block_tokens},
+       {"kv_dtype", DTypeName(plan.kv_dtype)},
+       {"kv_bytes_per_token", limits.kv_bytes_per_token}});
+  for (const std::string& warning : limits.warnings) Log(LogLevel::kWarning, warning);
+}
+
 }  // namespace
 
 ExitCode Serve(const Options& options, const std::vector<std::string>& warnings) {
@@ -284,15 +310,12 @@ ExitCode Serve(const Options& options, const std::vector<std::string>& warnings)
   for (const std::string& warning : warnings) Log(LogLevel::kWarning, warning);
   StopSignals signals;  // before the first thread
   ExitCode code = kExitWell;
-  Result<Plan> plan = MakePlan(options, AvailableMemory(), &code);
+  Result<Plan> plan = MakePlan(options, ReadMemoryState(), &code);
   if (!plan.ok()) {
     Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + plan.status().message());
     return code;
   }
-  Log(LogLevel::kInfo, "starting",
-      {{"version", Version()}, {"model", options.model}, {"name", plan->served_name}});
-  for (const auto& [name, value] : DescribeLimits(plan->limits))
-    Log(LogLevel::kInfo, "limit", {{"name", name}, {"value", value}});
+  LogPlan(options, *plan);
   return ServerProcess(options, std::move(plan).value()).Run(signals);
 }
 

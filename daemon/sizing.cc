@@ -11,13 +11,34 @@ namespace {
 constexpr uint64_t kMaxBlocks = uint64_t{1} << 28;  // books of a block cost memory too
 constexpr int kSpareBlocks = 1;                     // see the invariant
 
-Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelFacts& model, uint64_t available) {
-  if (options.device_cache != kAuto) return static_cast<uint64_t>(options.device_cache);
-  if (available <= model.weight_bytes) {
-    return ResourceExhausted("the weights take " + FormatSize(model.weight_bytes) + ", but only " +
-                             FormatSize(available) + " of memory are free");
+// What a step and the weights take beside the cache.
+uint64_t FixedBytes(const ModelFacts& model) { return model.weight_bytes + model.activation_bytes; }
+
+Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelFacts& model, const MemoryState& memory,
+                                  Limits* limits) {
+  if (options.device_cache == kAuto) {
+    if (memory.available > FixedBytes(model)) return (memory.available - FixedBytes(model)) / 2;
+    return ResourceExhausted("the weights take " + FormatSize(model.weight_bytes) + " and the activations " +
+                             FormatSize(model.activation_bytes) + ", but only " +
+                             FormatSize(memory.available) + " of memory are free");
   }
-  return (available - model.weight_bytes) / 2;
+  const auto asked = static_cast<uint64_t>(options.device_cache);
+  const std::string what = "device-cache: " + FormatSize(asked) + " ";
+  if (memory.total > 0 && asked > memory.total) {
+    return InvalidArgument(what + "are more than the " + FormatSize(memory.total) +
+                           " of memory that this process may ever have; lower it, or leave it at auto");
+  }
+  if (asked / model.kv.BlockBytes() > kMaxBlocks) {
+    return InvalidArgument(what + "make " + std::to_string(asked / model.kv.BlockBytes()) +
+                           " blocks; the limit is " + std::to_string(kMaxBlocks) +
+                           ", so lower it, or enlarge block-tokens");
+  }
+  if (memory.available > 0 && asked + FixedBytes(model) > memory.available) {
+    limits->warnings.push_back(what + "and " + FormatSize(FixedBytes(model)) +
+                               " of weights and activations are more than the " +
+                               FormatSize(memory.available) + " of memory that are free now");
+  }
+  return asked;
 }
 
 Result<int> Context(const Options& options, const ModelFacts& model, const Limits& limits) {
@@ -42,7 +63,7 @@ Result<int> Context(const Options& options, const ModelFacts& model, const Limit
 
 }  // namespace
 
-Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, uint64_t available) {
+Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, const MemoryState& memory) {
   Limits limits;
   limits.block_tokens = static_cast<int>(options.block_tokens);
   limits.max_sequences = static_cast<int>(options.max_sequences);
@@ -54,7 +75,7 @@ Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, uin
                            " is below max-sequences, " + std::to_string(limits.max_sequences) +
                            "; each running sequence needs a token of a step");
   }
-  PREFIXD_ASSIGN_OR_RETURN(limits.device_cache_bytes, DeviceCacheBytes(options, model, available));
+  PREFIXD_ASSIGN_OR_RETURN(limits.device_cache_bytes, DeviceCacheBytes(options, model, memory, &limits));
   const uint64_t block_bytes = model.kv.BlockBytes();
   const uint64_t blocks = std::min(limits.device_cache_bytes / block_bytes, kMaxBlocks);
   if (blocks < kSpareBlocks + 1) {
@@ -69,20 +90,9 @@ Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, uin
   PREFIXD_ASSIGN_OR_RETURN(limits.context, Context(options, model, limits));
   if (limits.context < 2)
     return InvalidArgument("context: the device cache leaves room for 1 token; enlarge device-cache");
+  const uint64_t blocks_of_one = (limits.context + limits.block_tokens - 1) / limits.block_tokens;
+  limits.sequences_that_fit = static_cast<int>((blocks - kSpareBlocks) / blocks_of_one);
   return limits;
-}
-
-std::vector<std::pair<std::string, std::string>> DescribeLimits(const Limits& limits) {
-  return {
-      {"context", std::to_string(limits.context) + " tokens (the device cache would hold " +
-                      std::to_string(limits.longest_context) + ")"},
-      {"max-sequences", std::to_string(limits.max_sequences)},
-      {"step-tokens", std::to_string(limits.step_tokens)},
-      {"max-queue", std::to_string(limits.max_queue)},
-      {"device-cache", FormatSize(limits.device_cache_bytes) + ": " + std::to_string(limits.blocks) +
-                           " blocks of " + std::to_string(limits.block_tokens) + " tokens, " +
-                           FormatSize(limits.kv_bytes_per_token) + " per token"},
-  };
 }
 
 }  // namespace prefixd

@@ -7,10 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/status.h"
+#include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "kernels/kv_layout.h"
 
@@ -19,6 +19,7 @@ namespace prefixd {
 struct ModelFacts {
   int max_positions = 0;          // context the model was made for
   size_t weight_bytes = 0;        // still to be loaded
+  size_t activation_bytes = 0;    // of one step
   KvLayout kv;                    // of one block
 };
 
@@ -32,13 +33,12 @@ struct Limits {
   uint32_t blocks = 0;
   uint64_t device_cache_bytes = 0;
   size_t kv_bytes_per_token = 0;
+  int sequences_that_fit = 0;            // of `context` tokens each, at once
+  std::vector<std::string> warnings;     // what is allowed, but may go wrong
 };
 
-// `available`: bytes of memory this process may still take. kInvalidArgument when the options contradict each other or the
-// model; kResourceExhausted when memory does not hold the model and one short sequence.
-Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, uint64_t available);
-
-// What is printed at start and by validate: name and value, in order.
-std::vector<std::pair<std::string, std::string>> DescribeLimits(const Limits& limits);
+// kInvalidArgument when the options contradict each other, the model or the machine; kResourceExhausted when memory does not
+// hold the model and one short sequence.
+Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, const MemoryState& memory);
 
 }  // namespace prefixd

@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 
-class AvailableMemoryTest : public ::testing::Test {
+class MemoryStateTest : public ::testing::Test {
  protected:
   void Write(const std::string& path, const std::string& text) {
     const std::filesystem::path file = dir_.path() / path;
@@ -22,19 +22,21 @@ class AvailableMemoryTest : public ::testing::Test {
     Write("proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1024 kB\nMemAvailable:   16777216 kB\n");
     Write("proc/self/cgroup", groups);
   }
-  uint64_t Available() { return AvailableMemory(dir_.path()); }
+  uint64_t Available() { return ReadMemoryState(dir_.path()).available; }
+  uint64_t Total() { return ReadMemoryState(dir_.path()).total; }
 
   testing_support::TempDir dir_;
 };
 
-TEST_F(AvailableMemoryTest, IsWhatTheMachineHasWhereNoGroupLimits) {
+TEST_F(MemoryStateTest, IsWhatTheMachineHasWhereNoGroupLimits) {
   WriteMachine("0::/user.slice\n");
   Write("sys/fs/cgroup/user.slice/memory.max", "max\n");
   Write("sys/fs/cgroup/user.slice/memory.current", "12345\n");
   EXPECT_EQ(Available(), 16 * kGiB);
+  EXPECT_EQ(Total(), 32 * kGiB);
 }
 
-TEST_F(AvailableMemoryTest, IsWhatTheTightestGroupOfVersion2Leaves) {
+TEST_F(MemoryStateTest, IsWhatTheTightestGroupOfVersion2Leaves) {
   WriteMachine("0::/a.slice/b.service\n");
   Write("sys/fs/cgroup/a.slice/memory.max", "4294967296\n");
   Write("sys/fs/cgroup/a.slice/memory.current", "3221225472\n");
@@ -43,17 +45,22 @@ TEST_F(AvailableMemoryTest, IsWhatTheTightestGroupOfVersion2Leaves) {
   Write("sys/fs/cgroup/a.slice/b.service/memory.max", "8589934592\n");
   Write("sys/fs/cgroup/a.slice/b.service/memory.current", "0\n");
   EXPECT_EQ(Available(), 2 * kGiB);
+  EXPECT_EQ(Total(), 4 * kGiB);
 }
 
-TEST_F(AvailableMemoryTest, ReadsVersion1AndTheRootOfAContainer) {
+TEST_F(MemoryStateTest, ReadsVersion1AndTheRootOfAContainer) {
   WriteMachine(
       "12:cpu,cpuacct:/x\n4:memory:/docker/abc\n");  // in a container the group itself is mounted at the root
   Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
   Write("sys/fs/cgroup/memory/memory.usage_in_bytes", "2147483648\n");
   EXPECT_EQ(Available(), 0u) << "over the limit already";
+  EXPECT_EQ(Total(), kGiB);
 }
 
-TEST_F(AvailableMemoryTest, IsZeroWhereNothingCanBeRead) { EXPECT_EQ(Available(), 0u); }
+TEST_F(MemoryStateTest, IsZeroWhereNothingCanBeRead) {
+  EXPECT_EQ(Available(), 0u);
+  EXPECT_EQ(Total(), 0u);
+}
 
 }  // namespace
 }  // namespace prefixd

@@ -92,7 +92,7 @@ TEST(CommandLine, TellsAllFaultsAtOnceWithTheirOrigin) {
 
 TEST(CommandLine, UnknownNamesAreRefusedWithTheNearest) {
   EXPECT_THAT(Fault({"serve", "--modell", "m"}),
-              HasSubstr("--modell is not an option of prefixd; did you mean model?"));
+              HasSubstr("--modell is not an option of prefixd; did you mean --model?"));
   EXPECT_THAT(Fault({"sevre"}), HasSubstr("did you mean serve?"));
   EXPECT_THAT(Fault({"serve", "stray", "--model", "m"}), HasSubstr("'stray' is not an option"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--threads", "1", "--threads", "2"}),

@@ -1,0 +1,194 @@
+#include "daemon/plan_report.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/utf8.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+
+struct Fact {
+  std::string name;  // "chat template"
+  std::string text;
+  json::value value;
+};
+using Facts = std::vector<Fact>;
+
+std::string Number(int64_t number) { return std::to_string(number); }
+
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+Fact Architecture(const ModelConfig& c) {
+  return {"architecture",
+          c.model_type + ": " + Number(c.layers) + " layers, hidden " + Number(c.hidden) + ", feed-forward " +
+              Number(c.intermediate) + ", " + Number(c.heads) + " heads on " + Number(c.kv_heads) +
+              " of keys and values, " + Number(c.head_dim) + " wide; vocabulary " + Number(c.vocab),
+          json::object{{"family", c.model_type},
+                       {"layers", c.layers},
+                       {"hidden", c.hidden},
+                       {"intermediate", c.intermediate},
+                       {"heads", c.heads},
+                       {"kv_heads", c.kv_heads},
+                       {"head_dim", c.head_dim},
+                       {"vocabulary", c.vocab},
+                       {"canonical", CanonicalArchitecture(c)}}};
+}
+
+Fact Weights(const ModelSummary& model) {
+  std::vector<std::string> words;
+  json::object dtypes;
+  for (const auto& [dtype, bytes] : model.bytes_of_dtypes) {
+    words.push_back(dtype + " " + FormatSize(bytes));
+    dtypes[dtype] = bytes;
+  }
+  return {"weights", FormatSize(model.weight_bytes) + " in the files: " + Joined(words),
+          json::object{{"bytes", model.weight_bytes}, {"dtypes", std::move(dtypes)}}};
+}
+
+Fact TokenizerOf(const TokenizerSummary& tokenizer) {
+  json::array prefix;
+  for (const std::string& token : tokenizer.prefix) prefix.emplace_back(token);
+  const auto named = [](const std::string& token) { return token.empty() ? "none" : token; };
+  return {"tokenizer",
+          tokenizer.kind + ", " + Number(tokenizer.vocab_size) + " ids; BOS " + named(tokenizer.bos) +
+              ", EOS " + named(tokenizer.eos) +
+              "; in front of a text: " + (tokenizer.prefix.empty() ? "nothing" : Joined(tokenizer.prefix)),
+          json::object{{"kind", tokenizer.kind},
+                       {"vocabulary", tokenizer.vocab_size},
+                       {"bos", tokenizer.bos},
+                       {"eos", tokenizer.eos},
+                       {"prefix", std::move(prefix)}}};
+}
+
+// What a template can and cannot, in words; the rules that follow from it are at the top of chat_template.h.
+Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
+  if (!chat) return {"chat template", "none: chat requests are refused", nullptr};
+  const ChatTemplate::Caps& caps = chat->caps;
+  struct Word {
+    const char* key;
+    bool holds;
+    const char* if_so;
+    const char* if_not;
+  };
+  const Word words[] = {
+      {"supports_system_role", caps.supports_system_role, "system role",
+       "no system role: its text goes in front of the first user message"},
+      {"knows_developer_role", caps.knows_developer_role, "developer role", ""},
+      {"supports_tools", caps.supports_tools, "tools", "no tools"},
+      {"supports_tool_calls", caps.supports_tool_calls, "tool calls", ""},
+      {"needs_object_arguments", caps.needs_object_arguments, "tool arguments as objects", ""},
+      {"accepts_content_lists", caps.accepts_content_lists, "lists of content parts", ""},
+      {"requires_non_null_content", caps.requires_non_null_content, "content that is not null", ""},
+  };
+  std::vector<std::string> said;
+  json::object value{{"from", chat->place}};
+  for (const Word& word : words) {
+    value[word.key] = word.holds;
+    if (const char* text = word.holds ? word.if_so : word.if_not; *text != '\0') said.emplace_back(text);
+  }
+  return {"chat template", chat->place + "; takes: " + Joined(said), std::move(value)};
+}
+
+Fact Memory(const Plan& plan) {
+  const uint64_t sum = plan.model.weight_bytes + plan.activation_bytes + plan.limits.device_cache_bytes;
+  return {"memory",
+          FormatSize(plan.model.weight_bytes) + " weights + " + FormatSize(plan.activation_bytes) +
+              " activations + " + FormatSize(plan.limits.device_cache_bytes) +
+              " device cache = " + FormatSize(sum) + " of " + FormatSize(plan.memory.available) + " free, " +
+              FormatSize(plan.memory.total) + " in all",
+          json::object{{"weight_bytes", plan.model.weight_bytes},
+                       {"activation_bytes", plan.activation_bytes},
+                       {"device_cache_bytes", plan.limits.device_cache_bytes},
+                       {"available_bytes", plan.memory.available},
+                       {"total_bytes", plan.memory.total}}};
+}
+
+void AddLimits(const Plan& plan, Facts* facts) {
+  const Limits& limits = plan.limits;
+  const auto add = [&](const char* name, std::string text, json::value value) {
+    facts->push_back({name, std::move(text), std::move(value)});
+  };
+  add("kv bytes per token",
+      Number(static_cast<int64_t>(limits.kv_bytes_per_token)) + " in " +
+          std::string(DTypeName(plan.kv_dtype)),
+      limits.kv_bytes_per_token);
+  add("device cache bytes",
+      FormatSize(limits.device_cache_bytes) + ": " + Number(limits.blocks) + " blocks of " +
+          Number(limits.block_tokens) + " tokens, " +
+          Number(static_cast<int64_t>(limits.blocks) * limits.block_tokens) + " tokens in all",
+      limits.device_cache_bytes);
+  add("context",
+      Number(limits.context) + " tokens; the model is made for " + Number(plan.model.config.max_positions) +
+          ", the device cache would hold one of " + Number(limits.longest_context),
+      limits.context);
+  add("sequences that fit",
+      Number(limits.sequences_that_fit) + " of " + Number(limits.context) + " tokens at once",
+      limits.sequences_that_fit);
+  add("max sequences", Number(limits.max_sequences) + " run at once, shorter or sharing a prefix",
+      limits.max_sequences);
+  add("step tokens", Number(limits.step_tokens), limits.step_tokens);
+  add("max queue", Number(limits.max_queue), limits.max_queue);
+}
+
+Facts FactsOf(const Plan& plan) {
+  const ModelSummary& model = plan.model;
+  Facts facts;
+  facts.push_back({"model", plan.served_name, json::value(plan.served_name)});
+  facts.push_back(Architecture(model.config));
+  facts.push_back({"parameters", Number(model.parameters), model.parameters});
+  for (const auto& [name, text] : DescribeModel(model.config))
+    facts.push_back({name, text, json::value(text)});
+  facts.push_back(Weights(model));
+  facts.push_back(TokenizerOf(model.tokenizer));
+  facts.push_back(TemplateOf(model.chat_template));
+  facts.push_back({"backend", plan.backend, json::value(plan.backend)});
+  facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
+  facts.push_back(Memory(plan));
+  AddLimits(plan, &facts);
+  facts.push_back({"api keys",
+                   plan.api_keys.empty() ? "none: everyone is let in"
+                                         : Number(static_cast<int64_t>(plan.api_keys.size())),
+                   plan.api_keys.size()});
+  return facts;
+}
+
+}  // namespace
+
+std::string PlanAsText(const Plan& plan) {
+  const Facts facts = FactsOf(plan);
+  size_t widest = 0;
+  for (const Fact& fact : facts) widest = std::max(widest, fact.name.size());
+  std::string text;
+  for (const Fact& fact : facts)
+    text += fact.name + ":" + std::string(widest + 1 - fact.name.size(), ' ') + RepairUtf8(fact.text) + "\n";
+  return text;
+}
+
+std::string PlanAsJson(const Plan& plan) {
+  json::object document{{"schema", 1}, {"ok", true}};
+  for (Fact& fact : FactsOf(plan)) {
+    std::ranges::replace(fact.name, ' ', '_');
+    document[fact.name] = std::move(fact.value);
+  }
+  document["blocks"] = plan.limits.blocks;
+  document["block_tokens"] = plan.limits.block_tokens;
+  document["context_that_fits"] = plan.limits.longest_context;
+  document["max_positions"] = plan.model.config.max_positions;
+  json::array warnings;
+  for (const std::string& warning : plan.limits.warnings) warnings.emplace_back(warning);
+  document["warnings"] = std::move(warnings);
+  return json::serialize(document);
+}
+
+}  // namespace prefixd

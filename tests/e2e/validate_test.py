@@ -1,0 +1,178 @@
+"""`validate` explains a model, and refuses exactly what `serve` refuses: same exit code, same words."""
+
+import json
+import re
+import shutil
+import struct
+
+import pytest
+
+from daemon import MODEL, Daemon, run
+
+FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+def edit(name, **changes):
+    """Changes fields of a JSON file of the folder; None takes one away."""
+
+    def apply(folder):
+        document = json.loads((folder / name).read_text())
+        document.update(changes)
+        document = {key: value for key, value in document.items() if value is not None}
+        (folder / name).write_text(json.dumps(document))
+
+    return apply
+
+
+def config(**changes):
+    return edit("config.json", **changes)
+
+
+def write(name, data):
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def truncate(name, size):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+
+def header(change):
+    """Rewrites the header of the weights; `change` edits the dictionary of tensors."""
+
+    def apply(folder):
+        path = folder / "model.safetensors"
+        data = path.read_bytes()
+        length, = struct.unpack("<Q", data[:8])
+        tensors = json.loads(data[8:8 + length])
+        change(tensors)
+        text = json.dumps(tensors).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length:])
+
+    return apply
+
+
+def rename(tensors):
+    tensors["model.norm.scale"] = tensors.pop("model.norm.weight")
+
+
+def retype(tensors):
+    for tensor in tensors.values():
+        tensor["dtype"] = "I16"
+
+
+def overlap(tensors):
+    begin, end = tensors["model.norm.weight"]["data_offsets"]
+    tensors["model.norm.weight"]["data_offsets"] = [begin - 2, end - 2]
+
+
+# What is done to a copy of the demo model, and what the refusal must name.
+REFUSED = {
+    "no_config": (remove("config.json"), "has no config.json"),
+    "config_is_no_json": (write("config.json", b"{"), "config.json"),
+    "config_is_a_list": (write("config.json", b"[]"), "config.json"),
+    "no_architecture": (config(architectures=None, model_type=None), "architectures"),
+    "other_architecture": (config(architectures=["MixtralForCausalLM"], model_type="mixtral"), "MixtralForCausalLM"),
+    "no_layers": (config(num_hidden_layers=0), "num_hidden_layers is 0"),
+    "too_many_layers": (config(num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
+    "size_is_text": (config(hidden_size="wide"), "hidden_size"),
+    "heads_do_not_divide": (config(num_key_value_heads=3), "num_key_value_heads is 3"),
+    "odd_head_dim": (config(head_dim=31), "head_dim 31"),
+    "unknown_activation": (config(hidden_act="xielu"), "xielu"),
+    "unknown_rope": (config(rope_scaling={"rope_type": "longrope", "factor": 4}), "longrope"),
+    "rope_without_factor": (config(rope_scaling={"rope_type": "linear"}), "factor"),
+    "quantised": (config(quantization_config={"quant_method": "gptq"}), "quantization_config"),
+    "generation_config": (edit("generation_config.json", temperature="warm"), "generation_config.json: temperature"),
+    "no_tokenizer": (remove("tokenizer.json"), "has no tokenizer.json"),
+    "tokenizer_is_cut": (truncate("tokenizer.json", 1000), "tokenizer.json"),
+    "tokenizer_of_another_kind": (edit("tokenizer.json", model={"type": "WordPiece", "vocab": {}}), "WordPiece"),
+    "template_syntax": (edit("tokenizer_config.json", chat_template="{% if %}"), "--chat-template"),
+    "template_is_a_number": (edit("tokenizer_config.json", chat_template=7), "chat_template"),
+    "no_weights": (remove("model.safetensors"), "no *.safetensors file"),
+    "weights_are_cut": (truncate("model.safetensors", 100_000), "model.safetensors"),
+    "weights_are_empty": (truncate("model.safetensors", 0), "model.safetensors"),
+    "header_is_too_long": (write("model.safetensors", struct.pack("<Q", 2**62) + b"{}"), "model.safetensors"),
+    "a_tensor_is_missing": (header(rename), "'model.norm.weight'"),
+    "tensors_of_another_shape": (config(intermediate_size=383), "has shape"),
+    "tensors_of_another_type": (header(retype), "I16"),
+    "tensors_overlap": (header(overlap), "model.norm.weight"),
+    "shards_are_missing": (write("model.safetensors.index.json",
+                                 json.dumps({"weight_map": {"model.norm.weight": "a.safetensors"}}).encode()), None),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    copy = tmp_path / "model"
+    copy.mkdir()
+    for name in FILES:
+        shutil.copy(MODEL / name, copy)
+    return copy
+
+
+def refusal(done):
+    """Exit code and words of a refusal, without what a log puts in front of them."""
+    found = re.search(r"model refused: .*", done.stderr)
+    return done.returncode, found and found.group().replace('\\"', '"')
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_validate_refuses_as_serve_does(case, folder):
+    damage, named = REFUSED[case]
+    damage(folder)
+    arguments = ("--model", folder, "--device-cache", "16MiB", "--listen", "127.0.0.1:0")
+    if case == "shards_are_missing":  # the index counts only where the one file is not there
+        (folder / "model.safetensors").unlink()
+        named = "a.safetensors"
+    validated, served = run("validate", *arguments), run("serve", *arguments)
+    assert refusal(validated) == refusal(served)
+    code, words = refusal(validated)
+    assert code == 3 and named in words, words
+    assert str(folder) in words, "names the folder"
+    assert not validated.stdout and not served.stdout
+    told = json.loads(run("validate", "--json", *arguments).stdout)
+    assert told["ok"] is False and told["exit_code"] == 3 and "model refused: " + told["error"] == words
+
+
+def test_validate_refuses_configurations_as_serve_does(folder):
+    for arguments in (["--context", "1000000"], ["--device-cache", "1000TiB"], ["--device-cache", "4KiB"],
+                      ["--context", "4096", "--device-cache", "1MiB"], ["--step-tokens", "8"], ["--chat-template", "/nowhere"]):
+        validated, served = (run(command, "--model", folder, "--listen", "127.0.0.1:0", *arguments) for command in ("validate", "serve"))
+        assert validated.returncode == served.returncode == 2, (arguments, validated.stderr, served.stderr)
+        assert validated.stderr.splitlines()[-1].removeprefix("prefixd: ") in served.stderr, arguments
+        assert arguments[0][2:] in validated.stderr
+
+
+def test_what_validate_derives_is_what_serve_runs_with():
+    arguments = ("--device-cache", "64MiB", "--max-sequences", 8)
+    plan = json.loads(run("validate", "--json", "--model", MODEL, *arguments).stdout)
+    text = run("validate", "--model", MODEL, *arguments).stdout
+    weights = json.loads((MODEL / "config.json").read_text())
+    assert plan["architecture"]["layers"] == weights["num_hidden_layers"]
+    assert plan["weights"]["bytes"] == sum(plan["weights"]["dtypes"].values())
+    assert plan["weights"]["bytes"] < (MODEL / "model.safetensors").stat().st_size
+    assert plan["kv_bytes_per_token"] == 2 * 2 * weights["num_hidden_layers"] * weights["num_key_value_heads"] * weights["head_dim"]
+    assert plan["sequences_that_fit"] == (plan["blocks"] - 1) // -(-plan["context"] // plan["block_tokens"])
+    assert plan["tokenizer"]["kind"] == "byte-level BPE" and plan["chat_template"]["supports_system_role"] is True
+    for fact in plan.keys() - {"schema", "ok", "blocks", "block_tokens", "context_that_fits", "max_positions", "warnings"}:
+        assert f"\n{fact.replace('_', ' ')}:" in "\n" + text, fact
+    with Daemon("--max-sequences", 8, "--log-format", "json") as daemon:
+        daemon.signal()
+        assert daemon.exit_code() == 0
+        lines = {line["message"]: line for line in map(json.loads, filter(None, daemon.log))}
+        limits = lines["limits"]
+        for name in ("context", "max_sequences", "step_tokens", "max_queue", "blocks", "block_tokens", "kv_bytes_per_token"):
+            assert limits[name] == plan[name], name
+        assert limits["kv_dtype"] == plan["kv_dtype"]
+        assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
+        assert f"{lines['model loaded']['activations']} activations" in text
+
+
+def test_a_cache_that_is_tight_is_told():
+    available = json.loads(run("validate", "--json", "--model", MODEL).stdout)["memory"]["available_bytes"]
+    tight = run("validate", "--json", "--model", MODEL, "--device-cache", available)
+    assert tight.returncode == 0 and "free now" in tight.stderr
+    assert "free now" in json.loads(tight.stdout)["warnings"][0]
