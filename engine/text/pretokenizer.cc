@@ -10,53 +10,131 @@ namespace {
 
 using Ranges = std::vector<TextRange>;
 
-void FindLiteral(std::string_view text, std::string_view pattern, Ranges* matches) {
+// Cuts one piece of a text at its matches, which come one by one: what matches is a delimiter, or with
+// `invert` what lies between.
+class Splitter {
+ public:
+  Splitter(SplitBehavior behavior, bool invert, const TextRange& piece, Ranges* out)
+      : behavior_(behavior),
+        invert_(invert),
+        base_(piece.begin),
+        end_(piece.end),
+        at_(piece.begin),
+        out_(out) {}
+
+  void Match(const TextRange& match) {  // relative to the piece
+    const TextRange range{base_ + match.begin, base_ + match.end};
+    if (at_ != range.begin) Part({at_, range.begin}, invert_);
+    Part(range, !invert_);
+    at_ = range.end;
+  }
+  void End() {
+    if (at_ != end_) Part({at_, end_}, invert_);
+    Keep();
+  }
+
+ private:
+  void Part(const TextRange& range, bool is_delimiter) {
+    if (waits_ && Joins(is_delimiter)) {
+      waiting_.end = range.end;
+      if (behavior_ != SplitBehavior::kContiguous) Keep();
+      return;
+    }
+    Keep();
+    waiting_ = range;
+    waiting_is_delimiter_ = is_delimiter;
+    waits_ = true;
+  }
+  bool Joins(bool is_delimiter) const {
+    switch (behavior_) {
+      case SplitBehavior::kContiguous:
+        return waiting_is_delimiter_ == is_delimiter;
+      case SplitBehavior::kMergedWithPrevious:  // the first delimiter after a text, not those that follow it
+        return !waiting_is_delimiter_ && is_delimiter;
+      case SplitBehavior::kMergedWithNext:  // the last delimiter before a text
+        return waiting_is_delimiter_ && !is_delimiter;
+      default:
+        return false;
+    }
+  }
+  void Keep() {
+    const bool removed = behavior_ == SplitBehavior::kRemoved && waiting_is_delimiter_;
+    if (waits_ && !removed && waiting_.begin != waiting_.end) out_->push_back(waiting_);
+    waits_ = false;
+  }
+
+  const SplitBehavior behavior_;
+  const bool invert_;
+  const size_t base_, end_;
+  size_t at_;
+  TextRange waiting_{};  // the last part, which the next may join
+  bool waits_ = false, waiting_is_delimiter_ = false;
+  Ranges* const out_;
+};
+
+void FindLiteral(std::string_view text, std::string_view pattern, Splitter* splitter) {
   for (size_t at = text.find(pattern); at != std::string_view::npos;
        at = text.find(pattern, at + pattern.size())) {
-    matches->push_back({at, at + pattern.size()});
+    splitter->Match({at, at + pattern.size()});
   }
 }
 
 // Every code point for which `is` is true is a match.
-void FindEach(std::string_view text, bool (*is)(char32_t), Ranges* matches) {
+void FindEach(std::string_view text, bool (*is)(char32_t), Splitter* splitter) {
   for (size_t at = 0; at < text.size();) {
     const size_t end = at + Utf8Length(text[at]);
-    if (is(Utf8At(&text[at]))) matches->push_back({at, end});
+    if (is(Utf8At(&text[at]))) splitter->Match({at, end});
     at = end;
   }
 }
 
 // Every longest run of code points that have the same number under `kind_of` is a match, but not those of 0.
-void FindRuns(std::string_view text, int (*kind_of)(char32_t), Ranges* matches) {
-  int kind_before = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = at + Utf8Length(text[at]);
+void FindRuns(std::string_view text, int (*kind_of)(char32_t), Splitter* splitter) {
+  TextRange run{0, 0};
+  int kind_of_run = 0;
+  for (size_t at = 0; at < text.size(); at = run.end) {
     const int kind = kind_of(Utf8At(&text[at]));
-    if (kind != 0 && kind == kind_before) {
-      matches->back().end = end;
-    } else if (kind != 0) {
-      matches->push_back({at, end});
+    if (kind != kind_of_run) {
+      if (kind_of_run != 0) splitter->Match(run);
+      run.begin = at;
+      kind_of_run = kind;
     }
-    kind_before = kind;
-    at = end;
+    run.end = at + Utf8Length(text[at]);
   }
+  if (kind_of_run != 0) splitter->Match(run);
 }
 
 // \w+|[^\w\s]+
 int WordOrOther(char32_t c) { return IsWordCharacter(c) ? 1 : IsWhiteSpace(c) ? 0 : 2; }
 int NotWhiteSpace(char32_t c) { return IsWhiteSpace(c) ? 0 : 1; }
 
-// Matches (relative to `piece`) and what lies between them, as parts of the whole text.
-void Tile(const TextRange& piece, const Ranges& matches, bool invert, std::vector<SplitPart>* parts) {
-  parts->clear();
-  size_t at = piece.begin;
-  for (const TextRange& match : matches) {
-    const TextRange range{piece.begin + match.begin, piece.begin + match.end};
-    if (at != range.begin) parts->push_back({{at, range.begin}, invert});
-    parts->push_back({range, !invert});
-    at = range.end;
+Status FindMatches(const PreTokenizerSpec& spec, const std::optional<Regex>& regex, std::string_view piece,
+                   Splitter* splitter) {
+  switch (spec.kind) {
+    case PreTokenizerSpec::kDigits:
+      FindEach(piece, IsNumeric, splitter);
+      break;
+    case PreTokenizerSpec::kPunctuation:
+      FindEach(piece, IsPunctuation, splitter);
+      break;
+    case PreTokenizerSpec::kWhitespace:
+      FindRuns(piece, WordOrOther, splitter);
+      break;
+    case PreTokenizerSpec::kWhitespaceSplit:
+      FindRuns(piece, NotWhiteSpace, splitter);
+      break;
+    case PreTokenizerSpec::kMetaspace:
+      FindLiteral(piece, spec.replacement, splitter);
+      break;
+    default:
+      if (regex) {
+        const Status status =
+            regex->ForEachMatch(piece, [&](const TextRange& match) { splitter->Match(match); });
+        return status.WithContext("pre_tokenizer Split");
+      }
+      FindLiteral(piece, spec.pattern.text, splitter);
   }
-  if (at != piece.end) parts->push_back({{at, piece.end}, invert});
+  return Status::Ok();
 }
 
 // Writes every piece anew into a fresh text.
@@ -74,36 +152,6 @@ void Rewrite(PreTokenized* text, const Write& write) {
 }
 
 }  // namespace
-
-void ApplySplitBehavior(SplitBehavior behavior, const std::vector<SplitPart>& parts,
-                        std::vector<TextRange>* pieces) {
-  const auto keep = [&](const TextRange& range) {
-    if (range.begin != range.end) pieces->push_back(range);
-  };
-  const size_t count = parts.size();
-  for (size_t i = 0; i < count;) {
-    TextRange piece = parts[i].range;
-    const bool is_match = parts[i].is_match;
-    ++i;
-    switch (behavior) {
-      case SplitBehavior::kRemoved:
-        if (is_match) continue;
-        break;
-      case SplitBehavior::kIsolated:
-        break;
-      case SplitBehavior::kContiguous:
-        for (; i < count && parts[i].is_match == is_match; ++i) piece.end = parts[i].range.end;
-        break;
-      case SplitBehavior::kMergedWithPrevious:  // the first delimiter after a text, not those that follow it
-        if (!is_match && i < count && parts[i].is_match) piece.end = parts[i++].range.end;
-        break;
-      case SplitBehavior::kMergedWithNext:  // the last delimiter before a text
-        if (is_match && i < count && !parts[i].is_match) piece.end = parts[i++].range.end;
-        break;
-    }
-    keep(piece);
-  }
-}
 
 Result<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizerSpec>& specs, bool raw_bytes) {
   PreTokenizer pre_tokenizer;
@@ -142,12 +190,12 @@ Status PreTokenizer::Run(std::string_view text, bool at_start, PreTokenized* out
   out->raw_bytes = false;
   out->pieces.clear();
   if (!text.empty()) out->pieces.push_back({0, text.size()});
-  Scratch scratch;
+  Ranges scratch;
   for (const Stage& stage : stages_) PREFIXD_RETURN_IF_ERROR(Apply(stage, at_start, out, &scratch));
   return Status::Ok();
 }
 
-Status PreTokenizer::Apply(const Stage& stage, bool at_start, PreTokenized* text, Scratch* scratch) {
+Status PreTokenizer::Apply(const Stage& stage, bool at_start, PreTokenized* text, Ranges* scratch) {
   switch (stage.spec.kind) {
     case PreTokenizerSpec::kMetaspace:
       MarkSpaces(stage.spec, at_start, text);
@@ -192,48 +240,26 @@ void PreTokenizer::MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTo
   });
 }
 
-Status PreTokenizer::Split(const Stage& stage, PreTokenized* text, Scratch* scratch) {
-  scratch->pieces.clear();
+Status PreTokenizer::Split(const Stage& stage, PreTokenized* text, Ranges* scratch) {
+  const PreTokenizerSpec& spec = stage.spec;
+  const bool words =
+      spec.kind == PreTokenizerSpec::kWhitespace || spec.kind == PreTokenizerSpec::kWhitespaceSplit;
+  SplitBehavior behavior = words ? SplitBehavior::kRemoved : spec.behavior;
+  if (spec.kind == PreTokenizerSpec::kMetaspace) behavior = SplitBehavior::kMergedWithNext;
+  if (spec.kind == PreTokenizerSpec::kDigits) {
+    behavior = spec.individual_digits ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
+  }
+  scratch->clear();
   for (const TextRange& range : text->pieces) {
     if (stage.known) {
-      ScanKnownPattern(*stage.known, text->text, range, &scratch->pieces);
+      ScanKnownPattern(*stage.known, text->text, range, scratch);
       continue;
     }
-    const std::string_view piece = text->Piece(range);
-    const PreTokenizerSpec& spec = stage.spec;
-    SplitBehavior behavior = spec.behavior;
-    bool invert = spec.invert;
-    Ranges* matches = &scratch->matches;
-    matches->clear();
-    switch (spec.kind) {
-      case PreTokenizerSpec::kDigits:
-        FindEach(piece, IsNumeric, matches);
-        behavior = spec.individual_digits ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
-        break;
-      case PreTokenizerSpec::kPunctuation:
-        FindEach(piece, IsPunctuation, matches);
-        break;
-      case PreTokenizerSpec::kWhitespace:
-      case PreTokenizerSpec::kWhitespaceSplit:
-        FindRuns(piece, spec.kind == PreTokenizerSpec::kWhitespace ? WordOrOther : NotWhiteSpace, matches);
-        behavior = SplitBehavior::kRemoved;
-        invert = true;
-        break;
-      case PreTokenizerSpec::kMetaspace:
-        FindLiteral(piece, spec.replacement, matches);
-        behavior = SplitBehavior::kMergedWithNext;
-        break;
-      default:
-        if (!stage.regex) {
-          FindLiteral(piece, spec.pattern.text, matches);
-        } else if (const Status status = stage.regex->FindAll(piece, matches); !status.ok()) {
-          return status.WithContext("pre_tokenizer Split");
-        }
-    }
-    Tile(range, *matches, invert, &scratch->parts);
-    ApplySplitBehavior(behavior, scratch->parts, &scratch->pieces);
+    Splitter splitter(behavior, words || spec.invert, range, scratch);
+    PREFIXD_RETURN_IF_ERROR(FindMatches(spec, stage.regex, text->Piece(range), &splitter));
+    splitter.End();
   }
-  std::swap(text->pieces, scratch->pieces);
+  std::swap(text->pieces, *scratch);
   return Status::Ok();
 }
 

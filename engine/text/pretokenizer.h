@@ -28,15 +28,6 @@ struct PreTokenized {
   }
 };
 
-// A piece of text that is a delimiter, or what lies between two of them.
-struct SplitPart {
-  TextRange range;
-  bool is_match;
-};
-// Applies a behaviour to parts that tile a text; appends the pieces, empty ones left out.
-void ApplySplitBehavior(SplitBehavior behavior, const std::vector<SplitPart>& parts,
-                        std::vector<TextRange>* pieces);
-
 class PreTokenizer {
  public:
   // `raw_bytes`: the model takes bytes as they are, so a ByteLevel at the end need not spell them.
@@ -58,14 +49,9 @@ class PreTokenizer {
     bool raw_bytes = false;             // kByteLevel that leaves bytes as they are
   };
 
-  // What a Split works with, kept from piece to piece.
-  struct Scratch {
-    std::vector<TextRange> matches, pieces;
-    std::vector<SplitPart> parts;
-  };
-
-  static Status Apply(const Stage& stage, bool at_start, PreTokenized* text, Scratch* scratch);
-  static Status Split(const Stage& stage, PreTokenized* text, Scratch* scratch);
+  // `scratch` is kept from stage to stage.
+  static Status Apply(const Stage& stage, bool at_start, PreTokenized* text, std::vector<TextRange>* scratch);
+  static Status Split(const Stage& stage, PreTokenized* text, std::vector<TextRange>* scratch);
   static void AddPrefixSpaces(PreTokenized* text);
   static void MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTokenized* text);
 

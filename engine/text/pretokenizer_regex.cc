@@ -46,7 +46,8 @@ PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 
 struct Regex::Code {
   Owned<pcre2_code> code;
-  std::string pattern;  // as it was given
+  std::string pattern;    // as it was given
+  bool compiled = false;  // to machine code
 };
 
 Result<Regex> Regex::Create(std::string_view pattern) {
@@ -65,24 +66,29 @@ Result<Regex> Regex::Create(std::string_view pattern) {
     return Corrupt("regex \"" + std::string(pattern) + "\": " + reinterpret_cast<const char*>(message));
   }
   // Without JIT (it may be missing on a machine) matching is slower and finds the same.
-  (void)pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);
+  code->compiled = pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE) == 0;
   uint32_t matches_empty = 0;
   PREFIXD_CHECK(pcre2_pattern_info(code->code.get(), PCRE2_INFO_MATCHEMPTY, &matches_empty) == 0);
   return Regex(std::move(code), matches_empty != 0);
 }
 
-Status Regex::FindAll(std::string_view text, std::vector<TextRange>* matches) const {
+Status Regex::ForEachMatch(std::string_view text,
+                           const std::function<void(const TextRange&)>& on_match) const {
   thread_local const Matcher matcher;
-  matches->clear();
   const size_t limit = kMatchLimit + kMatchLimitPerByte * std::min<size_t>(text.size(), 1 << 27);
   pcre2_set_match_limit(matcher.context.get(), static_cast<uint32_t>(limit));
-  const auto match_from = [&](size_t at, uint32_t options) {
-    return pcre2_match(code_->code.get(), Units(text), text.size(), at, options | PCRE2_NO_UTF_CHECK,
+  const auto interpret = [&](size_t at) {
+    return pcre2_match(code_->code.get(), Units(text), text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                        matcher.data.get(), matcher.context.get());
   };
+  const auto match = [&](size_t at) {  // the short way: pieces are many, and most are a few bytes long
+    return pcre2_jit_match(code_->code.get(), Units(text), text.size(), at, 0, matcher.data.get(),
+                           matcher.context.get());
+  };
+  size_t end_before = std::string_view::npos;
   for (size_t at = 0; at <= text.size();) {
-    int found = match_from(at, 0);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_from(at, PCRE2_NO_JIT);
+    int found = code_->compiled ? match(at) : interpret(at);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = interpret(at);
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
       PCRE2_UCHAR message[160];
@@ -92,12 +98,12 @@ Status Regex::FindAll(std::string_view text, std::vector<TextRange>* matches) co
                              " bytes: " + reinterpret_cast<const char*>(message));
     }
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(matcher.data.get());
-    if (range[0] == range[1] && !matches->empty() && matches->back().end == range[0]) {
+    if (range[0] == range[1] && range[0] == end_before) {
       at += at < text.size() ? Utf8Length(text[at]) : 1;
       continue;
     }
-    matches->push_back({range[0], range[1]});
-    at = range[1];
+    at = end_before = range[1];
+    on_match({range[0], range[1]});
   }
   return Status::Ok();
 }

@@ -12,10 +12,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/status.h"
 
@@ -34,10 +34,10 @@ class Regex {
   // The pattern that PCRE2 gets.
   static Result<std::string> Translate(std::string_view pattern);
 
-  // Puts the matches in `text` (valid UTF-8) into `matches`, from left to right, without overlap. An empty
+  // Calls `on_match` with the matches in `text` (valid UTF-8) from left to right, without overlap. An empty
   // match that stands where the one before it ended is not one. kInvalidArgument: too many steps, with the
   // pattern.
-  Status FindAll(std::string_view text, std::vector<TextRange>* matches) const;
+  Status ForEachMatch(std::string_view text, const std::function<void(const TextRange&)>& on_match) const;
   bool MatchesEmpty() const { return matches_empty_; }
 
  private:

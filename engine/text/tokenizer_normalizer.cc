@@ -20,34 +20,18 @@ std::string StripWhiteSpace(std::string_view text, bool left, bool right) {
   return std::string(text);
 }
 
-// The occurrences of a literal pattern.
-std::vector<TextRange> Occurrences(std::string_view text, std::string_view pattern) {
-  std::vector<TextRange> found;
-  for (size_t at = text.find(pattern); at != std::string_view::npos;
-       at = text.find(pattern, at + pattern.size()))
-    found.push_back({at, at + pattern.size()});
-  return found;
-}
-
-std::string ReplaceRanges(std::string_view text, const std::vector<TextRange>& ranges,
-                          std::string_view content) {
-  std::string out;
-  size_t removed = 0, done = 0;
-  for (const TextRange& range : ranges) removed += range.end - range.begin;
-  out.reserve(text.size() - removed + ranges.size() * content.size());
-  for (const TextRange& range : ranges) {
-    out += text.substr(done, range.begin - done);
-    out += content;
-    done = range.end;
-  }
-  out += text.substr(done);
-  return out;
-}
-
 }  // namespace
 
 std::string ReplaceAll(std::string_view text, std::string_view pattern, std::string_view content) {
-  return ReplaceRanges(text, Occurrences(text, pattern), content);
+  std::string out;
+  out.reserve(text.size());
+  size_t done = 0;
+  for (size_t at = text.find(pattern); at != std::string_view::npos; at = text.find(pattern, done)) {
+    out.append(text, done, at - done) += content;
+    done = at + pattern.size();
+  }
+  out.append(text, done);
+  return out;
 }
 
 Result<TextNormalizer> TextNormalizer::Create(const std::vector<NormalizerSpec>& specs) {
@@ -105,18 +89,26 @@ Result<std::string> TextNormalizer::Apply(const Stage& stage, std::string text, 
 }
 
 Result<std::string> TextNormalizer::Replace(const Stage& stage, std::string_view text, size_t limit) {
-  std::vector<TextRange> matches;
+  const std::string& content = stage.spec.content;
+  std::string out;
+  out.reserve(text.size());
+  size_t done = 0;
+  const auto replace = [&](const TextRange& match) {
+    if (out.size() <= limit) out.append(text, done, match.begin - done) += content;
+    done = match.end;
+  };
   if (stage.regex) {
-    const Status status = stage.regex->FindAll(text, &matches);
+    const Status status = stage.regex->ForEachMatch(text, replace);
     if (!status.ok()) return status.WithContext("normalizer Replace");
   } else {
-    matches = Occurrences(text, stage.spec.pattern.text);
+    const std::string& pattern = stage.spec.pattern.text;
+    for (size_t at = text.find(pattern); at != std::string_view::npos; at = text.find(pattern, done))
+      replace({at, at + pattern.size()});
   }
-  if (text.size() + matches.size() * stage.spec.content.size() > limit) {
-    return InvalidArgument("normalizer Replace of \"" + stage.spec.pattern.text + "\" makes a text of " +
-                           std::to_string(text.size()) + " bytes longer than " + std::to_string(limit));
-  }
-  return ReplaceRanges(text, matches, stage.spec.content);
+  out.append(text, done);
+  if (out.size() <= limit) return out;
+  return InvalidArgument("normalizer Replace of \"" + stage.spec.pattern.text +
+                         "\" makes the text longer than " + std::to_string(limit) + " bytes");
 }
 
 }  // namespace prefixd

@@ -17,7 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const prefixd::Tokenizer& tok = **tokenizer;
   constexpr std::string_view text =
       "Hello, it's 2024 <s>\r\n  caf\xC3\xA9 e\xCC\x81 \xF0\x9F\x98\x80 \xFF ab  ";
-  for (const std::string_view one : {text, input.substr(0, 256)}) {
+  std::string many;  // pieces that are cut, and words that only a queue merges
+  for (int i = 0; i < 40; ++i) many += i % 8 < 4 ? "ab" : " a";
+  for (const std::string_view one : {text, std::string_view(many), input.substr(0, 256)}) {
     for (const bool special : {true, false}) {
       const auto encoded = tok.Encode(one, {.add_special_tokens = special, .parse_special = special});
       if (!encoded.ok()) continue;

@@ -210,7 +210,7 @@ Result<GgufVocab> ReadGgufVocab(std::string_view bytes) {
   return vocab;
 }
 
-Result<std::string> TokenizerJsonOf(const GgufVocab& vocab) {
+Result<std::string> TokenizerJsonOf(const GgufVocab& vocab, bool metaspace) {
   if (vocab.model != "gpt2" && vocab.model != "llama") return Unsupported("GGUF: model = " + vocab.model);
   const bool by_score = vocab.model == "llama";
   json::object model = {{"type", "BPE"}, {"fuse_unk", by_score}, {"byte_fallback", by_score}};
@@ -225,7 +225,12 @@ Result<std::string> TokenizerJsonOf(const GgufVocab& vocab) {
   model["vocab"] = std::move(ids);
   json::object root = {{"version", "1.0"}, {"added_tokens", AddedTokens(vocab)}, {"model", std::move(model)}};
   if (by_score) {
-    root["normalizer"] = LlamaNormalizer();
+    if (metaspace) {
+      root["pre_tokenizer"] = {
+          {"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}, {"split", true}};
+    } else {
+      root["normalizer"] = LlamaNormalizer();
+    }
     root["decoder"] = LlamaDecoder();
   } else {
     PREFIXD_ASSIGN_OR_RETURN(root["pre_tokenizer"], PreTokenizer(vocab.pre));

@@ -25,6 +25,7 @@ Result<GgufVocab> ReadGgufVocab(std::string_view bytes);
 // "gpt2": byte-level BPE behind the patterns that `pre` names. "llama": SentencePiece's BPE; its merges are
 // all ways to make a token of two others, ranked by the score of the token, then by the lengths and ids of
 // the parts, as the converter of transformers does.
-Result<std::string> TokenizerJsonOf(const GgufVocab& vocab);
+// `metaspace`: the newer form of such a file, whose pre-tokenizer splits at spaces.
+Result<std::string> TokenizerJsonOf(const GgufVocab& vocab, bool metaspace = false);
 
 }  // namespace prefixd::testing_support
