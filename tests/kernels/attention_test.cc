@@ -53,7 +53,12 @@ class AttentionTest : public AgainstRef {
     for (const auto& [position, rows] : sequences) tokens += position + rows + s.block_tokens;
     const uint32_t blocks = tokens / s.block_tokens + 3;
     TestBatch batch(blocks, prng);
-    for (const auto& [position, rows] : sequences) batch.Add(position, rows, s.block_tokens);
+    for (const auto& [position, rows] : sequences) {
+      batch.Add(position, rows, s.block_tokens);
+      // No tile below the window is walked.
+      const int first_tile = numerics::WindowStart(position, s.window) / numerics::kAttentionTile;
+      batch.LoseBlocks(first_tile * numerics::kAttentionTile / s.block_tokens);
+    }
     const BatchView view = batch.view();
     auto ref_kv = KvOrDie(*ref, LayoutOf(s), blocks);
     auto fast_kv = KvOrDie(*fast, LayoutOf(s), blocks);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -133,6 +134,8 @@ class TestBatch {
     tables_.push_back(std::move(table));
     tokens_.resize(tokens_.size() + rows, 0);
   }
+  // The first blocks of the last sequence are in no pool any more: who reads them crashes.
+  void LoseBlocks(int count) { std::fill_n(tables_.back().begin(), count, ~BlockId{0}); }
   int rows() const { return static_cast<int>(tokens_.size()); }
   const std::vector<BlockId>& table(size_t sequence) const { return tables_[sequence]; }
   std::vector<TokenId>& tokens() { return tokens_; }
