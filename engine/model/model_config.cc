@@ -69,6 +69,7 @@ constexpr ActivationRow kActivations[] = {
 bool IsOne(const bj::value& v) {
   return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0);
 }
+bool IsTrue(const bj::value& v) { return v.is_bool() && v.get_bool(); }
 bool Never(const bj::value&) { return false; }
 
 // Keys that change the forward pass in ways that prefixd lacks, unless they have (or default to) the harmless
@@ -79,6 +80,7 @@ struct Feature {
   std::string_view supported;
 };
 constexpr Feature kFeatures[] = {
+    {"is_causal", IsTrue, "true"},
     {"partial_rotary_factor", IsOne, "1"},
     {"pretraining_tp", IsOne, "1"},
     {"quantization_config", Never, "none: weights in F32, F16 or BF16"},

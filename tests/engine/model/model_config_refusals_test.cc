@@ -34,6 +34,7 @@ TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
        "hidden_act 'gelu' is not supported (supported: silu, swish, gelu_pytorch_tanh, gelu_new, gelu_fast, "
        "relu)"},
       {{{"hidden_act", "\"quick_gelu\""}}, "hidden_act 'quick_gelu'"},
+      {{{"is_causal", "false"}}, "is_causal false is not supported (supported: true)"},
       {{{"pretraining_tp", "2"}}, "pretraining_tp 2"},
       {{{"partial_rotary_factor", "0.5"}}, "partial_rotary_factor"},
       {{{"quantization_config", R"({"quant_method": "fp8"})"}}, "quantization_config"},
