@@ -13,6 +13,7 @@
 
 #include <bitset>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "engine/text/tokenizer_merges.h"
@@ -21,11 +22,9 @@ namespace prefixd {
 
 class MergeBorders {
  public:
-  explicit MergeBorders(size_t merges);
-
-  // While it is built: a character that is a symbol; and what stands at the inner ends of a merge's parts.
-  void AddSymbol(char32_t character);
-  void AddMerge(char32_t end_of_left, char32_t start_of_right);
+  // The characters that are symbols; and what stands at the inner ends of each merge's parts: the last
+  // character of the left one, the first of the right one.
+  MergeBorders(const std::vector<char32_t>& symbols, std::vector<std::pair<char32_t, char32_t>> joined);
 
   bool CanCut(char32_t left, char32_t right) const {
     if (left < kLow && right < kLow)
@@ -39,7 +38,7 @@ class MergeBorders {
 
   std::vector<bool> symbols_;            // by code point
   std::bitset<kLow * kLow> joined_low_;  // pairs of low code points, which are most
-  MergeTable joined_;                    // all pairs
+  MergeTable joined_;                    // the other pairs
 };
 
 }  // namespace prefixd

@@ -52,18 +52,20 @@ void BpeModel::AddBorders(const BpeSpec& spec) {
     const auto byte = UnspellBytes(std::string_view(at, Utf8Length(*at)));
     return byte ? std::optional<char32_t>(static_cast<unsigned char>((*byte)[0])) : std::nullopt;
   };
-  borders_.emplace(spec.merges.size());
+  std::vector<std::pair<char32_t, char32_t>> joined;
+  std::vector<char32_t> symbols;
   for (const auto& [left, right] : spec.merges) {
     if (left.empty() || right.empty()) continue;  // no characters to stand at a border
     size_t last = left.size() - 1;
     while ((static_cast<unsigned char>(left[last]) & 0xC0) == 0x80) --last;
     const auto end = character_at(&left[last]), start = character_at(right.data());
-    if (end && start) borders_->AddMerge(*end, *start);
+    if (end && start) joined.emplace_back(*end, *start);
   }
   for (const auto& [content, id] : spec.vocab) {
     if (content.empty() || Utf8Length(content[0]) != content.size()) continue;
-    if (const auto character = character_at(content.data())) borders_->AddSymbol(*character);
+    if (const auto character = character_at(content.data())) symbols.push_back(*character);
   }
+  borders_.emplace(symbols, std::move(joined));
 }
 
 std::optional<TokenId> BpeModel::Find(std::string_view content) const {
