@@ -130,6 +130,10 @@ TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
   ExpectRefused(folder_, Code::kNotFound, "has no tokenizer.json");
   Write("tokenizer.json", "{}");
   ExpectRefused(folder_, Code::kCorrupt, "tokenizer.json: ");
+  std::string tokenizer = kTokenizer;
+  tokenizer.replace(tokenizer.find("\"ab\": 5"), 7, "\"ab\": 64");
+  Write("tokenizer.json", tokenizer);
+  ExpectRefused(folder_, Code::kUnsupported, "token \"ab\" has the id 64, but the model has embeddings for 64 tokens");
 }
 
 TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
