@@ -76,6 +76,7 @@ Status FillLimits(const Options& options, Plan* plan) {
   plan->kv_dtype = KvDType(options, config);
   plan->activation_bytes = Transformer::ActivationBytes(config, StepLimits(options, config.max_positions));
   const ModelFacts facts{.max_positions = config.max_positions,
+                         .max_positions_reason = config.max_positions_reason,
                          .weight_bytes = plan->model.weight_bytes,
                          .activation_bytes = plan->activation_bytes,
                          .kv = {.layers = config.layers,

@@ -46,7 +46,7 @@ Result<int> Context(const Options& options, const ModelFacts& model, const Limit
   const std::string asked = "context: " + std::to_string(options.context) + " tokens ";
   if (options.context > model.max_positions) {
     return InvalidArgument(asked + "are more than the " + std::to_string(model.max_positions) +
-                           " the model is made for");
+                           " the model is made for (" + model.max_positions_reason + ")");
   }
   if (options.context > limits.longest_context) {
     const uint64_t need =

@@ -17,6 +17,7 @@ Options Defaults() { return BuildOptions({}).value(); }
 // 4 KiB of KV per token, so 64 KiB per block of 16.
 ModelFacts SmallModel() {
   return {.max_positions = 2048,
+          .max_positions_reason = "max_position_embeddings",
           .weight_bytes = 90 * kMiB,
           .activation_bytes = 10 * kMiB,
           .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = DType::kF16}};
@@ -53,7 +54,7 @@ TEST(DeriveLimits, RefusesWhatCannotWorkWithTheWayOut) {
               HasSubstr("the weights take 90.0 MiB and the activations 10.0 MiB"));
   options.context = 4096;
   EXPECT_THAT(DeriveLimits(options, SmallModel(), Free(300 * kMiB)).status().message(),
-              HasSubstr("the 2048 the model is made for"));
+              HasSubstr("the 2048 the model is made for (max_position_embeddings)"));
   options.context = 2048;
   options.device_cache = 1 * kMiB;
   EXPECT_THAT(DeriveLimits(options, SmallModel(), {}).status().message(),
