@@ -120,8 +120,7 @@ void Attend(const AttendJob& job, float* scratch) {
     const size_t head = row % job.group;
     if (job.partial == nullptr) {
       Normalise(total, s.dim, job.out + position * job.out_stride + head * s.dim);
-    } else if (job.first_span * kSpanTokens <= LastToken(job, row) &&
-               FirstToken(job, row) < job.end_span * kSpanTokens) {
+    } else {  // of a position that sees nothing of the spans: anything, which is not folded
       float* to = job.partial + position * job.partial_stride + head * (kHeader + s.padded);
       for (int d = 0; d < kHeader + s.padded; d += kLanes) Store(to + d, Load(total + d));
     }
