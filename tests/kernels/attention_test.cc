@@ -55,7 +55,7 @@ class AttentionTest : public AgainstRef {
     TestBatch batch(blocks, prng);
     for (const auto& [position, rows] : sequences) {
       batch.Add(position, rows, s.block_tokens);
-      // No tile below the window is walked.
+      // Nothing below the tile that the first window begins in is read.
       const int first_tile = numerics::WindowStart(position, s.window) / numerics::kAttentionTile;
       batch.LoseBlocks(first_tile * numerics::kAttentionTile / s.block_tokens);
     }
