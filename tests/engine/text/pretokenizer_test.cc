@@ -223,10 +223,11 @@ TEST(PreTokenizer, Digits) {
 }
 
 TEST(PreTokenizer, Metaspace) {
-  PreTokenizerSpec meta{.kind = PreTokenizerSpec::kMetaspace,
-                        .replacement = "\u2581",
-                        .prepend = PrependScheme::kAlways,
-                        .split = true};
+  PreTokenizerSpec meta{};
+  meta.kind = PreTokenizerSpec::kMetaspace;
+  meta.replacement = "\u2581";
+  meta.prepend = PrependScheme::kAlways;
+  meta.split = true;
   EXPECT_EQ(Pieces({meta}, "Hey  you"), (Strings{"\u2581Hey", "\u2581", "\u2581you"}));
   EXPECT_EQ(Pieces({meta}, " Hey"), (Strings{"\u2581Hey"})) << "a space at the start is the mark";
   EXPECT_EQ(Pieces({SplitBy({false, "-"}, SplitBehavior::kIsolated), meta}, "a-b"),
