@@ -224,7 +224,8 @@ GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logit
     const double below = infinite ? 0.0 : static_cast<double>(value) - static_cast<double>(max);
     return static_cast<float>(below - log_sum);
   };
-  GeneratedToken result{token, logprob(token), {}};
+  GeneratedToken result{token, logprob(token), {}, 1};
+  for (size_t i = 0; i < logits.size(); ++i) result.rank += likelier(static_cast<TokenId>(i), token) ? 1 : 0;
   if (top > 0) {
     std::vector<TokenId> order(logits.size());
     std::iota(order.begin(), order.end(), 0);

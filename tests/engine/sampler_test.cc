@@ -332,6 +332,7 @@ TEST(Sampler, LogprobsAreThoseOfTheUnmodifiedDistribution) {
     std::vector<TokenId> order(500);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return logits[a] > logits[b]; });
+    EXPECT_EQ(order[static_cast<size_t>(got.rank - 1)], token);
     ASSERT_EQ(got.top.size(), 5u);
     for (int i = 0; i < 5; ++i) {
       EXPECT_EQ(got.top[i].token, order[i]);
