@@ -95,8 +95,8 @@ namespace {
 
 void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
   const Parsed<boost::json::object> body = ParseBody(exchange->request().body);
-  const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
   exchange->DropBody();
+  const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
   if (error) Refuse(*exchange, *error);
 }
 

@@ -33,7 +33,7 @@ std::string TenantOf(const HttpRequest& request, const ApiContext& context, std:
 using JsonHandler =
     std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&)>;
 // Key, phase, content type, body, in this order; then `handler`. A long body is parsed and handled on a
-// worker thread, so that other requests do not wait for it; and it is dropped when the handler has returned.
+// worker thread, so that other requests do not wait for it. The text of a body is dropped as soon as it was parsed.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Key only.
 Handler WithKey(const ApiContext* context, Handler handler);

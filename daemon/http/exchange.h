@@ -55,7 +55,7 @@ class Exchange {
   // Runs `job` on a worker thread, in no order: for what would keep an io thread from other requests. False when as many jobs
   // wait as there may be; the job is dropped then.
   [[nodiscard]] virtual bool PostWork(std::function<void()> job) = 0;
-  // The handler has read the body: it is empty from now on, and no longer counts as held. Not at the same time as other uses
+  // The body was read: it is empty from now on, and no longer counts as held. Not at the same time as other uses
   // of request().
   virtual void DropBody() = 0;
   // As Post, after `seconds`; the returned function cancels it.

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string_view>
+#include <vector>
 
 #include "base/check.h"
 #include "daemon/api/chat_request.h"
@@ -44,7 +46,25 @@ void CheckGeneration(const GenerationRequest& request) {
   PREFIXD_CHECK(sampling.top_k >= 0 && sampling.min_tokens >= 0);
   PREFIXD_CHECK(sampling.logprobs >= -1 && sampling.logprobs <= context.limits.max_logprobs)
       << sampling.logprobs;
+  PREFIXD_CHECK(request.prompt_logprobs >= -1 && request.prompt_logprobs <= sampling.prompt_logprobs &&
+                sampling.prompt_logprobs <= context.limits.max_logprobs)
+      << sampling.prompt_logprobs;
+  PREFIXD_CHECK(std::abs(sampling.presence_penalty) <= 2 && std::abs(sampling.frequency_penalty) <= 2);
+  PREFIXD_CHECK(sampling.repetition_penalty >= 0.0099f && sampling.repetition_penalty <= 100)
+      << sampling.repetition_penalty;
+  PREFIXD_CHECK(sampling.logit_bias.size() <= context.limits.max_logit_biases);
+  std::set<prefixd::TokenId> biased;
+  for (const prefixd::LogitBias& bias : sampling.logit_bias) {
+    PREFIXD_CHECK(bias.token >= 0 && bias.token < context.vocab_size) << bias.token;
+    PREFIXD_CHECK(std::abs(bias.bias) <= 100) << bias.bias;
+    PREFIXD_CHECK(biased.insert(bias.token).second) << bias.token;
+  }
   PREFIXD_CHECK(request.n >= 1 && request.n <= context.limits.max_n) << request.n;
+  PREFIXD_CHECK(request.best_of >= request.n && request.best_of <= 20) << request.best_of;
+  PREFIXD_CHECK(!request.stream || (request.best_of == request.n && request.prompt_logprobs < 0));
+  std::vector<prefixd::TokenId> tokens(10, 1);
+  prefixd::KeepLast(request, &tokens);
+  PREFIXD_CHECK(!tokens.empty() && tokens.size() <= 10);
   PREFIXD_CHECK(request.stop.size() <= static_cast<size_t>(context.limits.max_stops));
   for (const std::string& stop : request.stop) PREFIXD_CHECK(!stop.empty());
   for (const prefixd::TokenId id : sampling.stop_token_ids)
