@@ -11,6 +11,7 @@
 //   Limits::bytes.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -37,6 +38,12 @@ struct Limits {
   int depth = 600;  // expressions and statements inside one another, macro calls included
 };
 
+// a * b, or the largest size_t where that overflows.
+inline size_t SaturatingProduct(size_t a, size_t b) {
+  size_t product;
+  return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
 class Budget {
  public:
   explicit Budget(const Limits& limits)
@@ -45,11 +52,13 @@ class Budget {
   const Limits& limits() const { return limits_; }
 
   void Steps(size_t count) {
-    steps_left_ -= static_cast<int64_t>(count);
+    steps_left_ -= static_cast<int64_t>(std::min(count, size_t{1} << 60));
     if (steps_left_ < 0) Exhausted("steps", limits_.steps);
   }
+  // What reads through text without building any; `times` where it does so again and again.
+  void Scan(size_t bytes, size_t times = 1) { Steps(SaturatingProduct(bytes, times) / 16); }
   void Bytes(size_t count) {
-    bytes_left_ -= static_cast<int64_t>(count);
+    bytes_left_ -= static_cast<int64_t>(std::min(count, size_t{1} << 60));
     if (bytes_left_ < 0) Exhausted("bytes of values", limits_.bytes);
   }
   // Called before a string of `size` bytes exists; `size` may be a product that saturated.
@@ -68,11 +77,5 @@ class Budget {
   int64_t steps_left_;
   int64_t bytes_left_;
 };
-
-// a * b, or the largest size_t where that overflows.
-inline size_t SaturatingProduct(size_t a, size_t b) {
-  size_t product;
-  return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
-}
 
 }  // namespace prefixd::jinja

@@ -28,6 +28,7 @@ Value DictLiteral::Eval(Evaluator& e) const {
   Dict dict;
   for (const auto& [key, value] : items) {
     Value k = e.Eval(*key);
+    if (k.text()) e.budget().Scan(k.text()->size());
     dict.Set(std::move(k), e.Eval(*value));
   }
   return Dict::Make(std::move(dict), e.budget());

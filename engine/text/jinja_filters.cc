@@ -38,6 +38,7 @@ Value Trim(Evaluator& e, const Value& v, const Arguments& a) {
   const Value text = Soft(e, v);
   const bool spaces = !p.given(0) || p[0]->Is<None>();
   const auto set = spaces ? std::nullopt : std::optional<std::string_view>(p.Text(0, kEmpty));
+  if (set) e.budget().Scan(text.text()->size(), set->size());
   return NewText(std::string(Strip(*text.text(), Side::kBoth, set)), e.budget(), text.markup());
 }
 
@@ -168,7 +169,8 @@ Value Default(Evaluator&, const Value& v, const Arguments& a) {
   return p.given(0) ? *p[0] : Value::Text("");
 }
 
-Value LengthFilter(Evaluator&, const Value& v, const Arguments&) {
+Value LengthFilter(Evaluator& e, const Value& v, const Arguments&) {
+  if (v.text()) e.budget().Scan(v.text()->size());
   const auto length = Length(v);
   if (!length) Raise("object of type '" + std::string(TypeName(v)) + "' has no len()");
   return Value::Integer(static_cast<Int>(*length));
@@ -210,7 +212,7 @@ Value WordWrap(Evaluator& e, const Value& v, const Arguments& a) {
   if (v.text() == nullptr) Raise("wordwrap wants a string, not '" + std::string(TypeName(v)) + "'");
   const Int width = p.Integer(0, 79);
   const std::string& between = p.given(2) && !p[2]->Is<None>() ? p.Text(2, kNewline) : kNewline;
-  e.budget().Bytes(SaturatingProduct(v.text()->size(), 16));  // code points, and where they may be parted
+  e.budget().Bytes(SaturatingProduct(v.text()->size(), 24));  // code points, and where they may be parted
   std::string out;
   for (const std::string_view paragraph : SplitLines(*v.text(), false)) {
     if (paragraph.data() != v.text()->data()) out += between;

@@ -30,11 +30,12 @@ Value IndexOfItem(Evaluator& e, const Value& self, const Arguments& a) {
 
 Value CopyMethod(Evaluator&, const Value& self, const Arguments&) { return self; }  // containers never change
 
-Value GetMethod(Evaluator&, const Value& self, const Arguments& a) {
+Value GetMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("get", {"key", "default"}, a, 1);
   if (p[0]->dict() || (p[0]->sequence() && p[0]->sequence()->flavor == Flavor::kList)) {
     Raise("unhashable type: '" + std::string(TypeName(*p[0])) + "'");
   }
+  if (p[0]->text()) e.budget().Scan(p[0]->text()->size());
   const Value* found = self.dict()->Find(*p[0]);
   return found ? *found : p.given(1) ? *p[1] : Value();
 }

@@ -16,13 +16,14 @@ Int IntOfDouble(double d) {
   return static_cast<Int>(d);
 }
 
-Value IntFilter(Evaluator&, const Value& v, const Arguments& a) {
+Value IntFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("int", {"default", "base"}, a);
   if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
   if (const auto i = AsInt(v)) return Value::Integer(*i);
   std::optional<double> real;
   if (const double* d = v.As<double>()) real = *d;
   if (v.text()) {
+    e.budget().Scan(v.text()->size());
     const Int base = p.Integer(1, 10);
     if (base == 0 || (base >= 2 && base <= 36)) {
       if (const auto parsed = ParseInt(*v.text(), static_cast<int>(base))) return Value::Integer(*parsed);
@@ -34,12 +35,13 @@ Value IntFilter(Evaluator&, const Value& v, const Arguments& a) {
   return p.given(0) ? *p[0] : Value::Integer(0);
 }
 
-Value FloatFilter(Evaluator&, const Value& v, const Arguments& a) {
+Value FloatFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("float", {"default"}, a);
   if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
   if (v.Is<double>()) return v;
   if (const auto i = AsInt(v)) return Value::Float(static_cast<double>(*i));
   if (v.text()) {
+    e.budget().Scan(v.text()->size());
     if (const auto parsed = ParseFloat(*v.text())) return Value::Float(*parsed);
   }
   return p.given(0) ? *p[0] : Value::Float(0);

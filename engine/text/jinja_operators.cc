@@ -157,13 +157,14 @@ bool Contains(const Value& container, const Value& item, Budget& budget) {
     if (item.text() == nullptr) {
       Raise("'in <string>' requires string as left operand, not " + std::string(TypeName(item)));
     }
-    budget.Steps(text->size() / 64);
-    return text->find(*item.text()) != std::string::npos;
+    budget.Scan(text->size());
+    return FindText(*text, *item.text()) != std::string::npos;
   }
   if (const Dict* d = container.dict()) {
     if (item.dict() || (item.sequence() && item.sequence()->flavor == Flavor::kList)) {
       Raise("unhashable type: '" + std::string(TypeName(item)) + "'");
     }
+    if (item.text()) budget.Scan(item.text()->size());
     return d->Find(item) != nullptr;
   }
   if (const auto* iterator = container.As<std::shared_ptr<const Iterator>>()) {
@@ -306,16 +307,17 @@ Value GetItem(const Value& object, const Value& key, Budget& budget) {
   budget.Steps(1);
   CheckDefined(object);
   if (const Dict* d = object.dict()) {
+    if (key.text()) budget.Scan(key.text()->size());
     if (const Value* found = d->Find(key)) return *found;
   }
   const Sequence* s = object.sequence();
   const bool indexed = s && s->flavor != Flavor::kView;
   if (const auto index = AsInt(key); index && (object.text() || indexed)) {
+    if (object.text()) budget.Scan(object.text()->size());
     const Int length = static_cast<Int>(*Length(object));
     const Int at = *index < 0 ? *index + length : *index;
     if (at >= 0 && at < length) {
       if (indexed) return s->items[static_cast<size_t>(at)];
-      budget.Steps(object.text()->size() / 64);
       const SliceRange one{static_cast<int64_t>(at), 1, 1};
       return NewText(SliceText(*object.text(), one, static_cast<size_t>(length)), budget, object.markup());
     }
@@ -341,10 +343,10 @@ Value GetSlice(const Value& object, const Value& start, const Value& stop, const
   };
   const auto from = bound(start), to = bound(stop), by = bound(step);
   if (by == Int{0}) Raise("slice step cannot be zero");
+  if (object.text()) budget.Scan(object.text()->size());
   const size_t length = *Length(object);
   const SliceRange range = ResolveSlice(from, to, by.value_or(1), length);
   if (object.text()) {
-    budget.Steps(object.text()->size() / 64);
     return NewText(SliceText(*object.text(), range, length), budget, object.markup());
   }
   budget.Bytes(range.count * sizeof(Value));

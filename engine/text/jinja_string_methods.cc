@@ -32,7 +32,7 @@ Value StripMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("strip", {"chars"}, a);
   const bool spaces = !p.given(0) || p[0]->Is<None>();
   const auto set = spaces ? std::nullopt : std::optional<std::string_view>(p.Text(0, kEmpty));
-  e.budget().Steps(set ? set->size() / 16 : 0);
+  if (set) e.budget().Scan(self.text()->size(), set->size());
   return MakeText(e, self, std::string(Strip(*self.text(), side, set)));
 }
 
@@ -44,6 +44,7 @@ Value SplitMethod(Evaluator& e, const Value& self, const Arguments& a) {
   if (!p.given(0) || p[0]->Is<None>()) return MakeParts(e, self, SplitSpace(*self.text(), max, from_right));
   const std::string& separator = p.Text(0, kEmpty);
   if (separator.empty()) Raise("empty separator");
+  if (from_right) e.budget().Scan(self.text()->size(), separator.size());
   return MakeParts(e, self, SplitOn(*self.text(), separator, max, from_right));
 }
 
@@ -53,7 +54,8 @@ Value Partition(Evaluator& e, const Value& self, const Arguments& a) {
   const std::string& separator = p.Text(0, kEmpty);
   if (separator.empty()) Raise("empty separator");
   const std::string_view text = *self.text();
-  const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+  e.budget().Scan(text.size(), from_right ? separator.size() : 1);
+  const size_t at = from_right ? text.rfind(separator) : FindText(text, separator);
   if (at == std::string_view::npos) {
     return from_right ? MakeParts(e, self, {"", "", text}, Flavor::kTuple)
                       : MakeParts(e, self, {text, "", ""}, Flavor::kTuple);
@@ -83,6 +85,7 @@ template <bool at_end>
 Value StartsWith(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p(at_end ? "endswith" : "startswith", {"prefix", "start", "end"}, a, 1);
   const bool whole = !p.given(1) && !p.given(2);
+  if (!whole) e.budget().Scan(self.text()->size());
   const std::string window = whole ? std::string() : Window(self, p);
   const std::string_view text = whole ? std::string_view(*self.text()) : window;
   const auto fits = [&](const Value& affix) {
@@ -90,6 +93,7 @@ Value StartsWith(Evaluator& e, const Value& self, const Arguments& a) {
       if (const auto* undefined = affix.As<Undefined>()) Raise(*undefined->why);
       Raise("startswith first arg must be str or a tuple of str, not " + std::string(TypeName(affix)));
     }
+    e.budget().Scan(affix.text()->size());
     return at_end ? text.ends_with(*affix.text()) : text.starts_with(*affix.text());
   };
   const Sequence* s = p[0]->sequence();
@@ -103,9 +107,9 @@ Value FindMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("find", {"sub", "start", "end"}, a, 1);
   int64_t offset = 0;
   const std::string window = Window(self, p, &offset);
-  e.budget().Steps(window.size() / 64);
   const std::string& what = p.Text(0, kEmpty);
-  const size_t at = from_right ? window.rfind(what) : window.find(what);
+  e.budget().Scan(window.size(), from_right ? std::max<size_t>(what.size(), 1) : 1);
+  const size_t at = from_right ? window.rfind(what) : FindText(window, what);
   if (at != std::string::npos) {
     return Value::Integer(offset + static_cast<Int>(CountCharacters(std::string_view(window).substr(0, at))));
   }
@@ -115,7 +119,7 @@ Value FindMethod(Evaluator& e, const Value& self, const Arguments& a) {
 
 Value CountText(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("count", {"sub", "start", "end"}, a, 1);
-  e.budget().Steps(self.text()->size() / 64);
+  e.budget().Scan(self.text()->size());
   return Value::Integer(static_cast<Int>(CountOccurrences(Window(self, p), p.Text(0, kEmpty))));
 }
 
@@ -150,12 +154,14 @@ Value MapMethod(Evaluator& e, const Value& self, const Arguments& a) {
 }
 
 template <CharacterClass which>
-Value ClassMethod(Evaluator&, const Value& self, const Arguments&) {
+Value ClassMethod(Evaluator& e, const Value& self, const Arguments&) {
+  e.budget().Scan(self.text()->size());
   return Value::Bool(AllOf(*self.text(), which));
 }
 
 template <bool upper>
-Value CasedMethod(Evaluator&, const Value& self, const Arguments&) {
+Value CasedMethod(Evaluator& e, const Value& self, const Arguments&) {
+  e.budget().Scan(self.text()->size());
   return Value::Bool(IsCased(*self.text(), upper));
 }
 
@@ -199,17 +205,20 @@ Value ZeroFill(Evaluator& e, const Value& self, const Arguments& a) {
   return MakeText(e, self, std::string(*self.text()).insert(sign ? 1 : 0, static_cast<size_t>(pad), '0'));
 }
 
-Value IsAsciiMethod(Evaluator&, const Value& self, const Arguments&) {
+Value IsAsciiMethod(Evaluator& e, const Value& self, const Arguments&) {
+  e.budget().Scan(self.text()->size());
   const std::string& text = *self.text();
   return Value::Bool(
       std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }));
 }
 
-Value IsPrintableMethod(Evaluator&, const Value& self, const Arguments&) {
+Value IsPrintableMethod(Evaluator& e, const Value& self, const Arguments&) {
+  e.budget().Scan(self.text()->size());
   return Value::Bool(self.text()->empty() || AllOf(*self.text(), CharacterClass::kPrintable));
 }
 
-Value IsTitleMethod(Evaluator&, const Value& self, const Arguments&) {
+Value IsTitleMethod(Evaluator& e, const Value& self, const Arguments&) {
+  e.budget().Scan(self.text()->size());
   return Value::Bool(IsTitle(*self.text()));
 }
 

@@ -1,13 +1,20 @@
 // A Jinja template as Hugging Face's chat templates need it: Jinja2 3.1 in the immutable sandbox,
 // trim_blocks, lstrip_blocks, loop controls, the `generation` tag, `tojson` without HTML escaping,
-// `raise_exception`, `strftime_now`. No includes, no inheritance, no recursive loops.
+// `raise_exception`, `strftime_now`. No includes, no inheritance (so no blocks), no autoescape; of the
+// filters no random, pprint, urlize and striptags; of the functions no lipsum. What is not there is refused
+// by Parse.
 //
 // Immutable after Parse; Render may be called by any number of threads at once. No exception leaves this
 // class.
 //
-// Known differences from the reference: integers have 127 bits and raise beyond them; a `for ... if` is
-// filtered before its first iteration; letters change case one to one (so not "ß"); the address in the print
-// of a generator or method is left out.
+// `safe` marks text as markup, as Jinja does without autoescape: "+" escapes what it joins to markup, "~"
+// does not.
+//
+// Known differences from the reference: integers have 127 bits and raise beyond them; keys of dicts are
+// scalars, and so is what `unique` compares, or tuples of them; a number is formatted with at most 1000
+// digits behind the point; an operation on constants that fails does so when it runs (Jinja may fold it to
+// undefined); the address in the print of a generator or method is left out; texts are the same object where
+// they are equal (`is sameas`).
 #pragma once
 
 #include <boost/json/fwd.hpp>

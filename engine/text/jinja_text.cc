@@ -1,5 +1,6 @@
 #include "engine/text/jinja_text.h"
 
+#include <string.h>
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -183,7 +184,7 @@ std::vector<std::string_view> SplitOn(std::string_view text, std::string_view se
   PREFIXD_CHECK(!separator.empty());
   std::vector<std::string_view> parts;
   while (max < 0 || static_cast<int64_t>(parts.size()) < max) {
-    const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+    const size_t at = from_right ? text.rfind(separator) : FindText(text, separator);
     if (at == std::string_view::npos) break;
     parts.push_back(from_right ? text.substr(at + separator.size()) : text.substr(0, at));
     text = from_right ? text.substr(0, at) : text.substr(at + separator.size());
@@ -210,10 +211,17 @@ std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends) 
   return lines;
 }
 
+size_t FindText(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return found ? static_cast<size_t>(static_cast<const char*>(found) - text.data()) : std::string_view::npos;
+}
+
 size_t CountOccurrences(std::string_view text, std::string_view old) {
   if (old.empty()) return CountCharacters(text) + 1;
   size_t count = 0;
-  for (size_t at = text.find(old); at != std::string_view::npos; at = text.find(old, at + old.size()))
+  for (size_t at = FindText(text, old); at != std::string_view::npos;
+       at = FindText(text, old, at + old.size()))
     ++count;
   return count;
 }
@@ -223,7 +231,7 @@ std::string Replace(std::string_view text, std::string_view old, std::string_vie
   std::string out;
   size_t at = 0;
   while (left > 0) {
-    const size_t found = text.find(old, at);
+    const size_t found = FindText(text, old, at);
     if (found == std::string_view::npos) break;
     out.append(text, at, found - at);
     out += with;

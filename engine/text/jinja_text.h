@@ -36,6 +36,10 @@ std::vector<std::string_view> SplitOn(std::string_view text, std::string_view se
                                       bool from_right);
 std::vector<std::string_view> SplitLines(std::string_view text, bool keep_ends);
 
+// Where `what` first stands in `text` from `from` on, or npos; takes time in proportion to both, whatever
+// they hold, which std::string_view::find does not.
+size_t FindText(std::string_view text, std::string_view what, size_t from = 0);
+
 // How often str.replace would replace; an empty `old` stands between all characters.
 size_t CountOccurrences(std::string_view text, std::string_view old);
 std::string Replace(std::string_view text, std::string_view old, std::string_view with, int64_t count);

@@ -266,6 +266,7 @@ bool Equal(const Value& a, const Value& b, Budget& budget) {
   if (a.dict() && b.dict()) return DictEqual(*a.dict(), *b.dict(), budget);
   if (a.Is<Undefined>() && b.Is<Undefined>()) return true;
   if (const void* identity = Identity(a)) return identity == Identity(b);
+  if (a.text() && b.text()) budget.Scan(std::min(a.text()->size(), b.text()->size()));
   return ScalarEqual(a, b);
 }
 
@@ -274,7 +275,10 @@ bool Less(const Value& a, const Value& b, Budget& budget) {
   if (const auto x = NumberOf(a), y = NumberOf(b); x && y) {
     return x->is_float || y->is_float ? x->real < y->real : x->integer < y->integer;
   }
-  if (a.text() && b.text()) return *a.text() < *b.text();  // the byte order of UTF-8 is that of code points
+  if (a.text() && b.text()) {
+    budget.Scan(std::min(a.text()->size(), b.text()->size()));
+    return *a.text() < *b.text();  // the byte order of UTF-8 is that of code points
+  }
   using Flavor = Sequence::Flavor;
   const Sequence *x = a.sequence(), *y = b.sequence();
   if (x && y && x->flavor == y->flavor && (x->flavor == Flavor::kList || x->flavor == Flavor::kTuple)) {
@@ -291,7 +295,10 @@ bool Less(const Value& a, const Value& b, Budget& budget) {
 }
 
 std::string Str(const Value& value, Budget& budget) {
-  if (value.text()) return *value.text();
+  if (value.text()) {
+    budget.Scan(value.text()->size());
+    return *value.text();
+  }
   if (value.Is<Undefined>()) return {};
   return Repr(value, budget);
 }

@@ -1,7 +1,6 @@
 // Python's textwrap.wrap, with its default of dropping white space at line ends and without the expansion of
 // tabs. Source of the rules: the regular expressions and loops of CPython's textwrap.py.
 #include <algorithm>
-#include <deque>
 
 #include "engine/text/jinja_text.h"
 
@@ -17,11 +16,12 @@ class Chunker {
     for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) text_ += CharacterAt(text, at);
   }
 
-  std::deque<std::u32string> Run() const {
-    std::deque<std::u32string> chunks;
+  // They point into this object.
+  std::vector<std::u32string_view> Run() const {
+    std::vector<std::u32string_view> chunks;
     for (size_t at = 0; at < text_.size();) {
       const size_t end = EndOfChunk(at);
-      chunks.push_back(text_.substr(at, end - at));
+      chunks.push_back(std::u32string_view(text_).substr(at, end - at));
       at = end;
     }
     return chunks;
@@ -41,11 +41,10 @@ class Chunker {
 
   // The end of two or more dashes between words that begin at `at`, or `at`.
   size_t EndOfDashes(size_t at) const {
+    if (at == 0 || !IsWordOrPunctuation(at - 1)) return at;  // first, so that no run of dashes is read twice
     size_t end = at;
     while (end < text_.size() && text_[end] == '-') ++end;
-    const bool between =
-        end >= at + 2 && end < text_.size() && IsWord(end) && at > 0 && IsWordOrPunctuation(at - 1);
-    return between ? end : at;
+    return end >= at + 2 && end < text_.size() && IsWord(end) ? end : at;
   }
 
   // Whether the hyphen at `at` parts a word of letters.
@@ -81,13 +80,13 @@ class Chunker {
   const bool hyphens_;
 };
 
-bool IsBlank(const std::u32string& chunk) { return std::all_of(chunk.begin(), chunk.end(), IsSpace); }
+bool IsBlank(std::u32string_view chunk) { return std::all_of(chunk.begin(), chunk.end(), IsSpace); }
 
 // How much of a chunk too long for any line goes into the `space` that is left in this one.
-size_t PartOfLongChunk(const std::u32string& chunk, size_t space, bool break_on_hyphens) {
+size_t PartOfLongChunk(std::u32string_view chunk, size_t space, bool break_on_hyphens) {
   if (!break_on_hyphens || chunk.size() <= space || space == 0) return space;
   const size_t hyphen = chunk.rfind(U'-', space - 1);
-  const bool parts = hyphen != std::u32string::npos && hyphen > 0 &&
+  const bool parts = hyphen != std::u32string_view::npos && hyphen > 0 &&
                      std::any_of(chunk.begin(), chunk.begin() + static_cast<ptrdiff_t>(hyphen),
                                  [](char32_t c) { return c != '-'; });
   return parts ? hyphen + 1 : space;
@@ -96,34 +95,30 @@ size_t PartOfLongChunk(const std::u32string& chunk, size_t space, bool break_on_
 }  // namespace
 
 std::vector<std::string> WrapParagraph(std::string_view text, const WrapStyle& style) {
-  std::deque<std::u32string> chunks = Chunker(text, style.break_on_hyphens).Run();
+  const Chunker chunker(text, style.break_on_hyphens);
+  std::vector<std::u32string_view> chunks = chunker.Run();
   std::vector<std::string> lines;
-  while (!chunks.empty()) {
-    std::vector<std::u32string> line;
+  for (size_t at = 0; at < chunks.size();) {
+    std::vector<std::u32string_view> line;
     size_t length = 0;
-    const auto take = [&](std::u32string chunk) {
-      length += chunk.size();
-      line.push_back(std::move(chunk));
-    };
-    if (!lines.empty() && IsBlank(chunks.front())) chunks.pop_front();
-    while (!chunks.empty() && length + chunks.front().size() <= style.width) {
-      take(std::move(chunks.front()));
-      chunks.pop_front();
+    if (!lines.empty() && IsBlank(chunks[at])) ++at;
+    while (at < chunks.size() && length + chunks[at].size() <= style.width) {
+      length += chunks[at].size();
+      line.push_back(chunks[at++]);
     }
-    if (!chunks.empty() && chunks.front().size() > style.width) {
+    if (at < chunks.size() && chunks[at].size() > style.width) {
       if (style.break_long_words) {
-        const size_t part = PartOfLongChunk(chunks.front(), style.width - length, style.break_on_hyphens);
-        take(chunks.front().substr(0, part));
-        chunks.front().erase(0, part);
+        const size_t part = PartOfLongChunk(chunks[at], style.width - length, style.break_on_hyphens);
+        line.push_back(chunks[at].substr(0, part));
+        chunks[at].remove_prefix(part);
       } else if (line.empty()) {
-        take(std::move(chunks.front()));
-        chunks.pop_front();
+        line.push_back(chunks[at++]);
       }
     }
     if (!line.empty() && IsBlank(line.back())) line.pop_back();
     if (line.empty()) continue;
     std::string& out = lines.emplace_back();
-    for (const auto& chunk : line) {
+    for (const auto chunk : line) {
       for (const char32_t c : chunk) AppendUtf8(&out, c);
     }
   }
