@@ -107,6 +107,7 @@ HttpServerOptions HttpOptions(const Options& options) {
   http.io_threads = static_cast<int>(options.io_threads);
   http.max_connections = static_cast<int>(options.max_connections);
   http.max_body_bytes = static_cast<size_t>(options.max_body);
+  http.max_bodies_bytes = static_cast<size_t>(options.max_bodies);
   http.max_backlog_bytes = static_cast<size_t>(options.stream_backlog);
   http.header_seconds = static_cast<double>(options.header_seconds);
   http.body_seconds = static_cast<double>(options.body_seconds);
@@ -206,6 +207,8 @@ class ServerProcess {
     context_.chat_template = loaded_.model->chat_template.get();
     context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
     context_.context_length = plan_.limits.context;
+    context_.max_prompt_bytes =
+        loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
     context_.cache_block_tokens = options_.no_prefix_cache ? 0 : plan_.limits.block_tokens;
     context_.eos = loaded_.model->eos;
