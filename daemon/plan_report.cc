@@ -89,7 +89,10 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
       {"supports_tool_calls", caps.supports_tool_calls, "tool calls", ""},
       {"needs_object_arguments", caps.needs_object_arguments, "tool arguments as objects", ""},
       {"accepts_content_lists", caps.accepts_content_lists, "lists of content parts", ""},
+      {"supports_parallel_tool_calls", caps.supports_parallel_tool_calls, "parallel tool calls", ""},
       {"requires_non_null_content", caps.requires_non_null_content, "content that is not null", ""},
+      {"emits_bos", caps.emits_bos, "BOS written by itself", ""},
+      {"shows_date", caps.shows_date, "the date, so that a prompt's prefix changes daily", ""},
   };
   std::vector<std::string> said;
   json::object value{{"from", chat->place}};
@@ -97,7 +100,14 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
     value[word.key] = word.holds;
     if (const char* text = word.holds ? word.if_so : word.if_not; *text != '\0') said.emplace_back(text);
   }
-  return {"chat template", chat->place + "; takes: " + Joined(said), std::move(value)};
+  json::array rewrites;
+  for (const std::string& rewrite : chat->rewrites) rewrites.emplace_back(rewrite);
+  value["append_only"] = rewrites.empty();
+  value["rewrites"] = std::move(rewrites);
+  return {"chat template",
+          chat->place + ": " + Joined(said) + "; " +
+              (chat->rewrites.empty() ? "append-only" : "not append-only: " + Joined(chat->rewrites)),
+          std::move(value)};
 }
 
 Fact Memory(const Plan& plan) {

@@ -68,6 +68,7 @@ Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
   PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 1e-6, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
+  PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty, OptionalNumber(fields, "repetition_penalty", 0.01, 100));
   if (fields.Find("top_k") != nullptr) {
     PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Int("top_k", 0, kConfigLimits.vocab));
   }
@@ -87,8 +88,8 @@ struct TemplateSource {
   std::string tool_use;  // for requests with tools; empty: the same
 };
 
-// chat_template of tokenizer_config.json: a string, or a list of named ones, of which "default" and "tool_use"
-// count.
+// chat_template of tokenizer_config.json: a string, or a list of named ones, of which "default" and
+// "tool_use" count.
 Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
   const std::string place = fields.place() + ": chat_template";
   const bj::value* value = fields.Find("chat_template");
@@ -102,7 +103,8 @@ Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
     const JsonFields named(place, *object);
     PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.StringOr("name", ""));
     if (name != "default" && name != "tool_use") continue;
-    PREFIXD_ASSIGN_OR_RETURN((name == "default" ? found.text : found.tool_use), named.StringOr("template", ""));
+    PREFIXD_ASSIGN_OR_RETURN((name == "default" ? found.text : found.tool_use),
+                             named.StringOr("template", ""));
   }
   found.place = place + " 'default'";
   if (!found.text.empty()) return found;
@@ -115,7 +117,8 @@ Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& to
   if (const fs::path file = folder / "chat_template.jinja"; Exists(file)) {
     PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTemplate));
     TemplateSource source{"chat_template.jinja", text, {}};
-    if (const fs::path with_tools = folder / "additional_chat_templates" / "tool_use.jinja"; Exists(with_tools)) {
+    if (const fs::path with_tools = folder / "additional_chat_templates" / "tool_use.jinja";
+        Exists(with_tools)) {
       PREFIXD_ASSIGN_OR_RETURN(source.tool_use, ReadSmallFile(with_tools, kLargestTemplate));
     }
     return source;
@@ -231,8 +234,11 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
   summary.bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
   summary.tokenizer = SummarizeTokenizer(*model);
-  if (model->chat_template != nullptr)
-    summary.chat_template = {model->chat_template_place, model->chat_template->caps()};
+  if (model->chat_template != nullptr) {
+    summary.chat_template = {model->chat_template_place, model->chat_template->caps(), {}};
+    for (const ChatTemplate::Rewrite& rewrite : model->chat_template->rewrites())
+      summary.chat_template->rewrites.push_back(rewrite.Describe());
+  }
   return summary;
 }
 

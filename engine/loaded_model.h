@@ -32,6 +32,7 @@ struct GenerationDefaults {
   std::optional<float> top_p;
   std::optional<int> top_k;
   std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
 };
 
 // Special tokens as text; empty where the tokenizer has none.
@@ -76,6 +77,7 @@ struct TokenizerSummary {
 struct TemplateSummary {
   std::string place;  // "chat_template.jinja"
   ChatTemplate::Caps caps;
+  std::vector<std::string> rewrites;  // a sentence each; none: append-only
 };
 
 // A model folder at a glance: weights are checked by their headers, not read.

@@ -171,6 +171,15 @@ def test_what_validate_derives_is_what_serve_runs_with():
         assert f"{lines['model loaded']['activations']} activations" in text
 
 
+def test_a_template_that_rewrites_is_told(folder):
+    assert json.loads(run("validate", "--json", "--model", MODEL).stdout)["chat_template"]["append_only"] is True
+    # Forgets what was said before the last message.
+    edit("tokenizer_config.json", chat_template="{{ messages | length }}: {{ messages[-1].content }}")(folder)
+    told = json.loads(run("validate", "--json", "--model", folder).stdout)["chat_template"]
+    assert told["append_only"] is False and "a cached prefix ends there" in told["rewrites"][0]
+    assert told["rewrites"][0] in run("validate", "--model", folder).stdout
+
+
 def test_a_cache_that_is_tight_is_told():
     available = json.loads(run("validate", "--json", "--model", MODEL).stdout)["memory"]["available_bytes"]
     tight = run("validate", "--json", "--model", MODEL, "--device-cache", available)

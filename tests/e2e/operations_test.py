@@ -1,0 +1,65 @@
+"""docs/OPERATIONS.md leaves nothing out: every error code and log line of the sources is there, and what it says is seen."""
+
+import re
+
+import pytest
+
+from daemon import MODEL, ROOT, run
+
+PAGE = (ROOT / "docs/OPERATIONS.md").read_text()
+PAGE_WORDS = re.sub(r"\s+", " ", PAGE)
+FLOORS = ("base", "hashing", "storage", "kernels", "cache", "engine", "daemon")
+
+
+def sources():
+    for floor in FLOORS:
+        for path in sorted((ROOT / floor).rglob("*.cc")):
+            yield path.relative_to(ROOT), path.read_text()
+
+
+def test_every_error_code_is_explained():
+    codes = set()
+    for path, text in sources():
+        if path.parts[0] == "daemon" and path.parts[1] in ("api", "http"):
+            codes |= set(re.findall(r'\.code = "(\w+)"', text))
+            codes |= set(re.findall(r'"((?:invalid|missing|unsupported)_[a-z_]+)"', text)) - {"invalid_request_error"}
+    assert len(codes) > 10
+    assert [code for code in sorted(codes) if f"`{code}`" not in PAGE] == []
+
+
+def test_every_log_line_is_explained():
+    lines = {message for _, text in sources() for message in re.findall(r'Log\(LogLevel::k\w+,\s*"([^"]+)"', text)}
+    assert len(lines) > 10
+    assert [line for line in sorted(lines) if line.rstrip(": ") not in PAGE_WORDS] == []
+
+
+def test_every_field_of_a_request_line_is_explained():
+    text = (ROOT / "daemon/api/request_log.cc").read_text()
+    fields = set(re.findall(r'\{"(\w+)", ', text))
+    assert len(fields) > 12
+    assert [field for field in sorted(fields) if f"`{field}`" not in PAGE] == []
+
+
+# Arguments of serve, and the words of the page that must be in what it says.
+FAULTS = {
+    "misspelt": (2, ["--modle", "x"], "is not an option of prefixd; did you mean --"),
+    "later": (2, ["--host-cache", "1GiB"], "is not there yet in this version of prefixd"),
+    "range": (2, ["--threads", "0"], "is out of range; it takes"),
+    "number": (2, ["--threads", "two"], "is not a whole number"),
+    "file": (2, ["--api-keys", "/nowhere"], "cannot read '"),
+    "context": (2, ["--context", "4096", "--device-cache", "1MiB"], "tokens do not fit the device cache"),
+    "model_context": (2, ["--context", "5000"], "tokens are more than the"),
+    "unit": (2, ["--device-cache", "1000TiB"], "of memory that this process may ever have"),
+    "tiny": (2, ["--device-cache", "4KiB"], "holds no sequence"),
+    "step": (2, ["--step-tokens", "1"], "is below max-sequences"),
+    "address": (2, ["--listen", "192.0.2.1:80"], "no interface of this machine has that address"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_at_start_look_as_the_page_says(fault):
+    code, arguments, words = FAULTS[fault]
+    done = run("serve", "--model", MODEL, *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert words in PAGE_WORDS
