@@ -8,6 +8,7 @@
 //
 //   1. Stored types. f32, f16 and bf16 are widened exactly; f32 narrows by F32ToF16 and F32ToBF16 below.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
+//      A bias is added to what stands there then: y = y + bias.
 //   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums start at
 //      +0 and merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
 //   4. RmsNorm, of a row or of a head. The sum of x*x as in 3, its partials by fma(x, x, s);
@@ -15,7 +16,6 @@
 //   5. Exp is the polynomial below. Gated activations: act(gate) * up, with Silu, GeluTanh or Relu below.
 //   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]:
 //        a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
-//      A bias is added to a finished output: y = y + bias.
 //   7. Attention of the row at position p, for one head. q' = q * scale. The score of token t is a chain as
 //      in 2, over head_dim, of q'[d] and K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those
 //      into tiles of kAttentionTile, both aligned to position 0; tokens after p take no part. A span starts
