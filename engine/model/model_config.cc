@@ -281,11 +281,13 @@ std::string DescribeBiases(const ModelConfig& config) {
 }
 
 std::string DescribeWindows(const ModelConfig& config) {
-  const auto full = std::count(config.windows.begin(), config.windows.end(), 0);
   if (!HasWindow(config)) return "every layer sees all positions";
+  const auto full = std::count(config.windows.begin(), config.windows.end(), 0);
   const int window = *std::max_element(config.windows.begin(), config.windows.end());
-  return std::to_string(config.layers - full) + " of " + std::to_string(config.layers) +
-         " layers see the last " + std::to_string(window) + " positions, the others all";
+  const std::string last = " the last " + std::to_string(window) + " positions";
+  if (full == 0) return "every layer sees" + last;
+  return std::to_string(config.layers - full) + " of " + std::to_string(config.layers) + " layers see" +
+         last + ", the others all";
 }
 
 }  // namespace

@@ -275,6 +275,8 @@ TEST(ModelConfig, DescriptionsNameWhatSetsAModelApart) {
                           std::pair("biases", "q, k, v"), std::pair("q and k norms", "none"),
                           std::pair("activation", "silu"), std::pair("embeddings", "not tied"),
                           std::pair("longest context", "512 (max_position_embeddings)")));
+  EXPECT_THAT(DescribeModel(*Parse(Family("mistral", {{"sliding_window", "7"}}))),
+              ::testing::Contains(std::pair("attention", "every layer sees the last 7 positions")));
   EXPECT_THAT(DescribeModel(*Parse({})),
               ::testing::Contains(std::pair("attention", "every layer sees all positions")));
 }
