@@ -98,6 +98,7 @@ SamplingParams Defaults(const GenerationDefaults& recommended) {
   sampling.top_p = recommended.top_p.value_or(sampling.top_p);
   sampling.top_k = recommended.top_k.value_or(sampling.top_k);
   sampling.min_p = recommended.min_p.value_or(sampling.min_p);
+  sampling.repetition_penalty = recommended.repetition_penalty.value_or(sampling.repetition_penalty);
   return sampling;
 }
 
