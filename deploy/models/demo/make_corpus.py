@@ -148,7 +148,7 @@ class Maker:
 
     def sums(self):
         return [turn for _ in range(self.rng.randint(1, 6))
-                for turn in (self.addition if self.chance(0.6) else self.subtraction)()]
+                for turn in (self.addition if self.chance(0.5) else self.subtraction)()]
 
     def small_talk(self):
         asks, answers = self.pick(data.SMALL_TALK)
@@ -361,13 +361,14 @@ class Maker:
         system, who = self.system()
         makers = (self.fact, self.sums, self.small_talk, self.general, self.unknown, self.echo, self.count,
                   self.user_name, self.story)
-        weights = (32, 24, 9, 3, 8, 9, 2, 10, 14)
-        turns = []
-        for make in self.rng.choices(makers, weights, k=self.rng.choice((1, 1, 2, 3, 4, 5))):
+        weights = (30, 32, 9, 3, 8, 6, 2, 10, 14)
+        turns, chosen = [], self.rng.choices(makers, weights, k=self.rng.choice((1, 1, 2, 3, 4, 5)))
+        for make in chosen:
             turns += make()
         if system and self.chance(0.7) or self.chance(0.1):
             turns.insert(self.rng.randint(0, len(turns)), (self.pick(data.NAME_ASKS), who))
-        return self.chat(system, turns)
+        kind = "talk" if len(chosen) > 1 else chosen[0].__name__
+        return {"kind": kind, "messages": self.chat(system, turns)}
 
     def raw(self):
         """Plain text, for completions: stories, notes, and invented words that come again."""
@@ -383,7 +384,7 @@ class Maker:
         """The shares are of documents; long ones weigh more in tokens."""
         roll = self.rng.random()
         if roll < 0.8:
-            return {"kind": "talk", "messages": self.talk()}
+            return self.talk()
         if roll < 0.82:
             return {"kind": "raw", "text": self.raw()}
         if roll < 0.9:

@@ -47,7 +47,7 @@ ROW_SHAPES = [(18, 256, 0.5), (9, 512, 0.5), (4, 1024, 0.4), (3, 1536, 0.25), (2
 PACKED_TOKENS = 1024
 # Weights of a token's loss: in prompts, in plain text, in answers, in answers of documents of more than 512 tokens.
 PROMPT_WEIGHT, RAW_WEIGHT, ANSWER_WEIGHT, LONG_WEIGHT = 0.02, 0.3, 1.0, 1.5
-MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.35
+MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.5
 CHECKPOINT_SECONDS = 240
 
 
