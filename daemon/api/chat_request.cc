@@ -255,8 +255,10 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
   if (must_fit) {
     if (auto error = FitBytes(context, text->size(), "messages")) return *error;
   }
+  // The beginning of text stands there once, also where the template writes it and the request asks for it.
+  const bool adds = add_special && !context.chat_template->BeginsWithBos(*text);
   Result<std::vector<TokenId>> ids =
-      context.tokenizer->Encode(*text, {.add_special_tokens = add_special, .parse_special = true});
+      context.tokenizer->Encode(*text, {.add_special_tokens = adds, .parse_special = true});
   if (!ids.ok()) return BadParameter("messages", ids.status().message(), "invalid_value");
   return *std::move(ids);
 }

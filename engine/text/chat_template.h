@@ -63,8 +63,8 @@ class ChatTemplate {
     bool supports_tools = false;                // shows the tools that a request offers
     bool supports_tool_calls = false;           // shows the tool calls of an assistant message
     bool supports_parallel_tool_calls = false;  // more than one of a message
-    bool emits_bos = false;   // the prompt begins with bos_token: the tokenizer must not add another
-    bool shows_date = false;  // the prompt changes from day to day
+    bool emits_bos = false;                     // prompts begin with bos_token
+    bool shows_date = false;                    // the prompt changes from day to day
   };
 
   // Where a longer conversation is not rendered as a continuation of the shorter one: the text of the shorter
@@ -92,6 +92,11 @@ class ChatTemplate {
   // message is malformed (which is named). kResourceExhausted: the template needs more steps, depth or output
   // than a rendering may have.
   Result<std::string> Render(const Input& input) const;
+
+  // Whether `prompt` begins with bos_token, so that the tokenizer must not add another.
+  bool BeginsWithBos(std::string_view prompt) const {
+    return !options_.bos_token.empty() && prompt.starts_with(options_.bos_token);
+  }
 
   const Caps& caps() const { return caps_; }
   // The first rewrite in each of the conversations that were tried, for each kind; empty where the template

@@ -86,7 +86,7 @@ void ChatTemplate::Probe() {
       Shows(render({Message("system", kWord), Message("user", "u")}), kWord) || !plain.ok();
   caps_.knows_developer_role = template_->MentionsString("developer") &&
                                Shows(render({Message("developer", kWord), Message("user", "u")}), kWord);
-  caps_.emits_bos = plain.ok() && !options_.bos_token.empty() && plain->starts_with(options_.bos_token);
+  caps_.emits_bos = plain.ok() && BeginsWithBos(*plain);
   input.unix_seconds = int64_t{400} * 24 * 60 * 60;  // another day, month and year
   const auto later = render({Message("user", "u")});
   caps_.shows_date = plain.ok() && later.ok() && *plain != *later;

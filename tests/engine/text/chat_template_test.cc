@@ -230,6 +230,8 @@ TEST(ChatTemplate, TheDateAndTheBeginningOfTextAreReported) {
   const auto dated = Load(Frame("message.content", "{{ bos_token }}{{ strftime_now('%d %b') }}"));
   EXPECT_TRUE(dated->caps().shows_date);
   EXPECT_TRUE(dated->caps().emits_bos);
+  EXPECT_TRUE(dated->BeginsWithBos("<s>01 Jan"));
+  EXPECT_FALSE(dated->BeginsWithBos("01 Jan<s>"));
 }
 
 TEST(ChatTemplate, ParallelToolCallsAreReported) {
@@ -286,8 +288,8 @@ TEST(ChatTemplate, RewritesOfWhatWasRenderedAreFound) {
                      "{% endif %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
                      "{% if add_generation_prompt %}<assistant>{% endif %}")),
       (std::vector<std::string>{
-                "generation 1 a conversation with tools", "history 1 a conversation with tools",
-                "generation 2 a conversation with tool calls", "history 2 a conversation with tool calls"}));
+          "generation 1 a conversation with tools", "history 1 a conversation with tools",
+          "generation 2 a conversation with tool calls", "history 2 a conversation with tool calls"}));
 }
 
 TEST(ChatTemplate, ARewriteIsToldWithItsConsequence) {
