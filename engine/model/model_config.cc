@@ -84,6 +84,7 @@ constexpr Feature kFeatures[] = {
     {"partial_rotary_factor", IsOne, "1"},
     {"pretraining_tp", IsOne, "1"},
     {"quantization_config", Never, "none: weights in F32, F16 or BF16"},
+    {"per_layer_config", Never, "none: layers differ by layer_types alone"},
 };
 
 Status RefuseUnsupported(const JsonFields& fields) {

@@ -38,6 +38,7 @@ TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
       {{{"pretraining_tp", "2"}}, "pretraining_tp 2"},
       {{{"partial_rotary_factor", "0.5"}}, "partial_rotary_factor"},
       {{{"quantization_config", R"({"quant_method": "fp8"})"}}, "quantization_config"},
+      {{{"per_layer_config", R"({"1": {"rms_norm_eps": 0.5}})"}}, "per_layer_config"},
       {{{"sliding_window", "40"}}, "sliding_window 40"},
       {{{"layer_types", R"(["full_attention", "full_attention", "sliding_attention", "full_attention"])"}},
        "layer_types"},
