@@ -49,7 +49,8 @@ def hunt(name):
     found = COPY / "build/found" / name
     shutil.rmtree(found, ignore_errors=True)
     (found / "corpus").mkdir(parents=True)
-    done = subprocess.run([COPY / f"build/fuzz/tests/fuzz/fuzz_{name}", f"-max_total_time={SECONDS}", "-seed=1", "-timeout=10",
+    words = ROOT / f"tests/fuzz/dictionary/{name}.dict"
+    done = subprocess.run([COPY / f"build/fuzz/tests/fuzz/fuzz_{name}", *([f"-dict={words}"] if words.exists() else []), f"-max_total_time={SECONDS}", "-seed=1", "-timeout=10",
                            "-rss_limit_mb=4096", "-print_final_stats=1", f"-artifact_prefix={found}/", found / "corpus",
                            ROOT / "tests/fuzz/corpus" / name], capture_output=True, text=True, errors="replace",
                           env={**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1"})
