@@ -107,7 +107,7 @@ TEST(Weights, ATiedHeadIsACopyOrRefused) {
   EXPECT_EQ(Check(SmallConfig(false), both, {}, 1).ToString(), "ok");
 }
 
-// Against std::isfinite at every length up to three words, one element that is not finite at every place.
+// At every length up to some blocks of 64 bytes and a rest, one element that is not finite at every place.
 TEST(Weights, AllFiniteFindsEveryElement) {
   const float kBad[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                         std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()};
@@ -121,7 +121,7 @@ TEST(Weights, AllFiniteFindsEveryElement) {
     // The largest there is, small ones and both zeros.
     const float largest = dtype == DType::kF16 ? 65504.0f : 3.3895e38f;
     const float kGood[] = {0.0f, -0.0f, 1e-7f, largest, -largest, 1.0f};
-    for (int length = 1; length <= 12; ++length) {
+    for (int length = 1; length <= 75; ++length) {
       for (int bad = -1; bad < length; ++bad) {
         std::string bytes = "x";  // elements of any alignment
         for (int i = 0; i < length; ++i) put(&bytes, i == bad ? kBad[prng.Below(4)] : kGood[prng.Below(6)]);
