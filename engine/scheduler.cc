@@ -103,9 +103,12 @@ void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
 
 void Scheduler::Acquire(Sequence& sequence) {
   const int before = sequence.ready();
-  // The last token is computed in any case: its logits are what the request is after.
-  const int limit = static_cast<int>(sequence.tokens.size()) - 1;
-  const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, sequence.tokens, limit);
+  // A prompt that is scored takes nothing and claims nothing: who waited for it would wait for its turns of
+  // logit rows. Of any other the last token is computed in any case: its logits are what the request is after.
+  const bool scored = sequence.Unscored(sequence.prompt_tokens) > 0;
+  const auto wanted = std::span<const TokenId>(sequence.tokens).first(scored ? 0 : sequence.tokens.size());
+  const int limit = std::max(0, static_cast<int>(wanted.size()) - 1);
+  const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, wanted, limit);
   // Tokens below the high-water mark have their source already, from before a preemption.
   const int first_new = std::max(before, sequence.high_water);
   const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);

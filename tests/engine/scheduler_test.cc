@@ -282,6 +282,19 @@ TEST(Scheduler, ScoredPromptsShareTheLogitRowsInTurns) {
   EXPECT_EQ(world.outputs_.size(), 3u) << "90 logit rows in 30 steps of 3";
 }
 
+TEST(Scheduler, NobodyWaitsForTheTurnsOfAPromptThatIsScored) {
+  World world(400, 4, {8, 17, 1});
+  const RequestId scored = world.Add(Tokens(64, 0), 1, /*scored=*/true);
+  world.Step();
+  const RequestId reader = world.Add(Tokens(64, 0), 1);
+  for (int step = 0; step < 4; ++step) world.Step();
+  EXPECT_TRUE(world.outputs_.contains(reader)) << "64 tokens, 16 a step beside the other's 1";
+  EXPECT_FALSE(world.outputs_.contains(scored)) << "63 logit rows, 1 a step";
+  world.RunToEnd(100);
+  EXPECT_EQ(Computed(world, scored), 64);
+  EXPECT_EQ(world.outputs_[scored], world.outputs_[reader]);
+}
+
 TEST(Scheduler, WhatWasScoredIsNotScoredAgain) {
   World world(12, 4, {2, 16, 64});  // room for one of the two, and little more
   const RequestId talker = world.Add(Tokens(4, 0), 30);
