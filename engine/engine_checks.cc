@@ -28,7 +28,6 @@ Status CheckOptions(const EngineOptions& o) {
   return Status::Ok();
 }
 
-// The steps of the scheduler must fit the buffers of the model.
 Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
   if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences < model.max_logit_rows)
     return Status::Ok();

@@ -104,7 +104,7 @@ void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
 void Scheduler::Acquire(Sequence& sequence) {
   const int before = sequence.ready();
   // A prompt that is scored takes nothing and claims nothing: who waited for it would wait for its turns of
-  // logit rows. Of any other the last token is computed in any case: its logits are what the request is after.
+  // logit rows. Of any other the last token is computed in any case: its logits are what the request wants.
   const bool scored = sequence.Unscored(sequence.prompt_tokens) > 0;
   const auto wanted = std::span<const TokenId>(sequence.tokens).first(scored ? 0 : sequence.tokens.size());
   const int limit = std::max(0, static_cast<int>(wanted.size()) - 1);

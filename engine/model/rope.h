@@ -1,9 +1,9 @@
 // Rotary position tables: the cosines and sines by which queries and keys are turned. Pure functions; any
 // thread.
 //
-// Computed in double with this file's own sine, logarithm and exponential, which are chains of additions and
-// multiplications: libm picks other code on other CPUs, and the table is part of what makes KV equal between
-// machines.
+// Computed in double with a sine of its own and the logarithm and exponential of portable_math.h, which are
+// chains of additions and multiplications: libm picks other code on other CPUs, and the table is part of what
+// makes KV equal between machines.
 #pragma once
 
 #include <vector>
