@@ -66,14 +66,14 @@ constexpr ActivationRow kActivations[] = {
     {"relu", Activation::kRelu},
 };
 
-bool IsOne(const bj::value& v) {
-  return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0);
+bool IsOneOrNull(const bj::value& v) {
+  return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0) || v.is_null();
 }
 bool IsTrue(const bj::value& v) { return v.is_bool() && v.get_bool(); }
-bool Never(const bj::value&) { return false; }
+bool IsNull(const bj::value& v) { return v.is_null(); }
 
-// Keys that change the forward pass in ways that prefixd lacks, unless they have (or default to) the harmless
-// value.
+// Keys that change the forward pass in ways that prefixd lacks, unless they are absent or have a harmless
+// value. A null is a value here: for is_causal it means false.
 struct Feature {
   std::string_view key;
   bool (*harmless)(const bj::value&);
@@ -81,15 +81,15 @@ struct Feature {
 };
 constexpr Feature kFeatures[] = {
     {"is_causal", IsTrue, "true"},
-    {"partial_rotary_factor", IsOne, "1"},
-    {"pretraining_tp", IsOne, "1"},
-    {"quantization_config", Never, "none: weights in F32, F16 or BF16"},
-    {"per_layer_config", Never, "none: layers differ by layer_types alone"},
+    {"partial_rotary_factor", IsOneOrNull, "1"},
+    {"pretraining_tp", IsOneOrNull, "1"},
+    {"quantization_config", IsNull, "none: weights in F32, F16 or BF16"},
+    {"per_layer_config", IsNull, "none: layers differ by layer_types alone"},
 };
 
 Status RefuseUnsupported(const JsonFields& fields) {
   for (const Feature& feature : kFeatures) {
-    const bj::value* value = fields.Find(feature.key);
+    const bj::value* value = fields.object().if_contains(bj::string_view(feature.key));
     if (value != nullptr && !feature.harmless(*value)) return fields.Lacks(feature.key, feature.supported);
   }
   return Status::Ok();

@@ -35,6 +35,7 @@ TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
        "relu)"},
       {{{"hidden_act", "\"quick_gelu\""}}, "hidden_act 'quick_gelu'"},
       {{{"is_causal", "false"}}, "is_causal false is not supported (supported: true)"},
+      {{{"is_causal", "null"}}, "is_causal null"},
       {{{"pretraining_tp", "2"}}, "pretraining_tp 2"},
       {{{"partial_rotary_factor", "0.5"}}, "partial_rotary_factor"},
       {{{"quantization_config", R"({"quant_method": "fp8"})"}}, "quantization_config"},
