@@ -161,26 +161,39 @@ void CheckToolChoice(Fields& fields) {
   fields.Fail(UnsupportedParameter("tool_choice", "calling tools"));
 }
 
-// What follows the last message's own text in the render is the template's way of ending it.
-Parsed<std::string> CutAfterFinalMessage(std::string text, const json::array& messages) {
-  const json::value* content = messages.back().get_object().if_contains("content");
-  std::string_view last =
-      content != nullptr && content->is_string() ? std::string_view(content->get_string()) : "";
-  constexpr std::string_view kSpace = " \t\r\n";
-  const size_t from = last.find_first_not_of(kSpace);
-  if (from == std::string_view::npos) {
+constexpr std::string_view kSpace = " \t\r\n\f\v";
+// Stands at the end of the last message while it is rendered, to say where that is: text alone may stand
+// there again, in how the template ends a message.
+constexpr std::string_view kEndMark = "CONTINUED-FROM-HERE ";
+
+// Marks the end of the last message. The text of it, without the space around it.
+Parsed<std::string> MarkFinalMessage(json::array* messages) {
+  json::value* content = messages->back().get_object().if_contains("content");
+  const std::string text =
+      content != nullptr && content->is_string() ? std::string(content->get_string()) : std::string();
+  const size_t from = text.find_first_not_of(kSpace);
+  if (from == std::string::npos) {
     return BadParameter("continue_final_message", "'continue_final_message' needs a last message with text.",
                         "invalid_value");
   }
-  const std::string_view trimmed = last.substr(from, last.find_last_not_of(kSpace) - from + 1);
-  const size_t at = text.rfind(trimmed);
-  if (at == std::string::npos) {
+  content->get_string().append(kEndMark);
+  return text.substr(from, text.find_last_not_of(kSpace) - from + 1);
+}
+
+// What follows the mark is the template's way of ending a message. Where it takes the space off the end of a
+// text, which the mark shows, it would have taken it off `last` too.
+Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
+  const size_t at = text.rfind(kEndMark.substr(0, kEndMark.size() - 1));
+  const bool keeps_space = at != std::string::npos && std::string_view(text).substr(at).starts_with(kEndMark);
+  text.resize(at == std::string::npos ? 0 : at);
+  const std::string_view trimmed = std::string_view(text).substr(0, text.find_last_not_of(kSpace) + 1);
+  if (!trimmed.ends_with(last)) {
     return BadParameter(
         "continue_final_message",
         "The chat template does not show the last message as it is, so it cannot be continued.",
         "invalid_value");
   }
-  text.resize(at + trimmed.size());
+  if (!keeps_space) text.resize(trimmed.size());
   return text;
 }
 
@@ -242,9 +255,15 @@ Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt) {
         "unsupported_parameter");
   }
   prompt.input.unix_seconds = context.clock->UnixSeconds();
+  std::string last;
+  if (prompt.continue_final_message) {
+    Parsed<std::string> marked = MarkFinalMessage(&prompt.input.messages);
+    if (!marked.ok()) return marked.error();
+    last = *std::move(marked);
+  }
   Result<std::string> text = context.chat_template->Render(prompt.input);
   if (!text.ok()) return TemplateError(text.status());
-  if (prompt.continue_final_message) return CutAfterFinalMessage(*std::move(text), prompt.input.messages);
+  if (prompt.continue_final_message) return CutAtEndMark(*std::move(text), last);
   return *std::move(text);
 }
 

@@ -16,7 +16,7 @@ namespace json = boost::json;
 class CompletionFormat final : public ResponseFormat {
  public:
   CompletionFormat(Envelope envelope, const GenerationRequest& request, const Tokenizer& tokenizer,
-                   std::vector<std::vector<TokenId>> ids, std::vector<std::string> echoes)
+                   std::vector<std::vector<TokenId>> ids, std::vector<EchoText> echoes)
       : envelope_(std::move(envelope)),
         tokenizer_(tokenizer),
         names_(tokenizer, request.tokens_as_ids, request.skip_special_tokens),
@@ -75,7 +75,7 @@ class CompletionFormat final : public ResponseFormat {
     const size_t prompt = static_cast<size_t>(index / n_);
     const bool echoed = first && !echoes_.empty();
     json::object choice = {{"index", index},
-                           {"text", echoed ? echoes_[prompt] + piece.text : piece.text},
+                           {"text", echoed ? echoes_[prompt].text + piece.text : piece.text},
                            {"logprobs", Logprobs(prompt, echoed, piece.tokens)},
                            {"finish_reason", end == nullptr ? json::value(nullptr)
                                                             : json::value(std::string(end->finish_reason))}};
@@ -120,17 +120,31 @@ class CompletionFormat final : public ResponseFormat {
     }
   };
 
+  // Where the tokens of an echoed prompt begin in what is echoed. Text that they have and the echo, of
+  // `length`, lacks is that of tokens which the tokenizer put before it.
+  std::vector<size_t> EchoOffsets(size_t prompt, size_t length) const {
+    Detokenizer detokenizer(tokenizer_, skip_special_ && !echoes_[prompt].as_it_came);
+    std::vector<size_t> offsets;
+    size_t end = 0;
+    for (const TokenId id : ids_[prompt]) {
+      offsets.push_back(end);
+      end += CodePoints(detokenizer.Push(id));
+    }
+    end += CodePoints(detokenizer.Flush());
+    const size_t before = end - std::min(end, length);
+    for (size_t& offset : offsets) offset -= std::min(offset, before);
+    return offsets;
+  }
+
   // The tokens of an echoed prompt; nothing was there to expect the first one from.
   void AddPrompt(size_t prompt, size_t length, Columns* columns) const {
     const std::vector<GeneratedToken>& scores = ScoresOf(prompt);
-    Detokenizer detokenizer(tokenizer_, skip_special_);
-    size_t offset = 0;
+    const std::vector<size_t> offsets = EchoOffsets(prompt, length);
     for (size_t i = 0; i < ids_[prompt].size(); ++i) {
       const TokenId id = ids_[prompt][i];
       const bool scored = i > 0 && i <= scores.size();
       columns->Add(names_.Text(id), scored ? LogprobJson(scores[i - 1].logprob) : json::value(nullptr),
-                   scored ? json::value(Top(scores[i - 1])) : json::value(nullptr), std::min(offset, length));
-      offset += CodePoints(detokenizer.Push(id));
+                   scored ? json::value(Top(scores[i - 1])) : json::value(nullptr), offsets[i]);
     }
   }
 
@@ -139,7 +153,7 @@ class CompletionFormat final : public ResponseFormat {
   json::value Logprobs(size_t prompt, bool echoed, const std::vector<TextToken>& tokens) const {
     if (top_ < 0) return nullptr;
     Columns columns;
-    const size_t length = echoes_.empty() ? 0 : CodePoints(echoes_[prompt]);
+    const size_t length = echoes_.empty() ? 0 : CodePoints(echoes_[prompt].text);
     if (echoed) AddPrompt(prompt, length, &columns);
     for (const TextToken& entry : tokens) {
       columns.Add(names_.Text(entry.token.token), LogprobJson(entry.token.logprob), Top(entry.token),
@@ -155,7 +169,7 @@ class CompletionFormat final : public ResponseFormat {
   const Tokenizer& tokenizer_;
   const TokenNames names_;
   const std::vector<std::vector<TokenId>> ids_;
-  const std::vector<std::string> echoes_;
+  const std::vector<EchoText> echoes_;
   const int n_, top_, prompt_top_;
   const bool skip_special_, include_usage_, token_ids_;
   std::vector<std::vector<GeneratedToken>> prompt_logprobs_;  // by prompt
@@ -166,7 +180,7 @@ class CompletionFormat final : public ResponseFormat {
 std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
                                                      std::vector<std::vector<TokenId>> ids,
-                                                     std::vector<std::string> echoes) {
+                                                     std::vector<EchoText> echoes) {
   return std::make_unique<CompletionFormat>(std::move(envelope), request, tokenizer, std::move(ids),
                                             std::move(echoes));
 }

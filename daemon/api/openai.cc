@@ -27,7 +27,7 @@ Envelope MakeEnvelope(std::string_view prefix, const Exchange& exchange, const A
 
 struct EncodedPrompts {
   std::vector<InferencePrompt> prompts;
-  std::vector<std::string> echoes;
+  std::vector<EchoText> echoes;
   size_t tokens = 0;  // of all prompts
 };
 
@@ -50,11 +50,11 @@ Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, const Compl
 }
 
 // What an answer repeats: the text as it came, where all of it was taken.
-std::string Echo(const ApiContext& context, const CompletionRequest& request, const PromptInput& input,
-                 const std::vector<TokenId>& tokens) {
+EchoText Echo(const ApiContext& context, const CompletionRequest& request, const PromptInput& input,
+              const std::vector<TokenId>& tokens) {
   const std::string* text = std::get_if<std::string>(&input);
-  if (text != nullptr && !request.generation.keep_last) return *text;
-  return context.tokenizer->Decode(tokens, request.generation.skip_special_tokens);
+  if (text != nullptr && !request.generation.keep_last) return {*text, /*as_it_came=*/true};
+  return {context.tokenizer->Decode(tokens, request.generation.skip_special_tokens)};
 }
 
 Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const CompletionRequest& request) {

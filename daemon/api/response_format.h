@@ -41,6 +41,12 @@ struct ChoiceAnswer {
   ChoiceEnd end;
 };
 
+// A prompt, as answers repeat it.
+struct EchoText {
+  std::string text;
+  bool as_it_came = false;  // holds special tokens that it named, and none that the tokenizer put before it
+};
+
 class ResponseFormat {
  public:
   virtual ~ResponseFormat() = default;
@@ -66,6 +72,6 @@ std::unique_ptr<ResponseFormat> MakeChatFormat(Envelope envelope, const Generati
 std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
                                                      std::vector<std::vector<TokenId>> ids,
-                                                     std::vector<std::string> echoes);
+                                                     std::vector<EchoText> echoes);
 
 }  // namespace prefixd

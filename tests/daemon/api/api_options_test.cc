@@ -130,6 +130,21 @@ TEST_F(ApiTest, EchoWithLogprobsScoresPromptAndAnswer) {
   }
 }
 
+TEST_F(ApiTest, OffsetsOfAnEchoCountTheSpecialTokensThatItNames) {
+  for (const bool skip : {false, true}) {
+    const size_t index = world_.engine.submitted();
+    const auto exchange = world_.Post(
+        "/v1/completions",
+        "{\"prompt\":\"a<|user|>b\",\"echo\":true,\"logprobs\":0,\"max_tokens\":1,\"skip_special_tokens\":" +
+            std::string(skip ? "true}" : "false}"));
+    Say(*exchange, index, "x", kLength);
+    const json::value body = Parse(exchange->body());
+    EXPECT_EQ(Text(At(body, "/choices/0/text")), "a<|user|>bx");
+    EXPECT_EQ(At(body, "/choices/0/logprobs/tokens"), (json::array{"<|begin|>", "a", "<|user|>", "b", "x"}));
+    EXPECT_EQ(At(body, "/choices/0/logprobs/text_offset"), (json::array{0, 0, 1, 9, 10})) << skip;
+  }
+}
+
 TEST_F(ApiTest, ScoringOnlyGeneratesNothing) {
   const auto exchange =
       world_.Post("/v1/completions", R"({"prompt":[98,97],"echo":true,"logprobs":0,"max_tokens":0})");

@@ -137,7 +137,8 @@ TEST_F(ApiTest, TokenizeSeesWhatTheTemplateSees) {
     return At(body, "/count").as_int64();
   };
   EXPECT_EQ(ids(""), 9);
-  EXPECT_EQ(ids(R"(,"tools":[{"type":"function","function":{"name":"f"}}])"), 9 + 1) << "the name of the tool";
+  EXPECT_EQ(ids(R"(,"tools":[{"type":"function","function":{"name":"f"}}])"), 9 + 1)
+      << "the name of the tool";
   EXPECT_EQ(ids(R"(,"documents":[{"title":"doc"}])"), 9 + 3) << "the title of the document";
   EXPECT_EQ(ids(R"(,"chat_template_kwargs":{"mood":"!!"})"), 9 + 2);
   EXPECT_EQ(ids(R"(,"add_generation_prompt":false)"), 8);
@@ -146,7 +147,8 @@ TEST_F(ApiTest, TokenizeSeesWhatTheTemplateSees) {
   const auto refused = world_.Post("/tokenize", "{" + messages + R"(,"chat_template":"{{ 1 }}"})");
   EXPECT_EQ(refused->response.status, 400);
   EXPECT_EQ(Text(At(Parse(refused->body()), "/error/param")), "chat_template");
-  EXPECT_EQ(Parse(world_.Post("/apply-template", "{" + messages + R"(,"tools":[{"function":{"name":"f"}}]})")->body()),
+  EXPECT_EQ(Parse(world_.Post("/apply-template", "{" + messages + R"(,"tools":[{"function":{"name":"f"}}]})")
+                      ->body()),
             Parse(R"({"prompt":"f<|user|>user:hi<|assistant|>"})"));
 }
 
@@ -160,11 +162,32 @@ TEST_F(ApiTest, ApplyTemplate) {
   const std::string continued =
       R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],"continue_final_message":true})";
   EXPECT_EQ(Parse(world_.Post("/apply-template", continued)->body()),
-            Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once"})"));
+            Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once "})"));
   world_.context.chat_template = nullptr;
   const auto none = world_.Post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(none->response.status, 400);
   EXPECT_THAT(none->body(), HasSubstr("--chat-template"));
+}
+
+TEST_F(ApiTest, TheFinalMessageIsContinuedWhereItEnds) {
+  const auto prompt = [&](std::string_view shown, std::string_view content) {
+    const auto made = ChatTemplate::Parse(
+        "{% for m in messages %}<|im_start|>{{ " + std::string(shown) + " }}<|im_end|>\n{% endfor %}", {});
+    PREFIXD_CHECK(made.ok()) << made.status().message();
+    world_.context.chat_template = made->get();
+    const json::value body = {{"messages", {{{"role", "assistant"}, {"content", content}}}},
+                              {"continue_final_message", true}};
+    const auto exchange = world_.Post("/apply-template", json::serialize(body));
+    world_.context.chat_template = nullptr;
+    return exchange->body();
+  };
+  // The text stands once more in how the template ends a message.
+  EXPECT_EQ(Parse(prompt("m.content", "end")), Parse(R"({"prompt":"<|im_start|>end"})"));
+  EXPECT_EQ(Parse(prompt("m.content", "So:\n")), Parse(R"({"prompt":"<|im_start|>So:\n"})"));
+  EXPECT_EQ(Parse(prompt("m.content | trim", "So:\n")), Parse(R"({"prompt":"<|im_start|>So:"})"));
+  EXPECT_THAT(prompt("m.content | upper", "so"), HasSubstr("does not show the last message"));
+  EXPECT_THAT(prompt("m.role", "so"), HasSubstr("does not show the last message"));
+  EXPECT_THAT(prompt("m.content", " \n"), HasSubstr("a last message with text"));
 }
 
 TEST_F(ApiTest, PathsWithoutAndWithTooMuchVersion) {
