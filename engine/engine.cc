@@ -305,9 +305,9 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
 GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logits) const {
   const SamplingParams& params = s.request.sampling;
   std::vector<TokenId> banned;
-  if (s.generated() < params.min_tokens) {
+  if (s.generated() < params.min_tokens) {  // also where the end tokens would not end it, as in vLLM
     banned = params.stop_token_ids;
-    if (!params.ignore_eos) banned.insert(banned.end(), options.eos.begin(), options.eos.end());
+    banned.insert(banned.end(), options.eos.begin(), options.eos.end());
   }
   const TokenId token = SampleToken(params, s.counts, static_cast<int>(s.tokens.size()), logits, banned);
   if (params.logprobs < 0) return {token, 0, {}};
@@ -316,7 +316,7 @@ GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logi
 
 std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {
   const SamplingParams& params = s.request.sampling;
-  if (s.generated() >= std::max(1, params.min_tokens)) {
+  if (s.generated() >= params.min_tokens) {
     if (!params.ignore_eos && Contains(options.eos, token)) return FinishReason::kStop;
     if (Contains(params.stop_token_ids, token)) return FinishReason::kStop;
   }

@@ -67,7 +67,8 @@ TEST_F(EngineTest, EndAndStopTokensEndUnlessToldOtherwise) {
   options.eos = {fourth};
   auto engine = Make(options);
   auto ends = std::make_shared<Recorder>(), ignores = std::make_shared<Recorder>(),
-       stops = std::make_shared<Recorder>(), waits = std::make_shared<Recorder>();
+       stops = std::make_shared<Recorder>(), waits = std::make_shared<Recorder>(),
+       both = std::make_shared<Recorder>();
   Request request = Ask(Prompt(10), 20, ends);
   request.sampling.ignore_eos = false;
   ASSERT_TRUE(engine->Submit(request).ok());
@@ -79,13 +80,20 @@ TEST_F(EngineTest, EndAndStopTokensEndUnlessToldOtherwise) {
   request.sampling.ignore_eos = false;
   request.sampling.min_tokens = 12;
   ASSERT_TRUE(engine->Submit(request).ok());
+  request = Ask(Prompt(10), 20, both);
+  request.sampling.min_tokens = 12;
+  ASSERT_TRUE(engine->Submit(request).ok());
   RunToEnd(*engine);
   EXPECT_EQ(ends->tokens.size(), expected);
   EXPECT_EQ(*ends->finish, FinishReason::kStop);
   EXPECT_EQ(ignores->tokens.size(), 20u);
   EXPECT_EQ(stops->tokens.size(), expected);
   EXPECT_GE(waits->tokens.size(), 12u);
-  for (size_t i = 0; i < 12; ++i) EXPECT_NE(waits->tokens[i].token, fourth);
+  EXPECT_EQ(both->tokens.size(), 20u);
+  for (size_t i = 0; i < 12; ++i) {
+    EXPECT_NE(waits->tokens[i].token, fourth);
+    EXPECT_NE(both->tokens[i].token, fourth) << "no end token among the first, whether or not it would end";
+  }
 }
 
 TEST_F(EngineTest, RefusesWhatCannotWork) {

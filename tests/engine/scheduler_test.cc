@@ -282,6 +282,14 @@ TEST(Scheduler, ScoredPromptsShareTheLogitRowsInTurns) {
   EXPECT_EQ(world.outputs_.size(), 3u) << "90 logit rows in 30 steps of 3";
 }
 
+TEST(Scheduler, WhatShortPromptsLeaveOverKeepsToTheLogitRows) {
+  World world(400, 4, {8, 40, 30});
+  for (int i = 0; i < 2; ++i) world.Add(Tokens(100, 1000 * i), 1, /*scored=*/true);
+  for (int i = 2; i < 4; ++i) world.Add(Tokens(2, 1000 * i), 1);
+  EXPECT_EQ(world.Step(), 34) << "30 rows that ask for logits of the prompt, and two prompts of 2";
+  world.RunToEnd(100);
+}
+
 TEST(Scheduler, NobodyWaitsForTheTurnsOfAPromptThatIsScored) {
   World world(400, 4, {8, 17, 1});
   const RequestId scored = world.Add(Tokens(64, 0), 1, /*scored=*/true);
