@@ -342,6 +342,7 @@ TEST(Sampler, LogprobsAreThoseOfTheUnmodifiedDistribution) {
   EXPECT_EQ(WithLogprobs(1, 10, std::vector<float>{0, 0}).top.size(), 2u)
       << "never more than there are tokens";
   EXPECT_NEAR(WithLogprobs(1, 0, std::vector<float>{0, 0}).logprob, std::log(0.5), 1e-6);
+  EXPECT_EQ(WithLogprobs(1, 0, std::vector<float>{0, 0}).rank, 2) << "of equals the lower id comes first";
 }
 
 TEST(Sampler, LogprobsOfBrokenLogitsAreNumbers) {

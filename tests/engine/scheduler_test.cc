@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 #include <set>
 
@@ -110,6 +111,7 @@ class World {
   std::set<RequestId> admitted_;
   std::map<RequestId, std::vector<TokenId>> outputs_;
   std::map<RequestId, PromptUsage> usages_;
+  std::map<RequestId, std::array<uint64_t, kMissReasons>> misses_;
   std::map<RequestId, std::vector<TokenId>> scored_;
   uint64_t computed_rows_ = 0;
 
@@ -145,6 +147,7 @@ class World {
             << "each prompt token but the first, once, in order, before the first that is generated";
       }
       usages_[s.id] = s.usage;
+      misses_[s.id] = s.miss_tokens;
       EXPECT_EQ(s.usage.total(), s.prompt_tokens);
     }
     uint64_t hash = 17;
@@ -251,6 +254,20 @@ TEST(Scheduler, PreemptionLosesNothingAndIsCountedApart) {
   EXPECT_EQ(roomy.scheduler_.preemptions(), 0u);
   EXPECT_EQ(world.computed_rows_ - world.scheduler_.recomputed_tokens(), roomy.computed_rows_)
       << "first-time work is the same";
+}
+
+// What is computed again has been explained before; the reasons of the rest are not taken by it.
+TEST(Scheduler, APreemptionInAPromptLeavesTheReasonsOfItsTokens) {
+  World world(12, 4, {2, 2});  // a token of each in a step: the pool is full before the second prompt ends
+  world.Add(Tokens(4, 0), 40);
+  const RequestId second = world.Add(Tokens(29, 100), 1);
+  while (world.scheduler_.preemptions() == 0) ASSERT_GT(world.Step(), 0);
+  ASSERT_FALSE(world.usages_.contains(second));
+  world.RunToEnd(500);
+  EXPECT_GT(world.scheduler_.recomputed_tokens(), 0u);
+  EXPECT_EQ(Computed(world, second), 29);
+  EXPECT_EQ(world.misses_[second][static_cast<size_t>(MissReason::kNeverSeen)], 28u);
+  EXPECT_EQ(world.misses_[second][static_cast<size_t>(MissReason::kBlockTail)], 1u);
 }
 
 TEST(Scheduler, WithoutReuseNothingIsSharedOrKept) {
