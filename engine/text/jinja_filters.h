@@ -22,6 +22,6 @@ Filter FindGeneratorFilter(std::string_view name);
 // none the item. Where `absent` is not none it stands for every part that is not there.
 Value AttributePath(Evaluator& evaluator, Value item, const Value& path, const Value& absent = {});
 // What sorting, grouping and uniqueness compare: without case unless told otherwise.
-Value SortKey(Value value, bool case_sensitive);
+Value SortKey(Value value, bool case_sensitive, Budget& budget);
 
 }  // namespace prefixd::jinja

@@ -131,7 +131,7 @@ Next Unique(Evaluator& e, const Value& v, const Arguments& a) {
   return [&e, path = p.given(1) ? *p[1] : Value(), cased = p.Flag(0), source = IteratorOf(v, e.budget()),
           seen = std::vector<Value>()]() mutable -> std::optional<Value> {
     while (auto item = source->next()) {
-      Value key = SortKey(AttributePath(e, *item, path), cased);
+      Value key = SortKey(AttributePath(e, *item, path), cased, e.budget());
       const bool tuple = key.sequence() && key.sequence()->flavor == Flavor::kTuple;
       if (key.depth() > (tuple ? 1 : 0)) Raise("unhashable type: '" + std::string(TypeName(key)) + "'");
       const auto same = [&](const Value& other) { return Equal(other, key, e.budget()); };

@@ -29,8 +29,8 @@ Value AttributePath(Evaluator& e, Value item, const Value& path, const Value& ab
   return item;
 }
 
-Value SortKey(Value value, bool case_sensitive) {
-  return !case_sensitive && value.text() ? Value::Text(Lower(*value.text())) : value;
+Value SortKey(Value value, bool case_sensitive, Budget& budget) {
+  return !case_sensitive && value.text() ? NewText(Lower(*value.text()), budget) : value;
 }
 
 namespace {
@@ -64,7 +64,8 @@ Value Sort(Evaluator& e, const Value& v, const Arguments& a) {
   std::vector<Value> keys;
   for (const Value& item : items->items) {
     std::vector<Value> key;
-    for (const Value& path : paths) key.push_back(SortKey(AttributePath(e, item, path), p.Flag(1)));
+    for (const Value& path : paths)
+      key.push_back(SortKey(AttributePath(e, item, path), p.Flag(1), e.budget()));
     keys.push_back(Sequence::Make(Flavor::kList, std::move(key), e.budget()));
   }
   return Sequence::Make(Flavor::kList, Sorted(e, items->items, keys, p.Flag(0)), e.budget());
@@ -80,7 +81,7 @@ Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
   std::vector<Value> keys;
   for (const auto& [key, value] : v.dict()->items) {
     items.push_back(Sequence::Make(Flavor::kTuple, {key, value}, e.budget()));
-    keys.push_back(SortKey(by == "key" ? key : value, p.Flag(0)));
+    keys.push_back(SortKey(by == "key" ? key : value, p.Flag(0), e.budget()));
   }
   return Sequence::Make(Flavor::kList, Sorted(e, items, keys, p.Flag(2)), e.budget());
 }
@@ -92,7 +93,7 @@ Value GroupBy(Evaluator& e, const Value& v, const Arguments& a) {
   const auto items = ItemsOf(v, e.budget());
   std::vector<Value> keys;
   for (const Value& item : items->items)
-    keys.push_back(SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2)));
+    keys.push_back(SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget()));
   std::vector<Value> groups, members;
   Value last_key;
   const auto flush = [&] {
@@ -104,7 +105,7 @@ Value GroupBy(Evaluator& e, const Value& v, const Arguments& a) {
     groups.emplace_back(std::make_shared<const Sequence>(std::move(group)));
   };
   for (const Value& item : Sorted(e, items->items, keys, false)) {
-    Value key = SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2));
+    Value key = SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget());
     if (!members.empty() && !Equal(key, last_key, e.budget())) flush();
     last_key = std::move(key);
     members.push_back(item);
@@ -120,7 +121,7 @@ Value Extreme(Evaluator& e, const Value& v, const Arguments& a) {
   const auto items = ItemsOf(v, e.budget());
   if (items->items.empty()) return Value::Missing("No aggregated item, sequence was empty.");
   const auto key_of = [&](const Value& item) {
-    return SortKey(AttributePath(e, item, p.given(1) ? *p[1] : Value()), p.Flag(0));
+    return SortKey(AttributePath(e, item, p.given(1) ? *p[1] : Value()), p.Flag(0), e.budget());
   };
   const Value* best = &items->items[0];
   Value best_key = key_of(*best);

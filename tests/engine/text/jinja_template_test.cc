@@ -207,6 +207,17 @@ TEST(JinjaTemplate, LimitsEndWhatDoesNotEnd) {
   }
 }
 
+TEST(JinjaTemplate, KeysThatAreMadeForSortingCount) {
+  Limits small;
+  small.bytes = 1 << 20;
+  for (const std::string keyed :
+       {"([s] * 20)|sort", "([s] * 20)|unique|list", "([[s]] * 20)|groupby(0)|list"}) {
+    const std::string source = "{% set s = 'a' * 60000 %}{{ (" + keyed + ")|length }}";
+    EXPECT_EQ(Render(source, {}, small).status().code(), Code::kResourceExhausted) << source;
+    EXPECT_TRUE(Render(source).ok()) << source;
+  }
+}
+
 TEST(JinjaTemplate, ArithmeticNeverOverflowsSilently) {
   for (const char* source :
        {"{{ 10 ** 38 * 10 }}", "{{ 10 ** 39 }}", "{{ 2 ** 126 + 2 ** 126 }}", "{{ -(2 ** 126) * 2 - 1 }}",
