@@ -34,8 +34,9 @@ constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kWriteBytes = 64 << 10;
 constexpr size_t kPipelinedBytes = 64
                                    << 10;  // of later requests, while one is at work; then the client waits
-constexpr size_t kLingerBytes =
-    1 << 20;  // read and dropped after a refusal, so that the client gets to read it
+// After a refusal what the client still sends is read and dropped for a while: most clients send all of a
+// request before they read, and learn nothing where that fails.
+constexpr size_t kLingerBytes = 256 << 20;
 constexpr double kLingerSeconds = 2;
 
 void RunGuarded(const std::function<void()>& job) {

@@ -235,6 +235,14 @@ TEST_F(HttpServerTest, HoldsItsLimits) {
   EXPECT_EQ(BodyOf(client.ReadAnswer()).size(), 100'000u);
 }
 
+TEST_F(HttpServerTest, WhoSendsFarTooMuchGetsToReadThat) {
+  Start();
+  RawClient client(server_->url());
+  ASSERT_TRUE(client.Send(HttpText("POST", "/echo", std::string(30 << 20, 'b'))));
+  EXPECT_EQ(StatusOf(client.ReadAnswer()), 413);
+  EXPECT_TRUE(client.AtEnd());
+}
+
 TEST_F(HttpServerTest, SlowClientsAreCutOffAndOthersAreNot) {
   options_.header_seconds = options_.body_seconds = 0.2;
   options_.idle_seconds = 0.2;

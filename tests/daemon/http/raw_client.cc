@@ -40,12 +40,13 @@ RawClient::RawClient(const std::string& url) {
 
 RawClient::~RawClient() { ::close(fd_); }
 
-void RawClient::Send(std::string_view bytes) {
+bool RawClient::Send(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return;  // the server may close while a test floods it
+    if (sent <= 0) return false;  // the server may close while a test floods it
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
+  return true;
 }
 
 void RawClient::FinishSending() { ::shutdown(fd_, SHUT_WR); }

@@ -14,9 +14,9 @@ class RawClient {
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
 
-  void Send(std::string_view bytes);
-  void FinishSending();  // FIN
-  void Reset();          // RST
+  bool Send(std::string_view bytes);  // false: the server took no more
+  void FinishSending();               // FIN
+  void Reset();                       // RST
 
   // One answer: head and body, by its Content-Length or chunks (joined, without their frames). "" at the end
   // of the connection.
