@@ -279,7 +279,7 @@ TEST_F(HttpServerTest, TellsAHandlerThatTheClientIsGone) {
     RawClient client(server_->url());
     client.Send(HttpText("GET", "/hold"));
     const auto exchange = Held();
-    EXPECT_EQ(disconnects_, reset ? 1 : 0);
+    EXPECT_TRUE(WaitFor([&] { return disconnects_ == (reset ? 1 : 0); }));
     reset ? client.Reset() : client.FinishSending();
     EXPECT_TRUE(WaitFor([&] { return disconnects_ == (reset ? 2 : 1); }));
     exchange->Respond({.body = "too late"});
