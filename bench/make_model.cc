@@ -21,7 +21,7 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/word_tokenizer.h"
-#include "engine/model/weights.h"
+#include "model/weights.h"
 #include "kernels/numerics.h"
 
 namespace prefixd::bench {

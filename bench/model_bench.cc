@@ -19,9 +19,9 @@
 #include <vector>
 
 #include "bench/harness.h"
-#include "engine/model/mapped_file.h"
-#include "engine/model/transformer.h"
-#include "engine/model/weights.h"
+#include "model/mapped_file.h"
+#include "model/transformer.h"
+#include "model/weights.h"
 #include "kernels/registry.h"
 
 namespace prefixd::bench {

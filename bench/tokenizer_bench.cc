@@ -17,7 +17,7 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/harness.h"
-#include "engine/text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 #include "tests/support/gguf_vocab.h"
 
 namespace prefixd::bench {

@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cache/prefix_cache.h"
-#include "engine/model/transformer.h"
+#include "model/transformer.h"
 #include "engine/request.h"
 #include "kernels/backend.h"
 

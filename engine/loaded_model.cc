@@ -5,10 +5,10 @@
 #include <set>
 
 #include "base/log.h"
-#include "engine/model/json_fields.h"
-#include "engine/model/mapped_file.h"
-#include "engine/model/safetensors.h"
-#include "engine/model/weights.h"
+#include "model/json_fields.h"
+#include "model/mapped_file.h"
+#include "model/safetensors.h"
+#include "model/weights.h"
 
 namespace prefixd {
 namespace {

@@ -16,10 +16,10 @@
 
 #include "base/status.h"
 #include "base/types.h"
-#include "engine/model/model_config.h"
-#include "engine/model/transformer.h"
-#include "engine/text/chat_template.h"
-#include "engine/text/tokenizer.h"
+#include "model/config.h"
+#include "model/transformer.h"
+#include "text/chat_template.h"
+#include "text/tokenizer/tokenizer.h"
 #include "hashing/fingerprint.h"
 #include "kernels/backend.h"
 

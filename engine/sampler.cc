@@ -9,7 +9,7 @@
 
 #include "base/prng.h"
 #include "engine/logit_adjustment.h"
-#include "engine/model/portable_math.h"
+#include "model/portable_math.h"
 
 namespace prefixd {
 namespace {

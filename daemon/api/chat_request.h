@@ -8,7 +8,7 @@
 #include "daemon/api/context.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
-#include "engine/text/chat_template.h"
+#include "text/chat_template.h"
 
 namespace prefixd {
 

@@ -20,7 +20,7 @@
 
 #include "daemon/api/stop_matcher.h"
 #include "engine/request.h"
-#include "engine/text/detokenizer.h"
+#include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
 

@@ -5,7 +5,7 @@
 
 #include "daemon/api/response_format.h"
 #include "daemon/api/response_json.h"
-#include "engine/text/detokenizer.h"
+#include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
 

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "daemon/server_state.h"
 #include "engine/request.h"
-#include "engine/text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
 

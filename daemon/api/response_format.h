@@ -11,7 +11,7 @@
 
 #include "daemon/api/choice_text.h"
 #include "daemon/api/generation_request.h"
-#include "engine/text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
 

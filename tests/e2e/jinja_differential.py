@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compares our templates with Jinja2 3.1.6, in the environment that transformers gives chat templates.
 
-  jinja_differential.py                     holds tests/engine/text/jinja_cases.json to the reference
+  jinja_differential.py                     holds tests/text/jinja/cases.json to the reference
   jinja_differential.py --write             fills in what the reference says
   jinja_differential.py --random N --seed S N random conversations through chat templates and random small ones,
-                                            by build/release/tests/engine/text/render_templates
+                                            by build/release/tests/text/render_templates
 
 jinja_differential_test.py runs the first and a small form of the last.
 """
@@ -22,8 +22,8 @@ from jinja_generator import Templates, conversation
 from jinja_reference import Reference
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CASES = ROOT / "tests/engine/text/jinja_cases.json"
-RENDERER = pathlib.Path(os.environ.get("PREFIXD_RENDERER", ROOT / "build/release/tests/engine/text/render_templates"))
+CASES = ROOT / "tests/text/jinja/cases.json"
+RENDERER = pathlib.Path(os.environ.get("PREFIXD_RENDERER", ROOT / "build/release/tests/text/render_templates"))
 SHARED = pathlib.Path(os.environ.get("PREFIXD_SHARED", ROOT.parent / "shared"))
 NOW = "2026-07-01T12:00:00"
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/check.h"
-#include "engine/text/chat_template.h"
+#include "text/chat_template.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const boost::json::value conversation = boost::json::parse(R"([

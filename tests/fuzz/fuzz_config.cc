@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "base/check.h"
-#include "engine/model/model_config.h"
-#include "engine/model/rope.h"
-#include "engine/model/weights.h"
+#include "model/config.h"
+#include "model/rope.h"
+#include "model/weights.h"
 
 namespace {
 

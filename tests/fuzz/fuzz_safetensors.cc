@@ -5,7 +5,7 @@
 #include <span>
 
 #include "base/check.h"
-#include "engine/model/safetensors.h"
+#include "model/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::span<const std::byte> file(reinterpret_cast<const std::byte*>(data), size);

@@ -18,12 +18,12 @@ SECONDS = 120
 
 # Harness to (file, what stands there once, what takes its place): each takes one check away.
 BUGS = {
-    "chat_template": ("engine/text/jinja_operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
-    "config": ("engine/model/model_config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
+    "chat_template": ("text/jinja/operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
+    "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
     "record": ("storage/record.cc", "if (bytes.size() < kRecordHeaderBytes)", "if (bytes.empty())"),
     "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {", "if (*number < 0) {"),
-    "safetensors": ("engine/model/safetensors.cc", "length > kLongestHeader || length > rest.size()", "length > kLongestHeader"),
-    "tokenizer": ("engine/text/tokenizer_bpe.cc", "id < 0 || id >= end_id() ||", "id < 0 ||"),
+    "safetensors": ("model/safetensors.cc", "length > kLongestHeader || length > rest.size()", "length > kLongestHeader"),
+    "tokenizer": ("text/tokenizer/bpe.cc", "id < 0 || id >= end_id() ||", "id < 0 ||"),
 }
 
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/model/safetensors.h"
-#include "engine/model/transformer.h"
+#include "model/safetensors.h"
+#include "model/transformer.h"
 #include "kernels/registry.h"
 #include "tests/golden/golden_case.h"
 #include "tests/support/sequence_runner.h"

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/model/transformer.h"
+#include "model/transformer.h"
 #include "kernels/backend.h"
 
 namespace prefixd::testing_support {

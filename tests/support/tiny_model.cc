@@ -7,8 +7,8 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/prng.h"
-#include "engine/model/model_config.h"
-#include "engine/model/weights.h"
+#include "model/config.h"
+#include "model/weights.h"
 
 namespace prefixd::testing_support {
 

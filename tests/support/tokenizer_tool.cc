@@ -13,8 +13,8 @@
 
 #include "base/check.h"
 #include "base/utf8.h"
-#include "engine/text/detokenizer.h"
-#include "engine/text/tokenizer.h"
+#include "text/tokenizer/detokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
 namespace {

@@ -3,7 +3,7 @@
 #include <boost/json.hpp>
 
 #include "base/check.h"
-#include "engine/text/tokenizer_unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace prefixd::testing_support {
 

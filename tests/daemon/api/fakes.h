@@ -14,8 +14,8 @@
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
 #include "daemon/http/router.h"
-#include "engine/text/chat_template.h"
-#include "engine/text/tokenizer.h"
+#include "text/chat_template.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd::testing_support {
 

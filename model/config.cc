@@ -1,0 +1,356 @@
+#include "model/config.h"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+
+#include "model/canonical.h"
+#include "model/json_fields.h"
+
+namespace prefixd {
+namespace {
+
+namespace bj = boost::json;
+
+static_assert(static_cast<int64_t>(kConfigLimits.heads) * kConfigLimits.head_dim <= 1 << 20);
+static_assert(static_cast<__int128>(kConfigLimits.layers) * (2 << 20) * 2 * kConfigLimits.intermediate <
+                  INT64_MAX,
+              "layers times a stacked matrix must fit 63 bits");
+
+enum class Bias : uint8_t { kNever, kAlways, kFromKey };
+
+// Which layers see a sliding window of positions.
+enum class WindowRule : uint8_t {
+  kNone,
+  kAllLayers,   // where sliding_window is set
+  kSomeLayers,  // with use_sliding_window: those of layer_types, else from max_window_layers on
+};
+
+// The table of architectures. A Llama-like family is a row here, and what sets it apart from Llama a column,
+// taken from its configuration and modeling files in transformers.
+struct Architecture {
+  std::string_view model_type;
+  std::string_view class_name;
+  Bias qkv_bias, output_bias;  // key: attention_bias
+  Bias mlp_bias;               // key: mlp_bias
+  bool qk_norm;
+  WindowRule window;
+  // Where the key is absent. kv_heads 0: as many as heads; head_dim 0: hidden / heads.
+  int kv_heads, head_dim, max_positions;
+};
+constexpr Architecture kArchitectures[] = {
+    {"llama", "LlamaForCausalLM", Bias::kFromKey, Bias::kFromKey, Bias::kFromKey, false, WindowRule::kNone, 0,
+     0, 2048},
+    {"mistral", "MistralForCausalLM", Bias::kNever, Bias::kNever, Bias::kNever, false, WindowRule::kAllLayers,
+     8, 0, 131072},
+    {"qwen2", "Qwen2ForCausalLM", Bias::kAlways, Bias::kNever, Bias::kNever, false, WindowRule::kSomeLayers,
+     32, 0, 32768},
+    {"qwen3", "Qwen3ForCausalLM", Bias::kFromKey, Bias::kFromKey, Bias::kNever, true, WindowRule::kSomeLayers,
+     32, 128, 32768},
+};
+
+constexpr int kDefaultWindow = 4096;    // sliding_window absent, in every family that has one
+constexpr int kDefaultFullLayers = 28;  // max_window_layers absent
+
+// hidden_act. The three names of the tanh form differ in rounding only.
+struct ActivationRow {
+  std::string_view name;
+  Activation activation;
+};
+constexpr ActivationRow kActivations[] = {
+    {"silu", Activation::kSilu},
+    {"swish", Activation::kSilu},
+    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"gelu_new", Activation::kGeluTanh},
+    {"gelu_fast", Activation::kGeluTanh},
+    {"relu", Activation::kRelu},
+};
+
+bool IsOneOrNull(const bj::value& v) {
+  return (v.is_int64() && v.get_int64() == 1) || (v.is_double() && v.get_double() == 1.0) || v.is_null();
+}
+bool IsTrue(const bj::value& v) { return v.is_bool() && v.get_bool(); }
+bool IsNull(const bj::value& v) { return v.is_null(); }
+
+// Keys that change the forward pass in ways that prefixd lacks, unless they are absent or have a harmless
+// value. A null is a value here: for is_causal it means false.
+struct Feature {
+  std::string_view key;
+  bool (*harmless)(const bj::value&);
+  std::string_view supported;
+};
+constexpr Feature kFeatures[] = {
+    {"is_causal", IsTrue, "true"},
+    {"partial_rotary_factor", IsOneOrNull, "1"},
+    {"pretraining_tp", IsOneOrNull, "1"},
+    {"quantization_config", IsNull, "none: weights in F32, F16 or BF16"},
+    {"per_layer_config", IsNull, "none: layers differ by layer_types alone"},
+};
+
+Status RefuseUnsupported(const JsonFields& fields) {
+  for (const Feature& feature : kFeatures) {
+    const bj::value* value = fields.object().if_contains(bj::string_view(feature.key));
+    if (value != nullptr && !feature.harmless(*value)) return fields.Lacks(feature.key, feature.supported);
+  }
+  return Status::Ok();
+}
+
+Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string model_type, fields.StringOr("model_type", ""));
+  std::string class_name;
+  if (const bj::value* list = fields.Find("architectures"); list != nullptr) {
+    if (!list->is_array() || list->get_array().size() != 1 || !list->get_array()[0].is_string()) {
+      return fields.Bad("architectures", "a list with one class name");
+    }
+    class_name = std::string(list->get_array()[0].get_string());
+  }
+  if (model_type.empty() && class_name.empty()) return fields.Bad("architectures", SupportedArchitectures());
+  for (const Architecture& row : kArchitectures) {
+    if ((model_type.empty() || model_type == row.model_type) &&
+        (class_name.empty() || class_name == row.class_name)) {
+      return &row;
+    }
+  }
+  return fields.Lacks(class_name.empty() ? "model_type" : "architectures", SupportedArchitectures());
+}
+
+Result<std::optional<DType>> ParseDType(const JsonFields& fields) {
+  const std::string_view key = fields.Find("dtype") != nullptr ? "dtype" : "torch_dtype";
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr(key, ""));
+  std::optional<DType> dtype;
+  if (name == "float32") dtype = DType::kF32;
+  if (name == "float16") dtype = DType::kF16;
+  if (name == "bfloat16") dtype = DType::kBF16;
+  if (!dtype.has_value() && !name.empty()) return fields.Lacks(key, "float32, float16, bfloat16");
+  return dtype;
+}
+
+Status ParseHeads(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
+  constexpr ConfigLimits kMax = kConfigLimits;
+  PREFIXD_ASSIGN_OR_RETURN(config->heads, fields.Int("num_attention_heads", 1, kMax.heads));
+  const bool by_row = row.kv_heads != 0 && !fields.IsNull("num_key_value_heads");
+  PREFIXD_ASSIGN_OR_RETURN(config->kv_heads, fields.IntOr("num_key_value_heads", 1, config->heads,
+                                                          by_row ? row.kv_heads : config->heads));
+  if (config->kv_heads > config->heads || config->heads % config->kv_heads != 0) {
+    return fields.Bad("num_key_value_heads",
+                      "a divisor of num_attention_heads " + std::to_string(config->heads));
+  }
+  if (fields.Find("head_dim") == nullptr && row.head_dim == 0 && config->hidden % config->heads != 0) {
+    return fields.Bad("head_dim", "hidden_size " + std::to_string(config->hidden) +
+                                      " is no multiple of num_attention_heads");
+  }
+  if (row.head_dim != 0 && fields.IsNull("head_dim"))
+    return fields.Bad("head_dim", "a number, or no such key");
+  PREFIXD_ASSIGN_OR_RETURN(config->head_dim,
+                           fields.IntOr("head_dim", 2, kMax.head_dim,
+                                        row.head_dim != 0 ? row.head_dim : config->hidden / config->heads));
+  if (config->head_dim < 2 || config->head_dim > kMax.head_dim || config->head_dim % 2 != 0) {
+    return InvalidArgument(fields.place() + ": head_dim " + std::to_string(config->head_dim) +
+                           " is not an even number from 2 to " + std::to_string(kMax.head_dim));
+  }
+  return Status::Ok();
+}
+
+Status ParseSizes(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
+  constexpr ConfigLimits kMax = kConfigLimits;
+  PREFIXD_ASSIGN_OR_RETURN(config->hidden, fields.Int("hidden_size", 1, kMax.hidden));
+  PREFIXD_ASSIGN_OR_RETURN(config->layers, fields.Int("num_hidden_layers", 1, kMax.layers));
+  PREFIXD_RETURN_IF_ERROR(ParseHeads(fields, row, config));
+  PREFIXD_ASSIGN_OR_RETURN(config->intermediate, fields.Int("intermediate_size", 1, kMax.intermediate));
+  PREFIXD_ASSIGN_OR_RETURN(config->vocab, fields.Int("vocab_size", 1, kMax.vocab));
+  PREFIXD_ASSIGN_OR_RETURN(const int positions,
+                           fields.IntOr("max_position_embeddings", 1, kMax.max_positions, row.max_positions));
+  PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseRopeConfig(fields, positions));
+  config->rope = parsed.rope;
+  config->max_positions = parsed.context;
+  config->max_positions_reason = parsed.context_reason;
+  return Status::Ok();
+}
+
+// A family whose biases are fixed may repeat what it is in the key, and not contradict it.
+Result<bool> HasBias(const JsonFields& fields, std::string_view key, Bias bias, std::string_view model_type) {
+  PREFIXD_ASSIGN_OR_RETURN(const bool told, fields.BoolOr(key, bias == Bias::kAlways));
+  if (bias == Bias::kFromKey || told == (bias == Bias::kAlways)) return told;
+  return fields.Lacks(key, std::string(bias == Bias::kAlways ? "true" : "false") + " in a model of type " +
+                               std::string(model_type));
+}
+
+Status ParseBiases(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
+  PREFIXD_ASSIGN_OR_RETURN(config->qkv_bias, HasBias(fields, "attention_bias", row.qkv_bias, row.model_type));
+  config->output_bias = row.output_bias == Bias::kFromKey && config->qkv_bias;
+  PREFIXD_ASSIGN_OR_RETURN(config->mlp_bias, HasBias(fields, "mlp_bias", row.mlp_bias, row.model_type));
+  return Status::Ok();
+}
+
+Result<Activation> ParseActivation(const JsonFields& fields) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr("hidden_act", "silu"));
+  std::string names;
+  for (const ActivationRow& row : kActivations) {
+    if (row.name == name) return row.activation;
+    names += (names.empty() ? "" : ", ") + std::string(row.name);
+  }
+  return fields.Lacks("hidden_act", names);
+}
+
+// sliding_window where it is in use; 0 without one.
+Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int max_positions) {
+  const bool some = row.window == WindowRule::kSomeLayers;
+  PREFIXD_ASSIGN_OR_RETURN(const bool used, fields.BoolOr("use_sliding_window", !some));
+  if (row.window == WindowRule::kAllLayers && !used) {
+    return fields.Lacks("use_sliding_window", "true; sliding_window null switches a window off");
+  }
+  const int absent = row.window == WindowRule::kNone || fields.IsNull("sliding_window") ? 0 : kDefaultWindow;
+  if (!used || (fields.Find("sliding_window") == nullptr && absent == 0)) return 0;
+  PREFIXD_ASSIGN_OR_RETURN(const int window,
+                           fields.IntOr("sliding_window", 1, kConfigLimits.max_positions, absent));
+  if (row.window == WindowRule::kNone && window < max_positions) {
+    return fields.Lacks("sliding_window", "null, or use_sliding_window false");
+  }
+  return window;
+}
+
+// Which layers slide, by the key layer_types; nothing without it.
+Result<std::optional<std::vector<bool>>> ParseLayerTypes(const JsonFields& fields, int layers) {
+  const bj::value* value = fields.Find("layer_types");
+  if (value == nullptr) return std::optional<std::vector<bool>>();
+  if (!value->is_array() || value->get_array().size() != static_cast<size_t>(layers)) {
+    return fields.Bad("layer_types",
+                      "a list with one name for each of " + std::to_string(layers) + " layers");
+  }
+  std::vector<bool> slides;
+  for (const bj::value& layer : value->get_array()) {
+    const bool full = layer.is_string() && layer.get_string() == "full_attention";
+    const bool sliding = layer.is_string() && layer.get_string() == "sliding_attention";
+    if (!full && !sliding) return fields.Lacks("layer_types", "full_attention, sliding_attention");
+    slides.push_back(sliding);
+  }
+  return std::optional(slides);
+}
+
+Status ParseWindows(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
+  PREFIXD_ASSIGN_OR_RETURN(const int window, ParseWindow(fields, row, config->max_positions));
+  PREFIXD_ASSIGN_OR_RETURN(const int full_layers,
+                           fields.IntOr("max_window_layers", 0, kConfigLimits.layers, kDefaultFullLayers));
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::vector<bool>> types,
+                           ParseLayerTypes(fields, config->layers));
+  const bool some = row.window == WindowRule::kSomeLayers;
+  if (types.has_value() && some && window == 0 && std::ranges::count(*types, true) > 0) {
+    return fields.Bad("layer_types", "full_attention only, for no sliding_window is in use");
+  }
+  for (int l = 0; l < config->layers; ++l) {
+    bool slides = window != 0 && (!some || l >= full_layers) && row.window != WindowRule::kNone;
+    if (types.has_value() && some) slides = (*types)[l];
+    if (types.has_value() && (*types)[l] != slides) {
+      return fields.Lacks("layer_types", slides ? "sliding_attention in every layer, as sliding_window says"
+                                                : "full_attention");
+    }
+    config->windows.push_back(slides && window < config->max_positions ? window : 0);
+  }
+  return Status::Ok();
+}
+
+// "0*1,7*2": a window and how many layers in a row have it.
+std::string CanonicalWindows(const std::vector<int>& windows) {
+  std::string text;
+  for (size_t l = 0, first = 0; l < windows.size(); ++l) {
+    if (l + 1 < windows.size() && windows[l + 1] == windows[l]) continue;
+    text += (text.empty() ? "" : ",") + Shortest(windows[l]) + "*" + Shortest(l + 1 - first);
+    first = l + 1;
+  }
+  return text;
+}
+
+bool HasWindow(const ModelConfig& config) {
+  return std::any_of(config.windows.begin(), config.windows.end(), [](int window) { return window != 0; });
+}
+
+std::string_view ActivationName(Activation activation) {
+  return std::find_if(std::begin(kActivations), std::end(kActivations),
+                      [&](const ActivationRow& row) { return row.activation == activation; })
+      ->name;
+}
+
+std::string DescribeBiases(const ModelConfig& config) {
+  std::string text;
+  const auto add = [&text](bool has, std::string_view part) {
+    if (has) text += (text.empty() ? "" : ", ") + std::string(part);
+  };
+  add(config.qkv_bias, "q, k, v");
+  add(config.output_bias, "o");
+  add(config.mlp_bias, "gate, up, down");
+  return text.empty() ? "none" : text;
+}
+
+std::string DescribeWindows(const ModelConfig& config) {
+  if (!HasWindow(config)) return "every layer sees all positions";
+  const auto full = std::count(config.windows.begin(), config.windows.end(), 0);
+  const int window = *std::max_element(config.windows.begin(), config.windows.end());
+  const std::string last = " the last " + std::to_string(window) + " positions";
+  if (full == 0) return "every layer sees" + last;
+  return std::to_string(config.layers - full) + " of " + std::to_string(config.layers) + " layers see" +
+         last + ", the others all";
+}
+
+}  // namespace
+
+std::string SupportedArchitectures() {
+  std::string names;
+  for (const Architecture& row : kArchitectures)
+    names += (names.empty() ? "" : ", ") + std::string(row.class_name);
+  return names;
+}
+
+Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject("config.json", config_json));
+  const JsonFields fields("config.json", object);
+  ModelConfig config;
+  PREFIXD_ASSIGN_OR_RETURN(const Architecture* row, FindArchitecture(fields));
+  config.model_type = row->model_type;
+  config.qk_norm = row->qk_norm;
+  PREFIXD_RETURN_IF_ERROR(RefuseUnsupported(fields));
+  PREFIXD_RETURN_IF_ERROR(ParseSizes(fields, *row, &config));
+  PREFIXD_RETURN_IF_ERROR(ParseBiases(fields, *row, &config));
+  PREFIXD_RETURN_IF_ERROR(ParseWindows(fields, *row, &config));
+  PREFIXD_ASSIGN_OR_RETURN(config.activation, ParseActivation(fields));
+  PREFIXD_ASSIGN_OR_RETURN(const double eps, fields.NumberOr("rms_norm_eps", 1e-30, 1, 1e-6));
+  config.rms_eps = static_cast<float>(eps);
+  PREFIXD_ASSIGN_OR_RETURN(config.tied_embeddings, fields.BoolOr("tie_word_embeddings", false));
+  PREFIXD_ASSIGN_OR_RETURN(config.dtype, ParseDType(fields));
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> bos, fields.TokenIds("bos_token_id", config.vocab));
+  if (!bos.empty()) config.bos = bos.front();
+  PREFIXD_ASSIGN_OR_RETURN(config.eos, fields.TokenIds("eos_token_id", config.vocab));
+  return config;
+}
+
+std::string CanonicalArchitecture(const ModelConfig& c) {
+  std::string text = c.model_type + " hidden=" + Shortest(c.hidden) + " layers=" + Shortest(c.layers) +
+                     " heads=" + Shortest(c.heads) + " kv_heads=" + Shortest(c.kv_heads) +
+                     " head_dim=" + Shortest(c.head_dim) + " intermediate=" + Shortest(c.intermediate) +
+                     " vocab=" + Shortest(c.vocab) + " eps=" + Shortest(c.rms_eps) +
+                     " tied=" + (c.tied_embeddings ? "yes" : "no") + " rope=" + CanonicalRope(c.rope);
+  // What a plain Llama lacks stands in the line only where it is used: KV on disk keeps its fingerprint.
+  if (c.activation != Activation::kSilu) text += " activation=" + std::string(ActivationName(c.activation));
+  if (c.qkv_bias) text += " qkv_bias=yes";
+  if (c.output_bias) text += " output_bias=yes";
+  if (c.mlp_bias) text += " mlp_bias=yes";
+  if (c.qk_norm) text += " qk_norm=yes";
+  if (HasWindow(c)) text += " windows=" + CanonicalWindows(c.windows);
+  return text;
+}
+
+std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config) {
+  return {
+      {"rope", CanonicalRope(config.rope)},
+      {"attention", DescribeWindows(config)},
+      {"biases", DescribeBiases(config)},
+      {"q and k norms", config.qk_norm ? "per head" : "none"},
+      {"activation", std::string(ActivationName(config.activation))},
+      {"embeddings", config.tied_embeddings ? "tied" : "not tied"},
+      {"longest context", std::to_string(config.max_positions) + " (" + config.max_positions_reason + ")"}};
+}
+
+size_t KvBytesPerToken(const ModelConfig& config, DType dtype) {
+  return static_cast<size_t>(config.layers) * 2 * config.KvWidth() * DTypeBytes(dtype);
+}
+
+}  // namespace prefixd

@@ -1,0 +1,60 @@
+#include "model/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/bytes.h"
+
+namespace prefixd {
+namespace {
+
+Status Refused(const std::filesystem::path& path, int error) {
+  const Code code = error == ENOENT ? Code::kNotFound : Code::kIo;
+  return Status(code, path.string() + ": " + std::strerror(error));
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
+  // O_NONBLOCK: a named pipe would else wait for a writer; for regular files it means nothing.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return Refused(path, errno);
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return IoError(path.string() + ": not a regular file");
+  }
+  const size_t size = static_cast<size_t>(info.st_size);
+  if (size == 0) {
+    ::close(fd);
+    return MappedFile(std::span<const std::byte>());
+  }
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  const int error = errno;
+  ::close(fd);
+  if (data == MAP_FAILED) return Refused(path, error);
+  return MappedFile(std::span(static_cast<const std::byte*>(data), size));
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit) {
+  PREFIXD_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+  if (file.bytes().size() > limit) {
+    return InvalidArgument(path.string() + ": " + FormatSize(file.bytes().size()) + ", more than the " +
+                           FormatSize(limit) + " such a file may have");
+  }
+  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+}
+
+}  // namespace prefixd

@@ -1,0 +1,206 @@
+#include "model/rope_config.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "model/canonical.h"
+#include "model/json_fields.h"
+#include "model/config.h"
+#include "model/portable_math.h"
+
+namespace prefixd {
+namespace {
+
+namespace bj = boost::json;
+
+constexpr double kLargestTheta = 1e15;
+constexpr double kLargestFactor = 1e6;
+constexpr double kSmallestFactor = 1e-3;
+constexpr std::string_view kOriginal = "original_max_position_embeddings";
+
+constexpr std::string_view kCommonKeys[] = {"rope_type", "type",   "rope_theta", "partial_rotary_factor",
+                                            "factor",    kOriginal};
+constexpr std::string_view kLlama3Keys[] = {"low_freq_factor", "high_freq_factor"};
+constexpr std::string_view kYarnKeys[] = {"attention_factor", "beta_fast",      "beta_slow",
+                                          "mscale",           "mscale_all_dim", "truncate"};
+
+// The scalings, with the keys that only they read.
+struct RopeRow {
+  RopeType type;
+  std::string_view name;
+  std::span<const std::string_view> keys;
+};
+constexpr RopeRow kRopes[] = {{RopeType::kDefault, "default", {}},
+                              {RopeType::kLinear, "linear", {}},
+                              {RopeType::kDynamic, "dynamic", {}},
+                              {RopeType::kLlama3, "llama3", kLlama3Keys},
+                              {RopeType::kYarn, "yarn", kYarnKeys}};
+
+std::string RopeNames() {
+  std::string names;
+  for (const RopeRow& row : kRopes) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  return names;
+}
+
+bool Contains(std::span<const std::string_view> keys, std::string_view key) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+Result<const RopeRow*> FindRow(const JsonFields& fields) {
+  const std::string_view key = fields.Find("rope_type") != nullptr ? "rope_type" : "type";
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr(key, "default"));
+  for (const RopeRow& row : kRopes) {
+    if (row.name == name) return &row;
+  }
+  return fields.Lacks(key, RopeNames());
+}
+
+// The scaling object and what stands beside it in config.json.
+struct Source {
+  const JsonFields& scaling;
+  const JsonFields& config;
+  double theta;
+  int max_positions;
+};
+
+// Inside the object, else beside it, else max_position_embeddings. `told`: whether one of the first two.
+Result<int> OriginalContext(const Source& source, bool* told) {
+  constexpr int kMost = kConfigLimits.max_positions;
+  PREFIXD_ASSIGN_OR_RETURN(const int beside, source.config.IntOr(kOriginal, 1, kMost, 0));
+  PREFIXD_ASSIGN_OR_RETURN(const int inside, source.scaling.IntOr(kOriginal, 1, kMost, beside));
+  if (beside != 0 && inside != beside) {
+    return source.config.Bad(kOriginal, "the same as in " + source.scaling.place());
+  }
+  *told = inside != 0;
+  return *told ? inside : source.max_positions;
+}
+
+Status ParseLlama3(const Source& source, RopeConfig* rope) {
+  const JsonFields& fields = source.scaling;
+  PREFIXD_ASSIGN_OR_RETURN(rope->low_freq_factor,
+                           fields.Number("low_freq_factor", kSmallestFactor, kLargestFactor));
+  PREFIXD_ASSIGN_OR_RETURN(rope->high_freq_factor,
+                           fields.Number("high_freq_factor", kSmallestFactor, kLargestFactor));
+  if (rope->high_freq_factor <= rope->low_freq_factor)
+    return fields.Bad("high_freq_factor", "more than low_freq_factor");
+  bool told = false;
+  PREFIXD_ASSIGN_OR_RETURN(rope->original_context, OriginalContext(source, &told));
+  return Status::Ok();
+}
+
+// 0 counts as not set, as in transformers.
+Result<double> Beta(const JsonFields& fields, std::string_view key, double fallback) {
+  PREFIXD_ASSIGN_OR_RETURN(const double beta, fields.NumberOr(key, 0, kLargestFactor, fallback));
+  if (beta == 0) return fallback;
+  return fields.NumberOr(key, kSmallestFactor, kLargestFactor, fallback);
+}
+
+Result<double> AttentionFactor(const JsonFields& fields, double factor) {
+  PREFIXD_ASSIGN_OR_RETURN(const double mscale, fields.NumberOr("mscale", 0, kLargestFactor, 0));
+  PREFIXD_ASSIGN_OR_RETURN(const double all_dim, fields.NumberOr("mscale_all_dim", 0, kLargestFactor, 0));
+  const double growth = 0.1 * portable::Log(factor);
+  const double inferred =
+      mscale != 0 && all_dim != 0 ? (1 + mscale * growth) / (1 + all_dim * growth) : 1 + growth;
+  return fields.NumberOr("attention_factor", kSmallestFactor, kLargestFactor, inferred);
+}
+
+Status ParseYarn(const Source& source, ParsedRope* parsed) {
+  const JsonFields& fields = source.scaling;
+  RopeConfig& rope = parsed->rope;
+  if (rope.theta <= 1) return fields.Bad("rope_theta", "more than 1 for yarn");
+  bool told = false;
+  PREFIXD_ASSIGN_OR_RETURN(rope.original_context, OriginalContext(source, &told));
+  PREFIXD_ASSIGN_OR_RETURN(rope.beta_fast, Beta(fields, "beta_fast", 32));
+  PREFIXD_ASSIGN_OR_RETURN(rope.beta_slow, Beta(fields, "beta_slow", 1));
+  PREFIXD_ASSIGN_OR_RETURN(rope.attention_factor, AttentionFactor(fields, rope.factor));
+  // A null is false to transformers, and not an absent key.
+  PREFIXD_ASSIGN_OR_RETURN(rope.truncate, fields.BoolOr("truncate", !fields.IsNull("truncate")));
+  const double extended = rope.factor * rope.original_context;
+  if (told && extended > parsed->context) {
+    parsed->context = static_cast<int>(std::min<double>(extended, kConfigLimits.max_positions));
+    parsed->context_reason = "yarn: factor times " + std::string(kOriginal);
+  }
+  return Status::Ok();
+}
+
+// Dynamic scaling turns every position anew once a sequence is longer than the model was made for: KV would
+// depend on tokens that come later. Up to there it is the default.
+Status ParseDynamic(const Source& source, ParsedRope* parsed) {
+  PREFIXD_ASSIGN_OR_RETURN(const int original,
+                           source.scaling.IntOr(kOriginal, 1, kConfigLimits.max_positions, parsed->context));
+  parsed->context = std::min(parsed->context, original);
+  parsed->context_reason =
+      "beyond it rope type dynamic changes the keys of earlier tokens, which no cache can keep";
+  return Status::Ok();
+}
+
+Result<ParsedRope> ParseScaling(const Source& source) {
+  const JsonFields& fields = source.scaling;
+  ParsedRope parsed{{}, source.max_positions, "max_position_embeddings"};
+  PREFIXD_ASSIGN_OR_RETURN(const RopeRow* row, FindRow(fields));
+  for (const auto& [key, value] : fields.object()) {
+    const std::string_view name(key.data(), key.size());
+    if (!value.is_null() && !Contains(kCommonKeys, name) && !Contains(row->keys, name)) {
+      return fields.Lacks(name, "the keys of a rope of type " + std::string(row->name));
+    }
+  }
+  if (const bj::value* part = fields.Find("partial_rotary_factor"); part != nullptr) {
+    PREFIXD_ASSIGN_OR_RETURN(const double share, fields.Number("partial_rotary_factor", 0, 1));
+    if (share != 1) return fields.Lacks("partial_rotary_factor", "1");
+  }
+  RopeConfig& rope = parsed.rope;
+  rope.type = row->type;
+  PREFIXD_ASSIGN_OR_RETURN(rope.theta, fields.NumberOr("rope_theta", 1, kLargestTheta, source.theta));
+  if (rope.type == RopeType::kDefault) return parsed;
+  PREFIXD_ASSIGN_OR_RETURN(rope.factor, fields.Number("factor", 1, kLargestFactor));
+  if (rope.type == RopeType::kLlama3) PREFIXD_RETURN_IF_ERROR(ParseLlama3(source, &rope));
+  if (rope.type == RopeType::kYarn) PREFIXD_RETURN_IF_ERROR(ParseYarn(source, &parsed));
+  if (rope.type == RopeType::kDynamic) PREFIXD_RETURN_IF_ERROR(ParseDynamic(source, &parsed));
+  return parsed;
+}
+
+}  // namespace
+
+Result<ParsedRope> ParseRopeConfig(const JsonFields& config, int max_positions) {
+  PREFIXD_ASSIGN_OR_RETURN(const double theta,
+                           config.NumberOr("rope_theta", 1, kLargestTheta, RopeConfig().theta));
+  std::optional<ParsedRope> found;
+  for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
+    const bj::value* value = config.Find(key);
+    if (value == nullptr) continue;
+    if (!value->is_object()) return config.Bad(key, "an object or null");
+    const JsonFields scaling(config.place() + ": " + std::string(key), value->get_object());
+    PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseScaling({scaling, config, theta, max_positions}));
+    if (found.has_value() && (found->rope != parsed.rope || found->context != parsed.context))
+      return config.Bad(key, "the same as in rope_parameters, or null");
+    found = parsed;
+  }
+  if (found.has_value()) return *found;
+  ParsedRope plain{{}, max_positions, "max_position_embeddings"};
+  plain.rope.theta = theta;
+  return plain;
+}
+
+std::string_view RopeTypeName(RopeType type) {
+  return std::find_if(std::begin(kRopes), std::end(kRopes),
+                      [&](const RopeRow& row) { return row.type == type; })
+      ->name;
+}
+
+std::string CanonicalRope(const RopeConfig& rope) {
+  std::string text = std::string(RopeTypeName(rope.type)) + " theta=" + Shortest(rope.theta);
+  if (rope.type != RopeType::kDefault) text += " factor=" + Shortest(rope.factor);
+  if (rope.type == RopeType::kLlama3) {
+    text += " low=" + Shortest(rope.low_freq_factor) + " high=" + Shortest(rope.high_freq_factor) +
+            " original=" + Shortest(rope.original_context);
+  }
+  if (rope.type == RopeType::kYarn) {
+    text += " original=" + Shortest(rope.original_context) + " fast=" + Shortest(rope.beta_fast) +
+            " slow=" + Shortest(rope.beta_slow) + " truncate=" + (rope.truncate ? "yes" : "no") +
+            " attention=" + Shortest(rope.attention_factor);
+  }
+  return text;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,249 @@
+#include "model/safetensors.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <map>
+#include <set>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "model/json_fields.h"
+
+namespace prefixd {
+namespace {
+
+namespace bj = boost::json;
+namespace fs = std::filesystem;
+
+constexpr uint64_t kLongestHeader = 32 << 20;
+constexpr size_t kMostDimensions = 8;
+constexpr size_t kLongestIndex = 64 << 20;
+
+// The dtypes of the format whose elements are whole bytes.
+struct StoredType {
+  std::string_view name;
+  int bytes;
+  std::optional<DType> dtype;
+};
+constexpr StoredType kStoredTypes[] = {
+    {"F32", 4, DType::kF32}, {"F16", 2, DType::kF16}, {"BF16", 2, DType::kBF16},
+    {"F64", 8, {}},          {"F8_E4M3", 1, {}},      {"F8_E5M2", 1, {}},
+    {"I64", 8, {}},          {"I32", 4, {}},          {"I16", 2, {}},
+    {"I8", 1, {}},           {"U64", 8, {}},          {"U32", 4, {}},
+    {"U16", 2, {}},          {"U8", 1, {}},           {"BOOL", 1, {}},
+};
+
+// A list of whole numbers >= 0.
+Result<std::vector<int64_t>> Numbers(const JsonFields& fields, std::string_view key, size_t most) {
+  const bj::value* value = fields.Find(key);
+  if (value == nullptr || !value->is_array() || value->get_array().size() > most) {
+    return fields.Bad(key, "a list of at most " + std::to_string(most) + " numbers");
+  }
+  std::vector<int64_t> numbers;
+  for (const bj::value& number : value->get_array()) {
+    if (!number.is_int64() || number.get_int64() < 0) return fields.Bad(key, "whole numbers from 0");
+    numbers.push_back(number.get_int64());
+  }
+  return numbers;
+}
+
+// One entry of the header over the data of its file.
+Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
+                               std::span<const std::byte> data) {
+  TensorView tensor;
+  tensor.name = name;
+  PREFIXD_ASSIGN_OR_RETURN(tensor.dtype_name, fields.StringOr("dtype", ""));
+  const auto* type = std::find_if(std::begin(kStoredTypes), std::end(kStoredTypes),
+                                  [&](const StoredType& row) { return row.name == tensor.dtype_name; });
+  if (type == std::end(kStoredTypes))
+    return Unsupported(fields.Bad("dtype", "a dtype of whole bytes").message());
+  tensor.dtype = type->dtype;
+  PREFIXD_ASSIGN_OR_RETURN(tensor.shape, Numbers(fields, "shape", kMostDimensions));
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets, Numbers(fields, "data_offsets", 2));
+  if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<uint64_t>(offsets[1]) > data.size()) {
+    return fields.Bad("data_offsets", "begin <= end <= " + std::to_string(data.size()) + " bytes of data");
+  }
+  uint64_t bytes = type->bytes;
+  bool overflow = false;
+  for (const int64_t size : tensor.shape)
+    overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
+  if (overflow || bytes != static_cast<uint64_t>(offsets[1] - offsets[0])) {
+    return fields.Bad("shape", "one that takes the " + std::to_string(offsets[1] - offsets[0]) +
+                                   " bytes of its data_offsets");
+  }
+  tensor.bytes = data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(bytes));
+  return tensor;
+}
+
+// Sorts by place and proves that the tensors cover the data, each byte once.
+Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
+                     std::vector<TensorView>* tensors) {
+  std::sort(tensors->begin(), tensors->end(), [](const TensorView& a, const TensorView& b) {
+    return std::make_pair(a.bytes.data(), a.bytes.size()) < std::make_pair(b.bytes.data(), b.bytes.size());
+  });
+  const std::byte* end = data.data();
+  for (const TensorView& tensor : *tensors) {
+    if (tensor.bytes.data() != end) {
+      return Corrupt(file + ": tensor '" + tensor.name + "' begins at byte " +
+                     std::to_string(tensor.bytes.data() - data.data()) + " of the data, where " +
+                     std::to_string(end - data.data()) + " is the end of the one before it");
+    }
+    end += tensor.bytes.size();
+  }
+  if (end != data.data() + data.size()) {
+    return Corrupt(file + ": its tensors take " + std::to_string(end - data.data()) + " bytes of " +
+                   std::to_string(data.size()) + " (is the file cut short, or still being written?)");
+  }
+  return Status::Ok();
+}
+
+bool IsPlainFileName(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
+// Tensor name -> shard, as the index says.
+Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kLongestIndex));
+  const std::string file = path.filename().string();
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file, text));
+  const JsonFields fields(file, object);
+  const bj::value* map = fields.Find("weight_map");
+  if (map == nullptr || !map->is_object() || map->get_object().empty())
+    return fields.Bad("weight_map", "tensors and their files");
+  std::map<std::string, std::string> shards;
+  for (const auto& [name, shard] : map->get_object()) {
+    const std::string_view shard_name =
+        shard.is_string() ? std::string_view(shard.get_string()) : std::string_view();
+    if (!IsPlainFileName(shard_name)) {
+      return Corrupt(file + ": tensor '" + std::string(name) + "' lies in " + Quote(shard) +
+                     ", not a file of this folder");
+    }
+    shards.emplace(std::string(name), std::string(shard_name));
+  }
+  return shards;
+}
+
+// Where the tensors of a folder lie. `index` is empty unless an index file says so.
+struct Shards {
+  std::set<std::string> files;
+  std::map<std::string, std::string> index;
+};
+
+Result<Shards> FindShards(const fs::path& folder) {
+  Shards shards;
+  std::error_code ignored;
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (fs::exists(folder / "model.safetensors", ignored)) {
+    shards.files.insert("model.safetensors");
+  } else if (fs::exists(index, ignored)) {
+    PREFIXD_ASSIGN_OR_RETURN(shards.index, ReadIndex(index));
+    for (const auto& [name, shard] : shards.index) shards.files.insert(shard);
+  } else {
+    for (fs::directory_iterator it(folder, ignored), end; it != end; it.increment(ignored)) {
+      if (it->path().extension() == ".safetensors") shards.files.insert(it->path().filename().string());
+    }
+  }
+  if (shards.files.empty()) {
+    return NotFound(folder.string() +
+                    ": no *.safetensors file; other weight formats must be converted to safetensors");
+  }
+  return shards;
+}
+
+}  // namespace
+
+Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
+                                                 std::span<const std::byte> bytes) {
+  const std::string file(file_name);
+  if (bytes.size() < sizeof(uint64_t)) {
+    return Corrupt(file + ": " + std::to_string(bytes.size()) + " bytes are too few for a safetensors file");
+  }
+  const uint64_t length = GetLittle<uint64_t>(bytes.data());
+  const std::span<const std::byte> rest = bytes.subspan(sizeof(uint64_t));
+  if (length > kLongestHeader || length > rest.size()) {
+    return Corrupt(file + ": header of " + std::to_string(length) + " bytes in a file of " +
+                   std::to_string(bytes.size()) + " (limit " + FormatSize(kLongestHeader) + ")");
+  }
+  const std::string_view header(reinterpret_cast<const char*>(rest.data()), static_cast<size_t>(length));
+  const std::span<const std::byte> data = rest.subspan(static_cast<size_t>(length));
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file, header));
+  std::vector<TensorView> tensors;
+  for (const auto& [key, value] : object) {
+    if (key == "__metadata__") continue;
+    const std::string name(key);
+    if (!value.is_object())
+      return Corrupt(file + ": tensor '" + name + "' is " + Quote(value) + ", not an object");
+    const JsonFields fields(file + ": tensor '" + name + "'", value.get_object());
+    Result<TensorView> tensor = ParseTensor(fields, name, data);
+    if (!tensor.ok()) {
+      const bool unknown = tensor.status().code() == Code::kUnsupported;
+      return Status(unknown ? Code::kUnsupported : Code::kCorrupt, tensor.status().message());
+    }
+    tensors.push_back(*std::move(tensor));
+  }
+  PREFIXD_RETURN_IF_ERROR(CheckCoverage(file, data, &tensors));
+  return tensors;
+}
+
+Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
+  PREFIXD_ASSIGN_OR_RETURN(const Shards shards, FindShards(folder));
+  WeightFiles weights;
+  std::map<std::string, std::string> found;  // tensor name -> file
+  for (const std::string& file : shards.files) {
+    Result<MappedFile> mapped = MappedFile::Open(folder / file);
+    if (!mapped.ok() && !shards.index.empty()) {
+      return mapped.status().WithContext("a file that model.safetensors.index.json names");
+    }
+    PREFIXD_RETURN_IF_ERROR(mapped.status());
+    PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorView> tensors, ParseSafetensors(file, mapped->bytes()));
+    weights.files_.push_back(*std::move(mapped));
+    for (TensorView& tensor : tensors) {
+      if (const auto [at, is_new] = found.emplace(tensor.name, file); !is_new) {
+        return Corrupt("tensor '" + tensor.name + "' is in " + at->second + " and in " + file);
+      }
+      weights.tensors_.push_back(std::move(tensor));
+    }
+  }
+  for (const auto& [name, file] : shards.index) {
+    const auto at = found.find(name);
+    if (at == found.end() || at->second != file) {
+      return Corrupt("model.safetensors.index.json: tensor '" + name + "' is not in " + file +
+                     " (download the folder again?)");
+    }
+  }
+  std::sort(weights.tensors_.begin(), weights.tensors_.end(),
+            [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
+  return weights;
+}
+
+const TensorView* WeightFiles::Find(std::string_view name) const {
+  const auto at = std::lower_bound(
+      tensors_.begin(), tensors_.end(), name,
+      [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
+  return at == tensors_.end() || at->name != name ? nullptr : &*at;
+}
+
+size_t WeightFiles::total_bytes() const {
+  size_t sum = 0;
+  for (const TensorView& tensor : tensors_) sum += tensor.bytes.size();
+  return sum;
+}
+
+void WeightFiles::CheckInvariants() const {
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const TensorView& tensor = tensors_[i];
+    if (i > 0) PREFIXD_CHECK(tensors_[i - 1].name < tensor.name) << tensor.name;
+    size_t elements = 1;
+    for (const int64_t size : tensor.shape) elements *= static_cast<size_t>(size);
+    if (tensor.dtype)
+      PREFIXD_CHECK(tensor.bytes.size() == elements * DTypeBytes(*tensor.dtype)) << tensor.name;
+    PREFIXD_CHECK(std::any_of(files_.begin(), files_.end(), [&](const MappedFile& file) {
+      return tensor.bytes.empty() ||
+             (tensor.bytes.data() >= file.bytes().data() &&
+              tensor.bytes.data() + tensor.bytes.size() <= file.bytes().data() + file.bytes().size());
+    })) << tensor.name;
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,121 @@
+// Transformer: the forward pass of a Llama-like model as a list of Backend calls, with its packed weights and
+// the activation buffers of one step. It knows nothing of requests, caches or sampling.
+//
+// Threads: one owner, the engine thread, which also owns the backend.
+//
+// Invariants
+//   1. The logits of a row are a function of the tokens of its sequence up to it, bit for bit: not of the
+//      other rows, the chunking, or where the KV lies (invariant 1 of Backend).
+//   2. Memory is taken at creation; a step allocates nothing.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+#include "hashing/block_key.h"
+#include "kernels/backend.h"
+#include "kernels/kv_layout.h"
+
+namespace prefixd {
+
+struct TransformerLimits {
+  int context = 0;         // positions of a sequence
+  int max_rows = 0;        // of a step
+  int max_logit_rows = 0;  // of a step
+};
+
+// Share of the weights that is loaded, 0 to 1, growing.
+using LoadProgress = std::function<void(double)>;
+
+class Transformer {
+ public:
+  // `files` is read here and not kept; `backend` outlives the Transformer. `progress` may be empty.
+  // Errors of CheckWeights; kCorrupt for a weight that is NaN or infinite; kInvalidArgument for limits below
+  // 1 or a context over the model's; kResourceExhausted.
+  static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files,
+                                                     Backend& backend, const TransformerLimits& limits,
+                                                     const LoadProgress& progress);
+  ~Transformer();
+
+  // What activation_bytes() will be.
+  static size_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
+
+  const ModelConfig& config() const { return config_; }
+  const TransformerLimits& limits() const { return limits_; }
+  KvLayout kv_layout(int block_tokens, DType dtype) const;
+
+  // One step: computes all rows, stores their KV in `pool`, and returns logits [logit_rows.size()][vocab] in
+  // host memory, valid until the next call of any member or of the backend; nullptr for no logit rows. The
+  // step has ended on return: with an error, nothing that it stored counts. logit_rows: distinct rows.
+  Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
+
+  // XXH3-128 over all tensors of the files, in the order of their names.
+  const BlockKey& weights_hash() const { return weights_hash_; }
+  // Of packed weights, the rope table and the activations, in backend memory.
+  size_t weight_bytes() const { return weight_bytes_; }
+  size_t activation_bytes() const { return activation_bytes_; }
+
+ private:
+  // Pointers to vectors are null where the architecture has none.
+  struct Layer {
+    const float* input_norm = nullptr;      // [hidden]
+    const float* attention_norm = nullptr;  // [hidden]: after attention
+    const float* q_norm = nullptr;          // [head_dim]
+    const float* k_norm = nullptr;          // [head_dim]
+    const float* qkv_bias = nullptr;        // [q | k | v]
+    const float* out_bias = nullptr;        // [hidden]
+    const float* gate_up_bias = nullptr;    // [2 * intermediate]
+    const float* down_bias = nullptr;       // [hidden]
+    std::unique_ptr<Matrix> qkv;            // q, k and v stacked
+    std::unique_ptr<Matrix> out;
+    std::unique_ptr<Matrix> gate_up;
+    std::unique_ptr<Matrix> down;
+  };
+
+  class Meter;
+
+  Transformer(const ModelConfig& config, Backend& backend, const TransformerLimits& limits);
+  Status LoadWeights(const WeightFiles& files, const LoadProgress& progress);
+  Status ReadWeights(const WeightFiles& files, Meter& meter);
+  Status LoadMatrices(const WeightFiles& files, Meter& meter);
+  Status LoadVectors(const WeightFiles& files);
+  Status AllocateActivations();
+  Result<float*> AllocateFloats(size_t rows, size_t width, size_t* counter);
+  void CheckStep(const BatchView& batch, std::span<const int> logit_rows, const KvPool& pool) const;
+  void Attend(int layer, int rows, KvPool& pool);
+  void FeedForward(const Layer& layer, const float* attention, int rows, float* x);
+
+  const ModelConfig config_;
+  Backend& backend_;
+  const TransformerLimits limits_;
+  BlockKey weights_hash_;
+  size_t weight_bytes_ = 0;
+  size_t activation_bytes_ = 0;
+
+  std::vector<std::unique_ptr<Buffer>> buffers_;  // own what the pointers below point to
+  std::unique_ptr<Matrix> embedding_;
+  std::unique_ptr<Matrix> head_;  // none with tied embeddings
+  std::vector<Layer> layers_;
+  const float* final_norm_ = nullptr;
+  const float* rope_table_ = nullptr;
+
+  // [max_rows][..]
+  float* x_ = nullptr;          // the residual stream, [hidden]
+  float* normed_ = nullptr;     // [hidden]
+  float* qkv_ = nullptr;        // [q | k | v]
+  float* attention_ = nullptr;  // [heads * head_dim]
+  float* gate_up_ = nullptr;    // [2 * intermediate]
+  float* activated_ = nullptr;  // [intermediate]
+  // [max_logit_rows][..]: the rows that go on after the last attention
+  float* last_x_ = nullptr;
+  float* last_attention_ = nullptr;
+  float* logits_ = nullptr;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,166 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <set>
+
+#include "base/log.h"
+
+namespace prefixd {
+namespace {
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "[" : ", ") + std::to_string(size);
+  return text.empty() ? "[]" : text + "]";
+}
+
+Status CheckTensor(const WeightSpec& wanted, const WeightFiles& files) {
+  const TensorView* tensor = files.Find(wanted.name);
+  if (tensor == nullptr) {
+    return Corrupt("tensor '" + wanted.name + "' " + ShapeText(wanted.shape) +
+                   " is missing from the *.safetensors files (config.json asks for it)");
+  }
+  if (tensor->shape != wanted.shape) {
+    return Corrupt("tensor '" + wanted.name + "' has shape " + ShapeText(tensor->shape) +
+                   ", config.json asks for " + ShapeText(wanted.shape));
+  }
+  if (!tensor->dtype.has_value()) {
+    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name +
+                       " (supported: F32, F16, BF16)");
+  }
+  return Status::Ok();
+}
+
+Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<std::string_view> parts) {
+  const TensorView* first = files.Find(LayerWeight(layer, *parts.begin()));
+  for (const std::string_view part : parts) {
+    const TensorView* tensor = files.Find(LayerWeight(layer, part));
+    if (tensor->dtype != first->dtype) {
+      return Unsupported("tensors '" + first->name + "' (" + first->dtype_name + ") and '" + tensor->name +
+                         "' (" + tensor->dtype_name + ") have different dtypes; save the model in one");
+    }
+  }
+  return Status::Ok();
+}
+
+// A tied model may carry its head as a copy. One that differs is another function to some readers
+// (transformers 5 unties it) and ignored by others.
+Status CheckTiedHead(const WeightFiles& files) {
+  const TensorView* head = files.Find(kHeadWeight);
+  const TensorView* embedding = files.Find(kEmbeddingWeight);
+  if (head == nullptr || (head->dtype_name == embedding->dtype_name && head->shape == embedding->shape &&
+                          std::ranges::equal(head->bytes, embedding->bytes))) {
+    return Status::Ok();
+  }
+  return Unsupported("tensor '" + head->name + "' differs from '" + embedding->name +
+                     "', though tie_word_embeddings in config.json says they are one; set it to false to use "
+                     "both, or remove " +
+                     head->name);
+}
+
+// Left behind by older exporters, or a copy of the embedding.
+bool IsKnownUseless(std::string_view name) {
+  return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
+}
+
+void WarnOfUnread(const std::vector<WeightSpec>& required, const WeightFiles& files) {
+  std::set<std::string_view> known;
+  for (const WeightSpec& spec : required) known.insert(spec.name);
+  size_t count = 0;
+  std::string first;
+  for (const TensorView& tensor : files.tensors()) {
+    if (known.contains(tensor.name) || IsKnownUseless(tensor.name)) continue;
+    if (count++ == 0) first = tensor.name;
+  }
+  if (count > 0)
+    Log(LogLevel::kWarning, "model has tensors that this architecture does not read",
+        {{"count", count}, {"first", first}});
+}
+
+}  // namespace
+
+std::string LayerWeight(int layer, std::string_view part) {
+  return "model.layers." + std::to_string(layer) + "." + std::string(part) + ".weight";
+}
+
+std::string LayerBias(int layer, std::string_view part) {
+  return "model.layers." + std::to_string(layer) + "." + std::string(part) + ".bias";
+}
+
+std::vector<WeightSpec> RequiredWeights(const ModelConfig& c) {
+  std::vector<WeightSpec> specs = {{std::string(kEmbeddingWeight), {c.vocab, c.hidden}},
+                                   {std::string(kFinalNormWeight), {c.hidden}}};
+  if (!c.tied_embeddings) specs.push_back({std::string(kHeadWeight), {c.vocab, c.hidden}});
+  for (int l = 0; l < c.layers; ++l) {
+    const auto norm = [&](std::string_view part, int width) {
+      specs.push_back({LayerWeight(l, part), {width}});
+    };
+    const auto projection = [&](std::string_view part, int outputs, int inputs, bool bias) {
+      specs.push_back({LayerWeight(l, part), {outputs, inputs}});
+      if (bias) specs.push_back({LayerBias(l, part), {outputs}});
+    };
+    norm("input_layernorm", c.hidden);
+    projection("self_attn.q_proj", c.QueryWidth(), c.hidden, c.qkv_bias);
+    projection("self_attn.k_proj", c.KvWidth(), c.hidden, c.qkv_bias);
+    projection("self_attn.v_proj", c.KvWidth(), c.hidden, c.qkv_bias);
+    if (c.qk_norm) norm("self_attn.q_norm", c.head_dim);
+    if (c.qk_norm) norm("self_attn.k_norm", c.head_dim);
+    projection("self_attn.o_proj", c.hidden, c.QueryWidth(), c.output_bias);
+    norm("post_attention_layernorm", c.hidden);
+    projection("mlp.gate_proj", c.intermediate, c.hidden, c.mlp_bias);
+    projection("mlp.up_proj", c.intermediate, c.hidden, c.mlp_bias);
+    projection("mlp.down_proj", c.hidden, c.intermediate, c.mlp_bias);
+  }
+  return specs;
+}
+
+int64_t ParameterCount(const ModelConfig& config) {
+  int64_t sum = 0;
+  for (const WeightSpec& spec : RequiredWeights(config)) {
+    int64_t elements = 1;
+    for (const int64_t size : spec.shape) elements *= size;
+    sum += elements;
+  }
+  return sum;
+}
+
+Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
+  const std::vector<WeightSpec> required = RequiredWeights(config);
+  for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(spec, files));
+  for (int l = 0; l < config.layers; ++l) {
+    PREFIXD_RETURN_IF_ERROR(
+        CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
+    PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
+  }
+  if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
+  WarnOfUnread(required, files);
+  return Status::Ok();
+}
+
+// An element is finite unless all bits of its exponent are set. Eight bytes at a time: with the exponent bits
+// inverted and all others cleared, an element that is not finite is 0, and adding one less than its highest
+// bit carries into that bit for every other.
+bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
+  constexpr uint64_t kEvery32 = 0x0000000100000001, kEvery16 = 0x0001000100010001;
+  const uint64_t exponent = dtype == DType::kF32   ? kEvery32 * 0x7F800000
+                            : dtype == DType::kF16 ? kEvery16 * 0x7C00
+                                                   : kEvery16 * 0x7F80;
+  const uint64_t top = dtype == DType::kF32 ? kEvery32 << 31 : kEvery16 << 15;
+  const uint64_t below_top = dtype == DType::kF32 ? kEvery32 * 0x7FFFFFFF : kEvery16 * 0x7FFF;
+  constexpr size_t kLanes = 8;  // of one chain each, so that the compiler may take them together
+  std::array<uint64_t, kLanes> finite;
+  finite.fill(top);
+  for (; bytes.size() >= sizeof finite; bytes = bytes.subspan(sizeof finite)) {
+    std::array<uint64_t, kLanes> words;
+    std::memcpy(words.data(), bytes.data(), sizeof words);
+    for (size_t i = 0; i < kLanes; ++i) finite[i] &= (~words[i] & exponent) + below_top;
+  }
+  std::array<uint64_t, kLanes> rest{};  // what lies past the end is finite
+  if (!bytes.empty()) std::memcpy(rest.data(), bytes.data(), bytes.size());
+  for (size_t i = 0; i < kLanes; ++i) finite[i] &= (~rest[i] & exponent) + below_top;
+  return std::ranges::all_of(finite, [&](uint64_t lane) { return lane == top; });
+}
+
+}  // namespace prefixd

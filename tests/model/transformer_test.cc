@@ -1,0 +1,163 @@
+#include "model/transformer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels/registry.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace prefixd {
+namespace {
+
+using ::testing::HasSubstr;
+using testing_support::ReadFileOrDie;
+using testing_support::TempDir;
+using testing_support::WriteTinyModel;
+
+class TransformerTest : public ::testing::Test {
+ protected:
+  void SetUp() override { WriteTinyModel(dir_.path(), 1); }
+
+  Result<std::unique_ptr<Transformer>> Create(const TransformerLimits& limits,
+                                              const LoadProgress& progress = {}) {
+    PREFIXD_ASSIGN_OR_RETURN(const ModelConfig config,
+                             ParseModelConfig(ReadFileOrDie(dir_.path() / "config.json")));
+    PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(dir_.path()));
+    return Transformer::Create(config, files, *backend_, limits, progress);
+  }
+
+  // Replaces every `from` in a file by a `to` of the same length.
+  void Patch(const std::string& file, const std::string& from, const std::string& to) {
+    ASSERT_EQ(from.size(), to.size());
+    std::string bytes = ReadFileOrDie(dir_.path() / file);
+    size_t at = bytes.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    for (; at != std::string::npos; at = bytes.find(from, at + 1)) bytes.replace(at, to.size(), to);
+    std::ofstream(dir_.path() / file, std::ios::binary) << bytes;
+  }
+
+  void ExpectRefused(Code code, const std::string& part) {
+    const auto model = Create({64, 8, 8});
+    ASSERT_FALSE(model.ok()) << part;
+    EXPECT_EQ(model.status().code(), code) << model.status().message();
+    EXPECT_THAT(model.status().message(), HasSubstr(part));
+  }
+
+  TempDir dir_;
+  std::unique_ptr<Backend> backend_ = *CreateBackend("ref", 1);
+};
+
+TEST_F(TransformerTest, LimitsAreChecked) {
+  for (const TransformerLimits& limits : {TransformerLimits{0, 8, 8}, {64, 0, 8}, {64, 8, 0}}) {
+    EXPECT_EQ(Create(limits).status().code(), Code::kInvalidArgument);
+  }
+  const Status too_long = Create({4097, 8, 8}).status();
+  EXPECT_EQ(too_long.code(), Code::kInvalidArgument);
+  EXPECT_THAT(too_long.message(), HasSubstr("4097"));
+  EXPECT_THAT(too_long.message(), HasSubstr("4096"));
+}
+
+TEST_F(TransformerTest, ProgressGrowsToAll) {
+  std::vector<double> seen;
+  ASSERT_TRUE(Create({64, 8, 8}, [&](double share) { seen.push_back(share); }).ok());
+  ASSERT_GT(seen.size(), 2u);
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  EXPECT_GT(seen.back(), 0.99);
+  EXPECT_LE(seen.back(), 1.0);
+}
+
+TEST_F(TransformerTest, TheHashNamesTheWeights) {
+  const BlockKey hash = (*Create({64, 8, 8}))->weights_hash();
+  EXPECT_EQ((*Create({32, 4, 1}))->weights_hash(), hash) << "limits are no part of the model";
+  std::string bytes = ReadFileOrDie(dir_.path() / "model.safetensors");
+  bytes.back() ^= 1;
+  std::ofstream(dir_.path() / "model.safetensors", std::ios::binary) << bytes;
+  EXPECT_NE((*Create({64, 8, 8}))->weights_hash(), hash);
+}
+
+TEST_F(TransformerTest, MissingTensorsAreNamed) {
+  Patch("model.safetensors", "layers.1.mlp.up_proj", "layers.1.mlp.xx_proj");
+  ExpectRefused(Code::kCorrupt, "'model.layers.1.mlp.up_proj.weight' [48, 32] is missing");
+}
+
+TEST_F(TransformerTest, UntiedModelsNeedAHead) {
+  Patch("config.json", "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":null");
+  ExpectRefused(Code::kCorrupt, "'lm_head.weight' [64, 32] is missing");
+}
+
+TEST_F(TransformerTest, ShapesAreThoseOfTheConfig) {
+  Patch("config.json", "\"vocab_size\":64", "\"vocab_size\":65");
+  ExpectRefused(Code::kCorrupt,
+                "'model.embed_tokens.weight' has shape [64, 32], config.json asks for [65, 32]");
+}
+
+TEST_F(TransformerTest, DtypesAreThoseThatKernelsRead) {
+  Patch("model.safetensors", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
+  ExpectRefused(Code::kUnsupported, "has dtype I32 (supported: F32, F16, BF16)");
+}
+
+TEST_F(TransformerTest, WeightsAreNumbers) {
+  for (const char* last : {"\x7f\x80", "\xff\x80", "\x7f\xc0"}) {  // infinities and NaN, highest bytes first
+    WriteTinyModel(dir_.path(), 1);
+    std::string bytes = ReadFileOrDie(dir_.path() / "model.safetensors");
+    bytes.back() = last[0];
+    bytes[bytes.size() - 2] = last[1];
+    std::ofstream(dir_.path() / "model.safetensors", std::ios::binary) << bytes;
+    ExpectRefused(Code::kCorrupt, "'model.layers.1.mlp.down_proj.weight' holds NaN or infinite values");
+  }
+}
+
+TEST_F(TransformerTest, AContextBeyondDynamicRopeIsRefusedWithTheReason) {
+  WriteTinyModel(dir_.path(), 1, {.more = R"(,"rope_scaling":{"type":"dynamic","factor":2.0})"});
+  EXPECT_TRUE(Create({4096, 8, 8}).ok());
+  EXPECT_THAT(Create({4097, 8, 8}).status().message(),
+              HasSubstr("rope type dynamic changes the keys of earlier"));
+}
+
+TEST_F(TransformerTest, TensorsOfEveryColumnAreAskedFor) {
+  const std::tuple<std::string, std::string, std::string> cases[] = {
+      {"llama", R"(,"attention_bias":true)", "self_attn.o_proj.bias"},
+      {"llama", R"(,"mlp_bias":true)", "mlp.down_proj.bias"},
+      {"qwen2", "", "self_attn.k_proj.bias"},
+      {"qwen3", "", "self_attn.q_norm.weight"},
+  };
+  for (const auto& [model_type, more, tensor] : cases) {
+    WriteTinyModel(dir_.path(), 1, {.model_type = model_type, .more = more});
+    EXPECT_EQ(Create({64, 8, 8}).status().ToString(), "ok");
+    Patch("model.safetensors", tensor, std::string(tensor.size(), 'x'));
+    ExpectRefused(Code::kCorrupt, "'model.layers.0." + tensor + "' [");
+  }
+}
+
+TEST_F(TransformerTest, AStepWithoutLogitsStoresTheSameKv) {
+  const auto model = *Create({64, 8, 8});
+  const KvLayout layout = model->kv_layout(4, DType::kF32);
+  EXPECT_EQ(layout.TokenBytes(), KvBytesPerToken(model->config(), DType::kF32));
+  const auto with = *backend_->AllocateKv(layout, 2), without = *backend_->AllocateKv(layout, 2);
+  const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+  const std::vector<BlockId> blocks = {1, 0};
+  const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
+  const std::vector<int> rows = {4, 0};
+  const float* logits = *model->Forward({tokens, spans}, rows, *with);
+  ASSERT_NE(logits, nullptr);
+  const std::vector<float> both(logits, logits + 2 * 64);
+  EXPECT_EQ(*model->Forward({tokens, spans}, {}, *without), nullptr);
+  for (BlockId id : blocks) {
+    EXPECT_EQ(std::memcmp(with->block(id), without->block(id), layout.BlockBytes()), 0) << id;
+  }
+  const float* last = *model->Forward({tokens, spans}, std::vector<int>{4}, *without);
+  EXPECT_EQ(std::vector<float>(last, last + 64), std::vector<float>(both.begin(), both.begin() + 64));
+}
+
+}  // namespace
+}  // namespace prefixd

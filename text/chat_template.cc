@@ -1,0 +1,213 @@
+#include "text/chat_template.h"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "text/jinja/template.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+
+// Names that chat_template_kwargs may not take: the request says these elsewhere.
+constexpr std::string_view kReserved[] = {"messages", "tools", "documents", "add_generation_prompt"};
+
+std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
+
+// Appends `text` as a further paragraph of system text.
+void AppendSystem(std::string* system, std::string_view text) {
+  if (!system->empty()) *system += "\n\n";
+  *system += text;
+}
+
+class Fitter {
+ public:
+  explicit Fitter(const ChatTemplate::Caps& caps) : caps_(caps) {}
+
+  Result<json::array> Run(const json::array& messages) {
+    json::array fitted;
+    fitted.reserve(messages.size());
+    for (size_t i = 0; i < messages.size(); ++i) {
+      where_ = "messages[" + std::to_string(i) + "]";
+      if (!messages[i].is_object()) return InvalidArgument(where_ + " must be an object");
+      json::object message = messages[i].get_object();
+      PREFIXD_RETURN_IF_ERROR(FitMessage(&message));
+      if (!HoldsBack(message)) fitted.push_back(std::move(message));
+    }
+    if (!system_.empty()) {  // no user message came after it
+      fitted.push_back(json::object{{"role", "user"}, {"content", system_}});
+    }
+    return fitted;
+  }
+
+ private:
+  Status FitMessage(json::object* message) {
+    const json::value* role = message->if_contains("role");
+    if (role == nullptr || !role->is_string()) return InvalidArgument(where_ + ".role must be a string");
+    const std::string_view name = View(role->get_string());
+    if (name == "developer" && !caps_.knows_developer_role) {
+      (*message)["role"] = "system";
+    } else if (name == "function") {
+      (*message)["role"] = "tool";
+    }
+    AliasReasoning(message);
+    PREFIXD_RETURN_IF_ERROR(FitContent(message));
+    if (json::value* calls = message->if_contains("tool_calls"); calls && calls->is_array()) {
+      for (size_t i = 0; i < calls->get_array().size(); ++i)
+        PREFIXD_RETURN_IF_ERROR(FitCall(&calls->get_array()[i], i));
+    }
+    return Status::Ok();
+  }
+
+  // Clients and templates call it by different names.
+  static void AliasReasoning(json::object* message) {
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      const json::value* found = message->if_contains(name);
+      if (found == nullptr || found->is_null()) continue;
+      const json::value reasoning = *found;
+      message->emplace("thinking", reasoning);
+      (*message)["reasoning_content"] = reasoning;
+      return;
+    }
+  }
+
+  Status FitContent(json::object* message) {
+    json::value& content = (*message)["content"];
+    if (content.is_null() && caps_.requires_non_null_content) content = "";
+    if (content.is_array() && content.get_array().empty()) content = "";
+    const bool held_back = !caps_.supports_system_role && (*message)["role"] == "system";
+    if (!content.is_array() || (caps_.accepts_content_lists && !held_back)) return Status::Ok();
+    std::string flat;
+    const json::array& parts = content.get_array();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const json::object* part = parts[i].if_object();
+      const json::value* text = part ? part->if_contains("text") : parts[i].is_string() ? &parts[i] : nullptr;
+      if (part && text == nullptr) text = part->if_contains("refusal");
+      if (text == nullptr || !text->is_string()) {
+        return InvalidArgument(where_ + ".content[" + std::to_string(i) +
+                               "] is no text; this model takes text alone");
+      }
+      if (i > 0) flat += '\n';
+      flat += View(text->get_string());
+    }
+    content = flat;
+    return Status::Ok();
+  }
+
+  Status FitCall(json::value* call, size_t index) {
+    json::object* function = call->is_object() ? call->get_object().if_contains("function")
+                                                     ? call->get_object()["function"].if_object()
+                                                     : nullptr
+                                               : nullptr;
+    json::value* arguments = function ? function->if_contains("arguments") : nullptr;
+    if (arguments == nullptr) return Status::Ok();
+    if (arguments->is_object() && !caps_.accepts_object_arguments) {
+      *arguments = json::string(json::serialize(*arguments));
+    } else if (arguments->is_string() && caps_.needs_object_arguments) {
+      const std::string text(View(arguments->get_string()));
+      json::error_code error;
+      json::value parsed = text.empty() ? json::value(json::object()) : json::parse(text, error);
+      if (error || !parsed.is_object()) {
+        return InvalidArgument(where_ + ".tool_calls[" + std::to_string(index) +
+                               "].function.arguments must be the JSON text of an object");
+      }
+      *arguments = std::move(parsed);
+    }
+    return Status::Ok();
+  }
+
+  // Keeps system text until a user message takes it in, where the template has no system role. True when it
+  // kept `message`.
+  bool HoldsBack(json::object& message) {
+    if (caps_.supports_system_role) return false;
+    const std::string_view role = View(message["role"].get_string());
+    json::value& content = message["content"];
+    if (role == "system") {
+      if (content.is_string()) AppendSystem(&system_, View(content.get_string()));
+      return true;
+    }
+    if (role == "user" && !system_.empty() && content.is_string()) {
+      AppendSystem(&system_, View(content.get_string()));
+      content = std::exchange(system_, {});
+    } else if (role == "user" && !system_.empty() && content.is_array()) {
+      auto& parts = content.get_array();
+      parts.insert(parts.begin(),
+                   json::object{{"type", "text"}, {"text", std::exchange(system_, {}) + "\n\n"}});
+    }
+    return false;
+  }
+
+  const ChatTemplate::Caps& caps_;
+  std::string where_;   // the message at hand, for errors
+  std::string system_;  // system text that waits for a user message
+};
+
+}  // namespace
+
+Result<json::array> FitMessages(const json::array& messages, const ChatTemplate::Caps& caps) {
+  return Fitter(caps).Run(messages);
+}
+
+ChatTemplate::ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options)
+    : template_(std::move(parsed)), options_(std::move(options)) {
+  for (const auto& [name, text] : options_.special_tokens) tokens_[name] = text;
+  if (!options_.bos_token.empty()) tokens_["bos_token"] = options_.bos_token;
+  if (!options_.eos_token.empty()) tokens_["eos_token"] = options_.eos_token;
+}
+
+ChatTemplate::~ChatTemplate() = default;
+
+Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Parse(std::string_view source, Options options) {
+  PREFIXD_ASSIGN_OR_RETURN(auto parsed, jinja::Template::Parse(source));
+  const std::string tool_use = std::exchange(options.tool_use, {});
+  std::unique_ptr<const ChatTemplate> with_tools;
+  if (!tool_use.empty()) {
+    auto variant = Parse(tool_use, options);
+    if (!variant.ok()) return variant.status().WithContext("the template 'tool_use'");
+    with_tools = *std::move(variant);
+  }
+  std::unique_ptr<ChatTemplate> result(new ChatTemplate(std::move(parsed), std::move(options)));
+  result->Probe();
+  if (with_tools) result->AddToolUse(std::move(with_tools));
+  return result;
+}
+
+void ChatTemplate::AddToolUse(std::unique_ptr<const ChatTemplate> tool_use) {
+  tool_use_ = std::move(tool_use);
+  caps_.supports_tools = tool_use_->caps_.supports_tools;
+  caps_.supports_tool_calls = tool_use_->caps_.supports_tool_calls;
+  caps_.supports_parallel_tool_calls = tool_use_->caps_.supports_parallel_tool_calls;
+  for (Rewrite rewrite : tool_use_->rewrites_) {
+    rewrite.conversation += " by the template 'tool_use'";
+    rewrites_.push_back(std::move(rewrite));
+  }
+}
+
+Result<std::string> ChatTemplate::Render(const Input& input) const {
+  const bool with_tools = input.tools.is_array() && !input.tools.get_array().empty();
+  if (tool_use_ && with_tools) return tool_use_->Render(input);
+  for (const auto reserved : kReserved) {
+    if (input.extra.contains(reserved)) {
+      return InvalidArgument("chat_template_kwargs may not contain '" + std::string(reserved) +
+                             "'; it is a field of the request");
+    }
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const json::array messages, FitMessages(input.messages, caps_));
+  return RenderAsIs(input, messages, options_.limits);
+}
+
+Result<std::string> ChatTemplate::RenderAsIs(const Input& input, const json::array& messages,
+                                             const jinja::Limits& limits) const {
+  const json::value conversation(messages), generate(input.add_generation_prompt);
+  jinja::Template::Variables variables;
+  for (const auto& [name, value] : tokens_) variables.emplace_back(name, &value);
+  for (const auto& [name, value] : input.extra) variables.emplace_back(name, &value);
+  variables.emplace_back("messages", &conversation);
+  variables.emplace_back("tools", &input.tools);
+  variables.emplace_back("documents", &input.documents);
+  variables.emplace_back("add_generation_prompt", &generate);
+  return template_->Render(variables, input.unix_seconds, limits);
+}
+
+}  // namespace prefixd

@@ -1,0 +1,122 @@
+// One rendering of a template: variables, output, budget. Lives on one thread for the time of
+// Template::Render.
+//
+// Invariants
+//   1. A scope lives until its block ends, or, once a macro has been made inside it, as long as the
+//   evaluator.
+//   2. Output goes to the innermost capture; outside of captures it is the result.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "text/jinja/nodes.h"
+
+namespace prefixd::jinja {
+
+struct Scope {
+  Scope* parent = nullptr;
+  std::vector<std::pair<NameId, Value>> variables;
+  bool captured = false;  // owned by the evaluator
+};
+
+class Evaluator {
+ public:
+  Evaluator(const Limits& limits, int64_t unix_seconds) : budget_(limits), unix_seconds_(unix_seconds) {}
+  Evaluator(const Evaluator&) = delete;
+  Evaluator& operator=(const Evaluator&) = delete;
+
+  // Runs the program; the variables of the outermost scope have been assigned before.
+  std::string Render(const Program& program);
+
+  Budget& budget() { return budget_; }
+  int64_t unix_seconds() const { return unix_seconds_; }
+
+  Value Eval(const Expr& expr);
+  Flow Run(const Block& block);
+
+  const Value* Find(NameId name) const;  // null when no scope has it
+  void Assign(NameId name, Value value);
+  void Assign(const Target& target, Value value);
+  Namespace* NewNamespace();
+  Scope* scope() const { return scope_; }  // the innermost
+
+  void Emit(std::string_view text);
+  // Runs `body` and returns what it wrote.
+  template <typename Body>
+  std::string Capture(Body body);
+  const Value& block_contents() const { return block_contents_; }
+  // Evaluates the filters around a BlockContents.
+  Value FilterCaptured(const Block& block, const ExprPtr& filters);
+
+  // A macro whose body sees the scopes around its definition.
+  Value NewMacro(const MacroDefinition& definition);
+  std::string RunMacro(const MacroDefinition& definition, Scope* defined_in, const Arguments& arguments);
+
+  // A scope inside `parent` for as long as the guard lives.
+  class ScopeGuard {
+   public:
+    ScopeGuard(Evaluator& evaluator, Scope* parent);
+    explicit ScopeGuard(Evaluator& evaluator) : ScopeGuard(evaluator, evaluator.scope_) {}
+    ~ScopeGuard();
+    ScopeGuard(const ScopeGuard&) = delete;
+
+   private:
+    Evaluator& evaluator_;
+    Scope* const outer_;
+    Scope* const scope_;
+  };
+
+ private:
+  class DepthGuard {
+   public:
+    explicit DepthGuard(Evaluator& evaluator);
+    ~DepthGuard() { --evaluator_.depth_; }
+
+   private:
+    Evaluator& evaluator_;
+  };
+
+  // Sends output elsewhere for as long as it lives.
+  class Redirection {
+   public:
+    Redirection(Evaluator& evaluator, std::string* out)
+        : evaluator_(evaluator), old_(std::exchange(evaluator.out_, out)) {}
+    ~Redirection() { evaluator_.out_ = old_; }
+    Redirection(const Redirection&) = delete;
+
+   private:
+    Evaluator& evaluator_;
+    std::string* const old_;
+  };
+
+  void BindMacroArguments(const MacroDefinition& definition, const Arguments& arguments);
+
+  Budget budget_;
+  const int64_t unix_seconds_;
+  int depth_ = 0;
+  Scope root_{nullptr, {}, true};
+  Scope* scope_ = &root_;
+  std::string result_;
+  std::string* out_ = &result_;
+  Value block_contents_;
+  std::vector<std::unique_ptr<Scope>> captured_scopes_;
+  std::vector<std::unique_ptr<Namespace>> namespaces_;
+};
+
+// Calls a macro, function, method or recursive loop; raises where `callee` is none of these.
+Value Invoke(Evaluator& evaluator, const Value& callee, const Arguments& arguments);
+
+template <typename Body>
+std::string Evaluator::Capture(Body body) {
+  std::string captured;
+  const Redirection output(*this, &captured);
+  body();
+  budget_.Bytes(captured.size());
+  return captured;
+}
+
+}  // namespace prefixd::jinja

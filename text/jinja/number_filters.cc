@@ -1,0 +1,147 @@
+// Filters on numbers.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "text/jinja/evaluator.h"
+#include "text/jinja/filters.h"
+#include "text/jinja/operators.h"
+
+namespace prefixd::jinja {
+namespace {
+
+Int IntOfDouble(double d) {
+  if (std::isinf(d)) Raise("cannot convert float infinity to integer");
+  if (std::fabs(d) >= 0x1p126) Raise("an integer of the template is too large");
+  return static_cast<Int>(d);
+}
+
+Value IntFilter(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("int", {"default", "base"}, a);
+  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
+  if (const auto i = AsInt(v)) return Value::Integer(*i);
+  std::optional<double> real;
+  if (const double* d = v.As<double>()) real = *d;
+  if (v.text()) {
+    e.budget().Scan(v.text()->size());
+    const Int base = p.Integer(1, 10);
+    if (base == 0 || (base >= 2 && base <= 36)) {
+      if (const auto parsed = ParseInt(*v.text(), static_cast<int>(base))) return Value::Integer(*parsed);
+    }
+    real = ParseFloat(*v.text());
+    if (real && std::isinf(*real)) real.reset();
+  }
+  if (real && !std::isnan(*real)) return Value::Integer(IntOfDouble(*real));
+  return p.given(0) ? *p[0] : Value::Integer(0);
+}
+
+Value FloatFilter(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("float", {"default"}, a);
+  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
+  if (v.Is<double>()) return v;
+  if (const auto i = AsInt(v)) return Value::Float(static_cast<double>(*i));
+  if (v.text()) {
+    e.budget().Scan(v.text()->size());
+    if (const auto parsed = ParseFloat(*v.text())) return Value::Float(*parsed);
+  }
+  return p.given(0) ? *p[0] : Value::Float(0);
+}
+
+Value Abs(Evaluator& e, const Value& v, const Arguments&) {
+  if (const double* d = v.As<double>()) return Value::Float(std::fabs(*d));
+  return Less(v, Value::Integer(0), e.budget()) ? Negate(v) : Affirm(v);
+}
+
+// To a multiple of 10 to the `tens`, ties to even.
+Int RoundedToTens(Int value, int tens) {
+  if (tens > 37) return 0;
+  Int unit = 1;
+  for (int i = 0; i < tens; ++i) unit *= 10;
+  const Int rest = value % unit, half = unit / 2, magnitude = rest < 0 ? -rest : rest;
+  const bool away = magnitude > half || (magnitude == half && (value / unit) % 2 != 0);
+  const Int down = value - rest;
+  Int result = down;
+  if (away && __builtin_add_overflow(down, value < 0 ? -unit : unit, &result))
+    Raise("an integer of the template is too large");
+  return result;
+}
+
+double RoundedToTens(double value, int tens) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  char buffer[400];  // printf rounds the exact value, ties to even, as Python does
+  std::snprintf(buffer, sizeof buffer, "%.17e", value);
+  const int digits = std::atoi(std::strchr(buffer, 'e') + 1) + 1 - tens;  // that remain
+  if (digits > 0) {
+    std::snprintf(buffer, sizeof buffer, "%.*e", digits - 1, value);
+    return std::strtod(buffer, nullptr);
+  }
+  const double unit = std::pow(10.0, tens);
+  return std::copysign(digits == 0 && std::fabs(value) > unit / 2 ? unit : 0.0, value);
+}
+
+Value Round(Evaluator&, const Value& v, const Arguments& a) {
+  static const std::string kCommon = "common";
+  const Parameters p("round", {"precision", "method"}, a);
+  const std::string& method = p.Text(1, kCommon);
+  if (method != "common" && method != "ceil" && method != "floor")
+    Raise("method must be common, ceil or floor");
+  const Int precision = p.Integer(0, 0);
+  if (precision < -300 || precision > 300) Raise("round takes a precision from -300 to 300");
+  const double* real = v.As<double>();
+  const auto integer = AsInt(v);
+  if (real == nullptr && !integer) Raise("round wants a number, not '" + std::string(TypeName(v)) + "'");
+  const double value = real ? *real : static_cast<double>(*integer);
+  const double scale = std::pow(10.0, static_cast<double>(precision));
+  if (method != "common") {
+    if (!std::isfinite(value)) Raise("cannot convert float infinity or NaN to integer");
+    const double whole = method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale);
+    return Value::Float((whole + 0.0) / scale);  // Python's ints know no -0
+  }
+  if (integer && precision >= 0) return Value::Integer(*integer);
+  if (integer) return Value::Integer(RoundedToTens(*integer, static_cast<int>(-precision)));
+  if (precision < 0) return Value::Float(RoundedToTens(value, static_cast<int>(-precision)));
+  char buffer[700];  // printf rounds the exact value, ties to even, as Python does
+  std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), value);
+  return Value::Float(std::strtod(buffer, nullptr));
+}
+
+Value FileSizeFormat(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("filesizeformat", {"binary"}, a);
+  std::optional<double> bytes;
+  if (const auto i = AsInt(v)) bytes = static_cast<double>(*i);
+  if (const double* d = v.As<double>()) bytes = *d;
+  if (v.text()) bytes = ParseFloat(*v.text());
+  if (!bytes) Raise("filesizeformat wants a number, not '" + std::string(TypeName(v)) + "'");
+  const bool binary = p.Flag(0);
+  const Int base = binary ? 1024 : 1000;
+  if (*bytes == 1) return Value::Text("1 Byte");
+  if (*bytes < static_cast<double>(base)) return NewText(IntText(IntOfDouble(*bytes)) + " Bytes", e.budget());
+  constexpr std::string_view kLetters = "kMGTPEZY";
+  Int unit = base;
+  for (const char letter : kLetters) {
+    unit *= base;
+    if (!(*bytes < static_cast<double>(unit)) && letter != kLetters.back()) continue;
+    char buffer[400];  // the largest double has 309 digits
+    std::snprintf(buffer, sizeof buffer, "%.1f ",
+                  static_cast<double>(base) * *bytes / static_cast<double>(unit));
+    return NewText(buffer + std::string(1, binary && letter == 'k' ? 'K' : letter) + (binary ? "iB" : "B"),
+                   e.budget());
+  }
+  return Value();
+}
+
+constexpr FilterEntry kNumberFilters[] = {
+    {"abs", Abs},     {"filesizeformat", FileSizeFormat}, {"float", FloatFilter}, {"int", IntFilter},
+    {"round", Round},
+};
+
+}  // namespace
+
+Filter FindNumberFilter(std::string_view name) {
+  for (const auto& entry : kNumberFilters) {
+    if (entry.name == name) return entry.filter;
+  }
+  return FindSequenceFilter(name);
+}
+
+}  // namespace prefixd::jinja

@@ -1,0 +1,222 @@
+// Filters on sequences and mappings that give a list or one value; those that give their items one at a time
+// are in generator_filters.cc.
+#include <algorithm>
+
+#include "text/jinja/evaluator.h"
+#include "text/jinja/filters.h"
+#include "text/jinja/operators.h"
+
+namespace prefixd::jinja {
+
+Value AttributePath(Evaluator& e, Value item, const Value& path, const Value& absent) {
+  const auto step = [&](const Value& key) {
+    item = GetItem(item, key, e.budget());
+    if (item.Is<Undefined>() && !absent.Is<None>()) item = absent;
+  };
+  if (path.text() == nullptr) {
+    if (!path.Is<None>()) step(path);
+    return item;
+  }
+  if (path.text()->empty()) {
+    step(path);
+    return item;
+  }
+  for (const std::string_view part : SplitOn(*path.text(), ".", -1, false)) {
+    const bool digits = AllOf(part, CharacterClass::kDigit);
+    const auto index = digits ? ParseInt(part, 10) : std::nullopt;
+    step(index ? Value::Integer(*index) : Value::Text(std::string(part)));
+  }
+  return item;
+}
+
+Value SortKey(Value value, bool case_sensitive, Budget& budget) {
+  return !case_sensitive && value.text() ? NewText(Lower(*value.text()), budget) : value;
+}
+
+namespace {
+
+using Flavor = Sequence::Flavor;
+const std::string kEmpty;
+
+std::vector<Value> Sorted(Evaluator& e, const std::vector<Value>& items, const std::vector<Value>& keys,
+                          bool reverse) {
+  std::vector<size_t> order(items.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return reverse ? Less(keys[b], keys[a], e.budget()) : Less(keys[a], keys[b], e.budget());
+  });
+  std::vector<Value> sorted;
+  sorted.reserve(items.size());
+  for (const size_t i : order) sorted.push_back(items[i]);
+  return sorted;
+}
+
+Value Sort(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("sort", {"reverse", "case_sensitive", "attribute"}, a);
+  const auto items = ItemsOf(v, e.budget());
+  std::vector<Value> paths = {p.given(2) ? *p[2] : Value()};
+  if (paths[0].text()) {
+    const Value list = paths[0];
+    paths.clear();
+    for (const auto part : SplitOn(*list.text(), ",", -1, false))
+      paths.push_back(Value::Text(std::string(part)));
+  }
+  std::vector<Value> keys;
+  for (const Value& item : items->items) {
+    std::vector<Value> key;
+    for (const Value& path : paths)
+      key.push_back(SortKey(AttributePath(e, item, path), p.Flag(1), e.budget()));
+    keys.push_back(Sequence::Make(Flavor::kList, std::move(key), e.budget()));
+  }
+  return Sequence::Make(Flavor::kList, Sorted(e, items->items, keys, p.Flag(0)), e.budget());
+}
+
+Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
+  static const std::string kKey = "key";
+  const Parameters p("dictsort", {"case_sensitive", "by", "reverse"}, a);
+  const std::string& by = p.Text(1, kKey);
+  if (by != "key" && by != "value") Raise("dictsort sorts by 'key' or by 'value'");
+  if (v.dict() == nullptr) Raise("dictsort wants a mapping, not '" + std::string(TypeName(v)) + "'");
+  std::vector<Value> items;
+  std::vector<Value> keys;
+  for (const auto& [key, value] : v.dict()->items) {
+    items.push_back(Sequence::Make(Flavor::kTuple, {key, value}, e.budget()));
+    keys.push_back(SortKey(by == "key" ? key : value, p.Flag(0), e.budget()));
+  }
+  return Sequence::Make(Flavor::kList, Sorted(e, items, keys, p.Flag(2)), e.budget());
+}
+
+// groupby(attribute): sorted by it, and a (grouper, list) for each of its values.
+Value GroupBy(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("groupby", {"attribute", "default", "case_sensitive"}, a, 1);
+  const Value absent = p.given(1) ? *p[1] : Value();
+  const auto items = ItemsOf(v, e.budget());
+  std::vector<Value> keys;
+  for (const Value& item : items->items)
+    keys.push_back(SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget()));
+  std::vector<Value> groups, members;
+  Value last_key;
+  const auto flush = [&] {
+    if (members.empty()) return;
+    Sequence group{Flavor::kTuple, {AttributePath(e, members[0], *p[0], absent)}, {}, 0, true};
+    group.items.push_back(Sequence::Make(Flavor::kList, std::exchange(members, {}), e.budget()));
+    group.depth = CheckedDepth(std::max(group.items[0].depth(), group.items[1].depth()) + 1);
+    e.budget().Bytes(sizeof(Sequence) + 2 * sizeof(Value));
+    groups.emplace_back(std::make_shared<const Sequence>(std::move(group)));
+  };
+  for (const Value& item : Sorted(e, items->items, keys, false)) {
+    Value key = SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget());
+    if (!members.empty() && !Equal(key, last_key, e.budget())) flush();
+    last_key = std::move(key);
+    members.push_back(item);
+  }
+  flush();
+  return Sequence::Make(Flavor::kList, std::move(groups), e.budget());
+}
+
+// min (false) and max (true): the first of the least or greatest.
+template <bool greatest>
+Value Extreme(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("min", {"case_sensitive", "attribute"}, a);
+  const auto items = ItemsOf(v, e.budget());
+  if (items->items.empty()) return Value::Missing("No aggregated item, sequence was empty.");
+  const auto key_of = [&](const Value& item) {
+    return SortKey(AttributePath(e, item, p.given(1) ? *p[1] : Value()), p.Flag(0), e.budget());
+  };
+  const Value* best = &items->items[0];
+  Value best_key = key_of(*best);
+  for (size_t i = 1; i < items->items.size(); ++i) {
+    const Value key = key_of(items->items[i]);
+    if (greatest ? !Less(best_key, key, e.budget()) : !Less(key, best_key, e.budget())) continue;
+    best = &items->items[i];
+    best_key = key;
+  }
+  return *best;
+}
+
+Value Sum(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("sum", {"attribute", "start"}, a);
+  Value total = p.given(1) ? *p[1] : Value::Integer(0);
+  for (const Value& item : Each(v, e.budget())) {
+    const Value term = AttributePath(e, item, p.given(0) ? *p[0] : Value());
+    if (total.text() || term.text()) Raise("sum() can't sum strings");
+    total = Apply(BinaryOp::kAdd, total, term, e.budget());
+  }
+  return total;
+}
+
+Value First(Evaluator& e, const Value& v, const Arguments&) {
+  const auto first = IteratorOf(v, e.budget())->next();
+  return first ? *first : Value::Missing("No first item, sequence was empty.");
+}
+
+Value Last(Evaluator& e, const Value& v, const Arguments&) {
+  if (v.Is<std::shared_ptr<const Iterator>>()) Raise("'generator' object is not reversible");
+  const auto items = ItemsOf(v, e.budget());
+  return items->items.empty() ? Value::Missing("No last item, sequence was empty.") : items->items.back();
+}
+
+Value List(Evaluator& e, const Value& v, const Arguments&) {
+  return Sequence::Make(Flavor::kList, ItemsOf(v, e.budget())->items, e.budget());
+}
+
+Value Join(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("join", {"d", "attribute"}, a);
+  const std::string separator = p.given(0) ? Str(*p[0], e.budget()) : kEmpty;
+  const Value path = p.given(1) ? *p[1] : Value();
+  std::string out;
+  bool first = true;
+  for (const Value& item : Each(v, e.budget())) {
+    if (!std::exchange(first, false)) out += separator;
+    out += Str(AttributePath(e, item, path), e.budget());
+    e.budget().StringSize(out.size());
+  }
+  return NewText(std::move(out), e.budget());
+}
+
+// slice(n, fill): n lists; each that got none of the items left over ends with the fill.
+Value SliceFilter(Evaluator& e, const Value& v, const Arguments& a) {
+  const Parameters p("slice", {"slices", "fill_with"}, a, 1);
+  const Int slices = p.Integer(0, 0);
+  if (slices == 0) Raise("integer division or modulo by zero");
+  const auto items = ItemsOf(v, e.budget());
+  const Int length = static_cast<Int>(items->items.size());
+  std::vector<Value> rows;
+  auto at = items->items.begin();
+  for (Int i = 0; i < slices; ++i) {
+    const bool longer = i < length % slices;
+    const auto end = at + static_cast<ptrdiff_t>(length / slices + (longer ? 1 : 0));
+    std::vector<Value> row(at, end);
+    at = end;
+    if (p.given(1) && !p[1]->Is<None>() && !longer) row.push_back(*p[1]);
+    e.budget().Steps(1);
+    rows.push_back(Sequence::Make(Flavor::kList, std::move(row), e.budget()));
+  }
+  const Value list = Sequence::Make(Flavor::kList, std::move(rows), e.budget());
+  return Value(IteratorOf(list, e.budget()));
+}
+
+Value Reverse(Evaluator& e, const Value& v, const Arguments&) {
+  if (v.text()) return GetSlice(v, Value(), Value(), Value::Integer(-1), e.budget());
+  const auto items = ItemsOf(v, e.budget());
+  const Value reversed = Sequence::Make(
+      Flavor::kList, std::vector<Value>(items->items.rbegin(), items->items.rend()), e.budget());
+  return Value(IteratorOf(reversed, e.budget()));
+}
+
+constexpr FilterEntry kSequenceFilters[] = {
+    {"dictsort", DictSort}, {"first", First},       {"groupby", GroupBy},   {"join", Join},
+    {"last", Last},         {"list", List},         {"max", Extreme<true>}, {"min", Extreme<false>},
+    {"reverse", Reverse},   {"slice", SliceFilter}, {"sort", Sort},         {"sum", Sum},
+};
+
+}  // namespace
+
+Filter FindSequenceFilter(std::string_view name) {
+  for (const auto& entry : kSequenceFilters) {
+    if (entry.name == name) return entry.filter;
+  }
+  return FindGeneratorFilter(name);
+}
+
+}  // namespace prefixd::jinja

@@ -1,0 +1,47 @@
+// Finds added tokens in text: leftmost, and of those the longest. Immutable after creation: any thread.
+//
+// Invariant: time is O(text * longest added token), and close to O(text) unless tokens share long beginnings
+// with it.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/types.h"
+#include "text/tokenizer/pretokenizer_regex.h"
+
+namespace prefixd {
+
+class AddedTokens {
+ public:
+  struct Entry {
+    std::string text;  // not empty; as it stands in the text that is searched
+    TokenId id = 0;
+    bool single_word = false, lstrip = false, rstrip = false, special = false;
+  };
+  struct Piece {
+    TextRange range;
+    TokenId id;  // -1: text between added tokens
+  };
+
+  // Of entries with equal text the first counts.
+  explicit AddedTokens(std::vector<Entry> entries);
+
+  bool empty() const { return entries_.empty(); }
+  // The text as pieces from left to right. Without `parse_special` text that spells a special token stays
+  // text; as in the original it then hides other tokens that overlap it.
+  std::vector<Piece> Split(std::string_view text, bool parse_special) const;
+
+ private:
+  const Entry* LongestAt(std::string_view text, size_t at) const;
+
+  struct Range {
+    size_t begin = 0, end = 0;
+  };
+  std::vector<Entry> entries_;  // sorted by text
+  std::array<Range, 256> by_first_byte_;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,226 @@
+#include "text/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "text/tokenizer/pretokenizer.h"
+#include "text/tokenizer/added_tokens.h"
+#include "text/tokenizer/token_bound.h"
+#include "text/tokenizer/bpe.h"
+#include "text/tokenizer/normalizer.h"
+#include "text/tokenizer/spec.h"
+#include "text/tokenizer/unicode.h"
+
+namespace prefixd {
+
+struct Tokenizer::Parts {
+  struct Added {
+    std::string content;
+    bool special;
+  };
+
+  BpeModel model;
+  TextNormalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  TokenDecoder decoder;
+  AddedTokens added_raw;         // searched in the text as it comes
+  AddedTokens added_normalized;  // searched in normalised text
+  std::unordered_map<TokenId, Added> added;
+  std::unordered_map<std::string, TokenId> added_ids;
+  std::vector<TokenId> prefix_ids, suffix_ids;
+  TokenId end_id = 0;
+  size_t max_bytes_per_token = 0;
+  std::string_view kind;
+};
+
+namespace {
+
+// The added tokens that are searched before (or after) normalisation; special ones come first, as in the
+// original.
+Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormalizer& normalizer,
+                                   bool normalized) {
+  std::vector<AddedTokens::Entry> entries;
+  std::unordered_map<std::string, TokenId> ids;
+  for (const bool special : {true, false}) {
+    for (const AddedTokenSpec& token : spec.added) {
+      if (token.special != special || token.normalized != normalized) continue;
+      Result<std::string> text = normalized ? normalizer.Run(token.content) : Result(token.content);
+      if (!text.ok()) return text.status().WithContext("added token \"" + token.content + "\"");
+      AddedTokens::Entry entry{*std::move(text), token.id,     token.single_word,
+                               token.lstrip,     token.rstrip, token.special};
+      if (entry.text.empty()) {
+        return Unsupported("added token \"" + token.content +
+                           "\", which the normalizer leaves empty, is not supported by prefixd");
+      }
+      if (const auto [same, is_new] = ids.emplace(entry.text, entry.id);
+          !is_new && same->second != entry.id) {
+        return Unsupported("added token \"" + token.content +
+                           "\", which the normalizer makes equal to another, is not supported by prefixd");
+      }
+      entries.push_back(std::move(entry));
+    }
+  }
+  return AddedTokens(std::move(entries));
+}
+
+std::string_view Part(std::string_view text, const TextRange& range) {
+  return text.substr(range.begin, range.end - range.begin);
+}
+
+TokenId EndId(const TokenizerSpec& spec, TokenId model_end) {
+  TokenId end = model_end;
+  for (const AddedTokenSpec& token : spec.added) end = std::max(end, token.id + 1);
+  for (const TokenId id : spec.prefix_ids) end = std::max(end, id + 1);
+  for (const TokenId id : spec.suffix_ids) end = std::max(end, id + 1);
+  return end;
+}
+
+std::string_view Kind(const TokenizerSpec& spec, bool byte_level) {
+  if (byte_level) return "byte-level BPE";
+  return spec.model.byte_fallback ? "BPE with byte fallback" : "BPE";
+}
+
+// A Metaspace that marks the start of the input asks where in the input a piece of normalised text came from.
+// What is known here is where pieces of the raw text begin; that says the same unless a normalizer may take
+// the first characters away, or make several of one and something cuts between these.
+Status CheckStartIsKnown(const TokenizerSpec& spec, const PreTokenizer& pre_tokenizer) {
+  if (!pre_tokenizer.marks_start() || spec.normalizers.empty()) return Status::Ok();
+  const auto removes = [](const NormalizerSpec& stage) {
+    return stage.kind == NormalizerSpec::kStrip ||
+           (stage.kind == NormalizerSpec::kReplace && stage.content.empty());
+  };
+  const bool cut =
+      pre_tokenizer.splits_before_mark() ||
+      std::any_of(spec.added.begin(), spec.added.end(), [](const auto& t) { return t.normalized; });
+  if (!cut && std::none_of(spec.normalizers.begin(), spec.normalizers.end(), removes)) return Status::Ok();
+  return Unsupported(
+      "pre_tokenizer Metaspace with prepend_scheme \"first\" is not supported by prefixd together with a "
+      "normalizer "
+      "that removes text, or with a normalizer and normalized added tokens or pre-tokenizers before it");
+}
+
+}  // namespace
+
+Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Tokenizer::~Tokenizer() = default;
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
+  Result<TokenizerSpec> spec = ParseTokenizerJson(tokenizer_json);
+  Result<std::unique_ptr<Tokenizer>> tokenizer = spec.ok() ? Build(*spec) : spec.status();
+  if (!tokenizer.ok()) return tokenizer.status().WithContext("tokenizer.json");
+  return tokenizer;
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
+  const bool byte_level =
+      !spec.pre_tokenizers.empty() && spec.pre_tokenizers.back().kind == PreTokenizerSpec::kByteLevel;
+  BpeModel model(spec.model, byte_level);
+  PREFIXD_ASSIGN_OR_RETURN(TextNormalizer normalizer, TextNormalizer::Create(spec.normalizers));
+  PREFIXD_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer,
+                           PreTokenizer::Create(spec.pre_tokenizers, model.takes_raw_bytes()));
+  PREFIXD_RETURN_IF_ERROR(CheckStartIsKnown(spec, pre_tokenizer));
+  PREFIXD_ASSIGN_OR_RETURN(TokenDecoder decoder, TokenDecoder::Create(spec.decoders));
+  PREFIXD_ASSIGN_OR_RETURN(AddedTokens raw, SearchedTokens(spec, normalizer, /*normalized=*/false));
+  PREFIXD_ASSIGN_OR_RETURN(AddedTokens normalized, SearchedTokens(spec, normalizer, /*normalized=*/true));
+  const TokenId end_id = EndId(spec, model.end_id());
+  auto parts = std::make_unique<Parts>(Parts{std::move(model),
+                                             std::move(normalizer),
+                                             std::move(pre_tokenizer),
+                                             std::move(decoder),
+                                             std::move(raw),
+                                             std::move(normalized),
+                                             {},
+                                             {},
+                                             spec.prefix_ids,
+                                             spec.suffix_ids,
+                                             end_id,
+                                             MaxBytesPerToken(spec),
+                                             Kind(spec, byte_level)});
+  std::unordered_set<std::string_view> special;
+  for (const AddedTokenSpec& token : spec.added) {
+    if (token.special) special.insert(token.content);
+  }
+  for (const AddedTokenSpec& token : spec.added) {
+    // As in the original, a token that is searched in normalised text is decoded as it stands there, and is
+    // special only if that is the name of a special token.
+    std::string text = token.content;
+    if (token.normalized) {
+      PREFIXD_ASSIGN_OR_RETURN(text, parts->normalizer.Run(token.content));
+    }
+    const bool is_special = special.contains(text);
+    parts->added.emplace(token.id, Parts::Added{std::move(text), is_special});
+    parts->added_ids.emplace(token.content, token.id);
+  }
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, EncodeOptions options) const {
+  std::vector<TokenId> ids;
+  if (options.add_special_tokens) ids = parts_->prefix_ids;
+  PREFIXD_RETURN_IF_ERROR(IsValidUtf8(utf8) ? EncodeText(utf8, options.parse_special, &ids)
+                                            : EncodeText(RepairUtf8(utf8), options.parse_special, &ids));
+  if (options.add_special_tokens) ids.insert(ids.end(), parts_->suffix_ids.begin(), parts_->suffix_ids.end());
+  return ids;
+}
+
+Status Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const {
+  PreTokenized words;
+  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special)) {
+    if (raw.id >= 0) {
+      out->push_back(raw.id);
+      continue;
+    }
+    PREFIXD_ASSIGN_OR_RETURN(const std::string normal, parts_->normalizer.Run(Part(text, raw.range)));
+    for (const AddedTokens::Piece& piece : parts_->added_normalized.Split(normal, parse_special)) {
+      if (piece.id >= 0) {
+        out->push_back(piece.id);
+        continue;
+      }
+      const bool at_start = raw.range.begin == 0 && piece.range.begin == 0;
+      PREFIXD_RETURN_IF_ERROR(parts_->pre_tokenizer.Run(Part(normal, piece.range), at_start, &words));
+      for (const TextRange& word : words.pieces) parts_->model.Tokenize(words.Piece(word), out);
+    }
+  }
+  return Status::Ok();
+}
+
+std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  DecodeStream stream(parts_->decoder);
+  std::string text;
+  for (const TokenId id : ids) {
+    const auto token = TokenText(id);
+    if (token && !(skip_special_tokens && IsSpecial(id))) stream.Push(*token, &text);
+  }
+  stream.Flush(&text);
+  return text;
+}
+
+std::string Tokenizer::TokenBytes(TokenId id) const {
+  const auto token = TokenText(id);
+  return token ? parts_->decoder.Bytes(*token) : std::string();
+}
+
+bool Tokenizer::IsSpecial(TokenId id) const {
+  const auto found = parts_->added.find(id);
+  return found != parts_->added.end() && found->second.special;
+}
+
+std::optional<TokenId> Tokenizer::TokenToId(std::string_view content) const {
+  const auto found = parts_->added_ids.find(std::string(content));
+  return found != parts_->added_ids.end() ? found->second : parts_->model.Find(content);
+}
+
+int Tokenizer::vocab_size() const { return parts_->end_id; }
+size_t Tokenizer::max_bytes_per_token() const { return parts_->max_bytes_per_token; }
+std::string_view Tokenizer::kind() const { return parts_->kind; }
+const TokenDecoder& Tokenizer::decoder() const { return parts_->decoder; }
+
+std::optional<std::string_view> Tokenizer::TokenText(TokenId id) const {
+  const auto found = parts_->added.find(id);
+  return found != parts_->added.end() ? std::optional<std::string_view>(found->second.content)
+                                      : parts_->model.Content(id);
+}
+
+}  // namespace prefixd
