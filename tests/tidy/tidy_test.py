@@ -54,6 +54,8 @@ CACHE_MUST_NOT = {"thread", "mutex", "shared_mutex", "condition_variable", "futu
                   "filesystem", "random"}
 FILE_LINES = 500
 FUNCTION_LINES = 70
+LINE_COLUMNS = 110
+DATA = ("tests/fuzz/corpus/", "tests/golden/variants/")
 CODE = {".h", ".cc", ".cu", ".cuh", ".py"}
 # Written in two halves, so that this file does not break its own rule.
 BANNED = {
@@ -118,6 +120,11 @@ def size_faults(path, text):
     return faults
 
 
+def width_faults(path, text):
+    return [f"{path}:{number}: {len(line)} columns; {LINE_COLUMNS} are the limit"
+            for number, line in enumerate(text.splitlines(), 1) if len(line) > LINE_COLUMNS]
+
+
 def banned_faults(path, text):
     return [f"{path}: '{word}': {why}" for word, why in BANNED.items() if word in text]
 
@@ -134,6 +141,9 @@ class Tree(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.names = tree()
+        # Documents, build files and scripts: what the rules of words and widths hold for beside the code.
+        cls.prose = [name for name in cls.names if not name.startswith(DATA)
+                     and pathlib.Path(name).suffix in ("", ".md", ".sh", ".service", ".toml", ".txt")]
         cls.texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in cls.names
                      if pathlib.Path(name).suffix in CODE}
 
@@ -152,14 +162,17 @@ class Tree(unittest.TestCase):
     def test_sizes_of_files_and_functions(self):
         self.check(lambda name, text: [] if name.endswith("corpus_data.py") else size_faults(name, text))
 
+    def test_widths_of_lines(self):
+        self.check(width_faults)
+        for name in self.prose:
+            self.assertEqual(width_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
+
     def test_headers_open_with_what_they_are(self):
         self.check(header_faults)
 
     def test_nothing_names_this_machine_or_promises_work(self):
         self.check(banned_faults)
-        scripts = [n for n in self.names if n.startswith(("deploy/", "docs/", ".ci/", "tests/run"))
-                   and pathlib.Path(n).suffix in ("", ".md", ".service", ".toml")]
-        for name in scripts:
+        for name in self.prose:
             self.assertEqual(banned_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
 
     def test_every_source_is_in_the_build(self):
@@ -200,6 +213,10 @@ class Rules(unittest.TestCase):
         self.assertTrue(size_faults("base/a.cc", body))
         self.assertEqual(size_faults("base/a.cc", "int F() {\n  g();\n}\n"), [])
         self.assertTrue(size_faults("a.py", "\n" * (FILE_LINES + 1)))
+
+    def test_widths(self):
+        self.assertTrue(width_faults("a.md", "| " + "x" * LINE_COLUMNS + "\n"))
+        self.assertEqual(width_faults("a.cc", "x" * LINE_COLUMNS + "\n"), [])
 
     def test_words_and_headers(self):
         for word in BANNED:
