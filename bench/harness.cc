@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iomanip>
 #include <sstream>
@@ -20,10 +20,26 @@ std::string Quoted(const std::string& text) {
   return out + '"';
 }
 
+bool IsCount(double value) { return value == std::floor(value) && std::abs(value) < 1e15; }
+
+// For the JSON file.
 std::string Number(double value) {
+  if (!std::isfinite(value)) return "null";
   std::ostringstream out;
-  out << std::setprecision(6) << value;
+  if (IsCount(value)) {
+    out << std::fixed << std::setprecision(0) << value;
+  } else {
+    out << std::setprecision(6) << value;
+  }
   return out.str();
+}
+
+// For the table.
+std::string Printed(double value, const std::string& unit = "") {
+  if (!std::isfinite(value)) return "n/a";
+  char text[32];
+  std::snprintf(text, sizeof(text), unit == "share" ? "%.4f" : IsCount(value) ? "%.0f" : "%.4g", value);
+  return text;
 }
 
 }  // namespace
@@ -46,22 +62,12 @@ double Ceilings::Peak(const std::string& backend, int with_threads) const {
   return 0;
 }
 
-Report::Report(std::string program, int argc, char** argv) : program_(std::move(program)) {
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    if (!name.starts_with("--") || i + 1 == argc) {
-      std::fprintf(stderr, "usage: %s [--json FILE] [--OPTION VALUE]...\n", program_.c_str());
-      std::exit(2);
-    }
-    options_.emplace_back(name.substr(2), argv[i + 1]);
+Report::Report(const Arguments& arguments)
+    : program_(arguments.program()), json_path_(arguments.Text(kJsonOption.name)) {
+  // A path that cannot be written is an error now, before a measurement that takes minutes.
+  if (!json_path_.empty() && !std::ofstream(json_path_, std::ios::app)) {
+    arguments.Fail(InvalidArgument("--json '" + json_path_ + "': cannot write this file; check its folder"));
   }
-}
-
-std::string Report::Option(const std::string& name, const std::string& otherwise) const {
-  for (const auto& [key, value] : options_) {
-    if (key == name) return value;
-  }
-  return otherwise;
 }
 
 const Ceilings& Report::PrintMachine() {
@@ -87,17 +93,16 @@ const Ceilings& Report::PrintMachine() {
 }
 
 void Report::Add(const std::string& name, double value, const std::string& unit, const Extras& extras) {
-  std::printf("%-44s %12.4g %-8s", name.c_str(), value, unit.c_str());
-  for (const auto& [key, extra] : extras) std::printf("  %s %.4g", key.c_str(), extra);
+  std::printf("%-44s %12s %-8s", name.c_str(), Printed(value, unit).c_str(), unit.c_str());
+  for (const auto& [key, extra] : extras) std::printf("  %s %s", key.c_str(), Printed(extra).c_str());
   std::printf("\n");
   std::fflush(stdout);
   rows_.push_back({name, value, unit, extras});
 }
 
 int Report::Finish() {
-  const std::string path = Option("json", "");
-  if (path.empty()) return 0;
-  std::ofstream out(path);
+  if (json_path_.empty()) return 0;
+  std::ofstream out(json_path_);
   out << "{\"program\":" << Quoted(program_) << ",\"machine\":{\"cpu\":" << Quoted(machine_.cpu)
       << ",\"cpus\":" << machine_.cpus << ",\"features\":[";
   for (size_t i = 0; i < machine_.features.size(); ++i) out << (i ? "," : "") << Quoted(machine_.features[i]);
@@ -116,7 +121,8 @@ int Report::Finish() {
   out << "\n]}\n";
   out.close();
   if (!out) {
-    std::fprintf(stderr, "cannot write %s\n", path.c_str());
+    std::fprintf(stderr, "%s: cannot write %s: check the folder and the free space\n", program_.c_str(),
+                 json_path_.c_str());
     return 1;
   }
   return 0;

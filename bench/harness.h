@@ -1,12 +1,14 @@
-// What every program under bench/ shares: the machine line, `--json FILE`, repeated timing, and a table of
-// results.
+// What every measuring program under bench/ shares: the machine line, `--json FILE`, repeated timing and a table of
+// results. One thread.
 //
 //   int main(int argc, char** argv) {
-//     bench::Report report("name_bench", argc, argv);
-//     report.PrintMachine();                        // first line, with the ceilings probed now
+//     bench::Arguments arguments("name_bench", "Measures ...", {..., bench::kJsonOption});
+//     arguments.ParseOrExit(argc, argv);
+//     bench::Report report(arguments);
+//     report.PrintMachine();                        // the first line of the output, with the ceilings probed now
 //     const auto t = bench::Measure(7, [&] { ... });
 //     report.Add("prefill", t.median, "s", {{"of_peak", ratio}});
-//     return report.Finish();                       // writes the JSON
+//     return report.Finish();                       // writes the JSON file
 //   }
 #pragma once
 
@@ -15,12 +17,13 @@
 #include <utility>
 #include <vector>
 
+#include "bench/arguments.h"
 #include "bench/probe.h"
 
 namespace prefixd::bench {
 
 struct Timing {
-  double best;  // seconds; on a machine that others use, the steadier of the two
+  double best;  // seconds; on a machine that other processes use, it varies less than the median
   double median;
 };
 
@@ -32,27 +35,28 @@ struct Ceilings {
   int threads;
   double avx2_1, avx512_1, read_1;        // one thread
   double avx2_all, avx512_all, read_all;  // `threads` threads
-  // Peak of the instruction set that a backend of this name computes with; 0 for one without.
+  // FMA peak of the instruction set that the backend of this name uses; 0 for a backend without one.
   double Peak(const std::string& backend, int with_threads) const;
 };
+
+// The option that every measuring program declares.
+inline const OptionSpec kJsonOption = {"--json", "FILE", "", "write the results to FILE as JSON"};
 
 class Report {
  public:
   using Extras = std::vector<std::pair<std::string, double>>;
 
-  // Takes `--json FILE` and `--NAME VALUE` pairs; anything else ends the program with usage and exit code 2.
-  Report(std::string program, int argc, char** argv);
-
-  // Value of `--name`, or `otherwise`.
-  std::string Option(const std::string& name, const std::string& otherwise) const;
+  // `arguments` declares kJsonOption.
+  explicit Report(const Arguments& arguments);
 
   // Probes and prints the machine line.
   const Ceilings& PrintMachine();
 
-  // Prints one row and keeps it for the JSON.
+  // Prints one row and keeps it for the JSON file. A value or extra that is not a number (NaN) is printed as `n/a`
+  // and written as null. The table shows 4 significant digits, counts in full, and 4 decimals for the unit "share".
   void Add(const std::string& name, double value, const std::string& unit, const Extras& extras = {});
 
-  // Writes the JSON when asked for; the exit code for main.
+  // Writes the JSON file if --json names one. Returns the exit code for main: 1 when it cannot be written.
   int Finish();
 
  private:
@@ -63,7 +67,7 @@ class Report {
     Extras extras;
   };
   std::string program_;
-  std::vector<std::pair<std::string, std::string>> options_;
+  std::string json_path_;
   Machine machine_;
   Ceilings ceilings_ = {};
   std::vector<Row> rows_;

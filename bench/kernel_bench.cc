@@ -1,14 +1,13 @@
-// The kernels on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of 64, FFN 1536,
-// vocabulary 32000, tied), bf16 weights and KV, random numbers: every op in the order of a forward pass,
-// timed one by one, over the ceilings. Then attention alone, by head size and window.
+// Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of 64,
+// FFN 1536, vocabulary 32000, tied embeddings) with random bf16 weights and KV. It runs every op in the order of a
+// forward pass and compares the pass with the machine's ceilings. Then it times attention alone, by head size and
+// window.
 //
-//   kernel_bench [--backend NAME] [--threads N] [--tokens N] [--runs N] [--json FILE]
-//
-// What there is to do, before any cleverness:
-//   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; at 100 GFLOP/s 1.18 s
-//   decode of one token     124.6 M weights x 2 = 249 MB to read; at 25 GB/s 10 ms
-// The bar: prefill at 25 % of the FMA peak of its instruction set or better, decode at 35 % of the read
-// bandwidth or better.
+// The work of one pass:
+//   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
+//   decode of one token     124.6 M weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
+// The goal: prefill at 25 % or more of the FMA peak of its instruction set, decode at 35 % or more of the read
+// bandwidth.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -80,7 +79,7 @@ class Model {
     logits_.assign(static_cast<size_t>(kMaxSequences) * kVocabulary, 0.0f);
   }
 
-  // `sequences` of `rows` tokens each, the first at `position`.
+  // One pass over `sequences` sequences of `rows` tokens each; the first token of each is at `position`.
   void Forward(int sequences, int position, int rows) {
     const int all = sequences * rows;
     tokens_.assign(all, 17);
@@ -104,15 +103,16 @@ class Model {
           [&] { backend_.Gemm(*embedding_, normed_.data(), sequences, logits_.data(), GemmOutput::kStore); });
   }
 
-  // Forgets all times.
+  // Discards all times.
   void Reset() { ops_.clear(); }
-  // The shortest time that each op of the pass ever took, by kind, in percent of their sum; and that sum. It
-  // shows what an undisturbed pass takes where a whole pass is never undisturbed.
+  // Sum of the shortest time that each op of the pass took, in seconds. It estimates an undisturbed pass on a machine
+  // where other processes disturb every whole pass.
   double Undisturbed() const {
     double sum = 0;
     for (const Op& op : ops_) sum += op.shortest;
     return sum;
   }
+  // Percent of Undisturbed() by kind of op.
   std::map<std::string, double> Shares() const {
     std::map<std::string, double> shares;
     for (const Op& op : ops_) shares[op.kind] += 100 * op.shortest / Undisturbed();
@@ -177,7 +177,7 @@ struct Case {
   std::string name;
   int sequences, position, rows;
   double work;     // FLOP or bytes of a pass
-  double ceiling;  // of the same per second; 0 where there is none
+  double ceiling;  // FLOP/s or bytes/s of the machine; 0 if unknown
 };
 
 void Run(Report& report, const Case& c, Model& model, int runs) {
@@ -195,8 +195,7 @@ void Run(Report& report, const Case& c, Model& model, int runs) {
   for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
 }
 
-// Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer,
-// bf16.
+// Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer, bf16.
 void RunAttention(Report& report, Backend& backend, int head_dim, int window, int position, int rows,
                   int runs) {
   constexpr int kQueryHeads = 8;
@@ -222,12 +221,19 @@ void RunAttention(Report& report, Backend& backend, int head_dim, int window, in
 }
 
 int Main(int argc, char** argv) {
-  Report report("kernel_bench", argc, argv);
-  const int threads = std::atoi(report.Option("threads", "0").c_str());
-  const int tokens = std::atoi(report.Option("tokens", "512").c_str());
-  const int runs = std::atoi(report.Option("runs", "7").c_str());
+  Arguments arguments("kernel_bench", "Times the kernels of a 135M Llama one by one.",
+                      {{"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
+                       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+                       {"--tokens", "N", "512", "tokens of a prefill"},
+                       {"--runs", "N", "7", "timed runs of a prefill"},
+                       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  const int threads = static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024));
+  const int tokens = static_cast<int>(arguments.IntegerOrExit("--tokens", 1, 2048));
+  const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
+  Report report(arguments);
   const Ceilings& ceilings = report.PrintMachine();
-  const auto backend = OrDie(CreateBackend(report.Option("backend", "auto"), threads));
+  const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
   std::printf("backend %s, %d threads; bf16 weights %.0f MB\n", std::string(backend->name()).c_str(),
               backend->threads(), kWeightBytes / 1e6);
   Model model(*backend, tokens, 2048);

@@ -21,8 +21,8 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/word_tokenizer.h"
-#include "model/weights.h"
 #include "kernels/numerics.h"
+#include "model/weights.h"
 
 namespace prefixd::bench {
 namespace {

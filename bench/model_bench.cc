@@ -1,15 +1,10 @@
-// The forward pass of a model folder through Transformer: prefill of a prompt and single decode steps, over
-// the ceilings of the machine. What kernel_bench times op by op, here with real shapes, chunking and all that
-// lies between the ops.
+// Times the forward pass of a model folder through Transformer: prefill of a prompt and single decode steps, compared
+// with the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the chunking and
+// everything that runs between the ops.
 //
-//   model_bench --model DIR [--backend NAME] [--threads N] [--kv-dtype f32|f16|bf16] [--prompt N] [--chunk N]
-//   [--decode N]
-//               [--sequences N] [--runs N] [--json FILE]
-//
-// prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP over the FMA peak of the
-// instruction set. decode: --decode steps, one token of each of --sequences that have --prompt tokens; the
-// bytes of weights and KV that a step
-//         must read, over the read bandwidth.
+// prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP/s over the FMA peak of the instruction set.
+// decode: --decode steps, each one token of --sequences sequences that have --prompt tokens; the bytes of weights and
+// KV that a step must read per second, over the read bandwidth.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -19,10 +14,10 @@
 #include <vector>
 
 #include "bench/harness.h"
+#include "kernels/registry.h"
 #include "model/mapped_file.h"
 #include "model/transformer.h"
 #include "model/weights.h"
-#include "kernels/registry.h"
 
 namespace prefixd::bench {
 namespace {
@@ -36,23 +31,17 @@ T OrDie(Result<T> result) {
   std::exit(1);
 }
 
-int Number(const Report& report, const std::string& name, const std::string& otherwise) {
-  const std::string text = report.Option(name, otherwise);
-  const int number = std::atoi(text.c_str());
-  if (number >= 0 && number <= 1 << 24 && std::to_string(number) == text) return number;
-  std::fprintf(stderr, "--%s %s: a whole number is expected\n", name.c_str(), text.c_str());
-  std::exit(2);
+int Number(const Arguments& arguments, const char* name, int low = 1) {
+  return static_cast<int>(arguments.IntegerOrExit(name, low, 1 << 24));
 }
 
-DType KvDType(const std::string& name) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    if (DTypeName(dtype) == name) return dtype;
-  }
-  std::fprintf(stderr, "--kv-dtype %s: one of f32, f16, bf16 is expected\n", name.c_str());
-  std::exit(2);
+DType KvDType(const Arguments& arguments) {
+  const Result<std::string> name = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16"});
+  if (!name.ok()) arguments.Fail(name.status());
+  return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
 }
 
-// Multiplications and additions that a prefill of `tokens` with one row of logits needs.
+// Multiplications and additions of a prefill of `tokens` tokens with one row of logits.
 double PrefillFlop(const ModelConfig& c, double tokens) {
   const double layer =
       2.0 * c.hidden * c.QueryWidth() + 2.0 * c.hidden * c.KvWidth() + 3.0 * c.hidden * c.intermediate;
@@ -60,7 +49,7 @@ double PrefillFlop(const ModelConfig& c, double tokens) {
   return 2 * (c.layers * (layer * tokens + attention) + 1.0 * c.vocab * c.hidden);
 }
 
-// Bytes of weights that a step reads whatever its rows: all but an embedding that is no lm_head.
+// Bytes of weights that every step reads: all weights except an embedding that is not also the lm_head.
 double StepWeightBytes(const ModelConfig& config, const WeightFiles& files) {
   double bytes = 0;
   for (const WeightSpec& spec : RequiredWeights(config)) {
@@ -76,7 +65,7 @@ struct Settings {
   int context() const { return prompt + decode; }
 };
 
-// Sequences side by side in one pool, each with its own blocks.
+// Runs steps of several sequences that share one pool; each sequence has its own blocks.
 class Runner {
  public:
   Runner(Transformer& model, Backend& backend, const Settings& settings)
@@ -98,7 +87,7 @@ class Runner {
     }
   }
 
-  // One token of every sequence.
+  // Decodes one token of every sequence.
   void Decode(int position) {
     std::vector<SequenceSpan> spans;
     std::vector<int> rows;
@@ -123,28 +112,44 @@ class Runner {
   std::vector<TokenId> tokens_;
 };
 
-Settings ReadSettings(const Report& report) {
+Settings ReadSettings(const Arguments& arguments) {
   Settings settings;
-  settings.prompt = std::max(1, Number(report, "prompt", "512"));
-  settings.chunk = std::max(1, Number(report, "chunk", "512"));
-  settings.decode = std::max(1, Number(report, "decode", "32"));
-  settings.sequences = std::max(1, Number(report, "sequences", "1"));
-  settings.kv_dtype = KvDType(report.Option("kv-dtype", "f16"));
+  settings.prompt = Number(arguments, "--prompt");
+  settings.chunk = Number(arguments, "--chunk");
+  settings.decode = Number(arguments, "--decode");
+  settings.sequences = Number(arguments, "--sequences");
+  settings.kv_dtype = KvDType(arguments);
   return settings;
 }
 
+Arguments ParseArguments(int argc, char** argv) {
+  Arguments arguments(
+      "model_bench", "Times the forward pass of a model: prefill and decode.",
+      {{"--model", "DIR", "", "model folder; required; make_model writes one with random weights"},
+       {"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
+       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+       {"--kv-dtype", "TYPE", "f16", "f32, f16 or bf16"},
+       {"--prompt", "N", "512", "prompt tokens"},
+       {"--chunk", "N", "512", "prompt tokens per step"},
+       {"--decode", "N", "32", "decode steps per run"},
+       {"--sequences", "N", "1", "sequences that decode together"},
+       {"--runs", "N", "5", "timed runs"},
+       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  return arguments;
+}
+
 int Main(int argc, char** argv) {
-  Report report("model_bench", argc, argv);
-  const Settings settings = ReadSettings(report);
-  const int runs = std::max(1, Number(report, "runs", "5"));
-  const std::string folder = report.Option("model", "");
-  if (folder.empty()) {
-    std::fprintf(stderr, "--model DIR is missing; make_model writes one\n");
-    return 2;
-  }
+  const Arguments arguments = ParseArguments(argc, argv);
+  const Settings settings = ReadSettings(arguments);
+  const int runs = Number(arguments, "--runs");
+  const int threads = Number(arguments, "--threads", 0);
+  const std::string folder = arguments.Text("--model");
+  if (folder.empty()) arguments.Fail(InvalidArgument("--model DIR is missing; make_model writes one"));
+  Report report(arguments);
   const ModelConfig config = OrDie(ParseModelConfig(OrDie(ReadSmallFile(folder + "/config.json", 1 << 20))));
   const WeightFiles files = OrDie(WeightFiles::Open(folder));
-  const auto backend = OrDie(CreateBackend(report.Option("backend", "auto"), Number(report, "threads", "0")));
+  const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
   const std::string name(backend->name());
   const Ceilings& ceilings = report.PrintMachine();
 

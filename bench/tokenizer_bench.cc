@@ -1,10 +1,8 @@
-// How fast text becomes tokens on one core: English-like text with a cold and a warm cache of words, hostile
-// texts at two sizes (the ratio of their times tells linear from worse), and tokens becoming text.
+// Times tokenizers on one core: English-like text with a cold and a warm cache of words, adversarial texts at two
+// sizes (the ratio of their times shows whether the cost grows linearly), and the decoding of ids to text.
 //
-//   tokenizer_bench [--model DIR] [--megabytes 10] [--runs 3] [--json FILE]
-//
-// Tokenizers: the model's, and those of the reference data (PREFIXD_SHARED, or the folder `shared` beside the
-// repository) that are there.
+// It measures the tokenizer of --model and those in the reference data, if that is there (PREFIXD_SHARED, or the
+// folder `shared` beside the repository).
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
@@ -17,8 +15,8 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/harness.h"
-#include "text/tokenizer/tokenizer.h"
 #include "tests/support/gguf_vocab.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd::bench {
 namespace {
@@ -26,26 +24,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kCommonWords =
-    "the of and to in is that it was for on are as with his they at be this from have or by one had not but "
-    "what all "
-    "were when we there can an your which their said if do will each about how up out them then she many "
-    "some so these "
-    "would other into has more her two like him see time could no make than first been its who now people my "
-    "made over "
-    "did down only way find use may water long little very after words called just where most know get "
-    "through back "
-    "much before go good new write our used me man too any day same right look think also around another "
-    "came come "
-    "work three word must because does part even place well such here take why things help put years "
-    "different away "
-    "again off went old number great tell men say small every found still between name should home big give "
-    "air line "
-    "set own under read last never us left end along while might next sound below saw something thought both "
-    "few those "
-    "always looked show large often together asked house world going want school important until form food "
-    "keep children";
+    "the of and to in is that it was for on are as with his they at be this from have or by one had not "
+    "but what all were when we there can an your which their said if do will each about how up out them "
+    "then she many some so these would other into has more her two like him see time could no make than "
+    "first been its who now people my made over did down only way find use may water long little very "
+    "after words called just where most know get through back much before go good new write our used me "
+    "man too any day same right look think also around another came come work three word must because "
+    "does part even place well such here take why things help put years different away again off went "
+    "old number great tell men say small every found still between name should home big give air line "
+    "set own under read last never us left end along while might next sound below saw something thought "
+    "both few those always looked show large often together asked house world going want school "
+    "important until form food keep children";
 
-// Words by Zipf's law, with a long tail of made-up ones, in sentences with capitals, numbers and punctuation.
+// Words drawn by Zipf's law, most of them made up, in sentences with capitals, numbers and punctuation.
 std::string EnglishLike(size_t bytes) {
   Prng random(1);
   std::vector<std::string> words;
@@ -123,15 +114,15 @@ std::unique_ptr<Tokenizer> Load(const Subject& subject) {
   return *std::move(tokenizer);
 }
 
-// What this thread has computed, in seconds: all of the work is its own, and so other users of the machine do
-// not show.
+// CPU time of this thread in seconds. The tokenizer works on the calling thread alone, so that other processes do not
+// distort this time.
 double ThreadSeconds() {
   timespec now;
   PREFIXD_CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// The best of some runs of `body`, each after an untimed `prepare`.
+// The shortest of `runs` runs of `body`, each after an untimed `prepare`.
 double BestSeconds(
     int runs, const std::function<void()>& body, const std::function<void()>& prepare = [] {}) {
   double best = std::numeric_limits<double>::max();
@@ -155,21 +146,21 @@ void MeasureSubject(const Subject& subject, const std::string& english, int runs
   add("warm", english.size(), BestSeconds(runs, [&] { encode(english); }),
       {{"bytes_per_token", bytes_per_token}});
   add("decode", english.size(), BestSeconds(runs, [&] { (void)tokenizer->Decode(ids, true); }));
-  // Cold: a tokenizer that has seen nothing, and a text short enough that most of its words are new.
+  // Cold: a new tokenizer, and a text short enough that most of its words are new.
   const std::string head = english.substr(0, english.size() / 40);
   add("cold", head.size(),
       BestSeconds(
           runs, [&] { encode(head); }, [&] { tokenizer = Load(subject); }));
 
-  const std::pair<const char*, std::string_view> hostile[] = {{"letters", "a"},
-                                                              {"spaces", " "},
-                                                              {"newlines", "\n"},
-                                                              {"a1", "a1"},
-                                                              {"emoji", "\U0001f600"},
-                                                              {"han", "\u6f22"},
-                                                              {"han pairs", "\u6f22\u5b57"},
-                                                              {"marks", "\u0301"}};
-  for (const auto& [name, unit] : hostile) {
+  const std::pair<const char*, std::string_view> adversarial[] = {{"letters", "a"},
+                                                                  {"spaces", " "},
+                                                                  {"newlines", "\n"},
+                                                                  {"a1", "a1"},
+                                                                  {"emoji", "\U0001f600"},
+                                                                  {"han", "\u6f22"},
+                                                                  {"han pairs", "\u6f22\u5b57"},
+                                                                  {"marks", "\u0301"}};
+  for (const auto& [name, unit] : adversarial) {
     const size_t size = english.size() / 10;
     const std::string text = Repeated(unit, size), longer = Repeated(unit, 4 * size);
     const double once = BestSeconds(runs, [&] { encode(text); }),
@@ -183,12 +174,18 @@ void MeasureSubject(const Subject& subject, const std::string& english, int runs
 
 int main(int argc, char** argv) {
   using namespace prefixd::bench;
-  Report report("tokenizer_bench", argc, argv);
+  Arguments arguments("tokenizer_bench", "Times tokenizers on one core.",
+                      {{"--model", "DIR", "deploy/models/demo", "model folder"},
+                       {"--megabytes", "N", "10", "size of the English-like text, at most 1000"},
+                       {"--runs", "N", "3", "timed runs"},
+                       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  const double megabytes = std::min(arguments.PositiveOrExit("--megabytes"), 1000.0);
+  const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000));
+  Report report(arguments);
   report.PrintMachine();
-  const double megabytes = std::atof(report.Option("megabytes", "10").c_str());
-  const int runs = std::max(1, std::atoi(report.Option("runs", "3").c_str()));
   const std::string english = EnglishLike(static_cast<size_t>(megabytes * 1e6));
-  for (const Subject& subject : Subjects(report.Option("model", "deploy/models/demo")))
+  for (const Subject& subject : Subjects(arguments.Text("--model")))
     MeasureSubject(subject, english, runs, &report);
   return report.Finish();
 }
