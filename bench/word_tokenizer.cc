@@ -7,8 +7,8 @@
 namespace prefixd::bench {
 namespace {
 
-// The printable code points by which byte-level BPE spells bytes: a printable byte stands for itself, the
-// n-th other one is U+0100 + n. UTF-8.
+// The code points, in UTF-8, that byte-level BPE uses to spell bytes: a printable byte is itself, the n-th of the others
+// is U+0100 + n.
 std::vector<std::string> ByteSpellings() {
   std::vector<std::string> spellings;
   int others = 0;
@@ -25,6 +25,14 @@ std::vector<std::string> ByteSpellings() {
     spellings.push_back(spelling);
   }
   return spellings;
+}
+
+std::vector<std::string> Syllables() {
+  std::vector<std::string> syllables;
+  for (const char consonant : std::string_view("bcdfghjklmnpqrstvwxz")) {
+    for (const char vowel : std::string_view("aeiou")) syllables.push_back({consonant, vowel});
+  }
+  return syllables;
 }
 
 std::string Quoted(const std::string& text) {
@@ -44,6 +52,15 @@ std::string AddedToken(int id, std::string_view content) {
 
 }  // namespace
 
+std::vector<std::string> TwoSyllableWords() {
+  const std::vector<std::string> syllables = Syllables();
+  std::vector<std::string> words;
+  for (const std::string& first : syllables) {
+    for (const std::string& second : syllables) words.push_back(first + second);
+  }
+  return words;
+}
+
 WordTokenizer::WordTokenizer(int vocab) : vocab_(vocab), tokens_(ByteSpellings()) {
   PREFIXD_CHECK(vocab >= 1000) << vocab;
   const std::string space = tokens_[' '];
@@ -52,14 +69,9 @@ WordTokenizer::WordTokenizer(int vocab) : vocab_(vocab), tokens_(ByteSpellings()
     merges_.emplace_back(left, right);
     tokens_.push_back(left + right);
   };
-  std::vector<std::string> syllables;
-  for (const char consonant : std::string_view("bcdfghjklmnpqrstvwxz")) {
-    for (const char vowel : std::string_view("aeiou")) {
-      merge(std::string(1, consonant), std::string(1, vowel));
-      syllables.push_back(tokens_.back());
-    }
-  }
-  // Each round puts one more syllable behind the words of the round before.
+  const std::vector<std::string> syllables = Syllables();
+  for (const std::string& syllable : syllables) merge(syllable.substr(0, 1), syllable.substr(1));
+  // Each round appends one syllable to the words of the previous round.
   std::vector<std::string> words = {space};
   while (static_cast<int>(tokens_.size()) < vocab_ - 3) {
     const size_t first = tokens_.size();

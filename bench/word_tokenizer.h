@@ -1,10 +1,8 @@
-// A byte-level BPE tokenizer of made-up words, for models whose weights are made up too. Pure values; any
-// thread.
+// A byte-level BPE tokenizer of made-up words, for models with made-up weights. Pure values; any thread.
 //
-// Ids: 0 .. 255 the bytes; 100 syllables ("ba"); 100 words of one syllable (" ba"); up to 10,000 of two ("
-// bade"); then of three
-// (" badego"), as many as fit; the last three are <|endoftext|>, <|im_start|> and <|im_end|>. Every word is
-// one token, and its merges lead to it, so that any BPE implementation reads the file the same way.
+// Ids: 0 .. 255 are the bytes; then come 100 syllables ("ba"), 100 words of one syllable (" ba"), up to 10,000 words of
+// two (" bade"), and as many words of three (" badego") as fit. The last three ids are <|endoftext|>, <|im_start|> and
+// <|im_end|>. Every word is one token that the merges produce, so that every BPE implementation encodes it the same way.
 #pragma once
 
 #include <string>
@@ -13,9 +11,13 @@
 
 namespace prefixd::bench {
 
+// The 10,000 words of two syllables, without their space, in the order of their ids. In a text, a word that follows a
+// space is one token of every WordTokenizer with at least 10,459 ids.
+std::vector<std::string> TwoSyllableWords();
+
 class WordTokenizer {
  public:
-  explicit WordTokenizer(int vocab);  // at least 1000
+  explicit WordTokenizer(int vocab);  // number of ids, at least 1000
 
   std::string TokenizerJson() const;
   std::string TokenizerConfigJson() const;  // with a ChatML template
@@ -25,7 +27,7 @@ class WordTokenizer {
 
  private:
   int vocab_;
-  std::vector<std::string> tokens_;  // by id, without the special ones, as the file spells them
+  std::vector<std::string> tokens_;  // by id, without the last three, as tokenizer.json spells them
   std::vector<std::pair<std::string, std::string>> merges_;
 };
 
