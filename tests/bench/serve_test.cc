@@ -32,7 +32,7 @@ TEST(SseReader, GivesTheSameEventsHoweverTheBytesAreCut) {
       "\xEF\xBB\xBF: a comment\ndata: {\"a\": 1}\n\nevent: x\nid: 7\ndata:two\ndata:  "
       "lines\n\n\n\ndata\n\nretry: 1\n\ndata: "
       "[DONE]\n\n";
-  for (const std::string& end : {"\n", "\r\n", "\r"}) {
+  for (const std::string end : {"\n", "\r\n", "\r"}) {
     std::string stream;
     for (const char c : lines) stream += c == '\n' ? end : std::string(1, c);
     for (size_t piece = 1; piece <= stream.size(); ++piece) {

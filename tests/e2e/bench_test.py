@@ -1,0 +1,148 @@
+"""bench/serve against the daemon, and against servers that fail: what it counts, and what its errors say."""
+
+import http.server
+import json
+import re
+import subprocess
+import threading
+
+import pytest
+
+from daemon import PATIENCE, ROOT, Daemon
+
+PROGRAM = ROOT / "build/release/bench/serve_bench"
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    with Daemon() as started:
+        yield started
+
+
+def serve(*arguments):
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def measure(tmp_path, *arguments):
+    """The rows of the JSON file by name, after a run without failures."""
+    path = tmp_path / "serve.json"
+    done = serve(*arguments, "--json", path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("machine: ")
+    return {row["name"]: row for row in json.loads(path.read_text())["results"]}
+
+
+def test_every_workload_is_answered_and_reported(daemon, tmp_path):
+    rows = measure(tmp_path, daemon.url, "--prefix-words", 200, "--question-words", 40, "--requests", 8,
+                   "--output-tokens", 8)
+    for name in ("shared", "cold", "turns", "tenants"):
+        wall = rows[f"{name}: wall"]
+        assert (wall["requests_ok"], wall["requests_failed"]) == (8, 0)
+        assert 0 < rows[f"{name}: ttft_p50"]["value"] <= rows[f"{name}: ttft_p50"]["ttft_p95"] <= wall["value"]
+        assert rows[f"{name}: itl_p50"]["value"] <= rows[f"{name}: itl_p50"]["itl_p95"]
+        assert rows[f"{name}: output"]["output_tokens"] == 8 * 8
+        assert rows[f"{name}: prompt"]["prompt_tokens"] > 8 * 200
+    # Words shared by the prompts: 7/8 of 200/240, nothing but the template, and all but the last turn.
+    assert rows["shared: cached_share"]["value"] > 0.5
+    assert rows["cold: cached_share"]["value"] < 0.05
+    assert rows["turns: cached_share"]["value"] > 0.5
+
+
+def test_the_requests_that_fill_the_tree_are_not_measured(daemon, tmp_path):
+    def total():
+        return sum(value for (name, _), value in daemon.metrics().items() if name == "vllm:request_success_total")
+    before = total()
+    rows = measure(tmp_path, daemon.url, "--workload", "shared", "--prefix-words", 200, "--requests", 8, "--seed", 5,
+                   "--question-words", 10, "--output-tokens", 4, "--used-tree", "--endpoint", "completions")
+    assert rows["shared: wall"]["requests_ok"] == 8
+    assert rows["shared: output"]["output_tokens"] == 8 * 4
+    assert total() - before == 8 + 6 + 8  # the workload, one per length, the unrelated ones
+
+
+def test_an_open_loop_sends_at_its_rate(daemon, tmp_path):
+    rows = measure(tmp_path, daemon.url, "--workload", "tenants", "--prefix-words", 5, "--question-words", 5,
+                   "--requests", 10, "--rate", 20, "--output-tokens", 2)
+    assert rows["tenants: wall"]["requests_ok"] == 10
+    assert rows["tenants: wall"]["rate"] == 20
+
+
+def test_errors_name_the_value_and_the_remedy(daemon):
+    wrong = [((daemon.url, "--model", "gpt"), 1, "no model 'gpt'.*--model: demo"),
+             ((daemon.url + "/api",), 1, "HTTP 404.*check URL"),
+             ((daemon.url, "--workload", "hot"), 2, "--workload 'hot'.*shared"),
+             ((daemon.url, "--clients", "2", "--rate", "2"), 2, "exclude each other"),
+             (("127.0.0.1:8080",), 2, "URL '127.0.0.1:8080'.*http://"),
+             (("http://127.0.0.1:1",), 1, "cannot connect to http://127.0.0.1:1.*start the server")]
+    for arguments, code, message in wrong:
+        done = serve(*arguments)
+        assert done.returncode == code, (arguments, done)
+        assert re.search(message, done.stderr), (arguments, done.stderr)
+
+
+def test_a_failed_request_is_counted_and_its_error_shown(daemon):
+    done = serve(daemon.url, "--workload", "shared", "--requests", 2, "--prefix-words", 4000)
+    assert done.returncode == 1
+    assert "2 of 2 requests failed; the first error: " in done.stderr and "HTTP 400" in done.stderr
+    assert re.search(r"requests_ok 0 +requests_failed 2", done.stdout)
+    assert re.search(r"cached_share +n/a", done.stdout)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Streams `server.events`; without a key, 401 when `server.key` is set."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.answer(b'{"data": [{"id": "fake"}]}', "application/json")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(self.server.events, "text/event-stream")
+
+    def answer(self, body, kind):
+        refused = self.server.key and self.headers["Authorization"] != "Bearer " + self.server.key
+        self.send_response(401 if refused else 200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(b'{"error": {"message": "no key"}}' if refused else body)
+
+
+@pytest.fixture
+def fake():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.events, server.key = b"", ""
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join(PATIENCE)
+
+
+def test_a_server_without_usage(fake, tmp_path):
+    fake.events = (b': hello\r\n\r\ndata: {"choices": [{"delta": {"content": "a"}}]}\r\n\r\n'
+                   b'data: {"choices": [{"delta": {"content": "b"}}]}\r\n\r\ndata: [DONE]\r\n\r\n')
+    rows = measure(tmp_path, fake.url, "--workload", "cold", "--requests", 3)
+    assert rows["cold: output"]["output_tokens"] == 6
+    assert rows["cold: cached_share"]["value"] is None
+    assert rows["cold: prompt"]["value"] is None
+
+
+@pytest.mark.parametrize("events, message", [
+    (b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n', "ended before"),
+    (b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n', "out of memory"),
+    (b"data: {oops\n\n", "not JSON")])
+def test_a_stream_that_fails(fake, events, message):
+    fake.events = events
+    done = serve(fake.url, "--workload", "turns")
+    assert done.returncode == 1
+    assert "24 of 24 requests failed" in done.stderr and message in done.stderr
+
+
+def test_a_key(fake):
+    fake.key, fake.events = "secret", b"data: [DONE]\n\n"
+    done = serve(fake.url)
+    assert done.returncode == 1 and "no key" in done.stderr and "--api-key" in done.stderr
+    assert serve(fake.url, "--workload", "cold", "--api-key", "secret").returncode == 0
