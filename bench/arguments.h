@@ -1,10 +1,11 @@
-// The command line of a program under bench/: `--name VALUE` options, `--name` flags and positional arguments,
-// declared in one table from which --help is printed. Every program has --help and, unless it is a tool that
-// measures nothing, --json FILE. Plain values; any thread.
+// The command line of a program under bench/: `--name VALUE` options, `--name` flags and positional
+// arguments, declared in one table from which --help is printed. Every program has --help and, unless it is a
+// tool that measures nothing, --json FILE. Plain values; any thread.
 //
 // Invariants
 //   1. Every option is declared; an unknown one is an error that names it.
-//   2. The value of an option is checked when it is read; a wrong one is an error that names option and value.
+//   2. The value of an option is checked when it is read; a wrong one is an error that names option and
+//      value.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,11 @@
-// What every measuring program under bench/ shares: the machine line, `--json FILE`, repeated timing and a table of
-// results. One thread.
+// What every measuring program under bench/ shares: the machine line, `--json FILE`, repeated timing and a
+// table of results. One thread.
 //
 //   int main(int argc, char** argv) {
 //     bench::Arguments arguments("name_bench", "Measures ...", {..., bench::kJsonOption});
 //     arguments.ParseOrExit(argc, argv);
 //     bench::Report report(arguments);
-//     report.PrintMachine();                        // the first line of the output, with the ceilings probed now
+//     report.PrintMachine();                        // the first line; probes the ceilings now
 //     const auto t = bench::Measure(7, [&] { ... });
 //     report.Add("prefill", t.median, "s", {{"of_peak", ratio}});
 //     return report.Finish();                       // writes the JSON file
@@ -52,8 +52,9 @@ class Report {
   // Probes and prints the machine line.
   const Ceilings& PrintMachine();
 
-  // Prints one row and keeps it for the JSON file. A value or extra that is not a number (NaN) is printed as `n/a`
-  // and written as null. The table shows 4 significant digits, counts in full, and 4 decimals for the unit "share".
+  // Prints one row and keeps it for the JSON file. A value or extra that is not a number (NaN) is printed as
+  // `n/a` and written as null. The table shows 4 significant digits, counts in full, and 4 decimals for the
+  // unit "share".
   void Add(const std::string& name, double value, const std::string& unit, const Extras& extras = {});
 
   // Writes the JSON file if --json names one. Returns the exit code for main: 1 when it cannot be written.

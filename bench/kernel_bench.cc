@@ -1,13 +1,13 @@
-// Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of 64,
-// FFN 1536, vocabulary 32000, tied embeddings) with random bf16 weights and KV. It runs every op in the order of a
-// forward pass and compares the pass with the machine's ceilings. Then it times attention alone, by head size and
-// window.
+// Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of
+// 64, FFN 1536, vocabulary 32000, tied embeddings) with random bf16 weights and KV. It runs every op in the
+// order of a forward pass and compares the pass with the machine's ceilings. Then it times attention alone,
+// by head size and window.
 //
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
 //   decode of one token     124.6 M weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
-// The goal: prefill at 25 % or more of the FMA peak of its instruction set, decode at 35 % or more of the read
-// bandwidth.
+// The goal: prefill at 25 % or more of the FMA peak of its instruction set, decode at 35 % or more of the
+// read bandwidth.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -105,8 +105,8 @@ class Model {
 
   // Discards all times.
   void Reset() { ops_.clear(); }
-  // Sum of the shortest time that each op of the pass took, in seconds. It estimates an undisturbed pass on a machine
-  // where other processes disturb every whole pass.
+  // Sum of the shortest time that each op of the pass took, in seconds. It estimates an undisturbed pass on a
+  // machine where other processes disturb every whole pass.
   double Undisturbed() const {
     double sum = 0;
     for (const Op& op : ops_) sum += op.shortest;
@@ -195,7 +195,8 @@ void Run(Report& report, const Case& c, Model& model, int runs) {
   for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
 }
 
-// Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer, bf16.
+// Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer,
+// bf16.
 void RunAttention(Report& report, Backend& backend, int head_dim, int window, int position, int rows,
                   int runs) {
   constexpr int kQueryHeads = 8;

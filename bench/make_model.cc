@@ -1,25 +1,25 @@
-// Writes a random-weight model in the layout of a Hugging Face folder, of the size of a real one: for
-// measurements, which need weights of the right shape and not of any meaning. The same arguments give the
-// same bytes.
+// A tool, not a measurement: writes a random-weight model of the size of a real one as a Hugging Face folder,
+// for measurements that need weights of the right shape but no meaning. The same arguments give the same
+// bytes. It prints no machine line and has no --json.
 //
 //   make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] DIR
 //
-// Weights and biases are normal with deviation 0.02, norms are 1. The tokenizer (bench/word_tokenizer.h) has
-// one token for each of as many made-up words as the vocabulary holds, so that a prompt of N words has N
-// tokens.
+// Weights and biases are normal with standard deviation 0.02; norms are 1. The tokenizer
+// (bench/word_tokenizer.h) has one token for each made-up word, as many as the vocabulary holds, so that a
+// prompt of N words has about N tokens.
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/prng.h"
+#include "bench/arguments.h"
 #include "bench/word_tokenizer.h"
 #include "kernels/numerics.h"
 #include "model/weights.h"
@@ -33,7 +33,7 @@ struct Preset {
   std::string_view name, model_type, class_name;
   int layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
   double theta;
-  std::string_view more;  // of config.json
+  std::string_view more;  // further members of config.json
 };
 constexpr Preset kPresets[] = {
     {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, ""},
@@ -64,8 +64,8 @@ void AppendElement(std::string* out, DType dtype, float value) {
   }
 }
 
-// Element i is the value below which a share of (i + 1/2) / 65536 of a normal distribution lies, as stored:
-// 16 random bits draw a weight.
+// 65536 quantiles of a normal distribution in the stored type, indexed by 16 random bits. Element i is the
+// quantile of (i + 1/2) / 65536.
 std::string NormalQuantiles(DType dtype, double deviation) {
   std::string table;
   for (int i = 0; i < 65536; ++i) {
@@ -157,7 +157,7 @@ std::string ConfigText(const Preset& p, const Storage& storage, const WordTokeni
          "}\n";
 }
 
-// Returns what the weights must take, in bytes.
+// Writes the folder and returns the size in bytes that its weights must have.
 int64_t WriteModel(const fs::path& dir, const Preset& preset, const Storage& storage, uint64_t seed) {
   const WordTokenizer tokenizer(preset.vocab);
   fs::create_directories(dir);
@@ -182,34 +182,41 @@ const Row* FindRow(const Row (&rows)[N], std::string_view Row::*name, std::strin
   return nullptr;
 }
 
-int Main(const std::vector<std::string>& args) {
-  std::string preset_name, dtype = "bf16", seed = "1", dir;
-  for (size_t i = 0; i < args.size(); ++i) {
-    std::string* value = args[i] == "--preset"  ? &preset_name
-                         : args[i] == "--dtype" ? &dtype
-                         : args[i] == "--seed"  ? &seed
-                                                : nullptr;
-    if (value == nullptr) {
-      dir = dir.empty() && !args[i].starts_with("--") ? args[i] : "--";
-    } else if (++i < args.size()) {
-      *value = args[i];
-    }
-  }
-  const Preset* preset = FindRow(kPresets, &Preset::name, preset_name);
-  const Storage* storage = FindRow(kStorages, &Storage::flag, dtype);
-  if (preset == nullptr || storage == nullptr || dir.empty() || dir == "--" ||
-      seed.find_first_not_of("0123456789") != seed.npos) {
-    std::cerr << "usage: make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] DIR\npresets:";
-    for (const Preset& row : kPresets) std::cerr << ' ' << row.name;
-    std::cerr << '\n';
-    return 2;
-  }
-  const int64_t expected = WriteModel(dir, *preset, *storage, std::strtoull(seed.c_str(), nullptr, 10));
+Arguments ParseArguments(int argc, char** argv) {
+  std::string presets;
+  for (const Preset& row : kPresets) presets += (presets.empty() ? "" : ", ") + std::string(row.name);
+  Arguments arguments("make_model", "Writes a random-weight model. The same arguments give the same bytes.",
+                      {{"DIR", "", "", "folder to write"},
+                       {"--preset", "NAME", "", "shape of the model; required; one of " + presets},
+                       {"--dtype", "TYPE", "bf16", "bf16, f16 or f32"},
+                       {"--seed", "N", "1", "seed of the weights"}});
+  arguments.ParseOrExit(argc, argv);
+  return arguments;
+}
+
+// The row of `rows` that the option names; ends the program when there is none.
+template <typename Row, size_t N>
+const Row& ChosenRow(const Arguments& arguments, const char* option, const Row (&rows)[N],
+                     std::string_view Row::*name) {
+  std::vector<std::string> names;
+  for (const Row& row : rows) names.emplace_back(row.*name);
+  if (const auto wanted = arguments.OneOf(option, names); !wanted.ok()) arguments.Fail(wanted.status());
+  return *FindRow(rows, name, arguments.Text(option));
+}
+
+int Main(int argc, char** argv) {
+  const Arguments arguments = ParseArguments(argc, argv);
+  const Preset* preset = &ChosenRow(arguments, "--preset", kPresets, &Preset::name);
+  const Storage* storage = &ChosenRow(arguments, "--dtype", kStorages, &Storage::flag);
+  const auto seed =
+      static_cast<uint64_t>(arguments.IntegerOrExit("--seed", 0, std::numeric_limits<int64_t>::max()));
+  const std::string dir = arguments.Text("DIR");
+  const int64_t expected = WriteModel(dir, *preset, *storage, seed);
   const fs::path weights = fs::path(dir) / "model.safetensors";
   std::error_code error;
   const auto bytes = fs::file_size(weights, error);
   if (error || static_cast<int64_t>(bytes) < expected) {
-    std::cerr << weights << ": could not be written in full; is the disk full?\n";
+    std::cerr << weights << ": not written in full; check the free space and the permissions of the folder\n";
     return 1;
   }
   std::cout << dir << ": " << preset->name << ", " << FormatSize(bytes) << " of weights\n";
@@ -219,6 +226,4 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace
 }  // namespace prefixd::bench
 
-int main(int argc, char** argv) {
-  return prefixd::bench::Main(std::vector<std::string>(argv + 1, argv + argc));
-}
+int main(int argc, char** argv) { return prefixd::bench::Main(argc, argv); }

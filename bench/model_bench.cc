@@ -1,10 +1,10 @@
-// Times the forward pass of a model folder through Transformer: prefill of a prompt and single decode steps, compared
-// with the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the chunking and
-// everything that runs between the ops.
+// Times the forward pass of a model folder through Transformer: prefill of a prompt and single decode steps,
+// compared with the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the
+// chunking and everything that runs between the ops.
 //
-// prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP/s over the FMA peak of the instruction set.
-// decode: --decode steps, each one token of --sequences sequences that have --prompt tokens; the bytes of weights and
-// KV that a step must read per second, over the read bandwidth.
+// prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP/s over the FMA peak of the
+// instruction set. decode: --decode steps, each one token of --sequences sequences that have --prompt tokens;
+// the bytes of weights and KV that a step must read per second, over the read bandwidth.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -19,8 +19,8 @@ using Clock = std::chrono::steady_clock;
 
 double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Runs body(thread, burst) on `threads` threads that start together, for burst = 0 .. bursts-1; the shortest
-// burst's time.
+// Runs body(thread, burst) on `threads` threads that start together, for burst = 0 .. bursts-1. Returns the
+// time of the shortest burst in seconds.
 double ShortestTogether(int threads, int bursts, const std::function<void(int, int)>& body) {
   double best = 1e30;
   for (int burst = 0; burst < bursts; ++burst) {
@@ -44,12 +44,13 @@ double ShortestTogether(int threads, int bursts, const std::function<void(int, i
   return best;
 }
 
-// Bursts are short, so that on a machine that others use some of them run undisturbed.
+// Bursts are short, so that some of them run undisturbed on a machine that other processes use.
 constexpr int kBursts = 60;
 constexpr int kFmaSteps = 100'000;
-constexpr int kChains = 12;  // independent sums: more than latency times issue width of any CPU known here
+constexpr int kChains = 12;  // independent sums; more than latency times issue width of current CPUs
 
-// Twelve chains in registers 1 .. 12, in assembler: compilers have their own ideas of a loop without result.
+// Twelve chains in registers 1 .. 12. It is assembler because a compiler removes or reorders a loop that has
+// no result.
 // clang-format off
 #define PREFIXD_FMA(r, n) "vfmadd231ps %%" r "0, %%" r "0, %%" r #n "\n\t"
 #define PREFIXD_FMA_CHAINS(r)                                                                    \
@@ -71,8 +72,8 @@ void FmaBurst(bool wide) {
   asm volatile("vzeroupper" ::: PREFIXD_FMA_CLOBBERS);
 }
 
-// Folds n words, two streams of whole cache lines at once: one alone does not keep every machine's memory
-// busy.
+// XORs n words as two concurrent streams of whole cache lines. One stream does not saturate the memory of
+// every machine.
 uint64_t Fold(const uint64_t* data, size_t n) {
   using Vector [[gnu::vector_size(16)]] = uint64_t;
   Vector folds[4] = {};
@@ -132,11 +133,12 @@ double ReadBytesPerSecond(int threads) {
   auto memory = HostMemory::Allocate(kBytes);
   if (!memory.ok()) return 0;
   auto* words = reinterpret_cast<uint64_t*>(memory->data());
-  for (size_t i = 0; i < kBytes / 8; i += 8) words[i] = i;  // real pages, not the kernel's one zero page
+  // Unwritten memory is one shared zero page: writing allocates the pages.
+  for (size_t i = 0; i < kBytes / 8; i += 8) words[i] = i;
   const size_t share = kBytes / 8 / kBursts / threads / 64 * 64;
   std::atomic<uint64_t> sink{0};
   const double seconds =
-      ShortestTogether(threads, kBursts, [&](int thread, int burst) {  // every burst another part
+      ShortestTogether(threads, kBursts, [&](int thread, int burst) {  // each burst reads another part
         sink.fetch_xor(Fold(words + (static_cast<size_t>(burst) * threads + thread) * share, share));
       });
   return static_cast<double>(share * 8 * threads) / seconds;

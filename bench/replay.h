@@ -1,7 +1,8 @@
-// Replays a trace of block hashes against PrefixCache and counts the blocks that it finds. Plain functions; one thread.
+// Replays a trace of block hashes against PrefixCache and counts the blocks that it finds. Plain functions;
+// one thread.
 //
-// Trace: one JSON object per line. `hash_ids` lists the ids of a request's blocks in order; two requests whose ids are
-// equal up to a block have an equal prompt up to that block. Other members are ignored.
+// Trace: one JSON object per line. `hash_ids` lists the ids of a request's blocks in order; two requests
+// with equal ids up to a block have an equal prompt up to that block. Other members are ignored.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@
 namespace prefixd::bench {
 
 struct Trace {
-  // One per line, in order. Block ids are renumbered from 0 in the order in which they appear: each is one token.
+  // One per line, in order. Block ids are renumbered from 0 in the order in which they appear: each is one
+  // token.
   std::vector<std::vector<TokenId>> requests;
   uint64_t blocks = 0;         // of all requests
   size_t longest_request = 0;  // blocks
@@ -33,8 +35,9 @@ struct ReplayResult {
   double HitShare() const;
 };
 
-// Runs the requests one after another through a cache of `capacity` blocks with the cache's own eviction. Every request
-// leases its path while it runs and commits all of its blocks. Requires capacity >= trace.longest_request.
+// Runs the requests one after another through a cache of `capacity` blocks with the cache's own eviction.
+// Every request leases its path while it runs and commits all of its blocks. Requires capacity >=
+// trace.longest_request.
 ReplayResult Replay(const Trace& trace, uint32_t capacity);
 
 }  // namespace prefixd::bench

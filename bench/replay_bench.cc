@@ -1,6 +1,6 @@
-// Replays a trace of block hashes against the cache's own code (cache/prefix_cache.h) and prints, for each capacity, the
-// share of the requested blocks that the cache has. A count, not a time: the same trace gives the same figures on every
-// machine.
+// Replays a trace of block hashes against the cache's own code (cache/prefix_cache.h) and prints, for each
+// capacity, the share of the requested blocks that the cache has. A count, not a time: the same trace gives
+// the same figures on every machine.
 #include <charconv>
 #include <chrono>
 #include <cstdio>

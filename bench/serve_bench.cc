@@ -1,6 +1,6 @@
-// A load generator for OpenAI-style servers (prefixd, vLLM, llama.cpp's server and others): sends the workloads of
-// bench/serve_workload.h as streamed, greedy requests and reports latencies, throughput and the share of prompt tokens
-// that the server took from its cache. Exits with 1 when a request failed.
+// A load generator for OpenAI-style servers (prefixd, vLLM, llama.cpp's server and others): sends the
+// workloads of bench/serve_workload.h as streamed, greedy requests and reports latencies, throughput and the
+// share of prompt tokens that the server took from its cache. Exits with 1 when a request failed.
 #include <chrono>
 #include <cstdio>
 #include <limits>

@@ -1,5 +1,5 @@
-// The HTTP side of bench/serve: one OpenAI-style server, spoken to through libcurl. A Client is for one thread; it keeps its
-// connection between requests. InitializeHttp runs before the first Client.
+// The HTTP client of bench/serve for one OpenAI-style server, on top of libcurl. One thread uses a Client,
+// which keeps its connection between requests. InitializeHttp runs before the first Client.
 #pragma once
 
 #include <memory>
@@ -31,7 +31,7 @@ class Client {
 
   // The ids that GET /v1/models lists. Errors say what to do.
   Result<std::vector<std::string>> Models();
-  // Posts a streamed request and reads the whole answer. Does not throw or return early: result.error says what failed.
+  // Posts a streamed request and reads the whole answer. result.error says what failed.
   RequestResult Stream(const std::string& path, const std::string& body);
 
  private:

@@ -17,7 +17,8 @@ struct LoadOptions {
   std::string model;
   bool chat = true;  // /v1/chat/completions; false: /v1/completions
   int64_t output_tokens = 32;
-  // Open loop: requests per second, Poisson arrivals drawn from `seed`. 0: closed loop, workload.clients at once.
+  // Open loop: requests per second, Poisson arrivals drawn from `seed`. 0: closed loop, workload.clients at
+  // once.
   double rate = 0;
   uint64_t seed = 0;
   // Called after each request, from the thread that sent it, one call at a time; may be empty.
@@ -29,13 +30,14 @@ struct LoadResult {
   double seconds = 0;                   // from the first request to the last answer
 };
 
-// A turn of a conversation is sent after the answer of the turn before it; conversations take turns. When a turn fails,
-// the later turns of its conversation are not sent and count as failed. In an open loop a request whose time has come
-// is a conversation's first or next turn that is ready; if there is none, the arrival waits for one.
+// Sends each turn of a conversation after the answer to its previous turn. Conversations that are ready wait
+// in a first-in, first-out queue. When a turn fails, the later turns of its conversation are not sent and
+// count as failed. In an open loop, each arrival sends the first request in the queue; it waits while the
+// queue is empty.
 LoadResult RunLoad(const Workload& workload, const LoadOptions& options);
 
-// The JSON body of a request: a greedy stream of exactly options.output_tokens tokens. `answers` are those of the turns
-// before `turn`.
+// The JSON body of a request: a greedy stream of exactly options.output_tokens tokens. `answers` are those of
+// the turns before `turn`.
 std::string RequestBody(const Conversation& conversation, size_t turn,
                         const std::vector<std::string>& answers, const LoadOptions& options);
 

@@ -1,4 +1,5 @@
-// Reads server-sent events and, from them, one streamed answer of an OpenAI-style server. Plain values; one thread each.
+// Reads server-sent events and, from them, one streamed answer of an OpenAI-style server. Plain values; one
+// thread each.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,9 @@
 
 namespace prefixd::bench {
 
-// Splits a byte stream into events (WHATWG HTML, "Server-sent events"). The bytes may be cut anywhere. Lines end with LF,
-// CR or CRLF. Comments and all fields but `data` are skipped; several `data` lines of an event are joined by LF.
+// Splits a byte stream into events (WHATWG HTML, "Server-sent events"). The bytes may be cut anywhere. Lines
+// end with LF, CR or CRLF. Comments and all fields but `data` are skipped; several `data` lines of an event
+// are joined by LF.
 class SseReader {
  public:
   using OnData = std::function<void(std::string_view data)>;

@@ -17,8 +17,8 @@ struct RequestResult {
   int64_t cached_tokens = -1;
 };
 
-// The value below which a share of `p` (0 .. 1) of `values` lies, interpolated linearly between neighbours as in
-// numpy.percentile. NaN when there are no values.
+// The value below which a share of `p` (0 .. 1) of `values` lies, interpolated linearly between neighbours as
+// in numpy.percentile. NaN when there are no values.
 double Percentile(std::vector<double> values, double p);
 
 struct Summary {
@@ -28,14 +28,14 @@ struct Summary {
       0;  // answered without a usage chunk; their output tokens are counted as chunks with text
   std::string first_error;  // empty when none failed
   double seconds = 0;       // from the first request to the last answer
-  // Times in seconds, over all requests answered in full; NaN where there is none. An inter-token latency is the time
-  // between two successive chunks of an answer that carry text.
+  // Times in seconds, over all requests answered in full; NaN where there is none. An inter-token latency is
+  // the time between two successive chunks of an answer that carry text.
   double ttft_p50, ttft_p95, itl_p50, itl_p95;
   int64_t output_tokens = 0;
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;
-  // NaN where no usage chunk says it. Where some requests report cached tokens, the others count as 0: some servers
-  // leave the member out when nothing was cached.
+  // NaN where no usage chunk says it. Where some requests report cached tokens, the others count as 0: some
+  // servers leave the member out when nothing was cached.
   double output_rate, prompt_rate, cached_share;
 };
 Summary Summarize(const std::vector<RequestResult>& results, double seconds, int64_t asked_tokens);

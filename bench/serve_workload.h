@@ -1,12 +1,14 @@
-// The prompts of bench/serve: conversations of made-up words, a function of the seed. Pure values; any thread.
+// The prompts of bench/serve: conversations of made-up words. They are a function of the seed. Pure values;
+// any thread.
 //
 // workload  requests  clients  prompt
-// shared    24        8        one opening of 1,500 words for all; 60 words of context and a question of 40 words each
-// cold      12        4        an opening of 400 words and a question of 40 words; nothing is shared, from the first word
-// turns     24        4        conversations of 6 turns; an opening of 300 words, then 80 words per turn and the answers
-// tenants   48        8        openings of 400 words of 16 tenants, drawn by Zipf's law (exponent 1); a question of 40 words
+// shared    24        8        one opening of 1,500 words; context of 60 and question of 40 words each
+// cold      12        4        an opening of 400 words and a question of 40; no two begin with the same word
+// turns     24        4        4 conversations of 6 turns: opening of 300 words, 80 per turn, the answers
+// tenants   48        8        the opening (400 words) of one of 16 tenants and a question of 40
 //
-// The words are those of two syllables of bench/word_tokenizer.h: one token each for a model of bench/make_model.
+// tenants draws the tenant of each request by Zipf's law with exponent 1. The words are those of two
+// syllables in bench/word_tokenizer.h: each is one token of a model that make_model writes.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +20,8 @@
 namespace prefixd::bench {
 
 struct Conversation {
-  std::string opening;  // the system message
-  std::vector<std::string>
-      questions;  // the user message of each turn; the server's answers come between them
+  std::string opening;                 // the system message
+  std::vector<std::string> questions;  // the user message of each turn, without the server's answers
 };
 
 struct Workload {
@@ -42,16 +43,18 @@ struct WorkloadOptions {
 
 // The names, in the order in which `all` runs them.
 std::vector<std::string> WorkloadNames();
-// `name` is one of WorkloadNames(). Each workload draws from a seed of its own: seed, + 1010, + 2010, + 3010 for
-// shared, cold, turns, tenants.
+// `name` is one of WorkloadNames(). Each workload draws from a seed of its own: seed, + 1010, + 2010, + 3010
+// for shared, cold, turns, tenants.
 Workload MakeWorkload(const std::string& name, const WorkloadOptions& options);
 
-// The requests that leave a server's cache in a used state: for every distinct opening of `workload` one that shares its
-// first 1, 7, 15, 16, 17 and 40 words and then differs, and some that share nothing.
+// Requests that leave a server's cache in a used state: for every distinct opening of `workload`, one request
+// for each of 1, 7, 15, 16, 17 and 40 that shares that many first words and then differs, and 8 that share
+// nothing.
 //
-// A cache that has just started has an empty tree: nothing matches in part, no path branches, nothing is evicted. A
-// server that has run for a while has all of that, and a fault there (a partly matching block that keeps requests from
-// sharing one computation of the prefix) shows only then. The lengths lie around the ends of blocks of 8 and 16 tokens.
+// The tree of a server that has just started is empty: no block matches in part, no path branches. The tree
+// of a server that has run for a while has both. Some faults show only there: for example, requests that
+// arrive together may each copy a partly matching block and then each compute the rest of a prefix that one
+// could compute for all. The lengths lie around the ends of blocks of 8 and 16 tokens.
 Workload MakeUsedTree(const Workload& workload, uint64_t seed);
 
 // Times of `count` Poisson arrivals at `rate` per second, in seconds from the start; the first is at 0.

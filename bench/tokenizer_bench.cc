@@ -1,8 +1,9 @@
-// Times tokenizers on one core: English-like text with a cold and a warm cache of words, adversarial texts at two
-// sizes (the ratio of their times shows whether the cost grows linearly), and the decoding of ids to text.
+// Times tokenizers on one core: English-like text with a cold and a warm cache of words, adversarial texts at
+// two sizes (the ratio of their times shows whether the cost grows linearly), and the decoding of ids to
+// text.
 //
-// It measures the tokenizer of --model and those in the reference data, if that is there (PREFIXD_SHARED, or the
-// folder `shared` beside the repository).
+// It measures the tokenizer of --model and those in the reference data, if that is there (PREFIXD_SHARED, or
+// the folder `shared` beside the repository).
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
@@ -114,8 +115,8 @@ std::unique_ptr<Tokenizer> Load(const Subject& subject) {
   return *std::move(tokenizer);
 }
 
-// CPU time of this thread in seconds. The tokenizer works on the calling thread alone, so that other processes do not
-// distort this time.
+// CPU time of this thread in seconds. The tokenizer works on the calling thread alone, so that other
+// processes do not distort this time.
 double ThreadSeconds() {
   timespec now;
   PREFIXD_CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);

@@ -7,8 +7,8 @@
 namespace prefixd::bench {
 namespace {
 
-// The code points, in UTF-8, that byte-level BPE uses to spell bytes: a printable byte is itself, the n-th of the others
-// is U+0100 + n.
+// The code points, in UTF-8, that byte-level BPE uses to spell bytes: a printable byte is itself, the n-th of
+// the others is U+0100 + n.
 std::vector<std::string> ByteSpellings() {
   std::vector<std::string> spellings;
   int others = 0;
@@ -87,11 +87,11 @@ std::string WordTokenizer::TokenizerJson() const {
   json += AddedToken(end_of_text(), "<|endoftext|>") + ", " + AddedToken(start_of_turn(), "<|im_start|>") +
           ", " + AddedToken(end_of_turn(), "<|im_end|>");
   json +=
-      R"(], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,)"
-      R"( "use_regex": true}, "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true,)"
-      R"( "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE", "dropout": null, "unk_token": null,)"
-      R"( "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,)"
-      R"( "ignore_merges": false, "vocab": {)";
+      R"(], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,)"
+      R"( "trim_offsets": true, "use_regex": true}, "post_processor": null, "decoder": {"type": "ByteLevel",)"
+      R"( "add_prefix_space": true, "trim_offsets": true, "use_regex": true}, "model": {"type": "BPE",)"
+      R"( "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,)"
+      R"( "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": {)";
   for (size_t id = 0; id < tokens_.size(); ++id) {
     json += (id == 0 ? "" : ", ") + Quoted(tokens_[id]) + ": " + std::to_string(id);
   }
@@ -104,8 +104,9 @@ std::string WordTokenizer::TokenizerJson() const {
 
 std::string WordTokenizer::TokenizerConfigJson() const {
   return R"({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": null, "eos_token": "<|im_end|>",)"
-         R"( "clean_up_tokenization_spaces": false, "chat_template": "{% for message in messages %}<|im_start|>{{ message.role)"
-         R"( }}\n{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"})"
+         R"( "clean_up_tokenization_spaces": false, "chat_template": "{% for message in messages %})"
+         R"(<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %})"
+         R"({% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"})"
          "\n";
 }
 

@@ -1,8 +1,9 @@
 // A byte-level BPE tokenizer of made-up words, for models with made-up weights. Pure values; any thread.
 //
-// Ids: 0 .. 255 are the bytes; then come 100 syllables ("ba"), 100 words of one syllable (" ba"), up to 10,000 words of
-// two (" bade"), and as many words of three (" badego") as fit. The last three ids are <|endoftext|>, <|im_start|> and
-// <|im_end|>. Every word is one token that the merges produce, so that every BPE implementation encodes it the same way.
+// Ids: 0 .. 255 are the bytes; then come 100 syllables ("ba"), 100 words of one syllable (" ba"), up to
+// 10,000 words of two (" bade"), and as many words of three (" badego") as fit. The last three ids are
+// <|endoftext|>, <|im_start|> and <|im_end|>. Every word is one token that the merges produce, so that every
+// BPE implementation encodes it the same way.
 #pragma once
 
 #include <string>
@@ -11,8 +12,8 @@
 
 namespace prefixd::bench {
 
-// The 10,000 words of two syllables, without their space, in the order of their ids. In a text, a word that follows a
-// space is one token of every WordTokenizer with at least 10,459 ids.
+// The 10,000 words of two syllables, without their space, in the order of their ids. In a text, a word that
+// follows a space is one token of every WordTokenizer with at least 10,459 ids.
 std::vector<std::string> TwoSyllableWords();
 
 class WordTokenizer {

@@ -24,7 +24,8 @@ Result<Trace> Parse(const std::string& text) {
   return ParseTrace(in);
 }
 
-// Leaf-first LRU over whole paths: every block is the path that leads to it; of equally old leaves the deeper goes first.
+// Leaf-first LRU over whole paths: every block is the path that leads to it; of equally old leaves the deeper
+// goes first.
 uint64_t ModelHits(const Trace& trace, size_t capacity) {
   std::map<Path, size_t> last_used;  // by cached block
   uint64_t hits = 0;

@@ -1,4 +1,5 @@
-// bench/serve without a server: events and answers, the prompts of the workloads, request bodies and statistics.
+// bench/serve without a server: events and answers, the prompts of the workloads, request bodies and
+// statistics.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,9 +54,9 @@ TEST(Answer, CountsOnlyChunksWithText) {
   answer.OnData(R"({"choices":[{"index":0,"delta":{"reasoning_content":"b"}}]})", 3);
   answer.OnData(R"({"choices":[{"index":0,"delta":{},"finish_reason":"length"}]})", 4);
   EXPECT_TRUE(answer.complete());
-  answer.OnData(
-      R"({"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}})",
-      5);
+  answer.OnData(R"({"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":2,)"
+                R"("prompt_tokens_details":{"cached_tokens":8}}})",
+                5);
   answer.OnData("[DONE]", 6);
   EXPECT_EQ(answer.text(), "ab");
   EXPECT_THAT(answer.arrivals(), ElementsAre(2, 3));
@@ -254,7 +255,8 @@ TEST(RequestBody, CarriesTheConversationSoFar) {
   EXPECT_EQ(chat,
             boost::json::parse(R"({"model":"m","max_tokens":5,"temperature":0,"stream":true,"ignore_eos":true,
       "stream_options":{"include_usage":true},"messages":[{"role":"system","content":"system"},
-      {"role":"user","content":"one"},{"role":"assistant","content":"answer"},{"role":"user","content":"two"}]})"));
+      {"role":"user","content":"one"},{"role":"assistant","content":"answer"},
+      {"role":"user","content":"two"}]})"));
   options.chat = false;
   const auto completion = boost::json::parse(RequestBody(conversation, 1, {"answer"}, options));
   EXPECT_EQ(completion.at("prompt"), "system\none\nanswer\ntwo\n");
