@@ -1,4 +1,5 @@
-// What a gated MLP does to its gate. A plain value; numerics.h defines the functions.
+// Activation names the function that a gated MLP applies to its gate. kernels/numerics.h defines the
+// functions. A plain value; any thread.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@ namespace prefixd {
 
 enum class Activation : uint8_t {
   kSilu,      // g * sigmoid(g)
-  kGeluTanh,  // GELU by its tanh approximation
-  kRelu,
+  kGeluTanh,  // GELU in its tanh approximation
+  kRelu,      // max(g, 0)
 };
 
 }  // namespace prefixd

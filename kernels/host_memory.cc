@@ -4,9 +4,9 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <string>
 
+#include "kernels/check_arguments.h"
 #include "kernels/numerics.h"
 
 namespace prefixd {
@@ -34,8 +34,6 @@ class HostKvPool final : public KvPool {
   HostMemory memory_;
 };
 
-bool IsPowerOfTwo(int n) { return n > 0 && (n & (n - 1)) == 0; }
-
 }  // namespace
 
 void HostMemory::Free::operator()(void* p) const { std::free(p); }
@@ -43,13 +41,13 @@ void HostMemory::Free::operator()(void* p) const { std::free(p); }
 Result<HostMemory> HostMemory::Allocate(size_t bytes) {
   const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
   size_t with_slack = 0;
-  // calloc: fresh pages of the kernel are zero already, and are not touched again.
+  // calloc does not write to pages that come fresh from the operating system: they are zero already.
   void* owned = __builtin_add_overflow(bytes, alignment, &with_slack) ? nullptr : std::calloc(with_slack, 1);
   if (owned == nullptr) return ResourceExhausted("no memory for " + std::to_string(bytes) + " bytes");
   const auto address = reinterpret_cast<uintptr_t>(owned);
   auto* data = static_cast<std::byte*>(owned) + ((alignment - address % alignment) % alignment);
   if (alignment == kHugePage)
-    madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // advice: may fail
+    madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // only advice: a failure is ignored
   return HostMemory(owned, data);
 }
 
@@ -59,10 +57,7 @@ Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes) {
 }
 
 Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) {
-  PREFIXD_CHECK(layout.layers > 0 && layout.kv_heads > 0)
-      << layout.layers << " layers, " << layout.kv_heads << " heads";
-  PREFIXD_CHECK(layout.head_dim > 0 && layout.head_dim % 2 == 0) << "head_dim " << layout.head_dim;
-  PREFIXD_CHECK(IsPowerOfTwo(layout.block_tokens)) << "block_tokens " << layout.block_tokens;
+  CheckLayout(layout);
   size_t bytes = 0;
   if (__builtin_mul_overflow(layout.BlockBytes(), size_t{blocks}, &bytes)) {
     return ResourceExhausted("no memory for " + std::to_string(blocks) + " KV blocks of " +
@@ -76,36 +71,6 @@ void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from) {
   PREFIXD_CHECK(offset <= to.bytes() && from.size() <= to.bytes() - offset)
       << "upload of " << from.size() << " bytes at " << offset << " into " << to.bytes();
   if (!from.empty()) std::memcpy(static_cast<std::byte*>(to.data()) + offset, from.data(), from.size());
-}
-
-void CheckBatch(const BatchView& batch) {
-  int next_row = 0;
-  for (const SequenceSpan& sequence : batch.sequences) {
-    PREFIXD_CHECK(sequence.first_row == next_row && sequence.rows > 0 && sequence.position >= 0)
-        << "row " << sequence.first_row << ", expected " << next_row << ", " << sequence.rows
-        << " rows at position " << sequence.position;
-    next_row += sequence.rows;
-  }
-  PREFIXD_CHECK(next_row == batch.rows()) << next_row << " rows in sequences, " << batch.rows() << " tokens";
-}
-
-int CheckSources(std::span<const MatrixSource> sources) {
-  PREFIXD_CHECK(!sources.empty());
-  int64_t rows = 0;
-  for (const MatrixSource& source : sources) {
-    PREFIXD_CHECK(source.cols == sources[0].cols && source.dtype == sources[0].dtype && source.rows > 0 &&
-                  source.cols > 0)
-        << source.rows << " x " << source.cols << " " << DTypeName(source.dtype);
-    rows += source.rows;
-  }
-  PREFIXD_CHECK(rows <= std::numeric_limits<int>::max()) << rows << " rows";
-  return static_cast<int>(rows);
-}
-
-void CheckAttention(const AttentionParams& params, const KvLayout& layout) {
-  PREFIXD_CHECK(params.heads > 0 && params.heads % layout.kv_heads == 0)
-      << params.heads << " heads over " << layout.kv_heads;
-  PREFIXD_CHECK(params.window >= 0) << "window " << params.window;
 }
 
 float LoadElement(const void* array, DType dtype, size_t i) {

@@ -1,5 +1,5 @@
-// Backend memory that is plain RAM, and how stored elements are read and written there: shared by all CPU
-// backends. Values and factories; any thread.
+// Backend memory in plain RAM, and access to the stored elements in it. All CPU backends share this code.
+// Values, factories and pure functions; any thread.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,11 @@
 
 namespace prefixd {
 
-// Zeroed RAM, 64-byte aligned; large pieces ask the kernel for huge pages. Pages are had on first touch.
+// Owns zeroed RAM, 64-byte aligned. Large allocations ask the operating system for huge pages. A page is not
+// backed by RAM before its first use.
 class HostMemory {
  public:
-  // kResourceExhausted, naming `bytes`, when there is no such memory.
+  // Returns kResourceExhausted, with a message that gives `bytes`, when the memory is not available.
   static Result<HostMemory> Allocate(size_t bytes);
   HostMemory() = default;
 
@@ -28,20 +29,14 @@ class HostMemory {
   std::byte* data_ = nullptr;  // the first aligned byte inside `owned_`
 };
 
+// Implement Backend::Allocate, AllocateKv and Upload for host memory.
 Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes);
 Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks);
-// Backend::Upload for host buffers.
 void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from);
 
-// CHECKs what BatchView promises: spans cover the rows in order, block tables cover the positions.
-void CheckBatch(const BatchView& batch);
-// CHECKs what MatrixSource's caller promises, and returns the rows of the stack.
-int CheckSources(std::span<const MatrixSource> sources);
-// CHECKs what AttentionParams' caller promises.
-void CheckAttention(const AttentionParams& params, const KvLayout& layout);
-
-// Element i of an array of `dtype`, widened to f32; and the value stored there, rounded.
+// Reads element i of an array of `dtype`, widened to f32. The array may have any alignment.
 float LoadElement(const void* array, DType dtype, size_t i);
+// Rounds `value` to `dtype` and stores it as element i.
 void StoreElement(void* array, DType dtype, size_t i, float value);
 
 }  // namespace prefixd

@@ -1,38 +1,41 @@
-// The numerics of the CPU backends, version "cpu-1": what every one of them computes, bit for bit. `ref` is
-// the plain code of it, avx2 and avx512 are fast code of it, tests/kernels holds them together. Pure
-// functions; any thread.
+// The numerics of the CPU backends, version "cpu-1": every CPU backend computes exactly these bits. `ref` is
+// plain code for this definition; avx2 and avx512 are fast code for it. The tests in tests/kernels compare
+// them. Pure functions; any thread.
 //
-// Definition. All arithmetic is IEEE binary32, round to nearest even, subnormals kept; fma(a, b, c) = a*b + c
-// rounded once; nothing is contracted or reordered by the compiler. Which NaN an operation gives is not
-// defined, that it is one is.
+// Definition. All arithmetic is IEEE binary32, rounded to nearest even, with subnormals; fma(a, b, c) is
+// a * b + c, rounded once. The compiler neither contracts nor reorders anything. Where the result of an
+// operation is a NaN, its sign and payload are not defined.
 //
-//   1. Stored types. f32, f16 and bf16 are widened exactly; f32 narrows by F32ToF16 and F32ToBF16 below.
-//   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; y = acc, or y = y + acc.
-//      A bias is added to what stands there then: y = y + bias.
-//   3. Sums inside a row. Term i goes to partial sum i mod 16, in ascending i; the 16 partial sums start at
-//      +0 and merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
-//   4. RmsNorm, of a row or of a head. The sum of x*x as in 3, its partials by fma(x, x, s);
+//   1. Stored types. f32, f16 and bf16 widen to f32 exactly. f32 narrows by F32ToF16 and F32ToBF16 below.
+//   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; then y = acc, or y = y + acc. A bias is
+//      added afterwards to the stored value: y = y + bias.
+//   3. Sums along a row. Term i is added to partial sum i mod 16, in ascending i. The 16 partial sums start
+//      at +0. They merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
+//   4. RmsNorm, of a row or of a head. The sum of x*x follows rule 3, with partial sums s = fma(x, x, s).
 //      scale = 1 / sqrt(sum / dim + eps); out = (x * scale) * weight.
-//   5. Exp is the polynomial below. Gated activations: act(gate) * up, with Silu, GeluTanh or Relu below.
+//   5. Exp is the polynomial below. A gated activation is act(gate) * up, where act is Silu, GeluTanh or Relu
+//      below.
 //   6. Rope, for the pair a = x[i], b = x[i + head_dim / 2]:
 //        a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
 //   7. Attention of the row at position p, for one head. q' = q * scale. The score of token t is a chain as
-//      in 2, over head_dim, of q'[d] and K[t][d]. Tokens 0 .. p fall into spans of kAttentionSpan and those
-//      into tiles of kAttentionTile, both aligned to position 0; tokens after p take no part. A span starts
-//      with m = -inf, o[d] = +0 and 16 sums l[j] = +0; each of its tiles, in order, does
+//      in rule 2, over head_dim, of q'[d] and K[t][d]. Tokens 0 .. p are divided into spans of kAttentionSpan
+//      tokens, and spans into tiles of kAttentionTile tokens, both aligned to position 0. Tokens after p do
+//      not take part.
+//      A span starts with m = -inf, o[d] = +0 and 16 sums l[j] = +0. Each of its tiles, in order, computes
 //        m' = max(m, scores); c = Exp(m - m'); p[t] = Exp(score[t] - m');
 //        l[j] = l[j] * c, then l[t mod 16] = l[t mod 16] + p[t] for ascending t;
 //        o[d] = o[d] * c, then o[d] = fma(p[t], V[t][d], o[d]) for ascending t; m = m'.
-//      The l of a span is the merge of its l[j] as in 3. Spans fold in order into (M, L, O), at first those
-//      of the first span:
+//      The l of a span is the merge of its l[j] by rule 3. The total (M, L, O) starts as (m, l, o) of the
+//      first span. Each further span, in order, is folded into it by
 //        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M');
-//        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a).
+//        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a); M = M'.
 //      out[d] = O[d] * (1 / L).
-//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part; a tile or span that holds
-//      none of them does not either. So the fold begins with the span, and that with the tile, of the
-//      window's first token; tiles, spans and t mod 16 stay aligned to position 0.
+//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without such
+//      a token is left out, so the computation starts with the span, and in it with the tile, that holds the
+//      first token of the window. Tiles, spans and t mod 16 stay aligned to position 0.
 //
-// A change to any of this is another numerics version: KV stored under the old one is not found again.
+// A change to any of these rules needs a new numerics version. KV stored under the old version is then never
+// reused.
 #pragma once
 
 #include <bit>
@@ -48,11 +51,11 @@ inline constexpr int kPartialSums = 16;
 inline constexpr int kAttentionTile = 64;   // tokens; a multiple of kPartialSums
 inline constexpr int kAttentionSpan = 512;  // tokens; a multiple of kAttentionTile
 
-// Exp(x) = 2^n * P(r) with n = nearest integer to x / ln 2 and r = x - n ln 2 in [-ln2/2, ln2/2]. P is the
-// minimax polynomial 1 + r (c1 + r (c2 + ...)) for the relative error (Remez exchange in 50 digits: 2^-28.5
-// before rounding the coefficients to f32). Adding kRound leaves n in the low mantissa bits. Outside
-// [kExpMin, kExpMax] the result is 0 or inf: 2^n stays normal, so that it is made by shifting n into an
-// exponent.
+// Exp(x) = 2^n * P(r), where n is the integer nearest to x / ln 2 and r = x - n ln 2 lies in [-ln2/2, ln2/2].
+// P = 1 + r (c1 + r (c2 + ...)) is the minimax polynomial for the relative error. A Remez exchange in 50
+// digits gave it an error of 2^-28.5 before its coefficients were rounded to f32. Adding kRound leaves n in
+// the low mantissa bits. Outside [kExpMin, kExpMax] the result is 0 or inf. Inside, 2^n is normal, so
+// shifting n into the exponent bits makes it.
 inline constexpr float kExpMin = -87.3365f;
 inline constexpr float kExpMax = 88.375f;
 inline constexpr float kLog2E = 0x1.715476p+0f;
@@ -87,15 +90,15 @@ inline constexpr float kGelu1 = -0x1.988454p+0f;  // -2 sqrt(2 / pi)
 inline constexpr float kGelu3 = -0x1.2444f2p-4f;  // -2 sqrt(2 / pi) 0.044715
 inline float GeluTanh(float x) { return x / (1.0f + Exp(x * std::fma(kGelu3, x * x, kGelu1))); }
 
-// A NaN stays.
+// Relu of a NaN is that NaN.
 inline float Relu(float x) { return x < 0.0f ? 0.0f : x; }
 
-// Rule 7: the first token that the row at `position` sees.
+// Rule 7: returns the first token that the row at `position` sees. Requires position >= 0 and window >= 0.
 inline int WindowStart(int position, int window) {
   return window == 0 || position < window ? 0 : position - window + 1;
 }
 
-// Rule 3: merges 16 partial sums in place.
+// Rule 3: merges 16 partial sums, in place, and returns the sum.
 inline float MergePartials(float (&s)[kPartialSums]) {
   for (int half = kPartialSums / 2; half > 0; half /= 2) {
     for (int j = 0; j < half; ++j) s[j] = s[j] + s[j + half];
@@ -105,8 +108,8 @@ inline float MergePartials(float (&s)[kPartialSums]) {
 
 inline float F32FromBF16(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
 
-// To nearest even; overflow goes to infinity; a NaN becomes quiet and keeps its sign and its upper payload
-// bits.
+// Rounds to nearest even. Overflow gives infinity. A NaN becomes quiet and keeps its sign and its upper
+// payload bits.
 inline uint16_t F32ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
@@ -117,7 +120,7 @@ inline float F32FromF16(uint16_t h) {
   const uint32_t sign = (h & 0x8000u) << 16;
   const uint32_t exponent = (h >> 10) & 31u;
   const uint32_t mantissa = h & 0x3FFu;
-  if (exponent == 31) {  // infinity, or a NaN made quiet
+  if (exponent == 31) {  // infinity, or a NaN that becomes quiet
     return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13) | (mantissa != 0 ? 0x400000u : 0u));
   }
   if (exponent == 0) {  // zero and subnormals: exact in f32
@@ -126,14 +129,14 @@ inline float F32FromF16(uint16_t h) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
-// As F32ToBF16; results below 2^-14 are subnormal. Equals the instruction vcvtps2ph.
+// Rounds like F32ToBF16. Results below 2^-14 are subnormal. Gives what the instruction vcvtps2ph gives.
 inline uint16_t F32ToF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
   if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // 65520 and above
-  if (magnitude < 0x38800000u) {  // below 2^-14: the sum's last mantissa bit is worth 2^-24
+  if (magnitude < 0x38800000u) {  // below 2^-14: the last mantissa bit of the sum is worth 2^-24
     const float sum = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3F000000u));
   }

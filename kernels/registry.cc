@@ -12,12 +12,12 @@ namespace {
 struct Entry {
   std::string_view name;
   bool (*runs_here)();
-  std::string_view needs;  // said when it does not run here
+  std::string_view needs;  // the reason given when it does not run here
   std::unique_ptr<Backend> (*create)(int threads);
 };
 
-// CPUID. The builtins ask too whether the operating system saves the registers; clang 16 knows no name for
-// F16C.
+// The builtins below also check that the operating system saves the wide registers. F16C needs CPUID
+// directly, because clang 16 has no builtin name for it.
 bool HasF16c() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
@@ -66,7 +66,8 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
   for (const Entry& entry : kBackends) {
     if (name == "auto" ? entry.runs_here() : name == entry.name) chosen = &entry;
   }
-  if (chosen == nullptr) return NotFound("no backend '" + std::string(name) + "'; there are: " + Names());
+  if (chosen == nullptr)
+    return NotFound("no backend '" + std::string(name) + "'; the backends are: " + Names());
   if (!chosen->runs_here()) {
     return Unsupported("backend '" + std::string(name) +
                        "' does not run here: " + std::string(chosen->needs));

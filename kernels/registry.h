@@ -1,4 +1,5 @@
-// The table of backends: which are compiled in, which run on this machine, and how one is made. Any thread.
+// The table of backends: which ones are compiled in, which ones run on this machine, and how to create one.
+// Any thread.
 #pragma once
 
 #include <memory>
@@ -12,16 +13,18 @@
 namespace prefixd {
 
 struct BackendInfo {
-  std::string_view name;   // as in --backend
-  bool runs_here;          // the CPU has the instructions (or the device is there)
-  std::string reason;      // why not, in a few words; empty when runs_here
+  std::string_view name;  // as in --backend
+  bool runs_here;         // the CPU has the instructions, or the device is present
+  std::string reason;     // why it does not run, in a few words; empty when runs_here
 };
 
-// In order of preference, slowest first.
+// Returns the backends in order of preference, slowest first.
 std::vector<BackendInfo> ListBackends();
 
-// `name`: one of the table, or "auto" for the best that runs here. threads: 0 = one per CPU this process may use.
-// kNotFound for a name that is not in the table (the message lists it), kUnsupported for one that does not run here.
+// Creates the backend `name`: a name from the table, or "auto" for the fastest that runs here. `threads` is
+// the number of compute threads; 0 means one for each CPU that this process may use. Returns kNotFound, with
+// a message that lists the names, for a name that is not in the table. Returns kUnsupported for a backend
+// that does not run here. Requires threads >= 0.
 Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads);
 
 }  // namespace prefixd

@@ -1,4 +1,5 @@
-// Paged attention, numerics rule 7: spans of tiles, folded in order.
+// Paged attention, numerics rule 7: the tiles of a span, and the spans folded in order. Pure functions; any
+// thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -9,7 +10,8 @@ size_t AttendScratch(const AttendJob& job) {
          kTileTokens * (job.head_dim + padded + kTileRows) + kLanes;
 }
 
-PREFIXD_INLINE AttendState Divide(const AttendJob& job, float* scratch) {
+// Divides the scratch of a job into the arrays of its state.
+PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
   AttendState s;
   s.rows = job.positions * job.group;
   s.dim = job.head_dim;
@@ -17,8 +19,8 @@ PREFIXD_INLINE AttendState Divide(const AttendJob& job, float* scratch) {
   s.k = scratch;
   s.v = s.k + kTileTokens * s.dim;
   s.p = s.v + kTileTokens * s.padded;
-  s.fix = s.p + kTileTokens * kTileRows;
-  s.sums = s.fix + kLanes;
+  s.rescale = s.p + kTileTokens * kTileRows;
+  s.sums = s.rescale + kLanes;
   s.out = s.sums + s.rows * kLanes;
   s.total = s.out + s.rows * s.padded;
   s.max = s.total + s.rows * (kHeader + s.padded);
@@ -36,7 +38,7 @@ void ScaleQueries(const AttendJob& job, const AttendState& s) {
   }
 }
 
-// total = (max, sum, out) of folded spans: takes in one more.
+// Folds one more span into total = (max, sum, out).
 void FoldInto(float* total, float max, float sum, const float* out, int padded) {
   const float new_max = max > total[0] ? max : total[0];
   const F32x16 a = Exp(Sub(Set(total[0]), Set(new_max)));
@@ -56,7 +58,7 @@ void Normalise(const float* total, int head_dim, float* out) {
     StoreUpTo(out + d, head_dim - d, Mul(Load(total + kHeader + d), inverse));
 }
 
-// Some rows over a tile.
+// Processes the rows first_row .. end_row - 1 over one tile.
 template <DType kType>
 void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
   const int begin = Max(0, FirstToken(job, first_row) - tile);
@@ -69,7 +71,7 @@ void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int e
   }
 }
 
-// The rows first_row .. end_row - 1 are those that see something of the span.
+// Processes one span. The rows first_row .. end_row - 1 see at least one of its tokens.
 void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   const int begin = span * kSpanTokens;
   const int first_row = Max(0, begin - job.first_position) * job.group;
@@ -111,7 +113,7 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
 }
 
 void Attend(const AttendJob& job, float* scratch) {
-  const AttendState s = Divide(job, scratch);
+  const AttendState s = DivideScratch(job, scratch);
   ScaleQueries(job, s);
   for (int span = job.first_span; span < job.end_span; ++span) AttendSpan(job, s, span);
   for (int row = 0; row < s.rows; ++row) {
@@ -120,7 +122,8 @@ void Attend(const AttendJob& job, float* scratch) {
     const size_t head = row % job.group;
     if (job.partial == nullptr) {
       Normalise(total, s.dim, job.out + position * job.out_stride + head * s.dim);
-    } else {  // of a position that sees nothing of the spans: anything, which is not folded
+    } else {
+      // The partial result of a position that sees no token of the spans is unspecified; it is not folded.
       float* to = job.partial + position * job.partial_stride + head * (kHeader + s.padded);
       for (int d = 0; d < kHeader + s.padded; d += kLanes) Store(to + d, Load(total + d));
     }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/host_memory.h"
+#include "kernels/check_arguments.h"
 #include "kernels/numerics.h"
 
 namespace prefixd {
@@ -10,11 +10,11 @@ namespace {
 
 using cpu::AttendJob;
 
-// Rows (head x position) of one job: enough to share the widening of a tile, few enough to balance and to
-// stay in L2.
+// The rows (one head of one position each) of one job. Enough rows to share the widening of a tile; few
+// enough to balance the threads and to stay in L2.
 constexpr int kRowsPerJob = 96;
 
-// The spans FirstSpan .. EndSpan - 1 are those that a position sees something of.
+// A position sees tokens of the spans FirstSpan .. EndSpan - 1 only.
 int FirstSpan(int position, int window) {
   return numerics::WindowStart(position, window) / numerics::kAttentionSpan;
 }
@@ -22,22 +22,18 @@ int EndSpan(int position) { return position / numerics::kAttentionSpan + 1; }
 
 }  // namespace
 
-BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) {
-  const size_t index = position / pool.layout().block_tokens;
-  PREFIXD_CHECK(index < sequence.blocks.size())
-      << "position " << position << " is in block " << index << " of a table of " << sequence.blocks.size();
-  PREFIXD_CHECK(sequence.blocks[index] < pool.blocks())
-      << sequence.blocks[index] << " of " << pool.blocks() << " blocks";
-  return sequence.blocks[index];
-}
-
 void CpuAttention::Run(const BatchView& batch, const AttentionArgs& args) {
-  CheckAttention(args.params, args.pool->layout());
+  const KvLayout& layout = args.pool->layout();
+  CheckAttention(args.params, layout);
+  CheckLayer(args.layer, layout);
+  CheckHeads(args.q, batch.rows(), args.stride, args.params.heads, layout.head_dim);
+  PREFIXD_CHECK(batch.rows() == 0 || args.out != nullptr) << batch.rows() << " rows";
   jobs_.clear();
-  foldings_.clear();
+  fold_jobs_.clear();
   for (const SequenceSpan& sequence : batch.sequences) AddJobs(sequence, args);
   if (jobs_.empty()) return;
-  if (threads_.threads() > 1 && jobs_.size() < 2 * static_cast<size_t>(threads_.threads())) CutBySpans(args);
+  if (threads_.threads() > 1 && jobs_.size() < 2 * static_cast<size_t>(threads_.threads()))
+    SplitBySpans(args);
   threads_.Run(static_cast<int>(jobs_.size()), [&](int unit, int worker) {
     const AttendJob& job = jobs_[unit];
     ops_.attend(job, scratch_[worker].Floats(ops_.attend_scratch(job)));
@@ -49,7 +45,7 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
   const KvPool& pool = *args.pool;
   const KvLayout& layout = pool.layout();
   const int last = sequence.position + sequence.rows - 1;
-  BlockOf(sequence, last, pool);
+  BlockOf(sequence, last, pool);  // checks the block table
   const int group = args.params.heads / layout.kv_heads;
   const int at_once = std::max(1, kRowsPerJob / group);
   for (int first = 0; first < sequence.rows; first += at_once) {
@@ -85,17 +81,17 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
   }
 }
 
-void CpuAttention::CutBySpans(const AttentionArgs& args) {
-  whole_jobs_.swap(jobs_);
+void CpuAttention::SplitBySpans(const AttentionArgs& args) {
+  unsplit_jobs_.swap(jobs_);
   jobs_.clear();
   const size_t partial = ops_.partial_floats(args.pool->layout().head_dim);
   size_t floats = 0;
-  for (const AttendJob& job : whole_jobs_) {
+  for (const AttendJob& job : unsplit_jobs_) {
     const int spans = job.end_span - job.first_span;
     if (spans > 1) floats += partial * job.group * job.positions * spans;
   }
   float* next = partials_.Floats(floats);
-  for (const AttendJob& job : whole_jobs_) {
+  for (const AttendJob& job : unsplit_jobs_) {
     const int spans = job.end_span - job.first_span;
     if (spans == 1) {
       jobs_.push_back(job);
@@ -114,8 +110,8 @@ void CpuAttention::CutBySpans(const AttentionArgs& args) {
     for (int i = 0; i < job.positions; ++i, next += per_span * spans) {
       const int position = job.first_position + i;
       const int first = FirstSpan(position, job.window);
-      foldings_.push_back({next + (first - job.first_span) * per_span, EndSpan(position) - first,
-                           job.out + static_cast<size_t>(i) * job.out_stride});
+      fold_jobs_.push_back({next + (first - job.first_span) * per_span, EndSpan(position) - first,
+                            job.out + static_cast<size_t>(i) * job.out_stride});
     }
   }
   span_stride_ = partial * (args.params.heads / args.pool->layout().kv_heads);
@@ -124,11 +120,11 @@ void CpuAttention::CutBySpans(const AttentionArgs& args) {
 void CpuAttention::FoldSpans(const AttentionArgs& args) {
   const KvLayout& layout = args.pool->layout();
   const size_t partial = ops_.partial_floats(layout.head_dim);
-  threads_.Run(static_cast<int>(foldings_.size()), [&](int unit, int) {
-    const Folding& folding = foldings_[unit];
+  threads_.Run(static_cast<int>(fold_jobs_.size()), [&](int unit, int) {
+    const FoldJob& fold = fold_jobs_[unit];
     for (int h = 0; h < args.params.heads / layout.kv_heads; ++h) {
-      ops_.fold(folding.partials + h * partial, folding.spans, span_stride_, layout.head_dim,
-                folding.out + h * layout.head_dim);
+      ops_.fold(fold.partials + h * partial, fold.spans, span_stride_, layout.head_dim,
+                fold.out + h * layout.head_dim);
     }
   });
 }

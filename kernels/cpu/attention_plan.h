@@ -1,5 +1,6 @@
-// Attention of a batch as independent units for the threads: (sequence, KV head, run of positions), cut
-// further by spans where that leaves threads idle, as when one long sequence decodes. One owner.
+// CpuAttention runs the attention of a batch as independent jobs on the threads. A job covers one sequence,
+// one KV head and a run of positions. If there are too few jobs for the threads, as when one long sequence
+// decodes, it splits the jobs further by spans. One owner calls it.
 #pragma once
 
 #include <vector>
@@ -10,9 +11,6 @@
 #include "kernels/cpu/thread_pool.h"
 
 namespace prefixd {
-
-// The block of a position, CHECKed to be in the table and in the pool.
-BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool);
 
 // The arguments of Backend::Attention.
 struct AttentionArgs {
@@ -28,26 +26,27 @@ class CpuAttention {
  public:
   CpuAttention(const cpu::Ops& ops, ThreadPool& threads)
       : ops_(ops), threads_(threads), scratch_(threads.threads()) {}
+  // Implements Backend::Attention. Requires what backend.h states for its arguments.
   void Run(const BatchView& batch, const AttentionArgs& args);
 
  private:
-  // The results of one row's spans, to be folded.
-  struct Folding {
+  // Combines the partial results of one position's spans, for all heads of one KV head.
+  struct FoldJob {
     float* partials;
     int spans;
-    float* out;  // the row's heads
+    float* out;  // the position's heads
   };
 
   void AddJobs(const SequenceSpan& sequence, const AttentionArgs& args);
-  void CutBySpans(const AttentionArgs& args);
+  void SplitBySpans(const AttentionArgs& args);
   void FoldSpans(const AttentionArgs& args);
 
   const cpu::Ops& ops_;
   ThreadPool& threads_;
   std::vector<cpu::AttendJob> jobs_;
-  std::vector<cpu::AttendJob> whole_jobs_;
-  std::vector<Folding> foldings_;
-  size_t span_stride_ = 0;  // floats between the spans of one row
+  std::vector<cpu::AttendJob> unsplit_jobs_;
+  std::vector<FoldJob> fold_jobs_;
+  size_t span_stride_ = 0;  // floats between the spans of one position
   Scratch partials_;
   std::vector<Scratch> scratch_;  // per worker
 };

@@ -1,6 +1,6 @@
-// What attention does with one tile of keys: where K and V are found, scores, softmax, weighted sums. "Row"
-// means one head of one position, head by head, position by position; so the first and the last token
-// that a row sees grow with its number.
+// Attention over one tile of tokens: access to K and V, scores, softmax and weighted sums. A "row" is one
+// head of one position. Rows are ordered by position, then by head, so the first and the last token that a
+// row sees never decrease from one row to the next. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -13,32 +13,33 @@ constexpr int kHeader = kLanes;  // floats before the outputs of a partial resul
 
 PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
-// Scratch of one job, cut from one array.
+// The scratch arrays of one job, all in one allocation.
 struct AttendState {
   int rows;
-  int dim;       // head_dim
-  int padded;    // to whole vectors
-  float* q;      // scaled; blocks of kTileRows rows, each [dim][rows of the block]
-  float* k;      // [dim][kTileTokens]
-  float* v;      // [kTileTokens][padded]
-  float* p;      // [kTileRows][kTileTokens] scores, then probabilities
-  float* fix;    // [kTileRows] factors that bring older sums to the new maximum
-  float* max;    // [rows] of the span
-  float* sums;   // [rows][kLanes] of the span
-  float* out;    // [rows][padded] of the span
-  float* total;  // [rows][kHeader + padded] folded spans
+  int dim;         // head_dim
+  int padded;      // head_dim, rounded up to whole vectors
+  float* q;        // scaled queries; blocks of kTileRows rows, each [dim][rows of the block]
+  float* k;        // [dim][kTileTokens]
+  float* v;        // [kTileTokens][padded]
+  float* p;        // [kTileRows][kTileTokens] scores, then probabilities
+  float* rescale;  // [kTileRows] factors that rescale earlier sums to the new maximum
+  float* max;      // [rows] largest scores in the current span
+  float* sums;     // [rows][kLanes] partial sums of the current span
+  float* out;      // [rows][padded] outputs of the current span
+  float* total;    // [rows][kHeader + padded] the folded spans
 };
 
-// K and V of one tile. Either as they lie in the blocks, for jobs of few rows, or widened to f32 in scratch,
-// for those whose many rows share the work; and where the blocks do not offer whole vectors.
+// K and V of one tile. A job of few rows reads them in place, from the blocks. A job of many rows first
+// widens them to f32 in scratch, so that its rows share that work. A job also widens them when the blocks do
+// not hold whole vectors.
 template <DType kType>
 struct KvTile {
   using Type = typename Element<kType>::Type;
-  const Type* keys[kTileVectors];  // 16 tokens each; dimension d lies key_step elements further on
-  size_t key_step;
-  const Type* values[kTileVectors];  // value_run tokens each, value_step elements apart
+  const Type* keys[kTileVectors];    // dimension 0 of 16 tokens each
+  size_t key_step;                   // elements between dimensions
+  const Type* values[kTileVectors];  // value_run tokens each
   int value_run;
-  size_t value_step;
+  size_t value_step;  // elements between tokens
 };
 
 PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
@@ -46,7 +47,7 @@ PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
 }
 
 PREFIXD_INLINE int LastToken(const AttendJob& job, int row) { return job.first_position + row / job.group; }
-// The window's first token; numerics::WindowStart.
+// The first token of the window of a row: numerics::WindowStart.
 PREFIXD_INLINE int FirstToken(const AttendJob& job, int row) {
   const int last = LastToken(job, row);
   return job.window == 0 || last < job.window ? 0 : last - job.window + 1;
@@ -58,8 +59,8 @@ PREFIXD_INLINE const typename Element<kType>::Type* Plane(const AttendJob& job, 
   return reinterpret_cast<const typename Element<kType>::Type*>(job.pool + block * job.block_bytes + offset);
 }
 
-// K of 16 tokens from `token` on, `count` of which exist, to k[][..]. Blocks smaller than that are put
-// together first.
+// Widens K of 16 tokens, from `token` on, to k[d * kTileTokens + i]. `count` of the tokens exist. With blocks
+// of fewer than 16 tokens it gathers the tokens from several blocks.
 template <DType kType>
 void WidenKeys(const AttendJob& job, int token, int count, float* k) {
   using Type = typename Element<kType>::Type;
@@ -81,6 +82,7 @@ void WidenKeys(const AttendJob& job, int token, int count, float* k) {
   }
 }
 
+// Widens V of one token to v[0 .. padded - 1].
 template <DType kType>
 void WidenValues(const AttendJob& job, int token, float* v) {
   using Type = typename Element<kType>::Type;
@@ -94,7 +96,7 @@ void WidenValues(const AttendJob& job, int token, float* v) {
   Store(v + d, Widen<kType>(rest));
 }
 
-// Widens the tokens begin .. end - 1 of the tile into scratch, and some before them up to a whole panel.
+// Widens the tokens begin .. end - 1 of the tile into scratch. K starts at the panel that holds `begin`.
 template <DType kType>
 void WidenTile(const AttendJob& job, const AttendState& s, int tile, int begin, int end) {
   const int first = begin / kPanel * kPanel;
@@ -112,8 +114,8 @@ PREFIXD_INLINE KvTile<DType::kF32> WidenedTile(const AttendState& s) {
   return kv;
 }
 
-// The first `count` tokens of the tile where they lie. Vectors past them repeat the last block: read, but not
-// used.
+// Returns pointers to the first `count` tokens of the tile in their blocks. Vectors past them point to the
+// first tokens again; they are read but not used.
 template <DType kType>
 PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int count) {
   KvTile<kType> kv = {};
@@ -132,7 +134,8 @@ PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int cou
   return kv;
 }
 
-// p[r][t] of a block of rows for the tokens begin .. end - 1 of the tile, and some more up to whole panels.
+// Computes the scores p[r][t] of a block of rows for the tokens begin .. end - 1 of the tile, extended to
+// whole panels.
 template <int kRows, DType kType>
 void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int begin, int end) {
   for (int t = begin / kPanel * kPanel; t < end; t += kPanel) {
@@ -149,17 +152,17 @@ void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int b
   }
 }
 
-// out[r] = out[r] * fix[r] + sum over the tokens begin .. end - 1 of p[r][t] V[t], of kVectors vectors from d
-// on.
+// Computes out[r] = out[r] * rescale[r] + sum of p[r][t] V[t] over the tokens begin .. end - 1, for the
+// kVectors vectors that start at dimension d.
 template <int kVectors, int kRows, DType kType>
 PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>& kv, const float* p,
-                                const float* fix, float* out, int begin, int end) {
+                                const float* rescale, float* out, int begin, int end) {
   Tile<kRows, kVectors> tile;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
-      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(fix[r]));
+      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(rescale[r]));
     }
   }
   for (int t = begin; t < end;) {
@@ -176,37 +179,39 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
   }
 }
 
-// Whole panels of outputs first, then what is left in single vectors.
+// Processes whole panels of outputs first, then the rest in single vectors.
 template <int kRows, DType kType>
-void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, const float* fix, float* out,
-               int begin, int end) {
+void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, const float* rescale,
+               float* out, int begin, int end) {
   int d = 0;
   for (; d + kPanel <= s.padded; d += kPanel) {
-    AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, fix, out, begin, end);
+    AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, rescale, out, begin, end);
   }
   if constexpr (kPanelVectors > 1) {
-    for (; d < s.padded; d += kLanes) AddValuesAt<1, kRows>(d, s, kv, p, fix, out, begin, end);
+    for (; d < s.padded; d += kLanes) AddValuesAt<1, kRows>(d, s, kv, p, rescale, out, begin, end);
   }
 }
 
+// ScoresForRows and AddValuesForRows select the instance for the number of rows.
 template <DType kType, int kRows = kTileRows>
-void ScoresOf(int rows, const AttendState& s, const KvTile<kType>& kv, const float* q, int begin, int end) {
+void ScoresForRows(int rows, const AttendState& s, const KvTile<kType>& kv, const float* q, int begin,
+                   int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return ScoresOf<kType, kRows - 1>(rows, s, kv, q, begin, end);
+    if (rows < kRows) return ScoresForRows<kType, kRows - 1>(rows, s, kv, q, begin, end);
   }
   Scores<kRows>(s, kv, q, begin, end);
 }
 
 template <DType kType, int kRows = kTileRows>
-void AddValuesOf(int rows, const AttendState& s, const KvTile<kType>& kv, const float* p, const float* fix,
-                 float* out, int begin, int end) {
+void AddValuesForRows(int rows, const AttendState& s, const KvTile<kType>& kv, const float* p,
+                      const float* rescale, float* out, int begin, int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return AddValuesOf<kType, kRows - 1>(rows, s, kv, p, fix, out, begin, end);
+    if (rows < kRows) return AddValuesForRows<kType, kRows - 1>(rows, s, kv, p, rescale, out, begin, end);
   }
-  AddValues<kRows>(s, kv, p, fix, out, begin, end);
+  AddValues<kRows>(s, kv, p, rescale, out, begin, end);
 }
 
-// The 16 scores from `token` on; -inf for those that are not among begin .. end - 1.
+// Returns the 16 scores from `token` on, with -inf for tokens outside begin .. end - 1.
 PREFIXD_INLINE F32x16 ScoresAmong(const float* p, int token, int begin, int end) {
   const F32x16 none = Set(-__builtin_inff());
   if (token + kLanes <= begin || token >= end) return none;
@@ -216,8 +221,8 @@ PREFIXD_INLINE F32x16 ScoresAmong(const float* p, int token, int begin, int end)
   return scores;
 }
 
-// Turns the scores begin .. end - 1 of a row into probabilities below its new maximum. Returns the factor for
-// older sums.
+// Replaces the scores begin .. end - 1 of a row by their probabilities relative to the row's new maximum, and
+// updates *max and sums. Returns the factor that rescales earlier sums.
 PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* sums) {
   F32x16 scores[kTileVectors];
   F32x16 largest = Set(*max);
@@ -228,9 +233,9 @@ PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* su
   }
   const float new_max = MergeMax(largest);
   const F32x16 reference = Set(new_max);
-  const F32x16 fix = Exp(Sub(Set(*max), reference));
-  F32x16 sum = Mul(Load(sums), fix);
-  for (int v = begin / kLanes; v * kLanes < end; ++v) {  // lanes of no such token add Exp(-inf) = +0
+  const F32x16 rescale = Exp(Sub(Set(*max), reference));
+  F32x16 sum = Mul(Load(sums), rescale);
+  for (int v = begin / kLanes; v * kLanes < end; ++v) {  // lanes outside begin .. end - 1 add Exp(-inf) = +0
     const F32x16 probability = Exp(Sub(scores[v], reference));
     Store(p + v * kLanes, probability);
     sum = Add(sum, probability);
@@ -238,16 +243,16 @@ PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* su
   Store(sums, sum);
   *max = new_max;
   float factor[kLanes];
-  Store(factor, fix);
+  Store(factor, rescale);
   return factor[0];
 }
 
-// One block of rows over one tile. Of its rows the first may lie before the tile, and the windows of the last
-// behind it.
+// Processes one block of rows over one tile. The first rows may lie before the tile, and the windows of the
+// last rows may begin after it.
 template <DType kType>
 void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>& kv, int first, int tile) {
   const int rows = Min(kTileRows, s.rows - first);
-  int begin[kTileRows], end[kTileRows];  // what a row sees of the tile
+  int begin[kTileRows], end[kTileRows];  // the tokens of the tile that each row sees
   for (int r = 0; r < rows; ++r) {
     begin[r] = Max(0, FirstToken(job, first + r) - tile);
     end[r] = Min(kTileTokens, LastToken(job, first + r) + 1 - tile);
@@ -256,16 +261,16 @@ void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>
   while (first_seeing < rows && end[first_seeing] <= 0) ++first_seeing;
   while (end_seeing > first_seeing && begin[end_seeing - 1] >= kTileTokens) --end_seeing;
   if (first_seeing == end_seeing) return;
-  ScoresOf<kType>(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
+  ScoresForRows<kType>(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
   for (int r = first_seeing; r < end_seeing; ++r) {
     const int row = first + r;
-    s.fix[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], &s.max[row], s.sums + row * kLanes);
+    s.rescale[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], &s.max[row], s.sums + row * kLanes);
   }
-  for (int r = first_seeing; r < end_seeing;) {  // rows that see the same tokens go together
+  for (int r = first_seeing; r < end_seeing;) {  // rows that see the same tokens are processed together
     int same = 1;
     while (r + same < end_seeing && begin[r + same] == begin[r] && end[r + same] == end[r]) ++same;
-    AddValuesOf<kType>(same, s, kv, s.p + r * kTileTokens, s.fix + r, s.out + (first + r) * s.padded,
-                       begin[r], end[r]);
+    AddValuesForRows<kType>(same, s, kv, s.p + r * kTileTokens, s.rescale + r, s.out + (first + r) * s.padded,
+                            begin[r], end[r]);
     r += same;
   }
 }

@@ -1,5 +1,5 @@
-// The ops for AVX2, FMA and F16C: compiled with their flags. ops.h says what this file may call.
-// Each of these stands on those before it.
+// The operations for AVX2, FMA and F16C, compiled with the flags for these instructions. ops.h says
+// which functions this file may call. Each header below uses those before it.
 // clang-format off
 #include "kernels/cpu/vec_avx2.h"
 #include "kernels/cpu/ops.h"

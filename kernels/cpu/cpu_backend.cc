@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/check_arguments.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/packed_matrix.h"
 #include "kernels/cpu/scratch.h"
@@ -13,11 +14,11 @@
 namespace prefixd {
 namespace {
 
-// Below this many elements a round of the pool costs more than it saves.
-constexpr int64_t kWorthSharing = 16384;
-// GEMM units are at least this many bytes of weights: long runs for the hardware's prefetchers.
-constexpr size_t kUnitWeightBytes = size_t{128} << 10;
-constexpr int kUnitsPerThread = 4;  // so that a thread that was put aside delays the others little
+// With fewer elements than this, waking the pool's threads costs more than it saves.
+constexpr int64_t kMinParallelElements = 16384;
+// A GEMM unit covers at least this many bytes of weights, so that the hardware prefetchers see long runs.
+constexpr size_t kMinUnitWeightBytes = size_t{128} << 10;
+constexpr int kUnitsPerThread = 4;  // small units: a thread that is descheduled delays the others little
 
 int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
 
@@ -57,18 +58,23 @@ class CpuBackend final : public Backend {
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
   Status Synchronize() override { return Status::Ok(); }
-  Result<const void*> ToHost(const void* from, size_t) override { return from; }
+  Result<const void*> ToHost(const void* from, size_t bytes) override {
+    PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
+    return from;
+  }
 
  private:
-  // fn(first, count) over all of 0 .. rows-1, `width` elements each.
+  // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
   template <typename Fn>
   void ForRows(int rows, int64_t width, const Fn& fn) {
-    if (rows * width < kWorthSharing) return fn(0, rows);
+    if (rows * width < kMinParallelElements) return fn(0, rows);
     const int at_once = std::max(1, rows / (threads() * kUnitsPerThread));
     pool_.Run(DivideUp(rows, at_once),
               [&](int unit, int) { fn(unit * at_once, std::min(at_once, rows - unit * at_once)); });
   }
+  // Returns x[rows][terms] in the packed form of GemmJob::x, valid until the next call.
   const float* PackRows(const float* x, int rows, int terms);
+  // Stores all KV heads of one row as token `token` of `block`.
   void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
                 size_t token) const;
 
@@ -97,6 +103,7 @@ void CpuBackend::BeginStep(const BatchView& batch) {
 }
 
 void CpuBackend::Embed(const Matrix& table, float* out) {
+  PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   const auto& matrix = static_cast<const PackedMatrix&>(table);
   ForRows(batch_.rows(), matrix.cols(), [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
@@ -108,6 +115,8 @@ void CpuBackend::Embed(const Matrix& table, float* out) {
 }
 
 void CpuBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+  CheckRows(x, rows, dim, out);
+  PREFIXD_CHECK(weight != nullptr);
   ForRows(rows, dim, [&](int first, int count) {
     const size_t skip = static_cast<size_t>(first) * dim;
     ops_.rms_norm(x + skip, weight, eps, count, dim, out + skip);
@@ -127,6 +136,7 @@ const float* CpuBackend::PackRows(const float* x, int rows, int terms) {
 }
 
 void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  CheckRows(x, rows, w.cols(), y);
   if (rows == 0) return;
   const auto& matrix = static_cast<const PackedMatrix&>(w);
   const cpu::GemmJob job = {matrix.data(),
@@ -139,8 +149,8 @@ void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
                             output == GemmOutput::kAccumulate};
   const int blocks = DivideUp(rows, ops_.tile_rows);
   const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
-  // Columns first; rows too where there are fewer panels than units wanted, and enough rows to share.
-  const int least = blocks > 1 ? 1 : DivideUp(kUnitWeightBytes, matrix.PanelBytes());
+  // Split over panels first. Split over rows as well if there are fewer panels than wanted units.
+  const int least = blocks > 1 ? 1 : DivideUp(kMinUnitWeightBytes, matrix.PanelBytes());
   const int panels_at_once =
       std::clamp(DivideUp(matrix.panels(), wanted), std::min(least, DivideUp(matrix.panels(), threads())),
                  matrix.panels());
@@ -155,12 +165,16 @@ void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
 }
 
 void CpuBackend::AddBias(const float* bias, int rows, int width, float* x) {
+  CheckRows(x, rows, width, x);
+  PREFIXD_CHECK(bias != nullptr);
   ForRows(rows, width, [&](int first, int count) {
     ops_.add_bias(bias, count, width, x + static_cast<size_t>(first) * width);
   });
 }
 
 void CpuBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+  CheckHeads(x, batch_.rows(), stride, heads, head_dim);
+  PREFIXD_CHECK(weight != nullptr);
   ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       float* row = x + static_cast<size_t>(r) * stride;
@@ -170,6 +184,8 @@ void CpuBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, cons
 }
 
 void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+  CheckHeads(x, batch_.rows(), stride, heads, head_dim);
+  PREFIXD_CHECK(table != nullptr && head_dim % 2 == 0) << "head_dim " << head_dim;
   ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       ops_.rope(x + static_cast<size_t>(r) * stride, heads, head_dim,
@@ -201,6 +217,9 @@ void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& poo
 
 void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
   const KvLayout& layout = pool.layout();
+  CheckLayer(layer, layout);
+  CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
+  CheckHeads(v, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   ForRows(batch_.rows(), int64_t{layout.kv_heads} * layout.head_dim * 2, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       const int position = position_of_row_[r];
@@ -212,6 +231,7 @@ void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
 }
 
 void CpuBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
+  CheckRows(x, rows, width, out);
   ForRows(rows, int64_t{width} * 4, [&](int first, int count) {
     ops_.gated_activation(activation, x + static_cast<size_t>(first) * 2 * width, count, width,
                           out + static_cast<size_t>(first) * width);
@@ -219,14 +239,15 @@ void CpuBackend::GatedActivation(Activation activation, const float* x, int rows
 }
 
 void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+  CheckRows(x, static_cast<int>(indices.size()), dim, out);
   for (size_t i = 0; i < indices.size(); ++i) {
+    PREFIXD_CHECK(indices[i] >= 0) << indices[i];
     std::copy_n(x + static_cast<size_t>(indices[i]) * dim, dim, out + i * dim);
   }
 }
 
 void CpuBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks())
-      << from << " to " << to << " of " << pool.blocks();
+  CheckCopy(pool, from, to);
   std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
 }
 

@@ -1,6 +1,6 @@
-// The fast CPU backends: the ops of one instruction set, spread over threads. Same bits as `ref`, whatever
-// the set and the number of threads (kernels/numerics.h): work is split over rows, columns and whole spans
-// only.
+// The fast CPU backends: the operations of one instruction set, spread over threads. They give the same bits
+// as `ref` for every instruction set and number of threads (kernels/numerics.h), because they split work over
+// rows, columns and whole attention spans only. Threads: as kernels/backend.h says.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,8 @@
 
 namespace prefixd {
 
+// `name` is what Backend::name() returns; it and `ops` must outlive the backend. Requires threads > 0; the
+// number includes the caller's thread.
 std::unique_ptr<Backend> CreateCpuBackend(std::string_view name, const cpu::Ops& ops, int threads);
 
 }  // namespace prefixd

@@ -1,16 +1,18 @@
-// GEMM over column panels. Every output is one chain over k, whatever the tile it falls into.
+// GEMM over panels of outputs. Every output is one chain over k (numerics rule 2), in every tile size. Pure
+// functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
 using cpu::GemmJob;
 
-// With few rows a tile takes several panels, so that enough independent sums hide the latency of fma.
+// With few rows a tile covers several panels, so that there are enough independent sums to hide the latency
+// of fma.
 template <int kRows>
 constexpr int PanelsAtOnce() {
   return kRows * kPanelVectors * 4 <= kAccumulators ? 4 : kRows * kPanelVectors * 2 <= kAccumulators ? 2 : 1;
 }
 
-// Writes one row of a tile: `columns` outputs of it exist.
+// Writes one row of a tile, of which the first `columns` outputs exist.
 template <int kVectors>
 PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int columns, bool accumulate) {
 #pragma GCC unroll 16
@@ -25,6 +27,7 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
   }
 }
 
+// Computes one tile: kRows rows of a block by kPanels panels.
 template <DType kType, int kRows, int kPanels>
 void GemmTile(const GemmJob& job, int panel, int block) {
   constexpr int kVectors = kPanels * kPanelVectors;
@@ -54,6 +57,7 @@ void GemmPanels(const GemmJob& job, int panel, int end, int block) {
   }
 }
 
+// Selects the tile height that fits the number of rows in the block.
 template <DType kType, int kRows = kTileRows>
 void GemmBlock(const GemmJob& job, int panel, int end, int block) {
   if constexpr (kRows > 1) {
@@ -63,9 +67,9 @@ void GemmBlock(const GemmJob& job, int panel, int end, int block) {
 }
 
 template <DType kType>
-void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+void GemmTyped(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   if (end_block - first_block == 1) return GemmBlock<kType>(job, first_panel, end_panel, first_block);
-  for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the cache for all its rows
+  for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the CPU cache for all rows
     for (int block = first_block; block < end_block; ++block) GemmBlock<kType>(job, panel, panel + 1, block);
   }
 }
@@ -73,11 +77,11 @@ void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block,
 void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   switch (job.dtype) {
     case DType::kF32:
-      return GemmOf<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
+      return GemmTyped<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
     case DType::kF16:
-      return GemmOf<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
+      return GemmTyped<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
     case DType::kBF16:
-      return GemmOf<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
+      return GemmTyped<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
   }
 }
 

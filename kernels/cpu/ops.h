@@ -1,7 +1,11 @@
-// The inner loops of one instruction set as a table of functions over plain structs. The table is all that a
-// source compiled for AVX2 or AVX-512 exports: such a source calls no inline function or template from
-// outside its own namespace, or the linker might choose its copy for everybody. Functions have no state and
-// no threads; callers split the work.
+// Ops is a table of functions over plain structs: the inner loops for one instruction set. The functions have
+// no state and start no threads; callers split the work and may call them from any thread. Callers guarantee
+// the arguments: the functions check nothing.
+//
+// Invariant
+//   1. A source that is compiled for AVX2 or AVX-512 exports its table and nothing else. It calls no inline
+//      function and no template from outside its own namespace. The linker might otherwise choose that
+//      source's copy of such a function for the whole program, which then fails on an older CPU.
 #pragma once
 
 #include <cstddef>
@@ -14,68 +18,71 @@ namespace prefixd::cpu {
 
 // y[r][n] (+)= sum over k of x[r][k] w[n][k].
 struct GemmJob {
-  const void* weights;  // panels of Ops::panel outputs, each [terms][panel]; the last one padded with zeros
+  const void* weights;  // panels of Ops::panel outputs, each [terms][panel]; the last is padded with zeros
   DType dtype;
   int outputs;
   int terms;
-  const float* x;  // packed: blocks of Ops::tile_rows rows, each [terms][rows of the block]; one row is its
-                   // own packing
+  const float* x;  // packed: blocks of Ops::tile_rows rows, each [terms][rows of the block]
   int rows;
-  float* y;  // [rows][outputs]
-  bool accumulate;
+  float* y;         // [rows][outputs]
+  bool accumulate;  // add to y instead of overwriting it
 };
 
-// Attention of some consecutive positions of one sequence for the heads that share one KV head, over some
-// spans.
+// Attention over some spans, for consecutive positions of one sequence and the query heads that share one KV
+// head.
 struct AttendJob {
-  const float* q;  // first head of the first position; positions q_stride floats apart, heads head_dim
-  int q_stride;
-  int group;  // heads
+  const float* q;  // first head of the first position; heads are head_dim floats apart
+  int q_stride;    // floats between positions
+  int group;       // number of query heads
   int head_dim;
   float scale;
-  int window;  // tokens that a position sees, itself among them; 0: all up to itself
+  int window;  // number of tokens that a position sees, itself included; 0: itself and all before it
   int first_position;
   int positions;
 
-  const std::byte* pool;
+  const std::byte* pool;  // block 0
   size_t block_bytes;
-  size_t k_offset;  // of the planes inside a block
-  size_t v_offset;
-  const uint32_t* blocks;
+  size_t k_offset;         // of the K plane inside a block
+  size_t v_offset;         // of the V plane inside a block
+  const uint32_t* blocks;  // block table
   int block_tokens;
   DType dtype;
 
-  // The spans first_span .. end_span - 1. Those after a position or before its window are not its own.
+  // The job covers the spans first_span .. end_span - 1. Each position takes part in those spans that hold a
+  // token that it sees.
   int first_span;
   int end_span;
-  // Where all spans are here, the result: out, positions out_stride floats apart, heads head_dim. Otherwise
-  // `out` is null and `partial` takes what Ops::fold wants, heads Ops::partial_floats(head_dim) floats apart,
-  // positions partial_stride.
-  float* out;
-  int out_stride;
-  float* partial;
-  size_t partial_stride;
+  // A job that covers all spans of its positions writes results to `out`, and `partial` is null. Otherwise
+  // `out` is null, and the job writes partial results for Ops::fold to `partial`.
+  float* out;             // heads are head_dim floats apart
+  int out_stride;         // floats between positions
+  float* partial;         // heads are Ops::partial_floats(head_dim) floats apart
+  size_t partial_stride;  // floats between positions
 };
 
 struct Ops {
   int panel;      // outputs per panel
   int tile_rows;  // rows per block of packed x
+  // Computes the panels first_panel .. end_panel - 1 of the row blocks first_block .. end_block - 1.
   void (*gemm)(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block);
-  // Packs x[count][terms] as one block.
+  // Packs x[count][terms] as one block of GemmJob::x. A single row is the same packed and unpacked.
   void (*pack_rows)(const float* x, int count, int terms, float* packed);
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int rows, int dim, float* out);
-  void (*rope)(float* x, int heads, int head_dim, const float* cosines);  // sines follow
+  // Rotates the heads of one row. `cosines` is head_dim / 2 floats, followed by as many sines.
+  void (*rope)(float* x, int heads, int head_dim, const float* cosines);
   void (*add_bias)(const float* bias, int rows, int width, float* x);
   void (*gated_activation)(Activation activation, const float* x, int rows, int width, float* out);
-  // Rounds n values to `dtype`; `to` has room for n rounded up to 16.
+  // Rounds n values to `dtype`. `to` has room for n rounded up to a multiple of 16.
   void (*narrow)(const float* from, int n, DType dtype, void* to);
 
-  size_t (*attend_scratch)(const AttendJob& job);  // floats
+  // Returns the number of floats of scratch, 64-byte aligned, that `attend` needs for the job.
+  size_t (*attend_scratch)(const AttendJob& job);
   void (*attend)(const AttendJob& job, float* scratch);
+  // Returns the number of floats of one partial result.
   size_t (*partial_floats)(int head_dim);
-  // Folds `spans` partial results, span_stride floats apart, in order; writes head_dim floats. Overwrites the
-  // first.
+  // Folds `spans` partial results, span_stride floats apart, in order, and writes head_dim floats to `out`.
+  // Overwrites the first partial result.
   void (*fold)(float* partials, int spans, size_t span_stride, int head_dim, float* out);
 };
 

@@ -4,12 +4,14 @@
 #include <cstring>
 #include <string>
 
+#include "kernels/check_arguments.h"
+
 namespace prefixd {
 namespace {
 
-constexpr int kColumnsAtOnce = 64;  // the piece of a panel that is being filled stays in L1
+constexpr int kColumnsAtOnce = 64;  // the piece of a panel that is filled at a time; it fits in L1
 
-// Row `row` of the stack of sources.
+// Returns row `row` of the stack of sources.
 const std::byte* SourceRow(std::span<const MatrixSource> sources, int row) {
   for (const MatrixSource& source : sources) {
     if (row < source.rows) {
@@ -21,6 +23,7 @@ const std::byte* SourceRow(std::span<const MatrixSource> sources, int row) {
   return nullptr;
 }
 
+// Fills one panel at `to` with `rows` rows from `first_row` on. An element has kBytes bytes.
 template <size_t kBytes>
 void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel, std::byte* to) {
   const int cols = sources[0].cols;

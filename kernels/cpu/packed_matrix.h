@@ -1,4 +1,5 @@
-// A weight matrix as the GEMM wants it: panels of neighbouring outputs, so that lanes run over outputs.
+// PackedMatrix holds a weight matrix in the order that the GEMM reads: panels of neighbouring outputs, so
+// that vector lanes run over outputs. Immutable after Pack; any thread may read it.
 #pragma once
 
 #include <span>
@@ -10,9 +11,10 @@
 
 namespace prefixd {
 
-// [panel][col][output of the panel], in the sources' dtype; outputs past the last row are zero.
+// [panel][col][output of the panel], in the dtype of the sources. Outputs past the last row are zero.
 class PackedMatrix final : public Matrix {
  public:
+  // Implements Backend::Pack, on `threads`. `panel` is the number of outputs of a panel.
   static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel,
                                               ThreadPool& threads);
 
@@ -21,7 +23,7 @@ class PackedMatrix final : public Matrix {
   const std::byte* data() const { return memory_.data(); }
   int panels() const { return (rows_ + panel_ - 1) / panel_; }
   size_t PanelBytes() const { return static_cast<size_t>(cols_) * panel_ * DTypeBytes(dtype_); }
-  // Widens row `row` to out[cols].
+  // Writes row `row`, widened to f32, to out[cols]. Requires 0 <= row < rows().
   void ReadRow(int row, float* out) const;
 
  private:

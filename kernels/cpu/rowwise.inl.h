@@ -1,8 +1,9 @@
-// What is computed row by row: norms, biases, rotation, gated activations, rounding; and Exp.
+// Exp, and the operations on single rows: norms, biases, rotation, gated activations and rounding. Pure
+// functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
-// numerics::Exp in every lane.
+// Computes numerics::Exp in every lane.
 PREFIXD_INLINE F32x16 Exp(F32x16 x) {
   const F32x16 round = Set(numerics::kRound);
   const F32x16 one = Set(1.0f);
@@ -20,14 +21,15 @@ PREFIXD_INLINE F32x16 Exp(F32x16 x) {
   return WhereLess(x, Set(numerics::kExpMin), Zero(), upper);
 }
 
+// Load or store min(n, 16) lanes. Missing lanes load as zero.
 PREFIXD_INLINE F32x16 LoadUpTo(const float* p, int n) { return n >= kLanes ? Load(p) : LoadFirst(p, n); }
 PREFIXD_INLINE void StoreUpTo(float* p, int n, F32x16 a) { n >= kLanes ? Store(p, a) : StoreFirst(p, n, a); }
 
 void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
   for (int row = 0; row < rows; ++row, x += dim, out += dim) {
     F32x16 sums = Zero();
-    for (int i = 0; i < dim;
-         i += kLanes) {  // lanes past the end add 0 * 0: the sums, never -0, stay as they are
+    // Lanes past the end add 0 * 0. That does not change a sum, because no sum is -0.
+    for (int i = 0; i < dim; i += kLanes) {
       const F32x16 v = LoadUpTo(x + i, dim - i);
       sums = Fma(v, v, sums);
     }

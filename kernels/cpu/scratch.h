@@ -1,4 +1,5 @@
-// Working memory that grows to the largest request and stays. One owner.
+// Scratch is working memory that grows to the largest request and keeps that size. One owner uses it, on one
+// thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,8 @@ namespace prefixd {
 
 class Scratch {
  public:
-  // At least n floats, 64-byte aligned, of any content. What an earlier call returned is gone.
+  // Returns at least n floats, 64-byte aligned, with unspecified content. Invalidates the result of an
+  // earlier call. Stops the process when the memory is not available.
   float* Floats(size_t n) {
     if (n > capacity_) {
       auto memory = HostMemory::Allocate(n * sizeof(float));

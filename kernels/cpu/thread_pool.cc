@@ -55,7 +55,7 @@ bool ThreadPool::RunOneUnit(int worker) {
     if (static_cast<uint32_t>(ticket) == 0) return false;
   } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
                                           std::memory_order_acquire));
-  // The round cannot end before this unit does, so its fields stay.
+  // The round cannot end before this unit does, so the fields of the round do not change.
   call_(fn_, units_ - static_cast<int>(static_cast<uint32_t>(ticket)), worker);
   finished_.fetch_add(1, std::memory_order_release);
   return true;
@@ -63,8 +63,8 @@ bool ThreadPool::RunOneUnit(int worker) {
 
 void ThreadPool::WorkerLoop(int worker) {
   for (;;) {
-    // The round first: the destructor sets stopping_ and then begins a round, so that one of the two is
-    // always seen.
+    // Read the round first. The destructor sets stopping_ and then starts a round, so a worker always sees at
+    // least one of the two.
     const uint32_t round = round_.load();
     if (stopping_.load()) return;
     while (RunOneUnit(worker)) {

@@ -1,13 +1,15 @@
-// Fork and join for the compute threads of a backend: Run() spreads numbered units over the calling thread
-// and the workers.
+// ThreadPool is a fork-join pool for the compute threads of a backend. Run() spreads numbered units of work
+// over the calling thread and the workers. One call of Run() is a round.
 //
-// One owner calls Run(). Workers spin for some tens of microseconds after a round, for the next one is mostly
-// near, then sleep; a machine that is shared gets its cores back. A round never waits for a worker that has
-// not begun: the owner takes the units itself. It does wait for units that a worker holds.
+// One owner calls Run(), on one thread at a time. A worker spins for some tens of microseconds after a round,
+// because the next round usually follows soon, and then sleeps, so that other processes get the core. A round
+// never waits for a worker that has not taken a unit: the caller takes the remaining units itself. It does
+// wait for units that a worker has taken.
 //
 // Invariants
-//   1. Run() returns after every unit has been run exactly once; what the units wrote is seen by the caller.
-//   2. `worker` is 0 .. threads()-1 and no two units run at once under the same number.
+//   1. Run() returns after every unit has run exactly once. The caller then sees everything that the units
+//      wrote.
+//   2. `worker` is in 0 .. threads()-1, and no two units run at the same time with the same number.
 #pragma once
 
 #include <atomic>
@@ -19,7 +21,8 @@ namespace prefixd {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // the caller's included, so 1 starts none
+  // `threads` includes the caller's thread: 1 starts no worker. Requires threads > 0.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -44,15 +47,15 @@ class ThreadPool {
   bool RunOneUnit(int worker);
   void WorkerLoop(int worker);
 
-  // Of the current round. Written by the owner before it publishes the ticket, read only by holders of a
-  // unit.
+  // The current round. The owner writes these fields before it publishes the ticket. A thread reads them only
+  // while it holds a unit of the round.
   Call call_ = nullptr;
   const void* fn_ = nullptr;
   int units_ = 0;
 
   alignas(64) std::atomic<uint64_t> ticket_{0};  // round number << 32 | units not yet taken
   alignas(64) std::atomic<int> finished_{0};     // units done in this round
-  alignas(64) std::atomic<uint32_t> round_{0};   // what workers wait on
+  alignas(64) std::atomic<uint32_t> round_{0};   // round number; workers wait for it to change
   std::atomic<bool> stopping_{false};
   std::vector<std::thread> workers_;
 };

@@ -1,5 +1,5 @@
-// The register tile that GEMM and attention share, and how stored elements become lanes. Included by the
-// source of one instruction set after its vec header.
+// The register tile that GEMM and attention share, and the widening of stored elements to f32 lanes. The
+// source of one instruction set includes this file after its vec_*.h. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -29,7 +29,7 @@ PREFIXD_INLINE F32x16 Widen(const typename Element<kType>::Type* p) {
   }
 }
 
-// kRows x kVectors sums in registers.
+// kRows x kVectors vectors of sums, kept in registers.
 template <int kRows, int kVectors>
 struct Tile {
   F32x16 acc[kRows][kVectors];
@@ -44,16 +44,18 @@ PREFIXD_INLINE void Clear(Tile<kRows, kVectors>& tile) {
   }
 }
 
-// acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
-// x[r][k] lies at x[r * kRowStep + k * kTermStep]. kRun neighbouring vectors share a pointer of w, and term k
-// lies k * w_step elements behind it.
+// Computes acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
+// x[r][k] is at x[r * kRowStep + k * kTermStep]. kRun neighbouring vectors share one pointer of w. The elements
+// for term k start k * w_step elements after that pointer.
 template <int kRun, int kRowStep, int kTermStep, DType kType, int kRows, int kVectors>
 PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 const typename Element<kType>::Type* const (&w)[kVectors / kRun],
                                 size_t w_step, int terms) {
   size_t at = 0;
   for (int k = 0; k < terms; ++k) {
-    if constexpr (kRows == 1) {  // each weight is used at once: the many of a single row would spill
+    if constexpr (
+        kRows ==
+        1) {  // load each weight when it is used: all weights of a single row would not fit in registers
       const F32x16 value = Set(x[0]);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {

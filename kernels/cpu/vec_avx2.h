@@ -1,6 +1,6 @@
-// F32x16 for AVX2 + FMA + F16C: two registers. Sixteen lanes are what kernels/numerics.h speaks of, so the op
-// sources
-// (*.inl.h) know no other width; they are compiled once on this header and once on vec_avx512.h.
+// F32x16 for AVX2, FMA and F16C: 16 lanes in two registers. kernels/numerics.h defines its sums over 16
+// partial sums, so the operations (*.inl.h) are written for 16 lanes only. They are compiled once with this
+// header and once with vec_avx512.h. Pure functions; any thread.
 #pragma once
 
 #include <immintrin.h>
@@ -12,8 +12,8 @@
 
 namespace prefixd::avx2 {
 
-// 6 rows x 1 vector (two registers): 12 of the 16 registers accumulate. In tiles over several panels 10 do,
-// so that the weights of two panels find room beside them.
+// A tile of 6 rows x 1 vector (two registers) accumulates in 12 of the 16 registers. Tiles over several
+// panels accumulate in at most 10, which leaves registers for the weights of two panels.
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
 constexpr int kAccumulators = 5;  // in vectors
@@ -22,7 +22,7 @@ struct F32x16 {
   __m256 lo, hi;
 };
 
-// All ones in the first n of 8 lanes; n below 0 or above 8 counts as 0 or 8.
+// Returns all ones in the first n of 8 lanes and zeros in the others. n below 0 or above 8 counts as 0 or 8.
 PREFIXD_INLINE __m256i FirstLanes(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -30,7 +30,7 @@ PREFIXD_INLINE __m256i FirstLanes(int n) {
 PREFIXD_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 PREFIXD_INLINE F32x16 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-// The first n floats, 0 <= n < 16, then zeros. Reads no others.
+// Loads the first n floats, 0 <= n < 16, and zeros for the other lanes. Reads no memory past them.
 PREFIXD_INLINE F32x16 LoadFirst(const float* p, int n) {
   return {_mm256_maskload_ps(p, FirstLanes(n)), _mm256_maskload_ps(p + 8, FirstLanes(n - 8))};
 }
@@ -42,7 +42,7 @@ PREFIXD_INLINE void StoreFirst(float* p, int n, F32x16 a) {
   _mm256_maskstore_ps(p, FirstLanes(n), a.lo);
   _mm256_maskstore_ps(p + 8, FirstLanes(n - 8), a.hi);
 }
-// a in the first n lanes, 0 <= n < 16, b in the others.
+// Takes the first n lanes, 0 <= n < 16, from a and the others from b.
 PREFIXD_INLINE F32x16 SelectFirst(int n, F32x16 a, F32x16 b) {
   return {_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(FirstLanes(n))),
           _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(FirstLanes(n - 8)))};
@@ -71,12 +71,12 @@ PREFIXD_INLINE F32x16 Negate(F32x16 a) {
 PREFIXD_INLINE F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
-// x < y ? a : b. False where x or y is a NaN.
+// Computes x < y ? a : b in every lane. The comparison is false where x or y is a NaN.
 PREFIXD_INLINE F32x16 WhereLess(F32x16 x, F32x16 y, F32x16 a, F32x16 b) {
   return {_mm256_blendv_ps(b.lo, a.lo, _mm256_cmp_ps(x.lo, y.lo, _CMP_LT_OQ)),
           _mm256_blendv_ps(b.hi, a.hi, _mm256_cmp_ps(x.hi, y.hi, _CMP_LT_OQ))};
 }
-// 2^n of the integer n that stands in the low bits of each mantissa, -127 < n < 128.
+// Returns 2^n for the integer n, -127 < n < 128, in the low mantissa bits of each lane.
 PREFIXD_INLINE __m256 LowBitsAsPowerOfTwo8(__m256 a) {
   const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(a), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
@@ -94,7 +94,7 @@ PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
           _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
 }
-// Eight bf16 in the low halves of eight 32-bit lanes; numerics::F32ToBF16.
+// Computes numerics::F32ToBF16 in eight lanes; the results are in the low halves of eight 32-bit lanes.
 PREFIXD_INLINE __m256i ToBF16x8(__m256 a) {
   const __m256i bits = _mm256_castps_si256(a);
   const __m256i upper = _mm256_srli_epi32(bits, 16);
@@ -113,7 +113,7 @@ PREFIXD_INLINE void ToF16(uint16_t* p, F32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
-// The merge of 16 partial sums (numerics rule 3), and the largest lane.
+// Merge 16 partial sums (numerics rule 3), and find the largest lane.
 PREFIXD_INLINE float MergeSum(F32x16 a) {
   const __m256 eight = _mm256_add_ps(a.lo, a.hi);
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

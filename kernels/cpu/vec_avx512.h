@@ -1,5 +1,5 @@
-// F32x16 for AVX-512 (F, BW, VL, DQ): one register. The twin of vec_avx2.h; see there for what each function
-// promises.
+// F32x16 for AVX-512 (F, BW, VL, DQ): 16 lanes in one register. The functions are those of vec_avx2.h, which
+// documents them. Pure functions; any thread.
 #pragma once
 
 #include <immintrin.h>
@@ -11,7 +11,7 @@
 
 namespace prefixd::avx512 {
 
-// 12 rows x 2 vectors: 24 of the 32 registers accumulate.
+// A tile of 12 rows x 2 vectors accumulates in 24 of the 32 registers.
 constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;

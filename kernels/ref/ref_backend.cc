@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/check_arguments.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 
@@ -36,42 +37,42 @@ float Dot(const float* a, const float* b, int n) {
   return sum;
 }
 
-// K and V of one sequence, layer and KV head, found through the block table.
+// Reads K and V of one sequence, layer and KV head through the block table.
 class KvReader {
  public:
   KvReader(const KvPool& pool, std::span<const BlockId> blocks, int layer, int head)
-      : pool_(pool), blocks_(blocks), layer_(layer), head_(head) {}
+      : layout_(pool.layout()),
+        blocks_(blocks),
+        k_planes_(pool.block(0) + layout_.KOffset(layer, head)),
+        v_planes_(pool.block(0) + layout_.VOffset(layer, head)) {}
   float K(int token, int d) const {
-    const KvLayout& layout = pool_.layout();
-    const size_t in_plane = static_cast<size_t>(d) * layout.block_tokens + token % layout.block_tokens;
-    return LoadElement(Block(token) + layout.KOffset(layer_, head_), layout.dtype, in_plane);
+    const size_t in_plane = static_cast<size_t>(d) * layout_.block_tokens + token % layout_.block_tokens;
+    return LoadElement(k_planes_ + BlockStart(token), layout_.dtype, in_plane);
   }
   float V(int token, int d) const {
-    const KvLayout& layout = pool_.layout();
-    const size_t in_plane = static_cast<size_t>(token % layout.block_tokens) * layout.head_dim + d;
-    return LoadElement(Block(token) + layout.VOffset(layer_, head_), layout.dtype, in_plane);
+    const size_t in_plane = static_cast<size_t>(token % layout_.block_tokens) * layout_.head_dim + d;
+    return LoadElement(v_planes_ + BlockStart(token), layout_.dtype, in_plane);
   }
 
  private:
-  const std::byte* Block(int token) const {
-    return pool_.block(blocks_[token / pool_.layout().block_tokens]);
-  }
-  const KvPool& pool_;
+  size_t BlockStart(int token) const { return blocks_[token / layout_.block_tokens] * layout_.BlockBytes(); }
+  const KvLayout layout_;
   std::span<const BlockId> blocks_;
-  int layer_, head_;
+  const std::byte* k_planes_;  // of block 0
+  const std::byte* v_planes_;
 };
 
-// The softmax-weighted sum of V over some tokens, not yet divided by `sum`.
+// The softmax-weighted sum of V over some tokens, before the division by `sum`.
 struct Partial {
   float max = -std::numeric_limits<float>::infinity();
   float sum = 0;
   std::vector<float> out;
 };
 
-// The last token of the tile or span of `size` tokens that `token` is in.
+// Returns the last token of the tile or span of `size` tokens that contains `token`.
 int LastOf(int token, int size) { return token / size * size + size - 1; }
 
-// Tokens first .. last of one span.
+// Computes the partial result of the tokens first .. last, which lie in one span.
 Partial AttendSpan(const std::vector<float>& q, const KvReader& kv, int first, int last) {
   const int head_dim = static_cast<int>(q.size());
   Partial span;
@@ -79,13 +80,13 @@ Partial AttendSpan(const std::vector<float>& q, const KvReader& kv, int first, i
   float sums[kPartialSums] = {};
   for (int begin = first; begin <= last; begin = LastOf(begin, kAttentionTile) + 1) {
     const int end = std::min(last, LastOf(begin, kAttentionTile)) + 1;
-    float p[kAttentionTile];  // of token t at t mod kAttentionTile
+    float p[kAttentionTile];  // the entry of token t is at t mod kAttentionTile
     float max = span.max;
     for (int t = begin; t < end; ++t) {
       float& score = p[t % kAttentionTile];
       score = 0;
       for (int d = 0; d < head_dim; ++d) score = std::fma(q[d], kv.K(t, d), score);
-      if (!(score <= max)) max = score;  // a NaN stays
+      if (!(score <= max)) max = score;  // a NaN replaces the maximum and stays
     }
     const float correction = Exp(span.max - max);
     span.max = max;
@@ -114,7 +115,7 @@ void Fold(Partial& total, const Partial& span) {
   for (size_t d = 0; d < total.out.size(); ++d) total.out[d] = std::fma(span.out[d], b, total.out[d] * a);
 }
 
-// Tokens first .. position.
+// Computes one head of one row over the tokens first .. position.
 void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, int first, int position,
                float* out) {
   std::vector<float> scaled(q, q + head_dim);
@@ -160,10 +161,13 @@ class RefBackend final : public Backend {
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
   Status Synchronize() override { return Status::Ok(); }
-  Result<const void*> ToHost(const void* from, size_t) override { return from; }
+  Result<const void*> ToHost(const void* from, size_t bytes) override {
+    PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
+    return from;
+  }
 
  private:
-  // fn(row, sequence, position) for every row of the batch.
+  // Calls fn(row, sequence, position) for every row of the batch.
   template <typename Fn>
   void ForEachRow(Fn fn) const {
     for (const SequenceSpan& sequence : batch_.sequences) {
@@ -187,6 +191,7 @@ Result<std::unique_ptr<Matrix>> RefBackend::Pack(std::span<const MatrixSource> s
 }
 
 void RefBackend::Embed(const Matrix& table, float* out) {
+  PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   for (int r = 0; r < batch_.rows(); ++r) {
     const TokenId token = batch_.tokens[r];
     PREFIXD_CHECK(token >= 0 && token < table.rows()) << "token " << token << " of " << table.rows();
@@ -195,6 +200,8 @@ void RefBackend::Embed(const Matrix& table, float* out) {
 }
 
 void RefBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+  CheckRows(x, rows, dim, out);
+  PREFIXD_CHECK(weight != nullptr);
   for (int r = 0; r < rows; ++r, x += dim, out += dim) {
     float sums[kPartialSums] = {};
     for (int i = 0; i < dim; ++i) sums[i % kPartialSums] = std::fma(x[i], x[i], sums[i % kPartialSums]);
@@ -205,6 +212,7 @@ void RefBackend::RmsNorm(const float* x, const float* weight, float eps, int row
 }
 
 void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  CheckRows(x, rows, w.cols(), y);
   for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
     for (int n = 0; n < w.rows(); ++n) {
       const float dot = Dot(x, AsRef(w).row(n), w.cols());
@@ -214,16 +222,21 @@ void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
 }
 
 void RefBackend::AddBias(const float* bias, int rows, int width, float* x) {
+  CheckRows(x, rows, width, x);
+  PREFIXD_CHECK(bias != nullptr);
   for (int r = 0; r < rows; ++r, x += width) {
     for (int i = 0; i < width; ++i) x[i] = x[i] + bias[i];
   }
 }
 
 void RefBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+  CheckHeads(x, batch_.rows(), stride, heads, head_dim);
   for (int r = 0; r < batch_.rows(); ++r, x += stride) RmsNorm(x, weight, eps, heads, head_dim, x);
 }
 
 void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+  CheckHeads(x, batch_.rows(), stride, heads, head_dim);
+  PREFIXD_CHECK(table != nullptr && head_dim % 2 == 0) << "head_dim " << head_dim;
   const int half = head_dim / 2;
   ForEachRow([&](int row, const SequenceSpan&, int position) {
     const float* cosines = table + static_cast<size_t>(position) * head_dim;
@@ -242,8 +255,11 @@ void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float
 
 void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
   const KvLayout& layout = pool.layout();
+  CheckLayer(layer, layout);
+  CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
+  CheckHeads(v, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
-    std::byte* block = pool.block(sequence.blocks[position / layout.block_tokens]);
+    std::byte* block = pool.block(BlockOf(sequence, position, pool));
     const size_t token = position % layout.block_tokens;
     for (int h = 0; h < layout.kv_heads; ++h) {
       const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
@@ -261,8 +277,12 @@ void RefBackend::Attention(const float* q, int stride, const AttentionParams& pa
                            const KvPool& pool, float* out) {
   const KvLayout& layout = pool.layout();
   CheckAttention(params, layout);
+  CheckLayer(layer, layout);
+  CheckHeads(q, batch_.rows(), stride, params.heads, layout.head_dim);
+  PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   const int group = params.heads / layout.kv_heads;
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
+    BlockOf(sequence, position, pool);  // checks the block table
     const int first = numerics::WindowStart(position, params.window);
     for (int h = 0; h < params.heads; ++h) {
       const KvReader kv(pool, sequence.blocks, layer, h / group);
@@ -286,21 +306,23 @@ float Activate(Activation activation, float gate) {
 }
 
 void RefBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
+  CheckRows(x, rows, width, out);
   for (int r = 0; r < rows; ++r, x += 2 * width, out += width) {
     for (int i = 0; i < width; ++i) out[i] = Activate(activation, x[i]) * x[width + i];
   }
 }
 
 void RefBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+  CheckRows(x, static_cast<int>(indices.size()), dim, out);
   for (const int index : indices) {
+    PREFIXD_CHECK(index >= 0) << index;
     std::copy_n(x + static_cast<size_t>(index) * dim, dim, out);
     out += dim;
   }
 }
 
 void RefBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  PREFIXD_CHECK(from < pool.blocks() && to < pool.blocks())
-      << from << " to " << to << " of " << pool.blocks();
+  CheckCopy(pool, from, to);
   std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
 }
 

@@ -1,5 +1,5 @@
-// `ref`: the definition of kernels/numerics.h as plain code, one thread, no speed. What the other CPU
-// backends are held to.
+// The backend `ref`: plain code that follows kernels/numerics.h line by line. It uses one thread and is not
+// optimised. Tests compare the other CPU backends with it, bit for bit. Threads: as kernels/backend.h says.
 #pragma once
 
 #include <memory>
