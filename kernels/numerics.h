@@ -30,9 +30,9 @@
 //        M' = max(M, m); a = Exp(M - M'); b = Exp(m - M');
 //        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a); M = M'.
 //      out[d] = O[d] * (1 / L).
-//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without such
-//      a token is left out, so the computation starts with the span, and in it with the tile, that holds the
-//      first token of the window. Tiles, spans and t mod 16 stay aligned to position 0.
+//      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without
+//      such a token is left out, so the computation starts with the span, and in it with the tile, that holds
+//      the first token of the window. Tiles, spans and t mod 16 stay aligned to position 0.
 //
 // A change to any of these rules needs a new numerics version. KV stored under the old version is then never
 // reused.

@@ -45,17 +45,16 @@ PREFIXD_INLINE void Clear(Tile<kRows, kVectors>& tile) {
 }
 
 // Computes acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
-// x[r][k] is at x[r * kRowStep + k * kTermStep]. kRun neighbouring vectors share one pointer of w. The elements
-// for term k start k * w_step elements after that pointer.
+//   x[r][k]: at x[r * kRowStep + k * kTermStep].
+//   w: kRun neighbouring vectors share one pointer; the elements for term k start k * w_step after it.
 template <int kRun, int kRowStep, int kTermStep, DType kType, int kRows, int kVectors>
 PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 const typename Element<kType>::Type* const (&w)[kVectors / kRun],
                                 size_t w_step, int terms) {
   size_t at = 0;
   for (int k = 0; k < terms; ++k) {
-    if constexpr (
-        kRows ==
-        1) {  // load each weight when it is used: all weights of a single row would not fit in registers
+    if constexpr (kRows == 1) {
+      // Load each weight where it is used: the weights of a single row do not all fit in registers.
       const F32x16 value = Set(x[0]);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {

@@ -1,5 +1,5 @@
-// Any bytes as a config.json: refused with a message that names the file, or sizes within the limits, from
-// which shapes and counts follow without overflow.
+// Parses any bytes as a config.json. The parser rejects them with a message that names the file, or returns
+// sizes within the limits, for which shapes and counts do not overflow.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Any bytes as the record of one fixed block: the decoder never reads beyond them, and what it accepts is
-// exactly what the encoder writes for the same payload.
+// Decodes any bytes as the record of one fixed block. The decoder never reads past the end, and it accepts
+// only records that are equal to what the encoder writes for the same payload.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

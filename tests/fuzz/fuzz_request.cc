@@ -1,5 +1,5 @@
-// Any bytes as the body of a completion or chat request: refused with an error that a client can read, or a
-// request within the server's limits. What is taken must not depend on how often it is read.
+// Parses any bytes as the body of a completion or chat request, and as a request target. The body is rejected
+// with an error that a client can read, or it gives a request within the limits of the server.
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstddef>

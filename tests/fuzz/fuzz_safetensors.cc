@@ -1,5 +1,5 @@
-// Any bytes as a *.safetensors file: refused, or tensors that lie inside the file, cover its data once and
-// are as long as their shapes say.
+// Parses any bytes as a *.safetensors file. They are rejected, or give tensors that are inside the file,
+// cover its data exactly once and have the sizes that follow from their shapes.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -24,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const int64_t extent : tensor.shape) elements *= static_cast<uint64_t>(extent);
     if (tensor.dtype)
       PREFIXD_CHECK(tensor.bytes.size() == elements * prefixd::DTypeBytes(*tensor.dtype)) << tensor.name;
-    unsigned sum = 0;  // reads every byte, for the sanitizers
+    unsigned sum = 0;  // reads every byte, so that the sanitizers check it
     for (const std::byte b : tensor.bytes) sum += static_cast<unsigned>(b);
     PREFIXD_CHECK(sum <= 255 * tensor.bytes.size());
   }

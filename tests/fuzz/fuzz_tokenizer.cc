@@ -1,4 +1,5 @@
-// Any bytes as a tokenizer.json: refused, or a tokenizer that encodes and decodes without harm.
+// Parses any bytes as a tokenizer.json. They are rejected, or give a tokenizer that encodes and decodes
+// without errors in memory, and the same text in one piece as in a stream.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -17,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const prefixd::Tokenizer& tok = **tokenizer;
   constexpr std::string_view text =
       "Hello, it's 2024 <s>\r\n  caf\xC3\xA9 e\xCC\x81 \xF0\x9F\x98\x80 \xFF ab  ";
-  std::string many;  // pieces that are cut, and words that only a queue merges
+  std::string many;  // long enough that the encoder splits pieces and merges long words with its queue
   for (int i = 0; i < 40; ++i) many += i % 8 < 4 ? "ab" : " a";
   for (const std::string_view one : {text, std::string_view(many), input.substr(0, 256)}) {
     for (const bool special : {true, false}) {

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""tests/fuzz/planted.py [NAME...]: does every harness find a bug? Plants one in a copy of the tree, builds that harness and
-runs it from its seeds for two minutes at most; a harness that finds nothing fails. Takes a quarter of an hour when the fuzz
-build is in ccache, so it is run by hand: after a change of a harness or of its seeds.
+"""tests/fuzz/planted.py [NAME...]: checks that every fuzz harness finds a bug.
+
+For each harness it plants one bug in a copy of the tree, builds the harness and runs it from its seeds for at
+most two minutes. A harness that does not find its bug fails. The script takes a quarter of an hour when the
+fuzz build is in ccache, so it is run by hand, after a change to a harness or to its seeds.
 """
 
 import os
@@ -16,21 +18,26 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COPY = ROOT / "build/planted"
 SECONDS = 120
 
-# Harness to (file, what stands there once, what takes its place): each takes one check away.
+# Harness to (file, text that occurs once in it, replacement). Each replacement removes one check.
 BUGS = {
     "chat_template": ("text/jinja/operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
     "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
     "record": ("storage/record.cc", "if (bytes.size() < kRecordHeaderBytes)", "if (bytes.empty())"),
-    "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {", "if (*number < 0) {"),
-    "safetensors": ("model/safetensors.cc", "length > kLongestHeader || length > rest.size()", "length > kLongestHeader"),
+    "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {",
+                "if (*number < 0) {"),
+    "safetensors": ("model/safetensors.cc", "length > kLongestHeader || length > rest.size()",
+                    "length > kLongestHeader"),
     "tokenizer": ("text/tokenizer/bpe.cc", "id < 0 || id >= end_id() ||", "id < 0 ||"),
 }
 
 
 def copy_tree():
-    """The files of the tree into COPY; those that are the same keep their time, so that ninja builds little."""
-    names = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"], check=True,
-                           capture_output=True, text=True).stdout.splitlines()
+    """Copies the files of the tree to COPY. Equal files keep their time stamps, so that ninja rebuilds
+    little."""
+    names = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
+                           check=True,
+                           capture_output=True,
+                           text=True).stdout.splitlines()
     for name in names:
         source, target = ROOT / name, COPY / name
         if source.is_file() and not (target.is_file() and source.read_bytes() == target.read_bytes()):
@@ -44,45 +51,55 @@ def quiet(*command):
         sys.exit(f"planted: {' '.join(map(str, command))} failed:\n{(done.stdout + done.stderr)[-4000:]}")
 
 
-def hunt(name):
-    """What the harness says of the bug, and after how many inputs; None when it finds nothing."""
+def run_harness(name):
+    """Runs one harness. Returns its error and the number of inputs until then; None when it finds nothing."""
     found = COPY / "build/found" / name
     shutil.rmtree(found, ignore_errors=True)
     (found / "corpus").mkdir(parents=True)
     words = ROOT / f"tests/fuzz/dictionary/{name}.dict"
-    done = subprocess.run([COPY / f"build/fuzz/tests/fuzz/fuzz_{name}", *([f"-dict={words}"] if words.exists() else []), f"-max_total_time={SECONDS}", "-seed=1", "-timeout=10",
-                           "-rss_limit_mb=4096", "-print_final_stats=1", f"-artifact_prefix={found}/", found / "corpus",
-                           ROOT / "tests/fuzz/corpus" / name], capture_output=True, text=True, errors="replace",
+    dictionary = [f"-dict={words}"] if words.exists() else []
+    command = [
+        COPY / f"build/fuzz/tests/fuzz/fuzz_{name}", *dictionary, f"-max_total_time={SECONDS}", "-seed=1",
+        "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1", f"-artifact_prefix={found}/",
+        found / "corpus", ROOT / "tests/fuzz/corpus" / name
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace",
                           env={**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1"})
     if done.returncode == 0:
         return None
-    said = re.search(r"ERROR: AddressSanitizer: \S+|runtime error: .*|CHECK failed.*|.*\.cc:\d+: .*|ERROR: libFuzzer: .*", done.stderr)
+    error = re.search(
+        r"ERROR: AddressSanitizer: \S+|runtime error: .*|CHECK failed.*|.*\.cc:\d+: .*|ERROR: libFuzzer: .*",
+        done.stderr)
     runs = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
-    return f"{said.group().strip() if said else 'exit code ' + str(done.returncode)}, after {runs.group(1) if runs else '?'} inputs"
+    what = error.group().strip() if error else f"exit code {done.returncode}"
+    return f"{what}, after {runs.group(1) if runs else '?'} inputs"
 
 
 def try_bug(name):
-    path, there, planted = BUGS[name]
+    path, old, new = BUGS[name]
     file = COPY / path
-    whole = file.read_text()
-    if whole.count(there) != 1:
-        sys.exit(f"planted: {path} has '{there}' {whole.count(there)} times, not once; name another line in BUGS")
-    file.write_text(whole.replace(there, planted))
+    text = file.read_text()
+    if text.count(old) != 1:
+        sys.exit(
+            f"planted: {path} has '{old}' {text.count(old)} times, not once; choose another line in BUGS")
+    file.write_text(text.replace(old, new))
     try:
         quiet("ninja", "-C", "build/fuzz", f"fuzz_{name}")
-        begun = time.monotonic()
-        said = hunt(name)
+        started = time.monotonic()
+        error = run_harness(name)
     finally:
-        file.write_text(whole)
-    print(f"{name:<16} {f'found in {time.monotonic() - begun:.0f} s: {said}' if said else 'NOT FOUND'}", flush=True)
-    return said is not None
+        file.write_text(text)
+    found = f"found in {time.monotonic() - started:.0f} s: {error}"
+    print(f"{name:<16} {found if error else 'NOT FOUND'}", flush=True)
+    return error is not None
 
 
 def main():
     names = sys.argv[1:] or sorted(BUGS)
-    missing = {path.stem.removeprefix("fuzz_") for path in (ROOT / "tests/fuzz").glob("fuzz_*.cc")} ^ set(BUGS)
+    missing = {path.stem.removeprefix("fuzz_")
+               for path in (ROOT / "tests/fuzz").glob("fuzz_*.cc")} ^ set(BUGS)
     if missing:
-        sys.exit(f"planted: no bug, or no harness, for {', '.join(sorted(missing))}")
+        sys.exit(f"planted: a bug or a harness is missing for {', '.join(sorted(missing))}")
     copy_tree()
     quiet("cmake", "--preset", "fuzz")
     results = [try_bug(name) for name in names]

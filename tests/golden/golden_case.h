@@ -1,6 +1,6 @@
-// What expected.json of a golden checkpoint says: token ids and logits that another implementation gave for
-// it. Checkpoints lie in golden/ of the shared data, and in tests/golden/variants, which make_variants.py
-// made.
+// Golden checkpoints: model folders with an expected.json, which holds token ids and logits computed by
+// another implementation. They are in golden/ of the shared data and in tests/golden/variants (written by
+// make_variants.py). Values and pure functions; any thread.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -19,27 +19,29 @@ struct GoldenPrompt {
 };
 
 struct GoldenLogits {
-  int prompt, position;  // of prompts
+  int prompt;    // index into GoldenCase::prompts
+  int position;  // in that prompt
   std::vector<float> row;
 };
 
 struct GoldenCase {
-  std::string name;  // of its folder
+  std::string name;  // name of the folder
   std::filesystem::path folder;
-  std::vector<GoldenPrompt> prompts;  // prompts[0..2]; of shared data text and chat too
+  std::vector<GoldenPrompt> prompts;  // prompts[0..2]; then, in shared data, text and chat
   std::vector<GoldenLogits> logits;
-  float max_abs = 0;                 // of all expected logits
-  std::string text_prompt;           // becomes the ids of `text`
-  boost::json::array chat_messages;  // become chat_rendered, and that the ids of `chat`
+  float max_abs = 0;                 // largest magnitude of the expected logits
+  std::string text_prompt;           // its ids are those of the prompt `text`
+  boost::json::array chat_messages;  // render to chat_rendered, whose ids are those of `chat`
   std::string chat_rendered;
 };
 
+// Reads a folder. Stops the process if a file is missing or malformed.
 GoldenCase ReadGoldenCase(const std::filesystem::path& folder);
 
-// The variants and, where shared data is at hand, its checkpoints.
+// Returns the variants and, where the shared data exists, its checkpoints.
 std::vector<GoldenCase> AllGoldenCases();
 
-// Folders below `golden` that hold a checkpoint, sorted.
+// Returns the folders below `golden` that hold a checkpoint, sorted.
 std::vector<std::filesystem::path> GoldenFolders(const std::filesystem::path& golden);
 
 }  // namespace prefixd::testing_support

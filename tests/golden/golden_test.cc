@@ -1,6 +1,6 @@
-// The forward pass against checkpoints whose logits and greedy tokens another implementation computed, on
-// every backend that runs here, with KV in f32; and promise 1 on them: chunking, batching and backend never
-// show in the bits.
+// Compares the forward pass with checkpoints that hold the logits and greedy tokens of another
+// implementation, on every backend that runs here, with KV in f32. Also tests that chunking, batching and the
+// choice of the backend do not change a bit.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/registry.h"
 #include "model/safetensors.h"
 #include "model/transformer.h"
-#include "kernels/registry.h"
 #include "tests/golden/golden_case.h"
 #include "tests/support/sequence_runner.h"
 #include "tests/support/shared_data.h"
@@ -28,8 +28,8 @@ constexpr int kBlockTokens = 16;
 constexpr int kContext = 400;
 constexpr int kPoolBlocks = 64;
 
-// Part of prompts[2]: crosses block and attention-tile borders, and is short enough for the slow reference
-// backend.
+// Returns the part of prompts[2] that crosses block and attention-tile borders and is short enough for the
+// slow reference backend.
 std::span<const TokenId> PartOfLongPrompt(const GoldenCase& golden) {
   return std::span(golden.prompts[2].ids).first(100);
 }
@@ -63,7 +63,7 @@ class Golden : public ::testing::TestWithParam<const char*> {
   }
 };
 
-TEST_P(Golden, LogitsAreThoseOfTheReference) {
+TEST_P(Golden, LogitsEqualTheReference) {
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded loaded(golden, GetParam());
     SequenceRunner runner = loaded.Runner(DType::kF32);
@@ -86,7 +86,7 @@ TEST_P(Golden, LogitsAreThoseOfTheReference) {
   }
 }
 
-TEST_P(Golden, GreedyTokensAreThoseOfTheReference) {
+TEST_P(Golden, GreedyTokensEqualTheReference) {
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded loaded(golden, GetParam());
     SequenceRunner runner = loaded.Runner(DType::kF32);
@@ -102,7 +102,7 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-TEST_P(Golden, ChunkingDoesNotShow) {
+TEST_P(Golden, ChunkingDoesNotChangeBits) {
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded loaded(golden, GetParam());
     const std::span<const TokenId> ids = PartOfLongPrompt(golden);
@@ -120,7 +120,7 @@ TEST_P(Golden, ChunkingDoesNotShow) {
   }
 }
 
-TEST_P(Golden, OtherSequencesInTheBatchDoNotShow) {
+TEST_P(Golden, OtherSequencesInTheBatchDoNotChangeBits) {
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded loaded(golden, GetParam());
     SequenceRunner runner = loaded.Runner(DType::kF16);
@@ -129,7 +129,7 @@ TEST_P(Golden, OtherSequencesInTheBatchDoNotShow) {
     RunningSequence alone_a, alone_b;
     const std::vector<float> logits_a = runner.Append(alone_a, a, kContext);
     const std::vector<float> logits_b = runner.Append(alone_b, b, kContext);
-    // b runs one token a step beside chunks of a.
+    // b runs one token per step beside chunks of a.
     RunningSequence mixed_a, mixed_b;
     std::vector<float> got_a, got_b;
     for (size_t i = 0; i < b.size(); ++i) {
@@ -147,7 +147,7 @@ TEST_P(Golden, OtherSequencesInTheBatchDoNotShow) {
 
 class FastBackend : public Golden {};
 
-TEST_P(FastBackend, GivesTheBitsOfTheReferenceBackend) {
+TEST_P(FastBackend, EqualsTheReferenceBackendBitForBit) {
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded fast(golden, GetParam(), 1), reference(golden, "ref");
     EXPECT_EQ(fast.model->weights_hash(), reference.model->weights_hash());
@@ -167,7 +167,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, Golden, ::testing::Values("ref", "avx2", "avx
 INSTANTIATE_TEST_SUITE_P(Backends, FastBackend, ::testing::Values("avx2", "avx512"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST(GoldenFolders, AllAreThere) {
+TEST(GoldenFolders, AreComplete) {
   EXPECT_EQ(GoldenFolders(SourceDir() / "tests/golden/variants").size(), 16u);
   PREFIXD_NEED_SHARED("golden/llama-gqa");
   EXPECT_EQ(GoldenFolders(SharedDir() / "golden").size(), 7u);

@@ -1,4 +1,5 @@
-// Golden checkpoints as whole folders: tokenizer, template and model together, from messages to tokens.
+// Tests golden checkpoints as whole folders: tokenizer, chat template and model together, from messages to
+// tokens.
 #include <gtest/gtest.h>
 
 #include "engine/loaded_model.h"
@@ -16,7 +17,8 @@ constexpr int kBlockTokens = 16;
 constexpr int kContext = 400;
 constexpr int kPoolBlocks = 64;
 
-// The whole folder as a server reads it: messages to prompt to ids to the tokens that the reference drew.
+// Loads the folder as a server does: messages give the prompt, its ids, and the tokens that the reference
+// generated.
 TEST(GoldenFolders, FromMessagesToTokens) {
   PREFIXD_NEED_SHARED("golden/llama-gqa");
   for (const auto& folder : GoldenFolders(SharedDir() / "golden")) {

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Makes the checkpoints under tests/golden/variants: tiny random weights, one folder per way in which a model of a
-supported family may differ, with the logits and greedy tokens that transformers gives for them.
+"""Makes the checkpoints under tests/golden/variants: tiny random weights, one folder per way in which a model
+of a supported family may differ, with the logits and greedy tokens that transformers gives for them.
 
     python3 -m venv /path/to/venv && /path/to/venv/bin/pip install torch transformers safetensors
     /path/to/venv/bin/python tests/golden/make_variants.py [NAME ...]
 
-Each folder: config.json, the weights, expected.json and logits.f32 as golden_case.h reads them. Weights are seeded
-normals, rounded to the stored type; everything expected is computed from the stored weights in float32, with eager
-attention, every greedy step from scratch. A seed whose greedy run has two almost equal logits is skipped, so that
-another rounding cannot turn a token. The same versions give the same bytes; made with transformers 5.23.0 and
-torch 2.15.0.
+Each folder: config.json, the weights, expected.json and logits.f32 as golden_case.h reads them. Weights are
+seeded normals, rounded to the stored type; everything expected is computed from the stored weights in
+float32, with eager attention, every greedy step from scratch. A seed whose greedy run has two almost equal
+logits is skipped, so that another rounding cannot turn a token. The same versions give the same bytes; made
+with transformers 5.23.0 and torch 2.15.0.
 """
 import json
 import math
@@ -36,41 +36,57 @@ CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2"
            "qwen3": "Qwen3ForCausalLM"}
 FULL, SLIDING = "full_attention", "sliding_attention"
 
-# name: (model_type, changes to BASE; None removes a key, shards, dtype of vectors if another than the matrices')
+# name: (model_type, changes to BASE; None removes a key, shards, dtype of vectors if another than the
+# matrices')
 VARIANTS = {
     "mistral-window": ("mistral", {"sliding_window": 7}, 1, None),
-    "qwen2-partial-window": ("qwen2", {"num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 20,
-                                       "max_window_layers": 1, "intermediate_size": 31}, 1, None),
-    "qwen2-tied-odd": ("qwen2", {"tie_word_embeddings": True, "vocab_size": 129, "hidden_size": 40,
-                                  "intermediate_size": 33}, 1, "float32"),
-    "qwen3-layer-types": ("qwen3", {"head_dim": 16, "attention_bias": True, "intermediate_size": 24,
-                                    "use_sliding_window": True,
-                                    "sliding_window": 16, "layer_types": [SLIDING, FULL], "rope_theta": None,
-                                    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
-                                    "torch_dtype": None, "dtype": "bfloat16"}, 1, None),
-    "qwen3-default-head": ("qwen3", {"num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 12,
-                                     "tie_word_embeddings": True}, 1, None),
+    "qwen2-partial-window": ("qwen2", {
+        "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1,
+        "intermediate_size": 31
+    }, 1, None),
+    "qwen2-tied-odd": ("qwen2", {
+        "tie_word_embeddings": True, "vocab_size": 129, "hidden_size": 40, "intermediate_size": 33
+    }, 1, "float32"),
+    "qwen3-layer-types": ("qwen3", {
+        "head_dim": 16, "attention_bias": True, "intermediate_size": 24, "use_sliding_window": True,
+        "sliding_window": 16, "layer_types": [SLIDING, FULL], "rope_theta": None,
+        "rope_parameters": {"rope_type": "default",
+                            "rope_theta": 1000000.0}, "torch_dtype": None, "dtype": "bfloat16"
+    }, 1, None),
+    "qwen3-default-head": ("qwen3", {
+        "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 12, "tie_word_embeddings": True
+    }, 1, None),
     "llama-biases": ("llama", {"attention_bias": True, "mlp_bias": True, "torch_dtype": "float16"}, 1, None),
     "llama-gelu": ("llama", {"hidden_act": "gelu_pytorch_tanh"}, 1, None),
     "llama-relu": ("llama", {"hidden_act": "relu"}, 1, None),
-    "llama-dynamic": ("llama", {"rope_scaling": {"type": "dynamic", "factor": 4.0},
-                                "max_position_embeddings": 128}, 1, None),
-    "llama-linear-new": ("llama", {"rope_theta": None, "rope_parameters": {
-        "rope_type": "linear", "factor": 2.5, "rope_theta": 500000.0}}, 1, None),
-    "llama-yarn-mscale": ("llama", {"head_dim": 32, "intermediate_size": 40, "num_attention_heads": 2,
-                                    "num_key_value_heads": 1,
-                                    "rope_scaling": {
-        "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 24, "beta_slow": 2,
-        "mscale": 1.2, "mscale_all_dim": 0.4, "truncate": False}}, 1, None),
-    "mistral-yarn-attention": ("mistral", {"sliding_window": None, "rope_theta": None, "rope_parameters": {
-        "rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 32, "attention_factor": 1.25,
-        "rope_theta": 10000.0}}, 1, None),
-    "llama-head-80": ("llama", {"head_dim": 80, "num_attention_heads": 2, "num_key_value_heads": 1,
-                                "hidden_size": 16}, 1, None),
-    "llama-head-96": ("llama", {"head_dim": 96, "num_attention_heads": 2, "num_key_value_heads": 1,
-                                "hidden_size": 14}, 1, None),
-    "llama-head-256": ("llama", {"head_dim": 256, "num_attention_heads": 1, "num_key_value_heads": 1,
-                                 "hidden_size": 10}, 1, None),
+    "llama-dynamic": ("llama", {
+        "rope_scaling": {"type": "dynamic", "factor": 4.0}, "max_position_embeddings": 128
+    }, 1, None),
+    "llama-linear-new": ("llama", {
+        "rope_theta": None, "rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 500000.0}
+    }, 1, None),
+    "llama-yarn-mscale": ("llama", {
+        "head_dim": 32, "intermediate_size": 40, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "rope_scaling": {
+            "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 24,
+            "beta_slow": 2, "mscale": 1.2, "mscale_all_dim": 0.4, "truncate": False
+        }
+    }, 1, None),
+    "mistral-yarn-attention": ("mistral", {
+        "sliding_window": None, "rope_theta": None, "rope_parameters": {
+            "rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 32,
+            "attention_factor": 1.25, "rope_theta": 10000.0
+        }
+    }, 1, None),
+    "llama-head-80": ("llama", {
+        "head_dim": 80, "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 16
+    }, 1, None),
+    "llama-head-96": ("llama", {
+        "head_dim": 96, "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_size": 14
+    }, 1, None),
+    "llama-head-256": ("llama", {
+        "head_dim": 256, "num_attention_heads": 1, "num_key_value_heads": 1, "hidden_size": 10
+    }, 1, None),
     "llama-shards": ("llama", {"num_key_value_heads": 4, "vocab_size": 127}, 3, "float32"),
 }
 
@@ -172,7 +188,8 @@ def make(name):
             folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
         if expect(folder, model, config["vocab_size"], generator, seed):
             size = sum(file.stat().st_size for file in folder.iterdir())
-            print(f"{name}: seed {seed}, {size} bytes, window {getattr(model.config, 'sliding_window', None)}")
+            print(
+                f"{name}: seed {seed}, {size} bytes, window {getattr(model.config, 'sliding_window', None)}")
             return
     raise SystemExit(f"{name}: no seed gives greedy tokens that are clear")
 

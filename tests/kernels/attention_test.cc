@@ -1,4 +1,5 @@
-// Paged attention of the fast backends against ref, bit for bit, and the invariants of backend.h directly.
+// Compares paged attention of the fast backends with ref, bit for bit. Also tests the invariants of backend.h
+// directly.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -20,7 +21,8 @@ std::string Describe(const Shape& s) {
 
 KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.dtype}; }
 
-// Random K and V for the tokens that some row sees, NaN everywhere else: nothing else may take part.
+// Stores random K and V for the tokens that some row sees, and NaN everywhere else. A NaN in a result then
+// shows that other memory took part.
 void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
   const KvLayout& layout = pool.layout();
   const size_t elements = layout.BlockBytes() / DTypeBytes(layout.dtype);
@@ -44,9 +46,9 @@ void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
   }
 }
 
-class AttentionTest : public AgainstRef {
+class AttentionTest : public CompareWithRef {
  protected:
-  // One batch of sequences given as (position, rows).
+  // Runs one batch of sequences, each given as (position, rows), on both backends and compares the results.
   void Compare(const Shape& s, const std::vector<std::pair<int, int>>& sequences, uint64_t seed) {
     Prng prng(seed);
     int tokens = 0;
@@ -55,13 +57,13 @@ class AttentionTest : public AgainstRef {
     TestBatch batch(blocks, prng);
     for (const auto& [position, rows] : sequences) {
       batch.Add(position, rows, s.block_tokens);
-      // Nothing below the tile that the first window begins in is read.
+      // No backend may read below the tile in which the first window begins.
       const int first_tile = numerics::WindowStart(position, s.window) / numerics::kAttentionTile;
-      batch.LoseBlocks(first_tile * numerics::kAttentionTile / s.block_tokens);
+      batch.InvalidateBlocks(first_tile * numerics::kAttentionTile / s.block_tokens);
     }
     const BatchView view = batch.view();
-    auto ref_kv = KvOrDie(*ref, LayoutOf(s), blocks);
-    auto fast_kv = KvOrDie(*fast, LayoutOf(s), blocks);
+    auto ref_kv = AllocateKvOrDie(*ref, LayoutOf(s), blocks);
+    auto fast_kv = AllocateKvOrDie(*fast, LayoutOf(s), blocks);
     FillKv(*ref_kv, view, s.window, prng);
     std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
 
@@ -79,7 +81,7 @@ class AttentionTest : public AgainstRef {
       where += ", " + std::to_string(rows) + " at " + std::to_string(position);
     }
     ASSERT_TRUE(SameBits(got, want)) << where;
-    ASSERT_FALSE(std::isnan(got[0])) << where << ": compares nothing";
+    ASSERT_FALSE(std::isnan(got[0])) << where << ": the result is NaN, so the comparison proves nothing";
   }
 };
 
@@ -138,10 +140,10 @@ TEST_P(AttentionTest, WindowsOfOneChunkBeginInManyTilesAndSpans) {
   }
 }
 
-TEST_P(AttentionTest, OneLongSequenceIsCutAmongThreads) {
+TEST_P(AttentionTest, OneLongSequenceIsSplitAmongThreads) {
   Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1);
   Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2);            // the first rows have one span less
-  Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}}, 3);  // only one of the two is cut
+  Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}}, 3);  // only one of the two is split
   Compare({3, 1, 40, 16, DType::kF16, 600}, {{1600, 1}}, 4);
   Compare({1, 1, 32, 16, DType::kF32, 512}, {{1530, 9}}, 5);  // the last rows do not see the first span
   Compare({1, 1, 16, 16, DType::kBF16, 5}, {{505, 20}}, 6);   // some see one span, some the next, few both
@@ -167,12 +169,12 @@ TEST_P(AttentionTest, RandomBatches) {
   }
 }
 
-// With scores 0 and x, and values 0 and 1, the result is Exp(x) / (1 + Exp(x)): every bit of Exp(x) below
-// -17.
+// With scores 0 and x, and values 0 and 1, the result is Exp(x) / (1 + Exp(x)). For x below -17 it shows
+// every bit of Exp(x).
 TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   const KvLayout layout = {1, 1, 2, 16, DType::kF32};
   constexpr int kHeads = 1 << 16;
-  auto pool = KvOrDie(*fast, layout, 1);
+  auto pool = AllocateKvOrDie(*fast, layout, 1);
   StoreElement(pool->block(0) + layout.KOffset(0, 0), layout.dtype, 1, 1.0f);  // K[d = 0][token 1]
   StoreElement(pool->block(0) + layout.VOffset(0, 0), layout.dtype, 2, 1.0f);  // V[token 1][d = 0]
   Prng prng(1);
@@ -189,7 +191,8 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   }
 }
 
-// Invariant 1: a prompt in one piece, in any chunks, in any blocks, beside any other sequence.
+// Invariant 1: a prompt gives the same bits in one piece, in any chunks, in any blocks and beside any other
+// sequence.
 class AttentionChunksTest : public AttentionTest {
  protected:
   void CompareChunks(int window);
@@ -206,7 +209,7 @@ void AttentionChunksTest::CompareChunks(int window) {
   // Runs the prompt in chunks of at most `largest` rows, beside a neighbour that decodes from position 70 on.
   const auto run = [&](uint64_t seed, int largest, bool neighbour) {
     Prng choice(seed);
-    auto pool = KvOrDie(*fast, layout, 64);
+    auto pool = AllocateKvOrDie(*fast, layout, 64);
     TestBatch tables(64, choice);
     tables.Add(0, kTokens, layout.block_tokens);
     tables.Add(0, kTokens, layout.block_tokens);
@@ -238,7 +241,7 @@ void AttentionChunksTest::CompareChunks(int window) {
   EXPECT_TRUE(SameBits(run(4, 64, true), whole)) << "window " << window;
 }
 
-TEST_P(AttentionChunksTest, ChunksBlocksAndNeighboursDoNotShow) {
+TEST_P(AttentionChunksTest, ChunksBlocksAndNeighboursDoNotChangeBits) {
   for (const int window : {0, 1, 50, 64}) CompareChunks(window);
 }
 

@@ -1,4 +1,4 @@
-// GEMM and Embed of the fast backends against ref, bit for bit.
+// Compares GEMM and Embed of the fast backends with ref, bit for bit.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -6,9 +6,9 @@ namespace {
 
 using namespace kernel_testing;
 
-class GemmTest : public AgainstRef {
+class GemmTest : public CompareWithRef {
  protected:
-  // y starts random, so that kAccumulate has something to add to and kStore something to overwrite.
+  // y starts with random values: kAccumulate must add to them and kStore must overwrite them.
   void Compare(DType dtype, int rows, int outputs, int terms, GemmOutput output) {
     Prng prng(rows * 1000003 + outputs * 1009 + terms);
     const auto w = RandomElements(prng, dtype, static_cast<size_t>(outputs) * terms);
@@ -38,7 +38,7 @@ TEST_P(GemmTest, EveryRowCountAtEveryTail) {
   }
 }
 
-TEST_P(GemmTest, SizesThatAreSharedAmongThreads) {
+TEST_P(GemmTest, SizesThatAreSplitAmongThreads) {
   for (const int rows : {1, 2, 5, 8, 13, 70}) {
     for (const DType dtype : kAllDTypes) {
       Compare(dtype, rows, 700, 192, GemmOutput::kStore);
@@ -47,7 +47,8 @@ TEST_P(GemmTest, SizesThatAreSharedAmongThreads) {
   }
 }
 
-// One term and x = 1: each output is one weight, widened. All 65536 of them, NaNs and infinities too.
+// With one term and x = 1 each output is one widened weight. Tests all 65536 of them, including NaNs and
+// infinities.
 TEST_P(GemmTest, EveryHalfPrecisionWeight) {
   std::vector<std::byte> all(0x10000 * 2);
   for (uint32_t h = 0; h < 0x10000; ++h) {
@@ -64,8 +65,8 @@ TEST_P(GemmTest, EveryHalfPrecisionWeight) {
   }
 }
 
-// Invariant 1 of backend.h: a row alone gives what it gives among others.
-TEST_P(GemmTest, ARowKnowsNothingOfItsNeighbours) {
+// Invariant 1 of backend.h: a row alone gives the same bits as among other rows.
+TEST_P(GemmTest, ARowDoesNotDependOnItsNeighbours) {
   constexpr int kRows = 40, kOutputs = 210, kTerms = 75;
   Prng prng(11);
   const auto w = RandomElements(prng, DType::kBF16, kOutputs * kTerms);

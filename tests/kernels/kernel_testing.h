@@ -1,4 +1,5 @@
-// What the kernel tests share: seeded data, the backends under test, and comparison bit for bit.
+// Shared code of the kernel tests: seeded data, the backends under test, and bit-for-bit comparison. One
+// thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,8 +27,9 @@ inline std::unique_ptr<Backend> MakeBackend(std::string_view name, int threads) 
   return std::move(*backend);
 }
 
-// A backend beside `ref`; skips itself by name where it does not run.
-class AgainstRef : public testing::TestWithParam<std::tuple<std::string, int>> {
+// A fixture with one fast backend and `ref`. Skips the test, with the name of the backend, where that does
+// not run.
+class CompareWithRef : public testing::TestWithParam<std::tuple<std::string, int>> {
  protected:
   void SetUp() override {
     const auto& [name, threads] = GetParam();
@@ -51,7 +53,7 @@ inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string
                            testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
                            ::prefixd::kernel_testing::ParamName)
 
-// Mostly values around 1, sometimes tiny, subnormal, zero or large.
+// Returns mostly values around 1, and sometimes tiny, subnormal, zero or large ones.
 inline float RandomFloat(Prng& prng) {
   const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
   const uint64_t kind = prng.Below(64);
@@ -69,14 +71,14 @@ inline std::vector<float> RandomFloats(Prng& prng, size_t n) {
   return values;
 }
 
-// n random elements of a stored type.
+// Returns n random elements of a stored type.
 inline std::vector<std::byte> RandomElements(Prng& prng, DType dtype, size_t n) {
   std::vector<std::byte> bytes(n * DTypeBytes(dtype));
   for (size_t i = 0; i < n; ++i) StoreElement(bytes.data(), dtype, i, RandomFloat(prng));
   return bytes;
 }
 
-// Which NaN it is, is not defined; everything else is, to the bit.
+// Compares bits, except that all NaNs are equal: the numerics do not define the bits of a NaN.
 inline bool SameBits(float a, float b) {
   return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
@@ -102,7 +104,7 @@ inline std::unique_ptr<Matrix> PackOrDie(Backend& backend, const std::vector<std
   return std::move(*matrix);
 }
 
-inline std::unique_ptr<KvPool> KvOrDie(Backend& backend, const KvLayout& layout, uint32_t blocks) {
+inline std::unique_ptr<KvPool> AllocateKvOrDie(Backend& backend, const KvLayout& layout, uint32_t blocks) {
   auto pool = backend.AllocateKv(layout, blocks);
   PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
   return std::move(*pool);
@@ -110,10 +112,10 @@ inline std::unique_ptr<KvPool> KvOrDie(Backend& backend, const KvLayout& layout,
 
 constexpr DType kAllDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 constexpr Activation kAllActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu};
-// The heads of models, and what lies beside whole vectors.
+// Head sizes of real models, and sizes that are not whole vectors.
 constexpr int kHeadDims[] = {2, 6, 16, 40, 48, 64, 80, 96, 112, 128, 192, 256};
 
-// A batch that owns what its view points to. Block ids are dealt out in a shuffled order.
+// A batch that owns the memory that its view points to. Block ids are assigned in a shuffled order.
 class TestBatch {
  public:
   explicit TestBatch(uint32_t pool_blocks, Prng& prng) : free_(pool_blocks) {
@@ -134,8 +136,9 @@ class TestBatch {
     tables_.push_back(std::move(table));
     tokens_.resize(tokens_.size() + rows, 0);
   }
-  // The first blocks of the last sequence are in no pool any more: who reads them crashes.
-  void LoseBlocks(int count) { std::fill_n(tables_.back().begin(), count, ~BlockId{0}); }
+  // Replaces the first block ids of the last sequence by invalid ones: a backend that reads those blocks
+  // crashes.
+  void InvalidateBlocks(int count) { std::fill_n(tables_.back().begin(), count, ~BlockId{0}); }
   int rows() const { return static_cast<int>(tokens_.size()); }
   const std::vector<BlockId>& table(size_t sequence) const { return tables_[sequence]; }
   std::vector<TokenId>& tokens() { return tokens_; }

@@ -1,4 +1,5 @@
-// The scalar definitions of kernels/numerics.h against double precision and against every bit pattern.
+// Compares the scalar definitions of kernels/numerics.h with double precision, and tests every bit pattern of
+// the 16-bit types.
 #include "kernels/numerics.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,7 @@ TEST(Numerics, ExpIsWithinOneAndAHalfUlpOfTheTrueValue) {
     }
   }
   EXPECT_LE(worst, 1.5);
-  EXPECT_GT(worst, 0.4) << "the sweep saw nothing";
+  EXPECT_GT(worst, 0.4) << "the sweep compared nothing";
 }
 
 TEST(Numerics, ExpAtTheEdges) {
@@ -40,7 +41,8 @@ TEST(Numerics, ExpAtTheEdges) {
 TEST(Numerics, ActivationsAreWithinRoundingOfTheirFormulas) {
   for (float x = -20.0f; x < 20.0f; x += 0.0013f) {
     const double u = 0.7978845608028654 * (x + 0.044715 * std::pow(x, 3));
-    // Of the sum 1 + tanh(u), which cancels below zero where 1 / (1 + exp(-2u)) does not.
+    // The reference is not 1 + tanh(u), because that sum cancels for u below zero; 1 / (1 + exp(-2u)) does
+    // not.
     EXPECT_NEAR(GeluTanh(x), x / (1 + std::exp(-2 * u)), std::abs(x) * 0x1p-22) << x;
     EXPECT_NEAR(Silu(x), x / (1 + std::exp(-static_cast<double>(x))), std::abs(x) * 0x1p-22) << x;
     EXPECT_EQ(Relu(x), std::max(x, 0.0f));
@@ -71,7 +73,8 @@ TEST(Numerics, EveryHalfRoundsToItself) {
   }
 }
 
-// Between any two neighbours: below the middle goes down, above it up, the middle itself to the even one.
+// Between two neighbouring values: a number below the middle rounds down, one above it rounds up, and the
+// middle rounds to the even neighbour.
 template <typename From, typename To>
 void CheckMiddles(uint16_t infinity, From from, To to) {
   for (uint16_t h = 0; h + 1 < infinity; ++h) {
@@ -104,7 +107,7 @@ TEST(Numerics, PartialsMergeAsATree) {
   float s[kPartialSums];
   for (int j = 0; j < kPartialSums; ++j) s[j] = static_cast<float>(1 << j);
   EXPECT_EQ(MergePartials(s), 65535.0f);
-  // An order-sensitive case: 0 and 8 cancel first, so that 1 survives beside them.
+  // This case depends on the order: sums 0 and 8 cancel first, so the 1 is not lost.
   float t[kPartialSums] = {1e30f, 1.0f};
   t[8] = -1e30f;
   EXPECT_EQ(MergePartials(t), 1.0f);

@@ -1,6 +1,6 @@
-// The definition itself against double precision: `ref` computes what its names say. Tolerances are relative
-// to the sum of the magnitudes that go into a result, in units of f32 rounding (2^-24), times the length of
-// the longest chain.
+// Compares `ref` with formulas in double precision. Tolerances are relative to the sum of the magnitudes that
+// go into a result. They are given in units of f32 rounding (2^-24) and grow with the length of the longest
+// chain.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -141,7 +141,7 @@ TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
   }
 }
 
-// Attention over many tiles and two spans, from K and V that went through StoreKv.
+// Attention over many tiles and two spans, with K and V stored by StoreKv.
 class RefAttentionOracle : public testing::TestWithParam<int> {};
 
 TEST_P(RefAttentionOracle, AttentionIsASoftmaxOverWhatIsStoredInTheWindow) {
@@ -150,7 +150,7 @@ TEST_P(RefAttentionOracle, AttentionIsASoftmaxOverWhatIsStoredInTheWindow) {
   for (const DType dtype : kAllDTypes) {
     auto ref = MakeBackend("ref", 1);
     const KvLayout layout = {1, 2, kDim, 16, dtype};
-    auto pool = KvOrDie(*ref, layout, 40);
+    auto pool = AllocateKvOrDie(*ref, layout, 40);
     Prng prng(5);
     auto k = UnitFloats(prng, kTokens * 2 * kDim);
     auto v = UnitFloats(prng, kTokens * 2 * kDim);
@@ -162,7 +162,7 @@ TEST_P(RefAttentionOracle, AttentionIsASoftmaxOverWhatIsStoredInTheWindow) {
     ref->BeginStep(view);
     ref->StoreKv(k.data(), v.data(), 2 * kDim, 0, *pool);
     ref->Attention(q.data(), kHeads * kDim, {kHeads, 2.0f, window}, 0, *pool, out.data());
-    for (auto* values : {&k, &v}) {  // as stored
+    for (auto* values : {&k, &v}) {  // round as StoreKv does
       for (float& value : *values) {
         float stored;
         StoreElement(&stored, dtype, 0, value);

@@ -1,3 +1,4 @@
+// Tests the table of backends: listing, creation by name, and error messages.
 #include "kernels/registry.h"
 
 #include <gmock/gmock.h>
@@ -10,7 +11,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(Registry, ListsEveryBackendAndSaysWhyOneDoesNotRun) {
+TEST(Registry, ListsEveryBackendAndTheReasonWhyOneDoesNotRun) {
   const auto list = ListBackends();
   ASSERT_GE(list.size(), 3u);
   EXPECT_EQ(list[0].name, "ref");
@@ -18,7 +19,7 @@ TEST(Registry, ListsEveryBackendAndSaysWhyOneDoesNotRun) {
   for (const BackendInfo& info : list) EXPECT_EQ(info.runs_here, info.reason.empty()) << info.name;
 }
 
-TEST(Registry, CreatesWhatRunsAndRefusesTheRestByName) {
+TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
   for (const BackendInfo& info : ListBackends()) {
     auto backend = CreateBackend(info.name, 2);
     ASSERT_EQ(backend.ok(), info.runs_here) << info.name;
@@ -32,7 +33,7 @@ TEST(Registry, CreatesWhatRunsAndRefusesTheRestByName) {
   }
 }
 
-TEST(Registry, AutoIsTheLastThatRuns) {
+TEST(Registry, AutoIsTheFastestThatRuns) {
   std::string_view best;
   for (const BackendInfo& info : ListBackends()) best = info.runs_here ? info.name : best;
   auto backend = CreateBackend("auto", 0);
@@ -41,7 +42,7 @@ TEST(Registry, AutoIsTheLastThatRuns) {
   EXPECT_GE((*backend)->threads(), 1);
 }
 
-TEST(Registry, AnUnknownNameIsRefusedWithTheList) {
+TEST(Registry, AnUnknownNameIsRejectedWithTheList) {
   auto backend = CreateBackend("sse9", 1);
   ASSERT_FALSE(backend.ok());
   EXPECT_EQ(backend.status().code(), Code::kNotFound);

@@ -1,5 +1,5 @@
-// Norms, biases, rotation, gated activations, KV stores and copies of the fast backends against ref, bit for
-// bit; and Exp against its definition.
+// Compares norms, biases, rotation, gated activations, KV stores and copies of the fast backends with ref,
+// bit for bit. Also compares Exp with its definition.
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -7,7 +7,7 @@ namespace {
 
 using namespace kernel_testing;
 
-class RowwiseTest : public AgainstRef {};
+class RowwiseTest : public CompareWithRef {};
 
 TEST_P(RowwiseTest, RmsNormAtEveryWidth) {
   std::vector<int> dims(70);
@@ -38,7 +38,7 @@ TEST_P(RowwiseTest, RmsNormOfZerosInfinitiesAndNaNs) {
   EXPECT_TRUE(std::isnan(got[80]));
 }
 
-TEST_P(RowwiseTest, RopeTouchesItsHeadsAlone) {
+TEST_P(RowwiseTest, RopeChangesItsHeadsOnly) {
   for (const int head_dim : kHeadDims) {
     constexpr int kHeads = 3, kPositions = 90;
     const int stride = kHeads * head_dim + 5;
@@ -59,7 +59,7 @@ TEST_P(RowwiseTest, RopeTouchesItsHeadsAlone) {
   }
 }
 
-TEST_P(RowwiseTest, HeadRmsNormTouchesItsHeadsAlone) {
+TEST_P(RowwiseTest, HeadRmsNormChangesItsHeadsOnly) {
   for (const int head_dim : kHeadDims) {
     for (const int rows : {1, 3, 17, 60}) {
       constexpr int kHeads = 5;
@@ -117,7 +117,8 @@ TEST_P(RowwiseTest, GatedActivationAtEveryWidth) {
   }
 }
 
-// Below -17, 1 + Exp(-g) is Exp(-g): silu shows every bit of it. Elsewhere most of them.
+// For g below -17, 1 + Exp(-g) equals Exp(-g), so silu shows every bit of Exp. For other g it shows most
+// bits.
 TEST_P(RowwiseTest, ActivationsEqualTheirDefinitions) {
   constexpr int kWidth = 1 << 20;
   std::vector<float> x(2 * kWidth, 1.0f);
@@ -144,7 +145,7 @@ TEST_P(RowwiseTest, ActivationsEqualTheirDefinitions) {
   }
 }
 
-TEST_P(RowwiseTest, StoreKvRoundsAndPlaces) {
+TEST_P(RowwiseTest, StoreKvRoundsAndStoresAtThePosition) {
   for (const DType dtype : kAllDTypes) {
     for (const int block_tokens : {1, 4, 16, 128}) {
       for (const int head_dim : {2, 6, 16, 40, 64, 80, 112}) {
@@ -161,8 +162,8 @@ TEST_P(RowwiseTest, StoreKvRoundsAndPlaces) {
         auto v = RandomFloats(prng, k.size());
         for (size_t i = 0; i < k.size(); i += 3)
           k[i] = v[i] = std::bit_cast<float>(static_cast<uint32_t>(prng.Next()));
-        auto want = KvOrDie(*ref, layout, blocks);
-        auto got = KvOrDie(*fast, layout, blocks);
+        auto want = AllocateKvOrDie(*ref, layout, blocks);
+        auto got = AllocateKvOrDie(*fast, layout, blocks);
         ref->BeginStep(view);
         ref->StoreKv(k.data(), v.data(), stride, 1, *want);
         fast->BeginStep(view);
@@ -184,7 +185,7 @@ TEST_P(RowwiseTest, GatherRowsAndCopyBlock) {
     EXPECT_EQ(std::memcmp(&got[i * 33], &x[indices[i] * 33], 33 * sizeof(float)), 0) << i;
 
   const KvLayout layout = {2, 1, 16, 4, DType::kF16};
-  auto pool = KvOrDie(*fast, layout, 8);
+  auto pool = AllocateKvOrDie(*fast, layout, 8);
   std::memset(pool->block(3), 0x5A, layout.BlockBytes());
   fast->CopyBlock(*pool, 3, 6);
   EXPECT_EQ(std::memcmp(pool->block(3), pool->block(6), layout.BlockBytes()), 0);

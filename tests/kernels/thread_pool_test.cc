@@ -1,3 +1,4 @@
+// Tests the invariants of ThreadPool and the waking of sleeping workers.
 #include "kernels/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
@@ -9,13 +10,13 @@
 namespace prefixd {
 namespace {
 
-TEST(ThreadPool, RunsEveryUnitOnceAndShowsWhatItWrote) {
+TEST(ThreadPool, RunsEveryUnitOnceAndPublishesItsWrites) {
   for (const int threads : {1, 2, 3, 7}) {
     ThreadPool pool(threads);
     EXPECT_EQ(pool.threads(), threads);
     for (int round = 0; round < 300; ++round) {
       const int units = round % 23;
-      std::vector<int> runs(units, 0);  // plain ints: the pool orders the writes before our reads
+      std::vector<int> runs(units, 0);  // not atomic: the pool orders the writes before the reads below
       pool.Run(units, [&](int unit, int worker) {
         ASSERT_GE(worker, 0);
         ASSERT_LT(worker, threads);
@@ -42,14 +43,14 @@ TEST(ThreadPool, NoTwoUnitsShareAWorkerNumberAtOnce) {
 TEST(ThreadPool, WakesWorkersThatFellAsleep) {
   ThreadPool pool(3);
   for (int round = 0; round < 3; ++round) {
-    // Each unit waits for the others: three threads must take part, or this hangs.
+    // Each unit waits for the others. The test hangs unless three threads take part.
     std::atomic<int> arrived{0};
     pool.Run(3, [&](int, int) {
       arrived.fetch_add(1);
       while (arrived.load() < 3) std::this_thread::yield();
     });
     EXPECT_EQ(arrived.load(), 3);
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // long enough for the spinning to end
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // longer than a worker spins
   }
 }
 

@@ -11,13 +11,13 @@
 namespace prefixd::testing_support {
 
 void Recorder::OnEvent(RequestEvent event) {
-  EXPECT_FALSE(finish.has_value()) << "news after the finish";
-  EXPECT_TRUE(tokens.empty() || event.prompt_logprobs.empty()) << "the prompt comes before the answer";
+  EXPECT_FALSE(finish.has_value()) << "an event after the last one";
+  EXPECT_TRUE(tokens.empty() || event.prompt_logprobs.empty()) << "prompt logprobs after generated tokens";
   for (GeneratedToken& token : event.prompt_logprobs) prompt_logprobs.push_back(std::move(token));
   for (GeneratedToken& token : event.tokens) tokens.push_back(std::move(token));
   if (!tokens.empty() || event.finish) {
     if (!tokens.empty() && usage.total() > 0) {
-      EXPECT_EQ(usage.tokens, event.prompt.tokens) << "final with the first token";
+      EXPECT_EQ(usage.tokens, event.prompt.tokens) << "the prompt usage is final with the first token";
     }
     usage = event.prompt;
   }

@@ -1,4 +1,5 @@
-// Runs requests through an Engine on the test's own thread and collects what their listeners hear.
+// Helpers for tests that run requests through an Engine on their own thread: a listener that records events,
+// and a backend with a model. One thread.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +13,7 @@
 
 namespace prefixd::testing_support {
 
-// What one request heard, and whether the engine kept its promises about it.
+// Records the events of one request and checks the order that the engine guarantees.
 class Recorder final : public RequestListener {
  public:
   void OnEvent(RequestEvent event) override;
@@ -26,11 +27,11 @@ class Recorder final : public RequestListener {
   Status error;
 };
 
-// Bit for bit: ids, logprobs, top logprobs.
+// Compares ids, logprobs and top logprobs bit for bit.
 bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b);
 std::string Describe(const std::vector<GeneratedToken>& tokens);
 
-// A backend and a model on it.
+// A backend and a model that it holds.
 struct LoadedTransformer {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Transformer> model;
@@ -44,7 +45,7 @@ struct DriverLimits {
 LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
                                   const DriverLimits& limits);
 
-// Names of the backends that run on this machine, `ref` first.
+// Returns the names of the backends that run on this machine, `ref` first.
 std::vector<std::string> RunnableBackends();
 
 }  // namespace prefixd::testing_support

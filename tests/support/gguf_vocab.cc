@@ -50,7 +50,7 @@ class Reader {
       return Unsupported("GGUF: a value of type " + std::to_string(type));
     return Take(kWidths[type]).status();
   }
-  // The head of an array: the type of its elements and their number, each of which takes a byte at least.
+  // Reads the head of an array: the type and the number of its elements. An element has at least one byte.
   Result<std::pair<uint32_t, uint64_t>> ArrayHead() {
     PREFIXD_ASSIGN_OR_RETURN(const uint32_t type, Number<uint32_t>());
     PREFIXD_ASSIGN_OR_RETURN(const uint64_t count, Number<uint64_t>());
@@ -109,7 +109,7 @@ Result<json::value> PreTokenizer(std::string_view pre) {
   return json::value{{"type", "Sequence"}, {"pretokenizers", stages}};
 }
 
-// A merge is cut at the first space behind its first byte, since a token may begin with one.
+// Splits each merge at the first space after its first byte, because a token may begin with a space.
 Result<json::array> GivenMerges(const GgufVocab& vocab) {
   json::array merges;
   for (const std::string& merge : vocab.merges) {
@@ -140,7 +140,7 @@ json::array MergesOfScores(const GgufVocab& vocab) {
       merges.push_back({vocab.scores[id], left->first, right->first, left->second, right->second});
     }
   }
-  // Equal keys keep their order: by token, then by the ids of the parts.
+  // Merges with equal keys keep their order: by token, then by the length of the left part.
   std::stable_sort(merges.begin(), merges.end(), [&](const Merge& a, const Merge& b) {
     return std::tuple(-a.score, -characters(a.left), -characters(a.right)) <
            std::tuple(-b.score, -characters(b.left), -characters(b.right));
@@ -184,7 +184,7 @@ json::array AddedTokens(const GgufVocab& vocab) {
 }  // namespace
 
 Result<GgufVocab> ReadGgufVocab(std::string_view bytes) {
-  if (!bytes.starts_with("GGUF")) return Corrupt("GGUF: the file does not begin with its name");
+  if (!bytes.starts_with("GGUF")) return Corrupt("GGUF: the file does not begin with \"GGUF\"");
   Reader in(bytes.substr(4));
   PREFIXD_ASSIGN_OR_RETURN(const uint32_t version, in.Number<uint32_t>());
   if (version != 3) return Unsupported("GGUF: version " + std::to_string(version));

@@ -1,6 +1,6 @@
-// The vocabulary of a GGUF file as a tokenizer.json, so that reference ids made for such files can be
-// compared. A reader for tests: it takes what the reference files have (tokenizer.ggml.model "gpt2" and
-// "llama") and refuses the rest.
+// Converts the vocabulary of a GGUF file to a tokenizer.json, so that tests can compare reference ids for
+// such files. It accepts the models of the reference files (tokenizer.ggml.model "gpt2" and "llama") and
+// rejects all others. Pure functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,15 @@ struct GgufVocab {
   std::vector<int32_t> types;  // 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte
 };
 
-// `bytes` is a whole file.
+// Reads the vocabulary. `bytes` is a whole file.
 Result<GgufVocab> ReadGgufVocab(std::string_view bytes);
 
-// "gpt2": byte-level BPE behind the patterns that `pre` names. "llama": SentencePiece's BPE; its merges are
-// all ways to make a token of two others, ranked by the score of the token, then by the lengths and ids of
-// the parts, as the converter of transformers does.
-// `metaspace`: the newer form of such a file, whose pre-tokenizer splits at spaces.
+// Returns the text of a tokenizer.json.
+//   "gpt2":  byte-level BPE after the patterns that `pre` names.
+//   "llama": the BPE of SentencePiece. Its merges are all ways to make a token from two others, ordered by
+//            the score of the token, then by the lengths of the parts, longest first. The converter of
+//            transformers does the same.
+// `metaspace` selects the newer form for "llama", in which a pre-tokenizer splits at spaces.
 Result<std::string> TokenizerJsonOf(const GgufVocab& vocab, bool metaspace = false);
 
 }  // namespace prefixd::testing_support

@@ -1,6 +1,8 @@
-"""junit_summary.py RESULT.xml TOTALS: adds "passed failed skipped" to TOTALS, names what failed or was skipped.
+"""junit_summary.py RESULT.xml TOTALS: adds "passed failed skipped" to TOTALS, names what failed or was
+skipped.
 
-Exit code 1 when something failed, or when there is no result: a run that did not come to its end counts as one failure.
+Exit code 1 when something failed, or when there is no result: a run that did not come to its end counts as
+one failure.
 """
 
 import sys
@@ -16,7 +18,8 @@ def main(result, totals):
     passed, failed, skipped = 0, 0, 0
     reasons = {}
     for case in cases:
-        name = f"{case.get('classname', '')}.{case.get('name')}" if case.get("classname") != case.get("name") else case.get("name")
+        name = f"{case.get('classname', '')}.{case.get('name')}" if case.get("classname") != case.get(
+            "name") else case.get("name")
         if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
             failed += 1
             print(f"  failed: {name}")

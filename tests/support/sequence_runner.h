@@ -1,13 +1,13 @@
-// Drives a Transformer without an engine: sequences of tokens in, logits out, KV in a pool of its own whose
-// blocks are handed out in a scattered order. For tests; one owner.
+// SequenceRunner runs a Transformer without an engine, for tests: it takes sequences of tokens and returns
+// logits. It keeps KV in its own pool and assigns the blocks in a shuffled order. One owner.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "model/transformer.h"
 #include "kernels/backend.h"
+#include "model/transformer.h"
 
 namespace prefixd::testing_support {
 
@@ -19,21 +19,23 @@ struct RunningSequence {
 
 class SequenceRunner {
  public:
-  // `blocks`: of the pool, for all sequences together.
+  // `blocks` is the size of the pool, for all sequences together.
   SequenceRunner(Transformer& model, Backend& backend, DType kv_dtype, int block_tokens, int blocks);
 
   struct Piece {
     RunningSequence* sequence;
     std::span<const TokenId> tokens;
   };
-  // One step over the next tokens of some sequences; the logits of every row, [rows][vocab].
+  // Runs one step over the next tokens of some sequences. Returns the logits of every row, [rows][vocab].
   std::vector<float> Step(std::span<const Piece> pieces);
 
-  // Appends `tokens` in steps of at most `chunk`; the logits of every token, [tokens][vocab].
+  // Appends `tokens` in steps of at most `chunk` tokens. Returns the logits of every token, [tokens][vocab].
   std::vector<float> Append(RunningSequence& sequence, std::span<const TokenId> tokens, int chunk);
-  // The likeliest tokens after `prompt`, one by one. Of equal logits the first counts.
+  // Returns `steps` tokens after `prompt`, each with the largest logit. Among equal logits the first id is
+  // taken.
   std::vector<TokenId> Greedy(std::span<const TokenId> prompt, int steps);
 
+  // Returns the blocks of the sequence to the pool and makes it empty.
   void Free(RunningSequence& sequence);
   int vocab() const { return model_.config().vocab; }
 

@@ -1,5 +1,6 @@
-// Where the reference data lies: golden checkpoints, tokenizer vectors, templates. Environment variable PREFIXD_SHARED,
-// or the folder `shared` beside the repository. Tests that need it are skipped by name where it is absent.
+// Finds the reference data: golden checkpoints, tokenizer vectors, chat templates. It is in the folder that
+// the environment variable PREFIXD_SHARED names, or in the folder `shared` beside the repository. Without it
+// the tests that need it are skipped by name. Any thread.
 #pragma once
 
 #include <filesystem>
@@ -9,16 +10,17 @@
 
 namespace prefixd::testing_support {
 
-// Empty when there is no such data here.
+// Returns an empty path when the data is absent.
 std::filesystem::path SharedDir();
-// Root of the source tree.
+// Returns the root of the source tree.
 std::filesystem::path SourceDir();
+// Returns the content of a file. Stops the process if the file cannot be read.
 std::string ReadFileOrDie(const std::filesystem::path& path);
 
 }  // namespace prefixd::testing_support
 
-// In a TEST body: skips it when `relative` is not among the reference data.
-#define PREFIXD_NEED_SHARED(relative)                                                            \
-  if (::prefixd::testing_support::SharedDir().empty() ||                                         \
-      !std::filesystem::exists(::prefixd::testing_support::SharedDir() / (relative)))            \
+// In the body of a TEST: skips the test when the reference data has no `relative`.
+#define PREFIXD_NEED_SHARED(relative)                                                 \
+  if (::prefixd::testing_support::SharedDir().empty() ||                              \
+      !std::filesystem::exists(::prefixd::testing_support::SharedDir() / (relative))) \
   GTEST_SKIP() << "needs the reference data " << (relative) << "; set PREFIXD_SHARED"

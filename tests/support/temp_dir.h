@@ -1,4 +1,4 @@
-// A folder of its own for one test, gone at its end.
+// TempDir creates an empty folder for one test and removes it, with its content, at the end. One owner.
 #pragma once
 
 #include <cstdlib>

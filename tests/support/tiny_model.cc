@@ -16,14 +16,14 @@ void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const Ti
   std::string class_name = shape.model_type + "ForCausalLM";
   class_name.front() = static_cast<char>(class_name.front() - 'a' + 'A');
   std::ostringstream config;
-  config
-      << R"({"architectures":[")" << class_name << R"("],"model_type":")" << shape.model_type
-      << R"(","hidden_size":)" << shape.hidden << R"(,"num_hidden_layers":)" << shape.layers
-      << R"(,"num_attention_heads":)" << shape.heads << R"(,"num_key_value_heads":)" << shape.kv_heads
-      << R"(,"head_dim":)" << shape.head_dim << R"(,"intermediate_size":)" << shape.intermediate
-      << R"(,"vocab_size":)" << shape.vocab
-      << R"(,"max_position_embeddings":4096,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":true,)"
-      << R"("torch_dtype":"float32","eos_token_id":0)" << shape.more << '}';
+  config << R"({"architectures":[")" << class_name << R"("],"model_type":")" << shape.model_type
+         << R"(","hidden_size":)" << shape.hidden << R"(,"num_hidden_layers":)" << shape.layers
+         << R"(,"num_attention_heads":)" << shape.heads << R"(,"num_key_value_heads":)" << shape.kv_heads
+         << R"(,"head_dim":)" << shape.head_dim << R"(,"intermediate_size":)" << shape.intermediate
+         << R"(,"vocab_size":)" << shape.vocab
+         << R"(,"max_position_embeddings":4096,"rms_norm_eps":1e-5,"rope_theta":10000.0,)"
+         << R"("tie_word_embeddings":true,)"
+         << R"("torch_dtype":"float32","eos_token_id":0)" << shape.more << '}';
   std::ofstream(folder / "config.json") << config.str();
 
   const Result<ModelConfig> parsed = ParseModelConfig(config.str());
@@ -36,7 +36,7 @@ void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const Ti
     const size_t begin = data.size();
     int64_t count = 1;
     for (const int64_t extent : spec.shape) count *= extent;
-    // Wide enough that attention is not flat and neighbouring logits differ.
+    // The scale is large enough that attention is not uniform and neighbouring logits differ.
     const double scale = vector ? 0.2 : 2.0 / std::sqrt(static_cast<double>(spec.shape.back()));
     for (int64_t i = 0; i < count; ++i)
       PutLittle<float>(&data, static_cast<float>((vector && !bias ? 1 : 0) + scale * (2 * prng.Unit() - 1)));

@@ -1,5 +1,5 @@
-// A random-weight model folder of a few thousand parameters, for tests of the engine that need a real model
-// but no real text: config.json and model.safetensors (f32), no tokenizer.
+// Writes a model folder with a few thousand random parameters, for tests of the engine that need a real model
+// but no real text: config.json and model.safetensors (f32), without a tokenizer. Any thread.
 #pragma once
 
 #include <filesystem>
@@ -16,9 +16,10 @@ struct TinyModelShape {
   int intermediate = 48;
   int vocab = 64;
   std::string model_type = "llama";
-  std::string more;  // of config.json: R"(,"sliding_window":7)"
+  std::string more;  // further fields of config.json, such as R"(,"sliding_window":7)"
 };
 
+// Writes the files into `folder`, which exists. The same seed and shape give the same bytes.
 void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const TinyModelShape& shape = {});
 
 }  // namespace prefixd::testing_support

@@ -1,10 +1,10 @@
-// A tokenizer as a filter, for comparison with other implementations. Reads lines of JSON and answers each
-// with one.
+// A tokenizer as a filter, for comparison with other implementations. It reads lines of JSON and answers each
+// line with one line.
 //   {"load": "path of a tokenizer.json"}                      -> {} or {"error": "..."}
 //   {"encode": "text", "special": bool, "parse": bool}        -> {"ids": [...]} or {"error": "..."}
 //   {"decode": [ids], "skip": bool}                           -> {"text": "...", "stream": "..."}
-// `special`: with the post-processor's ids; `parse`: special tokens count in the text; `stream`: the same
-// ids, one by one through a Detokenizer.
+// `special` adds the ids of the post-processor. `parse` recognises special tokens in the text. `skip` leaves
+// special tokens out. `stream` is the text of the same ids, decoded one by one with a Detokenizer.
 #include <boost/json.hpp>
 #include <fstream>
 #include <iostream>
