@@ -1,4 +1,5 @@
-"""Starts the daemon with the demo model, asks it four times, prints a table. Run by deploy/quickstart."""
+"""Starts the daemon with the demo model, sends four requests and prints a table. deploy/quickstart runs
+it."""
 
 import errno
 import http.client
@@ -31,15 +32,16 @@ def check_port():
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            fail(f"port {PORT} of {HOST} is taken, maybe by another prefixd. Stop it (ss -ltnp 'sport = :{PORT}' names it), or "
-                 f"serve elsewhere:\n  {ROOT}/build/release/prefixd serve --model {ROOT}/deploy/models/demo --listen {HOST}:0")
+            fail(f"port {PORT} of {HOST} is in use, maybe by another prefixd. Stop that process "
+                 f"(ss -ltnp 'sport = :{PORT}' names it), or use a free port:\n"
+                 f"  {ROOT}/build/release/prefixd serve --model {ROOT}/deploy/models/demo --listen {HOST}:0")
 
 
 def start_daemon():
-    """The process, once it has said that it listens."""
-    daemon = subprocess.Popen([ROOT / "build/release/prefixd", "serve", "--model", ROOT / "deploy/models/demo",
-                               "--listen", f"{HOST}:{PORT}", "--log-level", "warning"],
-                              stdout=subprocess.PIPE, text=True, start_new_session=True)
+    """Starts the daemon. Returns its process when it listens."""
+    command = [ROOT / "build/release/prefixd", "serve", "--model", ROOT / "deploy/models/demo",
+               "--listen", f"{HOST}:{PORT}", "--log-level", "warning"]
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     lines = queue.Queue()
 
     def read():
@@ -54,20 +56,23 @@ def start_daemon():
             line = lines.get(timeout=max(0.1, deadline - time.monotonic()))
         except queue.Empty:
             stop_daemon(daemon)
-            fail(f"the daemon did not listen within {START_SECONDS} seconds")
+            fail(f"the daemon did not start to listen within {START_SECONDS} seconds")
         if line.startswith("listening on "):
             return daemon
         if line == "":
-            fail(f"the daemon ended with exit code {daemon.wait()}; its last words are above")
+            fail(f"the daemon ended with exit code {daemon.wait()}; its messages are above")
 
 
 def stop_daemon(daemon):
+    """Stops the daemon. Returns its exit code."""
     if daemon.poll() is None:
         daemon.send_signal(signal.SIGTERM)
     return daemon.wait()
 
 
 def post(path, body):
+    """Sends a JSON request. Returns the response, whose body is not read yet. Exits if the status is not
+    200."""
     connection = http.client.HTTPConnection(HOST, PORT, timeout=300)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
@@ -77,23 +82,26 @@ def post(path, body):
 
 
 def handbook():
-    """A text that makes a prompt of about PROMPT_TOKENS tokens."""
-    places, things = ("kitchen", "garden", "library", "harbour", "station"), ("lamp", "ladder", "clock", "basket", "door")
+    """Returns a text that makes a prompt of about PROMPT_TOKENS tokens."""
+    places = ("kitchen", "garden", "library", "harbour", "station")
+    things = ("lamp", "ladder", "clock", "basket", "door")
     rules = []
     tokens = 0
     while tokens < PROMPT_TOKENS - 60:
         for _ in range(5):
             n = len(rules)
-            rules.append(f"Rule {n + 1}: whoever comes to the {places[n % 5]} last looks after the {things[n // 5 % 5]}.")
+            place, thing = places[n % 5], things[n // 5 % 5]
+            rules.append(f"Rule {n + 1}: whoever comes to the {place} last looks after the {thing}.")
         tokens = json.load(post("/tokenize", {"prompt": "\n".join(rules)}))["count"]
     return "These are the rules of the house.\n" + "\n".join(rules)
 
 
 def ask(system, question):
-    """Seconds to the first token and the usage of one streamed chat request."""
+    """Sends one streamed chat request. Returns the seconds to the first token, the usage and the text."""
     started = time.monotonic()
     response = post("/v1/chat/completions", {
-        "model": "demo", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 32, "temperature": 0,
+        "model": "demo", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 32,
+        "temperature": 0,
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}]})
     first = usage = None
     text = ""
@@ -109,22 +117,23 @@ def ask(system, question):
                 text += piece
         usage = chunk.get("usage") or usage
     if usage is None:
-        fail("the stream ended without usage")
+        fail("the stream ended without a usage chunk")
     return (first or time.monotonic()) - started, usage, text
 
 
 def show_table():
     system = handbook()
     first_question = "What is prefixd?"
-    rounds = [("a prompt for the first time", first_question), ("the same again", first_question),
-              ("another question on it", "Which port does prefixd use?"),
-              ("and another", "What is a block?")]
+    rounds = [("new prompt", first_question), ("same prompt again", first_question),
+              ("same prefix, new question", "Which port does prefixd use?"),
+              ("same prefix, new question", "What is a block?")]
     print(f"\n{'request':<28} {'first token':>12} {'prompt':>8} {'cached':>8} {'computed':>9}")
     for name, question in rounds:
         seconds, usage, _ = ask(system, question)
         prompt = usage["prompt_tokens"]
         cached = usage["prompt_tokens_details"]["cached_tokens"]
-        print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}", flush=True)
+        print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}",
+              flush=True)
 
 
 def main():
@@ -134,11 +143,13 @@ def main():
     try:
         show_table()
         url = f"http://{HOST}:{PORT}"
-        print(f"\nprefixd serves the demo model on {url}/v1; try\n"
+        body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "What is prefixd?"}]},
+                          separators=(",", ":"))
+        print(f"\nprefixd serves the demo model at {url}/v1. Try:\n"
               f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-              "    -d '{\"model\":\"demo\",\"messages\":[{\"role\":\"user\",\"content\":\"What is prefixd?\"}]}'\n", flush=True)
+              f"    -d '{body}'\n", flush=True)
         if not once:
-            print("Ctrl-C stops it.", flush=True)
+            print("Press Ctrl-C to stop it.", flush=True)
             daemon.wait()
             fail(f"the daemon ended with exit code {daemon.returncode}")
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""deploy/prefixd.service is a unit that systemd understands, and stays as confined as it was."""
+"""Checks that systemd accepts deploy/prefixd.service and that the unit stays confined."""
 
 import pathlib
 import shutil
@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SKIPPED = 77  # what ctest takes for "skipped"
+SKIPPED = 77  # the exit code that ctest counts as skipped
 
 
 class Service(unittest.TestCase):
@@ -18,20 +18,22 @@ class Service(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
 
     def write(self, text):
-        # systemd looks whether the program is there; the rest of the unit stays as shipped.
+        # systemd checks that the program exists, so this replaces its path. The rest of the unit is as
+        # shipped.
         unit = pathlib.Path(self.folder.name) / "prefixd.service"
         unit.write_text(text.replace("/usr/bin/prefixd", "/bin/true"))
         return unit
 
     def verify(self, text):
-        """What `systemd-analyze verify` says; it ends well on unknown keys, so that only its words count."""
-        done = subprocess.run(["systemd-analyze", "verify", "--man=no", self.write(text)], capture_output=True, text=True)
+        """Returns the messages of `systemd-analyze verify`. Its exit code is 0 even if a key is unknown."""
+        command = ["systemd-analyze", "verify", "--man=no", self.write(text)]
+        done = subprocess.run(command, capture_output=True, text=True)
         return done.stderr + ("" if done.returncode == 0 else f"exit code {done.returncode}")
 
-    def test_systemd_understands_it(self):
+    def test_systemd_accepts_it(self):
         self.assertEqual(self.verify((ROOT / "deploy/prefixd.service").read_text()), "")
 
-    def test_a_misspelt_key_would_be_seen(self):
+    def test_verify_reports_a_misspelt_key(self):
         text = (ROOT / "deploy/prefixd.service").read_text().replace("WatchdogSec", "WatchdogSecs")
         self.assertIn("WatchdogSecs", self.verify(text))
 
@@ -44,6 +46,6 @@ class Service(unittest.TestCase):
 
 if __name__ == "__main__":
     if shutil.which("systemd-analyze") is None:
-        print("skipped: systemd-analyze is not here")
+        print("skipped: systemd-analyze is not installed")
         sys.exit(SKIPPED)
     unittest.main()

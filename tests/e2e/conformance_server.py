@@ -1,4 +1,7 @@
-"""What the conformance tests share: the server at PREFIXD_URL, or a daemon with the demo model on a free port, and short requests."""
+"""Shared code of the conformance tests: the server under test, and short forms of requests.
+
+The server is the one at PREFIXD_URL, or else a daemon with the demo model on a free port.
+"""
 
 import http.client
 import json
@@ -16,7 +19,7 @@ CONTEXT = 2048
 
 
 class Server:
-    """Plain HTTP to the server, and the client for it."""
+    """The server under test: plain HTTP requests to it, and the official client for it."""
 
     def __init__(self, url):
         self.url = url
@@ -26,10 +29,11 @@ class Server:
         self.model = self.client.models.list().data[0].id
 
     def raw(self, method, path, body=None, headers=None):
-        """(status, headers in lower case, bytes); `body` is sent as it is when it is bytes."""
+        """Returns (status, headers with names in lower case, bytes). A `body` of bytes is sent unchanged."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         text = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request(method, path, text, headers if headers is not None else {"Content-Type": "application/json"})
+        connection.request(method, path, text,
+                           headers if headers is not None else {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer = response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         connection.close()
@@ -40,23 +44,30 @@ class Server:
         return status, json.loads(text)
 
     def chat(self, **fields):
-        return self.client.chat.completions.create(**{"model": self.model, "messages": USER, **GREEDY, "max_tokens": 16, **fields})
+        return self.client.chat.completions.create(
+            **{"model": self.model, "messages": USER, **GREEDY, "max_tokens": 16, **fields})
 
     def complete(self, **fields):
-        return self.client.completions.create(**{"model": self.model, "prompt": "prefixd is", **GREEDY, "max_tokens": 8, **fields})
+        return self.client.completions.create(
+            **{"model": self.model, "prompt": "prefixd is", **GREEDY, "max_tokens": 8, **fields})
 
     def events(self, path, body):
-        """The raw text of a stream."""
-        status, headers, text = self.raw("POST", path, {"model": self.model, **GREEDY, **body, "stream": True})
+        """Returns the raw text of a stream."""
+        status, headers, text = self.raw("POST", path,
+                                         {"model": self.model, **GREEDY, **body, "stream": True})
         assert status == 200, text
         assert headers["content-type"].startswith("text/event-stream")
         return text
 
     def metric(self, name):
+        """Returns the sum of the samples with this name."""
         text = self.raw("GET", "/metrics")[2].decode()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{") or line.startswith(name + " "))
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+            if line.startswith(name + "{") or line.startswith(name + " "))
 
     def bad(self, **fields):
+        """Sends a chat request that must be rejected with 400. Returns the error."""
         with pytest.raises(openai.BadRequestError) as error:
             self.chat(**fields)
         return error.value
@@ -72,8 +83,10 @@ def server():
 
 
 def parse_events(raw):
+    """Checks the framing of a stream and returns the JSON of its events."""
     text = raw.decode("utf-8", errors="strict")
     assert text.endswith("data: [DONE]\n\n")
     events = text.split("\n\n")[:-2]
-    assert all(event.startswith("data: ") and "\n" not in event for event in events if not event.startswith(":"))
+    assert all(
+        event.startswith("data: ") and "\n" not in event for event in events if not event.startswith(":"))
     return [json.loads(event[6:]) for event in events if event.startswith("data: ")]

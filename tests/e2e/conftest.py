@@ -1,3 +1,5 @@
+"""Makes the helper modules of this folder importable."""
+
 import pathlib
 import sys
 

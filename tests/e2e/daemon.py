@@ -1,4 +1,4 @@
-"""The daemon as a process, for the tests of this folder: start it on a free port, talk to it, stop it."""
+"""Runs the daemon as a process for the tests of this folder: starts it, sends requests and stops it."""
 
 import http.client
 import json
@@ -13,26 +13,32 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("PREFIXD_PROGRAM", ROOT / "build/release/prefixd"))
 MODEL = ROOT / "deploy/models/demo"
-PATIENCE = 60  # seconds; only a hang takes this long
+PATIENCE = 60  # seconds; a wait that takes longer fails the test
 
 
 def run(*arguments, environment=None):
-    """A command that ends by itself: the CompletedProcess, with text."""
+    """Runs a command that ends by itself. Returns the CompletedProcess, with text output."""
     return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE,
                           env={**os.environ, **(environment or {})})
 
 
 class Daemon:
-    """A context: `prefixd serve` with the demo model and a small cache, on a free port of the loopback."""
+    """A context manager that runs `prefixd serve` with the demo model and a small cache.
+
+    By default it listens on a free port of the loopback interface and waits until the daemon listens.
+    """
 
     def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True):
-        self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--model", MODEL, "--listen", listen, "--device-cache", "64MiB", *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+        command = [PROGRAM, "serve", "--model", MODEL, "--listen", listen, "--device-cache", "64MiB",
+                   *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(environment or {})})
         self.lines = queue.Queue()
         self.log = []
-        self.readers = [threading.Thread(target=self._read, args=(self.process.stdout, self.lines.put), daemon=True),
-                        threading.Thread(target=self._read, args=(self.process.stderr, self.log.append), daemon=True)]
+        self.readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.lines.put), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.log.append), daemon=True)
+        ]
         for reader in self.readers:
             reader.start()
         self.url = self._wait_until_listening() if wait else None
@@ -47,7 +53,7 @@ class Daemon:
         line = self.lines.get(timeout=PATIENCE)
         if line is None or not line.startswith("listening on "):
             self.process.kill()
-            raise AssertionError(f"no listening line but {line!r}; log: {self.log}")
+            raise AssertionError(f"expected the line 'listening on ...', got {line!r}; log: {self.log}")
         return line.removeprefix("listening on ")
 
     def __enter__(self):
@@ -67,7 +73,7 @@ class Daemon:
         return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
 
     def request(self, method, path, body=None, headers=None):
-        """(status, headers, text)"""
+        """Sends a JSON request. Returns (status, headers, text)."""
         connection = self.connect()
         text = None if body is None else json.dumps(body)
         connection.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
@@ -80,15 +86,17 @@ class Daemon:
         return self.request("GET", path)
 
     def complete(self, **fields):
-        """The JSON of a completion."""
-        status, headers, text = self.request("POST", "/v1/completions", {"model": "demo", "temperature": 0, **fields})
+        """Requests a completion. Returns its JSON, with the response headers as "headers"."""
+        status, headers, text = self.request("POST", "/v1/completions",
+                                             {"model": "demo", "temperature": 0, **fields})
         assert status == 200, text
         return {**json.loads(text), "headers": headers}
 
     def start_stream(self, **fields):
-        """The response of a streamed completion, after its first event."""
+        """Starts a streamed completion. Returns the response after its first event, which is in `first`."""
         connection = self.connect()
-        connection.request("POST", "/v1/completions", json.dumps({"model": "demo", "temperature": 0, "stream": True, **fields}),
+        connection.request("POST", "/v1/completions",
+                           json.dumps({"model": "demo", "temperature": 0, "stream": True, **fields}),
                            {"Content-Type": "application/json"})
         response = connection.getresponse()
         assert response.status == 200, response.read()
@@ -108,7 +116,7 @@ class Daemon:
         return any(words in (line or "") for line in self.log)
 
     def metrics(self):
-        """Sample name and sorted labels to value."""
+        """Returns a dictionary from (sample name, sorted labels) to value."""
         from prometheus_client.parser import text_string_to_metric_families
         samples = {}
         for family in text_string_to_metric_families(self.get("/metrics")[2]):
@@ -120,7 +128,8 @@ class Daemon:
 
 
 def wait_until(condition, what):
+    """Waits until condition() is true. Fails with `what` after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for: {what}"
         time.sleep(0.02)

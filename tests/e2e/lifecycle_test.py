@@ -1,4 +1,4 @@
-"""From start to end: exit codes, readiness, drain, signals, what systemd hears."""
+"""Tests the life of the daemon: exit codes, readiness, drain, signals, notifications to systemd."""
 
 import json
 import os
@@ -13,10 +13,11 @@ LONG = {"prompt": "Once", "max_tokens": 3500, "ignore_eos": True}  # seconds of 
 def test_exit_codes():
     assert run("version").returncode == 0
     assert run("validate", "--model", MODEL).returncode == 0
-    for wrong in ([], ["sevre"], ["serve"], ["serve", "--model", MODEL, "--threads", "0"], ["inspect"],
-                  ["serve", "--model", MODEL, "--disk-cache", "1GiB"], ["serve", "--model", MODEL, "--backend", "cuda"],
-                  ["serve", "--model", MODEL, "--listen", "nowhere"], ["serve", "--model", MODEL, "--api-keys", "/nowhere"],
-                  ["validate", "--model", MODEL, "--context", "1000000"], ["validate", "--model", MODEL, "--served-model-name", "\udcff"]):
+    serve, validate = ["serve", "--model", MODEL], ["validate", "--model", MODEL]
+    for wrong in ([], ["sevre"], ["serve"], ["inspect"], [*serve, "--threads", "0"],
+                  [*serve, "--disk-cache", "1GiB"], [*serve, "--backend", "cuda"],
+                  [*serve, "--listen", "nowhere"], [*serve, "--api-keys", "/nowhere"],
+                  [*validate, "--context", "1000000"], [*validate, "--served-model-name", "\udcff"]):
         done = run(*wrong)
         assert done.returncode == 2, (wrong, done.stderr)
         assert done.stderr and not done.stdout, wrong
@@ -25,7 +26,7 @@ def test_exit_codes():
         assert refused.returncode == 3 and "/nowhere" in refused.stderr
 
 
-def test_version_and_validate_speak_json():
+def test_version_and_validate_print_json():
     version = json.loads(run("version", "--json").stdout)
     backends = {b["name"]: b["runs_here"] for b in version["backends"]}
     assert backends["ref"] is True
@@ -34,13 +35,14 @@ def test_version_and_validate_speak_json():
     line = next(line for line in text.splitlines() if line.startswith("backends: "))
     assert line.split()[1:] == [name for name, here in backends.items() if here]
     plan = json.loads(run("validate", "--json", "--model", MODEL, "--device-cache", "64 MiB").stdout)
-    assert plan["ok"] and plan["blocks"] * plan["block_tokens"] * plan["kv_bytes_per_token"] == plan["device_cache_bytes"]
+    bytes_of_blocks = plan["blocks"] * plan["block_tokens"] * plan["kv_bytes_per_token"]
+    assert plan["ok"] and plan["device_cache_bytes"] == bytes_of_blocks
     assert plan["device_cache_bytes"] <= 64 << 20
     refused = json.loads(run("validate", "--json", "--model", "/nowhere").stdout)
     assert refused["ok"] is False and refused["exit_code"] == 3
 
 
-def test_an_idle_daemon_stops_well():
+def test_an_idle_daemon_stops_with_exit_code_0():
     for number in (signal.SIGTERM, signal.SIGINT):
         with Daemon() as daemon:
             status, _, body = daemon.get("/ready")
@@ -50,11 +52,11 @@ def test_an_idle_daemon_stops_well():
             assert daemon.logged("stopped")
 
 
-def test_drain_finishes_what_runs_and_refuses_the_rest():
+def test_drain_finishes_running_requests_and_rejects_new_ones():
     with Daemon() as daemon:
         stream = daemon.start_stream(**LONG)
         daemon.signal()
-        wait_until(lambda: daemon.get("/ready")[0] == 503, "not ready")
+        wait_until(lambda: daemon.get("/ready")[0] == 503, "/ready to answer 503")
         status, _, body = daemon.get("/ready")
         assert status == 503 and json.loads(body)["state"] == "draining"
         assert daemon.get("/health")[0] == 200
@@ -65,7 +67,7 @@ def test_drain_finishes_what_runs_and_refuses_the_rest():
         assert daemon.exit_code() == 0
 
 
-def test_drain_that_takes_too_long_is_cut():
+def test_drain_ends_when_its_time_runs_out():
     with Daemon("--drain-seconds", 0) as daemon:
         stream = daemon.start_stream(**LONG)
         daemon.signal()
@@ -74,30 +76,30 @@ def test_drain_that_takes_too_long_is_cut():
         stream.close()
 
 
-def test_a_second_signal_ends_now():
+def test_a_second_signal_stops_at_once():
     with Daemon() as daemon:
         stream = daemon.start_stream(**LONG)
         daemon.signal()
-        wait_until(lambda: daemon.logged("draining"), "draining")
+        wait_until(lambda: daemon.logged("draining"), "the log line 'draining'")
         daemon.signal()
         assert daemon.exit_code() == 1
         assert daemon.logged("second signal")
         stream.close()
 
 
-def test_systemd_hears_of_start_life_and_end(tmp_path):
+def test_systemd_is_notified_of_start_watchdog_and_stop(tmp_path):
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(path)
         notify.settimeout(60)
         with Daemon(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"}) as daemon:
-            heard = ""
-            while heard.count("WATCHDOG=1") < 3:
-                heard += notify.recv(4096).decode() + "\n"
-            assert heard.index("READY=1") < heard.index("WATCHDOG=1")
+            messages = ""
+            while messages.count("WATCHDOG=1") < 3:
+                messages += notify.recv(4096).decode() + "\n"
+            assert messages.index("READY=1") < messages.index("WATCHDOG=1")
             os.kill(daemon.process.pid, signal.SIGTERM)
-            while "STOPPING=1" not in heard:
-                heard += notify.recv(4096).decode() + "\n"
+            while "STOPPING=1" not in messages:
+                messages += notify.recv(4096).decode() + "\n"
             assert daemon.exit_code() == 0
 
 
@@ -115,13 +117,13 @@ def test_a_unix_socket_is_served_and_removed(tmp_path):
     assert not path.exists()
 
 
-def test_a_taken_port_is_named():
+def test_the_error_names_a_port_in_use():
     with Daemon() as daemon:
         other = run("serve", "--model", MODEL, "--listen", daemon.url.removeprefix("http://"))
         assert other.returncode == 1 and daemon.url.rsplit(":", 1)[1] in other.stderr
 
 
-def test_every_answer_before_readiness_is_503():
+def test_ready_answers_503_until_the_daemon_is_ready():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -136,12 +138,13 @@ def test_every_answer_before_readiness_is_503():
                 return False
             return seen[-1] == 200
 
-        wait_until(ready, "ready")
+        wait_until(ready, "/ready to answer 200")
         assert set(seen[:-1]) <= {503}
 
 
 def test_log_as_json():
-    with Daemon("--log-format", "json", environment={"PREFIXD_LOG": "debug", "PREFIXD_STRANGE": "1"}) as daemon:
+    environment = {"PREFIXD_LOG": "debug", "PREFIXD_STRANGE": "1"}
+    with Daemon("--log-format", "json", environment=environment) as daemon:
         daemon.signal()
         assert daemon.exit_code() == 0
         lines = [json.loads(line) for line in daemon.log if line is not None]

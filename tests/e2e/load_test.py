@@ -1,4 +1,4 @@
-"""Many streams at once: a shared prefix is computed once, nothing is lost, nothing leaks."""
+"""Runs many streams at once: a shared prefix is computed once, no request is lost, no block leaks."""
 
 import json
 import signal
@@ -14,29 +14,32 @@ PREFIX_TOKENS = 1500
 
 
 def shared_prompt(daemon):
-    """Token ids: a prefix of PREFIX_TOKENS that every stream shares."""
+    """Returns the token ids of a prefix of PREFIX_TOKENS tokens that every stream shares."""
     text = " ".join(f"cache{i % 10} block{i % 7}" for i in range(PREFIX_TOKENS))
     return json.loads(daemon.request("POST", "/tokenize", {"prompt": text})[2])["tokens"][:PREFIX_TOKENS]
 
 
 class Client(threading.Thread):
-    """One streamed completion: its text, whether it was complete, its usage."""
+    """A thread that runs one streamed completion and records its status, usage and finish reason."""
 
     def __init__(self, daemon, prompt, max_tokens):
         super().__init__(daemon=True)
         self.server, self.prompt, self.max_tokens = daemon, prompt, max_tokens
         self.status, self.done, self.usage, self.finish = None, False, None, None
-        self.begun = threading.Event()
+        self.started = threading.Event()
 
     def run(self):
         connection = self.server.connect()
-        connection.request("POST", "/v1/completions", json.dumps({
-            "prompt": self.prompt, "max_tokens": self.max_tokens, "temperature": 0, "ignore_eos": True, "stream": True,
-            "stream_options": {"include_usage": True}}), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", "/v1/completions",
+            json.dumps({
+                "prompt": self.prompt, "max_tokens": self.max_tokens, "temperature": 0, "ignore_eos": True,
+                "stream": True, "stream_options": {"include_usage": True}
+            }), {"Content-Type": "application/json"})
         response = connection.getresponse()
         self.status = response.status
         for line in response:
-            self.begun.set()
+            self.started.set()
             if line == b"data: [DONE]\n":
                 self.done = True
             elif line.startswith(b"data: "):
@@ -80,14 +83,17 @@ def test_a_shared_prefix_is_computed_once_and_nothing_leaks(daemon):
     assert all(client.done and client.finish == "length" for client in clients)
     assert all(client.usage["completion_tokens"] == 4 for client in clients)
     usages = [client.usage for client in clients]
-    computed = sum(usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"] for usage in usages)
+    computed = sum(usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
+                   for usage in usages)
     assert computed <= PREFIX_TOKENS + 2 + (STREAMS - 1) * (16 + 2)
 
     deadline = time.monotonic() + 10
     while total(daemon.metrics(), "prefixd_blocks", state="leased") and time.monotonic() < deadline:
         time.sleep(0.02)
     after = daemon.metrics()
-    assert total(after, "prefixd_prompt_tokens_total", source="computed") - total(before, "prefixd_prompt_tokens_total", source="computed") == computed
+    first, last = (total(samples, "prefixd_prompt_tokens_total", source="computed")
+                   for samples in (before, after))
+    assert last - first == computed
     assert total(after, "prefixd_blocks", state="leased") == 0
     assert total(after, "vllm:num_requests_running") == total(after, "vllm:num_requests_waiting") == 0
 
@@ -95,10 +101,10 @@ def test_a_shared_prefix_is_computed_once_and_nothing_leaks(daemon):
 def test_sigterm_under_load_loses_no_running_request(daemon):
     clients = start(daemon, shared_prompt(daemon), max_tokens=200)
     for client in clients:
-        assert client.begun.wait(PATIENCE)
+        assert client.started.wait(PATIENCE)
     daemon.signal(signal.SIGTERM)
     unfinished = sum(not client.done for client in clients)
     finish(clients)
-    assert unfinished > STREAMS / 2, "the load must still be there when the signal comes"
+    assert unfinished > STREAMS / 2, "most streams must still run when the signal arrives"
     assert all(client.done and client.usage["completion_tokens"] == 200 for client in clients)
     assert daemon.exit_code() == 0

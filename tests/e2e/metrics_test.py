@@ -1,4 +1,4 @@
-"""/metrics of a live daemon: a parser of Prometheus reads it, and the laws hold after real requests."""
+"""Reads /metrics of a running daemon with the Prometheus parser and checks its invariants after requests."""
 
 from daemon import Daemon
 
@@ -9,7 +9,7 @@ def total(samples, name):
     return sum(value for (found, _), value in samples.items() if found == name)
 
 
-def test_laws_hold_after_requests():
+def test_counters_agree_after_requests():
     with Daemon() as daemon:
         before = daemon.metrics()
         assert total(before, "vllm:prompt_tokens_total") == 0
@@ -18,7 +18,7 @@ def test_laws_hold_after_requests():
         usage = [answer["usage"] for answer in answers]
         cached = [u["prompt_tokens_details"]["cached_tokens"] for u in usage]
         assert cached[0] == 0 and cached[2] > 0
-        assert cached[1] == usage[1]["prompt_tokens"] // 16 * 16  # all but the tail of a block
+        assert cached[1] == usage[1]["prompt_tokens"] // 16 * 16  # everything except a partial last block
         for answer, u, c in zip(answers, usage, cached):
             headers = {name.lower(): value for name, value in answer["headers"].items()}
             assert int(headers["x-prefixd-cached-tokens"]) == c
@@ -42,7 +42,7 @@ def test_laws_hold_after_requests():
                 assert after[name, labels] >= value, name
 
 
-def test_no_prefix_cache_is_the_yardstick():
+def test_no_prefix_cache_computes_everything_and_gives_the_same_text():
     with Daemon("--no-prefix-cache") as daemon:
         texts = []
         for _ in range(2):
@@ -51,6 +51,7 @@ def test_no_prefix_cache_is_the_yardstick():
             texts.append(answer["choices"][0]["text"])
         assert texts[0] == texts[1]
         samples = daemon.metrics()
-        assert samples["prefixd_cache_miss_tokens_total", (("reason", "disabled"),)] == total(samples, "vllm:prompt_tokens_total") > 0
+        disabled = samples["prefixd_cache_miss_tokens_total", (("reason", "disabled"),)]
+        assert disabled == total(samples, "vllm:prompt_tokens_total") > 0
     with Daemon() as daemon:
         assert daemon.complete(prompt=PROMPT, max_tokens=8)["choices"][0]["text"] == texts[0]

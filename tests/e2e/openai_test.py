@@ -1,4 +1,4 @@
-"""The official OpenAI client against the demo model."""
+"""Tests the daemon and its demo model with the official OpenAI client."""
 
 import openai
 import pytest
@@ -23,12 +23,12 @@ def test_models(client):
     assert [model.id for model in client.models.list()] == ["demo"]
 
 
-def test_stream_gives_the_text_of_the_whole_answer(client):
+def test_a_stream_gives_the_same_text_as_a_whole_answer(client):
     whole = client.chat.completions.create(model="demo", messages=MESSAGES, temperature=0, max_tokens=40)
     assert whole.choices[0].finish_reason == "stop" and whole.choices[0].message.content
     text, usage = "", None
-    for chunk in client.chat.completions.create(model="demo", messages=MESSAGES, temperature=0, max_tokens=40, stream=True,
-                                                stream_options={"include_usage": True}):
+    for chunk in client.chat.completions.create(model="demo", messages=MESSAGES, temperature=0, max_tokens=40,
+                                                stream=True, stream_options={"include_usage": True}):
         for choice in chunk.choices:
             text += choice.delta.content or ""
         usage = chunk.usage or usage
@@ -41,14 +41,16 @@ def test_a_shared_prefix_is_computed_once(client):
     system = {"role": "system", "content": "Answer in one short sentence. " * 30}
     usage = []
     for question in ("What is a block?", "Which port does prefixd use?"):
-        answer = client.chat.completions.create(model="demo", messages=[system, {"role": "user", "content": question}],
+        answer = client.chat.completions.create(model="demo",
+                                                messages=[system, {"role": "user", "content": question}],
                                                 temperature=0, max_tokens=8)
         usage.append(answer.usage)
-    assert usage[0].prompt_tokens_details.cached_tokens < 16  # at most the start of the template, from other tests
+    # Other tests may have cached the start of the template.
+    assert usage[0].prompt_tokens_details.cached_tokens < 16
     assert usage[1].prompt_tokens_details.cached_tokens >= usage[1].prompt_tokens - 32
 
 
-def test_errors_are_the_clients_own(client):
+def test_errors_become_exceptions_of_the_client(client):
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="other", messages=MESSAGES)
     with pytest.raises(openai.BadRequestError) as too_long:
@@ -58,7 +60,7 @@ def test_errors_are_the_clients_own(client):
 
 def test_keys(tmp_path):
     keys = tmp_path / "keys"
-    keys.write_text("# ours\nsecret-1\n\nsecret-2 \r\n")
+    keys.write_text("# a comment\nsecret-1\n\nsecret-2 \r\n")
     with Daemon("--api-keys", keys) as guarded:
         for key in ("secret-1", "secret-2"):
             assert openai.OpenAI(base_url=guarded.url + "/v1", api_key=key).models.list().data

@@ -1,4 +1,8 @@
-"""docs/OPERATIONS.md leaves nothing out: every error code and log line of the sources is there, and what it says is seen."""
+"""Checks that docs/OPERATIONS.md is complete and correct.
+
+It must explain every error code and log line in the sources, and its start errors must be those that the
+daemon prints.
+"""
 
 import re
 
@@ -22,13 +26,16 @@ def test_every_error_code_is_explained():
     for path, text in sources():
         if path.parts[0] == "daemon" and path.parts[1] in ("api", "http"):
             codes |= set(re.findall(r'\.code = "(\w+)"', text))
-            codes |= set(re.findall(r'"((?:invalid|missing|unsupported)_[a-z_]+)"', text)) - {"invalid_request_error"}
+            codes |= set(re.findall(r'"((?:invalid|missing|unsupported)_[a-z_]+)"',
+                                    text)) - {"invalid_request_error"}
     assert len(codes) > 10
     assert [code for code in sorted(codes) if f"`{code}`" not in PAGE] == []
 
 
 def test_every_log_line_is_explained():
-    lines = {message for _, text in sources() for message in re.findall(r'Log\(LogLevel::k\w+,\s*"([^"]+)"', text)}
+    lines = {
+        message for _, text in sources() for message in re.findall(r'Log\(LogLevel::k\w+,\s*"([^"]+)"', text)
+    }
     assert len(lines) > 10
     assert [line for line in sorted(lines) if line.rstrip(": ") not in PAGE_WORDS] == []
 
@@ -40,7 +47,7 @@ def test_every_field_of_a_request_line_is_explained():
     assert [field for field in sorted(fields) if f"`{field}`" not in PAGE] == []
 
 
-# Arguments of serve, and the words of the page that must be in what it says.
+# Name: (exit code, arguments of `serve`, words that must be both in its error message and in the page).
 FAULTS = {
     "misspelt": (2, ["--modle", "x"], "is not an option of prefixd; did you mean --"),
     "later": (2, ["--host-cache", "1GiB"], "is not there yet in this version of prefixd"),
@@ -57,7 +64,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_at_start_look_as_the_page_says(fault):
+def test_start_errors_match_the_page(fault):
     code, arguments, words = FAULTS[fault]
     done = run("serve", "--model", MODEL, *arguments)
     assert done.returncode == code, done.stderr

@@ -1,4 +1,4 @@
-"""deploy/quickstart as a newcomer runs it."""
+"""Runs deploy/quickstart as a new user does."""
 
 import re
 import socket
@@ -22,12 +22,13 @@ def port_is_free():
 
 
 def quickstart():
-    return subprocess.run([ROOT / "deploy/quickstart", "--once"], capture_output=True, text=True, timeout=1800)
+    return subprocess.run([ROOT / "deploy/quickstart", "--once"], capture_output=True, text=True,
+                          timeout=1800)
 
 
-def test_the_second_request_computes_next_to_nothing():
+def test_the_second_request_computes_almost_nothing():
     if not port_is_free():
-        pytest.skip(f"port {PORT} of this machine is taken")
+        pytest.skip(f"port {PORT} of this machine is in use")
     done = quickstart()
     assert done.returncode == 0, done.stderr
     rows = [[int(n) for n in row] for row in re.findall(r"(\d+) ms +(\d+) +(\d+) +(\d+)$", done.stdout, re.M)]
@@ -40,14 +41,14 @@ def test_the_second_request_computes_next_to_nothing():
     assert f"http://127.0.0.1:{PORT}/v1" in done.stdout and "curl" in done.stdout
 
 
-def test_a_taken_port_is_said_with_the_way_out():
+def test_the_error_for_a_port_in_use_names_a_remedy():
     with socket.socket() as taker:
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taker.bind(("127.0.0.1", PORT))
             taker.listen()
         except OSError:
-            pass  # somebody else has it: as good
+            pass  # another process uses the port, which serves this test as well
         done = quickstart()
     assert done.returncode == 1
     assert str(PORT) in done.stderr and "--listen" in done.stderr

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Makes the checkpoints under tests/golden/variants: tiny random weights, one folder per way in which a model
-of a supported family may differ, with the logits and greedy tokens that transformers gives for them.
+"""Makes the checkpoints under tests/golden/variants.
 
     python3 -m venv /path/to/venv && /path/to/venv/bin/pip install torch transformers safetensors
     /path/to/venv/bin/python tests/golden/make_variants.py [NAME ...]
 
-Each folder: config.json, the weights, expected.json and logits.f32 as golden_case.h reads them. Weights are
-seeded normals, rounded to the stored type; everything expected is computed from the stored weights in
-float32, with eager attention, every greedy step from scratch. A seed whose greedy run has two almost equal
-logits is skipped, so that another rounding cannot turn a token. The same versions give the same bytes; made
-with transformers 5.23.0 and torch 2.15.0.
+Each folder is a tiny model with random weights, for one way in which a model of a supported family may
+differ. It holds config.json, the weights, expected.json and logits.f32, in the form that golden_case.h reads.
+The expected logits and greedy tokens are computed with transformers from the stored weights, in float32, with
+eager attention and without a KV cache. Weights are seeded normal values, rounded to the stored type. A seed
+is skipped if two logits of a greedy step are almost equal, because another rounding could then change the
+token. The same versions give the same bytes; the folders were made with transformers 5.23.0 and torch 2.15.0.
 """
 import json
 import math
@@ -22,7 +22,7 @@ import transformers
 from safetensors.torch import save_file
 
 FOLDER = Path(__file__).parent / "variants"
-SMALLEST_GAP = 0.02  # between the two largest logits of a greedy step
+SMALLEST_GAP = 0.02  # least difference between the two largest logits of a greedy step
 GREEDY = 24
 LENGTHS = (1, 23, 100)
 POSITIONS = ((0, 0), (1, 6), (1, 7), (1, 22), (2, 0), (2, 15), (2, 16), (2, 17), (2, 64), (2, 99))
@@ -36,8 +36,8 @@ CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2"
            "qwen3": "Qwen3ForCausalLM"}
 FULL, SLIDING = "full_attention", "sliding_attention"
 
-# name: (model_type, changes to BASE; None removes a key, shards, dtype of vectors if another than the
-# matrices')
+# Name: (model_type, changes to BASE, number of shards, dtype of vectors). A change to None removes the key.
+# The dtype None means the dtype of the matrices.
 VARIANTS = {
     "mistral-window": ("mistral", {"sliding_window": 7}, 1, None),
     "qwen2-partial-window": ("qwen2", {
@@ -191,7 +191,7 @@ def make(name):
             print(
                 f"{name}: seed {seed}, {size} bytes, window {getattr(model.config, 'sliding_window', None)}")
             return
-    raise SystemExit(f"{name}: no seed gives greedy tokens that are clear")
+    raise SystemExit(f"{name}: no seed gives greedy tokens with a large enough gap")
 
 
 def main():

@@ -1,8 +1,7 @@
-"""junit_summary.py RESULT.xml TOTALS: adds "passed failed skipped" to TOTALS, names what failed or was
-skipped.
+"""junit_summary.py RESULT.xml TOTALS: prints the failed and skipped tests of a JUnit file and their numbers.
 
-Exit code 1 when something failed, or when there is no result: a run that did not come to its end counts as
-one failure.
+It also appends a line "passed failed skipped" with these numbers to the file TOTALS. The exit code is 1 when
+a test failed, or when there is no result: a run that did not finish counts as one failure.
 """
 
 import sys

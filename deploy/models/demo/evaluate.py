@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Scores an exported model on the held-out checks, by greedy answers, and prints samples.
+"""Scores the greedy answers of an exported model to the held-out checks, and prints samples.
 
     evaluate.py --model DIR --checks FILE [--limit N] [--wrong N]
 
-The weights are the bf16 ones of the export, the arithmetic is f32. Also proves that the chat template is append-only
-and that an answer and its end marker, rendered in the next turn, are the tokens that were generated.
+It computes with the bf16 weights of the export in f32. It also checks that the chat template is append-only:
+an answer and its end marker, rendered in the next turn, must be the tokens that were generated.
 """
 
 import argparse
@@ -31,7 +31,8 @@ SAMPLES = [
     [("user", "My name is Karla.")],
     [("user", "Please write a story about a bear and a lamp.")],
     [("user", "Who won the football game yesterday?")],
-    [("system", "Ten grey geese walk over the wet road. " * 220), ("user", "Which language is prefixd written in?")],
+    [("system", "Ten grey geese walk over the wet road. " * 220),
+     ("user", "Which language is prefixd written in?")],
 ]
 
 
@@ -41,7 +42,8 @@ class Chat:
         with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as file:
             config = json.load(file)
         self.bos, self.end = config["bos_token"], config["eos_token"]
-        self.template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(config["chat_template"])
+        self.template = jinja2.Environment(trim_blocks=True,
+                                           lstrip_blocks=True).from_string(config["chat_template"])
         with open(os.path.join(folder, "generation_config.json"), encoding="utf-8") as file:
             self.stops = set(json.load(file)["eos_token_id"])
         self.model = Llama().eval()
@@ -57,8 +59,10 @@ class Chat:
         room = CONFIG["max_position_embeddings"] - len(ids)
         return ids, self.model.greedy(ids, self.stops, min(limit, room))
 
-    def prove_append_only(self):
-        messages = [{"role": "system", "content": "You are Mira."}, {"role": "user", "content": "What is your name?"}]
+    def is_append_only(self):
+        """Returns whether a generated answer renders to the generated tokens in the next turn."""
+        messages = [{"role": "system", "content": "You are Mira."},
+                    {"role": "user", "content": "What is your name?"}]
         ids, answer = self.answer_ids(messages, 60)
         messages += [{"role": "assistant", "content": self.tokenizer.decode(answer)},
                      {"role": "user", "content": "Thanks."}]
@@ -67,18 +71,20 @@ class Chat:
 
 
 def one_name_each(story):
-    """Two animals are named, each differently, and nobody else."""
+    """Returns whether the story names two animals, with different names, and nobody else."""
     named = re.findall(r" called ([A-Z]\w+)", story)
     others = re.findall(r"(?<=[a-z,] )[A-Z]\w+", story)
     return len(named) == len(set(named)) == 2 and set(others) <= set(named)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--checks", required=True)
-    parser.add_argument("--limit", type=int, default=0, help="checks of each kind, drawn by a fixed seed; 0: all")
-    parser.add_argument("--wrong", type=int, default=2, help="wrong answers to print of each kind")
+    parser.add_argument("--limit", type=int, default=0,
+                        help="number of checks of each kind, drawn with a fixed seed; 0: all")
+    parser.add_argument("--wrong", type=int, default=2, help="number of wrong answers of each kind to print")
     args = parser.parse_args()
     torch.set_num_threads(1)
     chat, kinds = Chat(args.model), collections.defaultdict(list)
@@ -90,7 +96,7 @@ def main():
         messages = [{"role": role, "content": content} for role, content in messages]
         ids, answer = chat.answer_ids(messages, 200)
         print(f"> {messages[-1]['content']}   [{len(ids)} prompt tokens]\n{chat.tokenizer.decode(answer)}\n")
-    print("append-only template, same tokens in the next turn:", "yes" if chat.prove_append_only() else "NO")
+    print("append-only template, same tokens in the next turn:", "yes" if chat.is_append_only() else "NO")
     print(f"{'check':16} {'right':>10} {'%':>6}   prompt tokens: least, mean, most")
     for kind, checks in kinds.items():
         if args.limit and len(checks) > args.limit:
@@ -107,7 +113,7 @@ def main():
         print(f"{kind:16} {right:3} of {len(checks):3} {100 * right / len(checks):6.1f}   "
               f"{min(lengths)}, {sum(lengths) // len(lengths)}, {max(lengths)}", flush=True)
         for ask, keys, text in wrong[:args.wrong]:
-            print(f"    wrong: {ask!r} wants {keys}: {text!r}")
+            print(f"    wrong: {ask!r} expects {keys}: {text!r}")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 
     make_corpus.py --out DIR [--tokens N] [--seed S]
 
-DIR/train.jsonl: {"kind", "messages"} or {"kind", "text"} per line; DIR/check.jsonl: {"kind", "messages", "keys"},
-where an answer to `messages` is right when it holds every key. Everything comes from the lists in corpus_data.py and
-a seeded generator: same arguments, same bytes.
+DIR/train.jsonl has one {"kind", "messages"} or {"kind", "text"} per line. DIR/check.jsonl has one {"kind",
+"messages", "keys"} per line; an answer to `messages` is right when it contains every key. Everything comes
+from the lists in corpus_data.py and a seeded generator, so the same arguments give the same bytes.
 """
 
 import argparse
@@ -14,10 +14,11 @@ import os
 import random
 
 import corpus_data as data
+from make_recall import RecallMaker, upper_first
 
 
 def held_out_sum(a, b):
-    """About a tenth of all pairs, the same for a + b and b + a, is never trained on."""
+    """Returns whether the sum is held out: about a tenth of all pairs, the same for a + b and b + a."""
     return (7 * (a + b) + 3 * a * b) % 11 == 5
 
 
@@ -25,15 +26,13 @@ def held_out_difference(a, b):
     return (5 * a + 7 * b + a * b) % 11 == 3
 
 
-def upper_first(text):
-    return text[0].upper() + text[1:]
-
-
 def a(noun):
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
-class Maker:
+class Maker(RecallMaker):
+    """Makes conversations from the lists in corpus_data.py and a seeded generator."""
+
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.pick = self.rng.choice
@@ -44,10 +43,11 @@ class Maker:
     # Words and sentences.
 
     def new_word(self, low=2, high=4):
-        return "".join(self.pick(data.SYLLABLES) for _ in range(self.rng.randint(low, high))) + self.pick(data.ENDINGS)
+        syllables = [self.pick(data.SYLLABLES) for _ in range(self.rng.randint(low, high))]
+        return "".join(syllables) + self.pick(data.ENDINGS)
 
     def name(self):
-        """Half of the names are invented, so that a name has to be copied and cannot be guessed."""
+        """Returns a name. Half of the names are invented: the model must copy them and cannot guess them."""
         return self.new_word(2, 3).capitalize() if self.chance(0.5) else self.pick(data.NAMES)
 
     def number(self):
@@ -60,7 +60,8 @@ class Maker:
         p, d = self.pick, data
         kind = self.rng.randrange(9)
         if kind == 0:
-            return f"The {p(d.ADJECTIVES)} {self.noun()} {p(d.VERBS_NOW)} the {p(d.ADJECTIVES)} {self.noun()}."
+            return (f"The {p(d.ADJECTIVES)} {self.noun()} {p(d.VERBS_NOW)} "
+                    f"the {p(d.ADJECTIVES)} {self.noun()}.")
         if kind == 1:
             return f"The {p(d.PEOPLE)} {p(d.VERBS_PAST)} {a(p(d.THINGS))} near the {p(d.PLACES)}."
         if kind == 2:
@@ -75,11 +76,12 @@ class Maker:
             return p(d.GUIDES)
         if kind == 7:
             return p(d.PREFIXD_NOTES)
-        return f"Rule {self.number()}: the {p(d.PEOPLE)} {p(d.VERBS_NOW)} {self.number()} {p(d.FOODS)} {p(d.TIMES)}."
+        return (f"Rule {self.number()}: the {p(d.PEOPLE)} {p(d.VERBS_NOW)} {self.number()} {p(d.FOODS)} "
+                f"{p(d.TIMES)}.")
 
     def filler(self, words, plain=False):
-        """Sentences with at least `words` words in all; unless `plain`, sometimes the same few, rules by number or
-        invented words, each of which counts as three."""
+        """Returns sentences with at least `words` words together. Unless `plain`, these are sometimes a few
+        sentences that repeat, numbered rules, or invented words, each of which counts as three."""
         style, out, count, weight = 1.0 if plain else self.rng.random(), [], 0, 1
         if style < 0.1:
             again = [self.filler_sentence() for _ in range(self.rng.randint(1, 4))]
@@ -89,7 +91,8 @@ class Maker:
             source = lambda: f"Rule {len(out) + 1}: " + rule.format(
                 place=self.pick(places), thing=self.pick(data.THINGS), person=self.pick(data.PEOPLE))
         elif style < 0.26:
-            source = lambda: " ".join(self.new_word(1, 3) for _ in range(self.rng.randint(4, 9))).capitalize() + "."
+            source = lambda: " ".join(self.new_word(1, 3)
+                                      for _ in range(self.rng.randint(4, 9))).capitalize() + "."
             weight = 3
         else:
             source = self.filler_sentence
@@ -111,7 +114,8 @@ class Maker:
         ask = ask.replace("{p}", self.pick(data.SUBJECTS))
         lead = self.pick(data.LEADS)
         within_sentence = lead.endswith((": ", ", "))
-        ask = lead + (ask[0].lower() + ask[1:] if within_sentence else upper_first(ask)) + self.pick(data.TAILS)
+        ask = ask[0].lower() + ask[1:] if within_sentence else upper_first(ask)
+        ask = lead + ask + self.pick(data.TAILS)
         style = self.rng.random()
         if style < 0.08:
             ask = ask.lower()
@@ -140,9 +144,9 @@ class Maker:
             y = self.rng.randint(0, x)
             if not held_out_difference(x, y):
                 break
-        ask = self.pick((f"What is {x} - {y}?", f"{x} - {y}", f"{x} - {y} = ?", f"{x}-{y}", f"What is {x} minus {y}?",
-                         f"How much is {x} minus {y}?", f"Subtract {y} from {x}.", f"Calculate {x} - {y}.",
-                         f"Take {y} away from {x}.", f"How much is {x} - {y}?",
+        ask = self.pick((f"What is {x} - {y}?", f"{x} - {y}", f"{x} - {y} = ?", f"{x}-{y}",
+                         f"What is {x} minus {y}?", f"How much is {x} minus {y}?", f"Subtract {y} from {x}.",
+                         f"Calculate {x} - {y}.", f"Take {y} away from {x}.", f"How much is {x} - {y}?",
                          f"I have {x} coins and lose {y}. How many coins do I have?"))
         return [(ask, f"{x} - {y} = {x - y}.")]
 
@@ -172,13 +176,13 @@ class Maker:
         return [(ask, data.UNKNOWN)]
 
     def echo(self):
-        sources = self.rng.sample((self.new_word, self.noun, self.number, self.name,
-                                   lambda: self.pick(data.ADJECTIVES), lambda: self.pick("abcdefghijklmnopqrstuvwxyz"),
-                                   lambda: self.new_word(1, 2).upper()), 3)
+        sources = self.rng.sample(
+            (self.new_word, self.noun, self.number, self.name, lambda: self.pick(data.ADJECTIVES),
+             lambda: self.pick("abcdefghijklmnopqrstuvwxyz"), lambda: self.new_word(1, 2).upper()), 3)
         words = [self.pick(sources)() for _ in range(int(self.rng.lognormvariate(1.8, 0.9)) % 40 + 1)]
         text = self.pick((" ", " ", ", ")).join(words)
-        ask = self.pick(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Write exactly this: {}", "Copy this: {}",
-                         "Echo: {}"))
+        ask = self.pick(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Write exactly this: {}",
+                         "Copy this: {}", "Echo: {}"))
         again = self.pick(("Again.", "Repeat it again.", "Once more.", "Say it again."))
         return [(ask.format(text), text)] + ([(again, text)] if self.chance(0.25) else [])
 
@@ -190,12 +194,14 @@ class Maker:
 
     def user_name(self):
         name = self.name()
-        middle = self.pick((self.fact, self.addition, self.small_talk, self.general))() if self.chance(0.6) else []
-        return [(self.pick(data.USER_NAME).format(n=name), f"Nice to meet you, {name}! How can I help you?"), *middle,
-                (self.pick(data.USER_NAME_ASKS), f"Your name is {name}.")]
+        middle = []
+        if self.chance(0.6):
+            middle = self.pick((self.fact, self.addition, self.small_talk, self.general))()
+        return [(self.pick(data.USER_NAME).format(n=name), f"Nice to meet you, {name}! How can I help you?"),
+                *middle, (self.pick(data.USER_NAME_ASKS), f"Your name is {name}.")]
 
     def story_text(self, hero, name, place, thing):
-        """The friend's names are no one else's, so that two animals never share one."""
+        """Returns a story. The friend has a name of its own, so that two animals never share a name."""
         p, d = self.pick, data
         friend, other = p([animal for animal in d.ANIMALS if animal != hero]), p(d.FRIENDS)
         first, second = p(d.CHARACTERS), p(d.LOOKS)
@@ -221,24 +227,28 @@ class Maker:
                     p((f"\"It is {a(thing)},\" said {name}. \"Let us share it.\"",
                        f"They carried the {thing} to the {p(d.PEOPLE)} in the {p(d.PLACES)}."))]
         if self.chance(0.5):
-            out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up." if lost else
-                          f"The sun was warm, and {name} was glad.",
+            out.append(p((f"It was {p(('cold', 'dark', 'late', 'warm'))}, but {name} did not give up." if lost
+                          else f"The sun was warm, and {name} was glad.",
                           f"The way was long, so {other} sang a song.",
                           f"Then the rain came and they hid under a {p(('tree', 'roof', 'bridge'))}.")))
-        out.append(f"At last they found the {thing} behind the {p(('door', 'barn', 'hill', 'wall'))}." if lost else
-                   p((f"The {p(d.PEOPLE)} smiled and gave them {p(d.FOODS)}.",
-                      f"{other} was so glad that they danced around the {thing}.")))
-        out.append(p((f"From that day on {name} and {other} were friends.", f"{name} went home and slept well.",
-                      f"And so the {hero} was happy again.", f"They lived happily near the {place} ever after.")))
+        if lost:
+            out.append(f"At last they found the {thing} behind the {p(('door', 'barn', 'hill', 'wall'))}.")
+        else:
+            out.append(p((f"The {p(d.PEOPLE)} smiled and gave them {p(d.FOODS)}.",
+                          f"{other} was so glad that they danced around the {thing}.")))
+        out.append(p((f"From that day on {name} and {other} were friends.",
+                      f"{name} went home and slept well.", f"And so the {hero} was happy again.",
+                      f"They lived happily near the {place} ever after.")))
         return " ".join(out)
 
     def story(self):
         hero, name = self.pick(data.ANIMALS), self.pick(data.NAMES)
         place, thing = self.pick(data.PLACES), self.pick(data.THINGS)
-        topic = self.pick(("", f" about {a(hero)}", f" about {a(hero)}", f" about {a(hero)}", f" about a {hero}",
-                           f" about {a(hero)} and {a(thing)}", f" about {a(hero)} and {a(thing)}",
-                           f" about {a(hero)} near a {place}", f" about {a(thing)}",
-                           f" about {name} the {hero}", f" about {a(hero)} called {name}"))
+        topic = self.pick(
+            ("", f" about {a(hero)}", f" about {a(hero)}", f" about {a(hero)}", f" about a {hero}",
+             f" about {a(hero)} and {a(thing)}", f" about {a(hero)} and {a(thing)}",
+             f" about {a(hero)} near a {place}", f" about {a(thing)}", f" about {name} the {hero}",
+             f" about {a(hero)} called {name}"))
         if name in topic and self.chance(0.5):
             new = self.name()
             name, topic = new, topic.replace(name, new)
@@ -247,95 +257,9 @@ class Maker:
         if self.chance(0.3):
             who = self.pick(("What was the name of the animal?", "What is the hero called?"))
             turns.append(self.pick(((who, f"The {hero} is called {name}."),
-                                    ("What was in the story?", f"The story was about {a(hero)} and {a(thing)}."))))
+                                    ("What was in the story?",
+                                     f"The story was about {a(hero)} and {a(thing)}."))))
         return turns
-
-    # Recall: a needle is (sentence, questions, held-out questions, answer, key, what makes it unique).
-
-    def needle(self, name):
-        p, d = self.pick, data
-        thing, colour, kind = p(d.THINGS), p(d.COLOURS), self.rng.randrange(9)
-        if kind == 0:
-            what, value = f"the code of the {colour} {thing}", self.number()
-        elif kind == 1:
-            what, value = p(("the password", "the secret word", "the magic word", "the code word")), self.new_word()
-        elif kind == 2:
-            what, value = f"the favourite food of {name}", p(d.FOODS)
-        elif kind == 3:
-            what, value = f"the {thing} of {name}", colour
-            return (f"The {thing} of {name} is {value}.",
-                    [f"What colour is {what}?", f"Which colour has {what}?", f"Tell me the colour of {what}.",
-                     f"What is the colour of {what}?", f"Do you know which colour {what} has?"],
-                    [f"What colour does {what} have?"], f"The {thing} of {name} is {value}.", value, what)
-        elif kind == 4:
-            animal, value = p(d.ANIMALS), self.name()
-            what = f"the {animal} of {name}"
-            return (f"The {animal} of {name} is called {value}.",
-                    [f"What is {what} called?", f"What is the name of {what}?", f"Tell me the name of {what}.",
-                     f"What name has {what}?", f"How is {what} called?"],
-                    [f"Which name does {what} have?"], f"The {animal} of {name} is called {value}.", value, what)
-        elif kind == 5:
-            value = p(d.PLACES)
-            return (f"{name} lives in the {value}.",
-                    [f"Where does {name} live?", f"In which place does {name} live?", f"Tell me where {name} lives.",
-                     f"Do you know where {name} lives?", f"What is the home of {name}?"],
-                    [f"In what place does {name} live?"], f"{name} lives in the {value}.", value, name)
-        elif kind == 6:
-            city, value = self.new_word().capitalize(), str(self.rng.randint(1, 24))
-            return (f"The train to {city} leaves at {value}.",
-                    [f"When does the train to {city} leave?", f"At what time does the train to {city} leave?",
-                     f"Tell me when the train to {city} leaves.", f"The train to {city} leaves when?"],
-                    [f"At which hour does the train to {city} leave?"],
-                    f"The train to {city} leaves at {value}.", value, city)
-        elif kind == 7:
-            what, value = f"the number of {name}", self.number()
-        else:
-            what = f"the {p(('city', 'street', 'boss', 'friend', 'house', 'company'))} of {name}"
-            value = self.new_word().capitalize()
-        return (f"{upper_first(what)} is {value}.",
-                [f"What is {what}?", f"Tell me {what}.", f"Please tell me {what}.", f"What is {what}, please?",
-                 f"Do you remember {what}?", f"According to the text, what is {what}?", f"Say {what}.",
-                 f"I forgot {what}. What is it?", f"I want to know {what}.", f"Do you know {what}?", f"{what}?"],
-                [f"Can you tell me {what}?", f"I need to know {what}."],
-                f"{upper_first(what)} is {value}.", value, what)
-
-    def needles(self, count):
-        """Sometimes about few people, so that who and what count alike."""
-        people = [self.name() for _ in range(count // 3)] if count > 8 and self.chance(0.25) else None
-        out, seen = [], set()
-        while len(out) < count:
-            needle = self.needle(self.pick(people) if people else self.name())
-            if needle[-1] not in seen:
-                seen.add(needle[-1])
-                out.append(needle)
-        return out
-
-    def hide(self, needles, words, plain=False):
-        sentences = self.filler(words, plain)
-        for needle in needles:
-            sentences.insert(self.rng.randint(0, len(sentences)), needle[0])
-        return self.pick((" ", " ", " ", "\n")).join(sentences)
-
-    def recall(self, words):
-        """A long text with needles, in the system prompt or in the user's first message, and many questions about it,
-        so that a document of thousands of tokens still teaches a dozen lookups."""
-        most = 4 + words // 12 if words < 200 else 22
-        needles = self.needles(self.rng.randint(3, min(most, 22)))
-        text = self.hide(needles, words)
-        questions = self.rng.randint(2, 6) if words < 60 else self.rng.randint(6, 14)
-        asked = self.rng.sample(needles, min(len(needles), questions))
-        turns = [(self.pick(n[1]), n[3]) for n in asked]
-        for _ in range(self.rng.randint(0, 2) if words < 300 else self.rng.randint(1, 6)):
-            other = self.pick((self.fact, self.fact, self.fact, self.sums, self.small_talk))()[0]
-            turns.insert(self.rng.randint(0, len(turns)), other)
-        if self.chance(0.65):
-            if self.chance(0.3):
-                name = self.name()
-                text = self.pick(data.NAME_SYSTEM).format(n=name) + " " + text
-                turns.insert(self.rng.randint(0, len(turns)), (self.pick(data.NAME_ASKS), f"My name is {name}."))
-            return self.chat(text, turns)
-        first, answer = turns[0]
-        return self.chat(None, [(text + self.pick((" ", "\n", "\n\n")) + first, answer)] + turns[1:])
 
     # Documents.
 
@@ -347,7 +271,7 @@ class Maker:
         return messages
 
     def system(self):
-        """A system prompt and the answer to a question for the assistant's name."""
+        """Returns a system prompt and the answer to a question about the assistant's name."""
         nobody = "I am a very small language model that comes with prefixd."
         if self.chance(0.45):
             return None, nobody
@@ -371,7 +295,7 @@ class Maker:
         return {"kind": kind, "messages": self.chat(system, turns)}
 
     def raw(self):
-        """Plain text, for completions: stories, notes, and invented words that come again."""
+        """Returns plain text, for completions: stories, notes, and invented words that repeat."""
         if self.chance(0.5):
             return self.story_text(self.pick(data.ANIMALS), self.pick(data.NAMES), self.pick(data.PLACES),
                                    self.pick(data.THINGS))
@@ -381,7 +305,7 @@ class Maker:
         return " ".join(words * self.rng.randint(2, 4))
 
     def document(self):
-        """The shares are of documents; long ones weigh more in tokens."""
+        """Returns a document of a random kind. The shares below are shares of documents, not of tokens."""
         roll = self.rng.random()
         if roll < 0.8:
             return self.talk()
@@ -401,7 +325,10 @@ class Maker:
             for text in held_out:
                 yield {"kind": "fact", "messages": ask(text.replace("{p}", "prefixd")), "keys": keys}
                 long = " ".join(self.filler(1680, plain=True))
-                yield {"kind": "fact_after_2000", "messages": ask(text.replace("{p}", "prefixd"), long), "keys": keys}
+                yield {
+                    "kind": "fact_after_2000", "messages": ask(text.replace("{p}", "prefixd"), long),
+                    "keys": keys
+                }
         pairs = [(x, y) for x in range(21) for y in range(21)]
         for x, y in pairs:
             if held_out_sum(x, y):
@@ -409,7 +336,8 @@ class Maker:
                 yield {"kind": "addition", "messages": ask(text), "keys": [f"= {x + y}."]}
         for x, y in pairs:
             if y <= x and held_out_difference(x, y):
-                text = self.pick((f"What is {x} - {y}?", f"How much is {x} minus {y}?", f"Subtract {y} from {x}."))
+                text = self.pick((f"What is {x} - {y}?", f"How much is {x} minus {y}?",
+                                  f"Subtract {y} from {x}."))
                 yield {"kind": "subtraction", "messages": ask(text), "keys": [f"= {x - y}."]}
         for _ in range(30):
             hero, thing = self.pick(data.ANIMALS), self.pick(data.THINGS)
@@ -425,7 +353,7 @@ class Maker:
             for _ in range(60):
                 needles = self.needles(3)
                 target = self.pick(needles)
-                text, system = self.pick(target[2]), self.hide(needles, words, plain=True)
+                text, system = self.pick(target[2]), self.hide_needles(needles, words, plain=True)
                 yield {"kind": kind, "messages": ask(text, system), "keys": [f" {target[4]}."]}
         for _ in range(40):
             text, answer = self.echo()[0]
@@ -438,9 +366,10 @@ def estimated_tokens(document):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--tokens", type=float, default=12e6, help="about how many to write")
+    parser.add_argument("--tokens", type=float, default=12e6, help="approximate number of tokens to write")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)

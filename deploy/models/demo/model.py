@@ -1,7 +1,7 @@
-"""The demo model: a Llama-architecture decoder with grouped-query attention, in plain PyTorch.
+"""The demo model: a decoder of the Llama architecture with grouped-query attention, in plain PyTorch.
 
-Shared by train.py and evaluate.py. Parameter names are those of the Hugging Face Llama layout, so that a
-state dict is written to model.safetensors as it is. `CONFIG` is the one table of sizes.
+train.py and evaluate.py use it. Parameter names are those of the Hugging Face Llama layout, so
+model.safetensors holds the state dict unchanged. `CONFIG` is the table of all sizes.
 """
 
 import torch
@@ -32,7 +32,7 @@ class RmsNorm(nn.Module):
 
 
 def rope_tables(length):
-    """cos and sin, each [length, head_dim], in the half-split (not interleaved) order of Hugging Face Llama."""
+    """Returns cos and sin, each [length, head_dim], in the half-split order of Hugging Face."""
     dim = CONFIG["head_dim"]
     inv_freq = CONFIG["rope_theta"] ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), inv_freq)
@@ -56,7 +56,8 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(self.heads * dim, width, bias=False)
 
     def forward(self, x, rope, mask, past):
-        """`past` is None in training, else a list [k, v] of [batch, kv_heads, tokens, dim] that grows in place."""
+        """`past` is None in training. Otherwise it is a list [k, v] that grows in place, each of shape
+        [batch, kv_heads, tokens, dim]."""
         batch, tokens, _ = x.shape
         split = lambda y, heads: y.view(batch, tokens, heads, -1).transpose(1, 2)
         cos, sin = rope
@@ -118,7 +119,7 @@ class Llama(nn.Module):
                 nn.init.normal_(weight, std=0.02 if "embed" in name else scale * weight.shape[1] ** -0.5)
 
     def hidden(self, ids, mask=None, past=None, start=0):
-        """Last hidden states of `ids` [batch, tokens] that stand at positions start, start + 1, ..."""
+        """Returns the last hidden states of `ids` [batch, tokens] at positions start, start + 1, ..."""
         end = start + ids.shape[1]
         rope = self.cos[start:end], self.sin[start:end]
         x = self.model.embed_tokens(ids)
@@ -131,7 +132,7 @@ class Llama(nn.Module):
 
     @torch.inference_mode()
     def greedy(self, ids, stop_ids, limit):
-        """The argmax continuation of a list of ids; the stop token is not part of the answer."""
+        """Returns the greedy continuation of a list of ids, without the stop token."""
         past = [[] for _ in self.model.layers]
         out, start, step = [], 0, ids
         while len(out) < limit:

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
-"""Trains the demo model and its tokenizer from the corpus that make_corpus.py wrote.
+"""Trains the demo model and its tokenizer on the corpus that make_corpus.py writes.
 
     train.py --corpus DIR --work DIR --minutes M [--threads N] [--longest N] [--resume FILE]
 
-Writes below --work: tokenizer.json (trained once, then kept), last.pt (every few minutes), stable.pt (before the
-learning rate falls: the checkpoint to resume from for a longer training) and export/, the folder in Hugging Face
-layout. The learning rate warms up, stays, and falls to zero over the last part of the given minutes. --resume takes
-such a checkpoint, or the model.safetensors of an export (weights alone), whose tokenizer.json is taken over too.
+It writes to the folder --work:
+
+    tokenizer.json   trained once, then kept
+    last.pt          a checkpoint, every few minutes
+    stable.pt        the checkpoint before the learning rate falls; resume from it to train longer
+    export/          the model in Hugging Face layout
+
+The learning rate warms up, stays constant, and falls to zero over the last part of the given minutes.
+--resume takes a checkpoint, or the model.safetensors of an export. An export has the weights only; its
+tokenizer.json is used too.
 """
 
 import argparse
@@ -36,23 +42,25 @@ CHAT_TEMPLATE = (
     "    {{- '<|im_start|>assistant\\n' }}\n"
     "{%- endif %}\n"
 )
-# The split of Llama 3. The tokenizer is trained on text without digits, so that every digit is a token of its own.
+# The split of Llama 3. The tokenizer is trained on text without digits, so every digit stays a single token.
 SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 
-# Rows, tokens of a row, and the share of the tokens whose loss is computed: those of the most weight, which are the
-# answers, then a random choice of the others. A document goes to rows of the shortest length that fits, or into gaps
-# of the middle ones; a row of more than PACKED_TOKENS holds one document, so that no mask slows its attention.
+# (rows of a batch, tokens of a row, share of the tokens for which the loss is computed). These are the tokens
+# with the largest weights, which are the answers, and a random choice of the others. A document goes into a
+# row of the shortest length that fits, or into the free part of a row of 512 or 1024 tokens. A row of more
+# than PACKED_TOKENS holds one document, so its attention needs no mask.
 ROW_SHAPES = [(18, 256, 0.5), (9, 512, 0.5), (4, 1024, 0.4), (3, 1536, 0.25), (2, 2304, 0.2), (2, 3072, 0.15)]
 PACKED_TOKENS = 1024
-# Weights of a token's loss: in prompts, in plain text, in answers, in answers of documents of more than 512 tokens.
+# Weights of the loss of a token: in prompts, in plain text, in answers, and in answers of documents of more
+# than 512 tokens.
 PROMPT_WEIGHT, RAW_WEIGHT, ANSWER_WEIGHT, LONG_WEIGHT = 0.02, 0.3, 1.0, 1.5
 MUON_RATE, ADAM_RATE, WARMUP_STEPS, DECAY_SHARE = 0.02, 4e-3, 60, 0.5
 CHECKPOINT_SECONDS = 240
 
 
 def render(document):
-    """What the chat template gives for a document, or its raw text."""
+    """Returns the text of a document: its raw text, or its messages as the chat template renders them."""
     if "text" in document:
         return BOS + document["text"] + END_OF_TEXT
     turns = (f"{TURN_START}{m['role']}\n{m['content']}{TURN_END}\n" for m in document["messages"])
@@ -78,7 +86,8 @@ def train_tokenizer(documents, path):
              for text in ([document["text"]] if "text" in document else
                           [part for m in document["messages"] for part in (m["role"] + "\n", m["content"])]))
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([tokenizers.AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+    tokenizer.add_special_tokens(
+        [tokenizers.AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))])
     assert tokenizer.get_vocab_size() == CONFIG["vocab_size"], tokenizer.get_vocab_size()
@@ -86,7 +95,8 @@ def train_tokenizer(documents, path):
 
 
 def encode(tokenizer, documents, longest):
-    """[(ids, weights, kind)] per document; a weight is that of predicting the token it stands at."""
+    """Returns (ids, weights, kind) for each document. weights[i] is the weight of the loss of predicting
+    ids[i]."""
     start, end = tokenizer.token_to_id(TURN_START), tokenizer.token_to_id(TURN_END)
     header = [start] + tokenizer.encode("assistant\n", add_special_tokens=False).ids
     out = []
@@ -114,13 +124,14 @@ def encode(tokenizer, documents, longest):
 
 
 def pack(documents, order_seed):
-    """Batches of one epoch: lists of rows, a row a list of documents that fit its length together."""
+    """Returns the batches of one epoch. A batch is a list of rows; a row is a list of documents that together
+    fit its length."""
     rng = random.Random(order_seed)
     order = list(range(len(documents)))
     rng.shuffle(order)
     lengths = [length for _, length, _ in ROW_SHAPES]
     rows = {length: [] for length in lengths}
-    open_rows = {length: [] for length in lengths}  # [free, row] that still take documents
+    open_rows = {length: [] for length in lengths}  # [free tokens, row], for rows that are not full
     for i in order:
         size = len(documents[i][0])
         length = next(length for length in lengths if size <= length)
@@ -147,7 +158,7 @@ def pack(documents, order_seed):
 
 
 def tensors(documents, length, rows):
-    """ids, document numbers and loss weights, each [rows, length]; padding has weight 0."""
+    """Returns ids, document numbers and loss weights, each [rows, length]. Padding has weight 0."""
     ids = np.zeros((len(rows), length), np.int64)
     owner = np.full((len(rows), length), -1, np.int64)
     weights = np.zeros((len(rows), length), np.float32)
@@ -163,16 +174,18 @@ def tensors(documents, length, rows):
 
 
 def chosen_positions(weights, length):
-    """The flat positions of the tokens whose loss a step computes, in number fixed by the shape of its rows."""
+    """Returns the flat positions of the tokens for which a step computes the loss. The row length determines
+    their number."""
     share = next(share for _, other, share in ROW_SHAPES if other == length)
     tokens = weights[:, 1:] + 1e-3 * torch.rand(weights.shape[0], length - 1) * (weights[:, 1:] > 0)
     flat = tokens.flatten().topk(int(share * weights.numel())).indices
-    return flat + flat // (length - 1) + 1  # from rows of length - 1 to those of length, and past the first token
+    # `flat` counts in rows of length - 1, which leave out the first token. Convert to rows of `length`.
+    return flat + flat // (length - 1) + 1
 
 
 def token_losses(model, ids, owner, causal, positions):
-    """The losses of predicting the tokens at the flat `positions`; a token attends to its own document alone. `causal`
-    is None where a row is one document."""
+    """Returns the losses of predicting the tokens at the flat `positions`. A token attends only to its own
+    document. `causal` is None when every row is one document."""
     mask = None if causal is None else (owner[:, None, :, None] == owner[:, None, None, :]) & causal
     with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
         logits = model.logits(model.hidden(ids, mask).flatten(0, 1)[positions - 1])
@@ -180,7 +193,7 @@ def token_losses(model, ids, owner, causal, positions):
 
 
 def answer_losses(documents, rows, owner, positions, weights, losses):
-    """(kind, loss) of each answer token: what the log shows of every skill."""
+    """Yields (kind, loss) of each answer token, for the log."""
     length = owner.shape[1]
     for position, weight, loss in zip(positions.tolist(), weights.tolist(), losses.tolist()):
         if weight >= ANSWER_WEIGHT:
@@ -193,24 +206,48 @@ def export(model, tokenizer, folder):
     ids = {text: tokenizer.token_to_id(text) for text in SPECIAL}
     stops = [ids[TURN_END], ids[END_OF_TEXT]]
     config = {
-        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": ids[BOS], "eos_token_id": ids[TURN_END], "hidden_act": "silu", "initializer_range": 0.02,
-        "mlp_bias": False, "model_type": "llama", "pretraining_tp": 1, "rope_scaling": None,
-        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True, **CONFIG,
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": ids[BOS],
+        "eos_token_id": ids[TURN_END],
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "pretraining_tp": 1,
+        "rope_scaling": None,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        **CONFIG,
     }
     tokenizer_config = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONFIG["max_position_embeddings"],
-        "clean_up_tokenization_spaces": False, "bos_token": BOS, "eos_token": TURN_END, "chat_template": CHAT_TEMPLATE,
-        "added_tokens_decoder": {str(i): {"content": text, "single_word": False, "lstrip": False, "rstrip": False,
-                                          "normalized": False, "special": True} for text, i in ids.items()},
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": CONFIG["max_position_embeddings"],
+        "clean_up_tokenization_spaces": False,
+        "bos_token": BOS,
+        "eos_token": TURN_END,
+        "chat_template": CHAT_TEMPLATE,
+        "added_tokens_decoder": {
+            str(i): {
+                "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                "special": True
+            } for text, i in ids.items()
+        },
     }
-    generation = {"bos_token_id": ids[BOS], "eos_token_id": stops, "do_sample": True, "temperature": 0.3, "top_p": 0.9}
-    for name, table in (("config", config), ("tokenizer_config", tokenizer_config), ("generation_config", generation)):
+    generation = {
+        "bos_token_id": ids[BOS], "eos_token_id": stops, "do_sample": True, "temperature": 0.3, "top_p": 0.9
+    }
+    tables = {"config": config, "tokenizer_config": tokenizer_config, "generation_config": generation}
+    for name, table in tables.items():
         with open(os.path.join(folder, name + ".json"), "w", encoding="utf-8") as file:
             json.dump(table, file, indent=2)
             file.write("\n")
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
-    weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    weights = {
+        name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()
+    }
     path = os.path.join(folder, "model.safetensors")
     safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
     os.chmod(path, 0o644)
@@ -220,31 +257,60 @@ def rate_at(step, progress):
     return min(1.0, (step + 1) / WARMUP_STEPS, (1.0 - progress) / DECAY_SHARE)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock time of this run")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--longest", type=int, default=ROW_SHAPES[-1][1], help="leave out documents of more tokens")
-    parser.add_argument("--resume", help="checkpoint or exported weights to go on from")
-    args = parser.parse_args()
+    parser.add_argument("--longest", type=int, default=ROW_SHAPES[-1][1],
+                        help="leave out documents with more tokens")
+    parser.add_argument("--resume", help="checkpoint or exported weights to continue from")
+    return parser.parse_args()
+
+
+def load_tokenizer(args, documents):
+    """Returns the tokenizer of --work. If needed, trains it, or copies that of the export to resume from."""
+    path = os.path.join(args.work, "tokenizer.json")
+    if is_export(args.resume):
+        shutil.copyfile(os.path.join(os.path.dirname(args.resume), "tokenizer.json"), path)
+    if not os.path.exists(path):
+        train_tokenizer(documents[:20000], path)
+    return tokenizers.Tokenizer.from_file(path)
+
+
+def is_export(resume):
+    return (resume or "").endswith(".safetensors")
+
+
+def load_state(resume, model, optimizers):
+    """Loads a checkpoint or exported weights, if `resume` names one. Returns the first epoch to train."""
+    if is_export(resume):
+        weights = safetensors.torch.load_file(resume)
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+    elif resume:
+        state = torch.load(resume, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        return state["epoch"] + 1
+    return 0
+
+
+def main():
+    args = parse_arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     os.makedirs(args.work, exist_ok=True)
 
     raw = read_documents(args.corpus)
-    tokenizer_path = os.path.join(args.work, "tokenizer.json")
-    from_export = (args.resume or "").endswith(".safetensors")
-    if from_export:
-        shutil.copyfile(os.path.join(os.path.dirname(args.resume), "tokenizer.json"), tokenizer_path)
-    if not os.path.exists(tokenizer_path):
-        train_tokenizer(raw[:20000], tokenizer_path)
-    tokenizer = tokenizers.Tokenizer.from_file(tokenizer_path)
+    tokenizer = load_tokenizer(args, raw)
     documents = encode(tokenizer, raw, args.longest)
     total, weight = sum(len(d[0]) for d in documents), sum(float(d[1].sum()) for d in documents)
     step_tokens = ROW_SHAPES[0][0] * ROW_SHAPES[0][1]
-    usual_weight = weight / total * step_tokens  # one scale for every step: an answer token counts the same everywhere
+    # The same scale for every step, so an answer token counts the same in all steps.
+    usual_weight = weight / total * step_tokens
     print(f"{len(documents)} documents, {total} tokens, mean weight {weight / total:.3f}", flush=True)
 
     model = Llama()
@@ -254,29 +320,22 @@ def main():
     optimizers = [torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.02),
                   torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0)]
     base_rates = [MUON_RATE, ADAM_RATE]
-    epoch = 0
-    if from_export:
-        weights = safetensors.torch.load_file(args.resume)
-        model.load_state_dict({name: value.float() for name, value in weights.items()})
-    elif args.resume:
-        state = torch.load(args.resume, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(saved)
-        epoch = state["epoch"] + 1
+    epoch = load_state(args.resume, model, optimizers)
     step_losses = torch.compile(token_losses, dynamic=False)
     causal = {length: torch.ones(length, length, dtype=torch.bool).tril() if length <= PACKED_TOKENS else None
               for _, length, _ in ROW_SHAPES}
 
     def checkpoint(name):
         path = os.path.join(args.work, name)
-        state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "epoch": epoch}
+        state = {
+            "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "epoch": epoch
+        }
         torch.save(state, path + ".new")
         os.replace(path + ".new", path)
 
-    begun = saved_at = time.monotonic()
+    started = saved_at = time.monotonic()
     step, seen, stable, recent, batches = 0, 0, False, {}, []
-    while (progress := (time.monotonic() - begun) / (60 * args.minutes)) < 1.0:
+    while (progress := (time.monotonic() - started) / (60 * args.minutes)) < 1.0:
         if not batches:
             batches, epoch = pack(documents, epoch), epoch + 1
         length, rows = batches.pop()
@@ -300,7 +359,7 @@ def main():
         if step % 50 == 0:
             means = " ".join(f"{kind}:{sum(v) / len(v):.3f}" for kind, v in sorted(recent.items()))
             print(f"step {step} epoch {epoch} progress {progress:.3f} tokens {seen} loss {means} "
-                  f"{seen / (time.monotonic() - begun):.0f} tokens/s", flush=True)
+                  f"{seen / (time.monotonic() - started):.0f} tokens/s", flush=True)
             recent = {}
         if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
             saved_at = time.monotonic()
