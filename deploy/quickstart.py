@@ -71,8 +71,7 @@ def stop_daemon(daemon):
 
 
 def post(path, body):
-    """Sends a JSON request. Returns the response, whose body is not read yet. Exits if the status is not
-    200."""
+    """Sends a JSON request. Returns the response before its body is read. Exits if the status is not 200."""
     connection = http.client.HTTPConnection(HOST, PORT, timeout=300)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()

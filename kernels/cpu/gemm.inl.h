@@ -12,7 +12,7 @@ constexpr int PanelsAtOnce() {
   return kRows * kPanelVectors * 4 <= kAccumulators ? 4 : kRows * kPanelVectors * 2 <= kAccumulators ? 2 : 1;
 }
 
-// Writes one row of a tile, of which the first `columns` outputs exist.
+// Writes one row of a tile. Only its first `columns` outputs exist.
 template <int kVectors>
 PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int columns, bool accumulate) {
 #pragma GCC unroll 16

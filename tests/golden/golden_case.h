@@ -31,8 +31,8 @@ struct GoldenCase {
   std::vector<GoldenLogits> logits;
   float max_abs = 0;                 // largest magnitude of the expected logits
   std::string text_prompt;           // its ids are those of the prompt `text`
-  boost::json::array chat_messages;  // render to chat_rendered, whose ids are those of `chat`
-  std::string chat_rendered;
+  boost::json::array chat_messages;  // rendered as chat_rendered
+  std::string chat_rendered;         // its ids are those of the prompt `chat`
 };
 
 // Reads a folder. Stops the process if a file is missing or malformed.
