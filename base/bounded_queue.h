@@ -5,14 +5,13 @@
 //   2. Items leave in the order in which they came; after Close() those inside can still be popped.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutex.h"
 
 namespace prefixd {
 
@@ -24,42 +23,42 @@ class BoundedQueue {
   // Takes `item` unless the queue is full or closed; then `item` is left as it was.
   [[nodiscard]] bool TryPush(T&& item) {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (closed_ || items_.size() >= capacity_) return false;
       items_.push_back(std::move(item));
     }
-    ready_.notify_one();
+    ready_.NotifyOne();
     return true;
   }
 
   std::optional<T> TryPop() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return PopLocked();
   }
 
   // Waits for an item; nothing when the queue is closed and empty.
   std::optional<T> Pop() {
-    std::unique_lock lock(mutex_);
-    ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
+    MutexLock lock(mutex_);
+    while (!closed_ && items_.empty()) ready_.Wait(mutex_);
     return PopLocked();
   }
 
   void Close() {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       closed_ = true;
     }
-    ready_.notify_all();
+    ready_.NotifyAll();
   }
 
   size_t size() const {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     return items_.size();
   }
   size_t capacity() const { return capacity_; }
 
  private:
-  std::optional<T> PopLocked() {
+  std::optional<T> PopLocked() REQUIRES(mutex_) {
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();
@@ -67,10 +66,10 @@ class BoundedQueue {
   }
 
   const size_t capacity_;
-  mutable std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<T> items_;
-  bool closed_ = false;
+  mutable Mutex mutex_;
+  CondVar ready_;  // an item was pushed, or the queue was closed
+  std::deque<T> items_ GUARDED_BY(mutex_);
+  bool closed_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace prefixd

@@ -62,8 +62,8 @@ class SCOPED_CAPABILITY MutexLock {
   Mutex& mutex_;
 };
 
-// Wait and WaitUntil release the mutex while they sleep and hold it again when they return. They may return
-// early: the caller looks at its condition again.
+// Each Wait releases the mutex while it sleeps and holds it again when it returns. It may return early: the
+// caller checks its condition again.
 class CondVar {
  public:
   void Wait(Mutex& mutex) REQUIRES(mutex) {
@@ -71,10 +71,17 @@ class CondVar {
     changed_.wait(held);
     held.release();
   }
-  // False when `deadline` passed.
+  // Returns false when `deadline` has passed.
   bool WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex) {
     std::unique_lock<std::mutex> held(mutex.mutex_, std::adopt_lock);
     const bool in_time = changed_.wait_until(held, deadline) == std::cv_status::no_timeout;
+    held.release();
+    return in_time;
+  }
+  // Returns false when `timeout` has passed.
+  bool WaitFor(Mutex& mutex, std::chrono::nanoseconds timeout) REQUIRES(mutex) {
+    std::unique_lock<std::mutex> held(mutex.mutex_, std::adopt_lock);
+    const bool in_time = changed_.wait_for(held, timeout) == std::cv_status::no_timeout;
     held.release();
     return in_time;
   }

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <unordered_set>
 
+#include "base/mutex.h"
 #include "engine/engine_checks.h"
 #include "engine/kv_memory.h"
 #include "engine/sampler.h"
@@ -68,17 +67,17 @@ struct Engine::Impl {
 
   // The inbox: written by any thread, emptied by the engine thread. What is in it is bounded by max_queue and
   // by the requests alive.
-  std::mutex inbox_mutex;
-  std::condition_variable inbox_filled;
-  std::vector<std::unique_ptr<Sequence>> submitted;
-  std::unordered_set<RequestId> cancelled;
-  bool draining = false;
+  Mutex inbox_mutex;
+  CondVar inbox_filled;
+  std::vector<std::unique_ptr<Sequence>> submitted GUARDED_BY(inbox_mutex);
+  std::unordered_set<RequestId> cancelled GUARDED_BY(inbox_mutex);
+  bool draining GUARDED_BY(inbox_mutex) = false;
   std::atomic<RequestId> last_id{0};
   std::atomic<int> queued{0};  // submitted, not yet admitted
   std::atomic<int> alive{0};   // submitted, not yet finished
 
-  mutable std::mutex stats_mutex;
-  EngineStats stats;
+  mutable Mutex stats_mutex;
+  EngineStats stats GUARDED_BY(stats_mutex);
 
   void TakeInbox();
   void RunModel(const std::vector<PlannedChunk>& plan);
@@ -125,43 +124,44 @@ Result<RequestId> Engine::Submit(Request request) {
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
   auto sequence = std::make_unique<Sequence>(id, std::move(request));  // counts a prompt: not under the lock
-  std::unique_lock lock(e.inbox_mutex);
-  if (e.draining) return Unavailable("shutting down");
-  if (e.queued.load() >= e.options.max_queue) {
-    return ResourceExhausted("the queue of " + std::to_string(e.options.max_queue) + " requests is full");
+  {
+    MutexLock lock(e.inbox_mutex);
+    if (e.draining) return Unavailable("shutting down");
+    if (e.queued.load() >= e.options.max_queue) {
+      return ResourceExhausted("the queue of " + std::to_string(e.options.max_queue) + " requests is full");
+    }
+    sequence->times.submitted = e.clock->NowSeconds();
+    e.submitted.push_back(std::move(sequence));
+    ++e.queued;
+    ++e.alive;
   }
-  sequence->times.submitted = e.clock->NowSeconds();
-  e.submitted.push_back(std::move(sequence));
-  ++e.queued;
-  ++e.alive;
-  lock.unlock();
-  e.inbox_filled.notify_one();
+  e.inbox_filled.NotifyOne();
   return id;
 }
 
 void Engine::Cancel(RequestId id) {
   {
-    std::lock_guard lock(impl_->inbox_mutex);
+    MutexLock lock(impl_->inbox_mutex);
     impl_->cancelled.insert(id);
   }
-  impl_->inbox_filled.notify_one();
+  impl_->inbox_filled.NotifyOne();
 }
 
 void Engine::Drain() {
-  std::lock_guard lock(impl_->inbox_mutex);
+  MutexLock lock(impl_->inbox_mutex);
   impl_->draining = true;
 }
 
 bool Engine::idle() const { return impl_->alive.load() == 0; }
 
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
-  std::unique_lock lock(impl_->inbox_mutex);
-  impl_->inbox_filled.wait_for(lock, timeout,
-                               [&] { return !impl_->submitted.empty() || !impl_->cancelled.empty(); });
+  Impl& e = *impl_;
+  MutexLock lock(e.inbox_mutex);
+  if (e.submitted.empty() && e.cancelled.empty()) e.inbox_filled.WaitFor(e.inbox_mutex, timeout);
 }
 
 EngineStats Engine::Stats() const {
-  std::lock_guard lock(impl_->stats_mutex);
+  MutexLock lock(impl_->stats_mutex);
   return impl_->stats;
 }
 
@@ -202,7 +202,7 @@ void Engine::Impl::TakeInbox() {
   std::vector<std::unique_ptr<Sequence>> news;
   std::unordered_set<RequestId> cancels;
   {
-    std::lock_guard lock(inbox_mutex);
+    MutexLock lock(inbox_mutex);
     news.swap(submitted);
     cancels.swap(cancelled);
   }
@@ -361,7 +361,7 @@ void Engine::Impl::Publish() {
   books.preemptions = scheduler.preemptions();
   books.recomputed_tokens = scheduler.recomputed_tokens();
   books.cache = cache.stats();
-  std::lock_guard lock(stats_mutex);
+  MutexLock lock(stats_mutex);
   stats = books;
 }
 

@@ -94,7 +94,7 @@ class Engine {
 
   // One round: takes submissions and cancellations, runs at most one model step. False when there was nothing to run.
   bool Step();
-  // Sleeps until something is submitted or cancelled, or `timeout` has passed.
+  // Sleeps until a request is submitted or cancelled, or `timeout` has passed. May return earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
 
   EngineStats Stats() const;

@@ -1,16 +1,16 @@
 #include "storage/async_store.h"
 
 #include <iterator>
-#include <mutex>
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutex.h"
 
 namespace prefixd {
 
 struct AsyncStore::Finished {
-  std::mutex mutex;
-  std::vector<Completion> completions;  // at most max_in_flight
+  Mutex mutex;
+  std::vector<Completion> completions GUARDED_BY(mutex);  // at most max_in_flight
 };
 
 AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight)
@@ -29,7 +29,7 @@ bool AsyncStore::TrySubmit(uint64_t tag, std::function<void(BlockStore*, Complet
       executor_->TrySubmit([store = store_, finished = finished_, tag, operation = std::move(operation)] {
         Completion completion{.tag = tag, .status = {}, .record = {}};
         operation(store, &completion);
-        std::lock_guard lock(finished->mutex);
+        MutexLock lock(finished->mutex);
         finished->completions.push_back(std::move(completion));
       });
   if (accepted) ++in_flight_;
@@ -63,7 +63,7 @@ bool AsyncStore::TrySync(uint64_t tag) {
 void AsyncStore::Poll(std::vector<Completion>* finished) {
   std::vector<Completion> taken;
   {
-    std::lock_guard lock(finished_->mutex);
+    MutexLock lock(finished_->mutex);
     taken.swap(finished_->completions);
   }
   PREFIXD_CHECK(taken.size() <= in_flight_) << taken.size() << " of " << in_flight_;

@@ -6,14 +6,14 @@
 namespace prefixd {
 
 Result<std::string> MemoryStore::Get(const BlockKey& key) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto it = records_.find(key);
   if (it == records_.end()) return NotFound("no record of block " + ToHex(key));
   return it->second;
 }
 
 Status MemoryStore::Put(const BlockKey& key, std::string_view record) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto it = records_.find(key);
   const uint64_t replaced = it == records_.end() ? 0 : it->second.size() + kRecordOverhead;
   const uint64_t kept = bytes_ - replaced;
@@ -29,7 +29,7 @@ Status MemoryStore::Put(const BlockKey& key, std::string_view record) {
 }
 
 Status MemoryStore::Delete(const BlockKey& key) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto it = records_.find(key);
   if (it == records_.end()) return Status::Ok();
   bytes_ -= it->second.size() + kRecordOverhead;
@@ -38,12 +38,12 @@ Status MemoryStore::Delete(const BlockKey& key) {
 }
 
 uint64_t MemoryStore::bytes() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return bytes_;
 }
 
 void MemoryStore::CheckInvariants() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   uint64_t bytes = 0;
   for (const auto& [key, record] : records_) bytes += record.size() + kRecordOverhead;
   PREFIXD_CHECK(bytes == bytes_) << bytes << " bytes, not " << bytes_;

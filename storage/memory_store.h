@@ -4,9 +4,9 @@
 //   1. bytes() = sum over the records of (size + kRecordOverhead) <= capacity(), at every instant.
 #pragma once
 
-#include <mutex>
 #include <unordered_map>
 
+#include "base/mutex.h"
 #include "storage/block_store.h"
 
 namespace prefixd {
@@ -29,9 +29,9 @@ class MemoryStore final : public BlockStore {
 
  private:
   const uint64_t capacity_;
-  mutable std::mutex mutex_;
-  std::unordered_map<BlockKey, std::string> records_;
-  uint64_t bytes_ = 0;
+  mutable Mutex mutex_;
+  std::unordered_map<BlockKey, std::string> records_ GUARDED_BY(mutex_);
+  uint64_t bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace prefixd

@@ -1,8 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <mutex>
-
 #include "base/executor.h"
+#include "base/mutex.h"
 #include "storage/async_store.h"
 #include "storage/memory_store.h"
 #include "tests/storage/block_store_contract.h"
@@ -18,18 +17,18 @@ class ThroughAsyncStore final : public BlockStore {
       : store_(capacity), executor_(2, 4), async_(&store_, &executor_, 4) {}
 
   Result<std::string> Get(const BlockKey& key) override {
-    AsyncStore::Completion done = Finish([&] { return async_.TryGet(key, 1); });
+    AsyncStore::Completion done = Finish([&](AsyncStore* async) { return async->TryGet(key, 1); });
     if (!done.status.ok()) return done.status;
     return std::move(done.record);
   }
   Status Put(const BlockKey& key, std::string_view record) override {
-    return Finish([&] { return async_.TryPut(key, std::string(record), 1); }).status;
+    return Finish([&](AsyncStore* async) { return async->TryPut(key, std::string(record), 1); }).status;
   }
   Status Delete(const BlockKey& key) override {
-    return Finish([&] { return async_.TryDelete(key, 1); }).status;
+    return Finish([&](AsyncStore* async) { return async->TryDelete(key, 1); }).status;
   }
   Status Sync() override {
-    return Finish([&] { return async_.TrySync(1); }).status;
+    return Finish([&](AsyncStore* async) { return async->TrySync(1); }).status;
   }
   uint64_t bytes() const override { return store_.bytes(); }
   uint64_t capacity() const override { return store_.capacity(); }
@@ -38,8 +37,8 @@ class ThroughAsyncStore final : public BlockStore {
   // An AsyncStore has one owner at a time.
   template <typename Submit>
   AsyncStore::Completion Finish(Submit submit) {
-    std::lock_guard lock(mutex_);
-    EXPECT_TRUE(submit());
+    MutexLock lock(mutex_);
+    EXPECT_TRUE(submit(&async_));
     std::vector<AsyncStore::Completion> finished;
     while (finished.empty()) {
       async_.Poll(&finished);
@@ -51,8 +50,8 @@ class ThroughAsyncStore final : public BlockStore {
 
   MemoryStore store_;
   ThreadExecutor executor_;
-  AsyncStore async_;
-  std::mutex mutex_;
+  Mutex mutex_;
+  AsyncStore async_ GUARDED_BY(mutex_);
 };
 
 INSTANTIATE_TEST_SUITE_P(MemoryStore, BlockStoreContract, testing::Values([](uint64_t capacity) {
