@@ -55,7 +55,6 @@ class BoundedQueue {
     MutexLock lock(mutex_);
     return items_.size();
   }
-  size_t capacity() const { return capacity_; }
 
  private:
   std::optional<T> PopLocked() REQUIRES(mutex_) {

@@ -19,15 +19,6 @@ class Executor {
   [[nodiscard]] virtual bool TrySubmit(Job job) = 0;
 };
 
-// Runs a job before TrySubmit returns.
-class InlineExecutor final : public Executor {
- public:
-  bool TrySubmit(Job job) override {
-    job();
-    return true;
-  }
-};
-
 // Holds jobs until the test says so: the order and the moment are the test's.
 class ManualExecutor final : public Executor {
  public:

@@ -6,28 +6,28 @@
 
 namespace prefixd {
 
-bool Claims::TryClaim(const BlockKey& key, int block_index, Claimant* claimant) {
-  const bool is_new = claims_.try_emplace(key, Claim{claimant, block_index}).second;
+bool Claims::TryClaim(const BlockKey& key, Claimant* claimant) {
+  const bool is_new = claims_.try_emplace(key, claimant).second;
   if (is_new) claimant->keys.push_back(key);
   return is_new;
 }
 
-const Claims::Claim* Claims::Find(const BlockKey& key) const {
+const Claims::Claimant* Claims::Find(const BlockKey& key) const {
   const auto it = claims_.find(key);
-  return it == claims_.end() ? nullptr : &it->second;
+  return it == claims_.end() ? nullptr : it->second;
 }
 
 void Claims::EndAll(Claimant* claimant) {
   for (const BlockKey& key : claimant->keys) {
     const auto it = claims_.find(key);
-    if (it != claims_.end() && it->second.claimant == claimant) claims_.erase(it);
+    if (it != claims_.end() && it->second == claimant) claims_.erase(it);
   }
   claimant->keys.clear();
 }
 
 void Claims::CheckInvariants() const {
-  for (const auto& [key, claim] : claims_) {
-    PREFIXD_CHECK(std::ranges::count(claim.claimant->keys, key) > 0)
+  for (const auto& [key, claimant] : claims_) {
+    PREFIXD_CHECK(std::ranges::count(claimant->keys, key) > 0)
         << "claim on " << ToHex(key) << " is unknown to its claimant";
   }
 }

@@ -23,15 +23,11 @@ class Claims {
   struct Claimant {
     std::vector<BlockKey> keys;  // all that were ever claimed; some may have ended
   };
-  struct Claim {
-    const Claimant* claimant;
-    int block_index;  // in the claimant's sequence
-  };
 
   // Unless it is claimed already, `key` is now claimed by `claimant`, and true.
-  bool TryClaim(const BlockKey& key, int block_index, Claimant* claimant);
+  bool TryClaim(const BlockKey& key, Claimant* claimant);
   // Null when nobody computes it.
-  const Claim* Find(const BlockKey& key) const;
+  const Claimant* Find(const BlockKey& key) const;
   // Ends the claim on `key`, whoever has it.
   void End(const BlockKey& key) { claims_.erase(key); }
   void EndAll(Claimant* claimant);
@@ -41,7 +37,7 @@ class Claims {
 
  private:
   friend struct ClaimsTestPeer;
-  std::unordered_map<BlockKey, Claim> claims_;
+  std::unordered_map<BlockKey, const Claimant*> claims_;  // by key: who computes it
 };
 
 }  // namespace prefixd

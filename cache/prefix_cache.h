@@ -53,6 +53,10 @@ struct PrefixCacheStats {
   uint64_t verify_failures_tokens = 0;  // key equal, tokens not
 };
 
+// To explain misses the cache remembers the keys of the blocks it evicted last: 4 keys for each block of its
+// capacity.
+inline constexpr uint32_t kGhostKeysPerBlock = 4;
+
 class PrefixCache;
 
 // A sequence's hold on its blocks. Move-only. Destroy it before the cache.
@@ -83,7 +87,6 @@ class PrefixCache {
     int block_tokens = 16;        // a power of two
     uint32_t blocks = 0;          // capacity of the device tier
     bool reuse = true;            // false: nothing is ever found, shared or kept (--no-prefix-cache)
-    uint32_t ghost_entries = 0;   // keys of evicted blocks that are remembered, to explain misses; 0: 4 * blocks
     KeyFunction key = ChildKey;   // tests plant collisions here
   };
 

@@ -15,7 +15,7 @@ PrefixCache::Impl::Impl(Options options_in, BlockMover* mover_in)
       pool(options.blocks),
       tree(block_tokens, options.blocks),
       eviction(std::make_unique<LruEviction>(options.blocks)),
-      ghost(options.ghost_entries > 0 ? options.ghost_entries : 4 * options.blocks) {
+      ghost(kGhostKeysPerBlock * options.blocks) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
   PREFIXD_CHECK(mover != nullptr);
 }
@@ -199,7 +199,7 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
   for (int index = lease.in_tree; index < full_blocks; ++index) {
     const RadixTree::Child child = path.Next(BlockOf(tokens, index));
     if (child.collision) return;  // neither this block nor what follows it can enter the tree
-    const bool is_new = child.block == kNoBlock && claims.TryClaim(path.key(), index, &lease.claimant);
+    const bool is_new = child.block == kNoBlock && claims.TryClaim(path.key(), &lease.claimant);
     if (!is_new && !lease.reads) return;  // who waits for the next block has this one, and computes sooner
   }
 }
@@ -337,8 +337,8 @@ int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const T
     if (child.block != kNoBlock) {
       if (pool.references(child.block) == 0) break;
     } else {
-      const Claims::Claim* claim = claims.Find(path.key());
-      if (claim == nullptr || claim->claimant == &lease.claimant) break;
+      const Claims::Claimant* claimant = claims.Find(path.key());
+      if (claimant == nullptr || claimant == &lease.claimant) break;
     }
   }
   return shared;

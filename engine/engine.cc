@@ -233,7 +233,6 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     return;
   }
   const double now = clock->NowSeconds();
-  ++books.steps;
   books.step_time.Add(now - begin);
   if (2 * prefill_rows > static_cast<int>(step_tokens.size()) && now > begin) {
     const double rate = static_cast<double>(step_tokens.size()) / (now - begin);
@@ -281,7 +280,6 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
     event.tokens.push_back(std::move(token));
   }
   if (first) {
-    s.times.first_token = now;
     for (size_t i = 0; i < kTokenSources; ++i)
       books.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
     for (size_t i = 0; i < kMissReasons; ++i) books.miss_tokens[i] += s.miss_tokens[i];

@@ -65,7 +65,6 @@ struct EngineStats {
   uint64_t prefix_queries = 0, prefix_hits = 0;         // prompt tokens asked for, found
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
-  uint64_t steps = 0;
   double prefill_tokens_per_second = 0;                 // running estimate
   EngineHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
   PrefixCacheStats cache;

@@ -75,7 +75,7 @@ enum class FinishReason : uint8_t {
 inline constexpr int kFinishReasons = 4;
 
 struct RequestTimes {  // seconds on the engine's clock
-  double submitted = 0, scheduled = 0, first_token = 0, finished = 0;
+  double submitted = 0, scheduled = 0, finished = 0;
 };
 
 // One step's news of one sequence.

@@ -46,7 +46,6 @@ class AsyncStore {
   void Poll(std::vector<Completion>* finished);
 
   size_t in_flight() const { return in_flight_; }
-  size_t max_in_flight() const { return max_in_flight_; }
 
  private:
   struct Finished;  // shared with the jobs

@@ -20,7 +20,7 @@ struct GhostIndexTestPeer {
 };
 struct ClaimsTestPeer {
   static void Steal(Claims* claims, const BlockKey& key, Claims::Claimant* by) {
-    claims->claims_.at(key).claimant = by;
+    claims->claims_.at(key) = by;
   }
 };
 
@@ -84,15 +84,13 @@ TEST(Claims, BelongToWhoAskedFirst) {
   Claims claims;
   Claims::Claimant first;
   Claims::Claimant second;
-  EXPECT_TRUE(claims.TryClaim(Key(1), 4, &first));
-  EXPECT_FALSE(claims.TryClaim(Key(1), 5, &second));
-  EXPECT_TRUE(claims.TryClaim(Key(2), 6, &second));
-  ASSERT_NE(claims.Find(Key(1)), nullptr);
-  EXPECT_EQ(claims.Find(Key(1))->claimant, &first);
-  EXPECT_EQ(claims.Find(Key(1))->block_index, 4);
+  EXPECT_TRUE(claims.TryClaim(Key(1), &first));
+  EXPECT_FALSE(claims.TryClaim(Key(1), &second));
+  EXPECT_TRUE(claims.TryClaim(Key(2), &second));
+  EXPECT_EQ(claims.Find(Key(1)), &first);
   EXPECT_EQ(claims.Find(Key(3)), nullptr);
   claims.End(Key(1));
-  EXPECT_TRUE(claims.TryClaim(Key(1), 5, &second));
+  EXPECT_TRUE(claims.TryClaim(Key(1), &second));
   claims.EndAll(&first);  // had lost it: the claim of the second stays
   EXPECT_EQ(claims.size(), 2u);
   claims.CheckInvariants();
@@ -104,7 +102,7 @@ TEST(ClaimsDeathTest, FindsAClaimItsClaimantDoesNotKnow) {
   Claims claims;
   Claims::Claimant first;
   Claims::Claimant second;
-  claims.TryClaim(Key(1), 0, &first);
+  claims.TryClaim(Key(1), &first);
   EXPECT_DEATH((ClaimsTestPeer::Steal(&claims, Key(1), &second), claims.CheckInvariants()),
                "unknown to its claimant");
 }

@@ -34,8 +34,8 @@ class CacheModel {
     int copy_failed_at = -1;
   };
 
-  CacheModel(int block_tokens, uint32_t blocks, uint32_t ghosts)
-      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(ghosts) {}
+  CacheModel(int block_tokens, uint32_t blocks)
+      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(kGhostKeysPerBlock * blocks) {}
 
   // `source`: the content of the block that the cache has chosen to copy from, if it started a copy.
   PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit,

@@ -29,15 +29,10 @@ class Simulation {
       : random_(seed),
         block_tokens_(1 << random_.Below(3)),
         blocks_(static_cast<uint32_t>(random_.Between(2, 20))),
-        ghosts_(static_cast<uint32_t>(random_.Between(1, 20))),
         with_model_(with_model),
         memory_(block_tokens_, blocks_),
-        cache_({.block_tokens = block_tokens_,
-                .blocks = blocks_,
-                .ghost_entries = ghosts_,
-                .key = std::move(key)},
-               &memory_),
-        model_(block_tokens_, blocks_, ghosts_) {}
+        cache_({.block_tokens = block_tokens_, .blocks = blocks_, .key = std::move(key)}, &memory_),
+        model_(block_tokens_, blocks_) {}
 
   void Run(int events, Seen* seen) {
     seen_ = seen;
@@ -223,7 +218,6 @@ class Simulation {
   Prng random_;
   const int block_tokens_;
   const uint32_t blocks_;
-  const uint32_t ghosts_;
   const bool with_model_;
   TokenMemory memory_;
   PrefixCache cache_;
