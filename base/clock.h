@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "base/check.h"
+
 namespace prefixd {
 
 class Clock {
@@ -32,7 +34,11 @@ class ManualClock final : public Clock {
  public:
   int64_t NowNanos() const override { return nanos_; }
   int64_t UnixSeconds() const override { return nanos_ / 1'000'000'000; }
-  void Advance(int64_t nanos) { nanos_ += nanos; }
+  // nanos >= 0.
+  void Advance(int64_t nanos) {
+    PREFIXD_CHECK(nanos >= 0) << nanos;
+    nanos_ += nanos;
+  }
 
  private:
   int64_t nanos_ = 0;

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/check.h"
+
 namespace prefixd {
 namespace {
 
@@ -28,7 +30,10 @@ std::atomic<LogLevel> lowest_level{LogLevel::kWarning};
 
 }  // namespace
 
-void SetLogSink(LogSink sink) { Sink() = std::move(sink); }
+void SetLogSink(LogSink sink) {
+  PREFIXD_CHECK(sink != nullptr);
+  Sink() = std::move(sink);
+}
 void SetLogLevel(LogLevel lowest) { lowest_level.store(lowest, std::memory_order_relaxed); }
 bool LogEnabled(LogLevel level) { return level >= lowest_level.load(std::memory_order_relaxed); }
 

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include "base/check.h"
+
 namespace prefixd {
 namespace {
 
@@ -23,6 +25,7 @@ Lead LeadOf(unsigned char first) {
 }  // namespace
 
 Utf8Part FirstUtf8Part(std::string_view bytes) {
+  PREFIXD_CHECK(!bytes.empty());
   const auto first = static_cast<unsigned char>(bytes[0]);
   if (first < 0x80) return {1, Utf8Part::kValid};
   const Lead lead = LeadOf(first);

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/check.h"
 #include "hashing/block_key.h"
 
 namespace prefixd {
@@ -21,6 +22,10 @@ class Claims {
  public:
   // One per lease, at a fixed address; EndAll before it goes.
   struct Claimant {
+    Claimant() = default;
+    Claimant(const Claimant&) = delete;
+    Claimant& operator=(const Claimant&) = delete;
+    ~Claimant() { PREFIXD_CHECK(keys.empty()) << keys.size() << " claims outlive their claimant"; }
     std::vector<BlockKey> keys;  // all that were ever claimed; some may have ended
   };
 

@@ -17,7 +17,7 @@ PrefixCache::Impl::Impl(Options options_in, BlockMover* mover_in)
       eviction(std::make_unique<LruEviction>(options.blocks)),
       ghost(kGhostKeysPerBlock * options.blocks) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
-  PREFIXD_CHECK(mover != nullptr);
+  PREFIXD_CHECK(mover != nullptr && options.key != nullptr);
 }
 
 std::span<const TokenId> PrefixCache::Impl::BlockOf(std::span<const TokenId> tokens, int index) const {
@@ -109,6 +109,7 @@ PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, std::span<
   PREFIXD_CHECK(limit >= 0 && static_cast<size_t>(limit) <= tokens.size())
       << limit << " of " << tokens.size();
   if (lease.settled) return {AcquireState::kReady, 0, 0};
+  PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   if (lease.copy_tag) return {AcquireState::kCopying, 0, 0};
   if (!lease.reads) {
     ClaimRest(lease, tokens);
@@ -244,7 +245,7 @@ bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
 }
 
 void PrefixCache::Impl::Commit(Lease::State& lease, std::span<const TokenId> tokens) {
-  PREFIXD_CHECK(!lease.copy_tag && lease.copied == kNoBlock) << "Commit before Acquire has said kReady";
+  PREFIXD_CHECK(lease.settled) << "Commit before Acquire has said kReady";
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   PREFIXD_CHECK(tokens.size() <= lease.blocks.size() * block_tokens)
       << tokens.size() << " tokens were not reserved";
@@ -294,6 +295,8 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
 
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
+  PREFIXD_CHECK(lease.settled) << "ExplainMisses before Acquire has said kReady";
+  PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   std::vector<MissRun> runs;
   const auto add = [&](MissReason reason, int count) {
     if (count <= 0) return;

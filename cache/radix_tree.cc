@@ -42,9 +42,15 @@ struct RadixTree::Root {
 };
 
 RadixTree::RadixTree(int block_tokens, uint32_t blocks)
-    : block_tokens_(static_cast<size_t>(block_tokens)), slots_(blocks), tokens_(block_tokens_ * blocks) {}
+    : block_tokens_(static_cast<size_t>(block_tokens)), slots_(blocks), tokens_(block_tokens_ * blocks) {
+  PREFIXD_CHECK(block_tokens > 0) << block_tokens;
+}
 
-RadixTree::~RadixTree() = default;
+RadixTree::~RadixTree() {
+  for (const auto& [key, root] : roots_) {
+    PREFIXD_CHECK(root->opened == 0) << "root " << ToHex(key) << " is open";
+  }
+}
 
 RadixTree::Position RadixTree::OpenRoot(const BlockKey& key) {
   std::unique_ptr<Root>& root = roots_[key];
@@ -83,6 +89,7 @@ const BlockKey& RadixTree::parent_key(BlockId block) const {
 
 RadixTree::Child RadixTree::Find(const Position& at, const BlockKey& key,
                                  std::span<const TokenId> tokens) const {
+  PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
   const Children& children = ChildrenAt(at);
   BlockId block = children.only;
   if (children.branch != nullptr) {
@@ -95,6 +102,7 @@ RadixTree::Child RadixTree::Find(const Position& at, const BlockKey& key,
 }
 
 RadixTree::Partial RadixTree::LongestPartial(const Position& at, std::span<const TokenId> tokens) const {
+  PREFIXD_CHECK(tokens.size() <= block_tokens_) << tokens.size() << " tokens";
   const Children& children = ChildrenAt(at);
   Partial best;
   const auto consider = [&](BlockId block) {
@@ -119,7 +127,9 @@ void RadixTree::AddToBranch(Branch* branch, BlockId block) {
 
 void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens,
                        BlockId block) {
-  PREFIXD_CHECK(!Contains(block)) << "block " << block;
+  PREFIXD_CHECK(block < slots_.size() && !Contains(block)) << "block " << block;
+  PREFIXD_CHECK(at.root != nullptr && (at.block == kNoBlock || slots_[at.block].root == at.root))
+      << "behind block " << at.block << ", which is not in the tree";
   PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
   Slot& slot = slots_[block];
   slot.key = key;
@@ -141,8 +151,9 @@ void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const 
 }
 
 void RadixTree::RemoveLeaf(BlockId block) {
+  PREFIXD_CHECK(block < slots_.size() && Contains(block) && IsLeaf(block))
+      << "block " << block << " is no leaf";
   Slot& slot = slots_[block];
-  PREFIXD_CHECK(Contains(block) && IsLeaf(block)) << "block " << block << " is no leaf";
   Root* const root = slot.root;
   Children& siblings = ChildrenAt({.root = root, .block = slot.parent});
   if (siblings.branch == nullptr) {

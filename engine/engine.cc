@@ -4,6 +4,7 @@
 #include <atomic>
 #include <unordered_set>
 
+#include "base/check.h"
 #include "base/mutex.h"
 #include "engine/engine_checks.h"
 #include "engine/kv_memory.h"
@@ -25,6 +26,18 @@ PrefixCache::Options CacheOptions(const EngineOptions& options) {
 bool Draws(const PlannedChunk& chunk) {
   return chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
 }
+
+// Held by Step: a second call at the same time, from a listener or another thread, is a bug of the caller.
+class ExclusiveUse {
+ public:
+  explicit ExclusiveUse(std::atomic<bool>* in_use) : in_use_(in_use) {
+    PREFIXD_CHECK(!in_use_->exchange(true)) << "the engine is inside Step";
+  }
+  ~ExclusiveUse() { in_use_->store(false); }
+
+ private:
+  std::atomic<bool>* const in_use_;
+};
 
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
@@ -55,6 +68,8 @@ struct Engine::Impl {
   const EngineOptions options;
   Transformer* const model;
   const Clock* const clock;
+
+  std::atomic<bool> stepping{false};
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
@@ -93,6 +108,7 @@ struct Engine::Impl {
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::~Engine() {
+  const ExclusiveUse use(&impl_->stepping);
   Drain();  // else a listener could submit what nobody would end
   impl_->TakeInbox();
   std::vector<RequestId> left;
@@ -103,6 +119,7 @@ Engine::~Engine() {
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model,
                                                Backend* backend, const Clock* clock) {
+  PREFIXD_CHECK(model != nullptr && backend != nullptr && clock != nullptr);
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
@@ -116,6 +133,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Tra
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 Result<RequestId> Engine::Submit(Request request) {
+  PREFIXD_CHECK(request.listener != nullptr);
   Impl& e = *impl_;
   PREFIXD_RETURN_IF_ERROR(CheckRequest(e.options, e.model->config().vocab, request));
   std::vector<TokenId>& stops =
@@ -178,6 +196,7 @@ void Engine::CheckInvariants() const {
 
 bool Engine::Step() {
   Impl& e = *impl_;
+  const ExclusiveUse use(&e.stepping);
   e.TakeInbox();
   if (e.scheduler.queued().empty() && e.scheduler.running().empty()) {
     e.Publish();

@@ -23,7 +23,10 @@ class KvMemory final : public BlockMover {
   KvPool& pool() { return *pool_; }
 
   void Start(const BlockCopy& copy) override {
-    PREFIXD_CHECK(copy.from_tier == Tier::kDevice && copy.to_tier == Tier::kDevice) << "there is no lower tier";
+    PREFIXD_CHECK(copy.from_tier == Tier::kDevice && copy.to_tier == Tier::kDevice)
+        << "there is no lower tier";
+    PREFIXD_CHECK(copy.from != copy.to && copy.from < pool_->blocks() && copy.to < pool_->blocks())
+        << copy.from << " to " << copy.to << " of " << pool_->blocks();
     backend_->CopyBlock(*pool_, copy.from, copy.to);
     enqueued_.push_back({copy.tag, true});
   }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/prng.h"
 #include "engine/logit_adjustment.h"
 #include "model/portable_math.h"
@@ -206,6 +207,7 @@ double CountOf(float value, const Likelier& likelier) {
 
 TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
                     std::span<const float> logits, std::span<const TokenId> banned) {
+  PREFIXD_CHECK(!logits.empty() && position >= 0) << position;
   if (!ChangesLogits(params)) return Draw(params, position, logits, banned);
   std::vector<float> adjusted(logits.begin(), logits.end());
   AdjustLogits(params, counts, adjusted);
@@ -213,6 +215,7 @@ TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int
 }
 
 GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logits) {
+  PREFIXD_CHECK(token >= 0 && static_cast<size_t>(token) < logits.size()) << token << " of " << logits.size();
   const Likelier likelier{logits};
   const float max = likelier.Value(Largest(logits, {}));
   const bool infinite = std::isinf(max);

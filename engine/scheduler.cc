@@ -27,6 +27,8 @@ int FitLogits(const Sequence& sequence, int tokens, int rows) {
 void InsertByAge(Scheduler::SequenceList* list, std::unique_ptr<Sequence> sequence) {
   auto at = list->end();
   while (at != list->begin() && (*std::prev(at))->id > sequence->id) --at;
+  PREFIXD_CHECK(at == list->begin() || (*std::prev(at))->id < sequence->id)
+      << sequence->id << " is there already";
   list->insert(at, std::move(sequence));
 }
 
@@ -47,10 +49,12 @@ Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey&
   PREFIXD_CHECK(limits_.max_sequences > 0 && limits_.step_tokens >= limits_.max_sequences)
       << limits_.max_sequences << " sequences, " << limits_.step_tokens << " tokens";
   PREFIXD_CHECK(limits_.prompt_logit_rows > 0) << limits_.prompt_logit_rows;
+  PREFIXD_CHECK(cache != nullptr);
 }
 
 void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
   PREFIXD_CHECK(!sequence->tokens.empty());
+  PREFIXD_CHECK(sequence->phase == SequencePhase::kQueued && !sequence->lease.open()) << sequence->id;
   InsertByAge(&queued_, std::move(sequence));
 }
 
@@ -269,6 +273,8 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
   Sequence& s = *chunk.sequence;
   const int from = s.ready();
   const int to = from + chunk.tokens;
+  PREFIXD_CHECK(chunk.tokens > 0 && static_cast<size_t>(to) <= s.tokens.size())
+      << chunk.tokens << " tokens from " << from << " of " << s.tokens.size();
   cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)});
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));

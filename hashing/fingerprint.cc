@@ -28,6 +28,7 @@ BlockKey ToKey(XXH128_hash_t hash) { return {.low = hash.low64, .high = hash.hig
 }  // namespace
 
 BlockKey Fingerprint(const ModelIdentity& identity) {
+  PREFIXD_CHECK(identity.block_tokens > 0) << identity.block_tokens;
   std::string preimage(kModelTag);
   PutKey(&preimage, identity.weights);
   PutText(&preimage, identity.architecture);
@@ -43,7 +44,9 @@ struct WeightsHasher::State {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };
   std::unique_ptr<XXH3_state_t, Free> stream{XXH3_createState()};  // of the tensor at hand
+  std::string tensor;                                              // name of the one before, or at hand
   bool in_tensor = false;
+  bool finished = false;
   std::string digests{kWeightsTag};  // preimage of the whole: tag, then one digest per finished tensor
 
   void EndTensor() {
@@ -60,7 +63,11 @@ WeightsHasher::~WeightsHasher() = default;
 
 void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype,
                                 std::span<const int64_t> shape) {
+  PREFIXD_CHECK(!state_->finished) << "BeginTensor after Finish";
+  PREFIXD_CHECK(!state_->in_tensor || name > state_->tensor)
+      << "tensor '" << name << "' after '" << state_->tensor << "'";
   state_->EndTensor();
+  state_->tensor = name;
   std::string header(kTensorTag);
   PutText(&header, name);
   PutText(&header, dtype);
@@ -77,6 +84,8 @@ void WeightsHasher::Update(std::span<const std::byte> bytes) {
 }
 
 BlockKey WeightsHasher::Finish() {
+  PREFIXD_CHECK(!state_->finished) << "Finish twice";
+  state_->finished = true;
   state_->EndTensor();
   return ToKey(XXH3_128bits(state_->digests.data(), state_->digests.size()));
 }

@@ -18,6 +18,7 @@ AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flig
       executor_(executor),
       max_in_flight_(max_in_flight),
       finished_(std::make_shared<Finished>()) {
+  PREFIXD_CHECK(store != nullptr && executor != nullptr);
   PREFIXD_CHECK(max_in_flight > 0);
 }
 

@@ -1,8 +1,10 @@
 #include "storage/record.h"
 
 #include <array>
+#include <limits>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "hashing/checksum.h"
 
 namespace prefixd {
@@ -35,6 +37,7 @@ std::string_view RecordDefectName(RecordDefect defect) {
 }
 
 std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload) {
+  PREFIXD_CHECK(identity.tokens.size() <= std::numeric_limits<uint32_t>::max()) << identity.tokens.size();
   std::string record;
   record.reserve(kRecordHeaderBytes + identity.tokens.size_bytes() + payload.size());
   record.append(kMagic);

@@ -134,6 +134,12 @@ TEST(Prng, IsAFunctionOfItsSeed) {
   }
 }
 
+TEST(PrngDeathTest, RangesAreNotEmpty) {
+  Prng random(1);
+  EXPECT_DEATH(random.Below(0), "bound > 0");
+  EXPECT_DEATH(random.Between(1, 0), "1 > 0");
+}
+
 TEST(Log, SinkSeesLevelsAndFields) {
   std::vector<std::string> lines;
   SetLogSink([&](LogLevel, std::string_view message, std::initializer_list<LogField> fields) {
@@ -153,6 +159,11 @@ TEST(Clock, ManualMovesOnlyWhenTold) {
   clock.Advance(1'500'000'000);
   EXPECT_DOUBLE_EQ(clock.NowSeconds(), 1.5);
   EXPECT_EQ(clock.UnixSeconds(), 1);
+}
+
+TEST(ClockDeathTest, NeverGoesBack) {
+  ManualClock clock;
+  EXPECT_DEATH(clock.Advance(-1), "nanos >= 0");
 }
 
 }  // namespace

@@ -105,6 +105,16 @@ TEST(ClaimsDeathTest, FindsAClaimItsClaimantDoesNotKnow) {
   claims.TryClaim(Key(1), &first);
   EXPECT_DEATH((ClaimsTestPeer::Steal(&claims, Key(1), &second), claims.CheckInvariants()),
                "unknown to its claimant");
+  claims.EndAll(&first);
+}
+
+TEST(ClaimsDeathTest, AClaimantEndsItsClaimsBeforeItIsDestroyed) {
+  Claims claims;
+  const auto forget = [&] {
+    Claims::Claimant claimant;
+    claims.TryClaim(Key(1), &claimant);
+  };
+  EXPECT_DEATH(forget(), "1 claims outlive their claimant");
 }
 
 }  // namespace

@@ -449,10 +449,15 @@ TEST_F(PrefixCacheDeathTest, RefusesMisuse) {
   Make(4);
   Serve(Range(0, 9));
   Lease lease = Open();
-  EXPECT_DEATH(cache_->Commit(lease, Range(0, 1)), "were not reserved");
+  EXPECT_DEATH(cache_->ExplainMisses(lease, Range(0, 4)), "before Acquire has said kReady");
   EXPECT_DEATH(cache_->Acquire(lease, Range(0, 4), 5), "5 of 4");
-  EXPECT_EQ(Acquire(lease, Range(0, 6) + Range(50, 3)).state, State::kCopying);
+  const Tokens tokens = Range(0, 6) + Range(50, 3);
+  EXPECT_EQ(Acquire(lease, tokens).state, State::kCopying);
   EXPECT_DEATH(cache_->Commit(lease, Range(0, 4)), "before Acquire has said kReady");
+  memory_->FinishAll();
+  cache_->Poll();
+  EXPECT_EQ(Acquire(lease, tokens).state, State::kReady);
+  EXPECT_DEATH(cache_->Commit(lease, tokens), "were not reserved");
   EXPECT_DEATH(cache_.reset(), "1 leases outlive the cache");
 }
 

@@ -176,6 +176,7 @@ TEST(RadixTree, TellsACollisionFromAMiss) {
   tree.Insert(root, BlockKey{6, 6}, Tokens{1, 3}, 1);  // a branch now
   EXPECT_TRUE(tree.Find(root, key, Tokens{1, 3}).collision);
   EXPECT_EQ(tree.Find(root, BlockKey{6, 6}, Tokens{1, 3}).block, 1u);
+  tree.CloseRoot(root.root);
 }
 
 TEST(RadixTree, RootLastsWhileItIsOpenOrHasBlocks) {
@@ -199,6 +200,15 @@ TEST(RadixTreeDeathTest, RefusesMisuse) {
   tree.Insert({root.root, 0}, BlockKey{6, 6}, Tokens{2}, 1);
   EXPECT_DEATH(tree.RemoveLeaf(0), "no leaf");
   EXPECT_DEATH(tree.RemoveLeaf(2), "no leaf");
+  EXPECT_DEATH(tree.Find(root, BlockKey{5, 5}, Tokens{1, 2}), "2 tokens");
+  EXPECT_DEATH(tree.Insert({root.root, 2}, BlockKey{7, 7}, Tokens{1}, 2), "behind block 2");
+  EXPECT_DEATH(
+      {
+        RadixTree left(1, 1);
+        left.OpenRoot(kRoot);
+      },
+      "is open");
+  tree.CloseRoot(root.root);
 }
 
 TEST(RadixTreeDeathTest, CheckInvariantsFindsPlantedDamage) {
@@ -212,6 +222,7 @@ TEST(RadixTreeDeathTest, CheckInvariantsFindsPlantedDamage) {
     tree.Insert({root.root, 1}, BlockKey{13, 0}, Tokens{2, 1}, 3);
     damage(&tree);
     tree.CheckInvariants();
+    tree.CloseRoot(root.root);
   };
   using Peer = RadixTreeTestPeer;
   with([](RadixTree*) {});

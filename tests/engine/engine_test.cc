@@ -221,6 +221,31 @@ TEST_F(EngineTest, NothingIsAcceptedDuringDestruction) {
   EXPECT_FALSE(listener->retried->finished());
 }
 
+// Calls Step from inside Step.
+class Reentrant final : public RequestListener {
+ public:
+  explicit Reentrant(Engine* engine) : engine_(engine) {}
+  void OnEvent(RequestEvent) override { engine_->Step(); }
+
+ private:
+  Engine* const engine_;
+};
+
+using EngineDeathTest = EngineTest;
+
+TEST_F(EngineDeathTest, RefusesMisuse) {
+  auto engine = Make(Options());
+  EXPECT_DEATH((void)engine->Submit(Ask(Prompt(3), 1, nullptr)), "listener != nullptr");
+  EXPECT_DEATH((void)Engine::Create(Options(), nullptr, nullptr, &clock_), "model != nullptr");
+  const auto reenter = [&] {
+    Request request = Ask(Prompt(3), 1, nullptr);
+    request.listener = std::make_shared<Reentrant>(engine.get());
+    PREFIXD_CHECK(engine->Submit(std::move(request)).ok());
+    engine->Step();
+  };
+  EXPECT_DEATH(reenter(), "the engine is inside Step");
+}
+
 TEST_F(EngineTest, TenantsShareNothing) {
   auto engine = Make(Options());
   auto a = std::make_shared<Recorder>(), b = std::make_shared<Recorder>(),

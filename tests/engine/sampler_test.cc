@@ -362,5 +362,14 @@ TEST(Sampler, LogprobsOfBrokenLogitsAreNumbers) {
   EXPECT_FLOAT_EQ(broken.top[2].logprob, std::log(1.0f / 3));
 }
 
+TEST(SamplerDeathTest, NeedsLogitsAndTokensOfTheVocabulary) {
+  const std::vector<float> logits{1, 2, 3};
+  SamplingParams params;
+  EXPECT_DEATH(SampleToken(params, {}, 0, {}, {}), "logits.empty");
+  EXPECT_DEATH(WithLogprobs(3, 0, logits), "3 of 3");
+  params.logit_bias = {{.token = -1, .bias = 1}};
+  EXPECT_DEATH(SampleToken(params, {}, 0, logits, {}), "-1 of 3");
+}
+
 }  // namespace
 }  // namespace prefixd

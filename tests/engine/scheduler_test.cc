@@ -379,5 +379,14 @@ TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
   }
 }
 
+TEST(SchedulerDeathTest, IdsAreUnique) {
+  World world(10, 4, {.max_sequences = 2, .step_tokens = 8});
+  const RequestId id = world.Add(Tokens(3, 1), 1);
+  Request again;
+  again.prompt = Tokens(3, 1);
+  auto sequence = std::make_unique<Sequence>(id, std::move(again));
+  EXPECT_DEATH(world.scheduler_.Enqueue(std::move(sequence)), "1 is there already");
+}
+
 }  // namespace
 }  // namespace prefixd

@@ -130,5 +130,16 @@ TEST(FingerprintDeathTest, BytesBelongToATensor) {
   EXPECT_DEATH(hasher.Update(Bytes("x")), "Update before BeginTensor");
 }
 
+TEST(FingerprintDeathTest, TensorsComeSortedAndFinishIsTheLastCall) {
+  WeightsHasher hasher;
+  hasher.BeginTensor("b", "U8", {});
+  EXPECT_DEATH(hasher.BeginTensor("a", "U8", {}), "tensor 'a' after 'b'");
+  EXPECT_DEATH(hasher.BeginTensor("b", "U8", {}), "tensor 'b' after 'b'");
+  hasher.Finish();
+  EXPECT_DEATH(hasher.BeginTensor("c", "U8", {}), "after Finish");
+  EXPECT_DEATH(hasher.Finish(), "Finish twice");
+  EXPECT_DEATH(Fingerprint({}), "block_tokens > 0");
+}
+
 }  // namespace
 }  // namespace prefixd

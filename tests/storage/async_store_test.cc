@@ -63,6 +63,14 @@ TEST(AsyncStore, RefusesWhenTheExecutorIsFull) {
   EXPECT_EQ(async.in_flight(), 1u);
 }
 
+TEST(AsyncStoreDeathTest, NeedsAStoreAnExecutorAndABound) {
+  MemoryStore store(4096);
+  ManualExecutor executor(1);
+  EXPECT_DEATH(AsyncStore(nullptr, &executor, 1), "store != nullptr");
+  EXPECT_DEATH(AsyncStore(&store, nullptr, 1), "executor != nullptr");
+  EXPECT_DEATH(AsyncStore(&store, &executor, 0), "max_in_flight > 0");
+}
+
 TEST(AsyncStore, MayGoWhileOperationsRun) {
   MemoryStore store(4096);
   ManualExecutor executor(8);
