@@ -1,8 +1,10 @@
-// A bounded first-in first-out queue between threads. Every member may be called from any thread.
+// BoundedQueue: a first-in first-out queue between threads. Any thread may call any member.
 //
 // Invariants
-//   1. At most `capacity` items are inside; TryPush on a full or closed queue changes nothing and says so.
-//   2. Items leave in the order in which they came; after Close() those inside can still be popped.
+//   1. The queue holds at most `capacity` items. TryPush returns false and changes nothing when the queue is
+//      full or closed.
+//   2. Items leave in the order in which they were pushed. Items that are in the queue at Close() can still
+//      be popped.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +22,7 @@ class BoundedQueue {
  public:
   explicit BoundedQueue(size_t capacity) : capacity_(capacity) { PREFIXD_CHECK(capacity > 0); }
 
-  // Takes `item` unless the queue is full or closed; then `item` is left as it was.
+  // Moves `item` into the queue. Returns false and leaves `item` unchanged when the queue is full or closed.
   [[nodiscard]] bool TryPush(T&& item) {
     {
       MutexLock lock(mutex_);
@@ -31,18 +33,20 @@ class BoundedQueue {
     return true;
   }
 
+  // Returns nothing when the queue is empty.
   std::optional<T> TryPop() {
     MutexLock lock(mutex_);
     return PopLocked();
   }
 
-  // Waits for an item; nothing when the queue is closed and empty.
+  // Waits for an item. Returns nothing when the queue is closed and empty.
   std::optional<T> Pop() {
     MutexLock lock(mutex_);
     while (!closed_ && items_.empty()) ready_.Wait(mutex_);
     return PopLocked();
   }
 
+  // Every later TryPush returns false; a Pop that waits returns once the queue is empty.
   void Close() {
     {
       MutexLock lock(mutex_);

@@ -1,4 +1,5 @@
-// Bytes that have a meaning outside this process: little-endian numbers, and sizes as people write them.
+// Bytes that other processes read too: little-endian numbers, and sizes in human-readable form. Pure
+// functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace prefixd {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the formats of prefixd are written by little-endian machines");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "prefixd supports little-endian machines only");
 
 // Appends the bytes of an integer or float, little-endian.
 template <typename T>
@@ -21,7 +22,7 @@ void PutLittle(std::string* out, T value) {
   out->append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-// Reads from memory of any alignment; the caller has checked that sizeof(T) bytes are there.
+// Reads a little-endian number. `from` may have any alignment; requires sizeof(T) readable bytes.
 template <typename T>
 T GetLittle(const void* from) {
   static_assert(std::is_arithmetic_v<T>);
@@ -30,9 +31,10 @@ T GetLittle(const void* from) {
   return value;
 }
 
-// "4096", "64KiB", "2 GiB", "1.5GB" -> bytes. KiB MiB GiB TiB are powers of 1024, KB MB GB TB of 1000.
+// Parses "4096", "64KiB", "2 GiB" or "1.5GB" into bytes. KiB MiB GiB TiB are powers of 1024, KB MB GB TB of
+// 1000. kInvalidArgument: the text is not a size.
 Result<uint64_t> ParseSize(std::string_view text);
-// 1572864 -> "1.5 MiB".
+// Formats 1572864 as "1.5 MiB".
 std::string FormatSize(uint64_t bytes);
 
 }  // namespace prefixd

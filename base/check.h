@@ -1,5 +1,7 @@
-// PREFIXD_CHECK(condition) << "detail": a bug of ours that must not go on. Always on, also in release builds:
-// it prints the condition, the place and the detail to stderr and aborts. Never used on what comes from outside.
+// PREFIXD_CHECK(condition) << "detail": aborts when `condition` is false, because going on after a bug of
+// prefixd could serve wrong results. It is on in every build, release builds too. It prints the condition,
+// the file and line, and the detail to stderr. It must not test input from outside; report that as a Status.
+// Any thread.
 #pragma once
 
 #include <sstream>
@@ -23,8 +25,8 @@ struct Voidify {
 
 }  // namespace prefixd::internal
 
-#define PREFIXD_CHECK(condition)                \
-  (__builtin_expect(!!(condition), 1))          \
-      ? (void)0                                 \
-      : ::prefixd::internal::Voidify() &        \
+#define PREFIXD_CHECK(condition)         \
+  (__builtin_expect(!!(condition), 1))   \
+      ? (void)0                          \
+      : ::prefixd::internal::Voidify() & \
             ::prefixd::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()

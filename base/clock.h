@@ -1,5 +1,5 @@
-// Time as a dependency: nothing outside this file asks the system what time it is, so that tests and the simulator own it.
-// SystemClock is thread-safe; ManualClock belongs to one thread.
+// Clock: the source of time, passed to whatever needs it. Product code reads the time through a Clock, so
+// that tests control it. SystemClock may be used from any thread; ManualClock belongs to one thread.
 #pragma once
 
 #include <chrono>
@@ -12,7 +12,7 @@ namespace prefixd {
 class Clock {
  public:
   virtual ~Clock() = default;
-  // Nanoseconds on a scale that never goes back. Only differences mean anything.
+  // Nanoseconds on a monotonic scale. Only differences are meaningful.
   virtual int64_t NowNanos() const = 0;
   // Seconds since 1970-01-01 UTC.
   virtual int64_t UnixSeconds() const = 0;
@@ -30,6 +30,7 @@ class SystemClock final : public Clock {
   }
 };
 
+// Starts at 0 and moves only by Advance.
 class ManualClock final : public Clock {
  public:
   int64_t NowNanos() const override { return nanos_; }

@@ -1,4 +1,5 @@
-// Work as a dependency: who runs a job, and when. The daemon uses threads, tests run jobs inline or one by one.
+// Executor: runs jobs. It decides which thread runs a job and when. The daemon uses threads; tests use
+// ManualExecutor and run jobs one by one.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +16,17 @@ class Executor {
  public:
   using Job = std::function<void()>;
   virtual ~Executor() = default;
-  // Takes the job unless the executor is full or stopping. Jobs must not throw. Any thread.
+  // Accepts the job. Returns false and drops it when the executor is full or stopping. A job must not throw.
+  // Any thread may call this.
   [[nodiscard]] virtual bool TrySubmit(Job job) = 0;
 };
 
-// Holds jobs until the test says so: the order and the moment are the test's.
+// Holds at most `capacity` jobs until the test runs them.
 class ManualExecutor final : public Executor {
  public:
   explicit ManualExecutor(size_t capacity) : jobs_(capacity) {}
   bool TrySubmit(Job job) override { return jobs_.TryPush(std::move(job)); }
-  // Runs the oldest job; false when there is none.
+  // Runs the oldest job. Returns false when there is none.
   bool RunOne() {
     auto job = jobs_.TryPop();
     if (job) (*job)();
@@ -36,7 +38,8 @@ class ManualExecutor final : public Executor {
   BoundedQueue<Job> jobs_;
 };
 
-// `threads` workers on one bounded queue. The destructor runs what was accepted, then joins.
+// Runs jobs on `threads` worker threads, which share one queue of at most `capacity` jobs. The destructor
+// runs every accepted job, then joins the workers.
 class ThreadExecutor final : public Executor {
  public:
   ThreadExecutor(size_t threads, size_t capacity);

@@ -1,5 +1,6 @@
-// Log lines: a level, a message, and key=value fields. base knows no logging library; the daemon installs a sink (spdlog),
-// tests may install their own. Any thread may log; SetLogSink is called once, before threads start.
+// Log lines: a level, a message and key=value fields. base depends on no logging library: the daemon installs
+// a sink that writes through spdlog, and tests may install their own. Any thread may log. SetLogSink is
+// called before other threads start.
 #pragma once
 
 #include <functional>
@@ -24,10 +25,11 @@ struct LogField {
   LogField(std::string_view k, T v) : key(k), value(std::to_string(v)), is_number(true) {}
 };
 
-using LogSink = std::function<void(LogLevel, std::string_view message, std::initializer_list<LogField> fields)>;
+using LogSink =
+    std::function<void(LogLevel, std::string_view message, std::initializer_list<LogField> fields)>;
 
-void SetLogSink(LogSink sink);      // the default sink writes warnings and errors to stderr
-void SetLogLevel(LogLevel lowest);  // lines below it are not formatted by the sink
+void SetLogSink(LogSink sink);      // not empty; the default sink writes to stderr
+void SetLogLevel(LogLevel lowest);  // lines below `lowest` are dropped; the default is kWarning
 bool LogEnabled(LogLevel level);
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
 

@@ -1,13 +1,14 @@
-// Mutex, MutexLock and CondVar: the standard library's, with clang's thread-safety annotations, so that the
-// compiler refuses code that touches a guarded member without its lock. Other compilers ignore the annotations.
+// Mutex, MutexLock and CondVar: those of the standard library with clang's thread-safety annotations, so that
+// clang rejects code that accesses a guarded member without its mutex. Other compilers ignore the
+// annotations. Any thread.
 //
 // Use:
 //   mutable Mutex mutex_;
 //   int count_ GUARDED_BY(mutex_) = 0;
 //   void AddLocked() REQUIRES(mutex_);
 //
-// A lambda is a function of its own to the analysis, so a wait is a loop: while (!ready_) changed_.Wait(mutex_);
-// Any thread.
+// The analysis treats a lambda as a separate function that holds no mutex. Write a wait as a loop:
+//   while (!ready_) changed_.Wait(mutex_);
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,5 @@
-// Seeded randomness. Everything random in prefixd is a function of a seed that a log line or a test names.
+// Seeded random numbers. Everything random in prefixd is a function of a seed that a log line or a test
+// names. The functions are pure; a Prng has one owner.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,7 @@ constexpr double ToUnitInterval(uint64_t bits) { return static_cast<double>(bits
 // A stream of values; one owner.
 class Prng {
  public:
-  // The seed is mixed first: streams of neighbouring seeds would else be the same stream, shifted by one.
+  // The seed is mixed first. Without that, neighbouring seeds give the same stream, shifted by one.
   explicit Prng(uint64_t seed) : state_(SplitMix64(seed)) {}
   uint64_t Next() { return SplitMix64(state_ += 0x9E3779B97F4A7C15ull); }
   // Uniform in [0, bound); bound > 0. The bias is below 2^-32 for the bounds in use.

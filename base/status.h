@@ -1,9 +1,9 @@
-// Status and Result<T>: how prefixd reports what the world does to it (a missing file, a bad request, a full disk).
-// What *we* did wrong is a PREFIXD_CHECK instead. Values of these types are plain and may be used from any thread.
+// Status and Result<T>: errors that prefixd must expect and report (a missing file, a bad request, a full
+// disk). A bug of prefixd is a PREFIXD_CHECK instead. Status and Result are plain values; any thread.
 //
 // Invariants
-//   1. A Status is ok exactly when its code is kOk; an ok Status has an empty message.
-//   2. A Result holds either a value or a Status that is not ok, never both and never neither.
+//   1. A Status is ok exactly when its code is kOk. An ok Status has an empty message.
+//   2. A Result holds either a value or a Status that is not ok.
 #pragma once
 
 #include <optional>
@@ -15,17 +15,17 @@
 
 namespace prefixd {
 
-// A closed set: callers switch over it, so a new code is a decision about every one of them.
+// Callers switch over this set: a new code requires a change in each of them.
 enum class Code : unsigned char {
   kOk,
-  kInvalidArgument,     // the caller's value is wrong; trying again does not help
-  kNotFound,            // nothing under that name
-  kUnsupported,         // understood, but prefixd lacks it
-  kCorrupt,             // bytes that do not mean what they should
-  kResourceExhausted,   // a limit of ours is reached; later may help
-  kUnavailable,         // loading, draining or overloaded; later may help
-  kIo,                  // the operating system refused
-  kCancelled,
+  kInvalidArgument,    // the caller's value is wrong; a retry does not help
+  kNotFound,           // nothing has that name
+  kUnsupported,        // valid, but prefixd does not support it
+  kCorrupt,            // data is damaged or contradicts itself
+  kResourceExhausted,  // a limit of prefixd is reached; a later retry may help
+  kUnavailable,        // loading, draining or overloaded; a later retry may help
+  kIo,                 // the operating system reported an error
+  kCancelled,          // the caller cancelled it
 };
 
 std::string_view CodeName(Code code);
@@ -44,7 +44,7 @@ class [[nodiscard]] Status {
   // "invalid_argument: message", or "ok".
   std::string ToString() const;
 
-  // The same error with `context` and ": " before its message. ok stays ok.
+  // Returns the same error with `context` and ": " before its message. An ok Status is returned unchanged.
   Status WithContext(std::string_view context) const;
 
  private:
@@ -56,7 +56,9 @@ inline Status InvalidArgument(std::string message) { return {Code::kInvalidArgum
 inline Status NotFound(std::string message) { return {Code::kNotFound, std::move(message)}; }
 inline Status Unsupported(std::string message) { return {Code::kUnsupported, std::move(message)}; }
 inline Status Corrupt(std::string message) { return {Code::kCorrupt, std::move(message)}; }
-inline Status ResourceExhausted(std::string message) { return {Code::kResourceExhausted, std::move(message)}; }
+inline Status ResourceExhausted(std::string message) {
+  return {Code::kResourceExhausted, std::move(message)};
+}
 inline Status Unavailable(std::string message) { return {Code::kUnavailable, std::move(message)}; }
 inline Status IoError(std::string message) { return {Code::kIo, std::move(message)}; }
 inline Status Cancelled(std::string message) { return {Code::kCancelled, std::move(message)}; }
@@ -64,8 +66,8 @@ inline Status Cancelled(std::string message) { return {Code::kCancelled, std::mo
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: a value is a result
-  Result(Status status) : status_(std::move(status)) {  // NOLINT: an error is a result
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit on purpose
+  Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit on purpose
     PREFIXD_CHECK(!status_.ok()) << "a Result without a value needs an error";
   }
 
@@ -103,11 +105,12 @@ class [[nodiscard]] Result {
 // Returns the error of a Status expression from the enclosing function.
 #define PREFIXD_RETURN_IF_ERROR(expr)                                                        \
   do {                                                                                       \
-    /* Named so that no name inside `expr` is hidden. */                                     \
+    /* A name that hides no name inside `expr`. */                                           \
     if (::prefixd::Status prefixd_error = (expr); !prefixd_error.ok()) return prefixd_error; \
   } while (false)
 
-// PREFIXD_ASSIGN_OR_RETURN(auto x, F()): declares or assigns x from a Result, or returns its error.
+// PREFIXD_ASSIGN_OR_RETURN(auto x, F()): declares or assigns x from a Result, or returns the Result's error
+// from the enclosing function.
 #define PREFIXD_ASSIGN_OR_RETURN(lhs, expr) \
   PREFIXD_ASSIGN_OR_RETURN_IMPL(PREFIXD_CONCAT(result_, __LINE__), lhs, expr)
 #define PREFIXD_ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \

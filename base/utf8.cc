@@ -5,8 +5,8 @@
 namespace prefixd {
 namespace {
 
-// The bytes that may follow a first byte: how many, and the range of the second one (Unicode standard, table
-// 3-7).
+// For a first byte: how many bytes follow, and the range of the second byte (Unicode standard, table 3-7).
+// following is -1 when no code point begins with the byte.
 struct Lead {
   int following;
   unsigned char low, high;

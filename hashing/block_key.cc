@@ -9,7 +9,7 @@
 namespace prefixd {
 namespace {
 
-// First bytes of a preimage: what is hashed, and in which version of the format.
+// The first bytes of what is hashed: its kind and the version of the format.
 constexpr std::string_view kRootTag = "pfxROOT1";
 constexpr std::string_view kBlockTag = "pfxBLOK1";
 

@@ -1,7 +1,9 @@
-// Block keys: the name under which the KV of a run of tokens is found. A chain of XXH3-128 hashes, so that a key names its
-// block and everything before it. Pure functions; any thread. A key finds a block, it never proves one: callers compare tokens.
+// Block keys: the key under which the cache finds the KV of a block of tokens. Keys form a chain of XXH3-128
+// hashes, so a key identifies its block and every block before it. Pure functions; any thread.
 //
-// The preimages are written down in docs/FORMAT.md; changing one is a new format.
+// Two different blocks may have the same key: a caller that finds a block by its key compares the tokens.
+//
+// docs/FORMAT.md defines the hashed bytes. A change of them is a new format.
 #pragma once
 
 #include <compare>
@@ -22,13 +24,14 @@ struct BlockKey {
   friend auto operator<=>(const BlockKey&, const BlockKey&) = default;
 };
 
-// 32 lower-case hex digits, high half first.
+// Returns 32 lower-case hex digits, high half first.
 std::string ToHex(const BlockKey& key);
 
-// The namespace of a model (its fingerprint) and a tenant ("" = everyone).
+// The parent key of first blocks: one namespace per model fingerprint and tenant salt. The empty salt is
+// shared by all requests that name none.
 BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt);
 
-// The block of `tokens` that follows the block (or root) `parent`.
+// The key of the block of `tokens` that follows the block, or root, with the key `parent`.
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens);
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// The checksum of stored bytes: XXH3-64, seed 0. It finds damage by accident (bit rot, torn writes), not by
-// an attacker. Pure function; any thread.
+// The checksum of stored bytes: XXH3-64 with seed 0. It detects accidental damage (bit rot, torn writes), not
+// an attack. Pure function; any thread.
 #pragma once
 
 #include <cstddef>

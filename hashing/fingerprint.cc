@@ -12,7 +12,7 @@ constexpr std::string_view kModelTag = "pfxMODL1";
 constexpr std::string_view kTensorTag = "pfxTENS1";
 constexpr std::string_view kWeightsTag = "pfxWGTS1";
 
-// Length first, so that no two sequences of texts have the same bytes.
+// The length goes first, so that two different sequences of texts never give the same bytes.
 void PutText(std::string* out, std::string_view text) {
   PutLittle(out, static_cast<uint64_t>(text.size()));
   out->append(text);
@@ -43,11 +43,11 @@ struct WeightsHasher::State {
   struct Free {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };
-  std::unique_ptr<XXH3_state_t, Free> stream{XXH3_createState()};  // of the tensor at hand
-  std::string tensor;                                              // name of the one before, or at hand
+  std::unique_ptr<XXH3_state_t, Free> stream{XXH3_createState()};  // hash of the current tensor
+  std::string tensor;                                              // name of the current tensor
   bool in_tensor = false;
   bool finished = false;
-  std::string digests{kWeightsTag};  // preimage of the whole: tag, then one digest per finished tensor
+  std::string digests{kWeightsTag};  // what Finish hashes: the tag, then one digest per finished tensor
 
   void EndTensor() {
     if (in_tensor) PutKey(&digests, ToKey(XXH3_128bits_digest(stream.get())));

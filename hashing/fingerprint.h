@@ -1,4 +1,5 @@
-// The model fingerprint: two processes may share KV exactly when theirs are equal. Any thread.
+// The model fingerprint: two processes may share KV exactly when their fingerprints are equal. Fingerprint is
+// a pure function; a WeightsHasher has one owner.
 #pragma once
 
 #include <cstdint>
@@ -11,19 +12,20 @@
 
 namespace prefixd {
 
-// All that makes the KV of a token sequence what it is.
+// Everything that determines the KV bytes of a token sequence.
 struct ModelIdentity {
-  BlockKey weights;               // WeightsHasher over all tensors
-  std::string architecture;       // canonical text of everything in the config that enters the forward pass
+  BlockKey weights;          // from a WeightsHasher over all tensors
+  std::string architecture;  // canonical text of every config value that the forward pass uses
   std::string kv_dtype;
-  int block_tokens = 0;
-  std::string kv_layout;          // name of the order inside a block
-  std::string numerics_version;   // one for all CPU backends
+  int block_tokens = 0;          // > 0
+  std::string kv_layout;         // name of the memory layout of a block
+  std::string numerics_version;  // the same for all CPU backends
 };
 
 BlockKey Fingerprint(const ModelIdentity& identity);
 
-// XXH3-128 over named tensors, fed in any number of pieces; tensors must come in one order (sorted by name).
+// XXH3-128 over named tensors. Requires strictly ascending names. The bytes of a tensor may come in any
+// number of pieces. Finish is the last call.
 class WeightsHasher {
  public:
   WeightsHasher();

@@ -1,15 +1,15 @@
-// AsyncStore: the front through which one thread (the engine's) uses a BlockStore without ever waiting for
-// it. Operations go to an Executor, their completions are polled. All members belong to that one thread.
+// AsyncStore: a non-blocking interface to a BlockStore for one thread, the engine thread. An Executor runs
+// the operations; the caller polls for completions. Only the owning thread may call the members.
 //
-// The store and the executor outlive the AsyncStore; the store also outlives every job the executor has
-// taken, so it is destroyed after the executor. An AsyncStore may go while operations run: they end, and
-// nobody hears of them.
+// The store and the executor must outlive the AsyncStore. The store must also outlive every job that the
+// executor has accepted, so destroy the executor first. An AsyncStore may be destroyed while operations run:
+// they complete, and their completions are dropped.
 //
 // Invariants
-//   1. At most `max_in_flight` operations are accepted and not yet polled; what is beyond is refused at once
-//      and dropped.
-//   2. Every accepted operation is reported exactly once, in any order; operations on one key may overtake
-//      each other.
+//   1. At most `max_in_flight` operations are accepted and not yet polled. A further operation is rejected at
+//      once and does not take place.
+//   2. Poll reports every accepted operation exactly once. Operations complete in any order, those on one key
+//      too.
 #pragma once
 
 #include <cstddef>
@@ -27,29 +27,31 @@ namespace prefixd {
 class AsyncStore {
  public:
   struct Completion {
-    uint64_t tag;  // the caller's name for the operation
+    uint64_t tag;  // the caller's id of the operation
     Status status;
-    std::string record;  // of a Get that is ok
+    std::string record;  // the result of a Get whose status is ok
   };
 
+  // `max_in_flight` > 0.
   AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight);
   ~AsyncStore();
 
-  // False: overloaded, the operation does not take place.
+  // These return false when too many operations are in flight or the executor is full. The operation then
+  // does not take place.
   [[nodiscard]] bool TryGet(const BlockKey& key, uint64_t tag);
   [[nodiscard]] bool TryPut(const BlockKey& key, std::string record, uint64_t tag);
   [[nodiscard]] bool TryDelete(const BlockKey& key, uint64_t tag);
-  // Covers the operations polled before.
+  // Makes durable the operations whose completions were polled before this call.
   [[nodiscard]] bool TrySync(uint64_t tag);
 
-  // Appends what has finished since the last call.
+  // Appends the operations that have completed since the last call.
   void Poll(std::vector<Completion>* finished);
 
   size_t in_flight() const { return in_flight_; }
 
  private:
-  struct Finished;  // shared with the jobs
-  // `operation` runs on a worker and fills in the status, and the record of a Get.
+  struct Finished;  // the completions to poll; shared with the jobs
+  // An executor thread runs `operation`, which sets the status and, for a Get, the record.
   bool TrySubmit(uint64_t tag, std::function<void(BlockStore*, Completion*)> operation);
 
   BlockStore* const store_;

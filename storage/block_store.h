@@ -1,20 +1,18 @@
-// BlockStore: the port behind which a lower tier keeps its records: bytes under a block key. What a record
-// means is record.h's business; a store never looks inside.
+// BlockStore: the interface of a lower tier's storage. It stores records, which are byte strings, under block
+// keys. record.h defines the content of a record; a store does not read it.
 //
-// Calls are synchronous and may block on a disk, so the engine thread never makes them: store workers do
-// (AsyncStore). Any member may be called from any thread, at once with any other; calls on one key take
-// effect in some order.
+// Calls are synchronous and may block on a disk, so the engine thread uses an AsyncStore instead. Any thread
+// may call any member at any time. Concurrent calls on one key take effect in some order.
 //
-// What every store promises (tests/storage/block_store_contract.h proves it of each)
-//   1. Get gives the record of the last successful Put on its key, whole, or kNotFound: never a part of one,
-//      nor of two.
-//   2. bytes() <= capacity() at every instant. A Put that does not fit is refused with kResourceExhausted and
-//      changes nothing.
-//      A store drops nothing on its own: who needs room deletes.
-//   3. A Put or Delete that has returned is seen by every later call. It survives the end of the process or
-//      the machine only after a Sync that began later has returned, and only in stores that are durable at
-//      all; until then a crash may forget it, but leaves no damaged record behind as if it were whole.
-//   4. Any failing call may be repeated. Trouble of the medium is kIo, never an abort.
+// Every store guarantees (tests/storage/block_store_contract.h tests it for each):
+//   1. Get returns the whole record of the last successful Put on its key, or kNotFound. It never returns a
+//      part of a record or a mixture of two.
+//   2. bytes() <= capacity() at every moment. A Put that does not fit fails with kResourceExhausted and
+//      changes nothing. A store evicts nothing by itself: the caller deletes records to make room.
+//   3. Every call sees the effect of each Put and Delete that returned before it. The effect survives the end
+//      of the process or a crash of the machine only after a later Sync has returned, and only in stores that
+//      are durable. Until then a crash may lose it, but never leaves a damaged record that Get returns.
+//   4. A call that failed may be repeated. An error of the medium is kIo; it never aborts the process.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +29,13 @@ class BlockStore {
   virtual ~BlockStore() = default;
 
   virtual Result<std::string> Get(const BlockKey& key) = 0;
-  // Replaces what was there.
+  // Replaces the previous record of the key.
   virtual Status Put(const BlockKey& key, std::string_view record) = 0;
-  // Ok also when there was nothing.
+  // Returns ok also when the key has no record.
   virtual Status Delete(const BlockKey& key) = 0;
   virtual Status Sync() = 0;
 
-  // What the records take of the capacity, with their keys and the store's own overhead.
+  // The part of the capacity in use: records, keys and the store's own overhead.
   virtual uint64_t bytes() const = 0;
   virtual uint64_t capacity() const = 0;
 };

@@ -22,7 +22,8 @@ Status MemoryStore::Put(const BlockKey& key, std::string_view record) {
                              " does not fit: " + FormatSize(kept) + " of " + FormatSize(capacity_) +
                              " are taken; delete records first");
   }
-  if (it != records_.end()) records_.erase(it);  // first, so that old and new are never there at once
+  if (it != records_.end())
+    records_.erase(it);  // first, so that the old and the new record are never in memory at once
   records_.emplace(key, record);
   bytes_ = kept + record.size() + kRecordOverhead;
   return Status::Ok();

@@ -1,7 +1,9 @@
-// MemoryStore: a BlockStore in RAM with a budget. Not durable: it ends with the process. Any thread.
+// MemoryStore: a BlockStore in RAM with a byte budget. It is not durable: its records are lost when the
+// process ends. Any thread.
 //
 // Invariants
-//   1. bytes() = sum over the records of (size + kRecordOverhead) <= capacity(), at every instant.
+//   1. bytes() is the sum of (size + kRecordOverhead) over the records, and at most capacity(), at every
+//      moment.
 #pragma once
 
 #include <unordered_map>
@@ -13,7 +15,7 @@ namespace prefixd {
 
 class MemoryStore final : public BlockStore {
  public:
-  // Bytes charged for a record beyond its own: key, string, hash node, allocator.
+  // Bytes charged for each record in addition to its size: key, string, hash node, allocator.
   static constexpr uint64_t kRecordOverhead = 96;
 
   explicit MemoryStore(uint64_t capacity) : capacity_(capacity) {}
@@ -25,6 +27,7 @@ class MemoryStore final : public BlockStore {
   uint64_t bytes() const override;
   uint64_t capacity() const override { return capacity_; }
 
+  // Aborts when an invariant does not hold. O(records).
   void CheckInvariants() const;
 
  private:

@@ -1,4 +1,4 @@
-// The record of a block, as it lies in the lower tiers. Little-endian, version 1 (docs/FORMAT.md has the same
+// The record of a block, as the lower tiers store it. Little-endian, version 1 (docs/FORMAT.md has the same
 // table):
 //
 //   offset  bytes
@@ -13,7 +13,7 @@
 //       80     4n  token ids
 //   80 + 4n     p  payload, to the end
 //
-// Every byte is compared or summed when a record is read, so that no damage goes unseen. Pure functions; any
+// Decoding compares every byte or covers it by the checksum, so it detects any damage. Pure functions; any
 // thread.
 #pragma once
 
@@ -31,7 +31,7 @@ namespace prefixd {
 inline constexpr uint32_t kRecordVersion = 1;
 inline constexpr size_t kRecordHeaderBytes = 80;
 
-// What a record is the record of.
+// Identifies the block that a record belongs to.
 struct RecordIdentity {
   BlockKey fingerprint;
   BlockKey key;
@@ -39,25 +39,27 @@ struct RecordIdentity {
   std::span<const TokenId> tokens;
 };
 
+// Requires fewer than 2^32 tokens.
 std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload);
 
-// Why a record was refused.
+// Why DecodeRecord rejected a record.
 enum class RecordDefect : uint8_t {
   kNone,
-  kShort,        // bytes are missing, or there are too many
-  kFormat,       // another magic or version
-  kFingerprint,  // of another model
-  kTokens,       // another key, parent or token ids: found by a colliding key, or damaged
+  kShort,        // too few bytes, or too many
+  kFormat,       // the magic or the version differs
+  kFingerprint,  // the record belongs to another model
+  kTokens,       // key, parent or token ids differ: a key collision, or damage
   kChecksum,     // the payload is damaged
 };
 std::string_view RecordDefectName(RecordDefect defect);  // "none", "short", ...
 
 struct DecodedRecord {
   RecordDefect defect = RecordDefect::kNone;
-  std::span<const std::byte> payload;  // within `bytes`; empty unless defect is kNone
+  std::span<const std::byte> payload;  // a part of `bytes`; empty unless defect is kNone
 };
 
-// Reads the record of `expected` from `bytes`, which may be anything.
+// Reads the record of the block `expected` from `bytes`. `bytes` may have any content. The result refers to
+// `bytes`.
 DecodedRecord DecodeRecord(std::span<const std::byte> bytes, const RecordIdentity& expected);
 
 }  // namespace prefixd
