@@ -1,9 +1,10 @@
-// BlockMover: the port through which the cache has KV payload copied. The cache decides and keeps the books; who owns the
-// memory (the engine; a test; later device and pinned host memory) does the copying. Engine thread only.
+// BlockMover: the interface through which the cache copies KV blocks. The cache decides what is copied. The
+// owner of the memory implements the interface: the engine, a test, later the owners of device and pinned
+// host memory. Engine thread only.
 //
-// Copies are asynchronous: Start returns at once, Poll hands back the tags of those that have finished since, in any
-// order. A copy that was started is always reported once, failed or not. Source and target stay untouched by the cache
-// until then.
+// Copies are asynchronous. Start returns at once; a later Poll reports the tag of each copy that has
+// finished, in any order. Every started copy is reported exactly once, whether it succeeded or failed. Until
+// then the cache changes neither its source nor its target.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct BlockCopy {
   BlockId from;
   Tier to_tier;
   BlockId to;
-  uint64_t tag;  // the cache's name for this copy
+  uint64_t tag;  // the cache's id of this copy
 };
 
 struct FinishedCopy {
@@ -32,7 +33,7 @@ class BlockMover {
  public:
   virtual ~BlockMover() = default;
   virtual void Start(const BlockCopy& copy) = 0;
-  // Appends what has finished.
+  // Appends the copies that have finished since the last call.
   virtual void Poll(std::vector<FinishedCopy>* finished) = 0;
 };
 

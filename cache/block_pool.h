@@ -1,8 +1,8 @@
-// BlockPool: the books of the blocks of the device tier: which state each is in, who refers to it, when it
-// was last used. It moves no bytes. Engine thread only.
+// BlockPool: the state, reference count and time of last use of every block of the device tier, and the free
+// list. It moves no bytes. Engine thread only.
 //
-// States of a block, and the function that takes each edge (dashed: the place of the lower tiers, which do
-// not exist yet):
+// States of a block, and the function that makes each transition (dashed: lower tiers, which do not exist
+// yet):
 //
 //            Allocate            Publish
 //     free ------------> filling ---------> device - - (copying) - -> host - - (writing) - -> disk
@@ -12,15 +12,16 @@
 //       |                 Evict                |
 //       +--------------------------------------+
 //
-//   free     nobody's; content means nothing
-//   filling  private to one owner (a lease or a copy), which writes into it
-//   device   full, in the radix tree, never written again; shared by any number of owners, or cached when
-//            there is none
+//   free     not in use; its content is meaningless filling  owned by one lease or one copy, which writes
+//   into it device   full and in the radix tree; never written again. It is leased while it has references,
+//   and cached
+//            while it has none
 //
-// Invariants (CheckInvariants proves them)
-//   1. A block is in the free list exactly when it is free, and once.
-//   2. References: free 0, filling 1, device any number.
-//   3. free + leased + cached = capacity: leased with references, cached in device without.
+// Invariants (CheckInvariants tests them)
+//   1. A block is in the free list exactly when it is free, and only once.
+//   2. A free block has 0 references, a filling block 1, a device block any number.
+//   3. free + leased + cached = capacity. Leased blocks have references; cached blocks are device blocks
+//      without.
 #pragma once
 
 #include <cstdint>
@@ -40,14 +41,14 @@ class BlockPool {
  public:
   explicit BlockPool(uint32_t capacity);
 
-  // Edges.
-  std::optional<BlockId> Allocate();  // with one reference; nothing when no block is free
-  void Publish(BlockId block);        // the reference of the owner stays
-  void Discard(BlockId block);        // takes the owner's reference
-  void Evict(BlockId block);          // requires no reference
+  // The transitions. Each requires a block in the state from which it starts.
+  std::optional<BlockId> Allocate();  // the block has one reference; nothing when no block is free
+  void Publish(BlockId block);        // the owner keeps its reference
+  void Discard(BlockId block);        // drops the owner's reference
+  void Evict(BlockId block);          // requires a block without references
 
-  // References to a block in kDevice. Drop says whether it was the last one, and notes `now` as the time of
-  // use.
+  // Both require a block in kDevice. DropReference requires a reference, records `now` as the time of last
+  // use, and returns whether it dropped the last one.
   void AddReference(BlockId block);
   bool DropReference(BlockId block, uint64_t now);
 

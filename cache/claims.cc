@@ -28,7 +28,7 @@ void Claims::EndAll(Claimant* claimant) {
 void Claims::CheckInvariants() const {
   for (const auto& [key, claimant] : claims_) {
     PREFIXD_CHECK(std::ranges::count(claimant->keys, key) > 0)
-        << "claim on " << ToHex(key) << " is unknown to its claimant";
+        << "claim on " << ToHex(key) << " is not in its claimant's list";
   }
 }
 

@@ -1,12 +1,13 @@
-// Claims: which lease is computing the block of which key right now, so that a second request for it waits
-// instead of computing it too. A claim ends when the block enters the tree, or when its lease is released.
+// Claims: which lease is computing the block of which key, so that a second request for the block waits
+// instead of computing it too. A claim ends when the block enters the tree or when its lease is released.
 // Engine thread only.
 //
-// A lease claims only once it waits for nobody, and never waits afterwards: so waiting has no cycles.
+// A lease claims blocks only when it waits for no other lease, and never waits after that. So waiting leases
+// never form a cycle.
 //
-// Invariants (CheckInvariants proves them)
+// Invariants (CheckInvariants tests them)
 //   1. A key has at most one claimant.
-//   2. Every claim is on its claimant's own list.
+//   2. Every claimed key is in its claimant's list.
 #pragma once
 
 #include <cstdint>
@@ -20,21 +21,22 @@ namespace prefixd {
 
 class Claims {
  public:
-  // One per lease, at a fixed address; EndAll before it goes.
+  // One per lease. Call EndAll before its destruction.
   struct Claimant {
     Claimant() = default;
     Claimant(const Claimant&) = delete;
     Claimant& operator=(const Claimant&) = delete;
     ~Claimant() { PREFIXD_CHECK(keys.empty()) << keys.size() << " claims outlive their claimant"; }
-    std::vector<BlockKey> keys;  // all that were ever claimed; some may have ended
+    std::vector<BlockKey> keys;  // every key it has claimed; some claims may have ended
   };
 
-  // Unless it is claimed already, `key` is now claimed by `claimant`, and true.
+  // Claims `key` for `claimant` and returns true. Returns false when the key is claimed already.
   bool TryClaim(const BlockKey& key, Claimant* claimant);
-  // Null when nobody computes it.
+  // Returns the claimant of `key`, or null.
   const Claimant* Find(const BlockKey& key) const;
-  // Ends the claim on `key`, whoever has it.
+  // Ends the claim on `key`, if there is one.
   void End(const BlockKey& key) { claims_.erase(key); }
+  // Ends every claim of `claimant`.
   void EndAll(Claimant* claimant);
   size_t size() const { return claims_.size(); }
 
@@ -42,7 +44,7 @@ class Claims {
 
  private:
   friend struct ClaimsTestPeer;
-  std::unordered_map<BlockKey, const Claimant*> claims_;  // by key: who computes it
+  std::unordered_map<BlockKey, const Claimant*> claims_;  // by key
 };
 
 }  // namespace prefixd

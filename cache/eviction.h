@@ -1,10 +1,11 @@
-// Which cached block goes first when room is needed. The cache offers the candidates (blocks of the tree
-// without a lease and without a child), the policy orders them. Engine thread only; no clock: the time of a
-// use is a number that only grows.
+// EvictionPolicy: which cached block is evicted next. The cache adds and removes the candidates, which are
+// the blocks of the tree without a lease and without a child; the policy orders them. Engine thread only. The
+// policy reads no clock: the time of last use is a number that only grows.
 //
-// Invariants of LruEviction (CheckInvariants proves them)
+// Invariants of LruEviction (CheckInvariants tests them)
 //   1. A block is a candidate at most once.
-//   2. Victim() is a function of the candidates alone: the least recently used, of equals the lowest block.
+//   2. Victim() depends on the candidates alone. It is the least recently used candidate; of several with
+//      equal times, the one with the lowest block id.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +21,17 @@ namespace prefixd {
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
-  // `block` is not a candidate and becomes one.
+  // Makes `block` a candidate. Requires that it is none.
   virtual void Add(BlockId block, uint64_t last_used) = 0;
-  // `block` is a candidate and ceases to be one.
+  // Removes the candidate `block`. Requires that it is one.
   virtual void Remove(BlockId block) = 0;
   virtual bool Contains(BlockId block) const = 0;
-  // The candidate to evict next; nothing when there is none.
+  // Returns the candidate to evict next, or nothing when there is no candidate.
   virtual std::optional<BlockId> Victim() const = 0;
   virtual void CheckInvariants() const = 0;
 };
 
-// Least recently used first. O(log candidates) per call.
+// Evicts the least recently used block first. O(log candidates) per call.
 class LruEviction final : public EvictionPolicy {
  public:
   explicit LruEviction(uint32_t blocks) : times_(blocks) {}
@@ -43,7 +44,8 @@ class LruEviction final : public EvictionPolicy {
  private:
   friend struct LruEvictionTestPeer;
   std::set<std::pair<uint64_t, BlockId>> order_;
-  std::vector<std::optional<uint64_t>> times_;  // by block: its place in order_
+  std::vector<std::optional<uint64_t>>
+      times_;  // by block: its time in order_; nothing when it is no candidate
 };
 
 }  // namespace prefixd

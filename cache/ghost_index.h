@@ -1,10 +1,10 @@
-// GhostIndex: the keys of the blocks evicted last, without their content: it tells an evicted prefix from one
-// that was never seen. Bounded, first in first out; a key that is added again counts as new. Engine thread
-// only.
+// GhostIndex: the keys of the blocks evicted last, without their content. It distinguishes an evicted prefix
+// from one that was never cached. It is bounded, first in, first out; adding a key again makes it the newest.
+// Engine thread only.
 //
-// Invariants (CheckInvariants proves them)
-//   1. At most `capacity` keys are remembered.
-//   2. A key is remembered until `capacity` others have been added after its last Add.
+// Invariants (CheckInvariants tests them)
+//   1. The index holds at most `capacity` keys.
+//   2. A key stays in the index until Add has been called `capacity` times after the key's last Add.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,13 @@
-// PrefixCache::CheckInvariants: recounts everything the cache keeps books of. The numbers are those of the
-// headers.
+// PrefixCache::CheckInvariants: recounts everything that the cache keeps track of. The numbers and letters
+// are those of the invariants in the headers.
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
 namespace {
 
-// False for the key functions of tests that plant collisions: with them a claimed block and a block of the
-// tree may have the same key and be different blocks.
+// Returns false for the key functions of tests that cause collisions. With those a claimed block and a block
+// of the tree may have equal keys and still be different blocks.
 bool KeysAreUnique(const PrefixCache::KeyFunction& key) {
   using Function = BlockKey (*)(const BlockKey&, std::span<const TokenId>);
   const Function* target = key.target<Function>();
@@ -16,7 +16,7 @@ bool KeysAreUnique(const PrefixCache::KeyFunction& key) {
 
 }  // namespace
 
-// Invariants 2, 3, a; adds the references that the lease accounts for.
+// Invariants 2, 3 and a. Adds the references that the lease holds to `references`.
 void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const {
   PREFIXD_CHECK(static_cast<size_t>(lease.in_tree) <= lease.blocks.size());
   PREFIXD_CHECK(static_cast<size_t>(lease.ready) <= lease.blocks.size() * block_tokens) << lease.ready;
@@ -25,7 +25,7 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
       << lease.in_tree << " blocks in the tree, " << lease.ready << " tokens";
   if (lease.copy_tag) {
     const auto copy = copies.find(*lease.copy_tag);
-    PREFIXD_CHECK(copy != copies.end() && copy->second.lease == &lease) << "a lease does not know its copy";
+    PREFIXD_CHECK(copy != copies.end() && copy->second.lease == &lease) << "the copy of a lease is missing";
     PREFIXD_CHECK(lease.copied == kNoBlock);
   }
 
@@ -38,11 +38,11 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
       continue;
     }
     PREFIXD_CHECK(tree.Contains(block) && tree.parent(block) == parent)
-        << "block " << block << " is off the path";
+        << "block " << block << " is not on the path";
     parent = block;
   }
   PREFIXD_CHECK(lease.at.block == parent)
-      << "the lease stands behind " << lease.at.block << ", not " << parent;
+      << "the lease is after block " << lease.at.block << ", not " << parent;
   PREFIXD_CHECK(parent == kNoBlock || lease.tip == tree.key(parent));
   if (lease.copied != kNoBlock) {
     ++references->at(lease.copied);
@@ -50,24 +50,23 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
   }
 }
 
-// Invariants 4, b, and that every key is the one of its tokens.
+// Invariants 4 and b, and that every key is the key of its block's tokens.
 void PrefixCache::Impl::CheckTree() const {
   for (BlockId block = 0; block < pool.capacity(); ++block) {
     const bool in_tree = tree.Contains(block);
     PREFIXD_CHECK(in_tree == (pool.state(block) == BlockState::kDevice)) << "block " << block;
     const bool candidate = in_tree && tree.IsLeaf(block) && pool.references(block) == 0;
-    PREFIXD_CHECK(eviction->Contains(block) == candidate)
-        << "block " << block << " as a candidate of eviction";
+    PREFIXD_CHECK(eviction->Contains(block) == candidate) << "block " << block << " as an eviction candidate";
     if (!in_tree) continue;
     const BlockId parent = tree.parent(block);
     PREFIXD_CHECK(pool.references(block) == 0 || parent == kNoBlock || pool.references(parent) > 0)
         << "block " << block << " is leased, its parent " << parent << " is not";
     PREFIXD_CHECK(options.key(tree.parent_key(block), tree.tokens(block)) == tree.key(block))
-        << "block " << block << " has another block's key or tokens";
+        << "block " << block << " has the key or tokens of another block";
   }
 }
 
-// Invariants 5, d.
+// Invariants 5 and d.
 void PrefixCache::Impl::CheckClaims() const {
   claims.CheckInvariants();
   size_t claimed = 0;

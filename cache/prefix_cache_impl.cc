@@ -24,8 +24,8 @@ std::span<const TokenId> PrefixCache::Impl::BlockOf(std::span<const TokenId> tok
   return tokens.subspan(static_cast<size_t>(index) * block_tokens, block_tokens);
 }
 
-// Walks on from where a lease stands, past the limit of its Acquire: the keys of the blocks that follow, and
-// as long as they are there, the blocks.
+// Walks along the blocks that follow the blocks of a lease, also past the limit of its Acquire. It gives the
+// key of each and, as long as they are in the tree, the block.
 class PrefixCache::Impl::PathBeyond {
  public:
   PathBeyond(const Impl& cache, const Lease::State& lease) : cache_(cache), at_(lease.at), key_(lease.tip) {}
@@ -47,8 +47,7 @@ class PrefixCache::Impl::PathBeyond {
   bool in_tree_ = true;
 };
 
-// --- Blocks
-// -------------------------------------------------------------------------------------------------------------
+// --- Blocks ---
 
 std::optional<BlockId> PrefixCache::Impl::TakeBlock() {
   if (pool.free_blocks() == 0) {
@@ -101,8 +100,7 @@ void PrefixCache::Impl::Detach(Lease::State& lease) {
   claims.EndAll(&lease.claimant);
 }
 
-// --- Acquire
-// ------------------------------------------------------------------------------------------------------------
+// --- Acquire ---
 
 PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, std::span<const TokenId> tokens,
                                                  int limit) {
@@ -141,7 +139,7 @@ PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, std::span<
 
 int PrefixCache::Impl::TakeCopied(Lease::State& lease, int limit) {
   if (lease.copied == kNoBlock) return 0;
-  PREFIXD_CHECK(lease.ready + lease.copied_tokens <= limit) << "the limit fell while a copy was under way";
+  PREFIXD_CHECK(lease.ready + lease.copied_tokens <= limit) << "the limit fell while a copy ran";
   Place(lease, std::exchange(lease.copied, kNoBlock));
   lease.ready += lease.copied_tokens;
   return lease.copied_tokens;
@@ -167,7 +165,8 @@ bool PrefixCache::Impl::IsClaimedByAnother(const Lease::State& lease, std::span<
   if (static_cast<size_t>(lease.ready + block_tokens) > tokens.size()) return false;
   const std::span<const TokenId> next = BlockOf(tokens, lease.in_tree);
   const BlockKey key = options.key(lease.tip, next);
-  const RadixTree::Child child = tree.Find(lease.at, key, next);  // there, but cut by the limit
+  // The block may be in the tree: the limit may have cut it off.
+  const RadixTree::Child child = tree.Find(lease.at, key, next);
   return child.block == kNoBlock && !child.collision && claims.Find(key) != nullptr;
 }
 
@@ -175,7 +174,7 @@ bool PrefixCache::Impl::StartCopy(Lease::State& lease, std::span<const TokenId> 
   if (lease.copy_failed_at == lease.ready) return false;
   const RadixTree::Partial partial = tree.LongestPartial(lease.at, wanted);
   if (partial.tokens == 0) return false;
-  Reference(partial.block);  // first, so that it is not the one evicted for the target
+  Reference(partial.block);  // first, so that TakeBlock does not evict it
   const std::optional<BlockId> target = TakeBlock();
   if (!target) {
     Dereference({&partial.block, 1});
@@ -199,9 +198,9 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index) {
     const RadixTree::Child child = path.Next(BlockOf(tokens, index));
-    if (child.collision) return;  // neither this block nor what follows it can enter the tree
+    if (child.collision) return;  // neither this block nor a later one can enter the tree
     const bool is_new = child.block == kNoBlock && claims.TryClaim(path.key(), &lease.claimant);
-    if (!is_new && !lease.reads) return;  // who waits for the next block has this one, and computes sooner
+    if (!is_new && !lease.reads) return;  // prefix_cache_impl.h, invariant d
   }
 }
 
@@ -210,7 +209,8 @@ void PrefixCache::Impl::Poll() {
   mover->Poll(&finished);
   for (const FinishedCopy& done : finished) {
     const auto it = copies.find(done.tag);
-    PREFIXD_CHECK(it != copies.end()) << "copy " << done.tag << " was reported twice, or never started";
+    PREFIXD_CHECK(it != copies.end())
+        << "copy " << done.tag << " is unknown: reported twice, or never started";
     const Copy copy = std::move(it->second);
     copies.erase(it);
     if (!done.ok) ++stats.failed_copies;
@@ -229,8 +229,7 @@ void PrefixCache::Impl::Poll() {
   }
 }
 
-// --- Reserve, Commit, Release
-// -------------------------------------------------------------------------------------------
+// --- Reserve, Commit, Release ---
 
 bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
   const size_t wanted = (static_cast<size_t>(std::max(tokens, 0)) + block_tokens - 1) / block_tokens;
@@ -290,8 +289,7 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
   leases.erase(&lease);
 }
 
-// --- Explain
-// ------------------------------------------------------------------------------------------------------------
+// --- ExplainMisses, SharedBlocks ---
 
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
@@ -315,7 +313,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
     if (!lease.detached) {
       const RadixTree::Child child = path.Next(BlockOf(tokens, index));
       if (child.block != kNoBlock) {
-        reason = MissReason::kBlockTail;  // cached, but cut by the limit
+        reason = MissReason::kBlockTail;  // cached, but cut off by the limit
       } else if (ghost.Contains(path.key())) {
         reason = MissReason::kEvictedDevice;
       }
@@ -334,8 +332,8 @@ int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const T
   PathBeyond path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index, ++shared) {
-    // Ancestors of a leased block are leased, and whoever claims a block leases the path to it: the first
-    // that is neither ends it.
+    // The ancestors of a leased block are leased, and a lease that claims a block holds the path to it. So
+    // the first block that is neither leased nor claimed ends the run.
     const RadixTree::Child child = path.Next(BlockOf(tokens, index));
     if (child.block != kNoBlock) {
       if (pool.references(child.block) == 0) break;

@@ -1,14 +1,15 @@
-// The inside of PrefixCache, for its .cc files and its tests: what a lease knows, and the parts the cache
-// joins. Engine thread only. The invariants stand in prefix_cache.h; those of the inside:
-//   a. A lease that is not detached has exactly its full blocks in the tree, in_tree = ready / block_tokens,
-//      and stands behind the last of them. A detached one (no reuse, or a key collision) keeps what follows
-//      to itself until its end.
+// The implementation of PrefixCache, for its .cc files and its tests: the state of a lease and the components
+// of the cache. Engine thread only. prefix_cache.h has the public invariants. The internal ones:
+//   a. A lease that is not detached has exactly its full blocks in the tree: in_tree = ready / block_tokens,
+//      and `at` is the place after the last of them. A detached lease (reuse is off, or keys collided) keeps
+//      all further blocks private until its end.
 //   b. The eviction candidates are exactly the leaves of the tree without references.
-//   c. While a copy runs, its source has a reference, and the path to the source is leased by the lease that
-//      asked or, once that is released, by the copy; its target belongs to the copy.
-//   d. A lease claims only when it settles (its Acquire said kReady for the first time), and takes and waits
-//      for nothing after that. One that does not read claims no block behind one that is in the tree or that
-//      another claims: whoever waits for it would wait for what lies before as well.
+//   c. While a copy runs, its source has a reference. The path to the source is leased by the lease that
+//      asked for the copy or, after its release, by the copy. The target belongs to the copy.
+//   d. A lease claims blocks only when it settles, which is when its Acquire first returns kReady. After that
+//      it takes no block and waits for none. A lease opened with Reads::kNo claims no block after one that is
+//      in the tree or that another lease claims: a lease that waits for such a block has the earlier ones and
+//      computes the block sooner.
 #pragma once
 
 #include <memory>
@@ -28,7 +29,7 @@ namespace prefixd {
 
 struct Lease::State {
   PrefixCache::Impl* cache = nullptr;
-  RadixTree::Position at;       // behind the last block of the lease in the tree
+  RadixTree::Position at;       // the place after the last block of the lease in the tree
   BlockKey tip;                 // key of that block, or of the root
   std::vector<BlockId> blocks;  // the block table: [0, in_tree) shared through the tree, the rest private
   int in_tree = 0;
@@ -36,10 +37,11 @@ struct Lease::State {
   bool detached = false;
   bool reads = true;
   bool settled = false;
-  bool waited = false;  // for another lease, and not settled since
+  bool waited = false;  // it has waited for another lease and has not settled since
   Claims::Claimant claimant;
 
-  // A copy for this lease is running (tag), has arrived (block) or failed (at this value of ready).
+  // The copy for this lease: its tag while it runs, its target block once it has succeeded, and the value of
+  // `ready` at which one failed.
   std::optional<uint64_t> copy_tag;
   BlockId copied = kNoBlock;
   int copied_tokens = 0;
@@ -59,18 +61,18 @@ struct PrefixCache::Impl {
   void CheckInvariants() const;
 
   struct Copy {
-    Lease::State* lease;  // null once released
+    Lease::State* lease;  // null after its release
     BlockId from;
     BlockId to;
     int tokens;
-    std::vector<BlockId> path;  // blocks of the tree that a released lease left to the copy
+    std::vector<BlockId> path;  // tree blocks of the lease that was released while the copy ran
   };
 
   class PathBeyond;
 
-  // The block of `tokens` with number `index`.
+  // The tokens of block number `index`.
   std::span<const TokenId> BlockOf(std::span<const TokenId> tokens, int index) const;
-  // Acquire, step by step. The first two return the number of tokens taken.
+  // The steps of Acquire. The first two return the number of tokens taken.
   int TakeCopied(Lease::State& lease, int limit);
   int TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   bool IsClaimedByAnother(const Lease::State& lease, std::span<const TokenId> tokens) const;
@@ -79,18 +81,18 @@ struct PrefixCache::Impl {
 
   void CommitBlock(Lease::State& lease, std::span<const TokenId> content);
 
-  // Puts `block` at the end of the tree part of the table, or where the private part begins, in place of what
-  // was reserved there.
+  // Puts `block` into the block table at index in_tree. Frees the block that was reserved there, if any.
   void Place(Lease::State& lease, BlockId block);
-  // The lease now stands behind `block`, its next one, which is in the tree under `key`.
+  // Moves the lease past `block`, its next block, which is in the tree under `key`.
   void Advance(Lease::State& lease, const BlockKey& key, BlockId block);
+  // Keeps the further blocks of the lease out of the tree, after a key collision.
   void Detach(Lease::State& lease);
 
-  // A block to fill, evicting one if need be.
+  // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
   std::optional<BlockId> TakeBlock();
   void Reference(BlockId block);
-  // All at one time of use. Requires that who refers to a block refers to its parents too, until this call at
-  // least.
+  // Drops a reference to each block, with one time of last use. Requires that every holder of a reference to
+  // a block also refers to its parents, at least until this call.
   void Dereference(std::span<const BlockId> blocks);
 
   void CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const;
@@ -108,7 +110,7 @@ struct PrefixCache::Impl {
   std::set<Lease::State*> leases;
   std::unordered_map<uint64_t, Copy> copies;  // running, by tag
   uint64_t next_tag = 1;
-  uint64_t now = 0;  // number of the last Dereference: the time of least recently used
+  uint64_t now = 0;  // counts the calls of Dereference: the time of last use
   PrefixCacheStats stats;
 };
 

@@ -13,8 +13,8 @@ int CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<int>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
-// Orders the children of a branch by their tokens, so that those which share most with a query stand beside
-// its place.
+// Orders the children of a branch by their tokens. The children that share the most leading tokens with a
+// query are next to the place where the query would be inserted.
 struct TokenOrder {
   using is_transparent = void;
   const RadixTree* tree;
@@ -65,10 +65,10 @@ RadixTree::Position RadixTree::OpenRoot(const BlockKey& key) {
 void RadixTree::CloseRoot(Root* root) {
   PREFIXD_CHECK(root->opened > 0);
   --root->opened;
-  EndRootIfUnused(root);
+  RemoveRootIfUnused(root);
 }
 
-void RadixTree::EndRootIfUnused(Root* root) {
+void RadixTree::RemoveRootIfUnused(Root* root) {
   if (root->opened > 0 || !root->children.empty()) return;
   const BlockKey key = root->key;  // outlives the root while it is looked up
   roots_.erase(key);
@@ -122,14 +122,14 @@ RadixTree::Partial RadixTree::LongestPartial(const Position& at, std::span<const
 void RadixTree::AddToBranch(Branch* branch, BlockId block) {
   const bool new_key = branch->by_key.emplace(slots_[block].key, block).second;
   const bool new_tokens = branch->by_tokens.insert(block).second;
-  PREFIXD_CHECK(new_key && new_tokens) << "block " << block << " is there already";
+  PREFIXD_CHECK(new_key && new_tokens) << "block " << block << ": its key or tokens are in the tree already";
 }
 
 void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens,
                        BlockId block) {
   PREFIXD_CHECK(block < slots_.size() && !Contains(block)) << "block " << block;
   PREFIXD_CHECK(at.root != nullptr && (at.block == kNoBlock || slots_[at.block].root == at.root))
-      << "behind block " << at.block << ", which is not in the tree";
+      << "after block " << at.block << ", which is not in the tree";
   PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
   Slot& slot = slots_[block];
   slot.key = key;
@@ -169,7 +169,7 @@ void RadixTree::RemoveLeaf(BlockId block) {
   }
   slot = Slot{};
   --size_;
-  EndRootIfUnused(root);
+  RemoveRootIfUnused(root);
 }
 
 void RadixTree::CheckChildren(const Position& at, std::vector<BlockId>* found) const {
@@ -180,14 +180,14 @@ void RadixTree::CheckChildren(const Position& at, std::vector<BlockId>* found) c
     const Branch& branch = *children.branch;
     PREFIXD_CHECK(children.only == kNoBlock) << "a branch beside block " << children.only;
     PREFIXD_CHECK(branch.by_tokens.size() >= 2) << "a branch with " << branch.by_tokens.size() << " children";
-    PREFIXD_CHECK(branch.by_key.size() == branch.by_tokens.size()) << "behind block " << at.block;
+    PREFIXD_CHECK(branch.by_key.size() == branch.by_tokens.size()) << "after block " << at.block;
     for (const BlockId block : branch.by_tokens) {
       const auto it = branch.by_key.find(slots_[block].key);
       PREFIXD_CHECK(it != branch.by_key.end() && it->second == block)
-          << "block " << block << " has lost its key";
+          << "block " << block << " is not indexed by its key";
       found->push_back(block);
     }
-    PREFIXD_CHECK(std::ranges::is_sorted(branch.by_tokens, TokenOrder{this})) << "behind block " << at.block;
+    PREFIXD_CHECK(std::ranges::is_sorted(branch.by_tokens, TokenOrder{this})) << "after block " << at.block;
   }
   for (size_t i = before; i < found->size(); ++i) {
     const Slot& slot = slots_[(*found)[i]];

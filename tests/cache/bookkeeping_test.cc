@@ -1,4 +1,4 @@
-// The small books of the cache: order of eviction, keys of the evicted, claims.
+// The small components of the cache: eviction order, keys of evicted blocks, claims.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -104,7 +104,7 @@ TEST(ClaimsDeathTest, FindsAClaimItsClaimantDoesNotKnow) {
   Claims::Claimant second;
   claims.TryClaim(Key(1), &first);
   EXPECT_DEATH((ClaimsTestPeer::Steal(&claims, Key(1), &second), claims.CheckInvariants()),
-               "unknown to its claimant");
+               "not in its claimant's list");
   claims.EndAll(&first);
 }
 

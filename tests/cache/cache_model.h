@@ -1,5 +1,5 @@
-// CacheModel: what PrefixCache should do, written with plain vectors that are searched from end to end. It
-// knows prefixes, not blocks or keys, so it holds where no two keys collide.
+// CacheModel: the specification of PrefixCache, written with plain vectors and linear searches. It works on
+// prefixes instead of blocks and keys, so it is valid only where no keys collide.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ class CacheModel {
  public:
   using Tokens = std::vector<TokenId>;
   using State = PrefixCache::AcquireState;
-  // The tokens from the root to the end of a block, behind the number of the root.
+  // The number of the root, then the tokens from the root to the end of a block.
   using Prefix = std::vector<TokenId>;
 
   struct Sequence {
@@ -37,13 +37,13 @@ class CacheModel {
   CacheModel(int block_tokens, uint32_t blocks)
       : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(kGhostKeysPerBlock * blocks) {}
 
-  // `source`: the content of the block that the cache has chosen to copy from, if it started a copy.
+  // `source`: the tokens of the block that the cache copies from, if it started a copy.
   PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit,
                                 const std::optional<Tokens>& source) {
     if (seq.settled) return {State::kReady, 0, 0};
     if (seq.copying) return {State::kCopying, 0, 0};
     if (!seq.reads) {
-      // Claims as far as nobody else has or computes anything: then its waiters need all that it computes.
+      // It claims blocks up to the first that is in the tree or claimed by another.
       for (int i = 0; HasFullBlock(tokens, i); ++i) {
         const Prefix prefix = PrefixOf(seq, tokens, i + 1);
         if (Find(prefix) != nullptr || ClaimedBy(prefix)) break;
@@ -88,7 +88,7 @@ class CacheModel {
     return result;
   }
 
-  // Why each of tokens[seq.ready, end) is missing, one by one.
+  // The reason of each token of tokens[seq.ready, end).
   std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) const {
     std::vector<MissReason> reasons;
     if (!seq.reads) {
@@ -137,7 +137,7 @@ class CacheModel {
     seq.ready = static_cast<int>(tokens.size());
   }
 
-  // Ends `seq`; while a copy runs for it, its path stays leased until Finished.
+  // Ends `seq`. While a copy runs for it, its path stays leased until OrphanFinished.
   void Release(const Sequence& seq, const Tokens& tokens) {
     std::erase_if(claims_, [&](const auto& claim) { return claim.second == seq.id; });
     free_ += static_cast<uint32_t>(seq.table - seq.in_tree + (seq.copied ? 1 : 0));
@@ -160,7 +160,7 @@ class CacheModel {
       Dereference({});
     }
   }
-  // The copy of the `index`-th released sequence among those whose copy still ran.
+  // Finishes the copy of the `index`-th sequence that was released while its copy ran.
   void OrphanFinished(size_t index) {
     const Orphan orphan = orphans_.at(index);
     orphans_.erase(orphans_.begin() + static_cast<ptrdiff_t>(index));
@@ -208,7 +208,7 @@ class CacheModel {
     }
     return std::nullopt;
   }
-  // A block takes its place in the table: a new one, or in place of a reserved one, which is freed.
+  // Puts a block into the table: at its end, or in place of a reserved block, which is freed.
   void ReplaceOrAdd(Sequence& seq) {
     if (seq.table > seq.in_tree) {
       ++free_;
@@ -255,7 +255,7 @@ class CacheModel {
       }
     }
     if (best == 0) return false;
-    if (!source) {  // no room for the target: the cache tried, and so touched its source, which only it knows
+    if (!source) {  // no free block for the target: the cache touched a source that the model does not know
       PREFIXD_CHECK(free_ == 0);
       return false;
     }

@@ -1,5 +1,4 @@
-// PrefixCache::CheckInvariants, which every other test of the cache leans on, finds damage planted in the
-// inside.
+// PrefixCache::CheckInvariants finds planted damage. Every other test of the cache relies on it.
 #include <gtest/gtest.h>
 
 #include "cache/prefix_cache_impl.h"
@@ -13,7 +12,7 @@ struct PrefixCacheTestPeer {
 
 namespace {
 
-// Blocks of two tokens: 0 and 1 leased, 2 computed and cached behind 0, one private, a copy of 2 under way.
+// Blocks of two tokens: 0 and 1 leased, 2 computed and cached after 0, one private, a copy of 2 running.
 class Damage {
  public:
   template <typename Plant>
@@ -67,7 +66,7 @@ TEST(PrefixCacheCheckDeathTest, FindsPlantedDamage) {
   EXPECT_DEATH(Damage([](auto& c, Lease&) {
                  for (auto* lease : c.leases) lease->at.block = kNoBlock;
                }),
-               "stands behind");
+               "the lease is after block");
   EXPECT_DEATH(Damage([](auto& c, Lease&) {
                  for (auto* lease : c.leases) {
                    if (lease->settled && lease->in_tree > 0) {
@@ -81,8 +80,8 @@ TEST(PrefixCacheCheckDeathTest, FindsPlantedDamage) {
                    if (!lease->copy_tag) c.copies.begin()->second.lease = lease;
                  }
                }),
-               "does not know its copy");
-  EXPECT_DEATH(Damage([](auto& c, Lease&) { c.copies.clear(); }), "does not know its copy");
+               "the copy of a lease is missing");
+  EXPECT_DEATH(Damage([](auto& c, Lease&) { c.copies.clear(); }), "the copy of a lease is missing");
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
-// Random lives of many sequences on a small cache: they ask, wait, copy, reserve, compute in chunks,
-// generate, are released at any moment; copies end late, out of order, and sometimes badly. After every event
-// the invariants hold and every lease has the KV of its own tokens; where no keys collide, every answer and
-// every gauge is the model's.
+// Random sequences on a small cache. They acquire, wait, copy, reserve, compute in chunks, generate, and are
+// released at any moment. Copies finish late and out of order, and some fail. After every event the
+// invariants hold and every lease has the KV of its own tokens. Where no keys collide, every result and every
+// gauge equals that of CacheModel.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace {
 using State = PrefixCache::AcquireState;
 using Tokens = std::vector<TokenId>;
 
-// What happened, over all seeds: a simulation in which a branch never occurs proves nothing about it.
+// Counts of events over all seeds. A simulation in which an event never occurs does not test it.
 struct Seen {
   uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, orphans = 0, evictions = 0, dedups = 0,
            refusals = 0, bypasses = 0, bypass_dedups = 0;
@@ -63,7 +63,7 @@ class Simulation {
     bool reads;
     CacheModel::Sequence model;
     bool ready = false;
-    int copy = -1;  // number of its copy, when one runs
+    int copy = -1;  // the number of its copy while one runs
   };
 
   void Step() {
@@ -76,7 +76,7 @@ class Simulation {
     Compute(running_[who]);
   }
 
-  // Two letters and a past to begin like make prefixes meet often.
+  // Two token ids and reuse of earlier prompts make equal prefixes frequent.
   void Open() {
     Tokens tokens;
     if (!past_.empty() && random_.Chance(0.7)) {
@@ -122,7 +122,7 @@ class Simulation {
     EXPECT_TRUE(seq.lease.ready() <= seq.limit);
     if (!seq.reads) {
       EXPECT_EQ(got.state, State::kReady);
-      EXPECT_EQ(seq.lease.ready(), 0) << "took what it must not read";
+      EXPECT_EQ(seq.lease.ready(), 0) << "a lease opened with kNo took a cached block";
     }
     seen_->waits += got.state == State::kWaiting ? 1 : 0;
     seen_->shared += static_cast<uint64_t>(got.shared_tokens);
@@ -257,8 +257,7 @@ TEST(PrefixCacheSimulation, DoesWhatTheModelDoes) {
   EXPECT_EQ(seen.collisions, 0u);
 }
 
-// Keys of a handful of values: blocks with other tokens, other parents and other namespaces have the same key
-// all the time.
+// Keys take only a few values, so blocks with different tokens, parents or namespaces often have equal keys.
 TEST(PrefixCacheSimulation, CollidingKeysNeverGiveWrongKv) {
   for (const uint64_t values : {1, 3, 17}) {
     SCOPED_TRACE(testing::Message() << values << " values");

@@ -30,8 +30,7 @@ using Tokens = std::vector<TokenId>;
 
 constexpr BlockKey kRoot{1, 1};
 
-// A tree with its model: from the tokens of a whole prefix, behind the number of its root, to the block at
-// its end.
+// A tree with its model: a map from a prefix (the number of its root, then its tokens) to its last block.
 class ModelledTree {
  public:
   ModelledTree(uint64_t seed, uint32_t blocks)
@@ -50,7 +49,7 @@ class ModelledTree {
     ASSERT_EQ(tree_.size(), model_.size());
   }
 
-  // Every prefix of the model is found, and a random question has the answer of a search through the whole
+  // Every prefix of the model is found, and a random query has the result of a search through the whole
   // model.
   void Check() {
     for (const auto& [prefix, block] : model_) {
@@ -138,7 +137,7 @@ class ModelledTree {
   }
   void RemoveALeaf() {
     auto it = std::next(model_.begin(), static_cast<ptrdiff_t>(random_.Below(model_.size())));
-    while (HasChild(it->first)) ++it;  // what begins with it stands behind it
+    while (HasChild(it->first)) ++it;  // its children sort after it
     tree_.RemoveLeaf(it->second);
     free_.push_back(it->second);
     model_.erase(it);
@@ -196,12 +195,12 @@ TEST(RadixTreeDeathTest, RefusesMisuse) {
   const RadixTree::Position root = tree.OpenRoot(kRoot);
   tree.Insert(root, BlockKey{5, 5}, Tokens{1}, 0);
   EXPECT_DEATH(tree.Insert(root, BlockKey{6, 6}, Tokens{2}, 0), "block 0");
-  EXPECT_DEATH(tree.Insert(root, BlockKey{5, 5}, Tokens{2}, 1), "there already");
+  EXPECT_DEATH(tree.Insert(root, BlockKey{5, 5}, Tokens{2}, 1), "in the tree already");
   tree.Insert({root.root, 0}, BlockKey{6, 6}, Tokens{2}, 1);
   EXPECT_DEATH(tree.RemoveLeaf(0), "no leaf");
   EXPECT_DEATH(tree.RemoveLeaf(2), "no leaf");
   EXPECT_DEATH(tree.Find(root, BlockKey{5, 5}, Tokens{1, 2}), "2 tokens");
-  EXPECT_DEATH(tree.Insert({root.root, 2}, BlockKey{7, 7}, Tokens{1}, 2), "behind block 2");
+  EXPECT_DEATH(tree.Insert({root.root, 2}, BlockKey{7, 7}, Tokens{1}, 2), "after block 2");
   EXPECT_DEATH(
       {
         RadixTree left(1, 1);
@@ -228,7 +227,7 @@ TEST(RadixTreeDeathTest, CheckInvariantsFindsPlantedDamage) {
   with([](RadixTree*) {});
   EXPECT_DEATH(with([](RadixTree* t) { Peer::SetParent(t, 1, kNoBlock); }), "has parent");
   EXPECT_DEATH(with([](RadixTree* t) { Peer::SetParent(t, 3, 0); }), "has parent");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetKey(t, 3, BlockKey{12, 0}); }), "lost its key");
+  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetKey(t, 3, BlockKey{12, 0}); }), "not indexed by its key");
   EXPECT_DEATH(with([](RadixTree* t) { Peer::SetToken(t, 2, 3); }), "is_sorted");
   EXPECT_DEATH(with([](RadixTree* t) { Peer::DropChild(t, 0); }), "reachable");
   EXPECT_DEATH(with([](RadixTree* t) { Peer::AddChild(t, 2, 0); }), "reachable|has parent");

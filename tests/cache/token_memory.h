@@ -1,6 +1,6 @@
-// TokenMemory: a BlockMover over blocks whose "KV" is the token ids it was computed from, so that a test can
-// tell at any moment whether a block table holds what it should. Copies finish when the test says so, and
-// fail when it says so.
+// TokenMemory: a BlockMover over blocks that hold token ids in place of KV, so that a test can check the
+// content of a block table at any moment. The test decides when a copy finishes and whether it fails. One
+// thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ class TokenMemory final : public BlockMover {
   }
   const BlockCopy& copy(size_t index) const { return running_.at(index); }
   size_t running() const { return running_.size(); }
-  // Ends the copy with number `index` of those that run. A failed one leaves garbage behind.
+  // Finishes the running copy number `index`. A failed copy fills its target with garbage.
   void Finish(size_t index, bool ok) {
     const BlockCopy copy = running_.at(index);
     running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
@@ -45,13 +45,13 @@ class TokenMemory final : public BlockMover {
     while (running() > 0) Finish(0, ok);
   }
 
-  // What the engine does between Reserve and Commit: computes tokens[lease.ready(), until).
+  // Computes tokens[lease.ready(), until), as the engine does between Reserve and Commit.
   void Compute(const Lease& lease, std::span<const TokenId> tokens, int until) {
     for (size_t i = static_cast<size_t>(lease.ready()); i < static_cast<size_t>(until); ++i) {
       content_[lease.blocks()[i / block_tokens_] * block_tokens_ + i % block_tokens_] = tokens[i];
     }
   }
-  // The promise of a lease: its first ready() tokens have the KV of `tokens`.
+  // Expects that the lease's blocks hold its first ready() tokens.
   void ExpectHolds(const Lease& lease, std::span<const TokenId> tokens) const {
     ASSERT_LE(static_cast<size_t>(lease.ready()), lease.blocks().size() * block_tokens_);
     for (size_t i = 0; i < static_cast<size_t>(lease.ready()); ++i) {
