@@ -5,10 +5,10 @@
 //
 // The life of a sequence over `tokens` (the prompt, then prompt + generated tokens):
 //   Lease lease = cache.Open(root);
-//   cache.Acquire(lease, tokens, limit)  Call until kReady. Takes cached blocks; waits for blocks that another
-//                                        lease computes or that are being copied.
-//   cache.Reserve(lease, n)              Before a step that computes tokens up to n. Adds blocks to the table,
-//                                        evicting cached blocks if needed.
+//   cache.Acquire(lease, tokens, limit)  Call until kReady. Takes cached blocks; waits for blocks that
+//                                        another lease computes or that are being copied.
+//   cache.Reserve(lease, n)              Before a step that computes tokens up to n. Adds blocks to the
+//                                        table, evicting cached blocks if needed.
 //   cache.Commit(lease, tokens)          After the step. The KV of tokens.size() tokens is computed; full
 //                                        blocks enter the tree.
 //   lease.Release(), or destruction      Blocks in the tree stay cached; private blocks become free.

@@ -22,16 +22,16 @@ PrefixCache::Options CacheOptions(const EngineOptions& options) {
   return cache;
 }
 
-// Whether a token is drawn after it.
+// Returns whether a token is drawn after the chunk.
 bool Draws(const PlannedChunk& chunk) {
   return chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
 }
 
-// Held by Step: a second call at the same time, from a listener or another thread, is a bug of the caller.
+// Held during Step and destruction. A second call meanwhile, from a listener or another thread, aborts.
 class ExclusiveUse {
  public:
   explicit ExclusiveUse(std::atomic<bool>* in_use) : in_use_(in_use) {
-    PREFIXD_CHECK(!in_use_->exchange(true)) << "the engine is inside Step";
+    PREFIXD_CHECK(!in_use_->exchange(true)) << "the engine is inside Step already";
   }
   ~ExclusiveUse() { in_use_->store(false); }
 
@@ -75,13 +75,13 @@ struct Engine::Impl {
   const std::unique_ptr<KvMemory> kv;
   PrefixCache cache;
   Scheduler scheduler;
-  EngineStats books;  // published as `stats` after every step
+  EngineStats live_stats;  // copied to published_stats after every step
   std::vector<TokenId> step_tokens;
   std::vector<SequenceSpan> spans;
   std::vector<int> logit_rows;
 
-  // The inbox: written by any thread, emptied by the engine thread. What is in it is bounded by max_queue and
-  // by the requests alive.
+  // The inbox. Any thread adds to it; the engine thread empties it. It holds at most max_queue requests, and
+  // the cancellations since the last step.
   Mutex inbox_mutex;
   CondVar inbox_filled;
   std::vector<std::unique_ptr<Sequence>> submitted GUARDED_BY(inbox_mutex);
@@ -92,7 +92,7 @@ struct Engine::Impl {
   std::atomic<int> alive{0};   // submitted, not yet finished
 
   mutable Mutex stats_mutex;
-  EngineStats stats GUARDED_BY(stats_mutex);
+  EngineStats published_stats GUARDED_BY(stats_mutex);
 
   void TakeInbox();
   void RunModel(const std::vector<PlannedChunk>& plan);
@@ -109,7 +109,7 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::~Engine() {
   const ExclusiveUse use(&impl_->stepping);
-  Drain();  // else a listener could submit what nobody would end
+  Drain();  // so that no listener submits a request that would never finish
   impl_->TakeInbox();
   std::vector<RequestId> left;
   for (const auto& sequence : impl_->scheduler.running()) left.push_back(sequence->id);
@@ -125,7 +125,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Tra
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
   auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv));
-  impl->books.block_bytes = layout.BlockBytes();
+  impl->live_stats.block_bytes = layout.BlockBytes();
   impl->Publish();
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
@@ -136,12 +136,12 @@ Result<RequestId> Engine::Submit(Request request) {
   PREFIXD_CHECK(request.listener != nullptr);
   Impl& e = *impl_;
   PREFIXD_RETURN_IF_ERROR(CheckRequest(e.options, e.model->config().vocab, request));
-  std::vector<TokenId>& stops =
-      request.sampling.stop_token_ids;  // a list of any length, gone through for every token
+  // Sorted and unique, because every generated token is searched in it.
+  std::vector<TokenId>& stops = request.sampling.stop_token_ids;
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
-  auto sequence = std::make_unique<Sequence>(id, std::move(request));  // counts a prompt: not under the lock
+  auto sequence = std::make_unique<Sequence>(id, std::move(request));  // O(prompt), so outside the lock
   {
     MutexLock lock(e.inbox_mutex);
     if (e.draining) return Unavailable("shutting down");
@@ -180,16 +180,16 @@ void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
 
 EngineStats Engine::Stats() const {
   MutexLock lock(impl_->stats_mutex);
-  return impl_->stats;
+  return impl_->published_stats;
 }
 
 void Engine::CheckInvariants() const {
   impl_->scheduler.CheckInvariants();
   impl_->cache.CheckInvariants();
-  const EngineStats& books = impl_->books;
+  const EngineStats& live_stats = impl_->live_stats;
   uint64_t misses = 0;
-  for (const uint64_t tokens : books.miss_tokens) misses += tokens;
-  PREFIXD_CHECK(misses == books.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
+  for (const uint64_t tokens : live_stats.miss_tokens) misses += tokens;
+  PREFIXD_CHECK(misses == live_stats.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
   if (impl_->scheduler.running().empty())
     PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
 }
@@ -205,10 +205,10 @@ bool Engine::Step() {
   e.cache.Poll();
   const double begin = e.clock->NowSeconds();
   const auto on_admit = [&](Sequence& sequence) {
-    if (sequence.was_scheduled) return;  // again, after a preemption
+    if (sequence.was_scheduled) return;  // readmitted after a preemption
     sequence.was_scheduled = true;
     sequence.times.scheduled = begin;
-    e.books.queue_time.Add(begin - sequence.times.submitted);
+    e.live_stats.queue_time.Add(begin - sequence.times.submitted);
     --e.queued;
   };
   const std::vector<PlannedChunk> plan = e.scheduler.Plan(on_admit);
@@ -218,14 +218,14 @@ bool Engine::Step() {
 }
 
 void Engine::Impl::TakeInbox() {
-  std::vector<std::unique_ptr<Sequence>> news;
+  std::vector<std::unique_ptr<Sequence>> arrived;
   std::unordered_set<RequestId> cancels;
   {
     MutexLock lock(inbox_mutex);
-    news.swap(submitted);
+    arrived.swap(submitted);
     cancels.swap(cancelled);
   }
-  for (auto& sequence : news) scheduler.Enqueue(std::move(sequence));
+  for (auto& sequence : arrived) scheduler.Enqueue(std::move(sequence));
   for (const RequestId id : cancels) Finish(id, {}, FinishReason::kCancelled);
 }
 
@@ -252,10 +252,10 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     return;
   }
   const double now = clock->NowSeconds();
-  books.step_time.Add(now - begin);
+  live_stats.step_time.Add(now - begin);
   if (2 * prefill_rows > static_cast<int>(step_tokens.size()) && now > begin) {
     const double rate = static_cast<double>(step_tokens.size()) / (now - begin);
-    double& estimate = books.prefill_tokens_per_second;
+    double& estimate = live_stats.prefill_tokens_per_second;
     estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
   }
   const float* row = *logits;
@@ -273,8 +273,8 @@ std::vector<GeneratedToken> Engine::Impl::ScorePrompt(const PlannedChunk& chunk,
   return scored;
 }
 
-// The KV of a chunk is there, and from `logits` on its logits. If it was the sequence's last, a token is
-// drawn. Returns where the logits of the next chunk begin.
+// Processes a computed chunk, whose logits begin at `logits`. If it completes the sequence, draws a token.
+// Returns the begin of the next chunk's logits.
 const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, double now) {
   Sequence& s = *chunk.sequence;
   const size_t vocab = static_cast<size_t>(model->config().vocab);
@@ -287,26 +287,26 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
     return logits;
   }
 
-  std::optional<FinishReason> ending =
-      FinishReason::kLength;  // of a request for no tokens: the prompt is cached now
+  // kLength stays for a request with max_tokens 0: its prompt is computed.
+  std::optional<FinishReason> ending = FinishReason::kLength;
   const bool first = s.generated() == 0;
   if (Draws(chunk)) {
     GeneratedToken token = Draw(s, {logits, vocab});
     logits += vocab;
     s.Append(token.token);
-    ++books.generation_tokens;
+    ++live_stats.generation_tokens;
     ending = Ending(s, token.token);
     event.tokens.push_back(std::move(token));
   }
   if (first) {
     for (size_t i = 0; i < kTokenSources; ++i)
-      books.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
-    for (size_t i = 0; i < kMissReasons; ++i) books.miss_tokens[i] += s.miss_tokens[i];
-    books.prefix_queries += static_cast<uint64_t>(s.prompt_tokens);
-    books.prefix_hits += static_cast<uint64_t>(s.usage.cached());
-    books.time_to_first_token.Add(now - s.times.submitted);
+      live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+    for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
+    live_stats.prefix_queries += static_cast<uint64_t>(s.prompt_tokens);
+    live_stats.prefix_hits += static_cast<uint64_t>(s.usage.cached());
+    live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
-    books.inter_token.Add(now - s.last_token_time);
+    live_stats.inter_token.Add(now - s.last_token_time);
   }
   s.last_token_time = now;
   event.prompt = s.usage;
@@ -322,7 +322,7 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
 GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logits) const {
   const SamplingParams& params = s.request.sampling;
   std::vector<TokenId> banned;
-  if (s.generated() < params.min_tokens) {  // also where the end tokens would not end it, as in vLLM
+  if (s.generated() < params.min_tokens) {  // with ignore_eos too, as in vLLM
     banned = params.stop_token_ids;
     banned.insert(banned.end(), options.eos.begin(), options.eos.end());
   }
@@ -342,14 +342,15 @@ std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId toke
   return std::nullopt;
 }
 
-// Takes the request out, its blocks back to the cache, and says so; nothing when it is gone already.
+// Removes the request, returns its blocks to the cache and reports the finish. No effect when it has
+// finished.
 void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason) {
   std::unique_ptr<Sequence> s = scheduler.Remove(id);
   if (s == nullptr) return;
   if (!s->was_scheduled) --queued;
   s->times.finished = clock->NowSeconds();
-  ++books.finished[static_cast<size_t>(reason)];
-  books.end_to_end.Add(s->times.finished - s->times.submitted);
+  ++live_stats.finished[static_cast<size_t>(reason)];
+  live_stats.end_to_end.Add(s->times.finished - s->times.submitted);
   event.finish = reason;
   event.prompt = s->usage;
   event.times = s->times;
@@ -368,18 +369,18 @@ void Engine::Impl::FailAll(const Status& error) {
 }
 
 void Engine::Impl::Publish() {
-  books.running = static_cast<int>(scheduler.running().size());
-  books.waiting =
+  live_stats.running = static_cast<int>(scheduler.running().size());
+  live_stats.waiting =
       queued.load() + static_cast<int>(std::count_if(scheduler.queued().begin(), scheduler.queued().end(),
                                                      [](auto& s) { return s->was_scheduled; }));
-  books.blocks_free = cache.free_blocks();
-  books.blocks_cached = cache.cached_blocks();
-  books.blocks_leased = cache.leased_blocks();
-  books.preemptions = scheduler.preemptions();
-  books.recomputed_tokens = scheduler.recomputed_tokens();
-  books.cache = cache.stats();
+  live_stats.blocks_free = cache.free_blocks();
+  live_stats.blocks_cached = cache.cached_blocks();
+  live_stats.blocks_leased = cache.leased_blocks();
+  live_stats.preemptions = scheduler.preemptions();
+  live_stats.recomputed_tokens = scheduler.recomputed_tokens();
+  live_stats.cache = cache.stats();
   MutexLock lock(stats_mutex);
-  stats = books;
+  published_stats = live_stats;
 }
 
 }  // namespace prefixd

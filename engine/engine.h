@@ -1,15 +1,18 @@
-// Engine: sequences in, tokens out. It owns the scheduler, the prefix cache and the KV pool, and turns the queue of requests into
-// steps: admit, plan, run the model, sample, commit, report.
+// Engine: generates tokens for requests. It owns the scheduler, the prefix cache and the KV pool. It serves
+// the queue of requests in steps: admit, plan, run the model, sample, commit, report.
 //
-// Threads: Submit, Cancel, Drain and Stats from any thread. Step and WaitForWork from one thread, the engine thread, which
-// also calls the listeners. Nothing here starts a thread.
+// Threads: any thread may call Submit, Cancel, Drain, idle, options and Stats. One thread, the engine thread,
+// calls Step and WaitForWork; it also calls the listeners. The engine starts no thread. No other thread may
+// use the engine during its destruction.
 //
 // Invariants
-//   1. Every submitted request gets exactly one event with a finish, also when it is cancelled or the engine fails.
-//   2. PromptUsage sums to the prompt for every request that generated a token, and to the metrics in EngineStats.
-//   3. At rest (nothing queued or running) no block is leased.
-//   4. The tokens and log probabilities of a request are a function of (prompt, sampling): not of other requests, chunking, cache or
-//      preemption.
+//   1. Every submitted request gets exactly one event with a finish, also when it is cancelled or the engine
+//      fails.
+//   2. PromptUsage sums to the prompt's length for every request that generated a token, and so do the
+//      counters of EngineStats.
+//   3. When no request is queued or running, no block is leased.
+//   4. The tokens and log probabilities of a request are a function of (prompt, sampling). They do not depend
+//      on other requests, chunking, the cache or preemption.
 #pragma once
 
 #include <array>
@@ -21,31 +24,32 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cache/prefix_cache.h"
-#include "model/transformer.h"
 #include "engine/request.h"
 #include "kernels/backend.h"
+#include "model/transformer.h"
 
 namespace prefixd {
 
-// Logit rows of a step for the prompts that ask for log probabilities: a model is loaded with so many beside max_sequences.
+// Logit rows of a step for prompts that request log probabilities. A model is loaded with this many logit
+// rows in addition to max_sequences.
 inline constexpr int kPromptLogitRows = 64;
 
 struct EngineOptions {
-  int context = 0;           // tokens of prompt and answer together
-  int max_sequences = 64;    // running at once
-  int step_tokens = 512;     // rows of a step
-  int max_queue = 256;       // waiting to run
+  int context = 0;         // most tokens of prompt and answer together
+  int max_sequences = 64;  // most sequences that run at once
+  int step_tokens = 512;   // most tokens that one step computes
+  int max_queue = 256;     // most requests that wait to run
   int block_tokens = 16;
-  uint32_t blocks = 0;       // KV pool; at least what one sequence of `context` tokens needs
+  uint32_t blocks = 0;  // KV pool; at least one more than a sequence of `context` tokens fills
   DType kv_dtype = DType::kF32;
   bool prefix_cache = true;
-  std::vector<TokenId> eos;  // end tokens of the model
-  BlockKey fingerprint;      // of the model, see hashing/fingerprint.h
+  std::vector<TokenId> eos;  // the model's end tokens
+  BlockKey fingerprint;      // the model's, see hashing/fingerprint.h
 };
 
-// Upper bounds of the buckets that EngineHistogram counts, in seconds; the last bucket has none.
-inline constexpr std::array<double, 19> kLatencyBuckets = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
-                                                           0.75,  1,      2.5,   5,    7.5,   10,   25,    50,  100};
+// Upper bounds of the buckets of EngineHistogram, in seconds. The last bucket has no upper bound.
+inline constexpr std::array<double, 19> kLatencyBuckets = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 25, 50, 100};
 
 struct EngineHistogram {
   std::array<uint64_t, kLatencyBuckets.size() + 1> counts{};
@@ -53,52 +57,54 @@ struct EngineHistogram {
   void Add(double seconds);
 };
 
-// A copy of the engine's books as of the end of a step. Counters are monotone.
+// A snapshot of the engine's statistics at the end of a step. Counters are monotone.
 struct EngineStats {
   int running = 0, waiting = 0;
   uint32_t blocks_free = 0, blocks_cached = 0, blocks_leased = 0;
   uint64_t block_bytes = 0;
-  std::array<uint64_t, kTokenSources> prompt_tokens{};  // by source; counted when a request's prompt is complete
-  std::array<uint64_t, kMissReasons> miss_tokens{};     // sums to prompt_tokens[computed]
-  uint64_t recomputed_tokens = 0;                       // again, after a preemption
+  std::array<uint64_t, kTokenSources> prompt_tokens{};  // by TokenSource; counted when the prompt is computed
+  std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
+  uint64_t recomputed_tokens = 0;                       // computed again after a preemption
   uint64_t generation_tokens = 0;
-  uint64_t prefix_queries = 0, prefix_hits = 0;         // prompt tokens asked for, found
+  uint64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked up, found
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
-  double prefill_tokens_per_second = 0;                 // running estimate
+  double prefill_tokens_per_second = 0;  // a moving average
   EngineHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
   PrefixCacheStats cache;
 };
 
 class Engine {
  public:
-  // `model`, `backend` and `clock` outlive the engine. kInvalidArgument for options that cannot work, kResourceExhausted when the
-  // pool cannot be had.
-  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, Transformer* model, Backend* backend,
-                                                const Clock* clock);
+  // `model`, `backend` and `clock` must outlive the engine. kInvalidArgument: the options contradict each
+  // other or the model. kResourceExhausted: the KV pool cannot be allocated.
+  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, Transformer* model,
+                                                Backend* backend, const Clock* clock);
+  // Finishes every request that is left with kCancelled.
   ~Engine();
 
   const EngineOptions& options() const;
 
-  // Queues a request. kInvalidArgument: empty prompt, a token or a token's bias outside the vocabulary, prompt over the context (see
-  // options().context; callers that have their own words for it check before). kResourceExhausted: the queue is full.
-  // kUnavailable: draining.
+  // Queues a request, which must have a listener. kInvalidArgument: the prompt is empty or does not fit
+  // options().context, or a token id of the prompt or of logit_bias is outside the vocabulary.
+  // kResourceExhausted: the queue is full. kUnavailable: the engine is draining.
   Result<RequestId> Submit(Request request);
-  // Ends a request at the next step, if it still runs; its listener hears kCancelled.
+  // Finishes a request at the next step with kCancelled. No effect when it has finished.
   void Cancel(RequestId id);
-  // From now on Submit refuses; what was accepted goes on.
+  // Makes every later Submit fail with kUnavailable. Accepted requests continue.
   void Drain();
-  // Nothing queued, nothing running.
+  // Returns whether no request is queued or running.
   bool idle() const;
 
-  // One round: takes submissions and cancellations, runs at most one model step. False when there was nothing to run.
+  // Takes submissions and cancellations, then runs at most one model step. Returns false when no request is
+  // queued or running. A listener must not call it.
   bool Step();
   // Sleeps until a request is submitted or cancelled, or `timeout` has passed. May return earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
 
   EngineStats Stats() const;
 
-  // Engine thread. Proves the invariants of the engine and its cache.
+  // Aborts when an invariant of the engine or its cache does not hold. Engine thread only.
   void CheckInvariants() const;
 
  private:

@@ -17,8 +17,8 @@ Status CheckOptions(const EngineOptions& o) {
   if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
     return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
   }
-  // One block more than the longest sequence has: a copy of a partly matching block needs source and target
-  // at once.
+  // One block more than the longest sequence has, because a copy of a partly matching block needs its source
+  // and its target at the same time.
   const int64_t need = (static_cast<int64_t>(o.context) + o.block_tokens - 1) / o.block_tokens + 1;
   if (static_cast<int64_t>(o.blocks) < need) {
     return InvalidArgument(std::to_string(o.blocks) + " KV blocks of " + std::to_string(o.block_tokens) +
@@ -31,11 +31,12 @@ Status CheckOptions(const EngineOptions& o) {
 Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
   if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences < model.max_logit_rows)
     return Status::Ok();
-  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
-                         std::to_string(o.step_tokens) + " and max-sequences " +
-                         std::to_string(o.max_sequences) + " exceed those the model was loaded for: " +
-                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) +
-                         " and one less than " + std::to_string(model.max_logit_rows) + " logit rows");
+  return InvalidArgument(
+      "context " + std::to_string(o.context) + ", step-tokens " + std::to_string(o.step_tokens) +
+      " and max-sequences " + std::to_string(o.max_sequences) +
+      " exceed the limits that the model was loaded with: " + std::to_string(model.context) + ", " +
+      std::to_string(model.max_rows) + " and one less than " + std::to_string(model.max_logit_rows) +
+      " logit rows");
 }
 
 Status CheckRequest(const EngineOptions& options, int vocab, const Request& request) {

@@ -1,5 +1,6 @@
-// What an engine refuses: options that contradict each other or the model, requests that cannot be served.
-// Pure functions; any thread. Each error names the value and the limit that it breaks.
+// The validity checks of the engine: options that contradict each other or the model, and requests that
+// cannot be served. Pure functions; any thread. Each error message names the value and the limit that it
+// exceeds.
 #pragma once
 
 #include "base/status.h"
@@ -7,9 +8,10 @@
 
 namespace prefixd {
 
+// kInvalidArgument: the options contradict each other.
 Status CheckOptions(const EngineOptions& options);
 
-// The steps of the scheduler must fit the buffers of the model.
+// kInvalidArgument: a step of the scheduler would not fit the buffers of the model.
 Status CheckModelLimits(const EngineOptions& options, const TransformerLimits& model);
 
 // kInvalidArgument: see Engine::Submit.

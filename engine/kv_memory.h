@@ -1,7 +1,8 @@
-// KvMemory: the KV pool of the device tier and the copies inside it: the engine's side of the BlockMover port. Engine thread only.
+// KvMemory: owns the KV pool of the device tier and copies blocks inside it. It is the engine's BlockMover.
+// Engine thread only.
 //
-// A copy is enqueued on the backend before the operations of the next step, and the backend keeps that order; so it is
-// reported as finished at the next Poll.
+// The backend runs operations in the order in which they are enqueued. A copy is enqueued before the
+// operations of the next step, so the next Poll reports it as finished.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,7 @@ namespace prefixd {
 
 class KvMemory final : public BlockMover {
  public:
-  // `backend` outlives this.
+  // `backend` must outlive the KvMemory. kResourceExhausted: not enough memory.
   static Result<std::unique_ptr<KvMemory>> Create(Backend* backend, const KvLayout& layout, uint32_t blocks) {
     PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<KvPool> pool, backend->AllocateKv(layout, blocks));
     return std::unique_ptr<KvMemory>(new KvMemory(backend, std::move(pool)));
@@ -24,7 +25,7 @@ class KvMemory final : public BlockMover {
 
   void Start(const BlockCopy& copy) override {
     PREFIXD_CHECK(copy.from_tier == Tier::kDevice && copy.to_tier == Tier::kDevice)
-        << "there is no lower tier";
+        << "only the device tier exists";
     PREFIXD_CHECK(copy.from != copy.to && copy.from < pool_->blocks() && copy.to < pool_->blocks())
         << copy.from << " to " << copy.to << " of " << pool_->blocks();
     backend_->CopyBlock(*pool_, copy.from, copy.to);

@@ -29,7 +29,7 @@ bool Exists(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// The folder with its name as the last component, whatever the spelling of the path.
+// Returns the canonical path of the folder, so that its last component is the folder's name.
 Result<fs::path> FindFolder(const fs::path& path) {
   std::error_code error;
   const fs::path folder = fs::canonical(path, error);
@@ -44,7 +44,7 @@ Result<fs::path> FindFolder(const fs::path& path) {
   return InvalidArgument(path.string() + ": is not a folder; " + what);
 }
 
-// An object of a file that may be missing, empty then.
+// Reads the JSON object of a file. The object is empty when the file does not exist.
 Result<bj::object> ReadOptionalObject(const fs::path& path, size_t limit) {
   if (!Exists(path)) return bj::object();
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, limit));
@@ -68,14 +68,15 @@ Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
   PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 1e-6, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
-  PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty, OptionalNumber(fields, "repetition_penalty", 0.01, 100));
+  PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty,
+                           OptionalNumber(fields, "repetition_penalty", 0.01, 100));
   if (fields.Find("top_k") != nullptr) {
     PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Int("top_k", 0, kConfigLimits.vocab));
   }
   return defaults;
 }
 
-// A special token, spelled as a string or as an object with its content.
+// Returns the text of a special token, which is written as a string or as an object with "content".
 Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
   const bj::value* value = fields.Find(key);
   if (value == nullptr || !value->is_object()) return fields.StringOr(key, "");
@@ -83,13 +84,13 @@ Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
 }
 
 struct TemplateSource {
-  std::string place;     // for messages
-  std::string text;      // empty: there is none
-  std::string tool_use;  // for requests with tools; empty: the same
+  std::string place;     // the source, for messages
+  std::string text;      // empty: the model has no template
+  std::string tool_use;  // template of requests with tools; empty: use `text`
 };
 
-// chat_template of tokenizer_config.json: a string, or a list of named ones, of which "default" and
-// "tool_use" count.
+// Reads chat_template of tokenizer_config.json. It is a string or a list of named templates, of which
+// "default" and "tool_use" are used.
 Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
   const std::string place = fields.place() + ": chat_template";
   const bj::value* value = fields.Find("chat_template");
@@ -155,7 +156,7 @@ Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
   return Tokenizer::FromJson(text);
 }
 
-// Everything but the weights, which LoadModel and SummarizeModel treat differently.
+// Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
 Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template) {
   auto model = std::make_unique<LoadedModel>();
   model->served_name = folder.filename().string();
@@ -181,7 +182,7 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   model->chat_template_place = source.place;
 
   PREFIXD_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(folder));
-  // The other way round is usual: embeddings are padded.
+  // More embeddings than tokens are usual, because embeddings are padded.
   if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= model->config.vocab) {
     return Unsupported("tokenizer.json: token \"" +
                        std::string(model->tokenizer->TokenText(last).value_or("")) + "\" has the id " +
@@ -242,12 +243,13 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   return summary;
 }
 
-// An error that names the folder, too.
+// Adds the folder to the message of an error that does not name it.
 Status InFolder(const fs::path& folder, const Status& status) {
   return status.message().starts_with(folder.string()) ? status : status.WithContext(folder.string());
 }
 
-// A cached prefix is of no use behind the place where a longer conversation is rendered otherwise.
+// Warns because a cached prefix cannot be reused after the place where a longer conversation is rendered
+// differently.
 void WarnOfRewrites(const ChatTemplate& chat_template, const std::string& place) {
   for (const ChatTemplate::Rewrite& rewrite : chat_template.rewrites()) {
     Log(LogLevel::kWarning, "the chat template rewrites what it has rendered before: " + rewrite.Describe(),

@@ -1,12 +1,12 @@
-// Logit adjustment: what a request asks to be changed in the logits before a token is drawn from them. Pure
+// Logit adjustment: changes that a request makes to the logits before a token is drawn from them. Pure
 // functions; any thread.
 //
 //   1. logit_bias is added.
-//   2. repetition_penalty p, for each distinct token of prompt and answer: a positive logit is divided by p,
-//      another multiplied.
-//   3. frequency_penalty times the number of times that the answer has the token, and presence_penalty once
-//      if it has it, are subtracted, in this order.
-// All in float, a token by itself: the order of the tokens does not show.
+//   2. repetition_penalty p applies to each distinct token of prompt and answer: a positive logit is divided
+//      by p, any other is multiplied by p.
+//   3. frequency_penalty times the number of occurrences of the token in the answer is subtracted, then
+//      presence_penalty if the token occurs there.
+// All arithmetic is in float and separate for each token, so the order of the tokens does not matter.
 #pragma once
 
 #include <span>
@@ -16,13 +16,14 @@
 
 namespace prefixd {
 
-// Whether the answer's tokens must be counted; the prompt's matter to the repetition penalty alone.
+// Returns whether the tokens of the answer must be counted. Only the repetition penalty needs those of the
+// prompt.
 bool HasPenalties(const SamplingParams& params);
-// Whether AdjustLogits does anything.
+// Returns whether AdjustLogits changes anything.
 bool ChangesLogits(const SamplingParams& params);
 
-// O(biases + distinct tokens of `counts`). logits: [vocab]; all tokens of `params` and `counts` are below it.
-// `counts` may be empty where HasPenalties is false.
+// Adjusts `logits`, [vocab], in place. Requires that all token ids of `params` and `counts` are in the
+// vocabulary. `counts` may be empty when HasPenalties is false. O(biases + distinct tokens of `counts`).
 void AdjustLogits(const SamplingParams& params, const TokenCounts& counts, std::span<float> logits);
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// What one sequence asks of the engine, and what it hears back. Plain values; a request is built on an io thread, then the
-// engine thread owns it.
+// Request: what a client asks of the engine for one sequence, and the events that it gets back. Plain values.
+// Any thread builds a request; after Submit the engine thread owns it.
 #pragma once
 
 #include <array>
@@ -21,28 +21,29 @@ struct LogitBias {
 };
 
 struct SamplingParams {
-  float temperature = 1.0f;  // 0: greedy
-  float top_p = 1.0f;        // (0, 1]; 1 = off
-  int top_k = 0;             // 0 = off
-  float min_p = 0.0f;        // [0, 1); 0 = off
-  uint64_t seed = 0;         // the token at a position is a function of (seed, earlier tokens, logits) alone
-  float repetition_penalty = 1.0f;  // > 0, on tokens of prompt and answer; 1 = off
-  float presence_penalty = 0.0f;    // on tokens of the answer, once; 0 = off
-  float frequency_penalty = 0.0f;   // on tokens of the answer, each time; 0 = off
+  float temperature = 1.0f;           // 0: greedy
+  float top_p = 1.0f;                 // (0, 1]; 1 = off
+  int top_k = 0;                      // 0 = off
+  float min_p = 0.0f;                 // [0, 1); 0 = off
+  uint64_t seed = 0;                  // a drawn token is a function of (seed, earlier tokens, logits)
+  float repetition_penalty = 1.0f;    // > 0; for tokens of prompt and answer; 1 = off
+  float presence_penalty = 0.0f;      // for tokens of the answer, once; 0 = off
+  float frequency_penalty = 0.0f;     // for tokens of the answer, per occurrence; 0 = off
   std::vector<LogitBias> logit_bias;  // each token at most once, all in the vocabulary
-  int max_tokens = 16;       // 0: the prompt is computed, nothing drawn
-  int min_tokens = 0;        // end and stop tokens cannot be drawn before
-  bool ignore_eos = false;   // the model's end tokens do not end the sequence
+  int max_tokens = 16;                // 0: the prompt is computed, no token is drawn
+  int min_tokens = 0;                 // before that many, end and stop tokens cannot be drawn
+  bool ignore_eos = false;            // the model's end tokens do not end the sequence
   std::vector<TokenId> stop_token_ids;
-  int logprobs = -1;         // -1: none; n: of the drawn token and of the n likeliest
-  int prompt_logprobs = -1;  // the same of the prompt's tokens but the first; such a prompt is computed whole
+  int logprobs = -1;  // -1: none; n: for the drawn token and the n likeliest
+  int prompt_logprobs =
+      -1;  // the same for the prompt's tokens except the first; the whole prompt is computed
 };
 
-// Where the KV of a prompt token came from.
+// The source of the KV of a prompt token.
 enum class TokenSource : uint8_t { kComputed, kDevice, kHost, kDisk, kShared };
 inline constexpr int kTokenSources = 5;
 
-// How a prompt was served; sums to its length. Final with the first generated token.
+// The number of prompt tokens by source. The sum is the prompt's length from the first generated token on.
 struct PromptUsage {
   std::array<int, kTokenSources> tokens{};
   int computed() const { return tokens[static_cast<int>(TokenSource::kComputed)]; }
@@ -61,15 +62,15 @@ struct TokenLogprob {
 
 struct GeneratedToken {
   TokenId token;
-  float logprob = 0;              // set when asked for
-  std::vector<TokenLogprob> top;  // likeliest first; exactly as many as asked for
-  int rank = 0;                   // of the token among all, from 1, in the order of `top`; set with logprob
+  float logprob = 0;              // set when requested
+  std::vector<TokenLogprob> top;  // likeliest first; exactly as many as requested
+  int rank = 0;  // rank of the token in the vocabulary, from 1, in the order of `top`; set with logprob
 };
 
 enum class FinishReason : uint8_t {
   kStop,       // an end token or a stop token; it is the last token reported
   kLength,     // max_tokens, or the context is full
-  kCancelled,  // by Cancel; the caller knows why
+  kCancelled,  // by Cancel, or the engine was destroyed
   kError,      // see RequestEvent::error
 };
 inline constexpr int kFinishReasons = 4;
@@ -78,18 +79,20 @@ struct RequestTimes {  // seconds on the engine's clock
   double submitted = 0, scheduled = 0, finished = 0;
 };
 
-// One step's news of one sequence.
+// What one step did for one request.
 struct RequestEvent {
-  // Of prompt tokens 1, 2, .. in order, over the events up to that of the first generated token (or the finish of a request for none).
+  // Log probabilities of the prompt tokens 1, 2, .. in order, spread over the events up to that of the first
+  // generated token, or up to the finish when max_tokens is 0.
   std::vector<GeneratedToken> prompt_logprobs;
   std::vector<GeneratedToken> tokens;
-  std::optional<FinishReason> finish;  // the last event of a request has one, and only that
-  PromptUsage prompt;                  // valid from the first token on (and at the finish)
+  std::optional<FinishReason> finish;  // set in the last event of a request, and only there
+  PromptUsage prompt;                  // valid from the first token on, and at the finish
   RequestTimes times;
-  Status error;
+  Status error;  // not ok when finish is kError
 };
 
-// Hears of a request on the engine thread. Must not block, throw, or call the engine's Step; Cancel and Submit are fine.
+// Receives the events of a request on the engine thread. OnEvent must not block, throw, or call the engine's
+// Step; it may call Cancel and Submit.
 class RequestListener {
  public:
   virtual ~RequestListener() = default;
@@ -101,9 +104,9 @@ using RequestId = uint64_t;
 struct Request {
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
-  std::string tenant_salt;      // requests share KV only with the same salt
-  bool read_cache = true;       // false: nothing cached or computed by others is used; what is computed is shared as ever
-  std::shared_ptr<RequestListener> listener;
+  std::string tenant_salt;                    // requests share KV only when their salts are equal
+  bool read_cache = true;                     // false: uses no cached KV; other requests may still use its KV
+  std::shared_ptr<RequestListener> listener;  // required
 };
 
 }  // namespace prefixd

@@ -16,8 +16,8 @@ namespace prefixd {
 namespace {
 
 // e^x for -87 <= x <= 0, relative error below 2e-7; 0 for all others and NaN. Cody-Waite reduction by ln 2
-// and a Taylor polynomial of degree 7 on [-ln2/2, ln2/2]. Without fused operations and branches: the compiler
-// may vectorise it, and no machine computes it differently.
+// and a Taylor polynomial of degree 7 on [-ln2/2, ln2/2]. It has no fused operations and no branches, so that
+// the compiler can vectorise it and every machine computes the same bits.
 inline float Weight(float from) {
   const float bounded = from >= -87.0f ? from : -87.0f;
   const float x = bounded <= 0.0f ? bounded : 0.0f;
@@ -52,7 +52,7 @@ struct Likelier {
   }
 };
 
-// By token: whether it is banned; empty when none is.
+// Returns for each token whether it is banned, or nothing when none is.
 std::vector<bool> BanMask(std::span<const TokenId> banned, size_t vocab) {
   std::vector<bool> mask(banned.empty() ? 0 : vocab, false);
   for (const TokenId id : banned) {
@@ -61,7 +61,7 @@ std::vector<bool> BanMask(std::span<const TokenId> banned, size_t vocab) {
   return mask;
 }
 
-// -1 when all are banned.
+// Returns the allowed token with the largest logit, or -1 when all are banned.
 TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) {
   const auto allowed = [&](TokenId id) { return banned.empty() || !banned[static_cast<size_t>(id)]; };
   const TokenId vocab = static_cast<TokenId>(logits.size());
@@ -69,20 +69,20 @@ TokenId Largest(std::span<const float> logits, const std::vector<bool>& banned) 
   float largest = -std::numeric_limits<float>::infinity();
   for (TokenId id = 0; id < vocab; ++id) {
     const float logit = logits[static_cast<size_t>(id)];
-    if (logit > largest && allowed(id)) {  // false for NaN, and for the later of equals
+    if (logit > largest && allowed(id)) {  // false for NaN, and for an equal logit with a higher id
       largest = logit;
       best = id;
     }
   }
-  for (TokenId id = 0; best < 0 && id < vocab; ++id) {  // nothing above -inf
+  for (TokenId id = 0; best < 0 && id < vocab; ++id) {  // no logit is above -inf
     if (allowed(id)) best = id;
   }
   return best;
 }
 
-// Drops the candidates whose weight is so far down that those above it have `enough` in any case. Each
-// candidate counts for `measure` of its weight. Weights are looked at in classes of an eighth of an octave,
-// so this takes one pass, and leaves little more than what is needed.
+// Drops candidates of such low weight that the candidates above them sum to `enough` in any case. Each
+// candidate counts as measure(weight). Weights are grouped into classes of an eighth of an octave, so one
+// pass is enough and few more candidates than needed remain.
 template <typename Measure>
 void DropFarBelow(std::vector<TokenId>* candidates, const std::vector<float>& weight, double enough,
                   Measure measure) {
@@ -93,11 +93,11 @@ void DropFarBelow(std::vector<TokenId>* candidates, const std::vector<float>& we
   for (const TokenId id : *candidates) held[class_of(id)] += measure(weight[static_cast<size_t>(id)]);
   uint32_t lowest = held.size() - 1;
   for (double above = held[lowest]; above < enough && lowest > 0;) above += held[--lowest];
-  if (lowest > 0) --lowest;  // weights follow logits but for their rounding: the last class might lack one
+  if (lowest > 0) --lowest;  // rounding may have put a needed candidate one class lower
   std::erase_if(*candidates, [&](TokenId id) { return class_of(id) < lowest; });
 }
 
-// The likeliest `count` of more candidates, by ascending id.
+// Keeps the `count` likeliest candidates, by ascending id. Requires more than `count` candidates.
 void KeepTopK(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
               size_t count) {
   DropFarBelow(candidates, weight, static_cast<double>(count), [](float) { return 1.0; });
@@ -107,14 +107,14 @@ void KeepTopK(std::vector<TokenId>* candidates, const std::vector<float>& weight
   std::sort(candidates->begin(), candidates->end());
 }
 
-// The smallest set of likeliest candidates whose weights reach `share` of the total; at least one. By
-// ascending id, before and after.
+// Keeps the fewest likeliest candidates whose weights reach `share` of the total; at least one. The
+// candidates are sorted by ascending id before and after.
 void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight, const Likelier& likelier,
               float share) {
   double total = 0;
   for (const TokenId id : *candidates) total += weight[static_cast<size_t>(id)];
   const double wanted = total * static_cast<double>(share);
-  const double surely = wanted * (1 + 1e-9);  // however the sums are rounded
+  const double surely = wanted * (1 + 1e-9);  // a margin for the rounding of the sums
   DropFarBelow(candidates, weight, surely, [](float w) { return static_cast<double>(w); });
   std::sort(candidates->begin(), candidates->end(), likelier);
   size_t kept = 0;
@@ -126,23 +126,23 @@ void KeepTopP(std::vector<TokenId>* candidates, const std::vector<float>& weight
   std::sort(candidates->begin(), candidates->end());
 }
 
-// By token, relative to the one of `best`; 0 for those that cannot be drawn.
+// Returns the weight of each token relative to that of `best`; 0 for tokens that cannot be drawn.
 std::vector<float> Weights(std::span<const float> logits, float temperature, TokenId best,
                            const std::vector<bool>& banned) {
   const float max = Likelier{logits}.Value(best);
   std::vector<float> weight(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     const float x = (logits[i] - max) / temperature;
-    weight[i] = Weight(x);  // 0 for banned tokens above the best
+    weight[i] = Weight(x);  // 0 for x > 0: only banned tokens are above the best
   }
   for (size_t i = 0; i < banned.size(); ++i) {
     if (banned[i]) weight[i] = 0.0f;
   }
-  weight[static_cast<size_t>(best)] = 1.0f;  // also where the logits are infinite
+  weight[static_cast<size_t>(best)] = 1.0f;  // also when the logits are infinite
   return weight;
 }
 
-// What may be drawn, by ascending id; never empty, whatever the parameters are.
+// Returns the tokens that may be drawn, by ascending id. It is never empty, whatever the parameters are.
 std::vector<TokenId> Filter(const SamplingParams& params, const std::vector<float>& weight,
                             const Likelier& likelier, TokenId best) {
   std::vector<TokenId> kept;
@@ -157,7 +157,7 @@ std::vector<TokenId> Filter(const SamplingParams& params, const std::vector<floa
   return kept;
 }
 
-// From logits that have been adjusted.
+// Draws a token from adjusted logits.
 TokenId Draw(const SamplingParams& params, int position, std::span<const float> logits,
              std::span<const TokenId> banned_ids) {
   std::vector<bool> banned = BanMask(banned_ids, logits.size());
@@ -181,10 +181,10 @@ TokenId Draw(const SamplingParams& params, int position, std::span<const float> 
   return kept.back();
 }
 
-// Of finite logits and their like, by ascending id.
+// Returns the sum of e^(logit - max) by ascending id. `max` is finite.
 double SumOfWeights(float max, std::span<const float> logits) {
   double sum = 0;
-  std::array<float, 256> weight;  // apart from the sum, whose order keeps it from being vectorised
+  std::array<float, 256> weight;  // separate from the sum, whose fixed order prevents vectorisation
   for (size_t begin = 0; begin < logits.size(); begin += weight.size()) {
     const size_t count = std::min(weight.size(), logits.size() - begin);
     for (size_t i = 0; i < count; ++i) {

@@ -18,7 +18,8 @@ int Rows(const std::vector<PlannedChunk>& plan) {
   return rows;
 }
 
-// The most of the next `tokens` tokens of a sequence that ask for no more than `rows` logits of the prompt.
+// Returns how many of the next `tokens` tokens of a sequence can be computed with at most `rows` logit rows
+// for its prompt.
 int FitLogits(const Sequence& sequence, int tokens, int rows) {
   if (sequence.Unscored(sequence.ready() + tokens) <= rows) return tokens;
   return sequence.high_water + rows - sequence.ready();
@@ -70,7 +71,8 @@ int Scheduler::BlocksFor(int64_t tokens) const {
 }
 
 std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& on_admit) {
-  // Those that run already ask first: a claim that was dropped goes to the oldest that wants the block.
+  // Running sequences acquire before new ones, so a dropped claim goes to the oldest sequence that needs the
+  // block.
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kAcquiring) Acquire(*sequence);
   }
@@ -82,9 +84,9 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
   return plan;
 }
 
-// Lets queued sequences in, oldest first, as far as what they need fits beside what the running ones still
-// need; one alone always. A guess that keeps preemption rare, and keeps those that come in from taking what
-// was freed for those that run.
+// Admits queued sequences, oldest first, while their needed blocks fit in addition to those that running
+// sequences still need. A sequence is always admitted when none runs. This is an estimate. It keeps
+// preemption rare, and keeps new sequences from taking the blocks that were freed for running ones.
 void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
     Sequence& next = *queued_.front();
@@ -107,13 +109,14 @@ void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
 
 void Scheduler::Acquire(Sequence& sequence) {
   const int before = sequence.ready();
-  // A prompt that is scored takes nothing and claims nothing: who waited for it would wait for its turns of
-  // logit rows. Of any other the last token is computed in any case: its logits are what the request wants.
+  // A prompt that is scored takes no block and claims none: a sequence that waited for it would wait for its
+  // logit rows. Every other sequence computes at least its last token, because the request needs the logits
+  // of that token.
   const bool scored = sequence.Unscored(sequence.prompt_tokens) > 0;
   const auto wanted = std::span<const TokenId>(sequence.tokens).first(scored ? 0 : sequence.tokens.size());
   const int limit = std::max(0, static_cast<int>(wanted.size()) - 1);
   const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, wanted, limit);
-  // Tokens below the high-water mark have their source already, from before a preemption.
+  // Tokens below high_water have had their source recorded before a preemption.
   const int first_new = std::max(before, sequence.high_water);
   const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);
   const int shared = std::min(in_prompt, got.shared_tokens);
@@ -122,8 +125,8 @@ void Scheduler::Acquire(Sequence& sequence) {
   sequence.high_water = std::max(sequence.high_water, sequence.ready());
   if (got.state != PrefixCache::AcquireState::kReady) return;
   sequence.misses.clear();
-  int known =
-      sequence.usage.total() - sequence.ready();  // accounted for before a preemption, to be computed again
+  // Tokens whose source was recorded before a preemption and that are computed again.
+  int known = sequence.usage.total() - sequence.ready();
   if (sequence.ready() < sequence.prompt_tokens) {
     const std::span<const TokenId> prompt(sequence.tokens.data(),
                                           static_cast<size_t>(sequence.prompt_tokens));
@@ -137,7 +140,7 @@ void Scheduler::Acquire(Sequence& sequence) {
   sequence.phase = SequencePhase::kComputing;
 }
 
-// Blocks that a sequence still takes from the pool for the tokens that it has and the next one; one more
+// Returns how many blocks the sequence still needs from the pool for its tokens and the next one, plus one
 // while it may copy a block.
 int64_t Scheduler::NeededBlocks(const Sequence& sequence) const {
   const int64_t total = BlocksFor(static_cast<int64_t>(sequence.tokens.size()) + 1);
@@ -152,7 +155,8 @@ int64_t Scheduler::OutstandingBlocks() const {
   return blocks;
 }
 
-// Gives the sequence blocks for its first `tokens` tokens, preempting younger ones that are not in the plan.
+// Reserves blocks for the first `tokens` tokens of the sequence, preempting younger sequences that are not in
+// the plan.
 bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan) {
   while (!cache_->Reserve(sequence.lease, tokens)) {
     Sequence* victim = nullptr;
@@ -185,15 +189,15 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kComputing && !sequence->decoding()) turns.push_back(sequence->id);
   }
-  // Whoever came after the last one served begins.
+  // The sequence after the last one that got a turn begins.
   std::rotate(turns.begin(), std::upper_bound(turns.begin(), turns.end(), last_prefilled_), turns.end());
   int left = static_cast<int>(turns.size());
-  bool one_waits = false;  // for logit rows: it begins the next time
+  bool one_waits = false;  // for logit rows: it begins in the next step
   for (const RequestId id : turns) {
     if (budget <= 0) break;
     const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
-    // An equal share, but at least a quarter of the budget: chunks that are too small waste the weights' way
-    // through the caches.
+    // An equal share, but at least a quarter of the budget, because small chunks read all weights for few
+    // rows.
     const int share = std::max({budget / left, budget / 4, 1});
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
@@ -209,7 +213,7 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   ExtendChunks(budget, logit_rows, plan);
 }
 
-// What short prompts left over goes to those that can use it.
+// Gives the budget that short prompts left to chunks that can use it.
 void Scheduler::ExtendChunks(int budget, int logit_rows, std::vector<PlannedChunk>* plan) {
   for (PlannedChunk& chunk : *plan) {
     if (budget <= 0) break;
@@ -236,8 +240,8 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
   return tokens;
 }
 
-// Nobody could be planned. The oldest that can compute gets room at the cost of all others, those that only
-// wait first.
+// Called when the plan is empty. Gives blocks to the oldest sequence that can compute, preempting all others
+// if necessary, first those that only wait.
 void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
   Sequence* oldest = nullptr;
   for (auto& sequence : running_) {
@@ -254,7 +258,7 @@ void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
       const bool only_waits = (*it)->phase == SequencePhase::kAcquiring;
       if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
     }
-    if (victim == nullptr) return;  // a copy still holds blocks; it will be reported
+    if (victim == nullptr) return;  // a running copy still holds blocks; a later Poll frees them
     Preempt(*victim);
   }
   const int tokens = std::min(oldest->pending(), limits_.step_tokens);

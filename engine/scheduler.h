@@ -1,21 +1,21 @@
-// Scheduler: which tokens the next step computes. It owns the sequences, queued and running, and drives their
-// leases; it knows no model, no clock and no thread. Engine thread only.
+// Scheduler: decides which tokens the next step computes. It owns the queued and running sequences and
+// acquires and releases their leases. It does not depend on a model, a clock or a thread. Engine thread only.
 //
-// A step: decode tokens first, one for every sequence that generates, oldest first; then chunks of prompts
-// under what is left of the budget, in turns, so that a long prompt does not stand before short ones. A
-// sequence whose next block another one computes right now waits for that block. When blocks run out, the
-// youngest sequence that is not in the plan yet is preempted: its lease goes, its tokens stay, and it queues
-// again by age.
+// A step first has one token of every sequence that generates, oldest first. The rest of the budget goes to
+// chunks of prompts, in turns, so that a long prompt does not delay short ones. A sequence waits while
+// another sequence computes its next block. When no block is free, the scheduler preempts the youngest
+// sequence that is not in the plan: its lease is released, its tokens are kept, and it returns to the queue
+// by age.
 //
 // Invariants
-//   1. A plan has at most step_tokens rows and at most one chunk per sequence; every chunk's blocks are
-//      reserved. The logits it asks for are at most prompt_logit_rows of prompt positions, and one of each
+//   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
+//      reserved. The plan has logits for at most prompt_logit_rows prompt positions, and for one row of each
 //      chunk that completes.
-//   2. When something runs and no copy is under way, a plan is never empty: the oldest sequence that can
-//      compute gets room, if need be by preempting all others. So nobody waits for ever, given a pool that
-//      holds one sequence of the longest context.
-//   3. A sequence is in exactly one of the two lists; queued ones hold no block; both lists are ordered by
-//      age.
+//   2. When a sequence runs and no copy is running, a plan is never empty: the oldest sequence that can
+//      compute gets blocks, if necessary by preempting all others. So no sequence waits forever, provided
+//      that the pool holds one sequence of the longest context.
+//   3. A sequence is in exactly one of the two lists. Queued sequences hold no block. Both lists are ordered
+//      by age.
 #pragma once
 
 #include <cstdint>
@@ -35,15 +35,15 @@ struct SchedulerLimits {
   int prompt_logit_rows = 64;  // > 0
 };
 
-// Compute `tokens` tokens of the sequence from its ready() on. `completes`: they are all it has, so its last
-// row gets logits if a token is to be drawn.
+// A part of a step: compute `tokens` tokens of the sequence from its ready() on. `completes`: they are all
+// its pending tokens, so the last row gets logits if a token is to be drawn.
 struct PlannedChunk {
   Sequence* sequence;
   int tokens;
   bool completes;
 
-  // Until Commit: how many of its rows, from the one of position sequence->high_water on, get logits for the
-  // sake of the prompt's tokens.
+  // Returns how many rows of the chunk, from position sequence->high_water on, get logits for prompt log
+  // probabilities. Valid until Commit.
   int prompt_logits() const { return sequence->Unscored(sequence->ready() + tokens); }
 };
 
@@ -51,24 +51,26 @@ class Scheduler {
  public:
   using SequenceList = std::list<std::unique_ptr<Sequence>>;
 
-  // `cache` outlives the scheduler. `fingerprint` is the model's, the root of every namespace.
+  // `cache` must outlive the scheduler. `fingerprint` is the model's; every namespace derives from it.
   Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey& fingerprint);
 
+  // Adds a sequence to the queue. Requires a new id and that it holds no lease.
   void Enqueue(std::unique_ptr<Sequence> sequence);
-  // Takes a sequence out, its lease released; null when it is not here.
+  // Removes a sequence and releases its lease. Returns null when there is no sequence with this id.
   std::unique_ptr<Sequence> Remove(RequestId id);
 
-  // Admits, acquires, preempts, and says what to compute. `on_admit` is called for each sequence that leaves
-  // the queue.
+  // Admits, acquires and preempts, then returns what to compute. Calls `on_admit` for each sequence that
+  // leaves the queue.
   std::vector<PlannedChunk> Plan(const std::function<void(Sequence&)>& on_admit);
 
-  // A planned chunk was computed: its full blocks enter the cache, its tokens the sequence's books.
+  // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
+  // updated.
   void Commit(const PlannedChunk& chunk);
 
   const SequenceList& queued() const { return queued_; }
   const SequenceList& running() const { return running_; }
   uint64_t preemptions() const { return preemptions_; }
-  uint64_t recomputed_tokens() const { return recomputed_tokens_; }  // whose KV was there before a preemption
+  uint64_t recomputed_tokens() const { return recomputed_tokens_; }  // tokens whose KV a preemption dropped
   void CheckInvariants() const;
 
  private:
@@ -88,9 +90,9 @@ class Scheduler {
   const SchedulerLimits limits_;
   PrefixCache* const cache_;
   const BlockKey fingerprint_;
-  SequenceList queued_;   // by id
-  SequenceList running_;  // by id
-  RequestId last_prefilled_ = 0;  // whose turn it was
+  SequenceList queued_;           // by id
+  SequenceList running_;          // by id
+  RequestId last_prefilled_ = 0;  // the last sequence that got a turn
   uint64_t preemptions_ = 0;
   uint64_t recomputed_tokens_ = 0;
 };

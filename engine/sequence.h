@@ -1,12 +1,13 @@
-// Sequence: one request while the engine has it: its tokens, its hold on the cache, and the books about both.
-// Engine thread only.
+// Sequence: one request while the engine runs it: its tokens, its lease and the statistics of both. Engine
+// thread only.
 //
-//   tokens:         0 ........ prompt_tokens ........ tokens.size()
-//   KV there:       0 ...... ready()      (< tokens.size() until the step that computes the last token)
-//   accounted for:  0 ........ high_water (KV was there once; computing such a token again is "recomputed")
-//   told of:        0 ........ high_water (prompt positions whose logits the request asks for)
+//   tokens:      0 ........ prompt_tokens ........ tokens.size()
+//   KV present:  0 ...... ready()      (< tokens.size() until the step that computes the last token)
+//   KV recorded: 0 ........ high_water
+// The KV below high_water was present once, and the log probabilities of its prompt positions have been
+// reported. A token below high_water that is computed again, after a preemption, counts as recomputed.
 //
-//   kQueued --admit--> kAcquiring --nothing left to take--> kComputing --finish--> gone
+//   kQueued --admit--> kAcquiring --no block left to take--> kComputing --finish--> removed
 //      ^                   |                                     |
 //      +-------------------+-------------- preempt --------------+
 #pragma once
@@ -23,9 +24,9 @@
 namespace prefixd {
 
 enum class SequencePhase : uint8_t {
-  kQueued,     // holds nothing
-  kAcquiring,  // takes blocks that are cached, waits for a copy or for blocks that another sequence computes
-  kComputing,  // planned as the budget allows
+  kQueued,     // holds no block
+  kAcquiring,  // takes cached blocks, or waits for a copy or for blocks that another sequence computes
+  kComputing,  // gets chunks as the budget allows
 };
 
 struct Sequence {
@@ -37,38 +38,40 @@ struct Sequence {
     if (request.sampling.repetition_penalty != 1.0f) counts.AddPrompt(tokens);
   }
 
-  const RequestId id;  // also its age: lower is older
-  Request request;  // its prompt has moved into `tokens`
+  const RequestId id;           // also its age: a lower id is older
+  Request request;              // its prompt has been moved into `tokens`
   std::vector<TokenId> tokens;  // prompt, then generated
   const int prompt_tokens;
-  TokenCounts counts;  // of `tokens`, as far as a penalty asks for it
+  TokenCounts counts;  // counts of `tokens`, as far as a penalty needs them
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
-  int shared_blocks = 0;  // of its table, that others were to provide when it was admitted
+  int shared_blocks = 0;  // blocks that other sequences were expected to provide at its admission
   int high_water = 0;
   PromptUsage usage;
-  std::vector<PrefixCache::MissRun> misses;  // why the prompt tokens from usage.total() on must be computed
-  std::array<uint64_t, kMissReasons> miss_tokens{};  // why those that were computed were; sums to usage.computed()
+  std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
+  std::array<uint64_t, kMissReasons>
+      miss_tokens{};  // computed prompt tokens by reason; sums to usage.computed()
   RequestTimes times;
   double last_token_time = 0;
-  bool was_scheduled = false;
+  bool was_scheduled = false;  // it has been admitted once
 
   void Append(TokenId token) {
     tokens.push_back(token);
     if (HasPenalties(request.sampling)) counts.AddGenerated(token);
   }
-  // Prompt positions from high_water on, among the first `until`, whose logits the request asks for: each
-  // tells of the token after it.
+  // Returns the number of prompt positions in [high_water, until) whose logits the request needs for prompt
+  // log probabilities. The logits of a position give the log probability of the next token.
   int Unscored(int until) const {
     if (request.sampling.prompt_logprobs < 0) return 0;
     return std::max(0, std::min(until, prompt_tokens - 1) - high_water);
   }
-  // The logits of cached positions are not there.
+  // A request that still needs logits of its prompt does not read the cache: the cache has KV, not logits.
   bool reads_cache() const { return request.read_cache && Unscored(prompt_tokens) == 0; }
 
   int generated() const { return static_cast<int>(tokens.size()) - prompt_tokens; }
   int ready() const { return lease.ready(); }
-  int pending() const { return static_cast<int>(tokens.size()) - ready(); }  // tokens whose KV is still to be computed
+  // The number of tokens whose KV is not computed yet.
+  int pending() const { return static_cast<int>(tokens.size()) - ready(); }
   bool decoding() const { return phase == SequencePhase::kComputing && pending() == 1 && generated() > 0; }
 };
 

@@ -1,8 +1,9 @@
-// TokenCounts: which tokens a sequence has so far, and how often the answer has each: what the penalties are
-// functions of. One owner at a time; each Add is O(1) expected, and nothing is ever recounted.
+// TokenCounts: the distinct tokens of a sequence, and how often the answer has each; the penalties are
+// functions of them. It has one owner at a time. Each Add is O(1) expected per token; no call counts the
+// sequence again.
 //
 // Invariants
-//   1. A token has one entry, made when it was first added; `generated` is how often it was added as part of
+//   1. A token has one entry, made when it was first added. `generated` is how often it was added as part of
 //      the answer.
 //   2. Memory is a few words for each distinct token.
 #pragma once
@@ -19,7 +20,7 @@ class TokenCounts {
  public:
   struct Entry {
     TokenId token;
-    int generated;  // 0: only the prompt has it
+    int generated;  // occurrences in the answer; 0: only the prompt has it
   };
 
   void AddPrompt(std::span<const TokenId> tokens) {

@@ -243,7 +243,7 @@ TEST_F(EngineDeathTest, RefusesMisuse) {
     PREFIXD_CHECK(engine->Submit(std::move(request)).ok());
     engine->Step();
   };
-  EXPECT_DEATH(reenter(), "the engine is inside Step");
+  EXPECT_DEATH(reenter(), "the engine is inside Step already");
 }
 
 TEST_F(EngineTest, TenantsShareNothing) {
