@@ -1,4 +1,4 @@
-// EngineTest: an engine on a small model whose every limit is small, and requests for it.
+// EngineTest: makes engines with small limits on a small model, and requests for them. One thread.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -188,7 +188,7 @@ TEST_F(EngineTest, DestructionEndsEveryRequest) {
   for (const auto& recorder : recorders) EXPECT_EQ(recorder->finish, FinishReason::kCancelled);
 }
 
-// Asks again as soon as it is told that its request ended.
+// Submits another request when its request finishes.
 class Insistent final : public RequestListener {
  public:
   explicit Insistent(Engine* engine) : engine_(engine) {}

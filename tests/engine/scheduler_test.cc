@@ -44,8 +44,8 @@ std::vector<TokenId> Tokens(int count, TokenId first) {
   return tokens;
 }
 
-// The scheduler with a cache, a memory of tokens, and a "model" whose next token is a function of all before
-// it.
+// The scheduler with a cache, a memory of tokens, and a "model" whose next token is a function of all earlier
+// tokens.
 class World {
  public:
   World(uint32_t blocks, int block_tokens, SchedulerLimits limits, bool reuse = true)

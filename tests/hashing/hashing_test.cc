@@ -1,5 +1,5 @@
-// The known answers are those of docs/FORMAT.md; they were computed from its text with a script and the
-// xxhsum program, not with this code.
+// The known answers are those of docs/FORMAT.md. They were computed with a script after its text and the
+// xxhsum program, independently of this code.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -42,7 +42,7 @@ TEST(BlockKey, HasTheKnownAnswers) {
 }
 
 TEST(BlockKey, TellsRootFromBlock) {
-  // "\7\0\0\0" as a salt and the token 7 are the same bytes.
+  // The salt "\7\0\0\0" and the token 7 have the same bytes.
   EXPECT_NE(RootKey(kModel, std::string_view("\7\0\0\0", 4)), ChildKey(kModel, std::vector<TokenId>{7}));
 }
 

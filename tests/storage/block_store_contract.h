@@ -1,5 +1,5 @@
-// The contract suite of BlockStore: what block_store.h promises, asked of a store made by a factory. A test
-// program takes it with
+// The contract tests of BlockStore: they test the guarantees of block_store.h on a store that a factory
+// makes. A test program instantiates them with
 //   INSTANTIATE_TEST_SUITE_P(Name, BlockStoreContract, testing::Values(BlockStoreFactory{...}));
 #pragma once
 
@@ -78,10 +78,10 @@ TEST_P(BlockStoreContract, FillsUpToItsCapacityAndNoFurther) {
     ASSERT_LE(store->bytes(), store->capacity());
     ASSERT_GE(store->bytes(), fitted * 10'000);
   }
-  EXPECT_GE(fitted, 50u) << "half of the capacity at least is the records'";
+  EXPECT_GE(fitted, 50u) << "at least half of the capacity holds records";
   EXPECT_LE(fitted, 104u);
   ASSERT_TRUE(store->Delete(Key(0)).ok());
-  EXPECT_TRUE(store->Put(Key(fitted), Record(10'000, 'x')).ok()) << "what was deleted makes room";
+  EXPECT_TRUE(store->Put(Key(fitted), Record(10'000, 'x')).ok()) << "a deleted record makes room";
 }
 
 TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {

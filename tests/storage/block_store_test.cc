@@ -9,8 +9,8 @@
 namespace prefixd {
 namespace {
 
-// A MemoryStore behind an AsyncStore with real workers, made synchronous again: submits, then polls until it
-// is done.
+// A synchronous BlockStore over an AsyncStore with worker threads over a MemoryStore. Each call submits an
+// operation and polls until it has completed.
 class ThroughAsyncStore final : public BlockStore {
  public:
   explicit ThroughAsyncStore(uint64_t capacity)
@@ -34,7 +34,7 @@ class ThroughAsyncStore final : public BlockStore {
   uint64_t capacity() const override { return store_.capacity(); }
 
  private:
-  // An AsyncStore has one owner at a time.
+  // The mutex makes each caller the only owner of the AsyncStore during its call.
   template <typename Submit>
   AsyncStore::Completion Finish(Submit submit) {
     MutexLock lock(mutex_);

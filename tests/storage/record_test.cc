@@ -39,7 +39,7 @@ TEST(Record, ReadsWhatWasWritten) {
   }
 }
 
-// Bytes of docs/FORMAT.md's example, so that version 1 stays version 1.
+// The example of docs/FORMAT.md: the bytes of version 1 never change.
 TEST(Record, HasTheKnownBytes) {
   const std::vector<TokenId> tokens{7, -2};
   const std::string record = EncodeRecord(
