@@ -52,6 +52,8 @@ DOORS = {
 # cache is a pure state machine: no thread, clock or file of its own.
 CACHE_MUST_NOT = {"thread", "mutex", "shared_mutex", "condition_variable", "future", "chrono", "ctime", "fstream", "iostream",
                   "filesystem", "random"}
+# Locks go through base/mutex.h, whose annotations clang checks.
+STANDARD_LOCKS = re.compile(r"\bstd::(mutex|shared_mutex|condition_variable)\b")
 FILE_LINES = 500
 FUNCTION_LINES = 70
 LINE_COLUMNS = 110
@@ -129,6 +131,14 @@ def banned_faults(path, text):
     return [f"{path}: '{word}': {why}" for word, why in BANNED.items() if word in text]
 
 
+def lock_faults(path, text):
+    """Product code only: tests may use the standard library's locks."""
+    if path == "base/mutex.h" or room_of(path) is None:
+        return []
+    return [f"{path} uses {found}: use Mutex or CondVar of base/mutex.h"
+            for found in sorted({match.group(0) for match in STANDARD_LOCKS.finditer(text)})]
+
+
 def header_faults(path, text):
     if not path.endswith(".h"):
         return []
@@ -166,6 +176,9 @@ class Tree(unittest.TestCase):
         self.check(width_faults)
         for name in self.prose:
             self.assertEqual(width_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
+
+    def test_locks_are_annotated(self):
+        self.check(lock_faults)
 
     def test_headers_open_with_what_they_are(self):
         self.check(header_faults)
@@ -217,6 +230,14 @@ class Rules(unittest.TestCase):
     def test_widths(self):
         self.assertTrue(width_faults("a.md", "| " + "x" * LINE_COLUMNS + "\n"))
         self.assertEqual(width_faults("a.cc", "x" * LINE_COLUMNS + "\n"), [])
+
+    def test_locks(self):
+        for lock in ("mutex", "shared_mutex", "condition_variable"):
+            self.assertTrue(lock_faults("engine/a.cc", f"std::{lock} x;\n"), lock)
+            self.assertEqual(lock_faults("base/mutex.h", f"std::{lock} x;\n"), [])
+            self.assertEqual(lock_faults("tests/engine/a.cc", f"std::{lock} x;\n"), [])
+        self.assertTrue(lock_faults("base/a.h", "std::unique_lock<std::mutex> held(mutex_);\n"))
+        self.assertEqual(lock_faults("engine/a.cc", "Mutex mutex;  // not std::mutexes\n"), [])
 
     def test_words_and_headers(self):
         for word in BANNED:
