@@ -116,38 +116,56 @@ class Templates:
         self.names = []  # what `set` and `for` have defined so far
 
     # One production per line: {s} text, {i} int, {n} number, {l} list, {d} dict, {b} condition, {x} anything, {k} a key.
-    TEXT = """{s}|trim ~ {s}; {s} + {s}; {s} ~ {x}; {s}|upper; {s}|lower; {s}|title; {s}|capitalize; {s}|replace({q}, {q}); {x}|string
-        {x}|tojson; {x}|tojson(indent={w}); {d}|tojson(sort_keys=true); {x}|tojson(ensure_ascii=true); {l}|join({q}); {s}.strip(); {s}.strip({q})
-        {s}.lstrip({q}); {s}.rstrip(); {s}.split({q})[0]; {s}.split()|join('|'); {s}[{i}:]; {s}[:{i}]; {s}[::-1]; {s}[{i}]; {s}|indent({w}, {b}, {b})
-        {s}|center({w}); {s}.center({w}); {s}|truncate({w}, {b}, '.', {w}); {s}|truncate({w}); {s}|wordwrap({p}); {s}|wordwrap({p}, false)
-        {s}|wordwrap({p}, {b}, '|', {b})
-        {n}|filesizeformat; {i}|filesizeformat(true); {d}|xmlattr; {d}|xmlattr(false); {s}|e; {s}|urlencode; {s}.casefold(); {s}.swapcase(); {s}.upper()
-        {s}.title(); {s}.capitalize(); {s}.replace({q}, {q}, {w}); {s}.zfill({w}); {s}.ljust({w}, '*'); {s}.rjust({w}); {s}.partition({q})[2]; {s}.removeprefix({q})
-        '{{}}-{{}}'.format({x}, {n}); '{{0:>{w}}}|{{0!r:<5}}'.format({s}); '{{:.2f}}'.format({n}); '{{a:05d}}{{b}}'.format(a={i}, b={x}); '{{:,}}'.format({i})
-        '%s/%d'|format({x}, {i}); '%5.1f%%' % {n}; '%-8s|' % {q}; '%r' % ({x},); '%05d' % {i}; ({s} if {b} else {s}); {s} * {w}; {x}|default({s}); {s} or {s}
-        {s}|first; {s}|last; {l}|first|string; {s}.expandtabs({w}); {l}|map('string')|join; {s}|forceescape; ({s}|safe) ~ {s}; ({s}|safe) + {s}; m({x})
-        {s}|replace({q}, {q}, {w}); {s}.join({l}|map('string')); {s}.splitlines()|join('/'); {s}|safe|string; {s}|string|trim({q})"""
-    INT = """{s}|length; {l}|length; {d}|length; {s}.find({q}); {s}.count({q}); {i} + {i}; {i} - {i}; {i} * {w}; {i} // {p}; {i} % {p}; {s}|int; {n}|int; {s}|wordcount
-        {i}|abs; -{i}; {l}|count; {n}|round|int; {w} ** 2; {l}|map('string')|map('length')|sum; {s}.index({q}); ({i} if {b} else {i}); {l}|list|length; {s}.rfind({q})
-        {s}|int(7); {x}|int(base=16); {b}|int"""
-    NUMBER = """{i}; {i} / {p}; {n} + {n}; {n} * {i}; {s}|float; {n}|round({w}); {n}|round({w}, 'floor'); {n}|abs; {n} // {p}; {n} % {p}; {n}|float; {n} ** 2; [{n}, {i}]|max; [{i}, {n}]|min; {n}|round(-1)"""
-    LIST = """[{x}, {x}]; [{s}, {s}, {s}]; [{i}, {n}]; {l} + {l}; {l}[{i}:]; {l}[::-1]; {l}|list; {l}|reverse|list; {d}|items|list; {d}|dictsort; {d}|dictsort(true, 'value')
-        {d}.items()|list; {d}.keys()|list; {d}.values()|list; {s}.split({q}); {s}|list; {l}|unique|list; {l}|map('string')|list; {l}|select|list; {l}|reject('none')|list
-        {l}|select('string')|list; {l}|map('string')|sort; {l}|map('string')|sort(reverse=true); {l}|batch({p})|list; {l}|slice({p})|list; {l}|slice({p}, {x})|list; {l}|batch({p}, {x})|list; range({w})|list
-        messages|map(attribute='role')|list; messages|selectattr('content', 'string')|list; messages|groupby('role')|list; messages|rejectattr('tool_calls')|list
-        messages|map(attribute='content', default={x})|list; messages[{i}:]; messages[:-1]; messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|list
-        ({l}, {x})|list; {s}.splitlines(); {s}.splitlines(true); {s}.rsplit({q}, {w}); {l} * {w}; messages|groupby('role', case_sensitive=true)|map(attribute='list')|map('length')|list
-        messages|groupby('role')|map(attribute='grouper')|list; messages|sort(attribute='role'); {s}.partition({q}); messages|map(attribute='role')|unique|list; tools|map('length')|list
-        range({w}, {i}); range({i}, {w}, -1)|list; {l}|map('default', {x})|list; messages|selectattr('role', 'in', ['user', 'tool'])|list; {l}|list|first|list; [{l}, {l}]|sum(start=[])"""
-    DICT = """{{'a': {x}, 'b': {x}}}; {{{k}: {x}, {k}: {x}}}; messages[{i}]; messages|last; messages|first; dict(a={x}, b={x}); dict({l}|map('string')|batch(2, '')|list); {{}}; tools[0].function
-        ({d} if {b} else {d}); {d}.copy(); dict({d}, z={x}); {{1: {x}, 1.5: {x}, true: {x}}}; messages[{i}].tool_calls[0].function.arguments"""
-    BOOL = """{s} == {s}; {i} > {i}; {n} <= {n}; {x} is none; {x} is defined; {x} is string; {x} is mapping; {x} is iterable; {x} is sequence; {x} is number; {x} is boolean; {x} is true
-        {x} is integer; {x} is float; {q} in {s}; {s} in {l}; {k} in {d}; not {b}; {b} and {b}; {b} or {b}; {x} == {x}; {x} != {x}; {s}.startswith({q}); {s}.endswith({q}); {s} is lower
-        {s} is upper; {i} is odd; {i} is even; {i} is divisibleby {p}; 0 < {i} < 5; {x} not in {l}; {x} is callable; {x} is sameas none; {x} is sameas true; {s}.isdigit(); {s}.isalpha(); {s}.isspace(); {s}.isalnum()
-        {i} is gt 1; {x} is in {l}; {s} is eq {s}; {x}; true; false; add_generation_prompt; {s}.istitle(); {s}.isascii(); {s}.isdecimal(); {s}.isprintable(); {x} is undefined; {x} is escaped"""
-    ANY = """{s}; {s}; {i}; {n}; {l}; {d}; {b}; none; undefined_name; {d}.{a}; {d}[{k}]; {d}.get({k}); {d}.get({k}, {x}); {l}[{i}]; {l}|first; {l}|last; ({x} if {b}); {x} or {x}; {x} and {x}
-        {l}|min; {l}|max; {l}|sum; {v}; {v}; {v}.{a}; loop.index; loop.previtem; loop.last; tools; documents; ns.a; {d}|attr({k}); {d}|map('upper')|list; ({x}, {x}); {x}|default({x}, true); {l}|map('int')|first; namespace(a={x}).a
-        messages|map(attribute={k}); {l}|select('gt', 1)|first; {x}|items|list; {x}|length; {x}|list; {x}|first; m.name; (messages|groupby('role')|first).list; {s}.split({q}, 1)[1]; {x}|sort; {x}|join({q}); {x}|string"""
+    TEXT = """{s}|trim ~ {s}; {s} + {s}; {s} ~ {x}; {s}|upper; {s}|lower; {s}|title; {s}|capitalize
+        {s}|replace({q}, {q}); {x}|string; {x}|tojson; {x}|tojson(indent={w}); {d}|tojson(sort_keys=true)
+        {x}|tojson(ensure_ascii=true); {l}|join({q}); {s}.strip(); {s}.strip({q}); {s}.lstrip({q})
+        {s}.rstrip(); {s}.split({q})[0]; {s}.split()|join('|'); {s}[{i}:]; {s}[:{i}]; {s}[::-1]; {s}[{i}]
+        {s}|indent({w}, {b}, {b}); {s}|e; {s}.upper(); {s}.title(); {s}.capitalize()
+        {s}.replace({q}, {q}, {w}); {s}.partition({q})[2]; {s}.removeprefix({q})
+        '{{}}-{{}}'.format({x}, {n}); '{{0:>{w}}}|{{0!r:<5}}'.format({s}); '{{:.2f}}'.format({n})
+        '{{a:05d}}{{b}}'.format(a={i}, b={x}); '{{:,}}'.format({i}); '%s/%d'|format({x}, {i})
+        '%5.1f%%' % {n}; '%-8s|' % {q}; '%r' % ({x},); '%05d' % {i}; ({s} if {b} else {s}); {s} * {w}
+        {x}|default({s}); {s} or {s}; {s}|first; {s}|last; {l}|first|string; {l}|map('string')|join
+        ({s}|safe) ~ {s}; ({s}|safe) + {s}; m({x}); {s}|replace({q}, {q}, {w}); {s}.join({l}|map('string'))
+        {s}.splitlines()|join('/'); {s}|safe|string; {s}|string|trim({q})"""
+    INT = """{s}|length; {l}|length; {d}|length; {s}.find({q}); {s}.count({q}); {i} + {i}; {i} - {i}
+        {i} * {w}; {i} // {p}; {i} % {p}; {s}|int; {n}|int; {i}|abs; -{i}; {l}|count; {n}|round|int
+        {w} ** 2; {l}|map('string')|map('length')|sum; {s}.index({q}); ({i} if {b} else {i})
+        {l}|list|length; {s}.rfind({q}); {s}|int(7); {x}|int(base=16); {b}|int"""
+    NUMBER = """{i}; {i} / {p}; {n} + {n}; {n} * {i}; {s}|float; {n}|round({w}); {n}|round({w}, 'floor')
+        {n}|abs; {n} // {p}; {n} % {p}; {n}|float; {n} ** 2; [{n}, {i}]|max; [{i}, {n}]|min; {n}|round(-1)"""
+    LIST = """[{x}, {x}]; [{s}, {s}, {s}]; [{i}, {n}]; {l} + {l}; {l}[{i}:]; {l}[::-1]; {l}|list
+        {l}|reverse|list; {d}|items|list; {d}|dictsort; {d}|dictsort(true, 'value'); {d}.items()|list
+        {d}.keys()|list; {d}.values()|list; {s}.split({q}); {s}|list; {l}|unique|list
+        {l}|map('string')|list; {l}|select|list; {l}|reject('none')|list; {l}|select('string')|list
+        {l}|map('string')|sort; {l}|map('string')|sort(reverse=true); range({w})|list
+        messages|map(attribute='role')|list; messages|selectattr('content', 'string')|list
+        messages|rejectattr('tool_calls')|list; messages|map(attribute='content', default={x})|list
+        messages[{i}:]; messages[:-1]
+        messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|list; ({l}, {x})|list
+        {s}.splitlines(); {s}.splitlines(true); {s}.rsplit({q}, {w}); {l} * {w}
+        messages|sort(attribute='role'); {s}.partition({q}); messages|map(attribute='role')|unique|list
+        tools|map('length')|list; range({w}, {i}); range({i}, {w}, -1)|list; {l}|map('default', {x})|list
+        messages|selectattr('role', 'in', ['user', 'tool'])|list; {l}|list|first|list
+        [{l}, {l}]|sum(start=[])"""
+    DICT = """{{'a': {x}, 'b': {x}}}; {{{k}: {x}, {k}: {x}}}; messages[{i}]; messages|last; messages|first
+        dict(a={x}, b={x}); dict([[{s}, {x}], ['b', {x}]]); {{}}; tools[0].function; ({d} if {b} else {d})
+        {d}.copy(); dict({d}, z={x}); {{1: {x}, 1.5: {x}, true: {x}}}
+        messages[{i}].tool_calls[0].function.arguments"""
+    BOOL = """{s} == {s}; {i} > {i}; {n} <= {n}; {x} is none; {x} is defined; {x} is string; {x} is mapping
+        {x} is iterable; {x} is sequence; {x} is number; {x} is boolean; {x} is true; {x} is integer
+        {x} is float; {q} in {s}; {s} in {l}; {k} in {d}; not {b}; {b} and {b}; {b} or {b}; {x} == {x}
+        {x} != {x}; {s}.startswith({q}); {s}.endswith({q}); {s} is lower; {s} is upper; {i} is odd
+        {i} is even; {i} is divisibleby {p}; 0 < {i} < 5; {x} not in {l}; {x} is callable
+        {x} is sameas none; {x} is sameas true; {s}.isdigit(); {s}.isalpha(); {s}.isspace(); {s}.isalnum()
+        {i} is gt 1; {x} is in {l}; {s} is eq {s}; {x}; true; false; add_generation_prompt; {s}.isdecimal()
+        {x} is undefined"""
+    ANY = """{s}; {s}; {i}; {n}; {l}; {d}; {b}; none; undefined_name; {d}.{a}; {d}[{k}]; {d}.get({k})
+        {d}.get({k}, {x}); {l}[{i}]; {l}|first; {l}|last; ({x} if {b}); {x} or {x}; {x} and {x}; {l}|min
+        {l}|max; {l}|sum; {v}; {v}; {v}.{a}; loop.index; loop.previtem; loop.last; tools; documents; ns.a
+        {d}|map('upper')|list; ({x}, {x}); {x}|default({x}, true); {l}|map('int')|first; namespace(a={x}).a
+        messages|map(attribute={k}); {l}|select('gt', 1)|first; {x}|items|list; {x}|length; {x}|list
+        {x}|first; m.name; {s}.split({q}, 1)[1]; {x}|sort; {x}|join({q}); {x}|string"""
     KINDS = {"s": TEXT, "i": INT, "n": NUMBER, "l": LIST, "d": DICT, "b": BOOL, "x": ANY}
     PRODUCTIONS = {kind: [p.strip() for line in lines.splitlines() for p in line.split(";")] for kind, lines in KINDS.items()}
 
@@ -224,7 +242,7 @@ class Templates:
         if pick < 0.43:
             return t(f"set {self.name()} = {e(r.choice('sxld'))}")
         if pick < 0.45:
-            return r.choice(["{# note #}", "{#- note -#}", t(f"set ns.a = {e('x')}"), t(f"print {e('x')}, {e('s')}"), "{{ joined() }}", "{{ turn.next() }}"])
+            return r.choice(["{# note #}", "{#- note -#}", t(f"set ns.a = {e('x')}")])
         if pick < 0.6:
             otherwise = t("elif " + e("b")) + self.block(depth + 1, loops) + t("else") + self.block(depth + 1, loops) if r.random() < 0.5 else ""
             return t("if " + e("b")) + self.block(depth + 1, loops) + otherwise + t("endif")
@@ -257,7 +275,7 @@ class Templates:
         otherwise = t("else") + self.block(depth + 1) if r.random() < 0.2 else ""
         return t(f"for {target} in {walked}{condition}") + before + self.block(depth + 1, 1) + otherwise + t("endfor")
 
-    FRAME = ("{% set ns = namespace(a=0) %}{% set joined = joiner() %}{% set turn = cycler(1, 'b') %}"
+    FRAME = ("{% set ns = namespace(a=0) %}"
              "{% macro m(a) %}<{{ a }}>{% endmacro %}{% macro wrap(a) %}[{{ caller(a) if varargs or a is string else caller(1) }}]{% endmacro %}\n")
     RECURSION = ("{% for x in messages recursive %}{{ loop.depth }}{{ x.role if x is mapping else x }}"
                  "{% if x is mapping and x.tool_calls is iterable %}({{ loop(x.tool_calls) }}){% elif x is mapping and x.function %}({{ loop([1, 2]) }}){% endif %}"

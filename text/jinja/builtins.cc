@@ -55,13 +55,6 @@ bool IsDefined(Evaluator&, const Value& v, const Arguments&) { return !v.Is<Unde
 bool IsNumber(Evaluator&, const Value& v, const Arguments&) {
   return v.Is<bool>() || v.Is<Int>() || v.Is<double>();
 }
-bool IsEscaped(Evaluator&, const Value& v, const Arguments&) { return v.markup(); }
-bool IsFilter(Evaluator&, const Value& v, const Arguments&) {
-  return v.text() && FindFilter(*v.text()) != nullptr;
-}
-bool IsTestName(Evaluator&, const Value& v, const Arguments&) {
-  return v.text() && FindTest(*v.text()) != nullptr;
-}
 
 bool IsCallable(Evaluator&, const Value& v, const Arguments&) {
   return v.Is<std::shared_ptr<const Callable>>() || v.Is<std::shared_ptr<Loop>>() || v.Is<Undefined>();
@@ -122,10 +115,7 @@ constexpr TestEntry kTests[] = {
     {"even", ParityTest<0>},
     {"divisibleby", IsDivisibleBy},
     {"sameas", IsSameAs},
-    {"escaped", IsEscaped},
     {"in", IsIn},
-    {"filter", IsFilter},
-    {"test", IsTestName},
     {"==", CompareTest<CompareOp::kEqual>},
     {"eq", CompareTest<CompareOp::kEqual>},
     {"equalto", CompareTest<CompareOp::kEqual>},
@@ -205,36 +195,6 @@ Value StrftimeNow(Evaluator& e, const Arguments& a) {
   return NewText(FormatTime(p.Text(0, kNone), e.unix_seconds()), e.budget());
 }
 
-Value MakeCycler(Evaluator& e, const Arguments& a) {
-  if (a.positional.empty()) Raise("at least one item has to be provided");
-  const Value items = Sequence::Make(Sequence::Flavor::kTuple, a.positional, e.budget());
-  return Value(std::make_shared<Cycler>(Cycler{a.positional, items.depth()}));
-}
-
-// joiner(separator): a function that gives nothing when it is called first, and the separator from then on.
-class Joiner final : public Callable {
- public:
-  explicit Joiner(Value separator) : separator_(std::move(separator)) {}
-  Value Call(Evaluator&, const Arguments& arguments) const override {
-    const Parameters p("joiner", {}, arguments);
-    return std::exchange(used_, true) ? separator_ : Value::Text("");
-  }
-  std::string Describe() const override { return "<jinja2.utils.Joiner object>"; }
-  int depth() const override { return separator_.depth() + 1; }
-
- private:
-  const Value separator_;
-  mutable bool used_ = false;
-};
-
-Value MakeJoiner(Evaluator& e, const Arguments& a) {
-  const Parameters p("joiner", {"sep"}, a);
-  e.budget().Bytes(sizeof(Joiner));
-  const auto joiner = std::make_shared<const Joiner>(p.given(0) ? *p[0] : Value::Text(", "));
-  CheckedDepth(joiner->depth());
-  return Value(std::shared_ptr<const Callable>(joiner));
-}
-
 class Function final : public Callable {
  public:
   using Body = Value (*)(Evaluator&, const Arguments&);
@@ -260,9 +220,7 @@ Test FindTest(std::string_view name) {
 
 std::shared_ptr<const Callable> FindFunction(std::string_view name) {
   static const std::array kFunctions = {
-      std::make_shared<const Function>("cycler", MakeCycler),
       std::make_shared<const Function>("dict", MakeDict),
-      std::make_shared<const Function>("joiner", MakeJoiner),
       std::make_shared<const Function>("namespace", MakeNamespace),
       std::make_shared<const Function>("raise_exception", RaiseException),
       std::make_shared<const Function>("range", Range),

@@ -142,16 +142,6 @@ std::string Upper(std::string_view text) {
   return MapCharacters(text, [](char32_t c, size_t) { return UpperOf(c); });
 }
 
-std::string CaseFold(std::string_view text) {
-  return MapCharacters(text, [](char32_t c, size_t) { return FoldOf(c); });
-}
-
-std::string SwapCase(std::string_view text) {
-  return MapCharacters(text, [&](char32_t c, size_t at) {
-    return IsUpper(c) ? LowerOf(text, at, c) : IsLower(c) ? UpperOf(c) : Mapped{c};
-  });
-}
-
 std::string Capitalize(std::string_view text) {
   return MapCharacters(text,
                        [&](char32_t c, size_t at) { return at == 0 ? TitleOf(c) : LowerOf(text, at, c); });
@@ -188,18 +178,6 @@ bool IsCased(std::string_view text, bool upper) {
     const char32_t c = CharacterAt(text, at);
     if (Category(c) == UTF8PROC_CATEGORY_LT || (upper ? IsLower(c) : IsUpper(c))) return false;
     any = any || (upper ? IsUpper(c) : IsLower(c));
-  }
-  return any;
-}
-
-bool IsTitle(std::string_view text) {
-  bool any = false, inside = false;
-  for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) {
-    const char32_t c = CharacterAt(text, at);
-    const bool begins = IsUpper(c) || Category(c) == UTF8PROC_CATEGORY_LT;
-    if (begins ? inside : IsLower(c) && !inside) return false;
-    inside = IsCasedLetter(c);
-    any = any || inside;
   }
   return any;
 }

@@ -29,10 +29,6 @@ Value SafeFilter(Evaluator& e, const Value& v, const Arguments&) {
 Value EscapeFilter(Evaluator& e, const Value& v, const Arguments&) {
   return NewText(EscapedText(v, e.budget()), e.budget(), true);
 }
-Value ForceEscape(Evaluator& e, const Value& v, const Arguments&) {
-  return NewText(EscapeHtml(Str(v, e.budget())), e.budget(), true);
-}
-
 Value Trim(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("trim", {"chars"}, a);
   const Value text = Soft(e, v);
@@ -88,58 +84,6 @@ Value Format(Evaluator& e, const Value& v, const Arguments& a) {
   return FormatPercent(Soft(e, v), arguments, e.budget());
 }
 
-std::string UrlQuoted(std::string_view text, bool query) {
-  std::string out;
-  for (const char c : text) {
-    const std::string_view kept = query ? "_.-~" : "_.-~/";
-    if (std::isalnum(static_cast<unsigned char>(c)) || kept.find(c) != std::string_view::npos) {
-      out += c;
-    } else if (query && c == ' ') {
-      out += '+';
-    } else {
-      constexpr char kHex[] = "0123456789ABCDEF";
-      out += {'%', kHex[static_cast<unsigned char>(c) >> 4], kHex[c & 15]};
-    }
-  }
-  return out;
-}
-
-// Text, or a mapping or pairs as a query string.
-Value UrlEncode(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("urlencode", {}, a);
-  const bool pairs = v.dict() || v.sequence() || v.Is<std::shared_ptr<const Iterator>>() || v.Is<Undefined>();
-  if (!pairs) return NewText(UrlQuoted(Str(v, e.budget()), false), e.budget());
-  std::string out;
-  const auto add = [&](const Value& key, const Value& value) {
-    if (!out.empty()) out += '&';
-    out += UrlQuoted(Str(key, e.budget()), true) + "=" + UrlQuoted(Str(value, e.budget()), true);
-    e.budget().StringSize(out.size());
-  };
-  if (v.dict()) {
-    for (const auto& [key, value] : v.dict()->items) add(key, value);
-    return NewText(std::move(out), e.budget());
-  }
-  for (const Value& item : Each(v, e.budget())) {
-    const auto pair = ItemsOf(item, e.budget());
-    if (pair->items.size() != 2) Raise("urlencode wants pairs");
-    add(pair->items[0], pair->items[1]);
-  }
-  return NewText(std::move(out), e.budget());
-}
-
-Value WordCount(Evaluator& e, const Value& v, const Arguments&) {
-  const std::string text = Str(v, e.budget());
-  Int words = 0;
-  bool inside = false;
-  for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) {
-    const std::string_view character = std::string_view(text).substr(at, CharacterSize(text, at));
-    const bool belongs = character == "_" || AllOf(character, CharacterClass::kAlnum);
-    words += belongs && !inside;
-    inside = belongs;
-  }
-  return Value::Integer(words);
-}
-
 Value ToJsonFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("tojson", {"ensure_ascii", "indent", "separators", "sort_keys"}, a);
   JsonStyle style;
@@ -176,87 +120,13 @@ Value LengthFilter(Evaluator& e, const Value& v, const Arguments&) {
   return Value::Integer(static_cast<Int>(*length));
 }
 
-Value Attr(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("attr", {"name"}, a, 1);
-  // Unlike a dot, this filter never finds the keys of a dict.
-  const Value found = GetAttribute(v, p.Text(0, kEmpty), e.budget());
-  const bool is_key = v.dict() && !found.Is<std::shared_ptr<const Callable>>();
-  return is_key ? Value::Missing("'dict object' has no attribute " + QuotePython(p.Text(0, kEmpty))) : found;
-}
-
-Value Center(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("center", {"width"}, a);
-  const Value width = p.given(0) ? *p[0] : Value::Integer(80);
-  return Invoke(e, *BindMethod(Soft(e, v), "center"), Arguments{{width}, {}});
-}
-
-Value Truncate(Evaluator& e, const Value& v, const Arguments& a) {
-  static const std::string kDots = "...";
-  const Parameters p("truncate", {"length", "killwords", "end", "leeway"}, a);
-  const Value end = p.given(2) ? *p[2] : Value::Text(kDots);
-  const Int length = p.Integer(0, 255), leeway = p.Integer(3, 5);
-  const Int kept = length - static_cast<Int>(CountCharacters(p.Text(2, kDots)));
-  if (kept < 0 || leeway < 0) Raise("truncate wants a length of at least its end, and no negative leeway");
-  const auto size = Length(v);
-  if (!size) Raise("object of type '" + std::string(TypeName(v)) + "' has no len()");
-  if (static_cast<Int>(*size) - leeway <= length) return v;
-  if (v.text() == nullptr) Raise("truncate wants a string, not '" + std::string(TypeName(v)) + "'");
-  Value text = GetSlice(v, Value(), Value::Integer(kept), Value(), e.budget());
-  if (!p.Flag(1)) text = NewText(text.text()->substr(0, text.text()->rfind(' ')), e.budget(), v.markup());
-  return ConcatText(text, end, e.budget());
-}
-
-Value WordWrap(Evaluator& e, const Value& v, const Arguments& a) {
-  static const std::string kNewline = "\n";
-  const Parameters p("wordwrap", {"width", "break_long_words", "wrapstring", "break_on_hyphens"}, a);
-  if (v.text() == nullptr) Raise("wordwrap wants a string, not '" + std::string(TypeName(v)) + "'");
-  const Int width = p.Integer(0, 79);
-  const std::string& between = p.given(2) && !p[2]->Is<None>() ? p.Text(2, kNewline) : kNewline;
-  e.budget().Bytes(SaturatingProduct(v.text()->size(), 24));  // code points, and where they may be parted
-  std::string out;
-  for (const std::string_view paragraph : SplitLines(*v.text(), false)) {
-    if (paragraph.data() != v.text()->data()) out += between;
-    if (paragraph.empty()) continue;
-    if (width <= 0) Raise("invalid width " + IntText(width) + " (must be > 0)");
-    const WrapStyle style{static_cast<size_t>(std::min<Int>(width, Int{1} << 40)), !p.given(1) || p.Flag(1),
-                          !p.given(3) || p.Flag(3)};
-    const auto lines = WrapParagraph(paragraph, style);
-    for (size_t i = 0; i < lines.size(); ++i) {
-      if (i > 0) out += between;
-      out += lines[i];
-      e.budget().StringSize(out.size());
-    }
-  }
-  return NewText(std::move(out), e.budget());
-}
-
-Value XmlAttributes(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("xmlattr", {"autospace"}, a);
-  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
-  if (v.dict() == nullptr) Raise("xmlattr wants a mapping, not '" + std::string(TypeName(v)) + "'");
-  std::string out;
-  for (const auto& [key, value] : v.dict()->items) {
-    if (value.Is<None>() || value.Is<Undefined>()) continue;
-    if (key.text() == nullptr) Raise("xmlattr wants names that are strings");
-    if (key.text()->find_first_of(" \t\n\r\f\v/>=") != std::string::npos)
-      Raise("Invalid character in attribute name: " + QuotePython(*key.text()));
-    if (!out.empty() || !p.given(0) || p.Flag(0)) out += ' ';
-    out += EscapedText(key, e.budget()) + "=\"" + EscapedText(value, e.budget()) + '"';
-    e.budget().StringSize(out.size());
-  }
-  return NewText(std::move(out), e.budget());
-}
-
 constexpr FilterEntry kTextFilters[] = {
-    {"attr", Attr},
     {"capitalize", MapText<Capitalize>},
-    {"center", Center},
     {"count", LengthFilter},
     {"d", Default},
     {"default", Default},
     {"e", EscapeFilter},
     {"escape", EscapeFilter},
-    {"forceescape", ForceEscape},
     {"format", Format},
     {"indent", Indent},
     {"length", LengthFilter},
@@ -267,12 +137,7 @@ constexpr FilterEntry kTextFilters[] = {
     {"title", MapText<TitleFilter>},
     {"tojson", ToJsonFilter},
     {"trim", Trim},
-    {"truncate", Truncate},
     {"upper", MapText<Upper>},
-    {"urlencode", UrlEncode},
-    {"wordcount", WordCount},
-    {"wordwrap", WordWrap},
-    {"xmlattr", XmlAttributes},
 };
 
 }  // namespace

@@ -40,37 +40,6 @@ Next Items(Evaluator& e, const Value& v, const Arguments&) {
   };
 }
 
-// batch(n, fill): rows of n; the last is filled up where a value for that is given.
-Next Batch(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("batch", {"linecount", "fill_with"}, a, 1);
-  const Int size = p.Integer(0, 0);
-  const Value fill = p.given(1) ? *p[1] : Value();
-  // `left` is the item that did not fit into the row before.
-  return [&e, size, fill, source = IteratorOf(v, e.budget()), left = std::optional<Value>(),
-          ended = false]() mutable -> std::optional<Value> {
-    std::vector<Value> row;
-    if (left) row.push_back(*std::exchange(left, std::nullopt));
-    while (!ended) {
-      auto item = source->next();
-      if (!item) {
-        ended = true;
-      } else if (static_cast<Int>(row.size()) == size) {
-        left = std::move(item);
-        return Sequence::Make(Flavor::kList, std::move(row), e.budget());
-      } else {
-        e.budget().Bytes(sizeof(Value));
-        row.push_back(*std::move(item));
-      }
-    }
-    if (row.empty()) return std::nullopt;
-    while (!fill.Is<None>() && static_cast<Int>(row.size()) < size) {
-      e.budget().Bytes(sizeof(Value));
-      row.push_back(fill);
-    }
-    return Sequence::Make(Flavor::kList, std::move(row), e.budget());
-  };
-}
-
 Arguments Rest(const Arguments& a, size_t from) {
   Arguments rest;
   rest.named = a.named;
@@ -145,7 +114,6 @@ Next Unique(Evaluator& e, const Value& v, const Arguments& a) {
 }
 
 constexpr FilterEntry kGeneratorFilters[] = {
-    {"batch", Generated<Batch>},
     {"items", Generated<Items>},
     {"map", Generated<Map>},
     {"reject", Generated<Select<false, false>>},

@@ -66,19 +66,6 @@ Value Changed(Evaluator& e, const Value& self, const Arguments& a) {
   return (*self.As<std::shared_ptr<Loop>>())->Changed(e, a);
 }
 
-Value NextOfCycler(Evaluator&, const Value& self, const Arguments& a) {
-  const Parameters p("next", {}, a);
-  Cycler& cycler = **self.As<std::shared_ptr<Cycler>>();
-  const size_t at = std::exchange(cycler.at, (cycler.at + 1) % cycler.items.size());
-  return cycler.items[at];
-}
-
-Value ResetCycler(Evaluator&, const Value& self, const Arguments& a) {
-  const Parameters p("reset", {}, a);
-  (*self.As<std::shared_ptr<Cycler>>())->at = 0;
-  return Value();
-}
-
 constexpr Method kListMethods[] = {
     {"count", CountItems}, {"index", IndexOfItem}, {"copy", CopyMethod}, {"append", nullptr},
     {"clear", nullptr},    {"extend", nullptr},    {"insert", nullptr},  {"pop", nullptr},
@@ -98,10 +85,9 @@ constexpr Method kDictMethods[] = {
     {"update", nullptr},
 };
 constexpr Method kLoopMethods[] = {{"changed", Changed}, {"cycle", Cycle}};
-constexpr Method kCyclerMethods[] = {{"next", NextOfCycler}, {"reset", ResetCycler}};
 
-const MethodTable kTables[] = {StringMethods(),     Table(kListMethods), Table(kTupleMethods),
-                               Table(kDictMethods), Table(kLoopMethods), Table(kCyclerMethods)};
+const MethodTable kTables[] = {StringMethods(), Table(kListMethods), Table(kTupleMethods),
+                               Table(kDictMethods), Table(kLoopMethods)};
 
 const MethodTable* TableOf(const Value& self) {
   if (self.text()) return &kTables[0];
@@ -111,8 +97,7 @@ const MethodTable* TableOf(const Value& self) {
                                                                         : nullptr;
   }
   if (self.dict()) return &kTables[3];
-  if (self.Is<std::shared_ptr<Loop>>()) return &kTables[4];
-  return self.Is<std::shared_ptr<Cycler>>() ? &kTables[5] : nullptr;
+  return self.Is<std::shared_ptr<Loop>>() ? &kTables[4] : nullptr;
 }
 
 class BoundMethod final : public Callable {

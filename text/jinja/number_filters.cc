@@ -105,33 +105,10 @@ Value Round(Evaluator&, const Value& v, const Arguments& a) {
   return Value::Float(std::strtod(buffer, nullptr));
 }
 
-Value FileSizeFormat(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("filesizeformat", {"binary"}, a);
-  std::optional<double> bytes;
-  if (const auto i = AsInt(v)) bytes = static_cast<double>(*i);
-  if (const double* d = v.As<double>()) bytes = *d;
-  if (v.text()) bytes = ParseFloat(*v.text());
-  if (!bytes) Raise("filesizeformat wants a number, not '" + std::string(TypeName(v)) + "'");
-  const bool binary = p.Flag(0);
-  const Int base = binary ? 1024 : 1000;
-  if (*bytes == 1) return Value::Text("1 Byte");
-  if (*bytes < static_cast<double>(base)) return NewText(IntText(IntOfDouble(*bytes)) + " Bytes", e.budget());
-  constexpr std::string_view kLetters = "kMGTPEZY";
-  Int unit = base;
-  for (const char letter : kLetters) {
-    unit *= base;
-    if (!(*bytes < static_cast<double>(unit)) && letter != kLetters.back()) continue;
-    char buffer[400];  // the largest double has 309 digits
-    std::snprintf(buffer, sizeof buffer, "%.1f ",
-                  static_cast<double>(base) * *bytes / static_cast<double>(unit));
-    return NewText(buffer + std::string(1, binary && letter == 'k' ? 'K' : letter) + (binary ? "iB" : "B"),
-                   e.budget());
-  }
-  return Value();
-}
-
 constexpr FilterEntry kNumberFilters[] = {
-    {"abs", Abs},     {"filesizeformat", FileSizeFormat}, {"float", FloatFilter}, {"int", IntFilter},
+    {"abs", Abs},
+    {"float", FloatFilter},
+    {"int", IntFilter},
     {"round", Round},
 };
 

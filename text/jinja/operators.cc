@@ -200,12 +200,6 @@ std::optional<Value> OwnAttribute(const Value& object, std::string_view name) {
   if (const auto* loop = object.As<std::shared_ptr<Loop>>()) return (*loop)->Attribute(name);
   if (const auto* callable = object.As<std::shared_ptr<const Callable>>())
     return (*callable)->Attribute(name);
-  if (const auto* cycler = object.As<std::shared_ptr<Cycler>>(); cycler && name == "current")
-    return (*cycler)->items[(*cycler)->at];
-  if (const Sequence* s = object.sequence(); s && s->is_group) {
-    if (name == "grouper") return s->items[0];
-    if (name == "list") return s->items[1];
-  }
   return std::nullopt;
 }
 

@@ -29,7 +29,7 @@ class Parser {
     std::string_view name;
     StatementPtr (Parser::*parse)();
   };
-  static const std::array<Tag, 11> kTags;
+  static const std::array<Tag, 10> kTags;
 
   ExpressionParser& e() { return expressions_; }
 
@@ -123,15 +123,6 @@ class Parser {
     node->body = ParseUntil({"else", "endfor"});
     --loops_;
     if (e().Next().text == "else") node->otherwise = ParseBody("endfor");
-    return node;
-  }
-
-  StatementPtr ParsePrint() {
-    auto node = std::make_unique<Output>();
-    while (!e().Is(Kind::kBlockEnd)) {
-      if (!node->values.empty()) e().ExpectOperator(",");
-      node->values.push_back(e().ParseExpression());
-    }
     return node;
   }
 
@@ -294,10 +285,9 @@ class Parser {
   int loops_ = 0;  // for statements around this point that break and continue can reach
 };
 
-const std::array<Parser::Tag, 11> Parser::kTags = {{{"if", &Parser::ParseIf},
+const std::array<Parser::Tag, 10> Parser::kTags = {{{"if", &Parser::ParseIf},
                                                     {"for", &Parser::ParseFor},
                                                     {"set", &Parser::ParseSet},
-                                                    {"print", &Parser::ParsePrint},
                                                     {"macro", &Parser::ParseMacro},
                                                     {"call", &Parser::ParseCallBlock},
                                                     {"filter", &Parser::ParseFilterBlock},

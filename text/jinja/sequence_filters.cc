@@ -86,34 +86,6 @@ Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
   return Sequence::Make(Flavor::kList, Sorted(e, items, keys, p.Flag(2)), e.budget());
 }
 
-// groupby(attribute): sorted by it, and a (grouper, list) for each of its values.
-Value GroupBy(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("groupby", {"attribute", "default", "case_sensitive"}, a, 1);
-  const Value absent = p.given(1) ? *p[1] : Value();
-  const auto items = ItemsOf(v, e.budget());
-  std::vector<Value> keys;
-  for (const Value& item : items->items)
-    keys.push_back(SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget()));
-  std::vector<Value> groups, members;
-  Value last_key;
-  const auto flush = [&] {
-    if (members.empty()) return;
-    Sequence group{Flavor::kTuple, {AttributePath(e, members[0], *p[0], absent)}, {}, 0, true};
-    group.items.push_back(Sequence::Make(Flavor::kList, std::exchange(members, {}), e.budget()));
-    group.depth = CheckedDepth(std::max(group.items[0].depth(), group.items[1].depth()) + 1);
-    e.budget().Bytes(sizeof(Sequence) + 2 * sizeof(Value));
-    groups.emplace_back(std::make_shared<const Sequence>(std::move(group)));
-  };
-  for (const Value& item : Sorted(e, items->items, keys, false)) {
-    Value key = SortKey(AttributePath(e, item, *p[0], absent), p.Flag(2), e.budget());
-    if (!members.empty() && !Equal(key, last_key, e.budget())) flush();
-    last_key = std::move(key);
-    members.push_back(item);
-  }
-  flush();
-  return Sequence::Make(Flavor::kList, std::move(groups), e.budget());
-}
-
 // min (false) and max (true): the first of the least or greatest.
 template <bool greatest>
 Value Extreme(Evaluator& e, const Value& v, const Arguments& a) {
@@ -174,28 +146,6 @@ Value Join(Evaluator& e, const Value& v, const Arguments& a) {
   return NewText(std::move(out), e.budget());
 }
 
-// slice(n, fill): n lists; each that got none of the items left over ends with the fill.
-Value SliceFilter(Evaluator& e, const Value& v, const Arguments& a) {
-  const Parameters p("slice", {"slices", "fill_with"}, a, 1);
-  const Int slices = p.Integer(0, 0);
-  if (slices == 0) Raise("integer division or modulo by zero");
-  const auto items = ItemsOf(v, e.budget());
-  const Int length = static_cast<Int>(items->items.size());
-  std::vector<Value> rows;
-  auto at = items->items.begin();
-  for (Int i = 0; i < slices; ++i) {
-    const bool longer = i < length % slices;
-    const auto end = at + static_cast<ptrdiff_t>(length / slices + (longer ? 1 : 0));
-    std::vector<Value> row(at, end);
-    at = end;
-    if (p.given(1) && !p[1]->Is<None>() && !longer) row.push_back(*p[1]);
-    e.budget().Steps(1);
-    rows.push_back(Sequence::Make(Flavor::kList, std::move(row), e.budget()));
-  }
-  const Value list = Sequence::Make(Flavor::kList, std::move(rows), e.budget());
-  return Value(IteratorOf(list, e.budget()));
-}
-
 Value Reverse(Evaluator& e, const Value& v, const Arguments&) {
   if (v.text()) return GetSlice(v, Value(), Value(), Value::Integer(-1), e.budget());
   const auto items = ItemsOf(v, e.budget());
@@ -205,9 +155,8 @@ Value Reverse(Evaluator& e, const Value& v, const Arguments&) {
 }
 
 constexpr FilterEntry kSequenceFilters[] = {
-    {"dictsort", DictSort}, {"first", First},       {"groupby", GroupBy},   {"join", Join},
-    {"last", Last},         {"list", List},         {"max", Extreme<true>}, {"min", Extreme<false>},
-    {"reverse", Reverse},   {"slice", SliceFilter}, {"sort", Sort},         {"sum", Sum},
+    {"dictsort", DictSort}, {"first", First},        {"join", Join},       {"last", Last}, {"list", List},
+    {"max", Extreme<true>}, {"min", Extreme<false>}, {"reverse", Reverse}, {"sort", Sort}, {"sum", Sum},
 };
 
 }  // namespace

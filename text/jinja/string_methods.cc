@@ -175,84 +175,8 @@ Value RemoveAffix(Evaluator& e, const Value& self, const Arguments& a) {
   return MakeText(e, self, std::string(text));
 }
 
-// ljust (-1), center (0), rjust (1).
-template <int side>
-Value Justify(Evaluator& e, const Value& self, const Arguments& a) {
-  static const std::string kSpace = " ";
-  const Parameters p("justify", {"width", "fillchar"}, a, 1);
-  const std::string& fill = p.Text(1, kSpace);
-  if (CountCharacters(fill) != 1) Raise("The fill character must be exactly one character long");
-  const Int length = static_cast<Int>(CountCharacters(*self.text()));
-  const Int width = std::min<Int>(p.Integer(0, 0), Int{1} << 40);
-  const Int pad = std::max<Int>(0, width - length);
-  // Python's centre puts the odd character to the left only where the width is odd.
-  const Int left = side < 0 ? 0 : side > 0 ? pad : pad / 2 + (pad & width & 1);
-  e.budget().StringSize(static_cast<size_t>(pad) * 4);
-  std::string out;
-  for (Int i = 0; i < left; ++i) out += fill;
-  out += *self.text();
-  for (Int i = left; i < pad; ++i) out += fill;
-  return MakeText(e, self, std::move(out));
-}
-
-Value ZeroFill(Evaluator& e, const Value& self, const Arguments& a) {
-  const Parameters p("zfill", {"width"}, a, 1);
-  const Int pad =
-      std::min<Int>(p.Integer(0, 0), Int{1} << 40) - static_cast<Int>(CountCharacters(*self.text()));
-  if (pad <= 0) return self;
-  e.budget().StringSize(static_cast<size_t>(pad));
-  const bool sign = self.text()->starts_with('-') || self.text()->starts_with('+');
-  return MakeText(e, self, std::string(*self.text()).insert(sign ? 1 : 0, static_cast<size_t>(pad), '0'));
-}
-
-Value IsAsciiMethod(Evaluator& e, const Value& self, const Arguments&) {
-  e.budget().Scan(self.text()->size());
-  const std::string& text = *self.text();
-  return Value::Bool(
-      std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }));
-}
-
-Value IsPrintableMethod(Evaluator& e, const Value& self, const Arguments&) {
-  e.budget().Scan(self.text()->size());
-  return Value::Bool(self.text()->empty() || AllOf(*self.text(), CharacterClass::kPrintable));
-}
-
-Value IsTitleMethod(Evaluator& e, const Value& self, const Arguments&) {
-  e.budget().Scan(self.text()->size());
-  return Value::Bool(IsTitle(*self.text()));
-}
-
-Value ExpandTabs(Evaluator& e, const Value& self, const Arguments& a) {
-  const Parameters p("expandtabs", {"tabsize"}, a);
-  const Int size = std::clamp<Int>(p.Integer(0, 8), 0, Int{1} << 40);
-  std::string out;
-  Int column = 0;
-  for (size_t at = 0; at < self.text()->size();) {
-    const std::string_view character =
-        std::string_view(*self.text()).substr(at, CharacterSize(*self.text(), at));
-    at += character.size();
-    const bool tab = character == "\t";
-    const Int fill = tab && size > 0 ? size - column % size : 0;
-    e.budget().StringSize(out.size() + static_cast<size_t>(fill));
-    out.append(static_cast<size_t>(fill), ' ');
-    if (!tab) out += character;
-    column = character == "\n" || character == "\r" ? 0 : column + (tab ? fill : 1);
-  }
-  return MakeText(e, self, std::move(out));
-}
-
 Value FormatMethod(Evaluator& e, const Value& self, const Arguments& a) {
   return FormatBraces(self, a, e.budget());
-}
-
-Value FormatMapMethod(Evaluator& e, const Value& self, const Arguments& a) {
-  const Parameters p("format_map", {"mapping"}, a, 1);
-  if (p[0]->dict() == nullptr) Raise("format_map() wants a mapping");
-  Arguments named;
-  for (const auto& [key, value] : p[0]->dict()->items) {
-    if (key.text()) named.named.emplace_back(*key.text(), value);
-  }
-  return FormatBraces(self, named, e.budget());
 }
 
 constexpr Method kStringMethods[] = {
@@ -275,29 +199,18 @@ constexpr Method kStringMethods[] = {
     {"index", FindMethod<false, true>},
     {"rindex", FindMethod<true, true>},
     {"count", CountText},
-    {"casefold", MapMethod<CaseFold>},
     {"lower", MapMethod<Lower>},
     {"upper", MapMethod<Upper>},
     {"capitalize", MapMethod<Capitalize>},
-    {"swapcase", MapMethod<SwapCase>},
     {"title", MapMethod<TitleMethod>},
-    {"expandtabs", ExpandTabs},
     {"format", FormatMethod},
-    {"format_map", FormatMapMethod},
-    {"isascii", IsAsciiMethod},
     {"isdecimal", ClassMethod<CharacterClass::kDecimal>},
-    {"isprintable", IsPrintableMethod},
-    {"istitle", IsTitleMethod},
     {"isalpha", ClassMethod<CharacterClass::kAlpha>},
     {"isdigit", ClassMethod<CharacterClass::kDigit>},
     {"isalnum", ClassMethod<CharacterClass::kAlnum>},
     {"isspace", ClassMethod<CharacterClass::kSpace>},
     {"isupper", CasedMethod<true>},
     {"islower", CasedMethod<false>},
-    {"ljust", Justify<-1>},
-    {"center", Justify<0>},
-    {"rjust", Justify<1>},
-    {"zfill", ZeroFill},
 };
 
 }  // namespace

@@ -47,8 +47,6 @@ std::string Replace(std::string_view text, std::string_view old, std::string_vie
 // Unicode's full case mappings, which may change the length; Lower knows the sigma at the end of a word.
 std::string Lower(std::string_view text);
 std::string Upper(std::string_view text);
-std::string CaseFold(std::string_view text);
-std::string SwapCase(std::string_view text);
 std::string Capitalize(std::string_view text);
 std::string TitleMethod(std::string_view text);  // str.title: a word is a run of cased letters
 std::string TitleFilter(
@@ -58,15 +56,6 @@ std::string TitleFilter(
 enum class CharacterClass { kAlpha, kDecimal, kDigit, kAlnum, kSpace, kPrintable };
 bool AllOf(std::string_view text, CharacterClass which);
 bool IsCased(std::string_view text, bool upper);  // str.isupper, str.islower
-bool IsTitle(std::string_view text);              // str.istitle
-
-// The lines of textwrap.wrap: at most `width` characters each, parted at white space (which goes), at hyphens
-// inside of words where wanted, and inside of words too long for a line where wanted. `width` > 0.
-struct WrapStyle {
-  size_t width;
-  bool break_long_words, break_on_hyphens;
-};
-std::vector<std::string> WrapParagraph(std::string_view text, const WrapStyle& style);
 
 // Positions that a Python slice of a sequence of `length` visits: start, start + step, ... `count` of them.
 struct SliceRange {

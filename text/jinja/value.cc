@@ -67,7 +67,6 @@ class Printer {
                               std::to_string(length) + ">";
                    },
                    [&](const std::shared_ptr<const Callable>& c) { *out_ += c->Describe(); },
-                   [&](const std::shared_ptr<Cycler>&) { *out_ += "<jinja2.utils.Cycler object>"; },
                    [&](Namespace* n) {
                      *out_ += "<Namespace ";
                      Pairs(n->members, depth);
@@ -161,7 +160,6 @@ int Value::depth() const {
   if (const Sequence* s = sequence()) return s->depth;
   if (const Dict* d = dict()) return d->depth;
   if (const auto* iterator = As<std::shared_ptr<const Iterator>>()) return (*iterator)->depth;
-  if (const auto* cycler = As<std::shared_ptr<Cycler>>()) return (*cycler)->depth;
   if (const auto* callable = As<std::shared_ptr<const Callable>>()) return (*callable)->depth();
   return 0;
 }
@@ -244,9 +242,9 @@ std::string_view TypeName(const Value& value) {
     static constexpr std::string_view kNames[] = {"list", "tuple", "range", "dict view"};
     return kNames[static_cast<size_t>(s->flavor)];
   }
-  static constexpr std::string_view kNames[] = {
-      "NoneType", "Undefined", "bool",        "int",      "float",  "str",      "list",
-      "dict",     "generator", "LoopContext", "function", "Cycler", "Namespace"};
+  static constexpr std::string_view kNames[] = {"NoneType",  "Undefined",   "bool",     "int",
+                                                "float",     "str",         "list",     "dict",
+                                                "generator", "LoopContext", "function", "Namespace"};
   static_assert(std::size(kNames) == std::variant_size_v<Value::Data>);
   return kNames[value.data().index()];
 }

@@ -38,7 +38,6 @@ struct Sequence;
 struct Dict;
 struct Namespace;
 struct Iterator;
-struct Cycler;
 class Loop;
 class Callable;
 
@@ -56,10 +55,9 @@ struct String {
 
 class Value {
  public:
-  using Data =
-      std::variant<None, Undefined, bool, Int, double, String, std::shared_ptr<const Sequence>,
-                   std::shared_ptr<const Dict>, std::shared_ptr<const Iterator>, std::shared_ptr<Loop>,
-                   std::shared_ptr<const Callable>, std::shared_ptr<Cycler>, Namespace*>;
+  using Data = std::variant<None, Undefined, bool, Int, double, String, std::shared_ptr<const Sequence>,
+                            std::shared_ptr<const Dict>, std::shared_ptr<const Iterator>,
+                            std::shared_ptr<Loop>, std::shared_ptr<const Callable>, Namespace*>;
 
   Value() = default;  // none
   // From any of the alternatives.
@@ -107,7 +105,6 @@ struct Sequence {
   std::vector<Value> items;
   std::string label;
   int depth;
-  bool is_group = false;  // a tuple of the filter groupby: its members are also .grouper and .list
 };
 
 // What Python's generators are to a template: gives its items one at a time, once. It holds nothing but
@@ -149,13 +146,6 @@ struct Namespace {
   std::vector<std::pair<std::string, Value>> members;
   const Value* Find(std::string_view name) const;
   void Set(std::string_view name, Value value);
-};
-
-// cycler(items...): stands on one of them, and moves on.
-struct Cycler {
-  std::vector<Value> items;
-  int depth;
-  size_t at = 0;
 };
 
 // A macro, a function, or a method bound to its value.
