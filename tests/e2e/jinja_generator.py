@@ -123,7 +123,10 @@ class Templates:
         {s}|indent({w}, {b}, {b}); {s}|e; {s}.upper(); {s}.title(); {s}.capitalize()
         {s}.replace({q}, {q}, {w}); {s}.partition({q})[2]; {s}.removeprefix({q})
         '{{}}-{{}}'.format({x}, {n}); '{{0:>{w}}}|{{0!r:<5}}'.format({s}); '{{:.2f}}'.format({n})
-        '{{a:05d}}{{b}}'.format(a={i}, b={x}); '{{:,}}'.format({i}); '%s/%d'|format({x}, {i})
+        '{{a:05d}}{{b}}'.format(a={i}, b={x}); '{{:,}}'.format({i})
+        '{{:+.1e}} {{:g}}'.format({n}, {n})
+        '{{:_^9}}'.format({s}); '%+.3g|%-6.1f|%x' % ({n}, {n}, {i})
+        '%s/%d'|format({x}, {i})
         '%5.1f%%' % {n}; '%-8s|' % {q}; '%r' % ({x},); '%05d' % {i}; ({s} if {b} else {s}); {s} * {w}
         {x}|default({s}); {s} or {s}; {s}|first; {s}|last; {l}|first|string; {l}|map('string')|join
         ({s}|safe) ~ {s}; ({s}|safe) + {s}; m({x}); {s}|replace({q}, {q}, {w}); {s}.join({l}|map('string'))
@@ -133,7 +136,7 @@ class Templates:
         {w} ** 2; {l}|map('string')|map('length')|sum; {s}.index({q}); ({i} if {b} else {i})
         {l}|list|length; {s}.rfind({q}); {s}|int(7); {x}|int(base=16); {b}|int"""
     NUMBER = """{i}; {i} / {p}; {n} + {n}; {n} * {i}; {s}|float; {n}|round({w}); {n}|round({w}, 'floor')
-        {n}|abs; {n} // {p}; {n} % {p}; {n}|float; {n} ** 2; [{n}, {i}]|max; [{i}, {n}]|min; {n}|round(-1)"""
+        {n}|abs; {n} // {p}; {n} % {p}; {n}|float; {n} ** 2; [{n}, {i}]|max; [{i}, {n}]|min"""
     LIST = """[{x}, {x}]; [{s}, {s}, {s}]; [{i}, {n}]; {l} + {l}; {l}[{i}:]; {l}[::-1]; {l}|list
         {l}|reverse|list; {d}|items|list; {d}|dictsort; {d}|dictsort(true, 'value'); {d}.items()|list
         {d}.keys()|list; {d}.values()|list; {s}.split({q}); {s}|list; {l}|unique|list
@@ -149,7 +152,7 @@ class Templates:
         messages|selectattr('role', 'in', ['user', 'tool'])|list; {l}|list|first|list
         [{l}, {l}]|sum(start=[])"""
     DICT = """{{'a': {x}, 'b': {x}}}; {{{k}: {x}, {k}: {x}}}; messages[{i}]; messages|last; messages|first
-        dict(a={x}, b={x}); dict([[{s}, {x}], ['b', {x}]]); {{}}; tools[0].function; ({d} if {b} else {d})
+        dict(a={x}, b={x}); dict([[{s}|string, {x}], ['b', {x}]]); {{}}; tools[0].function; ({d} if {b} else {d})
         {d}.copy(); dict({d}, z={x}); {{1: {x}, 1.5: {x}, true: {x}}}
         messages[{i}].tool_calls[0].function.arguments"""
     BOOL = """{s} == {s}; {i} > {i}; {n} <= {n}; {x} is none; {x} is defined; {x} is string; {x} is mapping

@@ -1,10 +1,10 @@
+// The % operator of str, and strftime.
 #include "text/jinja/format.h"
 
 #include <locale.h>
 #include <time.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "text/jinja/operators.h"
 
@@ -13,12 +13,12 @@ namespace {
 
 // One conversion: "%[(key)][flags][width][.precision]kind".
 struct Conversion {
-  std::string key;
-  bool has_key = false;
+  std::optional<std::string> key;
   std::string flags;
-  size_t width = 0;
-  std::optional<size_t> precision;
+  FormatSpec spec;
   char kind = 0;
+
+  bool Has(char flag) const { return flags.find(flag) != std::string::npos; }
 };
 
 class PercentFormatter {
@@ -34,7 +34,7 @@ class PercentFormatter {
       const size_t percent = std::min(format_.find('%', at_), format_.size());
       out_.append(format_, at_, percent - at_);
       at_ = percent + 1;
-      if (percent < format_.size()) Convert(ParseConversion());
+      if (percent < format_.size()) out_ += Convert(ParseConversion());
       budget_.StringSize(out_.size());
     }
     const size_t given = tuple_ ? tuple_->items.size() : 1;
@@ -58,44 +58,32 @@ class PercentFormatter {
     return number;
   }
 
-  // A width or precision: digits, or "*" for the next argument.
-  Int TakeSize() {
-    if (at_ >= format_.size() || format_[at_] != '*') return static_cast<Int>(TakeNumber());
-    ++at_;
-    const Int* size = Argument({}).As<Int>();
-    if (size == nullptr) Raise("* wants int");
-    const Int magnitude = std::clamp<Int>(*size, -(Int{1} << 62), Int{1} << 62);
-    budget_.StringSize(static_cast<size_t>(magnitude < 0 ? -magnitude : magnitude));
-    return magnitude;
-  }
-
   Conversion ParseConversion() {
     Conversion c;
     char next = Take();
     if (next == '(') {
-      c.has_key = true;
-      while ((next = Take()) != ')') c.key += next;
+      c.key.emplace();
+      while ((next = Take()) != ')') *c.key += next;
       next = Take();
     }
-    for (; std::string_view("-+ 0#").find(next) != std::string_view::npos; next = Take()) c.flags += next;
+    for (; std::string_view("-+ 0").find(next) != std::string_view::npos; next = Take()) c.flags += next;
     --at_;
-    const Int width = TakeSize();
-    if (width < 0) c.flags += '-';
-    c.width = static_cast<size_t>(width < 0 ? -width : width);
+    c.spec.align = c.Has('-') ? '<' : '>';
+    c.spec.width = TakeNumber();
     if (at_ < format_.size() && format_[at_] == '.') {
       ++at_;
-      c.precision = static_cast<size_t>(std::max<Int>(TakeSize(), 0));
+      c.spec.precision = TakeNumber();
     }
     c.kind = Take();
     return c;
   }
 
   const Value& Argument(const Conversion& c) {
-    if (c.has_key) {
+    if (c.key) {
       const Dict* d = arguments_.dict();
       if (d == nullptr) Raise("format requires a mapping");
-      const Value* found = d->Find(c.key);
-      if (found == nullptr) Raise("the format names a key that is not there: " + QuotePython(c.key));
+      const Value* found = d->Find(*c.key);
+      if (found == nullptr) Raise("the mapping of a format has no key " + QuotePython(*c.key));
       return *found;
     }
     const size_t given = tuple_ ? tuple_->items.size() : 1;
@@ -104,110 +92,35 @@ class PercentFormatter {
     return tuple_ ? tuple_->items[used_ - 1] : arguments_;
   }
 
-  void Convert(const Conversion& c) {
-    if (c.kind == '%') {
-      out_ += '%';
-      return;
-    }
+  std::string Convert(const Conversion& c) {
+    if (c.kind == '%') return "%";
     const Value& value = Argument(c);
-    switch (c.kind) {
-      case 's':
-      case 'r':
-      case 'a':
-        return Text(c, value);
-      case 'c':
-        return Character(c, value);
-      case 'd':
-      case 'i':
-      case 'u':
-      case 'x':
-      case 'X':
-      case 'o':
-        return Integer(c, value);
-      case 'e':
-      case 'E':
-      case 'f':
-      case 'F':
-      case 'g':
-      case 'G':
-        return Real(c, value);
-      default:
-        Raise("unsupported format character '" + std::string(1, c.kind) + "'");
+    if (c.kind == 's' || c.kind == 'r') {
+      std::string text = c.kind == 's' ? Str(value, budget_) : Repr(value, budget_);
+      if (markup_ && !(c.kind == 's' && value.markup())) text = EscapeHtml(text);
+      return FormatText(std::move(text), c.spec, budget_);
     }
+    const bool integral = std::string_view("diuxX").find(c.kind) != std::string_view::npos;
+    if (!integral && std::string_view("eEfFgG").find(c.kind) == std::string_view::npos)
+      Raise("unsupported format character '" + std::string(1, c.kind) + "'");
+    return Number(c, value, integral);
   }
 
-  void Text(const Conversion& c, const Value& value) {
-    std::string text = c.kind == 's' ? Str(value, budget_) : Repr(value, budget_);
-    if (c.kind == 'a') text = AsciiOf(text);
-    if (markup_ && !(c.kind == 's' && value.markup())) text = EscapeHtml(text);
-    if (c.precision) {
-      const size_t length = CountCharacters(text);
-      text = SliceText(text, ResolveSlice(std::nullopt, static_cast<Int>(*c.precision), 1, length), length);
+  std::string Number(const Conversion& c, const Value& value, bool integral) {
+    FormatSpec spec = c.spec;
+    spec.type = c.kind == 'i' || c.kind == 'u' ? 'd' : c.kind;
+    if (c.Has('+') || c.Has(' ')) spec.sign = c.Has('+') ? '+' : ' ';
+    if (c.Has('0') && !c.Has('-')) {
+      spec.fill = "0";
+      spec.align = '=';
     }
-    Pad(c, {}, text, false);
-  }
-
-  void Character(const Conversion& c, const Value& value) {
-    std::string text;
-    if (value.text() && CountCharacters(*value.text()) == 1) {
-      text = *value.text();
-    } else if (const auto code = AsInt(value);
-               code && *code >= 0 && *code < 0x110000 && (*code < 0xD800 || *code > 0xDFFF)) {
-      AppendUtf8(&text, static_cast<char32_t>(*code));
-    } else {
-      Raise("%c requires int or char");
-    }
-    Pad(c, {}, text, false);
-  }
-
-  void Integer(const Conversion& c, const Value& value) {
+    const double* real = value.As<double>();
+    if (!integral && real) return FormatReal(*real, spec, budget_);
     auto integer = AsInt(value);
-    const bool decimal = c.kind == 'd' || c.kind == 'i' || c.kind == 'u';
-    if (const double* d = value.As<double>(); d && decimal && *d > -1e38 && *d < 1e38)
-      integer = static_cast<Int>(*d);
-    if (!integer) {
-      Raise("%" + std::string(1, c.kind) + " format: a number is required, not " +
-            std::string(TypeName(value)));
-    }
-    const unsigned base = decimal ? 10 : c.kind == 'o' ? 8 : 16;
-    std::string digits = IntDigits(*integer, base, c.kind == 'X');
-    if (c.precision > digits.size()) digits.insert(0, *c.precision - digits.size(), '0');
-    const bool marked = !decimal && c.flags.find('#') != std::string::npos;
-    Pad(c, Sign(c, *integer < 0) + (marked ? std::string("0") + c.kind : ""), digits, true);
-  }
-
-  void Real(const Conversion& c, const Value& value) {
-    const auto integer = AsInt(value);
-    const double* d = value.As<double>();
-    if (!integer && !d) Raise("must be real number, not " + std::string(TypeName(value)));
-    const double real = d ? *d : static_cast<double>(*integer);
-    const std::string pattern =
-        std::string("%") + (c.flags.find('#') != std::string::npos ? "#" : "") + ".*" + c.kind;
-    const size_t precision = c.precision.value_or(6);
-    if (precision > 1000) Raise("a number is formatted with a precision of at most 1000");
-    char buffer[1400];  // the largest double has 309 digits before the point
-    const int size =
-        std::snprintf(buffer, sizeof buffer, pattern.c_str(), static_cast<int>(precision), std::abs(real));
-    Pad(c, Sign(c, std::signbit(real)), std::string_view(buffer, static_cast<size_t>(size)), true);
-  }
-
-  static std::string Sign(const Conversion& c, bool negative) {
-    if (negative) return "-";
-    if (c.flags.find('+') != std::string::npos) return "+";
-    return c.flags.find(' ') != std::string::npos ? " " : "";
-  }
-
-  void Pad(const Conversion& c, const std::string& sign, std::string_view body, bool number) {
-    const size_t length = CountCharacters(body) + sign.size();
-    const size_t fill = c.width > length ? c.width - length : 0;
-    budget_.StringSize(out_.size() + fill);
-    const bool left = c.flags.find('-') != std::string::npos;
-    const bool zeros = number && !left && c.flags.find('0') != std::string::npos;
-    if (!left && !zeros) out_.append(fill, ' ');
-    out_ += sign;
-    if (zeros) out_.append(fill, '0');
-    out_ += body;
-    if (left) out_.append(fill, ' ');
+    if (real && spec.type == 'd' && *real > -1e38 && *real < 1e38) integer = static_cast<Int>(*real);
+    if (integer) return FormatInteger(*integer, spec, budget_);
+    Raise("%" + std::string(1, c.kind) + " format: a number is required, not " +
+          std::string(TypeName(value)));
   }
 
   const std::string& format_;
@@ -216,7 +129,7 @@ class PercentFormatter {
   Budget& budget_;
   const Sequence* tuple_ = nullptr;
   size_t at_ = 0;
-  size_t used_ = 0;
+  size_t used_ = 0;  // arguments that conversions have taken
   std::string out_;
 };
 
@@ -232,7 +145,7 @@ std::string FormatTime(const std::string& format, int64_t unix_seconds) {
   tm fields{};
   if (localtime_r(&seconds, &fields) == nullptr) Raise("strftime_now: the time is out of range");
   char page[4096];
-  // A mark in front tells an empty result from one that does not fit.
+  // The dot in front distinguishes an empty result from one that does not fit.
   const size_t size = strftime_l(page, sizeof page, ("." + format).c_str(), &fields, english);
   if (size == 0) Raise("strftime_now: the result is too long");
   return std::string(page + 1, size - 1);

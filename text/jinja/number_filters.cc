@@ -52,33 +52,6 @@ Value Abs(Evaluator& e, const Value& v, const Arguments&) {
   return Less(v, Value::Integer(0), e.budget()) ? Negate(v) : Affirm(v);
 }
 
-// To a multiple of 10 to the `tens`, ties to even.
-Int RoundedToTens(Int value, int tens) {
-  if (tens > 37) return 0;
-  Int unit = 1;
-  for (int i = 0; i < tens; ++i) unit *= 10;
-  const Int rest = value % unit, half = unit / 2, magnitude = rest < 0 ? -rest : rest;
-  const bool away = magnitude > half || (magnitude == half && (value / unit) % 2 != 0);
-  const Int down = value - rest;
-  Int result = down;
-  if (away && __builtin_add_overflow(down, value < 0 ? -unit : unit, &result))
-    Raise("an integer of the template is too large");
-  return result;
-}
-
-double RoundedToTens(double value, int tens) {
-  if (value == 0 || !std::isfinite(value)) return value;
-  char buffer[400];  // printf rounds the exact value, ties to even, as Python does
-  std::snprintf(buffer, sizeof buffer, "%.17e", value);
-  const int digits = std::atoi(std::strchr(buffer, 'e') + 1) + 1 - tens;  // that remain
-  if (digits > 0) {
-    std::snprintf(buffer, sizeof buffer, "%.*e", digits - 1, value);
-    return std::strtod(buffer, nullptr);
-  }
-  const double unit = std::pow(10.0, tens);
-  return std::copysign(digits == 0 && std::fabs(value) > unit / 2 ? unit : 0.0, value);
-}
-
 Value Round(Evaluator&, const Value& v, const Arguments& a) {
   static const std::string kCommon = "common";
   const Parameters p("round", {"precision", "method"}, a);
@@ -86,7 +59,7 @@ Value Round(Evaluator&, const Value& v, const Arguments& a) {
   if (method != "common" && method != "ceil" && method != "floor")
     Raise("method must be common, ceil or floor");
   const Int precision = p.Integer(0, 0);
-  if (precision < -300 || precision > 300) Raise("round takes a precision from -300 to 300");
+  if (precision < 0 || precision > 300) Raise("round takes a precision from 0 to 300");
   const double* real = v.As<double>();
   const auto integer = AsInt(v);
   if (real == nullptr && !integer) Raise("round wants a number, not '" + std::string(TypeName(v)) + "'");
@@ -97,9 +70,7 @@ Value Round(Evaluator&, const Value& v, const Arguments& a) {
     const double whole = method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale);
     return Value::Float((whole + 0.0) / scale);  // Python's ints know no -0
   }
-  if (integer && precision >= 0) return Value::Integer(*integer);
-  if (integer) return Value::Integer(RoundedToTens(*integer, static_cast<int>(-precision)));
-  if (precision < 0) return Value::Float(RoundedToTens(value, static_cast<int>(-precision)));
+  if (integer) return Value::Integer(*integer);
   char buffer[700];  // printf rounds the exact value, ties to even, as Python does
   std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), value);
   return Value::Float(std::strtod(buffer, nullptr));

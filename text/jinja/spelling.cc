@@ -56,19 +56,6 @@ std::string QuotePython(std::string_view text) {
   return out += quote;
 }
 
-std::string AsciiOf(std::string_view text) {
-  std::string out;
-  for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) {
-    const char32_t c = CharacterAt(text, at);
-    if (c < 0x80) {
-      out += static_cast<char>(c);
-    } else {
-      AppendEscape(&out, c);
-    }
-  }
-  return out;
-}
-
 std::string IntDigits(Int value, unsigned base, bool upper) {
   const char* const symbols = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   auto magnitude = static_cast<unsigned __int128>(value);

@@ -68,7 +68,6 @@ std::string SliceText(std::string_view text, const SliceRange& range, size_t len
 
 std::string EscapeHtml(std::string_view text);   // & < > ' " as MarkupSafe writes them
 std::string QuotePython(std::string_view text);  // repr(str)
-std::string AsciiOf(std::string_view text);      // other characters as escapes
 std::string IntText(Int value);
 std::string IntDigits(Int value, unsigned base, bool upper);   // of the magnitude
 std::string FloatText(double value);                           // repr(float)
