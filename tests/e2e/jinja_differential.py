@@ -23,7 +23,8 @@ from jinja_reference import Reference
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CASES = ROOT / "tests/text/jinja/cases.json"
-RENDERER = pathlib.Path(os.environ.get("PREFIXD_RENDERER", ROOT / "build/release/tests/text/render_templates"))
+RENDERER = pathlib.Path(os.environ.get("PREFIXD_RENDERER",
+                                       ROOT / "build/release/tests/text/render_templates"))
 SHARED = pathlib.Path(os.environ.get("PREFIXD_SHARED", ROOT.parent / "shared"))
 NOW = "2026-07-01T12:00:00"
 
@@ -32,7 +33,10 @@ def check_cases(write=False):
     """The cases of the file on which it and the reference differ."""
     file = json.loads(CASES.read_text())
     reference = Reference(file["now"])
-    said = [{"template": case["template"], **reference.render(case["template"], file["context"])} for case in file["cases"]]
+    said = [{
+        "template": case["template"],
+        **reference.render(case["template"], file["context"])
+    } for case in file["cases"]]
     if write:
         rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in said)
         head = json.dumps({"now": file["now"], "context": file["context"]}, ensure_ascii=False)[:-1]
@@ -42,8 +46,8 @@ def check_cases(write=False):
 
 def chat_templates():
     """Every distinct chat template of the reference data."""
-    found = {path.read_text() for path in SHARED.glob("templates/*.jinja")} | {
-        path.read_text() for path in SHARED.glob("golden/*/chat_template.jinja")}
+    found = {path.read_text() for path in SHARED.glob("templates/*.jinja")
+            } | {path.read_text() for path in SHARED.glob("golden/*/chat_template.jinja")}
     for path in SHARED.glob("golden/*/tokenizer_config.json"):
         template = json.loads(path.read_text()).get("chat_template")
         if isinstance(template, str):
@@ -61,7 +65,11 @@ def random_requests(count, seed):
             small = templates.template()
         variables = conversation(r)
         chosen = [chats[j % len(chats)] for j in (2 * i, 2 * i + 1)] if chats else []
-        requests += [{"template": template, "variables": variables, "now": NOW} for template in chosen + [small]]
+        requests += [{
+            "template": template,
+            "variables": variables,
+            "now": NOW
+        } for template in chosen + [small]]
     return requests
 
 
@@ -74,7 +82,8 @@ def ours(requests):
 def same(answer, expected):
     if "output" in expected:
         # Objects print their address in Python; ours have none.
-        return answer.get("output") == expected["output"] or re.search("0x[0-9a-f]{8}", expected["output"].lower()) is not None
+        return answer.get("output") == expected["output"] or re.search("0x[0-9a-f]{8}",
+                                                                       expected["output"].lower()) is not None
     raised = expected["raises"].removeprefix("TemplateError: ")
     if raised != expected["raises"]:  # raise_exception: clients see its text
         return answer.get("error") == "invalid_argument: " + raised
@@ -98,7 +107,8 @@ def compare(requests):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--random", type=int, default=0, metavar="N")
     parser.add_argument("--seed", type=int, default=1)

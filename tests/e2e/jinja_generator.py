@@ -1,8 +1,11 @@
 """Random conversations and random small templates, from a seed."""
 
-WORDS = ["Hi", "hello World", "é", "日本語", "  spaced  ", "a\nb\n\nc", "\n", "x" * 30, "<|im_end|>", "<s>", "</s>", "[INST]",
-         "<think>\nwhy\n</think>\n\nso", "</think>", "{{ x }}", "{% if %}", "it's \"q\" \\ <b>&amp;</b>", "None", "1.5", "-7",
-         "\u00a0\u2003", "😀 ok", "tab\there", "\r\n", "/no_think", "Ünï STRASSE", "a-b c-d", "%s 100%", "0"]
+WORDS = [
+    "Hi", "hello World", "é", "日本語", "  spaced  ", "a\nb\n\nc", "\n", "x" * 30, "<|im_end|>", "<s>", "</s>",
+    "[INST]", "<think>\nwhy\n</think>\n\nso", "</think>", "{{ x }}", "{% if %}", "it's \"q\" \\ <b>&amp;</b>",
+    "None", "1.5", "-7", "\u00a0\u2003", "😀 ok", "tab\there", "\r\n", "/no_think", "Ünï STRASSE", "a-b c-d",
+    "%s 100%", "0"
+]
 ROLES = ["user", "assistant", "system", "tool", "developer"]
 
 
@@ -22,7 +25,10 @@ def data(r, depth=0):
     if depth < 3 and pick < 0.2:
         return [data(r, depth + 1) for _ in range(r.randint(0, 3))]
     if depth < 3 and pick < 0.4:
-        return {r.choice(["a", "b", "Key", "items", "é", "type", "x y"]): data(r, depth + 1) for _ in range(r.randint(0, 3))}
+        return {
+            r.choice(["a", "b", "Key", "items", "é", "type", "x y"]): data(r, depth + 1)
+            for _ in range(r.randint(0, 3))
+        }
     return r.choice([text(r), text(r), number(r), True, False, None])
 
 
@@ -39,14 +45,27 @@ def schema(r, depth=0):
     if kind == "array":
         result["items"] = schema(r, depth + 1)
     if kind == "object":
-        result["properties"] = {name: schema(r, depth + 1) for name in r.sample(["city", "n", "unit", "Zone", "when"], r.randint(0, 3))}
+        result["properties"] = {
+            name: schema(r, depth + 1)
+            for name in r.sample(["city", "n", "unit", "Zone", "when"], r.randint(0, 3))
+        }
         result["required"] = r.sample(list(result["properties"]), r.randint(0, len(result["properties"])))
     return result
 
 
 def tool(r):
-    function = {"name": r.choice(["get_weather", "add", "f"]), "description": text(r),
-                "parameters": {**schema(r), "type": "object", "properties": {"city": schema(r), "n": schema(r, 1)}, "required": ["city"]}}
+    function = {
+        "name": r.choice(["get_weather", "add", "f"]),
+        "description": text(r),
+        "parameters": {
+            **schema(r), "type": "object",
+            "properties": {
+                "city": schema(r),
+                "n": schema(r, 1)
+            },
+            "required": ["city"]
+        }
+    }
     if r.random() < 0.2:
         function["return"] = {"type": "string"}
     return {"type": "function", "function": function}
@@ -54,8 +73,13 @@ def tool(r):
 
 def call(r):
     import json
-    arguments = data(r) if r.random() < 0.1 else {name: data(r) for name in r.sample(["city", "n", "flag", "l"], r.randint(0, 4))}
-    function = {"name": r.choice(["get_weather", "add"]), "arguments": arguments if r.random() < 0.7 else json.dumps(arguments)}
+    arguments = data(r) if r.random() < 0.1 else {
+        name: data(r) for name in r.sample(["city", "n", "flag", "l"], r.randint(0, 4))
+    }
+    function = {
+        "name": r.choice(["get_weather", "add"]),
+        "arguments": arguments if r.random() < 0.7 else json.dumps(arguments)
+    }
     return {"id": r.choice(["abcdef123", "call00001", "c"]), "type": "function", "function": function}
 
 
@@ -94,15 +118,28 @@ def conversation(r):
         for _ in range(r.randint(1, 4)):
             roles += ["user", "assistant"] if r.random() < 0.7 else ["user", "assistant", "tool", "assistant"]
         roles = roles[:len(roles) - (r.random() < 0.6)]
-    variables = {"messages": [message(r, role) for role in roles], "tools": None, "documents": None,
-                 "add_generation_prompt": r.random() < 0.6, "bos_token": "<s>", "eos_token": "</s>"}
+    variables = {
+        "messages": [message(r, role) for role in roles],
+        "tools": None,
+        "documents": None,
+        "add_generation_prompt": r.random() < 0.6,
+        "bos_token": "<s>",
+        "eos_token": "</s>"
+    }
     if r.random() < 0.3:
         variables["tools"] = [tool(r) for _ in range(r.randint(0, 2))]
     if r.random() < 0.1:
         variables["documents"] = [{"title": text(r), "text": text(r), "doc_id": number(r)} for _ in range(2)]
-    for name, values in {"enable_thinking": [True, False], "thinking": [True, False], "date_string": ["1 Jan 2025"],
-                         "tools_in_user_message": [True, False], "custom_tools": [None], "reasoning_effort": ["low", "high", 3],
-                         "xml_tools": [None], "builtin_tools": [["code_interpreter"]]}.items():
+    for name, values in {
+            "enable_thinking": [True, False],
+            "thinking": [True, False],
+            "date_string": ["1 Jan 2025"],
+            "tools_in_user_message": [True, False],
+            "custom_tools": [None],
+            "reasoning_effort": ["low", "high", 3],
+            "xml_tools": [None],
+            "builtin_tools": [["code_interpreter"]]
+    }.items():
         if r.random() < 0.15:
             variables[name] = r.choice(values)
     return variables
@@ -110,7 +147,6 @@ def conversation(r):
 
 class Templates:
     """Small random templates: expressions that mostly have the types that they need, in nested statements."""
-
     def __init__(self, r):
         self.r = r
         self.names = []  # what `set` and `for` have defined so far
@@ -170,20 +206,43 @@ class Templates:
         messages|map(attribute={k}); {l}|select('gt', 1)|first; {x}|items|list; {x}|length; {x}|list
         {x}|first; m.name; {s}.split({q}, 1)[1]; {x}|sort; {x}|join({q}); {x}|string"""
     KINDS = {"s": TEXT, "i": INT, "n": NUMBER, "l": LIST, "d": DICT, "b": BOOL, "x": ANY}
-    PRODUCTIONS = {kind: [p.strip() for line in lines.splitlines() for p in line.split(";")] for kind, lines in KINDS.items()}
+    PRODUCTIONS = {
+        kind: [p.strip() for line in lines.splitlines() for p in line.split(";")]
+        for kind, lines in KINDS.items()
+    }
 
     def quote(self, value):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r") + "'"
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace(
+            "\r", "\\r") + "'"
 
     def leaf(self, kind):
         r = self.r
-        simple = {"s": lambda: r.choice([self.quote(text(r)), self.quote(r.choice(WORDS)), "messages[0].content", "(messages|last).role"] + ["x"] * ("x" in self.names)),
-                  "i": lambda: r.choice(["0", "1", "2", "-1", "3", "10"]),
-                  "n": lambda: r.choice(["1.5", "-2.25", "0.1", "3", "1e3", "12345.678", "1e16", "0.00001"]),
-                  "l": lambda: r.choice(["messages", "[1, 2, 3]", "['b', 'A', 'c', 'a']", "[]", "[none, 1, 'x']", "tools or []", "[true, 0, 2.5]"]),
-                  "d": lambda: r.choice(["messages[0]", "{'a': 1, 'B': 'x', 'items': none}", "{}", "(tools or [{}])[0]"]),
-                  "b": lambda: r.choice(["true", "false", "tools", "add_generation_prompt", "messages"]),
-                  "x": lambda: r.choice(["none", "1", "'a'", "messages", "undefined_name", "true", "2.5", "[1, 'a']", "{'a': 1}", "()"] + self.names * 2)}
+        simple = {
+            "s":
+                lambda: r.choice([
+                    self.quote(text(r)),
+                    self.quote(r.choice(WORDS)), "messages[0].content", "(messages|last).role"
+                ] + ["x"] * ("x" in self.names)),
+            "i":
+                lambda: r.choice(["0", "1", "2", "-1", "3", "10"]),
+            "n":
+                lambda: r.choice(["1.5", "-2.25", "0.1", "3", "1e3", "12345.678", "1e16", "0.00001"]),
+            "l":
+                lambda: r.choice([
+                    "messages", "[1, 2, 3]", "['b', 'A', 'c', 'a']", "[]", "[none, 1, 'x']", "tools or []",
+                    "[true, 0, 2.5]"
+                ]),
+            "d":
+                lambda: r.choice(
+                    ["messages[0]", "{'a': 1, 'B': 'x', 'items': none}", "{}", "(tools or [{}])[0]"]),
+            "b":
+                lambda: r.choice(["true", "false", "tools", "add_generation_prompt", "messages"]),
+            "x":
+                lambda: r.choice([
+                    "none", "1", "'a'", "messages", "undefined_name", "true", "2.5", "[1, 'a']", "{'a': 1}",
+                    "()"
+                ] + self.names * 2)
+        }
         return simple[kind]()
 
     def expression(self, kind, depth=0):
@@ -222,7 +281,8 @@ class Templates:
         return self.expression(kind, depth + 1)
 
     def literal_text(self):
-        return self.r.choice(["", " ", "\n", "  \n", "text", " a ", "\n\n", "é\n", "- ", "    ", "\t", "{ not a tag }"])
+        return self.r.choice(
+            ["", " ", "\n", "  \n", "text", " a ", "\n\n", "é\n", "- ", "    ", "\t", "{ not a tag }"])
 
     def tag(self, inside):
         r = self.r
@@ -235,31 +295,39 @@ class Templates:
         return name
 
     def block(self, depth=0, loops=0):
-        return "".join(self.literal_text() + self.statement(depth, loops) for _ in range(self.r.randint(1, 3))) + self.literal_text()
+        return "".join(self.literal_text() + self.statement(depth, loops)
+                       for _ in range(self.r.randint(1, 3))) + self.literal_text()
 
     def statement(self, depth, loops):
         r, e, t = self.r, self.expression, self.tag
         pick = r.random() if depth < 3 else r.random() * 0.45
         if pick < 0.35:
-            return "{{" + r.choice(["", "-"]) + " " + e(r.choice("sssxxlnidb")) + " " + r.choice(["", "-"]) + "}}"
+            return "{{" + r.choice(["", "-"]) + " " + e(r.choice("sssxxlnidb")) + " " + r.choice(["", "-"
+                                                                                                 ]) + "}}"
         if pick < 0.43:
             return t(f"set {self.name()} = {e(r.choice('sxld'))}")
         if pick < 0.45:
             return r.choice(["{# note #}", "{#- note -#}", t(f"set ns.a = {e('x')}")])
         if pick < 0.6:
-            otherwise = t("elif " + e("b")) + self.block(depth + 1, loops) + t("else") + self.block(depth + 1, loops) if r.random() < 0.5 else ""
+            otherwise = t("elif " + e("b")) + self.block(depth + 1, loops) + t("else") + self.block(
+                depth + 1, loops) if r.random() < 0.5 else ""
             return t("if " + e("b")) + self.block(depth + 1, loops) + otherwise + t("endif")
         if pick < 0.8:
             return self.loop(depth)
         if pick < 0.84:
-            return t(f"set {self.name()}{r.choice(['', ' | upper', ' | trim | title'])}") + self.block(depth + 1) + t("endset")
+            return t(f"set {self.name()}{r.choice(['', ' | upper', ' | trim | title'])}") + self.block(
+                depth + 1) + t("endset")
         if pick < 0.87:
-            return t("filter " + r.choice(["upper", "trim", "indent(2)", "replace('a', 'b')", "e", "title|trim"])) + self.block(depth + 1) + t("endfilter")
+            return t("filter " +
+                     r.choice(["upper", "trim", "indent(2)", "replace('a', 'b')", "e", "title|trim"])
+                    ) + self.block(depth + 1) + t("endfilter")
         if pick < 0.9:
-            return t(f"with {self.name()} = {e('x')}, y = {e('s')}") + self.block(depth + 1, loops) + t("endwith")
+            return t(f"with {self.name()} = {e('x')}, y = {e('s')}") + self.block(depth + 1,
+                                                                                  loops) + t("endwith")
         if pick < 0.94:
-            return (t(f"macro k(a, b={e('x')})") + "{{ a }}" + self.block(depth + 1) + "{{ b }}" + t("endmacro") +
-                    "{{ k(" + e("x") + r.choice(["", ", b=" + e("x"), ", " + e("s")]) + ") }}")
+            return (t(f"macro k(a, b={e('x')})") + "{{ a }}" + self.block(depth + 1) + "{{ b }}" +
+                    t("endmacro") + "{{ k(" + e("x") + r.choice(["", ", b=" + e("x"), ", " + e("s")]) +
+                    ") }}")
         if pick < 0.97:
             return t(f"call{r.choice(['', '(u)'])} wrap({e('x')})") + self.block(depth + 1) + t("endcall")
         if pick < 0.98:
@@ -271,18 +339,27 @@ class Templates:
     def loop(self, depth):
         r, e, t = self.r, self.expression, self.tag
         target = r.choice([self.name(), self.name(), "k, v"])
-        walked = f"({e('d')})" + r.choice([".items()", "|items", "|dictsort"]) if target == "k, v" else r.choice([e("l"), "messages", e("x")])
+        walked = f"({e('d')})" + r.choice([".items()", "|items", "|dictsort"
+                                          ]) if target == "k, v" else r.choice([e("l"), "messages",
+                                                                                e("x")])
         condition = f" if {e('b')}" if r.random() < 0.25 else ""
-        before = r.choice(["", "{{ loop.index }}", "{{ loop.first }}/{{ loop.last }}", "{{ loop.length }}{{ loop.revindex0 }}", "{{ loop.changed(" + e("x") + ") }}",
-                           "{{ loop.cycle('a', 'b') }}", "{{ loop.nextitem }}"])
+        before = r.choice([
+            "", "{{ loop.index }}", "{{ loop.first }}/{{ loop.last }}",
+            "{{ loop.length }}{{ loop.revindex0 }}", "{{ loop.changed(" + e("x") + ") }}",
+            "{{ loop.cycle('a', 'b') }}", "{{ loop.nextitem }}"
+        ])
         otherwise = t("else") + self.block(depth + 1) if r.random() < 0.2 else ""
-        return t(f"for {target} in {walked}{condition}") + before + self.block(depth + 1, 1) + otherwise + t("endfor")
+        return t(f"for {target} in {walked}{condition}") + before + self.block(depth + 1,
+                                                                               1) + otherwise + t("endfor")
 
-    FRAME = ("{% set ns = namespace(a=0) %}"
-             "{% macro m(a) %}<{{ a }}>{% endmacro %}{% macro wrap(a) %}[{{ caller(a) if varargs or a is string else caller(1) }}]{% endmacro %}\n")
-    RECURSION = ("{% for x in messages recursive %}{{ loop.depth }}{{ x.role if x is mapping else x }}"
-                 "{% if x is mapping and x.tool_calls is iterable %}({{ loop(x.tool_calls) }}){% elif x is mapping and x.function %}({{ loop([1, 2]) }}){% endif %}"
-                 "{% else %}none{% endfor %}")
+    FRAME = (
+        "{% set ns = namespace(a=0) %}"
+        "{% macro m(a) %}<{{ a }}>{% endmacro %}{% macro wrap(a) %}[{{ caller(a) if varargs or a is string else caller(1) }}]{% endmacro %}\n"
+    )
+    RECURSION = (
+        "{% for x in messages recursive %}{{ loop.depth }}{{ x.role if x is mapping else x }}"
+        "{% if x is mapping and x.tool_calls is iterable %}({{ loop(x.tool_calls) }}){% elif x is mapping and x.function %}({{ loop([1, 2]) }}){% endif %}"
+        "{% else %}none{% endfor %}")
 
     def template(self):
         self.names = []

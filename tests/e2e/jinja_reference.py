@@ -22,7 +22,11 @@ class Generation(Extension):
 
 
 def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(value,
+                      ensure_ascii=ensure_ascii,
+                      indent=indent,
+                      separators=separators,
+                      sort_keys=sort_keys)
 
 
 def raise_exception(message):
@@ -31,9 +35,9 @@ def raise_exception(message):
 
 class Reference:
     """Renders with the clock standing at `now`, an ISO time."""
-
     def __init__(self, now):
-        self.environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
+        self.environment = ImmutableSandboxedEnvironment(trim_blocks=True,
+                                                         lstrip_blocks=True,
                                                          extensions=[loopcontrols, Generation])
         self.environment.filters["tojson"] = tojson
         self.environment.globals["raise_exception"] = raise_exception

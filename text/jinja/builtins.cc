@@ -1,4 +1,4 @@
-// Arguments of built-ins, and the tables of tests and functions; filters and methods have files of their own.
+// Arguments of built-ins, and the tables of tests and functions. Filters and methods have their own files.
 #include "text/jinja/builtins.h"
 
 #include <algorithm>
@@ -12,14 +12,14 @@
 namespace prefixd::jinja {
 namespace {
 
-constexpr Int kMaxRange = 100'000;  // that of Jinja's sandbox
+constexpr Int kMaxRange = 100'000;  // MAX_RANGE of Jinja's sandbox
 
 const Value& Operand(std::string_view test, const Arguments& arguments) {
   return *Parameters(test, {"other"}, arguments, 1)[0];
 }
 
 Int IntOf(const Value& value) {
-  if (const auto* undefined = value.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = value.As<Undefined>()) Raise(*undefined->message);
   const auto i = AsInt(value);
   if (!i) Raise("expected an integer, got '" + std::string(TypeName(value)) + "'");
   return *i;
@@ -60,11 +60,11 @@ bool IsCallable(Evaluator&, const Value& v, const Arguments&) {
   return v.Is<std::shared_ptr<const Callable>>() || v.Is<std::shared_ptr<Loop>>() || v.Is<Undefined>();
 }
 
-// What has a length and can be subscribed.
+// True for values that have a length and can be indexed.
 bool IsSequence(Evaluator&, const Value& v, const Arguments&) {
-  using Flavor = Sequence::Flavor;
+  using Type = Sequence::Type;
   const Sequence* s = v.sequence();
-  return v.text() || v.dict() || v.Is<Undefined>() || (s && s->flavor != Flavor::kView);
+  return v.text() || v.dict() || v.Is<Undefined>() || (s && s->type != Type::kView);
 }
 
 bool IsIterable(Evaluator&, const Value& v, const Arguments&) {
@@ -81,7 +81,7 @@ bool IsIn(Evaluator& e, const Value& v, const Arguments& a) {
   return Apply(CompareOp::kIn, v, Operand("in", a), e.budget());
 }
 
-// Identity. Scalars of one type and value are one object here.
+// Identity. Scalars of the same type and value count as the same object.
 bool IsSameAs(Evaluator& e, const Value& v, const Arguments& a) {
   const Value& other = Operand("sameas", a);
   if (v.data().index() != other.data().index() || v.Is<Undefined>()) return false;
@@ -140,7 +140,7 @@ Value Range(Evaluator& e, const Arguments& a) {
   const Int stop = IntOf(only_stop ? *p[0] : *p[1]);
   const Int step = p.given(2) ? IntOf(*p[2]) : 1;
   if (step == 0) Raise("range() arg 3 must not be zero");
-  constexpr Int kFar = Int{1} << 100;  // keeps the distance from overflowing
+  constexpr Int kFar = Int{1} << 100;  // bounds within which stop - start does not overflow
   if (std::max({start, stop, step}) > kFar || std::min({start, stop, step}) < -kFar)
     Raise("range() is too big");
   const Int distance = step > 0 ? stop - start : start - stop;
@@ -151,8 +151,8 @@ Value Range(Evaluator& e, const Arguments& a) {
   items.reserve(static_cast<size_t>(count));
   for (Int i = 0; i < count; ++i) items.push_back(Value::Integer(start + i * step));
   std::string label =
-      "range(" + IntText(start) + ", " + IntText(stop) + (step == 1 ? "" : ", " + IntText(step)) + ")";
-  return Sequence::Make(Sequence::Flavor::kRange, std::move(items), e.budget(), std::move(label));
+      "range(" + ReprInt(start) + ", " + ReprInt(stop) + (step == 1 ? "" : ", " + ReprInt(step)) + ")";
+  return Sequence::Make(Sequence::Type::kRange, std::move(items), e.budget(), std::move(label));
 }
 
 // dict(mapping or pairs, **named).
@@ -161,7 +161,7 @@ Dict DictOf(Evaluator& e, const Arguments& a) {
     Raise("dict expected at most 1 argument, got " + std::to_string(a.positional.size()));
   Dict dict;
   if (!a.positional.empty()) {
-    if (const auto* undefined = a.positional[0].As<Undefined>()) Raise(*undefined->why);
+    if (const auto* undefined = a.positional[0].As<Undefined>()) Raise(*undefined->message);
     if (const Dict* d = a.positional[0].dict()) {
       dict = *d;
     } else {
@@ -255,14 +255,14 @@ Parameters::Parameters(std::string_view function, std::initializer_list<std::str
   }
 }
 
-Int Parameters::Integer(size_t i, Int absent) const {
-  if (!given(i) || values_[i]->Is<None>()) return absent;
+Int Parameters::Integer(size_t i, Int fallback) const {
+  if (!given(i) || values_[i]->Is<None>()) return fallback;
   return IntOf(*values_[i]);
 }
 
-const std::string& Parameters::Text(size_t i, const std::string& absent) const {
-  if (!given(i)) return absent;
-  if (const auto* undefined = values_[i]->As<Undefined>()) Raise(*undefined->why);
+const std::string& Parameters::Text(size_t i, const std::string& fallback) const {
+  if (!given(i)) return fallback;
+  if (const auto* undefined = values_[i]->As<Undefined>()) Raise(*undefined->message);
   if (values_[i]->text() == nullptr) {
     Raise(std::string(function_) + "() argument must be str, not " + std::string(TypeName(*values_[i])));
   }

@@ -11,8 +11,8 @@ namespace {
 
 utf8proc_category_t Category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
 
-bool Within(char32_t c, const std::pair<char32_t, char32_t>* begin,
-            const std::pair<char32_t, char32_t>* end) {
+bool InRanges(char32_t c, const std::pair<char32_t, char32_t>* begin,
+              const std::pair<char32_t, char32_t>* end) {
   return std::any_of(begin, end, [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
@@ -28,10 +28,10 @@ constexpr std::pair<char32_t, char32_t> kOtherLower[] = {
     {0x10780, 0x10780}, {0x10783, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA}};
 
 bool IsUpper(char32_t c) {
-  return Category(c) == UTF8PROC_CATEGORY_LU || Within(c, std::begin(kOtherUpper), std::end(kOtherUpper));
+  return Category(c) == UTF8PROC_CATEGORY_LU || InRanges(c, std::begin(kOtherUpper), std::end(kOtherUpper));
 }
 bool IsLower(char32_t c) {
-  return Category(c) == UTF8PROC_CATEGORY_LL || Within(c, std::begin(kOtherLower), std::end(kOtherLower));
+  return Category(c) == UTF8PROC_CATEGORY_LL || InRanges(c, std::begin(kOtherLower), std::end(kOtherLower));
 }
 bool IsCasedLetter(char32_t c) { return IsUpper(c) || IsLower(c) || Category(c) == UTF8PROC_CATEGORY_LT; }
 

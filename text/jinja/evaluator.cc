@@ -11,7 +11,7 @@ class MacroValue final : public Callable {
   Value Call(Evaluator& evaluator, const Arguments& arguments) const override {
     return NewText(evaluator.RunMacro(definition_, scope_, arguments), evaluator.budget());
   }
-  std::string Describe() const override { return "<Macro " + QuotePython(definition_.name) + ">"; }
+  std::string Describe() const override { return "<Macro " + ReprStr(definition_.name) + ">"; }
   std::optional<Value> Attribute(std::string_view name) const override {
     if (name == "name") return Value::Text(definition_.name);
     if (name == "catch_kwargs") return Value::Bool(definition_.kwargs >= 0);
@@ -161,12 +161,13 @@ void Evaluator::BindMacroArguments(const MacroDefinition& definition, const Argu
     } else if (const Value* given = take(name)) {
       Assign(id, *given);
     } else {
-      Assign(id, fallback ? Eval(*fallback) : Value::Missing("parameter '" + name + "' was not provided"));
+      Assign(id,
+             fallback ? Eval(*fallback) : Value::MakeUndefined("parameter '" + name + "' was not provided"));
     }
   }
   if (definition.caller >= 0) {
     const Value* caller = take("caller");
-    Assign(definition.caller, caller ? *caller : Value::Missing("No caller defined"));
+    Assign(definition.caller, caller ? *caller : Value::MakeUndefined("No caller defined"));
   }
   if (definition.kwargs >= 0) {
     Dict rest;
@@ -179,7 +180,7 @@ void Evaluator::BindMacroArguments(const MacroDefinition& definition, const Argu
       arguments.positional.begin() + static_cast<ptrdiff_t>(std::min(count, arguments.positional.size())),
       arguments.positional.end());
   if (definition.varargs >= 0) {
-    Assign(definition.varargs, Sequence::Make(Sequence::Flavor::kTuple, std::move(more), budget_));
+    Assign(definition.varargs, Sequence::Make(Sequence::Type::kTuple, std::move(more), budget_));
   } else if (!more.empty()) {
     Raise("macro '" + definition.name + "' takes not more than " + std::to_string(count) + " argument(s)");
   }

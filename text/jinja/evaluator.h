@@ -1,10 +1,10 @@
-// One rendering of a template: variables, output, budget. Lives on one thread for the time of
+// One rendering of a template: its variables, output and budget. Used by one thread, for the duration of
 // Template::Render.
 //
 // Invariants
-//   1. A scope lives until its block ends, or, once a macro has been made inside it, as long as the
-//   evaluator.
-//   2. Output goes to the innermost capture; outside of captures it is the result.
+//   1. A scope lives until its block ends. A scope in which a macro was defined lives as long as the
+//      evaluator, because the macro refers to it.
+//   2. Output goes to the innermost capture. Outside of captures it goes to the result.
 #pragma once
 
 #include <memory>
@@ -29,7 +29,7 @@ class Evaluator {
   Evaluator(const Evaluator&) = delete;
   Evaluator& operator=(const Evaluator&) = delete;
 
-  // Runs the program; the variables of the outermost scope have been assigned before.
+  // Runs the program and returns its output. The variables of the outermost scope are assigned before.
   std::string Render(const Program& program);
 
   Budget& budget() { return budget_; }
@@ -38,25 +38,26 @@ class Evaluator {
   Value Eval(const Expr& expr);
   Flow Run(const Block& block);
 
-  const Value* Find(NameId name) const;  // null when no scope has it
+  const Value* Find(NameId name) const;  // null when no scope defines the name
   void Assign(NameId name, Value value);
   void Assign(const Target& target, Value value);
-  Namespace* NewNamespace();
+  Namespace* NewNamespace();               // owned by the evaluator
   Scope* scope() const { return scope_; }  // the innermost
 
   void Emit(std::string_view text);
-  // Runs `body` and returns what it wrote.
+  // Runs `body` and returns its output.
   template <typename Body>
   std::string Capture(Body body);
   const Value& block_contents() const { return block_contents_; }
-  // Evaluates the filters around a BlockContents.
+  // Runs `block`, sets block_contents to its output, and evaluates `filters`, an expression that contains a
+  // BlockContents.
   Value FilterCaptured(const Block& block, const ExprPtr& filters);
 
-  // A macro whose body sees the scopes around its definition.
+  // Returns a macro that sees the scopes around its definition.
   Value NewMacro(const MacroDefinition& definition);
   std::string RunMacro(const MacroDefinition& definition, Scope* defined_in, const Arguments& arguments);
 
-  // A scope inside `parent` for as long as the guard lives.
+  // Opens a scope inside `parent` for as long as the guard lives.
   class ScopeGuard {
    public:
     ScopeGuard(Evaluator& evaluator, Scope* parent);
@@ -80,7 +81,7 @@ class Evaluator {
     Evaluator& evaluator_;
   };
 
-  // Sends output elsewhere for as long as it lives.
+  // Sends output to `out` for as long as it lives.
   class Redirection {
    public:
     Redirection(Evaluator& evaluator, std::string* out)
@@ -107,7 +108,7 @@ class Evaluator {
   std::vector<std::unique_ptr<Namespace>> namespaces_;
 };
 
-// Calls a macro, function, method or recursive loop; raises where `callee` is none of these.
+// Calls a macro, function, method or recursive loop. Raises when `callee` is none of these.
 Value Invoke(Evaluator& evaluator, const Value& callee, const Arguments& arguments);
 
 template <typename Body>

@@ -8,7 +8,7 @@ namespace {
 
 using Kind = Token::Kind;
 
-std::string Spell(const Token& token) {
+std::string DescribeToken(const Token& token) {
   switch (token.kind) {
     case Kind::kData:
       return "text";
@@ -29,16 +29,16 @@ std::string Spell(const Token& token) {
   }
 }
 
-struct OperatorSpelling {
+struct BinaryOperator {
   std::string_view text;
   BinaryOp op;
 };
-constexpr std::array<OperatorSpelling, 2> kSums = {{{"+", BinaryOp::kAdd}, {"-", BinaryOp::kSubtract}}};
-constexpr std::array<OperatorSpelling, 4> kProducts = {{{"*", BinaryOp::kMultiply},
-                                                        {"/", BinaryOp::kDivide},
-                                                        {"//", BinaryOp::kFloorDivide},
-                                                        {"%", BinaryOp::kModulo}}};
-constexpr std::array<OperatorSpelling, 1> kPowers = {{{"**", BinaryOp::kPower}}};
+constexpr std::array<BinaryOperator, 2> kSums = {{{"+", BinaryOp::kAdd}, {"-", BinaryOp::kSubtract}}};
+constexpr std::array<BinaryOperator, 4> kProducts = {{{"*", BinaryOp::kMultiply},
+                                                      {"/", BinaryOp::kDivide},
+                                                      {"//", BinaryOp::kFloorDivide},
+                                                      {"%", BinaryOp::kModulo}}};
+constexpr std::array<BinaryOperator, 1> kPowers = {{{"**", BinaryOp::kPower}}};
 constexpr std::array<std::pair<std::string_view, CompareOp>, 6> kComparisons = {
     {{"==", CompareOp::kEqual},
      {"!=", CompareOp::kNotEqual},
@@ -79,7 +79,7 @@ void ExpressionParser::ExpectOperator(std::string_view text) {
 
 void ExpressionParser::Unexpected(std::string_view wanted) const {
   FailAt(Code::kInvalidArgument, current().at,
-         "expected " + std::string(wanted) + ", got " + Spell(current()));
+         "expected " + std::string(wanted) + ", got " + DescribeToken(current()));
 }
 
 NameId ExpressionParser::Intern(const std::string& name) {
@@ -112,13 +112,13 @@ ExprPtr ExpressionParser::Finish(std::unique_ptr<Expr> node, Position at,
 
 ExprPtr ExpressionParser::ParseExpression(bool with_conditional) {
   const Nesting nesting(*this);
-  return with_conditional ? ParseConditional() : ParseLogic(false);
+  return with_conditional ? ParseConditional() : ParseBoolOp(false);
 }
 
 ExprPtr ExpressionParser::ParseTuple(bool with_conditional, std::string_view end, bool in_parentheses) {
   const Position at = current().at;
   auto tuple = std::make_unique<SequenceLiteral>();
-  tuple->flavor = Sequence::Flavor::kTuple;
+  tuple->type = Sequence::Type::kTuple;
   bool is_tuple = false;
   for (;;) {
     if (Is(Kind::kVariableEnd) || Is(Kind::kBlockEnd) || IsOperator(")") || (!end.empty() && IsName(end)))
@@ -134,28 +134,28 @@ ExprPtr ExpressionParser::ParseTuple(bool with_conditional, std::string_view end
 }
 
 ExprPtr ExpressionParser::ParseConditional() {
-  ExprPtr node = ParseLogic(false);
+  ExprPtr node = ParseBoolOp(false);
   while (IsName("if")) {
     const Position at = Next().at;
-    auto conditional = std::make_unique<Conditional>();
-    conditional->then = std::move(node);
-    conditional->condition = ParseLogic(false);
+    auto conditional = std::make_unique<CondExpr>();
+    conditional->if_true = std::move(node);
+    conditional->condition = ParseBoolOp(false);
     if (TakeName("else")) {
       const Nesting nesting(*this);
-      conditional->otherwise = ParseConditional();
+      conditional->if_false = ParseConditional();
     }
     const auto* c = conditional.get();
-    node = Finish(std::move(conditional), at, {c->then.get(), c->condition.get(), c->otherwise.get()});
+    node = Finish(std::move(conditional), at, {c->if_true.get(), c->condition.get(), c->if_false.get()});
   }
   return node;
 }
 
-ExprPtr ExpressionParser::ParseLogic(bool is_and) {
-  const auto operand = [&] { return is_and ? ParseNot() : ParseLogic(true); };
+ExprPtr ExpressionParser::ParseBoolOp(bool is_and) {
+  const auto operand = [&] { return is_and ? ParseNot() : ParseBoolOp(true); };
   ExprPtr node = operand();
   while (IsName(is_and ? "and" : "or")) {
     const Position at = Next().at;
-    auto logic = std::make_unique<Logic>();
+    auto logic = std::make_unique<BoolOp>();
     logic->is_and = is_and;
     logic->left = std::move(node);
     logic->right = operand();
@@ -185,7 +185,7 @@ bool ExpressionParser::TakeCompareOp(CompareOp* op) {
     *op = CompareOp::kIn;
     return true;
   }
-  if (!IsName("not") || Ahead().kind != Kind::kName || Ahead().text != "in") return false;
+  if (!IsName("not") || Look().kind != Kind::kName || Look().text != "in") return false;
   Next();
   Next();
   *op = CompareOp::kNotIn;
@@ -208,13 +208,13 @@ ExprPtr ExpressionParser::ParseCompare() {
 }
 
 // One level of binary operators that associate to the left; `next` parses the operands.
-template <typename Spellings>
-ExprPtr ExpressionParser::ParseBinary(const Spellings& spellings, ExprPtr (ExpressionParser::*next)()) {
+template <typename Operators>
+ExprPtr ExpressionParser::ParseBinary(const Operators& operators, ExprPtr (ExpressionParser::*next)()) {
   ExprPtr node = (this->*next)();
   for (;;) {
-    const auto found = std::find_if(std::begin(spellings), std::end(spellings),
-                                    [&](const auto& spelling) { return IsOperator(spelling.text); });
-    if (found == std::end(spellings)) return node;
+    const auto found = std::find_if(std::begin(operators), std::end(operators),
+                                    [&](const auto& op) { return IsOperator(op.text); });
+    if (found == std::end(operators)) return node;
     const Position at = Next().at;
     auto binary = std::make_unique<Binary>();
     binary->op = found->op;
@@ -273,7 +273,7 @@ ExprPtr ExpressionParser::ParseUnary() {
 ExprPtr ExpressionParser::ParsePostfixed() { return ParsePostfix(ParsePrimary()); }
 
 ExprPtr ExpressionParser::MakeConstant(const Value& value, Position at) const {
-  auto constant = std::make_unique<Constant>();
+  auto constant = std::make_unique<Const>();
   constant->value = value;
   return Finish(std::move(constant), at, {});
 }
@@ -311,12 +311,12 @@ ExprPtr ExpressionParser::ParseName() {
     return MakeConstant(Value::Bool(text == "true" || text == "True"), token.at);
   }
   if (text == "none" || text == "None") return MakeConstant(Value(), token.at);
-  if (mentioned != nullptr) mentioned->insert(text);
+  if (used_names != nullptr) used_names->insert(text);
   auto name = std::make_unique<Name>();
   name->id = Intern(text);
   name->text = text;
   const auto function = FindFunction(text);
-  name->fallback = function ? Value(function) : Value::Missing("'" + text + "' is undefined");
+  name->fallback = function ? Value(function) : Value::MakeUndefined("'" + text + "' is undefined");
   return Finish(std::move(name), token.at, {});
 }
 

@@ -1,6 +1,6 @@
-// The expression half of the parser, and the token stream that both halves share. The grammar is that of
-// Jinja2 3.1: filters and tests bind tighter than any binary operator, `**` and all others associate to the
-// left, comparisons chain.
+// The expression half of the parser, and the token stream that both halves share. Used by one thread. The
+// grammar is that of Jinja2 3.1: filters and tests bind tighter than any binary operator, all binary
+// operators including `**` associate to the left, and comparisons chain.
 #pragma once
 
 #include <initializer_list>
@@ -19,12 +19,12 @@ class ExpressionParser {
  public:
   explicit ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
 
-  // Tokens. Names and operators are both matched by their text.
+  // The token stream. Names and operators are both matched by their text. Take... moves on when the current
+  // token matches; Expect... fails when it does not.
   const Token& current() const { return tokens_[at_]; }
-  const Token& Ahead() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
-  const Token& Next() {
-    return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_];
-  }  // returns the current one, moves on
+  const Token& Look() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
+  // Returns the current token and moves on. Stays at the last token.
+  const Token& Next() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
   bool Is(Token::Kind kind) const { return current().kind == kind; }
   bool IsName(std::string_view text) const { return Is(Token::Kind::kName) && current().text == text; }
   bool IsOperator(std::string_view text) const {
@@ -36,26 +36,28 @@ class ExpressionParser {
   void ExpectOperator(std::string_view text);
   [[noreturn]] void Unexpected(std::string_view wanted) const;
 
+  // Returns the id of `name`.
   NameId Intern(const std::string& name);
-  // The same for a name that the template itself defines somewhere, as a variable or a macro.
+  // The same for a name that the template defines itself, as a variable or a macro.
   NameId Define(const std::string& name);
 
   ExprPtr ParseExpression(bool with_conditional = true);
-  // An expression, or several with commas between them, which make a tuple. `end` is a name that may follow.
+  // Parses one expression, or several separated by commas, which form a tuple. `end` is a name that may
+  // follow.
   ExprPtr ParseTuple(bool with_conditional = true, std::string_view end = {}, bool in_parentheses = false);
-  // The name of a filter, and its arguments, around `input`.
+  // Parses the name of a filter and its arguments, and applies the filter to `input`.
   ExprPtr ParseFilter(ExprPtr input);
 
-  // Refuses names that are called but are neither defined by the template nor functions of ours.
+  // Rejects the template when it calls a name that it does not define and that is no built-in function.
   void CheckCalledNames() const;
 
-  // Names like `caller` that the macro being parsed has mentioned; the statement parser keeps one set per
-  // macro.
-  std::set<std::string>* mentioned = nullptr;
-  std::vector<std::string> names;
-  std::vector<std::string> literals;
+  // The names that the current macro uses; null outside of macros. The statement parser owns one set per
+  // macro, to find whether the macro uses `caller`, `varargs` or `kwargs`.
+  std::set<std::string>* used_names = nullptr;
+  std::vector<std::string> names;     // by NameId
+  std::vector<std::string> literals;  // string constants
 
-  // Counts nesting while it lives; too much is refused.
+  // Counts one level of nesting while it lives. Fails when the template nests too deeply.
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser);
@@ -66,7 +68,7 @@ class ExpressionParser {
   };
 
  private:
-  // Gives a node its place and height; refuses one that is too high.
+  // Sets the position and the height of a node. Fails when the node is too high.
   ExprPtr Finish(std::unique_ptr<Expr> node, Position at, std::initializer_list<const Expr*> operands) const;
   template <typename Node>
   ExprPtr FinishWithArguments(std::unique_ptr<Node> node, Position at, const ExprPtr& first) const;
@@ -74,19 +76,19 @@ class ExpressionParser {
   ExprPtr MakeConstant(const Value& value, Position at) const;
 
   ExprPtr ParseConditional();
-  ExprPtr ParseLogic(bool is_and);
+  ExprPtr ParseBoolOp(bool is_and);
   ExprPtr ParseNot();
   ExprPtr ParseCompare();
   bool TakeCompareOp(CompareOp* op);
-  template <typename Spellings>
-  ExprPtr ParseBinary(const Spellings& spellings, ExprPtr (ExpressionParser::*next)());
+  template <typename Operators>
+  ExprPtr ParseBinary(const Operators& operators, ExprPtr (ExpressionParser::*next)());
   ExprPtr ParseSum();
   ExprPtr ParseConcat();
   ExprPtr ParseProduct();
   ExprPtr ParsePower();
   ExprPtr ParseFiltered();
   ExprPtr ParseUnary();
-  ExprPtr ParsePostfixed();  // a primary with its calls and subscripts
+  ExprPtr ParsePostfixed();  // a primary expression with its calls and subscripts
   ExprPtr ParsePrimary();
   ExprPtr ParseName();
   ExprPtr ParseList();

@@ -5,7 +5,7 @@
 namespace prefixd::jinja {
 
 Value Invoke(Evaluator& e, const Value& callee, const Arguments& arguments) {
-  if (const auto* undefined = callee.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = callee.As<Undefined>()) Raise(*undefined->message);
   if (const auto* loop = callee.As<std::shared_ptr<Loop>>()) return (*loop)->Call(e, arguments);
   const auto* callable = callee.As<std::shared_ptr<const Callable>>();
   if (callable == nullptr) Raise("'" + std::string(TypeName(callee)) + "' object is not callable");
@@ -21,7 +21,7 @@ Value SequenceLiteral::Eval(Evaluator& e) const {
   std::vector<Value> values;
   values.reserve(items.size());
   for (const auto& item : items) values.push_back(e.Eval(*item));
-  return Sequence::Make(flavor, std::move(values), e.budget());
+  return Sequence::Make(type, std::move(values), e.budget());
 }
 
 Value DictLiteral::Eval(Evaluator& e) const {
@@ -34,9 +34,9 @@ Value DictLiteral::Eval(Evaluator& e) const {
   return Dict::Make(std::move(dict), e.budget());
 }
 
-Value Attribute::Eval(Evaluator& e) const { return GetAttribute(e.Eval(*object), name, e.budget()); }
+Value Getattr::Eval(Evaluator& e) const { return GetAttribute(e.Eval(*object), name, e.budget()); }
 
-Value Item::Eval(Evaluator& e) const {
+Value Getitem::Eval(Evaluator& e) const {
   const Value container = e.Eval(*object);
   return GetItem(container, e.Eval(*key), e.budget());
 }
@@ -70,18 +70,18 @@ Arguments ArgumentList::Eval(Evaluator& e) const {
 
 Value Call::Eval(Evaluator& e) const {
   const Value function = e.Eval(*callee);
-  if (const auto* undefined = function.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = function.As<Undefined>()) Raise(*undefined->message);
   return Invoke(e, function, arguments.Eval(e));
 }
 
-Value FilterUse::Eval(Evaluator& e) const {
+Value FilterExpr::Eval(Evaluator& e) const {
   const Value subject = e.Eval(*input);
   return filter(e, subject, arguments.Eval(e));
 }
 
 Value BlockContents::Eval(Evaluator& e) const { return e.block_contents(); }
 
-Value TestUse::Eval(Evaluator& e) const {
+Value TestExpr::Eval(Evaluator& e) const {
   const Value subject = e.Eval(*input);
   return Value::Bool(test(e, subject, arguments.Eval(e)));
 }
@@ -90,11 +90,11 @@ Value Unary::Eval(Evaluator& e) const {
   const Value value = e.Eval(*operand);
   switch (op) {
     case Op::kNot:
-      return Value::Bool(!Truth(value));
+      return Value::Bool(!IsTrue(value));
     case Op::kMinus:
-      return Negate(value);
+      return UnaryMinus(value);
     case Op::kPlus:
-      return Affirm(value);
+      return UnaryPlus(value);
   }
   return Value();
 }
@@ -104,9 +104,9 @@ Value Binary::Eval(Evaluator& e) const {
   return Apply(op, a, e.Eval(*right), e.budget());
 }
 
-Value Logic::Eval(Evaluator& e) const {
+Value BoolOp::Eval(Evaluator& e) const {
   Value value = e.Eval(*left);
-  return Truth(value) == is_and ? e.Eval(*right) : value;
+  return IsTrue(value) == is_and ? e.Eval(*right) : value;
 }
 
 Value Compare::Eval(Evaluator& e) const {
@@ -128,11 +128,11 @@ Value Concat::Eval(Evaluator& e) const {
   return NewText(std::move(out), e.budget());
 }
 
-Value Conditional::Eval(Evaluator& e) const {
-  if (Truth(e.Eval(*condition))) return e.Eval(*then);
-  if (otherwise) return e.Eval(*otherwise);
-  return Value::Missing("the inline if-expression at " + Describe(at) +
-                        " evaluated to false and has no else");
+Value CondExpr::Eval(Evaluator& e) const {
+  if (IsTrue(e.Eval(*condition))) return e.Eval(*if_true);
+  if (if_false) return e.Eval(*if_false);
+  return Value::MakeUndefined("the inline if-expression at " + Describe(at) +
+                              " evaluated to false and has no else");
 }
 
 }  // namespace prefixd::jinja

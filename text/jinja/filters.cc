@@ -13,16 +13,16 @@ namespace {
 const std::string kEmpty;
 
 // The input as text, markup kept.
-Value Soft(Evaluator& e, const Value& v) { return v.text() ? v : NewText(Str(v, e.budget()), e.budget()); }
+Value SoftStr(Evaluator& e, const Value& v) { return v.text() ? v : NewText(Str(v, e.budget()), e.budget()); }
 
 template <std::string (*map)(std::string_view)>
 Value MapText(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("filter", {}, a);
-  const Value text = Soft(e, v);
+  const Value text = SoftStr(e, v);
   return NewText(map(*text.text()), e.budget(), text.markup());
 }
 
-Value StringFilter(Evaluator& e, const Value& v, const Arguments&) { return Soft(e, v); }
+Value StringFilter(Evaluator& e, const Value& v, const Arguments&) { return SoftStr(e, v); }
 Value SafeFilter(Evaluator& e, const Value& v, const Arguments&) {
   return NewText(Str(v, e.budget()), e.budget(), true);
 }
@@ -31,7 +31,7 @@ Value EscapeFilter(Evaluator& e, const Value& v, const Arguments&) {
 }
 Value Trim(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("trim", {"chars"}, a);
-  const Value text = Soft(e, v);
+  const Value text = SoftStr(e, v);
   const bool spaces = !p.given(0) || p[0]->Is<None>();
   const auto set = spaces ? std::nullopt : std::optional<std::string_view>(p.Text(0, kEmpty));
   if (set) e.budget().Scan(text.text()->size(), set->size());
@@ -75,13 +75,13 @@ Value Format(Evaluator& e, const Value& v, const Arguments& a) {
     Raise("format takes positional or named arguments, not both");
   Value arguments;
   if (a.named.empty()) {
-    arguments = Sequence::Make(Sequence::Flavor::kTuple, a.positional, e.budget());
+    arguments = Sequence::Make(Sequence::Type::kTuple, a.positional, e.budget());
   } else {
     Dict dict;
     for (const auto& [name, value] : a.named) dict.Set(Value::Text(name), value);
     arguments = Dict::Make(std::move(dict), e.budget());
   }
-  return FormatPercent(Soft(e, v), arguments, e.budget());
+  return FormatPercent(SoftStr(e, v), arguments, e.budget());
 }
 
 Value ToJsonFilter(Evaluator& e, const Value& v, const Arguments& a) {
@@ -109,7 +109,7 @@ Value ToJsonFilter(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value Default(Evaluator&, const Value& v, const Arguments& a) {
   const Parameters p("default", {"default_value", "boolean"}, a);
-  if (!v.Is<Undefined>() && !(p.Flag(1) && !Truth(v))) return v;
+  if (!v.Is<Undefined>() && !(p.Flag(1) && !IsTrue(v))) return v;
   return p.given(0) ? *p[0] : Value::Text("");
 }
 

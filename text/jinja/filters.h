@@ -1,5 +1,5 @@
-// What the files of filters share; everyone else asks FindFilter of builtins.h. Each file has one
-// table, a row per name, and asks the next file for what it has not.
+// What the files of filters share. Other code calls FindFilter of builtins.h. Each file has one table with
+// one row per filter, and passes names that it does not know to the next file.
 #pragma once
 
 #include <string_view>
@@ -13,15 +13,16 @@ struct FilterEntry {
   Filter filter;
 };
 
-// Null when there is none of that name.
+// Return null when neither the file nor those after it have a filter of that name.
 Filter FindNumberFilter(std::string_view name);
 Filter FindSequenceFilter(std::string_view name);
 Filter FindGeneratorFilter(std::string_view name);
 
-// item.a.b.0 for the path "a.b.0": each part is a key or, in digits, an index; an int is an index itself,
-// none the item. Where `absent` is not none it stands for every part that is not there.
-Value AttributePath(Evaluator& evaluator, Value item, const Value& path, const Value& absent = {});
-// What sorting, grouping and uniqueness compare: without case unless told otherwise.
+// Returns item.a.b[0] for the path "a.b.0". Each part is a key, or an index when it consists of digits. A
+// path may also be an int, which is an index, or none, which gives the item. A missing part gives `fallback`
+// when that is not none.
+Value AttributePath(Evaluator& evaluator, Value item, const Value& path, const Value& fallback = {});
+// Returns the key that sort, unique, min and max compare: lower-case text unless `case_sensitive`.
 Value SortKey(Value value, bool case_sensitive, Budget& budget);
 
 }  // namespace prefixd::jinja

@@ -26,7 +26,7 @@ class PercentFormatter {
   PercentFormatter(const Value& format, const Value& arguments, Budget& budget)
       : format_(*format.text()), markup_(format.markup()), arguments_(arguments), budget_(budget) {
     const Sequence* s = arguments.sequence();
-    if (s && s->flavor == Sequence::Flavor::kTuple) tuple_ = s;
+    if (s && s->type == Sequence::Type::kTuple) tuple_ = s;
   }
 
   std::string Run() {
@@ -83,7 +83,7 @@ class PercentFormatter {
       const Dict* d = arguments_.dict();
       if (d == nullptr) Raise("format requires a mapping");
       const Value* found = d->Find(*c.key);
-      if (found == nullptr) Raise("the mapping of a format has no key " + QuotePython(*c.key));
+      if (found == nullptr) Raise("the mapping of a format has no key " + ReprStr(*c.key));
       return *found;
     }
     const size_t given = tuple_ ? tuple_->items.size() : 1;

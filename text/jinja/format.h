@@ -10,8 +10,8 @@
 namespace prefixd::jinja {
 
 // format % arguments; `arguments` is a tuple, a dict for %(name)s, or one value. The conversions are
-// %[(name)][-+ 0][width][.precision] with one of s r d i u x X e E f F g G, and %%. A precision applies to text
-// and floats.
+// %[(name)][-+ 0][width][.precision] with one of s r d i u x X e E f F g G, and %%. A precision applies to
+// text and floats.
 Value FormatPercent(const Value& format, const Value& arguments, Budget& budget);
 
 // format.format(arguments). The fields are {} {0} {name}, each with !r or !s and with :spec. A field neither

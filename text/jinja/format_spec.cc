@@ -117,7 +117,7 @@ std::string FormatText(std::string text, const FormatSpec& spec, Budget& budget)
 
 std::string FormatReal(double value, const FormatSpec& spec, Budget& budget) {
   if (spec.precision > kMaxPrecision) Raise("a number is formatted with a precision of at most 1000");
-  std::string text = FloatText(std::fabs(value));
+  std::string text = ReprFloat(std::fabs(value));
   if (spec.type == 0 && spec.precision) {
     Raise("a precision without a format code is not supported");
   } else if (spec.type != 0) {

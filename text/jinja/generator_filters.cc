@@ -1,5 +1,5 @@
-// Filters that are generators in Jinja: nothing happens before the first item is asked for, and each item is
-// made when it is asked for. `xs|map(...)|first` fails on the first item alone.
+// Filters that are generators in Jinja. They compute each item when it is requested, and nothing before the
+// first request: `xs|map(...)|first` applies the map to the first item only.
 #include <algorithm>
 
 #include "text/jinja/evaluator.h"
@@ -9,13 +9,13 @@
 namespace prefixd::jinja {
 namespace {
 
-using Flavor = Sequence::Flavor;
+using Type = Sequence::Type;
 using Next = Iterator::Next;
 using Generator = Next (*)(Evaluator&, const Value&, const Arguments&);
 
 std::optional<Value> Nothing() { return std::nullopt; }
 
-// Runs `generator` when the first item is asked for.
+// Returns an iterator that calls `generator` when the first item is requested.
 template <Generator generator>
 Value Generated(Evaluator& e, const Value& v, const Arguments& a) {
   int depth = v.depth();
@@ -36,7 +36,7 @@ Next Items(Evaluator& e, const Value& v, const Arguments&) {
     const auto& items = v.dict()->items;
     if (at == items.size()) return std::nullopt;
     const auto& [key, value] = items[at++];
-    return Sequence::Make(Flavor::kTuple, {key, value}, e.budget());
+    return Sequence::Make(Type::kTuple, {key, value}, e.budget());
   };
 }
 
@@ -49,32 +49,32 @@ Arguments Rest(const Arguments& a, size_t from) {
 }
 
 Next Map(Evaluator& e, const Value& v, const Arguments& a) {
-  if (!Truth(v)) return Nothing;
-  std::function<Value(const Value&)> change;
+  if (!IsTrue(v)) return Nothing;
+  std::function<Value(const Value&)> apply;
   if (a.positional.empty()) {
     const Parameters p("map", {"attribute", "default"}, a);
     if (!p.given(0)) Raise("map requires a filter argument");
-    change = [&e, path = *p[0], absent = p.given(1) ? *p[1] : Value()](const Value& item) {
-      return AttributePath(e, item, path, absent);
+    apply = [&e, path = *p[0], fallback = p.given(1) ? *p[1] : Value()](const Value& item) {
+      return AttributePath(e, item, path, fallback);
     };
   } else {
     const std::string name = Str(a.positional[0], e.budget());
     const Filter filter = FindFilter(name);
-    if (filter == nullptr) Raise("No filter named " + QuotePython(name) + ".");
-    change = [&e, filter, rest = Rest(a, 1)](const Value& item) { return filter(e, item, rest); };
+    if (filter == nullptr) Raise("No filter named " + ReprStr(name) + ".");
+    apply = [&e, filter, rest = Rest(a, 1)](const Value& item) { return filter(e, item, rest); };
   }
-  return [&e, change, source = IteratorOf(v, e.budget())]() -> std::optional<Value> {
+  return [&e, apply, source = IteratorOf(v, e.budget())]() -> std::optional<Value> {
     const auto item = source->next();
     e.budget().Steps(1);
-    return item ? std::optional(change(*item)) : std::nullopt;
+    return item ? std::optional(apply(*item)) : std::nullopt;
   };
 }
 
-// select, reject, and with `by_attribute` selectattr, rejectattr: items for which the test (or truth) is
-// `wanted`.
+// select and reject, or with `by_attribute` selectattr and rejectattr: the items for which the test, or the
+// truth value when there is no test, is `wanted`.
 template <bool wanted, bool by_attribute>
 Next Select(Evaluator& e, const Value& v, const Arguments& a) {
-  if (!Truth(v)) return Nothing;
+  if (!IsTrue(v)) return Nothing;
   constexpr size_t kTestAt = by_attribute ? 1 : 0;
   if (a.positional.size() < kTestAt) Raise("Missing parameter for attribute name");
   const Value path = by_attribute ? a.positional[0] : Value();
@@ -82,14 +82,14 @@ Next Select(Evaluator& e, const Value& v, const Arguments& a) {
   if (a.positional.size() > kTestAt) {
     const std::string name = Str(a.positional[kTestAt], e.budget());
     test = FindTest(name);
-    if (test == nullptr) Raise("No test named " + QuotePython(name) + ".");
+    if (test == nullptr) Raise("No test named " + ReprStr(name) + ".");
   }
   return [&e, path, test, rest = Rest(a, kTestAt + 1),
           source = IteratorOf(v, e.budget())]() -> std::optional<Value> {
     while (auto item = source->next()) {
       e.budget().Steps(1);
       const Value subject = by_attribute ? AttributePath(e, *item, path) : *item;
-      if ((test ? test(e, subject, rest) : Truth(subject)) == wanted) return item;
+      if ((test ? test(e, subject, rest) : IsTrue(subject)) == wanted) return item;
     }
     return std::nullopt;
   };
@@ -101,7 +101,7 @@ Next Unique(Evaluator& e, const Value& v, const Arguments& a) {
           seen = std::vector<Value>()]() mutable -> std::optional<Value> {
     while (auto item = source->next()) {
       Value key = SortKey(AttributePath(e, *item, path), cased, e.budget());
-      const bool tuple = key.sequence() && key.sequence()->flavor == Flavor::kTuple;
+      const bool tuple = key.sequence() && key.sequence()->type == Type::kTuple;
       if (key.depth() > (tuple ? 1 : 0)) Raise("unhashable type: '" + std::string(TypeName(key)) + "'");
       const auto same = [&](const Value& other) { return Equal(other, key, e.budget()); };
       if (std::any_of(seen.begin(), seen.end(), same)) continue;

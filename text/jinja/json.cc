@@ -30,7 +30,7 @@ Value Convert(const boost::json::value& json, int depth, Budget& budget) {
       std::vector<Value> items;
       items.reserve(json.get_array().size());
       for (const auto& item : json.get_array()) items.push_back(Convert(item, depth - 1, budget));
-      return Sequence::Make(Sequence::Flavor::kList, std::move(items), budget);
+      return Sequence::Make(Sequence::Type::kList, std::move(items), budget);
     }
     case bj::kind::object: {
       Dict dict;
@@ -55,7 +55,7 @@ class JsonWriter {
     } else if (const bool* b = value.As<bool>()) {
       out_ += *b ? "true" : "false";
     } else if (const Int* i = value.As<Int>()) {
-      out_ += IntText(*i);
+      out_ += ReprInt(*i);
     } else if (const double* d = value.As<double>()) {
       out_ += NumberText(*d);
     } else if (value.text()) {
@@ -72,13 +72,13 @@ class JsonWriter {
 
  private:
   static bool IsArray(const Sequence& s) {
-    return s.flavor == Sequence::Flavor::kList || s.flavor == Sequence::Flavor::kTuple;
+    return s.type == Sequence::Type::kList || s.type == Sequence::Type::kTuple;
   }
 
   static std::string NumberText(double d) {
     if (std::isnan(d)) return "NaN";
     if (std::isinf(d)) return d < 0 ? "-Infinity" : "Infinity";
-    return FloatText(d);
+    return ReprFloat(d);
   }
 
   void NewLine(int level) {
@@ -124,7 +124,7 @@ class JsonWriter {
     if (key.Is<None>()) return Quote("null");
     if (const bool* b = key.As<bool>()) return Quote(*b ? "true" : "false");
     if (const double* d = key.As<double>()) return Quote(NumberText(*d));
-    Quote(IntText(*key.As<Int>()));  // the keys of a dict are scalars
+    Quote(ReprInt(*key.As<Int>()));  // the keys of a dict are scalars
   }
 
   void Unicode(unsigned unit) {

@@ -48,8 +48,8 @@ class Lexer {
   }
 
   Position Here() {
-    for (; seen_ < at_; ++seen_) {
-      if (source_[seen_] == '\n') {
+    for (; counted_ < at_; ++counted_) {
+      if (source_[counted_] == '\n') {
         ++position_.line;
         position_.column = 1;
       } else {
@@ -301,7 +301,7 @@ class Lexer {
 
   const std::string source_;
   size_t at_ = 0;
-  size_t seen_ = 0;  // up to where position_ has counted
+  size_t counted_ = 0;  // up to where position_ has counted
   Position position_;
   bool line_starting_ = true;
   std::vector<Token> tokens_;

@@ -1,7 +1,10 @@
-// Template source to tokens, by the rules of Jinja2 3.1 with trim_blocks and lstrip_blocks on, as
-// transformers sets them: one newline after a statement or comment goes; so does the blank space between the
-// start of a line and one; "-" at a delimiter strips all white space on its side, "+" keeps what would go.
-// CRLF reads as LF, one newline at the end is dropped.
+// Splits template source into tokens, by the rules of Jinja2 3.1 with trim_blocks and lstrip_blocks on, as
+// transformers sets them. Pure functions, any thread.
+//
+//   1. One newline directly after a statement or comment is removed.
+//   2. Spaces and tabs between the start of a line and a statement or comment are removed.
+//   3. "-" at a delimiter removes all white space on that side. "+" disables rules 1 and 2 there.
+//   4. CR and CRLF are read as LF. One newline at the end of the source is removed.
 #pragma once
 
 #include <string>
@@ -15,19 +18,20 @@ namespace prefixd::jinja {
 
 inline constexpr size_t kMaxSourceBytes = size_t{1} << 20;
 
-// Where something stands in the source, from 1; columns in bytes.
+// A place in the source. Lines and columns count from 1; columns are in bytes.
 struct Position {
   int line = 1;
   int column = 1;
 };
 std::string Describe(Position at);  // "line 3, column 7"
 
-// A syntax error, or something understood that we lack (`code`), at a place.
+// Throws an error at a place in the source. `code` is kInvalidArgument for a syntax error and kUnsupported
+// for a feature that is not supported.
 [[noreturn]] void FailAt(Code code, Position at, const std::string& message);
 
 struct Token {
   enum class Kind {
-    kData,           // `text` is template text to copy
+    kData,           // `text` is copied to the output
     kVariableBegin,  // {{
     kVariableEnd,    // }}
     kBlockBegin,     // {%
@@ -46,7 +50,7 @@ struct Token {
   double real = 0;
 };
 
-// All tokens of `source`, kEnd last. Throws Error.
+// Returns all tokens of `source`; the last is kEnd. Throws Error.
 std::vector<Token> Tokenize(std::string_view source);
 
 }  // namespace prefixd::jinja

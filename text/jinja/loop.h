@@ -1,9 +1,9 @@
-// The variable `loop`: where a for statement stands, and what it says about that. As in Jinja, the items of
-// a loop are asked for one at a time; `loop.last` and `loop.nextitem` ask for one more, `loop.length` for all
-// where the number is not known. Belongs to one rendering, hence to one thread.
+// The variable `loop`: the position of a for statement in its items. As in Jinja, items are requested from
+// the source one at a time. `loop.last` and `loop.nextitem` request one more item; `loop.length` requests all
+// items when the length is not known in advance. Belongs to one rendering and its thread.
 //
-// Invariant: once its statement has ended, a loop holds no values, so that values own one another without
-// cycles however long a template keeps the loop.
+// Invariant: a loop holds no values after its statement has ended, so that values never own one another in a
+// cycle, however long a template keeps the loop.
 #pragma once
 
 #include <deque>
@@ -17,28 +17,28 @@ struct Scope;
 
 class Loop {
  public:
-  // `length` where it is known; `recursive` is the statement, around which stands `around`, where the loop
-  // may be called.
+  // `length` is set when it is known in advance. `recursive` is the statement when the loop may be called,
+  // else null. `outer_scope` is the scope around the statement.
   Loop(std::shared_ptr<const Iterator> source, std::optional<size_t> length, size_t depth0,
-       const For* recursive, Scope* around)
+       const For* recursive, Scope* outer_scope)
       : source_(std::move(source)),
         length_(length),
         depth0_(depth0),
         recursive_(recursive),
-        around_(around) {}
+        outer_scope_(outer_scope) {}
 
-  // Moves to the next item; false at the end.
+  // Moves to the next item. Returns false at the end.
   bool Advance();
   const Value& current() const { return *current_; }
   int64_t index0() const { return index0_; }
   size_t Length();
-  // index, first, previtem, ...; nothing where there is none of that name.
+  // Returns loop.index, loop.first and so on, or nullopt when there is no attribute of that name.
   std::optional<Value> Attribute(std::string_view name);
-  // loop.changed(values...): whether they differ from those of the last call.
+  // loop.changed(values...): whether the values differ from those of the last call.
   Value Changed(Evaluator& evaluator, const Arguments& arguments);
-  // loop(iterable): the text of the body over other items. Raises where the loop is not recursive.
+  // loop(iterable): the output of the body for other items. Raises when the loop is not recursive.
   Value Call(Evaluator& evaluator, const Arguments& arguments) const;
-  // The statement has ended.
+  // Drops all values. Called when the statement has ended.
   void Close();
 
  private:
@@ -48,11 +48,11 @@ class Loop {
   std::optional<size_t> length_;
   size_t depth0_;
   const For* recursive_;
-  Scope* around_;
+  Scope* outer_scope_;
   int64_t index0_ = -1;
-  std::optional<Value> before_, current_;
-  std::deque<Value> ahead_;            // asked for, and not visited yet
-  Namespace* last_changed_ = nullptr;  // of the evaluator; holds what `changed` was given
+  std::optional<Value> previous_, current_;
+  std::deque<Value> pending_;          // requested, not visited yet
+  Namespace* last_changed_ = nullptr;  // owned by the evaluator; holds the last arguments of `changed`
 };
 
 }  // namespace prefixd::jinja

@@ -1,4 +1,4 @@
-// Methods of list, tuple, dict, cycler and of the variable `loop`, and how methods are found.
+// Methods of list, tuple, dict and of the variable `loop`, and the lookup of methods.
 #include <algorithm>
 
 #include "text/jinja/builtins.h"
@@ -10,7 +10,7 @@
 namespace prefixd::jinja {
 namespace {
 
-using Flavor = Sequence::Flavor;
+using Type = Sequence::Type;
 
 Value CountItems(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("count", {"value"}, a, 1);
@@ -28,11 +28,13 @@ Value IndexOfItem(Evaluator& e, const Value& self, const Arguments& a) {
   return Value::Integer(found - items.begin());
 }
 
-Value CopyMethod(Evaluator&, const Value& self, const Arguments&) { return self; }  // containers never change
+Value CopyMethod(Evaluator&, const Value& self, const Arguments&) {
+  return self;
+}  // containers are immutable
 
 Value GetMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("get", {"key", "default"}, a, 1);
-  if (p[0]->dict() || (p[0]->sequence() && p[0]->sequence()->flavor == Flavor::kList)) {
+  if (p[0]->dict() || (p[0]->sequence() && p[0]->sequence()->type == Type::kList)) {
     Raise("unhashable type: '" + std::string(TypeName(*p[0])) + "'");
   }
   if (p[0]->text()) e.budget().Scan(p[0]->text()->size());
@@ -48,12 +50,12 @@ Value ViewMethod(Evaluator& e, const Value& self, const Arguments& a) {
   for (const auto& [key, value] : self.dict()->items) {
     items.push_back(view == View::kKeys     ? key
                     : view == View::kValues ? value
-                                            : Sequence::Make(Flavor::kTuple, {key, value}, e.budget()));
+                                            : Sequence::Make(Type::kTuple, {key, value}, e.budget()));
   }
   const char* label = view == View::kKeys     ? "dict_keys"
                       : view == View::kValues ? "dict_values"
                                               : "dict_items";
-  return Sequence::Make(Flavor::kView, std::move(items), e.budget(), label);
+  return Sequence::Make(Type::kView, std::move(items), e.budget(), label);
 }
 
 Value Cycle(Evaluator&, const Value& self, const Arguments& a) {
@@ -92,9 +94,9 @@ const MethodTable kTables[] = {StringMethods(), Table(kListMethods), Table(kTupl
 const MethodTable* TableOf(const Value& self) {
   if (self.text()) return &kTables[0];
   if (const Sequence* s = self.sequence()) {
-    return s->flavor == Flavor::kList                                   ? &kTables[1]
-           : s->flavor == Flavor::kTuple || s->flavor == Flavor::kRange ? &kTables[2]
-                                                                        : nullptr;
+    return s->type == Type::kList                               ? &kTables[1]
+           : s->type == Type::kTuple || s->type == Type::kRange ? &kTables[2]
+                                                                : nullptr;
   }
   if (self.dict()) return &kTables[3];
   return self.Is<std::shared_ptr<Loop>>() ? &kTables[4] : nullptr;
@@ -124,8 +126,8 @@ std::optional<Value> BindMethod(const Value& self, std::string_view name) {
   const Method* method = table ? table->Find(name) : nullptr;
   if (method == nullptr) return std::nullopt;
   if (method->run == nullptr) {
-    return Value::Missing("access to attribute '" + std::string(name) + "' of '" +
-                          std::string(TypeName(self)) + "' object is unsafe.");
+    return Value::MakeUndefined("access to attribute '" + std::string(name) + "' of '" +
+                                std::string(TypeName(self)) + "' object is unsafe.");
   }
   return Value(std::shared_ptr<const Callable>(std::make_shared<const BoundMethod>(self, *method)));
 }

@@ -1,5 +1,5 @@
-// Tables of methods, one row per name. Shared by the files that define methods; everyone else asks BindMethod
-// of builtins.h.
+// Tables of methods, one row per name, for the files that define methods. Other code calls BindMethod of
+// builtins.h.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace prefixd::jinja {
 
 struct Method {
   std::string_view name;
-  Value (*run)(Evaluator&, const Value& self,
-               const Arguments&);  // null: changes its value, which the sandbox forbids
+  // Null for a method that would change `self`, which the sandbox forbids.
+  Value (*run)(Evaluator&, const Value& self, const Arguments&);
 };
 
 struct MethodTable {

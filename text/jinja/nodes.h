@@ -1,8 +1,9 @@
-// The syntax tree of a template. It is immutable after parsing and may be evaluated by many threads at once,
-// each with its own Evaluator. Expressions yield a value, statements write to the output of the evaluator.
+// The syntax tree of a template. It is immutable after parsing. Any number of threads may evaluate it at
+// once, each with its own Evaluator. Expressions return a value; statements write to the output of the
+// evaluator.
 //
 // Invariant: an expression is at most kMaxExpressionHeight high and statements nest at most kMaxNesting deep,
-// so that destructors and evaluation recurse boundedly.
+// so that the recursion of evaluation and of destructors is bounded.
 #pragma once
 
 #include <memory>
@@ -27,11 +28,11 @@ struct Expr {
   virtual ~Expr() = default;
   virtual Value Eval(Evaluator& evaluator) const = 0;
   Position at;
-  int height = 1;  // set by the parser: 1 + the highest operand
+  int height = 1;  // 1 + the height of the highest operand; set by the parser
 };
 using ExprPtr = std::unique_ptr<const Expr>;
 
-struct Constant final : Expr {
+struct Const final : Expr {
   Value Eval(Evaluator&) const override { return value; }
   Value value;
 };
@@ -40,12 +41,12 @@ struct Name final : Expr {
   Value Eval(Evaluator&) const override;
   NameId id = 0;
   std::string text;
-  Value fallback;  // the built-in function of that name, else undefined
+  Value fallback;  // used when no variable has the name: the built-in function, else undefined
 };
 
 struct SequenceLiteral final : Expr {
   Value Eval(Evaluator&) const override;
-  Sequence::Flavor flavor = Sequence::Flavor::kList;
+  Sequence::Type type = Sequence::Type::kList;
   std::vector<ExprPtr> items;
 };
 
@@ -54,18 +55,18 @@ struct DictLiteral final : Expr {
   std::vector<std::pair<ExprPtr, ExprPtr>> items;
 };
 
-struct Attribute final : Expr {  // object.name
+struct Getattr final : Expr {  // object.name
   Value Eval(Evaluator&) const override;
   ExprPtr object;
   std::string name;
 };
 
-struct Item final : Expr {  // object[key]
+struct Getitem final : Expr {  // object[key]
   Value Eval(Evaluator&) const override;
   ExprPtr object, key;
 };
 
-struct Slice final : Expr {  // object[start:stop:step], each of them may be absent
+struct Slice final : Expr {  // object[start:stop:step]; each bound may be null
   Value Eval(Evaluator&) const override;
   ExprPtr object, start, stop, step;
 };
@@ -83,18 +84,18 @@ struct Call final : Expr {
   ArgumentList arguments;
 };
 
-struct FilterUse final : Expr {  // input | filter(arguments)
+struct FilterExpr final : Expr {  // input | filter(arguments)
   Value Eval(Evaluator&) const override;
   ExprPtr input;
   Filter filter = nullptr;
   ArgumentList arguments;
 };
 
-struct BlockContents final : Expr {  // what a filter or set block has rendered, as input of its filters
+struct BlockContents final : Expr {  // the output of a filter or set block, as the input of its filters
   Value Eval(Evaluator&) const override;
 };
 
-struct TestUse final : Expr {  // input is test(arguments)
+struct TestExpr final : Expr {  // input is test(arguments)
   Value Eval(Evaluator&) const override;
   ExprPtr input;
   Test test = nullptr;
@@ -114,7 +115,7 @@ struct Binary final : Expr {
   ExprPtr left, right;
 };
 
-struct Logic final : Expr {  // `and`, `or`: yield one of their operands
+struct BoolOp final : Expr {  // `and`, `or`: return one of their operands
   Value Eval(Evaluator&) const override;
   bool is_and = false;
   ExprPtr left, right;
@@ -131,12 +132,12 @@ struct Concat final : Expr {  // a ~ b ~ ...
   std::vector<ExprPtr> operands;
 };
 
-struct Conditional final : Expr {  // then if condition else otherwise
+struct CondExpr final : Expr {  // if_true if condition else if_false
   Value Eval(Evaluator&) const override;
-  ExprPtr condition, then, otherwise;  // otherwise may be absent
+  ExprPtr condition, if_true, if_false;  // if_false may be null
 };
 
-// How a statement ends: by running on, or by leaving the loop around it.
+// How a statement ends: kNext continues with the next statement, the others leave the body of the loop.
 enum class Flow { kNext, kBreak, kContinue };
 
 struct Statement {
@@ -145,7 +146,7 @@ struct Statement {
 };
 using Block = std::vector<std::unique_ptr<const Statement>>;
 
-// Left of an assignment, or after `for`: a name, namespace.attribute, or a tuple of targets.
+// The left side of an assignment or of `in`: a name, namespace.attribute, or a tuple of targets.
 struct Target {
   Position at;
   NameId name = 0;
@@ -154,7 +155,7 @@ struct Target {
   bool is_tuple = false;
 };
 
-struct TextStatement final : Statement {
+struct TemplateData final : Statement {
   Flow Run(Evaluator&) const override;
   std::string text;
 };
@@ -167,51 +168,51 @@ struct Output final : Statement {
 struct If final : Statement {
   Flow Run(Evaluator&) const override;
   std::vector<std::pair<ExprPtr, Block>> branches;
-  Block otherwise;
+  Block else_body;
 };
 
 struct For final : Statement {
   Flow Run(Evaluator&) const override;
   Target target;
-  ExprPtr iterable, condition;  // condition may be absent
-  Block body, otherwise;
+  ExprPtr iterable, condition;  // condition may be null
+  Block body, else_body;
   NameId loop_name = 0;    // of the variable `loop`
   bool recursive = false;  // `loop` may be called
 
-  // What the body writes for the items of `over`; `around` is the scope of the statement.
-  std::string Recurse(Evaluator&, Scope* around, const Value& over, size_t depth0) const;
+  // Returns the output of the body for the items of `over`. `outer_scope` is the scope of the statement.
+  std::string Recurse(Evaluator&, Scope* outer_scope, const Value& over, size_t depth0) const;
 
  private:
-  Flow Walk(Evaluator&, Scope* around, const Value& over, size_t depth0) const;
-  std::shared_ptr<const Iterator> Select(Evaluator&, Scope* around, const Value& over) const;
+  Flow Walk(Evaluator&, Scope* outer_scope, const Value& over, size_t depth0) const;
+  std::shared_ptr<const Iterator> Select(Evaluator&, Scope* outer_scope, const Value& over) const;
 };
 
-struct Set final : Statement {
+struct Assign final : Statement {
   Flow Run(Evaluator&) const override;
   Target target;
   ExprPtr value;
 };
 
-struct SetBlock final : Statement {
+struct AssignBlock final : Statement {
   Flow Run(Evaluator&) const override;
   Target target;
-  ExprPtr value;  // BlockContents, with filters around it
+  ExprPtr value;  // BlockContents, with filters applied to it
   Block body;
 };
 
 struct FilterBlock final : Statement {
   Flow Run(Evaluator&) const override;
-  ExprPtr value;  // BlockContents, with filters around it
+  ExprPtr value;  // BlockContents, with filters applied to it
   Block body;
 };
 
 struct MacroDefinition {
   std::string name;
   NameId id = 0;
-  std::vector<std::pair<NameId, ExprPtr>> parameters;  // with defaults, which may be absent
+  std::vector<std::pair<NameId, ExprPtr>> parameters;  // with defaults, which may be null
   std::vector<std::string> parameter_names;
   Block body;
-  // The body speaks of these: what they are called in the scope of the macro, or -1.
+  // The ids of `caller`, `varargs` and `kwargs` when the body uses them, else -1.
   NameId caller = -1, varargs = -1, kwargs = -1;
 };
 
@@ -226,7 +227,7 @@ struct CallBlock final : Statement {  // {% call(parameters) macro(arguments) %}
   MacroDefinition caller;
 };
 
-struct With final : Statement {  // also a plain scope, where there are no targets
+struct With final : Statement {  // only a scope when there are no assignments
   Flow Run(Evaluator&) const override;
   std::vector<std::pair<Target, ExprPtr>> assignments;
   Block body;

@@ -18,7 +18,7 @@ Int IntOfDouble(double d) {
 
 Value IntFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("int", {"default", "base"}, a);
-  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->message);
   if (const auto i = AsInt(v)) return Value::Integer(*i);
   std::optional<double> real;
   if (const double* d = v.As<double>()) real = *d;
@@ -37,7 +37,7 @@ Value IntFilter(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value FloatFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("float", {"default"}, a);
-  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = v.As<Undefined>()) Raise(*undefined->message);
   if (v.Is<double>()) return v;
   if (const auto i = AsInt(v)) return Value::Float(static_cast<double>(*i));
   if (v.text()) {
@@ -49,7 +49,7 @@ Value FloatFilter(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value Abs(Evaluator& e, const Value& v, const Arguments&) {
   if (const double* d = v.As<double>()) return Value::Float(std::fabs(*d));
-  return Less(v, Value::Integer(0), e.budget()) ? Negate(v) : Affirm(v);
+  return Less(v, Value::Integer(0), e.budget()) ? UnaryMinus(v) : UnaryPlus(v);
 }
 
 Value Round(Evaluator&, const Value& v, const Arguments& a) {

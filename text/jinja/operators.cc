@@ -10,7 +10,7 @@
 namespace prefixd::jinja {
 namespace {
 
-using Flavor = Sequence::Flavor;
+using Type = Sequence::Type;
 
 constexpr std::string_view kSymbols[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
 
@@ -21,7 +21,7 @@ std::optional<double> AsReal(const Value& value) {
 }
 
 void CheckDefined(const Value& value) {
-  if (const auto* undefined = value.As<Undefined>()) Raise(*undefined->why);
+  if (const auto* undefined = value.As<Undefined>()) Raise(*undefined->message);
 }
 
 [[noreturn]] void RaiseTypes(BinaryOp op, const Value& a, const Value& b) {
@@ -126,7 +126,7 @@ Value ApplyFloats(BinaryOp op, double a, double b) {
 
 bool IsListOrTuple(const Value& value) {
   const Sequence* s = value.sequence();
-  return s && (s->flavor == Flavor::kList || s->flavor == Flavor::kTuple);
+  return s && (s->type == Type::kList || s->type == Type::kTuple);
 }
 
 Value Repeat(const Value& what, Int times, Budget& budget) {
@@ -142,13 +142,13 @@ Value Repeat(const Value& what, Int times, Budget& budget) {
   std::vector<Value> items;
   for (size_t i = 0; i < count && !s.items.empty(); ++i)
     items.insert(items.end(), s.items.begin(), s.items.end());
-  return Sequence::Make(s.flavor, std::move(items), budget);
+  return Sequence::Make(s.type, std::move(items), budget);
 }
 
 Value ConcatSequences(const Value& a, const Value& b, Budget& budget) {
   std::vector<Value> items = a.sequence()->items;
   items.insert(items.end(), b.sequence()->items.begin(), b.sequence()->items.end());
-  return Sequence::Make(a.sequence()->flavor, std::move(items), budget);
+  return Sequence::Make(a.sequence()->type, std::move(items), budget);
 }
 
 bool Contains(const Value& container, const Value& item, Budget& budget) {
@@ -161,7 +161,7 @@ bool Contains(const Value& container, const Value& item, Budget& budget) {
     return FindText(*text, *item.text()) != std::string::npos;
   }
   if (const Dict* d = container.dict()) {
-    if (item.dict() || (item.sequence() && item.sequence()->flavor == Flavor::kList)) {
+    if (item.dict() || (item.sequence() && item.sequence()->type == Type::kList)) {
       Raise("unhashable type: '" + std::string(TypeName(item)) + "'");
     }
     if (item.text()) budget.Scan(item.text()->size());
@@ -186,10 +186,10 @@ std::string TypeOf(const Value& object) {
 }
 
 Value NoAttribute(const Value& object, std::string_view name) {
-  return Value::Missing("'" + TypeOf(object) + "' has no attribute " + QuotePython(name));
+  return Value::MakeUndefined("'" + TypeOf(object) + "' has no attribute " + ReprStr(name));
 }
 
-// What getattr() finds on an object, but for the keys of a dict.
+// Returns what getattr() finds on an object. Keys of dicts are not attributes.
 std::optional<Value> OwnAttribute(const Value& object, std::string_view name) {
   CheckDefined(object);
   if (const auto* space = object.As<Namespace*>()) {
@@ -236,7 +236,7 @@ Value Apply(BinaryOp op, const Value& a, const Value& b, Budget& budget) {
   if (const auto x = AsReal(a), y = AsReal(b); x && y) return ApplyFloats(op, *x, *y);
   if (op == BinaryOp::kAdd) {
     if (a.text() && b.text()) return ConcatText(a, b, budget);
-    if (IsListOrTuple(a) && IsListOrTuple(b) && a.sequence()->flavor == b.sequence()->flavor) {
+    if (IsListOrTuple(a) && IsListOrTuple(b) && a.sequence()->type == b.sequence()->type) {
       return ConcatSequences(a, b, budget);
     }
   }
@@ -271,7 +271,7 @@ bool Apply(CompareOp op, const Value& a, const Value& b, Budget& budget) {
   return false;
 }
 
-Value Negate(const Value& value) {
+Value UnaryMinus(const Value& value) {
   CheckDefined(value);
   if (const auto i = AsInt(value)) {
     if (*i == kMinInt) RaiseTooLarge();
@@ -281,7 +281,7 @@ Value Negate(const Value& value) {
   Raise("bad operand type for unary -: '" + std::string(TypeName(value)) + "'");
 }
 
-Value Affirm(const Value& value) {
+Value UnaryPlus(const Value& value) {
   CheckDefined(value);
   if (const auto i = AsInt(value)) return Value::Integer(*i);
   if (value.Is<double>()) return value;
@@ -305,7 +305,7 @@ Value GetItem(const Value& object, const Value& key, Budget& budget) {
     if (const Value* found = d->Find(key)) return *found;
   }
   const Sequence* s = object.sequence();
-  const bool indexed = s && s->flavor != Flavor::kView;
+  const bool indexed = s && s->type != Type::kView;
   if (const auto index = AsInt(key); index && (object.text() || indexed)) {
     if (object.text()) budget.Scan(object.text()->size());
     const Int length = static_cast<Int>(*Length(object));
@@ -320,14 +320,14 @@ Value GetItem(const Value& object, const Value& key, Budget& budget) {
     if (auto own = OwnAttribute(object, *name)) return *own;
     return NoAttribute(object, *name);
   }
-  return Value::Missing(TypeOf(object) + " has no element " + Repr(key, budget));
+  return Value::MakeUndefined(TypeOf(object) + " has no element " + Repr(key, budget));
 }
 
 Value GetSlice(const Value& object, const Value& start, const Value& stop, const Value& step,
                Budget& budget) {
   CheckDefined(object);
   const Sequence* s = object.sequence();
-  const bool sliceable = object.text() || (s && s->flavor != Flavor::kView);
+  const bool sliceable = object.text() || (s && s->type != Type::kView);
   if (!sliceable) Raise("'" + std::string(TypeName(object)) + "' object cannot be sliced");
   const auto bound = [](const Value& value) {
     const auto i = AsInt(value);
@@ -349,7 +349,7 @@ Value GetSlice(const Value& object, const Value& start, const Value& stop, const
   for (size_t i = 0; i < range.count; ++i) {
     items.push_back(s->items[static_cast<size_t>(range.start + static_cast<int64_t>(i) * range.step)]);
   }
-  return Sequence::Make(s->flavor, std::move(items), budget, s->label);
+  return Sequence::Make(s->type, std::move(items), budget, s->label);
 }
 
 }  // namespace prefixd::jinja

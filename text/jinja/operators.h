@@ -1,5 +1,5 @@
-// Operators and subscripts of the template language on values, as Python (inside Jinja's sandbox) defines
-// them. All raise on wrong types and on undefined operands. Pure but for the budget they spend.
+// Operators and subscripts on values, as Python defines them inside Jinja's sandbox. All raise on wrong types
+// and on undefined operands. They have no side effects besides what they charge to the budget.
 #pragma once
 
 #include <string_view>
@@ -13,24 +13,24 @@ enum class CompareOp { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterE
 
 Value Apply(BinaryOp op, const Value& a, const Value& b, Budget& budget);
 bool Apply(CompareOp op, const Value& a, const Value& b, Budget& budget);
-Value Negate(const Value& value);
-Value Affirm(const Value& value);  // unary plus
+Value UnaryMinus(const Value& value);
+Value UnaryPlus(const Value& value);
 
-// bool and int as an int; nothing for others.
+// Returns a bool or int as an int, nullopt for other types.
 std::optional<Int> AsInt(const Value& value);
 
-// object.name: methods come before the keys of a dict. object[key]: keys come first. What is not there is
-// undefined; an undefined object raises.
+// object.name and object[key]. A method hides a key of a dict in GetAttribute, and a key hides a method in
+// GetItem. Return Undefined when nothing is found; raise when the object itself is undefined.
 Value GetAttribute(const Value& object, std::string_view name, Budget& budget);
 Value GetItem(const Value& object, const Value& key, Budget& budget);
-// object[start:stop:step], none where absent.
+// object[start:stop:step]; a bound that is not given is none.
 Value GetSlice(const Value& object, const Value& start, const Value& stop, const Value& step, Budget& budget);
 
-// Text of a str that became longer or was made; checks and charges its size.
+// Returns a str made from `text`. Checks and charges its size.
 Value NewText(std::string text, Budget& budget, bool markup = false);
-// a + b on two str, with the escaping that markup asks for.
+// Returns a + b for two str. When one is markup, the other is escaped.
 Value ConcatText(const Value& a, const Value& b, Budget& budget);
-// `value` as text that may stand in markup: escaped unless it is markup itself.
+// Returns `value` as HTML: its text, escaped unless it is markup.
 std::string EscapedText(const Value& value, Budget& budget);
 
 }  // namespace prefixd::jinja

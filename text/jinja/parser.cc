@@ -39,7 +39,7 @@ class Parser {
     Block block;
     for (;;) {
       if (e().Is(Kind::kData)) {
-        auto text = std::make_unique<TextStatement>();
+        auto text = std::make_unique<TemplateData>();
         text->text = e().Next().text;
         block.push_back(std::move(text));
       } else if (e().Is(Kind::kVariableBegin)) {
@@ -103,7 +103,7 @@ class Parser {
       node->branches.emplace_back(std::move(condition), std::move(body));
       const std::string& end = e().Next().text;
       if (end == "elif") continue;
-      if (end == "else") node->otherwise = ParseBody("endif");
+      if (end == "else") node->else_body = ParseBody("endif");
       return node;
     }
   }
@@ -122,19 +122,19 @@ class Parser {
     ++loops_;
     node->body = ParseUntil({"else", "endfor"});
     --loops_;
-    if (e().Next().text == "else") node->otherwise = ParseBody("endfor");
+    if (e().Next().text == "else") node->else_body = ParseBody("endfor");
     return node;
   }
 
   StatementPtr ParseSet() {
     Target target = ParseTarget(true, {});
     if (e().TakeOperator("=")) {
-      auto node = std::make_unique<Set>();
+      auto node = std::make_unique<Assign>();
       node->target = std::move(target);
       node->value = e().ParseTuple();
       return node;
     }
-    auto node = std::make_unique<SetBlock>();
+    auto node = std::make_unique<AssignBlock>();
     node->target = std::move(target);
     node->value = ParseFilterChain(std::make_unique<BlockContents>());
     node->body = ParseDetachedBody("endset");
@@ -167,10 +167,10 @@ class Parser {
     node->caller.name = "caller";
     node->caller.id = e().Intern("caller");
     const bool parameters = e().IsOperator("(");
-    std::set<std::string> mentioned;
-    const auto outer = std::exchange(e().mentioned, &mentioned);
+    std::set<std::string> used_names;
+    const auto outer = std::exchange(e().used_names, &used_names);
     if (parameters) ParseParameters(&node->caller);
-    e().mentioned = outer;
+    e().used_names = outer;
     const Position at = e().current().at;
     ExprPtr call = e().ParseExpression();
     if (dynamic_cast<const Call*>(call.get()) == nullptr)
@@ -182,16 +182,16 @@ class Parser {
 
   // Parameters (where asked for) and body; notes which of the implicit names the body speaks of.
   void ParseMacroFrom(MacroDefinition* macro, bool parameters, std::string_view end) {
-    std::set<std::string> mentioned;
-    const auto outer = std::exchange(e().mentioned, &mentioned);
+    std::set<std::string> used_names;
+    const auto outer = std::exchange(e().used_names, &used_names);
     if (parameters) ParseParameters(macro);
     macro->body = ParseDetachedBody(end);
-    e().mentioned = outer;
+    e().used_names = outer;
     const auto note = [&](const std::string& name, NameId* id) {
       for (const auto& parameter : macro->parameter_names) {
         if (parameter == name) return;
       }
-      if (mentioned.count(name) != 0) *id = e().Intern(name);
+      if (used_names.count(name) != 0) *id = e().Intern(name);
     };
     note("caller", &macro->caller);
     note("varargs", &macro->varargs);

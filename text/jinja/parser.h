@@ -1,5 +1,5 @@
-// Template source to a syntax tree. What the template uses and we lack is refused here, by name and place,
-// and never found out in the middle of a request: unknown tags, filters, tests, functions and methods.
+// Parses template source into a syntax tree. Unknown tags, filters, tests, functions and methods are rejected
+// here with their name and place, so that a request never runs into one. May be called from any thread.
 #pragma once
 
 #include <string_view>
@@ -8,7 +8,7 @@
 
 namespace prefixd::jinja {
 
-// Throws Error: kUnsupported for what we lack, kInvalidArgument for what is no template.
+// Throws Error: kUnsupported for a name that is not supported, kInvalidArgument for a syntax error.
 Program ParseProgram(std::string_view source);
 
 }  // namespace prefixd::jinja

@@ -26,7 +26,7 @@ void CheckNamedArgument(const std::string& filter, const ArgumentList& arguments
   if (!maps && !by_attribute && filter != "select" && filter != "reject") return;
   const size_t which = by_attribute ? 1 : 0;
   if (arguments.positional.size() <= which) return;
-  const auto* constant = dynamic_cast<const Constant*>(arguments.positional[which].get());
+  const auto* constant = dynamic_cast<const Const*>(arguments.positional[which].get());
   const std::string* name = constant ? constant->value.text() : nullptr;
   if (name == nullptr) return;
   if (maps && !FindFilter(*name))
@@ -61,12 +61,12 @@ ExprPtr ExpressionParser::ParseSubscript(ExprPtr object) {
   const Expr* operand = object.get();
   if (TakeOperator(".")) {
     if (Is(Kind::kName)) {
-      auto attribute = std::make_unique<Attribute>();
+      auto attribute = std::make_unique<Getattr>();
       attribute->object = std::move(object);
       attribute->name = Next().text;
       return Finish(std::move(attribute), at, {operand});
     }
-    auto item = std::make_unique<Item>();
+    auto item = std::make_unique<Getitem>();
     item->object = std::move(object);
     item->key = MakeConstant(Value::Integer(Expect(Kind::kInteger, "a name or number").integer), at);
     return Finish(std::move(item), at, {operand});
@@ -86,7 +86,7 @@ ExprPtr ExpressionParser::ParseSubscript(ExprPtr object) {
   ExpectOperator("]");
   if (colons == 0) {
     if (bounds[0] == nullptr) Unexpected("a subscript before this");
-    auto item = std::make_unique<Item>();
+    auto item = std::make_unique<Getitem>();
     item->object = std::move(object);
     item->key = std::move(bounds[0]);
     const Expr* key = item->key.get();
@@ -104,7 +104,7 @@ ExprPtr ExpressionParser::ParseSubscript(ExprPtr object) {
 ExprPtr ExpressionParser::ParseCall(ExprPtr callee) {
   const Position at = current().at;
   if (const auto* name = dynamic_cast<const Name*>(callee.get())) called_.emplace_back(name->text, name->at);
-  if (const auto* attribute = dynamic_cast<const Attribute*>(callee.get())) {
+  if (const auto* attribute = dynamic_cast<const Getattr*>(callee.get())) {
     if (!IsMethodName(attribute->name)) {
       FailAt(Code::kUnsupported, attribute->at, "the method '" + attribute->name + "' is not supported");
     }
@@ -130,7 +130,7 @@ ArgumentList ExpressionParser::ParseArguments() {
       list.mapping = ParseExpression();
     } else if (list.sequence == nullptr && TakeOperator("*")) {
       list.sequence = ParseExpression();
-    } else if (Is(Kind::kName) && Ahead().kind == Kind::kOperator && Ahead().text == "=") {
+    } else if (Is(Kind::kName) && Look().kind == Kind::kOperator && Look().text == "=") {
       std::string name = Next().text;
       Next();
       list.named.emplace_back(std::move(name), ParseExpression());
@@ -152,7 +152,7 @@ std::string ExpressionParser::ParseDottedName(std::string_view what) {
 
 ExprPtr ExpressionParser::ParseFilter(ExprPtr input) {
   const Position at = current().at;
-  auto use = std::make_unique<FilterUse>();
+  auto use = std::make_unique<FilterExpr>();
   const std::string name = ParseDottedName("the name of a filter");
   use->filter = FindFilter(name);
   if (!use->filter) FailAt(Code::kUnsupported, at, "the filter '" + name + "' is not supported");
@@ -167,7 +167,7 @@ ExprPtr ExpressionParser::ParseTest(ExprPtr input) {
   Next();  // is
   const bool negated = TakeName("not");
   const Position at = current().at;
-  auto use = std::make_unique<TestUse>();
+  auto use = std::make_unique<TestExpr>();
   const std::string name = ParseDottedName("the name of a test");
   use->test = FindTest(name);
   if (!use->test) FailAt(Code::kUnsupported, at, "the test '" + name + "' is not supported");

@@ -1,5 +1,5 @@
-// Filters on sequences and mappings that give a list or one value; those that give their items one at a time
-// are in generator_filters.cc.
+// Filters on sequences and mappings that return a list or one value. Filters that return a generator are in
+// generator_filters.cc.
 #include <algorithm>
 
 #include "text/jinja/evaluator.h"
@@ -8,10 +8,10 @@
 
 namespace prefixd::jinja {
 
-Value AttributePath(Evaluator& e, Value item, const Value& path, const Value& absent) {
+Value AttributePath(Evaluator& e, Value item, const Value& path, const Value& fallback) {
   const auto step = [&](const Value& key) {
     item = GetItem(item, key, e.budget());
-    if (item.Is<Undefined>() && !absent.Is<None>()) item = absent;
+    if (item.Is<Undefined>() && !fallback.Is<None>()) item = fallback;
   };
   if (path.text() == nullptr) {
     if (!path.Is<None>()) step(path);
@@ -35,7 +35,7 @@ Value SortKey(Value value, bool case_sensitive, Budget& budget) {
 
 namespace {
 
-using Flavor = Sequence::Flavor;
+using Type = Sequence::Type;
 const std::string kEmpty;
 
 std::vector<Value> Sorted(Evaluator& e, const std::vector<Value>& items, const std::vector<Value>& keys,
@@ -66,9 +66,9 @@ Value Sort(Evaluator& e, const Value& v, const Arguments& a) {
     std::vector<Value> key;
     for (const Value& path : paths)
       key.push_back(SortKey(AttributePath(e, item, path), p.Flag(1), e.budget()));
-    keys.push_back(Sequence::Make(Flavor::kList, std::move(key), e.budget()));
+    keys.push_back(Sequence::Make(Type::kList, std::move(key), e.budget()));
   }
-  return Sequence::Make(Flavor::kList, Sorted(e, items->items, keys, p.Flag(0)), e.budget());
+  return Sequence::Make(Type::kList, Sorted(e, items->items, keys, p.Flag(0)), e.budget());
 }
 
 Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
@@ -80,18 +80,18 @@ Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
   std::vector<Value> items;
   std::vector<Value> keys;
   for (const auto& [key, value] : v.dict()->items) {
-    items.push_back(Sequence::Make(Flavor::kTuple, {key, value}, e.budget()));
+    items.push_back(Sequence::Make(Type::kTuple, {key, value}, e.budget()));
     keys.push_back(SortKey(by == "key" ? key : value, p.Flag(0), e.budget()));
   }
-  return Sequence::Make(Flavor::kList, Sorted(e, items, keys, p.Flag(2)), e.budget());
+  return Sequence::Make(Type::kList, Sorted(e, items, keys, p.Flag(2)), e.budget());
 }
 
-// min (false) and max (true): the first of the least or greatest.
+// min (false) and max (true). Of equal items the first counts.
 template <bool greatest>
-Value Extreme(Evaluator& e, const Value& v, const Arguments& a) {
+Value MinMax(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("min", {"case_sensitive", "attribute"}, a);
   const auto items = ItemsOf(v, e.budget());
-  if (items->items.empty()) return Value::Missing("No aggregated item, sequence was empty.");
+  if (items->items.empty()) return Value::MakeUndefined("No aggregated item, sequence was empty.");
   const auto key_of = [&](const Value& item) {
     return SortKey(AttributePath(e, item, p.given(1) ? *p[1] : Value()), p.Flag(0), e.budget());
   };
@@ -119,17 +119,18 @@ Value Sum(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value First(Evaluator& e, const Value& v, const Arguments&) {
   const auto first = IteratorOf(v, e.budget())->next();
-  return first ? *first : Value::Missing("No first item, sequence was empty.");
+  return first ? *first : Value::MakeUndefined("No first item, sequence was empty.");
 }
 
 Value Last(Evaluator& e, const Value& v, const Arguments&) {
   if (v.Is<std::shared_ptr<const Iterator>>()) Raise("'generator' object is not reversible");
   const auto items = ItemsOf(v, e.budget());
-  return items->items.empty() ? Value::Missing("No last item, sequence was empty.") : items->items.back();
+  return items->items.empty() ? Value::MakeUndefined("No last item, sequence was empty.")
+                              : items->items.back();
 }
 
 Value List(Evaluator& e, const Value& v, const Arguments&) {
-  return Sequence::Make(Flavor::kList, ItemsOf(v, e.budget())->items, e.budget());
+  return Sequence::Make(Type::kList, ItemsOf(v, e.budget())->items, e.budget());
 }
 
 Value Join(Evaluator& e, const Value& v, const Arguments& a) {
@@ -149,14 +150,14 @@ Value Join(Evaluator& e, const Value& v, const Arguments& a) {
 Value Reverse(Evaluator& e, const Value& v, const Arguments&) {
   if (v.text()) return GetSlice(v, Value(), Value(), Value::Integer(-1), e.budget());
   const auto items = ItemsOf(v, e.budget());
-  const Value reversed = Sequence::Make(
-      Flavor::kList, std::vector<Value>(items->items.rbegin(), items->items.rend()), e.budget());
+  const Value reversed =
+      Sequence::Make(Type::kList, std::vector<Value>(items->items.rbegin(), items->items.rend()), e.budget());
   return Value(IteratorOf(reversed, e.budget()));
 }
 
 constexpr FilterEntry kSequenceFilters[] = {
-    {"dictsort", DictSort}, {"first", First},        {"join", Join},       {"last", Last}, {"list", List},
-    {"max", Extreme<true>}, {"min", Extreme<false>}, {"reverse", Reverse}, {"sort", Sort}, {"sum", Sum},
+    {"dictsort", DictSort}, {"first", First},       {"join", Join},       {"last", Last}, {"list", List},
+    {"max", MinMax<true>},  {"min", MinMax<false>}, {"reverse", Reverse}, {"sort", Sort}, {"sum", Sum},
 };
 
 }  // namespace

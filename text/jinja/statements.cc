@@ -3,7 +3,7 @@
 
 namespace prefixd::jinja {
 
-Flow TextStatement::Run(Evaluator& e) const {
+Flow TemplateData::Run(Evaluator& e) const {
   e.Emit(text);
   return Flow::kNext;
 }
@@ -22,17 +22,17 @@ Flow Output::Run(Evaluator& e) const {
 
 Flow If::Run(Evaluator& e) const {
   for (const auto& [condition, body] : branches) {
-    if (Truth(e.Eval(*condition))) return e.Run(body);
+    if (IsTrue(e.Eval(*condition))) return e.Run(body);
   }
-  return e.Run(otherwise);
+  return e.Run(else_body);
 }
 
-Flow Set::Run(Evaluator& e) const {
+Flow Assign::Run(Evaluator& e) const {
   e.Assign(target, e.Eval(*value));
   return Flow::kNext;
 }
 
-Flow SetBlock::Run(Evaluator& e) const {
+Flow AssignBlock::Run(Evaluator& e) const {
   e.Assign(target, e.FilterCaptured(body, value));
   return Flow::kNext;
 }

@@ -78,12 +78,12 @@ class BraceFormatter {
     for (const auto& [key, value] : arguments_.named) {
       if (key == name) return value;
     }
-    Raise("the format has no argument " + QuotePython(name));
+    Raise("the format has no argument " + ReprStr(name));
   }
 
   Value Positional(Int index) const {
     if (index >= static_cast<Int>(arguments_.positional.size()))
-      Raise("Replacement index " + IntText(index) + " out of range for positional args tuple");
+      Raise("Replacement index " + ReprInt(index) + " out of range for positional args tuple");
     return arguments_.positional[static_cast<size_t>(index)];
   }
 

@@ -9,7 +9,7 @@
 namespace prefixd::jinja {
 namespace {
 
-using Flavor = Sequence::Flavor;
+using Type = Sequence::Type;
 const std::string kEmpty;
 
 Value MakeText(Evaluator& e, const Value& self, std::string text) {
@@ -17,10 +17,10 @@ Value MakeText(Evaluator& e, const Value& self, std::string text) {
 }
 
 Value MakeParts(Evaluator& e, const Value& self, const std::vector<std::string_view>& parts,
-                Flavor flavor = Flavor::kList) {
+                Type type = Type::kList) {
   std::vector<Value> items;
   for (const std::string_view part : parts) items.push_back(MakeText(e, self, std::string(part)));
-  return Sequence::Make(flavor, std::move(items), e.budget());
+  return Sequence::Make(type, std::move(items), e.budget());
 }
 
 int64_t Clamp(Int value) {
@@ -57,11 +57,11 @@ Value Partition(Evaluator& e, const Value& self, const Arguments& a) {
   e.budget().Scan(text.size(), from_right ? separator.size() : 1);
   const size_t at = from_right ? text.rfind(separator) : FindText(text, separator);
   if (at == std::string_view::npos) {
-    return from_right ? MakeParts(e, self, {"", "", text}, Flavor::kTuple)
-                      : MakeParts(e, self, {text, "", ""}, Flavor::kTuple);
+    return from_right ? MakeParts(e, self, {"", "", text}, Type::kTuple)
+                      : MakeParts(e, self, {text, "", ""}, Type::kTuple);
   }
   return MakeParts(e, self, {text.substr(0, at), separator, text.substr(at + separator.size())},
-                   Flavor::kTuple);
+                   Type::kTuple);
 }
 
 Value SplitLinesMethod(Evaluator& e, const Value& self, const Arguments& a) {
@@ -90,14 +90,14 @@ Value StartsWith(Evaluator& e, const Value& self, const Arguments& a) {
   const std::string_view text = whole ? std::string_view(*self.text()) : window;
   const auto fits = [&](const Value& affix) {
     if (affix.text() == nullptr) {
-      if (const auto* undefined = affix.As<Undefined>()) Raise(*undefined->why);
+      if (const auto* undefined = affix.As<Undefined>()) Raise(*undefined->message);
       Raise("startswith first arg must be str or a tuple of str, not " + std::string(TypeName(affix)));
     }
     e.budget().Scan(affix.text()->size());
     return at_end ? text.ends_with(*affix.text()) : text.starts_with(*affix.text());
   };
   const Sequence* s = p[0]->sequence();
-  if (s == nullptr || s->flavor != Flavor::kTuple) return Value::Bool(fits(*p[0]));
+  if (s == nullptr || s->type != Type::kTuple) return Value::Bool(fits(*p[0]));
   e.budget().Steps(s->items.size());
   return Value::Bool(std::any_of(s->items.begin(), s->items.end(), fits));
 }

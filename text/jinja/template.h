@@ -1,20 +1,28 @@
-// A Jinja template as Hugging Face's chat templates need it: Jinja2 3.1 in the immutable sandbox,
-// trim_blocks, lstrip_blocks, loop controls, the `generation` tag, `tojson` without HTML escaping,
-// `raise_exception`, `strftime_now`. No includes, no inheritance (so no blocks), no autoescape; of the
-// filters no random, pprint, urlize and striptags; of the functions no lipsum. What is not there is refused
-// by Parse.
+// A Jinja template, for the chat templates of Hugging Face. It behaves as Jinja2 3.1 in the immutable sandbox
+// with trim_blocks, lstrip_blocks, loop controls, the `generation` tag, `tojson` without HTML escaping,
+// `raise_exception` and `strftime_now`, which is the environment that transformers provides.
 //
-// Immutable after Parse; Render may be called by any number of threads at once. No exception leaves this
-// class.
+// Immutable after Parse. Any number of threads may call Render at once. No exception leaves this class.
 //
-// `safe` marks text as markup, as Jinja does without autoescape: "+" escapes what it joins to markup, "~"
-// does not.
+// Supported is what chat templates use. Parse rejects everything else by its name and place:
+//   1. tags: autoescape, block, do, extends, from, import, include, print, trans;
+//   2. filters: attr, batch, center, filesizeformat, forceescape, groupby, pprint, random, slice, striptags,
+//      truncate, urlencode, urlize, wordcount, wordwrap, xmlattr;
+//   3. tests: escaped, filter, test; functions: cycler, joiner, lipsum;
+//   4. methods of str: casefold, center, encode, expandtabs, format_map, isascii, isidentifier, isprintable,
+//      istitle, ljust, maketrans, rjust, swapcase, translate, zfill.
 //
-// Known differences from the reference: integers have 127 bits and raise beyond them; keys of dicts are
-// scalars, and so is what `unique` compares, or tuples of them; a number is formatted with at most 1000
-// digits behind the point; an operation on constants that fails does so when it runs (Jinja may fold it to
-// undefined); the address in the print of a generator or method is left out; texts are the same object where
-// they are equal (`is sameas`).
+// The filter `safe` marks text as markup, as Jinja does without autoescape: "+" escapes what it joins to
+// markup, "~" does not.
+//
+// Known differences from Jinja2:
+//   1. Integers have 127 bits. A larger result raises.
+//   2. Keys of dicts are scalars. `unique` compares scalars and tuples of scalars.
+//   3. Formats are limited to what format.h lists, with at most 1000 digits after the point. `round` takes no
+//      negative precision.
+//   4. An operation on constants that fails does so when it runs. Jinja may fold it to undefined.
+//   5. The printed form of a generator or method has no address.
+//   6. Equal strings are the same object (`is sameas`).
 #pragma once
 
 #include <boost/json/fwd.hpp>
@@ -34,21 +42,21 @@ struct Program;
 
 class Template {
  public:
-  // kUnsupported: the template uses something that we lack, named with its line and column. kInvalidArgument:
-  // a syntax error.
+  // Fails with kUnsupported when the template uses a name that is not supported, with kInvalidArgument on a
+  // syntax error. Both messages contain the line and column.
   static Result<std::unique_ptr<const Template>> Parse(std::string_view source);
   ~Template();
 
-  // Variables of the template: a JSON value by name. The values must outlive the call.
+  // Variables of the template: JSON values by name. The values must outlive the call.
   using Variables = std::vector<std::pair<std::string_view, const boost::json::value*>>;
 
-  // kInvalidArgument: what raise_exception was given, or the run-time error. kResourceExhausted: a limit was
-  // reached. Of two variables of one name the last counts. `unix_seconds` is what strftime_now prints, in
-  // local time.
+  // Returns the output. Of two variables with the same name the last counts. `unix_seconds` is the time that
+  // strftime_now prints, in local time. Fails with kInvalidArgument on a run-time error, where the message of
+  // raise_exception is the whole message, and with kResourceExhausted when a limit is reached.
   Result<std::string> Render(const Variables& variables, int64_t unix_seconds,
                              const Limits& limits = {}) const;
 
-  // Whether an expression of the template contains this string constant.
+  // Returns whether an expression of the template contains the string constant `text`.
   bool MentionsString(std::string_view text) const;
 
  private:

@@ -67,7 +67,7 @@ bool IsOtherDigit(char32_t c) {
                      [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
-bool Belongs(char32_t c, CharacterClass which) {
+bool IsInClass(char32_t c, CharacterClass which) {
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
   const bool decimal = category == UTF8PROC_CATEGORY_ND;
   switch (which) {
@@ -131,19 +131,19 @@ bool IsSpace(char32_t c) {
 }
 
 std::string_view Strip(std::string_view text, Side side, std::optional<std::string_view> set) {
-  const auto goes = [&](char32_t c) { return set ? InSet(*set, c) : IsSpace(c); };
+  const auto strips = [&](char32_t c) { return set ? InSet(*set, c) : IsSpace(c); };
   if (side != Side::kRight) {
     while (!text.empty()) {
       char32_t c;
       const size_t size = Decode(text, 0, &c);
-      if (!goes(c)) break;
+      if (!strips(c)) break;
       text.remove_prefix(size);
     }
   }
   if (side != Side::kLeft) {
     while (!text.empty()) {
       const size_t begin = PreviousCharacter(text, text.size());
-      if (!goes(CharacterAt(text, begin))) break;
+      if (!strips(CharacterAt(text, begin))) break;
       text = text.substr(0, begin);
     }
   }
@@ -251,7 +251,7 @@ bool AllOf(std::string_view text, CharacterClass which) {
   for (size_t at = 0; at < text.size();) {
     char32_t c;
     at += Decode(text, at, &c);
-    if (!Belongs(c, which)) return false;
+    if (!IsInClass(c, which)) return false;
   }
   return !text.empty();
 }

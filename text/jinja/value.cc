@@ -52,10 +52,10 @@ class Printer {
                    [&](const None&) { *out_ += "None"; },
                    [&](const Undefined&) { *out_ += "Undefined"; },
                    [&](bool b) { *out_ += b ? "True" : "False"; },
-                   [&](Int i) { *out_ += IntText(i); },
-                   [&](double d) { *out_ += FloatText(d); },
+                   [&](Int i) { *out_ += ReprInt(i); },
+                   [&](double d) { *out_ += ReprFloat(d); },
                    [&](const String& s) {
-                     const std::string quoted = QuotePython(*s.bytes);
+                     const std::string quoted = ReprStr(*s.bytes);
                      *out_ += s.markup ? "Markup(" + quoted + ")" : quoted;
                    },
                    [&](const std::shared_ptr<const Sequence>& s) { Items(*s, depth); },
@@ -78,19 +78,19 @@ class Printer {
 
  private:
   void Items(const Sequence& sequence, int depth) {
-    using Flavor = Sequence::Flavor;
-    if (sequence.flavor == Flavor::kRange) {
+    using Type = Sequence::Type;
+    if (sequence.type == Type::kRange) {
       *out_ += sequence.label;
       return;
     }
-    const bool tuple = sequence.flavor == Flavor::kTuple;
-    *out_ += sequence.label + (sequence.flavor == Flavor::kView ? "([" : tuple ? "(" : "[");
+    const bool tuple = sequence.type == Type::kTuple;
+    *out_ += sequence.label + (sequence.type == Type::kView ? "([" : tuple ? "(" : "[");
     for (size_t i = 0; i < sequence.items.size(); ++i) {
       if (i > 0) *out_ += ", ";
       Repr(sequence.items[i], depth - 1);
     }
     if (tuple && sequence.items.size() == 1) *out_ += ",";
-    *out_ += sequence.flavor == Flavor::kView ? "])" : tuple ? ")" : "]";
+    *out_ += sequence.type == Type::kView ? "])" : tuple ? ")" : "]";
   }
 
   template <typename Pair>
@@ -99,7 +99,7 @@ class Printer {
     for (size_t i = 0; i < pairs.size(); ++i) {
       if (i > 0) *out_ += ", ";
       if constexpr (std::is_same_v<Pair, std::pair<std::string, Value>>) {
-        *out_ += QuotePython(pairs[i].first);
+        *out_ += ReprStr(pairs[i].first);
       } else {
         Repr(pairs[i].first, depth - 1);
       }
@@ -115,8 +115,8 @@ class Printer {
 
 bool SequenceEqual(const Sequence& a, const Sequence& b, Budget& budget) {
   if (&a == &b) return true;
-  using Flavor = Sequence::Flavor;
-  if (a.flavor != b.flavor || a.flavor == Flavor::kView) return false;
+  using Type = Sequence::Type;
+  if (a.type != b.type || a.type == Type::kView) return false;
   return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
                     [&](const Value& x, const Value& y) { return Equal(x, y, budget); });
 }
@@ -164,12 +164,12 @@ int Value::depth() const {
   return 0;
 }
 
-Value Sequence::Make(Flavor flavor, std::vector<Value> items, Budget& budget, std::string label) {
+Value Sequence::Make(Type type, std::vector<Value> items, Budget& budget, std::string label) {
   budget.Bytes(sizeof(Sequence) + items.size() * sizeof(Value));
   int depth = 0;
   for (const Value& item : items) depth = std::max(depth, item.depth());
   return Value(std::shared_ptr<const Sequence>(
-      new Sequence{flavor, std::move(items), std::move(label), CheckedDepth(depth + 1)}));
+      new Sequence{type, std::move(items), std::move(label), CheckedDepth(depth + 1)}));
 }
 
 Value Iterator::Make(int depth, Next next, Budget& budget) {
@@ -240,7 +240,7 @@ void Namespace::Set(std::string_view name, Value value) {
 std::string_view TypeName(const Value& value) {
   if (const Sequence* s = value.sequence()) {
     static constexpr std::string_view kNames[] = {"list", "tuple", "range", "dict view"};
-    return kNames[static_cast<size_t>(s->flavor)];
+    return kNames[static_cast<size_t>(s->type)];
   }
   static constexpr std::string_view kNames[] = {"NoneType",  "Undefined",   "bool",     "int",
                                                 "float",     "str",         "list",     "dict",
@@ -249,7 +249,7 @@ std::string_view TypeName(const Value& value) {
   return kNames[value.data().index()];
 }
 
-bool Truth(const Value& value) {
+bool IsTrue(const Value& value) {
   if (const auto number = NumberOf(value)) return number->is_float ? number->real != 0 : number->integer != 0;
   if (value.text()) return !value.text()->empty();
   if (const Dict* d = value.dict()) return !d->items.empty();
@@ -277,16 +277,16 @@ bool Less(const Value& a, const Value& b, Budget& budget) {
     budget.Scan(std::min(a.text()->size(), b.text()->size()));
     return *a.text() < *b.text();  // the byte order of UTF-8 is that of code points
   }
-  using Flavor = Sequence::Flavor;
+  using Type = Sequence::Type;
   const Sequence *x = a.sequence(), *y = b.sequence();
-  if (x && y && x->flavor == y->flavor && (x->flavor == Flavor::kList || x->flavor == Flavor::kTuple)) {
+  if (x && y && x->type == y->type && (x->type == Type::kList || x->type == Type::kTuple)) {
     for (size_t i = 0; i < std::min(x->items.size(), y->items.size()); ++i) {
       if (!Equal(x->items[i], y->items[i], budget)) return Less(x->items[i], y->items[i], budget);
     }
     return x->items.size() < y->items.size();
   }
   for (const Value* side : {&a, &b}) {
-    if (const auto* undefined = side->As<Undefined>()) Raise(*undefined->why);
+    if (const auto* undefined = side->As<Undefined>()) Raise(*undefined->message);
   }
   Raise("'<' not supported between instances of '" + std::string(TypeName(a)) + "' and '" +
         std::string(TypeName(b)) + "'");
@@ -330,7 +330,7 @@ std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget) {
   } else if (!value.Is<Undefined>()) {
     Raise("'" + std::string(TypeName(value)) + "' object is not iterable");
   }
-  return *Sequence::Make(Sequence::Flavor::kList, std::move(items), budget)
+  return *Sequence::Make(Sequence::Type::kList, std::move(items), budget)
               .As<std::shared_ptr<const Sequence>>();
 }
 

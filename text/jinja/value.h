@@ -1,14 +1,13 @@
-// Values of the template language, with Python's semantics. A value belongs to one rendering, hence to one
-// thread; only the constants of a parsed template, which are scalars, are shared between threads and never
-// changed.
+// Values of the template language, with Python's semantics. A value belongs to one rendering and its thread.
+// Only the constants of a parsed template are shared between threads; they are scalars and never change.
 //
 // Invariants
-//   1. Containers are immutable once made, as in the immutable sandbox that templates are written for; only
-//   namespaces change,
-//      and those belong to the evaluator (as do scopes), so that values own one another without cycles.
-//   2. A container is at most kMaxValueDepth deep: recursion over values, destructors included, is bounded.
-//   3. Dict keys are scalars. Keys that are equal in Python (1, 1.0, true) are the same key. Insertion order
-//   is kept.
+//   1. Containers are immutable once made, as in Jinja's immutable sandbox. Only namespaces change. The
+//      evaluator owns namespaces and scopes, so values never own one another in a cycle.
+//   2. A container is at most kMaxValueDepth deep, so that recursion over values, destructors included, is
+//      bounded.
+//   3. Dict keys are scalars. Keys that are equal in Python (1, 1.0, true) are the same key. Dicts keep the
+//      order of insertion.
 #pragma once
 
 #include <boost/json/fwd.hpp>
@@ -42,12 +41,13 @@ class Loop;
 class Callable;
 
 struct None {};
-// What Jinja calls Undefined: prints as nothing, is false, iterates over nothing; everything else raises
-// `why`.
+// Jinja's Undefined. It prints as nothing, is false and is empty when iterated. Every other use raises
+// `message`.
 struct Undefined {
-  std::shared_ptr<const std::string> why;
+  std::shared_ptr<const std::string> message;
 };
-// A str. `markup` says that a template marked it safe: joining it with other text escapes that text for HTML.
+// A str. `markup` means that the template marked it safe: joining it with other text escapes that text for
+// HTML.
 struct String {
   std::shared_ptr<const std::string> bytes;
   bool markup = false;
@@ -60,7 +60,7 @@ class Value {
                             std::shared_ptr<Loop>, std::shared_ptr<const Callable>, Namespace*>;
 
   Value() = default;  // none
-  // From any of the alternatives.
+  // From any alternative of Data.
   template <typename T>
   requires(!std::same_as<std::remove_cvref_t<T>, Value>) explicit Value(T&& alternative)
       : data_(std::forward<T>(alternative)) {}
@@ -70,8 +70,8 @@ class Value {
   static Value Bool(bool value) { return Value(value); }
   static Value Integer(Int value) { return Value(value); }
   static Value Float(double value) { return Value(value); }
-  static Value Missing(std::string why) {
-    return Value(Undefined{std::make_shared<const std::string>(std::move(why))});
+  static Value MakeUndefined(std::string message) {
+    return Value(Undefined{std::make_shared<const std::string>(std::move(message))});
   }
 
   template <typename T>
@@ -82,43 +82,44 @@ class Value {
   bool Is() const {
     return std::holds_alternative<T>(data_);
   }
-  // The text of a str, else null.
+  // The text of a str; null for other types.
   const std::string* text() const { return Is<String>() ? std::get<String>(data_).bytes.get() : nullptr; }
   bool markup() const { return Is<String>() && std::get<String>(data_).markup; }
   const Sequence* sequence() const;
   const Dict* dict() const;
   const Data& data() const { return data_; }
-  // 0 for scalars, 1 + the deepest member for containers.
+  // 0 for scalars, 1 + the depth of the deepest member for containers.
   int depth() const;
 
  private:
   Data data_;
 };
 
-// list, tuple, range, and what Python's dict views are to a template.
+// A list, tuple, range or dict view.
 struct Sequence {
-  enum class Flavor { kList, kTuple, kRange, kView };
-  // Raises where the limits do not allow it. `label` is how a range or view prints.
-  static Value Make(Flavor flavor, std::vector<Value> items, Budget& budget, std::string label = {});
+  enum class Type { kList, kTuple, kRange, kView };
+  // Raises when a limit is exceeded. `label` is the printed form of a range, and the prefix of that of a
+  // view.
+  static Value Make(Type type, std::vector<Value> items, Budget& budget, std::string label = {});
 
-  Flavor flavor;
+  Type type;
   std::vector<Value> items;
   std::string label;
   int depth;
 };
 
-// What Python's generators are to a template: gives its items one at a time, once. It holds nothing but
-// values that were there before it, and makes an item when asked, so that what would fail fails then.
+// A generator: returns its items one at a time, once. It holds only values that were made before it. It
+// computes an item when the item is requested, so an error in an item is raised then.
 struct Iterator {
-  using Next = std::function<std::optional<Value>()>;  // nothing at the end
-  // `depth` is that of the deepest value that `next` holds.
+  using Next = std::function<std::optional<Value>()>;  // nullopt at the end
+  // `depth` is the depth of the deepest value that `next` holds.
   static Value Make(int depth, Next next, Budget& budget);
 
   Next next;
   int depth;
 };
 
-// Equal scalars are one key (invariant 3); for these two, what is no scalar equals nothing.
+// Hash and equality of keys (invariant 3). A value that is no scalar equals nothing.
 struct KeyHash {
   size_t operator()(const Value& key) const;
 };
@@ -127,14 +128,14 @@ struct KeyEqual {
 };
 
 struct Dict {
-  // Sets or replaces; raises when `key` is no scalar.
+  // Adds or replaces an item. Raises when `key` is no scalar.
   void Set(Value key, Value value);
   const Value* Find(const Value& key) const;  // null when absent
   const Value* Find(std::string_view key) const { return Find(Value::Text(std::string(key))); }
   static Value Make(Dict dict, Budget& budget);
 
   std::vector<std::pair<Value, Value>> items;
-  std::unordered_map<Value, size_t, KeyHash, KeyEqual> index;  // of all items, once there are more than a few
+  std::unordered_map<Value, size_t, KeyHash, KeyEqual> index;  // empty while there are few items
   int depth = 1;
 
  private:
@@ -163,23 +164,23 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> named;
 };
 
-// Raises where a value would be deeper than kMaxValueDepth; returns `depth`.
+// Returns `depth`. Raises when it exceeds kMaxValueDepth.
 int CheckedDepth(int depth);
 
-// "str", "int", "NoneType", ... as Python's messages name types.
+// The name of the type in Python's messages: "str", "int", "NoneType" and so on.
 std::string_view TypeName(const Value& value);
-bool Truth(const Value& value);
-// Python's == and the order of <. Less raises where Python has no order.
+bool IsTrue(const Value& value);
+// Python's == and <. Less raises for types that have no order.
 bool Equal(const Value& a, const Value& b, Budget& budget);
 bool Less(const Value& a, const Value& b, Budget& budget);
 // str(value) and repr(value).
 std::string Str(const Value& value, Budget& budget);
 std::string Repr(const Value& value, Budget& budget);
-// What a for statement walks over; consumes an iterator; raises where Python says "not iterable". IteratorOf
-// asks for no item of an iterator yet.
+// The items of a value as a for statement visits them. ItemsOf consumes an iterator; IteratorOf returns it
+// without requesting an item. Both raise when the value is not iterable.
 std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget);
 std::shared_ptr<const Iterator> IteratorOf(const Value& value, Budget& budget);
-// The same for a C++ loop: for (const Value& item : Each(value, budget)).
+// ItemsOf as a range for C++: for (const Value& item : Each(value, budget)).
 class Each {
  public:
   Each(const Value& value, Budget& budget) : items_(ItemsOf(value, budget)) {}
@@ -189,16 +190,16 @@ class Each {
  private:
   const std::shared_ptr<const Sequence> items_;
 };
-// The length where Python's len() has one.
+// Python's len(), or nullopt when the value has no length.
 std::optional<size_t> Length(const Value& value);
 
-// JSON to values; raises when it is nested too deeply.
+// Converts JSON to a value. Raises when it is nested too deeply.
 Value FromJson(const boost::json::value& json, Budget& budget);
 
 struct JsonStyle {
   std::string item_separator = ", ";
   std::string key_separator = ": ";
-  std::optional<std::string> indent;  // one level of it
+  std::optional<std::string> indent;  // the text of one level; one line when unset
   bool ensure_ascii = false;
   bool sort_keys = false;
 };

@@ -34,7 +34,7 @@ std::optional<std::string> WithoutUnderscores(std::string_view text) {
 
 }  // namespace
 
-std::string QuotePython(std::string_view text) {
+std::string ReprStr(std::string_view text) {
   const bool single = text.find('\'') == std::string_view::npos || text.find('"') != std::string_view::npos;
   const char quote = single ? '\'' : '"';
   std::string out(1, quote);
@@ -69,10 +69,10 @@ std::string IntDigits(Int value, unsigned base, bool upper) {
   return digits;
 }
 
-std::string IntText(Int value) { return (value < 0 ? "-" : "") + IntDigits(value, 10, false); }
+std::string ReprInt(Int value) { return (value < 0 ? "-" : "") + IntDigits(value, 10, false); }
 
 // Python prints the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
-std::string FloatText(double value) {
+std::string ReprFloat(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char buffer[40];
