@@ -10,20 +10,20 @@ namespace {
 
 namespace json = boost::json;
 
-// Names that chat_template_kwargs may not take: the request says these elsewhere.
+// Variables that chat_template_kwargs may not set, because they are fields of the request.
 constexpr std::string_view kReserved[] = {"messages", "tools", "documents", "add_generation_prompt"};
 
 std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
 
-// Appends `text` as a further paragraph of system text.
+// Appends `text` to `system` as a new paragraph.
 void AppendSystem(std::string* system, std::string_view text) {
   if (!system->empty()) *system += "\n\n";
   *system += text;
 }
 
-class Fitter {
+class MessageFitter {
  public:
-  explicit Fitter(const ChatTemplate::Caps& caps) : caps_(caps) {}
+  explicit MessageFitter(const ChatTemplate::Caps& caps) : caps_(caps) {}
 
   Result<json::array> Run(const json::array& messages) {
     json::array fitted;
@@ -33,9 +33,9 @@ class Fitter {
       if (!messages[i].is_object()) return InvalidArgument(where_ + " must be an object");
       json::object message = messages[i].get_object();
       PREFIXD_RETURN_IF_ERROR(FitMessage(&message));
-      if (!HoldsBack(message)) fitted.push_back(std::move(message));
+      if (!MoveSystemText(message)) fitted.push_back(std::move(message));
     }
-    if (!system_.empty()) {  // no user message came after it
+    if (!system_.empty()) {  // no user message follows the system text
       fitted.push_back(json::object{{"role", "user"}, {"content", system_}});
     }
     return fitted;
@@ -60,7 +60,7 @@ class Fitter {
     return Status::Ok();
   }
 
-  // Clients and templates call it by different names.
+  // Rule 1.
   static void AliasReasoning(json::object* message) {
     for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
       const json::value* found = message->if_contains(name);
@@ -76,8 +76,8 @@ class Fitter {
     json::value& content = (*message)["content"];
     if (content.is_null() && caps_.requires_non_null_content) content = "";
     if (content.is_array() && content.get_array().empty()) content = "";
-    const bool held_back = !caps_.supports_system_role && (*message)["role"] == "system";
-    if (!content.is_array() || (caps_.accepts_content_lists && !held_back)) return Status::Ok();
+    const bool moved = !caps_.supports_system_role && (*message)["role"] == "system";
+    if (!content.is_array() || (caps_.accepts_content_lists && !moved)) return Status::Ok();
     std::string flat;
     const json::array& parts = content.get_array();
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -86,7 +86,7 @@ class Fitter {
       if (part && text == nullptr) text = part->if_contains("refusal");
       if (text == nullptr || !text->is_string()) {
         return InvalidArgument(where_ + ".content[" + std::to_string(i) +
-                               "] is no text; this model takes text alone");
+                               "] is not text; this model accepts only text");
       }
       if (i > 0) flat += '\n';
       flat += View(text->get_string());
@@ -117,9 +117,9 @@ class Fitter {
     return Status::Ok();
   }
 
-  // Keeps system text until a user message takes it in, where the template has no system role. True when it
-  // kept `message`.
-  bool HoldsBack(json::object& message) {
+  // Rule 6. Keeps the text of a system message and returns true; the message is then dropped. Puts kept text
+  // in front of the next user message.
+  bool MoveSystemText(json::object& message) {
     if (caps_.supports_system_role) return false;
     const std::string_view role = View(message["role"].get_string());
     json::value& content = message["content"];
@@ -139,14 +139,14 @@ class Fitter {
   }
 
   const ChatTemplate::Caps& caps_;
-  std::string where_;   // the message at hand, for errors
-  std::string system_;  // system text that waits for a user message
+  std::string where_;   // names the current message in errors
+  std::string system_;  // system text that no user message has received yet
 };
 
 }  // namespace
 
 Result<json::array> FitMessages(const json::array& messages, const ChatTemplate::Caps& caps) {
-  return Fitter(caps).Run(messages);
+  return MessageFitter(caps).Run(messages);
 }
 
 ChatTemplate::ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options)

@@ -1,5 +1,5 @@
-// What a template takes, found by rendering small conversations that carry words which no template contains
-// by itself.
+// Probing: finds what a template accepts by rendering small conversations. They contain words that no
+// template contains itself.
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -21,8 +21,7 @@ json::object Message(std::string_view role, json::value content) {
   return {{"role", role}, {"content", std::move(content)}};
 }
 
-// An assistant message with one tool call. The id has the nine letters and digits that some templates insist
-// on.
+// An assistant message with one tool call. Some templates require an id of nine letters and digits.
 json::object ToolCall(json::value content, json::value arguments) {
   json::object message = Message("assistant", std::move(content));
   message["tool_calls"] = json::array{
@@ -39,7 +38,7 @@ json::object ToolResult() {
   return result;
 }
 
-// user, an assistant's tool call, its result.
+// A user message, a tool call of the assistant, and its result.
 json::array ToolTurn(json::value content, json::value arguments) {
   return {Message("user", "u"), ToolCall(std::move(content), std::move(arguments)), ToolResult()};
 }
@@ -76,7 +75,7 @@ void ChatTemplate::Probe() {
   Input input;
   const auto render = [&](const json::array& messages) { return Try(input, messages); };
 
-  // A list of parts counts as taken when its text is shown, and not as the print of a list.
+  // A template accepts lists of parts when it shows their text, and not as a printed list.
   const json::value part = json::object{{"type", "text"}, {"text", kWord}};
   const auto list = render({Message("user", json::array{part})});
   caps_.accepts_content_lists = Shows(list, kWord) && !Shows(list, "'text'") && !Shows(list, "\"text\"");
@@ -87,7 +86,7 @@ void ChatTemplate::Probe() {
   caps_.knows_developer_role = template_->MentionsString("developer") &&
                                Shows(render({Message("developer", kWord), Message("user", "u")}), kWord);
   caps_.emits_bos = plain.ok() && BeginsWithBos(*plain);
-  input.unix_seconds = int64_t{400} * 24 * 60 * 60;  // another day, month and year
+  input.unix_seconds = int64_t{400} * 24 * 60 * 60;  // a different day, month and year
   const auto later = render({Message("user", "u")});
   caps_.shows_date = plain.ok() && later.ok() && *plain != *later;
   ProbeToolCalls();
@@ -103,7 +102,7 @@ void ChatTemplate::ProbeToolCalls() {
   const json::object arguments{{"qzxkey", "qzxvalue"}};
   const auto as_object = render(ToolTurn("", arguments));
   const auto as_text = render(ToolTurn("", kArgumentsText));
-  const bool text_is_shown = Shows(as_text, kArgumentsText);  // and not as a string within JSON
+  const bool text_is_shown = Shows(as_text, kArgumentsText);  // rather than as a string in JSON
   caps_.supports_tool_calls = Shows(as_object, kToolName) || Shows(as_text, kToolName);
   caps_.accepts_object_arguments = Shows(as_object, "qzxvalue");
   caps_.needs_object_arguments = caps_.accepts_object_arguments && !text_is_shown;
@@ -125,7 +124,7 @@ void ChatTemplate::ProbeToolCalls() {
       !null_content.ok() || (empty_content.ok() && CountNone(*null_content) > CountNone(*empty_content));
 }
 
-// Conversations of two answers and a third question, as clients build them turn by turn.
+// Probes conversations of two answers and a third question, which clients build turn by turn.
 void ChatTemplate::ProbeGrowth() {
   const auto answered = [](const json::object& first, const json::object& second) {
     return json::array{Message("user", "u1"), first, Message("user", "u2"), second, Message("user", "u3")};
@@ -164,7 +163,7 @@ void ChatTemplate::ProbeGrowth() {
   ProbeGrowth("a conversation with tool calls", input);
 }
 
-// Notes the first rewrite of each kind. A conversation that the template refuses is passed over.
+// Adds the first rewrite of each kind in `conversation`. Ignores a conversation that the template rejects.
 void ChatTemplate::ProbeGrowth(const std::string& conversation, Input input) {
   const auto fitted = FitMessages(input.messages, caps_);
   if (!fitted.ok()) return;
@@ -176,7 +175,7 @@ void ChatTemplate::ProbeGrowth(const std::string& conversation, Input input) {
                         const Result<std::string>& longer) {
     if (!shorter.ok() || !longer.ok() || longer->starts_with(*shorter)) return;
     const auto same = [&](const Rewrite& known) {
-      // The same fault of the plain conversation says it all.
+      // The same kind of rewrite in the plain conversation covers it.
       return known.kind == kind && (known.conversation == conversation || known.conversation == kPlain);
     };
     if (std::any_of(rewrites_.begin(), rewrites_.end(), same)) return;
@@ -191,7 +190,7 @@ void ChatTemplate::ProbeGrowth(const std::string& conversation, Input input) {
     if (fitted->at(i).at("role") != "assistant") continue;
     ++turn;
     const auto answered = render(i + 1, false);
-    const auto prompt = render(i, true), next_prompt = render(i + 2, true);  // an answer is never the last
+    const auto prompt = render(i, true), next_prompt = render(i + 2, true);  // a message follows every answer
     note(Rewrite::Kind::kGeneration, turn, prompt, answered);
     note(Rewrite::Kind::kGeneration, turn, prompt, next_prompt);
     note(Rewrite::Kind::kHistory, turn, answered, render(i + 2, false));
@@ -202,10 +201,10 @@ void ChatTemplate::ProbeGrowth(const std::string& conversation, Input input) {
 std::string ChatTemplate::Rewrite::Describe() const {
   const std::string what =
       kind == Kind::kHistory
-          ? "answer " + std::to_string(turn) + " is rendered otherwise once the next turn follows"
+          ? "answer " + std::to_string(turn) + " is rendered differently once the next turn follows"
           : "answer " + std::to_string(turn) + " does not follow the prompt it was generated from";
-  return "in " + conversation + " " + what + ": " + std::to_string(kept_bytes) + " of " +
-         std::to_string(bytes) + " bytes stay, and a cached prefix ends there";
+  return "in " + conversation + ", " + what + ": " + std::to_string(kept_bytes) + " of " +
+         std::to_string(bytes) + " bytes stay the same, and a cached prefix ends there";
 }
 
 }  // namespace prefixd

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Compares our templates with Jinja2 3.1.6, in the environment that transformers gives chat templates.
 
-  jinja_differential.py                     holds tests/text/jinja/cases.json to the reference
-  jinja_differential.py --write             fills in what the reference says
-  jinja_differential.py --random N --seed S N random conversations through chat templates and random small ones,
-                                            by build/release/tests/text/render_templates
+  jinja_differential.py                      checks tests/text/jinja/cases.json against Jinja2
+  jinja_differential.py --write              writes the results of Jinja2 into that file
+  jinja_differential.py --random N --seed S  renders N random conversations with real and random templates,
+                                             using build/release/tests/text/render_templates
 
-jinja_differential_test.py runs the first and a small form of the last.
+jinja_differential_test.py runs the first form and a small run of the last.
 """
 
 import argparse
@@ -30,22 +30,22 @@ NOW = "2026-07-01T12:00:00"
 
 
 def check_cases(write=False):
-    """The cases of the file on which it and the reference differ."""
+    """Returns the cases whose result in the file differs from that of the reference."""
     file = json.loads(CASES.read_text())
     reference = Reference(file["now"])
-    said = [{
+    results = [{
         "template": case["template"],
         **reference.render(case["template"], file["context"])
     } for case in file["cases"]]
     if write:
-        rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in said)
+        rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in results)
         head = json.dumps({"now": file["now"], "context": file["context"]}, ensure_ascii=False)[:-1]
         CASES.write_text(f'{head}, "cases": [\n{rows}\n]}}\n')
-    return [(case, answer) for case, answer in zip(file["cases"], said) if case != answer]
+    return [(case, answer) for case, answer in zip(file["cases"], results) if case != answer]
 
 
 def chat_templates():
-    """Every distinct chat template of the reference data."""
+    """Returns the distinct chat templates of the reference data."""
     found = {path.read_text() for path in SHARED.glob("templates/*.jinja")
             } | {path.read_text() for path in SHARED.glob("golden/*/chat_template.jinja")}
     for path in SHARED.glob("golden/*/tokenizer_config.json"):
@@ -56,7 +56,10 @@ def chat_templates():
 
 
 def random_requests(count, seed):
-    """`count` conversations, each through two chat templates in turn and a random template, which serves four of them."""
+    """Returns requests for `count` conversations, each with two chat templates and one random template.
+
+    Four conversations share a random template.
+    """
     r = random.Random(seed)
     templates, chats = Templates(r), chat_templates()
     requests = []
@@ -81,7 +84,7 @@ def ours(requests):
 
 def same(answer, expected):
     if "output" in expected:
-        # Objects print their address in Python; ours have none.
+        # Objects print their address in Python, but not here.
         return answer.get("output") == expected["output"] or re.search("0x[0-9a-f]{8}",
                                                                        expected["output"].lower()) is not None
     raised = expected["raises"].removeprefix("TemplateError: ")
@@ -91,7 +94,7 @@ def same(answer, expected):
 
 
 def compare(requests):
-    """How many rendered and how many raised on both sides, and the (request, ours, reference) that differ."""
+    """Returns how many rendered alike, how many raised alike, and the differing (request, ours, reference)."""
     reference = Reference(NOW)
     rendered = raised = 0
     differing = []

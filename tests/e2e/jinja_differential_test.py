@@ -1,11 +1,11 @@
-"""Our templates beside Jinja2's: the cases of the unit test, and random conversations through chat templates and random ones."""
+"""Compares our templates with Jinja2: the cases of the unit test, and random conversations."""
 
 import pytest
 
 import jinja_differential
 
 
-def test_the_cases_of_the_unit_test_say_what_the_reference_says():
+def test_the_cases_of_the_unit_test_match_the_reference():
     assert jinja_differential.check_cases() == []
 
 
@@ -15,7 +15,7 @@ def test_a_thousand_random_conversations_render_alike():
     requests = jinja_differential.random_requests(1000, seed=20260701)
     rendered, raised, differing = jinja_differential.compare(requests)
     assert differing == []
-    assert rendered > 500 and raised > 100, "the conversations exercise too little"
+    assert rendered > 500 and raised > 100, "the conversations cover too little"
 
 
 def test_real_chat_templates_are_among_them():

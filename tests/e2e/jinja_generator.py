@@ -110,7 +110,7 @@ def message(r, role):
 
 
 def conversation(r):
-    """The variables of a rendering. Most follow the order that templates insist on."""
+    """Returns the variables of a rendering. Most have the order of roles that templates require."""
     if r.random() < 0.3:
         roles = [r.choice(ROLES) for _ in range(r.randint(0, 6))]
     else:
@@ -146,12 +146,13 @@ def conversation(r):
 
 
 class Templates:
-    """Small random templates: expressions that mostly have the types that they need, in nested statements."""
+    """Small random templates: expressions in nested statements. Most expressions have the required types."""
     def __init__(self, r):
         self.r = r
         self.names = []  # what `set` and `for` have defined so far
 
-    # One production per line: {s} text, {i} int, {n} number, {l} list, {d} dict, {b} condition, {x} anything, {k} a key.
+    # Productions, separated by ";" and newlines. {s} is a text, {i} an int, {n} a number, {l} a list, {d} a
+    # dict, {b} a condition, {x} anything and {k} a key; see hole() for the others.
     TEXT = """{s}|trim ~ {s}; {s} + {s}; {s} ~ {x}; {s}|upper; {s}|lower; {s}|title; {s}|capitalize
         {s}|replace({q}, {q}); {x}|string; {x}|tojson; {x}|tojson(indent={w}); {d}|tojson(sort_keys=true)
         {x}|tojson(ensure_ascii=true); {l}|join({q}); {s}.strip(); {s}.strip({q}); {s}.lstrip({q})
@@ -188,7 +189,8 @@ class Templates:
         messages|selectattr('role', 'in', ['user', 'tool'])|list; {l}|list|first|list
         [{l}, {l}]|sum(start=[])"""
     DICT = """{{'a': {x}, 'b': {x}}}; {{{k}: {x}, {k}: {x}}}; messages[{i}]; messages|last; messages|first
-        dict(a={x}, b={x}); dict([[{s}|string, {x}], ['b', {x}]]); {{}}; tools[0].function; ({d} if {b} else {d})
+        dict(a={x}, b={x}); dict([[{s}|string, {x}], ['b', {x}]]); {{}}; tools[0].function
+        ({d} if {b} else {d})
         {d}.copy(); dict({d}, z={x}); {{1: {x}, 1.5: {x}, true: {x}}}
         messages[{i}].tool_calls[0].function.arguments"""
     BOOL = """{s} == {s}; {i} > {i}; {n} <= {n}; {x} is none; {x} is defined; {x} is string; {x} is mapping
@@ -349,16 +351,18 @@ class Templates:
             "{{ loop.cycle('a', 'b') }}", "{{ loop.nextitem }}"
         ])
         otherwise = t("else") + self.block(depth + 1) if r.random() < 0.2 else ""
-        return t(f"for {target} in {walked}{condition}") + before + self.block(depth + 1,
-                                                                               1) + otherwise + t("endfor")
+        body = before + self.block(depth + 1, 1) + otherwise
+        return t(f"for {target} in {walked}{condition}") + body + t("endfor")
 
     FRAME = (
         "{% set ns = namespace(a=0) %}"
-        "{% macro m(a) %}<{{ a }}>{% endmacro %}{% macro wrap(a) %}[{{ caller(a) if varargs or a is string else caller(1) }}]{% endmacro %}\n"
+        "{% macro m(a) %}<{{ a }}>{% endmacro %}"
+        "{% macro wrap(a) %}[{{ caller(a) if varargs or a is string else caller(1) }}]{% endmacro %}\n"
     )
     RECURSION = (
         "{% for x in messages recursive %}{{ loop.depth }}{{ x.role if x is mapping else x }}"
-        "{% if x is mapping and x.tool_calls is iterable %}({{ loop(x.tool_calls) }}){% elif x is mapping and x.function %}({{ loop([1, 2]) }}){% endif %}"
+        "{% if x is mapping and x.tool_calls is iterable %}({{ loop(x.tool_calls) }})"
+        "{% elif x is mapping and x.function %}({{ loop([1, 2]) }}){% endif %}"
         "{% else %}none{% endfor %}")
 
     def template(self):

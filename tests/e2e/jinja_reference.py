@@ -1,4 +1,4 @@
-"""Jinja2 in the environment that transformers gives chat templates: what our templates are held to."""
+"""Jinja2 in the environment that transformers gives chat templates: the reference for our templates."""
 
 import datetime
 import functools
@@ -34,7 +34,7 @@ def raise_exception(message):
 
 
 class Reference:
-    """Renders with the clock standing at `now`, an ISO time."""
+    """Renders with a clock that is always at `now`, an ISO time."""
     def __init__(self, now):
         self.environment = ImmutableSandboxedEnvironment(trim_blocks=True,
                                                          lstrip_blocks=True,

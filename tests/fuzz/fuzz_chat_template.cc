@@ -1,5 +1,6 @@
-// Any bytes as a chat template: refused, or a template that renders or fails within its limits. The limits
-// are small, so that an input which gets round one of them shows as a time-out or as memory.
+// Parses arbitrary bytes as a chat template. The template is rejected, or it renders or fails within its
+// limits. The limits are small, so an input that escapes one of them shows as a time-out or as excessive
+// memory.
 #include <boost/json/parse.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -27,9 +28,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   input.messages = conversation.as_array();
   input.tools = tools;
   const auto first = (*chat)->Render(input), second = (*chat)->Render(input);
-  PREFIXD_CHECK(first.ok() == second.ok()) << "a rendering depends on the one before";
+  PREFIXD_CHECK(first.ok() == second.ok()) << "a rendering depends on the previous one";
   if (!first.ok()) return 0;
   PREFIXD_CHECK(first->size() <= options.limits.string_bytes) << first->size();
-  PREFIXD_CHECK(*first == *second) << "a rendering depends on the one before";
+  PREFIXD_CHECK(*first == *second) << "a rendering depends on the previous one";
   return 0;
 }

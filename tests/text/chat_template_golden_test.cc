@@ -1,12 +1,13 @@
-// Real chat templates against what Jinja2 3.1.6 renders from them, and the chats of the golden checkpoints.
+// Compares real chat templates with the renderings of Jinja2 3.1.6, and checks the chats of the golden
+// checkpoints.
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
 #include <ctime>
 
+#include "tests/support/shared_data.h"
 #include "text/chat_template.h"
 #include "text/jinja/template.h"
-#include "tests/support/shared_data.h"
 
 namespace prefixd {
 namespace {
@@ -15,7 +16,7 @@ namespace json = boost::json;
 using testing_support::ReadFileOrDie;
 using testing_support::SharedDir;
 
-// The clock of the reference stood at noon, 2026-07-01, local time.
+// The reference was rendered with the clock at noon, 2026-07-01, local time.
 int64_t ReferenceSeconds() {
   std::tm fields{};
   fields.tm_year = 126;
@@ -52,7 +53,7 @@ TEST(ChatTemplateGolden, EveryTemplateRendersEveryConversationAsTheReference) {
         EXPECT_EQ(rendered.status().code(), Code::kInvalidArgument)
             << name << " " << conversation << " must raise " << want;
         EXPECT_EQ(rendered.status().message(), want.substr(want.find(": ") + 2))
-            << "Python's own words, after the type";
+            << "the message of Python without the type";
       } else {
         ASSERT_TRUE(rendered.ok()) << name << " " << conversation << ": " << rendered.status().ToString();
         EXPECT_EQ(*rendered, want) << name << " " << conversation;
@@ -63,8 +64,7 @@ TEST(ChatTemplateGolden, EveryTemplateRendersEveryConversationAsTheReference) {
   EXPECT_GE(compared, 100u);
 }
 
-// With the messages fitted to the template, no template of the collection refuses any conversation of it but
-// for its rules.
+// Every template of the collection renders every conversation once the messages are fitted to it.
 TEST(ChatTemplateGolden, FittedConversationsAreRenderedByEveryTemplate) {
   PREFIXD_NEED_SHARED("templates/renders.json");
   const auto folder = SharedDir() / "templates";
@@ -101,7 +101,7 @@ struct CapsCase {
   bool lists, non_null, objects, developer;
 };
 
-TEST(ChatTemplateGolden, ProbingFindsWhatTheTemplatesTake) {
+TEST(ChatTemplateGolden, ProbingFindsWhatTheTemplatesAccept) {
   PREFIXD_NEED_SHARED("templates/renders.json");
   const CapsCase cases[] = {{"Qwen-Qwen3-0.6B", false, true, false, false},
                             {"Qwen-Qwen2.5-7B-Instruct", false, false, true, false},
@@ -143,7 +143,7 @@ TEST(ChatTemplateGolden, RewritesOfRealTemplatesAreFound) {
   const Found nemo = rewrites("mistralai-Mistral-Nemo-Instruct-2407");
   EXPECT_TRUE(std::count(nemo.begin(), nemo.end(),
                          Found::value_type("a conversation with tools", Kind::kHistory)) == 1)
-      << "its tools stand before the last question";
+      << "it puts the tools before the last question";
 }
 
 TEST(ChatTemplateGolden, ChatsOfTheGoldenCheckpoints) {

@@ -51,14 +51,14 @@ TEST(ChatTemplate, KwargsMayNotReplaceTheConversation) {
   EXPECT_NE(result.status().message().find("'messages'"), std::string::npos);
 }
 
-TEST(ChatTemplate, TextPartsAreJoinedWhereListsAreNotTaken) {
+TEST(ChatTemplate, TextPartsAreJoinedWhenListsAreNotAccepted) {
   const std::string_view messages =
       R"([{"role": "user", "content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]}])";
   const auto plain = Load(Frame("'' + message.content"));
   EXPECT_FALSE(plain->caps().accepts_content_lists);
   EXPECT_EQ(*Render(*plain, messages), "<user>A\nB\n<assistant>");
   const auto printing = Load(Frame("message.content"));
-  EXPECT_FALSE(printing->caps().accepts_content_lists) << "the print of a list is no support of lists";
+  EXPECT_FALSE(printing->caps().accepts_content_lists) << "a printed list is not support for lists";
   EXPECT_EQ(*Render(*printing, messages), "<user>A\nB\n<assistant>");
   const auto taking = Load(Frame(
       "message.content if message.content is string else message.content|map(attribute='text')|join('+')"));
@@ -70,7 +70,7 @@ TEST(ChatTemplate, TextPartsAreJoinedWhereListsAreNotTaken) {
   EXPECT_NE(image.status().message().find("messages[0].content[0]"), std::string::npos);
 }
 
-TEST(ChatTemplate, NullContentIsKeptOnlyWhereTheTemplateKnowsIt) {
+TEST(ChatTemplate, NullContentIsKeptOnlyWhenTheTemplateAcceptsIt) {
   const std::string_view messages =
       R"([{"role": "user", "content": "u"}, {"role": "assistant", "content": null}, {"role": "assistant"}])";
   const auto failing = Load(Frame("'' + message.content"));
@@ -93,7 +93,7 @@ constexpr std::string_view kCall =
         {"id": "1", "type": "function",
         "function": {"name": "f", "arguments": "{\"b\":1.0,\"a\":\"<é>\"}"}}]}])";
 
-TEST(ChatTemplate, ArgumentsBecomeAnObjectWhereTheTemplateReadsOne) {
+TEST(ChatTemplate, ArgumentsBecomeAnObjectWhenTheTemplateRequiresOne) {
   for (const char* arguments : {"c.function.arguments|tojson",
                                 "c.function.arguments.items()|list|length ~ (c.function.arguments|tojson)"}) {
     const auto chat = Load(CallFrame(arguments));
@@ -114,7 +114,7 @@ TEST(ChatTemplate, ArgumentsBecomeAnObjectWhereTheTemplateReadsOne) {
             std::string::npos);
 }
 
-TEST(ChatTemplate, ArgumentsStayTextWhereTheTemplateJoinsThem) {
+TEST(ChatTemplate, ArgumentsStayTextWhenTheTemplateConcatenatesThem) {
   const auto chat = Load(CallFrame("'' + c.function.arguments"));
   EXPECT_FALSE(chat->caps().needs_object_arguments);
   EXPECT_FALSE(chat->caps().accepts_object_arguments);
@@ -125,7 +125,7 @@ TEST(ChatTemplate, ArgumentsStayTextWhereTheTemplateJoinsThem) {
   EXPECT_NE(object->find(R"([f {"a":1}])"), std::string::npos) << *object;
 }
 
-TEST(ChatTemplate, DeveloperIsSystemUnlessTheTemplateKnowsBetter) {
+TEST(ChatTemplate, DeveloperBecomesSystemUnlessTheTemplateKnowsIt) {
   const std::string_view messages =
       R"([{"role": "developer", "content": "d"}, {"role": "function", "content": "r"}])";
   EXPECT_EQ(*Render(*Load(Frame("message.content")), messages), "<system>d\n<tool>r\n<assistant>");
@@ -135,7 +135,7 @@ TEST(ChatTemplate, DeveloperIsSystemUnlessTheTemplateKnowsBetter) {
   EXPECT_EQ(*Render(*knowing, messages), "<developer>DEV d\n<tool>r\n<assistant>");
 }
 
-TEST(ChatTemplate, SystemTextGoesToTheFirstUserMessageWhereThereIsNoSystemRole) {
+TEST(ChatTemplate, SystemTextMovesToTheFirstUserMessageWhenThereIsNoSystemRole) {
   const auto chat =
       Load(Frame("message.content",
                  "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"));
@@ -147,7 +147,7 @@ TEST(ChatTemplate, SystemTextGoesToTheFirstUserMessageWhereThereIsNoSystemRole) 
   EXPECT_EQ(*Render(*chat, R"([{"role": "developer", "content": "S"}])"), "<user>S\n<assistant>");
 }
 
-TEST(ChatTemplate, SystemTextInPartsGoesToTheUserMessageToo) {
+TEST(ChatTemplate, SystemTextInPartsMovesToTheUserMessage) {
   const auto chat = Load(
       Frame("message.content if message.content is string else message.content|map(attribute='text')|join",
             "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"));
@@ -192,7 +192,7 @@ TEST(ChatTemplate, LimitsOfTheOptionsHold) {
   EXPECT_EQ(chat.value()->Render(input).status().code(), Code::kResourceExhausted);
 }
 
-TEST(ChatTemplate, ATemplateOfItsOwnServesRequestsWithTools) {
+TEST(ChatTemplate, TheToolUseTemplateRendersRequestsWithTools) {
   auto chat = ChatTemplate::Parse(Frame("message.content"),
                                   {.tool_use = "TOOLS " + Frame("message.content", "{{ tools|tojson }}")});
   ASSERT_TRUE(chat.ok());
@@ -201,7 +201,8 @@ TEST(ChatTemplate, ATemplateOfItsOwnServesRequestsWithTools) {
   input.messages = json::parse(R"([{"role": "user", "content": "u"}])").as_array();
   EXPECT_EQ(*chat.value()->Render(input), "<user>u\n<assistant>");
   input.tools = json::array();
-  EXPECT_EQ(*chat.value()->Render(input), "<user>u\n<assistant>") << "no tools are no reason";
+  EXPECT_EQ(*chat.value()->Render(input), "<user>u\n<assistant>")
+      << "an empty list of tools does not select the template";
   input.tools = json::array{"t"};
   EXPECT_EQ(*chat.value()->Render(input), "TOOLS [\"t\"]<user>u\n<assistant>");
   const auto broken = ChatTemplate::Parse("x", {.tool_use = "{{ x|random }}"});
@@ -209,7 +210,7 @@ TEST(ChatTemplate, ATemplateOfItsOwnServesRequestsWithTools) {
   EXPECT_NE(broken.status().message().find("tool_use"), std::string::npos);
 }
 
-TEST(ChatTemplate, ReasoningIsFoundUnderTheNamesThatTemplatesUse) {
+TEST(ChatTemplate, ReasoningIsAvailableUnderTheNamesThatTemplatesUse) {
   for (const char* template_name : {"reasoning_content", "thinking"}) {
     const auto chat = Load(Frame("message." + std::string(template_name)));
     for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
@@ -257,31 +258,31 @@ std::vector<std::string> Rewrites(const ChatTemplate& chat) {
   return found;
 }
 
-TEST(ChatTemplate, ATemplateThatOnlyAppendsIsKnownForIt) {
+TEST(ChatTemplate, ATemplateThatOnlyAppendsIsAppendOnly) {
   const auto chat = Load(Frame("message.content"));
   EXPECT_TRUE(chat->append_only());
   EXPECT_EQ(Rewrites(*chat), std::vector<std::string>());
 }
 
 TEST(ChatTemplate, RewritesOfWhatWasRenderedAreFound) {
-  // The last answer is marked, and no more so once it is not the last.
+  // The template marks the last answer, so the mark goes when another message follows.
   EXPECT_EQ(
       Rewrites(
           *Load("{% for message in messages %}<{{ message.role }}>{{ '*' if loop.last }}{{ message.content "
                 "}}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")),
       (std::vector<std::string>{"generation 1 a plain conversation", "history 1 a plain conversation"}));
-  // An empty thought ends the prompt, and is not there once the answer is.
+  // The prompt ends with an empty thought, which the rendering of the answer does not contain.
   EXPECT_EQ(Rewrites(*Load(
                 "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
                 "{% if add_generation_prompt %}<assistant>{% if enable_thinking is false %}<think></think>"
                 "{% endif %}{% endif %}")),
             std::vector<std::string>{"generation 1 a plain conversation with enable_thinking = false"});
-  // Reasoning of old turns goes.
+  // The template drops the reasoning of earlier turns.
   EXPECT_EQ(Rewrites(*Load("{% for message in messages %}<{{ message.role }}>{% if loop.last %}{{ "
                            "message.reasoning_content }}{% endif %}{{ message.content }}\n{% endfor %}"
                            "{% if add_generation_prompt %}<assistant>{% endif %}")),
             std::vector<std::string>{"history 1 a conversation with reasoning"});
-  // The tools stand before the last question.
+  // The template puts the tools before the last question.
   EXPECT_EQ(
       Rewrites(*Load("{% for message in messages %}{% if tools and message.role == 'user' and "
                      "(messages|selectattr('role', 'eq', 'user')|list|last) == message %}{{ tools|tojson }}"
@@ -292,12 +293,11 @@ TEST(ChatTemplate, RewritesOfWhatWasRenderedAreFound) {
           "generation 2 a conversation with tool calls", "history 2 a conversation with tool calls"}));
 }
 
-TEST(ChatTemplate, ARewriteIsToldWithItsConsequence) {
+TEST(ChatTemplate, ARewriteIsDescribedWithItsConsequence) {
   const ChatTemplate::Rewrite rewrite{"a plain conversation", Kind::kHistory, 1, 52, 84};
   EXPECT_EQ(rewrite.Describe(),
-            "in a plain conversation answer 1 is rendered otherwise once the next turn follows: 52 of 84 "
-            "bytes stay, and "
-            "a cached prefix ends there");
+            "in a plain conversation, answer 1 is rendered differently once the next turn follows: 52 of 84 "
+            "bytes stay the same, and a cached prefix ends there");
 }
 
 }  // namespace

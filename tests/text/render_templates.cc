@@ -1,5 +1,5 @@
-// Renders templates in bulk: one JSON object per line of the standard input, one per line of the standard
-// output. tests/e2e/jinja_differential.py compares the answers with those of Jinja2.
+// Renders templates in bulk. Reads one JSON object per line of standard input and writes one per line of
+// standard output. tests/e2e/jinja_differential.py compares the results with those of Jinja2.
 //
 //   in:  {"template": "...", "variables": {...}, "now": "2026-07-01T12:00:00"}   the time is local
 //   out: {"output": "..."} or {"error": "<code>: <message>"}

@@ -167,7 +167,7 @@ Dict DictOf(Evaluator& e, const Arguments& a) {
     } else {
       for (const Value& item : Each(a.positional[0], e.budget())) {
         const auto pair = ItemsOf(item, e.budget());
-        if (pair->items.size() != 2) Raise("dict() wants pairs");
+        if (pair->items.size() != 2) Raise("dict() requires pairs");
         if (pair->items[0].text()) e.budget().Scan(pair->items[0].text()->size());
         dict.Set(pair->items[0], pair->items[1]);
       }

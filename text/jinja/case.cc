@@ -1,4 +1,4 @@
-// Case of letters, as Python's str has it: the full mappings of Unicode.
+// Case conversion of Python's str: the full case mappings of Unicode.
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -16,8 +16,8 @@ bool InRanges(char32_t c, const std::pair<char32_t, char32_t>* begin,
   return std::any_of(begin, end, [&](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
-// Characters that are upper or lower case without being letters of that case (Other_Uppercase,
-// Other_Lowercase).
+// Unicode's Other_Uppercase and Other_Lowercase: characters that count as upper or lower case although their
+// category is not that of a letter of that case.
 constexpr std::pair<char32_t, char32_t> kOtherUpper[] = {
     {0x2160, 0x216F}, {0x24B6, 0x24CF}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 constexpr std::pair<char32_t, char32_t> kOtherLower[] = {
@@ -35,7 +35,7 @@ bool IsLower(char32_t c) {
 }
 bool IsCasedLetter(char32_t c) { return IsUpper(c) || IsLower(c) || Category(c) == UTF8PROC_CATEGORY_LT; }
 
-// What does not end a word for the sigma rule (Case_Ignorable).
+// Unicode's Case_Ignorable: characters that the rule for a final sigma skips.
 bool IsCaseIgnorable(char32_t c) {
   constexpr std::u32string_view kPunctuation =
       U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
@@ -47,7 +47,7 @@ bool IsCaseIgnorable(char32_t c) {
 
 constexpr char32_t kCapitalSigma = 0x3A3;
 
-// Whether the sigma at `at` ends a word: a cased letter stands before it and none behind.
+// Returns whether the sigma at `at` is final: a cased letter precedes it and none follows it.
 bool EndsWord(std::string_view text, size_t at) {
   size_t before = at;
   const auto back = [&] {
@@ -88,7 +88,7 @@ Mapped LowerOf(std::string_view text, size_t at, char32_t c) {
   return {static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)))};
 }
 
-// What folds to several letters has as many of them in upper case.
+// A character that folds to several letters has the same number of letters in upper case.
 Mapped UpperOf(char32_t c) {
   const auto simple = [](char32_t x) {
     return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(x)));
@@ -104,7 +104,7 @@ Mapped TitleOf(char32_t c) {
   const auto simple = static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
   Mapped folded = FoldOf(c);
   const bool one = folded.size() == 1 || (simple != c && c != 0xDF) || Category(c) == UTF8PROC_CATEGORY_LU ||
-                   Category(c) == UTF8PROC_CATEGORY_LT;  // utf8proc knows a capital of the sharp s, U+00DF
+                   Category(c) == UTF8PROC_CATEGORY_LT;  // utf8proc maps U+00DF, the sharp s, to U+1E9E
   if (one) return {simple};
   if (c == 0x149) return UpperOf(c);
   folded[0] = TitleOf(folded[0])[0];
@@ -112,8 +112,8 @@ Mapped TitleOf(char32_t c) {
   return folded;
 }
 
-// Rewrites character by character: `map` gets the character and where it stands. Bytes that are not UTF-8
-// stay.
+// Returns `text` with each character replaced by map(character, position). Keeps bytes that are not valid
+// UTF-8.
 template <typename Map>
 std::string MapCharacters(std::string_view text, Map map) {
   std::string out;

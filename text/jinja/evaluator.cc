@@ -125,7 +125,7 @@ Value Evaluator::FilterCaptured(const Block& block, const ExprPtr& filters) {
 
 Value Evaluator::NewMacro(const MacroDefinition& definition) {
   for (Scope* scope = scope_; !scope->captured; scope = scope->parent) {
-    captured_scopes_.emplace_back();  // first the place, which may throw, then the ownership
+    captured_scopes_.emplace_back();  // may throw, so before the ownership moves
     captured_scopes_.back().reset(scope);
     scope->captured = true;
   }
@@ -143,7 +143,7 @@ std::string Evaluator::RunMacro(const MacroDefinition& definition, Scope* define
 
 void Evaluator::BindMacroArguments(const MacroDefinition& definition, const Arguments& arguments) {
   const size_t count = definition.parameters.size();
-  std::vector<const std::pair<std::string, Value>*> named;  // those that no parameter has taken yet
+  std::vector<const std::pair<std::string, Value>*> named;  // arguments that no parameter has taken yet
   for (const auto& argument : arguments.named) named.push_back(&argument);
   const auto take = [&](const std::string& name) -> const Value* {
     const auto found =

@@ -207,7 +207,7 @@ ExprPtr ExpressionParser::ParseCompare() {
   return Finish(std::move(compare), at, {});
 }
 
-// One level of binary operators that associate to the left; `next` parses the operands.
+// Parses one level of binary operators, which associate to the left. `next` parses the operands.
 template <typename Operators>
 ExprPtr ExpressionParser::ParseBinary(const Operators& operators, ExprPtr (ExpressionParser::*next)()) {
   ExprPtr node = (this->*next)();
@@ -243,7 +243,7 @@ ExprPtr ExpressionParser::ParseConcat() {
   return Finish(std::move(concat), at, {});
 }
 
-// A unary expression with the filters and tests behind it.
+// Parses a unary expression and the filters and tests that follow it.
 ExprPtr ExpressionParser::ParseFiltered() {
   ExprPtr node = ParseUnary();
   for (;;) {
@@ -289,7 +289,7 @@ ExprPtr ExpressionParser::ParsePrimary() {
       return MakeConstant(Value::Float(Next().real), at);
     case Kind::kString: {
       std::string text;
-      while (Is(Kind::kString)) text += Next().text;  // neighbours are one string
+      while (Is(Kind::kString)) text += Next().text;  // adjacent literals form one string
       literals.push_back(text);
       return MakeConstant(Value::Text(std::move(text)), at);
     }

@@ -1,4 +1,4 @@
-// How expressions are evaluated.
+// Evaluation of expressions.
 #include "text/jinja/evaluator.h"
 #include "text/jinja/loop.h"
 

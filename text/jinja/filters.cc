@@ -12,7 +12,7 @@ namespace {
 
 const std::string kEmpty;
 
-// The input as text, markup kept.
+// Jinja's soft_str: the value as a str; keeps markup.
 Value SoftStr(Evaluator& e, const Value& v) { return v.text() ? v : NewText(Str(v, e.budget()), e.budget()); }
 
 template <std::string (*map)(std::string_view)>
@@ -49,7 +49,7 @@ Value ReplaceFilter(Evaluator& e, const Value& v, const Arguments& a) {
 
 Value Indent(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("indent", {"width", "first", "blank"}, a);
-  if (v.text() == nullptr) Raise("indent wants a string, not '" + std::string(TypeName(v)) + "'");
+  if (v.text() == nullptr) Raise("indent requires a string, not '" + std::string(TypeName(v)) + "'");
   std::string margin;
   if (p.given(0) && p[0]->text()) {
     margin = *p[0]->text();
@@ -100,7 +100,7 @@ Value ToJsonFilter(Evaluator& e, const Value& v, const Arguments& a) {
   if (p.given(2) && !p[2]->Is<None>()) {
     const auto pair = ItemsOf(*p[2], e.budget());
     if (pair->items.size() != 2 || !pair->items[0].text() || !pair->items[1].text())
-      Raise("separators wants two strings");
+      Raise("separators requires two strings");
     style.item_separator = *pair->items[0].text();
     style.key_separator = *pair->items[1].text();
   }

@@ -1,4 +1,4 @@
-// Values from JSON and values to JSON, as Python's json module has them.
+// Conversion of values from and to JSON, as Python's json module does it.
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>

@@ -10,12 +10,12 @@ namespace {
 
 using Kind = Token::Kind;
 
-// Longest first, so that the first that fits is the one.
+// Longest first, so that the first match is the right one.
 constexpr std::array<std::string_view, 26> kOperators = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
                                                          "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
                                                          ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
 
-// CRLF and CR become LF; one newline at the very end goes.
+// Replaces CRLF and CR by LF and removes one newline at the end.
 std::string Normalize(std::string_view source) {
   std::string out;
   out.reserve(source.size());
@@ -71,8 +71,8 @@ class Lexer {
     return at;
   }
 
-  // Where the delimiter that closes a statement or comment at `at` ends, with what it strips; npos when none
-  // is there.
+  // Returns the end of the closing delimiter at `at`, including the white space that it removes, or npos when
+  // there is no delimiter at `at`.
   size_t EndOfClosing(std::string_view delimiter, size_t at, bool trims, bool takes_plus) const {
     if (Starts("-", at) && Starts(delimiter, at + 1)) return SkipSpace(at + 1 + delimiter.size());
     if (takes_plus && Starts("+", at) && Starts(delimiter, at + 1)) return at + 1 + delimiter.size();
@@ -81,13 +81,13 @@ class Lexer {
     return trims && Starts("\n", at) ? at + 1 : at;
   }
 
-  // Moves behind a closing delimiter; lstrip_blocks wants to know whether a line starts there.
+  // Moves to `end`, behind a closing delimiter, and notes for lstrip_blocks whether a line starts there.
   void CloseAt(size_t end) {
     line_starting_ = source_[end - 1] == '\n';
     at_ = end;
   }
 
-  // Copies the text up to `tag`, which begins with "{%", "{{" or "{#", less what the tag strips from it.
+  // Emits the text up to the delimiter at `tag`, without the white space that the delimiter removes.
   void Data(size_t tag, char sign, bool variable) {
     std::string_view text = std::string_view(source_).substr(at_, tag - at_);
     if (sign == '-') {
@@ -131,7 +131,7 @@ class Lexer {
     Fail("missing end of comment");
   }
 
-  // "{% raw %} ... {% endraw %}", whose inside is text. False when the tag at `at` is another.
+  // Lexes "{% raw %} ... {% endraw %}" as text. Returns false when the tag at `at` is not `raw`.
   bool RawBegin(size_t at) {
     at = SkipSpace(at);
     if (!Starts("raw", at)) return false;
@@ -152,9 +152,9 @@ class Lexer {
     Fail("missing end of raw");
   }
 
-  // What stands between "{{" and "}}", or "{%" and "%}". Inside brackets the closing delimiter is none.
+  // Lexes the inside of "{{ }}" or "{% %}". Inside brackets a closing delimiter is not recognized.
   void Inside(bool variable) {
-    std::string open;  // the brackets that are open, by what closes them
+    std::string open;  // the closing brackets of those that are open
     for (;;) {
       at_ = SkipSpace(at_);
       if (at_ >= source_.size()) Fail(variable ? "missing '}}'" : "missing '%}'");
@@ -195,7 +195,7 @@ class Lexer {
     at_ = end;
   }
 
-  // Digits with single underscores between them, from `at`; where they end.
+  // Returns the end of the digits at `at`, which may have single underscores between them.
   size_t Digits(size_t at) const {
     while (at < source_.size() &&
            (IsDigit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() &&
@@ -252,7 +252,7 @@ class Lexer {
     at_ = at + 1;
   }
 
-  // What follows a backslash, as in a Python literal; returns where it ends.
+  // Decodes the escape that follows a backslash, as in a Python literal. Returns its end.
   size_t Escape(size_t at, std::string* value) {
     if (at >= source_.size()) return at;
     const char c = source_[at];
@@ -262,7 +262,7 @@ class Lexer {
       return at + 1;
     }
     if (c == '\n') return at + 1;
-    if (c == 'N') FailAt(Code::kUnsupported, Here(), "the escape \\N{...} in a string");
+    if (c == 'N') FailAt(Code::kUnsupported, Here(), "the escape \\N{...} is not supported");
     const bool octal = c >= '0' && c <= '7';
     const size_t width = octal ? 3 : c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
     if (width == 0) {
@@ -301,7 +301,7 @@ class Lexer {
 
   const std::string source_;
   size_t at_ = 0;
-  size_t counted_ = 0;  // up to where position_ has counted
+  size_t counted_ = 0;  // the place that position_ describes
   Position position_;
   bool line_starting_ = true;
   std::vector<Token> tokens_;
@@ -319,9 +319,8 @@ void FailAt(Code code, Position at, const std::string& message) {
 
 std::vector<Token> Tokenize(std::string_view source) {
   if (source.size() > kMaxSourceBytes) {
-    throw Error{Code::kInvalidArgument, "a chat template of " + std::to_string(source.size()) +
-                                            " bytes; at most " + std::to_string(kMaxSourceBytes) +
-                                            " are taken"};
+    throw Error{Code::kInvalidArgument, "the chat template has " + std::to_string(source.size()) +
+                                            " bytes; the limit is " + std::to_string(kMaxSourceBytes)};
   }
   if (!IsValidUtf8(source)) throw Error{Code::kInvalidArgument, "the chat template is not UTF-8"};
   return Lexer(Normalize(source)).Run();

@@ -1,4 +1,4 @@
-// For statements and the variable `loop`.
+// The for statement and the variable `loop`.
 #include "text/jinja/loop.h"
 
 #include "text/jinja/evaluator.h"
@@ -68,7 +68,7 @@ void Loop::Close() {
   pending_.clear();
 }
 
-// The items that satisfy the condition, found as they are asked for.
+// Returns the items that satisfy the condition. Evaluates the condition when the next item is requested.
 std::shared_ptr<const Iterator> For::Select(Evaluator& e, Scope* outer_scope, const Value& over) const {
   auto source = IteratorOf(over, e.budget());
   if (condition == nullptr) return source;
@@ -93,8 +93,8 @@ Flow For::Walk(Evaluator& e, Scope* outer_scope, const Value& over, size_t depth
     Loop& loop;
     ~Closing() { loop.Close(); }
   } const closing{*loop};
-  // As in Jinja, `else` runs unless the body came to its end once: a first turn that breaks or continues
-  // counts for nothing.
+  // As in Jinja, `else` runs unless the body was completed at least once. An iteration that ends in break or
+  // continue does not complete it.
   bool completed = false;
   Flow flow = Flow::kNext;
   while (flow != Flow::kBreak && loop->Advance()) {

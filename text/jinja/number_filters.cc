@@ -62,13 +62,13 @@ Value Round(Evaluator&, const Value& v, const Arguments& a) {
   if (precision < 0 || precision > 300) Raise("round takes a precision from 0 to 300");
   const double* real = v.As<double>();
   const auto integer = AsInt(v);
-  if (real == nullptr && !integer) Raise("round wants a number, not '" + std::string(TypeName(v)) + "'");
+  if (real == nullptr && !integer) Raise("round requires a number, not '" + std::string(TypeName(v)) + "'");
   const double value = real ? *real : static_cast<double>(*integer);
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (method != "common") {
     if (!std::isfinite(value)) Raise("cannot convert float infinity or NaN to integer");
     const double whole = method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale);
-    return Value::Float((whole + 0.0) / scale);  // Python's ints know no -0
+    return Value::Float((whole + 0.0) / scale);  // no -0, because Python rounds to an int first
   }
   if (integer) return Value::Integer(*integer);
   char buffer[700];  // printf rounds the exact value, ties to even, as Python does

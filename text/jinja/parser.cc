@@ -33,8 +33,8 @@ class Parser {
 
   ExpressionParser& e() { return expressions_; }
 
-  // Statements up to "{% end" with one of `ends`, whose name is then the current token; up to the end of the
-  // template where there are no `ends`.
+  // Parses statements up to a tag in `ends`, whose name is then the current token. Parses to the end of the
+  // template when `ends` is empty.
   Block ParseUntil(Ends ends) {
     Block block;
     for (;;) {
@@ -63,8 +63,8 @@ class Parser {
     }
   }
 
-  // The inside of a statement up to its end tag, which is consumed up to "%}". A colon may stand before the
-  // inside.
+  // Parses the body of a statement and its end tag, except for the "%}" of that tag. The body may begin with
+  // a colon.
   Block ParseBody(std::string_view end) {
     BeginBody();
     Block block = ParseUntil({end});
@@ -75,7 +75,7 @@ class Parser {
     e().TakeOperator(":");
     e().Expect(Kind::kBlockEnd, "'%}'");
   }
-  // The same for what runs apart from the loop around it: break and continue do not reach through.
+  // The same for a body that break and continue cannot leave.
   Block ParseDetachedBody(std::string_view end) {
     const int loops = std::exchange(loops_, 0);
     Block block = ParseBody(end);
@@ -91,7 +91,7 @@ class Parser {
     }
     const bool closes = tag.text.starts_with("end") || tag.text == "else" || tag.text == "elif";
     FailAt(closes ? Code::kInvalidArgument : Code::kUnsupported, tag.at,
-           "the tag '" + tag.text + (closes ? "' closes nothing here" : "' is not supported"));
+           "the tag '" + tag.text + (closes ? "' matches no open tag" : "' is not supported"));
   }
 
   StatementPtr ParseIf() {
@@ -180,7 +180,8 @@ class Parser {
     return node;
   }
 
-  // Parameters (where asked for) and body; notes which of the implicit names the body speaks of.
+  // Parses the body and, if `parameters`, the parameters before it. Notes which implicit names the macro
+  // uses.
   void ParseMacroFrom(MacroDefinition* macro, bool parameters, std::string_view end) {
     std::set<std::string> used_names;
     const auto outer = std::exchange(e().used_names, &used_names);
@@ -228,7 +229,7 @@ class Parser {
     return node;
   }
 
-  // transformers marks what the assistant says; a rendering shows nothing of it but the scope that it makes.
+  // The tag `generation` of transformers marks the text of the assistant. When rendering it is only a scope.
   StatementPtr ParseGeneration() {
     auto node = std::make_unique<With>();
     node->body = ParseDetachedBody("endgeneration");
@@ -242,8 +243,8 @@ class Parser {
     return std::make_unique<Jump>(flow);
   }
 
-  // A name, namespace.attribute where allowed, or several with commas between them; `end` is a name that
-  // follows.
+  // Parses a target: a name, namespace.attribute if `with_attribute`, or several separated by commas. `end`
+  // is the name that follows.
   Target ParseTarget(bool with_attribute, std::string_view end) {
     const ExpressionParser::Nesting nesting(e());
     Target tuple;
@@ -282,7 +283,7 @@ class Parser {
   }
 
   ExpressionParser expressions_;
-  int loops_ = 0;  // for statements around this point that break and continue can reach
+  int loops_ = 0;  // enclosing for statements that break and continue can leave
 };
 
 const std::array<Parser::Tag, 10> Parser::kTags = {{{"if", &Parser::ParseIf},

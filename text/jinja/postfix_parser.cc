@@ -1,4 +1,4 @@
-// What follows a primary expression: subscripts, calls, filters, tests.
+// Parses subscripts, calls, filters and tests, which follow a primary expression.
 #include <algorithm>
 
 #include "text/jinja/expression_parser.h"
@@ -18,8 +18,8 @@ int HeightOf(const ArgumentList& arguments) {
   return height;
 }
 
-// `select`, `map` and kin name a test or filter in an argument; where that is a constant it can be checked at
-// once.
+// `map`, `select` and similar filters take the name of a filter or test as an argument. Checks that name when
+// it is a constant.
 void CheckNamedArgument(const std::string& filter, const ArgumentList& arguments, Position at) {
   const bool maps = filter == "map";
   const bool by_attribute = filter == "selectattr" || filter == "rejectattr";

@@ -1,4 +1,4 @@
-// How Python spells numbers and quotes strings, and reads numbers from text.
+// Python's repr of str, int and float, and the parsing of numbers.
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -18,7 +18,7 @@ void AppendEscape(std::string* out, char32_t c) {
               static_cast<size_t>(std::snprintf(buffer, sizeof buffer, format, static_cast<unsigned>(c))));
 }
 
-// Removes the underscores that Python allows between digits; nothing where one stands elsewhere.
+// Removes the underscores between digits. Returns nullopt when there is one elsewhere.
 std::optional<std::string> WithoutUnderscores(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -71,7 +71,7 @@ std::string IntDigits(Int value, unsigned base, bool upper) {
 
 std::string ReprInt(Int value) { return (value < 0 ? "-" : "") + IntDigits(value, 10, false); }
 
-// Python prints the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
+// The shortest digits that parse to the same value, with an exponent below 1e-4 and from 1e16 on.
 std::string ReprFloat(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";

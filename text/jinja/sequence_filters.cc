@@ -76,7 +76,7 @@ Value DictSort(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("dictsort", {"case_sensitive", "by", "reverse"}, a);
   const std::string& by = p.Text(1, kKey);
   if (by != "key" && by != "value") Raise("dictsort sorts by 'key' or by 'value'");
-  if (v.dict() == nullptr) Raise("dictsort wants a mapping, not '" + std::string(TypeName(v)) + "'");
+  if (v.dict() == nullptr) Raise("dictsort requires a mapping, not '" + std::string(TypeName(v)) + "'");
   std::vector<Value> items;
   std::vector<Value> keys;
   for (const auto& [key, value] : v.dict()->items) {

@@ -1,4 +1,4 @@
-// How statements run.
+// Execution of statements.
 #include "text/jinja/evaluator.h"
 
 namespace prefixd::jinja {
@@ -56,7 +56,7 @@ Flow CallBlock::Run(Evaluator& e) const {
 }
 
 Flow With::Run(Evaluator& e) const {
-  std::vector<Value> values;  // all see the scope outside
+  std::vector<Value> values;  // evaluated in the outer scope
   for (const auto& assignment : assignments) values.push_back(e.Eval(*assignment.second));
   const Evaluator::ScopeGuard scope(e);
   for (size_t i = 0; i < values.size(); ++i) e.Assign(assignments[i].first, std::move(values[i]));

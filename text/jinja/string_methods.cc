@@ -69,8 +69,8 @@ Value SplitLinesMethod(Evaluator& e, const Value& self, const Arguments& a) {
   return MakeParts(e, self, SplitLines(*self.text(), p.Flag(0)));
 }
 
-// The part of `self` that the optional start and end of find, startswith and kin name; `offset` is where it
-// begins.
+// Returns self[start:end] for the optional arguments 1 and 2 of find, startswith and similar methods.
+// `offset` receives its start.
 std::string Window(const Value& self, const Parameters& p, int64_t* offset = nullptr) {
   const size_t length = CountCharacters(*self.text());
   const auto bound = [&](size_t i) {

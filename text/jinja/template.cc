@@ -28,7 +28,7 @@ Result<std::string> Template::Render(const Variables& variables, int64_t unix_se
     Evaluator evaluator(limits, unix_seconds);
     for (const auto& [name, json] : variables) {
       const auto id = std::find(program_->names.begin(), program_->names.end(), name);
-      if (id == program_->names.end()) continue;  // the template never asks for it
+      if (id == program_->names.end()) continue;  // the template does not use it
       evaluator.Assign(static_cast<NameId>(id - program_->names.begin()),
                        FromJson(*json, evaluator.budget()));
     }

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kAll = SIZE_MAX;
 constexpr char32_t kReplacement = 0xFFFD;
 
-// Decodes one character; its size, and 0xFFFD for a byte that begins none.
+// Decodes one character and returns its size. An invalid byte gives U+FFFD and the size 1.
 size_t Decode(std::string_view text, size_t at, char32_t* code_point) {
   utf8proc_int32_t value = -1;
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at);
@@ -28,7 +28,7 @@ size_t Decode(std::string_view text, size_t at, char32_t* code_point) {
   return static_cast<size_t>(size);
 }
 
-// Where the character that ends at `end` begins.
+// Returns the start of the character that ends at `end`.
 size_t PreviousCharacter(std::string_view text, size_t end) {
   for (size_t back = 1; back <= 4 && back <= end; ++back) {
     const size_t at = end - back;
@@ -56,7 +56,7 @@ bool IsAlpha(char32_t c) {
   return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
 }
 
-// Unicode's Numeric_Type=Digit beyond the decimal digits: superscripts, numbers in circles and the like.
+// Unicode's Numeric_Type=Digit without the decimal digits: superscripts, circled numbers and so on.
 bool IsOtherDigit(char32_t c) {
   static constexpr std::pair<char32_t, char32_t> kRanges[] = {
       {0xB2, 0xB3},     {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},   {0x2070, 0x2070},
@@ -152,8 +152,8 @@ std::string_view Strip(std::string_view text, Side side, std::optional<std::stri
 
 std::vector<std::string_view> SplitSpace(std::string_view text, int64_t max, bool from_right) {
   std::vector<std::string_view> parts;
-  const Side near =
-      from_right ? Side::kRight : Side::kLeft;  // the far end keeps its space where `max` ends the splitting
+  // When `max` ends the splitting, the part at the far side keeps its white space.
+  const Side near = from_right ? Side::kRight : Side::kLeft;
   while (!(text = Strip(text, near)).empty()) {
     if (max >= 0 && static_cast<int64_t>(parts.size()) == max) {
       parts.push_back(text);
@@ -259,8 +259,8 @@ bool AllOf(std::string_view text, CharacterClass which) {
 SliceRange ResolveSlice(std::optional<Int> start, std::optional<Int> stop, Int step, size_t length) {
   PREFIXD_CHECK(step != 0);
   const Int size = static_cast<Int>(length);
-  // Python's slice.indices: bounds count from the end where negative, and are clamped to what the direction
-  // can reach.
+  // Python's slice.indices: a negative bound counts from the end. Bounds are clamped to the positions that a
+  // slice in this direction can visit.
   const Int low = step < 0 ? -1 : 0;
   const Int high = step < 0 ? size - 1 : size;
   const auto resolve = [&](std::optional<Int> bound, Int absent) {
@@ -281,7 +281,7 @@ SliceRange ResolveSlice(std::optional<Int> start, std::optional<Int> stop, Int s
 
 std::string SliceText(std::string_view text, const SliceRange& range, size_t length) {
   if (range.count == 0) return {};
-  std::vector<size_t> offsets;  // where each character begins, and the end
+  std::vector<size_t> offsets;  // of all characters, and the end
   offsets.reserve(length + 1);
   for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) offsets.push_back(at);
   offsets.push_back(text.size());

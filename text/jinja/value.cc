@@ -9,7 +9,7 @@
 namespace prefixd::jinja {
 namespace {
 
-constexpr size_t kIndexFrom = 8;  // a dict of fewer items is searched from front to back
+constexpr size_t kIndexFrom = 8;  // a dict with fewer items is searched linearly
 
 template <class... Ts>
 struct Overloaded : Ts... {
@@ -18,7 +18,7 @@ struct Overloaded : Ts... {
 template <class... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
 
-// bool, int and float as one kind, which they are to == and <.
+// bool, int and float as one type, for == and <.
 struct Number {
   bool is_float;
   Int integer;
@@ -39,7 +39,7 @@ bool ScalarEqual(const Value& a, const Value& b) {
   return a.Is<None>() && b.Is<None>();
 }
 
-// Appends str or repr of a value; recursion ends at `depth`, for namespaces may hold one another.
+// Appends the repr of a value. `depth` limits the recursion, because namespaces may contain one another.
 class Printer {
  public:
   Printer(std::string* out, Budget& budget) : out_(out), budget_(budget) {}
@@ -62,7 +62,7 @@ class Printer {
                    [&](const std::shared_ptr<const Dict>& d) { Pairs(d->items, depth); },
                    [&](const std::shared_ptr<const Iterator>&) { *out_ += "<generator object>"; },
                    [&](const std::shared_ptr<Loop>& l) {
-                     const size_t length = l->Length();  // asks for the items that are left
+                     const size_t length = l->Length();  // requests the remaining items
                      *out_ += "<LoopContext " + std::to_string(l->index0() + 1) + "/" +
                               std::to_string(length) + ">";
                    },
@@ -130,7 +130,7 @@ bool DictEqual(const Dict& a, const Dict& b, Budget& budget) {
   });
 }
 
-// What values are that equal nothing but themselves, by their address; null for others.
+// Returns the address of a value that is equal only to itself; null for other values.
 const void* Identity(const Value& value) {
   return std::visit(
       Overloaded{[](const auto&) -> const void* { return nullptr; },
@@ -173,7 +173,7 @@ Value Sequence::Make(Type type, std::vector<Value> items, Budget& budget, std::s
 }
 
 Value Iterator::Make(int depth, Next next, Budget& budget) {
-  budget.Bytes(4 * sizeof(Iterator));  // with what `next` holds
+  budget.Bytes(4 * sizeof(Iterator));  // includes what `next` holds
   return Value(std::shared_ptr<const Iterator>(new Iterator{std::move(next), CheckedDepth(depth + 1)}));
 }
 
@@ -275,7 +275,7 @@ bool Less(const Value& a, const Value& b, Budget& budget) {
   }
   if (a.text() && b.text()) {
     budget.Scan(std::min(a.text()->size(), b.text()->size()));
-    return *a.text() < *b.text();  // the byte order of UTF-8 is that of code points
+    return *a.text() < *b.text();  // UTF-8 sorts like code points
   }
   using Type = Sequence::Type;
   const Sequence *x = a.sequence(), *y = b.sequence();
@@ -324,7 +324,7 @@ std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget) {
     for (size_t at = 0; at < text->size();) {
       const size_t size = CharacterSize(*text, at);
       budget.Bytes(sizeof(Value) + sizeof(std::string));
-      items.push_back(Value::Text(text->substr(at, size)));  // plain, even where the text is markup
+      items.push_back(Value::Text(text->substr(at, size)));  // not markup, even when the text is
       at += size;
     }
   } else if (!value.Is<Undefined>()) {

@@ -43,8 +43,8 @@ Status ParseError(std::string_view source) {
   return parsed.ok() ? Status::Ok() : parsed.status();
 }
 
-// The file's expectations are those of Jinja2 3.1.6; tests/e2e/jinja_differential.py holds it to that.
-TEST(JinjaTemplate, DoesWhatTheReferenceDoes) {
+// The file contains the results of Jinja2 3.1.6. tests/e2e/jinja_differential.py checks that.
+TEST(JinjaTemplate, RendersAsTheReference) {
   const auto path = testing_support::SourceDir() / "tests/text/jinja/cases.json";
   const json::value file = json::parse(testing_support::ReadFileOrDie(path));
   const auto variables = VariablesOf(file.at("context").as_object());
@@ -67,7 +67,7 @@ TEST(JinjaTemplate, DoesWhatTheReferenceDoes) {
   EXPECT_GT(raised, 100u);
 }
 
-TEST(JinjaTemplate, RaiseExceptionGivesItsTextAlone) {
+TEST(JinjaTemplate, RaiseExceptionReturnsOnlyItsMessage) {
   const auto result = Render("{{ raise_exception('roles must alternate') }}");
   EXPECT_EQ(result.status().code(), Code::kInvalidArgument);
   EXPECT_EQ(result.status().message(), "roles must alternate");
@@ -144,7 +144,7 @@ TEST(JinjaTemplate, UnsupportedFormatsRaise) {
 TEST(JinjaTemplate, SyntaxErrorsNameTheirPlace) {
   const std::pair<const char*, const char*> cases[] = {
       {"{% if x %}", "expected '{% endif %}', got the end of the template"},
-      {"\n\n {% endfor %}", "line 3, column 5: the tag 'endfor' closes nothing here"},
+      {"\n\n {% endfor %}", "line 3, column 5: the tag 'endfor' matches no open tag"},
       {"{{ 1 + }}", "line 1, column 8: expected an expression"},
       {"{{ 'open }}", "the string is not closed"},
       {"{# open", "missing end of comment"},
@@ -179,10 +179,10 @@ TEST(JinjaTemplate, DeepTemplatesAreRefused) {
     EXPECT_EQ(ParseError(source).code(), Code::kInvalidArgument) << source.substr(0, 40);
   }
   EXPECT_TRUE(ParseError("{% if 0 %}" + repeat("{% elif 0 %}", 5000) + "{% endif %}").ok())
-      << "this is long, not deep";
+      << "long, but not deep";
 }
 
-TEST(JinjaTemplate, LimitsEndWhatDoesNotEnd) {
+TEST(JinjaTemplate, LimitsStopEndlessTemplates) {
   const std::string loops =
       "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
   Limits small;
@@ -234,7 +234,7 @@ TEST(JinjaTemplate, LimitsEndWhatDoesNotEnd) {
   }
 }
 
-TEST(JinjaTemplate, KeysThatAreMadeForSortingCount) {
+TEST(JinjaTemplate, SortKeysAreChargedToTheBudget) {
   Limits small;
   small.bytes = 1 << 20;
   for (const std::string keyed : {"([s] * 20)|sort", "([s] * 20)|unique|list"}) {
@@ -258,14 +258,14 @@ TEST(JinjaTemplate, ArithmeticNeverOverflowsSilently) {
             "abcac");
 }
 
-TEST(JinjaTemplate, NamespacesThatHoldOneAnotherAreNeitherLeakedNorPrintedForEver) {
+TEST(JinjaTemplate, CyclicNamespacesAreNeitherLeakedNorPrintedForever) {
   const auto result =
       Render("{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = [b] %}{{ a }}");
   EXPECT_EQ(result.status().code(), Code::kInvalidArgument);
   EXPECT_EQ(*Render("{% set a = namespace() %}{% set a.a = a %}{{ a.a.a == a }}"), "True");
 }
 
-TEST(JinjaTemplate, AMacroOutlivesTheLoopItWasMadeIn) {
+TEST(JinjaTemplate, AMacroOutlivesTheLoopThatDefinesIt) {
   EXPECT_EQ(
       *Render("{% macro call_it() %}{{ caller() }}{% endmacro %}{% set ns = namespace(m=none) %}"
               "{% for x in ['p', 'q'] %}{% macro m() %}{{ x }}{% endmacro %}{% set ns.m = m %}{% endfor %}"
@@ -289,7 +289,7 @@ TEST(JinjaTemplate, DictsWithManyKeysFindThemAll) {
             "0 999 False 1000 k999");
 }
 
-TEST(JinjaTemplate, OneTemplateServesManyThreads) {
+TEST(JinjaTemplate, ManyThreadsRenderOneTemplate) {
   auto parsed = Template::Parse(
       "{% macro m(x) %}{{ x ~ '!' }}{% endmacro %}{% for i in range(n) %}{{ m(i) }}{% endfor %}");
   ASSERT_TRUE(parsed.ok());
