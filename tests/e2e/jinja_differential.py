@@ -30,7 +30,7 @@ NOW = "2026-07-01T12:00:00"
 
 
 def check_cases(write=False):
-    """Returns the cases whose result in the file differs from that of the reference."""
+    """Returns the cases for which the file and the reference differ."""
     file = json.loads(CASES.read_text())
     reference = Reference(file["now"])
     results = [{

@@ -33,8 +33,8 @@ class Parser {
 
   ExpressionParser& e() { return expressions_; }
 
-  // Parses statements up to a tag in `ends`, whose name is then the current token. Parses to the end of the
-  // template when `ends` is empty.
+  // Parses statements up to a tag in `ends`. The name of that tag is then the current token. Parses to the
+  // end of the template when `ends` is empty.
   Block ParseUntil(Ends ends) {
     Block block;
     for (;;) {
