@@ -4,8 +4,8 @@
 #include <map>
 #include <set>
 
+#include "base/json_fields.h"
 #include "base/log.h"
-#include "model/json_fields.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
@@ -48,39 +48,32 @@ Result<fs::path> FindFolder(const fs::path& path) {
 Result<bj::object> ReadOptionalObject(const fs::path& path, size_t limit) {
   if (!Exists(path)) return bj::object();
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, limit));
-  return ParseJsonObject(path.filename().string(), text);
+  return ParseJsonObject(path.filename().string() + ": ", text);
 }
 
 Result<std::optional<float>> OptionalNumber(const JsonFields& fields, std::string_view key, double low,
                                             double high) {
-  std::optional<float> value;
-  if (fields.Find(key) == nullptr) return value;
-  PREFIXD_ASSIGN_OR_RETURN(const double number, fields.Number(key, low, high));
-  value = static_cast<float>(number);
-  return value;
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<double> number, fields.Number(key, low, high).Optional());
+  return number ? std::optional(static_cast<float>(*number)) : std::nullopt;
 }
 
 Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   GenerationDefaults defaults;
-  if (fields.Find("do_sample") != nullptr) {
-    PREFIXD_ASSIGN_OR_RETURN(defaults.do_sample, fields.BoolOr("do_sample", false));
-  }
+  PREFIXD_ASSIGN_OR_RETURN(defaults.do_sample, fields.Bool("do_sample").Optional());
   PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
   PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 1e-6, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty,
                            OptionalNumber(fields, "repetition_penalty", 0.01, 100));
-  if (fields.Find("top_k") != nullptr) {
-    PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Int("top_k", 0, kConfigLimits.vocab));
-  }
+  PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Integer("top_k", 0, kConfigLimits.vocab).Optional());
   return defaults;
 }
 
 // Returns the text of a special token, which is written as a string or as an object with "content".
 Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
-  const bj::value* value = fields.Find(key);
-  if (value == nullptr || !value->is_object()) return fields.StringOr(key, "");
-  return JsonFields(fields.place() + ": " + std::string(key), value->get_object()).StringOr("content", "");
+  if (const Field<JsonFields> token = fields.Object(key); token.ok())
+    return token.value().String("content").Or("");
+  return fields.String(key).Or("");
 }
 
 struct TemplateSource {
@@ -92,24 +85,22 @@ struct TemplateSource {
 // Reads chat_template of tokenizer_config.json. It is a string or a list of named templates, of which
 // "default" and "tool_use" are used.
 Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
-  const std::string place = fields.place() + ": chat_template";
+  const std::string place = fields.PathOf("chat_template");
   const bj::value* value = fields.Find("chat_template");
   if (value == nullptr) return TemplateSource();
   if (value->is_string()) return TemplateSource{place, std::string(value->get_string()), {}};
-  if (!value->is_array()) return fields.Bad("chat_template", "a string, or a list of named templates");
+  if (!value->is_array()) return fields.Wrong("chat_template", "a string, or a list of named templates");
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<JsonFields> entries, fields.Objects("chat_template").Required());
   TemplateSource found;
-  for (const bj::value& entry : value->get_array()) {
-    const bj::object* object = entry.if_object();
-    if (object == nullptr) return fields.Bad("chat_template", "objects with name and template");
-    const JsonFields named(place, *object);
-    PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.StringOr("name", ""));
+  for (const JsonFields& named : entries) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.String("name").Or(""));
     if (name != "default" && name != "tool_use") continue;
     PREFIXD_ASSIGN_OR_RETURN((name == "default" ? found.text : found.tool_use),
-                             named.StringOr("template", ""));
+                             named.String("template").Or(""));
   }
   found.place = place + " 'default'";
   if (!found.text.empty()) return found;
-  return fields.Bad("chat_template", "one that is named 'default'");
+  return fields.Wrong("chat_template", "one that is named 'default'");
 }
 
 Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& tokenizer_config,
@@ -165,14 +156,14 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
 
   PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
                            ReadOptionalObject(folder / "generation_config.json", kLargestConfig));
-  const JsonFields generation_fields("generation_config.json", generation);
+  const JsonFields generation_fields(generation, "generation_config.json: ");
   PREFIXD_ASSIGN_OR_RETURN(model->generation, ParseGeneration(generation_fields));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> ends,
-                           generation_fields.TokenIds("eos_token_id", model->config.vocab));
+                           ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab));
 
   PREFIXD_ASSIGN_OR_RETURN(const bj::object tokenizer_config,
                            ReadOptionalObject(folder / "tokenizer_config.json", kLargestTokenizerConfig));
-  const JsonFields tokenizer_fields("tokenizer_config.json", tokenizer_config);
+  const JsonFields tokenizer_fields(tokenizer_config, "tokenizer_config.json: ");
   PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.bos, TokenText(tokenizer_fields, "bos_token"));
   PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.eos, TokenText(tokenizer_fields, "eos_token"));
   PREFIXD_ASSIGN_OR_RETURN(const TemplateSource source,

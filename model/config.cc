@@ -4,8 +4,8 @@
 #include <array>
 #include <boost/json/array.hpp>
 
+#include "base/json_fields.h"
 #include "model/canonical.h"
-#include "model/json_fields.h"
 
 namespace prefixd {
 namespace {
@@ -90,76 +90,81 @@ constexpr Feature kFeatures[] = {
 Status RefuseUnsupported(const JsonFields& fields) {
   for (const Feature& feature : kFeatures) {
     const bj::value* value = fields.object().if_contains(bj::string_view(feature.key));
-    if (value != nullptr && !feature.harmless(*value)) return fields.Lacks(feature.key, feature.supported);
+    if (value != nullptr && !feature.harmless(*value))
+      return fields.Unsupported(feature.key, std::string(feature.supported));
   }
   return Status::Ok();
 }
 
 Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string model_type, fields.StringOr("model_type", ""));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string model_type, fields.String("model_type").Or(""));
   std::string class_name;
   if (const bj::value* list = fields.Find("architectures"); list != nullptr) {
     if (!list->is_array() || list->get_array().size() != 1 || !list->get_array()[0].is_string()) {
-      return fields.Bad("architectures", "a list with one class name");
+      return fields.Wrong("architectures", "an array with one class name");
     }
     class_name = std::string(list->get_array()[0].get_string());
   }
-  if (model_type.empty() && class_name.empty()) return fields.Bad("architectures", SupportedArchitectures());
+  if (model_type.empty() && class_name.empty())
+    return fields.Wrong("architectures", SupportedArchitectures());
   for (const Architecture& row : kArchitectures) {
     if ((model_type.empty() || model_type == row.model_type) &&
         (class_name.empty() || class_name == row.class_name)) {
       return &row;
     }
   }
-  return fields.Lacks(class_name.empty() ? "model_type" : "architectures", SupportedArchitectures());
+  return fields.Unsupported(class_name.empty() ? "model_type" : "architectures", SupportedArchitectures());
 }
 
 Result<std::optional<DType>> ParseDType(const JsonFields& fields) {
   const std::string_view key = fields.Find("dtype") != nullptr ? "dtype" : "torch_dtype";
-  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr(key, ""));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.String(key).Or(""));
   std::optional<DType> dtype;
   if (name == "float32") dtype = DType::kF32;
   if (name == "float16") dtype = DType::kF16;
   if (name == "bfloat16") dtype = DType::kBF16;
-  if (!dtype.has_value() && !name.empty()) return fields.Lacks(key, "float32, float16, bfloat16");
+  if (!dtype.has_value() && !name.empty()) return fields.Unsupported(key, "float32, float16, bfloat16");
   return dtype;
 }
 
 Status ParseHeads(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
   constexpr ConfigLimits kMax = kConfigLimits;
-  PREFIXD_ASSIGN_OR_RETURN(config->heads, fields.Int("num_attention_heads", 1, kMax.heads));
+  PREFIXD_ASSIGN_OR_RETURN(config->heads, fields.Integer("num_attention_heads", 1, kMax.heads).Required());
   const bool by_row = row.kv_heads != 0 && !fields.IsNull("num_key_value_heads");
-  PREFIXD_ASSIGN_OR_RETURN(config->kv_heads, fields.IntOr("num_key_value_heads", 1, config->heads,
-                                                          by_row ? row.kv_heads : config->heads));
+  PREFIXD_ASSIGN_OR_RETURN(
+      config->kv_heads,
+      fields.Integer("num_key_value_heads", 1, config->heads).Or(by_row ? row.kv_heads : config->heads));
   if (config->kv_heads > config->heads || config->heads % config->kv_heads != 0) {
-    return fields.Bad("num_key_value_heads",
-                      "a divisor of num_attention_heads " + std::to_string(config->heads));
+    return fields.Wrong("num_key_value_heads",
+                        "a divisor of num_attention_heads " + std::to_string(config->heads));
   }
   if (fields.Find("head_dim") == nullptr && row.head_dim == 0 && config->hidden % config->heads != 0) {
-    return fields.Bad("head_dim", "hidden_size " + std::to_string(config->hidden) +
-                                      " is no multiple of num_attention_heads");
+    return fields.Wrong("head_dim", "a number, because hidden_size " + std::to_string(config->hidden) +
+                                        " is not a multiple of num_attention_heads");
   }
   if (row.head_dim != 0 && fields.IsNull("head_dim"))
-    return fields.Bad("head_dim", "a number, or no such key");
+    return fields.Wrong("head_dim", "a number, or no such key");
   PREFIXD_ASSIGN_OR_RETURN(config->head_dim,
-                           fields.IntOr("head_dim", 2, kMax.head_dim,
-                                        row.head_dim != 0 ? row.head_dim : config->hidden / config->heads));
+                           fields.Integer("head_dim", 2, kMax.head_dim)
+                               .Or(row.head_dim != 0 ? row.head_dim : config->hidden / config->heads));
   if (config->head_dim < 2 || config->head_dim > kMax.head_dim || config->head_dim % 2 != 0) {
-    return InvalidArgument(fields.place() + ": head_dim " + std::to_string(config->head_dim) +
-                           " is not an even number from 2 to " + std::to_string(kMax.head_dim));
+    return InvalidArgument(fields.PathOf("head_dim") + " is " + std::to_string(config->head_dim) +
+                           " (expected: an even number from 2 to " + std::to_string(kMax.head_dim) + ")");
   }
   return Status::Ok();
 }
 
 Status ParseSizes(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
   constexpr ConfigLimits kMax = kConfigLimits;
-  PREFIXD_ASSIGN_OR_RETURN(config->hidden, fields.Int("hidden_size", 1, kMax.hidden));
-  PREFIXD_ASSIGN_OR_RETURN(config->layers, fields.Int("num_hidden_layers", 1, kMax.layers));
+  PREFIXD_ASSIGN_OR_RETURN(config->hidden, fields.Integer("hidden_size", 1, kMax.hidden).Required());
+  PREFIXD_ASSIGN_OR_RETURN(config->layers, fields.Integer("num_hidden_layers", 1, kMax.layers).Required());
   PREFIXD_RETURN_IF_ERROR(ParseHeads(fields, row, config));
-  PREFIXD_ASSIGN_OR_RETURN(config->intermediate, fields.Int("intermediate_size", 1, kMax.intermediate));
-  PREFIXD_ASSIGN_OR_RETURN(config->vocab, fields.Int("vocab_size", 1, kMax.vocab));
-  PREFIXD_ASSIGN_OR_RETURN(const int positions,
-                           fields.IntOr("max_position_embeddings", 1, kMax.max_positions, row.max_positions));
+  PREFIXD_ASSIGN_OR_RETURN(config->intermediate,
+                           fields.Integer("intermediate_size", 1, kMax.intermediate).Required());
+  PREFIXD_ASSIGN_OR_RETURN(config->vocab, fields.Integer("vocab_size", 1, kMax.vocab).Required());
+  PREFIXD_ASSIGN_OR_RETURN(
+      const int positions,
+      fields.Integer("max_position_embeddings", 1, kMax.max_positions).Or(row.max_positions));
   PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseRopeConfig(fields, positions));
   config->rope = parsed.rope;
   config->max_positions = parsed.context;
@@ -169,10 +174,10 @@ Status ParseSizes(const JsonFields& fields, const Architecture& row, ModelConfig
 
 // A family whose biases are fixed may repeat what it is in the key, and not contradict it.
 Result<bool> HasBias(const JsonFields& fields, std::string_view key, Bias bias, std::string_view model_type) {
-  PREFIXD_ASSIGN_OR_RETURN(const bool told, fields.BoolOr(key, bias == Bias::kAlways));
+  PREFIXD_ASSIGN_OR_RETURN(const bool told, fields.Bool(key).Or(bias == Bias::kAlways));
   if (bias == Bias::kFromKey || told == (bias == Bias::kAlways)) return told;
-  return fields.Lacks(key, std::string(bias == Bias::kAlways ? "true" : "false") + " in a model of type " +
-                               std::string(model_type));
+  return fields.Unsupported(key, std::string(bias == Bias::kAlways ? "true" : "false") +
+                                     " in a model of type " + std::string(model_type));
 }
 
 Status ParseBiases(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
@@ -183,28 +188,28 @@ Status ParseBiases(const JsonFields& fields, const Architecture& row, ModelConfi
 }
 
 Result<Activation> ParseActivation(const JsonFields& fields) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr("hidden_act", "silu"));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.String("hidden_act").Or("silu"));
   std::string names;
   for (const ActivationRow& row : kActivations) {
     if (row.name == name) return row.activation;
     names += (names.empty() ? "" : ", ") + std::string(row.name);
   }
-  return fields.Lacks("hidden_act", names);
+  return fields.Unsupported("hidden_act", names);
 }
 
 // sliding_window where it is in use; 0 without one.
 Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int max_positions) {
   const bool some = row.window == WindowRule::kSomeLayers;
-  PREFIXD_ASSIGN_OR_RETURN(const bool used, fields.BoolOr("use_sliding_window", !some));
+  PREFIXD_ASSIGN_OR_RETURN(const bool used, fields.Bool("use_sliding_window").Or(!some));
   if (row.window == WindowRule::kAllLayers && !used) {
-    return fields.Lacks("use_sliding_window", "true; sliding_window null switches a window off");
+    return fields.Unsupported("use_sliding_window", "true; sliding_window null switches a window off");
   }
   const int absent = row.window == WindowRule::kNone || fields.IsNull("sliding_window") ? 0 : kDefaultWindow;
   if (!used || (fields.Find("sliding_window") == nullptr && absent == 0)) return 0;
   PREFIXD_ASSIGN_OR_RETURN(const int window,
-                           fields.IntOr("sliding_window", 1, kConfigLimits.max_positions, absent));
+                           fields.Integer("sliding_window", 1, kConfigLimits.max_positions).Or(absent));
   if (row.window == WindowRule::kNone && window < max_positions) {
-    return fields.Lacks("sliding_window", "null, or use_sliding_window false");
+    return fields.Unsupported("sliding_window", "null, or use_sliding_window false");
   }
   return window;
 }
@@ -214,14 +219,14 @@ Result<std::optional<std::vector<bool>>> ParseLayerTypes(const JsonFields& field
   const bj::value* value = fields.Find("layer_types");
   if (value == nullptr) return std::optional<std::vector<bool>>();
   if (!value->is_array() || value->get_array().size() != static_cast<size_t>(layers)) {
-    return fields.Bad("layer_types",
-                      "a list with one name for each of " + std::to_string(layers) + " layers");
+    return fields.Wrong("layer_types",
+                        "an array with one name for each of " + std::to_string(layers) + " layers");
   }
   std::vector<bool> slides;
   for (const bj::value& layer : value->get_array()) {
     const bool full = layer.is_string() && layer.get_string() == "full_attention";
     const bool sliding = layer.is_string() && layer.get_string() == "sliding_attention";
-    if (!full && !sliding) return fields.Lacks("layer_types", "full_attention, sliding_attention");
+    if (!full && !sliding) return fields.Unsupported("layer_types", "full_attention, sliding_attention");
     slides.push_back(sliding);
   }
   return std::optional(slides);
@@ -229,20 +234,22 @@ Result<std::optional<std::vector<bool>>> ParseLayerTypes(const JsonFields& field
 
 Status ParseWindows(const JsonFields& fields, const Architecture& row, ModelConfig* config) {
   PREFIXD_ASSIGN_OR_RETURN(const int window, ParseWindow(fields, row, config->max_positions));
-  PREFIXD_ASSIGN_OR_RETURN(const int full_layers,
-                           fields.IntOr("max_window_layers", 0, kConfigLimits.layers, kDefaultFullLayers));
+  PREFIXD_ASSIGN_OR_RETURN(
+      const int full_layers,
+      fields.Integer("max_window_layers", 0, kConfigLimits.layers).Or(kDefaultFullLayers));
   PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::vector<bool>> types,
                            ParseLayerTypes(fields, config->layers));
   const bool some = row.window == WindowRule::kSomeLayers;
   if (types.has_value() && some && window == 0 && std::ranges::count(*types, true) > 0) {
-    return fields.Bad("layer_types", "full_attention only, for no sliding_window is in use");
+    return fields.Wrong("layer_types", "full_attention only, for no sliding_window is in use");
   }
   for (int l = 0; l < config->layers; ++l) {
     bool slides = window != 0 && (!some || l >= full_layers) && row.window != WindowRule::kNone;
     if (types.has_value() && some) slides = (*types)[l];
     if (types.has_value() && (*types)[l] != slides) {
-      return fields.Lacks("layer_types", slides ? "sliding_attention in every layer, as sliding_window says"
-                                                : "full_attention");
+      return fields.Unsupported(
+          "layer_types",
+          slides ? "sliding_attention in every layer, as sliding_window says" : "full_attention");
     }
     config->windows.push_back(slides && window < config->max_positions ? window : 0);
   }
@@ -300,9 +307,20 @@ std::string SupportedArchitectures() {
   return names;
 }
 
+Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab) {
+  const bj::value* value = fields.Find(key);
+  if (value != nullptr && !value->is_array()) {
+    PREFIXD_ASSIGN_OR_RETURN(const int64_t id, fields.Integer(key, 0, vocab - 1).Required());
+    return std::vector{static_cast<TokenId>(id)};
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> ids,
+                           fields.Integers(key, 0, vocab - 1, SIZE_MAX).Or({}));
+  return std::vector<TokenId>(ids.begin(), ids.end());
+}
+
 Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject("config.json", config_json));
-  const JsonFields fields("config.json", object);
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject("config.json: ", config_json));
+  const JsonFields fields(object, "config.json: ");
   ModelConfig config;
   PREFIXD_ASSIGN_OR_RETURN(const Architecture* row, FindArchitecture(fields));
   config.model_type = row->model_type;
@@ -312,13 +330,14 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
   PREFIXD_RETURN_IF_ERROR(ParseBiases(fields, *row, &config));
   PREFIXD_RETURN_IF_ERROR(ParseWindows(fields, *row, &config));
   PREFIXD_ASSIGN_OR_RETURN(config.activation, ParseActivation(fields));
-  PREFIXD_ASSIGN_OR_RETURN(const double eps, fields.NumberOr("rms_norm_eps", 1e-30, 1, 1e-6));
+  PREFIXD_ASSIGN_OR_RETURN(const double eps, fields.Number("rms_norm_eps", 1e-30, 1).Or(1e-6));
   config.rms_eps = static_cast<float>(eps);
-  PREFIXD_ASSIGN_OR_RETURN(config.tied_embeddings, fields.BoolOr("tie_word_embeddings", false));
+  PREFIXD_ASSIGN_OR_RETURN(config.tied_embeddings, fields.Bool("tie_word_embeddings").Or(false));
   PREFIXD_ASSIGN_OR_RETURN(config.dtype, ParseDType(fields));
-  PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> bos, fields.TokenIds("bos_token_id", config.vocab));
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> bos,
+                           ParseTokenIds(fields, "bos_token_id", config.vocab));
   if (!bos.empty()) config.bos = bos.front();
-  PREFIXD_ASSIGN_OR_RETURN(config.eos, fields.TokenIds("eos_token_id", config.vocab));
+  PREFIXD_ASSIGN_OR_RETURN(config.eos, ParseTokenIds(fields, "eos_token_id", config.vocab));
   return config;
 }
 

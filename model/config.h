@@ -17,9 +17,9 @@
 
 #include "base/status.h"
 #include "base/types.h"
-#include "model/rope_config.h"
 #include "kernels/activation.h"
 #include "kernels/kv_layout.h"
+#include "model/rope_config.h"
 
 namespace prefixd {
 
@@ -65,6 +65,9 @@ inline constexpr ConfigLimits kConfigLimits;
 // kCorrupt: not a JSON object. kInvalidArgument: a value that makes no sense. kUnsupported: a model or a
 // feature that prefixd does not compute. The message begins with "config.json: " and names key and value.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
+
+// The value of `key`: one token id, an array of them, or missing (empty). Every id is in [0, vocab).
+Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab);
 
 // "LlamaForCausalLM, ...": for messages and `validate`.
 std::string SupportedArchitectures();

@@ -4,15 +4,13 @@
 #include <optional>
 #include <span>
 
+#include "base/json_fields.h"
 #include "model/canonical.h"
-#include "model/json_fields.h"
 #include "model/config.h"
 #include "model/portable_math.h"
 
 namespace prefixd {
 namespace {
-
-namespace bj = boost::json;
 
 constexpr double kLargestTheta = 1e15;
 constexpr double kLargestFactor = 1e6;
@@ -49,11 +47,11 @@ bool Contains(std::span<const std::string_view> keys, std::string_view key) {
 
 Result<const RopeRow*> FindRow(const JsonFields& fields) {
   const std::string_view key = fields.Find("rope_type") != nullptr ? "rope_type" : "type";
-  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.StringOr(key, "default"));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string name, fields.String(key).Or("default"));
   for (const RopeRow& row : kRopes) {
     if (row.name == name) return &row;
   }
-  return fields.Lacks(key, RopeNames());
+  return fields.Unsupported(key, RopeNames());
 }
 
 // The scaling object and what stands beside it in config.json.
@@ -67,10 +65,10 @@ struct Source {
 // Inside the object, else beside it, else max_position_embeddings. `told`: whether one of the first two.
 Result<int> OriginalContext(const Source& source, bool* told) {
   constexpr int kMost = kConfigLimits.max_positions;
-  PREFIXD_ASSIGN_OR_RETURN(const int beside, source.config.IntOr(kOriginal, 1, kMost, 0));
-  PREFIXD_ASSIGN_OR_RETURN(const int inside, source.scaling.IntOr(kOriginal, 1, kMost, beside));
+  PREFIXD_ASSIGN_OR_RETURN(const int beside, source.config.Integer(kOriginal, 1, kMost).Or(0));
+  PREFIXD_ASSIGN_OR_RETURN(const int inside, source.scaling.Integer(kOriginal, 1, kMost).Or(beside));
   if (beside != 0 && inside != beside) {
-    return source.config.Bad(kOriginal, "the same as in " + source.scaling.place());
+    return source.config.Wrong(kOriginal, "the value of " + source.scaling.PathOf(kOriginal));
   }
   *told = inside != 0;
   return *told ? inside : source.max_positions;
@@ -79,11 +77,11 @@ Result<int> OriginalContext(const Source& source, bool* told) {
 Status ParseLlama3(const Source& source, RopeConfig* rope) {
   const JsonFields& fields = source.scaling;
   PREFIXD_ASSIGN_OR_RETURN(rope->low_freq_factor,
-                           fields.Number("low_freq_factor", kSmallestFactor, kLargestFactor));
+                           fields.Number("low_freq_factor", kSmallestFactor, kLargestFactor).Required());
   PREFIXD_ASSIGN_OR_RETURN(rope->high_freq_factor,
-                           fields.Number("high_freq_factor", kSmallestFactor, kLargestFactor));
+                           fields.Number("high_freq_factor", kSmallestFactor, kLargestFactor).Required());
   if (rope->high_freq_factor <= rope->low_freq_factor)
-    return fields.Bad("high_freq_factor", "more than low_freq_factor");
+    return fields.Wrong("high_freq_factor", "more than low_freq_factor");
   bool told = false;
   PREFIXD_ASSIGN_OR_RETURN(rope->original_context, OriginalContext(source, &told));
   return Status::Ok();
@@ -91,31 +89,31 @@ Status ParseLlama3(const Source& source, RopeConfig* rope) {
 
 // 0 counts as not set, as in transformers.
 Result<double> Beta(const JsonFields& fields, std::string_view key, double fallback) {
-  PREFIXD_ASSIGN_OR_RETURN(const double beta, fields.NumberOr(key, 0, kLargestFactor, fallback));
+  PREFIXD_ASSIGN_OR_RETURN(const double beta, fields.Number(key, 0, kLargestFactor).Or(fallback));
   if (beta == 0) return fallback;
-  return fields.NumberOr(key, kSmallestFactor, kLargestFactor, fallback);
+  return fields.Number(key, kSmallestFactor, kLargestFactor).Or(fallback);
 }
 
 Result<double> AttentionFactor(const JsonFields& fields, double factor) {
-  PREFIXD_ASSIGN_OR_RETURN(const double mscale, fields.NumberOr("mscale", 0, kLargestFactor, 0));
-  PREFIXD_ASSIGN_OR_RETURN(const double all_dim, fields.NumberOr("mscale_all_dim", 0, kLargestFactor, 0));
+  PREFIXD_ASSIGN_OR_RETURN(const double mscale, fields.Number("mscale", 0, kLargestFactor).Or(0));
+  PREFIXD_ASSIGN_OR_RETURN(const double all_dim, fields.Number("mscale_all_dim", 0, kLargestFactor).Or(0));
   const double growth = 0.1 * portable::Log(factor);
   const double inferred =
       mscale != 0 && all_dim != 0 ? (1 + mscale * growth) / (1 + all_dim * growth) : 1 + growth;
-  return fields.NumberOr("attention_factor", kSmallestFactor, kLargestFactor, inferred);
+  return fields.Number("attention_factor", kSmallestFactor, kLargestFactor).Or(inferred);
 }
 
 Status ParseYarn(const Source& source, ParsedRope* parsed) {
   const JsonFields& fields = source.scaling;
   RopeConfig& rope = parsed->rope;
-  if (rope.theta <= 1) return fields.Bad("rope_theta", "more than 1 for yarn");
+  if (rope.theta <= 1) return fields.Wrong("rope_theta", "more than 1 for yarn");
   bool told = false;
   PREFIXD_ASSIGN_OR_RETURN(rope.original_context, OriginalContext(source, &told));
   PREFIXD_ASSIGN_OR_RETURN(rope.beta_fast, Beta(fields, "beta_fast", 32));
   PREFIXD_ASSIGN_OR_RETURN(rope.beta_slow, Beta(fields, "beta_slow", 1));
   PREFIXD_ASSIGN_OR_RETURN(rope.attention_factor, AttentionFactor(fields, rope.factor));
   // A null is false to transformers, and not an absent key.
-  PREFIXD_ASSIGN_OR_RETURN(rope.truncate, fields.BoolOr("truncate", !fields.IsNull("truncate")));
+  PREFIXD_ASSIGN_OR_RETURN(rope.truncate, fields.Bool("truncate").Or(!fields.IsNull("truncate")));
   const double extended = rope.factor * rope.original_context;
   if (told && extended > parsed->context) {
     parsed->context = static_cast<int>(std::min<double>(extended, kConfigLimits.max_positions));
@@ -127,8 +125,9 @@ Status ParseYarn(const Source& source, ParsedRope* parsed) {
 // Dynamic scaling turns every position anew once a sequence is longer than the model was made for: KV would
 // depend on tokens that come later. Up to there it is the default.
 Status ParseDynamic(const Source& source, ParsedRope* parsed) {
-  PREFIXD_ASSIGN_OR_RETURN(const int original,
-                           source.scaling.IntOr(kOriginal, 1, kConfigLimits.max_positions, parsed->context));
+  PREFIXD_ASSIGN_OR_RETURN(
+      const int original,
+      source.scaling.Integer(kOriginal, 1, kConfigLimits.max_positions).Or(parsed->context));
   parsed->context = std::min(parsed->context, original);
   parsed->context_reason =
       "beyond it rope type dynamic changes the keys of earlier tokens, which no cache can keep";
@@ -140,20 +139,18 @@ Result<ParsedRope> ParseScaling(const Source& source) {
   ParsedRope parsed{{}, source.max_positions, "max_position_embeddings"};
   PREFIXD_ASSIGN_OR_RETURN(const RopeRow* row, FindRow(fields));
   for (const auto& [key, value] : fields.object()) {
-    const std::string_view name(key.data(), key.size());
+    const std::string_view name = key;
     if (!value.is_null() && !Contains(kCommonKeys, name) && !Contains(row->keys, name)) {
-      return fields.Lacks(name, "the keys of a rope of type " + std::string(row->name));
+      return fields.Unsupported(name, "the keys of a rope of type " + std::string(row->name));
     }
   }
-  if (const bj::value* part = fields.Find("partial_rotary_factor"); part != nullptr) {
-    PREFIXD_ASSIGN_OR_RETURN(const double share, fields.Number("partial_rotary_factor", 0, 1));
-    if (share != 1) return fields.Lacks("partial_rotary_factor", "1");
-  }
+  PREFIXD_ASSIGN_OR_RETURN(const double share, fields.Number("partial_rotary_factor", 0, 1).Or(1));
+  if (share != 1) return fields.Unsupported("partial_rotary_factor", "1");
   RopeConfig& rope = parsed.rope;
   rope.type = row->type;
-  PREFIXD_ASSIGN_OR_RETURN(rope.theta, fields.NumberOr("rope_theta", 1, kLargestTheta, source.theta));
+  PREFIXD_ASSIGN_OR_RETURN(rope.theta, fields.Number("rope_theta", 1, kLargestTheta).Or(source.theta));
   if (rope.type == RopeType::kDefault) return parsed;
-  PREFIXD_ASSIGN_OR_RETURN(rope.factor, fields.Number("factor", 1, kLargestFactor));
+  PREFIXD_ASSIGN_OR_RETURN(rope.factor, fields.Number("factor", 1, kLargestFactor).Required());
   if (rope.type == RopeType::kLlama3) PREFIXD_RETURN_IF_ERROR(ParseLlama3(source, &rope));
   if (rope.type == RopeType::kYarn) PREFIXD_RETURN_IF_ERROR(ParseYarn(source, &parsed));
   if (rope.type == RopeType::kDynamic) PREFIXD_RETURN_IF_ERROR(ParseDynamic(source, &parsed));
@@ -164,16 +161,14 @@ Result<ParsedRope> ParseScaling(const Source& source) {
 
 Result<ParsedRope> ParseRopeConfig(const JsonFields& config, int max_positions) {
   PREFIXD_ASSIGN_OR_RETURN(const double theta,
-                           config.NumberOr("rope_theta", 1, kLargestTheta, RopeConfig().theta));
+                           config.Number("rope_theta", 1, kLargestTheta).Or(RopeConfig().theta));
   std::optional<ParsedRope> found;
   for (const std::string_view key : {"rope_parameters", "rope_scaling"}) {
-    const bj::value* value = config.Find(key);
-    if (value == nullptr) continue;
-    if (!value->is_object()) return config.Bad(key, "an object or null");
-    const JsonFields scaling(config.place() + ": " + std::string(key), value->get_object());
-    PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseScaling({scaling, config, theta, max_positions}));
+    PREFIXD_ASSIGN_OR_RETURN(const std::optional<JsonFields> scaling, config.Object(key).Optional());
+    if (!scaling.has_value()) continue;
+    PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseScaling({*scaling, config, theta, max_positions}));
     if (found.has_value() && (found->rope != parsed.rope || found->context != parsed.context))
-      return config.Bad(key, "the same as in rope_parameters, or null");
+      return config.Wrong(key, "the same as in rope_parameters, or null");
     found = parsed;
   }
   if (found.has_value()) return *found;

@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "model/json_fields.h"
+#include "base/json_fields.h"
 
 namespace prefixd {
 namespace {
@@ -33,43 +33,29 @@ constexpr StoredType kStoredTypes[] = {
     {"U16", 2, {}},          {"U8", 1, {}},           {"BOOL", 1, {}},
 };
 
-// A list of whole numbers >= 0.
-Result<std::vector<int64_t>> Numbers(const JsonFields& fields, std::string_view key, size_t most) {
-  const bj::value* value = fields.Find(key);
-  if (value == nullptr || !value->is_array() || value->get_array().size() > most) {
-    return fields.Bad(key, "a list of at most " + std::to_string(most) + " numbers");
-  }
-  std::vector<int64_t> numbers;
-  for (const bj::value& number : value->get_array()) {
-    if (!number.is_int64() || number.get_int64() < 0) return fields.Bad(key, "whole numbers from 0");
-    numbers.push_back(number.get_int64());
-  }
-  return numbers;
-}
-
 // One entry of the header over the data of its file.
 Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
                                std::span<const std::byte> data) {
   TensorView tensor;
   tensor.name = name;
-  PREFIXD_ASSIGN_OR_RETURN(tensor.dtype_name, fields.StringOr("dtype", ""));
+  PREFIXD_ASSIGN_OR_RETURN(tensor.dtype_name, fields.String("dtype").Or(""));
   const auto* type = std::find_if(std::begin(kStoredTypes), std::end(kStoredTypes),
                                   [&](const StoredType& row) { return row.name == tensor.dtype_name; });
-  if (type == std::end(kStoredTypes))
-    return Unsupported(fields.Bad("dtype", "a dtype of whole bytes").message());
+  if (type == std::end(kStoredTypes)) return fields.Unsupported("dtype", "dtypes of whole bytes");
   tensor.dtype = type->dtype;
-  PREFIXD_ASSIGN_OR_RETURN(tensor.shape, Numbers(fields, "shape", kMostDimensions));
-  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets, Numbers(fields, "data_offsets", 2));
+  PREFIXD_ASSIGN_OR_RETURN(tensor.shape, fields.Integers("shape", 0, INT64_MAX, kMostDimensions).Required());
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets,
+                           fields.Integers("data_offsets", 0, INT64_MAX, 2).Required());
   if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<uint64_t>(offsets[1]) > data.size()) {
-    return fields.Bad("data_offsets", "begin <= end <= " + std::to_string(data.size()) + " bytes of data");
+    return fields.Wrong("data_offsets", "begin <= end <= " + std::to_string(data.size()) + " bytes of data");
   }
   uint64_t bytes = type->bytes;
   bool overflow = false;
   for (const int64_t size : tensor.shape)
     overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
   if (overflow || bytes != static_cast<uint64_t>(offsets[1] - offsets[0])) {
-    return fields.Bad("shape", "one that takes the " + std::to_string(offsets[1] - offsets[0]) +
-                                   " bytes of its data_offsets");
+    return fields.Wrong("shape", "one that takes the " + std::to_string(offsets[1] - offsets[0]) +
+                                     " bytes of its data_offsets");
   }
   tensor.bytes = data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(bytes));
   return tensor;
@@ -105,21 +91,16 @@ bool IsPlainFileName(std::string_view name) {
 // Tensor name -> shard, as the index says.
 Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kLongestIndex));
-  const std::string file = path.filename().string();
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file, text));
-  const JsonFields fields(file, object);
-  const bj::value* map = fields.Find("weight_map");
-  if (map == nullptr || !map->is_object() || map->get_object().empty())
-    return fields.Bad("weight_map", "tensors and their files");
+  const std::string prefix = path.filename().string() + ": ";
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(prefix, text));
+  const JsonFields fields(object, prefix, Code::kCorrupt);
+  PREFIXD_ASSIGN_OR_RETURN(const JsonFields map, fields.Object("weight_map").Required());
+  if (map.object().empty()) return fields.Wrong("weight_map", "tensors and their files");
   std::map<std::string, std::string> shards;
-  for (const auto& [name, shard] : map->get_object()) {
-    const std::string_view shard_name =
-        shard.is_string() ? std::string_view(shard.get_string()) : std::string_view();
-    if (!IsPlainFileName(shard_name)) {
-      return Corrupt(file + ": tensor '" + std::string(name) + "' lies in " + Quote(shard) +
-                     ", not a file of this folder");
-    }
-    shards.emplace(std::string(name), std::string(shard_name));
+  for (const auto& [name, value] : map.object()) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string shard, map.String(name).Required());
+    if (!IsPlainFileName(shard)) return map.Wrong(name, "the name of a file of this folder");
+    shards.emplace(name, shard);
   }
   return shards;
 }
@@ -167,20 +148,15 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
   }
   const std::string_view header(reinterpret_cast<const char*>(rest.data()), static_cast<size_t>(length));
   const std::span<const std::byte> data = rest.subspan(static_cast<size_t>(length));
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file, header));
+  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file + ": ", header));
   std::vector<TensorView> tensors;
   for (const auto& [key, value] : object) {
     if (key == "__metadata__") continue;
-    const std::string name(key);
-    if (!value.is_object())
-      return Corrupt(file + ": tensor '" + name + "' is " + Quote(value) + ", not an object");
-    const JsonFields fields(file + ": tensor '" + name + "'", value.get_object());
-    Result<TensorView> tensor = ParseTensor(fields, name, data);
-    if (!tensor.ok()) {
-      const bool unknown = tensor.status().code() == Code::kUnsupported;
-      return Status(unknown ? Code::kUnsupported : Code::kCorrupt, tensor.status().message());
-    }
-    tensors.push_back(*std::move(tensor));
+    const std::string place = file + ": tensor '" + std::string(key) + "'";
+    if (!value.is_object()) return Corrupt(place + " is " + QuoteJson(value) + " (expected: an object)");
+    const JsonFields fields(value.get_object(), place + ": ", Code::kCorrupt);
+    PREFIXD_ASSIGN_OR_RETURN(TensorView tensor, ParseTensor(fields, key, data));
+    tensors.push_back(std::move(tensor));
   }
   PREFIXD_RETURN_IF_ERROR(CheckCoverage(file, data, &tensors));
   return tensors;

@@ -24,8 +24,8 @@
 #include <vector>
 
 #include "base/status.h"
-#include "model/mapped_file.h"
 #include "kernels/kv_layout.h"
+#include "model/mapped_file.h"
 
 namespace prefixd {
 

@@ -6,10 +6,10 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "model/rope.h"
-#include "model/weights.h"
 #include "hashing/fingerprint.h"
 #include "kernels/numerics.h"
+#include "model/rope.h"
+#include "model/weights.h"
 
 namespace prefixd {
 

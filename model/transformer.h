@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "base/status.h"
-#include "model/config.h"
-#include "model/safetensors.h"
 #include "hashing/block_key.h"
 #include "kernels/backend.h"
 #include "kernels/kv_layout.h"
+#include "model/config.h"
+#include "model/safetensors.h"
 
 namespace prefixd {
 

@@ -1,25 +1,24 @@
-// Reads request bodies: JSON with bounds, and fields whose errors name the parameter. Included by .cc files
-// and tests of this folder. Plain values; any thread.
+// Reads request bodies: JSON with limits, and fields whose errors name the parameter. A thin layer over
+// base/json_fields.h that turns its errors into an ApiError. Included by .cc files and tests of this folder
+// only. Plain values; any thread.
 //
-// Rules for every field: absent and null are the same; a number without a fraction is an integer however it
-// is written; text is never taken for a number; names that nobody asks for are passed over.
+// Rules for every field: absent and null are the same; a number without a fraction is an integer, also when
+// written as 3.0; text is never a number; unknown names are ignored.
 #pragma once
 
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/json_fields.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
 
 inline constexpr int kMaxJsonDepth = 128;
 
-// What parsing gives: a value, or the error that answers the request.
+// The result of parsing: a value, or the error that answers the request.
 template <typename T>
 class Parsed {
  public:
@@ -43,41 +42,55 @@ Parsed<boost::json::object> ParseBody(std::string_view body);
 ApiError BadParameter(std::string param, std::string message, std::string code = "");
 ApiError UnsupportedParameter(std::string param, std::string_view what);
 
-// An integer, also when written as 3.0; nothing for anything else.
-std::optional<int64_t> AsInteger(const boost::json::value& value);
+// The value where it is an integer, also when written as 3.0.
+inline std::optional<int64_t> AsInteger(const boost::json::value& value) { return JsonInteger(value, true); }
 
-// The fields of one object. The first error stays; getters give their fallback then. The object outlives the
-// Fields.
+// The fields of one object. Keeps the first error. Where a field is missing or wrong, its getter returns the
+// fallback, nothing, or nullptr. The object outlives the Fields.
 class Fields {
  public:
-  // `place` stands before every name in errors: "", or "stream_options.".
-  explicit Fields(const boost::json::object& object, std::string place = "")
-      : object_(&object), place_(std::move(place)) {}
+  // `prefix` begins every name in errors: "" or "stream_options.".
+  explicit Fields(const boost::json::object& object, std::string prefix = "")
+      : fields_(object, std::move(prefix)) {}
 
   // nullptr when absent or null.
-  const boost::json::value* Find(std::string_view name) const;
+  const boost::json::value* Find(std::string_view name) const { return fields_.Find(name); }
 
-  bool Bool(std::string_view name, bool fallback);
-  std::optional<int64_t> Integer(std::string_view name, int64_t low, int64_t high);
+  bool Bool(std::string_view name, bool fallback) { return Take(fields_.Bool(name)).value_or(fallback); }
+  std::optional<int64_t> Integer(std::string_view name, int64_t low, int64_t high) {
+    return Take(fields_.Integer(name, low, high, /*whole_doubles=*/true));
+  }
   // Finite, in [low, high].
-  std::optional<double> Number(std::string_view name, double low, double high);
-  std::optional<std::string> String(std::string_view name);
-  const boost::json::object* Object(std::string_view name);
-  const boost::json::array* Array(std::string_view name);
+  std::optional<double> Number(std::string_view name, double low, double high) {
+    return Take(fields_.Number(name, low, high));
+  }
+  std::optional<std::string> String(std::string_view name) { return Take(fields_.String(name)); }
+  const boost::json::object* Object(std::string_view name) {
+    const auto fields = Take(fields_.Object(name));
+    return fields ? &fields->object() : nullptr;
+  }
+  const boost::json::array* Array(std::string_view name) {
+    return Take(fields_.Array(name)).value_or(nullptr);
+  }
 
   void Fail(ApiError error) {
     if (!error_) error_ = std::move(error);
   }
   void Fail(std::string_view name, std::string message, std::string code = "") {
-    Fail(BadParameter(place_ + std::string(name), std::move(message), std::move(code)));
+    Fail(BadParameter(fields_.PathOf(name), std::move(message), std::move(code)));
   }
   const std::optional<ApiError>& error() const { return error_; }
 
  private:
-  void WrongType(std::string_view name, std::string_view expected, const boost::json::value& found);
+  template <typename T>
+  std::optional<T> Take(Field<T> field) {
+    if (field.ok()) return std::move(field).value();
+    if (!field.missing()) Fail(ToApiError(field.error()));
+    return std::nullopt;
+  }
+  static ApiError ToApiError(const FieldError& error);
 
-  const boost::json::object* object_;
-  std::string place_;
+  JsonFields fields_;
   std::optional<ApiError> error_;
 };
 

@@ -31,23 +31,23 @@ TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
       R"(["sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention"])";
   const std::pair<Changes, std::string> cases[] = {
       {{{"hidden_act", "\"gelu\""}},
-       "hidden_act 'gelu' is not supported (supported: silu, swish, gelu_pytorch_tanh, gelu_new, gelu_fast, "
-       "relu)"},
-      {{{"hidden_act", "\"quick_gelu\""}}, "hidden_act 'quick_gelu'"},
-      {{{"is_causal", "false"}}, "is_causal false is not supported (supported: true)"},
-      {{{"is_causal", "null"}}, "is_causal null"},
-      {{{"pretraining_tp", "2"}}, "pretraining_tp 2"},
+       "hidden_act is \"gelu\", which is not supported (supported: silu, swish, gelu_pytorch_tanh, gelu_new, "
+       "gelu_fast, relu)"},
+      {{{"hidden_act", "\"quick_gelu\""}}, "hidden_act is \"quick_gelu\""},
+      {{{"is_causal", "false"}}, "is_causal is false, which is not supported (supported: true)"},
+      {{{"is_causal", "null"}}, "is_causal is null"},
+      {{{"pretraining_tp", "2"}}, "pretraining_tp is 2"},
       {{{"partial_rotary_factor", "0.5"}}, "partial_rotary_factor"},
       {{{"quantization_config", R"({"quant_method": "fp8"})"}}, "quantization_config"},
       {{{"per_layer_config", R"({"1": {"rms_norm_eps": 0.5}})"}}, "per_layer_config"},
-      {{{"sliding_window", "40"}}, "sliding_window 40"},
+      {{{"sliding_window", "40"}}, "sliding_window is 40"},
       {{{"layer_types", R"(["full_attention", "full_attention", "sliding_attention", "full_attention"])"}},
        "layer_types"},
       {{{"layer_types", R"(["full_attention", "full_attention", "chunked_attention", "full_attention"])"}},
        "layer_types"},
       {Family("mistral", {{"attention_bias", "true"}}),
-       "attention_bias true is not supported (supported: false in a model of type mistral)"},
-      {Family("mistral", {{"mlp_bias", "true"}}), "mlp_bias true"},
+       "attention_bias is true, which is not supported (supported: false in a model of type mistral)"},
+      {Family("mistral", {{"mlp_bias", "true"}}), "mlp_bias is true"},
       {Family("mistral", {{"sliding_window", "7"}, {"use_sliding_window", "false"}}), "use_sliding_window"},
       {Family("mistral", {{"sliding_window", "null"}, {"layer_types", four_sliding}}), "layer_types"},
       {Family("mistral", {{"sliding_window", "7"},
@@ -55,27 +55,27 @@ TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
                                               "full_attention"])"}}),
        "layer_types"},
       {Family("qwen2", {{"attention_bias", "false"}}),
-       "attention_bias false is not supported (supported: true in a model of type qwen2)"},
-      {Family("qwen2", {{"mlp_bias", "true"}}), "mlp_bias true"},
-      {Family("qwen3", {{"mlp_bias", "true"}}), "mlp_bias true"},
+       "attention_bias is false, which is not supported (supported: true in a model of type qwen2)"},
+      {Family("qwen2", {{"mlp_bias", "true"}}), "mlp_bias is true"},
+      {Family("qwen3", {{"mlp_bias", "true"}}), "mlp_bias is true"},
       {{{"rope_scaling", R"({"rope_type": "longrope", "short_factor": [1]})"}},
-       "rope_scaling: rope_type 'longrope'"},
-      {{{"rope_scaling", R"({"rope_type": "proportional"})"}}, "'proportional'"},
+       "rope_scaling.rope_type is \"longrope\""},
+      {{{"rope_scaling", R"({"rope_type": "proportional"})"}}, "rope_type is \"proportional\""},
       {{{"rope_scaling", R"({"type": "su"})"}},
-       "type 'su' is not supported (supported: default, linear, dynamic, llama3, yarn)"},
-      {{{"rope_scaling", R"({"type": "mrope", "mrope_section": [16, 24, 24]})"}}, "'mrope'"},
+       "type is \"su\", which is not supported (supported: default, linear, dynamic, llama3, yarn)"},
+      {{{"rope_scaling", R"({"type": "mrope", "mrope_section": [16, 24, 24]})"}}, "type is \"mrope\""},
       {{{"rope_scaling", R"({"rope_type": "linear", "factor": 4, "beta_fast": 32})"}}, "beta_fast"},
       {{{"rope_scaling", R"({"rope_type": "yarn", "factor": 4, "low_freq_factor": 1})"}}, "low_freq_factor"},
       {{{"rope_parameters", R"({"rope_type": "default", "partial_rotary_factor": 0.25})"}},
        "partial_rotary_factor"},
       {{{"rope_parameters", R"({"full_attention": {"rope_type": "default"}})"}}, "full_attention"},
-      {{{"torch_dtype", "\"float8_e4m3fn\""}}, "torch_dtype 'float8_e4m3fn'"},
+      {{{"torch_dtype", "\"float8_e4m3fn\""}}, "torch_dtype is \"float8_e4m3fn\""},
       {{{"architectures", R"(["Qwen3MoeForCausalLM"])"}, {"model_type", "\"qwen3_moe\""}},
        "Qwen3MoeForCausalLM"},
       {{{"architectures", R"(["MistralForCausalLM"])"}}, "MistralForCausalLM"},  // of model_type llama
       {{{"architectures", R"(["LlamaForSequenceClassification"])"}},
        "(supported: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)"},
-      {{{"architectures", ""}, {"model_type", "\"gpt2\""}}, "model_type 'gpt2'"},
+      {{{"architectures", ""}, {"model_type", "\"gpt2\""}}, "model_type is \"gpt2\""},
   };
   for (const auto& [changes, part] : cases) ExpectRefused(changes, Code::kUnsupported, part);
 }
@@ -84,8 +84,9 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
   const std::pair<Changes, std::string> cases[] = {
       {{{"hidden_size", "0"}}, "hidden_size is 0"},
       {{{"hidden_size", ""}}, "hidden_size is missing"},
-      {{{"hidden_size", "\"128\""}}, "hidden_size is '128'"},
-      {{{"hidden_size", "128.5"}}, "hidden_size"},
+      {{{"hidden_size", "\"128\""}}, "hidden_size is \"128\""},
+      {{{"hidden_size", "128.5"}},
+       "config.json: hidden_size is 128.5 (expected: an integer from 1 to 65536)"},
       {{{"num_hidden_layers", "-1"}}, "num_hidden_layers"},
       {{{"vocab_size", "9223372036854775808"}}, "vocab_size"},
       {{{"vocab_size", "99999999999999999999999"}}, "vocab_size"},
@@ -93,7 +94,7 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
       {{{"num_key_value_heads", "3"}}, "num_key_value_heads is 3"},
       {{{"num_key_value_heads", "16"}}, "num_key_value_heads"},
       {{{"num_attention_heads", "6"}, {"num_key_value_heads", "6"}}, "head_dim"},
-      {{{"head_dim", "15"}}, "head_dim 15"},
+      {{{"head_dim", "15"}}, "head_dim is 15"},
       {{{"rms_norm_eps", "0"}}, "rms_norm_eps"},
       {{{"rope_theta", "-1"}}, "rope_theta"},
       {{{"rope_scaling", R"({"type": "linear"})"}}, "factor is missing"},
@@ -103,7 +104,7 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
                              "original_max_position_embeddings": 64})"}},
        "high_freq_factor"},
       {{{"rope_scaling", R"({"type": "yarn"})"}}, "factor is missing"},
-      {{{"rope_scaling", R"({"type": "yarn", "factor": 0.5})"}}, "factor is 5E-1"},
+      {{{"rope_scaling", R"({"type": "yarn", "factor": 0.5})"}}, "rope_scaling.factor is 0.5"},
       {{{"rope_scaling", R"({"type": "yarn", "factor": 4, "attention_factor": 0})"}},
        "attention_factor is 0"},
       {{{"rope_scaling", R"({"type": "yarn", "factor": 4, "attention_factor": -1.0})"}}, "attention_factor"},
@@ -123,7 +124,7 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
       {{{"attention_bias", "1"}}, "attention_bias is 1"},
       {{{"hidden_act", "{}"}}, "hidden_act"},
       {Family("mistral", {{"sliding_window", "0"}}), "sliding_window is 0"},
-      {Family("mistral", {{"sliding_window", "\"7\""}}), "sliding_window is '7'"},
+      {Family("mistral", {{"sliding_window", "\"7\""}}), "sliding_window is \"7\""},
       {Family("mistral", {{"num_key_value_heads", ""}, {"num_attention_heads", "4"}}), "num_key_value_heads"},
       {Family("qwen2", {{"max_window_layers", "-1"}}), "max_window_layers is -1"},
       {Family("qwen2", {{"num_key_value_heads", ""}}), "num_key_value_heads"},
@@ -132,8 +133,8 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
        "layer_types"},
       {Family("qwen3", {{"head_dim", "null"}}), "head_dim"},
       {{{"tie_word_embeddings", "1"}}, "tie_word_embeddings"},
-      {{{"eos_token_id", "646"}}, "eos_token_id"},
-      {{{"eos_token_id", "[1, -1]"}}, "eos_token_id"},
+      {{{"eos_token_id", "646"}}, "eos_token_id is 646 (expected: an integer from 0 to 645)"},
+      {{{"eos_token_id", "[1, -1]"}}, "eos_token_id[1] is -1"},
       {{{"eos_token_id", "\"</s>\""}}, "eos_token_id"},
       {{{"architectures", "[]"}}, "architectures"},
   };
@@ -151,7 +152,7 @@ TEST(ModelConfigRefusals, RefusesWhatIsNotAConfig) {
   std::string twice = ConfigText();
   twice.back() = ',';
   EXPECT_THAT(ParseModelConfig(twice + "\"hidden_size\": 64}").status().message(),
-              HasSubstr("'hidden_size' is given twice"));
+              HasSubstr("config.json: has the key 'hidden_size' twice"));
 }
 
 TEST(ModelConfigRefusals, TwoRopeObjectsThatDisagree) {

@@ -123,10 +123,10 @@ TEST(Safetensors, TensorsCoverTheDataOnce) {
 
 TEST(Safetensors, ANameGivenTwiceIsRefused) {
   const std::string entry = Entry("a", "F32", "[2]", "[0, 8]");
-  ExpectCorrupt(File("{" + entry + ", " + entry + "}", std::string(8, 'x')), "'a' is given twice");
+  ExpectCorrupt(File("{" + entry + ", " + entry + "}", std::string(8, 'x')), "has the key 'a' twice");
   const std::string field =
       R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
-  ExpectCorrupt(File(field, std::string(8, 'x')), "'dtype' is given twice");
+  ExpectCorrupt(File(field, std::string(8, 'x')), "has the key 'dtype' twice");
 }
 
 TEST(MappedFile, TakesRegularFilesOnly) {
@@ -166,11 +166,11 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
       {R"({"weight_map": {"c": "one.safetensors"}})", "'c' is not in one.safetensors"},
       {R"({"weight_map": {"a": "two.safetensors", "b": "three.safetensors"}})",
        "a file that model.safetensors.index.json names: "},
-      {R"({"weight_map": {"a": "/etc/passwd"}})", "not a file of this folder"},
-      {R"({"weight_map": {"a": ""}})", "not a file of this folder"},
-      {R"({"weight_map": {"a": "../two.safetensors"}})", "not a file of this folder"},
-      {R"({"weight_map": {"a": ".."}})", "not a file of this folder"},
-      {R"({"weight_map": {"a": 7}})", "not a file of this folder"},
+      {R"({"weight_map": {"a": "/etc/passwd"}})", "the name of a file of this folder"},
+      {R"({"weight_map": {"a": ""}})", "the name of a file of this folder"},
+      {R"({"weight_map": {"a": "../two.safetensors"}})", "the name of a file of this folder"},
+      {R"({"weight_map": {"a": ".."}})", "the name of a file of this folder"},
+      {R"({"weight_map": {"a": 7}})", "weight_map.a is 7 (expected: a string)"},
       {R"({"weight_map": {}})", "weight_map"},
       {R"({"weight_map": ["a"]})", "weight_map"},
       {R"({"a": "two.safetensors"})", "weight_map is missing"},

@@ -6,10 +6,10 @@
 #include <numeric>
 
 #include "base/prng.h"
+#include "tests/text/tokenizer/parts.h"
 #include "text/tokenizer/byte_level.h"
 #include "text/tokenizer/normalizer.h"
 #include "text/tokenizer/unicode.h"
-#include "tests/text/tokenizer/parts.h"
 
 namespace prefixd {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <sstream>
 
-#include "text/tokenizer/tokenizer.h"
 #include "tests/support/gguf_vocab.h"
 #include "tests/support/shared_data.h"
+#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
 namespace {
@@ -42,7 +42,8 @@ TEST_P(GgufVocabulary, EqualsReference) {
     ASSERT_TRUE(ids.ok()) << ids.status().ToString();
     EXPECT_EQ(*ids, expected) << "case " << cases << ": " << testing::PrintToString(text);
     // deepseek-coder has letters as tokens of the user, which its decoder, as the reference's, takes for bytes.
-    if (GetParam() != "deepseek-coder") EXPECT_EQ((*tokenizer)->Decode(*ids, false), text) << "case " << cases;
+    if (GetParam() != "deepseek-coder")
+      EXPECT_EQ((*tokenizer)->Decode(*ids, false), text) << "case " << cases;
   }
   EXPECT_EQ(cases, 46u);
 }

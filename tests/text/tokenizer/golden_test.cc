@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/shared_data.h"
 #include "text/tokenizer/detokenizer.h"
 #include "text/tokenizer/tokenizer.h"
-#include "tests/support/shared_data.h"
 
 namespace prefixd {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "text/tokenizer/byte_level.h"
 #include "tests/text/tokenizer/parts.h"
+#include "text/tokenizer/byte_level.h"
 
 namespace prefixd {
 namespace {
@@ -250,18 +250,18 @@ P EqualWhenNormalised() {
 std::vector<Refusal> RefusedStages() {
   return {
       {"normalizer", With(&P::normalizer, R"({"type":"Precompiled"})"), Code::kUnsupported,
-       R"(tokenizer.json: normalizer.type = "Precompiled")"},
+       R"(tokenizer.json: normalizer.type is "Precompiled", which is not supported (supported: Sequence, NFC,)"},
       {"normalizer option", With(&P::normalizer, R"({"type":"NFKC","form":2})"), Code::kUnsupported,
-       "normalizer.form = 2"},
+       "normalizer.form is 2, but this key is not supported (supported: type)"},
       {"long content",
        With(&P::normalizer, R"({"type":"Prepend","prepend":")" + std::string(300, 'a') + "\"}"),
        Code::kUnsupported, "normalizer.prepend"},
       {"nested",
        With(&P::pre_tokenizer, R"({"type":"Sequence","pretokenizers":[{"type":"UnicodeScripts"}]})"),
-       Code::kUnsupported, R"(pre_tokenizer.pretokenizers[0].type = "UnicodeScripts")"},
+       Code::kUnsupported, R"(pre_tokenizer.pretokenizers[0].type is "UnicodeScripts")"},
       {"two schemes",
        With(&P::pre_tokenizer, R"({"type":"Metaspace","replacement":"_","add_prefix_space":false})"),
-       Code::kCorrupt, "prepend_scheme is missing, expected \"never\""},
+       Code::kCorrupt, "prepend_scheme is missing (expected: \"never\""},
       {"replacement", With(&P::pre_tokenizer, R"({"type":"Metaspace","replacement":"ab"})"), Code::kCorrupt,
        "pre_tokenizer.replacement"},
       {"first, rewritten",
@@ -276,9 +276,9 @@ std::vector<Refusal> RefusedStages() {
            R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"}]})"),
        Code::kUnsupported, "decoder Replace of \"a\""},
       {"option", With(&P::pre_tokenizer, R"({"type":"Digits","individual_digits":true,"new":3})"),
-       Code::kUnsupported, "pre_tokenizer.new = 3"},
+       Code::kUnsupported, "pre_tokenizer.new is 3"},
       {"behavior", With(&P::pre_tokenizer, R"({"type":"Split","pattern":{"String":"a"},"behavior":"Other"})"),
-       Code::kUnsupported, R"(behavior = "Other")"},
+       Code::kUnsupported, R"(behavior is "Other")"},
       {"regex",
        With(&P::pre_tokenizer, R"({"type":"Split","pattern":{"Regex":"\\R+"},"behavior":"Removed"})"),
        Code::kUnsupported, R"(tokenizer.json: pre_tokenizer Split: regex "\R+")"},
@@ -291,17 +291,17 @@ std::vector<Refusal> RefusedStages() {
        With(&P::normalizer, R"({"type":"Replace","pattern":{"Regex":"a"},"content":"$1"})"),
        Code::kUnsupported, "normalizer.content"},
       {"post-processor", With(&P::post_processor, R"({"type":"Other"})"), Code::kUnsupported,
-       R"(post_processor.type = "Other")"},
+       R"(post_processor.type is "Other")"},
       {"post-processor's ids", With(&P::post_processor, R"({"type":"RobertaProcessing"})"), Code::kCorrupt,
        "post_processor.cls"},
       {"two that add",
        With(&P::post_processor, R"({"type":"Sequence","processors":[{"type":"BertProcessing","sep":["a",0],)"
                                 R"("cls":["b",1]},{"type":"BertProcessing","sep":["a",0],"cls":["b",1]}]})"),
-       Code::kUnsupported, R"(post_processor.processors[1].type = "BertProcessing")"},
+       Code::kUnsupported, R"(post_processor.processors[1].type is "BertProcessing")"},
       {"template without text", With(&P::post_processor, R"({"type":"TemplateProcessing","single":[]})"),
        Code::kCorrupt, "post_processor.single"},
       {"decoder", With(&P::decoder, R"({"type":"WordPiece"})"), Code::kUnsupported,
-       R"(decoder.type = "WordPiece")"},
+       R"(decoder.type is "WordPiece")"},
       {"decoder order",
        With(&P::decoder, R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"ByteFallback"}]})"),
        Code::kUnsupported, "decoder ByteFallback"},
@@ -314,10 +314,12 @@ std::vector<Refusal> RefusedModels() {
       {"unk", With(&P::model_options, R"("unk_token":"<u>",)"), Code::kCorrupt,
        R"(model.unk_token is "<u>")"},
       {"model", With(&P::model_options, R"("type":"Unigram",)"), Code::kUnsupported,
-       R"(model.type = "Unigram")"},
-      {"merge of nothing", With(&P::merges, R"(["a z"])"), Code::kCorrupt, "model.merges[0]"},
+       R"(model.type is "Unigram")"},
+      {"merge of nothing", With(&P::merges, R"(["a z"])"), Code::kCorrupt,
+       "model.merges[0] is \"a z\" (expected: a pair of tokens that"},
       {"merge of three", With(&P::merges, R"([["a","b"],"a b c"])"), Code::kCorrupt, "model.merges[1]"},
-      {"negative id", With(&P::vocab, R"({"a":-1})"), Code::kCorrupt, "-1"},
+      {"negative id", With(&P::vocab, R"({"a":-1})"), Code::kCorrupt,
+       "model.vocab.a is -1 (expected: an integer from 0 to 4194303)"},
       {"huge id", With(&P::vocab, R"({"a":4000000000})"), Code::kCorrupt, "4000000000"},
       {"two tokens of one id", With(&P::vocab, R"({"a":0,"b":0})"), Code::kCorrupt, "\"b\" has the id 0"},
       {"an id of another", With(&P::added_tokens, "[" + AddedToken(1, "<q>") + "]"), Code::kCorrupt,
@@ -325,7 +327,7 @@ std::vector<Refusal> RefusedModels() {
       {"another id", With(&P::added_tokens, "[" + AddedToken(9, "a") + "]"), Code::kCorrupt,
        "\"a\" has the id 0"},
       {"out of place", With(&P::added_tokens, "[" + AddedToken(9, "<q>") + "]"), Code::kUnsupported,
-       "added_tokens[0].id = 9 of token \"<q>\", whose place gives it the id 8"},
+       "added_tokens[0].id is 9, which is not supported (supported: 8, which the place of token \"<q>\""},
       {"equal added tokens", EqualWhenNormalised(), Code::kUnsupported,
        "added token \"<Q>\", which the normalizer makes equal"},
       {"empty added token", With(&P::added_tokens, "[" + AddedToken(9, "") + "]"), Code::kUnsupported,
@@ -334,7 +336,7 @@ std::vector<Refusal> RefusedModels() {
        Code::kUnsupported, "added_tokens[0].content"},
       {"not an object", With(&P::normalizer, "[]"), Code::kCorrupt, "normalizer is []"},
       {"deep", With(&P::normalizer, std::string(1000, '[') + std::string(1000, ']')), Code::kCorrupt,
-       "not JSON"},
+       "tokenizer.json: is not valid JSON"},
   };
 }
 
