@@ -1,4 +1,4 @@
-// Numbers as they stand in canonical texts. Pure functions; any thread.
+// The text of numbers in canonical descriptions. Pure functions; any thread.
 #pragma once
 
 #include <array>
@@ -7,7 +7,7 @@
 
 namespace prefixd {
 
-// The shortest decimal that reads back as the same number, so that one value has one spelling.
+// Returns the shortest decimal that reads back as the same number, so that one value has one text.
 template <typename T>
 std::string Shortest(T number) {
   std::array<char, 64> text;

@@ -19,15 +19,15 @@ static_assert(static_cast<__int128>(kConfigLimits.layers) * (2 << 20) * 2 * kCon
 
 enum class Bias : uint8_t { kNever, kAlways, kFromKey };
 
-// Which layers see a sliding window of positions.
+// The layers that attend to a sliding window of positions only.
 enum class WindowRule : uint8_t {
   kNone,
-  kAllLayers,   // where sliding_window is set
-  kSomeLayers,  // with use_sliding_window: those of layer_types, else from max_window_layers on
+  kAllLayers,   // if sliding_window is set
+  kSomeLayers,  // if use_sliding_window: those in layer_types, or all from max_window_layers on
 };
 
-// The table of architectures. A Llama-like family is a row here, and what sets it apart from Llama a column,
-// taken from its configuration and modeling files in transformers.
+// The table of architectures. A Llama-like family is a row, and each difference from Llama is a column. The
+// values come from the configuration and modeling files of the family in transformers.
 struct Architecture {
   std::string_view model_type;
   std::string_view class_name;
@@ -35,7 +35,7 @@ struct Architecture {
   Bias mlp_bias;               // key: mlp_bias
   bool qk_norm;
   WindowRule window;
-  // Where the key is absent. kv_heads 0: as many as heads; head_dim 0: hidden / heads.
+  // Defaults for absent keys. kv_heads 0 means as many as heads; head_dim 0 means hidden / heads.
   int kv_heads, head_dim, max_positions;
 };
 constexpr Architecture kArchitectures[] = {
@@ -49,10 +49,10 @@ constexpr Architecture kArchitectures[] = {
      32, 128, 32768},
 };
 
-constexpr int kDefaultWindow = 4096;    // sliding_window absent, in every family that has one
-constexpr int kDefaultFullLayers = 28;  // max_window_layers absent
+constexpr int kDefaultWindow = 4096;    // if sliding_window is absent, in every family that has the key
+constexpr int kDefaultFullLayers = 28;  // if max_window_layers is absent
 
-// hidden_act. The three names of the tanh form differ in rounding only.
+// Values of hidden_act. The three names of the tanh form differ in rounding only.
 struct ActivationRow {
   std::string_view name;
   Activation activation;
@@ -72,8 +72,8 @@ bool IsOneOrNull(const bj::value& v) {
 bool IsTrue(const bj::value& v) { return v.is_bool() && v.get_bool(); }
 bool IsNull(const bj::value& v) { return v.is_null(); }
 
-// Keys that change the forward pass in ways that prefixd lacks, unless they are absent or have a harmless
-// value. A null is a value here: for is_causal it means false.
+// Keys that change the forward pass in ways that prefixd does not support, unless they are absent or have a
+// harmless value. Null is a value here: for is_causal it means false.
 struct Feature {
   std::string_view key;
   bool (*harmless)(const bj::value&);
@@ -172,10 +172,10 @@ Status ParseSizes(const JsonFields& fields, const Architecture& row, ModelConfig
   return Status::Ok();
 }
 
-// A family whose biases are fixed may repeat what it is in the key, and not contradict it.
+// Where a family has fixed biases, the key may repeat the fixed value but must not contradict it.
 Result<bool> HasBias(const JsonFields& fields, std::string_view key, Bias bias, std::string_view model_type) {
-  PREFIXD_ASSIGN_OR_RETURN(const bool told, fields.Bool(key).Or(bias == Bias::kAlways));
-  if (bias == Bias::kFromKey || told == (bias == Bias::kAlways)) return told;
+  PREFIXD_ASSIGN_OR_RETURN(const bool has_bias, fields.Bool(key).Or(bias == Bias::kAlways));
+  if (bias == Bias::kFromKey || has_bias == (bias == Bias::kAlways)) return has_bias;
   return fields.Unsupported(key, std::string(bias == Bias::kAlways ? "true" : "false") +
                                      " in a model of type " + std::string(model_type));
 }
@@ -197,7 +197,7 @@ Result<Activation> ParseActivation(const JsonFields& fields) {
   return fields.Unsupported("hidden_act", names);
 }
 
-// sliding_window where it is in use; 0 without one.
+// Returns sliding_window if the model uses it, otherwise 0.
 Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int max_positions) {
   const bool some = row.window == WindowRule::kSomeLayers;
   PREFIXD_ASSIGN_OR_RETURN(const bool used, fields.Bool("use_sliding_window").Or(!some));
@@ -214,7 +214,7 @@ Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int m
   return window;
 }
 
-// Which layers slide, by the key layer_types; nothing without it.
+// Returns for each layer whether layer_types gives it a sliding window; nothing without that key.
 Result<std::optional<std::vector<bool>>> ParseLayerTypes(const JsonFields& fields, int layers) {
   const bj::value* value = fields.Find("layer_types");
   if (value == nullptr) return std::optional<std::vector<bool>>();
@@ -241,7 +241,7 @@ Status ParseWindows(const JsonFields& fields, const Architecture& row, ModelConf
                            ParseLayerTypes(fields, config->layers));
   const bool some = row.window == WindowRule::kSomeLayers;
   if (types.has_value() && some && window == 0 && std::ranges::count(*types, true) > 0) {
-    return fields.Wrong("layer_types", "full_attention only, for no sliding_window is in use");
+    return fields.Wrong("layer_types", "full_attention only, because no sliding_window is in use");
   }
   for (int l = 0; l < config->layers; ++l) {
     bool slides = window != 0 && (!some || l >= full_layers) && row.window != WindowRule::kNone;
@@ -256,7 +256,7 @@ Status ParseWindows(const JsonFields& fields, const Architecture& row, ModelConf
   return Status::Ok();
 }
 
-// "0*1,7*2": a window and how many layers in a row have it.
+// "0*1,7*2": each window and the number of consecutive layers that have it.
 std::string CanonicalWindows(const std::vector<int>& windows) {
   std::string text;
   for (size_t l = 0, first = 0; l < windows.size(); ++l) {
@@ -347,7 +347,8 @@ std::string CanonicalArchitecture(const ModelConfig& c) {
                      " head_dim=" + Shortest(c.head_dim) + " intermediate=" + Shortest(c.intermediate) +
                      " vocab=" + Shortest(c.vocab) + " eps=" + Shortest(c.rms_eps) +
                      " tied=" + (c.tied_embeddings ? "yes" : "no") + " rope=" + CanonicalRope(c.rope);
-  // What a plain Llama lacks stands in the line only where it is used: KV on disk keeps its fingerprint.
+  // Features that a plain Llama does not have are in the line only where they are used, so the fingerprint of
+  // KV on disk does not change.
   if (c.activation != Activation::kSilu) text += " activation=" + std::string(ActivationName(c.activation));
   if (c.qkv_bias) text += " qkv_bias=yes";
   if (c.output_bias) text += " output_bias=yes";

@@ -1,11 +1,11 @@
-// What config.json says about a model, reduced to what the forward pass needs. A config that asks for
-// anything else is refused by name: a model is computed exactly or not at all. Plain values; any thread.
+// Reads config.json into the values that the forward pass needs. A config that asks for anything else is
+// refused by name, because prefixd computes a model exactly or not at all. Plain values; any thread.
 //
-// Invariants of a ModelConfig that ParseModelConfig returned
-//   1. Every size lies within kConfigLimits, so that elements, bytes and parameters count without overflow.
-//   2. heads is a multiple of kv_heads; head_dim is even; eos and bos lie in the vocabulary.
-//   3. windows has one entry per layer, each 0 or below max_positions.
-//   4. Two configs with the same CanonicalArchitecture compute the same function of (weights, tokens).
+// Invariants of a ModelConfig that ParseModelConfig returns
+//   1. Every size is within kConfigLimits, so elements, bytes and parameters are counted without overflow.
+//   2. heads is a multiple of kv_heads, head_dim is even, and the eos and bos ids are in the vocabulary.
+//   3. windows has one entry per layer. Each is 0 or below max_positions.
+//   4. Two configs with the same CanonicalArchitecture compute the same function of weights and tokens.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@
 namespace prefixd {
 
 struct ModelConfig {
-  std::string model_type;  // a row of the table of architectures: "llama"
+  std::string model_type;  // names a row of the table of architectures: "llama"
   int hidden = 0;
   int layers = 0;
   int heads = 0;
@@ -35,15 +35,15 @@ struct ModelConfig {
   float rms_eps = 0;
   bool tied_embeddings = false;
   bool qkv_bias = false;
-  bool output_bias = false;  // of the projection after attention
+  bool output_bias = false;  // on the projection after attention
   bool mlp_bias = false;
-  bool qk_norm = false;  // queries and keys are normalised per head
+  bool qk_norm = false;  // normalise queries and keys per head
   Activation activation = Activation::kSilu;
-  std::vector<int> windows;  // per layer: how many positions a token sees, itself the last; 0: all
+  std::vector<int> windows;  // per layer: number of positions that a token sees, including itself; 0: all
   RopeConfig rope;
-  int max_positions = 0;             // context that the model and its rope admit
-  std::string max_positions_reason;  // where that number comes from, for messages
-  std::optional<DType> dtype;        // of the weights, as announced; the tensors themselves decide
+  int max_positions = 0;             // longest context that the model and its rope allow
+  std::string max_positions_reason;  // the source of max_positions, for messages
+  std::optional<DType> dtype;        // of the weights, as config.json states it; each tensor has its own
   std::optional<TokenId> bos;
   std::vector<TokenId> eos;
 
@@ -62,23 +62,26 @@ struct ConfigLimits {
 };
 inline constexpr ConfigLimits kConfigLimits;
 
-// kCorrupt: not a JSON object. kInvalidArgument: a value that makes no sense. kUnsupported: a model or a
-// feature that prefixd does not compute. The message begins with "config.json: " and names key and value.
+// Parses the text of a config.json. kCorrupt: not a JSON object. kInvalidArgument: a value that makes no
+// sense. kUnsupported: a model or a feature that prefixd does not compute. The message begins with
+// "config.json: " and names key and value.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
 
-// The value of `key`: one token id, an array of them, or missing (empty). Every id is in [0, vocab).
+// Returns the token ids at `key`: one id, an array of ids, or none where the key is missing. Every id is in
+// [0, vocab).
 Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab);
 
-// "LlamaForCausalLM, ...": for messages and `validate`.
+// Returns the class names, as in "LlamaForCausalLM, ...", for messages and `validate`.
 std::string SupportedArchitectures();
 
-// One line with everything that enters the forward pass besides the weights; part of the model fingerprint.
+// Returns one line with everything besides the weights that determines the forward pass. The line is part of
+// the model fingerprint.
 std::string CanonicalArchitecture(const ModelConfig& config);
 
-// What sets this model apart, in words: names and texts for a person. `validate` prints them.
+// Returns pairs of name and text that describe the model to a person. `validate` prints them.
 std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config);
 
-// Bytes of K and V that one token takes in all layers.
+// Returns the bytes of K and V for one token in all layers.
 size_t KvBytesPerToken(const ModelConfig& config, DType dtype);
 
 }  // namespace prefixd

@@ -22,7 +22,7 @@ Status Refused(const std::filesystem::path& path, int error) {
 }  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
-  // O_NONBLOCK: a named pipe would else wait for a writer; for regular files it means nothing.
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer. Regular files ignore the flag.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return Refused(path, errno);
   struct stat info {};

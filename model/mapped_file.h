@@ -1,6 +1,6 @@
-// A file mapped read-only into memory, and small files read whole. Any thread; the bytes live as long as the
-// MappedFile. Another process that truncates a mapped file kills the reader (SIGBUS): model folders are not
-// changed under a daemon.
+// A file mapped read-only into memory, and a function that reads a small file whole. Any thread. The bytes
+// live as long as the MappedFile. If another process truncates a mapped file, the reader dies of SIGBUS, so
+// model folders must not change while a daemon uses them.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace prefixd {
 
 class MappedFile {
  public:
-  // kNotFound or kIo, naming the path.
+  // Maps the file at `path`. kNotFound or kIo; the message names the path.
   static Result<MappedFile> Open(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;
@@ -27,7 +27,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-// kNotFound, kIo, or kInvalidArgument for a file over `limit` bytes; all name the path.
+// Returns the bytes of a file. kNotFound, kIo, or kInvalidArgument for a file over `limit` bytes; the message
+// names the path.
 Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit);
 
 }  // namespace prefixd

@@ -1,5 +1,6 @@
-// Logarithm and exponential as chains of IEEE additions, multiplications and divisions: libm picks other code on other CPUs, and
-// what is computed here is part of what makes answers equal between machines. Pure functions; any thread.
+// Logarithm and exponential as sequences of IEEE additions, multiplications and divisions. libm selects
+// different code on different CPUs, but these results must be the same on every machine, because answers
+// depend on them. Pure functions; any thread.
 #pragma once
 
 #include <array>
@@ -36,8 +37,8 @@ inline double Log(double x) {
   return exponent * std::numbers::ln2 + 2 * s * sum;
 }
 
-// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor series of e^r, whose rest is
-// below 2^-60.
+// e^x for |x| < 700: x = n ln 2 + r with |r| <= ln 2 / 2. The Taylor series of e^r has a remainder below
+// 2^-60.
 inline double Exp(double x) {
   const double n = std::nearbyint(x / std::numbers::ln2);
   const double r = x - n * std::numbers::ln2;

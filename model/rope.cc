@@ -16,8 +16,8 @@ struct Turn {
   double cosine, sine;
 };
 
-// For 0 <= x < 2^27. Pi/2 in three parts, the first two of 26 bits: their products with the quarter count are
-// exact.
+// For 0 <= x < 2^27. Pi/2 is in three parts. The first two have 26 bits, so their products with the number of
+// quarter turns are exact.
 Turn CosSin(double x) {
   constexpr double kHalfPiHigh = 0x1.921fb50p+0;
   constexpr double kHalfPiMid = 0x1.110b460p-26;
@@ -49,13 +49,13 @@ double Llama3Frequency(const RopeConfig& rope, double frequency) {
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 
-// The pair, as a fraction, that makes so many turns within the original context.
+// Returns the index of the pair, as a fraction, that makes that many turns within the original context.
 double PairOfTurns(const RopeConfig& rope, int head_dim, double turns) {
   return head_dim * portable::Log(rope.original_context / (turns * 2 * std::numbers::pi)) /
          (2 * portable::Log(rope.theta));
 }
 
-// How much of each pair is divided by the factor: 0 up to `low`, 1 from `high` on.
+// Returns the share of each pair that is divided by the factor: 0 up to `low`, 1 from `high` on.
 struct YarnRamp {
   double low, high;
 
@@ -67,7 +67,7 @@ struct YarnRamp {
     }
     low = std::max(low, 0.0);
     high = std::min(high, head_dim - 1.0);
-    if (low == high) high += 0.001;  // the reference's guard against a division by zero
+    if (low == high) high += 0.001;  // avoids a division by zero, as the reference does
   }
   double operator()(int pair) const { return std::clamp((pair - low) / (high - low), 0.0, 1.0); }
 };

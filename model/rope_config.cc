@@ -23,7 +23,7 @@ constexpr std::string_view kLlama3Keys[] = {"low_freq_factor", "high_freq_factor
 constexpr std::string_view kYarnKeys[] = {"attention_factor", "beta_fast",      "beta_slow",
                                           "mscale",           "mscale_all_dim", "truncate"};
 
-// The scalings, with the keys that only they read.
+// The rope types, each with the keys that only it reads.
 struct RopeRow {
   RopeType type;
   std::string_view name;
@@ -54,7 +54,7 @@ Result<const RopeRow*> FindRow(const JsonFields& fields) {
   return fields.Unsupported(key, RopeNames());
 }
 
-// The scaling object and what stands beside it in config.json.
+// The scaling object and the related values of config.json.
 struct Source {
   const JsonFields& scaling;
   const JsonFields& config;
@@ -62,16 +62,17 @@ struct Source {
   int max_positions;
 };
 
-// Inside the object, else beside it, else max_position_embeddings. `told`: whether one of the first two.
-Result<int> OriginalContext(const Source& source, bool* told) {
+// Returns the original context: from the scaling object, from config.json beside it, or else
+// max_position_embeddings. Sets *is_set to whether one of the first two has it.
+Result<int> OriginalContext(const Source& source, bool* is_set) {
   constexpr int kMost = kConfigLimits.max_positions;
   PREFIXD_ASSIGN_OR_RETURN(const int beside, source.config.Integer(kOriginal, 1, kMost).Or(0));
   PREFIXD_ASSIGN_OR_RETURN(const int inside, source.scaling.Integer(kOriginal, 1, kMost).Or(beside));
   if (beside != 0 && inside != beside) {
     return source.config.Wrong(kOriginal, "the value of " + source.scaling.PathOf(kOriginal));
   }
-  *told = inside != 0;
-  return *told ? inside : source.max_positions;
+  *is_set = inside != 0;
+  return *is_set ? inside : source.max_positions;
 }
 
 Status ParseLlama3(const Source& source, RopeConfig* rope) {
@@ -82,12 +83,12 @@ Status ParseLlama3(const Source& source, RopeConfig* rope) {
                            fields.Number("high_freq_factor", kSmallestFactor, kLargestFactor).Required());
   if (rope->high_freq_factor <= rope->low_freq_factor)
     return fields.Wrong("high_freq_factor", "more than low_freq_factor");
-  bool told = false;
-  PREFIXD_ASSIGN_OR_RETURN(rope->original_context, OriginalContext(source, &told));
+  bool is_set = false;
+  PREFIXD_ASSIGN_OR_RETURN(rope->original_context, OriginalContext(source, &is_set));
   return Status::Ok();
 }
 
-// 0 counts as not set, as in transformers.
+// 0 means not set, as in transformers.
 Result<double> Beta(const JsonFields& fields, std::string_view key, double fallback) {
   PREFIXD_ASSIGN_OR_RETURN(const double beta, fields.Number(key, 0, kLargestFactor).Or(fallback));
   if (beta == 0) return fallback;
@@ -107,23 +108,23 @@ Status ParseYarn(const Source& source, ParsedRope* parsed) {
   const JsonFields& fields = source.scaling;
   RopeConfig& rope = parsed->rope;
   if (rope.theta <= 1) return fields.Wrong("rope_theta", "more than 1 for yarn");
-  bool told = false;
-  PREFIXD_ASSIGN_OR_RETURN(rope.original_context, OriginalContext(source, &told));
+  bool is_set = false;
+  PREFIXD_ASSIGN_OR_RETURN(rope.original_context, OriginalContext(source, &is_set));
   PREFIXD_ASSIGN_OR_RETURN(rope.beta_fast, Beta(fields, "beta_fast", 32));
   PREFIXD_ASSIGN_OR_RETURN(rope.beta_slow, Beta(fields, "beta_slow", 1));
   PREFIXD_ASSIGN_OR_RETURN(rope.attention_factor, AttentionFactor(fields, rope.factor));
-  // A null is false to transformers, and not an absent key.
+  // In transformers null means false here, not absent.
   PREFIXD_ASSIGN_OR_RETURN(rope.truncate, fields.Bool("truncate").Or(!fields.IsNull("truncate")));
   const double extended = rope.factor * rope.original_context;
-  if (told && extended > parsed->context) {
+  if (is_set && extended > parsed->context) {
     parsed->context = static_cast<int>(std::min<double>(extended, kConfigLimits.max_positions));
     parsed->context_reason = "yarn: factor times " + std::string(kOriginal);
   }
   return Status::Ok();
 }
 
-// Dynamic scaling turns every position anew once a sequence is longer than the model was made for: KV would
-// depend on tokens that come later. Up to there it is the default.
+// Dynamic scaling rotates every position anew once a sequence is longer than the original context, so KV
+// would depend on later tokens. Up to that length it equals the default type.
 Status ParseDynamic(const Source& source, ParsedRope* parsed) {
   PREFIXD_ASSIGN_OR_RETURN(
       const int original,

@@ -1,8 +1,7 @@
-// Rotary positions as config.json asks for them: which of the scalings of transformers' modeling_rope_utils,
-// with which numbers, and how many positions it is good for. Plain values; any thread.
+// Reads the rotary position settings of config.json: one of the scalings in modeling_rope_utils.py of
+// transformers, its parameters, and the number of positions that it supports. Plain values; any thread.
 //
-// Invariant of what ParseRopeConfig returned: two RopeConfigs with the same CanonicalRope give the same
-// table.
+// Invariant: two RopeConfigs from ParseRopeConfig with the same CanonicalRope give the same table.
 #pragma once
 
 #include <cstdint>
@@ -17,42 +16,42 @@ class JsonFields;
 enum class RopeType : uint8_t {
   kDefault,
   kLinear,
-  kDynamic,  // the default, and served only as far as it is that
+  kDynamic,  // served only up to the length where it equals kDefault
   kLlama3,
   kYarn,
 };
 
-// What a type does not use stays at its default, so that equality is equality of the function.
+// Fields that a type does not use keep their defaults, so equal configs are equal functions.
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000;
   double factor = 1;           // all but default
   double low_freq_factor = 0;  // llama3
   double high_freq_factor = 0;
-  int original_context = 0;     // llama3, yarn: what the unscaled model was trained on
-  double beta_fast = 0;         // yarn: turns within the original context above which a pair is kept,
-  double beta_slow = 0;         //   and below which it is divided by factor
-  bool truncate = true;         //   whether the borders between them are whole pairs
-  double attention_factor = 1;  //   cosines and sines are multiplied by it
+  int original_context = 0;     // llama3, yarn: context that the unscaled model was trained on
+  double beta_fast = 0;         // yarn: pairs with more turns in the original context are kept;
+  double beta_slow = 0;         //   pairs with fewer turns are divided by factor
+  bool truncate = true;         //   round the limits between them to whole pairs
+  double attention_factor = 1;  //   multiplies the cosines and sines
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
 struct ParsedRope {
   RopeConfig rope;
-  int context = 0;             // positions that a sequence may have
-  std::string context_reason;  // where that number comes from
+  int context = 0;             // longest sequence, in positions
+  std::string context_reason;  // the source of that number, for messages
 };
 
-// rope_theta with rope_scaling beside it (published checkpoints), rope_parameters (newest transformers), or
-// nothing. `max_positions` is max_position_embeddings. kInvalidArgument for a value that makes no sense,
-// kUnsupported for a type or a key that prefixd does not compute.
+// Reads rope_theta with rope_scaling beside it (published checkpoints), rope_parameters (newest
+// transformers), or neither. `max_positions` is max_position_embeddings. kInvalidArgument: a value that
+// makes no sense. kUnsupported: a type or a key that prefixd does not compute.
 Result<ParsedRope> ParseRopeConfig(const JsonFields& config, int max_positions);
 
-// "yarn", as config.json spells it.
+// Returns the name of a type in config.json, as in "yarn".
 std::string_view RopeTypeName(RopeType type);
 
-// "linear theta=10000 factor=4": one spelling of every number.
+// Returns a canonical text, as in "linear theta=10000 factor=4". Each number has one text.
 std::string CanonicalRope(const RopeConfig& rope);
 
 }  // namespace prefixd

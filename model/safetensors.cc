@@ -33,7 +33,7 @@ constexpr StoredType kStoredTypes[] = {
     {"U16", 2, {}},          {"U8", 1, {}},           {"BOOL", 1, {}},
 };
 
-// One entry of the header over the data of its file.
+// Parses one entry of the header. `data` is the data of the file.
 Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
                                std::span<const std::byte> data) {
   TensorView tensor;
@@ -61,7 +61,7 @@ Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
   return tensor;
 }
 
-// Sorts by place and proves that the tensors cover the data, each byte once.
+// Sorts the tensors by offset and checks that they cover each byte of the data once.
 Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
                      std::vector<TensorView>* tensors) {
   std::sort(tensors->begin(), tensors->end(), [](const TensorView& a, const TensorView& b) {
@@ -88,7 +88,7 @@ bool IsPlainFileName(std::string_view name) {
          name.find('\0') == name.npos;
 }
 
-// Tensor name -> shard, as the index says.
+// Returns the map from tensor name to shard that the index file contains.
 Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kLongestIndex));
   const std::string prefix = path.filename().string() + ": ";
@@ -105,7 +105,7 @@ Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
   return shards;
 }
 
-// Where the tensors of a folder lie. `index` is empty unless an index file says so.
+// The files with the tensors of a folder. `index` is empty if there is no index file.
 struct Shards {
   std::set<std::string> files;
   std::map<std::string, std::string> index;

@@ -4,15 +4,16 @@
 //   file:   u64 little-endian header length N, N bytes of JSON, then the data
 //   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ...,
 //            "__metadata__": {...}}
-//   Offsets count from the start of the data; the tensors cover it without gaps or overlap, as the format
-//   demands.
+//   Offsets count from the start of the data. The tensors cover the data without gaps or overlap, as the
+//   format demands.
 //
-// Files are hostile: every length and offset is checked before it is used. Plain values after opening; any
-// thread may read.
+// Files are not trusted: every length and offset is checked before it is used. Plain values after opening;
+// any thread may read.
 //
 // Invariants of WeightFiles
-//   1. tensors() is sorted by name, and a name occurs once over all shards.
-//   2. bytes of a tensor = product of its shape times the size of its dtype, all inside its mapping.
+//   1. tensors() is sorted by name, and each name occurs once over all shards.
+//   2. The bytes of a tensor are inside its mapping, and their number is the product of its shape times the
+//      size of its dtype.
 #pragma once
 
 #include <cstdint>
@@ -31,25 +32,25 @@ namespace prefixd {
 
 struct TensorView {
   std::string name;
-  std::string dtype_name;      // as in the header
-  std::optional<DType> dtype;  // set when kernels can read it
+  std::string dtype_name;      // from the header
+  std::optional<DType> dtype;  // set if the kernels can read it
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;  // of any alignment
+  std::span<const std::byte> bytes;  // unaligned
 };
 
-// The tensors of one file in memory, in the order of their data. `file` is its name in messages.
-// kCorrupt with what is wrong; kUnsupported for a dtype that the format has learnt since.
+// Returns the tensors of one file in memory, in the order of their data. `file` is its name in messages.
+// kCorrupt: the file is damaged; the message says how. kUnsupported: an unknown dtype.
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file, std::span<const std::byte> bytes);
 
 class WeightFiles {
  public:
-  // Opens model.safetensors, else the shards that model.safetensors.index.json names, else every
-  // *.safetensors of `folder`. kNotFound when there is none; kCorrupt when the index and the shards disagree
-  // or a name occurs twice.
+  // Opens model.safetensors of `folder`. If there is none, opens the shards that model.safetensors.index.json
+  // names, or without that file every *.safetensors. kNotFound: no such file. kCorrupt: the index and the
+  // shards disagree, or a name occurs twice.
   static Result<WeightFiles> Open(const std::filesystem::path& folder);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }
-  // nullptr when there is no such tensor.
+  // Returns nullptr if there is no such tensor.
   const TensorView* Find(std::string_view name) const;
   size_t total_bytes() const;
 

@@ -13,7 +13,7 @@
 
 namespace prefixd {
 
-// Counts the bytes that were read against those there are: every tensor once for its hash, once to be packed.
+// Counts the bytes read, out of all bytes to read: each tensor is read once to hash it and once to pack it.
 class Transformer::Meter {
  public:
   Meter(const LoadProgress& progress, size_t total)
@@ -30,7 +30,7 @@ class Transformer::Meter {
 
 namespace {
 
-constexpr size_t kHashedAtOnce = 1 << 20;  // small enough to lie in a cache for a second reading
+constexpr size_t kHashedAtOnce = 1 << 20;  // small enough to stay in a CPU cache for a second read
 
 const TensorView& Get(const WeightFiles& files, std::string_view name) {
   const TensorView* tensor = files.Find(name);
@@ -140,7 +140,7 @@ Status Transformer::AllocateActivations() {
   return Status::Ok();
 }
 
-// Hashes every tensor, and refuses those that hold what is no number.
+// Hashes every tensor and refuses one that holds NaN or infinite values.
 Status Transformer::ReadWeights(const WeightFiles& files, Meter& meter) {
   WeightsHasher hasher;
   for (const TensorView& tensor : files.tensors()) {
@@ -181,7 +181,7 @@ Status Transformer::LoadMatrices(const WeightFiles& files, Meter& meter) {
   return Status::Ok();
 }
 
-// Norms and biases, as f32, one after the other in one buffer.
+// Loads norms and biases as f32, one after the other, into one buffer.
 Status Transformer::LoadVectors(const WeightFiles& files) {
   struct Place {
     const float** pointer;
@@ -248,7 +248,7 @@ void Transformer::CheckStep(const BatchView& batch, std::span<const int> logit_r
       << "a pool of another model";
 }
 
-// Stores K and V of the rows, and leaves what they attend to in attention_.
+// Stores K and V of the rows and writes the result of attention into attention_.
 void Transformer::Attend(int l, int rows, KvPool& pool) {
   const Layer& layer = layers_[l];
   const int q_width = config_.QueryWidth();
@@ -273,7 +273,7 @@ void Transformer::Attend(int l, int rows, KvPool& pool) {
   backend_.Attention(q, stride, params, l, pool, attention_);
 }
 
-// The rest of a layer: adds what `attention` and the gated MLP say to the residual stream x.
+// Computes the rest of a layer: adds the outputs of `attention` and the gated MLP to the residual stream x.
 void Transformer::FeedForward(const Layer& layer, const float* attention, int rows, float* x) {
   const int hidden = config_.hidden;
   const int intermediate = config_.intermediate;
@@ -300,12 +300,12 @@ Result<const float*> Transformer::Forward(const BatchView& batch, std::span<cons
   }
   Attend(last, rows, pool);
   if (logit_rows.empty()) {
-    // The caller takes what was stored for good KV from here on, so an error must show now.
+    // After this call the caller uses the stored KV, so an error must be reported now.
     PREFIXD_RETURN_IF_ERROR(backend_.Synchronize());
     return nullptr;
   }
 
-  // After the last KV is stored, only the rows whose logits are asked for go on.
+  // After the last KV is stored, only the rows that need logits are computed.
   const int kept = static_cast<int>(logit_rows.size());
   backend_.GatherRows(x_, logit_rows, config_.hidden, last_x_);
   backend_.GatherRows(attention_, logit_rows, config_.QueryWidth(), last_attention_);

@@ -1,12 +1,12 @@
-// Transformer: the forward pass of a Llama-like model as a list of Backend calls, with its packed weights and
-// the activation buffers of one step. It knows nothing of requests, caches or sampling.
+// Transformer runs the forward pass of a Llama-like model as a sequence of Backend calls. It owns the packed
+// weights and the activation buffers of one step. It has no notion of requests, caches or sampling.
 //
-// Threads: one owner, the engine thread, which also owns the backend.
+// Threads: only the engine thread, which also owns the backend, may use it.
 //
 // Invariants
-//   1. The logits of a row are a function of the tokens of its sequence up to it, bit for bit: not of the
-//      other rows, the chunking, or where the KV lies (invariant 1 of Backend).
-//   2. Memory is taken at creation; a step allocates nothing.
+//   1. The logits of a row depend, bit for bit, only on the tokens of its sequence up to that row: not on the
+//      other rows, the chunking, or the location of the KV (invariant 1 of Backend).
+//   2. All memory is allocated at creation; a step allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -25,47 +25,48 @@
 namespace prefixd {
 
 struct TransformerLimits {
-  int context = 0;         // positions of a sequence
-  int max_rows = 0;        // of a step
-  int max_logit_rows = 0;  // of a step
+  int context = 0;         // positions per sequence
+  int max_rows = 0;        // per step
+  int max_logit_rows = 0;  // per step
 };
 
-// Share of the weights that is loaded, 0 to 1, growing.
+// Called with the share of the weights that is loaded, from 0 to 1, never decreasing.
 using LoadProgress = std::function<void(double)>;
 
 class Transformer {
  public:
-  // `files` is read here and not kept; `backend` outlives the Transformer. `progress` may be empty.
-  // Errors of CheckWeights; kCorrupt for a weight that is NaN or infinite; kInvalidArgument for limits below
-  // 1 or a context over the model's; kResourceExhausted.
+  // Reads `files` but does not keep them. `backend` must outlive the Transformer. `progress` may be empty.
+  // Returns the errors of CheckWeights; kCorrupt: a weight is NaN or infinite; kInvalidArgument: a limit is
+  // below 1, or the context is over the model's; kResourceExhausted: no memory in the backend.
   static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files,
                                                      Backend& backend, const TransformerLimits& limits,
                                                      const LoadProgress& progress);
   ~Transformer();
 
-  // What activation_bytes() will be.
+  // Returns the activation_bytes() of a Transformer with these settings.
   static size_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
 
   const ModelConfig& config() const { return config_; }
   const TransformerLimits& limits() const { return limits_; }
   KvLayout kv_layout(int block_tokens, DType dtype) const;
 
-  // One step: computes all rows, stores their KV in `pool`, and returns logits [logit_rows.size()][vocab] in
-  // host memory, valid until the next call of any member or of the backend; nullptr for no logit rows. The
-  // step has ended on return: with an error, nothing that it stored counts. logit_rows: distinct rows.
+  // Runs one step: computes all rows, stores their KV in `pool`, and returns logits
+  // [logit_rows.size()][vocab] in host memory. They are valid until the next call of any member or of the
+  // backend. Returns nullptr if `logit_rows` is empty; its rows are distinct. The step has ended on return.
+  // After an error the KV that it stored must not be used.
   Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
 
-  // XXH3-128 over all tensors of the files, in the order of their names.
+  // XXH3-128 of all tensors of the files, ordered by name.
   const BlockKey& weights_hash() const { return weights_hash_; }
-  // Of packed weights, the rope table and the activations, in backend memory.
+  // Bytes in backend memory: of the packed weights and the rope table, and of the activations.
   size_t weight_bytes() const { return weight_bytes_; }
   size_t activation_bytes() const { return activation_bytes_; }
 
  private:
-  // Pointers to vectors are null where the architecture has none.
+  // A vector that the architecture does not have is null.
   struct Layer {
     const float* input_norm = nullptr;      // [hidden]
-    const float* attention_norm = nullptr;  // [hidden]: after attention
+    const float* attention_norm = nullptr;  // [hidden], after attention
     const float* q_norm = nullptr;          // [head_dim]
     const float* k_norm = nullptr;          // [head_dim]
     const float* qkv_bias = nullptr;        // [q | k | v]
@@ -98,9 +99,9 @@ class Transformer {
   size_t weight_bytes_ = 0;
   size_t activation_bytes_ = 0;
 
-  std::vector<std::unique_ptr<Buffer>> buffers_;  // own what the pointers below point to
+  std::vector<std::unique_ptr<Buffer>> buffers_;  // own the memory behind the pointers below
   std::unique_ptr<Matrix> embedding_;
-  std::unique_ptr<Matrix> head_;  // none with tied embeddings
+  std::unique_ptr<Matrix> head_;  // null with tied embeddings
   std::vector<Layer> layers_;
   const float* final_norm_ = nullptr;
   const float* rope_table_ = nullptr;
@@ -112,7 +113,7 @@ class Transformer {
   float* attention_ = nullptr;  // [heads * head_dim]
   float* gate_up_ = nullptr;    // [2 * intermediate]
   float* activated_ = nullptr;  // [intermediate]
-  // [max_logit_rows][..]: the rows that go on after the last attention
+  // [max_logit_rows][..]: the rows that are computed after the last attention
   float* last_x_ = nullptr;
   float* last_attention_ = nullptr;
   float* logits_ = nullptr;

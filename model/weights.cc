@@ -45,8 +45,8 @@ Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<
   return Status::Ok();
 }
 
-// A tied model may carry its head as a copy. One that differs is another function to some readers
-// (transformers 5 unties it) and ignored by others.
+// A tied model may contain its head as a copy of the embedding. If the two differ, some programs use the head
+// (transformers 5 unties them) and others ignore it.
 Status CheckTiedHead(const WeightFiles& files) {
   const TensorView* head = files.Find(kHeadWeight);
   const TensorView* embedding = files.Find(kEmbeddingWeight);
@@ -60,7 +60,7 @@ Status CheckTiedHead(const WeightFiles& files) {
                      head->name);
 }
 
-// Left behind by older exporters, or a copy of the embedding.
+// Tensors that older exporters wrote without need, or a copy of the embedding.
 bool IsKnownUseless(std::string_view name) {
   return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
 }
@@ -139,9 +139,9 @@ Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   return Status::Ok();
 }
 
-// An element is finite unless all bits of its exponent are set. Eight bytes at a time: with the exponent bits
-// inverted and all others cleared, an element that is not finite is 0, and adding one less than its highest
-// bit carries into that bit for every other.
+// An element is finite unless all bits of its exponent are set. The loop takes eight bytes at a time. It
+// inverts the exponent bits and clears all others, so an element that is not finite becomes 0. Adding one
+// less than the highest bit then carries into that bit for every finite element.
 bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
   constexpr uint64_t kEvery32 = 0x0000000100000001, kEvery16 = 0x0001000100010001;
   const uint64_t exponent = dtype == DType::kF32   ? kEvery32 * 0x7F800000
@@ -149,7 +149,7 @@ bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
                                                    : kEvery16 * 0x7F80;
   const uint64_t top = dtype == DType::kF32 ? kEvery32 << 31 : kEvery16 << 15;
   const uint64_t below_top = dtype == DType::kF32 ? kEvery32 * 0x7FFFFFFF : kEvery16 * 0x7FFF;
-  constexpr size_t kLanes = 8;  // of one chain each, so that the compiler may take them together
+  constexpr size_t kLanes = 8;  // independent chains, so that the compiler can vectorise them
   std::array<uint64_t, kLanes> finite;
   finite.fill(top);
   for (; bytes.size() >= sizeof finite; bytes = bytes.subspan(sizeof finite)) {
@@ -157,7 +157,7 @@ bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
     std::memcpy(words.data(), bytes.data(), sizeof words);
     for (size_t i = 0; i < kLanes; ++i) finite[i] &= (~words[i] & exponent) + below_top;
   }
-  std::array<uint64_t, kLanes> rest{};  // what lies past the end is finite
+  std::array<uint64_t, kLanes> rest{};  // bytes past the end count as finite
   if (!bytes.empty()) std::memcpy(rest.data(), bytes.data(), bytes.size());
   for (size_t i = 0; i < kLanes; ++i) finite[i] &= (~rest[i] & exponent) + below_top;
   return std::ranges::all_of(finite, [&](uint64_t lane) { return lane == top; });
