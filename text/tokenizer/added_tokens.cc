@@ -7,7 +7,7 @@
 namespace prefixd {
 namespace {
 
-// The first byte of the code point that ends at `end` > 0.
+// Returns the offset of the first byte of the code point that ends at `end` > 0.
 size_t Before(std::string_view text, size_t end) {
   do {
     --end;
@@ -79,7 +79,7 @@ std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, bool p
         match.end += Utf8Length(text[match.end]);
       }
     }
-    if (match.begin >= match.end) continue;  // all of it is white space that the token before took
+    if (match.begin >= match.end) continue;  // white space that the previous token already includes
     if (done < match.begin) pieces.push_back({{done, match.begin}, -1});
     pieces.push_back({match, entry->id});
     done = match.end;

@@ -1,7 +1,8 @@
-// Finds added tokens in text: leftmost, and of those the longest. Immutable after creation: any thread.
+// Finds added tokens in text. A match is the leftmost one and, of those, the longest. Immutable after
+// creation; any thread.
 //
-// Invariant: time is O(text * longest added token), and close to O(text) unless tokens share long beginnings
-// with it.
+// Invariant: a search takes O(text * longest added token) time, and about O(text) unless many positions of
+// the text share a long prefix with a token.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@ namespace prefixd {
 class AddedTokens {
  public:
   struct Entry {
-    std::string text;  // not empty; as it stands in the text that is searched
+    std::string text;  // not empty; as it is spelled in the text that is searched
     TokenId id = 0;
     bool single_word = false, lstrip = false, rstrip = false, special = false;
   };
@@ -26,12 +27,12 @@ class AddedTokens {
     TokenId id;  // -1: text between added tokens
   };
 
-  // Of entries with equal text the first counts.
+  // If entries have equal text, the first one is used.
   explicit AddedTokens(std::vector<Entry> entries);
 
   bool empty() const { return entries_.empty(); }
-  // The text as pieces from left to right. Without `parse_special` text that spells a special token stays
-  // text; as in the original it then hides other tokens that overlap it.
+  // Splits the text into pieces from left to right. Without `parse_special`, text that spells a special token
+  // stays text. As in the tokenizers library, it still hides other tokens that overlap it.
   std::vector<Piece> Split(std::string_view text, bool parse_special) const;
 
  private:

@@ -41,7 +41,7 @@ BpeModel::BpeModel(const BpeSpec& spec, bool byte_level)
   takes_raw_bytes_ =
       byte_level && prefix_.empty() && suffix_.empty() &&
       std::none_of(spelled_bytes_.begin(), spelled_bytes_.end(), [](TokenId id) { return id < 0; });
-  // Affixes depend on the place in a piece, and ignore_merges on the whole of it.
+  // Affixes depend on the position in a piece, and ignore_merges on the whole piece.
   if (!ignore_merges_ && prefix_.empty() && suffix_.empty()) AddBorders(spec);
 }
 
@@ -55,7 +55,7 @@ void BpeModel::AddBorders(const BpeSpec& spec) {
   std::vector<std::pair<char32_t, char32_t>> joined;
   std::vector<char32_t> symbols;
   for (const auto& [left, right] : spec.merges) {
-    if (left.empty() || right.empty()) continue;  // no characters to stand at a border
+    if (left.empty() || right.empty()) continue;  // no characters at a border
     size_t last = left.size() - 1;
     while ((static_cast<unsigned char>(left[last]) & 0xC0) == 0x80) --last;
     const auto end = character_at(&left[last]), start = character_at(right.data());
@@ -120,10 +120,11 @@ void BpeModel::TokenizePart(std::string_view part, std::vector<TokenId>* out) co
   out->insert(out->end(), symbols.begin(), symbols.end());
 }
 
-// Characters as tokens; where one is unknown its bytes, or the unknown token, or, if there is none, nothing.
+// Appends the tokens of the characters. An unknown character gives its byte tokens, else the unknown token,
+// else nothing.
 void BpeModel::Symbols(std::string_view piece, std::vector<TokenId>* out) const {
   std::string spelled;
-  bool unknown = false;  // an unknown token is due; it waits for others to fuse with
+  bool unknown = false;  // an unknown token is pending, because it may fuse with the next
   for (size_t at = 0; at < piece.size();) {
     const size_t length = Utf8Length(piece[at]);
     const auto id = Character(piece.substr(at, length), at == 0, at + length == piece.size(), &spelled);
@@ -133,7 +134,8 @@ void BpeModel::Symbols(std::string_view piece, std::vector<TokenId>* out) const 
       unknown = false;
       out->push_back(*id);
     } else if (byte_fallback_ && ByteTokens(spelled, out)) {
-      // As in the original, bytes do not end a run of unknown characters, whose token then comes after them.
+      // As in the tokenizers library, byte tokens do not end a run of unknown characters. The token of the
+      // run then follows them.
     } else if (unk_) {
       if (unknown && !fuse_unk_) out->push_back(*unk_);
       unknown = true;

@@ -1,14 +1,15 @@
-// Byte-pair encoding: a piece of text becomes tokens by merging neighbours, best merge first (Sennrich,
-// Haddow, Birch: "Neural machine translation of rare words with subword units", 2016), exactly as the `BPE`
-// model of tokenizer.json does. Immutable but for a cache of words that synchronises itself: any thread.
+// Byte-pair encoding: turns a piece of text into tokens by merging neighbours, best merge first (Sennrich,
+// Haddow, Birch: "Neural machine translation of rare words with subword units", 2016). The result equals that
+// of the `BPE` model of tokenizer.json. Immutable except for a word cache that does its own locking; any
+// thread.
 //
 // Invariants
-//   1. Of the merges that apply the one of the lowest rank is done, of equal ones the leftmost.
+//   1. Of the merges that apply, the one of the lowest rank is done; of equal ones, the leftmost.
 //   2. A piece of n symbols takes the time and memory of MergeTable::MergeAll.
 //   3. The cache never changes a result and never grows.
 //
-// A long piece (without a pre-tokenizer all of a text is one) is cut where that changes nothing, so that the
-// cache serves its words as well.
+// Without a pre-tokenizer, the whole text is one piece. A long piece is cut where a cut does not change its
+// tokens (see merge_borders.h), so that the cache holds its words as well.
 #pragma once
 
 #include <array>
@@ -30,28 +31,29 @@ namespace prefixd {
 
 class BpeModel {
  public:
-  // Invariants 1 and 3 of TokenizerSpec hold. `byte_level`: pieces come in the byte-level alphabet.
+  // `spec` satisfies invariants 1 and 3 of TokenizerSpec. `byte_level`: pieces are in the byte-level
+  // alphabet.
   BpeModel(const BpeSpec& spec, bool byte_level);
 
-  // Appends the tokens of a piece: not empty, valid UTF-8; where takes_raw_bytes(), any bytes, which stand
-  // for their spelling in the byte-level alphabet.
+  // Appends the tokens of a piece to `out`. The piece is not empty and valid UTF-8. If takes_raw_bytes(), it
+  // is any bytes, which are read as their spelling in the byte-level alphabet.
   void Tokenize(std::string_view piece, std::vector<TokenId>* out) const;
 
-  // Pieces come in the byte-level alphabet, every byte has a token of its own, and symbols carry no affixes:
-  // then spelling the bytes first would be work for nothing.
+  // True if pieces are in the byte-level alphabet, every byte has its own token, and symbols have no affixes.
+  // The caller then need not spell the bytes first.
   bool takes_raw_bytes() const { return takes_raw_bytes_; }
   std::optional<TokenId> Find(std::string_view content) const;
-  // Nothing for an id without a token.
+  // Returns nothing for an id without a token.
   std::optional<std::string_view> Content(TokenId id) const;
   TokenId end_id() const { return static_cast<TokenId>(contents_.size()); }  // one past the highest id
 
  private:
   void AddBorders(const BpeSpec& spec);
-  // The end of the part of `piece` that begins at `at`.
+  // Returns the end of the part of `piece` that begins at `at`.
   size_t EndOfPart(std::string_view piece, size_t at) const;
   void TokenizePart(std::string_view part, std::vector<TokenId>* out) const;
   void Symbols(std::string_view piece, std::vector<TokenId>* out) const;
-  // The token of one character with the affixes of its place.
+  // Returns the token of one character with the affixes of its position.
   std::optional<TokenId> Character(std::string_view character, bool first, bool last,
                                    std::string* spelled) const;
   bool ByteTokens(std::string_view spelled, std::vector<TokenId>* out) const;
@@ -70,8 +72,8 @@ class BpeModel {
   std::optional<TokenId> unk_;
   std::string prefix_, suffix_;
   bool fuse_unk_, byte_fallback_, ignore_merges_;
-  size_t longest_ = 0;                   // token, in bytes
-  std::optional<MergeBorders> borders_;  // nothing: pieces are not cut
+  size_t longest_ = 0;                   // bytes of the longest token
+  std::optional<MergeBorders> borders_;  // empty if pieces are not cut
   mutable WordCache cache_;
 };
 

@@ -17,7 +17,8 @@ int HexDigit(char c) {
   return -1;
 }
 
-// The byte of "<0x41>". The original reads the digits as Rust does, where "+9" is a number too.
+// Returns the byte of "<0x41>". The tokenizers library parses the digits as Rust does, which accepts "+9"
+// too.
 std::optional<char> ByteOfToken(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   const int high = token[3] == '+' ? 0 : HexDigit(token[3]), low = HexDigit(token[4]);
@@ -46,7 +47,7 @@ std::string_view StripToken(std::string_view token, const DecoderSpec& spec) {
   return token;
 }
 
-// The incomplete code point at the end of some bytes, or nothing.
+// Returns the incomplete code point at the end of some bytes, or nothing.
 std::string_view IncompleteEnd(std::string_view bytes) {
   while (!bytes.empty()) {
     const Utf8Part part = FirstUtf8Part(bytes);
@@ -125,12 +126,12 @@ void DecodeStream::Push(std::string_view token, std::string* out) {
 
 void DecodeStream::Flush(std::string* out) {
   if (!byte_run_.empty()) EndByteRun(byte_run_stage_, out);
-  if (!partial_.empty() && !known_partial_) Emit(kReplacementCharacter, out);
+  if (!partial_.empty() && !partial_emitted_) Emit(kReplacementCharacter, out);
   partial_.clear();
   held_ = 0;
 }
 
-void DecodeStream::MarkKnown() {
+void DecodeStream::MarkEmitted() {
   if (!byte_run_.empty()) {
     const std::string begun(IncompleteEnd(byte_run_));
     byte_run_.resize(byte_run_.size() - begun.size());
@@ -138,13 +139,13 @@ void DecodeStream::MarkKnown() {
     if (!byte_run_.empty()) EndByteRun(byte_run_stage_, &known);
     byte_run_ = begun;
   }
-  known_run_ = byte_run_.size();
-  known_partial_ = !partial_.empty();
-  if (known_run_ > 0 || known_partial_) strip_left_ = 0;
-  if (known_run_ > 0) metaspace_seen_.assign(metaspace_seen_.size(), true);
+  emitted_run_ = byte_run_.size();
+  partial_emitted_ = !partial_.empty();
+  if (emitted_run_ > 0 || partial_emitted_) strip_left_ = 0;
+  if (emitted_run_ > 0) metaspace_seen_.assign(metaspace_seen_.size(), true);
 }
 
-// `token` as it comes to a stage.
+// Processes `token` from stage `stage` on.
 void DecodeStream::Feed(size_t stage, std::string_view token, std::string* out) {
   if (stage == decoder_->stages_.size()) return Joined(token, out);
   const DecoderSpec& spec = decoder_->stages_[stage];
@@ -172,10 +173,10 @@ void DecodeStream::Feed(size_t stage, std::string_view token, std::string* out) 
   }
 }
 
-// A run of byte tokens is one token if it is valid as a whole, and otherwise a U+FFFD for every byte.
+// A run of byte tokens becomes one token if it is valid UTF-8 as a whole, and one U+FFFD per byte otherwise.
 void DecodeStream::EndByteRun(size_t stage, std::string* out) {
   const std::string run = std::move(byte_run_);
-  const size_t known = std::exchange(known_run_, 0);
+  const size_t known = std::exchange(emitted_run_, 0);
   byte_run_.clear();
   if (IsValidUtf8(run)) return Feed(stage + 1, run, out);
   for (size_t i = known; i < run.size(); ++i) Feed(stage + 1, kReplacementCharacter, out);
@@ -196,17 +197,17 @@ void DecodeStream::PushBytes(std::string_view bytes, std::string* out) {
     if (part.kind == Utf8Part::kIncomplete) break;
     if (part.kind == Utf8Part::kValid) {
       text += rest.substr(0, part.length);
-    } else if (!known_partial_) {
+    } else if (!partial_emitted_) {
       text += kReplacementCharacter;
     }
-    known_partial_ = false;
+    partial_emitted_ = false;
     rest.remove_prefix(part.length);
   }
   partial_.erase(0, partial_.size() - rest.size());
   Emit(text, out);
 }
 
-// Text of the joined whole, in valid UTF-8, on its way through the last Strip.
+// Passes joined text, in valid UTF-8, through the last Strip.
 void DecodeStream::Emit(std::string_view text, std::string* out) {
   if (!decoder_->strip_ || text.empty()) {
     *out += text;

@@ -1,17 +1,16 @@
-// Token texts back to text: the decoder of a tokenizer.json, one token at a time, so that a whole text and a
-// stream of tokens are decoded by the same code. TokenDecoder is immutable after creation (any thread); a
-// DecodeStream has one owner.
+// Turns token texts back into text: the decoder of a tokenizer.json. It takes one token at a time, so that
+// one code path decodes both whole texts and streams. TokenDecoder is immutable after creation (any thread);
+// a DecodeStream has one owner.
 //
-// A decoder is stages on single tokens (Replace, ByteFallback, Strip, Metaspace), then what joins them
-// (ByteLevel, Fuse, or the end), then at most one Strip of the joined text.
+// A decoder has stages for single tokens (Replace, ByteFallback, Strip, Metaspace), then a way to join them
+// (ByteLevel, Fuse, or the end of the list), then at most one Strip of the joined text.
 //
 // Invariants
-//   1. All that Push and Flush of a stream append, together, is the decoded text; every piece of it is valid
-//   UTF-8.
-//   2. What Push appends is certain: no token that may follow could change it. What waits: an incomplete code
-//   point; with
-//      ByteFallback a run of byte tokens, since a run that is not valid as a whole becomes U+FFFD for each
-//      byte; and characters at the end that Strip would take.
+//   1. The concatenation of all that Push and Flush append is the decoded text. Each appended piece is valid
+//      UTF-8.
+//   2. Push appends only text that no later token can change. It holds back an incomplete code point; the
+//      characters at the end that Strip would remove; and, with ByteFallback, a run of byte tokens, because a
+//      run that is not valid as a whole becomes one U+FFFD per byte.
 #pragma once
 
 #include <optional>
@@ -26,20 +25,20 @@ namespace prefixd {
 
 class TokenDecoder {
  public:
-  static constexpr size_t kMaxGrowth = 64;  // of a token's text by all Replace stages together
+  static constexpr size_t kMaxGrowth = 64;  // of a token's text, by all Replace stages together
 
-  // `specs` as in TokenizerSpec: nothing means that a space stands between two tokens.
+  // `specs` as in TokenizerSpec: without a value, tokens are joined by spaces.
   static Result<TokenDecoder> Create(const std::optional<std::vector<DecoderSpec>>& specs);
-  // The bytes that one token stands for, whatever is around it.
+  // Returns the bytes of one token, without regard to its neighbours.
   std::string Bytes(std::string_view token) const;
 
  private:
   friend class DecodeStream;
   enum class Join : unsigned char { kPlain, kSpaces, kByteLevel };
 
-  std::vector<DecoderSpec> stages_;  // on single tokens
+  std::vector<DecoderSpec> stages_;  // for single tokens
   Join join_ = Join::kPlain;
-  std::optional<DecoderSpec> strip_;  // of the joined text
+  std::optional<DecoderSpec> strip_;  // for the joined text
 };
 
 class DecodeStream {
@@ -47,13 +46,14 @@ class DecodeStream {
   // `decoder` must outlive the stream.
   explicit DecodeStream(const TokenDecoder& decoder);
 
+  // Appends the text that is now certain.
   void Push(std::string_view token, std::string* out);
-  // The end of the tokens: appends what waited. Nothing may be pushed afterwards.
+  // Ends the stream: appends the text that was held back. Push must not be called afterwards.
   void Flush(std::string* out);
-  // What was pushed so far is known to the reader, who sees it as if it had ended here; only what follows is
-  // to come out. An incomplete code point goes on to wait: if it is completed it comes out whole, otherwise
-  // the reader has its U+FFFD.
-  void MarkKnown();
+  // Tells the stream that the reader already has the text of all tokens pushed so far, decoded as if it ended
+  // here. The stream appends later text only. It still holds back an incomplete code point: if later tokens
+  // complete it, it is appended whole; otherwise nothing is, because the reader already has its U+FFFD.
+  void MarkEmitted();
 
  private:
   void Feed(size_t stage, std::string_view token, std::string* out);
@@ -64,14 +64,14 @@ class DecodeStream {
 
   const TokenDecoder* decoder_;
   bool first_token_ = true;
-  std::vector<bool> metaspace_seen_;  // by stage: the first token has come there
-  std::string byte_run_;              // ByteFallback: of byte tokens
-  size_t byte_run_stage_ = 0;         // the stage that collects it
+  std::vector<bool> metaspace_seen_;  // per stage: it has seen the first token
+  std::string byte_run_;              // ByteFallback: the current run of byte tokens
+  size_t byte_run_stage_ = 0;         // the stage that collects the run
   std::string partial_;               // ByteLevel: an incomplete code point
-  size_t known_run_ = 0;              // so many bytes at the front of byte_run_ the reader has as U+FFFD
-  bool known_partial_ = false;        // the reader has partial_ as U+FFFD
-  size_t strip_left_ = 0;             // Strip: so many may still be taken at the beginning
-  size_t held_ = 0;                   // Strip: so many characters at the end wait
+  size_t emitted_run_ = 0;            // bytes at the front of byte_run_ that the reader has as U+FFFD
+  bool partial_emitted_ = false;      // the reader has partial_ as U+FFFD
+  size_t strip_left_ = 0;             // Strip: characters that may still be removed at the beginning
+  size_t held_ = 0;                   // Strip: characters at the end that are held back
 };
 
 }  // namespace prefixd

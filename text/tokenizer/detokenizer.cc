@@ -6,7 +6,7 @@ Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens,
                          std::span<const TokenId> prompt_tail)
     : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens), stream_(tokenizer.decoder()) {
   for (const TokenId id : prompt_tail) Push(id);
-  stream_.MarkKnown();
+  stream_.MarkEmitted();
 }
 
 std::string Detokenizer::Push(TokenId id) {

@@ -1,12 +1,10 @@
-// Token ids to text while they are generated. One owner per stream; the tokenizer must outlive it.
+// Turns token ids into text while they are generated. One owner per stream. The tokenizer must outlive it.
 //
 // Invariants
-//   1. All that Push and Flush return, together, is Tokenizer::Decode of the pushed ids, or, after a prompt,
-//   what Decode of
-//      prompt and ids has after that of the prompt.
-//   2. Every piece is valid UTF-8 and will not change: partial code points and whatever else tokens to come
-//   could alter are
-//      held back.
+//   1. The concatenation of all that Push and Flush return is Tokenizer::Decode of the pushed ids. After a
+//      prompt, it is what Decode of prompt and ids adds to Decode of the prompt.
+//   2. Each returned piece is valid UTF-8 and final. Incomplete code points, and any other text that later
+//      tokens could change, are held back.
 #pragma once
 
 #include <span>
@@ -19,15 +17,16 @@ namespace prefixd {
 
 class Detokenizer {
  public:
-  // `prompt_tail`: the last tokens before the stream, at least one that is not skipped where the prompt has
-  // one. They say that the stream is not at the start of the text (where some decoders drop a space), and may
-  // end within a code point.
+  // `prompt_tail` is the last tokens of the prompt, with at least one that is not skipped if the prompt has
+  // one. They tell the decoder that the stream is not at the start of the text, where some decoders drop a
+  // space. They may end within a code point.
   Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens,
               std::span<const TokenId> prompt_tail = {});
 
-  // Text that is now certain; often "".
+  // Returns the text that is now certain; often "".
   std::string Push(TokenId id);
-  // The rest, with U+FFFD where bytes stay incomplete. Nothing may be pushed afterwards.
+  // Ends the stream and returns the rest, with U+FFFD for incomplete bytes. Push must not be called
+  // afterwards.
   std::string Flush();
 
  private:

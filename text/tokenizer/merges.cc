@@ -13,7 +13,7 @@
 namespace prefixd {
 namespace {
 
-constexpr size_t kFew = 32;  // up to here a scan over an array is faster than a heap
+constexpr size_t kFew = 32;  // up to this size an array scan is faster than a heap
 constexpr uint32_t kNoRank = std::numeric_limits<uint32_t>::max();
 
 struct Candidate {
@@ -22,10 +22,11 @@ struct Candidate {
   bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : at > o.at; }
 };
 
-// A priority queue of candidates: lowest rank first, leftmost of equals. A heap of all of them would cost a
-// logarithm each, and a long text has millions of them but few ranks. So there is a bucket for each rank and
-// a heap of ranks; the bucket of the rank in work is sorted once (it mostly is) and read from the front. Only
-// what is pushed for this rank or a better one while that goes on needs a heap of candidates.
+// A priority queue of candidates: lowest rank first, leftmost of equals. A long text has millions of
+// candidates but few ranks, and a heap of all candidates would cost a logarithm for each. So there is a
+// bucket per rank and a heap of ranks. The bucket of the current rank is sorted once (mostly it already is)
+// and read from the front. Only candidates that are pushed meanwhile for this rank or a lower one need a
+// heap of candidates.
 class CandidateQueue {
  public:
   void Push(const Candidate& candidate) {
@@ -72,7 +73,7 @@ class CandidateQueue {
     open_ = &buckets_.at(rank);
     open_rank_ = rank;
     next_ = 0;
-    last_ = nullptr;  // nothing goes there any more
+    last_ = nullptr;  // nothing is pushed there any more
     std::vector<uint32_t>& places = open_->places;
     if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
   }
@@ -81,7 +82,7 @@ class CandidateQueue {
   using LowestFirst = std::priority_queue<T, std::vector<T>, std::greater<>>;
 
   std::unordered_map<uint32_t, Bucket> buckets_;  // by rank
-  LowestFirst<uint32_t> ranks_;                   // of the buckets that were not opened yet
+  LowestFirst<uint32_t> ranks_;                   // of the buckets that are not open yet
   LowestFirst<Candidate> late_;
   Bucket* open_ = nullptr;
   uint32_t open_rank_ = 0;
@@ -138,8 +139,8 @@ void MergeTable::MergeFew(std::vector<TokenId>* symbols) const {
   ids.resize(count);
 }
 
-// A linked list of symbols and a queue of candidates; a candidate whose pair has changed since is recognised
-// by its product.
+// Uses a linked list of symbols and a queue of candidates. A candidate is stale if its pair no longer has its
+// product.
 void MergeTable::MergeMany(std::vector<TokenId>* symbols) const {
   struct Node {
     TokenId id;  // -1: merged into the one before

@@ -1,4 +1,4 @@
-// The merges of a BPE model and the loop that applies them. Immutable after creation: any thread.
+// The merges of a BPE model and the loop that applies them. Immutable after creation; any thread.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace prefixd {
 
-// (left, right) -> rank and product, in a flat hash table with linear probing, at most half full.
+// Maps (left, right) to rank and product: a flat hash table with linear probing, at most half full.
 class MergeTable {
  public:
   struct Merge {
@@ -17,10 +17,11 @@ class MergeTable {
     TokenId product;
   };
 
+  // `merges` is the largest number of insertions.
   explicit MergeTable(size_t merges);
-  // The last insertion of a pair wins. At most `merges` of them; ids are >= 0.
+  // If a pair is inserted twice, the last insertion wins. Ids are >= 0.
   void Insert(TokenId left, TokenId right, Merge merge);
-  // Null where the pair does not merge.
+  // Returns nullptr if the pair does not merge.
   const Merge* Find(TokenId left, TokenId right) const {
     const uint64_t key = Key(left, right);
     for (size_t at = SlotOf(key);; at = (at + 1) & mask_) {
@@ -29,9 +30,9 @@ class MergeTable {
     }
   }
 
-  // Merges `symbols` in place until nothing merges: lowest rank first, leftmost of equals. Time and memory
-  // are O(n) where, as in trained vocabularies, a merge makes way for worse ones only; at worst time is O(n
-  // log n).
+  // Merges `symbols` in place until no merge applies: lowest rank first, leftmost of equals. Time and memory
+  // are O(n) if a merge enables only merges of higher rank, as in trained vocabularies. The worst case is
+  // O(n log n) time.
   void MergeAll(std::vector<TokenId>* symbols) const;
 
  private:
@@ -44,7 +45,7 @@ class MergeTable {
   static uint64_t Key(TokenId left, TokenId right) {
     return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
   }
-  // Fibonacci hashing; the table's size is 2^(64 - shift_).
+  // Fibonacci hashing; the table has 2^(64 - shift_) slots.
   size_t SlotOf(uint64_t key) const { return (key ^ key >> 29) * 0x9E3779B97F4A7C15ull >> shift_; }
   void MergeFew(std::vector<TokenId>* symbols) const;
   void MergeMany(std::vector<TokenId>* symbols) const;

@@ -17,8 +17,8 @@ struct Range {
   CodePoint first, last;
 };
 
-// Code points that decompose, compose or have a combining class in utf8proc, and nothing of it in the
-// original. Sorted.
+// Code points that decompose, compose or have a combining class in utf8proc but not in the tokenizers
+// library. Sorted.
 constexpr Range kInert[] = {
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},
@@ -32,7 +32,8 @@ constexpr Range kInert[] = {
     {0x1f16c, 0x1f16c}, {0x1fbf0, 0x1fbf9},
 };
 
-// Lower case of letters that utf8proc does not know: `first` to `last` become `lower` and what follows it.
+// Lower case of letters that utf8proc does not know: `first` to `last` map to `lower` and the code points
+// after it.
 struct LowerRange {
   CodePoint first, last, lower;
 };
@@ -57,8 +58,8 @@ bool Composes(NormalForm form) { return form == NormalForm::kNfc || form == Norm
 
 // Appends the normal form of decomposed code points, none of them inert, and clears them.
 void Finish(NormalForm form, std::vector<CodePoint>* points, std::string* out) {
-  // Canonical order by a stable sort of every run of marks: the library's own loop takes quadratic time on
-  // long runs.
+  // A stable sort of every run of marks gives the canonical order. The loop of utf8proc takes quadratic time
+  // on long runs.
   const auto combining = [](CodePoint c) { return utf8proc_get_property(c)->combining_class; };
   for (auto run = points->begin(); run != points->end();) {
     run = std::find_if(run, points->end(), [&](auto c) { return combining(c) != 0; });

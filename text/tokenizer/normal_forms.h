@@ -1,8 +1,8 @@
-// Unicode normalization forms and lower case, as the normalizers of a tokenizer.json make them. Pure
-// functions; any thread. `text` is valid UTF-8, and so is the result.
+// Unicode normalization forms and lower case, as the normalizers of a tokenizer.json define them. Pure
+// functions; any thread. `text` and the result are valid UTF-8.
 //
-// Invariant: equal to the `tokenizers` library, whose tables are of several ages: normalization forms know
-// Unicode 10 (a mark that came later is a letter to them), lower case knows Unicode 17.
+// Invariant: results equal those of the `tokenizers` library, whose tables have different ages. Its
+// normalization forms use Unicode 10, where later marks count as letters; its lower case uses Unicode 17.
 #pragma once
 
 #include <string>
@@ -12,10 +12,11 @@ namespace prefixd {
 
 enum class NormalForm : unsigned char { kNfc, kNfd, kNfkc, kNfkd };
 
-// Time is O(n log n) whatever the text. NFKC and NFKD make text up to 11 times longer, NFC and NFD 3 times.
+// Takes O(n log n) time for any text. NFKC and NFKD make text up to 11 times longer, NFC and NFD up to 3
+// times.
 std::string Normalize(NormalForm form, std::string_view text);
 
-// Every code point by itself, as `char::to_lowercase` of Rust: no rule looks at the neighbours.
+// Maps each code point by itself, like `char::to_lowercase` in Rust, without regard to its neighbours.
 std::string LowerCase(std::string_view text);
 
 }  // namespace prefixd

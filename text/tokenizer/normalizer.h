@@ -1,7 +1,6 @@
-// The normalizer of a tokenizer.json: what is done to text before it is split. Immutable after creation: any
-// thread.
+// The normalizer of a tokenizer.json: changes text before it is split. Immutable after creation; any thread.
 //
-// Invariant: at no time is a text in the making longer than kMaxGrowth times what came, and kGrowthAllowance.
+// Invariant: no intermediate text is longer than kMaxGrowth times the input plus kGrowthAllowance bytes.
 #pragma once
 
 #include <optional>
@@ -16,12 +15,12 @@ namespace prefixd {
 
 class TextNormalizer {
  public:
-  static constexpr size_t kMaxGrowth = 32;  // NFKC alone may come to 11
+  static constexpr size_t kMaxGrowth = 32;  // NFKC alone may reach 11
   static constexpr size_t kGrowthAllowance = 64 << 10;
 
   static Result<TextNormalizer> Create(const std::vector<NormalizerSpec>& stages);
-  // Valid UTF-8 to valid UTF-8. kInvalidArgument: the text grows beyond the invariant, or a regex gives up on
-  // it; the message names the stage.
+  // Returns the normalised text. `text` and the result are valid UTF-8. kInvalidArgument: the text would grow
+  // beyond the invariant, or a regex needs too many steps; the message names the stage.
   Result<std::string> Run(std::string_view text) const;
 
  private:
@@ -35,7 +34,8 @@ class TextNormalizer {
   std::vector<Stage> stages_;
 };
 
-// `text` with every occurrence of `pattern` (not empty), from left to right without overlap, replaced.
+// Returns `text` with each occurrence of `pattern` replaced, from left to right, without overlap. `pattern`
+// is not empty.
 std::string ReplaceAll(std::string_view text, std::string_view pattern, std::string_view content);
 
 }  // namespace prefixd

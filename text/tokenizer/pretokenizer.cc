@@ -10,8 +10,8 @@ namespace {
 
 using Ranges = std::vector<TextRange>;
 
-// Cuts one piece of a text at its matches, which come one by one: what matches is a delimiter, or with
-// `invert` what lies between.
+// Cuts one piece of a text at its matches, which the caller gives one by one. The matches are the delimiters;
+// with `invert`, the text between them is.
 class Splitter {
  public:
   Splitter(SplitBehavior behavior, bool invert, const TextRange& piece, Ranges* out)
@@ -67,7 +67,7 @@ class Splitter {
   const bool invert_;
   const size_t base_, end_;
   size_t at_;
-  TextRange waiting_{};  // the last part, which the next may join
+  TextRange waiting_{};  // the last part; the next one may join it
   bool waits_ = false, waiting_is_delimiter_ = false;
   Ranges* const out_;
 };
@@ -88,7 +88,7 @@ void FindEach(std::string_view text, bool (*is)(char32_t), Splitter* splitter) {
   }
 }
 
-// Every longest run of code points that have the same number under `kind_of` is a match, but not those of 0.
+// Every longest run of code points with the same number from `kind_of` is a match, except runs of 0.
 void FindRuns(std::string_view text, int (*kind_of)(char32_t), Splitter* splitter) {
   TextRange run{0, 0};
   int kind_of_run = 0;
@@ -137,7 +137,7 @@ Status FindMatches(const PreTokenizerSpec& spec, const std::optional<Regex>& reg
   return Status::Ok();
 }
 
-// Writes every piece anew into a fresh text.
+// Rewrites every piece into a new text.
 template <typename Write>  // (range, piece, out)
 void Rewrite(PreTokenized* text, const Write& write) {
   std::string rewritten;
@@ -224,7 +224,8 @@ void PreTokenizer::AddPrefixSpaces(PreTokenized* text) {
   });
 }
 
-// Spaces become marks, then a piece that does not begin with one gets one, if the scheme says so.
+// Replaces spaces by marks. Then, if the scheme says so, puts a mark before a piece that does not begin with
+// one.
 void PreTokenizer::MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTokenized* text) {
   Rewrite(text, [&](const TextRange& range, std::string_view piece, std::string* out) {
     const bool marked = piece.starts_with(' ') || piece.starts_with(spec.replacement);

@@ -1,9 +1,10 @@
-// Cuts normalised text into the pieces that the model sees one by one: the pre_tokenizer of a tokenizer.json.
-// Immutable after creation: any thread.
+// The pre_tokenizer of a tokenizer.json: cuts normalised text into the pieces that the model encodes one by
+// one. Immutable after creation; any thread.
 //
-// Invariants of what Run returns
-//   1. Pieces are in order, not empty, do not overlap and lie on borders of code points.
-//   2. With `raw_bytes` the piece [begin, end) stands for SpellBytes of these bytes; otherwise for itself.
+// Invariants of the result of Run
+//   1. Pieces are in order, not empty and do not overlap, and begin and end at code points.
+//   2. With `raw_bytes`, the piece [begin, end) is SpellBytes of these bytes; otherwise it is the bytes
+//      themselves.
 #pragma once
 
 #include <optional>
@@ -18,7 +19,7 @@
 namespace prefixd {
 
 struct PreTokenized {
-  std::string_view text;  // what the ranges refer to: the input, or `storage`
+  std::string_view text;  // the text of the ranges: the input or `storage`
   std::vector<TextRange> pieces;
   bool raw_bytes = false;
   std::string storage;
@@ -30,14 +31,14 @@ struct PreTokenized {
 
 class PreTokenizer {
  public:
-  // `raw_bytes`: the model takes bytes as they are, so a ByteLevel at the end need not spell them.
+  // `raw_bytes`: the model takes raw bytes, so a ByteLevel as the last stage need not spell them.
   static Result<PreTokenizer> Create(const std::vector<PreTokenizerSpec>& stages, bool raw_bytes);
 
-  // `text` is valid UTF-8 and must outlive what is put into `out`. `at_start`: it is the start of the input,
-  // for a Metaspace that marks it. kInvalidArgument: a regex gives up on it.
+  // `text` is valid UTF-8 and must outlive `out`. `at_start`: `text` begins at the start of the input, which
+  // some Metaspace stages mark. kInvalidArgument: a regex needs too many steps.
   Status Run(std::string_view text, bool at_start, PreTokenized* out) const;
 
-  // A stage looks at where in the input a piece begins; and there are stages before it.
+  // Whether a stage depends on where in the input a piece begins, and whether a stage before it splits.
   bool marks_start() const { return marks_start_; }
   bool splits_before_mark() const { return splits_before_mark_; }
 
@@ -46,10 +47,10 @@ class PreTokenizer {
     PreTokenizerSpec spec;
     std::optional<KnownPattern> known;  // kSplit, and kByteLevel with its regex
     std::optional<Regex> regex;         // kSplit by any other regex
-    bool raw_bytes = false;             // kByteLevel that leaves bytes as they are
+    bool raw_bytes = false;             // kByteLevel that does not spell bytes
   };
 
-  // `scratch` is kept from stage to stage.
+  // `scratch` is reused by all stages.
   static Status Apply(const Stage& stage, bool at_start, PreTokenized* text, std::vector<TextRange>* scratch);
   static Status Split(const Stage& stage, PreTokenized* text, std::vector<TextRange>* scratch);
   static void AddPrefixSpaces(PreTokenized* text);

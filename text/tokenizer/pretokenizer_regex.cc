@@ -1,4 +1,4 @@
-// The only file that knows PCRE2.
+// The only file that includes PCRE2.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/tokenizer/pretokenizer_regex.h"
 
@@ -24,11 +24,11 @@ using Owned = std::unique_ptr<T, Free>;
 
 constexpr uint32_t kOptions =
     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
-// Steps of one match: what patterns in use need for a long run (a few for each byte), and then some.
+// The most steps of one match: more than common patterns need for a long run (a few steps per byte).
 constexpr size_t kMatchLimit = 1'000'000, kMatchLimitPerByte = 16;
 constexpr size_t kJitStack = 1 << 20;
 
-// What a thread matches with: kept, since matches are many and short.
+// The match state of a thread. It is reused, because matches are many and short.
 struct Matcher {
   Owned<pcre2_match_data> data{pcre2_match_data_create(1, nullptr)};
   Owned<pcre2_match_context> context{pcre2_match_context_create(nullptr)};
@@ -65,7 +65,7 @@ Result<Regex> Regex::Create(std::string_view pattern) {
     pcre2_get_error_message(error, message, sizeof message);
     return Corrupt("regex \"" + std::string(pattern) + "\": " + reinterpret_cast<const char*>(message));
   }
-  // Without JIT (it may be missing on a machine) matching is slower and finds the same.
+  // Without JIT, which a machine may not have, matching is slower with the same result.
   code->compiled = pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE) == 0;
   uint32_t matches_empty = 0;
   PREFIXD_CHECK(pcre2_pattern_info(code->code.get(), PCRE2_INFO_MATCHEMPTY, &matches_empty) == 0);
@@ -81,7 +81,7 @@ Status Regex::ForEachMatch(std::string_view text,
     return pcre2_match(code_->code.get(), Units(text), text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                        matcher.data.get(), matcher.context.get());
   };
-  const auto match = [&](size_t at) {  // the short way: pieces are many, and most are a few bytes long
+  const auto match = [&](size_t at) {  // the fast path, because most pieces are a few bytes long
     return pcre2_jit_match(code_->code.get(), Units(text), text.size(), at, 0, matcher.data.get(),
                            matcher.context.get());
   };

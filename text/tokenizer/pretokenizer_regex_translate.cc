@@ -1,4 +1,5 @@
-// Oniguruma's Ruby syntax -> PCRE2, one construct after the other; what is not listed is refused.
+// Translates the Ruby syntax of Oniguruma to PCRE2, construct by construct. A construct that is not listed is
+// refused.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -13,7 +14,7 @@ constexpr std::string_view kCategories[] = {
     "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P",  "Pc", "Pd",
     "Ps", "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc", "Cf",
 };
-// Scripts of which PCRE2's tables (Unicode 14) lack nothing but the ranges given.
+// Scripts that PCRE2 (Unicode 14) knows completely except for the given ranges.
 struct Script {
   std::string_view name, newer;
 };
@@ -45,12 +46,12 @@ constexpr Script kScripts[] = {
     {"Thai", ""},
     {"Tibetan", ""},
 };
-// \w in a class; outside of classes the original also takes the numbers of Latin-1 (superscripts, fractions).
+// \w in a class. Outside of classes, Oniguruma also matches the numbers of Latin-1 (superscripts, fractions).
 constexpr std::string_view kEnclosedLetters =
     "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
 constexpr std::string_view kLatin1Numbers = "\\xb2\\xb3\\xb9\\xbc-\\xbe";
-// Letters that fold together to one code point (U+00DF, the ligatures U+FB00 to U+FB06): the original lets
-// `(?i:ss)` match U+00DF, PCRE2 does not.
+// Letters that together fold to one code point (U+00DF, the ligatures U+FB00 to U+FB06). In Oniguruma
+// `(?i:ss)` matches U+00DF, in PCRE2 it does not.
 constexpr std::string_view kFoldingPairs[] = {"ss", "ff", "fi", "fl", "st"};
 
 bool IsAsciiLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -58,10 +59,10 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsHexDigit(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
-// The members of a general category as the inside of a PCRE2 class.
+// Returns the members of a general category as the inside of a PCRE2 class.
 std::string CategoryMembers(std::string_view category) {
   std::string out = "\\p{" + std::string(category) + "}";
-  unsigned first = 1, last = 0;  // ranges that touch are one: each costs time at every character
+  unsigned first = 1, last = 0;  // adjacent ranges are merged, because each costs time at every character
   const auto end_range = [&] {
     char text[32];
     if (first <= last) out.append(text, std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", first, last));
@@ -158,7 +159,7 @@ class Translator {
     return Refuse("this kind of group");
   }
 
-  // {n} {n,} {n,m}. What follows it means other things in the two engines.
+  // {n} {n,} {n,m}. A suffix has a different meaning in the two engines.
   Status Interval() {
     size_t end = 1;
     while (IsDigit(Peek(end))) ++end;
@@ -320,7 +321,7 @@ class Translator {
   size_t at_ = 0;
   std::string out_;
   bool ignore_case_ = false;
-  char last_folded_ = '\0';   // the letter before, where case is ignored
+  char last_folded_ = '\0';   // the previous letter, where case is ignored
   std::vector<bool> scopes_;  // ignore_case_ outside of each open group
 };
 

@@ -86,7 +86,7 @@ class Scanner {
     return 0;
   }
 
-  // \s+(?!\S)|\s+ at white space: what stands before a word leaves its last character to it.
+  // \s+(?!\S)|\s+ at white space: a run before a word leaves its last character to the word.
   size_t White(size_t at) const {
     size_t last = at, end = at;
     while (end < end_ && ClassAt(end) == Class::kSpace) {

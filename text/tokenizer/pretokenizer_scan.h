@@ -1,8 +1,8 @@
-// Hand-written scanners for the three patterns that most models split with: GPT-2's, Llama 3's, Qwen 2's.
-// Each finds exactly the matches of its pattern, several times faster than an engine would, in time linear in
-// the text. Pure functions; any thread.
+// Hand-written scanners for the three patterns that most models split with: those of GPT-2, Llama 3 and Qwen
+// 2. Each finds exactly the matches of its pattern, in time linear in the text and several times faster than
+// a regex engine. Pure functions; any thread.
 //
-// Invariant: the pieces tile the text; every code point is in some match of each of these patterns.
+// Invariant: the pieces cover the text without gaps, because each pattern matches every code point.
 #pragma once
 
 #include <optional>
@@ -15,13 +15,13 @@ namespace prefixd {
 
 enum class KnownPattern : unsigned char { kGpt2, kLlama3, kQwen2 };
 
-// The text of a known pattern as tokenizer files spell it.
+// Returns the text of a known pattern in tokenizer files.
 std::string_view KnownPatternText(KnownPattern pattern);
-// The known pattern whose text this is, character by character.
+// Returns the known pattern with exactly this text; nothing if there is none.
 std::optional<KnownPattern> RecognisePattern(std::string_view regex);
 
-// Appends the matches in text[range.begin, range.end) to `out`; valid UTF-8. Assertions see nothing beyond
-// the range.
+// Appends the matches in text[range.begin, range.end), which is valid UTF-8, to `out`. Assertions do not see
+// text outside the range.
 void ScanKnownPattern(KnownPattern pattern, std::string_view text, TextRange range,
                       std::vector<TextRange>* out);
 

@@ -1,10 +1,10 @@
-// What a tokenizer is made of, as plain data: the contents of a Hugging Face tokenizer.json, checked and
-// flattened, and independent of the file format that it came from. Values; any thread.
+// The parts of a tokenizer as plain data: the contents of a Hugging Face tokenizer.json, checked and
+// flattened, independent of the file format. Plain values; any thread.
 //
 // Invariants of a spec that ParseTokenizerJson returns
-//   1. Ids are in [0, kMaxTokenId]; no id is given to two tokens; `vocab` and `added` agree where they name
-//   the same text.
-//   2. Patterns and added tokens are not empty; all strings are valid UTF-8.
+//   1. Ids are in [0, kMaxTokenId]. No two tokens have the same id. Where `vocab` and `added` have the same
+//      text, they have the same id.
+//   2. Patterns and added tokens are not empty. All strings are valid UTF-8.
 //   3. Both parts of every merge, their product and the unknown token are in `vocab`.
 #pragma once
 
@@ -26,15 +26,15 @@ struct TextPattern {
   std::string text;
 };
 
-// A token that is found in the text before any splitting.
+// A token that is searched in the text before it is split.
 struct AddedTokenSpec {
   TokenId id = 0;
   std::string content;
-  bool single_word = false;  // only between two characters that are not of a word
-  bool lstrip = false;       // takes the white space on its left with it
-  bool rstrip = false;
-  bool normalized = false;  // searched in normalised text, itself normalised
-  bool special = false;     // can be left out when decoding
+  bool single_word = false;  // matches only between characters that are not word characters
+  bool lstrip = false;       // includes the white space on its left
+  bool rstrip = false;       // includes the white space on its right
+  bool normalized = false;   // is normalised and searched in normalised text
+  bool special = false;      // can be skipped when decoding
 };
 
 struct NormalizerSpec {
@@ -52,7 +52,7 @@ enum class SplitBehavior : unsigned char {
   kContiguous
 };
 
-// Where Metaspace puts its mark before a piece: only at the start of the input, everywhere, nowhere.
+// Which pieces Metaspace puts its mark before: only the one at the start of the input, all, or none.
 enum class PrependScheme : unsigned char { kFirst, kAlways, kNever };
 
 struct PreTokenizerSpec {
@@ -67,22 +67,22 @@ struct PreTokenizerSpec {
   } kind;
   TextPattern pattern;             // kSplit
   SplitBehavior behavior{};        // kSplit, kPunctuation
-  bool invert = false;             // kSplit: what the pattern does not match is the delimiter
+  bool invert = false;             // kSplit: the text between matches is the delimiter
   bool add_prefix_space = false;   // kByteLevel
-  bool use_regex = false;          // kByteLevel: GPT-2's pattern first
+  bool use_regex = false;          // kByteLevel: splits by the pattern of GPT-2 first
   bool individual_digits = false;  // kDigits
-  std::string replacement;         // kMetaspace: one code point, which stands for a space
+  std::string replacement;         // kMetaspace: one code point, which replaces a space
   PrependScheme prepend{};         // kMetaspace
-  bool split = false;              // kMetaspace: before every replacement
+  bool split = false;              // kMetaspace: splits before every replacement
 };
 
 struct DecoderSpec {
   enum Kind : unsigned char { kByteLevel, kReplace, kByteFallback, kFuse, kStrip, kMetaspace } kind;
   std::string pattern;    // kReplace: literal text; kMetaspace: one code point, which becomes a space
   std::string content;    // kReplace; kStrip: one code point
-  size_t start = 0;       // kStrip: at most so many at the beginning
-  size_t stop = 0;        // kStrip: and at the end
-  bool prepends = false;  // kMetaspace: in the first token it was put there, and vanishes
+  size_t start = 0;       // kStrip: the most that are removed at the beginning
+  size_t stop = 0;        // kStrip: the most that are removed at the end
+  bool prepends = false;  // kMetaspace: the mark of the first token was added and is removed
 };
 
 struct BpeSpec {
@@ -100,13 +100,14 @@ struct TokenizerSpec {
   std::vector<AddedTokenSpec> added;
   std::vector<NormalizerSpec> normalizers;           // in order
   std::vector<PreTokenizerSpec> pre_tokenizers;      // in order
-  std::optional<std::vector<DecoderSpec>> decoders;  // in order; none: tokens are joined by spaces
-  std::vector<TokenId> prefix_ids, suffix_ids;       // what the post-processor puts around a text
+  std::optional<std::vector<DecoderSpec>> decoders;  // in order; without a value, tokens are joined by spaces
+  std::vector<TokenId> prefix_ids, suffix_ids;       // what the post-processor puts before and after a text
   BpeSpec model;
 };
 
-// kCorrupt: not what a tokenizer.json is. kUnsupported: a component, option or value that prefixd lacks; the
-// message names its JSON path and value, not the file.
+// Parses the text of a tokenizer.json. kCorrupt: not JSON, or a value that makes no sense. kUnsupported: a
+// component, option or value that prefixd does not support. The message names the JSON path and the value,
+// not the file.
 Result<TokenizerSpec> ParseTokenizerJson(std::string_view json);
 
 }  // namespace prefixd

@@ -11,9 +11,10 @@ namespace prefixd {
 
 namespace {
 
-// How many bytes of UTF-8 a stage may make one of; 0: any number. Canonical decomposition makes at most three
-// times the bytes (U+0390), so composing takes away at most that; and characters that are not decomposed text
-// themselves shrink to a third (U+212A to "K"), under compatibility to a quarter (U+1D400 to "A").
+// Returns how many bytes of UTF-8 a stage may shrink to one; 0: any number. Canonical decomposition makes
+// text at most three times longer (U+0390), so composition makes it at most three times shorter. Characters
+// that are not decomposed text shrink to a third (U+212A to "K"), with compatibility forms to a quarter
+// (U+1D400 to "A").
 size_t Shrink(const NormalizerSpec& stage) {
   switch (stage.kind) {
     case NormalizerSpec::kNfc:
@@ -53,7 +54,7 @@ bool KeepsAllText(const PreTokenizerSpec& stage) {
   return false;
 }
 
-// Every character has a token, or tokens, or one unknown token of its own.
+// Returns whether every character gives one or more tokens, or one unknown token of its own.
 bool KnowsAllText(const BpeSpec& model, bool byte_level) {
   if (model.unk_token && !model.fuse_unk) return true;
   if (!byte_level && !model.byte_fallback) return false;
@@ -76,11 +77,11 @@ size_t MaxBytesPerToken(const TokenizerSpec& spec) {
   if (!KnowsAllText(spec.model, byte_level)) return 0;
   if (!std::all_of(spec.pre_tokenizers.begin(), spec.pre_tokenizers.end(), KeepsAllText)) return 0;
   size_t longest = 4;  // of an unknown character
-  // A token's text has at least the bytes that it stands for: byte-level names and marks for spaces are
-  // longer than those.
+  // The text of a token is at least as long as the bytes that it encodes, because byte-level spellings and
+  // marks for spaces are longer than the bytes.
   for (const auto& [text, id] : spec.model.vocab) longest = std::max(longest, text.size());
   for (const AddedTokenSpec& token : spec.added) {
-    if (token.lstrip || token.rstrip) return 0;  // any number of spaces goes with it
+    if (token.lstrip || token.rstrip) return 0;  // it includes any number of spaces
     longest = std::max(longest, token.content.size());
   }
   constexpr size_t kTooLoose = size_t{1} << 32;

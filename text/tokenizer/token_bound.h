@@ -1,5 +1,5 @@
-// How much text a token can stand for, from what a tokenizer is made of: what tells that a text is too long
-// before it is encoded. Pure; any thread.
+// Computes the longest text that one token can encode. With it, a text that is too long can be rejected
+// before it is encoded. Pure function; any thread.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace prefixd {
 
-// A text of n bytes gives at least n / this tokens. 0: nothing can be promised, since some text leaves no
-// trace in the tokens.
+// Returns a number such that a text of n bytes gives at least n / number tokens. Returns 0 if there is no
+// such number, because some text gives no tokens.
 size_t MaxBytesPerToken(const TokenizerSpec& spec);
 
 }  // namespace prefixd

@@ -5,12 +5,12 @@
 #include <unordered_set>
 #include <utility>
 
-#include "text/tokenizer/pretokenizer.h"
 #include "text/tokenizer/added_tokens.h"
-#include "text/tokenizer/token_bound.h"
 #include "text/tokenizer/bpe.h"
 #include "text/tokenizer/normalizer.h"
+#include "text/tokenizer/pretokenizer.h"
 #include "text/tokenizer/spec.h"
+#include "text/tokenizer/token_bound.h"
 #include "text/tokenizer/unicode.h"
 
 namespace prefixd {
@@ -25,7 +25,7 @@ struct Tokenizer::Parts {
   TextNormalizer normalizer;
   PreTokenizer pre_tokenizer;
   TokenDecoder decoder;
-  AddedTokens added_raw;         // searched in the text as it comes
+  AddedTokens added_raw;         // searched in the raw text
   AddedTokens added_normalized;  // searched in normalised text
   std::unordered_map<TokenId, Added> added;
   std::unordered_map<std::string, TokenId> added_ids;
@@ -37,8 +37,8 @@ struct Tokenizer::Parts {
 
 namespace {
 
-// The added tokens that are searched before (or after) normalisation; special ones come first, as in the
-// original.
+// Returns the added tokens that are searched before normalisation, or after it. Special ones come first, as
+// in the tokenizers library.
 Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormalizer& normalizer,
                                    bool normalized) {
   std::vector<AddedTokens::Entry> entries;
@@ -82,9 +82,9 @@ std::string_view Kind(const TokenizerSpec& spec, bool byte_level) {
   return spec.model.byte_fallback ? "BPE with byte fallback" : "BPE";
 }
 
-// A Metaspace that marks the start of the input asks where in the input a piece of normalised text came from.
-// What is known here is where pieces of the raw text begin; that says the same unless a normalizer may take
-// the first characters away, or make several of one and something cuts between these.
+// A Metaspace that marks the start of the input needs the position in the input of each piece of normalised
+// text. Only the positions of raw pieces are known here. They are equivalent unless a normalizer can remove
+// the first characters, or can make several characters of one and a stage cuts between them.
 Status CheckStartIsKnown(const TokenizerSpec& spec, const PreTokenizer& pre_tokenizer) {
   if (!pre_tokenizer.marks_start() || spec.normalizers.empty()) return Status::Ok();
   const auto removes = [](const NormalizerSpec& stage) {
@@ -143,8 +143,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
     if (token.special) special.insert(token.content);
   }
   for (const AddedTokenSpec& token : spec.added) {
-    // As in the original, a token that is searched in normalised text is decoded as it stands there, and is
-    // special only if that is the name of a special token.
+    // As in the tokenizers library, a token that is searched in normalised text is decoded in its normalised
+    // form, and is special only if that form is the name of a special token.
     std::string text = token.content;
     if (token.normalized) {
       PREFIXD_ASSIGN_OR_RETURN(text, parts->normalizer.Run(token.content));

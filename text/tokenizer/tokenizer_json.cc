@@ -51,7 +51,7 @@ std::optional<std::pair<std::string, std::string>> ReadMerge(const json::value& 
   return std::pair(std::string((*parts)[0].get_string()), std::string((*parts)[1].get_string()));
 }
 
-// Every part of a merge and its product must be tokens, as the reference demands.
+// Both parts of every merge and its product must be tokens, as the tokenizers library requires.
 Status ReadMerges(const JsonFields& model, BpeSpec* out) {
   PREFIXD_ASSIGN_OR_RETURN(const json::array* merges, model.Array("merges", kMaxMerges).Required());
   std::unordered_set<std::string_view> tokens;
@@ -75,7 +75,7 @@ Status ReadMerges(const JsonFields& model, BpeSpec* out) {
 }
 
 Status ReadModel(const JsonFields& model, BpeSpec* out) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string type, model.String("type").Or("BPE"));  // old files leave it out
+  PREFIXD_ASSIGN_OR_RETURN(const std::string type, model.String("type").Or("BPE"));  // absent in old files
   if (type != "BPE") return model.Unsupported("type", "BPE");
   PREFIXD_RETURN_IF_ERROR(
       model.AllowOnly({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
@@ -115,8 +115,9 @@ Result<AddedTokenSpec> ReadAddedToken(const JsonFields& object) {
   return spec;
 }
 
-// Reads the added tokens and proves invariant 1 of the spec. The original numbers a token that the vocabulary
-// lacks by its place, whatever the file's number is; where the two are not the same the file is refused.
+// Reads the added tokens and checks invariant 1 of the spec. The tokenizers library numbers a token that is
+// not in the vocabulary by its place in the list and ignores its id in the file. If the two differ, the file
+// is refused.
 Status ReadAddedTokens(const JsonFields& root, TokenizerSpec* out) {
   std::unordered_map<std::string_view, TokenId> ids;
   std::unordered_map<TokenId, std::string_view> contents;

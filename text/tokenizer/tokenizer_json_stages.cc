@@ -1,5 +1,5 @@
-// The normalizer, pre-tokenizer, post-processor and decoder of a tokenizer.json. A new component needs a row in
-// one of the tables here and a case in the class that executes it.
+// The normalizer, pre-tokenizer, post-processor and decoder of a tokenizer.json. A new component needs a row
+// in one of the tables here and a case in the class that executes it.
 #include "text/tokenizer/tokenizer_json_stages.h"
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 namespace prefixd {
 namespace {
 
-constexpr size_t kMaxStages = 64;  // of a normaliser, pre-tokeniser or decoder
+constexpr size_t kMaxStages = 64;  // per normalizer, pre-tokenizer or decoder
 constexpr size_t kMaxPatternBytes = 1 << 14;
-constexpr size_t kMaxContentBytes = 256;  // of what is put into a text
+constexpr size_t kMaxContentBytes = 256;  // of text that a component inserts
 constexpr size_t kMaxStrip = 1 << 16;
 
 // Calls `one` with the component that `object` describes or, where its type is Sequence, with each element of
@@ -55,7 +55,8 @@ Result<std::string> ReadContent(const JsonFields& object, std::string_view key) 
   return text;
 }
 
-// How one kind of component is read: what may be there besides `type`, and what puts that into the spec.
+// How one kind of component is read: its options besides `type`, and the function that reads them into the
+// spec.
 template <typename Spec>
 struct Component {
   std::string_view type;
@@ -106,7 +107,7 @@ Status ReadPrepend(const JsonFields& object, NormalizerSpec* spec) {
 Status ReadReplace(const JsonFields& object, NormalizerSpec* spec) {
   PREFIXD_ASSIGN_OR_RETURN(spec->pattern, ReadPattern(object));
   PREFIXD_ASSIGN_OR_RETURN(spec->content, ReadContent(object, "content"));
-  // With a regex, "$1" may mean a group, depending on the version of the original.
+  // With a regex, "$1" is a group in some versions of the tokenizers library.
   if (spec->pattern.is_regex && spec->content.find('$') != std::string::npos)
     return object.Unsupported("content", "a text without $, because the pattern is a regex");
   return Status::Ok();
@@ -151,7 +152,7 @@ Status ReadSplit(const JsonFields& object, PreTokenizerSpec* spec) {
 }
 
 Status ReadByteLevel(const JsonFields& object,
-                     PreTokenizerSpec* spec) {  // trim_offsets concerns offsets alone
+                     PreTokenizerSpec* spec) {  // trim_offsets affects offsets only
   PREFIXD_ASSIGN_OR_RETURN(spec->add_prefix_space, object.Bool("add_prefix_space").Required());
   PREFIXD_ASSIGN_OR_RETURN(spec->use_regex, object.Bool("use_regex").Or(true));
   return Status::Ok();
@@ -167,7 +168,8 @@ Status ReadPunctuation(const JsonFields& object, PreTokenizerSpec* spec) {
   return object.Find("behavior") == nullptr ? Status::Ok() : ReadBehavior(object, &spec->behavior);
 }
 
-// The scheme of a Metaspace, pre-tokenizer or decoder. The older add_prefix_space must not contradict it.
+// Reads the scheme of a Metaspace pre-tokenizer or decoder. The older add_prefix_space must not contradict
+// it.
 Result<PrependScheme> ReadPrependScheme(const JsonFields& object) {
   static const std::unordered_map<std::string, PrependScheme> schemes = {
       {"first", PrependScheme::kFirst}, {"always", PrependScheme::kAlways}, {"never", PrependScheme::kNever}};
@@ -290,7 +292,7 @@ Status ReadNamedId(const JsonFields& object, std::string_view key, std::vector<T
 
 Status ReadPostProcessor(const JsonFields& object, const std::string& type, TokenizerSpec* out) {
   Surrounding own;
-  if (type == "ByteLevel") {  // concerns offsets alone
+  if (type == "ByteLevel") {  // affects offsets only
     return object.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"});
   }
   if (type == "RobertaProcessing" || type == "BertProcessing") {
@@ -303,7 +305,7 @@ Status ReadPostProcessor(const JsonFields& object, const std::string& type, Toke
     return object.Unsupported("type",
                               "Sequence, ByteLevel, RobertaProcessing, BertProcessing, TemplateProcessing");
   }
-  // What a second one would do depends on the parts that the first one made.
+  // The effect of a second one would depend on the parts that the first one made.
   if (!out->prefix_ids.empty() || !out->suffix_ids.empty())
     return object.Unsupported("type", "one component that adds tokens");
   out->prefix_ids = std::move(own.prefix);

@@ -48,8 +48,8 @@ constexpr NewerCodePoints kNewer[] = {
 struct Range {
   char32_t first, last;
 };
-// Punctuation of Unicode 16 that Punctuation of the original, which has the tables of Unicode 8, does not
-// know. Sorted.
+// Punctuation of Unicode 16 that the pre-tokenizer Punctuation does not know, because its tables are of
+// Unicode 8. Sorted.
 constexpr Range kNewerPunctuation[] = {
     {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
     {0x1b4e, 0x1b4f},   {0x1b7d, 0x1b7f},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},   {0x10d6e, 0x10d6e},
@@ -62,8 +62,9 @@ constexpr Range kNewerPunctuation[] = {
 };
 
 std::string_view CategoryOf(char32_t c) {
-  const auto* range = std::lower_bound(std::begin(kNewer), std::end(kNewer), c,
-                                       [](const NewerCodePoints& r, char32_t point) { return r.last < point; });
+  const auto* range =
+      std::lower_bound(std::begin(kNewer), std::end(kNewer), c,
+                       [](const NewerCodePoints& r, char32_t point) { return r.last < point; });
   if (range != std::end(kNewer) && c >= range->first) return range->category;
   return utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
 }
@@ -109,7 +110,7 @@ bool IsPunctuation(char32_t c) {
   const auto* newer = std::lower_bound(std::begin(kNewerPunctuation), std::end(kNewerPunctuation), c,
                                        [](const Range& range, char32_t point) { return range.last < point; });
   if (newer != std::end(kNewerPunctuation) && c >= newer->first) return false;
-  // These two lost the category since.
+  // These two have lost the category since.
   return CategoryOf(c)[0] == 'P' || c == 0x166D || c == 0x111C9;
 }
 

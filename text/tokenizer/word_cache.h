@@ -1,16 +1,16 @@
-// Remembers the tokens of short pieces: words repeat, merging them need not. A table of fixed size, one place
-// for each hash. Any thread: each slot has a lock that nobody waits for; a slot that another thread holds is
-// a miss.
+// Caches the tokens of short words, so that a repeated word is not merged again. A direct-mapped table of
+// fixed size. Any thread: each slot has a try-lock; if another thread holds it, the lookup is a miss.
 //
-// A lookup costs the hash of the key and one cache line, which holds key and tokens; a word that is not there
-// costs a lookup in the table of merges (each a line, of a table too large for the near caches) for every
-// byte and then some.
+// A hit costs the hash of the key and one cache line, which holds key and tokens. A miss costs at least one
+// lookup in the merge table per byte, and each of these is a cache line of a table too large for the near
+// caches.
 //
 // Invariants
-//   1. What Find gives was put under exactly this key.
+//   1. Find returns only ids that were put under exactly this key.
 //   2. Memory is kSlots slots of one cache line, allocated once.
-//   3. A word that was found since another last wanted its place keeps it once more (second chance): words
-//   that come once do not drive out those that are in use, and do not keep a place that another word needs.
+//   3. A word that was found since another word last wanted its slot keeps the slot once more (second
+//      chance). So words that occur once do not evict words in use, and do not keep a slot that another word
+//      needs.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,8 @@ class WordCache {
 
   WordCache() : slots_(std::make_unique<Slot[]>(kSlots)) {}
 
-  // Appends the ids of `key` and says true, or does nothing. `hash` is a good hash of the key.
+  // Appends the ids of `key` to `out` and returns true; on a miss returns false. `hash` is a good hash of
+  // the key.
   bool Find(std::string_view key, size_t hash, std::vector<TokenId>* out) {
     if (key.size() > kMaxKey) return false;
     Slot& slot = slots_[hash % kSlots];
@@ -49,6 +50,7 @@ class WordCache {
     return found;
   }
 
+  // Stores the ids of `key`, or does nothing: for a long key, many ids, or a slot that is locked or in use.
   void Put(std::string_view key, size_t hash, std::span<const TokenId> ids) {
     if (key.empty() || key.size() > kMaxKey || ids.size() > kMaxIds) return;
     Slot& slot = slots_[hash % kSlots];
@@ -66,7 +68,7 @@ class WordCache {
  private:
   struct alignas(64) Slot {
     std::atomic<bool> busy{false};
-    uint8_t key_size = 0;  // 0: nothing here
+    uint8_t key_size = 0;  // 0: the slot is empty
     uint8_t id_count : 7 = 0;
     uint8_t used : 1 = 0;
     char key[kMaxKey];
