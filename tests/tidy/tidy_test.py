@@ -24,8 +24,8 @@ EDGES = {
     "text": ("base",),
     "model": ("base", "hashing", "kernels"),
     "engine": ("base", "hashing", "cache", "kernels", "model", "text"),
-    "daemon/http": ("base",),
-    "daemon/api": ("base", "text", "engine", "cache", "daemon/http", "daemon/server_state.h"),
+    "daemon/http": ("base", "daemon/limit_table.h"),
+    "daemon/api": ("base", "text", "engine", "cache", "daemon/http", "daemon/limit_table.h", "daemon/server_state.h"),
     "daemon": ("base", "hashing", "text", "storage", "kernels", "model", "cache", "engine"),
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.
