@@ -108,7 +108,7 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
     if (!error) error = CheckContentType(exchange->request());
     if (error) return Refuse(*exchange, *error);
     // An io thread parses and tokenises this much in some milliseconds.
-    if (exchange->request().body.size() <= kBriefBodyBytes) return HandleBody(exchange, handler);
+    if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);
     if (exchange->PostWork([exchange, &handler] { HandleBody(exchange, handler); })) return;
     Refuse(*exchange, {.status = 503,
                        .type = "server_error",

@@ -1,6 +1,8 @@
-// ByteBudget: bytes that many may hold together, never more than a limit. Any thread; outlives its shares.
+// ByteBudget: a limit on the bytes that several owners hold together.
 //
-// Invariant: the shares that are alive sum to at most the limit.
+// Threads: any. The budget outlives its reservations.
+//
+// Invariant: the live reservations sum to at most the limit.
 #pragma once
 
 #include <atomic>
@@ -16,35 +18,35 @@ class ByteBudget {
   ByteBudget(const ByteBudget&) = delete;
   ByteBudget& operator=(const ByteBudget&) = delete;
 
-  // Bytes taken from a budget, given back by the destructor. One owner.
-  class Share {
+  // Bytes reserved from a budget. The destructor returns them. One owner; movable.
+  class Reservation {
    public:
-    Share() = default;
-    Share(Share&& other) noexcept
+    Reservation() = default;
+    Reservation(Reservation&& other) noexcept
         : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-    Share& operator=(Share&& other) noexcept {
+    Reservation& operator=(Reservation&& other) noexcept {
       std::swap(budget_, other.budget_);
       std::swap(bytes_, other.bytes_);
       return *this;
     }
-    ~Share() {
+    ~Reservation() {
       if (budget_ != nullptr) budget_->held_ -= bytes_;
     }
 
    private:
     friend class ByteBudget;
-    Share(ByteBudget* budget, size_t bytes) : budget_(budget), bytes_(bytes) {}
+    Reservation(ByteBudget* budget, size_t bytes) : budget_(budget), bytes_(bytes) {}
     ByteBudget* budget_ = nullptr;
     size_t bytes_ = 0;
   };
 
-  // Nothing when less than `bytes` is left.
-  std::optional<Share> Take(size_t bytes) {
+  // Reserves `bytes`, or returns nothing when fewer are left.
+  std::optional<Reservation> TryReserve(size_t bytes) {
     size_t held = held_.load();
     do {
       if (bytes > limit_ - held) return std::nullopt;
     } while (!held_.compare_exchange_weak(held, held + bytes));
-    return Share(this, bytes);
+    return Reservation(this, bytes);
   }
   size_t held() const { return held_.load(); }
 

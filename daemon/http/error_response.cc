@@ -15,7 +15,7 @@ boost::json::value TextOrNull(const std::string& text) {
 }  // namespace
 
 std::string ErrorBody(const ApiError& error) {
-  // Paths and headers, which messages quote, may hold any bytes; JSON may not.
+  // Messages quote paths and headers, which may contain any bytes. JSON must be UTF-8.
   const boost::json::object inner = {{"message", RepairUtf8(error.message)},
                                      {"type", error.type},
                                      {"param", TextOrNull(error.param)},

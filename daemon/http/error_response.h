@@ -1,5 +1,5 @@
-// The body of every error that leaves over HTTP: {"error":{"message","type","param","code"}}, all four always
-// there. Plain values; any thread.
+// The body of every HTTP error: {"error":{"message","type","param","code"}}. All four members are always present.
+// Plain values; any thread.
 #pragma once
 
 #include <string>
@@ -14,13 +14,13 @@ struct ApiError {
   int status = 400;
   std::string type = "invalid_request_error";
   std::string code;   // empty: null
-  std::string param;  // the JSON path of the field at fault; empty: null
+  std::string param;  // JSON path of the wrong field; empty: null
   std::string message;
-  int retry_after = 0;  // seconds, 1..60; 0: no Retry-After
-  HttpHeaders headers;  // more of them, such as Allow
+  int retry_after = 0;  // seconds, 1 to 60; 0: no Retry-After
+  HttpHeaders headers;  // additional headers, such as Allow
 };
 
-// {"error":{...}} as text; also what a stream that fails half-way carries.
+// {"error":{...}} as text. A stream that fails half-way sends it as an event.
 std::string ErrorBody(const ApiError& error);
 HttpResponse ErrorResponse(const ApiError& error);
 

@@ -13,11 +13,13 @@
 #include <memory>
 #include <string_view>
 
+#include "daemon/limit_table.h"
+
 namespace prefixd {
 
 namespace {
 
-constexpr int kBacklog = 511;
+constexpr int kBacklog = Limit("listen-backlog");
 
 class FileDescriptor {
  public:
@@ -42,8 +44,8 @@ Status CannotBind(const std::string& address, int error) {
   if (error == EADDRINUSE) {
     return Unavailable(
         "cannot listen on " + address +
-        ": the address is in use; stop the process that has it, or choose another one with --listen (port 0 "
-        "takes a free port)");
+        ": the address is in use; stop the process that uses it, or choose another address with --listen "
+        "(port 0 selects a free port)");
   }
   if (error == EACCES) {
     return IoError(
@@ -57,7 +59,7 @@ Status CannotBind(const std::string& address, int error) {
   return SystemError("cannot listen on " + address, error);
 }
 
-// Removes the socket file of a process that is gone; true when somebody still answers there.
+// Returns true when a process still accepts connections on the socket. Removes the file of an ended process.
 bool IsServed(const sockaddr_un& name) {
   FileDescriptor probe(NewSocket(AF_UNIX));
   if (probe.get() < 0) return true;
@@ -111,7 +113,7 @@ Result<HostPort> SplitAddress(const std::string& address) {
   return parts;
 }
 
-// The address with the port that the system gave.
+// The URL with the port that the operating system assigned.
 std::string UrlOf(int fd, const std::string& fallback) {
   sockaddr_storage name{};
   socklen_t length = sizeof name;

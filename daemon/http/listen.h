@@ -11,11 +11,11 @@ struct Listener {
   int fd = -1;            // owned by the caller; listening, non-blocking, close-on-exec
   int family = 0;         // AF_INET, AF_INET6, AF_UNIX
   std::string url;        // "http://127.0.0.1:8080" with the real port, or "unix:/run/prefixd.sock"
-  std::string unix_path;  // to be removed at the end; empty for TCP
+  std::string unix_path;  // the owner removes it at the end; empty for TCP
 };
 
-// Port 0 takes a free one. kInvalidArgument: not an address. kUnavailable: the address is taken; the message
-// names it and the way out. kIo: the system refuses otherwise.
+// Port 0 selects a free port. Returns kInvalidArgument when `address` is not an address, kUnavailable when it is in
+// use (the message names the address and the remedy), and kIo for other errors of the operating system.
 Result<Listener> ListenOn(const std::string& address);
 
 }  // namespace prefixd

@@ -54,24 +54,25 @@ std::optional<std::pair<std::string, std::string>> SplitTarget(std::string_view 
 
 std::optional<ApiError> CheckFraming(const Framing& framing) {
   if (framing.version != 10 && framing.version != 11) {
-    return ApiError{.status = 505, .message = "The server speaks HTTP/1.1 and HTTP/1.0."};
+    return ApiError{.status = 505, .message = "The server supports HTTP/1.1 and HTTP/1.0."};
   }
   if (framing.hosts == 0 && framing.version == 11) return BadRequest("The request has no Host header.");
   if (framing.hosts > 1) return BadRequest("The request has more than one Host header.");
   if (framing.content_lengths > 1) return BadRequest("The request has more than one Content-Length header.");
   if (framing.content_length.find_first_not_of("0123456789") != std::string_view::npos) {
-    return BadRequest("The Content-Length of the request is not one number.");
+    return BadRequest("The Content-Length of the request is not a single number.");
   }
   if (framing.transfer_encodings > 0) {
     if (framing.content_lengths > 0)
       return BadRequest("The request has both Content-Length and Transfer-Encoding.");
-    if (framing.version == 10) return BadRequest("HTTP/1.0 knows no Transfer-Encoding.");
+    if (framing.version == 10) return BadRequest("HTTP/1.0 has no Transfer-Encoding.");
     if (framing.transfer_encodings > 1 || !EqualsIgnoringCase(framing.transfer_encoding, "chunked")) {
-      return BadRequest("The only Transfer-Encoding of a request that the server knows is: chunked.");
+      return BadRequest("The only Transfer-Encoding that the server supports is chunked.");
     }
   }
   if (!framing.expect.empty() && !EqualsIgnoringCase(framing.expect, "100-continue")) {
-    return ApiError{.status = 417, .message = "The only expectation that the server knows is 100-continue."};
+    return ApiError{.status = 417,
+                    .message = "The only expectation that the server supports is 100-continue."};
   }
   return std::nullopt;
 }

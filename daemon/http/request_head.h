@@ -1,5 +1,4 @@
-// The parts of reading a request that need no connection: paths, and which framings are certain. Pure
-// functions.
+// Parsing of request heads: targets and framing. Pure functions; any thread.
 #pragma once
 
 #include <optional>
@@ -11,11 +10,11 @@
 
 namespace prefixd {
 
-// A request target ("/a%20b?x", or with scheme and authority) as decoded path and raw query. Nothing when a
-// percent escape is malformed or the path holds a NUL.
+// Splits a request target ("/a%20b?x", or with scheme and authority) into the decoded path and the raw query.
+// Returns nothing when a percent escape is malformed or the path contains a NUL.
 std::optional<std::pair<std::string, std::string>> SplitTarget(std::string_view target);
 
-// What decides where a request ends.
+// The headers that determine where a request ends.
 struct Framing {
   int version = 11;  // 10, 11
   int content_lengths = 0;
@@ -26,7 +25,7 @@ struct Framing {
   int hosts = 0;
 };
 
-// The error that answers a framing that is not certain, or an expectation that is not known.
+// The error for ambiguous framing or an unsupported expectation; nothing when the head is valid.
 std::optional<ApiError> CheckFraming(const Framing& framing);
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -32,8 +33,8 @@ ApiError UnknownPath(const HttpRequest& request) {
   error.message = "Unknown request URL: " + request.method + " " + request.path + ".";
   if (request.path.starts_with("/v1/v1/")) {
     error.message +=
-        " It begins with /v1 twice: the base URL of the client probably ends in /v1 although the client adds "
-        "/v1 itself.";
+        " It begins with /v1 twice: the client's base URL probably ends in /v1, and the client adds /v1 "
+        "itself.";
   }
   return error;
 }
@@ -41,10 +42,12 @@ ApiError UnknownPath(const HttpRequest& request) {
 }  // namespace
 
 void Router::Add(std::string method, std::string pattern, Handler handler) {
+  PREFIXD_CHECK(pattern.starts_with('/') && handler != nullptr) << pattern;
   routes_.push_back({std::move(method), std::move(pattern), std::move(handler)});
 }
 
 std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
+  PREFIXD_CHECK(pattern.ends_with("/*")) << pattern;
   pattern = WithoutVersion(pattern);
   pattern.remove_suffix(1);
   return WithoutVersion(path).substr(pattern.size());

@@ -1,10 +1,11 @@
-// Router: which handler answers which method and path. Filled before the server starts; afterwards any
-// thread.
+// Router: maps a method and a path to a handler.
+//
+// Threads: one thread adds the routes before the server starts. Afterwards any thread may call Handle.
 //
 // Invariants
-//   1. A path that begins with /v1/ is found without that prefix too, and with one slash more at its end.
-//   2. HEAD is answered by the handler of GET; the server leaves the body out.
-//   3. Every request gets an answer: what no route takes is a 404 or a 405 with Allow, as JSON.
+//   1. A path that begins with /v1/ also matches without that prefix, and with one more slash at its end.
+//   2. The handler of GET answers HEAD; the server leaves out the body.
+//   3. Every request gets a response. A request that matches no route gets 404, or 405 with Allow, as JSON.
 #pragma once
 
 #include <string>
@@ -17,13 +18,13 @@ namespace prefixd {
 
 class Router {
  public:
-  // `pattern` is a path; one that ends in "/*" takes any tail, slashes included, that is not empty.
+  // `pattern` is a path. A pattern that ends in "/*" matches any tail that is not empty, slashes included.
   void Add(std::string method, std::string pattern, Handler handler);
 
-  // Finds the handler and runs it, or answers the error.
+  // Runs the handler of the route that matches, or answers with the error.
   void Handle(std::shared_ptr<Exchange> exchange) const;
 
-  // What "*" stood for when `path` matches `pattern`, whose end is "/*"; with the leniency of invariant 1.
+  // The part of `path` that matches "*". Requires that `pattern` ends in "/*" and matches `path` (invariant 1).
   static std::string_view Tail(std::string_view pattern, std::string_view path);
 
  private:

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/listen.h"
@@ -29,12 +30,12 @@ namespace asio = boost::asio;
 
 namespace {
 
-// Tells a client without room for it so, as far as its socket takes it at once.
-void TurnAway(StreamSocket socket, const std::string& request_id) {
+// Answers 503 as far as the socket accepts the bytes at once, and closes the sending side.
+void RejectConnection(StreamSocket socket, const std::string& request_id) {
   const std::string body =
       ErrorBody({.type = "server_error",
                  .code = "overloaded",
-                 .message = "The server has as many connections as it may. Try again later."});
+                 .message = "The server has reached its limit of connections. Try again later."});
   const std::string text =
       "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: "
       "close\r\nx-request-id: " +
@@ -58,7 +59,7 @@ struct HttpServer::Impl {
         io(options.io_threads),
         acceptor(asio::make_strand(io)),
         retry(acceptor.get_executor()),
-        host(std::make_shared<SessionHost>(std::move(options), std::move(handler), RandomSeed())) {
+        context(std::make_shared<ServerContext>(std::move(options), std::move(handler), RandomSeed())) {
     acceptor.assign(asio::generic::stream_protocol(listener.family, 0), listener.fd);
   }
 
@@ -67,10 +68,10 @@ struct HttpServer::Impl {
         asio::make_strand(io), [this](boost::system::error_code error, StreamSocket socket) {
           if (!acceptor.is_open()) return;
           if (!error) {
-            Welcome(std::move(socket));
+            OnAccepted(std::move(socket));
             return Accept();
           }
-          // Out of descriptors, most likely: those in use must end first.
+          // Most likely there are no file descriptors left. Wait until some are closed.
           Log(LogLevel::kWarning, "cannot accept a connection", {{"error", error.message()}});
           retry.expires_after(std::chrono::milliseconds(100));
           retry.async_wait([this](boost::system::error_code stopped) {
@@ -79,13 +80,13 @@ struct HttpServer::Impl {
         });
   }
 
-  void Welcome(StreamSocket socket) {
-    if (host->sessions() >= host->options.max_connections)
-      return TurnAway(std::move(socket), host->NextRequestId());
-    const int on = 1;  // a token must not wait for the next one
+  void OnAccepted(StreamSocket socket) {
+    if (context->session_count() >= context->options.max_connections)
+      return RejectConnection(std::move(socket), context->NextRequestId());
+    const int on = 1;  // TCP_NODELAY: a token is sent without waiting for the next one
     if (listener.family != AF_UNIX)
       ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    StartSession(std::move(socket), host);
+    StartSession(std::move(socket), context);
   }
 
   void CloseAcceptor() {
@@ -104,41 +105,46 @@ struct HttpServer::Impl {
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor;
   asio::steady_timer retry;
-  const std::shared_ptr<SessionHost> host;
+  const std::shared_ptr<ServerContext> context;
   std::vector<std::thread> threads;
-  bool accepting = true, running = true;  // of the thread that owns the server
+  bool accepting = true, running = true;  // used by the owner of the server only
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() { Stop(); }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options, Handler handler) {
-  PREFIXD_CHECK(options.io_threads > 0) << "io_threads " << options.io_threads;
+  PREFIXD_CHECK(options.io_threads > 0 && options.worker_threads > 0 && options.max_connections > 0)
+      << options.io_threads << " io threads, " << options.worker_threads << " workers, "
+      << options.max_connections << " connections";
+  PREFIXD_CHECK(handler != nullptr);
   PREFIXD_ASSIGN_OR_RETURN(Listener listener, ListenOn(options.listen));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(listener));
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
-  for (int i = 0; i < impl->host->options.io_threads; ++i) {
+  for (int i = 0; i < impl->context->options.io_threads; ++i) {
     impl->threads.emplace_back([&io = impl->io] { io.run(); });
   }
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
 const std::string& HttpServer::url() const { return impl_->listener.url; }
-int HttpServer::connections() const { return impl_->host->sessions(); }
-bool HttpServer::WaitIdle(double seconds) { return impl_->host->WaitNoExchange(seconds); }
+int HttpServer::connections() const { return impl_->context->session_count(); }
+bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle(seconds); }
 
 void HttpServer::StopAccepting() {
   if (!std::exchange(impl_->accepting, false)) return;
   impl_->CloseAcceptor();
   if (!impl_->listener.unix_path.empty()) ::unlink(impl_->listener.unix_path.c_str());
-  impl_->host->CloseIdleSessions();
+  impl_->context->CloseIdleSessions();
 }
 
 void HttpServer::Stop() {
   if (!std::exchange(impl_->running, false)) return;
+  for (const std::thread& thread : impl_->threads)
+    PREFIXD_CHECK(thread.get_id() != std::this_thread::get_id()) << "Stop on a thread of the server";
   StopAccepting();
-  impl_->host->AbortSessions();
-  impl_->host->StopWorkers();
+  impl_->context->AbortSessions();
+  impl_->context->StopWorkers();
   impl_->work.reset();
   impl_->io.stop();
   for (std::thread& thread : impl_->threads) thread.join();

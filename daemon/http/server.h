@@ -1,18 +1,17 @@
-// HttpServer: HTTP/1.1 on a TCP address or a Unix socket. Coroutines on `io_threads` threads, one strand per
-// connection.
+// HttpServer: HTTP/1.1 on a TCP address or a Unix socket. It runs coroutines on `io_threads` threads, with one
+// strand per connection.
 //
-// Threads: Start, the members and the destructor may be called from any thread that is not one of the
-// server's own. The handler runs on io threads; it must not block or throw.
+// Threads: any thread that is not one of the server's own may call Start, the members and the destructor. The
+// handler runs on io threads; it must not block or throw.
 //
 // Invariants
-//   1. Nothing grows without a limit: headers, bodies, the bodies of all requests together, connections, pipelined bytes, the backlog of a stream;
-//   each wait has an end
-//      (header, body, idle, write), except the wait for a handler's answer, which ends when the client goes.
-//   2. A request whose framing is not certain (two lengths, a length and a transfer coding, an unknown
-//   coding, a bad chunk) is
-//      answered 400 and its connection closed: nothing after it on that connection is taken for a request.
+//   1. Everything that can grow has a limit: headers, a body, all bodies together, connections, pipelined bytes and
+//      the backlog of a stream. Every wait has a deadline (header, body, idle, write), except the wait for the
+//      handler's response, which ends when the client disconnects.
+//   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a bad
+//      chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
 //   3. A connection carries one exchange at a time, in the order of its requests.
-//   4. Exchanges do not outlive the server: whoever keeps them (the engine's listeners) goes first.
+//   4. Exchanges do not outlive the server. Owners of exchanges (the engine's listeners) are destroyed first.
 #pragma once
 
 #include <cstddef>
@@ -21,41 +20,42 @@
 
 #include "base/status.h"
 #include "daemon/http/exchange.h"
+#include "daemon/limit_table.h"
 
 namespace prefixd {
 
-// Bodies up to here always find room: max_connections of them is their limit.
-inline constexpr size_t kBriefBodyBytes = 16 << 10;
+// A body up to this size is always accepted and is parsed on the io thread. max_connections bounds their sum.
+inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 
 struct HttpServerOptions {
-  std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 takes a free one
+  std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 selects a free port
   int io_threads = 2;
-  int worker_threads = 2;  // for PostWork
-  int max_connections = 1024;
-  size_t max_header_bytes = 32 << 10;  // request line and headers
+  int worker_threads = Limit("worker-threads");             // for PostWork
+  int max_connections = 1024;                               // also the length of the workers' queue
+  size_t max_header_bytes = Limit<size_t>("header-bytes");  // request line and headers
   size_t max_body_bytes = 16 << 20;
-  size_t max_bodies_bytes = 256 << 20;  // of all bodies longer than kBriefBodyBytes together; at least one fits
-  size_t max_backlog_bytes = 1 << 20;  // of a stream that the client does not read
-  double header_seconds = 10;          // from its first byte on
+  size_t max_bodies_bytes = 256 << 20;  // all bodies above kSmallBodyBytes together; one body always fits
+  size_t max_backlog_bytes = 1 << 20;   // of a stream that the client does not read
+  double header_seconds = 10;           // from the first byte of the request
   double body_seconds = 60;
-  double idle_seconds = 75;   // between requests
-  double write_seconds = 30;  // for 64 KiB
+  double idle_seconds = 75;                               // between requests
+  double write_seconds = Limit<double>("write-seconds");  // for one write chunk
 };
 
 class HttpServer {
  public:
-  // Listens and serves at once. Errors as ListenOn.
+  // Starts to listen and to serve. Returns the errors of ListenOn.
   static Result<std::unique_ptr<HttpServer>> Start(HttpServerOptions options, Handler handler);
   ~HttpServer();  // Stop()
 
   const std::string& url() const;  // "http://127.0.0.1:8080" with the real port, or "unix:PATH"
   int connections() const;
 
-  // No new connections; idle ones close now, the others after their answer.
+  // Accepts no more connections. Idle connections close now, the others after their response.
   void StopAccepting();
-  // Waits until no exchange is under way; false when `seconds` passed before.
+  // Waits until no exchange is running. Returns false when `seconds` passed first.
   bool WaitIdle(double seconds);
-  // Closes everything, also what is under way, and joins the threads.
+  // Closes all connections, running exchanges included, and joins the threads.
   void Stop();
 
  private:

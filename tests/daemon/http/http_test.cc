@@ -1,16 +1,17 @@
-// The real server on a free port, and clients that misbehave on raw sockets.
+// The real server on a free port, with clients that misbehave on raw sockets.
 #include "daemon/http/server.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <condition_variable>
+#include <chrono>
 #include <filesystem>
-#include <mutex>
 #include <set>
 #include <thread>
 
+#include "base/check.h"
+#include "base/mutex.h"
 #include "daemon/http/router.h"
 #include "tests/daemon/http/raw_client.h"
 
@@ -24,8 +25,8 @@ using testing_support::HttpText;
 using testing_support::RawClient;
 using testing_support::StatusOf;
 
-// Routes: POST /echo answers the body; GET /where path and query; /hold waits for the test; /flood streams
-// until refused.
+// Routes: POST /echo returns the body; GET /where returns path and query; /hold keeps the exchange for the test;
+// /hold-unregistered too, without a disconnect callback; /flood streams until Write fails.
 class HttpServerTest : public testing::Test {
  protected:
   HttpServerTest() {
@@ -41,20 +42,20 @@ class HttpServerTest : public testing::Test {
       exchange->Respond({.body = exchange->request().path + "|" + exchange->request().query});
     });
     router_.Add("GET", "/hold", [this](std::shared_ptr<Exchange> exchange) {
-      exchange->OnDisconnect([this] { Note(&disconnects_); });
-      std::lock_guard lock(mutex_);
-      held_.push_back(std::move(exchange));
-      changed_.notify_all();
+      exchange->OnDisconnect([this] { CountDisconnect(); });
+      Hold(std::move(exchange));
     });
+    router_.Add("GET", "/hold-unregistered",
+                [this](std::shared_ptr<Exchange> exchange) { Hold(std::move(exchange)); });
     router_.Add("GET", "/flood", [this](std::shared_ptr<Exchange> exchange) {
-      exchange->OnDisconnect([this] { Note(&disconnects_); });
+      exchange->OnDisconnect([this] { CountDisconnect(); });
       exchange->StartStream({.content_type = "text/event-stream"});
       const std::string piece(16 << 10, 'x');
       for (int i = 0; i < 10'000; ++i) {
         if (exchange->Write(piece)) continue;
-        std::lock_guard lock(mutex_);
+        MutexLock lock(mutex_);
         flooded_ = i;
-        changed_.notify_all();
+        changed_.NotifyAll();
         return;
       }
     });
@@ -73,7 +74,10 @@ class HttpServerTest : public testing::Test {
     router_.Add("GET", "/throws", [](std::shared_ptr<Exchange>) { throw std::runtime_error("secret"); });
   }
 
-  ~HttpServerTest() override { held_.clear(); }
+  ~HttpServerTest() override {
+    MutexLock lock(mutex_);
+    held_.clear();
+  }
 
   void Start() {
     auto server = HttpServer::Start(
@@ -82,43 +86,66 @@ class HttpServerTest : public testing::Test {
     server_ = *std::move(server);
   }
 
-  void Note(int* counter) {
-    std::lock_guard lock(mutex_);
-    ++*counter;
-    changed_.notify_all();
+  void CountDisconnect() {
+    MutexLock lock(mutex_);
+    ++disconnects_;
+    changed_.NotifyAll();
   }
-  template <typename Condition>
-  bool WaitFor(Condition condition) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), condition);
+  void Hold(std::shared_ptr<Exchange> exchange) {
+    MutexLock lock(mutex_);
+    held_.push_back(std::move(exchange));
+    changed_.NotifyAll();
   }
+  int disconnects() {
+    MutexLock lock(mutex_);
+    return disconnects_;
+  }
+  bool WaitForDisconnects(int count) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    MutexLock lock(mutex_);
+    while (disconnects_ != count) {
+      if (!changed_.WaitUntil(mutex_, deadline)) return disconnects_ == count;
+    }
+    return true;
+  }
+  // The number of pieces that /flood wrote, once it has ended; -1 after 10 seconds.
+  int WaitForFlood() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    MutexLock lock(mutex_);
+    while (flooded_ < 0) {
+      if (!changed_.WaitUntil(mutex_, deadline)) break;
+    }
+    return flooded_;
+  }
+  // Waits for an exchange of /hold.
   std::shared_ptr<Exchange> Held() {
-    EXPECT_TRUE(WaitFor([&] { return !held_.empty(); }));
-    std::lock_guard lock(mutex_);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    MutexLock lock(mutex_);
+    while (held_.empty()) PREFIXD_CHECK(changed_.WaitUntil(mutex_, deadline)) << "no request to /hold";
     auto exchange = held_.front();
     held_.erase(held_.begin());
     return exchange;
   }
-  // Sends one text on a connection of its own; expects `status`, and that the server closes after it.
-  void ExpectRefused(const std::string& text, int status) {
+  // Sends `text` on a new connection. Expects `status`, and that the server closes the connection.
+  void ExpectRejected(const std::string& text, int status) {
     RawClient client(server_->url());
     client.Send(text);
-    const std::string answer = client.ReadAnswer();
-    EXPECT_EQ(StatusOf(answer), status) << text.substr(0, 300) << "\n" << answer;
-    EXPECT_THAT(BodyOf(answer), HasSubstr("\"message\"")) << text.substr(0, 300);
-    EXPECT_EQ(HeaderOf(answer, "Connection"), "close") << text.substr(0, 300);
-    EXPECT_NE(HeaderOf(answer, "x-request-id"), "");
+    const std::string response = client.ReadResponse();
+    EXPECT_EQ(StatusOf(response), status) << text.substr(0, 300) << "\n" << response;
+    EXPECT_THAT(BodyOf(response), HasSubstr("\"message\"")) << text.substr(0, 300);
+    EXPECT_EQ(HeaderOf(response, "Connection"), "close") << text.substr(0, 300);
+    EXPECT_NE(HeaderOf(response, "x-request-id"), "");
     client.FinishSending();
     EXPECT_TRUE(client.AtEnd());
   }
 
   HttpServerOptions options_;
   Router router_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::shared_ptr<Exchange>> held_;
-  int disconnects_ = 0;
-  int flooded_ = -1;
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<std::shared_ptr<Exchange>> held_ GUARDED_BY(mutex_);
+  int disconnects_ GUARDED_BY(mutex_) = 0;
+  int flooded_ GUARDED_BY(mutex_) = -1;
   std::unique_ptr<HttpServer> server_;
 };
 
@@ -129,10 +156,10 @@ TEST_F(HttpServerTest, AnswersOnAKeptConnection) {
   for (int i = 0; i < 100; ++i) {
     const std::string body = "{\"i\":" + std::to_string(i) + "}";
     client.Send(HttpText("POST", "/v1/echo", body));
-    const std::string answer = client.ReadAnswer();
-    ASSERT_EQ(StatusOf(answer), 200);
-    ASSERT_EQ(BodyOf(answer), body);
-    ids.insert(HeaderOf(answer, "x-request-id"));
+    const std::string response = client.ReadResponse();
+    ASSERT_EQ(StatusOf(response), 200);
+    ASSERT_EQ(BodyOf(response), body);
+    ids.insert(HeaderOf(response, "x-request-id"));
   }
   EXPECT_EQ(ids.size(), 100u);
   EXPECT_EQ(server_->connections(), 1);
@@ -143,12 +170,12 @@ TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
   RawClient client(server_->url());
   client.Send(HttpText("POST", "/echo", "one") + HttpText("GET", "/hold") + HttpText("POST", "/echo", "two") +
               HttpText("POST", "/echo", "three"));
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "one");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "one");
   Held()->Respond({.body = "held"});
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "held");
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "two");
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "three");
-  EXPECT_EQ(disconnects_, 0);
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "held");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "two");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "three");
+  EXPECT_EQ(disconnects(), 0);
 }
 
 TEST_F(HttpServerTest, ReadsBodiesThatComeInPieces) {
@@ -156,28 +183,28 @@ TEST_F(HttpServerTest, ReadsBodiesThatComeInPieces) {
   RawClient client(server_->url());
   const std::string body(5000, 'b');
   for (const char c : HttpText("POST", "/echo", "tiny")) client.Send(std::string_view(&c, 1));
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "tiny");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "tiny");
   client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: Chunked\r\n\r\n");
   client.Send("3\r\nabc\r\n5;ext=1\r\ndefgh\r\n");
   client.Send("0\r\nTrailer: x\r\n\r\n");
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "abcdefgh");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "abcdefgh");
   client.Send(HttpText("POST", "/echo", body));
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), body);
+  EXPECT_EQ(BodyOf(client.ReadResponse()), body);
 }
 
 TEST_F(HttpServerTest, ContinuesWhenExpected) {
   Start();
   RawClient client(server_->url());
   client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-  EXPECT_EQ(StatusOf(client.ReadAnswer()), 100);
+  EXPECT_EQ(StatusOf(client.ReadResponse()), 100);
   client.Send("hello");
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "hello");
-  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 100001\r\n\r\n",
-                413);
-  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: a-miracle\r\nContent-Length: 5\r\n\r\n", 417);
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "hello");
+  ExpectRejected("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 100001\r\n\r\n",
+                 413);
+  ExpectRejected("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: a-miracle\r\nContent-Length: 5\r\n\r\n", 417);
 }
 
-TEST_F(HttpServerTest, RefusesUncertainFraming) {
+TEST_F(HttpServerTest, RejectsAmbiguousFraming) {
   Start();
   const std::string head = "POST /echo HTTP/1.1\r\nHost: t\r\n";
   const std::string smuggled = "GET /where/smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
@@ -204,14 +231,14 @@ TEST_F(HttpServerTest, RefusesUncertainFraming) {
            std::string("Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
            std::string("Host: other\r\nContent-Length: 3\r\n\r\nabc"),
        }) {
-    ExpectRefused(head + framing + smuggled, 400);
+    ExpectRejected(head + framing + smuggled, 400);
   }
-  ExpectRefused("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 400);
-  ExpectRefused("POST /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400);
-  ExpectRefused("garbage\r\n\r\n", 400);
-  ExpectRefused("GET /echo HTTP/2.0\r\n\r\n", 505);
-  ExpectRefused("GET /where/%zz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
-  ExpectRefused("GET /where/%00 HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
+  ExpectRejected("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 400);
+  ExpectRejected("POST /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400);
+  ExpectRejected("garbage\r\n\r\n", 400);
+  ExpectRejected("GET /echo HTTP/2.0\r\n\r\n", 505);
+  ExpectRejected("GET /where/%zz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
+  ExpectRejected("GET /where/%00 HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 400);
 }
 
 TEST_F(HttpServerTest, TruncatedBodyIsAnError) {
@@ -219,31 +246,31 @@ TEST_F(HttpServerTest, TruncatedBodyIsAnError) {
   RawClient client(server_->url());
   client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nabc");
   client.FinishSending();
-  EXPECT_EQ(StatusOf(client.ReadAnswer()), 400);
+  EXPECT_EQ(StatusOf(client.ReadResponse()), 400);
 }
 
-TEST_F(HttpServerTest, HoldsItsLimits) {
+TEST_F(HttpServerTest, EnforcesItsLimits) {
   Start();
-  ExpectRefused("GET /where/x HTTP/1.1\r\nHost: t\r\nX-Long: " + std::string(5000, 'h') + "\r\n\r\n", 431);
-  ExpectRefused("GET /where/" + std::string(9000, 'p') + " HTTP/1.1\r\nHost: t\r\n\r\n", 431);
-  ExpectRefused("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100001\r\n\r\n", 413);
+  ExpectRejected("GET /where/x HTTP/1.1\r\nHost: t\r\nX-Long: " + std::string(5000, 'h') + "\r\n\r\n", 431);
+  ExpectRejected("GET /where/" + std::string(9000, 'p') + " HTTP/1.1\r\nHost: t\r\n\r\n", 431);
+  ExpectRejected("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100001\r\n\r\n", 413);
   std::string chunked = "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 11; ++i) chunked += "2710\r\n" + std::string(10'000, 'c') + "\r\n";
-  ExpectRefused(chunked, 413);
+  ExpectRejected(chunked, 413);
   RawClient client(server_->url());
   client.Send(HttpText("POST", "/echo", std::string(100'000, 'b')));
-  EXPECT_EQ(BodyOf(client.ReadAnswer()).size(), 100'000u);
+  EXPECT_EQ(BodyOf(client.ReadResponse()).size(), 100'000u);
 }
 
-TEST_F(HttpServerTest, WhoSendsFarTooMuchGetsToReadThat) {
+TEST_F(HttpServerTest, AClientThatSendsTooMuchCanReadTheError) {
   Start();
   RawClient client(server_->url());
   ASSERT_TRUE(client.Send(HttpText("POST", "/echo", std::string(30 << 20, 'b'))));
-  EXPECT_EQ(StatusOf(client.ReadAnswer()), 413);
+  EXPECT_EQ(StatusOf(client.ReadResponse()), 413);
   EXPECT_TRUE(client.AtEnd());
 }
 
-TEST_F(HttpServerTest, SlowClientsAreCutOffAndOthersAreNot) {
+TEST_F(HttpServerTest, SlowClientsTimeOutAndOthersDoNot) {
   options_.header_seconds = options_.body_seconds = 0.2;
   options_.idle_seconds = 0.2;
   Start();
@@ -252,76 +279,77 @@ TEST_F(HttpServerTest, SlowClientsAreCutOffAndOthersAreNot) {
   slow_head.Send("GET /where/x HTTP/1.1\r\nHo");
   slow_body.Send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nabc");
   quick.Send(HttpText("POST", "/echo", "quick"));
-  EXPECT_EQ(BodyOf(quick.ReadAnswer()), "quick");
-  EXPECT_EQ(StatusOf(slow_head.ReadAnswer()), 408);
-  EXPECT_EQ(StatusOf(slow_body.ReadAnswer()), 408);
+  EXPECT_EQ(BodyOf(quick.ReadResponse()), "quick");
+  EXPECT_EQ(StatusOf(slow_head.ReadResponse()), 408);
+  EXPECT_EQ(StatusOf(slow_body.ReadResponse()), 408);
   EXPECT_TRUE(silent.AtEnd());
 }
 
-TEST_F(HttpServerTest, TurnsAwayConnectionsBeyondTheLimit) {
+TEST_F(HttpServerTest, RejectsConnectionsBeyondTheLimit) {
   options_.max_connections = 2;
   Start();
   RawClient one(server_->url()), two(server_->url());
   one.Send(HttpText("POST", "/echo", "1"));
   two.Send(HttpText("POST", "/echo", "2"));
-  EXPECT_EQ(StatusOf(one.ReadAnswer()), 200);
-  EXPECT_EQ(StatusOf(two.ReadAnswer()), 200);
+  EXPECT_EQ(StatusOf(one.ReadResponse()), 200);
+  EXPECT_EQ(StatusOf(two.ReadResponse()), 200);
   RawClient three(server_->url());
-  const std::string answer = three.ReadAnswer();
-  EXPECT_EQ(StatusOf(answer), 503);
-  EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
-  EXPECT_NE(HeaderOf(answer, "x-request-id"), "");
+  const std::string response = three.ReadResponse();
+  EXPECT_EQ(StatusOf(response), 503);
+  EXPECT_EQ(HeaderOf(response, "Retry-After"), "1");
+  EXPECT_NE(HeaderOf(response, "x-request-id"), "");
 }
 
-TEST_F(HttpServerTest, TellsAHandlerThatTheClientIsGone) {
+TEST_F(HttpServerTest, RunsTheDisconnectCallback) {
   Start();
   for (const bool reset : {false, true}) {
     RawClient client(server_->url());
     client.Send(HttpText("GET", "/hold"));
     const auto exchange = Held();
-    EXPECT_TRUE(WaitFor([&] { return disconnects_ == (reset ? 1 : 0); }));
+    EXPECT_TRUE(WaitForDisconnects(reset ? 1 : 0));
     reset ? client.Reset() : client.FinishSending();
-    EXPECT_TRUE(WaitFor([&] { return disconnects_ == (reset ? 2 : 1); }));
+    EXPECT_TRUE(WaitForDisconnects(reset ? 2 : 1));
     exchange->Respond({.body = "too late"});
     EXPECT_FALSE(exchange->Write("too late"));
   }
   EXPECT_TRUE(server_->WaitIdle(10));
 }
 
-TEST_F(HttpServerTest, RunsADisconnectCallbackThatCameLate) {
+TEST_F(HttpServerTest, RunsADisconnectCallbackRegisteredAfterTheDisconnect) {
   Start();
   RawClient client(server_->url());
-  client.Send(HttpText("GET", "/hold"));
+  client.Send(HttpText("GET", "/hold-unregistered"));
   const auto exchange = Held();
   client.Reset();
-  ASSERT_TRUE(WaitFor([&] { return disconnects_ == 1; }));
-  exchange->OnDisconnect([this] { Note(&disconnects_); });
-  EXPECT_TRUE(WaitFor([&] { return disconnects_ == 2; }));
+  ASSERT_TRUE(server_->WaitIdle(10));  // the server has seen the disconnect
+  exchange->OnDisconnect([this] { CountDisconnect(); });
+  EXPECT_TRUE(WaitForDisconnects(1));
 }
 
 TEST_F(HttpServerTest, AStreamWhoseClientDoesNotReadIsBounded) {
   Start();
   RawClient client(server_->url());
   client.Send(HttpText("GET", "/flood"));
-  ASSERT_TRUE(WaitFor([&] { return flooded_ >= 0 && disconnects_ == 1; }));
-  EXPECT_LT(flooded_, 10'000);
+  const int flooded = WaitForFlood();
+  ASSERT_TRUE(flooded >= 0 && WaitForDisconnects(1));
+  EXPECT_LT(flooded, 10'000);
   RawClient other(server_->url());
   other.Send(HttpText("POST", "/echo", "alive"));
-  EXPECT_EQ(BodyOf(other.ReadAnswer()), "alive");
+  EXPECT_EQ(BodyOf(other.ReadResponse()), "alive");
 }
 
-TEST_F(HttpServerTest, AStreamThatIsCutEndsTheWriteThatItsClientHoldsUp) {
-  options_.write_seconds = 3600;  // the backlog ends it, not the clock
+TEST_F(HttpServerTest, AbortingAStreamCancelsABlockedWrite) {
+  options_.write_seconds = 3600;  // the backlog limit aborts the stream, not the timeout
   Start();
   RawClient client(server_->url());
   client.Send(HttpText("GET", "/hold"));
   const std::shared_ptr<Exchange> exchange = Held();
   exchange->StartStream({.content_type = "text/event-stream"});
   const std::string piece(64 << 10, 'x');
-  // Slower than the connection, so that what fills up first is the socket.
+  // Slower than the connection, so that the socket fills up first.
   while (exchange->Write(piece)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_TRUE(WaitFor([&] { return disconnects_ == 1; }));
-  EXPECT_TRUE(server_->WaitIdle(10)) << "a drain would wait for it";
+  EXPECT_TRUE(WaitForDisconnects(1));
+  EXPECT_TRUE(server_->WaitIdle(10)) << "otherwise a drain would wait for the exchange";
 }
 
 TEST_F(HttpServerTest, StreamsInChunksAndKeepsTheConnection) {
@@ -329,10 +357,10 @@ TEST_F(HttpServerTest, StreamsInChunksAndKeepsTheConnection) {
   RawClient client(server_->url());
   for (int i = 0; i < 3; ++i) {
     client.Send(HttpText("GET", "/stream"));
-    const std::string answer = client.ReadAnswer();
-    EXPECT_EQ(HeaderOf(answer, "Content-Type"), "text/event-stream");
-    EXPECT_EQ(HeaderOf(answer, "Content-Length"), "");
-    EXPECT_EQ(BodyOf(answer), "data: 1\n\ndata: 2\n\n");
+    const std::string response = client.ReadResponse();
+    EXPECT_EQ(HeaderOf(response, "Content-Type"), "text/event-stream");
+    EXPECT_EQ(HeaderOf(response, "Content-Length"), "");
+    EXPECT_EQ(BodyOf(response), "data: 1\n\ndata: 2\n\n");
   }
   RawClient old(server_->url());
   old.Send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -346,10 +374,10 @@ TEST_F(HttpServerTest, HandlersThatFailAreErrors) {
   RawClient client(server_->url());
   for (const std::string path : {"/dropped", "/throws"}) {
     client.Send(HttpText("GET", path));
-    const std::string answer = client.ReadAnswer();
-    EXPECT_EQ(StatusOf(answer), 500) << path;
-    EXPECT_THAT(BodyOf(answer), HasSubstr("internal_error"));
-    EXPECT_THAT(BodyOf(answer), testing::Not(HasSubstr("secret")));
+    const std::string response = client.ReadResponse();
+    EXPECT_EQ(StatusOf(response), 500) << path;
+    EXPECT_THAT(BodyOf(response), HasSubstr("internal_error"));
+    EXPECT_THAT(BodyOf(response), testing::Not(HasSubstr("secret")));
   }
 }
 
@@ -357,21 +385,21 @@ TEST_F(HttpServerTest, HeadAndPathsAndErrors) {
   Start();
   RawClient client(server_->url());
   client.Send(HttpText("HEAD", "/v1/where/a%2Fb%20c:d?x=%20y"));
-  const std::string head = client.ReadAnswer(/*head_only=*/true);
+  const std::string head = client.ReadResponse(/*head_only=*/true);
   EXPECT_EQ(StatusOf(head), 200);
   EXPECT_EQ(HeaderOf(head, "Content-Length"), std::to_string(std::string("/v1/where/a/b c:d|x=%20y").size()));
   client.Send(HttpText("GET", "http://some.host/v1/where/a%2Fb%20c:d?x=%20y"));
-  EXPECT_EQ(BodyOf(client.ReadAnswer()), "/v1/where/a/b c:d|x=%20y");
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "/v1/where/a/b c:d|x=%20y");
   client.Send(HttpText("GET", "/v1/echo"));
-  const std::string wrong = client.ReadAnswer();
+  const std::string wrong = client.ReadResponse();
   EXPECT_EQ(StatusOf(wrong), 405);
   EXPECT_EQ(HeaderOf(wrong, "Allow"), "POST");
   client.Send(HttpText("BREW", "/v1/where/x"));
-  EXPECT_EQ(StatusOf(client.ReadAnswer()), 405);
+  EXPECT_EQ(StatusOf(client.ReadResponse()), 405);
   client.Send(HttpText("GET", "/nowhere"));
-  EXPECT_EQ(StatusOf(client.ReadAnswer()), 404);
+  EXPECT_EQ(StatusOf(client.ReadResponse()), 404);
   client.Send(HttpText("GET", "/no\xff%fe"));
-  const std::string quoted = client.ReadAnswer();
+  const std::string quoted = client.ReadResponse();
   EXPECT_EQ(StatusOf(quoted), 404);
   EXPECT_NE(BodyOf(quoted).find("GET /no\xEF\xBF\xBD\xEF\xBF\xBD."), std::string::npos) << quoted;
 }
@@ -385,16 +413,16 @@ TEST_F(HttpServerTest, ListensOnAUnixSocket) {
   {
     RawClient client(server_->url());
     client.Send(HttpText("POST", "/echo", "local"));
-    EXPECT_EQ(BodyOf(client.ReadAnswer()), "local");
+    EXPECT_EQ(BodyOf(client.ReadResponse()), "local");
   }
   const auto second = HttpServer::Start(options_, [](std::shared_ptr<Exchange>) {});
   EXPECT_EQ(second.status().code(), Code::kUnavailable);
   server_.reset();
   EXPECT_FALSE(std::filesystem::exists(path));
-  Start();  // and again, now that it is free
+  Start();  // the path is free again
 }
 
-TEST_F(HttpServerTest, ABusyPortIsNamedWithTheWayOut) {
+TEST_F(HttpServerTest, ABusyPortIsNamedWithTheRemedy) {
   Start();
   HttpServerOptions options;
   options.listen = server_->url().substr(std::string("http://").size());
@@ -416,26 +444,26 @@ TEST_F(HttpServerTest, StopsGracefully) {
   Start();
   RawClient idle(server_->url()), busy(server_->url());
   idle.Send(HttpText("POST", "/echo", "x"));
-  EXPECT_EQ(StatusOf(idle.ReadAnswer()), 200);
+  EXPECT_EQ(StatusOf(idle.ReadResponse()), 200);
   busy.Send(HttpText("GET", "/hold"));
   const auto exchange = Held();
   server_->StopAccepting();
   EXPECT_TRUE(idle.AtEnd());
   EXPECT_FALSE(server_->WaitIdle(0.01));
   exchange->Respond({.body = "finished"});
-  const std::string answer = busy.ReadAnswer();
-  EXPECT_EQ(BodyOf(answer), "finished");
-  EXPECT_EQ(HeaderOf(answer, "Connection"), "close");
+  const std::string response = busy.ReadResponse();
+  EXPECT_EQ(BodyOf(response), "finished");
+  EXPECT_EQ(HeaderOf(response, "Connection"), "close");
   EXPECT_TRUE(server_->WaitIdle(10));
 }
 
-TEST_F(HttpServerTest, StoppingBreaksWhatIsUnderWay) {
+TEST_F(HttpServerTest, StopAbortsRunningExchanges) {
   Start();
   RawClient busy(server_->url());
   busy.Send(HttpText("GET", "/hold"));
   const auto exchange = Held();
   server_->Stop();
-  EXPECT_EQ(disconnects_, 1);
+  EXPECT_EQ(disconnects(), 1);
   EXPECT_EQ(server_->connections(), 0);
   EXPECT_TRUE(busy.AtEnd());
 }

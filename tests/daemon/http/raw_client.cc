@@ -43,7 +43,7 @@ RawClient::~RawClient() { ::close(fd_); }
 bool RawClient::Send(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return false;  // the server may close while a test floods it
+    if (sent <= 0) return false;  // the server may close the connection while a test floods it
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return true;
@@ -82,36 +82,36 @@ std::string RawClient::ReadToEnd() {
   return std::exchange(buffer_, {});
 }
 
-std::string RawClient::ReadAnswer(bool head_only) {
+std::string RawClient::ReadResponse(bool head_only) {
   size_t end;
   while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
     if (!Fill()) return {};
   }
-  std::string answer = buffer_.substr(0, end + 4);
+  std::string response = buffer_.substr(0, end + 4);
   buffer_.erase(0, end + 4);
-  if (head_only || StatusOf(answer) == 100) return answer;
-  if (HeaderOf(answer, "Transfer-Encoding") == "chunked") {
+  if (head_only || StatusOf(response) == 100) return response;
+  if (HeaderOf(response, "Transfer-Encoding") == "chunked") {
     while (true) {
       size_t line;
       while ((line = buffer_.find("\r\n")) == std::string::npos) {
-        if (!Fill()) return answer;
+        if (!Fill()) return response;
       }
       const size_t size = std::strtoul(buffer_.c_str(), nullptr, 16);
       while (buffer_.size() < line + 2 + size + 2) {
-        if (!Fill()) return answer;
+        if (!Fill()) return response;
       }
-      answer += buffer_.substr(line + 2, size);
+      response += buffer_.substr(line + 2, size);
       buffer_.erase(0, line + 2 + size + 2);
-      if (size == 0) return answer;
+      if (size == 0) return response;
     }
   }
-  const size_t size = std::strtoul(HeaderOf(answer, "Content-Length").c_str(), nullptr, 10);
+  const size_t size = std::strtoul(HeaderOf(response, "Content-Length").c_str(), nullptr, 10);
   while (buffer_.size() < size) {
-    if (!Fill()) return answer;
+    if (!Fill()) return response;
   }
-  answer += buffer_.substr(0, size);
+  response += buffer_.substr(0, size);
   buffer_.erase(0, size);
-  return answer;
+  return response;
 }
 
 std::string HttpText(std::string_view method, std::string_view path, std::string_view body,
@@ -123,14 +123,14 @@ std::string HttpText(std::string_view method, std::string_view path, std::string
   return text + "\r\n" + std::string(body);
 }
 
-int StatusOf(std::string_view answer) {
-  return answer.size() > 12 && answer.starts_with("HTTP/1.1 ")
-             ? std::atoi(std::string(answer.substr(9, 3)).c_str())
+int StatusOf(std::string_view response) {
+  return response.size() > 12 && response.starts_with("HTTP/1.1 ")
+             ? std::atoi(std::string(response.substr(9, 3)).c_str())
              : 0;
 }
 
-std::string HeaderOf(std::string_view answer, std::string_view name) {
-  const std::string head(answer.substr(0, answer.find("\r\n\r\n") + 2));
+std::string HeaderOf(std::string_view response, std::string_view name) {
+  const std::string head(response.substr(0, response.find("\r\n\r\n") + 2));
   for (size_t at = head.find("\r\n"); at != std::string::npos; at = head.find("\r\n", at + 2)) {
     const char* line = head.c_str() + at + 2;
     if (::strncasecmp(line, name.data(), name.size()) == 0 && line[name.size()] == ':') {
@@ -141,9 +141,9 @@ std::string HeaderOf(std::string_view answer, std::string_view name) {
   return {};
 }
 
-std::string BodyOf(std::string_view answer) {
-  const size_t end = answer.find("\r\n\r\n");
-  return end == std::string_view::npos ? std::string() : std::string(answer.substr(end + 4));
+std::string BodyOf(std::string_view response) {
+  const size_t end = response.find("\r\n\r\n");
+  return end == std::string_view::npos ? std::string() : std::string(response.substr(end + 4));
 }
 
 }  // namespace prefixd::testing_support

@@ -1,4 +1,6 @@
-// A client that sends bytes as told and reads what comes: what a test needs to misbehave.
+// RawClient: sends arbitrary bytes to a server and reads its responses, for tests of misbehaving clients.
+//
+// Threads: one owner.
 #pragma once
 
 #include <string>
@@ -8,24 +10,24 @@ namespace prefixd::testing_support {
 
 class RawClient {
  public:
-  // `url` as HttpServer::url() gives it. A read waits at most 10 seconds.
+  // `url` is a result of HttpServer::url(). A read waits at most 10 seconds.
   explicit RawClient(const std::string& url);
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
 
-  bool Send(std::string_view bytes);  // false: the server took no more
+  bool Send(std::string_view bytes);  // false: the server has closed the connection
   void FinishSending();               // FIN
   void Reset();                       // RST
 
-  // One answer: head and body, by its Content-Length or chunks (joined, without their frames). "" at the end
-  // of the connection.
-  std::string ReadAnswer(bool head_only = false);
-  // Reads until `text` has come; false at the end of the connection.
+  // Reads one response: head and body, by its Content-Length or its chunks (joined, without framing). Returns "" at the
+  // end of the connection.
+  std::string ReadResponse(bool head_only = false);
+  // Reads until `text` was received. Returns false at the end of the connection.
   bool ReadUntil(std::string_view text);
-  // All that comes until the server closes.
+  // Reads until the server closes the connection.
   std::string ReadToEnd();
-  // True when the server has closed: nothing more comes.
+  // Returns true when the server closes the connection without sending more.
   bool AtEnd() { return ReadToEnd().empty(); }
 
  private:
@@ -35,12 +37,12 @@ class RawClient {
   std::string buffer_;
 };
 
-// "GET /path HTTP/1.1" with Host, and with a body where it is not empty.
+// The text of a request with a Host header, and with Content-Length when `body` is not empty.
 std::string HttpText(std::string_view method, std::string_view path, std::string_view body = "",
                      std::string_view more_headers = "");
-int StatusOf(std::string_view answer);
-// First value of a header, name in any case; "" when absent.
-std::string HeaderOf(std::string_view answer, std::string_view name);
-std::string BodyOf(std::string_view answer);
+int StatusOf(std::string_view response);
+// The first value of a header, matched without case; "" when absent.
+std::string HeaderOf(std::string_view response, std::string_view name);
+std::string BodyOf(std::string_view response);
 
 }  // namespace prefixd::testing_support

@@ -1,11 +1,12 @@
-// How many bytes of bodies a server holds at once, and who reads them: on the real server, with raw sockets.
+// The limit on the bytes of all request bodies, and the worker threads: on the real server, with raw sockets.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <mutex>
-#include <thread>
+#include <chrono>
+#include <memory>
+#include <vector>
 
+#include "base/mutex.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/http/router.h"
 #include "daemon/http/server.h"
@@ -21,30 +22,30 @@ using testing_support::HttpText;
 using testing_support::RawClient;
 using testing_support::StatusOf;
 
-TEST(ByteBudgetTest, SharesNeverSumToMoreThanTheLimit) {
+TEST(ByteBudgetTest, ReservationsNeverExceedTheLimit) {
   ByteBudget budget(10);
-  auto six = budget.Take(6);
+  auto six = budget.TryReserve(6);
   ASSERT_TRUE(six);
-  EXPECT_FALSE(budget.Take(5));
-  EXPECT_FALSE(budget.Take(SIZE_MAX));
-  auto four = budget.Take(4);
+  EXPECT_FALSE(budget.TryReserve(5));
+  EXPECT_FALSE(budget.TryReserve(SIZE_MAX));
+  auto four = budget.TryReserve(4);
   ASSERT_TRUE(four);
   EXPECT_EQ(budget.held(), 10u);
-  ByteBudget::Share moved = *std::move(six);
+  ByteBudget::Reservation moved = *std::move(six);
   six.reset();
-  EXPECT_EQ(budget.held(), 10u) << "the bytes went along";
+  EXPECT_EQ(budget.held(), 10u) << "the bytes moved with the reservation";
   moved = *std::move(four);
   four.reset();
-  EXPECT_EQ(budget.held(), 4u) << "what it held before is free";
-  { const ByteBudget::Share last = std::move(moved); }
+  EXPECT_EQ(budget.held(), 4u) << "the bytes of the overwritten reservation are free";
+  { const ByteBudget::Reservation last = std::move(moved); }
   EXPECT_EQ(budget.held(), 0u);
 }
 
-// POST /keep keeps its exchange; /drop does, but drops the body; /work blocks a worker until the test lets
-// go; GET /health.
-class BodiesTest : public testing::Test {
+// POST /keep keeps its exchange; /drop frees the body and keeps the exchange; /work blocks a worker thread until
+// Release; GET /health responds at once.
+class BodyLimitTest : public testing::Test {
  protected:
-  BodiesTest() {
+  BodyLimitTest() {
     options_.listen = "127.0.0.1:0";
     options_.io_threads = 1;
     options_.worker_threads = 1;
@@ -58,8 +59,10 @@ class BodiesTest : public testing::Test {
     router_.Add("POST", "/work", [this](std::shared_ptr<Exchange> exchange) {
       EXPECT_TRUE(exchange->PostWork([this, exchange] {
         Keep(exchange);
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return let_go_; });
+        {
+          MutexLock lock(mutex_);
+          while (!released_) changed_.Wait(mutex_);
+        }
         exchange->Respond({.body = "worked"});
       }));
     });
@@ -70,92 +73,102 @@ class BodiesTest : public testing::Test {
     PREFIXD_CHECK(server.ok()) << server.status().ToString();
     server_ = *std::move(server);
   }
-  ~BodiesTest() override {
-    LetGo();
+  ~BodyLimitTest() override {
+    Release();
+    MutexLock lock(mutex_);
     kept_.clear();
   }
 
   void Keep(std::shared_ptr<Exchange> exchange) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     kept_.push_back(std::move(exchange));
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
-  void LetGo() {
-    std::lock_guard lock(mutex_);
-    let_go_ = true;
-    changed_.notify_all();
+  void Release() {
+    MutexLock lock(mutex_);
+    released_ = true;
+    changed_.NotifyAll();
   }
   bool WaitForKept(size_t count) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return kept_.size() == count; });
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    MutexLock lock(mutex_);
+    while (kept_.size() != count) {
+      if (!changed_.WaitUntil(mutex_, deadline)) return kept_.size() == count;
+    }
+    return true;
   }
   std::unique_ptr<RawClient> Send(const std::string& path, size_t bytes) {
     auto client = std::make_unique<RawClient>(server_->url());
     client->Send(HttpText("POST", path, std::string(bytes, 'x')));
     return client;
   }
-  void ExpectRefused(RawClient& client) {
-    const std::string answer = client.ReadAnswer();
-    EXPECT_EQ(StatusOf(answer), 503) << answer;
-    EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
-    EXPECT_THAT(BodyOf(answer), HasSubstr("\"overloaded\""));
+  void ExpectOverloaded(RawClient& client) {
+    const std::string response = client.ReadResponse();
+    EXPECT_EQ(StatusOf(response), 503) << response;
+    EXPECT_EQ(HeaderOf(response, "Retry-After"), "1");
+    EXPECT_THAT(BodyOf(response), HasSubstr("\"overloaded\""));
   }
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::shared_ptr<Exchange>> kept_;
-  bool let_go_ = false;
+  std::shared_ptr<Exchange> Kept(size_t index) {
+    MutexLock lock(mutex_);
+    return kept_.at(index);
+  }
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<std::shared_ptr<Exchange>> kept_ GUARDED_BY(mutex_);
+  bool released_ GUARDED_BY(mutex_) = false;
   HttpServerOptions options_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
 };
 
-TEST_F(BodiesTest, BeyondTheLimitOfAllBodiesTheNextIsTurnedAway) {
+TEST_F(BodyLimitTest, BodiesBeyondTheLimitAreRejected) {
   const auto first = Send("/keep", 100'000), second = Send("/keep", 100'000);
   ASSERT_TRUE(WaitForKept(2));
-  ExpectRefused(*Send("/keep", 60'000));
+  ExpectOverloaded(*Send("/keep", 60'000));
   const auto third = Send("/keep", 50'000);
-  ASSERT_TRUE(WaitForKept(3)) << "as much as is left";
+  ASSERT_TRUE(WaitForKept(3)) << "it fits the rest";
   RawClient chunked(server_->url());
   chunked.Send("POST /keep HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-  ExpectRefused(chunked);  // it may become as long as bodies may be
+  ExpectOverloaded(chunked);  // counts as the largest body
   RawClient expecting(server_->url());
   expecting.Send("POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nExpect: 100-continue\r\n\r\n");
-  ExpectRefused(expecting);  // before it sends the body
-  const auto brief = Send("/keep", kBriefBodyBytes);
-  ASSERT_TRUE(WaitForKept(4)) << "brief ones always find room";
+  ExpectOverloaded(expecting);  // before it sends the body
+  const auto small = Send("/keep", kSmallBodyBytes);
+  ASSERT_TRUE(WaitForKept(4)) << "a small body is always accepted";
 
-  kept_[0]->Respond({.body = "done"});
-  EXPECT_EQ(StatusOf(first->ReadAnswer()), 200);
+  Kept(0)->Respond({.body = "done"});
+  EXPECT_EQ(StatusOf(first->ReadResponse()), 200);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     kept_.erase(kept_.begin());
   }
   const auto fourth = Send("/keep", 100'000);
-  EXPECT_TRUE(WaitForKept(4)) << "what has ended made room";
+  EXPECT_TRUE(WaitForKept(4)) << "the finished request freed its bytes";
 }
 
-TEST_F(BodiesTest, ABodyThatWasReadMakesRoom) {
+TEST_F(BodyLimitTest, DropBodyFreesTheBytes) {
   std::vector<std::unique_ptr<RawClient>> clients;
   for (size_t i = 0; i < 6; ++i) {
     clients.push_back(Send("/drop", 100'000));
     ASSERT_TRUE(WaitForKept(i + 1));
-    EXPECT_EQ(kept_[i]->request().body, "");
+    EXPECT_EQ(Kept(i)->request().body, "");
   }
 }
 
-TEST_F(BodiesTest, WorkDoesNotKeepOthersFromTheirAnswers) {
+TEST_F(BodyLimitTest, WorkDoesNotBlockTheIoThread) {
   const auto busy = Send("/work", 10);
   ASSERT_TRUE(WaitForKept(1));
   const auto queued = Send("/work", 10);
   for (int i = 0; i < 3; ++i) {
     RawClient client(server_->url());
     client.Send(HttpText("GET", "/health"));
-    EXPECT_EQ(BodyOf(client.ReadAnswer()), "ok") << "the one io thread is free";
+    EXPECT_EQ(BodyOf(client.ReadResponse()), "ok") << "the one io thread is free";
   }
-  LetGo();
-  EXPECT_EQ(BodyOf(busy->ReadAnswer()), "worked");
-  EXPECT_EQ(BodyOf(queued->ReadAnswer()), "worked");
+  Release();
+  EXPECT_EQ(BodyOf(busy->ReadResponse()), "worked");
+  EXPECT_EQ(BodyOf(queued->ReadResponse()), "worked");
 }
 
 }  // namespace

@@ -1,0 +1,235 @@
+#include "daemon/http/response_buffer.h"
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "base/check.h"
+#include "daemon/http/error_response.h"
+
+namespace prefixd {
+
+namespace {
+
+constexpr std::array<std::pair<int, std::string_view>, 18> kReasons = {
+    {{200, "OK"},
+     {204, "No Content"},
+     {400, "Bad Request"},
+     {401, "Unauthorized"},
+     {403, "Forbidden"},
+     {404, "Not Found"},
+     {405, "Method Not Allowed"},
+     {408, "Request Timeout"},
+     {409, "Conflict"},
+     {413, "Content Too Large"},
+     {415, "Unsupported Media Type"},
+     {417, "Expectation Failed"},
+     {429, "Too Many Requests"},
+     {431, "Request Header Fields Too Large"},
+     {500, "Internal Server Error"},
+     {501, "Not Implemented"},
+     {503, "Service Unavailable"},
+     {505, "HTTP Version Not Supported"}}};
+
+std::string_view Reason(int status) {
+  for (const auto& [number, text] : kReasons) {
+    if (number == status) return text;
+  }
+  return "Unknown";
+}
+
+// Replaces control characters, so that a value cannot end its line and add a header.
+void AppendField(std::string* out, std::string_view name, std::string_view value) {
+  out->append(name).append(": ");
+  for (const char c : value) out->push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c);
+  out->append("\r\n");
+}
+
+std::string Chunk(std::string_view bytes) {
+  char size[2 * sizeof(size_t)];
+  const auto end = std::to_chars(size, size + sizeof size, bytes.size(), 16).ptr;
+  std::string chunk(size, end);
+  return chunk.append("\r\n").append(bytes).append("\r\n");
+}
+
+}  // namespace
+
+ResponseBuffer::ResponseBuffer(ResponseOptions options, std::shared_ptr<Connection> connection)
+    : options_(std::move(options)), connection_(std::move(connection)), keep_alive_(options_.keep_alive) {}
+
+std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream) {
+  if (connection_->closing() || (stream && options_.http_1_0)) keep_alive_ = false;
+  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
+  head.append(Reason(response.status)).append("\r\n");
+  AppendField(&head, "Server", "prefixd");
+  AppendField(&head, "Content-Type", response.content_type);
+  for (const auto& [name, value] : response.headers) AppendField(&head, name, value);
+  AppendField(&head, "x-request-id", options_.request_id);
+  if (!stream) AppendField(&head, "Content-Length", std::to_string(response.body.size()));
+  if (stream && !options_.http_1_0) AppendField(&head, "Transfer-Encoding", "chunked");
+  if (!keep_alive_) AppendField(&head, "Connection", "close");
+  if (keep_alive_ && options_.http_1_0) AppendField(&head, "Connection", "keep-alive");
+  return head.append("\r\n");
+}
+
+void ResponseBuffer::PushLocked(std::string bytes) {
+  unsent_bytes_ += bytes.size();
+  pieces_.push_back(std::move(bytes));
+}
+
+void ResponseBuffer::RespondLocked(HttpResponse response) {
+  started_ = ended_ = true;
+  on_disconnect_ = nullptr;
+  PushLocked(HeadLocked(response, false));
+  if (!options_.head_only && !response.body.empty()) PushLocked(std::move(response.body));
+}
+
+void ResponseBuffer::Respond(HttpResponse response) {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(!std::exchange(answered_, true)) << options_.request_id << ": a second response";
+    if (started_ || disconnected_) return;
+    RespondLocked(std::move(response));
+  }
+  connection_->Wake();
+}
+
+void ResponseBuffer::RespondIfUnanswered(HttpResponse response) {
+  {
+    MutexLock lock(mutex_);
+    if (started_ || disconnected_) return;
+    RespondLocked(std::move(response));
+  }
+  connection_->Wake();
+}
+
+void ResponseBuffer::StartStream(HttpResponse head) {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(!std::exchange(answered_, true)) << options_.request_id << ": a second response";
+    if (started_ || disconnected_) return;
+    started_ = true;
+    PushLocked(HeadLocked(head, true));
+    if (!head.body.empty()) PushLocked(options_.http_1_0 ? std::move(head.body) : Chunk(head.body));
+  }
+  connection_->Wake();
+}
+
+bool ResponseBuffer::Write(std::string piece) {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(answered_) << options_.request_id << ": Write before StartStream";
+    if (!started_ || ended_ || disconnected_ || overflow_) return false;
+    if (piece.empty()) return true;  // an empty chunk would end the stream
+    if (unsent_bytes_ > options_.backlog_limit) {
+      overflow_ = true;
+    } else {
+      PushLocked(options_.http_1_0 ? std::move(piece) : Chunk(piece));
+    }
+  }
+  connection_->Wake();
+  MutexLock lock(mutex_);
+  return !overflow_;
+}
+
+void ResponseBuffer::EndStream() {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(answered_) << options_.request_id << ": EndStream before StartStream";
+    if (!started_ || ended_ || disconnected_) return;
+    ended_ = true;
+    on_disconnect_ = nullptr;
+    if (!options_.http_1_0) PushLocked("0\r\n\r\n");
+  }
+  connection_->Wake();
+}
+
+void ResponseBuffer::OnDisconnect(std::function<void()> callback) {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(!std::exchange(has_callback_, true)) << options_.request_id << ": a second OnDisconnect";
+    if (ended_) return;
+    if (!disconnected_) {
+      on_disconnect_ = std::move(callback);
+      return;
+    }
+  }
+  connection_->Post(std::move(callback));
+}
+
+void ResponseBuffer::Abandon() {
+  bool started;
+  {
+    MutexLock lock(mutex_);
+    if (ended_ || disconnected_) return;
+    started = started_;
+    if (started) overflow_ = true;
+  }
+  if (started) return connection_->Wake();
+  RespondIfUnanswered(ErrorResponse({.status = 500,
+                                     .type = "server_error",
+                                     .code = "internal_error",
+                                     .message = "The server produced no response to this request."}));
+}
+
+std::string ResponseBuffer::TakeBytes(size_t limit) {
+  MutexLock lock(mutex_);
+  std::string bytes;
+  while (!pieces_.empty() && !overflow_ && bytes.size() < limit) {
+    std::string& piece = pieces_.front();
+    if (bytes.empty() && piece.size() <= limit) {
+      bytes = std::move(piece);
+      pieces_.pop_front();
+    } else if (piece.size() <= limit - bytes.size()) {
+      bytes += piece;
+      pieces_.pop_front();
+    } else if (bytes.empty()) {
+      bytes = piece.substr(0, limit);
+      piece.erase(0, limit);
+    } else {
+      break;
+    }
+  }
+  return bytes;
+}
+
+void ResponseBuffer::MarkWritten(size_t bytes) {
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(bytes <= unsent_bytes_) << bytes << " of " << unsent_bytes_;
+  unsent_bytes_ -= bytes;
+}
+
+bool ResponseBuffer::drained() const {
+  MutexLock lock(mutex_);
+  return disconnected_ || overflow_ || (ended_ && pieces_.empty());
+}
+
+bool ResponseBuffer::aborted() const {
+  MutexLock lock(mutex_);
+  return disconnected_ || overflow_;
+}
+
+bool ResponseBuffer::ended() const {
+  MutexLock lock(mutex_);
+  return ended_;
+}
+
+bool ResponseBuffer::keep_alive() const {
+  MutexLock lock(mutex_);
+  return ended_ && pieces_.empty() && !disconnected_ && !overflow_ && keep_alive_;
+}
+
+void ResponseBuffer::MarkDisconnected() {
+  std::function<void()> callback;
+  {
+    MutexLock lock(mutex_);
+    if (disconnected_) return;
+    disconnected_ = true;
+    if (!ended_) callback = std::move(on_disconnect_);
+    on_disconnect_ = nullptr;
+    pieces_.clear();
+  }
+  if (callback) callback();
+}
+
+}  // namespace prefixd

@@ -1,0 +1,127 @@
+// ResponseBuffer: the bytes of one HTTP response between the code that produces them and the connection that
+// sends them. HttpExchange is the Exchange that handlers hold. No Boost: the connection is an interface here.
+//
+// Threads: any; guarded by a mutex. The buffer calls its connection without holding the mutex.
+//
+// Invariants
+//   1. The unsent bytes of a stream exceed `backlog_limit` by less than one piece. The next Write aborts the
+//      response, as if the client had disconnected.
+//   2. The producer calls Respond or StartStream once, and OnDisconnect at most once. Calls after the end of
+//      the response or after a disconnect have no effect.
+//   3. When an Exchange is destroyed before its response began, the response is a 500. When it is destroyed within
+//      a stream, the connection is closed, so that the client sees a broken stream and not a short one.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/mutex.h"
+#include "daemon/http/byte_budget.h"
+#include "daemon/http/exchange.h"
+
+namespace prefixd {
+
+// What a connection offers to the response that it carries. Any thread.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+  virtual void Wake() = 0;           // the response has changed: there are bytes to send, or it ended
+  virtual bool closing() const = 0;  // the server is stopping: no keep-alive
+  virtual void Post(std::function<void()> job) = 0;
+  virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
+  virtual bool PostWork(std::function<void()> job) = 0;
+};
+
+struct ResponseOptions {
+  std::string request_id;
+  bool http_1_0 = false;     // no chunked coding: closing the connection ends a stream
+  bool keep_alive = true;    // the client asked for it
+  bool head_only = false;    // HEAD: the body is not sent
+  size_t backlog_limit = 0;  // bytes
+};
+
+class ResponseBuffer {
+ public:
+  ResponseBuffer(ResponseOptions options, std::shared_ptr<Connection> connection);
+
+  // For the producer; see Exchange.
+  void Respond(HttpResponse response) EXCLUDES(mutex_);
+  void StartStream(HttpResponse head) EXCLUDES(mutex_);
+  [[nodiscard]] bool Write(std::string piece) EXCLUDES(mutex_);
+  void EndStream() EXCLUDES(mutex_);
+  void OnDisconnect(std::function<void()> callback) EXCLUDES(mutex_);
+  // Responds in place of a producer that failed. Does nothing when the response has begun.
+  void RespondIfUnanswered(HttpResponse response) EXCLUDES(mutex_);
+  // The producer will not call again (invariant 3).
+  void Abandon() EXCLUDES(mutex_);
+
+  // For the connection. TakeBytes returns at most `limit` bytes, and "" when there are none now. MarkWritten
+  // reports that bytes taken before were handed to the operating system.
+  std::string TakeBytes(size_t limit) EXCLUDES(mutex_);
+  void MarkWritten(size_t bytes) EXCLUDES(mutex_);
+  bool ended() const EXCLUDES(mutex_);       // the producer has ended the response
+  bool drained() const EXCLUDES(mutex_);     // nothing is left to take, now or later
+  bool aborted() const EXCLUDES(mutex_);     // the client has disconnected or exceeded its backlog
+  bool keep_alive() const EXCLUDES(mutex_);  // sent in full, and the connection may carry another request
+  // The client has disconnected. Runs the disconnect callback unless the response had ended.
+  void MarkDisconnected() EXCLUDES(mutex_);
+
+  const std::string& request_id() const { return options_.request_id; }
+  Connection* connection() const { return connection_.get(); }
+
+ private:
+  void RespondLocked(HttpResponse response) REQUIRES(mutex_);
+  void PushLocked(std::string bytes) REQUIRES(mutex_);
+  std::string HeadLocked(const HttpResponse& response, bool stream) REQUIRES(mutex_);
+
+  const ResponseOptions options_;
+  const std::shared_ptr<Connection> connection_;
+  mutable Mutex mutex_;
+  std::deque<std::string> pieces_ GUARDED_BY(mutex_);
+  size_t unsent_bytes_ GUARDED_BY(mutex_) = 0;  // in pieces_, or taken and not yet written
+  bool keep_alive_ GUARDED_BY(mutex_);
+  bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream
+  bool started_ GUARDED_BY(mutex_) = false;   // the head was pushed
+  bool ended_ GUARDED_BY(mutex_) = false;
+  bool overflow_ GUARDED_BY(mutex_) = false;  // the backlog exceeded its limit, or the producer gave up
+  bool disconnected_ GUARDED_BY(mutex_) = false;
+  bool has_callback_ GUARDED_BY(mutex_) = false;  // OnDisconnect was called
+  std::function<void()> on_disconnect_ GUARDED_BY(mutex_);
+};
+
+class HttpExchange final : public Exchange {
+ public:
+  // `body_bytes` is the reservation of the request's body.
+  HttpExchange(HttpRequest request, ByteBudget::Reservation body_bytes,
+               std::shared_ptr<ResponseBuffer> response)
+      : request_(std::move(request)), response_(std::move(response)), body_bytes_(std::move(body_bytes)) {}
+  ~HttpExchange() override { response_->Abandon(); }
+
+  const HttpRequest& request() const override { return request_; }
+  const std::string& request_id() const override { return response_->request_id(); }
+  void Respond(HttpResponse response) override { response_->Respond(std::move(response)); }
+  void StartStream(HttpResponse head) override { response_->StartStream(std::move(head)); }
+  bool Write(std::string piece) override { return response_->Write(std::move(piece)); }
+  void EndStream() override { response_->EndStream(); }
+  void OnDisconnect(std::function<void()> callback) override { response_->OnDisconnect(std::move(callback)); }
+  void Post(std::function<void()> job) override { response_->connection()->Post(std::move(job)); }
+  std::function<void()> PostAfter(double seconds, std::function<void()> job) override {
+    return response_->connection()->PostAfter(seconds, std::move(job));
+  }
+  bool PostWork(std::function<void()> job) override {
+    return response_->connection()->PostWork(std::move(job));
+  }
+  void DropBody() override {
+    std::string().swap(request_.body);
+    ByteBudget::Reservation freed = std::move(body_bytes_);
+  }
+
+ private:
+  HttpRequest request_;
+  const std::shared_ptr<ResponseBuffer> response_;
+  ByteBudget::Reservation body_bytes_;  // last: destroyed before the server that `response_` keeps alive
+};
+
+}  // namespace prefixd

@@ -1,0 +1,214 @@
+// Request targets, framing and the bytes of responses: the parts of HTTP that need no socket.
+#include "daemon/http/response_buffer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "daemon/http/request_head.h"
+
+namespace prefixd {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(RequestHeadTest, TargetsAreDecodedOnce) {
+  const struct {
+    const char* target;
+    const char* path;
+    const char* query;
+  } kCases[] = {{"/", "/", ""},           {"/a%2Fb%20c:d?x=%20&y", "/a/b c:d", "x=%20&y"},
+                {"/%2525", "/%25", ""},   {"/a?b?c", "/a", "b?c"},
+                {"/a#frag", "/a", ""},    {"http://host:1/p?q", "/p", "q"},
+                {"http://host", "/", ""}, {"/http://x", "/http://x", ""},
+                {"*", "*", ""},           {"/caf%C3%A9", "/caf\xC3\xA9", ""}};
+  for (const auto& [target, path, query] : kCases) {
+    const auto split = SplitTarget(target);
+    ASSERT_TRUE(split) << target;
+    EXPECT_EQ(split->first, path) << target;
+    EXPECT_EQ(split->second, query) << target;
+  }
+  for (const char* bad : {"/%", "/%4", "/%zz", "/a%00b", "/%-1"}) EXPECT_FALSE(SplitTarget(bad)) << bad;
+}
+
+TEST(RequestHeadTest, AcceptsOnlyUnambiguousFraming) {
+  EXPECT_FALSE(CheckFraming({.hosts = 1}));
+  EXPECT_FALSE(CheckFraming({.version = 10}));
+  EXPECT_FALSE(CheckFraming({.content_lengths = 1, .content_length = "12", .hosts = 1}));
+  EXPECT_FALSE(CheckFraming(
+      {.transfer_encodings = 1, .transfer_encoding = "CHUNKED", .expect = "100-Continue", .hosts = 1}));
+  const std::pair<Framing, int> kCases[] = {
+      {{.version = 20, .hosts = 1}, 505},
+      {{.version = 9, .hosts = 1}, 505},
+      {{.content_lengths = 2, .content_length = "12", .hosts = 1}, 400},
+      {{.content_lengths = 1, .content_length = "1,1", .hosts = 1}, 400},
+      {{.content_lengths = 1,
+        .content_length = "1",
+        .transfer_encodings = 1,
+        .transfer_encoding = "chunked",
+        .hosts = 1},
+       400},
+      {{.version = 10, .transfer_encodings = 1, .transfer_encoding = "chunked", .hosts = 1}, 400},
+      {{.transfer_encodings = 2, .transfer_encoding = "chunked", .hosts = 1}, 400},
+      {{.transfer_encodings = 1, .transfer_encoding = "gzip", .hosts = 1}, 400},
+      {{.expect = "tea", .hosts = 1}, 417},
+      {{.hosts = 0}, 400},
+      {{.hosts = 2}, 400}};
+  for (const auto& [framing, status] : kCases) {
+    const auto error = CheckFraming(framing);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->status, status) << error->message;
+  }
+}
+
+class FakeConnection final : public Connection {
+ public:
+  void Wake() override { ++wakes; }
+  bool closing() const override { return is_closing; }
+  void Post(std::function<void()> job) override { job(); }
+  std::function<void()> PostAfter(double, std::function<void()>) override {
+    return [] {};
+  }
+  bool PostWork(std::function<void()> job) override {
+    job();
+    return true;
+  }
+  int wakes = 0;
+  bool is_closing = false;
+};
+
+class ResponseBufferTest : public testing::Test {
+ protected:
+  std::shared_ptr<ResponseBuffer> Make(ResponseOptions options = {}) {
+    options.request_id = "req_1";
+    options.backlog_limit = 300;
+    return std::make_shared<ResponseBuffer>(options, connection_);
+  }
+  static std::string TakeAll(ResponseBuffer& response, size_t limit = 1 << 20) {
+    std::string all;
+    for (std::string bytes = response.TakeBytes(limit); !bytes.empty(); bytes = response.TakeBytes(limit)) {
+      EXPECT_LE(bytes.size(), limit);
+      all += bytes;
+      response.MarkWritten(bytes.size());
+    }
+    return all;
+  }
+  std::shared_ptr<FakeConnection> connection_ = std::make_shared<FakeConnection>();
+};
+
+TEST_F(ResponseBufferTest, SendsOneResponse) {
+  const auto response = Make();
+  response->Respond({.body = "one"});
+  EXPECT_FALSE(response->Write("late"));
+  response->RespondIfUnanswered({.body = "two"});
+  EXPECT_THAT(TakeAll(*response), testing::EndsWith("\r\n\r\none"));
+  EXPECT_TRUE(response->drained() && response->keep_alive());
+  const auto failed = Make();
+  failed->RespondIfUnanswered({.body = "error"});
+  failed->Respond({.body = "late"});
+  EXPECT_THAT(TakeAll(*failed), testing::EndsWith("\r\n\r\nerror"));
+}
+
+TEST_F(ResponseBufferTest, ChecksTheOrderOfCalls) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto response = Make();
+  EXPECT_DEATH((void)response->Write("x"), "Write before StartStream");
+  EXPECT_DEATH(response->EndStream(), "EndStream before StartStream");
+  response->OnDisconnect([] {});
+  EXPECT_DEATH(response->OnDisconnect([] {}), "a second OnDisconnect");
+  response->Respond({});
+  EXPECT_DEATH(response->Respond({}), "req_1: a second response");
+  EXPECT_DEATH(response->StartStream({}), "req_1: a second response");
+}
+
+TEST_F(ResponseBufferTest, HeaderValuesCannotAddHeaders) {
+  const auto response = Make();
+  response->Respond({.headers = {{"x-test", "a\r\nx-evil: 1"}}});
+  EXPECT_THAT(TakeAll(*response), Not(HasSubstr("\nx-evil")));
+}
+
+TEST_F(ResponseBufferTest, BytesAreInOrderForEveryLimit) {
+  for (const size_t limit : {1, 3, 7, 1000}) {
+    const auto response = Make();
+    response->StartStream({.content_type = "text/event-stream"});
+    const std::string head = TakeAll(*response, limit);
+    EXPECT_THAT(head, HasSubstr("Transfer-Encoding: chunked\r\n"));
+    ASSERT_TRUE(response->Write("0123456789abcdef"));
+    ASSERT_TRUE(response->Write(""));
+    response->EndStream();
+    EXPECT_EQ(TakeAll(*response, limit), "10\r\n0123456789abcdef\r\n0\r\n\r\n");
+  }
+}
+
+TEST_F(ResponseBufferTest, TheBacklogIsBounded) {
+  const auto response = Make();
+  bool disconnected = false;
+  response->OnDisconnect([&] { disconnected = true; });
+  response->StartStream({});
+  TakeAll(*response);
+  EXPECT_TRUE(response->Write(std::string(250, 'x')));
+  EXPECT_TRUE(response->Write(std::string(1000, 'x')));
+  EXPECT_FALSE(response->Write("x"));
+  EXPECT_TRUE(response->drained() && !response->keep_alive());
+  EXPECT_EQ(response->TakeBytes(1000), "");
+  response->MarkDisconnected();
+  EXPECT_TRUE(disconnected);
+}
+
+TEST_F(ResponseBufferTest, ADestroyedExchangeIsAnError) {
+  const auto unanswered = Make();
+  { HttpExchange exchange({}, {}, unanswered); }
+  EXPECT_THAT(TakeAll(*unanswered), testing::StartsWith("HTTP/1.1 500 "));
+  const auto broken = Make();
+  {
+    HttpExchange exchange({}, {}, broken);
+    exchange.StartStream({});
+    EXPECT_TRUE(exchange.Write("half"));
+  }
+  EXPECT_EQ(broken->TakeBytes(1000), "");
+  EXPECT_TRUE(broken->drained() && !broken->keep_alive());
+}
+
+TEST_F(ResponseBufferTest, ClosesTheConnectionWhenRequired) {
+  connection_->is_closing = true;
+  const auto last = Make();
+  last->Respond({});
+  EXPECT_THAT(TakeAll(*last), HasSubstr("Connection: close\r\n"));
+  connection_->is_closing = false;
+  const auto old = Make({.http_1_0 = true});
+  old->StartStream({});
+  EXPECT_TRUE(old->Write("raw"));
+  old->EndStream();
+  const std::string text = TakeAll(*old);
+  EXPECT_THAT(text, testing::EndsWith("\r\n\r\nraw"));
+  EXPECT_FALSE(old->keep_alive());
+  const auto head = Make({.head_only = true});
+  head->Respond({.body = "body"});
+  EXPECT_THAT(TakeAll(*head),
+              testing::AllOf(HasSubstr("Content-Length: 4\r\n"), testing::EndsWith("\r\n\r\n")));
+}
+
+TEST_F(ResponseBufferTest, TheDisconnectCallbackRunsOnceAndOnlyBeforeTheEnd) {
+  int calls = 0;
+  const auto early = Make();
+  early->OnDisconnect([&] { ++calls; });
+  early->MarkDisconnected();
+  early->MarkDisconnected();
+  EXPECT_EQ(calls, 1);
+  const auto registered_late = Make();
+  registered_late->MarkDisconnected();
+  registered_late->OnDisconnect([&] { ++calls; });
+  EXPECT_EQ(calls, 2);
+  const auto ended = Make();
+  ended->OnDisconnect([&] { ++calls; });
+  ended->Respond({});
+  ended->MarkDisconnected();
+  const auto registered_after_the_end = Make();
+  registered_after_the_end->Respond({});
+  registered_after_the_end->OnDisconnect([&] { ++calls; });
+  registered_after_the_end->MarkDisconnected();
+  EXPECT_EQ(calls, 2);
+}
+
+}  // namespace
+}  // namespace prefixd
