@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/utf8.h"
+#include "daemon/limit_table.h"
 #include "kernels/registry.h"
 
 namespace prefixd {
@@ -93,7 +94,7 @@ Status FillLimits(const Options& options, Plan* plan) {
 TransformerLimits StepLimits(const Options& options, int context) {
   return {.context = context,
           .max_rows = static_cast<int>(options.step_tokens),
-          .max_logit_rows = static_cast<int>(options.max_sequences) + kPromptLogitRows};
+          .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
 }
 
 Result<Plan> MakePlan(const Options& options, const MemoryState& memory, ExitCode* code) {

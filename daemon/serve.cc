@@ -16,6 +16,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/http/router.h"
 #include "daemon/http/server.h"
+#include "daemon/limit_table.h"
 #include "daemon/log_sink.h"
 #include "daemon/memory_limit.h"
 #include "daemon/metrics.h"
@@ -80,6 +81,7 @@ Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock*
                              .max_sequences = limits.max_sequences,
                              .step_tokens = limits.step_tokens,
                              .max_queue = limits.max_queue,
+                             .prompt_logit_rows = Limit("prompt-logit-rows"),
                              .block_tokens = limits.block_tokens,
                              .blocks = limits.blocks,
                              .kv_dtype = plan.kv_dtype,

@@ -62,7 +62,7 @@ struct Engine::Impl {
         cache(CacheOptions(asked), kv.get()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
-                   .prompt_logit_rows = transformer->limits().max_logit_rows - asked.max_sequences},
+                   .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache, asked.fingerprint) {}
 
   const EngineOptions options;

@@ -30,15 +30,14 @@
 
 namespace prefixd {
 
-// Logit rows of a step for prompts that request log probabilities. A model is loaded with this many logit
-// rows in addition to max_sequences.
-inline constexpr int kPromptLogitRows = 64;
-
 struct EngineOptions {
   int context = 0;         // most tokens of prompt and answer together
   int max_sequences = 64;  // most sequences that run at once
   int step_tokens = 512;   // most tokens that one step computes
   int max_queue = 256;     // most requests that wait to run
+  // Most logit rows of a step for prompts that request log probabilities. The model has them in addition to
+  // one row for each sequence.
+  int prompt_logit_rows = 64;
   int block_tokens = 16;
   uint32_t blocks = 0;  // KV pool; at least one more than a sequence of `context` tokens fills
   DType kv_dtype = DType::kF32;

@@ -14,6 +14,7 @@ Status CheckOptions(const EngineOptions& o) {
                            ": every running sequence needs a row of a step");
   }
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
+  if (o.prompt_logit_rows < 1) return InvalidArgument("prompt_logit_rows must be at least 1");
   if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
     return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
   }
@@ -29,14 +30,15 @@ Status CheckOptions(const EngineOptions& o) {
 }
 
 Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
-  if (o.context <= model.context && o.step_tokens <= model.max_rows && o.max_sequences < model.max_logit_rows)
+  if (o.context <= model.context && o.step_tokens <= model.max_rows &&
+      o.max_sequences <= model.max_logit_rows - o.prompt_logit_rows)
     return Status::Ok();
-  return InvalidArgument(
-      "context " + std::to_string(o.context) + ", step-tokens " + std::to_string(o.step_tokens) +
-      " and max-sequences " + std::to_string(o.max_sequences) +
-      " exceed the limits that the model was loaded with: " + std::to_string(model.context) + ", " +
-      std::to_string(model.max_rows) + " and one less than " + std::to_string(model.max_logit_rows) +
-      " logit rows");
+  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
+                         std::to_string(o.step_tokens) + " and max-sequences " +
+                         std::to_string(o.max_sequences) + " with " + std::to_string(o.prompt_logit_rows) +
+                         " prompt logit rows exceed what the model was loaded for: " +
+                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) + " and " +
+                         std::to_string(model.max_logit_rows) + " logit rows in all");
 }
 
 Status CheckRequest(const EngineOptions& options, int vocab, const Request& request) {

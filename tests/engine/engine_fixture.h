@@ -35,6 +35,7 @@ class EngineTest : public testing::Test {
     options.max_sequences = 4;
     options.step_tokens = 32;
     options.max_queue = 8;
+    options.prompt_logit_rows = 1;
     options.block_tokens = 8;
     options.blocks = 100;
     return options;

@@ -107,6 +107,7 @@ Outcome Serve(const std::filesystem::path& folder, std::string_view backend, int
   options.max_sequences = company.max_sequences;
   options.step_tokens = company.step_tokens;
   options.max_queue = 1000;
+  options.prompt_logit_rows = company.prompt_logit_rows;
   options.block_tokens = company.block_tokens;
   options.blocks = company.blocks;
   options.prefix_cache = company.prefix_cache;

@@ -40,7 +40,7 @@ struct DriverLimits {
   int context = 256;
   int step_tokens = 64;
   int max_sequences = 8;
-  int prompt_logit_rows = kPromptLogitRows;
+  int prompt_logit_rows = EngineOptions().prompt_logit_rows;
 };
 LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
                                   const DriverLimits& limits);
