@@ -45,9 +45,9 @@ struct LoadedEngine {
   std::unique_ptr<Engine> engine;
 };
 
-class EngineTokens final : public TokenService {
+class EngineAdapter final : public EngineClient {
  public:
-  explicit EngineTokens(Engine* engine) : engine_(engine) {}
+  explicit EngineAdapter(Engine* engine) : engine_(engine) {}
   Result<RequestId> Submit(Request request) override { return engine_->Submit(std::move(request)); }
   void Cancel(RequestId id) override { engine_->Cancel(id); }
 
@@ -204,7 +204,7 @@ class ServerProcess {
   }
 
   void BeginServing() {
-    tokens_ = std::make_unique<EngineTokens>(loaded_.engine.get());
+    tokens_ = std::make_unique<EngineAdapter>(loaded_.engine.get());
     context_.engine = tokens_.get();
     context_.tokenizer = loaded_.model->tokenizer.get();
     context_.chat_template = loaded_.model->chat_template.get();
@@ -277,7 +277,7 @@ class ServerProcess {
   ApiContext context_;
   Router router_;
   LoadedEngine loaded_;
-  std::unique_ptr<EngineTokens> tokens_;
+  std::unique_ptr<EngineAdapter> tokens_;
   std::unique_ptr<HttpServer> server_;  // goes before what its handlers use
   std::unique_ptr<EngineThread> engine_thread_;
 };

@@ -14,9 +14,9 @@ namespace json = boost::json;
 
 class ChatFormat final : public ResponseFormat {
  public:
-  ChatFormat(Envelope envelope, const GenerationRequest& request, const Tokenizer& tokenizer,
+  ChatFormat(ResponseMetadata metadata, const GenerationRequest& request, const Tokenizer& tokenizer,
              std::vector<TokenId> prompt, std::string echo)
-      : envelope_(std::move(envelope)),
+      : metadata_(std::move(metadata)),
         tokenizer_(tokenizer),
         names_(tokenizer, request.tokens_as_ids, request.skip_special_tokens),
         prompt_(std::move(prompt)),
@@ -31,7 +31,7 @@ class ChatFormat final : public ResponseFormat {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
   }
 
-  std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const override {
+  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
     json::array list;
     for (size_t i = 0; i < choices.size(); ++i) {
       const auto& [piece, end] = choices[i];
@@ -54,8 +54,8 @@ class ChatFormat final : public ResponseFormat {
     return json::serialize(body);
   }
 
-  // The role, once for every choice: clients add up what they get, and want choice 0 first.
-  std::vector<std::string> Opening() const override {
+  // The role, once for every choice. Clients join the chunks of a choice, and expect choice 0 first.
+  std::vector<std::string> OpeningChunks() const override {
     std::vector<std::string> chunks;
     for (int i = 0; i < choices_; ++i) {
       json::object body = Chunk(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, nullptr);
@@ -65,14 +65,14 @@ class ChatFormat final : public ResponseFormat {
     return chunks;
   }
 
-  std::string Chunk(int choice, const TextPiece& piece, bool, const ChoiceEnd* end,
-                    const UsageFigures* usage) const override {
+  std::string Chunk(int choice, const TextPiece& piece, bool, const ChoiceFinish* end,
+                    const TokenUsage* usage) const override {
     json::object delta;
     if (!piece.text.empty()) delta.emplace("content", piece.text);
     return json::serialize(Chunk(choice, std::move(delta), &piece, end, usage));
   }
 
-  std::string UsageChunk(const UsageFigures& usage) const override {
+  std::string UsageChunk(const TokenUsage& usage) const override {
     json::object body = Head("chat.completion.chunk");
     body.emplace("choices", json::array());
     body.emplace("usage", UsageJson(usage));
@@ -81,15 +81,15 @@ class ChatFormat final : public ResponseFormat {
 
  private:
   json::object Head(std::string_view object) const {
-    return {{"id", envelope_.id},
+    return {{"id", metadata_.id},
             {"object", std::string(object)},
-            {"created", envelope_.created},
-            {"model", envelope_.model},
-            {"system_fingerprint", envelope_.fingerprint}};
+            {"created", metadata_.created},
+            {"model", metadata_.model},
+            {"system_fingerprint", metadata_.fingerprint}};
   }
 
-  json::object Chunk(int index, json::object delta, const TextPiece* piece, const ChoiceEnd* end,
-                     const UsageFigures* usage) const {
+  json::object Chunk(int index, json::object delta, const TextPiece* piece, const ChoiceFinish* end,
+                     const TokenUsage* usage) const {
     json::object choice = {{"index", index},
                            {"delta", std::move(delta)},
                            {"logprobs", piece == nullptr || piece->tokens.empty() ? json::value(nullptr)
@@ -122,7 +122,7 @@ class ChatFormat final : public ResponseFormat {
     return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
   }
 
-  const Envelope envelope_;
+  const ResponseMetadata metadata_;
   const Tokenizer& tokenizer_;
   const TokenNames names_;
   const std::vector<TokenId> prompt_;
@@ -134,10 +134,10 @@ class ChatFormat final : public ResponseFormat {
 
 }  // namespace
 
-std::unique_ptr<ResponseFormat> MakeChatFormat(Envelope envelope, const GenerationRequest& request,
+std::unique_ptr<ResponseFormat> MakeChatFormat(ResponseMetadata metadata, const GenerationRequest& request,
                                                const Tokenizer& tokenizer, std::vector<TokenId> prompt,
                                                std::string echo) {
-  return std::make_unique<ChatFormat>(std::move(envelope), request, tokenizer, std::move(prompt),
+  return std::make_unique<ChatFormat>(std::move(metadata), request, tokenizer, std::move(prompt),
                                       std::move(echo));
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "daemon/api/lacking_fields.h"
 #include "daemon/api/sampling_request.h"
+#include "daemon/api/unsupported_fields.h"
 
 namespace prefixd {
 
@@ -14,20 +14,20 @@ namespace json = boost::json;
 
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
 
-// What only chat has and prefixd lacks.
-constexpr LackingField kLackingInChat[] = {
-    {"tools", Neutral::kEmpty, "calling tools"},
-    {"functions", Neutral::kEmpty, "calling functions"},
-    {"function_call", Neutral::kAbsent, "calling functions"},
-    {"audio", Neutral::kAbsent, "audio"},
-    {"web_search_options", Neutral::kAbsent, "searching the web"},
+// Unsupported fields of chat requests only.
+constexpr UnsupportedField kUnsupportedChatFields[] = {
+    {"tools", AllowedValue::kEmpty, "calling tools"},
+    {"functions", AllowedValue::kEmpty, "calling functions"},
+    {"function_call", AllowedValue::kNone, "calling functions"},
+    {"audio", AllowedValue::kNone, "audio"},
+    {"web_search_options", AllowedValue::kNone, "searching the web"},
 };
 
 std::string Indexed(std::string_view name, size_t index) {
   return std::string(name) + "[" + std::to_string(index) + "]";
 }
 
-// A part of a message's content must be text.
+// Checks that a part of a message's content is text.
 std::optional<ApiError> CheckPart(const json::value& part, const std::string& place) {
   if (part.is_string()) return std::nullopt;
   if (!part.is_object())
@@ -134,7 +134,7 @@ void ReadTools(Fields& fields, ChatPrompt* prompt) {
   prompt->input.tools = *tools;
 }
 
-// As in vLLM: what the answer continues, which is only ever a message of the assistant.
+// As in vLLM: the text that the response continues. Only a message of the assistant can be continued.
 std::string ReadEcho(Fields& fields, const ChatPrompt& prompt) {
   if (!fields.Bool("echo", false) || fields.error()) return "";
   const json::object& last = prompt.input.messages.back().get_object();
@@ -162,11 +162,11 @@ void CheckToolChoice(Fields& fields) {
 }
 
 constexpr std::string_view kSpace = " \t\r\n\f\v";
-// Stands at the end of the last message while it is rendered, to say where that is: text alone may stand
-// there again, in how the template ends a message.
+// Marks the end of the last message while it is rendered. The text of the message alone would not do: the template
+// may append the same text after a message.
 constexpr std::string_view kEndMark = "CONTINUED-FROM-HERE ";
 
-// Marks the end of the last message. The text of it, without the space around it.
+// Marks the end of the last message. Returns its text without surrounding white space.
 Parsed<std::string> MarkFinalMessage(json::array* messages) {
   json::value* content = messages->back().get_object().if_contains("content");
   const std::string text =
@@ -180,8 +180,8 @@ Parsed<std::string> MarkFinalMessage(json::array* messages) {
   return text.substr(from, text.find_last_not_of(kSpace) - from + 1);
 }
 
-// What follows the mark is the template's way of ending a message. Where it takes the space off the end of a
-// text, which the mark shows, it would have taken it off `last` too.
+// Cuts a rendered text at the mark; the rest is the template's end of a message. If the template stripped the blank at
+// the end of the mark, it strips messages, so the white space at the end of the text is removed too.
 Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
   const size_t at = text.rfind(kEndMark.substr(0, kEndMark.size() - 1));
   const bool keeps_space = at != std::string::npos && std::string_view(text).substr(at).starts_with(kEndMark);
@@ -190,7 +190,7 @@ Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
   if (!trimmed.ends_with(last)) {
     return BadParameter(
         "continue_final_message",
-        "The chat template does not show the last message as it is, so it cannot be continued.",
+        "The chat template does not show the last message unchanged, so it cannot be continued.",
         "invalid_value");
   }
   if (!keeps_space) text.resize(trimmed.size());
@@ -198,7 +198,7 @@ Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
 }
 
 ApiError TemplateError(const Status& status) {
-  return BadParameter("messages", "The chat template refuses these messages: " + status.message(),
+  return BadParameter("messages", "The chat template rejects these messages: " + status.message(),
                       "invalid_value");
 }
 
@@ -224,9 +224,9 @@ ChatPrompt ReadChatPrompt(Fields& fields) {
     prompt.input.extra.emplace("reasoning_effort", *effort);
   if (const json::array* documents = fields.Array("documents")) prompt.input.documents = *documents;
   ReadTools(fields, &prompt);
-  // A template is a program: only the operator's are run.
+  // A template is a program: the server runs only templates of the operator.
   if (fields.Find("chat_template") != nullptr)
-    fields.Fail(UnsupportedParameter("chat_template", "a template of the request's own"));
+    fields.Fail(UnsupportedParameter("chat_template", "a chat template in the request"));
   return prompt;
 }
 
@@ -239,7 +239,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   request.prompt = ReadChatPrompt(fields);
   request.generation.sampling.logprobs = ReadChatLogprobs(fields, context);
   request.echo = ReadEcho(fields, request.prompt);
-  RefuseWhatIsLacking(fields, kLackingInChat);
+  RejectUnsupportedFields(fields, kUnsupportedChatFields);
   CheckToolChoice(fields);
   CheckModalities(fields);
   if (fields.error()) return *fields.error();
@@ -272,9 +272,9 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
   const Parsed<std::string> text = RenderChat(context, std::move(prompt));
   if (!text.ok()) return text.error();
   if (must_fit) {
-    if (auto error = FitBytes(context, text->size(), "messages")) return *error;
+    if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
-  // The beginning of text stands there once, also where the template writes it and the request asks for it.
+  // The BOS token is added once, even if both the template and the request ask for it.
   const bool adds = add_special && !context.chat_template->BeginsWithBos(*text);
   Result<std::vector<TokenId>> ids =
       context.tokenizer->Encode(*text, {.add_special_tokens = adds, .parse_special = true});

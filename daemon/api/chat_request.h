@@ -1,5 +1,5 @@
-// The body of POST /v1/chat/completions (and of the chat form of /tokenize): messages that were looked
-// through, and what goes with them to the template. Plain values; any thread.
+// The body of POST /v1/chat/completions, and of the chat form of /tokenize: validated messages and the other inputs of
+// the chat template. Plain values; any thread.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 namespace prefixd {
 
 struct ChatPrompt {
-  ChatTemplate::Input input;  // without the time
+  ChatTemplate::Input input;  // RenderChat sets the time
   bool continue_final_message = false;
   bool add_special_tokens = false;
 };
@@ -21,20 +21,19 @@ struct ChatPrompt {
 struct ChatRequest {
   GenerationRequest generation;
   ChatPrompt prompt;
-  std::string
-      echo;  // what stands before every answer: the last message, if it is the assistant's and was asked for
+  std::string echo;  // precedes every choice: the last message, if it is the assistant's and `echo` is set
 };
 
-// The messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. Tools are
-// those to be rendered; an endpoint that cannot have them called refuses them itself.
+// Reads the messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. It reads tools
+// for rendering; an endpoint that does not support calling them rejects them itself.
 ChatPrompt ReadChatPrompt(Fields& fields);
 
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 
-// The tokens of a conversation: rendered, then encoded with special tokens as such. A text that cannot fit is
-// an error where `must_fit`.
+// Renders a conversation and encodes it; special tokens in the text become their ids. With `must_fit`, a text that
+// cannot fit the context is an error.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit);
-// The rendered text.
+// Renders a conversation.
 Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt);
 
 }  // namespace prefixd

@@ -15,9 +15,9 @@ namespace json = boost::json;
 
 class CompletionFormat final : public ResponseFormat {
  public:
-  CompletionFormat(Envelope envelope, const GenerationRequest& request, const Tokenizer& tokenizer,
+  CompletionFormat(ResponseMetadata metadata, const GenerationRequest& request, const Tokenizer& tokenizer,
                    std::vector<std::vector<TokenId>> ids, std::vector<EchoText> echoes)
-      : envelope_(std::move(envelope)),
+      : metadata_(std::move(metadata)),
         tokenizer_(tokenizer),
         names_(tokenizer, request.tokens_as_ids, request.skip_special_tokens),
         ids_(std::move(ids)),
@@ -34,7 +34,7 @@ class CompletionFormat final : public ResponseFormat {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_[prompt]));
   }
 
-  std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const override {
+  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
     json::array list;
     for (size_t i = 0; i < choices.size(); ++i)
       list.push_back(Choice(static_cast<int>(i), choices[i].piece, true, &choices[i].end));
@@ -44,10 +44,10 @@ class CompletionFormat final : public ResponseFormat {
     return json::serialize(body);
   }
 
-  std::vector<std::string> Opening() const override { return {}; }
+  std::vector<std::string> OpeningChunks() const override { return {}; }
 
-  std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceEnd* end,
-                    const UsageFigures* usage) const override {
+  std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
+                    const TokenUsage* usage) const override {
     json::object body = Head();
     body.emplace("choices", json::array{Choice(choice, piece, first, end)});
     if (include_usage_)
@@ -55,7 +55,7 @@ class CompletionFormat final : public ResponseFormat {
     return json::serialize(body);
   }
 
-  std::string UsageChunk(const UsageFigures& usage) const override {
+  std::string UsageChunk(const TokenUsage& usage) const override {
     json::object body = Head();
     body.emplace("choices", json::array());
     body.emplace("usage", UsageJson(usage));
@@ -64,14 +64,14 @@ class CompletionFormat final : public ResponseFormat {
 
  private:
   json::object Head() const {
-    return {{"id", envelope_.id},
+    return {{"id", metadata_.id},
             {"object", "text_completion"},
-            {"created", envelope_.created},
-            {"model", envelope_.model},
-            {"system_fingerprint", envelope_.fingerprint}};
+            {"created", metadata_.created},
+            {"model", metadata_.model},
+            {"system_fingerprint", metadata_.fingerprint}};
   }
 
-  json::object Choice(int index, const TextPiece& piece, bool first, const ChoiceEnd* end) const {
+  json::object Choice(int index, const TextPiece& piece, bool first, const ChoiceFinish* end) const {
     const size_t prompt = static_cast<size_t>(index / n_);
     const bool echoed = first && !echoes_.empty();
     json::object choice = {{"index", index},
@@ -92,12 +92,12 @@ class CompletionFormat final : public ResponseFormat {
     return prompt < prompt_logprobs_.size() ? prompt_logprobs_[prompt] : kNone;
   }
 
-  // Name to log probability: the likeliest ones, and the one that is there if it is not among them.
+  // Maps names to log probabilities: the likeliest tokens, and the actual token if it is not among them.
   json::object Top(const GeneratedToken& token) const {
     json::object top;
     bool drawn = false;
     const auto add = [&](TokenId id, float logprob) {
-      // Two parts of code points may have the same text; then the second goes by its id.
+      // Two parts of code points may have the same text; then the second is named by its id.
       const std::string text = names_.Text(id);
       top.emplace(top.contains(text) ? TokenNames::ById(id) : text, LogprobJson(logprob));
     };
@@ -120,10 +120,10 @@ class CompletionFormat final : public ResponseFormat {
     }
   };
 
-  // Where the tokens of an echoed prompt begin in what is echoed. Text that they have and the echo, of
-  // `length`, lacks is that of tokens which the tokenizer put before it.
+  // The offsets of the tokens of an echoed prompt in the echo, which has `length` code points. The tokens may have more
+  // text than the echo: that of tokens which the tokenizer added at the front.
   std::vector<size_t> EchoOffsets(size_t prompt, size_t length) const {
-    Detokenizer detokenizer(tokenizer_, skip_special_ && !echoes_[prompt].as_it_came);
+    Detokenizer detokenizer(tokenizer_, skip_special_ && !echoes_[prompt].verbatim);
     std::vector<size_t> offsets;
     size_t end = 0;
     for (const TokenId id : ids_[prompt]) {
@@ -136,7 +136,7 @@ class CompletionFormat final : public ResponseFormat {
     return offsets;
   }
 
-  // The tokens of an echoed prompt; nothing was there to expect the first one from.
+  // Adds the tokens of an echoed prompt. The first one has no log probability.
   void AddPrompt(size_t prompt, size_t length, Columns* columns) const {
     const std::vector<GeneratedToken>& scores = ScoresOf(prompt);
     const std::vector<size_t> offsets = EchoOffsets(prompt, length);
@@ -148,8 +148,7 @@ class CompletionFormat final : public ResponseFormat {
     }
   }
 
-  // `echoed`: the prompt stands before the tokens. Offsets count from the start of what the client sees,
-  // prompt included.
+  // `echoed`: the prompt precedes the tokens. Offsets count from the start of the text, prompt included.
   json::value Logprobs(size_t prompt, bool echoed, const std::vector<TextToken>& tokens) const {
     if (top_ < 0) return nullptr;
     Columns columns;
@@ -165,7 +164,7 @@ class CompletionFormat final : public ResponseFormat {
                         {"text_offset", std::move(columns.offsets)}};
   }
 
-  const Envelope envelope_;
+  const ResponseMetadata metadata_;
   const Tokenizer& tokenizer_;
   const TokenNames names_;
   const std::vector<std::vector<TokenId>> ids_;
@@ -177,11 +176,12 @@ class CompletionFormat final : public ResponseFormat {
 
 }  // namespace
 
-std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
+std::unique_ptr<ResponseFormat> MakeCompletionFormat(ResponseMetadata metadata,
+                                                     const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
                                                      std::vector<std::vector<TokenId>> ids,
                                                      std::vector<EchoText> echoes) {
-  return std::make_unique<CompletionFormat>(std::move(envelope), request, tokenizer, std::move(ids),
+  return std::make_unique<CompletionFormat>(std::move(metadata), request, tokenizer, std::move(ids),
                                             std::move(echoes));
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "daemon/api/lacking_fields.h"
 #include "daemon/api/sampling_request.h"
+#include "daemon/api/unsupported_fields.h"
 
 namespace prefixd {
 
@@ -15,9 +15,9 @@ namespace json = boost::json;
 constexpr std::string_view kPromptForms =
     "'prompt' must be a string, an array of strings, an array of token ids, or an array of such arrays.";
 
-constexpr LackingField kLackingInCompletions[] = {
-    {"suffix", Neutral::kEmpty, "text after the completion"},
-    {"prompt_embeds", Neutral::kAbsent, "a prompt of embeddings"},
+constexpr UnsupportedField kUnsupportedCompletionFields[] = {
+    {"suffix", AllowedValue::kEmpty, "text after the completion"},
+    {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
 };
 
 bool ReadIds(Fields& fields, const json::array& ids, const ApiContext& context,
@@ -28,8 +28,8 @@ bool ReadIds(Fields& fields, const json::array& ids, const ApiContext& context,
     if (!number) return fields.Fail("prompt", std::string(kPromptForms), "invalid_type"), false;
     if (*number < 0 || *number >= context.vocab_size) {
       fields.Fail("prompt",
-                  "'prompt' holds the token id " + std::to_string(*number) +
-                      "; ids of this model go from 0 to " + std::to_string(context.vocab_size - 1) + ".",
+                  "'prompt' contains the token id " + std::to_string(*number) +
+                      "; ids of this model range from 0 to " + std::to_string(context.vocab_size - 1) + ".",
                   "invalid_value");
       return false;
     }
@@ -55,7 +55,7 @@ void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptIn
   }
   if (list.size() > static_cast<size_t>(context.limits.max_choices)) {
     return fields.Fail(
-        "prompt", "'prompt' may hold at most " + std::to_string(context.limits.max_choices) + " prompts.",
+        "prompt", "'prompt' may contain at most " + std::to_string(context.limits.max_choices) + " prompts.",
         "invalid_value");
   }
   for (const json::value& one : list) {
@@ -69,10 +69,8 @@ void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptIn
   }
 }
 
-constexpr int kMaxBestOf = 20;
-
-void ReadBestOf(Fields& fields, GenerationRequest* generation) {
-  const int best_of = static_cast<int>(fields.Integer("best_of", 0, kMaxBestOf).value_or(0));
+void ReadBestOf(Fields& fields, const ApiLimits& limits, GenerationRequest* generation) {
+  const int best_of = static_cast<int>(fields.Integer("best_of", 0, limits.max_best_of).value_or(0));
   if (best_of == 0) return;
   if (best_of < generation->n) {
     return fields.Fail("best_of",
@@ -80,9 +78,9 @@ void ReadBestOf(Fields& fields, GenerationRequest* generation) {
                        "invalid_value");
   }
   if (best_of > generation->n && generation->stream) {
-    return fields.Fail("best_of",
-                       "'best_of' cannot be had with 'stream': which answers are best shows at the end.",
-                       "invalid_value");
+    return fields.Fail(
+        "best_of", "'best_of' cannot be combined with 'stream': the best choices are known only at the end.",
+        "invalid_value");
   }
   generation->best_of = best_of;
 }
@@ -99,17 +97,17 @@ Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const 
   request.generation.sampling.logprobs = ReadCompletionLogprobs(fields, context);
   request.echo = fields.Bool("echo", false);
   request.add_special_tokens = fields.Bool("add_special_tokens", true);
-  ReadBestOf(fields, &request.generation);
+  ReadBestOf(fields, context.limits, &request.generation);
   if (request.echo) {
     SamplingParams& sampling = request.generation.sampling;
     sampling.prompt_logprobs = std::max(sampling.prompt_logprobs, sampling.logprobs);
   }
-  RefuseWhatIsLacking(fields, kLackingInCompletions);
+  RejectUnsupportedFields(fields, kUnsupportedCompletionFields);
   const int per_prompt = request.generation.best_of;
   if (static_cast<int>(request.prompts.size()) * per_prompt > context.limits.max_choices) {
     fields.Fail(per_prompt > request.generation.n ? "best_of" : "n",
                 "Prompts times '" + std::string(per_prompt > request.generation.n ? "best_of" : "n") +
-                    "' may be at most " + std::to_string(context.limits.max_choices) + ".",
+                    "' must be at most " + std::to_string(context.limits.max_choices) + ".",
                 "invalid_value");
   }
   if (fields.error()) return *fields.error();

@@ -17,7 +17,7 @@ struct CompletionRequest {
   GenerationRequest generation;
   std::vector<PromptInput> prompts;  // at least one
   bool echo = false;
-  bool add_special_tokens = true;  // to prompts that are text
+  bool add_special_tokens = true;  // applies to text prompts
 };
 
 Parsed<CompletionRequest> ReadCompletionRequest(const boost::json::object& body, const ApiContext& context);

@@ -1,8 +1,9 @@
-// What the API handlers work with: the loaded model's text side, the engine behind a port, limits and names.
-// Filled by the lifecycle, read by io threads.
+// ApiContext: what the API handlers use. It holds the tokenizer and chat template of the loaded model, an interface
+// to the engine, the limits and the names.
 //
-// The upper part is set before the server starts. The part marked "model" is set before the phase leaves
-// kLoading and not changed any more: handlers look at the phase first.
+// Threads: the main thread fills it, io threads read it. The upper part is set before the server starts. The part
+// marked "Model" is set before the phase leaves kLoading and does not change afterwards; handlers check the phase
+// first.
 #pragma once
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "daemon/limit_table.h"
 #include "daemon/server_state.h"
 #include "engine/request.h"
 #include "text/tokenizer/tokenizer.h"
@@ -21,50 +23,55 @@ namespace prefixd {
 
 class ChatTemplate;
 
-// The engine, as far as the API needs it. Any thread; errors as Engine::Submit.
-class TokenService {
+// The part of the engine that the API uses. Any thread. Submit returns the errors of Engine::Submit.
+class EngineClient {
  public:
-  virtual ~TokenService() = default;
+  virtual ~EngineClient() = default;
   virtual Result<RequestId> Submit(Request request) = 0;
   virtual void Cancel(RequestId id) = 0;
 };
 
+// The option --max-logprobs, and fixed limits (limit_table.h explains them).
 struct ApiLimits {
-  int max_logprobs = 20;  // -1: the vocabulary
-  int max_n = 16;         // choices of one prompt
-  int max_choices = 128;  // of one request, over all its prompts
-  int max_stops = 16;
-  size_t max_logit_biases = 1024;         // tokens of a request's logit_bias
-  size_t max_prompt_logprobs = 1u << 18;  // entries of one answer
-  size_t max_word_bytes = 1024;  // of a stop string or a cache salt: every choice holds its own copy
+  int max_logprobs = 20;  // -1: the whole vocabulary
+  int max_n = Limit("choices-per-prompt");
+  int max_best_of = Limit("best-of");
+  int max_choices =
+      Limit("choices-per-request");  // sequences of all prompts; also the most prompts of a request
+  int max_stops = Limit("stop-strings");
+  size_t max_logit_biases = Limit<size_t>("logit-biases");
+  size_t max_prompt_logprobs = Limit<size_t>("prompt-logprobs");  // entries of one response
+  size_t max_stop_or_salt_bytes = Limit<size_t>("stop-or-salt-bytes");
+  double stream_head_seconds = Limit<double>("stream-head-seconds");
+  double ping_seconds = Limit<double>("ping-seconds");
 };
 
-// What /ready tells of one part: ("disk", "ok"), ("host", "off"), ("disk", "failed: ...").
+// The checks of /ready: ("disk", "ok"), ("host", "off"), ("disk", "failed: ...").
 using ReadyChecks = std::vector<std::pair<std::string, std::string>>;
 
 struct ApiContext {
   const ServerState* state = nullptr;
   const Clock* clock = nullptr;
   std::string version;
-  std::vector<std::string> model_names;  // accepted as `model`; the first is the one that lists and logs show
-  std::vector<std::string> api_keys;     // none: everybody may ask
+  std::vector<std::string> model_names;  // accepted as `model`; lists and logs show the first
+  std::vector<std::string> api_keys;     // empty: no key is required
   ApiLimits limits;
   int64_t started = 0;                     // Unix seconds; `created` of the model
   std::function<std::string()> metrics;    // the text of /metrics
   std::function<ReadyChecks()> checks;     // may be empty
-  std::atomic<uint64_t>* seeds = nullptr;  // counts requests that bring no seed; starts anywhere
+  std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.
-  TokenService* engine = nullptr;
+  EngineClient* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   std::string fingerprint;                      // "fp_..." of weights and build
   int context_length = 0;
-  size_t max_prompt_bytes = 0;  // a longer text has more tokens than the context; 0: that cannot be told
+  size_t max_prompt_bytes = 0;  // a longer text exceeds the context; 0: unknown
   int vocab_size = 0;
   int cache_block_tokens = 0;  // 0: no prefix cache
   std::vector<TokenId> eos;
-  SamplingParams defaults;  // temperature, top_p, top_k, min_p where a request says nothing
+  SamplingParams defaults;  // used where a request does not set temperature, top_p, top_k, min_p
 };
 
 }  // namespace prefixd

@@ -1,4 +1,4 @@
-// What the engine's errors are over HTTP. Pure; any thread.
+// Maps errors of the engine to HTTP errors. Pure; any thread.
 #pragma once
 
 #include "base/status.h"
@@ -6,7 +6,7 @@
 
 namespace prefixd {
 
-// The answer to an error of Submit or of a running sequence.
+// The HTTP error for an error of Submit or of a running sequence.
 ApiError EngineError(const Status& status);
 
 }  // namespace prefixd

@@ -30,12 +30,13 @@ constexpr SwitchField kSwitches[] = {
 // Highest precedence first.
 constexpr std::string_view kMaxTokensNames[] = {"max_completion_tokens", "max_tokens", "n_predict"};
 
-// A text that is kept, more than once, for every choice.
+// Every choice holds its own copies of this text.
 bool CheckLength(Fields& fields, std::string_view name, std::string_view text, const ApiLimits& limits) {
-  if (text.size() <= limits.max_word_bytes) return true;
+  if (text.size() <= limits.max_stop_or_salt_bytes) return true;
   fields.Fail(name,
-              "'" + std::string(name) + "' may hold texts of at most " +
-                  std::to_string(limits.max_word_bytes) + " bytes, not " + std::to_string(text.size()) + ".",
+              "'" + std::string(name) + "' may contain texts of at most " +
+                  std::to_string(limits.max_stop_or_salt_bytes) + " bytes, not " +
+                  std::to_string(text.size()) + ".",
               "string_above_max_length");
   return false;
 }
@@ -51,7 +52,7 @@ void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* reque
   const json::array& all = stop->is_array() ? stop->get_array() : one;
   if (static_cast<int>(all.size()) > limits.max_stops) {
     return fields.Fail("stop",
-                       "'stop' may hold at most " + std::to_string(limits.max_stops) + " strings, not " +
+                       "'stop' may contain at most " + std::to_string(limits.max_stops) + " strings, not " +
                            std::to_string(all.size()) + ".",
                        "invalid_value");
   }
@@ -59,7 +60,7 @@ void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* reque
     if (!text.is_string())
       return fields.Fail("stop", "'stop' must be a string or an array of strings.", "invalid_type");
     if (text.get_string().empty())
-      return fields.Fail("stop", "'stop' must not hold an empty string.", "invalid_value");
+      return fields.Fail("stop", "'stop' must not contain an empty string.", "invalid_value");
     if (!CheckLength(fields, "stop", text.get_string(), limits)) return;
     request->stop.emplace_back(text.get_string());
   }
@@ -75,13 +76,13 @@ GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& contex
   for (const SwitchField& field : kSwitches)
     request.*field.member = fields.Bool(field.name, request.*field.member);
   for (const std::string_view name : kMaxTokensNames) {
-    // -1 is llama.cpp's word for "as many as fit".
+    // In llama.cpp -1 means "as many as fit".
     const auto number = fields.Integer(name, -1, kMaxTokensAsked);
     if (number && *number >= 0 && !request.max_tokens) request.max_tokens = number;
   }
   if (request.max_tokens && request.sampling.min_tokens > *request.max_tokens) {
     fields.Fail("min_tokens",
-                "'min_tokens' must not be more than the maximum of tokens, " +
+                "'min_tokens' must not exceed the maximum number of tokens, " +
                     std::to_string(*request.max_tokens) + ".",
                 "invalid_value");
   }
@@ -92,10 +93,10 @@ GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& contex
   }
   ReadStops(fields, context.limits, &request);
   if (const auto keep = fields.Integer("truncate_prompt_tokens", 1, kMaxTokensAsked))
-    request.keep_last = static_cast<int>(*keep);
+    request.truncate_prompt_tokens = static_cast<int>(*keep);
   request.prompt_logprobs = request.sampling.prompt_logprobs = ReadPromptLogprobs(fields, context);
   if (request.stream && request.prompt_logprobs >= 0) {
-    fields.Fail("prompt_logprobs", "'prompt_logprobs' cannot be had with 'stream'.", "invalid_value");
+    fields.Fail("prompt_logprobs", "'prompt_logprobs' cannot be combined with 'stream'.", "invalid_value");
   }
   if (const json::object* options = fields.Object("stream_options")) {
     Fields inner(*options, "stream_options.");
@@ -116,12 +117,12 @@ std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& c
   return ApiError{.status = 404,
                   .code = "model_not_found",
                   .param = "model",
-                  .message = "The model '" + model + "' does not exist; this server has '" +
+                  .message = "The model '" + model + "' does not exist; this server serves '" +
                              context.model_names.front() + "'."};
 }
 
-std::optional<ApiError> FitContext(int context_length, int prompt_tokens, std::optional<int64_t> asked,
-                                   int fallback, std::string_view noun, int* max_tokens) {
+std::optional<ApiError> ResolveMaxTokens(int context_length, int prompt_tokens, std::optional<int64_t> asked,
+                                         int fallback, std::string_view noun, int* max_tokens) {
   const std::string limit =
       "This model's maximum context length is " + std::to_string(context_length) + " tokens. However, ";
   const std::string name(noun);
@@ -144,21 +145,23 @@ std::optional<ApiError> FitContext(int context_length, int prompt_tokens, std::o
   return std::nullopt;
 }
 
-std::optional<ApiError> FitBytes(const ApiContext& context, size_t bytes, std::string_view noun) {
+std::optional<ApiError> CheckPromptBytes(const ApiContext& context, size_t bytes, std::string_view noun) {
   if (context.max_prompt_bytes == 0 || bytes <= context.max_prompt_bytes) return std::nullopt;
   const std::string name(noun);
   return BadParameter(name,
                       "This model's maximum context length is " + std::to_string(context.context_length) +
                           " tokens. However, your " + name + " resulted in more: " + std::to_string(bytes) +
-                          " bytes, where the longest text of so many tokens has " +
+                          " bytes, but the longest text of that many tokens has " +
                           std::to_string(context.max_prompt_bytes) + ". Please reduce the length of the " +
                           name + ".",
                       "context_length_exceeded");
 }
 
-void KeepLast(const GenerationRequest& request, std::vector<TokenId>* tokens) {
-  if (!request.keep_last || tokens->size() <= static_cast<size_t>(*request.keep_last)) return;
-  tokens->erase(tokens->begin(), tokens->end() - *request.keep_last);
+void TruncatePrompt(const GenerationRequest& request, std::vector<TokenId>* tokens) {
+  if (!request.truncate_prompt_tokens ||
+      tokens->size() <= static_cast<size_t>(*request.truncate_prompt_tokens))
+    return;
+  tokens->erase(tokens->begin(), tokens->end() - *request.truncate_prompt_tokens);
 }
 
 std::optional<ApiError> CheckPromptLogprobs(const GenerationRequest& request, size_t tokens,
@@ -168,8 +171,8 @@ std::optional<ApiError> CheckPromptLogprobs(const GenerationRequest& request, si
       tokens * static_cast<size_t>(request.n) * (static_cast<size_t>(request.sampling.prompt_logprobs) + 1);
   if (entries <= context.limits.max_prompt_logprobs) return std::nullopt;
   return BadParameter(request.prompt_logprobs >= 0 ? "prompt_logprobs" : "logprobs",
-                      "Log probabilities of " + std::to_string(entries) +
-                          " tokens of prompts are asked for; one answer holds at most " +
+                      "The request asks for " + std::to_string(entries) +
+                          " log probabilities of prompt tokens; one response contains at most " +
                           std::to_string(context.limits.max_prompt_logprobs) +
                           ". Ask for fewer per token, or send fewer prompts at once.",
                       "invalid_value");

@@ -1,18 +1,16 @@
-// Inference: one API request on its way through the engine: its sequences (prompts times n), what they
-// answer, and the answer over HTTP, whole or as a stream of server-sent events.
+// Inference: runs one API request in the engine and sends its response. It submits the sequences (prompts times n),
+// collects their tokens, and responds with one body or with a stream of server-sent events.
 //
-// Threads: StartInference on any; everything else on the exchange's io thread, where the engine's news comes
-// through TokenOutbox.
+// Threads: any thread may call StartInference. Everything else runs on the exchange's io thread; TokenOutbox brings
+// the engine's events there.
 //
 // Invariants
-//   1. Whatever happens (answer, error, client gone), the exchange gets one answer or none, every sequence
-//   that is still running
-//      is cancelled, and one line is logged when the last of them has ended.
-//   2. A stream's head waits for the first token, so that it can carry the figures of the cache, but at most
-//   kHeadSeconds.
-//      An error before the head is an HTTP error; after it, an event.
-//   3. cached + computed = prompt, in the headers as in the usage. A prompt counts once, as its first
-//   sequence found it; generated tokens count all, also those of answers that are not shown.
+//   1. In every case (response, error, disconnect) the exchange gets at most one response, all sequences that still
+//      run are cancelled, and one line is logged when the last sequence has ended.
+//   2. The head of a stream waits for the first token, so that it can carry the cache figures, but at most
+//      ApiLimits::stream_head_seconds. An error before the head is an HTTP error; after the head it is an event.
+//   3. cached + computed = prompt tokens, in the headers and in the usage. A prompt counts once, with the usage of its
+//      first sequence. All generated tokens count, including those of choices that are not returned.
 #pragma once
 
 #include <memory>
@@ -26,9 +24,6 @@
 
 namespace prefixd {
 
-inline constexpr double kHeadSeconds = 10;
-inline constexpr double kPingSeconds = 15;
-
 struct InferencePrompt {
   std::vector<TokenId> tokens;
   int max_tokens = 0;
@@ -36,7 +31,7 @@ struct InferencePrompt {
 
 struct InferenceRequest {
   std::string endpoint;  // for the log
-  std::string tenant;    // salt of the cache: whose requests may share
+  std::string tenant;    // salt of the cache: requests share cached prefixes only with the same tenant
   GenerationRequest generation;
   std::vector<InferencePrompt> prompts;
 };

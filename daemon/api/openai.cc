@@ -4,8 +4,8 @@
 
 #include "daemon/api/chat_request.h"
 #include "daemon/api/completion_request.h"
-#include "daemon/api/guard.h"
 #include "daemon/api/inference.h"
+#include "daemon/api/middleware.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -14,9 +14,9 @@ namespace {
 
 constexpr int kDefaultCompletionTokens = 16;
 
-Envelope MakeEnvelope(std::string_view prefix, const Exchange& exchange, const ApiContext& context,
-                      const std::string& model) {
-  // The same digits as in the request id, so that an answer leads to its log line.
+ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange, const ApiContext& context,
+                              const std::string& model) {
+  // The same digits as in the request id, so that a response can be matched with its log line.
   const std::string& request_id = exchange.request_id();
   const size_t underscore = request_id.find('_');
   return {.id = std::string(prefix) + request_id.substr(underscore == std::string::npos ? 0 : underscore + 1),
@@ -34,26 +34,25 @@ struct EncodedPrompts {
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, const CompletionRequest& request,
                                           const PromptInput& input) {
   const std::string* text = std::get_if<std::string>(&input);
-  if (text != nullptr && !request.generation.keep_last) {
-    if (auto error = FitBytes(context, text->size(), "prompt")) return *error;
+  if (text != nullptr && !request.generation.truncate_prompt_tokens) {
+    if (auto error = CheckPromptBytes(context, text->size(), "prompt")) return *error;
   }
   Result<std::vector<TokenId>> encoded =
       text != nullptr ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
                       : std::get<std::vector<TokenId>>(input);
   if (!encoded.ok()) return BadParameter("prompt", encoded.status().message(), "invalid_value");
   std::vector<TokenId> tokens = *std::move(encoded);
-  KeepLast(request.generation, &tokens);
+  TruncatePrompt(request.generation, &tokens);
   if (tokens.empty())
-    return BadParameter("prompt", "The prompt is empty, and the model has no token to begin with.",
-                        "invalid_value");
+    return BadParameter("prompt", "The prompt is empty, and the model has no BOS token.", "invalid_value");
   return tokens;
 }
 
-// What an answer repeats: the text as it came, where all of it was taken.
+// The prompt as a response repeats it: the text of the request, unless it was truncated.
 EchoText Echo(const ApiContext& context, const CompletionRequest& request, const PromptInput& input,
               const std::vector<TokenId>& tokens) {
   const std::string* text = std::get_if<std::string>(&input);
-  if (text != nullptr && !request.generation.keep_last) return {*text, /*as_it_came=*/true};
+  if (text != nullptr && !request.generation.truncate_prompt_tokens) return {*text, /*verbatim=*/true};
   return {context.tokenizer->Decode(tokens, request.generation.skip_special_tokens)};
 }
 
@@ -63,9 +62,9 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const Completion
     Parsed<std::vector<TokenId>> tokens = EncodePrompt(context, request, input);
     if (!tokens.ok()) return tokens.error();
     InferencePrompt prompt{.tokens = std::move(*tokens)};
-    if (auto error = FitContext(context.context_length, static_cast<int>(prompt.tokens.size()),
-                                request.generation.max_tokens, kDefaultCompletionTokens, "prompt",
-                                &prompt.max_tokens)) {
+    if (auto error = ResolveMaxTokens(context.context_length, static_cast<int>(prompt.tokens.size()),
+                                      request.generation.max_tokens, kDefaultCompletionTokens, "prompt",
+                                      &prompt.max_tokens)) {
       return *error;
     }
     encoded.tokens += prompt.tokens.size();
@@ -83,24 +82,24 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
   if (!request.ok()) return request.error();
   GenerationRequest& generation = request->generation;
   Parsed<std::vector<TokenId>> tokens =
-      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.keep_last);
+      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens);
   if (!tokens.ok()) return tokens.error();
   InferencePrompt prompt{.tokens = std::move(*tokens)};
-  KeepLast(generation, &prompt.tokens);
+  TruncatePrompt(generation, &prompt.tokens);
   if (prompt.tokens.empty()) {
-    return BadParameter("messages", "The chat template makes an empty prompt of these messages.",
+    return BadParameter("messages", "The chat template renders these messages to an empty prompt.",
                         "invalid_value");
   }
   const size_t length = prompt.tokens.size();
-  if (auto error = FitContext(context->context_length, static_cast<int>(length), generation.max_tokens,
-                              context->context_length, "messages", &prompt.max_tokens)) {
+  if (auto error = ResolveMaxTokens(context->context_length, static_cast<int>(length), generation.max_tokens,
+                                    context->context_length, "messages", &prompt.max_tokens)) {
     return error;
   }
   if (auto error = CheckPromptLogprobs(generation, length, *context)) return error;
-  auto format = MakeChatFormat(MakeEnvelope("chatcmpl-", *exchange, *context, generation.model), generation,
+  auto format = MakeChatFormat(MakeMetadata("chatcmpl-", *exchange, *context, generation.model), generation,
                                *context->tokenizer, prompt.tokens, std::move(request->echo));
   InferenceRequest inference{.endpoint = "chat",
-                             .tenant = TenantOf(exchange->request(), *context, generation.cache_salt),
+                             .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
                              .generation = std::move(generation),
                              .prompts = {}};
   inference.prompts.push_back(std::move(prompt));
@@ -120,10 +119,10 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
   if (generation.return_token_ids || (request->echo && generation.sampling.logprobs >= 0)) {
     for (const InferencePrompt& prompt : encoded->prompts) ids.push_back(prompt.tokens);
   }
-  auto format = MakeCompletionFormat(MakeEnvelope("cmpl-", *exchange, *context, generation.model), generation,
+  auto format = MakeCompletionFormat(MakeMetadata("cmpl-", *exchange, *context, generation.model), generation,
                                      *context->tokenizer, std::move(ids), std::move(encoded->echoes));
   InferenceRequest inference{.endpoint = "completions",
-                             .tenant = TenantOf(exchange->request(), *context, generation.cache_salt),
+                             .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
                              .generation = std::move(generation),
                              .prompts = std::move(encoded->prompts)};
   StartInference(std::move(exchange), context, std::move(inference), std::move(format));

@@ -1,4 +1,5 @@
-// POST /v1/chat/completions and /v1/completions: body to prompts, then Inference. JsonHandlers; any thread.
+// The handlers of POST /v1/chat/completions and /v1/completions. They turn the body into prompts and start an
+// Inference. JsonHandlers; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>

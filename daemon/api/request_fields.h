@@ -13,10 +13,11 @@
 
 #include "base/json_fields.h"
 #include "daemon/http/error_response.h"
+#include "daemon/limit_table.h"
 
 namespace prefixd {
 
-inline constexpr int kMaxJsonDepth = 128;
+inline constexpr int kMaxJsonDepth = Limit("json-depth");
 
 // The result of parsing: a value, or the error that answers the request.
 template <typename T>

@@ -19,7 +19,7 @@ std::string Counts(const std::map<std::string, int>& counts) {
 
 void LogRequest(const RequestRecord& record) {
   const auto from = [&](TokenSource source) { return record.sources.tokens[static_cast<size_t>(source)]; };
-  // The first token of every choice is the end of its prefill.
+  // Prefill produces the first token of every choice.
   const int decoded = record.usage.completion_tokens - record.choices;
   const double rate = record.decode_seconds > 0 && decoded > 0 ? decoded / record.decode_seconds : 0.0;
   Log(LogLevel::kInfo, "request",
@@ -42,8 +42,8 @@ void LogRequest(const RequestRecord& record) {
        {"duration_seconds", record.total_seconds}});
 }
 
-void Refuse(Exchange& exchange, const ApiError& error) {
-  // Paths and methods that reach a handler are those of a route.
+void RejectRequest(Exchange& exchange, const ApiError& error) {
+  // The path is that of a route, not arbitrary text of the client.
   Log(LogLevel::kInfo, "request refused",
       {{"request_id", exchange.request_id()},
        {"path", exchange.request().path},

@@ -1,6 +1,9 @@
-// The log lines about requests: one for each, whether it reached the model or was refused before. They carry
-// figures, names of fields and closed sets of words: never a text of the client's, of a prompt or of an
-// answer, not in errors either. Any thread.
+// The log lines of requests: one line for each, whether it reached the model or was rejected before.
+//
+// Threads: any.
+//
+// Invariant: a line contains numbers, field names and words of closed sets. It never contains text of the client, of a
+// prompt or of a response, not even in errors.
 #pragma once
 
 #include <map>
@@ -15,20 +18,20 @@ namespace prefixd {
 
 struct RequestRecord {
   std::string_view request_id, endpoint;
-  int status = 0;  // of the answer; 499: the client went away
+  int status = 0;  // of the response; 499: the client disconnected
   size_t prompts = 0;
   int choices = 0;
-  UsageFigures usage;
+  TokenUsage usage;
   PromptUsage sources;
-  std::map<std::string, int> finish_reasons;  // of all sequences
-  double queue_seconds = 0;                   // the longest wait of a sequence
-  double first_token_seconds = 0;             // after the request came; 0: none came
+  std::map<std::string, int> finish_reasons;  // counts over all sequences
+  double queue_seconds = 0;                   // longest wait of a sequence
+  double first_token_seconds = 0;             // from arrival to the first token; 0: no token
   double decode_seconds = 0;                  // from the first token to the last
   double total_seconds = 0;
 };
 
 void LogRequest(const RequestRecord& record);
-// Answers the error and logs it by status, code and field.
-void Refuse(Exchange& exchange, const ApiError& error);
+// Responds with the error and logs its status, code and field.
+void RejectRequest(Exchange& exchange, const ApiError& error);
 
 }  // namespace prefixd

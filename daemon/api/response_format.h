@@ -1,5 +1,7 @@
-// How the answers of an endpoint look in JSON: whole ones and the chunks of a stream. One implementation for
-// chat, one for completions; the inference in between knows neither. Used by one exchange's io thread.
+// ResponseFormat: the JSON of an endpoint's responses, for full bodies and for the chunks of a stream. There is one
+// implementation for chat and one for completions; Inference uses only this interface.
+//
+// Threads: the io thread of one exchange.
 #pragma once
 
 #include <cstdint>
@@ -9,67 +11,69 @@
 #include <string_view>
 #include <vector>
 
-#include "daemon/api/choice_text.h"
+#include "daemon/api/choice_decoder.h"
 #include "daemon/api/generation_request.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
 
-struct UsageFigures {
+struct TokenUsage {
   int prompt_tokens = 0, completion_tokens = 0;
-  int cached_tokens = 0;       // of the prompt; the rest was computed
-  int cache_write_tokens = 0;  // of the prompt: computed, and reusable from now on
+  int cached_tokens = 0;       // of the prompt; the others were computed
+  int cache_write_tokens = 0;  // of the prompt: computed and stored in the cache
   int computed_tokens() const { return prompt_tokens - cached_tokens; }
 };
 
-// What all answers to one request have in common.
-struct Envelope {
+// Members that all bodies and chunks of one response share.
+struct ResponseMetadata {
   std::string id;
   int64_t created = 0;
-  std::string model;  // as asked for
+  std::string model;  // as in the request
   std::string fingerprint;
 };
 
-struct ChoiceEnd {
+struct ChoiceFinish {
   std::string_view finish_reason;  // "stop", "length"
   const std::string* stop_string = nullptr;
   std::optional<TokenId> stop_token;
 };
 
-struct ChoiceAnswer {
-  TextPiece piece;  // all of it
-  ChoiceEnd end;
+struct ChoiceResult {
+  TextPiece piece;  // the whole choice
+  ChoiceFinish end;
 };
 
-// A prompt, as answers repeat it.
+// A prompt as a response repeats it.
 struct EchoText {
   std::string text;
-  bool as_it_came = false;  // holds special tokens that it named, and none that the tokenizer put before it
+  bool verbatim = false;  // the text of the request, without special tokens that the tokenizer added
 };
 
 class ResponseFormat {
  public:
   virtual ~ResponseFormat() = default;
-  // More log probabilities of a prompt's tokens, from its second one on, in order. All are there before an answer to that
-  // prompt is put into words.
+  // Appends log probabilities of a prompt's tokens, from its second token on, in order. All of them are appended before
+  // a choice of that prompt is formatted.
   virtual void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) = 0;
-  virtual std::string Full(const std::vector<ChoiceAnswer>& choices, const UsageFigures& usage) const = 0;
-  // Chunks that come before all others, in order.
-  virtual std::vector<std::string> Opening() const = 0;
-  // A piece of a choice; `first`: the first one of it. With `end` the last one. `usage`: as of now, where
-  // each chunk shows it.
-  virtual std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceEnd* end,
-                            const UsageFigures* usage) const = 0;
-  virtual std::string UsageChunk(const UsageFigures& usage) const = 0;
+  virtual std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const = 0;
+  // Chunks that precede all others, in order.
+  virtual std::vector<std::string> OpeningChunks() const = 0;
+  // A chunk with a piece of a choice. `first` marks the first piece; `end` is not null for the last one. `usage` is the
+  // usage so far, or null when chunks do not show it.
+  virtual std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
+                            const TokenUsage* usage) const = 0;
+  virtual std::string UsageChunk(const TokenUsage& usage) const = 0;
 };
 
-// `prompt`: its tokens, for return_token_ids. `echo`: what stands before every answer.
-std::unique_ptr<ResponseFormat> MakeChatFormat(Envelope envelope, const GenerationRequest& request,
+// `prompt` are its tokens, for return_token_ids. `echo` precedes every choice.
+std::unique_ptr<ResponseFormat> MakeChatFormat(ResponseMetadata metadata, const GenerationRequest& request,
                                                const Tokenizer& tokenizer, std::vector<TokenId> prompt,
                                                std::string echo);
-// One prompt per n choices. `ids`: their tokens; needed for return_token_ids and for log probabilities of an echo, else empty.
-// `echoes`: what stands before the text of their choices; empty, or as many.
-std::unique_ptr<ResponseFormat> MakeCompletionFormat(Envelope envelope, const GenerationRequest& request,
+// There are n choices per prompt. `ids` are the tokens of the prompts; they are needed for return_token_ids and for log
+// probabilities of an echo, and empty otherwise. `echoes` is empty, or has for each prompt the text that precedes its
+// choices.
+std::unique_ptr<ResponseFormat> MakeCompletionFormat(ResponseMetadata metadata,
+                                                     const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,
                                                      std::vector<std::vector<TokenId>> ids,
                                                      std::vector<EchoText> echoes);

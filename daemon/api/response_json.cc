@@ -15,7 +15,7 @@ constexpr float kLowestLogprob = -9999.0f;
 
 }  // namespace
 
-json::object UsageJson(const UsageFigures& usage) {
+json::object UsageJson(const TokenUsage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
@@ -44,7 +44,7 @@ json::array TokenIdsJson(const std::vector<TextToken>& tokens) {
   return array;
 }
 
-json::value StopReasonJson(const ChoiceEnd& end) {
+json::value StopReasonJson(const ChoiceFinish& end) {
   if (end.stop_string != nullptr) return json::value(*end.stop_string);
   if (end.stop_token) return json::value(*end.stop_token);
   return nullptr;

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "daemon/api/generation_request.h"
-#include "daemon/api/guard.h"
+#include "daemon/api/middleware.h"
 #include "daemon/api/openai.h"
-#include "daemon/api/text_doors.h"
+#include "daemon/api/tokenize_routes.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -18,7 +18,7 @@ namespace json = boost::json;
 
 constexpr std::string_view kModelRoute = "/v1/models/*";
 
-void Answer(Exchange& exchange, const json::object& body, int status = 200) {
+void RespondJson(Exchange& exchange, const json::object& body, int status = 200) {
   exchange.Respond({.status = status, .body = json::serialize(body)});
 }
 
@@ -37,17 +37,17 @@ json::object ModelJson(const std::string& name, const ApiContext& context) {
 void HandleModels(const ApiContext& context, Exchange& exchange) {
   json::array data;
   for (const std::string& name : context.model_names) data.push_back(ModelJson(name, context));
-  Answer(exchange, {{"object", "list"}, {"data", std::move(data)}});
+  RespondJson(exchange, {{"object", "list"}, {"data", std::move(data)}});
 }
 
 void HandleModel(const ApiContext& context, Exchange& exchange) {
   const std::string name(Router::Tail(kModelRoute, exchange.request().path));
   if (auto error = CheckModel(name, context)) return exchange.Respond(ErrorResponse(*error));
-  Answer(exchange, ModelJson(name, context));
+  RespondJson(exchange, ModelJson(name, context));
 }
 
 void HandleHealth(const ApiContext& context, Exchange& exchange) {
-  if (context.state->phase() != ServerPhase::kLoading) return Answer(exchange, {{"status", "ok"}});
+  if (context.state->phase() != ServerPhase::kLoading) return RespondJson(exchange, {{"status", "ok"}});
   HttpResponse response{.status = 503, .headers = {{"Retry-After", "2"}}};
   response.body = json::serialize(
       json::object{{"error", {{"code", 503}, {"message", "Loading model"}, {"type", "unavailable_error"}}}});
@@ -67,8 +67,8 @@ void HandleReady(const ApiContext& context, Exchange& exchange) {
     degraded = degraded || state.starts_with("failed");
   }
   const std::string_view state = ready && degraded ? "degraded" : ServerPhaseName(phase);
-  Answer(exchange, {{"ready", ready}, {"state", std::string(state)}, {"checks", std::move(checks)}},
-         ready ? 200 : 503);
+  RespondJson(exchange, {{"ready", ready}, {"state", std::string(state)}, {"checks", std::move(checks)}},
+              ready ? 200 : 503);
 }
 
 void HandleMetrics(const ApiContext& context, Exchange& exchange) {
@@ -77,7 +77,7 @@ void HandleMetrics(const ApiContext& context, Exchange& exchange) {
 
 struct GetRoute {
   const char* pattern;
-  bool open;  // without a key
+  bool open;  // no key is required
   void (*handle)(const ApiContext&, Exchange&);
 };
 constexpr GetRoute kGetRoutes[] = {
@@ -88,7 +88,7 @@ constexpr GetRoute kGetRoutes[] = {
     {kModelRoute.data(), false, HandleModel},
     {"/version", false,
      [](const ApiContext& context, Exchange& exchange) {
-       Answer(exchange, {{"version", context.version}});
+       RespondJson(exchange, {{"version", context.version}});
      }},
 };
 
@@ -109,12 +109,13 @@ constexpr PostRoute kPostRoutes[] = {
 void AddApiRoutes(Router* router, const ApiContext* context) {
   PREFIXD_CHECK(!context->model_names.empty() && context->state != nullptr && context->clock != nullptr &&
                 context->seeds != nullptr)
-      << "the API needs its context";
+      << "ApiContext is incomplete";
   for (const GetRoute& route : kGetRoutes) {
     Handler handler = [context, handle = route.handle](std::shared_ptr<Exchange> exchange) {
       handle(*context, *exchange);
     };
-    router->Add("GET", route.pattern, route.open ? std::move(handler) : WithKey(context, std::move(handler)));
+    router->Add("GET", route.pattern,
+                route.open ? std::move(handler) : WithApiKey(context, std::move(handler)));
   }
   for (const PostRoute& route : kPostRoutes) {
     router->Add("POST", route.pattern,

@@ -1,4 +1,4 @@
-// The routes of the OpenAI API, of health and of the tokenizer doors.
+// The routes of the OpenAI API, of the health checks and of the tokenizer.
 #pragma once
 
 #include "daemon/api/context.h"
@@ -6,7 +6,7 @@
 
 namespace prefixd {
 
-// `context` outlives the router's use. Handlers run on io threads.
+// Adds all routes. `context` outlives the router. Handlers run on io threads.
 void AddApiRoutes(Router* router, const ApiContext* context);
 
 }  // namespace prefixd

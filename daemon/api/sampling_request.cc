@@ -28,7 +28,7 @@ constexpr NumberField kNumbers[] = {
     {"min_p", 0, 1, &SamplingParams::min_p},
     {"presence_penalty", -2, 2, &SamplingParams::presence_penalty},
     {"frequency_penalty", -2, 2, &SamplingParams::frequency_penalty},
-    // A factor on logits: beyond these it is a ban or a command, which logit_bias says better.
+    // A factor on logits. Values beyond this range ban or force tokens; logit_bias does that.
     {"repetition_penalty", 0.01, 100, &SamplingParams::repetition_penalty},
 };
 
@@ -60,13 +60,13 @@ void ReadStopTokens(Fields& fields, const ApiContext& context, SamplingParams* s
     }
     sampling->stop_token_ids.push_back(static_cast<TokenId>(*number));
   }
-  // Repetitions would let the list grow past the vocabulary.
+  // Duplicates could make the list longer than the vocabulary.
   std::vector<TokenId>& stops = sampling->stop_token_ids;
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
 }
 
-// A token id written as JSON writes an integer, so that no two names mean the same token.
+// Parses a token id in the canonical form of a JSON integer, so that each token has one name.
 std::optional<TokenId> IdOfName(std::string_view name, int vocab_size) {
   TokenId id = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
@@ -82,7 +82,7 @@ void ReadLogitBias(Fields& fields, const ApiContext& context, SamplingParams* sa
   if (biases == nullptr) return;
   if (biases->size() > context.limits.max_logit_biases) {
     return fields.Fail(kName,
-                       "'logit_bias' may name at most " + std::to_string(context.limits.max_logit_biases) +
+                       "'logit_bias' may contain at most " + std::to_string(context.limits.max_logit_biases) +
                            " tokens, not " + std::to_string(biases->size()) + ".",
                        "invalid_value");
   }
@@ -90,8 +90,8 @@ void ReadLogitBias(Fields& fields, const ApiContext& context, SamplingParams* sa
     const std::optional<TokenId> id = IdOfName(name, context.vocab_size);
     if (!id) {
       return fields.Fail(kName,
-                         "'logit_bias' must have ids of the vocabulary, " + VocabularyRange(context) +
-                             ", written as strings, as its keys.",
+                         "The keys of 'logit_bias' must be ids of the vocabulary, " +
+                             VocabularyRange(context) + ", written as strings.",
                          "invalid_value");
     }
     const double bias =
@@ -125,7 +125,7 @@ void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sam
   sampling->ignore_eos = fields.Bool("ignore_eos", false);
   ReadStopTokens(fields, context, sampling);
   ReadLogitBias(fields, context, sampling);
-  // The engine's own ranges are narrower at the ends that mean "off" or "greedy".
+  // The API accepts values for "off" and "greedy" that are outside the ranges of the engine.
   sampling->top_k = std::max(sampling->top_k, 0);
   if (sampling->top_p <= 0) {
     sampling->top_p = 1;

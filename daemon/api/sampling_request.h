@@ -1,5 +1,4 @@
-// The fields of a request that say how tokens are drawn and which log probabilities come with them. One table
-// per kind of field. Plain values; any thread.
+// The sampling and log probability fields of a request. One table per kind of field. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +9,14 @@
 
 namespace prefixd {
 
-// Fills all but seed, lengths other than min_tokens, and log probabilities. What `fields` does not say keeps
-// its value.
+// Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Fields that are absent keep
+// their values.
 void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling);
 
-// Chat: `logprobs` true or false, and `top_logprobs`. Completions: `logprobs` as a number. -1: none.
+// Chat has `logprobs` as a boolean and `top_logprobs`; completions has `logprobs` as a number. Return -1 for none.
 int ReadChatLogprobs(Fields& fields, const ApiContext& context);
 int ReadCompletionLogprobs(Fields& fields, const ApiContext& context);
-// `prompt_logprobs`: -1: none. In the request -1 asks for the whole vocabulary, where the server gives it.
+// Reads `prompt_logprobs`. Returns -1 for none. In the request -1 means the whole vocabulary, if the server allows it.
 int ReadPromptLogprobs(Fields& fields, const ApiContext& context);
 
 }  // namespace prefixd

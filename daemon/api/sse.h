@@ -1,5 +1,5 @@
-// Server-sent events as clients of this API read them: one `data:` line and a blank one, no ids, no names.
-// Pure functions.
+// Server-sent events in the form of the OpenAI API: one `data:` line and a blank line, without ids and names. Pure
+// functions; any thread.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace prefixd {
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
 inline constexpr std::string_view kSsePing = ": ping\n\n";
 
-// `json` has no line breaks outside of strings, as serialisers write it.
+// Requires that `json` has no line breaks.
 inline std::string SseEvent(std::string_view json) {
   return std::string("data: ").append(json).append("\n\n");
 }

@@ -1,13 +1,14 @@
-// Finds stop strings in a text that comes in pieces. One owner.
-//
-// Which stop counts is a property of the text alone, not of how it was cut into pieces: the one that is
-// complete first, and among those that are complete at the same byte the longest. Knuth, Morris, Pratt: "Fast
+// StopMatcher: finds stop strings in a text that arrives in pieces. The algorithm is Knuth, Morris, Pratt: "Fast
 // pattern matching in strings", 1977.
 //
+// The match depends on the text alone, not on its division into pieces. It is the stop string that is complete first;
+// of those complete at the same byte, the longest.
+//
+// Threads: one owner.
+//
 // Invariants
-//   1. What was given out never holds a stop string, nor a beginning of one that the text to come could
-//   complete.
-//   2. At most as many bytes are held back as the longest stop string has.
+//   1. The output never contains a stop string, nor the beginning of one that later text could complete.
+//   2. The matcher holds back at most as many bytes as the longest stop string has.
 #pragma once
 
 #include <string>
@@ -18,18 +19,18 @@ namespace prefixd {
 
 class StopMatcher {
  public:
-  // None of `stops` is empty. `include`: the stop itself is given out too.
+  // Requires that no stop string is empty. `include`: the stop string itself is output too.
   StopMatcher(std::vector<std::string> stops, bool include);
 
-  // Appends to *out what is certain now. True when a stop is complete; what follows it is dropped, now and
-  // later.
+  // Appends to *out the text that cannot become part of a stop string. Returns true when a stop string is complete; all
+  // text after it is dropped, now and in later calls.
   bool Push(std::string_view text, std::string* out);
-  // As Push, for text that is exempt: nothing that begins in it or before it can be a stop.
+  // Like Push, for text that is exempt: a stop string cannot begin in it or before it.
   void PushExempt(std::string_view text, std::string* out);
-  // The end of the text: appends what was held back.
+  // The text has ended: appends the held-back bytes.
   void Flush(std::string* out);
 
-  // The stop that was found, nullptr while there is none.
+  // The stop string that was found, or nullptr.
   const std::string* found() const {
     return found_ < 0 ? nullptr : &patterns_[static_cast<size_t>(found_)].text;
   }
@@ -38,9 +39,9 @@ class StopMatcher {
  private:
   struct Pattern {
     std::string text;
-    std::vector<size_t>
-        border;          // of every prefix: length of its longest proper prefix that is also its suffix
-    size_t matched = 0;  // bytes of text that the text read so far ends with
+    // For every prefix of `text`: the length of its longest proper prefix that is also its suffix.
+    std::vector<size_t> border;
+    size_t matched = 0;  // length of the longest prefix of `text` that the input ends with
   };
   bool Advance(Pattern& pattern, char c);
 

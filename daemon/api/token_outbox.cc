@@ -2,29 +2,33 @@
 
 #include <iterator>
 
+#include "base/check.h"
+
 namespace prefixd {
 
 namespace {
 
-// *more becomes *begun and what it was.
-void Append(std::vector<GeneratedToken>* begun, std::vector<GeneratedToken>* more) {
-  std::move(more->begin(), more->end(), std::back_inserter(*begun));
-  more->swap(*begun);
+// Puts the elements of *first before those of *second.
+void Prepend(std::vector<GeneratedToken>* first, std::vector<GeneratedToken>* second) {
+  std::move(second->begin(), second->end(), std::back_inserter(*first));
+  second->swap(*first);
 }
 
 }  // namespace
 
 void TokenOutbox::OnEvent(RequestEvent event) {
   {
-    std::lock_guard lock(mutex_);
-    if (waiting_) {
-      // The lists go on, the rest is as of the latest event.
-      Append(&waiting_->prompt_logprobs, &event.prompt_logprobs);
-      Append(&waiting_->tokens, &event.tokens);
-      waiting_ = std::move(event);
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(!finished_) << exchange_->request_id() << ": an event after the finish";
+    finished_ = event.finish.has_value();
+    if (pending_) {
+      // The lists are joined. The other members are those of the latest event.
+      Prepend(&pending_->prompt_logprobs, &event.prompt_logprobs);
+      Prepend(&pending_->tokens, &event.tokens);
+      pending_ = std::move(event);
       return;
     }
-    waiting_ = std::move(event);
+    pending_ = std::move(event);
   }
   exchange_->Post([self = shared_from_this()] { self->Deliver(); });
 }
@@ -32,8 +36,8 @@ void TokenOutbox::OnEvent(RequestEvent event) {
 void TokenOutbox::Deliver() {
   std::optional<RequestEvent> event;
   {
-    std::lock_guard lock(mutex_);
-    event.swap(waiting_);
+    MutexLock lock(mutex_);
+    event.swap(pending_);
   }
   if (event) handler_(*std::move(event));
 }

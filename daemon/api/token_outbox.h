@@ -1,21 +1,20 @@
-// The way of a sequence's news from the engine thread to the io thread of its exchange: one box per sequence,
-// one job at a time.
+// TokenOutbox: passes the events of one sequence from the engine thread to the io thread of its exchange. It merges
+// events when the io thread is slower than the engine.
 //
-// Threads: OnEvent on the engine thread, the handler on the exchange's io thread.
+// Threads: the engine thread calls OnEvent; the handler runs on the exchange's io thread.
 //
 // Invariants
-//   1. At most one job per box is posted and not yet run, whatever the io thread's delay; what comes
-//   meanwhile is added to it.
-//      So a box never holds more than the sequence's max_tokens tokens.
-//   2. The handler hears every token once, in order, and the finish once, last.
+//   1. At most one job per outbox is posted and not yet run. Events that arrive meanwhile are merged into the pending
+//      one, so an outbox never holds more than the sequence's max_tokens tokens.
+//   2. The handler receives every token once, in order, and the finish once, last.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
+#include "base/mutex.h"
 #include "daemon/http/exchange.h"
 #include "engine/request.h"
 
@@ -27,15 +26,16 @@ class TokenOutbox final : public RequestListener, public std::enable_shared_from
   TokenOutbox(std::shared_ptr<Exchange> exchange, Handler handler)
       : exchange_(std::move(exchange)), handler_(std::move(handler)) {}
 
-  void OnEvent(RequestEvent event) override;
+  void OnEvent(RequestEvent event) override EXCLUDES(mutex_);
 
  private:
-  void Deliver();
+  void Deliver() EXCLUDES(mutex_);
 
   const std::shared_ptr<Exchange> exchange_;
   const Handler handler_;
-  std::mutex mutex_;
-  std::optional<RequestEvent> waiting_;  // a job is posted exactly while there is something
+  Mutex mutex_;
+  std::optional<RequestEvent> pending_ GUARDED_BY(mutex_);  // a job is posted if and only if this is set
+  bool finished_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace prefixd

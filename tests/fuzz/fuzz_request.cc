@@ -60,17 +60,17 @@ void CheckGeneration(const GenerationRequest& request) {
     PREFIXD_CHECK(biased.insert(bias.token).second) << bias.token;
   }
   PREFIXD_CHECK(request.n >= 1 && request.n <= context.limits.max_n) << request.n;
-  PREFIXD_CHECK(request.best_of >= request.n && request.best_of <= 20) << request.best_of;
+  PREFIXD_CHECK(request.best_of >= request.n && request.best_of <= context.limits.max_best_of) << request.best_of;
   PREFIXD_CHECK(!request.stream || (request.best_of == request.n && request.prompt_logprobs < 0));
   std::vector<prefixd::TokenId> tokens(10, 1);
-  prefixd::KeepLast(request, &tokens);
+  prefixd::TruncatePrompt(request, &tokens);
   PREFIXD_CHECK(!tokens.empty() && tokens.size() <= 10);
   PREFIXD_CHECK(request.stop.size() <= static_cast<size_t>(context.limits.max_stops));
   for (const std::string& stop : request.stop) PREFIXD_CHECK(!stop.empty());
   for (const prefixd::TokenId id : sampling.stop_token_ids)
     PREFIXD_CHECK(id >= 0 && id < context.vocab_size) << id;
   int max_tokens = -1;
-  if (!prefixd::FitContext(context.context_length, 10, request.max_tokens, 16, "prompt", &max_tokens)) {
+  if (!prefixd::ResolveMaxTokens(context.context_length, 10, request.max_tokens, 16, "prompt", &max_tokens)) {
     PREFIXD_CHECK(max_tokens >= 0 && max_tokens + 10 <= context.context_length) << max_tokens;
   }
 }

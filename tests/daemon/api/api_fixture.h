@@ -1,4 +1,4 @@
-// What the tests of the API's handlers share: a world with a scripted engine, requests in short, answers taken apart.
+// The fixture of the API tests: an API on a scripted engine, short forms of requests, and parsed responses.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace json = boost::json;
 
 inline json::value Parse(const std::string& text) { return json::parse(text); }
 
-// The JSON of every event; checks the framing and that [DONE] ends it.
+// The JSON of every event. Checks the framing, and that [DONE] is the last event.
 inline std::vector<json::value> Events(const std::string& stream, bool done = true) {
   std::vector<json::value> events;
   size_t at = 0;
@@ -31,7 +31,7 @@ inline std::vector<json::value> Events(const std::string& stream, bool done = tr
     if (event == ": ping") continue;
     EXPECT_TRUE(event.starts_with("data: ")) << event;
     EXPECT_EQ(event.find('\n'), std::string::npos) << event;
-    EXPECT_FALSE(ended) << "something after [DONE]";
+    EXPECT_FALSE(ended) << "an event after [DONE]";
     ended = event == "data: [DONE]";
     if (!ended) events.push_back(Parse(event.substr(6)));
   }
@@ -39,27 +39,29 @@ inline std::vector<json::value> Events(const std::string& stream, bool done = tr
   return events;
 }
 
-inline const json::value& At(const json::value& value, const char* pointer) { return value.at_pointer(pointer); }
+inline const json::value& At(const json::value& value, const char* pointer) {
+  return value.at_pointer(pointer);
+}
 inline std::string Text(const json::value& value) { return std::string(value.as_string()); }
 
 class ApiTest : public testing::Test {
  protected:
   std::shared_ptr<MemoryExchange> Completion(const std::string& fields) {
-    return world_.Post("/v1/completions", "{\"prompt\":\"abc\"" + (fields.empty() ? "" : "," + fields) + "}");
+    return api_.Post("/v1/completions", "{\"prompt\":\"abc\"" + (fields.empty() ? "" : "," + fields) + "}");
   }
   std::shared_ptr<MemoryExchange> Chat(const std::string& fields) {
-    return world_.Post("/v1/chat/completions",
-                       R"({"model":"alias","messages":[{"role":"user","content":"hi"}])" +
-                           (fields.empty() ? "" : "," + fields) + "}");
+    return api_.Post("/v1/chat/completions",
+                     R"({"model":"alias","messages":[{"role":"user","content":"hi"}])" +
+                         (fields.empty() ? "" : "," + fields) + "}");
   }
   template <typename What>
-  void Say(MemoryExchange& exchange, size_t index, const What& what,
-           std::optional<FinishReason> finish = std::nullopt) {
-    world_.engine.Say(index, what, finish);
+  void Generate(MemoryExchange& exchange, size_t index, const What& what,
+                std::optional<FinishReason> finish = std::nullopt) {
+    api_.engine.Generate(index, what, finish);
     exchange.RunJobs();
   }
 
-  ApiWorld world_;
+  ApiHarness api_;
 };
 
 }  // namespace prefixd::testing_support

@@ -1,5 +1,5 @@
-// Options that shape an answer as a whole: several candidates, log probabilities of the prompt, echo,
-// cutting, workers, logs.
+// Options that affect the whole response: several candidates, log probabilities of the prompt, echo, truncation,
+// worker threads and logs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -25,23 +25,23 @@ using testing_support::Text;
 
 constexpr FinishReason kLength = FinishReason::kLength;
 
-TEST(ChoiceRankingTest, MeansDecideAndThenTheIndex) {
+TEST(ChoiceRankingTest, OrdersByMeanThenByIndex) {
   const ChoiceScore scores[] = {{-4, 2}, {-1, 1}, {-30, 30}, {-1.5, 1}, {0, 0}, {std::nan(""), 3}};
   EXPECT_THAT(BestChoices(scores, 6), ElementsAre(4, 1, 2, 3, 0, 5));
   EXPECT_THAT(BestChoices(scores, 2), ElementsAre(4, 1));
   EXPECT_THAT(BestChoices(scores, 9).size(), 6u);
 }
 
-// The scripted log probability of a token is -0.1 * (id % 7 + 1): of 'b' (98) the best, of 'a' (97) the
-// worst.
-TEST_F(ApiTest, BestOfAnswersTheLikeliestAndCountsAll) {
+// The scripted log probability of a token is -0.1 * (id % 7 + 1): 'b' (98) has the highest, 'a' (97) the lowest.
+TEST_F(ApiTest, BestOfReturnsTheLikeliestAndCountsAll) {
   const auto exchange =
-      world_.Post("/v1/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"best_of":3,"seed":4})");
-  ASSERT_EQ(world_.engine.submitted(), 6u);
-  EXPECT_EQ(world_.engine.request(0).sampling.logprobs, 0) << "they rank, although nobody asked to see them";
-  EXPECT_EQ(world_.engine.request(0).sampling.seed, 4u);
+      api_.Post("/v1/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"best_of":3,"seed":4})");
+  ASSERT_EQ(api_.engine.submitted(), 6u);
+  EXPECT_EQ(api_.engine.request(0).sampling.logprobs, 0)
+      << "needed for ranking, although the request does not ask for them";
+  EXPECT_EQ(api_.engine.request(0).sampling.seed, 4u);
   const char* said[] = {"aaa", "bb", "ab", "a", "a", "bbbb"};
-  for (size_t i = 0; i < 6; ++i) Say(*exchange, i, std::string(said[i]), kLength);
+  for (size_t i = 0; i < 6; ++i) Generate(*exchange, i, std::string(said[i]), kLength);
   const json::value body = Parse(exchange->body());
   ASSERT_EQ(At(body, "/choices").as_array().size(), 4u);
   EXPECT_EQ(Text(At(body, "/choices/0/text")), "bb");
@@ -54,58 +54,58 @@ TEST_F(ApiTest, BestOfAnswersTheLikeliestAndCountsAll) {
   EXPECT_EQ(At(body, "/usage/completion_tokens").as_int64(), 3 + 2 + 2 + 1 + 1 + 4);
 }
 
-TEST_F(ApiTest, ChoicesKeepTheirOrderWhereAllAreShown) {
+TEST_F(ApiTest, ChoicesKeepTheirOrderWhenAllAreReturned) {
   const auto exchange = Completion("\"n\":2,\"best_of\":2");
-  Say(*exchange, 0, "a", kLength);
-  Say(*exchange, 1, "b", kLength);
+  Generate(*exchange, 0, "a", kLength);
+  Generate(*exchange, 1, "b", kLength);
   EXPECT_EQ(Text(At(Parse(exchange->body()), "/choices/0/text")), "a");
-  EXPECT_EQ(world_.engine.request(0).sampling.logprobs, -1);
+  EXPECT_EQ(api_.engine.request(0).sampling.logprobs, -1);
 }
 
-TEST_F(ApiTest, StopsAndEndsCountForCandidatesToo) {
+TEST_F(ApiTest, StopStringsAndEndTokensApplyToCandidatesToo) {
   const auto exchange = Completion("\"best_of\":2,\"stop\":\"b\"");
-  Say(*exchange, 0, "ab");
-  EXPECT_THAT(world_.engine.cancelled, ElementsAre(1));
-  Say(*exchange, 1, "cb");
+  Generate(*exchange, 0, "ab");
+  EXPECT_THAT(api_.engine.cancelled, ElementsAre(1));
+  Generate(*exchange, 1, "cb");
   const json::value body = Parse(exchange->body());
   EXPECT_EQ(Text(At(body, "/choices/0/text")), "c") << "'c' is likelier than 'a'";
   EXPECT_EQ(Text(At(body, "/choices/0/stop_reason")), "b");
 }
 
-TEST_F(ApiTest, PromptLogprobsAsVllmShowsThem) {
+TEST_F(ApiTest, PromptLogprobsHaveTheFormOfVllm) {
   const json::value expected = Parse(
       R"([null,{"97":{"logprob":-0.125,"rank":1,"decoded_token":"a"},"0":{"logprob":-0.5,"rank":1,"decoded_token":"\u0000"}},
           {"0":{"logprob":-0.25,"rank":2,"decoded_token":"\u0000"}}])");
-  const auto completion = world_.Post("/v1/completions", R"({"prompt":[99,97,0],"prompt_logprobs":1,"n":2})");
-  EXPECT_EQ(world_.engine.request(0).sampling.prompt_logprobs, 1);
-  EXPECT_EQ(world_.engine.request(1).sampling.prompt_logprobs, -1) << "the same for all choices";
-  Say(*completion, 1, "y", kLength);
-  Say(*completion, 0, "x", kLength);
+  const auto completion = api_.Post("/v1/completions", R"({"prompt":[99,97,0],"prompt_logprobs":1,"n":2})");
+  EXPECT_EQ(api_.engine.request(0).sampling.prompt_logprobs, 1);
+  EXPECT_EQ(api_.engine.request(1).sampling.prompt_logprobs, -1) << "the same for all choices";
+  Generate(*completion, 1, "y", kLength);
+  Generate(*completion, 0, "x", kLength);
   const json::value body = Parse(completion->body());
   EXPECT_EQ(At(body, "/choices/0/prompt_logprobs"), expected);
   EXPECT_EQ(At(body, "/choices/1/prompt_logprobs"), expected);
   EXPECT_TRUE(At(body, "/choices/0/logprobs").is_null());
 
   const auto chat = Chat("\"prompt_logprobs\":0");
-  Say(*chat, 2, "x", kLength);
+  Generate(*chat, 2, "x", kLength);
   const json::value answer = Parse(chat->body());
   const json::array& list = At(answer, "/prompt_logprobs").as_array();
   ASSERT_EQ(list.size(), 9u);
   EXPECT_EQ(list[1], Parse(R"({"117":{"logprob":-0.125,"rank":1,"decoded_token":"u"}})"));
 
-  world_.context.limits.max_prompt_logprobs = 3;
-  EXPECT_EQ(world_.Post("/v1/completions", R"({"prompt":[1,2],"prompt_logprobs":1})")->response.status, 400);
+  api_.context.limits.max_prompt_logprobs = 3;
+  EXPECT_EQ(api_.Post("/v1/completions", R"({"prompt":[1,2],"prompt_logprobs":1})")->response.status, 400);
 }
 
-TEST_F(ApiTest, EchoWithLogprobsScoresPromptAndAnswer) {
+TEST_F(ApiTest, EchoWithLogprobsScoresPromptAndOutput) {
   for (const bool stream : {false, true}) {
-    const size_t index = world_.engine.submitted();
+    const size_t index = api_.engine.submitted();
     const auto exchange =
-        world_.Post("/v1/completions", "{\"prompt\":\"a\xC3\xA9\",\"echo\":true,\"logprobs\":1,\"stream\":" +
-                                           std::string(stream ? "true}" : "false}"));
-    EXPECT_EQ(world_.engine.request(index).sampling.prompt_logprobs, 1);
-    Say(*exchange, index, "x");
-    Say(*exchange, index, "y", kLength);
+        api_.Post("/v1/completions", "{\"prompt\":\"a\xC3\xA9\",\"echo\":true,\"logprobs\":1,\"stream\":" +
+                                         std::string(stream ? "true}" : "false}"));
+    EXPECT_EQ(api_.engine.request(index).sampling.prompt_logprobs, 1);
+    Generate(*exchange, index, "x");
+    Generate(*exchange, index, "y", kLength);
     std::string text;
     json::object columns;
     for (const json::value& event :
@@ -130,14 +130,14 @@ TEST_F(ApiTest, EchoWithLogprobsScoresPromptAndAnswer) {
   }
 }
 
-TEST_F(ApiTest, OffsetsOfAnEchoCountTheSpecialTokensThatItNames) {
+TEST_F(ApiTest, OffsetsOfAnEchoCountItsSpecialTokens) {
   for (const bool skip : {false, true}) {
-    const size_t index = world_.engine.submitted();
-    const auto exchange = world_.Post(
+    const size_t index = api_.engine.submitted();
+    const auto exchange = api_.Post(
         "/v1/completions",
         "{\"prompt\":\"a<|user|>b\",\"echo\":true,\"logprobs\":0,\"max_tokens\":1,\"skip_special_tokens\":" +
             std::string(skip ? "true}" : "false}"));
-    Say(*exchange, index, "x", kLength);
+    Generate(*exchange, index, "x", kLength);
     const json::value body = Parse(exchange->body());
     EXPECT_EQ(Text(At(body, "/choices/0/text")), "a<|user|>bx");
     EXPECT_EQ(At(body, "/choices/0/logprobs/tokens"), (json::array{"<|begin|>", "a", "<|user|>", "b", "x"}));
@@ -147,8 +147,8 @@ TEST_F(ApiTest, OffsetsOfAnEchoCountTheSpecialTokensThatItNames) {
 
 TEST_F(ApiTest, ScoringOnlyGeneratesNothing) {
   const auto exchange =
-      world_.Post("/v1/completions", R"({"prompt":[98,97],"echo":true,"logprobs":0,"max_tokens":0})");
-  Say(*exchange, 0, "", kLength);
+      api_.Post("/v1/completions", R"({"prompt":[98,97],"echo":true,"logprobs":0,"max_tokens":0})");
+  Generate(*exchange, 0, "", kLength);
   const json::value body = Parse(exchange->body());
   EXPECT_EQ(Text(At(body, "/choices/0/text")), "ba");
   EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "length");
@@ -158,15 +158,15 @@ TEST_F(ApiTest, ScoringOnlyGeneratesNothing) {
           R"({"tokens":["b","a"],"token_logprobs":[null,-1.25E-1],"top_logprobs":[null,{"a":-1.25E-1}],"text_offset":[0,1]})"));
 }
 
-TEST_F(ApiTest, APromptThatFillsTheContextMayGenerateNothing) {
+TEST_F(ApiTest, APromptThatFillsTheContextIsAcceptedForZeroTokens) {
   const std::string ids = [] {
     std::string list = "7";
     for (int i = 1; i < 200; ++i) list += ",7";
     return list;
   }();
-  EXPECT_EQ(world_.Post("/v1/completions", "{\"prompt\":[" + ids + "]}")->response.status, 400);
-  const auto exchange = world_.Post("/v1/completions", "{\"max_tokens\":0,\"prompt\":[" + ids + "]}");
-  Say(*exchange, 0, "", kLength);
+  EXPECT_EQ(api_.Post("/v1/completions", "{\"prompt\":[" + ids + "]}")->response.status, 400);
+  const auto exchange = api_.Post("/v1/completions", "{\"max_tokens\":0,\"prompt\":[" + ids + "]}");
+  Generate(*exchange, 0, "", kLength);
   EXPECT_EQ(exchange->response.status, 200);
   EXPECT_EQ(Text(At(Parse(exchange->body()), "/choices/0/finish_reason")), "length");
 }
@@ -174,11 +174,11 @@ TEST_F(ApiTest, APromptThatFillsTheContextMayGenerateNothing) {
 TEST_F(ApiTest, EchoOfAChatIsTheMessageThatIsContinued) {
   const std::string messages =
       R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":"Once"}],"continue_final_message":true,"echo":true)";
-  const auto whole = world_.Post("/v1/chat/completions", "{" + messages + "}");
-  Say(*whole, 0, " upon", kLength);
+  const auto whole = api_.Post("/v1/chat/completions", "{" + messages + "}");
+  Generate(*whole, 0, " upon", kLength);
   EXPECT_EQ(Text(At(Parse(whole->body()), "/choices/0/message/content")), "Once upon");
-  const auto stream = world_.Post("/v1/chat/completions", "{\"stream\":true," + messages + "}");
-  Say(*stream, 1, " upon", kLength);
+  const auto stream = api_.Post("/v1/chat/completions", "{\"stream\":true," + messages + "}");
+  Generate(*stream, 1, " upon", kLength);
   std::string text;
   for (const json::value& event : Events(stream->body())) {
     if (const json::value* content = At(event, "/choices/0/delta").as_object().if_contains("content"))
@@ -186,35 +186,35 @@ TEST_F(ApiTest, EchoOfAChatIsTheMessageThatIsContinued) {
   }
   EXPECT_EQ(text, "Once upon");
   const auto user = Chat("\"echo\":true");
-  Say(*user, 2, "x", kLength);
+  Generate(*user, 2, "x", kLength);
   EXPECT_EQ(Text(At(Parse(user->body()), "/choices/0/message/content")), "x")
-      << "only the assistant's own words";
-  const auto parts = world_.Post(
-      "/v1/chat/completions",
-      R"({"echo":true,"messages":[{"role":"assistant","content":[{"type":"text","text":"a"}]}]})");
+      << "only messages of the assistant are continued";
+  const auto parts =
+      api_.Post("/v1/chat/completions",
+                R"({"echo":true,"messages":[{"role":"assistant","content":[{"type":"text","text":"a"}]}]})");
   EXPECT_EQ(Text(At(Parse(parts->body()), "/error/param")), "echo");
 }
 
-TEST_F(ApiTest, PromptsAreCutToTheirEnd) {
+TEST_F(ApiTest, TruncationKeepsTheEndOfThePrompt) {
   const auto exchange = Completion("\"truncate_prompt_tokens\":2,\"echo\":true");
-  EXPECT_THAT(world_.engine.request(0).prompt, ElementsAre('b', 'c'));
-  Say(*exchange, 0, "d", kLength);
+  EXPECT_THAT(api_.engine.request(0).prompt, ElementsAre('b', 'c'));
+  Generate(*exchange, 0, "d", kLength);
   EXPECT_EQ(Text(At(Parse(exchange->body()), "/choices/0/text")), "bcd");
   Chat("\"truncate_prompt_tokens\":3");
-  EXPECT_EQ(world_.engine.request(1).prompt.size(), 3u);
-  EXPECT_TRUE(world_.engine.request(1).read_cache);
+  EXPECT_EQ(api_.engine.request(1).prompt.size(), 3u);
+  EXPECT_TRUE(api_.engine.request(1).read_cache);
   Completion("\"cache_prompt\":false");
-  EXPECT_FALSE(world_.engine.request(2).read_cache);
+  EXPECT_FALSE(api_.engine.request(2).read_cache);
 }
 
 TEST_F(ApiTest, AChoiceOfAStreamWaitsForTheFirst) {
   const auto exchange = Completion("\"n\":2,\"stream\":true,\"echo\":true,\"logprobs\":0");
-  Say(*exchange, 1, "b");
-  exchange->Pass(11);
+  Generate(*exchange, 1, "b");
+  exchange->AdvanceTime(11);
   ASSERT_TRUE(exchange->streaming);
-  EXPECT_EQ(exchange->body(), "") << "the prompt's log probabilities are not there yet";
-  Say(*exchange, 0, "a", kLength);
-  Say(*exchange, 1, "", kLength);
+  EXPECT_EQ(exchange->body(), "") << "the usage of the prompt is not known yet";
+  Generate(*exchange, 0, "a", kLength);
+  Generate(*exchange, 1, "", kLength);
   const auto events = Events(exchange->body());
   EXPECT_EQ(At(events[0], "/choices/0/index").as_int64(), 0);
   std::string texts[2];
@@ -224,25 +224,25 @@ TEST_F(ApiTest, AChoiceOfAStreamWaitsForTheFirst) {
   EXPECT_EQ(texts[1], "abcb");
 }
 
-TEST_F(ApiTest, LongBodiesAreWorkedOnElsewhere) {
+TEST_F(ApiTest, LargeBodiesAreHandledOnAWorker) {
   EXPECT_EQ(Completion("")->works, 0);
-  const auto exchange = Completion("\"user\":\"" + std::string(kBriefBodyBytes, 'x') + "\"");
+  const auto exchange = Completion("\"user\":\"" + std::string(kSmallBodyBytes, 'x') + "\"");
   EXPECT_EQ(exchange->works, 1);
-  EXPECT_EQ(world_.engine.submitted(), 2u);
-  EXPECT_EQ(exchange->request().body, "") << "it is dropped when it was read";
-  Say(*exchange, 1, "a", kLength);
+  EXPECT_EQ(api_.engine.submitted(), 2u);
+  EXPECT_EQ(exchange->request().body, "") << "freed after parsing";
+  Generate(*exchange, 1, "a", kLength);
   EXPECT_EQ(exchange->response.status, 200);
 
   HttpRequest request{.method = "POST", .path = "/v1/completions", .query = "", .headers = {}, .body = ""};
-  request.body = "{\"prompt\":\"" + std::string(kBriefBodyBytes, 'x') + "\"}";
+  request.body = "{\"prompt\":\"" + std::string(kSmallBodyBytes, 'x') + "\"}";
   const auto refused = std::make_shared<testing_support::MemoryExchange>(std::move(request));
   refused->workers = false;
-  world_.router.Handle(refused);
+  api_.router.Handle(refused);
   EXPECT_EQ(refused->response.status, 503);
   EXPECT_EQ(refused->header("Retry-After"), "1");
 }
 
-// Holds what is logged while it lives.
+// Collects the log lines during its lifetime.
 class LogCatcher {
  public:
   LogCatcher() {
@@ -260,17 +260,17 @@ class LogCatcher {
   std::vector<std::map<std::string, std::string>> lines;
 };
 
-TEST_F(ApiTest, OneLineTellsAllAboutARequest) {
+TEST_F(ApiTest, OneLogLinePerRequest) {
   LogCatcher log;
-  world_.engine.cached_tokens = 1;
-  world_.engine.queue_seconds = 0.5;
+  api_.engine.cached_tokens = 1;
+  api_.engine.queue_seconds = 0.5;
   const auto exchange = Completion("\"n\":2,\"stop\":\"x\"");
-  Say(*exchange, 0, "ax");
-  world_.clock.Advance(2'000'000'000);
-  Say(*exchange, 1, "abcde", kLength);
+  Generate(*exchange, 0, "ax");
+  api_.clock.Advance(2'000'000'000);
+  Generate(*exchange, 1, "abcde", kLength);
   ASSERT_TRUE(exchange->ended);
   EXPECT_TRUE(log.lines.empty()) << "the first sequence has not ended in the engine";
-  world_.engine.Fail(0, Cancelled("as asked"));
+  api_.engine.Fail(0, Cancelled("as asked"));
   exchange->RunJobs();
   ASSERT_EQ(log.lines.size(), 1u);
   const auto& line = log.lines[0];
@@ -294,7 +294,7 @@ TEST_F(ApiTest, OneLineTellsAllAboutARequest) {
   EXPECT_EQ(std::stod(line.at("duration_seconds")), 2);
 }
 
-TEST_F(ApiTest, LogsNeverHoldTextOfTheClient) {
+TEST_F(ApiTest, LogsNeverContainTextOfTheClient) {
   LogCatcher log;
   const std::string canary = "CANARY";
   for (const char* fields : {R"("temperature":"CANARY")", R"("stop":["CANARY",""])", R"("model":"CANARY")",
@@ -305,17 +305,17 @@ TEST_F(ApiTest, LogsNeverHoldTextOfTheClient) {
   for (const char* message :
        {R"({"role":"CANARY","content":"x"})", R"({"role":"user","content":[{"type":"CANARY"}]})",
         R"({"role":"user","content":"refuse"},{"role":"user","content":"CANARY"})"}) {
-    const auto chat = world_.Post("/v1/chat/completions", "{\"messages\":[" + std::string(message) + "]}");
+    const auto chat = api_.Post("/v1/chat/completions", "{\"messages\":[" + std::string(message) + "]}");
     EXPECT_EQ(chat->response.status, 400) << message;
   }
-  EXPECT_EQ(world_.Post("/v1/completions", "{\"prompt\":\"CANARY")->response.status, 400);
+  EXPECT_EQ(api_.Post("/v1/completions", "{\"prompt\":\"CANARY")->response.status, 400);
   const size_t refused = log.lines.size();
-  EXPECT_EQ(refused, 11u) << "one for each";
+  EXPECT_EQ(refused, 11u) << "one line for each";
   const auto good =
-      world_.Post("/v1/completions", R"({"prompt":"CANARY","user":"CANARY","cache_salt":"CANARY"})");
-  Say(*good, 0, "CANARY", kLength);
-  const auto failed = world_.Post("/v1/completions", R"({"prompt":"CANARY"})");
-  world_.engine.Fail(1, IoError("boom"));
+      api_.Post("/v1/completions", R"({"prompt":"CANARY","user":"CANARY","cache_salt":"CANARY"})");
+  Generate(*good, 0, "CANARY", kLength);
+  const auto failed = api_.Post("/v1/completions", R"({"prompt":"CANARY"})");
+  api_.engine.Fail(1, IoError("boom"));
   failed->RunJobs();
   EXPECT_EQ(good->response.status, 200);
   EXPECT_EQ(failed->response.status, 500);

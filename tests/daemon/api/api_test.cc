@@ -28,16 +28,16 @@ using testing_support::Text;
 constexpr FinishReason kLength = FinishReason::kLength;
 constexpr FinishReason kStop = FinishReason::kStop;
 
-TEST_F(ApiTest, CompletionWhole) {
-  world_.engine.cached_tokens = 2;
+TEST_F(ApiTest, FullCompletion) {
+  api_.engine.cached_tokens = 2;
   const auto exchange = Completion("\"seed\":5");
-  ASSERT_EQ(world_.engine.submitted(), 1u);
-  EXPECT_THAT(world_.engine.request(0).prompt, ElementsAre(kBeginToken, 'a', 'b', 'c'));
-  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 16);
-  EXPECT_EQ(world_.engine.request(0).sampling.seed, 5u);
+  ASSERT_EQ(api_.engine.submitted(), 1u);
+  EXPECT_THAT(api_.engine.request(0).prompt, ElementsAre(kBeginToken, 'a', 'b', 'c'));
+  EXPECT_EQ(api_.engine.request(0).sampling.max_tokens, 16);
+  EXPECT_EQ(api_.engine.request(0).sampling.seed, 5u);
   EXPECT_EQ(exchange->answers, 0);
-  Say(*exchange, 0, "Hel");
-  Say(*exchange, 0, "lo", kLength);
+  Generate(*exchange, 0, "Hel");
+  Generate(*exchange, 0, "lo", kLength);
   ASSERT_TRUE(exchange->ended);
   EXPECT_EQ(exchange->response.status, 200);
   EXPECT_EQ(exchange->response.content_type, "application/json");
@@ -56,16 +56,16 @@ TEST_F(ApiTest, CompletionWhole) {
     "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}})"));
 }
 
-TEST_F(ApiTest, ChatWhole) {
+TEST_F(ApiTest, FullChat) {
   const auto exchange = Chat("");
   std::vector<TokenId> prompt = Bytes("user:hi");
   prompt.insert(prompt.begin(), kUserToken);
   prompt.push_back(kAssistantToken);
-  EXPECT_EQ(world_.engine.request(0).prompt, prompt);
-  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 200 - 9);
+  EXPECT_EQ(api_.engine.request(0).prompt, prompt);
+  EXPECT_EQ(api_.engine.request(0).sampling.max_tokens, 200 - 9);
   std::vector<TokenId> answer = Bytes("Hi!");
   answer.push_back(kEndToken);
-  Say(*exchange, 0, answer, kStop);
+  Generate(*exchange, 0, answer, kStop);
   const json::value body = Parse(exchange->body());
   EXPECT_EQ(Text(At(body, "/id")), "chatcmpl-0123456789abcdef");
   EXPECT_EQ(Text(At(body, "/object")), "chat.completion");
@@ -80,15 +80,15 @@ TEST_F(ApiTest, ChatWhole) {
 TEST_F(ApiTest, ChatStream) {
   const auto exchange = Chat("\"stream\":true,\"stream_options\":{\"include_usage\":true}");
   EXPECT_FALSE(exchange->streaming) << "the head waits for the first token";
-  Say(*exchange, 0, "He\xC3");
+  Generate(*exchange, 0, "He\xC3");
   ASSERT_TRUE(exchange->streaming);
   EXPECT_EQ(exchange->response.content_type, "text/event-stream; charset=utf-8");
   EXPECT_EQ(exchange->header("Cache-Control"), "no-cache");
   EXPECT_EQ(exchange->header("X-Accel-Buffering"), "no");
   EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "0");
   EXPECT_EQ(exchange->header("x-prefixd-computed-tokens"), "9");
-  Say(*exchange, 0, "\xA9");
-  Say(*exchange, 0, "!", kLength);
+  Generate(*exchange, 0, "\xA9");
+  Generate(*exchange, 0, "!", kLength);
   ASSERT_TRUE(exchange->ended);
   const auto events = Events(exchange->body());
   ASSERT_EQ(events.size(), 6u);
@@ -110,9 +110,9 @@ TEST_F(ApiTest, ChatStream) {
   }
 }
 
-TEST_F(ApiTest, StreamsHaveNoUsageUnlessAsked) {
+TEST_F(ApiTest, StreamsHaveUsageOnlyOnRequest) {
   const auto exchange = Completion("\"stream\":true");
-  Say(*exchange, 0, "x", kLength);
+  Generate(*exchange, 0, "x", kLength);
   for (const json::value& event : Events(exchange->body())) {
     EXPECT_FALSE(event.as_object().contains("usage"));
     EXPECT_EQ(At(event, "/choices").as_array().size(), 1u);
@@ -120,63 +120,63 @@ TEST_F(ApiTest, StreamsHaveNoUsageUnlessAsked) {
   }
 }
 
-TEST_F(ApiTest, HeadGoesWithoutFiguresAfterTenSecondsAndPingsFollow) {
+TEST_F(ApiTest, TheHeadIsSentWithoutCacheHeadersAfterTenSecondsAndPingsFollow) {
   const auto exchange = Chat("\"stream\":true");
-  exchange->Pass(9.9);
+  exchange->AdvanceTime(9.9);
   EXPECT_FALSE(exchange->streaming);
-  exchange->Pass(0.2);
+  exchange->AdvanceTime(0.2);
   ASSERT_TRUE(exchange->streaming);
   EXPECT_EQ(exchange->header("x-prefixd-cached-tokens"), "");
   EXPECT_EQ(exchange->body(), "");
-  exchange->Pass(15);
-  exchange->Pass(15);
+  exchange->AdvanceTime(15);
+  exchange->AdvanceTime(15);
   EXPECT_EQ(exchange->body(), ": ping\n\n: ping\n\n");
-  Say(*exchange, 0, "x");
+  Generate(*exchange, 0, "x");
   const std::string before = exchange->body();
-  exchange->Pass(15);
-  EXPECT_EQ(exchange->body(), before) << "no ping where something was said";
-  exchange->Pass(15);
+  exchange->AdvanceTime(15);
+  EXPECT_EQ(exchange->body(), before) << "no ping when events were written";
+  exchange->AdvanceTime(15);
   EXPECT_EQ(exchange->body(), before + ": ping\n\n");
-  Say(*exchange, 0, "y", kLength);
+  Generate(*exchange, 0, "y", kLength);
   EXPECT_EQ(exchange->answers, 1);
   EXPECT_EQ(Events(exchange->body()).size(), 4u);
-  exchange->Pass(100);
+  exchange->AdvanceTime(100);
   EXPECT_TRUE(exchange->body().ends_with("[DONE]\n\n"));
 }
 
 TEST_F(ApiTest, SeveralChoicesComeInOrderAndCountThePromptOnce) {
-  world_.engine.cached_tokens = 4;
+  api_.engine.cached_tokens = 4;
   const auto exchange =
       Chat("\"n\":3,\"seed\":9,\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-  ASSERT_EQ(world_.engine.submitted(), 3u);
+  ASSERT_EQ(api_.engine.submitted(), 3u);
   std::set<uint64_t> seeds;
-  for (size_t i = 0; i < 3; ++i) seeds.insert(world_.engine.request(i).sampling.seed);
+  for (size_t i = 0; i < 3; ++i) seeds.insert(api_.engine.request(i).sampling.seed);
   EXPECT_EQ(seeds.size(), 3u);
   EXPECT_TRUE(seeds.contains(9));
-  Say(*exchange, 2, "c", kLength);
-  EXPECT_FALSE(exchange->streaming) << "the figures are those of the first choice";
-  Say(*exchange, 0, "a", kLength);
-  Say(*exchange, 1, "b", kLength);
+  Generate(*exchange, 2, "c", kLength);
+  EXPECT_FALSE(exchange->streaming) << "the cache figures are those of the first choice";
+  Generate(*exchange, 0, "a", kLength);
+  Generate(*exchange, 1, "b", kLength);
   const auto events = Events(exchange->body());
   std::vector<int64_t> indices;
   for (const json::value& event : events) {
     if (!At(event, "/choices").as_array().empty())
       indices.push_back(At(event, "/choices/0/index").as_int64());
   }
-  EXPECT_THAT(indices, ElementsAre(0, 1, 2, 0, 0, 2, 2, 1, 1)) << "nobody speaks before the first";
+  EXPECT_THAT(indices, ElementsAre(0, 1, 2, 0, 0, 2, 2, 1, 1)) << "choice 0 comes first";
   EXPECT_EQ(At(events.back(), "/usage/prompt_tokens").as_int64(), 9);
   EXPECT_EQ(At(events.back(), "/usage/completion_tokens").as_int64(), 3);
   EXPECT_EQ(At(events.back(), "/usage/prompt_tokens_details/cached_tokens").as_int64(), 4);
 }
 
 TEST_F(ApiTest, SeveralPromptsAreChoicesInOrder) {
-  world_.engine.cached_tokens = 1;
-  const auto exchange = world_.Post("/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"max_tokens":1})");
-  ASSERT_EQ(world_.engine.submitted(), 4u);
-  EXPECT_THAT(world_.engine.request(1).prompt, ElementsAre(1, 2));
-  EXPECT_THAT(world_.engine.request(2).prompt, ElementsAre(3, 4, 5));
-  EXPECT_EQ(world_.engine.request(0).sampling.seed, world_.engine.request(2).sampling.seed);
-  for (size_t i = 4; i-- > 0;) Say(*exchange, i, std::string(1, static_cast<char>('a' + i)), kLength);
+  api_.engine.cached_tokens = 1;
+  const auto exchange = api_.Post("/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"max_tokens":1})");
+  ASSERT_EQ(api_.engine.submitted(), 4u);
+  EXPECT_THAT(api_.engine.request(1).prompt, ElementsAre(1, 2));
+  EXPECT_THAT(api_.engine.request(2).prompt, ElementsAre(3, 4, 5));
+  EXPECT_EQ(api_.engine.request(0).sampling.seed, api_.engine.request(2).sampling.seed);
+  for (size_t i = 4; i-- > 0;) Generate(*exchange, i, std::string(1, static_cast<char>('a' + i)), kLength);
   const json::value body = Parse(exchange->body());
   for (size_t i = 0; i < 4; ++i) {
     const json::value& choice = At(body, "/choices").as_array().at(i);
@@ -188,17 +188,17 @@ TEST_F(ApiTest, SeveralPromptsAreChoicesInOrder) {
   EXPECT_EQ(exchange->header("x-prefixd-computed-tokens"), "3");
 }
 
-TEST_F(ApiTest, AStopStringEndsTheRequestAndNeverLeaks) {
+TEST_F(ApiTest, AStopStringEndsTheRequestAndIsNotReturned) {
   for (const bool stream : {false, true}) {
-    const size_t index = world_.engine.submitted();
+    const size_t index = api_.engine.submitted();
     const auto exchange = Completion(
         std::string("\"stop\":[\"STOP\"],\"stream_options\":{\"include_usage\":true},\"stream\":") +
         (stream ? "true" : "false"));
     for (const char* piece : {"one S", "TO", "x ST", "OP two", " three"})
-      Say(*exchange, index, std::string_view(piece));
+      Generate(*exchange, index, std::string_view(piece));
     ASSERT_TRUE(exchange->ended);
     EXPECT_EQ(exchange->body().find("STOP"), exchange->body().find("\"STOP\"") + 1) << "only as stop_reason";
-    EXPECT_THAT(world_.engine.cancelled, ElementsAre(index + 1));
+    EXPECT_THAT(api_.engine.cancelled, ElementsAre(index + 1));
     std::string text;
     json::value usage;
     if (stream) {
@@ -215,16 +215,16 @@ TEST_F(ApiTest, AStopStringEndsTheRequestAndNeverLeaks) {
     }
     EXPECT_EQ(text, "one STOx ");
     EXPECT_EQ(At(usage, "/completion_tokens").as_int64(), 13);
-    world_.engine.Fail(index, Cancelled("as asked"));
+    api_.engine.Fail(index, Cancelled("as asked"));
     exchange->RunJobs();
     EXPECT_EQ(exchange->answers, 1);
-    world_.engine.cancelled.clear();
+    api_.engine.cancelled.clear();
   }
 }
 
 TEST_F(ApiTest, LogprobsOfAChat) {
   const auto whole = Chat("\"logprobs\":true,\"top_logprobs\":2");
-  Say(*whole, 0, "a\xC3\xA9", kLength);
+  Generate(*whole, 0, "a\xC3\xA9", kLength);
   const json::value body = Parse(whole->body());
   const json::array& content = At(body, "/choices/0/logprobs/content").as_array();
   ASSERT_EQ(content.size(), 3u);
@@ -235,8 +235,8 @@ TEST_F(ApiTest, LogprobsOfAChat) {
   EXPECT_EQ(static_cast<float>(At(content[0], "/logprob").as_double()), -0.1f * ('a' % 7 + 1));
 
   const auto stream = Chat("\"logprobs\":true,\"top_logprobs\":2,\"stream\":true");
-  for (const char c : std::string("a\xC3\xA9")) Say(*stream, 1, std::string(1, c));
-  Say(*stream, 1, "", kLength);
+  for (const char c : std::string("a\xC3\xA9")) Generate(*stream, 1, std::string(1, c));
+  Generate(*stream, 1, "", kLength);
   json::array joined;
   for (const json::value& event : Events(stream->body())) {
     if (At(event, "/choices/0/logprobs").is_null()) continue;
@@ -250,7 +250,7 @@ TEST_F(ApiTest, LogprobsOfACompletion) {
   const auto exchange = Completion("\"logprobs\":2");
   std::vector<TokenId> ids = Bytes("\xC3\xA9x");
   ids.push_back(1);  // among the likeliest already
-  Say(*exchange, 0, ids, kLength);
+  Generate(*exchange, 0, ids, kLength);
   const json::value logprobs = At(Parse(exchange->body()), "/choices/0/logprobs");
   EXPECT_EQ(At(logprobs, "/text_offset"), (json::array{0, 0, 1, 2}));
   EXPECT_EQ(At(logprobs, "/tokens").as_array().size(), 4u);
@@ -273,8 +273,8 @@ TEST_F(ApiTest, LogprobsReadBackBitForBit) {
 
 TEST_F(ApiTest, TokenIds) {
   const auto completion =
-      world_.Post("/v1/completions", R"({"prompt":[7,8],"return_token_ids":true,"echo":true})");
-  Say(*completion, 0, "ab", kLength);
+      api_.Post("/v1/completions", R"({"prompt":[7,8],"return_token_ids":true,"echo":true})");
+  Generate(*completion, 0, "ab", kLength);
   const json::value body = Parse(completion->body());
   EXPECT_EQ(At(body, "/choices/0/prompt_token_ids"), (json::array{7, 8}));
   EXPECT_EQ(At(body, "/choices/0/token_ids"), (json::array{'a', 'b'}));
@@ -283,9 +283,9 @@ TEST_F(ApiTest, TokenIds) {
             "ab");
 
   const auto chat = Chat("\"return_token_ids\":true,\"stream\":true");
-  Say(*chat, 1, "a");
+  Generate(*chat, 1, "a");
   std::vector<TokenId> end = {'b', kEndToken};
-  Say(*chat, 1, end, kStop);
+  Generate(*chat, 1, end, kStop);
   const auto events = Events(chat->body());
   EXPECT_EQ(At(events[0], "/prompt_token_ids").as_array().size(), 9u);
   json::array ids;
@@ -295,40 +295,40 @@ TEST_F(ApiTest, TokenIds) {
   EXPECT_EQ(ids, (json::array{'a', 'b', kEndToken}));
 }
 
-TEST_F(ApiTest, ZeroTokensFillTheCacheOnly) {
+TEST_F(ApiTest, ZeroTokensOnlyFillTheCache) {
   const auto exchange = Completion("\"max_tokens\":0,\"echo\":true");
-  EXPECT_EQ(world_.engine.request(0).sampling.max_tokens, 0);
-  Say(*exchange, 0, "", kLength);
+  EXPECT_EQ(api_.engine.request(0).sampling.max_tokens, 0);
+  Generate(*exchange, 0, "", kLength);
   const json::value body = Parse(exchange->body());
   EXPECT_EQ(Text(At(body, "/choices/0/text")), "abc");
   EXPECT_EQ(At(body, "/usage/completion_tokens").as_int64(), 0);
 }
 
-TEST_F(ApiTest, AClientThatLeavesCancelsItsSequences) {
+TEST_F(ApiTest, ADisconnectCancelsTheSequences) {
   const auto exchange = Completion("\"n\":2,\"stream\":true");
-  Say(*exchange, 0, "a");
+  Generate(*exchange, 0, "a");
   exchange->Disconnect();
-  EXPECT_THAT(world_.engine.cancelled, ElementsAre(1, 2));
-  Say(*exchange, 0, "late");
-  world_.engine.Fail(0, Cancelled("gone"));
-  world_.engine.Fail(1, Cancelled("gone"));
+  EXPECT_THAT(api_.engine.cancelled, ElementsAre(1, 2));
+  Generate(*exchange, 0, "late");
+  api_.engine.Fail(0, Cancelled("gone"));
+  api_.engine.Fail(1, Cancelled("gone"));
   exchange->RunJobs();
   EXPECT_EQ(exchange->body().find("late"), std::string::npos);
-  EXPECT_EQ(world_.engine.cancelled.size(), 2u);
+  EXPECT_EQ(api_.engine.cancelled.size(), 2u);
 }
 
 TEST_F(ApiTest, AFullBacklogCancels) {
   const auto exchange = Completion("\"stream\":true");
-  Say(*exchange, 0, "a");
+  Generate(*exchange, 0, "a");
   exchange->accepting = false;
-  Say(*exchange, 0, "b");
-  EXPECT_THAT(world_.engine.cancelled, ElementsAre(1));
+  Generate(*exchange, 0, "b");
+  EXPECT_THAT(api_.engine.cancelled, ElementsAre(1));
 }
 
-TEST_F(ApiTest, NewsThatPileUpAreDeliveredOnceAndInOrder) {
+TEST_F(ApiTest, PendingEventsAreDeliveredOnceAndInOrder) {
   const auto exchange = Completion("");
-  for (const char* piece : {"a", "b", "c"}) world_.engine.Say(0, std::string_view(piece));
-  world_.engine.Say(0, std::string_view("d"), kLength);
+  for (const char* piece : {"a", "b", "c"}) api_.engine.Generate(0, std::string_view(piece));
+  api_.engine.Generate(0, std::string_view("d"), kLength);
   exchange->RunJobs();
   EXPECT_EQ(Text(At(Parse(exchange->body()), "/choices/0/text")), "abcd");
 }
@@ -343,28 +343,28 @@ TEST_F(ApiTest, ErrorsOfTheEngine) {
                 {Unavailable("shutting down"), 503, "overloaded", "5"},
                 {IoError("secret path"), 500, "internal_error", ""}};
   for (const auto& [status, http, code, retry_after] : kCases) {
-    // The second choice is refused: the first is cancelled.
-    world_.engine.refusals = {Status::Ok(), status};
-    world_.engine.cancelled.clear();
+    // The second choice is rejected, so the first is cancelled.
+    api_.engine.submit_results = {Status::Ok(), status};
+    api_.engine.cancelled.clear();
     const auto exchange = Completion("\"n\":2,\"stream\":true");
     EXPECT_EQ(exchange->response.status, http);
     EXPECT_EQ(Text(At(Parse(exchange->body()), "/error/code")), code);
     EXPECT_EQ(exchange->header("Retry-After"), retry_after);
     EXPECT_EQ(exchange->body().find("secret"), std::string::npos);
-    EXPECT_EQ(world_.engine.cancelled.size(), 1u);
+    EXPECT_EQ(api_.engine.cancelled.size(), 1u);
   }
 }
 
 TEST_F(ApiTest, FailuresWhileGenerating) {
   const auto early = Completion("\"stream\":true");
-  world_.engine.Fail(0, IoError("boom"));
+  api_.engine.Fail(0, IoError("boom"));
   early->RunJobs();
   EXPECT_EQ(early->response.status, 500);
   EXPECT_TRUE(early->ended && !early->streaming);
 
   const auto late = Completion("\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-  Say(*late, 1, "a");
-  world_.engine.Fail(1, IoError("boom"));
+  Generate(*late, 1, "a");
+  api_.engine.Fail(1, IoError("boom"));
   late->RunJobs();
   ASSERT_TRUE(late->ended);
   const auto events = Events(late->body(), /*done=*/false);
@@ -372,7 +372,7 @@ TEST_F(ApiTest, FailuresWhileGenerating) {
   EXPECT_EQ(events.size(), 2u);
 
   const auto drained = Completion("");
-  world_.engine.Fail(2, Cancelled("drained"));
+  api_.engine.Fail(2, Cancelled("drained"));
   drained->RunJobs();
   EXPECT_EQ(drained->response.status, 503);
 }
@@ -381,16 +381,16 @@ TEST_F(ApiTest, InvalidStreamsAreHttpErrors) {
   const auto bad = Chat("\"stream\":true,\"temperature\":9");
   EXPECT_EQ(bad->response.status, 400);
   EXPECT_EQ(Text(At(Parse(bad->body()), "/error/param")), "temperature");
-  EXPECT_EQ(world_.engine.submitted(), 0u);
+  EXPECT_EQ(api_.engine.submitted(), 0u);
   const auto long_prompt =
-      world_.Post("/v1/completions", "{\"prompt\":\"" + std::string(250, 'x') + "\",\"stream\":true}");
+      api_.Post("/v1/completions", "{\"prompt\":\"" + std::string(250, 'x') + "\",\"stream\":true}");
   EXPECT_EQ(Text(At(Parse(long_prompt->body()), "/error/code")), "context_length_exceeded");
   EXPECT_THAT(long_prompt->body(), HasSubstr("maximum context length is 200 tokens"));
   const auto refused =
-      world_.Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"refuse"}]})");
+      api_.Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"refuse"}]})");
   EXPECT_EQ(refused->response.status, 400);
   EXPECT_THAT(refused->body(), HasSubstr("No such talk."));
-  const auto empty = world_.Post("/v1/completions", R"({"prompt":"","add_special_tokens":false})");
+  const auto empty = api_.Post("/v1/completions", R"({"prompt":"","add_special_tokens":false})");
   EXPECT_EQ(Text(At(Parse(empty->body()), "/error/param")), "prompt");
 }
 

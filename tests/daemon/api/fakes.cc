@@ -11,7 +11,7 @@ namespace json = boost::json;
 
 namespace {
 
-// GPT-2's printable stand-in for a byte.
+// The printable character that GPT-2 uses for a byte.
 char32_t ByteCharacter(int byte) {
   const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
   if (printable(byte)) return static_cast<char32_t>(byte);
@@ -101,10 +101,10 @@ std::vector<TokenId> Bytes(std::string_view text) {
 }
 
 Result<RequestId> ScriptedEngine::Submit(prefixd::Request request) {
-  if (!refusals.empty()) {
-    Status refusal = refusals.front();
-    refusals.erase(refusals.begin());
-    if (!refusal.ok()) return refusal;
+  if (!submit_results.empty()) {
+    Status result = submit_results.front();
+    submit_results.erase(submit_results.begin());
+    if (!result.ok()) return result;
   }
   requests_.push_back(std::move(request));
   return static_cast<RequestId>(requests_.size());
@@ -119,18 +119,18 @@ PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
 }
 
 std::vector<GeneratedToken> ScriptedEngine::PromptLogprobs(prefixd::Request& request) const {
-  std::vector<GeneratedToken> told;
+  std::vector<GeneratedToken> logprobs;
   const int top = std::exchange(request.sampling.prompt_logprobs, -1);
-  if (top < 0) return told;
+  if (top < 0) return logprobs;
   for (size_t i = 1; i < request.prompt.size(); ++i) {
     GeneratedToken token{request.prompt[i], -0.125f * static_cast<float>(i), {}, static_cast<int>(i)};
     for (int k = 0; k < top; ++k) token.top.push_back({k, -0.5f - static_cast<float>(k)});
-    told.push_back(std::move(token));
+    logprobs.push_back(std::move(token));
   }
-  return told;
+  return logprobs;
 }
 
-void ScriptedEngine::Say(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish) {
+void ScriptedEngine::Generate(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish) {
   prefixd::Request& request = requests_.at(index);
   RequestEvent event;
   event.prompt_logprobs = PromptLogprobs(request);
@@ -155,26 +155,32 @@ void ScriptedEngine::Fail(size_t index, Status error) {
 }
 
 void MemoryExchange::Respond(HttpResponse value) {
-  if (ended || streaming) return;
+  PREFIXD_CHECK(answers == 0) << "a second response";
   ++answers;
   response = std::move(value);
   ended = true;
 }
 
 void MemoryExchange::StartStream(HttpResponse head) {
-  if (ended || streaming) return;
+  PREFIXD_CHECK(answers == 0) << "a second response";
   ++answers;
   response = std::move(head);
   streaming = true;
 }
 
 bool MemoryExchange::Write(std::string piece) {
+  PREFIXD_CHECK(answers > 0) << "Write before StartStream";
   if (!streaming || ended || !accepting) return false;
   response.body += piece;
   return true;
 }
 
 void MemoryExchange::EndStream() { ended = streaming; }
+
+void MemoryExchange::OnDisconnect(std::function<void()> callback) {
+  PREFIXD_CHECK(!std::exchange(has_callback_, true)) << "a second OnDisconnect";
+  on_disconnect_ = std::move(callback);
+}
 
 std::function<void()> MemoryExchange::PostAfter(double seconds, std::function<void()> job) {
   const int id = next_timer_++;
@@ -197,7 +203,7 @@ void MemoryExchange::RunJobs() {
   }
 }
 
-void MemoryExchange::Pass(double seconds) {
+void MemoryExchange::AdvanceTime(double seconds) {
   const double end = now_ + seconds;
   while (true) {
     auto next = timers_.end();
@@ -227,7 +233,7 @@ std::string MemoryExchange::header(std::string_view name) const {
   return {};
 }
 
-ApiWorld::ApiWorld() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTemplate()) {
+ApiHarness::ApiHarness() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTemplate()) {
   state.set_phase(ServerPhase::kServing);
   context.state = &state;
   context.clock = &clock;
@@ -246,8 +252,8 @@ ApiWorld::ApiWorld() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTemplat
   AddApiRoutes(&router, &context);
 }
 
-std::shared_ptr<MemoryExchange> ApiWorld::Request(std::string method, std::string path, std::string body,
-                                                  HttpHeaders headers) {
+std::shared_ptr<MemoryExchange> ApiHarness::Request(std::string method, std::string path, std::string body,
+                                                    HttpHeaders headers) {
   HttpRequest request{.method = std::move(method),
                       .path = std::move(path),
                       .query = "",

@@ -1,5 +1,7 @@
-// Stand-ins for what the API handlers stand on: a tokenizer of single bytes, an engine that says what the
-// test tells it, and an exchange in memory. One thread.
+// Fakes for tests of the API handlers: a tokenizer of single bytes, an engine that generates the tokens that the test
+// gives it, and an exchange in memory.
+//
+// Threads: one.
 #pragma once
 
 #include <deque>
@@ -19,39 +21,39 @@
 
 namespace prefixd::testing_support {
 
-// Ids 0 to 255 are bytes; then special tokens.
+// Ids 0 to 255 are bytes. Special tokens follow.
 inline constexpr TokenId kEndToken = 256;   // "<|end|>", the model's end token
 inline constexpr TokenId kUserToken = 257;  // "<|user|>"
 inline constexpr TokenId kAssistantToken = 258;
-inline constexpr TokenId kBeginToken = 259;  // "<|begin|>", put before a text
+inline constexpr TokenId kBeginToken = 259;  // "<|begin|>", added at the front of a text
 inline constexpr int kToyVocab = 260;
 
 std::unique_ptr<Tokenizer> MakeByteTokenizer();
-// Names of tools, titles of documents, then "<|user|>role:text" for every message and "<|assistant|>"; refuses a message that says
-// "refuse".
+// A template that renders the names of the tools, the titles of the documents, "<|user|>role:text" for every message
+// and "<|assistant|>". It rejects a message with the text "refuse".
 std::unique_ptr<ChatTemplate> MakeToyTemplate();
 std::vector<TokenId> Bytes(std::string_view text);
 
-// Takes requests and answers nothing by itself.
-class ScriptedEngine final : public TokenService {
+// Accepts requests. It generates nothing by itself.
+class ScriptedEngine final : public EngineClient {
  public:
   Result<RequestId> Submit(Request request) override;
   void Cancel(RequestId id) override { cancelled.push_back(id); }
 
-  // Request number `index` (from 0) generates the tokens; with `finish` it ends. The first time it tells of its prompt too,
-  // where asked: token i of it has logprob -i / 8 and rank i.
-  void Say(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish = std::nullopt);
-  void Say(size_t index, std::string_view text, std::optional<FinishReason> finish = std::nullopt) {
-    Say(index, Bytes(text), finish);
+  // Request number `index` (from 0) generates the tokens; with `finish` it ends. The first call also reports the log
+  // probabilities of the prompt if the request asks for them: token i has logprob -i / 8 and rank i.
+  void Generate(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish = std::nullopt);
+  void Generate(size_t index, std::string_view text, std::optional<FinishReason> finish = std::nullopt) {
+    Generate(index, Bytes(text), finish);
   }
   void Fail(size_t index, Status error);
   const Request& request(size_t index) const { return requests_[index]; }
   size_t submitted() const { return requests_.size(); }
 
   std::vector<RequestId> cancelled;
-  std::vector<Status> refusals;  // of the next submissions; ok passes
-  int cached_tokens = 0;         // of every prompt
-  double queue_seconds = 0;      // that every request waited
+  std::vector<Status> submit_results;  // results of the next submissions; an ok one is accepted
+  int cached_tokens = 0;               // of every prompt
+  double queue_seconds = 0;            // that every request waited
 
  private:
   PromptUsage Usage(const Request& request) const;
@@ -69,28 +71,28 @@ class MemoryExchange final : public Exchange {
   void StartStream(HttpResponse head) override;
   [[nodiscard]] bool Write(std::string piece) override;
   void EndStream() override;
-  void OnDisconnect(std::function<void()> callback) override { on_disconnect_ = std::move(callback); }
+  void OnDisconnect(std::function<void()> callback) override;
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override;
   void DropBody() override { request_.body.clear(); }
 
-  // Runs what was posted, until nothing is left.
+  // Runs the posted jobs, and those that they post, until none is left.
   void RunJobs();
-  // Lets time pass: runs the timers that are due.
-  void Pass(double seconds);
+  // Advances the time and runs the timers that are due.
+  void AdvanceTime(double seconds);
   void Disconnect();
 
   std::string header(std::string_view name) const;
   const std::string& body() const { return response.body; }
 
-  HttpResponse response;  // body: of a stream, what was written
+  HttpResponse response;  // for a stream the body is all that was written
   int answers = 0;        // Respond or StartStream
   bool ended = false;     // complete
   bool streaming = false;
-  bool accepting = true;  // false: Write refuses, as with a full backlog
-  bool workers = true;    // false: PostWork refuses, as with a full queue
-  int works = 0;          // jobs for them
+  bool accepting = true;  // false: Write fails, as with a full backlog
+  bool workers = true;    // false: PostWork fails, as with a full queue
+  int works = 0;          // jobs given to PostWork
 
  private:
   struct Timer {
@@ -103,14 +105,15 @@ class MemoryExchange final : public Exchange {
   std::map<int, Timer> timers_;
   int next_timer_ = 0;
   double now_ = 0;
+  bool has_callback_ = false;  // OnDisconnect was called
   std::function<void()> on_disconnect_;
 };
 
-// All of it together, behind the real routes.
-class ApiWorld {
+// An API with the real routes on these fakes.
+class ApiHarness {
  public:
-  ApiWorld();
-  // An exchange that the routes have taken; posted jobs were run.
+  ApiHarness();
+  // Passes a request to the routes and runs the posted jobs.
   std::shared_ptr<MemoryExchange> Request(std::string method, std::string path, std::string body = "",
                                           HttpHeaders headers = {});
   std::shared_ptr<MemoryExchange> Post(std::string path, std::string body) {

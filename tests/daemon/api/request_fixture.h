@@ -1,4 +1,4 @@
-// What the tests of request bodies share: bodies in short, and errors that name a parameter.
+// The fixture of the tests of request bodies: short forms of bodies, and checks of errors.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,14 +19,14 @@ class RequestTest : public testing::Test {
     const Parsed<boost::json::object> body =
         ParseBody("{\"prompt\":\"p\"" + (fields.empty() ? "" : "," + fields) + "}");
     EXPECT_TRUE(body.ok()) << fields;
-    return ReadCompletionRequest(*body, world_.context);
+    return ReadCompletionRequest(*body, api_.context);
   }
   Parsed<ChatRequest> Chat(const std::string& fields,
                            const std::string& messages = "[{\"role\":\"user\",\"content\":\"hi\"}]") {
     const Parsed<boost::json::object> body =
         ParseBody("{\"messages\":" + messages + (fields.empty() ? "" : "," + fields) + "}");
     EXPECT_TRUE(body.ok()) << fields << messages;
-    return ReadChatRequest(*body, world_.context);
+    return ReadChatRequest(*body, api_.context);
   }
   template <typename Outcome>
   void ExpectError(const Outcome& outcome, const std::string& what, const std::string& param,
@@ -37,7 +37,7 @@ class RequestTest : public testing::Test {
     EXPECT_NE(outcome.error().message, "") << what;
   }
 
-  ApiWorld world_;
+  ApiHarness api_;
 };
 
 }  // namespace prefixd::testing_support

@@ -1,4 +1,4 @@
-// Every field of a request: right, null, of the wrong type, out of range; as tables.
+// Every field of a request, as tables: valid, null, of the wrong type and out of range.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@ namespace {
 using testing::HasSubstr;
 using testing_support::RequestTest;
 
-TEST_F(RequestTest, BodiesThatAreNoObjects) {
+TEST_F(RequestTest, BodiesMustBeObjects) {
   for (const char* body :
        {"", " ", "{", "[]", "1", "null", "\"x\"", "{}x", "{\"a\":NaN}", "{\"a\":01}", "{'a':1}",
         "{\"a\":\"\\ud800\"}", "{\"a\":\"\xff\"}", "{\"a\":\"\xc3\"}", "{\"a\":\"\n\"}"}) {
@@ -23,9 +23,9 @@ TEST_F(RequestTest, BodiesThatAreNoObjects) {
   EXPECT_TRUE(ParseBody("{\"a\":\"\\u0000\",\"a\":1e999}").ok());
 }
 
-// Every choice copies them, so one body could otherwise take a thousand times its size in memory.
-TEST_F(RequestTest, WhatEveryChoiceCopiesIsBounded) {
-  const size_t limit = world_.context.limits.max_word_bytes;
+// Every choice copies these texts. Without limits one body could take a thousand times its size in memory.
+TEST_F(RequestTest, TextsThatEveryChoiceCopiesAreBounded) {
+  const size_t limit = api_.context.limits.max_stop_or_salt_bytes;
   for (const char* name : {"stop", "cache_salt"}) {
     const std::string field = "\"" + std::string(name) + "\":";
     EXPECT_TRUE(Completion(field + "\"" + std::string(limit, 'a') + "\"").ok()) << name;
@@ -38,7 +38,7 @@ TEST_F(RequestTest, WhatEveryChoiceCopiesIsBounded) {
   EXPECT_EQ(repeated->generation.sampling.stop_token_ids, (std::vector<TokenId>{3, 7}));
 }
 
-TEST_F(RequestTest, GoodValuesArriveWhereTheyBelong) {
+TEST_F(RequestTest, ValidValuesAreRead) {
   const auto parsed = Completion(
       R"("model":"alias","temperature":0.5,"top_p":0.25,"min_p":0.125,"top_k":7,"min_tokens":2,"max_tokens":9,"n":3,"seed":-5,
          "stop":["a","bc"],"stop_token_ids":[1,2.0],"ignore_eos":true,"include_stop_str_in_output":true,"skip_special_tokens":false,
@@ -64,7 +64,7 @@ TEST_F(RequestTest, GoodValuesArriveWhereTheyBelong) {
 }
 
 TEST_F(RequestTest, AbsentAndNullAreTheSame) {
-  world_.context.defaults.temperature = 0.75f;
+  api_.context.defaults.temperature = 0.75f;
   std::string nulls;
   for (const char* name : {"model",
                            "temperature",
@@ -209,13 +209,13 @@ const struct {
     {"\"n\":16,\"prompt\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]", "n"},
 };
 
-TEST_F(RequestTest, WrongValuesAreNamed) {
+TEST_F(RequestTest, ErrorsNameTheWrongField) {
   for (const auto& [fields, param] : kWrongValues) ExpectError(Completion(fields), fields, param);
   ExpectError(Completion("\"model\":\"other\""), "unknown model", "model", 404);
   EXPECT_EQ(Completion("\"model\":\"other\"").error().code, "model_not_found");
 }
 
-TEST_F(RequestTest, NeutralValuesOfWhatIsLackingPass) {
+TEST_F(RequestTest, AllowedValuesOfUnsupportedFieldsAreAccepted) {
   for (const char* fields :
        {"\"allowed_token_ids\":[]", "\"stream\":true,\"best_of\":1", "\"n\":2,\"stream\":true,\"best_of\":2",
         "\"logit_bias\":{}", "\"best_of\":0", "\"n\":2,\"best_of\":2", "\"suffix\":\"\"",
@@ -245,7 +245,7 @@ TEST_F(RequestTest, PromptForms) {
   EXPECT_EQ(std::get<std::vector<TokenId>>(lists->prompts[1]), (std::vector<TokenId>{2, 3}));
 }
 
-TEST_F(RequestTest, MessagesThatAreRight) {
+TEST_F(RequestTest, AcceptsValidMessages) {
   for (
       const char* messages : {
           R"([{"role":"system","content":"s"},{"role":"user","content":""}])",
@@ -260,7 +260,7 @@ TEST_F(RequestTest, MessagesThatAreRight) {
   }
 }
 
-TEST_F(RequestTest, MessagesThatAreWrong) {
+TEST_F(RequestTest, RejectsInvalidMessages) {
   const struct {
     const char* messages;
     const char* param;
@@ -289,7 +289,7 @@ TEST_F(RequestTest, MessagesThatAreWrong) {
     ExpectError(Chat("\"temperature\":1", messages), messages, param);
 }
 
-TEST_F(RequestTest, ChatFieldsThatAreLacking) {
+TEST_F(RequestTest, RejectsUnsupportedChatFields) {
   const struct {
     const char* fields;
     const char* param;
@@ -312,34 +312,34 @@ TEST_F(RequestTest, ChatFieldsThatAreLacking) {
   for (const auto& [fields, param] : kCases) ExpectError(Chat(fields), fields, param);
 }
 
-TEST_F(RequestTest, TheContextLimitSaysWhatClientsMatchOn) {
+TEST_F(RequestTest, TheContextErrorHasTheTextThatClientsMatch) {
   int max_tokens = -1;
-  const auto too_long = FitContext(8192, 8500, std::nullopt, 16, "messages", &max_tokens);
+  const auto too_long = ResolveMaxTokens(8192, 8500, std::nullopt, 16, "messages", &max_tokens);
   ASSERT_TRUE(too_long);
   EXPECT_EQ(too_long->code, "context_length_exceeded");
   EXPECT_EQ(too_long->message,
             "This model's maximum context length is 8192 tokens. However, your messages resulted in 8500 "
             "tokens. Please reduce the length of "
             "the messages.");
-  const auto too_much = FitContext(8192, 8000, 500, 16, "messages", &max_tokens);
+  const auto too_much = ResolveMaxTokens(8192, 8000, 500, 16, "messages", &max_tokens);
   ASSERT_TRUE(too_much);
   EXPECT_EQ(too_much->message,
             "This model's maximum context length is 8192 tokens. However, you requested 8500 tokens (8000 in "
             "the messages, 500 in the "
             "completion). Please reduce the length of the messages or completion.");
-  EXPECT_FALSE(FitContext(8192, 8190, std::nullopt, 16, "prompt", &max_tokens));
+  EXPECT_FALSE(ResolveMaxTokens(8192, 8190, std::nullopt, 16, "prompt", &max_tokens));
   EXPECT_EQ(max_tokens, 2);
-  EXPECT_FALSE(FitContext(8192, 8190, 2, 16, "prompt", &max_tokens));
+  EXPECT_FALSE(ResolveMaxTokens(8192, 8190, 2, 16, "prompt", &max_tokens));
   EXPECT_EQ(max_tokens, 2);
-  EXPECT_FALSE(FitContext(8192, 8192, 0, 16, "prompt", &max_tokens)) << "nothing is to be generated";
+  EXPECT_FALSE(ResolveMaxTokens(8192, 8192, 0, 16, "prompt", &max_tokens)) << "no token is generated";
   EXPECT_EQ(max_tokens, 0);
-  EXPECT_TRUE(FitContext(8192, 8192, std::nullopt, 16, "prompt", &max_tokens));
-  EXPECT_TRUE(FitContext(8192, 8193, 0, 16, "prompt", &max_tokens));
+  EXPECT_TRUE(ResolveMaxTokens(8192, 8192, std::nullopt, 16, "prompt", &max_tokens));
+  EXPECT_TRUE(ResolveMaxTokens(8192, 8193, 0, 16, "prompt", &max_tokens));
 
-  EXPECT_FALSE(FitBytes(world_.context, 1u << 30, "prompt")) << "no limit is known";
-  world_.context.max_prompt_bytes = 1000;
-  EXPECT_FALSE(FitBytes(world_.context, 1000, "prompt"));
-  const auto certain = FitBytes(world_.context, 1001, "prompt");
+  EXPECT_FALSE(CheckPromptBytes(api_.context, 1u << 30, "prompt")) << "the limit is unknown";
+  api_.context.max_prompt_bytes = 1000;
+  EXPECT_FALSE(CheckPromptBytes(api_.context, 1000, "prompt"));
+  const auto certain = CheckPromptBytes(api_.context, 1001, "prompt");
   ASSERT_TRUE(certain);
   EXPECT_EQ(certain->code, "context_length_exceeded");
   EXPECT_THAT(certain->message, HasSubstr("maximum context length is 200 tokens"));

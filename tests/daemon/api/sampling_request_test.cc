@@ -1,4 +1,4 @@
-// The fields of sampling, log probabilities and lengths: what arrives in the engine's request.
+// Sampling, log probability and length fields, and the values that they give the engine's request.
 #include <gtest/gtest.h>
 
 #include "tests/daemon/api/request_fixture.h"
@@ -8,7 +8,7 @@ namespace {
 
 using testing_support::RequestTest;
 
-TEST_F(RequestTest, ValuesAtTheEdgeBecomeWhatTheEngineTakes) {
+TEST_F(RequestTest, EdgeValuesBecomeValuesOfTheEngine) {
   const auto greedy = Completion("\"top_p\":0,\"temperature\":1");
   EXPECT_EQ(greedy->generation.sampling.temperature, 0);
   EXPECT_EQ(greedy->generation.sampling.top_p, 1);
@@ -17,7 +17,7 @@ TEST_F(RequestTest, ValuesAtTheEdgeBecomeWhatTheEngineTakes) {
   EXPECT_FALSE(Completion("\"max_tokens\":-1")->generation.max_tokens);
   EXPECT_EQ(Completion("\"max_tokens\":0")->generation.max_tokens, 0);
   EXPECT_EQ(*Chat("\"max_tokens\":50,\"max_completion_tokens\":3")->generation.max_tokens, 3);
-  world_.context.limits.max_logprobs = -1;
+  api_.context.limits.max_logprobs = -1;
   EXPECT_EQ(Completion("\"logprobs\":260")->generation.sampling.logprobs, 260);
   EXPECT_FALSE(Completion("\"logprobs\":261").ok());
 }
@@ -34,7 +34,7 @@ TEST_F(RequestTest, PenaltiesAndBiases) {
   EXPECT_EQ(sampling.logit_bias[0].token, 7);
   EXPECT_EQ(sampling.logit_bias[0].bias, -100);
   EXPECT_EQ(sampling.logit_bias[2].token, 259);
-  world_.context.limits.max_logit_biases = 2;
+  api_.context.limits.max_logit_biases = 2;
   ExpectError(Completion("\"logit_bias\":{\"1\":1,\"2\":1,\"3\":1}"), "too many", "logit_bias");
 }
 
@@ -44,20 +44,20 @@ TEST_F(RequestTest, LogprobsOfPrompts) {
   EXPECT_EQ(asked->generation.prompt_logprobs, 3);
   EXPECT_EQ(asked->generation.sampling.prompt_logprobs, 3);
   const auto echo = Completion("\"echo\":true,\"logprobs\":2");
-  EXPECT_EQ(echo->generation.prompt_logprobs, -1) << "only in the form of an echo";
+  EXPECT_EQ(echo->generation.prompt_logprobs, -1) << "only as part of the echo";
   EXPECT_EQ(echo->generation.sampling.prompt_logprobs, 2);
   EXPECT_EQ(Completion("\"echo\":true")->generation.sampling.prompt_logprobs, -1);
   EXPECT_TRUE(Completion("\"echo\":true,\"logprobs\":2,\"stream\":true").ok());
-  world_.context.limits.max_logprobs = -1;
+  api_.context.limits.max_logprobs = -1;
   EXPECT_EQ(Completion("\"prompt_logprobs\":-1")->generation.prompt_logprobs, testing_support::kToyVocab);
 
   const auto entries = [&](const char* fields, size_t tokens) {
-    return CheckPromptLogprobs(Completion(fields)->generation, tokens, world_.context);
+    return CheckPromptLogprobs(Completion(fields)->generation, tokens, api_.context);
   };
-  world_.context.limits.max_prompt_logprobs = 60;
+  api_.context.limits.max_prompt_logprobs = 60;
   EXPECT_FALSE(entries("\"prompt_logprobs\":2", 20));
   EXPECT_EQ(entries("\"prompt_logprobs\":2", 21)->param, "prompt_logprobs");
-  EXPECT_TRUE(entries("\"prompt_logprobs\":2,\"n\":2", 20)) << "every choice shows them";
+  EXPECT_TRUE(entries("\"prompt_logprobs\":2,\"n\":2", 20)) << "every choice returns them";
   EXPECT_EQ(entries("\"echo\":true,\"logprobs\":0", 61)->param, "logprobs");
   EXPECT_FALSE(entries("\"logprobs\":20", 1000));
 }
@@ -70,9 +70,9 @@ TEST_F(RequestTest, CandidatesAndPrompts) {
   EXPECT_EQ(Completion("\"n_predict\":7")->generation.max_tokens, 7);
   EXPECT_EQ(Completion("\"n_predict\":7,\"max_tokens\":3")->generation.max_tokens, 3);
   std::vector<TokenId> tokens = {1, 2, 3, 4};
-  KeepLast(Completion("\"truncate_prompt_tokens\":4")->generation, &tokens);
+  TruncatePrompt(Completion("\"truncate_prompt_tokens\":4")->generation, &tokens);
   EXPECT_EQ(tokens.size(), 4u);
-  KeepLast(Completion("\"truncate_prompt_tokens\":2")->generation, &tokens);
+  TruncatePrompt(Completion("\"truncate_prompt_tokens\":2")->generation, &tokens);
   EXPECT_EQ(tokens, (std::vector<TokenId>{3, 4}));
 }
 

@@ -1,10 +1,10 @@
-// Stop strings and the text of a choice, against naive references on random streams.
+// StopMatcher and ChoiceDecoder against naive references on random streams.
 #include "daemon/api/stop_matcher.h"
 
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
-#include "daemon/api/choice_text.h"
+#include "daemon/api/choice_decoder.h"
 #include "tests/daemon/api/fakes.h"
 
 namespace prefixd {
@@ -14,7 +14,7 @@ using testing_support::Bytes;
 using testing_support::kEndToken;
 using testing_support::kUserToken;
 
-// The definition: the stop that is complete first, the longest of those that are complete there.
+// The definition: the stop string that is complete first; of those complete at the same byte, the longest.
 std::string CutNaively(const std::string& text, const std::vector<std::string>& stops, bool include,
                        bool* found) {
   for (size_t end = 1; end <= text.size(); ++end) {
@@ -38,7 +38,7 @@ std::string RandomText(Prng& prng, size_t max_length) {
   return text;
 }
 
-TEST(StopMatcherTest, AgreesWithTheDefinitionHoweverTheTextIsCut) {
+TEST(StopMatcherTest, AgreesWithTheDefinitionForEveryDivisionOfTheText) {
   Prng prng(20240607);
   int matches = 0;
   for (int round = 0; round < 4000; ++round) {
@@ -59,7 +59,7 @@ TEST(StopMatcherTest, AgreesWithTheDefinitionHoweverTheTextIsCut) {
       const size_t size = 1 + prng.Below(6);
       found = matcher.Push(std::string_view(text).substr(at, size), &out);
       at += size;
-      // What is out is never taken back, and never runs ahead of the definition.
+      // The output is always a prefix of the expected text.
       ASSERT_EQ(expected.compare(0, out.size(), out), 0) << "round " << round << " text " << text;
       size_t longest = 0;
       for (const std::string& stop : stops) longest = std::max(longest, stop.size());
@@ -75,7 +75,7 @@ TEST(StopMatcherTest, AgreesWithTheDefinitionHoweverTheTextIsCut) {
   EXPECT_LT(matches, 3900);
 }
 
-TEST(StopMatcherTest, ExemptTextNeitherStopsNorBegins) {
+TEST(StopMatcherTest, ExemptTextNeitherContainsNorBeginsAStopString) {
   StopMatcher matcher({"ab"}, false);
   std::string out;
   matcher.PushExempt("xaba", &out);
@@ -85,17 +85,17 @@ TEST(StopMatcherTest, ExemptTextNeitherStopsNorBegins) {
   EXPECT_EQ(out, "xabab");
 }
 
-class ChoiceTextTest : public testing::Test {
+class ChoiceDecoderTest : public testing::Test {
  protected:
   struct Outcome {
     std::string text;
     std::vector<TokenId> tokens;
     int pieces = 0;
   };
-  // Pushes until the end, takes after every `step` tokens.
-  Outcome Run(const ChoiceTextOptions& options, const std::vector<TokenId>& ids, size_t step,
+  // Pushes until the end, and takes after every `step` tokens.
+  Outcome Run(const ChoiceDecoderOptions& options, const std::vector<TokenId>& ids, size_t step,
               int* counted = nullptr) {
-    ChoiceText choice(*tokenizer_, options, Bytes("prompt"));
+    ChoiceDecoder choice(*tokenizer_, options, Bytes("prompt"));
     Outcome outcome;
     const auto take = [&] {
       const TextPiece piece = choice.Take();
@@ -116,19 +116,19 @@ class ChoiceTextTest : public testing::Test {
   std::unique_ptr<Tokenizer> tokenizer_ = testing_support::MakeByteTokenizer();
 };
 
-TEST_F(ChoiceTextTest, TextAndTokensDoNotDependOnTheGrouping) {
+TEST_F(ChoiceDecoderTest, TextAndTokensDoNotDependOnTheGrouping) {
   Prng prng(7);
   for (int round = 0; round < 500; ++round) {
     std::vector<TokenId> ids;
     for (int i = 0; i < 30; ++i) {
-      // Bytes of "aé😀" and now and then a special token: code points in pieces, and broken ones.
+      // Bytes of "aé😀" and some special tokens: split and incomplete code points.
       const std::string source = "a\xC3\xA9\xF0\x9F\x98\x80";
       ids.push_back(prng.Chance(0.05) ? kUserToken
                                       : static_cast<unsigned char>(source[prng.Below(source.size())]));
     }
-    const ChoiceTextOptions options{.stops = {"\xC3\xA9"
-                                              "a",
-                                              "aaa"}};
+    const ChoiceDecoderOptions options{.stops = {"\xC3\xA9"
+                                                 "a",
+                                                 "aaa"}};
     int counted = 0;
     const Outcome whole = Run(options, ids, 1000, &counted);
     ASSERT_EQ(static_cast<int>(whole.tokens.size()), counted);
@@ -148,7 +148,7 @@ TEST_F(ChoiceTextTest, TextAndTokensDoNotDependOnTheGrouping) {
   }
 }
 
-TEST_F(ChoiceTextTest, CountsUpToTheTokenThatCompletedTheStop) {
+TEST_F(ChoiceDecoderTest, CountsUpToTheTokenThatCompletedTheStopStringString) {
   int counted = 0;
   const Outcome outcome = Run({.stops = {"STOP"}}, Bytes("text STOP more"), 3, &counted);
   EXPECT_EQ(outcome.text, "text ");
@@ -159,7 +159,7 @@ TEST_F(ChoiceTextTest, CountsUpToTheTokenThatCompletedTheStop) {
             "text STOP more ");
 }
 
-TEST_F(ChoiceTextTest, EndTokensAreCountedAndNotShown) {
+TEST_F(ChoiceDecoderTest, EndTokensAreCountedAndNotReturned) {
   std::vector<TokenId> ids = Bytes("bye");
   ids.push_back(kEndToken);
   ids.push_back('x');
@@ -173,8 +173,8 @@ TEST_F(ChoiceTextTest, EndTokensAreCountedAndNotShown) {
   EXPECT_EQ(Run({.include_stop = true, .stop_token_ids = {'y'}}, ids, 1).text, "by");
 }
 
-TEST_F(ChoiceTextTest, OffsetsCountCodePoints) {
-  ChoiceText choice(*tokenizer_, {}, {});
+TEST_F(ChoiceDecoderTest, OffsetsCountCodePoints) {
+  ChoiceDecoder choice(*tokenizer_, {}, {});
   for (const TokenId id : Bytes("\xC3\xA9x")) choice.Push({id, 0, {}});
   choice.Finish();
   const TextPiece piece = choice.Take();

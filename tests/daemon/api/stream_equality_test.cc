@@ -1,5 +1,5 @@
-// Whatever the tokens and the stop strings are: a stream says what the whole answer says, and both say what a
-// plain search through the whole text says.
+// For any tokens and stop strings: a stream has the same text as the full response, and both agree with a plain search
+// of the whole text.
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
@@ -29,7 +29,7 @@ struct Said {
   bool operator==(const Said&) const = default;
 };
 
-// A piece of `text`, of whole code points.
+// A piece of `text` that consists of whole code points.
 std::string PieceOf(const std::string& text, Prng& prng) {
   std::string piece;
   size_t at = prng.Below(text.size() + 1);
@@ -42,7 +42,7 @@ std::string PieceOf(const std::string& text, Prng& prng) {
   return piece;
 }
 
-// Bytes of "abé😀" in any order: code points in pieces and broken ones, with a special token now and then.
+// Bytes of "abé😀" in random order, with some special tokens: split and incomplete code points.
 Case RandomCase(const Tokenizer& tokenizer, Prng& prng) {
   constexpr std::string_view kBytes = "ab\xC3\xA9\xF0\x9F\x98\x80";
   Case made{.tokens = {}, .stops = {}, .skip_special = prng.Chance(0.5), .include_stop = prng.Chance(0.3)};
@@ -58,7 +58,7 @@ Case RandomCase(const Tokenizer& tokenizer, Prng& prng) {
   return made;
 }
 
-// The stop that is complete first, the longest of those that are complete there, ends the text.
+// The reference: the stop string that is complete first ends the text; of those complete at the same byte, the longest.
 std::string CutPlainly(const std::string& text, const Case& asked, bool* stopped) {
   for (size_t end = 1; end <= text.size(); ++end) {
     size_t longest = 0;
@@ -76,7 +76,7 @@ std::string CutPlainly(const std::string& text, const Case& asked, bool* stopped
 
 class StreamEqualityTest : public ApiTest {
  protected:
-  // The request with its tokens said in random portions.
+  // Runs the request with its tokens generated in random portions.
   Said Ask(const Case& asked, bool stream, Prng& prng) {
     const json::object fields = {{"stop", json::array(asked.stops.begin(), asked.stops.end())},
                                  {"skip_special_tokens", asked.skip_special},
@@ -84,13 +84,13 @@ class StreamEqualityTest : public ApiTest {
                                  {"return_token_ids", true},
                                  {"stream", stream}};
     const std::string inner = json::serialize(fields);
-    const size_t index = world_.engine.submitted();
+    const size_t index = api_.engine.submitted();
     const auto exchange = Completion(inner.substr(1, inner.size() - 2));
     for (auto at = asked.tokens.begin(); at != asked.tokens.end();) {
       const auto end =
           at + std::min<ptrdiff_t>(1 + static_cast<ptrdiff_t>(prng.Below(4)), asked.tokens.end() - at);
-      Say(*exchange, index, std::vector<TokenId>(at, end),
-          end == asked.tokens.end() ? std::optional(FinishReason::kLength) : std::nullopt);
+      Generate(*exchange, index, std::vector<TokenId>(at, end),
+               end == asked.tokens.end() ? std::optional(FinishReason::kLength) : std::nullopt);
       at = end;
     }
     EXPECT_TRUE(exchange->ended);
@@ -111,10 +111,10 @@ TEST_F(StreamEqualityTest, ForAnyTokensAndStops) {
   Prng prng(20250101);
   int stops = 0;
   for (int round = 0; round < 400; ++round) {
-    const Case asked = RandomCase(*world_.context.tokenizer, prng);
+    const Case asked = RandomCase(*api_.context.tokenizer, prng);
     bool stopped = false;
     const std::string expected =
-        CutPlainly(world_.context.tokenizer->Decode(asked.tokens, asked.skip_special), asked, &stopped);
+        CutPlainly(api_.context.tokenizer->Decode(asked.tokens, asked.skip_special), asked, &stopped);
     stops += stopped;
     const Said whole = Ask(asked, false, prng);
     ASSERT_EQ(whole.text, expected) << "round " << round;

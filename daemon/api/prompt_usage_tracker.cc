@@ -1,16 +1,16 @@
-#include "daemon/api/prompt_figures.h"
+#include "daemon/api/prompt_usage_tracker.h"
 
 #include <algorithm>
 #include <string>
 
 namespace prefixd {
 
-bool PromptFigures::AllKnown() const {
+bool PromptUsageTracker::HasAllUsage() const {
   return std::all_of(prompts_.begin(), prompts_.end(),
                      [](const Prompt& prompt) { return prompt.usage.has_value(); });
 }
 
-PromptUsage PromptFigures::Sources() const {
+PromptUsage PromptUsageTracker::TokensBySource() const {
   PromptUsage sum;
   for (const Prompt& prompt : prompts_) {
     if (!prompt.usage) {
@@ -22,8 +22,8 @@ PromptUsage PromptFigures::Sources() const {
   return sum;
 }
 
-UsageFigures PromptFigures::Usage() const {
-  UsageFigures usage;
+TokenUsage PromptUsageTracker::Usage() const {
+  TokenUsage usage;
   for (const Prompt& prompt : prompts_) {
     const int cached = prompt.usage ? prompt.usage->cached() : 0;
     usage.prompt_tokens += prompt.tokens;
@@ -35,9 +35,9 @@ UsageFigures PromptFigures::Usage() const {
   return usage;
 }
 
-HttpHeaders PromptFigures::Headers() const {
-  const UsageFigures usage = Usage();
-  const PromptUsage sources = Sources();
+HttpHeaders PromptUsageTracker::Headers() const {
+  const TokenUsage usage = Usage();
+  const PromptUsage sources = TokensBySource();
   const auto from = [&](TokenSource source) {
     return std::to_string(sources.tokens[static_cast<size_t>(source)]);
   };

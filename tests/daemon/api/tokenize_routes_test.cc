@@ -1,5 +1,4 @@
-// Everything behind the routes that is not inference: keys, phases, models, metrics, content types, text
-// doors.
+// The routes other than inference: keys, phases, models, metrics, content types and the tokenizer routes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,74 +14,74 @@ using testing_support::At;
 using testing_support::Parse;
 using testing_support::Text;
 
-TEST_F(ApiTest, KeysGuardWhatComputesAndSplitTheCache) {
-  world_.context.api_keys = {"sk-one", "sk-two"};
+TEST_F(ApiTest, KeysProtectInferenceAndSeparateTheCache) {
+  api_.context.api_keys = {"sk-one", "sk-two"};
   const std::string body = R"({"prompt":"x","cache_salt":"s"})";
   for (const HttpHeaders& headers :
        {HttpHeaders{}, HttpHeaders{{"authorization", "Bearer sk-onf"}},
         HttpHeaders{{"authorization", "sk-one"}}, HttpHeaders{{"x-api-key", "sk-"}}}) {
-    const auto refused = world_.Request("POST", "/v1/completions", body, headers);
+    const auto refused = api_.Request("POST", "/v1/completions", body, headers);
     EXPECT_EQ(refused->response.status, 401);
     EXPECT_EQ(refused->header("WWW-Authenticate"), "Bearer");
     EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "invalid_api_key");
   }
-  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 401);
+  EXPECT_EQ(api_.Request("GET", "/v1/models")->response.status, 401);
   for (const char* path : {"/health", "/v1/health", "/metrics", "/ready"})
-    EXPECT_EQ(world_.Request("GET", path)->response.status, 200) << path;
-  world_.Request("POST", "/v1/completions", body, {{"authorization", "bearer sk-one"}});
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-one"}});
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-two"}});
-  ASSERT_EQ(world_.engine.submitted(), 3u);
-  EXPECT_EQ(world_.engine.request(0).tenant_salt, world_.engine.request(1).tenant_salt);
-  EXPECT_NE(world_.engine.request(0).tenant_salt, world_.engine.request(2).tenant_salt);
-  world_.context.api_keys.clear();
-  world_.Request("POST", "/v1/completions", body, {{"x-api-key", "anything"}});
-  EXPECT_EQ(world_.engine.request(3).tenant_salt, "s");
+    EXPECT_EQ(api_.Request("GET", path)->response.status, 200) << path;
+  api_.Request("POST", "/v1/completions", body, {{"authorization", "bearer sk-one"}});
+  api_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-one"}});
+  api_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-two"}});
+  ASSERT_EQ(api_.engine.submitted(), 3u);
+  EXPECT_EQ(api_.engine.request(0).tenant_salt, api_.engine.request(1).tenant_salt);
+  EXPECT_NE(api_.engine.request(0).tenant_salt, api_.engine.request(2).tenant_salt);
+  api_.context.api_keys.clear();
+  api_.Request("POST", "/v1/completions", body, {{"x-api-key", "anything"}});
+  EXPECT_EQ(api_.engine.request(3).tenant_salt, "s");
 }
 
 TEST_F(ApiTest, PhasesAndHealth) {
-  world_.state.set_phase(ServerPhase::kLoading);
-  auto health = world_.Request("GET", "/health");
+  api_.state.set_phase(ServerPhase::kLoading);
+  auto health = api_.Request("GET", "/health");
   EXPECT_EQ(health->response.status, 503);
   EXPECT_EQ(Parse(health->body()),
             Parse(R"({"error":{"code":503,"message":"Loading model","type":"unavailable_error"}})"));
   EXPECT_EQ(
-      Parse(world_.Request("GET", "/ready")->body()),
+      Parse(api_.Request("GET", "/ready")->body()),
       Parse(
           R"({"ready":false,"state":"loading","checks":{"model":"loading","device":"ok","host":"off","disk":"off"}})"));
   auto refused = Completion("");
   EXPECT_EQ(refused->response.status, 503);
   EXPECT_NE(refused->header("Retry-After"), "");
-  EXPECT_EQ(world_.Request("GET", "/v1/models")->response.status, 200);
+  EXPECT_EQ(api_.Request("GET", "/v1/models")->response.status, 200);
 
-  world_.state.set_phase(ServerPhase::kServing);
-  EXPECT_EQ(Parse(world_.Request("GET", "/v1/health")->body()), Parse(R"({"status":"ok"})"));
-  world_.context.checks = [] { return ReadyChecks{{"disk", "failed: no space left"}}; };
-  const auto degraded = world_.Request("GET", "/ready");
+  api_.state.set_phase(ServerPhase::kServing);
+  EXPECT_EQ(Parse(api_.Request("GET", "/v1/health")->body()), Parse(R"({"status":"ok"})"));
+  api_.context.checks = [] { return ReadyChecks{{"disk", "failed: no space left"}}; };
+  const auto degraded = api_.Request("GET", "/ready");
   EXPECT_EQ(degraded->response.status, 200);
   EXPECT_EQ(Text(At(Parse(degraded->body()), "/state")), "degraded");
 
-  world_.state.set_phase(ServerPhase::kDraining);
-  EXPECT_EQ(world_.Request("GET", "/ready")->response.status, 503);
+  api_.state.set_phase(ServerPhase::kDraining);
+  EXPECT_EQ(api_.Request("GET", "/ready")->response.status, 503);
   EXPECT_EQ(Completion("")->response.status, 503);
-  EXPECT_EQ(world_.engine.submitted(), 0u);
+  EXPECT_EQ(api_.engine.submitted(), 0u);
 }
 
 TEST_F(ApiTest, ModelsAndVersionAndMetrics) {
-  const json::value list = Parse(world_.Request("GET", "/v1/models")->body());
+  const json::value list = Parse(api_.Request("GET", "/v1/models")->body());
   EXPECT_EQ(Text(At(list, "/object")), "list");
   EXPECT_EQ(Text(At(list, "/data/0/id")), "org/toy model:1");
   EXPECT_EQ(Text(At(list, "/data/0/object")), "model");
   EXPECT_TRUE(At(list, "/data/0/created").is_int64());
   EXPECT_EQ(At(list, "/data/0/max_model_len").as_int64(), 200);
-  EXPECT_EQ(Text(At(Parse(world_.Request("GET", "/v1/models/org/toy model:1")->body()), "/id")),
+  EXPECT_EQ(Text(At(Parse(api_.Request("GET", "/v1/models/org/toy model:1")->body()), "/id")),
             "org/toy model:1");
-  EXPECT_EQ(world_.Request("GET", "/models/alias")->response.status, 200);
-  const auto unknown = world_.Request("GET", "/v1/models/nobody");
+  EXPECT_EQ(api_.Request("GET", "/models/alias")->response.status, 200);
+  const auto unknown = api_.Request("GET", "/v1/models/nobody");
   EXPECT_EQ(unknown->response.status, 404);
   EXPECT_EQ(Text(At(Parse(unknown->body()), "/error/code")), "model_not_found");
-  EXPECT_EQ(Parse(world_.Request("GET", "/version")->body()), Parse(R"({"version":"1.2.3"})"));
-  const auto metrics = world_.Request("GET", "/metrics");
+  EXPECT_EQ(Parse(api_.Request("GET", "/version")->body()), Parse(R"({"version":"1.2.3"})"));
+  const auto metrics = api_.Request("GET", "/metrics");
   EXPECT_EQ(metrics->body(), "prefixd_up 1\n");
   EXPECT_THAT(metrics->response.content_type, HasSubstr("version=0.0.4"));
 }
@@ -95,42 +94,41 @@ TEST_F(ApiTest, ContentTypes) {
                                                 {"Application/JSON", 0},
                                                 {"application/vnd.x+json", 0}}) {
     const auto exchange =
-        world_.Request("POST", "/v1/completions", R"({"prompt":"x"})", {{"content-type", type}});
+        api_.Request("POST", "/v1/completions", R"({"prompt":"x"})", {{"content-type", type}});
     EXPECT_EQ(exchange->ended ? exchange->response.status : 0, status) << type;
   }
 }
 
-TEST_F(ApiTest, TokenizeBothWays) {
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"prompt":"a<|end|>"})")->body()),
+TEST_F(ApiTest, TokenizeAndDetokenize) {
+  EXPECT_EQ(Parse(api_.Post("/tokenize", R"({"prompt":"a<|end|>"})")->body()),
             Parse(R"({"count":3,"max_model_len":200,"tokens":[259,97,256],"token_strs":null})"));
   EXPECT_EQ(
-      At(Parse(world_
-                   .Post("/tokenize", R"({"prompt":"é","add_special_tokens":false,"return_token_strs":true})")
+      At(Parse(api_.Post("/tokenize", R"({"prompt":"é","add_special_tokens":false,"return_token_strs":true})")
                    ->body()),
          "/token_strs"),
       (json::array{"\xEF\xBF\xBD", "\xEF\xBF\xBD"}));
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}]})")->body())
+  EXPECT_EQ(Parse(api_.Post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}]})")->body())
                 .at("count")
                 .as_int64(),
             9);
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"<|end|>","parse_special":false})")->body())
+  EXPECT_EQ(Parse(api_.Post("/tokenize", R"({"content":"<|end|>","parse_special":false})")->body())
                 .at("tokens")
                 .as_array()
                 .size(),
             7u);
-  EXPECT_EQ(Parse(world_.Post("/tokenize", R"({"content":"aé","with_pieces":true})")->body()),
+  EXPECT_EQ(Parse(api_.Post("/tokenize", R"({"content":"aé","with_pieces":true})")->body()),
             Parse(R"({"tokens":[{"id":97,"piece":"a"},{"id":195,"piece":[195]},{"id":169,"piece":[169]}]})"));
-  EXPECT_EQ(world_.Post("/tokenize", "{}")->response.status, 400);
-  EXPECT_EQ(Parse(world_.Post("/detokenize", R"({"tokens":[97,256,98]})")->body()),
+  EXPECT_EQ(api_.Post("/tokenize", "{}")->response.status, 400);
+  EXPECT_EQ(Parse(api_.Post("/detokenize", R"({"tokens":[97,256,98]})")->body()),
             Parse(R"({"prompt":"a<|end|>b","content":"a<|end|>b"})"));
-  EXPECT_EQ(world_.Post("/detokenize", R"({"tokens":[999]})")->response.status, 400);
-  EXPECT_EQ(world_.Post("/detokenize", "{}")->response.status, 400);
+  EXPECT_EQ(api_.Post("/detokenize", R"({"tokens":[999]})")->response.status, 400);
+  EXPECT_EQ(api_.Post("/detokenize", "{}")->response.status, 400);
 }
 
-TEST_F(ApiTest, TokenizeSeesWhatTheTemplateSees) {
+TEST_F(ApiTest, TokenizeUsesAllInputsOfTheTemplate) {
   const std::string messages = R"("messages":[{"role":"user","content":"hi"}])";
   const auto ids = [&](const std::string& more) {
-    const auto exchange = world_.Post("/tokenize", "{" + messages + more + "}");
+    const auto exchange = api_.Post("/tokenize", "{" + messages + more + "}");
     EXPECT_EQ(exchange->response.status, 200) << exchange->body();
     const json::value body = Parse(exchange->body());
     EXPECT_EQ(At(body, "/count").as_int64(), static_cast<int64_t>(At(body, "/tokens").as_array().size()));
@@ -144,63 +142,63 @@ TEST_F(ApiTest, TokenizeSeesWhatTheTemplateSees) {
   EXPECT_EQ(ids(R"(,"add_generation_prompt":false)"), 8);
   EXPECT_EQ(ids(R"(,"continue_final_message":true)"), 8);
   EXPECT_EQ(ids(R"(,"add_special_tokens":true)"), 10);
-  const auto refused = world_.Post("/tokenize", "{" + messages + R"(,"chat_template":"{{ 1 }}"})");
+  const auto refused = api_.Post("/tokenize", "{" + messages + R"(,"chat_template":"{{ 1 }}"})");
   EXPECT_EQ(refused->response.status, 400);
   EXPECT_EQ(Text(At(Parse(refused->body()), "/error/param")), "chat_template");
-  EXPECT_EQ(Parse(world_.Post("/apply-template", "{" + messages + R"(,"tools":[{"function":{"name":"f"}}]})")
-                      ->body()),
-            Parse(R"({"prompt":"f<|user|>user:hi<|assistant|>"})"));
+  EXPECT_EQ(
+      Parse(
+          api_.Post("/apply-template", "{" + messages + R"(,"tools":[{"function":{"name":"f"}}]})")->body()),
+      Parse(R"({"prompt":"f<|user|>user:hi<|assistant|>"})"));
 }
 
 TEST_F(ApiTest, ApplyTemplate) {
   EXPECT_EQ(
-      Parse(world_
-                .Post("/apply-template",
+      Parse(api_.Post("/apply-template",
                       R"({"messages":[{"role":"user","content":"hi"}],"chat_template_kwargs":{"mood":"!"}})")
                 ->body()),
       Parse(R"({"prompt":"<|user|>user:hi<|assistant|>!"})"));
   const std::string continued =
       R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],"continue_final_message":true})";
-  EXPECT_EQ(Parse(world_.Post("/apply-template", continued)->body()),
+  EXPECT_EQ(Parse(api_.Post("/apply-template", continued)->body()),
             Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once "})"));
-  world_.context.chat_template = nullptr;
-  const auto none = world_.Post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})");
+  api_.context.chat_template = nullptr;
+  const auto none = api_.Post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(none->response.status, 400);
   EXPECT_THAT(none->body(), HasSubstr("--chat-template"));
 }
 
-TEST_F(ApiTest, TheFinalMessageIsContinuedWhereItEnds) {
+TEST_F(ApiTest, ContinuesTheFinalMessageAtItsEnd) {
   const auto prompt = [&](std::string_view shown, std::string_view content) {
     const auto made = ChatTemplate::Parse(
         "{% for m in messages %}<|im_start|>{{ " + std::string(shown) + " }}<|im_end|>\n{% endfor %}", {});
     PREFIXD_CHECK(made.ok()) << made.status().message();
-    world_.context.chat_template = made->get();
+    api_.context.chat_template = made->get();
     const json::value body = {{"messages", {{{"role", "assistant"}, {"content", content}}}},
                               {"continue_final_message", true}};
-    const auto exchange = world_.Post("/apply-template", json::serialize(body));
-    world_.context.chat_template = nullptr;
+    const auto exchange = api_.Post("/apply-template", json::serialize(body));
+    api_.context.chat_template = nullptr;
     return exchange->body();
   };
-  // The text stands once more in how the template ends a message.
+  // The template appends the same text after a message.
   EXPECT_EQ(Parse(prompt("m.content", "end")), Parse(R"({"prompt":"<|im_start|>end"})"));
   EXPECT_EQ(Parse(prompt("m.content", "So:\n")), Parse(R"({"prompt":"<|im_start|>So:\n"})"));
   EXPECT_EQ(Parse(prompt("m.content | trim", "So:\n")), Parse(R"({"prompt":"<|im_start|>So:"})"));
-  EXPECT_THAT(prompt("m.content | upper", "so"), HasSubstr("does not show the last message"));
-  EXPECT_THAT(prompt("m.role", "so"), HasSubstr("does not show the last message"));
+  EXPECT_THAT(prompt("m.content | upper", "so"), HasSubstr("does not show the last message unchanged"));
+  EXPECT_THAT(prompt("m.role", "so"), HasSubstr("does not show the last message unchanged"));
   EXPECT_THAT(prompt("m.content", " \n"), HasSubstr("a last message with text"));
 }
 
-TEST_F(ApiTest, PathsWithoutAndWithTooMuchVersion) {
-  EXPECT_EQ(world_.Post("/completions/", R"({"prompt":"x"})")->answers, 0);
-  EXPECT_EQ(world_.engine.submitted(), 1u);
-  const auto doubled = world_.Post("/v1/v1/completions", R"({"prompt":"x"})");
+TEST_F(ApiTest, PathsWithoutAndWithDoubledVersion) {
+  EXPECT_EQ(api_.Post("/completions/", R"({"prompt":"x"})")->answers, 0);
+  EXPECT_EQ(api_.engine.submitted(), 1u);
+  const auto doubled = api_.Post("/v1/v1/completions", R"({"prompt":"x"})");
   EXPECT_EQ(doubled->response.status, 404);
   EXPECT_THAT(doubled->body(), HasSubstr("twice"));
-  const auto wrong = world_.Request("GET", "/v1/chat/completions");
+  const auto wrong = api_.Request("GET", "/v1/chat/completions");
   EXPECT_EQ(wrong->response.status, 405);
   EXPECT_EQ(wrong->header("Allow"), "POST");
-  EXPECT_EQ(world_.Request("POST", "/v1/models", "{}")->header("Allow"), "GET, HEAD");
-  EXPECT_EQ(world_.Post("/v1/embeddings", "{}")->response.status, 404);
+  EXPECT_EQ(api_.Request("POST", "/v1/models", "{}")->header("Allow"), "GET, HEAD");
+  EXPECT_EQ(api_.Post("/v1/embeddings", "{}")->response.status, 404);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// POST /tokenize, /detokenize, /apply-template: what text becomes which ids, what messages become which
-// prompt. JsonHandlers; any thread. The two forms in use, vLLM's and llama.cpp's, are told apart by their
-// keys.
+// The handlers of POST /tokenize, /detokenize and /apply-template. They accept the request forms of vLLM and of
+// llama.cpp, which differ in their keys. JsonHandlers; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>

@@ -1,14 +1,16 @@
-#include "daemon/api/choice_text.h"
+#include "daemon/api/choice_decoder.h"
 
 #include <algorithm>
 #include <utility>
+
+#include "base/check.h"
 
 namespace prefixd {
 
 namespace {
 
-// The end of the prompt that the detokenizer needs to know: a token that shows, and enough before it for a
-// code point.
+// The end of the prompt that the detokenizer needs as context: a token that is not special, and enough tokens before
+// it to complete a code point.
 std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   constexpr size_t kCodePointTokens = 4;
   size_t from = prompt.size();
@@ -27,12 +29,14 @@ size_t CodePoints(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-ChoiceText::ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, std::span<const TokenId> prompt)
+ChoiceDecoder::ChoiceDecoder(const Tokenizer& tokenizer, ChoiceDecoderOptions options,
+                             std::span<const TokenId> prompt)
     : options_(std::move(options)),
       detokenizer_(tokenizer, options_.skip_special_tokens, PromptTail(tokenizer, prompt)),
       matcher_(options_.stops, options_.include_stop) {}
 
-void ChoiceText::Push(GeneratedToken token) {
+void ChoiceDecoder::Push(GeneratedToken token) {
+  PREFIXD_CHECK(!finished_) << "a token after Finish";
   if (ended_) return;
   ++tokens_;
   const TokenId id = token.token;
@@ -45,7 +49,7 @@ void ChoiceText::Push(GeneratedToken token) {
   ended_ = ended_ || ends;
 }
 
-void ChoiceText::Feed(const std::string& text) {
+void ChoiceDecoder::Feed(const std::string& text) {
   decoded_bytes_ += text.size();
   decoded_chars_ += CodePoints(text);
   if (tokens_ < options_.min_tokens) {
@@ -55,14 +59,14 @@ void ChoiceText::Feed(const std::string& text) {
   }
 }
 
-void ChoiceText::Finish() {
+void ChoiceDecoder::Finish() {
   if (std::exchange(finished_, true)) return;
   if (stop_string() == nullptr) Feed(detokenizer_.Flush());
   matcher_.Flush(&ready_);
   ended_ = true;
 }
 
-TextPiece ChoiceText::Take() {
+TextPiece ChoiceDecoder::Take() {
   TextPiece piece{std::exchange(ready_, {}), {}};
   given_bytes_ += piece.text.size();
   size_t count = 0;

@@ -1,4 +1,4 @@
-#include "daemon/api/text_doors.h"
+#include "daemon/api/tokenize_routes.h"
 
 #include <boost/json.hpp>
 #include <utility>
@@ -15,12 +15,12 @@ namespace {
 
 namespace json = boost::json;
 
-std::nullopt_t Answer(Exchange& exchange, const json::object& body) {
+std::nullopt_t RespondJson(Exchange& exchange, const json::object& body) {
   exchange.Respond({.body = json::serialize(body)});
   return std::nullopt;
 }
 
-// The model may be left out; and what else was wrong in the fields read so far.
+// Checks the optional model, then returns the first error of the fields read so far.
 std::optional<ApiError> CheckFields(Fields& fields, const ApiContext& context) {
   if (const auto model = fields.String("model")) {
     if (auto error = CheckModel(*model, context)) return error;
@@ -28,15 +28,15 @@ std::optional<ApiError> CheckFields(Fields& fields, const ApiContext& context) {
   return fields.error();
 }
 
-// The bytes of a token: text, or a list of numbers where they are a part of a code point.
-json::value Piece(const std::string& bytes) {
+// The bytes of a token: a string, or a list of numbers when they are not valid UTF-8.
+json::value TokenPiece(const std::string& bytes) {
   if (IsValidUtf8(bytes)) return json::value(bytes);
   json::array numbers;
   for (const char c : bytes) numbers.emplace_back(static_cast<unsigned char>(c));
   return numbers;
 }
 
-// llama.cpp's form: ids alone, or with the text of each.
+// llama.cpp's response: the ids alone, or with the text of each.
 std::optional<ApiError> TokenizeContent(const ApiContext& context, Exchange& exchange, Fields& fields,
                                         const std::string& content) {
   const Tokenizer::EncodeOptions options{.add_special_tokens = fields.Bool("add_special", false),
@@ -45,26 +45,26 @@ std::optional<ApiError> TokenizeContent(const ApiContext& context, Exchange& exc
   if (fields.error()) return fields.error();
   const Result<std::vector<TokenId>> ids = context.tokenizer->Encode(content, options);
   if (!ids.ok()) return BadParameter("content", ids.status().message(), "invalid_value");
-  if (!pieces) return Answer(exchange, {{"tokens", IdsJson(*ids)}});
+  if (!pieces) return RespondJson(exchange, {{"tokens", IdsJson(*ids)}});
   json::array tokens;
   for (const TokenId id : *ids)
-    tokens.push_back({{"id", id}, {"piece", Piece(context.tokenizer->TokenBytes(id))}});
-  return Answer(exchange, {{"tokens", std::move(tokens)}});
+    tokens.push_back({{"id", id}, {"piece", TokenPiece(context.tokenizer->TokenBytes(id))}});
+  return RespondJson(exchange, {{"tokens", std::move(tokens)}});
 }
 
-// vLLM's forms.
-std::optional<ApiError> AnswerCount(const ApiContext& context, Exchange& exchange,
-                                    const std::vector<TokenId>& ids, bool with_texts) {
+// vLLM's response.
+std::optional<ApiError> RespondTokenized(const ApiContext& context, Exchange& exchange,
+                                         const std::vector<TokenId>& ids, bool with_texts) {
   json::value texts = nullptr;
   if (with_texts) {
     json::array list;
     for (const TokenId id : ids) list.emplace_back(RepairUtf8(context.tokenizer->TokenBytes(id)));
     texts = std::move(list);
   }
-  return Answer(exchange, {{"count", ids.size()},
-                           {"max_model_len", context.context_length},
-                           {"tokens", IdsJson(ids)},
-                           {"token_strs", std::move(texts)}});
+  return RespondJson(exchange, {{"count", ids.size()},
+                                {"max_model_len", context.context_length},
+                                {"tokens", IdsJson(ids)},
+                                {"token_strs", std::move(texts)}});
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
     const Result<std::vector<TokenId>> ids =
         context->tokenizer->Encode(*prompt, {.add_special_tokens = add_special});
     if (!ids.ok()) return BadParameter("prompt", ids.status().message(), "invalid_value");
-    return AnswerCount(*context, *exchange, *ids, with_texts);
+    return RespondTokenized(*context, *exchange, *ids, with_texts);
   }
   if (fields.Find("messages") == nullptr) {
     return BadParameter("prompt", "One of 'prompt', 'messages' and 'content' is required.",
@@ -93,7 +93,7 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
   if (fields.error()) return fields.error();
   const Parsed<std::vector<TokenId>> ids = EncodeChat(*context, std::move(chat), /*must_fit=*/false);
   if (!ids.ok()) return ids.error();
-  return AnswerCount(*context, *exchange, *ids, with_texts);
+  return RespondTokenized(*context, *exchange, *ids, with_texts);
 }
 
 std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
@@ -114,7 +114,7 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
     ids.push_back(static_cast<TokenId>(*id));
   }
   const std::string text = context->tokenizer->Decode(ids, /*skip_special_tokens=*/false);
-  return Answer(*exchange, {{"prompt", text}, {"content", text}});
+  return RespondJson(*exchange, {{"prompt", text}, {"content", text}});
 }
 
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,
@@ -124,7 +124,7 @@ std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shar
   if (auto error = CheckFields(fields, *context)) return error;
   const Parsed<std::string> text = RenderChat(*context, std::move(prompt));
   if (!text.ok()) return text.error();
-  return Answer(*exchange, {{"prompt", *text}});
+  return RespondJson(*exchange, {{"prompt", *text}});
 }
 
 }  // namespace prefixd

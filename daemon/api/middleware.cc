@@ -1,4 +1,4 @@
-#include "daemon/api/guard.h"
+#include "daemon/api/middleware.h"
 
 #include "daemon/api/request_log.h"
 #include "daemon/http/error_response.h"
@@ -9,7 +9,7 @@ namespace prefixd {
 
 namespace {
 
-// Looks at every byte, whatever it finds. Only the length can be told from the time.
+// Compares every byte, so that the time depends on the length only.
 bool EqualInConstantTime(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   unsigned char difference = 0;
@@ -20,7 +20,7 @@ bool EqualInConstantTime(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string_view PresentedKey(const HttpRequest& request) {
+std::string_view ApiKeyFromHeaders(const HttpRequest& request) {
   constexpr std::string_view kBearer = "bearer ";
   const std::string_view authorization = request.header("authorization");
   if (authorization.size() > kBearer.size() &&
@@ -30,16 +30,17 @@ std::string_view PresentedKey(const HttpRequest& request) {
   return request.header("x-api-key");
 }
 
-std::optional<ApiError> CheckKey(const HttpRequest& request, const ApiContext& context) {
+std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context) {
   if (context.api_keys.empty()) return std::nullopt;
-  const std::string_view key = PresentedKey(request);
+  const std::string_view key = ApiKeyFromHeaders(request);
   bool known = false;
   for (const std::string& allowed : context.api_keys) known |= EqualInConstantTime(key, allowed);
   if (known) return std::nullopt;
   return ApiError{.status = 401,
                   .code = "invalid_api_key",
-                  .message = key.empty() ? "This server needs an API key: send 'Authorization: Bearer KEY'."
-                                         : "The API key is not one of this server's.",
+                  .message = key.empty()
+                                 ? "This server requires an API key: send 'Authorization: Bearer KEY'."
+                                 : "The API key is not valid for this server.",
                   .headers = {{"WWW-Authenticate", "Bearer"}}};
 }
 
@@ -51,7 +52,7 @@ std::optional<ApiError> CheckServing(const ApiContext& context) {
       return ApiError{.status = 503,
                       .type = "server_error",
                       .code = "overloaded",
-                      .message = "The model is being loaded; try again soon.",
+                      .message = "The model is loading; try again soon.",
                       .retry_after = 2};
     case ServerPhase::kDraining:
       break;
@@ -77,16 +78,17 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request) {
       .message = "The content type '" + std::string(type) + "' is not supported; send application/json."};
 }
 
-std::string TenantOf(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
-  const std::string_view principal = context.api_keys.empty() ? std::string_view() : PresentedKey(request);
+std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
+  const std::string_view principal =
+      context.api_keys.empty() ? std::string_view() : ApiKeyFromHeaders(request);
   if (principal.empty()) return std::string(cache_salt);
-  // The length keeps key and salt apart, whatever bytes they hold.
+  // The length separates key and salt unambiguously.
   return std::to_string(principal.size()) + ":" + std::string(principal) + std::string(cache_salt);
 }
 
-Handler WithKey(const ApiContext* context, Handler handler) {
+Handler WithApiKey(const ApiContext* context, Handler handler) {
   return [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
-    if (auto error = CheckKey(exchange->request(), *context)) return Refuse(*exchange, *error);
+    if (auto error = CheckApiKey(exchange->request(), *context)) return RejectRequest(*exchange, *error);
     handler(std::move(exchange));
   };
 }
@@ -97,24 +99,24 @@ void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& ha
   const Parsed<boost::json::object> body = ParseBody(exchange->request().body);
   exchange->DropBody();
   const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
-  if (error) Refuse(*exchange, *error);
+  if (error) RejectRequest(*exchange, *error);
 }
 
 }  // namespace
 
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
-  return WithKey(context, [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
+  return WithApiKey(context, [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
     std::optional<ApiError> error = CheckServing(*context);
     if (!error) error = CheckContentType(exchange->request());
-    if (error) return Refuse(*exchange, *error);
-    // An io thread parses and tokenises this much in some milliseconds.
+    if (error) return RejectRequest(*exchange, *error);
+    // An io thread parses and tokenizes this much in a few milliseconds.
     if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);
     if (exchange->PostWork([exchange, &handler] { HandleBody(exchange, handler); })) return;
-    Refuse(*exchange, {.status = 503,
-                       .type = "server_error",
-                       .code = "overloaded",
-                       .message = "Too many long requests wait to be read; try again later.",
-                       .retry_after = 1});
+    RejectRequest(*exchange, {.status = 503,
+                              .type = "server_error",
+                              .code = "overloaded",
+                              .message = "Too many large requests are waiting; try again later.",
+                              .retry_after = 1});
   });
 }
 

@@ -1,0 +1,88 @@
+// ChoiceDecoder: turns the tokens of one sequence into the text that the client sees. It detokenizes, finds stop
+// strings, and holds text back while it may be part of a stop string or of an incomplete code point.
+//
+// Threads: one owner, the exchange's io thread. The tokenizer outlives it.
+//
+// Invariants
+//   1. The texts of all Take calls, joined, are the text of the choice. They do not depend on how the tokens were
+//      grouped, and never contain part of a stop string or half a code point.
+//   2. The tokens of all Take calls, joined, are the tokens pushed until the end, in order. Take returns a token with
+//      the piece that completes its text, or at the end.
+//   3. Push ignores tokens after an end token, and after the token that completed a stop string.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/api/stop_matcher.h"
+#include "engine/request.h"
+#include "text/tokenizer/detokenizer.h"
+
+namespace prefixd {
+
+// The number of code points in valid UTF-8.
+size_t CodePoints(std::string_view text);
+
+struct TextToken {
+  GeneratedToken token;
+  size_t text_offset = 0;  // code points of the choice before its text
+};
+
+struct TextPiece {
+  std::string text;
+  std::vector<TextToken> tokens;
+  bool empty() const { return text.empty() && tokens.empty(); }
+};
+
+struct ChoiceDecoderOptions {
+  bool skip_special_tokens = true;
+  bool include_stop = false;
+  int min_tokens = 0;  // the text of earlier tokens is not searched for stop strings
+  std::vector<std::string> stops;
+  std::vector<TokenId> end_tokens;      // of the model, unless ignored; their text is not returned
+  std::vector<TokenId> stop_token_ids;  // like end_tokens, but returned with include_stop
+};
+
+class ChoiceDecoder {
+ public:
+  ChoiceDecoder(const Tokenizer& tokenizer, ChoiceDecoderOptions options, std::span<const TokenId> prompt);
+
+  void Push(GeneratedToken token);
+  // No more tokens follow. Releases the held-back text.
+  void Finish();
+  TextPiece Take();
+  // Take would return text.
+  bool has_text() const { return !ready_.empty(); }
+
+  // An end token was pushed, or a stop string is complete.
+  bool ended() const { return ended_; }
+  int tokens() const { return tokens_; }
+  const std::string* stop_string() const { return matcher_.found(); }
+  std::optional<TokenId> stop_token() const {
+    return stop_token_;
+  }  // the end token, if it is one of stop_token_ids
+
+ private:
+  struct Pending {
+    TextToken entry;
+    size_t end;  // bytes of decoded text, including this token's
+  };
+  void Feed(const std::string& text);
+
+  const ChoiceDecoderOptions options_;
+  Detokenizer detokenizer_;
+  StopMatcher matcher_;
+  std::vector<Pending> pending_;
+  std::string ready_;
+  size_t decoded_bytes_ = 0, decoded_chars_ = 0;  // received from the detokenizer
+  size_t given_bytes_ = 0;                        // returned by Take
+  int tokens_ = 0;
+  bool ended_ = false, finished_ = false;
+  std::optional<TokenId> stop_token_;
+};
+
+}  // namespace prefixd

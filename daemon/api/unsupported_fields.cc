@@ -1,0 +1,57 @@
+#include "daemon/api/unsupported_fields.h"
+
+#include <boost/json.hpp>
+#include <string>
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr UnsupportedField kUnsupported[] = {
+    {"allowed_token_ids", AllowedValue::kEmpty, "a list of allowed tokens"},
+    {"bad_words", AllowedValue::kEmpty, "a list of words to avoid"},
+    {"use_beam_search", AllowedValue::kFalse, "beam search"},
+    {"response_format", AllowedValue::kTextFormat, "a format other than {\"type\":\"text\"}"},
+    {"structured_outputs", AllowedValue::kNone, "constrained output"},
+    {"guided_json", AllowedValue::kNone, "constrained output"},
+    {"guided_regex", AllowedValue::kNone, "constrained output"},
+    {"guided_choice", AllowedValue::kNone, "constrained output"},
+    {"guided_grammar", AllowedValue::kNone, "constrained output"},
+    {"grammar", AllowedValue::kNone, "constrained output"},
+    {"json_schema", AllowedValue::kNone, "constrained output"},
+};
+
+bool IsAllowed(const json::value& value, AllowedValue allowed) {
+  switch (allowed) {
+    case AllowedValue::kNone:
+      return false;
+    case AllowedValue::kFalse:
+      return value.is_bool() && !value.get_bool();
+    case AllowedValue::kEmpty:
+      return (value.is_array() && value.get_array().empty()) ||
+             (value.is_object() && value.get_object().empty()) ||
+             (value.is_string() && value.get_string().empty());
+    case AllowedValue::kTextFormat: {
+      const json::value* type = value.is_object() ? value.get_object().if_contains("type") : nullptr;
+      return type != nullptr && type->is_string() && type->get_string() == "text";
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void RejectUnsupportedFields(Fields& fields, std::span<const UnsupportedField> more) {
+  for (const std::span<const UnsupportedField> table :
+       {std::span<const UnsupportedField>(kUnsupported), more}) {
+    for (const UnsupportedField& field : table) {
+      const json::value* value = fields.Find(field.name);
+      if (value != nullptr && !IsAllowed(*value, field.allowed))
+        fields.Fail(UnsupportedParameter(std::string(field.name), field.feature));
+    }
+  }
+}
+
+}  // namespace prefixd
