@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 
+#include "daemon/limit_table.h"
+
 namespace prefixd {
 namespace {
 
-constexpr std::array<std::string_view, 4> kLaterCommands = {"inspect", "purge", "verify", "convert"};
+constexpr std::array<std::string_view, 4> kUnimplementedCommands = {"inspect", "purge", "verify", "convert"};
 constexpr std::array<std::string_view, 4> kCommands = {"serve", "validate", "version", "help"};
 
 struct Parser {
@@ -24,7 +26,7 @@ struct Parser {
   bool json = false;
 };
 
-// What the help says of an option beside its name.
+// The help text of an option.
 std::string Description(const OptionSpec& spec) {
   std::string text(spec.help);
   if (!spec.default_text.empty() && spec.kind != OptionKind::kFlag)
@@ -33,7 +35,7 @@ std::string Description(const OptionSpec& spec) {
 }
 
 void AddOptions(CLI::App* command) {
-  command->allow_extras();  // they are told by name, with the nearest one that exists
+  command->allow_extras();  // reported as faults, with the nearest option name
   for (const OptionSpec& spec : OptionTable()) {
     const std::string flag = "--" + std::string(spec.name);
     const std::string description = Description(spec);
@@ -52,15 +54,15 @@ void AddOptions(CLI::App* command) {
 std::unique_ptr<Parser> MakeParser() {
   auto parser = std::make_unique<Parser>();
   CLI::App& app = parser->app;
-  app.set_help_flag("-h,--help", "what a command takes");
+  app.set_help_flag("-h,--help", "print the flags of a command");
   app.footer(
       "\nMost used flags of serve: --model --listen --device-cache --context --threads\n\n"
       "  prefixd serve --model ./model\n"
       "  PREFIXD_MODEL=./model prefixd serve --listen 0.0.0.0:8080 --api-keys keys.txt\n\n"
-      "Exit codes: 0 well, 1 failed while running, 2 wrong usage or configuration, 3 model refused.");
+      "Exit codes: 0 ok, 1 failed while running, 2 wrong usage or configuration, 3 model refused.");
   parser->serve = app.add_subcommand("serve", "load a model and answer HTTP until SIGTERM");
-  parser->validate =
-      app.add_subcommand("validate", "check configuration and model, print what serve would derive");
+  parser->validate = app.add_subcommand(
+      "validate", "check the configuration and the model, and print the limits that serve would use");
   parser->version = app.add_subcommand("version", "print the version and the backends");
   parser->markdown = app.add_subcommand("help-markdown", "")->group("");
   parser->toml = app.add_subcommand("help-toml", "")->group("");
@@ -79,7 +81,7 @@ std::vector<Setting> SettingsFromFlags(const CLI::App& command) {
       settings.push_back({std::string(spec.name), value, flag});
     }
   }
-  bool after_unknown_flag = false;  // then it is most likely that flag's value
+  bool after_unknown_flag = false;  // then the next word is most likely the value of that flag
   for (const std::string& extra : command.remaining()) {
     const bool flag = extra.starts_with("--");
     const std::string name = flag ? extra.substr(2, extra.find('=') - 2) : extra;
@@ -89,7 +91,7 @@ std::vector<Setting> SettingsFromFlags(const CLI::App& command) {
   return settings;
 }
 
-Status RefuseTwice(const std::vector<Setting>& settings) {
+Status RejectDuplicates(const std::vector<Setting>& settings) {
   std::map<std::string, int> seen;
   for (const Setting& setting : settings) {
     if (++seen[setting.origin] == 2) return InvalidArgument(setting.origin + " is given twice");
@@ -98,8 +100,8 @@ Status RefuseTwice(const std::vector<Setting>& settings) {
 }
 
 Status UnknownCommand(std::string_view word) {
-  if (std::ranges::find(kLaterCommands, word) != kLaterCommands.end()) {
-    return InvalidArgument("prefixd " + std::string(word) + " is not there yet in this version of prefixd");
+  if (std::ranges::find(kUnimplementedCommands, word) != kUnimplementedCommands.end()) {
+    return InvalidArgument("prefixd " + std::string(word) + " is not implemented in this version of prefixd");
   }
   const std::string_view nearest = NearestName(word, kCommands);
   return InvalidArgument(
@@ -112,7 +114,7 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
   std::vector<std::vector<Setting>> layers(3);
   layers[1] = SettingsFromEnvironment(environment, warnings);
   layers[2] = SettingsFromFlags(command);
-  PREFIXD_RETURN_IF_ERROR(RefuseTwice(layers[2]));
+  PREFIXD_RETURN_IF_ERROR(RejectDuplicates(layers[2]));
   std::string path;
   for (const std::vector<Setting>& layer : layers) {
     for (const Setting& setting : layer) {
@@ -121,7 +123,7 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
   }
   if (!path.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(layers[0], SettingsFromFile(path));
-    PREFIXD_RETURN_IF_ERROR(RefuseTwice(layers[0]));
+    PREFIXD_RETURN_IF_ERROR(RejectDuplicates(layers[0]));
   }
   PREFIXD_ASSIGN_OR_RETURN(Options options, BuildOptions(layers));
   if (options.model.empty())
@@ -134,7 +136,7 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
 std::string ShortHelp() { return MakeParser()->app.help(); }
 
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
-  std::error_code ignored;  // the reader tells of a file that is not there
+  std::error_code ignored;  // the parser reports a missing file
   if (std::filesystem::is_directory(path, ignored))
     return InvalidArgument("--config: '" + path + "' is a folder, not a file");
   std::vector<CLI::ConfigItem> items;
@@ -147,14 +149,14 @@ Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
   for (const CLI::ConfigItem& item : items) {
     if (!item.parents.empty()) {
       return InvalidArgument(path + ": '" + item.fullname() +
-                             "': options stand at the top of the file, not in tables");
+                             "': options must be at the top of the file, not in tables");
     }
-    if (item.name == "config") return InvalidArgument(path + ": config: a file does not name another one");
-    std::string value;  // a quoted text with blanks comes as one input, a bare "4 GiB" as two
+    if (item.name == "config") return InvalidArgument(path + ": config: a file cannot name another file");
+    std::string value;  // CLI11 gives quoted text with blanks as one input, a bare "4 GiB" as two
     for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
     if (value.starts_with('"') || value.starts_with('\'') || item.inputs.size() > 2) {
       return InvalidArgument(path + ": " + item.name +
-                             " takes one value: a number, true, false, or a text in quotes without '#'");
+                             " takes one value: a number, true, false, or quoted text without '#'");
     }
     settings.push_back({item.name, value, item.name + " in " + path});
   }
@@ -175,7 +177,7 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
     arguments.push_back("--help");
   }
   if (word == "--version") arguments = {"version"};
-  std::ranges::reverse(arguments);  // as CLI11 wants them
+  std::ranges::reverse(arguments);  // the order that CLI11 expects
   Invocation invocation;
   try {
     parser->app.parse(arguments);
@@ -188,7 +190,8 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
   }
   invocation.json = parser->json;
   if (parser->markdown->parsed() || parser->toml->parsed()) {
-    invocation.text = parser->toml->parsed() ? OptionsAsToml() : OptionsAsMarkdown();
+    invocation.text =
+        parser->toml->parsed() ? OptionsAsToml() : OptionsAsMarkdown() + "\n" + LimitsAsMarkdown();
   } else if (parser->version->parsed()) {
     invocation.command = Command::kVersion;
   } else if (parser->serve->parsed() || parser->validate->parsed()) {

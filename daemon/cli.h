@@ -1,4 +1,6 @@
-// The command line: `prefixd COMMAND [flags]`, and the config file. The only user of CLI11. Main thread.
+// The command line `prefixd COMMAND [flags]` and the config file. Only cli.cc includes CLI11.
+//
+// Threads: the main thread.
 #pragma once
 
 #include <string>
@@ -12,22 +14,23 @@ namespace prefixd {
 
 enum class Command { kServe, kValidate, kVersion, kPrint };
 
-// What main is to do.
+// The parsed command line.
 struct Invocation {
   Command command = Command::kPrint;
-  Options options{};                  // of serve and validate
-  bool json = false;                  // --json of validate and version
-  std::string text;                   // kPrint: goes to stdout
+  Options options{};                  // for serve and validate
+  bool json = false;                  // --json, for validate and version
+  std::string text;                   // for kPrint: written to stdout
   std::vector<std::string> warnings;  // one line each, for the log
 };
 
-// kInvalidArgument (exit code 2) for whatever is wrong with flags, variables or file, all faults at once.
+// Returns kInvalidArgument (exit code 2) with all faults of flags, variables and file.
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment);
 
-// The settings of a TOML file: flat `some-name = value`. kInvalidArgument when it cannot be read or has tables or arrays.
+// The settings of a TOML file: flat `some-name = value`. Returns kInvalidArgument when the file cannot be read or
+// contains tables or arrays.
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path);
 
-// Goes to stderr when prefixd is called without a command.
+// Printed to stderr when prefixd is called without a command.
 std::string ShortHelp();
 
 }  // namespace prefixd

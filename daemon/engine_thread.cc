@@ -7,7 +7,7 @@
 namespace prefixd {
 namespace {
 
-constexpr std::chrono::milliseconds kIdleTick{100};  // also the longest wait for a stop
+constexpr std::chrono::milliseconds kIdleTick{100};  // also bounds the wait of the destructor
 
 }  // namespace
 

@@ -1,7 +1,9 @@
-// The engine thread: the one thread that loops Engine::Step. Started and stopped by the lifecycle; progress() from any thread.
+// EngineThread: the one thread that calls Engine::Step in a loop.
 //
-// Invariant: progress() grows at least once per step and once per idle tick, so that a value that stands still for
-// longer than the longest step means a hang. The watchdog rests on it.
+// Threads: the main thread constructs and destroys it. Any thread may call progress().
+//
+// Invariant: progress() grows at least once per step and once per idle tick. A value that does not change for longer
+// than the longest step means a hang; the watchdog relies on it.
 #pragma once
 
 #include <atomic>
@@ -14,9 +16,9 @@ namespace prefixd {
 
 class EngineThread {
  public:
-  // `engine` outlives this object; from now on no one else calls Step.
+  // `engine` outlives this object. No other thread may call Step from now on.
   explicit EngineThread(Engine* engine);
-  // Joins after the step that is running. Requests that are left in the engine get no more events.
+  // Joins after the current step. Requests that are still in the engine get no more events.
   ~EngineThread();
   EngineThread(const EngineThread&) = delete;
   EngineThread& operator=(const EngineThread&) = delete;
@@ -29,7 +31,7 @@ class EngineThread {
   Engine* const engine_;
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> progress_{0};
-  std::thread thread_;  // last: starts when the rest is there
+  std::thread thread_;  // last member: it starts when the others are constructed
 };
 
 }  // namespace prefixd

@@ -32,7 +32,7 @@ constexpr LevelName kLevels[] = {
 
 const LevelName& Describe(LogLevel level) { return kLevels[static_cast<size_t>(level)]; }
 
-// systemd says in JOURNAL_STREAM which device and inode its socket has.
+// systemd sets JOURNAL_STREAM to the device and inode of its socket.
 bool StderrIsJournal() {
   const char* stream = std::getenv("JOURNAL_STREAM");
   struct stat status;
@@ -89,7 +89,7 @@ std::string FormatLogText(std::string_view message, std::initializer_list<LogFie
     }
   }
   for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // one event, one line
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // one line per event
   }
   return line;
 }
@@ -106,7 +106,7 @@ std::string FormatLogJson(std::string_view time, LogLevel level, std::string_vie
     if (field.is_number && field.value.find_first_not_of("0123456789+-.e") == std::string::npos) {
       line += field.value;
     } else {
-      AppendJsonString(field.value, &line);  // also nan and inf, which JSON lacks
+      AppendJsonString(field.value, &line);  // also nan and inf, which are not JSON numbers
     }
   }
   return line + "}";
@@ -116,7 +116,7 @@ void InstallLogSink(std::string_view level, LogFormat format) {
   const bool journal = StderrIsJournal();
   auto logger =
       std::make_shared<spdlog::logger>("prefixd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_level(spdlog::level::trace);  // base/log.h has filtered already
+  logger->set_level(spdlog::level::trace);  // base/log.h filters
   logger->set_pattern(format == LogFormat::kJson || journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%e%z %-7l %v");
   logger->flush_on(spdlog::level::trace);
   for (const LevelName& entry : kLevels) {

@@ -1,4 +1,6 @@
-// Where log lines go: stderr, through spdlog, as text or as one JSON object per line. Main thread, before others start.
+// The sink of base/log.h: writes to stderr through spdlog, as text or as one JSON object per line.
+//
+// Threads: the main thread installs the sink before others start. The formatting functions are pure.
 #pragma once
 
 #include <initializer_list>
@@ -11,11 +13,11 @@ namespace prefixd {
 
 enum class LogFormat { kText, kJson };
 
-// Installs the sink of base/log.h. `level` is debug, info, warning or error. In text form a line carries its time, or, where
-// stderr is the systemd journal, the journal's priority prefix instead.
+// Installs the sink of base/log.h. `level` is debug, info, warning or error. A text line begins with its time, or with
+// the priority prefix of the systemd journal when stderr is the journal.
 void InstallLogSink(std::string_view level, LogFormat format);
 
-// One line without its end and without time: what the sink writes, for tests too.
+// One line as the sink writes it, without time and line end. Public for tests.
 std::string FormatLogText(std::string_view message, std::initializer_list<LogField> fields);
 std::string FormatLogJson(std::string_view time, LogLevel level, std::string_view message,
                           std::initializer_list<LogField> fields);

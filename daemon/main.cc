@@ -1,4 +1,4 @@
-// prefixd: the program. Reads the command line, does the command, answers with an exit code.
+// The prefixd program: parses the command line, runs the command and returns its exit code.
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,9 +8,9 @@
 
 #include "daemon/cli.h"
 #include "daemon/memory_limit.h"
-#include "daemon/plan.h"
-#include "daemon/plan_report.h"
 #include "daemon/serve.h"
+#include "daemon/serve_plan.h"
+#include "daemon/serve_plan_report.h"
 #include "daemon/version.h"
 
 namespace prefixd {
@@ -21,12 +21,12 @@ void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 ExitCode Validate(const Invocation& invocation) {
   for (const std::string& warning : invocation.warnings)
     std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
-  ExitCode code = kExitWell;
-  const Result<Plan> plan = MakePlan(invocation.options, ReadMemoryState(), &code);
+  ExitCode code = kExitOk;
+  const Result<ServePlan> plan = MakeServePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
     for (const std::string& warning : plan->limits.warnings)
       std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
-    Print(invocation.json ? PlanAsJson(*plan) + "\n" : PlanAsText(*plan));
+    Print(invocation.json ? ServePlanAsJson(*plan) + "\n" : ServePlanAsText(*plan));
   } else if (invocation.json) {
     Print(boost::json::serialize(boost::json::object{{"schema", 1},
                                                      {"ok", false},
@@ -44,21 +44,21 @@ ExitCode Run(int argc, char** argv) {
   const Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
   if (!invocation.ok()) {
     std::fprintf(stderr, "prefixd: %s\n", invocation.status().message().c_str());
-    return kExitWrongUsage;
+    return kExitUsage;
   }
   switch (invocation->command) {
     case Command::kPrint:
       Print(invocation->text);
-      return kExitWell;
+      return kExitOk;
     case Command::kVersion:
       Print(invocation->json ? VersionJson() + "\n" : VersionText());
-      return kExitWell;
+      return kExitOk;
     case Command::kValidate:
       return Validate(*invocation);
     case Command::kServe:
       return Serve(invocation->options, invocation->warnings);
   }
-  return kExitWrongUsage;
+  return kExitUsage;
 }
 
 }  // namespace

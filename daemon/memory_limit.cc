@@ -17,7 +17,7 @@ std::optional<uint64_t> ReadNumber(const fs::path& path) {
   return value;
 }
 
-// A number of a file of lines "name value".
+// A number from a file of lines "name value".
 std::optional<uint64_t> ReadField(const fs::path& path, const std::string& name) {
   std::ifstream in(path);
   std::string word;
@@ -30,12 +30,12 @@ std::optional<uint64_t> ReadField(const fs::path& path, const std::string& name)
 struct Names {
   const char* limit;
   const char* usage;
-  const char* cache;  // field of memory.stat that the kernel gives back under pressure
+  const char* cache;  // field of memory.stat: page cache that the kernel can reclaim
 };
 constexpr Names kVersion2 = {"memory.max", "memory.current", "inactive_file"};
 constexpr Names kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
 
-// Lowers `state` to what the group `group` below `mount` and its parents leave.
+// Lowers `state` to the limits of the cgroup `group` below `mount` and of its parents.
 void ApplyGroups(const fs::path& mount, fs::path group, const Names& names, MemoryState* state) {
   for (;; group = group.parent_path()) {
     const fs::path folder = group.empty() ? mount : mount / group;
@@ -57,7 +57,7 @@ MemoryState ReadMemoryState(const fs::path& root) {
   const std::optional<uint64_t> available = ReadField(root / "proc/meminfo", "MemAvailable:");
   const std::optional<uint64_t> total = ReadField(root / "proc/meminfo", "MemTotal:");
   if (!available || !total) return {};
-  MemoryState state{*available * 1024, *total * 1024};  // the file counts in KiB
+  MemoryState state{*available * 1024, *total * 1024};  // the file is in KiB
   std::ifstream groups(root / "proc/self/cgroup");      // lines "0::/group" (v2) or "4:memory:/group" (v1)
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);

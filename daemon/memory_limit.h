@@ -1,5 +1,6 @@
-// How much memory this process may take: what the machine has, and what the cgroups it lives in (v2 and v1) leave it. Reads
-// files on every call; any thread.
+// The memory that this process may use: the machine's, limited by the process's cgroups (v2 and v1).
+//
+// Threads: any. Every call reads files.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +8,13 @@
 
 namespace prefixd {
 
-// Bytes; 0 what cannot be read.
+// In bytes; 0 for a value that cannot be read.
 struct MemoryState {
-  uint64_t available = 0;  // may still be taken now
-  uint64_t total = 0;      // of the machine, or the tightest limit of a group: never more than this
+  uint64_t available = 0;  // can be allocated now
+  uint64_t total = 0;      // of the machine, or the lowest limit of its cgroups
 };
 
-// `root` is "/" except in tests, which plant /proc and /sys below it.
+// `root` is "/"; tests create /proc and /sys below another folder.
 MemoryState ReadMemoryState(const std::filesystem::path& root = "/");
 
 }  // namespace prefixd

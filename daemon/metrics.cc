@@ -20,7 +20,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using S = MetricsSnapshot;
 
-// A label and its closed set of values.
+// A label and the closed set of its values.
 struct LabelSet {
   std::string_view name;
   std::span<const std::string_view> values;
@@ -32,7 +32,7 @@ constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
 constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
-                                                           "error"};  // vLLM's words
+                                                           "error"};  // vLLM's names
 constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
@@ -55,7 +55,7 @@ double Sum(std::span<const uint64_t> counts) {
 uint64_t Capacity(const EngineStats& e) {
   return uint64_t{e.blocks_free} + e.blocks_cached + e.blocks_leased;
 }
-// A figure of the device tier; the tiers below it hold nothing.
+// A value of the device tier. The lower tiers are not implemented and report 0.
 double OnDevice(size_t tier, double value) { return tier == 0 ? value : 0; }
 
 struct Row {
@@ -68,32 +68,32 @@ struct Row {
 constexpr auto kCounter = MetricType::Counter;
 constexpr auto kGauge = MetricType::Gauge;
 
-// vLLM's names; they carry the label model_name as well.
+// Metrics with vLLM's names. They also have the label model_name.
 std::span<const Row> VllmRows() {
   static const std::vector<Row> rows = {
-      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests whose prompt is complete.", kNoLabel,
+      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests with a complete prompt.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
-      {kCounter, "vllm:generation_tokens_total", "Tokens generated.", kNoLabel, kNoLabel,
+      {kCounter, "vllm:generation_tokens_total", "Generated tokens.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.generation_tokens); }},
       {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_queries); }},
       {kCounter, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hits); }},
-      {kGauge, "vllm:num_requests_running", "Requests that run.", kNoLabel, kNoLabel,
+      {kGauge, "vllm:num_requests_running", "Running requests.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.running); }},
-      {kGauge, "vllm:num_requests_waiting", "Requests that wait to run.", kNoLabel, kNoLabel,
+      {kGauge, "vllm:num_requests_waiting", "Waiting requests.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.waiting); }},
-      {kGauge, "vllm:kv_cache_usage_perc", "Share of the device's KV blocks that requests hold, 0 to 1.",
-       kNoLabel, kNoLabel,
+      {kGauge, "vllm:kv_cache_usage_perc",
+       "Fraction of the KV blocks on the device that running requests hold, 0 to 1.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
          const uint64_t capacity = Capacity(s.engine);
          return capacity == 0 ? 0
                               : static_cast<double>(s.engine.blocks_leased) / static_cast<double>(capacity);
        }},
-      {kCounter, "vllm:num_preemptions_total", "Requests that gave their blocks back and started over.",
-       kNoLabel, kNoLabel,
+      {kCounter, "vllm:num_preemptions_total",
+       "Preemptions: a request releases its blocks and is computed again.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.preemptions); }},
-      {kCounter, "vllm:request_success_total", "Requests that ended, by how.", kFinished, kNoLabel,
+      {kCounter, "vllm:request_success_total", "Finished requests by reason.", kFinished, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.finished[i]); }},
   };
   return rows;
@@ -102,46 +102,47 @@ std::span<const Row> VllmRows() {
 std::span<const Row> CacheRows() {
   static const std::vector<Row> rows = {
       {kCounter, "prefixd_prompt_tokens_total",
-       "Prompt tokens by where their KV came from; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
+       "Prompt tokens by the source of their KV; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.prompt_tokens[i]); }},
       {kCounter, "prefixd_cache_miss_tokens_total",
-       "Computed prompt tokens by why they were not cached; sums to source=computed.", MissReasons(),
+       "Computed prompt tokens by the reason of the cache miss; sums to source=computed.", MissReasons(),
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
       {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
-      {kGauge, "prefixd_blocks", "KV blocks; sums to the capacity of a tier; leased is 0 at rest.", kTier,
+      {kGauge, "prefixd_blocks",
+       "KV blocks by state; sums to the capacity of the tier; leased is 0 when no request runs.", kTier,
        kState,
        [](const S& s, size_t tier, size_t state) {
          const uint32_t blocks[] = {s.engine.blocks_free, s.engine.blocks_cached, s.engine.blocks_leased};
          return OnDevice(tier, blocks[state]);
        }},
-      {kGauge, "prefixd_tier_bytes", "Bytes of KV that a tier holds.", kTier, kNoLabel,
+      {kGauge, "prefixd_tier_bytes", "Bytes of KV in the tier.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
          const uint64_t blocks = uint64_t{s.engine.blocks_cached} + s.engine.blocks_leased;
          return OnDevice(tier, static_cast<double>(blocks * s.engine.block_bytes));
        }},
-      {kGauge, "prefixd_tier_capacity_bytes", "Bytes of KV that a tier may hold.", kTier, kNoLabel,
+      {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes of KV.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
          return OnDevice(tier, static_cast<double>(Capacity(s.engine) * s.engine.block_bytes));
        }},
-      {kCounter, "prefixd_tier_evictions_total", "Blocks that a tier gave up for others.", kTier, kNoLabel,
+      {kCounter, "prefixd_tier_evictions_total", "Blocks evicted from the tier.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
          return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks));
        }},
-      {kCounter, "prefixd_verify_failures_total",
-       "Blocks that were found and not served, by what did not match.", kVerifyKind, kNoLabel,
+      {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
+       kVerifyKind, kNoLabel,
        [](const S& s, size_t kind, size_t) {
          return kind == 0 ? static_cast<double>(s.engine.cache.verify_failures_tokens) : 0;
        }},
-      {kGauge, "prefixd_prefill_tokens_per_second", "Running estimate of the speed of prefill.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+      {kGauge, "prefixd_prefill_tokens_per_second", "Estimated prefill speed.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
   };
   return rows;
 }
 
 std::span<const Row> ProcessRows() {
   static const std::vector<Row> rows = {
-      {kGauge, "prefixd_ready", "1 while new requests are taken, as /ready says.", kNoLabel, kNoLabel,
+      {kGauge, "prefixd_ready", "1 while new requests are accepted, like /ready.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.ready ? 1.0 : 0.0; }},
       {kCounter, "process_cpu_seconds_total", "User and system CPU time.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.process.cpu_seconds; }},
@@ -151,9 +152,9 @@ std::span<const Row> ProcessRows() {
        [](const S& s, size_t, size_t) { return static_cast<double>(s.process.virtual_bytes); }},
       {kGauge, "process_open_fds", "Open file descriptors.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.process.open_fds); }},
-      {kGauge, "process_max_fds", "Most file descriptors that may be open.", kNoLabel, kNoLabel,
+      {kGauge, "process_max_fds", "Limit of open file descriptors.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.process.max_fds); }},
-      {kGauge, "process_start_time_seconds", "Start of the process, Unix time.", kNoLabel, kNoLabel,
+      {kGauge, "process_start_time_seconds", "Start time of the process in Unix seconds.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.process.start_time_seconds; }},
   };
   return rows;
@@ -164,12 +165,14 @@ struct HistogramRow {
   EngineHistogram EngineStats::*member;
 };
 constexpr HistogramRow kHistograms[] = {
-    {"vllm:time_to_first_token_seconds", "From arrival to the first token.",
+    {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
      &EngineStats::time_to_first_token},
-    {"vllm:inter_token_latency_seconds", "From a token to the next.", &EngineStats::inter_token},
-    {"vllm:e2e_request_latency_seconds", "From arrival to the end.", &EngineStats::end_to_end},
-    {"vllm:request_queue_time_seconds", "From arrival until the request runs.", &EngineStats::queue_time},
-    {"prefixd_step_seconds", "Duration of a step of the engine.", &EngineStats::step_time},
+    {"vllm:inter_token_latency_seconds", "Time from one token to the next.", &EngineStats::inter_token},
+    {"vllm:e2e_request_latency_seconds", "Time from arrival to the end of the request.",
+     &EngineStats::end_to_end},
+    {"vllm:request_queue_time_seconds", "Time from arrival until the request runs.",
+     &EngineStats::queue_time},
+    {"prefixd_step_seconds", "Duration of an engine step.", &EngineStats::step_time},
 };
 
 std::vector<ClientMetric::Label> CommonLabels(std::string_view name, const S& snapshot) {
@@ -212,7 +215,7 @@ MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
   return {std::string(row.name), std::string(row.help), MetricType::Histogram, {std::move(metric)}};
 }
 
-// A constant 1 whose labels are the news.
+// A gauge of constant 1; its labels are the information.
 MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetric::Label> labels) {
   ClientMetric metric;
   metric.label = std::move(labels);
@@ -228,7 +231,7 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));
-  families.push_back(MakeInfo("prefixd_build_info", "What runs here.", {{"version", snapshot.version}}));
+  families.push_back(MakeInfo("prefixd_build_info", "Version of prefixd.", {{"version", snapshot.version}}));
   families.push_back(MakeInfo("vllm:cache_config_info", "Geometry of the KV cache.",
                               {{"model_name", snapshot.model_name},
                                {"block_size", std::to_string(snapshot.block_tokens)},

@@ -1,9 +1,11 @@
-// GET /metrics: one snapshot of the books, written in the text format of Prometheus (0.0.4). The only user of
-// prometheus-cpp. Any thread.
+// The body of GET /metrics: one snapshot of the engine's statistics in the text format of Prometheus (0.0.4). Only
+// metrics.cc includes prometheus-cpp.
+//
+// Threads: any.
 //
 // Invariants
-//   1. Every name and every label value is there from the first scrape on, at 0.
-//   2. All families of one answer come from one EngineStats, so their sums agree (see the laws in the help texts).
+//   1. Every name and every label value is present at 0 from the first scrape.
+//   2. All metrics of one response come from one EngineStats, so the sums stated in the help texts hold.
 //   3. No label value comes from a request.
 #pragma once
 

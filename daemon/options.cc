@@ -67,11 +67,11 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
 
 Status AssignText(const OptionSpec& spec, std::string_view text, std::string* member) {
   if (spec.kind == OptionKind::kChoice && !Contains(spec.choices, text)) {
-    const bool later = Contains(spec.later_choices, text);
+    const bool unimplemented = Contains(spec.unimplemented_choices, text);
     std::string choices(spec.choices);
     std::ranges::replace(choices, '|', ' ');
     return InvalidArgument("'" + std::string(text) + "' is " +
-                           (later ? "not there yet in this version of prefixd" : "unknown") +
+                           (unimplemented ? "not implemented in this version of prefixd" : "unknown") +
                            "; it takes one of: " + choices);
   }
   *member = text;
@@ -91,10 +91,10 @@ Status Assign(const OptionSpec& spec, std::string_view text, Options* options) {
   return Status::Ok();
 }
 
-// What is wrong with a name that is not in the table. `prefix`: "--" where names are flags.
+// The fault of a name that is not in the table. `prefix` is "--" when the name is a flag.
 std::string NameFault(std::string_view name, std::string_view prefix) {
-  if (std::ranges::find(LaterOptions(), name) != LaterOptions().end()) {
-    return "is not there yet in this version of prefixd";
+  if (std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end()) {
+    return "is not implemented in this version of prefixd";
   }
   std::vector<std::string_view> names;
   for (const OptionSpec& spec : OptionTable()) names.push_back(spec.name);
@@ -128,12 +128,12 @@ std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
     if (value.empty() || InjectedByKubernetes(variable)) continue;
     const auto known = [&](std::string_view name) { return VariableName(name) == variable; };
     const auto spec = std::ranges::find_if(OptionTable(), known, &OptionSpec::name);
-    const auto later = std::ranges::find_if(LaterOptions(), known);
+    const auto unimplemented = std::ranges::find_if(UnimplementedOptions(), known);
     if (spec != OptionTable().end()) {
       settings.push_back({std::string(spec->name), value, variable});
-    } else if (later != LaterOptions().end()) {
-      settings.push_back({std::string(*later), value, variable});
-    } else if (variable == "PREFIXD_LOG") {  // short for PREFIXD_LOG_LEVEL, which wins
+    } else if (unimplemented != UnimplementedOptions().end()) {
+      settings.push_back({std::string(*unimplemented), value, variable});
+    } else if (variable == "PREFIXD_LOG") {  // short for PREFIXD_LOG_LEVEL, which overrides it
       settings.insert(settings.begin(), {"log-level", value, variable});
     } else {
       warnings->push_back(variable + " is set, but no option of prefixd has that name");
@@ -170,7 +170,7 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
 
 std::string_view NearestName(std::string_view word, std::span<const std::string_view> names) {
   std::string_view best;
-  size_t best_distance = word.size() / 3 + 2;  // a name this far away is another word
+  size_t best_distance = word.size() / 3 + 2;  // a name at this distance is a different word
   for (const std::string_view name : names) {
     std::vector<size_t> row(name.size() + 1);  // Levenshtein distance, one row at a time
     std::iota(row.begin(), row.end(), size_t{0});
@@ -205,11 +205,11 @@ std::string OptionsAsMarkdown() {
 
 std::string OptionsAsToml() {
   std::string text =
-      "# Options of prefixd, each at its default. A flag or a variable PREFIXD_SOME_NAME wins over this "
+      "# Options of prefixd, each at its default. A flag or a variable PREFIXD_SOME_NAME overrides this "
       "file.\n";
   std::string_view group;
   for (const OptionSpec& spec : OptionTable()) {
-    if (spec.name == "config") continue;  // a file does not name itself
+    if (spec.name == "config") continue;  // a file cannot name another file
     if (spec.group != group) text += "\n# " + std::string(group = spec.group) + "\n";
     const bool bare = spec.kind == OptionKind::kFlag || ParseInteger(spec.default_text).has_value();
     const std::string quote = bare ? "" : "\"";

@@ -13,6 +13,8 @@
 namespace prefixd {
 namespace {
 
+bool OnMainThread() { return ::gettid() == ::getpid(); }
+
 void Notify(const std::string& state) { sd_notify(0, state.c_str()); }
 
 std::string StatusLine(std::string_view status) { return "STATUS=" + std::string(status); }
@@ -20,6 +22,7 @@ std::string StatusLine(std::string_view status) { return "STATUS=" + std::string
 }  // namespace
 
 StopSignals::StopSignals() {
+  PREFIXD_CHECK(OnMainThread()) << "signals are blocked before other threads start";
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
@@ -33,6 +36,7 @@ StopSignals::StopSignals() {
 StopSignals::~StopSignals() { close(fd_); }
 
 bool StopSignals::Wait(std::chrono::milliseconds timeout) {
+  PREFIXD_CHECK(OnMainThread());
   pollfd waiting{fd_, POLLIN, 0};
   if (poll(&waiting, 1, static_cast<int>(timeout.count())) <= 0) return false;
   signalfd_siginfo info;

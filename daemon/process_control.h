@@ -1,4 +1,6 @@
-// How the outside stops this process and hears of it: signals in, sd_notify out. The only user of libsystemd. Main thread.
+// Stop signals, and notifications to systemd. Only process_control.cc includes libsystemd.
+//
+// Threads: StopSignals belongs to the main thread. Any thread may call the Notify functions.
 #pragma once
 
 #include <chrono>
@@ -7,8 +9,8 @@
 
 namespace prefixd {
 
-// SIGTERM and SIGINT as something to wait for. Construct before any other thread starts: they inherit the blocked signals.
-// SIGPIPE is ignored from then on: a gone peer is an error of a write.
+// Waits for SIGTERM and SIGINT. Construct it before any other thread starts, because threads inherit the blocked
+// signals. It also ignores SIGPIPE: writing to a closed connection is an error of the write.
 class StopSignals {
  public:
   StopSignals();
@@ -16,21 +18,21 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // True when a signal came within `timeout`; each signal counts once.
+  // Returns true when a signal arrived within `timeout`. Each signal counts once.
   bool Wait(std::chrono::milliseconds timeout);
 
  private:
   int fd_;
 };
 
-// Tells the service manager, where there is one ($NOTIFY_SOCKET); otherwise nothing happens.
+// Notify the service manager. They do nothing without $NOTIFY_SOCKET.
 void NotifyReady(std::string_view status);
 void NotifyStopping(std::string_view status);
 void NotifyStatus(std::string_view status);
-// A long start goes on: the start may take this much longer from now on.
+// Loading continues: extends the start timeout to `more` from now.
 void NotifyLoading(std::string_view status, std::chrono::seconds more);
 void NotifyWatchdog();
-// How often the watchdog wants to hear, when it is on.
+// The watchdog interval, if the watchdog is enabled.
 std::optional<std::chrono::microseconds> WatchdogInterval();
 
 }  // namespace prefixd

@@ -33,7 +33,7 @@ ProcessUsage ReadProcessUsage() {
        it.increment(error)) {
     ++usage.open_fds;
   }
-  usage.open_fds -= std::min<uint64_t>(usage.open_fds, 1);  // the one that was opened to count
+  usage.open_fds -= std::min<uint64_t>(usage.open_fds, 1);  // the descriptor of this iteration
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) usage.max_fds = limit.rlim_cur;
   struct stat status;

@@ -1,4 +1,6 @@
-// What the operating system says this process uses, for the process_* metrics. Any thread; reads /proc on every call.
+// Resources that this process uses, for the process_* metrics.
+//
+// Threads: any. Every call reads /proc.
 #pragma once
 
 #include <cstdint>

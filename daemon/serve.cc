@@ -34,11 +34,11 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{
-    100};  // while loading or draining; also the least interval between signs of life
-constexpr std::chrono::seconds kLoadingPatience{120};  // between two signs of progress of a load
-constexpr double kProgressSeconds = 3;                 // between two lines about it
+    100};  // polling interval while loading or draining; also the shortest watchdog interval
+constexpr std::chrono::seconds kLoadTimeoutExtension{Limit("load-extension-seconds")};
+constexpr double kProgressSeconds = 3;  // between two reports of load progress
 
-// What a load gives: the engine and all below it, in the order of their lives.
+// The engine and what it uses, in the order of construction.
 struct LoadedEngine {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<LoadedModel> model;
@@ -55,26 +55,27 @@ class EngineAdapter final : public EngineClient {
   Engine* const engine_;
 };
 
-// Tells the log every few seconds how far a long load is, and the service manager that it goes on.
-LoadProgress TellProgress(const Clock* clock) {
-  return [clock, begun = clock->NowSeconds(), told = clock->NowSeconds()](double share) mutable {
+// Reports the progress of a long load every few seconds to the log and to the service manager.
+LoadProgress ReportProgress(const Clock* clock) {
+  return [clock, begun = clock->NowSeconds(), reported = clock->NowSeconds()](double share) mutable {
     const double now = clock->NowSeconds();
-    if (now - told < kProgressSeconds) return;
-    told = now;
+    if (now - reported < kProgressSeconds) return;
+    reported = now;
     const int percent = static_cast<int>(share * 100);
     Log(LogLevel::kInfo, "loading weights", {{"percent", percent}, {"seconds", now - begun}});
-    NotifyLoading("loading: weights " + std::to_string(percent) + " %", kLoadingPatience);
+    NotifyLoading("loading: weights " + std::to_string(percent) + " %", kLoadTimeoutExtension);
   };
 }
 
-Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock* clock) {
+Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock) {
   LoadedEngine loaded;
   const int threads = options.threads == kAuto ? 0 : static_cast<int>(options.threads);
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, threads));
-  const Limits& limits = plan.limits;
-  const LoadOptions load{.limits = StepLimits(options, limits.context), .chat_template = plan.chat_template};
+  const EngineLimits& limits = plan.limits;
+  const LoadOptions load{.limits = TransformerLimitsFor(options, limits.context),
+                         .chat_template = plan.chat_template};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model,
-                           LoadModel(options.model, *loaded.backend, load, TellProgress(clock)));
+                           LoadModel(options.model, *loaded.backend, load, ReportProgress(clock)));
   const Transformer& transformer = *loaded.model->transformer;
   const KvLayout layout = transformer.kv_layout(limits.block_tokens, plan.kv_dtype);
   const EngineOptions engine{.context = limits.context,
@@ -93,7 +94,7 @@ Result<LoadedEngine> Load(const Options& options, const Plan& plan, const Clock*
   return loaded;
 }
 
-SamplingParams Defaults(const GenerationDefaults& recommended) {
+SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
   SamplingParams sampling;
   sampling.temperature = recommended.temperature.value_or(sampling.temperature);
   if (recommended.do_sample == false) sampling.temperature = 0;
@@ -104,7 +105,7 @@ SamplingParams Defaults(const GenerationDefaults& recommended) {
   return sampling;
 }
 
-HttpServerOptions HttpOptions(const Options& options) {
+HttpServerOptions HttpOptionsFrom(const Options& options) {
   HttpServerOptions http;
   http.listen = options.listen;
   http.io_threads = static_cast<int>(options.io_threads);
@@ -118,27 +119,27 @@ HttpServerOptions HttpOptions(const Options& options) {
   return http;
 }
 
-// The process between its plan and its end.
+// The running daemon, from its plan to its exit code.
 class ServerProcess {
  public:
-  ServerProcess(const Options& options, Plan plan) : options_(options), plan_(std::move(plan)) {
+  ServerProcess(const Options& options, ServePlan plan) : options_(options), plan_(std::move(plan)) {
     FillContext();
   }
 
   ExitCode Run(StopSignals& signals) {
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
-        HttpOptions(options_),
+        HttpOptionsFrom(options_),
         [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
     if (!server.ok()) {
       Log(LogLevel::kError, server.status().message());
-      return server.status().code() == Code::kInvalidArgument ? kExitWrongUsage : kExitFailed;
+      return server.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
     }
     server_ = std::move(server).value();
     Log(LogLevel::kInfo, "answering 503 until the model is loaded", {{"address", server_->url()}});
-    const ExitCode loaded = LoadWhileWatching(signals);
-    if (loaded != kExitWell) return loaded;
+    const ExitCode loaded = LoadUntilSignal(signals);
+    if (loaded != kExitOk) return loaded;
     BeginServing();
-    WatchUntilSignal(signals);
+    ServeUntilSignal(signals);
     return Drain(signals);
   }
 
@@ -175,8 +176,8 @@ class ServerProcess {
     return {{"model", model}, {"device", model}, {"host", "off"}, {"disk", "off"}};
   }
 
-  // A signal in this phase ends the process: nothing has been accepted yet.
-  ExitCode LoadWhileWatching(StopSignals& signals) {
+  // A signal in this phase ends the process, since no request has been accepted yet.
+  ExitCode LoadUntilSignal(StopSignals& signals) {
     const double begun = clock_.NowSeconds();
     std::future<Result<LoadedEngine>> load =
         std::async(std::launch::async, [this] { return Load(options_, plan_, &clock_); });
@@ -184,8 +185,8 @@ class ServerProcess {
       if (!signals.Wait(kTick)) continue;
       Log(LogLevel::kInfo, "stopped while loading");
       NotifyStopping("stopped while loading");
-      server_->Stop();  // removes a Unix socket; the load itself cannot be called off
-      EndNow(kExitWell);
+      server_->Stop();  // removes a Unix socket; the load itself cannot be cancelled
+      ExitNow(kExitOk);
     }
     Result<LoadedEngine> result = load.get();
     if (!result.ok()) {
@@ -200,7 +201,7 @@ class ServerProcess {
          {"threads", loaded_.backend->threads()},
          {"weights", FormatSize(transformer.weight_bytes())},
          {"activations", FormatSize(transformer.activation_bytes())}});
-    return kExitWell;
+    return kExitOk;
   }
 
   void BeginServing() {
@@ -215,7 +216,7 @@ class ServerProcess {
     context_.vocab_size = loaded_.model->config.vocab;
     context_.cache_block_tokens = options_.no_prefix_cache ? 0 : plan_.limits.block_tokens;
     context_.eos = loaded_.model->eos;
-    context_.defaults = Defaults(loaded_.model->generation);
+    context_.defaults = SamplingDefaults(loaded_.model->generation);
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());
     state_.set_phase(ServerPhase::kServing);
     NotifyReady("serving " + plan_.served_name + " on " + server_->url());
@@ -223,14 +224,14 @@ class ServerProcess {
     std::fflush(stdout);
   }
 
-  // The engine thread is the witness: no progress, no sign.
+  // Notifies the watchdog only if the engine thread has made progress.
   void TickWatchdog() {
     const uint64_t progress = engine_thread_->progress();
-    if (watchdog_ && progress != watched_progress_) NotifyWatchdog();
-    watched_progress_ = progress;
+    if (watchdog_ && progress != last_progress_) NotifyWatchdog();
+    last_progress_ = progress;
   }
 
-  void WatchUntilSignal(StopSignals& signals) {
+  void ServeUntilSignal(StopSignals& signals) {
     milliseconds tick{3600'000};
     if (watchdog_) tick = std::max(kTick, std::chrono::duration_cast<milliseconds>(*watchdog_ / 3));
     while (!signals.Wait(tick)) TickWatchdog();
@@ -251,41 +252,41 @@ class ServerProcess {
           again ? "ended by a second signal; running requests were cut"
                 : "drain-seconds ran out; running requests were cut",
           {{"running", loaded_.engine->Stats().running}});
-      EndNow(kExitFailed);
+      ExitNow(kExitFailed);
     }
     server_->StopAccepting();
     server_->WaitIdle(1);
-    engine_thread_.reset();  // nothing is left that it would report to
+    engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
     Log(LogLevel::kInfo, "stopped");
-    return kExitWell;
+    return kExitOk;
   }
 
-  // Threads may hold what destructors would take away.
-  [[noreturn]] static void EndNow(ExitCode code) {
+  // Ends the process without destructors, because other threads may still use the objects.
+  [[noreturn]] static void ExitNow(ExitCode code) {
     std::fflush(stdout);
     _exit(code);
   }
 
   const Options& options_;
-  const Plan plan_;
+  const ServePlan plan_;
   const SystemClock clock_;
   const std::optional<std::chrono::microseconds> watchdog_ = WatchdogInterval();
-  uint64_t watched_progress_ = 0;
+  uint64_t last_progress_ = 0;
   std::atomic<uint64_t> seeds_{0};
   ServerState state_;
   ApiContext context_;
   Router router_;
   LoadedEngine loaded_;
   std::unique_ptr<EngineAdapter> tokens_;
-  std::unique_ptr<HttpServer> server_;  // goes before what its handlers use
+  std::unique_ptr<HttpServer> server_;  // destroyed before the members that its handlers use
   std::unique_ptr<EngineThread> engine_thread_;
 };
 
-// Three lines: the program, the model, the limits.
-void LogPlan(const Options& options, const Plan& plan) {
+// Logs three lines: the program, the model and the limits.
+void LogPlan(const Options& options, const ServePlan& plan) {
   const ModelSummary& model = plan.model;
-  const Limits& limits = plan.limits;
+  const EngineLimits& limits = plan.limits;
   Log(LogLevel::kInfo, "starting",
       {{"version", Version()}, {"model", options.model}, {"backend", plan.backend}});
   Log(LogLevel::kInfo, "model",
@@ -315,8 +316,8 @@ ExitCode Serve(const Options& options, const std::vector<std::string>& warnings)
   InstallLogSink(options.log_level, options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   for (const std::string& warning : warnings) Log(LogLevel::kWarning, warning);
   StopSignals signals;  // before the first thread
-  ExitCode code = kExitWell;
-  Result<Plan> plan = MakePlan(options, ReadMemoryState(), &code);
+  ExitCode code = kExitOk;
+  Result<ServePlan> plan = MakeServePlan(options, ReadMemoryState(), &code);
   if (!plan.ok()) {
     Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + plan.status().message());
     return code;

@@ -1,17 +1,20 @@
-// `prefixd serve`: from options to an exit code. Main thread; everything else of the process lives inside.
+// `prefixd serve`: runs the daemon from its options to its exit code.
 //
-// Phases: loading (HTTP answers, inference is 503) -> serving -> draining (readiness and new inference 503, what runs finishes).
+// Threads: the main thread. Serve starts and joins all other threads.
+//
+// Phases: loading (inference is answered 503) -> serving -> draining (readiness and new inference are answered 503,
+// running requests finish).
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "daemon/options.h"
-#include "daemon/plan.h"
+#include "daemon/serve_plan.h"
 
 namespace prefixd {
 
-// `warnings` are logged first.
+// Logs `warnings` first.
 ExitCode Serve(const Options& options, const std::vector<std::string>& warnings);
 
 }  // namespace prefixd

@@ -1,4 +1,6 @@
-// Where the process stands between start and end. Written by the lifecycle (one thread), read by everyone.
+// The phase of the process.
+//
+// Threads: the main thread sets the phase, any thread reads it.
 #pragma once
 
 #include <atomic>

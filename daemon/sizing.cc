@@ -4,18 +4,20 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "base/check.h"
+#include "daemon/limit_table.h"
 
 namespace prefixd {
 namespace {
 
-constexpr uint64_t kMaxBlocks = uint64_t{1} << 28;  // books of a block cost memory too
-constexpr int kSpareBlocks = 1;                     // see the invariant
+constexpr uint64_t kMaxBlocks = Limit<uint64_t>("kv-blocks");
+constexpr int kSpareBlocks = 1;  // see the invariant
 
-// What a step and the weights take beside the cache.
-uint64_t FixedBytes(const ModelFacts& model) { return model.weight_bytes + model.activation_bytes; }
+// Memory for weights and activations: everything but the cache.
+uint64_t FixedBytes(const ModelRequirements& model) { return model.weight_bytes + model.activation_bytes; }
 
-Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelFacts& model, const MemoryState& memory,
-                                  Limits* limits) {
+Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelRequirements& model,
+                                  const MemoryState& memory, EngineLimits* limits) {
   if (options.device_cache == kAuto) {
     if (memory.available > FixedBytes(model)) return (memory.available - FixedBytes(model)) / 2;
     return ResourceExhausted("the weights take " + FormatSize(model.weight_bytes) + " and the activations " +
@@ -41,12 +43,12 @@ Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelFacts& mode
   return asked;
 }
 
-Result<int> Context(const Options& options, const ModelFacts& model, const Limits& limits) {
+Result<int> Context(const Options& options, const ModelRequirements& model, const EngineLimits& limits) {
   if (options.context == kAuto) return std::min(model.max_positions, limits.longest_context);
   const std::string asked = "context: " + std::to_string(options.context) + " tokens ";
   if (options.context > model.max_positions) {
     return InvalidArgument(asked + "are more than the " + std::to_string(model.max_positions) +
-                           " the model is made for (" + model.max_positions_reason + ")");
+                           " that the model supports (" + model.max_positions_reason + ")");
   }
   if (options.context > limits.longest_context) {
     const uint64_t need =
@@ -63,8 +65,10 @@ Result<int> Context(const Options& options, const ModelFacts& model, const Limit
 
 }  // namespace
 
-Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, const MemoryState& memory) {
-  Limits limits;
+Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
+                                        const MemoryState& memory) {
+  PREFIXD_CHECK(model.kv.BlockBytes() > 0 && model.max_positions > 0) << model.max_positions;
+  EngineLimits limits;
   limits.block_tokens = static_cast<int>(options.block_tokens);
   limits.max_sequences = static_cast<int>(options.max_sequences);
   limits.step_tokens = static_cast<int>(options.step_tokens);
@@ -73,7 +77,7 @@ Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, con
   if (limits.step_tokens < limits.max_sequences) {
     return InvalidArgument("step-tokens: " + std::to_string(limits.step_tokens) +
                            " is below max-sequences, " + std::to_string(limits.max_sequences) +
-                           "; each running sequence needs a token of a step");
+                           "; each running sequence needs a token in every step");
   }
   PREFIXD_ASSIGN_OR_RETURN(limits.device_cache_bytes, DeviceCacheBytes(options, model, memory, &limits));
   const uint64_t block_bytes = model.kv.BlockBytes();

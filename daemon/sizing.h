@@ -1,7 +1,7 @@
-// Every limit of the engine, derived once at start from options, model and memory. Pure; any thread.
+// The limits of the engine, derived once at start from the options, the model and the memory. Pure; any thread.
 //
-// Invariant: the pool holds at least one sequence of `context` tokens, with the spare block that a copy of a
-// partly matching block needs.
+// Invariant: the pool holds at least one sequence of `context` tokens, and one spare block: copying a partly matching
+// block needs source and destination at the same time.
 #pragma once
 
 #include <cstddef>
@@ -16,17 +16,18 @@
 
 namespace prefixd {
 
-struct ModelFacts {
-  int max_positions = 0;                  // context the model was made for
-  std::string max_positions_reason = {};  // why so many
-  size_t weight_bytes = 0;                // still to be loaded
+// The sizes of the model that the limits depend on.
+struct ModelRequirements {
+  int max_positions = 0;                  // the context that the model supports
+  std::string max_positions_reason = {};  // the configuration key that says so
+  size_t weight_bytes = 0;                // to be loaded
   size_t activation_bytes = 0;            // of one step
   KvLayout kv;                            // of one block
 };
 
-struct Limits {
+struct EngineLimits {
   int context = 0;
-  int longest_context = 0;  // what the pool would hold, whatever the model is made for
+  int longest_context = 0;  // tokens of one sequence that the pool can hold, whatever the model supports
   int max_sequences = 0;
   int step_tokens = 0;
   int max_queue = 0;
@@ -34,12 +35,13 @@ struct Limits {
   uint32_t blocks = 0;
   uint64_t device_cache_bytes = 0;
   size_t kv_bytes_per_token = 0;
-  int sequences_that_fit = 0;         // of `context` tokens each, at once
-  std::vector<std::string> warnings;  // what is allowed, but may go wrong
+  int sequences_that_fit = 0;         // sequences of `context` tokens each that fit at the same time
+  std::vector<std::string> warnings;  // allowed, but risky
 };
 
-// kInvalidArgument when the options contradict each other, the model or the machine; kResourceExhausted when
-// memory does not hold the model and one short sequence.
-Result<Limits> DeriveLimits(const Options& options, const ModelFacts& model, const MemoryState& memory);
+// Returns kInvalidArgument when the options contradict each other, the model or the machine, and kResourceExhausted
+// when the memory does not hold the model and one short sequence.
+Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
+                                        const MemoryState& memory);
 
 }  // namespace prefixd

@@ -1,4 +1,4 @@
-// `prefixd version`: what this program is and which backends it has. Any thread.
+// The output of `prefixd version`: the version and the backends. Any thread.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@ namespace prefixd {
 
 std::string_view Version();  // "0.1.0"
 
-// Lines for people. `backends:` names those that run here.
+// Text. The line `backends:` lists those that run on this machine.
 std::string VersionText();
 // One JSON document: {"schema":1,"version":…,"backends":[{"name":…,"runs_here":…,"reason":…}]}.
 std::string VersionJson();

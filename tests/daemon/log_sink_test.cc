@@ -7,7 +7,7 @@
 namespace prefixd {
 namespace {
 
-TEST(LogText, QuotesWhatWouldBreakTheLine) {
+TEST(LogText, QuotesValuesThatWouldBreakTheLine) {
   EXPECT_EQ(FormatLogText("model loaded", {{"path", "a b"}, {"bytes", 42}, {"name", "x"}, {"empty", ""}}),
             "model loaded path=\"a b\" bytes=42 name=x empty=\"\"");
   EXPECT_EQ(FormatLogText("two\nlines", {{"k", "a\nb"}}), "two lines k=\"a\\u000ab\"");

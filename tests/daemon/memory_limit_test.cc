@@ -28,7 +28,7 @@ class MemoryStateTest : public ::testing::Test {
   testing_support::TempDir dir_;
 };
 
-TEST_F(MemoryStateTest, IsWhatTheMachineHasWhereNoGroupLimits) {
+TEST_F(MemoryStateTest, IsThatOfTheMachineWithoutCgroupLimits) {
   WriteMachine("0::/user.slice\n");
   Write("sys/fs/cgroup/user.slice/memory.max", "max\n");
   Write("sys/fs/cgroup/user.slice/memory.current", "12345\n");
@@ -36,7 +36,7 @@ TEST_F(MemoryStateTest, IsWhatTheMachineHasWhereNoGroupLimits) {
   EXPECT_EQ(Total(), 32 * kGiB);
 }
 
-TEST_F(MemoryStateTest, IsWhatTheTightestGroupOfVersion2Leaves) {
+TEST_F(MemoryStateTest, IsLimitedByTheLowestGroupOfVersion2) {
   WriteMachine("0::/a.slice/b.service\n");
   Write("sys/fs/cgroup/a.slice/memory.max", "4294967296\n");
   Write("sys/fs/cgroup/a.slice/memory.current", "3221225472\n");
@@ -57,7 +57,7 @@ TEST_F(MemoryStateTest, ReadsVersion1AndTheRootOfAContainer) {
   EXPECT_EQ(Total(), kGiB);
 }
 
-TEST_F(MemoryStateTest, IsZeroWhereNothingCanBeRead) {
+TEST_F(MemoryStateTest, IsZeroWhenNothingCanBeRead) {
   EXPECT_EQ(Available(), 0u);
   EXPECT_EQ(Total(), 0u);
 }

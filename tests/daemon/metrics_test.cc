@@ -13,7 +13,7 @@ namespace {
 using ::testing::HasSubstr;
 
 // Series ("name{a=\"b\"}") to value. Fails on a duplicate, on a sample before its TYPE, and on lines that are
-// neither.
+// neither sample nor comment.
 std::map<std::string, double> ParseExposition(const std::string& text) {
   std::map<std::string, double> samples;
   std::set<std::string> typed;
@@ -53,7 +53,7 @@ MetricsSnapshot Empty() {
   return snapshot;
 }
 
-TEST(Metrics, EveryNameAndLabelIsThereAtZeroFromTheStart) {
+TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   const auto samples = ParseExposition(RenderMetrics(Empty()));
   const auto expect = [&](const std::string& series) {
     ASSERT_TRUE(samples.contains(series)) << series;
@@ -97,7 +97,7 @@ TEST(Metrics, EveryNameAndLabelIsThereAtZeroFromTheStart) {
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
 }
 
-TEST(Metrics, TheLawsHoldInOneAnswer) {
+TEST(Metrics, TheSumsHoldWithinOneResponse) {
   MetricsSnapshot snapshot = Empty();
   EngineStats& engine = snapshot.engine;
   engine.prompt_tokens = {70, 20, 0, 0, 10};
@@ -148,7 +148,7 @@ TEST(Metrics, AModelNameCannotBreakTheFormat) {
   EXPECT_THAT(text, HasSubstr("model_name=\"a\\\"b\\\\c\\nd\""));
 }
 
-TEST(ProcessUsage, SaysSomethingAboutThisProcess) {
+TEST(ProcessUsage, ReadsThisProcess) {
   const ProcessUsage usage = ReadProcessUsage();
   EXPECT_GT(usage.resident_bytes, 0u);
   EXPECT_GE(usage.virtual_bytes, usage.resident_bytes);

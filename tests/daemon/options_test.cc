@@ -7,6 +7,7 @@
 #include <set>
 
 #include "daemon/cli.h"
+#include "daemon/limit_table.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 
@@ -41,8 +42,20 @@ TEST(OptionTable, NamesAreUniqueAndEveryDefaultIsInRange) {
     EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
     EXPECT_THAT(std::string(spec.help), Not(IsEmpty())) << spec.name;
   }
-  for (const std::string_view later : LaterOptions()) EXPECT_FALSE(names.contains(later)) << later;
+  for (const std::string_view name : UnimplementedOptions()) EXPECT_FALSE(names.contains(name)) << name;
   EXPECT_TRUE(BuildOptions({}).ok());
+}
+
+TEST(LimitTable, NamesAreUniqueAndLimitsAreExplained) {
+  std::set<std::string_view> names;
+  for (const LimitSpec& limit : kLimitTable) {
+    EXPECT_TRUE(names.insert(limit.name).second) << limit.name;
+    EXPECT_EQ(FindOption(limit.name), nullptr) << limit.name;
+    EXPECT_GT(limit.value, 0) << limit.name;
+    EXPECT_FALSE(limit.unit.empty() || limit.reason.empty()) << limit.name;
+  }
+  static_assert(Limit("best-of") == 20 && Limit<size_t>("header-bytes") == 32768);
+  EXPECT_EQ(Parse({"help-markdown"})->text, OptionsAsMarkdown() + "\n" + LimitsAsMarkdown());
 }
 
 TEST(CommandLine, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
@@ -81,16 +94,16 @@ TEST(CommandLine, EveryOptionIsTakenFromAllThreeOrigins) {
   }
 }
 
-TEST(CommandLine, TellsAllFaultsAtOnceWithTheirOrigin) {
+TEST(CommandLine, ReportsAllFaultsWithTheirOrigin) {
   const std::string fault = Fault({"serve", "--model", "m", "--threads", "many", "--block-tokens", "24"},
                                   {"PREFIXD_MAX_QUEUE=-5", "PREFIXD_KV_DTYPE=fp8"});
   EXPECT_THAT(fault, HasSubstr("--threads: 'many' is not a whole number; it takes 1 to 1024, or auto"));
   EXPECT_THAT(fault, HasSubstr("PREFIXD_MAX_QUEUE: '-5' is out of range"));
-  EXPECT_THAT(fault, HasSubstr("PREFIXD_KV_DTYPE: 'fp8' is not there yet"));
+  EXPECT_THAT(fault, HasSubstr("PREFIXD_KV_DTYPE: 'fp8' is not implemented"));
   EXPECT_THAT(fault, HasSubstr("24 is not a power of two"));
 }
 
-TEST(CommandLine, UnknownNamesAreRefusedWithTheNearest) {
+TEST(CommandLine, UnknownNamesAreRejectedWithTheNearestName) {
   EXPECT_THAT(Fault({"serve", "--modell", "m"}),
               HasSubstr("--modell is not an option of prefixd; did you mean --model?"));
   EXPECT_THAT(Fault({"sevre"}), HasSubstr("did you mean serve?"));
@@ -100,19 +113,19 @@ TEST(CommandLine, UnknownNamesAreRefusedWithTheNearest) {
   EXPECT_THAT(Fault({"serve"}), HasSubstr("--model (or PREFIXD_MODEL"));
 }
 
-TEST(CommandLine, WhatALaterVersionBringsIsRefusedByName) {
-  for (const std::string_view later : LaterOptions()) {
-    const std::string flag = "--" + std::string(later), variable = VariableName(later) + "=1";
-    EXPECT_THAT(Fault({"serve", "--model", "m", flag.c_str(), "1"}), HasSubstr(flag + " is not there yet"));
-    EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not there yet"));
+TEST(CommandLine, UnimplementedNamesAreRejected) {
+  for (const std::string_view name : UnimplementedOptions()) {
+    const std::string flag = "--" + std::string(name), variable = VariableName(name) + "=1";
+    EXPECT_THAT(Fault({"serve", "--model", "m", flag.c_str(), "1"}), HasSubstr(flag + " is not implemented"));
+    EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not implemented"));
   }
-  EXPECT_THAT(Fault({"serve", "--model", "m", "--backend", "cuda"}), HasSubstr("'cuda' is not there yet"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--backend", "cuda"}), HasSubstr("'cuda' is not implemented"));
   for (const char* command : {"inspect", "purge", "verify", "convert"}) {
-    EXPECT_THAT(Fault({command}), HasSubstr("is not there yet")) << command;
+    EXPECT_THAT(Fault({command}), HasSubstr("is not implemented")) << command;
   }
 }
 
-TEST(CommandLine, TheFileIsRefusedByNameToo) {
+TEST(CommandLine, FaultsOfTheFileAreReported) {
   const testing_support::TempDir dir;
   const auto with = [&](const std::string& text) {
     const std::string file = WriteConfig(dir, text);
@@ -123,15 +136,15 @@ TEST(CommandLine, TheFileIsRefusedByNameToo) {
   EXPECT_THAT(with("max-queue = 3\nthreads = 1\nmax-queue = 4\n"), HasSubstr("given twice"));
   EXPECT_THAT(with("max-queue = [1, 2, 3]\n"), HasSubstr("takes one value"));
   EXPECT_THAT(with("chat-template = \"a#b\"\n"), HasSubstr("without '#'"));
-  EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not there yet"));
+  EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not implemented"));
   EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");
-  EXPECT_THAT(with("config = \"other.toml\"\n"), HasSubstr("does not name another"));
+  EXPECT_THAT(with("config = \"other.toml\"\n"), HasSubstr("cannot name another file"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}),
               HasSubstr("cannot read '/nowhere.toml'"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/"}), HasSubstr("'/' is a folder"));
 }
 
-TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {
+TEST(Environment, SkipsVariablesOfKubernetesAndWarnsOfUnknownOnes) {
   const char* environment[] = {"PREFIXD_PORT=tcp://10.0.0.1:80",
                                "PREFIXD_PORT_8080_TCP=tcp://10.0.0.1:8080",
                                "PREFIXD_SERVICE_HOST=10.0.0.1",
@@ -145,7 +158,7 @@ TEST(Environment, WhatKubernetesInjectsIsSkippedAndStrangersAreWarnedOf) {
   const std::vector<Setting> settings = SettingsFromEnvironment(environment, &warnings);
   ASSERT_THAT(settings, SizeIs(2));
   EXPECT_EQ(settings[0].value, "debug");
-  EXPECT_EQ(settings[1].value, "error");  // later in the layer: wins
+  EXPECT_EQ(settings[1].value, "error");  // later in the layer, so it overrides the first
   ASSERT_THAT(warnings, SizeIs(1));
   EXPECT_THAT(warnings[0], HasSubstr("PREFIXD_STRANGE"));
 }
@@ -161,15 +174,16 @@ TEST(Help, NamesEveryOptionAndCommand) {
   EXPECT_THAT(Fault({}), HasSubstr("validate"));
 }
 
-TEST(Documents, SayWhatTheTableSays) {
+TEST(Documents, MatchTheTables) {
   const std::filesystem::path source = testing_support::SourceDir();
   const auto page = testing_support::ReadFileOrDie(source / "docs/OPERATIONS.md");
-  EXPECT_THAT(page, HasSubstr(OptionsAsMarkdown())) << "paste the output of `prefixd help-markdown`";
+  EXPECT_THAT(page, HasSubstr(OptionsAsMarkdown())) << "paste the first table of `prefixd help-markdown`";
+  EXPECT_THAT(page, HasSubstr(LimitsAsMarkdown())) << "paste the second table of `prefixd help-markdown`";
   EXPECT_EQ(testing_support::ReadFileOrDie(source / "deploy/prefixd.toml"), OptionsAsToml())
       << "write it anew with `prefixd help-toml`";
 }
 
-TEST(Documents, TheSampleFileWithEveryOptionInForceGivesTheDefaults) {
+TEST(Documents, TheSampleFileSetsTheDefaults) {
   std::string text = OptionsAsToml();
   for (size_t at = 0; (at = text.find("\n#", at)) != std::string::npos; ++at) {
     if (text[at + 2] != ' ') text.erase(at + 1, 1);

@@ -1,4 +1,4 @@
-#include "daemon/plan_report.h"
+#include "daemon/serve_plan_report.h"
 
 #include <algorithm>
 #include <boost/json/array.hpp>
@@ -71,9 +71,9 @@ Fact TokenizerOf(const TokenizerSummary& tokenizer) {
                        {"prefix", std::move(prefix)}}};
 }
 
-// What a template can and cannot, in words; the rules that follow from it are at the top of chat_template.h.
+// The capabilities of a template in words. The top of chat_template.h states the rules that follow from them.
 Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
-  if (!chat) return {"chat template", "none: chat requests are refused", nullptr};
+  if (!chat) return {"chat template", "none: chat requests are rejected", nullptr};
   const ChatTemplate::Caps& caps = chat->caps;
   struct Word {
     const char* key;
@@ -110,13 +110,13 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
           std::move(value)};
 }
 
-Fact Memory(const Plan& plan) {
+Fact Memory(const ServePlan& plan) {
   const uint64_t sum = plan.model.weight_bytes + plan.activation_bytes + plan.limits.device_cache_bytes;
   return {"memory",
           FormatSize(plan.model.weight_bytes) + " weights + " + FormatSize(plan.activation_bytes) +
               " activations + " + FormatSize(plan.limits.device_cache_bytes) +
               " device cache = " + FormatSize(sum) + " of " + FormatSize(plan.memory.available) + " free, " +
-              FormatSize(plan.memory.total) + " in all",
+              FormatSize(plan.memory.total) + " in total",
           json::object{{"weight_bytes", plan.model.weight_bytes},
                        {"activation_bytes", plan.activation_bytes},
                        {"device_cache_bytes", plan.limits.device_cache_bytes},
@@ -124,8 +124,8 @@ Fact Memory(const Plan& plan) {
                        {"total_bytes", plan.memory.total}}};
 }
 
-void AddLimits(const Plan& plan, Facts* facts) {
-  const Limits& limits = plan.limits;
+void AddLimits(const ServePlan& plan, Facts* facts) {
+  const EngineLimits& limits = plan.limits;
   const auto add = [&](const char* name, std::string text, json::value value) {
     facts->push_back({name, std::move(text), std::move(value)});
   };
@@ -136,22 +136,23 @@ void AddLimits(const Plan& plan, Facts* facts) {
   add("device cache bytes",
       FormatSize(limits.device_cache_bytes) + ": " + Number(limits.blocks) + " blocks of " +
           Number(limits.block_tokens) + " tokens, " +
-          Number(static_cast<int64_t>(limits.blocks) * limits.block_tokens) + " tokens in all",
+          Number(static_cast<int64_t>(limits.blocks) * limits.block_tokens) + " tokens in total",
       limits.device_cache_bytes);
   add("context",
-      Number(limits.context) + " tokens; the model is made for " + Number(plan.model.config.max_positions) +
-          ", the device cache would hold one of " + Number(limits.longest_context),
+      Number(limits.context) + " tokens; the model supports " + Number(plan.model.config.max_positions) +
+          ", the device cache holds up to " + Number(limits.longest_context),
       limits.context);
   add("sequences that fit",
-      Number(limits.sequences_that_fit) + " of " + Number(limits.context) + " tokens at once",
+      Number(limits.sequences_that_fit) + " of " + Number(limits.context) + " tokens at the same time",
       limits.sequences_that_fit);
-  add("max sequences", Number(limits.max_sequences) + " run at once, shorter or sharing a prefix",
+  add("max sequences",
+      Number(limits.max_sequences) + " run at the same time, if they are shorter or share a prefix",
       limits.max_sequences);
   add("step tokens", Number(limits.step_tokens), limits.step_tokens);
   add("max queue", Number(limits.max_queue), limits.max_queue);
 }
 
-Facts FactsOf(const Plan& plan) {
+Facts FactsOf(const ServePlan& plan) {
   const ModelSummary& model = plan.model;
   Facts facts;
   facts.push_back({"model", plan.served_name, json::value(plan.served_name)});
@@ -167,7 +168,7 @@ Facts FactsOf(const Plan& plan) {
   facts.push_back(Memory(plan));
   AddLimits(plan, &facts);
   facts.push_back({"api keys",
-                   plan.api_keys.empty() ? "none: everyone is let in"
+                   plan.api_keys.empty() ? "none: no key is required"
                                          : Number(static_cast<int64_t>(plan.api_keys.size())),
                    plan.api_keys.size()});
   return facts;
@@ -175,7 +176,7 @@ Facts FactsOf(const Plan& plan) {
 
 }  // namespace
 
-std::string PlanAsText(const Plan& plan) {
+std::string ServePlanAsText(const ServePlan& plan) {
   const Facts facts = FactsOf(plan);
   size_t widest = 0;
   for (const Fact& fact : facts) widest = std::max(widest, fact.name.size());
@@ -185,7 +186,7 @@ std::string PlanAsText(const Plan& plan) {
   return text;
 }
 
-std::string PlanAsJson(const Plan& plan) {
+std::string ServePlanAsJson(const ServePlan& plan) {
   json::object document{{"schema", 1}, {"ok", true}};
   for (Fact& fact : FactsOf(plan)) {
     std::ranges::replace(fact.name, ' ', '_');

@@ -1,4 +1,4 @@
-#include "daemon/plan.h"
+#include "daemon/serve_plan.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -14,32 +14,32 @@
 namespace prefixd {
 namespace {
 
-constexpr uintmax_t kLargestFile = 1 << 20;
+constexpr uintmax_t kMaxFileBytes = Limit<uintmax_t>("option-file-bytes");
 
 Result<std::string> ReadFile(std::string_view option, const std::string& path) {
   std::error_code error;
   const uintmax_t bytes = std::filesystem::file_size(path, error);
   std::ifstream in(path, std::ios::binary);
   if (error || !in) return InvalidArgument(std::string(option) + ": cannot read '" + path + "'");
-  if (bytes > kLargestFile)
-    return InvalidArgument(std::string(option) + ": '" + path + "' is over " + FormatSize(kLargestFile));
+  if (bytes > kMaxFileBytes)
+    return InvalidArgument(std::string(option) + ": '" + path + "' exceeds " + FormatSize(kMaxFileBytes));
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-// One key per line; empty lines and lines that begin with '#' are passed over.
+// One key per line. Empty lines and lines that begin with '#' are skipped.
 Result<std::vector<std::string>> ReadApiKeys(const std::string& path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile("api-keys", path));
   std::vector<std::string> keys;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string key = text.substr(begin, end - begin);
-    // A header's value never ends in a blank, so such a key could not be presented.
+    // A header value never ends in a blank, so no client could send such a key.
     key.erase(key.find_last_not_of(" \t\r") + 1);
     if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
     begin = end + 1;
   }
   if (keys.empty())
-    return InvalidArgument("api-keys: '" + path + "' has no key in it, so nobody would be let in");
+    return InvalidArgument("api-keys: '" + path + "' contains no key, so every request would be rejected");
   return keys;
 }
 
@@ -61,7 +61,7 @@ DType KvDType(const Options& options, const ModelConfig& config) {
   return config.dtype.value_or(DType::kF32);
 }
 
-Status FillConfiguration(const Options& options, Plan* plan) {
+Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!options.api_keys.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys(options.api_keys));
   }
@@ -72,46 +72,47 @@ Status FillConfiguration(const Options& options, Plan* plan) {
   return Status::Ok();
 }
 
-Status FillLimits(const Options& options, Plan* plan) {
+Status FillLimits(const Options& options, ServePlan* plan) {
   const ModelConfig& config = plan->model.config;
   plan->kv_dtype = KvDType(options, config);
-  plan->activation_bytes = Transformer::ActivationBytes(config, StepLimits(options, config.max_positions));
-  const ModelFacts facts{.max_positions = config.max_positions,
-                         .max_positions_reason = config.max_positions_reason,
-                         .weight_bytes = plan->model.weight_bytes,
-                         .activation_bytes = plan->activation_bytes,
-                         .kv = {.layers = config.layers,
-                                .kv_heads = config.kv_heads,
-                                .head_dim = config.head_dim,
-                                .block_tokens = static_cast<int>(options.block_tokens),
-                                .dtype = plan->kv_dtype}};
-  PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveLimits(options, facts, plan->memory));
+  plan->activation_bytes =
+      Transformer::ActivationBytes(config, TransformerLimitsFor(options, config.max_positions));
+  const ModelRequirements facts{.max_positions = config.max_positions,
+                                .max_positions_reason = config.max_positions_reason,
+                                .weight_bytes = plan->model.weight_bytes,
+                                .activation_bytes = plan->activation_bytes,
+                                .kv = {.layers = config.layers,
+                                       .kv_heads = config.kv_heads,
+                                       .head_dim = config.head_dim,
+                                       .block_tokens = static_cast<int>(options.block_tokens),
+                                       .dtype = plan->kv_dtype}};
+  PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
   return Status::Ok();
 }
 
 }  // namespace
 
-TransformerLimits StepLimits(const Options& options, int context) {
+TransformerLimits TransformerLimitsFor(const Options& options, int context) {
   return {.context = context,
           .max_rows = static_cast<int>(options.step_tokens),
           .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
 }
 
-Result<Plan> MakePlan(const Options& options, const MemoryState& memory, ExitCode* code) {
-  Plan plan;
+Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code) {
+  ServePlan plan;
   plan.memory = memory;
-  *code = kExitWrongUsage;
+  *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template));
-  *code = kExitWrongUsage;
+  *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillLimits(options, &plan));
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
   if (!IsValidUtf8(plan.served_name)) {
     return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) +
-                           "' is not UTF-8, which answers and metrics are");
+                           "' is not valid UTF-8, but responses and metrics must be");
   }
-  *code = kExitWell;
+  *code = kExitOk;
   return plan;
 }
 

@@ -1,0 +1,40 @@
+// ServePlan: everything that `serve` derives from its options before it reads weights. The files are checked, the
+// model's headers are read and the limits are derived. `validate` prints it (serve_plan_report.h).
+//
+// Threads: the main thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "daemon/memory_limit.h"
+#include "daemon/options.h"
+#include "daemon/sizing.h"
+#include "engine/engine.h"
+#include "engine/loaded_model.h"
+
+namespace prefixd {
+
+enum ExitCode { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitModelRefused = 3 };
+
+struct ServePlan {
+  std::vector<std::string> api_keys;
+  std::string chat_template;  // its text; empty: the model's own
+  ModelSummary model;
+  std::string served_name;
+  std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
+  DType kv_dtype = DType::kF32;
+  MemoryState memory;  // when the plan was made
+  size_t activation_bytes = 0;
+  EngineLimits limits;
+};
+
+// The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more rows for
+// prompt log probabilities.
+TransformerLimits TransformerLimitsFor(const Options& options, int context);
+
+// On an error *code is the exit code to use.
+Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);
+
+}  // namespace prefixd
