@@ -26,8 +26,8 @@ struct Invocation {
 // Returns kInvalidArgument (exit code 2) with all faults of flags, variables and file.
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment);
 
-// The settings of a TOML file: flat `some-name = value`. Returns kInvalidArgument when the file cannot be read or
-// contains tables or arrays.
+// The settings of a TOML file: flat `some-name = value`. Returns kInvalidArgument when the file cannot be
+// read or contains tables or arrays.
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path);
 
 // Printed to stderr when prefixd is called without a command.

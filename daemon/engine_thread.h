@@ -2,8 +2,8 @@
 //
 // Threads: the main thread constructs and destroys it. Any thread may call progress().
 //
-// Invariant: progress() grows at least once per step and once per idle tick. A value that does not change for longer
-// than the longest step means a hang; the watchdog relies on it.
+// Invariant: progress() grows at least once per step and once per idle tick. A value that does not change for
+// longer than the longest step means a hang; the watchdog relies on it.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// The fixed limits of the daemon: every bound that is not an option (see options.h), in one table. The code reads
-// its limits from here, and `prefixd help-markdown` prints the table for docs/OPERATIONS.md.
+// The fixed limits of the daemon: every bound that is not an option (see options.h), in one table. The code
+// reads its limits from here, and `prefixd help-markdown` prints the table for docs/OPERATIONS.md.
 //
 // Threads: any; constants.
 //

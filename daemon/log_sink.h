@@ -13,8 +13,8 @@ namespace prefixd {
 
 enum class LogFormat { kText, kJson };
 
-// Installs the sink of base/log.h. `level` is debug, info, warning or error. A text line begins with its time, or with
-// the priority prefix of the systemd journal when stderr is the journal.
+// Installs the sink of base/log.h. `level` is debug, info, warning or error. A text line begins with its
+// time, or with the priority prefix of the systemd journal when stderr is the journal.
 void InstallLogSink(std::string_view level, LogFormat format);
 
 // One line as the sink writes it, without time and line end. Public for tests.

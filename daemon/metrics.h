@@ -1,5 +1,5 @@
-// The body of GET /metrics: one snapshot of the engine's statistics in the text format of Prometheus (0.0.4). Only
-// metrics.cc includes prometheus-cpp.
+// The body of GET /metrics: one snapshot of the engine's statistics in the text format of Prometheus (0.0.4).
+// Only metrics.cc includes prometheus-cpp.
 //
 // Threads: any.
 //

@@ -1,13 +1,15 @@
-// The options of the daemon. One table defines the flags, the environment variables, the keys of the TOML file, the
-// help, the sample file and the table in docs/OPERATIONS.md.
+// The options of the daemon. One table defines the flags, the environment variables, the keys of the TOML
+// file, the help, the sample file and the table in docs/OPERATIONS.md.
 //
 // Threads: the main thread, before others start. Plain values.
 //
 // Invariants
-//   1. Every option of the table has one flag --some-name, one variable PREFIXD_SOME_NAME and one key some-name.
+//   1. Every option of the table has one flag --some-name, one variable PREFIXD_SOME_NAME and one key
+//      some-name.
 //   2. The order of precedence is flag, environment, file, default.
-//   3. Nothing is accepted and ignored. An unknown or unimplemented name or value is a fault that the message names;
-//      an unknown variable PREFIXD_* is a warning. All faults are reported at once, each with its origin.
+//   3. Nothing is accepted and ignored. An unknown or unimplemented name or value is a fault that the message
+//      names; an unknown variable PREFIXD_* is a warning. All faults are reported at once, each with its
+//      origin.
 #pragma once
 
 #include <cstdint>
@@ -70,13 +72,14 @@ struct Setting {
   std::string origin;
 };
 
-// The variables PREFIXD_* of `environment` (nullptr-terminated "NAME=value"). Variables that Kubernetes injects for a
-// service named prefixd are skipped. Other unknown names add a line to `warnings`. An empty value counts as not set.
+// The variables PREFIXD_* of `environment` (nullptr-terminated "NAME=value"). Variables that Kubernetes
+// injects for a service named prefixd are skipped. Other unknown names add a line to `warnings`. An empty
+// value counts as not set.
 std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
                                              std::vector<std::string>* warnings);
 
-// Applies the defaults, then `layers` in order; later layers override earlier ones. Returns kInvalidArgument with
-// one line per fault.
+// Applies the defaults, then `layers` in order; later layers override earlier ones. Returns kInvalidArgument
+// with one line per fault.
 Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers);
 
 // The name in `names` with the least edit distance to `word`, or "" when none is close.

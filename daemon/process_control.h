@@ -9,8 +9,8 @@
 
 namespace prefixd {
 
-// Waits for SIGTERM and SIGINT. Construct it before any other thread starts, because threads inherit the blocked
-// signals. It also ignores SIGPIPE: writing to a closed connection is an error of the write.
+// Waits for SIGTERM and SIGINT. Construct it before any other thread starts, because threads inherit the
+// blocked signals. It also ignores SIGPIPE: writing to a closed connection is an error of the write.
 class StopSignals {
  public:
   StopSignals();

@@ -2,8 +2,8 @@
 //
 // Threads: the main thread. Serve starts and joins all other threads.
 //
-// Phases: loading (inference is answered 503) -> serving -> draining (readiness and new inference are answered 503,
-// running requests finish).
+// Phases: loading (inference is answered 503) -> serving -> draining (readiness and new inference are
+// answered 503, running requests finish).
 #pragma once
 
 #include <string>

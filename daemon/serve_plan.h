@@ -1,5 +1,5 @@
-// ServePlan: everything that `serve` derives from its options before it reads weights. The files are checked, the
-// model's headers are read and the limits are derived. `validate` prints it (serve_plan_report.h).
+// ServePlan: everything that `serve` derives from its options before it reads weights. The files are checked,
+// the model's headers are read and the limits are derived. `validate` prints it (serve_plan_report.h).
 //
 // Threads: the main thread.
 #pragma once
@@ -30,8 +30,8 @@ struct ServePlan {
   EngineLimits limits;
 };
 
-// The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more rows for
-// prompt log probabilities.
+// The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more
+// rows for prompt log probabilities.
 TransformerLimits TransformerLimitsFor(const Options& options, int context);
 
 // On an error *code is the exit code to use.

@@ -11,7 +11,8 @@ namespace prefixd {
 
 // One line per fact: "name: text".
 std::string ServePlanAsText(const ServePlan& plan);
-// {"schema":1,"ok":true,...}: one member per fact, named with underscores, and further members with bare numbers.
+// {"schema":1,"ok":true,...}: one member per fact, named with underscores, and further members with bare
+// numbers.
 std::string ServePlanAsJson(const ServePlan& plan);
 
 }  // namespace prefixd

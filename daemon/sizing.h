@@ -1,7 +1,8 @@
-// The limits of the engine, derived once at start from the options, the model and the memory. Pure; any thread.
+// The limits of the engine, derived once at start from the options, the model and the memory. Pure; any
+// thread.
 //
-// Invariant: the pool holds at least one sequence of `context` tokens, and one spare block: copying a partly matching
-// block needs source and destination at the same time.
+// Invariant: the pool holds at least one sequence of `context` tokens, and one spare block: copying a partly
+// matching block needs source and destination at the same time.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +40,8 @@ struct EngineLimits {
   std::vector<std::string> warnings;  // allowed, but risky
 };
 
-// Returns kInvalidArgument when the options contradict each other, the model or the machine, and kResourceExhausted
-// when the memory does not hold the model and one short sequence.
+// Returns kInvalidArgument when the options contradict each other, the model or the machine, and
+// kResourceExhausted when the memory does not hold the model and one short sequence.
 Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
                                         const MemoryState& memory);
 

@@ -162,8 +162,8 @@ void CheckToolChoice(Fields& fields) {
 }
 
 constexpr std::string_view kSpace = " \t\r\n\f\v";
-// Marks the end of the last message while it is rendered. The text of the message alone would not do: the template
-// may append the same text after a message.
+// Marks the end of the last message while it is rendered. The text of the message alone would not do: the
+// template may append the same text after a message.
 constexpr std::string_view kEndMark = "CONTINUED-FROM-HERE ";
 
 // Marks the end of the last message. Returns its text without surrounding white space.
@@ -180,8 +180,8 @@ Parsed<std::string> MarkFinalMessage(json::array* messages) {
   return text.substr(from, text.find_last_not_of(kSpace) - from + 1);
 }
 
-// Cuts a rendered text at the mark; the rest is the template's end of a message. If the template stripped the blank at
-// the end of the mark, it strips messages, so the white space at the end of the text is removed too.
+// Cuts a rendered text at the mark; the rest is the template's end of a message. If the template stripped the
+// blank at the end of the mark, it strips messages, so the white space at the end of the text is removed too.
 Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
   const size_t at = text.rfind(kEndMark.substr(0, kEndMark.size() - 1));
   const bool keeps_space = at != std::string::npos && std::string_view(text).substr(at).starts_with(kEndMark);

@@ -1,5 +1,5 @@
-// The body of POST /v1/chat/completions, and of the chat form of /tokenize: validated messages and the other inputs of
-// the chat template. Plain values; any thread.
+// The body of POST /v1/chat/completions, and of the chat form of /tokenize: validated messages and the other
+// inputs of the chat template. Plain values; any thread.
 #pragma once
 
 #include <string>
@@ -24,14 +24,14 @@ struct ChatRequest {
   std::string echo;  // precedes every choice: the last message, if it is the assistant's and `echo` is set
 };
 
-// Reads the messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. It reads tools
-// for rendering; an endpoint that does not support calling them rejects them itself.
+// Reads the messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. It
+// reads tools for rendering; an endpoint that does not support calling them rejects them itself.
 ChatPrompt ReadChatPrompt(Fields& fields);
 
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 
-// Renders a conversation and encodes it; special tokens in the text become their ids. With `must_fit`, a text that
-// cannot fit the context is an error.
+// Renders a conversation and encodes it; special tokens in the text become their ids. With `must_fit`, a text
+// that cannot fit the context is an error.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit);
 // Renders a conversation.
 Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt);

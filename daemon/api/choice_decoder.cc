@@ -9,8 +9,8 @@ namespace prefixd {
 
 namespace {
 
-// The end of the prompt that the detokenizer needs as context: a token that is not special, and enough tokens before
-// it to complete a code point.
+// The end of the prompt that the detokenizer needs as context: a token that is not special, and enough tokens
+// before it to complete a code point.
 std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   constexpr size_t kCodePointTokens = 4;
   size_t from = prompt.size();

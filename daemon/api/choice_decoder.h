@@ -1,13 +1,13 @@
-// ChoiceDecoder: turns the tokens of one sequence into the text that the client sees. It detokenizes, finds stop
-// strings, and holds text back while it may be part of a stop string or of an incomplete code point.
+// ChoiceDecoder: turns the tokens of one sequence into the text that the client sees. It detokenizes, finds
+// stop strings, and holds text back while it may be part of a stop string or of an incomplete code point.
 //
 // Threads: one owner, the exchange's io thread. The tokenizer outlives it.
 //
 // Invariants
-//   1. The texts of all Take calls, joined, are the text of the choice. They do not depend on how the tokens were
-//      grouped, and never contain part of a stop string or half a code point.
-//   2. The tokens of all Take calls, joined, are the tokens pushed until the end, in order. Take returns a token with
-//      the piece that completes its text, or at the end.
+//   1. The texts of all Take calls, joined, are the text of the choice. They do not depend on how the tokens
+//      were grouped, and never contain part of a stop string or half a code point.
+//   2. The tokens of all Take calls, joined, are the tokens pushed until the end, in order. Take returns a
+//      token with the piece that completes its text, or at the end.
 //   3. Push ignores tokens after an end token, and after the token that completed a stop string.
 #pragma once
 

@@ -14,8 +14,8 @@ struct ChoiceScore {
   double mean() const;
 };
 
-// The indices of the `n` best scores, best first, ordered by mean and then by index. Returns fewer than `n` when there
-// are fewer scores.
+// The indices of the `n` best scores, best first, ordered by mean and then by index. Returns fewer than `n`
+// when there are fewer scores.
 std::vector<size_t> BestChoices(std::span<const ChoiceScore> scores, size_t n);
 
 }  // namespace prefixd

@@ -120,8 +120,8 @@ class CompletionFormat final : public ResponseFormat {
     }
   };
 
-  // The offsets of the tokens of an echoed prompt in the echo, which has `length` code points. The tokens may have more
-  // text than the echo: that of tokens which the tokenizer added at the front.
+  // The offsets of the tokens of an echoed prompt in the echo, which has `length` code points. The tokens may
+  // have more text than the echo: that of tokens which the tokenizer added at the front.
   std::vector<size_t> EchoOffsets(size_t prompt, size_t length) const {
     Detokenizer detokenizer(tokenizer_, skip_special_ && !echoes_[prompt].verbatim);
     std::vector<size_t> offsets;

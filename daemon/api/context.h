@@ -1,9 +1,9 @@
-// ApiContext: what the API handlers use. It holds the tokenizer and chat template of the loaded model, an interface
-// to the engine, the limits and the names.
+// ApiContext: what the API handlers use. It holds the tokenizer and chat template of the loaded model, an
+// interface to the engine, the limits and the names.
 //
-// Threads: the main thread fills it, io threads read it. The upper part is set before the server starts. The part
-// marked "Model" is set before the phase leaves kLoading and does not change afterwards; handlers check the phase
-// first.
+// Threads: the main thread fills it, io threads read it. The upper part is set before the server starts. The
+// part marked "Model" is set before the phase leaves kLoading and does not change afterwards; handlers check
+// the phase first.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// The fields that /v1/chat/completions and /v1/completions share: sampling, lengths, stop conditions and the form of
-// the response. Plain values; any thread.
+// The fields that /v1/chat/completions and /v1/completions share: sampling, lengths, stop conditions and the
+// form of the response. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
@@ -41,16 +41,17 @@ GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& contex
 // 404 unless this server serves the model.
 std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& context);
 
-// Sets *max_tokens so that prompt and output fit the context. `fallback` is reduced to the tokens that are left; an
-// explicit `asked` that does not fit is an error. `noun` is "messages" or "prompt". On success *max_tokens >= 0.
+// Sets *max_tokens so that prompt and output fit the context. `fallback` is reduced to the tokens that are
+// left; an explicit `asked` that does not fit is an error. `noun` is "messages" or "prompt". On success
+// *max_tokens >= 0.
 std::optional<ApiError> ResolveMaxTokens(int context_length, int prompt_tokens, std::optional<int64_t> asked,
                                          int fallback, std::string_view noun, int* max_tokens);
 // The error for a text with more bytes than the tokens of the context can represent; nothing when it may fit.
 std::optional<ApiError> CheckPromptBytes(const ApiContext& context, size_t bytes, std::string_view noun);
 // Applies `truncate_prompt_tokens` to a prompt.
 void TruncatePrompt(const GenerationRequest& request, std::vector<TokenId>* tokens);
-// The error when a response would contain too many log probabilities of prompt tokens. `tokens` is the sum over all
-// prompts.
+// The error when a response would contain too many log probabilities of prompt tokens. `tokens` is the sum
+// over all prompts.
 std::optional<ApiError> CheckPromptLogprobs(const GenerationRequest& request, size_t tokens,
                                             const ApiContext& context);
 

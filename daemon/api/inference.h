@@ -1,16 +1,18 @@
-// Inference: runs one API request in the engine and sends its response. It submits the sequences (prompts times n),
-// collects their tokens, and responds with one body or with a stream of server-sent events.
+// Inference: runs one API request in the engine and sends its response. It submits the sequences (prompts
+// times n), collects their tokens, and responds with one body or with a stream of server-sent events.
 //
-// Threads: any thread may call StartInference. Everything else runs on the exchange's io thread; TokenOutbox brings
-// the engine's events there.
+// Threads: any thread may call StartInference. Everything else runs on the exchange's io thread; TokenOutbox
+// brings the engine's events there.
 //
 // Invariants
-//   1. In every case (response, error, disconnect) the exchange gets at most one response, all sequences that still
-//      run are cancelled, and one line is logged when the last sequence has ended.
+//   1. In every case (response, error, disconnect) the exchange gets at most one response, all sequences that
+//      still run are cancelled, and one line is logged when the last sequence has ended.
 //   2. The head of a stream waits for the first token, so that it can carry the cache figures, but at most
-//      ApiLimits::stream_head_seconds. An error before the head is an HTTP error; after the head it is an event.
-//   3. cached + computed = prompt tokens, in the headers and in the usage. A prompt counts once, with the usage of its
-//      first sequence. All generated tokens count, including those of choices that are not returned.
+//      ApiLimits::stream_head_seconds. An error before the head is an HTTP error; after the head it is an
+//      event.
+//   3. cached + computed = prompt tokens, in the headers and in the usage. A prompt counts once, with the
+//      usage of its first sequence. All generated tokens count, including those of choices that are not
+//      returned.
 #pragma once
 
 #include <memory>

@@ -18,23 +18,24 @@ namespace prefixd {
 
 // The key from "Authorization: Bearer" or from x-api-key; "" without a key.
 std::string_view ApiKeyFromHeaders(const HttpRequest& request);
-// 401 unless no keys are configured or the request has one of them. The time does not depend on the bytes of a wrong
-// key, only on its length.
+// 401 unless no keys are configured or the request has one of them. The time does not depend on the bytes of
+// a wrong key, only on its length.
 std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context);
 // 503 unless the model is loaded and the daemon accepts requests.
 std::optional<ApiError> CheckServing(const ApiContext& context);
 // 415 when the content type is not JSON.
 std::optional<ApiError> CheckContentType(const HttpRequest& request);
 
-// The salt of the cache for a request. Requests share cached prefixes only if they have the same cache_salt and, when
-// keys are configured, the same key.
+// The salt of the cache for a request. Requests share cached prefixes only if they have the same cache_salt
+// and, when keys are configured, the same key.
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
 // Takes over the exchange, or returns the error to respond with. It must not do both.
 using JsonHandler =
     std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&)>;
-// Checks key, phase, content type and body in this order, then calls `handler`. Bodies above kSmallBodyBytes are parsed
-// and handled on a worker thread, so that other requests do not wait. The text of the body is freed after parsing.
+// Checks key, phase, content type and body in this order, then calls `handler`. Bodies above kSmallBodyBytes
+// are parsed and handled on a worker thread, so that other requests do not wait. The text of the body is
+// freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Checks the key only.
 Handler WithApiKey(const ApiContext* context, Handler handler);

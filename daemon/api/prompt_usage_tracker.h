@@ -1,9 +1,10 @@
-// PromptUsageTracker: counts cached and computed tokens of the prompts of one request, for headers, usage and log.
+// PromptUsageTracker: counts cached and computed tokens of the prompts of one request, for headers, usage and
+// log.
 //
 // Threads: one owner.
 //
-// Invariant: cached + computed = prompt tokens, for each prompt and for their sum. A prompt counts once, with the usage
-// of its first sequence.
+// Invariant: cached + computed = prompt tokens, for each prompt and for their sum. A prompt counts once, with
+// the usage of its first sequence.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// ResponseFormat: the JSON of an endpoint's responses, for full bodies and for the chunks of a stream. There is one
-// implementation for chat and one for completions; Inference uses only this interface.
+// ResponseFormat: the JSON of an endpoint's responses, for full bodies and for the chunks of a stream. There
+// is one implementation for chat and one for completions; Inference uses only this interface.
 //
 // Threads: the io thread of one exchange.
 #pragma once
@@ -52,14 +52,14 @@ struct EchoText {
 class ResponseFormat {
  public:
   virtual ~ResponseFormat() = default;
-  // Appends log probabilities of a prompt's tokens, from its second token on, in order. All of them are appended before
-  // a choice of that prompt is formatted.
+  // Appends log probabilities of a prompt's tokens, from its second token on, in order. All of them are
+  // appended before a choice of that prompt is formatted.
   virtual void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) = 0;
   virtual std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const = 0;
   // Chunks that precede all others, in order.
   virtual std::vector<std::string> OpeningChunks() const = 0;
-  // A chunk with a piece of a choice. `first` marks the first piece; `end` is not null for the last one. `usage` is the
-  // usage so far, or null when chunks do not show it.
+  // A chunk with a piece of a choice. `first` marks the first piece; `end` is not null for the last one.
+  // `usage` is the usage so far, or null when chunks do not show it.
   virtual std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
                             const TokenUsage* usage) const = 0;
   virtual std::string UsageChunk(const TokenUsage& usage) const = 0;
@@ -69,9 +69,9 @@ class ResponseFormat {
 std::unique_ptr<ResponseFormat> MakeChatFormat(ResponseMetadata metadata, const GenerationRequest& request,
                                                const Tokenizer& tokenizer, std::vector<TokenId> prompt,
                                                std::string echo);
-// There are n choices per prompt. `ids` are the tokens of the prompts; they are needed for return_token_ids and for log
-// probabilities of an echo, and empty otherwise. `echoes` is empty, or has for each prompt the text that precedes its
-// choices.
+// There are n choices per prompt. `ids` are the tokens of the prompts; they are needed for return_token_ids
+// and for log probabilities of an echo, and empty otherwise. `echoes` is empty, or has for each prompt the
+// text that precedes its choices.
 std::unique_ptr<ResponseFormat> MakeCompletionFormat(ResponseMetadata metadata,
                                                      const GenerationRequest& request,
                                                      const Tokenizer& tokenizer,

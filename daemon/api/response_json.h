@@ -16,19 +16,20 @@ boost::json::array IdsJson(const std::vector<TokenId>& ids);
 boost::json::array TokenIdsJson(const std::vector<TextToken>& tokens);
 boost::json::value StopReasonJson(const ChoiceFinish& end);
 
-// A float as a number that reads back to the same bits, as a float or as a double. Values that are not finite or below
-// -9999 become -9999, because JSON has no infinity.
+// A float as a number that reads back to the same bits, as a float or as a double. Values that are not finite
+// or below -9999 become -9999, because JSON has no infinity.
 boost::json::value LogprobJson(float logprob);
 
-// As in vLLM: null for the first token; for each other token an object with its id and the ids of the `top` likeliest
-// tokens at its position, each with log probability, rank and text.
+// As in vLLM: null for the first token; for each other token an object with its id and the ids of the `top`
+// likeliest tokens at its position, each with log probability, rank and text.
 boost::json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
                                       const Tokenizer& tokenizer);
 
 // The names of tokens in log probabilities.
 class TokenNames {
  public:
-  // `as_ids`: names are "token_id:123" instead of text. `skip_special`: special tokens add no bytes to the output.
+  // `as_ids`: names are "token_id:123" instead of text. `skip_special`: special tokens add no bytes to the
+  // output.
   TokenNames(const Tokenizer& tokenizer, bool as_ids, bool skip_special)
       : tokenizer_(&tokenizer), as_ids_(as_ids), skip_special_(skip_special) {}
 

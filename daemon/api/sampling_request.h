@@ -1,4 +1,5 @@
-// The sampling and log probability fields of a request. One table per kind of field. Plain values; any thread.
+// The sampling and log probability fields of a request. One table per kind of field. Plain values; any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +10,16 @@
 
 namespace prefixd {
 
-// Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Fields that are absent keep
-// their values.
+// Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Fields that are
+// absent keep their values.
 void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling);
 
-// Chat has `logprobs` as a boolean and `top_logprobs`; completions has `logprobs` as a number. Return -1 for none.
+// Chat has `logprobs` as a boolean and `top_logprobs`; completions has `logprobs` as a number. Return -1 for
+// none.
 int ReadChatLogprobs(Fields& fields, const ApiContext& context);
 int ReadCompletionLogprobs(Fields& fields, const ApiContext& context);
-// Reads `prompt_logprobs`. Returns -1 for none. In the request -1 means the whole vocabulary, if the server allows it.
+// Reads `prompt_logprobs`. Returns -1 for none. In the request -1 means the whole vocabulary, if the server
+// allows it.
 int ReadPromptLogprobs(Fields& fields, const ApiContext& context);
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// Server-sent events in the form of the OpenAI API: one `data:` line and a blank line, without ids and names. Pure
-// functions; any thread.
+// Server-sent events in the form of the OpenAI API: one `data:` line and a blank line, without ids and names.
+// Pure functions; any thread.
 #pragma once
 
 #include <string>

@@ -1,8 +1,8 @@
-// StopMatcher: finds stop strings in a text that arrives in pieces. The algorithm is Knuth, Morris, Pratt: "Fast
-// pattern matching in strings", 1977.
+// StopMatcher: finds stop strings in a text that arrives in pieces. The algorithm is Knuth, Morris, Pratt:
+// "Fast pattern matching in strings", 1977.
 //
-// The match depends on the text alone, not on its division into pieces. It is the stop string that is complete first;
-// of those complete at the same byte, the longest.
+// The match depends on the text alone, not on its division into pieces. It is the stop string that is
+// complete first; of those complete at the same byte, the longest.
 //
 // Threads: one owner.
 //
@@ -22,8 +22,8 @@ class StopMatcher {
   // Requires that no stop string is empty. `include`: the stop string itself is output too.
   StopMatcher(std::vector<std::string> stops, bool include);
 
-  // Appends to *out the text that cannot become part of a stop string. Returns true when a stop string is complete; all
-  // text after it is dropped, now and in later calls.
+  // Appends to *out the text that cannot become part of a stop string. Returns true when a stop string is
+  // complete; all text after it is dropped, now and in later calls.
   bool Push(std::string_view text, std::string* out);
   // Like Push, for text that is exempt: a stop string cannot begin in it or before it.
   void PushExempt(std::string_view text, std::string* out);

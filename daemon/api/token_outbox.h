@@ -1,11 +1,11 @@
-// TokenOutbox: passes the events of one sequence from the engine thread to the io thread of its exchange. It merges
-// events when the io thread is slower than the engine.
+// TokenOutbox: passes the events of one sequence from the engine thread to the io thread of its exchange. It
+// merges events when the io thread is slower than the engine.
 //
 // Threads: the engine thread calls OnEvent; the handler runs on the exchange's io thread.
 //
 // Invariants
-//   1. At most one job per outbox is posted and not yet run. Events that arrive meanwhile are merged into the pending
-//      one, so an outbox never holds more than the sequence's max_tokens tokens.
+//   1. At most one job per outbox is posted and not yet run. Events that arrive meanwhile are merged into the
+//      pending one, so an outbox never holds more than the sequence's max_tokens tokens.
 //   2. The handler receives every token once, in order, and the finish once, last.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The handlers of POST /tokenize, /detokenize and /apply-template. They accept the request forms of vLLM and of
-// llama.cpp, which differ in their keys. JsonHandlers; any thread.
+// The handlers of POST /tokenize, /detokenize and /apply-template. They accept the request forms of vLLM and
+// of llama.cpp, which differ in their keys. JsonHandlers; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>

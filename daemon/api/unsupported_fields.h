@@ -1,5 +1,5 @@
-// Request fields that prefixd does not support. They are rejected by name, never accepted and ignored. Plain values;
-// any thread.
+// Request fields that prefixd does not support. They are rejected by name, never accepted and ignored. Plain
+// values; any thread.
 #pragma once
 
 #include <span>
@@ -18,8 +18,8 @@ struct UnsupportedField {
   std::string_view feature;  // for the error message
 };
 
-// Fails for each unsupported field with a value that is neither absent nor null nor allowed. It checks the fields
-// that no endpoint supports, and those in `more`.
+// Fails for each unsupported field with a value that is neither absent nor null nor allowed. It checks the
+// fields that no endpoint supports, and those in `more`.
 void RejectUnsupportedFields(Fields& fields, std::span<const UnsupportedField> more);
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// The body of every HTTP error: {"error":{"message","type","param","code"}}. All four members are always present.
-// Plain values; any thread.
+// The body of every HTTP error: {"error":{"message","type","param","code"}}. All four members are always
+// present. Plain values; any thread.
 #pragma once
 
 #include <string>

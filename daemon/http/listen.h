@@ -14,8 +14,8 @@ struct Listener {
   std::string unix_path;  // the owner removes it at the end; empty for TCP
 };
 
-// Port 0 selects a free port. Returns kInvalidArgument when `address` is not an address, kUnavailable when it is in
-// use (the message names the address and the remedy), and kIo for other errors of the operating system.
+// Port 0 selects a free port. Returns kInvalidArgument when `address` is not an address, kUnavailable when it
+// is in use (the message names the address and the remedy), and kIo for other errors of the operating system.
 Result<Listener> ListenOn(const std::string& address);
 
 }  // namespace prefixd

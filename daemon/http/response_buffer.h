@@ -8,8 +8,9 @@
 //      response, as if the client had disconnected.
 //   2. The producer calls Respond or StartStream once, and OnDisconnect at most once. Calls after the end of
 //      the response or after a disconnect have no effect.
-//   3. When an Exchange is destroyed before its response began, the response is a 500. When it is destroyed within
-//      a stream, the connection is closed, so that the client sees a broken stream and not a short one.
+//   3. When an Exchange is destroyed before its response began, the response is a 500. When it is destroyed
+//      within a stream, the connection is closed, so that the client sees a broken stream and not a short
+//      one.
 #pragma once
 
 #include <deque>

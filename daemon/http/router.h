@@ -24,7 +24,8 @@ class Router {
   // Runs the handler of the route that matches, or answers with the error.
   void Handle(std::shared_ptr<Exchange> exchange) const;
 
-  // The part of `path` that matches "*". Requires that `pattern` ends in "/*" and matches `path` (invariant 1).
+  // The part of `path` that matches "*". Requires that `pattern` ends in "/*" and matches `path` (invariant
+  // 1).
   static std::string_view Tail(std::string_view pattern, std::string_view path);
 
  private:

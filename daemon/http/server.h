@@ -1,15 +1,15 @@
-// HttpServer: HTTP/1.1 on a TCP address or a Unix socket. It runs coroutines on `io_threads` threads, with one
-// strand per connection.
+// HttpServer: HTTP/1.1 on a TCP address or a Unix socket. It runs coroutines on `io_threads` threads, with
+// one strand per connection.
 //
 // Threads: any thread that is not one of the server's own may call Start, the members and the destructor. The
 // handler runs on io threads; it must not block or throw.
 //
 // Invariants
-//   1. Everything that can grow has a limit: headers, a body, all bodies together, connections, pipelined bytes and
-//      the backlog of a stream. Every wait has a deadline (header, body, idle, write), except the wait for the
-//      handler's response, which ends when the client disconnects.
-//   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a bad
-//      chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
+//   1. Everything that can grow has a limit: headers, a body, all bodies together, connections, pipelined
+//      bytes and the backlog of a stream. Every wait has a deadline (header, body, idle, write), except the
+//      wait for the handler's response, which ends when the client disconnects.
+//   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a
+//      bad chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
 //   3. A connection carries one exchange at a time, in the order of its requests.
 //   4. Exchanges do not outlive the server. Owners of exchanges (the engine's listeners) are destroyed first.
 #pragma once

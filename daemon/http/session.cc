@@ -34,8 +34,8 @@ using ErrorCode = boost::system::error_code;
 constexpr size_t kReadBytes = Limit<size_t>("read-chunk");
 constexpr size_t kWriteBytes = Limit<size_t>("write-chunk");
 constexpr size_t kPipelinedBytes = Limit<size_t>("pipelined-bytes");
-// After an error response the session reads and drops what the client still sends. Most clients send the whole
-// request before they read, and would not see the response if that failed.
+// After an error response the session reads and drops what the client still sends. Most clients send the
+// whole request before they read, and would not see the response if that failed.
 constexpr size_t kLingerBytes = Limit<size_t>("linger-bytes");
 constexpr double kLingerSeconds = Limit<double>("linger-seconds");
 

@@ -1,5 +1,5 @@
-// One connection: reads requests, passes them to the handler one after the other, and sends the responses. Only
-// the two source files of the server that use Asio include this header.
+// One connection: reads requests, passes them to the handler one after the other, and sends the responses.
+// Only the two source files of the server that use Asio include this header.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>

@@ -14,10 +14,10 @@ TEST(LogText, QuotesValuesThatWouldBreakTheLine) {
 }
 
 TEST(LogJson, IsOneObjectWithNumbersAsNumbers) {
-  EXPECT_EQ(
-      FormatLogJson("2026-01-01T00:00:00.000Z", LogLevel::kWarning, "say \"hi\"\n",
-                    {{"n", 3}, {"s", "x\\y"}}),
-      R"({"time":"2026-01-01T00:00:00.000Z","level":"warning","message":"say \"hi\"\u000a","n":3,"s":"x\\y"})");
+  EXPECT_EQ(FormatLogJson("2026-01-01T00:00:00.000Z", LogLevel::kWarning, "say \"hi\"\n",
+                          {{"n", 3}, {"s", "x\\y"}}),
+            R"({"time":"2026-01-01T00:00:00.000Z","level":"warning","message":"say \"hi\"\u000a","n":3,)"
+            R"("s":"x\\y"})");
   EXPECT_EQ(FormatLogJson("t", LogLevel::kInfo, "m", {{"x", std::numeric_limits<double>::infinity()}}),
             R"({"time":"t","level":"info","message":"m","x":"inf"})");
 }

@@ -1,5 +1,5 @@
-// Options that affect the whole response: several candidates, log probabilities of the prompt, echo, truncation,
-// worker threads and logs.
+// Options that affect the whole response: several candidates, log probabilities of the prompt, echo,
+// truncation, worker threads and logs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,7 +32,8 @@ TEST(ChoiceRankingTest, OrdersByMeanThenByIndex) {
   EXPECT_THAT(BestChoices(scores, 9).size(), 6u);
 }
 
-// The scripted log probability of a token is -0.1 * (id % 7 + 1): 'b' (98) has the highest, 'a' (97) the lowest.
+// The scripted log probability of a token is -0.1 * (id % 7 + 1): 'b' (98) has the highest, 'a' (97) the
+// lowest.
 TEST_F(ApiTest, BestOfReturnsTheLikeliestAndCountsAll) {
   const auto exchange =
       api_.Post("/v1/completions", R"({"prompt":[[1,2],[3,4,5]],"n":2,"best_of":3,"seed":4})");
@@ -73,8 +74,9 @@ TEST_F(ApiTest, StopStringsAndEndTokensApplyToCandidatesToo) {
 }
 
 TEST_F(ApiTest, PromptLogprobsHaveTheFormOfVllm) {
-  const json::value expected = Parse(
-      R"([null,{"97":{"logprob":-0.125,"rank":1,"decoded_token":"a"},"0":{"logprob":-0.5,"rank":1,"decoded_token":"\u0000"}},
+  const json::value expected =
+      Parse(R"([null,{"97":{"logprob":-0.125,"rank":1,"decoded_token":"a"},"0":{"logprob":-0.5,"rank":1,)"
+            R"("decoded_token":"\u0000"}},
           {"0":{"logprob":-0.25,"rank":2,"decoded_token":"\u0000"}}])");
   const auto completion = api_.Post("/v1/completions", R"({"prompt":[99,97,0],"prompt_logprobs":1,"n":2})");
   EXPECT_EQ(api_.engine.request(0).sampling.prompt_logprobs, 1);
@@ -154,8 +156,8 @@ TEST_F(ApiTest, ScoringOnlyGeneratesNothing) {
   EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "length");
   EXPECT_EQ(
       At(body, "/choices/0/logprobs"),
-      Parse(
-          R"({"tokens":["b","a"],"token_logprobs":[null,-1.25E-1],"top_logprobs":[null,{"a":-1.25E-1}],"text_offset":[0,1]})"));
+      Parse(R"({"tokens":["b","a"],"token_logprobs":[null,-1.25E-1],"top_logprobs":[null,{"a":-1.25E-1}],)"
+            R"("text_offset":[0,1]})"));
 }
 
 TEST_F(ApiTest, APromptThatFillsTheContextIsAcceptedForZeroTokens) {
@@ -173,7 +175,8 @@ TEST_F(ApiTest, APromptThatFillsTheContextIsAcceptedForZeroTokens) {
 
 TEST_F(ApiTest, EchoOfAChatIsTheMessageThatIsContinued) {
   const std::string messages =
-      R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":"Once"}],"continue_final_message":true,"echo":true)";
+      R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":"Once"}],)"
+      R"("continue_final_message":true,"echo":true)";
   const auto whole = api_.Post("/v1/chat/completions", "{" + messages + "}");
   Generate(*whole, 0, " upon", kLength);
   EXPECT_EQ(Text(At(Parse(whole->body()), "/choices/0/message/content")), "Once upon");

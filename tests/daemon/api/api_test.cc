@@ -53,7 +53,8 @@ TEST_F(ApiTest, FullCompletion) {
   EXPECT_TRUE(At(body, "/choices/0/logprobs").is_null());
   EXPECT_EQ(At(body, "/usage"), Parse(R"({"prompt_tokens":4,"completion_tokens":5,"total_tokens":9,
     "prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":2,"audio_tokens":0},
-    "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}})"));
+    "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,)"
+                                      R"("rejected_prediction_tokens":0}})"));
 }
 
 TEST_F(ApiTest, FullChat) {

@@ -1,5 +1,5 @@
-// Fakes for tests of the API handlers: a tokenizer of single bytes, an engine that generates the tokens that the test
-// gives it, and an exchange in memory.
+// Fakes for tests of the API handlers: a tokenizer of single bytes, an engine that generates the tokens that
+// the test gives it, and an exchange in memory.
 //
 // Threads: one.
 #pragma once
@@ -29,8 +29,8 @@ inline constexpr TokenId kBeginToken = 259;  // "<|begin|>", added at the front 
 inline constexpr int kToyVocab = 260;
 
 std::unique_ptr<Tokenizer> MakeByteTokenizer();
-// A template that renders the names of the tools, the titles of the documents, "<|user|>role:text" for every message
-// and "<|assistant|>". It rejects a message with the text "refuse".
+// A template that renders the names of the tools, the titles of the documents, "<|user|>role:text" for every
+// message and "<|assistant|>". It rejects a message with the text "refuse".
 std::unique_ptr<ChatTemplate> MakeToyTemplate();
 std::vector<TokenId> Bytes(std::string_view text);
 
@@ -40,8 +40,8 @@ class ScriptedEngine final : public EngineClient {
   Result<RequestId> Submit(Request request) override;
   void Cancel(RequestId id) override { cancelled.push_back(id); }
 
-  // Request number `index` (from 0) generates the tokens; with `finish` it ends. The first call also reports the log
-  // probabilities of the prompt if the request asks for them: token i has logprob -i / 8 and rank i.
+  // Request number `index` (from 0) generates the tokens; with `finish` it ends. The first call also reports
+  // the log probabilities of the prompt if the request asks for them: token i has logprob -i / 8 and rank i.
   void Generate(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish = std::nullopt);
   void Generate(size_t index, std::string_view text, std::optional<FinishReason> finish = std::nullopt) {
     Generate(index, Bytes(text), finish);

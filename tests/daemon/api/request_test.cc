@@ -39,10 +39,13 @@ TEST_F(RequestTest, TextsThatEveryChoiceCopiesAreBounded) {
 }
 
 TEST_F(RequestTest, ValidValuesAreRead) {
-  const auto parsed = Completion(
-      R"("model":"alias","temperature":0.5,"top_p":0.25,"min_p":0.125,"top_k":7,"min_tokens":2,"max_tokens":9,"n":3,"seed":-5,
-         "stop":["a","bc"],"stop_token_ids":[1,2.0],"ignore_eos":true,"include_stop_str_in_output":true,"skip_special_tokens":false,
-         "return_token_ids":true,"stream":true,"stream_options":{"include_usage":true},"cache_salt":"s","logprobs":4,"echo":false)");
+  const auto parsed =
+      Completion(R"("model":"alias","temperature":0.5,"top_p":0.25,"min_p":0.125,"top_k":7,"min_tokens":2,)"
+                 R"("max_tokens":9,"n":3,"seed":-5,
+         "stop":["a","bc"],"stop_token_ids":[1,2.0],"ignore_eos":true,"include_stop_str_in_output":true,)"
+                 R"("skip_special_tokens":false,
+         "return_token_ids":true,"stream":true,"stream_options":{"include_usage":true},"cache_salt":"s",)"
+                 R"("logprobs":4,"echo":false)");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   const GenerationRequest& asked = parsed->generation;
   EXPECT_EQ(asked.model, "alias");
@@ -246,15 +249,18 @@ TEST_F(RequestTest, PromptForms) {
 }
 
 TEST_F(RequestTest, AcceptsValidMessages) {
-  for (
-      const char* messages : {
-          R"([{"role":"system","content":"s"},{"role":"user","content":""}])",
-          R"([{"role":"developer","content":"d","name":"n"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}])",
-          R"([{"role":"user","content":[]},{"role":"assistant","content":null,"refusal":null,"tool_calls":null,"audio":null,"annotations":[]}])",
-          R"([{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
+  for (const char* messages : {
+           R"([{"role":"system","content":"s"},{"role":"user","content":""}])",
+           R"([{"role":"developer","content":"d","name":"n"},{"role":"user","content":[{"type":"text",)"
+           R"("text":"a"},{"type":"text","text":"b"}]}])",
+           R"([{"role":"user","content":[]},{"role":"assistant","content":null,"refusal":null,)"
+           R"("tool_calls":null,"audio":null,"annotations":[]}])",
+           R"([{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f",)"
+           R"("arguments":"{}"}}]},
                {"role":"tool","tool_call_id":"c","content":"42"}])",
-          R"([{"role":"function","name":"f","content":"x"},{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]}])",
-      }) {
+           R"([{"role":"function","name":"f","content":"x"},{"role":"assistant",)"
+           R"("content":[{"type":"refusal","refusal":"no"}]}])",
+       }) {
     const auto parsed = Chat("\"temperature\":1", messages);
     EXPECT_TRUE(parsed.ok()) << messages << parsed.error().message;
   }
@@ -275,7 +281,8 @@ TEST_F(RequestTest, RejectsInvalidMessages) {
       {R"([{"role":"user"}])", "messages[0].content"},
       {R"([{"role":"user","content":null}])", "messages[0].content"},
       {R"([{"role":"user","content":5}])", "messages[0].content"},
-      {R"([{"role":"user","content":"a"},{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
+      {R"([{"role":"user","content":"a"},{"role":"user","content":[{"type":"image_url",)"
+       R"("image_url":{"url":"x"}}]}])",
        "messages[1].content[0]"},
       {R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"input_audio"}]}])",
        "messages[0].content[1]"},

@@ -24,7 +24,8 @@ TEST_F(RequestTest, EdgeValuesBecomeValuesOfTheEngine) {
 
 TEST_F(RequestTest, PenaltiesAndBiases) {
   const auto parsed = Completion(
-      R"("presence_penalty":-2,"frequency_penalty":0.5,"repetition_penalty":1.25,"logit_bias":{"7":-100,"0":0.5,"259":100})");
+      R"("presence_penalty":-2,"frequency_penalty":0.5,"repetition_penalty":1.25,"logit_bias":{"7":-100,)"
+      R"("0":0.5,"259":100})");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   const SamplingParams& sampling = parsed->generation.sampling;
   EXPECT_EQ(sampling.presence_penalty, -2);

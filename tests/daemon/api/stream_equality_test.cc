@@ -1,5 +1,5 @@
-// For any tokens and stop strings: a stream has the same text as the full response, and both agree with a plain search
-// of the whole text.
+// For any tokens and stop strings: a stream has the same text as the full response, and both agree with a
+// plain search of the whole text.
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
@@ -58,7 +58,8 @@ Case RandomCase(const Tokenizer& tokenizer, Prng& prng) {
   return made;
 }
 
-// The reference: the stop string that is complete first ends the text; of those complete at the same byte, the longest.
+// The reference: the stop string that is complete first ends the text; of those complete at the same byte,
+// the longest.
 std::string CutPlainly(const std::string& text, const Case& asked, bool* stopped) {
   for (size_t end = 1; end <= text.size(); ++end) {
     size_t longest = 0;

@@ -47,8 +47,8 @@ TEST_F(ApiTest, PhasesAndHealth) {
             Parse(R"({"error":{"code":503,"message":"Loading model","type":"unavailable_error"}})"));
   EXPECT_EQ(
       Parse(api_.Request("GET", "/ready")->body()),
-      Parse(
-          R"({"ready":false,"state":"loading","checks":{"model":"loading","device":"ok","host":"off","disk":"off"}})"));
+      Parse(R"({"ready":false,"state":"loading","checks":{"model":"loading","device":"ok","host":"off",)"
+            R"("disk":"off"}})"));
   auto refused = Completion("");
   EXPECT_EQ(refused->response.status, 503);
   EXPECT_NE(refused->header("Retry-After"), "");
@@ -158,7 +158,8 @@ TEST_F(ApiTest, ApplyTemplate) {
                 ->body()),
       Parse(R"({"prompt":"<|user|>user:hi<|assistant|>!"})"));
   const std::string continued =
-      R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],"continue_final_message":true})";
+      R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" Once "}],)"
+      R"("continue_final_message":true})";
   EXPECT_EQ(Parse(api_.Post("/apply-template", continued)->body()),
             Parse(R"({"prompt":"<|user|>user:a<|user|>assistant: Once "})"));
   api_.context.chat_template = nullptr;

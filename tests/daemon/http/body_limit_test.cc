@@ -41,8 +41,8 @@ TEST(ByteBudgetTest, ReservationsNeverExceedTheLimit) {
   EXPECT_EQ(budget.held(), 0u);
 }
 
-// POST /keep keeps its exchange; /drop frees the body and keeps the exchange; /work blocks a worker thread until
-// Release; GET /health responds at once.
+// POST /keep keeps its exchange; /drop frees the body and keeps the exchange; /work blocks a worker thread
+// until Release; GET /health responds at once.
 class BodyLimitTest : public testing::Test {
  protected:
   BodyLimitTest() {

@@ -20,8 +20,8 @@ class RawClient {
   void FinishSending();               // FIN
   void Reset();                       // RST
 
-  // Reads one response: head and body, by its Content-Length or its chunks (joined, without framing). Returns "" at the
-  // end of the connection.
+  // Reads one response: head and body, by its Content-Length or its chunks (joined, without framing). Returns
+  // "" at the end of the connection.
   std::string ReadResponse(bool head_only = false);
   // Reads until `text` was received. Returns false at the end of the connection.
   bool ReadUntil(std::string_view text);
