@@ -51,8 +51,8 @@ MappedFile::~MappedFile() {
 Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit) {
   PREFIXD_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
   if (file.bytes().size() > limit) {
-    return InvalidArgument(path.string() + ": " + FormatSize(file.bytes().size()) + ", more than the " +
-                           FormatSize(limit) + " such a file may have");
+    return InvalidArgument(path.string() + ": has " + FormatSize(file.bytes().size()) + ", the limit is " +
+                           FormatSize(limit));
   }
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }

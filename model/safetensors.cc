@@ -72,7 +72,7 @@ Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
     if (tensor.bytes.data() != end) {
       return Corrupt(file + ": tensor '" + tensor.name + "' begins at byte " +
                      std::to_string(tensor.bytes.data() - data.data()) + " of the data, where " +
-                     std::to_string(end - data.data()) + " is the end of the one before it");
+                     std::to_string(end - data.data()) + " is the end of the tensor before it");
     }
     end += tensor.bytes.size();
   }

@@ -136,7 +136,8 @@ Status Transformer::AllocateActivations() {
     if (!floats.ok()) return floats.status().WithContext("activations of " + std::to_string(rows) + " rows");
     *need.pointer = *floats;
   }
-  PREFIXD_CHECK(activation_bytes_ == ActivationBytes(config_, limits_)) << "plans are made with that sum";
+  PREFIXD_CHECK(activation_bytes_ == ActivationBytes(config_, limits_))
+      << "the memory plan counts on that sum";
   return Status::Ok();
 }
 

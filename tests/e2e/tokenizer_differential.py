@@ -4,7 +4,7 @@
     tests/e2e/tokenizer_differential.py --files 1000 --texts 20 [--seed 1] [--tool build/release/tests/support/tokenizer_tool]
     tests/e2e/tokenizer_differential.py --regexes 200     # instead: every pattern by itself, on texts of many code points
 
-A file that one of the two refuses says nothing; how many we refuse, and for what reason, is printed.
+A file that one of the two refuses is skipped. The number of files that we refuse is printed by reason.
 """
 
 import argparse
@@ -41,12 +41,12 @@ class Ours:
 
 
 def reference_or_none(call):
-    """What the reference says, or None where it fails (some of its decoders panic)."""
+    """Returns the result of the reference, or None if it fails (some of its decoders panic)."""
     try:
         return call()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # a panic of Rust is no Exception
+    except BaseException:  # a Rust panic is not an Exception
         return None
 
 

@@ -1,4 +1,4 @@
-"""Random tokenizer.json files, made of every component that prefixd takes, and random texts to try them on."""
+"""Random tokenizer.json files with every component that prefixd supports, and random texts to encode with them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`validate` explains a model, and refuses exactly what `serve` refuses: same exit code, same words."""
+"""`validate` describes a model and refuses exactly what `serve` refuses, with the same exit code and message."""
 
 import json
 import re
@@ -13,7 +13,7 @@ FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenize
 
 
 def edit(name, **changes):
-    """Changes fields of a JSON file of the folder; None takes one away."""
+    """Changes fields of a JSON file of the folder; None removes one."""
 
     def apply(folder):
         document = json.loads((folder / name).read_text())
@@ -69,7 +69,7 @@ def overlap(tensors):
     tensors["model.norm.weight"]["data_offsets"] = [begin - 2, end - 2]
 
 
-# What is done to a copy of the demo model, and what the refusal must name.
+# The change to a copy of the demo model, and the text that the refusal must contain.
 REFUSED = {
     "no_config": (remove("config.json"), "has no config.json"),
     "config_is_no_json": (write("config.json", b"{"), "config.json"),
@@ -114,7 +114,7 @@ def folder(tmp_path):
 
 
 def refusal(done):
-    """Exit code and words of a refusal, without what a log puts in front of them."""
+    """Exit code and message of a refusal, without the prefix of the log line."""
     found = re.search(r"model refused: .*", done.stderr)
     return done.returncode, found and found.group().replace('\\"', '"')
 
@@ -124,7 +124,7 @@ def test_validate_refuses_as_serve_does(case, folder):
     damage, named = REFUSED[case]
     damage(folder)
     arguments = ("--model", folder, "--device-cache", "16MiB", "--listen", "127.0.0.1:0")
-    if case == "shards_are_missing":  # the index counts only where the one file is not there
+    if case == "shards_are_missing":  # the index is read only if model.safetensors is absent
         (folder / "model.safetensors").unlink()
         named = "a.safetensors"
     validated, served = run("validate", *arguments), run("serve", *arguments)
@@ -173,7 +173,7 @@ def test_what_validate_derives_is_what_serve_runs_with():
 
 def test_a_template_that_rewrites_is_told(folder):
     assert json.loads(run("validate", "--json", "--model", MODEL).stdout)["chat_template"]["append_only"] is True
-    # Forgets what was said before the last message.
+    # This template drops all messages but the last.
     edit("tokenizer_config.json", chat_template="{{ messages | length }}: {{ messages[-1].content }}")(folder)
     told = json.loads(run("validate", "--json", "--model", folder).stdout)["chat_template"]
     assert told["append_only"] is False and "a cached prefix ends there" in told["rewrites"][0]

@@ -1,4 +1,4 @@
-// What a config.json asks for and prefixd does not compute, or no one could: refused by name.
+// A config.json with features that prefixd does not compute, or with wrong values, is refused by name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ void ExpectRefused(const Changes& changes, Code code, const std::string& part) {
   EXPECT_THAT(config.status().message(), HasSubstr(part));
 }
 
-TEST(ModelConfigRefusals, RefusesByNameWhatItLacks) {
+TEST(ModelConfigRefusals, RefusesUnsupportedFeaturesByName) {
   const std::string four_sliding =
       R"(["sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention"])";
   const std::pair<Changes, std::string> cases[] = {

@@ -146,7 +146,7 @@ TEST(ModelConfig, TheCanonicalTextOfEveryColumn) {
       "rope=default theta=5e+05 qk_norm=yes windows=0*3,32*1");
 }
 
-// Absent keys, as the configuration classes of transformers fill them.
+// Defaults of absent keys, as in the configuration classes of transformers.
 TEST(ModelConfig, DefaultsOfTheFamilies) {
   const Changes none = {{"num_key_value_heads", ""},     {"rms_norm_eps", ""}, {"rope_theta", ""},
                         {"max_position_embeddings", ""}, {"hidden_act", ""},   {"num_attention_heads", "32"}};

@@ -13,7 +13,7 @@
 namespace prefixd {
 namespace {
 
-// The formulas as transformers has them, by libm.
+// The formulas of transformers, computed with libm.
 double ExpectedFrequency(const RopeConfig& rope, int i, int head_dim) {
   const double plain = 1.0 / std::pow(rope.theta, 2.0 * i / head_dim);
   if (rope.type == RopeType::kDefault) return plain;
@@ -140,8 +140,8 @@ TEST(Rope, TheTableIsTheRoundedSineAtEveryPosition) {
                        << ": both are within 1e-15 of the true value before they are rounded to f32";
 }
 
-// The table shapes stored KV, but nothing of it is in the fingerprint except the version of the numerics.
-// When this value changes, numerics::kVersion must change with it.
+// Stored KV depends on the table, but the fingerprint contains only the version of the numerics. If this
+// value changes, numerics::kVersion must change too.
 TEST(Rope, TheTableIsPinnedToTheVersionOfTheNumerics) {
   const std::vector<float> table = RopeTable({RopeType::kLlama3, 500000, 8, 1, 4, 64}, 64, 300);
   EXPECT_EQ(numerics::kVersion, "cpu-1");

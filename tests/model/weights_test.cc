@@ -26,7 +26,7 @@ size_t Product(const std::vector<int64_t>& shape) {
   return elements;
 }
 
-// A file of zeros with the tensors of a config; dtypes by name, else F32.
+// Writes a file of zeros with the tensors of a config. Dtypes are by name, F32 by default.
 void WriteZeros(const std::filesystem::path& folder, const std::vector<WeightSpec>& specs,
                 const std::map<std::string, std::string>& dtypes, char fill_head = 0) {
   std::string header = "{", data;
@@ -107,7 +107,8 @@ TEST(Weights, ATiedHeadIsACopyOrRefused) {
   EXPECT_EQ(Check(SmallConfig(false), both, {}, 1).ToString(), "ok");
 }
 
-// At every length up to some blocks of 64 bytes and a rest, one element that is not finite at every place.
+// For every length up to a few blocks of 64 bytes and a remainder: one element that is not finite, at every
+// index.
 TEST(Weights, AllFiniteFindsEveryElement) {
   const float kBad[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                         std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()};
@@ -118,12 +119,12 @@ TEST(Weights, AllFiniteFindsEveryElement) {
       if (dtype == DType::kF16) PutLittle<uint16_t>(out, numerics::F32ToF16(value));
       if (dtype == DType::kBF16) PutLittle<uint16_t>(out, numerics::F32ToBF16(value));
     };
-    // The largest there is, small ones and both zeros.
+    // The largest finite value, small ones and both zeros.
     const float largest = dtype == DType::kF16 ? 65504.0f : 3.3895e38f;
     const float kGood[] = {0.0f, -0.0f, 1e-7f, largest, -largest, 1.0f};
     for (int length = 1; length <= 75; ++length) {
       for (int bad = -1; bad < length; ++bad) {
-        std::string bytes = "x";  // elements of any alignment
+        std::string bytes = "x";  // unaligned elements
         for (int i = 0; i < length; ++i) put(&bytes, i == bad ? kBad[prng.Below(4)] : kGood[prng.Below(6)]);
         EXPECT_EQ(AllFinite(std::as_bytes(std::span(bytes)).subspan(1), dtype), bad < 0)
             << DTypeName(dtype) << " " << length << " " << bad;

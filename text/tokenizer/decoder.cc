@@ -86,7 +86,7 @@ Result<TokenDecoder> TokenDecoder::Create(const std::optional<std::vector<Decode
     if (spec.kind == DecoderSpec::kReplace) {
       growth *= std::max<size_t>(1, (spec.content.size() + spec.pattern.size() - 1) / spec.pattern.size());
       if (growth > kMaxGrowth) {
-        return Unsupported("decoder Replace of \"" + spec.pattern + "\": what makes texts more than " +
+        return Unsupported("decoder Replace of \"" + spec.pattern + "\": making a text more than " +
                            std::to_string(kMaxGrowth) + " times longer is not supported by prefixd");
       }
     }

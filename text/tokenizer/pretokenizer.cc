@@ -173,8 +173,7 @@ Result<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizerSpec>& s
       if (rewritten) {
         return Unsupported(
             "pre_tokenizer Metaspace with prepend_scheme \"first\" after another Metaspace or a ByteLevel is "
-            "not "
-            "supported by prefixd");
+            "not supported by prefixd");
       }
       pre_tokenizer.marks_start_ = true;
       pre_tokenizer.splits_before_mark_ = !pre_tokenizer.stages_.empty();

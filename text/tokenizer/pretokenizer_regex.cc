@@ -93,7 +93,7 @@ Status Regex::ForEachMatch(std::string_view text,
     if (found < 0) {
       PCRE2_UCHAR message[160];
       pcre2_get_error_message(found, message, sizeof message);
-      return InvalidArgument("regex \"" + code_->pattern + "\" gives up on a text of " +
+      return InvalidArgument("regex \"" + code_->pattern + "\" needs too many steps for a text of " +
                              std::to_string(text.size()) +
                              " bytes: " + reinterpret_cast<const char*>(message));
     }

@@ -97,8 +97,8 @@ Status CheckStartIsKnown(const TokenizerSpec& spec, const PreTokenizer& pre_toke
   if (!cut && std::none_of(spec.normalizers.begin(), spec.normalizers.end(), removes)) return Status::Ok();
   return Unsupported(
       "pre_tokenizer Metaspace with prepend_scheme \"first\" is not supported by prefixd together with a "
-      "normalizer "
-      "that removes text, or with a normalizer and normalized added tokens or pre-tokenizers before it");
+      "normalizer that removes text, or with a normalizer and normalized added tokens or pre-tokenizers "
+      "before it");
 }
 
 }  // namespace

@@ -84,9 +84,10 @@ Status ReadModel(const JsonFields& model, BpeSpec* out) {
   if (dropout != 0) return model.Unsupported("dropout", "0, null");
   PREFIXD_ASSIGN_OR_RETURN(out->continuing_subword_prefix, model.String("continuing_subword_prefix").Or(""));
   PREFIXD_ASSIGN_OR_RETURN(out->end_of_word_suffix, model.String("end_of_word_suffix").Or(""));
+  const std::string limit = "at most " + std::to_string(kMaxTokenBytes) + " bytes";
   if (out->continuing_subword_prefix.size() > kMaxTokenBytes)
-    return model.Unsupported("continuing_subword_prefix");
-  if (out->end_of_word_suffix.size() > kMaxTokenBytes) return model.Unsupported("end_of_word_suffix");
+    return model.Unsupported("continuing_subword_prefix", limit);
+  if (out->end_of_word_suffix.size() > kMaxTokenBytes) return model.Unsupported("end_of_word_suffix", limit);
   PREFIXD_ASSIGN_OR_RETURN(out->fuse_unk, model.Bool("fuse_unk").Or(false));
   PREFIXD_ASSIGN_OR_RETURN(out->byte_fallback, model.Bool("byte_fallback").Or(false));
   PREFIXD_ASSIGN_OR_RETURN(out->ignore_merges, model.Bool("ignore_merges").Or(false));

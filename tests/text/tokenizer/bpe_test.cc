@@ -1,5 +1,5 @@
-// Byte-pair merging against the obvious quadratic loop, and the options of the model against what the
-// reference gives.
+// Compares byte-pair merging with the simple quadratic loop, and the options of the model with the tokenizers
+// library.
 #include "text/tokenizer/bpe.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace {
 
 using Pairs = std::map<std::pair<TokenId, TokenId>, MergeTable::Merge>;
 
-// The definition: again and again the best pair, the leftmost of equals.
+// The definition: merges the best pair, the leftmost of equals, until none is left.
 std::vector<TokenId> MergeNaively(const Pairs& pairs, std::vector<TokenId> ids) {
   while (true) {
     size_t best = ids.size();
@@ -31,7 +31,7 @@ std::vector<TokenId> MergeNaively(const Pairs& pairs, std::vector<TokenId> ids) 
   }
 }
 
-// A vocabulary grown by merging random pairs of what is there, as training does; texts tell products apart.
+// A vocabulary grown by merging random pairs of existing tokens, as in training. All products differ in text.
 Pairs RandomMerges(Prng& random, int alphabet, int merges) {
   std::vector<std::string> texts;
   std::map<std::string, TokenId> ids;
@@ -165,7 +165,7 @@ TEST(WordCache, GivesWhatWasPutUnderThisKeyOnly) {
   EXPECT_FALSE(cache.Find("many", 10, &out));
 }
 
-// Long pieces are cut where no merge can reach across; the definition does not cut.
+// Long pieces are cut where no merge applies across the cut. The definition does not cut.
 TEST(BpeModel, CutsNothingThatAMergeWouldJoin) {
   Prng random(5);
   for (int round = 0; round < 400; ++round) {

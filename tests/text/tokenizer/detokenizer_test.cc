@@ -1,4 +1,4 @@
-// Streams against the decoder's definition, which works on whole lists of tokens.
+// Compares streams with the definition of the decoder, which works on whole lists of tokens.
 #include "text/tokenizer/detokenizer.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ std::string Join(const Strings& tokens, std::string_view between) {
   return out;
 }
 
-// "<0x..>" runs become one token, or a U+FFFD for every byte.
+// A run of "<0x..>" becomes one token, or one U+FFFD per byte.
 Strings DefineByteFallback(const Strings& tokens) {
   Strings out;
   std::string run;
@@ -122,7 +122,7 @@ Strings RandomTokens(Prng& random) {
   const Strings& vocabulary = Vocabulary();
   Strings tokens;
   const uint64_t low =
-      random.Below(vocabulary.size());  // also runs of neighbours, which make whole code points
+      random.Below(vocabulary.size());  // also runs of neighbouring ids, which form whole code points
   for (int64_t n = random.Between(0, 12); n > 0; --n) {
     const uint64_t span = std::min<uint64_t>(vocabulary.size() - low, 6);
     tokens.push_back(

@@ -1,4 +1,4 @@
-// Reference ids that llama.cpp's own tokenizer gives for its vocabularies, all of them equal.
+// For the vocabularies of llama.cpp, ids must equal those of its own tokenizer.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -41,7 +41,8 @@ TEST_P(GgufVocabulary, EqualsReference) {
     const auto ids = (*tokenizer)->Encode(text, {.add_special_tokens = false});
     ASSERT_TRUE(ids.ok()) << ids.status().ToString();
     EXPECT_EQ(*ids, expected) << "case " << cases << ": " << testing::PrintToString(text);
-    // deepseek-coder has letters as tokens of the user, which its decoder, as the reference's, takes for bytes.
+    // deepseek-coder has letters as user-defined tokens. Its decoder, like the reference, reads them as
+    // bytes.
     if (GetParam() != "deepseek-coder")
       EXPECT_EQ((*tokenizer)->Decode(*ids, false), text) << "case " << cases;
   }

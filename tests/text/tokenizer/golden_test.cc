@@ -1,4 +1,4 @@
-// Ids and texts of the reference library for the golden tokenizers and checkpoints, all of them equal.
+// For the golden tokenizers and checkpoints, ids and texts must equal those of the tokenizers library.
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>

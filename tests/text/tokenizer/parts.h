@@ -1,4 +1,4 @@
-// A small tokenizer.json, any part of which a test may set.
+// A small tokenizer.json. A test may set any part of it.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// Scanners against the regex engine, the engine against what the original means, and the behaviours of
-// splitting.
+// Compares the scanners with the regex engine and the engine with Oniguruma, and checks the behaviours of
+// Split.
 #include "text/tokenizer/pretokenizer.h"
 
 #include <gtest/gtest.h>
@@ -50,7 +50,7 @@ TEST(Regex, ClassesAreThoseOfTheScannersForEveryCodePoint) {
   }
 }
 
-TEST(Regex, MeansWhatTheOriginalMeans) {
+TEST(Regex, MatchesAsOnigurumaDoes) {
   EXPECT_EQ(Matches(R"(\s+)",
                     "a\xC2\x85"
                     "b"),
@@ -262,7 +262,7 @@ TEST(PreTokenizer, ByteLevel) {
   bytes.use_regex = false;
   EXPECT_EQ(Pieces({SplitBy({false, "-"}, SplitBehavior::kIsolated), bytes}, "a- b"),
             (Strings{"Ġa", "Ġ-", "Ġb"}));
-  // Stages after it see the alphabet, in which byte 0xB2 is a number.
+  // Later stages see the byte-level alphabet, where byte 0xB2 is a number.
   const PreTokenizerSpec digits{.kind = PreTokenizerSpec::kDigits};
   EXPECT_EQ(Pieces({bytes, digits}, "\xC4\xB2"), (Strings{"ĠÄ", "²"}));
 }

@@ -1,4 +1,4 @@
-// The promise of MaxBytesPerToken, tried on random texts, and the tokenizers that cannot promise anything.
+// Checks MaxBytesPerToken on random texts, and the tokenizers for which there is no bound.
 #include "text/tokenizer/token_bound.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace prefixd {
 namespace {
 
-// Byte-level, all bytes known, and one token of three of them.
+// Byte-level, with a token for every byte and one token of three bytes.
 TokenizerSpec ByteLevelSpec() {
   TokenizerSpec spec;
   for (int byte = 0; byte < 256; ++byte)

@@ -1,4 +1,5 @@
-// The pipeline around the model, part by part, and what is refused. Expectations come from tokenizers 0.23.3.
+// Each part of the pipeline around the model, and the files that are refused. Expected values come from
+// tokenizers 0.23.3.
 #include "text/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -229,7 +230,7 @@ struct Refusal {
   const char* what;
   TokenizerParts parts;
   Code code;
-  const char* message;  // in it
+  const char* message;  // a part of the message
 };
 
 using P = TokenizerParts;

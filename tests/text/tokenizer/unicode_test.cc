@@ -52,7 +52,7 @@ TEST(Nfc, LongRunsOfMarksAreSorted) {
     low += "\xCC\x96";
     high += "\xCC\x82";
   }
-  // a + U+0302 compose; the lower class stands first.
+  // a and U+0302 compose; the lower class comes first.
   EXPECT_EQ(Normalize(NormalForm::kNfc, marks), "\xC3\xA2" + low + high.substr(2));
 }
 
