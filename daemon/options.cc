@@ -191,14 +191,15 @@ std::string_view NearestName(std::string_view word, std::span<const std::string_
 }
 
 std::string OptionsAsMarkdown() {
-  std::string text = "| option | variable | default | range | meaning |\n|---|---|---|---|---|\n";
+  std::string text;
   for (const OptionSpec& spec : OptionTable()) {
-    std::string range;
-    if (spec.kind == OptionKind::kInteger || spec.kind == OptionKind::kSize) range = Range(spec);
-    for (const char c : spec.choices) range += c == '|' ? std::string(", ") : std::string(1, c);
-    text += "| `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") +
-            std::string(spec.value_name) + "` | `" + VariableName(spec.name) + "` | " +
-            std::string(spec.default_text) + " | " + range + " | " + std::string(spec.help) + " |\n";
+    text += "- `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") +
+            std::string(spec.value_name) + "`, `" + VariableName(spec.name) + "`";
+    if (!spec.default_text.empty()) text += ", default `" + std::string(spec.default_text) + "`";
+    if (spec.kind == OptionKind::kInteger || spec.kind == OptionKind::kSize) text += ", " + Range(spec);
+    if (!spec.choices.empty()) text += ", one of ";
+    for (const char c : spec.choices) text += c == '|' ? std::string(", ") : std::string(1, c);
+    text += ":\n  " + std::string(spec.help) + "\n";
   }
   return text;
 }

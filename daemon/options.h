@@ -85,7 +85,7 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers);
 // The name in `names` with the least edit distance to `word`, or "" when none is close.
 std::string_view NearestName(std::string_view word, std::span<const std::string_view> names);
 
-std::string OptionsAsMarkdown();  // the table of options in docs/OPERATIONS.md
+std::string OptionsAsMarkdown();  // the list of options in docs/OPERATIONS.md
 std::string OptionsAsToml();      // deploy/prefixd.toml: every option, commented out, at its default
 
 }  // namespace prefixd

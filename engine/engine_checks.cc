@@ -33,12 +33,12 @@ Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) 
   if (o.context <= model.context && o.step_tokens <= model.max_rows &&
       o.max_sequences <= model.max_logit_rows - o.prompt_logit_rows)
     return Status::Ok();
-  return InvalidArgument("context " + std::to_string(o.context) + ", step-tokens " +
-                         std::to_string(o.step_tokens) + " and max-sequences " +
-                         std::to_string(o.max_sequences) + " with " + std::to_string(o.prompt_logit_rows) +
-                         " prompt logit rows exceed what the model was loaded for: " +
-                         std::to_string(model.context) + ", " + std::to_string(model.max_rows) + " and " +
-                         std::to_string(model.max_logit_rows) + " logit rows in all");
+  return InvalidArgument(
+      "context " + std::to_string(o.context) + ", step-tokens " + std::to_string(o.step_tokens) +
+      " and max-sequences " + std::to_string(o.max_sequences) + " with " +
+      std::to_string(o.prompt_logit_rows) +
+      " prompt logit rows exceed what the model was loaded for: " + std::to_string(model.context) + ", " +
+      std::to_string(model.max_rows) + " and " + std::to_string(model.max_logit_rows) + " logit rows in all");
 }
 
 Status CheckRequest(const EngineOptions& options, int vocab, const Request& request) {

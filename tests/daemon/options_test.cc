@@ -177,8 +177,10 @@ TEST(Help, NamesEveryOptionAndCommand) {
 TEST(Documents, MatchTheTables) {
   const std::filesystem::path source = testing_support::SourceDir();
   const auto page = testing_support::ReadFileOrDie(source / "docs/OPERATIONS.md");
-  EXPECT_THAT(page, HasSubstr(OptionsAsMarkdown())) << "paste the first table of `prefixd help-markdown`";
-  EXPECT_THAT(page, HasSubstr(LimitsAsMarkdown())) << "paste the second table of `prefixd help-markdown`";
+  EXPECT_THAT(page, HasSubstr(OptionsAsMarkdown()))
+      << "paste the list of options that `prefixd help-markdown` prints";
+  EXPECT_THAT(page, HasSubstr(LimitsAsMarkdown()))
+      << "paste the table of limits that `prefixd help-markdown` prints";
   EXPECT_EQ(testing_support::ReadFileOrDie(source / "deploy/prefixd.toml"), OptionsAsToml())
       << "write it anew with `prefixd help-toml`";
 }

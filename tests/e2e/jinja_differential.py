@@ -94,7 +94,10 @@ def same(answer, expected):
 
 
 def compare(requests):
-    """Returns how many rendered alike, how many raised alike, and the differing (request, ours, reference)."""
+    """Returns the number of equal renders, the number of equal errors, and the differing cases.
+
+    A differing case is (request, ours, reference).
+    """
     reference = Reference(NOW)
     rendered = raised = 0
     differing = []

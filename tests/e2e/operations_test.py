@@ -12,12 +12,12 @@ from daemon import MODEL, ROOT, run
 
 PAGE = (ROOT / "docs/OPERATIONS.md").read_text()
 PAGE_WORDS = re.sub(r"\s+", " ", PAGE)
-FLOORS = ("base", "hashing", "storage", "kernels", "cache", "engine", "daemon")
+FOLDERS = ("base", "hashing", "text", "storage", "kernels", "model", "cache", "engine", "daemon")
 
 
 def sources():
-    for floor in FLOORS:
-        for path in sorted((ROOT / floor).rglob("*.cc")):
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.cc")):
             yield path.relative_to(ROOT), path.read_text()
 
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Compares our tokenizer with the `tokenizers` library on random files and texts: ids, texts of ids, streams.
 
-    tests/e2e/tokenizer_differential.py --files 1000 --texts 20 [--seed 1] [--tool build/release/tests/support/tokenizer_tool]
-    tests/e2e/tokenizer_differential.py --regexes 200     # instead: every pattern by itself, on texts of many code points
+    tests/e2e/tokenizer_differential.py --files 1000 --texts 20 [--seed 1]
+        [--tool build/release/tests/support/tokenizer_tool]
+    tests/e2e/tokenizer_differential.py --regexes 200
+        instead compares every pattern by itself, on texts of many code points
 
 A file that one of the two refuses is skipped. The number of files that we refuse is printed by reason.
 """
@@ -25,7 +27,8 @@ TOOL = ROOT / "build" / "release" / "tests" / "support" / "tokenizer_tool"
 
 class Ours:
     def __init__(self, tool):
-        self.process = subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        self.process = subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        encoding="utf-8")
 
     def ask(self, **request):
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -109,16 +112,20 @@ class Comparison:
             self.compare_file(file, [generator.random_text(self.rng) for _ in range(texts)])
 
     def regexes(self, texts):
-        """Each pattern alone; every character is its own token, and pieces show as end-of-word suffixes do."""
+        """Compares each pattern alone. Every character is a token; end-of-word suffixes mark the pieces."""
         for pattern in generator.REGEXES.values():
             vocab = {f"{c}{end}": 2 * i + (end != "")
                      for i, c in enumerate(generator.byte_alphabet()) for end in ("", "</w>")}
-            file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+            file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
+                    "normalizer": None,
                     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-                        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-                        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]},
+                        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
+                         "invert": False},
+                        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                         "use_regex": False}]},
                     "post_processor": None, "decoder": None,
-                    "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                    "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                              "continuing_subword_prefix": None,
                               "end_of_word_suffix": "</w>", "fuse_unk": False, "byte_fallback": False,
                               "ignore_merges": False, "vocab": vocab, "merges": []}}
             self.compare_file(file, [self.wide_text() for _ in range(texts)])
@@ -139,7 +146,8 @@ def smallest(differences):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--regexes", type=int, default=0)
@@ -157,7 +165,8 @@ def main():
     if comparison.differences:
         one = dict(smallest(comparison.differences))
         pathlib.Path("tokenizer_difference.json").write_text(json.dumps(one.pop("file"), ensure_ascii=False))
-        print(f"smallest difference (its file is tokenizer_difference.json): {json.dumps(one)}", file=sys.stderr)
+        print(f"smallest difference (its file is tokenizer_difference.json): {json.dumps(one)}",
+              file=sys.stderr)
     print(f"tokenizers {tokenizers.__version__}: {comparison.files} files, {comparison.cases} cases, "
           f"{len(comparison.differences)} differ")
     return 1 if comparison.differences else 0

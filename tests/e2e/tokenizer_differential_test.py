@@ -1,10 +1,14 @@
-"""Our tokenizer and the `tokenizers` library on random files, from a fixed seed; tokenizer_differential.py runs more."""
+"""Compares our tokenizer with the `tokenizers` library on random files from a fixed seed.
+
+tokenizer_differential.py runs more of them.
+"""
 
 import pytest
 
 from tokenizer_differential import TOOL, Comparison, smallest
 
-needs_tool = pytest.mark.skipif(not TOOL.exists(), reason=f"needs {TOOL.name}, which the release stage builds")
+needs_tool = pytest.mark.skipif(not TOOL.exists(),
+     reason=f"needs {TOOL.name}, which the release stage builds")
 
 
 def assert_equal(comparison):

@@ -1,4 +1,4 @@
-"""Random tokenizer.json files with every component that prefixd supports, and random texts to encode with them."""
+"""Random tokenizer.json files with every component that prefixd supports, and random texts to encode."""
 
 import json
 
@@ -6,11 +6,14 @@ MARK = "\u2581"
 REGEXES = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "gpt2_short": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
-    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+              r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
               r"|\s+(?!\S)|\s+",
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+             r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
              r"|\s+(?!\S)|\s+",
-    "qwen35": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    "qwen35": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+              r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
               r"|\s*[\r\n]+|\s+(?!\S)|\s+",
     "tekken": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
               r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
@@ -44,16 +47,25 @@ REGEXES = {
     "line": "^.*$",
 }
 FRAGMENTS = [
-    "a", "b", "ab", "abc", "the", "The", "THE", "ing", "hello", "world", "don't", "I'LL", "we've", "'\u017f", "1", "12",
-    "123", "12345", "3.14", "0xFF", "\u00bd", "\u00b2", "\u0663", "\u2167", " ", " ", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\r",
-    "\t", "\u00a0", "\u0085", "\u2028", "\u3000", "\u180e", "\u200b", "\u200d", "\ufeff", ".", ",", "!", "?!", "--", "$", "+", "<", ">",
-    "/", "\\", "\"", "_", "`", "(", ")", "\u2026", "\u3002", "\u2014", "\u00e9", "e\u0301", "e\u0323\u0307", "q\u0307\u0323", "\u1e9b\u0323",
-    "\u00df", "\u0130", "\u03a3", "\u01c5", "\ufb01", "\u212b", "\uac01", "\u1100\u1161\u11a8", "\u6f22", "\u5b57", "\u6f22\u5b57", "\u3072\u3089",
-    "\u30ab\u30bf", "\u0434\u0430", "\u0391\u03b1", "\u0905\u094d", "\u0e01\u0e33", "\u05d0\u05b0", "\U0001f600", "\U0001f468\u200d\U0001f469", "\U0001f1e9\U0001f1ea",
-    "\u24b6", "\U00031350", "\u1abf", "\u0897", "\ua7cb", "\U00010d50", "\U00011de0", "\ufdfa", "\uffff", "\ufffd", "\x00", "\x7f",
-    MARK, MARK + MARK, "\u0120", "\u010a", "<0x41>", "<0xE6>", "<s>", "</s>", "<|x|>", "<|xy|>", "<unk>", "[A]", "tok", " tok ", "\u0301",
+    "a", "b", "ab", "abc", "the", "The", "THE", "ing", "hello", "world", "don't", "I'LL", "we've", "'\u017f",
+    "1", "12",
+    "123", "12345", "3.14", "0xFF", "\u00bd", "\u00b2", "\u0663", "\u2167", " ", " ", " ", "  ", "   ", "\n",
+    "\n\n", "\r\n", "\r",
+    "\t", "\u00a0", "\u0085", "\u2028", "\u3000", "\u180e", "\u200b", "\u200d", "\ufeff", ".", ",", "!", "?!",
+    "--", "$", "+", "<", ">",
+    "/", "\\", "\"", "_", "`", "(", ")", "\u2026", "\u3002", "\u2014", "\u00e9", "e\u0301", "e\u0323\u0307",
+    "q\u0307\u0323", "\u1e9b\u0323",
+    "\u00df", "\u0130", "\u03a3", "\u01c5", "\ufb01", "\u212b", "\uac01", "\u1100\u1161\u11a8", "\u6f22",
+    "\u5b57", "\u6f22\u5b57", "\u3072\u3089",
+    "\u30ab\u30bf", "\u0434\u0430", "\u0391\u03b1", "\u0905\u094d", "\u0e01\u0e33", "\u05d0\u05b0",
+    "\U0001f600", "\U0001f468\u200d\U0001f469", "\U0001f1e9\U0001f1ea",
+    "\u24b6", "\U00031350", "\u1abf", "\u0897", "\ua7cb", "\U00010d50", "\U00011de0", "\ufdfa", "\uffff",
+    "\ufffd", "\x00", "\x7f",
+    MARK, MARK + MARK, "\u0120", "\u010a", "<0x41>", "<0xE6>", "<s>", "</s>", "<|x|>", "<|xy|>", "<unk>",
+    "[A]", "tok", " tok ", "\u0301",
 ]
-ADDED = ["<s>", "</s>", "<|x|>", "<|xy|>", "[A]", "tok", "  ", "\n\n", "the", "\u00e9", "A b", MARK + MARK, "'", "\u0301a", " x "]
+ADDED = ["<s>", "</s>", "<|x|>", "<|xy|>", "[A]", "tok", "  ", "\n\n", "the", "\u00e9", "A b", MARK + MARK,
+         "'", "\u0301a", " x "]
 
 
 def random_text(rng, most=24):
@@ -79,11 +91,12 @@ def spell(text, alphabet):
 
 
 def random_merges(rng, words, tokens):
-    """Merges of pairs that stand side by side in words, as training finds them; `tokens` grows by their products."""
+    """Merges of neighbouring pairs in words, as training finds them. Adds their products to `tokens`."""
     merges = []
     words = [list(w) for w in words if w]
     for _ in range(rng.randrange(120)):
-        pairs = [(w[i], w[i + 1]) for w in words for i in range(len(w) - 1) if w[i] in tokens and w[i + 1] in tokens]
+        pairs = [(w[i], w[i + 1]) for w in words for i in range(len(w) - 1)
+                 if w[i] in tokens and w[i + 1] in tokens]
         if not pairs:
             break
         left, right = pair = rng.choice(pairs)
@@ -144,8 +157,10 @@ def random_added(rng, vocab):
     for content in rng.sample(ADDED, rng.randrange(6)):
         taken = {token["id"] for token in added}
         number = vocab.get(content, max([*vocab.values(), *taken]) + 1)
-        added.append({"id": number, "content": content, "single_word": rng.random() < 0.2, "lstrip": rng.random() < 0.2,
-                      "rstrip": rng.random() < 0.2, "normalized": rng.random() < 0.4, "special": rng.random() < 0.5})
+        added.append({"id": number, "content": content, "single_word": rng.random() < 0.2,
+                      "lstrip": rng.random() < 0.2,
+                      "rstrip": rng.random() < 0.2, "normalized": rng.random() < 0.4,
+                      "special": rng.random() < 0.5})
     return added
 
 
@@ -170,7 +185,8 @@ def random_normalizer(rng):
         {"type": "Prepend", "prepend": rng.choice([MARK, "a", "ab ", " "])},
         {"type": "Replace", "pattern": {"String": rng.choice([" ", "  ", "a", "the", "\n"])},
          "content": rng.choice([MARK, "", "b", "xyz", " "])},
-        {"type": "Replace", "pattern": {"Regex": rng.choice([r"\s+", " {2,}", r"\p{N}", r"[^\w\s]", "^a", "\u0301+"])},
+        {"type": "Replace", "pattern": {"Regex": rng.choice([r"\s+", " {2,}", r"\p{N}", r"[^\w\s]", "^a",
+                                                             "\u0301+"])},
          "content": rng.choice([" ", "", MARK, "0"])}])
 
 
@@ -185,20 +201,24 @@ def random_metaspace(rng):
 
 def random_pre_tokenizer(rng):
     return rng.choice([
-        {"type": "Split", "pattern": random_pattern(rng), "behavior": random_behavior(rng), "invert": rng.random() < 0.3},
+        {"type": "Split", "pattern": random_pattern(rng), "behavior": random_behavior(rng),
+         "invert": rng.random() < 0.3},
         {"type": "Split", "pattern": random_pattern(rng), "behavior": "Isolated", "invert": False},
         {"type": "Split", "pattern": random_pattern(rng), "behavior": "Isolated", "invert": False},
-        {"type": "Digits", "individual_digits": rng.random() < 0.5}, {"type": "Whitespace"}, {"type": "WhitespaceSplit"},
+        {"type": "Digits", "individual_digits": rng.random() < 0.5}, {"type": "Whitespace"},
+        {"type": "WhitespaceSplit"},
         {"type": "Punctuation", "behavior": random_behavior(rng)}, random_metaspace(rng)])
 
 
 def random_bytes(rng):
-    return {"type": "ByteLevel", "add_prefix_space": rng.random() < 0.3, "trim_offsets": True, "use_regex": rng.random() < 0.5}
+    return {"type": "ByteLevel", "add_prefix_space": rng.random() < 0.3, "trim_offsets": True,
+            "use_regex": rng.random() < 0.5}
 
 
 def random_decoder(rng):
     return rng.choice([
-        {"type": "Replace", "pattern": {"String": rng.choice([MARK, "a", "the"])}, "content": rng.choice([" ", "", "xy"])},
+        {"type": "Replace", "pattern": {"String": rng.choice([MARK, "a", "the"])}, "content": rng.choice([" ",
+            "", "xy"])},
         {"type": "ByteFallback"}, {"type": "Fuse"}, random_metaspace(rng), random_bytes(rng),
         {"type": "Strip", "content": rng.choice([" ", "a"]), "start": rng.randrange(3), "stop": 0}])
 
@@ -218,8 +238,10 @@ def random_post_processor(rng, vocab):
                 "special_tokens": {t: {"id": t, "ids": [i], "tokens": [t]} for t, i in before + after}}
 
     return rng.choice([
-        None, {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}, template(),
-        {"type": "Sequence", "processors": [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False,
+        None, {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
+        template(),
+        {"type": "Sequence", "processors": [{"type": "ByteLevel", "add_prefix_space": True,
+                                             "trim_offsets": False,
                                              "use_regex": True}, template()]},
         {"type": "BertProcessing", "sep": list(named()), "cls": list(named())},
         {"type": "RobertaProcessing", "sep": list(named()), "cls": list(named()), "trim_offsets": True,
@@ -229,9 +251,11 @@ def random_post_processor(rng, vocab):
 def llama2(rng, file):
     """The older SentencePiece form: the whole text is one word."""
     file["normalizer"] = {"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": MARK}, {"type": "Replace", "pattern": {"String": " "}, "content": MARK}]}
+        {"type": "Prepend", "prepend": MARK}, {"type": "Replace", "pattern": {"String": " "},
+                                               "content": MARK}]}
     file["decoder"] = {"type": "Sequence", "decoders": [
-        {"type": "Replace", "pattern": {"String": MARK}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Replace", "pattern": {"String": MARK}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"},
         {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
     file["pre_tokenizer"] = rng.choice([None, None, {"type": "Split", "pattern": {"String": " "},
                                                      "behavior": "MergedWithPrevious", "invert": False}])
@@ -240,7 +264,8 @@ def llama2(rng, file):
 def random_tokenizer(rng):
     byte_level = rng.random() < 0.5
     model = random_model(rng, byte_level)
-    file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": random_added(rng, model["vocab"]),
+    file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": random_added(rng,
+        model["vocab"]),
             "normalizer": some(rng, random_normalizer, "normalizers", 3),
             "pre_tokenizer": some(rng, random_pre_tokenizer, "pretokenizers", 4),
             "post_processor": random_post_processor(rng, model["vocab"]),
@@ -249,7 +274,8 @@ def random_tokenizer(rng):
         before = file["pre_tokenizer"]
         stages = [] if before is None else before.get("pretokenizers", [before])
         stages = [s for s in stages if s["type"] != "Metaspace"] + [random_bytes(rng)]
-        file["pre_tokenizer"] = stages[0] if len(stages) == 1 else {"type": "Sequence", "pretokenizers": stages}
+        file["pre_tokenizer"] = stages[0] if len(stages) == 1 else {"type": "Sequence",
+                                                                    "pretokenizers": stages}
         if rng.random() < 0.7:
             file["decoder"] = random_bytes(rng)
     elif rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""`validate` describes a model and refuses exactly what `serve` refuses, with the same exit code and message."""
+"""`validate` describes a model and refuses what `serve` refuses, with the same exit code and message."""
 
 import json
 import re
@@ -9,7 +9,8 @@ import pytest
 
 from daemon import MODEL, Daemon, run
 
-FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+         "tokenizer_config.json")
 
 
 def edit(name, **changes):
@@ -75,7 +76,8 @@ REFUSED = {
     "config_is_no_json": (write("config.json", b"{"), "config.json"),
     "config_is_a_list": (write("config.json", b"[]"), "config.json"),
     "no_architecture": (config(architectures=None, model_type=None), "architectures"),
-    "other_architecture": (config(architectures=["MixtralForCausalLM"], model_type="mixtral"), "MixtralForCausalLM"),
+    "other_architecture": (config(architectures=["MixtralForCausalLM"], model_type="mixtral"),
+                           "MixtralForCausalLM"),
     "no_layers": (config(num_hidden_layers=0), "num_hidden_layers is 0"),
     "too_many_layers": (config(num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
     "size_is_text": (config(hidden_size="wide"), "hidden_size"),
@@ -85,10 +87,12 @@ REFUSED = {
     "unknown_rope": (config(rope_scaling={"rope_type": "longrope", "factor": 4}), "longrope"),
     "rope_without_factor": (config(rope_scaling={"rope_type": "linear"}), "factor"),
     "quantised": (config(quantization_config={"quant_method": "gptq"}), "quantization_config"),
-    "generation_config": (edit("generation_config.json", temperature="warm"), "generation_config.json: temperature"),
+    "generation_config": (edit("generation_config.json", temperature="warm"),
+                          "generation_config.json: temperature"),
     "no_tokenizer": (remove("tokenizer.json"), "has no tokenizer.json"),
     "tokenizer_is_cut": (truncate("tokenizer.json", 1000), "tokenizer.json"),
-    "tokenizer_of_another_kind": (edit("tokenizer.json", model={"type": "WordPiece", "vocab": {}}), "WordPiece"),
+    "tokenizer_of_another_kind": (edit("tokenizer.json", model={"type": "WordPiece", "vocab": {}}),
+                                  "WordPiece"),
     "template_syntax": (edit("tokenizer_config.json", chat_template="{% if %}"), "--chat-template"),
     "template_is_a_number": (edit("tokenizer_config.json", chat_template=7), "chat_template"),
     "no_weights": (remove("model.safetensors"), "no *.safetensors file"),
@@ -100,7 +104,8 @@ REFUSED = {
     "tensors_of_another_type": (header(retype), "I16"),
     "tensors_overlap": (header(overlap), "model.norm.weight"),
     "shards_are_missing": (write("model.safetensors.index.json",
-                                 json.dumps({"weight_map": {"model.norm.weight": "a.safetensors"}}).encode()), None),
+                                 json.dumps({"weight_map": {"model.norm.weight": "a.safetensors"}}).encode()),
+                                 None),
 }
 
 
@@ -139,8 +144,10 @@ def test_validate_refuses_as_serve_does(case, folder):
 
 def test_validate_refuses_configurations_as_serve_does(folder):
     for arguments in (["--context", "1000000"], ["--device-cache", "1000TiB"], ["--device-cache", "4KiB"],
-                      ["--context", "4096", "--device-cache", "1MiB"], ["--step-tokens", "8"], ["--chat-template", "/nowhere"]):
-        validated, served = (run(command, "--model", folder, "--listen", "127.0.0.1:0", *arguments) for command in ("validate", "serve"))
+                      ["--context", "4096", "--device-cache", "1MiB"], ["--step-tokens", "8"],
+                      ["--chat-template", "/nowhere"]):
+        validated, served = (run(command, "--model", folder, "--listen", "127.0.0.1:0",
+                                 *arguments) for command in ("validate", "serve"))
         assert validated.returncode == served.returncode == 2, (arguments, validated.stderr, served.stderr)
         assert validated.stderr.splitlines()[-1].removeprefix("prefixd: ") in served.stderr, arguments
         assert arguments[0][2:] in validated.stderr
@@ -154,17 +161,21 @@ def test_what_validate_derives_is_what_serve_runs_with():
     assert plan["architecture"]["layers"] == weights["num_hidden_layers"]
     assert plan["weights"]["bytes"] == sum(plan["weights"]["dtypes"].values())
     assert plan["weights"]["bytes"] < (MODEL / "model.safetensors").stat().st_size
-    assert plan["kv_bytes_per_token"] == 2 * 2 * weights["num_hidden_layers"] * weights["num_key_value_heads"] * weights["head_dim"]
+    elements = weights["num_hidden_layers"] * weights["num_key_value_heads"] * weights["head_dim"]
+    assert plan["kv_bytes_per_token"] == 2 * 2 * elements
     assert plan["sequences_that_fit"] == (plan["blocks"] - 1) // -(-plan["context"] // plan["block_tokens"])
-    assert plan["tokenizer"]["kind"] == "byte-level BPE" and plan["chat_template"]["supports_system_role"] is True
-    for fact in plan.keys() - {"schema", "ok", "blocks", "block_tokens", "context_that_fits", "max_positions", "warnings"}:
+    assert plan["tokenizer"]["kind"] == "byte-level BPE"
+    assert plan["chat_template"]["supports_system_role"] is True
+    for fact in plan.keys() - {"schema", "ok", "blocks", "block_tokens", "context_that_fits", "max_positions",
+                               "warnings"}:
         assert f"\n{fact.replace('_', ' ')}:" in "\n" + text, fact
     with Daemon("--max-sequences", 8, "--log-format", "json") as daemon:
         daemon.signal()
         assert daemon.exit_code() == 0
         lines = {line["message"]: line for line in map(json.loads, filter(None, daemon.log))}
         limits = lines["limits"]
-        for name in ("context", "max_sequences", "step_tokens", "max_queue", "blocks", "block_tokens", "kv_bytes_per_token"):
+        for name in ("context", "max_sequences", "step_tokens", "max_queue", "blocks", "block_tokens",
+                     "kv_bytes_per_token"):
             assert limits[name] == plan[name], name
         assert limits["kv_dtype"] == plan["kv_dtype"]
         assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
@@ -172,7 +183,8 @@ def test_what_validate_derives_is_what_serve_runs_with():
 
 
 def test_a_template_that_rewrites_is_told(folder):
-    assert json.loads(run("validate", "--json", "--model", MODEL).stdout)["chat_template"]["append_only"] is True
+    assert json.loads(run("validate", "--json", "--model",
+                          MODEL).stdout)["chat_template"]["append_only"] is True
     # This template drops all messages but the last.
     edit("tokenizer_config.json", chat_template="{{ messages | length }}: {{ messages[-1].content }}")(folder)
     told = json.loads(run("validate", "--json", "--model", folder).stdout)["chat_template"]

@@ -122,9 +122,8 @@ TEST_F(EngineTest, RefusesWhatCannotWork) {
   options.step_tokens = 3;
   EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(),
             Code::kInvalidArgument);
-  for (const auto field :
-       {&EngineOptions::context, &EngineOptions::step_tokens, &EngineOptions::max_sequences,
-        &EngineOptions::prompt_logit_rows}) {
+  for (const auto field : {&EngineOptions::context, &EngineOptions::step_tokens,
+                           &EngineOptions::max_sequences, &EngineOptions::prompt_logit_rows}) {
     options = Options();
     options.*field += 1;  // more than the model was loaded for
     EXPECT_EQ(Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_).status().code(),

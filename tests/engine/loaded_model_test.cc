@@ -23,12 +23,15 @@ using testing_support::TempDir;
 constexpr const char* kTokenizer = R"({
   "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
   "added_tokens": [
-    {"id": 6, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 7, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+    {"id": 6, "content": "<s>", "single_word": false, "lstrip": false,
+     "rstrip": false, "normalized": false, "special": true},
+    {"id": 7, "content": "</s>", "single_word": false, "lstrip": false,
+     "rstrip": false, "normalized": false, "special": true}],
   "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
   "post_processor": null,
   "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
             "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "ab": 5}, "merges": ["a b"]}})";
 
@@ -93,9 +96,9 @@ TEST_F(LoadedModelTest, EndTokensComeFromThreePlaces) {
 TEST_F(LoadedModelTest, ChatTemplatesByPrecedence) {
   Write("tokenizer_config.json", R"({"bos_token": "<s>", "chat_template": "{{ bos_token }}one"})");
   EXPECT_EQ(Rendered(**Load()), "<s>one");
-  Write(
-      "tokenizer_config.json",
-      R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "two"}]})");
+  Write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "tools"},
+                            {"name": "default", "template": "two"}]})");
   ChatTemplate::Input with_tools;
   with_tools.tools = boost::json::array{"t"};
   EXPECT_EQ(Rendered(**Load()), "two");
@@ -133,7 +136,8 @@ TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
   std::string tokenizer = kTokenizer;
   tokenizer.replace(tokenizer.find("\"ab\": 5"), 7, "\"ab\": 64");
   Write("tokenizer.json", tokenizer);
-  ExpectRefused(folder_, Code::kUnsupported, "token \"ab\" has the id 64, but the model has embeddings for 64 tokens");
+  ExpectRefused(folder_, Code::kUnsupported,
+                "token \"ab\" has the id 64, but the model has embeddings for 64 tokens");
 }
 
 TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {

@@ -60,7 +60,8 @@ void CheckGeneration(const GenerationRequest& request) {
     PREFIXD_CHECK(biased.insert(bias.token).second) << bias.token;
   }
   PREFIXD_CHECK(request.n >= 1 && request.n <= context.limits.max_n) << request.n;
-  PREFIXD_CHECK(request.best_of >= request.n && request.best_of <= context.limits.max_best_of) << request.best_of;
+  PREFIXD_CHECK(request.best_of >= request.n && request.best_of <= context.limits.max_best_of)
+      << request.best_of;
   PREFIXD_CHECK(!request.stream || (request.best_of == request.n && request.prompt_logprobs < 0));
   std::vector<prefixd::TokenId> tokens(10, 1);
   prefixd::TruncatePrompt(request, &tokens);

@@ -63,8 +63,8 @@ TEST(ModelConfig, HeadDimNeedNotBeHiddenOverHeads) {
 }
 
 TEST(ModelConfig, BothSpellingsOfRopeAreTheSameModel) {
-  const std::string llama3 =
-      R"("factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64)";
+  const std::string llama3 = R"("factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, )"
+                             R"("original_max_position_embeddings": 64)";
   struct Case {
     Changes classic, renamed;
     std::string canonical;

@@ -1,4 +1,4 @@
-// The fixture of the tests of HttpServer: a real server on a free port, its routes, and waits for what they see.
+// The fixture of the HttpServer tests: a real server on a free port, its routes, and waits for what they see.
 #pragma once
 
 #include <gmock/gmock.h>

@@ -43,8 +43,9 @@ TEST_P(GgufVocabulary, EqualsReference) {
     EXPECT_EQ(*ids, expected) << "case " << cases << ": " << testing::PrintToString(text);
     // deepseek-coder has letters as user-defined tokens. Its decoder, like the reference, reads them as
     // bytes.
-    if (GetParam() != "deepseek-coder")
+    if (GetParam() != "deepseek-coder") {
       EXPECT_EQ((*tokenizer)->Decode(*ids, false), text) << "case " << cases;
+    }
   }
   EXPECT_EQ(cases, 46u);
 }

@@ -47,8 +47,9 @@ TEST_P(GoldenTokenizer, EqualsReference) {
     SCOPED_TRACE(text);
     const auto plain = Ids(one.at("ids"));
     EXPECT_EQ(*tokenizer->Encode(text, {.add_special_tokens = false}), plain);
-    if (tokenizer->max_bytes_per_token() > 0)
+    if (tokenizer->max_bytes_per_token() > 0) {
       EXPECT_LE(text.size(), plain.size() * tokenizer->max_bytes_per_token());
+    }
     const auto ids = Ids(one.at("ids_with_special"));
     EXPECT_EQ(*tokenizer->Encode(text, {.add_special_tokens = true}), ids);
     EXPECT_EQ(tokenizer->Decode(ids, true), Text(one.at("decoded")));

@@ -125,7 +125,8 @@ TEST(Normalizer, Components) {
 TEST(PostProcessor, TemplateAroundTheText) {
   TokenizerParts parts;
   parts.post_processor =
-      R"({"type":"Sequence","processors":[{"type":"ByteLevel","trim_offsets":true},{"type":"TemplateProcessing",
+      R"({"type":"Sequence","processors":[{"type":"ByteLevel","trim_offsets":true},
+          {"type":"TemplateProcessing",
           "single":[{"SpecialToken":{"id":"s","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
                     {"SpecialToken":{"id":"e","type_id":0}}],
           "pair":[],
@@ -137,8 +138,8 @@ TEST(PostProcessor, TemplateAroundTheText) {
 
 TEST(PostProcessor, RobertasAroundTheText) {
   TokenizerParts parts;
-  parts.post_processor =
-      R"({"type":"RobertaProcessing","sep":["a",0],"cls":["b",1],"trim_offsets":true,"add_prefix_space":true})";
+  parts.post_processor = R"({"type":"RobertaProcessing","sep":["a",0],"cls":["b",1],"trim_offsets":true,)"
+                         R"("add_prefix_space":true})";
   EXPECT_EQ(Encode(parts, "c"), (Ids{1, 2, 0}));
 }
 
@@ -251,7 +252,8 @@ P EqualWhenNormalised() {
 std::vector<Refusal> RefusedStages() {
   return {
       {"normalizer", With(&P::normalizer, R"({"type":"Precompiled"})"), Code::kUnsupported,
-       R"(tokenizer.json: normalizer.type is "Precompiled", which is not supported (supported: Sequence, NFC,)"},
+       R"(tokenizer.json: normalizer.type is "Precompiled", which is not supported )"
+       R"((supported: Sequence, NFC,)"},
       {"normalizer option", With(&P::normalizer, R"({"type":"NFKC","form":2})"), Code::kUnsupported,
        "normalizer.form is 2, but this key is not supported (supported: type)"},
       {"long content",
@@ -271,10 +273,9 @@ std::vector<Refusal> RefusedStages() {
             R"({"type":"Metaspace","replacement":"_","prepend_scheme":"first"}]})"),
        Code::kUnsupported, "prepend_scheme \"first\" after another"},
       {"growth",
-       With(
-           &P::decoder,
-           R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"},)"
-           R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"}]})"),
+       With(&P::decoder, R"({"type":"Sequence","decoders":[)"
+                         R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"},)"
+                         R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"}]})"),
        Code::kUnsupported, "decoder Replace of \"a\""},
       {"option", With(&P::pre_tokenizer, R"({"type":"Digits","individual_digits":true,"new":3})"),
        Code::kUnsupported, "pre_tokenizer.new is 3"},
