@@ -121,7 +121,7 @@ def size_faults(path, text):
                 begin = number
             elif line == "}" and begin is not None:
                 if (size := number - begin + 1) > FUNCTION_LINES:
-                    faults.append(f"{path}:{begin}: a function of {size} lines; the limit is {FUNCTION_LINES}")
+                    faults.append(f"{path}:{begin}: a function of {size} lines, over {FUNCTION_LINES}")
                 begin = None
     return faults
 
