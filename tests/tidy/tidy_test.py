@@ -165,6 +165,11 @@ class Tree(unittest.TestCase):
         faults = [fault for name, text in self.texts.items() for fault in rule(name, text)]
         self.assertEqual(faults, [], "\n".join([""] + faults))
 
+    def check_prose(self, rule):
+        texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in self.prose}
+        faults = [fault for name, text in texts.items() for fault in rule(name, text)]
+        self.assertEqual(faults, [], "\n".join([""] + faults))
+
     maxDiff = None
 
     def test_there_is_a_tree(self):
@@ -178,8 +183,7 @@ class Tree(unittest.TestCase):
 
     def test_widths_of_lines(self):
         self.check(width_faults)
-        for name in self.prose:
-            self.assertEqual(width_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
+        self.check_prose(width_faults)
 
     def test_locks_are_annotated(self):
         self.check(lock_faults)
@@ -189,8 +193,7 @@ class Tree(unittest.TestCase):
 
     def test_nothing_names_this_machine_or_promises_work(self):
         self.check(banned_faults)
-        for name in self.prose:
-            self.assertEqual(banned_faults(name, (ROOT / name).read_text(encoding="utf-8")), [])
+        self.check_prose(banned_faults)
 
     def test_every_source_is_in_the_build(self):
         lists = {n: (ROOT / n).read_text() for n in self.names if n.endswith("CMakeLists.txt")}
