@@ -49,7 +49,7 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"prompt-logprobs", 1 << 18, "entries",
      "log probabilities of prompt tokens in one response; bounds its size"},
     {"stream-head-seconds", 10, "seconds",
-     "a stream's head waits this long for the first token and its cache figures"},
+     "a stream's head waits so long for the first token and its cache figures"},
     {"ping-seconds", 15, "seconds",
      "longest silence of a stream; then a comment keeps proxies from closing it"},
     // Engine and process

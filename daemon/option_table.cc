@@ -56,8 +56,8 @@ constexpr OptionSpec kTable[] = {
      int64_t{1} << 32},
 
     {"device-cache", "SIZE", K::kSize, &O::device_cache, "auto", "Cache",
-     "memory for KV blocks that the kernels read, in bytes; auto: half of the memory that is free beside the "
-     "weights",
+     "memory for KV blocks that the kernels read, in bytes; auto: half of the memory that the weights "
+     "leave free",
      4096, kMaxBytes},
     {"block-tokens", "N", K::kInteger, &O::block_tokens, "16", "Cache", "tokens per KV block; a power of two",
      1, 1024},
