@@ -135,7 +135,7 @@ std::string FormatReal(double value, const FormatSpec& spec, Budget& budget) {
 
 std::string FormatInteger(Int value, const FormatSpec& spec, Budget& budget) {
   if (IsRealType(spec.type)) return FormatReal(static_cast<double>(value), spec, budget);
-  if (spec.precision) Raise("Precision not allowed in integer format specifier");
+  if (spec.precision) Raise("a precision in the format of an integer is not supported");
   const bool decimal = spec.type == 0 || spec.type == 'd';
   if (!decimal && spec.type != 'x' && spec.type != 'X') RaiseType(spec.type, "int");
   if (spec.grouping && !decimal) Raise("Cannot specify ',' with '" + std::string(1, spec.type) + "'.");

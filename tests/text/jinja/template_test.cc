@@ -131,7 +131,7 @@ TEST(JinjaTemplate, UnsupportedFormatsRaise) {
       {"{{ '{!a}'.format(1) }}", "Unknown conversion specifier a"},
       {"{{ '%c' % 65 }}", "unsupported format character 'c'"},
       {"{{ '%*d' % (5, 1) }}", "unsupported format character '*'"},
-      {"{{ '%.5d' % 1 }}", "Precision not allowed in integer format specifier"},
+      {"{{ '%.5d' % 1 }}", "a precision in the format of an integer is not supported"},
       {"{{ 15|round(-1) }}", "round takes a precision from 0 to 300"},
   };
   for (const auto& [source, message] : cases) {
