@@ -1,5 +1,6 @@
-// Clock: the source of time, passed to whatever needs it. Product code reads the time through a Clock, so
-// that tests control it. SystemClock may be used from any thread; ManualClock belongs to one thread.
+// Clock: the source of time. Code outside the tests reads the time only through a Clock that its caller
+// passes, so that tests control the time. SystemClock may be used from any thread; ManualClock belongs to one
+// thread.
 #pragma once
 
 #include <chrono>
@@ -30,12 +31,12 @@ class SystemClock final : public Clock {
   }
 };
 
-// Starts at 0 and moves only by Advance.
+// A clock for tests. It starts at 0 and changes only by Advance.
 class ManualClock final : public Clock {
  public:
   int64_t NowNanos() const override { return nanos_; }
   int64_t UnixSeconds() const override { return nanos_ / 1'000'000'000; }
-  // nanos >= 0.
+  // Requires nanos >= 0.
   void Advance(int64_t nanos) {
     PREFIXD_CHECK(nanos >= 0) << nanos;
     nanos_ += nanos;

@@ -15,7 +15,7 @@
 
 namespace prefixd {
 
-// Callers switch over this set: a new code requires a change in each of them.
+// Callers switch over all codes: a new code requires a change in each such switch.
 enum class Code : unsigned char {
   kOk,
   kInvalidArgument,    // the caller's value is wrong; a retry does not help
@@ -105,7 +105,7 @@ class [[nodiscard]] Result {
 // Returns the error of a Status expression from the enclosing function.
 #define PREFIXD_RETURN_IF_ERROR(expr)                                                        \
   do {                                                                                       \
-    /* A name that hides no name inside `expr`. */                                           \
+    /* The variable's name must not hide a name that `expr` uses. */                         \
     if (::prefixd::Status prefixd_error = (expr); !prefixd_error.ok()) return prefixd_error; \
   } while (false)
 

@@ -1,4 +1,4 @@
-// UTF-8: validation, repair and decoding. Pure functions; any thread.
+// UTF-8: validation, repair, encoding and decoding. Pure functions; any thread.
 //
 // A function that requires valid UTF-8 does not check it. RepairUtf8 makes any bytes valid.
 #pragma once
@@ -11,19 +11,22 @@ namespace prefixd {
 
 inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
-// The first part of a byte string. An invalid part is a maximal subpart in the sense of the Unicode standard,
-// chapter 3, "U+FFFD substitution of maximal subparts": one U+FFFD replaces it.
+// The first part of a byte string: a code point, an invalid part, or the begin of a code point whose other
+// bytes are missing. An invalid part is a maximal subpart in the sense of the Unicode standard, chapter 3,
+// "U+FFFD substitution of maximal subparts": RepairUtf8 replaces it by one U+FFFD.
 struct Utf8Part {
   enum Kind : unsigned char { kValid, kInvalid, kIncomplete };
-  size_t length;  // in bytes; for kIncomplete the length of all bytes
+  size_t length;  // in bytes; for kIncomplete the length of the whole string
   Kind kind;
 };
-// Requires that `bytes` is not empty. kIncomplete: all of `bytes` is a proper prefix of a code point.
+// Requires that `bytes` is not empty. Returns kIncomplete when `bytes` ends before the end of its first code
+// point.
 Utf8Part FirstUtf8Part(std::string_view bytes);
 
 bool IsValidUtf8(std::string_view bytes);
-// Returns the text with every invalid part replaced by U+FFFD.
+// Returns the text with every invalid part, and an incomplete part at the end, replaced by U+FFFD.
 std::string RepairUtf8(std::string_view bytes);
+// Appends the UTF-8 encoding of `code_point`. Does not check that the code point is valid.
 void AppendUtf8(std::string* out, char32_t code_point);
 
 // Returns the length in bytes of the code point that begins with `first`. Requires valid UTF-8.

@@ -1,6 +1,6 @@
-// Measures what the machine can do at best: the ceilings with which the programs under bench/ compare their
-// figures. Plain functions. Each takes some tenths of a second and uses the CPUs that this process may use;
-// one thread calls them, while nothing else runs.
+// Measures the highest speeds that the machine reaches. The programs under bench/ compare their figures with
+// these ceilings. Each measurement takes some tenths of a second and uses the CPUs that this process may use.
+// Only one thread may call these functions, while nothing else runs.
 #pragma once
 
 #include <string>
@@ -15,12 +15,12 @@ struct Machine {
 };
 Machine DescribeMachine();
 
-// FLOP/s of single-precision FMA on `threads` threads, the best of many short bursts. `isa` is "avx2" or
-// "avx512"; returns 0 if the CPU does not support it.
+// Returns the FLOP/s of single-precision FMA on `threads` threads, in the fastest of many short bursts. `isa`
+// is "avx2" or "avx512". Returns 0 if the CPU does not support it.
 double FmaFlopsPerSecond(const std::string& isa, int threads);
 
-// Bytes/s of reading memory that is in no CPU cache: the best of the parts of 512 MiB. Returns 0 if that
-// memory cannot be allocated.
+// Returns the bytes/s at which `threads` threads read memory that is in no CPU cache. Reads 512 MiB in parts
+// and takes the fastest part. Returns 0 if the 512 MiB cannot be allocated.
 double ReadBytesPerSecond(int threads);
 
 }  // namespace prefixd::bench

@@ -12,8 +12,8 @@
 
 namespace prefixd::bench {
 
-// The 10,000 words of two syllables, without their space, in the order of their ids. In a text, a word that
-// follows a space is one token of every WordTokenizer with at least 10,459 ids.
+// Returns the 10,000 words of two syllables, without the leading space, in the order of their ids. Each of
+// them, after a space in a text, is one token of every WordTokenizer with at least 10,459 ids.
 std::vector<std::string> TwoSyllableWords();
 
 class WordTokenizer {
@@ -21,7 +21,7 @@ class WordTokenizer {
   explicit WordTokenizer(int vocab);  // number of ids, at least 1000
 
   std::string TokenizerJson() const;
-  std::string TokenizerConfigJson() const;  // with a ChatML template
+  std::string TokenizerConfigJson() const;  // with a ChatML chat template
   int end_of_text() const { return vocab_ - 3; }
   int start_of_turn() const { return vocab_ - 2; }
   int end_of_turn() const { return vocab_ - 1; }

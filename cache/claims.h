@@ -1,9 +1,9 @@
-// Claims: which lease is computing the block of which key, so that a second request for the block waits
-// instead of computing it too. A claim ends when the block enters the tree or when its lease is released.
-// Engine thread only.
+// Claims: records for each block key which lease is computing the block. A second lease that needs the block
+// then waits for the first one instead of computing the block too. A claim ends when the block enters the
+// tree, or when the lease that claimed it is released or meets a key collision. Engine thread only.
 //
-// A lease claims blocks only when it waits for no other lease, and never waits after that. So waiting leases
-// never form a cycle.
+// A lease claims blocks only after it has finished waiting for other leases. So waiting leases never form a
+// cycle.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A key has at most one claimant.
@@ -21,13 +21,13 @@ namespace prefixd {
 
 class Claims {
  public:
-  // One per lease. Call EndAll before its destruction.
+  // The claims of one lease. Requires a call of EndAll before its destruction.
   struct Claimant {
     Claimant() = default;
     Claimant(const Claimant&) = delete;
     Claimant& operator=(const Claimant&) = delete;
     ~Claimant() { PREFIXD_CHECK(keys.empty()) << keys.size() << " claims outlive their claimant"; }
-    std::vector<BlockKey> keys;  // every key it has claimed; some claims may have ended
+    std::vector<BlockKey> keys;  // every key that the lease has claimed; some claims may have ended
   };
 
   // Claims `key` for `claimant` and returns true. Returns false when the key is claimed already.

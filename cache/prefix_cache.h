@@ -5,22 +5,24 @@
 //
 // The life of a sequence over `tokens` (the prompt, then prompt + generated tokens):
 //   Lease lease = cache.Open(root);
-//   cache.Acquire(lease, tokens, limit)  Call until kReady. Takes cached blocks; waits for blocks that
-//                                        another lease computes or that are being copied.
-//   cache.Reserve(lease, n)              Before a step that computes tokens up to n. Adds blocks to the
-//                                        table, evicting cached blocks if needed.
-//   cache.Commit(lease, tokens)          After the step. The KV of tokens.size() tokens is computed; full
-//                                        blocks enter the tree.
+//   cache.Acquire(lease, tokens, limit)  Call it once per step until it returns kReady. It takes cached
+//                                        blocks. It returns another state while another lease computes the
+//                                        next block or a copy runs.
+//   cache.Reserve(lease, n)              Call it before a step that computes tokens up to n. It adds blocks
+//                                        to the block table and evicts cached blocks if needed.
+//   cache.Commit(lease, tokens)          Call it after the step, when the KV of all `tokens` is computed.
+//                                        Full blocks enter the tree.
 //   lease.Release(), or destruction      Blocks in the tree stay cached; private blocks become free.
 //
 // Invariants (CheckInvariants tests them)
-//   1. free + leased + cached = capacity, counted from the blocks themselves.
+//   1. free + leased + cached = capacity. CheckInvariants counts the blocks in each state.
 //   2. A block is in the tree at most once. A block outside the tree that is not free belongs to exactly one
 //      lease or one copy.
 //   3. The blocks of a lease cover [0, ready) with the KV of exactly the tokens that were acquired or
 //      committed. Blocks of the tree are full and never written again.
-//   4. The ancestors of a leased block in the tree are leased as well. So a leaf that no lease holds can
-//      always be evicted, and eviction removes only such leaves.
+//   4. The ancestors of a leased block in the tree are leased as well. So the tree has a leaf to evict for as
+//      long as it has a cached block. Eviction removes only leaves to which no lease and no running copy
+//      refers.
 //   5. At most one lease claims a key, and no lease claims the key of a block that is in the tree.
 //   6. Every hit was confirmed token by token. A key that finds a block with other tokens is a miss and
 //      counts in stats().verify_failures_tokens.
@@ -40,7 +42,7 @@
 
 namespace prefixd {
 
-// Why a prompt token had to be computed. The order is that of the metric's labels.
+// Why a prompt token had to be computed. The metric of misses has its labels in the same order.
 enum class MissReason : uint8_t {
   kNeverSeen,
   kEvictedDevice,
@@ -53,12 +55,12 @@ enum class MissReason : uint8_t {
   kCorrupt,
   kLoadSlower,
   kTemplateDiverged,
-  kDisabled,  // the cache or this lease does not read
+  kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
 };
 inline constexpr int kMissReasons = 12;
 std::string_view MissReasonName(MissReason reason);  // "never_seen", ...
 
-// Monotone counters. Gauges are members of PrefixCache.
+// Counters, which only grow. The gauges, such as free_blocks(), are members of PrefixCache.
 struct PrefixCacheStats {
   uint64_t hit_tokens = 0;           // taken from the cache: whole blocks and copied parts
   uint64_t committed_blocks = 0;     // blocks that entered the tree
@@ -66,11 +68,11 @@ struct PrefixCacheStats {
   uint64_t evicted_blocks = 0;
   uint64_t partial_copies = 0;  // started copies of a partly matching block
   uint64_t failed_copies = 0;
-  uint64_t verify_failures_tokens = 0;  // the key matched, the tokens did not
+  uint64_t verify_failures_tokens = 0;  // blocks with a matching key but other tokens; counts blocks
 };
 
-// To explain misses the cache remembers the keys of the blocks it evicted last: 4 keys for each block of its
-// capacity.
+// To explain misses, the cache remembers the keys of the most recently evicted blocks: 4 keys for each block
+// of its capacity.
 inline constexpr uint32_t kGhostKeysPerBlock = 4;
 
 class PrefixCache;
@@ -123,26 +125,29 @@ class PrefixCache {
   };
   struct Acquired {
     AcquireState state;
-    int device_tokens;  // taken by this call from blocks that were cached
-    int shared_tokens;  // taken by this call after a wait for another lease
+    int device_tokens;  // tokens that this call took, if the lease has not waited for another lease
+    int shared_tokens;  // tokens that this call took, if the lease has waited for another lease
   };
-  // Extends `lease` from ready() with cached blocks of tokens[0, limit). When no block is left to take or to
-  // wait for, claims the remaining full blocks of `tokens` and returns kReady. With limit < tokens.size() at
-  // least one token is left to compute. Requires that `tokens` begins with the tokens of the calls before.
-  // After kReady the call has no effect.
+  // Extends `lease` from ready() with cached blocks of tokens[0, limit). When there is no further block to
+  // take, to copy or to wait for, claims the remaining full blocks of `tokens` and returns kReady. At most
+  // `limit` tokens are taken, so limit < tokens.size() leaves at least one token to compute. Requires
+  // 0 <= limit <= tokens.size(). Requires that `tokens` begins with the `tokens` of the earlier calls for
+  // this lease, and that `limit` is not below theirs. After kReady, further calls return kReady and do
+  // nothing.
   Acquired Acquire(Lease& lease, std::span<const TokenId> tokens, int limit);
 
-  // Returns why each token of tokens[lease.ready(), tokens.size()) is not cached, as runs in order. Requires
-  // that Acquire has returned kReady.
+  // Returns for each token of tokens[lease.ready(), tokens.size()) why it was not taken from the cache, as
+  // consecutive runs of tokens with the same reason. Requires that Acquire has returned kReady.
   struct MissRun {
     MissReason reason;
     int tokens;
   };
   std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
 
-  // Returns how many full blocks of `tokens` after the lease's blocks other leases hold or are computing. The
-  // lease could share them and would need no free block for them. Returns 0 for a lease opened with kNo. For
-  // admission: it is an estimate, because any later call may change it.
+  // Counts the full blocks of `tokens` that follow the lease's blocks in the tree and that other leases hold
+  // or compute, up to the first block that none does. The lease could share these blocks and would need no
+  // free block for them. Returns 0 for a lease opened with kNo. The scheduler uses it for admission. It is an
+  // estimate, because any later call on the cache may change it.
   int SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
 
   // Makes the block table cover `tokens` tokens, evicting cached blocks if needed. Returns false and changes
@@ -151,16 +156,16 @@ class PrefixCache {
 
   // Records that the KV of all of `tokens` is computed. Requires that Acquire has returned kReady, that
   // tokens.size() >= ready(), and that the block table covers `tokens`. Full blocks enter the tree, and
-  // claims on them end. Where the tree already has an equal block, the lease's own block is freed and the
-  // block of the tree replaces it in the block table.
+  // claims on them end. Where the tree already has an equal block, that block replaces the lease's own block
+  // in the block table, and the lease's own block becomes free.
   void Commit(Lease& lease, std::span<const TokenId> tokens);
 
-  // Processes finished copies. Call it once per step.
+  // Processes the copies that have finished. Call it once per step.
   void Poll();
 
   uint32_t capacity() const;
   uint32_t free_blocks() const;
-  uint32_t cached_blocks() const;  // in the tree and not leased: reusable and evictable
+  uint32_t cached_blocks() const;  // in the tree and not leased: can be reused or evicted
   uint32_t leased_blocks() const;
   int block_tokens() const;
   const PrefixCacheStats& stats() const;

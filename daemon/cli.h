@@ -1,6 +1,6 @@
-// The command line `prefixd COMMAND [flags]` and the config file. Only cli.cc includes CLI11.
+// Parses the command line `prefixd COMMAND [flags]` and the config file. Only cli.cc includes CLI11.
 //
-// Threads: the main thread.
+// Threads: main thread only.
 #pragma once
 
 #include <string>
@@ -23,14 +23,16 @@ struct Invocation {
   std::vector<std::string> warnings;  // one line each, for the log
 };
 
-// Returns kInvalidArgument (exit code 2) with all faults of flags, variables and file.
+// Parses the command line, the environment variables and the config file. Returns kInvalidArgument (exit code
+// 2) when something is wrong. The message has one line for each unknown option or wrong value.
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment);
 
-// The settings of a TOML file: flat `some-name = value`. Returns kInvalidArgument when the file cannot be
-// read or contains tables or arrays.
+// Returns the settings of a TOML file with lines `some-name = value`. Returns kInvalidArgument when the file
+// cannot be read, sets `config`, or contains a table or an array of three or more elements. An array of two
+// elements becomes one value with a space in between, like the unquoted value 4 GiB.
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path);
 
-// Printed to stderr when prefixd is called without a command.
+// Returns the help that prefixd prints to stderr when it is called without a command.
 std::string ShortHelp();
 
 }  // namespace prefixd

@@ -2,8 +2,9 @@
 //
 // Threads: the main thread constructs and destroys it. Any thread may call progress().
 //
-// Invariant: progress() grows at least once per step and once per idle tick. A value that does not change for
-// longer than the longest step means a hang; the watchdog relies on it.
+// Invariant: progress() grows after every step, and at least about every 100 ms while the engine is idle. So
+// the thread hangs when progress() does not change for longer than the longest step takes. The watchdog
+// relies on this.
 #pragma once
 
 #include <atomic>
@@ -16,13 +17,15 @@ namespace prefixd {
 
 class EngineThread {
  public:
-  // `engine` outlives this object. No other thread may call Step from now on.
+  // Starts the thread. `engine` must outlive this object. No other thread may call Step from now on.
   explicit EngineThread(Engine* engine);
-  // Joins after the current step. Requests that are still in the engine get no more events.
+  // Waits for the current step to end and joins the thread. Requests that are still in the engine get no more
+  // events from it.
   ~EngineThread();
   EngineThread(const EngineThread&) = delete;
   EngineThread& operator=(const EngineThread&) = delete;
 
+  // Counts the steps and the idle waits.
   uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
  private:

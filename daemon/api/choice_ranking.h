@@ -1,4 +1,4 @@
-// Ranks the sequences of a prompt for `best_of`. Pure; any thread.
+// Ranks the sequences of a prompt for `best_of`. Pure functions; any thread.
 #pragma once
 
 #include <cstddef>
@@ -8,14 +8,14 @@
 namespace prefixd {
 
 struct ChoiceScore {
-  double logprob_sum = 0;  // of its tokens
-  int tokens = 0;
-  // The mean log probability per token; 0 without tokens.
+  double logprob_sum = 0;  // of the tokens of the sequence
+  int tokens = 0;          // number of tokens of the sequence
+  // Returns the mean log probability per token: 0 without tokens, minus infinity when the sum is NaN.
   double mean() const;
 };
 
-// The indices of the `n` best scores, best first, ordered by mean and then by index. Returns fewer than `n`
-// when there are fewer scores.
+// Returns the indices of the `n` scores with the highest means, highest first. Of equal means the lower index
+// comes first. Returns all indices when there are fewer than `n` scores.
 std::vector<size_t> BestChoices(std::span<const ChoiceScore> scores, size_t n);
 
 }  // namespace prefixd

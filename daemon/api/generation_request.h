@@ -19,13 +19,13 @@ struct GenerationRequest {
   SamplingParams sampling;
   std::optional<int64_t> max_tokens;  // unset: the default of the endpoint
   std::optional<uint64_t> seed;
-  int n = 1;        // choices of one prompt
-  int best_of = 1;  // sequences of one prompt; the n likeliest are returned; n <= best_of
+  int n = 1;        // choices to return for each prompt
+  int best_of = 1;  // sequences to generate for each prompt, of which the n likeliest are returned; >= n
   std::vector<std::string> stop;
   std::string cache_salt;
   bool read_cache = true;
-  std::optional<int> truncate_prompt_tokens;  // keeps the last tokens of a prompt
-  int prompt_logprobs = -1;                   // to return; sampling.prompt_logprobs may be more, for an echo
+  std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
+  int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;
@@ -35,23 +35,26 @@ struct GenerationRequest {
   bool tokens_as_ids = false;
 };
 
-// Reads and checks the fields. Each endpoint reads `logprobs` itself. Errors are left in `fields`.
+// Reads and checks the fields. Records errors in `fields`. Does not read `logprobs`, which has another form
+// in each endpoint.
 GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& context);
 
-// 404 unless this server serves the model.
+// Returns an error with status 404 unless this server serves the model.
 std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& context);
 
-// Sets *max_tokens so that prompt and output fit the context. `fallback` is reduced to the tokens that are
-// left; an explicit `asked` that does not fit is an error. `noun` is "messages" or "prompt". On success
-// *max_tokens >= 0.
+// Sets *max_tokens so that prompt and output fit the context. It is `asked` if set, else `fallback` or the
+// number of tokens that are left, whichever is less. Returns an error when `asked` does not fit, or when the
+// prompt leaves no token and `asked` is not 0. `noun` names the prompt in the error: "messages" or "prompt".
+// On success *max_tokens >= 0.
 std::optional<ApiError> ResolveMaxTokens(int context_length, int prompt_tokens, std::optional<int64_t> asked,
                                          int fallback, std::string_view noun, int* max_tokens);
-// The error for a text with more bytes than the tokens of the context can represent; nothing when it may fit.
+// Returns an error when a text of `bytes` bytes has more tokens than the context for certain, because it is
+// longer than context.max_prompt_bytes. Returns nothing when the text may fit.
 std::optional<ApiError> CheckPromptBytes(const ApiContext& context, size_t bytes, std::string_view noun);
 // Applies `truncate_prompt_tokens` to a prompt.
 void TruncatePrompt(const GenerationRequest& request, std::vector<TokenId>* tokens);
-// The error when a response would contain too many log probabilities of prompt tokens. `tokens` is the sum
-// over all prompts.
+// Returns an error when a response would contain too many log probabilities of prompt tokens. `tokens` is the
+// number of tokens of all prompts together.
 std::optional<ApiError> CheckPromptLogprobs(const GenerationRequest& request, size_t tokens,
                                             const ApiContext& context);
 

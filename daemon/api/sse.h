@@ -1,5 +1,5 @@
-// Server-sent events in the form of the OpenAI API: one `data:` line and a blank line, without ids and names.
-// Pure functions; any thread.
+// Server-sent events in the form of the OpenAI API: each event is one `data:` line and a blank line, without
+// an id or an event name. Pure functions; any thread.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 namespace prefixd {
 
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
-inline constexpr std::string_view kSsePing = ": ping\n\n";
+inline constexpr std::string_view kSsePing = ": ping\n\n";  // a comment, which clients ignore
 
-// Requires that `json` has no line breaks.
+// Returns the event with the data `json`. Requires that `json` has no line breaks.
 inline std::string SseEvent(std::string_view json) {
   return std::string("data: ").append(json).append("\n\n");
 }

@@ -1,5 +1,6 @@
-// The handlers of POST /tokenize, /detokenize and /apply-template. They accept the request forms of vLLM and
-// of llama.cpp, which differ in their keys. JsonHandlers; any thread.
+// The handlers of POST /tokenize, /detokenize and /apply-template. They accept the requests of vLLM and those
+// of llama.cpp, which name their fields differently. Each handler either responds and returns nothing, or
+// returns the error with which the caller responds. Any thread.
 #pragma once
 
 #include <boost/json/object.hpp>

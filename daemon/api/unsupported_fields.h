@@ -1,5 +1,5 @@
-// Request fields that prefixd does not support. They are rejected by name, never accepted and ignored. Plain
-// values; any thread.
+// Request fields that prefixd does not support. A request that sets one gets an error that names the field;
+// prefixd never ignores the field silently. Plain values; any thread.
 #pragma once
 
 #include <span>
@@ -9,7 +9,8 @@
 
 namespace prefixd {
 
-// The value of an unsupported field that is accepted, because it means the same as leaving the field out.
+// The one value that an unsupported field may have, because it means the same as leaving the field out.
+// kEmpty is an empty array, object or string; kTextFormat is {"type":"text"}.
 enum class AllowedValue { kNone, kFalse, kEmpty, kTextFormat };
 
 struct UnsupportedField {
@@ -18,8 +19,8 @@ struct UnsupportedField {
   std::string_view feature;  // for the error message
 };
 
-// Fails for each unsupported field with a value that is neither absent nor null nor allowed. It checks the
-// fields that no endpoint supports, and those in `more`.
+// Records an error in `fields` for each unsupported field that is present and is neither null nor its allowed
+// value. Checks the fields that no endpoint supports, and those in `more`.
 void RejectUnsupportedFields(Fields& fields, std::span<const UnsupportedField> more);
 
 }  // namespace prefixd

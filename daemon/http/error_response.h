@@ -13,15 +13,16 @@ namespace prefixd {
 struct ApiError {
   int status = 400;
   std::string type = "invalid_request_error";
-  std::string code;   // empty: null
-  std::string param;  // JSON path of the wrong field; empty: null
+  std::string code;   // an empty code is sent as null
+  std::string param;  // JSON path of the wrong field; an empty path is sent as null
   std::string message;
   int retry_after = 0;  // seconds, 1 to 60; 0: no Retry-After
   HttpHeaders headers;  // additional headers, such as Allow
 };
 
-// {"error":{...}} as text. A stream that fails half-way sends it as an event.
+// Returns the JSON text {"error":{...}}. A stream that fails after it has begun sends this text as an event.
 std::string ErrorBody(const ApiError& error);
+// Returns a response with the status and headers of `error`, and with ErrorBody(error) as its body.
 HttpResponse ErrorResponse(const ApiError& error);
 
 }  // namespace prefixd

@@ -1,15 +1,18 @@
-// Exchange: one HTTP request and the means to answer it. This is all that the API code sees of HTTP. The
-// header includes no Boost, so only the server's own source files pay for Beast.
+// Exchange: one HTTP request and the means to respond to it. This is all that the API code sees of HTTP. The
+// header includes no Boost, so that only the server's own .cc files compile Boost.Beast.
 //
-// Threads: a Handler runs on an io thread and must not block. Any thread may call the members of an Exchange
-// (the engine thread reports tokens); the server orders the calls. After the response is complete, or after
-// the client has disconnected, Write, EndStream and OnDisconnect do nothing. Post and PostAfter still run
-// their jobs for as long as the server runs, so that the last events of the engine are processed too.
+// Threads: a Handler runs on an io thread and must not block. Any thread may call any member except DropBody
+// at any time; the server orders the calls. For example, the engine thread posts jobs that write tokens.
+//
+// After the client has disconnected, Respond, StartStream, Write and EndStream do nothing. After the response
+// is complete, Write, EndStream and OnDisconnect do nothing. Post and PostAfter still run their jobs for as
+// long as the server runs, so that the last events of the engine are processed too.
 //
 // Invariants
-//   1. An exchange gets exactly one response: Respond once, or StartStream once, then Write, then EndStream.
+//   1. A handler gives an exchange exactly one response: it calls Respond once, or it calls StartStream once,
+//      then Write any number of times, then EndStream.
 //   2. OnDisconnect is called at most once per exchange. Its callback runs at most once, and never after the
-//      response was complete.
+//      response is complete.
 #pragma once
 
 #include <functional>
@@ -29,7 +32,7 @@ struct HttpRequest {
   std::string query;    // raw, without '?'
   HttpHeaders headers;  // names in lower case
   std::string body;
-  // The first header with that lower-case name, or "".
+  // Returns the value of the first header with this lower-case name, or "" when there is none.
   std::string_view header(std::string_view name) const;
 };
 
@@ -52,18 +55,19 @@ class Exchange {
   // the caller then stops producing.
   [[nodiscard]] virtual bool Write(std::string piece) = 0;
   virtual void EndStream() = 0;
-  // Registers a callback that runs, as a posted job, when the client disconnects before the response is
-  // complete.
+  // Registers a callback that runs when the client disconnects before the response is complete. When the
+  // client has disconnected already, posts the callback.
   virtual void OnDisconnect(std::function<void()> callback) = 0;
-  // Runs `job` on this exchange's io thread, in order with the other jobs of this exchange.
+  // Runs `job` on an io thread. The posted jobs of one exchange run one after the other, in the order of the
+  // calls.
   virtual void Post(std::function<void()> job) = 0;
-  // Runs `job` on a worker thread, in no order. Used for work that would keep an io thread from other
-  // requests. Returns false, and drops the job, when the queue of the workers is full.
+  // Runs `job` on a worker thread, in no particular order. For work that would block an io thread for too
+  // long. Returns false, and drops the job, when the queue of the workers is full.
   [[nodiscard]] virtual bool PostWork(std::function<void()> job) = 0;
-  // Frees the body of the request and returns its bytes to the limit on all bodies. No other thread may use
-  // request() at the same time.
+  // Frees the body of the request. Its bytes then no longer count towards the limit on the bytes of all
+  // request bodies. No other thread may use request() at the same time.
   virtual void DropBody() = 0;
-  // Like Post, after `seconds`. The returned function cancels the job.
+  // Runs `job` like Post, but after `seconds`. Calling the returned function cancels the job.
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
 };
 

@@ -1,9 +1,9 @@
-// The variable `loop`: the position of a for statement in its items. As in Jinja, items are requested from
-// the source one at a time. `loop.last` and `loop.nextitem` request one more item; `loop.length` requests all
-// items when the length is not known in advance. Belongs to one rendering and its thread.
+// The template variable `loop`: the state of a running for statement. As in Jinja, the statement requests its
+// items from the source one at a time. `loop.last` and `loop.nextitem` request one more item; `loop.length`
+// requests all items when the length is not known in advance. A Loop belongs to one rendering and its thread.
 //
-// Invariant: a loop holds no values after its statement has ended, so that values never own one another in a
-// cycle, however long a template keeps the loop.
+// Invariant: a Loop holds no values after its for statement has ended, even if the template has stored the
+// Loop in another variable. So values never own one another in a cycle.
 #pragma once
 
 #include <deque>
@@ -17,8 +17,9 @@ struct Scope;
 
 class Loop {
  public:
-  // `length` is set when it is known in advance. `recursive` is the statement when the loop may be called,
-  // else null. `outer_scope` is the scope around the statement.
+  // `length` is set when it is known in advance. `depth0` is the depth of recursive calls, from 0.
+  // `recursive` is the for statement if the template may call the loop, else null. `outer_scope` is the scope
+  // around the statement.
   Loop(std::shared_ptr<const Iterator> source, std::optional<size_t> length, size_t depth0,
        const For* recursive, Scope* outer_scope)
       : source_(std::move(source)),
@@ -34,11 +35,13 @@ class Loop {
   size_t Length();
   // Returns loop.index, loop.first and so on, or nullopt when there is no attribute of that name.
   std::optional<Value> Attribute(std::string_view name);
-  // loop.changed(values...): whether the values differ from those of the last call.
+  // loop.changed(values...): returns whether the values differ from those of the previous call. The first
+  // call returns true.
   Value Changed(Evaluator& evaluator, const Arguments& arguments);
-  // loop(iterable): the output of the body for other items. Raises when the loop is not recursive.
+  // loop(iterable): runs the for statement again, over `iterable`, and returns its output. Raises when the
+  // loop is not recursive.
   Value Call(Evaluator& evaluator, const Arguments& arguments) const;
-  // Drops all values. Called when the statement has ended.
+  // Drops all values. The for statement calls it when it has ended.
   void Close();
 
  private:
