@@ -12,10 +12,10 @@
 //       |                 Evict                |
 //       +--------------------------------------+
 //
-//   free     not in use; its content is meaningless filling  owned by one lease or one copy, which writes
-//   into it device   full and in the radix tree; never written again. It is leased while it has references,
-//   and cached
-//            while it has none
+//   free: the block is not in use, and its content is meaningless.
+//   filling: one lease or one copy owns the block and writes into it.
+//   device: the block is full and in the radix tree, and is never written again. It is leased while it has
+//       references, and cached while it has none.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A block is in the free list exactly when it is free, and only once.

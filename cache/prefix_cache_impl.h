@@ -1,15 +1,18 @@
-// The implementation of PrefixCache, for its .cc files and its tests: the state of a lease and the components
-// of the cache. Engine thread only. prefix_cache.h has the public invariants. The internal ones:
+// The implementation of PrefixCache: the state of a lease and the components of the cache. Only the .cc files
+// and the tests of PrefixCache include this header. Engine thread only.
+//
+// Internal invariants (prefix_cache.h has the public ones)
 //   a. A lease that is not detached has exactly its full blocks in the tree: in_tree = ready / block_tokens,
 //      and `at` is the place after the last of them. A detached lease (reuse is off, or keys collided) keeps
 //      all further blocks private until its end.
-//   b. The eviction candidates are exactly the leaves of the tree without references.
+//   b. The eviction candidates are exactly the leaves of the tree that have no references.
 //   c. While a copy runs, its source has a reference. The path to the source is leased by the lease that
 //      asked for the copy or, after its release, by the copy. The target belongs to the copy.
-//   d. A lease claims blocks only when it settles, which is when its Acquire first returns kReady. After that
-//      it takes no block and waits for none. A lease opened with Reads::kNo claims no block after one that is
-//      in the tree or that another lease claims: a lease that waits for such a block has the earlier ones and
-//      computes the block sooner.
+//   d. A lease settles when its Acquire first returns kReady. It claims blocks only at that moment. After it,
+//      Acquire takes no block and waits for none. A lease opened with Reads::kNo claims blocks only up to the
+//      first block that is in the tree or that another lease claims. It has to compute that block again, but
+//      a lease that reads can take it. So the lease that reads reaches the later blocks sooner and must not
+//      wait for them.
 #pragma once
 
 #include <memory>
@@ -40,12 +43,11 @@ struct Lease::State {
   bool waited = false;  // it has waited for another lease and has not settled since
   Claims::Claimant claimant;
 
-  // The copy for this lease: its tag while it runs, its target block once it has succeeded, and the value of
-  // `ready` at which one failed.
-  std::optional<uint64_t> copy_tag;
-  BlockId copied = kNoBlock;
+  // The copy for this lease.
+  std::optional<uint64_t> copy_tag;  // set while the copy runs
+  BlockId copied = kNoBlock;         // the target, from the success of the copy until Acquire takes the block
   int copied_tokens = 0;
-  int copy_failed_at = -1;
+  int copy_failed_at = -1;  // the value of `ready` at which a copy failed
 };
 
 struct PrefixCache::Impl {
@@ -61,7 +63,7 @@ struct PrefixCache::Impl {
   void CheckInvariants() const;
 
   struct Copy {
-    Lease::State* lease;  // null after its release
+    Lease::State* lease;  // null after the release of the lease
     BlockId from;
     BlockId to;
     int tokens;
@@ -70,7 +72,7 @@ struct PrefixCache::Impl {
 
   class PathBeyond;
 
-  // The tokens of block number `index`.
+  // Returns the tokens of the block with number `index` in its sequence.
   std::span<const TokenId> BlockOf(std::span<const TokenId> tokens, int index) const;
   // The steps of Acquire. The first two return the number of tokens taken.
   int TakeCopied(Lease::State& lease, int limit);
@@ -91,8 +93,8 @@ struct PrefixCache::Impl {
   // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
   std::optional<BlockId> TakeBlock();
   void Reference(BlockId block);
-  // Drops a reference to each block, with one time of last use. Requires that every holder of a reference to
-  // a block also refers to its parents, at least until this call.
+  // Drops one reference to each block and sets one time of last use for all of them. Requires that whoever
+  // holds a reference to a block also holds references to all its ancestors, at least until this call.
   void Dereference(std::span<const BlockId> blocks);
 
   void CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const;
@@ -110,7 +112,7 @@ struct PrefixCache::Impl {
   std::set<Lease::State*> leases;
   std::unordered_map<uint64_t, Copy> copies;  // running, by tag
   uint64_t next_tag = 1;
-  uint64_t now = 0;  // counts the calls of Dereference: the time of last use
+  uint64_t now = 0;  // the time of last use: the number of calls of Dereference
   PrefixCacheStats stats;
 };
 

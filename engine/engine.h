@@ -1,15 +1,15 @@
 // Engine: generates tokens for requests. It owns the scheduler, the prefix cache and the KV pool. It serves
-// the queue of requests in steps: admit, plan, run the model, sample, commit, report.
+// the queue of requests in steps: admit, plan, run the model, commit, sample, report.
 //
 // Threads: any thread may call Submit, Cancel, Drain, idle, options and Stats. One thread, the engine thread,
-// calls Step and WaitForWork; it also calls the listeners. The engine starts no thread. No other thread may
-// use the engine during its destruction.
+// calls Step, WaitForWork and CheckInvariants. Step calls the listeners, and so does the destructor. The
+// engine starts no thread. No other thread may use the engine during its destruction.
 //
 // Invariants
-//   1. Every submitted request gets exactly one event with a finish, also when it is cancelled or the engine
-//      fails.
-//   2. PromptUsage sums to the prompt's length for every request that generated a token, and so do the
-//      counters of EngineStats.
+//   1. Every request that Submit accepts gets exactly one event with a finish, also when the request is
+//      cancelled or a step fails.
+//   2. For every request that generated a token, the counts of its PromptUsage add up to the length of its
+//      prompt. EngineStats::prompt_tokens adds up to the lengths of all computed prompts.
 //   3. When no request is queued or running, no block is leased.
 //   4. The tokens and log probabilities of a request are a function of (prompt, sampling). They do not depend
 //      on other requests, chunking, the cache or preemption.
@@ -31,19 +31,19 @@
 namespace prefixd {
 
 struct EngineOptions {
-  int context = 0;         // most tokens of prompt and answer together
-  int max_sequences = 64;  // most sequences that run at once
-  int step_tokens = 512;   // most tokens that one step computes
-  int max_queue = 256;     // most requests that wait to run
-  // Most logit rows of a step for prompts that request log probabilities. The model has them in addition to
-  // one row for each sequence.
+  int context = 0;         // maximum number of tokens of prompt and answer together
+  int max_sequences = 64;  // maximum number of sequences that run at once
+  int step_tokens = 512;   // maximum number of tokens that one step computes
+  int max_queue = 256;     // maximum number of requests that wait to run
+  // Maximum number of logit rows in one step for prompts that request log probabilities. The model must have
+  // these rows in addition to one row for each sequence.
   int prompt_logit_rows = 64;
   int block_tokens = 16;
-  uint32_t blocks = 0;  // KV pool; at least one more than a sequence of `context` tokens fills
+  uint32_t blocks = 0;  // size of the KV pool; at least the blocks of `context` tokens, plus one
   DType kv_dtype = DType::kF32;
   bool prefix_cache = true;
   std::vector<TokenId> eos;  // the model's end tokens
-  BlockKey fingerprint;      // the model's, see hashing/fingerprint.h
+  BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
 };
 
 // Upper bounds of the buckets of EngineHistogram, in seconds. The last bucket has no upper bound.
@@ -56,7 +56,7 @@ struct EngineHistogram {
   void Add(double seconds);
 };
 
-// A snapshot of the engine's statistics at the end of a step. Counters are monotone.
+// A snapshot of the engine's statistics at the end of a step. Counters only grow.
 struct EngineStats {
   int running = 0, waiting = 0;
   uint32_t blocks_free = 0, blocks_cached = 0, blocks_leased = 0;
@@ -65,7 +65,7 @@ struct EngineStats {
   std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
   uint64_t recomputed_tokens = 0;                       // computed again after a preemption
   uint64_t generation_tokens = 0;
-  uint64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens looked up, found
+  uint64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
   double prefill_tokens_per_second = 0;  // a moving average
@@ -75,20 +75,22 @@ struct EngineStats {
 
 class Engine {
  public:
-  // `model`, `backend` and `clock` must outlive the engine. kInvalidArgument: the options contradict each
-  // other or the model. kResourceExhausted: the KV pool cannot be allocated.
+  // `model`, `backend` and `clock` must outlive the engine. Returns kInvalidArgument when the options
+  // contradict each other or the limits of the model, and kResourceExhausted when the KV pool cannot be
+  // allocated.
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, Transformer* model,
                                                 Backend* backend, const Clock* clock);
-  // Finishes every request that is left with kCancelled.
+  // Finishes all remaining requests, with kCancelled.
   ~Engine();
 
   const EngineOptions& options() const;
 
-  // Queues a request, which must have a listener. kInvalidArgument: the prompt is empty or does not fit
-  // options().context, or a token id of the prompt or of logit_bias is outside the vocabulary.
-  // kResourceExhausted: the queue is full. kUnavailable: the engine is draining.
+  // Queues a request, which must have a listener. Returns kInvalidArgument when the prompt is empty, when it
+  // leaves no room for an answer in options().context, or when a token id of the prompt or of logit_bias is
+  // outside the vocabulary. A prompt with max_tokens 0 needs no room for an answer. Returns
+  // kResourceExhausted when the queue is full, and kUnavailable when the engine is draining.
   Result<RequestId> Submit(Request request);
-  // Finishes a request at the next step with kCancelled. No effect when it has finished.
+  // The next step finishes the request, with kCancelled. No effect when the request has finished already.
   void Cancel(RequestId id);
   // Makes every later Submit fail with kUnavailable. Accepted requests continue.
   void Drain();

@@ -1,9 +1,10 @@
-// Block keys: the key under which the cache finds the KV of a block of tokens. Keys form a chain of XXH3-128
-// hashes, so a key identifies its block and every block before it. Pure functions; any thread.
+// BlockKey: the key under which the cache finds the KV of a block of tokens. Keys form a chain of XXH3-128
+// hashes: a key depends on the tokens of its block and of every block before it. Pure functions; any thread.
 //
-// Two different blocks may have the same key: a caller that finds a block by its key compares the tokens.
+// Two different blocks may have the same key. So a caller that finds a block by its key must compare the
+// tokens.
 //
-// docs/FORMAT.md defines the hashed bytes. A change of them is a new format.
+// docs/FORMAT.md defines the hashed bytes. A change of these bytes is a new format.
 #pragma once
 
 #include <compare>
@@ -27,11 +28,11 @@ struct BlockKey {
 // Returns 32 lower-case hex digits, high half first.
 std::string ToHex(const BlockKey& key);
 
-// The parent key of first blocks: one namespace per model fingerprint and tenant salt. The empty salt is
-// shared by all requests that name none.
+// Returns the key of a root, which is the parent of the first block of a sequence. Each pair of a model
+// fingerprint and a tenant salt has its own root. All requests without a salt share the empty salt.
 BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt);
 
-// The key of the block of `tokens` that follows the block, or root, with the key `parent`.
+// Returns the key of a block with these tokens. `parent` is the key of the block before it, or of the root.
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens);
 
 }  // namespace prefixd

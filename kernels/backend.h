@@ -1,6 +1,6 @@
 // Backend computes everything that reads weights or KV. Each device and instruction set implements this
-// interface. The CPU backends (`ref`, `avx2`, `avx512`) give the same bits. kernels/numerics.h defines what
-// they compute, and kernels/ref implements that definition as plain code.
+// interface. The CPU backends (`ref`, `avx2`, `avx512`) give bit-identical results. kernels/numerics.h
+// defines what they compute, and kernels/ref implements that definition as plain code.
 //
 // Threads: one owner (the engine thread) calls every member. A backend may run compute threads of its own.
 // Order: operations run in the order of the calls. A device may only enqueue them; Synchronize() and ToHost()
@@ -33,7 +33,7 @@
 
 namespace prefixd {
 
-// Backend memory that its holder owns: 64-byte aligned, zeroed at allocation.
+// A piece of backend memory, 64-byte aligned and zeroed at allocation. The holder of the Buffer owns it.
 class Buffer {
  public:
   virtual ~Buffer() = default;
@@ -72,7 +72,7 @@ struct MatrixSource {
 struct SequenceSpan {
   int first_row;                    // index of its first row in the step
   int rows;                         // > 0
-  int position;                     // of the first row; `blocks` holds the KV of all earlier positions
+  int position;                     // of first_row; `blocks` holds the KV of all earlier positions
   std::span<const BlockId> blocks;  // block table; covers position + rows tokens
 };
 
@@ -135,7 +135,7 @@ class Backend {
   // alive and unchanged until Synchronize or ToHost has returned.
   virtual void BeginStep(const BatchView& batch) = 0;
 
-  // out[r] = row tokens[r] of `table`, as f32. out: [rows][table.cols()].
+  // out[r] = row number tokens[r] of `table`, as f32, for the tokens of the batch. out: [rows][table.cols()].
   virtual void Embed(const Matrix& table, float* out) = 0;
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: [rows][dim]; out may be x.
   virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
@@ -155,9 +155,9 @@ class Backend {
   // k, v: first head of row 0, rows `stride` floats apart, heads head_dim apart.
   virtual void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) = 0;
   // Causal attention with grouped heads, of every row over its own sequence. The row at position p sees the
-  // positions max(0, p - window + 1) .. p, or 0 .. p without a window. Values stored below the window do not
-  // influence the result, even if they are NaN. Block ids of blocks that lie wholly below it need not be
-  // valid.
+  // positions max(0, p - window + 1) .. p, or 0 .. p without a window. Values stored at positions before the
+  // window do not influence the result, even if they are NaN. The ids of blocks that lie wholly before the
+  // window need not be valid.
   // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
   virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer,
                          const KvPool& pool, float* out) = 0;
@@ -170,8 +170,8 @@ class Backend {
 
   // Waits for all enqueued operations. After an error the results of the step are lost.
   virtual Status Synchronize() = 0;
-  // Synchronizes and returns host memory that holds `bytes` bytes of `from`. It is valid until the next call
-  // of any member.
+  // Synchronizes and returns host memory that holds the first `bytes` bytes of `from`. That memory is valid
+  // until the next call of any member.
   virtual Result<const void*> ToHost(const void* from, size_t bytes) = 0;
 };
 

@@ -1,12 +1,12 @@
-// The numerics of the CPU backends, version "cpu-1": every CPU backend computes exactly these bits. `ref` is
-// plain code for this definition; avx2 and avx512 are fast code for it. The tests in tests/kernels compare
-// them. Pure functions; any thread.
+// The numerics of the CPU backends, version "cpu-1". The results of every CPU backend are bit for bit those
+// of this definition. The backend `ref` is plain code for it; `avx2` and `avx512` are fast code for it. The
+// tests in tests/kernels compare the three. Pure functions; any thread.
 //
 // Definition. All arithmetic is IEEE binary32, rounded to nearest even, with subnormals; fma(a, b, c) is
 // a * b + c, rounded once. The compiler neither contracts nor reorders anything. Where the result of an
 // operation is a NaN, its sign and payload are not defined.
 //
-//   1. Stored types. f32, f16 and bf16 widen to f32 exactly. f32 narrows by F32ToF16 and F32ToBF16 below.
+//   1. Stored types. f16 and bf16 widen to f32 exactly. F32ToF16 and F32ToBF16 below narrow f32.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; then y = acc, or y = y + acc. A bias is
 //      added afterwards to the stored value: y = y + bias.
 //   3. Sums along a row. Term i is added to partial sum i mod 16, in ascending i. The 16 partial sums start
@@ -31,8 +31,8 @@
 //        L = fma(l, b, L * a); O[d] = fma(o[d], b, O[d] * a); M = M'.
 //      out[d] = O[d] * (1 / L).
 //      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without
-//      such a token is left out, so the computation starts with the span, and in it with the tile, that holds
-//      the first token of the window. Tiles, spans and t mod 16 stay aligned to position 0.
+//      such a token is left out. So the first span is the one that holds the first token of the window, and
+//      its first tile is the one that holds this token. Tiles, spans and t mod 16 stay aligned to position 0.
 //
 // A change to any of these rules needs a new numerics version. KV stored under the old version is then never
 // reused.
@@ -53,9 +53,9 @@ inline constexpr int kAttentionSpan = 512;  // tokens; a multiple of kAttentionT
 
 // Exp(x) = 2^n * P(r), where n is the integer nearest to x / ln 2 and r = x - n ln 2 lies in [-ln2/2, ln2/2].
 // P = 1 + r (c1 + r (c2 + ...)) is the minimax polynomial for the relative error. A Remez exchange in 50
-// digits gave it an error of 2^-28.5 before its coefficients were rounded to f32. Adding kRound leaves n in
-// the low mantissa bits. Outside [kExpMin, kExpMax] the result is 0 or inf. Inside, 2^n is normal, so
-// shifting n into the exponent bits makes it.
+// digits gave it an error of 2^-28.5, before its coefficients were rounded to f32. Adding kRound
+// leaves n in the low mantissa bits. Outside [kExpMin, kExpMax] the result is 0 or inf. Inside, 2^n is a
+// normal number, so shifting n into the exponent bits gives 2^n.
 inline constexpr float kExpMin = -87.3365f;
 inline constexpr float kExpMax = 88.375f;
 inline constexpr float kLog2E = 0x1.715476p+0f;
@@ -93,7 +93,8 @@ inline float GeluTanh(float x) { return x / (1.0f + Exp(x * std::fma(kGelu3, x *
 // Relu of a NaN is that NaN.
 inline float Relu(float x) { return x < 0.0f ? 0.0f : x; }
 
-// Rule 7: returns the first token that the row at `position` sees. Requires position >= 0 and window >= 0.
+// Rule 7: returns the first token that the row at `position` sees. `window` 0 means no window. Requires
+// position >= 0 and window >= 0.
 inline int WindowStart(int position, int window) {
   return window == 0 || position < window ? 0 : position - window + 1;
 }
@@ -129,7 +130,8 @@ inline float F32FromF16(uint16_t h) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
-// Rounds like F32ToBF16. Results below 2^-14 are subnormal. Gives what the instruction vcvtps2ph gives.
+// Rounds, overflows and treats NaN like F32ToBF16. Results below 2^-14 are subnormal. The result is that of
+// the instruction vcvtps2ph.
 inline uint16_t F32ToF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;

@@ -1,5 +1,5 @@
-// The safetensors container: named tensors in one file or in several shards, read in place from mapped
-// memory.
+// Reads the safetensors format: named tensors in one file or in several shards. The tensors stay in the
+// mapped files and are not copied.
 //
 //   file:   u64 little-endian header length N, N bytes of JSON, then the data
 //   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ...,
@@ -7,8 +7,8 @@
 //   Offsets count from the start of the data. The tensors cover the data without gaps or overlap, as the
 //   format demands.
 //
-// Files are not trusted: every length and offset is checked before it is used. Plain values after opening;
-// any thread may read.
+// The files are not trusted: every length and offset is checked before it is used. WeightFiles does not
+// change after Open, so any thread may read it.
 //
 // Invariants of WeightFiles
 //   1. tensors() is sorted by name, and each name occurs once over all shards.
@@ -38,15 +38,17 @@ struct TensorView {
   std::span<const std::byte> bytes;  // unaligned
 };
 
-// Returns the tensors of one file in memory, in the order of their data. `file` is its name in messages.
-// kCorrupt: the file is damaged; the message says how. kUnsupported: an unknown dtype.
+// Parses one file that is in memory and returns its tensors in the order of their data. They refer to
+// `bytes`. `file` is the name of the file in messages. Returns kCorrupt when the file is damaged; the message
+// says how. Returns kUnsupported for an unknown dtype.
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file, std::span<const std::byte> bytes);
 
 class WeightFiles {
  public:
   // Opens model.safetensors of `folder`. If there is none, opens the shards that model.safetensors.index.json
-  // names, or without that file every *.safetensors. kNotFound: no such file. kCorrupt: the index and the
-  // shards disagree, or a name occurs twice.
+  // names. If there is no index either, opens every *.safetensors file. Returns kNotFound when there is no
+  // file to open or a shard is missing, and kCorrupt when the index and the shards disagree or a name occurs
+  // twice. Also returns the errors of ParseSafetensors.
   static Result<WeightFiles> Open(const std::filesystem::path& folder);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }

@@ -4,9 +4,10 @@
 // Threads: only the engine thread, which also owns the backend, may use it.
 //
 // Invariants
-//   1. The logits of a row depend, bit for bit, only on the tokens of its sequence up to that row: not on the
-//      other rows, the chunking, or the location of the KV (invariant 1 of Backend).
-//   2. All memory is allocated at creation; a step allocates nothing.
+//   1. The logits of a row depend, bit for bit, only on the tokens of its sequence up to that row. They do
+//      not depend on the other rows, the chunking, or the location of the KV (invariant 1 of Backend).
+//   2. The Transformer allocates all its memory at creation. A step allocates nothing, except for working
+//      memory inside the backend.
 #pragma once
 
 #include <cstddef>
@@ -30,14 +31,15 @@ struct TransformerLimits {
   int max_logit_rows = 0;  // per step
 };
 
-// Called with the share of the weights that is loaded, from 0 to 1, never decreasing.
+// A callback that receives the share of the weights that is loaded: from 0 to 1, never decreasing.
 using LoadProgress = std::function<void(double)>;
 
 class Transformer {
  public:
   // Reads `files` but does not keep them. `backend` must outlive the Transformer. `progress` may be empty.
-  // Returns the errors of CheckWeights; kCorrupt: a weight is NaN or infinite; kInvalidArgument: a limit is
-  // below 1, or the context is over the model's; kResourceExhausted: no memory in the backend.
+  // Returns the errors of CheckWeights, kCorrupt when a weight is NaN or infinite, kInvalidArgument when a
+  // limit is below 1 or the context exceeds that of the model, and kResourceExhausted when the backend has
+  // too little memory.
   static Result<std::unique_ptr<Transformer>> Create(const ModelConfig& config, const WeightFiles& files,
                                                      Backend& backend, const TransformerLimits& limits,
                                                      const LoadProgress& progress);
@@ -50,15 +52,17 @@ class Transformer {
   const TransformerLimits& limits() const { return limits_; }
   KvLayout kv_layout(int block_tokens, DType dtype) const;
 
-  // Runs one step: computes all rows, stores their KV in `pool`, and returns logits
-  // [logit_rows.size()][vocab] in host memory. They are valid until the next call of any member or of the
-  // backend. Returns nullptr if `logit_rows` is empty; its rows are distinct. The step has ended on return.
-  // After an error the KV that it stored must not be used.
+  // Runs one step: computes all rows of the batch, stores their KV in `pool`, and returns the logits of
+  // `logit_rows`, in that order, as [logit_rows.size()][vocab] in host memory. The logits are valid until the
+  // next call of any member or of the backend. `logit_rows` are distinct row numbers of the batch; if there
+  // are none, returns nullptr. The step has ended on return. After an error the KV that the step stored must
+  // not be used.
   Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
 
   // XXH3-128 of all tensors of the files, ordered by name.
   const BlockKey& weights_hash() const { return weights_hash_; }
-  // Bytes in backend memory: of the packed weights and the rope table, and of the activations.
+  // Bytes of backend memory. weight_bytes() counts the packed matrices, the norms and biases, and the rope
+  // table; activation_bytes() counts the activation buffers.
   size_t weight_bytes() const { return weight_bytes_; }
   size_t activation_bytes() const { return activation_bytes_; }
 
@@ -113,7 +117,7 @@ class Transformer {
   float* attention_ = nullptr;  // [heads * head_dim]
   float* gate_up_ = nullptr;    // [2 * intermediate]
   float* activated_ = nullptr;  // [intermediate]
-  // [max_logit_rows][..]: the rows that are computed after the last attention
+  // [max_logit_rows][..]: the rows with logits, which alone are computed after the last attention
   float* last_x_ = nullptr;
   float* last_attention_ = nullptr;
   float* logits_ = nullptr;

@@ -1,4 +1,5 @@
-// Lists the tensors that a model needs and checks that a folder has them. Pure functions; any thread.
+// Lists the tensors that a model needs and checks that its weight files have them. Pure functions; any
+// thread.
 #pragma once
 
 #include <span>
@@ -16,8 +17,9 @@ inline constexpr std::string_view kEmbeddingWeight = "model.embed_tokens.weight"
 inline constexpr std::string_view kFinalNormWeight = "model.norm.weight";
 inline constexpr std::string_view kHeadWeight = "lm_head.weight";
 
-// Return "model.layers.<layer>.<part>.weight" and ".bias". The parts of a layer are input_layernorm,
-// self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm, post_attention_layernorm, mlp.{gate,up,down}_proj.
+// Return the tensor names "model.layers.<layer>.<part>.weight" and "model.layers.<layer>.<part>.bias". The
+// parts of a layer are input_layernorm, self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm,
+// post_attention_layernorm and mlp.{gate,up,down}_proj.
 std::string LayerWeight(int layer, std::string_view part);
 std::string LayerBias(int layer, std::string_view part);
 
@@ -26,7 +28,7 @@ struct WeightSpec {
   std::vector<int64_t> shape;  // [outputs, inputs]; [width] for a norm or a bias
 };
 
-// Returns the tensors that the forward pass reads. With tied embeddings there is no lm_head.
+// Returns the tensors that the forward pass reads. With tied embeddings lm_head is not among them.
 std::vector<WeightSpec> RequiredWeights(const ModelConfig& config);
 
 int64_t ParameterCount(const ModelConfig& config);
@@ -34,10 +36,11 @@ int64_t ParameterCount(const ModelConfig& config);
 // Returns ok if every required tensor is present with its shape and a dtype that the kernels read, and if
 // matrices that are stacked (q, k, v; gate, up) have the same dtype. kCorrupt: a tensor is missing or has
 // another shape. kUnsupported: another dtype, or an lm_head that differs from the embedding although
-// config.json ties the two. Tensors that are not read are logged once, unless they are known to be unused.
+// config.json ties the two. If the files have further tensors, logs one warning with their number, except for
+// tensors that are known to be of no use.
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files);
 
-// Returns whether no element is NaN or infinite. `bytes` holds whole elements and may be unaligned.
+// Returns true if no element is NaN or infinite. `bytes` holds whole elements and may be unaligned.
 bool AllFinite(std::span<const std::byte> bytes, DType dtype);
 
 }  // namespace prefixd

@@ -1,17 +1,18 @@
-// BlockStore: the interface of a lower tier's storage. It stores records, which are byte strings, under block
-// keys. record.h defines the content of a record; a store does not read it.
+// BlockStore: the interface of the storage of a lower cache tier, such as RAM or disk. It stores records,
+// which are byte strings, under block keys. record.h defines the content of a record; a store does not read
+// it.
 //
 // Calls are synchronous and may block on a disk, so the engine thread uses an AsyncStore instead. Any thread
-// may call any member at any time. Concurrent calls on one key take effect in some order.
+// may call any member at any time. Concurrent calls on one key take effect one after the other, in any order.
 //
-// Every store guarantees (tests/storage/block_store_contract.h tests it for each):
-//   1. Get returns the whole record of the last successful Put on its key, or kNotFound. It never returns a
-//      part of a record or a mixture of two.
+// Every implementation guarantees (tests/storage/block_store_contract.h tests each implementation):
+//   1. Get returns the whole record of the last successful Put on its key. It returns kNotFound when there
+//      was no Put, or a Delete since. It never returns a part of a record or a mixture of two.
 //   2. bytes() <= capacity() at every moment. A Put that does not fit fails with kResourceExhausted and
 //      changes nothing. A store evicts nothing by itself: the caller deletes records to make room.
 //   3. Every call sees the effect of each Put and Delete that returned before it. The effect survives the end
 //      of the process or a crash of the machine only after a later Sync has returned, and only in stores that
-//      are durable. Until then a crash may lose it, but never leaves a damaged record that Get returns.
+//      are durable. Until then a crash may lose the effect, but Get never returns a damaged record after it.
 //   4. A call that failed may be repeated. An error of the medium is kIo; it never aborts the process.
 #pragma once
 
@@ -35,7 +36,7 @@ class BlockStore {
   virtual Status Delete(const BlockKey& key) = 0;
   virtual Status Sync() = 0;
 
-  // The part of the capacity in use: records, keys and the store's own overhead.
+  // Returns the bytes of the capacity that are in use, by records, keys and the store's own overhead.
   virtual uint64_t bytes() const = 0;
   virtual uint64_t capacity() const = 0;
 };

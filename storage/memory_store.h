@@ -2,8 +2,8 @@
 // process ends. Any thread.
 //
 // Invariants
-//   1. bytes() is the sum of (size + kRecordOverhead) over the records, and at most capacity(), at every
-//      moment.
+//   1. At every moment bytes() is the sum of (size + kRecordOverhead) over all records, and it is at most
+//      capacity().
 #pragma once
 
 #include <unordered_map>
@@ -15,7 +15,7 @@ namespace prefixd {
 
 class MemoryStore final : public BlockStore {
  public:
-  // Bytes charged for each record in addition to its size: key, string, hash node, allocator.
+  // Bytes that each record counts in addition to its size: for its key, string, hash node and allocator.
   static constexpr uint64_t kRecordOverhead = 96;
 
   explicit MemoryStore(uint64_t capacity) : capacity_(capacity) {}

@@ -1,5 +1,5 @@
-// The record of a block, as the lower tiers store it. Little-endian, version 1 (docs/FORMAT.md has the same
-// table):
+// Encodes and decodes the record of a block, which the lower cache tiers store. The format, version 1, is
+// little-endian (docs/FORMAT.md has the same table):
 //
 //   offset  bytes
 //        0      8  magic "PFXBLOCK"
@@ -13,8 +13,8 @@
 //       80     4n  token ids
 //   80 + 4n     p  payload, to the end
 //
-// Decoding compares every byte or covers it by the checksum, so it detects any damage. Pure functions; any
-// thread.
+// DecodeRecord compares every byte with the expected one or covers it by the checksum. So it detects any
+// accidental damage. Pure functions; any thread.
 #pragma once
 
 #include <cstddef>
@@ -58,8 +58,8 @@ struct DecodedRecord {
   std::span<const std::byte> payload;  // a part of `bytes`; empty unless defect is kNone
 };
 
-// Reads the record of the block `expected` from `bytes`. `bytes` may have any content. The result refers to
-// `bytes`.
+// Decodes `bytes` and checks that they are the record of the block `expected`. `bytes` may have any content.
+// The result refers to `bytes`.
 DecodedRecord DecodeRecord(std::span<const std::byte> bytes, const RecordIdentity& expected);
 
 }  // namespace prefixd

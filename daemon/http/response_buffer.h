@@ -7,7 +7,8 @@
 //   1. The unsent bytes of a stream exceed `backlog_limit` by less than one piece. The next Write aborts the
 //      response, as if the client had disconnected.
 //   2. The producer calls Respond or StartStream once, and OnDisconnect at most once. Calls after the end of
-//      the response or after a disconnect have no effect.
+//      the response or after a disconnect have no effect, except that OnDisconnect after a disconnect before
+//      the end posts its callback.
 //   3. When an Exchange is destroyed before its response began, the response is a 500. When it is destroyed
 //      within a stream, the connection is closed, so that the client sees a broken stream and not a short
 //      one.

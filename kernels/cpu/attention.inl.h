@@ -1,5 +1,6 @@
-// Paged attention, numerics rule 7: the tiles of a span, and the spans folded in order. Pure functions; any
-// thread.
+// Paged attention by rule 7 of kernels/numerics.h: processes the tiles of each span in order, and folds the
+// results of the spans in order. Included by the source of one instruction set, after attention_tile.inl.h.
+// Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -10,7 +11,7 @@ size_t AttendScratch(const AttendJob& job) {
          kTileTokens * (job.head_dim + padded + kTileRows) + kLanes;
 }
 
-// Divides the scratch of a job into the arrays of its state.
+// Divides the scratch memory of a job into the arrays of an AttendState.
 PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
   AttendState s;
   s.rows = job.positions * job.group;
@@ -38,7 +39,7 @@ void ScaleQueries(const AttendJob& job, const AttendState& s) {
   }
 }
 
-// Folds one more span into total = (max, sum, out).
+// Folds the result (max, sum, out) of one more span into `total`, which has the same three parts.
 void FoldInto(float* total, float max, float sum, const float* out, int padded) {
   const float new_max = max > total[0] ? max : total[0];
   const F32x16 a = Exp(Sub(Set(total[0]), Set(new_max)));
@@ -123,7 +124,8 @@ void Attend(const AttendJob& job, float* scratch) {
     if (job.partial == nullptr) {
       Normalise(total, s.dim, job.out + position * job.out_stride + head * s.dim);
     } else {
-      // The partial result of a position that sees no token of the spans is unspecified; it is not folded.
+      // A position that sees no token of the job's spans gets an unspecified partial result here. The caller
+      // does not fold it.
       float* to = job.partial + position * job.partial_stride + head * (kHeader + s.padded);
       for (int d = 0; d < kHeader + s.padded; d += kLanes) Store(to + d, Load(total + d));
     }

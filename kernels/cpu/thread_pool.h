@@ -1,15 +1,16 @@
 // ThreadPool is a fork-join pool for the compute threads of a backend. Run() spreads numbered units of work
 // over the calling thread and the workers. One call of Run() is a round.
 //
-// One owner calls Run(), on one thread at a time. A worker spins for some tens of microseconds after a round,
-// because the next round usually follows soon, and then sleeps, so that other processes get the core. A round
-// never waits for a worker that has not taken a unit: the caller takes the remaining units itself. It does
-// wait for units that a worker has taken.
+// The pool has one owner, which calls Run() from one thread at a time. A worker spins for some tens of
+// microseconds after a round, because the next round usually follows soon. Then it sleeps, so that other
+// processes get the core. A round never waits for a worker that has not taken a unit: the caller takes the
+// remaining units itself. A round does wait for units that a worker has taken.
 //
 // Invariants
 //   1. Run() returns after every unit has run exactly once. The caller then sees everything that the units
 //      wrote.
-//   2. `worker` is in 0 .. threads()-1, and no two units run at the same time with the same number.
+//   2. The argument `worker` of a unit is in 0 .. threads()-1. Units that run at the same time have different
+//      values of `worker`.
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,7 @@ namespace prefixd {
 
 class ThreadPool {
  public:
-  // `threads` includes the caller's thread: 1 starts no worker. Requires threads > 0.
+  // `threads` includes the thread that calls Run(), so 1 starts no worker. Requires threads > 0.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
