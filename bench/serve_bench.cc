@@ -173,7 +173,7 @@ int Main(int argc, char** argv) {
       LoadOptions unmeasured = load;
       unmeasured.output_tokens = 1;
       unmeasured.rate = 0;
-      failed += Run(MakeUsedTree(workload, settings->shape.seed), unmeasured).failed;
+      failed += Run(MakeCacheWarmup(workload, settings->shape.seed), unmeasured).failed;
     }
     const Summary summary = Run(workload, load);
     failed += summary.failed;

@@ -105,7 +105,7 @@ Workload MakeWorkload(const std::string& name, const WorkloadOptions& options) {
   return workload;
 }
 
-Workload MakeUsedTree(const Workload& workload, uint64_t seed) {
+Workload MakeCacheWarmup(const Workload& workload, uint64_t seed) {
   constexpr int kMoreWords = 24, kQuestionWords = 8, kUnrelated = 8, kUnrelatedWords = 64;
   Workload used{.name = workload.name + " (used tree)", .clients = workload.clients, .conversations = {}};
   Writer writer(seed + 9010);

@@ -58,7 +58,7 @@ Workload MakeWorkload(const std::string& name, const WorkloadOptions& options);
 // example, requests that arrive together may each copy a partly matching block and then each compute the rest
 // of a prefix that one of them could compute for all. The values of n lie around the ends of blocks of 8 and
 // 16 tokens.
-Workload MakeUsedTree(const Workload& workload, uint64_t seed);
+Workload MakeCacheWarmup(const Workload& workload, uint64_t seed);
 
 // Returns the times of `count` Poisson arrivals at `rate` per second, in seconds from the start. The first
 // arrival is at 0.

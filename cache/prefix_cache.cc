@@ -46,9 +46,9 @@ std::vector<PrefixCache::MissRun> PrefixCache::ExplainMisses(const Lease& lease,
   return impl_->ExplainMisses(*lease.state_, tokens);
 }
 
-int PrefixCache::SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const {
+int PrefixCache::CountSharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const {
   PREFIXD_CHECK(lease.open());
-  return impl_->SharedBlocks(*lease.state_, tokens);
+  return impl_->CountSharedBlocks(*lease.state_, tokens);
 }
 
 bool PrefixCache::Reserve(Lease& lease, int tokens) {

@@ -25,7 +25,7 @@
 //      refers.
 //   5. At most one lease claims a key, and no lease claims the key of a block that is in the tree.
 //   6. Every hit was confirmed token by token. A key that finds a block with other tokens is a miss and
-//      counts in stats().verify_failures_tokens.
+//      counts in stats().key_collisions.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,7 @@ struct PrefixCacheStats {
   uint64_t evicted_blocks = 0;
   uint64_t partial_copies = 0;  // started copies of a partly matching block
   uint64_t failed_copies = 0;
-  uint64_t verify_failures_tokens = 0;  // blocks with a matching key but other tokens; counts blocks
+  uint64_t key_collisions = 0;  // blocks with a matching key but other tokens; counts blocks
 };
 
 // To explain misses, the cache remembers the keys of the most recently evicted blocks: 4 keys for each block
@@ -148,7 +148,7 @@ class PrefixCache {
   // or compute, up to the first block that none does. The lease could share these blocks and would need no
   // free block for them. Returns 0 for a lease opened with kNo. The scheduler uses it for admission. It is an
   // estimate, because any later call on the cache may change it.
-  int SharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
+  int CountSharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
 
   // Makes the block table cover `tokens` tokens, evicting cached blocks if needed. Returns false and changes
   // nothing when there are too few free and cached blocks.

@@ -20,15 +20,16 @@ PrefixCache::Impl::Impl(Options options_in, BlockMover* mover_in)
   PREFIXD_CHECK(mover != nullptr && options.key != nullptr);
 }
 
-std::span<const TokenId> PrefixCache::Impl::BlockOf(std::span<const TokenId> tokens, int index) const {
+std::span<const TokenId> PrefixCache::Impl::TokensOfBlock(std::span<const TokenId> tokens, int index) const {
   return tokens.subspan(static_cast<size_t>(index) * block_tokens, block_tokens);
 }
 
 // Walks along the blocks that follow the blocks of a lease, also past the limit of its Acquire. It gives the
 // key of each and, as long as they are in the tree, the block.
-class PrefixCache::Impl::PathBeyond {
+class PrefixCache::Impl::FollowingBlocks {
  public:
-  PathBeyond(const Impl& cache, const Lease::State& lease) : cache_(cache), at_(lease.at), key_(lease.tip) {}
+  FollowingBlocks(const Impl& cache, const Lease::State& lease)
+      : cache_(cache), at_(lease.at), key_(lease.tip) {}
 
   RadixTree::Child Next(std::span<const TokenId> content) {
     key_ = cache_.options.key(key_, content);
@@ -95,7 +96,7 @@ void PrefixCache::Impl::Advance(Lease::State& lease, const BlockKey& key, BlockI
 }
 
 void PrefixCache::Impl::Detach(Lease::State& lease) {
-  ++stats.verify_failures_tokens;
+  ++stats.key_collisions;
   lease.detached = true;
   claims.EndAll(&lease.claimant);
 }
@@ -148,7 +149,7 @@ int PrefixCache::Impl::TakeCopied(Lease::State& lease, int limit) {
 int PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit) {
   const int before = lease.ready;
   while (!lease.detached && lease.ready % block_tokens == 0 && lease.ready + block_tokens <= limit) {
-    const std::span<const TokenId> next = BlockOf(tokens, lease.in_tree);
+    const std::span<const TokenId> next = TokensOfBlock(tokens, lease.in_tree);
     const BlockKey key = options.key(lease.tip, next);
     const RadixTree::Child child = tree.Find(lease.at, key, next);
     if (child.collision) Detach(lease);
@@ -163,7 +164,7 @@ int PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Token
 
 bool PrefixCache::Impl::IsClaimedByAnother(const Lease::State& lease, std::span<const TokenId> tokens) const {
   if (static_cast<size_t>(lease.ready + block_tokens) > tokens.size()) return false;
-  const std::span<const TokenId> next = BlockOf(tokens, lease.in_tree);
+  const std::span<const TokenId> next = TokensOfBlock(tokens, lease.in_tree);
   const BlockKey key = options.key(lease.tip, next);
   // The block may be in the tree: the limit may have cut it off.
   const RadixTree::Child child = tree.Find(lease.at, key, next);
@@ -194,10 +195,10 @@ bool PrefixCache::Impl::StartCopy(Lease::State& lease, std::span<const TokenId> 
 
 void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> tokens) {
   if (lease.detached) return;
-  PathBeyond path(*this, lease);
+  FollowingBlocks path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index) {
-    const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+    const RadixTree::Child child = path.Next(TokensOfBlock(tokens, index));
     if (child.collision) return;  // neither this block nor a later one can enter the tree
     const bool is_new = child.block == kNoBlock && claims.TryClaim(path.key(), &lease.claimant);
     if (!is_new && !lease.reads) return;  // prefix_cache_impl.h, invariant d
@@ -249,7 +250,7 @@ void PrefixCache::Impl::Commit(Lease::State& lease, std::span<const TokenId> tok
   PREFIXD_CHECK(tokens.size() <= lease.blocks.size() * block_tokens)
       << tokens.size() << " tokens were not reserved";
   while (!lease.detached && static_cast<size_t>(lease.in_tree + 1) * block_tokens <= tokens.size()) {
-    CommitBlock(lease, BlockOf(tokens, lease.in_tree));
+    CommitBlock(lease, TokensOfBlock(tokens, lease.in_tree));
   }
   lease.ready = static_cast<int>(tokens.size());
 }
@@ -289,7 +290,7 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
   leases.erase(&lease);
 }
 
-// --- ExplainMisses, SharedBlocks ---
+// --- ExplainMisses, CountSharedBlocks ---
 
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
@@ -307,11 +308,11 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
     return runs;
   }
   int explained = lease.ready;
-  PathBeyond path(*this, lease);
+  FollowingBlocks path(*this, lease);
   for (int index = lease.ready / block_tokens; index < total / block_tokens; ++index) {
     MissReason reason = MissReason::kNeverSeen;
     if (!lease.detached) {
-      const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+      const RadixTree::Child child = path.Next(TokensOfBlock(tokens, index));
       if (child.block != kNoBlock) {
         reason = MissReason::kBlockTail;  // cached, but cut off by the limit
       } else if (ghost.Contains(path.key())) {
@@ -326,15 +327,15 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
   return runs;
 }
 
-int PrefixCache::Impl::SharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const {
+int PrefixCache::Impl::CountSharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const {
   int shared = 0;
   if (lease.detached || !lease.reads) return shared;
-  PathBeyond path(*this, lease);
+  FollowingBlocks path(*this, lease);
   const int full_blocks = static_cast<int>(tokens.size()) / block_tokens;
   for (int index = lease.in_tree; index < full_blocks; ++index, ++shared) {
     // The ancestors of a leased block are leased, and a lease that claims a block holds the path to it. So
     // the first block that is neither leased nor claimed ends the run.
-    const RadixTree::Child child = path.Next(BlockOf(tokens, index));
+    const RadixTree::Child child = path.Next(TokensOfBlock(tokens, index));
     if (child.block != kNoBlock) {
       if (pool.references(child.block) == 0) break;
     } else {

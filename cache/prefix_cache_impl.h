@@ -55,7 +55,7 @@ struct PrefixCache::Impl {
 
   Acquired Acquire(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
-  int SharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const;
+  int CountSharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
@@ -70,10 +70,10 @@ struct PrefixCache::Impl {
     std::vector<BlockId> path;  // tree blocks of the lease that was released while the copy ran
   };
 
-  class PathBeyond;
+  class FollowingBlocks;
 
   // Returns the tokens of the block with number `index` in its sequence.
-  std::span<const TokenId> BlockOf(std::span<const TokenId> tokens, int index) const;
+  std::span<const TokenId> TokensOfBlock(std::span<const TokenId> tokens, int index) const;
   // The steps of Acquire. The first two return the number of tokens taken.
   int TakeCopied(Lease::State& lease, int limit);
   int TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit);

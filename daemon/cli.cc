@@ -133,7 +133,7 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
 
 }  // namespace
 
-std::string ShortHelp() { return MakeParser()->app.help(); }
+std::string TopLevelHelp() { return MakeParser()->app.help(); }
 
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
   std::error_code ignored;  // the parser reports a missing file
@@ -164,7 +164,7 @@ Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
 }
 
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment) {
-  if (argc < 2) return InvalidArgument(ShortHelp());
+  if (argc < 2) return InvalidArgument(TopLevelHelp());
   const std::string_view word = argv[1];
   const std::unique_ptr<Parser> parser = MakeParser();
   const bool help_command = word == "help";
@@ -200,7 +200,7 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
                              CollectOptions(parser->serve->parsed() ? *parser->serve : *parser->validate,
                                             environment, &invocation.warnings));
   } else {
-    return InvalidArgument(ShortHelp());
+    return InvalidArgument(TopLevelHelp());
   }
   return invocation;
 }

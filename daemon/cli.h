@@ -33,6 +33,6 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
 Result<std::vector<Setting>> SettingsFromFile(const std::string& path);
 
 // Returns the help that prefixd prints to stderr when it is called without a command.
-std::string ShortHelp();
+std::string TopLevelHelp();
 
 }  // namespace prefixd

@@ -76,9 +76,10 @@ std::span<const Row> VllmRows() {
       {kCounter, "vllm:generation_tokens_total", "Generated tokens.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.generation_tokens); }},
       {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_queries); }},
+       kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_query_tokens); }},
       {kCounter, "vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hits); }},
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hit_tokens); }},
       {kGauge, "vllm:num_requests_running", "Running requests.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.running); }},
       {kGauge, "vllm:num_requests_waiting", "Waiting requests.", kNoLabel, kNoLabel,
@@ -132,7 +133,7 @@ std::span<const Row> CacheRows() {
       {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
        kVerifyKind, kNoLabel,
        [](const S& s, size_t kind, size_t) {
-         return kind == 0 ? static_cast<double>(s.engine.cache.verify_failures_tokens) : 0;
+         return kind == 0 ? static_cast<double>(s.engine.cache.key_collisions) : 0;
        }},
       {kGauge, "prefixd_prefill_tokens_per_second", "Estimated prefill speed.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},

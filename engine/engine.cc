@@ -302,8 +302,8 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
     for (size_t i = 0; i < kTokenSources; ++i)
       live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
     for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
-    live_stats.prefix_queries += static_cast<uint64_t>(s.prompt_tokens);
-    live_stats.prefix_hits += static_cast<uint64_t>(s.usage.cached());
+    live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
+    live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
     live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
     live_stats.inter_token.Add(now - s.last_token_time);

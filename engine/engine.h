@@ -65,7 +65,8 @@ struct EngineStats {
   std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
   uint64_t recomputed_tokens = 0;                       // computed again after a preemption
   uint64_t generation_tokens = 0;
-  uint64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens: all, and those taken from the cache
+  uint64_t prefix_query_tokens = 0,
+           prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
   double prefill_tokens_per_second = 0;  // a moving average

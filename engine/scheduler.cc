@@ -92,7 +92,7 @@ void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
     Sequence& next = *queued_.front();
     next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt),
                               next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
-    next.shared_blocks = cache_->SharedBlocks(next.lease, next.tokens);
+    next.shared_blocks = cache_->CountSharedBlocks(next.lease, next.tokens);
     const int64_t room =
         static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
     if (!running_.empty() && NeededBlocks(next) > room) {

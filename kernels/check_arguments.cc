@@ -67,7 +67,7 @@ void CheckCopy(const KvPool& pool, BlockId from, BlockId to) {
       << from << " to " << to << " of " << pool.blocks();
 }
 
-BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool) {
+BlockId BlockIdAt(const SequenceSpan& sequence, int position, const KvPool& pool) {
   const size_t index = position / pool.layout().block_tokens;
   PREFIXD_CHECK(index < sequence.blocks.size())
       << "position " << position << " is in block " << index << " of a table of " << sequence.blocks.size();

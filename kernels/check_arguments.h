@@ -35,6 +35,6 @@ void CheckCopy(const KvPool& pool, BlockId from, BlockId to);
 
 // The sequence's block table covers `position`, and the pool has the block there. Returns the id of that
 // block.
-BlockId BlockOf(const SequenceSpan& sequence, int position, const KvPool& pool);
+BlockId BlockIdAt(const SequenceSpan& sequence, int position, const KvPool& pool);
 
 }  // namespace prefixd

@@ -111,7 +111,7 @@ std::optional<ApiError> CheckMessage(const json::value& value, const std::string
   return CheckToolCalls(message, place);
 }
 
-void ReadMessages(Fields& fields, ChatPrompt* prompt) {
+void ReadMessages(RequestFields& fields, ChatPrompt* prompt) {
   const json::array* messages = fields.Array("messages");
   if (messages == nullptr || messages->empty()) {
     return fields.Fail("messages", "'messages' must be an array of at least one message.",
@@ -124,7 +124,7 @@ void ReadMessages(Fields& fields, ChatPrompt* prompt) {
   prompt->input.messages = *messages;
 }
 
-void ReadTools(Fields& fields, ChatPrompt* prompt) {
+void ReadTools(RequestFields& fields, ChatPrompt* prompt) {
   const json::array* tools = fields.Array("tools");
   if (tools == nullptr || tools->empty()) return;
   for (size_t i = 0; i < tools->size(); ++i) {
@@ -135,7 +135,7 @@ void ReadTools(Fields& fields, ChatPrompt* prompt) {
 }
 
 // As in vLLM: the text that the response continues. Only a message of the assistant can be continued.
-std::string ReadEcho(Fields& fields, const ChatPrompt& prompt) {
+std::string ReadEcho(RequestFields& fields, const ChatPrompt& prompt) {
   if (!fields.Bool("echo", false) || fields.error()) return "";
   const json::object& last = prompt.input.messages.back().get_object();
   const json::value* content = last.if_contains("content");
@@ -145,7 +145,7 @@ std::string ReadEcho(Fields& fields, const ChatPrompt& prompt) {
   return "";
 }
 
-void CheckModalities(Fields& fields) {
+void CheckModalities(RequestFields& fields) {
   const json::array* modalities = fields.Array("modalities");
   if (modalities == nullptr) return;
   for (const json::value& kind : *modalities) {
@@ -154,7 +154,7 @@ void CheckModalities(Fields& fields) {
   }
 }
 
-void CheckToolChoice(Fields& fields) {
+void CheckToolChoice(RequestFields& fields) {
   const json::value* choice = fields.Find("tool_choice");
   if (choice == nullptr) return;
   if (choice->is_string() && (choice->get_string() == "none" || choice->get_string() == "auto")) return;
@@ -204,7 +204,7 @@ ApiError TemplateError(const Status& status) {
 
 }  // namespace
 
-ChatPrompt ReadChatPrompt(Fields& fields) {
+ChatPrompt ReadChatPrompt(RequestFields& fields) {
   ChatPrompt prompt;
   ReadMessages(fields, &prompt);
   prompt.input.add_generation_prompt = fields.Bool("add_generation_prompt", true);
@@ -231,7 +231,7 @@ ChatPrompt ReadChatPrompt(Fields& fields) {
 }
 
 Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& context) {
-  Fields fields(body);
+  RequestFields fields(body);
   ChatRequest request;
   request.generation = ReadGenerationRequest(fields, context);
   if (fields.error()) return *fields.error();

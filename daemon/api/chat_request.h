@@ -26,7 +26,7 @@ struct ChatRequest {
 
 // Reads the messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. It
 // reads tools for rendering; an endpoint that does not support calling them rejects them itself.
-ChatPrompt ReadChatPrompt(Fields& fields);
+ChatPrompt ReadChatPrompt(RequestFields& fields);
 
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 

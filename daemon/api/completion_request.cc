@@ -20,7 +20,7 @@ constexpr UnsupportedField kUnsupportedCompletionFields[] = {
     {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
 };
 
-bool ReadIds(Fields& fields, const json::array& ids, const ApiContext& context,
+bool ReadIds(RequestFields& fields, const json::array& ids, const ApiContext& context,
              std::vector<PromptInput>* prompts) {
   std::vector<TokenId> tokens;
   for (const json::value& id : ids) {
@@ -39,7 +39,7 @@ bool ReadIds(Fields& fields, const json::array& ids, const ApiContext& context,
   return true;
 }
 
-void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptInput>* prompts) {
+void ReadPrompts(RequestFields& fields, const ApiContext& context, std::vector<PromptInput>* prompts) {
   const json::value* prompt = fields.Find("prompt");
   if (prompt == nullptr) return fields.Fail("prompt", "'prompt' is required.", "missing_required_parameter");
   if (prompt->is_string()) {
@@ -69,7 +69,7 @@ void ReadPrompts(Fields& fields, const ApiContext& context, std::vector<PromptIn
   }
 }
 
-void ReadBestOf(Fields& fields, const ApiLimits& limits, GenerationRequest* generation) {
+void ReadBestOf(RequestFields& fields, const ApiLimits& limits, GenerationRequest* generation) {
   const int best_of = static_cast<int>(fields.Integer("best_of", 0, limits.max_best_of).value_or(0));
   if (best_of == 0) return;
   if (best_of < generation->n) {
@@ -88,7 +88,7 @@ void ReadBestOf(Fields& fields, const ApiLimits& limits, GenerationRequest* gene
 }  // namespace
 
 Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const ApiContext& context) {
-  Fields fields(body);
+  RequestFields fields(body);
   CompletionRequest request;
   request.generation = ReadGenerationRequest(fields, context);
   if (fields.error()) return *fields.error();

@@ -31,7 +31,8 @@ constexpr SwitchField kSwitches[] = {
 constexpr std::string_view kMaxTokensNames[] = {"max_completion_tokens", "max_tokens", "n_predict"};
 
 // Every choice holds its own copies of this text.
-bool CheckLength(Fields& fields, std::string_view name, std::string_view text, const ApiLimits& limits) {
+bool CheckLength(RequestFields& fields, std::string_view name, std::string_view text,
+                 const ApiLimits& limits) {
   if (text.size() <= limits.max_stop_or_salt_bytes) return true;
   fields.Fail(name,
               "'" + std::string(name) + "' may contain texts of at most " +
@@ -41,7 +42,7 @@ bool CheckLength(Fields& fields, std::string_view name, std::string_view text, c
   return false;
 }
 
-void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* request) {
+void ReadStops(RequestFields& fields, const ApiLimits& limits, GenerationRequest* request) {
   const json::value* stop = fields.Find("stop");
   if (stop == nullptr) return;
   json::array one;
@@ -68,7 +69,7 @@ void ReadStops(Fields& fields, const ApiLimits& limits, GenerationRequest* reque
 
 }  // namespace
 
-GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& context) {
+GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context) {
   GenerationRequest request;
   request.model = fields.String("model").value_or(context.model_names.front());
   request.sampling = context.defaults;
@@ -99,7 +100,7 @@ GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& contex
     fields.Fail("prompt_logprobs", "'prompt_logprobs' cannot be combined with 'stream'.", "invalid_value");
   }
   if (const json::object* options = fields.Object("stream_options")) {
-    Fields inner(*options, "stream_options.");
+    RequestFields inner(*options, "stream_options.");
     request.include_usage = inner.Bool("include_usage", false);
     request.continuous_usage = inner.Bool("continuous_usage_stats", false) && request.include_usage;
     if (inner.error()) fields.Fail(*inner.error());

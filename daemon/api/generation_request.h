@@ -37,7 +37,7 @@ struct GenerationRequest {
 
 // Reads and checks the fields. Records errors in `fields`. Does not read `logprobs`, which has another form
 // in each endpoint.
-GenerationRequest ReadGenerationRequest(Fields& fields, const ApiContext& context);
+GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context);
 
 // Returns an error with status 404 unless this server serves the model.
 std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& context);

@@ -97,7 +97,7 @@ namespace {
 
 void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
   const Parsed<boost::json::object> body = ParseBody(exchange->request().body);
-  exchange->DropBody();
+  exchange->ReleaseBody();
   const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
   if (error) RejectRequest(*exchange, *error);
 }

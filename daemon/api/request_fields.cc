@@ -23,7 +23,7 @@ Parsed<json::object> ParseBody(std::string_view body) {
   return std::move(object).value();
 }
 
-ApiError Fields::ToApiError(const FieldError& error) {
+ApiError RequestFields::ToApiError(const FieldError& error) {
   std::string message = "'" + error.path + "' must be ";
   if (error.kind == FieldError::Kind::kWrongType) {
     message += error.expected + ", not " + std::string(JsonTypeName(*error.found)) + ".";

@@ -47,11 +47,11 @@ ApiError UnsupportedParameter(std::string param, std::string_view what);
 inline std::optional<int64_t> AsInteger(const boost::json::value& value) { return JsonInteger(value, true); }
 
 // The fields of one object. Keeps the first error. Where a field is missing or wrong, its getter returns the
-// fallback, nothing, or nullptr. The object outlives the Fields.
-class Fields {
+// fallback, nothing, or nullptr. The object outlives the RequestFields.
+class RequestFields {
  public:
   // `prefix` begins every name in errors: "" or "stream_options.".
-  explicit Fields(const boost::json::object& object, std::string prefix = "")
+  explicit RequestFields(const boost::json::object& object, std::string prefix = "")
       : fields_(object, std::move(prefix)) {}
 
   // nullptr when absent or null.

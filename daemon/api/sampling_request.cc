@@ -48,7 +48,7 @@ std::string VocabularyRange(const ApiContext& context) {
   return "from 0 to " + std::to_string(context.vocab_size - 1);
 }
 
-void ReadStopTokens(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+void ReadStopTokens(RequestFields& fields, const ApiContext& context, SamplingParams* sampling) {
   const json::array* ids = fields.Array("stop_token_ids");
   if (ids == nullptr) return;
   for (const json::value& id : *ids) {
@@ -76,7 +76,7 @@ std::optional<TokenId> IdOfName(std::string_view name, int vocab_size) {
   return id;
 }
 
-void ReadLogitBias(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+void ReadLogitBias(RequestFields& fields, const ApiContext& context, SamplingParams* sampling) {
   constexpr std::string_view kName = "logit_bias";
   const json::object* biases = fields.Object(kName);
   if (biases == nullptr) return;
@@ -111,7 +111,7 @@ int64_t LogprobsLimit(const ApiContext& context) {
 
 }  // namespace
 
-void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling) {
+void ReadSampling(RequestFields& fields, const ApiContext& context, SamplingParams* sampling) {
   for (const NumberField& field : kNumbers) {
     if (const auto number = fields.Number(field.name, field.low, field.high)) {
       sampling->*field.member = static_cast<float>(*number);
@@ -134,7 +134,7 @@ void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sam
   sampling->min_p = std::min(sampling->min_p, std::nextafter(1.0f, 0.0f));
 }
 
-int ReadChatLogprobs(Fields& fields, const ApiContext& context) {
+int ReadChatLogprobs(RequestFields& fields, const ApiContext& context) {
   const bool wanted = fields.Bool("logprobs", false);
   const auto top = fields.Integer("top_logprobs", 0, LogprobsLimit(context));
   if (top && *top > 0 && !wanted) {
@@ -143,11 +143,11 @@ int ReadChatLogprobs(Fields& fields, const ApiContext& context) {
   return wanted ? static_cast<int>(top.value_or(0)) : -1;
 }
 
-int ReadCompletionLogprobs(Fields& fields, const ApiContext& context) {
+int ReadCompletionLogprobs(RequestFields& fields, const ApiContext& context) {
   return static_cast<int>(fields.Integer("logprobs", 0, LogprobsLimit(context)).value_or(-1));
 }
 
-int ReadPromptLogprobs(Fields& fields, const ApiContext& context) {
+int ReadPromptLogprobs(RequestFields& fields, const ApiContext& context) {
   const int64_t limit = LogprobsLimit(context);
   const bool whole = limit >= context.vocab_size;
   const auto asked = fields.Integer("prompt_logprobs", whole ? -1 : 0, limit);

@@ -10,16 +10,16 @@
 
 namespace prefixd {
 
-// Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Fields that are
-// absent keep their values.
-void ReadSampling(Fields& fields, const ApiContext& context, SamplingParams* sampling);
+// Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Absent fields keep
+// their values.
+void ReadSampling(RequestFields& fields, const ApiContext& context, SamplingParams* sampling);
 
 // Chat has `logprobs` as a boolean and `top_logprobs`; completions has `logprobs` as a number. Return -1 for
 // none.
-int ReadChatLogprobs(Fields& fields, const ApiContext& context);
-int ReadCompletionLogprobs(Fields& fields, const ApiContext& context);
+int ReadChatLogprobs(RequestFields& fields, const ApiContext& context);
+int ReadCompletionLogprobs(RequestFields& fields, const ApiContext& context);
 // Reads `prompt_logprobs`. Returns -1 for none. In the request -1 means the whole vocabulary, if the server
 // allows it.
-int ReadPromptLogprobs(Fields& fields, const ApiContext& context);
+int ReadPromptLogprobs(RequestFields& fields, const ApiContext& context);
 
 }  // namespace prefixd

@@ -21,7 +21,7 @@ std::nullopt_t RespondJson(Exchange& exchange, const json::object& body) {
 }
 
 // Checks the optional model, then returns the first error of the fields read so far.
-std::optional<ApiError> CheckFields(Fields& fields, const ApiContext& context) {
+std::optional<ApiError> CheckFields(RequestFields& fields, const ApiContext& context) {
   if (const auto model = fields.String("model")) {
     if (auto error = CheckModel(*model, context)) return error;
   }
@@ -37,7 +37,7 @@ json::value TokenPiece(const std::string& bytes) {
 }
 
 // llama.cpp's response: the ids alone, or with the text of each.
-std::optional<ApiError> TokenizeContent(const ApiContext& context, Exchange& exchange, Fields& fields,
+std::optional<ApiError> TokenizeContent(const ApiContext& context, Exchange& exchange, RequestFields& fields,
                                         const std::string& content) {
   const Tokenizer::EncodeOptions options{.add_special_tokens = fields.Bool("add_special", false),
                                          .parse_special = fields.Bool("parse_special", true)};
@@ -71,7 +71,7 @@ std::optional<ApiError> RespondTokenized(const ApiContext& context, Exchange& ex
 
 std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                        const json::object& body) {
-  Fields fields(body);
+  RequestFields fields(body);
   const bool with_texts = fields.Bool("return_token_strs", false);
   const auto content = fields.String("content");
   const auto prompt = fields.String("prompt");
@@ -98,7 +98,7 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
 
 std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                          const json::object& body) {
-  Fields fields(body);
+  RequestFields fields(body);
   const json::array* tokens = fields.Array("tokens");
   if (auto error = CheckFields(fields, *context)) return error;
   if (tokens == nullptr) return BadParameter("tokens", "'tokens' is required.", "missing_required_parameter");
@@ -119,7 +119,7 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
 
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                             const json::object& body) {
-  Fields fields(body);
+  RequestFields fields(body);
   ChatPrompt prompt = ReadChatPrompt(fields);
   if (auto error = CheckFields(fields, *context)) return error;
   const Parsed<std::string> text = RenderChat(*context, std::move(prompt));

@@ -43,7 +43,7 @@ bool IsAllowed(const json::value& value, AllowedValue allowed) {
 
 }  // namespace
 
-void RejectUnsupportedFields(Fields& fields, std::span<const UnsupportedField> more) {
+void RejectUnsupportedFields(RequestFields& fields, std::span<const UnsupportedField> more) {
   for (const std::span<const UnsupportedField> table :
        {std::span<const UnsupportedField>(kUnsupported), more}) {
     for (const UnsupportedField& field : table) {

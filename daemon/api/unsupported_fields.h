@@ -21,6 +21,6 @@ struct UnsupportedField {
 
 // Records an error in `fields` for each unsupported field that is present and is neither null nor its allowed
 // value. Checks the fields that no endpoint supports, and those in `more`.
-void RejectUnsupportedFields(Fields& fields, std::span<const UnsupportedField> more);
+void RejectUnsupportedFields(RequestFields& fields, std::span<const UnsupportedField> more);
 
 }  // namespace prefixd

@@ -1,8 +1,9 @@
 // Exchange: one HTTP request and the means to respond to it. This is all that the API code sees of HTTP. The
 // header includes no Boost, so that only the server's own .cc files compile Boost.Beast.
 //
-// Threads: a Handler runs on an io thread and must not block. Any thread may call any member except DropBody
-// at any time; the server orders the calls. For example, the engine thread posts jobs that write tokens.
+// Threads: a Handler runs on an io thread and must not block. Any thread may call any member except
+// ReleaseBody at any time; the server orders the calls. For example, the engine thread posts jobs that write
+// tokens.
 //
 // After the client has disconnected, Respond, StartStream, Write and EndStream do nothing. After the response
 // is complete, Write, EndStream and OnDisconnect do nothing. Post and PostAfter still run their jobs for as
@@ -66,7 +67,7 @@ class Exchange {
   [[nodiscard]] virtual bool PostWork(std::function<void()> job) = 0;
   // Frees the body of the request. Its bytes then no longer count towards the limit on the bytes of all
   // request bodies. No other thread may use request() at the same time.
-  virtual void DropBody() = 0;
+  virtual void ReleaseBody() = 0;
   // Runs `job` like Post, but after `seconds`. Calling the returned function cancels the job.
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
 };

@@ -115,7 +115,7 @@ class HttpExchange final : public Exchange {
   bool PostWork(std::function<void()> job) override {
     return response_->connection()->PostWork(std::move(job));
   }
-  void DropBody() override {
+  void ReleaseBody() override {
     std::string().swap(request_.body);
     ByteBudget::Reservation freed = std::move(body_bytes_);
   }

@@ -45,7 +45,7 @@ void CpuAttention::AddJobs(const SequenceSpan& sequence, const AttentionArgs& ar
   const KvPool& pool = *args.pool;
   const KvLayout& layout = pool.layout();
   const int last = sequence.position + sequence.rows - 1;
-  BlockOf(sequence, last, pool);  // checks the block table
+  BlockIdAt(sequence, last, pool);  // checks the block table
   const int group = args.params.heads / layout.kv_heads;
   const int at_once = std::max(1, kRowsPerJob / group);
   for (int first = 0; first < sequence.rows; first += at_once) {

@@ -223,7 +223,7 @@ void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   ForRows(batch_.rows(), int64_t{layout.kv_heads} * layout.head_dim * 2, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       const int position = position_of_row_[r];
-      std::byte* block = pool.block(BlockOf(*sequence_of_row_[r], position, pool));
+      std::byte* block = pool.block(BlockIdAt(*sequence_of_row_[r], position, pool));
       const size_t skip = static_cast<size_t>(r) * stride;
       StoreRow(k + skip, v + skip, layer, pool, block, position % layout.block_tokens);
     }

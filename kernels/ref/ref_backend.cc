@@ -259,7 +259,7 @@ void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   CheckHeads(v, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
-    std::byte* block = pool.block(BlockOf(sequence, position, pool));
+    std::byte* block = pool.block(BlockIdAt(sequence, position, pool));
     const size_t token = position % layout.block_tokens;
     for (int h = 0; h < layout.kv_heads; ++h) {
       const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
@@ -282,7 +282,7 @@ void RefBackend::Attention(const float* q, int stride, const AttentionParams& pa
   PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   const int group = params.heads / layout.kv_heads;
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
-    BlockOf(sequence, position, pool);  // checks the block table
+    BlockIdAt(sequence, position, pool);  // checks the block table
     const int first = numerics::WindowStart(position, params.window);
     for (int h = 0; h < params.heads; ++h) {
       const KvReader kv(pool, sequence.blocks, layer, h / group);

@@ -216,7 +216,7 @@ TEST(Workload, OptionsOverrideTheShape) {
 
 TEST(UsedTree, SharesTheNamedLengthsWithEveryOpening) {
   const Workload workload = MakeWorkload("turns", {});
-  const Workload used = MakeUsedTree(workload, 11);
+  const Workload used = MakeCacheWarmup(workload, 11);
   EXPECT_EQ(used.conversations.size(), 4 * 6 + 8u);
   size_t unrelated = 0;
   for (const Conversation& conversation : used.conversations) {

@@ -52,7 +52,7 @@ class Simulation {
     seen->evictions += stats.evicted_blocks;
     seen->dedups += stats.deduplicated_blocks;
     seen->hits += stats.hit_tokens;
-    seen->collisions += stats.verify_failures_tokens;
+    seen->collisions += stats.key_collisions;
   }
 
  private:

@@ -147,8 +147,8 @@ TEST_F(PrefixCacheTest, WhoDoesNotReadTakesNothingAndGivesAll) {
   {
     Lease holder = Open();
     Acquire(holder, Range(0, 9));
-    EXPECT_EQ(cache_->SharedBlocks(Open(), prompt), 2);
-    EXPECT_EQ(cache_->SharedBlocks(lease, prompt), 0);
+    EXPECT_EQ(cache_->CountSharedBlocks(Open(), prompt), 2);
+    EXPECT_EQ(cache_->CountSharedBlocks(lease, prompt), 0);
   }
   EXPECT_EQ(Acquire(lease, prompt).state, State::kReady);
   EXPECT_EQ(lease.ready(), 0);
@@ -238,11 +238,11 @@ TEST_F(PrefixCacheTest, CountsTheBlocksThatOthersHoldOrCompute) {
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 17);
   Lease asking = Open();
-  EXPECT_EQ(cache_->SharedBlocks(asking, prompt), 0) << "cached, but leased by nobody";
+  EXPECT_EQ(cache_->CountSharedBlocks(asking, prompt), 0) << "cached, but leased by nobody";
   Lease other = Open();
   EXPECT_EQ(Acquire(other, Range(0, 13)).device_tokens, 8);
-  EXPECT_EQ(cache_->SharedBlocks(asking, prompt), 3) << "two leased, one claimed";
-  EXPECT_EQ(cache_->SharedBlocks(other, prompt), 0) << "its own claim is nobody else's";
+  EXPECT_EQ(cache_->CountSharedBlocks(asking, prompt), 3) << "two leased, one claimed";
+  EXPECT_EQ(cache_->CountSharedBlocks(other, prompt), 0) << "its own claim is nobody else's";
 }
 
 TEST_F(PrefixCacheTest, ReadyIsFinal) {
@@ -395,7 +395,7 @@ TEST_F(PrefixCacheTest, CollidingBlockStaysPrivateAndIsCounted) {
   Make(8, true, [](const BlockKey&, std::span<const TokenId>) { return BlockKey{7, 7}; });
   Serve(Range(0, 5));
   EXPECT_EQ(Serve(Range(50, 5)), 0);
-  EXPECT_EQ(stats().verify_failures_tokens, 1u);
+  EXPECT_EQ(stats().key_collisions, 1u);
   EXPECT_EQ(cache_->cached_blocks(), 1u);
   EXPECT_EQ(Serve(Range(0, 5)), 4);
 }

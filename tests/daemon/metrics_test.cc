@@ -109,7 +109,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.block_bytes = 100;
   engine.finished = {4, 3, 2, 1};
   engine.cache.evicted_blocks = 9;
-  engine.cache.verify_failures_tokens = 6;
+  engine.cache.key_collisions = 6;
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),
             samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));

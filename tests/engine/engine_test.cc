@@ -33,8 +33,8 @@ TEST_F(EngineTest, GeneratesAndKeepsTheBooks) {
   EXPECT_EQ(stats.prompt_tokens[static_cast<int>(TokenSource::kDevice)], 49u);
   EXPECT_EQ(stats.miss_tokens[static_cast<int>(MissReason::kNeverSeen)], 48u);
   EXPECT_EQ(stats.miss_tokens[static_cast<int>(MissReason::kBlockTail)], 3u);
-  EXPECT_EQ(stats.prefix_queries, 100u);
-  EXPECT_EQ(stats.prefix_hits, 49u);
+  EXPECT_EQ(stats.prefix_query_tokens, 100u);
+  EXPECT_EQ(stats.prefix_hit_tokens, 49u);
   EXPECT_EQ(stats.generation_tokens, 20u);
   EXPECT_EQ(stats.finished[static_cast<int>(FinishReason::kLength)], 2u);
 }

@@ -142,7 +142,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
     alone.prefix_cache = false;
     alone.one_by_one = true;
     const Outcome expected = Run(reference, workload, alone);
-    EXPECT_EQ(expected.stats.prefix_hits, 0u);
+    EXPECT_EQ(expected.stats.prefix_hit_tokens, 0u);
     Prng prng(seed ^ 0x5EED);
     for (const std::string& backend : testing_support::RunnableBackends()) {
       for (const int threads : {1, 2, 3}) {
@@ -161,7 +161,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
           coverage.preemptions += got.stats.preemptions;
           coverage.evictions += got.stats.cache.evicted_blocks;
           coverage.partial_copies += got.stats.cache.partial_copies;
-          coverage.hits += got.stats.prefix_hits;
+          coverage.hits += got.stats.prefix_hit_tokens;
           coverage.shared += got.stats.prompt_tokens[static_cast<int>(TokenSource::kShared)];
           if (testing::Test::HasFailure()) return coverage;
         }

@@ -172,7 +172,7 @@ TEST(SamplingExactness, HoldsInEveryCompany) {
         if (HasFailure()) return;
         preemptions += here.stats.preemptions;
         recomputed += here.stats.recomputed_tokens;
-        hits += here.stats.prefix_hits;
+        hits += here.stats.prefix_hit_tokens;
         shared += here.stats.prompt_tokens[static_cast<int>(TokenSource::kShared)];
         if (company.prefix_cache) bypassed += here.stats.miss_tokens[static_cast<int>(MissReason::kDisabled)];
       }

@@ -67,7 +67,7 @@ std::string CategoryMembers(std::string_view category) {
     char text[32];
     if (first <= last) out.append(text, std::snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", first, last));
   };
-  for (const NewerCodePoints& range : CodePointsNewerThanUnicode14()) {
+  for (const CodePointsAfterUnicode14& range : CodePointsNewerThanUnicode14()) {
     if (!std::string_view(range.category).starts_with(category)) continue;
     if (range.first != last + 1) {
       end_range();

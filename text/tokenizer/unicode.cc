@@ -10,7 +10,7 @@ namespace {
 
 constexpr char32_t kCodePoints = 0x110000;
 
-constexpr NewerCodePoints kNewer[] = {
+constexpr CodePointsAfterUnicode14 kNewer[] = {
     {0x897, 0x897, "Mn"},     {0xcf3, 0xcf3, "Mc"},     {0xece, 0xece, "Mn"},     {0x1b4e, 0x1b4f, "Po"},
     {0x1b7f, 0x1b7f, "Po"},   {0x1c89, 0x1c89, "Lu"},   {0x1c8a, 0x1c8a, "Ll"},   {0x2427, 0x2429, "So"},
     {0x2ffc, 0x2fff, "So"},   {0x31e4, 0x31e5, "So"},   {0x31ef, 0x31ef, "So"},   {0xa7cb, 0xa7cc, "Lu"},
@@ -64,7 +64,7 @@ constexpr Range kNewerPunctuation[] = {
 std::string_view CategoryOf(char32_t c) {
   const auto* range =
       std::lower_bound(std::begin(kNewer), std::end(kNewer), c,
-                       [](const NewerCodePoints& r, char32_t point) { return r.last < point; });
+                       [](const CodePointsAfterUnicode14& r, char32_t point) { return r.last < point; });
   if (range != std::end(kNewer) && c >= range->first) return range->category;
   return utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
 }
@@ -82,7 +82,7 @@ std::unique_ptr<CodePointClass[]> BuildClasses() {
                      ? CodePointClass::kSpace
                      : ClassOfCategory(utf8proc_category_string(static_cast<utf8proc_int32_t>(c))[0]);
   }
-  for (const NewerCodePoints& range : kNewer) {
+  for (const CodePointsAfterUnicode14& range : kNewer) {
     std::fill(&classes[range.first], &classes[range.last] + 1, ClassOfCategory(range.category[0]));
   }
   return classes;
@@ -124,6 +124,6 @@ CodePointClass ClassOf(char32_t code_point) {
   return code_point < kCodePoints ? classes[code_point] : CodePointClass::kOther;
 }
 
-std::span<const NewerCodePoints> CodePointsNewerThanUnicode14() { return kNewer; }
+std::span<const CodePointsAfterUnicode14> CodePointsNewerThanUnicode14() { return kNewer; }
 
 }  // namespace prefixd

@@ -28,11 +28,11 @@ bool IsPunctuation(char32_t code_point);
 bool IsNumeric(char32_t code_point);
 
 // A range of code points that Unicode 15 or 16 assigned, and their general category.
-struct NewerCodePoints {
+struct CodePointsAfterUnicode14 {
   char32_t first, last;
   char category[3];  // as in "Lo"
 };
 // Returns the ranges in ascending order.
-std::span<const NewerCodePoints> CodePointsNewerThanUnicode14();
+std::span<const CodePointsAfterUnicode14> CodePointsNewerThanUnicode14();
 
 }  // namespace prefixd

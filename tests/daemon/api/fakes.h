@@ -75,7 +75,7 @@ class MemoryExchange final : public Exchange {
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override;
-  void DropBody() override { request_.body.clear(); }
+  void ReleaseBody() override { request_.body.clear(); }
 
   // Runs the posted jobs, and those that they post, until none is left.
   void RunJobs();

@@ -112,7 +112,7 @@ TEST_F(RequestTest, AbsentAndNullAreTheSame) {
   EXPECT_TRUE(chat.ok()) << chat.error().message;
 }
 
-// Fields of a completion, and the parameter that the error names.
+// RequestFields of a completion, and the parameter that the error names.
 const struct {
   const char* fields;
   const char* param;

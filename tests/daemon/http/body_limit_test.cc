@@ -53,7 +53,7 @@ class BodyLimitTest : public testing::Test {
     options_.max_bodies_bytes = 250'000;
     router_.Add("POST", "/keep", [this](std::shared_ptr<Exchange> exchange) { Keep(std::move(exchange)); });
     router_.Add("POST", "/drop", [this](std::shared_ptr<Exchange> exchange) {
-      exchange->DropBody();
+      exchange->ReleaseBody();
       Keep(std::move(exchange));
     });
     router_.Add("POST", "/work", [this](std::shared_ptr<Exchange> exchange) {
