@@ -131,6 +131,11 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
   return options;
 }
 
+// Digits, possibly with a point: what a unit may follow.
+bool IsNumber(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
 }  // namespace
 
 std::string TopLevelHelp() { return MakeParser()->app.help(); }
@@ -154,7 +159,9 @@ Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
     if (item.name == "config") return InvalidArgument(path + ": config: a file cannot name another file");
     std::string value;  // CLI11 gives quoted text with blanks as one input, a bare "4 GiB" as two
     for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
-    if (value.starts_with('"') || value.starts_with('\'') || item.inputs.size() > 2) {
+    // Two inputs are a number and its unit, or an array of two values, which no option takes.
+    const bool array = item.inputs.size() > 2 || (item.inputs.size() == 2 && !IsNumber(item.inputs.front()));
+    if (value.starts_with('"') || value.starts_with('\'') || array) {
       return InvalidArgument(path + ": " + item.name +
                              " takes one value: a number, true, false, or quoted text without '#'");
     }

@@ -9,6 +9,7 @@
 #include "base/prng.h"
 #include "tests/cache/cache_model.h"
 #include "tests/cache/token_memory.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 namespace {
@@ -253,7 +254,7 @@ Seen RunSeeds(int seeds, int events, const PrefixCache::KeyFunction& key, bool w
 }
 
 TEST(PrefixCacheSimulation, DoesWhatTheModelDoes) {
-  const Seen seen = RunSeeds(150, 500, ChildKey, true);
+  const Seen seen = RunSeeds(testing_support::Rounds(150), 500, ChildKey, true);
   EXPECT_EQ(seen.collisions, 0u);
 }
 
@@ -264,7 +265,7 @@ TEST(PrefixCacheSimulation, CollidingKeysNeverGiveWrongKv) {
     const auto few = [values](const BlockKey& parent, std::span<const TokenId> tokens) {
       return BlockKey{.low = ChildKey(parent, tokens).low % values};
     };
-    EXPECT_GT(RunSeeds(60, 500, few, false).collisions, 0u);
+    EXPECT_GT(RunSeeds(testing_support::Rounds(60), 500, few, false).collisions, 0u);
   }
 }
 

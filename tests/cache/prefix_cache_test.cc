@@ -417,9 +417,9 @@ TEST_F(PrefixCacheTest, LeaseMoves) {
 
 // One hash per block that is touched, however large the tree: nothing is scanned.
 TEST_F(PrefixCacheTest, CostIsThatOfTheBlocksTouched) {
-  uint64_t keys = 0;
-  Make(64, true, [&keys](const BlockKey& parent, std::span<const TokenId> tokens) {
-    ++keys;
+  const auto keys = std::make_shared<uint64_t>(0);  // the cache of the fixture outlives this function
+  Make(64, true, [keys](const BlockKey& parent, std::span<const TokenId> tokens) {
+    ++*keys;
     return ChildKey(parent, tokens);
   });
   for (TokenId i = 0; i < 30; ++i) Serve(Range(i * 100, 8));
@@ -428,12 +428,12 @@ TEST_F(PrefixCacheTest, CostIsThatOfTheBlocksTouched) {
   cache_->Acquire(lease, text, 8);
   ASSERT_TRUE(cache_->Reserve(lease, 40));
   cache_->Commit(lease, text);
-  keys = 0;
+  *keys = 0;
   for (int i = 0; i < 8; ++i) {  // 8 tokens, 2 blocks
     text.push_back(i);
     cache_->Commit(lease, text);
   }
-  EXPECT_EQ(keys, 2u);
+  EXPECT_EQ(*keys, 2u);
 }
 
 TEST(MissReason, HasTheNamesOfTheMetric) {

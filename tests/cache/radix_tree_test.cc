@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/prng.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 
@@ -152,7 +153,8 @@ class ModelledTree {
 };
 
 TEST(RadixTree, DoesWhatTheModelDoes) {
-  for (uint64_t seed = 0; seed < 60 && !testing::Test::HasFailure(); ++seed) {
+  const auto seeds = static_cast<uint64_t>(testing_support::Rounds(60));
+  for (uint64_t seed = 0; seed < seeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     ModelledTree tree(seed, 1 + static_cast<uint32_t>(seed % 40));
     for (int event = 0; event < 200 && !testing::Test::HasFailure(); ++event) {

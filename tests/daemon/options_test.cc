@@ -135,6 +135,7 @@ TEST(CommandLine, FaultsOfTheFileAreReported) {
   EXPECT_THAT(with("[serve]\nmax-queue = 3\n"), HasSubstr("not in tables"));
   EXPECT_THAT(with("max-queue = 3\nthreads = 1\nmax-queue = 4\n"), HasSubstr("given twice"));
   EXPECT_THAT(with("max-queue = [1, 2, 3]\n"), HasSubstr("takes one value"));
+  EXPECT_THAT(with("model = [\"a\", \"b\"]\n"), HasSubstr("model takes one value"));
   EXPECT_THAT(with("chat-template = \"a#b\"\n"), HasSubstr("without '#'"));
   EXPECT_THAT(with("disk-cache = \"1 GiB\"\n"), HasSubstr("not implemented"));
   EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");

@@ -14,6 +14,7 @@
 #include "base/prng.h"
 #include "engine/logit_adjustment.h"
 #include "tests/engine/reference_sampler.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 namespace {
@@ -173,7 +174,7 @@ std::string Describe(const SamplerCase& c) {
 TEST(Sampler, DoesWhatTheReferenceDoes) {
   Prng prng(7);
   int not_greedy = 0;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < testing_support::Rounds(20000); ++i) {
     const SamplerCase c = RandomCase(prng);
     const TokenId expected = ReferenceToken(c);
     ASSERT_EQ(Draw(c), expected) << "case " << i << ": " << Describe(c);
@@ -181,7 +182,7 @@ TEST(Sampler, DoesWhatTheReferenceDoes) {
     greedy.params.temperature = 0;
     not_greedy += ReferenceToken(greedy) != expected;
   }
-  EXPECT_GT(not_greedy, 2000) << "the draws must matter";
+  EXPECT_GT(not_greedy, testing_support::Rounds(2000)) << "the draws must matter";
 }
 
 // Pearson's statistic of `seen` draws against `expected` probabilities, rare tokens together, as standard
@@ -215,7 +216,7 @@ TEST(Sampler, DrawsFollowTheDistribution) {
   constexpr int kDraws = 20000;
   Prng prng(11);
   double worst = 0;
-  for (int round = 0; round < 24; ++round) {
+  for (int round = 0; round < testing_support::Rounds(24); ++round) {
     SamplerCase c;
     c.logits = RandomLogits(prng, 200, 10);
     c.prompt = {1, 2, 3};

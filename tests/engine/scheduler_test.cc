@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/prng.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 namespace {
@@ -334,7 +335,8 @@ TEST(Scheduler, WhatWasScoredIsNotScoredAgain) {
 // Random prompt trees, pools that are too small, cancellations: the outputs are those of a world with room
 // for everyone and no reuse.
 TEST(Scheduler, RandomWorldsFinishWithTheSameOutputs) {
-  for (uint64_t seed = 0; seed < 120; ++seed) {
+  const auto seeds = static_cast<uint64_t>(testing_support::Rounds(120));
+  for (uint64_t seed = 0; seed < seeds; ++seed) {
     SCOPED_TRACE(seed);
     Prng prng(seed);
     const int block_tokens = 1 << prng.Below(6);

@@ -1,6 +1,7 @@
 // Compares paged attention of the fast backends with ref, bit for bit. Also tests the invariants of backend.h
 // directly.
 #include "tests/kernels/kernel_testing.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 namespace {
@@ -150,7 +151,8 @@ TEST_P(AttentionTest, OneLongSequenceIsSplitAmongThreads) {
 }
 
 TEST_P(AttentionTest, RandomBatches) {
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  const auto seeds = static_cast<uint64_t>(testing_support::Rounds(40));
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
     Prng prng(seed);
     const int kv_heads = static_cast<int>(prng.Between(1, 3));
     const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 8)),
