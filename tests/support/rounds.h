@@ -1,5 +1,5 @@
-// How often a random test repeats. Sanitizers make code many times slower, so their builds run a fixed part of
-// the rounds; the release stage runs all of them. Constants; any thread.
+// How often a random test repeats. Sanitizers make code many times slower, so their builds run a fixed part
+// of the rounds. The release stage runs all of them. Constants; any thread.
 #pragma once
 
 #include <algorithm>
