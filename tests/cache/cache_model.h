@@ -88,8 +88,9 @@ class CacheModel {
     return result;
   }
 
-  // The reason of each token of tokens[seq.ready, end).
-  std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) const {
+  // The reason of each token of tokens[seq.ready, end). Counts the tokens of evicted blocks whose keys are no
+  // longer remembered in `forgotten`.
+  std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) {
     std::vector<MissReason> reasons;
     if (!seq.reads) {
       reasons.assign(tokens.size() - static_cast<size_t>(seq.ready), MissReason::kDisabled);
@@ -107,6 +108,7 @@ class CacheModel {
       const bool cached =
           std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.prefix == prefix; });
       const bool seen = std::find(recent, evicted_.end(), prefix) != evicted_.end();
+      forgotten += !cached && !seen && std::find(evicted_.begin(), recent, prefix) != recent;
       reasons.push_back(cached ? MissReason::kBlockTail
                         : seen ? MissReason::kEvictedDevice
                                : MissReason::kNeverSeen);
@@ -178,6 +180,7 @@ class CacheModel {
   uint64_t committed = 0;
   uint64_t deduplicated = 0;
   uint64_t evicted = 0;
+  uint64_t forgotten = 0;
 
  private:
   struct Entry {
