@@ -1,7 +1,10 @@
 #include "storage/record.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -12,6 +15,19 @@ namespace {
 
 constexpr std::string_view kMagic = "PFXBLOCK";
 
+// Offsets of the fields of the header.
+constexpr size_t kVersionAt = 8;
+constexpr size_t kTokenCountAt = 12;
+constexpr size_t kFingerprintAt = 16;
+constexpr size_t kRootAt = 32;
+constexpr size_t kKeyAt = 48;
+constexpr size_t kParentAt = 64;
+constexpr size_t kPayloadBytesAt = 80;
+constexpr size_t kBodyChecksumAt = 88;
+constexpr size_t kHeaderChecksumAt = 96;
+static_assert(kMagic.size() == kVersionAt);
+static_assert(kHeaderChecksumAt + sizeof(uint64_t) == kRecordHeaderBytes);
+
 void PutKey(std::string* out, const BlockKey& key) {
   PutLittle(out, key.low);
   PutLittle(out, key.high);
@@ -21,18 +37,11 @@ BlockKey GetKey(const std::byte* from) {
   return {.low = GetLittle<uint64_t>(from), .high = GetLittle<uint64_t>(from + 8)};
 }
 
-bool SameTokens(const std::byte* from, std::span<const TokenId> tokens) {
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (GetLittle<TokenId>(from + i * sizeof(TokenId)) != tokens[i]) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 std::string_view RecordDefectName(RecordDefect defect) {
-  static constexpr std::array<std::string_view, 6> kNames = {"none",        "short",  "format",
-                                                             "fingerprint", "tokens", "checksum"};
+  static constexpr std::array<std::string_view, 8> kNames = {"none", "format",   "version",     "short",
+                                                             "long", "checksum", "fingerprint", "tokens"};
   return kNames.at(static_cast<size_t>(defect));
 }
 
@@ -44,35 +53,69 @@ std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::by
   PutLittle(&record, kRecordVersion);
   PutLittle(&record, static_cast<uint32_t>(identity.tokens.size()));
   PutKey(&record, identity.fingerprint);
+  PutKey(&record, identity.root);
   PutKey(&record, identity.key);
   PutKey(&record, identity.parent);
   PutLittle(&record, static_cast<uint64_t>(payload.size()));
-  PutLittle(&record, Checksum(payload));
+  record.resize(kRecordHeaderBytes);  // leaves room for the checksums
   for (const TokenId token : identity.tokens) PutLittle(&record, token);
   record.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+
+  const auto put_checksum = [&record](size_t at, size_t begin, size_t end) {
+    const uint64_t checksum = Checksum(std::as_bytes(std::span(record).subspan(begin, end - begin)));
+    std::memcpy(record.data() + at, &checksum, sizeof checksum);
+  };
+  put_checksum(kBodyChecksumAt, kRecordHeaderBytes, record.size());
+  put_checksum(kHeaderChecksumAt, 0, kHeaderChecksumAt);
   return record;
 }
 
-DecodedRecord DecodeRecord(std::span<const std::byte> bytes, const RecordIdentity& expected) {
-  if (bytes.size() < kRecordHeaderBytes) return {.defect = RecordDefect::kShort};
+DecodedHead DecodeRecordHead(std::span<const std::byte> bytes) {
+  // Magic and version come first: the header of another version may have another length, also a shorter one.
+  if (bytes.size() < kTokenCountAt) return {.defect = RecordDefect::kShort};
   const std::byte* const at = bytes.data();
-  if (std::string_view(reinterpret_cast<const char*>(at), kMagic.size()) != kMagic ||
-      GetLittle<uint32_t>(at + 8) != kRecordVersion) {
-    return {.defect = RecordDefect::kFormat};
-  }
-  const size_t body = bytes.size() - kRecordHeaderBytes;
-  const uint64_t token_bytes = uint64_t{GetLittle<uint32_t>(at + 12)} * sizeof(TokenId);
-  if (token_bytes > body || GetLittle<uint64_t>(at + 64) != body - token_bytes)
-    return {.defect = RecordDefect::kShort};
+  if (std::memcmp(at, kMagic.data(), kMagic.size()) != 0) return {.defect = RecordDefect::kFormat};
+  if (GetLittle<uint32_t>(at + kVersionAt) != kRecordVersion) return {.defect = RecordDefect::kVersion};
+  if (bytes.size() < kRecordHeaderBytes) return {.defect = RecordDefect::kShort};
+  if (Checksum(bytes.first(kHeaderChecksumAt)) != GetLittle<uint64_t>(at + kHeaderChecksumAt))
+    return {.defect = RecordDefect::kChecksum};
+  return {.head = {.fingerprint = GetKey(at + kFingerprintAt),
+                   .root = GetKey(at + kRootAt),
+                   .key = GetKey(at + kKeyAt),
+                   .parent = GetKey(at + kParentAt),
+                   .token_count = GetLittle<uint32_t>(at + kTokenCountAt),
+                   .payload_bytes = GetLittle<uint64_t>(at + kPayloadBytesAt)}};
+}
 
-  if (GetKey(at + 16) != expected.fingerprint) return {.defect = RecordDefect::kFingerprint};
-  if (GetKey(at + 32) != expected.key || GetKey(at + 48) != expected.parent ||
-      token_bytes != expected.tokens.size_bytes() || !SameTokens(at + kRecordHeaderBytes, expected.tokens)) {
-    return {.defect = RecordDefect::kTokens};
+DecodedRecord DecodeRecord(std::span<const std::byte> bytes) {
+  const auto [defect, head] = DecodeRecordHead(bytes);
+  if (defect != RecordDefect::kNone) return {.defect = defect};
+  // The header checksum detects accidents only, so the lengths may be any numbers: no sum here can overflow.
+  const std::span<const std::byte> body = bytes.subspan(kRecordHeaderBytes);
+  const uint64_t token_bytes = uint64_t{head.token_count} * sizeof(TokenId);
+  if (token_bytes > body.size()) return {.defect = RecordDefect::kShort};
+  const std::span<const std::byte> payload = body.subspan(token_bytes);
+  if (payload.size() < head.payload_bytes) return {.defect = RecordDefect::kShort};
+  if (payload.size() > head.payload_bytes) return {.defect = RecordDefect::kLong};
+  if (Checksum(body) != GetLittle<uint64_t>(bytes.data() + kBodyChecksumAt))
+    return {.defect = RecordDefect::kChecksum};
+
+  std::vector<TokenId> tokens(head.token_count);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    tokens[i] = GetLittle<TokenId>(body.data() + i * sizeof(TokenId));
   }
-  const std::span<const std::byte> payload = bytes.subspan(kRecordHeaderBytes + token_bytes);
-  if (Checksum(payload) != GetLittle<uint64_t>(at + 72)) return {.defect = RecordDefect::kChecksum};
-  return {.payload = payload};
+  return {.head = head, .tokens = std::move(tokens), .payload = payload};
+}
+
+RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& expected) {
+  if (record.defect != RecordDefect::kNone) return record.defect;
+  const RecordHead& head = record.head;
+  if (head.fingerprint != expected.fingerprint) return RecordDefect::kFingerprint;
+  if (head.root != expected.root || head.key != expected.key || head.parent != expected.parent ||
+      !std::ranges::equal(record.tokens, expected.tokens)) {
+    return RecordDefect::kTokens;
+  }
+  return RecordDefect::kNone;
 }
 
 }  // namespace prefixd

@@ -1,20 +1,29 @@
-// Encodes and decodes the record of a block, which the lower cache tiers store. The format, version 1, is
-// little-endian (docs/FORMAT.md has the same table):
+// Encodes and decodes the record of a block, which the lower cache tiers store. A record says by itself which
+// block it holds, so a reader can decode one that it does not expect. The format, version 2, is little-endian
+// (docs/FORMAT.md has the same table):
 //
 //   offset  bytes
 //        0      8  magic "PFXBLOCK"
 //        8      4  version
 //       12      4  n, number of token ids
 //       16     16  fingerprint of the model     (keys: low half, high half)
-//       32     16  key
-//       48     16  parent key
-//       64      8  p, length of the payload
-//       72      8  checksum of the payload (hashing/checksum.h)
-//       80     4n  token ids
-//   80 + 4n     p  payload, to the end
+//       32     16  key of the root: the model and the tenant
+//       48     16  key of the block
+//       64     16  key of its parent
+//       80      8  p, length of the payload
+//       88      8  body checksum: of all bytes from 104 on (hashing/checksum.h)
+//       96      8  header checksum: of the bytes 0 to 95
+//      104     4n  token ids
+// 104 + 4n     p  payload, to the end
 //
-// DecodeRecord compares every byte with the expected one or covers it by the checksum. So it detects any
-// accidental damage. Pure functions; any thread.
+// Pure functions; any thread. The decoders accept any bytes.
+//
+// Invariants
+//   1. The two checksums cover every byte. The header checksum covers the body checksum, so the header of one
+//      record does not fit the body of another.
+//   2. Bytes that DecodeRecord accepts are exactly those that EncodeRecord writes for what it returns.
+//   3. DecodeRecordHead accepts the first kRecordHeaderBytes bytes of every record that DecodeRecord accepts,
+//      and both return the same RecordHead for it.
 #pragma once
 
 #include <cstddef>
@@ -22,44 +31,75 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/types.h"
 #include "hashing/block_key.h"
 
 namespace prefixd {
 
-inline constexpr uint32_t kRecordVersion = 1;
-inline constexpr size_t kRecordHeaderBytes = 80;
+inline constexpr uint32_t kRecordVersion = 2;
+inline constexpr size_t kRecordHeaderBytes = 104;
 
-// Identifies the block that a record belongs to.
+// The block that a record holds, or should hold.
 struct RecordIdentity {
-  BlockKey fingerprint;
+  BlockKey fingerprint;  // of the model
+  BlockKey root;         // RootKey(fingerprint, salt of the tenant)
   BlockKey key;
-  BlockKey parent;
+  BlockKey parent;  // equal to `root` for the first block of a sequence
   std::span<const TokenId> tokens;
 };
 
 // Requires fewer than 2^32 tokens.
 std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload);
 
-// Why DecodeRecord rejected a record.
+// Why a record is rejected. docs/FORMAT.md lists the checks in their order.
 enum class RecordDefect : uint8_t {
   kNone,
-  kShort,        // too few bytes, or too many
-  kFormat,       // the magic or the version differs
-  kFingerprint,  // the record belongs to another model
-  kTokens,       // key, parent or token ids differ: a key collision, or damage
-  kChecksum,     // the payload is damaged
+  kFormat,       // not a record: it does not begin with the magic
+  kVersion,      // a record of another version, which is left to the daemons that read it
+  kShort,        // bytes are missing
+  kLong,         // bytes follow the payload
+  kChecksum,     // the header or the body is damaged
+  kFingerprint,  // whole, but of another model
+  kTokens,       // whole, but of another block: root, key, parent or token ids differ
 };
-std::string_view RecordDefectName(RecordDefect defect);  // "none", "short", ...
+std::string_view RecordDefectName(RecordDefect defect);  // "none", "format", ...
 
+// The fields of a header.
+struct RecordHead {
+  BlockKey fingerprint;
+  BlockKey root;
+  BlockKey key;
+  BlockKey parent;
+  uint32_t token_count = 0;
+  uint64_t payload_bytes = 0;
+
+  friend bool operator==(const RecordHead&, const RecordHead&) = default;
+};
+
+// Unless `defect` is kNone, the other members of these two are empty.
+struct DecodedHead {
+  RecordDefect defect = RecordDefect::kNone;
+  RecordHead head = {};
+};
 struct DecodedRecord {
   RecordDefect defect = RecordDefect::kNone;
-  std::span<const std::byte> payload;  // a part of `bytes`; empty unless defect is kNone
+  RecordHead head = {};
+  std::vector<TokenId> tokens = {};
+  std::span<const std::byte> payload = {};  // a part of the decoded bytes
 };
 
-// Decodes `bytes` and checks that they are the record of the block `expected`. `bytes` may have any content.
-// The result refers to `bytes`.
-DecodedRecord DecodeRecord(std::span<const std::byte> bytes, const RecordIdentity& expected);
+// Decodes the header, which is the first kRecordHeaderBytes of `bytes`, and ignores the bytes after it. It
+// tells which block a record holds, but not whether the body is whole.
+DecodedHead DecodeRecordHead(std::span<const std::byte> bytes);
+
+// Decodes a whole record of any block of any model. The result refers to `bytes`. Callers compare it with the
+// block that they look for: two blocks may have the same key.
+DecodedRecord DecodeRecord(std::span<const std::byte> bytes);
+
+// Returns the defect of `record` if it has one. Otherwise returns kNone when the record holds the block
+// `expected`, and kFingerprint or kTokens when it holds another.
+RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& expected);
 
 }  // namespace prefixd
