@@ -1,6 +1,6 @@
 // BlockStore: the interface of the storage of a lower cache tier, such as RAM or disk. It stores records,
 // which are byte strings, under block keys. record.h defines the content of a record; a store does not read
-// it.
+// it, and knows of it only the length of the header, which Scan passes on.
 //
 // Calls are synchronous and may block on a disk, so the engine thread uses an AsyncStore instead. Any thread
 // may call any member at any time. Concurrent calls on one key take effect one after the other, in any order.
@@ -14,14 +14,19 @@
 //      of the process or a crash of the machine only after a later Sync has returned, and only in stores that
 //      are durable. Until then a crash may lose the effect, but Get never returns a damaged record after it.
 //   4. A call that failed may be repeated. An error of the medium is kIo; it never aborts the process.
+//   5. Scan visits a key at most once. It visits every key that has a record during the whole scan, also when
+//      the record is replaced meanwhile. A key whose record is put or deleted during the scan may be visited
+//      or not; no other key is. The head belongs to one record that the key had during the scan.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "base/status.h"
 #include "hashing/block_key.h"
+#include "storage/record.h"
 
 namespace prefixd {
 
@@ -35,6 +40,14 @@ class BlockStore {
   // Returns ok also when the key has no record.
   virtual Status Delete(const BlockKey& key) = 0;
   virtual Status Sync() = 0;
+
+  // Called with a key and the first kRecordHeaderBytes bytes of its record, or the whole of a shorter record.
+  // Returns whether the scan goes on. `head` is valid until it returns.
+  using Visitor = std::function<bool(const BlockKey& key, std::string_view head)>;
+  // Calls `visitor` for the records one after the other, in any order, on the calling thread. It reads the
+  // heads alone from the medium. The visitor may call the other members of the store, such as Delete. Returns
+  // ok also when the visitor ended the scan.
+  virtual Status Scan(const Visitor& visitor) = 0;
 
   // Returns the bytes of the capacity that are in use, by records, keys and the store's own overhead.
   virtual uint64_t bytes() const = 0;

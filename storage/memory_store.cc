@@ -1,5 +1,7 @@
 #include "storage/memory_store.h"
 
+#include <vector>
+
 #include "base/bytes.h"
 #include "base/check.h"
 
@@ -35,6 +37,27 @@ Status MemoryStore::Delete(const BlockKey& key) {
   if (it == records_.end()) return Status::Ok();
   bytes_ -= it->second.size() + kRecordOverhead;
   records_.erase(it);
+  return Status::Ok();
+}
+
+Status MemoryStore::Scan(const Visitor& visitor) {
+  // The visitor runs without the lock, and a map cannot be walked while it changes: so the keys come first.
+  std::vector<BlockKey> keys;
+  {
+    MutexLock lock(mutex_);
+    keys.reserve(records_.size());
+    for (const auto& [key, record] : records_) keys.push_back(key);
+  }
+  std::string head;
+  for (const BlockKey& key : keys) {
+    {
+      MutexLock lock(mutex_);
+      const auto it = records_.find(key);
+      if (it == records_.end()) continue;  // deleted meanwhile
+      head.assign(it->second, 0, kRecordHeaderBytes);
+    }
+    if (!visitor(key, head)) break;
+  }
   return Status::Ok();
 }
 

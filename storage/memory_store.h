@@ -24,6 +24,8 @@ class MemoryStore final : public BlockStore {
   Status Put(const BlockKey& key, std::string_view record) override;
   Status Delete(const BlockKey& key) override;
   Status Sync() override { return Status::Ok(); }
+  // Holds a copy of all keys during the scan, in addition to bytes().
+  Status Scan(const Visitor& visitor) override;
   uint64_t bytes() const override;
   uint64_t capacity() const override { return capacity_; }
 

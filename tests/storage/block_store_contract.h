@@ -26,6 +26,16 @@ class BlockStoreContract : public testing::TestWithParam<BlockStoreFactory> {
   static constexpr uint64_t kMiB = 1 << 20;
   static BlockKey Key(uint64_t n) { return {.low = SplitMix64(n), .high = n}; }
   static std::string Record(size_t size, char fill) { return std::string(size, fill); }
+  // Scans the whole store. A test fails here when a key is visited twice.
+  static std::map<BlockKey, std::string> Heads(BlockStore* store) {
+    std::map<BlockKey, std::string> heads;
+    const Status status = store->Scan([&heads](const BlockKey& key, std::string_view head) {
+      EXPECT_TRUE(heads.emplace(key, head).second) << ToHex(key) << " is visited twice";
+      return true;
+    });
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    return heads;
+  }
 };
 
 TEST_P(BlockStoreContract, GivesBackWhatWasPut) {
@@ -84,6 +94,64 @@ TEST_P(BlockStoreContract, FillsUpToItsCapacityAndNoFurther) {
   EXPECT_TRUE(store->Put(Key(fitted), Record(10'000, 'x')).ok()) << "a deleted record makes room";
 }
 
+TEST_P(BlockStoreContract, ScanShowsTheHeadOfEveryRecordOnce) {
+  const auto store = GetParam()(kMiB);
+  EXPECT_TRUE(Heads(store.get()).empty());
+  std::map<BlockKey, std::string> expected;
+  for (const size_t size : {size_t{0}, size_t{1}, kRecordHeaderBytes - 1, kRecordHeaderBytes,
+                            kRecordHeaderBytes + 1, size_t{5000}}) {
+    std::string record;
+    for (size_t i = 0; i < size; ++i) record += static_cast<char>(size + i);
+    ASSERT_TRUE(store->Put(Key(size), record).ok());
+    expected[Key(size)] = record.substr(0, kRecordHeaderBytes);
+  }
+  EXPECT_EQ(Heads(store.get()), expected);
+}
+
+TEST_P(BlockStoreContract, ScanSeesReplacedAndDeletedRecords) {
+  const auto store = GetParam()(kMiB);
+  for (uint64_t n = 0; n < 4; ++n) ASSERT_TRUE(store->Put(Key(n), Record(500, 'a')).ok());
+  ASSERT_TRUE(store->Put(Key(0), Record(50, 'b')).ok());
+  ASSERT_TRUE(store->Put(Key(1), Record(500, 'c')).ok());
+  ASSERT_TRUE(store->Delete(Key(2)).ok());
+  ASSERT_FALSE(store->Put(Key(3), Record(kMiB, 'd')).ok()) << "does not fit";
+  const std::map<BlockKey, std::string> expected{{Key(0), Record(50, 'b')},
+                                                 {Key(1), Record(kRecordHeaderBytes, 'c')},
+                                                 {Key(3), Record(kRecordHeaderBytes, 'a')}};
+  EXPECT_EQ(Heads(store.get()), expected);
+}
+
+TEST_P(BlockStoreContract, ScanEndsWhenTheVisitorSaysSo) {
+  const auto store = GetParam()(kMiB);
+  for (uint64_t n = 0; n < 10; ++n) ASSERT_TRUE(store->Put(Key(n), Record(500, 'a')).ok());
+  int visits = 0;
+  EXPECT_TRUE(store->Scan([&visits](const BlockKey&, std::string_view) { return ++visits < 3; }).ok());
+  EXPECT_EQ(visits, 3);
+  EXPECT_EQ(Heads(store.get()).size(), 10u) << "the next scan starts anew";
+}
+
+TEST_P(BlockStoreContract, TheVisitorMayCallTheStore) {
+  const auto store = GetParam()(kMiB);
+  for (uint64_t n = 0; n < 100; ++n)
+    ASSERT_TRUE(store->Put(Key(n), Record(500, n % 2 == 0 ? 'a' : 'b')).ok());
+  int visits = 0;
+  const Status status = store->Scan([&](const BlockKey& key, std::string_view head) {
+    ++visits;
+    EXPECT_EQ(*store->Get(key), Record(500, head.front()));
+    if (head.front() == 'a') {
+      EXPECT_TRUE(store->Delete(key).ok());
+    } else {
+      EXPECT_TRUE(store->Put(key, Record(500, 'c')).ok());
+    }
+    return true;
+  });
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(visits, 100);
+  const std::map<BlockKey, std::string> heads = Heads(store.get());
+  EXPECT_EQ(heads.size(), 50u);
+  for (const auto& [key, head] : heads) EXPECT_EQ(head, Record(kRecordHeaderBytes, 'c'));
+}
+
 TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
   for (uint64_t seed = 0; seed < 5; ++seed) {
     SCOPED_TRACE(seed);
@@ -112,7 +180,12 @@ TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
       }
       ASSERT_LE(store->bytes(), store->capacity());
     }
-    for (const auto& [key, record] : model) ASSERT_EQ(*store->Get(key), record);
+    std::map<BlockKey, std::string> heads;
+    for (const auto& [key, record] : model) {
+      ASSERT_EQ(*store->Get(key), record);
+      heads[key] = record.substr(0, kRecordHeaderBytes);
+    }
+    ASSERT_EQ(Heads(store.get()), heads);
   }
 }
 
@@ -144,6 +217,43 @@ TEST_P(BlockStoreContract, ThreadsSeeWholeRecordsAndTheCapHolds) {
   EXPECT_EQ(torn, 0);
   EXPECT_EQ(over, 0);
   EXPECT_GT(found, 0);
+}
+
+// Keys 0 to 49 always have a record, and a thread replaces it; another puts and deletes keys 50 to 57.
+TEST_P(BlockStoreContract, ScanMissesNothingWhileThreadsWrite) {
+  constexpr uint64_t kStable = 50;
+  constexpr uint64_t kAll = 58;
+  const auto store = GetParam()(kMiB);
+  for (uint64_t n = 0; n < kStable; ++n) ASSERT_TRUE(store->Put(Key(n), Record(200, 'a')).ok());
+  std::atomic<bool> done{false};
+  std::atomic<uint64_t> writes{0};
+  const auto write = [&](uint64_t seed, uint64_t begin, uint64_t end, double chance_of_delete) {
+    for (Prng random(seed); !done; ++writes) {
+      const BlockKey key = Key(begin + random.Below(end - begin));
+      const char fill = static_cast<char>('a' + random.Below(26));
+      EXPECT_TRUE(
+          (random.Chance(chance_of_delete) ? store->Delete(key) : store->Put(key, Record(200, fill))).ok());
+    }
+  };
+  std::thread replacer(write, 1, 0, kStable, 0.0);
+  std::thread deleter(write, 2, kStable, kAll, 0.5);
+  for (int scan = 0; scan < 50 || writes < 500; ++scan) {
+    const std::map<BlockKey, std::string> heads = Heads(store.get());
+    size_t stable = 0;
+    size_t known = 0;
+    for (uint64_t n = 0; n < kAll; ++n) {
+      const auto head = heads.find(Key(n));
+      if (head == heads.end()) continue;
+      ++known;
+      if (n < kStable) ++stable;
+      EXPECT_EQ(head->second, Record(kRecordHeaderBytes, head->second.front())) << "a mixture of two records";
+    }
+    EXPECT_EQ(stable, kStable);
+    EXPECT_EQ(known, heads.size()) << "a key that nobody put";
+  }
+  done = true;
+  replacer.join();
+  deleter.join();
 }
 
 }  // namespace prefixd

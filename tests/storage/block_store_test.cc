@@ -30,6 +30,8 @@ class ThroughAsyncStore final : public BlockStore {
   Status Sync() override {
     return Finish([&](AsyncStore* async) { return async->TrySync(1); }).status;
   }
+  // The callers of a scan are in threads of their own and use the store itself.
+  Status Scan(const Visitor& visitor) override { return store_.Scan(visitor); }
   uint64_t bytes() const override { return store_.bytes(); }
   uint64_t capacity() const override { return store_.capacity(); }
 
