@@ -8,30 +8,47 @@
 
 namespace prefixd {
 
-struct AsyncStore::Finished {
+struct AsyncStore::Shared {
+  explicit Shared(std::function<void()> callback) : on_completion(std::move(callback)) {}
+
+  void Complete(Completion completion) {
+    {
+      MutexLock lock(mutex);
+      completions.push_back(std::move(completion));
+    }
+    // `mutex` is free again: Poll takes it, and the caller of Poll may hold a lock that the callback takes.
+    MutexLock lock(callback_mutex);
+    if (on_completion) on_completion();
+  }
+
   Mutex mutex;
-  std::vector<Completion> completions GUARDED_BY(mutex);  // at most max_in_flight
+  std::vector<Completion> completions GUARDED_BY(mutex);           // at most max_in_flight
+  Mutex callback_mutex;                                            // held during the callback
+  std::function<void()> on_completion GUARDED_BY(callback_mutex);  // empty after the AsyncStore has gone
 };
 
-AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight)
+AsyncStore::AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight,
+                       std::function<void()> on_completion)
     : store_(store),
       executor_(executor),
       max_in_flight_(max_in_flight),
-      finished_(std::make_shared<Finished>()) {
+      shared_(std::make_shared<Shared>(std::move(on_completion))) {
   PREFIXD_CHECK(store != nullptr && executor != nullptr);
   PREFIXD_CHECK(max_in_flight > 0);
 }
 
-AsyncStore::~AsyncStore() = default;
+AsyncStore::~AsyncStore() {
+  MutexLock lock(shared_->callback_mutex);
+  shared_->on_completion = nullptr;
+}
 
 bool AsyncStore::TrySubmit(uint64_t tag, std::function<void(BlockStore*, Completion*)> operation) {
   if (in_flight_ == max_in_flight_) return false;
   const bool accepted =
-      executor_->TrySubmit([store = store_, finished = finished_, tag, operation = std::move(operation)] {
+      executor_->TrySubmit([store = store_, shared = shared_, tag, operation = std::move(operation)] {
         Completion completion{.tag = tag, .status = {}, .record = {}};
         operation(store, &completion);
-        MutexLock lock(finished->mutex);
-        finished->completions.push_back(std::move(completion));
+        shared->Complete(std::move(completion));
       });
   if (accepted) ++in_flight_;
   return accepted;
@@ -64,8 +81,8 @@ bool AsyncStore::TrySync(uint64_t tag) {
 void AsyncStore::Poll(std::vector<Completion>* finished) {
   std::vector<Completion> taken;
   {
-    MutexLock lock(finished_->mutex);
-    taken.swap(finished_->completions);
+    MutexLock lock(shared_->mutex);
+    taken.swap(shared_->completions);
   }
   PREFIXD_CHECK(taken.size() <= in_flight_) << taken.size() << " of " << in_flight_;
   in_flight_ -= taken.size();

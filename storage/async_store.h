@@ -1,5 +1,6 @@
 // AsyncStore: a non-blocking interface to a BlockStore for one thread, the engine thread. An Executor runs
-// the operations; the caller polls for completions. Only the owning thread may call the members.
+// the operations; the caller polls for completions. Only the owning thread may call the members. A Scan has
+// many results, so it is not an operation here: a job of its own calls it on the store.
 //
 // The store and the executor must outlive the AsyncStore. The store must also outlive every job that the
 // executor has accepted, so destroy the executor first. An AsyncStore may be destroyed while operations run:
@@ -10,6 +11,9 @@
 //      once and does not take place.
 //   2. Poll reports every accepted operation exactly once. Operations complete in any order, those on one key
 //      too.
+//   3. `on_completion` runs once for every operation that completes, when Poll can already report it. So an
+//      owner that sleeps until the callback wakes it, and then polls, misses no completion. The callback does
+//      not run after the destructor has returned.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +36,11 @@ class AsyncStore {
     std::string record;  // the result of a Get whose status is ok
   };
 
-  // `max_in_flight` > 0.
-  AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight);
+  // Requires `max_in_flight` > 0. `on_completion` may be empty. Threads of the executor call it, one call
+  // at a time. It must not throw, and should only wake the owner.
+  AsyncStore(BlockStore* store, Executor* executor, size_t max_in_flight,
+             std::function<void()> on_completion = nullptr);
+  // Waits for a running call of `on_completion`. The caller must not hold a lock that this call takes.
   ~AsyncStore();
 
   // These return false when too many operations are in flight or the executor is full. The operation then
@@ -50,7 +57,7 @@ class AsyncStore {
   size_t in_flight() const { return in_flight_; }
 
  private:
-  struct Finished;  // the completions to poll; shared with the jobs
+  struct Shared;  // the completions to poll, and the callback; shared with the jobs
   // An executor thread runs `operation`, which sets the status and, for a Get, the record.
   bool TrySubmit(uint64_t tag, std::function<void(BlockStore*, Completion*)> operation);
 
@@ -58,7 +65,7 @@ class AsyncStore {
   Executor* const executor_;
   const size_t max_in_flight_;
   size_t in_flight_ = 0;
-  std::shared_ptr<Finished> finished_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace prefixd
