@@ -12,6 +12,11 @@ namespace {
 // The first bytes of what is hashed: its kind and the version of the format.
 constexpr std::string_view kRootTag = "pfxROOT1";
 constexpr std::string_view kBlockTag = "pfxBLOK1";
+constexpr std::string_view kRootCheckTag = "pfxRCHK1";
+constexpr std::string_view kBlockCheckTag = "pfxBCHK1";
+
+// The seed of prefix checks; the first 64 bits of the fraction of sqrt(2).
+constexpr uint64_t kCheckSeed = 0x6A09E667F3BCC908;
 
 std::string Preimage(std::string_view tag, const BlockKey& parent, size_t payload_bytes) {
   std::string bytes;
@@ -46,6 +51,18 @@ BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens) {
   std::string preimage = Preimage(kBlockTag, parent, tokens.size_bytes());
   for (const TokenId token : tokens) PutLittle(&preimage, token);
   return Hash(preimage);
+}
+
+uint64_t RootCheck(const BlockKey& root) {
+  const std::string preimage = Preimage(kRootCheckTag, root, 0);
+  return XXH3_64bits_withSeed(preimage.data(), preimage.size(), kCheckSeed);
+}
+
+uint64_t ChildCheck(uint64_t parent, std::span<const TokenId> tokens) {
+  std::string preimage(kBlockCheckTag);
+  PutLittle(&preimage, parent);
+  for (const TokenId token : tokens) PutLittle(&preimage, token);
+  return XXH3_64bits_withSeed(preimage.data(), preimage.size(), kCheckSeed);
 }
 
 }  // namespace prefixd

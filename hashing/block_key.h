@@ -2,7 +2,9 @@
 // hashes: a key depends on the tokens of its block and of every block before it. Pure functions; any thread.
 //
 // Two different blocks may have the same key. So a caller that finds a block by its key must compare the
-// tokens.
+// tokens. A block whose tokens are equal may still follow other tokens, if the keys of two of its ancestors
+// collide. So a block also has a prefix check: a second hash of the same chain under a seed, which collides
+// with other inputs than the key does.
 //
 // docs/FORMAT.md defines the hashed bytes. A change of these bytes is a new format.
 #pragma once
@@ -34,6 +36,11 @@ BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt
 
 // Returns the key of a block with these tokens. `parent` is the key of the block before it, or of the root.
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens);
+
+// Returns the prefix check of a root, and of a block with these tokens. `parent` is the check of the block
+// before it, or of the root.
+uint64_t RootCheck(const BlockKey& root);
+uint64_t ChildCheck(uint64_t parent, std::span<const TokenId> tokens);
 
 }  // namespace prefixd
 
