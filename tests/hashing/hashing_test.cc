@@ -1,5 +1,5 @@
-// The known answers are those of docs/FORMAT.md. They were computed with a script after its text and the
-// xxhsum program, independently of this code.
+// The known answers are those of docs/FORMAT.md. They were computed independently of this code, with a script
+// after its text and the xxhsum program or the Python package xxhash.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -56,6 +56,61 @@ TEST(BlockKey, DependsOnEveryTokenAndTheParent) {
   }
   EXPECT_NE(ChildKey(BlockKey{.low = kModel.low, .high = kModel.high ^ 1}, tokens), key);
   EXPECT_NE(ChildKey(BlockKey{.low = kModel.low ^ 1, .high = kModel.high}, tokens), key);
+}
+
+TEST(PrefixCheck, HasTheKnownAnswers) {
+  const uint64_t root = RootCheck(RootKey(kModel, ""));
+  EXPECT_EQ(root, 0x45227dd52febb3f9u);
+  EXPECT_EQ(RootCheck(RootKey(kModel, "tenant-a")), 0xae178349780cd6e8u);
+
+  std::vector<TokenId> tokens(16);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  tokens[3] = -1;
+  tokens[5] = 2147483647;
+  const uint64_t first = ChildCheck(root, tokens);
+  EXPECT_EQ(first, 0x964c75188a7e5ba2u);
+  EXPECT_EQ(ChildCheck(first, std::vector<TokenId>{7}), 0xe8c3ba9f0634d656u);
+
+  tokens.resize(256);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  EXPECT_EQ(ChildCheck(root, tokens), 0xddfd5117e8ccc265u);
+}
+
+TEST(PrefixCheck, TellsRootFromBlock) {
+  // The key of the root, and the check of the parent with the two tokens, have the same bytes.
+  const BlockKey root{.low = kModel.low, .high = 0x0000000800000007};
+  EXPECT_NE(RootCheck(root), ChildCheck(root.low, std::vector<TokenId>{7, 8}));
+}
+
+TEST(PrefixCheck, DependsOnEveryBitOfTheRootAndTheParent) {
+  const std::vector<TokenId> tokens(16, 1);
+  const uint64_t root = RootCheck(kModel);
+  const uint64_t child = ChildCheck(root, tokens);
+  for (int bit = 0; bit < 64; ++bit) {
+    const uint64_t flip = uint64_t{1} << bit;
+    EXPECT_NE(RootCheck({.low = kModel.low ^ flip, .high = kModel.high}), root) << bit;
+    EXPECT_NE(RootCheck({.low = kModel.low, .high = kModel.high ^ flip}), root) << bit;
+    EXPECT_NE(ChildCheck(root ^ flip, tokens), child) << bit;
+  }
+}
+
+TEST(PrefixCheck, DependsOnEveryTokenOfTheBlockAndOfThoseBeforeIt) {
+  const std::vector<TokenId> last(16, 3);
+  const auto check_after = [&last](const std::vector<TokenId>& first, const std::vector<TokenId>& second) {
+    return ChildCheck(ChildCheck(ChildCheck(RootCheck(kModel), first), second), last);
+  };
+  const std::vector<TokenId> tokens(16, 1);
+  const uint64_t child = ChildCheck(RootCheck(kModel), tokens);
+  const uint64_t grandchild = check_after(tokens, tokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    std::vector<TokenId> other = tokens;
+    other[i] = 2;
+    EXPECT_NE(ChildCheck(RootCheck(kModel), other), child) << i;
+    EXPECT_NE(check_after(other, tokens), grandchild) << i;
+    EXPECT_NE(check_after(tokens, other), grandchild) << i;
+    EXPECT_NE(check_after(other, tokens), check_after(tokens, other)) << i;
+  }
+  EXPECT_NE(ChildCheck(RootCheck(kModel), std::span(tokens).first(15)), child);
 }
 
 TEST(Checksum, HasTheKnownAnswers) {
