@@ -22,9 +22,10 @@ constexpr size_t kFingerprintAt = 16;
 constexpr size_t kRootAt = 32;
 constexpr size_t kKeyAt = 48;
 constexpr size_t kParentAt = 64;
-constexpr size_t kPayloadBytesAt = 80;
-constexpr size_t kBodyChecksumAt = 88;
-constexpr size_t kHeaderChecksumAt = 96;
+constexpr size_t kPrefixCheckAt = 80;
+constexpr size_t kPayloadBytesAt = 88;
+constexpr size_t kBodyChecksumAt = 96;
+constexpr size_t kHeaderChecksumAt = 104;
 static_assert(kMagic.size() == kVersionAt);
 static_assert(kHeaderChecksumAt + sizeof(uint64_t) == kRecordHeaderBytes);
 
@@ -56,6 +57,7 @@ std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::by
   PutKey(&record, identity.root);
   PutKey(&record, identity.key);
   PutKey(&record, identity.parent);
+  PutLittle(&record, identity.prefix_check);
   PutLittle(&record, static_cast<uint64_t>(payload.size()));
   record.resize(kRecordHeaderBytes);  // leaves room for the checksums
   for (const TokenId token : identity.tokens) PutLittle(&record, token);
@@ -83,6 +85,7 @@ DecodedHead DecodeRecordHead(std::span<const std::byte> bytes) {
                    .root = GetKey(at + kRootAt),
                    .key = GetKey(at + kKeyAt),
                    .parent = GetKey(at + kParentAt),
+                   .prefix_check = GetLittle<uint64_t>(at + kPrefixCheckAt),
                    .token_count = GetLittle<uint32_t>(at + kTokenCountAt),
                    .payload_bytes = GetLittle<uint64_t>(at + kPayloadBytesAt)}};
 }
@@ -112,7 +115,7 @@ RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& ex
   const RecordHead& head = record.head;
   if (head.fingerprint != expected.fingerprint) return RecordDefect::kFingerprint;
   if (head.root != expected.root || head.key != expected.key || head.parent != expected.parent ||
-      !std::ranges::equal(record.tokens, expected.tokens)) {
+      head.prefix_check != expected.prefix_check || !std::ranges::equal(record.tokens, expected.tokens)) {
     return RecordDefect::kTokens;
   }
   return RecordDefect::kNone;

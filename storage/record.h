@@ -10,11 +10,12 @@
 //       32     16  key of the root: the model and the tenant
 //       48     16  key of the block
 //       64     16  key of its parent
-//       80      8  p, length of the payload
-//       88      8  body checksum: of all bytes from 104 on (hashing/checksum.h)
-//       96      8  header checksum: of the bytes 0 to 95
-//      104     4n  token ids
-// 104 + 4n     p  payload, to the end
+//       80      8  prefix check of the block (hashing/block_key.h)
+//       88      8  p, length of the payload
+//       96      8  body checksum: of all bytes from 112 on (hashing/checksum.h)
+//      104      8  header checksum: of the bytes 0 to 103
+//      112     4n  token ids
+// 112 + 4n     p  payload, to the end
 //
 // Pure functions; any thread. The decoders accept any bytes.
 //
@@ -39,14 +40,15 @@
 namespace prefixd {
 
 inline constexpr uint32_t kRecordVersion = 2;
-inline constexpr size_t kRecordHeaderBytes = 104;
+inline constexpr size_t kRecordHeaderBytes = 112;
 
 // The block that a record holds, or should hold.
 struct RecordIdentity {
   BlockKey fingerprint;  // of the model
   BlockKey root;         // RootKey(fingerprint, salt of the tenant)
   BlockKey key;
-  BlockKey parent;  // equal to `root` for the first block of a sequence
+  BlockKey parent;            // equal to `root` for the first block of a sequence
+  uint64_t prefix_check = 0;  // ChildCheck of the block: of its tokens and of all before them
   std::span<const TokenId> tokens;
 };
 
@@ -62,7 +64,7 @@ enum class RecordDefect : uint8_t {
   kLong,         // bytes follow the payload
   kChecksum,     // the header or the body is damaged
   kFingerprint,  // whole, but of another model
-  kTokens,       // whole, but of another block: root, key, parent or token ids differ
+  kTokens,       // whole, but of another block: root, key, parent, prefix check or token ids differ
 };
 std::string_view RecordDefectName(RecordDefect defect);  // "none", "format", ...
 
@@ -72,6 +74,7 @@ struct RecordHead {
   BlockKey root;
   BlockKey key;
   BlockKey parent;
+  uint64_t prefix_check = 0;
   uint32_t token_count = 0;
   uint64_t payload_bytes = 0;
 
@@ -95,7 +98,7 @@ struct DecodedRecord {
 DecodedHead DecodeRecordHead(std::span<const std::byte> bytes);
 
 // Decodes a whole record of any block of any model. The result refers to `bytes`. Callers compare it with the
-// block that they look for: two blocks may have the same key.
+// block that they look for: two blocks may have the same key, and two prefixes may end in the same tokens.
 DecodedRecord DecodeRecord(std::span<const std::byte> bytes);
 
 // Returns the defect of `record` if it has one. Otherwise returns kNone when the record holds the block

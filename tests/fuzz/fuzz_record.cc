@@ -33,6 +33,7 @@ RecordDefect Decode(std::string_view bytes) {
                                            .root = record.head.root,
                                            .key = record.head.key,
                                            .parent = record.head.parent,
+                                           .prefix_check = record.head.prefix_check,
                                            .tokens = record.tokens};
     PREFIXD_CHECK(prefixd::EncodeRecord(identity, record.payload) == bytes);
     PREFIXD_CHECK(prefixd::CompareRecord(record, identity) == RecordDefect::kNone);
@@ -51,13 +52,13 @@ void CheckLengths(std::string record) {
     const uint64_t checksum = prefixd::Checksum(of);
     std::memcpy(record.data() + at, &checksum, sizeof checksum);
   };
-  put_checksum(88, Bytes(record).subspan(prefixd::kRecordHeaderBytes));
-  put_checksum(96, Bytes(record).first(96));
+  put_checksum(96, Bytes(record).subspan(prefixd::kRecordHeaderBytes));
+  put_checksum(104, Bytes(record).first(104));
 
   using Wide = unsigned __int128;  // holds the sum of any two lengths
   const Wide expected = Wide{prefixd::kRecordHeaderBytes} +
                         Wide{4} * prefixd::GetLittle<uint32_t>(record.data() + 12) +
-                        prefixd::GetLittle<uint64_t>(record.data() + 80);
+                        prefixd::GetLittle<uint64_t>(record.data() + 88);
   const RecordDefect defect = record.size() < expected   ? RecordDefect::kShort
                               : record.size() > expected ? RecordDefect::kLong
                                                          : RecordDefect::kNone;

@@ -22,7 +22,12 @@ const std::vector<TokenId>& Tokens() {
   return kTokens;
 }
 RecordIdentity Identity() {
-  return {.fingerprint = {1, 2}, .root = {3, 4}, .key = {5, 6}, .parent = {7, 8}, .tokens = Tokens()};
+  return {.fingerprint = {1, 2},
+          .root = {3, 4},
+          .key = {5, 6},
+          .parent = {7, 8},
+          .prefix_check = 9,
+          .tokens = Tokens()};
 }
 const std::string kPayload = "the payload of a block";
 
@@ -72,6 +77,7 @@ TEST(Record, ReadsWhatWasWritten) {
       EXPECT_EQ(record.head.root, identity.root);
       EXPECT_EQ(record.head.key, identity.key);
       EXPECT_EQ(record.head.parent, identity.parent);
+      EXPECT_EQ(record.head.prefix_check, 9u);
       EXPECT_EQ(record.head.token_count, tokens);
       EXPECT_EQ(record.head.payload_bytes, size);
       EXPECT_EQ(record.tokens, std::vector<TokenId>(Tokens().begin(), Tokens().begin() + tokens));
@@ -103,9 +109,10 @@ TEST(Record, HasTheKnownBytes) {
             "0600000000000000"
             "0700000000000000"
             "0800000000000000"
+            "0900000000000000"
             "0700000000000000"
             "4747771a2d2aa774"
-            "7a6af39487e054ac"
+            "ff52c7c950f6aa89"
             "07000000"
             "feffffff"
             "70726566697864");
@@ -206,6 +213,11 @@ TEST(Record, ComparisonNamesWhatDiffers) {
     (expected.*member).high ^= 1;
     EXPECT_EQ(CompareRecord(record, expected), RecordDefect::kTokens);
   }
+  for (const uint64_t bit : {uint64_t{1}, uint64_t{1} << 63}) {
+    expected = Identity();
+    expected.prefix_check ^= bit;
+    EXPECT_EQ(CompareRecord(record, expected), RecordDefect::kTokens) << "the same tokens after others";
+  }
   expected = Identity();
   expected.tokens = expected.tokens.first(3);
   EXPECT_EQ(CompareRecord(record, expected), RecordDefect::kTokens);
@@ -231,7 +243,7 @@ TEST(Record, LengthsThatOverflowAreShort) {
   std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
   const auto with_lengths = [&bytes](uint32_t tokens, uint64_t payload) {
     std::memcpy(bytes.data() + 12, &tokens, 4);
-    std::memcpy(bytes.data() + 80, &payload, 8);
+    std::memcpy(bytes.data() + 88, &payload, 8);
     Seal(&bytes);
     return DefectOf(bytes);
   };
