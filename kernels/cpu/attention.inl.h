@@ -64,7 +64,10 @@ template <DType kType>
 void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
   const int begin = Max(0, FirstToken(job, first_row) - tile);
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
-  if (InPlace(job, s.rows)) return AttendBlock(job, s, TileInPlace<kType>(job, tile, end), 0, tile);
+  if (InPlace(job, s.rows)) {
+    const int last = Min(LastToken(job, s.rows - 1), job.end_span * kSpanTokens - 1);
+    return AttendBlock(job, s, TileInPlace<kType>(job, tile, end, last), 0, tile);
+  }
   WidenTile<kType>(job, s, tile, begin, end);
   const KvTile<DType::kF32> kv = WidenedTile(s);
   for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {

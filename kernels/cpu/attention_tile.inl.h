@@ -40,7 +40,15 @@ struct KvTile {
   const Type* values[kTileVectors];  // value_run tokens each
   int value_run;
   size_t value_step;  // elements between tokens
+  // The same for the tile that follows, to prefetch it. Not set in a widened tile.
+  const Type* next_keys[kTileVectors];
+  const Type* next_values[kTileVectors];
 };
+
+// A job that reads in place prefetches the next tile while it computes: the planes are short and lie far
+// apart, so the CPU's own prefetchers miss most of them. Not for f32, because widened tiles are f32 as well.
+template <DType kType>
+constexpr bool kReadsAhead = kType != DType::kF32;
 
 PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
   return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
@@ -59,24 +67,32 @@ PREFIXD_INLINE const typename Element<kType>::Type* Plane(const AttendJob& job, 
   return reinterpret_cast<const typename Element<kType>::Type*>(job.pool + block * job.block_bytes + offset);
 }
 
+template <DType kType>
+PREFIXD_INLINE const typename Element<kType>::Type* Keys(const AttendJob& job, int token) {
+  return Plane<kType>(job, token, job.k_offset) + token % job.block_tokens;
+}
+template <DType kType>
+PREFIXD_INLINE const typename Element<kType>::Type* Values(const AttendJob& job, int token) {
+  return Plane<kType>(job, token, job.v_offset) +
+         static_cast<size_t>(token % job.block_tokens) * job.head_dim;
+}
+
 // Widens K of 16 tokens, from `token` on, to k[d * kTileTokens + i]. `count` of the tokens exist. With blocks
 // of fewer than 16 tokens it gathers the tokens from several blocks.
 template <DType kType>
 void WidenKeys(const AttendJob& job, int token, int count, float* k) {
   using Type = typename Element<kType>::Type;
-  const int in_block = token % job.block_tokens;
   if (job.block_tokens >= kLanes) {
-    const Type* plane = Plane<kType>(job, token, job.k_offset) + in_block;
+    const Type* from = Keys<kType>(job, token);
     for (int d = 0; d < job.head_dim; ++d) {
-      Store(k + d * kTileTokens, Widen<kType>(plane + static_cast<size_t>(d) * job.block_tokens));
+      Store(k + d * kTileTokens, Widen<kType>(from + static_cast<size_t>(d) * job.block_tokens));
     }
     return;
   }
   for (int d = 0; d < job.head_dim; ++d) {
     Type together[kLanes] = {};
     for (int t = 0; t < Min(count, kLanes); ++t) {
-      const Type* plane = Plane<kType>(job, token + t, job.k_offset);
-      together[t] = plane[static_cast<size_t>(d) * job.block_tokens + (token + t) % job.block_tokens];
+      together[t] = Keys<kType>(job, token + t)[static_cast<size_t>(d) * job.block_tokens];
     }
     Store(k + d * kTileTokens, Widen<kType>(together));
   }
@@ -86,8 +102,7 @@ void WidenKeys(const AttendJob& job, int token, int count, float* k) {
 template <DType kType>
 void WidenValues(const AttendJob& job, int token, float* v) {
   using Type = typename Element<kType>::Type;
-  const Type* plane = Plane<kType>(job, token, job.v_offset);
-  const Type* from = plane + static_cast<size_t>(token % job.block_tokens) * job.head_dim;
+  const Type* from = Values<kType>(job, token);
   int d = 0;
   for (; d + kLanes <= job.head_dim; d += kLanes) Store(v + d, Widen<kType>(from + d));
   if (d == job.head_dim) return;
@@ -115,21 +130,24 @@ PREFIXD_INLINE KvTile<DType::kF32> WidenedTile(const AttendState& s) {
 }
 
 // Returns pointers to the first `count` tokens of the tile in their blocks. Vectors past them point to the
-// first tokens again; they are read but not used.
+// first tokens again; they are read but not used. `last` is the last token that the job reads; what would
+// follow it points to the tile itself.
 template <DType kType>
-PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int count) {
+PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int count, int last) {
+  const auto next = [last](int token) { return token + kTileTokens <= last ? token + kTileTokens : token; };
   KvTile<kType> kv = {};
   for (int v = 0; v < kTileVectors; ++v) {
     const int token = tile + (v * kLanes < count ? v * kLanes : 0);
-    kv.keys[v] = Plane<kType>(job, token, job.k_offset) + token % job.block_tokens;
+    kv.keys[v] = Keys<kType>(job, token);
+    kv.next_keys[v] = Keys<kType>(job, next(token));
   }
   kv.key_step = job.block_tokens;
   kv.value_run = Min(job.block_tokens, kTileTokens);
   kv.value_step = job.head_dim;
   for (int run = 0; run * kv.value_run < count; ++run) {
     const int token = tile + run * kv.value_run;
-    kv.values[run] =
-        Plane<kType>(job, token, job.v_offset) + static_cast<size_t>(token % job.block_tokens) * job.head_dim;
+    kv.values[run] = Values<kType>(job, token);
+    kv.next_values[run] = Values<kType>(job, next(token));
   }
   return kv;
 }
@@ -143,7 +161,9 @@ void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int b
     for (int v = 0; v < kPanelVectors; ++v) keys[v] = kv.keys[t / kLanes + v];
     Tile<kRows, kPanelVectors> tile;
     Clear(tile);
-    AddProducts<1, 1, kRows, kType>(tile, q, keys, kv.key_step, s.dim);
+    constexpr int kNext = kReadsAhead<kType> ? kPanelVectors : 0;
+    AddProducts<1, 1, kRows, kType, kNext>(tile, q, keys, kv.key_step, s.dim, kv.next_keys + t / kLanes,
+                                           kv.key_step);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
@@ -169,7 +189,11 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
     const int in_run = t % kv.value_run;
     const int terms = Min(kv.value_run - in_run, end - t);
     const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
-    AddProducts<kVectors, kTileTokens, 1, kType>(tile, p + t, {values}, kv.value_step, terms);
+    // These vectors are a part of every token. They prefetch as large a part of the next run, line by line.
+    const auto* next = kv.next_values[t / kv.value_run] + d * kv.value_run + in_run * kVectors * kLanes;
+    constexpr int kNext = kReadsAhead<kType> ? 1 : 0;
+    AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, &next,
+                                                        kVectors * kLanes);
     t += terms;
   }
 #pragma GCC unroll 16
