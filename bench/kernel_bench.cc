@@ -1,7 +1,8 @@
 // Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of
 // 64, FFN 1536, vocabulary 32000, tied embeddings) with random bf16 weights and KV. It runs every op in the
-// order of a forward pass and compares the pass with the machine's ceilings. Then it times attention alone,
-// by head size and window.
+// order of a forward pass and compares the pass with the machine's ceilings. Then it times attention alone:
+// by head size and window, and by KV dtype and context with the KV in memory. Last, the copy of a KV
+// block, as the number of prefill tokens that take as long.
 //
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
@@ -48,6 +49,17 @@ std::unique_ptr<Matrix> RandomMatrix(Backend& backend, Prng& prng, int rows, int
   return OrDie(backend.Pack({&source, 1}));
 }
 
+// Writes every element of a 16-bit pool: +-[1, 1.5] as f16, +-[0.0078, 0.0312] as bf16. Memory that was never
+// written is one shared page of zeros, which is always in the caches.
+void Fill(Backend& backend, KvPool& pool) {
+  Prng prng(1);
+  auto* elements = reinterpret_cast<uint16_t*>(pool.block(0));
+  for (size_t i = 0; i < pool.layout().BlockBytes() / 2; ++i) {
+    elements[i] = static_cast<uint16_t>(0x3C00 | (prng.Next() & 0x81FF));
+  }
+  for (BlockId b = 1; b < pool.blocks(); ++b) backend.CopyBlock(pool, 0, b);
+}
+
 struct Layer {
   std::unique_ptr<Matrix> qkv, o, gate_up, down;
 };
@@ -66,6 +78,7 @@ class Model {
     embedding_ = RandomMatrix(backend, prng, kVocabulary, kHidden);
     kv_ = OrDie(backend.AllocateKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
                                    static_cast<uint32_t>(blocks_ * kMaxSequences)));
+    Fill(backend, *kv_);
     norm_.assign(kHidden, 1.0f);
     rope_.assign(static_cast<size_t>(max_context) * kHeadDim, 0.7071f);
     for (auto [buffer, width] : {std::pair(&hidden_, kHidden),
@@ -169,6 +182,14 @@ class Model {
   size_t op_ = 0;
 };
 
+// Shapes whose attention and copies are timed alone. Their pools are larger than the caches.
+struct Shape {
+  const char* name;
+  int heads, kv_heads, head_dim, layers;
+};
+constexpr Shape kShapes[] = {{"135m", kHeads, kKvHeads, kHeadDim, kLayers}, {"8b", 32, 8, 128, 8}};
+constexpr int kPoolTokens = 8192;
+
 double AttentionFlops(double position, double rows) {
   return 4.0 * kLayers * kHeads * kHeadDim * rows * (position + (rows + 1) / 2);
 }
@@ -180,7 +201,7 @@ struct Case {
   double ceiling;  // FLOP/s or bytes/s of the machine; 0 if unknown
 };
 
-void Run(Report& report, const Case& c, Model& model, int runs) {
+Timing Run(Report& report, const Case& c, Model& model, int runs) {
   model.Reset();
   const Timing t = Measure(runs, [&] { model.Forward(c.sequences, c.position, c.rows); });
   const double undisturbed = model.Undisturbed();
@@ -193,6 +214,7 @@ void Run(Report& report, const Case& c, Model& model, int runs) {
               {"of_ceiling_best", ratio(t.best)},
               {"of_ceiling_undisturbed", ratio(undisturbed)}});
   for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
+  return t;
 }
 
 // Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer,
@@ -203,6 +225,7 @@ void RunAttention(Report& report, Backend& backend, int head_dim, int window, in
   const KvLayout layout = {1, 2, head_dim, kBlockTokens, DType::kBF16};
   const int blocks = (position + rows + kBlockTokens - 1) / kBlockTokens;
   const auto pool = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks)));
+  Fill(backend, *pool);
   std::vector<BlockId> table(blocks);
   std::iota(table.begin(), table.end(), 0);
   const SequenceSpan sequence = {0, rows, position, table};
@@ -221,38 +244,150 @@ void RunAttention(Report& report, Backend& backend, int head_dim, int window, in
   report.Add(name, t.median, "s", {{"best", t.best}, {"gflops_best", 4 * width * seen / t.best / 1e9}});
 }
 
+void RunAttentionByHeads(Report& report, Backend& backend, int tokens, int runs) {
+  for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
+    RunAttention(report, backend, head_dim, 0, 0, tokens, runs);
+    RunAttention(report, backend, head_dim, 0, 2047, 1, 30 * runs);
+  }
+  for (const int window : {0, 512}) {
+    RunAttention(report, backend, 64, window, 8191, 1, 30 * runs);
+    RunAttention(report, backend, 64, window, 8192 - tokens, tokens, runs);
+  }
+}
+
+std::unique_ptr<KvPool> FilledPool(Backend& backend, const KvLayout& layout, size_t blocks) {
+  auto pool = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks)));
+  Fill(backend, *pool);
+  return pool;
+}
+
+// The blocks of a pool in random order, as after a while of serving.
+std::vector<BlockId> ShuffledBlocks(const KvPool& pool) {
+  std::vector<BlockId> blocks(pool.blocks());
+  std::iota(blocks.begin(), blocks.end(), 0);
+  Prng prng(2);
+  for (size_t i = blocks.size() - 1; i > 0; --i) std::swap(blocks[i], blocks[prng.Below(i + 1)]);
+  return blocks;
+}
+
+// Attention of the last `rows` rows of a sequence of `context` tokens, per layer. Calls go through the layers
+// and the pool in turn, as steps of a server do, so that a row's KV comes from memory. The ceiling is the
+// larger of the time of the arithmetic at the FMA peak and that of reading the KV once.
+void RunAttentionFromMemory(Report& report, Backend& backend, const Ceilings& ceilings, const Shape& shape,
+                            const KvPool& pool, int context, int rows, int runs) {
+  const std::vector<BlockId> blocks = ShuffledBlocks(pool);
+  const std::vector<TokenId> tokens(rows, 17);
+  const int width = shape.heads * shape.head_dim;
+  const std::vector<float> q(static_cast<size_t>(rows) * width, 0.5f);
+  std::vector<float> out(q.size());
+  const size_t in_context = context / kBlockTokens;
+  const int calls = rows > 1 ? 1 : shape.layers * static_cast<int>(blocks.size() / in_context);
+  size_t first = 0;
+  const Timing t = Measure(runs, [&] {
+    for (int call = 0; call < calls; ++call) {
+      if (call % shape.layers == 0) first = (first + in_context) % blocks.size();
+      const SequenceSpan sequence = {0, rows, context - rows, std::span(blocks).subspan(first, in_context)};
+      backend.BeginStep({tokens, {&sequence, 1}});
+      backend.Attention(q.data(), width, {shape.heads, 0.1f}, call % shape.layers, pool, out.data());
+    }
+  });
+  const double flops = 4.0 * width * rows * (context - (rows - 1) / 2.0);
+  const double bytes = static_cast<double>(pool.layout().TokenBytes()) / shape.layers * context;
+  const double peak = ceilings.Peak(std::string(backend.name()), backend.threads());
+  const double read = backend.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  const double floor = std::max(peak > 0 ? flops / peak : 0, read > 0 ? bytes / read : 0);
+  const std::string name = "attention " + std::string(shape.name) + " " +
+                           std::string(DTypeName(pool.layout().dtype)) + ", " + std::to_string(rows) +
+                           " of " + std::to_string(context);
+  report.Add(name, t.median / calls * 1e3, "ms",
+             {{"best", t.best / calls * 1e3},
+              {"gflops", flops * calls / t.median / 1e9},
+              {"kv_gb_per_s", bytes * calls / t.median / 1e9},
+              {"of_ceiling", floor * calls / t.median}});
+}
+
+void RunAttentionByDType(Report& report, Backend& backend, const Ceilings& ceilings, int tokens, int runs) {
+  for (const Shape& shape : kShapes) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      const KvLayout layout = {shape.layers, shape.kv_heads, shape.head_dim, kBlockTokens, dtype};
+      const auto pool = FilledPool(backend, layout, kPoolTokens / kBlockTokens);
+      for (const int context : {512, 2048, 8192}) {
+        RunAttentionFromMemory(report, backend, ceilings, shape, *pool, context, 1, runs);
+        RunAttentionFromMemory(report, backend, ceilings, shape, *pool, context, std::min(tokens, context),
+                               runs);
+      }
+    }
+  }
+}
+
+// Copies of one block into another, both in memory and not in a cache. `token_seconds` is the time of a token
+// of prefill of the 135M Llama, in its best pass; the best copies are compared with it.
+void RunCopy(Report& report, Backend& backend, const Shape& shape, int layers, double token_seconds,
+             int runs) {
+  const KvLayout layout = {layers, shape.kv_heads, shape.head_dim, kBlockTokens, DType::kBF16};
+  const auto pool = FilledPool(backend, layout, (size_t{256} << 20) / layout.BlockBytes());
+  const auto bytes = static_cast<double>(layout.BlockBytes());
+  const std::vector<BlockId> blocks = ShuffledBlocks(*pool);
+  const size_t copies = blocks.size() / 2;
+  const Timing t = Measure(runs, [&] {
+    for (size_t i = 0; i < copies; ++i) backend.CopyBlock(*pool, blocks[2 * i], blocks[2 * i + 1]);
+  });
+  const double best = t.best / static_cast<double>(copies);
+  report.Add("copy of a block, " + std::string(shape.name), t.median / static_cast<double>(copies) * 1e6,
+             "us",
+             {{"best", best * 1e6},
+              {"bytes", bytes},
+              {"gb_per_s_best", bytes / best / 1e9},
+              {"prefill_tokens_of_135m", best / token_seconds}});
+}
+
+// Times the passes of the 135M Llama. Returns the seconds of one token of prefill, in the best pass.
+double RunPasses(Report& report, Backend& backend, const Ceilings& ceilings, int tokens, int runs,
+                 bool decode) {
+  std::printf("bf16 weights %.0f MB\n", kWeightBytes / 1e6);
+  Model model(backend, tokens, 2048);
+  const double peak = ceilings.Peak(std::string(backend.name()), backend.threads());
+  const double read = backend.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  const double prefill = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights) + AttentionFlops(0, tokens);
+  const Timing t =
+      Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, prefill, peak}, model, runs);
+  if (decode) {
+    for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
+      const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
+      Run(report, {name, rows, context - 1, 1, kWeightBytes, read}, model, 3 * runs);
+    }
+  }
+  return t.best / tokens;
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments("kernel_bench", "Times the kernels of a 135M Llama one by one.",
                       {{"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
                        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
                        {"--tokens", "N", "512", "tokens of a prefill"},
                        {"--runs", "N", "7", "timed runs of a prefill"},
+                       {"--part", "NAME", "all", "passes, heads, attention (by KV dtype), copy or all"},
                        kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const int threads = static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024));
   const int tokens = static_cast<int>(arguments.IntegerOrExit("--tokens", 1, 2048));
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
+  const auto chosen = arguments.OneOf("--part", {"all", "passes", "heads", "attention", "copy"});
+  if (!chosen.ok()) arguments.Fail(chosen.status());
+  const auto wanted = [&](std::string_view part) { return *chosen == "all" || *chosen == part; };
   Report report(arguments);
   const Ceilings& ceilings = report.PrintMachine();
   const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  std::printf("backend %s, %d threads; bf16 weights %.0f MB\n", std::string(backend->name()).c_str(),
-              backend->threads(), kWeightBytes / 1e6);
-  Model model(*backend, tokens, 2048);
-  const double peak = ceilings.Peak(std::string(backend->name()), backend->threads());
-  const double read = backend->threads() == 1 ? ceilings.read_1 : ceilings.read_all;
-  const double prefill = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights) + AttentionFlops(0, tokens);
-  Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, prefill, peak}, model, runs);
-  for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
-    const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
-    Run(report, {name, rows, context - 1, 1, kWeightBytes, read}, model, 3 * runs);
+  std::printf("backend %s, %d threads\n", std::string(backend->name()).c_str(), backend->threads());
+  double token_seconds = 0;
+  if (wanted("passes") || wanted("copy")) {
+    token_seconds = RunPasses(report, *backend, ceilings, tokens, runs, wanted("passes"));
   }
-  for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
-    RunAttention(report, *backend, head_dim, 0, 0, tokens, runs);
-    RunAttention(report, *backend, head_dim, 0, 2047, 1, 30 * runs);
-  }
-  for (const int window : {0, 512}) {
-    RunAttention(report, *backend, 64, window, 8191, 1, 30 * runs);
-    RunAttention(report, *backend, 64, window, 8192 - tokens, tokens, runs);
+  if (wanted("heads")) RunAttentionByHeads(report, *backend, tokens, runs);
+  if (wanted("attention")) RunAttentionByDType(report, *backend, ceilings, tokens, runs);
+  if (wanted("copy")) {
+    RunCopy(report, *backend, kShapes[0], kLayers, token_seconds, runs);
+    RunCopy(report, *backend, kShapes[1], 32, token_seconds, runs);
   }
   return report.Finish();
 }
