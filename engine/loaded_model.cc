@@ -266,7 +266,7 @@ ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend,
   identity.architecture = CanonicalArchitecture(transformer.config());
   identity.kv_dtype = DTypeName(layout.dtype);
   identity.block_tokens = layout.block_tokens;
-  identity.kv_layout = kKvLayoutName;
+  identity.kv_layout = backend.kv_layout_name();
   identity.numerics_version = backend.numerics_version();
   return identity;
 }

@@ -121,6 +121,9 @@ class Backend {
   virtual int threads() const = 0;
   // Part of the model fingerprint: KV computed under one numerics version is never reused under another.
   virtual std::string_view numerics_version() const = 0;
+  // Names the order of the elements of a KV block. Part of the model fingerprint: a backend never reads KV
+  // that was stored in another order. docs/FORMAT.md has the orders.
+  virtual std::string_view kv_layout_name() const = 0;
 
   // Returns kResourceExhausted, with the requested size, when the memory is not available.
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;

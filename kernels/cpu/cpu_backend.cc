@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }
   std::string_view numerics_version() const override { return numerics::kVersion; }
+  std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {

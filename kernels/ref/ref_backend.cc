@@ -134,6 +134,7 @@ class RefBackend final : public Backend {
   std::string_view name() const override { return "ref"; }
   int threads() const override { return 1; }
   std::string_view numerics_version() const override { return numerics::kVersion; }
+  std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {

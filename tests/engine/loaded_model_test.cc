@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/registry.h"
+#include "tests/kernels/forwarding_backend.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -168,15 +169,33 @@ TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
   EXPECT_FALSE(with_template.chat_template->caps.supports_tools);
 }
 
+// A backend that differs from another only in what it names.
+class RenamedBackend final : public kernel_testing::ForwardingBackend {
+ public:
+  RenamedBackend(Backend& to, std::string_view kv_layout, std::string_view numerics)
+      : ForwardingBackend(to), kv_layout_(kv_layout), numerics_(numerics) {}
+  std::string_view kv_layout_name() const override { return kv_layout_; }
+  std::string_view numerics_version() const override { return numerics_; }
+
+ private:
+  std::string_view kv_layout_, numerics_;
+};
+
 TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
   const auto model = *Load();
-  const auto of = [&](int block_tokens, DType dtype) {
+  const auto of = [&](const Backend& backend, int block_tokens, DType dtype) {
     return Fingerprint(
-        IdentityOf(*model->transformer, *backend_, model->transformer->kv_layout(block_tokens, dtype)));
+        IdentityOf(*model->transformer, backend, model->transformer->kv_layout(block_tokens, dtype)));
   };
-  EXPECT_EQ(of(16, DType::kF16), of(16, DType::kF16));
-  EXPECT_NE(of(16, DType::kF16), of(32, DType::kF16));
-  EXPECT_NE(of(16, DType::kF16), of(16, DType::kBF16));
+  const BlockKey key = of(*backend_, 16, DType::kF16);
+  EXPECT_EQ(of(*backend_, 16, DType::kF16), key);
+  EXPECT_NE(of(*backend_, 32, DType::kF16), key);
+  EXPECT_NE(of(*backend_, 16, DType::kBF16), key);
+
+  const std::string_view layout = backend_->kv_layout_name(), numerics = backend_->numerics_version();
+  EXPECT_EQ(of(RenamedBackend(*backend_, layout, numerics), 16, DType::kF16), key);
+  EXPECT_NE(of(RenamedBackend(*backend_, "K:dim/2,token,2", numerics), 16, DType::kF16), key);
+  EXPECT_NE(of(RenamedBackend(*backend_, layout, "cuda-1"), 16, DType::kF16), key);
 }
 
 }  // namespace

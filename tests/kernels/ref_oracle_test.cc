@@ -141,6 +141,37 @@ TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
   }
 }
 
+// The formulas of docs/FORMAT.md. The order is part of the format of a record: another order needs another
+// name.
+TEST(RefOracle, StoreKvHasTheOrderThatTheFormatStates) {
+  constexpr int kLayers = 2, kHeads = 3, kDim = 6, kTokens = 4, kRows = 7;  // a whole block and three tokens
+  auto ref = MakeBackend("ref", 1);
+  EXPECT_EQ(ref->kv_layout_name(), "layer,K|V,head,K:dim,token,V:token,dim");
+  auto pool = AllocateKvOrDie(*ref, {kLayers, kHeads, kDim, kTokens, DType::kF32}, 2);
+  std::vector<float> k(kRows * kHeads * kDim), v(k.size());
+  std::iota(k.begin(), k.end(), 1.0f);
+  std::iota(v.begin(), v.end(), 1001.0f);
+  Prng prng(9);
+  TestBatch batch(0, prng);
+  batch.Add(0, kRows, std::vector<BlockId>{1, 0});
+  const BatchView view = batch.view();
+  ref->BeginStep(view);
+  ref->StoreKv(k.data(), v.data(), kHeads * kDim, 1, *pool);
+  std::vector<float> want(2 * kLayers * 2 * kHeads * kDim * kTokens);
+  const size_t per_block = want.size() / 2;
+  for (int i = 0; i < kRows; ++i) {
+    float* block = want.data() + (i < kTokens ? per_block : 0);
+    const int l = 1, t = i % kTokens;
+    for (int h = 0; h < kHeads; ++h) {
+      for (int d = 0; d < kDim; ++d) {
+        block[((2 * l * kHeads + h) * kDim + d) * kTokens + t] = k[(i * kHeads + h) * kDim + d];
+        block[(((2 * l + 1) * kHeads + h) * kTokens + t) * kDim + d] = v[(i * kHeads + h) * kDim + d];
+      }
+    }
+  }
+  EXPECT_EQ(std::memcmp(pool->block(0), want.data(), want.size() * sizeof(float)), 0);
+}
+
 // Attention over many tiles and two spans, with K and V stored by StoreKv.
 class RefAttentionOracle : public testing::TestWithParam<int> {};
 

@@ -30,6 +30,7 @@ TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
     }
     EXPECT_EQ((*backend)->name(), info.name);
     EXPECT_EQ((*backend)->numerics_version(), numerics::kVersion);
+    EXPECT_EQ((*backend)->kv_layout_name(), kCpuKvLayoutName);
   }
 }
 
