@@ -18,10 +18,11 @@ namespace {
 namespace json = boost::json;
 
 // A replayed block is one token, so that no block ever matches in part and nothing is ever copied.
-class NoCopies final : public BlockMover {
+class NoCopies final : public DeviceCopier {
  public:
-  void Start(const BlockCopy&) override { PREFIXD_CHECK(false) << "a block of one token was copied in part"; }
-  void Poll(std::vector<FinishedCopy>*) override {}
+  void CopyBlock(BlockId, BlockId) override {
+    PREFIXD_CHECK(false) << "a block of one token was copied in part";
+  }
 };
 
 Result<std::vector<uint64_t>> ParseLine(const std::string& line) {
@@ -80,24 +81,27 @@ Result<Trace> ReadTrace(const std::string& path) {
   return trace;
 }
 
-ReplayResult Replay(const Trace& trace, uint32_t capacity) {
+ReplayResult Replay(const Trace& trace, uint32_t capacity, std::string_view policy) {
   PREFIXD_CHECK(capacity >= trace.longest_request) << capacity << " < " << trace.longest_request;
-  NoCopies mover;
-  PrefixCache cache({.block_tokens = 1, .blocks = capacity}, &mover);
+  NoCopies copier;
+  PrefixCache cache({.block_tokens = 1, .blocks = capacity, .eviction = std::string(policy)}, &copier);
   const BlockKey root;
   ReplayResult result;
   for (const std::vector<TokenId>& request : trace.requests) {
     const int blocks = static_cast<int>(request.size());
-    Lease lease = cache.Open(root);
+    BlockKeys keys(root, 1);
+    Lease lease = cache.Open(&keys);
     // The limit is the whole prompt: a repeated prompt may hit all of its blocks.
     const PrefixCache::Acquired acquired = cache.Acquire(lease, request, blocks);
     PREFIXD_CHECK(acquired.state == PrefixCache::AcquireState::kReady);
     PREFIXD_CHECK(cache.Reserve(lease, blocks));
     cache.Commit(lease, request);
     result.requested_blocks += request.size();
-    result.hit_blocks += static_cast<uint64_t>(acquired.device_tokens);
+    result.hit_blocks += static_cast<uint64_t>(acquired.tokens());
   }
-  result.evicted_blocks = cache.stats().evicted_blocks;
+  result.evicted_blocks = cache.stats().evicted_blocks[0];
+  result.nodes = cache.nodes();
+  result.book_bytes = cache.memory_bytes();
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -32,12 +33,16 @@ struct ReplayResult {
   uint64_t requested_blocks = 0;
   uint64_t hit_blocks = 0;  // found in the cache together with all blocks before them
   uint64_t evicted_blocks = 0;
+  // At the end: nodes of the tree, ghosts included, and the bytes of the cache's books for them without those
+  // of the eviction policy. 0 for the optimum.
+  uint64_t nodes = 0;
+  uint64_t book_bytes = 0;
   double HitShare() const;
 };
 
-// Runs the requests one after another through a cache of `capacity` blocks with the cache's own eviction.
-// Every request leases its path while it runs and commits all of its blocks. Requires capacity >=
-// trace.longest_request.
-ReplayResult Replay(const Trace& trace, uint32_t capacity);
+// Runs the requests one after another through a cache of `capacity` blocks with the eviction policy of this
+// name (EvictionPolicyNames() of cache/eviction.h). Every request leases its path while it runs and inserts
+// all of its blocks. Requires capacity >= trace.longest_request.
+ReplayResult Replay(const Trace& trace, uint32_t capacity, std::string_view policy);
 
 }  // namespace prefixd::bench

@@ -7,6 +7,7 @@
 
 #include "bench/harness.h"
 #include "bench/serve_load.h"
+#include "bench/serve_pairs.h"
 
 namespace prefixd::bench {
 namespace {
@@ -16,6 +17,7 @@ struct Settings {
   WorkloadOptions shape;
   LoadOptions load;
   bool used_tree = false;
+  int pairs = 0;  // above 0: measure pairs instead of the workloads
 };
 
 const std::vector<OptionSpec> kOptions = {
@@ -31,6 +33,7 @@ const std::vector<OptionSpec> kOptions = {
     {"--model", "NAME", "", "model to ask for (default: the first of /v1/models)"},
     {"--endpoint", "NAME", "chat", "chat or completions"},
     {"--used-tree", "", "", "first fill the server's cache with related and unrelated prompts, not measured"},
+    {"--pairs", "N", "", "instead: N pairs of requests, which share one token or none with a cached prompt"},
     {"--api-key", "KEY", "", "sent as a bearer token"},
     {"--timeout", "SECONDS", "600", "limit for one request"},
     kJsonOption};
@@ -52,6 +55,10 @@ Result<Settings> ReadSettings(const Arguments& arguments) {
     if (!arguments.Given(name)) continue;
     PREFIXD_ASSIGN_OR_RETURN(const int64_t number, arguments.Integer(name, 1, 100'000));
     *value = static_cast<int>(number);
+  }
+  if (arguments.Given("--pairs")) {
+    PREFIXD_ASSIGN_OR_RETURN(const int64_t pairs, arguments.Integer("--pairs", 1, 9'000));
+    settings.pairs = static_cast<int>(pairs);
   }
   if (shape.clients > 1024)
     return InvalidArgument("--clients " + arguments.Text("--clients") + ": at most 1024");
@@ -146,6 +153,27 @@ void AddRows(const Workload& workload, const Summary& s, double rate, Report* re
               {{"cached_tokens", static_cast<double>(s.cached_tokens)}});
 }
 
+// Returns the number of requests that failed.
+int MeasurePairs(const Settings& settings, Report* report) {
+  LoadOptions load = settings.load;
+  load.progress = [pairs = settings.pairs](int done) {
+    if (done % 50 == 0) std::fprintf(stderr, "serve_bench: %d of %d pairs\n", done, pairs);
+  };
+  const PairResult result = RunPairs({.pairs = settings.pairs, .seed = settings.shape.seed}, load);
+  if (result.failed > 0) {
+    std::fprintf(stderr, "serve_bench: %d requests failed; the first error: %s\n", result.failed,
+                 result.first_error.c_str());
+  }
+  const double shared = Percentile(result.shared, 0.5), unshared = Percentile(result.unshared, 0.5);
+  report->Add("pairs: ttft_p50 sharing one token", shared, "s",
+              {{"requests", static_cast<double>(result.shared.size())}});
+  report->Add("pairs: ttft_p50 sharing none", unshared, "s",
+              {{"requests", static_cast<double>(result.unshared.size())}});
+  report->Add("pairs: ratio", shared / unshared, "",
+              {{"not_as_intended", static_cast<double>(result.unlike)}});
+  return result.failed;
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments("serve_bench",
                       "Sends workloads to an OpenAI-style server and reports what it measures.", kOptions);
@@ -167,6 +195,10 @@ int Main(int argc, char** argv) {
               settings->used_tree ? ", used tree" : "");
   std::fflush(stdout);
   int failed = 0;
+  if (settings->pairs > 0) {
+    settings->workloads.clear();
+    failed = MeasurePairs(*settings, &report);
+  }
   for (const std::string& name : settings->workloads) {
     const Workload workload = MakeWorkload(name, settings->shape);
     if (settings->used_tree) {

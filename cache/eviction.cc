@@ -1,34 +1,48 @@
 #include "cache/eviction.h"
 
+#include <array>
+
 #include "base/check.h"
+#include "cache/eviction_adaptive.h"
+#include "cache/eviction_lru.h"
+#include "cache/eviction_two_queue.h"
 
 namespace prefixd {
+namespace {
 
-void LruEviction::Add(BlockId block, uint64_t last_used) {
-  PREFIXD_CHECK(!Contains(block)) << "block " << block << " is a candidate already";
-  times_[block] = last_used;
-  order_.emplace(last_used, block);
+struct Row {
+  std::string_view name;
+  std::unique_ptr<EvictionPolicy> (*make)(const EvictionOptions& options);
+};
+
+template <typename Policy>
+std::unique_ptr<EvictionPolicy> Make(const EvictionOptions& options) {
+  return std::make_unique<Policy>(options);
 }
 
-void LruEviction::Remove(BlockId block) {
-  PREFIXD_CHECK(Contains(block)) << "block " << block << " is no candidate";
-  order_.erase({*times_[block], block});
-  times_[block].reset();
+constexpr Row kTable[] = {
+    {kDefaultEviction, Make<AdaptiveEviction>},
+    {"2q", Make<TwoQueueEviction>},
+    {"lru", Make<LruEviction>},
+};
+
+}  // namespace
+
+std::span<const std::string_view> EvictionPolicyNames() {
+  static constexpr auto kNames = [] {
+    std::array<std::string_view, std::size(kTable)> names;
+    for (size_t i = 0; i < names.size(); ++i) names[i] = kTable[i].name;
+    return names;
+  }();
+  return kNames;
 }
 
-std::optional<BlockId> LruEviction::Victim() const {
-  if (order_.empty()) return std::nullopt;
-  return order_.begin()->second;
-}
-
-void LruEviction::CheckInvariants() const {
-  size_t candidates = 0;
-  for (BlockId block = 0; block < times_.size(); ++block) {
-    if (!times_[block]) continue;
-    ++candidates;
-    PREFIXD_CHECK(order_.contains({*times_[block], block})) << "block " << block << " has lost its place";
+std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const EvictionOptions& options) {
+  PREFIXD_CHECK(options.capacity > 0);
+  for (const Row& row : kTable) {
+    if (row.name == name) return row.make(options);
   }
-  PREFIXD_CHECK(candidates == order_.size()) << candidates << " candidates in " << order_.size() << " places";
+  return nullptr;
 }
 
 }  // namespace prefixd

@@ -1,51 +1,54 @@
-// EvictionPolicy: which cached block is evicted next. The cache adds and removes the candidates, which are
-// the blocks of the tree without a lease and without a child; the policy orders them. Engine thread only. The
-// policy reads no clock: the time of last use is a number that only grows.
+// EvictionPolicy: which node loses its block of one tier next. Each tier has a policy of its own. The cache
+// tells the policy which nodes have a block in the tier, and which of these are candidates. A node is cached
+// in the tier when it has a block there and neither a lease nor a running transfer; it is a candidate when
+// none of its children is cached there as well. The policy orders the candidates. Engine thread only. A
+// policy reads no clock; NodeUse has the times.
 //
-// Invariants of LruEviction (CheckInvariants tests them)
-//   1. A block is a candidate at most once.
-//   2. Victim() depends on the candidates alone. It is the least recently used candidate; of several with
-//      equal times, the one with the lowest block id.
+// The calls for one node: Insert, then any number of AddCandidate and RemoveCandidate in turns, then Remove.
+// The cache calls Hit and Remove while the node is no candidate. The policy checks this order.
+//
+// Invariants of every policy (CheckInvariants tests them)
+//   1. Victim() is a candidate. There is a victim exactly when there is a candidate.
+//   2. Victim() is a function of the calls so far. It depends on no address and no hash order.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <set>
-#include <utility>
-#include <vector>
+#include <span>
+#include <string_view>
 
-#include "base/types.h"
+#include "cache/node.h"
 
 namespace prefixd {
 
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
-  // Makes `block` a candidate. Requires that it is none.
-  virtual void Add(BlockId block, uint64_t last_used) = 0;
-  // Removes the candidate `block`. Requires that it is one.
-  virtual void Remove(BlockId block) = 0;
-  virtual bool Contains(BlockId block) const = 0;
+  // `node` has got a block in the tier. It is no candidate yet.
+  virtual void Insert(NodeId node, const NodeUse& use) = 0;
+  // A lease has taken the KV of `node` from the tier. `use.last_use` is still that of the use before; it is 0
+  // when no lease has given the node back yet.
+  virtual void Hit(NodeId node, const NodeUse& use) = 0;
+  // `node` has lost its block in the tier, because it was evicted or for another reason.
+  virtual void Remove(NodeId node, const NodeUse& use) = 0;
+  virtual void AddCandidate(NodeId node, const NodeUse& use) = 0;
+  virtual void RemoveCandidate(NodeId node) = 0;
+  virtual bool IsCandidate(NodeId node) const = 0;
   // Returns the candidate to evict next, or nothing when there is no candidate.
-  virtual std::optional<BlockId> Victim() const = 0;
+  virtual std::optional<NodeId> Victim() const = 0;
   virtual void CheckInvariants() const = 0;
 };
 
-// Evicts the least recently used block first. O(log candidates) per call.
-class LruEviction final : public EvictionPolicy {
- public:
-  explicit LruEviction(uint32_t blocks) : times_(blocks) {}
-  void Add(BlockId block, uint64_t last_used) override;
-  void Remove(BlockId block) override;
-  bool Contains(BlockId block) const override { return times_.at(block).has_value(); }
-  std::optional<BlockId> Victim() const override;
-  void CheckInvariants() const override;
-
- private:
-  friend struct LruEvictionTestPeer;
-  std::set<std::pair<uint64_t, BlockId>> order_;
-  std::vector<std::optional<uint64_t>>
-      times_;  // by block: its time in order_; nothing when it is no candidate
+struct EvictionOptions {
+  uint32_t capacity = 0;  // blocks of the tier; above 0
 };
+
+// The policies by name, the default first.
+std::span<const std::string_view> EvictionPolicyNames();
+inline constexpr std::string_view kDefaultEviction = "adaptive";
+
+// Returns the policy of this name for one tier, or null when no policy has the name.
+std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const EvictionOptions& options);
 
 }  // namespace prefixd

@@ -1,17 +1,16 @@
-// GhostIndex: the keys of the blocks evicted last, without their content. It distinguishes an evicted prefix
-// from one that was never cached. It is bounded, first in, first out; adding a key again makes it the newest.
-// Engine thread only.
+// GhostIndex: the nodes that lost their KV last. The cache keeps these nodes in the tree, so it can tell an
+// evicted prefix from one that was never cached, and a policy can tell a block that comes back from a new
+// one. It is bounded, first in, first out. Engine thread only.
 //
 // Invariants (CheckInvariants tests them)
-//   1. The index holds at most `capacity` keys.
-//   2. A key stays in the index until Add has been called `capacity` times after the key's last Add.
+//   1. The index holds at most `capacity` nodes.
+//   2. A node stays until it is removed, or until Add has been called `capacity` times after its Add.
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
-#include "hashing/block_key.h"
+#include "cache/node.h"
 
 namespace prefixd {
 
@@ -19,18 +18,25 @@ class GhostIndex {
  public:
   explicit GhostIndex(uint32_t capacity) : capacity_(capacity) {}
 
-  void Add(const BlockKey& key);
-  bool Contains(const BlockKey& key) const { return added_.contains(key); }
-  size_t size() const { return added_.size(); }
+  struct Added {
+    uint32_t slot = 0;           // the node's place, which Remove and Contains require; the caller keeps it
+    NodeId forgotten = kNoNode;  // the node that gave way, if any
+  };
+  // Adds a node, which must not be in the index. With a capacity of 0 the node itself is forgotten.
+  Added Add(NodeId node);
+  void Remove(NodeId node, uint32_t slot);
+  bool Contains(NodeId node, uint32_t slot) const { return slot < ring_.size() && ring_[slot] == node; }
+  size_t size() const { return size_; }
+  size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId); }
 
   void CheckInvariants() const;
 
  private:
   friend struct GhostIndexTestPeer;
   const uint32_t capacity_;
-  uint64_t adds_ = 0;
-  std::vector<BlockKey> ring_;                    // the key of the n-th Add is at n % capacity
-  std::unordered_map<BlockKey, uint64_t> added_;  // number of the last Add of a key
+  uint32_t next_ = 0;  // the slot of the next Add
+  size_t size_ = 0;
+  std::vector<NodeId> ring_;  // by slot; kNoNode: the node was removed
 };
 
 }  // namespace prefixd

@@ -15,20 +15,21 @@ std::string_view MissReasonName(MissReason reason) {
   return kNames.at(static_cast<size_t>(reason));
 }
 
-PrefixCache::PrefixCache(Options options, BlockMover* mover)
-    : impl_(std::make_unique<Impl>(std::move(options), mover)) {}
+PrefixCache::PrefixCache(Options options, DeviceCopier* copier, TransferPort* port)
+    : impl_(std::make_unique<Impl>(std::move(options), copier, port)) {}
 
 PrefixCache::~PrefixCache() {
   PREFIXD_CHECK(impl_->leases.empty()) << impl_->leases.size() << " leases outlive the cache";
 }
 
-Lease PrefixCache::Open(const BlockKey& root, Reads reads) {
+Lease PrefixCache::Open(BlockKeys* keys, Reads reads) {
+  PREFIXD_CHECK(keys != nullptr);
   Lease lease;
   lease.state_ = std::make_unique<Lease::State>();
   Lease::State& state = *lease.state_;
   state.cache = impl_.get();
-  state.at = impl_->tree.OpenRoot(root);
-  state.tip = root;
+  state.keys = keys;
+  state.root = impl_->tree.OpenRoot(keys->root()).root;
   state.detached = !impl_->options.reuse;
   state.reads = reads == Reads::kYes;
   impl_->leases.insert(&state);
@@ -46,9 +47,8 @@ std::vector<PrefixCache::MissRun> PrefixCache::ExplainMisses(const Lease& lease,
   return impl_->ExplainMisses(*lease.state_, tokens);
 }
 
-int PrefixCache::CountSharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const {
-  PREFIXD_CHECK(lease.open());
-  return impl_->CountSharedBlocks(*lease.state_, tokens);
+int PrefixCache::CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const {
+  return impl_->CountSharedBlocks(keys, tokens);
 }
 
 bool PrefixCache::Reserve(Lease& lease, int tokens) {
@@ -61,11 +61,20 @@ void PrefixCache::Commit(Lease& lease, std::span<const TokenId> tokens) {
   impl_->Commit(*lease.state_, tokens);
 }
 
+void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
 void PrefixCache::Poll() { impl_->Poll(); }
-uint32_t PrefixCache::capacity() const { return impl_->pool.capacity(); }
-uint32_t PrefixCache::free_blocks() const { return impl_->pool.free_blocks(); }
-uint32_t PrefixCache::cached_blocks() const { return impl_->pool.cached_blocks(); }
-uint32_t PrefixCache::leased_blocks() const { return impl_->pool.leased_blocks(); }
+size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
+size_t PrefixCache::AddRecords(std::span<const FoundRecord> records) { return impl_->AddRecords(records); }
+uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
+uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }
+uint32_t PrefixCache::cached_blocks(Tier tier) const { return impl_->pool(tier).cached_blocks(); }
+uint32_t PrefixCache::leased_blocks(Tier tier) const { return impl_->pool(tier).leased_blocks(); }
+size_t PrefixCache::nodes() const { return impl_->tree.size(); }
+size_t PrefixCache::memory_bytes() const {
+  size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes();
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) bytes += impl_->pool(tier).MemoryBytes();
+  return bytes;
+}
 int PrefixCache::block_tokens() const { return impl_->block_tokens; }
 const PrefixCacheStats& PrefixCache::stats() const { return impl_->stats; }
 void PrefixCache::CheckInvariants() const { impl_->CheckInvariants(); }

@@ -1,43 +1,48 @@
-// PrefixCache: the public interface of the cache. It joins the block pool, the radix tree over block keys,
-// the eviction policy and the claims on blocks that are being computed. It gives out leases: one lease per
-// running sequence, which holds the sequence's block table and protects every block in it from eviction.
-// Engine thread only. It has no clock, no thread and no I/O.
+// PrefixCache: the public interface of the cache. It joins the radix tree of nodes, a block pool and an
+// eviction policy per tier, the claims on blocks that are being computed, and the transfers between tiers. It
+// gives out leases: one lease per running sequence, which holds the sequence's block table and protects every
+// block in it from eviction. Engine thread only. It has no clock, no thread and no I/O.
 //
 // The life of a sequence over `tokens` (the prompt, then prompt + generated tokens):
-//   Lease lease = cache.Open(root);
+//   Lease lease = cache.Open(&keys);
 //   cache.Acquire(lease, tokens, limit)  Call it once per step until it returns kReady. It takes cached
 //                                        blocks. It returns another state while another lease computes the
-//                                        next block or a copy runs.
+//                                        next block, or while the next block comes from a lower tier.
 //   cache.Reserve(lease, n)              Call it before a step that computes tokens up to n. It adds blocks
 //                                        to the block table and evicts cached blocks if needed.
+//   cache.EndStep(ok)                    Call it after the step, before the first Commit.
 //   cache.Commit(lease, tokens)          Call it after the step, when the KV of all `tokens` is computed.
 //                                        Full blocks enter the tree.
 //   lease.Release(), or destruction      Blocks in the tree stay cached; private blocks become free.
 //
 // Invariants (CheckInvariants tests them)
-//   1. free + leased + cached = capacity. CheckInvariants counts the blocks in each state.
-//   2. A block is in the tree at most once. A block outside the tree that is not free belongs to exactly one
-//      lease or one copy.
+//   1. In each pool tier, free + leased + cached = capacity.
+//   2. A block of a pool tier belongs to exactly one node, one lease or one transfer, or it is free. A node
+//      has at most one block in each pool tier.
 //   3. The blocks of a lease cover [0, ready) with the KV of exactly the tokens that were acquired or
-//      committed. Blocks of the tree are full and never written again.
-//   4. The ancestors of a leased block in the tree are leased as well. So the tree has a leaf to evict for as
-//      long as it has a cached block. Eviction removes only leaves to which no lease and no running copy
-//      refers.
-//   5. At most one lease claims a key, and no lease claims the key of a block that is in the tree.
-//   6. Every hit was confirmed token by token. A key that finds a block with other tokens is a miss and
-//      counts in stats().key_collisions.
+//      committed. A block of a node is full and never written again.
+//   4. The ancestors of a node on the path of a lease are on it as well. Eviction from a tier takes only
+//      nodes to which no lease and no transfer refers, the last ones of a prefix first. So there is a block
+//      to evict for as long as a block is cached.
+//   5. At most one lease claims a key, and no lease claims the key of a node that has a device block.
+//   6. Every hit was confirmed token by token. A key that finds a node with other tokens is a miss and counts
+//      in stats().key_collisions.
+//   7. A node without KV stays in the tree while the ghost index has it or it has children.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "base/types.h"
-#include "cache/block_mover.h"
+#include "cache/block_keys.h"
+#include "cache/tier.h"
+#include "cache/transfer_port.h"
 #include "hashing/block_key.h"
 
 namespace prefixd {
@@ -52,8 +57,8 @@ enum class MissReason : uint8_t {
   kOtherTenant,
   kOtherModel,
   kExpired,
-  kCorrupt,
-  kLoadSlower,
+  kCorrupt,     // its only copy could not be read whole
+  kLoadSlower,  // it was left in a lower tier
   kTemplateDiverged,
   kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
 };
@@ -65,15 +70,19 @@ struct PrefixCacheStats {
   uint64_t hit_tokens = 0;           // taken from the cache: whole blocks and copied parts
   uint64_t committed_blocks = 0;     // blocks that entered the tree
   uint64_t deduplicated_blocks = 0;  // computed, but the tree already had an equal block
-  uint64_t evicted_blocks = 0;
-  uint64_t partial_copies = 0;  // started copies of a partly matching block
-  uint64_t failed_copies = 0;
+  std::array<uint64_t, kPoolTiers> evicted_blocks{};
+  uint64_t partial_copies = 0;  // copies of a partly matching block
+  uint64_t failed_copies = 0;   // those whose step failed
   uint64_t key_collisions = 0;  // blocks with a matching key but other tokens; counts blocks
+  // Transfers to the device tier and to lower tiers, by TransferResult. What is not kOk is a miss, or KV that
+  // stays in its tier alone.
+  std::array<uint64_t, kTransferResults> loads{};
+  std::array<uint64_t, kTransferResults> spills{};
 };
 
-// To explain misses, the cache remembers the keys of the most recently evicted blocks: 4 keys for each block
-// of its capacity.
-inline constexpr uint32_t kGhostKeysPerBlock = 4;
+// To explain misses and to inform eviction, the cache remembers the nodes that lost their KV last: 4 nodes
+// for each block of its device tier.
+inline constexpr uint32_t kGhostsPerBlock = 4;
 
 class PrefixCache;
 
@@ -101,39 +110,52 @@ class Lease {
 
 class PrefixCache {
  public:
-  using KeyFunction = std::function<BlockKey(const BlockKey& parent, std::span<const TokenId> tokens)>;
   struct Options {
-    int block_tokens = 16;       // a power of two
-    uint32_t blocks = 0;         // capacity of the device tier
-    bool reuse = true;           // false: no block is found, shared or kept (--no-prefix-cache)
-    KeyFunction key = ChildKey;  // tests replace it to cause collisions
+    int block_tokens = 16;  // a power of two
+    uint32_t blocks = 0;    // capacity of the device tier
+    bool reuse = true;      // false: no block is found, shared or kept (--no-prefix-cache)
+    std::string eviction;   // a name from EvictionPolicyNames(); empty: the default
+    // Shorter partial matches are computed rather than copied. To copy a block costs 0.01 to 0.1 of what it
+    // costs to compute one token (bench/README.md, "Cost of copying a block"), so a match of one pays.
+    int min_copy_tokens = 1;
+    float cost_per_depth = 0;  // NodeUse::cost grows by it with each block of depth
+
+    // The lower tiers. They need a TransferPort.
+    uint32_t host_blocks = 0;     // capacity of the host tier; 0: there is none
+    bool disk = false;            // whether there is a disk tier
+    uint32_t max_transfers = 64;  // > 0; transfers that run at once
+    KeyFunction key = ChildKey;   // that of every BlockKeys; CheckInvariants uses it
   };
 
-  // `mover` must outlive the cache.
-  PrefixCache(Options options, BlockMover* mover);
+  // `copier` and `port` must outlive the cache. `port` may be null when there is no lower tier.
+  PrefixCache(Options options, DeviceCopier* copier, TransferPort* port = nullptr);
   ~PrefixCache();
 
+  // Opens a lease for the sequence whose keys are `keys`, with the same block size as the cache. The lease
+  // extends `keys`, which must stay in place and serve no other sequence until the lease is released.
   // A lease opened with kNo takes no cached block and waits for no other lease: its Acquire returns kReady at
   // once. Its committed blocks enter the tree like those of any other lease.
   enum class Reads { kYes, kNo };
-  Lease Open(const BlockKey& root, Reads reads = Reads::kYes);
+  Lease Open(BlockKeys* keys, Reads reads = Reads::kYes);
 
   enum class AcquireState {
     kReady,    // compute the tokens from lease.ready() on
     kWaiting,  // another lease is computing the next block: call again after the next step
-    kCopying,  // a partly matching block is being copied: call again after Poll()
+    kLoading,  // the next block comes from a lower tier: call again after Poll()
   };
   struct Acquired {
-    AcquireState state;
-    int device_tokens;  // tokens that this call took, if the lease has not waited for another lease
-    int shared_tokens;  // tokens that this call took, if the lease has waited for another lease
+    AcquireState state = AcquireState::kReady;
+    int shared_tokens = 0;  // tokens that this call took, if the lease has waited for another lease
+    // Otherwise: tokens that this call took, by the tier from which they came.
+    std::array<int, kTiers> tier_tokens{};
+    int tokens() const { return shared_tokens + tier_tokens[0] + tier_tokens[1] + tier_tokens[2]; }
   };
-  // Extends `lease` from ready() with cached blocks of tokens[0, limit). When there is no further block to
-  // take, to copy or to wait for, claims the remaining full blocks of `tokens` and returns kReady. At most
-  // `limit` tokens are taken, so limit < tokens.size() leaves at least one token to compute. Requires
-  // 0 <= limit <= tokens.size(). Requires that `tokens` begins with the `tokens` of the earlier calls for
-  // this lease, and that `limit` is not below theirs. After kReady, further calls return kReady and do
-  // nothing.
+  // Extends `lease` from ready() with cached blocks of tokens[0, limit). Starts the transfer of blocks that
+  // lie in a lower tier. When there is no further block to take or to wait for, claims the remaining full
+  // blocks of `tokens`, copies the matching part of a partly matching block, and returns kReady. At most
+  // `limit` tokens are taken, so limit < tokens.size() leaves at least one token to compute. Requires 0 <=
+  // limit <= tokens.size(). Requires that `tokens` begins with the `tokens` of the earlier calls for this
+  // lease, and that `limit` is not below theirs. After kReady, further calls return kReady and do nothing.
   Acquired Acquire(Lease& lease, std::span<const TokenId> tokens, int limit);
 
   // Returns for each token of tokens[lease.ready(), tokens.size()) why it was not taken from the cache, as
@@ -144,29 +166,48 @@ class PrefixCache {
   };
   std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
 
-  // Counts the full blocks of `tokens` that follow the lease's blocks in the tree and that other leases hold
-  // or compute, up to the first block that none does. The lease could share these blocks and would need no
-  // free block for them. Returns 0 for a lease opened with kNo. The scheduler uses it for admission. It is an
-  // estimate, because any later call on the cache may change it.
-  int CountSharedBlocks(const Lease& lease, std::span<const TokenId> tokens) const;
+  // Counts the leading blocks of a sequence that leases hold or compute, up to the first block that none
+  // does. A new lease could share these blocks and would need no free block for them. The scheduler uses it
+  // for admission. It is an estimate, because any later call on the cache may change it.
+  int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
 
   // Makes the block table cover `tokens` tokens, evicting cached blocks if needed. Returns false and changes
   // nothing when there are too few free and cached blocks.
   [[nodiscard]] bool Reserve(Lease& lease, int tokens);
 
+  // Says whether the step has succeeded that follows the Acquire calls since the last EndStep. Their copies
+  // are valid from now on or, after a failed step, lost: the leases have ready() without them, and the tokens
+  // are computed instead.
+  void EndStep(bool ok);
+
   // Records that the KV of all of `tokens` is computed. Requires that Acquire has returned kReady, that
-  // tokens.size() >= ready(), and that the block table covers `tokens`. Full blocks enter the tree, and
-  // claims on them end. Where the tree already has an equal block, that block replaces the lease's own block
-  // in the block table, and the lease's own block becomes free.
+  // EndStep has been called since, that tokens.size() >= ready(), and that the block table covers `tokens`.
+  // Full blocks enter the tree, and claims on them end. Where the tree already has an equal block, that block
+  // replaces the lease's own block in the block table, and the lease's own block becomes free.
   void Commit(Lease& lease, std::span<const TokenId> tokens);
 
-  // Processes the copies that have finished. Call it once per step.
+  // Processes the transfers that have ended, and starts those that are due. Call it once per step, and when
+  // the port wakes the engine.
   void Poll();
+  size_t running_transfers() const;
 
-  uint32_t capacity() const;
-  uint32_t free_blocks() const;
-  uint32_t cached_blocks() const;  // in the tree and not leased: can be reused or evicted
-  uint32_t leased_blocks() const;
+  // Adds nodes for what a scan of the disk tier has found, in any order. Call it before the first Open. A
+  // record that no chain of found records connects to its root is left out. Returns how many were added.
+  struct FoundRecord {
+    BlockKey root;
+    BlockKey parent;
+    BlockKey key;
+    uint64_t check = 0;  // prefix check
+  };
+  size_t AddRecords(std::span<const FoundRecord> records);
+
+  // The blocks of a pool tier.
+  uint32_t capacity(Tier tier = Tier::kDevice) const;
+  uint32_t free_blocks(Tier tier = Tier::kDevice) const;
+  uint32_t cached_blocks(Tier tier = Tier::kDevice) const;  // can be reused or evicted
+  uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
+  size_t nodes() const;         // in the tree, with KV or without
+  size_t memory_bytes() const;  // of the books on nodes, tokens, blocks and ghosts; without the policies
   int block_tokens() const;
   const PrefixCacheStats& stats() const;
 

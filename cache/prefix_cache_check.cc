@@ -1,14 +1,16 @@
 // PrefixCache::CheckInvariants: recounts everything that the cache keeps track of. The numbers and letters
 // are those of the invariants in the headers.
+#include <algorithm>
+
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
 namespace {
 
-// Returns false for the key functions of tests that cause collisions. With those a claimed block and a block
+// Returns false for the key functions of tests that cause collisions. With those a claimed block and a node
 // of the tree may have equal keys and still be different blocks.
-bool KeysAreUnique(const PrefixCache::KeyFunction& key) {
+bool KeysAreUnique(const KeyFunction& key) {
   using Function = BlockKey (*)(const BlockKey&, std::span<const TokenId>);
   const Function* target = key.target<Function>();
   return target != nullptr && *target == &ChildKey;
@@ -16,54 +18,87 @@ bool KeysAreUnique(const PrefixCache::KeyFunction& key) {
 
 }  // namespace
 
-// Invariants 2, 3 and a. Adds the references that the lease holds to `references`.
-void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const {
-  PREFIXD_CHECK(static_cast<size_t>(lease.in_tree) <= lease.blocks.size());
+// Invariants 2, 3, a and e. Adds the references that the lease holds, and the device blocks that it owns.
+void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32_t>* references,
+                                   std::vector<uint32_t>* owners) const {
+  const size_t path = lease.path.size();
+  PREFIXD_CHECK(path <= lease.blocks.size());
   PREFIXD_CHECK(static_cast<size_t>(lease.ready) <= lease.blocks.size() * block_tokens) << lease.ready;
-  PREFIXD_CHECK(options.reuse || lease.in_tree == 0);
-  PREFIXD_CHECK(lease.detached || lease.in_tree == lease.ready / block_tokens)
-      << lease.in_tree << " blocks in the tree, " << lease.ready << " tokens";
-  if (lease.copy_tag) {
-    const auto copy = copies.find(*lease.copy_tag);
-    PREFIXD_CHECK(copy != copies.end() && copy->second.lease == &lease) << "the copy of a lease is missing";
-    PREFIXD_CHECK(lease.copied == kNoBlock);
-  }
+  PREFIXD_CHECK(options.reuse || path == 0);
+  PREFIXD_CHECK(lease.detached || path == static_cast<size_t>(lease.ready / block_tokens))
+      << path << " blocks on the path, " << lease.ready << " tokens";
+  PREFIXD_CHECK(path <= static_cast<size_t>(lease.ready / block_tokens)) << path << " blocks on the path";
+  PREFIXD_CHECK(!lease.uncertain_copy || lease.settled);
+  PREFIXD_CHECK(std::ranges::count(uncertain, &lease) == (lease.uncertain_copy ? 1 : 0))
+      << "a lease with an uncertain copy is not listed once";
+  PREFIXD_CHECK(lease.hit_blocks >= 0 && static_cast<size_t>(lease.hit_blocks) <= path) << lease.hit_blocks;
+  PREFIXD_CHECK(lease.loading.empty() || !lease.settled);
 
-  BlockId parent = kNoBlock;
-  for (size_t i = 0; i < lease.blocks.size(); ++i) {
-    const BlockId block = lease.blocks[i];
-    ++references->at(block);
-    if (i >= static_cast<size_t>(lease.in_tree)) {
-      PREFIXD_CHECK(pool.state(block) == BlockState::kFilling) << "private block " << block;
-      continue;
-    }
-    PREFIXD_CHECK(tree.Contains(block) && tree.parent(block) == parent)
-        << "block " << block << " is not on the path";
-    parent = block;
+  NodeId parent = kNoNode;
+  const auto follow = [&](NodeId node) {
+    PREFIXD_CHECK(tree.Contains(node) && tree.parent(node) == parent)
+        << "node " << node << " is not on the path";
+    ++references->at(node);
+    parent = node;
+  };
+  for (size_t i = 0; i < path; ++i) {
+    follow(lease.path[i]);
+    PREFIXD_CHECK(lease.blocks[i] == tree.block(lease.path[i], Tier::kDevice))
+        << "block " << lease.blocks[i] << " of the table is not that of node " << lease.path[i];
+    PREFIXD_CHECK(tree.key(lease.path[i]) == lease.keys->key(i))
+        << "node " << lease.path[i] << " has another key";
   }
-  PREFIXD_CHECK(lease.at.block == parent)
-      << "the lease is after block " << lease.at.block << ", not " << parent;
-  PREFIXD_CHECK(parent == kNoBlock || lease.tip == tree.key(parent));
-  if (lease.copied != kNoBlock) {
-    ++references->at(lease.copied);
-    PREFIXD_CHECK(pool.state(lease.copied) == BlockState::kFilling) << "copied block " << lease.copied;
+  for (const Lease::State::Loading& loading : lease.loading) follow(loading.node);
+  for (size_t i = path; i < lease.blocks.size(); ++i) {
+    ++owners->at(lease.blocks[i]);
+    PREFIXD_CHECK(pool(Tier::kDevice).state(lease.blocks[i]) == BlockState::kFilling)
+        << "private block " << lease.blocks[i];
   }
 }
 
-// Invariants 4 and b, and that every key is the key of its block's tokens.
-void PrefixCache::Impl::CheckTree() const {
-  for (BlockId block = 0; block < pool.capacity(); ++block) {
-    const bool in_tree = tree.Contains(block);
-    PREFIXD_CHECK(in_tree == (pool.state(block) == BlockState::kDevice)) << "block " << block;
-    const bool candidate = in_tree && tree.IsLeaf(block) && pool.references(block) == 0;
-    PREFIXD_CHECK(eviction->Contains(block) == candidate) << "block " << block << " as an eviction candidate";
-    if (!in_tree) continue;
-    const BlockId parent = tree.parent(block);
-    PREFIXD_CHECK(pool.references(block) == 0 || parent == kNoBlock || pool.references(parent) > 0)
-        << "block " << block << " is leased, its parent " << parent << " is not";
-    PREFIXD_CHECK(options.key(tree.parent_key(block), tree.tokens(block)) == tree.key(block))
-        << "block " << block << " has the key or tokens of another block";
+void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
+                                       std::vector<uint32_t>* device_owners,
+                                       std::vector<uint32_t>* host_owners) const {
+  PREFIXD_CHECK(loads.size() + spills.size() == running.size());
+  for (const auto& [id, transfer] : running) {
+    const auto& index = transfer.to == Tier::kDevice ? loads : spills;
+    const auto it = index.find(transfer.node);
+    PREFIXD_CHECK(it != index.end() && it->second == id)
+        << "transfer " << id << " is not indexed by its node";
+    PREFIXD_CHECK(tree.Contains(transfer.node)) << "the node of transfer " << id << " is gone";
+    PREFIXD_CHECK(transfer.from == Tier::kDisk || tree.block(transfer.node, transfer.from) != kNoBlock)
+        << "the source of transfer " << id << " is gone";
+    ++references->at(transfer.node);
+    if (transfer.to == Tier::kDisk) continue;
+    ++(transfer.to == Tier::kDevice ? device_owners : host_owners)->at(transfer.to_block);
+    PREFIXD_CHECK(pool(transfer.to).state(transfer.to_block) == BlockState::kFilling)
+        << "the target of transfer " << id;
   }
+}
+
+// Invariants 4, 7, b and c, and that every known key is the key of its tokens.
+void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& references) const {
+  const uint32_t held = tree.references(node);
+  PREFIXD_CHECK(references[node] == held)
+      << "node " << node << " has " << held << " references, " << references[node] << " are known";
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    const BlockId block = tree.block(node, at);
+    const bool candidate = block != kNoBlock && held == 0 && !tree.HasCachedChild(node, at);
+    PREFIXD_CHECK(tier(at).eviction->IsCandidate(node) == candidate)
+        << "node " << node << " as an eviction candidate";
+    if (block == kNoBlock) continue;
+    PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
+        << "block " << block << " of node " << node;
+  }
+  PREFIXD_CHECK(tree.HasKv(node) || tree.IsGhost(node) || !tree.IsLeaf(node) || held > 0)
+      << "nothing needs node " << node;
+  PREFIXD_CHECK(!tree.IsGhost(node) || (!tree.HasKv(node) && ghosts.Contains(node, tree.ghost_slot(node))))
+      << "node " << node << " is a ghost with KV, or not in the index";
+  if (!tree.HasTokens(node)) return;
+  PREFIXD_CHECK(options.key(tree.parent_key(node), tree.tokens(node)) == tree.key(node))
+      << "node " << node << " has the key or tokens of another node";
+  PREFIXD_CHECK(ChildCheck(tree.parent_check(node), tree.tokens(node)) == tree.check(node))
+      << "node " << node << " has the prefix check of another node";
 }
 
 // Invariants 5 and d.
@@ -79,34 +114,42 @@ void PrefixCache::Impl::CheckClaims() const {
   }
   PREFIXD_CHECK(claimed == claims.size()) << claims.size() - claimed << " claims belong to no lease";
   if (!KeysAreUnique(options.key)) return;
-  for (BlockId block = 0; block < pool.capacity(); ++block) {
-    if (!tree.Contains(block)) continue;
-    PREFIXD_CHECK(claims.Find(tree.key(block)) == nullptr) << "a claim on block " << block << " of the tree";
+  for (NodeId node = 0; node < tree.end(); ++node) {
+    if (!tree.Contains(node) || tree.block(node, Tier::kDevice) == kNoBlock) continue;
+    PREFIXD_CHECK(claims.Find(tree.key(node)) == nullptr) << "a claim on node " << node << " of the tree";
   }
 }
 
 void PrefixCache::Impl::CheckInvariants() const {
-  pool.CheckInvariants();
   tree.CheckInvariants();
-  eviction->CheckInvariants();
-  ghost.CheckInvariants();
+  ghosts.CheckInvariants();
   CheckClaims();
-  CheckTree();
 
-  std::vector<uint32_t> references(pool.capacity(), 0);
-  for (const Lease::State* lease : leases) CheckLease(*lease, &references);
-  for (const auto& [tag, copy] : copies) {
-    ++references.at(copy.from);
-    ++references.at(copy.to);
-    for (const BlockId block : copy.path) ++references.at(block);
-    PREFIXD_CHECK(tree.Contains(copy.from)) << "the source of copy " << tag << " is gone";
-    PREFIXD_CHECK(pool.state(copy.to) == BlockState::kFilling) << "the target of copy " << tag;
-    PREFIXD_CHECK(copy.lease == nullptr || copy.lease->copy_tag == tag);
+  std::vector<uint32_t> references(tree.end(), 0);
+  std::vector<uint32_t> owners[kPoolTiers] = {std::vector<uint32_t>(pool(Tier::kDevice).capacity(), 0),
+                                              std::vector<uint32_t>(pool(Tier::kHost).capacity(), 0)};
+  for (const Lease::State* lease : leases) CheckLease(*lease, &references, &owners[0]);
+  CheckTransfers(&references, &owners[0], &owners[1]);
+  size_t ghosts_in_tree = 0;
+  for (NodeId node = 0; node < tree.end(); ++node) {
+    if (!tree.Contains(node)) continue;
+    CheckNode(node, references);
+    ghosts_in_tree += tree.IsGhost(node) ? 1 : 0;
+    for (int i = 0; i < kPoolTiers; ++i) {
+      const BlockId block = tree.block(node, static_cast<Tier>(i));
+      if (block != kNoBlock) ++owners[i].at(block);
+    }
   }
-  for (BlockId block = 0; block < pool.capacity(); ++block) {
-    PREFIXD_CHECK(references[block] == pool.references(block))
-        << "block " << block << " has " << pool.references(block) << " references, " << references[block]
-        << " are known";
+  PREFIXD_CHECK(ghosts_in_tree == ghosts.size()) << ghosts.size() - ghosts_in_tree << " ghosts have no node";
+  for (int i = 0; i < kPoolTiers; ++i) {
+    const BlockPool& blocks = tiers[i]->pool;
+    blocks.CheckInvariants();
+    tiers[i]->eviction->CheckInvariants();
+    for (BlockId block = 0; block < blocks.capacity(); ++block) {
+      const uint32_t expected = blocks.state(block) == BlockState::kFree ? 0 : 1;
+      PREFIXD_CHECK(owners[i][block] == expected)
+          << "block " << block << " of tier " << i << " has " << owners[i][block] << " owners";
+    }
   }
 }
 

@@ -1,24 +1,40 @@
 // The implementation of PrefixCache: the state of a lease and the components of the cache. Only the .cc files
 // and the tests of PrefixCache include this header. Engine thread only.
 //
+// Where the KV of a node lies, and the function for each edge. A node may be in several of these states at
+// once; without any of them it is a ghost.
+//
+//      Commit ──> device ──StartSpill..EndSpill──> host ──StartSpill..EndSpill──> disk
+//                   ^ │                            │ │                              │ ^
+//                   │ │ Evict                Evict │ │                   ForgetDisk │ │ AddRecords
+//                   │ v                            v │                              v
+//                   │ ghost <───────────────── ghost │                            ghost
+//                   └───────StartLoad..EndLoad───────┴──── StartLoad..EndLoad ───────┘
+//   AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
+//
 // Internal invariants (prefix_cache.h has the public ones)
-//   a. A lease that is not detached has exactly its full blocks in the tree: in_tree = ready / block_tokens,
-//      and `at` is the place after the last of them. A detached lease (reuse is off, or keys collided) keeps
-//      all further blocks private until its end.
-//   b. The eviction candidates are exactly the leaves of the tree that have no references.
-//   c. While a copy runs, its source has a reference. The path to the source is leased by the lease that
-//      asked for the copy or, after its release, by the copy. The target belongs to the copy.
+//   a. A lease that is not detached has exactly its full blocks on its path: path.size() = ready /
+//      block_tokens. A detached lease (reuse is off, or keys collided) keeps all further blocks private until
+//      its end.
+//   b. The eviction candidates of a tier are exactly the nodes that are cached in it (they have a block and
+//      no references) and have no child that is. So the last nodes of a prefix go first, and for as long as a
+//      block is cached there is a candidate.
+//   c. The references of a node are one for each lease that has it on its path or in `loading`, and one for
+//      each running transfer of it.
 //   d. A lease settles when its Acquire first returns kReady. It claims blocks only at that moment. After it,
 //      Acquire takes no block and waits for none. A lease opened with Reads::kNo claims blocks only up to the
-//      first block that is in the tree or that another lease claims. It has to compute that block again, but
-//      a lease that reads can take it. So the lease that reads reaches the later blocks sooner and must not
-//      wait for them.
+//      first block that is on the device or that another lease claims. It has to compute that block again,
+//      but a lease that reads can take it. So the lease that reads reaches the later blocks sooner and must
+//      not wait for them.
+//   e. A copied part of a block is counted in `ready` but uncertain until EndStep.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "cache/block_pool.h"
@@ -32,87 +48,139 @@ namespace prefixd {
 
 struct Lease::State {
   PrefixCache::Impl* cache = nullptr;
-  RadixTree::Position at;       // the place after the last block of the lease in the tree
-  BlockKey tip;                 // key of that block, or of the root
-  std::vector<BlockId> blocks;  // the block table: [0, in_tree) shared through the tree, the rest private
-  int in_tree = 0;
-  int ready = 0;  // tokens
+  BlockKeys* keys = nullptr;
+  RadixTree::Root* root = nullptr;
+  std::vector<NodeId> path;     // nodes of its leading full blocks
+  std::vector<BlockId> blocks;  // the block table: the device blocks of the path, then private blocks
+  int ready = 0;                // tokens
+  int hit_blocks = 0;           // taken from the cache
   bool detached = false;
   bool reads = true;
   bool settled = false;
-  bool waited = false;  // it has waited for another lease and has not settled since
+  bool waited = false;          // it has waited for another lease and has not settled since
+  bool uncertain_copy = false;  // the block after the path has a copied part
   Claims::Claimant claimant;
+  // The nodes that follow the path and that come from lower tiers for this lease, or have come.
+  struct Loading {
+    NodeId node;
+    Tier from;
+  };
+  std::deque<Loading> loading;
 
-  // The copy for this lease.
-  std::optional<uint64_t> copy_tag;  // set while the copy runs
-  BlockId copied = kNoBlock;         // the target, from the success of the copy until Acquire takes the block
-  int copied_tokens = 0;
-  int copy_failed_at = -1;  // the value of `ready` at which a copy failed
+  RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
 
 struct PrefixCache::Impl {
-  Impl(Options options_in, BlockMover* mover_in);
+  Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in);
 
   Acquired Acquire(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
-  int CountSharedBlocks(const Lease::State& lease, std::span<const TokenId> tokens) const;
+  int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
+  void EndStep(bool ok);
   void Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
   void Poll();
+  size_t AddRecords(std::span<const FoundRecord> records);
   void CheckInvariants() const;
 
-  struct Copy {
-    Lease::State* lease;  // null after the release of the lease
-    BlockId from;
-    BlockId to;
-    int tokens;
-    std::vector<BlockId> path;  // tree blocks of the lease that was released while the copy ran
+  struct PoolTier {
+    PoolTier(uint32_t blocks, std::unique_ptr<EvictionPolicy> policy)
+        : pool(blocks), eviction(std::move(policy)) {}
+    BlockPool pool;
+    std::unique_ptr<EvictionPolicy> eviction;
+  };
+  struct Running {  // a transfer
+    NodeId node;
+    Tier from;
+    Tier to;
+    BlockId to_block;
   };
 
-  class FollowingBlocks;
-
+  PoolTier& tier(Tier tier) { return *tiers[static_cast<size_t>(tier)]; }
+  const PoolTier& tier(Tier tier) const { return *tiers[static_cast<size_t>(tier)]; }
+  BlockPool& pool(Tier at) { return tier(at).pool; }
+  const BlockPool& pool(Tier at) const { return tier(at).pool; }
   // Returns the tokens of the block with number `index` in its sequence.
-  std::span<const TokenId> TokensOfBlock(std::span<const TokenId> tokens, int index) const;
-  // The steps of Acquire. The first two return the number of tokens taken.
-  int TakeCopied(Lease::State& lease, int limit);
-  int TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit);
+  std::span<const TokenId> TokensOfBlock(std::span<const TokenId> tokens, size_t index) const;
+  // Whether `node`, which was found by key, is that block.
+  bool IsBlock(NodeId node, const BlockKeys& keys, std::span<const TokenId> tokens, size_t index) const {
+    return tree.Matches(node, keys.check(index), TokensOfBlock(tokens, index));
+  }
+  NodeUse UseOf(NodeId node) const;
+
+  // Acquire (prefix_cache_acquire.cc).
+  void TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit, Acquired* acquired);
   bool IsClaimedByAnother(const Lease::State& lease, std::span<const TokenId> tokens) const;
-  bool StartCopy(Lease::State& lease, std::span<const TokenId> wanted);
+  void Settle(Lease::State& lease, std::span<const TokenId> tokens, int limit, Acquired* acquired);
   void ClaimRest(Lease::State& lease, std::span<const TokenId> tokens);
+  void CopyPart(Lease::State& lease, std::span<const TokenId> wanted, Acquired* acquired);
 
+  // Commit and the block table (prefix_cache_impl.cc).
   void CommitBlock(Lease::State& lease, std::span<const TokenId> content);
-
-  // Puts `block` into the block table at index in_tree. Frees the block that was reserved there, if any.
+  // Puts `block` into the block table after the path. Frees the block that was reserved there, if any.
   void Place(Lease::State& lease, BlockId block);
-  // Moves the lease past `block`, its next block, which is in the tree under `key`.
-  void Advance(Lease::State& lease, const BlockKey& key, BlockId block);
-  // Keeps the further blocks of the lease out of the tree, after a key collision.
+  // Keeps the further blocks of the lease out of the tree.
   void Detach(Lease::State& lease);
 
+  // References, residency and eviction (prefix_cache_nodes.cc).
+  void UpdateCandidate(NodeId node, Tier at);
+  void AddReference(NodeId node);
+  void DropReference(NodeId node);
+  // Drops the references of a lease. Sets one time of last use for all nodes.
+  void GiveBack(std::span<const NodeId> nodes, uint8_t request_class);
   // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
-  std::optional<BlockId> TakeBlock();
-  void Reference(BlockId block);
-  // Drops one reference to each block and sets one time of last use for all of them. Requires that whoever
-  // holds a reference to a block also holds references to all its ancestors, at least until this call.
-  void Dereference(std::span<const BlockId> blocks);
+  std::optional<BlockId> TakeBlock(Tier tier);
+  void AdmitBlock(NodeId node, Tier tier, BlockId block);
+  void RemoveBlock(NodeId node, Tier tier, MissReason reason);
+  void ForgetDisk(NodeId node, MissReason reason);
+  void LoseKv(NodeId node, MissReason reason);
+  void KnowTokens(NodeId node, std::span<const TokenId> tokens);
+  void RemoveUnused(NodeId node);
 
-  void CheckLease(const Lease::State& lease, std::vector<uint32_t>* references) const;
-  void CheckTree() const;
+  // Transfers (prefix_cache_transfers.cc).
+  bool HasLowerTier() const { return port != nullptr; }
+  bool IsLoading(NodeId node) const { return loads.contains(node); }
+  // Extends lease.loading, and returns whether the lease waits for its next block.
+  bool LoadFollowing(Lease::State& lease, std::span<const TokenId> tokens, int limit);
+  bool StartLoad(NodeId node);
+  void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block);
+  void EndLoad(const Running& load, const FinishedTransfer& finished);
+  TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);
+  void EndSpill(const Running& spill, TransferResult result);
+  void QueueSpill(NodeId node);
+  void StartSpill(NodeId node, Tier target);
+  void StartSpills();
+  std::optional<Tier> SpillTarget(NodeId node) const;
+
+  void CheckLease(const Lease::State& lease, std::vector<uint32_t>* references,
+                  std::vector<uint32_t>* owners) const;
+  void CheckNode(NodeId node, const std::vector<uint32_t>& references) const;
   void CheckClaims() const;
+  void CheckTransfers(std::vector<uint32_t>* references, std::vector<uint32_t>* device_owners,
+                      std::vector<uint32_t>* host_owners) const;
 
   const Options options;
   const int block_tokens;
-  BlockMover* const mover;
-  BlockPool pool;
+  DeviceCopier* const copier;
+  TransferPort* const port;  // null: there is no lower tier
+  std::unique_ptr<PoolTier> tiers[kPoolTiers];
   RadixTree tree;
-  std::unique_ptr<EvictionPolicy> eviction;
-  GhostIndex ghost;
+  GhostIndex ghosts;
   Claims claims;
   std::set<Lease::State*> leases;
-  std::unordered_map<uint64_t, Copy> copies;  // running, by tag
-  uint64_t next_tag = 1;
-  uint64_t now = 0;  // the time of last use: the number of calls of Dereference
+  std::vector<Lease::State*> uncertain;           // leases with a copy since the last EndStep
+  std::unordered_map<uint64_t, Running> running;  // transfers by id
+  std::unordered_map<NodeId, uint64_t> loads;     // running transfers to the device, by node
+  std::unordered_map<NodeId, uint64_t> spills;    // running transfers to a lower tier, by node
+  struct QueuedSpill {
+    NodeId node;
+    BlockKey key;  // the node may be gone and its id in use for another
+  };
+  std::deque<QueuedSpill> spill_queue;
+  std::unordered_set<NodeId> queued_spills;  // the nodes in it; each is there once
+  uint64_t next_transfer = 1;
+  uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
   PrefixCacheStats stats;
 };
 

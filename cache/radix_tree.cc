@@ -22,28 +22,43 @@ struct TokenOrder {
   static bool Less(std::span<const TokenId> a, std::span<const TokenId> b) {
     return std::ranges::lexicographical_compare(a, b);
   }
-  bool operator()(BlockId a, BlockId b) const { return Less(tree->tokens(a), tree->tokens(b)); }
-  bool operator()(BlockId a, std::span<const TokenId> b) const { return Less(tree->tokens(a), b); }
-  bool operator()(std::span<const TokenId> a, BlockId b) const { return Less(a, tree->tokens(b)); }
+  bool operator()(NodeId a, NodeId b) const { return Less(tree->tokens(a), tree->tokens(b)); }
+  bool operator()(NodeId a, std::span<const TokenId> b) const { return Less(tree->tokens(a), b); }
+  bool operator()(std::span<const TokenId> a, NodeId b) const { return Less(a, tree->tokens(b)); }
 };
+
+// Takes a number from `free_numbers`, or the next one after those of `table`, which grows.
+template <typename Table>
+uint32_t TakeNumber(std::vector<uint32_t>* free_numbers, Table* table) {
+  if (free_numbers->empty()) {
+    table->emplace_back();
+    return static_cast<uint32_t>(table->size() - 1);
+  }
+  const uint32_t number = free_numbers->back();
+  free_numbers->pop_back();
+  return number;
+}
 
 }  // namespace
 
 struct RadixTree::Branch {
   explicit Branch(const RadixTree* tree) : by_tokens(TokenOrder{tree}) {}
-  std::unordered_map<BlockKey, BlockId> by_key;
-  std::set<BlockId, TokenOrder> by_tokens;
+  std::unordered_map<BlockKey, NodeId> by_key;
+  std::set<NodeId, TokenOrder> by_tokens;  // those with a device block
 };
 
 struct RadixTree::Root {
   BlockKey key;
-  Children children;
+  uint64_t check = 0;
+  uint32_t number = 0;
+  uint32_t children = kNoChild;
   uint32_t opened = 0;
 };
 
-RadixTree::RadixTree(int block_tokens, uint32_t blocks)
-    : block_tokens_(static_cast<size_t>(block_tokens)), slots_(blocks), tokens_(block_tokens_ * blocks) {
+RadixTree::RadixTree(int block_tokens, size_t known_tokens)
+    : block_tokens_(static_cast<size_t>(block_tokens)) {
   PREFIXD_CHECK(block_tokens > 0) << block_tokens;
+  tokens_.reserve(known_tokens * block_tokens_);  // so that it never moves
 }
 
 RadixTree::~RadixTree() {
@@ -52,11 +67,18 @@ RadixTree::~RadixTree() {
   }
 }
 
+// --- Roots ---
+
 RadixTree::Position RadixTree::OpenRoot(const BlockKey& key) {
   std::unique_ptr<Root>& root = roots_[key];
   if (root == nullptr) {
     root = std::make_unique<Root>();
     root->key = key;
+    root->check = RootCheck(key);
+    const auto unused = std::ranges::find(root_numbers_, nullptr);
+    root->number = static_cast<uint32_t>(unused - root_numbers_.begin());
+    if (unused == root_numbers_.end()) root_numbers_.push_back(nullptr);
+    root_numbers_[root->number] = root.get();
   }
   ++root->opened;
   return {.root = root.get()};
@@ -68,150 +90,337 @@ void RadixTree::CloseRoot(Root* root) {
   RemoveRootIfUnused(root);
 }
 
+std::optional<RadixTree::Position> RadixTree::FindRoot(const BlockKey& key) const {
+  const auto it = roots_.find(key);
+  if (it == roots_.end()) return std::nullopt;
+  return Position{.root = it->second.get()};
+}
+
 void RadixTree::RemoveRootIfUnused(Root* root) {
-  if (root->opened > 0 || !root->children.empty()) return;
+  if (root->opened > 0 || root->children != kNoChild) return;
+  root_numbers_[root->number] = nullptr;
   const BlockKey key = root->key;  // outlives the root while it is looked up
   roots_.erase(key);
 }
 
-const RadixTree::Children& RadixTree::ChildrenAt(const Position& at) const {
-  return at.block == kNoBlock ? at.root->children : slots_[at.block].children;
+// --- Lookup ---
+
+uint32_t RadixTree::ChildrenAt(const Position& at) const {
+  return at.node == kNoNode ? at.root->children : At(at.node).children;
 }
 
-RadixTree::Children& RadixTree::ChildrenAt(const Position& at) {
-  return at.block == kNoBlock ? at.root->children : slots_[at.block].children;
+uint32_t& RadixTree::ChildrenAt(const Position& at) {
+  return at.node == kNoNode ? at.root->children : At(at.node).children;
 }
 
-const BlockKey& RadixTree::parent_key(BlockId block) const {
-  const Slot& slot = slots_[block];
-  return slot.parent == kNoBlock ? slot.root->key : slots_[slot.parent].key;
+RadixTree::Position RadixTree::ParentPosition(NodeId node) const {
+  return {.root = root_numbers_[At(node).root], .node = At(node).parent};
 }
 
-RadixTree::Child RadixTree::Find(const Position& at, const BlockKey& key,
-                                 std::span<const TokenId> tokens) const {
+const BlockKey& RadixTree::parent_key(NodeId node) const {
+  const Position at = ParentPosition(node);
+  return at.node == kNoNode ? at.root->key : At(at.node).key;
+}
+
+uint64_t RadixTree::parent_check(NodeId node) const {
+  const Position at = ParentPosition(node);
+  return at.node == kNoNode ? at.root->check : At(at.node).check;
+}
+
+const BlockKey& RadixTree::root_key(NodeId node) const { return ParentPosition(node).root->key; }
+
+NodeId RadixTree::FindChild(const Position& at, const BlockKey& key) const {
+  const uint32_t children = ChildrenAt(at);
+  if (children == kNoChild) return kNoNode;
+  if (!IsBranch(children)) return At(children).key == key ? children : kNoNode;
+  const Branch& branch = BranchOf(children);
+  const auto it = branch.by_key.find(key);
+  return it == branch.by_key.end() ? kNoNode : it->second;
+}
+
+std::span<const TokenId> RadixTree::tokens(NodeId node) const {
+  PREFIXD_CHECK(HasTokens(node)) << "node " << node << " does not know its tokens";
+  return {tokens_.data() + At(node).slot * block_tokens_, block_tokens_};
+}
+
+bool RadixTree::Matches(NodeId node, uint64_t check, std::span<const TokenId> tokens) const {
   PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
-  const Children& children = ChildrenAt(at);
-  BlockId block = children.only;
-  if (children.branch != nullptr) {
-    const auto it = children.branch->by_key.find(key);
-    if (it != children.branch->by_key.end()) block = it->second;
-  }
-  if (block == kNoBlock || slots_[block].key != key) return {};
-  if (!std::ranges::equal(this->tokens(block), tokens)) return {.collision = true};
-  return {.block = block};
+  return At(node).check == check && (!HasTokens(node) || std::ranges::equal(this->tokens(node), tokens));
 }
 
 RadixTree::Partial RadixTree::LongestPartial(const Position& at, std::span<const TokenId> tokens) const {
   PREFIXD_CHECK(tokens.size() <= block_tokens_) << tokens.size() << " tokens";
-  const Children& children = ChildrenAt(at);
   Partial best;
-  const auto consider = [&](BlockId block) {
-    const int common = CommonPrefix(this->tokens(block), tokens);
-    if (common > best.tokens) best = {.block = block, .tokens = common};
+  const auto consider = [&](NodeId node) {
+    const int common = CommonPrefix(this->tokens(node), tokens);
+    if (common > best.tokens) best = {.node = node, .tokens = common};
   };
-  if (children.only != kNoBlock) consider(children.only);
-  if (children.branch != nullptr) {
-    const auto& ordered = children.branch->by_tokens;
-    const auto above = ordered.lower_bound(tokens);
-    if (above != ordered.end()) consider(*above);
-    if (above != ordered.begin()) consider(*std::prev(above));
+  const uint32_t children = ChildrenAt(at);
+  if (children == kNoChild) return best;
+  if (!IsBranch(children)) {
+    if (block(children, Tier::kDevice) != kNoBlock) consider(children);
+    return best;
   }
+  const auto& ordered = BranchOf(children).by_tokens;
+  const auto above = ordered.lower_bound(tokens);
+  if (above != ordered.end()) consider(*above);
+  if (above != ordered.begin()) consider(*std::prev(above));
   return best;
 }
 
-void RadixTree::AddToBranch(Branch* branch, BlockId block) {
-  const bool new_key = branch->by_key.emplace(slots_[block].key, block).second;
-  const bool new_tokens = branch->by_tokens.insert(block).second;
-  PREFIXD_CHECK(new_key && new_tokens) << "block " << block << ": its key or tokens are in the tree already";
+// --- Nodes ---
+
+uint32_t RadixTree::NewBranch() {
+  const uint32_t number = TakeNumber(&free_branches_, &branches_);
+  branches_[number] = std::make_unique<Branch>(this);
+  return number | kBranchBit;
 }
 
-void RadixTree::Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens,
-                       BlockId block) {
-  PREFIXD_CHECK(block < slots_.size() && !Contains(block)) << "block " << block;
-  PREFIXD_CHECK(at.root != nullptr && (at.block == kNoBlock || slots_[at.block].root == at.root))
-      << "after block " << at.block << ", which is not in the tree";
-  PREFIXD_CHECK(tokens.size() == block_tokens_) << tokens.size() << " tokens";
-  Slot& slot = slots_[block];
-  slot.key = key;
-  slot.root = at.root;
-  slot.parent = at.block;
-  std::ranges::copy(tokens, tokens_.begin() + static_cast<size_t>(block) * block_tokens_);
+NodeId RadixTree::Add(const Position& at, const BlockKey& key, uint64_t check) {
+  PREFIXD_CHECK(at.root != nullptr && (at.node == kNoNode || At(at.node).root == at.root->number))
+      << "after node " << at.node << ", which is not in the tree";
+  NodeId id;
+  if (free_nodes_.empty()) {
+    if (end_ % kChunkNodes == 0) chunks_.push_back(std::make_unique<Node[]>(kChunkNodes));
+    id = end_++;
+    PREFIXD_CHECK(id < kBranchBit);
+  } else {
+    id = free_nodes_.back();
+    free_nodes_.pop_back();
+  }
+  Node& node = At(id);
+  node.key = key;
+  node.check = check;
+  node.root = at.root->number;
+  node.parent = at.node;
+  node.depth = at.node == kNoNode ? 0 : At(at.node).depth + 1;
   ++size_;
 
-  Children& siblings = ChildrenAt(at);
-  if (siblings.empty()) {
-    siblings.only = block;
-    return;
+  uint32_t& siblings = ChildrenAt(at);
+  if (siblings == kNoChild) {
+    siblings = id;
+    return id;
   }
-  if (siblings.branch == nullptr) {
-    siblings.branch = std::make_unique<Branch>(this);
-    AddToBranch(siblings.branch.get(), std::exchange(siblings.only, kNoBlock));
+  if (!IsBranch(siblings)) {
+    const NodeId only = siblings;
+    siblings = NewBranch();
+    BranchOf(siblings).by_key.emplace(At(only).key, only);
+    if (block(only, Tier::kDevice) != kNoBlock) BranchOf(siblings).by_tokens.insert(only);
   }
-  AddToBranch(siblings.branch.get(), block);
+  PREFIXD_CHECK(BranchOf(siblings).by_key.emplace(key, id).second) << "a child with key " << ToHex(key);
+  return id;
 }
 
-void RadixTree::RemoveLeaf(BlockId block) {
-  PREFIXD_CHECK(block < slots_.size() && Contains(block) && IsLeaf(block))
-      << "block " << block << " is no leaf";
-  Slot& slot = slots_[block];
-  Root* const root = slot.root;
-  Children& siblings = ChildrenAt({.root = root, .block = slot.parent});
-  if (siblings.branch == nullptr) {
-    siblings.only = kNoBlock;
+void RadixTree::Remove(NodeId id) {
+  PREFIXD_CHECK(Contains(id) && IsLeaf(id) && !HasKv(id) && !IsGhost(id) && references(id) == 0)
+      << "node " << id << " has children, KV or references, or is a ghost";
+  DropTokens(id);
+  const Position parent = ParentPosition(id);
+  uint32_t& siblings = ChildrenAt(parent);
+  if (IsBranch(siblings)) {
+    Branch& branch = BranchOf(siblings);
+    branch.by_key.erase(At(id).key);
+    if (branch.by_key.size() == 1) {
+      const uint32_t number = siblings & ~kBranchBit;
+      siblings = branch.by_key.begin()->second;
+      branches_[number].reset();
+      free_branches_.push_back(number);
+    }
   } else {
-    Branch& branch = *siblings.branch;
-    branch.by_key.erase(slot.key);
-    branch.by_tokens.erase(block);
-    if (branch.by_tokens.size() == 1) {
-      siblings.only = *branch.by_tokens.begin();
-      siblings.branch.reset();
-    }
+    siblings = kNoChild;
   }
-  slot = Slot{};
+  At(id) = Node{};
+  free_nodes_.push_back(id);
   --size_;
-  RemoveRootIfUnused(root);
+  if (parent.node == kNoNode) RemoveRootIfUnused(parent.root);
 }
 
-void RadixTree::CheckChildren(const Position& at, std::vector<BlockId>* found) const {
-  const Children& children = ChildrenAt(at);
-  const size_t before = found->size();
-  if (children.only != kNoBlock) found->push_back(children.only);
-  if (children.branch != nullptr) {
-    const Branch& branch = *children.branch;
-    PREFIXD_CHECK(children.only == kNoBlock) << "a branch beside block " << children.only;
-    PREFIXD_CHECK(branch.by_tokens.size() >= 2) << "a branch with " << branch.by_tokens.size() << " children";
-    PREFIXD_CHECK(branch.by_key.size() == branch.by_tokens.size()) << "after block " << at.block;
-    for (const BlockId block : branch.by_tokens) {
-      const auto it = branch.by_key.find(slots_[block].key);
-      PREFIXD_CHECK(it != branch.by_key.end() && it->second == block)
-          << "block " << block << " is not indexed by its key";
-      found->push_back(block);
-    }
-    PREFIXD_CHECK(std::ranges::is_sorted(branch.by_tokens, TokenOrder{this})) << "after block " << at.block;
+void RadixTree::SetTokens(NodeId node, std::span<const TokenId> tokens) {
+  PREFIXD_CHECK(tokens.size() == block_tokens_ && At(node).slot_use == SlotUse::kNothing)
+      << tokens.size() << " tokens for node " << node;
+  uint32_t slot;
+  if (free_token_slots_.empty()) {
+    PREFIXD_CHECK(tokens_.size() < tokens_.capacity()) << "more nodes know their tokens than may";
+    slot = static_cast<uint32_t>(tokens_.size() / block_tokens_);
+    tokens_.resize(tokens_.size() + block_tokens_);
+  } else {
+    slot = free_token_slots_.back();
+    free_token_slots_.pop_back();
   }
+  At(node).slot = slot;
+  At(node).slot_use = SlotUse::kTokens;
+  std::ranges::copy(tokens, tokens_.begin() + static_cast<ptrdiff_t>(slot * block_tokens_));
+}
+
+void RadixTree::DropTokens(NodeId node) {
+  if (!HasTokens(node)) return;
+  PREFIXD_CHECK(!InMemory(node)) << "node " << node << " has KV in memory";
+  free_token_slots_.push_back(At(node).slot);
+  At(node).slot_use = SlotUse::kNothing;
+}
+
+void RadixTree::SetGhost(NodeId node, uint32_t slot) {
+  PREFIXD_CHECK(At(node).slot_use == SlotUse::kNothing && !HasKv(node)) << "node " << node;
+  At(node).slot = slot;
+  At(node).slot_use = SlotUse::kGhost;
+}
+
+void RadixTree::ClearGhost(NodeId node) {
+  PREFIXD_CHECK(IsGhost(node)) << "node " << node << " is no ghost";
+  At(node).slot_use = SlotUse::kNothing;
+}
+
+void RadixTree::SetBlock(NodeId id, Tier tier, BlockId block) {
+  Node& node = At(id);
+  BlockId& place = node.blocks[static_cast<size_t>(tier)];
+  PREFIXD_CHECK(place == kNoBlock && block != kNoBlock && HasTokens(id)) << "node " << id;
+  place = block;
+  if (node.references == 0) CountAtParent(id, tier, 1);
+  const uint32_t siblings = ChildrenAt(ParentPosition(id));
+  if (tier != Tier::kDevice || !IsBranch(siblings)) return;
+  PREFIXD_CHECK(BranchOf(siblings).by_tokens.insert(id).second) << "two nodes with the tokens of node " << id;
+}
+
+void RadixTree::ClearBlock(NodeId id, Tier tier) {
+  Node& node = At(id);
+  BlockId& place = node.blocks[static_cast<size_t>(tier)];
+  PREFIXD_CHECK(place != kNoBlock) << "node " << id;
+  const uint32_t siblings = ChildrenAt(ParentPosition(id));
+  if (tier == Tier::kDevice && IsBranch(siblings)) BranchOf(siblings).by_tokens.erase(id);
+  place = kNoBlock;
+  if (node.references == 0) CountAtParent(id, tier, -1);
+}
+
+void RadixTree::CountAtParent(NodeId node, Tier tier, int change) {
+  const NodeId parent = At(node).parent;
+  if (parent != kNoNode)
+    At(parent).cached_children[static_cast<size_t>(tier)] += static_cast<uint32_t>(change);
+}
+
+bool RadixTree::AddReference(NodeId node) {
+  if (At(node).references++ > 0) return false;
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    if (block(node, tier) != kNoBlock) CountAtParent(node, tier, -1);
+  }
+  return true;
+}
+
+bool RadixTree::DropReference(NodeId node) {
+  PREFIXD_CHECK(At(node).references > 0) << "node " << node << " has no references";
+  if (--At(node).references > 0) return false;
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    if (block(node, tier) != kNoBlock) CountAtParent(node, tier, 1);
+  }
+  return true;
+}
+
+bool RadixTree::Resides(NodeId node, Tier tier) const {
+  return tier == Tier::kDisk ? on_disk(node) : block(node, tier) != kNoBlock;
+}
+
+bool RadixTree::InMemory(NodeId node) const {
+  return block(node, Tier::kDevice) != kNoBlock || block(node, Tier::kHost) != kNoBlock;
+}
+
+bool RadixTree::HasKv(NodeId node) const { return InMemory(node) || on_disk(node); }
+
+void RadixTree::AppendChildren(NodeId node, std::vector<NodeId>* children) const {
+  const uint32_t below = At(node).children;
+  if (IsBranch(below)) {
+    for (const auto& [key, child] : BranchOf(below).by_key) children->push_back(child);
+  } else if (below != kNoChild) {
+    children->push_back(below);
+  }
+}
+
+size_t RadixTree::MemoryBytes() const {
+  size_t bytes = chunks_.size() * kChunkNodes * sizeof(Node) + tokens_.capacity() * sizeof(TokenId);
+  for (const auto& branch : branches_) {
+    if (branch != nullptr) bytes += sizeof(Branch) + 48 * (branch->by_key.size() + branch->by_tokens.size());
+  }
+  return bytes;
+}
+
+// --- Checks ---
+
+void RadixTree::CheckChildren(const Position& at, std::vector<NodeId>* found) const {
+  const uint32_t children = ChildrenAt(at);
+  const size_t before = found->size();
+  if (IsBranch(children)) {
+    const Branch& branch = BranchOf(children);
+    PREFIXD_CHECK(branch.by_key.size() >= 2) << "a branch with " << branch.by_key.size() << " children";
+    size_t on_device = 0;
+    for (const auto& [key, node] : branch.by_key) {
+      PREFIXD_CHECK(At(node).key == key) << "node " << node << " is not indexed by its key";
+      if (block(node, Tier::kDevice) != kNoBlock) {
+        ++on_device;
+        PREFIXD_CHECK(branch.by_tokens.contains(node)) << "node " << node << " is not indexed by its tokens";
+      }
+      found->push_back(node);
+    }
+    PREFIXD_CHECK(branch.by_tokens.size() == on_device) << "after node " << at.node;
+    const auto not_less = [this](NodeId a, NodeId b) { return !TokenOrder{this}(a, b); };
+    PREFIXD_CHECK(std::ranges::adjacent_find(branch.by_tokens, not_less) == branch.by_tokens.end())
+        << "the children after node " << at.node << " are not in ascending order of their tokens";
+  } else if (children != kNoChild) {
+    found->push_back(children);
+  }
+  uint32_t cached[kPoolTiers] = {0, 0};
   for (size_t i = before; i < found->size(); ++i) {
-    const Slot& slot = slots_[(*found)[i]];
-    PREFIXD_CHECK(slot.root == at.root) << "block " << (*found)[i] << " has another root";
-    PREFIXD_CHECK(slot.parent == at.block)
-        << "block " << (*found)[i] << " has parent " << slot.parent << ", not " << at.block;
+    const NodeId id = (*found)[i];
+    PREFIXD_CHECK(Contains(id)) << "node " << id << " is not in use";
+    const Node& node = At(id);
+    PREFIXD_CHECK(node.root == at.root->number) << "node " << id << " has another root";
+    PREFIXD_CHECK(node.parent == at.node)
+        << "node " << id << " has parent " << node.parent << ", not " << at.node;
+    PREFIXD_CHECK(node.depth == (at.node == kNoNode ? 0 : At(at.node).depth + 1)) << "node " << id;
+    for (int tier = 0; tier < kPoolTiers; ++tier) {
+      if (node.blocks[tier] == kNoBlock) continue;
+      if (node.references == 0) ++cached[tier];
+      PREFIXD_CHECK(HasTokens(id)) << "node " << id << " has KV in memory but no tokens";
+    }
+  }
+  if (at.node == kNoNode) return;
+  for (int tier = 0; tier < kPoolTiers; ++tier) {
+    PREFIXD_CHECK(At(at.node).cached_children[tier] == cached[tier])
+        << "node " << at.node << " counts " << At(at.node).cached_children[tier]
+        << " cached children in tier " << tier << ", not " << cached[tier];
   }
 }
 
 void RadixTree::CheckInvariants() const {
-  std::vector<BlockId> found;
+  std::vector<NodeId> found;
   size_t visited = 0;
   for (const auto& [key, root] : roots_) {
-    PREFIXD_CHECK(root->key == key);
-    PREFIXD_CHECK(root->opened > 0 || !root->children.empty()) << "root " << ToHex(key) << " is unused";
+    PREFIXD_CHECK(root->key == key && root_numbers_.at(root->number) == root.get()) << "root " << ToHex(key);
+    PREFIXD_CHECK(root->opened > 0 || root->children != kNoChild) << "root " << ToHex(key) << " is unused";
     CheckChildren({.root = root.get()}, &found);
     for (; visited < found.size(); ++visited) {
-      PREFIXD_CHECK(visited < size_) << "more blocks are reachable than the tree has";
-      CheckChildren({.root = root.get(), .block = found[visited]}, &found);
+      PREFIXD_CHECK(visited < size_) << "more nodes are reachable than the tree has";
+      CheckChildren({.root = root.get(), .node = found[visited]}, &found);
     }
   }
-  PREFIXD_CHECK(found.size() == size_) << found.size() << " blocks are reachable, not " << size_;
-  const auto in_tree = std::ranges::count_if(slots_, [](const Slot& slot) { return slot.root != nullptr; });
-  PREFIXD_CHECK(static_cast<size_t>(in_tree) == size_) << in_tree << " slots are taken, not " << size_;
+  PREFIXD_CHECK(found.size() == size_) << found.size() << " nodes are reachable, not " << size_;
+  PREFIXD_CHECK(end_ - free_nodes_.size() == size_)
+      << free_nodes_.size() << " of " << end_ << " ids are free";
+  for (const NodeId node : free_nodes_)
+    PREFIXD_CHECK(!Contains(node)) << "id " << node << " is free and used";
+  std::vector<uint32_t> known;  // token slots
+  for (const NodeId node : found) {
+    if (HasTokens(node)) known.push_back(At(node).slot);
+  }
+  PREFIXD_CHECK(known.size() == tokens_.size() / block_tokens_ - free_token_slots_.size())
+      << known.size() << " nodes know their tokens";
+  std::ranges::sort(known);
+  PREFIXD_CHECK(std::ranges::adjacent_find(known) == known.end())
+      << "two nodes have their tokens in one slot";
+  size_t branches = 0;
+  const auto count = [&](uint32_t children) { branches += IsBranch(children) ? 1 : 0; };
+  for (const auto& [key, root] : roots_) count(root->children);
+  for (const NodeId node : found) count(At(node).children);
+  PREFIXD_CHECK(branches == branches_.size() - free_branches_.size()) << branches << " branches are in use";
+  const auto numbers = std::ranges::count_if(root_numbers_, [](const Root* root) { return root != nullptr; });
+  PREFIXD_CHECK(static_cast<size_t>(numbers) == roots_.size()) << numbers << " roots have numbers";
 }
 
 }  // namespace prefixd

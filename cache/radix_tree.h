@@ -1,30 +1,44 @@
-// RadixTree: maps a prefix of tokens to the blocks that hold its KV. It owns no block and does not know
-// leases: the cache inserts and removes blocks. Engine thread only.
+// RadixTree: maps a prefix of tokens to nodes. A node is one block of tokens after a prefix: its key, its
+// prefix check, its tokens and where its KV lies. The tree moves no KV and knows no leases: the cache tells
+// it what changes. Engine thread only.
 //
-// The tree is path-compressed at block granularity. An edge is a run of blocks with their keys and token ids,
-// linked through one slot per block. A branch exists only where prefixes diverge; it finds a child by key and
-// keeps the children ordered by tokens. So a run splits in O(1) when a second child appears, and merges again
-// when a branch is left with one child. A Position stays valid through both.
+// The tree is path-compressed at block granularity. An edge is a run of nodes with one child each. A branch
+// exists only where prefixes diverge; it finds a child by key, and keeps the children that have a device
+// block ordered by tokens. So a run splits in O(1) when a second child appears, and merges again when a
+// branch is left with one child. A Position stays valid through both.
 //
-//     root ── [b0 b1 b2] ─< [b3 b4]            b0..b2: slots with one child each, b2: a slot with a branch
-//                         └ [b5] ─< [b6]
-//                                 └ [b7 b8 b9]
+//     root ── [n0 n1 n2] ─< [n3 n4]            n0..n2: one child each, n2: a branch
+//                         └ [n5] ─< [n6]
+//                                 └ [n7 n8 n9]
+//
+// Memory: sizeof(Node) bytes per node, at most 80, plus 4 * block_tokens bytes while its tokens are known,
+// plus about 100 bytes per child of a branch.
 //
 // Invariants (CheckInvariants tests them)
-//   1. Every block has exactly one parent (a block or a root) and is reachable from its root.
-//   2. A branch has at least two children. They differ in key and in tokens. Both indexes of the branch hold
-//      the same children.
-//   3. A root without children exists only while it is open.
+//   1. Every node has exactly one parent (a node or a root) and is reachable from its root.
+//   2. A branch has at least two children, which differ in key. Its index by tokens holds exactly the
+//      children with a device block.
+//   3. A node with a block in a pool tier knows its tokens. A node that knows its tokens is no ghost.
+//   4. For each pool tier, a node counts its children that are cached there: those that have a block in the
+//      tier and no references.
+//   5. A root without children exists only while it is open.
+//
+// What a node is never changes while it is in the tree: its key and its prefix check cover its tokens and all
+// tokens before it. So a node may forget its tokens while its KV is on disk alone, and its children stay
+// those of the same prefix.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "base/types.h"
 #include "cache/block_pool.h"
+#include "cache/node.h"
+#include "cache/tier.h"
 #include "hashing/block_key.h"
 
 namespace prefixd {
@@ -32,85 +46,177 @@ namespace prefixd {
 class RadixTree {
  public:
   struct Root;
-  // The place after `block`, which is in the tree; the root itself when block is kNoBlock.
+  // The place after `node`, which is in the tree; the root itself when node is kNoNode.
   struct Position {
     Root* root = nullptr;
-    BlockId block = kNoBlock;
+    NodeId node = kNoNode;
   };
 
-  // Block ids are below `blocks`. Each block holds `block_tokens` tokens.
-  RadixTree(int block_tokens, uint32_t blocks);
+  // Each block holds `block_tokens` tokens. At most `known_tokens` nodes know their tokens at once.
+  RadixTree(int block_tokens, size_t known_tokens);
   ~RadixTree();
 
   // Returns the position at the root of a namespace. The root exists at least while it is open. Every
   // OpenRoot requires one CloseRoot before the tree is destroyed.
   Position OpenRoot(const BlockKey& key);
   void CloseRoot(Root* root);
+  // Returns the position at a root without opening it; nothing when there is no such root.
+  std::optional<Position> FindRoot(const BlockKey& key) const;
 
-  struct Child {
-    BlockId block = kNoBlock;  // the child with this key and these tokens
-    bool collision = false;    // there is a child with this key, but its tokens differ
-  };
-  // Finds the child of `at` that holds `tokens`, which are one block. O(1) expected, plus the comparison.
-  Child Find(const Position& at, const BlockKey& key, std::span<const TokenId> tokens) const;
+  // Returns the child of `at` with this key, or kNoNode. It may be another block with the same key: see
+  // Matches. O(1) expected.
+  NodeId FindChild(const Position& at, const BlockKey& key) const;
+  // Whether the node is the block with these tokens and this prefix check. The tokens are not compared when
+  // the node does not know its own.
+  bool Matches(NodeId node, uint64_t check, std::span<const TokenId> tokens) const;
 
   struct Partial {
-    BlockId block = kNoBlock;
-    int tokens = 0;  // how many leading tokens of `block` match
+    NodeId node = kNoNode;
+    int tokens = 0;  // how many leading tokens of `node` match
   };
-  // Returns the child of `at` that shares the most leading tokens with `tokens` (at most one block). `tokens`
-  // of the result is 0 when no child shares any. O(log children) comparisons.
+  // Returns the child of `at` with a device block that shares the most leading tokens with `tokens` (at most
+  // one block). `tokens` of the result is 0 when no child shares any. O(log children) comparisons.
   Partial LongestPartial(const Position& at, std::span<const TokenId> tokens) const;
 
-  // Adds `block` as a child of `at`. Requires that Find(at, key, tokens) finds neither a block nor a
-  // collision, and that `block` is not in the tree.
-  void Insert(const Position& at, const BlockKey& key, std::span<const TokenId> tokens, BlockId block);
-  // Removes a leaf. Removes its root too when the root is closed and has no other child.
-  void RemoveLeaf(BlockId block);
+  // Adds a child with no tokens and no KV. Requires that `at` has no child with this key.
+  NodeId Add(const Position& at, const BlockKey& key, uint64_t check);
+  // Removes a node without children and KV. Removes its root too when the root is closed and has no other
+  // child.
+  void Remove(NodeId node);
 
-  bool Contains(BlockId block) const { return slots_[block].root != nullptr; }
-  bool IsLeaf(BlockId block) const { return slots_[block].children.empty(); }
-  // The parent, key and tokens of a block in the tree. The parent is kNoBlock when it is a root.
-  BlockId parent(BlockId block) const { return slots_[block].parent; }
-  const BlockKey& key(BlockId block) const { return slots_[block].key; }
-  // The key of the parent block or root of `block`.
-  const BlockKey& parent_key(BlockId block) const;
-  std::span<const TokenId> tokens(BlockId block) const {
-    return {tokens_.data() + static_cast<size_t>(block) * block_tokens_, block_tokens_};
+  // Requires one block of tokens, that the tokens are not known, and that the node is no ghost.
+  void SetTokens(NodeId node, std::span<const TokenId> tokens);
+  // Requires that the node has no block in a pool tier. No effect when the tokens are not known.
+  void DropTokens(NodeId node);
+  bool HasTokens(NodeId node) const { return At(node).slot_use == SlotUse::kTokens; }
+  std::span<const TokenId> tokens(NodeId node) const;
+
+  // The KV of a node in a pool tier; `block` returns kNoBlock when it has none there. SetBlock requires that
+  // it has none there and that its tokens are known; ClearBlock requires that it has one.
+  void SetBlock(NodeId node, Tier tier, BlockId block);
+  void ClearBlock(NodeId node, Tier tier);
+  BlockId block(NodeId node, Tier tier) const { return At(node).blocks[static_cast<size_t>(tier)]; }
+  // Whether the disk tier has a record of the node.
+  void SetOnDisk(NodeId node, bool on_disk) { At(node).on_disk = on_disk; }
+  bool on_disk(NodeId node) const { return At(node).on_disk; }
+  // Whether the KV of the node lies anywhere.
+  bool HasKv(NodeId node) const;
+  bool InMemory(NodeId node) const;  // in a pool tier
+  bool Resides(NodeId node, Tier tier) const;
+  // Whether a child has a block in this pool tier and no references.
+  bool HasCachedChild(NodeId node, Tier tier) const {
+    return At(node).cached_children[static_cast<size_t>(tier)] > 0;
   }
+
+  // The references of leases and running transfers to a node. AddReference returns whether it is the first,
+  // DropReference whether it was the last.
+  bool AddReference(NodeId node);
+  bool DropReference(NodeId node);
+  uint32_t references(NodeId node) const { return At(node).references; }
+
+  // Facts that the cache keeps about a node. The tree does not read them. node.h says what the first four
+  // are; the two counts stop at their greatest value.
+  struct Facts {
+    uint64_t last_use = 0;
+    uint16_t hits = 0;
+    uint8_t admissions = 0;
+    uint8_t request_class = 0;
+  };
+  // A ghost is a node in the GhostIndex, which gave it `slot`. SetGhost requires a node without KV and
+  // tokens.
+  void SetGhost(NodeId node, uint32_t slot);
+  void ClearGhost(NodeId node);
+  bool IsGhost(NodeId node) const { return At(node).slot_use == SlotUse::kGhost; }
+  uint32_t ghost_slot(NodeId node) const { return At(node).slot; }
+  // Why the node lost its KV, as a number of the caller's.
+  void SetLost(NodeId node, uint8_t reason) { At(node).lost = reason; }
+  uint8_t lost(NodeId node) const { return At(node).lost; }
+  Facts& facts(NodeId node) { return At(node).facts; }
+  const Facts& facts(NodeId node) const { return At(node).facts; }
+
+  bool Contains(NodeId node) const { return node < end_ && At(node).root != kNoSlot; }
+  bool IsLeaf(NodeId node) const { return At(node).children == kNoChild; }
+  // Appends the children of a node, in no particular order.
+  void AppendChildren(NodeId node, std::vector<NodeId>* children) const;
+  // The parent is kNoNode when it is a root.
+  NodeId parent(NodeId node) const { return At(node).parent; }
+  const BlockKey& key(NodeId node) const { return At(node).key; }
+  uint64_t check(NodeId node) const { return At(node).check; }
+  // The key and check of the parent node or root.
+  const BlockKey& parent_key(NodeId node) const;
+  uint64_t parent_check(NodeId node) const;
+  const BlockKey& root_key(NodeId node) const;
+  uint32_t depth(NodeId node) const { return At(node).depth; }
+  // A small number that all nodes of one root share.
+  uint32_t root_number(NodeId node) const { return At(node).root; }
+
   uint32_t size() const { return size_; }
+  // Every node id is below it.
+  NodeId end() const { return end_; }
   size_t roots() const { return roots_.size(); }
+  // Bytes of the tree: nodes, tokens and, roughly, branches.
+  size_t MemoryBytes() const;
+  static size_t NodeBytes() { return sizeof(Node); }
 
   void CheckInvariants() const;
 
  private:
   friend struct RadixTreeTestPeer;
+  static constexpr uint32_t kNoSlot = UINT32_MAX;
+  // The children of a node or root: kNoChild, the id of the only child, or kBranchBit + number of a branch.
+  static constexpr uint32_t kNoChild = UINT32_MAX;
+  static constexpr uint32_t kBranchBit = uint32_t{1} << 31;
+  static constexpr uint32_t kChunkNodes = 4096;  // nodes are allocated in chunks, so that none ever moves
+
+  // What the slot of a node is a place in.
+  enum class SlotUse : uint8_t { kNothing, kTokens, kGhost };
+
   struct Branch;
-  // The children of a block or a root: none, one block, or a branch.
-  struct Children {
-    BlockId only = kNoBlock;
-    std::unique_ptr<Branch> branch;
-    bool empty() const { return only == kNoBlock && branch == nullptr; }
-  };
-  struct Slot {
+  struct Node {
     BlockKey key;
-    Root* root = nullptr;  // null: the block is not in the tree
-    BlockId parent = kNoBlock;
-    Children children;
+    uint64_t check = 0;
+    [[no_unique_address]] Facts facts;  // the three bytes after it lie in its padding
+    SlotUse slot_use = SlotUse::kNothing;
+    bool on_disk = false;
+    uint8_t lost = 0;
+    NodeId parent = kNoNode;
+    uint32_t children = kNoChild;
+    uint32_t root = kNoSlot;  // number of its root; kNoSlot: the id is not in use
+    uint32_t depth = 0;
+    uint32_t slot = kNoSlot;
+    BlockId blocks[kPoolTiers] = {kNoBlock, kNoBlock};
+    uint32_t references = 0;
+    uint32_t cached_children[kPoolTiers] = {0, 0};
   };
 
-  const Children& ChildrenAt(const Position& at) const;
-  Children& ChildrenAt(const Position& at);
-  void AddToBranch(Branch* branch, BlockId block);
+  static_assert(sizeof(Node) <= 80);
+
+  const Node& At(NodeId node) const { return chunks_[node / kChunkNodes][node % kChunkNodes]; }
+  Node& At(NodeId node) { return chunks_[node / kChunkNodes][node % kChunkNodes]; }
+
+  static bool IsBranch(uint32_t children) { return children != kNoChild && (children & kBranchBit) != 0; }
+  Branch& BranchOf(uint32_t children) const { return *branches_[children & ~kBranchBit]; }
+  uint32_t ChildrenAt(const Position& at) const;
+  uint32_t& ChildrenAt(const Position& at);
+  Position ParentPosition(NodeId node) const;
+  // Adds `change` to the parent's count of cached children.
+  void CountAtParent(NodeId node, Tier tier, int change);
+  uint32_t NewBranch();
   void RemoveRootIfUnused(Root* root);
   // Checks the children of one parent and appends them to `found`.
-  void CheckChildren(const Position& at, std::vector<BlockId>* found) const;
+  void CheckChildren(const Position& at, std::vector<NodeId>* found) const;
 
   const size_t block_tokens_;
   uint32_t size_ = 0;
-  std::vector<Slot> slots_;      // by block
-  std::vector<TokenId> tokens_;  // by block, block_tokens_ each
+  NodeId end_ = 0;
+  std::vector<std::unique_ptr<Node[]>> chunks_;
+  std::vector<NodeId> free_nodes_;
+  std::vector<TokenId> tokens_;  // by token slot, block_tokens_ each
+  std::vector<uint32_t> free_token_slots_;
+  std::vector<std::unique_ptr<Branch>> branches_;  // by number; null: the number is free
+  std::vector<uint32_t> free_branches_;
   std::unordered_map<BlockKey, std::unique_ptr<Root>> roots_;
+  std::vector<Root*> root_numbers_;  // by number; null: the number is free
 };
 
 }  // namespace prefixd

@@ -128,7 +128,7 @@ std::span<const Row> CacheRows() {
        }},
       {kCounter, "prefixd_tier_evictions_total", "Blocks evicted from the tier.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks));
+         return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks[0]));
        }},
       {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
        kVerifyKind, kNoLabel,

@@ -14,11 +14,24 @@
 namespace prefixd {
 namespace {
 
-PrefixCache::Options CacheOptions(const EngineOptions& options) {
+// Returns by how much the work of a block grows with each block before it: its share of attention, relative
+// to the matrix products.
+float CostPerDepth(const ModelConfig& model, int block_tokens) {
+  const double query = model.QueryWidth();
+  const double weights =
+      model.hidden * (2 * query + 2.0 * model.KvWidth()) + 3.0 * model.hidden * model.intermediate;
+  return static_cast<float>(4 * query * block_tokens / (2 * weights));
+}
+
+PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelConfig& model) {
   PrefixCache::Options cache;
   cache.block_tokens = options.block_tokens;
   cache.blocks = options.blocks;
   cache.reuse = options.prefix_cache;
+  cache.eviction = options.eviction;
+  cache.cost_per_depth = CostPerDepth(model, options.block_tokens);
+  cache.host_blocks = options.host_blocks;
+  cache.disk = options.disk;
   return cache;
 }
 
@@ -54,31 +67,23 @@ void EngineHistogram::Add(double seconds) {
 
 struct Engine::Impl {
   Impl(const EngineOptions& asked, Transformer* transformer, const Clock* clock_in,
-       std::unique_ptr<KvMemory> memory)
+       std::unique_ptr<KvMemory> memory, const LowerTiers& lower_tiers)
       : options(asked),
         model(transformer),
         clock(clock_in),
         kv(std::move(memory)),
-        cache(CacheOptions(asked), kv.get()),
+        port(lower_tiers ? lower_tiers(kv->pool(), [this] { Wake(); }) : nullptr),
+        cache(CacheOptions(asked, transformer->config()), kv.get(), port.get()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
-                  &cache, asked.fingerprint) {}
+                  &cache) {}
 
   const EngineOptions options;
   Transformer* const model;
   const Clock* const clock;
 
   std::atomic<bool> stepping{false};
-
-  // Engine thread only.
-  const std::unique_ptr<KvMemory> kv;
-  PrefixCache cache;
-  Scheduler scheduler;
-  EngineStats live_stats;  // copied to published_stats after every step
-  std::vector<TokenId> step_tokens;
-  std::vector<SequenceSpan> spans;
-  std::vector<int> logit_rows;
 
   // The inbox. Any thread adds to it; the engine thread empties it. It holds at most max_queue requests, and
   // the cancellations since the last step.
@@ -87,13 +92,25 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Sequence>> submitted GUARDED_BY(inbox_mutex);
   std::unordered_set<RequestId> cancelled GUARDED_BY(inbox_mutex);
   bool draining GUARDED_BY(inbox_mutex) = false;
+  bool transfer_ended GUARDED_BY(inbox_mutex) = false;  // since the last step
   std::atomic<RequestId> last_id{0};
   std::atomic<int> queued{0};  // submitted, not yet admitted
   std::atomic<int> alive{0};   // submitted, not yet finished
 
+  // Engine thread only.
+  const std::unique_ptr<KvMemory> kv;
+  const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
+  PrefixCache cache;
+  Scheduler scheduler;
+  EngineStats live_stats;  // copied to published_stats after every step
+  std::vector<TokenId> step_tokens;
+  std::vector<SequenceSpan> spans;
+  std::vector<int> logit_rows;
+
   mutable Mutex stats_mutex;
   EngineStats published_stats GUARDED_BY(stats_mutex);
 
+  void Wake();
   void TakeInbox();
   void RunModel(const std::vector<PlannedChunk>& plan);
   const float* AfterChunk(const PlannedChunk& chunk, const float* logits, double now);
@@ -118,13 +135,14 @@ Engine::~Engine() {
 }
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model,
-                                               Backend* backend, const Clock* clock) {
+                                               Backend* backend, const Clock* clock,
+                                               const LowerTiers& lower_tiers) {
   PREFIXD_CHECK(model != nullptr && backend != nullptr && clock != nullptr);
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
-  auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv));
+  auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv), lower_tiers);
   impl->live_stats.block_bytes = layout.BlockBytes();
   impl->Publish();
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
@@ -141,7 +159,9 @@ Result<RequestId> Engine::Submit(Request request) {
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
-  auto sequence = std::make_unique<Sequence>(id, std::move(request));  // O(prompt), so outside the lock
+  BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
+  // O(prompt), so outside the lock.
+  auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));
   {
     MutexLock lock(e.inbox_mutex);
     if (e.draining) return Unavailable("shutting down");
@@ -175,7 +195,8 @@ bool Engine::idle() const { return impl_->alive.load() == 0; }
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
   Impl& e = *impl_;
   MutexLock lock(e.inbox_mutex);
-  if (e.submitted.empty() && e.cancelled.empty()) e.inbox_filled.WaitFor(e.inbox_mutex, timeout);
+  if (e.submitted.empty() && e.cancelled.empty() && !e.transfer_ended)
+    e.inbox_filled.WaitFor(e.inbox_mutex, timeout);
 }
 
 EngineStats Engine::Stats() const {
@@ -190,7 +211,7 @@ void Engine::CheckInvariants() const {
   uint64_t misses = 0;
   for (const uint64_t tokens : live_stats.miss_tokens) misses += tokens;
   PREFIXD_CHECK(misses == live_stats.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
-  if (impl_->scheduler.running().empty())
+  if (impl_->scheduler.running().empty() && impl_->cache.running_transfers() == 0)
     PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
 }
 
@@ -198,11 +219,11 @@ bool Engine::Step() {
   Impl& e = *impl_;
   const ExclusiveUse use(&e.stepping);
   e.TakeInbox();
+  e.cache.Poll();
   if (e.scheduler.queued().empty() && e.scheduler.running().empty()) {
     e.Publish();
     return false;
   }
-  e.cache.Poll();
   const double begin = e.clock->NowSeconds();
   const auto on_admit = [&](Sequence& sequence) {
     if (sequence.was_scheduled) return;  // readmitted after a preemption
@@ -212,9 +233,22 @@ bool Engine::Step() {
     --e.queued;
   };
   const std::vector<PlannedChunk> plan = e.scheduler.Plan(on_admit);
-  if (!plan.empty()) e.RunModel(plan);
+  if (plan.empty()) {
+    PREFIXD_CHECK(e.cache.running_transfers() > 0) << "requests wait for nothing";
+  } else {
+    e.RunModel(plan);
+  }
   e.Publish();
-  return true;
+  return !plan.empty();
+}
+
+// Any thread.
+void Engine::Impl::Wake() {
+  {
+    MutexLock lock(inbox_mutex);
+    transfer_ended = true;
+  }
+  inbox_filled.NotifyOne();
 }
 
 void Engine::Impl::TakeInbox() {
@@ -224,6 +258,7 @@ void Engine::Impl::TakeInbox() {
     MutexLock lock(inbox_mutex);
     arrived.swap(submitted);
     cancels.swap(cancelled);
+    transfer_ended = false;
   }
   for (auto& sequence : arrived) scheduler.Enqueue(std::move(sequence));
   for (const RequestId id : cancels) Finish(id, {}, FinishReason::kCancelled);
@@ -247,6 +282,7 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
   }
   const double begin = clock->NowSeconds();
   Result<const float*> logits = model->Forward({step_tokens, spans}, logit_rows, kv->pool());
+  cache.EndStep(logits.ok());
   if (!logits.ok()) {
     FailAll(logits.status().WithContext("model step"));
     return;

@@ -10,7 +10,7 @@
 //      cancelled or a step fails.
 //   2. For every request that generated a token, the counts of its PromptUsage add up to the length of its
 //      prompt. EngineStats::prompt_tokens adds up to the lengths of all computed prompts.
-//   3. When no request is queued or running, no block is leased.
+//   3. When no request is queued or running and no transfer runs, no block is leased.
 //   4. The tokens and log probabilities of a request are a function of (prompt, sampling). They do not depend
 //      on other requests, chunking, the cache or preemption.
 #pragma once
@@ -18,7 +18,9 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -42,6 +44,9 @@ struct EngineOptions {
   uint32_t blocks = 0;  // size of the KV pool; at least the blocks of `context` tokens, plus one
   DType kv_dtype = DType::kF32;
   bool prefix_cache = true;
+  std::string eviction;      // a name from EvictionPolicyNames(); empty: the default
+  uint32_t host_blocks = 0;  // size of the host tier; 0: there is none
+  bool disk = false;         // whether there is a disk tier
   std::vector<TokenId> eos;  // the model's end tokens
   BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
 };
@@ -74,13 +79,19 @@ struct EngineStats {
   PrefixCacheStats cache;
 };
 
+// Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the
+// port. The port calls `wake`, from any thread, whenever a transfer has ended, and never after its
+// destruction. The engine thread calls all members of the port.
+using LowerTiers = std::function<std::unique_ptr<TransferPort>(KvPool& pool, std::function<void()> wake)>;
+
 class Engine {
  public:
-  // `model`, `backend` and `clock` must outlive the engine. Returns kInvalidArgument when the options
-  // contradict each other or the limits of the model, and kResourceExhausted when the KV pool cannot be
-  // allocated.
+  // `model`, `backend` and `clock` must outlive the engine. `lower_tiers` may be empty when the options have
+  // no lower tier. Returns kInvalidArgument when the options contradict each other or the limits of the
+  // model, and kResourceExhausted when the KV pool cannot be allocated.
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, Transformer* model,
-                                                Backend* backend, const Clock* clock);
+                                                Backend* backend, const Clock* clock,
+                                                const LowerTiers& lower_tiers = {});
   // Finishes all remaining requests, with kCancelled.
   ~Engine();
 
@@ -98,10 +109,12 @@ class Engine {
   // Returns whether no request is queued or running.
   bool idle() const;
 
-  // Takes submissions and cancellations, then runs at most one model step. Returns false when no request is
-  // queued or running. A listener must not call it.
+  // Takes submissions, cancellations and ended transfers, then runs at most one model step. Returns whether
+  // it ran one. It runs none when no request is queued or running, or when every running request waits for
+  // its KV from a lower tier. A listener must not call it.
   bool Step();
-  // Sleeps until a request is submitted or cancelled, or `timeout` has passed. May return earlier.
+  // Sleeps until a request is submitted or cancelled, a transfer ends, or `timeout` has passed. May return
+  // earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
 
   EngineStats Stats() const;

@@ -1,19 +1,18 @@
-// KvMemory: owns the KV pool of the device tier and copies blocks inside it. It is the engine's BlockMover.
+// KvMemory: owns the KV pool of the device tier and copies blocks inside it. It is the engine's DeviceCopier.
 // Engine thread only.
 //
-// The backend runs operations in the order in which they are enqueued. A copy is enqueued before the
-// operations of the next step, so the next Poll reports it as finished.
+// The backend runs operations in the order in which they are enqueued, and a copy is enqueued before the
+// operations of the next step. So the step reads the copied block.
 #pragma once
 
 #include <memory>
-#include <vector>
 
-#include "cache/block_mover.h"
+#include "cache/transfer_port.h"
 #include "kernels/backend.h"
 
 namespace prefixd {
 
-class KvMemory final : public BlockMover {
+class KvMemory final : public DeviceCopier {
  public:
   // `backend` must outlive the KvMemory. kResourceExhausted: not enough memory.
   static Result<std::unique_ptr<KvMemory>> Create(Backend* backend, const KvLayout& layout, uint32_t blocks) {
@@ -23,18 +22,10 @@ class KvMemory final : public BlockMover {
 
   KvPool& pool() { return *pool_; }
 
-  void Start(const BlockCopy& copy) override {
-    PREFIXD_CHECK(copy.from_tier == Tier::kDevice && copy.to_tier == Tier::kDevice)
-        << "only the device tier exists";
-    PREFIXD_CHECK(copy.from != copy.to && copy.from < pool_->blocks() && copy.to < pool_->blocks())
-        << copy.from << " to " << copy.to << " of " << pool_->blocks();
-    backend_->CopyBlock(*pool_, copy.from, copy.to);
-    enqueued_.push_back({copy.tag, true});
-  }
-
-  void Poll(std::vector<FinishedCopy>* finished) override {
-    finished->insert(finished->end(), enqueued_.begin(), enqueued_.end());
-    enqueued_.clear();
+  void CopyBlock(BlockId from, BlockId to) override {
+    PREFIXD_CHECK(from != to && from < pool_->blocks() && to < pool_->blocks())
+        << from << " to " << to << " of " << pool_->blocks();
+    backend_->CopyBlock(*pool_, from, to);
   }
 
  private:
@@ -42,7 +33,6 @@ class KvMemory final : public BlockMover {
 
   Backend* const backend_;
   const std::unique_ptr<KvPool> pool_;
-  std::vector<FinishedCopy> enqueued_;
 };
 
 }  // namespace prefixd

@@ -43,10 +43,24 @@ std::unique_ptr<Sequence> TakeFrom(Scheduler::SequenceList* list, RequestId id) 
   return nullptr;
 }
 
+// Adds the last `tokens` tokens that were acquired to `usage`, each under its source. The others were counted
+// before a preemption.
+void CountCached(const PrefixCache::Acquired& got, int tokens, PromptUsage* usage) {
+  const std::pair<TokenSource, int> sources[] = {
+      {TokenSource::kShared, got.shared_tokens},
+      {TokenSource::kDisk, got.tier_tokens[static_cast<size_t>(Tier::kDisk)]},
+      {TokenSource::kHost, got.tier_tokens[static_cast<size_t>(Tier::kHost)]},
+      {TokenSource::kDevice, got.tier_tokens[static_cast<size_t>(Tier::kDevice)]}};
+  for (const auto& [source, taken] : sources) {
+    const int counted = std::min(tokens, taken);
+    usage->tokens[static_cast<size_t>(source)] += counted;
+    tokens -= counted;
+  }
+}
+
 }  // namespace
 
-Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey& fingerprint)
-    : limits_(limits), cache_(cache), fingerprint_(fingerprint) {
+Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache) : limits_(limits), cache_(cache) {
   PREFIXD_CHECK(limits_.max_sequences > 0 && limits_.step_tokens >= limits_.max_sequences)
       << limits_.max_sequences << " sequences, " << limits_.step_tokens << " tokens";
   PREFIXD_CHECK(limits_.prompt_logit_rows > 0) << limits_.prompt_logit_rows;
@@ -90,15 +104,12 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
 void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
     Sequence& next = *queued_.front();
-    next.lease = cache_->Open(RootKey(fingerprint_, next.request.tenant_salt),
-                              next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
-    next.shared_blocks = cache_->CountSharedBlocks(next.lease, next.tokens);
+    next.shared_blocks = next.reads_cache() ? cache_->CountSharedBlocks(next.keys, next.tokens) : 0;
     const int64_t room =
         static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
-    if (!running_.empty() && NeededBlocks(next) > room) {
-      next.lease.Release();
-      return;
-    }
+    if (!running_.empty() && NeededBlocks(next) > room) return;
+    next.lease =
+        cache_->Open(&next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
     InsertByAge(&running_, std::move(queued_.front()));
     queued_.pop_front();
     next.phase = SequencePhase::kAcquiring;
@@ -119,9 +130,7 @@ void Scheduler::Acquire(Sequence& sequence) {
   // Tokens below high_water have had their source recorded before a preemption.
   const int first_new = std::max(before, sequence.high_water);
   const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);
-  const int shared = std::min(in_prompt, got.shared_tokens);
-  sequence.usage.tokens[static_cast<int>(TokenSource::kShared)] += shared;
-  sequence.usage.tokens[static_cast<int>(TokenSource::kDevice)] += in_prompt - shared;
+  CountCached(got, in_prompt, &sequence.usage);
   sequence.high_water = std::max(sequence.high_water, sequence.ready());
   if (got.state != PrefixCache::AcquireState::kReady) return;
   sequence.misses.clear();
@@ -258,7 +267,7 @@ void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
       const bool only_waits = (*it)->phase == SequencePhase::kAcquiring;
       if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
     }
-    if (victim == nullptr) return;  // a running copy still holds blocks; a later Poll frees them
+    if (victim == nullptr) return;  // a running transfer still holds blocks; a later Poll frees them
     Preempt(*victim);
   }
   const int tokens = std::min(oldest->pending(), limits_.step_tokens);

@@ -11,7 +11,7 @@
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
 //      reserved. The plan has logits for at most prompt_logit_rows prompt positions, and for one row of each
 //      chunk that completes.
-//   2. When a sequence runs and no copy is running, a plan is never empty: the oldest sequence that can
+//   2. When a sequence runs and no transfer runs, a plan is never empty: the oldest sequence that can
 //      compute gets blocks, if necessary by preempting all others. So no sequence waits forever, provided
 //      that the pool holds one sequence of the longest context.
 //   3. A sequence is in exactly one of the two lists. Queued sequences hold no block. Both lists are ordered
@@ -51,8 +51,8 @@ class Scheduler {
  public:
   using SequenceList = std::list<std::unique_ptr<Sequence>>;
 
-  // `cache` must outlive the scheduler. `fingerprint` is the model's; every namespace derives from it.
-  Scheduler(SchedulerLimits limits, PrefixCache* cache, const BlockKey& fingerprint);
+  // `cache` must outlive the scheduler.
+  Scheduler(SchedulerLimits limits, PrefixCache* cache);
 
   // Adds a sequence to the queue. Requires a new id and that it holds no lease.
   void Enqueue(std::unique_ptr<Sequence> sequence);
@@ -64,7 +64,7 @@ class Scheduler {
   std::vector<PlannedChunk> Plan(const std::function<void(Sequence&)>& on_admit);
 
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
-  // updated.
+  // updated. PrefixCache::EndStep comes first.
   void Commit(const PlannedChunk& chunk);
 
   const SequenceList& queued() const { return queued_; }
@@ -89,7 +89,6 @@ class Scheduler {
 
   const SchedulerLimits limits_;
   PrefixCache* const cache_;
-  const BlockKey fingerprint_;
   SequenceList queued_;           // by id
   SequenceList running_;          // by id
   RequestId last_prefilled_ = 0;  // the last sequence that got a turn

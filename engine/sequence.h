@@ -25,16 +25,19 @@ namespace prefixd {
 
 enum class SequencePhase : uint8_t {
   kQueued,     // holds no block
-  kAcquiring,  // takes cached blocks, or waits for a copy or for blocks that another sequence computes
+  kAcquiring,  // takes cached blocks, or waits for a lower tier or for blocks that another sequence computes
   kComputing,  // gets chunks as the budget allows
 };
 
 struct Sequence {
-  Sequence(RequestId request_id, Request asked)
+  // `block_keys` are those of a new sequence in the namespace of the request.
+  Sequence(RequestId request_id, Request asked, BlockKeys block_keys)
       : id(request_id),
         request(std::move(asked)),
         tokens(std::move(request.prompt)),
-        prompt_tokens(static_cast<int>(tokens.size())) {
+        prompt_tokens(static_cast<int>(tokens.size())),
+        keys(std::move(block_keys)) {
+    keys.Extend(tokens);
     if (request.sampling.repetition_penalty != 1.0f) counts.AddPrompt(tokens);
   }
 
@@ -42,6 +45,7 @@ struct Sequence {
   Request request;              // its prompt has been moved into `tokens`
   std::vector<TokenId> tokens;  // prompt, then generated
   const int prompt_tokens;
+  BlockKeys keys;      // of `tokens`
   TokenCounts counts;  // counts of `tokens`, as far as a penalty needs them
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;

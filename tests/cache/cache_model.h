@@ -28,20 +28,20 @@ class CacheModel {
     bool reads = true;
     bool settled = false;
     bool waited = false;
-    std::optional<Prefix> copying;  // the source
-    int copy_tokens = 0;
-    bool copied = false;
-    int copy_failed_at = -1;
+    bool uncertain = false;  // it has a copied part since the last EndStep
+  };
+  struct Acquired {
+    State state = State::kReady;
+    int device_tokens = 0;
+    int shared_tokens = 0;
   };
 
   CacheModel(int block_tokens, uint32_t blocks)
-      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(kGhostKeysPerBlock * blocks) {}
+      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(kGhostsPerBlock * blocks) {}
 
-  // `source`: the tokens of the block that the cache copies from, if it started a copy.
-  PrefixCache::Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit,
-                                const std::optional<Tokens>& source) {
-    if (seq.settled) return {State::kReady, 0, 0};
-    if (seq.copying) return {State::kCopying, 0, 0};
+  // `source`: the tokens of the block that the cache copied from, if it copied a block.
+  Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
+    if (seq.settled) return {};
     if (!seq.reads) {
       // It claims blocks up to the first that is in the tree or claimed by another.
       for (int i = 0; HasFullBlock(tokens, i); ++i) {
@@ -50,14 +50,10 @@ class CacheModel {
         claims_.emplace_back(prefix, seq.id);
       }
       seq.settled = true;
-      return {State::kReady, 0, 0};
+      return {};
     }
     const int before = seq.ready;
-    if (std::exchange(seq.copied, false)) {
-      ReplaceOrAdd(seq);
-      seq.ready += seq.copy_tokens;
-    }
-    while (seq.ready % block_tokens_ == 0 && seq.ready + block_tokens_ <= limit) {
+    while (seq.ready + block_tokens_ <= limit) {
       Entry* entry = Find(PrefixOf(seq, tokens, seq.in_tree + 1));
       if (entry == nullptr) break;
       ++entry->references;
@@ -65,27 +61,29 @@ class CacheModel {
       ++seq.in_tree;
       seq.ready += block_tokens_;
     }
+    const bool waited = seq.waited;
+    State state = State::kReady;
+    if (seq.ready < limit && HasFullBlock(tokens, seq.in_tree) &&
+        Find(PrefixOf(seq, tokens, seq.in_tree + 1)) == nullptr &&
+        ClaimedBy(PrefixOf(seq, tokens, seq.in_tree + 1)).has_value()) {
+      seq.waited = true;
+      state = State::kWaiting;
+    } else {
+      for (int i = seq.in_tree; HasFullBlock(tokens, i); ++i) {
+        const Prefix prefix = PrefixOf(seq, tokens, i + 1);
+        if (Find(prefix) == nullptr && !ClaimedBy(prefix)) claims_.emplace_back(prefix, seq.id);
+      }
+      if (seq.ready < limit) CopyPart(seq, tokens, limit, source);
+      seq.settled = true;
+      seq.waited = false;
+    }
     const int taken = seq.ready - before;
-    PrefixCache::Acquired result{State::kReady, seq.waited ? 0 : taken, seq.waited ? taken : 0};
-    if (seq.ready % block_tokens_ == 0 && seq.ready < limit) {
-      if (HasFullBlock(tokens, seq.in_tree) &&
-          ClaimedBy(PrefixOf(seq, tokens, seq.in_tree + 1)).has_value()) {
-        seq.waited = true;
-        result.state = State::kWaiting;
-        return result;
-      }
-      if (StartCopy(seq, tokens, limit, source)) {
-        result.state = State::kCopying;
-        return result;
-      }
-    }
-    for (int i = seq.in_tree; HasFullBlock(tokens, i); ++i) {
-      const Prefix prefix = PrefixOf(seq, tokens, i + 1);
-      if (Find(prefix) == nullptr && !ClaimedBy(prefix)) claims_.emplace_back(prefix, seq.id);
-    }
-    seq.settled = true;
-    seq.waited = false;
-    return result;
+    return {state, waited ? 0 : taken, waited ? taken : 0};
+  }
+
+  void EndStep(Sequence& seq, bool ok) {
+    if (!std::exchange(seq.uncertain, false) || ok) return;
+    seq.ready = seq.in_tree * block_tokens_;
   }
 
   // The reason of each token of tokens[seq.ready, end). Counts the tokens of evicted blocks whose keys are no
@@ -131,6 +129,8 @@ class CacheModel {
         ++free_;
         ++deduplicated;
       } else {
+        const auto recent = evicted_.end() - std::min(ghosts_, std::ssize(evicted_));
+        std::replace(recent, evicted_.end(), prefix, Prefix());  // it is no ghost any more
         entries_.push_back({.prefix = prefix, .references = 1});
         std::erase_if(claims_, [&](const auto& claim) { return claim.first == prefix; });
         ++committed;
@@ -139,36 +139,13 @@ class CacheModel {
     seq.ready = static_cast<int>(tokens.size());
   }
 
-  // Ends `seq`. While a copy runs for it, its path stays leased until OrphanFinished.
+  // Ends `seq`.
   void Release(const Sequence& seq, const Tokens& tokens) {
     std::erase_if(claims_, [&](const auto& claim) { return claim.second == seq.id; });
-    free_ += static_cast<uint32_t>(seq.table - seq.in_tree + (seq.copied ? 1 : 0));
+    free_ += static_cast<uint32_t>(seq.table - seq.in_tree);
     std::vector<Prefix> path;
     for (int i = 1; i <= seq.in_tree; ++i) path.push_back(PrefixOf(seq, tokens, i));
-    if (seq.copying) {
-      orphans_.push_back({.source = *seq.copying, .path = path});
-    } else {
-      Dereference(path);
-    }
-  }
-
-  void CopyFinished(Sequence& seq, bool ok) {
-    Dereference({*std::exchange(seq.copying, std::nullopt)});
-    if (ok) {
-      seq.copied = true;
-    } else {
-      seq.copy_failed_at = seq.ready;
-      ++free_;
-      Dereference({});
-    }
-  }
-  // Finishes the copy of the `index`-th sequence that was released while its copy ran.
-  void OrphanFinished(size_t index) {
-    const Orphan orphan = orphans_.at(index);
-    orphans_.erase(orphans_.begin() + static_cast<ptrdiff_t>(index));
-    Dereference({orphan.source});
-    ++free_;
-    Dereference(orphan.path);
+    Dereference(path);
   }
 
   uint32_t free_blocks() const { return free_; }
@@ -188,11 +165,6 @@ class CacheModel {
     int references = 0;
     uint64_t used = 0;
   };
-  struct Orphan {
-    Prefix source;
-    std::vector<Prefix> path;
-  };
-
   bool HasFullBlock(const Tokens& tokens, int index) const {
     return (index + 1) * block_tokens_ <= static_cast<int>(tokens.size());
   }
@@ -239,8 +211,7 @@ class CacheModel {
     ++evicted;
     return true;
   }
-  bool StartCopy(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
-    if (seq.copy_failed_at == seq.ready) return false;
+  void CopyPart(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
     const Prefix at = PrefixOf(seq, tokens, seq.in_tree);
     const auto shared = [&](const Prefix& prefix) {
       int n = 0;
@@ -257,19 +228,27 @@ class CacheModel {
         best = std::max(best, shared(entry.prefix));
       }
     }
-    if (best == 0) return false;
-    if (!source) {  // no free block for the target: the cache touched a source that the model does not know
+    if (best == 0) {
+      PREFIXD_CHECK(!source);
+      return;
+    }
+    if (!source) {  // no block for the target: the cache touched a source that the model does not know
       PREFIXD_CHECK(free_ == 0);
-      return false;
+      return;
     }
     Prefix from = at;
     from.insert(from.end(), source->begin(), source->end());
     PREFIXD_CHECK(Find(from) != nullptr && shared(from) == best);
     ++Find(from)->references;
+    if (seq.table == seq.in_tree) {  // else the target is a block that was reserved already
+      ++seq.table;
+    } else {
+      ++free_;
+    }
     PREFIXD_CHECK(TakeBlock());
-    seq.copying = from;
-    seq.copy_tokens = best;
-    return true;
+    Dereference({from});
+    seq.ready += best;
+    seq.uncertain = true;
   }
   void Dereference(const std::vector<Prefix>& prefixes) {
     ++now_;
@@ -287,7 +266,6 @@ class CacheModel {
   std::vector<Entry> entries_;
   std::vector<std::pair<Prefix, int>> claims_;
   std::vector<Prefix> evicted_;
-  std::vector<Orphan> orphans_;
 };
 
 }  // namespace prefixd

@@ -1,7 +1,7 @@
-// Random sequences on a small cache. They acquire, wait, copy, reserve, compute in chunks, generate, and are
-// released at any moment. Copies finish late and out of order, and some fail. After every event the
-// invariants hold and every lease has the KV of its own tokens. Where no keys collide, every result and every
-// gauge equals that of CacheModel.
+// Random sequences on a small cache of one tier. They acquire, wait, copy, reserve, compute in chunks,
+// generate, and are released at any moment. Some steps fail. After every event the invariants hold and every
+// lease has the KV of its own tokens. Where no keys collide, every result and every gauge equals that of
+// CacheModel.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -19,20 +19,21 @@ using Tokens = std::vector<TokenId>;
 
 // Counts of events over all seeds. A simulation in which an event never occurs does not test it.
 struct Seen {
-  uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, orphans = 0, evictions = 0, dedups = 0,
-           refusals = 0, bypasses = 0, bypass_dedups = 0;
+  uint64_t waits = 0, shared = 0, copies = 0, failed_copies = 0, evictions = 0, dedups = 0, refusals = 0,
+           bypasses = 0, bypass_dedups = 0;
   uint64_t hits = 0, collisions = 0, explained_evicted = 0, forgotten = 0;
 };
 
 class Simulation {
  public:
-  Simulation(uint64_t seed, PrefixCache::KeyFunction key, bool with_model)
+  Simulation(uint64_t seed, const KeyFunction& key, bool with_model)
       : random_(seed),
         block_tokens_(1 << random_.Below(3)),
         blocks_(static_cast<uint32_t>(random_.Between(2, 20))),
         with_model_(with_model),
+        key_(key),
         memory_(block_tokens_, blocks_),
-        cache_({.block_tokens = block_tokens_, .blocks = blocks_, .key = std::move(key)}, &memory_),
+        cache_({.block_tokens = block_tokens_, .blocks = blocks_, .eviction = "lru", .key = key}, &memory_),
         model_(block_tokens_, blocks_) {}
 
   void Run(int events, Seen* seen) {
@@ -43,14 +44,13 @@ class Simulation {
       Check();
     }
     while (!running_.empty()) Release(0);
-    while (memory_.running() > 0) FinishCopy();
     Check();
     EXPECT_EQ(cache_.leased_blocks(), 0u);
     EXPECT_EQ(cache_.free_blocks() + cache_.cached_blocks(), cache_.capacity());
     const PrefixCacheStats& stats = cache_.stats();
     seen->copies += stats.partial_copies;
     seen->failed_copies += stats.failed_copies;
-    seen->evictions += stats.evicted_blocks;
+    seen->evictions += stats.evicted_blocks[0];
     seen->dedups += stats.deduplicated_blocks;
     seen->hits += stats.hit_tokens;
     seen->collisions += stats.key_collisions;
@@ -61,11 +61,11 @@ class Simulation {
   struct Running {
     Tokens tokens;
     int limit;
+    std::unique_ptr<BlockKeys> keys;
     Lease lease;
     bool reads;
     CacheModel::Sequence model;
     bool ready = false;
-    int copy = -1;  // the number of its copy while one runs
   };
 
   void Step() {
@@ -73,7 +73,7 @@ class Simulation {
     if (running_.empty() || (dice < 12 && running_.size() < 6)) return Open();
     const size_t who = random_.Below(running_.size());
     if (dice < 20) return Release(who);
-    if (dice < 35) return FinishCopy();
+    if (dice < 25) return EndStep(random_.Chance(0.7));
     if (!running_[who].ready) return Acquire(running_[who]);
     Compute(running_[who]);
   }
@@ -97,28 +97,24 @@ class Simulation {
     const int size = static_cast<int>(tokens.size());
     running_.push_back({.tokens = std::move(tokens),
                         .limit = random_.Chance(0.8) ? size - 1 : static_cast<int>(random_.Below(size + 1)),
-                        .lease = cache_.Open(BlockKey{.low = static_cast<uint64_t>(root)},
-                                             reads ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo),
+                        .keys = std::make_unique<BlockKeys>(BlockKey{.low = static_cast<uint64_t>(root)},
+                                                            block_tokens_, key_),
+                        .lease = {},
                         .reads = reads,
                         .model = {.id = next_id_++, .root = root, .reads = reads}});
+    running_.back().lease =
+        cache_.Open(running_.back().keys.get(), reads ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
     seen_->bypasses += reads ? 0 : 1;
   }
 
   void Acquire(Running& seq) {
-    const size_t copies = memory_.running();
+    memory_.TakeLastSource();
     const PrefixCache::Acquired got = cache_.Acquire(seq.lease, seq.tokens, seq.limit);
-    std::optional<Tokens> source;
-    if (memory_.running() > copies) {
-      seq.copy = next_copy_;
-      copy_numbers_.push_back(next_copy_++);
-      const BlockCopy& copy = memory_.copy(copies);
-      const auto content = memory_.content(copy.from);
-      source.emplace(content.begin(), content.end());
-    }
+    const std::optional<Tokens> source = memory_.TakeLastSource();
     if (with_model_) {
-      const PrefixCache::Acquired want = model_.Acquire(seq.model, seq.tokens, seq.limit, source);
+      const CacheModel::Acquired want = model_.Acquire(seq.model, seq.tokens, seq.limit, source);
       EXPECT_EQ(got.state, want.state);
-      EXPECT_EQ(got.device_tokens, want.device_tokens);
+      EXPECT_EQ(got.tier_tokens[0], want.device_tokens);
       EXPECT_EQ(got.shared_tokens, want.shared_tokens);
     }
     EXPECT_TRUE(seq.lease.ready() <= seq.limit);
@@ -162,8 +158,9 @@ class Simulation {
       EXPECT_TRUE(std::ranges::equal(before, seq.lease.blocks()));
       return;
     }
-    if (random_.Chance(0.2)) return;  // the step was dropped
-    memory_.Compute(seq.lease, seq.tokens, until);
+    if (random_.Chance(0.2)) return EndStep(false);
+    EndStep(true);
+    memory_.Compute(seq.lease, seq.tokens, until, seq.model.root);
     const Tokens done(seq.tokens.begin(), seq.tokens.begin() + until);
     const uint64_t dedups = cache_.stats().deduplicated_blocks;
     cache_.Commit(seq.lease, done);
@@ -174,43 +171,27 @@ class Simulation {
 
   void Release(size_t who) {
     Running& seq = running_[who];
-    if (seq.copy >= 0) {
-      orphans_.push_back(seq.copy);
-      ++seen_->orphans;
-    }
     if (with_model_) model_.Release(seq.model, seq.tokens);
     seq.lease.Release();
     running_.erase(running_.begin() + static_cast<ptrdiff_t>(who));
   }
 
-  void FinishCopy() {
-    if (memory_.running() == 0) return;
-    const size_t index = random_.Below(memory_.running());
-    const int number = copy_numbers_[index];
-    const bool ok = random_.Chance(0.8);
-    copy_numbers_.erase(copy_numbers_.begin() + static_cast<ptrdiff_t>(index));
-    memory_.Finish(index, ok);
-    cache_.Poll();
-    if (const auto orphan = std::ranges::find(orphans_, number); orphan != orphans_.end()) {
-      if (with_model_) model_.OrphanFinished(static_cast<size_t>(orphan - orphans_.begin()));
-      orphans_.erase(orphan);
-      return;
-    }
-    Running& seq = *std::ranges::find(running_, number, &Running::copy);
-    seq.copy = -1;
-    if (with_model_) model_.CopyFinished(seq.model, ok);
+  void EndStep(bool ok) {
+    cache_.EndStep(ok);
+    if (!with_model_) return;
+    for (Running& seq : running_) model_.EndStep(seq.model, ok);
   }
 
   void Check() {
     cache_.CheckInvariants();
-    for (const Running& seq : running_) memory_.ExpectHolds(seq.lease, seq.tokens);
+    for (const Running& seq : running_) memory_.ExpectHolds(seq.lease, seq.tokens, seq.model.root);
     EXPECT_EQ(cache_.free_blocks() + cache_.cached_blocks() + cache_.leased_blocks(), blocks_);
     if (!with_model_) return;
     EXPECT_EQ(cache_.free_blocks(), model_.free_blocks());
     EXPECT_EQ(cache_.cached_blocks(), model_.cached_blocks());
     EXPECT_EQ(cache_.stats().committed_blocks, model_.committed);
     EXPECT_EQ(cache_.stats().deduplicated_blocks, model_.deduplicated);
-    EXPECT_EQ(cache_.stats().evicted_blocks, model_.evicted);
+    EXPECT_EQ(cache_.stats().evicted_blocks[0], model_.evicted);
     for (const Running& seq : running_) {
       EXPECT_EQ(seq.lease.ready(), seq.model.ready);
       EXPECT_EQ(seq.lease.blocks().size(), static_cast<size_t>(seq.model.table));
@@ -221,19 +202,17 @@ class Simulation {
   const int block_tokens_;
   const uint32_t blocks_;
   const bool with_model_;
+  const KeyFunction key_;
   TokenMemory memory_;
   PrefixCache cache_;
   CacheModel model_;
   std::vector<Running> running_;
   std::vector<Tokens> past_;
-  std::vector<int> copy_numbers_;  // of memory_'s running copies, in its order
-  std::vector<int> orphans_;
   int next_id_ = 0;
-  int next_copy_ = 0;
   Seen* seen_ = nullptr;
 };
 
-Seen RunSeeds(int seeds, int events, const PrefixCache::KeyFunction& key, bool with_model) {
+Seen RunSeeds(int seeds, int events, const KeyFunction& key, bool with_model) {
   Seen seen;
   for (int seed = 0; seed < seeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -243,7 +222,6 @@ Seen RunSeeds(int seeds, int events, const PrefixCache::KeyFunction& key, bool w
   EXPECT_GT(seen.shared, 0u);
   EXPECT_GT(seen.copies, seen.failed_copies);
   EXPECT_GT(seen.failed_copies, 0u);
-  EXPECT_GT(seen.orphans, 0u);
   EXPECT_GT(seen.evictions, 0u);
   EXPECT_GT(seen.dedups, 0u);
   EXPECT_GT(seen.refusals, 0u);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -44,17 +45,26 @@ Tokens operator+(Tokens a, const Tokens& b) {
 // A cache of blocks of four tokens, and the engine's side of it.
 class PrefixCacheTest : public testing::Test {
  protected:
-  void Make(uint32_t blocks, bool reuse = true, PrefixCache::KeyFunction key = ChildKey) {
+  void Make(uint32_t blocks, bool reuse = true, KeyFunction key = ChildKey) {
     memory_.emplace(4, blocks);
+    key_ = key;
     cache_ = std::make_unique<PrefixCache>(
-        PrefixCache::Options{.block_tokens = 4, .blocks = blocks, .reuse = reuse, .key = std::move(key)},
+        PrefixCache::Options{
+            .block_tokens = 4, .blocks = blocks, .reuse = reuse, .eviction = "lru", .key = std::move(key)},
         &*memory_);
   }
   void TearDown() override {
     if (cache_) cache_->CheckInvariants();
   }
 
-  Lease Open() { return cache_->Open(kRoot); }
+  Lease Open(PrefixCache::Reads reads = PrefixCache::Reads::kYes, const BlockKey& root = kRoot) {
+    return cache_->Open(&keys_.emplace_back(root, 4, key_), reads);
+  }
+  int CountSharedBlocks(const Tokens& tokens) {
+    BlockKeys keys(kRoot, 4, key_);
+    keys.Extend(tokens);
+    return cache_->CountSharedBlocks(keys, tokens);
+  }
   PrefixCache::Acquired Acquire(Lease& lease, const Tokens& tokens, int limit = -1) {
     const auto acquired =
         cache_->Acquire(lease, tokens, limit < 0 ? static_cast<int>(tokens.size()) - 1 : limit);
@@ -65,6 +75,7 @@ class PrefixCacheTest : public testing::Test {
   void ComputeAll(Lease& lease, const Tokens& tokens) {
     const int size = static_cast<int>(tokens.size());
     ASSERT_TRUE(cache_->Reserve(lease, size));
+    cache_->EndStep(true);
     memory_->Compute(lease, tokens, size);
     cache_->Commit(lease, tokens);
     cache_->CheckInvariants();
@@ -73,20 +84,15 @@ class PrefixCacheTest : public testing::Test {
   // One request from beginning to end; what it found in the cache.
   int Serve(const Tokens& tokens) {
     Lease lease = Open();
-    int taken = 0;
-    PrefixCache::Acquired acquired;
-    while ((acquired = Acquire(lease, tokens)).state != State::kReady) {
-      PREFIXD_CHECK(acquired.state == State::kCopying) << "a request that waits is not served by this";
-      taken += acquired.device_tokens;
-      memory_->FinishAll();
-      cache_->Poll();
-    }
-    taken += acquired.device_tokens;
+    const PrefixCache::Acquired acquired = Acquire(lease, tokens);
+    PREFIXD_CHECK(acquired.state == State::kReady) << "a request that waits is not served by this";
     ComputeAll(lease, tokens);
-    return taken;
+    return acquired.tokens();
   }
   const PrefixCacheStats& stats() const { return cache_->stats(); }
 
+  KeyFunction key_;
+  std::deque<BlockKeys> keys_;
   std::optional<TokenMemory> memory_;
   std::unique_ptr<PrefixCache> cache_;
 };
@@ -105,8 +111,8 @@ TEST_F(PrefixCacheTest, SecondRequestFindsTheFullBlocksOfTheFirst) {
 TEST_F(PrefixCacheTest, NamespacesShareNothing) {
   Make(8);
   Serve(Range(0, 9));
-  Lease other = cache_->Open(BlockKey{3, 4});
-  EXPECT_EQ(Acquire(other, Range(0, 9)).device_tokens, 0);
+  Lease other = Open(PrefixCache::Reads::kYes, BlockKey{3, 4});
+  EXPECT_EQ(Acquire(other, Range(0, 9)).tier_tokens[0], 0);
 }
 
 TEST_F(PrefixCacheTest, PartlyMatchingBlockIsCopied) {
@@ -114,15 +120,9 @@ TEST_F(PrefixCacheTest, PartlyMatchingBlockIsCopied) {
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 6) + Range(50, 3);
   Lease lease = Open();
-  auto acquired = Acquire(lease, prompt);
-  EXPECT_EQ(acquired.state, State::kCopying);
-  EXPECT_EQ(acquired.device_tokens, 4);
-  EXPECT_EQ(Acquire(lease, prompt).state, State::kCopying);
-  memory_->FinishAll();
-  cache_->Poll();
-  acquired = Acquire(lease, prompt);
-  EXPECT_EQ(acquired.state, State::kReady);
-  EXPECT_EQ(acquired.device_tokens, 2);
+  const auto acquired = Acquire(lease, prompt);
+  EXPECT_EQ(acquired.state, State::kReady) << "nobody waits for a copy";
+  EXPECT_EQ(acquired.tier_tokens[0], 6);
   EXPECT_EQ(lease.ready(), 6);
   ComputeAll(lease, prompt);
   lease.Release();
@@ -143,12 +143,11 @@ TEST_F(PrefixCacheTest, WhoDoesNotReadTakesNothingAndGivesAll) {
   Make(8);
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 17);
-  Lease lease = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  Lease lease = Open(PrefixCache::Reads::kNo);
   {
     Lease holder = Open();
     Acquire(holder, Range(0, 9));
-    EXPECT_EQ(cache_->CountSharedBlocks(Open(), prompt), 2);
-    EXPECT_EQ(cache_->CountSharedBlocks(lease, prompt), 0);
+    EXPECT_EQ(CountSharedBlocks(prompt), 2);
   }
   EXPECT_EQ(Acquire(lease, prompt).state, State::kReady);
   EXPECT_EQ(lease.ready(), 0);
@@ -166,19 +165,19 @@ TEST_F(PrefixCacheTest, NobodyWaitsForWhatWasCachedToBeComputedAgain) {
   Make(16);
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 17);
-  Lease bypass = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  Lease bypass = Open(PrefixCache::Reads::kNo);
   EXPECT_EQ(Acquire(bypass, prompt).state, State::kReady);
   Lease reader = Open();
   EXPECT_EQ(Acquire(reader, prompt).state, State::kReady) << "8 tokens ahead of the one that computes all";
   EXPECT_EQ(reader.ready(), 8);
-  Lease second = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  Lease second = Open(PrefixCache::Reads::kNo);
   EXPECT_EQ(Acquire(second, prompt).state, State::kReady) << "it waits for nobody";
 }
 
 TEST_F(PrefixCacheTest, AnotherWaitsForWhoDoesNotReadIfBothBeginAtNothing) {
   Make(16);
   const Tokens prompt = Range(0, 9);
-  Lease bypass = cache_->Open(kRoot, PrefixCache::Reads::kNo);
+  Lease bypass = Open(PrefixCache::Reads::kNo);
   EXPECT_EQ(Acquire(bypass, prompt).state, State::kReady);
   Lease reader = Open();
   EXPECT_EQ(Acquire(reader, prompt).state, State::kWaiting);
@@ -198,7 +197,7 @@ TEST_F(PrefixCacheTest, AnotherWaitsForTheBlockThatIsBeingComputed) {
   ComputeAll(first, prompt);
   const auto acquired = Acquire(second, prompt);
   EXPECT_EQ(acquired.state, State::kReady);
-  EXPECT_EQ(acquired.device_tokens, 0);
+  EXPECT_EQ(acquired.tier_tokens[0], 0);
   EXPECT_EQ(acquired.shared_tokens, 8);
 }
 
@@ -225,11 +224,8 @@ TEST_F(PrefixCacheTest, BlockCutByTheLimitIsWaitedForAndCopied) {
   EXPECT_EQ(Acquire(second, prompt).state, State::kWaiting);
   ComputeAll(first, prompt);
   const auto acquired = Acquire(second, prompt);
-  EXPECT_EQ(acquired.state, State::kCopying);
-  EXPECT_EQ(acquired.shared_tokens, 4);
-  memory_->FinishAll();
-  cache_->Poll();
-  EXPECT_EQ(Acquire(second, prompt).shared_tokens, 3);
+  EXPECT_EQ(acquired.state, State::kReady);
+  EXPECT_EQ(acquired.shared_tokens, 7);
   EXPECT_EQ(second.ready(), 7);
 }
 
@@ -237,12 +233,10 @@ TEST_F(PrefixCacheTest, CountsTheBlocksThatOthersHoldOrCompute) {
   Make(8);
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 17);
-  Lease asking = Open();
-  EXPECT_EQ(cache_->CountSharedBlocks(asking, prompt), 0) << "cached, but leased by nobody";
+  EXPECT_EQ(CountSharedBlocks(prompt), 0) << "cached, but leased by nobody";
   Lease other = Open();
-  EXPECT_EQ(Acquire(other, Range(0, 13)).device_tokens, 8);
-  EXPECT_EQ(cache_->CountSharedBlocks(asking, prompt), 3) << "two leased, one claimed";
-  EXPECT_EQ(cache_->CountSharedBlocks(other, prompt), 0) << "its own claim is nobody else's";
+  EXPECT_EQ(Acquire(other, Range(0, 13)).tier_tokens[0], 8);
+  EXPECT_EQ(CountSharedBlocks(prompt), 3) << "two leased, one claimed";
 }
 
 TEST_F(PrefixCacheTest, ReadyIsFinal) {
@@ -253,7 +247,7 @@ TEST_F(PrefixCacheTest, ReadyIsFinal) {
   Serve(prompt);
   const auto again = Acquire(late, prompt);
   EXPECT_EQ(again.state, State::kReady);
-  EXPECT_EQ(again.device_tokens + again.shared_tokens, 0);
+  EXPECT_EQ(again.tokens(), 0);
 }
 
 TEST_F(PrefixCacheTest, LongestPartlyMatchingBlockIsChosen) {
@@ -267,18 +261,31 @@ TEST_F(PrefixCacheTest, LongestPartlyMatchingBlockIsChosen) {
   EXPECT_EQ(Serve({3, 2, 8, 8, 8}), 0);
 }
 
-TEST_F(PrefixCacheTest, FailedCopyIsAMissAndCounted) {
+TEST_F(PrefixCacheTest, WhatAFailedStepCopiedIsComputedAndCounted) {
   Make(8);
   Serve(Range(0, 9));
   const Tokens prompt = Range(0, 6) + Range(50, 3);
   Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, prompt).state, State::kCopying);
-  memory_->FinishAll(/*ok=*/false);
-  cache_->Poll();
   EXPECT_EQ(Acquire(lease, prompt).state, State::kReady);
+  EXPECT_EQ(lease.ready(), 6);
+  cache_->EndStep(false);
+  cache_->CheckInvariants();
   EXPECT_EQ(lease.ready(), 4);
   EXPECT_EQ(stats().failed_copies, 1u);
   ComputeAll(lease, prompt);
+  lease.Release();
+  EXPECT_EQ(Serve(prompt), 8);
+}
+
+TEST_F(PrefixCacheTest, AShorterMatchThanACopyIsWorthIsNotTaken) {
+  memory_.emplace(4, 8);
+  cache_ = std::make_unique<PrefixCache>(
+      PrefixCache::Options{.block_tokens = 4, .blocks = 8, .eviction = "lru", .min_copy_tokens = 3},
+      &*memory_);
+  key_ = ChildKey;
+  Serve(Range(0, 5));
+  EXPECT_EQ(Serve(Range(0, 2) + Range(50, 3)), 0);
+  EXPECT_EQ(Serve(Range(0, 3) + Range(60, 3)), 3);
 }
 
 TEST_F(PrefixCacheTest, WithoutRoomForACopyGoesOnWithout) {
@@ -289,25 +296,8 @@ TEST_F(PrefixCacheTest, WithoutRoomForACopyGoesOnWithout) {
   Lease lease = Open();
   const auto acquired = Acquire(lease, Range(0, 6) + Range(50, 3));
   EXPECT_EQ(acquired.state, State::kReady);
-  EXPECT_EQ(acquired.device_tokens, 4);
+  EXPECT_EQ(acquired.tier_tokens[0], 4);
   EXPECT_EQ(stats().partial_copies, 0u);
-}
-
-TEST_F(PrefixCacheTest, BlocksOfACopyAreFreedOnlyWhenItIsReported) {
-  Make(4);
-  Serve(Range(0, 9));
-  Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, Range(0, 6) + Range(50, 3)).state, State::kCopying);
-  lease.Release();
-  EXPECT_EQ(cache_->leased_blocks(), 3u) << "the target, the source and what is before it";
-  Lease greedy = Open();
-  EXPECT_FALSE(cache_->Reserve(greedy, 8));
-  cache_->Poll();
-  EXPECT_EQ(cache_->leased_blocks(), 3u);
-  memory_->FinishAll();
-  cache_->Poll();
-  EXPECT_EQ(cache_->leased_blocks(), 0u);
-  EXPECT_TRUE(cache_->Reserve(greedy, 16));
 }
 
 TEST_F(PrefixCacheTest, EvictsTheLeastRecentlyUsedTailFirst) {
@@ -320,7 +310,7 @@ TEST_F(PrefixCacheTest, EvictsTheLeastRecentlyUsedTailFirst) {
   Lease lease = Open();
   ASSERT_TRUE(cache_->Reserve(lease, 8));
   lease.Release();
-  EXPECT_EQ(stats().evicted_blocks, 1u);
+  EXPECT_EQ(stats().evicted_blocks[0], 1u);
   EXPECT_EQ(Serve(Range(0, 9)), 8);
   EXPECT_EQ(Serve(Range(100, 9)), 4) << "the tail is gone, the head is there";
 }
@@ -336,7 +326,7 @@ TEST_F(PrefixCacheTest, ReserveChangesNothingWhenTheRestIsLeased) {
   EXPECT_TRUE(cache_->Reserve(second, 4));
   EXPECT_TRUE(cache_->Reserve(second, 2)) << "is covered already";
   EXPECT_EQ(second.blocks().size(), 1u);
-  EXPECT_EQ(stats().evicted_blocks, 0u);
+  EXPECT_EQ(stats().evicted_blocks[0], 0u);
 }
 
 TEST_F(PrefixCacheTest, GeneratedTokensAreFoundByTheNextTurn) {
@@ -372,7 +362,7 @@ TEST_F(PrefixCacheTest, ExplainsWhatIsMissing) {
   Serve(Range(0, 9));
   Serve(Range(100, 9));  // evicts it
   Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, Range(0, 8) + Range(50, 5)).device_tokens, 0);
+  EXPECT_EQ(Acquire(lease, Range(0, 8) + Range(50, 5)).tier_tokens[0], 0);
   EXPECT_THAT(cache_->ExplainMisses(lease, Range(0, 8) + Range(50, 5)),
               ElementsAre(PrefixCache::MissRun{MissReason::kEvictedDevice, 8},
                           PrefixCache::MissRun{MissReason::kNeverSeen, 4},
@@ -383,10 +373,7 @@ TEST_F(PrefixCacheTest, ExplainsWhatTheLimitCutsAsTail) {
   Make(8);
   Serve(Range(0, 8));
   Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, Range(0, 8), 3).state, State::kCopying);
-  memory_->FinishAll();
-  cache_->Poll();
-  EXPECT_EQ(Acquire(lease, Range(0, 8), 3).device_tokens, 3);
+  EXPECT_EQ(Acquire(lease, Range(0, 8), 3).tier_tokens[0], 3);
   EXPECT_THAT(cache_->ExplainMisses(lease, Range(0, 8)),
               ElementsAre(PrefixCache::MissRun{MissReason::kBlockTail, 5}));
 }
@@ -415,6 +402,39 @@ TEST_F(PrefixCacheTest, LeaseMoves) {
   second.Release();
 }
 
+// Equal prompts at once, on trees that earlier requests have left behind. The tree may share any number of
+// first tokens with the prompts, and may branch off in any of their blocks. One lease computes; each of the
+// others waits, and computes less than a block.
+TEST_F(PrefixCacheTest, EqualPromptsAreComputedOnceOnAnyTree) {
+  const Tokens prompt = Range(1000, 41);
+  for (int shared = 0; shared <= 40; ++shared) {
+    for (const int more : {1, 4, 9}) {
+      SCOPED_TRACE(testing::Message() << shared << " tokens shared, " << more << " after them");
+      Make(64);
+      Tokens used(prompt.begin(), prompt.begin() + shared);
+      Serve(used + Range(5000, more));
+      std::vector<Lease> leases(5);
+      for (Lease& lease : leases) lease = Open();
+      std::vector<int> computed(leases.size(), 0);
+      for (int step = 0; step < 20; ++step) {
+        for (size_t i = 0; i < leases.size(); ++i) {
+          if (computed[i] > 0) continue;
+          if (Acquire(leases[i], prompt).state != State::kReady) continue;
+          computed[i] = static_cast<int>(prompt.size()) - leases[i].ready();
+        }
+        for (size_t i = 0; i < leases.size(); ++i) {  // 12 tokens of each in one step
+          const int ready = leases[i].ready();
+          if (computed[i] == 0 || ready == static_cast<int>(prompt.size())) continue;
+          ComputeAll(leases[i], Tokens(prompt.begin(), prompt.begin() + std::min(ready + 12, 41)));
+        }
+      }
+      const int cached = std::min(shared, (shared + more) / 4 * 4);  // of full blocks, which alone are kept
+      EXPECT_EQ(computed[0], 41 - cached) << "it reuses all that matches";
+      for (size_t i = 1; i < leases.size(); ++i) EXPECT_EQ(computed[i], 1) << "lease " << i;
+    }
+  }
+}
+
 // One hash per block that is touched, however large the tree: nothing is scanned.
 TEST_F(PrefixCacheTest, CostIsThatOfTheBlocksTouched) {
   const auto keys = std::make_shared<uint64_t>(0);  // the cache of the fixture outlives this function
@@ -426,6 +446,7 @@ TEST_F(PrefixCacheTest, CostIsThatOfTheBlocksTouched) {
   Lease lease = Open();
   Tokens text = Range(0, 9);
   cache_->Acquire(lease, text, 8);
+  cache_->EndStep(true);
   ASSERT_TRUE(cache_->Reserve(lease, 40));
   cache_->Commit(lease, text);
   *keys = 0;
@@ -451,12 +472,11 @@ TEST_F(PrefixCacheDeathTest, RefusesMisuse) {
   Lease lease = Open();
   EXPECT_DEATH(cache_->ExplainMisses(lease, Range(0, 4)), "before Acquire has said kReady");
   EXPECT_DEATH(cache_->Acquire(lease, Range(0, 4), 5), "5 of 4");
-  const Tokens tokens = Range(0, 6) + Range(50, 3);
-  EXPECT_EQ(Acquire(lease, tokens).state, State::kCopying);
   EXPECT_DEATH(cache_->Commit(lease, Range(0, 4)), "before Acquire has said kReady");
-  memory_->FinishAll();
-  cache_->Poll();
+  const Tokens tokens = Range(0, 6) + Range(50, 3);
   EXPECT_EQ(Acquire(lease, tokens).state, State::kReady);
+  EXPECT_DEATH(cache_->Commit(lease, tokens), "before EndStep");
+  cache_->EndStep(true);
   EXPECT_DEATH(cache_->Commit(lease, tokens), "were not reserved");
   EXPECT_DEATH(cache_.reset(), "1 leases outlive the cache");
 }

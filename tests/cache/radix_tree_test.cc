@@ -2,239 +2,362 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <map>
-
-#include "base/prng.h"
-#include "tests/support/rounds.h"
+#include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace prefixd {
 
+// Plants what CheckInvariants must find.
 struct RadixTreeTestPeer {
-  static void SetParent(RadixTree* tree, BlockId block, BlockId parent) {
-    tree->slots_[block].parent = parent;
+  static auto& At(RadixTree* tree, NodeId node) { return tree->At(node); }
+  static auto& ChildrenAt(RadixTree* tree, const RadixTree::Position& at) { return tree->ChildrenAt(at); }
+  static uint32_t NewBranch(RadixTree* tree) { return tree->NewBranch(); }
+  static auto& FreeNodes(RadixTree* tree) { return tree->free_nodes_; }
+  static auto& FreeTokenSlots(RadixTree* tree) { return tree->free_token_slots_; }
+  static auto& RootNumbers(RadixTree* tree) { return tree->root_numbers_; }
+  static auto& Size(RadixTree* tree) { return tree->size_; }
+  static void SetFirstToken(RadixTree* tree, NodeId node, TokenId token) {
+    tree->tokens_[At(tree, node).slot * tree->block_tokens_] = token;
   }
-  static void SetKey(RadixTree* tree, BlockId block, const BlockKey& key) { tree->slots_[block].key = key; }
-  static void SetToken(RadixTree* tree, BlockId block, TokenId token) {
-    tree->tokens_[block * tree->block_tokens_] = token;
+  static void ForgetTokens(RadixTree* tree, NodeId node) {
+    At(tree, node).slot_use = RadixTree::SlotUse::kNothing;
   }
-  static void DropChild(RadixTree* tree, BlockId parent) { tree->slots_[parent].children.only = kNoBlock; }
-  static void AddChild(RadixTree* tree, BlockId parent, BlockId block) {
-    tree->slots_[parent].children.only = block;
-  }
-  static void Miscount(RadixTree* tree) { ++tree->size_; }
+  static constexpr uint32_t kNoChild = RadixTree::kNoChild;
 };
 
 namespace {
 
 using Tokens = std::vector<TokenId>;
+using Position = RadixTree::Position;
+using Peer = RadixTreeTestPeer;
 
 constexpr BlockKey kRoot{1, 1};
 
-// A tree with its model: a map from a prefix (the number of its root, then its tokens) to its last block.
-class ModelledTree {
- public:
-  ModelledTree(uint64_t seed, uint32_t blocks)
-      : random_(seed), block_tokens_(1 << random_.Below(3)), tree_(block_tokens_, blocks) {
-    for (BlockId block = 0; block < blocks; ++block) free_.push_back(block);
-    for (uint64_t i = 0; i < 2; ++i) roots_.push_back(tree_.OpenRoot(RootKeyOf(i)));
-  }
-
-  void Step() {
-    if (!free_.empty() && random_.Chance(0.55)) {
-      Insert();
-    } else if (!model_.empty()) {
-      RemoveALeaf();
-    }
-    tree_.CheckInvariants();
-    ASSERT_EQ(tree_.size(), model_.size());
-  }
-
-  // Every prefix of the model is found, and a random query has the result of a search through the whole
-  // model.
-  void Check() {
-    for (const auto& [prefix, block] : model_) {
-      const auto [parent, tokens] = Split(prefix);
-      const RadixTree::Position at = PositionOf(parent);
-      ASSERT_EQ(tree_.Find(at, KeyOf(at, tokens), tokens).block, block);
-      ASSERT_EQ(tree_.IsLeaf(block), !HasChild(prefix));
-      ASSERT_EQ(tree_.parent(block), at.block);
-      ASSERT_TRUE(std::ranges::equal(tree_.tokens(block), tokens));
-    }
-    const Tokens parent = RandomPrefix();
-    Tokens asked = RandomBlock();
-    const RadixTree::Position at = PositionOf(parent);
-    ASSERT_EQ(tree_.Find(at, KeyOf(at, asked), asked).block, BlockAt(Join(parent, asked)));
-    asked.resize(random_.Below(asked.size()) + 1);
-    const RadixTree::Partial partial = tree_.LongestPartial(at, asked);
-    ASSERT_EQ(partial.tokens, LongestInModel(parent, asked));
-    if (partial.tokens > 0) {
-      ASSERT_EQ(tree_.parent(partial.block), at.block);
-      ASSERT_TRUE(
-          std::equal(asked.begin(), asked.begin() + partial.tokens, tree_.tokens(partial.block).begin()));
-    }
-  }
-
-  void Drain() {
-    while (!model_.empty()) RemoveALeaf();
-    for (const RadixTree::Position& root : roots_) tree_.CloseRoot(root.root);
-    tree_.CheckInvariants();
-    EXPECT_EQ(tree_.roots(), 0u);
-  }
-
- private:
-  static BlockKey RootKeyOf(uint64_t i) { return {.low = i, .high = 7}; }
-  static Tokens Join(Tokens a, const Tokens& b) {
-    a.insert(a.end(), b.begin(), b.end());
-    return a;
-  }
-  Tokens RandomBlock() {
-    Tokens tokens(static_cast<size_t>(block_tokens_));
-    for (TokenId& token : tokens) token = static_cast<TokenId>(random_.Below(3));
-    return tokens;
-  }
-  Tokens RandomPrefix() {
-    const size_t i = random_.Below(model_.size() + roots_.size());
-    if (i < roots_.size()) return {static_cast<TokenId>(i)};
-    return std::next(model_.begin(), static_cast<ptrdiff_t>(i - roots_.size()))->first;
-  }
-  BlockId BlockAt(const Tokens& prefix) const {
-    const auto it = model_.find(prefix);
-    return it == model_.end() ? kNoBlock : it->second;
-  }
-  RadixTree::Position PositionOf(const Tokens& prefix) const {
-    return {.root = roots_[static_cast<size_t>(prefix[0])].root, .block = BlockAt(prefix)};
-  }
-  BlockKey KeyOf(const RadixTree::Position& at, const Tokens& tokens) const {
-    const bool top = at.block == kNoBlock;
-    return ChildKey(top ? RootKeyOf(at.root == roots_[0].root ? 0 : 1) : tree_.key(at.block), tokens);
-  }
-  std::pair<Tokens, Tokens> Split(const Tokens& prefix) const {
-    const auto cut = prefix.end() - block_tokens_;
-    return {Tokens(prefix.begin(), cut), Tokens(cut, prefix.end())};
-  }
-  bool HasChild(const Tokens& prefix) const {
-    return std::ranges::any_of(model_, [&](const auto& entry) {
-      return entry.first.size() > prefix.size() &&
-             std::equal(prefix.begin(), prefix.end(), entry.first.begin());
-    });
-  }
-  int LongestInModel(const Tokens& parent, const Tokens& asked) const {
-    ptrdiff_t best = 0;
-    for (const auto& [prefix, block] : model_) {
-      const auto [start, tokens] = Split(prefix);
-      if (start == parent) best = std::max(best, std::ranges::mismatch(asked, tokens).in1 - asked.begin());
-    }
-    return static_cast<int>(best);
-  }
-  void Insert() {
-    const Tokens parent = RandomPrefix();
-    const Tokens tokens = RandomBlock();
-    if (model_.contains(Join(parent, tokens))) return;
-    const RadixTree::Position at = PositionOf(parent);
-    tree_.Insert(at, KeyOf(at, tokens), tokens, free_.back());
-    model_[Join(parent, tokens)] = free_.back();
-    free_.pop_back();
-  }
-  void RemoveALeaf() {
-    auto it = std::next(model_.begin(), static_cast<ptrdiff_t>(random_.Below(model_.size())));
-    while (HasChild(it->first)) ++it;  // its children sort after it
-    tree_.RemoveLeaf(it->second);
-    free_.push_back(it->second);
-    model_.erase(it);
-  }
-
-  Prng random_;
-  const int block_tokens_;
-  RadixTree tree_;
-  std::vector<RadixTree::Position> roots_;
-  std::vector<BlockId> free_;
-  std::map<Tokens, BlockId> model_;
-};
-
-TEST(RadixTree, DoesWhatTheModelDoes) {
-  const auto seeds = static_cast<uint64_t>(testing_support::Rounds(60));
-  for (uint64_t seed = 0; seed < seeds && !testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(seed);
-    ModelledTree tree(seed, 1 + static_cast<uint32_t>(seed % 40));
-    for (int event = 0; event < 200 && !testing::Test::HasFailure(); ++event) {
-      SCOPED_TRACE(event);
-      tree.Step();
-      tree.Check();
-    }
-    tree.Drain();
-  }
-}
-
 TEST(RadixTree, TellsACollisionFromAMiss) {
   RadixTree tree(2, 4);
-  const RadixTree::Position root = tree.OpenRoot(kRoot);
+  const Position root = tree.OpenRoot(kRoot);
   const BlockKey key{5, 5};
-  tree.Insert(root, key, Tokens{1, 2}, 0);
-  EXPECT_EQ(tree.Find(root, key, Tokens{1, 2}).block, 0u);
-  EXPECT_TRUE(tree.Find(root, key, Tokens{1, 3}).collision);
-  EXPECT_FALSE(tree.Find(root, BlockKey{6, 6}, Tokens{1, 3}).collision);
-  tree.Insert(root, BlockKey{6, 6}, Tokens{1, 3}, 1);  // a branch now
-  EXPECT_TRUE(tree.Find(root, key, Tokens{1, 3}).collision);
-  EXPECT_EQ(tree.Find(root, BlockKey{6, 6}, Tokens{1, 3}).block, 1u);
+  const NodeId first = tree.Add(root, key, 77);
+  EXPECT_TRUE(tree.Matches(first, 77, Tokens{1, 2}));
+  EXPECT_TRUE(tree.Matches(first, 77, Tokens{1, 3})) << "the check is all that it knows";
+  EXPECT_FALSE(tree.Matches(first, 78, Tokens{1, 2}));
+  tree.SetTokens(first, Tokens{1, 2});
+  const auto expect_found = [&] {
+    EXPECT_EQ(tree.FindChild(root, key), first);
+    EXPECT_TRUE(tree.Matches(first, 77, Tokens{1, 2}));
+    EXPECT_FALSE(tree.Matches(first, 77, Tokens{1, 3}));
+    EXPECT_FALSE(tree.Matches(first, 78, Tokens{1, 2})) << "after other tokens";
+  };
+  expect_found();
+  EXPECT_EQ(tree.FindChild(root, {5, 6}), kNoNode);
+  const NodeId second = tree.Add(root, {5, 6}, 79);  // a branch now
+  tree.SetTokens(second, Tokens{1, 3});
+  expect_found();
+  EXPECT_EQ(tree.FindChild(root, {5, 6}), second);
+  EXPECT_EQ(tree.FindChild(root, {6, 5}), kNoNode);
   tree.CloseRoot(root.root);
 }
 
-TEST(RadixTree, RootLastsWhileItIsOpenOrHasBlocks) {
+// A lease keeps its position while runs split and merge behind it.
+TEST(RadixTree, PositionStaysValidThroughSplitAndMerge) {
+  RadixTree tree(1, 4);
+  const Position root = tree.OpenRoot(kRoot);
+  const Position middle{root.root, tree.Add(root, {1, 0}, 0)};
+  const NodeId below = tree.Add(middle, {2, 0}, 0);
+  const NodeId sibling = tree.Add(middle, {3, 0}, 0);
+  EXPECT_EQ(tree.FindChild(middle, {2, 0}), below);
+  EXPECT_EQ(tree.FindChild(middle, {3, 0}), sibling);
+  tree.Remove(below);
+  EXPECT_EQ(tree.FindChild(middle, {3, 0}), sibling);
+  EXPECT_EQ(tree.FindChild(middle, {2, 0}), kNoNode);
+  const NodeId again = tree.Add(middle, {4, 0}, 0);
+  EXPECT_EQ(again, below);  // the id is used again
+  EXPECT_EQ(tree.FindChild(middle, {2, 0}), kNoNode);
+  EXPECT_EQ(tree.FindChild(middle, {4, 0}), again);
+  tree.CheckInvariants();
+  tree.CloseRoot(root.root);
+}
+
+TEST(RadixTree, RootLastsWhileItIsOpenOrHasNodes) {
   RadixTree tree(1, 2);
-  const RadixTree::Position root = tree.OpenRoot(kRoot);
+  const Position root = tree.OpenRoot(kRoot);
   EXPECT_EQ(tree.OpenRoot(kRoot).root, root.root);
-  tree.Insert(root, BlockKey{5, 5}, Tokens{1}, 0);
+  const NodeId node = tree.Add(root, {5, 5}, 0);
   tree.CloseRoot(root.root);
   tree.CloseRoot(root.root);
   EXPECT_EQ(tree.roots(), 1u);
-  tree.RemoveLeaf(0);
+  tree.Remove(node);
+  EXPECT_EQ(tree.roots(), 0u);
+  EXPECT_FALSE(tree.FindRoot(kRoot));
+  tree.CloseRoot(tree.OpenRoot(kRoot).root);
   EXPECT_EQ(tree.roots(), 0u);
 }
 
-TEST(RadixTreeDeathTest, RefusesMisuse) {
-  RadixTree tree(1, 3);
-  const RadixTree::Position root = tree.OpenRoot(kRoot);
-  tree.Insert(root, BlockKey{5, 5}, Tokens{1}, 0);
-  EXPECT_DEATH(tree.Insert(root, BlockKey{6, 6}, Tokens{2}, 0), "block 0");
-  EXPECT_DEATH(tree.Insert(root, BlockKey{5, 5}, Tokens{2}, 1), "in the tree already");
-  tree.Insert({root.root, 0}, BlockKey{6, 6}, Tokens{2}, 1);
-  EXPECT_DEATH(tree.RemoveLeaf(0), "no leaf");
-  EXPECT_DEATH(tree.RemoveLeaf(2), "no leaf");
-  EXPECT_DEATH(tree.Find(root, BlockKey{5, 5}, Tokens{1, 2}), "2 tokens");
-  EXPECT_DEATH(tree.Insert({root.root, 2}, BlockKey{7, 7}, Tokens{1}, 2), "after block 2");
+// Nodes never move, so a reference to the key of a node stays valid while others are added.
+TEST(RadixTree, NodesStayWhereTheyAre) {
+  constexpr uint64_t kNodes = 9000;
+  RadixTree tree(1, 1);
+  const Position root = tree.OpenRoot(kRoot);
+  Position at = root;
+  at.node = tree.Add(at, {0, 0}, 0);
+  const BlockKey* key = &tree.key(at.node);
+  const size_t bytes = tree.MemoryBytes();
+  for (uint64_t n = 1; n < kNodes; ++n) at.node = tree.Add(at, {n, 0}, 0);
+  EXPECT_EQ(&tree.key(0), key);
+  EXPECT_EQ(tree.depth(at.node), kNodes - 1);
+  EXPECT_GE(tree.MemoryBytes(), kNodes * RadixTree::NodeBytes());
+  EXPECT_GT(tree.MemoryBytes(), bytes);
+  tree.CheckInvariants();
+  for (uint64_t n = kNodes; n-- > 0;) {
+    EXPECT_EQ(tree.key(at.node).low, n);
+    const NodeId parent = tree.parent(at.node);
+    tree.Remove(at.node);
+    at.node = parent;
+  }
+  EXPECT_EQ(tree.end(), kNodes);
+  tree.CloseRoot(root.root);
+}
+
+// A node that knows nothing but its key and its check has children that know more.
+TEST(RadixTree, ANodeForgetsItsTokensAlone) {
+  RadixTree tree(1, 2);
+  const Position root = tree.OpenRoot(kRoot);
+  const NodeId top = tree.Add(root, {5, 5}, 1);
+  const NodeId child = tree.Add({root.root, top}, {6, 6}, 2);
+  tree.SetTokens(child, Tokens{8});
+  tree.SetTokens(top, Tokens{7});
+  tree.SetBlock(child, Tier::kHost, 3);
+  tree.DropTokens(top);
+  tree.DropTokens(top);  // no effect
+  EXPECT_FALSE(tree.HasTokens(top));
+  EXPECT_TRUE(tree.HasTokens(child));
+  tree.SetTokens(top, Tokens{9});  // in the place of those that were dropped: there are two
+  EXPECT_EQ(tree.tokens(top)[0], 9);
+  EXPECT_EQ(tree.tokens(child)[0], 8);
+  tree.CheckInvariants();
+  tree.CloseRoot(root.root);
+}
+
+TEST(RadixTree, SaysWhichReferenceIsTheFirstAndTheLast) {
+  RadixTree tree(1, 1);
+  const Position root = tree.OpenRoot(kRoot);
+  const NodeId node = tree.Add(root, {5, 5}, 1);
+  EXPECT_EQ(tree.references(node), 0u);
+  EXPECT_TRUE(tree.AddReference(node));
+  EXPECT_FALSE(tree.AddReference(node));
+  EXPECT_EQ(tree.references(node), 2u);
+  EXPECT_FALSE(tree.DropReference(node));
+  EXPECT_TRUE(tree.DropReference(node));
+  EXPECT_EQ(tree.references(node), 0u);
+  tree.CloseRoot(root.root);
+}
+
+// The child has blocks in both tiers. It is cached there while nothing refers to it.
+TEST(RadixTree, CountsTheChildrenThatAreCached) {
+  RadixTree tree(1, 1);
+  const Position root = tree.OpenRoot(kRoot);
+  const NodeId top = tree.Add(root, {5, 5}, 1);
+  const NodeId child = tree.Add({root.root, top}, {6, 6}, 2);
+  const auto cached = [&] {
+    tree.CheckInvariants();
+    return std::pair(tree.HasCachedChild(top, Tier::kDevice), tree.HasCachedChild(top, Tier::kHost));
+  };
+  tree.SetTokens(child, Tokens{8});
+  EXPECT_EQ(cached(), std::pair(false, false));
+  tree.SetBlock(child, Tier::kDevice, 3);
+  EXPECT_EQ(cached(), std::pair(true, false));
+  tree.AddReference(child);
+  tree.AddReference(child);
+  EXPECT_EQ(cached(), std::pair(false, false));
+  tree.SetBlock(child, Tier::kHost, 4);
+  tree.DropReference(child);
+  EXPECT_EQ(cached(), std::pair(false, false)) << "one reference is left";
+  tree.DropReference(child);
+  EXPECT_EQ(cached(), std::pair(true, true));
+  tree.ClearBlock(child, Tier::kDevice);
+  EXPECT_EQ(cached(), std::pair(false, true));
+  tree.ClearBlock(child, Tier::kHost);
+  tree.SetOnDisk(child, true);
+  EXPECT_EQ(cached(), std::pair(false, false)) << "the disk evicts no blocks";
+  tree.CloseRoot(root.root);
+}
+
+TEST(RadixTreeDeathTest, RefusesMisuseOfPlaces) {
+  EXPECT_DEATH(RadixTree(0, 1), "block_tokens > 0");
+  RadixTree tree(2, 9);
+  const Position root = tree.OpenRoot(kRoot);
+  const Position other_root = tree.OpenRoot({2, 2});
+  const NodeId top = tree.Add(root, {5, 5}, 1);
+  const NodeId child = tree.Add({root.root, top}, {6, 6}, 2);
+  EXPECT_DEATH(tree.Add(root, {5, 5}, 4), "a child with key");
+  tree.Add(root, {5, 6}, 5);
+  const NodeId gone = tree.Add({root.root, top}, {7, 7}, 3);
+  tree.Remove(gone);
+  EXPECT_DEATH(tree.Add(root, {5, 5}, 4), "a child with key") << "of a branch";
+  EXPECT_DEATH(tree.Add({root.root, gone}, {8, 8}, 4), "which is not in the tree");
+  EXPECT_DEATH(tree.Add({other_root.root, top}, {8, 8}, 4), "which is not in the tree");
+  EXPECT_DEATH(tree.Add({}, {8, 8}, 4), "which is not in the tree");
+  constexpr char kNeeded[] = "has children, KV or references, or is a ghost";
+  EXPECT_DEATH(tree.Remove(top), kNeeded);
+  EXPECT_DEATH(tree.Remove(gone), kNeeded);
+  tree.AddReference(child);
+  EXPECT_DEATH(tree.Remove(child), kNeeded);
+  tree.DropReference(child);
+  EXPECT_DEATH(tree.DropReference(child), "node . has no references");
+  tree.SetOnDisk(child, true);
+  EXPECT_DEATH(tree.Remove(child), kNeeded);
+  tree.SetOnDisk(child, false);
+  tree.SetGhost(child, 0);
+  EXPECT_DEATH(tree.Remove(child), kNeeded);
+
+  tree.CloseRoot(root.root);
+  EXPECT_DEATH(tree.CloseRoot(root.root), "opened > 0");
   EXPECT_DEATH(
       {
         RadixTree left(1, 1);
         left.OpenRoot(kRoot);
       },
       "is open");
+  tree.CloseRoot(other_root.root);
+}
+
+TEST(RadixTreeDeathTest, RefusesMisuseOfTokensAndBlocks) {
+  RadixTree tree(2, 2);
+  const Position root = tree.OpenRoot(kRoot);
+  const NodeId top = tree.Add(root, {5, 5}, 1);
+  const NodeId twin = tree.Add(root, {5, 6}, 1);
+  const NodeId third = tree.Add(root, {5, 7}, 1);
+  EXPECT_DEATH(tree.SetTokens(top, Tokens{1}), "1 tokens");
+  EXPECT_DEATH(tree.tokens(top), "does not know its tokens");
+  EXPECT_DEATH(tree.Matches(top, 1, Tokens{1, 2, 3}), "3 tokens");
+  EXPECT_DEATH(tree.LongestPartial(root, Tokens{1, 2, 3}), "3 tokens");
+  EXPECT_DEATH(tree.SetBlock(top, Tier::kDevice, 1), "HasTokens");
+  EXPECT_DEATH(tree.ClearBlock(top, Tier::kHost), "place != kNoBlock");
+  EXPECT_DEATH(tree.ClearGhost(top), "is no ghost");
+  tree.SetGhost(top, 3);
+  EXPECT_DEATH(tree.SetTokens(top, Tokens{1, 2}), "2 tokens for node");
+  EXPECT_DEATH(tree.SetGhost(top, 4), "slot_use");
+  tree.ClearGhost(top);
+
+  tree.SetTokens(top, Tokens{1, 2});
+  EXPECT_DEATH(tree.SetTokens(top, Tokens{1, 2}), "2 tokens for node");
+  EXPECT_DEATH(tree.SetGhost(top, 4), "slot_use");
+  EXPECT_DEATH(tree.ClearGhost(top), "is no ghost");
+  EXPECT_DEATH(tree.SetBlock(top, Tier::kHost, kNoBlock), "block != kNoBlock");
+  tree.SetBlock(top, Tier::kDevice, 1);
+  EXPECT_DEATH(tree.SetBlock(top, Tier::kDevice, 2), "place == kNoBlock");
+  EXPECT_DEATH(tree.ClearBlock(top, Tier::kHost), "place != kNoBlock");
+  EXPECT_DEATH(tree.DropTokens(top), "has KV in memory");
+  tree.SetTokens(twin, Tokens{1, 2});
+  EXPECT_DEATH(tree.SetBlock(twin, Tier::kDevice, 3), "two nodes with the tokens");
+  EXPECT_DEATH(tree.SetTokens(third, Tokens{3, 3}), "more nodes know their tokens than may");
+  tree.SetOnDisk(third, true);
+  EXPECT_DEATH(tree.SetGhost(third, 4), "!HasKv");
   tree.CloseRoot(root.root);
 }
 
-TEST(RadixTreeDeathTest, CheckInvariantsFindsPlantedDamage) {
-  // root - 0 - 1 -< 2, 3
-  const auto with = [](auto damage) {
-    RadixTree tree(2, 5);
-    const RadixTree::Position root = tree.OpenRoot(kRoot);
-    tree.Insert(root, BlockKey{10, 0}, Tokens{1, 1}, 0);
-    tree.Insert({root.root, 0}, BlockKey{11, 0}, Tokens{1, 1}, 1);
-    tree.Insert({root.root, 1}, BlockKey{12, 0}, Tokens{1, 1}, 2);
-    tree.Insert({root.root, 1}, BlockKey{13, 0}, Tokens{2, 1}, 3);
-    damage(&tree);
+// The tree for planted damage, by number of the node:
+//     root - 0 - 1 -< 2   0 to 3: on the device
+//                   < 3
+//                   < 4   on disk, without tokens
+//     closed root - 5     on the host
+// Node 6 has been removed. 3 has a reference.
+struct Planted {
+  template <typename Plant>
+  explicit Planted(Plant plant) {
+    const auto add = [&](const Position& at, uint64_t key) { return tree.Add(at, {key, 0}, key); };
+    add(root, 10);
+    add({root.root, 0}, 11);
+    for (uint64_t key = 12; key < 15; ++key) add({root.root, 1}, key);
+    add(other, 15);
+    tree.Remove(add({other.root, 5}, 16));
+    for (const NodeId node : {0u, 1u, 2u, 3u, 5u}) {
+      tree.SetTokens(node, Tokens{static_cast<TokenId>(node), 1});
+    }
+    tree.SetBlock(0, Tier::kDevice, 20);
+    tree.SetBlock(1, Tier::kDevice, 21);
+    tree.SetBlock(2, Tier::kDevice, 22);
+    tree.SetBlock(3, Tier::kDevice, 23);
+    tree.SetBlock(5, Tier::kHost, 25);
+    tree.SetOnDisk(4, true);
+    tree.AddReference(3);
+    tree.CloseRoot(other.root);
+    plant(*this);
     tree.CheckInvariants();
     tree.CloseRoot(root.root);
-  };
-  using Peer = RadixTreeTestPeer;
-  with([](RadixTree*) {});
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetParent(t, 1, kNoBlock); }), "has parent");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetParent(t, 3, 0); }), "has parent");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetKey(t, 3, BlockKey{12, 0}); }), "not indexed by its key");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::SetToken(t, 2, 3); }), "is_sorted");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::DropChild(t, 0); }), "reachable");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::AddChild(t, 2, 0); }), "reachable|has parent");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::AddChild(t, 1, 2); }), "a branch beside");
-  EXPECT_DEATH(with([](RadixTree* t) { Peer::Miscount(t); }), "reachable");
+  }
+  auto& At(NodeId node) { return Peer::At(&tree, node); }
+  auto& ChildrenAt(const Position& at) { return Peer::ChildrenAt(&tree, at); }
+
+  RadixTree tree{2, 6};
+  Position root = tree.OpenRoot(kRoot);
+  Position other = tree.OpenRoot({2, 2});
+};
+
+TEST(RadixTreeDeathTest, CheckInvariantsFindsDamagedEdges) {
+  Planted([](Planted&) {});
+  // 1. One parent, reachable from its root.
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(1).parent = kNoNode; }), "node 1 has parent");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(3).parent = 0; }), "node 3 has parent 0, not 1");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(5).root = p.At(0).root; }), "node 5 has another root");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(2).depth = 7; }), "depth");
+  EXPECT_DEATH(Planted([](Planted& p) { p.ChildrenAt(p.root) = Peer::kNoChild; }),
+               "1 nodes are reachable, not 6");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(5).children = 2; }), "node 2 has another root");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(2).children = 3; }), "node 3 has parent 1, not 2");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(2).children = 6; }), "node 6 is not in use");
+  EXPECT_DEATH(Planted([](Planted& p) { ++Peer::Size(&p.tree); }), "6 nodes are reachable, not 7");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::FreeNodes(&p.tree).pop_back(); }), "0 of 7 ids are free");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::FreeNodes(&p.tree)[0] = 5; }), "id 5 is free and used");
+  // 2. Branches and their indexes.
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(3).children = Peer::NewBranch(&p.tree); }),
+               "a branch with 0 children");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(3).key = {12, 0}; }), "node 3 is not indexed by its key");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(2).blocks[0] = kNoBlock; }), "by_tokens.size.. == on_device");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::SetFirstToken(&p.tree, 2, 9); }),
+               "node . is not indexed by its tokens");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::SetFirstToken(&p.tree, 2, 3); }),
+               "not in ascending order of their tokens");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::NewBranch(&p.tree); }), "1 branches are in use");
+  EXPECT_DEATH(Planted([](Planted& p) {
+                 p.tree.SetTokens(4, Tokens{4, 4});
+                 p.At(4).blocks[0] = 24;
+               }),
+               "node 4 is not indexed by its tokens");
+}
+
+TEST(RadixTreeDeathTest, CheckInvariantsFindsDamagedKnowledge) {
+  // 3. Tokens of nodes with KV in memory.
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::ForgetTokens(&p.tree, 5); }),
+               "node 5 has KV in memory but no tokens");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(4).blocks[1] = 24; }), "node 4 has KV in memory but no tokens");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::FreeTokenSlots(&p.tree).push_back(0); }),
+               "5 nodes know their tokens");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(1).slot = p.At(0).slot; }),
+               "two nodes have their tokens in one slot");
+  // 4. Counts of the children that are cached.
+  EXPECT_DEATH(Planted([](Planted& p) { ++p.At(1).cached_children[0]; }),
+               "node 1 counts 2 cached children in tier 0, not 1");
+  EXPECT_DEATH(Planted([](Planted& p) { --p.At(0).cached_children[0]; }),
+               "node 0 counts 0 cached children in tier 0, not 1");
+  EXPECT_DEATH(Planted([](Planted& p) { ++p.At(0).cached_children[1]; }),
+               "node 0 counts 1 cached children in tier 1, not 0");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(1).blocks[1] = 8; }),
+               "node 0 counts 0 cached children in tier 1, not 1");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(3).references = 0; }),
+               "node 1 counts 1 cached children in tier 0, not 2");
+  EXPECT_DEATH(Planted([](Planted& p) { p.At(2).references = 1; }),
+               "node 1 counts 1 cached children in tier 0, not 0");
+  // 5. Roots.
+  EXPECT_DEATH(Planted([](Planted& p) { p.ChildrenAt(p.other) = Peer::kNoChild; }), "is unused");
+  EXPECT_DEATH(Planted([](Planted& p) {
+                 auto& numbers = Peer::RootNumbers(&p.tree);
+                 std::swap(numbers.at(0), numbers.at(1));
+               }),
+               "root_numbers_");
+  EXPECT_DEATH(Planted([](Planted& p) { Peer::RootNumbers(&p.tree).push_back(p.root.root); }),
+               "3 roots have numbers");
 }
 
 }  // namespace

@@ -1,70 +1,78 @@
-// TokenMemory: a BlockMover over blocks that hold token ids in place of KV, so that a test can check the
-// content of a block table at any moment. The test decides when a copy finishes and whether it fails. One
-// thread.
+// TokenMemory: a DeviceCopier over blocks that hold marks in place of KV, so that a test can check the
+// content of a block table at any moment. Like KV, a mark depends on its token, on all tokens before it and
+// on the namespace. One thread.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <deque>
+#include <algorithm>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "cache/block_mover.h"
+#include "base/prng.h"
 #include "cache/prefix_cache.h"
+#include "cache/transfer_port.h"
 
 namespace prefixd {
 
-inline constexpr TokenId kGarbage = -1;
-
-class TokenMemory final : public BlockMover {
+class TokenMemory final : public DeviceCopier {
  public:
+  struct Mark {
+    uint64_t prefix = 0;  // a hash of the namespace and all tokens so far
+    TokenId token = -1;   // -1: never computed
+    friend bool operator==(const Mark&, const Mark&) = default;
+  };
+
   TokenMemory(int block_tokens, uint32_t blocks)
-      : block_tokens_(static_cast<size_t>(block_tokens)), content_(block_tokens_ * blocks, kGarbage) {}
+      : block_tokens_(static_cast<size_t>(block_tokens)), content_(block_tokens_ * blocks) {}
 
-  void Start(const BlockCopy& copy) override { running_.push_back(copy); }
-  void Poll(std::vector<FinishedCopy>* finished) override {
-    finished->insert(finished->end(), finished_.begin(), finished_.end());
-    finished_.clear();
+  void CopyBlock(BlockId from, BlockId to) override {
+    last_source_.emplace();
+    for (const Mark& mark : content(from)) last_source_->push_back(mark.token);
+    std::ranges::copy(content(from), content(to).begin());
   }
+  // The tokens in the source of the last copy; nothing when there was no copy since the last call.
+  std::optional<std::vector<TokenId>> TakeLastSource() { return std::exchange(last_source_, std::nullopt); }
 
-  std::span<const TokenId> content(BlockId block) const {
+  std::span<Mark> content(BlockId block) {
     return std::span(content_).subspan(block * block_tokens_, block_tokens_);
   }
-  const BlockCopy& copy(size_t index) const { return running_.at(index); }
-  size_t running() const { return running_.size(); }
-  // Finishes the running copy number `index`. A failed copy fills its target with garbage.
-  void Finish(size_t index, bool ok) {
-    const BlockCopy copy = running_.at(index);
-    running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
-    for (size_t i = 0; i < block_tokens_; ++i) {
-      content_[copy.to * block_tokens_ + i] = ok ? content_[copy.from * block_tokens_ + i] : kGarbage;
-    }
-    finished_.push_back({copy.tag, ok});
-  }
-  void FinishAll(bool ok = true) {
-    while (running() > 0) Finish(0, ok);
-  }
+  // The bytes of a block, as the owner of a lower tier reads and writes them.
+  std::span<std::byte> bytes(BlockId block) { return std::as_writable_bytes(content(block)); }
 
+  // The marks of a sequence in the namespace with the number `root`.
+  static std::vector<Mark> Marks(std::span<const TokenId> tokens, TokenId root = 0) {
+    std::vector<Mark> marks;
+    uint64_t prefix = SplitMix64(static_cast<uint64_t>(root));
+    for (const TokenId token : tokens) {
+      prefix = SplitMix64(prefix ^ static_cast<uint64_t>(token + 1));
+      marks.push_back({prefix, token});
+    }
+    return marks;
+  }
   // Computes tokens[lease.ready(), until), as the engine does between Reserve and Commit.
-  void Compute(const Lease& lease, std::span<const TokenId> tokens, int until) {
+  void Compute(const Lease& lease, std::span<const TokenId> tokens, int until, TokenId root = 0) {
+    const std::vector<Mark> marks = Marks(tokens, root);
     for (size_t i = static_cast<size_t>(lease.ready()); i < static_cast<size_t>(until); ++i) {
-      content_[lease.blocks()[i / block_tokens_] * block_tokens_ + i % block_tokens_] = tokens[i];
+      content_[lease.blocks()[i / block_tokens_] * block_tokens_ + i % block_tokens_] = marks[i];
     }
   }
-  // Expects that the lease's blocks hold its first ready() tokens.
-  void ExpectHolds(const Lease& lease, std::span<const TokenId> tokens) const {
+  // Expects that the lease's blocks hold the marks of its first ready() tokens.
+  void ExpectHolds(const Lease& lease, std::span<const TokenId> tokens, TokenId root = 0) const {
+    const std::vector<Mark> marks = Marks(tokens, root);
     ASSERT_LE(static_cast<size_t>(lease.ready()), lease.blocks().size() * block_tokens_);
     for (size_t i = 0; i < static_cast<size_t>(lease.ready()); ++i) {
-      ASSERT_EQ(content_[lease.blocks()[i / block_tokens_] * block_tokens_ + i % block_tokens_], tokens[i])
+      ASSERT_TRUE(content_[lease.blocks()[i / block_tokens_] * block_tokens_ + i % block_tokens_] == marks[i])
           << "token " << i << " of a lease with " << lease.ready();
     }
   }
 
  private:
   const size_t block_tokens_;
-  std::vector<TokenId> content_;
-  std::deque<BlockCopy> running_;
-  std::vector<FinishedCopy> finished_;
+  std::vector<Mark> content_;
+  std::optional<std::vector<TokenId>> last_source_;
 };
 
 }  // namespace prefixd

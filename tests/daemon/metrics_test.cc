@@ -108,7 +108,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.blocks_leased = 5;
   engine.block_bytes = 100;
   engine.finished = {4, 3, 2, 1};
-  engine.cache.evicted_blocks = 9;
+  engine.cache.evicted_blocks[0] = 9;
   engine.cache.key_collisions = 6;
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),

@@ -159,7 +159,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
                 << "\nhere:  " << testing_support::Describe(got.tokens[i]);
           }
           coverage.preemptions += got.stats.preemptions;
-          coverage.evictions += got.stats.cache.evicted_blocks;
+          coverage.evictions += got.stats.cache.evicted_blocks[0];
           coverage.partial_copies += got.stats.cache.partial_copies;
           coverage.hits += got.stats.prefix_hit_tokens;
           coverage.shared += got.stats.prompt_tokens[static_cast<int>(TokenSource::kShared)];

@@ -1,0 +1,48 @@
+// AdaptiveEviction: divides the tier between the nodes used once, which are on probation, and the protected
+// nodes, which were used again, in the proportion that would have found the most blocks so far. Where no
+// division is better than plain LRU, it is plain LRU. cache/eviction_profile.h describes the measurement. It
+// needs no setting, because the measurement is about the capacity and the requests of this tier. Engine
+// thread only.
+//
+// A node is used again when a lease hits it after another lease has given it back, or when its KV enters the
+// tier again while the ghost index knows it. A hit during the first lease is not another use: several choices
+// of one prompt, for example, are one event.
+//
+// The victim is the first candidate on probation. It is the first protected one when the protected nodes have
+// more blocks than their part of the tier, or when there is no other. Blocks that leases have taken and not
+// yet filled count like blocks on probation.
+//
+// Costs: O(log candidates) per call, and what ReuseProfile says. Memory: that of EvictionQueues and of
+// ReuseProfile, 13 bytes for each NodeId that the tree has used and 64 KiB.
+//
+// Invariants (CheckInvariants tests them): those of cache/eviction.h, cache/eviction_queues.h and
+// cache/eviction_profile.h.
+#pragma once
+
+#include "cache/eviction.h"
+#include "cache/eviction_profile.h"
+#include "cache/eviction_queues.h"
+
+namespace prefixd {
+
+class AdaptiveEviction final : public EvictionPolicy {
+ public:
+  explicit AdaptiveEviction(const EvictionOptions& options);
+  void Insert(NodeId node, const NodeUse& use) override;
+  void Hit(NodeId node, const NodeUse& use) override;
+  void Remove(NodeId node, const NodeUse& use) override;
+  void AddCandidate(NodeId node, const NodeUse& use) override { queues_.AddCandidate(node, use); }
+  void RemoveCandidate(NodeId node) override { queues_.RemoveCandidate(node); }
+  bool IsCandidate(NodeId node) const override { return queues_.IsCandidate(node); }
+  std::optional<NodeId> Victim() const override;
+  void CheckInvariants() const override;
+
+ private:
+  friend struct EvictionPolicyTestPeer;
+  enum Queue { kProbation = 0, kProtected = 1 };
+  const uint32_t capacity_;
+  EvictionQueues queues_;
+  ReuseProfile profile_;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,122 @@
+#include "cache/eviction_queues.h"
+
+#include <tuple>
+
+#include "base/check.h"
+
+namespace prefixd {
+
+bool EvictionQueues::Candidate::Before(const Candidate& other) const {
+  return std::tie(last_use, other.depth, node) < std::tie(other.last_use, depth, other.node);
+}
+
+void EvictionQueues::CheckNotCandidate(NodeId node) const {
+  PREFIXD_CHECK(Contains(node)) << "node " << node << " has no block in the tier";
+  PREFIXD_CHECK(!IsCandidate(node)) << "node " << node << " is a candidate";
+}
+
+int EvictionQueues::queue(NodeId node) const {
+  PREFIXD_CHECK(Contains(node)) << "node " << node << " has no block in the tier";
+  return queues_[node];
+}
+
+void EvictionQueues::Insert(NodeId node, int queue) {
+  PREFIXD_CHECK(node != kNoNode && (queue == 0 || queue == 1)) << node << ", queue " << queue;
+  PREFIXD_CHECK(!Contains(node)) << "node " << node << " has a block in the tier already";
+  if (node >= queues_.size()) {
+    queues_.resize(node + 1, kAbsent);
+    places_.resize(node + 1, kNoPlace);
+  }
+  queues_[node] = static_cast<uint8_t>(queue);
+  ++sizes_[queues_[node]];
+}
+
+void EvictionQueues::Move(NodeId node, int queue) {
+  CheckNotCandidate(node);
+  PREFIXD_CHECK(queue == 0 || queue == 1) << queue;
+  --sizes_[queues_[node]];
+  queues_[node] = static_cast<uint8_t>(queue);
+  ++sizes_[queues_[node]];
+}
+
+void EvictionQueues::Remove(NodeId node) {
+  CheckNotCandidate(node);
+  --sizes_[queues_[node]];
+  queues_[node] = kAbsent;
+}
+
+void EvictionQueues::AddCandidate(NodeId node, const NodeUse& use) {
+  CheckNotCandidate(node);
+  Heap& heap = heap_of(node);
+  const Candidate candidate{.last_use = use.last_use, .depth = use.depth, .node = node};
+  heap.push_back(candidate);
+  Settle(heap, static_cast<uint32_t>(heap.size() - 1), candidate);
+}
+
+void EvictionQueues::RemoveCandidate(NodeId node) {
+  PREFIXD_CHECK(IsCandidate(node)) << "node " << node << " is no candidate";
+  Heap& heap = heap_of(node);
+  const uint32_t place = places_[node];
+  const Candidate last = heap.back();
+  heap.pop_back();
+  places_[node] = kNoPlace;
+  if (last.node != node) Settle(heap, place, last);
+}
+
+void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candidate) {
+  const auto put = [&](uint32_t at, const Candidate& moved) {
+    heap[at] = moved;
+    places_[moved.node] = at;
+  };
+  while (place > 0 && candidate.Before(heap[(place - 1) / 2])) {
+    put(place, heap[(place - 1) / 2]);
+    place = (place - 1) / 2;
+  }
+  for (uint32_t child = 2 * place + 1; child < heap.size(); child = 2 * place + 1) {
+    if (child + 1 < heap.size() && heap[child + 1].Before(heap[child])) ++child;
+    if (!heap[child].Before(candidate)) break;
+    put(place, heap[child]);
+    place = child;
+  }
+  put(place, candidate);
+}
+
+const EvictionQueues::Candidate* EvictionQueues::First(int queue) const {
+  const Heap& heap = heaps_.at(static_cast<size_t>(queue));
+  return heap.empty() ? nullptr : &heap.front();
+}
+
+const EvictionQueues::Candidate* EvictionQueues::First() const {
+  const Candidate* first = First(0);
+  const Candidate* second = First(1);
+  if (first == nullptr || second == nullptr) return first == nullptr ? second : first;
+  return first->Before(*second) ? first : second;
+}
+
+void EvictionQueues::CheckInvariants() const {
+  PREFIXD_CHECK(places_.size() == queues_.size());
+  std::array<uint32_t, 2> nodes = {};
+  std::array<size_t, 2> candidates = {};
+  for (NodeId node = 0; node < queues_.size(); ++node) {
+    if (queues_[node] != kAbsent) ++nodes.at(queues_[node]);
+    if (places_[node] == kNoPlace) continue;
+    PREFIXD_CHECK(queues_[node] != kAbsent) << "candidate " << node << " has no block in the tier";
+    const Heap& heap = heaps_[queues_[node]];
+    ++candidates[queues_[node]];
+    PREFIXD_CHECK(places_[node] < heap.size() && heap[places_[node]].node == node)
+        << "candidate " << node << " has lost its place";
+  }
+  for (size_t queue = 0; queue < 2; ++queue) {
+    const Heap& heap = heaps_[queue];
+    PREFIXD_CHECK(nodes[queue] == sizes_[queue])
+        << "queue " << queue << " has " << nodes[queue] << " nodes and counts " << sizes_[queue];
+    PREFIXD_CHECK(candidates[queue] == heap.size())
+        << candidates[queue] << " candidates in " << heap.size() << " places";
+    for (size_t place = 1; place < heap.size(); ++place) {
+      PREFIXD_CHECK(!heap[place].Before(heap[(place - 1) / 2]))
+          << "candidate " << heap[place].node << " is out of order";
+    }
+  }
+}
+
+}  // namespace prefixd

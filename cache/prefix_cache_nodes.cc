@@ -1,0 +1,152 @@
+// References, residency and eviction of nodes.
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+namespace {
+
+// Counts up to the greatest value of the type and stays there.
+template <typename Count>
+void CountUp(Count* count) {
+  if (*count < std::numeric_limits<Count>::max()) ++*count;
+}
+
+}  // namespace
+
+NodeUse PrefixCache::Impl::UseOf(NodeId node) const {
+  const RadixTree::Facts& facts = tree.facts(node);
+  const uint32_t depth = tree.depth(node);
+  return {.last_use = facts.last_use,
+          .depth = depth,
+          .cost = 1 + options.cost_per_depth * static_cast<float>(depth),
+          .tenant = tree.root_number(node),
+          .hits = facts.hits,
+          .admissions = facts.admissions,
+          .request_class = facts.request_class};
+}
+
+// --- References ---
+
+// Makes `node` a candidate of the tier, or none, as invariant b says.
+void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
+  if (node == kNoNode) return;
+  const bool candidate =
+      tree.block(node, at) != kNoBlock && tree.references(node) == 0 && !tree.HasCachedChild(node, at);
+  EvictionPolicy& eviction = *tier(at).eviction;
+  if (candidate == eviction.IsCandidate(node)) return;
+  if (candidate) {
+    eviction.AddCandidate(node, UseOf(node));
+  } else {
+    eviction.RemoveCandidate(node);
+  }
+}
+
+void PrefixCache::Impl::AddReference(NodeId node) {
+  if (!tree.AddReference(node)) return;
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    if (tree.block(node, at) == kNoBlock) continue;
+    pool(at).SetLeased(tree.block(node, at), true);
+    UpdateCandidate(node, at);
+    UpdateCandidate(tree.parent(node), at);
+  }
+}
+
+void PrefixCache::Impl::DropReference(NodeId node) {
+  if (!tree.DropReference(node)) return;
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    if (tree.block(node, at) == kNoBlock) continue;
+    pool(at).SetLeased(tree.block(node, at), false);
+    UpdateCandidate(node, at);
+    UpdateCandidate(tree.parent(node), at);
+  }
+  RemoveUnused(node);
+}
+
+void PrefixCache::Impl::GiveBack(std::span<const NodeId> nodes, uint8_t request_class) {
+  ++now;
+  // The last node first: a node that is removed has no children then.
+  for (size_t i = nodes.size(); i-- > 0;) {
+    RadixTree::Facts& facts = tree.facts(nodes[i]);
+    facts.last_use = now;
+    facts.request_class = request_class;
+    QueueSpill(nodes[i]);
+    DropReference(nodes[i]);
+  }
+}
+
+// --- Residency ---
+
+std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
+  if (pool(at).free_blocks() == 0) {
+    const std::optional<NodeId> victim = tier(at).eviction->Victim();
+    if (!victim) return std::nullopt;
+    ++stats.evicted_blocks[static_cast<size_t>(at)];
+    RemoveBlock(*victim, at, at == Tier::kDevice ? MissReason::kEvictedDevice : MissReason::kEvictedHost);
+  }
+  return pool(at).Allocate();
+}
+
+void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
+  PREFIXD_CHECK(tree.references(node) > 0) << "node " << node;  // so it is no candidate yet
+  pool(at).Publish(block);
+  tree.SetBlock(node, at, block);
+  if (at == Tier::kDevice) {
+    CountUp(&tree.facts(node).admissions);
+    claims.End(tree.key(node));  // nobody needs to compute it any more
+  }
+  tier(at).eviction->Insert(node, UseOf(node));
+}
+
+void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
+  const BlockId block = tree.block(node, at);
+  if (tree.references(node) > 0) pool(at).SetLeased(block, false);
+  pool(at).Evict(block);
+  tree.ClearBlock(node, at);
+  UpdateCandidate(node, at);
+  UpdateCandidate(tree.parent(node), at);
+  tier(at).eviction->Remove(node, UseOf(node));
+  LoseKv(node, reason);
+}
+
+void PrefixCache::Impl::ForgetDisk(NodeId node, MissReason reason) {
+  tree.SetOnDisk(node, false);
+  LoseKv(node, reason);
+}
+
+// Called after a node has lost its KV in one tier.
+void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
+  if (tree.InMemory(node)) return;
+  tree.DropTokens(node);
+  if (tree.HasKv(node)) return;
+  tree.SetLost(node, static_cast<uint8_t>(reason));
+  const GhostIndex::Added added = ghosts.Add(node);
+  if (added.forgotten != node) tree.SetGhost(node, added.slot);
+  if (added.forgotten == kNoNode) return;
+  if (added.forgotten != node) tree.ClearGhost(added.forgotten);
+  RemoveUnused(added.forgotten);
+}
+
+// Called before a node gets KV again.
+void PrefixCache::Impl::KnowTokens(NodeId node, std::span<const TokenId> tokens) {
+  if (tree.HasTokens(node)) return;
+  if (tree.IsGhost(node)) {
+    ghosts.Remove(node, tree.ghost_slot(node));
+    tree.ClearGhost(node);
+  }
+  tree.SetTokens(node, tokens);
+}
+
+// Removes `node` from the tree if nothing needs it, then its parent, and so on.
+void PrefixCache::Impl::RemoveUnused(NodeId node) {
+  while (node != kNoNode && tree.IsLeaf(node) && !tree.HasKv(node) && !tree.IsGhost(node) &&
+         tree.references(node) == 0) {
+    const NodeId parent = tree.parent(node);
+    tree.Remove(node);
+    node = parent;
+  }
+}
+
+}  // namespace prefixd

@@ -1,0 +1,227 @@
+// Transfers between the device tier and lower tiers.
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+
+void PrefixCache::Impl::Poll() {
+  if (port == nullptr) return;
+  std::vector<FinishedTransfer> finished;
+  port->Poll(&finished);
+  for (const FinishedTransfer& done : finished) {
+    const auto it = running.find(done.id);
+    PREFIXD_CHECK(it != running.end())
+        << "transfer " << done.id << " is unknown: reported twice, or never started";
+    const Running transfer = it->second;
+    running.erase(it);
+    if (transfer.to == Tier::kDevice) {
+      EndLoad(transfer, done);
+    } else {
+      EndSpill(transfer, done.result);
+    }
+  }
+  StartSpills();
+}
+
+void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
+  AddReference(node);
+  const uint64_t id = next_transfer++;
+  running.emplace(id, Running{.node = node, .from = from, .to = to, .to_block = to_block});
+  (to == Tier::kDevice ? loads : spills).emplace(node, id);
+  port->Start({.id = id,
+               .from = from,
+               .to = to,
+               .from_block = from == Tier::kDisk ? kNoBlock : tree.block(node, from),
+               .to_block = to_block,
+               .root = tree.root_key(node),
+               .key = tree.key(node),
+               .parent = tree.parent_key(node),
+               .check = tree.check(node),
+               .tokens = tree.HasTokens(node) ? tree.tokens(node) : std::span<const TokenId>()});
+}
+
+// --- Loads ---
+
+bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const TokenId> tokens, int limit) {
+  if (!HasLowerTier() || lease.detached || lease.ready >= limit) return false;
+  // The block that the limit cuts is loaded too: a part of it can be copied.
+  const size_t end = std::min((static_cast<size_t>(limit) + block_tokens - 1) / block_tokens,
+                              tokens.size() / static_cast<size_t>(block_tokens));
+  RadixTree::Position at = lease.at();
+  if (!lease.loading.empty()) at.node = lease.loading.back().node;
+  NodeId next = kNoNode;  // the first node after the path
+  for (size_t index = lease.path.size() + lease.loading.size(); index < end; ++index) {
+    const NodeId node = tree.FindChild(at, lease.keys->key(index));
+    if (node == kNoNode) break;
+    if (!IsBlock(node, *lease.keys, tokens, index)) break;
+    if (lease.loading.empty()) {
+      if (tree.block(node, Tier::kDevice) != kNoBlock) return false;
+      next = node;
+    }
+    if (tree.block(node, Tier::kDevice) == kNoBlock && !IsLoading(node) && !StartLoad(node)) break;
+    const auto load = loads.find(node);
+    lease.loading.push_back({node, load == loads.end() ? Tier::kDevice : running.at(load->second).from});
+    AddReference(node);
+    at.node = node;
+  }
+  if (!lease.loading.empty()) next = lease.loading.front().node;
+  if (next == kNoNode || tree.block(next, Tier::kDevice) != kNoBlock) return false;
+  if (IsLoading(next) || StartLoad(next)) return true;
+  // It waits for a free transfer. When it is a block that is missing, it computes instead.
+  return tree.HasKv(next) && (running.size() >= options.max_transfers || spills.contains(next));
+}
+
+// Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
+// run, when the node is being spilled, or when there is no block for it.
+bool PrefixCache::Impl::StartLoad(NodeId node) {
+  if (!tree.HasKv(node) || running.size() >= options.max_transfers || spills.contains(node)) return false;
+  AddReference(node);  // so that it stays while a block is evicted
+  const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
+  if (block) {
+    const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk;
+    StartTransfer(node, from, Tier::kDevice, *block);
+  }
+  DropReference(node);
+  return block.has_value();
+}
+
+void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& finished) {
+  const NodeId node = load.node;
+  TransferResult result = finished.result;
+  if (result == TransferResult::kOk && load.from == Tier::kDisk) result = CheckRecord(node, finished);
+  loads.erase(node);
+  ++stats.loads[static_cast<size_t>(result)];
+  // A lease may have computed and committed the block meanwhile.
+  if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
+    AdmitBlock(node, Tier::kDevice, load.to_block);
+  } else {
+    pool(Tier::kDevice).Discard(load.to_block);
+  }
+  if (result != TransferResult::kOk) {
+    const MissReason reason =
+        result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
+    if (load.from == Tier::kHost) {
+      RemoveBlock(node, Tier::kHost, reason);
+    } else {
+      ForgetDisk(node, reason);
+    }
+  }
+  DropReference(node);
+}
+
+// Returns kOk when the tokens of a record are those of the node. The node knows them from now on.
+TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfer& finished) {
+  if (finished.tokens.size() != static_cast<size_t>(block_tokens)) return TransferResult::kCorrupt;
+  if (tree.check(node) != ChildCheck(tree.parent_check(node), finished.tokens) ||
+      !tree.Matches(node, tree.check(node), finished.tokens)) {
+    ++stats.key_collisions;
+    return TransferResult::kCorrupt;
+  }
+  KnowTokens(node, finished.tokens);
+  return TransferResult::kOk;
+}
+
+// --- Spills ---
+
+std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
+  const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
+  if (options.host_blocks > 0 && !on_host && tree.block(node, Tier::kDevice) != kNoBlock) return Tier::kHost;
+  if (options.disk && !tree.on_disk(node) && tree.InMemory(node)) return Tier::kDisk;
+  return std::nullopt;
+}
+
+void PrefixCache::Impl::QueueSpill(NodeId node) {
+  if (!HasLowerTier() || !SpillTarget(node)) return;
+  if (queued_spills.insert(node).second) spill_queue.push_back({node, tree.key(node)});
+}
+
+// Spills take at most half of the transfers, so that a load need not wait for them.
+void PrefixCache::Impl::StartSpills() {
+  const size_t most = std::max<size_t>(options.max_transfers / 2, 1);
+  while (!spill_queue.empty() && spills.size() < most && running.size() < options.max_transfers) {
+    const auto [node, key] = spill_queue.front();
+    spill_queue.pop_front();
+    queued_spills.erase(node);
+    if (!tree.Contains(node) || tree.key(node) != key || spills.contains(node) || IsLoading(node)) continue;
+    if (const std::optional<Tier> target = SpillTarget(node)) StartSpill(node, *target);
+  }
+}
+
+void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
+  const Tier from = tree.block(node, Tier::kDevice) != kNoBlock ? Tier::kDevice : Tier::kHost;
+  AddReference(node);  // so that it stays while a block is evicted
+  std::optional<BlockId> block;
+  if (target == Tier::kHost) {
+    block = TakeBlock(Tier::kHost);
+    // When every block of the host tier is in use, the disk is next.
+    if (!block && options.disk && !tree.on_disk(node)) target = Tier::kDisk;
+  }
+  if (block || target == Tier::kDisk) StartTransfer(node, from, target, block.value_or(kNoBlock));
+  DropReference(node);
+}
+
+void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
+  spills.erase(spill.node);
+  ++stats.spills[static_cast<size_t>(result)];
+  if (result == TransferResult::kOk) {
+    if (spill.to == Tier::kHost) {
+      AdmitBlock(spill.node, Tier::kHost, spill.to_block);
+    } else {
+      tree.SetOnDisk(spill.node, true);
+    }
+    // On to the next tier at once: at the end of the queue, the host tier might evict it before its turn.
+    if (SpillTarget(spill.node) && queued_spills.insert(spill.node).second) {
+      spill_queue.push_front({spill.node, tree.key(spill.node)});
+    }
+  } else if (spill.to == Tier::kHost) {
+    pool(Tier::kHost).Discard(spill.to_block);
+  }
+  DropReference(spill.node);
+}
+
+// --- Recovery ---
+
+size_t PrefixCache::Impl::AddRecords(std::span<const FoundRecord> records) {
+  PREFIXD_CHECK(tree.size() == 0 && leases.empty() && options.disk)
+      << "AddRecords comes before the first Open";
+  std::unordered_multimap<BlockKey, const FoundRecord*> by_parent;  // each is taken out once, so no cycle
+  struct Place {
+    RadixTree::Position at;
+    const FoundRecord* record;
+  };
+  std::vector<Place> next;
+  std::vector<RadixTree::Root*> opened;
+  for (const FoundRecord& record : records) {
+    if (record.parent == record.root) {
+      next.push_back({tree.OpenRoot(record.root), &record});
+      opened.push_back(next.back().at.root);
+    } else {
+      by_parent.emplace(record.parent, &record);
+    }
+  }
+  size_t added = 0;
+  while (!next.empty()) {
+    const auto [at, record] = next.back();
+    next.pop_back();
+    if (tree.FindChild(at, record->key) != kNoNode) continue;
+    const NodeId node = tree.Add(at, record->key, record->check);
+    tree.SetOnDisk(node, true);
+    ++added;
+    const auto [first, last] = by_parent.equal_range(record->key);
+    for (auto it = first; it != last;) {
+      if (it->second->root == record->root) {
+        next.push_back({{at.root, node}, it->second});
+        it = by_parent.erase(it);
+      } else {
+        ++it;
+      }
+    }
+  }
+  for (RadixTree::Root* root : opened) tree.CloseRoot(root);
+  return added;
+}
+
+}  // namespace prefixd

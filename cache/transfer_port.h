@@ -1,0 +1,69 @@
+// DeviceCopier and TransferPort: the interfaces through which the cache moves KV. The cache decides what is
+// moved; the owner of the memory moves it. Engine thread only.
+//
+// DeviceCopier copies inside the device pool. A copy takes its place in the order of the device's operations:
+// everything that the device is told later sees its result. So the target can be used at once, and nobody
+// waits. A copy that fails fails the step that follows it; see PrefixCache::EndStep.
+//
+// TransferPort moves KV between tiers while the engine goes on. Start returns at once. A later Poll reports
+// every started transfer exactly once, in any order. Until then the cache changes neither its source nor its
+// target. The owner of the port also wakes the engine when a transfer ends; see Engine::Create.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/types.h"
+#include "cache/block_pool.h"
+#include "cache/tier.h"
+#include "hashing/block_key.h"
+
+namespace prefixd {
+
+class DeviceCopier {
+ public:
+  virtual ~DeviceCopier() = default;
+  // Copies the whole block `from` to `to`.
+  virtual void CopyBlock(BlockId from, BlockId to) = 0;
+};
+
+// A transfer of one block. Either `from` or `to` is the device tier, or both are lower tiers.
+struct Transfer {
+  uint64_t id = 0;
+  Tier from = Tier::kDevice;
+  Tier to = Tier::kHost;
+  BlockId from_block = kNoBlock;  // kNoBlock: a record of the disk tier
+  BlockId to_block = kNoBlock;    // kNoBlock: a record of the disk tier
+  // The identity of the block. The disk tier finds and writes its record by it.
+  BlockKey root;
+  BlockKey key;
+  BlockKey parent;
+  uint64_t check = 0;               // prefix check
+  std::span<const TokenId> tokens;  // empty when the cache does not know them; valid during Start only
+};
+
+enum class TransferResult : uint8_t {
+  kOk,
+  kFailed,   // the medium failed, or was too full
+  kMissing,  // the source has no such record any more
+  kCorrupt,  // the record was damaged, or was another block's; the port has dropped it
+};
+inline constexpr int kTransferResults = 4;
+
+struct FinishedTransfer {
+  uint64_t id = 0;
+  TransferResult result = TransferResult::kOk;
+  std::vector<TokenId> tokens;  // those of the record, for a successful transfer from the disk tier
+};
+
+class TransferPort {
+ public:
+  virtual ~TransferPort() = default;
+  virtual void Start(const Transfer& transfer) = 0;
+  // Appends the transfers that have ended since the last call. After any other result than kOk the content
+  // of a target block is undefined.
+  virtual void Poll(std::vector<FinishedTransfer>* finished) = 0;
+};
+
+}  // namespace prefixd

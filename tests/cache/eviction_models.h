@@ -1,0 +1,221 @@
+// Plain models of the eviction policies, with linear searches, and a policy that compares a real one with its
+// model at every call. They state again what the headers of the policies say. One thread.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "cache/eviction.h"
+
+namespace prefixd {
+
+// Keeps what the calls say, and checks their order.
+class PlainPolicy : public EvictionPolicy {
+ public:
+  struct Entry {
+    NodeUse use;  // of the last Insert, Hit or AddCandidate
+    bool again = false;
+    bool candidate = false;
+  };
+
+  void Insert(NodeId node, const NodeUse& use) override {
+    PREFIXD_CHECK(!entries_.contains(node)) << node;
+    entries_[node] = {.use = use, .again = use.admissions >= 2};
+    WhenInserted(node);
+  }
+  void Hit(NodeId node, const NodeUse& use) override {
+    PREFIXD_CHECK(!entries_.at(node).candidate) << node;
+    WhenHit(node, use);
+  }
+  void Remove(NodeId node, const NodeUse&) override {
+    PREFIXD_CHECK(!entries_.at(node).candidate) << node;
+    entries_.erase(node);
+  }
+  void AddCandidate(NodeId node, const NodeUse& use) override {
+    PREFIXD_CHECK(!entries_.at(node).candidate) << node;
+    entries_[node].use = use;
+    entries_[node].candidate = true;
+  }
+  void RemoveCandidate(NodeId node) override {
+    PREFIXD_CHECK(entries_.at(node).candidate) << node;
+    entries_[node].candidate = false;
+  }
+  bool IsCandidate(NodeId node) const override {
+    const auto entry = entries_.find(node);
+    return entry != entries_.end() && entry->second.candidate;
+  }
+  std::optional<NodeId> Victim() const override {
+    const auto victim = std::ranges::min_element(entries_, {}, [&](const auto& entry) {
+      const auto& [node, value] = entry;
+      return std::tuple(!value.candidate, Rank(value), value.use.last_use, -int64_t{value.use.depth}, node);
+    });
+    if (victim == entries_.end() || !victim->second.candidate) return std::nullopt;
+    return victim->first;
+  }
+  void CheckInvariants() const override {}
+
+ protected:
+  virtual void WhenInserted(NodeId) {}
+  virtual void WhenHit(NodeId, const NodeUse&) {}
+  // A candidate of rank 0 goes before one of rank 1.
+  virtual int Rank(const Entry&) const { return 0; }
+  size_t UsedAgain() const {
+    return static_cast<size_t>(
+        std::ranges::count_if(entries_, [](const auto& entry) { return entry.second.again; }));
+  }
+  std::map<NodeId, Entry> entries_;
+};
+
+class PlainTwoQueue final : public PlainPolicy {
+ public:
+  explicit PlainTwoQueue(uint32_t capacity) : capacity_(capacity) {}
+
+ protected:
+  int Rank(const Entry& entry) const override {
+    const bool protected_first = UsedAgain() > capacity_ - capacity_ / 4;
+    return entry.again == protected_first ? 0 : 1;
+  }
+
+ private:
+  const size_t capacity_;
+};
+
+// ReuseProfile with a list of nodes for each segment.
+struct PlainProfile {
+  explicit PlainProfile(uint32_t blocks)
+      : capacity(blocks), width((blocks + 63) / 64), shares(blocks / width) {}
+
+  void Use(NodeId node, bool again) {
+    const auto known = places.find(node);
+    if (known != places.end() && known->second.first + 4096 > segments.size() - 1) {
+      const auto [segment, was_again] = known->second;
+      std::array<size_t, 2> distances = {};
+      for (size_t i = segment; i < segments.size(); ++i) {
+        for (const NodeId other : segments[i]) ++distances[places.at(other).second];
+      }
+      if (again) {
+        undivided += distances[0] + distances[1] <= capacity;
+        ++hits[was_again][(distances[was_again] + width - 1) / width];
+      }
+    }
+    if (known != places.end()) segments[known->second.first].erase(node);
+    if (segments.back().size() >= width) segments.emplace_back();
+    segments.back().insert(node);
+    places[node] = {segments.size() - 1, again};
+    ++uses;
+    if (uses % (4 * capacity) == 0) {
+      for (auto& set : hits) {
+        for (auto& [share, count] : set) count /= 2;
+      }
+      undivided /= 2;
+    }
+    if (uses % std::max<size_t>(1, capacity / 16) == 0) Choose();
+  }
+
+  uint64_t HitsUpTo(bool again, uint64_t share) const {
+    uint64_t sum = 0;
+    for (const auto& [at, count] : hits[again]) sum += at <= share ? count : 0;
+    return sum;
+  }
+
+  void Choose() {
+    uint64_t best = 0;
+    uint64_t best_share = 0;
+    for (uint64_t share = 0; share <= shares; ++share) {
+      const uint64_t found = HitsUpTo(false, share) + HitsUpTo(true, shares - share);
+      if (found > best) std::tie(best, best_share) = std::tuple(found, share);
+    }
+    probation.reset();
+    if (100 * best > 101 * undivided) probation = static_cast<uint32_t>(best_share * width);
+  }
+
+  const size_t capacity, width, shares;
+  std::vector<std::set<NodeId>> segments{1};
+  std::map<NodeId, std::pair<size_t, bool>> places;  // segment, used again
+  std::array<std::map<uint64_t, uint64_t>, 2> hits;
+  uint64_t undivided = 0;
+  size_t uses = 0;
+  std::optional<uint32_t> probation;
+};
+
+class PlainAdaptive final : public PlainPolicy {
+ public:
+  explicit PlainAdaptive(uint32_t capacity) : capacity_(capacity), profile_(capacity) {}
+
+ protected:
+  void WhenInserted(NodeId node) override { profile_.Use(node, entries_[node].again); }
+  void WhenHit(NodeId node, const NodeUse& use) override {
+    if (use.last_use == 0) return;
+    entries_[node].again = true;
+    profile_.Use(node, true);
+  }
+  int Rank(const Entry& entry) const override {
+    if (!profile_.probation) return 0;
+    return entry.again == (UsedAgain() + *profile_.probation > capacity_) ? 0 : 1;
+  }
+
+ private:
+  const size_t capacity_;
+  PlainProfile profile_;
+};
+
+inline std::unique_ptr<PlainPolicy> MakePlainPolicy(std::string_view name, uint32_t capacity) {
+  if (name == "lru") return std::make_unique<PlainPolicy>();
+  if (name == "2q") return std::make_unique<PlainTwoQueue>(capacity);
+  PREFIXD_CHECK(name == "adaptive") << name << " has no model";
+  return std::make_unique<PlainAdaptive>(capacity);
+}
+
+// The policy of this name together with its model.
+class ComparedPolicy final : public EvictionPolicy {
+ public:
+  ComparedPolicy(std::string_view name, uint32_t capacity)
+      : policy_(MakeEvictionPolicy(name, {.capacity = capacity})), model_(MakePlainPolicy(name, capacity)) {}
+
+  void Insert(NodeId node, const NodeUse& use) override {
+    policy_->Insert(node, use);
+    model_->Insert(node, use);
+  }
+  void Hit(NodeId node, const NodeUse& use) override {
+    policy_->Hit(node, use);
+    model_->Hit(node, use);
+  }
+  void Remove(NodeId node, const NodeUse& use) override {
+    policy_->Remove(node, use);
+    model_->Remove(node, use);
+  }
+  void AddCandidate(NodeId node, const NodeUse& use) override {
+    policy_->AddCandidate(node, use);
+    model_->AddCandidate(node, use);
+  }
+  void RemoveCandidate(NodeId node) override {
+    policy_->RemoveCandidate(node);
+    model_->RemoveCandidate(node);
+  }
+  bool IsCandidate(NodeId node) const override {
+    PREFIXD_CHECK(policy_->IsCandidate(node) == model_->IsCandidate(node)) << node;
+    return policy_->IsCandidate(node);
+  }
+  std::optional<NodeId> Victim() const override {
+    const std::optional<NodeId> victim = policy_->Victim();
+    PREFIXD_CHECK(victim == model_->Victim())
+        << victim.value_or(kNoNode) << ", model " << model_->Victim().value_or(kNoNode);
+    return victim;
+  }
+  void CheckInvariants() const override { policy_->CheckInvariants(); }
+
+ private:
+  std::unique_ptr<EvictionPolicy> policy_;
+  std::unique_ptr<PlainPolicy> model_;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,88 @@
+// HeldTransfers: a TransferPort whose transfers run until the test ends each of them with the result that it
+// wants. It moves no bytes. NoCopies is a DeviceCopier that moves none. With them, helpers for sequences in
+// blocks of two tokens. One thread.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "cache/block_keys.h"
+#include "cache/prefix_cache.h"
+#include "cache/transfer_port.h"
+
+namespace prefixd {
+
+class NoCopies final : public DeviceCopier {
+ public:
+  void CopyBlock(BlockId, BlockId) override {}
+};
+
+class HeldTransfers final : public TransferPort {
+ public:
+  // A transfer with its own copy of the tokens, which the cache promises during Start only.
+  struct Held : Transfer {
+    std::vector<TokenId> known_tokens;
+  };
+
+  void Start(const Transfer& transfer) override {
+    ++started_;
+    held_.push_back({transfer, {transfer.tokens.begin(), transfer.tokens.end()}});
+    held_.back().tokens = {};
+  }
+  void Poll(std::vector<FinishedTransfer>* finished) override {
+    finished->insert(finished->end(), finished_.begin(), finished_.end());
+    finished_.clear();
+  }
+
+  size_t started() const { return started_; }  // ever
+  const std::vector<Held>& held() const { return held_; }
+  bool Holds(const BlockKey& key) const { return std::ranges::count(held_, key, &Held::key) > 0; }
+  // Ends the transfer of the block with this key, which must be running. `tokens` are those of the record.
+  // The next Poll reports it.
+  void End(const BlockKey& key, TransferResult result = TransferResult::kOk,
+           const std::vector<TokenId>& tokens = {}) {
+    const auto it = std::ranges::find(held_, key, &Held::key);
+    ASSERT_NE(it, held_.end()) << "no transfer of " << ToHex(key) << " is running";
+    finished_.push_back({it->id, result, tokens});
+    held_.erase(it);
+  }
+  // Reports this at the next Poll, whether it is true or not.
+  void Report(const FinishedTransfer& finished) { finished_.push_back(finished); }
+  void EndAll() {
+    while (!held_.empty()) End(held_.front().key);
+  }
+
+ private:
+  size_t started_ = 0;
+  std::vector<Held> held_;
+  std::vector<FinishedTransfer> finished_;
+};
+
+constexpr BlockKey kTestRoot{3, 4};
+
+// The keys of the blocks of these tokens.
+inline BlockKeys KeysOf(const std::vector<TokenId>& tokens, const BlockKey& root = kTestRoot) {
+  BlockKeys keys(root, 2);
+  keys.Extend(tokens);
+  return keys;
+}
+
+// The key of the last block.
+inline BlockKey KeyOf(const std::vector<TokenId>& tokens, const BlockKey& root = kTestRoot) {
+  return tokens.empty() ? root : KeysOf(tokens, root).key(tokens.size() / 2 - 1);
+}
+
+// The record of the last block.
+inline PrefixCache::FoundRecord RecordOf(const std::vector<TokenId>& tokens,
+                                         const BlockKey& root = kTestRoot) {
+  const std::vector<TokenId> parent(tokens.begin(), tokens.end() - 2);
+  return {.root = root,
+          .parent = KeyOf(parent, root),
+          .key = KeyOf(tokens, root),
+          .check = KeysOf(tokens, root).check(tokens.size() / 2 - 1)};
+}
+
+}  // namespace prefixd
