@@ -61,6 +61,9 @@ constexpr OptionSpec kTable[] = {
      4096, kMaxBytes},
     {"block-tokens", "N", K::kInteger, &O::block_tokens, "16", "Cache", "tokens per KV block; a power of two",
      1, 1024},
+    {"eviction", "NAME", K::kChoice, &O::eviction, "adaptive", "Cache",
+     "which cached prefix is evicted first: by its measured reuse, by 2Q, or the least recently used", 0, 0,
+     "adaptive|2q|lru"},
     {"no-prefix-cache", "", K::kFlag, &O::no_prefix_cache, "false", "Cache",
      "no reuse of KV between requests; the baseline for measurements"},
 

@@ -87,6 +87,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .blocks = limits.blocks,
                              .kv_dtype = plan.kv_dtype,
                              .prefix_cache = !options.no_prefix_cache,
+                             .eviction = options.eviction,
+                             .host_blocks = 0,
+                             .disk = false,
                              .eos = loaded.model->eos,
                              .fingerprint = Fingerprint(IdentityOf(transformer, *loaded.backend, layout))};
   PREFIXD_ASSIGN_OR_RETURN(

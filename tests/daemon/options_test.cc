@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 
+#include "cache/eviction.h"
 #include "daemon/cli.h"
 #include "daemon/limit_table.h"
 #include "tests/support/shared_data.h"
@@ -143,6 +145,16 @@ TEST(CommandLine, FaultsOfTheFileAreReported) {
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}),
               HasSubstr("cannot read '/nowhere.toml'"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/"}), HasSubstr("'/' is a folder"));
+}
+
+TEST(OptionTable, EvictionHasThePoliciesOfTheCache) {
+  const OptionSpec& eviction = *std::ranges::find(OptionTable(), "eviction", &OptionSpec::name);
+  std::string names;
+  for (const std::string_view name : EvictionPolicyNames()) {
+    names += (names.empty() ? "" : "|") + std::string(name);
+  }
+  EXPECT_EQ(eviction.choices, names);
+  EXPECT_EQ(eviction.default_text, EvictionPolicyNames()[0]);
 }
 
 TEST(Environment, SkipsVariablesOfKubernetesAndWarnsOfUnknownOnes) {

@@ -58,6 +58,7 @@ def test_the_requests_that_fill_the_tree_are_not_measured(daemon, tmp_path):
     assert rows["shared: wall"]["requests_ok"] == 8
     assert rows["shared: output"]["output_tokens"] == 8 * 4
     assert total() - before == 8 + 6 + 8  # the workload, one per length, the unrelated ones
+    assert rows["shared: cached_share"]["value"] > 0.75, "the common opening is computed once"
 
 
 def test_an_open_loop_sends_at_its_rate(daemon, tmp_path):
