@@ -190,8 +190,9 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
     const int terms = Min(kv.value_run - in_run, end - t);
     const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
     // These vectors are a part of every token. They prefetch as large a part of the next run, line by line.
-    const auto* next = kv.next_values[t / kv.value_run] + d * kv.value_run + in_run * kVectors * kLanes;
     constexpr int kNext = kReadsAhead<kType> ? 1 : 0;
+    auto* next = kv.next_values[t / kv.value_run];
+    if constexpr (kNext > 0) next += d * kv.value_run + in_run * kVectors * kLanes;
     AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, &next,
                                                         kVectors * kLanes);
     t += terms;
