@@ -33,7 +33,7 @@ struct ReplayResult {
   uint64_t requested_blocks = 0;
   uint64_t hit_blocks = 0;  // found in the cache together with all blocks before them
   uint64_t evicted_blocks = 0;
-  // At the end: nodes of the tree, ghosts included, and the bytes of the cache's books for them without those
+  // At the end: nodes of the tree, ghosts included, and the bytes of PrefixCache::memory_bytes, without those
   // of the eviction policy. 0 for the optimum.
   uint64_t nodes = 0;
   uint64_t book_bytes = 0;

@@ -1,8 +1,8 @@
 // EvictionPolicy: which node loses its block of one tier next. Each tier has a policy of its own. The cache
 // tells the policy which nodes have a block in the tier, and which of these are candidates. A node is cached
-// in the tier when it has a block there and neither a lease nor a running transfer; it is a candidate when
-// none of its children is cached there as well. The policy orders the candidates. Engine thread only. A
-// policy reads no clock; NodeUse has the times.
+// in the tier when it has a block there and no lease or running transfer refers to it; it is a candidate
+// when, in addition, none of its children is cached there. The policy orders the candidates. Engine thread
+// only. A policy reads no clock; NodeUse has the times.
 //
 // The calls for one node: Insert, then any number of AddCandidate and RemoveCandidate in turns, then Remove.
 // The cache calls Hit and Remove while the node is no candidate. The policy checks this order.
@@ -27,8 +27,9 @@ class EvictionPolicy {
   virtual ~EvictionPolicy() = default;
   // `node` has got a block in the tier. It is no candidate yet.
   virtual void Insert(NodeId node, const NodeUse& use) = 0;
-  // A lease has taken the KV of `node` from the tier. `use.last_use` is still that of the use before; it is 0
-  // when no lease has given the node back yet.
+  // The KV of `node` was taken from the tier, by a lease or by a load to the device. It is not called for
+  // KV that came into the tier for this lease, or that another lease computed while this one waited.
+  // `use.last_use` is still that of the use before; it is 0 when no lease has given the node back yet.
   virtual void Hit(NodeId node, const NodeUse& use) = 0;
   // `node` has lost its block in the tier, because it was evicted or for another reason.
   virtual void Remove(NodeId node, const NodeUse& use) = 0;

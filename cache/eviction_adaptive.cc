@@ -20,8 +20,7 @@ void AdaptiveEviction::Insert(NodeId node, const NodeUse& use) {
 void AdaptiveEviction::Hit(NodeId node, const NodeUse& use) {
   queues_.CheckNotCandidate(node);
   if (use.last_use == 0) return;
-  queues_.Move(node, kProtected);
-  profile_.UseAgain(node);
+  if (profile_.UseAgain(node)) queues_.Move(node, kProtected);
 }
 
 void AdaptiveEviction::Remove(NodeId node, const NodeUse&) { queues_.Remove(node); }

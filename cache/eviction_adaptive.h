@@ -5,8 +5,8 @@
 // thread only.
 //
 // A node is used again when a lease hits it after another lease has given it back, or when its KV enters the
-// tier again while the ghost index knows it. A hit during the first lease is not another use: several choices
-// of one prompt, for example, are one event.
+// tier again while the ghost index knows it. A hit soon after the use before is not another use: the choices
+// of one prompt, for example, and a prompt that is sent several times in a row.
 //
 // The victim is the first candidate on probation. It is the first protected one when the protected nodes have
 // more blocks than their part of the tier, or when there is no other. Blocks that leases have taken and not

@@ -37,17 +37,27 @@ void ReuseProfile::UseFirst(NodeId node) {
   EndUse();
 }
 
-void ReuseProfile::UseAgain(NodeId node) {
-  if (node < records_.size() && Remembers(records_[node])) Count(records_[node]);
+bool ReuseProfile::UseAgain(NodeId node) {
+  if (node < records_.size() && Remembers(records_[node])) {
+    const auto [once, again] = Distances(records_[node]);
+    if (once + again <= capacity_ / 16) {
+      MoveToNewest(node, SetOf(records_[node]));
+      return false;
+    }
+    Count(records_[node]);
+  }
   MoveToNewest(node, kAgain);
   EndUse();
+  return true;
+}
+
+std::array<uint32_t, 2> ReuseProfile::Distances(Record record) const {
+  // The segment of the node counts in full: its place within the segment is not known.
+  return {counts_[kOnce].Sum(SegmentOf(record), newest_), counts_[kAgain].Sum(SegmentOf(record), newest_)};
 }
 
 void ReuseProfile::Count(Record record) {
-  const uint64_t segment = SegmentOf(record);
-  // The segment of the node counts in full: its place within the segment is not known.
-  const std::array<uint32_t, 2> distances = {counts_[kOnce].Sum(segment, newest_),
-                                             counts_[kAgain].Sum(segment, newest_)};
+  const std::array<uint32_t, 2> distances = Distances(record);
   if (distances[0] + distances[1] <= capacity_) ++undivided_hits_;
   const Set set = SetOf(record);
   const uint32_t shares = (distances[set] + width_ - 1) / width_;

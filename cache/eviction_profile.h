@@ -11,8 +11,8 @@
 //
 // The order is kept in segments of about capacity / 64 nodes, as MIMIR does (Saemundsson et al.: "Dynamic
 // performance profiling of cloud caches", SoCC 2014): a node knows its segment, and the profile the number of
-// nodes in each. So the distances are multiples of a segment and the tier is divided in 64ths. A node in none
-// of the 4,096 newest segments is forgotten.
+// nodes in each. So the distances are multiples of a segment and the tier is divided in at most 64 shares. A
+// node in none of the 4,096 newest segments is forgotten.
 //
 // Costs: a use takes O(log segments), and every capacity / 16 uses the division is chosen anew in O(64).
 // Memory: 64 KiB, and 8 bytes for each NodeId that the tree has used.
@@ -38,8 +38,9 @@ class ReuseProfile {
 
   // `node` is used for the first time. Its id may have belonged to another node before.
   void UseFirst(NodeId node);
-  // `node` is used again.
-  void UseAgain(NodeId node);
+  // `node` is used again. Returns whether that says anything. A use within capacity / 16 other uses does not:
+  // every division finds the node then. It makes the node the newest of its set, and counts nothing.
+  bool UseAgain(NodeId node);
 
   // Blocks of the tier for the nodes used once. Nothing: one LRU order for all nodes is about as good as any
   // division.
@@ -73,6 +74,8 @@ class ReuseProfile {
   static Set SetOf(Record record) { return static_cast<Set>((record - 1) % 2); }
 
   bool Remembers(Record record) const { return record != 0 && SegmentOf(record) + kSegments > newest_; }
+  // How many nodes of each set were used since, those of the record's own segment included.
+  std::array<uint32_t, 2> Distances(Record record) const;
   void Count(Record record);
   void MoveToNewest(NodeId node, Set set);
   void EndUse();

@@ -24,7 +24,8 @@
 //   4. The ancestors of a node on the path of a lease are on it as well. Eviction from a tier takes only
 //      nodes to which no lease and no transfer refers, the last ones of a prefix first. So there is a block
 //      to evict for as long as a block is cached.
-//   5. At most one lease claims a key, and no lease claims the key of a node that has a device block.
+//   5. At most one lease claims a key. No lease claims the key of a node that has a device block, unless keys
+//      collide.
 //   6. Every hit was confirmed token by token. A key that finds a node with other tokens is a miss and counts
 //      in stats().key_collisions.
 //   7. A node without KV stays in the tree while the ghost index has it or it has children.
@@ -57,8 +58,8 @@ enum class MissReason : uint8_t {
   kOtherTenant,
   kOtherModel,
   kExpired,
-  kCorrupt,     // its only copy could not be read whole
-  kLoadSlower,  // it was left in a lower tier
+  kCorrupt,     // its only copy was damaged
+  kLoadSlower,  // it was left in a lower tier, or could not be read from there
   kTemplateDiverged,
   kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
 };
@@ -124,7 +125,9 @@ class PrefixCache {
     uint32_t host_blocks = 0;     // capacity of the host tier; 0: there is none
     bool disk = false;            // whether there is a disk tier
     uint32_t max_transfers = 64;  // > 0; transfers that run at once
-    KeyFunction key = ChildKey;   // that of every BlockKeys; CheckInvariants uses it
+    // Device blocks that spills leave free or cached, so that no request waits for the end of a spill.
+    uint32_t spill_reserve = 0;
+    KeyFunction key = ChildKey;  // that of every BlockKeys; CheckInvariants uses it
   };
 
   // `copier` and `port` must outlive the cache. `port` may be null when there is no lower tier.
@@ -159,7 +162,8 @@ class PrefixCache {
   Acquired Acquire(Lease& lease, std::span<const TokenId> tokens, int limit);
 
   // Returns for each token of tokens[lease.ready(), tokens.size()) why it was not taken from the cache, as
-  // consecutive runs of tokens with the same reason. Requires that Acquire has returned kReady.
+  // consecutive runs of tokens with the same reason. Blocks on the device after a missing one have its
+  // reason. Requires that Acquire has returned kReady.
   struct MissRun {
     MissReason reason;
     int tokens;
@@ -207,7 +211,7 @@ class PrefixCache {
   uint32_t cached_blocks(Tier tier = Tier::kDevice) const;  // can be reused or evicted
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
   size_t nodes() const;         // in the tree, with KV or without
-  size_t memory_bytes() const;  // of the books on nodes, tokens, blocks and ghosts; without the policies
+  size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
   int block_tokens() const;
   const PrefixCacheStats& stats() const;
 

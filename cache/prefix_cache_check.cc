@@ -47,6 +47,8 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
         << "block " << lease.blocks[i] << " of the table is not that of node " << lease.path[i];
     PREFIXD_CHECK(tree.key(lease.path[i]) == lease.keys->key(i))
         << "node " << lease.path[i] << " has another key";
+    PREFIXD_CHECK(tree.check(lease.path[i]) == lease.keys->check(i))
+        << "node " << lease.path[i] << " follows other tokens";
   }
   for (const Lease::State::Loading& loading : lease.loading) follow(loading.node);
   for (size_t i = path; i < lease.blocks.size(); ++i) {
@@ -59,7 +61,12 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
 void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
                                        std::vector<uint32_t>* device_owners,
                                        std::vector<uint32_t>* host_owners) const {
-  PREFIXD_CHECK(loads.size() + spills.size() == running.size());
+  PREFIXD_CHECK(loads.size() + spills.size() == running.size() && running.size() <= options.max_transfers)
+      << running.size() << " transfers run";
+  PREFIXD_CHECK(spill_queue.size() == queued_spills.size()) << spill_queue.size() << " spills are queued";
+  for (const QueuedSpill& spill : spill_queue) {
+    PREFIXD_CHECK(queued_spills.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
+  }
   for (const auto& [id, transfer] : running) {
     const auto& index = transfer.to == Tier::kDevice ? loads : spills;
     const auto it = index.find(transfer.node);

@@ -146,7 +146,8 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
       if (!IsBlock(node, *lease.keys, tokens, index)) {
         in_tree = false;
       } else if (tree.block(node, Tier::kDevice) != kNoBlock) {
-        reason = MissReason::kBlockTail;  // cached, but cut off by the limit
+        // Cached, but cut off by the limit or by a missing block before it.
+        reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
       } else if (tree.HasKv(node)) {
         reason = MissReason::kLoadSlower;
       } else if (tree.IsGhost(node)) {

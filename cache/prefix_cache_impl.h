@@ -4,13 +4,19 @@
 // Where the KV of a node lies, and the function for each edge. A node may be in several of these states at
 // once; without any of them it is a ghost.
 //
-//      Commit ──> device ──StartSpill..EndSpill──> host ──StartSpill..EndSpill──> disk
-//                   ^ │                            │ │                              │ ^
-//                   │ │ Evict                Evict │ │                   ForgetDisk │ │ AddRecords
-//                   │ v                            v │                              v
-//                   │ ghost <───────────────── ghost │                            ghost
-//                   └───────StartLoad..EndLoad───────┴──── StartLoad..EndLoad ───────┘
-//   AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
+//   Commit or EndLoad:     ghost  -> device      the KV was computed, or read from the disk
+//   StartSpill, EndSpill:  device -> host        the copy stays on the device
+//                          device -> disk        without a host tier, or when it is in use
+//                          host   -> disk
+//   StartLoad, EndLoad:    host   -> device
+//                          disk   -> device
+//   TakeBlock:             device -> (nothing)   the node keeps its other copies
+//                          host   -> (nothing)
+//   ForgetDisk:            disk   -> (nothing)
+//   AddRecords:            (nothing) -> disk
+//   LoseKv:                (nothing) -> ghost    when the last copy is gone
+//
+// AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
 //
 // Internal invariants (prefix_cache.h has the public ones)
 //   a. A lease that is not detached has exactly its full blocks on its path: path.size() = ready /
@@ -22,10 +28,9 @@
 //   c. The references of a node are one for each lease that has it on its path or in `loading`, and one for
 //      each running transfer of it.
 //   d. A lease settles when its Acquire first returns kReady. It claims blocks only at that moment. After it,
-//      Acquire takes no block and waits for none. A lease opened with Reads::kNo claims blocks only up to the
-//      first block that is on the device or that another lease claims. It has to compute that block again,
-//      but a lease that reads can take it. So the lease that reads reaches the later blocks sooner and must
-//      not wait for them.
+//      Acquire takes no block and waits for none. A lease opened with Reads::kNo stops claiming at the first
+//      block that is on the device or claimed. It computes that block again, while a lease that reads takes
+//      it and reaches the later blocks first; so the lease that reads must not wait for it.
 //   e. A copied part of a block is counted in `ready` but uncertain until EndStep.
 #pragma once
 
@@ -146,9 +151,11 @@ struct PrefixCache::Impl {
   bool StartLoad(NodeId node);
   void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block);
   void EndLoad(const Running& load, const FinishedTransfer& finished);
+  void LoseSource(const Running& load, TransferResult result);
   TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);
   void EndSpill(const Running& spill, TransferResult result);
   void QueueSpill(NodeId node);
+  bool MaySpill(NodeId node) const;
   void StartSpill(NodeId node, Tier target);
   void StartSpills();
   std::optional<Tier> SpillTarget(NodeId node) const;
@@ -178,7 +185,7 @@ struct PrefixCache::Impl {
     BlockKey key;  // the node may be gone and its id in use for another
   };
   std::deque<QueuedSpill> spill_queue;
-  std::unordered_set<NodeId> queued_spills;  // the nodes in it; each is there once
+  std::unordered_set<BlockKey> queued_spills;  // the keys in it; each is there once
   uint64_t next_transfer = 1;
   uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
   PrefixCacheStats stats;

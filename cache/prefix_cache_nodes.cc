@@ -92,11 +92,9 @@ std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
 void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   PREFIXD_CHECK(tree.references(node) > 0) << "node " << node;  // so it is no candidate yet
   pool(at).Publish(block);
+  if (!tree.InMemory(node)) CountUp(&tree.facts(node).admissions);
   tree.SetBlock(node, at, block);
-  if (at == Tier::kDevice) {
-    CountUp(&tree.facts(node).admissions);
-    claims.End(tree.key(node));  // nobody needs to compute it any more
-  }
+  if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
   tier(at).eviction->Insert(node, UseOf(node));
 }
 

@@ -69,15 +69,21 @@ bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const Token
   }
   if (!lease.loading.empty()) next = lease.loading.front().node;
   if (next == kNoNode || tree.block(next, Tier::kDevice) != kNoBlock) return false;
-  if (IsLoading(next) || StartLoad(next)) return true;
+  if (IsLoading(next)) return true;
+  // After a failed load the lease computes, unless another tier has the block.
+  if (!lease.loading.empty() && tree.Resides(next, lease.loading.front().from)) return false;
+  if (StartLoad(next)) {
+    if (!lease.loading.empty()) lease.loading.front().from = running.at(loads.at(next)).from;
+    return true;
+  }
   // It waits for a free transfer. When it is a block that is missing, it computes instead.
-  return tree.HasKv(next) && (running.size() >= options.max_transfers || spills.contains(next));
+  return tree.HasKv(next) && running.size() >= options.max_transfers;
 }
 
 // Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
-// run, when the node is being spilled, or when there is no block for it.
+// run, when the node is being spilled from the device, or when there is no block for it.
 bool PrefixCache::Impl::StartLoad(NodeId node) {
-  if (!tree.HasKv(node) || running.size() >= options.max_transfers || spills.contains(node)) return false;
+  if (!tree.HasKv(node) || running.size() >= options.max_transfers) return false;
   AddReference(node);  // so that it stays while a block is evicted
   const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
   if (block) {
@@ -94,22 +100,27 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   if (result == TransferResult::kOk && load.from == Tier::kDisk) result = CheckRecord(node, finished);
   loads.erase(node);
   ++stats.loads[static_cast<size_t>(result)];
+  if (result == TransferResult::kOk && load.from == Tier::kHost)
+    tier(Tier::kHost).eviction->Hit(node, UseOf(node));
   // A lease may have computed and committed the block meanwhile.
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
     AdmitBlock(node, Tier::kDevice, load.to_block);
   } else {
     pool(Tier::kDevice).Discard(load.to_block);
   }
-  if (result != TransferResult::kOk) {
-    const MissReason reason =
-        result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
-    if (load.from == Tier::kHost) {
-      RemoveBlock(node, Tier::kHost, reason);
-    } else {
-      ForgetDisk(node, reason);
-    }
-  }
+  if (result != TransferResult::kOk) LoseSource(load, result);
   DropReference(node);
+}
+
+// A copy that could not be read is lost, except a record whose read failed: a later read may succeed.
+void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
+  const MissReason reason =
+      result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
+  if (load.from == Tier::kHost) {
+    if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
+  } else if (result != TransferResult::kFailed) {
+    ForgetDisk(load.node, reason);
+  }
 }
 
 // Returns kOk when the tokens of a record are those of the node. The node knows them from now on.
@@ -135,7 +146,7 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
 
 void PrefixCache::Impl::QueueSpill(NodeId node) {
   if (!HasLowerTier() || !SpillTarget(node)) return;
-  if (queued_spills.insert(node).second) spill_queue.push_back({node, tree.key(node)});
+  if (queued_spills.insert(tree.key(node)).second) spill_queue.push_back({node, tree.key(node)});
 }
 
 // Spills take at most half of the transfers, so that a load need not wait for them.
@@ -143,11 +154,20 @@ void PrefixCache::Impl::StartSpills() {
   const size_t most = std::max<size_t>(options.max_transfers / 2, 1);
   while (!spill_queue.empty() && spills.size() < most && running.size() < options.max_transfers) {
     const auto [node, key] = spill_queue.front();
+    const bool is_there = tree.Contains(node) && tree.key(node) == key;
+    if (is_there && !MaySpill(node)) return;
     spill_queue.pop_front();
-    queued_spills.erase(node);
-    if (!tree.Contains(node) || tree.key(node) != key || spills.contains(node) || IsLoading(node)) continue;
+    queued_spills.erase(key);
+    if (!is_there || spills.contains(node) || IsLoading(node)) continue;
     if (const std::optional<Tier> target = SpillTarget(node)) StartSpill(node, *target);
   }
+}
+
+// Whether a spill of the node leaves the reserve of the device tier alone. A spill leases its source.
+bool PrefixCache::Impl::MaySpill(NodeId node) const {
+  const BlockPool& device = pool(Tier::kDevice);
+  return tree.block(node, Tier::kDevice) == kNoBlock || tree.references(node) > 0 ||
+         device.free_blocks() + device.cached_blocks() > options.spill_reserve;
 }
 
 void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
@@ -173,7 +193,7 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
       tree.SetOnDisk(spill.node, true);
     }
     // On to the next tier at once: at the end of the queue, the host tier might evict it before its turn.
-    if (SpillTarget(spill.node) && queued_spills.insert(spill.node).second) {
+    if (SpillTarget(spill.node) && queued_spills.insert(tree.key(spill.node)).second) {
       spill_queue.push_front({spill.node, tree.key(spill.node)});
     }
   } else if (spill.to == Tier::kHost) {

@@ -75,9 +75,7 @@ RadixTree::Position RadixTree::OpenRoot(const BlockKey& key) {
     root = std::make_unique<Root>();
     root->key = key;
     root->check = RootCheck(key);
-    const auto unused = std::ranges::find(root_numbers_, nullptr);
-    root->number = static_cast<uint32_t>(unused - root_numbers_.begin());
-    if (unused == root_numbers_.end()) root_numbers_.push_back(nullptr);
+    root->number = TakeNumber(&free_root_numbers_, &root_numbers_);
     root_numbers_[root->number] = root.get();
   }
   ++root->opened;
@@ -99,6 +97,7 @@ std::optional<RadixTree::Position> RadixTree::FindRoot(const BlockKey& key) cons
 void RadixTree::RemoveRootIfUnused(Root* root) {
   if (root->opened > 0 || root->children != kNoChild) return;
   root_numbers_[root->number] = nullptr;
+  free_root_numbers_.push_back(root->number);
   const BlockKey key = root->key;  // outlives the root while it is looked up
   roots_.erase(key);
 }

@@ -114,7 +114,7 @@ class RadixTree {
   bool DropReference(NodeId node);
   uint32_t references(NodeId node) const { return At(node).references; }
 
-  // Facts that the cache keeps about a node. The tree does not read them. node.h says what the first four
+  // Facts that the cache keeps about a node. The tree does not read them. node.h says what they
   // are; the two counts stop at their greatest value.
   struct Facts {
     uint64_t last_use = 0;
@@ -217,6 +217,7 @@ class RadixTree {
   std::vector<uint32_t> free_branches_;
   std::unordered_map<BlockKey, std::unique_ptr<Root>> roots_;
   std::vector<Root*> root_numbers_;  // by number; null: the number is free
+  std::vector<uint32_t> free_root_numbers_;
 };
 
 }  // namespace prefixd

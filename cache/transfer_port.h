@@ -7,7 +7,8 @@
 //
 // TransferPort moves KV between tiers while the engine goes on. Start returns at once. A later Poll reports
 // every started transfer exactly once, in any order. Until then the cache changes neither its source nor its
-// target. The owner of the port also wakes the engine when a transfer ends; see Engine::Create.
+// target. A transfer from or to the device takes its place after all copies and steps that the device was
+// told of before Start. The port wakes the engine when a transfer ends; see Engine::Create.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ class DeviceCopier {
   virtual void CopyBlock(BlockId from, BlockId to) = 0;
 };
 
-// A transfer of one block. Either `from` or `to` is the device tier, or both are lower tiers.
+// A transfer of one block: from the device to the host or the disk, from the host to the disk, or from the
+// host or the disk to the device.
 struct Transfer {
   uint64_t id = 0;
   Tier from = Tier::kDevice;

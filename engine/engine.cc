@@ -32,6 +32,8 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelConfi
   cache.cost_per_depth = CostPerDepth(model, options.block_tokens);
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
+  cache.spill_reserve =
+      static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens);
   return cache;
 }
 
@@ -140,6 +142,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Tra
   PREFIXD_CHECK(model != nullptr && backend != nullptr && clock != nullptr);
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
+  if (!lower_tiers && (options.host_blocks > 0 || options.disk))
+    return InvalidArgument("a host or disk tier needs the code that moves KV to it");
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
   auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv), lower_tiers);

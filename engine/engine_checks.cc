@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "cache/eviction.h"
+
 namespace prefixd {
 
 Status CheckOptions(const EngineOptions& o) {
@@ -13,6 +15,8 @@ Status CheckOptions(const EngineOptions& o) {
                            std::to_string(o.max_sequences) +
                            ": every running sequence needs a row of a step");
   }
+  if (!o.eviction.empty() && std::ranges::count(EvictionPolicyNames(), o.eviction) == 0)
+    return InvalidArgument("there is no eviction policy '" + o.eviction + "'");
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
   if (o.prompt_logit_rows < 1) return InvalidArgument("prompt_logit_rows must be at least 1");
   if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {

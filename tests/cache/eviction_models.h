@@ -94,7 +94,9 @@ struct PlainProfile {
   explicit PlainProfile(uint32_t blocks)
       : capacity(blocks), width((blocks + 63) / 64), shares(blocks / width) {}
 
-  void Use(NodeId node, bool again) {
+  // Returns whether a use of a node that is used again says anything.
+  bool Use(NodeId node, bool again) {
+    bool near = false;
     const auto known = places.find(node);
     if (known != places.end() && known->second.first + 4096 > segments.size() - 1) {
       const auto [segment, was_again] = known->second;
@@ -102,7 +104,8 @@ struct PlainProfile {
       for (size_t i = segment; i < segments.size(); ++i) {
         for (const NodeId other : segments[i]) ++distances[places.at(other).second];
       }
-      if (again) {
+      near = again && distances[0] + distances[1] <= capacity / 16;
+      if (again && !near) {
         undivided += distances[0] + distances[1] <= capacity;
         ++hits[was_again][(distances[was_again] + width - 1) / width];
       }
@@ -110,7 +113,8 @@ struct PlainProfile {
     if (known != places.end()) segments[known->second.first].erase(node);
     if (segments.back().size() >= width) segments.emplace_back();
     segments.back().insert(node);
-    places[node] = {segments.size() - 1, again};
+    places[node] = {segments.size() - 1, near ? known->second.second : again};
+    if (near) return false;
     ++uses;
     if (uses % (4 * capacity) == 0) {
       for (auto& set : hits) {
@@ -119,6 +123,7 @@ struct PlainProfile {
       undivided /= 2;
     }
     if (uses % std::max<size_t>(1, capacity / 16) == 0) Choose();
+    return true;
   }
 
   uint64_t HitsUpTo(bool again, uint64_t share) const {
@@ -155,8 +160,7 @@ class PlainAdaptive final : public PlainPolicy {
   void WhenInserted(NodeId node) override { profile_.Use(node, entries_[node].again); }
   void WhenHit(NodeId node, const NodeUse& use) override {
     if (use.last_use == 0) return;
-    entries_[node].again = true;
-    profile_.Use(node, true);
+    if (profile_.Use(node, true)) entries_[node].again = true;
   }
   int Rank(const Entry& entry) const override {
     if (!profile_.probation) return 0;

@@ -49,11 +49,32 @@ TEST_F(LoadResultsTest, ARecordThatIsMissingWasEvicted) {
   ExpectLost(lease, MissReason::kEvictedDisk);
 }
 
-TEST_F(LoadResultsTest, ARecordThatCannotBeReadIsLost) {
+// The read failed, and not the record: the lease computes, and another one tries again.
+TEST_F(LoadResultsTest, ARecordThatCannotBeReadStays) {
   Lease lease = LoadRecord();
   End(kFirst, kFailed);
   EXPECT_EQ(loads(kFailed), 1u);
-  ExpectLost(lease, MissReason::kCorrupt);
+  EXPECT_EQ(Where(kFirst), "disk");
+  EXPECT_EQ(Acquire(lease, kFirst).state, State::kReady);
+  EXPECT_EQ(lease.ready(), 0);
+  EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kLoadSlower, 2}));
+  EXPECT_EQ(port_.started(), 1u) << "it is not tried again";
+  Lease other = Open();
+  EXPECT_EQ(Acquire(other, Tokens{1, 1, 9}).state, State::kLoading);
+  End(kFirst);
+  EXPECT_EQ(Acquire(other, Tokens{1, 1, 9}).tier_tokens[2], 2);
+}
+
+// What follows a block that was lost is missing for the same reason, though it has come.
+TEST_F(LoadResultsTest, ALostBlockTakesWhatFollowsWithIt) {
+  Make({.blocks = 4, .disk = true});
+  AddRecords({kFirst, kSecond});
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
+  End(kSecond);
+  End(kFirst, kCorrupt);
+  EXPECT_EQ(Acquire(lease, kSecond).state, State::kReady);
+  EXPECT_THAT(cache_->ExplainMisses(lease, kSecond), ElementsAre(Miss{MissReason::kCorrupt, 4}));
 }
 
 TEST_F(LoadResultsTest, ADamagedRecordIsLost) {

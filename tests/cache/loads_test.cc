@@ -149,7 +149,7 @@ TEST_F(LoadsTest, AFailedLoadThatNobodyWaitsForLeavesNothing) {
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
   lease.Release();
-  End(kFirst, kFailed);
+  End(kFirst, kCorrupt);
   End(kSecond, kMissing);
   EXPECT_EQ(cache_->free_blocks(), 2u);
   EXPECT_EQ(Where(kFirst), "ghost");

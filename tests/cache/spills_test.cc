@@ -259,17 +259,49 @@ TEST_F(SpillsTest, TheHostSpillsWhatTheDeviceHasLost) {
   EXPECT_EQ(port_.held()[0].from_block, inside().tree.block(Node({1, 2}), Tier::kHost));
   EXPECT_EQ(port_.held()[0].to, Tier::kDisk);
   EXPECT_THAT(port_.held()[0].known_tokens, ElementsAre(1, 2));
-  // A lease that wants it waits until it is written, rather than compute it.
+  // A lease that wants it need not wait until it is written: both transfers read the block of the host.
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kLoading);
-  EXPECT_EQ(port_.held().size(), 1u);
+  ASSERT_EQ(port_.held().size(), 2u);
+  EXPECT_EQ(port_.held()[1].from, Tier::kHost);
+  EXPECT_EQ(port_.held()[1].to, Tier::kDevice);
   End({1, 2});
   EXPECT_EQ(Where({1, 2}), "host disk");
-  EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kLoading);
-  ASSERT_EQ(port_.held().size(), 1u);
-  EXPECT_EQ(port_.held()[0].from, Tier::kHost) << "not the disk";
   End({1, 2});
   EXPECT_EQ(Acquire(lease, {1, 2}).tier_tokens[1], 2);
+}
+
+// A load that fails while the block is being written leaves it to the write.
+TEST_F(SpillsTest, AFailedLoadKeepsTheSourceOfASpill) {
+  Make({.blocks = 1, .host_blocks = 1, .disk = true});
+  Serve({1, 2});
+  Poll();
+  End({1, 2});
+  End({1, 2}, kFailed);
+  Serve({1, 2});
+  EvictFromDevice(1);
+  Poll();
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kLoading);
+  ASSERT_EQ(port_.held().size(), 2u);
+  port_.Report({port_.held()[1].id, kFailed, {}});
+  Poll();
+  EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kReady) << "it computes";
+  EXPECT_EQ(lease.ready(), 0);
+  End({1, 2});
+  EXPECT_EQ(Where({1, 2}), "host disk");
+}
+
+// Spills lease their sources, so they leave enough blocks to a request.
+TEST_F(SpillsTest, TheReserveOfTheDeviceIsLeftAlone) {
+  Make({.blocks = 4, .disk = true, .spill_reserve = 2});
+  Serve({1, 1, 2, 2, 3, 3, 4, 4});
+  Poll();
+  EXPECT_EQ(port_.held().size(), 2u);
+  EXPECT_EQ(cache_->cached_blocks(), 2u);
+  SpillAll();
+  EXPECT_EQ(Where({1, 1}), "device disk");
+  EXPECT_EQ(Where({1, 1, 2, 2, 3, 3, 4, 4}), "device disk");
 }
 
 // A load may fail and take the block of the host away, which a spill would be reading.

@@ -153,6 +153,7 @@ class TierSimulation {
     options.host_blocks = host_blocks_;
     options.disk = disk_;
     options.max_transfers = static_cast<uint32_t>(random_.Between(1, 9));
+    if (random_.Chance(0.3)) options.spill_reserve = static_cast<uint32_t>(random_.Below(blocks_));
     options.key = key_;
     const auto policies = EvictionPolicyNames();
     options.eviction = policies[random_.Below(policies.size())];

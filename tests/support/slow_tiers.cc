@@ -48,6 +48,7 @@ void SlowTiers::Start(const Transfer& transfer) {
 void SlowTiers::Refuse(const Transfer& transfer) {
   refused_.push_back({.id = transfer.id, .result = TransferResult::kFailed, .tokens = {}});
   if (transfer.to == Tier::kDevice) ++refused_loads_;
+  if (options_.wake) options_.wake();
 }
 
 void SlowTiers::StartHostCopy(const Transfer& transfer) {
