@@ -74,7 +74,12 @@ std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream
 
 void ResponseBuffer::PushLocked(std::string bytes) {
   unsent_bytes_ += bytes.size();
-  pieces_.push_back(std::move(bytes));
+  pieces_.push_back(std::make_shared<const std::string>(std::move(bytes)));
+}
+
+void ResponseBuffer::PopLocked() {
+  pieces_.pop_front();
+  front_taken_ = 0;
 }
 
 void ResponseBuffer::RespondLocked(HttpResponse response) {
@@ -172,25 +177,25 @@ void ResponseBuffer::Abandon() {
                                      .message = "The server produced no response to this request."}));
 }
 
-std::string ResponseBuffer::TakeBytes(size_t limit) {
+OutgoingBytes ResponseBuffer::TakeBytes(size_t limit) {
   MutexLock lock(mutex_);
-  std::string bytes;
-  while (!pieces_.empty() && !overflow_ && bytes.size() < limit) {
-    std::string& piece = pieces_.front();
-    if (bytes.empty() && piece.size() <= limit) {
-      bytes = std::move(piece);
-      pieces_.pop_front();
-    } else if (piece.size() <= limit - bytes.size()) {
-      bytes += piece;
-      pieces_.pop_front();
-    } else if (bytes.empty()) {
-      bytes = piece.substr(0, limit);
-      piece.erase(0, limit);
-    } else {
-      break;
-    }
+  if (pieces_.empty() || overflow_) return {};
+  const std::string_view rest = std::string_view(*pieces_.front()).substr(front_taken_);
+  if (rest.size() >= limit || pieces_.size() == 1 || pieces_[1]->size() > limit - rest.size()) {
+    OutgoingBytes taken{pieces_.front(), rest.substr(0, limit)};
+    front_taken_ += taken.bytes.size();
+    if (front_taken_ == pieces_.front()->size()) PopLocked();
+    return taken;
   }
-  return bytes;
+  // Short pieces, as of a stream, are joined, so that each does not cost a write.
+  std::string joined(rest);
+  PopLocked();
+  while (!pieces_.empty() && pieces_.front()->size() <= limit - joined.size()) {
+    joined += *pieces_.front();
+    PopLocked();
+  }
+  const auto owner = std::make_shared<const std::string>(std::move(joined));
+  return {owner, *owner};
 }
 
 void ResponseBuffer::MarkWritten(size_t bytes) {
@@ -228,6 +233,7 @@ void ResponseBuffer::MarkDisconnected() {
     if (!ended_) callback = std::move(on_disconnect_);
     on_disconnect_ = nullptr;
     pieces_.clear();
+    front_taken_ = 0;
   }
   if (callback) callback();
 }

@@ -12,12 +12,16 @@
 //   3. When an Exchange is destroyed before its response began, the response is a 500. When it is destroyed
 //      within a stream, the connection is closed, so that the client sees a broken stream and not a short
 //      one.
+//   4. A piece of at least the limit of TakeBytes is sent from where the producer left it: its bytes are
+//      neither copied nor moved, so that sending takes time in proportion to the size of an answer. Shorter
+//      pieces, and the end of a longer one, may be joined; each of their bytes is copied at most once.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/mutex.h"
 #include "daemon/http/byte_budget.h"
@@ -44,6 +48,12 @@ struct ResponseOptions {
   size_t backlog_limit = 0;  // bytes
 };
 
+// Bytes for the operating system. They live as long as `owner` does, also after a disconnect.
+struct OutgoingBytes {
+  std::shared_ptr<const std::string> owner;
+  std::string_view bytes;
+};
+
 class ResponseBuffer {
  public:
   ResponseBuffer(ResponseOptions options, std::shared_ptr<Connection> connection);
@@ -59,9 +69,9 @@ class ResponseBuffer {
   // The producer will not call again (invariant 3).
   void Abandon() EXCLUDES(mutex_);
 
-  // For the connection. TakeBytes returns at most `limit` bytes, and "" when there are none now. MarkWritten
-  // reports that bytes taken before were handed to the operating system.
-  std::string TakeBytes(size_t limit) EXCLUDES(mutex_);
+  // For the connection. TakeBytes returns at most `limit` bytes, and none when there are none now; requires
+  // limit > 0. MarkWritten reports that bytes taken before were handed to the operating system.
+  OutgoingBytes TakeBytes(size_t limit) EXCLUDES(mutex_);
   void MarkWritten(size_t bytes) EXCLUDES(mutex_);
   bool ended() const EXCLUDES(mutex_);       // the producer has ended the response
   bool drained() const EXCLUDES(mutex_);     // nothing is left to take, now or later
@@ -76,12 +86,14 @@ class ResponseBuffer {
  private:
   void RespondLocked(HttpResponse response) REQUIRES(mutex_);
   void PushLocked(std::string bytes) REQUIRES(mutex_);
+  void PopLocked() REQUIRES(mutex_);
   std::string HeadLocked(const HttpResponse& response, bool stream) REQUIRES(mutex_);
 
   const ResponseOptions options_;
   const std::shared_ptr<Connection> connection_;
   mutable Mutex mutex_;
-  std::deque<std::string> pieces_ GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<const std::string>> pieces_ GUARDED_BY(mutex_);  // none is empty
+  size_t front_taken_ GUARDED_BY(mutex_) = 0;   // bytes taken of the front piece; less than its size
   size_t unsent_bytes_ GUARDED_BY(mutex_) = 0;  // in pieces_, or taken and not yet written
   bool keep_alive_ GUARDED_BY(mutex_);
   bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream

@@ -343,15 +343,15 @@ asio::awaitable<bool> Session::SendResponse() {
   bool failed = false;
   while (!failed) {
     ErrorCode error;
-    const std::string bytes = response_->TakeBytes(kWriteBytes);
-    if (!bytes.empty()) {
+    const OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
+    if (!taken.bytes.empty()) {
       StartDeadline(server_->options.write_seconds);
       writing_ = true;
-      co_await asio::async_write(socket_, asio::buffer(bytes),
+      co_await asio::async_write(socket_, asio::buffer(taken.bytes),
                                  asio::redirect_error(asio::use_awaitable, error));
       writing_ = false;
       CancelDeadline();
-      response_->MarkWritten(bytes.size());
+      response_->MarkWritten(taken.bytes.size());
       failed = static_cast<bool>(error);
     } else if (response_->drained()) {
       break;

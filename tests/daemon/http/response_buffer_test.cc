@@ -86,10 +86,11 @@ class ResponseBufferTest : public testing::Test {
   }
   static std::string TakeAll(ResponseBuffer& response, size_t limit = 1 << 20) {
     std::string all;
-    for (std::string bytes = response.TakeBytes(limit); !bytes.empty(); bytes = response.TakeBytes(limit)) {
-      EXPECT_LE(bytes.size(), limit);
-      all += bytes;
-      response.MarkWritten(bytes.size());
+    for (OutgoingBytes taken = response.TakeBytes(limit); !taken.bytes.empty();
+         taken = response.TakeBytes(limit)) {
+      EXPECT_LE(taken.bytes.size(), limit);
+      all += taken.bytes;
+      response.MarkWritten(taken.bytes.size());
     }
     return all;
   }
@@ -140,6 +141,47 @@ TEST_F(ResponseBufferTest, BytesAreInOrderForEveryLimit) {
   }
 }
 
+// The bytes of `size` that are handed out from elsewhere than the body that the handler made.
+size_t CopiedBytes(ResponseBuffer& response, size_t size, size_t limit) {
+  std::string body(size, 'x');
+  const char* const begin = body.data();
+  response.Respond({.body = std::move(body)});
+  size_t copied = 0, sent = 0, takes = 0;
+  for (OutgoingBytes taken = response.TakeBytes(limit); !taken.bytes.empty();
+       taken = response.TakeBytes(limit)) {
+    if (++takes == 1) continue;  // the head
+    if (taken.bytes.data() != begin + sent) copied += taken.bytes.size();
+    sent += taken.bytes.size();
+  }
+  EXPECT_EQ(sent, size);
+  EXPECT_EQ(takes, 1 + (size + limit - 1) / limit);
+  return copied;
+}
+
+TEST_F(ResponseBufferTest, ALargeAnswerIsSentFromWhereItIs) {
+  for (const size_t size : {1000, 1001, 1999, 64'000, 128'007})
+    EXPECT_EQ(CopiedBytes(*Make(), size, 1000), 0u) << size;
+}
+
+TEST_F(ResponseBufferTest, ShortPiecesAreJoinedUpToTheLimit) {
+  const auto response = Make({.http_1_0 = true});  // no chunk heads between the pieces
+  response->StartStream({});
+  TakeAll(*response);
+  for (const char* piece : {"0123456789ab", "cd", "ef", "ghijklmn", "o"}) EXPECT_TRUE(response->Write(piece));
+  for (const char* bytes : {"0123456789", "abcdef", "ghijklmno", ""})
+    EXPECT_EQ(response->TakeBytes(10).bytes, bytes);
+}
+
+TEST_F(ResponseBufferTest, TakenBytesOutliveADisconnect) {
+  const auto response = Make();
+  response->Respond({.body = std::string(5000, 'x')});
+  response->TakeBytes(1000);  // the head
+  const OutgoingBytes taken = response->TakeBytes(1000);
+  response->MarkDisconnected();
+  EXPECT_EQ(taken.bytes, std::string(1000, 'x')) << "a write may still read them";
+  EXPECT_EQ(taken.owner.use_count(), 1) << "and nothing else holds the answer";
+}
+
 TEST_F(ResponseBufferTest, TheBacklogIsBounded) {
   const auto response = Make();
   bool disconnected = false;
@@ -150,7 +192,7 @@ TEST_F(ResponseBufferTest, TheBacklogIsBounded) {
   EXPECT_TRUE(response->Write(std::string(1000, 'x')));
   EXPECT_FALSE(response->Write("x"));
   EXPECT_TRUE(response->drained() && !response->keep_alive());
-  EXPECT_EQ(response->TakeBytes(1000), "");
+  EXPECT_EQ(response->TakeBytes(1000).bytes, "");
   response->MarkDisconnected();
   EXPECT_TRUE(disconnected);
 }
@@ -165,7 +207,7 @@ TEST_F(ResponseBufferTest, ADestroyedExchangeIsAnError) {
     exchange.StartStream({});
     EXPECT_TRUE(exchange.Write("half"));
   }
-  EXPECT_EQ(broken->TakeBytes(1000), "");
+  EXPECT_EQ(broken->TakeBytes(1000).bytes, "");
   EXPECT_TRUE(broken->drained() && !broken->keep_alive());
 }
 
