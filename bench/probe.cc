@@ -1,7 +1,5 @@
 #include "bench/probe.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -10,6 +8,7 @@
 #include <functional>
 #include <thread>
 
+#include "base/usable_cpus.h"
 #include "kernels/host_memory.h"
 
 namespace prefixd::bench {
@@ -100,9 +99,7 @@ std::string CpuModel() {
 Machine DescribeMachine() {
   Machine machine;
   machine.cpu = CpuModel();
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  machine.cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  machine.cpus = CountUsableCpus().count;
   const std::pair<const char*, bool> features[] = {
       {"avx2", __builtin_cpu_supports("avx2")},
       {"fma", __builtin_cpu_supports("fma")},

@@ -6,6 +6,7 @@ namespace prefixd {
 namespace {
 
 constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxCpus = 8192;  // of a Linux kernel
 constexpr int64_t kMaxBytes = int64_t{1} << 50;
 constexpr int64_t kMaxSeconds = 86400;
 
@@ -23,8 +24,9 @@ constexpr OptionSpec kTable[] = {
     {"backend", "NAME", K::kChoice, &O::backend, "auto", "Model",
      "kernels that compute the model; auto: the fastest that runs on this machine", 0, 0,
      "auto|ref|avx2|avx512", "cuda"},
-    {"threads", "N", K::kInteger, &O::threads, "auto", "Model", "compute threads; auto: one per usable CPU",
-     1, kMaxThreads},
+    {"threads", "N", K::kInteger, &O::threads, "auto", "Model",
+     "compute threads; auto: one per CPU that the affinity and the CPU quota of the cgroup allow", 1,
+     kMaxCpus},
     {"deterministic", "", K::kFlag, &O::deterministic, "false", "Model",
      "bit-identical results on every machine; CPU backends are always deterministic, so it changes nothing "
      "there"},

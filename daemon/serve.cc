@@ -69,8 +69,7 @@ LoadProgress ReportProgress(const Clock* clock) {
 
 Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock) {
   LoadedEngine loaded;
-  const int threads = options.threads == kAuto ? 0 : static_cast<int>(options.threads);
-  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, threads));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count));
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = TransformerLimitsFor(options, limits.context),
                          .chat_template = plan.chat_template};
@@ -291,7 +290,11 @@ void LogPlan(const Options& options, const ServePlan& plan) {
   const ModelSummary& model = plan.model;
   const EngineLimits& limits = plan.limits;
   Log(LogLevel::kInfo, "starting",
-      {{"version", Version()}, {"model", options.model}, {"backend", plan.backend}});
+      {{"version", Version()},
+       {"model", options.model},
+       {"backend", plan.backend},
+       {"threads", plan.threads.count},
+       {"threads_source", plan.threads.source}});
   Log(LogLevel::kInfo, "model",
       {{"name", plan.served_name},
        {"architecture", CanonicalArchitecture(model.config)},

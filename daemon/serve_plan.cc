@@ -54,6 +54,12 @@ Result<std::string> ResolveBackend(const std::string& name) {
                          (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version");
 }
 
+UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
+  if (backend == "ref") return {1, "backend ref"};
+  if (options.threads != kAuto) return {static_cast<int>(options.threads), "option threads"};
+  return CountUsableCpus();
+}
+
 DType KvDType(const Options& options, const ModelConfig& config) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     if (options.kv_dtype == DTypeName(dtype)) return dtype;
@@ -69,6 +75,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }
   PREFIXD_ASSIGN_OR_RETURN(plan->backend, ResolveBackend(options.backend));
+  plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/usable_cpus.h"
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
@@ -24,6 +25,7 @@ struct ServePlan {
   ModelSummary model;
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
+  UsableCpus threads;   // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
   size_t activation_bytes = 0;

@@ -164,6 +164,8 @@ Facts FactsOf(const ServePlan& plan) {
   facts.push_back(TokenizerOf(model.tokenizer));
   facts.push_back(TemplateOf(model.chat_template));
   facts.push_back({"backend", plan.backend, json::value(plan.backend)});
+  facts.push_back({"threads", Number(plan.threads.count) + ", from the " + plan.threads.source,
+                   json::object{{"count", plan.threads.count}, {"source", plan.threads.source}}});
   facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
   facts.push_back(Memory(plan));
   AddLimits(plan, &facts);

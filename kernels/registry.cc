@@ -1,8 +1,8 @@
 #include "kernels/registry.h"
 
 #include <cpuid.h>
-#include <sched.h>
 
+#include "base/usable_cpus.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/ref/ref_backend.h"
 
@@ -36,13 +36,6 @@ constexpr Entry kBackends[] = {
      [](int threads) { return CreateCpuBackend("avx512", cpu::Avx512Ops(), threads); }},
 };
 
-int UsableCpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return CPU_COUNT(&set);
-}
-
 std::string Names() {
   std::string names = "auto";
   for (const Entry& entry : kBackends) names.append(", ").append(entry.name);
@@ -72,7 +65,7 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
     return Unsupported("backend '" + std::string(name) +
                        "' does not run here: " + std::string(chosen->needs));
   }
-  return chosen->create(threads == 0 ? UsableCpus() : threads);
+  return chosen->create(threads == 0 ? CountUsableCpus().count : threads);
 }
 
 }  // namespace prefixd

@@ -22,9 +22,9 @@ struct BackendInfo {
 std::vector<BackendInfo> ListBackends();
 
 // Creates the backend `name`: a name from the table, or "auto" for the fastest that runs here. `threads` is
-// the number of compute threads; 0 means one for each CPU that this process may use. Returns kNotFound, with
-// a message that lists the names, for a name that is not in the table. Returns kUnsupported for a backend
-// that does not run here. Requires threads >= 0.
+// the number of compute threads; 0 means one for each CPU that this process may use (base/usable_cpus.h).
+// Returns kNotFound, with a message that lists the names, for a name that is not in the table. Returns
+// kUnsupported for a backend that does not run here. Requires threads >= 0.
 Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads);
 
 }  // namespace prefixd

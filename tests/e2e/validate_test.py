@@ -1,6 +1,7 @@
 """`validate` describes a model and refuses what `serve` refuses, with the same exit code and message."""
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -179,7 +180,25 @@ def test_what_validate_derives_is_what_serve_runs_with():
             assert limits[name] == plan[name], name
         assert limits["kv_dtype"] == plan["kv_dtype"]
         assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
+        assert lines["starting"]["threads"] == lines["model loaded"]["threads"] == plan["threads"]["count"]
+        assert lines["starting"]["threads_source"] == plan["threads"]["source"]
         assert f"{lines['model loaded']['activations']} activations" in text
+
+
+def test_threads_follow_the_option_then_the_machine():
+    def threads(*arguments):
+        return json.loads(run("validate", "--json", "--model", MODEL, *arguments).stdout)["threads"]
+
+    assert threads("--threads", 1500) == {"count": 1500, "source": "option threads"}
+    assert threads("--threads", 3, "--backend", "ref") == {"count": 1, "source": "backend ref"}
+    mine = os.sched_getaffinity(0)
+    auto = threads()
+    assert auto["count"] == len(mine) if auto["source"] == "CPU affinity" else auto["count"] <= len(mine)
+    try:
+        os.sched_setaffinity(0, {min(mine)})  # inherited by the child
+        assert threads()["count"] == 1
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def test_a_template_that_rewrites_is_told(folder):
