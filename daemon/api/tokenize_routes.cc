@@ -103,6 +103,7 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
   if (auto error = CheckFields(fields, *context)) return error;
   if (tokens == nullptr) return BadParameter("tokens", "'tokens' is required.", "missing_required_parameter");
   std::vector<TokenId> ids;
+  ids.reserve(tokens->size());
   for (const json::value& token : *tokens) {
     const std::optional<int64_t> id = AsInteger(token);
     if (!id || *id < 0 || *id >= context->vocab_size) {
@@ -113,8 +114,14 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
     }
     ids.push_back(static_cast<TokenId>(*id));
   }
-  const std::string text = context->tokenizer->Decode(ids, /*skip_special_tokens=*/false);
-  return RespondJson(*exchange, {{"prompt", text}, {"content", text}});
+  // The names of vLLM and of llama.cpp. The text may be large: it is escaped once, and no JSON value has it.
+  const std::string text =
+      json::serialize(json::string_view(context->tokenizer->Decode(ids, /*skip_special_tokens=*/false)));
+  std::string answer;
+  answer.reserve(2 * text.size() + 64);
+  answer.append("{\"prompt\":").append(text).append(",\"content\":").append(text).append("}");
+  exchange->Respond({.body = std::move(answer)});
+  return std::nullopt;
 }
 
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,

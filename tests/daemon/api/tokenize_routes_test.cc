@@ -121,6 +121,10 @@ TEST_F(ApiTest, TokenizeAndDetokenize) {
   EXPECT_EQ(api_.Post("/tokenize", "{}")->response.status, 400);
   EXPECT_EQ(Parse(api_.Post("/detokenize", R"({"tokens":[97,256,98]})")->body()),
             Parse(R"({"prompt":"a<|end|>b","content":"a<|end|>b"})"));
+  EXPECT_EQ(Parse(api_.Post("/detokenize", R"({"tokens":[34,92,10,1]})")->body()),
+            Parse(R"({"prompt":"\"\\\n\u0001","content":"\"\\\n\u0001"})"));
+  EXPECT_EQ(Parse(api_.Post("/detokenize", R"({"tokens":[]})")->body()),
+            Parse(R"({"prompt":"","content":""})"));
   EXPECT_EQ(api_.Post("/detokenize", R"({"tokens":[999]})")->response.status, 400);
   EXPECT_EQ(api_.Post("/detokenize", "{}")->response.status, 400);
 }
