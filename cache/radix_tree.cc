@@ -323,15 +323,6 @@ bool RadixTree::InMemory(NodeId node) const {
 
 bool RadixTree::HasKv(NodeId node) const { return InMemory(node) || on_disk(node); }
 
-void RadixTree::AppendChildren(NodeId node, std::vector<NodeId>* children) const {
-  const uint32_t below = At(node).children;
-  if (IsBranch(below)) {
-    for (const auto& [key, child] : BranchOf(below).by_key) children->push_back(child);
-  } else if (below != kNoChild) {
-    children->push_back(below);
-  }
-}
-
 size_t RadixTree::MemoryBytes() const {
   size_t bytes = chunks_.size() * kChunkNodes * sizeof(Node) + tokens_.capacity() * sizeof(TokenId);
   for (const auto& branch : branches_) {

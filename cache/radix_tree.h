@@ -136,8 +136,6 @@ class RadixTree {
 
   bool Contains(NodeId node) const { return node < end_ && At(node).root != kNoSlot; }
   bool IsLeaf(NodeId node) const { return At(node).children == kNoChild; }
-  // Appends the children of a node, in no particular order.
-  void AppendChildren(NodeId node, std::vector<NodeId>* children) const;
   // The parent is kNoNode when it is a root.
   NodeId parent(NodeId node) const { return At(node).parent; }
   const BlockKey& key(NodeId node) const { return At(node).key; }
