@@ -5,14 +5,10 @@
 //   0. Log probabilities are computed from the unmodified logits (WithLogprobs).
 //   1. Banned tokens are excluded.
 //   2. logit_bias, then the repetition, frequency and presence penalties apply (engine/logit_adjustment.h).
-//   3. With temperature 0 the token with the largest logit is taken. Otherwise each token has the weight
-//      e^((logit - largest) / temperature), in float; weights below e^-87 are 0.
-//   4. min_p keeps weights of at least min_p. Then top_k keeps the k likeliest tokens. Then top_p keeps the
-//      fewest likeliest tokens whose weights reach its share of the rest. The likeliest token is always kept.
-//   5. The draw walks the kept tokens by ascending id with one uniform number, RandomAt(seed, position).
+//   3. The token is drawn as kernels/sampling.h defines it: temperature, min_p, top_k, top_p, and a race with
+//      the random numbers of (seed, position, token).
 // Ties go to the lower token id. A NaN logit counts as -inf. A token with a logit of -inf is drawn only when
-// there is no other. All arithmetic is IEEE addition, multiplication and division in a fixed order, and sums
-// run by ascending id, so the same logits give the same token on every machine.
+// there is no other. The same logits give the same token on every machine, in whatever row of a step.
 #pragma once
 
 #include <span>

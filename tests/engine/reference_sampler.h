@@ -1,15 +1,18 @@
 // The sampler once more, as plainly as it can be written: counts taken anew from the whole history, one array
-// entry per token of the vocabulary, everything sorted, exponentials by libm in double. For tests.
+// entry per token of the vocabulary, everything sorted, every kept token in the race. For tests. The weights
+// and random numbers of single tokens are those of kernels/sampling.h; tests/kernels/sampling_test.cc tests
+// them by themselves.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <utility>
 #include <vector>
 
-#include "base/prng.h"
 #include "engine/request.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
 
@@ -46,58 +49,81 @@ inline std::vector<float> ReferenceAdjusted(const SamplerCase& c) {
   return logits;
 }
 
-// Weight of the token of logit `x` where the largest is `max`; the quotient is in float by definition.
-inline double ReferenceWeight(float x, float max, float temperature) {
-  const float below = (x - max) / temperature;
-  if (!(below >= -87.0f && below <= 0.0f)) return 0;
-  return static_cast<float>(std::exp(static_cast<double>(below)));
+struct ReferenceToken {
+  TokenId id;
+  float weight;
+};
+
+// Whether a token may be drawn as far as the bans go.
+inline std::vector<bool> ReferenceAllowed(const SamplerCase& c) {
+  std::vector<bool> allowed(c.logits.size(), true);
+  for (const TokenId id : c.banned) {
+    if (id >= 0 && static_cast<size_t>(id) < allowed.size()) allowed[static_cast<size_t>(id)] = false;
+  }
+  if (std::count(allowed.begin(), allowed.end(), true) == 0) allowed.assign(allowed.size(), true);
+  return allowed;
+}
+
+// All tokens that may be drawn, likeliest first.
+inline std::vector<ReferenceToken> ReferenceKept(const SamplerCase& c) {
+  const std::vector<float> logits = ReferenceAdjusted(c);
+  const std::vector<bool> allowed = ReferenceAllowed(c);
+  std::vector<TokenId> order;
+  for (TokenId id = 0; id < static_cast<TokenId>(logits.size()); ++id) {
+    if (allowed[static_cast<size_t>(id)]) order.push_back(id);
+  }
+  const auto logit = [&](TokenId id) { return logits[static_cast<size_t>(id)]; };
+  std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return logit(a) > logit(b); });
+  std::vector<ReferenceToken> kept = {{order[0], 1.0f}};
+  if (c.params.temperature <= 0) return kept;
+  for (const TokenId id : order) {
+    const float weight = sampling::WeightOf((logit(id) - logit(order[0])) / c.params.temperature);
+    if (id != order[0] && weight > 0 && weight >= c.params.min_p) kept.push_back({id, weight});
+  }
+  if (c.params.top_k > 0 && kept.size() > static_cast<size_t>(c.params.top_k))
+    kept.resize(static_cast<size_t>(c.params.top_k));
+  if (c.params.top_p < 1) {
+    const auto units = [](const ReferenceToken& token) {  // of 2^-40
+      return static_cast<uint64_t>(std::floor(static_cast<double>(token.weight) * 0x1.0p+40));
+    };
+    uint64_t total = 0, reached = 0;
+    for (const ReferenceToken& token : kept) total += units(token);
+    const double share = static_cast<double>(total) * static_cast<double>(c.params.top_p);
+    const uint64_t wanted = static_cast<uint64_t>(std::ceil(std::max(1.0, share)));
+    size_t count = 0;
+    while (reached < wanted) reached += units(kept[count++]);
+    kept.resize(count);
+  }
+  return kept;
 }
 
 // Token and probability of all that may be drawn, by ascending id.
 inline std::vector<std::pair<TokenId, double>> ReferenceDistribution(const SamplerCase& c) {
-  const std::vector<float> logits = ReferenceAdjusted(c);
-  std::vector<TokenId> order, all;
-  for (TokenId id = 0; id < static_cast<TokenId>(logits.size()); ++id) {
-    all.push_back(id);
-    if (std::count(c.banned.begin(), c.banned.end(), id) == 0) order.push_back(id);
-  }
-  if (order.empty()) order = all;
-  const auto logit = [&](TokenId id) { return logits[static_cast<size_t>(id)]; };
-  std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return logit(a) > logit(b); });
-  const TokenId best = order[0];
-  if (c.params.temperature <= 0) return {{best, 1.0}};
-
-  std::vector<std::pair<double, TokenId>> kept;  // likeliest first
-  for (const TokenId id : order) {
-    const double weight = id == best ? 1.0 : ReferenceWeight(logit(id), logit(best), c.params.temperature);
-    if (id == best || (weight > 0 && weight >= static_cast<double>(c.params.min_p)))
-      kept.emplace_back(weight, id);
-  }
-  if (c.params.top_k > 0 && kept.size() > static_cast<size_t>(c.params.top_k))
-    kept.resize(static_cast<size_t>(c.params.top_k));
-  double total = 0;
-  for (const auto& [weight, id] : kept) total += weight;
   std::vector<std::pair<TokenId, double>> result;
-  double reached = 0;
-  for (const auto& [weight, id] : kept) {
-    reached += weight;
-    result.emplace_back(id, weight);
-    if (c.params.top_p < 1 && reached >= total * static_cast<double>(c.params.top_p)) break;
+  double total = 0;
+  for (const ReferenceToken& token : ReferenceKept(c)) {
+    result.emplace_back(token.id, token.weight);
+    total += static_cast<double>(token.weight);
   }
-  for (auto& [id, weight] : result) weight /= reached;
+  for (auto& [id, probability] : result) probability /= total;
   std::sort(result.begin(), result.end());
   return result;
 }
 
-inline TokenId ReferenceToken(const SamplerCase& c) {
-  const auto distribution = ReferenceDistribution(c);
-  const double target = ToUnitInterval(RandomAt(c.params.seed, static_cast<uint64_t>(c.position())));
-  double reached = 0;
-  for (const auto& [id, probability] : distribution) {
-    reached += probability;
-    if (reached > target) return id;
+inline TokenId ReferenceDraw(const SamplerCase& c) {
+  std::vector<ReferenceToken> kept = ReferenceKept(c);
+  std::sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  double shortest = std::numeric_limits<double>::infinity();
+  TokenId drawn = -1;
+  for (const ReferenceToken& token : kept) {
+    const double u = sampling::UniformAt(c.params.seed, static_cast<uint32_t>(c.position()), token.id);
+    const double time = sampling::ExponentialOf(u) / static_cast<double>(token.weight);
+    if (time < shortest) {
+      shortest = time;
+      drawn = token.id;
+    }
   }
-  return distribution.back().first;
+  return drawn;
 }
 
 // Of the logits as they came: natural logs of the softmax in long double.

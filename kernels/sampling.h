@@ -1,0 +1,164 @@
+// Sampling: which token is drawn from a row of logits. This is the definition for every backend: none of its
+// steps depends on the order in which tokens are visited, so that a device may visit them in any order and
+// draw the same tokens. Pure functions; any thread.
+//
+// Definition. x[i] is the logit of token i; a NaN counts as -inf, and -0 equals +0. All arithmetic is IEEE,
+// rounded to nearest even, without contraction to fused operations.
+//
+//   1. Banned tokens do not take part. If every token is banned, the ban is ignored.
+//   2. `best` is the token with the largest logit m; of equals the one with the lowest id. With temperature
+//      <= 0 or top_k 1 it is drawn.
+//   3. The weight of a token is w[i] = WeightOf((x[i] - m) / temperature), in f32; that of `best` is 1.
+//   4. min_p keeps `best` and the tokens with w[i] > 0 and w[i] >= min_p.
+//   5. top_k > 0 keeps the k likeliest of them. Likelier is the token with the larger logit; of equals the
+//      one with the lower id.
+//   6. top_p < 1: q[i] is w[i] in units of 2^-40, rounded down, and Q the sum of q over the tokens kept so
+//      far. The fewest likeliest tokens are kept whose q sum to at least top_p * Q, computed in f64 and
+//      rounded up to an integer, but to at least 1. Sums of integers are exact in any order.
+//   7. Token i has the uniform number u[i] = UniformAt(seed, position, i). Of the tokens kept, the one with
+//      the smallest ExponentialOf(u[i]) / w[i] is drawn, in f64; of equals the one with the lowest id.
+//
+// Step 7 is the Gumbel-max trick (Gumbel, "Statistical Theory of Extreme Values", 1954): -ln of an
+// exponential variable has the Gumbel distribution, so the smallest E / w is the largest ln w + Gumbel. In
+// this form it needs one logarithm, and only for few tokens: E >= u, so a token of large u / w cannot win.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/types.h"
+
+namespace prefixd {
+
+struct DrawParams {
+  float temperature = 1.0f;
+  float top_p = 1.0f;     // 1 or more, and NaN: off
+  int top_k = 0;          // 0 or less: off
+  float min_p = 0.0f;     // 0: off
+  uint64_t seed = 0;      // of the sequence
+  uint32_t position = 0;  // the index that the token will have in its sequence
+};
+
+// Working memory of DrawToken. One thread at a time uses it. It grows to 16 bytes per token of the
+// vocabulary with top_k, top_p or min_p, and to 4 without.
+class DrawScratch {
+ private:
+  friend class TokenDraw;
+  struct Candidate {
+    uint32_t key;  // ordered as the logits
+    TokenId id;
+    float weight;
+  };
+  std::vector<float> weights;
+  std::vector<float> allowed;  // the logits, with -inf for banned tokens
+  std::vector<Candidate> kept;
+  std::vector<Candidate> equals;
+};
+
+// Draws a token. Ids of `banned` outside the vocabulary are ignored. Requires that `logits`, [vocab], is not
+// empty.
+TokenId DrawToken(const DrawParams& params, std::span<const float> logits, std::span<const TokenId> banned,
+                  DrawScratch& scratch);
+
+namespace sampling {
+
+// Philox4x32 with 10 rounds: Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
+// 2011.
+inline constexpr int kPhiloxRounds = 10;
+inline constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u;
+inline constexpr uint32_t kPhiloxMultiplier1 = 0xCD9E8D57u;
+inline constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u;
+inline constexpr uint32_t kPhiloxWeyl1 = 0xBB67AE85u;
+using PhiloxWords = std::array<uint32_t, 4>;
+
+constexpr PhiloxWords Philox(PhiloxWords c, uint64_t key) {
+  uint32_t key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const uint64_t product0 = static_cast<uint64_t>(kPhiloxMultiplier0) * c[0];
+    const uint64_t product1 = static_cast<uint64_t>(kPhiloxMultiplier1) * c[2];
+    c = {static_cast<uint32_t>(product1 >> 32) ^ c[1] ^ key0, static_cast<uint32_t>(product1),
+         static_cast<uint32_t>(product0 >> 32) ^ c[3] ^ key1, static_cast<uint32_t>(product0)};
+    key0 += kPhiloxWeyl0;
+    key1 += kPhiloxWeyl1;
+  }
+  return c;
+}
+
+// The random word number `half` of a token. Four neighbouring tokens share a block of Philox: the key is the
+// seed, the counter (token / 4, position, half, 0), and the token has the word token mod 4.
+constexpr uint32_t WordAt(uint64_t seed, uint32_t position, TokenId token, uint32_t half) {
+  const uint32_t id = static_cast<uint32_t>(token);
+  return Philox({id / 4, position, half, 0}, seed)[id % 4];
+}
+
+// Returns (2 n + 1) 2^-53, where the 52 bits of n are word 0 and the upper 20 bits of word 1. It is exact and
+// in (0, 1), and not below word 0 times 2^-32.
+constexpr double UniformAt(uint64_t seed, uint32_t position, TokenId token) {
+  const uint64_t n =
+      static_cast<uint64_t>(WordAt(seed, position, token, 0)) << 20 | WordAt(seed, position, token, 1) >> 12;
+  return static_cast<double>(2 * n + 1) * 0x1.0p-53;
+}
+
+// Returns -ln(1 - u), for 2^-53 <= u <= 1 - 2^-53, with a relative error below 2^-50. 1 - u = m 2^e with m in
+// [2/3, 4/3), and ln m = 2 atanh(s) with s = (m - 1) / (m + 1), so |s| <= 1/5. For u <= 1/3, m - 1 = -u
+// without rounding.
+constexpr double ExponentialOf(double u) {
+  int exponent = 0;
+  double from_one = -u;  // m - 1
+  if (u > 1.0 / 3) {
+    const uint64_t bits = std::bit_cast<uint64_t>(1 - u);
+    exponent = static_cast<int>(bits >> 52) - 1023;
+    double m = std::bit_cast<double>((bits & 0xFFFFFFFFFFFFFull) | 0x3FF0000000000000ull);  // in [1, 2)
+    if (m >= 4.0 / 3) {
+      m *= 0.5;
+      ++exponent;
+    }
+    from_one = m - 1;
+  }
+  const double s = from_one / (2 + from_one);
+  const double square = s * s;
+  double sum = 0;
+  for (int k = 11; k >= 0; --k) sum = sum * square + 1.0 / (2 * k + 1);
+  return -(2 * s * sum) - static_cast<double>(exponent) * 0x1.62e42fefa39efp-1;
+}
+
+// Returns e^x for -87 <= x <= 0, with a relative error below 2e-7, and 0 for all others and NaN. Cody-Waite
+// reduction by ln 2, and a Taylor polynomial of degree 7 on [-ln2/2, ln2/2]. It has no branches, so that the
+// compiler can vectorise it.
+inline float WeightOf(float from) {
+  const float bounded = from >= -87.0f ? from : -87.0f;
+  const float x = bounded <= 0.0f ? bounded : 0.0f;
+  const float scaled = x * 1.44269504088896341f;
+  // 1.5 * 2^23: the rounding to an integer happens in this addition
+  const float shifted = scaled + 12582912.0f;
+  const float n = shifted - 12582912.0f;
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.98412698e-4f;
+  p = p * r + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const int32_t exponent = static_cast<int32_t>(n) + 127;
+  const float result = p * std::bit_cast<float>(exponent << 23);
+  return from == x ? result : 0.0f;
+}
+
+// A weight in units of 2^-40.
+inline uint64_t FixedPoint(float weight) { return static_cast<uint64_t>(weight * 0x1.0p+40f); }
+
+// Returns the sum of q that top_p asks for.
+inline uint64_t SumForTopP(float top_p, uint64_t total) {
+  const double share = static_cast<double>(total) * static_cast<double>(top_p);
+  if (!(share > 1)) return 1;
+  const uint64_t whole = static_cast<uint64_t>(share);
+  return static_cast<double>(whole) < share ? whole + 1 : whole;
+}
+
+}  // namespace sampling
+}  // namespace prefixd

@@ -1,0 +1,123 @@
+#include "kernels/sampling.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <vector>
+
+#include "base/prng.h"
+
+namespace prefixd {
+namespace {
+
+using sampling::ExponentialOf;
+using sampling::Philox;
+using sampling::PhiloxWords;
+using sampling::UniformAt;
+using sampling::WeightOf;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// The known answers of the Random123 library for philox4x32, 10 rounds.
+TEST(Sampling, PhiloxGivesTheKnownAnswers) {
+  EXPECT_EQ(Philox({0, 0, 0, 0}, 0), (PhiloxWords{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox({~0u, ~0u, ~0u, ~0u}, ~uint64_t{0}),
+            (PhiloxWords{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822),
+            (PhiloxWords{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Sampling, EveryTokenAndPositionHasItsOwnNumber) {
+  std::set<double> seen;
+  for (uint64_t seed : {0ull, 1ull, 1ull << 32}) {
+    for (uint32_t position = 0; position < 30; ++position) {
+      for (TokenId token = 0; token < 100; ++token) {
+        const double u = UniformAt(seed, position, token);
+        EXPECT_TRUE(u > 0 && u < 1) << u;
+        EXPECT_LE(sampling::WordAt(seed, position, token, 0) * 0x1.0p-32, u);
+        seen.insert(u);
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), 9000u);
+}
+
+TEST(Sampling, ExponentialsAreLogarithms) {
+  Prng prng(3);
+  const auto check = [](double u) {
+    const double expected = static_cast<double>(-std::log1p(-static_cast<long double>(u)));
+    EXPECT_NEAR(ExponentialOf(u) / expected, 1.0, 0x1.0p-50) << u;
+  };
+  for (const double u : {0x1.0p-53, 1 - 0x1.0p-53, 1.0 / 3, std::nextafter(1.0 / 3, 1), 0.5, 2.0 / 3, 0.75})
+    check(u);
+  for (int i = 0; i < 100000; ++i) {
+    const double u = (static_cast<double>(2 * (prng.Next() >> 12) + 1)) * 0x1.0p-53;
+    check(u);
+    check(std::max(0x1.0p-53, u * std::exp2(-static_cast<double>(prng.Below(50)))));
+    check(1 - std::max(0x1.0p-53, u * std::exp2(-static_cast<double>(prng.Below(50)))));
+  }
+}
+
+TEST(Sampling, WeightsAreExponentials) {
+  Prng prng(4);
+  for (int i = 0; i < 200000; ++i) {
+    const float x = static_cast<float>(-87 * prng.Unit());
+    ASSERT_NEAR(static_cast<double>(WeightOf(x)) / std::exp(static_cast<double>(x)), 1.0, 2e-7) << x;
+    ASSERT_LE(WeightOf(x), 1.0f) << x;
+  }
+  EXPECT_EQ(WeightOf(0.0f), 1.0f);
+  EXPECT_GT(WeightOf(-87.0f), 0.0f);
+  for (const float x : {std::nextafter(-87.0f, -100.0f), -1e30f, -kInf, 1e-30f, 1.0f, kInf, NAN})
+    EXPECT_EQ(WeightOf(x), 0.0f) << x;
+}
+
+TEST(Sampling, TopPAsksForAnIntegerSum) {
+  constexpr uint64_t kOne = uint64_t{1} << 40;
+  EXPECT_EQ(sampling::SumForTopP(0.5f, 3 * kOne), 3 * kOne / 2);
+  EXPECT_EQ(sampling::SumForTopP(0.5f, 3), 2u) << "1.5, rounded up";
+  EXPECT_EQ(sampling::SumForTopP(0.0f, kOne), 1u);
+  EXPECT_EQ(sampling::SumForTopP(-1.0f, kOne), 1u);
+  EXPECT_LE(sampling::SumForTopP(std::nextafter(1.0f, 0.0f), kOne), kOne);
+  EXPECT_EQ(sampling::FixedPoint(1.0f), kOne);
+  EXPECT_EQ(sampling::FixedPoint(1e-30f), 0u);
+}
+
+// Word 0 of token 2 here is 1 (found by a search over positions). It wins against equal weights, but never
+// with a weight of 0.
+TEST(Sampling, ImpossibleTokensAreNotDrawnByTheSmallestRandomNumber) {
+  constexpr uint32_t kPosition = 761501576;
+  constexpr TokenId kToken = 2;
+  DrawScratch scratch;
+  const DrawParams params{.seed = 7, .position = kPosition};
+  std::vector<float> logits(256, 0.0f);
+  ASSERT_LT(sampling::WordAt(7, kPosition, kToken, 0), 2u);
+  EXPECT_EQ(DrawToken(params, logits, {}, scratch), kToken);
+  for (const float impossible : {-1000.0f, -kInf, NAN}) {
+    logits[kToken] = impossible;
+    EXPECT_NE(DrawToken(params, logits, {}, scratch), kToken);
+  }
+  logits[kToken] = 0.0f;
+  EXPECT_NE(DrawToken(params, logits, std::vector<TokenId>{kToken}, scratch), kToken);
+}
+
+TEST(Sampling, ScratchCarriesNothingFromDrawToDraw) {
+  Prng prng(5);
+  DrawScratch used;
+  for (int i = 0; i < 300; ++i) {
+    std::vector<float> logits(prng.Between(1, 700));
+    for (float& logit : logits) logit = static_cast<float>(8 * prng.Unit());
+    std::vector<TokenId> banned(prng.Below(4), 0);
+    DrawParams params{.top_p = prng.Chance(0.5) ? 0.8f : 1.0f,
+                      .top_k = prng.Chance(0.5) ? 20 : 0,
+                      .seed = prng.Next(),
+                      .position = static_cast<uint32_t>(i)};
+    DrawScratch fresh;
+    EXPECT_EQ(DrawToken(params, logits, banned, used), DrawToken(params, logits, banned, fresh));
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
