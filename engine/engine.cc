@@ -68,10 +68,11 @@ void EngineHistogram::Add(double seconds) {
 }
 
 struct Engine::Impl {
-  Impl(const EngineOptions& asked, Transformer* transformer, const Clock* clock_in,
+  Impl(const EngineOptions& asked, Transformer* transformer, Backend* computes, const Clock* clock_in,
        std::unique_ptr<KvMemory> memory, const LowerTiers& lower_tiers)
       : options(asked),
         model(transformer),
+        backend(computes),
         clock(clock_in),
         kv(std::move(memory)),
         port(lower_tiers ? lower_tiers(kv->pool(), [this] { Wake(); }) : nullptr),
@@ -83,6 +84,7 @@ struct Engine::Impl {
 
   const EngineOptions options;
   Transformer* const model;
+  Backend* const backend;
   const Clock* const clock;
 
   std::atomic<bool> stepping{false};
@@ -108,6 +110,8 @@ struct Engine::Impl {
   std::vector<TokenId> step_tokens;
   std::vector<SequenceSpan> spans;
   std::vector<int> logit_rows;
+  std::vector<SampleRow> samples;            // of the chunks of the plan that draw, in order
+  std::vector<std::vector<TokenId>> banned;  // of `samples`
 
   mutable Mutex stats_mutex;
   EngineStats published_stats GUARDED_BY(stats_mutex);
@@ -115,9 +119,10 @@ struct Engine::Impl {
   void Wake();
   void TakeInbox();
   void RunModel(const std::vector<PlannedChunk>& plan);
-  const float* AfterChunk(const PlannedChunk& chunk, const float* logits, double now);
+  const float* AfterChunk(const PlannedChunk& chunk, const float* logits, TokenId drawn, double now);
   std::vector<GeneratedToken> ScorePrompt(const PlannedChunk& chunk, const float* logits) const;
-  GeneratedToken Draw(const Sequence& sequence, std::span<const float> logits) const;
+  void DrawTokens(const std::vector<PlannedChunk>& plan, const float* logits);
+  std::vector<TokenId> Banned(const Sequence& sequence) const;
   std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
   void FailAll(const Status& error);
@@ -146,7 +151,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Tra
     return InvalidArgument("a host or disk tier needs the code that moves KV to it");
   const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
-  auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv), lower_tiers);
+  auto impl = std::make_unique<Impl>(options, model, backend, clock, std::move(kv), lower_tiers);
   impl->live_stats.block_bytes = layout.BlockBytes();
   impl->Publish();
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
@@ -298,8 +303,11 @@ void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
     double& estimate = live_stats.prefill_tokens_per_second;
     estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
   }
+  DrawTokens(plan, *logits);
   const float* row = *logits;
-  for (const PlannedChunk& chunk : plan) row = AfterChunk(chunk, row, now);
+  size_t drawn = 0;
+  for (const PlannedChunk& chunk : plan)
+    row = AfterChunk(chunk, row, Draws(chunk) ? samples[drawn++].token : -1, now);
 }
 
 std::vector<GeneratedToken> Engine::Impl::ScorePrompt(const PlannedChunk& chunk, const float* logits) const {
@@ -313,9 +321,37 @@ std::vector<GeneratedToken> Engine::Impl::ScorePrompt(const PlannedChunk& chunk,
   return scored;
 }
 
-// Processes a computed chunk, whose logits begin at `logits`. If it completes the sequence, draws a token.
-// Returns the begin of the next chunk's logits.
-const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, double now) {
+// Draws the tokens of all chunks of a computed plan, whose logits begin at `logits`, into `samples`.
+void Engine::Impl::DrawTokens(const std::vector<PlannedChunk>& plan, const float* logits) {
+  const size_t vocab = static_cast<size_t>(model->config().vocab);
+  samples.clear();
+  banned.clear();
+  banned.reserve(plan.size());  // `samples` points into it
+  for (const PlannedChunk& chunk : plan) {
+    logits += static_cast<size_t>(chunk.prompt_logits()) * vocab;
+    if (!Draws(chunk)) continue;
+    const Sequence& s = *chunk.sequence;
+    banned.push_back(Banned(s));
+    samples.push_back(
+        SampleRowOf(s.request.sampling, s.counts, static_cast<int>(s.tokens.size()), logits, banned.back()));
+    logits += vocab;
+  }
+  backend->Sample(samples, model->config().vocab);
+}
+
+std::vector<TokenId> Engine::Impl::Banned(const Sequence& s) const {
+  std::vector<TokenId> ids;
+  if (s.generated() < s.request.sampling.min_tokens) {  // with ignore_eos too, as in vLLM
+    ids = s.request.sampling.stop_token_ids;
+    ids.insert(ids.end(), options.eos.begin(), options.eos.end());
+  }
+  return ids;
+}
+
+// Processes a computed chunk, whose logits begin at `logits`. `drawn` is its token, if it completes the
+// sequence and draws one. Returns the begin of the next chunk's logits.
+const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, TokenId drawn,
+                                      double now) {
   Sequence& s = *chunk.sequence;
   const size_t vocab = static_cast<size_t>(model->config().vocab);
   RequestEvent event;
@@ -331,12 +367,13 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
   std::optional<FinishReason> ending = FinishReason::kLength;
   const bool first = s.generated() == 0;
   if (Draws(chunk)) {
-    GeneratedToken token = Draw(s, {logits, vocab});
+    const int top = s.request.sampling.logprobs;
+    event.tokens.push_back(top < 0 ? GeneratedToken{drawn, 0, {}}
+                                   : WithLogprobs(drawn, top, {logits, vocab}));
     logits += vocab;
-    s.Append(token.token);
+    s.Append(drawn);
     ++live_stats.generation_tokens;
-    ending = Ending(s, token.token);
-    event.tokens.push_back(std::move(token));
+    ending = Ending(s, drawn);
   }
   if (first) {
     for (size_t i = 0; i < kTokenSources; ++i)
@@ -357,18 +394,6 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
     s.request.listener->OnEvent(std::move(event));
   }
   return logits;
-}
-
-GeneratedToken Engine::Impl::Draw(const Sequence& s, std::span<const float> logits) const {
-  const SamplingParams& params = s.request.sampling;
-  std::vector<TokenId> banned;
-  if (s.generated() < params.min_tokens) {  // with ignore_eos too, as in vLLM
-    banned = params.stop_token_ids;
-    banned.insert(banned.end(), options.eos.begin(), options.eos.end());
-  }
-  const TokenId token = SampleToken(params, s.counts, static_cast<int>(s.tokens.size()), logits, banned);
-  if (params.logprobs < 0) return {token, 0, {}};
-  return WithLogprobs(token, params.logprobs, logits);
 }
 
 std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {

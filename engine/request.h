@@ -12,13 +12,9 @@
 
 #include "base/types.h"
 #include "cache/prefix_cache.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
-
-struct LogitBias {
-  TokenId token;
-  float bias;  // added to its logit
-};
 
 struct SamplingParams {
   float temperature = 1.0f;           // 0: greedy
@@ -37,6 +33,12 @@ struct SamplingParams {
   int logprobs = -1;  // -1: none; n: for the drawn token and the n likeliest
   int prompt_logprobs =
       -1;  // the same for the prompt's tokens except the first; the whole prompt is computed
+
+  // Returns whether the tokens of the answer must be counted. Only the repetition penalty needs those of the
+  // prompt.
+  bool HasPenalties() const {
+    return repetition_penalty != 1.0f || presence_penalty != 0.0f || frequency_penalty != 0.0f;
+  }
 };
 
 // The source of the KV of a prompt token.

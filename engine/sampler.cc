@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "base/check.h"
-#include "engine/logit_adjustment.h"
 #include "kernels/sampling.h"
 #include "model/portable_math.h"
 
@@ -57,20 +56,22 @@ double CountOf(float value, const Likelier& likelier) {
 
 }  // namespace
 
-TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
-                    std::span<const float> logits, std::span<const TokenId> banned) {
-  PREFIXD_CHECK(!logits.empty() && position >= 0) << position;
-  const DrawParams draw{.temperature = params.temperature,
-                        .top_p = params.top_p,
-                        .top_k = params.top_k,
-                        .min_p = params.min_p,
-                        .seed = params.seed,
-                        .position = static_cast<uint32_t>(position)};
-  DrawScratch scratch;
-  if (!ChangesLogits(params)) return DrawToken(draw, logits, banned, scratch);
-  std::vector<float> adjusted(logits.begin(), logits.end());
-  AdjustLogits(params, counts, adjusted);
-  return DrawToken(draw, adjusted, banned, scratch);
+SampleRow SampleRowOf(const SamplingParams& params, const TokenCounts& counts, int position,
+                      const float* logits, std::span<const TokenId> banned) {
+  PREFIXD_CHECK(position >= 0) << position;
+  return {.logits = logits,
+          .params = {.temperature = params.temperature,
+                     .top_p = params.top_p,
+                     .top_k = params.top_k,
+                     .min_p = params.min_p,
+                     .seed = params.seed,
+                     .position = static_cast<uint32_t>(position)},
+          .changes = {.bias = params.logit_bias,
+                      .repetition_penalty = params.repetition_penalty,
+                      .frequency_penalty = params.frequency_penalty,
+                      .presence_penalty = params.presence_penalty,
+                      .counts = counts.entries()},
+          .banned = banned};
 }
 
 GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logits) {

@@ -4,7 +4,7 @@
 // The order of the steps is that of vLLM V1:
 //   0. Log probabilities are computed from the unmodified logits (WithLogprobs).
 //   1. Banned tokens are excluded.
-//   2. logit_bias, then the repetition, frequency and presence penalties apply (engine/logit_adjustment.h).
+//   2. logit_bias, then the repetition, frequency and presence penalties apply (kernels/logit_adjustment.h).
 //   3. The token is drawn as kernels/sampling.h defines it: temperature, min_p, top_k, top_p, and a race with
 //      the random numbers of (seed, position, token).
 // Ties go to the lower token id. A NaN logit counts as -inf. A token with a logit of -inf is drawn only when
@@ -15,16 +15,16 @@
 
 #include "engine/request.h"
 #include "engine/token_counts.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
 
-// Draws a token. `counts` has the tokens of the sequence so far, as far as a penalty needs them. `position`
-// >= 0 is the index that the token will have in its sequence. `banned` tokens cannot be drawn (end tokens
-// before min_tokens); ids outside the vocabulary are ignored. If every token is banned, the ban is ignored.
-// Requires that logits, [vocab], is not empty and that the ids of `params` and `counts` are in the
-// vocabulary.
-TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
-                    std::span<const float> logits, std::span<const TokenId> banned);
+// Returns the row from which the next token of a sequence is drawn. `counts` has the tokens of the sequence
+// so far, as far as a penalty needs them. `position` >= 0 is the index that the token will have in its
+// sequence. `banned` tokens cannot be drawn (end tokens before min_tokens). All arguments must outlive the
+// draw. Requires that the ids of `params` and `counts` are in the vocabulary.
+SampleRow SampleRowOf(const SamplingParams& params, const TokenCounts& counts, int position,
+                      const float* logits, std::span<const TokenId> banned);
 
 // Returns the natural logarithms of softmax(logits) for `token`, which is in the vocabulary, and for the
 // `top` likeliest tokens, likeliest first. They are never NaN. When the largest logit is infinite, the tokens

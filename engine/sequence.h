@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "cache/prefix_cache.h"
-#include "engine/logit_adjustment.h"
 #include "engine/request.h"
 #include "engine/token_counts.h"
 
@@ -61,7 +60,7 @@ struct Sequence {
 
   void Append(TokenId token) {
     tokens.push_back(token);
-    if (HasPenalties(request.sampling)) counts.AddGenerated(token);
+    if (request.sampling.HasPenalties()) counts.AddGenerated(token);
   }
   // Returns the number of prompt positions in [high_water, until) whose logits the request needs for prompt
   // log probabilities. The logits of a position give the log probability of the next token.

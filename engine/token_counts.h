@@ -13,15 +13,13 @@
 #include <vector>
 
 #include "base/types.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
 
 class TokenCounts {
  public:
-  struct Entry {
-    TokenId token;
-    int generated;  // occurrences in the answer; 0: only the prompt has it
-  };
+  using Entry = TokenCount;
 
   void AddPrompt(std::span<const TokenId> tokens) {
     for (const TokenId token : tokens) EntryOf(token);

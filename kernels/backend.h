@@ -30,6 +30,7 @@
 #include "base/types.h"
 #include "kernels/activation.h"
 #include "kernels/kv_layout.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
 
@@ -174,8 +175,13 @@ class Backend {
   // Waits for all enqueued operations. After an error the results of the step are lost.
   virtual Status Synchronize() = 0;
   // Synchronizes and returns host memory that holds the first `bytes` bytes of `from`. That memory is valid
-  // until the next call of any member.
+  // until the next call of any member but Sample.
   virtual Result<const void*> ToHost(const void* from, size_t bytes) = 0;
+
+  // Draws the token of every row, as DrawRow of kernels/sampling.h does, on the compute threads. A token
+  // depends on its own row alone. The draw has ended on return; the memory of ToHost stays valid. Requires
+  // vocab > 0.
+  virtual void Sample(std::span<SampleRow> rows, int vocab) = 0;
 };
 
 }  // namespace prefixd

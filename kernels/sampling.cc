@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "kernels/logit_adjustment.h"
 
 namespace prefixd {
 namespace {
@@ -258,6 +259,17 @@ class TokenDraw {
   DrawScratch& scratch_;
   TokenId best_ = -1;
 };
+
+void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch) {
+  PREFIXD_CHECK(row.logits != nullptr && vocab > 0) << vocab;
+  std::span<const float> logits(row.logits, static_cast<size_t>(vocab));
+  if (ChangesLogits(row.changes)) {
+    scratch.adjusted.assign(logits.begin(), logits.end());
+    AdjustLogits(row.changes, scratch.adjusted);
+    logits = scratch.adjusted;
+  }
+  row.token = DrawToken(row.params, logits, row.banned, scratch);
+}
 
 TokenId DrawToken(const DrawParams& params, std::span<const float> logits, std::span<const TokenId> banned,
                   DrawScratch& scratch) {

@@ -42,24 +42,59 @@ struct DrawParams {
   uint32_t position = 0;  // the index that the token will have in its sequence
 };
 
-// Working memory of DrawToken. One thread at a time uses it. It grows to 16 bytes per token of the
-// vocabulary with top_k, top_p or min_p, and to 4 without.
+struct LogitBias {
+  TokenId token;
+  float bias;  // added to its logit
+};
+
+// A token of the prompt or the answer.
+struct TokenCount {
+  TokenId token;
+  int generated;  // occurrences in the answer; 0: only the prompt has it
+};
+
+// What a request changes in the logits before the draw (kernels/logit_adjustment.h).
+struct LogitChanges {
+  std::span<const LogitBias> bias;  // each token at most once
+  float repetition_penalty = 1.0f;
+  float frequency_penalty = 0.0f;
+  float presence_penalty = 0.0f;
+  std::span<const TokenCount> counts;  // each token at most once; may be empty without penalties
+};
+
+// A row of a step from which a token is drawn. The owner of the row keeps what it points to alive and
+// unchanged during the draw.
+struct SampleRow {
+  const float* logits = nullptr;  // [vocab], host memory; stays unchanged
+  DrawParams params;
+  LogitChanges changes;
+  std::span<const TokenId> banned;  // ids outside the vocabulary are ignored
+  TokenId token = -1;               // the result
+};
+
+// Working memory of a draw. One thread at a time uses it. It grows to at most
+// 36 bytes per token of the vocabulary.
 class DrawScratch {
  private:
   friend class TokenDraw;
+  friend void DrawRow(SampleRow&, int, DrawScratch&);
   struct Candidate {
     uint32_t key;  // ordered as the logits
     TokenId id;
     float weight;
   };
   std::vector<float> weights;
-  std::vector<float> allowed;  // the logits, with -inf for banned tokens
+  std::vector<float> adjusted;  // the logits after LogitChanges
+  std::vector<float> allowed;   // the logits, with -inf for banned tokens
   std::vector<Candidate> kept;
   std::vector<Candidate> equals;
 };
 
-// Draws a token. Ids of `banned` outside the vocabulary are ignored. Requires that `logits`, [vocab], is not
-// empty.
+// Adjusts the logits of a row, in a copy, and draws its token. Requires vocab > 0 and that the ids of
+// row->changes are in the vocabulary.
+void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch);
+
+// Draws a token from logits, [vocab], as they are. Requires that they are not empty.
 TokenId DrawToken(const DrawParams& params, std::span<const float> logits, std::span<const TokenId> banned,
                   DrawScratch& scratch);
 

@@ -54,9 +54,9 @@ class Transformer {
 
   // Runs one step: computes all rows of the batch, stores their KV in `pool`, and returns the logits of
   // `logit_rows`, in that order, as [logit_rows.size()][vocab] in host memory. The logits are valid until the
-  // next call of any member or of the backend. `logit_rows` are distinct row numbers of the batch; if there
-  // are none, returns nullptr. The step has ended on return. After an error the KV that the step stored must
-  // not be used.
+  // next call of any member, or of the backend other than Backend::Sample. `logit_rows` are distinct row
+  // numbers of the batch; if there are none, returns nullptr. The step has ended on return. After an error
+  // the KV that the step stored must not be used.
   Result<const float*> Forward(const BatchView& batch, std::span<const int> logit_rows, KvPool& pool);
 
   // XXH3-128 of all tensors of the files, ordered by name.

@@ -25,7 +25,7 @@ int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by)
 class CpuBackend final : public Backend {
  public:
   CpuBackend(std::string_view name, const cpu::Ops& ops, int threads)
-      : name_(name), ops_(ops), pool_(threads), attention_(ops, pool_) {}
+      : name_(name), ops_(ops), pool_(threads), attention_(ops, pool_), draw_scratch_(threads) {}
 
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }
@@ -63,6 +63,7 @@ class CpuBackend final : public Backend {
     PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
     return from;
   }
+  void Sample(std::span<SampleRow> rows, int vocab) override;
 
  private:
   // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
@@ -84,6 +85,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   CpuAttention attention_;
   Scratch packed_rows_;
+  std::vector<DrawScratch> draw_scratch_;  // [threads]
 
   BatchView batch_;
   std::vector<const SequenceSpan*> sequence_of_row_;
@@ -250,6 +252,16 @@ void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int di
 void CpuBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
   CheckCopy(pool, from, to);
   std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+}
+
+void CpuBackend::Sample(std::span<SampleRow> rows, int vocab) {
+  PREFIXD_CHECK(vocab > 0) << vocab;
+  const auto draw = [&](int row, int worker) {
+    DrawRow(rows[static_cast<size_t>(row)], vocab, draw_scratch_[static_cast<size_t>(worker)]);
+  };
+  const int count = static_cast<int>(rows.size());
+  if (int64_t{count} * vocab >= kMinParallelElements) return pool_.Run(count, draw);
+  for (int row = 0; row < count; ++row) draw(row, 0);
 }
 
 }  // namespace

@@ -166,6 +166,10 @@ class RefBackend final : public Backend {
     PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
     return from;
   }
+  void Sample(std::span<SampleRow> rows, int vocab) override {
+    DrawScratch scratch;
+    for (SampleRow& row : rows) DrawRow(row, vocab, scratch);
+  }
 
  private:
   // Calls fn(row, sequence, position) for every row of the batch.

@@ -12,7 +12,6 @@
 #include <sstream>
 
 #include "base/prng.h"
-#include "engine/logit_adjustment.h"
 #include "tests/engine/reference_sampler.h"
 #include "tests/support/rounds.h"
 
@@ -34,6 +33,14 @@ TokenCounts CountsOf(const SamplerCase& c) {
   if (c.params.repetition_penalty != 1.0f) counts.AddPrompt(c.prompt);
   for (const TokenId token : c.answer) counts.AddGenerated(token);
   return counts;
+}
+
+TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
+                    std::span<const float> logits, std::span<const TokenId> banned) {
+  DrawScratch scratch;
+  SampleRow row = SampleRowOf(params, counts, position, logits.data(), banned);
+  DrawRow(row, static_cast<int>(logits.size()), scratch);
+  return row.token;
 }
 
 TokenId Draw(const SamplerCase& c) {
@@ -361,7 +368,8 @@ TEST(Sampler, LogprobsOfBrokenLogitsAreNumbers) {
 TEST(SamplerDeathTest, NeedsLogitsAndTokensOfTheVocabulary) {
   const std::vector<float> logits{1, 2, 3};
   SamplingParams params;
-  EXPECT_DEATH(SampleToken(params, {}, 0, {}, {}), "logits.empty");
+  EXPECT_DEATH(SampleToken(params, {}, 0, {}, {}), "vocab > 0");
+  EXPECT_DEATH(SampleToken(params, {}, -1, logits, {}), "position >= 0");
   EXPECT_DEATH(WithLogprobs(3, 0, logits), "3 of 3");
   params.logit_bias = {{.token = -1, .bias = 1}};
   EXPECT_DEATH(SampleToken(params, {}, 0, logits, {}), "-1 of 3");

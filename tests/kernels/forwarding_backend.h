@@ -61,6 +61,7 @@ class ForwardingBackend : public Backend {
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override { to_.CopyBlock(pool, from, to); }
   Status Synchronize() override { return to_.Synchronize(); }
   Result<const void*> ToHost(const void* from, size_t bytes) override { return to_.ToHost(from, bytes); }
+  void Sample(std::span<SampleRow> rows, int vocab) override { to_.Sample(rows, vocab); }
 
  private:
   Backend& to_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/prng.h"
+#include "kernels/registry.h"
 
 namespace prefixd {
 namespace {
@@ -116,6 +117,57 @@ TEST(Sampling, ScratchCarriesNothingFromDrawToDraw) {
                       .position = static_cast<uint32_t>(i)};
     DrawScratch fresh;
     EXPECT_EQ(DrawToken(params, logits, banned, used), DrawToken(params, logits, banned, fresh));
+  }
+}
+
+// Rows of all kinds: greedy, plain, filtered, flat, banned, penalised.
+std::vector<SampleRow> MixedRows(const std::vector<std::vector<float>>& logits) {
+  static const LogitBias kBias[] = {{3, 2.0f}, {1000, -5.0f}};
+  static const TokenCount kCounts[] = {{7, 2}, {9, 0}};
+  static const TokenId kBanned[] = {0, 1, 2500};
+  std::vector<SampleRow> rows(logits.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    SampleRow& row = rows[i];
+    row.logits = logits[i].data();
+    row.params = {.temperature = i % 5 == 0 ? 0.0f : 0.25f * static_cast<float>(i % 7 + 1),
+                  .top_p = i % 3 == 0 ? 0.9f : 1.0f,
+                  .top_k = i % 4 == 0 ? 50 : 0,
+                  .min_p = i % 6 == 0 ? 0.02f : 0.0f,
+                  .seed = i * 77,
+                  .position = static_cast<uint32_t>(i)};
+    if (i % 2 == 0) row.changes = {.bias = kBias, .repetition_penalty = 1.2f, .counts = kCounts};
+    if (i % 8 == 3) row.banned = kBanned;
+  }
+  return rows;
+}
+
+TEST(Sampling, AnyBackendThreadsAndPlaceInTheBatchDrawTheSame) {
+  constexpr int kVocab = 3001;
+  Prng prng(6);
+  std::vector<std::vector<float>> logits(40, std::vector<float>(kVocab));
+  for (size_t i = 0; i < logits.size(); ++i) {
+    for (float& logit : logits[i]) logit = static_cast<float>((i % 3 == 0 ? 0.01 : 12) * prng.Unit());
+  }
+  std::vector<SampleRow> expected = MixedRows(logits);
+  std::set<TokenId> different;
+  for (SampleRow& row : expected) {
+    DrawScratch scratch;
+    DrawRow(row, kVocab, scratch);
+    different.insert(row.token);
+  }
+  EXPECT_GT(different.size(), 30u);
+  for (const BackendInfo& info : ListBackends()) {
+    if (!info.runs_here) continue;
+    for (const int threads : {1, 3}) {
+      const auto backend = CreateBackend(info.name, threads);
+      ASSERT_TRUE(backend.ok()) << backend.status().ToString();
+      std::vector<SampleRow> rows = MixedRows(logits);
+      std::reverse(rows.begin(), rows.end());
+      (*backend)->Sample(std::span(rows).subspan(0, 1), kVocab);
+      (*backend)->Sample(std::span(rows).subspan(1), kVocab);
+      for (size_t i = 0; i < rows.size(); ++i)
+        EXPECT_EQ(rows[i].token, expected[rows.size() - 1 - i].token) << info.name << " row " << i;
+    }
   }
 }
 

@@ -11,19 +11,15 @@
 
 #include <span>
 
-#include "engine/request.h"
-#include "engine/token_counts.h"
+#include "kernels/sampling.h"
 
 namespace prefixd {
 
-// Returns whether the tokens of the answer must be counted. Only the repetition penalty needs those of the
-// prompt.
-bool HasPenalties(const SamplingParams& params);
 // Returns whether AdjustLogits changes anything.
-bool ChangesLogits(const SamplingParams& params);
+bool ChangesLogits(const LogitChanges& changes);
 
-// Adjusts `logits`, [vocab], in place. Requires that all token ids of `params` and `counts` are in the
-// vocabulary. `counts` may be empty when HasPenalties is false. O(biases + distinct tokens of `counts`).
-void AdjustLogits(const SamplingParams& params, const TokenCounts& counts, std::span<float> logits);
+// Adjusts `logits`, [vocab], in place. Requires that all token ids of `changes` are in the vocabulary.
+// O(biases + counts).
+void AdjustLogits(const LogitChanges& changes, std::span<float> logits);
 
 }  // namespace prefixd
