@@ -1,6 +1,7 @@
 #include "kernels/sampling.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "base/check.h"
@@ -12,37 +13,9 @@ namespace {
 using namespace sampling;
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
-constexpr int kLanes = 16;
-constexpr int kBlock = 256;  // tokens; a multiple of kLanes and 4
 constexpr int kBucketBits = 11;
 // Above this share of the vocabulary it is cheaper to draw the numbers of all tokens.
 constexpr size_t kSparseShare = 16;
-
-// Returns the largest logit; -inf if all are NaN or -inf. Lanes, so that the compiler can vectorise it.
-float Largest(std::span<const float> logits) {
-  std::array<float, kLanes> lanes;
-  lanes.fill(kLowest);
-  size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
-  }
-  float largest = kLowest;
-  for (; i < logits.size(); ++i) largest = logits[i] > largest ? logits[i] : largest;
-  for (const float lane : lanes) largest = lane > largest ? lane : largest;
-  return largest;
-}
-
-// Returns the first id that has the value `largest`, which is not -inf.
-TokenId FirstEqual(std::span<const float> logits, float largest) {
-  size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes) {
-    uint32_t equal = 0;
-    for (size_t j = 0; j < kLanes; ++j) equal |= logits[i + j] == largest ? 1u : 0u;
-    if (equal != 0) break;
-  }
-  while (logits[i] != largest) ++i;
-  return static_cast<TokenId>(i);
-}
 
 // Returns the lowest id that is not banned, or -1 if all are.
 TokenId FirstAllowed(size_t vocab, std::span<const TokenId> banned) {
@@ -58,30 +31,6 @@ TokenId FirstAllowed(size_t vocab, std::span<const TokenId> banned) {
 uint32_t KeyOf(float logit) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 becomes +0
   return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
-}
-
-// Writes word 0 of the tokens first .. first + kBlock - 1, halved so that it converts as a signed integer.
-// `first` is a multiple of 4.
-void HalvedWords(uint64_t seed, uint32_t position, uint32_t first, int32_t* words) {
-  for (uint32_t j = 0; j < kBlock / 4; ++j) {
-    uint32_t c0 = first / 4 + j, c1 = position, c2 = 0, c3 = 0;
-    uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-#pragma GCC unroll 10
-    for (int round = 0; round < kPhiloxRounds; ++round) {
-      const uint64_t product0 = static_cast<uint64_t>(kPhiloxMultiplier0) * c0;
-      const uint64_t product1 = static_cast<uint64_t>(kPhiloxMultiplier1) * c2;
-      c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ key0;
-      c1 = static_cast<uint32_t>(product1);
-      c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ key1;
-      c3 = static_cast<uint32_t>(product0);
-      key0 += kPhiloxWeyl0;
-      key1 += kPhiloxWeyl1;
-    }
-    words[4 * j] = static_cast<int32_t>(c0 >> 1);
-    words[4 * j + 1] = static_cast<int32_t>(c1 >> 1);
-    words[4 * j + 2] = static_cast<int32_t>(c2 >> 1);
-    words[4 * j + 3] = static_cast<int32_t>(c3 >> 1);
-  }
 }
 
 // The smallest ExponentialOf(u) / w seen so far, and its token.
@@ -115,31 +64,35 @@ class Race {
 class TokenDraw {
  public:
   TokenDraw(const DrawParams& params, std::span<const float> logits, DrawScratch& scratch)
-      : params_(params), logits_(logits), weights_(scratch.weights), scratch_(scratch) {}
+      : params_(params),
+        logits_(logits),
+        loops_(*scratch.loops),
+        weights_(scratch.weights),
+        scratch_(scratch) {}
 
   TokenId Run(std::span<const TokenId> banned) {
     if (!banned.empty()) Ban(banned);
-    float largest = Largest(logits_);
-    if (largest == kLowest) {
+    FindBest();
+    if (largest_ == kLowest) {
       if (const TokenId allowed = FirstAllowed(logits_.size(), banned); allowed >= 0) return allowed;
       logits_ = unbanned_;
-      largest = Largest(logits_);
-      if (largest == kLowest) return 0;
+      FindBest();
+      if (largest_ == kLowest) return 0;
     }
-    best_ = FirstEqual(logits_, largest);
     if (params_.temperature <= 0.0f || params_.top_k == 1) return best_;
-    SetWeights(largest);
-    const bool filters = params_.top_k > 0 || params_.top_p < 1.0f || params_.min_p != 0.0f;
-    if (!filters) return RaceOfAll();
-    KeepByWeight();
-    if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < scratch_.kept.size()) {
-      KeepLikeliest(static_cast<uint64_t>(params_.top_k), [](const Candidate&) { return uint64_t{1}; });
+    if (params_.top_k > 0 && KeepFewLikeliest()) {
+      if (params_.top_p < 1.0f) KeepTopP();
+      return RaceOfKept();
     }
-    if (params_.top_p < 1.0f) {
-      const auto fixed = [](const Candidate& c) { return FixedPoint(c.weight); };
-      uint64_t total = 0;
-      for (const Candidate& candidate : scratch_.kept) total += fixed(candidate);
-      KeepLikeliest(SumForTopP(params_.top_p, total), fixed);
+    SetWeights();
+    const bool by_rank = params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits_.size();
+    if (!by_rank && !(params_.top_p < 1.0f)) return RaceOfAll();
+    if (by_rank) {
+      KeepByWeight(0.0f);
+      KeepTopK();
+      if (params_.top_p < 1.0f) KeepTopP();
+    } else {
+      KeepTopPOfAll();
     }
     if (scratch_.kept.size() < logits_.size() / kSparseShare) return RaceOfKept();
     std::fill(weights_.begin(), weights_.end(), 0.0f);
@@ -151,6 +104,8 @@ class TokenDraw {
  private:
   using Candidate = DrawScratch::Candidate;
 
+  static uint64_t FixedWeight(const Candidate& candidate) { return FixedPoint(candidate.weight); }
+
   void Ban(std::span<const TokenId> banned) {
     unbanned_ = logits_;
     scratch_.allowed.assign(logits_.begin(), logits_.end());
@@ -161,27 +116,93 @@ class TokenDraw {
     logits_ = scratch_.allowed;
   }
 
-  void SetWeights(float largest) {
-    const size_t padded = (logits_.size() + kBlock - 1) / kBlock * kBlock;
-    weights_.resize(padded);
-    float* const weights = weights_.data();
-    const float temperature = params_.temperature;
-    for (size_t i = 0; i < logits_.size(); ++i) weights[i] = WeightOf((logits_[i] - largest) / temperature);
-    std::fill(weights_.begin() + static_cast<ptrdiff_t>(logits_.size()), weights_.end(), 0.0f);
-    weights[static_cast<size_t>(best_)] = 1.0f;  // also when the logits are infinite
+  // Sets largest_, and best_ unless no logit is above -inf.
+  void FindBest() {
+    std::vector<float>& largest = scratch_.largest;
+    largest.resize((logits_.size() + kSampleBlock - 1) / kSampleBlock);
+    loops_.largest(logits_.data(), logits_.size(), largest.data());
+    const auto block = std::max_element(largest.begin(), largest.end());  // the first of equals
+    largest_ = *block;
+    if (largest_ == kLowest) return;
+    size_t id = static_cast<size_t>(block - largest.begin()) * kSampleBlock;
+    while (logits_[id] != largest_) ++id;
+    best_ = static_cast<TokenId>(id);
   }
 
-  void KeepByWeight() {
+  // Sets the weights after min_p; 0 for tokens that are not kept.
+  void SetWeights() {
+    const size_t padded = (logits_.size() + kSampleBlock - 1) / kSampleBlock * kSampleBlock;
+    weights_.resize(padded);
+    loops_.set_weights(logits_.data(), logits_.size(), largest_, params_.temperature, weights_.data());
+    std::fill(weights_.begin() + static_cast<ptrdiff_t>(logits_.size()), weights_.end(), 0.0f);
+    if (params_.min_p != 0.0f) {
+      for (float& weight : weights_) weight = weight >= params_.min_p ? weight : 0.0f;
+    }
+    weights_[static_cast<size_t>(best_)] = 1.0f;  // also when the logits are infinite
+  }
+
+  // Steps 4 and 5 for a small top_k, by the largest logits of the blocks: as many tokens as there are blocks
+  // whose largest logit is at least `bound` are that likely. So no other token is kept, if these pass min_p.
+  // Returns false, with nothing done, where that does not find the tokens.
+  bool KeepFewLikeliest() {
+    const size_t wanted = static_cast<size_t>(params_.top_k);
+    std::vector<float>& sorted = scratch_.sorted;
+    if (2 * wanted > scratch_.largest.size()) return false;
+    sorted = scratch_.largest;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(wanted - 1), sorted.end(),
+                     std::greater<>());
+    const float bound = sorted[wanted - 1];
+    scratch_.kept.clear();
+    for (size_t block = 0; block < scratch_.largest.size(); ++block) {
+      if (!(scratch_.largest[block] >= bound)) continue;
+      const size_t end = std::min((block + 1) * kSampleBlock, logits_.size());
+      for (size_t i = block * kSampleBlock; i < end; ++i) {
+        if (logits_[i] >= bound) Consider(static_cast<TokenId>(i));
+      }
+    }
+    if (scratch_.kept.size() < wanted) return false;
+    KeepTopK();
+    return true;
+  }
+
+  // Keeps a token if it passes min_p.
+  void Consider(TokenId id) {
+    const float logit = logits_[static_cast<size_t>(id)];
+    const float weight = id == best_ ? 1.0f : WeightOf((logit - largest_) / params_.temperature);
+    if (id == best_ || (weight > 0.0f && weight >= params_.min_p))
+      scratch_.kept.push_back({KeyOf(logit), id, weight});
+  }
+
+  // Step 6 without top_k. If the sum of the large weights is enough, no other token is kept. The margin
+  // covers the rounding of WeightOf, by which a larger logit may have a slightly smaller weight.
+  void KeepTopPOfAll() {
+    const WeightSums sums = loops_.sum_weights(weights_.data(), weights_.size());
+    const uint64_t wanted = SumForTopP(params_.top_p, sums.all);
+    KeepByWeight(sums.large >= wanted ? kLargeWeight * (1 - 1e-4f) : 0.0f);
+    KeepLikeliest(wanted, FixedWeight);
+  }
+
+  // Keeps the tokens with a weight above 0 and of at least `least`.
+  void KeepByWeight(float least) {
     std::vector<Candidate>& kept = scratch_.kept;
     kept.resize(logits_.size());
     size_t count = 0;
     for (size_t i = 0; i < logits_.size(); ++i) {
       const float weight = weights_[i];
       kept[count] = {KeyOf(logits_[i]), static_cast<TokenId>(i), weight};
-      const bool keeps = (weight > 0.0f && weight >= params_.min_p) || static_cast<TokenId>(i) == best_;
-      count += keeps ? 1 : 0;
+      count += weight > 0.0f && weight >= least ? 1 : 0;
     }
     kept.resize(count);
+  }
+
+  void KeepTopK() {
+    const uint64_t wanted = static_cast<uint64_t>(params_.top_k);
+    if (wanted < scratch_.kept.size()) KeepLikeliest(wanted, [](const Candidate&) { return uint64_t{1}; });
+  }
+  void KeepTopP() {
+    uint64_t total = 0;
+    for (const Candidate& candidate : scratch_.kept) total += FixedWeight(candidate);
+    KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight);
   }
 
   // Keeps the fewest likeliest candidates whose measures sum to `wanted`, by a radix select on the keys: in
@@ -235,15 +256,12 @@ class TokenDraw {
   TokenId RaceOfAll() const {
     Race race(params_);
     race.Enter(best_, 1.0f);
-    std::array<int32_t, kBlock> words;
-    for (size_t first = 0; first < weights_.size(); first += kBlock) {
-      HalvedWords(params_.seed, params_.position, static_cast<uint32_t>(first), words.data());
+    std::array<int32_t, kSampleBlock> words;
+    for (size_t first = 0; first < weights_.size(); first += kSampleBlock) {
       const float* const weights = weights_.data() + first;
-      const float bound = race.bound();
-      uint32_t any = 0;
-      for (size_t j = 0; j < kBlock; ++j)
-        any |= static_cast<float>(words[j]) * 0x1.0p-31f <= weights[j] * bound ? 1u : 0u;
-      for (size_t j = 0; any != 0 && j < kBlock; ++j) {
+      const bool any = loops_.any_can_win(params_.seed, params_.position, static_cast<uint32_t>(first),
+                                          weights, race.bound(), words.data());
+      for (size_t j = 0; any && j < kSampleBlock; ++j) {
         const float word = static_cast<float>(words[j]) * 0x1.0p-31f;
         if (weights[j] > 0.0f && word <= weights[j] * race.bound())
           race.Enter(static_cast<TokenId>(first + j), weights[j]);
@@ -255,8 +273,10 @@ class TokenDraw {
   const DrawParams& params_;
   std::span<const float> logits_;
   std::span<const float> unbanned_;
+  const SampleLoops& loops_;
   std::vector<float>& weights_;
   DrawScratch& scratch_;
+  float largest_ = kLowest;  // logit
   TokenId best_ = -1;
 };
 

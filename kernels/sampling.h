@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "kernels/sample_loops.h"
 
 namespace prefixd {
 
@@ -72,9 +73,13 @@ struct SampleRow {
   TokenId token = -1;               // the result
 };
 
-// Working memory of a draw. One thread at a time uses it. It grows to at most
+// Working memory of a draw. One thread at a time uses it. It grows to about
 // 36 bytes per token of the vocabulary.
 class DrawScratch {
+ public:
+  // The draw does not depend on the instruction set of the loops.
+  explicit DrawScratch(const SampleLoops& with = PlainSampleLoops()) : loops(&with) {}
+
  private:
   friend class TokenDraw;
   friend void DrawRow(SampleRow&, int, DrawScratch&);
@@ -83,9 +88,12 @@ class DrawScratch {
     TokenId id;
     float weight;
   };
+  const SampleLoops* loops;
   std::vector<float> weights;
   std::vector<float> adjusted;  // the logits after LogitChanges
   std::vector<float> allowed;   // the logits, with -inf for banned tokens
+  std::vector<float> largest;   // logit of each block
+  std::vector<float> sorted;
   std::vector<Candidate> kept;
   std::vector<Candidate> equals;
 };
@@ -185,7 +193,9 @@ inline float WeightOf(float from) {
 }
 
 // A weight in units of 2^-40.
-inline uint64_t FixedPoint(float weight) { return static_cast<uint64_t>(weight * 0x1.0p+40f); }
+inline uint64_t FixedPoint(float weight) {
+  return static_cast<uint64_t>(static_cast<int64_t>(weight * 0x1.0p+40f));
+}
 
 // Returns the sum of q that top_p asks for.
 inline uint64_t SumForTopP(float top_p, uint64_t total) {

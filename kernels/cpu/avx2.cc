@@ -9,6 +9,7 @@
 #include "kernels/cpu/rowwise.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
 #include "kernels/cpu/attention.inl.h"
+#include "kernels/cpu/sample_loops.inl.h"
 // clang-format on
 
 namespace prefixd::cpu {
@@ -28,6 +29,7 @@ const Ops& Avx2Ops() {
       .attend = avx2::Attend,
       .partial_floats = avx2::PartialFloats,
       .fold = avx2::Fold,
+      .sampling = {avx2::LargestLogits, avx2::SetWeights, avx2::AnyCanWin, avx2::SumWeights},
   };
   return kOps;
 }

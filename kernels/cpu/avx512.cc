@@ -9,6 +9,7 @@
 #include "kernels/cpu/rowwise.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
 #include "kernels/cpu/attention.inl.h"
+#include "kernels/cpu/sample_loops.inl.h"
 // clang-format on
 
 namespace prefixd::cpu {
@@ -28,6 +29,7 @@ const Ops& Avx512Ops() {
       .attend = avx512::Attend,
       .partial_floats = avx512::PartialFloats,
       .fold = avx512::Fold,
+      .sampling = {avx512::LargestLogits, avx512::SetWeights, avx512::AnyCanWin, avx512::SumWeights},
   };
   return kOps;
 }

@@ -25,7 +25,11 @@ int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by)
 class CpuBackend final : public Backend {
  public:
   CpuBackend(std::string_view name, const cpu::Ops& ops, int threads)
-      : name_(name), ops_(ops), pool_(threads), attention_(ops, pool_), draw_scratch_(threads) {}
+      : name_(name),
+        ops_(ops),
+        pool_(threads),
+        attention_(ops, pool_),
+        draw_scratch_(static_cast<size_t>(threads), DrawScratch(ops.sampling)) {}
 
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }

@@ -13,6 +13,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/kv_layout.h"
+#include "kernels/sample_loops.h"
 
 namespace prefixd::cpu {
 
@@ -84,6 +85,8 @@ struct Ops {
   // Folds `spans` partial results, span_stride floats apart, in order, and writes head_dim floats to `out`.
   // Overwrites the first partial result.
   void (*fold)(float* partials, int spans, size_t span_stride, int head_dim, float* out);
+
+  SampleLoops sampling;
 };
 
 const Ops& Avx2Ops();

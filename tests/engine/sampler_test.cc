@@ -138,7 +138,7 @@ std::vector<float> AwkwardLogits(Prng& prng, size_t vocab) {
 SamplerCase RandomCase(Prng& prng) {
   SamplerCase c;
   size_t vocab = OneOf<size_t>(prng, {1, 2, 5, 33, 200, 255, 256, 257});
-  if (prng.Chance(0.02)) vocab = OneOf<size_t>(prng, {1000, 4096, 10007});
+  if (prng.Chance(0.05)) vocab = OneOf<size_t>(prng, {1000, 4096, 10007});
   if (prng.Chance(0.003)) vocab = OneOf<size_t>(prng, {32000, 131072, 152000});
   const auto token = [&] { return static_cast<TokenId>(prng.Below(vocab)); };
   c.logits = AwkwardLogits(prng, vocab);

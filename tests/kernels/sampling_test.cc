@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/prng.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/registry.h"
 
 namespace prefixd {
@@ -117,6 +118,51 @@ TEST(Sampling, ScratchCarriesNothingFromDrawToDraw) {
                       .position = static_cast<uint32_t>(i)};
     DrawScratch fresh;
     EXPECT_EQ(DrawToken(params, logits, banned, used), DrawToken(params, logits, banned, fresh));
+  }
+}
+
+// A few values at each alignment to blocks and lanes, and every table of loops.
+TEST(Sampling, LoopsOfEveryInstructionSetDoWhatTheDefinitionSays) {
+  std::vector<const SampleLoops*> tables = {&PlainSampleLoops()};
+  for (const BackendInfo& info : ListBackends()) {
+    if (info.runs_here && info.name == "avx2") tables.push_back(&cpu::Avx2Ops().sampling);
+    if (info.runs_here && info.name == "avx512") tables.push_back(&cpu::Avx512Ops().sampling);
+  }
+  Prng prng(8);
+  for (const size_t n : {1, 15, 16, 17, 255, 256, 257, 700}) {
+    std::vector<float> logits(n);
+    for (float& logit : logits) logit = static_cast<float>(-100 * prng.Unit());
+    for (const float odd : {NAN, -kInf, 0.0f}) logits[prng.Below(n)] = odd;
+    for (const SampleLoops* loops : tables) {
+      std::vector<float> largest((n + kSampleBlock - 1) / kSampleBlock);
+      loops->largest(logits.data(), n, largest.data());
+      std::vector<float> weights(kSampleBlock * largest.size(), 0.0f);
+      loops->set_weights(logits.data(), n, -1.0f, 0.7f, weights.data());
+      float most = -kInf;
+      WeightSums expected = {0, 0};
+      for (size_t i = 0; i < n; ++i) {
+        if (i % kSampleBlock == 0) most = -kInf;
+        if (logits[i] > most) most = logits[i];
+        const bool last = i + 1 == n || (i + 1) % kSampleBlock == 0;
+        ASSERT_TRUE(!last || largest[i / kSampleBlock] == most) << i;
+        ASSERT_EQ(weights[i], WeightOf((logits[i] - -1.0f) / 0.7f)) << logits[i];
+        expected.all += sampling::FixedPoint(weights[i]);
+        if (weights[i] >= kLargeWeight) expected.large += sampling::FixedPoint(weights[i]);
+      }
+      const WeightSums sums = loops->sum_weights(weights.data(), weights.size());
+      EXPECT_EQ(sums.all, expected.all);
+      EXPECT_EQ(sums.large, expected.large);
+      std::vector<int32_t> words(kSampleBlock);
+      const float bound = static_cast<float>(prng.Unit() / 64);
+      const bool any = loops->any_can_win(n << 33 | 5, 9, 512, weights.data(), bound, words.data());
+      bool expected_any = false;
+      for (size_t j = 0; j < kSampleBlock; ++j) {
+        const uint32_t word = sampling::WordAt(n << 33 | 5, 9, static_cast<TokenId>(512 + j), 0) / 2;
+        ASSERT_EQ(static_cast<uint32_t>(words[j]), word);
+        expected_any = expected_any || static_cast<float>(word) * 0x1.0p-31f <= weights[j] * bound;
+      }
+      EXPECT_EQ(any, expected_any);
+    }
   }
 }
 
