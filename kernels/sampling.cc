@@ -94,15 +94,20 @@ class TokenDraw {
     } else {
       KeepTopPOfAll();
     }
-    if (scratch_.kept.size() < logits_.size() / kSparseShare) return RaceOfKept();
-    std::fill(weights_.begin(), weights_.end(), 0.0f);
-    for (const Candidate& candidate : scratch_.kept)
-      weights_[static_cast<size_t>(candidate.id)] = candidate.weight;
-    return RaceOfAll();
+    return kept_.size() < logits_.size() / kSparseShare ? RaceOfKept() : RaceOfAll();
   }
 
  private:
   using Candidate = DrawScratch::Candidate;
+
+  // Returns room for a candidate per token. It keeps its size, since clearing it would cost a pass.
+  Candidate* RoomForAll() {
+    if (scratch_.kept.size() < logits_.size()) scratch_.kept.resize(logits_.size());
+    return scratch_.kept.data();
+  }
+
+  // Returns whether a candidate is not less likely than the cut.
+  bool Passes(const Candidate& c) const { return c.key > cut_.key || (c.key == cut_.key && c.id <= cut_.id); }
 
   static uint64_t FixedWeight(const Candidate& candidate) { return FixedPoint(candidate.weight); }
 
@@ -152,25 +157,27 @@ class TokenDraw {
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(wanted - 1), sorted.end(),
                      std::greater<>());
     const float bound = sorted[wanted - 1];
-    scratch_.kept.clear();
+    Candidate* const room = RoomForAll();
+    size_t count = 0;
     for (size_t block = 0; block < scratch_.largest.size(); ++block) {
       if (!(scratch_.largest[block] >= bound)) continue;
       const size_t end = std::min((block + 1) * kSampleBlock, logits_.size());
       for (size_t i = block * kSampleBlock; i < end; ++i) {
-        if (logits_[i] >= bound) Consider(static_cast<TokenId>(i));
+        if (logits_[i] >= bound) count += Consider(static_cast<TokenId>(i), &room[count]) ? 1 : 0;
       }
     }
-    if (scratch_.kept.size() < wanted) return false;
+    if (count < wanted) return false;
+    kept_ = {room, count};
     KeepTopK();
     return true;
   }
 
-  // Keeps a token if it passes min_p.
-  void Consider(TokenId id) {
+  // Writes the token to `to`. Returns whether it passes min_p.
+  bool Consider(TokenId id, Candidate* to) const {
     const float logit = logits_[static_cast<size_t>(id)];
     const float weight = id == best_ ? 1.0f : WeightOf((logit - largest_) / params_.temperature);
-    if (id == best_ || (weight > 0.0f && weight >= params_.min_p))
-      scratch_.kept.push_back({KeyOf(logit), id, weight});
+    *to = {KeyOf(logit), id, weight};
+    return id == best_ || (weight > 0.0f && weight >= params_.min_p);
   }
 
   // Step 6 without top_k. If the sum of the large weights is enough, no other token is kept. The margin
@@ -184,37 +191,38 @@ class TokenDraw {
 
   // Keeps the tokens with a weight above 0 and of at least `least`.
   void KeepByWeight(float least) {
-    std::vector<Candidate>& kept = scratch_.kept;
-    kept.resize(logits_.size());
+    Candidate* const room = RoomForAll();
     size_t count = 0;
     for (size_t i = 0; i < logits_.size(); ++i) {
       const float weight = weights_[i];
-      kept[count] = {KeyOf(logits_[i]), static_cast<TokenId>(i), weight};
+      room[count] = {KeyOf(logits_[i]), static_cast<TokenId>(i), weight};
       count += weight > 0.0f && weight >= least ? 1 : 0;
     }
-    kept.resize(count);
+    kept_ = {room, count};
   }
 
   void KeepTopK() {
     const uint64_t wanted = static_cast<uint64_t>(params_.top_k);
-    if (wanted < scratch_.kept.size()) KeepLikeliest(wanted, [](const Candidate&) { return uint64_t{1}; });
+    if (wanted < kept_.size()) KeepLikeliest(wanted, [](const Candidate&) { return uint64_t{1}; });
   }
   void KeepTopP() {
+    const auto end =
+        std::remove_if(kept_.begin(), kept_.end(), [&](const Candidate& c) { return !Passes(c); });
+    kept_ = {kept_.begin(), end};
     uint64_t total = 0;
-    for (const Candidate& candidate : scratch_.kept) total += FixedWeight(candidate);
+    for (const Candidate& candidate : kept_) total += FixedWeight(candidate);
     KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight);
   }
 
-  // Keeps the fewest likeliest candidates whose measures sum to `wanted`, by a radix select on the keys: in
-  // each round the tokens that share a bucket with the last one kept remain. Requires 0 < wanted <= the sum
-  // of all measures.
+  // Sets cut_ to the last of the fewest likeliest candidates whose measures sum to `wanted`, by a radix
+  // select on the keys: in each round the tokens that share a bucket with the last one kept remain. Requires
+  // 0 < wanted <= the sum of all measures.
   template <typename Measure>
   void KeepLikeliest(uint64_t wanted, Measure measure) {
-    std::vector<Candidate>& kept = scratch_.kept;
     std::vector<Candidate>& equals = scratch_.equals;
-    equals.resize(kept.size());
-    const Candidate* from = kept.data();
-    size_t count = kept.size();
+    if (equals.size() < kept_.size()) equals.resize(kept_.size());
+    const Candidate* from = kept_.data();
+    size_t count = kept_.size();
     while (true) {
       uint32_t low = from[0].key, high = low;
       for (size_t i = 1; i < count; ++i) {
@@ -237,18 +245,17 @@ class TokenDraw {
     }
     size_t last = 0;  // the candidates are in the order of their ids
     for (uint64_t sum = measure(from[0]); sum < wanted; sum += measure(from[last])) ++last;
-    const Candidate cut = from[last];
-    std::erase_if(kept,
-                  [&](const Candidate& c) { return c.key < cut.key || (c.key == cut.key && c.id > cut.id); });
+    cut_ = from[last];
   }
 
   TokenId RaceOfKept() const {
     Race race(params_);
     race.Enter(best_, 1.0f);
-    for (const Candidate& candidate : scratch_.kept) {
+    for (const Candidate& candidate : kept_) {
       const float word =
           static_cast<float>(WordAt(params_.seed, params_.position, candidate.id, 0) >> 1) * 0x1.0p-31f;
-      if (word <= candidate.weight * race.bound()) race.Enter(candidate.id, candidate.weight);
+      if (word <= candidate.weight * race.bound() && Passes(candidate))
+        race.Enter(candidate.id, candidate.weight);
     }
     return race.winner();
   }
@@ -263,8 +270,9 @@ class TokenDraw {
                                           weights, race.bound(), words.data());
       for (size_t j = 0; any && j < kSampleBlock; ++j) {
         const float word = static_cast<float>(words[j]) * 0x1.0p-31f;
-        if (weights[j] > 0.0f && word <= weights[j] * race.bound())
-          race.Enter(static_cast<TokenId>(first + j), weights[j]);
+        if (!(weights[j] > 0.0f && word <= weights[j] * race.bound())) continue;
+        const TokenId id = static_cast<TokenId>(first + j);
+        if (Passes({KeyOf(logits_[first + j]), id, weights[j]})) race.Enter(id, weights[j]);
       }
     }
     return race.winner();
@@ -278,6 +286,9 @@ class TokenDraw {
   DrawScratch& scratch_;
   float largest_ = kLowest;  // logit
   TokenId best_ = -1;
+  std::span<Candidate> kept_;  // by ascending id; those that do not pass cut_ do not count
+  // The least likely token that is kept. At first every token passes.
+  Candidate cut_ = {0, std::numeric_limits<TokenId>::max(), 0};
 };
 
 void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch) {

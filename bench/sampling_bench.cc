@@ -1,0 +1,131 @@
+// Times the draw of the tokens of one decode step: a row of logits for each of `--rows` sequences, with
+// Backend::Sample. It compares the draw with the matrix products of the same step of a 135M Llama (30 layers,
+// hidden 576, FFN 1536) that has this vocabulary, without attention.
+//
+//   spread   logits of a normal distribution with a standard deviation of 3, as models have
+//   flat     logits that are all within 0.01
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/prng.h"
+#include "bench/harness.h"
+#include "kernels/registry.h"
+
+namespace prefixd::bench {
+namespace {
+
+constexpr int kLayers = 30, kHidden = 576, kQkv = 960, kFfn = 1536;
+
+template <typename T>
+T OrDie(Result<T> result) {
+  if (result.ok()) return std::move(*result);
+  std::fprintf(stderr, "%s\n", result.status().ToString().c_str());
+  std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
+}
+
+std::unique_ptr<Matrix> RandomMatrix(Backend& backend, Prng& prng, int rows, int cols) {
+  std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
+  for (uint16_t& value : data) value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
+  const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
+  return OrDie(backend.Pack({&source, 1}));
+}
+
+// Returns the seconds of the matrix products of one step, in the best run.
+double TimeProducts(Report& report, Backend& backend, int rows, int vocab, int runs) {
+  Prng prng(1);
+  std::vector<std::unique_ptr<Matrix>> layers;
+  for (int layer = 0; layer < kLayers; ++layer) {
+    layers.push_back(RandomMatrix(backend, prng, kQkv, kHidden));
+    layers.push_back(RandomMatrix(backend, prng, kHidden, kHidden));
+    layers.push_back(RandomMatrix(backend, prng, 2 * kFfn, kHidden));
+    layers.push_back(RandomMatrix(backend, prng, kHidden, kFfn));
+  }
+  const auto head = RandomMatrix(backend, prng, vocab, kHidden);
+  const std::vector<float> x(static_cast<size_t>(rows) * kFfn, 0.5f);
+  std::vector<float> y(static_cast<size_t>(rows) * std::max(vocab, 2 * kFfn));
+  const Timing t = Measure(runs, [&] {
+    for (const auto& matrix : layers) backend.Gemm(*matrix, x.data(), rows, y.data(), GemmOutput::kStore);
+    backend.Gemm(*head, x.data(), rows, y.data(), GemmOutput::kStore);
+  });
+  report.Add("products of a step", t.median * 1e3, "ms", {{"best", t.best * 1e3}});
+  return t.best;
+}
+
+// [rows][vocab]
+std::vector<float> Logits(int rows, int vocab, bool flat) {
+  Prng prng(2);
+  std::vector<float> logits(static_cast<size_t>(rows) * vocab);
+  for (float& logit : logits) {
+    double sum = 0;  // of uniform numbers: nearly normal
+    for (int i = 0; i < (flat ? 1 : 6); ++i) sum += prng.Unit() - 0.5;
+    logit = static_cast<float>(sum * (flat ? 0.01 : 3 / 0.7071));
+  }
+  return logits;
+}
+
+struct Setting {
+  const char* name;
+  bool flat;
+  DrawParams params;
+};
+
+void TimeDraws(Report& report, Backend& backend, int rows, int vocab, int runs, double products) {
+  const Setting settings[] = {
+      {"greedy, spread", false, {.temperature = 0}},
+      {"temperature 1, spread", false, {}},
+      {"temperature 1, flat", true, {}},
+      {"top_k 50, spread", false, {.top_k = 50}},
+      {"top_k 50, flat", true, {.top_k = 50}},
+      {"top_p 0.9, spread", false, {.top_p = 0.9f}},
+      {"top_p 0.9, flat", true, {.top_p = 0.9f}},
+      {"top_k 50, top_p 0.9, spread", false, {.top_p = 0.9f, .top_k = 50}},
+  };
+  const std::vector<float> spread = Logits(rows, vocab, false), flat = Logits(rows, vocab, true);
+  for (const Setting& setting : settings) {
+    std::vector<SampleRow> samples(static_cast<size_t>(rows));
+    for (size_t i = 0; i < samples.size(); ++i) {
+      samples[i].logits = (setting.flat ? flat : spread).data() + i * static_cast<size_t>(vocab);
+      samples[i].params = setting.params;
+      samples[i].params.seed = i;
+    }
+    const Timing t = Measure(runs, [&] {
+      for (SampleRow& sample : samples) ++sample.params.position;
+      backend.Sample(samples, vocab);
+    });
+    report.Add(setting.name, t.median * 1e3, "ms",
+               {{"best", t.best * 1e3},
+                {"best_per_row", t.best * 1e3 / rows},
+                {"share_of_step", t.best / (t.best + products)}});
+  }
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments("sampling_bench", "Times the draw of the tokens of a decode step.",
+                      {{"--backend", "NAME", "auto", "as in `prefixd serve --backend`"},
+                       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+                       {"--rows", "N", "64", "sequences that draw a token"},
+                       {"--vocab", "N", "152000", "size of the vocabulary"},
+                       {"--runs", "N", "9", "timed runs of each"},
+                       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  const int threads = static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024));
+  const int rows = static_cast<int>(arguments.IntegerOrExit("--rows", 1, 4096));
+  const int vocab = static_cast<int>(arguments.IntegerOrExit("--vocab", 1, 1 << 20));
+  const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
+  Report report(arguments);
+  report.PrintMachine();
+  const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
+  std::printf("backend %s, %d threads, %d rows, vocabulary %d\n", std::string(backend->name()).c_str(),
+              backend->threads(), rows, vocab);
+  const double products = TimeProducts(report, *backend, rows, vocab, runs);
+  TimeDraws(report, *backend, rows, vocab, runs, products);
+  return report.Finish();
+}
+
+}  // namespace
+}  // namespace prefixd::bench
+
+int main(int argc, char** argv) { return prefixd::bench::Main(argc, argv); }
