@@ -109,7 +109,13 @@ class TokenDraw {
   // Returns whether a candidate is not less likely than the cut.
   bool Passes(const Candidate& c) const { return c.key > cut_.key || (c.key == cut_.key && c.id <= cut_.id); }
 
-  static uint64_t FixedWeight(const Candidate& candidate) { return FixedPoint(candidate.weight); }
+  // Types, so that KeepLikeliest inlines them.
+  struct One {
+    uint64_t operator()(const Candidate&) const { return 1; }
+  };
+  struct FixedWeight {
+    uint64_t operator()(const Candidate& candidate) const { return FixedPoint(candidate.weight); }
+  };
 
   void Ban(std::span<const TokenId> banned) {
     unbanned_ = logits_;
@@ -148,7 +154,7 @@ class TokenDraw {
 
   // Steps 4 and 5 for a small top_k, by the largest logits of the blocks: as many tokens as there are blocks
   // whose largest logit is at least `bound` are that likely. So no other token is kept, if these pass min_p.
-  // Returns false, with nothing done, where that does not find the tokens.
+  // Returns false, with nothing done, where that does not find the tokens, or finds too many.
   bool KeepFewLikeliest() {
     const size_t wanted = static_cast<size_t>(params_.top_k);
     std::vector<float>& sorted = scratch_.sorted;
@@ -161,6 +167,7 @@ class TokenDraw {
     size_t count = 0;
     for (size_t block = 0; block < scratch_.largest.size(); ++block) {
       if (!(scratch_.largest[block] >= bound)) continue;
+      if (count > logits_.size() / kSparseShare) return false;
       const size_t end = std::min((block + 1) * kSampleBlock, logits_.size());
       for (size_t i = block * kSampleBlock; i < end; ++i) {
         if (logits_[i] >= bound) count += Consider(static_cast<TokenId>(i), &room[count]) ? 1 : 0;
@@ -186,7 +193,7 @@ class TokenDraw {
     const WeightSums sums = loops_.sum_weights(weights_.data(), weights_.size());
     const uint64_t wanted = SumForTopP(params_.top_p, sums.all);
     KeepByWeight(sums.large >= wanted ? kLargeWeight * (1 - 1e-4f) : 0.0f);
-    KeepLikeliest(wanted, FixedWeight);
+    KeepLikeliest(wanted, FixedWeight());
   }
 
   // Keeps the tokens with a weight above 0 and of at least `least`.
@@ -203,15 +210,15 @@ class TokenDraw {
 
   void KeepTopK() {
     const uint64_t wanted = static_cast<uint64_t>(params_.top_k);
-    if (wanted < kept_.size()) KeepLikeliest(wanted, [](const Candidate&) { return uint64_t{1}; });
+    if (wanted < kept_.size()) KeepLikeliest(wanted, One());
   }
   void KeepTopP() {
     const auto end =
         std::remove_if(kept_.begin(), kept_.end(), [&](const Candidate& c) { return !Passes(c); });
     kept_ = {kept_.begin(), end};
     uint64_t total = 0;
-    for (const Candidate& candidate : kept_) total += FixedWeight(candidate);
-    KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight);
+    for (const Candidate& candidate : kept_) total += FixedPoint(candidate.weight);
+    KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight());
   }
 
   // Sets cut_ to the last of the fewest likeliest candidates whose measures sum to `wanted`, by a radix
@@ -226,8 +233,11 @@ class TokenDraw {
     while (true) {
       uint32_t low = from[0].key, high = low;
       for (size_t i = 1; i < count; ++i) {
-        low = std::min(low, from[i].key);
-        high = std::max(high, from[i].key);
+        if (from[i].key > high) {  // a branch: seldom taken
+          high = from[i].key;
+        } else if (from[i].key < low) {
+          low = from[i].key;
+        }
       }
       if (low == high) break;
       const int shift = std::max(0, static_cast<int>(std::bit_width(high - low)) - kBucketBits);
@@ -237,8 +247,7 @@ class TokenDraw {
       while (sums[bucket] < wanted) wanted -= sums[bucket--];
       size_t remaining = 0;
       for (size_t i = 0; i < count; ++i) {
-        equals[remaining] = from[i];
-        remaining += (from[i].key - low) >> shift == bucket ? 1 : 0;
+        if ((from[i].key - low) >> shift == bucket) equals[remaining++] = from[i];
       }
       from = equals.data();
       count = remaining;
