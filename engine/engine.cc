@@ -107,6 +107,11 @@ struct Engine::Impl {
   PrefixCache cache;
   Scheduler scheduler;
   EngineStats live_stats;  // copied to published_stats after every step
+  struct Event {
+    std::shared_ptr<RequestListener> listener;
+    RequestEvent event;
+  };
+  std::vector<Event> events;  // of this step, in order; delivered at its end
   std::vector<TokenId> step_tokens;
   std::vector<SequenceSpan> spans;
   std::vector<int> logit_rows;
@@ -126,7 +131,9 @@ struct Engine::Impl {
   std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
   void FailAll(const Status& error);
+  void Emit(const Sequence& sequence, RequestEvent event);
   void Publish();
+  void PublishAndDeliver();
 };
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -139,6 +146,7 @@ Engine::~Engine() {
   for (const auto& sequence : impl_->scheduler.running()) left.push_back(sequence->id);
   for (const auto& sequence : impl_->scheduler.queued()) left.push_back(sequence->id);
   for (const RequestId id : left) impl_->Finish(id, {}, FinishReason::kCancelled);
+  impl_->PublishAndDeliver();
 }
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model,
@@ -230,7 +238,7 @@ bool Engine::Step() {
   e.TakeInbox();
   e.cache.Poll();
   if (e.scheduler.queued().empty() && e.scheduler.running().empty()) {
-    e.Publish();
+    e.PublishAndDeliver();
     return false;
   }
   const double begin = e.clock->NowSeconds();
@@ -247,8 +255,22 @@ bool Engine::Step() {
   } else {
     e.RunModel(plan);
   }
-  e.Publish();
+  e.PublishAndDeliver();
   return !plan.empty();
+}
+
+void Engine::Impl::Emit(const Sequence& s, RequestEvent event) {
+  events.push_back({s.request.listener, std::move(event)});
+}
+
+// The statistics come first, so that whoever has an answer finds it in the counters.
+void Engine::Impl::PublishAndDeliver() {
+  Publish();
+  for (auto& [listener, event] : std::exchange(events, {})) {
+    const bool finished = event.finish.has_value();
+    listener->OnEvent(std::move(event));
+    if (finished) --alive;
+  }
 }
 
 // Any thread.
@@ -359,7 +381,7 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
   logits += event.prompt_logprobs.size() * vocab;
   scheduler.Commit(chunk);
   if (!chunk.completes) {
-    if (!event.prompt_logprobs.empty()) s.request.listener->OnEvent(std::move(event));
+    if (!event.prompt_logprobs.empty()) Emit(s, std::move(event));
     return logits;
   }
 
@@ -391,7 +413,7 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
   if (ending) {
     Finish(s.id, std::move(event), *ending);
   } else {
-    s.request.listener->OnEvent(std::move(event));
+    Emit(s, std::move(event));
   }
   return logits;
 }
@@ -419,8 +441,7 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   event.finish = reason;
   event.prompt = s->usage;
   event.times = s->times;
-  s->request.listener->OnEvent(std::move(event));
-  --alive;
+  Emit(*s, std::move(event));
 }
 
 void Engine::Impl::FailAll(const Status& error) {

@@ -61,7 +61,8 @@ struct EngineHistogram {
   void Add(double seconds);
 };
 
-// A snapshot of the engine's statistics at the end of a step. Counters only grow.
+// A snapshot of the engine's statistics at the end of a step, before its events reach the listeners. So a
+// listener that has an event finds it counted. Counters only grow.
 struct EngineStats {
   int running = 0, waiting = 0;
   uint32_t blocks_free = 0, blocks_cached = 0, blocks_leased = 0;

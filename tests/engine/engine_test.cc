@@ -305,5 +305,32 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
   EXPECT_EQ(engine->Stats().blocks_leased, 0u);
 }
 
+// Whoever has an event finds it in the statistics.
+class CountReader final : public RequestListener {
+ public:
+  void OnEvent(RequestEvent event) override {
+    const EngineStats stats = engine->Stats();
+    tokens += event.tokens.size();
+    EXPECT_EQ(stats.generation_tokens, tokens);
+    EXPECT_EQ(stats.finished[static_cast<size_t>(FinishReason::kLength)], event.finish ? 1u : 0u);
+    EXPECT_EQ(stats.running, event.finish ? 0 : 1);
+    ++events;
+  }
+  Engine* engine = nullptr;
+  uint64_t tokens = 0;
+  int events = 0;
+};
+
+TEST_F(EngineTest, AnEventIsCountedBeforeItIsDelivered) {
+  const auto engine = Make(Options());
+  const auto reader = std::make_shared<CountReader>();
+  reader->engine = engine.get();
+  Request request = Ask(Prompt(40), 3, nullptr);
+  request.listener = reader;
+  ASSERT_TRUE(engine->Submit(std::move(request)).ok());
+  RunToEnd(*engine);
+  EXPECT_EQ(reader->events, 3);
+}
+
 }  // namespace
 }  // namespace prefixd
