@@ -20,9 +20,9 @@ constexpr int kLoadFirsts = 100;
 constexpr int kCommonId = kFirstId + kLoadFirsts;
 static_assert(kCommonId + kMaxPairs < kPairIds);
 
-// `count` tokens, of which `first` is the first.
-json::array Prompt(int first, int count, Prng* random) {
-  json::array ids{first};
+// `count` tokens that begin with `first`.
+json::array Prompt(std::initializer_list<int> first, int count, Prng* random) {
+  json::array ids(first.begin(), first.end());
   while (static_cast<int>(ids.size()) < count) {
     ids.push_back(kFirstId + static_cast<int>(random->Below(kPairIds - kFirstId)));
   }
@@ -51,7 +51,7 @@ class Load {
             Client client(server);
             while (!stop_) {
               const int first = kFirstId + static_cast<int>(random.Below(kLoadFirsts));
-              client.Stream("/v1/completions", Body(model, Prompt(first, tokens, &random)));
+              client.Stream("/v1/completions", Body(model, Prompt({first}, tokens, &random)));
             }
           });
     }
@@ -73,23 +73,24 @@ PairResult RunPairs(const PairOptions& options, const LoadOptions& load) {
   PairResult result;
   Client client(load.server);
   Prng random(options.seed);
-  const auto send = [&](int first_id) {
-    RequestResult got =
-        client.Stream("/v1/completions", Body(load.model, Prompt(first_id, options.tokens, &random)));
-    if (got.error.empty() && got.arrivals.empty()) got.error = "an answer without text";
+  const auto send = [&](int first_id, int second_id) {
+    RequestResult got = client.Stream(
+        "/v1/completions", Body(load.model, Prompt({first_id, second_id}, options.tokens, &random)));
     if (!got.error.empty() && result.failed++ == 0) result.first_error = got.error;
     return got;
   };
-  send(kCommonId);
+  send(kCommonId, kFirstId);
   const Load running(options, load);
   for (int pair = 0; pair < options.pairs; ++pair) {
-    const int first_ids[2] = {kCommonId + 1 + pair, kCommonId};
+    const int own_id = kCommonId + 1 + pair;
+    const int first_ids[2] = {own_id, kCommonId};
     const size_t begins = random.Below(2);
     std::array<RequestResult, 2> got;  // sharing none, sharing one token
-    for (const size_t shared : {begins, 1 - begins}) got[shared] = send(first_ids[shared]);
+    for (const size_t shared : {begins, 1 - begins}) got[shared] = send(first_ids[shared], own_id);
     if (load.progress) load.progress(pair + 1);
     if (!got[0].error.empty() || !got[1].error.empty()) continue;
-    if (got[0].cached_tokens != 0 || got[1].cached_tokens != 1) {
+    if (got[0].cached_tokens != 0 || got[1].cached_tokens != 1 || got[0].arrivals.empty() ||
+        got[1].arrivals.empty()) {
       ++result.unlike;
       continue;
     }

@@ -29,7 +29,7 @@ struct PairResult {
   // token for the first kind and none for the second.
   std::vector<double> shared, unshared;
   int failed = 0;  // requests without an answer
-  int unlike = 0;  // pairs that were not as intended; their times are left out
+  int unlike = 0;  // pairs that were not as intended, or whose token had no text; their times are left out
   std::string first_error;
 };
 
