@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "base/prng.h"
-#include "bench/serve_words.h"
+#include "bench/word_tokenizer.h"
 
 namespace prefixd::bench {
 namespace {
@@ -23,6 +23,30 @@ constexpr Shape kShapes[] = {{"shared", 0, 24, 8, 1500, 100, 1, 1},
                              {"cold", 1010, 12, 4, 400, 40, 1, 0},
                              {"turns", 2010, 24, 4, 300, 80, 6, 0},
                              {"tenants", 3010, 48, 8, 400, 40, 1, 16}};
+
+// Draws texts. Two texts that begin with Distinct() differ in their first word, up to 10,000 texts.
+class Writer {
+ public:
+  explicit Writer(uint64_t seed) : random_(seed), words_(TwoSyllableWords()), firsts_(words_) {}
+
+  std::string Text(int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += (i == 0 ? "" : " ") + words_[random_.Below(words_.size())];
+    return text;
+  }
+  std::string Distinct(int count) {
+    if (firsts_.empty()) firsts_ = words_;
+    const size_t at = random_.Below(firsts_.size());
+    std::string text = firsts_[at];
+    firsts_.erase(firsts_.begin() + static_cast<std::ptrdiff_t>(at));
+    return count > 1 ? text + " " + Text(count - 1) : text;
+  }
+  Prng& random() { return random_; }
+
+ private:
+  Prng random_;
+  std::vector<std::string> words_, firsts_;
+};
 
 // Index drawn by Zipf's law with exponent 1: i with a probability proportional to 1 / (i + 1).
 size_t DrawZipf(size_t count, Prng& random) {

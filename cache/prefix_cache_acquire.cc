@@ -53,7 +53,7 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     lease.path.push_back(node);
     lease.ready += block_tokens;
     ++lease.hit_blocks;
-    if (tree.facts(node).hits < UINT16_MAX) ++tree.facts(node).hits;
+    CountUp(&tree.facts(node).hits);
     // A block that was loaded or computed for this lease has entered the tier just now.
     if (from == Tier::kDevice && !lease.waited) tier(Tier::kDevice).eviction->Hit(node, UseOf(node));
     (lease.waited ? acquired->shared_tokens : acquired->tier_tokens[static_cast<size_t>(from)]) +=

@@ -35,6 +35,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <set>
@@ -50,6 +51,12 @@
 #include "cache/radix_tree.h"
 
 namespace prefixd {
+
+// Counts up to the greatest value of the type and stays there.
+template <typename Count>
+void CountUp(Count* count) {
+  if (*count < std::numeric_limits<Count>::max()) ++*count;
+}
 
 struct Lease::State {
   PrefixCache::Impl* cache = nullptr;

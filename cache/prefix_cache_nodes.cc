@@ -1,20 +1,8 @@
 // References, residency and eviction of nodes.
-#include <algorithm>
-#include <limits>
-
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
-namespace {
-
-// Counts up to the greatest value of the type and stays there.
-template <typename Count>
-void CountUp(Count* count) {
-  if (*count < std::numeric_limits<Count>::max()) ++*count;
-}
-
-}  // namespace
 
 NodeUse PrefixCache::Impl::UseOf(NodeId node) const {
   const RadixTree::Facts& facts = tree.facts(node);

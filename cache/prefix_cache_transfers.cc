@@ -81,7 +81,7 @@ bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const Token
 }
 
 // Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
-// run, when the node is being spilled from the device, or when there is no block for it.
+// run, or when there is no block for it.
 bool PrefixCache::Impl::StartLoad(NodeId node) {
   if (!tree.HasKv(node) || running.size() >= options.max_transfers) return false;
   AddReference(node);  // so that it stays while a block is evicted
