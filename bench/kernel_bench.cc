@@ -40,24 +40,24 @@ T OrDie(Result<T> result) {
   std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
 }
 
-std::unique_ptr<Matrix> RandomMatrix(Backend& backend, Prng& prng, int rows, int cols) {
+std::unique_ptr<Matrix> RandomMatrix(Operations& operations, Prng& prng, int rows, int cols) {
   std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
   for (uint16_t& value : data) {  // +-[0.0156, 0.0312]
     value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
   }
   const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
-  return OrDie(backend.Pack({&source, 1}));
+  return OrDie(operations.Pack({&source, 1}));
 }
 
 // Writes every element of a 16-bit pool: +-[1, 1.5] as f16, +-[0.0078, 0.0312] as bf16. Memory that was never
 // written is one shared page of zeros, which is always in the caches.
-void Fill(Backend& backend, KvPool& pool) {
+void Fill(KvPool& pool) {
   Prng prng(1);
   auto* elements = reinterpret_cast<uint16_t*>(pool.block(0));
   for (size_t i = 0; i < pool.layout().BlockBytes() / 2; ++i) {
     elements[i] = static_cast<uint16_t>(0x3C00 | (prng.Next() & 0x81FF));
   }
-  for (BlockId b = 1; b < pool.blocks(); ++b) backend.CopyBlock(pool, 0, b);
+  for (BlockId b = 1; b < pool.blocks(); ++b) CopyHostBlock(pool, 0, b);
 }
 
 struct Layer {
@@ -67,18 +67,19 @@ struct Layer {
 // A forward pass over random weights that times each of its ops.
 class Model {
  public:
-  Model(Backend& backend, int max_rows, int max_context)
-      : backend_(backend), blocks_((max_context + kBlockTokens - 1) / kBlockTokens) {
+  Model(Operations& operations, int max_rows, int max_context)
+      : operations_(operations), blocks_((max_context + kBlockTokens - 1) / kBlockTokens) {
     Prng prng(1);
     for (Layer& layer : layers_) {
-      layer = {RandomMatrix(backend, prng, kQkv, kHidden),
-               RandomMatrix(backend, prng, kHidden, kHeads * kHeadDim),
-               RandomMatrix(backend, prng, 2 * kFfn, kHidden), RandomMatrix(backend, prng, kHidden, kFfn)};
+      layer = {RandomMatrix(operations, prng, kQkv, kHidden),
+               RandomMatrix(operations, prng, kHidden, kHeads * kHeadDim),
+               RandomMatrix(operations, prng, 2 * kFfn, kHidden),
+               RandomMatrix(operations, prng, kHidden, kFfn)};
     }
-    embedding_ = RandomMatrix(backend, prng, kVocabulary, kHidden);
-    kv_ = OrDie(backend.AllocateKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
-                                   static_cast<uint32_t>(blocks_ * kMaxSequences)));
-    Fill(backend, *kv_);
+    embedding_ = RandomMatrix(operations, prng, kVocabulary, kHidden);
+    kv_ = OrDie(AllocateHostKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
+                               static_cast<uint32_t>(blocks_ * kMaxSequences)));
+    Fill(*kv_);
     norm_.assign(kHidden, 1.0f);
     rope_.assign(static_cast<size_t>(max_context) * kHeadDim, 0.7071f);
     for (auto [buffer, width] : {std::pair(&hidden_, kHidden),
@@ -105,15 +106,16 @@ class Model {
       last.push_back((s + 1) * rows - 1);
     }
     op_ = 0;
-    backend_.BeginStep({tokens_, spans});
-    Timed("embed", [&] { backend_.Embed(*embedding_, hidden_.data()); });
+    operations_.BeginStep({tokens_, spans});
+    Timed("embed", [&] { operations_.Embed(*embedding_, hidden_.data()); });
     for (int i = 0; i < kLayers; ++i) RunLayer(layers_[i], i, all);
     Timed("norms", [&] {
-      backend_.GatherRows(hidden_.data(), last, kHidden, normed_.data());
-      backend_.RmsNorm(normed_.data(), norm_.data(), 1e-5f, sequences, kHidden, normed_.data());
+      operations_.GatherRows(hidden_.data(), last, kHidden, normed_.data());
+      operations_.RmsNorm(normed_.data(), norm_.data(), 1e-5f, sequences, kHidden, normed_.data());
     });
-    Timed("gemm lm_head",
-          [&] { backend_.Gemm(*embedding_, normed_.data(), sequences, logits_.data(), GemmOutput::kStore); });
+    Timed("gemm lm_head", [&] {
+      operations_.Gemm(*embedding_, normed_.data(), sequences, logits_.data(), GemmOutput::kStore);
+    });
   }
 
   // Discards all times.
@@ -151,23 +153,25 @@ class Model {
     float* v = k + kKvHeads * kHeadDim;
     float* hidden = hidden_.data();
     float* normed = normed_.data();
-    Timed("norms", [&] { backend_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
-    Timed("gemm qkv", [&] { backend_.Gemm(*layer.qkv, normed, rows, q, GemmOutput::kStore); });
-    Timed("rope", [&] { backend_.Rope(q, kQkv, kHeads + kKvHeads, kHeadDim, rope_.data()); });
-    Timed("store kv", [&] { backend_.StoreKv(k, v, kQkv, index, *kv_); });
-    Timed("attention", [&] { backend_.Attention(q, kQkv, {kHeads, 0.125f}, index, *kv_, attended_.data()); });
+    Timed("norms", [&] { operations_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
+    Timed("gemm qkv", [&] { operations_.Gemm(*layer.qkv, normed, rows, q, GemmOutput::kStore); });
+    Timed("rope", [&] { operations_.Rope(q, kQkv, kHeads + kKvHeads, kHeadDim, rope_.data()); });
+    Timed("store kv", [&] { operations_.StoreKv(k, v, kQkv, index, *kv_); });
+    Timed("attention", [&] {
+      operations_.Attention(q, kQkv, {kHeads, 0.125f}, index, *kv_, attended_.data());
+    });
     Timed("gemm o",
-          [&] { backend_.Gemm(*layer.o, attended_.data(), rows, hidden, GemmOutput::kAccumulate); });
-    Timed("norms", [&] { backend_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
+          [&] { operations_.Gemm(*layer.o, attended_.data(), rows, hidden, GemmOutput::kAccumulate); });
+    Timed("norms", [&] { operations_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
     Timed("gemm gate_up",
-          [&] { backend_.Gemm(*layer.gate_up, normed, rows, gated_.data(), GemmOutput::kStore); });
+          [&] { operations_.Gemm(*layer.gate_up, normed, rows, gated_.data(), GemmOutput::kStore); });
     Timed("activation",
-          [&] { backend_.GatedActivation(Activation::kSilu, gated_.data(), rows, kFfn, ffn_.data()); });
+          [&] { operations_.GatedActivation(Activation::kSilu, gated_.data(), rows, kFfn, ffn_.data()); });
     Timed("gemm down",
-          [&] { backend_.Gemm(*layer.down, ffn_.data(), rows, hidden, GemmOutput::kAccumulate); });
+          [&] { operations_.Gemm(*layer.down, ffn_.data(), rows, hidden, GemmOutput::kAccumulate); });
   }
 
-  Backend& backend_;
+  Operations& operations_;
   int blocks_;  // per sequence
   Layer layers_[kLayers];
   std::unique_ptr<Matrix> embedding_;
@@ -219,13 +223,13 @@ Timing Run(Report& report, const Case& c, Model& model, int runs) {
 
 // Attention of one sequence of `rows` rows, the first at `position`: 8 heads over 2 KV heads, one layer,
 // bf16.
-void RunAttention(Report& report, Backend& backend, int head_dim, int window, int position, int rows,
+void RunAttention(Report& report, Operations& operations, int head_dim, int window, int position, int rows,
                   int runs) {
   constexpr int kQueryHeads = 8;
   const KvLayout layout = {1, 2, head_dim, kBlockTokens, DType::kBF16};
   const int blocks = (position + rows + kBlockTokens - 1) / kBlockTokens;
-  const auto pool = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks)));
-  Fill(backend, *pool);
+  const auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks)));
+  Fill(*pool);
   std::vector<BlockId> table(blocks);
   std::iota(table.begin(), table.end(), 0);
   const SequenceSpan sequence = {0, rows, position, table};
@@ -235,29 +239,29 @@ void RunAttention(Report& report, Backend& backend, int head_dim, int window, in
   std::vector<float> out(q.size());
   double seen = 0;
   for (int p = position; p < position + rows; ++p) seen += p + 1 - numerics::WindowStart(p, window);
-  backend.BeginStep({tokens, {&sequence, 1}});
+  operations.BeginStep({tokens, {&sequence, 1}});
   const Timing t = Measure(runs, [&] {
-    backend.Attention(q.data(), width, {kQueryHeads, 0.125f, window}, 0, *pool, out.data());
+    operations.Attention(q.data(), width, {kQueryHeads, 0.125f, window}, 0, *pool, out.data());
   });
   const std::string name = "attention of " + std::to_string(rows) + " at " + std::to_string(position) +
                            ", heads of " + std::to_string(head_dim) + ", window " + std::to_string(window);
   report.Add(name, t.median, "s", {{"best", t.best}, {"gflops_best", 4 * width * seen / t.best / 1e9}});
 }
 
-void RunAttentionByHeads(Report& report, Backend& backend, int tokens, int runs) {
+void RunAttentionByHeads(Report& report, Operations& operations, int tokens, int runs) {
   for (const int head_dim : {64, 80, 96, 112, 128, 256}) {
-    RunAttention(report, backend, head_dim, 0, 0, tokens, runs);
-    RunAttention(report, backend, head_dim, 0, 2047, 1, 30 * runs);
+    RunAttention(report, operations, head_dim, 0, 0, tokens, runs);
+    RunAttention(report, operations, head_dim, 0, 2047, 1, 30 * runs);
   }
   for (const int window : {0, 512}) {
-    RunAttention(report, backend, 64, window, 8191, 1, 30 * runs);
-    RunAttention(report, backend, 64, window, 8192 - tokens, tokens, runs);
+    RunAttention(report, operations, 64, window, 8191, 1, 30 * runs);
+    RunAttention(report, operations, 64, window, 8192 - tokens, tokens, runs);
   }
 }
 
-std::unique_ptr<KvPool> FilledPool(Backend& backend, const KvLayout& layout, size_t blocks) {
-  auto pool = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks)));
-  Fill(backend, *pool);
+std::unique_ptr<KvPool> FilledPool(const KvLayout& layout, size_t blocks) {
+  auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks)));
+  Fill(*pool);
   return pool;
 }
 
@@ -273,8 +277,8 @@ std::vector<BlockId> ShuffledBlocks(const KvPool& pool) {
 // Attention of the last `rows` rows of a sequence of `context` tokens, per layer. Calls go through the layers
 // and the pool in turn, as steps of a server do, so that a row's KV comes from memory. The ceiling is the
 // larger of the time of the arithmetic at the FMA peak and that of reading the KV once.
-void RunAttentionFromMemory(Report& report, Backend& backend, const Ceilings& ceilings, const Shape& shape,
-                            const KvPool& pool, int context, int rows, int runs) {
+void RunAttentionFromMemory(Report& report, Operations& operations, const Ceilings& ceilings,
+                            const Shape& shape, const KvPool& pool, int context, int rows, int runs) {
   const std::vector<BlockId> blocks = ShuffledBlocks(pool);
   const std::vector<TokenId> tokens(rows, 17);
   const int width = shape.heads * shape.head_dim;
@@ -287,14 +291,14 @@ void RunAttentionFromMemory(Report& report, Backend& backend, const Ceilings& ce
     for (int call = 0; call < calls; ++call) {
       if (call % shape.layers == 0) first = (first + in_context) % blocks.size();
       const SequenceSpan sequence = {0, rows, context - rows, std::span(blocks).subspan(first, in_context)};
-      backend.BeginStep({tokens, {&sequence, 1}});
-      backend.Attention(q.data(), width, {shape.heads, 0.1f}, call % shape.layers, pool, out.data());
+      operations.BeginStep({tokens, {&sequence, 1}});
+      operations.Attention(q.data(), width, {shape.heads, 0.1f}, call % shape.layers, pool, out.data());
     }
   });
   const double flops = 4.0 * width * rows * (context - (rows - 1) / 2.0);
   const double bytes = static_cast<double>(pool.layout().TokenBytes()) / shape.layers * context;
-  const double peak = ceilings.Peak(std::string(backend.name()), backend.threads());
-  const double read = backend.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  const double peak = ceilings.Peak(std::string(operations.name()), operations.threads());
+  const double read = operations.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
   const double floor = std::max(peak > 0 ? flops / peak : 0, read > 0 ? bytes / read : 0);
   const std::string name = "attention " + std::string(shape.name) + " " +
                            std::string(DTypeName(pool.layout().dtype)) + ", " + std::to_string(rows) +
@@ -306,14 +310,15 @@ void RunAttentionFromMemory(Report& report, Backend& backend, const Ceilings& ce
               {"of_ceiling", floor * calls / t.median}});
 }
 
-void RunAttentionByDType(Report& report, Backend& backend, const Ceilings& ceilings, int tokens, int runs) {
+void RunAttentionByDType(Report& report, Operations& operations, const Ceilings& ceilings, int tokens,
+                         int runs) {
   for (const Shape& shape : kShapes) {
     for (const DType dtype : {DType::kBF16, DType::kF16}) {
       const KvLayout layout = {shape.layers, shape.kv_heads, shape.head_dim, kBlockTokens, dtype};
-      const auto pool = FilledPool(backend, layout, kPoolTokens / kBlockTokens);
+      const auto pool = FilledPool(layout, kPoolTokens / kBlockTokens);
       for (const int context : {512, 2048, 8192}) {
-        RunAttentionFromMemory(report, backend, ceilings, shape, *pool, context, 1, runs);
-        RunAttentionFromMemory(report, backend, ceilings, shape, *pool, context, std::min(tokens, context),
+        RunAttentionFromMemory(report, operations, ceilings, shape, *pool, context, 1, runs);
+        RunAttentionFromMemory(report, operations, ceilings, shape, *pool, context, std::min(tokens, context),
                                runs);
       }
     }
@@ -322,15 +327,14 @@ void RunAttentionByDType(Report& report, Backend& backend, const Ceilings& ceili
 
 // Copies of one block into another, both in memory and not in a cache. `token_seconds` is the time of a token
 // of prefill of the 135M Llama, in its best pass; the best copies are compared with it.
-void RunCopy(Report& report, Backend& backend, const Shape& shape, int layers, double token_seconds,
-             int runs) {
+void RunCopy(Report& report, const Shape& shape, int layers, double token_seconds, int runs) {
   const KvLayout layout = {layers, shape.kv_heads, shape.head_dim, kBlockTokens, DType::kBF16};
-  const auto pool = FilledPool(backend, layout, (size_t{256} << 20) / layout.BlockBytes());
+  const auto pool = FilledPool(layout, (size_t{256} << 20) / layout.BlockBytes());
   const auto bytes = static_cast<double>(layout.BlockBytes());
   const std::vector<BlockId> blocks = ShuffledBlocks(*pool);
   const size_t copies = blocks.size() / 2;
   const Timing t = Measure(runs, [&] {
-    for (size_t i = 0; i < copies; ++i) backend.CopyBlock(*pool, blocks[2 * i], blocks[2 * i + 1]);
+    for (size_t i = 0; i < copies; ++i) CopyHostBlock(*pool, blocks[2 * i], blocks[2 * i + 1]);
   });
   const double best = t.best / static_cast<double>(copies);
   report.Add("copy of a block, " + std::string(shape.name), t.median / static_cast<double>(copies) * 1e6,
@@ -342,12 +346,12 @@ void RunCopy(Report& report, Backend& backend, const Shape& shape, int layers, d
 }
 
 // Times the passes of the 135M Llama. Returns the seconds of one token of prefill, in the best pass.
-double RunPasses(Report& report, Backend& backend, const Ceilings& ceilings, int tokens, int runs,
+double RunPasses(Report& report, Operations& operations, const Ceilings& ceilings, int tokens, int runs,
                  bool decode) {
   std::printf("bf16 weights %.0f MB\n", kWeightBytes / 1e6);
-  Model model(backend, tokens, 2048);
-  const double peak = ceilings.Peak(std::string(backend.name()), backend.threads());
-  const double read = backend.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  Model model(operations, tokens, 2048);
+  const double peak = ceilings.Peak(std::string(operations.name()), operations.threads());
+  const double read = operations.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
   const double prefill = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights) + AttentionFlops(0, tokens);
   const Timing t =
       Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, prefill, peak}, model, runs);
@@ -377,17 +381,17 @@ int Main(int argc, char** argv) {
   const auto wanted = [&](std::string_view part) { return *chosen == "all" || *chosen == part; };
   Report report(arguments);
   const Ceilings& ceilings = report.PrintMachine();
-  const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  std::printf("backend %s, %d threads\n", std::string(backend->name()).c_str(), backend->threads());
+  const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
+  std::printf("backend %s, %d threads\n", std::string(operations->name()).c_str(), operations->threads());
   double token_seconds = 0;
   if (wanted("passes") || wanted("copy")) {
-    token_seconds = RunPasses(report, *backend, ceilings, tokens, runs, wanted("passes"));
+    token_seconds = RunPasses(report, *operations, ceilings, tokens, runs, wanted("passes"));
   }
-  if (wanted("heads")) RunAttentionByHeads(report, *backend, tokens, runs);
-  if (wanted("attention")) RunAttentionByDType(report, *backend, ceilings, tokens, runs);
+  if (wanted("heads")) RunAttentionByHeads(report, *operations, tokens, runs);
+  if (wanted("attention")) RunAttentionByDType(report, *operations, ceilings, tokens, runs);
   if (wanted("copy")) {
-    RunCopy(report, *backend, kShapes[0], kLayers, token_seconds, runs);
-    RunCopy(report, *backend, kShapes[1], 32, token_seconds, runs);
+    RunCopy(report, kShapes[0], kLayers, token_seconds, runs);
+    RunCopy(report, kShapes[1], 32, token_seconds, runs);
   }
   return report.Finish();
 }

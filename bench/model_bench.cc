@@ -1,4 +1,4 @@
-// Times the forward pass of a model folder through Transformer: prefill of a prompt and single decode steps,
+// Times the steps of a model folder through ModelRunner: prefill of a prompt and single decode steps,
 // compared with the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the
 // chunking and everything that runs between the ops.
 //
@@ -16,7 +16,7 @@
 #include "bench/harness.h"
 #include "kernels/registry.h"
 #include "model/mapped_file.h"
-#include "model/transformer.h"
+#include "model/model_loader.h"
 #include "model/weights.h"
 
 namespace prefixd::bench {
@@ -68,9 +68,9 @@ struct Settings {
 // Runs steps of several sequences that share one pool; each sequence has its own blocks.
 class Runner {
  public:
-  Runner(Transformer& model, Backend& backend, const Settings& settings)
+  Runner(ModelRunner& model, Backend& backend, const Settings& settings)
       : model_(model), blocks_((settings.context() + kBlockTokens - 1) / kBlockTokens) {
-    const KvLayout layout = model.kv_layout(kBlockTokens, settings.kv_dtype);
+    const KvLayout layout = model.shape().Kv(kBlockTokens, settings.kv_dtype);
     pool_ = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks_ * settings.sequences)));
     for (int s = 0; s < settings.sequences; ++s) {
       std::vector<BlockId>& table = tables_.emplace_back();
@@ -101,11 +101,18 @@ class Runner {
  private:
   void Step(const std::vector<SequenceSpan>& spans, int rows, const std::vector<int>& logit_rows) {
     tokens_.resize(rows);
-    for (int i = 0; i < rows; ++i) tokens_[i] = (spans[0].position + i * 7919) % model_.config().vocab;
-    OrDie(model_.Forward({tokens_, spans}, logit_rows, *pool_));
+    for (int i = 0; i < rows; ++i) tokens_[i] = (spans[0].position + i * 7919) % model_.shape().vocab;
+    std::vector<LogitRow> rows_with_logits(logit_rows.size());
+    for (size_t i = 0; i < logit_rows.size(); ++i) {
+      rows_with_logits[i].row = logit_rows[i];
+      rows_with_logits[i].draw.params.temperature = 0;
+    }
+    model_.Launch({{tokens_, spans}, rows_with_logits, pool_.get()}, {});
+    const Status status = model_.Collect();
+    if (!status.ok()) std::exit(1);
   }
 
-  Transformer& model_;
+  ModelRunner& model_;
   int blocks_;
   std::unique_ptr<KvPool> pool_;
   std::vector<std::vector<BlockId>> tables_;
@@ -154,9 +161,10 @@ int Main(int argc, char** argv) {
   const Ceilings& ceilings = report.PrintMachine();
 
   const auto start = std::chrono::steady_clock::now();
-  const TransformerLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
-                                    settings.sequences};
-  const auto model = OrDie(Transformer::Create(config, files, *backend, limits, {}));
+  const StepLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
+                             settings.sequences};
+  LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, limits.context, {}));
+  const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), limits));
   const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.Add("load", load, "s", {{"bytes", static_cast<double>(files.total_bytes())}});
 

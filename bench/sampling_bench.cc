@@ -1,5 +1,5 @@
 // Times the draw of the tokens of one decode step: a row of logits for each of `--rows` sequences, with
-// Backend::Sample. It compares the draw with the matrix products of the same step of a 135M Llama (30 layers,
+// Operations::ReadRows. It compares the draw with the matrix products of the same step of a 135M Llama (30 layers,
 // hidden 576, FFN 1536) that has this vocabulary, without attention.
 //
 //   spread   logits of a normal distribution with a standard deviation of 3, as models have
@@ -26,29 +26,29 @@ T OrDie(Result<T> result) {
   std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
 }
 
-std::unique_ptr<Matrix> RandomMatrix(Backend& backend, Prng& prng, int rows, int cols) {
+std::unique_ptr<Matrix> RandomMatrix(Operations& operations, Prng& prng, int rows, int cols) {
   std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
   for (uint16_t& value : data) value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
   const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
-  return OrDie(backend.Pack({&source, 1}));
+  return OrDie(operations.Pack({&source, 1}));
 }
 
 // Returns the seconds of the matrix products of one step, in the best run.
-double TimeProducts(Report& report, Backend& backend, int rows, int vocab, int runs) {
+double TimeProducts(Report& report, Operations& operations, int rows, int vocab, int runs) {
   Prng prng(1);
   std::vector<std::unique_ptr<Matrix>> layers;
   for (int layer = 0; layer < kLayers; ++layer) {
-    layers.push_back(RandomMatrix(backend, prng, kQkv, kHidden));
-    layers.push_back(RandomMatrix(backend, prng, kHidden, kHidden));
-    layers.push_back(RandomMatrix(backend, prng, 2 * kFfn, kHidden));
-    layers.push_back(RandomMatrix(backend, prng, kHidden, kFfn));
+    layers.push_back(RandomMatrix(operations, prng, kQkv, kHidden));
+    layers.push_back(RandomMatrix(operations, prng, kHidden, kHidden));
+    layers.push_back(RandomMatrix(operations, prng, 2 * kFfn, kHidden));
+    layers.push_back(RandomMatrix(operations, prng, kHidden, kFfn));
   }
-  const auto head = RandomMatrix(backend, prng, vocab, kHidden);
+  const auto head = RandomMatrix(operations, prng, vocab, kHidden);
   const std::vector<float> x(static_cast<size_t>(rows) * kFfn, 0.5f);
   std::vector<float> y(static_cast<size_t>(rows) * std::max(vocab, 2 * kFfn));
   const Timing t = Measure(runs, [&] {
-    for (const auto& matrix : layers) backend.Gemm(*matrix, x.data(), rows, y.data(), GemmOutput::kStore);
-    backend.Gemm(*head, x.data(), rows, y.data(), GemmOutput::kStore);
+    for (const auto& matrix : layers) operations.Gemm(*matrix, x.data(), rows, y.data(), GemmOutput::kStore);
+    operations.Gemm(*head, x.data(), rows, y.data(), GemmOutput::kStore);
   });
   report.Add("products of a step", t.median * 1e3, "ms", {{"best", t.best * 1e3}});
   return t.best;
@@ -70,9 +70,10 @@ struct Setting {
   const char* name;
   bool flat;
   DrawParams params;
+  int logprobs = -1;
 };
 
-void TimeDraws(Report& report, Backend& backend, int rows, int vocab, int runs, double products) {
+void TimeDraws(Report& report, Operations& operations, int rows, int vocab, int runs, double products) {
   const Setting settings[] = {
       {"greedy, spread", false, {.temperature = 0}},
       {"temperature 1, spread", false, {}},
@@ -82,18 +83,20 @@ void TimeDraws(Report& report, Backend& backend, int rows, int vocab, int runs, 
       {"top_p 0.9, spread", false, {.top_p = 0.9f}},
       {"top_p 0.9, flat", true, {.top_p = 0.9f}},
       {"top_k 50, top_p 0.9, spread", false, {.top_p = 0.9f, .top_k = 50}},
+      {"greedy, spread, 20 logprobs", false, {.temperature = 0}, 20},
   };
   const std::vector<float> spread = Logits(rows, vocab, false), flat = Logits(rows, vocab, true);
   for (const Setting& setting : settings) {
-    std::vector<SampleRow> samples(static_cast<size_t>(rows));
+    const float* logits = (setting.flat ? flat : spread).data();
+    std::vector<LogitRow> samples(static_cast<size_t>(rows));
     for (size_t i = 0; i < samples.size(); ++i) {
-      samples[i].logits = (setting.flat ? flat : spread).data() + i * static_cast<size_t>(vocab);
-      samples[i].params = setting.params;
-      samples[i].params.seed = i;
+      samples[i].draw.params = setting.params;
+      samples[i].draw.params.seed = i;
+      samples[i].logprobs = setting.logprobs;
     }
     const Timing t = Measure(runs, [&] {
-      for (SampleRow& sample : samples) ++sample.params.position;
-      backend.Sample(samples, vocab);
+      for (LogitRow& sample : samples) ++sample.draw.params.position;
+      operations.ReadRows(samples, logits, vocab);
     });
     report.Add(setting.name, t.median * 1e3, "ms",
                {{"best", t.best * 1e3},
@@ -117,11 +120,11 @@ int Main(int argc, char** argv) {
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
   Report report(arguments);
   report.PrintMachine();
-  const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  std::printf("backend %s, %d threads, %d rows, vocabulary %d\n", std::string(backend->name()).c_str(),
-              backend->threads(), rows, vocab);
-  const double products = TimeProducts(report, *backend, rows, vocab, runs);
-  TimeDraws(report, *backend, rows, vocab, runs, products);
+  const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
+  std::printf("backend %s, %d threads, %d rows, vocabulary %d\n", std::string(operations->name()).c_str(),
+              operations->threads(), rows, vocab);
+  const double products = TimeProducts(report, *operations, rows, vocab, runs);
+  TimeDraws(report, *operations, rows, vocab, runs, products);
   return report.Finish();
 }
 

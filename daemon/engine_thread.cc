@@ -22,8 +22,7 @@ EngineThread::~EngineThread() {
 
 void EngineThread::Run() {
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (!engine_->Step()) engine_->WaitForWork(kIdleTick);
-    progress_.fetch_add(1, std::memory_order_relaxed);
+    if (!engine_->Advance()) engine_->WaitForWork(kIdleTick);
   }
 }
 

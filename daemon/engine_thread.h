@@ -1,10 +1,10 @@
-// EngineThread: the one thread that calls Engine::Step in a loop.
+// EngineThread: the one thread that calls Engine::Advance in a loop.
 //
 // Threads: the main thread constructs and destroys it. Any thread may call progress().
 //
-// Invariant: progress() grows after every step, and at least about every 100 ms while the engine is idle. So
-// the thread hangs when progress() does not change for longer than the longest step takes. The watchdog
-// relies on this.
+// Invariant: progress() grows at least about every 100 ms while no step is in flight, and with every part of
+// a layer while one is. So the engine hangs when progress() does not change for longer than a layer of a step
+// takes. The watchdog relies on this.
 #pragma once
 
 #include <atomic>
@@ -17,23 +17,21 @@ namespace prefixd {
 
 class EngineThread {
  public:
-  // Starts the thread. `engine` must outlive this object. No other thread may call Step from now on.
+  // Starts the thread. `engine` must outlive this object. No other thread may call Advance or Step from now on.
   explicit EngineThread(Engine* engine);
-  // Waits for the current step to end and joins the thread. Requests that are still in the engine get no more
+  // Joins the thread. Requests that are still in the engine get no more
   // events from it.
   ~EngineThread();
   EngineThread(const EngineThread&) = delete;
   EngineThread& operator=(const EngineThread&) = delete;
 
-  // Counts the steps and the idle waits.
-  uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
+  uint64_t progress() const { return engine_->progress(); }
 
  private:
   void Run();
 
   Engine* const engine_;
   std::atomic<bool> stop_{false};
-  std::atomic<uint64_t> progress_{0};
   std::thread thread_;  // last member: it starts when the others are constructed
 };
 

@@ -71,12 +71,11 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   LoadedEngine loaded;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count));
   const EngineLimits& limits = plan.limits;
-  const LoadOptions load{.limits = TransformerLimitsFor(options, limits.context),
+  const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
                          .chat_template = plan.chat_template};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model,
                            LoadModel(options.model, *loaded.backend, load, ReportProgress(clock)));
-  const Transformer& transformer = *loaded.model->transformer;
-  const KvLayout layout = transformer.kv_layout(limits.block_tokens, plan.kv_dtype);
+  const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
   const EngineOptions engine{.context = limits.context,
                              .max_sequences = limits.max_sequences,
                              .step_tokens = limits.step_tokens,
@@ -90,9 +89,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .host_blocks = 0,
                              .disk = false,
                              .eos = loaded.model->eos,
-                             .fingerprint = Fingerprint(IdentityOf(transformer, *loaded.backend, layout))};
-  PREFIXD_ASSIGN_OR_RETURN(
-      loaded.engine, Engine::Create(engine, loaded.model->transformer.get(), loaded.backend.get(), clock));
+                             .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
+                           Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock));
   return loaded;
 }
 
@@ -196,13 +195,12 @@ class ServerProcess {
       return kExitModelRefused;
     }
     loaded_ = std::move(result).value();
-    const Transformer& transformer = *loaded_.model->transformer;
     Log(LogLevel::kInfo, "model loaded",
         {{"seconds", clock_.NowSeconds() - begun},
          {"backend", loaded_.backend->name()},
          {"threads", loaded_.backend->threads()},
-         {"weights", FormatSize(transformer.weight_bytes())},
-         {"activations", FormatSize(transformer.activation_bytes())}});
+         {"weights", FormatSize(loaded_.model->weight_bytes)},
+         {"step_memory", FormatSize(loaded_.model->runner->memory().total())}});
     return kExitOk;
   }
 

@@ -82,8 +82,10 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
 Status FillLimits(const Options& options, ServePlan* plan) {
   const ModelConfig& config = plan->model.config;
   plan->kv_dtype = KvDType(options, config);
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
+                           CreateBackend(plan->backend, plan->threads.count));
   plan->activation_bytes =
-      Transformer::ActivationBytes(config, TransformerLimitsFor(options, config.max_positions));
+      backend->StepMemoryFor(ShapeOf(config), StepLimitsFor(options, config.max_positions)).total();
   const ModelRequirements facts{.max_positions = config.max_positions,
                                 .max_positions_reason = config.max_positions_reason,
                                 .weight_bytes = plan->model.weight_bytes,
@@ -99,7 +101,7 @@ Status FillLimits(const Options& options, ServePlan* plan) {
 
 }  // namespace
 
-TransformerLimits TransformerLimitsFor(const Options& options, int context) {
+StepLimits StepLimitsFor(const Options& options, int context) {
   return {.context = context,
           .max_rows = static_cast<int>(options.step_tokens),
           .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};

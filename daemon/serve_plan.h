@@ -34,7 +34,7 @@ struct ServePlan {
 
 // The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more
 // rows for prompt log probabilities.
-TransformerLimits TransformerLimitsFor(const Options& options, int context);
+StepLimits StepLimitsFor(const Options& options, int context);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

@@ -7,23 +7,24 @@
 #include "base/check.h"
 #include "base/mutex.h"
 #include "engine/engine_checks.h"
+#include "engine/inbox.h"
 #include "engine/kv_memory.h"
-#include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/step_batch.h"
 
 namespace prefixd {
 namespace {
 
 // Returns by how much the work of a block grows with each block before it: its share of attention, relative
 // to the matrix products.
-float CostPerDepth(const ModelConfig& model, int block_tokens) {
+float CostPerDepth(const ModelShape& model, int block_tokens) {
   const double query = model.QueryWidth();
   const double weights =
       model.hidden * (2 * query + 2.0 * model.KvWidth()) + 3.0 * model.hidden * model.intermediate;
   return static_cast<float>(4 * query * block_tokens / (2 * weights));
 }
 
-PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelConfig& model) {
+PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape& model) {
   PrefixCache::Options cache;
   cache.block_tokens = options.block_tokens;
   cache.blocks = options.blocks;
@@ -37,12 +38,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelConfi
   return cache;
 }
 
-// Returns whether a token is drawn after the chunk.
-bool Draws(const PlannedChunk& chunk) {
-  return chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
-}
-
-// Held during Step and destruction. A second call meanwhile, from a listener or another thread, aborts.
+// Held during Advance, Step and destruction. A second call meanwhile, from a listener or another thread, aborts.
 class ExclusiveUse {
  public:
   explicit ExclusiveUse(std::atomic<bool>* in_use) : in_use_(in_use) {
@@ -60,77 +56,64 @@ bool Contains(const std::vector<TokenId>& ids, TokenId id) {
 
 }  // namespace
 
-void EngineHistogram::Add(double seconds) {
-  size_t bucket = 0;
-  while (bucket < kLatencyBuckets.size() && seconds > kLatencyBuckets[bucket]) ++bucket;
-  ++counts[bucket];
-  sum += seconds;
-}
-
 struct Engine::Impl {
-  Impl(const EngineOptions& asked, Transformer* transformer, Backend* computes, const Clock* clock_in,
-       std::unique_ptr<KvMemory> memory, const LowerTiers& lower_tiers)
+  Impl(const EngineOptions& asked, ModelRunner* runs, const Clock* clock_in, std::unique_ptr<KvMemory> memory,
+       const LowerTiers& lower_tiers)
       : options(asked),
-        model(transformer),
-        backend(computes),
+        model(runs),
         clock(clock_in),
+        inbox(asked.max_queue, asked.max_tokens),
         kv(std::move(memory)),
-        port(lower_tiers ? lower_tiers(kv->pool(), [this] { Wake(); }) : nullptr),
-        cache(CacheOptions(asked, transformer->config()), kv.get(), port.get()),
+        port(lower_tiers ? lower_tiers(kv->pool(), [this] { inbox.Wake(); }) : nullptr),
+        cache(CacheOptions(asked, runs->shape()), kv.get(), port.get()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache) {}
 
   const EngineOptions options;
-  Transformer* const model;
-  Backend* const backend;
+  ModelRunner* const model;
   const Clock* const clock;
 
   std::atomic<bool> stepping{false};
-
-  // The inbox. Any thread adds to it; the engine thread empties it. It holds at most max_queue requests, and
-  // the cancellations since the last step.
-  Mutex inbox_mutex;
-  CondVar inbox_filled;
-  std::vector<std::unique_ptr<Sequence>> submitted GUARDED_BY(inbox_mutex);
-  std::unordered_set<RequestId> cancelled GUARDED_BY(inbox_mutex);
-  bool draining GUARDED_BY(inbox_mutex) = false;
-  bool transfer_ended GUARDED_BY(inbox_mutex) = false;  // since the last step
+  Inbox inbox;
   std::atomic<RequestId> last_id{0};
-  std::atomic<int> queued{0};  // submitted, not yet admitted
-  std::atomic<int> alive{0};   // submitted, not yet finished
+  std::atomic<int> alive{0};       // submitted, not yet finished
+  std::atomic<uint64_t> turns{0};  // of the engine thread that did not wait for the backend
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
   const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
   PrefixCache cache;
   Scheduler scheduler;
-  EngineStats live_stats;  // copied to published_stats after every step
+  StepBatch batch;                          // the step in flight; empty: there is none
+  double launched = 0;                      // when `batch` was launched
+  std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
+  uint64_t taken = 0;                       // sequences out of the inbox, in all
+  EngineStats live_stats;
   struct Event {
     std::shared_ptr<RequestListener> listener;
     RequestEvent event;
   };
-  std::vector<Event> events;  // of this step, in order; delivered at its end
-  std::vector<TokenId> step_tokens;
-  std::vector<SequenceSpan> spans;
-  std::vector<int> logit_rows;
-  std::vector<SampleRow> samples;            // of the chunks of the plan that draw, in order
-  std::vector<std::vector<TokenId>> banned;  // of `samples`
+  std::vector<Event> events;  // in order; delivered at the end of a turn
 
+  struct Published {
+    EngineStats stats;
+    uint64_t taken = 0;
+  };
   mutable Mutex stats_mutex;
-  EngineStats published_stats GUARDED_BY(stats_mutex);
+  Published published GUARDED_BY(stats_mutex);
 
-  void Wake();
   void TakeInbox();
-  void RunModel(const std::vector<PlannedChunk>& plan);
-  const float* AfterChunk(const PlannedChunk& chunk, const float* logits, TokenId drawn, double now);
-  std::vector<GeneratedToken> ScorePrompt(const PlannedChunk& chunk, const float* logits) const;
-  void DrawTokens(const std::vector<PlannedChunk>& plan, const float* logits);
-  std::vector<TokenId> Banned(const Sequence& sequence) const;
+  void FinishCancelled();
+  bool LaunchStep();
+  void CollectStep();
+  void CountStep(double now);
+  void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
+                  std::optional<GeneratedToken> drawn, double now);
+  void CountFirstToken(const Sequence& sequence);
   std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
-  void FailAll(const Status& error);
   void Emit(const Sequence& sequence, RequestEvent event);
   void Publish();
   void PublishAndDeliver();
@@ -139,17 +122,22 @@ struct Engine::Impl {
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Engine::~Engine() {
-  const ExclusiveUse use(&impl_->stepping);
+  Impl& e = *impl_;
+  const ExclusiveUse use(&e.stepping);
   Drain();  // so that no listener submits a request that would never finish
-  impl_->TakeInbox();
+  if (!e.batch.empty()) {
+    e.cache.EndStep(e.model->Collect().ok());
+    e.batch.Clear();
+  }
+  e.TakeInbox();
   std::vector<RequestId> left;
-  for (const auto& sequence : impl_->scheduler.running()) left.push_back(sequence->id);
-  for (const auto& sequence : impl_->scheduler.queued()) left.push_back(sequence->id);
-  for (const RequestId id : left) impl_->Finish(id, {}, FinishReason::kCancelled);
-  impl_->PublishAndDeliver();
+  for (const auto& sequence : e.scheduler.running()) left.push_back(sequence->id);
+  for (const auto& sequence : e.scheduler.queued()) left.push_back(sequence->id);
+  for (const RequestId id : left) e.Finish(id, {}, FinishReason::kCancelled);
+  e.PublishAndDeliver();
 }
 
-Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Transformer* model,
+Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, ModelRunner* model,
                                                Backend* backend, const Clock* clock,
                                                const LowerTiers& lower_tiers) {
   PREFIXD_CHECK(model != nullptr && backend != nullptr && clock != nullptr);
@@ -157,9 +145,9 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Tra
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
   if (!lower_tiers && (options.host_blocks > 0 || options.disk))
     return InvalidArgument("a host or disk tier needs the code that moves KV to it");
-  const KvLayout layout = model->kv_layout(options.block_tokens, options.kv_dtype);
+  const KvLayout layout = model->shape().Kv(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
-  auto impl = std::make_unique<Impl>(options, model, backend, clock, std::move(kv), lower_tiers);
+  auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv), lower_tiers);
   impl->live_stats.block_bytes = layout.BlockBytes();
   impl->Publish();
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
@@ -170,55 +158,40 @@ const EngineOptions& Engine::options() const { return impl_->options; }
 Result<RequestId> Engine::Submit(Request request) {
   PREFIXD_CHECK(request.listener != nullptr);
   Impl& e = *impl_;
-  PREFIXD_RETURN_IF_ERROR(CheckRequest(e.options, e.model->config().vocab, request));
+  PREFIXD_RETURN_IF_ERROR(CheckRequest(e.options, e.model->shape().vocab, request));
   // Sorted and unique, because every generated token is searched in it.
   std::vector<TokenId>& stops = request.sampling.stop_token_ids;
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
   BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
-  // O(prompt), so outside the lock.
-  auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));
-  {
-    MutexLock lock(e.inbox_mutex);
-    if (e.draining) return Unavailable("shutting down");
-    if (e.queued.load() >= e.options.max_queue) {
-      return ResourceExhausted("the queue of " + std::to_string(e.options.max_queue) + " requests is full");
-    }
-    sequence->times.submitted = e.clock->NowSeconds();
-    e.submitted.push_back(std::move(sequence));
-    ++e.queued;
-    ++e.alive;
-  }
-  e.inbox_filled.NotifyOne();
-  return id;
+  auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
+  ++e.alive;  // before the engine thread can finish it
+  const Status added = e.inbox.Add(std::move(sequence), *e.clock);
+  if (added.ok()) return id;
+  --e.alive;
+  return added;
 }
 
-void Engine::Cancel(RequestId id) {
-  {
-    MutexLock lock(impl_->inbox_mutex);
-    impl_->cancelled.insert(id);
-  }
-  impl_->inbox_filled.NotifyOne();
-}
+void Engine::Cancel(RequestId id) { impl_->inbox.Cancel(id); }
 
-void Engine::Drain() {
-  MutexLock lock(impl_->inbox_mutex);
-  impl_->draining = true;
-}
+void Engine::Drain() { impl_->inbox.Drain(); }
 
 bool Engine::idle() const { return impl_->alive.load() == 0; }
 
-void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
-  Impl& e = *impl_;
-  MutexLock lock(e.inbox_mutex);
-  if (e.submitted.empty() && e.cancelled.empty() && !e.transfer_ended)
-    e.inbox_filled.WaitFor(e.inbox_mutex, timeout);
-}
+void Engine::WaitForWork(std::chrono::nanoseconds timeout) { impl_->inbox.Wait(timeout); }
 
+uint64_t Engine::progress() const { return impl_->turns.load() + impl_->model->progress(); }
+
+// What the inbox has accepted since the last turn waits as well.
 EngineStats Engine::Stats() const {
-  MutexLock lock(impl_->stats_mutex);
-  return impl_->published_stats;
+  Impl::Published published;
+  {
+    MutexLock lock(impl_->stats_mutex);
+    published = impl_->published;
+  }
+  published.stats.waiting += static_cast<int>(impl_->inbox.accepted() - published.taken);
+  return published.stats;
 }
 
 void Engine::CheckInvariants() const {
@@ -232,31 +205,32 @@ void Engine::CheckInvariants() const {
     PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
 }
 
+bool Engine::Advance() {
+  Impl& e = *impl_;
+  const ExclusiveUse use(&e.stepping);
+  e.TakeInbox();
+  bool worked = false;
+  if (!e.batch.empty() && e.model->Done()) {
+    e.CollectStep();
+    worked = true;
+  }
+  if (e.batch.empty()) {
+    ++e.turns;
+    worked = e.LaunchStep() || worked;
+  }
+  e.PublishAndDeliver();
+  return worked;
+}
+
 bool Engine::Step() {
   Impl& e = *impl_;
   const ExclusiveUse use(&e.stepping);
   e.TakeInbox();
-  e.cache.Poll();
-  if (e.scheduler.queued().empty() && e.scheduler.running().empty()) {
-    e.PublishAndDeliver();
-    return false;
-  }
-  const double begin = e.clock->NowSeconds();
-  const auto on_admit = [&](Sequence& sequence) {
-    if (sequence.was_scheduled) return;  // readmitted after a preemption
-    sequence.was_scheduled = true;
-    sequence.times.scheduled = begin;
-    e.live_stats.queue_time.Add(begin - sequence.times.submitted);
-    --e.queued;
-  };
-  const std::vector<PlannedChunk> plan = e.scheduler.Plan(on_admit);
-  if (plan.empty()) {
-    PREFIXD_CHECK(e.cache.running_transfers() > 0) << "requests wait for nothing";
-  } else {
-    e.RunModel(plan);
-  }
+  const bool runs = !e.batch.empty() || e.LaunchStep();
+  if (runs) e.CollectStep();
+  ++e.turns;
   e.PublishAndDeliver();
-  return !plan.empty();
+  return runs;
 }
 
 void Engine::Impl::Emit(const Sequence& s, RequestEvent event) {
@@ -273,136 +247,109 @@ void Engine::Impl::PublishAndDeliver() {
   }
 }
 
-// Any thread.
-void Engine::Impl::Wake() {
-  {
-    MutexLock lock(inbox_mutex);
-    transfer_ended = true;
-  }
-  inbox_filled.NotifyOne();
-}
-
 void Engine::Impl::TakeInbox() {
-  std::vector<std::unique_ptr<Sequence>> arrived;
-  std::unordered_set<RequestId> cancels;
-  {
-    MutexLock lock(inbox_mutex);
-    arrived.swap(submitted);
-    cancels.swap(cancelled);
-    transfer_ended = false;
+  Inbox::Content content = inbox.Take();
+  taken += content.submitted.size();
+  for (auto& sequence : content.submitted) scheduler.Enqueue(std::move(sequence));
+  const auto has = [](const Scheduler::SequenceList& list, RequestId id) {
+    return std::any_of(list.begin(), list.end(), [id](const auto& s) { return s->id == id; });
+  };
+  for (const RequestId id : content.cancelled) {
+    if (has(scheduler.running(), id)) {
+      cancelled.insert(id);
+    } else {
+      Finish(id, {}, FinishReason::kCancelled);
+    }
   }
-  for (auto& sequence : arrived) scheduler.Enqueue(std::move(sequence));
-  for (const RequestId id : cancels) Finish(id, {}, FinishReason::kCancelled);
 }
 
-void Engine::Impl::RunModel(const std::vector<PlannedChunk>& plan) {
-  step_tokens.clear();
-  spans.clear();
-  logit_rows.clear();
-  int prefill_rows = 0;
-  for (const PlannedChunk& chunk : plan) {
-    const Sequence& s = *chunk.sequence;
-    const int first_row = static_cast<int>(step_tokens.size());
-    const auto begin = s.tokens.begin() + s.ready();
-    step_tokens.insert(step_tokens.end(), begin, begin + chunk.tokens);
-    spans.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
-    for (int i = 0; i < chunk.prompt_logits(); ++i)
-      logit_rows.push_back(first_row + s.high_water - s.ready() + i);
-    if (Draws(chunk)) logit_rows.push_back(first_row + chunk.tokens - 1);
-    if (!s.decoding()) prefill_rows += chunk.tokens;
+void Engine::Impl::FinishCancelled() {
+  for (const RequestId id : std::exchange(cancelled, {})) Finish(id, {}, FinishReason::kCancelled);
+}
+
+// Plans and launches a step. Returns false when there is nothing to compute. No step is in flight.
+bool Engine::Impl::LaunchStep() {
+  FinishCancelled();
+  cache.Poll();
+  if (scheduler.queued().empty() && scheduler.running().empty()) return false;
+  launched = clock->NowSeconds();
+  const auto on_admit = [&](Sequence& sequence) {
+    if (sequence.was_scheduled) return;  // readmitted after a preemption
+    sequence.was_scheduled = true;
+    sequence.times.scheduled = launched;
+    live_stats.queue_time.Add(launched - sequence.times.submitted);
+    inbox.LeftQueue();
+  };
+  std::vector<PlannedChunk> plan = scheduler.Plan(on_admit);
+  if (plan.empty()) {
+    PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
+    return false;
   }
-  const double begin = clock->NowSeconds();
-  Result<const float*> logits = model->Forward({step_tokens, spans}, logit_rows, kv->pool());
-  cache.EndStep(logits.ok());
-  if (!logits.ok()) {
-    FailAll(logits.status().WithContext("model step"));
-    return;
-  }
+  batch.Fill(std::move(plan), options.eos);
+  model->Launch(batch.Input(&kv->pool()), [this] { inbox.Wake(); });
+  return true;
+}
+
+// Waits for the step in flight and processes its results.
+void Engine::Impl::CollectStep() {
+  const Status status = model->Collect();
+  cache.EndStep(status.ok());
   const double now = clock->NowSeconds();
-  live_stats.step_time.Add(now - begin);
-  if (2 * prefill_rows > static_cast<int>(step_tokens.size()) && now > begin) {
-    const double rate = static_cast<double>(step_tokens.size()) / (now - begin);
+  if (status.ok()) {
+    CountStep(now);
+    batch.ForEachResult([&](const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
+                            std::optional<GeneratedToken> drawn) {
+      AfterChunk(chunk, std::move(scored), std::move(drawn), now);
+    });
+  } else {
+    ++live_stats.failed_steps;
+    ++live_stats.failed_steps_in_row;
+    for (const PlannedChunk& chunk : batch.plan()) {
+      RequestEvent event;
+      event.error = status.WithContext("model step");
+      Finish(chunk.sequence->id, std::move(event), FinishReason::kError);
+    }
+  }
+  batch.Clear();
+}
+
+void Engine::Impl::CountStep(double now) {
+  const double seconds = now - launched;
+  live_stats.failed_steps_in_row = 0;
+  live_stats.step_time.Add(seconds);
+  if (2 * batch.prefill_rows() > batch.rows() && seconds > 0) {
+    const double rate = static_cast<double>(batch.rows()) / seconds;
     double& estimate = live_stats.prefill_tokens_per_second;
     estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
   }
-  DrawTokens(plan, *logits);
-  const float* row = *logits;
-  size_t drawn = 0;
-  for (const PlannedChunk& chunk : plan)
-    row = AfterChunk(chunk, row, Draws(chunk) ? samples[drawn++].token : -1, now);
 }
 
-std::vector<GeneratedToken> Engine::Impl::ScorePrompt(const PlannedChunk& chunk, const float* logits) const {
-  const Sequence& s = *chunk.sequence;
-  const size_t vocab = static_cast<size_t>(model->config().vocab);
-  std::vector<GeneratedToken> scored;
-  for (int i = 0; i < chunk.prompt_logits(); ++i, logits += vocab) {
-    const TokenId next = s.tokens[static_cast<size_t>(s.high_water + i + 1)];
-    scored.push_back(WithLogprobs(next, s.request.sampling.prompt_logprobs, {logits, vocab}));
-  }
-  return scored;
-}
-
-// Draws the tokens of all chunks of a computed plan, whose logits begin at `logits`, into `samples`.
-void Engine::Impl::DrawTokens(const std::vector<PlannedChunk>& plan, const float* logits) {
-  const size_t vocab = static_cast<size_t>(model->config().vocab);
-  samples.clear();
-  banned.clear();
-  banned.reserve(plan.size());  // `samples` points into it
-  for (const PlannedChunk& chunk : plan) {
-    logits += static_cast<size_t>(chunk.prompt_logits()) * vocab;
-    if (!Draws(chunk)) continue;
-    const Sequence& s = *chunk.sequence;
-    banned.push_back(Banned(s));
-    samples.push_back(
-        SampleRowOf(s.request.sampling, s.counts, static_cast<int>(s.tokens.size()), logits, banned.back()));
-    logits += vocab;
-  }
-  backend->Sample(samples, model->config().vocab);
-}
-
-std::vector<TokenId> Engine::Impl::Banned(const Sequence& s) const {
-  std::vector<TokenId> ids;
-  if (s.generated() < s.request.sampling.min_tokens) {  // with ignore_eos too, as in vLLM
-    ids = s.request.sampling.stop_token_ids;
-    ids.insert(ids.end(), options.eos.begin(), options.eos.end());
-  }
-  return ids;
-}
-
-// Processes a computed chunk, whose logits begin at `logits`. `drawn` is its token, if it completes the
-// sequence and draws one. Returns the begin of the next chunk's logits.
-const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* logits, TokenId drawn,
-                                      double now) {
+// Processes a computed chunk. `scored` are tokens of its prompt; `drawn` is its token, if it completes the
+// sequence and draws one.
+void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
+                              std::optional<GeneratedToken> drawn, double now) {
   Sequence& s = *chunk.sequence;
-  const size_t vocab = static_cast<size_t>(model->config().vocab);
-  RequestEvent event;
-  event.prompt_logprobs = ScorePrompt(chunk, logits);
-  logits += event.prompt_logprobs.size() * vocab;
   scheduler.Commit(chunk);
+  if (cancelled.contains(s.id)) return;
+  RequestEvent event;
+  event.prompt_logprobs = std::move(scored);
   if (!chunk.completes) {
     if (!event.prompt_logprobs.empty()) Emit(s, std::move(event));
-    return logits;
+    return;
   }
 
   // kLength stays for a request with max_tokens 0: its prompt is computed.
   std::optional<FinishReason> ending = FinishReason::kLength;
   const bool first = s.generated() == 0;
-  if (Draws(chunk)) {
-    const int top = s.request.sampling.logprobs;
-    event.tokens.push_back(top < 0 ? GeneratedToken{drawn, 0, {}}
-                                   : WithLogprobs(drawn, top, {logits, vocab}));
-    logits += vocab;
-    s.Append(drawn);
+  if (drawn) {
+    const TokenId token = drawn->token;
+    event.tokens.push_back(*std::move(drawn));
+    s.Append(token);
     ++live_stats.generation_tokens;
-    ending = Ending(s, drawn);
+    ending = Ending(s, token);
   }
   if (first) {
-    for (size_t i = 0; i < kTokenSources; ++i)
-      live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
-    for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
-    live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
-    live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
+    CountFirstToken(s);
     live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
     live_stats.inter_token.Add(now - s.last_token_time);
@@ -415,7 +362,14 @@ const float* Engine::Impl::AfterChunk(const PlannedChunk& chunk, const float* lo
   } else {
     Emit(s, std::move(event));
   }
-  return logits;
+}
+
+void Engine::Impl::CountFirstToken(const Sequence& s) {
+  for (size_t i = 0; i < kTokenSources; ++i)
+    live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+  for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
+  live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
+  live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
 }
 
 std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {
@@ -434,7 +388,8 @@ std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId toke
 void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason) {
   std::unique_ptr<Sequence> s = scheduler.Remove(id);
   if (s == nullptr) return;
-  if (!s->was_scheduled) --queued;
+  if (!s->was_scheduled) inbox.LeftQueue();
+  inbox.Finished(s->prompt_tokens);
   s->times.finished = clock->NowSeconds();
   ++live_stats.finished[static_cast<size_t>(reason)];
   live_stats.end_to_end.Add(s->times.finished - s->times.submitted);
@@ -444,21 +399,9 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   Emit(*s, std::move(event));
 }
 
-void Engine::Impl::FailAll(const Status& error) {
-  std::vector<RequestId> ids;
-  for (const auto& s : scheduler.running()) ids.push_back(s->id);
-  for (const RequestId id : ids) {
-    RequestEvent event;
-    event.error = error;
-    Finish(id, std::move(event), FinishReason::kError);
-  }
-}
-
 void Engine::Impl::Publish() {
   live_stats.running = static_cast<int>(scheduler.running().size());
-  live_stats.waiting =
-      queued.load() + static_cast<int>(std::count_if(scheduler.queued().begin(), scheduler.queued().end(),
-                                                     [](auto& s) { return s->was_scheduled; }));
+  live_stats.waiting = static_cast<int>(scheduler.queued().size());
   live_stats.blocks_free = cache.free_blocks();
   live_stats.blocks_cached = cache.cached_blocks();
   live_stats.blocks_leased = cache.leased_blocks();
@@ -466,7 +409,7 @@ void Engine::Impl::Publish() {
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.cache = cache.stats();
   MutexLock lock(stats_mutex);
-  published_stats = live_stats;
+  published = {live_stats, taken};
 }
 
 }  // namespace prefixd

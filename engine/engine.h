@@ -1,9 +1,16 @@
 // Engine: generates tokens for requests. It owns the scheduler, the prefix cache and the KV pool. It serves
-// the queue of requests in steps: admit, plan, run the model, commit, sample, report.
+// the queue of requests in steps of the model: admit, plan, launch; collect, commit, report.
 //
-// Threads: any thread may call Submit, Cancel, Drain, idle, options and Stats. One thread, the engine thread,
-// calls Step, WaitForWork and CheckInvariants. Step calls the listeners, and so does the destructor. The
-// engine starts no thread. No other thread may use the engine during its destruction.
+//   no step --plan and launch--> in flight --the backend ends--> collected --plan and launch--> in flight
+//
+// While a step is in flight, the engine takes new requests and cancellations, but changes neither the cache
+// nor the sequences that run. It reports the results of a step after it has launched the next one, so that
+// the listeners work while the backend computes.
+//
+// Threads: any thread may call Submit, Cancel, Drain, idle, options, Stats and progress. One thread, the
+// engine thread, calls Advance, Step, WaitForWork and CheckInvariants. Advance and Step call the listeners,
+// and so does the destructor. The engine starts no thread. No other thread may use the engine during its
+// destruction.
 //
 // Invariants
 //   1. Every request that Submit accepts gets exactly one event with a finish, also when the request is
@@ -13,9 +20,10 @@
 //   3. When no request is queued or running and no transfer runs, no block is leased.
 //   4. The tokens and log probabilities of a request are a function of (prompt, sampling). They do not depend
 //      on other requests, chunking, the cache or preemption.
+//   5. When a step fails, exactly the requests with tokens in that step end with an error, and the cache
+//      keeps nothing that the step computed.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -26,17 +34,18 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cache/prefix_cache.h"
+#include "engine/engine_stats.h"
 #include "engine/request.h"
 #include "kernels/backend.h"
-#include "model/transformer.h"
 
 namespace prefixd {
 
 struct EngineOptions {
-  int context = 0;         // maximum number of tokens of prompt and answer together
-  int max_sequences = 64;  // maximum number of sequences that run at once
-  int step_tokens = 512;   // maximum number of tokens that one step computes
-  int max_queue = 256;     // maximum number of requests that wait to run
+  int context = 0;                        // maximum number of tokens of prompt and answer together
+  int max_sequences = 64;                 // maximum number of sequences that run at once
+  int step_tokens = 512;                  // maximum number of tokens that one step computes
+  int max_queue = 256;                    // maximum number of requests that wait to run
+  int64_t max_tokens = int64_t{1} << 40;  // maximum number of prompt tokens of all unfinished requests
   // Maximum number of logit rows in one step for prompts that request log probabilities. The model must have
   // these rows in addition to one row for each sequence.
   int prompt_logit_rows = 64;
@@ -51,35 +60,6 @@ struct EngineOptions {
   BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
 };
 
-// Upper bounds of the buckets of EngineHistogram, in seconds. The last bucket has no upper bound.
-inline constexpr std::array<double, 19> kLatencyBuckets = {
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 25, 50, 100};
-
-struct EngineHistogram {
-  std::array<uint64_t, kLatencyBuckets.size() + 1> counts{};
-  double sum = 0;
-  void Add(double seconds);
-};
-
-// A snapshot of the engine's statistics at the end of a step, before its events reach the listeners. So a
-// listener that has an event finds it counted. Counters only grow.
-struct EngineStats {
-  int running = 0, waiting = 0;
-  uint32_t blocks_free = 0, blocks_cached = 0, blocks_leased = 0;
-  uint64_t block_bytes = 0;
-  std::array<uint64_t, kTokenSources> prompt_tokens{};  // by TokenSource; counted when the prompt is computed
-  std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
-  uint64_t recomputed_tokens = 0;                       // computed again after a preemption
-  uint64_t generation_tokens = 0;
-  uint64_t prefix_query_tokens = 0,
-           prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
-  uint64_t preemptions = 0;
-  std::array<uint64_t, kFinishReasons> finished{};
-  double prefill_tokens_per_second = 0;  // a moving average
-  EngineHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
-  PrefixCacheStats cache;
-};
-
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the
 // port. The port calls `wake`, from any thread, whenever a transfer has ended, and never after its
 // destruction. The engine thread calls all members of the port.
@@ -87,10 +67,10 @@ using LowerTiers = std::function<std::unique_ptr<TransferPort>(KvPool& pool, std
 
 class Engine {
  public:
-  // `model`, `backend` and `clock` must outlive the engine. `lower_tiers` may be empty when the options have
+  // `model`, which belongs to `backend`, `backend` and `clock` must outlive the engine. `lower_tiers` may be empty when the options have
   // no lower tier. Returns kInvalidArgument when the options contradict each other or the limits of the
   // model, and kResourceExhausted when the KV pool cannot be allocated.
-  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, Transformer* model,
+  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, ModelRunner* model,
                                                 Backend* backend, const Clock* clock,
                                                 const LowerTiers& lower_tiers = {});
   // Finishes all remaining requests, with kCancelled.
@@ -101,7 +81,7 @@ class Engine {
   // Queues a request, which must have a listener. Returns kInvalidArgument when the prompt is empty, when it
   // leaves no room for an answer in options().context, or when a token id of the prompt or of logit_bias is
   // outside the vocabulary. A prompt with max_tokens 0 needs no room for an answer. Returns
-  // kResourceExhausted when the queue is full, and kUnavailable when the engine is draining.
+  // kResourceExhausted when the queue is full or max_tokens is exceeded, and kUnavailable when the engine is draining.
   Result<RequestId> Submit(Request request);
   // The next step finishes the request, with kCancelled. No effect when the request has finished already.
   void Cancel(RequestId id);
@@ -110,13 +90,23 @@ class Engine {
   // Returns whether no request is queued or running.
   bool idle() const;
 
-  // Takes submissions, cancellations and ended transfers, then runs at most one model step. Returns whether
-  // it ran one. It runs none when no request is queued or running, or when every running request waits for
-  // its KV from a lower tier. A listener must not call it.
+  // Never waits for the backend. Takes submissions and cancellations. If the step in flight has ended,
+  // collects it. If no step is in flight then, takes ended transfers and launches the next step. Then reports
+  // to the listeners. Returns whether it collected or launched a step. When it returns false, there is nothing
+  // to do until WaitForWork returns: a step or a transfer is under way, or there is no request.
+  // A listener must not call it.
+  bool Advance();
+  // Advance for a program that has nothing else to do: launches a step, waits for its end, and reports its
+  // results. Returns whether there was a step. There is none when no request is queued or running, or when
+  // every running request waits for its KV from a lower tier. A listener must not call it.
   bool Step();
-  // Sleeps until a request is submitted or cancelled, a transfer ends, or `timeout` has passed. May return
-  // earlier.
+  // Sleeps until a request is submitted or cancelled, a step or a transfer ends, or `timeout` has passed. May
+  // return earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
+
+  // Changes while the engine works: with every turn of the engine thread that is not waiting for the backend,
+  // and with the progress of the backend in a step.
+  uint64_t progress() const;
 
   EngineStats Stats() const;
 

@@ -18,6 +18,10 @@ Status CheckOptions(const EngineOptions& o) {
   if (!o.eviction.empty() && std::ranges::count(EvictionPolicyNames(), o.eviction) == 0)
     return InvalidArgument("there is no eviction policy '" + o.eviction + "'");
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
+  if (o.max_tokens < o.context) {
+    return InvalidArgument("a limit of " + std::to_string(o.max_tokens) +
+                           " tokens in flight refuses a prompt of " + std::to_string(o.context));
+  }
   if (o.prompt_logit_rows < 1) return InvalidArgument("prompt_logit_rows must be at least 1");
   if (o.block_tokens < 1 || (o.block_tokens & (o.block_tokens - 1)) != 0) {
     return InvalidArgument("block-tokens " + std::to_string(o.block_tokens) + " is not a power of two");
@@ -33,7 +37,7 @@ Status CheckOptions(const EngineOptions& o) {
   return Status::Ok();
 }
 
-Status CheckModelLimits(const EngineOptions& o, const TransformerLimits& model) {
+Status CheckModelLimits(const EngineOptions& o, const StepLimits& model) {
   if (o.context <= model.context && o.step_tokens <= model.max_rows &&
       o.max_sequences <= model.max_logit_rows - o.prompt_logit_rows)
     return Status::Ok();

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "kernels/model_plan.h"
 
 namespace prefixd {
 
@@ -12,7 +13,7 @@ namespace prefixd {
 Status CheckOptions(const EngineOptions& options);
 
 // kInvalidArgument: a step of the scheduler would not fit the buffers of the model.
-Status CheckModelLimits(const EngineOptions& options, const TransformerLimits& model);
+Status CheckModelLimits(const EngineOptions& options, const StepLimits& model);
 
 // kInvalidArgument: see Engine::Submit.
 Status CheckRequest(const EngineOptions& options, int vocab, const Request& request);

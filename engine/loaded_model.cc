@@ -193,10 +193,13 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                            LoadDescription(folder, options.chat_template));
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
-  TransformerLimits limits = options.limits;
+  StepLimits limits = options.limits;
   if (limits.context == 0) limits.context = model->config.max_positions;
-  PREFIXD_ASSIGN_OR_RETURN(model->transformer,
-                           Transformer::Create(model->config, files, backend, limits, progress));
+  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded,
+                           LoadPlan(model->config, files, backend, limits.context, progress));
+  model->weights_hash = loaded.weights_hash;
+  model->weight_bytes = loaded.plan.weights.bytes;
+  PREFIXD_ASSIGN_OR_RETURN(model->runner, backend.CreateRunner(std::move(loaded.plan), limits));
   return model;
 }
 
@@ -260,10 +263,10 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& ba
   return model;
 }
 
-ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend, const KvLayout& layout) {
+ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const KvLayout& layout) {
   ModelIdentity identity;
-  identity.weights = transformer.weights_hash();
-  identity.architecture = CanonicalArchitecture(transformer.config());
+  identity.weights = model.weights_hash;
+  identity.architecture = CanonicalArchitecture(model.config);
   identity.kv_dtype = DTypeName(layout.dtype);
   identity.block_tokens = layout.block_tokens;
   identity.kv_layout = backend.kv_layout_name();

@@ -1,8 +1,8 @@
-// LoadedModel: everything that the daemon needs from a Hugging Face folder: the forward pass, the tokenizer,
+// LoadedModel: everything that the daemon needs from a Hugging Face folder: the runner, the tokenizer,
 // the chat template, the end tokens and the sampling defaults.
 //
 // One thread loads a model. After that any thread may read the tokenizer, the chat template and the plain
-// values; the transformer belongs to the engine thread.
+// values; the runner belongs to the engine thread.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@
 #include "hashing/fingerprint.h"
 #include "kernels/backend.h"
 #include "model/config.h"
-#include "model/transformer.h"
+#include "model/model_loader.h"
 #include "text/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -41,7 +41,7 @@ struct SpecialTokens {
 };
 
 struct LoadOptions {
-  TransformerLimits limits;  // context 0 means the model's max_position_embeddings
+  StepLimits limits;  // context 0 means the model's max_position_embeddings
   std::string
       chat_template;  // text of a template that replaces the folder's template; empty: use the folder's
 };
@@ -55,7 +55,9 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;  // null when the folder has none
   std::string chat_template_place;              // its source, as "chat_template.jinja"
-  std::unique_ptr<Transformer> transformer;
+  BlockKey weights_hash;
+  size_t weight_bytes = 0;  // of backend memory
+  std::unique_ptr<ModelRunner> runner;
 };
 
 // Loads the model of a folder. `backend` must outlive the model. `progress` may be empty. Every error message
@@ -66,7 +68,7 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& path
                                                const LoadOptions& options, const LoadProgress& progress);
 
 // Returns the identity of the KV that this backend computes with this model in this layout.
-ModelIdentity IdentityOf(const Transformer& transformer, const Backend& backend, const KvLayout& layout);
+ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const KvLayout& layout);
 
 struct TokenizerSummary {
   std::string kind;  // "byte-level BPE"

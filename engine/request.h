@@ -12,6 +12,7 @@
 
 #include "base/types.h"
 #include "cache/prefix_cache.h"
+#include "kernels/logit_row.h"
 #include "kernels/sampling.h"
 
 namespace prefixd {
@@ -55,18 +56,6 @@ struct PromptUsage {
     return sum;
   }
   int cached() const { return total() - computed(); }
-};
-
-struct TokenLogprob {
-  TokenId token;
-  float logprob;  // natural log of the softmax of the unmodified logits
-};
-
-struct GeneratedToken {
-  TokenId token;
-  float logprob = 0;              // set when requested
-  std::vector<TokenLogprob> top;  // likeliest first; exactly as many as requested
-  int rank = 0;  // rank of the token in the vocabulary, from 1, in the order of `top`; set with logprob
 };
 
 enum class FinishReason : uint8_t {

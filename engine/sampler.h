@@ -1,8 +1,8 @@
-// Sampler: draws the next token as a function of (sampling parameters, tokens so far, position, logits) and
-// nothing else. Pure functions; any thread.
+// Sampler: how the next token of a sequence is drawn: as a function of (sampling parameters, tokens so far,
+// position, logits) and nothing else. Pure functions; any thread.
 //
 // The order of the steps is that of vLLM V1:
-//   0. Log probabilities are computed from the unmodified logits (WithLogprobs).
+//   0. Log probabilities are computed from the unmodified logits (kernels/logit_row.h).
 //   1. Banned tokens are excluded.
 //   2. logit_bias, then the repetition, frequency and presence penalties apply (kernels/logit_adjustment.h).
 //   3. The token is drawn as kernels/sampling.h defines it: temperature, min_p, top_k, top_p, and a race with
@@ -19,16 +19,11 @@
 
 namespace prefixd {
 
-// Returns the row from which the next token of a sequence is drawn. `counts` has the tokens of the sequence
-// so far, as far as a penalty needs them. `position` >= 0 is the index that the token will have in its
-// sequence. `banned` tokens cannot be drawn (end tokens before min_tokens). All arguments must outlive the
-// draw. Requires that the ids of `params` and `counts` are in the vocabulary.
+// Returns the row from which the next token of a sequence is drawn, without its logits. `counts` has the
+// tokens of the sequence so far, as far as a penalty needs them. `position` >= 0 is the index that the token
+// will have in its sequence. `banned` tokens cannot be drawn (end tokens before min_tokens). All arguments
+// must outlive the draw. Requires that the ids of `params` and `counts` are in the vocabulary.
 SampleRow SampleRowOf(const SamplingParams& params, const TokenCounts& counts, int position,
-                      const float* logits, std::span<const TokenId> banned);
-
-// Returns the natural logarithms of softmax(logits) for `token`, which is in the vocabulary, and for the
-// `top` likeliest tokens, likeliest first. They are never NaN. When the largest logit is infinite, the tokens
-// that have it share the probability.
-GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logits);
+                      std::span<const TokenId> banned);
 
 }  // namespace prefixd

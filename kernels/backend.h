@@ -1,118 +1,78 @@
-// Backend computes everything that reads weights or KV. Each device and instruction set implements this
-// interface. The CPU backends (`ref`, `avx2`, `avx512`) give bit-identical results. kernels/numerics.h
-// defines what they compute, and kernels/ref implements that definition as plain code.
+// Backend and ModelRunner: the port through which the program computes. A backend is a device or an
+// instruction set: it allocates memory for weights and KV and makes a runner for a model. A runner runs the
+// steps of its model: one step computes all rows of a batch, stores their KV, and draws and scores tokens.
+// The CPU backends (`ref`, `avx2`, `avx512`) give bit-identical results; kernels/numerics.h defines them.
 //
-// Threads: one owner (the engine thread) calls every member. A backend may run compute threads of its own.
-// Order: operations run in the order of the calls. A device may only enqueue them; Synchronize() and ToHost()
-// wait for them.
+// Memory: kernels read and write backend memory (kernels/backend_memory.h). The caller never dereferences a
+// pointer to it. What goes in is copied by Upload and Pack, and what comes out of a step is in host memory.
 //
-// Memory: kernels read and write "backend memory": RAM on a CPU, device memory on a GPU. The caller never
-// dereferences a pointer to it. Activations are f32, row-major, [rows][width]. Operations on rows that are
-// slices of wider rows take an explicit stride, in floats. The caller guarantees shapes, pointers and
-// indices; a violation is a bug of the caller, and the backend stops the process with PREFIXD_CHECK. The
-// checks cost O(1) per call or per row.
+// Steps: Launch begins a step and returns; the backend computes it on threads or a device of its own.
+// Collect waits for its end and gives its Status. One step is in flight at a time.
+//
+// Threads: one owner (the engine thread; before that, the thread that loads the model) calls every member,
+// except that any thread may call progress() and Done().
 //
 // Invariants
 //   1. An output row depends on the inputs of that row alone. It never depends on the number of rows,
 //      sequences, threads or chunks, nor on the place of its KV blocks in the pool.
 //   2. Attention reads K and V as stored, rounded to KvLayout::dtype. This includes K and V that the same
 //      step stored.
+//   3. A step allocates no memory that grows with its batch: StepMemory has all of it, from the start.
+//   4. Every launched step ends, also when the device fails; Collect then returns the error, and everything
+//      that the step stored or drew is invalid.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
 
-#include "base/check.h"
 #include "base/status.h"
 #include "base/types.h"
-#include "kernels/activation.h"
+#include "kernels/backend_memory.h"
+#include "kernels/batch.h"
 #include "kernels/kv_layout.h"
-#include "kernels/sampling.h"
+#include "kernels/logit_row.h"
+#include "kernels/model_plan.h"
 
 namespace prefixd {
 
-// A piece of backend memory, 64-byte aligned and zeroed at allocation. The holder of the Buffer owns it.
-class Buffer {
+// What one step computes. The caller keeps all that it points to alive and unchanged until Collect.
+struct StepInput {
+  BatchView batch;
+  // Computed from the logits of the rows that they name: distinct rows of the batch, in any order. The step
+  // writes their results.
+  std::span<LogitRow> logit_rows;
+  KvPool* pool = nullptr;   // stores the KV of the batch; of the runner's model
+  float* logits = nullptr;  // host memory, [logit_rows.size()][vocab], for the logits; null: not wanted
+};
+
+// Bytes of backend memory that a runner allocates at its creation, beside the weights.
+struct StepMemory {
+  size_t activations = 0;  // of the rows of the largest step
+  size_t scratch = 0;      // of attention, matrix products and draws
+  size_t total() const { return activations + scratch; }
+};
+
+class ModelRunner {
  public:
-  virtual ~Buffer() = default;
-  void* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-  float* f32() const { return static_cast<float*>(data_); }
+  virtual ~ModelRunner() = default;  // waits for a step in flight
+  virtual const ModelShape& shape() const = 0;
+  virtual const StepLimits& limits() const = 0;
+  virtual StepMemory memory() const = 0;
 
- protected:
-  Buffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
-  void* data_;
-  size_t bytes_;
-};
-
-// A weight matrix in the backend's own packed layout: `rows` outputs by `cols` inputs.
-class Matrix {
- public:
-  virtual ~Matrix() = default;
-  int rows() const { return rows_; }
-  int cols() const { return cols_; }
-  virtual size_t bytes() const = 0;
-
- protected:
-  Matrix(int rows, int cols) : rows_(rows), cols_(cols) {}
-  int rows_, cols_;
-};
-
-// A matrix in host memory, row-major [rows][cols], at any alignment.
-struct MatrixSource {
-  const void* data;  // not null
-  DType dtype;
-  int rows;  // > 0
-  int cols;  // > 0
-};
-
-// The rows of one sequence in a step: consecutive tokens at consecutive positions.
-struct SequenceSpan {
-  int first_row;                    // index of its first row in the step
-  int rows;                         // > 0
-  int position;                     // of first_row; `blocks` holds the KV of all earlier positions
-  std::span<const BlockId> blocks;  // block table; covers position + rows tokens
-};
-
-// The input of one step. `sequences` cover the rows 0 .. rows()-1 in order without gaps.
-struct BatchView {
-  std::span<const TokenId> tokens;  // [rows]
-  std::span<const SequenceSpan> sequences;
-  int rows() const { return static_cast<int>(tokens.size()); }
-};
-
-// KV memory for a fixed number of blocks.
-class KvPool {
- public:
-  virtual ~KvPool() = default;
-  const KvLayout& layout() const { return layout_; }
-  uint32_t blocks() const { return blocks_; }
-  // Returns backend memory of one block, layout().BlockBytes() long. Requires id < blocks().
-  std::byte* block(BlockId id) const {
-    PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
-    return base_ + static_cast<size_t>(id) * layout_.BlockBytes();
-  }
-
- protected:
-  KvPool(KvLayout layout, uint32_t blocks) : layout_(layout), blocks_(blocks) {}
-  KvLayout layout_;
-  uint32_t blocks_;
-  std::byte* base_ = nullptr;
-};
-
-enum class GemmOutput {
-  kStore,       // y = x W^T
-  kAccumulate,  // y = y + (x W^T), for the residual stream
-};
-
-// The attention parameters of one layer.
-struct AttentionParams {
-  int heads;       // query heads; a multiple of the pool's KV heads
-  float scale;     // multiplies the scores
-  int window = 0;  // number of tokens that a position sees, itself included; 0: itself and all before it
+  // Begins a step. Calls `on_done`, if it is not empty, from any thread when the step has ended; on_done must
+  // not call the runner. Requires that no step is in flight, and a step within limits().
+  virtual void Launch(const StepInput& input, std::function<void()> on_done) = 0;
+  // Returns whether the step in flight has ended, so that Collect will not wait. False without a step.
+  virtual bool Done() const = 0;
+  // Waits for the end of the step in flight. kInternal and others: an error of the device.
+  virtual Status Collect() = 0;
+  // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
+  // longer than a layer takes.
+  virtual uint64_t progress() const = 0;
 };
 
 class Backend {
@@ -131,57 +91,21 @@ class Backend {
   // Stacks the rows of the sources into one matrix (as for Q, K and V) and copies the data. Requires at least
   // one source; all have the same cols and dtype.
   virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
+  // Returns the Matrix::bytes() of a packed matrix of these sizes.
+  virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   // Copies host memory into `to` at byte `offset`. Requires offset + from.size() <= to.bytes().
   virtual void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;
-
-  // Sets the batch for the operations that follow. The caller keeps `batch` and the memory that it points to
-  // alive and unchanged until Synchronize or ToHost has returned.
-  virtual void BeginStep(const BatchView& batch) = 0;
-
-  // out[r] = row number tokens[r] of `table`, as f32, for the tokens of the batch. out: [rows][table.cols()].
-  virtual void Embed(const Matrix& table, float* out) = 0;
-  // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: [rows][dim]; out may be x.
-  virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
-  // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()].
-  virtual void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) = 0;
-  // x[r][i] = x[r][i] + bias[i]. x: [rows][width].
-  virtual void AddBias(const float* bias, int rows, int width, float* x) = 0;
-  // Applies RmsNorm over head_dim to every head of every row of the batch, in place. All heads share one
-  // weight[head_dim]. x: first head of row 0, rows `stride` floats apart.
-  virtual void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) = 0;
-  // Rotates `heads` heads of every row in place by the row's position. The pairs are (i, i + head_dim / 2),
-  // the order of Hugging Face. head_dim is even.
-  // x: first head of row 0, rows `stride` floats apart.
-  // table: [positions][2][head_dim / 2], cosines then sines.
-  virtual void Rope(float* x, int stride, int heads, int head_dim, const float* table) = 0;
-  // Rounds k and v of every row to the pool's dtype and stores them at the row's position.
-  // k, v: first head of row 0, rows `stride` floats apart, heads head_dim apart.
-  virtual void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) = 0;
-  // Causal attention with grouped heads, of every row over its own sequence. The row at position p sees the
-  // positions max(0, p - window + 1) .. p, or 0 .. p without a window. Values stored at positions before the
-  // window do not influence the result, even if they are NaN. The ids of blocks that lie wholly before the
-  // window need not be valid.
-  // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
-  virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer,
-                         const KvPool& pool, float* out) = 0;
-  // out[r][i] = activation(x[r][i]) * x[r][width + i]. x: [rows][2 * width], out: [rows][width].
-  virtual void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) = 0;
-  // out[i] = x[indices[i]]. x: [..][dim], out: [indices.size()][dim]. Every index is >= 0.
-  virtual void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) = 0;
-  // Copies one whole block inside a pool. Ordered with the other operations.
+  // Copies one whole block inside a pool. The copy comes after the steps launched before it and before those
+  // launched after it. Requires that no step is in flight.
   virtual void CopyBlock(KvPool& pool, BlockId from, BlockId to) = 0;
 
-  // Waits for all enqueued operations. After an error the results of the step are lost.
-  virtual Status Synchronize() = 0;
-  // Synchronizes and returns host memory that holds the first `bytes` bytes of `from`. That memory is valid
-  // until the next call of any member but Sample.
-  virtual Result<const void*> ToHost(const void* from, size_t bytes) = 0;
-
-  // Draws the token of every row, as DrawRow of kernels/sampling.h does, on the compute threads. A token
-  // depends on its own row alone. The draw has ended on return; the memory of ToHost stays valid. Requires
-  // vocab > 0.
-  virtual void Sample(std::span<SampleRow> rows, int vocab) = 0;
+  // Returns the memory() of a runner with these arguments.
+  virtual StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const = 0;
+  // Makes the runner of a model whose weights this backend packed. The backend must outlive it. Returns
+  // kResourceExhausted, with the size, when the memory is not available. Requires positive limits, and
+  // limits.context <= plan.weights.positions.
+  virtual Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) = 0;
 };
 
 }  // namespace prefixd

@@ -1,10 +1,11 @@
-// The checks of the preconditions that kernels/backend.h states. All backends use them. Each function stops
-// the process with PREFIXD_CHECK when a condition in its comment does not hold. Pure functions; any thread.
+// The checks of the preconditions that kernels/operations.h states. All implementations use them. Each
+// function stops the process with PREFIXD_CHECK when a condition in its comment does not hold. Pure
+// functions; any thread.
 #pragma once
 
 #include <span>
 
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 namespace prefixd {
 

@@ -73,6 +73,11 @@ void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from) {
   if (!from.empty()) std::memcpy(static_cast<std::byte*>(to.data()) + offset, from.data(), from.size());
 }
 
+void CopyHostBlock(KvPool& pool, BlockId from, BlockId to) {
+  CheckCopy(pool, from, to);
+  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+}
+
 float LoadElement(const void* array, DType dtype, size_t i) {
   const size_t width = DTypeBytes(dtype);
   const std::byte* at = static_cast<const std::byte*>(array) + i * width;

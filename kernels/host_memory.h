@@ -4,9 +4,10 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "base/status.h"
-#include "kernels/backend.h"
+#include "kernels/backend_memory.h"
 
 namespace prefixd {
 
@@ -29,10 +30,11 @@ class HostMemory {
   std::byte* data_ = nullptr;  // the first aligned byte inside `owned_`
 };
 
-// Implement Backend::Allocate, AllocateKv and Upload for host memory.
+// Implement Backend::Allocate, AllocateKv, Upload and CopyBlock for host memory.
 Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes);
 Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks);
 void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from);
+void CopyHostBlock(KvPool& pool, BlockId from, BlockId to);
 
 // Reads element i of an array of `dtype`, widened to f32. The array may have any alignment.
 float LoadElement(const void* array, DType dtype, size_t i);

@@ -3,8 +3,9 @@
 #include <cpuid.h>
 
 #include "base/usable_cpus.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/ref/ref_backend.h"
+#include "kernels/cpu/cpu_operations.h"
+#include "kernels/host/host_backend.h"
+#include "kernels/ref/ref_operations.h"
 
 namespace prefixd {
 namespace {
@@ -13,7 +14,7 @@ struct Entry {
   std::string_view name;
   bool (*runs_here)();
   std::string_view needs;  // the reason given when it does not run here
-  std::unique_ptr<Backend> (*create)(int threads);
+  std::unique_ptr<Operations> (*create)(int threads);
 };
 
 // The builtins below also check that the operating system saves the wide registers. F16C needs CPUID
@@ -29,11 +30,11 @@ bool HasAvx512() {
 }
 
 constexpr Entry kBackends[] = {
-    {"ref", [] { return true; }, "", [](int) { return CreateRefBackend(); }},
+    {"ref", [] { return true; }, "", [](int) { return CreateRefOperations(); }},
     {"avx2", HasAvx2, "needs a CPU with AVX2, FMA and F16C",
-     [](int threads) { return CreateCpuBackend("avx2", cpu::Avx2Ops(), threads); }},
+     [](int threads) { return CreateCpuOperations("avx2", cpu::Avx2Ops(), threads); }},
     {"avx512", HasAvx512, "needs a CPU with AVX-512 F, BW, VL and DQ",
-     [](int threads) { return CreateCpuBackend("avx512", cpu::Avx512Ops(), threads); }},
+     [](int threads) { return CreateCpuOperations("avx512", cpu::Avx512Ops(), threads); }},
 };
 
 std::string Names() {
@@ -53,7 +54,7 @@ std::vector<BackendInfo> ListBackends() {
   return list;
 }
 
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads) {
+Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads) {
   PREFIXD_CHECK(threads >= 0) << threads;
   const Entry* chosen = nullptr;
   for (const Entry& entry : kBackends) {
@@ -66,6 +67,11 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
                        "' does not run here: " + std::string(chosen->needs));
   }
   return chosen->create(threads == 0 ? CountUsableCpus().count : threads);
+}
+
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads) {
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Operations> operations, CreateOperations(name, threads));
+  return CreateHostBackend(std::move(operations));
 }
 
 }  // namespace prefixd

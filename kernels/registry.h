@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 namespace prefixd {
 
@@ -26,5 +27,9 @@ std::vector<BackendInfo> ListBackends();
 // Returns kNotFound, with a message that lists the names, for a name that is not in the table. Returns
 // kUnsupported for a backend that does not run here. Requires threads >= 0.
 Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads);
+
+// Creates the operations of a backend that computes on the CPU, for tests and benchmarks of single
+// operations. The arguments and errors are those of CreateBackend.
+Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads);
 
 }  // namespace prefixd

@@ -7,7 +7,7 @@
 #include <numbers>
 #include <optional>
 
-#include "model/portable_math.h"
+#include "kernels/portable_math.h"
 
 namespace prefixd {
 namespace {

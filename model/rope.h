@@ -1,8 +1,8 @@
 // Rotary position tables: the cosines and sines that rotate queries and keys. Pure functions; any thread.
 //
 // The tables are computed in double, with a sine of our own and the logarithm and exponential of
-// portable_math.h. libm selects different code on different CPUs, but the table must be the same on every
-// machine, because stored KV depends on it.
+// kernels/portable_math.h. libm selects different code on different CPUs, but the table must be the same on
+// every machine, because stored KV depends on it.
 #pragma once
 
 #include <vector>

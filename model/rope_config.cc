@@ -5,9 +5,9 @@
 #include <span>
 
 #include "base/json_fields.h"
+#include "kernels/portable_math.h"
 #include "model/canonical.h"
 #include "model/config.h"
-#include "model/portable_math.h"
 
 namespace prefixd {
 namespace {

@@ -5,14 +5,14 @@
 
 #include <vector>
 
-#include "kernels/backend.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/operations.h"
 
 namespace prefixd {
 
-// The arguments of Backend::Attention.
+// The arguments of Operations::Attention.
 struct AttentionArgs {
   AttentionParams params;
   const float* q;
@@ -26,7 +26,7 @@ class CpuAttention {
  public:
   CpuAttention(const cpu::Ops& ops, ThreadPool& threads)
       : ops_(ops), threads_(threads), scratch_(threads.threads()) {}
-  // Implements Backend::Attention. Requires what backend.h states for its arguments.
+  // Implements Operations::Attention. Requires what operations.h states for its arguments.
   void Run(const BatchView& batch, const AttentionArgs& args);
 
  private:

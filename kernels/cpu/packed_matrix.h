@@ -5,7 +5,7 @@
 #include <span>
 
 #include "base/status.h"
-#include "kernels/backend.h"
+#include "kernels/backend_memory.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
 
@@ -14,9 +14,13 @@ namespace prefixd {
 // [panel][col][output of the panel], in the dtype of the sources. Outputs past the last row are zero.
 class PackedMatrix final : public Matrix {
  public:
-  // Implements Backend::Pack, on `threads`. `panel` is the number of outputs of a panel.
+  // Implements Operations::Pack, on `threads`. `panel` is the number of outputs of a panel.
   static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel,
                                               ThreadPool& threads);
+
+  static size_t Bytes(int rows, int cols, DType dtype, int panel) {
+    return (static_cast<size_t>(rows) + panel - 1) / panel * panel * cols * DTypeBytes(dtype);
+  }
 
   size_t bytes() const override { return PanelBytes() * panels(); }
   DType dtype() const { return dtype_; }

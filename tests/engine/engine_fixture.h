@@ -21,8 +21,8 @@ class EngineTest : public testing::Test {
   static void SetUpTestSuite() {
     folder_ = new testing_support::TempDir();
     testing_support::WriteTinyModel(folder_->path(), 1);
-    loaded_ = new testing_support::LoadedTransformer(
-        testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 32, 4, 1}));
+    loaded_ = new testing_support::LoadedRunner(
+        testing_support::LoadRunner(folder_->path(), "ref", 1, {128, 32, 4, 1}));
   }
   static void TearDownTestSuite() {
     delete loaded_;
@@ -79,7 +79,7 @@ class EngineTest : public testing::Test {
 
   ManualClock clock_;
   inline static testing_support::TempDir* folder_ = nullptr;
-  inline static testing_support::LoadedTransformer* loaded_ = nullptr;
+  inline static testing_support::LoadedRunner* loaded_ = nullptr;
 };
 
 }  // namespace prefixd

@@ -15,7 +15,7 @@
 namespace prefixd {
 namespace {
 
-using testing_support::LoadedTransformer;
+using testing_support::LoadedRunner;
 using testing_support::Recorder;
 
 using EngineSamplingTest = EngineTest;
@@ -26,7 +26,7 @@ Request Scored(Request request, int top) {
 }
 
 // Prompt tokens 1, 2, .. by a model that is asked directly.
-std::vector<GeneratedToken> Expected(const LoadedTransformer& loaded, const std::vector<TokenId>& prompt,
+std::vector<GeneratedToken> Expected(const LoadedRunner& loaded, const std::vector<TokenId>& prompt,
                                      int top) {
   testing_support::SequenceRunner runner(*loaded.model, *loaded.backend, DType::kF32, 8, 20);
   testing_support::RunningSequence sequence;
@@ -127,8 +127,8 @@ TEST_F(EngineSamplingTest, PenaltiesAndBiasesReachTheDraw) {
 // began.
 TEST_F(EngineSamplingTest, ChoicesComputeTheirSharedPromptOnce) {
   constexpr int kRequests = 16, kChoices = 8, kBlock = 8;
-  const LoadedTransformer wide =
-      testing_support::LoadTransformer(folder_->path(), "ref", 1, {128, 256, kRequests * kChoices});
+  const LoadedRunner wide =
+      testing_support::LoadRunner(folder_->path(), "ref", 1, {128, 256, kRequests * kChoices});
   for (const int tail : {0, 1, 5, 7}) {
     for (const int max_sequences : {kChoices, kRequests * kChoices}) {
       SCOPED_TRACE(testing::Message() << "tail " << tail << ", sequences " << max_sequences);
@@ -188,8 +188,7 @@ TEST_F(EngineSamplingTest, LogitsThatAreNotNumbersDrawTokensAllTheSame) {
     file.write(reinterpret_cast<const char*>(broken.data()), 8 * sizeof(float));
   }
   for (const std::string& backend : testing_support::RunnableBackends()) {
-    const LoadedTransformer loaded =
-        testing_support::LoadTransformer(folder.path(), backend, 1, {128, 32, 4, 1});
+    const LoadedRunner loaded = testing_support::LoadRunner(folder.path(), backend, 1, {128, 32, 4, 1});
     auto engine = Engine::Create(Options(), loaded.model.get(), loaded.backend.get(), &clock_);
     ASSERT_TRUE(engine.ok());
     for (const float temperature : {0.0f, 1.0f}) {

@@ -14,7 +14,7 @@
 namespace prefixd {
 namespace {
 
-using testing_support::LoadedTransformer;
+using testing_support::LoadedRunner;
 using testing_support::Recorder;
 
 constexpr int kContext = 192;
@@ -74,7 +74,7 @@ struct Outcome {
   EngineStats stats;
 };
 
-Outcome Run(const LoadedTransformer& loaded, const Workload& workload, const Setup& setup) {
+Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& setup) {
   SystemClock clock;
   EngineOptions options;
   options.context = kContext;
@@ -132,11 +132,11 @@ struct Coverage {
 // `rounds` random setups per backend, thread count and dtype.
 Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed) {
   const testing_support::DriverLimits limits{kContext, kMaxRows, kMaxSequences};
-  const LoadedTransformer reference = testing_support::LoadTransformer(folder, "ref", 1, limits);
+  const LoadedRunner reference = testing_support::LoadRunner(folder, "ref", 1, limits);
   Coverage coverage;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Workload workload =
-        MakeWorkload(seed + static_cast<uint64_t>(dtype), requests, longest, reference.model->config().vocab);
+        MakeWorkload(seed + static_cast<uint64_t>(dtype), requests, longest, reference.model->shape().vocab);
     Setup alone;
     alone.kv_dtype = dtype;
     alone.prefix_cache = false;
@@ -147,7 +147,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
     for (const std::string& backend : testing_support::RunnableBackends()) {
       for (const int threads : {1, 2, 3}) {
         if (backend == "ref" && threads > 1) continue;  // it has one
-        const LoadedTransformer loaded = testing_support::LoadTransformer(folder, backend, threads, limits);
+        const LoadedRunner loaded = testing_support::LoadRunner(folder, backend, threads, limits);
         for (int round = 0; round < rounds; ++round) {
           const Setup setup = RandomSetup(prng, dtype);
           SCOPED_TRACE(backend + " threads=" + std::to_string(threads) + " " + setup.ToString());

@@ -74,7 +74,7 @@ TEST_F(LoadedModelTest, AFolderWithTheLeastThatIsNeeded) {
   EXPECT_EQ((*model)->chat_template, nullptr);
   EXPECT_FALSE((*model)->generation.temperature.has_value());
   EXPECT_THAT((*model)->special_tokens.bos, IsEmpty());
-  EXPECT_EQ((*model)->transformer->limits().context, 128);
+  EXPECT_EQ((*model)->runner->limits().context, 128);
   EXPECT_THAT(*(*model)->tokenizer->Encode("abc", {}), ElementsAre(5, 2));
 }
 
@@ -184,8 +184,7 @@ class RenamedBackend final : public kernel_testing::ForwardingBackend {
 TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
   const auto model = *Load();
   const auto of = [&](const Backend& backend, int block_tokens, DType dtype) {
-    return Fingerprint(
-        IdentityOf(*model->transformer, backend, model->transformer->kv_layout(block_tokens, dtype)));
+    return Fingerprint(IdentityOf(*model, backend, model->runner->shape().Kv(block_tokens, dtype)));
   };
   const BlockKey key = of(*backend_, 16, DType::kF16);
   EXPECT_EQ(of(*backend_, 16, DType::kF16), key);

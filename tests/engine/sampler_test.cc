@@ -38,7 +38,8 @@ TokenCounts CountsOf(const SamplerCase& c) {
 TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
                     std::span<const float> logits, std::span<const TokenId> banned) {
   DrawScratch scratch;
-  SampleRow row = SampleRowOf(params, counts, position, logits.data(), banned);
+  SampleRow row = SampleRowOf(params, counts, position, banned);
+  row.logits = logits.data();
   DrawRow(row, static_cast<int>(logits.size()), scratch);
   return row.token;
 }

@@ -12,7 +12,7 @@
 namespace prefixd {
 namespace {
 
-using testing_support::LoadedTransformer;
+using testing_support::LoadedRunner;
 using testing_support::Recorder;
 
 constexpr int kContext = 96;
@@ -99,7 +99,7 @@ struct Outcome {
 
 Outcome Serve(const std::filesystem::path& folder, std::string_view backend, int threads,
               const std::vector<Request>& requests, const Company& company) {
-  const LoadedTransformer loaded = testing_support::LoadTransformer(
+  const LoadedRunner loaded = testing_support::LoadRunner(
       folder, backend, threads, {kContext, kMaxRows, company.max_sequences, company.prompt_logit_rows});
   SystemClock clock;
   EngineOptions options;

@@ -39,7 +39,7 @@ TEST(GoldenFolders, FromMessagesToTokens) {
     EXPECT_EQ(*tokenizer.Encode(golden.chat_rendered, {.add_special_tokens = false}), chat.ids)
         << golden.name;
 
-    SequenceRunner runner(*(*model)->transformer, *backend, DType::kF32, kBlockTokens, kPoolBlocks);
+    SequenceRunner runner(*(*model)->runner, *backend, DType::kF32, kBlockTokens, kPoolBlocks);
     EXPECT_EQ(runner.Greedy(chat.ids, 48), chat.greedy) << golden.name;
     EXPECT_FALSE((*model)->eos.empty()) << golden.name;
     EXPECT_FLOAT_EQ(*(*model)->generation.temperature, 0.6f) << golden.name;

@@ -63,8 +63,8 @@ class AttentionTest : public CompareWithRef {
       batch.InvalidateBlocks(first_tile * numerics::kAttentionTile / s.block_tokens);
     }
     const BatchView view = batch.view();
-    auto ref_kv = AllocateKvOrDie(*ref, LayoutOf(s), blocks);
-    auto fast_kv = AllocateKvOrDie(*fast, LayoutOf(s), blocks);
+    auto ref_kv = AllocateKvOrDie(LayoutOf(s), blocks);
+    auto fast_kv = AllocateKvOrDie(LayoutOf(s), blocks);
     FillKv(*ref_kv, view, s.window, prng);
     std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
 
@@ -176,7 +176,7 @@ TEST_P(AttentionTest, RandomBatches) {
 TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   const KvLayout layout = {1, 1, 2, 16, DType::kF32};
   constexpr int kHeads = 1 << 16;
-  auto pool = AllocateKvOrDie(*fast, layout, 1);
+  auto pool = AllocateKvOrDie(layout, 1);
   StoreElement(pool->block(0) + layout.KOffset(0, 0), layout.dtype, 1, 1.0f);  // K[d = 0][token 1]
   StoreElement(pool->block(0) + layout.VOffset(0, 0), layout.dtype, 2, 1.0f);  // V[token 1][d = 0]
   Prng prng(1);
@@ -211,7 +211,7 @@ void AttentionChunksTest::CompareChunks(int window) {
   // Runs the prompt in chunks of at most `largest` rows, beside a neighbour that decodes from position 70 on.
   const auto run = [&](uint64_t seed, int largest, bool neighbour) {
     Prng choice(seed);
-    auto pool = AllocateKvOrDie(*fast, layout, 64);
+    auto pool = AllocateKvOrDie(layout, 64);
     TestBatch tables(64, choice);
     tables.Add(0, kTokens, layout.block_tokens);
     tables.Add(0, kTokens, layout.block_tokens);

@@ -1,8 +1,9 @@
-// A backend that forwards every call to another backend, which must outlive it. A test derives from it and
-// overrides what it changes. One thread.
+// A backend and a runner that forward every call to another one, which must outlive them. A test derives from
+// them and overrides what it changes. The threads are those of the target.
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "kernels/backend.h"
 
@@ -21,50 +22,43 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return to_.Pack(sources);
   }
+  size_t PackedBytes(int rows, int cols, DType dtype) const override {
+    return to_.PackedBytes(rows, cols, dtype);
+  }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return to_.AllocateKv(layout, blocks);
   }
   void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
     to_.Upload(to, offset, from);
   }
-
-  void BeginStep(const BatchView& batch) override { to_.BeginStep(batch); }
-  void Embed(const Matrix& table, float* out) override { to_.Embed(table, out); }
-  void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override {
-    to_.RmsNorm(x, weight, eps, rows, dim, out);
-  }
-  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override {
-    to_.Gemm(w, x, rows, y, output);
-  }
-  void AddBias(const float* bias, int rows, int width, float* x) override {
-    to_.AddBias(bias, rows, width, x);
-  }
-  void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) override {
-    to_.HeadRmsNorm(x, stride, heads, head_dim, weight, eps);
-  }
-  void Rope(float* x, int stride, int heads, int head_dim, const float* table) override {
-    to_.Rope(x, stride, heads, head_dim, table);
-  }
-  void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override {
-    to_.StoreKv(k, v, stride, layer, pool);
-  }
-  void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
-                 float* out) override {
-    to_.Attention(q, stride, params, layer, pool, out);
-  }
-  void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override {
-    to_.GatedActivation(activation, x, rows, width, out);
-  }
-  void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override {
-    to_.GatherRows(x, indices, dim, out);
-  }
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override { to_.CopyBlock(pool, from, to); }
-  Status Synchronize() override { return to_.Synchronize(); }
-  Result<const void*> ToHost(const void* from, size_t bytes) override { return to_.ToHost(from, bytes); }
-  void Sample(std::span<SampleRow> rows, int vocab) override { to_.Sample(rows, vocab); }
+  StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
+    return to_.StepMemoryFor(shape, limits);
+  }
+  Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) override {
+    return to_.CreateRunner(std::move(plan), limits);
+  }
 
  private:
   Backend& to_;
+};
+
+class ForwardingRunner : public ModelRunner {
+ public:
+  explicit ForwardingRunner(ModelRunner& to) : to_(to) {}
+
+  const ModelShape& shape() const override { return to_.shape(); }
+  const StepLimits& limits() const override { return to_.limits(); }
+  StepMemory memory() const override { return to_.memory(); }
+  void Launch(const StepInput& input, std::function<void()> on_done) override {
+    to_.Launch(input, std::move(on_done));
+  }
+  bool Done() const override { return to_.Done(); }
+  Status Collect() override { return to_.Collect(); }
+  uint64_t progress() const override { return to_.progress(); }
+
+ private:
+  ModelRunner& to_;
 };
 
 }  // namespace prefixd::kernel_testing

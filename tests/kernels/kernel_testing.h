@@ -21,14 +21,14 @@
 
 namespace prefixd::kernel_testing {
 
-inline std::unique_ptr<Backend> MakeBackend(std::string_view name, int threads) {
-  auto backend = CreateBackend(name, threads);
-  PREFIXD_CHECK(backend.ok()) << backend.status().ToString();
-  return std::move(*backend);
+inline std::unique_ptr<Operations> MakeOperations(std::string_view name, int threads) {
+  auto operations = CreateOperations(name, threads);
+  PREFIXD_CHECK(operations.ok()) << operations.status().ToString();
+  return std::move(*operations);
 }
 
-// A fixture with one fast backend and `ref`. Skips the test, with the name of the backend, where that does
-// not run.
+// A fixture with the operations of one fast backend and of `ref`. Skips the test, with the name of the
+// backend, where that does not run.
 class CompareWithRef : public testing::TestWithParam<std::tuple<std::string, int>> {
  protected:
   void SetUp() override {
@@ -36,12 +36,12 @@ class CompareWithRef : public testing::TestWithParam<std::tuple<std::string, int
     for (const BackendInfo& info : ListBackends()) {
       if (info.name == name && !info.runs_here) GTEST_SKIP() << "backend " << name << " " << info.reason;
     }
-    fast = MakeBackend(name, threads);
-    ref = MakeBackend("ref", 1);
+    fast = MakeOperations(name, threads);
+    ref = MakeOperations("ref", 1);
     ASSERT_EQ(fast->name(), name);
     ASSERT_EQ(fast->threads(), threads);
   }
-  std::unique_ptr<Backend> fast, ref;
+  std::unique_ptr<Operations> fast, ref;
 };
 
 inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string, int>>& info) {
@@ -96,16 +96,16 @@ inline testing::AssertionResult SameBits(const std::vector<float>& got, const st
   return testing::AssertionSuccess();
 }
 
-inline std::unique_ptr<Matrix> PackOrDie(Backend& backend, const std::vector<std::byte>& data, DType dtype,
-                                         int rows, int cols) {
+inline std::unique_ptr<Matrix> PackOrDie(Operations& operations, const std::vector<std::byte>& data,
+                                         DType dtype, int rows, int cols) {
   const MatrixSource source = {data.data(), dtype, rows, cols};
-  auto matrix = backend.Pack({&source, 1});
+  auto matrix = operations.Pack({&source, 1});
   PREFIXD_CHECK(matrix.ok()) << matrix.status().ToString();
   return std::move(*matrix);
 }
 
-inline std::unique_ptr<KvPool> AllocateKvOrDie(Backend& backend, const KvLayout& layout, uint32_t blocks) {
-  auto pool = backend.AllocateKv(layout, blocks);
+inline std::unique_ptr<KvPool> AllocateKvOrDie(const KvLayout& layout, uint32_t blocks) {
+  auto pool = AllocateHostKv(layout, blocks);
   PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
   return std::move(*pool);
 }

@@ -18,7 +18,7 @@ std::vector<float> UnitFloats(Prng& prng, size_t n) {
 
 TEST(RefOracle, Gemm) {
   constexpr int kRows = 3, kOutputs = 20, kTerms = 400;
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   Prng prng(1);
   const auto w = UnitFloats(prng, kOutputs * kTerms);
   const auto x = UnitFloats(prng, kRows * kTerms);
@@ -42,7 +42,7 @@ TEST(RefOracle, Gemm) {
 
 TEST(RefOracle, RmsNorm) {
   constexpr int kDim = 577;
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   Prng prng(2);
   const auto x = UnitFloats(prng, kDim);
   const auto weight = UnitFloats(prng, kDim);
@@ -58,7 +58,7 @@ TEST(RefOracle, RmsNorm) {
 
 TEST(RefOracle, HeadRmsNormIsRmsNormOfEachHead) {
   constexpr int kRows = 2, kHeads = 3, kDim = 20, kStride = kHeads * kDim + 5;
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   Prng prng(6);
   const auto x = UnitFloats(prng, kRows * kStride);
   const auto weight = UnitFloats(prng, kDim);
@@ -84,7 +84,7 @@ TEST(RefOracle, HeadRmsNormIsRmsNormOfEachHead) {
 }
 
 TEST(RefOracle, AddBias) {
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   std::vector<float> x = {1, 2, 3, 4, 5, 6};
   const float bias[] = {10, 20, 30};
   ref->AddBias(bias, 2, 3, x.data());
@@ -97,7 +97,7 @@ TEST(RefOracle, GatedActivation) {
   const auto gelu = [](double g) {
     return 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
   };
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   Prng prng(3);
   auto x = UnitFloats(prng, kRows * 2 * kWidth);
   for (size_t i = 0; i < x.size(); ++i) x[i] *= i % (2 * kWidth) < kWidth ? 20 : 1;
@@ -118,7 +118,7 @@ TEST(RefOracle, GatedActivation) {
 
 TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
   constexpr int kDim = 8, kPosition = 3;
-  auto ref = MakeBackend("ref", 1);
+  auto ref = MakeOperations("ref", 1);
   std::vector<float> table((kPosition + 1) * kDim, NAN);
   double angles[kDim / 2];
   for (int i = 0; i < kDim / 2; ++i) {
@@ -145,9 +145,9 @@ TEST(RefOracle, RopeRotatesPairsByTheirAngle) {
 // name.
 TEST(RefOracle, StoreKvHasTheOrderThatTheFormatStates) {
   constexpr int kLayers = 2, kHeads = 3, kDim = 6, kTokens = 4, kRows = 7;  // a whole block and three tokens
-  auto ref = MakeBackend("ref", 1);
-  EXPECT_EQ(ref->kv_layout_name(), "layer,K|V,head,K:dim,token,V:token,dim");
-  auto pool = AllocateKvOrDie(*ref, {kLayers, kHeads, kDim, kTokens, DType::kF32}, 2);
+  auto ref = MakeOperations("ref", 1);
+  EXPECT_EQ(kCpuKvLayoutName, "layer,K|V,head,K:dim,token,V:token,dim");
+  auto pool = AllocateKvOrDie({kLayers, kHeads, kDim, kTokens, DType::kF32}, 2);
   std::vector<float> k(kRows * kHeads * kDim), v(k.size());
   std::iota(k.begin(), k.end(), 1.0f);
   std::iota(v.begin(), v.end(), 1001.0f);
@@ -179,9 +179,9 @@ TEST_P(RefAttentionOracle, AttentionIsASoftmaxOverWhatIsStoredInTheWindow) {
   constexpr int kTokens = 600, kHeads = 4, kDim = 16;
   const int window = GetParam();
   for (const DType dtype : kAllDTypes) {
-    auto ref = MakeBackend("ref", 1);
+    auto ref = MakeOperations("ref", 1);
     const KvLayout layout = {1, 2, kDim, 16, dtype};
-    auto pool = AllocateKvOrDie(*ref, layout, 40);
+    auto pool = AllocateKvOrDie(layout, 40);
     Prng prng(5);
     auto k = UnitFloats(prng, kTokens * 2 * kDim);
     auto v = UnitFloats(prng, kTokens * 2 * kDim);

@@ -162,8 +162,8 @@ TEST_P(RowwiseTest, StoreKvRoundsAndStoresAtThePosition) {
         auto v = RandomFloats(prng, k.size());
         for (size_t i = 0; i < k.size(); i += 3)
           k[i] = v[i] = std::bit_cast<float>(static_cast<uint32_t>(prng.Next()));
-        auto want = AllocateKvOrDie(*ref, layout, blocks);
-        auto got = AllocateKvOrDie(*fast, layout, blocks);
+        auto want = AllocateKvOrDie(layout, blocks);
+        auto got = AllocateKvOrDie(layout, blocks);
         ref->BeginStep(view);
         ref->StoreKv(k.data(), v.data(), stride, 1, *want);
         fast->BeginStep(view);
@@ -185,9 +185,9 @@ TEST_P(RowwiseTest, GatherRowsAndCopyBlock) {
     EXPECT_EQ(std::memcmp(&got[i * 33], &x[indices[i] * 33], 33 * sizeof(float)), 0) << i;
 
   const KvLayout layout = {2, 1, 16, 4, DType::kF16};
-  auto pool = AllocateKvOrDie(*fast, layout, 8);
+  auto pool = AllocateKvOrDie(layout, 8);
   std::memset(pool->block(3), 0x5A, layout.BlockBytes());
-  fast->CopyBlock(*pool, 3, 6);
+  CopyHostBlock(*pool, 3, 6);
   EXPECT_EQ(std::memcmp(pool->block(3), pool->block(6), layout.BlockBytes()), 0);
   EXPECT_EQ(*pool->block(5), std::byte{0});
   EXPECT_EQ(*pool->block(7), std::byte{0});

@@ -205,14 +205,21 @@ TEST(Sampling, AnyBackendThreadsAndPlaceInTheBatchDrawTheSame) {
   for (const BackendInfo& info : ListBackends()) {
     if (!info.runs_here) continue;
     for (const int threads : {1, 3}) {
-      const auto backend = CreateBackend(info.name, threads);
-      ASSERT_TRUE(backend.ok()) << backend.status().ToString();
-      std::vector<SampleRow> rows = MixedRows(logits);
-      std::reverse(rows.begin(), rows.end());
-      (*backend)->Sample(std::span(rows).subspan(0, 1), kVocab);
-      (*backend)->Sample(std::span(rows).subspan(1), kVocab);
-      for (size_t i = 0; i < rows.size(); ++i)
-        EXPECT_EQ(rows[i].token, expected[rows.size() - 1 - i].token) << info.name << " row " << i;
+      const auto operations = CreateOperations(info.name, threads);
+      ASSERT_TRUE(operations.ok()) << operations.status().ToString();
+      const size_t count = expected.size();
+      std::vector<LogitRow> rows(count);
+      std::vector<float> reversed;
+      const std::vector<SampleRow> mixed = MixedRows(logits);
+      for (size_t i = 0; i < count; ++i) {
+        rows[i].draw = mixed[count - 1 - i];
+        const std::vector<float>& of_row = logits[count - 1 - i];
+        reversed.insert(reversed.end(), of_row.begin(), of_row.end());
+      }
+      (*operations)->ReadRows(std::span(rows).subspan(0, 1), reversed.data(), kVocab);
+      (*operations)->ReadRows(std::span(rows).subspan(1), reversed.data() + kVocab, kVocab);
+      for (size_t i = 0; i < count; ++i)
+        EXPECT_EQ(rows[i].result.token, expected[count - 1 - i].token) << info.name << " row " << i;
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "kernels/registry.h"
+#include "model/model_loader.h"
 #include "tests/support/shared_data.h"
 
 namespace prefixd::testing_support {
@@ -51,9 +52,9 @@ std::string Describe(const std::vector<GeneratedToken>& tokens) {
   return out.str();
 }
 
-LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
-                                  const DriverLimits& limits) {
-  LoadedTransformer loaded;
+LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
+                        const DriverLimits& limits) {
+  LoadedRunner loaded;
   Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads);
   PREFIXD_CHECK(made.ok()) << made.status().ToString();
   loaded.backend = std::move(*made);
@@ -61,9 +62,11 @@ LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::stri
   PREFIXD_CHECK(config.ok()) << config.status().ToString();
   const Result<WeightFiles> files = WeightFiles::Open(folder);
   PREFIXD_CHECK(files.ok()) << files.status().ToString();
-  auto model = Transformer::Create(
-      *config, *files, *loaded.backend,
-      {limits.context, limits.step_tokens, limits.max_sequences + limits.prompt_logit_rows}, {});
+  Result<LoadedPlan> plan = LoadPlan(*config, *files, *loaded.backend, limits.context, {});
+  PREFIXD_CHECK(plan.ok()) << plan.status().ToString();
+  auto model = loaded.backend->CreateRunner(
+      std::move(plan->plan),
+      {limits.context, limits.step_tokens, limits.max_sequences + limits.prompt_logit_rows});
   PREFIXD_CHECK(model.ok()) << model.status().ToString();
   loaded.model = std::move(*model);
   return loaded;

@@ -31,10 +31,10 @@ class Recorder final : public RequestListener {
 bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b);
 std::string Describe(const std::vector<GeneratedToken>& tokens);
 
-// A backend and a model that it holds.
-struct LoadedTransformer {
+// A backend and a model that it runs.
+struct LoadedRunner {
   std::unique_ptr<Backend> backend;
-  std::unique_ptr<Transformer> model;
+  std::unique_ptr<ModelRunner> model;
 };
 struct DriverLimits {
   int context = 256;
@@ -42,8 +42,8 @@ struct DriverLimits {
   int max_sequences = 8;
   int prompt_logit_rows = EngineOptions().prompt_logit_rows;
 };
-LoadedTransformer LoadTransformer(const std::filesystem::path& folder, std::string_view backend, int threads,
-                                  const DriverLimits& limits);
+LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
+                        const DriverLimits& limits);
 
 // Returns the names of the backends that run on this machine, `ref` first.
 std::vector<std::string> RunnableBackends();

@@ -8,10 +8,10 @@
 
 namespace prefixd::testing_support {
 
-SequenceRunner::SequenceRunner(Transformer& model, Backend& backend, DType kv_dtype, int block_tokens,
+SequenceRunner::SequenceRunner(ModelRunner& model, Backend& backend, DType kv_dtype, int block_tokens,
                                int blocks)
     : model_(model), block_tokens_(block_tokens), free_(blocks) {
-  pool_ = *backend.AllocateKv(model.kv_layout(block_tokens, kv_dtype), static_cast<uint32_t>(blocks));
+  pool_ = *backend.AllocateKv(model.shape().Kv(block_tokens, kv_dtype), static_cast<uint32_t>(blocks));
   std::iota(free_.begin(), free_.end(), 0u);
   Prng prng(1);
   for (size_t i = free_.size(); i > 1; --i) std::swap(free_[i - 1], free_[prng.Below(i)]);
@@ -32,10 +32,16 @@ std::vector<float> SequenceRunner::Step(std::span<const Piece> pieces) {
     tokens.insert(tokens.end(), piece.tokens.begin(), piece.tokens.end());
     sequence.length += rows;
   }
-  std::vector<int> rows(tokens.size());
-  std::iota(rows.begin(), rows.end(), 0);
-  const Result<const float*> logits = model_.Forward({tokens, spans}, rows, *pool_);
-  return std::vector<float>(*logits, *logits + rows.size() * vocab());
+  std::vector<LogitRow> rows(tokens.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].row = static_cast<int>(i);
+    rows[i].given = 0;
+  }
+  std::vector<float> logits(rows.size() * static_cast<size_t>(vocab()));
+  model_.Launch({{tokens, spans}, rows, pool_.get(), logits.data()}, {});
+  const Status status = model_.Collect();
+  PREFIXD_CHECK(status.ok()) << status.ToString();
+  return logits;
 }
 
 std::vector<float> SequenceRunner::Append(RunningSequence& sequence, std::span<const TokenId> tokens,

@@ -1,4 +1,4 @@
-// SequenceRunner runs a Transformer without an engine, for tests: it takes sequences of tokens and returns
+// SequenceRunner runs a ModelRunner without an engine, for tests: it takes sequences of tokens and returns
 // logits. It keeps KV in its own pool and assigns the blocks in a shuffled order. One owner.
 #pragma once
 
@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "model/transformer.h"
 
 namespace prefixd::testing_support {
 
@@ -20,7 +19,7 @@ struct RunningSequence {
 class SequenceRunner {
  public:
   // `blocks` is the size of the pool, for all sequences together.
-  SequenceRunner(Transformer& model, Backend& backend, DType kv_dtype, int block_tokens, int blocks);
+  SequenceRunner(ModelRunner& model, Backend& backend, DType kv_dtype, int block_tokens, int blocks);
 
   struct Piece {
     RunningSequence* sequence;
@@ -37,10 +36,10 @@ class SequenceRunner {
 
   // Returns the blocks of the sequence to the pool and makes it empty.
   void Free(RunningSequence& sequence);
-  int vocab() const { return model_.config().vocab; }
+  int vocab() const { return model_.shape().vocab; }
 
  private:
-  Transformer& model_;
+  ModelRunner& model_;
   int block_tokens_;
   std::unique_ptr<KvPool> pool_;
   std::vector<BlockId> free_;

@@ -1,4 +1,4 @@
-#include "kernels/ref/ref_backend.h"
+#include "kernels/ref/ref_operations.h"
 
 #include <algorithm>
 #include <cstring>
@@ -129,22 +129,17 @@ void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, in
   for (int d = 0; d < head_dim; ++d) out[d] = total.out[d] * inverse;
 }
 
-class RefBackend final : public Backend {
+class RefOperations final : public Operations {
  public:
   std::string_view name() const override { return "ref"; }
   int threads() const override { return 1; }
-  std::string_view numerics_version() const override { return numerics::kVersion; }
-  std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
-  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
-  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
-    return AllocateHostKv(layout, blocks);
-  }
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
-  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
-    UploadToHost(to, offset, from);
-  }
+  size_t PackedBytes(int rows, int cols, DType) const override { return sizeof(float) * rows * cols; }
 
+  // It allocates as it goes: it is for tests.
+  size_t ScratchBytes(const ModelShape&, const StepLimits&) const override { return 0; }
+  Status Reserve(const ModelShape&, const StepLimits&) override { return Status::Ok(); }
   void BeginStep(const BatchView& batch) override {
     CheckBatch(batch);
     batch_ = batch;
@@ -160,16 +155,7 @@ class RefBackend final : public Backend {
                  float* out) override;
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
-  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
-  Status Synchronize() override { return Status::Ok(); }
-  Result<const void*> ToHost(const void* from, size_t bytes) override {
-    PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
-    return from;
-  }
-  void Sample(std::span<SampleRow> rows, int vocab) override {
-    DrawScratch scratch;
-    for (SampleRow& row : rows) DrawRow(row, vocab, scratch);
-  }
+  void ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
   // Calls fn(row, sequence, position) for every row of the batch.
@@ -182,7 +168,7 @@ class RefBackend final : public Backend {
   BatchView batch_;
 };
 
-Result<std::unique_ptr<Matrix>> RefBackend::Pack(std::span<const MatrixSource> sources) {
+Result<std::unique_ptr<Matrix>> RefOperations::Pack(std::span<const MatrixSource> sources) {
   const int rows = CheckSources(sources);
   const int cols = sources[0].cols;
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * rows * cols));
@@ -195,7 +181,7 @@ Result<std::unique_ptr<Matrix>> RefBackend::Pack(std::span<const MatrixSource> s
   return std::unique_ptr<Matrix>(std::move(matrix));
 }
 
-void RefBackend::Embed(const Matrix& table, float* out) {
+void RefOperations::Embed(const Matrix& table, float* out) {
   PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   for (int r = 0; r < batch_.rows(); ++r) {
     const TokenId token = batch_.tokens[r];
@@ -204,7 +190,7 @@ void RefBackend::Embed(const Matrix& table, float* out) {
   }
 }
 
-void RefBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
   CheckRows(x, rows, dim, out);
   PREFIXD_CHECK(weight != nullptr);
   for (int r = 0; r < rows; ++r, x += dim, out += dim) {
@@ -216,7 +202,7 @@ void RefBackend::RmsNorm(const float* x, const float* weight, float eps, int row
   }
 }
 
-void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+void RefOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   CheckRows(x, rows, w.cols(), y);
   for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
     for (int n = 0; n < w.rows(); ++n) {
@@ -226,7 +212,7 @@ void RefBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
   }
 }
 
-void RefBackend::AddBias(const float* bias, int rows, int width, float* x) {
+void RefOperations::AddBias(const float* bias, int rows, int width, float* x) {
   CheckRows(x, rows, width, x);
   PREFIXD_CHECK(bias != nullptr);
   for (int r = 0; r < rows; ++r, x += width) {
@@ -234,12 +220,13 @@ void RefBackend::AddBias(const float* bias, int rows, int width, float* x) {
   }
 }
 
-void RefBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+void RefOperations::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight,
+                                float eps) {
   CheckHeads(x, batch_.rows(), stride, heads, head_dim);
   for (int r = 0; r < batch_.rows(); ++r, x += stride) RmsNorm(x, weight, eps, heads, head_dim, x);
 }
 
-void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+void RefOperations::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
   CheckHeads(x, batch_.rows(), stride, heads, head_dim);
   PREFIXD_CHECK(table != nullptr && head_dim % 2 == 0) << "head_dim " << head_dim;
   const int half = head_dim / 2;
@@ -258,7 +245,7 @@ void RefBackend::Rope(float* x, int stride, int heads, int head_dim, const float
   });
 }
 
-void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
+void RefOperations::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
   const KvLayout& layout = pool.layout();
   CheckLayer(layer, layout);
   CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
@@ -278,8 +265,8 @@ void RefBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   });
 }
 
-void RefBackend::Attention(const float* q, int stride, const AttentionParams& params, int layer,
-                           const KvPool& pool, float* out) {
+void RefOperations::Attention(const float* q, int stride, const AttentionParams& params, int layer,
+                              const KvPool& pool, float* out) {
   const KvLayout& layout = pool.layout();
   CheckAttention(params, layout);
   CheckLayer(layer, layout);
@@ -310,14 +297,14 @@ float Activate(Activation activation, float gate) {
   return numerics::Relu(gate);
 }
 
-void RefBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
+void RefOperations::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
   CheckRows(x, rows, width, out);
   for (int r = 0; r < rows; ++r, x += 2 * width, out += width) {
     for (int i = 0; i < width; ++i) out[i] = Activate(activation, x[i]) * x[width + i];
   }
 }
 
-void RefBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+void RefOperations::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
   CheckRows(x, static_cast<int>(indices.size()), dim, out);
   for (const int index : indices) {
     PREFIXD_CHECK(index >= 0) << index;
@@ -326,13 +313,17 @@ void RefBackend::GatherRows(const float* x, std::span<const int> indices, int di
   }
 }
 
-void RefBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  CheckCopy(pool, from, to);
-  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+void RefOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
+  CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
+  DrawScratch scratch;
+  for (LogitRow& row : rows) {
+    ReadLogits(row, {logits, static_cast<size_t>(vocab)}, scratch);
+    logits += vocab;
+  }
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateRefBackend() { return std::make_unique<RefBackend>(); }
+std::unique_ptr<Operations> CreateRefOperations() { return std::make_unique<RefOperations>(); }
 
 }  // namespace prefixd

@@ -1,4 +1,4 @@
-#include "model/transformer.h"
+#include "model/model_loader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,16 +24,15 @@ using testing_support::ReadFileOrDie;
 using testing_support::TempDir;
 using testing_support::WriteTinyModel;
 
-class TransformerTest : public ::testing::Test {
+class ModelLoaderTest : public ::testing::Test {
  protected:
   void SetUp() override { WriteTinyModel(dir_.path(), 1); }
 
-  Result<std::unique_ptr<Transformer>> Create(const TransformerLimits& limits,
-                                              const LoadProgress& progress = {}) {
+  Result<LoadedPlan> Load(int context, const LoadProgress& progress = {}) {
     PREFIXD_ASSIGN_OR_RETURN(const ModelConfig config,
                              ParseModelConfig(ReadFileOrDie(dir_.path() / "config.json")));
     PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(dir_.path()));
-    return Transformer::Create(config, files, *backend_, limits, progress);
+    return LoadPlan(config, files, *backend_, context, progress);
   }
 
   // Replaces every `from` in a file by a `to` of the same length.
@@ -47,7 +46,7 @@ class TransformerTest : public ::testing::Test {
   }
 
   void ExpectRefused(Code code, const std::string& part) {
-    const auto model = Create({64, 8, 8});
+    const auto model = Load(64);
     ASSERT_FALSE(model.ok()) << part;
     EXPECT_EQ(model.status().code(), code) << model.status().message();
     EXPECT_THAT(model.status().message(), HasSubstr(part));
@@ -57,56 +56,54 @@ class TransformerTest : public ::testing::Test {
   std::unique_ptr<Backend> backend_ = *CreateBackend("ref", 1);
 };
 
-TEST_F(TransformerTest, LimitsAreChecked) {
-  for (const TransformerLimits& limits : {TransformerLimits{0, 8, 8}, {64, 0, 8}, {64, 8, 0}}) {
-    EXPECT_EQ(Create(limits).status().code(), Code::kInvalidArgument);
-  }
-  const Status too_long = Create({4097, 8, 8}).status();
+TEST_F(ModelLoaderTest, TheContextIsChecked) {
+  EXPECT_EQ(Load(0).status().code(), Code::kInvalidArgument);
+  const Status too_long = Load(4097).status();
   EXPECT_EQ(too_long.code(), Code::kInvalidArgument);
   EXPECT_THAT(too_long.message(), HasSubstr("4097"));
   EXPECT_THAT(too_long.message(), HasSubstr("4096"));
 }
 
-TEST_F(TransformerTest, ProgressGrowsToAll) {
+TEST_F(ModelLoaderTest, ProgressGrowsToAll) {
   std::vector<double> seen;
-  ASSERT_TRUE(Create({64, 8, 8}, [&](double share) { seen.push_back(share); }).ok());
+  ASSERT_TRUE(Load(64, [&](double share) { seen.push_back(share); }).ok());
   ASSERT_GT(seen.size(), 2u);
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
   EXPECT_GT(seen.back(), 0.99);
   EXPECT_LE(seen.back(), 1.0);
 }
 
-TEST_F(TransformerTest, TheHashNamesTheWeights) {
-  const BlockKey hash = (*Create({64, 8, 8}))->weights_hash();
-  EXPECT_EQ((*Create({32, 4, 1}))->weights_hash(), hash) << "limits are no part of the model";
+TEST_F(ModelLoaderTest, TheHashNamesTheWeights) {
+  const BlockKey hash = Load(64)->weights_hash;
+  EXPECT_EQ(Load(32)->weights_hash, hash) << "the context is no part of the model";
   std::string bytes = ReadFileOrDie(dir_.path() / "model.safetensors");
   bytes.back() ^= 1;
   std::ofstream(dir_.path() / "model.safetensors", std::ios::binary) << bytes;
-  EXPECT_NE((*Create({64, 8, 8}))->weights_hash(), hash);
+  EXPECT_NE(Load(64)->weights_hash, hash);
 }
 
-TEST_F(TransformerTest, MissingTensorsAreNamed) {
+TEST_F(ModelLoaderTest, MissingTensorsAreNamed) {
   Patch("model.safetensors", "layers.1.mlp.up_proj", "layers.1.mlp.xx_proj");
   ExpectRefused(Code::kCorrupt, "'model.layers.1.mlp.up_proj.weight' [48, 32] is missing");
 }
 
-TEST_F(TransformerTest, UntiedModelsNeedAHead) {
+TEST_F(ModelLoaderTest, UntiedModelsNeedAHead) {
   Patch("config.json", "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":null");
   ExpectRefused(Code::kCorrupt, "'lm_head.weight' [64, 32] is missing");
 }
 
-TEST_F(TransformerTest, ShapesAreThoseOfTheConfig) {
+TEST_F(ModelLoaderTest, ShapesAreThoseOfTheConfig) {
   Patch("config.json", "\"vocab_size\":64", "\"vocab_size\":65");
   ExpectRefused(Code::kCorrupt,
                 "'model.embed_tokens.weight' has shape [64, 32], config.json asks for [65, 32]");
 }
 
-TEST_F(TransformerTest, DtypesAreThoseThatKernelsRead) {
+TEST_F(ModelLoaderTest, DtypesAreThoseThatKernelsRead) {
   Patch("model.safetensors", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
   ExpectRefused(Code::kUnsupported, "has dtype I32 (supported: F32, F16, BF16)");
 }
 
-TEST_F(TransformerTest, WeightsAreNumbers) {
+TEST_F(ModelLoaderTest, WeightsAreNumbers) {
   for (const char* last : {"\x7f\x80", "\xff\x80", "\x7f\xc0"}) {  // infinities and NaN, highest bytes first
     WriteTinyModel(dir_.path(), 1);
     std::string bytes = ReadFileOrDie(dir_.path() / "model.safetensors");
@@ -117,14 +114,13 @@ TEST_F(TransformerTest, WeightsAreNumbers) {
   }
 }
 
-TEST_F(TransformerTest, AContextBeyondDynamicRopeIsRefusedWithTheReason) {
+TEST_F(ModelLoaderTest, AContextBeyondDynamicRopeIsRefusedWithTheReason) {
   WriteTinyModel(dir_.path(), 1, {.more = R"(,"rope_scaling":{"type":"dynamic","factor":2.0})"});
-  EXPECT_TRUE(Create({4096, 8, 8}).ok());
-  EXPECT_THAT(Create({4097, 8, 8}).status().message(),
-              HasSubstr("rope type dynamic changes the keys of earlier"));
+  EXPECT_TRUE(Load(4096).ok());
+  EXPECT_THAT(Load(4097).status().message(), HasSubstr("rope type dynamic changes the keys of earlier"));
 }
 
-TEST_F(TransformerTest, TensorsOfEveryColumnAreAskedFor) {
+TEST_F(ModelLoaderTest, TensorsOfEveryColumnAreAskedFor) {
   const std::tuple<std::string, std::string, std::string> cases[] = {
       {"llama", R"(,"attention_bias":true)", "self_attn.o_proj.bias"},
       {"llama", R"(,"mlp_bias":true)", "mlp.down_proj.bias"},
@@ -133,30 +129,36 @@ TEST_F(TransformerTest, TensorsOfEveryColumnAreAskedFor) {
   };
   for (const auto& [model_type, more, tensor] : cases) {
     WriteTinyModel(dir_.path(), 1, {.model_type = model_type, .more = more});
-    EXPECT_EQ(Create({64, 8, 8}).status().ToString(), "ok");
+    EXPECT_EQ(Load(64).status().ToString(), "ok");
     Patch("model.safetensors", tensor, std::string(tensor.size(), 'x'));
     ExpectRefused(Code::kCorrupt, "'model.layers.0." + tensor + "' [");
   }
 }
 
-TEST_F(TransformerTest, AStepWithoutLogitsStoresTheSameKv) {
-  const auto model = *Create({64, 8, 8});
-  const KvLayout layout = model->kv_layout(4, DType::kF32);
-  EXPECT_EQ(layout.TokenBytes(), KvBytesPerToken(model->config(), DType::kF32));
+TEST_F(ModelLoaderTest, AStepWithoutLogitsStoresTheSameKv) {
+  LoadedPlan loaded = *Load(64);
+  const auto model = *backend_->CreateRunner(std::move(loaded.plan), {64, 8, 8});
+  const KvLayout layout = model->shape().Kv(4, DType::kF32);
+  EXPECT_EQ(layout.TokenBytes(),
+            KvBytesPerToken(*ParseModelConfig(ReadFileOrDie(dir_.path() / "config.json")), DType::kF32));
   const auto with = *backend_->AllocateKv(layout, 2), without = *backend_->AllocateKv(layout, 2);
   const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
   const std::vector<BlockId> blocks = {1, 0};
   const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
-  const std::vector<int> rows = {4, 0};
-  const float* logits = *model->Forward({tokens, spans}, rows, *with);
-  ASSERT_NE(logits, nullptr);
-  const std::vector<float> both(logits, logits + 2 * 64);
-  EXPECT_EQ(*model->Forward({tokens, spans}, {}, *without), nullptr);
+  const auto logits_of = [&](std::vector<int> wanted, KvPool& pool) {
+    std::vector<LogitRow> rows(wanted.size());
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].row = wanted[i];
+    std::vector<float> logits(rows.size() * 64);
+    model->Launch({{tokens, spans}, rows, &pool, logits.data()}, {});
+    EXPECT_TRUE(model->Collect().ok());
+    return logits;
+  };
+  const std::vector<float> both = logits_of({4, 0}, *with);
+  logits_of({}, *without);
   for (BlockId id : blocks) {
     EXPECT_EQ(std::memcmp(with->block(id), without->block(id), layout.BlockBytes()), 0) << id;
   }
-  const float* last = *model->Forward({tokens, spans}, std::vector<int>{4}, *without);
-  EXPECT_EQ(std::vector<float>(last, last + 64), std::vector<float>(both.begin(), both.begin() + 64));
+  EXPECT_EQ(logits_of({4}, *without), std::vector<float>(both.begin(), both.begin() + 64));
 }
 
 }  // namespace

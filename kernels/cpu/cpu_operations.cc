@@ -1,4 +1,4 @@
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_operations.h"
 
 #include <algorithm>
 #include <cstring>
@@ -22,9 +22,9 @@ constexpr int kUnitsPerThread = 4;  // small units: a thread that is descheduled
 
 int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
 
-class CpuBackend final : public Backend {
+class CpuOperations final : public Operations {
  public:
-  CpuBackend(std::string_view name, const cpu::Ops& ops, int threads)
+  CpuOperations(std::string_view name, const cpu::Ops& ops, int threads)
       : name_(name),
         ops_(ops),
         pool_(threads),
@@ -33,20 +33,16 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }
-  std::string_view numerics_version() const override { return numerics::kVersion; }
-  std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
-  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return PackedMatrix::Pack(sources, ops_.panel, pool_);
   }
-  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
-    return AllocateHostKv(layout, blocks);
-  }
-  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
-    UploadToHost(to, offset, from);
+  size_t PackedBytes(int rows, int cols, DType dtype) const override {
+    return PackedMatrix::Bytes(rows, cols, dtype, ops_.panel);
   }
 
+  size_t ScratchBytes(const ModelShape&, const StepLimits&) const override { return 0; }
+  Status Reserve(const ModelShape&, const StepLimits&) override { return Status::Ok(); }
   void BeginStep(const BatchView& batch) override;
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
@@ -61,13 +57,7 @@ class CpuBackend final : public Backend {
   }
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
-  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override;
-  Status Synchronize() override { return Status::Ok(); }
-  Result<const void*> ToHost(const void* from, size_t bytes) override {
-    PREFIXD_CHECK(from != nullptr || bytes == 0) << bytes << " bytes";
-    return from;
-  }
-  void Sample(std::span<SampleRow> rows, int vocab) override;
+  void ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
   // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
@@ -96,7 +86,7 @@ class CpuBackend final : public Backend {
   std::vector<int> position_of_row_;
 };
 
-void CpuBackend::BeginStep(const BatchView& batch) {
+void CpuOperations::BeginStep(const BatchView& batch) {
   CheckBatch(batch);
   batch_ = batch;
   sequence_of_row_.clear();
@@ -109,7 +99,7 @@ void CpuBackend::BeginStep(const BatchView& batch) {
   }
 }
 
-void CpuBackend::Embed(const Matrix& table, float* out) {
+void CpuOperations::Embed(const Matrix& table, float* out) {
   PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
   const auto& matrix = static_cast<const PackedMatrix&>(table);
   ForRows(batch_.rows(), matrix.cols(), [&](int first, int count) {
@@ -121,7 +111,7 @@ void CpuBackend::Embed(const Matrix& table, float* out) {
   });
 }
 
-void CpuBackend::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
+void CpuOperations::RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
   CheckRows(x, rows, dim, out);
   PREFIXD_CHECK(weight != nullptr);
   ForRows(rows, dim, [&](int first, int count) {
@@ -130,7 +120,7 @@ void CpuBackend::RmsNorm(const float* x, const float* weight, float eps, int row
   });
 }
 
-const float* CpuBackend::PackRows(const float* x, int rows, int terms) {
+const float* CpuOperations::PackRows(const float* x, int rows, int terms) {
   if (rows == 1) return x;
   float* packed = packed_rows_.Floats(static_cast<size_t>(rows) * terms);
   const int tile = ops_.tile_rows;
@@ -142,7 +132,7 @@ const float* CpuBackend::PackRows(const float* x, int rows, int terms) {
   return packed;
 }
 
-void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
+void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   CheckRows(x, rows, w.cols(), y);
   if (rows == 0) return;
   const auto& matrix = static_cast<const PackedMatrix&>(w);
@@ -171,7 +161,7 @@ void CpuBackend::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmO
   });
 }
 
-void CpuBackend::AddBias(const float* bias, int rows, int width, float* x) {
+void CpuOperations::AddBias(const float* bias, int rows, int width, float* x) {
   CheckRows(x, rows, width, x);
   PREFIXD_CHECK(bias != nullptr);
   ForRows(rows, width, [&](int first, int count) {
@@ -179,7 +169,8 @@ void CpuBackend::AddBias(const float* bias, int rows, int width, float* x) {
   });
 }
 
-void CpuBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) {
+void CpuOperations::HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight,
+                                float eps) {
   CheckHeads(x, batch_.rows(), stride, heads, head_dim);
   PREFIXD_CHECK(weight != nullptr);
   ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
@@ -190,7 +181,7 @@ void CpuBackend::HeadRmsNorm(float* x, int stride, int heads, int head_dim, cons
   });
 }
 
-void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
+void CpuOperations::Rope(float* x, int stride, int heads, int head_dim, const float* table) {
   CheckHeads(x, batch_.rows(), stride, heads, head_dim);
   PREFIXD_CHECK(table != nullptr && head_dim % 2 == 0) << "head_dim " << head_dim;
   ForRows(batch_.rows(), int64_t{heads} * head_dim, [&](int first, int count) {
@@ -201,8 +192,8 @@ void CpuBackend::Rope(float* x, int stride, int heads, int head_dim, const float
   });
 }
 
-void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
-                          size_t token) const {
+void CpuOperations::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
+                             size_t token) const {
   const KvLayout& layout = pool.layout();
   const size_t width = DTypeBytes(layout.dtype);
   alignas(64) std::byte rounded[16 * sizeof(float)];
@@ -222,7 +213,7 @@ void CpuBackend::StoreRow(const float* k, const float* v, int layer, KvPool& poo
   }
 }
 
-void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
+void CpuOperations::StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) {
   const KvLayout& layout = pool.layout();
   CheckLayer(layer, layout);
   CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
@@ -237,7 +228,7 @@ void CpuBackend::StoreKv(const float* k, const float* v, int stride, int layer, 
   });
 }
 
-void CpuBackend::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
+void CpuOperations::GatedActivation(Activation activation, const float* x, int rows, int width, float* out) {
   CheckRows(x, rows, width, out);
   ForRows(rows, int64_t{width} * 4, [&](int first, int count) {
     ops_.gated_activation(activation, x + static_cast<size_t>(first) * 2 * width, count, width,
@@ -245,7 +236,7 @@ void CpuBackend::GatedActivation(Activation activation, const float* x, int rows
   });
 }
 
-void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
+void CpuOperations::GatherRows(const float* x, std::span<const int> indices, int dim, float* out) {
   CheckRows(x, static_cast<int>(indices.size()), dim, out);
   for (size_t i = 0; i < indices.size(); ++i) {
     PREFIXD_CHECK(indices[i] >= 0) << indices[i];
@@ -253,25 +244,22 @@ void CpuBackend::GatherRows(const float* x, std::span<const int> indices, int di
   }
 }
 
-void CpuBackend::CopyBlock(KvPool& pool, BlockId from, BlockId to) {
-  CheckCopy(pool, from, to);
-  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
-}
-
-void CpuBackend::Sample(std::span<SampleRow> rows, int vocab) {
-  PREFIXD_CHECK(vocab > 0) << vocab;
-  const auto draw = [&](int row, int worker) {
-    DrawRow(rows[static_cast<size_t>(row)], vocab, draw_scratch_[static_cast<size_t>(worker)]);
+void CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
+  CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
+  const size_t width = static_cast<size_t>(vocab);
+  const auto read = [&](int row, int worker) {
+    const size_t i = static_cast<size_t>(row);
+    ReadLogits(rows[i], {logits + i * width, width}, draw_scratch_[static_cast<size_t>(worker)]);
   };
   const int count = static_cast<int>(rows.size());
-  if (int64_t{count} * vocab >= kMinParallelElements) return pool_.Run(count, draw);
-  for (int row = 0; row < count; ++row) draw(row, 0);
+  if (int64_t{count} * vocab >= kMinParallelElements) return pool_.Run(count, read);
+  for (int row = 0; row < count; ++row) read(row, 0);
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateCpuBackend(std::string_view name, const cpu::Ops& ops, int threads) {
-  return std::make_unique<CpuBackend>(name, ops, threads);
+std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads) {
+  return std::make_unique<CpuOperations>(name, ops, threads);
 }
 
 }  // namespace prefixd

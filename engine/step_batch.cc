@@ -1,0 +1,58 @@
+#include "engine/step_batch.h"
+
+#include <utility>
+
+#include "engine/sampler.h"
+
+namespace prefixd {
+namespace {
+
+// With ignore_eos too, as in vLLM.
+std::vector<TokenId> Banned(const Sequence& s, std::span<const TokenId> eos) {
+  std::vector<TokenId> ids;
+  if (s.generated() < s.request.sampling.min_tokens) {
+    ids = s.request.sampling.stop_token_ids;
+    ids.insert(ids.end(), eos.begin(), eos.end());
+  }
+  return ids;
+}
+
+}  // namespace
+
+void StepBatch::Fill(std::vector<PlannedChunk> plan, std::span<const TokenId> eos) {
+  plan_ = std::move(plan);
+  tokens_.clear();
+  spans_.clear();
+  logit_rows_.clear();
+  banned_.clear();
+  banned_.reserve(plan_.size());  // `logit_rows_` points into it
+  prefill_rows_ = 0;
+  for (const PlannedChunk& chunk : plan_) {
+    const Sequence& s = *chunk.sequence;
+    const int first_row = rows();
+    const auto begin = s.tokens.begin() + s.ready();
+    tokens_.insert(tokens_.end(), begin, begin + chunk.tokens);
+    spans_.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
+    AddLogitRows(chunk, first_row, eos);
+    if (!s.decoding()) prefill_rows_ += chunk.tokens;
+  }
+}
+
+void StepBatch::AddLogitRows(const PlannedChunk& chunk, int first_row, std::span<const TokenId> eos) {
+  const Sequence& s = *chunk.sequence;
+  const SamplingParams& sampling = s.request.sampling;
+  for (int i = 0; i < chunk.prompt_logits(); ++i) {
+    LogitRow& row = logit_rows_.emplace_back();
+    row.row = first_row + s.high_water - s.ready() + i;
+    row.given = s.tokens[static_cast<size_t>(s.high_water + i + 1)];
+    row.logprobs = sampling.prompt_logprobs;
+  }
+  if (!Draws(chunk)) return;
+  banned_.push_back(Banned(s, eos));
+  LogitRow& row = logit_rows_.emplace_back();
+  row.row = first_row + chunk.tokens - 1;
+  row.draw = SampleRowOf(sampling, s.counts, static_cast<int>(s.tokens.size()), banned_.back());
+  row.logprobs = sampling.logprobs;
+}
+
+}  // namespace prefixd

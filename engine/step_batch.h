@@ -1,0 +1,60 @@
+// StepBatch: one model step, from its plan to its results. It holds everything that the backend reads and
+// writes while the step is in flight. Engine thread only.
+//
+// Invariant: between Fill and the Collect of the step, nobody changes the StepBatch or the sequences of its
+// plan: the backend reads their block tables, token counts and parameters.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+#include "engine/scheduler.h"
+#include "kernels/backend.h"
+
+namespace prefixd {
+
+class StepBatch {
+ public:
+  // Prepares the step of `plan`, which is not empty. `eos` are the model's end tokens.
+  void Fill(std::vector<PlannedChunk> plan, std::span<const TokenId> eos);
+  StepInput Input(KvPool* pool) { return {{tokens_, spans_}, logit_rows_, pool, nullptr}; }
+  // Forgets the plan.
+  void Clear() { plan_.clear(); }
+
+  bool empty() const { return plan_.empty(); }
+  const std::vector<PlannedChunk>& plan() const { return plan_; }
+  int rows() const { return static_cast<int>(tokens_.size()); }
+  int prefill_rows() const { return prefill_rows_; }
+
+  // After Collect: calls fn(chunk, scored, drawn) for every chunk of the plan, in order. `scored` has the log
+  // probabilities of its prompt tokens, `drawn` the token that it draws, if any.
+  template <typename Fn>
+  void ForEachResult(const Fn& fn) {
+    auto row = logit_rows_.begin();
+    for (const PlannedChunk& chunk : plan_) {
+      std::vector<GeneratedToken> scored;
+      for (int i = chunk.prompt_logits(); i > 0; --i, ++row) scored.push_back(std::move(row->result));
+      std::optional<GeneratedToken> drawn;
+      if (Draws(chunk)) drawn = std::move(row++->result);
+      fn(chunk, std::move(scored), std::move(drawn));
+    }
+  }
+
+ private:
+  // Returns whether a token is drawn after the chunk.
+  static bool Draws(const PlannedChunk& chunk) {
+    return chunk.completes && chunk.sequence->request.sampling.max_tokens > 0;
+  }
+  void AddLogitRows(const PlannedChunk& chunk, int first_row, std::span<const TokenId> eos);
+
+  std::vector<PlannedChunk> plan_;
+  std::vector<TokenId> tokens_;
+  std::vector<SequenceSpan> spans_;
+  std::vector<LogitRow> logit_rows_;  // by chunk: those of its prompt, then the one that draws
+  std::vector<std::vector<TokenId>> banned_;
+  int prefill_rows_ = 0;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,69 @@
+// The pieces of backend memory: RAM on a CPU, device memory on a GPU. Only the backend that made a piece
+// dereferences a pointer to it. The holder of a piece owns it and destroys it before the backend. The thread
+// that owns the backend uses them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/check.h"
+#include "base/types.h"
+#include "kernels/kv_layout.h"
+
+namespace prefixd {
+
+// 64-byte aligned and zeroed at allocation.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  float* f32() const { return static_cast<float*>(data_); }
+
+ protected:
+  Buffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
+  void* data_;
+  size_t bytes_;
+};
+
+// A weight matrix in the backend's own packed layout: `rows` outputs by `cols` inputs.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  int rows() const { return rows_; }
+  int cols() const { return cols_; }
+  virtual size_t bytes() const = 0;
+
+ protected:
+  Matrix(int rows, int cols) : rows_(rows), cols_(cols) {}
+  int rows_, cols_;
+};
+
+// A matrix in host memory, row-major [rows][cols], at any alignment.
+struct MatrixSource {
+  const void* data;  // not null
+  DType dtype;
+  int rows;  // > 0
+  int cols;  // > 0
+};
+
+// KV memory for a fixed number of blocks.
+class KvPool {
+ public:
+  virtual ~KvPool() = default;
+  const KvLayout& layout() const { return layout_; }
+  uint32_t blocks() const { return blocks_; }
+  // Returns backend memory of one block, layout().BlockBytes() long. Requires id < blocks().
+  std::byte* block(BlockId id) const {
+    PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
+    return base_ + static_cast<size_t>(id) * layout_.BlockBytes();
+  }
+
+ protected:
+  KvPool(KvLayout layout, uint32_t blocks) : layout_(layout), blocks_(blocks) {}
+  KvLayout layout_;
+  uint32_t blocks_;
+  std::byte* base_ = nullptr;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,25 @@
+// The tokens of one step, by sequence. Plain values; any thread.
+#pragma once
+
+#include <span>
+
+#include "base/types.h"
+
+namespace prefixd {
+
+// The rows of one sequence in a step: consecutive tokens at consecutive positions.
+struct SequenceSpan {
+  int first_row;                    // index of its first row in the step
+  int rows;                         // > 0
+  int position;                     // of first_row; `blocks` holds the KV of all earlier positions
+  std::span<const BlockId> blocks;  // block table; covers position + rows tokens
+};
+
+// `sequences` cover the rows 0 .. rows()-1 in order without gaps.
+struct BatchView {
+  std::span<const TokenId> tokens;  // [rows]
+  std::span<const SequenceSpan> sequences;
+  int rows() const { return static_cast<int>(tokens.size()); }
+};
+
+}  // namespace prefixd

@@ -1,0 +1,52 @@
+#include "kernels/host/host_backend.h"
+
+#include <utility>
+
+#include "kernels/host/host_runner.h"
+#include "kernels/host_memory.h"
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+class HostBackend final : public Backend {
+ public:
+  explicit HostBackend(std::unique_ptr<Operations> operations) : operations_(std::move(operations)) {}
+
+  std::string_view name() const override { return operations_->name(); }
+  int threads() const override { return operations_->threads(); }
+  std::string_view numerics_version() const override { return numerics::kVersion; }
+  std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
+  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
+    return operations_->Pack(sources);
+  }
+  size_t PackedBytes(int rows, int cols, DType dtype) const override {
+    return operations_->PackedBytes(rows, cols, dtype);
+  }
+  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
+    return AllocateHostKv(layout, blocks);
+  }
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+    UploadToHost(to, offset, from);
+  }
+  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override { CopyHostBlock(pool, from, to); }
+  StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
+    return HostRunner::MemoryFor(*operations_, shape, limits);
+  }
+  Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) override {
+    return HostRunner::Create(operations_.get(), std::move(plan), limits);
+  }
+
+ private:
+  const std::unique_ptr<Operations> operations_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> CreateHostBackend(std::unique_ptr<Operations> operations) {
+  return std::make_unique<HostBackend>(std::move(operations));
+}
+
+}  // namespace prefixd

@@ -1,0 +1,241 @@
+#include "model/model_loader.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "hashing/fingerprint.h"
+#include "kernels/numerics.h"
+#include "model/rope.h"
+#include "model/weights.h"
+
+namespace prefixd {
+namespace {
+
+// Counts the bytes read, out of all bytes to read: each tensor is read once to hash it and once to pack it.
+class Meter {
+ public:
+  Meter(const LoadProgress& progress, size_t total)
+      : progress_(progress), total_(std::max<size_t>(total, 1)) {}
+  void Add(size_t bytes) {
+    done_ += bytes;
+    if (progress_) progress_(std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)));
+  }
+
+ private:
+  const LoadProgress& progress_;
+  size_t total_, done_ = 0;
+};
+
+constexpr size_t kHashedAtOnce = 1 << 20;  // small enough to stay in a CPU cache for a second read
+
+const TensorView& Get(const WeightFiles& files, std::string_view name) {
+  const TensorView* tensor = files.Find(name);
+  PREFIXD_CHECK(tensor != nullptr) << "CheckWeights lets no model pass without " << name;
+  return *tensor;
+}
+
+MatrixSource Source(const TensorView& tensor) {
+  return {tensor.bytes.data(), *tensor.dtype, static_cast<int>(tensor.shape[0]),
+          static_cast<int>(tensor.shape[1])};
+}
+
+float Element(const TensorView& tensor, size_t i) {
+  const std::byte* at = tensor.bytes.data() + i * DTypeBytes(*tensor.dtype);
+  switch (*tensor.dtype) {
+    case DType::kF32:
+      return GetLittle<float>(at);
+    case DType::kF16:
+      return numerics::F32FromF16(GetLittle<uint16_t>(at));
+    case DType::kBF16:
+      break;
+  }
+  return numerics::F32FromBF16(GetLittle<uint16_t>(at));
+}
+
+// The matrices of a model: where the plan keeps each of them, and the tensors that are stacked in it.
+struct MatrixPlace {
+  std::unique_ptr<Matrix>* matrix;
+  std::vector<std::string> tensors;
+};
+
+std::vector<MatrixPlace> MatricesOf(const ModelConfig& config, ModelWeights* weights) {
+  std::vector<MatrixPlace> places;
+  places.push_back({&weights->embedding, {std::string(kEmbeddingWeight)}});
+  if (!config.tied_embeddings) places.push_back({&weights->head, {std::string(kHeadWeight)}});
+  for (int l = 0; l < config.layers; ++l) {
+    LayerWeights& layer = weights->layers[static_cast<size_t>(l)];
+    const auto name = [l](std::string_view part) { return LayerWeight(l, part); };
+    places.push_back(
+        {&layer.qkv, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")}});
+    places.push_back({&layer.out, {name("self_attn.o_proj")}});
+    places.push_back({&layer.gate_up, {name("mlp.gate_proj"), name("mlp.up_proj")}});
+    places.push_back({&layer.down, {name("mlp.down_proj")}});
+  }
+  return places;
+}
+
+// The vectors of a model, in the same way. They are one after the other in one buffer.
+struct VectorPlace {
+  const float** vector;
+  std::vector<std::string> tensors;
+};
+
+std::vector<VectorPlace> VectorsOf(const ModelConfig& config, ModelWeights* weights) {
+  std::vector<VectorPlace> places;
+  const auto add = [&](const float** vector, std::vector<std::string> tensors) {
+    places.push_back({vector, std::move(tensors)});
+  };
+  for (int l = 0; l < config.layers; ++l) {
+    LayerWeights& layer = weights->layers[static_cast<size_t>(l)];
+    const auto weight = [l](std::string_view part) { return LayerWeight(l, part); };
+    const auto bias = [l](std::string_view part) { return LayerBias(l, part); };
+    add(&layer.input_norm, {weight("input_layernorm")});
+    add(&layer.attention_norm, {weight("post_attention_layernorm")});
+    if (config.qk_norm) {
+      add(&layer.q_norm, {weight("self_attn.q_norm")});
+      add(&layer.k_norm, {weight("self_attn.k_norm")});
+    }
+    if (config.qkv_bias) {
+      add(&layer.qkv_bias, {bias("self_attn.q_proj"), bias("self_attn.k_proj"), bias("self_attn.v_proj")});
+    }
+    if (config.output_bias) add(&layer.out_bias, {bias("self_attn.o_proj")});
+    if (config.mlp_bias) {
+      add(&layer.gate_up_bias, {bias("mlp.gate_proj"), bias("mlp.up_proj")});
+      add(&layer.down_bias, {bias("mlp.down_proj")});
+    }
+  }
+  add(&weights->final_norm, {std::string(kFinalNormWeight)});
+  return places;
+}
+
+ModelWeights EmptyWeights(const ModelConfig& config) {
+  ModelWeights weights;
+  weights.layers.resize(static_cast<size_t>(config.layers));
+  return weights;
+}
+
+Status CheckContext(const ModelConfig& config, int context) {
+  if (context < 1) return InvalidArgument("context must be at least 1");
+  if (context > config.max_positions) {
+    return InvalidArgument("context of " + std::to_string(context) + " tokens: this model was made for " +
+                           std::to_string(config.max_positions) + " (" + config.max_positions_reason + ")");
+  }
+  return Status::Ok();
+}
+
+// Hashes every tensor and refuses one that holds NaN or infinite values.
+Result<BlockKey> ReadWeights(const WeightFiles& files, Meter& meter) {
+  WeightsHasher hasher;
+  for (const TensorView& tensor : files.tensors()) {
+    hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
+    for (size_t at = 0; at < tensor.bytes.size(); at += kHashedAtOnce) {
+      const auto piece = tensor.bytes.subspan(at, std::min(kHashedAtOnce, tensor.bytes.size() - at));
+      hasher.Update(piece);
+      if (tensor.dtype.has_value() && !AllFinite(piece, *tensor.dtype)) {
+        return Corrupt("tensor '" + tensor.name +
+                       "' holds NaN or infinite values; its file is damaged, or "
+                       "was saved in a dtype too small for it");
+      }
+    }
+    meter.Add(tensor.bytes.size());
+  }
+  return hasher.Finish();
+}
+
+Status LoadMatrices(const ModelConfig& config, const WeightFiles& files, Backend& backend, Meter& meter,
+                    ModelWeights* weights) {
+  for (const MatrixPlace& place : MatricesOf(config, weights)) {
+    std::vector<MatrixSource> sources;
+    for (const std::string& name : place.tensors) sources.push_back(Source(Get(files, name)));
+    Result<std::unique_ptr<Matrix>> matrix = backend.Pack(sources);
+    if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
+    *place.matrix = std::move(*matrix);
+    weights->bytes += (*place.matrix)->bytes();
+    for (const std::string& name : place.tensors) meter.Add(Get(files, name).bytes.size());
+  }
+  return Status::Ok();
+}
+
+// Copies floats into a new buffer of the plan. Returns where they are.
+Result<const float*> UploadFloats(std::span<const float> values, Backend& backend, ModelWeights* weights) {
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Allocate(values.size_bytes()));
+  backend.Upload(*buffer, 0, std::as_bytes(values));
+  weights->bytes += buffer->bytes();
+  weights->buffers.push_back(std::move(buffer));
+  return static_cast<const float*>(weights->buffers.back()->f32());
+}
+
+// Loads norms and biases as f32.
+Status LoadVectors(const ModelConfig& config, const WeightFiles& files, Backend& backend,
+                   ModelWeights* weights) {
+  const std::vector<VectorPlace> places = VectorsOf(config, weights);
+  std::vector<float> values;
+  std::vector<size_t> offsets;
+  for (const VectorPlace& place : places) {
+    offsets.push_back(values.size());
+    for (const std::string& name : place.tensors) {
+      const TensorView& tensor = Get(files, name);
+      for (int64_t i = 0; i < tensor.shape[0]; ++i) values.push_back(Element(tensor, static_cast<size_t>(i)));
+    }
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const float* at, UploadFloats(values, backend, weights));
+  for (size_t i = 0; i < places.size(); ++i) *places[i].vector = at + offsets[i];
+  return Status::Ok();
+}
+
+}  // namespace
+
+ModelShape ShapeOf(const ModelConfig& config) {
+  return {.layers = config.layers,
+          .hidden = config.hidden,
+          .intermediate = config.intermediate,
+          .heads = config.heads,
+          .kv_heads = config.kv_heads,
+          .head_dim = config.head_dim,
+          .vocab = config.vocab,
+          .rms_eps = config.rms_eps,
+          .activation = config.activation,
+          .windows = config.windows};
+}
+
+Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
+                            int context, const LoadProgress& progress) {
+  PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
+  PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
+  Meter meter(progress, 2 * files.total_bytes());
+  LoadedPlan loaded;
+  loaded.plan = {ShapeOf(config), EmptyWeights(config)};
+  ModelWeights* weights = &loaded.plan.weights;
+  PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, ReadWeights(files, meter));
+  PREFIXD_RETURN_IF_ERROR(LoadMatrices(config, files, backend, meter, weights));
+  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, files, backend, weights));
+  const std::vector<float> rope = RopeTable(config.rope, config.head_dim, context);
+  PREFIXD_ASSIGN_OR_RETURN(weights->rope, UploadFloats(rope, backend, weights));
+  weights->positions = context;
+  PREFIXD_CHECK(weights->bytes == PlannedWeightBytes(config, files, backend, context))
+      << "the memory plan counts on that sum";
+  return loaded;
+}
+
+size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
+                          int context) {
+  ModelWeights weights = EmptyWeights(config);
+  size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
+  for (const MatrixPlace& place : MatricesOf(config, &weights)) {
+    const MatrixSource first = Source(Get(files, place.tensors.front()));
+    int rows = 0;
+    for (const std::string& name : place.tensors) rows += Source(Get(files, name)).rows;
+    bytes += backend.PackedBytes(rows, first.cols, first.dtype);
+  }
+  for (const VectorPlace& place : VectorsOf(config, &weights)) {
+    for (const std::string& name : place.tensors)
+      bytes += static_cast<size_t>(Get(files, name).shape[0]) * sizeof(float);
+  }
+  return bytes;
+}
+
+}  // namespace prefixd

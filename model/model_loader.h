@@ -1,0 +1,36 @@
+// Loads the weights of a model into a backend and fills the ModelPlan that the backend runs. Pure functions
+// of their arguments, except for the backend's memory; the thread that owns the backend calls LoadPlan.
+#pragma once
+
+#include <functional>
+
+#include "base/status.h"
+#include "hashing/block_key.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+
+namespace prefixd {
+
+// A callback that receives the share of the weights that is loaded: from 0 to 1, never decreasing.
+using LoadProgress = std::function<void(double)>;
+
+struct LoadedPlan {
+  ModelPlan plan;
+  BlockKey weights_hash;  // XXH3-128 of all tensors of the files, ordered by name
+};
+
+ModelShape ShapeOf(const ModelConfig& config);
+
+// Reads `files` but does not keep them. `backend` must outlive the plan. The plan has the rope table of
+// `context` positions. `progress` may be empty. Returns the errors of CheckWeights, kCorrupt when a weight is
+// NaN or infinite, kInvalidArgument when the context is below 1 or exceeds that of the model, and
+// kResourceExhausted when the backend has too little memory.
+Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
+                            int context, const LoadProgress& progress);
+
+// Returns the ModelWeights::bytes that LoadPlan will need. Requires that CheckWeights lets the files pass.
+size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
+                          int context);
+
+}  // namespace prefixd
