@@ -104,7 +104,7 @@ void ShowVariants(const std::string& name, const std::vector<MmaTile>& tiles,
   add("products8_bits24", [](MmaRule& r) { r.products = 8, r.fraction_bits = 24; });
   add("products4", [](MmaRule& r) { r.products = 4; });
   add("nearest", [](MmaRule& r) { r.round_to_nearest = true; });
-  add("zero_without_exponent", [](MmaRule& r) { r.zero_has_exponent = false; });
+  add("zero_with_exponent", [](MmaRule& r) { r.zero_has_exponent = true; });
 }
 
 // Returns the number of differing outputs of the classes that a served model can meet: all but kSpecial.

@@ -1,11 +1,12 @@
 // A model of the tensor cores' mma.sync with bf16 or f16 inputs and f32 accumulation, in integers: which bits
-// Hopper returns. After the published measurements of MMA-Sim (Li et al., 2025), written anew. Pure
-// functions; any thread; no CUDA header is needed.
+// Hopper returns. It follows the published measurements of MMA-Sim (Li et al., 2025), except for zeros, where
+// it follows an H200 (bench/results). Pure functions; any thread; no CUDA header is needed.
 //
 //   1. One fused sum takes `products` products and the accumulator c. The products are exact.
 //   2. e is the largest exponent among the terms. That of a product is the sum of its operands' exponents;
 //      a product of significands in [2, 4) is not normalised first. Subnormal operands have the smallest
-//      exponent of their type, and zeros of any type have -126.
+//      exponent of their type. A product with a zero operand takes no part in the maximum; an accumulator of
+//      zero has -126.
 //   3. Each term is cut, toward zero, to a multiple of 2^(e - fraction_bits). The cut terms are added
 //      exactly.
 //   4. The sum is cut, toward zero, to f32 with subnormals. 2^128 and above is infinite; a sum of 0 is +0.
@@ -28,8 +29,8 @@ enum class InputType { kBF16, kF16 };
 struct MmaRule {
   int products = 16;              // Ampere: 8, so k16 is two fused sums
   int fraction_bits = 25;         // Ampere: 24
-  bool zero_has_exponent = true;  // false: a product with a zero operand takes no part in the maximum
-  bool round_to_nearest = false;  // true: step 4 rounds to nearest even
+  bool zero_has_exponent = false;  // true: a zero operand has the exponent -126 in the maximum
+  bool round_to_nearest = false;   // true: step 4 rounds to nearest even
 };
 
 // value = significand * 2^(exponent - fraction)
