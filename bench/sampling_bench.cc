@@ -1,6 +1,6 @@
 // Times the draw of the tokens of one decode step: a row of logits for each of `--rows` sequences, with
-// Operations::ReadRows. It compares the draw with the matrix products of the same step of a 135M Llama (30 layers,
-// hidden 576, FFN 1536) that has this vocabulary, without attention.
+// Operations::ReadRows. It compares the draw with the matrix products of the same step of a 135M Llama (30
+// layers, hidden 576, FFN 1536) that has this vocabulary, without attention.
 //
 //   spread   logits of a normal distribution with a standard deviation of 3, as models have
 //   flat     logits that are all within 0.01

@@ -17,7 +17,8 @@ namespace prefixd {
 
 class EngineThread {
  public:
-  // Starts the thread. `engine` must outlive this object. No other thread may call Advance or Step from now on.
+  // Starts the thread. `engine` must outlive this object. No other thread may call Advance or Step from now
+  // on.
   explicit EngineThread(Engine* engine);
   // Joins the thread. Requests that are still in the engine get no more
   // events from it.

@@ -38,7 +38,8 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   return cache;
 }
 
-// Held during Advance, Step and destruction. A second call meanwhile, from a listener or another thread, aborts.
+// Held during Advance, Step and destruction. A second call meanwhile, from a listener or another thread,
+// aborts.
 class ExclusiveUse {
  public:
   explicit ExclusiveUse(std::atomic<bool>* in_use) : in_use_(in_use) {

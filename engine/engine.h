@@ -67,9 +67,9 @@ using LowerTiers = std::function<std::unique_ptr<TransferPort>(KvPool& pool, std
 
 class Engine {
  public:
-  // `model`, which belongs to `backend`, `backend` and `clock` must outlive the engine. `lower_tiers` may be empty when the options have
-  // no lower tier. Returns kInvalidArgument when the options contradict each other or the limits of the
-  // model, and kResourceExhausted when the KV pool cannot be allocated.
+  // `model`, which belongs to `backend`, `backend` and `clock` must outlive the engine. `lower_tiers` may be
+  // empty when the options have no lower tier. Returns kInvalidArgument when the options contradict each
+  // other or the limits of the model, and kResourceExhausted when the KV pool cannot be allocated.
   static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, ModelRunner* model,
                                                 Backend* backend, const Clock* clock,
                                                 const LowerTiers& lower_tiers = {});
@@ -81,7 +81,8 @@ class Engine {
   // Queues a request, which must have a listener. Returns kInvalidArgument when the prompt is empty, when it
   // leaves no room for an answer in options().context, or when a token id of the prompt or of logit_bias is
   // outside the vocabulary. A prompt with max_tokens 0 needs no room for an answer. Returns
-  // kResourceExhausted when the queue is full or max_tokens is exceeded, and kUnavailable when the engine is draining.
+  // kResourceExhausted when the queue is full or max_tokens is exceeded, and kUnavailable when the engine is
+  // draining.
   Result<RequestId> Submit(Request request);
   // The next step finishes the request, with kCancelled. No effect when the request has finished already.
   void Cancel(RequestId id);
@@ -92,9 +93,9 @@ class Engine {
 
   // Never waits for the backend. Takes submissions and cancellations. If the step in flight has ended,
   // collects it. If no step is in flight then, takes ended transfers and launches the next step. Then reports
-  // to the listeners. Returns whether it collected or launched a step. When it returns false, there is nothing
-  // to do until WaitForWork returns: a step or a transfer is under way, or there is no request.
-  // A listener must not call it.
+  // to the listeners. Returns whether it collected or launched a step. When it returns false, there is
+  // nothing to do until WaitForWork returns: a step or a transfer is under way, or there is no request. A
+  // listener must not call it.
   bool Advance();
   // Advance for a program that has nothing else to do: launches a step, waits for its end, and reports its
   // results. Returns whether there was a step. There is none when no request is queued or running, or when
