@@ -127,6 +127,8 @@ def size_faults(path, text):
 
 
 def width_faults(path, text):
+    if path.startswith("bench/results/"):
+        return []  # what programs printed
     return [f"{path}:{number}: {len(line)} columns; {LINE_COLUMNS} are the limit"
             for number, line in enumerate(text.splitlines(), 1) if len(line) > LINE_COLUMNS]
 
