@@ -68,7 +68,7 @@ class ModelRunner {
   virtual void Launch(const StepInput& input, std::function<void()> on_done) = 0;
   // Returns whether the step in flight has ended, so that Collect will not wait. False without a step.
   virtual bool Done() const = 0;
-  // Waits for the end of the step in flight. kInternal and others: an error of the device.
+  // Waits for the end of the step in flight. kUnavailable: the device failed.
   virtual Status Collect() = 0;
   // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
   // longer than a layer takes.

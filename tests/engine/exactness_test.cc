@@ -89,17 +89,23 @@ Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& s
   PREFIXD_CHECK(engine.ok()) << engine.status().ToString();
   Prng prng(setup.seed);
   std::vector<std::shared_ptr<Recorder>> recorders;
+  // Half of the engines wait for every step, the others launch the next one before they report.
+  const auto turn = [&engine = **engine, waits = setup.one_by_one || prng.Chance(0.5)] {
+    if (waits) return engine.Step();
+    if (!engine.Advance()) engine.WaitForWork(std::chrono::seconds(1));
+    return !engine.idle();
+  };
   for (Request request : workload.requests) {
     recorders.push_back(std::make_shared<Recorder>());
     request.listener = recorders.back();
     PREFIXD_CHECK((*engine)->Submit(std::move(request)).ok());
-    for (int steps = setup.one_by_one ? 10000 : static_cast<int>(prng.Below(4));
-         steps > 0 && (*engine)->Step(); --steps) {
+    for (int turns = setup.one_by_one ? 10000 : static_cast<int>(prng.Below(4)); turns > 0 && turn();
+         --turns) {
     }
   }
-  for (int steps = 0; (*engine)->Step(); ++steps) {
+  for (int turns = 0; turn(); ++turns) {
     (*engine)->CheckInvariants();
-    PREFIXD_CHECK(steps < 20000) << setup.ToString();
+    PREFIXD_CHECK(turns < 20000) << setup.ToString();
   }
   Outcome outcome;
   outcome.stats = (*engine)->Stats();
