@@ -142,7 +142,7 @@ void Fold(float* partials, int spans, size_t span_stride, int head_dim, float* o
     const float* span = partials + i * span_stride;
     FoldInto(partials, span[0], span[1], span + kHeader, PaddedDim(head_dim));
   }
-  Normalise(partials, head_dim, out);
+  if (out != nullptr) Normalise(partials, head_dim, out);
 }
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -1,6 +1,7 @@
 #include "kernels/cpu/cpu_operations.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/check_arguments.h"
@@ -53,6 +54,7 @@ class CpuOperations final : public Operations {
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
   void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                  float* out) override {
+    ReserveAttention(params, pool.layout());
     attention_.Run(batch_, {params, q, stride, layer, &pool, out});
   }
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
@@ -68,6 +70,8 @@ class CpuOperations final : public Operations {
     pool_.Run(DivideUp(rows, at_once),
               [&](int unit, int) { fn(unit * at_once, std::min(at_once, rows - unit * at_once)); });
   }
+  // Makes room for the attention of this batch.
+  void ReserveAttention(const AttentionParams& params, const KvLayout& layout);
   // Returns x[rows][terms] in the packed form of GemmJob::x, valid until the next call.
   const float* PackRows(const float* x, int rows, int terms);
   // Stores all KV heads of one row as token `token` of `block`.
@@ -78,6 +82,7 @@ class CpuOperations final : public Operations {
   const cpu::Ops& ops_;
   ThreadPool pool_;
   CpuAttention attention_;
+  AttentionLimits attention_limits_;
   Scratch packed_rows_;
   std::vector<DrawScratch> draw_scratch_;  // [threads]
 
@@ -120,9 +125,31 @@ void CpuOperations::RmsNorm(const float* x, const float* weight, float eps, int 
   });
 }
 
+void CpuOperations::ReserveAttention(const AttentionParams& params, const KvLayout& layout) {
+  CheckAttention(params, layout);
+  unsigned rows = 1, context = 1;
+  for (const SequenceSpan& sequence : batch_.sequences) {
+    rows += static_cast<unsigned>(sequence.rows);
+    context = std::max(context, static_cast<unsigned>(sequence.position + sequence.rows));
+  }
+  // Powers of two, so that a sequence that grows does not allocate in every step.
+  const AttentionLimits limits = {
+      .heads = params.heads,
+      .kv_heads = layout.kv_heads,
+      .head_dim = layout.head_dim,
+      .max_rows = std::max(static_cast<int>(std::bit_ceil(rows)), attention_limits_.max_rows),
+      .context = std::max(static_cast<int>(std::bit_ceil(context)), attention_limits_.context)};
+  if (limits == attention_limits_) return;
+  const Status reserved = attention_.Reserve(limits);
+  PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  attention_limits_ = limits;
+}
+
 const float* CpuOperations::PackRows(const float* x, int rows, int terms) {
   if (rows == 1) return x;
-  float* packed = packed_rows_.Floats(static_cast<size_t>(rows) * terms);
+  const Status reserved = packed_rows_.Reserve(PackedRowsFloats(rows, terms));
+  PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  float* packed = packed_rows_.Floats(PackedRowsFloats(rows, terms));
   const int tile = ops_.tile_rows;
   const auto pack = [&](int block, int) {
     const size_t skip = static_cast<size_t>(block) * tile * terms;

@@ -82,8 +82,8 @@ struct Ops {
   void (*attend)(const AttendJob& job, float* scratch);
   // Returns the number of floats of one partial result.
   size_t (*partial_floats)(int head_dim);
-  // Folds `spans` partial results, span_stride floats apart, in order, and writes head_dim floats to `out`.
-  // Overwrites the first partial result.
+  // Folds `spans` partial results, span_stride floats apart, in order, into the first of them. Then writes
+  // head_dim floats to `out`, unless it is null: the first partial result is then that of all the spans.
   void (*fold)(float* partials, int spans, size_t span_stride, int head_dim, float* out);
 
   SampleLoops sampling;

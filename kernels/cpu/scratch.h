@@ -1,25 +1,33 @@
-// Scratch is working memory that grows to the largest request and keeps that size. One owner uses it, on one
-// thread at a time.
+// Scratch is working memory of a fixed size. Reserve allocates it once, before the first step. One owner uses
+// it, on one thread at a time.
+//
+// Invariant
+//   1. Only Reserve allocates.
 #pragma once
 
 #include <cstddef>
+#include <utility>
 
 #include "base/check.h"
+#include "base/status.h"
 #include "kernels/host_memory.h"
 
 namespace prefixd {
 
 class Scratch {
  public:
-  // Returns at least n floats, 64-byte aligned, with unspecified content. Invalidates the result of an
-  // earlier call. Stops the process when the memory is not available.
-  float* Floats(size_t n) {
-    if (n > capacity_) {
-      auto memory = HostMemory::Allocate(n * sizeof(float));
-      PREFIXD_CHECK(memory.ok()) << memory.status().ToString();
-      memory_ = std::move(*memory);
-      capacity_ = n;
-    }
+  // Makes room for n floats, with unspecified content. Returns kResourceExhausted, with the size, when the
+  // memory is not available; the scratch is then as before.
+  Status Reserve(size_t n) {
+    if (n <= capacity_) return Status::Ok();
+    PREFIXD_ASSIGN_OR_RETURN(memory_, HostMemory::Allocate(n * sizeof(float)));
+    capacity_ = n;
+    return Status::Ok();
+  }
+
+  // Returns n floats, 64-byte aligned. Every call returns the same memory. Requires that Reserve made room.
+  float* Floats(size_t n) const {
+    PREFIXD_CHECK(n <= capacity_) << n << " floats, " << capacity_ << " are reserved";
     return reinterpret_cast<float*>(memory_.data());
   }
 
@@ -27,5 +35,10 @@ class Scratch {
   HostMemory memory_;
   size_t capacity_ = 0;
 };
+
+// The floats of GemmJob::x for up to `rows` rows of up to `terms` terms. A single row is not packed.
+constexpr size_t PackedRowsFloats(int rows, int terms) {
+  return rows > 1 ? static_cast<size_t>(rows) * static_cast<size_t>(terms) : 0;
+}
 
 }  // namespace prefixd

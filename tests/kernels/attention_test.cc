@@ -1,6 +1,8 @@
 // Compares paged attention of the fast backends with ref, bit for bit. Also tests the invariants of backend.h
 // directly.
+#include "kernels/cpu/attention_plan.h"
 #include "tests/kernels/kernel_testing.h"
+#include "tests/support/allocations.h"
 #include "tests/support/rounds.h"
 
 namespace prefixd {
@@ -50,7 +52,9 @@ void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
 class AttentionTest : public CompareWithRef {
  protected:
   // Runs one batch of sequences, each given as (position, rows), on both backends and compares the results.
-  void Compare(const Shape& s, const std::vector<std::pair<int, int>>& sequences, uint64_t seed) {
+  // With wave_units, runs CpuAttention itself in place of the fast backend.
+  void Compare(const Shape& s, const std::vector<std::pair<int, int>>& sequences, uint64_t seed,
+               int wave_units = 0) {
     Prng prng(seed);
     int tokens = 0;
     for (const auto& [position, rows] : sequences) tokens += position + rows + s.block_tokens;
@@ -75,14 +79,43 @@ class AttentionTest : public CompareWithRef {
     std::vector<float> want(static_cast<size_t>(batch.rows()) * width), got(want.size(), -1.0f);
     ref->BeginStep(view);
     ref->Attention(q.data(), stride, {s.heads, scale, s.window}, 1, *ref_kv, want.data());
-    fast->BeginStep(view);
-    fast->Attention(q.data(), stride, {s.heads, scale, s.window}, 1, *fast_kv, got.data());
-    std::string where = Describe(s) + ", seed " + std::to_string(seed);
+    if (wave_units > 0) {
+      RunInWaves(view, {{s.heads, scale, s.window}, q.data(), stride, 1, fast_kv.get(), got.data()},
+                 wave_units);
+    } else {
+      fast->BeginStep(view);
+      fast->Attention(q.data(), stride, {s.heads, scale, s.window}, 1, *fast_kv, got.data());
+    }
+    std::string where =
+        Describe(s) + ", seed " + std::to_string(seed) + ", waves of " + std::to_string(wave_units);
     for (const auto& [position, rows] : sequences) {
       where += ", " + std::to_string(rows) + " at " + std::to_string(position);
     }
     ASSERT_TRUE(SameBits(got, want)) << where;
     ASSERT_FALSE(std::isnan(got[0])) << where << ": the result is NaN, so the comparison proves nothing";
+  }
+
+  const cpu::Ops& ops() const { return fast->name() == "avx2" ? cpu::Avx2Ops() : cpu::Avx512Ops(); }
+
+ private:
+  // Reserves exactly what the batch needs, and checks that running it allocates nothing.
+  void RunInWaves(const BatchView& batch, const AttentionArgs& args, int wave_units) {
+    const KvLayout& layout = args.pool->layout();
+    AttentionLimits limits = {.heads = args.params.heads,
+                              .kv_heads = layout.kv_heads,
+                              .head_dim = layout.head_dim,
+                              .max_rows = batch.rows(),
+                              .context = 1,
+                              .wave_units = wave_units};
+    for (const SequenceSpan& sequence : batch.sequences)
+      limits.context = std::max(limits.context, sequence.position + sequence.rows);
+    ThreadPool pool(fast->threads());
+    CpuAttention attention(ops(), pool);
+    ASSERT_TRUE(attention.Reserve(limits).ok());
+    const int64_t before = testing_support::Allocations();
+    attention.Run(batch, args);
+    attention.Run(batch, args);  // finds the memory as the first run left it
+    EXPECT_EQ(testing_support::Allocations(), before);
   }
 };
 
@@ -148,6 +181,116 @@ TEST_P(AttentionTest, OneLongSequenceIsSplitAmongThreads) {
   Compare({3, 1, 40, 16, DType::kF16, 600}, {{1600, 1}}, 4);
   Compare({1, 1, 32, 16, DType::kF32, 512}, {{1530, 9}}, 5);  // the last rows do not see the first span
   Compare({1, 1, 16, 16, DType::kBF16, 5}, {{505, 20}}, 6);   // some see one span, some the next, few both
+}
+
+// With 2 or 3 threads and one unit per thread a wave has 2 or 3 spans, so that most of these jobs continue in
+// several waves and several end in one.
+TEST_P(AttentionTest, WavesOfAnySizeGiveTheSameBits) {
+  for (const int units : {1, 2, 3, 16}) {
+    Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1, units);
+    Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2, units);  // the first rows have one span less
+    Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}, {511, 1}}, 3, units);  // one of three is split
+    Compare({1, 1, 16, 32, DType::kBF16}, {{7000, 1}}, 4, units);
+    Compare({3, 1, 16, 16, DType::kF16}, {{2560, 40}}, 5, units);             // two jobs of many rows
+    Compare({2, 2, 16, 16, DType::kF16}, {{2040, 12}, {3000, 2}}, 6, units);  // jobs of different sizes
+    Compare({1, 1, 16, 16, DType::kBF16}, {{0, 1}, {1030, 1}, {7, 1}, {2600, 1}}, 7, units);
+    Compare({96, 1, 16, 16, DType::kF32}, {{1100, 2}}, 8, units);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(AttentionTest, WindowsInWavesOfAnySizeGiveTheSameBits) {
+  for (const int units : {1, 2, 16}) {
+    Compare({3, 1, 40, 16, DType::kF16, 600}, {{3100, 1}}, 1, units);
+    // The last rows do not see the first span; some rows see one span, some the next; no row sees two.
+    Compare({1, 1, 32, 16, DType::kF32, 512}, {{1530, 9}}, 2, units);
+    Compare({1, 1, 16, 16, DType::kBF16, 5}, {{505, 20}}, 3, units);
+    Compare({1, 1, 16, 8, DType::kBF16, 1}, {{500, 96}}, 4, units);
+    // The windows of the later rows begin in the second of five spans: for one head that is within a wave,
+    // for the other at the start of a wave that continues the job.
+    Compare({2, 2, 16, 16, DType::kF16, 1600}, {{3600, 90}}, 5, units);
+    Compare({2, 1, 16, 16, DType::kF32, 1537}, {{2040, 40}, {511, 3}}, 6, units);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(AttentionTest, RandomBatchesInWaves) {
+  const auto seeds = static_cast<uint64_t>(testing_support::Rounds(40));
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    Prng prng(seed);
+    const int kv_heads = static_cast<int>(prng.Between(1, 2));
+    const Shape shape = {kv_heads * static_cast<int>(prng.Between(1, 4)),
+                         kv_heads,
+                         2 * static_cast<int>(prng.Between(1, 20)),
+                         1 << prng.Below(6),
+                         kAllDTypes[prng.Below(3)],
+                         static_cast<int>(prng.Chance(0.5) ? 0 : prng.Between(1, 2000))};
+    std::vector<std::pair<int, int>> sequences;
+    for (int64_t i = prng.Between(1, 3); i > 0; --i) {
+      sequences.push_back(
+          {static_cast<int>(prng.Below(3000)), static_cast<int>(prng.Between(1, 1 + prng.Below(30)))});
+    }
+    Compare(shape, sequences, seed, static_cast<int>(prng.Between(1, 4)));
+    if (HasFatalFailure()) return;
+  }
+}
+
+constexpr AttentionLimits kLlama8b = {
+    .heads = 32, .kv_heads = 8, .head_dim = 128, .max_rows = 512, .context = 131072};
+
+TEST_P(AttentionTest, MemoryHasABoundThatDoesNotGrowWithTheContext) {
+  constexpr size_t kMiB = size_t{1} << 20;
+  for (const int threads : {1, 2, 16, 64}) {
+    AttentionLimits limits = kLlama8b;
+    const size_t bytes = CpuAttention::ScratchBytes(ops(), threads, limits);
+    EXPECT_LE(bytes, kMiB + static_cast<size_t>(threads) * kMiB * 5 / 4) << threads << " threads";
+    limits.context = 1 << 30;
+    EXPECT_EQ(CpuAttention::ScratchBytes(ops(), threads, limits), bytes) << threads << " threads";
+    limits.context = 512;  // one span: nothing is ever split
+    EXPECT_LE(CpuAttention::ScratchBytes(ops(), threads, limits),
+              kMiB + static_cast<size_t>(threads) * kMiB / 4);
+  }
+}
+
+TEST_P(AttentionTest, ReserveNamesTheSizeThatIsNotAvailable) {
+  ThreadPool pool(fast->threads());
+  CpuAttention attention(ops(), pool);
+  const AttentionLimits huge = {
+      .heads = 1 << 24, .kv_heads = 1, .head_dim = 1 << 24, .max_rows = 1, .context = 1};
+  const Status status = attention.Reserve(huge);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  const size_t bytes = CpuAttention::ScratchBytes(ops(), fast->threads(), huge);
+  EXPECT_NE(status.message().find(std::to_string(bytes)), std::string::npos) << status.ToString();
+}
+
+TEST_P(AttentionTest, RunChecksTheLimits) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Shape shape = {2, 1, 16, 16, DType::kF32};
+  Prng prng(1);
+  auto kv = AllocateKvOrDie(*fast, LayoutOf(shape), 8);
+  TestBatch batch(8, prng);
+  batch.Add(40, 3, shape.block_tokens);
+  const BatchView view = batch.view();
+  std::vector<float> q(3 * 32), out(q.size());
+  const AttentionArgs args = {{2, 1.0f, 0}, q.data(), 32, 1, kv.get(), out.data()};
+  const AttentionLimits enough = {.heads = 2, .kv_heads = 1, .head_dim = 16, .max_rows = 3, .context = 43};
+  const auto run = [&](const AttentionLimits* limits) {
+    ThreadPool pool(fast->threads());
+    CpuAttention attention(ops(), pool);
+    if (limits != nullptr) PREFIXD_CHECK(attention.Reserve(*limits).ok());
+    attention.Run(view, args);
+  };
+  run(&enough);
+  EXPECT_DEATH(run(nullptr), "memory is reserved for 0/0 heads");
+  AttentionLimits limits = enough;
+  limits.max_rows = 2;
+  EXPECT_DEATH(run(&limits), "3 rows; memory is reserved for .*, 2 rows");
+  limits = enough;
+  limits.context = 42;
+  EXPECT_DEATH(run(&limits), "position 42 of 42");
+  limits = enough;
+  limits.heads = 4;
+  EXPECT_DEATH(run(&limits), "2/1 heads of 16.*reserved for 4/1");
 }
 
 TEST_P(AttentionTest, RandomBatches) {

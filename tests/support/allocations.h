@@ -1,0 +1,16 @@
+// Counts the calls of operator new in a test program, and refuses large ones on request. Linking this library
+// replaces operator new. Any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace prefixd::testing_support {
+
+// Returns the calls of operator new so far.
+int64_t Allocations();
+
+// From now on operator new refuses more than this number of bytes.
+void RefuseAllocationsAbove(size_t bytes);
+
+}  // namespace prefixd::testing_support
