@@ -12,14 +12,6 @@ namespace prefixd {
 
 constexpr int kSampleBlock = 256;  // tokens
 
-// Sums of weights in units of 2^-40, each rounded down.
-struct WeightSums {
-  uint64_t all;
-  uint64_t large;  // of the weights of at least kLargeWeight
-};
-constexpr float kLargeWeight = 0x1.0p-12f;
-constexpr int64_t kLargeWeightUnits = int64_t{1} << 28;
-
 struct SampleLoops {
   // largest[b] = the largest logit of block b of n logits; -inf if all are NaN or -inf.
   void (*largest)(const float* logits, size_t n, float* largest);
@@ -29,7 +21,8 @@ struct SampleLoops {
   // is such that words[j] * 2^-31 <= weights[j] * bound. `first` is a multiple of 4.
   bool (*any_can_win)(uint64_t seed, uint32_t position, uint32_t first, const float* weights, float bound,
                       int32_t* words);
-  WeightSums (*sum_weights)(const float* weights, size_t n);
+  // Returns the sum of the weights in units of 2^-40, each rounded down.
+  uint64_t (*sum_weights)(const float* weights, size_t n);
 };
 
 // For every machine that the program runs on.

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <new>
+#include <string>
+#include <utility>
 
 #include "base/check.h"
+#include "kernels/draw_parts.h"
 #include "kernels/logit_adjustment.h"
 
 namespace prefixd {
@@ -13,69 +17,35 @@ namespace {
 using namespace sampling;
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
-constexpr int kBucketBits = 11;
-// Above this share of the vocabulary it is cheaper to draw the numbers of all tokens.
-constexpr size_t kSparseShare = 16;
+// top_p first looks at the tokens of at least this weight.
+constexpr float kHeavy = 0x1.0p-12f;
+// WeightOf may round so that a larger logit has a weight that is smaller by this factor, or less.
+constexpr float kMargin = 1 - 1e-4f;
 
-// Returns the lowest id that is not banned, or -1 if all are.
-TokenId FirstAllowed(size_t vocab, std::span<const TokenId> banned) {
-  std::vector<bool> mask(vocab, false);
-  for (const TokenId id : banned) {
-    if (id >= 0 && static_cast<size_t>(id) < vocab) mask[static_cast<size_t>(id)] = true;
-  }
-  const auto allowed = std::find(mask.begin(), mask.end(), false);
-  return allowed == mask.end() ? -1 : static_cast<TokenId>(allowed - mask.begin());
-}
+size_t BlocksOf(size_t tokens) { return (tokens + kSampleBlock - 1) / kSampleBlock; }
 
-// Unsigned integers in the order of the logits. `logit` is not NaN.
-uint32_t KeyOf(float logit) {
-  const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 becomes +0
-  return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
-}
-
-// The smallest ExponentialOf(u) / w seen so far, and its token.
-class Race {
- public:
-  explicit Race(const DrawParams& params) : params_(params) {}
-
-  // A token of weight w whose u is above w * bound() cannot win, because ExponentialOf(u) >= u. The margin
-  // covers the rounding of that test in f32.
-  float bound() const { return static_cast<float>(time_ * (1 + 1e-5)); }
-
-  void Enter(TokenId id, float weight) {
-    const double time =
-        ExponentialOf(UniformAt(params_.seed, params_.position, id)) / static_cast<double>(weight);
-    if (time < time_ || (time == time_ && id < winner_)) {
-      time_ = time;
-      winner_ = id;
-    }
-  }
-  TokenId winner() const { return winner_; }
-
- private:
-  const DrawParams& params_;
-  double time_ = std::numeric_limits<double>::infinity();
-  TokenId winner_ = -1;
-};
+// The most candidates of a draw, and the most of them that share a bucket. Where there are more, the draw
+// visits all tokens instead. The scratch has room for one block more.
+size_t MostKept(size_t tokens) { return tokens / 4; }
+size_t MostEquals(size_t tokens) { return tokens / 16; }
 
 }  // namespace
 
 // One draw; the steps are those of the header.
 class TokenDraw {
  public:
-  TokenDraw(const DrawParams& params, std::span<const float> logits, DrawScratch& scratch)
-      : params_(params),
-        logits_(logits),
-        loops_(*scratch.loops),
-        weights_(scratch.weights),
-        scratch_(scratch) {}
+  TokenDraw(const SampleRow& row, std::span<const float> logits, DrawScratch& scratch)
+      : row_(row), params_(row.params), unchanged_(logits), loops_(*scratch.loops_), scratch_(scratch) {
+    PREFIXD_CHECK(!logits.empty() && logits.size() <= scratch.vocab_)
+        << logits.size() << " logits; memory is reserved for " << scratch.vocab_;
+  }
 
-  TokenId Run(std::span<const TokenId> banned) {
-    if (!banned.empty()) Ban(banned);
+  TokenId Run() {
+    SetLogits(!row_.banned.empty());
     FindBest();
     if (largest_ == kLowest) {
-      if (const TokenId allowed = FirstAllowed(logits_.size(), banned); allowed >= 0) return allowed;
-      logits_ = unbanned_;
+      if (const TokenId allowed = FirstAllowed(); allowed >= 0) return allowed;
+      SetLogits(false);
       FindBest();
       if (largest_ == kLowest) return 0;
     }
@@ -84,27 +54,18 @@ class TokenDraw {
       if (params_.top_p < 1.0f) KeepTopP();
       return RaceOfKept();
     }
-    SetWeights();
     const bool by_rank = params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits_.size();
-    if (!by_rank && !(params_.top_p < 1.0f)) return RaceOfAll();
+    bool collected = false;  // the tokens that may pass cut_ are in kept_
     if (by_rank) {
-      KeepByWeight(0.0f);
-      KeepTopK();
-      if (params_.top_p < 1.0f) KeepTopP();
-    } else {
-      KeepTopPOfAll();
+      collected = KeepTopKOfAll();
+    } else if (params_.top_p < 1.0f) {
+      collected = KeepTopPOfAll();
     }
-    return kept_.size() < logits_.size() / kSparseShare ? RaceOfKept() : RaceOfAll();
+    return collected ? RaceOfKept() : RaceOfAll();
   }
 
  private:
   using Candidate = DrawScratch::Candidate;
-
-  // Returns room for a candidate per token. It keeps its size, since clearing it would cost a pass.
-  Candidate* RoomForAll() {
-    if (scratch_.kept.size() < logits_.size()) scratch_.kept.resize(logits_.size());
-    return scratch_.kept.data();
-  }
 
   // Returns whether a candidate is not less likely than the cut.
   bool Passes(const Candidate& c) const { return c.key > cut_.key || (c.key == cut_.key && c.id <= cut_.id); }
@@ -117,20 +78,39 @@ class TokenDraw {
     uint64_t operator()(const Candidate& candidate) const { return FixedPoint(candidate.weight); }
   };
 
-  void Ban(std::span<const TokenId> banned) {
-    unbanned_ = logits_;
-    scratch_.allowed.assign(logits_.begin(), logits_.end());
-    for (const TokenId id : banned) {
-      if (id >= 0 && static_cast<size_t>(id) < logits_.size())
-        scratch_.allowed[static_cast<size_t>(id)] = kLowest;
-    }
-    logits_ = scratch_.allowed;
+  // Sets logits_, with or without the bans of the row. Copies the logits only if something changes them.
+  void SetLogits(bool ban) {
+    logits_ = unchanged_;
+    const bool changes = ChangesLogits(row_.changes);
+    if (!changes && !ban) return;
+    const std::span<float> copy(scratch_.changed_, logits_.size());
+    std::copy(logits_.begin(), logits_.end(), copy.begin());
+    if (changes) AdjustLogits(row_.changes, copy);
+    if (ban) Mark(copy, kLowest);
+    logits_ = copy;
   }
+
+  // Sets the elements of the banned tokens.
+  void Mark(std::span<float> tokens, float value) const {
+    for (const TokenId id : row_.banned) {
+      if (id >= 0 && static_cast<size_t>(id) < tokens.size()) tokens[static_cast<size_t>(id)] = value;
+    }
+  }
+
+  // Returns the lowest id that is not banned, or -1 if all are. Overwrites the copy of the logits.
+  TokenId FirstAllowed() {
+    const std::span<float> tokens(scratch_.changed_, logits_.size());
+    std::fill(tokens.begin(), tokens.end(), 0.0f);
+    Mark(tokens, 1.0f);
+    const auto allowed = std::find(tokens.begin(), tokens.end(), 0.0f);
+    return allowed == tokens.end() ? -1 : static_cast<TokenId>(allowed - tokens.begin());
+  }
+
+  size_t Blocks() const { return BlocksOf(logits_.size()); }
 
   // Sets largest_, and best_ unless no logit is above -inf.
   void FindBest() {
-    std::vector<float>& largest = scratch_.largest;
-    largest.resize((logits_.size() + kSampleBlock - 1) / kSampleBlock);
+    const std::span<float> largest(scratch_.largest_, Blocks());
     loops_.largest(logits_.data(), logits_.size(), largest.data());
     const auto block = std::max_element(largest.begin(), largest.end());  // the first of equals
     largest_ = *block;
@@ -140,16 +120,47 @@ class TokenDraw {
     best_ = static_cast<TokenId>(id);
   }
 
-  // Sets the weights after min_p; 0 for tokens that are not kept.
-  void SetWeights() {
-    const size_t padded = (logits_.size() + kSampleBlock - 1) / kSampleBlock * kSampleBlock;
-    weights_.resize(padded);
-    loops_.set_weights(logits_.data(), logits_.size(), largest_, params_.temperature, weights_.data());
-    std::fill(weights_.begin() + static_cast<ptrdiff_t>(logits_.size()), weights_.end(), 0.0f);
+  // Returns the weights, after min_p, of the kSampleBlock tokens from `first` on; 0 for tokens that are not
+  // kept or do not exist. The next call overwrites them.
+  const float* BlockWeights(size_t first) {
+    const size_t count = CountFrom(first);
+    loops_.set_weights(logits_.data() + first, count, largest_, params_.temperature, weights_.data());
+    std::fill(weights_.begin() + static_cast<ptrdiff_t>(count), weights_.end(), 0.0f);
     if (params_.min_p != 0.0f) {
       for (float& weight : weights_) weight = weight >= params_.min_p ? weight : 0.0f;
     }
-    weights_[static_cast<size_t>(best_)] = 1.0f;  // also when the logits are infinite
+    const size_t best = static_cast<size_t>(best_) - first;  // wraps around for a later block
+    if (best < weights_.size()) weights_[best] = 1.0f;       // also when the logits are infinite
+    return weights_.data();
+  }
+  size_t CountFrom(size_t first) const { return std::min<size_t>(kSampleBlock, logits_.size() - first); }
+
+  // Calls fn for each token that is kept so far, in the order of the ids.
+  template <typename Fn>
+  void ForEach(const Fn& fn) {
+    for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
+      const float* const weights = BlockWeights(first);
+      for (size_t j = 0; j < kSampleBlock; ++j) {
+        if (!(weights[j] > 0.0f)) continue;
+        const Candidate candidate = {KeyOf(logits_[first + j]), static_cast<TokenId>(first + j), weights[j]};
+        if (Passes(candidate)) fn(candidate);
+      }
+    }
+  }
+
+  bool HasRoom(size_t candidates) const { return candidates <= MostKept(logits_.size()); }
+
+  // Adds the tokens of a block with a weight of at least `least` to the candidates. Returns the new number of
+  // candidates. Requires least > 0 and HasRoom(candidates).
+  size_t AddBlock(const float* weights, size_t first, float least, size_t candidates) {
+    Candidate* const room = scratch_.kept_;
+    const size_t count = CountFrom(first);
+    for (size_t j = 0; j < count; ++j) {
+      const float weight = weights[j];
+      room[candidates] = {KeyOf(logits_[first + j]), static_cast<TokenId>(first + j), weight};
+      candidates += weight >= least ? 1 : 0;
+    }
+    return candidates;
   }
 
   // Steps 4 and 5 for a small top_k, by the largest logits of the blocks: as many tokens as there are blocks
@@ -157,17 +168,18 @@ class TokenDraw {
   // Returns false, with nothing done, where that does not find the tokens, or finds too many.
   bool KeepFewLikeliest() {
     const size_t wanted = static_cast<size_t>(params_.top_k);
-    std::vector<float>& sorted = scratch_.sorted;
-    if (2 * wanted > scratch_.largest.size()) return false;
-    sorted = scratch_.largest;
+    const std::span<const float> largest(scratch_.largest_, Blocks());
+    if (2 * wanted > largest.size()) return false;
+    const std::span<float> sorted(scratch_.sorted_, largest.size());
+    std::copy(largest.begin(), largest.end(), sorted.begin());
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(wanted - 1), sorted.end(),
                      std::greater<>());
     const float bound = sorted[wanted - 1];
-    Candidate* const room = RoomForAll();
+    Candidate* const room = scratch_.kept_;
     size_t count = 0;
-    for (size_t block = 0; block < scratch_.largest.size(); ++block) {
-      if (!(scratch_.largest[block] >= bound)) continue;
-      if (count > logits_.size() / kSparseShare) return false;
+    for (size_t block = 0; block < largest.size(); ++block) {
+      if (!(largest[block] >= bound)) continue;
+      if (!HasRoom(count)) return false;
       const size_t end = std::min((block + 1) * kSampleBlock, logits_.size());
       for (size_t i = block * kSampleBlock; i < end; ++i) {
         if (logits_[i] >= bound) count += Consider(static_cast<TokenId>(i), &room[count]) ? 1 : 0;
@@ -187,30 +199,66 @@ class TokenDraw {
     return id == best_ || (weight > 0.0f && weight >= params_.min_p);
   }
 
-  // Step 6 without top_k. If the sum of the large weights is enough, no other token is kept. The margin
-  // covers the rounding of WeightOf, by which a larger logit may have a slightly smaller weight.
-  void KeepTopPOfAll() {
-    const WeightSums sums = loops_.sum_weights(weights_.data(), weights_.size());
-    const uint64_t wanted = SumForTopP(params_.top_p, sums.all);
-    KeepByWeight(sums.large >= wanted ? kLargeWeight * (1 - 1e-4f) : 0.0f);
-    KeepLikeliest(wanted, FixedWeight());
-  }
-
-  // Keeps the tokens with a weight above 0 and of at least `least`.
-  void KeepByWeight(float least) {
-    Candidate* const room = RoomForAll();
-    size_t count = 0;
-    for (size_t i = 0; i < logits_.size(); ++i) {
-      const float weight = weights_[i];
-      room[count] = {KeyOf(logits_[i]), static_cast<TokenId>(i), weight};
-      count += weight > 0.0f && weight >= least ? 1 : 0;
+  // Step 6 without top_k. Returns whether kept_ has the candidates.
+  bool KeepTopPOfAll() {
+    uint64_t total = 0, heavy = 0;
+    if (KeepHeavy(&total)) {
+      for (const Candidate& c : kept_) heavy += c.weight >= kHeavy ? FixedPoint(c.weight) : 0;
+      const uint64_t wanted = SumForTopP(params_.top_p, total);
+      if (heavy >= wanted && KeepLikeliest(wanted, FixedWeight())) return true;  // no lighter token is kept
     }
-    kept_ = {room, count};
+    KeepTopPByVisits();
+    return false;
   }
 
+  // Sets kept_ to the tokens of a weight of at least kHeavy, or less by kMargin, and *total to the sum of all
+  // weights. Returns false if they are too many; an early guess saves the time to find that out.
+  bool KeepHeavy(uint64_t* total) {
+    constexpr size_t kGuess = 8 * kSampleBlock;
+    size_t candidates = 0;
+    for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
+      if (!HasRoom(candidates) || (first == kGuess && candidates > kGuess / 2)) return false;
+      const float* const weights = BlockWeights(first);
+      *total += loops_.sum_weights(weights, kSampleBlock);
+      candidates = AddBlock(weights, first, kHeavy * kMargin, candidates);
+    }
+    kept_ = {scratch_.kept_, candidates};
+    return true;
+  }
+
+  // Steps 5 and 6 with top_k. Returns whether kept_ has the candidates.
+  bool KeepTopKOfAll() {
+    const bool top_p = params_.top_p < 1.0f;
+    if (KeepAll()) {
+      KeepTopK();
+    } else {
+      KeepTopKByVisits();
+      if (static_cast<size_t>(params_.top_k) > MostEquals(logits_.size())) {
+        if (top_p) KeepTopPByVisits();
+        return false;
+      }
+      const size_t most = MostKept(logits_.size());
+      kept_ = {scratch_.kept_, Collect(cut_.key, KeyOf(largest_), most, scratch_.kept_)};
+    }
+    if (top_p) KeepTopP();
+    return true;
+  }
+
+  // Sets kept_ to the tokens with a weight above 0. Returns false if they are too many.
+  bool KeepAll() {
+    size_t candidates = 0;
+    for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
+      if (!HasRoom(candidates)) return false;
+      candidates = AddBlock(BlockWeights(first), first, std::numeric_limits<float>::denorm_min(), candidates);
+    }
+    kept_ = {scratch_.kept_, candidates};
+    return true;
+  }
+
+  // Steps 5 and 6 among kept_.
   void KeepTopK() {
     const uint64_t wanted = static_cast<uint64_t>(params_.top_k);
-    if (wanted < kept_.size()) KeepLikeliest(wanted, One());
+    if (wanted < kept_.size() && !KeepLikeliest(wanted, One())) KeepTopKByVisits();
   }
   void KeepTopP() {
     const auto end =
@@ -218,63 +266,127 @@ class TokenDraw {
     kept_ = {kept_.begin(), end};
     uint64_t total = 0;
     for (const Candidate& candidate : kept_) total += FixedPoint(candidate.weight);
-    KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight());
+    if (!KeepLikeliest(SumForTopP(params_.top_p, total), FixedWeight())) KeepTopPByVisits();
   }
 
-  // Sets cut_ to the last of the fewest likeliest candidates whose measures sum to `wanted`, by a radix
-  // select on the keys: in each round the tokens that share a bucket with the last one kept remain. Requires
-  // 0 < wanted <= the sum of all measures.
+  // Steps 5 and 6 among all tokens that are kept so far.
+  void KeepTopKByVisits() {
+    KeepLikeliestByVisits([&](uint64_t) { return static_cast<uint64_t>(params_.top_k); }, One());
+  }
+  void KeepTopPByVisits() {
+    KeepLikeliestByVisits([&](uint64_t sum) { return SumForTopP(params_.top_p, sum); }, FixedWeight());
+  }
+
+  // Sets cut_ to the last of the fewest likeliest of kept_ whose measures sum to `wanted`. Returns false,
+  // with nothing done, if too many of them share a bucket. Requires 0 < wanted <= the sum of all measures.
   template <typename Measure>
-  void KeepLikeliest(uint64_t wanted, Measure measure) {
-    std::vector<Candidate>& equals = scratch_.equals;
-    if (equals.size() < kept_.size()) equals.resize(kept_.size());
-    const Candidate* from = kept_.data();
-    size_t count = kept_.size();
+  bool KeepLikeliest(uint64_t wanted, Measure measure) {
+    return Select(kept_, wanted, measure);
+  }
+
+  // Does so by a radix select on the keys: in each round the candidates that share a bucket with the last one
+  // kept remain.
+  template <typename Measure>
+  bool Select(std::span<const Candidate> from, uint64_t wanted, Measure measure) {
+    Candidate* const equals = scratch_.equals_;
     while (true) {
       uint32_t low = from[0].key, high = low;
-      for (size_t i = 1; i < count; ++i) {
-        if (from[i].key > high) {  // a branch: seldom taken
-          high = from[i].key;
-        } else if (from[i].key < low) {
-          low = from[i].key;
+      for (const Candidate& candidate : from) {
+        if (candidate.key > high) {  // a branch: seldom taken
+          high = candidate.key;
+        } else if (candidate.key < low) {
+          low = candidate.key;
         }
       }
       if (low == high) break;
-      const int shift = std::max(0, static_cast<int>(std::bit_width(high - low)) - kBucketBits);
-      std::array<uint64_t, size_t{1} << kBucketBits> sums{};
-      for (size_t i = 0; i < count; ++i) sums[(from[i].key - low) >> shift] += measure(from[i]);
-      uint32_t bucket = (high - low) >> shift;
-      while (sums[bucket] < wanted) wanted -= sums[bucket--];
-      size_t remaining = 0;
-      for (size_t i = 0; i < count; ++i) {
-        if ((from[i].key - low) >> shift == bucket) equals[remaining++] = from[i];
+      KeyBuckets buckets(low, high);
+      for (const Candidate& candidate : from) buckets.Add(candidate.key, measure(candidate));
+      const uint32_t bucket = buckets.Find(&wanted);
+      size_t count = 0;
+      for (const Candidate& candidate : from) {
+        if (buckets.Of(candidate.key) != bucket) continue;
+        if (count > MostEquals(logits_.size())) return false;
+        equals[count++] = candidate;
       }
-      from = equals.data();
-      count = remaining;
+      from = {equals, count};
     }
     size_t last = 0;  // the candidates are in the order of their ids
     for (uint64_t sum = measure(from[0]); sum < wanted; sum += measure(from[last])) ++last;
     cut_ = from[last];
+    return true;
+  }
+
+  // The same among all tokens that ForEach visits, with wanted = wanted_of(the sum of their measures), or
+  // that sum if it is smaller. Each round visits all tokens, until few enough share a bucket.
+  template <typename WantedOf, typename Measure>
+  void KeepLikeliestByVisits(WantedOf wanted_of, Measure measure) {
+    uint32_t low = cut_.key, high = KeyOf(largest_);
+    uint32_t first_bucket = std::max(low, SampledLowKey());
+    uint64_t wanted = 0;
+    do {
+      KeyBuckets buckets(first_bucket, high);
+      ForEach([&](const Candidate& c) {
+        if (c.key - low <= high - low) buckets.Add(std::max(c.key, first_bucket), measure(c));
+      });
+      if (wanted == 0) wanted = std::min(wanted_of(buckets.Total()), buckets.Total());
+      const uint32_t bucket = buckets.Find(&wanted);
+      high = std::min(high, buckets.LowestKey(bucket + 1) - 1);
+      if (bucket > 0) low = buckets.LowestKey(bucket);
+      first_bucket = low;
+      const size_t most = MostEquals(logits_.size());
+      const size_t count = Collect(low, high, most, scratch_.equals_);
+      if (count <= most && Select({scratch_.equals_, count}, wanted, measure)) return;
+    } while (low != high);
+    uint64_t sum = 0;
+    Candidate last = cut_;
+    ForEach([&](const Candidate& c) {
+      if (c.key != low || sum >= wanted) return;
+      sum += measure(c);
+      last = c;
+    });
+    cut_ = last;
+  }
+
+  // Returns a key near the smallest: with it the buckets divide the keys that occur. Tokens with smaller keys
+  // count for the first bucket.
+  uint32_t SampledLowKey() const {
+    constexpr size_t kStep = 61;
+    float smallest = largest_;
+    for (size_t i = 0; i < logits_.size(); i += kStep) {
+      if (logits_[i] > kLowest && logits_[i] < smallest) smallest = logits_[i];
+    }
+    return KeyOf(smallest);
+  }
+
+  // Writes the tokens kept so far with keys in low .. high to `to`, and at most one more than `most`. Returns
+  // their number.
+  size_t Collect(uint32_t low, uint32_t high, size_t most, Candidate* to) const {
+    size_t count = 0;
+    for (size_t i = 0; i < logits_.size() && count <= most; ++i) {
+      if (KeyOf(logits_[i]) - low > high - low) continue;  // one branch, seldom taken; also for NaN
+      if (Consider(static_cast<TokenId>(i), &to[count]) && Passes(to[count])) ++count;
+    }
+    return count;
   }
 
   TokenId RaceOfKept() const {
     Race race(params_);
     race.Enter(best_, 1.0f);
     for (const Candidate& candidate : kept_) {
+      if (!Passes(candidate)) continue;
       const float word =
           static_cast<float>(WordAt(params_.seed, params_.position, candidate.id, 0) >> 1) * 0x1.0p-31f;
-      if (word <= candidate.weight * race.bound() && Passes(candidate))
-        race.Enter(candidate.id, candidate.weight);
+      if (word <= candidate.weight * race.bound()) race.Enter(candidate.id, candidate.weight);
     }
     return race.winner();
   }
 
-  TokenId RaceOfAll() const {
+  TokenId RaceOfAll() {
     Race race(params_);
     race.Enter(best_, 1.0f);
     std::array<int32_t, kSampleBlock> words;
-    for (size_t first = 0; first < weights_.size(); first += kSampleBlock) {
-      const float* const weights = weights_.data() + first;
+    for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
+      const float* const weights = BlockWeights(first);
       const bool any = loops_.any_can_win(params_.seed, params_.position, static_cast<uint32_t>(first),
                                           weights, race.bound(), words.data());
       for (size_t j = 0; any && j < kSampleBlock; ++j) {
@@ -287,12 +399,13 @@ class TokenDraw {
     return race.winner();
   }
 
+  const SampleRow& row_;
   const DrawParams& params_;
+  const std::span<const float> unchanged_;
   std::span<const float> logits_;
-  std::span<const float> unbanned_;
   const SampleLoops& loops_;
-  std::vector<float>& weights_;
   DrawScratch& scratch_;
+  alignas(64) std::array<float, kSampleBlock> weights_;
   float largest_ = kLowest;  // logit
   TokenId best_ = -1;
   std::span<Candidate> kept_;  // by ascending id; those that do not pass cut_ do not count
@@ -300,21 +413,40 @@ class TokenDraw {
   Candidate cut_ = {0, std::numeric_limits<TokenId>::max(), 0};
 };
 
+size_t DrawScratch::Bytes(int vocab) {
+  PREFIXD_CHECK(vocab > 0) << vocab;
+  const size_t tokens = static_cast<size_t>(vocab);
+  const size_t candidates = MostKept(tokens) + MostEquals(tokens) + 2 * kSampleBlock;
+  return (tokens + 2 * BlocksOf(tokens)) * sizeof(float) + candidates * sizeof(Candidate);
+}
+
+Status DrawScratch::Reserve(int vocab) {
+  const size_t bytes = Bytes(vocab), tokens = static_cast<size_t>(vocab);
+  if (tokens <= vocab_) return Status::Ok();
+  std::unique_ptr<std::byte[]> memory(new (std::nothrow) std::byte[bytes]);
+  if (memory == nullptr)
+    return ResourceExhausted("no memory for " + std::to_string(bytes) + " bytes to draw tokens");
+  memory_ = std::move(memory);
+  vocab_ = tokens;
+  changed_ = reinterpret_cast<float*>(memory_.get());
+  largest_ = changed_ + tokens;
+  sorted_ = largest_ + BlocksOf(tokens);
+  kept_ = reinterpret_cast<Candidate*>(sorted_ + BlocksOf(tokens));
+  equals_ = kept_ + MostKept(tokens) + kSampleBlock;
+  return Status::Ok();
+}
+
 void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch) {
   PREFIXD_CHECK(row.logits != nullptr && vocab > 0) << vocab;
-  std::span<const float> logits(row.logits, static_cast<size_t>(vocab));
-  if (ChangesLogits(row.changes)) {
-    scratch.adjusted.assign(logits.begin(), logits.end());
-    AdjustLogits(row.changes, scratch.adjusted);
-    logits = scratch.adjusted;
-  }
-  row.token = DrawToken(row.params, logits, row.banned, scratch);
+  row.token = TokenDraw(row, {row.logits, static_cast<size_t>(vocab)}, scratch).Run();
 }
 
 TokenId DrawToken(const DrawParams& params, std::span<const float> logits, std::span<const TokenId> banned,
                   DrawScratch& scratch) {
-  PREFIXD_CHECK(!logits.empty());
-  return TokenDraw(params, logits, scratch).Run(banned);
+  SampleRow row;
+  row.params = params;
+  row.banned = banned;
+  return TokenDraw(row, logits, scratch).Run();
 }
 
 }  // namespace prefixd

@@ -25,10 +25,12 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
+#include "base/status.h"
 #include "base/types.h"
 #include "kernels/sample_loops.h"
 
@@ -73,36 +75,45 @@ struct SampleRow {
   TokenId token = -1;               // the result
 };
 
-// Working memory of a draw. One thread at a time uses it. It grows to about
-// 36 bytes per token of the vocabulary.
+// Working memory of a draw. One thread at a time uses it. Its size is fixed by the largest vocabulary: some 8
+// bytes per token. It has a copy of the logits, for rows that change them, and room for a quarter of the
+// tokens as candidates. If more are candidates, as with flat logits and top_p, the draw visits all tokens
+// once more. It does not store weights: every visit computes them.
 class DrawScratch {
  public:
   // The draw does not depend on the instruction set of the loops.
-  explicit DrawScratch(const SampleLoops& with = PlainSampleLoops()) : loops(&with) {}
+  explicit DrawScratch(const SampleLoops& with = PlainSampleLoops()) : loops_(&with) {}
+
+  // Returns the bytes that Reserve allocates. Requires vocab > 0.
+  static size_t Bytes(int vocab);
+  // Makes room for draws of up to `vocab` tokens; draws allocate nothing. Returns kResourceExhausted, with
+  // the size, when the memory is not available; the scratch is then as before.
+  Status Reserve(int vocab);
 
  private:
   friend class TokenDraw;
-  friend void DrawRow(SampleRow&, int, DrawScratch&);
   struct Candidate {
     uint32_t key;  // ordered as the logits
     TokenId id;
     float weight;
   };
-  const SampleLoops* loops;
-  std::vector<float> weights;
-  std::vector<float> adjusted;  // the logits after LogitChanges
-  std::vector<float> allowed;   // the logits, with -inf for banned tokens
-  std::vector<float> largest;   // logit of each block
-  std::vector<float> sorted;
-  std::vector<Candidate> kept;
-  std::vector<Candidate> equals;
+  const SampleLoops* loops_;
+  size_t vocab_ = 0;
+  std::unique_ptr<std::byte[]> memory_;
+  // Arrays in memory_.
+  float* changed_ = nullptr;     // the logits after LogitChanges and bans
+  float* largest_ = nullptr;     // logit of each block
+  float* sorted_ = nullptr;      // as many
+  Candidate* kept_ = nullptr;    // room for a quarter of the tokens and a block
+  Candidate* equals_ = nullptr;  // room for a sixteenth of the tokens and a block
 };
 
-// Adjusts the logits of a row, in a copy, and draws its token. Requires vocab > 0 and that the ids of
-// row->changes are in the vocabulary.
+// Adjusts the logits of a row, in a copy, and draws its token. Requires vocab > 0, that the ids of
+// row->changes are in the vocabulary, and that the scratch has room for the vocabulary.
 void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch);
 
-// Draws a token from logits, [vocab], as they are. Requires that they are not empty.
+// Draws a token from logits, [vocab], as they are. Requires that they are not empty and that the scratch has
+// room for them.
 TokenId DrawToken(const DrawParams& params, std::span<const float> logits, std::span<const TokenId> banned,
                   DrawScratch& scratch);
 

@@ -30,7 +30,9 @@ class CpuOperations final : public Operations {
         ops_(ops),
         pool_(threads),
         attention_(ops, pool_),
-        draw_scratch_(static_cast<size_t>(threads), DrawScratch(ops.sampling)) {}
+        draw_scratch_(static_cast<size_t>(threads)) {
+    for (DrawScratch& scratch : draw_scratch_) scratch = DrawScratch(ops.sampling);
+  }
 
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }
@@ -273,6 +275,10 @@ void CpuOperations::GatherRows(const float* x, std::span<const int> indices, int
 
 void CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
   CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
+  for (DrawScratch& scratch : draw_scratch_) {
+    const Status reserved = scratch.Reserve(vocab);
+    PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  }
   const size_t width = static_cast<size_t>(vocab);
   const auto read = [&](int row, int worker) {
     const size_t i = static_cast<size_t>(row);

@@ -77,14 +77,10 @@ bool AnyCanWin(uint64_t seed, uint32_t position, uint32_t first, const float* we
 }
 
 // Of sampling::FixedPoint of the weights.
-WeightSums SumWeights(const float* weights, size_t n) {
-  int64_t all = 0, large = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const int64_t fixed = static_cast<int64_t>(weights[i] * 0x1.0p+40f);
-    all += fixed;
-    large += fixed >= kLargeWeightUnits ? fixed : 0;
-  }
-  return {static_cast<uint64_t>(all), static_cast<uint64_t>(large)};
+uint64_t SumWeights(const float* weights, size_t n) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<int64_t>(weights[i] * 0x1.0p+40f);
+  return static_cast<uint64_t>(sum);
 }
 
 }  // namespace prefixd::PREFIXD_ISA

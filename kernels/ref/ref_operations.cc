@@ -316,6 +316,8 @@ void RefOperations::GatherRows(const float* x, std::span<const int> indices, int
 void RefOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
   CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
   DrawScratch scratch;
+  const Status reserved = scratch.Reserve(vocab);
+  PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
   for (LogitRow& row : rows) {
     ReadLogits(row, {logits, static_cast<size_t>(vocab)}, scratch);
     logits += vocab;

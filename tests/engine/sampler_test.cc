@@ -38,6 +38,7 @@ TokenCounts CountsOf(const SamplerCase& c) {
 TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
                     std::span<const float> logits, std::span<const TokenId> banned) {
   DrawScratch scratch;
+  EXPECT_TRUE(scratch.Reserve(static_cast<int>(logits.size())).ok());
   SampleRow row = SampleRowOf(params, counts, position, banned);
   row.logits = logits.data();
   DrawRow(row, static_cast<int>(logits.size()), scratch);

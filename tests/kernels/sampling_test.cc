@@ -3,14 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "base/prng.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/registry.h"
+#include "tests/support/allocations.h"
 
 namespace prefixd {
 namespace {
@@ -22,6 +26,12 @@ using sampling::UniformAt;
 using sampling::WeightOf;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
+
+DrawScratch ScratchFor(size_t vocab, const SampleLoops& loops = PlainSampleLoops()) {
+  DrawScratch scratch(loops);
+  EXPECT_TRUE(scratch.Reserve(static_cast<int>(vocab)).ok());
+  return scratch;
+}
 
 // The known answers of the Random123 library for philox4x32, 10 rounds.
 TEST(Sampling, PhiloxGivesTheKnownAnswers) {
@@ -92,7 +102,7 @@ TEST(Sampling, TopPAsksForAnIntegerSum) {
 TEST(Sampling, ImpossibleTokensAreNotDrawnByTheSmallestRandomNumber) {
   constexpr uint32_t kPosition = 761501576;
   constexpr TokenId kToken = 2;
-  DrawScratch scratch;
+  DrawScratch scratch = ScratchFor(256);
   const DrawParams params{.seed = 7, .position = kPosition};
   std::vector<float> logits(256, 0.0f);
   ASSERT_LT(sampling::WordAt(7, kPosition, kToken, 0), 2u);
@@ -107,7 +117,7 @@ TEST(Sampling, ImpossibleTokensAreNotDrawnByTheSmallestRandomNumber) {
 
 TEST(Sampling, ScratchCarriesNothingFromDrawToDraw) {
   Prng prng(5);
-  DrawScratch used;
+  DrawScratch used = ScratchFor(700);
   for (int i = 0; i < 300; ++i) {
     std::vector<float> logits(prng.Between(1, 700));
     for (float& logit : logits) logit = static_cast<float>(8 * prng.Unit());
@@ -116,7 +126,7 @@ TEST(Sampling, ScratchCarriesNothingFromDrawToDraw) {
                       .top_k = prng.Chance(0.5) ? 20 : 0,
                       .seed = prng.Next(),
                       .position = static_cast<uint32_t>(i)};
-    DrawScratch fresh;
+    DrawScratch fresh = ScratchFor(logits.size());
     EXPECT_EQ(DrawToken(params, logits, banned, used), DrawToken(params, logits, banned, fresh));
   }
 }
@@ -139,19 +149,16 @@ TEST(Sampling, LoopsOfEveryInstructionSetDoWhatTheDefinitionSays) {
       std::vector<float> weights(kSampleBlock * largest.size(), 0.0f);
       loops->set_weights(logits.data(), n, -1.0f, 0.7f, weights.data());
       float most = -kInf;
-      WeightSums expected = {0, 0};
+      uint64_t expected = 0;
       for (size_t i = 0; i < n; ++i) {
         if (i % kSampleBlock == 0) most = -kInf;
         if (logits[i] > most) most = logits[i];
         const bool last = i + 1 == n || (i + 1) % kSampleBlock == 0;
         ASSERT_TRUE(!last || largest[i / kSampleBlock] == most) << i;
         ASSERT_EQ(weights[i], WeightOf((logits[i] - -1.0f) / 0.7f)) << logits[i];
-        expected.all += sampling::FixedPoint(weights[i]);
-        if (weights[i] >= kLargeWeight) expected.large += sampling::FixedPoint(weights[i]);
+        expected += sampling::FixedPoint(weights[i]);
       }
-      const WeightSums sums = loops->sum_weights(weights.data(), weights.size());
-      EXPECT_EQ(sums.all, expected.all);
-      EXPECT_EQ(sums.large, expected.large);
+      EXPECT_EQ(loops->sum_weights(weights.data(), weights.size()), expected);
       std::vector<int32_t> words(kSampleBlock);
       const float bound = static_cast<float>(prng.Unit() / 64);
       const bool any = loops->any_can_win(n << 33 | 5, 9, 512, weights.data(), bound, words.data());
@@ -164,6 +171,138 @@ TEST(Sampling, LoopsOfEveryInstructionSetDoWhatTheDefinitionSays) {
       EXPECT_EQ(any, expected_any);
     }
   }
+}
+
+// The definition in kernels/sampling.h, by sorting. `logits` have no NaN.
+TokenId DrawBySorting(const DrawParams& params, const std::vector<float>& logits) {
+  struct Token {
+    float logit;
+    TokenId id;
+    float weight;
+  };
+  std::vector<Token> tokens;
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float weight = WeightOf((logits[i] - largest) / params.temperature);
+    if (weight > 0.0f && weight >= params.min_p)
+      tokens.push_back({logits[i], static_cast<TokenId>(i), weight});
+  }
+  std::sort(tokens.begin(), tokens.end(), [](const Token& a, const Token& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  });
+  if (params.top_k > 0) tokens.resize(std::min(tokens.size(), static_cast<size_t>(params.top_k)));
+  if (params.top_p < 1.0f) {
+    uint64_t total = 0, sum = 0;
+    for (const Token& token : tokens) total += sampling::FixedPoint(token.weight);
+    const uint64_t wanted = sampling::SumForTopP(params.top_p, total);
+    size_t kept = 0;
+    while (sum < wanted) sum += sampling::FixedPoint(tokens[kept++].weight);
+    tokens.resize(kept);
+  }
+  const auto time = [&](const Token& token) {
+    return ExponentialOf(UniformAt(params.seed, params.position, token.id)) /
+           static_cast<double>(token.weight);
+  };
+  return std::min_element(tokens.begin(), tokens.end(),
+                          [&](const Token& a, const Token& b) {
+                            return time(a) < time(b) || (time(a) == time(b) && a.id < b.id);
+                          })
+      ->id;
+}
+
+// Logits by number of candidates: few, too many for the scratch, many that share a key or nearly so, and a
+// few that are heavy among many that weigh as much together.
+std::vector<float> LogitsOfKind(size_t kind, size_t vocab, Prng& prng) {
+  std::vector<float> logits(vocab);
+  for (float& logit : logits) {
+    const float unit = static_cast<float>(prng.Unit());
+    if (kind == 0) logit = 30 * unit;
+    if (kind == 1) logit = 0.01f * (unit - 0.5f);
+    if (kind == 2) logit = prng.Chance(0.01) ? 1.0f + unit : 0.5f;
+    if (kind == 3) logit = std::bit_cast<float>(0x3F800000u + static_cast<uint32_t>(prng.Below(3)));
+    if (kind == 4) logit = prng.Chance(0.002) ? 9.0f + unit : unit;
+    if (kind == 5) logit = prng.Chance(0.3) ? 1000.0f + 1e-3f * unit : -1000.0f * unit;
+  }
+  return logits;
+}
+
+TEST(Sampling, DrawsAreThoseOfSortingHoweverManyCandidatesThereAre) {
+  Prng prng(11);
+  const std::vector<size_t> sizes = {1, 2, 255, 257, 2049, 9001};
+  DrawScratch scratch = ScratchFor(9001);
+  for (int i = 0; i < 3000; ++i) {
+    const size_t kind = prng.Below(6), vocab = sizes[prng.Below(sizes.size())];
+    const std::vector<float> logits = LogitsOfKind(kind, vocab, prng);
+    const float temperatures[] = {0.3f, 1.0f, 5.0f};
+    const float shares[] = {0.01f, 0.5f, 0.9f, 0.999f, 1.0f};
+    const int ranks[] = {0, 2, 50, 500, 600, 2000, 3000, 8999, 10000};
+    const DrawParams params{.temperature = temperatures[prng.Below(3)],
+                            .top_p = shares[prng.Below(5)],
+                            .top_k = ranks[prng.Below(9)],
+                            .min_p = prng.Chance(0.2) ? 0.05f : 0.0f,
+                            .seed = prng.Next(),
+                            .position = static_cast<uint32_t>(i)};
+    ASSERT_EQ(DrawToken(params, logits, {}, scratch), DrawBySorting(params, logits))
+        << "case " << i << ": kind " << kind << ", " << vocab << " tokens, temperature " << params.temperature
+        << ", top_p " << params.top_p << ", top_k " << params.top_k << ", min_p " << params.min_p;
+  }
+}
+
+TEST(Sampling, BansOfEveryTokenAreIgnoredAlsoWithChanges) {
+  DrawScratch scratch = ScratchFor(3);
+  const std::vector<TokenId> all = {0, 1, 2, 7, -1};
+  const LogitBias bias = {1, 5.0f};
+  const std::vector<float> logits = {1.0f, 0.0f, 2.0f};
+  SampleRow row;
+  row.logits = logits.data();
+  row.params.temperature = 0.0f;
+  row.changes.bias = {&bias, 1};
+  row.banned = all;
+  DrawRow(row, 3, scratch);
+  EXPECT_EQ(row.token, 1);
+  row.banned = std::span(all).subspan(1, 1);
+  DrawRow(row, 3, scratch);
+  EXPECT_EQ(row.token, 2);
+  // Without any possible token, the first that is not banned.
+  const std::vector<float> none(3, -kInf);
+  EXPECT_EQ(DrawToken(row.params, none, std::span(all).subspan(0, 2), scratch), 2);
+  EXPECT_EQ(DrawToken(row.params, none, all, scratch), 0);
+}
+
+TEST(Sampling, DrawsAllocateNothing) {
+  Prng prng(12);
+  DrawScratch scratch = ScratchFor(9001);
+  const std::vector<TokenId> banned = {0, 5};
+  const LogitBias bias = {1, 5.0f};
+  for (size_t i = 0; i < 200; ++i) {
+    const std::vector<float> logits =
+        i == 0 ? std::vector<float>(9001, -kInf) : LogitsOfKind(i % 6, 9001, prng);
+    SampleRow row;
+    row.logits = logits.data();
+    row.params = {.top_p = i % 2 == 0 ? 0.9f : 1.0f, .top_k = i % 3 == 0 ? 3000 : i % 3 == 1 ? 20 : 0};
+    row.banned = banned;
+    row.changes.bias = {&bias, 1};
+    const int64_t before = testing_support::Allocations();
+    DrawRow(row, 9001, scratch);
+    ASSERT_EQ(testing_support::Allocations(), before) << i;
+  }
+  const int64_t before = testing_support::Allocations();
+  EXPECT_TRUE(scratch.Reserve(9002).ok());
+  EXPECT_GT(testing_support::Allocations(), before) << "Allocations counts nothing";
+}
+
+TEST(Sampling, ScratchHasAFixedSize) {
+  constexpr int kVocab = 151936;
+  EXPECT_LE(DrawScratch::Bytes(kVocab), size_t{8} * kVocab);
+  DrawScratch scratch;
+  testing_support::RefuseAllocationsAbove(size_t{1} << 20);
+  const Status status = scratch.Reserve(kVocab);
+  testing_support::RefuseAllocationsAbove(SIZE_MAX);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_NE(status.message().find(std::to_string(DrawScratch::Bytes(kVocab))), std::string::npos);
+  const std::vector<float> logits(701);
+  DrawScratch small = ScratchFor(700);
+  EXPECT_DEATH(DrawToken({}, logits, {}, small), "701 logits; memory is reserved for 700");
 }
 
 // Rows of all kinds: greedy, plain, filtered, flat, banned, penalised.
@@ -197,7 +336,7 @@ TEST(Sampling, AnyBackendThreadsAndPlaceInTheBatchDrawTheSame) {
   std::vector<SampleRow> expected = MixedRows(logits);
   std::set<TokenId> different;
   for (SampleRow& row : expected) {
-    DrawScratch scratch;
+    DrawScratch scratch = ScratchFor(kVocab);
     DrawRow(row, kVocab, scratch);
     different.insert(row.token);
   }
