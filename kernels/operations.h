@@ -51,6 +51,7 @@ class Operations {
 
   // Return the bytes of working memory that the steps of a model need, and allocate them. No step within
   // `limits` allocates more. Reserve returns kResourceExhausted, with the size, when they are not available.
+  // Without Reserve each operation allocates what it needs: that is for tests and benchmarks of operations.
   virtual size_t ScratchBytes(const ModelShape& shape, const StepLimits& limits) const = 0;
   virtual Status Reserve(const ModelShape& shape, const StepLimits& limits) = 0;
 

@@ -56,8 +56,9 @@ class CpuAttention {
   // kResourceExhausted, with the size, when it is not available; no call of Run may follow then.
   Status Reserve(const AttentionLimits& limits);
 
-  // Implements Operations::Attention. Requires what operations.h states for its arguments, and that Reserve has
-  // returned ok for limits that hold: the same heads, KV heads and head size, and no more rows and tokens.
+  // Implements Operations::Attention. Requires what operations.h states for its arguments, and that Reserve
+  // has returned ok for limits that hold: the same heads, KV heads and head size, and no more rows and
+  // tokens.
   void Run(const BatchView& batch, const AttentionArgs& args);
 
  private:

@@ -44,8 +44,8 @@ class CpuOperations final : public Operations {
     return PackedMatrix::Bytes(rows, cols, dtype, ops_.panel);
   }
 
-  size_t ScratchBytes(const ModelShape&, const StepLimits&) const override { return 0; }
-  Status Reserve(const ModelShape&, const StepLimits&) override { return Status::Ok(); }
+  size_t ScratchBytes(const ModelShape& shape, const StepLimits& limits) const override;
+  Status Reserve(const ModelShape& shape, const StepLimits& limits) override;
   void BeginStep(const BatchView& batch) override;
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
@@ -56,7 +56,7 @@ class CpuOperations final : public Operations {
   void StoreKv(const float* k, const float* v, int stride, int layer, KvPool& pool) override;
   void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                  float* out) override {
-    ReserveAttention(params, pool.layout());
+    if (!reserved_) ReserveAttention(params, pool.layout());
     attention_.Run(batch_, {params, q, stride, layer, &pool, out});
   }
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
@@ -72,8 +72,9 @@ class CpuOperations final : public Operations {
     pool_.Run(DivideUp(rows, at_once),
               [&](int unit, int) { fn(unit * at_once, std::min(at_once, rows - unit * at_once)); });
   }
-  // Makes room for the attention of this batch.
+  // Makes room for the attention of this batch, where nothing was reserved for a model.
   void ReserveAttention(const AttentionParams& params, const KvLayout& layout);
+  Status ReserveDraws(int vocab);
   // Returns x[rows][terms] in the packed form of GemmJob::x, valid until the next call.
   const float* PackRows(const float* x, int rows, int terms);
   // Stores all KV heads of one row as token `token` of `block`.
@@ -85,6 +86,7 @@ class CpuOperations final : public Operations {
   ThreadPool pool_;
   CpuAttention attention_;
   AttentionLimits attention_limits_;
+  bool reserved_ = false;  // for the steps of a model
   Scratch packed_rows_;
   std::vector<DrawScratch> draw_scratch_;  // [threads]
 
@@ -92,6 +94,39 @@ class CpuOperations final : public Operations {
   std::vector<const SequenceSpan*> sequence_of_row_;
   std::vector<int> position_of_row_;
 };
+
+AttentionLimits LimitsOfAttention(const ModelShape& shape, const StepLimits& limits) {
+  return {.heads = shape.heads,
+          .kv_heads = shape.kv_heads,
+          .head_dim = shape.head_dim,
+          .max_rows = limits.max_rows,
+          .context = limits.context};
+}
+
+// The floats of the packed rows of the widest matrix product.
+size_t PackedFloats(const ModelShape& shape, const StepLimits& limits) {
+  const int terms = std::max({shape.hidden, shape.QueryWidth(), shape.intermediate});
+  return PackedRowsFloats(std::max(limits.max_rows, limits.max_logit_rows), terms);
+}
+
+size_t CpuOperations::ScratchBytes(const ModelShape& shape, const StepLimits& limits) const {
+  return CpuAttention::ScratchBytes(ops_, threads(), LimitsOfAttention(shape, limits)) +
+         PackedFloats(shape, limits) * sizeof(float) +
+         static_cast<size_t>(threads()) * DrawScratch::Bytes(shape.vocab);
+}
+
+Status CpuOperations::Reserve(const ModelShape& shape, const StepLimits& limits) {
+  PREFIXD_RETURN_IF_ERROR(attention_.Reserve(LimitsOfAttention(shape, limits)));
+  PREFIXD_RETURN_IF_ERROR(packed_rows_.Reserve(PackedFloats(shape, limits)));
+  PREFIXD_RETURN_IF_ERROR(ReserveDraws(shape.vocab));
+  reserved_ = true;
+  return Status::Ok();
+}
+
+Status CpuOperations::ReserveDraws(int vocab) {
+  for (DrawScratch& scratch : draw_scratch_) PREFIXD_RETURN_IF_ERROR(scratch.Reserve(vocab));
+  return Status::Ok();
+}
 
 void CpuOperations::BeginStep(const BatchView& batch) {
   CheckBatch(batch);
@@ -149,8 +184,10 @@ void CpuOperations::ReserveAttention(const AttentionParams& params, const KvLayo
 
 const float* CpuOperations::PackRows(const float* x, int rows, int terms) {
   if (rows == 1) return x;
-  const Status reserved = packed_rows_.Reserve(PackedRowsFloats(rows, terms));
-  PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  if (!reserved_) {
+    const Status reserved = packed_rows_.Reserve(PackedRowsFloats(rows, terms));
+    PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  }
   float* packed = packed_rows_.Floats(PackedRowsFloats(rows, terms));
   const int tile = ops_.tile_rows;
   const auto pack = [&](int block, int) {
@@ -275,8 +312,8 @@ void CpuOperations::GatherRows(const float* x, std::span<const int> indices, int
 
 void CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
   CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
-  for (DrawScratch& scratch : draw_scratch_) {
-    const Status reserved = scratch.Reserve(vocab);
+  if (!reserved_) {
+    const Status reserved = ReserveDraws(vocab);
     PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
   }
   const size_t width = static_cast<size_t>(vocab);

@@ -234,6 +234,7 @@ class Reentrant final : public RequestListener {
 using EngineDeathTest = EngineTest;
 
 TEST_F(EngineDeathTest, RefusesMisuse) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a fork alone has no thread that computes
   auto engine = Make(Options());
   EXPECT_DEATH((void)engine->Submit(Ask(Prompt(3), 1, nullptr)), "listener != nullptr");
   EXPECT_DEATH((void)Engine::Create(Options(), nullptr, nullptr, &clock_), "model != nullptr");

@@ -267,7 +267,7 @@ TEST_P(AttentionTest, RunChecksTheLimits) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const Shape shape = {2, 1, 16, 16, DType::kF32};
   Prng prng(1);
-  auto kv = AllocateKvOrDie(*fast, LayoutOf(shape), 8);
+  auto kv = AllocateKvOrDie(LayoutOf(shape), 8);
   TestBatch batch(8, prng);
   batch.Add(40, 3, shape.block_tokens);
   const BatchView view = batch.view();
