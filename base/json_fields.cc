@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json/basic_parser_impl.hpp>
-#include <boost/json/parse.hpp>
+#include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
 #include <cmath>
@@ -105,13 +105,18 @@ Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view t
   json::parse_options parse_options;
   parse_options.max_depth = options.max_depth;
   json::error_code error;
-  json::value value;
+  std::optional<json::value> parsed;
   try {
-    value = json::parse(text, error, options.storage, parse_options);
+    unsigned char small[4096];
+    json::parser parser(options.scratch, parse_options, small);
+    parser.reset(options.storage);
+    parser.write(text, error);
+    if (!error) parsed.emplace(parser.release());
   } catch (const std::exception& thrown) {  // sizes beyond the limits of the library
     return Corrupt(where + "cannot be read as JSON: " + thrown.what());
   }
   if (error) return Corrupt(where + "is not valid JSON: " + error.message());
+  json::value& value = *parsed;
   if (!value.is_object())
     return Corrupt(where + "must be a JSON object, not " + std::string(JsonTypeName(value)));
   if (const auto key = options.unique_keys ? DuplicateKey(text, parse_options) : std::nullopt) {

@@ -31,7 +31,8 @@ struct JsonParseOptions {
   size_t max_bytes = std::numeric_limits<size_t>::max();
   size_t max_depth = 32;             // of nested objects and arrays
   bool unique_keys = true;           // refuses an object that has a key twice; otherwise the last one counts
-  boost::json::storage_ptr storage;  // holds the result
+  boost::json::storage_ptr storage;  // holds the result; it outlives the result
+  boost::json::storage_ptr scratch;  // holds what parsing itself takes
 };
 
 // Parses an object as strict JSON in valid UTF-8. Every message begins with `prefix`, as in "config.json: ".
