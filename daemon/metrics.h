@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
 
@@ -22,6 +23,7 @@ inline constexpr std::string_view kMetricsContentType = "text/plain; version=0.0
 struct MetricsSnapshot {
   EngineStats engine;
   ProcessUsage process;
+  InflightStats inflight;
   std::string model_name;  // as served
   std::string version;
   int block_tokens = 0;

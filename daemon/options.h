@@ -32,8 +32,8 @@ struct Options {
   std::string listen, api_keys, log_level, log_format, config;
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t device_cache;  // bytes
-  int64_t io_threads, max_connections, max_body, max_bodies, stream_backlog;
-  int64_t header_seconds, body_seconds, idle_seconds, drain_seconds;
+  int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
+  int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
   bool no_prefix_cache, deterministic;
 };
 

@@ -112,11 +112,12 @@ HttpServerOptions HttpOptionsFrom(const Options& options) {
   http.io_threads = static_cast<int>(options.io_threads);
   http.max_connections = static_cast<int>(options.max_connections);
   http.max_body_bytes = static_cast<size_t>(options.max_body);
-  http.max_bodies_bytes = static_cast<size_t>(options.max_bodies);
+  http.max_inflight_bytes = static_cast<size_t>(options.max_inflight);
   http.max_backlog_bytes = static_cast<size_t>(options.stream_backlog);
   http.header_seconds = static_cast<double>(options.header_seconds);
   http.body_seconds = static_cast<double>(options.body_seconds);
   http.idle_seconds = static_cast<double>(options.idle_seconds);
+  http.reader_seconds = static_cast<double>(options.reader_seconds);
   return http;
 }
 
@@ -153,18 +154,19 @@ class ServerProcess {
     context_.api_keys = plan_.api_keys;
     context_.limits.max_logprobs = static_cast<int>(options_.max_logprobs);
     context_.started = clock_.UnixSeconds();
-    context_.metrics = [this] { return Metrics(); };
+    context_.metrics = [this](const InflightStats& inflight) { return Metrics(inflight); };
     context_.checks = [this] { return Checks(); };
     context_.seeds = &seeds_;
     seeds_ = static_cast<uint64_t>(context_.started);
     AddApiRoutes(&router_, &context_);
   }
 
-  std::string Metrics() const {
+  std::string Metrics(const InflightStats& inflight) const {
     MetricsSnapshot snapshot;
     const ServerPhase phase = state_.phase();
     if (phase != ServerPhase::kLoading) snapshot.engine = loaded_.engine->Stats();
     snapshot.process = ReadProcessUsage();
+    snapshot.inflight = inflight;
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.block_tokens = plan_.limits.block_tokens;

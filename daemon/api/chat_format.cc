@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "daemon/api/long_bodies.h"
 #include "daemon/api/response_format.h"
 #include "daemon/api/response_json.h"
 
@@ -32,36 +33,30 @@ class ChatFormat final : public ResponseFormat {
   }
 
   std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
-    json::array list;
+    std::string text;
+    for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
+    ObjectText body(&text);
+    body.Members(Head("chat.completion"));
+    body.Key("choices");
     for (size_t i = 0; i < choices.size(); ++i) {
-      const auto& [piece, end] = choices[i];
-      json::object choice = {
-          {"index", i},
-          {"message", {{"role", "assistant"}, {"content", echo_ + piece.text}, {"refusal", nullptr}}},
-          {"logprobs", Logprobs(piece.tokens)},
-          {"finish_reason", std::string(end.finish_reason)},
-          {"stop_reason", StopReasonJson(end)}};
-      if (token_ids_) choice.emplace("token_ids", TokenIdsJson(piece.tokens));
-      list.push_back(std::move(choice));
+      text.push_back(i == 0 ? '[' : ',');
+      AppendChoice(i, choices[i], &text);
     }
-    json::object body = Head("chat.completion");
-    body.emplace("choices", std::move(list));
-    body.emplace("usage", UsageJson(usage));
-    body.emplace("service_tier", "default");
-    if (token_ids_) body.emplace("prompt_token_ids", IdsJson(prompt_));
+    text.append(choices.empty() ? "[]" : "]");
+    body.Member("usage", UsageJson(usage));
+    body.Member("service_tier", "default");
+    if (token_ids_) body.Member("prompt_token_ids", IdsJson(prompt_));
     if (prompt_top_ >= 0)
-      body.emplace("prompt_logprobs", PromptLogprobsJson(prompt_logprobs_, prompt_top_, tokenizer_));
-    return json::serialize(body);
+      body.Member("prompt_logprobs", PromptLogprobsJson(prompt_logprobs_, prompt_top_, tokenizer_));
+    body.End();
+    return text;
   }
 
   // The role, once for every choice. Clients join the chunks of a choice, and expect choice 0 first.
   std::vector<std::string> OpeningChunks() const override {
     std::vector<std::string> chunks;
-    for (int i = 0; i < choices_; ++i) {
-      json::object body = Chunk(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, nullptr);
-      if (token_ids_ && i == 0) body.emplace("prompt_token_ids", IdsJson(prompt_));
-      chunks.push_back(json::serialize(body));
-    }
+    for (int i = 0; i < choices_; ++i)
+      chunks.push_back(ChunkText(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, nullptr));
     return chunks;
   }
 
@@ -69,7 +64,7 @@ class ChatFormat final : public ResponseFormat {
                     const TokenUsage* usage) const override {
     json::object delta;
     if (!piece.text.empty()) delta.emplace("content", piece.text);
-    return json::serialize(Chunk(choice, std::move(delta), &piece, end, usage));
+    return ChunkText(choice, delta, &piece, end, usage);
   }
 
   std::string UsageChunk(const TokenUsage& usage) const override {
@@ -88,38 +83,82 @@ class ChatFormat final : public ResponseFormat {
             {"system_fingerprint", metadata_.fingerprint}};
   }
 
-  json::object Chunk(int index, json::object delta, const TextPiece* piece, const ChoiceFinish* end,
-                     const TokenUsage* usage) const {
-    json::object choice = {{"index", index},
-                           {"delta", std::move(delta)},
-                           {"logprobs", piece == nullptr || piece->tokens.empty() ? json::value(nullptr)
-                                                                                  : Logprobs(piece->tokens)},
-                           {"finish_reason", end == nullptr ? json::value(nullptr)
-                                                            : json::value(std::string(end->finish_reason))}};
-    if (end != nullptr) choice.emplace("stop_reason", StopReasonJson(*end));
-    if (token_ids_ && piece != nullptr) choice.emplace("token_ids", TokenIdsJson(piece->tokens));
-    json::object body = Head("chat.completion.chunk");
-    body.emplace("choices", json::array{std::move(choice)});
+  // `piece` is null for an opening chunk. The first of those has the ids of the prompt.
+  std::string ChunkText(int index, const json::object& delta, const TextPiece* piece, const ChoiceFinish* end,
+                        const TokenUsage* usage) const {
+    std::string text;
+    if (piece != nullptr) text.reserve(LogprobsBytes(*piece));
+    ObjectText body(&text);
+    body.Members(Head("chat.completion.chunk"));
+    body.Key("choices");
+    text.push_back('[');
+    ObjectText choice(&text);
+    choice.Members({{"index", index}, {"delta", delta}});
+    choice.Key("logprobs");
+    AppendLogprobs(piece == nullptr || piece->tokens.empty() ? nullptr : &piece->tokens, &text);
+    choice.Member("finish_reason",
+                  end == nullptr ? json::value(nullptr) : json::value(std::string(end->finish_reason)));
+    if (end != nullptr) choice.Member("stop_reason", StopReasonJson(*end));
+    if (token_ids_ && piece != nullptr) choice.Member("token_ids", TokenIdsJson(piece->tokens));
+    choice.End();
+    text.push_back(']');
     if (include_usage_)
-      body.emplace("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
-    return body;
+      body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
+    if (token_ids_ && piece == nullptr && index == 0) body.Member("prompt_token_ids", IdsJson(prompt_));
+    body.End();
+    return text;
   }
 
-  json::object Entry(TokenId id, float logprob) const {
-    return {{"token", names_.Text(id)}, {"logprob", LogprobJson(logprob)}, {"bytes", names_.Bytes(id)}};
+  void AppendChoice(size_t index, const ChoiceResult& result, std::string* out) const {
+    const auto& [piece, end] = result;
+    ObjectText choice(out);
+    choice.Members(
+        {{"index", index},
+         {"message", {{"role", "assistant"}, {"content", echo_ + piece.text}, {"refusal", nullptr}}}});
+    choice.Key("logprobs");
+    AppendLogprobs(&piece.tokens, out);
+    choice.Members({{"finish_reason", std::string(end.finish_reason)}, {"stop_reason", StopReasonJson(end)}});
+    if (token_ids_) choice.Member("token_ids", TokenIdsJson(piece.tokens));
+    choice.End();
   }
 
-  json::value Logprobs(const std::vector<TextToken>& tokens) const {
-    if (!logprobs_) return nullptr;
-    json::array content;
-    for (const TextToken& entry : tokens) {
-      json::object object = Entry(entry.token.token, entry.token.logprob);
-      json::array top;
-      for (const TokenLogprob& other : entry.token.top) top.push_back(Entry(other.token, other.logprob));
-      object.emplace("top_logprobs", std::move(top));
-      content.push_back(std::move(object));
+  size_t LogprobsBytes(const TextPiece& piece) const {
+    size_t bytes = 0;
+    for (const TextToken& entry : piece.tokens)
+      bytes += logprobs_ ? LogprobTextBytes(tokenizer_, entry.token) : 0;
+    return bytes;
+  }
+
+  // Without the brace at the end: a token at the top level has more members.
+  void AppendEntry(TokenId id, float logprob, std::string* out) const {
+    ObjectText entry(out);
+    entry.Key("token");
+    out->push_back('"');
+    AppendEscaped(names_.Text(id), out);
+    out->push_back('"');
+    entry.Member("logprob", LogprobJson(logprob));
+    entry.Key("bytes");
+    names_.AppendBytes(id, out);
+  }
+
+  void AppendLogprobs(const std::vector<TextToken>* tokens, std::string* out) const {
+    if (!logprobs_ || tokens == nullptr) {
+      out->append("null");
+      return;
     }
-    return json::object{{"content", std::move(content)}, {"refusal", nullptr}};
+    out->append("{\"content\":[");
+    for (const TextToken& entry : *tokens) {
+      if (&entry != &tokens->front()) out->push_back(',');
+      AppendEntry(entry.token.token, entry.token.logprob, out);
+      out->append(",\"top_logprobs\":[");
+      for (const TokenLogprob& other : entry.token.top) {
+        if (&other != &entry.token.top.front()) out->push_back(',');
+        AppendEntry(other.token, other.logprob, out);
+        out->push_back('}');
+      }
+      out->append("]}");
+    }
+    out->append("],\"refusal\":null}");
   }
 
   const ResponseMetadata metadata_;

@@ -202,6 +202,21 @@ ApiError TemplateError(const Status& status) {
                       "invalid_value");
 }
 
+// Renders a conversation with the template of the model.
+Parsed<std::string> Render(const ApiContext& context, ChatPrompt prompt) {
+  prompt.input.unix_seconds = context.clock->UnixSeconds();
+  std::string last;
+  if (prompt.continue_final_message) {
+    Parsed<std::string> marked = MarkFinalMessage(&prompt.input.messages);
+    if (!marked.ok()) return marked.error();
+    last = *std::move(marked);
+  }
+  Result<std::string> text = context.chat_template->Render(prompt.input);
+  if (!text.ok()) return TemplateError(text.status());
+  if (prompt.continue_final_message) return CutAtEndMark(*std::move(text), last);
+  return *std::move(text);
+}
+
 }  // namespace
 
 ChatPrompt ReadChatPrompt(RequestFields& fields) {
@@ -246,7 +261,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   return request;
 }
 
-Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt) {
+Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work) {
   if (context.chat_template == nullptr) {
     return BadParameter(
         "messages",
@@ -254,32 +269,26 @@ Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt) {
             "' has no chat template; use /v1/completions, or start the server with --chat-template FILE.",
         "unsupported_parameter");
   }
-  prompt.input.unix_seconds = context.clock->UnixSeconds();
-  std::string last;
-  if (prompt.continue_final_message) {
-    Parsed<std::string> marked = MarkFinalMessage(&prompt.input.messages);
-    if (!marked.ok()) return marked.error();
-    last = *std::move(marked);
-  }
-  Result<std::string> text = context.chat_template->Render(prompt.input);
-  if (!text.ok()) return TemplateError(text.status());
-  if (prompt.continue_final_message) return CutAtEndMark(*std::move(text), last);
-  return *std::move(text);
+  const size_t needed = kRenderBytes * work.bytes();
+  if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
+  Parsed<std::string> text = Render(context, std::move(prompt));
+  work.Shrink(needed);
+  if (text.ok() && !work.TryGrow(text->size()))
+    return NoRoomError(work.budget(), work.bytes() + text->size());
+  return text;
 }
 
-Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit) {
+Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
+                                        Work& work) {
   const bool add_special = prompt.add_special_tokens;
-  const Parsed<std::string> text = RenderChat(context, std::move(prompt));
+  const Parsed<std::string> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
   // The BOS token is added once, even if both the template and the request ask for it.
   const bool adds = add_special && !context.chat_template->BeginsWithBos(*text);
-  Result<std::vector<TokenId>> ids =
-      context.tokenizer->Encode(*text, {.add_special_tokens = adds, .parse_special = true});
-  if (!ids.ok()) return BadParameter("messages", ids.status().message(), "invalid_value");
-  return *std::move(ids);
+  return EncodeText(context, *text, {.add_special_tokens = adds, .parse_special = true}, "messages", work);
 }
 
 }  // namespace prefixd

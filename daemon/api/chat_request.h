@@ -8,6 +8,7 @@
 #include "daemon/api/context.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
+#include "daemon/api/work.h"
 #include "text/chat_template.h"
 
 namespace prefixd {
@@ -31,9 +32,10 @@ ChatPrompt ReadChatPrompt(RequestFields& fields);
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 
 // Renders a conversation and encodes it; special tokens in the text become their ids. With `must_fit`, a text
-// that cannot fit the context is an error.
-Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit);
-// Renders a conversation.
-Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt);
+// that cannot fit the context is an error. `work` has the bytes of the body that the prompt came from.
+Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
+                                        Work& work);
+// Renders a conversation. The text stays reserved in `work`.
+Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work);
 
 }  // namespace prefixd

@@ -29,6 +29,11 @@ size_t CodePoints(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
+size_t HeldBytes(const GeneratedToken& token) {
+  // Vectors of tokens grow by doubling.
+  return 2 * (sizeof(TextToken) + sizeof(size_t)) + token.top.capacity() * sizeof(TokenLogprob);
+}
+
 ChoiceDecoder::ChoiceDecoder(const Tokenizer& tokenizer, ChoiceDecoderOptions options,
                              std::span<const TokenId> prompt)
     : options_(std::move(options)),
@@ -43,6 +48,7 @@ void ChoiceDecoder::Push(GeneratedToken token) {
   const bool stops = Contains(options_.stop_token_ids, id);
   if (stops) stop_token_ = id;
   const bool ends = stops || Contains(options_.end_tokens, id);
+  pending_bytes_ += HeldBytes(token);
   TextToken entry{std::move(token), decoded_chars_};
   if (!ends || (stops && options_.include_stop)) Feed(detokenizer_.Push(id));
   pending_.push_back({std::move(entry), decoded_bytes_});
@@ -66,11 +72,18 @@ void ChoiceDecoder::Finish() {
   ended_ = true;
 }
 
+void ChoiceDecoder::Drop() {
+  std::vector<Pending>().swap(pending_);
+  std::string().swap(ready_);
+  pending_bytes_ = 0;
+}
+
 TextPiece ChoiceDecoder::Take() {
   TextPiece piece{std::exchange(ready_, {}), {}};
   given_bytes_ += piece.text.size();
   size_t count = 0;
   while (count < pending_.size() && (finished_ || pending_[count].end <= given_bytes_)) {
+    pending_bytes_ -= HeldBytes(pending_[count].entry.token);
     piece.tokens.push_back(std::move(pending_[count++].entry));
   }
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(count));

@@ -27,6 +27,10 @@ namespace prefixd {
 // The number of code points in valid UTF-8.
 size_t CodePoints(std::string_view text);
 
+// What a token with its log probabilities takes in memory, at most: in an event of the engine, in a
+// ChoiceDecoder, or in a TextPiece.
+size_t HeldBytes(const GeneratedToken& token);
+
 struct TextToken {
   GeneratedToken token;
   size_t text_offset = 0;  // code points of the choice before its text
@@ -55,6 +59,10 @@ class ChoiceDecoder {
   // No more tokens follow. Releases the held-back text.
   void Finish();
   TextPiece Take();
+  // Frees what Take would return. Only the counts and the reason of the end remain.
+  void Drop();
+  // What the tokens and texts that Take has not returned yet take in memory.
+  size_t held_bytes() const { return pending_bytes_ + ready_.capacity(); }
   // Take would return text.
   bool has_text() const { return !ready_.empty(); }
 
@@ -77,6 +85,7 @@ class ChoiceDecoder {
   Detokenizer detokenizer_;
   StopMatcher matcher_;
   std::vector<Pending> pending_;
+  size_t pending_bytes_ = 0;  // HeldBytes of pending_
   std::string ready_;
   size_t decoded_bytes_ = 0, decoded_chars_ = 0;  // received from the detokenizer
   size_t given_bytes_ = 0;                        // returned by Take

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <iterator>
+#include <unordered_set>
 #include <utility>
 
+#include "daemon/api/long_bodies.h"
 #include "daemon/api/response_format.h"
 #include "daemon/api/response_json.h"
 #include "text/tokenizer/detokenizer.h"
@@ -35,24 +37,37 @@ class CompletionFormat final : public ResponseFormat {
   }
 
   std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
-    json::array list;
-    for (size_t i = 0; i < choices.size(); ++i)
-      list.push_back(Choice(static_cast<int>(i), choices[i].piece, true, &choices[i].end));
-    json::object body = Head();
-    body.emplace("choices", std::move(list));
-    body.emplace("usage", UsageJson(usage));
-    return json::serialize(body);
+    std::string text;
+    for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
+    ObjectText body(&text);
+    body.Members(Head());
+    body.Key("choices");
+    for (size_t i = 0; i < choices.size(); ++i) {
+      text.push_back(i == 0 ? '[' : ',');
+      AppendChoice(static_cast<int>(i), choices[i].piece, true, &choices[i].end, &text);
+    }
+    text.append(choices.empty() ? "[]" : "]");
+    body.Member("usage", UsageJson(usage));
+    body.End();
+    return text;
   }
 
   std::vector<std::string> OpeningChunks() const override { return {}; }
 
   std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
                     const TokenUsage* usage) const override {
-    json::object body = Head();
-    body.emplace("choices", json::array{Choice(choice, piece, first, end)});
+    std::string text;
+    text.reserve(LogprobsBytes(piece));
+    ObjectText body(&text);
+    body.Members(Head());
+    body.Key("choices");
+    text.push_back('[');
+    AppendChoice(choice, piece, first, end, &text);
+    text.push_back(']');
     if (include_usage_)
-      body.emplace("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
-    return json::serialize(body);
+      body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
+    body.End();
+    return text;
   }
 
   std::string UsageChunk(const TokenUsage& usage) const override {
@@ -71,20 +86,29 @@ class CompletionFormat final : public ResponseFormat {
             {"system_fingerprint", metadata_.fingerprint}};
   }
 
-  json::object Choice(int index, const TextPiece& piece, bool first, const ChoiceFinish* end) const {
+  void AppendChoice(int index, const TextPiece& piece, bool first, const ChoiceFinish* end,
+                    std::string* out) const {
     const size_t prompt = static_cast<size_t>(index / n_);
     const bool echoed = first && !echoes_.empty();
-    json::object choice = {{"index", index},
-                           {"text", echoed ? echoes_[prompt].text + piece.text : piece.text},
-                           {"logprobs", Logprobs(prompt, echoed, piece.tokens)},
-                           {"finish_reason", end == nullptr ? json::value(nullptr)
-                                                            : json::value(std::string(end->finish_reason))}};
-    if (end != nullptr) choice.emplace("stop_reason", StopReasonJson(*end));
-    if (token_ids_) choice.emplace("token_ids", TokenIdsJson(piece.tokens));
-    if (token_ids_ && first) choice.emplace("prompt_token_ids", IdsJson(ids_[prompt]));
+    ObjectText choice(out);
+    choice.Members({{"index", index}, {"text", echoed ? echoes_[prompt].text + piece.text : piece.text}});
+    choice.Key("logprobs");
+    AppendLogprobs(prompt, echoed, piece.tokens, out);
+    choice.Member("finish_reason",
+                  end == nullptr ? json::value(nullptr) : json::value(std::string(end->finish_reason)));
+    if (end != nullptr) choice.Member("stop_reason", StopReasonJson(*end));
+    if (token_ids_) choice.Member("token_ids", TokenIdsJson(piece.tokens));
+    if (token_ids_ && first) choice.Member("prompt_token_ids", IdsJson(ids_[prompt]));
     if (prompt_top_ >= 0)
-      choice.emplace("prompt_logprobs", PromptLogprobsJson(ScoresOf(prompt), prompt_top_, tokenizer_));
-    return choice;
+      choice.Member("prompt_logprobs", PromptLogprobsJson(ScoresOf(prompt), prompt_top_, tokenizer_));
+    choice.End();
+  }
+
+  size_t LogprobsBytes(const TextPiece& piece) const {
+    size_t bytes = 0;
+    for (const TextToken& entry : piece.tokens)
+      bytes += top_ < 0 ? 0 : LogprobTextBytes(tokenizer_, entry.token);
+    return bytes;
   }
 
   const std::vector<GeneratedToken>& ScoresOf(size_t prompt) const {
@@ -93,13 +117,15 @@ class CompletionFormat final : public ResponseFormat {
   }
 
   // Maps names to log probabilities: the likeliest tokens, and the actual token if it is not among them.
-  json::object Top(const GeneratedToken& token) const {
-    json::object top;
+  void AppendTop(const GeneratedToken& token, std::string* out) const {
+    std::unordered_set<std::string> names;
+    ObjectText top(out);
     bool drawn = false;
     const auto add = [&](TokenId id, float logprob) {
       // Two parts of code points may have the same text; then the second is named by its id.
-      const std::string text = names_.Text(id);
-      top.emplace(top.contains(text) ? TokenNames::ById(id) : text, LogprobJson(logprob));
+      std::string name = names_.Text(id);
+      if (names.contains(name)) name = TokenNames::ById(id);
+      if (names.insert(name).second) top.Member(name, LogprobJson(logprob));
     };
     const size_t shown = std::min(token.top.size(), static_cast<size_t>(top_));
     for (size_t i = 0; i < shown; ++i) {
@@ -107,18 +133,8 @@ class CompletionFormat final : public ResponseFormat {
       add(token.top[i].token, token.top[i].logprob);
     }
     if (!drawn) add(token.token, token.logprob);
-    return top;
+    top.End();
   }
-
-  struct Columns {
-    json::array names, logprobs, tops, offsets;
-    void Add(std::string name, json::value logprob, json::value top, size_t offset) {
-      names.emplace_back(std::move(name));
-      logprobs.push_back(std::move(logprob));
-      tops.push_back(std::move(top));
-      offsets.emplace_back(offset);
-    }
-  };
 
   // The offsets of the tokens of an echoed prompt in the echo, which has `length` code points. The tokens may
   // have more text than the echo: that of tokens which the tokenizer added at the front.
@@ -136,32 +152,64 @@ class CompletionFormat final : public ResponseFormat {
     return offsets;
   }
 
-  // Adds the tokens of an echoed prompt. The first one has no log probability.
-  void AddPrompt(size_t prompt, size_t length, Columns* columns) const {
+  struct Entry {
+    TokenId id;
+    const GeneratedToken* scored;  // null: the token has no log probability
+    size_t offset;
+  };
+
+  // The tokens of an echoed prompt. The first one has no log probability.
+  void AddPrompt(size_t prompt, size_t length, std::vector<Entry>* entries) const {
     const std::vector<GeneratedToken>& scores = ScoresOf(prompt);
     const std::vector<size_t> offsets = EchoOffsets(prompt, length);
     for (size_t i = 0; i < ids_[prompt].size(); ++i) {
-      const TokenId id = ids_[prompt][i];
       const bool scored = i > 0 && i <= scores.size();
-      columns->Add(names_.Text(id), scored ? LogprobJson(scores[i - 1].logprob) : json::value(nullptr),
-                   scored ? json::value(Top(scores[i - 1])) : json::value(nullptr), offsets[i]);
+      entries->push_back({ids_[prompt][i], scored ? &scores[i - 1] : nullptr, offsets[i]});
     }
   }
 
   // `echoed`: the prompt precedes the tokens. Offsets count from the start of the text, prompt included.
-  json::value Logprobs(size_t prompt, bool echoed, const std::vector<TextToken>& tokens) const {
-    if (top_ < 0) return nullptr;
-    Columns columns;
-    const size_t length = echoes_.empty() ? 0 : CodePoints(echoes_[prompt].text);
-    if (echoed) AddPrompt(prompt, length, &columns);
-    for (const TextToken& entry : tokens) {
-      columns.Add(names_.Text(entry.token.token), LogprobJson(entry.token.logprob), Top(entry.token),
-                  length + entry.text_offset);
+  void AppendLogprobs(size_t prompt, bool echoed, const std::vector<TextToken>& tokens,
+                      std::string* out) const {
+    if (top_ < 0) {
+      out->append("null");
+      return;
     }
-    return json::object{{"tokens", std::move(columns.names)},
-                        {"token_logprobs", std::move(columns.logprobs)},
-                        {"top_logprobs", std::move(columns.tops)},
-                        {"text_offset", std::move(columns.offsets)}};
+    std::vector<Entry> entries;
+    const size_t length = echoes_.empty() ? 0 : CodePoints(echoes_[prompt].text);
+    if (echoed) AddPrompt(prompt, length, &entries);
+    for (const TextToken& token : tokens)
+      entries.push_back({token.token.token, &token.token, length + token.text_offset});
+    const auto append_list = [&](const auto& append) {
+      out->push_back('[');
+      for (size_t i = 0; i < entries.size(); ++i) {
+        if (i > 0) out->push_back(',');
+        append(entries[i]);
+      }
+      out->push_back(']');
+    };
+    ObjectText object(out);
+    object.Key("tokens");
+    append_list([&](const Entry& entry) {
+      out->push_back('"');
+      AppendEscaped(names_.Text(entry.id), out);
+      out->push_back('"');
+    });
+    object.Key("token_logprobs");
+    append_list([&](const Entry& entry) {
+      out->append(entry.scored == nullptr ? "null" : json::serialize(LogprobJson(entry.scored->logprob)));
+    });
+    object.Key("top_logprobs");
+    append_list([&](const Entry& entry) {
+      if (entry.scored == nullptr) {
+        out->append("null");
+      } else {
+        AppendTop(*entry.scored, out);
+      }
+    });
+    object.Key("text_offset");
+    append_list([&](const Entry& entry) { out->append(std::to_string(entry.offset)); });
+    object.End();
   }
 
   const ResponseMetadata metadata_;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "daemon/http/byte_budget.h"
 #include "daemon/limit_table.h"
 #include "daemon/server_state.h"
 #include "engine/request.h"
@@ -56,8 +57,9 @@ struct ApiContext {
   std::vector<std::string> model_names;  // accepted as `model`; lists and logs show the first
   std::vector<std::string> api_keys;     // empty: no key is required
   ApiLimits limits;
-  int64_t started = 0;                     // Unix seconds; `created` of the model
-  std::function<std::string()> metrics;    // the text of /metrics
+  int64_t started = 0;  // Unix seconds; `created` of the model
+  // The text of /metrics. Its argument is the state of the byte budget.
+  std::function<std::string(const InflightStats&)> metrics;
   std::function<ReadyChecks()> checks;     // may be empty
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 

@@ -11,10 +11,12 @@
 #include "daemon/api/choice_decoder.h"
 #include "daemon/api/choice_ranking.h"
 #include "daemon/api/engine_error.h"
+#include "daemon/api/inference_memory.h"
 #include "daemon/api/prompt_usage_tracker.h"
 #include "daemon/api/request_log.h"
 #include "daemon/api/sse.h"
 #include "daemon/api/token_outbox.h"
+#include "daemon/http/heap.h"
 
 namespace prefixd {
 
@@ -36,15 +38,18 @@ struct Choice {
 
 class Inference : public std::enable_shared_from_this<Inference> {
  public:
+  // `prompts_reserved` are the bytes of the prompts and of what each sequence copies of the request.
   Inference(std::shared_ptr<Exchange> exchange, const ApiContext* context, InferenceRequest request,
-            std::unique_ptr<ResponseFormat> format)
+            std::unique_ptr<ResponseFormat> format, ByteBudget::Reservation prompts_reserved)
       : exchange_(std::move(exchange)),
         context_(context),
         request_(std::move(request)),
         format_(std::move(format)),
         per_prompt_(static_cast<size_t>(request_.generation.best_of)),
         started_(context->clock->NowSeconds()),
-        prompts_(context->cache_block_tokens) {}
+        prompts_(context->cache_block_tokens),
+        prompts_reserved_(std::move(prompts_reserved)),
+        reserved_(exchange_->budget(), ByteBudget::Use::kAnswer) {}
 
   void Start();
 
@@ -59,6 +64,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   Request EngineRequest(const InferencePrompt& prompt, int k, uint64_t seed) const;
   ChoiceDecoder NewDecoder(const InferencePrompt& prompt) const;
 
+  void OnDelivery(size_t index, TokenOutbox::Delivery delivery);
   void OnEvent(size_t index, RequestEvent event);
   void RecordPromptResults(size_t prompt, RequestEvent& event);
   void AppendTokens(Choice& choice, RequestEvent& event);
@@ -66,10 +72,17 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void Complete(Choice& choice, std::string finish_reason);
   void Cancel(Choice& choice);
 
+  bool ReserveFormatting(size_t token_bytes, size_t text_bytes);
+  void FailIfUnformattable();
+  size_t PieceBytes(const TextPiece& piece) const {
+    return FormattedBytes(request_.generation, *context_->tokenizer, piece);
+  }
+  void ShrinkReserved();
   void Advance();
   void RespondFull();
   void EmitPrompt(size_t prompt);
   void Emit(size_t index);
+  void EmitChunk(size_t index, const ChoiceFinish* end);
   void StartStream();
   void SendEvents();
   void SchedulePing();
@@ -101,6 +114,10 @@ class Inference : public std::enable_shared_from_this<Inference> {
   double last_token_ = 0;
   double queue_seconds_ = 0;
   std::function<void()> cancel_head_timer_, cancel_ping_;
+  size_t collected_bytes_ = 0;                      // FormattedBytes of all tokens
+  size_t prompt_entries_ = 0;                       // log probabilities of prompts, given to format_
+  const ByteBudget::Reservation prompts_reserved_;  // the exchange, above, keeps the budget alive
+  ByteBudget::Reservation reserved_;                // of tokens in choices_, format_ and events_
 };
 
 void Inference::Start() {
@@ -113,7 +130,9 @@ void Inference::Start() {
     if (const auto self = weak.lock()) self->OnClientDisconnect();
   });
   if (!request_.generation.stream) return;
+  if (!ReserveFormatting(0, choices_.size() * request_.repeated_bytes)) return;
   for (const std::string& chunk : format_->OpeningChunks()) events_ += SseEvent(chunk);
+  ShrinkReserved();
   cancel_head_timer_ = RunAfter(context_->limits.stream_head_seconds, &Inference::StartStream);
 }
 
@@ -161,8 +180,9 @@ std::optional<ApiError> Inference::SubmitAll() {
       choices_.emplace_back(NewDecoder(prompt));
       Request request = EngineRequest(prompt, static_cast<int>(k), seed);
       request.listener = std::make_shared<TokenOutbox>(
-          exchange_,
-          [self = shared_from_this(), index](RequestEvent event) { self->OnEvent(index, std::move(event)); });
+          exchange_, [self = shared_from_this(), index](TokenOutbox::Delivery delivery) {
+            self->OnDelivery(index, std::move(delivery));
+          });
       Result<RequestId> id = context_->engine->Submit(std::move(request));
       if (!id.ok()) return EngineError(id.status());
       choices_[index].id = *id;
@@ -171,6 +191,44 @@ std::optional<ApiError> Inference::SubmitAll() {
     }
   }
   return std::nullopt;
+}
+
+void Inference::OnDelivery(size_t index, TokenOutbox::Delivery delivery) {
+  reserved_.Absorb(std::move(delivery.reserved));
+  if (state_ != State::kDone && (delivery.over_budget || !reserved_.WithinShare()))
+    Fail(NoRoomError(exchange_->budget(), reserved_.bytes()));
+  OnEvent(index, std::move(delivery.event));
+  ShrinkReserved();
+}
+
+// Reserves what formatting takes, on top of what is formatted. Fails the request when there is no room.
+bool Inference::ReserveFormatting(size_t token_bytes, size_t text_bytes) {
+  constexpr size_t kHead = 2048;  // the members of a body or chunk that do not depend on its tokens
+  constexpr size_t kTextCopies = 8;
+  const size_t bytes = token_bytes + kTextCopies * text_bytes + kHead;
+  if (reserved_.TryGrow(bytes)) return true;
+  Fail(NoRoomError(exchange_->budget(), reserved_.bytes() + bytes));
+  return false;
+}
+
+// Fails a request whose log probabilities could not be formatted at the end, before it computes more of them.
+void Inference::FailIfUnformattable() {
+  const GenerationRequest& asked = request_.generation;
+  if (asked.stream || asked.sampling.logprobs < 0) return;
+  // With best_of, only a part of the choices is formatted.
+  const size_t bytes = collected_bytes_ / per_prompt_ * static_cast<size_t>(asked.n);
+  if (bytes > exchange_->budget().LargeLimit()) Fail(NoRoomError(exchange_->budget(), bytes));
+}
+
+// Returns the bytes of what has been sent or dropped.
+void Inference::ShrinkReserved() {
+  constexpr size_t kWorthTrimming = 8 << 20;
+  const size_t before = reserved_.bytes();
+  size_t held = events_.capacity() + kHeldPromptEntry * prompt_entries_;
+  for (const Choice& choice : choices_) held += choice.text.held_bytes();
+  reserved_.ShrinkTo(held);
+  // If the workers are busy, they trim after their own work.
+  if (before - reserved_.bytes() >= kWorthTrimming) (void)exchange_->PostWork(TrimHeap);
 }
 
 void Inference::OnEvent(size_t index, RequestEvent event) {
@@ -186,15 +244,17 @@ void Inference::OnEvent(size_t index, RequestEvent event) {
     AppendTokens(choice, event);
     if (event.finish) OnSequenceFinished(choice, event);
   }
+  if (state_ != State::kDone) FailIfUnformattable();
   if (state_ != State::kDone) {
     if (request_.generation.stream) EmitPrompt(index / per_prompt_);
-    Advance();
+    if (state_ != State::kDone) Advance();
   }
   if (event.finish && running_ == 0) LogRequestEnd();
 }
 
 // Stores what the first sequence of a prompt reports about the prompt.
 void Inference::RecordPromptResults(size_t prompt, RequestEvent& event) {
+  for (const GeneratedToken& token : event.prompt_logprobs) prompt_entries_ += 1 + token.top.size();
   if (!event.prompt_logprobs.empty()) format_->AddPromptLogprobs(prompt, std::move(event.prompt_logprobs));
   if ((!event.tokens.empty() || event.finish) && event.prompt.total() > 0)
     prompts_.SetUsage(prompt, event.prompt);
@@ -208,6 +268,7 @@ void Inference::AppendTokens(Choice& choice, RequestEvent& event) {
     if (choice.complete) return;
     choice.score.logprob_sum += static_cast<double>(token.logprob);
     ++choice.score.tokens;
+    collected_bytes_ += FormattedBytes(request_.generation, *context_->tokenizer, token);
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");
@@ -247,25 +308,30 @@ void Inference::Complete(Choice& choice, std::string finish_reason) {
 // Emits the choices of a prompt. They wait until the usage of the prompt is known; thus choice 0 comes first.
 void Inference::EmitPrompt(size_t prompt) {
   if (!prompts_.HasUsage(prompt)) return;
-  for (size_t k = 0; k < per_prompt_; ++k) Emit(prompt * per_prompt_ + k);
+  for (size_t k = 0; k < per_prompt_ && state_ != State::kDone; ++k) Emit(prompt * per_prompt_ + k);
 }
 
 // Appends the final text of a choice as an event. The finish is an event of its own, without text.
 void Inference::Emit(size_t index) {
   Choice& choice = choices_[index];
   if (choice.closed || !(choice.complete || choice.text.has_text())) return;
-  const int number = static_cast<int>(index);
-  const TokenUsage usage = Usage();
-  const TokenUsage* shown = request_.generation.continuous_usage ? &usage : nullptr;
-  if (choice.text.has_text()) {
-    events_ += SseEvent(
-        format_->Chunk(number, choice.text.Take(), !std::exchange(choice.begun, true), nullptr, shown));
-  }
-  if (!choice.complete) return;
+  if (choice.text.has_text()) EmitChunk(index, nullptr);
+  if (!choice.complete || state_ == State::kDone) return;
   const ChoiceFinish end = choice.end();
-  events_ +=
-      SseEvent(format_->Chunk(number, choice.text.Take(), !std::exchange(choice.begun, true), &end, shown));
+  EmitChunk(index, &end);
   choice.closed = true;
+}
+
+void Inference::EmitChunk(size_t index, const ChoiceFinish* end) {
+  Choice& choice = choices_[index];
+  const TextPiece piece = choice.text.Take();
+  const bool first = !std::exchange(choice.begun, true);
+  const size_t prompt_bytes = first ? prompt_entries_ * kFormatPromptEntry : 0;
+  const size_t repeated_bytes = first ? request_.repeated_bytes : 0;
+  if (!ReserveFormatting(PieceBytes(piece) + prompt_bytes, piece.text.size() + repeated_bytes)) return;
+  const TokenUsage usage = Usage();
+  events_ += SseEvent(format_->Chunk(static_cast<int>(index), piece, first, end,
+                                     request_.generation.continuous_usage ? &usage : nullptr));
 }
 
 // Sends what can be sent now.
@@ -289,7 +355,18 @@ void Inference::RespondFull() {
     for (const size_t k : shown)
       answers.push_back({choices_[first + k].text.Take(), choices_[first + k].end()});
   }
-  exchange_->Respond({.headers = prompts_.Headers(), .body = format_->FullBody(answers, Usage())});
+  const auto per_prompt = static_cast<size_t>(request_.generation.n);
+  size_t token_bytes = per_prompt * prompt_entries_ * kFormatPromptEntry;
+  size_t text_bytes = per_prompt * request_.repeated_bytes;
+  for (const ChoiceResult& answer : answers) {
+    token_bytes += PieceBytes(answer.piece);
+    text_bytes += answer.piece.text.size();
+  }
+  if (!ReserveFormatting(token_bytes, text_bytes)) return;
+  std::string body = format_->FullBody(answers, Usage());
+  answers.clear();
+  ShrinkReserved();
+  exchange_->Respond({.headers = prompts_.Headers(), .body = std::move(body)});
   Close(200);
 }
 
@@ -347,7 +424,11 @@ void Inference::Close(int status) {
   status_ = status;
   if (cancel_head_timer_) cancel_head_timer_();
   if (cancel_ping_) cancel_ping_();
-  for (Choice& choice : choices_) Cancel(choice);
+  std::string().swap(events_);
+  for (Choice& choice : choices_) {
+    Cancel(choice);
+    choice.text.Drop();
+  }
 }
 
 TokenUsage Inference::Usage() const {
@@ -376,15 +457,21 @@ void Inference::LogRequestEnd() const {
 
 }  // namespace
 
-void StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context, InferenceRequest request,
-                    std::unique_ptr<ResponseFormat> format) {
+std::optional<ApiError> StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context,
+                                       InferenceRequest request, std::unique_ptr<ResponseFormat> format) {
   PREFIXD_CHECK(context->engine != nullptr && !request.prompts.empty() &&
                 request.generation.best_of >= request.generation.n)
       << request.prompts.size() << " prompts, n " << request.generation.n << ", best_of "
       << request.generation.best_of;
+  ByteBudget::Reservation reserved(exchange->budget(), ByteBudget::Use::kAnswer);
+  const size_t bytes = PromptBytes(request);
+  if (!reserved.TryGrow(bytes)) return NoRoomError(exchange->budget(), bytes);
   Exchange* const raw = exchange.get();  // valid: the posted job owns the exchange
   raw->Post([inference = std::make_shared<Inference>(std::move(exchange), context, std::move(request),
-                                                     std::move(format))] { inference->Start(); });
+                                                     std::move(format), std::move(reserved))] {
+    inference->Start();
+  });
+  return std::nullopt;
 }
 
 }  // namespace prefixd

@@ -10,18 +10,22 @@
 //   2. The head of a stream waits for the first token, so that it can carry the cache figures, but at most
 //      ApiLimits::stream_head_seconds. An error before the head is an HTTP error; after the head it is an
 //      event.
-//   3. cached + computed = prompt tokens, in the headers and in the usage. A prompt counts once, with the
+//   3. Prompts, generated tokens, log probabilities and the events of a stream are reserved from the byte
+//      budget until they are sent. When it has no room, the request ends with the error of NoRoomError.
+//   4. cached + computed = prompt tokens, in the headers and in the usage. A prompt counts once, with the
 //      usage of its first sequence. All generated tokens count, including those of choices that are not
 //      returned.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "daemon/api/context.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/response_format.h"
+#include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
@@ -36,10 +40,12 @@ struct InferenceRequest {
   std::string tenant;    // salt of the cache: requests share cached prefixes only with the same tenant
   GenerationRequest generation;
   std::vector<InferencePrompt> prompts;
+  size_t repeated_bytes = 0;  // of the prompts' texts and ids, where every choice of a prompt repeats them
 };
 
-// `context` outlives the exchange.
-void StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context, InferenceRequest request,
-                    std::unique_ptr<ResponseFormat> format);
+// Starts the inference, or returns the error to respond with when the byte budget has no room for the
+// prompts. `context` outlives the exchange.
+std::optional<ApiError> StartInference(std::shared_ptr<Exchange> exchange, const ApiContext* context,
+                                       InferenceRequest request, std::unique_ptr<ResponseFormat> format);
 
 }  // namespace prefixd

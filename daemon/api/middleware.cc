@@ -1,7 +1,9 @@
 #include "daemon/api/middleware.h"
 
+#include "base/mutex.h"
 #include "daemon/api/request_log.h"
 #include "daemon/http/error_response.h"
+#include "daemon/http/heap.h"
 #include "daemon/http/request_head.h"
 #include "daemon/http/server.h"
 
@@ -95,11 +97,31 @@ Handler WithApiKey(const ApiContext* context, Handler handler) {
 
 namespace {
 
-void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
-  const Parsed<boost::json::object> body = ParseBody(exchange->request().body);
+constexpr size_t kLargeBodyBytes = Limit<size_t>("large-body");
+
+std::optional<ApiError> ParseAndHandle(const std::shared_ptr<Exchange>& exchange,
+                                       const JsonHandler& handler) {
+  Work work(exchange->budget(), ByteBudget::Use::kWork);
+  WorkMemory memory(&work);
+  const Parsed<boost::json::object> body = ParseBody(exchange->request().body, &memory);
   exchange->ReleaseBody();
-  const std::optional<ApiError> error = body.ok() ? handler(exchange, *body) : body.error();
+  if (memory.refused() > 0) return NoRoomError(exchange->budget(), memory.refused());
+  if (!body.ok()) return body.error();
+  const size_t copies = work.bytes();
+  if (!work.TryGrow(copies)) return NoRoomError(exchange->budget(), 2 * copies);
+  return handler(exchange, *body, work);
+}
+
+void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
+  const std::optional<ApiError> error = ParseAndHandle(exchange, handler);
   if (error) RejectRequest(*exchange, *error);
+}
+
+void HandleLargeBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
+  static Mutex one_at_a_time;
+  MutexLock lock(one_at_a_time);
+  HandleBody(exchange, handler);
+  TrimHeap();
 }
 
 }  // namespace
@@ -110,8 +132,10 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
     if (!error) error = CheckContentType(exchange->request());
     if (error) return RejectRequest(*exchange, *error);
     // An io thread parses and tokenizes this much in a few milliseconds.
-    if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);
-    if (exchange->PostWork([exchange, &handler] { HandleBody(exchange, handler); })) return;
+    const size_t size = exchange->request().body.size();
+    if (size <= kSmallBodyBytes) return HandleBody(exchange, handler);
+    const auto handle = size > kLargeBodyBytes ? HandleLargeBody : HandleBody;
+    if (exchange->PostWork([exchange, handle, &handler] { handle(exchange, handler); })) return;
     RejectRequest(*exchange, {.status = 503,
                               .type = "server_error",
                               .code = "overloaded",

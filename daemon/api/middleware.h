@@ -12,6 +12,7 @@
 
 #include "daemon/api/context.h"
 #include "daemon/api/request_fields.h"
+#include "daemon/api/work.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
@@ -31,10 +32,13 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request);
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
 // Takes over the exchange, or returns the error to respond with. It must not do both.
+// `work` has the bytes of the body's values, and gets those of what the handler makes of them. All are
+// returned when the handler is done.
 using JsonHandler =
-    std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&)>;
+    std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&, Work& work)>;
 // Checks key, phase, content type and body in this order, then calls `handler`. Bodies above kSmallBodyBytes
-// are parsed and handled on a worker thread, so that other requests do not wait. The text of the body is
+// are parsed and handled on a worker thread, so that other requests do not wait; those above the limit
+// "large-body" one after the other, so that they do not take each other's memory. The text of the body is
 // freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Checks the key only.

@@ -6,6 +6,7 @@
 #include "daemon/api/completion_request.h"
 #include "daemon/api/inference.h"
 #include "daemon/api/middleware.h"
+#include "daemon/api/response_json.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -28,19 +29,21 @@ ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange,
 struct EncodedPrompts {
   std::vector<InferencePrompt> prompts;
   std::vector<EchoText> echoes;
-  size_t tokens = 0;  // of all prompts
+  size_t tokens = 0;      // of all prompts
+  size_t echo_bytes = 0;  // of all echoes
 };
 
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, const CompletionRequest& request,
-                                          const PromptInput& input) {
+                                          const PromptInput& input, Work& work) {
   const std::string* text = std::get_if<std::string>(&input);
   if (text != nullptr && !request.generation.truncate_prompt_tokens) {
     if (auto error = CheckPromptBytes(context, text->size(), "prompt")) return *error;
   }
-  Result<std::vector<TokenId>> encoded =
-      text != nullptr ? context.tokenizer->Encode(*text, {.add_special_tokens = request.add_special_tokens})
-                      : std::get<std::vector<TokenId>>(input);
-  if (!encoded.ok()) return BadParameter("prompt", encoded.status().message(), "invalid_value");
+  Parsed<std::vector<TokenId>> encoded =
+      text != nullptr
+          ? EncodeText(context, *text, {.add_special_tokens = request.add_special_tokens}, "prompt", work)
+          : std::get<std::vector<TokenId>>(input);
+  if (!encoded.ok()) return encoded.error();
   std::vector<TokenId> tokens = *std::move(encoded);
   TruncatePrompt(request.generation, &tokens);
   if (tokens.empty())
@@ -56,10 +59,11 @@ EchoText Echo(const ApiContext& context, const CompletionRequest& request, const
   return {context.tokenizer->Decode(tokens, request.generation.skip_special_tokens)};
 }
 
-Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const CompletionRequest& request) {
+Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const CompletionRequest& request,
+                                     Work& work) {
   EncodedPrompts encoded;
   for (const PromptInput& input : request.prompts) {
-    Parsed<std::vector<TokenId>> tokens = EncodePrompt(context, request, input);
+    Parsed<std::vector<TokenId>> tokens = EncodePrompt(context, request, input, work);
     if (!tokens.ok()) return tokens.error();
     InferencePrompt prompt{.tokens = std::move(*tokens)};
     if (auto error = ResolveMaxTokens(context.context_length, static_cast<int>(prompt.tokens.size()),
@@ -68,21 +72,49 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const Completion
       return *error;
     }
     encoded.tokens += prompt.tokens.size();
-    if (request.echo) encoded.echoes.push_back(Echo(context, request, input, prompt.tokens));
+    if (request.echo) {
+      encoded.echoes.push_back(Echo(context, request, input, prompt.tokens));
+      encoded.echo_bytes += encoded.echoes.back().text.size();
+    }
     encoded.prompts.push_back(std::move(prompt));
   }
   return encoded;
 }
 
+// The ids of prompts that a response shows, as text.
+size_t RepeatedIdBytes(const GenerationRequest& request, size_t tokens) {
+  constexpr size_t kId = 8;
+  return request.return_token_ids ? tokens * kId : 0;
+}
+
+// Returns an error when the log probabilities of a response that is not streamed cannot fit the byte budget,
+// if the request gets all the tokens that it asks for.
+std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
+                                      const std::vector<InferencePrompt>& prompts, const ByteBudget& budget) {
+  if (request.stream || request.sampling.logprobs < 0 || !request.max_tokens) return std::nullopt;
+  size_t tokens = 0;
+  for (const InferencePrompt& prompt : prompts) tokens += static_cast<size_t>(prompt.max_tokens);
+  const size_t entries =
+      tokens * static_cast<size_t>(request.n) * (static_cast<size_t>(request.sampling.logprobs) + 1);
+  const size_t most = budget.LargeLimit() / kLogprobTextBytes;
+  if (entries <= most) return std::nullopt;
+  return BadParameter("logprobs",
+                      "The response may contain " + std::to_string(entries) +
+                          " log probabilities, and one that is not streamed can contain " +
+                          std::to_string(most) +
+                          " (--max-inflight). Ask for fewer of them or fewer tokens, or use 'stream'.",
+                      "invalid_value");
+}
+
 }  // namespace
 
 std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                              const boost::json::object& body) {
+                                              const boost::json::object& body, Work& work) {
   Parsed<ChatRequest> request = ReadChatRequest(body, *context);
   if (!request.ok()) return request.error();
   GenerationRequest& generation = request->generation;
   Parsed<std::vector<TokenId>> tokens =
-      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens);
+      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work);
   if (!tokens.ok()) return tokens.error();
   InferencePrompt prompt{.tokens = std::move(*tokens)};
   TruncatePrompt(generation, &prompt.tokens);
@@ -96,25 +128,30 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
     return error;
   }
   if (auto error = CheckPromptLogprobs(generation, length, *context)) return error;
+  std::vector<InferencePrompt> prompts;
+  prompts.push_back(std::move(prompt));
+  if (auto error = CheckLogprobs(generation, prompts, exchange->budget())) return error;
+  const size_t repeated_bytes = request->echo.size() + RepeatedIdBytes(generation, length);
   auto format = MakeChatFormat(MakeMetadata("chatcmpl-", *exchange, *context, generation.model), generation,
-                               *context->tokenizer, prompt.tokens, std::move(request->echo));
+                               *context->tokenizer, prompts.front().tokens, std::move(request->echo));
   InferenceRequest inference{.endpoint = "chat",
                              .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
                              .generation = std::move(generation),
-                             .prompts = {}};
-  inference.prompts.push_back(std::move(prompt));
-  StartInference(std::move(exchange), context, std::move(inference), std::move(format));
-  return std::nullopt;
+                             .prompts = std::move(prompts),
+                             .repeated_bytes = repeated_bytes};
+  return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
 }
 
 std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                          const boost::json::object& body) {
+                                          const boost::json::object& body, Work& work) {
   Parsed<CompletionRequest> request = ReadCompletionRequest(body, *context);
   if (!request.ok()) return request.error();
   GenerationRequest& generation = request->generation;
-  Parsed<EncodedPrompts> encoded = EncodePrompts(*context, *request);
+  Parsed<EncodedPrompts> encoded = EncodePrompts(*context, *request, work);
   if (!encoded.ok()) return encoded.error();
   if (auto error = CheckPromptLogprobs(generation, encoded->tokens, *context)) return error;
+  if (auto error = CheckLogprobs(generation, encoded->prompts, exchange->budget())) return error;
+  const size_t repeated_bytes = encoded->echo_bytes + RepeatedIdBytes(generation, encoded->tokens);
   std::vector<std::vector<TokenId>> ids;
   if (generation.return_token_ids || (request->echo && generation.sampling.logprobs >= 0)) {
     for (const InferencePrompt& prompt : encoded->prompts) ids.push_back(prompt.tokens);
@@ -124,9 +161,9 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
   InferenceRequest inference{.endpoint = "completions",
                              .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
                              .generation = std::move(generation),
-                             .prompts = std::move(encoded->prompts)};
-  StartInference(std::move(exchange), context, std::move(inference), std::move(format));
-  return std::nullopt;
+                             .prompts = std::move(encoded->prompts),
+                             .repeated_bytes = repeated_bytes};
+  return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
 }
 
 }  // namespace prefixd

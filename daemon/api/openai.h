@@ -7,14 +7,15 @@
 #include <optional>
 
 #include "daemon/api/context.h"
+#include "daemon/api/work.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
 
 std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                              const boost::json::object& body);
+                                              const boost::json::object& body, Work& work);
 std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                          const boost::json::object& body);
+                                          const boost::json::object& body, Work& work);
 
 }  // namespace prefixd

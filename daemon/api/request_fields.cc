@@ -16,9 +16,10 @@ ApiError UnsupportedParameter(std::string param, std::string_view what) {
   return BadParameter(std::move(param), std::move(message), "unsupported_parameter");
 }
 
-Parsed<json::object> ParseBody(std::string_view body) {
-  Result<json::object> object =
-      ParseJsonObject("The body ", body, {.max_depth = kMaxJsonDepth, .unique_keys = false});
+Parsed<json::object> ParseBody(std::string_view body, const json::storage_ptr& storage) {
+  Result<json::object> object = ParseJsonObject(
+      "The body ", body,
+      {.max_depth = kMaxJsonDepth, .unique_keys = false, .storage = storage, .scratch = storage});
   if (!object.ok()) return BadParameter("", object.status().message() + ".");
   return std::move(object).value();
 }

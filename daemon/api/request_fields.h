@@ -38,7 +38,8 @@ class Parsed {
 };
 
 // A body as an object: strict JSON, valid UTF-8 without lone surrogates, at most kMaxJsonDepth deep.
-Parsed<boost::json::object> ParseBody(std::string_view body);
+// `storage` allocates the object and outlives it.
+Parsed<boost::json::object> ParseBody(std::string_view body, const boost::json::storage_ptr& storage = {});
 
 ApiError BadParameter(std::string param, std::string message, std::string code = "");
 ApiError UnsupportedParameter(std::string param, std::string_view what);

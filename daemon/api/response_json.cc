@@ -1,9 +1,12 @@
 #include "daemon/api/response_json.h"
 
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <cmath>
+#include <utility>
 
 #include "base/utf8.h"
+#include "daemon/api/long_bodies.h"
 
 namespace prefixd {
 
@@ -78,10 +81,43 @@ std::string TokenNames::Text(TokenId id) const {
   return as_ids_ ? ById(id) : RepairUtf8(tokenizer_->TokenBytes(id));
 }
 
-json::array TokenNames::Bytes(TokenId id) const {
-  json::array bytes;
-  if (skip_special_ && tokenizer_->IsSpecial(id)) return bytes;
-  for (const char c : tokenizer_->TokenBytes(id)) bytes.emplace_back(static_cast<unsigned char>(c));
+void TokenNames::AppendBytes(TokenId id, std::string* out) const {
+  const bool hidden = skip_special_ && tokenizer_->IsSpecial(id);
+  const std::string bytes = hidden ? std::string() : tokenizer_->TokenBytes(id);
+  out->push_back('[');
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    if (i > 0) out->push_back(',');
+    out->append(std::to_string(static_cast<unsigned char>(bytes[i])));
+  }
+  out->push_back(']');
+}
+
+void ObjectText::Key(std::string_view name) {
+  if (!std::exchange(first_, false)) out_->push_back(',');
+  out_->push_back('"');
+  AppendEscaped(name, out_);
+  out_->append("\":");
+}
+
+void ObjectText::Member(std::string_view name, const json::value& value) {
+  Key(name);
+  out_->append(json::serialize(value));
+}
+
+void ObjectText::Members(const json::object& members) {
+  for (const auto& [name, value] : members) Member(name, value);
+}
+
+size_t LogprobTextBytes(const Tokenizer& tokenizer, TokenId id) {
+  // The longest forms of a byte: an escape of 6, and 4 in a list of numbers.
+  constexpr size_t kByte = 10;
+  const auto text = tokenizer.TokenText(id);
+  return kLogprobTextBytes + kByte * (text ? text->size() : 0);
+}
+
+size_t LogprobTextBytes(const Tokenizer& tokenizer, const GeneratedToken& token) {
+  size_t bytes = LogprobTextBytes(tokenizer, token.token);
+  for (const TokenLogprob& other : token.top) bytes += LogprobTextBytes(tokenizer, other.token);
   return bytes;
 }
 

@@ -5,6 +5,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/api/response_format.h"
@@ -25,6 +26,27 @@ boost::json::value LogprobJson(float logprob);
 boost::json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
                                       const Tokenizer& tokenizer);
 
+// Appends the members of a JSON object to a text. Long members are appended by the caller after Key, so that
+// no JSON value of them is made.
+class ObjectText {
+ public:
+  explicit ObjectText(std::string* out) : out_(out) { out_->push_back('{'); }
+  void Key(std::string_view name);
+  void Member(std::string_view name, const boost::json::value& value);
+  void Members(const boost::json::object& members);
+  void End() { out_->push_back('}'); }
+
+ private:
+  std::string* const out_;
+  bool first_ = true;
+};
+
+// The most that one generated log probability takes while it is formatted: its text, for which the caller
+// makes room at once, and what a completion needs to give every token of a position its own name.
+inline constexpr size_t kLogprobTextBytes = 160;  // and more for the text of the token
+size_t LogprobTextBytes(const Tokenizer& tokenizer, TokenId id);
+size_t LogprobTextBytes(const Tokenizer& tokenizer, const GeneratedToken& token);  // `top` included
+
 // The names of tokens in log probabilities.
 class TokenNames {
  public:
@@ -35,8 +57,8 @@ class TokenNames {
 
   // The text of the token alone, with U+FFFD where it is part of a code point.
   std::string Text(TokenId id) const;
-  // The bytes that the token adds to the output.
-  boost::json::array Bytes(TokenId id) const;
+  // Appends the bytes that the token adds to the output, as a list of numbers.
+  void AppendBytes(TokenId id, std::string* out) const;
   static std::string ById(TokenId id) { return "token_id:" + std::to_string(id); }
 
  private:

@@ -72,7 +72,8 @@ void HandleReady(const ApiContext& context, Exchange& exchange) {
 }
 
 void HandleMetrics(const ApiContext& context, Exchange& exchange) {
-  exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = context.metrics()});
+  exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                    .body = context.metrics(exchange.budget().stats())});
 }
 
 struct GetRoute {
@@ -94,7 +95,7 @@ constexpr GetRoute kGetRoutes[] = {
 
 struct PostRoute {
   const char* pattern;
-  std::optional<ApiError> (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&);
+  std::optional<ApiError> (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&, Work&);
 };
 constexpr PostRoute kPostRoutes[] = {
     {"/v1/chat/completions", HandleChatCompletions},
@@ -120,8 +121,8 @@ void AddApiRoutes(Router* router, const ApiContext* context) {
   for (const PostRoute& route : kPostRoutes) {
     router->Add("POST", route.pattern,
                 WithJsonBody(context, [context, handle = route.handle](std::shared_ptr<Exchange> exchange,
-                                                                       const json::object& body) {
-                  return handle(context, std::move(exchange), body);
+                                                                       const json::object& body, Work& work) {
+                  return handle(context, std::move(exchange), body, work);
                 }));
   }
 }

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "base/check.h"
+#include "daemon/api/choice_decoder.h"
 
 namespace prefixd {
 
@@ -16,11 +17,23 @@ void Prepend(std::vector<GeneratedToken>* first, std::vector<GeneratedToken>* se
 
 }  // namespace
 
+// Reserves the bytes of the event's tokens, or drops the tokens.
+void TokenOutbox::Reserve(RequestEvent* event) {
+  size_t bytes = 0;
+  for (const GeneratedToken& token : event->tokens) bytes += HeldBytes(token);
+  for (const GeneratedToken& token : event->prompt_logprobs) bytes += HeldBytes(token);
+  over_budget_ = over_budget_ || !reserved_.TryGrow(bytes);
+  if (!over_budget_) return;
+  event->tokens.clear();
+  event->prompt_logprobs.clear();
+}
+
 void TokenOutbox::OnEvent(RequestEvent event) {
   {
     MutexLock lock(mutex_);
     PREFIXD_CHECK(!finished_) << exchange_->request_id() << ": an event after the finish";
     finished_ = event.finish.has_value();
+    Reserve(&event);
     if (pending_) {
       // The lists are joined. The other members are those of the latest event.
       Prepend(&pending_->prompt_logprobs, &event.prompt_logprobs);
@@ -35,11 +48,17 @@ void TokenOutbox::OnEvent(RequestEvent event) {
 
 void TokenOutbox::Deliver() {
   std::optional<RequestEvent> event;
+  Delivery delivery;
   {
     MutexLock lock(mutex_);
     event.swap(pending_);
+    std::swap(delivery.reserved, reserved_);
+    reserved_ = ByteBudget::Reservation(exchange_->budget(), ByteBudget::Use::kAnswer);
+    delivery.over_budget = over_budget_;
   }
-  if (event) handler_(*std::move(event));
+  if (!event) return;
+  delivery.event = *std::move(event);
+  handler_(std::move(delivery));
 }
 
 }  // namespace prefixd

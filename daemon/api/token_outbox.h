@@ -5,8 +5,11 @@
 //
 // Invariants
 //   1. At most one job per outbox is posted and not yet run. Events that arrive meanwhile are merged into the
-//      pending one, so an outbox never holds more than the sequence's max_tokens tokens.
+//      pending one.
 //   2. The handler receives every token once, in order, and the finish once, last.
+//   3. All tokens and log probabilities are reserved from the byte budget, and the handler receives the
+//      reservation with them. When the budget has no room, the outbox drops these tokens and all later ones,
+//      and the handler receives `over_budget`.
 #pragma once
 
 #include <functional>
@@ -15,6 +18,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "daemon/http/byte_budget.h"
 #include "daemon/http/exchange.h"
 #include "engine/request.h"
 
@@ -22,19 +26,29 @@ namespace prefixd {
 
 class TokenOutbox final : public RequestListener, public std::enable_shared_from_this<TokenOutbox> {
  public:
-  using Handler = std::function<void(RequestEvent)>;
+  struct Delivery {
+    RequestEvent event;
+    ByteBudget::Reservation reserved;  // of the event's tokens
+    bool over_budget = false;
+  };
+  using Handler = std::function<void(Delivery)>;
   TokenOutbox(std::shared_ptr<Exchange> exchange, Handler handler)
-      : exchange_(std::move(exchange)), handler_(std::move(handler)) {}
+      : exchange_(std::move(exchange)),
+        handler_(std::move(handler)),
+        reserved_(exchange_->budget(), ByteBudget::Use::kAnswer) {}
 
   void OnEvent(RequestEvent event) override EXCLUDES(mutex_);
 
  private:
+  void Reserve(RequestEvent* event) REQUIRES(mutex_);
   void Deliver() EXCLUDES(mutex_);
 
   const std::shared_ptr<Exchange> exchange_;
   const Handler handler_;
   Mutex mutex_;
   std::optional<RequestEvent> pending_ GUARDED_BY(mutex_);  // a job is posted if and only if this is set
+  ByteBudget::Reservation reserved_ GUARDED_BY(mutex_);     // of the pending event
+  bool over_budget_ GUARDED_BY(mutex_) = false;
   bool finished_ GUARDED_BY(mutex_) = false;
 };
 

@@ -5,8 +5,8 @@
 
 #include "base/utf8.h"
 #include "daemon/api/chat_request.h"
+#include "daemon/api/long_bodies.h"
 #include "daemon/api/request_fields.h"
-#include "daemon/api/response_json.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -14,11 +14,6 @@ namespace prefixd {
 namespace {
 
 namespace json = boost::json;
-
-std::nullopt_t RespondJson(Exchange& exchange, const json::object& body) {
-  exchange.Respond({.body = json::serialize(body)});
-  return std::nullopt;
-}
 
 // Checks the optional model, then returns the first error of the fields read so far.
 std::optional<ApiError> CheckFields(RequestFields& fields, const ApiContext& context) {
@@ -28,62 +23,78 @@ std::optional<ApiError> CheckFields(RequestFields& fields, const ApiContext& con
   return fields.error();
 }
 
+void AppendId(TokenId id, std::string* out) { out->append(std::to_string(id)); }
+
+void AppendString(std::string_view text, std::string* out) {
+  out->push_back('"');
+  AppendEscaped(text, out);
+  out->push_back('"');
+}
+
 // The bytes of a token: a string, or a list of numbers when they are not valid UTF-8.
-json::value TokenPiece(const std::string& bytes) {
-  if (IsValidUtf8(bytes)) return json::value(bytes);
-  json::array numbers;
-  for (const char c : bytes) numbers.emplace_back(static_cast<unsigned char>(c));
-  return numbers;
+void AppendPiece(const std::string& bytes, std::string* out) {
+  if (IsValidUtf8(bytes)) return AppendString(bytes, out);
+  char separator = '[';
+  for (const char c : bytes) {
+    out->push_back(std::exchange(separator, ','));
+    out->append(std::to_string(static_cast<unsigned char>(c)));
+  }
+  out->push_back(']');
 }
 
 // llama.cpp's response: the ids alone, or with the text of each.
 std::optional<ApiError> TokenizeContent(const ApiContext& context, Exchange& exchange, RequestFields& fields,
-                                        const std::string& content) {
+                                        const std::string& content, Work& work) {
   const Tokenizer::EncodeOptions options{.add_special_tokens = fields.Bool("add_special", false),
                                          .parse_special = fields.Bool("parse_special", true)};
   const bool pieces = fields.Bool("with_pieces", false);
   if (fields.error()) return fields.error();
-  const Result<std::vector<TokenId>> ids = context.tokenizer->Encode(content, options);
-  if (!ids.ok()) return BadParameter("content", ids.status().message(), "invalid_value");
-  if (!pieces) return RespondJson(exchange, {{"tokens", IdsJson(*ids)}});
-  json::array tokens;
-  for (const TokenId id : *ids)
-    tokens.push_back({{"id", id}, {"piece", TokenPiece(context.tokenizer->TokenBytes(id))}});
-  return RespondJson(exchange, {{"tokens", std::move(tokens)}});
+  Parsed<std::vector<TokenId>> ids = EncodeText(context, content, options, "content", work);
+  if (!ids.ok()) return ids.error();
+  TokenSection section{.head = "{\"tokens\":[", .item = AppendId};
+  if (pieces) {
+    section.item = [tokenizer = context.tokenizer](TokenId id, std::string* out) {
+      out->append("{\"id\":").append(std::to_string(id)).append(",\"piece\":");
+      AppendPiece(tokenizer->TokenBytes(id), out);
+      out->push_back('}');
+    };
+  }
+  return RespondTokens(exchange, *std::move(ids), {std::move(section)}, "]}");
 }
 
 // vLLM's response.
 std::optional<ApiError> RespondTokenized(const ApiContext& context, Exchange& exchange,
-                                         const std::vector<TokenId>& ids, bool with_texts) {
-  json::value texts = nullptr;
-  if (with_texts) {
-    json::array list;
-    for (const TokenId id : ids) list.emplace_back(RepairUtf8(context.tokenizer->TokenBytes(id)));
-    texts = std::move(list);
-  }
-  return RespondJson(exchange, {{"count", ids.size()},
-                                {"max_model_len", context.context_length},
-                                {"tokens", IdsJson(ids)},
-                                {"token_strs", std::move(texts)}});
+                                         std::vector<TokenId> ids, bool with_texts) {
+  std::vector<TokenSection> sections = {
+      {.head = "{\"count\":" + std::to_string(ids.size()) +
+               ",\"max_model_len\":" + std::to_string(context.context_length) + ",\"tokens\":[",
+       .item = AppendId}};
+  if (!with_texts)
+    return RespondTokens(exchange, std::move(ids), std::move(sections), "],\"token_strs\":null}");
+  sections.push_back(
+      {.head = "],\"token_strs\":[", .item = [tokenizer = context.tokenizer](TokenId id, std::string* out) {
+         AppendString(RepairUtf8(tokenizer->TokenBytes(id)), out);
+       }});
+  return RespondTokens(exchange, std::move(ids), std::move(sections), "]}");
 }
 
 }  // namespace
 
 std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                       const json::object& body) {
+                                       const json::object& body, Work& work) {
   RequestFields fields(body);
   const bool with_texts = fields.Bool("return_token_strs", false);
   const auto content = fields.String("content");
   const auto prompt = fields.String("prompt");
   if (auto error = CheckFields(fields, *context)) return error;
-  if (content) return TokenizeContent(*context, *exchange, fields, *content);
+  if (content) return TokenizeContent(*context, *exchange, fields, *content, work);
   if (prompt) {
     const bool add_special = fields.Bool("add_special_tokens", true);
     if (fields.error()) return fields.error();
-    const Result<std::vector<TokenId>> ids =
-        context->tokenizer->Encode(*prompt, {.add_special_tokens = add_special});
-    if (!ids.ok()) return BadParameter("prompt", ids.status().message(), "invalid_value");
-    return RespondTokenized(*context, *exchange, *ids, with_texts);
+    Parsed<std::vector<TokenId>> ids =
+        EncodeText(*context, *prompt, {.add_special_tokens = add_special}, "prompt", work);
+    if (!ids.ok()) return ids.error();
+    return RespondTokenized(*context, *exchange, *std::move(ids), with_texts);
   }
   if (fields.Find("messages") == nullptr) {
     return BadParameter("prompt", "One of 'prompt', 'messages' and 'content' is required.",
@@ -91,13 +102,13 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
   }
   ChatPrompt chat = ReadChatPrompt(fields);
   if (fields.error()) return fields.error();
-  const Parsed<std::vector<TokenId>> ids = EncodeChat(*context, std::move(chat), /*must_fit=*/false);
+  Parsed<std::vector<TokenId>> ids = EncodeChat(*context, std::move(chat), /*must_fit=*/false, work);
   if (!ids.ok()) return ids.error();
-  return RespondTokenized(*context, *exchange, *ids, with_texts);
+  return RespondTokenized(*context, *exchange, *std::move(ids), with_texts);
 }
 
 std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                         const json::object& body) {
+                                         const json::object& body, Work&) {
   RequestFields fields(body);
   const json::array* tokens = fields.Array("tokens");
   if (auto error = CheckFields(fields, *context)) return error;
@@ -114,24 +125,18 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
     }
     ids.push_back(static_cast<TokenId>(*id));
   }
-  // The names of vLLM and of llama.cpp. The text may be large: it is escaped once, and no JSON value has it.
-  const std::string text =
-      json::serialize(json::string_view(context->tokenizer->Decode(ids, /*skip_special_tokens=*/false)));
-  std::string answer;
-  answer.reserve(2 * text.size() + 64);
-  answer.append("{\"prompt\":").append(text).append(",\"content\":").append(text).append("}");
-  exchange->Respond({.body = std::move(answer)});
-  return std::nullopt;
+  // The names of vLLM and of llama.cpp.
+  return RespondDecoded(*exchange, *context->tokenizer, std::move(ids), {"prompt", "content"});
 }
 
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                            const json::object& body) {
+                                            const json::object& body, Work& work) {
   RequestFields fields(body);
   ChatPrompt prompt = ReadChatPrompt(fields);
   if (auto error = CheckFields(fields, *context)) return error;
-  const Parsed<std::string> text = RenderChat(*context, std::move(prompt));
+  Parsed<std::string> text = RenderChat(*context, std::move(prompt), work);
   if (!text.ok()) return text.error();
-  return RespondJson(*exchange, {{"prompt", *text}});
+  return RespondText(*exchange, "prompt", *std::move(text));
 }
 
 }  // namespace prefixd

@@ -8,16 +8,17 @@
 #include <optional>
 
 #include "daemon/api/context.h"
+#include "daemon/api/work.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
 
 std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                       const boost::json::object& body);
+                                       const boost::json::object& body, Work& work);
 std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                         const boost::json::object& body);
+                                         const boost::json::object& body, Work& work);
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,
-                                            const boost::json::object& body);
+                                            const boost::json::object& body, Work& work);
 
 }  // namespace prefixd

@@ -23,6 +23,22 @@ std::string ErrorBody(const ApiError& error) {
   return boost::json::serialize(boost::json::object{{"error", inner}});
 }
 
+ApiError NoRoomError(const ByteBudget& budget, size_t needed) {
+  if (needed > budget.LargeLimit()) {
+    return {.status = 413,
+            .code = "request_too_large",
+            .message = "This request and its answer need about " + std::to_string(needed) +
+                       " bytes of memory; one request can have " + std::to_string(budget.LargeLimit()) +
+                       " (--max-inflight). Ask for less at once."};
+  }
+  return {.status = 503,
+          .type = "server_error",
+          .code = "overloaded",
+          .message = "The requests and answers in the server have reached the limit of " +
+                     std::to_string(budget.limit()) + " bytes (--max-inflight). Try again later.",
+          .retry_after = 1};
+}
+
 HttpResponse ErrorResponse(const ApiError& error) {
   HttpResponse response;
   response.status = error.status;

@@ -20,6 +20,10 @@ struct ApiError {
   HttpHeaders headers;  // additional headers, such as Allow
 };
 
+// The error for a request that needs more bytes than the budget has free now. `needed` is what the request
+// holds and asks for; more than the budget can ever give makes it a 413, which no later try would change.
+ApiError NoRoomError(const ByteBudget& budget, size_t needed = 0);
+
 // Returns the JSON text {"error":{...}}. A stream that fails after it has begun sends this text as an event.
 std::string ErrorBody(const ApiError& error);
 // Returns a response with the status and headers of `error`, and with ErrorBody(error) as its body.

@@ -23,6 +23,8 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/http/byte_budget.h"
+
 namespace prefixd {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -37,11 +39,24 @@ struct HttpRequest {
   std::string_view header(std::string_view name) const;
 };
 
+// A long body that is written while it is sent, so that only a compact form of it is in memory. The owner of
+// the response destroys it when the body is complete or the client has disconnected.
+//
+// Threads: one at a time.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  // Appends the next part of the body to `out`: about `bytes` bytes, or less at the end, and nothing when the
+  // body is complete.
+  virtual void Next(size_t bytes, std::string* out) = 0;
+};
+
 struct HttpResponse {
   int status = 200;
   HttpHeaders headers;
   std::string content_type = "application/json";
   std::string body;
+  std::shared_ptr<BodySource> source = nullptr;  // writes the rest of the body, after `body`; for Respond
 };
 
 class Exchange {
@@ -49,11 +64,12 @@ class Exchange {
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
   virtual const std::string& request_id() const = 0;  // also sent as x-request-id
+  // Sends the response. A body for which the byte budget has no room is replaced by a 503.
   virtual void Respond(HttpResponse response) = 0;
   // Sends status, headers and content type. The body of `head` is the first piece of the stream.
   virtual void StartStream(HttpResponse head) = 0;
-  // Requires StartStream. Returns false when the client has disconnected or its backlog exceeded the limit;
-  // the caller then stops producing.
+  // Requires StartStream. Returns false when the client has disconnected, its backlog exceeded the limit, or
+  // the byte budget has no room for the piece; the caller then stops producing.
   [[nodiscard]] virtual bool Write(std::string piece) = 0;
   virtual void EndStream() = 0;
   // Registers a callback that runs when the client disconnects before the response is complete. When the
@@ -65,9 +81,12 @@ class Exchange {
   // Runs `job` on a worker thread, in no particular order. For work that would block an io thread for too
   // long. Returns false, and drops the job, when the queue of the workers is full.
   [[nodiscard]] virtual bool PostWork(std::function<void()> job) = 0;
-  // Frees the body of the request. Its bytes then no longer count towards the limit on the bytes of all
-  // request bodies. No other thread may use request() at the same time.
+  // Frees the body of the request and returns its bytes to the byte budget. No other thread may use request()
+  // at the same time.
   virtual void ReleaseBody() = 0;
+  // The account of the bytes in flight. Whoever makes something large for this exchange reserves its bytes
+  // first. It lives as long as the exchange does.
+  virtual ByteBudget& budget() = 0;
   // Runs `job` like Post, but after `seconds`. Calling the returned function cancels the job.
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
 };

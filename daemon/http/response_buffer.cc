@@ -38,6 +38,12 @@ std::string_view Reason(int status) {
   return "Unknown";
 }
 
+constexpr std::string_view kLastChunk = "0\r\n\r\n";
+// What a piece takes in addition to its bytes: the string, its reference count and the frame of a chunk.
+constexpr size_t kPieceBytes = 96;
+// A body up to this size, such as that of an error, is sent however full the budget is.
+constexpr size_t kAlwaysSentBytes = 4096;
+
 // Replaces control characters, so that a value cannot end its line and add a header.
 void AppendField(std::string* out, std::string_view name, std::string_view value) {
   out->append(name).append(": ");
@@ -55,7 +61,10 @@ std::string Chunk(std::string_view bytes) {
 }  // namespace
 
 ResponseBuffer::ResponseBuffer(ResponseOptions options, std::shared_ptr<Connection> connection)
-    : options_(std::move(options)), connection_(std::move(connection)), keep_alive_(options_.keep_alive) {}
+    : options_(std::move(options)),
+      connection_(std::move(connection)),
+      reserved_(connection_->budget(), ByteBudget::Use::kAnswer),
+      keep_alive_(options_.keep_alive) {}
 
 std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream) {
   if (connection_->closing() || (stream && options_.http_1_0)) keep_alive_ = false;
@@ -72,21 +81,46 @@ std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream
   return head.append("\r\n");
 }
 
-void ResponseBuffer::PushLocked(std::string bytes) {
+void ResponseBuffer::PushLocked(std::string bytes, size_t reserved) {
   unsent_bytes_ += bytes.size();
-  pieces_.push_back(std::make_shared<const std::string>(std::move(bytes)));
+  pieces_.push_back({std::make_shared<const std::string>(std::move(bytes)), reserved});
+}
+
+void ResponseBuffer::PushSmallLocked(std::string bytes) {
+  const size_t reserved = bytes.size() + kPieceBytes;
+  reserved_.Add(reserved);
+  PushLocked(std::move(bytes), reserved);
 }
 
 void ResponseBuffer::PopLocked() {
+  reserved_popped_ += pieces_.front().reserved;
   pieces_.pop_front();
   front_taken_ = 0;
+}
+
+// Lets the source write the next piece, or ends the body.
+void ResponseBuffer::PullLocked(size_t limit) {
+  constexpr size_t kChunkFrame = 2 * sizeof(size_t) + 4;
+  std::string part;
+  source_->Next(limit > kChunkFrame ? limit - kChunkFrame : 1, &part);
+  if (!part.empty()) return PushLocked(chunked() ? Chunk(part) : std::move(part), 0);
+  source_ = nullptr;
+  if (chunked()) PushLocked(std::string(kLastChunk), 0);
 }
 
 void ResponseBuffer::RespondLocked(HttpResponse response) {
   started_ = ended_ = true;
   on_disconnect_ = nullptr;
-  PushLocked(HeadLocked(response, false));
-  if (!options_.head_only && !response.body.empty()) PushLocked(std::move(response.body));
+  const size_t size = options_.head_only ? 0 : response.body.size();
+  const bool small = size <= kAlwaysSentBytes;
+  if (!small && !reserved_.TryGrow(size)) response = ErrorResponse(NoRoomError(connection_->budget()));
+  PushSmallLocked(HeadLocked(response, response.source != nullptr));
+  if (options_.head_only) return;
+  source_ = std::move(response.source);
+  if (response.body.empty()) return;
+  if (source_ != nullptr && chunked()) response.body = Chunk(response.body);
+  if (response.body.size() <= kAlwaysSentBytes) return PushSmallLocked(std::move(response.body));
+  PushLocked(std::move(response.body), size);
 }
 
 void ResponseBuffer::Respond(HttpResponse response) {
@@ -114,8 +148,8 @@ void ResponseBuffer::StartStream(HttpResponse head) {
     PREFIXD_CHECK(!std::exchange(answered_, true)) << options_.request_id << ": a second response";
     if (started_ || disconnected_) return;
     started_ = true;
-    PushLocked(HeadLocked(head, true));
-    if (!head.body.empty()) PushLocked(options_.http_1_0 ? std::move(head.body) : Chunk(head.body));
+    PushSmallLocked(HeadLocked(head, true));
+    if (!head.body.empty()) PushSmallLocked(chunked() ? Chunk(head.body) : std::move(head.body));
   }
   connection_->Wake();
 }
@@ -126,10 +160,11 @@ bool ResponseBuffer::Write(std::string piece) {
     PREFIXD_CHECK(answered_) << options_.request_id << ": Write before StartStream";
     if (!started_ || ended_ || disconnected_ || overflow_) return false;
     if (piece.empty()) return true;  // an empty chunk would end the stream
-    if (unsent_bytes_ > options_.backlog_limit) {
+    const size_t reserved = piece.size() + kPieceBytes;
+    if (unsent_bytes_ > options_.backlog_limit || !reserved_.TryGrow(reserved)) {
       overflow_ = true;
     } else {
-      PushLocked(options_.http_1_0 ? std::move(piece) : Chunk(piece));
+      PushLocked(chunked() ? Chunk(piece) : std::move(piece), reserved);
     }
   }
   connection_->Wake();
@@ -144,7 +179,7 @@ void ResponseBuffer::EndStream() {
     if (!started_ || ended_ || disconnected_) return;
     ended_ = true;
     on_disconnect_ = nullptr;
-    if (!options_.http_1_0) PushLocked("0\r\n\r\n");
+    if (chunked()) PushSmallLocked(std::string(kLastChunk));
   }
   connection_->Wake();
 }
@@ -179,19 +214,21 @@ void ResponseBuffer::Abandon() {
 
 OutgoingBytes ResponseBuffer::TakeBytes(size_t limit) {
   MutexLock lock(mutex_);
-  if (pieces_.empty() || overflow_) return {};
-  const std::string_view rest = std::string_view(*pieces_.front()).substr(front_taken_);
-  if (rest.size() >= limit || pieces_.size() == 1 || pieces_[1]->size() > limit - rest.size()) {
-    OutgoingBytes taken{pieces_.front(), rest.substr(0, limit)};
+  if (overflow_ || disconnected_) return {};
+  if (pieces_.empty() && source_ != nullptr) PullLocked(limit);
+  if (pieces_.empty()) return {};
+  const std::string_view rest = std::string_view(*pieces_.front().text).substr(front_taken_);
+  if (rest.size() >= limit || pieces_.size() == 1 || pieces_[1].text->size() > limit - rest.size()) {
+    OutgoingBytes taken{pieces_.front().text, rest.substr(0, limit)};
     front_taken_ += taken.bytes.size();
-    if (front_taken_ == pieces_.front()->size()) PopLocked();
+    if (front_taken_ == pieces_.front().text->size()) PopLocked();
     return taken;
   }
   // Short pieces, as of a stream, are joined, so that each does not cost a write.
   std::string joined(rest);
   PopLocked();
-  while (!pieces_.empty() && pieces_.front()->size() <= limit - joined.size()) {
-    joined += *pieces_.front();
+  while (!pieces_.empty() && pieces_.front().text->size() <= limit - joined.size()) {
+    joined += *pieces_.front().text;
     PopLocked();
   }
   const auto owner = std::make_shared<const std::string>(std::move(joined));
@@ -202,11 +239,12 @@ void ResponseBuffer::MarkWritten(size_t bytes) {
   MutexLock lock(mutex_);
   PREFIXD_CHECK(bytes <= unsent_bytes_) << bytes << " of " << unsent_bytes_;
   unsent_bytes_ -= bytes;
+  reserved_.Shrink(std::exchange(reserved_popped_, 0));
 }
 
 bool ResponseBuffer::drained() const {
   MutexLock lock(mutex_);
-  return disconnected_ || overflow_ || (ended_ && pieces_.empty());
+  return disconnected_ || overflow_ || (ended_ && pieces_.empty() && source_ == nullptr);
 }
 
 bool ResponseBuffer::aborted() const {
@@ -221,7 +259,7 @@ bool ResponseBuffer::ended() const {
 
 bool ResponseBuffer::keep_alive() const {
   MutexLock lock(mutex_);
-  return ended_ && pieces_.empty() && !disconnected_ && !overflow_ && keep_alive_;
+  return ended_ && pieces_.empty() && source_ == nullptr && !disconnected_ && !overflow_ && keep_alive_;
 }
 
 void ResponseBuffer::MarkDisconnected() {
@@ -233,6 +271,9 @@ void ResponseBuffer::MarkDisconnected() {
     if (!ended_) callback = std::move(on_disconnect_);
     on_disconnect_ = nullptr;
     pieces_.clear();
+    source_ = nullptr;
+    reserved_.ShrinkTo(0);
+    reserved_popped_ = 0;
     front_taken_ = 0;
   }
   if (callback) callback();

@@ -5,7 +5,7 @@
 //
 // Invariants
 //   1. The unsent bytes of a stream exceed `backlog_limit` by less than one piece. The next Write aborts the
-//      response, as if the client had disconnected.
+//      response, as if the client had disconnected. So does a Write for which the byte budget has no room.
 //   2. The producer calls Respond or StartStream once, and OnDisconnect at most once. Calls after the end of
 //      the response or after a disconnect have no effect, except that OnDisconnect after a disconnect before
 //      the end posts its callback.
@@ -15,6 +15,9 @@
 //   4. A piece of at least the limit of TakeBytes is sent from where the producer left it: its bytes are
 //      neither copied nor moved, so that sending takes time in proportion to the size of an answer. Shorter
 //      pieces, and the end of a longer one, may be joined; each of their bytes is copied at most once.
+//   5. Every byte from Respond and Write is reserved from the byte budget until its piece is written or the
+//      client has disconnected. A source holds a reservation of its own; what it wrote and is not sent yet is
+//      one part of at most about the limit of TakeBytes.
 #pragma once
 
 #include <deque>
@@ -38,6 +41,7 @@ class Connection {
   virtual void Post(std::function<void()> job) = 0;
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
   virtual bool PostWork(std::function<void()> job) = 0;
+  virtual ByteBudget& budget() = 0;
 };
 
 struct ResponseOptions {
@@ -85,14 +89,25 @@ class ResponseBuffer {
 
  private:
   void RespondLocked(HttpResponse response) REQUIRES(mutex_);
-  void PushLocked(std::string bytes) REQUIRES(mutex_);
+  // A piece, and how many bytes of the budget are reserved for it.
+  struct Piece {
+    std::shared_ptr<const std::string> text;
+    size_t reserved;
+  };
+  void PushLocked(std::string bytes, size_t reserved) REQUIRES(mutex_);
+  void PushSmallLocked(std::string bytes) REQUIRES(mutex_);  // at most some KiB: headers, the end of a stream
   void PopLocked() REQUIRES(mutex_);
+  void PullLocked(size_t limit) REQUIRES(mutex_);
+  bool chunked() const { return !options_.http_1_0; }
   std::string HeadLocked(const HttpResponse& response, bool stream) REQUIRES(mutex_);
 
   const ResponseOptions options_;
   const std::shared_ptr<Connection> connection_;
   mutable Mutex mutex_;
-  std::deque<std::shared_ptr<const std::string>> pieces_ GUARDED_BY(mutex_);  // none is empty
+  ByteBudget::Reservation reserved_ GUARDED_BY(mutex_);    // of pieces_ and of what is being written
+  size_t reserved_popped_ GUARDED_BY(mutex_) = 0;          // the part of reserved_ that is being written
+  std::deque<Piece> pieces_ GUARDED_BY(mutex_);            // none is empty
+  std::shared_ptr<BodySource> source_ GUARDED_BY(mutex_);  // writes what follows the pieces
   size_t front_taken_ GUARDED_BY(mutex_) = 0;   // bytes taken of the front piece; less than its size
   size_t unsent_bytes_ GUARDED_BY(mutex_) = 0;  // in pieces_, or taken and not yet written
   bool keep_alive_ GUARDED_BY(mutex_);
@@ -107,7 +122,7 @@ class ResponseBuffer {
 
 class HttpExchange final : public Exchange {
  public:
-  // `body_bytes` is the reservation of the request's body.
+  // `body_bytes` is the reservation of the request's body; it may be empty.
   HttpExchange(HttpRequest request, ByteBudget::Reservation body_bytes,
                std::shared_ptr<ResponseBuffer> response)
       : request_(std::move(request)), response_(std::move(response)), body_bytes_(std::move(body_bytes)) {}
@@ -129,8 +144,9 @@ class HttpExchange final : public Exchange {
   }
   void ReleaseBody() override {
     std::string().swap(request_.body);
-    ByteBudget::Reservation freed = std::move(body_bytes_);
+    body_bytes_.ShrinkTo(0);
   }
+  ByteBudget& budget() override { return response_->connection()->budget(); }
 
  private:
   HttpRequest request_;

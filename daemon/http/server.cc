@@ -21,6 +21,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "daemon/http/error_response.h"
+#include "daemon/http/heap.h"
 #include "daemon/http/listen.h"
 #include "daemon/http/session.h"
 
@@ -119,6 +120,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
       << options.max_connections << " connections";
   PREFIXD_CHECK(handler != nullptr);
   PREFIXD_ASSIGN_OR_RETURN(Listener listener, ListenOn(options.listen));
+  LimitKeptHeap();
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(listener));
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
   for (int i = 0; i < impl->context->options.io_threads; ++i) {
@@ -129,6 +131,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
 
 const std::string& HttpServer::url() const { return impl_->listener.url; }
 int HttpServer::connections() const { return impl_->context->session_count(); }
+InflightStats HttpServer::inflight() const { return impl_->context->budget.stats(); }
 bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle(seconds); }
 
 void HttpServer::StopAccepting() {

@@ -5,9 +5,10 @@
 // handler runs on io threads; it must not block or throw.
 //
 // Invariants
-//   1. Everything that can grow has a limit: headers, a body, all bodies together, connections, pipelined
-//      bytes and the backlog of a stream. Every wait has a deadline (header, body, idle, write), except the
-//      wait for the handler's response, which ends when the client disconnects.
+//   1. Everything that can grow has a limit: headers, a body, connections, pipelined bytes, the backlog of a
+//      stream, and the bytes in flight of all connections together (byte_budget.h). Every wait has a deadline
+//      (header, body, idle, reader), except the wait for the handler's response, which ends when the client
+//      disconnects.
 //   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a
 //      bad chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
 //   3. A connection carries one exchange at a time, in the order of its requests.
@@ -15,6 +16,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -34,13 +36,23 @@ struct HttpServerOptions {
   int max_connections = 1024;                               // also the length of the workers' queue
   size_t max_header_bytes = Limit<size_t>("header-bytes");  // request line and headers
   size_t max_body_bytes = 16 << 20;
-  size_t max_bodies_bytes = 256 << 20;  // all bodies above kSmallBodyBytes together; one body always fits
-  size_t max_backlog_bytes = 1 << 20;   // of a stream that the client does not read
-  double header_seconds = 10;           // from the first byte of the request
+  size_t max_inflight_bytes = 512 << 20;  // of the byte budget
+  size_t max_backlog_bytes = 1 << 20;     // of a stream that the client does not read
+  double header_seconds = 10;             // from the first byte of the request
   double body_seconds = 60;
-  double idle_seconds = 75;                               // between requests
-  double write_seconds = Limit<double>("write-seconds");  // for one write chunk
+  double idle_seconds = 75;    // between requests
+  double reader_seconds = 60;  // for one write chunk; see reader_deadline.h
+  double reader_bytes_per_second = Limit<double>("reader-rate");
 };
+
+// What a connection may hold at most that the byte budget does not count: the header twice, as it was read
+// and as names and values; a small body; bytes of later requests; the chunk to write twice, because a part of
+// a source is framed and short pieces are joined; and session, coroutine, timers and exchange.
+constexpr size_t ConnectionBytes(const HttpServerOptions& options) {
+  constexpr size_t kObjects = 16 << 10;
+  return 2 * options.max_header_bytes + Limit<size_t>("read-chunk") + Limit<size_t>("pipelined-bytes") +
+         kSmallBodyBytes + 2 * Limit<size_t>("write-chunk") + kObjects;
+}
 
 class HttpServer {
  public:
@@ -50,6 +62,7 @@ class HttpServer {
 
   const std::string& url() const;  // "http://127.0.0.1:8080" with the real port, or "unix:PATH"
   int connections() const;
+  InflightStats inflight() const;
 
   // Accepts no more connections. Idle connections close now, the others after their response.
   void StopAccepting();

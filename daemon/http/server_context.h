@@ -8,7 +8,6 @@
 //   2. Controls are called for registered sessions only. They post to the session's strand and never wait.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -36,14 +35,14 @@ class ServerContext {
   ServerContext(HttpServerOptions server_options, Handler request_handler, uint64_t seed)
       : options(std::move(server_options)),
         handler(std::move(request_handler)),
-        body_budget(std::max(options.max_bodies_bytes, options.max_body_bytes)),
+        budget(options.max_inflight_bytes, options.max_body_bytes),
         seed_(seed),
         workers_(std::make_unique<ThreadExecutor>(static_cast<size_t>(options.worker_threads),
                                                   static_cast<size_t>(options.max_connections))) {}
 
   const HttpServerOptions options;
   const Handler handler;
-  ByteBudget body_budget;  // for the bodies of all requests; bodies up to kSmallBodyBytes are not counted
+  ByteBudget budget;  // of all connections; bodies up to kSmallBodyBytes are not counted
 
   // Runs `job` on a worker thread. Returns false when the queue is full or the workers have stopped.
   bool PostWork(std::function<void()> job) EXCLUDES(workers_mutex_);

@@ -1,5 +1,6 @@
 #include "daemon/http/session.h"
 
+#include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -19,8 +20,10 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/http/reader_deadline.h"
 #include "daemon/http/request_head.h"
 #include "daemon/http/response_buffer.h"
+#include "daemon/http/session_errors.h"
 #include "daemon/limit_table.h"
 
 namespace prefixd {
@@ -86,6 +89,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   bool PostWork(std::function<void()> job) override {
     return server_->PostWork([job = std::move(job)] { RunAndCatch(job); });
   }
+  ByteBudget& budget() override { return server_->budget; }
 
  private:
   enum class ReadResult { kRequest, kRejected, kClosed };
@@ -96,6 +100,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<ReadResult> ReadBody();
   asio::awaitable<void> SendContinue();
   asio::awaitable<bool> SendResponse();  // true: the connection may carry another request
+  asio::awaitable<bool> SendPart(std::string_view bytes, ReaderDeadline* deadline);
   asio::awaitable<void> StopWatching();
   asio::awaitable<void> Linger();
 
@@ -222,12 +227,7 @@ asio::awaitable<Session::ReadResult> Session::ReadHead() {
                         .hosts = static_cast<int>(head.count(http::field::host))};
   if (std::optional<ApiError> wrong = CheckFraming(framing)) co_return Reject(*std::move(wrong));
   if (!ReserveBody()) {
-    co_return Reject(
-        {.status = 503,
-         .type = "server_error",
-         .code = "overloaded",
-         .message = "The request bodies in the server have reached the limit of bytes. Try again later.",
-         .retry_after = 1});
+    co_return Reject(NoRoomError(server_->budget));
   }
   if (!framing.expect.empty() && framing.version == 11 && !parser_->is_done() && buffer_.size() == 0)
     co_await SendContinue();
@@ -242,15 +242,14 @@ bool Session::ReserveBody() {
                        : parser_->chunked() ? most
                                             : 0;
   if (bytes <= kSmallBodyBytes) return true;
-  auto reserved = server_->body_budget.TryReserve(bytes);
-  if (reserved) body_bytes_ = *std::move(reserved);
-  return reserved.has_value();
+  body_bytes_ = ByteBudget::Reservation(server_->budget, ByteBudget::Use::kBody);
+  return body_bytes_.TryGrow(bytes);
 }
 
 asio::awaitable<void> Session::SendContinue() {
   static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   ErrorCode ignored;  // reading the body reports the error
-  StartDeadline(server_->options.write_seconds);
+  StartDeadline(server_->options.reader_seconds);
   co_await asio::async_write(socket_, asio::buffer(kContinue),
                              asio::redirect_error(asio::use_awaitable, ignored));
   CancelDeadline();
@@ -262,6 +261,7 @@ asio::awaitable<Session::ReadResult> Session::ReadBody() {
   co_await http::async_read(socket_, buffer_, *parser_, asio::redirect_error(asio::use_awaitable, error));
   CancelDeadline();
   if (error) co_return RejectOrClose(error, "the body");
+  body_bytes_.ShrinkTo(parser_->get().body().size());
   co_return ReadResult::kRequest;
 }
 
@@ -271,36 +271,8 @@ Session::ReadResult Session::Reject(ApiError error) {
 }
 
 Session::ReadResult Session::RejectOrClose(ErrorCode error, const char* what) {
-  const std::string place(what);
-  if (timed_out_) {
-    return Reject({.status = 408,
-                   .code = "request_timeout",
-                   .message = "The server timed out while it read " + place + " of the request."});
-  }
-  if (error == http::error::body_limit) {
-    return Reject({.status = 413,
-                   .code = "request_too_large",
-                   .message = "The body is larger than the " +
-                              std::to_string(server_->options.max_body_bytes) +
-                              " bytes that the server accepts."});
-  }
-  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    return Reject({.status = 431,
-                   .code = "request_header_fields_too_large",
-                   .message = "The headers are larger than the " +
-                              std::to_string(server_->options.max_header_bytes) +
-                              " bytes that the server accepts."});
-  }
-  if (error == http::error::bad_version) {
-    return Reject({.status = 505, .message = "The server supports HTTP/1.1 and HTTP/1.0."});
-  }
-  // Parse errors, and requests that end early, get a response. Errors of the connection do not.
-  if (error.category() != http::make_error_code(http::error::bad_method).category() ||
-      error == http::error::end_of_stream) {
-    return ReadResult::kClosed;
-  }
-  return Reject(
-      {.status = 400, .message = "The request is not valid HTTP: " + error.message() + " in " + place + "."});
+  std::optional<ApiError> answer = ReadErrorAnswer(error, timed_out_, what, server_->options);
+  return answer ? Reject(*std::move(answer)) : ReadResult::kClosed;
 }
 
 std::optional<HttpRequest> Session::TakeRequest() {
@@ -340,19 +312,14 @@ void Session::CallHandler(HttpRequest request) {
 asio::awaitable<bool> Session::SendResponse() {
   watch_stopped_ = false;
   if (!response_->ended()) WatchForDisconnect();
+  ReaderDeadline deadline(server_->options.reader_seconds, server_->options.reader_bytes_per_second);
   bool failed = false;
   while (!failed) {
     ErrorCode error;
     const OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
     if (!taken.bytes.empty()) {
-      StartDeadline(server_->options.write_seconds);
-      writing_ = true;
-      co_await asio::async_write(socket_, asio::buffer(taken.bytes),
-                                 asio::redirect_error(asio::use_awaitable, error));
-      writing_ = false;
-      CancelDeadline();
+      failed = !co_await SendPart(taken.bytes, &deadline);
       response_->MarkWritten(taken.bytes.size());
-      failed = static_cast<bool>(error);
     } else if (response_->drained()) {
       break;
     } else {
@@ -365,6 +332,26 @@ asio::awaitable<bool> Session::SendResponse() {
   const bool another = response_->keep_alive() && !failed;
   if (!another) response_->MarkDisconnected();
   co_return another;
+}
+
+// Returns false when the client disconnected or was too slow.
+asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* deadline) {
+  using Clock = std::chrono::steady_clock;
+  ErrorCode error;
+  const double seconds = deadline->SecondsFor(bytes.size());
+  const Clock::time_point begun = Clock::now();
+  StartDeadline(std::max(seconds, 0.0));
+  writing_ = true;
+  co_await asio::async_write(socket_, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+  writing_ = false;
+  CancelDeadline();
+  deadline->Record(bytes.size(), std::chrono::duration<double>(Clock::now() - begun).count());
+  if (error && timed_out_) {
+    server_->budget.CountSlowReader();
+    Log(LogLevel::kWarning, "a client did not read its response",
+        {{"request_id", response_->request_id()}, {"sent_bytes", deadline->taken() - bytes.size()}});
+  }
+  co_return !error;
 }
 
 // Keeps reading while a request is running, to detect a disconnect. The bytes read may be the next request.

@@ -91,7 +91,9 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
     }
   }
   for (const char* name : {"prefixd_recomputed_tokens_total", "prefixd_step_seconds_count",
-                           "prefixd_prefill_tokens_per_second", "prefixd_ready"}) {
+                           "prefixd_prefill_tokens_per_second", "prefixd_ready", "prefixd_inflight_bytes",
+                           "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
+                           "prefixd_slow_readers_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -110,6 +112,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.finished = {4, 3, 2, 1};
   engine.cache.evicted_blocks[0] = 9;
   engine.cache.key_collisions = 6;
+  snapshot.inflight = {.bytes = 11, .limit = 12, .refusals = 13, .slow_readers = 14};
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),
             samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
@@ -122,6 +125,10 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("vllm:request_success_total{model_name=\"demo\",finished_reason=\"abort\"}"), 2);
   EXPECT_EQ(samples.at("prefixd_tier_evictions_total{tier=\"device\"}"), 9);
   EXPECT_EQ(samples.at("prefixd_verify_failures_total{kind=\"tokens\"}"), 6);
+  EXPECT_EQ(samples.at("prefixd_inflight_bytes"), 11);
+  EXPECT_EQ(samples.at("prefixd_inflight_limit_bytes"), 12);
+  EXPECT_EQ(samples.at("prefixd_inflight_refusals_total"), 13);
+  EXPECT_EQ(samples.at("prefixd_slow_readers_total"), 14);
   EXPECT_EQ(SumOf(samples, "prefixd_verify_failures_total"), 6);
 }
 

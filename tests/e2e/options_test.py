@@ -291,20 +291,23 @@ def test_health_answers_while_long_prompts_are_tokenised():
 
 
 def test_the_total_size_of_bodies_is_limited():
-    with Daemon("--max-body", "1MiB", "--max-bodies", "1MiB") as daemon:
-        length = 900_000
+    with Daemon("--max-body", "8MiB", "--max-inflight", "64MiB") as daemon:  # 14 MiB for bodies
+        length = 8_000_000
+        body = {"prompt": "x", "ignored": "x" * (length - 31)}
         first = daemon.connect()
         first.putrequest("POST", "/tokenize")
         first.putheader("Content-Length", str(length))
-        first.endheaders(b'{"prompt":"')  # the rest follows later
+        first.endheaders(b'{"prompt":"x","ignored":"')  # the rest follows later
         for _ in range(100):
-            status, headers, text = daemon.request("POST", "/tokenize", {"prompt": "x" * length})
+            status, headers, text = daemon.request("POST", "/tokenize", body)
             if status == 503:
                 break
         assert status == 503 and headers["Retry-After"] == "1"
         assert json.loads(text)["error"]["code"] == "overloaded"
         assert daemon.complete(prompt="a", max_tokens=1)["choices"], "small requests are still accepted"
-        first.send(b"x" * (length - 13) + b'"}')
+        first.send(b"x" * (length - 27) + b'"}')
         assert first.getresponse().status == 200
-        assert daemon.request("POST", "/tokenize", {"prompt": "x" * length})[0] == 200
+        assert daemon.request("POST", "/tokenize", body)[0] == 200
+        status, _, text = daemon.request("POST", "/tokenize", {"prompt": "x" * 4_000_000})
+        assert status == 413 and "--max-inflight" in text, "alone it needs more than there is"
         first.close()

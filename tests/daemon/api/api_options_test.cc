@@ -238,7 +238,8 @@ TEST_F(ApiTest, LargeBodiesAreHandledOnAWorker) {
 
   HttpRequest request{.method = "POST", .path = "/v1/completions", .query = "", .headers = {}, .body = ""};
   request.body = "{\"prompt\":\"" + std::string(kSmallBodyBytes, 'x') + "\"}";
-  const auto refused = std::make_shared<testing_support::MemoryExchange>(std::move(request));
+  const auto refused =
+      std::make_shared<testing_support::MemoryExchange>(std::move(request), api_.budget.get());
   refused->workers = false;
   api_.router.Handle(refused);
   EXPECT_EQ(refused->response.status, 503);

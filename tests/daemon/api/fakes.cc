@@ -159,6 +159,14 @@ void MemoryExchange::Respond(HttpResponse value) {
   ++answers;
   response = std::move(value);
   ended = true;
+  // Written as by a client that reads all of it.
+  for (size_t before = SIZE_MAX; response.source != nullptr && before != response.body.size();) {
+    before = response.body.size();
+    std::string part;
+    response.source->Next(1000, &part);
+    response.body += part;
+  }
+  response.source = nullptr;
 }
 
 void MemoryExchange::StartStream(HttpResponse head) {
@@ -239,7 +247,7 @@ ApiHarness::ApiHarness() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTem
   context.clock = &clock;
   context.version = "1.2.3";
   context.model_names = {"org/toy model:1", "alias"};
-  context.metrics = [] { return std::string("prefixd_up 1\n"); };
+  context.metrics = [](const InflightStats&) { return std::string("prefixd_up 1\n"); };
   context.seeds = &seeds_;
   context.engine = &engine;
   context.tokenizer = tokenizer_.get();
@@ -259,7 +267,7 @@ std::shared_ptr<MemoryExchange> ApiHarness::Request(std::string method, std::str
                       .query = "",
                       .headers = std::move(headers),
                       .body = std::move(body)};
-  auto exchange = std::make_shared<MemoryExchange>(std::move(request));
+  auto exchange = std::make_shared<MemoryExchange>(std::move(request), budget.get());
   router.Handle(exchange);
   exchange->RunJobs();
   return exchange;

@@ -63,7 +63,8 @@ class ScriptedEngine final : public EngineClient {
 
 class MemoryExchange final : public Exchange {
  public:
-  explicit MemoryExchange(HttpRequest request) : request_(std::move(request)) {}
+  // `budget` outlives the exchange.
+  MemoryExchange(HttpRequest request, ByteBudget* budget) : request_(std::move(request)), budget_(budget) {}
 
   const HttpRequest& request() const override { return request_; }
   const std::string& request_id() const override { return id_; }
@@ -76,6 +77,7 @@ class MemoryExchange final : public Exchange {
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override;
   void ReleaseBody() override { request_.body.clear(); }
+  ByteBudget& budget() override { return *budget_; }
 
   // Runs the posted jobs, and those that they post, until none is left.
   void RunJobs();
@@ -100,6 +102,7 @@ class MemoryExchange final : public Exchange {
     std::function<void()> job;
   };
   HttpRequest request_;
+  ByteBudget* const budget_;
   const std::string id_ = "req_0123456789abcdef";
   std::deque<std::function<void()>> jobs_;
   std::map<int, Timer> timers_;
@@ -120,6 +123,8 @@ class ApiHarness {
     return Request("POST", std::move(path), std::move(body));
   }
 
+  // Before the engine, whose listeners hold reservations. A test may replace it before its first request.
+  std::unique_ptr<ByteBudget> budget = std::make_unique<ByteBudget>(512 << 20, 16 << 20);
   ScriptedEngine engine;
   ServerState state;
   ManualClock clock;

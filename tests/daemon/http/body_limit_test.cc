@@ -1,4 +1,5 @@
-// The limit on the bytes of all request bodies, and the worker threads: on the real server, with raw sockets.
+// The share of the byte budget for request bodies, and the worker threads: on the real server, with raw
+// sockets.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,7 +8,6 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "daemon/http/byte_budget.h"
 #include "daemon/http/router.h"
 #include "daemon/http/server.h"
 #include "tests/daemon/http/raw_client.h"
@@ -22,25 +22,6 @@ using testing_support::HttpText;
 using testing_support::RawClient;
 using testing_support::StatusOf;
 
-TEST(ByteBudgetTest, ReservationsNeverExceedTheLimit) {
-  ByteBudget budget(10);
-  auto six = budget.TryReserve(6);
-  ASSERT_TRUE(six);
-  EXPECT_FALSE(budget.TryReserve(5));
-  EXPECT_FALSE(budget.TryReserve(SIZE_MAX));
-  auto four = budget.TryReserve(4);
-  ASSERT_TRUE(four);
-  EXPECT_EQ(budget.held(), 10u);
-  ByteBudget::Reservation moved = *std::move(six);
-  six.reset();
-  EXPECT_EQ(budget.held(), 10u) << "the bytes moved with the reservation";
-  moved = *std::move(four);
-  four.reset();
-  EXPECT_EQ(budget.held(), 4u) << "the bytes of the overwritten reservation are free";
-  { const ByteBudget::Reservation last = std::move(moved); }
-  EXPECT_EQ(budget.held(), 0u);
-}
-
 // POST /keep keeps its exchange; /drop frees the body and keeps the exchange; /work blocks a worker thread
 // until Release; GET /health responds at once.
 class BodyLimitTest : public testing::Test {
@@ -50,7 +31,7 @@ class BodyLimitTest : public testing::Test {
     options_.io_threads = 1;
     options_.worker_threads = 1;
     options_.max_body_bytes = 100'000;
-    options_.max_bodies_bytes = 250'000;
+    options_.max_inflight_bytes = 1'142'858;  // of which 250,000 for bodies
     router_.Add("POST", "/keep", [this](std::shared_ptr<Exchange> exchange) { Keep(std::move(exchange)); });
     router_.Add("POST", "/drop", [this](std::shared_ptr<Exchange> exchange) {
       exchange->ReleaseBody();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <set>
@@ -212,8 +213,42 @@ TEST_F(HttpServerTest, AStreamWhoseClientDoesNotReadIsBounded) {
   EXPECT_EQ(BodyOf(other.ReadResponse()), "alive");
 }
 
+// A source that never ends. Counts the parts that were written.
+class EndlessBody final : public BodySource {
+ public:
+  EndlessBody(ByteBudget::Reservation reserved, std::atomic<size_t>* bytes)
+      : reserved_(std::move(reserved)), bytes_(bytes) {}
+  void Next(size_t bytes, std::string* out) override {
+    out->append(bytes, 'x');
+    *bytes_ += bytes;
+  }
+
+ private:
+  const ByteBudget::Reservation reserved_;
+  std::atomic<size_t>* const bytes_;
+};
+
+TEST_F(HttpServerTest, AClientThatReadsNothingIsCutOff) {
+  options_.reader_seconds = 0.2;
+  std::atomic<size_t> bytes{0};
+  router_.Add("GET", "/endless", [&](std::shared_ptr<Exchange> exchange) {
+    ByteBudget::Reservation reserved(exchange->budget(), ByteBudget::Use::kAnswer);
+    ASSERT_TRUE(reserved.TryGrow(1000));
+    exchange->Respond({.source = std::make_shared<EndlessBody>(std::move(reserved), &bytes)});
+  });
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/endless"));
+  for (int i = 0; i < 1000 && server_->inflight().slow_readers == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(server_->inflight().slow_readers, 1u);
+  EXPECT_TRUE(server_->WaitIdle(10));
+  EXPECT_EQ(server_->inflight().bytes, 0u) << "the source is destroyed";
+  EXPECT_LT(bytes, 64u << 20) << "no more than the socket takes";
+}
+
 TEST_F(HttpServerTest, AbortingAStreamCancelsABlockedWrite) {
-  options_.write_seconds = 3600;  // the backlog limit aborts the stream, not the timeout
+  options_.reader_seconds = 3600;  // the backlog limit aborts the stream, not the timeout
   Start();
   RawClient client(server_->url());
   client.Send(HttpText("GET", "/hold"));

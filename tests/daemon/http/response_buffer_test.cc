@@ -73,8 +73,12 @@ class FakeConnection final : public Connection {
     job();
     return true;
   }
+  ByteBudget& budget() override { return budget_; }
   int wakes = 0;
   bool is_closing = false;
+
+ private:
+  ByteBudget budget_{800'000, 100'000};  // 700,000 for large reservations
 };
 
 class ResponseBufferTest : public testing::Test {
@@ -195,6 +199,96 @@ TEST_F(ResponseBufferTest, TheBacklogIsBounded) {
   EXPECT_EQ(response->TakeBytes(1000).bytes, "");
   response->MarkDisconnected();
   EXPECT_TRUE(disconnected);
+}
+
+TEST_F(ResponseBufferTest, BytesAreReservedUntilTheyAreWritten) {
+  ByteBudget& budget = connection_->budget();
+  const auto response = Make();
+  response->Respond({.body = std::string(50'000, 'x')});
+  EXPECT_GE(budget.held(), 50'000u);
+  const OutgoingBytes head = response->TakeBytes(10'000);
+  response->MarkWritten(head.bytes.size());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(budget.held(), 50'000u) << "the body is in memory until its end is written";
+    const OutgoingBytes taken = response->TakeBytes(10'000);
+    EXPECT_EQ(budget.held(), 50'000u) << "and while the end is being written";
+    response->MarkWritten(taken.bytes.size());
+  }
+  EXPECT_EQ(budget.held(), 0u);
+
+  const auto left = Make();
+  left->StartStream({});
+  EXPECT_TRUE(left->Write(std::string(200, 'x')));
+  EXPECT_GE(budget.held(), 200u);
+  left->MarkDisconnected();
+  EXPECT_EQ(budget.held(), 0u);
+}
+
+TEST_F(ResponseBufferTest, NothingGrowsBeyondTheBudget) {
+  ByteBudget& budget = connection_->budget();
+  ByteBudget::Reservation rest(budget, ByteBudget::Use::kWork);
+  ASSERT_TRUE(rest.TryGrow(690'000));
+  const auto large = Make();
+  large->Respond({.body = std::string(100'000, 'x')});
+  EXPECT_THAT(TakeAll(*large), testing::StartsWith("HTTP/1.1 503 "));
+  const auto stream = Make();
+  stream->StartStream({});
+  EXPECT_FALSE(stream->Write(std::string(100'000, 'x')));
+  EXPECT_TRUE(stream->aborted());
+  stream->MarkDisconnected();
+
+  const auto small = Make();
+  small->Respond({.body = std::string(60'000, 'x')});
+  EXPECT_THAT(TakeAll(*small), testing::StartsWith("HTTP/1.1 200 ")) << "from the part for short requests";
+  rest.Add(budget.limit() - budget.held());
+  const auto error = Make();
+  error->Respond({.status = 400, .body = "{}"});
+  EXPECT_THAT(TakeAll(*error), testing::StartsWith("HTTP/1.1 400 ")) << "however full the budget is";
+  EXPECT_EQ(budget.stats().refusals, 2u);
+}
+
+// A source of `parts` parts "part".
+class CountedBody final : public BodySource {
+ public:
+  CountedBody(int parts, int* alive) : parts_(parts), alive_(alive) { ++*alive_; }
+  ~CountedBody() override { --*alive_; }
+  void Next(size_t, std::string* out) override {
+    if (parts_ > 0) out->append("part");
+    --parts_;
+  }
+
+ private:
+  int parts_;
+  int* const alive_;
+};
+
+TEST_F(ResponseBufferTest, ASourceWritesTheRestOfTheBody) {
+  int alive = 0;
+  const auto response = Make();
+  response->Respond({.body = "first", .source = std::make_shared<CountedBody>(2, &alive)});
+  EXPECT_EQ(alive, 1);
+  const std::string sent = TakeAll(*response);
+  EXPECT_THAT(sent, HasSubstr("Transfer-Encoding: chunked\r\n"));
+  EXPECT_THAT(sent, Not(HasSubstr("Content-Length")));
+  EXPECT_THAT(sent, testing::EndsWith("\r\n\r\n5\r\nfirst\r\n4\r\npart\r\n4\r\npart\r\n0\r\n\r\n"));
+  EXPECT_TRUE(response->drained() && response->keep_alive());
+  EXPECT_EQ(alive, 0);
+
+  const auto old = Make({.http_1_0 = true});
+  old->Respond({.source = std::make_shared<CountedBody>(1, &alive)});
+  EXPECT_THAT(TakeAll(*old), testing::EndsWith("Connection: close\r\n\r\npart"));
+  EXPECT_TRUE(old->drained() && !old->keep_alive());
+
+  const auto left = Make();
+  left->Respond({.source = std::make_shared<CountedBody>(1000, &alive)});
+  (void)left->TakeBytes(1000);
+  EXPECT_FALSE(left->drained());
+  left->MarkDisconnected();
+  EXPECT_EQ(alive, 0);
+  const auto head = Make({.head_only = true});
+  head->Respond({.source = std::make_shared<CountedBody>(1000, &alive)});
+  EXPECT_THAT(TakeAll(*head), Not(HasSubstr("part")));
+  EXPECT_EQ(alive, 0);
 }
 
 TEST_F(ResponseBufferTest, ADestroyedExchangeIsAnError) {
