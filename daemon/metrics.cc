@@ -110,6 +110,8 @@ std::span<const Row> CacheRows() {
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
       {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
+      {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
       {kGauge, "prefixd_blocks",
        "KV blocks by state; sums to the capacity of the tier; leased is 0 when no request runs.", kTier,
        kState,

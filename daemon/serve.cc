@@ -21,6 +21,7 @@
 #include "daemon/memory_limit.h"
 #include "daemon/metrics.h"
 #include "daemon/process_control.h"
+#include "daemon/ready_checks.h"
 #include "daemon/server_state.h"
 #include "daemon/version.h"
 #include "engine/engine.h"
@@ -175,8 +176,8 @@ class ServerProcess {
   }
 
   ReadyChecks Checks() const {
-    const std::string model = state_.phase() == ServerPhase::kLoading ? "loading" : "ok";
-    return {{"model", model}, {"device", model}, {"host", "off"}, {"disk", "off"}};
+    const ServerPhase phase = state_.phase();
+    return ReadyChecksOf(phase, phase == ServerPhase::kLoading ? EngineStats() : loaded_.engine->Stats());
   }
 
   // A signal in this phase ends the process, since no request has been accepted yet.

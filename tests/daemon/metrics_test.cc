@@ -90,10 +90,10 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
       expect("prefixd_blocks{tier=\"" + tier + "\",state=\"" + state + "\"}");
     }
   }
-  for (const char* name : {"prefixd_recomputed_tokens_total", "prefixd_step_seconds_count",
-                           "prefixd_prefill_tokens_per_second", "prefixd_ready", "prefixd_inflight_bytes",
-                           "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
-                           "prefixd_slow_readers_total"}) {
+  for (const char* name :
+       {"prefixd_recomputed_tokens_total", "prefixd_failed_steps_total", "prefixd_step_seconds_count",
+        "prefixd_prefill_tokens_per_second", "prefixd_ready", "prefixd_inflight_bytes",
+        "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total", "prefixd_slow_readers_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);

@@ -1,0 +1,18 @@
+// The checks that /ready shows, one for each part of the daemon. Pure functions; any thread.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/server_state.h"
+#include "engine/engine_stats.h"
+
+namespace prefixd {
+
+// Returns pairs of part and state: "ok", "off", "loading", or "failed: ..." with the reason. The device has
+// failed when `failed-steps` of its steps have failed in a row (daemon/limit_table.h). It is ok again after
+// a step that succeeds.
+std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats);
+
+}  // namespace prefixd
