@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mutex.h"
 #include "engine/engine_checks.h"
 #include "engine/inbox.h"
@@ -305,6 +306,10 @@ void Engine::Impl::CollectStep() {
   } else {
     ++live_stats.failed_steps;
     ++live_stats.failed_steps_in_row;
+    Log(LogLevel::kError, "a step failed; its requests end with an error",
+        {{"error", status.ToString()},
+         {"requests", batch.plan().size()},
+         {"in_row", live_stats.failed_steps_in_row}});
     for (const PlannedChunk& chunk : batch.plan()) {
       RequestEvent event;
       event.error = status.WithContext("model step");
