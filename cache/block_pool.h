@@ -49,7 +49,8 @@ class BlockPool {
   uint32_t cached_blocks() const { return cached_; }
   uint32_t leased_blocks() const { return capacity() - free_blocks() - cached_; }
 
-  size_t MemoryBytes() const { return capacity() * (sizeof(BlockState) + sizeof(BlockId)); }
+  size_t MemoryBytes() const { return MaxMemoryBytes(capacity()); }
+  static size_t MaxMemoryBytes(size_t capacity) { return capacity * (sizeof(BlockState) + sizeof(BlockId)); }
   void CheckInvariants() const;
 
  private:

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "cache/eviction_adaptive.h"
 #include "cache/eviction_lru.h"
+#include "cache/eviction_queues.h"
 #include "cache/eviction_two_queue.h"
 
 namespace prefixd {
@@ -43,6 +44,14 @@ std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const 
     if (row.name == name) return row.make(options);
   }
   return nullptr;
+}
+
+// The sum of what the headers of the policies say, for the policy that needs most. Its vectors grow by one,
+// so they have at most twice the capacity that they need. Either of two queues may have had all candidates.
+size_t MaxEvictionBytes(size_t blocks, size_t nodes) {
+  constexpr size_t kFixed = size_t{128} << 10;
+  constexpr size_t kOfNode = 2 * (sizeof(uint8_t) + sizeof(uint32_t) + sizeof(uint64_t));
+  return kFixed + nodes * kOfNode + blocks * 2 * 2 * sizeof(EvictionQueues::Candidate);
 }
 
 }  // namespace prefixd

@@ -52,4 +52,7 @@ inline constexpr std::string_view kDefaultEviction = "adaptive";
 // Returns the policy of this name for one tier, or null when no policy has the name.
 std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const EvictionOptions& options);
 
+// No policy uses more memory for a tier of `blocks` blocks, in a tree that never has more than `nodes` nodes.
+size_t MaxEvictionBytes(size_t blocks, size_t nodes);
+
 }  // namespace prefixd

@@ -28,6 +28,7 @@ class GhostIndex {
   bool Contains(NodeId node, uint32_t slot) const { return slot < ring_.size() && ring_[slot] == node; }
   size_t size() const { return size_; }
   size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId); }
+  static size_t MaxMemoryBytes(size_t capacity) { return 2 * capacity * sizeof(NodeId); }  // the vector grows
 
   void CheckInvariants() const;
 

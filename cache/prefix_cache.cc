@@ -75,6 +75,19 @@ size_t PrefixCache::memory_bytes() const {
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) bytes += impl_->pool(tier).MemoryBytes();
   return bytes;
 }
+
+// A node has a block in a pool tier, or it is a ghost, or it is the one that is being added: the ancestors of
+// a node lose their KV after it, so they are forgotten after it.
+size_t PrefixCache::MaxMemoryBytes(const Options& options) {
+  PREFIXD_CHECK(!options.disk) << "the records on disk are not counted";
+  const size_t in_memory = size_t{options.blocks} + options.host_blocks;
+  const size_t ghosts = size_t{kGhostsPerBlock} * options.blocks;
+  const size_t nodes = in_memory + ghosts + 1;
+  return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
+         GhostIndex::MaxMemoryBytes(ghosts) + BlockPool::MaxMemoryBytes(in_memory) +
+         MaxEvictionBytes(options.blocks, nodes) + MaxEvictionBytes(options.host_blocks, nodes);
+}
+
 int PrefixCache::block_tokens() const { return impl_->block_tokens; }
 const PrefixCacheStats& PrefixCache::stats() const { return impl_->stats; }
 void PrefixCache::CheckInvariants() const { impl_->CheckInvariants(); }

@@ -212,6 +212,10 @@ class PrefixCache {
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
   size_t nodes() const;         // in the tree, with KV or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
+  // At most that much memory is used by a cache with these options and no disk tier, policies included, but
+  // not leases and claims, whose memory grows with the running sequences. Whatever the requests are:
+  // memory_bytes() of a cache whose prefixes seldom branch is about a third of it.
+  static size_t MaxMemoryBytes(const Options& options);
   int block_tokens() const;
   const PrefixCacheStats& stats() const;
 

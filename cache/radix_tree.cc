@@ -331,6 +331,28 @@ size_t RadixTree::MemoryBytes() const {
   return bytes;
 }
 
+// The sizes of heap pieces are those of libstdc++ and glibc, which add at most kHeapPiece bytes to each. A
+// vector that grows by one has at most twice the capacity that it needs.
+//
+// A node costs most where each root has two children without children: then there are a branch for two nodes
+// and a root for two nodes. In every other shape, such as a binary tree, more nodes share them.
+size_t RadixTree::MaxMemoryBytes(int block_tokens, size_t known_tokens, size_t nodes) {
+  constexpr size_t kHeapPiece = 24;
+  constexpr size_t kBucketsOfEach = 3 * sizeof(void*);  // of a hash table, while it grows as well
+  constexpr size_t kFewestBuckets = 13 * sizeof(void*) + kHeapPiece;
+  constexpr size_t kMapNode = 2 * sizeof(void*) + sizeof(BlockKey) + kHeapPiece;  // next, key, value
+  constexpr size_t kSetNode = 5 * sizeof(void*) + kHeapPiece;                     // of by_tokens
+  constexpr size_t kNumber = 2 * (sizeof(void*) + sizeof(uint32_t));  // in a table, and in its free list
+  constexpr size_t kBranch = sizeof(Branch) + kHeapPiece + kFewestBuckets + kNumber;
+  constexpr size_t kRoot = sizeof(Root) + kHeapPiece + kMapNode + kBucketsOfEach + kNumber;
+  constexpr size_t kChild = kMapNode + kBucketsOfEach;
+  const size_t chunks = (nodes + kChunkNodes - 1) / kChunkNodes;
+  return chunks * (kChunkNodes * sizeof(Node) + kHeapPiece + 2 * sizeof(void*)) +
+         nodes * (2 * sizeof(NodeId) + kBranch / 2 + kRoot / 2 + kChild) +
+         known_tokens *
+             (static_cast<size_t>(block_tokens) * sizeof(TokenId) + 2 * sizeof(uint32_t) + kSetNode);
+}
+
 // --- Checks ---
 
 void RadixTree::CheckChildren(const Position& at, std::vector<NodeId>* found) const {

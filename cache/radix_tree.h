@@ -155,6 +155,9 @@ class RadixTree {
   // Bytes of the tree: nodes, tokens and, roughly, branches.
   size_t MemoryBytes() const;
   static size_t NodeBytes() { return sizeof(Node); }
+  // At most that much heap memory is used by a tree that never has more than `nodes` nodes, whatever their
+  // shape and the number of roots. `block_tokens` and `known_tokens` are those of the constructor.
+  static size_t MaxMemoryBytes(int block_tokens, size_t known_tokens, size_t nodes);
 
   void CheckInvariants() const;
 

@@ -1,0 +1,114 @@
+// The bound on the memory of the cache's books, which the memory plan of the daemon counts on. The caches are
+// filled until every block is cached and the ghost index is full, with prefixes of several shapes.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <functional>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "cache/prefix_cache.h"
+
+namespace prefixd {
+namespace {
+
+constexpr int kBlockTokens = 16;
+constexpr uint32_t kBlocks = 20'000;
+
+class NoCopies final : public DeviceCopier {
+ public:
+  void CopyBlock(BlockId, BlockId) override {}
+};
+
+// The prompt with number `request`, and the namespace in which it is asked.
+struct Prompt {
+  BlockKey root;
+  std::vector<TokenId> tokens;
+};
+using Shape = std::function<Prompt(uint64_t request)>;
+
+std::vector<TokenId> Block(uint64_t first) {
+  std::vector<TokenId> tokens(kBlockTokens);
+  std::iota(tokens.begin(), tokens.end(), static_cast<TokenId>(first));
+  return tokens;
+}
+
+// Long prompts that share nothing.
+Prompt Chains(uint64_t request) {
+  std::vector<TokenId> tokens(100 * kBlockTokens);
+  std::iota(tokens.begin(), tokens.end(), static_cast<TokenId>(request * 1'000'000));
+  return {{1, 1}, tokens};
+}
+// One block each, all of one root.
+Prompt Star(uint64_t request) { return {{1, 1}, Block(request * 100)}; }
+// A namespace for two prompts of one block each: the shape that costs most.
+Prompt Pairs(uint64_t request) { return {{request / 2, 1}, Block(request * 100)}; }
+// Below 10 first blocks, each block has two successors.
+Prompt Binary(uint64_t request) {
+  std::vector<TokenId> tokens;
+  for (int level = 0; level < 12; ++level) {
+    const std::vector<TokenId> block =
+        Block(level == 0 ? 1'000 * (request >> 11) : 100 * (1 + (request >> (11 - level) & 1)));
+    tokens.insert(tokens.end(), block.begin(), block.end());
+  }
+  return {{1, 1}, tokens};
+}
+
+void Ask(PrefixCache* cache, const Prompt& prompt) {
+  BlockKeys keys(prompt.root, kBlockTokens);
+  const int size = static_cast<int>(prompt.tokens.size());
+  Lease lease = cache->Open(&keys);
+  ASSERT_EQ(cache->Acquire(lease, prompt.tokens, size).state, PrefixCache::AcquireState::kReady);
+  ASSERT_TRUE(cache->Reserve(lease, size));
+  cache->EndStep(true);
+  cache->Commit(lease, prompt.tokens);
+}
+
+size_t HeapBytes() {
+  const struct mallinfo2 info = mallinfo2();  // a sanitizer's heap reports 0
+  return info.uordblks + info.hblkhd;
+}
+
+void ExpectWithinBound(const std::string& name, const Shape& shape) {
+  const PrefixCache::Options options{.block_tokens = kBlockTokens, .blocks = kBlocks};
+  const size_t bound = PrefixCache::MaxMemoryBytes(options);
+  const size_t before = HeapBytes();
+  NoCopies copier;
+  PrefixCache cache(options, &copier);
+  const auto& evicted = cache.stats().evicted_blocks[0];
+  uint64_t requests = 0;
+  for (; evicted < 2 * kGhostsPerBlock * kBlocks; ++requests) Ask(&cache, shape(requests));
+  EXPECT_EQ(cache.cached_blocks(), kBlocks) << name;
+  EXPECT_LE(cache.nodes(), (1 + kGhostsPerBlock) * kBlocks) << name;
+  EXPECT_GT(cache.nodes(), kGhostsPerBlock * kBlocks) << name;
+  EXPECT_LE(cache.memory_bytes(), bound) << name;
+  const size_t heap = HeapBytes() - before;
+  EXPECT_LE(heap, bound) << name;
+  testing::Test::RecordProperty(name, std::to_string(bound) + " bound, " + std::to_string(heap) + " heap, " +
+                                          std::to_string(cache.memory_bytes()) + " counted");
+  // The bound is of use: it is below five times what the cheapest shape takes.
+  EXPECT_LT(bound, 5 * cache.memory_bytes()) << name;
+}
+
+TEST(PrefixCacheMemory, StaysBelowItsBoundWhateverThePrefixesAre) {
+  ExpectWithinBound("chains", Chains);
+  ExpectWithinBound("star", Star);
+  ExpectWithinBound("pairs", Pairs);
+  ExpectWithinBound("binary", Binary);
+}
+
+TEST(PrefixCacheMemory, TheBoundFollowsTheOptions) {
+  const auto bound = [](int block_tokens, uint32_t blocks, uint32_t host_blocks) {
+    return PrefixCache::MaxMemoryBytes(
+        {.block_tokens = block_tokens, .blocks = blocks, .host_blocks = host_blocks});
+  };
+  const size_t known_tokens = 10'000u * (32 - 16) * sizeof(TokenId);
+  EXPECT_EQ(bound(32, 10'000, 0) - bound(16, 10'000, 0), known_tokens);
+  EXPECT_GT(bound(16, 20'000, 0), bound(16, 10'000, 0) + 10'000 * 5 * 80);  // 80 bytes for each node
+  EXPECT_GT(bound(16, 10'000, 10'000), bound(16, 10'000, 0) + 10'000 * 80);
+  EXPECT_DEATH(PrefixCache::MaxMemoryBytes({.blocks = 1, .disk = true}), "records on disk");
+}
+
+}  // namespace
+}  // namespace prefixd
