@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/check.h"
 
 namespace prefixd {
 namespace {
@@ -46,6 +47,17 @@ MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+void MappedFile::DropPages(std::span<const std::byte> part) const {
+  PREFIXD_CHECK(part.data() >= bytes_.data() && part.data() + part.size() <= bytes_.data() + bytes_.size())
+      << part.size() << " bytes outside the file";
+  // Whole pages, as the kernel demands; a mapping begins at a page.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t offset = static_cast<size_t>(part.data() - bytes_.data());
+  const size_t begin = offset / page * page;
+  // Only advice: a failure leaves the pages in memory.
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, offset + part.size() - begin, MADV_DONTNEED);
 }
 
 Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit) {

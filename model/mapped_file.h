@@ -21,6 +21,9 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Takes the pages of a part of bytes() out of the memory of this process, so that a large file that is read
+  // once never counts as a whole. A later read gets them again, from the page cache or the file.
+  void DropPages(std::span<const std::byte> part) const;
 
  private:
   explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}

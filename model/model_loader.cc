@@ -155,7 +155,10 @@ Status LoadMatrices(const ModelConfig& config, const WeightFiles& files, Backend
     if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
     *place.matrix = std::move(*matrix);
     weights->bytes += (*place.matrix)->bytes();
-    for (const std::string& name : place.tensors) meter.Add(Get(files, name).bytes.size());
+    for (const std::string& name : place.tensors) {
+      files.DropPages(Get(files, name).bytes);  // so that files and packed weights are never in memory whole
+      meter.Add(Get(files, name).bytes.size());
+    }
   }
   return Status::Ok();
 }

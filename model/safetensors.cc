@@ -206,6 +206,15 @@ size_t WeightFiles::total_bytes() const {
   return sum;
 }
 
+void WeightFiles::DropPages(std::span<const std::byte> part) const {
+  if (part.empty()) return;
+  for (const MappedFile& file : files_) {
+    const std::byte* begin = file.bytes().data();
+    if (part.data() >= begin && part.data() < begin + file.bytes().size()) return file.DropPages(part);
+  }
+  PREFIXD_CHECK(false) << part.size() << " bytes outside the files";
+}
+
 void WeightFiles::CheckInvariants() const {
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TensorView& tensor = tensors_[i];

@@ -55,6 +55,8 @@ class WeightFiles {
   // Returns nullptr if there is no such tensor.
   const TensorView* Find(std::string_view name) const;
   size_t total_bytes() const;
+  // Takes the pages of a part of a tensor out of the memory of this process. They can be read again.
+  void DropPages(std::span<const std::byte> part) const;
 
   void CheckInvariants() const;
 
