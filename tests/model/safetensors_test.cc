@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -137,6 +138,37 @@ TEST(MappedFile, TakesRegularFilesOnly) {
       << "nobody writes to it: it must not be waited for";
   EXPECT_EQ(MappedFile::Open(folder.path()).status().code(), Code::kIo);
   EXPECT_EQ(MappedFile::Open(folder.path() / "none").status().code(), Code::kNotFound);
+}
+
+// Returns how many pages of `bytes` are in the memory of this process.
+size_t PresentPages(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(getpagesize());
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+  std::ifstream map;
+  map.rdbuf()->pubsetbuf(nullptr, 0);  // the kernel refuses reads of other sizes
+  map.open("/proc/self/pagemap", std::ios::binary);
+  size_t present = 0;
+  for (uintptr_t at = begin / page; at <= (begin + bytes.size() - 1) / page; ++at) {
+    uint64_t entry = 0;
+    map.seekg(static_cast<std::streamoff>(at * sizeof entry));
+    map.read(reinterpret_cast<char*>(&entry), sizeof entry);
+    present += entry >> 63;
+  }
+  return present;
+}
+
+TEST(MappedFile, DropsPagesThatCanBeReadAgain) {
+  const testing_support::TempDir dir;
+  const std::string content(100'000, 'x');
+  std::ofstream(dir.path() / "f", std::ios::binary) << content;
+  const MappedFile file = *MappedFile::Open(dir.path() / "f");
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  EXPECT_EQ(text, content);
+  EXPECT_EQ(PresentPages(file.bytes()), 25u);
+  file.DropPages(file.bytes().subspan(10'000, 50'000));  // pages 2 to 14
+  EXPECT_EQ(PresentPages(file.bytes()), 12u);
+  EXPECT_EQ(text, content);
+  EXPECT_DEATH(file.DropPages(std::span(file.bytes().data() + 1, file.bytes().size())), "outside the file");
 }
 
 TEST(WeightFiles, ShardsByIndex) {
