@@ -24,9 +24,15 @@ ExitCode Validate(const Invocation& invocation) {
   ExitCode code = kExitOk;
   const Result<ServePlan> plan = MakeServePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
+    const Result<ProbedRates> rates =
+        ProbeRates(plan->backend, plan->threads.count, plan->model.config.dtype.value_or(DType::kF32));
+    if (!rates.ok()) {
+      std::fprintf(stderr, "prefixd: %s\n", rates.status().message().c_str());
+      return kExitFailed;
+    }
     for (const std::string& warning : plan->limits.warnings)
       std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
-    Print(invocation.json ? ServePlanAsJson(*plan) + "\n" : ServePlanAsText(*plan));
+    Print(invocation.json ? ServePlanAsJson(*plan, *rates) + "\n" : ServePlanAsText(*plan, *rates));
   } else if (invocation.json) {
     Print(boost::json::serialize(boost::json::object{{"schema", 1},
                                                      {"ok", false},

@@ -60,4 +60,8 @@ MemoryState ReadMemoryState(const fs::path& root) {
   return state;
 }
 
+uint64_t PeakResidentBytes(const fs::path& root) {
+  return ReadField(root / "proc/self/status", "VmHWM:").value_or(0) * 1024;  // the file is in kB
+}
+
 }  // namespace prefixd

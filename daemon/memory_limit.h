@@ -17,4 +17,7 @@ struct MemoryState {
 // `root` is "/"; tests create /proc and /sys below another folder.
 MemoryState ReadMemoryState(const std::filesystem::path& root = "/");
 
+// The largest resident memory that this process has had, in bytes; 0 if it cannot be read.
+uint64_t PeakResidentBytes(const std::filesystem::path& root = "/");
+
 }  // namespace prefixd

@@ -60,8 +60,7 @@ constexpr OptionSpec kTable[] = {
      int64_t{1} << 32},
 
     {"device-cache", "SIZE", K::kSize, &O::device_cache, "auto", "Cache",
-     "memory for KV blocks that the kernels read, in bytes; auto: half of the memory that the weights "
-     "leave free",
+     "memory for KV blocks that the kernels read, in bytes; auto: half of what the other parts leave free",
      4096, kMaxBytes},
     {"block-tokens", "N", K::kInteger, &O::block_tokens, "16", "Cache", "tokens per KV block; a power of two",
      1, 1024},
@@ -81,6 +80,9 @@ constexpr OptionSpec kTable[] = {
      65536},
     {"max-queue", "N", K::kInteger, &O::max_queue, "256", "Limits",
      "requests that wait to run; further ones are answered 429", 1, 1000000},
+    {"max-tokens-in-flight", "N", K::kInteger, &O::max_tokens_in_flight, "auto", "Limits",
+     "prompt tokens of requests that wait or run; more are answered 429; auto: 1048576, or four contexts", 2,
+     int64_t{1} << 40},
     {"max-logprobs", "N", K::kInteger, &O::max_logprobs, "20", "Limits",
      "largest number of logprobs per token in a request; -1: the whole vocabulary", -1, int64_t{1} << 24},
     {"drain-seconds", "N", K::kInteger, &O::drain_seconds, "30", "Limits",

@@ -31,6 +31,7 @@ struct Options {
   std::string model, served_model_name, chat_template, backend, kv_dtype, eviction;
   std::string listen, api_keys, log_level, log_format, config;
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
+  int64_t max_tokens_in_flight;
   int64_t device_cache;  // bytes
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;

@@ -22,6 +22,7 @@
 #include "daemon/metrics.h"
 #include "daemon/process_control.h"
 #include "daemon/ready_checks.h"
+#include "daemon/serve_plan_memory.h"
 #include "daemon/server_state.h"
 #include "daemon/version.h"
 #include "engine/engine.h"
@@ -81,6 +82,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .max_sequences = limits.max_sequences,
                              .step_tokens = limits.step_tokens,
                              .max_queue = limits.max_queue,
+                             .max_tokens = limits.max_tokens,
                              .prompt_logit_rows = Limit("prompt-logit-rows"),
                              .block_tokens = limits.block_tokens,
                              .blocks = limits.blocks,

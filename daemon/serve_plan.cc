@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "daemon/limit_table.h"
+#include "daemon/serve_plan_memory.h"
 #include "kernels/registry.h"
 
 namespace prefixd {
@@ -79,43 +80,36 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   return Status::Ok();
 }
 
-Status FillLimits(const Options& options, ServePlan* plan) {
-  const ModelConfig& config = plan->model.config;
+Status FillLimits(const Options& options, const Backend& backend, ServePlan* plan) {
+  const ModelSummary& model = plan->model;
+  const ModelConfig& config = model.config;
   plan->kv_dtype = KvDType(options, config);
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                           CreateBackend(plan->backend, plan->threads.count));
-  plan->activation_bytes =
-      backend->StepMemoryFor(ShapeOf(config), StepLimitsFor(options, config.max_positions)).total();
-  const ModelRequirements facts{.max_positions = config.max_positions,
-                                .max_positions_reason = config.max_positions_reason,
-                                .weight_bytes = plan->model.weight_bytes,
-                                .activation_bytes = plan->activation_bytes,
-                                .kv = {.layers = config.layers,
-                                       .kv_heads = config.kv_heads,
-                                       .head_dim = config.head_dim,
-                                       .block_tokens = static_cast<int>(options.block_tokens),
-                                       .dtype = plan->kv_dtype}};
+  const uint64_t program = ProgramBytes(options, plan->threads.count);
+  const ModelRequirements facts{
+      .max_positions = config.max_positions,
+      .max_positions_reason = config.max_positions_reason,
+      .kv = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype),
+      .other_parts = [&](int context, uint32_t blocks) {
+        return PartsBesideKv(options, model, backend, program, context, blocks);
+      }};
   PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
   return Status::Ok();
 }
 
 }  // namespace
 
-StepLimits StepLimitsFor(const Options& options, int context) {
-  return {.context = context,
-          .max_rows = static_cast<int>(options.step_tokens),
-          .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
-}
-
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code) {
   ServePlan plan;
   plan.memory = memory;
   *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
+  // It is asked for sizes only, and the daemon creates another one when it loads the model.
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
+                           CreateBackend(plan.backend, plan.threads.count));
   *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, *backend));
   *code = kExitUsage;
-  PREFIXD_RETURN_IF_ERROR(FillLimits(options, &plan));
+  PREFIXD_RETURN_IF_ERROR(FillLimits(options, *backend, &plan));
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
   if (!IsValidUtf8(plan.served_name)) {
     return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) +

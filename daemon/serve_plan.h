@@ -1,5 +1,6 @@
 // ServePlan: everything that `serve` derives from its options before it reads weights. The files are checked,
-// the model's headers are read and the limits are derived. `validate` prints it (serve_plan_report.h).
+// the model's headers are read, and the limits
+// and the memory plan are derived. `validate` prints it (serve_plan_report.h).
 //
 // Threads: the main thread.
 #pragma once
@@ -28,13 +29,8 @@ struct ServePlan {
   UsableCpus threads;   // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
-  size_t activation_bytes = 0;
   EngineLimits limits;
 };
-
-// The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more
-// rows for prompt log probabilities.
-StepLimits StepLimitsFor(const Options& options, int context);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

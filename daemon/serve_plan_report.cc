@@ -4,6 +4,8 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <iomanip>
+#include <sstream>
 #include <vector>
 
 #include "base/bytes.h"
@@ -110,18 +112,51 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
           std::move(value)};
 }
 
+// The sum, then a line for each part, the largest first.
 Fact Memory(const ServePlan& plan) {
-  const uint64_t sum = plan.model.weight_bytes + plan.activation_bytes + plan.limits.device_cache_bytes;
-  return {"memory",
-          FormatSize(plan.model.weight_bytes) + " weights + " + FormatSize(plan.activation_bytes) +
-              " activations + " + FormatSize(plan.limits.device_cache_bytes) +
-              " device cache = " + FormatSize(sum) + " of " + FormatSize(plan.memory.available) + " free, " +
-              FormatSize(plan.memory.total) + " in total",
-          json::object{{"weight_bytes", plan.model.weight_bytes},
-                       {"activation_bytes", plan.activation_bytes},
-                       {"device_cache_bytes", plan.limits.device_cache_bytes},
-                       {"available_bytes", plan.memory.available},
-                       {"total_bytes", plan.memory.total}}};
+  MemoryPlan parts = plan.limits.memory;
+  const uint64_t sum = SumOf(parts);
+  json::object value{
+      {"plan_bytes", sum}, {"available_bytes", plan.memory.available}, {"total_bytes", plan.memory.total}};
+  for (const MemoryPart& part : parts) value[part.key] = part.bytes;
+  std::ranges::stable_sort(parts, std::ranges::greater(), &MemoryPart::bytes);
+  std::string text = "at most " + FormatSize(sum) + " of " + FormatSize(plan.memory.available) + " free, " +
+                     FormatSize(plan.memory.total) + " in total:";
+  for (const MemoryPart& part : parts)
+    text += "\n" + FormatSize(part.bytes) + " " + part.name + ": " + part.note;
+  return {"memory", std::move(text), std::move(value)};
+}
+
+// How many tokens each tier holds.
+Fact Tiers(const EngineLimits& limits) {
+  const int64_t device = static_cast<int64_t>(limits.blocks) * limits.block_tokens;
+  return {"cached tokens", "device " + Number(device) + ", host off, disk off",
+          json::object{{"device", device}, {"host", 0}, {"disk", 0}}};
+}
+
+std::string Rounded(double value, int digits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << value;
+  return text.str();
+}
+
+void AddRates(const ServePlan& plan, const ProbedRates& rates, Facts* facts) {
+  const double prefill = rates.PrefillTokensPerSecond(plan.model.parameters);
+  const double context = plan.limits.context;
+  const double compute = context / prefill;
+  const double copy = context * static_cast<double>(plan.limits.kv_bytes_per_token) / rates.copy_bytes;
+  facts->push_back({"prefill",
+                    "about " + Rounded(prefill, prefill < 10 ? 1 : 0) + " tokens/s (probed: " +
+                        Rounded(rates.flops / 1e9, 1) + " GFLOP/s, without attention)",
+                    json::object{{"tokens_per_second", prefill}, {"flops_per_second", rates.flops}}});
+  facts->push_back({"reuse",
+                    "a context of " + Number(plan.limits.context) + " tokens: computing it about " +
+                        Rounded(compute, 3) + " s, copying its KV from host RAM about " + Rounded(copy, 3) +
+                        " s (probed: " + FormatSize(static_cast<uint64_t>(rates.copy_bytes)) + "/s)",
+                    json::object{{"context", plan.limits.context},
+                                 {"compute_seconds", compute},
+                                 {"host_copy_seconds", copy},
+                                 {"host_copy_bytes_per_second", rates.copy_bytes}}});
 }
 
 void AddLimits(const ServePlan& plan, Facts* facts) {
@@ -150,9 +185,10 @@ void AddLimits(const ServePlan& plan, Facts* facts) {
       limits.max_sequences);
   add("step tokens", Number(limits.step_tokens), limits.step_tokens);
   add("max queue", Number(limits.max_queue), limits.max_queue);
+  add("max tokens in flight", Number(limits.max_tokens) + " of prompts that wait or run", limits.max_tokens);
 }
 
-Facts FactsOf(const ServePlan& plan) {
+Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   const ModelSummary& model = plan.model;
   Facts facts;
   facts.push_back({"model", plan.served_name, json::value(plan.served_name)});
@@ -169,6 +205,8 @@ Facts FactsOf(const ServePlan& plan) {
   facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
   facts.push_back(Memory(plan));
   AddLimits(plan, &facts);
+  facts.push_back(Tiers(plan.limits));
+  AddRates(plan, rates, &facts);
   facts.push_back({"api keys",
                    plan.api_keys.empty() ? "none: no key is required"
                                          : Number(static_cast<int64_t>(plan.api_keys.size())),
@@ -178,19 +216,25 @@ Facts FactsOf(const ServePlan& plan) {
 
 }  // namespace
 
-std::string ServePlanAsText(const ServePlan& plan) {
-  const Facts facts = FactsOf(plan);
+std::string ServePlanAsText(const ServePlan& plan, const ProbedRates& rates) {
+  const Facts facts = FactsOf(plan, rates);
   size_t widest = 0;
   for (const Fact& fact : facts) widest = std::max(widest, fact.name.size());
   std::string text;
-  for (const Fact& fact : facts)
-    text += fact.name + ":" + std::string(widest + 1 - fact.name.size(), ' ') + RepairUtf8(fact.text) + "\n";
+  for (const Fact& fact : facts) {
+    text += fact.name + ":" + std::string(widest + 1 - fact.name.size(), ' ');
+    for (const char c : RepairUtf8(fact.text)) {
+      text += c;
+      if (c == '\n') text += std::string(widest + 4, ' ');
+    }
+    text += "\n";
+  }
   return text;
 }
 
-std::string ServePlanAsJson(const ServePlan& plan) {
+std::string ServePlanAsJson(const ServePlan& plan, const ProbedRates& rates) {
   json::object document{{"schema", 1}, {"ok", true}};
-  for (Fact& fact : FactsOf(plan)) {
+  for (Fact& fact : FactsOf(plan, rates)) {
     std::ranges::replace(fact.name, ' ', '_');
     document[fact.name] = std::move(fact.value);
   }

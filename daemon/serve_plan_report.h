@@ -1,4 +1,4 @@
-// A ServePlan as text and as JSON: the model, its memory and the limits. Pure; any thread.
+// A ServePlan as text and as JSON: the model, its memory, the limits and the probed rates. Pure; any thread.
 //
 // Invariant: both forms are made from one list of facts, so they contain the same facts.
 #pragma once
@@ -6,13 +6,14 @@
 #include <string>
 
 #include "daemon/serve_plan.h"
+#include "daemon/serve_plan_probe.h"
 
 namespace prefixd {
 
-// One line per fact: "name: text".
-std::string ServePlanAsText(const ServePlan& plan);
+// One line per fact: "name: text"; the parts of the memory plan follow on lines of their own.
+std::string ServePlanAsText(const ServePlan& plan, const ProbedRates& rates);
 // {"schema":1,"ok":true,...}: one member per fact, named with underscores, and further members with bare
 // numbers.
-std::string ServePlanAsJson(const ServePlan& plan);
+std::string ServePlanAsJson(const ServePlan& plan, const ProbedRates& rates);
 
 }  // namespace prefixd

@@ -11,91 +11,205 @@ namespace prefixd {
 namespace {
 
 constexpr uint64_t kMaxBlocks = Limit<uint64_t>("kv-blocks");
-constexpr int kSpareBlocks = 1;  // see the invariant
+constexpr int64_t kTokensInFlight = int64_t{1} << 20;
+constexpr int64_t kContextsInFlight = 4;
+constexpr uint32_t kSpareBlocks = 1;  // see invariant 1
+constexpr uint32_t kFewestBlocks = kSpareBlocks + 1;
 
-// Memory for weights and activations: everything but the cache.
-uint64_t FixedBytes(const ModelRequirements& model) { return model.weight_bytes + model.activation_bytes; }
-
-Result<uint64_t> DeviceCacheBytes(const Options& options, const ModelRequirements& model,
-                                  const MemoryState& memory, EngineLimits* limits) {
-  if (options.device_cache == kAuto) {
-    if (memory.available > FixedBytes(model)) return (memory.available - FixedBytes(model)) / 2;
-    return ResourceExhausted("the weights take " + FormatSize(model.weight_bytes) + " and the activations " +
-                             FormatSize(model.activation_bytes) + ", but only " +
-                             FormatSize(memory.available) + " of memory are free");
+// Returns the largest number in [low, high] for which `holds` is true; low - 1 when it holds for none.
+// Requires that it holds for every number below one for which it holds.
+template <typename Number, typename Predicate>
+Number Largest(Number low, Number high, const Predicate& holds) {
+  Number none = low - 1;
+  while (low <= high) {
+    const Number middle = low + (high - low) / 2;
+    if (holds(middle)) {
+      none = middle;
+      low = middle + 1;
+    } else {
+      high = middle - 1;
+    }
   }
+  return none;
+}
+
+int64_t BlocksOf(int64_t tokens, const KvLayout& kv) {
+  return (tokens + kv.block_tokens - 1) / kv.block_tokens;
+}
+
+MemoryPlan PlanOf(const ModelRequirements& model, int context, uint32_t blocks) {
+  MemoryPlan plan = model.other_parts(context, blocks);
+  plan.push_back(
+      {.key = "device_cache_bytes",
+       .name = "device cache",
+       .bytes = blocks * uint64_t{model.kv.BlockBytes()},
+       .note = std::to_string(blocks) + " KV blocks of " + std::to_string(model.kv.block_tokens) + " tokens",
+       .remedy = "device-cache, context"});
+  return plan;
+}
+
+// The blocks of an automatic device cache for this context: they and their books may have half of what the
+// other parts leave free. 0 when that holds no sequence.
+uint32_t AutomaticBlocks(const ModelRequirements& model, int context, uint64_t available) {
+  const uint64_t others = SumOf(model.other_parts(context, 0));
+  if (available <= others) return 0;
+  const uint64_t share = (available - others) / 2;
+  const auto high = static_cast<int64_t>(std::min(share / model.kv.BlockBytes(), kMaxBlocks));
+  const int64_t blocks = Largest<int64_t>(kFewestBlocks, high, [&](int64_t n) {
+    return SumOf(PlanOf(model, context, static_cast<uint32_t>(n))) - others <= share;
+  });
+  return blocks < kFewestBlocks ? 0 : static_cast<uint32_t>(blocks);
+}
+
+// Chooses the blocks and, if it is automatic, the context: the longest one that the model supports and that
+// the cache holds, where a longer context leaves less memory for the cache.
+Result<uint32_t> ChooseAutomatically(const Options& options, const ModelRequirements& model,
+                                     uint64_t available, int* context) {
+  const int longest = options.context == kAuto ? model.max_positions : static_cast<int>(options.context);
+  const int chosen = options.context != kAuto ? longest : Largest<int>(2, longest, [&](int tokens) {
+    return AutomaticBlocks(model, tokens, available) >= kSpareBlocks + BlocksOf(tokens, model.kv);
+  });
+  const uint32_t blocks = chosen < 2 ? 0 : AutomaticBlocks(model, chosen, available);
+  *context = chosen;
+  if (blocks > 0) return blocks;
+  const MemoryPlan plan = PlanOf(model, std::max(chosen, 2), kFewestBlocks);
+  return ResourceExhausted("the smallest plan takes " + FormatSize(SumOf(plan)) + ", but only " +
+                           FormatSize(available) +
+                           " of memory are free; the largest parts and what makes "
+                           "them smaller: " +
+                           LargestParts(plan));
+}
+
+Result<uint32_t> BlocksOfOption(const Options& options, const ModelRequirements& model,
+                                const MemoryState& memory) {
   const auto asked = static_cast<uint64_t>(options.device_cache);
   const std::string what = "device-cache: " + FormatSize(asked) + " ";
   if (memory.total > 0 && asked > memory.total) {
     return InvalidArgument(what + "are more than the " + FormatSize(memory.total) +
                            " of memory that this process may ever have; lower it, or leave it at auto");
   }
-  if (asked / model.kv.BlockBytes() > kMaxBlocks) {
-    return InvalidArgument(what + "make " + std::to_string(asked / model.kv.BlockBytes()) +
-                           " blocks; the limit is " + std::to_string(kMaxBlocks) +
-                           ", so lower it, or enlarge block-tokens");
+  const uint64_t blocks = asked / model.kv.BlockBytes();
+  if (blocks > kMaxBlocks) {
+    return InvalidArgument(what + "make " + std::to_string(blocks) + " blocks; the limit is " +
+                           std::to_string(kMaxBlocks) + ", so lower it, or enlarge block-tokens");
   }
-  if (memory.available > 0 && asked + FixedBytes(model) > memory.available) {
-    limits->warnings.push_back(what + "and " + FormatSize(FixedBytes(model)) +
-                               " of weights and activations are more than the " +
-                               FormatSize(memory.available) + " of memory that are free now");
+  if (blocks < kFewestBlocks) {
+    return ResourceExhausted("a device cache of " + FormatSize(asked) + " holds no sequence: a block of " +
+                             std::to_string(model.kv.block_tokens) + " tokens takes " +
+                             FormatSize(model.kv.BlockBytes()) + "; enlarge device-cache");
   }
-  return asked;
+  return static_cast<uint32_t>(blocks);
 }
 
-Result<int> Context(const Options& options, const ModelRequirements& model, const EngineLimits& limits) {
-  if (options.context == kAuto) return std::min(model.max_positions, limits.longest_context);
+Status CheckContext(const Options& options, const ModelRequirements& model, const EngineLimits& limits) {
   const std::string asked = "context: " + std::to_string(options.context) + " tokens ";
-  if (options.context > model.max_positions) {
-    return InvalidArgument(asked + "are more than the " + std::to_string(model.max_positions) +
-                           " that the model supports (" + model.max_positions_reason + ")");
-  }
-  if (options.context > limits.longest_context) {
+  if (limits.context > limits.longest_context) {
     const uint64_t need =
-        ((static_cast<uint64_t>(options.context) + limits.block_tokens - 1) / limits.block_tokens +
-         kSpareBlocks) *
-        model.kv.BlockBytes();
+        static_cast<uint64_t>(BlocksOf(limits.context, model.kv) + kSpareBlocks) * model.kv.BlockBytes();
     return InvalidArgument(asked + "do not fit the device cache of " + FormatSize(limits.device_cache_bytes) +
                            ", which holds " + std::to_string(limits.longest_context) +
                            "; set device-cache to " + std::to_string(need) +
                            " bytes or more, or lower context");
   }
-  return static_cast<int>(options.context);
+  if (limits.context < 2)
+    return InvalidArgument("context: the device cache leaves room for 1 token; enlarge device-cache");
+  if (limits.max_tokens < limits.context) {
+    return InvalidArgument("max-tokens-in-flight: " + std::to_string(limits.max_tokens) +
+                           " is below the context of " + std::to_string(limits.context) +
+                           " tokens, so no request could fill it; enlarge it, or lower context");
+  }
+  return Status::Ok();
+}
+
+Status CheckOptions(const Options& options, const ModelRequirements& model) {
+  if (options.step_tokens < options.max_sequences) {
+    return InvalidArgument("step-tokens: " + std::to_string(options.step_tokens) +
+                           " is below max-sequences, " + std::to_string(options.max_sequences) +
+                           "; each running sequence needs a token in every step");
+  }
+  if (options.context != kAuto && options.context > model.max_positions) {
+    return InvalidArgument("context: " + std::to_string(options.context) + " tokens are more than the " +
+                           std::to_string(model.max_positions) + " that the model supports (" +
+                           model.max_positions_reason + ")");
+  }
+  return Status::Ok();
+}
+
+Status CheckMemory(const MemoryState& memory, EngineLimits* limits) {
+  const uint64_t sum = SumOf(limits->memory);
+  const std::string parts =
+      "; the largest parts and what makes them smaller: " + LargestParts(limits->memory);
+  if (memory.total > 0 && sum > memory.total) {
+    return ResourceExhausted("the memory plan of " + FormatSize(sum) + " is more than the " +
+                             FormatSize(memory.total) + " of memory that this process may ever have" + parts);
+  }
+  if (memory.available > 0 && sum > memory.available) {
+    limits->warnings.push_back("the memory plan of " + FormatSize(sum) + " is more than the " +
+                               FormatSize(memory.available) + " of memory that are free now" + parts);
+  }
+  return Status::Ok();
 }
 
 }  // namespace
 
+uint64_t SumOf(const MemoryPlan& plan) {
+  uint64_t sum = 0;
+  for (const MemoryPart& part : plan) sum += part.bytes;
+  return sum;
+}
+
+uint64_t BytesOf(const MemoryPlan& plan, std::string_view key) {
+  const auto found = std::ranges::find(plan, key, &MemoryPart::key);
+  return found == plan.end() ? 0 : found->bytes;
+}
+
+std::string LargestParts(const MemoryPlan& plan) {
+  MemoryPlan sorted = plan;
+  std::ranges::stable_sort(sorted, std::ranges::greater(), &MemoryPart::bytes);
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(sorted.size(), 3); ++i) {
+    text += (text.empty() ? "" : ", ") + sorted[i].name + " " + FormatSize(sorted[i].bytes) + " (" +
+            sorted[i].remedy + ")";
+  }
+  return text;
+}
+
+int64_t MaxTokensInFlight(const Options& options, int context) {
+  if (options.max_tokens_in_flight != kAuto) return options.max_tokens_in_flight;
+  const int64_t all = (options.max_queue + options.max_sequences) * context;
+  return std::min(all, std::max(kTokensInFlight, kContextsInFlight * context));
+}
+
 Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
                                         const MemoryState& memory) {
   PREFIXD_CHECK(model.kv.BlockBytes() > 0 && model.max_positions > 0) << model.max_positions;
+  PREFIXD_RETURN_IF_ERROR(CheckOptions(options, model));
   EngineLimits limits;
   limits.block_tokens = static_cast<int>(options.block_tokens);
   limits.max_sequences = static_cast<int>(options.max_sequences);
   limits.step_tokens = static_cast<int>(options.step_tokens);
   limits.max_queue = static_cast<int>(options.max_queue);
   limits.kv_bytes_per_token = model.kv.TokenBytes();
-  if (limits.step_tokens < limits.max_sequences) {
-    return InvalidArgument("step-tokens: " + std::to_string(limits.step_tokens) +
-                           " is below max-sequences, " + std::to_string(limits.max_sequences) +
-                           "; each running sequence needs a token in every step");
+  if (options.device_cache == kAuto) {
+    PREFIXD_ASSIGN_OR_RETURN(limits.blocks,
+                             ChooseAutomatically(options, model, memory.available, &limits.context));
+  } else {
+    PREFIXD_ASSIGN_OR_RETURN(limits.blocks, BlocksOfOption(options, model, memory));
   }
-  PREFIXD_ASSIGN_OR_RETURN(limits.device_cache_bytes, DeviceCacheBytes(options, model, memory, &limits));
-  const uint64_t block_bytes = model.kv.BlockBytes();
-  const uint64_t blocks = std::min(limits.device_cache_bytes / block_bytes, kMaxBlocks);
-  if (blocks < kSpareBlocks + 1) {
-    return ResourceExhausted("a device cache of " + FormatSize(limits.device_cache_bytes) +
-                             " holds no sequence: a block of " + std::to_string(limits.block_tokens) +
-                             " tokens takes " + FormatSize(block_bytes) + "; enlarge device-cache");
+  limits.device_cache_bytes = limits.blocks * uint64_t{model.kv.BlockBytes()};
+  limits.longest_context = static_cast<int>(std::min<uint64_t>(
+      uint64_t{limits.blocks - kSpareBlocks} * model.kv.block_tokens, std::numeric_limits<int>::max()));
+  if (options.context != kAuto) {
+    limits.context = static_cast<int>(options.context);
+  } else if (options.device_cache != kAuto) {
+    limits.context = std::min(model.max_positions, limits.longest_context);
   }
-  limits.blocks = static_cast<uint32_t>(blocks);
-  limits.device_cache_bytes = blocks * block_bytes;
-  limits.longest_context = static_cast<int>(
-      std::min<uint64_t>((blocks - kSpareBlocks) * limits.block_tokens, std::numeric_limits<int>::max()));
-  PREFIXD_ASSIGN_OR_RETURN(limits.context, Context(options, model, limits));
-  if (limits.context < 2)
-    return InvalidArgument("context: the device cache leaves room for 1 token; enlarge device-cache");
-  const uint64_t blocks_of_one = (limits.context + limits.block_tokens - 1) / limits.block_tokens;
-  limits.sequences_that_fit = static_cast<int>((blocks - kSpareBlocks) / blocks_of_one);
+  limits.max_tokens = MaxTokensInFlight(options, limits.context);
+  PREFIXD_RETURN_IF_ERROR(CheckContext(options, model, limits));
+  limits.memory = PlanOf(model, limits.context, limits.blocks);
+  PREFIXD_RETURN_IF_ERROR(CheckMemory(memory, &limits));
+  limits.sequences_that_fit =
+      static_cast<int>((limits.blocks - kSpareBlocks) / BlocksOf(limits.context, model.kv));
   return limits;
 }
 

@@ -1,12 +1,17 @@
-// The limits of the engine, derived once at start from the options, the model and the memory. Pure; any
-// thread.
+// The limits of the engine and the memory plan of the daemon, derived once at start from the options, the
+// model and the memory. Pure; any thread.
 //
-// Invariant: the pool holds at least one sequence of `context` tokens, and one spare block: copying a partly
-// matching block needs source and destination at the same time.
+// Invariants
+//   1. The pool holds at least one sequence of `context` tokens, and one spare block: copying a partly
+//      matching block needs source and destination at the same time.
+//   2. The memory plan has every memory of the daemon that grows with an option. Its sum is at most the
+//      memory that this process may ever have; with device-cache on auto, at most what is free.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,13 +22,28 @@
 
 namespace prefixd {
 
-// The sizes of the model that the limits depend on.
+// A part of the memory plan: at most that many bytes.
+struct MemoryPart {
+  std::string key;   // in JSON: "weight_bytes"
+  std::string name;  // "weights"
+  uint64_t bytes = 0;
+  std::string note;    // what it is, in a few words
+  std::string remedy;  // what makes it smaller: "a smaller model", or options
+};
+using MemoryPlan = std::vector<MemoryPart>;
+
+uint64_t SumOf(const MemoryPlan& plan);
+uint64_t BytesOf(const MemoryPlan& plan, std::string_view key);  // 0 when there is no such part
+// "weights 2.0 GiB (a smaller model), ...": the three largest parts, with what makes them smaller.
+std::string LargestParts(const MemoryPlan& plan);
+
+// What the limits depend on.
 struct ModelRequirements {
   int max_positions = 0;                  // the context that the model supports
   std::string max_positions_reason = {};  // the configuration key that says so
-  size_t weight_bytes = 0;                // to be loaded
-  size_t activation_bytes = 0;            // of one step
   KvLayout kv;                            // of one block
+  // The parts beside the blocks of the device cache. They never shrink when an argument grows.
+  std::function<MemoryPlan(int context, uint32_t blocks)> other_parts;
 };
 
 struct EngineLimits {
@@ -32,13 +52,18 @@ struct EngineLimits {
   int max_sequences = 0;
   int step_tokens = 0;
   int max_queue = 0;
+  int64_t max_tokens = 0;  // of the prompts of all unfinished requests
   int block_tokens = 0;
   uint32_t blocks = 0;
   uint64_t device_cache_bytes = 0;
   size_t kv_bytes_per_token = 0;
   int sequences_that_fit = 0;         // sequences of `context` tokens each that fit at the same time
+  MemoryPlan memory;                  // the parts of the requirements, with the device cache
   std::vector<std::string> warnings;  // allowed, but risky
 };
+
+// Returns the value of max-tokens-in-flight for this context.
+int64_t MaxTokensInFlight(const Options& options, int context);
 
 // Returns kInvalidArgument when the options contradict each other, the model or the machine, and
 // kResourceExhausted when the memory does not hold the model and one short sequence.

@@ -1,5 +1,7 @@
 #include "engine/loaded_model.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -147,6 +149,10 @@ Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
   return Tokenizer::FromJson(text);
 }
 
+// Returns to the operating system what the heap keeps of freed memory. To parse a large tokenizer.json takes
+// several times the memory of the tokenizer.
+void TrimHeap() { ::malloc_trim(0); }
+
 // Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
 Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template) {
   auto model = std::make_unique<LoadedModel>();
@@ -185,6 +191,7 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
     eos.insert(*id);
   model->eos.assign(eos.begin(), eos.end());
+  TrimHeap();
   return model;
 }
 
@@ -216,7 +223,8 @@ TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
   return summary;
 }
 
-Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template) {
+Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
+                                     const Backend& backend) {
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
@@ -225,6 +233,9 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   summary.config = model->config;
   summary.parameters = ParameterCount(model->config);
   summary.weight_bytes = files.total_bytes();
+  summary.packed_bytes = PlannedWeightBytes(model->config, files, backend, 0);
+  summary.packed_bytes_per_position =
+      PlannedWeightBytes(model->config, files, backend, 1) - summary.packed_bytes;
   std::map<std::string, uint64_t> dtypes;
   for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
   summary.bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
@@ -274,9 +285,11 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
   return identity;
 }
 
-Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template) {
+Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template,
+                                    const Backend& backend) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
-  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template);
+  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend);
+  TrimHeap();
   if (!summary.ok()) return InFolder(folder, summary.status());
   return summary;
 }

@@ -89,12 +89,16 @@ struct ModelSummary {
   ModelConfig config;  // see also CanonicalArchitecture, DescribeModel and KvBytesPerToken
   int64_t parameters = 0;
   uint64_t weight_bytes = 0;                                      // in the files
+  uint64_t packed_bytes = 0;                                      // ModelWeights::bytes for a context of 0
+  uint64_t packed_bytes_per_position = 0;                         // and what each token of context adds
   std::vector<std::pair<std::string, uint64_t>> bytes_of_dtypes;  // weight_bytes by dtype, as ("BF16", bytes)
   TokenizerSummary tokenizer;
   std::optional<TemplateSummary> chat_template;
 };
 
-// Summarizes the model of a folder. The errors are those of LoadModel except kResourceExhausted.
-Result<ModelSummary> SummarizeModel(const std::filesystem::path& path, std::string_view chat_template);
+// Summarizes the model of a folder, with its sizes in the memory of `backend`. The errors are those of
+// LoadModel except kResourceExhausted.
+Result<ModelSummary> SummarizeModel(const std::filesystem::path& path, std::string_view chat_template,
+                                    const Backend& backend);
 
 }  // namespace prefixd

@@ -57,7 +57,14 @@ TEST_F(MemoryStateTest, ReadsVersion1AndTheRootOfAContainer) {
   EXPECT_EQ(Total(), kGiB);
 }
 
+TEST_F(MemoryStateTest, ReadsThePeakOfTheProcess) {
+  Write("proc/self/status", "Name:\tx\nVmPeak:\t   900 kB\nVmHWM:\t    12 kB\nVmRSS:\t     8 kB\n");
+  EXPECT_EQ(PeakResidentBytes(dir_.path()), 12u * 1024);
+  EXPECT_GT(PeakResidentBytes(), 0u);
+}
+
 TEST_F(MemoryStateTest, IsZeroWhenNothingCanBeRead) {
+  EXPECT_EQ(PeakResidentBytes(dir_.path()), 0u);
   EXPECT_EQ(Available(), 0u);
   EXPECT_EQ(Total(), 0u);
 }

@@ -6,85 +6,144 @@
 namespace prefixd {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+constexpr uint64_t kKiB = 1 << 10;
 constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kBlock = 64 * kKiB;
 
 Options Defaults() { return BuildOptions({}).value(); }
 
-// 4 KiB of KV per token, so 64 KiB per block of 16.
+// 4 KiB of KV per token, so 64 KiB per block of 16. Beside it 90 MiB of weights, 10 KiB of scratch for each
+// token of the context, and 1 KiB of books for each block.
 ModelRequirements SmallModel() {
   return {.max_positions = 2048,
           .max_positions_reason = "max_position_embeddings",
-          .weight_bytes = 90 * kMiB,
-          .activation_bytes = 10 * kMiB,
-          .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = DType::kF16}};
+          .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = DType::kF16},
+          .other_parts = [](int context, uint32_t blocks) -> MemoryPlan {
+            return {{"weight_bytes", "weights", 90 * kMiB, "", "a smaller model"},
+                    {"scratch_bytes", "scratch", 10 * kKiB * static_cast<uint64_t>(context), "", "context"},
+                    {"cache_book_bytes", "cache books", kKiB * blocks, "", "device-cache"}};
+          }};
 }
+constexpr uint64_t kOthers = 110 * kMiB;  // at a context of 2048
 
 MemoryState Free(uint64_t bytes) { return {.available = bytes, .total = 2 * bytes}; }
 
-TEST(DeriveEngineLimits, TakesHalfOfTheMemoryBesideTheWeights) {
-  const EngineLimits limits = DeriveEngineLimits(Defaults(), SmallModel(), Free(300 * kMiB)).value();
+std::string Refusal(const Options& options, const MemoryState& memory) {
+  return DeriveEngineLimits(options, SmallModel(), memory).status().message();
+}
+
+TEST(DeriveEngineLimits, GivesTheCacheAndItsBooksHalfOfWhatTheOtherPartsLeaveFree) {
+  const EngineLimits limits =
+      DeriveEngineLimits(Defaults(), SmallModel(), Free(kOthers + 2 * 65 * kMiB)).value();
   EXPECT_EQ(limits.kv_bytes_per_token, 4096u);
-  EXPECT_EQ(limits.device_cache_bytes, 100 * kMiB);
-  EXPECT_EQ(limits.blocks, 1600u);
-  EXPECT_EQ(limits.longest_context, 1599 * 16);  // one block is the spare block
+  EXPECT_EQ(limits.blocks, 1024u);  // of 64 KiB, with books of 1 KiB
+  EXPECT_EQ(limits.device_cache_bytes, 64 * kMiB);
+  EXPECT_EQ(SumOf(limits.memory), kOthers + 65 * kMiB);
+  EXPECT_EQ(BytesOf(limits.memory, "device_cache_bytes"), 64 * kMiB);
+  EXPECT_EQ(BytesOf(limits.memory, "cache_book_bytes"), kMiB);
+  EXPECT_EQ(BytesOf(limits.memory, "scratch_bytes"), 20 * kMiB);
+  EXPECT_EQ(BytesOf(limits.memory, "other_bytes"), 0u);
+  EXPECT_EQ(limits.longest_context, 1023 * 16);  // one block is the spare block
   EXPECT_EQ(limits.context, 2048);               // the context of the model
-  EXPECT_EQ(limits.sequences_that_fit, 1599 / 128);
+  EXPECT_EQ(limits.sequences_that_fit, 1023 / 128);
   EXPECT_EQ(limits.max_sequences, 64);
   EXPECT_EQ(limits.step_tokens, 512);
   EXPECT_EQ(limits.max_queue, 256);
+  EXPECT_THAT(limits.warnings, IsEmpty());
 }
 
 TEST(DeriveEngineLimits, ShrinksTheContextToThePool) {
   Options options = Defaults();
-  options.device_cache = 33 * 64 * 1024 + 5;  // 33 blocks and 5 bytes
+  options.device_cache = 33 * kBlock + 5;  // 33 blocks and 5 bytes
   const EngineLimits limits = DeriveEngineLimits(options, SmallModel(), {}).value();
   EXPECT_EQ(limits.blocks, 33u);
   EXPECT_EQ(limits.context, 512);
   EXPECT_EQ(limits.sequences_that_fit, 1);
-  EXPECT_EQ(limits.device_cache_bytes, 33u * 64 * 1024);
+  EXPECT_EQ(limits.device_cache_bytes, 33 * kBlock);
+}
+
+// A shorter context needs less scratch, so it leaves more for the cache. The chosen context is the longest
+// one that fits: one more token does not.
+TEST(DeriveEngineLimits, ShrinksTheContextToTheMemoryBesideIt) {
+  Options options = Defaults();
+  const MemoryState tight = Free(104 * kMiB);  // less than the weights and the scratch of 2048 tokens
+  const EngineLimits limits = DeriveEngineLimits(options, SmallModel(), tight).value();
+  EXPECT_GT(limits.context, 500);
+  EXPECT_LT(limits.context, 1400);
+  EXPECT_GE(limits.longest_context, limits.context);
+  EXPECT_LE(SumOf(limits.memory), tight.available);
+  options.context = limits.context;
+  EXPECT_EQ(DeriveEngineLimits(options, SmallModel(), tight).value().blocks, limits.blocks);
+  ++options.context;
+  EXPECT_THAT(Refusal(options, tight), HasSubstr("do not fit the device cache"));
 }
 
 TEST(DeriveEngineLimits, RejectsImpossibleOptionsWithTheRemedy) {
   Options options = Defaults();
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), Free(50 * kMiB)).status().message(),
-              HasSubstr("the weights take 90.0 MiB and the activations 10.0 MiB"));
+  EXPECT_THAT(Refusal(options, Free(50 * kMiB)),
+              AllOf(HasSubstr("the smallest plan takes 90.1 MiB, but only 50.0 MiB of memory are free"),
+                    HasSubstr("weights 90.0 MiB (a smaller model), device cache 128.0 KiB")));
   options.context = 4096;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).status().message(),
+  EXPECT_THAT(Refusal(options, Free(300 * kMiB)),
               HasSubstr("the 2048 that the model supports (max_position_embeddings)"));
   options.context = 2048;
   options.device_cache = 1 * kMiB;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), {}).status().message(),
-              HasSubstr("set device-cache to 8454144 bytes"));
-  options.device_cache = 129 * 64 * 1024;  // the bytes that the message names
+  EXPECT_THAT(Refusal(options, {}), HasSubstr("set device-cache to 8454144 bytes"));
+  options.device_cache = 129 * kBlock;  // the bytes that the message names
   EXPECT_EQ(DeriveEngineLimits(options, SmallModel(), {}).value().context, 2048);
-  options.device_cache = 64 * 1024;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), {}).status().message(),
-              HasSubstr("holds no sequence"));
+  options.device_cache = kBlock;
+  EXPECT_THAT(Refusal(options, {}), HasSubstr("holds no sequence"));
   options.step_tokens = 32;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), {}).status().message(),
-              HasSubstr("below max-sequences, 64"));
+  EXPECT_THAT(Refusal(options, {}), HasSubstr("below max-sequences, 64"));
 }
 
-TEST(DeriveEngineLimits, RejectsACacheThatIsTooLargeAndWarnsOfOneThatMayNotFit) {
+TEST(DeriveEngineLimits, RejectsACacheThatIsTooLarge) {
   Options options = Defaults();
   options.device_cache = int64_t{1024} << 40;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).status().message(),
+  EXPECT_THAT(Refusal(options, Free(300 * kMiB)),
               HasSubstr("device-cache: 1024.0 TiB are more than the 600.0 MiB of memory"));
   ModelRequirements tiny = SmallModel();
   tiny.kv = {.layers = 1, .kv_heads = 1, .head_dim = 2, .block_tokens = 1, .dtype = DType::kF16};
   options.device_cache = int64_t{4} << 30;
   EXPECT_THAT(DeriveEngineLimits(options, tiny, {}).status().message(),
               HasSubstr("make 536870912 blocks; the limit is 268435456"));
-  options.device_cache = 250 * kMiB;
-  const EngineLimits tight = DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).value();
-  EXPECT_EQ(tight.blocks, 4000u);
-  EXPECT_THAT(tight.warnings, ElementsAre(HasSubstr("more than the 300.0 MiB of memory that are free now")));
-  options.device_cache = 200 * kMiB;
-  EXPECT_THAT(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).value().warnings, IsEmpty());
+}
+
+// 1,600 blocks are 100 MiB, and their books 1.6 MiB.
+TEST(DeriveEngineLimits, RejectsAPlanAboveTheTotalMemoryAndWarnsOfOneAboveTheFreeMemory) {
+  Options options = Defaults();
+  options.device_cache = 100 * kMiB;
+  const uint64_t sum = kOthers + 100 * kMiB + 1600 * kKiB;
+  const auto derive = [&](uint64_t available, uint64_t total) {
+    return DeriveEngineLimits(options, SmallModel(), {.available = available, .total = total});
+  };
+  EXPECT_THAT(derive(sum, sum)->warnings, IsEmpty());
+  EXPECT_EQ(SumOf(derive(sum, sum)->memory), sum);
+  EXPECT_THAT(derive(sum - 1, sum)->warnings,
+              ElementsAre(AllOf(HasSubstr("the memory plan of 211.6 MiB is more than the"),
+                                HasSubstr("that are free now"), HasSubstr("device cache 100.0 MiB"))));
+  EXPECT_THAT(derive(sum - 1, sum - 1).status().message(),
+              AllOf(HasSubstr("the memory plan of 211.6 MiB is more than the"), HasSubstr("may ever have"),
+                    HasSubstr("device cache 100.0 MiB (device-cache, context), weights 90.0 MiB "
+                              "(a smaller model), scratch 20.0 MiB (context)")));
+  EXPECT_TRUE(derive(0, 0).ok());  // the memory of the machine cannot be read
+}
+
+TEST(DeriveEngineLimits, BoundsTheTokensInFlight) {
+  Options options = Defaults();
+  EXPECT_EQ(MaxTokensInFlight(options, 2048), (256 + 64) * 2048);  // all that queue and run
+  EXPECT_EQ(MaxTokensInFlight(options, 8192), 1 << 20);
+  EXPECT_EQ(MaxTokensInFlight(options, 1 << 20), 4 << 20);
+  options.max_tokens_in_flight = 2047;
+  EXPECT_THAT(Refusal(options, Free(300 * kMiB)),
+              HasSubstr("max-tokens-in-flight: 2047 is below the context of 2048 tokens"));
+  options.max_tokens_in_flight = 2048;
+  EXPECT_EQ(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB))->max_tokens, 2048);
 }
 
 }  // namespace

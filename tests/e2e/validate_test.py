@@ -164,6 +164,7 @@ def test_what_validate_derives_is_what_serve_runs_with():
     assert plan["weights"]["bytes"] < (MODEL / "model.safetensors").stat().st_size
     elements = weights["num_hidden_layers"] * weights["num_key_value_heads"] * weights["head_dim"]
     assert plan["kv_bytes_per_token"] == 2 * 2 * elements
+    assert plan["cached_tokens"] == {"device": plan["blocks"] * plan["block_tokens"], "host": 0, "disk": 0}
     assert plan["sequences_that_fit"] == (plan["blocks"] - 1) // -(-plan["context"] // plan["block_tokens"])
     assert plan["tokenizer"]["kind"] == "byte-level BPE"
     assert plan["chat_template"]["supports_system_role"] is True
@@ -182,7 +183,11 @@ def test_what_validate_derives_is_what_serve_runs_with():
         assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
         assert lines["starting"]["threads"] == lines["model loaded"]["threads"] == plan["threads"]["count"]
         assert lines["starting"]["threads_source"] == plan["threads"]["source"]
-        assert f"{lines['model loaded']['activations']} activations" in text
+        loaded = lines["model loaded"]
+        assert plan["memory"]["weight_bytes"] >= plan["weights"]["bytes"], "the rope table comes on top"
+        assert f"{loaded['weights']} weights" in text
+        step = plan["memory"]["activation_bytes"] + plan["memory"]["scratch_bytes"]
+        assert loaded["step_memory"] == f"{step / 2**20:.1f} MiB"
 
 
 def test_threads_follow_the_option_then_the_machine():
@@ -211,8 +216,65 @@ def test_a_template_that_rewrites_is_told(folder):
     assert told["rewrites"][0] in run("validate", "--model", folder).stdout
 
 
-def test_a_cache_that_is_tight_is_told():
-    available = json.loads(run("validate", "--json", "--model", MODEL).stdout)["memory"]["available_bytes"]
-    tight = run("validate", "--json", "--model", MODEL, "--device-cache", available)
+PARTS = ("weight_bytes", "activation_bytes", "scratch_bytes", "cache_book_bytes", "result_bytes",
+         "token_bytes", "inflight_bytes", "connection_bytes", "program_bytes", "device_cache_bytes")
+
+
+def memory(*arguments):
+    return json.loads(run("validate", "--json", "--model", MODEL, *arguments).stdout)["memory"]
+
+
+def test_the_memory_plan_has_a_line_for_each_part():
+    text = run("validate", "--model", MODEL, "--device-cache", "64MiB").stdout
+    lines = text[text.index("\nmemory:") + 1:text.index("\nkv bytes per token:")].splitlines()
+    assert len(lines) == 1 + len(PARTS)
+    sizes = [float(line.split()[0]) * 1024**("B", "KiB", "MiB").index(line.split()[1]) for line in lines[1:]]
+    assert sizes == sorted(sizes, reverse=True), "the largest first"
+    told = memory("--device-cache", "64MiB")
+    assert set(told) == {*PARTS, "plan_bytes", "available_bytes", "total_bytes"}
+    assert told["plan_bytes"] == sum(told[part] for part in PARTS)
+
+
+# The parts that each option makes larger. The program is measured, so its size varies a little.
+@pytest.mark.parametrize("option, less, more, parts", [
+    ("--device-cache", "64MiB", "65MiB", {"device_cache_bytes", "cache_book_bytes"}),
+    ("--context", 1024, 2048, {"weight_bytes", "scratch_bytes", "token_bytes"}),
+    ("--step-tokens", 512, 1024, {"activation_bytes", "scratch_bytes"}),
+    ("--max-logprobs", 20, 200, {"result_bytes"}),
+    ("--max-tokens-in-flight", 10000, 20000, {"token_bytes"}),
+    ("--max-connections", 1000, 2000, {"connection_bytes"}),
+    ("--max-inflight", "100MiB", "200MiB", {"inflight_bytes"}),
+])
+def test_options_change_their_parts_of_the_memory_plan(option, less, more, parts):
+    rest = () if option == "--device-cache" else ("--device-cache", "64MiB")
+    small, large = memory(option, less, *rest), memory(option, more, *rest)
+    grown = {part for part in PARTS if large[part] > small[part]} - {"program_bytes"}
+    assert grown <= parts and {part for part in parts if part != "scratch_bytes"} <= grown
+
+
+def test_the_probe_tells_prefill_and_reuse():
+    told = json.loads(run("validate", "--json", "--model", MODEL, "--device-cache", "64MiB").stdout)
+    prefill, reuse = told["prefill"], told["reuse"]
+    assert prefill["flops_per_second"] == pytest.approx(prefill["tokens_per_second"] * 2 * told["parameters"])
+    assert reuse["context"] == told["context"]
+    assert reuse["compute_seconds"] == pytest.approx(told["context"] / prefill["tokens_per_second"])
+    copied = told["context"] * told["kv_bytes_per_token"]
+    assert reuse["host_copy_seconds"] == pytest.approx(copied / reuse["host_copy_bytes_per_second"])
+
+
+def test_a_plan_above_the_free_memory_is_told_and_one_above_the_total_is_refused():
+    known = memory("--device-cache", "1GiB")
+    per_byte = 1 + known["cache_book_bytes"] / known["device_cache_bytes"]
+    others = known["plan_bytes"] - known["cache_book_bytes"] - known["device_cache_bytes"]
+
+    def cache_for(plan_bytes):
+        return int((plan_bytes - others) / per_byte)
+
+    tight = run("validate", "--json", "--model", MODEL, "--device-cache",
+                cache_for(0.99 * known["total_bytes"]))
     assert tight.returncode == 0 and "free now" in tight.stderr
     assert "free now" in json.loads(tight.stdout)["warnings"][0]
+    for command in ("validate", "serve"):
+        refused = run(command, "--model", MODEL, "--device-cache", cache_for(1.01 * known["total_bytes"]))
+        assert refused.returncode == 2 and "may ever have" in refused.stderr
+        assert re.search(r"device cache [\d.]+ GiB \(device-cache, context\), cache books", refused.stderr)

@@ -51,8 +51,8 @@ class LoadedModelTest : public ::testing::Test {
     return LoadModel(folder_, *backend_, {{128, 8, 8}, chat_template}, {});
   }
   void ExpectRefused(const std::filesystem::path& path, Code code, const std::string& part) {
-    for (const Status& status :
-         {LoadModel(path, *backend_, {{128, 8, 8}, ""}, {}).status(), SummarizeModel(path, "").status()}) {
+    for (const Status& status : {LoadModel(path, *backend_, {{128, 8, 8}, ""}, {}).status(),
+                                 SummarizeModel(path, "", *backend_).status()}) {
       EXPECT_EQ(status.code(), code) << status.message();
       EXPECT_THAT(status.message(), HasSubstr(part));
     }
@@ -154,17 +154,18 @@ TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
 }
 
 TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
-  const auto summary = *SummarizeModel(folder_ / ".", "");
+  const auto summary = *SummarizeModel(folder_ / ".", "", *backend_);
   EXPECT_EQ(summary.served_name, "tiny-llama");
   const int64_t layer = 2 * 32 + 32 * (32 + 2 * 16) + 32 * 32 + 3 * 32 * 48;
   EXPECT_EQ(summary.parameters, 64 * 32 + 32 + 2 * layer);
   EXPECT_EQ(summary.weight_bytes, 4u * static_cast<uint64_t>(summary.parameters));
   EXPECT_EQ(KvBytesPerToken(summary.config, DType::kF32), 2u * 2 * 16 * 4);
+  EXPECT_EQ(summary.packed_bytes + 128 * summary.packed_bytes_per_position, (*Load())->weight_bytes);
   EXPECT_THAT(summary.bytes_of_dtypes, ElementsAre(Pair("F32", summary.weight_bytes)));
   EXPECT_EQ(summary.tokenizer.kind, "byte-level BPE");
   EXPECT_EQ(summary.tokenizer.vocab_size, 8);
   EXPECT_FALSE(summary.chat_template.has_value());
-  const auto with_template = *SummarizeModel(folder_, "{{ messages[0].content }}");
+  const auto with_template = *SummarizeModel(folder_, "{{ messages[0].content }}", *backend_);
   EXPECT_EQ(with_template.chat_template->place, "the chat template given");
   EXPECT_FALSE(with_template.chat_template->caps.supports_tools);
 }

@@ -1,0 +1,103 @@
+#include "daemon/serve_plan_memory.h"
+
+#include <algorithm>
+
+#include "cache/node.h"
+#include "daemon/http_memory.h"
+#include "daemon/limit_table.h"
+#include "daemon/memory_limit.h"
+#include "engine/sequence.h"
+#include "kernels/logit_row.h"
+#include "model/model_loader.h"
+
+namespace prefixd {
+namespace {
+
+uint64_t Sequences(const Options& options) {
+  return static_cast<uint64_t>(options.max_sequences + options.max_queue);
+}
+
+// One entry of a hash table of the standard library: the node with its heap header, and its buckets while
+// the table grows.
+constexpr uint64_t HashEntry(uint64_t key_and_value) { return key_and_value + 48; }
+
+uint64_t BooksBytes(const Options& options, uint32_t blocks) {
+  if (blocks == 0) return 0;
+  return PrefixCache::MaxMemoryBytes(
+      {.block_tokens = static_cast<int>(options.block_tokens), .blocks = blocks});
+}
+
+}  // namespace
+
+StepLimits StepLimitsFor(const Options& options, int context) {
+  return {.context = context,
+          .max_rows = static_cast<int>(options.step_tokens),
+          .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
+}
+
+uint64_t ProgramBytes(const Options& options, int compute_threads) {
+  // Measured: see "The memory plan" in docs/OPERATIONS.md.
+  constexpr uint64_t kHeap = uint64_t{8} << 20;
+  constexpr uint64_t kThread = uint64_t{64} << 10;
+  const int64_t threads = options.io_threads + Limit("worker-threads") + compute_threads;
+  return PeakResidentBytes() + kHeap + static_cast<uint64_t>(threads) * kThread;
+}
+
+uint64_t TokenBytes(const Options& options, int context, int vocab) {
+  // A prompt is held once. Its keys and checks grow by one, so the vectors have up to twice the room; so have
+  // the tokens of a sequence that generates.
+  constexpr uint64_t kId = sizeof(TokenId);
+  constexpr uint64_t kKeysOfBlock = 2 * (sizeof(BlockKey) + sizeof(uint64_t));
+  // While a sequence runs: its path, its block table, its claims and their lists.
+  constexpr uint64_t kLeaseOfBlock =
+      2 * (sizeof(NodeId) + sizeof(BlockId) + sizeof(BlockKey)) + HashEntry(sizeof(BlockKey) + sizeof(void*));
+  constexpr uint64_t kCount = 2 * sizeof(TokenCount) + HashEntry(sizeof(TokenId) + sizeof(size_t));
+  constexpr uint64_t kSequence =
+      sizeof(Sequence) + (uint64_t{4} << 10) + Limit<uint64_t>("logit-biases") * sizeof(LogitBias);
+  const auto block = static_cast<uint64_t>(options.block_tokens);
+  const auto prompts = static_cast<uint64_t>(MaxTokensInFlight(options, context));
+  const uint64_t running = static_cast<uint64_t>(options.max_sequences) * static_cast<uint64_t>(context);
+  const uint64_t distinct =
+      std::min(prompts + running, Sequences(options) * static_cast<uint64_t>(std::min(context, vocab)));
+  return prompts * kId + prompts / block * kKeysOfBlock + running * 2 * kId +
+         running / block * (kKeysOfBlock + kLeaseOfBlock) + distinct * kCount +
+         Sequences(options) * kSequence;
+}
+
+uint64_t ResultBytes(const Options& options, int vocab) {
+  const int64_t top = options.max_logprobs < 0 ? vocab : std::min<int64_t>(options.max_logprobs, vocab);
+  constexpr uint64_t kHeapPiece = 4096;  // a large list has pages of its own
+  const auto rows = static_cast<uint64_t>(StepLimitsFor(options, 1).max_logit_rows);
+  return 2 * rows *
+         (sizeof(LogitRow) + sizeof(GeneratedToken) + static_cast<uint64_t>(top) * sizeof(TokenLogprob) +
+          kHeapPiece);
+}
+
+MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, const Backend& backend,
+                         uint64_t program_bytes, int context, uint32_t blocks) {
+  const StepMemory step = backend.StepMemoryFor(ShapeOf(model.config), StepLimitsFor(options, context));
+  const uint64_t weights =
+      model.packed_bytes + static_cast<uint64_t>(context) * model.packed_bytes_per_position;
+  const int vocab = model.config.vocab;
+  return {
+      {"weight_bytes", "weights", weights, "as the backend packs them", "a smaller model"},
+      {"activation_bytes", "activations", step.activations, "of one step", "step-tokens, max-sequences"},
+      {"scratch_bytes", "scratch", step.scratch, "of attention, matrix products and draws",
+       "context, step-tokens, threads"},
+      {"cache_book_bytes", "cache books", BooksBytes(options, blocks),
+       "nodes, ghosts and states of blocks, at most", "device-cache, block-tokens"},
+      {"result_bytes", "step results", ResultBytes(options, vocab), "log probabilities of two steps, at most",
+       "max-logprobs, max-sequences"},
+      {"token_bytes", "tokens", TokenBytes(options, context, vocab),
+       "of requests, at most " + std::to_string(MaxTokensInFlight(options, context)) +
+           " of prompts in flight",
+       "max-tokens-in-flight, max-sequences, context"},
+      {"inflight_bytes", "requests and answers", InflightLimitBytes(options), "in flight, at most",
+       "max-inflight, max-body"},
+      {"connection_bytes", "connections", ConnectionsBytes(options), "headers and chunks, at most",
+       "max-connections"},
+      {"program_bytes", "program", program_bytes, "with tokenizer, threads and heap", "a smaller model"},
+  };
+}
+
+}  // namespace prefixd

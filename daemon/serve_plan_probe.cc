@@ -1,0 +1,66 @@
+#include "daemon/serve_plan_probe.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "kernels/registry.h"
+
+namespace prefixd {
+namespace {
+
+constexpr double kSeconds = 0.08;  // for each of the two rates
+constexpr int kRows = 64;
+constexpr int kWidth = 768;                        // of the square matrix
+constexpr size_t kCopiedBytes = size_t{32} << 20;  // above the private caches of a core
+
+// Calls `work` until kSeconds have passed, twice at least: the first call brings memory and threads up.
+// Returns the seconds of the fastest later call, above 0.
+template <typename Work>
+double Fastest(const Work& work) {
+  const SystemClock clock;
+  work();
+  const double begun = clock.NowSeconds();
+  double best = 1e9, now = begun;
+  do {
+    const double before = now;
+    work();
+    now = clock.NowSeconds();
+    best = std::min(best, now - before);
+  } while (now - begun < kSeconds);
+  return std::max(best, 1e-9);
+}
+
+}  // namespace
+
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, DType dtype) {
+  ProbedRates rates;
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Operations> operations, CreateOperations(backend, threads));
+  const ModelShape shape{.layers = 1,
+                         .hidden = kWidth,
+                         .intermediate = kWidth,
+                         .heads = 1,
+                         .kv_heads = 1,
+                         .head_dim = kWidth,
+                         .vocab = kWidth,
+                         .windows = {0}};
+  PREFIXD_RETURN_IF_ERROR(
+      operations->Reserve(shape, {.context = kRows, .max_rows = kRows, .max_logit_rows = 1}));
+  const std::vector<std::byte> zeros(size_t{kWidth} * kWidth * DTypeBytes(dtype));
+  const MatrixSource source{zeros.data(), dtype, kWidth, kWidth};
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Matrix> matrix, operations->Pack(std::span(&source, 1)));
+  const std::vector<float> x(size_t{kRows} * kWidth, 1.0f);
+  std::vector<float> y(x.size());
+  rates.flops = 2.0 * kRows * kWidth * kWidth /
+                Fastest([&] { operations->Gemm(*matrix, x.data(), kRows, y.data(), GemmOutput::kStore); });
+
+  const std::vector<std::byte> from(kCopiedBytes);
+  std::vector<std::byte> to(kCopiedBytes);
+  rates.copy_bytes = kCopiedBytes / Fastest([&] { std::memcpy(to.data(), from.data(), from.size()); });
+  return rates;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,30 @@
+// A short measurement for `validate`: how fast this machine would compute a prompt, and how fast it would
+// copy the prompt's KV instead. It tells whether a lower tier would pay; a daemon measures its real rates
+// while it runs. It takes about 0.2 seconds, and a second where a processor computes below 1 GFLOP/s.
+//
+// Threads: the main thread.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/status.h"
+#include "kernels/kv_layout.h"
+
+namespace prefixd {
+
+struct ProbedRates {
+  double flops = 0;       // of matrix products, per second, on the compute threads
+  double copy_bytes = 0;  // of one thread from RAM to RAM, per second
+
+  // A token costs 2 FLOP per parameter. Attention comes on top: it grows with the context.
+  double PrefillTokensPerSecond(int64_t parameters) const {
+    return flops / (2 * static_cast<double>(parameters));
+  }
+};
+
+// Multiplies 64 rows by a small matrix of `dtype`, packed by the backend, and copies a buffer. The best of
+// several runs counts. Returns the errors of CreateOperations, and kResourceExhausted.
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, DType dtype);
+
+}  // namespace prefixd
