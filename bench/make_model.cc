@@ -36,6 +36,8 @@ struct Preset {
   std::string_view more;  // further members of config.json
 };
 constexpr Preset kPresets[] = {
+    // No real model: small enough to be computed in a test, with a long context.
+    {"llama-40m", "llama", "LlamaForCausalLM", 10, 512, 8, 2, 64, 2048, 4096, 32768, 500000, ""},
     {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, ""},
     {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000, ""},
     // Mistral 7B v0.1 at half its width and half its depth, with its window.

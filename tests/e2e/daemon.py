@@ -28,9 +28,10 @@ class Daemon:
     By default it listens on a free port of the loopback interface and waits until the daemon listens.
     """
 
-    def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True):
-        command = [PROGRAM, "serve", "--model", MODEL, "--listen", listen, "--device-cache", "64MiB",
-                   *map(str, arguments)]
+    def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, model=MODEL,
+                 device_cache="64MiB"):
+        command = [PROGRAM, "serve", "--model", str(model), "--listen", listen, "--device-cache",
+                   device_cache, *map(str, arguments)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env={**os.environ, **(environment or {})})
         self.lines = queue.Queue()

@@ -1,0 +1,119 @@
+"""The memory plan that `validate` prints is a bound: a daemon that is filled to its limits keeps to it.
+
+Peak memory is VmHWM of the process: all resident memory, that of mapped files included.
+"""
+
+import concurrent.futures
+import json
+import random
+import re
+import subprocess
+
+import pytest
+from daemon import MODEL, ROOT, Daemon, run, wait_until
+
+MAKE_MODEL = ROOT / "build/release/bench/make_model"
+MIB = 1 << 20
+# Small limits, so that the plan has little that these tests do not use.
+SMALL = {"--max-sequences": 16, "--max-queue": 32, "--max-connections": 32, "--max-body": "1MiB",
+         "--max-inflight": "16MiB"}
+
+
+def flat(options):
+    return [word for option in options.items() for word in option]
+
+
+def start(model, device_cache, options):
+    """Returns the memory plan of `validate`, and a daemon with the same options."""
+    done = run("validate", "--json", "--model", model, "--device-cache", device_cache, *flat(options))
+    assert done.returncode == 0, done.stderr
+    return (json.loads(done.stdout)["memory"],
+            Daemon(*flat(options), model=model, device_cache=device_cache))
+
+
+def peak_bytes(daemon):
+    with open(f"/proc/{daemon.process.pid}/status") as status:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read()).group(1)) * 1024
+
+
+def prompt_of(number, tokens):
+    return random.Random(number).choices(range(300, 2000), k=tokens)
+
+
+def fill(daemon, model, requests, prompt_tokens, answer_tokens):
+    """Asks for answers to distinct prompts, more at once than may run, with all that an answer can report."""
+
+    def ask(number):
+        answer = daemon.complete(model=model, prompt=prompt_of(number, prompt_tokens), ignore_eos=True,
+                                 max_tokens=answer_tokens, logprobs=20, temperature=0.9, seed=number,
+                                 repetition_penalty=1.1)
+        assert answer["usage"]["completion_tokens"] == answer_tokens
+        assert len(answer["choices"][0]["logprobs"]["top_logprobs"][-1]) >= 20
+
+    with concurrent.futures.ThreadPoolExecutor(24) as threads:
+        list(threads.map(ask, range(requests)))
+
+
+def check(plan, peak, used):
+    """`used` parts of the plan were filled, so the check means something."""
+    parts = {name: f"{value / MIB:.1f} MiB" for name, value in plan.items()}
+    print(f"\npeak {peak / MIB:.1f} MiB of the plan", parts)
+    assert plan["plan_bytes"] == sum(value for name, value in plan.items()
+                                     if name not in ("plan_bytes", "available_bytes", "total_bytes"))
+    assert peak <= 1.1 * plan["plan_bytes"], (peak, parts)
+    assert peak >= sum(plan[name] for name in used), (peak, parts)
+
+
+@pytest.fixture(scope="module")
+def larger_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "llama-40m"
+    subprocess.run([MAKE_MODEL, "--preset", "llama-40m", folder], check=True, capture_output=True)
+    return folder
+
+
+def test_a_full_daemon_keeps_to_its_plan():
+    plan, starting = start(MODEL, "32MiB", {**SMALL, "--context": 4096})
+    with starting as daemon:
+        fill(daemon, "demo", requests=32, prompt_tokens=1000, answer_tokens=64)
+        assert daemon.metrics()[("prefixd_tier_evictions_total", (("tier", "device"),))] > 0, "it was full"
+        check(plan, peak_bytes(daemon), ("device_cache_bytes", "weight_bytes", "activation_bytes"))
+
+
+def test_a_full_daemon_with_a_larger_model_keeps_to_its_plan(larger_model):
+    plan, starting = start(larger_model, "32MiB", {**SMALL, "--context": 6000, "--max-sequences": 4})
+    with starting as daemon:
+        fill(daemon, "llama-40m", requests=3, prompt_tokens=2400, answer_tokens=16)
+        check(plan, peak_bytes(daemon), ("device_cache_bytes", "weight_bytes", "activation_bytes"))
+
+
+# The files of the weights are mapped, and copied into packed matrices. Both together would exceed the plan.
+def test_loading_keeps_to_the_plan(larger_model):
+    options = {**SMALL, "--context": 512, "--max-sequences": 2, "--max-queue": 2, "--step-tokens": 64,
+               "--max-connections": 4, "--max-inflight": "8MiB"}
+    plan, starting = start(larger_model, "6MiB", options)
+    assert 1.1 * plan["plan_bytes"] < 2 * plan["weight_bytes"]
+    with starting as daemon:
+        check(plan, peak_bytes(daemon), ("weight_bytes",))
+
+
+def test_the_tokens_in_flight_are_bounded():
+    options = {"--context": 4096, "--max-tokens-in-flight": 8000, "--max-sequences": 1}
+    with Daemon(*flat(options)) as daemon:
+        body = {"model": "demo", "prompt": prompt_of(1, 3000), "max_tokens": 1000, "ignore_eos": True}
+        stream = daemon.start_stream(**{name: body[name] for name in body if name != "model"})
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            queued = threads.submit(daemon.request, "POST", "/v1/completions", {**body, "max_tokens": 1})
+            wait_until(lambda: waiting(daemon) == 1, "the second request to wait")
+            status, headers, text = daemon.request("POST", "/v1/completions", body)
+            assert status == 429 and "Retry-After" in headers, (status, text)
+            assert "8000 are the limit" in text
+            short = {**body, "prompt": prompt_of(2, 100), "max_tokens": 1}
+            accepted = threads.submit(daemon.request, "POST", "/v1/completions", short)
+            wait_until(lambda: waiting(daemon) == 2, "the short request to wait as well")
+            stream.read()
+            assert queued.result()[0] == accepted.result()[0] == 200
+        assert daemon.request("POST", "/v1/completions", {**body, "max_tokens": 1})[0] == 200
+
+
+def waiting(daemon):
+    return sum(value for (name, _), value in daemon.metrics().items() if name == "vllm:num_requests_waiting")
