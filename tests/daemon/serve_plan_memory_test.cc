@@ -68,7 +68,9 @@ TEST(TokenBytes, BoundsTheSequencesOfAllRequests) {
     const size_t counted = HeapOfSequences(options, context, 1.1f);
     EXPECT_LE(plain, counted);
     EXPECT_LE(counted, bound) << context;
-    if (counted > 0) EXPECT_LE(bound, 3 * counted + (size_t{1} << 20)) << "the bound is of use";
+    if (counted > 0) {
+      EXPECT_LE(bound, 3 * counted + (size_t{1} << 20)) << "the bound is of use";
+    }
   }
 }
 
