@@ -96,7 +96,7 @@ void TimeDraws(Report& report, Operations& operations, int rows, int vocab, int 
     }
     const Timing t = Measure(runs, [&] {
       for (LogitRow& sample : samples) ++sample.draw.params.position;
-      operations.ReadRows(samples, logits, vocab);
+      if (!operations.ReadRows(samples, logits, vocab).ok()) std::exit(1);
     });
     report.Add(setting.name, t.median * 1e3, "ms",
                {{"best", t.best * 1e3},

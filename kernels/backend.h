@@ -17,7 +17,8 @@
 //      sequences, threads or chunks, nor on the place of its KV blocks in the pool.
 //   2. Attention reads K and V as stored, rounded to KvLayout::dtype. This includes K and V that the same
 //      step stored.
-//   3. A step allocates no memory that grows with its batch: StepMemory has all of it, from the start.
+//   3. StepMemory has all memory of a step, from the start, except for the log probabilities that its
+//      LogitRows report.
 //   4. Every launched step ends, also when the device fails; Collect then returns the error, and everything
 //      that the step stored or drew is invalid.
 #pragma once
@@ -102,7 +103,8 @@ class Backend {
 
   // Returns the memory() of a runner with these arguments.
   virtual StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const = 0;
-  // Makes the runner of a model whose weights this backend packed. The backend must outlive it. Returns
+  // Makes the runner of a model whose weights this backend packed. The backend must outlive it, and has at
+  // most one runner at a time. Returns
   // kResourceExhausted, with the size, when the memory is not available. Requires positive limits, and
   // limits.context <= plan.weights.positions.
   virtual Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) = 0;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <new>
+#include <string>
 
 #include "base/check.h"
 #include "kernels/portable_math.h"
@@ -97,7 +99,7 @@ GeneratedToken WithLogprobs(TokenId token, int top, std::span<const float> logit
   return result;
 }
 
-void ReadLogits(LogitRow& row, std::span<const float> logits, DrawScratch& scratch) {
+Status ReadLogits(LogitRow& row, std::span<const float> logits, DrawScratch& scratch) {
   PREFIXD_CHECK(!logits.empty());
   TokenId token = row.given;
   if (token < 0) {
@@ -105,7 +107,13 @@ void ReadLogits(LogitRow& row, std::span<const float> logits, DrawScratch& scrat
     DrawRow(row.draw, static_cast<int>(logits.size()), scratch);
     token = row.draw.token;
   }
-  row.result = row.logprobs < 0 ? GeneratedToken{token, 0, {}} : WithLogprobs(token, row.logprobs, logits);
+  try {
+    row.result = row.logprobs < 0 ? GeneratedToken{token, 0, {}} : WithLogprobs(token, row.logprobs, logits);
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory for " + std::to_string(row.logprobs) +
+                             " log probabilities of a token");
+  }
+  return Status::Ok();
 }
 
 }  // namespace prefixd

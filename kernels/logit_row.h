@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/status.h"
 #include "base/types.h"
 #include "kernels/sampling.h"
 
@@ -30,9 +31,9 @@ struct LogitRow {
   GeneratedToken result{-1};
 };
 
-// Sets row.result from its logits. Requires logits.size() > 0, and that all ids of the row are in the
-// vocabulary.
-void ReadLogits(LogitRow& row, std::span<const float> logits, DrawScratch& scratch);
+// Sets row.result from its logits. Returns kResourceExhausted when there is no memory for the log
+// probabilities. Requires logits.size() > 0, and that all ids of the row are in the vocabulary.
+Status ReadLogits(LogitRow& row, std::span<const float> logits, DrawScratch& scratch);
 
 // Returns the natural logarithms of softmax(logits) for `token`, which is in the vocabulary, and for the
 // `top` likeliest tokens, likeliest first. They are never NaN. When the largest logit is infinite, the tokens

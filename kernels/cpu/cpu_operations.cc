@@ -61,7 +61,7 @@ class CpuOperations final : public Operations {
   }
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
-  void ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
+  Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
   // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
@@ -310,20 +310,25 @@ void CpuOperations::GatherRows(const float* x, std::span<const int> indices, int
   }
 }
 
-void CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
+Status CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
   CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
-  if (!reserved_) {
-    const Status reserved = ReserveDraws(vocab);
-    PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
-  }
+  if (!reserved_) PREFIXD_RETURN_IF_ERROR(ReserveDraws(vocab));
+  std::vector<Status> errors(static_cast<size_t>(threads()));
   const size_t width = static_cast<size_t>(vocab);
   const auto read = [&](int row, int worker) {
     const size_t i = static_cast<size_t>(row);
-    ReadLogits(rows[i], {logits + i * width, width}, draw_scratch_[static_cast<size_t>(worker)]);
+    const size_t w = static_cast<size_t>(worker);
+    const Status status = ReadLogits(rows[i], {logits + i * width, width}, draw_scratch_[w]);
+    if (!status.ok()) errors[w] = status;
   };
   const int count = static_cast<int>(rows.size());
-  if (int64_t{count} * vocab >= kMinParallelElements) return pool_.Run(count, read);
-  for (int row = 0; row < count; ++row) read(row, 0);
+  if (int64_t{count} * vocab >= kMinParallelElements) {
+    pool_.Run(count, read);
+  } else {
+    for (int row = 0; row < count; ++row) read(row, 0);
+  }
+  for (const Status& error : errors) PREFIXD_RETURN_IF_ERROR(error);
+  return Status::Ok();
 }
 
 }  // namespace

@@ -86,12 +86,7 @@ void HostRunner::CheckStep(const StepInput& input) const {
 
 void HostRunner::Launch(const StepInput& input, std::function<void()> on_done) {
   CheckStep(input);
-  thread_.Start(
-      [this, input] {
-        Compute(input);
-        return Status::Ok();
-      },
-      std::move(on_done));
+  thread_.Start([this, input] { return Compute(input); }, std::move(on_done));
 }
 
 // Stores K and V of the rows and writes the result of attention into attention_.
@@ -135,7 +130,7 @@ void HostRunner::FeedForward(const LayerWeights& layer, const float* attention, 
   Advance();
 }
 
-void HostRunner::Compute(const StepInput& input) {
+Status HostRunner::Compute(const StepInput& input) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
   const int rows = input.batch.rows();
@@ -147,7 +142,7 @@ void HostRunner::Compute(const StepInput& input) {
     FeedForward(weights.layers[static_cast<size_t>(l)], attention_, rows, x_);
   }
   Attend(last, rows, *input.pool);
-  if (input.logit_rows.empty()) return;
+  if (input.logit_rows.empty()) return Status::Ok();
 
   // After the last KV is stored, only the rows that need logits are computed.
   gathered_.clear();
@@ -159,10 +154,11 @@ void HostRunner::Compute(const StepInput& input) {
   ops_.RmsNorm(last_x_, weights.final_norm, s.rms_eps, kept, s.hidden, normed_);
   ops_.Gemm(weights.head ? *weights.head : *weights.embedding, normed_, kept, logits_, GemmOutput::kStore);
   Advance();
-  ops_.ReadRows(input.logit_rows, logits_, s.vocab);
+  PREFIXD_RETURN_IF_ERROR(ops_.ReadRows(input.logit_rows, logits_, s.vocab));
   Advance();
   if (input.logits != nullptr)
     std::copy_n(logits_, static_cast<size_t>(kept) * static_cast<size_t>(s.vocab), input.logits);
+  return Status::Ok();
 }
 
 }  // namespace prefixd

@@ -3,7 +3,7 @@
 // thread of the runner uses the operations.
 //
 // Invariant: all memory is allocated at creation. A step allocates nothing, except for lists of a few
-// numbers per row, and for what LogitRow reports.
+// numbers per row, and for the log probabilities that LogitRow reports.
 #pragma once
 
 #include <atomic>
@@ -38,7 +38,7 @@ class HostRunner final : public ModelRunner {
       : ops_(*operations), plan_(std::move(plan)), limits_(limits) {}
   Status AllocateActivations();
   void CheckStep(const StepInput& input) const;
-  void Compute(const StepInput& input);
+  Status Compute(const StepInput& input);
   void Attend(int layer, int rows, KvPool& pool);
   void FeedForward(const LayerWeights& layer, const float* attention, int rows, float* x);
   void Advance() { progress_.fetch_add(1, std::memory_order_relaxed); }

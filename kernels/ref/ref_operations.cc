@@ -155,7 +155,7 @@ class RefOperations final : public Operations {
                  float* out) override;
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
-  void ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
+  Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
   // Calls fn(row, sequence, position) for every row of the batch.
@@ -313,15 +313,15 @@ void RefOperations::GatherRows(const float* x, std::span<const int> indices, int
   }
 }
 
-void RefOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
+Status RefOperations::ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) {
   CheckRows(logits, static_cast<int>(rows.size()), vocab, logits);
   DrawScratch scratch;
-  const Status reserved = scratch.Reserve(vocab);
-  PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  PREFIXD_RETURN_IF_ERROR(scratch.Reserve(vocab));
   for (LogitRow& row : rows) {
-    ReadLogits(row, {logits, static_cast<size_t>(vocab)}, scratch);
+    PREFIXD_RETURN_IF_ERROR(ReadLogits(row, {logits, static_cast<size_t>(vocab)}, scratch));
     logits += vocab;
   }
+  return Status::Ok();
 }
 
 }  // namespace

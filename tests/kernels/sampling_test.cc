@@ -355,8 +355,8 @@ TEST(Sampling, AnyBackendThreadsAndPlaceInTheBatchDrawTheSame) {
         const std::vector<float>& of_row = logits[count - 1 - i];
         reversed.insert(reversed.end(), of_row.begin(), of_row.end());
       }
-      (*operations)->ReadRows(std::span(rows).subspan(0, 1), reversed.data(), kVocab);
-      (*operations)->ReadRows(std::span(rows).subspan(1), reversed.data() + kVocab, kVocab);
+      EXPECT_TRUE((*operations)->ReadRows(std::span(rows).subspan(0, 1), reversed.data(), kVocab).ok());
+      EXPECT_TRUE((*operations)->ReadRows(std::span(rows).subspan(1), reversed.data() + kVocab, kVocab).ok());
       for (size_t i = 0; i < count; ++i)
         EXPECT_EQ(rows[i].result.token, expected[count - 1 - i].token) << info.name << " row " << i;
     }
