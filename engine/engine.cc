@@ -12,18 +12,10 @@
 #include "engine/kv_memory.h"
 #include "engine/scheduler.h"
 #include "engine/step_batch.h"
+#include "engine/step_budget.h"
 
 namespace prefixd {
 namespace {
-
-// Returns by how much the work of a block grows with each block before it: its share of attention, relative
-// to the matrix products.
-float CostPerDepth(const ModelShape& model, int block_tokens) {
-  const double query = model.QueryWidth();
-  const double weights =
-      model.hidden * (2 * query + 2.0 * model.KvWidth()) + 3.0 * model.hidden * model.intermediate;
-  return static_cast<float>(4 * query * block_tokens / (2 * weights));
-}
 
 PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape& model) {
   PrefixCache::Options cache;
@@ -31,7 +23,8 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.blocks = options.blocks;
   cache.reuse = options.prefix_cache;
   cache.eviction = options.eviction;
-  cache.cost_per_depth = CostPerDepth(model, options.block_tokens);
+  // By how much the work of a block grows with each block before it.
+  cache.cost_per_depth = static_cast<float>(UnitsPerPosition(model) * options.block_tokens);
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
   cache.spill_reserve =
@@ -71,7 +64,8 @@ struct Engine::Impl {
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
-                  &cache) {}
+                  &cache),
+        budget(RowCost(runs->shape()), asked.step_seconds) {}
 
   const EngineOptions options;
   ModelRunner* const model;
@@ -88,7 +82,9 @@ struct Engine::Impl {
   const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
   PrefixCache cache;
   Scheduler scheduler;
+  StepBudget budget;
   StepBatch batch;                          // the step in flight; empty: there is none
+  StepWork work;                            // of `batch`
   double launched = 0;                      // when `batch` was launched
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
@@ -282,11 +278,14 @@ bool Engine::Impl::LaunchStep() {
     live_stats.queue_time.Add(launched - sequence.times.submitted);
     inbox.LeftQueue();
   };
-  std::vector<PlannedChunk> plan = scheduler.Plan(on_admit);
+  std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (plan.empty()) {
     PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
     return false;
   }
+  work = {};
+  for (const auto& [sequence, tokens, completes] : plan)
+    (sequence->decoding() ? work.decodes : work.prompts) += budget.cost().Of(sequence->ready(), tokens);
   batch.Fill(std::move(plan), options.eos);
   model->Launch(batch.Input(&kv->pool()), [this] { inbox.Wake(); });
   return true;
@@ -323,6 +322,7 @@ void Engine::Impl::CountStep(double now) {
   const double seconds = now - launched;
   live_stats.failed_steps_in_row = 0;
   live_stats.step_time.Add(seconds);
+  budget.Observe(work, seconds);
   if (2 * batch.prefill_rows() > batch.rows() && seconds > 0) {
     const double rate = static_cast<double>(batch.rows()) / seconds;
     double& estimate = live_stats.prefill_tokens_per_second;

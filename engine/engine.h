@@ -44,6 +44,7 @@ struct EngineOptions {
   int context = 0;                        // maximum number of tokens of prompt and answer together
   int max_sequences = 64;                 // maximum number of sequences that run at once
   int step_tokens = 512;                  // maximum number of tokens that one step computes
+  double step_seconds = 0;                // longest step that is planned (engine/step_budget.h); 0: no limit
   int max_queue = 256;                    // maximum number of requests that wait to run
   int64_t max_tokens = int64_t{1} << 40;  // maximum number of prompt tokens of all unfinished requests
   // Maximum number of logit rows in one step for prompts that request log probabilities. The model must have

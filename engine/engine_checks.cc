@@ -15,6 +15,7 @@ Status CheckOptions(const EngineOptions& o) {
                            std::to_string(o.max_sequences) +
                            ": every running sequence needs a row of a step");
   }
+  if (!(o.step_seconds >= 0)) return InvalidArgument("step_seconds must be 0 or more");
   if (!o.eviction.empty() && std::ranges::count(EvictionPolicyNames(), o.eviction) == 0)
     return InvalidArgument("there is no eviction policy '" + o.eviction + "'");
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");

@@ -25,6 +25,12 @@ int FitLogits(const Sequence& sequence, int tokens, int rows) {
   return sequence.high_water + rows - sequence.ready();
 }
 
+// Returns how many tokens from `position` on cost at most `units`; at most `limit`, and at least 1, so that
+// prompts advance.
+int Fitting(const RowCost& cost, double units, int position, int limit) {
+  return std::max(1, cost.Fitting(units, position, limit));
+}
+
 void InsertByAge(Scheduler::SequenceList* list, std::unique_ptr<Sequence> sequence) {
   auto at = list->end();
   while (at != list->begin() && (*std::prev(at))->id > sequence->id) --at;
@@ -84,7 +90,8 @@ int Scheduler::BlocksFor(int64_t tokens) const {
   return static_cast<int>((tokens + cache_->block_tokens() - 1) / cache_->block_tokens());
 }
 
-std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& on_admit) {
+std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
+                                          const std::function<void(Sequence&)>& on_admit) {
   // Running sequences acquire before new ones, so a dropped claim goes to the oldest sequence that needs the
   // block.
   for (auto& sequence : running_) {
@@ -93,8 +100,8 @@ std::vector<PlannedChunk> Scheduler::Plan(const std::function<void(Sequence&)>& 
   Admit(on_admit);
   std::vector<PlannedChunk> plan;
   PlanDecodes(&plan);
-  PlanPrefills(&plan);
-  if (plan.empty()) PlanOldestAlone(&plan);
+  PlanPrefills(budget, &plan);
+  if (plan.empty()) PlanOldestAlone(budget, &plan);
   return plan;
 }
 
@@ -191,9 +198,18 @@ void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
   }
 }
 
-void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
-  int budget = limits_.step_tokens - Rows(*plan);
-  int logit_rows = limits_.prompt_logit_rows;
+Scheduler::Room Scheduler::RoomBeside(const std::vector<PlannedChunk>& decodes,
+                                      const StepBudget& budget) const {
+  double units = 0;
+  for (const PlannedChunk& chunk : decodes) units += budget.cost().Of(chunk.sequence->ready(), chunk.tokens);
+  return {.rows = limits_.step_tokens - Rows(decodes),
+          .units = budget.PromptUnits(units),
+          .logit_rows = limits_.prompt_logit_rows};
+}
+
+void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
+  const RowCost& cost = budget.cost();
+  Room room = RoomBeside(*plan, budget);
   std::vector<RequestId> turns;  // by id, since planning one may preempt another
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kComputing && !sequence->decoding()) turns.push_back(sequence->id);
@@ -203,38 +219,44 @@ void Scheduler::PlanPrefills(std::vector<PlannedChunk>* plan) {
   int left = static_cast<int>(turns.size());
   bool one_waits = false;  // for logit rows: it begins in the next step
   for (const RequestId id : turns) {
-    if (budget <= 0) break;
+    if (room.rows <= 0 || room.units <= 0) break;
     const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
-    // An equal share, but at least a quarter of the budget, because small chunks read all weights for few
-    // rows.
-    const int share = std::max({budget / left, budget / 4, 1});
+    // An equal share, but at least a quarter of the room, because small chunks read all KV for few rows.
+    const int rows = std::max({room.rows / left, room.rows / 4, 1});
+    const double units = std::max(room.units / left, room.units / 4);
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
-    const int tokens = FitLogits(**it, std::min(share, (*it)->pending()), logit_rows);
+    Sequence& sequence = **it;
+    const int fitting = Fitting(cost, units, sequence.ready(), std::min(rows, sequence.pending()));
+    const int tokens = FitLogits(sequence, fitting, room.logit_rows);
     one_waits |= tokens == 0;
     if (tokens == 0) continue;
-    const int rows = PlanPrefill(**it, tokens, plan);
-    if (rows == 0) continue;
-    budget -= rows;
-    logit_rows -= plan->back().prompt_logits();
+    const int planned = PlanPrefill(sequence, tokens, plan);
+    if (planned == 0) continue;
+    room.rows -= planned;
+    room.units -= cost.Of(sequence.ready(), planned);
+    room.logit_rows -= plan->back().prompt_logits();
     if (!one_waits) last_prefilled_ = id;
   }
-  ExtendChunks(budget, logit_rows, plan);
+  ExtendChunks(cost, room, plan);
 }
 
-// Gives the budget that short prompts left to chunks that can use it.
-void Scheduler::ExtendChunks(int budget, int logit_rows, std::vector<PlannedChunk>* plan) {
+// Gives the room that short prompts left to chunks that can use it.
+void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan) {
   for (PlannedChunk& chunk : *plan) {
-    if (budget <= 0) break;
+    if (room.rows <= 0 || room.units <= 0) break;
     Sequence& sequence = *chunk.sequence;
-    const int before = chunk.prompt_logits();
-    const int tokens =
-        FitLogits(sequence, std::min(chunk.tokens + budget, sequence.pending()), before + logit_rows);
+    const int logits = chunk.prompt_logits();
+    const double units = cost.Of(sequence.ready(), chunk.tokens);
+    const int fitting = cost.Fitting(units + room.units, sequence.ready(),
+                                     std::min(chunk.tokens + room.rows, sequence.pending()));
+    const int tokens = FitLogits(sequence, fitting, logits + room.logit_rows);
     if (tokens <= chunk.tokens || !cache_->Reserve(sequence.lease, sequence.ready() + tokens)) continue;
-    budget -= tokens - chunk.tokens;
+    room.rows -= tokens - chunk.tokens;
+    room.units -= cost.Of(sequence.ready(), tokens) - units;
     chunk.tokens = tokens;
     chunk.completes = tokens == sequence.pending();
-    logit_rows -= chunk.prompt_logits() - before;
+    room.logit_rows -= chunk.prompt_logits() - logits;
   }
 }
 
@@ -251,7 +273,7 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
 
 // Called when the plan is empty. Gives blocks to the oldest sequence that can compute, preempting all others
 // if necessary, first those that only wait.
-void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
+void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
   Sequence* oldest = nullptr;
   for (auto& sequence : running_) {
     if (sequence->phase == SequencePhase::kComputing) {
@@ -270,7 +292,8 @@ void Scheduler::PlanOldestAlone(std::vector<PlannedChunk>* plan) {
     if (victim == nullptr) return;  // a running transfer still holds blocks; a later Poll frees them
     Preempt(*victim);
   }
-  const int tokens = std::min(oldest->pending(), limits_.step_tokens);
+  const int tokens = Fitting(budget.cost(), budget.PromptUnits(0), oldest->ready(),
+                             std::min(oldest->pending(), limits_.step_tokens));
   PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), plan);
 }
 

@@ -1,8 +1,9 @@
 // Scheduler: decides which tokens the next step computes. It owns the queued and running sequences and
 // acquires and releases their leases. It does not depend on a model, a clock or a thread. Engine thread only.
 //
-// A step first has one token of every sequence that generates, oldest first. The rest of the budget goes to
-// chunks of prompts, in turns, so that a long prompt does not delay short ones. A sequence waits while
+// A step first has one token of every sequence that generates, oldest first. Chunks of prompts follow, in
+// turns, so that a long prompt does not delay short ones: as much as the StepBudget of the step allows, and
+// as the limit of rows leaves. A sequence waits while
 // another sequence computes its next block. When no block is free, the scheduler preempts the youngest
 // sequence that is not in the plan: its lease is released, its tokens are kept, and it returns to the queue
 // by age.
@@ -26,12 +27,13 @@
 
 #include "cache/prefix_cache.h"
 #include "engine/sequence.h"
+#include "engine/step_budget.h"
 
 namespace prefixd {
 
 struct SchedulerLimits {
   int max_sequences;
-  int step_tokens;             // >= max_sequences
+  int step_tokens;             // rows of a step; >= max_sequences
   int prompt_logit_rows = 64;  // > 0
 };
 
@@ -59,9 +61,9 @@ class Scheduler {
   // Removes a sequence and releases its lease. Returns null when there is no sequence with this id.
   std::unique_ptr<Sequence> Remove(RequestId id);
 
-  // Admits, acquires and preempts, then returns what to compute. Calls `on_admit` for each sequence that
-  // leaves the queue.
-  std::vector<PlannedChunk> Plan(const std::function<void(Sequence&)>& on_admit);
+  // Admits, acquires and preempts, then returns what to compute. `budget` bounds the tokens of prompts. Calls
+  // `on_admit` for each sequence that leaves the queue.
+  std::vector<PlannedChunk> Plan(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
 
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
   // updated. PrefixCache::EndStep comes first.
@@ -74,16 +76,24 @@ class Scheduler {
   void CheckInvariants() const;
 
  private:
+  // What a plan may still take for prompts.
+  struct Room {
+    int rows;
+    double units;
+    int logit_rows;
+  };
+
   void Admit(const std::function<void(Sequence&)>& on_admit);
   void Acquire(Sequence& sequence);
   int64_t NeededBlocks(const Sequence& sequence) const;
   int64_t OutstandingBlocks() const;
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);
   void PlanDecodes(std::vector<PlannedChunk>* plan);
-  void PlanPrefills(std::vector<PlannedChunk>* plan);
-  void ExtendChunks(int budget, int logit_rows, std::vector<PlannedChunk>* plan);
+  Room RoomBeside(const std::vector<PlannedChunk>& decodes, const StepBudget& budget) const;
+  void PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan);
+  void ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan);
   int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
-  void PlanOldestAlone(std::vector<PlannedChunk>* plan);
+  void PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);
   int BlocksFor(int64_t tokens) const;
 
