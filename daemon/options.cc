@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <numeric>
 #include <optional>
 
@@ -28,6 +30,21 @@ std::optional<int64_t> ParseInteger(std::string_view text) {
   return value;
 }
 
+// Decimal digits with at most one point; the value in milliseconds.
+std::optional<int64_t> ParseSeconds(std::string_view text) {
+  double seconds = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
+  if (error != std::errc() || rest != end || !(std::abs(seconds) < 1e12)) return std::nullopt;
+  return std::llround(seconds * 1000);
+}
+
+std::string SecondsText(int64_t milliseconds) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", static_cast<double>(milliseconds) / 1000);
+  return text;
+}
+
 std::optional<bool> ParseBool(std::string_view text) {
   if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
   if (text == "false" || text == "0" || text == "no" || text == "off") return false;
@@ -35,6 +52,7 @@ std::optional<bool> ParseBool(std::string_view text) {
 }
 
 std::string Bound(const OptionSpec& spec, int64_t value) {
+  if (spec.kind == OptionKind::kSeconds) return SecondsText(value);
   return spec.kind == OptionKind::kSize ? FormatSize(static_cast<uint64_t>(value)) : std::to_string(value);
 }
 
@@ -52,6 +70,13 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
   if (spec.kind == OptionKind::kSize) {
     PREFIXD_ASSIGN_OR_RETURN(const uint64_t bytes, ParseSize(text));  // below 2^63
     value = static_cast<int64_t>(bytes);
+  } else if (spec.kind == OptionKind::kSeconds) {
+    const std::optional<int64_t> parsed = ParseSeconds(text);
+    if (!parsed) {
+      return InvalidArgument("'" + std::string(text) + "' is not a number of seconds; it takes " +
+                             Range(spec));
+    }
+    value = *parsed;
   } else {
     const std::optional<int64_t> parsed = ParseInteger(text);
     if (!parsed)
@@ -196,7 +221,7 @@ std::string OptionsAsMarkdown() {
     text += "- `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") +
             std::string(spec.value_name) + "`, `" + VariableName(spec.name) + "`";
     if (!spec.default_text.empty()) text += ", default `" + std::string(spec.default_text) + "`";
-    if (spec.kind == OptionKind::kInteger || spec.kind == OptionKind::kSize) text += ", " + Range(spec);
+    if (spec.max > 0) text += ", " + Range(spec);
     if (!spec.choices.empty()) text += ", one of ";
     for (const char c : spec.choices) text += c == '|' ? std::string(", ") : std::string(1, c);
     text += ":\n  " + std::string(spec.help) + "\n";
@@ -212,7 +237,8 @@ std::string OptionsAsToml() {
   for (const OptionSpec& spec : OptionTable()) {
     if (spec.name == "config") continue;  // a file cannot name another file
     if (spec.group != group) text += "\n# " + std::string(group = spec.group) + "\n";
-    const bool bare = spec.kind == OptionKind::kFlag || ParseInteger(spec.default_text).has_value();
+    const bool bare = spec.kind == OptionKind::kFlag || ParseInteger(spec.default_text).has_value() ||
+                      spec.kind == OptionKind::kSeconds;
     const std::string quote = bare ? "" : "\"";
     text += "\n# " + std::string(spec.help) + "\n#" + std::string(spec.name) + " = " + quote +
             std::string(spec.default_text) + quote + "\n";

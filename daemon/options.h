@@ -33,6 +33,7 @@ struct Options {
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t max_tokens_in_flight;
   int64_t device_cache;  // bytes
+  int64_t step_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
   bool no_prefix_cache, deterministic;
@@ -42,6 +43,7 @@ enum class OptionKind {
   kFlag,     // true or false
   kInteger,  // within [min, max], or "auto" if that is the default
   kSize,     // like kInteger, in bytes with an optional unit
+  kSeconds,  // like kInteger, in milliseconds; the text is in seconds and may have decimals
   kChoice,   // one of `choices`
   kText,
 };

@@ -25,6 +25,7 @@
 #include "daemon/serve_plan_memory.h"
 #include "daemon/server_state.h"
 #include "daemon/version.h"
+#include "daemon/watchdog.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "hashing/fingerprint.h"
@@ -35,8 +36,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTick{
-    100};  // polling interval while loading or draining; also the shortest watchdog interval
+constexpr milliseconds kTick{100};  // polling interval while loading or draining
 constexpr std::chrono::seconds kLoadTimeoutExtension{Limit("load-extension-seconds")};
 constexpr double kProgressSeconds = 3;  // between two reports of load progress
 
@@ -81,6 +81,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   const EngineOptions engine{.context = limits.context,
                              .max_sequences = limits.max_sequences,
                              .step_tokens = limits.step_tokens,
+                             .step_seconds = limits.step_seconds,
                              .max_queue = limits.max_queue,
                              .max_tokens = limits.max_tokens,
                              .prompt_logit_rows = Limit("prompt-logit-rows"),
@@ -229,17 +230,12 @@ class ServerProcess {
     std::fflush(stdout);
   }
 
-  // Notifies the watchdog only if the engine thread has made progress.
   void TickWatchdog() {
-    const uint64_t progress = engine_thread_->progress();
-    if (watchdog_ && progress != last_progress_) NotifyWatchdog();
-    last_progress_ = progress;
+    if (watchdog_.Tick(engine_thread_->progress())) NotifyWatchdog();
   }
 
   void ServeUntilSignal(StopSignals& signals) {
-    milliseconds tick{3600'000};
-    if (watchdog_) tick = std::max(kTick, std::chrono::duration_cast<milliseconds>(*watchdog_ / 3));
-    while (!signals.Wait(tick)) TickWatchdog();
+    while (!signals.Wait(watchdog_.tick())) TickWatchdog();
   }
 
   ExitCode Drain(StopSignals& signals) {
@@ -276,8 +272,7 @@ class ServerProcess {
   const Options& options_;
   const ServePlan plan_;
   const SystemClock clock_;
-  const std::optional<std::chrono::microseconds> watchdog_ = WatchdogInterval();
-  uint64_t last_progress_ = 0;
+  Watchdog watchdog_{WatchdogInterval()};
   std::atomic<uint64_t> seeds_{0};
   ServerState state_;
   ApiContext context_;
@@ -309,6 +304,7 @@ void LogPlan(const Options& options, const ServePlan& plan) {
       {{"context", limits.context},
        {"max_sequences", limits.max_sequences},
        {"step_tokens", limits.step_tokens},
+       {"step_seconds", limits.step_seconds},
        {"max_queue", limits.max_queue},
        {"max_connections", options.max_connections},
        {"device_cache", FormatSize(limits.device_cache_bytes)},

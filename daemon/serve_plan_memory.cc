@@ -31,7 +31,7 @@ uint64_t BooksBytes(const Options& options, uint32_t blocks) {
 
 StepLimits StepLimitsFor(const Options& options, int context) {
   return {.context = context,
-          .max_rows = static_cast<int>(options.step_tokens),
+          .max_rows = StepTokens(options),
           .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
 }
 

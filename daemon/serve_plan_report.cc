@@ -25,6 +25,12 @@ using Facts = std::vector<Fact>;
 
 std::string Number(int64_t number) { return std::to_string(number); }
 
+std::string Rounded(double value, int digits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << value;
+  return text.str();
+}
+
 std::string Joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -134,12 +140,6 @@ Fact Tiers(const EngineLimits& limits) {
           json::object{{"device", device}, {"host", 0}, {"disk", 0}}};
 }
 
-std::string Rounded(double value, int digits) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(digits) << value;
-  return text.str();
-}
-
 void AddRates(const ServePlan& plan, const ProbedRates& rates, Facts* facts) {
   const double prefill = rates.PrefillTokensPerSecond(plan.model.parameters);
   const double context = plan.limits.context;
@@ -184,6 +184,7 @@ void AddLimits(const ServePlan& plan, Facts* facts) {
       Number(limits.max_sequences) + " run at the same time, if they are shorter or share a prefix",
       limits.max_sequences);
   add("step tokens", Number(limits.step_tokens), limits.step_tokens);
+  add("step seconds", Rounded(limits.step_seconds, 3), limits.step_seconds);
   add("max queue", Number(limits.max_queue), limits.max_queue);
   add("max tokens in flight", Number(limits.max_tokens) + " of prompts that wait or run", limits.max_tokens);
 }

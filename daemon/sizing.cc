@@ -15,6 +15,8 @@ constexpr int64_t kTokensInFlight = int64_t{1} << 20;
 constexpr int64_t kContextsInFlight = 4;
 constexpr uint32_t kSpareBlocks = 1;  // see invariant 1
 constexpr uint32_t kFewestBlocks = kSpareBlocks + 1;
+// More rows do not use a CPU better. The memory of a step grows with them.
+constexpr int64_t kAutoStepTokens = 512;
 
 // Returns the largest number in [low, high] for which `holds` is true; low - 1 when it holds for none.
 // Requires that it holds for every number below one for which it holds.
@@ -122,8 +124,8 @@ Status CheckContext(const Options& options, const ModelRequirements& model, cons
 }
 
 Status CheckOptions(const Options& options, const ModelRequirements& model) {
-  if (options.step_tokens < options.max_sequences) {
-    return InvalidArgument("step-tokens: " + std::to_string(options.step_tokens) +
+  if (StepTokens(options) < options.max_sequences) {
+    return InvalidArgument("step-tokens: " + std::to_string(StepTokens(options)) +
                            " is below max-sequences, " + std::to_string(options.max_sequences) +
                            "; each running sequence needs a token in every step");
   }
@@ -180,6 +182,11 @@ int64_t MaxTokensInFlight(const Options& options, int context) {
   return std::min(all, std::max(kTokensInFlight, kContextsInFlight * context));
 }
 
+int StepTokens(const Options& options) {
+  if (options.step_tokens != kAuto) return static_cast<int>(options.step_tokens);
+  return static_cast<int>(std::max<int64_t>(kAutoStepTokens, options.max_sequences));
+}
+
 Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
                                         const MemoryState& memory) {
   PREFIXD_CHECK(model.kv.BlockBytes() > 0 && model.max_positions > 0) << model.max_positions;
@@ -187,7 +194,8 @@ Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequi
   EngineLimits limits;
   limits.block_tokens = static_cast<int>(options.block_tokens);
   limits.max_sequences = static_cast<int>(options.max_sequences);
-  limits.step_tokens = static_cast<int>(options.step_tokens);
+  limits.step_tokens = StepTokens(options);
+  limits.step_seconds = static_cast<double>(options.step_milliseconds) / 1000;
   limits.max_queue = static_cast<int>(options.max_queue);
   limits.kv_bytes_per_token = model.kv.TokenBytes();
   if (options.device_cache == kAuto) {

@@ -51,6 +51,7 @@ struct EngineLimits {
   int longest_context = 0;  // tokens of one sequence that the pool can hold, whatever the model supports
   int max_sequences = 0;
   int step_tokens = 0;
+  double step_seconds = 0;
   int max_queue = 0;
   int64_t max_tokens = 0;  // of the prompts of all unfinished requests
   int block_tokens = 0;
@@ -64,6 +65,9 @@ struct EngineLimits {
 
 // Returns the value of max-tokens-in-flight for this context.
 int64_t MaxTokensInFlight(const Options& options, int context);
+
+// Returns the largest number of tokens of a step.
+int StepTokens(const Options& options);
 
 // Returns kInvalidArgument when the options contradict each other, the model or the machine, and
 // kResourceExhausted when the memory does not hold the model and one short sequence.

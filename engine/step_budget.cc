@@ -79,10 +79,14 @@ int RowCost::Fitting(double units, int position, int limit) const {
 double StepBudget::PromptUnits(double decode_units) const {
   if (step_seconds_ <= 0) return std::numeric_limits<double>::infinity();
   if (steps_ < kFirstSteps) return kLeastUnits;
-  const double largest = kLargestGrowth * std::max(largest_, kLeastUnits);
-  if (units_ == 0) return largest;
+  const double planned = kPlannedShare * step_seconds_;
+  if (units_ == 0) {  // as many as certainly fit, if the largest step so far has fitted
+    const double growth = largest_seconds_ < planned ? planned / largest_seconds_ : kLargestGrowth;
+    return std::max(kLeastUnits, largest_ * std::min(growth, kLargestGrowth));
+  }
   const double decodes = Predict(decode_units);
-  const double seconds = std::max(kPlannedShare * step_seconds_ - decodes, kShareOfDecodes * decodes);
+  const double seconds = std::max(planned - decodes, kShareOfDecodes * decodes);
+  const double largest = kLargestGrowth * std::max(largest_, kLeastUnits);
   return std::clamp(seconds / UnitSeconds(), kLeastUnits, largest);
 }
 
@@ -106,6 +110,8 @@ void StepBudget::Observe(const StepWork& work, double seconds) {
   } else if (work.prompts <= kLeastUnits) {
     ObserveBase(units, seconds);
   }
+  if (work.prompts == largest_) largest_seconds_ = std::min(largest_seconds_, seconds);
+  if (work.prompts > largest_) largest_seconds_ = seconds;
   largest_ = std::max(largest_, work.prompts);
   steps_ = std::min(steps_ + 1, kFirstSteps);
 }

@@ -80,8 +80,9 @@ class StepBudget {
   // `units_`. So when `base_` changes, the prediction for such a step stays.
   double units_ = 0;  // 0: none so far
   double seconds_ = 0;
-  double largest_ = 0;  // units of prompts in one step, so far
-  int steps_ = 0;       // observed, up to the number that come first
+  double largest_ = 0;          // units of prompts in one step, so far
+  double largest_seconds_ = 0;  // of that step
+  int steps_ = 0;               // observed, up to the number that come first
 };
 
 }  // namespace prefixd

@@ -105,6 +105,24 @@ TEST(CommandLine, ReportsAllFaultsWithTheirOrigin) {
   EXPECT_THAT(fault, HasSubstr("24 is not a power of two"));
 }
 
+TEST(CommandLine, SecondsMayHaveDecimals) {
+  const auto milliseconds = [](const char* text) {
+    return Parse({"serve", "--model", "m", "--step-seconds", text})->options.step_milliseconds;
+  };
+  EXPECT_EQ(milliseconds("0.25"), 250);
+  EXPECT_EQ(milliseconds("30"), 30'000);
+  EXPECT_EQ(milliseconds("0.0104"), 10);
+  for (const char* text : {"", "half", "1s", "1e3", "0x10", "nan", "inf", "1.5.2", " 1", "1e999"}) {
+    EXPECT_THAT(Fault({"serve", "--model", "m", "--step-seconds", text}),
+                HasSubstr("is not a number of seconds; it takes 0.01 to 3600"))
+        << text;
+  }
+  for (const char* text : {"0", "-1", "0.009", "3600.1", "99999999999"}) {
+    EXPECT_THAT(Fault({"serve", "--model", "m", "--step-seconds", text}), HasSubstr("is out of range"))
+        << text;
+  }
+}
+
 TEST(CommandLine, UnknownNamesAreRejectedWithTheNearestName) {
   EXPECT_THAT(Fault({"serve", "--modell", "m"}),
               HasSubstr("--modell is not an option of prefixd; did you mean --model?"));

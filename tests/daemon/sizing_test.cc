@@ -53,8 +53,18 @@ TEST(DeriveEngineLimits, GivesTheCacheAndItsBooksHalfOfWhatTheOtherPartsLeaveFre
   EXPECT_EQ(limits.sequences_that_fit, 1023 / 128);
   EXPECT_EQ(limits.max_sequences, 64);
   EXPECT_EQ(limits.step_tokens, 512);
+  EXPECT_EQ(limits.step_seconds, 0.5);
   EXPECT_EQ(limits.max_queue, 256);
   EXPECT_THAT(limits.warnings, IsEmpty());
+}
+
+TEST(DeriveEngineLimits, AutomaticStepsHoldEverySequence) {
+  Options options = Defaults();
+  options.max_sequences = 700;
+  EXPECT_EQ(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).value().step_tokens, 700);
+  EXPECT_EQ(StepTokens(options), 700);
+  options.step_tokens = 900;
+  EXPECT_EQ(StepTokens(options), 900);
 }
 
 TEST(DeriveEngineLimits, ShrinksTheContextToThePool) {

@@ -176,8 +176,8 @@ def test_what_validate_derives_is_what_serve_runs_with():
         assert daemon.exit_code() == 0
         lines = {line["message"]: line for line in map(json.loads, filter(None, daemon.log))}
         limits = lines["limits"]
-        for name in ("context", "max_sequences", "step_tokens", "max_queue", "blocks", "block_tokens",
-                     "kv_bytes_per_token"):
+        for name in ("context", "max_sequences", "step_tokens", "step_seconds", "max_queue", "blocks",
+                     "block_tokens", "kv_bytes_per_token"):
             assert limits[name] == plan[name], name
         assert limits["kv_dtype"] == plan["kv_dtype"]
         assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
