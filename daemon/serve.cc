@@ -83,7 +83,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .step_tokens = limits.step_tokens,
                              .step_seconds = limits.step_seconds,
                              .max_queue = limits.max_queue,
-                             .max_tokens = limits.max_tokens,
+                             .max_tokens_in_flight = limits.max_tokens,
                              .prompt_logit_rows = Limit("prompt-logit-rows"),
                              .block_tokens = limits.block_tokens,
                              .blocks = limits.blocks,

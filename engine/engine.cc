@@ -57,7 +57,7 @@ struct Engine::Impl {
       : options(asked),
         model(runs),
         clock(clock_in),
-        inbox(asked.max_queue, asked.max_tokens),
+        inbox(asked.max_queue, asked.max_tokens_in_flight),
         kv(std::move(memory)),
         port(lower_tiers ? lower_tiers(kv->pool(), [this] { inbox.Wake(); }) : nullptr),
         cache(CacheOptions(asked, runs->shape()), kv.get(), port.get()),
@@ -83,9 +83,10 @@ struct Engine::Impl {
   PrefixCache cache;
   Scheduler scheduler;
   StepBudget budget;
-  StepBatch batch;                          // the step in flight; empty: there is none
-  StepWork work;                            // of `batch`
-  double launched = 0;                      // when `batch` was launched
+  StepBatch batch;      // the step in flight; empty: there is none
+  StepWork work;        // of `batch`
+  double launched = 0;  // when `batch` was launched
+  double ended = 0;     // when the backend had computed it; written before Collect returns
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
   EngineStats live_stats;
@@ -106,7 +107,7 @@ struct Engine::Impl {
   void FinishCancelled();
   bool LaunchStep();
   void CollectStep();
-  void CountStep(double now);
+  void CountStep();
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                   std::optional<GeneratedToken> drawn, double now);
   void CountFirstToken(const Sequence& sequence);
@@ -287,7 +288,10 @@ bool Engine::Impl::LaunchStep() {
   for (const auto& [sequence, tokens, completes] : plan)
     (sequence->decoding() ? work.decodes : work.prompts) += budget.cost().Of(sequence->ready(), tokens);
   batch.Fill(std::move(plan), options.eos);
-  model->Launch(batch.Input(&kv->pool()), [this] { inbox.Wake(); });
+  model->Launch(batch.Input(&kv->pool()), [this] {
+    ended = clock->NowSeconds();
+    inbox.Wake();
+  });
   return true;
 }
 
@@ -297,7 +301,7 @@ void Engine::Impl::CollectStep() {
   cache.EndStep(status.ok());
   const double now = clock->NowSeconds();
   if (status.ok()) {
-    CountStep(now);
+    CountStep();
     batch.ForEachResult([&](const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                             std::optional<GeneratedToken> drawn) {
       AfterChunk(chunk, std::move(scored), std::move(drawn), now);
@@ -310,6 +314,7 @@ void Engine::Impl::CollectStep() {
          {"requests", batch.plan().size()},
          {"in_row", live_stats.failed_steps_in_row}});
     for (const PlannedChunk& chunk : batch.plan()) {
+      if (cancelled.contains(chunk.sequence->id)) continue;  // it ends with kCancelled
       RequestEvent event;
       event.error = status.WithContext("model step");
       Finish(chunk.sequence->id, std::move(event), FinishReason::kError);
@@ -318,8 +323,8 @@ void Engine::Impl::CollectStep() {
   batch.Clear();
 }
 
-void Engine::Impl::CountStep(double now) {
-  const double seconds = now - launched;
+void Engine::Impl::CountStep() {
+  const double seconds = ended - launched;
   live_stats.failed_steps_in_row = 0;
   live_stats.step_time.Add(seconds);
   budget.Observe(work, seconds);

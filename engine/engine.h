@@ -41,12 +41,13 @@
 namespace prefixd {
 
 struct EngineOptions {
-  int context = 0;                        // maximum number of tokens of prompt and answer together
-  int max_sequences = 64;                 // maximum number of sequences that run at once
-  int step_tokens = 512;                  // maximum number of tokens that one step computes
-  double step_seconds = 0;                // longest step that is planned (engine/step_budget.h); 0: no limit
-  int max_queue = 256;                    // maximum number of requests that wait to run
-  int64_t max_tokens = int64_t{1} << 40;  // maximum number of prompt tokens of all unfinished requests
+  int context = 0;          // maximum number of tokens of prompt and answer together
+  int max_sequences = 64;   // maximum number of sequences that run at once
+  int step_tokens = 512;    // maximum number of tokens that one step computes
+  double step_seconds = 0;  // longest step that is planned (engine/step_budget.h); 0: no limit
+  int max_queue = 256;      // maximum number of requests that wait to run
+  // Maximum number of prompt tokens of all unfinished requests; at least `context`.
+  int64_t max_tokens_in_flight = int64_t{1} << 40;
   // Maximum number of logit rows in one step for prompts that request log probabilities. The model must have
   // these rows in addition to one row for each sequence.
   int prompt_logit_rows = 64;
@@ -82,8 +83,8 @@ class Engine {
   // Queues a request, which must have a listener. Returns kInvalidArgument when the prompt is empty, when it
   // leaves no room for an answer in options().context, or when a token id of the prompt or of logit_bias is
   // outside the vocabulary. A prompt with max_tokens 0 needs no room for an answer. Returns
-  // kResourceExhausted when the queue is full or max_tokens is exceeded, and kUnavailable when the engine is
-  // draining.
+  // kResourceExhausted when the queue is full or max_tokens_in_flight is exceeded, and kUnavailable when the
+  // engine is draining.
   Result<RequestId> Submit(Request request);
   // The next step finishes the request, with kCancelled. No effect when the request has finished already.
   void Cancel(RequestId id);

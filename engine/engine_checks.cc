@@ -19,8 +19,8 @@ Status CheckOptions(const EngineOptions& o) {
   if (!o.eviction.empty() && std::ranges::count(EvictionPolicyNames(), o.eviction) == 0)
     return InvalidArgument("there is no eviction policy '" + o.eviction + "'");
   if (o.max_queue < 1) return InvalidArgument("max-queue must be at least 1");
-  if (o.max_tokens < o.context) {
-    return InvalidArgument("a limit of " + std::to_string(o.max_tokens) +
+  if (o.max_tokens_in_flight < o.context) {
+    return InvalidArgument("a limit of " + std::to_string(o.max_tokens_in_flight) +
                            " tokens in flight refuses a prompt of " + std::to_string(o.context));
   }
   if (o.prompt_logit_rows < 1) return InvalidArgument("prompt_logit_rows must be at least 1");

@@ -1,7 +1,8 @@
 // Inbox: what other threads ask of the engine between two of its turns: new sequences, cancellations, and
 // the news that a step or a transfer has ended.
 //
-// Threads: any thread calls every member, except that only the engine thread calls Take, Wait, LeftQueue and Finished.
+// Threads: any thread calls every member, except that only the engine thread calls Take, Wait, LeftQueue and
+// Finished.
 //
 // Invariants
 //   1. queued() <= max_queue, and tokens() <= max_tokens.

@@ -90,8 +90,8 @@ class Operations {
   // out[i] = x[indices[i]]. x: [..][dim], out: [indices.size()][dim]. Every index is >= 0.
   virtual void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) = 0;
   // Sets the results of the rows, as ReadLogits does. logits: [rows.size()][vocab], of the rows in their
-  // order. A result depends on its own row alone. Returns the error of a row, if there is one; the results are
-  // invalid then. Requires vocab > 0.
+  // order. A result depends on its own row alone. Returns the error of a row, if there is one; the results
+  // are invalid then. Requires vocab > 0.
   virtual Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) = 0;
 };
 

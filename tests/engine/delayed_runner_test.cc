@@ -137,6 +137,20 @@ TEST_F(DelayedRunnerTest, AFailedStepEndsItsRequestsAndKeepsNothing) {
   EXPECT_TRUE(testing_support::SameTokens(again->tokens, Alone(Prompt(30), 3)));
 }
 
+TEST_F(DelayedRunnerTest, ACancelIsNoErrorAlthoughTheStepFails) {
+  const auto engine = MakeDelayed(Options());
+  RequestId id = 0;
+  const auto cancelled = Submit(*engine, Prompt(30), 3, &id), failed = Submit(*engine, Prompt(20, 1));
+  engine->Advance();
+  engine->Cancel(id);
+  engine->Advance();
+  runner_.End(Unavailable("once"));
+  engine->Advance();
+  EXPECT_EQ(cancelled->finish, FinishReason::kCancelled);
+  EXPECT_EQ(failed->finish, FinishReason::kError);
+  EXPECT_EQ(engine->Stats().blocks_leased, 0u);
+}
+
 // A request that waits for blocks of a failed one is not in its step: it computes them itself.
 TEST_F(DelayedRunnerTest, WhoWaitsForAFailedRequestComputes) {
   const auto engine = MakeDelayed(Options());
@@ -195,7 +209,7 @@ TEST_F(DelayedRunnerTest, ProgressStandsStillWhenAStepHangs) {
 
 TEST_F(DelayedRunnerTest, TokensInFlightAreBounded) {
   EngineOptions options = Options();
-  options.max_tokens = 150;
+  options.max_tokens_in_flight = 150;
   const auto engine = MakeDelayed(options);
   RequestId first = 0;
   Submit(*engine, Prompt(100), 3, &first);
@@ -208,7 +222,7 @@ TEST_F(DelayedRunnerTest, TokensInFlightAreBounded) {
   engine->Advance();
   Submit(*engine, Prompt(51), 3);
   RunDelayed(*engine);
-  options.max_tokens = options.context - 1;
+  options.max_tokens_in_flight = options.context - 1;
   EXPECT_EQ(Engine::Create(options, &runner_, loaded_->backend.get(), &clock_).status().code(),
             Code::kInvalidArgument);
 }
