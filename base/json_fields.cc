@@ -10,6 +10,7 @@
 #include <exception>
 #include <unordered_set>
 
+#include "base/log.h"
 #include "base/utf8.h"
 
 namespace prefixd {
@@ -19,6 +20,7 @@ namespace json = boost::json;
 using Kind = FieldError::Kind;
 
 constexpr size_t kMaxQuoted = 80;
+constexpr size_t kMaxNear = 24;
 
 // A SAX handler that reads keys only. It stops at the first key that its object already has.
 class KeyWatcher {
@@ -89,6 +91,59 @@ FieldError Bounded(FieldError error, double low, double high) {
   return error;
 }
 
+// " at line 3, column 14, before '"layers": 2'": the place in `text` where a parser stopped.
+std::string PlaceIn(std::string_view text, size_t offset) {
+  offset = std::min(offset, text.size());
+  size_t line = 1, column = 1;
+  for (const char c : text.substr(0, offset)) {
+    column = c == '\n'            ? 1
+             : (c & 0xC0) == 0x80 ? column
+                                  : column + 1;  // a byte inside a code point counts not
+    line += c == '\n' ? 1 : 0;
+  }
+  std::string_view rest = text.substr(offset, kMaxNear);
+  rest = rest.substr(0, rest.find('\n'));
+  const std::string near = rest.empty() ? (offset == text.size() ? "at the end" : "at the end of the line")
+                                        : "before '" + RepairUtf8(rest) + "'";
+  return " at line " + std::to_string(line) + ", column " + std::to_string(column) + ", " + near;
+}
+
+// What people do wrong most often, by how the text begins.
+std::string HintAbout(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) return "; it begins with a byte order mark: save it without";
+  if (text.find_first_not_of(" \t\r\n") == text.npos) return "; it is empty";
+  if (text.starts_with("<")) return "; it looks like HTML or XML: was an error page downloaded?";
+  return "";
+}
+
+// Writes `value` as JSON, with the numbers of NumberText.
+void AppendJson(const json::value& value, std::string* text) {
+  if (text->size() > kMaxQuoted) return;  // it will be cut
+  if (value.is_object()) {
+    const char* separator = "{";
+    for (const auto& [key, member] : value.get_object()) {
+      *text += separator + json::serialize(key) + ":";
+      AppendJson(member, text);
+      separator = ",";
+    }
+    *text += value.get_object().empty() ? "{}" : "}";
+  } else if (value.is_array()) {
+    const char* separator = "[";
+    for (const json::value& element : value.get_array()) {
+      *text += separator;
+      AppendJson(element, text);
+      separator = ",";
+    }
+    *text += value.get_array().empty() ? "[]" : "]";
+  } else if (value.is_double()) {
+    const std::string number = NumberText(value.get_double());
+    *text += number;
+    if (number.find_first_not_of("-0123456789") == number.npos) *text += ".0";
+  } else {
+    *text += json::serialize(value);
+  }
+}
+
 std::string AtMost(size_t count, std::string_view what) {
   return "an array of at most " + std::to_string(count) + " " + std::string(what);
 }
@@ -106,21 +161,30 @@ Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view t
   parse_options.max_depth = options.max_depth;
   json::error_code error;
   std::optional<json::value> parsed;
+  size_t stopped = 0;
   try {
     unsigned char small[4096];
     json::parser parser(options.scratch, parse_options, small);
     parser.reset(options.storage);
-    parser.write(text, error);
+    stopped = parser.write(text, error);
     if (!error) parsed.emplace(parser.release());
   } catch (const std::exception& thrown) {  // sizes beyond the limits of the library
     return Corrupt(where + "cannot be read as JSON: " + thrown.what());
   }
-  if (error) return Corrupt(where + "is not valid JSON: " + error.message());
+  if (error) {
+    return Corrupt(where + "is not valid JSON" + PlaceIn(text, stopped) + ": " + error.message() +
+                   HintAbout(text));
+  }
   json::value& value = *parsed;
   if (!value.is_object())
     return Corrupt(where + "must be a JSON object, not " + std::string(JsonTypeName(value)));
-  if (const auto key = options.unique_keys ? DuplicateKey(text, parse_options) : std::nullopt) {
+  using Twice = JsonParseOptions::Twice;
+  const auto key = options.twice == Twice::kLast ? std::nullopt : DuplicateKey(text, parse_options);
+  if (key && options.twice == Twice::kRefuse)
     return Corrupt(where + "has the key '" + *key + "' twice in one object");
+  if (key) {
+    Log(LogLevel::kWarning, "a JSON object has a key twice; the last one counts",
+        {{"where", where}, {"key", *key}});
   }
   return std::move(value.get_object());
 }
@@ -143,8 +207,8 @@ std::string_view JsonTypeName(const json::value& value) {
 }
 
 std::string QuoteJson(const json::value& value) {
-  std::string text = value.is_double() ? NumberText(value.get_double()) : json::serialize(value);
-  if (value.is_double() && text.find_first_not_of("-0123456789") == text.npos) text += ".0";
+  std::string text;
+  AppendJson(value, &text);
   if (text.size() > kMaxQuoted) text = RepairUtf8(text.substr(0, kMaxQuoted - 3)) + "...";
   return text;
 }

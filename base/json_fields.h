@@ -29,22 +29,26 @@ namespace prefixd {
 
 struct JsonParseOptions {
   size_t max_bytes = std::numeric_limits<size_t>::max();
-  size_t max_depth = 32;             // of nested objects and arrays
-  bool unique_keys = true;           // refuses an object that has a key twice; otherwise the last one counts
+  size_t max_depth = 32;  // of nested objects and arrays
+  // An object that has a key twice: the last one counts, as in Python, silently or with a warning in the log;
+  // or it is refused.
+  enum class Twice : uint8_t { kLast, kWarn, kRefuse } twice = Twice::kWarn;
   boost::json::storage_ptr storage;  // holds the result; it outlives the result
   boost::json::storage_ptr scratch;  // holds what parsing itself takes
 };
 
 // Parses an object as strict JSON in valid UTF-8. Every message begins with `prefix`, as in "config.json: ".
-// kCorrupt: not JSON, not an object, nested too deeply, or a key twice. kUnsupported: too long.
+// kCorrupt: not JSON, not an object, nested too deeply, or a key twice. kUnsupported: too long. The message
+// about text that is not JSON has its line, its column (both from 1; a column is a code point) and the text
+// at this place.
 Result<boost::json::object> ParseJsonObject(std::string_view prefix, std::string_view text,
                                             const JsonParseOptions& options = {});
 
 // The value where it is an integer. With `whole_doubles`, 3.0 is an integer too.
 std::optional<int64_t> JsonInteger(const boost::json::value& value, bool whole_doubles = false);
 
-// For messages: the type of a value, as in "a string"; its JSON text, cut to about 80 bytes; a number as
-// people write it: 2, 0.5, 1e-30.
+// For messages: the type of a value, as in "a string"; its JSON text, cut to about 80 bytes, with numbers as
+// people write them; a number as people write it: 2, 0.5, 1e-30.
 std::string_view JsonTypeName(const boost::json::value& value);
 std::string QuoteJson(const boost::json::value& value);
 std::string NumberText(double number);

@@ -67,7 +67,10 @@ Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty,
                            OptionalNumber(fields, "repetition_penalty", 0.01, 100));
-  PREFIXD_ASSIGN_OR_RETURN(defaults.top_k, fields.Integer("top_k", 0, kConfigLimits.vocab).Optional());
+  // -1 and 0 switch it off, and more than the vocabulary keeps every token.
+  PREFIXD_ASSIGN_OR_RETURN(defaults.top_k,
+                           fields.Integer("top_k", -1, std::numeric_limits<int32_t>::max()).Optional());
+  if (defaults.top_k) defaults.top_k = std::clamp<int>(*defaults.top_k, 0, kConfigLimits.vocab);
   return defaults;
 }
 

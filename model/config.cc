@@ -82,7 +82,6 @@ struct Feature {
 constexpr Feature kFeatures[] = {
     {"is_causal", IsTrue, "true"},
     {"partial_rotary_factor", IsOneOrNull, "1"},
-    {"pretraining_tp", IsOneOrNull, "1"},
     {"quantization_config", IsNull, "none: weights in F32, F16 or BF16"},
     {"per_layer_config", IsNull, "none: layers differ by layer_types alone"},
 };
@@ -94,6 +93,14 @@ Status RefuseUnsupported(const JsonFields& fields) {
       return fields.Unsupported(feature.key, std::string(feature.supported));
   }
   return Status::Ok();
+}
+
+// "llama, mistral, ..."
+std::string ModelTypes() {
+  std::string names;
+  for (const Architecture& row : kArchitectures)
+    names += (names.empty() ? "" : ", ") + std::string(row.model_type);
+  return names;
 }
 
 Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
@@ -113,7 +120,14 @@ Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
       return &row;
     }
   }
-  return fields.Unsupported(class_name.empty() ? "model_type" : "architectures", SupportedArchitectures());
+  // The key that names no family of the table is the one that is wrong; if each alone names one, they differ.
+  const auto known = [](std::string_view name, std::string_view Architecture::*column) {
+    return std::ranges::any_of(kArchitectures, [&](const Architecture& row) { return row.*column == name; });
+  };
+  if (!class_name.empty() && !known(class_name, &Architecture::class_name))
+    return fields.Unsupported("architectures", SupportedArchitectures());
+  if (!known(model_type, &Architecture::model_type)) return fields.Unsupported("model_type", ModelTypes());
+  return fields.Wrong("model_type", "the family of architectures " + class_name);
 }
 
 Result<std::optional<DType>> ParseDType(const JsonFields& fields) {
@@ -142,8 +156,11 @@ Status ParseHeads(const JsonFields& fields, const Architecture& row, ModelConfig
     return fields.Wrong("head_dim", "a number, because hidden_size " + std::to_string(config->hidden) +
                                         " is not a multiple of num_attention_heads");
   }
-  if (row.head_dim != 0 && fields.IsNull("head_dim"))
-    return fields.Wrong("head_dim", "a number, or no such key");
+  if (row.head_dim != 0 && fields.IsNull("head_dim")) {
+    return InvalidArgument(
+        fields.PathOf("head_dim") + " is null (expected: a number; delete the key to get " +
+        std::to_string(row.head_dim) + ", the default of " + std::string(row.model_type) + ")");
+  }
   PREFIXD_ASSIGN_OR_RETURN(config->head_dim,
                            fields.Integer("head_dim", 2, kMax.head_dim)
                                .Or(row.head_dim != 0 ? row.head_dim : config->hidden / config->heads));
@@ -201,8 +218,10 @@ Result<Activation> ParseActivation(const JsonFields& fields) {
 Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int max_positions) {
   const bool some = row.window == WindowRule::kSomeLayers;
   PREFIXD_ASSIGN_OR_RETURN(const bool used, fields.Bool("use_sliding_window").Or(!some));
-  if (row.window == WindowRule::kAllLayers && !used) {
-    return fields.Unsupported("use_sliding_window", "true; sliding_window null switches a window off");
+  if (row.window == WindowRule::kAllLayers && !used && !fields.IsNull("sliding_window")) {
+    return fields.Unsupported(
+        "use_sliding_window",
+        "true, or sliding_window null, which is what switches it off in " + std::string(row.model_type));
   }
   const int absent = row.window == WindowRule::kNone || fields.IsNull("sliding_window") ? 0 : kDefaultWindow;
   if (!used || (fields.Find("sliding_window") == nullptr && absent == 0)) return 0;

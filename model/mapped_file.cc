@@ -15,9 +15,21 @@
 namespace prefixd {
 namespace {
 
+constexpr size_t kLongestPointer = 1024;  // as git-lfs has it
+
 Status Refused(const std::filesystem::path& path, int error) {
   const Code code = error == ENOENT ? Code::kNotFound : Code::kIo;
   return Status(code, path.string() + ": " + std::strerror(error));
+}
+
+// A git-lfs pointer is a text file of three lines: version, oid, and "size N" of the file that it stands for.
+Status RefusePointer(const std::filesystem::path& path, std::string_view text) {
+  if (!text.starts_with("version https://git-lfs.github.com/spec/")) return Status::Ok();
+  const size_t size = text.substr(0, kLongestPointer).find("\nsize ");
+  const std::string bytes(size == text.npos ? "?"
+                                            : text.substr(size + 6, text.find('\n', size + 6) - size - 6));
+  return Corrupt(path.string() + ": is a git-lfs pointer to a file of " + bytes +
+                 " bytes, not the file itself; fetch it with `git lfs pull`, or download it again");
 }
 
 }  // namespace
@@ -40,7 +52,9 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   const int error = errno;
   ::close(fd);
   if (data == MAP_FAILED) return Refused(path, error);
-  return MappedFile(std::span(static_cast<const std::byte*>(data), size));
+  MappedFile file(std::span(static_cast<const std::byte*>(data), size));
+  PREFIXD_RETURN_IF_ERROR(RefusePointer(path, {static_cast<const char*>(data), size}));
+  return file;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}

@@ -14,7 +14,8 @@ namespace prefixd {
 
 class MappedFile {
  public:
-  // Maps the file at `path`. kNotFound or kIo; the message names the path.
+  // Maps the file at `path`. kNotFound or kIo; kCorrupt for a git-lfs pointer, which stands for a file that
+  // was not fetched. The message names the path.
   static Result<MappedFile> Open(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;
@@ -30,8 +31,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-// Returns the bytes of a file. kNotFound, kIo, or kInvalidArgument for a file over `limit` bytes; the message
-// names the path.
+// Returns the bytes of a file. The errors of MappedFile::Open, or kInvalidArgument for a file over `limit`
+// bytes; the message names the path.
 Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit);
 
 }  // namespace prefixd

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "kernels/portable_math.h"
 #include "model/canonical.h"
 #include "model/config.h"
@@ -142,7 +143,11 @@ Result<ParsedRope> ParseScaling(const Source& source) {
   for (const auto& [key, value] : fields.object()) {
     const std::string_view name = key;
     if (!value.is_null() && !Contains(kCommonKeys, name) && !Contains(row->keys, name)) {
-      return fields.Unsupported(name, "the keys of a rope of type " + std::string(row->name));
+      if (value.is_object())  // parameters for each type of layer
+        return fields.Unsupported(name, "the keys of a rope of type " + std::string(row->name));
+      // transformers ignores it, too, so the model was made without it.
+      Log(LogLevel::kWarning, "config.json has a key that this rope type does not read; it is ignored",
+          {{"key", fields.PathOf(name)}, {"rope_type", row->name}});
     }
   }
   PREFIXD_ASSIGN_OR_RETURN(const double share, fields.Number("partial_rotary_factor", 0, 1).Or(1));

@@ -78,9 +78,27 @@ Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
   }
   if (end != data.data() + data.size()) {
     return Corrupt(file + ": its tensors take " + std::to_string(end - data.data()) + " bytes of " +
-                   std::to_string(data.size()) + " (is the file cut short, or still being written?)");
+                   std::to_string(data.size()) +
+                   " bytes of data; the rest belongs to none of them. "
+                   "Download the file again");
   }
   return Status::Ok();
+}
+
+// Refuses a file that ends before the last of its tensors does.
+Status CheckLength(const std::string& file, const bj::object& header, size_t data_bytes) {
+  int64_t needed = 0;
+  for (const auto& [key, value] : header) {
+    const bj::value* offsets = value.is_object() ? value.get_object().if_contains("data_offsets") : nullptr;
+    if (offsets == nullptr || !offsets->is_array()) continue;  // ParseTensor refuses it
+    for (const bj::value& offset : offsets->get_array())
+      needed = std::max(needed, JsonInteger(offset).value_or(0));
+  }
+  if (static_cast<uint64_t>(needed) <= data_bytes) return Status::Ok();
+  return Corrupt(file + ": is cut short: the data_offsets of its tensors reach byte " +
+                 std::to_string(needed) + " of the data, and the file has " + std::to_string(data_bytes) +
+                 " bytes of data: " + std::to_string(static_cast<uint64_t>(needed) - data_bytes) +
+                 " are missing. Download it again");
 }
 
 bool IsPlainFileName(std::string_view name) {
@@ -142,13 +160,22 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
   }
   const uint64_t length = GetLittle<uint64_t>(bytes.data());
   const std::span<const std::byte> rest = bytes.subspan(sizeof(uint64_t));
-  if (length > kLongestHeader || length > rest.size()) {
-    return Corrupt(file + ": header of " + std::to_string(length) + " bytes in a file of " +
-                   std::to_string(bytes.size()) + " (limit " + FormatSize(kLongestHeader) + ")");
+  if (length > kLongestHeader) {
+    return Corrupt(file + ": is not a safetensors file: it begins with the length of a header, here " +
+                   std::to_string(length) + " bytes (limit " + FormatSize(kLongestHeader) +
+                   "); download the file again");
+  }
+  if (length > rest.size()) {
+    return Corrupt(file + ": is cut short: its header takes " + std::to_string(length) +
+                   " bytes, and the file has " + std::to_string(rest.size()) +
+                   " after the length; download it again");
   }
   const std::string_view header(reinterpret_cast<const char*>(rest.data()), static_cast<size_t>(length));
   const std::span<const std::byte> data = rest.subspan(static_cast<size_t>(length));
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject(file + ": ", header));
+  PREFIXD_ASSIGN_OR_RETURN(
+      const bj::object object,
+      ParseJsonObject(file + ": its header ", header, {.twice = JsonParseOptions::Twice::kRefuse}));
+  PREFIXD_RETURN_IF_ERROR(CheckLength(file, object, data.size()));
   std::vector<TensorView> tensors;
   for (const auto& [key, value] : object) {
     if (key == "__metadata__") continue;

@@ -17,9 +17,11 @@ ApiError UnsupportedParameter(std::string param, std::string_view what) {
 }
 
 Parsed<json::object> ParseBody(std::string_view body, const json::storage_ptr& storage) {
-  Result<json::object> object = ParseJsonObject(
-      "The body ", body,
-      {.max_depth = kMaxJsonDepth, .unique_keys = false, .storage = storage, .scratch = storage});
+  Result<json::object> object = ParseJsonObject("The body ", body,
+                                                {.max_depth = kMaxJsonDepth,
+                                                 .twice = JsonParseOptions::Twice::kLast,
+                                                 .storage = storage,
+                                                 .scratch = storage});
   if (!object.ok()) return BadParameter("", object.status().message() + ".");
   return std::move(object).value();
 }

@@ -155,11 +155,11 @@ TEST_F(JsonFieldsTest, AllowOnlyNamesTheUnknownKey) {
 TEST(JsonParse, RefusesWhatIsNotAnObject) {
   const std::string deep(40, '[');
   const std::pair<std::string, std::string> cases[] = {
-      {"", "f is not valid JSON: "},
-      {"{} {}", "f is not valid JSON: "},
-      {"{\"a\": NaN}", "f is not valid JSON: "},
-      {"{\"a\": \"\xc3\"}", "f is not valid JSON: "},
-      {"{\"a\": " + deep + std::string(40, ']') + "}", "f is not valid JSON: "},
+      {"", "f is not valid JSON at line 1, column "},
+      {"{} {}", "f is not valid JSON at line 1, column "},
+      {"{\"a\": NaN}", "f is not valid JSON at line 1, column "},
+      {"{\"a\": \"\xc3\"}", "f is not valid JSON at line 1, column "},
+      {"{\"a\": " + deep + std::string(40, ']') + "}", "f is not valid JSON at line 1, column "},
       {"[]", "f must be a JSON object, not an array"},
       {"null", "f must be a JSON object, not null"},
       {"true", "f must be a JSON object, not a boolean"},
@@ -167,9 +167,19 @@ TEST(JsonParse, RefusesWhatIsNotAnObject) {
       {"\"x\"", "f must be a JSON object, not a string"},
       {R"({"a": 1, "b": {"c": [{"d": 1, "d": 2}]}})", "f has the key 'd' twice in one object"},
       {R"({"": 1, "": 2})", "f has the key '' twice in one object"},
+      {"", "at line 1, column 1, at the end: "},
+      {"", "it is empty"},
+      {" \n\t", "it is empty"},
+      {"<!DOCTYPE html>", "error page"},
+      {"\xEF\xBB\xBF{}", "byte order mark"},
+      {"{\"a\": 1,\n \"\u00fc\": 2,\n}", "at line 3, column 1, before '}': "},
+      {"{\"\u00fc\u00fc\": 1 x}", "at line 1, column 10, before 'x}': "},
+      {"{\"a\": \n tru}", "at line 2, column 2, before 'tru}': "},
+      {"{\"a\": 1}\n]", "at line 2, column 1, before ']': "},
+      {"{\"a\": [1,", "at line 1, column 10, at the end: "},
   };
   for (const auto& [text, message] : cases) {
-    const Status status = ParseJsonObject("f ", text).status();
+    const Status status = ParseJsonObject("f ", text, {.twice = JsonParseOptions::Twice::kRefuse}).status();
     EXPECT_EQ(status.code(), Code::kCorrupt) << text;
     EXPECT_THAT(status.message(), HasSubstr(message)) << text;
   }
@@ -178,11 +188,11 @@ TEST(JsonParse, RefusesWhatIsNotAnObject) {
 
 TEST(JsonParse, Options) {
   const std::string text = R"({"a": [[1]], "a": [[2]]})";
-  const auto last = ParseJsonObject("", text, {.unique_keys = false});
+  const auto last = ParseJsonObject("", text, {.twice = JsonParseOptions::Twice::kLast});
   ASSERT_TRUE(last.ok()) << last.status().message();
   EXPECT_EQ(boost::json::serialize(*last), R"({"a":[[2]]})");
-  EXPECT_TRUE(ParseJsonObject("", text, {.max_depth = 3, .unique_keys = false}).ok());
-  EXPECT_FALSE(ParseJsonObject("", text, {.max_depth = 2, .unique_keys = false}).ok());
+  EXPECT_TRUE(ParseJsonObject("", text, {.max_depth = 3, .twice = JsonParseOptions::Twice::kLast}).ok());
+  EXPECT_FALSE(ParseJsonObject("", text, {.max_depth = 2, .twice = JsonParseOptions::Twice::kLast}).ok());
   const Status status = ParseJsonObject("f: ", text, {.max_bytes = 8}).status();
   EXPECT_EQ(status.ToString(), "unsupported: f: has 24 bytes, the limit is 8");
 }

@@ -286,12 +286,33 @@ TEST(ModelConfig, AcceptsFeaturesThatAreSwitchedOff) {
       {{"sliding_window", "32"}, {"use_sliding_window", "false"}},
       {{"layer_types", R"(["full_attention", "full_attention", "full_attention", "full_attention"])"},
        {"attention_bias", "false"},
-       {"pretraining_tp", "1"}},
+       {"pretraining_tp", "2"}},  // the reference does not read it
+      Family("mistral", {{"sliding_window", "null"}, {"use_sliding_window", "false"}}),
       {{"hidden_act", "\"swish\""}, {"partial_rotary_factor", "1.0"}, {"quantization_config", "null"}},
       {{"architectures", ""}},
       {{"model_type", ""}},
   };
   for (const Changes& changes : cases) EXPECT_EQ(Parse(changes).status().ToString(), "ok");
+}
+
+TEST(ModelConfig, KeysThatARopeTypeDoesNotReadAreIgnored) {
+  const std::string yarn = R"("type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64)";
+  const ModelConfig plain = *Parse({{"rope_scaling", "{" + yarn + "}"}});
+  for (const std::string key :
+       {R"("attn_factor": 0.878)", R"("finetuned": true)", R"("mrope_section": [16, 24])",
+        R"("low_freq_factor": 1.0)", R"("note": "x")"}) {
+    const auto config = Parse({{"rope_scaling", "{" + yarn + ", " + key + "}"}});
+    ASSERT_TRUE(config.ok()) << key << ": " << config.status().message();
+    EXPECT_EQ(config->rope, plain.rope) << key;
+  }
+}
+
+TEST(ModelConfig, AKeyGivenTwiceTakesTheLast) {
+  std::string twice = ConfigText();
+  twice.back() = ',';
+  const auto config = ParseModelConfig(twice + "\"vocab_size\": 700}");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->vocab, 700);
 }
 
 TEST(ModelConfig, GoldenFoldersAreRead) {

@@ -79,13 +79,16 @@ TEST(Safetensors, EveryTruncationIsRefused) {
     EXPECT_EQ(Parse(file.substr(0, size)).status().code(), Code::kCorrupt) << size;
   }
   ExpectCorrupt(file + "x", "12 bytes of 13");
+  ExpectCorrupt(file.substr(0, file.size() - 5), "is cut short");
+  ExpectCorrupt(file.substr(0, file.size() - 5), "5 are missing");
+  ExpectCorrupt(file.substr(0, 20), "is cut short: its header takes");
 }
 
 TEST(Safetensors, LyingHeadersAreRefused) {
   const std::string data(16, 'x');
   std::string huge;
   PutLittle<uint64_t>(&huge, UINT64_MAX);
-  ExpectCorrupt(huge + "{}", "header of 18446744073709551615 bytes");
+  ExpectCorrupt(huge + "{}", "here 18446744073709551615 bytes");
   ExpectCorrupt(File("[]", ""), "must be a JSON object");
   ExpectCorrupt(File("{\"a\": 1}", ""), "tensor 'a' is 1");
   const std::pair<std::string, std::string> entries[] = {
@@ -128,6 +131,21 @@ TEST(Safetensors, ANameGivenTwiceIsRefused) {
   const std::string field =
       R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
   ExpectCorrupt(File(field, std::string(8, 'x')), "has the key 'dtype' twice");
+}
+
+TEST(MappedFile, KnowsAGitLfsPointer) {
+  const testing_support::TempDir folder;
+  const auto path = folder.path() / "model.safetensors";
+  const std::string oid(64, 'a');
+  std::ofstream(path) << "version https://git-lfs.github.com/spec/v1\noid sha256:" << oid
+                      << "\nsize 988097824\n";
+  const Status status = MappedFile::Open(path).status();
+  EXPECT_EQ(status.code(), Code::kCorrupt);
+  EXPECT_NE(status.message().find("git-lfs pointer to a file of 988097824 bytes"), std::string::npos);
+  EXPECT_NE(status.message().find("git lfs pull"), std::string::npos);
+  EXPECT_EQ(ReadSmallFile(path, 1 << 20).status().code(), Code::kCorrupt);
+  std::ofstream(path) << "version https://git-lfs.github.com/spec/v1";  // cut short itself
+  EXPECT_NE(MappedFile::Open(path).status().message().find("of ? bytes"), std::string::npos);
 }
 
 TEST(MappedFile, TakesRegularFilesOnly) {

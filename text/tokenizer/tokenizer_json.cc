@@ -158,7 +158,8 @@ Result<TokenizerSpec> ParseTokenizerJson(std::string_view text) {
   // As in the tokenizers library, the last of two equal keys of an object counts.
   PREFIXD_ASSIGN_OR_RETURN(
       const json::object object,
-      ParseJsonObject("", text, {.max_bytes = kMaxBytes, .unique_keys = false, .storage = &memory}));
+      ParseJsonObject("", text,
+                      {.max_bytes = kMaxBytes, .twice = JsonParseOptions::Twice::kLast, .storage = &memory}));
   const JsonFields root(object, "", Code::kCorrupt);
   // Every request chooses truncation and padding, so the file's are ignored.
   PREFIXD_RETURN_IF_ERROR(root.AllowOnly({"version", "truncation", "padding", "added_tokens", "normalizer",
