@@ -12,6 +12,7 @@
 #include "daemon/serve_plan.h"
 #include "daemon/serve_plan_report.h"
 #include "daemon/version.h"
+#include "model/truncation_guard.h"
 
 namespace prefixd {
 namespace {
@@ -47,6 +48,7 @@ ExitCode Validate(const Invocation& invocation) {
 }
 
 ExitCode Run(int argc, char** argv) {
+  InstallTruncationGuard(kExitModelRefused);
   const Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
   if (!invocation.ok()) {
     std::fprintf(stderr, "prefixd: %s\n", invocation.status().message().c_str());

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "model/truncation_guard.h"
 
 namespace prefixd {
 namespace {
@@ -46,21 +47,36 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   const size_t size = static_cast<size_t>(info.st_size);
   if (size == 0) {
     ::close(fd);
-    return MappedFile(std::span<const std::byte>());
+    return MappedFile(path, VersionOf(info), {});
   }
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   const int error = errno;
   ::close(fd);
   if (data == MAP_FAILED) return Refused(path, error);
-  MappedFile file(std::span(static_cast<const std::byte*>(data), size));
+  const std::span bytes(static_cast<const std::byte*>(data), size);
+  WatchMappedFile(bytes, path.string());
+  MappedFile file(path, VersionOf(info), bytes);
   PREFIXD_RETURN_IF_ERROR(RefusePointer(path, {static_cast<const char*>(data), size}));
   return file;
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), version_(other.version_), bytes_(std::exchange(other.bytes_, {})) {}
 
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (bytes_.empty()) return;
+  UnwatchMappedFile(bytes_);
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+MappedFile::Version MappedFile::VersionOf(const struct stat& info) {
+  return {info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+}
+
+Status MappedFile::CheckUnchanged() const {
+  struct stat info {};
+  if (::stat(path_.c_str(), &info) == 0 && VersionOf(info) == version_) return Status::Ok();
+  return Corrupt(path_.string() + ": has changed while it was read; start again when it is complete");
 }
 
 void MappedFile::DropPages(std::span<const std::byte> part) const {

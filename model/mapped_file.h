@@ -1,14 +1,18 @@
 // A file mapped read-only into memory, and a function that reads a small file whole. Any thread. The bytes
-// live as long as the MappedFile. If another process truncates a mapped file, the reader dies of SIGBUS, so
-// model folders must not change while a daemon uses them.
+// live as long as the MappedFile. If another process truncates a mapped file, a reader gets SIGBUS; see
+// model/truncation_guard.h. CheckUnchanged finds other changes.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
+
+struct stat;
 
 namespace prefixd {
 
@@ -22,12 +26,26 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // kCorrupt when the file at the path is another one now, or has another size or time of modification.
+  Status CheckUnchanged() const;
   // Takes the pages of a part of bytes() out of the memory of this process, so that a large file that is read
   // once never counts as a whole. A later read gets them again, from the page cache or the file.
   void DropPages(std::span<const std::byte> part) const;
 
  private:
-  explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  // What tells one state of a file from another.
+  struct Version {
+    uint64_t device = 0, inode = 0;
+    int64_t bytes = 0, seconds = 0, nanoseconds = 0;  // size; time of modification
+    friend bool operator==(const Version&, const Version&) = default;
+  };
+  static Version VersionOf(const struct stat& info);
+
+  MappedFile(std::filesystem::path path, Version version, std::span<const std::byte> bytes)
+      : path_(std::move(path)), version_(version), bytes_(bytes) {}
+
+  std::filesystem::path path_;
+  Version version_;  // when it was opened
   std::span<const std::byte> bytes_;
 };
 

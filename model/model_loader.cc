@@ -216,6 +216,7 @@ Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files,
   PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, ReadWeights(files, meter));
   PREFIXD_RETURN_IF_ERROR(LoadMatrices(config, files, backend, meter, weights));
   PREFIXD_RETURN_IF_ERROR(LoadVectors(config, files, backend, weights));
+  PREFIXD_RETURN_IF_ERROR(files.CheckUnchanged());
   const std::vector<float> rope = RopeTable(config.rope, config.head_dim, context);
   PREFIXD_ASSIGN_OR_RETURN(weights->rope, UploadFloats(rope, backend, weights));
   weights->positions = context;

@@ -24,8 +24,8 @@ ModelShape ShapeOf(const ModelConfig& config);
 
 // Reads `files` but does not keep them. `backend` must outlive the plan. The plan has the rope table of
 // `context` positions. `progress` may be empty. Returns the errors of CheckWeights, kCorrupt when a weight is
-// NaN or infinite, kInvalidArgument when the context is below 1 or exceeds that of the model, and
-// kResourceExhausted when the backend has too little memory.
+// NaN or infinite or a file has changed meanwhile, kInvalidArgument when the context is below 1 or exceeds
+// that of the model, and kResourceExhausted when the backend has too little memory.
 Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
                             int context, const LoadProgress& progress);
 

@@ -150,6 +150,18 @@ Result<Shards> FindShards(const fs::path& folder) {
   return shards;
 }
 
+// Checkpoints of the bare model name their tensors "layers.0...", those of the causal model
+// "model.layers.0...". transformers loads both.
+void AddModelPrefix(std::vector<TensorView>* tensors) {
+  constexpr std::string_view kPrefix = "model.";
+  const auto has = [&](const auto& matches) { return std::ranges::any_of(*tensors, matches); };
+  if (has([](const TensorView& tensor) { return tensor.name.starts_with(kPrefix); })) return;
+  if (!has([](const TensorView& tensor) { return tensor.name == "embed_tokens.weight"; })) return;
+  for (TensorView& tensor : *tensors) {
+    if (!tensor.name.starts_with("lm_head.")) tensor.name.insert(0, kPrefix);
+  }
+}
+
 }  // namespace
 
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
@@ -215,6 +227,7 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
                      " (download the folder again?)");
     }
   }
+  AddModelPrefix(&weights.tensors_);
   std::sort(weights.tensors_.begin(), weights.tensors_.end(),
             [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
   return weights;
@@ -225,6 +238,11 @@ const TensorView* WeightFiles::Find(std::string_view name) const {
       tensors_.begin(), tensors_.end(), name,
       [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
   return at == tensors_.end() || at->name != name ? nullptr : &*at;
+}
+
+Status WeightFiles::CheckUnchanged() const {
+  for (const MappedFile& file : files_) PREFIXD_RETURN_IF_ERROR(file.CheckUnchanged());
+  return Status::Ok();
 }
 
 size_t WeightFiles::total_bytes() const {

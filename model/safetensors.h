@@ -48,13 +48,16 @@ class WeightFiles {
   // Opens model.safetensors of `folder`. If there is none, opens the shards that model.safetensors.index.json
   // names. If there is no index either, opens every *.safetensors file. Returns kNotFound when there is no
   // file to open or a shard is missing, and kCorrupt when the index and the shards disagree or a name occurs
-  // twice. Also returns the errors of ParseSafetensors.
+  // twice. Also returns the errors of ParseSafetensors. Tensors of a checkpoint of the bare model, without
+  // lm_head and without the prefix "model.", get that prefix.
   static Result<WeightFiles> Open(const std::filesystem::path& folder);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }
   // Returns nullptr if there is no such tensor.
   const TensorView* Find(std::string_view name) const;
   size_t total_bytes() const;
+  // kCorrupt when a file has changed since Open; the message names it.
+  Status CheckUnchanged() const;
   // Takes the pages of a part of a tensor out of the memory of this process. They can be read again.
   void DropPages(std::span<const std::byte> part) const;
 

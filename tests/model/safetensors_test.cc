@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "model/truncation_guard.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 
@@ -131,6 +133,75 @@ TEST(Safetensors, ANameGivenTwiceIsRefused) {
   const std::string field =
       R"({"a": {"dtype": "F32", "dtype": "F16", "shape": [4], "data_offsets": [0, 8]}})";
   ExpectCorrupt(File(field, std::string(8, 'x')), "has the key 'dtype' twice");
+}
+
+TEST(WeightFiles, TensorsOfTheBareModelGetItsPrefix) {
+  const auto names = [](const std::vector<std::string>& stored) {
+    const testing_support::TempDir folder;
+    std::string header;
+    for (size_t i = 0; i < stored.size(); ++i) {
+      const std::string offsets = "[" + std::to_string(4 * i) + ", " + std::to_string(4 * i + 4) + "]";
+      header += (i == 0 ? "{" : ", ") + Entry(stored[i], "F32", "[1]", offsets);
+    }
+    std::ofstream(folder.path() / "model.safetensors")
+        << File(header + "}", std::string(4 * stored.size(), 'x'));
+    const auto files = WeightFiles::Open(folder.path());
+    std::vector<std::string> got;
+    for (const TensorView& tensor : files.value().tensors()) got.push_back(tensor.name);
+    files.value().CheckInvariants();
+    return got;
+  };
+  EXPECT_THAT(names({"norm.weight", "layers.0.x", "embed_tokens.weight", "lm_head.weight"}),
+              testing::ElementsAre("lm_head.weight", "model.embed_tokens.weight", "model.layers.0.x",
+                                   "model.norm.weight"));
+  EXPECT_THAT(names({"model.embed_tokens.weight", "norm.weight"}),
+              testing::ElementsAre("model.embed_tokens.weight", "norm.weight"));
+  EXPECT_THAT(names({"layers.0.x"}), testing::ElementsAre("layers.0.x")) << "another kind of model";
+}
+
+TEST(MappedFile, SeesThatTheFileHasChanged) {
+  const testing_support::TempDir folder;
+  const auto path = folder.path() / "model.safetensors";
+  std::ofstream(path) << "0123456789";
+  const auto file = *MappedFile::Open(path);
+  EXPECT_TRUE(file.CheckUnchanged().ok());
+  std::ofstream(path, std::ios::app) << "x";
+  EXPECT_NE(file.CheckUnchanged().message().find("model.safetensors: has changed"), std::string::npos);
+  const auto longer = *MappedFile::Open(path);
+  std::ofstream(folder.path() / "other") << "01234567890";
+  std::filesystem::rename(folder.path() / "other", path);
+  EXPECT_EQ(longer.CheckUnchanged().code(), Code::kCorrupt) << "another file with the same name and size";
+  std::filesystem::remove(path);
+  EXPECT_EQ(longer.CheckUnchanged().code(), Code::kCorrupt);
+}
+
+int64_t Sum(std::span<const std::byte> bytes) {
+  int64_t sum = 0;
+  for (const std::byte byte : bytes) sum += static_cast<int64_t>(byte);
+  return sum;
+}
+
+TEST(MappedFileDeathTest, AFileThatIsCutWhileItIsReadIsNamed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const testing_support::TempDir folder;
+  const auto path = folder.path() / "model.safetensors";
+  const auto cut_and_read = [&] {
+    InstallTruncationGuard(3);
+    std::ofstream(path) << std::string(100'000, 'x');
+    const auto other = *MappedFile::Open(path);
+    { const auto closed = *MappedFile::Open(path); }
+    const auto file = *MappedFile::Open(path);
+    std::filesystem::resize_file(path, 10);
+    std::exit(Sum(file.bytes()) == 0 ? 0 : 1);
+  };
+  EXPECT_EXIT(cut_and_read(), testing::ExitedWithCode(3),
+              "model.safetensors: was cut short while it was read");
+  const auto elsewhere = [] {
+    InstallTruncationGuard(3);
+    ::raise(SIGBUS);
+    std::exit(0);
+  };
+  EXPECT_EXIT(elsewhere(), testing::KilledBySignal(SIGBUS), "");
 }
 
 TEST(MappedFile, KnowsAGitLfsPointer) {
