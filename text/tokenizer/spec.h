@@ -30,11 +30,12 @@ struct TextPattern {
 struct AddedTokenSpec {
   TokenId id = 0;
   std::string content;
-  bool single_word = false;  // matches only between characters that are not word characters
-  bool lstrip = false;       // includes the white space on its left
-  bool rstrip = false;       // includes the white space on its right
-  bool normalized = false;   // is normalised and searched in normalised text
-  bool special = false;      // can be skipped when decoding
+  bool single_word = false;         // matches only between characters that are not word characters
+  bool lstrip = false;              // includes the white space on its left
+  bool rstrip = false;              // includes the white space on its right
+  bool normalized = false;          // is normalised and searched in normalised text
+  bool special = false;             // can be skipped when decoding
+  bool decoded_normalized = false;  // is decoded in its normalised form
 };
 
 struct NormalizerSpec {
@@ -102,6 +103,7 @@ struct TokenizerSpec {
   std::vector<PreTokenizerSpec> pre_tokenizers;      // in order
   std::optional<std::vector<DecoderSpec>> decoders;  // in order; without a value, tokens are joined by spaces
   std::vector<TokenId> prefix_ids, suffix_ids;       // what the post-processor puts before and after a text
+  std::optional<std::string> pad_token;              // of the padding, which itself is not used
   BpeSpec model;
 };
 

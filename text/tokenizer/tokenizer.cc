@@ -108,12 +108,12 @@ Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
   Result<TokenizerSpec> spec = ParseTokenizerJson(tokenizer_json);
-  Result<std::unique_ptr<Tokenizer>> tokenizer = spec.ok() ? Build(*spec) : spec.status();
+  Result<std::unique_ptr<Tokenizer>> tokenizer = spec.ok() ? FromSpec(*spec) : spec.status();
   if (!tokenizer.ok()) return tokenizer.status().WithContext("tokenizer.json");
   return tokenizer;
 }
 
-Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSpec(const TokenizerSpec& spec) {
   const bool byte_level =
       !spec.pre_tokenizers.empty() && spec.pre_tokenizers.back().kind == PreTokenizerSpec::kByteLevel;
   BpeModel model(spec.model, byte_level);
@@ -146,7 +146,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Build(const TokenizerSpec& spec) {
     // As in the tokenizers library, a token that is searched in normalised text is decoded in its normalised
     // form, and is special only if that form is the name of a special token.
     std::string text = token.content;
-    if (token.normalized) {
+    if (token.decoded_normalized) {
       PREFIXD_ASSIGN_OR_RETURN(text, parts->normalizer.Run(token.content));
     }
     const bool is_special = special.contains(text);

@@ -28,6 +28,8 @@ class Tokenizer {
   // unknown component or option; the message names its JSON path and value. The message begins with
   // "tokenizer.json: ".
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json);
+  // The same for a spec that ParseTokenizerJson returned and AddTokens may have changed. kUnsupported.
+  static Result<std::unique_ptr<Tokenizer>> FromSpec(const TokenizerSpec& spec);
   ~Tokenizer();
 
   struct EncodeOptions {
@@ -59,7 +61,6 @@ class Tokenizer {
  private:
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
-  static Result<std::unique_ptr<Tokenizer>> Build(const TokenizerSpec& spec);
   Status EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const;
 
   std::unique_ptr<const Parts> parts_;

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "text/tokenizer/added_vocabulary.h"
 #include "text/tokenizer/spec.h"
 #include "text/tokenizer/tokenizer_json_stages.h"
 
@@ -17,7 +18,6 @@ constexpr size_t kMaxBytes = size_t{512} << 20;
 constexpr size_t kMaxTokens = size_t{1} << 22;
 constexpr size_t kMaxMerges = size_t{1} << 23;
 constexpr size_t kMaxTokenBytes = 1 << 16;
-constexpr size_t kMaxAddedTokenBytes = 1024;  // bounds the work at every position of a text
 
 Status ReadVocab(const JsonFields& model, BpeSpec* out) {
   PREFIXD_ASSIGN_OR_RETURN(const JsonFields vocab, model.Object("vocab").Required());
@@ -116,9 +116,9 @@ Result<AddedTokenSpec> ReadAddedToken(const JsonFields& object) {
   return spec;
 }
 
-// Reads the added tokens and checks invariant 1 of the spec. The tokenizers library numbers a token that is
-// not in the vocabulary by its place in the list and ignores its id in the file. If the two differ, the file
-// is refused.
+// Reads the added tokens and checks invariant 1 of the spec. The tokenizers library numbers the tokens that are
+// not in the vocabulary in the order of the list and ignores their ids in the file. If the two differ, the
+// file is refused.
 Status ReadAddedTokens(const JsonFields& root, TokenizerSpec* out) {
   std::unordered_map<std::string_view, TokenId> ids;
   std::unordered_map<TokenId, std::string_view> contents;
@@ -132,23 +132,23 @@ Status ReadAddedTokens(const JsonFields& root, TokenizerSpec* out) {
   };
   for (const auto& [token, id] : out->model.vocab) PREFIXD_RETURN_IF_ERROR(claim(token, id));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<JsonFields> tokens,
-                           root.Objects("added_tokens", kMaxTokens).Or({}));
-  out->added.reserve(tokens.size());  // `contents` keeps views of them
-  TokenId last = -1;                  // the highest id of an added token so far
+                           root.Objects("added_tokens", kMaxAddedTokens).Or({}));
+  std::vector<AddedTokenSpec> list;
+  list.reserve(tokens.size());  // `contents` keeps views of them
+  auto place = static_cast<TokenId>(out->model.vocab.size());
   for (const JsonFields& token : tokens) {
     PREFIXD_ASSIGN_OR_RETURN(AddedTokenSpec spec, ReadAddedToken(token));
-    out->added.push_back(std::move(spec));
-    const AddedTokenSpec& added = out->added.back();
-    const auto count = static_cast<TokenId>(out->model.vocab.size());
-    const TokenId place = last >= count ? last + 1 : count;
-    if (!ids.contains(added.content) && added.id != place && !contents.contains(added.id)) {
+    list.push_back(std::move(spec));
+    const AddedTokenSpec& added = list.back();
+    const bool is_new = !ids.contains(added.content);
+    if (is_new && added.id != place && !contents.contains(added.id)) {
       return token.Unsupported("id", std::to_string(place) + ", which the place of token \"" + added.content +
                                          "\" in the list gives it");
     }
     PREFIXD_RETURN_IF_ERROR(claim(added.content, added.id));
-    last = std::max(last, added.id);
+    if (is_new) ++place;
   }
-  return Status::Ok();
+  return AddTokens(list, out);
 }
 
 }  // namespace
@@ -161,12 +161,15 @@ Result<TokenizerSpec> ParseTokenizerJson(std::string_view text) {
       ParseJsonObject("", text,
                       {.max_bytes = kMaxBytes, .twice = JsonParseOptions::Twice::kLast, .storage = &memory}));
   const JsonFields root(object, "", Code::kCorrupt);
-  // Every request chooses truncation and padding, so the file's are ignored.
+  // Every request chooses truncation and padding, so the file's are ignored, except for the token.
   PREFIXD_RETURN_IF_ERROR(root.AllowOnly({"version", "truncation", "padding", "added_tokens", "normalizer",
                                           "pre_tokenizer", "post_processor", "decoder", "model"}));
   PREFIXD_ASSIGN_OR_RETURN(const std::string version, root.String("version").Or("1.0"));
   if (version != "1.0") return root.Unsupported("version", "1.0");
   TokenizerSpec spec;
+  if (const Field<JsonFields> padding = root.Object("padding"); padding.ok()) {
+    PREFIXD_ASSIGN_OR_RETURN(spec.pad_token, padding.value().String("pad_token").Optional());
+  }
   PREFIXD_ASSIGN_OR_RETURN(const JsonFields model, root.Object("model").Required());
   PREFIXD_RETURN_IF_ERROR(ReadModel(model, &spec.model));
   PREFIXD_RETURN_IF_ERROR(ReadAddedTokens(root, &spec));
