@@ -8,6 +8,7 @@
 
 #include "base/json_fields.h"
 #include "base/log.h"
+#include "engine/tokenizer_files.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
@@ -19,9 +20,6 @@ namespace bj = boost::json;
 namespace fs = std::filesystem;
 
 constexpr size_t kLargestConfig = 1 << 20;
-constexpr size_t kLargestTemplate = 1 << 20;
-constexpr size_t kLargestTokenizerConfig = 16 << 20;
-constexpr size_t kLargestTokenizer = 256 << 20;
 
 constexpr std::string_view kWhatAModelIs =
     "a model is a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
@@ -74,66 +72,19 @@ Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   return defaults;
 }
 
-// Returns the text of a special token, which is written as a string or as an object with "content".
-Result<std::string> TokenText(const JsonFields& fields, std::string_view key) {
-  if (const Field<JsonFields> token = fields.Object(key); token.ok())
-    return token.value().String("content").Or("");
-  return fields.String(key).Or("");
-}
-
-struct TemplateSource {
-  std::string place;     // the source, for messages
-  std::string text;      // empty: the model has no template
-  std::string tool_use;  // template of requests with tools; empty: use `text`
-};
-
-// Reads chat_template of tokenizer_config.json. It is a string or a list of named templates, of which
-// "default" and "tool_use" are used.
-Result<TemplateSource> TemplateOfConfig(const JsonFields& fields) {
-  const std::string place = fields.PathOf("chat_template");
-  const bj::value* value = fields.Find("chat_template");
-  if (value == nullptr) return TemplateSource();
-  if (value->is_string()) return TemplateSource{place, std::string(value->get_string()), {}};
-  if (!value->is_array()) return fields.Wrong("chat_template", "a string, or a list of named templates");
-  PREFIXD_ASSIGN_OR_RETURN(const std::vector<JsonFields> entries, fields.Objects("chat_template").Required());
-  TemplateSource found;
-  for (const JsonFields& named : entries) {
-    PREFIXD_ASSIGN_OR_RETURN(const std::string name, named.String("name").Or(""));
-    if (name != "default" && name != "tool_use") continue;
-    PREFIXD_ASSIGN_OR_RETURN((name == "default" ? found.text : found.tool_use),
-                             named.String("template").Or(""));
-  }
-  found.place = place + " 'default'";
-  if (!found.text.empty()) return found;
-  return fields.Wrong("chat_template", "one that is named 'default'");
-}
-
-Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& tokenizer_config,
-                                    std::string_view given) {
-  if (!given.empty()) return TemplateSource{"the chat template given", std::string(given), {}};
-  if (const fs::path file = folder / "chat_template.jinja"; Exists(file)) {
-    PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTemplate));
-    TemplateSource source{"chat_template.jinja", text, {}};
-    if (const fs::path with_tools = folder / "additional_chat_templates" / "tool_use.jinja";
-        Exists(with_tools)) {
-      PREFIXD_ASSIGN_OR_RETURN(source.tool_use, ReadSmallFile(with_tools, kLargestTemplate));
-    }
-    return source;
-  }
-  return TemplateOfConfig(tokenizer_config);
-}
-
 Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
-                                                   const JsonFields& tokenizer_config,
-                                                   const SpecialTokens& special) {
+                                                   const std::vector<NamedToken>& named) {
   if (source.text.empty()) return std::unique_ptr<ChatTemplate>();
   ChatTemplate::Options options;
-  options.bos_token = special.bos;
-  options.eos_token = special.eos;
   options.tool_use = source.tool_use;
-  for (const char* key : {"unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
-    PREFIXD_ASSIGN_OR_RETURN(const std::string text, TokenText(tokenizer_config, key));
-    if (!text.empty()) options.special_tokens.emplace_back(key, text);
+  for (const NamedToken& token : named) {
+    if (token.name == "bos_token") {
+      options.bos_token = token.text;
+    } else if (token.name == "eos_token") {
+      options.eos_token = token.text;
+    } else {
+      options.special_tokens.emplace_back(token.name, token.text);
+    }
   }
   Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(source.text, std::move(options));
   if (!parsed.ok()) {
@@ -143,13 +94,21 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
   return parsed;
 }
 
-Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const fs::path& folder) {
-  const fs::path file = folder / "tokenizer.json";
-  if (!Exists(file)) {
-    return NotFound("has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
-  }
-  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
-  return Tokenizer::FromJson(text);
+// Refuses a tokenizer.json with more tokens than the model has embeddings. Fewer are usual, because
+// embeddings are padded. Tokens of the other files may have no embedding, such as a padding token that was
+// added and never trained: the engine refuses a prompt with them.
+Status CheckVocabulary(int own_vocab_size, LoadedModel* model) {
+  const int vocab = model->config.vocab;
+  const auto text = [&](TokenId id) {
+    return "token \"" + std::string(model->tokenizer->TokenText(id).value_or("")) + "\" has the id " +
+           std::to_string(id) + ", but the model has embeddings for " + std::to_string(vocab) +
+           " tokens only";
+  };
+  if (own_vocab_size > vocab)
+    return Unsupported("tokenizer.json: " + text(own_vocab_size - 1) + " (config.json: vocab_size)");
+  if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= vocab)
+    model->contradictions.push_back(text(last) + ": a prompt with such a token is refused");
+  return Status::Ok();
 }
 
 // Returns to the operating system what the heap keeps of freed memory. To parse a large tokenizer.json takes
@@ -170,25 +129,15 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> ends,
                            ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab));
 
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object tokenizer_config,
-                           ReadOptionalObject(folder / "tokenizer_config.json", kLargestTokenizerConfig));
-  const JsonFields tokenizer_fields(tokenizer_config, "tokenizer_config.json: ");
-  PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.bos, TokenText(tokenizer_fields, "bos_token"));
-  PREFIXD_ASSIGN_OR_RETURN(model->special_tokens.eos, TokenText(tokenizer_fields, "eos_token"));
-  PREFIXD_ASSIGN_OR_RETURN(const TemplateSource source,
-                           FindTemplate(folder, tokenizer_fields, chat_template));
-  PREFIXD_ASSIGN_OR_RETURN(model->chat_template,
-                           LoadTemplate(source, tokenizer_fields, model->special_tokens));
-  model->chat_template_place = source.place;
-
-  PREFIXD_ASSIGN_OR_RETURN(model->tokenizer, LoadTokenizer(folder));
-  // More embeddings than tokens are usual, because embeddings are padded.
-  if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= model->config.vocab) {
-    return Unsupported("tokenizer.json: token \"" +
-                       std::string(model->tokenizer->TokenText(last).value_or("")) + "\" has the id " +
-                       std::to_string(last) + ", but the model has embeddings for " +
-                       std::to_string(model->config.vocab) + " tokens only (config.json: vocab_size)");
-  }
+  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, ReadTokenizerFiles(folder, chat_template));
+  model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
+                           std::string(TextOf(files.named, "eos_token"))};
+  PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
+  model->chat_template_place = files.chat_template.place;
+  model->tokenizer = std::move(files.tokenizer);
+  model->named_tokens = std::move(files.named);
+  model->contradictions = std::move(files.contradictions);
+  PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));
   std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
   eos.insert(ends.begin(), ends.end());
   if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
@@ -219,7 +168,9 @@ TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
                            tokenizer.vocab_size(),
                            model.special_tokens.bos,
                            model.special_tokens.eos,
-                           {}};
+                           {},
+                           model.named_tokens,
+                           model.contradictions};
   const auto prefix = tokenizer.Encode("", {.add_special_tokens = true});
   for (const TokenId id : prefix.ok() ? *prefix : std::vector<TokenId>())
     summary.prefix.emplace_back(tokenizer.TokenText(id).value_or(""));

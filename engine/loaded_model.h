@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "engine/special_tokens.h"
 #include "hashing/fingerprint.h"
 #include "kernels/backend.h"
 #include "model/config.h"
@@ -52,6 +53,8 @@ struct LoadedModel {
   GenerationDefaults generation;
   std::vector<TokenId> eos;  // sorted; the union of generation_config.json, config.json and the tokenizer
   SpecialTokens special_tokens;
+  std::vector<NamedToken> named_tokens;     // all names, those of special_tokens too
+  std::vector<std::string> contradictions;  // where files of the tokenizer contradict each other: sentences
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;  // null when the folder has none
   std::string chat_template_place;              // its source, as "chat_template.jinja"
@@ -75,6 +78,8 @@ struct TokenizerSummary {
   int vocab_size = 0;
   std::string bos, eos;             // texts; empty when there is none
   std::vector<std::string> prefix;  // texts of the tokens that are added before a prompt
+  std::vector<NamedToken> named;
+  std::vector<std::string> contradictions;
 };
 
 struct TemplateSummary {

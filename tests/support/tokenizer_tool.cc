@@ -1,6 +1,8 @@
 // A tokenizer as a filter, for comparison with other implementations. It reads lines of JSON and answers each
 // line with one line.
 //   {"load": "path of a tokenizer.json"}                      -> {} or {"error": "..."}
+//   {"folder": "path of a model"}  -> {"named": {"bos_token": "<s>", ...}, "contradictions": ["..."]}
+//                                     or {"error": "..."}
 //   {"encode": "text", "special": bool, "parse": bool}        -> {"ids": [...]} or {"error": "..."}
 //   {"decode": [ids], "skip": bool}                           -> {"text": "...", "stream": "..."}
 // `special` adds the ids of the post-processor. `parse` recognises special tokens in the text. `skip` leaves
@@ -13,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/utf8.h"
+#include "engine/tokenizer_files.h"
 #include "text/tokenizer/detokenizer.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -29,6 +32,15 @@ json::object Load(const json::object& request, std::unique_ptr<Tokenizer>* token
   if (!loaded.ok()) return Error(loaded.status());
   *tokenizer = *std::move(loaded);
   return {};
+}
+
+json::object LoadFolder(const json::object& request, std::unique_ptr<Tokenizer>* tokenizer) {
+  auto files = ReadTokenizerFiles(json::value_to<std::string>(request.at("folder")), "");
+  if (!files.ok()) return Error(files.status());
+  *tokenizer = std::move(files->tokenizer);
+  json::object named;
+  for (const NamedToken& token : files->named) named[token.name] = token.text;
+  return {{"named", named}, {"contradictions", json::value_from(files->contradictions)}};
 }
 
 json::object Encode(const json::object& request, const Tokenizer& tokenizer) {
@@ -62,6 +74,10 @@ int main() {
     const json::object request = json::parse(line).as_object();
     if (request.contains("load")) {
       std::cout << json::serialize(Load(request, &tokenizer)) << std::endl;
+      continue;
+    }
+    if (request.contains("folder")) {
+      std::cout << json::serialize(LoadFolder(request, &tokenizer)) << std::endl;
       continue;
     }
     PREFIXD_CHECK(tokenizer != nullptr) << "no tokenizer is loaded";

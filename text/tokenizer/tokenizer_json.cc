@@ -116,9 +116,9 @@ Result<AddedTokenSpec> ReadAddedToken(const JsonFields& object) {
   return spec;
 }
 
-// Reads the added tokens and checks invariant 1 of the spec. The tokenizers library numbers the tokens that are
-// not in the vocabulary in the order of the list and ignores their ids in the file. If the two differ, the
-// file is refused.
+// Reads the added tokens and checks invariant 1 of the spec. The tokenizers library numbers the tokens that
+// are not in the vocabulary in the order of the list and ignores their ids in the file. If the two differ,
+// the file is refused.
 Status ReadAddedTokens(const JsonFields& root, TokenizerSpec* out) {
   std::unordered_map<std::string_view, TokenId> ids;
   std::unordered_map<TokenId, std::string_view> contents;
