@@ -79,6 +79,24 @@ Fact TokenizerOf(const TokenizerSummary& tokenizer) {
                        {"prefix", std::move(prefix)}}};
 }
 
+// Where each special token came from, and what the files of the tokenizer contradict each other about.
+void AddSpecialTokens(const TokenizerSummary& tokenizer, Facts* facts) {
+  std::vector<std::string> words;
+  json::array names;
+  for (const NamedToken& token : tokenizer.named) {
+    words.push_back(token.name + " " + token.text + " from " + token.from);
+    names.emplace_back(json::object{{"name", token.name}, {"text", token.text}, {"from", token.from}});
+  }
+  facts->push_back({"special tokens", words.empty() ? "none" : Joined(words), std::move(names)});
+  json::array sentences;
+  std::string text;
+  for (const std::string& sentence : tokenizer.contradictions) {
+    sentences.emplace_back(sentence);
+    text += (text.empty() ? "" : "; ") + sentence;
+  }
+  facts->push_back({"tokenizer files", text.empty() ? "agree" : text, std::move(sentences)});
+}
+
 // The capabilities of a template in words. The top of chat_template.h states the rules that follow from them.
 Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
   if (!chat) return {"chat template", "none: chat requests are rejected", nullptr};
@@ -199,6 +217,7 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
     facts.push_back({name, text, json::value(text)});
   facts.push_back(Weights(model));
   facts.push_back(TokenizerOf(model.tokenizer));
+  AddSpecialTokens(model.tokenizer, &facts);
   facts.push_back(TemplateOf(model.chat_template));
   facts.push_back({"backend", plan.backend, json::value(plan.backend)});
   facts.push_back({"threads", Number(plan.threads.count) + ", from the " + plan.threads.source,

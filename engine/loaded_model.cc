@@ -100,7 +100,7 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
 Status CheckVocabulary(int own_vocab_size, LoadedModel* model) {
   const int vocab = model->config.vocab;
   const auto text = [&](TokenId id) {
-    return "token \"" + std::string(model->tokenizer->TokenText(id).value_or("")) + "\" has the id " +
+    return "token " + QuoteJson(bj::value(model->tokenizer->TokenText(id).value_or(""))) + " has the id " +
            std::to_string(id) + ", but the model has embeddings for " + std::to_string(vocab) +
            " tokens only";
   };
@@ -223,6 +223,8 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& ba
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
   Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
   if (!model.ok()) return InFolder(folder, model.status());
+  for (const std::string& contradiction : (*model)->contradictions)
+    Log(LogLevel::kWarning, "files of the tokenizer differ", {{"what", contradiction}});
   if ((*model)->chat_template != nullptr)
     WarnOfRewrites(*(*model)->chat_template, (*model)->chat_template_place);
   return model;

@@ -1,15 +1,14 @@
 #include "engine/special_token_report.h"
 
 #include <algorithm>
+#include <boost/json/value.hpp>
 #include <unordered_map>
 #include <utility>
 
 namespace prefixd {
 namespace {
 
-std::string Quoted(std::string_view text) {
-  return "\"" + std::string(text.substr(0, 80)) + (text.size() > 80 ? "..." : "") + "\"";
-}
+std::string Quoted(std::string_view text) { return QuoteJson(boost::json::value(text)); }
 
 const NamedToken* Find(const std::vector<NamedToken>& named, std::string_view name) {
   const auto found = std::find_if(named.begin(), named.end(), [&](const auto& n) { return n.name == name; });

@@ -300,8 +300,9 @@ void Resolver::ForgetFlags() {
     token.decoded_normalized = false;
   }
   if (lacking.empty()) return;
-  report_.Say("added_tokens_decoder lacks added tokens of tokenizer.json, such as \"" + lacking +
-              "\"; they count here, but Qwen2Tokenizer of transformers 5 drops them");
+  report_.Say("added_tokens_decoder lacks added tokens of tokenizer.json, such as " +
+              QuoteJson(bj::value(lacking)) +
+              "; they count here, but Qwen2Tokenizer of transformers 5 drops them");
 }
 
 // Appends the names of rule 5; one of them may also be a name of kTokenNames.

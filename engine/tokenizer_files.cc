@@ -121,8 +121,6 @@ Result<TemplateSource> FindTemplate(const fs::path& folder, const JsonFields& co
   return of_files;
 }
 
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 // Says where an id of config.json or generation_config.json is not that of the token of the same name.
 void CompareIds(const JsonFields& fields, const std::string& file, const TokenizerFiles& files,
                 std::vector<std::string>* contradictions) {
@@ -136,7 +134,7 @@ void CompareIds(const JsonFields& fields, const std::string& file, const Tokeniz
     const bj::array* list = value->if_array();
     if (list != nullptr ? std::any_of(list->begin(), list->end(), same) : same(*value)) continue;
     contradictions->push_back(name + "_id is " + QuoteJson(*value) + " in " + file + ", but " + name + " " +
-                              Quoted(token->text) + " of " + token->from + " has the id " +
+                              QuoteJson(bj::value(token->text)) + " of " + token->from + " has the id " +
                               (id ? std::to_string(*id) : "of no token") +
                               (name == "eos_token" ? "; each of them ends an answer" : ", which counts"));
   }
