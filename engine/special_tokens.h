@@ -14,15 +14,16 @@
 //      takes a name away. The flags of a token come from the file that names it, then from added_tokens.json,
 //      then from tokenizer.json.
 //   4. A name whose key no file has is the default of the class (Qwen2Tokenizer, GPT2Tokenizer or
-//      LlamaTokenizer), and pad_token else that of the padding in tokenizer.json. special_token_class.h has
-//      the classes. Version 4.57 takes the class that tokenizer_config.json names, also for the model types
-//      qwen2 and mistral and for a byte-level LlamaTokenizer.
+//      LlamaTokenizer), and pad_token else that of the padding in tokenizer.json (not with GPT2Tokenizer).
+//      special_token_class.h has the classes. Version 4.57 takes the class that tokenizer_config.json names,
+//      also for the model types qwen2 and mistral and for a byte-level LlamaTokenizer.
 //   5. Further tokens come from extra_special_tokens or, where that is absent or empty, from
 //      additional_special_tokens. A list adds special tokens. An object gives further names, as do other keys
 //      that end in _token. Version 4.57 uses both keys, makes known tokens of a list special, and ignores the
 //      other keys.
-//   6. A token with a name is special. With the class Qwen2Tokenizer, tokens with a name and further
-//      tokens are special and have no other flag (version 5.24 only).
+//   6. A token with a name is special, unless tokenizer.json alone has it beside an added_tokens_decoder that
+//      lacks it. With the class Qwen2Tokenizer, tokens with a name and further tokens are special and have no
+//      other flag (version 5.24 only).
 //   7. generation_config.json and config.json name no tokens. Their eos_token_id ends answers besides
 //      eos_token.
 //

@@ -32,12 +32,16 @@ Result<std::string> ReadText(const fs::path& path, size_t limit) {
 }
 
 // The object of a JSON file, or nothing where there is no such file. Of a key given twice the last one
-// counts, as in Python.
-Result<std::optional<bj::object>> ReadOptionalObject(const fs::path& path) {
+// counts, as in Python; `warnings`, which may be null, then gets a sentence.
+Result<std::optional<bj::object>> ReadOptionalObject(const fs::path& path,
+                                                     std::vector<std::string>* warnings) {
   if (!Exists(path)) return std::optional<bj::object>();
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadText(path, kLargestConfig));
-  PREFIXD_ASSIGN_OR_RETURN(bj::object object,
-                           ParseJsonObject(path.filename().string() + ": ", text, {.unique_keys = false}));
+  const std::string prefix = path.filename().string() + ": ";
+  Result<bj::object> unique = ParseJsonObject(prefix, text);
+  if (unique.ok()) return std::optional(*std::move(unique));
+  PREFIXD_ASSIGN_OR_RETURN(bj::object object, ParseJsonObject(prefix, text, {.unique_keys = false}));
+  if (warnings != nullptr) warnings->push_back(unique.status().message() + "; the last one counts");
   return std::optional(std::move(object));
 }
 
@@ -156,17 +160,18 @@ void CompareAdditions(const JsonFields& config, const TokenizerSpec& spec,
 }  // namespace
 
 Result<TokenizerFiles> ReadTokenizerFiles(const fs::path& folder, std::string_view given_template) {
-  PREFIXD_ASSIGN_OR_RETURN(const auto config, ReadOptionalObject(folder / "tokenizer_config.json"));
-  PREFIXD_ASSIGN_OR_RETURN(const auto map, ReadOptionalObject(folder / "special_tokens_map.json"));
-  PREFIXD_ASSIGN_OR_RETURN(const auto added, ReadOptionalObject(folder / "added_tokens.json"));
-  PREFIXD_ASSIGN_OR_RETURN(const auto model, ReadOptionalObject(folder / "config.json"));
-  PREFIXD_ASSIGN_OR_RETURN(const auto generation, ReadOptionalObject(folder / "generation_config.json"));
+  std::vector<std::string> others;  // contradictions that are not about tokens
+  PREFIXD_ASSIGN_OR_RETURN(const auto config, ReadOptionalObject(folder / "tokenizer_config.json", &others));
+  PREFIXD_ASSIGN_OR_RETURN(const auto map, ReadOptionalObject(folder / "special_tokens_map.json", &others));
+  PREFIXD_ASSIGN_OR_RETURN(const auto added, ReadOptionalObject(folder / "added_tokens.json", &others));
+  PREFIXD_ASSIGN_OR_RETURN(const auto model, ReadOptionalObject(folder / "config.json", nullptr));
+  PREFIXD_ASSIGN_OR_RETURN(const auto generation,
+                           ReadOptionalObject(folder / "generation_config.json", nullptr));
   const bj::object none;
   const JsonFields config_fields(config ? *config : none, "tokenizer_config.json: ");
   const JsonFields model_fields(model ? *model : none, "config.json: ");
 
   TokenizerFiles files;
-  std::vector<std::string> others;
   PREFIXD_ASSIGN_OR_RETURN(files.chat_template, FindTemplate(folder, config_fields, given_template, &others));
   PREFIXD_ASSIGN_OR_RETURN(TokenizerSpec spec, ReadSpec(folder));
   files.own_vocab_size = VocabSize(spec);

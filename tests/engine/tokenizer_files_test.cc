@@ -190,6 +190,7 @@ TEST_F(TokenizerFilesTest, OfAKeyGivenTwiceTheLastCounts) {
   Start("llama-gqa");
   Write("tokenizer_config.json", R"({"eos_token": "<|eot_id|>", "eos_token": "<|end_of_text|>"})");
   EXPECT_EQ(TextOf(Read()->named, "eos_token"), "<|end_of_text|>");
+  EXPECT_THAT(Read()->contradictions, Contains(HasSubstr("the last one counts")));
   Write("special_tokens_map.json", R"({"bos_token": "<|eot_id|>", "bos_token": "<|begin_of_text|>"})");
   EXPECT_EQ(TextOf(Read()->named, "bos_token"), "<|begin_of_text|>");
 }
