@@ -27,6 +27,7 @@ BUGS = {
                 "if (*number < 0) {"),
     "safetensors": ("model/safetensors.cc", "length > kLongestHeader || length > rest.size()",
                     "length > kLongestHeader"),
+    "special_tokens": ("text/tokenizer/added_vocabulary.cc", " || vocabulary.taken.contains(next)) {", ") {"),
     "tokenizer": ("text/tokenizer/bpe.cc", "id < 0 || id >= end_id() ||", "id < 0 ||"),
 }
 
