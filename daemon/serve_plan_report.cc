@@ -97,6 +97,26 @@ void AddSpecialTokens(const TokenizerSummary& tokenizer, Facts* facts) {
   facts->push_back({"tokenizer files", text.empty() ? "agree" : text, std::move(sentences)});
 }
 
+// Roles whose text does not reach the prompt as the string that it is in the request.
+void AddContent(const ChatTemplate::Caps& caps, std::vector<std::string>* said, json::object* value) {
+  static constexpr const char* kRoles[] = {"system", "user", "assistant", "tool"};
+  static constexpr const char* kForms[] = {"text", "text or list", "list", "dropped"};
+  json::object forms;
+  std::vector<std::string> listed, dropped;
+  for (size_t i = 0; i < std::size(kRoles); ++i) {
+    const ChatTemplate::Content form = caps.content[i];
+    forms[kRoles[i]] = kForms[static_cast<size_t>(form)];
+    if (form == ChatTemplate::Content::kList) listed.emplace_back(kRoles[i]);
+    if (form == ChatTemplate::Content::kDropped) dropped.emplace_back(kRoles[i]);
+  }
+  if (!listed.empty()) {
+    said->push_back("it drops content that is a string in messages of the roles " + Joined(listed) +
+                    ", so that it gets a list of parts there");
+  }
+  if (!dropped.empty()) said->push_back("it drops the text of messages of the roles " + Joined(dropped));
+  (*value)["content"] = std::move(forms);
+}
+
 // The capabilities of a template in words. The top of chat_template.h states the rules that follow from them.
 Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
   if (!chat) return {"chat template", "none: chat requests are rejected", nullptr};
@@ -126,6 +146,7 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
     value[word.key] = word.holds;
     if (const char* text = word.holds ? word.if_so : word.if_not; *text != '\0') said.emplace_back(text);
   }
+  AddContent(caps, &said, &value);
   json::array rewrites;
   for (const std::string& rewrite : chat->rewrites) rewrites.emplace_back(rewrite);
   value["append_only"] = rewrites.empty();

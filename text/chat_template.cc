@@ -1,7 +1,7 @@
 #include "text/chat_template.h"
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
 
 #include "text/jinja/template.h"
 
@@ -19,6 +19,39 @@ std::string_view View(const json::string& text) { return {text.data(), text.size
 void AppendSystem(std::string* system, std::string_view text) {
   if (!system->empty()) *system += "\n\n";
   *system += text;
+}
+
+// Calls `visit` with the arguments of every tool call.
+template <typename Visit>
+void EachArguments(const json::array& messages, Visit visit) {
+  const auto member = [](const json::value* value, const char* key) {
+    return value && value->is_object() ? value->get_object().if_contains(key) : nullptr;
+  };
+  for (const json::value& message : messages) {
+    const json::value* calls = member(&message, "tool_calls");
+    if (calls == nullptr || !calls->is_array()) continue;
+    for (const json::value& call : calls->get_array()) {
+      const json::value* arguments = member(member(&call, "function"), "arguments");
+      if (arguments != nullptr) visit(*arguments);
+    }
+  }
+}
+
+bool HasArguments(const json::array& messages) {
+  bool found = false;
+  EachArguments(messages, [&](const json::value&) { found = true; });
+  return found;
+}
+
+// Whether `rendered` contains the text of all arguments, rather than as a string in JSON.
+bool ShowsArguments(const std::string& rendered, const json::array& messages) {
+  bool shown = true;
+  EachArguments(messages, [&](const json::value& arguments) {
+    const auto text = arguments.is_string() ? Result<std::string>(std::string(View(arguments.get_string())))
+                                            : jinja::JsonText(arguments);
+    shown = shown && text.ok() && rendered.find(*text) != std::string::npos;
+  });
+  return shown;
 }
 
 class MessageFitter {
@@ -72,26 +105,64 @@ class MessageFitter {
     }
   }
 
+  // The text of a part; null when the part is not text.
+  static const json::value* TextOf(const json::value& part) {
+    const json::object* object = part.if_object();
+    const json::value* text = object ? object->if_contains("text") : &part;
+    if (object && text == nullptr) text = object->if_contains("refusal");
+    return text && text->is_string() ? text : nullptr;
+  }
+
   Status FitContent(json::object* message) {
     json::value& content = (*message)["content"];
     if (content.is_null() && caps_.requires_non_null_content) content = "";
     if (content.is_array() && content.get_array().empty()) content = "";
-    const bool moved = !caps_.supports_system_role && (*message)["role"] == "system";
-    if (!content.is_array() || (caps_.accepts_content_lists && !moved)) return Status::Ok();
+    const std::string_view role = View((*message)["role"].get_string());
+    const bool moved = !caps_.supports_system_role && role == "system";
+    const ChatTemplate::Content form = moved ? ChatTemplate::Content::kText : FormOf(role);
+    if (form == ChatTemplate::Content::kList && content.is_string() && !content.get_string().empty()) {
+      const json::string text = content.get_string();
+      content = json::array{json::object{{"type", "text"}, {"text", text}}};
+    }
+    if (!content.is_array()) return Status::Ok();
+    if (form == ChatTemplate::Content::kTextOrList || form == ChatTemplate::Content::kList) {
+      NameParts(&content.get_array());
+      return Status::Ok();
+    }
+    return Flatten(&content);
+  }
+
+  ChatTemplate::Content FormOf(std::string_view role) const {
+    using Role = ChatTemplate::Role;
+    const Role index = role == "system" || role == "developer" ? Role::kSystem
+                       : role == "assistant"                   ? Role::kAssistant
+                       : role == "tool"                        ? Role::kTool
+                                                               : Role::kUser;
+    return caps_.content[static_cast<size_t>(index)];
+  }
+
+  // Gives every text part the only form that templates know.
+  static void NameParts(json::array* parts) {
+    for (json::value& part : *parts) {
+      const json::value* text = TextOf(part);
+      if (text == nullptr || (part.is_object() && part.get_object().contains("text"))) continue;
+      part = json::object{{"type", "text"}, {"text", json::string(text->get_string())}};
+    }
+  }
+
+  Status Flatten(json::value* content) {
     std::string flat;
-    const json::array& parts = content.get_array();
+    const json::array& parts = content->get_array();
     for (size_t i = 0; i < parts.size(); ++i) {
-      const json::object* part = parts[i].if_object();
-      const json::value* text = part ? part->if_contains("text") : parts[i].is_string() ? &parts[i] : nullptr;
-      if (part && text == nullptr) text = part->if_contains("refusal");
-      if (text == nullptr || !text->is_string()) {
+      const json::value* text = TextOf(parts[i]);
+      if (text == nullptr) {
         return InvalidArgument(where_ + ".content[" + std::to_string(i) +
                                "] is not text; this model accepts only text");
       }
       if (i > 0) flat += '\n';
       flat += View(text->get_string());
     }
-    content = flat;
+    *content = flat;
     return Status::Ok();
   }
 
@@ -103,7 +174,8 @@ class MessageFitter {
     json::value* arguments = function ? function->if_contains("arguments") : nullptr;
     if (arguments == nullptr) return Status::Ok();
     if (arguments->is_object() && !caps_.accepts_object_arguments) {
-      *arguments = json::string(json::serialize(*arguments));
+      PREFIXD_ASSIGN_OR_RETURN(const std::string text, jinja::JsonText(*arguments));
+      *arguments = json::string(text);
     } else if (arguments->is_string() && caps_.needs_object_arguments) {
       const std::string text(View(arguments->get_string()));
       json::error_code error;
@@ -193,7 +265,18 @@ Result<std::string> ChatTemplate::Render(const Input& input) const {
                              "'; it is a field of the request");
     }
   }
-  PREFIXD_ASSIGN_OR_RETURN(const json::array messages, FitMessages(input.messages, caps_));
+  if (caps_.shows_arguments || !HasArguments(input.messages)) return RenderFitted(input, caps_);
+  // Rule 5: no probe tells the form. caps_ stands for texts.
+  const auto as_texts = RenderFitted(input, caps_);
+  if (as_texts.ok() && ShowsArguments(*as_texts, input.messages)) return as_texts;
+  Caps objects = caps_;
+  objects.needs_object_arguments = objects.accepts_object_arguments = true;
+  const auto as_objects = RenderFitted(input, objects);
+  return as_objects.ok() ? as_objects : as_texts;
+}
+
+Result<std::string> ChatTemplate::RenderFitted(const Input& input, const Caps& caps) const {
+  PREFIXD_ASSIGN_OR_RETURN(const json::array messages, FitMessages(input.messages, caps));
   return RenderAsIs(input, messages, options_.limits);
 }
 

@@ -2,19 +2,25 @@
 // changes that fit a request to it.
 //
 // Parse finds out what the template accepts by probing: it renders small conversations and compares the
-// results. Render then changes the messages to match, in this order:
+// results. A template may need a system message, tools or several turns; a probe tries conversations with and
+// without them. Render then changes the messages to match, in this order:
 //   1. Reasoning that a message gives as `reasoning`, `thinking` or `reasoning_content` is made available as
 //      both `thinking` and `reasoning_content`.
 //   2. The role `developer` becomes `system` when the template does not know it. `function` becomes `tool`.
-//   3. A list of text parts becomes one string, joined by newlines, when the template does not accept lists.
+//   3. A list of text parts becomes one string, joined by newlines, unless the template renders a list with
+//      one part as it renders the text of that part. This is decided for each role. Where the template shows
+//      only lists, a string becomes a list with one part.
 //   4. Content that is null or absent becomes "" when the template does not accept null, else null.
-//   5. Arguments of a tool call, a JSON text, become an object when the template requires one. An empty text
-//      becomes an empty object.
+//   5. Arguments of a tool call become an object when the template requires one, and a JSON text when it
+//      accepts no objects, spelled as Python's json.dumps(ensure_ascii=False) spells it. An empty text
+//      becomes an empty object. When no probe shows arguments, Render passes texts, and objects if the
+//      template does not show the texts.
 //   6. A system message is put in front of the next user message when the template has no system role.
 //
 // Immutable after Parse. Any number of threads may call const members at once.
 #pragma once
 
+#include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -52,10 +58,21 @@ class ChatTemplate {
     int64_t unix_seconds = 0;   // the current time; strftime_now prints it in local time
   };
 
+  // What reaches the template as the content of a message that has text.
+  enum class Content {
+    kText,        // a string
+    kTextOrList,  // as the request has it: a list is rendered like its text
+    kList,        // a list of parts: strings are dropped by the template
+    kDropped,     // a string, and the template shows neither form
+  };
+  enum class Role { kSystem, kUser, kAssistant, kTool };
+
   // What the template accepts and shows, found by probing.
   struct Caps {
-    bool accepts_content_lists = false;      // content may be a list of parts
+    std::array<Content, 4> content{};        // by Role
+    bool accepts_content_lists = false;      // content of a user message may be a list of parts
     bool requires_non_null_content = false;  // null content fails or prints "None"
+    bool shows_arguments = false;            // a probe found which form of tool call arguments is shown
     bool needs_object_arguments = false;     // requires tool call arguments as an object, not as JSON text
     bool accepts_object_arguments = false;
     bool supports_system_role = true;
@@ -106,6 +123,7 @@ class ChatTemplate {
  private:
   ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options);
 
+  Result<std::string> RenderFitted(const Input& input, const Caps& caps) const;
   // Renders `messages` without changes.
   Result<std::string> RenderAsIs(const Input& input, const boost::json::array& messages,
                                  const jinja::Limits& limits) const;
@@ -113,6 +131,7 @@ class ChatTemplate {
   Result<std::string> Try(const Input& input, const boost::json::array& messages) const;
   void AddToolUse(std::unique_ptr<const ChatTemplate> tool_use);
   void Probe();
+  void ProbeContent(Role role);
   void ProbeToolCalls();
   void ProbeGrowth();
   void ProbeGrowth(const std::string& conversation, Input input);

@@ -122,7 +122,7 @@ TEST(ChatTemplate, ArgumentsStayTextWhenTheTemplateConcatenatesThem) {
   const auto object = Render(
       *chat,
       R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}])");
-  EXPECT_NE(object->find(R"([f {"a":1}])"), std::string::npos) << *object;
+  EXPECT_NE(object->find(R"([f {"a": 1}])"), std::string::npos) << *object;
 }
 
 TEST(ChatTemplate, DeveloperBecomesSystemUnlessTheTemplateKnowsIt) {

@@ -40,6 +40,17 @@ Result<std::string> Template::Render(const Variables& variables, int64_t unix_se
   }
 }
 
+Result<std::string> JsonText(const boost::json::value& value) {
+  try {
+    Budget budget{Limits()};
+    return ToJson(FromJson(value, budget), JsonStyle(), budget);
+  } catch (const Error& error) {
+    return Status(error.code, error.message);
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory left to write JSON");
+  }
+}
+
 bool Template::MentionsString(std::string_view text) const {
   return std::find(program_->literals.begin(), program_->literals.end(), text) != program_->literals.end();
 }

@@ -64,4 +64,7 @@ class Template {
   const std::unique_ptr<const Program> program_;
 };
 
+// The JSON text of a value, as Python's json.dumps(ensure_ascii=False) spells it.
+Result<std::string> JsonText(const boost::json::value& value);
+
 }  // namespace prefixd::jinja
