@@ -21,6 +21,10 @@ constexpr OptionSpec kTable[] = {
      "name in /v1/models and in metrics; default: the last component of the model path"},
     {"chat-template", "FILE", K::kText, &O::chat_template, "", "Model",
      "Jinja template that replaces the model's own"},
+    {"special-tokens-in-content", "", K::kFlag, &O::special_tokens_in_content, "false", "Model",
+     "control tokens that are spelled in the messages of a chat become tokens, as in transformers; without "
+     "it "
+     "they are plain text, so that no message can forge a turn"},
     {"backend", "NAME", K::kChoice, &O::backend, "auto", "Model",
      "kernels that compute the model; auto: the fastest that runs on this machine", 0, 0,
      "auto|ref|avx2|avx512", "cuda"},

@@ -215,6 +215,7 @@ class ServerProcess {
     context_.engine = tokens_.get();
     context_.tokenizer = loaded_.model->tokenizer.get();
     context_.chat_template = loaded_.model->chat_template.get();
+    context_.special_tokens_in_content = options_.special_tokens_in_content;
     context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
     context_.context_length = plan_.limits.context;
     context_.max_prompt_bytes =

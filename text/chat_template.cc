@@ -1,7 +1,7 @@
 #include "text/chat_template.h"
 
 #include <algorithm>
-#include <boost/json/parse.hpp>
+#include <optional>
 
 #include "text/jinja/template.h"
 
@@ -178,13 +178,13 @@ class MessageFitter {
       *arguments = json::string(text);
     } else if (arguments->is_string() && caps_.needs_object_arguments) {
       const std::string text(View(arguments->get_string()));
-      json::error_code error;
-      json::value parsed = text.empty() ? json::value(json::object()) : json::parse(text, error);
-      if (error || !parsed.is_object()) {
+      std::optional<json::value> parsed =
+          text.empty() ? json::value(json::object()) : jinja::ParseJsonText(text);
+      if (!parsed || !parsed->is_object()) {
         return InvalidArgument(where_ + ".tool_calls[" + std::to_string(index) +
                                "].function.arguments must be the JSON text of an object");
       }
-      *arguments = std::move(parsed);
+      *arguments = *std::move(parsed);
     }
     return Status::Ok();
   }
@@ -257,8 +257,13 @@ void ChatTemplate::AddToolUse(std::unique_ptr<const ChatTemplate> tool_use) {
 }
 
 Result<std::string> ChatTemplate::Render(const Input& input) const {
+  PREFIXD_ASSIGN_OR_RETURN(MarkedText text, RenderMarked(input));
+  return std::move(text).TakeBytes();
+}
+
+Result<MarkedText> ChatTemplate::RenderMarked(const Input& input) const {
   const bool with_tools = input.tools.is_array() && !input.tools.get_array().empty();
-  if (tool_use_ && with_tools) return tool_use_->Render(input);
+  if (tool_use_ && with_tools) return tool_use_->RenderMarked(input);
   for (const auto reserved : kReserved) {
     if (input.extra.contains(reserved)) {
       return InvalidArgument("chat_template_kwargs may not contain '" + std::string(reserved) +
@@ -268,29 +273,29 @@ Result<std::string> ChatTemplate::Render(const Input& input) const {
   if (caps_.shows_arguments || !HasArguments(input.messages)) return RenderFitted(input, caps_);
   // Rule 5: no probe tells the form. caps_ stands for texts.
   const auto as_texts = RenderFitted(input, caps_);
-  if (as_texts.ok() && ShowsArguments(*as_texts, input.messages)) return as_texts;
+  if (as_texts.ok() && ShowsArguments(as_texts->bytes(), input.messages)) return as_texts;
   Caps objects = caps_;
   objects.needs_object_arguments = objects.accepts_object_arguments = true;
   const auto as_objects = RenderFitted(input, objects);
   return as_objects.ok() ? as_objects : as_texts;
 }
 
-Result<std::string> ChatTemplate::RenderFitted(const Input& input, const Caps& caps) const {
+Result<MarkedText> ChatTemplate::RenderFitted(const Input& input, const Caps& caps) const {
   PREFIXD_ASSIGN_OR_RETURN(const json::array messages, FitMessages(input.messages, caps));
   return RenderAsIs(input, messages, options_.limits);
 }
 
-Result<std::string> ChatTemplate::RenderAsIs(const Input& input, const json::array& messages,
-                                             const jinja::Limits& limits) const {
+Result<MarkedText> ChatTemplate::RenderAsIs(const Input& input, const json::array& messages,
+                                            const jinja::Limits& limits) const {
   const json::value conversation(messages), generate(input.add_generation_prompt);
   jinja::Template::Variables variables;
-  for (const auto& [name, value] : tokens_) variables.emplace_back(name, &value);
-  for (const auto& [name, value] : input.extra) variables.emplace_back(name, &value);
-  variables.emplace_back("messages", &conversation);
-  variables.emplace_back("tools", &input.tools);
-  variables.emplace_back("documents", &input.documents);
-  variables.emplace_back("add_generation_prompt", &generate);
-  return template_->Render(variables, input.unix_seconds, limits);
+  for (const auto& [name, value] : tokens_) variables.push_back({name, &value, /*input=*/false});
+  for (const auto& [name, value] : input.extra) variables.push_back({name, &value});
+  variables.push_back({"messages", &conversation});
+  variables.push_back({"tools", &input.tools});
+  variables.push_back({"documents", &input.documents});
+  variables.push_back({"add_generation_prompt", &generate});
+  return template_->RenderMarked(variables, input.unix_seconds, limits);
 }
 
 }  // namespace prefixd

@@ -33,6 +33,7 @@
 
 #include "base/status.h"
 #include "text/jinja/budget.h"
+#include "base/marked_text.h"
 
 namespace prefixd {
 
@@ -109,8 +110,11 @@ class ChatTemplate {
   // is the text of the template) or fails on it, or when a message is malformed (the message names it). Fails
   // with kResourceExhausted when a limit of Options is reached.
   Result<std::string> Render(const Input& input) const;
+  // The same, with marks on the text that came from the request: messages, tools, documents and `extra`. The
+  // special tokens and the names of roles are the template's own.
+  Result<MarkedText> RenderMarked(const Input& input) const;
 
-  // Returns whether `prompt` begins with bos_token. The tokenizer must not add another then.
+  // Returns whether `prompt` begins with bos_token.
   bool BeginsWithBos(std::string_view prompt) const {
     return !options_.bos_token.empty() && prompt.starts_with(options_.bos_token);
   }
@@ -123,10 +127,10 @@ class ChatTemplate {
  private:
   ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options);
 
-  Result<std::string> RenderFitted(const Input& input, const Caps& caps) const;
+  Result<MarkedText> RenderFitted(const Input& input, const Caps& caps) const;
   // Renders `messages` without changes.
-  Result<std::string> RenderAsIs(const Input& input, const boost::json::array& messages,
-                                 const jinja::Limits& limits) const;
+  Result<MarkedText> RenderAsIs(const Input& input, const boost::json::array& messages,
+                                const jinja::Limits& limits) const;
   // The same with lower limits, so that probing an expensive template ends soon.
   Result<std::string> Try(const Input& input, const boost::json::array& messages) const;
   void AddToolUse(std::unique_ptr<const ChatTemplate> tool_use);

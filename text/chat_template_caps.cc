@@ -130,7 +130,8 @@ Result<std::string> ChatTemplate::Try(const Input& input, const json::array& mes
   limits.steps = std::min<int64_t>(limits.steps, 1'000'000);
   limits.bytes = std::min<int64_t>(limits.bytes, 64 << 20);
   limits.string_bytes = std::min<size_t>(limits.string_bytes, 1 << 20);
-  return RenderAsIs(input, messages, limits);
+  PREFIXD_ASSIGN_OR_RETURN(MarkedText text, RenderAsIs(input, messages, limits));
+  return std::move(text).TakeBytes();
 }
 
 void ChatTemplate::Probe() {

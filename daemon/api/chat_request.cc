@@ -166,9 +166,17 @@ constexpr std::string_view kSpace = " \t\r\n\f\v";
 // template may append the same text after a message.
 constexpr std::string_view kEndMark = "CONTINUED-FROM-HERE ";
 
-// Marks the end of the last message. Returns its text without surrounding white space.
+json::value* TextOfPart(json::value* part) {
+  if (!part->is_object()) return part;
+  json::value* text = part->get_object().if_contains("text");
+  return text != nullptr ? text : part->get_object().if_contains("refusal");
+}
+
+// Marks the end of the last message. Returns the text of its last part, without surrounding white space.
 Parsed<std::string> MarkFinalMessage(json::array* messages) {
   json::value* content = messages->back().get_object().if_contains("content");
+  if (content != nullptr && content->is_array() && !content->get_array().empty())
+    content = TextOfPart(&content->get_array().back());
   const std::string text =
       content != nullptr && content->is_string() ? std::string(content->get_string()) : std::string();
   const size_t from = text.find_first_not_of(kSpace);
@@ -182,19 +190,19 @@ Parsed<std::string> MarkFinalMessage(json::array* messages) {
 
 // Cuts a rendered text at the mark; the rest is the template's end of a message. If the template stripped the
 // blank at the end of the mark, it strips messages, so the white space at the end of the text is removed too.
-Parsed<std::string> CutAtEndMark(std::string text, std::string_view last) {
-  const size_t at = text.rfind(kEndMark.substr(0, kEndMark.size() - 1));
-  const bool keeps_space = at != std::string::npos && std::string_view(text).substr(at).starts_with(kEndMark);
-  text.resize(at == std::string::npos ? 0 : at);
-  const std::string_view trimmed = std::string_view(text).substr(0, text.find_last_not_of(kSpace) + 1);
+Parsed<MarkedText> CutAtEndMark(const MarkedText& marked, std::string_view last) {
+  const std::string_view whole = marked.bytes();
+  const size_t at = whole.rfind(kEndMark.substr(0, kEndMark.size() - 1));
+  const bool keeps_space = at != std::string::npos && whole.substr(at).starts_with(kEndMark);
+  const std::string_view text = whole.substr(0, at == std::string::npos ? 0 : at);
+  const std::string_view trimmed = text.substr(0, text.find_last_not_of(kSpace) + 1);
   if (!trimmed.ends_with(last)) {
     return BadParameter(
         "continue_final_message",
         "The chat template does not show the last message unchanged, so it cannot be continued.",
         "invalid_value");
   }
-  if (!keeps_space) text.resize(trimmed.size());
-  return text;
+  return marked.Part(0, keeps_space ? text.size() : trimmed.size());
 }
 
 ApiError TemplateError(const Status& status) {
@@ -203,7 +211,7 @@ ApiError TemplateError(const Status& status) {
 }
 
 // Renders a conversation with the template of the model.
-Parsed<std::string> Render(const ApiContext& context, ChatPrompt prompt) {
+Parsed<MarkedText> Render(const ApiContext& context, ChatPrompt prompt) {
   prompt.input.unix_seconds = context.clock->UnixSeconds();
   std::string last;
   if (prompt.continue_final_message) {
@@ -211,9 +219,9 @@ Parsed<std::string> Render(const ApiContext& context, ChatPrompt prompt) {
     if (!marked.ok()) return marked.error();
     last = *std::move(marked);
   }
-  Result<std::string> text = context.chat_template->Render(prompt.input);
+  Result<MarkedText> text = context.chat_template->RenderMarked(prompt.input);
   if (!text.ok()) return TemplateError(text.status());
-  if (prompt.continue_final_message) return CutAtEndMark(*std::move(text), last);
+  if (prompt.continue_final_message) return CutAtEndMark(*text, last);
   return *std::move(text);
 }
 
@@ -261,7 +269,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   return request;
 }
 
-Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work) {
+Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work) {
   if (context.chat_template == nullptr) {
     return BadParameter(
         "messages",
@@ -271,7 +279,7 @@ Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt, Wor
   }
   const size_t needed = kRenderBytes * work.bytes();
   if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
-  Parsed<std::string> text = Render(context, std::move(prompt));
+  Parsed<MarkedText> text = Render(context, std::move(prompt));
   work.Shrink(needed);
   if (text.ok() && !work.TryGrow(text->size()))
     return NoRoomError(work.budget(), work.bytes() + text->size());
@@ -281,14 +289,14 @@ Parsed<std::string> RenderChat(const ApiContext& context, ChatPrompt prompt, Wor
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
                                         Work& work) {
   const bool add_special = prompt.add_special_tokens;
-  const Parsed<std::string> text = RenderChat(context, std::move(prompt), work);
+  const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
-  // The BOS token is added once, even if both the template and the request ask for it.
-  const bool adds = add_special && !context.chat_template->BeginsWithBos(*text);
-  return EncodeText(context, *text, {.add_special_tokens = adds, .parse_special = true}, "messages", work);
+  const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
+  if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);
+  return EncodeText(context, *text, options, "messages", work);
 }
 
 }  // namespace prefixd

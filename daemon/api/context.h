@@ -67,6 +67,7 @@ struct ApiContext {
   EngineClient* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
+  bool special_tokens_in_content = false;       // the contents of messages may spell control tokens
   std::string fingerprint;                      // "fp_..." of weights and build
   int context_length = 0;
   size_t max_prompt_bytes = 0;  // a longer text exceeds the context; 0: unknown

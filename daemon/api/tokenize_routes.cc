@@ -134,9 +134,10 @@ std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shar
   RequestFields fields(body);
   ChatPrompt prompt = ReadChatPrompt(fields);
   if (auto error = CheckFields(fields, *context)) return error;
-  Parsed<std::string> text = RenderChat(*context, std::move(prompt), work);
+  Parsed<MarkedText> text = RenderChat(*context, std::move(prompt), work);
   if (!text.ok()) return text.error();
-  return RespondText(*exchange, "prompt", *std::move(text));
+  MarkedText prompt_text = *std::move(text);
+  return RespondText(*exchange, "prompt", std::move(prompt_text).TakeBytes());
 }
 
 }  // namespace prefixd

@@ -15,6 +15,21 @@ constexpr size_t kStep = 16 << 10;  // bytes that are reserved at once, so that 
 // What malloc takes for an allocation: a header of 8 bytes, in steps of 16, at least 32.
 size_t HeapBytes(size_t bytes) { return std::max<size_t>(32, (bytes + 8 + 15) / 16 * 16); }
 
+// `Text` is a string or a MarkedText.
+template <typename Text>
+Parsed<std::vector<TokenId>> EncodeAny(const ApiContext& context, const Text& text,
+                                       Tokenizer::EncodeOptions options, const std::string& param,
+                                       Work& work) {
+  const size_t needed = kEncodeBytes * text.size();
+  if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
+  options.prefix_once = true;
+  Result<std::vector<TokenId>> ids = context.tokenizer->Encode(text, options);
+  const size_t kept = ids.ok() ? ids->capacity() * sizeof(TokenId) : 0;
+  work.Shrink(needed - std::min(needed, kept));
+  if (!ids.ok()) return BadParameter(param, ids.status().message(), "invalid_value");
+  return *std::move(ids);
+}
+
 }  // namespace
 
 void* WorkMemory::do_allocate(size_t bytes, size_t) {
@@ -42,13 +57,13 @@ void WorkMemory::do_deallocate(void* at, size_t bytes, size_t) {
 Parsed<std::vector<TokenId>> EncodeText(const ApiContext& context, const std::string& text,
                                         Tokenizer::EncodeOptions options, const std::string& param,
                                         Work& work) {
-  const size_t needed = kEncodeBytes * text.size();
-  if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
-  Result<std::vector<TokenId>> ids = context.tokenizer->Encode(text, options);
-  const size_t kept = ids.ok() ? ids->capacity() * sizeof(TokenId) : 0;
-  work.Shrink(needed - std::min(needed, kept));
-  if (!ids.ok()) return BadParameter(param, ids.status().message(), "invalid_value");
-  return *std::move(ids);
+  return EncodeAny(context, text, options, param, work);
+}
+
+Parsed<std::vector<TokenId>> EncodeText(const ApiContext& context, const MarkedText& text,
+                                        Tokenizer::EncodeOptions options, const std::string& param,
+                                        Work& work) {
+  return EncodeAny(context, text, options, param, work);
 }
 
 }  // namespace prefixd

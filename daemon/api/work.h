@@ -52,8 +52,12 @@ class WorkMemory final : public boost::json::memory_resource {
   size_t refused_ = 0;
 };
 
-// Encodes a text. `param` names it in errors. The ids stay reserved in `work`.
+// Encodes a text that a client wrote, or a rendered conversation. `param` names it in errors. A BOS at the
+// start of the text is not doubled. The ids stay reserved in `work`.
 Parsed<std::vector<TokenId>> EncodeText(const ApiContext& context, const std::string& text,
+                                        Tokenizer::EncodeOptions options, const std::string& param,
+                                        Work& work);
+Parsed<std::vector<TokenId>> EncodeText(const ApiContext& context, const MarkedText& text,
                                         Tokenizer::EncodeOptions options, const std::string& param,
                                         Work& work);
 

@@ -4,6 +4,7 @@
 //   {"folder": "path of a model"}  -> {"named": {"bos_token": "<s>", ...}, "contradictions": ["..."]}
 //                                     or {"error": "..."}
 //   {"encode": "text", "special": bool, "parse": bool}        -> {"ids": [...]} or {"error": "..."}
+//   {"encode": [["text", bool], ...], "special": bool, "parse": bool}    true: the text came from a request
 //   {"decode": [ids], "skip": bool}                           -> {"text": "...", "stream": "..."}
 // `special` adds the ids of the post-processor. `parse` recognises special tokens in the text. `skip` leaves
 // special tokens out. `stream` is the text of the same ids, decoded one by one with a Detokenizer.
@@ -43,10 +44,21 @@ json::object LoadFolder(const json::object& request, std::unique_ptr<Tokenizer>*
   return {{"named", named}, {"contradictions", json::value_from(files->contradictions)}};
 }
 
+MarkedText Marked(const json::array& parts) {
+  MarkedText text;
+  for (const json::value& part : parts) {
+    const auto bytes = json::value_to<std::string>(part.at(0));
+    text += part.at(1).as_bool() ? MarkedText::Input(bytes) : MarkedText::Own(bytes);
+  }
+  return text;
+}
+
 json::object Encode(const json::object& request, const Tokenizer& tokenizer) {
-  const auto ids = tokenizer.Encode(json::value_to<std::string>(request.at("encode")),
-                                    {.add_special_tokens = request.at("special").as_bool(),
-                                     .parse_special = request.at("parse").as_bool()});
+  const Tokenizer::EncodeOptions options{.add_special_tokens = request.at("special").as_bool(),
+                                         .parse_special = request.at("parse").as_bool()};
+  const json::value& text = request.at("encode");
+  const auto ids = text.is_array() ? tokenizer.Encode(Marked(text.as_array()), options)
+                                   : tokenizer.Encode(json::value_to<std::string>(text), options);
   if (!ids.ok()) return Error(ids.status());
   return {{"ids", json::value_from(*ids)}};
 }

@@ -215,5 +215,30 @@ TEST(ChatContent, ArgumentsAreSpelledAsPythonSpellsThem) {
   }
 }
 
+TEST(ChatContent, IntegersOfArgumentsKeepTheirDigits) {
+  const auto chat = Load(
+      "{% for m in messages %}{% for c in m.tool_calls or [] %}{% for k, v in c.function.arguments.items() %}"
+      "{{ v }} {{ v|tojson }} {{ v is integer }} {{ [v] }};{% endfor %}{% endfor %}{% endfor %}");
+  for (const std::string digits :
+       {"1234567890123456789", "-9223372036854775809", "18446744073709551616",
+        "100000000000000000000000000000", "-123456789012345678901234567890123456789012345678901234567890"}) {
+    for (const std::string before : {R"({"z": )", R"({"z\\": )", R"({"z\"": )", R"({"5\\\"": )"}) {
+      const std::string text = before + digits + "}";
+      EXPECT_EQ(Render(*chat, WithCall(json::serialize(json::string(text)))),
+                digits + " " + digits + " True [" + digits + "];")
+          << text;
+    }
+  }
+  // Digits in texts, fractions and exponents are no integers.
+  const std::string others =
+      R"({"a": "1234567890123456789012", "b": 0.1234567890123456789012, "c": 1e000000000000000000001})";
+  EXPECT_EQ(Render(*chat, WithCall(json::serialize(json::string(others)))),
+            "1234567890123456789012 \"1234567890123456789012\" False ['1234567890123456789012'];"
+            "0.12345678901234568 0.12345678901234568 False [0.12345678901234568];10.0 10.0 False [10.0];");
+  for (const char* broken : {R"("{\"a\": 12345678901234567890123x}")", R"("{\"a\": 0012345678901234567890}")",
+                             R"("12345678901234567890123")", R"("{\"a")", R"("{\"a\\")", R"("-")"})
+    EXPECT_TRUE(Render(*chat, WithCall(broken)).starts_with("ERROR ")) << broken;
+}
+
 }  // namespace
 }  // namespace prefixd

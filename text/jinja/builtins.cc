@@ -42,7 +42,7 @@ bool IsBoolTest(Evaluator&, const Value& v, const Arguments&) {
 
 template <bool upper>
 bool IsCasedTest(Evaluator& e, const Value& v, const Arguments&) {
-  return IsCased(Str(v, e.budget()), upper);
+  return IsCased(Str(v, e.budget()).bytes(), upper);
 }
 
 template <int remainder>
@@ -53,8 +53,10 @@ bool ParityTest(Evaluator&, const Value& v, const Arguments&) {
 bool IsMapping(Evaluator&, const Value& v, const Arguments&) { return v.dict() != nullptr; }
 bool IsDefined(Evaluator&, const Value& v, const Arguments&) { return !v.Is<Undefined>(); }
 bool IsNumber(Evaluator&, const Value& v, const Arguments&) {
-  return v.Is<bool>() || v.Is<Int>() || v.Is<double>();
+  return v.Is<bool>() || v.Is<Int>() || v.Is<double>() || v.Is<LongInt>();
 }
+
+bool IsInteger(Evaluator&, const Value& v, const Arguments&) { return v.Is<Int>() || v.Is<LongInt>(); }
 
 bool IsCallable(Evaluator&, const Value& v, const Arguments&) {
   return v.Is<std::shared_ptr<const Callable>>() || v.Is<std::shared_ptr<Loop>>() || v.Is<Undefined>();
@@ -101,7 +103,7 @@ constexpr TestEntry kTests[] = {
     {"boolean", IsTest<bool>},
     {"true", IsBoolTest<true>},
     {"false", IsBoolTest<false>},
-    {"integer", IsTest<Int>},
+    {"integer", IsInteger},
     {"float", IsTest<double>},
     {"number", IsNumber},
     {"string", IsTest<String>},
@@ -173,7 +175,7 @@ Dict DictOf(Evaluator& e, const Arguments& a) {
       }
     }
   }
-  for (const auto& [name, value] : a.named) dict.Set(Value::Text(name), value);
+  for (const auto& [name, value] : a.named) dict.Set(a.Name(name), value);
   return dict;
 }
 
@@ -181,18 +183,19 @@ Value MakeDict(Evaluator& e, const Arguments& a) { return Dict::Make(DictOf(e, a
 
 Value MakeNamespace(Evaluator& e, const Arguments& a) {
   Namespace* space = e.NewNamespace();
-  for (const auto& [key, value] : DictOf(e, a).items) space->Set(Str(key, e.budget()), value);
+  for (const auto& [key, value] : DictOf(e, a).items) space->Set(Str(key, e.budget()).bytes(), value);
   return Value(space);
 }
 
 Value RaiseException(Evaluator& e, const Arguments& a) {
-  Raise(Str(*Parameters("raise_exception", {"message"}, a, 1)[0], e.budget()));
+  Raise(Str(*Parameters("raise_exception", {"message"}, a, 1)[0], e.budget()).bytes());
 }
 
 Value StrftimeNow(Evaluator& e, const Arguments& a) {
   static const std::string kNone;
   const Parameters p("strftime_now", {"format"}, a, 1);
-  return NewText(FormatTime(p.Text(0, kNone), e.unix_seconds()), e.budget());
+  std::string text = FormatTime(p.Text(0, kNone), e.unix_seconds());
+  return NewText(MarkedText::MadeFrom(*p[0]->marked(), std::move(text)), e.budget());
 }
 
 class Function final : public Callable {

@@ -43,7 +43,7 @@ Evaluator::DepthGuard::DepthGuard(Evaluator& evaluator) : evaluator_(evaluator) 
   ++evaluator.depth_;
 }
 
-std::string Evaluator::Render(const Program& program) {
+MarkedText Evaluator::Render(const Program& program) {
   Run(program.body);
   return std::move(result_);
 }
@@ -110,13 +110,19 @@ Namespace* Evaluator::NewNamespace() {
   return namespaces_.back().get();
 }
 
-void Evaluator::Emit(std::string_view text) {
+void Evaluator::Emit(std::string_view own) {
+  budget_.StringSize(out_->size() + own.size());
+  *out_ += own;
+}
+
+void Evaluator::Emit(const MarkedText& text) {
   budget_.StringSize(out_->size() + text.size());
+  budget_.Bytes(text.input().size() * sizeof(ByteRange));
   *out_ += text;
 }
 
 Value Evaluator::FilterCaptured(const Block& block, const ExprPtr& filters) {
-  block_contents_ = Value::Text(Capture([&] {
+  block_contents_ = Value::Marked(Capture([&] {
     const ScopeGuard scope(*this);
     Run(block);
   }));
@@ -133,8 +139,8 @@ Value Evaluator::NewMacro(const MacroDefinition& definition) {
   return Value(std::shared_ptr<const Callable>(std::make_shared<const MacroValue>(definition, scope_)));
 }
 
-std::string Evaluator::RunMacro(const MacroDefinition& definition, Scope* defined_in,
-                                const Arguments& arguments) {
+MarkedText Evaluator::RunMacro(const MacroDefinition& definition, Scope* defined_in,
+                               const Arguments& arguments) {
   const DepthGuard guard(*this);
   const ScopeGuard scope(*this, defined_in);
   BindMacroArguments(definition, arguments);
@@ -171,7 +177,7 @@ void Evaluator::BindMacroArguments(const MacroDefinition& definition, const Argu
   }
   if (definition.kwargs >= 0) {
     Dict rest;
-    for (const auto* argument : named) rest.Set(Value::Text(argument->first), argument->second);
+    for (const auto* argument : named) rest.Set(arguments.Name(argument->first), argument->second);
     Assign(definition.kwargs, Dict::Make(std::move(rest), budget_));
   } else if (!named.empty()) {
     Raise("macro '" + definition.name + "' takes no keyword argument '" + named[0]->first + "'");

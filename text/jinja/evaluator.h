@@ -30,7 +30,7 @@ class Evaluator {
   Evaluator& operator=(const Evaluator&) = delete;
 
   // Runs the program and returns its output. The variables of the outermost scope are assigned before.
-  std::string Render(const Program& program);
+  MarkedText Render(const Program& program);
 
   Budget& budget() { return budget_; }
   int64_t unix_seconds() const { return unix_seconds_; }
@@ -44,10 +44,11 @@ class Evaluator {
   Namespace* NewNamespace();               // owned by the evaluator
   Scope* scope() const { return scope_; }  // the innermost
 
-  void Emit(std::string_view text);
+  void Emit(std::string_view own);  // text of the template
+  void Emit(const MarkedText& text);
   // Runs `body` and returns its output.
   template <typename Body>
-  std::string Capture(Body body);
+  MarkedText Capture(Body body);
   const Value& block_contents() const { return block_contents_; }
   // Runs `block`, sets block_contents to its output, and evaluates `filters`, an expression that contains a
   // BlockContents.
@@ -55,7 +56,7 @@ class Evaluator {
 
   // Returns a macro that sees the scopes around its definition.
   Value NewMacro(const MacroDefinition& definition);
-  std::string RunMacro(const MacroDefinition& definition, Scope* defined_in, const Arguments& arguments);
+  MarkedText RunMacro(const MacroDefinition& definition, Scope* defined_in, const Arguments& arguments);
 
   // Opens a scope inside `parent` for as long as the guard lives.
   class ScopeGuard {
@@ -84,14 +85,14 @@ class Evaluator {
   // Sends output to `out` for as long as it lives.
   class Redirection {
    public:
-    Redirection(Evaluator& evaluator, std::string* out)
+    Redirection(Evaluator& evaluator, MarkedText* out)
         : evaluator_(evaluator), old_(std::exchange(evaluator.out_, out)) {}
     ~Redirection() { evaluator_.out_ = old_; }
     Redirection(const Redirection&) = delete;
 
    private:
     Evaluator& evaluator_;
-    std::string* const old_;
+    MarkedText* const old_;
   };
 
   void BindMacroArguments(const MacroDefinition& definition, const Arguments& arguments);
@@ -101,8 +102,8 @@ class Evaluator {
   int depth_ = 0;
   Scope root_{nullptr, {}, true};
   Scope* scope_ = &root_;
-  std::string result_;
-  std::string* out_ = &result_;
+  MarkedText result_;
+  MarkedText* out_ = &result_;
   Value block_contents_;
   std::vector<std::unique_ptr<Scope>> captured_scopes_;
   std::vector<std::unique_ptr<Namespace>> namespaces_;
@@ -112,8 +113,8 @@ class Evaluator {
 Value Invoke(Evaluator& evaluator, const Value& callee, const Arguments& arguments);
 
 template <typename Body>
-std::string Evaluator::Capture(Body body) {
-  std::string captured;
+MarkedText Evaluator::Capture(Body body) {
+  MarkedText captured;
   const Redirection output(*this, &captured);
   body();
   budget_.Bytes(captured.size());

@@ -63,6 +63,7 @@ Arguments ArgumentList::Eval(Evaluator& e) const {
     for (const auto& [key, item] : value.dict()->items) {
       if (key.text() == nullptr) Raise("keywords must be strings");
       arguments.named.emplace_back(*key.text(), item);
+      arguments.input_names = arguments.input_names || !key.marked()->input().empty();
     }
   }
   return arguments;
@@ -120,7 +121,7 @@ Value Compare::Eval(Evaluator& e) const {
 }
 
 Value Concat::Eval(Evaluator& e) const {
-  std::string out;
+  MarkedText out;
   for (const auto& operand : operands) {
     out += Str(e.Eval(*operand), e.budget());
     e.budget().StringSize(out.size());

@@ -19,7 +19,7 @@ template <std::string (*map)(std::string_view)>
 Value MapText(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("filter", {}, a);
   const Value text = SoftStr(e, v);
-  return NewText(map(*text.text()), e.budget(), text.markup());
+  return NewText(text.marked()->MapWhole(map), e.budget(), text.markup());
 }
 
 Value StringFilter(Evaluator& e, const Value& v, const Arguments&) { return SoftStr(e, v); }
@@ -35,13 +35,15 @@ Value Trim(Evaluator& e, const Value& v, const Arguments& a) {
   const bool spaces = !p.given(0) || p[0]->Is<None>();
   const auto set = spaces ? std::nullopt : std::optional<std::string_view>(p.Text(0, kEmpty));
   if (set) e.budget().Scan(text.text()->size(), set->size());
-  return NewText(std::string(Strip(*text.text(), Side::kBoth, set)), e.budget(), text.markup());
+  const std::string_view stripped = Strip(*text.text(), Side::kBoth, set);
+  return NewText(text.marked()->Part(stripped), e.budget(), text.markup());
 }
 
 Value ReplaceFilter(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("replace", {"old", "new", "count"}, a, 2);
-  const std::string text = Str(v, e.budget()), old = Str(*p[0], e.budget()), with = Str(*p[1], e.budget());
-  const size_t grown = SaturatingProduct(CountOccurrences(text, old), with.size());
+  const MarkedText text = Str(v, e.budget()), with = Str(*p[1], e.budget());
+  const std::string old = Str(*p[0], e.budget()).TakeBytes();
+  const size_t grown = SaturatingProduct(CountOccurrences(text.bytes(), old), with.size());
   e.budget().StringSize(std::max(grown, grown + text.size()));
   const Int count = std::clamp<Int>(p.Integer(2, -1), -1, Int{1} << 40);
   return NewText(Replace(text, old, with, static_cast<int64_t>(count)), e.budget());
@@ -50,22 +52,23 @@ Value ReplaceFilter(Evaluator& e, const Value& v, const Arguments& a) {
 Value Indent(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("indent", {"width", "first", "blank"}, a);
   if (v.text() == nullptr) Raise("indent requires a string, not '" + std::string(TypeName(v)) + "'");
-  std::string margin;
+  MarkedText margin;
   if (p.given(0) && p[0]->text()) {
-    margin = *p[0]->text();
+    margin = *p[0]->marked();
   } else {
     const Int width = std::clamp<Int>(p.Integer(0, 4), 0, Int{1} << 40);
     e.budget().StringSize(static_cast<size_t>(width));
-    margin.assign(static_cast<size_t>(width), ' ');
+    margin += std::string(static_cast<size_t>(width), ' ');
   }
-  const std::string closed = *v.text() + "\n";
-  const auto lines = SplitLines(closed, false);
+  MarkedText closed = *v.marked();
+  closed += '\n';
+  const auto lines = SplitLines(closed.bytes(), false);
   e.budget().StringSize(SaturatingProduct(lines.size(), margin.size()));
-  std::string out = p.Flag(1) ? margin : std::string();
+  MarkedText out = p.Flag(1) ? margin : MarkedText();
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += '\n';
     if (i > 0 && (p.Flag(2) || !lines[i].empty())) out += margin;
-    out += lines[i];
+    out += closed.Part(lines[i]);
   }
   return NewText(std::move(out), e.budget(), v.markup());
 }
@@ -78,7 +81,7 @@ Value Format(Evaluator& e, const Value& v, const Arguments& a) {
     arguments = Sequence::Make(Sequence::Type::kTuple, a.positional, e.budget());
   } else {
     Dict dict;
-    for (const auto& [name, value] : a.named) dict.Set(Value::Text(name), value);
+    for (const auto& [name, value] : a.named) dict.Set(a.Name(name), value);
     arguments = Dict::Make(std::move(dict), e.budget());
   }
   return FormatPercent(SoftStr(e, v), arguments, e.budget());

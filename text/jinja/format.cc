@@ -24,15 +24,19 @@ struct Conversion {
 class PercentFormatter {
  public:
   PercentFormatter(const Value& format, const Value& arguments, Budget& budget)
-      : format_(*format.text()), markup_(format.markup()), arguments_(arguments), budget_(budget) {
+      : marked_(*format.marked()),
+        format_(*format.text()),
+        markup_(format.markup()),
+        arguments_(arguments),
+        budget_(budget) {
     const Sequence* s = arguments.sequence();
     if (s && s->type == Sequence::Type::kTuple) tuple_ = s;
   }
 
-  std::string Run() {
+  MarkedText Run() {
     while (at_ < format_.size()) {
       const size_t percent = std::min(format_.find('%', at_), format_.size());
-      out_.append(format_, at_, percent - at_);
+      out_.AppendPart(marked_, at_, percent);
       at_ = percent + 1;
       if (percent < format_.size()) out_ += Convert(ParseConversion());
       budget_.StringSize(out_.size());
@@ -92,18 +96,18 @@ class PercentFormatter {
     return tuple_ ? tuple_->items[used_ - 1] : arguments_;
   }
 
-  std::string Convert(const Conversion& c) {
-    if (c.kind == '%') return "%";
+  MarkedText Convert(const Conversion& c) {
+    if (c.kind == '%') return MarkedText::MadeFrom(marked_, "%");
     const Value& value = Argument(c);
     if (c.kind == 's' || c.kind == 'r') {
-      std::string text = c.kind == 's' ? Str(value, budget_) : Repr(value, budget_);
-      if (markup_ && !(c.kind == 's' && value.markup())) text = EscapeHtml(text);
-      return FormatText(std::move(text), c.spec, budget_);
+      MarkedText text = c.kind == 's' ? Str(value, budget_) : Repr(value, budget_);
+      if (markup_ && !(c.kind == 's' && value.markup())) text = text.MapRuns(EscapeHtml);
+      return FormatText(text, c.spec, budget_);
     }
     const bool integral = std::string_view("diuxX").find(c.kind) != std::string_view::npos;
     if (!integral && std::string_view("eEfFgG").find(c.kind) == std::string_view::npos)
       Raise("unsupported format character '" + std::string(1, c.kind) + "'");
-    return Number(c, value, integral);
+    return MarkedText::MadeFrom(marked_, Number(c, value, integral));
   }
 
   std::string Number(const Conversion& c, const Value& value, bool integral) {
@@ -123,14 +127,15 @@ class PercentFormatter {
           std::string(TypeName(value)));
   }
 
-  const std::string& format_;
+  const MarkedText& marked_;
+  const std::string& format_;  // its bytes
   const bool markup_;
   const Value& arguments_;
   Budget& budget_;
   const Sequence* tuple_ = nullptr;
   size_t at_ = 0;
   size_t used_ = 0;  // arguments that conversions have taken
-  std::string out_;
+  MarkedText out_;
 };
 
 }  // namespace

@@ -37,7 +37,7 @@ struct FormatSpec {
 // Raises on a malformed specification. `number` says that the value is one: a 0 before the width then means
 // zeros between the sign and the digits.
 FormatSpec ParseFormatSpec(std::string_view text, bool number, const Budget& budget);
-std::string FormatText(std::string text, const FormatSpec& spec, Budget& budget);
+MarkedText FormatText(const MarkedText& text, const FormatSpec& spec, Budget& budget);
 std::string FormatInteger(Int value, const FormatSpec& spec, Budget& budget);
 std::string FormatReal(double value, const FormatSpec& spec, Budget& budget);
 

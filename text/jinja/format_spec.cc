@@ -104,15 +104,17 @@ FormatSpec ParseFormatSpec(std::string_view text, bool number, const Budget& bud
   return SpecParser(text, budget).Parse(number);
 }
 
-std::string FormatText(std::string text, const FormatSpec& spec, Budget& budget) {
+MarkedText FormatText(const MarkedText& text, const FormatSpec& spec, Budget& budget) {
   if (spec.type != 0 && spec.type != 's') RaiseType(spec.type, "str");
   if (spec.sign != '-' || spec.grouping || spec.align == '=')
     Raise("a sign, '=' or ',' is not allowed in a string format specifier");
+  MarkedText cut = text;
   if (spec.precision) {
-    const size_t length = CountCharacters(text);
-    text = SliceText(text, ResolveSlice(std::nullopt, static_cast<Int>(*spec.precision), 1, length), length);
+    const size_t length = CountCharacters(text.bytes());
+    cut = SliceText(text, ResolveSlice(std::nullopt, static_cast<Int>(*spec.precision), 1, length), length);
   }
-  return Padded(spec, "", text, spec.align == 0 ? '<' : spec.align, budget);
+  if (CountCharacters(cut.bytes()) >= spec.width) return cut;
+  return MarkedText::MadeFrom(cut, Padded(spec, "", cut.bytes(), spec.align == 0 ? '<' : spec.align, budget));
 }
 
 std::string FormatReal(double value, const FormatSpec& spec, Budget& budget) {

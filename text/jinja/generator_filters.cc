@@ -58,7 +58,7 @@ Next Map(Evaluator& e, const Value& v, const Arguments& a) {
       return AttributePath(e, item, path, fallback);
     };
   } else {
-    const std::string name = Str(a.positional[0], e.budget());
+    const std::string name = Str(a.positional[0], e.budget()).bytes();
     const Filter filter = FindFilter(name);
     if (filter == nullptr) Raise("No filter named " + ReprStr(name) + ".");
     apply = [&e, filter, rest = Rest(a, 1)](const Value& item) { return filter(e, item, rest); };
@@ -80,7 +80,7 @@ Next Select(Evaluator& e, const Value& v, const Arguments& a) {
   const Value path = by_attribute ? a.positional[0] : Value();
   Test test = nullptr;
   if (a.positional.size() > kTestAt) {
-    const std::string name = Str(a.positional[kTestAt], e.budget());
+    const std::string name = Str(a.positional[kTestAt], e.budget()).bytes();
     test = FindTest(name);
     if (test == nullptr) Raise("No test named " + ReprStr(name) + ".");
   }

@@ -10,7 +10,40 @@
 namespace prefixd::jinja {
 namespace {
 
-Value Convert(const boost::json::value& json, int depth, Budget& budget) {
+// Stands in front of the digits of an integer that boost::json would round. Valid text does not have it.
+constexpr char kLongInteger = '\xFF';
+
+// The roles of a conversation. Templates write them into control tokens: '<|' + role + '|>'.
+constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
+
+class Converter {
+ public:
+  Converter(bool input, Budget& budget) : input_(input), budget_(budget) {}
+
+  Value Convert(const boost::json::value& json, int depth) const;
+
+ private:
+  Value Text(std::string text) const {
+    return Value::Marked(input_ ? MarkedText::Input(std::move(text)) : MarkedText::Own(std::move(text)));
+  }
+  static Value Integer(std::string_view digits) {
+    if (const auto value = ParseInt(digits, 10)) return Value::Integer(*value);
+    return Value(LongInt{std::make_shared<const std::string>(digits)});
+  }
+  // The member of an object at `depth`.
+  Value Member(std::string_view key, const boost::json::value& json, int depth) const {
+    constexpr int kMessage = kMaxValueDepth - 1;  // of an object in a list
+    const boost::json::string* role = depth == kMessage && key == "role" ? json.if_string() : nullptr;
+    if (role && std::find(std::begin(kRoles), std::end(kRoles), std::string_view(*role)) != std::end(kRoles))
+      return Value::Text(std::string(*role));
+    return Convert(json, depth - 1);
+  }
+
+  const bool input_;
+  Budget& budget_;
+};
+
+Value Converter::Convert(const boost::json::value& json, int depth) const {
   namespace bj = boost::json;
   if (depth == 0) Budget::Exhausted("levels of nested values", kMaxValueDepth);
   switch (json.kind()) {
@@ -25,19 +58,20 @@ Value Convert(const boost::json::value& json, int depth, Budget& budget) {
     case bj::kind::double_:
       return Value::Float(json.get_double());
     case bj::kind::string:
-      return Value::Text(std::string(json.get_string()));
+      return json.get_string().starts_with(kLongInteger) ? Integer(json.get_string().subview(1))
+                                                         : Text(std::string(json.get_string()));
     case bj::kind::array: {
       std::vector<Value> items;
       items.reserve(json.get_array().size());
-      for (const auto& item : json.get_array()) items.push_back(Convert(item, depth - 1, budget));
-      return Sequence::Make(Sequence::Type::kList, std::move(items), budget);
+      for (const auto& item : json.get_array()) items.push_back(Convert(item, depth - 1));
+      return Sequence::Make(Sequence::Type::kList, std::move(items), budget_);
     }
     case bj::kind::object: {
       Dict dict;
       for (const auto& [key, value] : json.get_object()) {
-        dict.Set(Value::Text(std::string(key)), Convert(value, depth - 1, budget));
+        dict.Set(Text(std::string(key)), Member(key, value, depth));
       }
-      return Dict::Make(std::move(dict), budget);
+      return Dict::Make(std::move(dict), budget_);
     }
   }
   return Value();
@@ -58,8 +92,10 @@ class JsonWriter {
       out_ += ReprInt(*i);
     } else if (const double* d = value.As<double>()) {
       out_ += NumberText(*d);
+    } else if (const auto* long_int = value.As<LongInt>()) {
+      out_ += *long_int->digits;
     } else if (value.text()) {
-      Quote(*value.text());
+      Quote(*value.marked());
     } else if (const Sequence* s = value.sequence(); s && IsArray(*s)) {
       WriteArray(*s, level);
     } else if (value.dict()) {
@@ -68,7 +104,7 @@ class JsonWriter {
       Raise("Object of type " + std::string(TypeName(value)) + " is not JSON serializable");
     }
   }
-  std::string Take() { return std::move(out_); }
+  MarkedText Take() { return std::move(out_); }
 
  private:
   static bool IsArray(const Sequence& s) {
@@ -120,80 +156,120 @@ class JsonWriter {
   }
 
   void WriteKey(const Value& key) {
-    if (key.text()) return Quote(*key.text());
-    if (key.Is<None>()) return Quote("null");
-    if (const bool* b = key.As<bool>()) return Quote(*b ? "true" : "false");
-    if (const double* d = key.As<double>()) return Quote(NumberText(*d));
-    Quote(ReprInt(*key.As<Int>()));  // the keys of a dict are scalars
+    if (key.text()) return Quote(*key.marked());
+    if (key.Is<None>()) return QuoteName("null");
+    if (const bool* b = key.As<bool>()) return QuoteName(*b ? "true" : "false");
+    if (const double* d = key.As<double>()) return QuoteName(NumberText(*d));
+    QuoteName(ReprInt(*key.As<Int>()));  // the keys of a dict are scalars
   }
 
-  void Unicode(unsigned unit) {
+  static void Unicode(unsigned unit, std::string* out) {
     char buffer[8];
-    out_.append(buffer, static_cast<size_t>(std::snprintf(buffer, sizeof buffer, "\\u%04x", unit)));
+    out->append(buffer, static_cast<size_t>(std::snprintf(buffer, sizeof buffer, "\\u%04x", unit)));
   }
 
-  void Quote(std::string_view text) {
+  void Quote(const MarkedText& text) {
     out_ += '"';
+    out_ += text.MapRuns([&](std::string_view run) { return Escaped(run); });
+    out_ += '"';
+  }
+  void QuoteName(std::string_view own) {
+    out_ += '"';
+    out_ += own;
+    out_ += '"';
+  }
+
+  std::string Escaped(std::string_view text) const {
+    std::string out;
     for (size_t at = 0; at < text.size();) {
       const size_t size = CharacterSize(text, at);
-      const char c = text[at];
-      switch (c) {
+      switch (text[at]) {
         case '"':
-          out_ += "\\\"";
+          out += "\\\"";
           break;
         case '\\':
-          out_ += "\\\\";
+          out += "\\\\";
           break;
         case '\n':
-          out_ += "\\n";
+          out += "\\n";
           break;
         case '\r':
-          out_ += "\\r";
+          out += "\\r";
           break;
         case '\t':
-          out_ += "\\t";
+          out += "\\t";
           break;
         case '\b':
-          out_ += "\\b";
+          out += "\\b";
           break;
         case '\f':
-          out_ += "\\f";
+          out += "\\f";
           break;
         default:
-          QuoteOther(text.substr(at, size));
+          EscapeOther(text.substr(at, size), &out);
       }
       at += size;
     }
-    out_ += '"';
+    return out;
   }
 
-  void QuoteOther(std::string_view character) {
+  void EscapeOther(std::string_view character, std::string* out) const {
     const char32_t c = CharacterAt(character, 0);
     if (c >= 0x20 && !(style_.ensure_ascii && c > 0x7E)) {
-      out_ += character;
+      *out += character;
     } else if (c < 0x10000) {
-      Unicode(c);
+      Unicode(c, out);
     } else {
-      Unicode(0xD800 + ((c - 0x10000) >> 10));
-      Unicode(0xDC00 + ((c - 0x10000) & 0x3FF));
+      Unicode(0xD800 + ((c - 0x10000) >> 10), out);
+      Unicode(0xDC00 + ((c - 0x10000) & 0x3FF), out);
     }
   }
 
   const JsonStyle& style_;
   Budget& budget_;
-  std::string out_;
+  MarkedText out_;
 };
 
 }  // namespace
 
-Value FromJson(const boost::json::value& json, Budget& budget) {
-  return Convert(json, kMaxValueDepth, budget);
+Value FromJson(const boost::json::value& json, bool input, Budget& budget) {
+  return Converter(input, budget).Convert(json, kMaxValueDepth);
 }
 
-std::string ToJson(const Value& value, const JsonStyle& style, Budget& budget) {
+std::string KeepLongIntegers(std::string_view json) {
+  constexpr size_t kSafe = 18;  // digits that fit 64 bits
+  std::string out;
+  size_t done = 0;
+  for (size_t at = 0; at < json.size();) {
+    if (json[at] == '"') {
+      for (++at; at < json.size() && json[at] != '"'; ++at) at += json[at] == '\\';
+      ++at;
+      continue;
+    }
+    const size_t begin = at;
+    if (json[at] == '-') ++at;
+    const size_t digits = at;
+    while (at < json.size() && json[at] >= '0' && json[at] <= '9') ++at;
+    const bool whole = at == json.size() || std::string_view(".eE").find(json[at]) == std::string_view::npos;
+    if (whole && at - digits > kSafe && json[digits] != '0') {
+      out.append(json, done, begin - done) += '"';
+      out += kLongInteger;
+      out.append(json, begin, at - begin) += '"';
+      done = at;
+    }
+    // The digits of a fraction or exponent are no integer.
+    while (!whole && at < json.size() &&
+           std::string_view("0123456789.eE+-").find(json[at]) != std::string_view::npos)
+      ++at;
+    if (at == begin) ++at;
+  }
+  return out.append(json, done, json.size() - done);
+}
+
+MarkedText ToJson(const Value& value, const JsonStyle& style, Budget& budget) {
   JsonWriter writer(style, budget);
   writer.Write(value, 0);
-  std::string out = writer.Take();
+  MarkedText out = writer.Take();
   budget.StringSize(out.size());
   budget.Bytes(out.size());
   return out;

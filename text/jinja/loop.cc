@@ -112,7 +112,7 @@ Flow For::Walk(Evaluator& e, Scope* outer_scope, const Value& over, size_t depth
 
 Flow For::Run(Evaluator& e) const { return Walk(e, e.scope(), e.Eval(*iterable), 0); }
 
-std::string For::Recurse(Evaluator& e, Scope* outer_scope, const Value& over, size_t depth0) const {
+MarkedText For::Recurse(Evaluator& e, Scope* outer_scope, const Value& over, size_t depth0) const {
   return e.Capture([&] { Walk(e, outer_scope, over, depth0); });
 }
 

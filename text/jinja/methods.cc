@@ -24,7 +24,7 @@ Value IndexOfItem(Evaluator& e, const Value& self, const Arguments& a) {
   const auto& items = self.sequence()->items;
   const auto found =
       std::find_if(items.begin(), items.end(), [&](const Value& v) { return Equal(v, *p[0], e.budget()); });
-  if (found == items.end()) Raise(Repr(*p[0], e.budget()) + " is not in list");
+  if (found == items.end()) Raise(Repr(*p[0], e.budget()).bytes() + " is not in list");
   return Value::Integer(found - items.begin());
 }
 

@@ -180,7 +180,7 @@ struct For final : Statement {
   bool recursive = false;  // `loop` may be called
 
   // Returns the output of the body for the items of `over`. `outer_scope` is the scope of the statement.
-  std::string Recurse(Evaluator&, Scope* outer_scope, const Value& over, size_t depth0) const;
+  MarkedText Recurse(Evaluator&, Scope* outer_scope, const Value& over, size_t depth0) const;
 
  private:
   Flow Walk(Evaluator&, Scope* outer_scope, const Value& over, size_t depth0) const;

@@ -133,8 +133,8 @@ Value Repeat(const Value& what, Int times, Budget& budget) {
   const size_t count = times <= 0 ? 0 : static_cast<size_t>(std::min<Int>(times, Int{1} << 40));
   if (const std::string* text = what.text()) {
     budget.StringSize(SaturatingProduct(text->size(), count));
-    std::string out;
-    for (size_t i = 0; i < count && !text->empty(); ++i) out += *text;
+    MarkedText out;
+    for (size_t i = 0; i < count && !text->empty(); ++i) out += *what.marked();
     return NewText(std::move(out), budget, what.markup());
   }
   const Sequence& s = *what.sequence();
@@ -211,21 +211,22 @@ std::optional<Int> AsInt(const Value& value) {
   return std::nullopt;
 }
 
-Value NewText(std::string text, Budget& budget, bool markup) {
+Value NewText(MarkedText text, Budget& budget, bool markup) {
   budget.StringSize(text.size());
-  budget.Bytes(text.size() + sizeof(std::string));
-  return Value::Text(std::move(text), markup);
+  budget.Bytes(text.size() + sizeof(MarkedText) + text.input().size() * sizeof(ByteRange));
+  return Value::Marked(std::move(text), markup);
 }
 
-std::string EscapedText(const Value& value, Budget& budget) {
-  return value.markup() ? *value.text() : EscapeHtml(Str(value, budget));
+MarkedText EscapedText(const Value& value, Budget& budget) {
+  return value.markup() ? *value.marked() : Str(value, budget).MapRuns(EscapeHtml);
 }
 
 Value ConcatText(const Value& a, const Value& b, Budget& budget) {
   const bool markup = a.markup() || b.markup();
   budget.StringSize(a.text()->size() + b.text()->size());
-  return NewText(markup ? EscapedText(a, budget) + EscapedText(b, budget) : *a.text() + *b.text(), budget,
-                 markup);
+  MarkedText joined = markup ? EscapedText(a, budget) : *a.marked();
+  joined += markup ? EscapedText(b, budget) : *b.marked();
+  return NewText(std::move(joined), budget, markup);
 }
 
 Value Apply(BinaryOp op, const Value& a, const Value& b, Budget& budget) {
@@ -313,14 +314,14 @@ Value GetItem(const Value& object, const Value& key, Budget& budget) {
     if (at >= 0 && at < length) {
       if (indexed) return s->items[static_cast<size_t>(at)];
       const SliceRange one{static_cast<int64_t>(at), 1, 1};
-      return NewText(SliceText(*object.text(), one, static_cast<size_t>(length)), budget, object.markup());
+      return NewText(SliceText(*object.marked(), one, static_cast<size_t>(length)), budget, object.markup());
     }
   }
   if (const std::string* name = key.text()) {
     if (auto own = OwnAttribute(object, *name)) return *own;
     return NoAttribute(object, *name);
   }
-  return Value::MakeUndefined(TypeOf(object) + " has no element " + Repr(key, budget));
+  return Value::MakeUndefined(TypeOf(object) + " has no element " + Repr(key, budget).bytes());
 }
 
 Value GetSlice(const Value& object, const Value& start, const Value& stop, const Value& step,
@@ -341,7 +342,7 @@ Value GetSlice(const Value& object, const Value& start, const Value& stop, const
   const size_t length = *Length(object);
   const SliceRange range = ResolveSlice(from, to, by.value_or(1), length);
   if (object.text()) {
-    return NewText(SliceText(*object.text(), range, length), budget, object.markup());
+    return NewText(SliceText(*object.marked(), range, length), budget, object.markup());
   }
   budget.Bytes(range.count * sizeof(Value));
   std::vector<Value> items;

@@ -27,10 +27,10 @@ Value GetItem(const Value& object, const Value& key, Budget& budget);
 Value GetSlice(const Value& object, const Value& start, const Value& stop, const Value& step, Budget& budget);
 
 // Returns a str made from `text`. Checks and charges its size.
-Value NewText(std::string text, Budget& budget, bool markup = false);
+Value NewText(MarkedText text, Budget& budget, bool markup = false);
 // Returns a + b for two str. When one is markup, the other is escaped.
 Value ConcatText(const Value& a, const Value& b, Budget& budget);
 // Returns `value` as HTML: its text, escaped unless it is markup.
-std::string EscapedText(const Value& value, Budget& budget);
+MarkedText EscapedText(const Value& value, Budget& budget);
 
 }  // namespace prefixd::jinja

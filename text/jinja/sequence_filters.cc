@@ -30,13 +30,12 @@ Value AttributePath(Evaluator& e, Value item, const Value& path, const Value& fa
 }
 
 Value SortKey(Value value, bool case_sensitive, Budget& budget) {
-  return !case_sensitive && value.text() ? NewText(Lower(*value.text()), budget) : value;
+  return !case_sensitive && value.text() ? NewText(value.marked()->MapWhole(Lower), budget) : value;
 }
 
 namespace {
 
 using Type = Sequence::Type;
-const std::string kEmpty;
 
 std::vector<Value> Sorted(Evaluator& e, const std::vector<Value>& items, const std::vector<Value>& keys,
                           bool reverse) {
@@ -135,9 +134,9 @@ Value List(Evaluator& e, const Value& v, const Arguments&) {
 
 Value Join(Evaluator& e, const Value& v, const Arguments& a) {
   const Parameters p("join", {"d", "attribute"}, a);
-  const std::string separator = p.given(0) ? Str(*p[0], e.budget()) : kEmpty;
+  const MarkedText separator = p.given(0) ? Str(*p[0], e.budget()) : MarkedText();
   const Value path = p.given(1) ? *p[1] : Value();
-  std::string out;
+  MarkedText out;
   bool first = true;
   for (const Value& item : Each(v, e.budget())) {
     if (!std::exchange(first, false)) out += separator;

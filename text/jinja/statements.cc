@@ -11,7 +11,7 @@ Flow TemplateData::Run(Evaluator& e) const {
 Flow Output::Run(Evaluator& e) const {
   for (const auto& value : values) {
     const Value result = e.Eval(*value);
-    if (const std::string* text = result.text()) {
+    if (const MarkedText* text = result.marked()) {
       e.Emit(*text);
     } else {
       e.Emit(Str(result, e.budget()));

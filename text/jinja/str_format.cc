@@ -5,15 +5,15 @@
 namespace prefixd::jinja {
 namespace {
 
-std::string FormatField(const Value& value, std::string_view text, Budget& budget) {
+MarkedText FormatField(const Value& value, std::string_view text, Budget& budget) {
   if (text.empty()) return Str(value, budget);
   const auto integer = AsInt(value);
   const double* real = value.As<double>();
   if (!integer && !real && value.text() == nullptr)
     Raise("unsupported format string passed to " + std::string(TypeName(value)) + ".__format__");
   const FormatSpec spec = ParseFormatSpec(text, integer || real, budget);
-  if (integer) return FormatInteger(*integer, spec, budget);
-  return real ? FormatReal(*real, spec, budget) : FormatText(*value.text(), spec, budget);
+  if (value.text()) return FormatText(*value.marked(), spec, budget);
+  return MarkedText::Own(integer ? FormatInteger(*integer, spec, budget) : FormatReal(*real, spec, budget));
 }
 
 class BraceFormatter {
@@ -21,14 +21,15 @@ class BraceFormatter {
   BraceFormatter(const Arguments& arguments, bool markup, Budget& budget)
       : arguments_(arguments), markup_(markup), budget_(budget) {}
 
-  std::string Run(std::string_view format) {
-    std::string out;
+  MarkedText Run(const MarkedText& marked) {
+    const std::string_view format = marked.bytes();
+    MarkedText out;
     for (size_t at = 0; at < format.size();) {
       const char c = format[at++];
       if (c != '{' && c != '}') {
-        out += c;
+        out.AppendPart(marked, at - 1, at);
       } else if (at < format.size() && format[at] == c) {
-        out += c;
+        out.AppendPart(marked, at - 1, at);
         ++at;
       } else if (c == '}') {
         Raise("Single '}' encountered in format string");
@@ -45,7 +46,7 @@ class BraceFormatter {
   }
 
  private:
-  std::string Field(std::string_view field) {
+  MarkedText Field(std::string_view field) {
     budget_.Steps(1);
     size_t end = std::min(field.find_first_of("!:"), field.size());
     Value value = Argument(field.substr(0, end));
@@ -60,8 +61,8 @@ class BraceFormatter {
     }
     const std::string_view spec = end < field.size() ? field.substr(end + 1) : std::string_view();
     if (markup_ && value.markup() && !spec.empty()) Raise("a format specifier is given for markup");
-    const std::string text = FormatField(value, spec, budget_);
-    return markup_ && !value.markup() ? EscapeHtml(text) : text;
+    const MarkedText text = FormatField(value, spec, budget_);
+    return markup_ && !value.markup() ? text.MapRuns(EscapeHtml) : text;
   }
 
   // The argument of the field `name`: the next positional one where the name is empty.
@@ -97,7 +98,7 @@ class BraceFormatter {
 }  // namespace
 
 Value FormatBraces(const Value& format, const Arguments& arguments, Budget& budget) {
-  return NewText(BraceFormatter(arguments, format.markup(), budget).Run(*format.text()), budget,
+  return NewText(BraceFormatter(arguments, format.markup(), budget).Run(*format.marked()), budget,
                  format.markup());
 }
 

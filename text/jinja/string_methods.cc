@@ -12,14 +12,20 @@ namespace {
 using Type = Sequence::Type;
 const std::string kEmpty;
 
-Value MakeText(Evaluator& e, const Value& self, std::string text) {
+Value MakeText(Evaluator& e, const Value& self, MarkedText text) {
   return NewText(std::move(text), e.budget(), self.markup());
 }
 
+// A part of self; `part` points into its text.
+Value MakePart(Evaluator& e, const Value& self, std::string_view part) {
+  return MakeText(e, self, self.marked()->Part(part));
+}
+
+// Parts of self.
 Value MakeParts(Evaluator& e, const Value& self, const std::vector<std::string_view>& parts,
                 Type type = Type::kList) {
   std::vector<Value> items;
-  for (const std::string_view part : parts) items.push_back(MakeText(e, self, std::string(part)));
+  for (const std::string_view part : parts) items.push_back(MakePart(e, self, part));
   return Sequence::Make(type, std::move(items), e.budget());
 }
 
@@ -33,7 +39,7 @@ Value StripMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const bool spaces = !p.given(0) || p[0]->Is<None>();
   const auto set = spaces ? std::nullopt : std::optional<std::string_view>(p.Text(0, kEmpty));
   if (set) e.budget().Scan(self.text()->size(), set->size());
-  return MakeText(e, self, std::string(Strip(*self.text(), side, set)));
+  return MakePart(e, self, Strip(*self.text(), side, set));
 }
 
 template <bool from_right>
@@ -60,8 +66,9 @@ Value Partition(Evaluator& e, const Value& self, const Arguments& a) {
     return from_right ? MakeParts(e, self, {"", "", text}, Type::kTuple)
                       : MakeParts(e, self, {text, "", ""}, Type::kTuple);
   }
-  return MakeParts(e, self, {text.substr(0, at), separator, text.substr(at + separator.size())},
-                   Type::kTuple);
+  return MakeParts(
+      e, self, {text.substr(0, at), text.substr(at, separator.size()), text.substr(at + separator.size())},
+      Type::kTuple);
 }
 
 Value SplitLinesMethod(Evaluator& e, const Value& self, const Arguments& a) {
@@ -78,7 +85,7 @@ std::string Window(const Value& self, const Parameters& p, int64_t* offset = nul
   };
   const SliceRange range = ResolveSlice(bound(1), bound(2), 1, length);
   if (offset != nullptr) *offset = range.start;
-  return SliceText(*self.text(), range, length);
+  return SliceText(*self.marked(), range, length).TakeBytes();
 }
 
 template <bool at_end>
@@ -125,23 +132,24 @@ Value CountText(Evaluator& e, const Value& self, const Arguments& a) {
 
 Value ReplaceMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("replace", {"old", "new", "count"}, a, 2);
-  const std::string with = self.markup() ? EscapedText(*p[1], e.budget()) : p.Text(1, kEmpty);
+  if (!self.markup()) p.Text(1, kEmpty);  // raises unless it is a str
+  const MarkedText with = self.markup() ? EscapedText(*p[1], e.budget()) : *p[1]->marked();
   const std::string& old = p.Text(0, kEmpty);
   const size_t grown = SaturatingProduct(CountOccurrences(*self.text(), old), with.size());
   e.budget().StringSize(std::max(grown, grown + self.text()->size()));
-  return MakeText(e, self, Replace(*self.text(), old, with, Clamp(p.Integer(2, -1))));
+  return MakeText(e, self, Replace(*self.marked(), old, with, Clamp(p.Integer(2, -1))));
 }
 
 Value JoinMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("join", {"iterable"}, a, 1);
-  std::string out;
+  MarkedText out;
   bool first = true;
   for (const Value& item : Each(*p[0], e.budget())) {
-    if (!std::exchange(first, false)) out += *self.text();
+    if (!std::exchange(first, false)) out += *self.marked();
     if (item.text() == nullptr && !self.markup()) {
       Raise("sequence item: expected str instance, " + std::string(TypeName(item)) + " found");
     }
-    out += self.markup() ? EscapedText(item, e.budget()) : *item.text();
+    out += self.markup() ? EscapedText(item, e.budget()) : *item.marked();
     e.budget().StringSize(out.size());
   }
   return MakeText(e, self, std::move(out));
@@ -150,7 +158,7 @@ Value JoinMethod(Evaluator& e, const Value& self, const Arguments& a) {
 template <std::string (*map)(std::string_view)>
 Value MapMethod(Evaluator& e, const Value& self, const Arguments& a) {
   const Parameters p("case", {}, a);
-  return MakeText(e, self, map(*self.text()));
+  return MakeText(e, self, self.marked()->MapWhole(map));
 }
 
 template <CharacterClass which>
@@ -172,7 +180,7 @@ Value RemoveAffix(Evaluator& e, const Value& self, const Arguments& a) {
   std::string_view text = *self.text();
   if (!at_end && text.starts_with(affix)) text.remove_prefix(affix.size());
   if (at_end && text.ends_with(affix)) text.remove_suffix(affix.size());
-  return MakeText(e, self, std::string(text));
+  return MakePart(e, self, text);
 }
 
 Value FormatMethod(Evaluator& e, const Value& self, const Arguments& a) {

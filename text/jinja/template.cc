@@ -1,6 +1,7 @@
 #include "text/jinja/template.h"
 
 #include <algorithm>
+#include <boost/json/parse.hpp>
 #include <new>
 
 #include "text/jinja/evaluator.h"
@@ -24,13 +25,19 @@ Result<std::unique_ptr<const Template>> Template::Parse(std::string_view source)
 
 Result<std::string> Template::Render(const Variables& variables, int64_t unix_seconds,
                                      const Limits& limits) const {
+  PREFIXD_ASSIGN_OR_RETURN(MarkedText text, RenderMarked(variables, unix_seconds, limits));
+  return std::move(text).TakeBytes();
+}
+
+Result<MarkedText> Template::RenderMarked(const Variables& variables, int64_t unix_seconds,
+                                          const Limits& limits) const {
   try {
     Evaluator evaluator(limits, unix_seconds);
-    for (const auto& [name, json] : variables) {
+    for (const auto& [name, json, input] : variables) {
       const auto id = std::find(program_->names.begin(), program_->names.end(), name);
       if (id == program_->names.end()) continue;  // the template does not use it
       evaluator.Assign(static_cast<NameId>(id - program_->names.begin()),
-                       FromJson(*json, evaluator.budget()));
+                       FromJson(*json, input, evaluator.budget()));
     }
     return evaluator.Render(*program_);
   } catch (const Error& error) {
@@ -40,10 +47,18 @@ Result<std::string> Template::Render(const Variables& variables, int64_t unix_se
   }
 }
 
+std::optional<boost::json::value> ParseJsonText(std::string_view json) {
+  boost::json::parse_options options;
+  options.allow_invalid_utf8 = true;  // of the marks in front of long integers
+  boost::json::error_code error;
+  boost::json::value value = boost::json::parse(KeepLongIntegers(json), error, {}, options);
+  return error ? std::nullopt : std::optional(std::move(value));
+}
+
 Result<std::string> JsonText(const boost::json::value& value) {
   try {
     Budget budget{Limits()};
-    return ToJson(FromJson(value, budget), JsonStyle(), budget);
+    return ToJson(FromJson(value, /*input=*/false, budget), JsonStyle(), budget).TakeBytes();
   } catch (const Error& error) {
     return Status(error.code, error.message);
   } catch (const std::bad_alloc&) {

@@ -28,11 +28,13 @@
 #include <boost/json/fwd.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "base/status.h"
 #include "text/jinja/budget.h"
 
@@ -47,12 +49,21 @@ class Template {
   static Result<std::unique_ptr<const Template>> Parse(std::string_view source);
   ~Template();
 
-  // Variables of the template: JSON values by name. The values must outlive the call.
-  using Variables = std::vector<std::pair<std::string_view, const boost::json::value*>>;
+  // A variable of the template. The value must outlive the call.
+  struct Variable {
+    std::string_view name;
+    const boost::json::value* value = nullptr;
+    bool input = true;  // it comes from the request: its text is marked
+  };
+  using Variables = std::vector<Variable>;
 
   // Returns the output. Of two variables with the same name the last counts. `unix_seconds` is the time that
   // strftime_now prints, in local time. Fails with kInvalidArgument on a run-time error, where the message of
   // raise_exception is the whole message, and with kResourceExhausted when a limit is reached.
+  // The text of variables that are input is marked in the output, wherever the template has put it.
+  Result<MarkedText> RenderMarked(const Variables& variables, int64_t unix_seconds,
+                                  const Limits& limits = {}) const;
+  // The same without the marks.
   Result<std::string> Render(const Variables& variables, int64_t unix_seconds,
                              const Limits& limits = {}) const;
 
@@ -64,6 +75,9 @@ class Template {
   const std::unique_ptr<const Program> program_;
 };
 
+// Parses JSON whose integers may have any length: those that boost::json would round are strings in the
+// result, which Render and JsonText take for the integers that they are. Returns nothing when it is not JSON.
+std::optional<boost::json::value> ParseJsonText(std::string_view json);
 // The JSON text of a value, as Python's json.dumps(ensure_ascii=False) spells it.
 Result<std::string> JsonText(const boost::json::value& value);
 

@@ -226,24 +226,25 @@ size_t CountOccurrences(std::string_view text, std::string_view old) {
   return count;
 }
 
-std::string Replace(std::string_view text, std::string_view old, std::string_view with, int64_t count) {
+MarkedText Replace(const MarkedText& marked, std::string_view old, const MarkedText& with, int64_t count) {
+  const std::string_view text = marked.bytes();
   size_t left = count < 0 ? kAll : static_cast<size_t>(count);
-  std::string out;
+  MarkedText out;
   size_t at = 0;
   while (left > 0) {
     const size_t found = FindText(text, old, at);
     if (found == std::string_view::npos) break;
-    out.append(text, at, found - at);
+    out.AppendPart(marked, at, found);
     out += with;
     --left;
     at = found + old.size();
     if (!old.empty()) continue;
     if (at == text.size()) return out;
     const size_t size = CharacterSize(text, at);
-    out.append(text, at, size);
+    out.AppendPart(marked, at, at + size);
     at += size;
   }
-  out.append(text, at);
+  out.AppendPart(marked, at, text.size());
   return out;
 }
 
@@ -279,20 +280,21 @@ SliceRange ResolveSlice(std::optional<Int> start, std::optional<Int> stop, Int s
   return range;
 }
 
-std::string SliceText(std::string_view text, const SliceRange& range, size_t length) {
+MarkedText SliceText(const MarkedText& marked, const SliceRange& range, size_t length) {
   if (range.count == 0) return {};
+  const std::string_view text = marked.bytes();
   std::vector<size_t> offsets;  // of all characters, and the end
   offsets.reserve(length + 1);
   for (size_t at = 0; at < text.size(); at += CharacterSize(text, at)) offsets.push_back(at);
   offsets.push_back(text.size());
   if (range.step == 1) {
     const size_t begin = offsets[static_cast<size_t>(range.start)];
-    return std::string(text.substr(begin, offsets[static_cast<size_t>(range.start) + range.count] - begin));
+    return marked.Part(begin, offsets[static_cast<size_t>(range.start) + range.count]);
   }
-  std::string out;
+  MarkedText out;
   for (size_t i = 0; i < range.count; ++i) {
     const auto at = static_cast<size_t>(range.start + static_cast<int64_t>(i) * range.step);
-    out.append(text, offsets[at], offsets[at + 1] - offsets[at]);
+    out.AppendPart(marked, offsets[at], offsets[at + 1]);
   }
   return out;
 }

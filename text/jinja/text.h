@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/marked_text.h"
+
 namespace prefixd::jinja {
 
 // Python's int, limited to 127 bits and a sign. Operators raise on overflow.
@@ -41,7 +43,7 @@ size_t FindText(std::string_view text, std::string_view what, size_t from = 0);
 
 // Returns how many times str.replace would replace `old`. An empty `old` matches between all characters.
 size_t CountOccurrences(std::string_view text, std::string_view old);
-std::string Replace(std::string_view text, std::string_view old, std::string_view with, int64_t count);
+MarkedText Replace(const MarkedText& text, std::string_view old, const MarkedText& with, int64_t count);
 
 // Unicode's full case mappings, which may change the length. Lower handles a final sigma.
 std::string Lower(std::string_view text);
@@ -64,7 +66,7 @@ struct SliceRange {
   size_t count = 0;
 };
 SliceRange ResolveSlice(std::optional<Int> start, std::optional<Int> stop, Int step, size_t length);
-std::string SliceText(std::string_view text, const SliceRange& range, size_t length);
+MarkedText SliceText(const MarkedText& text, const SliceRange& range, size_t length);
 
 std::string EscapeHtml(std::string_view text);  // escapes & < > ' " as MarkupSafe does
 std::string ReprStr(std::string_view text);     // repr(str)

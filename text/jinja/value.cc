@@ -36,13 +36,14 @@ bool ScalarEqual(const Value& a, const Value& b) {
   if (const auto x = NumberOf(a), y = NumberOf(b); x && y) {
     return x->is_float || y->is_float ? x->real == y->real : x->integer == y->integer;
   }
+  if (a.Is<LongInt>() && b.Is<LongInt>()) return *a.As<LongInt>()->digits == *b.As<LongInt>()->digits;
   return a.Is<None>() && b.Is<None>();
 }
 
 // Appends the repr of a value. `depth` limits the recursion, because namespaces may contain one another.
 class Printer {
  public:
-  Printer(std::string* out, Budget& budget) : out_(out), budget_(budget) {}
+  Printer(MarkedText* out, Budget& budget) : out_(out), budget_(budget) {}
 
   void Repr(const Value& value, int depth) {
     budget_.Steps(1);
@@ -54,9 +55,11 @@ class Printer {
                    [&](bool b) { *out_ += b ? "True" : "False"; },
                    [&](Int i) { *out_ += ReprInt(i); },
                    [&](double d) { *out_ += ReprFloat(d); },
+                   [&](const LongInt& i) { *out_ += *i.digits; },
                    [&](const String& s) {
-                     const std::string quoted = ReprStr(*s.bytes);
-                     *out_ += s.markup ? "Markup(" + quoted + ")" : quoted;
+                     if (s.markup) *out_ += "Markup(";
+                     *out_ += s.text->MapWhole(ReprStr);
+                     if (s.markup) *out_ += ")";
                    },
                    [&](const std::shared_ptr<const Sequence>& s) { Items(*s, depth); },
                    [&](const std::shared_ptr<const Dict>& d) { Pairs(d->items, depth); },
@@ -99,7 +102,7 @@ class Printer {
     for (size_t i = 0; i < pairs.size(); ++i) {
       if (i > 0) *out_ += ", ";
       if constexpr (std::is_same_v<Pair, std::pair<std::string, Value>>) {
-        *out_ += ReprStr(pairs[i].first);
+        out_->AppendInput(ReprStr(pairs[i].first));  // the name may be a key of a **mapping
       } else {
         Repr(pairs[i].first, depth - 1);
       }
@@ -109,7 +112,7 @@ class Printer {
     *out_ += "}";
   }
 
-  std::string* out_;
+  MarkedText* out_;
   Budget& budget_;
 };
 
@@ -242,9 +245,9 @@ std::string_view TypeName(const Value& value) {
     static constexpr std::string_view kNames[] = {"list", "tuple", "range", "dict view"};
     return kNames[static_cast<size_t>(s->type)];
   }
-  static constexpr std::string_view kNames[] = {"NoneType",  "Undefined",   "bool",     "int",
-                                                "float",     "str",         "list",     "dict",
-                                                "generator", "LoopContext", "function", "Namespace"};
+  static constexpr std::string_view kNames[] = {"NoneType", "Undefined", "bool", "int",       "float",
+                                                "str",      "list",      "dict", "generator", "LoopContext",
+                                                "function", "Namespace", "int"};
   static_assert(std::size(kNames) == std::variant_size_v<Value::Data>);
   return kNames[value.data().index()];
 }
@@ -292,17 +295,17 @@ bool Less(const Value& a, const Value& b, Budget& budget) {
         std::string(TypeName(b)) + "'");
 }
 
-std::string Str(const Value& value, Budget& budget) {
+MarkedText Str(const Value& value, Budget& budget) {
   if (value.text()) {
     budget.Scan(value.text()->size());
-    return *value.text();
+    return *value.marked();
   }
   if (value.Is<Undefined>()) return {};
   return Repr(value, budget);
 }
 
-std::string Repr(const Value& value, Budget& budget) {
-  std::string out;
+MarkedText Repr(const Value& value, Budget& budget) {
+  MarkedText out;
   Printer(&out, budget).Repr(value, kMaxValueDepth + 1);
   budget.StringSize(out.size());
   budget.Bytes(out.size());
@@ -324,7 +327,7 @@ std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget) {
     for (size_t at = 0; at < text->size();) {
       const size_t size = CharacterSize(*text, at);
       budget.Bytes(sizeof(Value) + sizeof(std::string));
-      items.push_back(Value::Text(text->substr(at, size)));  // not markup, even when the text is
+      items.push_back(Value::Marked(value.marked()->Part(at, at + size)));  // not markup, even if the text is
       at += size;
     }
   } else if (!value.Is<Undefined>()) {

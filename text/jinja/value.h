@@ -23,6 +23,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "text/jinja/budget.h"
 #include "text/jinja/text.h"
 
@@ -46,26 +47,34 @@ struct None {};
 struct Undefined {
   std::shared_ptr<const std::string> message;
 };
-// A str. `markup` means that the template marked it safe: joining it with other text escapes that text for
-// HTML.
+// A str, with marks on what came from the request. Marks do not count when values are compared. `markup`
+// means that the template marked it safe: joining it with other text escapes that text for HTML.
 struct String {
-  std::shared_ptr<const std::string> bytes;
+  std::shared_ptr<const MarkedText> text;
   bool markup = false;
+};
+
+// An integer of the request that does not fit Int. It can be printed and compared for equality. Its digits
+// are as in the JSON text, with a sign.
+struct LongInt {
+  std::shared_ptr<const std::string> digits;
 };
 
 class Value {
  public:
   using Data = std::variant<None, Undefined, bool, Int, double, String, std::shared_ptr<const Sequence>,
                             std::shared_ptr<const Dict>, std::shared_ptr<const Iterator>,
-                            std::shared_ptr<Loop>, std::shared_ptr<const Callable>, Namespace*>;
+                            std::shared_ptr<Loop>, std::shared_ptr<const Callable>, Namespace*, LongInt>;
 
   Value() = default;  // none
   // From any alternative of Data.
   template <typename T>
   requires(!std::same_as<std::remove_cvref_t<T>, Value>) explicit Value(T&& alternative)
       : data_(std::forward<T>(alternative)) {}
-  static Value Text(std::string text, bool markup = false) {
-    return Value(String{std::make_shared<const std::string>(std::move(text)), markup});
+  // Text of the template.
+  static Value Text(std::string text) { return Marked(MarkedText::Own(std::move(text))); }
+  static Value Marked(MarkedText text, bool markup = false) {
+    return Value(String{std::make_shared<const MarkedText>(std::move(text)), markup});
   }
   static Value Bool(bool value) { return Value(value); }
   static Value Integer(Int value) { return Value(value); }
@@ -82,8 +91,9 @@ class Value {
   bool Is() const {
     return std::holds_alternative<T>(data_);
   }
-  // The text of a str; null for other types.
-  const std::string* text() const { return Is<String>() ? std::get<String>(data_).bytes.get() : nullptr; }
+  // The text of a str; null for other types. Text that is made from it keeps the marks, which marked() has.
+  const std::string* text() const { return Is<String>() ? &std::get<String>(data_).text->bytes() : nullptr; }
+  const MarkedText* marked() const { return Is<String>() ? std::get<String>(data_).text.get() : nullptr; }
   bool markup() const { return Is<String>() && std::get<String>(data_).markup; }
   const Sequence* sequence() const;
   const Dict* dict() const;
@@ -162,6 +172,11 @@ class Callable {
 struct Arguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> named;
+  bool input_names = false;  // a name came from the request, as a key of **mapping
+
+  Value Name(const std::string& name) const {
+    return Value::Marked(input_names ? MarkedText::Input(name) : MarkedText::Own(name));
+  }
 };
 
 // Returns `depth`. Raises when it exceeds kMaxValueDepth.
@@ -174,8 +189,8 @@ bool IsTrue(const Value& value);
 bool Equal(const Value& a, const Value& b, Budget& budget);
 bool Less(const Value& a, const Value& b, Budget& budget);
 // str(value) and repr(value).
-std::string Str(const Value& value, Budget& budget);
-std::string Repr(const Value& value, Budget& budget);
+MarkedText Str(const Value& value, Budget& budget);
+MarkedText Repr(const Value& value, Budget& budget);
 // The items of a value as a for statement visits them. ItemsOf consumes an iterator; IteratorOf returns it
 // without requesting an item. Both raise when the value is not iterable.
 std::shared_ptr<const Sequence> ItemsOf(const Value& value, Budget& budget);
@@ -193,8 +208,14 @@ class Each {
 // Python's len(), or nullopt when the value has no length.
 std::optional<size_t> Length(const Value& value);
 
-// Converts JSON to a value. Raises when it is nested too deeply.
-Value FromJson(const boost::json::value& json, Budget& budget);
+// Converts JSON to a value. Raises when it is nested too deeply. With `input` all text is marked, because it
+// comes from the request, except the names of roles in a list of messages: templates write them into control
+// tokens.
+Value FromJson(const boost::json::value& json, bool input, Budget& budget);
+
+// Returns a JSON text in which the integers of more than 18 digits are strings that FromJson takes for
+// integers. A text that is no JSON stays none.
+std::string KeepLongIntegers(std::string_view json);
 
 struct JsonStyle {
   std::string item_separator = ", ";
@@ -204,6 +225,6 @@ struct JsonStyle {
   bool sort_keys = false;
 };
 // json.dumps.
-std::string ToJson(const Value& value, const JsonStyle& style, Budget& budget);
+MarkedText ToJson(const Value& value, const JsonStyle& style, Budget& budget);
 
 }  // namespace prefixd::jinja

@@ -31,16 +31,20 @@ AddedTokens::AddedTokens(std::vector<Entry> entries) : entries_(std::move(entrie
     Range& range = by_first_byte_[static_cast<unsigned char>(entries_[i].text[0])];
     if (range.end == 0) range.begin = i;
     range.end = i + 1;
+    has_control_ = has_control_ || entries_[i].control;
   }
 }
 
 // Narrows the sorted entries to those that share one more byte with the text, step by step; the shortest
 // stands first.
-const AddedTokens::Entry* AddedTokens::LongestAt(std::string_view text, size_t at) const {
+const AddedTokens::Entry* AddedTokens::LongestAt(std::string_view text, size_t at, size_t control_end) const {
   auto [begin, end] = by_first_byte_[static_cast<unsigned char>(text[at])];
   const Entry* longest = nullptr;
   for (size_t depth = 1; begin < end; ++depth) {
-    if (entries_[begin].text.size() == depth) longest = &entries_[begin++];
+    if (entries_[begin].text.size() == depth) {
+      if (!entries_[begin].control || at + depth <= control_end) longest = &entries_[begin];
+      ++begin;
+    }
     if (begin == end || at + depth == text.size()) break;
     const auto byte = static_cast<unsigned char>(text[at + depth]);
     const auto byte_of = [&](const Entry& entry) { return static_cast<unsigned char>(entry.text[depth]); };
@@ -56,16 +60,23 @@ const AddedTokens::Entry* AddedTokens::LongestAt(std::string_view text, size_t a
   return longest;
 }
 
-std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, bool parse_special) const {
+std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, bool parse_special,
+                                                   std::span<const ByteRange> input) const {
   std::vector<Piece> pieces;
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
-    const Entry* entry = LongestAt(text, at);
+    while (!input.empty() && input.front().end <= at) input = input.subspan(1);
+    const bool in_input = !input.empty() && input.front().begin <= at;
+    const Entry* entry = LongestAt(text, at, input.empty() || in_input ? text.size() : input.front().begin);
     if (entry == nullptr) {
       ++at;
       continue;
     }
     TextRange match{at, at + entry->text.size()};
+    if (in_input && entry->control) {
+      at = std::min(match.end, input.front().end);
+      continue;
+    }
     at = match.end;
     if ((entry->special && !parse_special) || (entry->single_word && !StandsAlone(text, match))) continue;
     if (entry->lstrip) {

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/byte_range.h"
 #include "base/types.h"
 #include "text/tokenizer/pretokenizer_regex.h"
 
@@ -21,6 +23,7 @@ class AddedTokens {
     std::string text;  // not empty; as it is spelled in the text that is searched
     TokenId id = 0;
     bool single_word = false, lstrip = false, rstrip = false, special = false;
+    bool control = false;  // it is not found in text that came from a request
   };
   struct Piece {
     TextRange range;
@@ -33,16 +36,22 @@ class AddedTokens {
   bool empty() const { return entries_.empty(); }
   // Splits the text into pieces from left to right. Without `parse_special`, text that spells a special token
   // stays text. As in the tokenizers library, it still hides other tokens that overlap it.
-  std::vector<Piece> Split(std::string_view text, bool parse_special) const;
+  // Control tokens are found only where no byte of them is in `input`, the sorted parts of `text` that came
+  // from a request. In those parts they hide what overlaps them, as without `parse_special`.
+  std::vector<Piece> Split(std::string_view text, bool parse_special,
+                           std::span<const ByteRange> input = {}) const;
+  bool has_control() const { return has_control_; }
 
  private:
-  const Entry* LongestAt(std::string_view text, size_t at) const;
+  // A control token must end at or before `control_end`.
+  const Entry* LongestAt(std::string_view text, size_t at, size_t control_end) const;
 
   struct Range {
     size_t begin = 0, end = 0;
   };
   std::vector<Entry> entries_;  // sorted by text
   std::array<Range, 256> by_first_byte_;
+  bool has_control_ = false;
 };
 
 }  // namespace prefixd

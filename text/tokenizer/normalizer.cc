@@ -20,6 +20,25 @@ std::string StripWhiteSpace(std::string_view text, bool left, bool right) {
   return std::string(text);
 }
 
+// The number of bytes that StripWhiteSpace removes at the start.
+size_t StartOf(std::string_view text, bool left) {
+  return left ? text.size() - StripWhiteSpace(text, true, false).size() : 0;
+}
+
+// Marks one more character on both sides of each marked part.
+MarkedText Grown(const MarkedText& text) {
+  const std::string& bytes = text.bytes();
+  MarkedText out;
+  for (const ByteRange& range : text.input()) {
+    const size_t begin = range.begin == 0 ? 0 : StartOfLast(std::string_view(bytes).substr(0, range.begin));
+    const size_t end = range.end == bytes.size() ? range.end : range.end + Utf8Length(bytes[range.end]);
+    if (out.size() < begin) out += std::string_view(bytes).substr(out.size(), begin - out.size());
+    out.AppendInput(std::string_view(bytes).substr(out.size(), end - out.size()));
+  }
+  out += std::string_view(bytes).substr(out.size());
+  return out;
+}
+
 }  // namespace
 
 std::string ReplaceAll(std::string_view text, std::string_view pattern, std::string_view content) {
@@ -63,6 +82,49 @@ Result<std::string> TextNormalizer::Run(std::string_view text) const {
     }
   }
   return out;
+}
+
+Result<MarkedText> TextNormalizer::Run(const MarkedText& text) const {
+  MarkedText out = text;
+  const size_t limit = text.size() * kMaxGrowth + kGrowthAllowance;
+  for (const Stage& stage : stages_) {
+    PREFIXD_ASSIGN_OR_RETURN(out, ApplyMarked(stage, out, limit));
+    if (out.size() > limit) {
+      return InvalidArgument("the normalizer makes a text of " + std::to_string(text.size()) +
+                             " bytes longer than " + std::to_string(limit));
+    }
+  }
+  return out;
+}
+
+// Prepend and Strip move the marks. Other stages change characters: their result for the whole text is
+// compared with that for the runs of marked and unmarked bytes. Where they differ, as where an accent joins a
+// letter across a border, the marks grow by a character on both sides.
+Result<MarkedText> TextNormalizer::ApplyMarked(const Stage& stage, const MarkedText& text, size_t limit) {
+  PREFIXD_ASSIGN_OR_RETURN(std::string whole, Apply(stage, text.bytes(), limit));
+  if (stage.spec.kind == NormalizerSpec::kPrepend) {
+    MarkedText out = MarkedText::Own(text.empty() ? "" : stage.spec.content);
+    out += text;
+    return out;
+  }
+  if (stage.spec.kind == NormalizerSpec::kStrip) {
+    const size_t begin = StartOf(text.bytes(), stage.spec.strip_left);
+    return text.Part(begin, begin + whole.size());
+  }
+  Status failed = Status::Ok();
+  const auto apply = [&](std::string_view run) {
+    Result<std::string> changed = Apply(stage, std::string(run), limit);
+    if (!changed.ok()) failed = changed.status();
+    return changed.ok() ? *std::move(changed) : std::string();
+  };
+  MarkedText marked = text;
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    MarkedText runs = marked.MapRuns(apply);
+    PREFIXD_RETURN_IF_ERROR(failed);
+    if (runs.bytes() == whole) return runs;
+    marked = Grown(marked);
+  }
+  return MarkedText::Input(std::move(whole));
 }
 
 Result<std::string> TextNormalizer::Apply(const Stage& stage, std::string text, size_t limit) {

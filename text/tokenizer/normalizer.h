@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "text/tokenizer/pretokenizer_regex.h"
 #include "text/tokenizer/spec.h"
 
@@ -22,6 +23,8 @@ class TextNormalizer {
   // Returns the normalised text. `text` and the result are valid UTF-8. kInvalidArgument: the text would grow
   // beyond the invariant, or a regex needs too many steps; the message names the stage.
   Result<std::string> Run(std::string_view text) const;
+  // The same text, with marks. Where a stage mixes marked and unmarked bytes, the result is marked.
+  Result<MarkedText> Run(const MarkedText& text) const;
 
  private:
   struct Stage {
@@ -30,6 +33,7 @@ class TextNormalizer {
   };
   static Result<std::string> Apply(const Stage& stage, std::string text, size_t limit);
   static Result<std::string> Replace(const Stage& stage, std::string_view text, size_t limit);
+  static Result<MarkedText> ApplyMarked(const Stage& stage, const MarkedText& text, size_t limit);
 
   std::vector<Stage> stages_;
 };

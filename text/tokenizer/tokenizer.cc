@@ -37,6 +37,14 @@ struct Tokenizer::Parts {
 
 namespace {
 
+// Files of fine-tuned models often give the tokens of turns without the flag `special`.
+bool LooksLikeControl(std::string_view content) {
+  constexpr std::string_view kBar = "\xEF\xBD\x9C";  // U+FF5C, in the tokens of DeepSeek
+  if (content.size() > 4 && content.starts_with("<|") && content.ends_with("|>")) return true;
+  return content.size() > 2 * kBar.size() + 2 && content.starts_with("<" + std::string(kBar)) &&
+         content.ends_with(std::string(kBar) + ">");
+}
+
 // Returns the added tokens that are searched before normalisation, or after it. Special ones come first, as
 // in the tokenizers library.
 Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormalizer& normalizer,
@@ -48,8 +56,13 @@ Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormaliz
       if (token.special != special || token.normalized != normalized) continue;
       Result<std::string> text = normalized ? normalizer.Run(token.content) : Result(token.content);
       if (!text.ok()) return text.status().WithContext("added token \"" + token.content + "\"");
-      AddedTokens::Entry entry{*std::move(text), token.id,     token.single_word,
-                               token.lstrip,     token.rstrip, token.special};
+      AddedTokens::Entry entry{*std::move(text),
+                               token.id,
+                               token.single_word,
+                               token.lstrip,
+                               token.rstrip,
+                               token.special,
+                               token.special || LooksLikeControl(token.content)};
       if (entry.text.empty()) {
         return Unsupported("added token \"" + token.content +
                            "\", which the normalizer leaves empty, is not supported by prefixd");
@@ -63,6 +76,27 @@ Result<AddedTokens> SearchedTokens(const TokenizerSpec& spec, const TextNormaliz
     }
   }
   return AddedTokens(std::move(entries));
+}
+
+// The part of `text` in `range`, with the marks of `input`, which are widened to whole characters.
+MarkedText MarkedPart(std::string_view text, std::span<const ByteRange> input, ByteRange range) {
+  const auto in_character = [&](size_t at) {
+    return at < range.end && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+  };
+  MarkedText part;
+  size_t done = range.begin;
+  auto it = std::partition_point(input.begin(), input.end(),
+                                 [&](const ByteRange& r) { return r.end <= range.begin; });
+  for (; it != input.end() && it->begin < range.end; ++it) {
+    size_t begin = std::max(it->begin, done), end = std::min(it->end, range.end);
+    while (begin > done && in_character(begin)) --begin;
+    while (in_character(end)) ++end;
+    part += text.substr(done, begin - done);
+    if (begin < end) part.AppendInput(text.substr(begin, end - begin));
+    done = std::max(begin, end);
+  }
+  part += text.substr(done, range.end - done);
+  return part;
 }
 
 std::string_view Part(std::string_view text, const TextRange& range) {
@@ -157,23 +191,42 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSpec(const TokenizerSpec& spec
 }
 
 Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, EncodeOptions options) const {
+  return IsValidUtf8(utf8) ? Encode(utf8, {}, options) : Encode(RepairUtf8(utf8), {}, options);
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(const MarkedText& text, EncodeOptions options) const {
+  if (IsValidUtf8(text.bytes())) return Encode(text.bytes(), text.input(), options);
+  const MarkedText repaired = text.MapRuns([](std::string_view run) { return RepairUtf8(run); });
+  return Encode(repaired.bytes(), repaired.input(), options);
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, std::span<const ByteRange> input,
+                                               EncodeOptions options) const {
   std::vector<TokenId> ids;
-  if (options.add_special_tokens) ids = parts_->prefix_ids;
-  PREFIXD_RETURN_IF_ERROR(IsValidUtf8(utf8) ? EncodeText(utf8, options.parse_special, &ids)
-                                            : EncodeText(RepairUtf8(utf8), options.parse_special, &ids));
+  const std::vector<TokenId>& prefix = parts_->prefix_ids;
+  if (options.add_special_tokens) ids = prefix;
+  const auto begin = static_cast<ptrdiff_t>(ids.size());
+  PREFIXD_RETURN_IF_ERROR(EncodeText(utf8, input, options.parse_special, &ids));
+  if (options.prefix_once && begin > 0 && ids.size() >= 2 * prefix.size() &&
+      std::equal(prefix.begin(), prefix.end(), ids.begin() + begin))
+    ids.erase(ids.begin(), ids.begin() + begin);
   if (options.add_special_tokens) ids.insert(ids.end(), parts_->suffix_ids.begin(), parts_->suffix_ids.end());
   return ids;
 }
 
-Status Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const {
+Status Tokenizer::EncodeText(std::string_view text, std::span<const ByteRange> input, bool parse_special,
+                             std::vector<TokenId>* out) const {
   PreTokenized words;
-  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special)) {
+  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special, input)) {
     if (raw.id >= 0) {
       out->push_back(raw.id);
       continue;
     }
-    PREFIXD_ASSIGN_OR_RETURN(const std::string normal, parts_->normalizer.Run(Part(text, raw.range)));
-    for (const AddedTokens::Piece& piece : parts_->added_normalized.Split(normal, parse_special)) {
+    PREFIXD_ASSIGN_OR_RETURN(const MarkedText marked,
+                             Normalize(text, input, {raw.range.begin, raw.range.end}));
+    const std::string& normal = marked.bytes();
+    for (const AddedTokens::Piece& piece :
+         parts_->added_normalized.Split(normal, parse_special, marked.input())) {
       if (piece.id >= 0) {
         out->push_back(piece.id);
         continue;
@@ -184,6 +237,16 @@ Status Tokenizer::EncodeText(std::string_view text, bool parse_special, std::vec
     }
   }
   return Status::Ok();
+}
+
+// Marks matter only to control tokens that are searched in normalised text, which few files have.
+Result<MarkedText> Tokenizer::Normalize(std::string_view text, std::span<const ByteRange> input,
+                                        ByteRange range) const {
+  if (parts_->added_normalized.has_control() && !input.empty())
+    return parts_->normalizer.Run(MarkedPart(text, input, range));
+  PREFIXD_ASSIGN_OR_RETURN(std::string normal,
+                           parts_->normalizer.Run(text.substr(range.begin, range.end - range.begin)));
+  return MarkedText::Own(std::move(normal));
 }
 
 std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

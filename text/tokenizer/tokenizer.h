@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "base/status.h"
 #include "base/types.h"
 #include "text/tokenizer/decoder.h"
@@ -35,10 +36,16 @@ class Tokenizer {
   struct EncodeOptions {
     bool add_special_tokens = true;  // the additions of the post-processor (BOS ...)
     bool parse_special = true;       // false: text that spells a special added token is encoded as plain text
+    bool prefix_once = false;        // no addition at the start if the text begins with it (BOS in the text)
   };
   // Invalid UTF-8 is encoded as U+FFFD, one for every maximal invalid part. kInvalidArgument: the regexes or
   // normalizers of the file would exceed their limit of steps or memory for this text.
   Result<std::vector<TokenId>> Encode(std::string_view utf8, EncodeOptions options) const;
+  // The same for a rendered conversation: what came from the request spells no control token. These are the
+  // special added tokens, and others that are spelled like one: "<|...|>", or with U+FF5C for the bars.
+  // Other added tokens are found everywhere, as the file asks. Text without control tokens gives the ids that
+  // it has without marks.
+  Result<std::vector<TokenId>> Encode(const MarkedText& text, EncodeOptions options) const;
 
   // Ignores ids without a token.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
@@ -61,7 +68,12 @@ class Tokenizer {
  private:
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
-  Status EncodeText(std::string_view text, bool parse_special, std::vector<TokenId>* out) const;
+  Result<std::vector<TokenId>> Encode(std::string_view utf8, std::span<const ByteRange> input,
+                                      EncodeOptions options) const;
+  Result<MarkedText> Normalize(std::string_view text, std::span<const ByteRange> input,
+                               ByteRange range) const;
+  Status EncodeText(std::string_view text, std::span<const ByteRange> input, bool parse_special,
+                    std::vector<TokenId>* out) const;
 
   std::unique_ptr<const Parts> parts_;
 };
