@@ -11,6 +11,27 @@
 #include "text/tokenizer/tokenizer.h"
 #include "text/tokenizer/unicode.h"
 
+// Text without marks has the ids of a plain text; with marks anywhere, characters cut in two included, it has
+// ids of the vocabulary.
+static void CheckMarks(const prefixd::Tokenizer& tok, std::string_view text,
+                       const std::vector<prefixd::TokenId>& ids, prefixd::Tokenizer::EncodeOptions options) {
+  const auto own = tok.Encode(prefixd::MarkedText::Own(std::string(text)), options);
+  PREFIXD_CHECK(own.ok() && *own == ids);
+  for (const size_t step : {1, 3, 16}) {
+    prefixd::MarkedText marked;
+    for (size_t at = 0; at < text.size(); at += step) {
+      if (at / step % 2 == 0) {
+        marked += text.substr(at, step);
+      } else {
+        marked.AppendInput(text.substr(at, step));
+      }
+    }
+    const auto encoded = tok.Encode(marked, options);
+    if (!encoded.ok()) continue;
+    for (const prefixd::TokenId id : *encoded) PREFIXD_CHECK(id >= 0 && id < tok.vocab_size()) << id;
+  }
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const auto tokenizer = prefixd::Tokenizer::FromJson(input);
@@ -36,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         pieces += piece;
       }
       PREFIXD_CHECK(pieces + stream.Flush() == whole);
+      CheckMarks(tok, one, ids, {.add_special_tokens = special, .parse_special = special});
     }
   }
   for (prefixd::TokenId id = -1; id <= tok.vocab_size() && id < 64; ++id) (void)tok.TokenBytes(id);
