@@ -235,8 +235,19 @@ TEST(ChatContent, IntegersOfArgumentsKeepTheirDigits) {
   EXPECT_EQ(Render(*chat, WithCall(json::serialize(json::string(others)))),
             "1234567890123456789012 \"1234567890123456789012\" False ['1234567890123456789012'];"
             "0.12345678901234568 0.12345678901234568 False [0.12345678901234568];10.0 10.0 False [10.0];");
-  for (const char* broken : {R"("{\"a\": 12345678901234567890123x}")", R"("{\"a\": 0012345678901234567890}")",
-                             R"("12345678901234567890123")", R"("{\"a")", R"("{\"a\\")", R"("-")"})
+  // The nearest double, as Python reads it.
+  const std::string fractions =
+      R"({"a": 158063.29320000001, "b": 3.141592653589793, "c": 1e400, "d": 9007199254740993.0, )"
+      R"("e": -1e-400})";
+  EXPECT_EQ(Render(*Load("{% for m in messages %}{% for c in m.tool_calls or [] %}{% if c.function.name %}{{ "
+                         "c.function.arguments|tojson }}{% endif %}{% endfor %}{% endfor %}"),
+                   WithCall(json::serialize(json::string(fractions)))),
+            R"({"a": 158063.29320000001, "b": 3.141592653589793, "c": Infinity, "d": 9007199254740992.0, )"
+            R"("e": -0.0})");
+  for (const char* broken :
+       {R"("{\"a\": 12345678901234567890123x}")", R"("{\"a\": 0012345678901234567890}")", R"("{\"a\": 1.}")",
+        R"("{\"a\": 1.5.2}")", R"("{\"a\": 1e}")", R"("{\"a\": +1}")", R"("{1: 2}")",
+        R"("12345678901234567890123")", R"("{\"a")", R"("{\"a\\")", R"("-")"})
     EXPECT_TRUE(Render(*chat, WithCall(broken)).starts_with("ERROR ")) << broken;
 }
 

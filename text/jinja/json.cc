@@ -10,8 +10,31 @@
 namespace prefixd::jinja {
 namespace {
 
-// Stands in front of the digits of an integer that boost::json would round. Valid text does not have it.
-constexpr char kLongInteger = '\xFF';
+// Stands in front of a number, in a string. Valid text does not have it.
+constexpr char kNumber = '\xFF';
+
+// Whether `text` is a number in the grammar of JSON.
+bool IsJsonNumber(std::string_view text) {
+  const auto skip_digits = [&] {
+    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    text.remove_prefix(digits);
+    return digits;
+  };
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const bool zero = text.starts_with('0');
+  const size_t whole = skip_digits();
+  if (whole == 0 || (zero && whole > 1)) return false;
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    if (skip_digits() == 0) return false;
+  }
+  if (text.starts_with('e') || text.starts_with('E')) {
+    text.remove_prefix(1);
+    if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
+    if (skip_digits() == 0) return false;
+  }
+  return text.empty();
+}
 
 // The roles of a conversation. Templates write them into control tokens: '<|' + role + '|>'.
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
@@ -26,9 +49,11 @@ class Converter {
   Value Text(std::string text) const {
     return Value::Marked(input_ ? MarkedText::Input(std::move(text)) : MarkedText::Own(std::move(text)));
   }
-  static Value Integer(std::string_view digits) {
-    if (const auto value = ParseInt(digits, 10)) return Value::Integer(*value);
-    return Value(LongInt{std::make_shared<const std::string>(digits)});
+  static Value Number(std::string_view text) {
+    if (text.find_first_of(".eE") != std::string_view::npos)
+      return Value::Float(ParseFloat(text).value_or(0));
+    if (const auto value = ParseInt(text, 10)) return Value::Integer(*value);
+    return Value(LongInt{std::make_shared<const std::string>(text)});
   }
   // The member of an object at `depth`.
   Value Member(std::string_view key, const boost::json::value& json, int depth) const {
@@ -58,8 +83,8 @@ Value Converter::Convert(const boost::json::value& json, int depth) const {
     case bj::kind::double_:
       return Value::Float(json.get_double());
     case bj::kind::string:
-      return json.get_string().starts_with(kLongInteger) ? Integer(json.get_string().subview(1))
-                                                         : Text(std::string(json.get_string()));
+      return json.get_string().starts_with(kNumber) ? Number(json.get_string().subview(1))
+                                                    : Text(std::string(json.get_string()));
     case bj::kind::array: {
       std::vector<Value> items;
       items.reserve(json.get_array().size());
@@ -236,34 +261,35 @@ Value FromJson(const boost::json::value& json, bool input, Budget& budget) {
   return Converter(input, budget).Convert(json, kMaxValueDepth);
 }
 
-std::string KeepLongIntegers(std::string_view json) {
-  constexpr size_t kSafe = 18;  // digits that fit 64 bits
+namespace {
+
+// Whether what ends at `end` stands before a colon. No number may.
+bool IsKey(std::string_view json, size_t end) {
+  const size_t next = json.find_first_not_of(" \t\r\n", end);
+  return next != std::string_view::npos && json[next] == ':';
+}
+
+}  // namespace
+
+std::string KeepNumbers(std::string_view json) {
   std::string out;
   size_t done = 0;
   for (size_t at = 0; at < json.size();) {
-    if (json[at] == '"') {
+    if (json[at] == '"') {  // a string, to its end
       for (++at; at < json.size() && json[at] != '"'; ++at) at += json[at] == '\\';
       ++at;
       continue;
     }
-    const size_t begin = at;
-    if (json[at] == '-') ++at;
-    const size_t digits = at;
-    while (at < json.size() && json[at] >= '0' && json[at] <= '9') ++at;
-    const bool whole = at == json.size() || std::string_view(".eE").find(json[at]) == std::string_view::npos;
-    if (whole && at - digits > kSafe && json[digits] != '0') {
-      out.append(json, done, begin - done) += '"';
-      out += kLongInteger;
-      out.append(json, begin, at - begin) += '"';
-      done = at;
+    const size_t end = std::min(json.find_first_not_of("0123456789+-.eE", at), json.size());
+    if (IsJsonNumber(json.substr(at, end - at)) && !IsKey(json, end)) {
+      out.append(json, done, at - done) += {'"', kNumber};
+      out.append(json, at, end - at) += '"';
+      done = end;
     }
-    // The digits of a fraction or exponent are no integer.
-    while (!whole && at < json.size() &&
-           std::string_view("0123456789.eE+-").find(json[at]) != std::string_view::npos)
-      ++at;
-    if (at == begin) ++at;
+    at = std::max(at + 1, end);
   }
-  return out.append(json, done, json.size() - done);
+  if (done < json.size()) out.append(json, done);
+  return out;
 }
 
 MarkedText ToJson(const Value& value, const JsonStyle& style, Budget& budget) {

@@ -49,9 +49,9 @@ Result<MarkedText> Template::RenderMarked(const Variables& variables, int64_t un
 
 std::optional<boost::json::value> ParseJsonText(std::string_view json) {
   boost::json::parse_options options;
-  options.allow_invalid_utf8 = true;  // of the marks in front of long integers
+  options.allow_invalid_utf8 = true;  // the marks of numbers
   boost::json::error_code error;
-  boost::json::value value = boost::json::parse(KeepLongIntegers(json), error, {}, options);
+  boost::json::value value = boost::json::parse(KeepNumbers(json), error, {}, options);
   return error ? std::nullopt : std::optional(std::move(value));
 }
 

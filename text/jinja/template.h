@@ -75,8 +75,9 @@ class Template {
   const std::unique_ptr<const Program> program_;
 };
 
-// Parses JSON whose integers may have any length: those that boost::json would round are strings in the
-// result, which Render and JsonText take for the integers that they are. Returns nothing when it is not JSON.
+// Parses JSON with the numbers that Python reads: integers of any length, and the nearest doubles. They are
+// strings in the result, which Render and JsonText take for the numbers that they are. Returns nothing when
+// the text is not JSON.
 std::optional<boost::json::value> ParseJsonText(std::string_view json);
 // The JSON text of a value, as Python's json.dumps(ensure_ascii=False) spells it.
 Result<std::string> JsonText(const boost::json::value& value);

@@ -213,9 +213,10 @@ std::optional<size_t> Length(const Value& value);
 // tokens.
 Value FromJson(const boost::json::value& json, bool input, Budget& budget);
 
-// Returns a JSON text in which the integers of more than 18 digits are strings that FromJson takes for
-// integers. A text that is no JSON stays none.
-std::string KeepLongIntegers(std::string_view json);
+// Returns a JSON text in which the numbers are strings that FromJson takes for numbers. boost::json rounds
+// integers of more than 64 bits, and does not round fractions of more than 15 digits to the nearest double. A
+// text that is no JSON stays none.
+std::string KeepNumbers(std::string_view json);
 
 struct JsonStyle {
   std::string item_separator = ", ";
