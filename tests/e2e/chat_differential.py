@@ -164,7 +164,7 @@ def fault(reference, request, answer):
                 return "refused, but Jinja2 renders a permitted form"
         return None
     output, wrong = answer["output"], []
-    for fitted in answer["fitted"]:
+    for fitted in map(json.loads, answer["fitted"]):
         wrong.append(permitted(given, fitted))
         rendered = reference.render(request["chat"], {**variables, "messages": fitted})
         if wrong[-1] is None and rendered.get("output") != output:

@@ -5,8 +5,8 @@
 //   in:  {"template": "...", "variables": {...}, "now": "2026-07-01T12:00:00"}   the time is local
 //   out: {"output": "..."} or {"error": "<code>: <message>"}
 //   in:  {"chat": "...", "variables": {...}, "now": "..."}   the messages are fitted to the template first
-//   out: {"output": "...", "input": [[0, 5], ...], "fitted": [[...], [...]]} or an error. `input` has the
-//        parts that came from the conversation; one of `fitted` is what was rendered.
+//   out: {"output": "...", "input": [[0, 5], ...], "fitted": ["[...]", "[...]"]} or an error. `input` has
+//        the parts that came from the conversation; one of `fitted`, JSON texts, is what was rendered.
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -77,7 +77,7 @@ json::object RenderChat(const json::object& request) {
   for (const auto& range : rendered->input()) ranges.push_back(json::array{range.begin, range.end});
   for (const auto& caps : {chat.caps(), objects}) {
     const auto messages = FitMessages(input.messages, caps);
-    if (messages.ok()) fitted.push_back(*messages);
+    if (messages.ok()) fitted.emplace_back(*prefixd::jinja::JsonText(*messages));
   }
   return {{"output", rendered->bytes()}, {"input", ranges}, {"fitted", fitted}};
 }
