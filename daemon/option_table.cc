@@ -22,9 +22,7 @@ constexpr OptionSpec kTable[] = {
     {"chat-template", "FILE", K::kText, &O::chat_template, "", "Model",
      "Jinja template that replaces the model's own"},
     {"special-tokens-in-content", "", K::kFlag, &O::special_tokens_in_content, "false", "Model",
-     "control tokens that are spelled in the messages of a chat become tokens, as in transformers; without "
-     "it "
-     "they are plain text, so that no message can forge a turn"},
+     "control tokens in the messages of a chat become tokens; without it they are plain text"},
     {"backend", "NAME", K::kChoice, &O::backend, "auto", "Model",
      "kernels that compute the model; auto: the fastest that runs on this machine", 0, 0,
      "auto|ref|avx2|avx512", "cuda"},
