@@ -40,7 +40,8 @@ Result<std::optional<bj::object>> ReadOptionalObject(const fs::path& path,
   const std::string prefix = path.filename().string() + ": ";
   Result<bj::object> unique = ParseJsonObject(prefix, text);
   if (unique.ok()) return std::optional(*std::move(unique));
-  PREFIXD_ASSIGN_OR_RETURN(bj::object object, ParseJsonObject(prefix, text, {.twice = JsonParseOptions::Twice::kLast}));
+  PREFIXD_ASSIGN_OR_RETURN(bj::object object,
+                           ParseJsonObject(prefix, text, {.twice = JsonParseOptions::Twice::kLast}));
   if (warnings != nullptr) warnings->push_back(unique.status().message() + "; the last one counts");
   return std::optional(std::move(object));
 }
