@@ -23,22 +23,14 @@ bool Exists(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// Reads a file, which may be a pointer of git-lfs in place of the file.
-Result<std::string> ReadText(const fs::path& path, size_t limit) {
-  PREFIXD_ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, limit));
-  if (!text.starts_with("version https://git-lfs.github.com/spec/")) return text;
-  const std::string name = path.filename().string();
-  return Corrupt(name + ": is a git-lfs pointer, not the file; fetch it: git lfs pull --include " + name);
-}
-
 // The object of a JSON file, or nothing where there is no such file. Of a key given twice the last one
 // counts, as in Python; `warnings`, which may be null, then gets a sentence.
 Result<std::optional<bj::object>> ReadOptionalObject(const fs::path& path,
                                                      std::vector<std::string>* warnings) {
   if (!Exists(path)) return std::optional<bj::object>();
-  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadText(path, kLargestConfig));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kLargestConfig));
   const std::string prefix = path.filename().string() + ": ";
-  Result<bj::object> unique = ParseJsonObject(prefix, text);
+  Result<bj::object> unique = ParseJsonObject(prefix, text, {.twice = JsonParseOptions::Twice::kRefuse});
   if (unique.ok()) return std::optional(*std::move(unique));
   PREFIXD_ASSIGN_OR_RETURN(bj::object object,
                            ParseJsonObject(prefix, text, {.twice = JsonParseOptions::Twice::kLast}));
@@ -50,7 +42,7 @@ Result<TokenizerSpec> ReadSpec(const fs::path& folder) {
   const fs::path file = folder / "tokenizer.json";
   if (!Exists(file))
     return NotFound("has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
-  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadText(file, kLargestTokenizer));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
   Result<TokenizerSpec> spec = ParseTokenizerJson(text);
   if (!spec.ok()) return spec.status().WithContext("tokenizer.json");
   return spec;
@@ -98,7 +90,7 @@ Result<TemplateSource> TemplateOfFiles(const fs::path& folder) {
   TemplateSource source;
   for (const fs::path& file : {others / "default.jinja", folder / "chat_template.jinja"}) {
     if (!Exists(file) || !source.place.empty()) continue;
-    PREFIXD_ASSIGN_OR_RETURN(source.text, ReadText(file, kLargestTemplate));
+    PREFIXD_ASSIGN_OR_RETURN(source.text, ReadSmallFile(file, kLargestTemplate));
     source.place = fs::relative(file, folder).string();
   }
   if (const fs::path tools = others / "tool_use.jinja"; Exists(tools)) {
@@ -107,7 +99,7 @@ Result<TemplateSource> TemplateOfFiles(const fs::path& folder) {
           "additional_chat_templates/tool_use.jinja: is not supported without a template for "
           "other requests; add chat_template.jinja");
     }
-    PREFIXD_ASSIGN_OR_RETURN(source.tool_use, ReadText(tools, kLargestTemplate));
+    PREFIXD_ASSIGN_OR_RETURN(source.tool_use, ReadSmallFile(tools, kLargestTemplate));
   }
   return source;
 }

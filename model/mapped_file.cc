@@ -30,7 +30,8 @@ Status RefusePointer(const std::filesystem::path& path, std::string_view text) {
   const std::string bytes(size == text.npos ? "?"
                                             : text.substr(size + 6, text.find('\n', size + 6) - size - 6));
   return Corrupt(path.string() + ": is a git-lfs pointer to a file of " + bytes +
-                 " bytes, not the file itself; fetch it with `git lfs pull`, or download it again");
+                 " bytes, not the file itself; fetch it: git lfs pull --include " + path.filename().string() +
+                 ", or download it again");
 }
 
 }  // namespace
