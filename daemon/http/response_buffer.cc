@@ -217,6 +217,7 @@ OutgoingBytes ResponseBuffer::TakeBytes(size_t limit) {
   if (overflow_ || disconnected_) return {};
   if (pieces_.empty() && source_ != nullptr) PullLocked(limit);
   if (pieces_.empty()) return {};
+  writing_ = true;
   const std::string_view rest = std::string_view(*pieces_.front().text).substr(front_taken_);
   if (rest.size() >= limit || pieces_.size() == 1 || pieces_[1].text->size() > limit - rest.size()) {
     OutgoingBytes taken{pieces_.front().text, rest.substr(0, limit)};
@@ -239,6 +240,7 @@ void ResponseBuffer::MarkWritten(size_t bytes) {
   MutexLock lock(mutex_);
   PREFIXD_CHECK(bytes <= unsent_bytes_) << bytes << " of " << unsent_bytes_;
   unsent_bytes_ -= bytes;
+  writing_ = false;
   reserved_.Shrink(std::exchange(reserved_popped_, 0));
 }
 
@@ -270,10 +272,12 @@ void ResponseBuffer::MarkDisconnected() {
     disconnected_ = true;
     if (!ended_) callback = std::move(on_disconnect_);
     on_disconnect_ = nullptr;
+    // The connection still has the bytes that it is writing. MarkWritten returns their reservation.
+    if (writing_ && front_taken_ > 0) reserved_popped_ += pieces_.front().reserved;
+    if (!writing_) reserved_popped_ = 0;
+    reserved_.ShrinkTo(reserved_popped_);
     pieces_.clear();
     source_ = nullptr;
-    reserved_.ShrinkTo(0);
-    reserved_popped_ = 0;
     front_taken_ = 0;
   }
   if (callback) callback();

@@ -15,9 +15,10 @@
 //   4. A piece of at least the limit of TakeBytes is sent from where the producer left it: its bytes are
 //      neither copied nor moved, so that sending takes time in proportion to the size of an answer. Shorter
 //      pieces, and the end of a longer one, may be joined; each of their bytes is copied at most once.
-//   5. Every byte from Respond and Write is reserved from the byte budget until its piece is written or the
-//      client has disconnected. A source holds a reservation of its own; what it wrote and is not sent yet is
-//      one part of at most about the limit of TakeBytes.
+//   5. Every byte from Respond and Write is reserved from the byte budget until its piece is written or
+//      dropped. A disconnect drops the pieces. The piece that is being written then stays reserved until
+//      MarkWritten reports the end of the write. A source holds a reservation of its own; what it wrote and
+//      is not sent yet is one part of at most about the limit of TakeBytes.
 #pragma once
 
 #include <deque>
@@ -74,7 +75,8 @@ class ResponseBuffer {
   void Abandon() EXCLUDES(mutex_);
 
   // For the connection. TakeBytes returns at most `limit` bytes, and none when there are none now; requires
-  // limit > 0. MarkWritten reports that bytes taken before were handed to the operating system.
+  // limit > 0. MarkWritten reports that the bytes taken last were handed to the operating system, or that the
+  // write failed; the caller has dropped their owner.
   OutgoingBytes TakeBytes(size_t limit) EXCLUDES(mutex_);
   void MarkWritten(size_t bytes) EXCLUDES(mutex_);
   bool ended() const EXCLUDES(mutex_);       // the producer has ended the response
@@ -110,6 +112,7 @@ class ResponseBuffer {
   std::shared_ptr<BodySource> source_ GUARDED_BY(mutex_);  // writes what follows the pieces
   size_t front_taken_ GUARDED_BY(mutex_) = 0;   // bytes taken of the front piece; less than its size
   size_t unsent_bytes_ GUARDED_BY(mutex_) = 0;  // in pieces_, or taken and not yet written
+  bool writing_ GUARDED_BY(mutex_) = false;     // bytes were taken and are not reported by MarkWritten
   bool keep_alive_ GUARDED_BY(mutex_);
   bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream
   bool started_ GUARDED_BY(mutex_) = false;   // the head was pushed

@@ -316,9 +316,10 @@ asio::awaitable<bool> Session::SendResponse() {
   bool failed = false;
   while (!failed) {
     ErrorCode error;
-    const OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
+    OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
     if (!taken.bytes.empty()) {
       failed = !co_await SendPart(taken.bytes, &deadline);
+      taken.owner = nullptr;
       response_->MarkWritten(taken.bytes.size());
     } else if (response_->drained()) {
       break;
@@ -334,7 +335,8 @@ asio::awaitable<bool> Session::SendResponse() {
   co_return another;
 }
 
-// Returns false when the client disconnected or was too slow.
+// Returns false when the client disconnected or was too slow, or the response was aborted. A cancel between
+// two writes has no effect, so the state is checked before each.
 asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* deadline) {
   using Clock = std::chrono::steady_clock;
   ErrorCode error;
@@ -342,16 +344,20 @@ asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* 
   const Clock::time_point begun = Clock::now();
   StartDeadline(std::max(seconds, 0.0));
   writing_ = true;
-  co_await asio::async_write(socket_, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+  size_t sent = 0;
+  while (sent < bytes.size() && !error && !timed_out_ && !response_->aborted()) {
+    sent += co_await socket_.async_write_some(asio::buffer(bytes.substr(sent)),
+                                              asio::redirect_error(asio::use_awaitable, error));
+  }
   writing_ = false;
   CancelDeadline();
   deadline->Record(bytes.size(), std::chrono::duration<double>(Clock::now() - begun).count());
-  if (error && timed_out_) {
+  if (sent < bytes.size() && timed_out_) {
     server_->budget.CountSlowReader();
     Log(LogLevel::kWarning, "a client did not read its response",
         {{"request_id", response_->request_id()}, {"sent_bytes", deadline->taken() - bytes.size()}});
   }
-  co_return !error;
+  co_return sent == bytes.size();
 }
 
 // Keeps reading while a request is running, to detect a disconnect. The bytes read may be the next request.
@@ -374,7 +380,7 @@ void Session::OnBytesWatched(ErrorCode error, size_t bytes) {
   } else if (!watch_stopped_) {
     WatchForDisconnect();
   }
-  wake_.cancel();
+  OnWake();
 }
 
 asio::awaitable<void> Session::StopWatching() {
@@ -429,7 +435,8 @@ void Session::CancelDeadline() {
   deadline_.cancel();
 }
 
-// Cancels the write of an aborted stream, which must not wait for a client that does not read.
+// Cancels the write of an aborted response, which must not wait for a client that does not read, nor hold its
+// bytes for a client that has disconnected.
 void Session::OnWake() {
   wake_.cancel();
   if (!writing_ || !response_->aborted()) return;

@@ -190,6 +190,23 @@ TEST_F(HttpServerTest, RunsTheDisconnectCallback) {
   EXPECT_TRUE(server_->WaitIdle(10));
 }
 
+// A client that closes its sending side counts as disconnected. What is being written to it is not kept until
+// the deadline of readers.
+TEST_F(HttpServerTest, AHalfClosedClientThatReadsNothingHoldsNoBytes) {
+  options_.reader_seconds = 3600;
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  exchange->StartStream({});
+  ASSERT_TRUE(client.ReadUntil("\r\n\r\n"));
+  ASSERT_TRUE(exchange->Write(std::string(20 << 20, 'x')));
+  client.FinishSending();
+  EXPECT_TRUE(WaitForDisconnects(1));
+  EXPECT_TRUE(server_->WaitIdle(10)) << "the write is cancelled";
+  EXPECT_EQ(server_->inflight().bytes, 0u);
+}
+
 TEST_F(HttpServerTest, RunsADisconnectCallbackRegisteredAfterTheDisconnect) {
   Start();
   RawClient client(server_->url());

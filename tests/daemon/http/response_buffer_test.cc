@@ -224,6 +224,21 @@ TEST_F(ResponseBufferTest, BytesAreReservedUntilTheyAreWritten) {
   EXPECT_EQ(budget.held(), 0u);
 }
 
+// A disconnect does not free what the connection is writing: a client that closes its sending side and reads
+// nothing keeps it until the write ends.
+TEST_F(ResponseBufferTest, BytesThatAreBeingWrittenStayReservedAfterADisconnect) {
+  const auto response = Make();
+  response->Respond({.body = std::string(500'000, 'x')});
+  response->MarkWritten(response->TakeBytes(1000).bytes.size());  // the head
+  OutgoingBytes taken = response->TakeBytes(1000);
+  ASSERT_EQ(taken.owner->size(), 500'000u);
+  response->MarkDisconnected();
+  EXPECT_GE(connection_->budget().held(), taken.owner->size()) << "the text is still in memory";
+  taken.owner = nullptr;
+  response->MarkWritten(taken.bytes.size());
+  EXPECT_EQ(connection_->budget().held(), 0u);
+}
+
 TEST_F(ResponseBufferTest, NothingGrowsBeyondTheBudget) {
   ByteBudget& budget = connection_->budget();
   ByteBudget::Reservation rest(budget, ByteBudget::Use::kWork);
