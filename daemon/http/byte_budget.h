@@ -11,7 +11,8 @@
 //      below the small size of its use may take from that part, so short requests are answered while large
 //      ones fill the rest.
 //   3. Bodies together take at most a quarter of the part for large reservations, or the largest body if that
-//      is more. A body that was accepted therefore finds room to be worked on.
+//      is more. So bodies that arrive or wait do not take the room in which others are worked on. Answers and
+//      other work may have taken it: a body that was accepted may still be answered 503.
 #pragma once
 
 #include <atomic>
@@ -112,6 +113,13 @@ class ByteBudget {
   // What one large request can get at most.
   size_t LargeLimit() const { return limit_ - limit_ / 8; }
   size_t held() const { return held_.load(); }
+  // Whether a body of this size would find room now. It takes nothing; "no" counts as a refusal.
+  bool HasRoomForBody(size_t bytes) {
+    const size_t bodies = bodies_, held = held_;
+    const bool fits = bodies <= body_limit_ && bytes <= body_limit_ - bodies && held <= LargeLimit() &&
+                      bytes <= LargeLimit() - held;
+    return fits || Refuse();
+  }
   void CountSlowReader() { ++slow_readers_; }
   InflightStats stats() const {
     return {.bytes = held_.load(),

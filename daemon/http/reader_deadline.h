@@ -1,4 +1,5 @@
-// ReaderDeadline: how long the client of one response may take for the next part of it.
+// ReaderDeadline: how long the client of one response may take for the next part of it. The body of a
+// request, which a client sends, has the same rules.
 //
 // Threads: one owner, the strand of the connection.
 //

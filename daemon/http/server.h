@@ -27,6 +27,7 @@
 namespace prefixd {
 
 // A body up to this size is always accepted and is parsed on the io thread. max_connections bounds their sum.
+// The bytes of a larger one are reserved as they arrive.
 inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 
 struct HttpServerOptions {
@@ -39,7 +40,10 @@ struct HttpServerOptions {
   size_t max_inflight_bytes = 512 << 20;  // of the byte budget
   size_t max_backlog_bytes = 1 << 20;     // of a stream that the client does not read
   double header_seconds = 10;             // from the first byte of the request
-  double body_seconds = 60;
+  double body_seconds = 60;               // for all of it
+  // A body above kSmallBodyBytes must also arrive steadily; see reader_deadline.h.
+  double body_stall_seconds = Limit<double>("body-stall-seconds");
+  double body_bytes_per_second = Limit<double>("body-rate");
   double idle_seconds = 75;    // between requests
   double reader_seconds = 60;  // for one write chunk; see reader_deadline.h
   double reader_bytes_per_second = Limit<double>("reader-rate");

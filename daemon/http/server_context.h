@@ -79,4 +79,16 @@ class ServerContext {
   int exchanges_ GUARDED_BY(mutex_) = 0;
 };
 
+// Counts an exchange as running for as long as this object lives.
+class ScopedExchangeCount {
+ public:
+  explicit ScopedExchangeCount(ServerContext& server) : server_(server) { server_.ExchangeStarted(); }
+  ~ScopedExchangeCount() { server_.ExchangeFinished(); }
+  ScopedExchangeCount(const ScopedExchangeCount&) = delete;
+  ScopedExchangeCount& operator=(const ScopedExchangeCount&) = delete;
+
+ private:
+  ServerContext& server_;
+};
+
 }  // namespace prefixd

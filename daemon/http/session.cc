@@ -13,7 +13,6 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <chrono>
 #include <exception>
 #include <optional>
@@ -23,7 +22,7 @@
 #include "daemon/http/reader_deadline.h"
 #include "daemon/http/request_head.h"
 #include "daemon/http/response_buffer.h"
-#include "daemon/http/session_errors.h"
+#include "daemon/http/session_request.h"
 #include "daemon/limit_table.h"
 
 namespace prefixd {
@@ -33,6 +32,7 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using ErrorCode = boost::system::error_code;
+using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReadBytes = Limit<size_t>("read-chunk");
 constexpr size_t kWriteBytes = Limit<size_t>("write-chunk");
@@ -51,19 +51,7 @@ void RunAndCatch(const std::function<void()>& job) {
   }
 }
 
-// Counts an exchange as running for as long as this object lives.
-class ScopedExchangeCount {
- public:
-  explicit ScopedExchangeCount(ServerContext& server) : server_(server) { server_.ExchangeStarted(); }
-  ~ScopedExchangeCount() { server_.ExchangeFinished(); }
-  ScopedExchangeCount(const ScopedExchangeCount&) = delete;
-  ScopedExchangeCount& operator=(const ScopedExchangeCount&) = delete;
-
- private:
-  ServerContext& server_;
-};
-
-std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
+double Seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
 class Session final : public Connection, public std::enable_shared_from_this<Session> {
  public:
@@ -105,7 +93,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<void> Linger();
 
   ResponseOptions MakeResponseOptions(bool framed);
-  bool ReserveBody();
+  bool BodyMayFit();
+  double SecondsForBody(const ReaderDeadline& pace, double passed);
   ReadResult Reject(ApiError error);
   ReadResult RejectOrClose(ErrorCode error, const char* what);
   std::optional<HttpRequest> TakeRequest();
@@ -125,7 +114,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   const std::shared_ptr<ServerContext> server_;
   const uint64_t id_;
   boost::beast::flat_buffer buffer_;
-  std::optional<http::request_parser<http::string_body>> parser_;
+  std::optional<http::request_parser<BudgetedBody>> parser_;
   ByteBudget::Reservation body_bytes_;
   ApiError rejection_;
   std::shared_ptr<ResponseBuffer> response_;
@@ -190,7 +179,8 @@ ResponseOptions Session::MakeResponseOptions(bool framed) {
 
 asio::awaitable<Session::ReadResult> Session::ReadRequest() {
   parser_.emplace();
-  body_bytes_ = {};
+  parser_->get().body().reserved = ByteBudget::Reservation(server_->budget, ByteBudget::Use::kBody);
+  parser_->get().body().most = server_->options.max_body_bytes;
   parser_->header_limit(static_cast<uint32_t>(server_->options.max_header_bytes));
   parser_->body_limit(server_->options.max_body_bytes);
   if (buffer_.size() == 0) {
@@ -217,33 +207,19 @@ asio::awaitable<Session::ReadResult> Session::ReadHead() {
                                    asio::redirect_error(asio::use_awaitable, error));
   CancelDeadline();
   if (error) co_return RejectOrClose(error, "the headers");
-  const auto& head = parser_->get();
-  const Framing framing{.version = static_cast<int>(head.version()),
-                        .content_lengths = static_cast<int>(head.count(http::field::content_length)),
-                        .content_length = View(head[http::field::content_length]),
-                        .transfer_encodings = static_cast<int>(head.count(http::field::transfer_encoding)),
-                        .transfer_encoding = View(head[http::field::transfer_encoding]),
-                        .expect = View(head[http::field::expect]),
-                        .hosts = static_cast<int>(head.count(http::field::host))};
+  const Framing framing = FramingOf(parser_->get());
   if (std::optional<ApiError> wrong = CheckFraming(framing)) co_return Reject(*std::move(wrong));
-  if (!ReserveBody()) {
-    co_return Reject(NoRoomError(server_->budget));
-  }
+  if (!BodyMayFit()) co_return Reject(NoRoomError(server_->budget));
   if (!framing.expect.empty() && framing.version == 11 && !parser_->is_done() && buffer_.size() == 0)
     co_await SendContinue();
   co_return ReadResult::kRequest;
 }
 
-// Reserves the bytes of the body. A body of unknown length counts as the largest one.
-bool Session::ReserveBody() {
-  const size_t most = server_->options.max_body_bytes;
+// Whether a body of the announced length would find room now. Its bytes are reserved when they arrive.
+bool Session::BodyMayFit() {
   const auto length = parser_->content_length();
-  const size_t bytes = length               ? static_cast<size_t>(std::min<uint64_t>(*length, most))
-                       : parser_->chunked() ? most
-                                            : 0;
-  if (bytes <= kSmallBodyBytes) return true;
-  body_bytes_ = ByteBudget::Reservation(server_->budget, ByteBudget::Use::kBody);
-  return body_bytes_.TryGrow(bytes);
+  if (!length || *length <= kSmallBodyBytes) return true;
+  return server_->budget.HasRoomForBody(static_cast<size_t>(*length));
 }
 
 asio::awaitable<void> Session::SendContinue() {
@@ -256,16 +232,40 @@ asio::awaitable<void> Session::SendContinue() {
 }
 
 asio::awaitable<Session::ReadResult> Session::ReadBody() {
+  const HttpServerOptions& options = server_->options;
+  const size_t most = buffer_.max_size() - kReadBytes;
+  ReaderDeadline pace(options.body_stall_seconds, options.body_bytes_per_second);
+  const Clock::time_point begun = Clock::now();
   ErrorCode error;
-  StartDeadline(server_->options.body_seconds);
-  co_await http::async_read(socket_, buffer_, *parser_, asio::redirect_error(asio::use_awaitable, error));
-  CancelDeadline();
-  if (error) co_return RejectOrClose(error, "the body");
-  body_bytes_.ShrinkTo(parser_->get().body().size());
-  co_return ReadResult::kRequest;
+  parser_->eager(true);
+  while (true) {
+    if (buffer_.size() > 0) buffer_.consume(parser_->put(buffer_.data(), error));
+    if (error == http::error::need_more) error = {};
+    if (!error && parser_->is_done()) co_return ReadResult::kRequest;
+    if (!error && buffer_.size() > most) error = http::error::buffer_overflow;  // a line of a chunk
+    if (parser_->get().body().refused) co_return Reject(NoRoomError(server_->budget));
+    if (error) co_return RejectOrClose(error, "the body");
+    const Clock::time_point before = Clock::now();
+    StartDeadline(SecondsForBody(pace, Seconds(before - begun)));
+    const size_t bytes = co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
+                                                          asio::redirect_error(asio::use_awaitable, error));
+    CancelDeadline();
+    pace.Record(bytes, Seconds(Clock::now() - before));
+    buffer_.commit(bytes);
+    if (error == asio::error::eof) parser_->put_eof(error);
+  }
+}
+
+// The time for the next bytes of the body, when `passed` seconds are over. A body that holds bytes of the
+// budget must arrive steadily.
+double Session::SecondsForBody(const ReaderDeadline& pace, double passed) {
+  const double left = server_->options.body_seconds - passed;
+  const bool holds = parser_->get().body().reserved.bytes() > 0;
+  return std::max(0.0, holds ? std::min(left, pace.SecondsFor(0)) : left);
 }
 
 Session::ReadResult Session::Reject(ApiError error) {
+  parser_->get().body() = {};
   rejection_ = std::move(error);
   return ReadResult::kRejected;
 }
@@ -277,21 +277,13 @@ Session::ReadResult Session::RejectOrClose(ErrorCode error, const char* what) {
 
 std::optional<HttpRequest> Session::TakeRequest() {
   auto message = parser_->release();
-  auto target = SplitTarget(View(message.target()));
-  if (!target) {
+  std::optional<HttpRequest> request = RequestFromHead(message);
+  if (!request) {
     rejection_ = {.status = 400, .message = "The path of the request is not percent-encoded correctly."};
     return std::nullopt;
   }
-  HttpRequest request;
-  request.method = std::string(View(message.method_string()));
-  request.path = std::move(target->first);
-  request.query = std::move(target->second);
-  for (const auto& field : message) {
-    std::string name(View(field.name_string()));
-    for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    request.headers.emplace_back(std::move(name), std::string(View(field.value())));
-  }
-  request.body = std::move(message.body());
+  request->body = std::move(message.body().text);
+  body_bytes_ = std::move(message.body().reserved);
   return request;
 }
 
@@ -325,7 +317,7 @@ asio::awaitable<bool> Session::SendResponse() {
       break;
     } else {
       // Every change of the response posts a cancel of this wait to the strand, so no change is missed.
-      wake_.expires_at(std::chrono::steady_clock::time_point::max());
+      wake_.expires_at(Clock::time_point::max());
       co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, error));
     }
   }
@@ -338,7 +330,6 @@ asio::awaitable<bool> Session::SendResponse() {
 // Returns false when the client disconnected or was too slow, or the response was aborted. A cancel between
 // two writes has no effect, so the state is checked before each.
 asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* deadline) {
-  using Clock = std::chrono::steady_clock;
   ErrorCode error;
   const double seconds = deadline->SecondsFor(bytes.size());
   const Clock::time_point begun = Clock::now();
@@ -351,7 +342,7 @@ asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* 
   }
   writing_ = false;
   CancelDeadline();
-  deadline->Record(bytes.size(), std::chrono::duration<double>(Clock::now() - begun).count());
+  deadline->Record(bytes.size(), Seconds(Clock::now() - begun));
   if (sent < bytes.size() && timed_out_) {
     server_->budget.CountSlowReader();
     Log(LogLevel::kWarning, "a client did not read its response",
@@ -388,7 +379,7 @@ asio::awaitable<void> Session::StopWatching() {
   watch_cancel_.emit(asio::cancellation_type::terminal);
   while (watching_) {
     ErrorCode ignored;
-    wake_.expires_at(std::chrono::steady_clock::time_point::max());
+    wake_.expires_at(Clock::time_point::max());
     co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
 }

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "base/mutex.h"
@@ -49,10 +50,7 @@ class BodyLimitTest : public testing::Test {
     });
     router_.Add("GET", "/health",
                 [](std::shared_ptr<Exchange> exchange) { exchange->Respond({.body = "ok"}); });
-    auto server = HttpServer::Start(
-        options_, [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
-    PREFIXD_CHECK(server.ok()) << server.status().ToString();
-    server_ = *std::move(server);
+    Start();
   }
   ~BodyLimitTest() override {
     Release();
@@ -60,6 +58,17 @@ class BodyLimitTest : public testing::Test {
     kept_.clear();
   }
 
+  void Start() {
+    auto server = HttpServer::Start(
+        options_, [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
+    PREFIXD_CHECK(server.ok()) << server.status().ToString();
+    server_ = *std::move(server);
+  }
+  bool WaitForInflight(size_t bytes) {
+    for (int i = 0; i < 1000 && server_->inflight().bytes != bytes; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return server_->inflight().bytes == bytes;
+  }
   void Keep(std::shared_ptr<Exchange> exchange) {
     MutexLock lock(mutex_);
     kept_.push_back(std::move(exchange));
@@ -111,8 +120,9 @@ TEST_F(BodyLimitTest, BodiesBeyondTheLimitAreRejected) {
   const auto third = Send("/keep", 50'000);
   ASSERT_TRUE(WaitForKept(3)) << "it fits the rest";
   RawClient chunked(server_->url());
-  chunked.Send("POST /keep HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-  ExpectOverloaded(chunked);  // counts as the largest body
+  chunked.Send("POST /keep HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n" +
+               std::string(20'000, 'x'));
+  ExpectOverloaded(chunked);  // when it is no longer small
   RawClient expecting(server_->url());
   expecting.Send("POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nExpect: 100-continue\r\n\r\n");
   ExpectOverloaded(expecting);  // before it sends the body
@@ -127,6 +137,55 @@ TEST_F(BodyLimitTest, BodiesBeyondTheLimitAreRejected) {
   }
   const auto fourth = Send("/keep", 100'000);
   EXPECT_TRUE(WaitForKept(4)) << "the finished request freed its bytes";
+}
+
+// Whoever sends heads alone, which needs no key, must not keep others from sending bodies.
+TEST_F(BodyLimitTest, BodiesThatDoNotArriveTakeNoRoom) {
+  RawClient first(server_->url()), second(server_->url());
+  for (RawClient* client : {&first, &second}) {
+    client->Send("POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n");
+    ASSERT_TRUE(client->ReadUntil("100 Continue")) << "the server waits for the body";
+  }
+  const auto others = Send("/keep", 100'000);
+  EXPECT_TRUE(WaitForKept(1)) << others->ReadResponse();
+}
+
+// The bytes that have arrived count, and a refusal in the middle of a body returns them.
+TEST_F(BodyLimitTest, ArrivedBytesAreHeldUntilTheBodyIsRefused) {
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (size_t i = 0; i < 3; ++i) {
+    clients.push_back(std::make_unique<RawClient>(server_->url()));
+    clients[i]->Send(
+        "POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n");
+    ASSERT_TRUE(clients[i]->ReadUntil("100 Continue\r\n\r\n"));
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    clients[i]->Send(std::string(80'000, 'x'));
+    ASSERT_TRUE(WaitForInflight((i + 1) * 80'000));
+  }
+  clients[0]->Send(std::string(20'000, 'x'));
+  ExpectOverloaded(*clients[0]);  // 250,000 are for bodies
+  ASSERT_TRUE(WaitForInflight(160'000));
+  for (size_t i : {1, 2}) clients[i]->Send(std::string(20'000, 'x'));
+  EXPECT_TRUE(WaitForKept(2));
+}
+
+TEST_F(BodyLimitTest, ABodyThatStallsReturnsItsBytes) {
+  options_.body_stall_seconds = 0.2;
+  options_.body_bytes_per_second = 1e6;
+  Start();
+  RawClient silent(server_->url()), small(server_->url());
+  silent.Send("POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + std::string(50'000, 'x'));
+  EXPECT_EQ(StatusOf(silent.ReadResponse()), 408);
+  RawClient slow(server_->url());
+  slow.Send("POST /keep HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + std::string(20'000, 'x'));
+  ASSERT_TRUE(WaitForInflight(20'000));
+  for (int i = 0; i < 10'000 && server_->inflight().bytes > 0; ++i) {  // a byte at a time never stalls
+    slow.Send("x");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(StatusOf(slow.ReadResponse()), 408);
+  EXPECT_EQ(server_->inflight().bytes, 0u);
 }
 
 TEST_F(BodyLimitTest, DropBodyFreesTheBytes) {

@@ -1,10 +1,42 @@
-#include "daemon/http/session_errors.h"
+#include "daemon/http/session_request.h"
 
 #include <boost/beast/http/error.hpp>
+#include <utility>
 
 namespace prefixd {
 
 namespace http = boost::beast::http;
+
+namespace {
+
+std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+Framing FramingOf(const BeastRequest& head) {
+  return {.version = static_cast<int>(head.version()),
+          .content_lengths = static_cast<int>(head.count(http::field::content_length)),
+          .content_length = View(head[http::field::content_length]),
+          .transfer_encodings = static_cast<int>(head.count(http::field::transfer_encoding)),
+          .transfer_encoding = View(head[http::field::transfer_encoding]),
+          .expect = View(head[http::field::expect]),
+          .hosts = static_cast<int>(head.count(http::field::host))};
+}
+
+std::optional<HttpRequest> RequestFromHead(const BeastRequest& head) {
+  auto target = SplitTarget(View(head.target()));
+  if (!target) return std::nullopt;
+  HttpRequest request;
+  request.method = std::string(View(head.method_string()));
+  request.path = std::move(target->first);
+  request.query = std::move(target->second);
+  for (const auto& field : head) {
+    std::string name(View(field.name_string()));
+    for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    request.headers.emplace_back(std::move(name), std::string(View(field.value())));
+  }
+  return request;
+}
 
 std::optional<ApiError> ReadErrorAnswer(boost::system::error_code error, bool timed_out,
                                         const std::string& place, const HttpServerOptions& options) {
