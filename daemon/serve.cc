@@ -135,7 +135,8 @@ class ServerProcess {
   ExitCode Run(StopSignals& signals) {
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
         HttpOptionsFrom(options_),
-        [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
+        [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
+        [this](const HttpRequest& head) { return router_.WantsBody(head); });
     if (!server.ok()) {
       Log(LogLevel::kError, server.status().message());
       return server.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;

@@ -80,6 +80,10 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request) {
       .message = "The content type '" + std::string(type) + "' is not supported; send application/json."};
 }
 
+bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
+  return !CheckApiKey(head, context) && !CheckContentType(head);
+}
+
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
   const std::string_view principal =
       context.api_keys.empty() ? std::string_view() : ApiKeyFromHeaders(request);

@@ -31,6 +31,10 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request);
 // and, when keys are configured, the same key.
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
+// Whether key and content type allow a body. The answer to a request for which they do not is an error that
+// needs no body.
+bool WantsJsonBody(const HttpRequest& head, const ApiContext& context);
+
 // Takes over the exchange, or returns the error to respond with. It must not do both.
 // `work` has the bytes of the body's values, and gets those of what the handler makes of them. All are
 // returned when the handler is done.

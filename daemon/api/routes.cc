@@ -116,14 +116,16 @@ void AddApiRoutes(Router* router, const ApiContext* context) {
       handle(*context, *exchange);
     };
     router->Add("GET", route.pattern,
-                route.open ? std::move(handler) : WithApiKey(context, std::move(handler)));
+                route.open ? std::move(handler) : WithApiKey(context, std::move(handler)),
+                [](const HttpRequest&) { return false; });
   }
   for (const PostRoute& route : kPostRoutes) {
-    router->Add("POST", route.pattern,
-                WithJsonBody(context, [context, handle = route.handle](std::shared_ptr<Exchange> exchange,
-                                                                       const json::object& body, Work& work) {
-                  return handle(context, std::move(exchange), body, work);
-                }));
+    router->Add(
+        "POST", route.pattern,
+        WithJsonBody(context, [context, handle = route.handle](
+                                  std::shared_ptr<Exchange> exchange, const json::object& body,
+                                  Work& work) { return handle(context, std::move(exchange), body, work); }),
+        [context](const HttpRequest& head) { return WantsJsonBody(head, *context); });
   }
 }
 

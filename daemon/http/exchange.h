@@ -93,4 +93,9 @@ class Exchange {
 
 using Handler = std::function<void(std::shared_ptr<Exchange>)>;
 
+// Whether the handler has a use for the body of a request, of which it sees the head only. When it returns
+// false, the server does not read a body above kSmallBodyBytes (server.h): the handler gets the request
+// without its body and answers it, and the connection closes. Runs on an io thread, and must not block.
+using BodyFilter = std::function<bool(const HttpRequest&)>;
+
 }  // namespace prefixd

@@ -41,9 +41,9 @@ ApiError UnknownPath(const HttpRequest& request) {
 
 }  // namespace
 
-void Router::Add(std::string method, std::string pattern, Handler handler) {
+void Router::Add(std::string method, std::string pattern, Handler handler, BodyFilter filter) {
   PREFIXD_CHECK(pattern.starts_with('/') && handler != nullptr) << pattern;
-  routes_.push_back({std::move(method), std::move(pattern), std::move(handler)});
+  routes_.push_back({std::move(method), std::move(pattern), std::move(handler), std::move(filter)});
 }
 
 std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
@@ -53,17 +53,29 @@ std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
   return WithoutVersion(path).substr(pattern.size());
 }
 
-void Router::Handle(std::shared_ptr<Exchange> exchange) const {
-  const HttpRequest& request = exchange->request();
+// Appends to `allowed` the methods of the routes that match the path only.
+const Router::Route* Router::Find(const HttpRequest& request, std::vector<std::string>* allowed) const {
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
-  std::vector<std::string> allowed;
   for (const Route& route : routes_) {
     if (!Matches(route.pattern, request.path)) continue;
-    if (route.method == method) return route.handler(std::move(exchange));
-    if (std::find(allowed.begin(), allowed.end(), route.method) == allowed.end())
-      allowed.push_back(route.method);
-    if (route.method == "GET") allowed.push_back("HEAD");
+    if (route.method == method) return &route;
+    if (std::find(allowed->begin(), allowed->end(), route.method) == allowed->end())
+      allowed->push_back(route.method);
+    if (route.method == "GET") allowed->push_back("HEAD");
   }
+  return nullptr;
+}
+
+bool Router::WantsBody(const HttpRequest& request) const {
+  std::vector<std::string> allowed;
+  const Route* const route = Find(request, &allowed);
+  return route != nullptr && (!route->filter || route->filter(request));
+}
+
+void Router::Handle(std::shared_ptr<Exchange> exchange) const {
+  const HttpRequest& request = exchange->request();
+  std::vector<std::string> allowed;
+  if (const Route* const route = Find(request, &allowed)) return route->handler(std::move(exchange));
   if (allowed.empty()) return exchange->Respond(ErrorResponse(UnknownPath(request)));
   std::string list;
   for (const std::string& name : allowed) list += (list.empty() ? "" : ", ") + name;

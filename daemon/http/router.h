@@ -19,10 +19,14 @@ namespace prefixd {
 class Router {
  public:
   // `pattern` is a path. A pattern that ends in "/*" matches any tail that is not empty, slashes included.
-  void Add(std::string method, std::string pattern, Handler handler);
+  // Without a filter every body is read.
+  void Add(std::string method, std::string pattern, Handler handler, BodyFilter filter = nullptr);
 
   // Runs the handler of the route that matches, or answers with the error.
   void Handle(std::shared_ptr<Exchange> exchange) const;
+
+  // The filter of the route that matches; false when none does.
+  bool WantsBody(const HttpRequest& request) const;
 
   // The part of `path` that matches "*". Requires that `pattern` ends in "/*" and matches `path` (invariant
   // 1).
@@ -33,7 +37,9 @@ class Router {
     std::string method;
     std::string pattern;
     Handler handler;
+    BodyFilter filter;
   };
+  const Route* Find(const HttpRequest& request, std::vector<std::string>* allowed) const;
   std::vector<Route> routes_;
 };
 

@@ -55,12 +55,13 @@ uint64_t RandomSeed() {
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(HttpServerOptions options, Handler handler, Listener from)
+  Impl(HttpServerOptions options, Handler handler, BodyFilter wants_body, Listener from)
       : listener(std::move(from)),
         io(options.io_threads),
         acceptor(asio::make_strand(io)),
         retry(acceptor.get_executor()),
-        context(std::make_shared<ServerContext>(std::move(options), std::move(handler), RandomSeed())) {
+        context(std::make_shared<ServerContext>(std::move(options), std::move(handler), std::move(wants_body),
+                                                RandomSeed())) {
     acceptor.assign(asio::generic::stream_protocol(listener.family, 0), listener.fd);
   }
 
@@ -114,14 +115,16 @@ struct HttpServer::Impl {
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() { Stop(); }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options, Handler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options, Handler handler,
+                                                      BodyFilter wants_body) {
   PREFIXD_CHECK(options.io_threads > 0 && options.worker_threads > 0 && options.max_connections > 0)
       << options.io_threads << " io threads, " << options.worker_threads << " workers, "
       << options.max_connections << " connections";
   PREFIXD_CHECK(handler != nullptr);
   PREFIXD_ASSIGN_OR_RETURN(Listener listener, ListenOn(options.listen));
   LimitKeptHeap();
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(listener));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(wants_body),
+                                     std::move(listener));
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
   for (int i = 0; i < impl->context->options.io_threads; ++i) {
     impl->threads.emplace_back([&io = impl->io] { io.run(); });

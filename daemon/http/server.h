@@ -61,7 +61,9 @@ constexpr size_t ConnectionBytes(const HttpServerOptions& options) {
 class HttpServer {
  public:
   // Starts to listen and to serve. Returns the errors of ListenOn.
-  static Result<std::unique_ptr<HttpServer>> Start(HttpServerOptions options, Handler handler);
+  // Without a filter every body is read.
+  static Result<std::unique_ptr<HttpServer>> Start(HttpServerOptions options, Handler handler,
+                                                   BodyFilter wants_body = nullptr);
   ~HttpServer();  // Stop()
 
   const std::string& url() const;  // "http://127.0.0.1:8080" with the real port, or "unix:PATH"

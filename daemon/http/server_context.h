@@ -32,9 +32,11 @@ struct SessionControls {
 
 class ServerContext {
  public:
-  ServerContext(HttpServerOptions server_options, Handler request_handler, uint64_t seed)
+  ServerContext(HttpServerOptions server_options, Handler request_handler, BodyFilter body_filter,
+                uint64_t seed)
       : options(std::move(server_options)),
         handler(std::move(request_handler)),
+        wants_body(std::move(body_filter)),
         budget(options.max_inflight_bytes, options.max_body_bytes),
         seed_(seed),
         workers_(std::make_unique<ThreadExecutor>(static_cast<size_t>(options.worker_threads),
@@ -42,7 +44,8 @@ class ServerContext {
 
   const HttpServerOptions options;
   const Handler handler;
-  ByteBudget budget;  // of all connections; bodies up to kSmallBodyBytes are not counted
+  const BodyFilter wants_body;  // may be empty
+  ByteBudget budget;            // of all connections; bodies up to kSmallBodyBytes are not counted
 
   // Runs `job` on a worker thread. Returns false when the queue is full or the workers have stopped.
   bool PostWork(std::function<void()> job) EXCLUDES(workers_mutex_);

@@ -80,7 +80,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   ByteBudget& budget() override { return server_->budget; }
 
  private:
-  enum class ReadResult { kRequest, kRejected, kClosed };
+  enum class ReadResult { kRequest, kHeadOnly, kRejected, kClosed };  // kHeadOnly: the body was not read
 
   asio::awaitable<void> Run();
   asio::awaitable<ReadResult> ReadRequest();
@@ -93,6 +93,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<void> Linger();
 
   ResponseOptions MakeResponseOptions(bool framed);
+  bool WantsBody();
   bool BodyMayFit();
   double SecondsForBody(const ReaderDeadline& pace, double passed);
   ReadResult Reject(ApiError error);
@@ -154,7 +155,7 @@ asio::awaitable<void> Session::Run() {
     response_ = std::make_shared<ResponseBuffer>(MakeResponseOptions(reading == ReadResult::kRequest),
                                                  shared_from_this());
     std::optional<HttpRequest> request;
-    if (reading == ReadResult::kRequest) request = TakeRequest();
+    if (reading != ReadResult::kRejected) request = TakeRequest();
     const ScopedExchangeCount count(*server_);
     if (request) {
       CallHandler(*std::move(request));
@@ -209,10 +210,20 @@ asio::awaitable<Session::ReadResult> Session::ReadHead() {
   if (error) co_return RejectOrClose(error, "the headers");
   const Framing framing = FramingOf(parser_->get());
   if (std::optional<ApiError> wrong = CheckFraming(framing)) co_return Reject(*std::move(wrong));
+  if (!WantsBody()) co_return ReadResult::kHeadOnly;
   if (!BodyMayFit()) co_return Reject(NoRoomError(server_->budget));
   if (!framing.expect.empty() && framing.version == 11 && !parser_->is_done() && buffer_.size() == 0)
     co_await SendContinue();
   co_return ReadResult::kRequest;
+}
+
+// Whether to read the body. A request without a key, or to a path that does not exist, must not take room.
+bool Session::WantsBody() {
+  const auto length = parser_->content_length();
+  const bool small = length ? *length <= kSmallBodyBytes : !parser_->chunked();
+  if (small || !server_->wants_body) return true;
+  const std::optional<HttpRequest> head = RequestFromHead(parser_->get());
+  return !head || server_->wants_body(*head);
 }
 
 // Whether a body of the announced length would find room now. Its bytes are reserved when they arrive.

@@ -39,6 +39,26 @@ TEST_F(ApiTest, KeysProtectInferenceAndSeparateTheCache) {
   EXPECT_EQ(api_.engine.request(3).tenant_salt, "s");
 }
 
+TEST_F(ApiTest, LargeBodiesAreReadOnlyForRequestsThatMayHaveOne) {
+  api_.context.api_keys = {"sk-one"};
+  const auto wants = [&](std::string method, std::string path, HttpHeaders headers) {
+    return api_.router.WantsBody({.method = std::move(method),
+                                  .path = std::move(path),
+                                  .query = "",
+                                  .headers = std::move(headers),
+                                  .body = ""});
+  };
+  const HttpHeaders key = {{"authorization", "Bearer sk-one"}};
+  EXPECT_TRUE(wants("POST", "/v1/completions", key));
+  EXPECT_TRUE(wants("POST", "/tokenize", key));
+  EXPECT_FALSE(wants("POST", "/v1/completions", {}));
+  EXPECT_FALSE(wants("POST", "/v1/completions", {{"x-api-key", "sk-two"}}));
+  EXPECT_FALSE(wants("POST", "/v1/completions", {{"x-api-key", "sk-one"}, {"content-type", "text/plain"}}));
+  EXPECT_FALSE(wants("POST", "/v1/nowhere", key));
+  EXPECT_FALSE(wants("GET", "/v1/completions", key));
+  EXPECT_FALSE(wants("GET", "/health", {}));
+}
+
 TEST_F(ApiTest, PhasesAndHealth) {
   api_.state.set_phase(ServerPhase::kLoading);
   auto health = api_.Request("GET", "/health");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -48,6 +49,9 @@ class BodyLimitTest : public testing::Test {
         exchange->Respond({.body = "worked"});
       }));
     });
+    router_.Add(
+        "POST", "/key", [](std::shared_ptr<Exchange> exchange) { exchange->Respond({.status = 401}); },
+        [](const HttpRequest& head) { return head.header("x-api-key") == "right"; });
     router_.Add("GET", "/health",
                 [](std::shared_ptr<Exchange> exchange) { exchange->Respond({.body = "ok"}); });
     Start();
@@ -60,7 +64,8 @@ class BodyLimitTest : public testing::Test {
 
   void Start() {
     auto server = HttpServer::Start(
-        options_, [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); });
+        options_, [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
+        [this](const HttpRequest& head) { return router_.WantsBody(head); });
     PREFIXD_CHECK(server.ok()) << server.status().ToString();
     server_ = *std::move(server);
   }
@@ -148,6 +153,25 @@ TEST_F(BodyLimitTest, BodiesThatDoNotArriveTakeNoRoom) {
   }
   const auto others = Send("/keep", 100'000);
   EXPECT_TRUE(WaitForKept(1)) << others->ReadResponse();
+}
+
+// Whoever has no key, or asks for a path that does not exist, is answered from the head.
+TEST_F(BodyLimitTest, ABodyThatNobodyWantsIsNotRead) {
+  for (const char* framing : {"Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"}) {
+    for (const auto& [head, status] :
+         {std::pair("POST /nowhere", 404), {"GET /keep", 405}, {"POST /key", 401}}) {
+      RawClient client(server_->url());
+      client.Send(std::string(head) + " HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + framing + "\r\n");
+      const std::string response = client.ReadResponse();
+      EXPECT_EQ(StatusOf(response), status) << head;
+      EXPECT_EQ(HeaderOf(response, "Connection"), "close") << "where the next request begins is unknown";
+    }
+  }
+  RawClient known(server_->url());
+  known.Send(
+      "POST /key HTTP/1.1\r\nHost: x\r\nX-API-Key: right\r\nContent-Length: 100000\r\nExpect: "
+      "100-continue\r\n\r\n");
+  EXPECT_TRUE(known.ReadUntil("100 Continue"));
 }
 
 // The bytes that have arrived count, and a refusal in the middle of a body returns them.
