@@ -88,6 +88,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void SchedulePing();
   void Ping();
   void Fail(const ApiError& error);
+  void OnWriteFailed();
   void OnClientDisconnect();
   void Close(int status);
   void LogRequestEnd() const;
@@ -389,7 +390,7 @@ void Inference::SendEvents() {
   }
   if (events_.empty()) return;
   idle_since_ping_ = false;
-  if (!exchange_->Write(std::exchange(events_, {}))) return OnClientDisconnect();
+  if (!exchange_->Write(std::exchange(events_, {}))) return OnWriteFailed();
   if (incomplete_ > 0) return;
   exchange_->EndStream();
   Close(200);
@@ -399,19 +400,26 @@ void Inference::SchedulePing() { cancel_ping_ = RunAfter(context_->limits.ping_s
 
 void Inference::Ping() {
   if (std::exchange(idle_since_ping_, true) && !exchange_->Write(std::string(kSsePing)))
-    return OnClientDisconnect();
+    return OnWriteFailed();
   SchedulePing();
 }
 
 void Inference::Fail(const ApiError& error) {
   if (state_ == State::kStreaming) {
-    // The pending events are sent first. The result does not matter, because the stream ends here.
-    (void)exchange_->Write(std::exchange(events_, {}) + SseEvent(ErrorBody(error)));
+    // The pending events are sent first, if there is room. A piece that is refused for want of room can be
+    // written again, as the last one. The result does not matter, because the stream ends here.
+    (void)exchange_->Write(std::exchange(events_, {}));
+    const std::string event = SseEvent(ErrorBody(error));
+    if (!exchange_->Write(event)) (void)exchange_->Write(event);
     exchange_->EndStream();
   } else {
     exchange_->Respond(ErrorResponse(error));
   }
   Close(error.status);
+}
+
+void Inference::OnWriteFailed() {
+  exchange_->disconnected() ? OnClientDisconnect() : Fail(NoRoomError(exchange_->budget()));
 }
 
 void Inference::OnClientDisconnect() {

@@ -69,9 +69,12 @@ class Exchange {
   // Sends status, headers and content type. The body of `head` is the first piece of the stream.
   virtual void StartStream(HttpResponse head) = 0;
   // Requires StartStream. Returns false when the client has disconnected, its backlog exceeded the limit, or
-  // the byte budget has no room for the piece; the caller then stops producing.
+  // the byte budget has no room for the piece; the caller then stops producing. Unless disconnected(), the
+  // caller writes one more piece of at most 4 KiB, which tells the client why, and ends the stream.
   [[nodiscard]] virtual bool Write(std::string piece) = 0;
   virtual void EndStream() = 0;
+  // The client has disconnected, or its backlog exceeded the limit: it gets nothing more.
+  virtual bool disconnected() const = 0;
   // Registers a callback that runs when the client disconnects before the response is complete. When the
   // client has disconnected already, posts the callback.
   virtual void OnDisconnect(std::function<void()> callback) = 0;

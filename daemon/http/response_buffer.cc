@@ -155,21 +155,36 @@ void ResponseBuffer::StartStream(HttpResponse head) {
 }
 
 bool ResponseBuffer::Write(std::string piece) {
+  bool written;
   {
     MutexLock lock(mutex_);
     PREFIXD_CHECK(answered_) << options_.request_id << ": Write before StartStream";
-    if (!started_ || ended_ || disconnected_ || overflow_) return false;
+    if (!started_ || ended_ || disconnected_ || overflow_ || room_ == Room::kExplained) return false;
     if (piece.empty()) return true;  // an empty chunk would end the stream
-    const size_t reserved = piece.size() + kPieceBytes;
-    if (unsent_bytes_ > options_.backlog_limit || !reserved_.TryGrow(reserved)) {
-      overflow_ = true;
-    } else {
-      PushLocked(chunked() ? Chunk(piece) : std::move(piece), reserved);
-    }
+    written = room_ == Room::kFound ? WriteLocked(std::move(piece)) : ExplainLocked(std::move(piece));
   }
   connection_->Wake();
-  MutexLock lock(mutex_);
-  return !overflow_;
+  return written;
+}
+
+bool ResponseBuffer::WriteLocked(std::string piece) {
+  const size_t reserved = piece.size() + kPieceBytes;
+  overflow_ = unsent_bytes_ > options_.backlog_limit;
+  if (overflow_) return false;
+  if (!reserved_.TryGrow(reserved)) {
+    room_ = Room::kMissing;
+    return false;
+  }
+  PushLocked(chunked() ? Chunk(piece) : std::move(piece), reserved);
+  return true;
+}
+
+// The last piece of a stream that found no room.
+bool ResponseBuffer::ExplainLocked(std::string piece) {
+  if (piece.size() > kAlwaysSentBytes) return false;
+  room_ = Room::kExplained;
+  PushSmallLocked(chunked() ? Chunk(piece) : std::move(piece));
+  return true;
 }
 
 void ResponseBuffer::EndStream() {
@@ -177,9 +192,12 @@ void ResponseBuffer::EndStream() {
     MutexLock lock(mutex_);
     PREFIXD_CHECK(answered_) << options_.request_id << ": EndStream before StartStream";
     if (!started_ || ended_ || disconnected_) return;
-    ended_ = true;
     on_disconnect_ = nullptr;
-    if (chunked()) PushSmallLocked(std::string(kLastChunk));
+    ended_ = room_ != Room::kMissing;
+    if (!ended_) {
+      overflow_ = true;  // a part is missing, and the client must not take the rest for a whole answer
+    } else if (chunked())
+      PushSmallLocked(std::string(kLastChunk));
   }
   connection_->Wake();
 }

@@ -5,7 +5,9 @@
 //
 // Invariants
 //   1. The unsent bytes of a stream exceed `backlog_limit` by less than one piece. The next Write aborts the
-//      response, as if the client had disconnected. So does a Write for which the byte budget has no room.
+//      response, as if the client had disconnected. A Write for which the byte budget has no room drops its
+//      piece. After it one short piece, which says why, is accepted however full the budget is, then the end.
+//      An end without that piece aborts the response.
 //   2. The producer calls Respond or StartStream once, and OnDisconnect at most once. Calls after the end of
 //      the response or after a disconnect have no effect, except that OnDisconnect after a disconnect before
 //      the end posts its callback.
@@ -79,9 +81,9 @@ class ResponseBuffer {
   // write failed; the caller has dropped their owner.
   OutgoingBytes TakeBytes(size_t limit) EXCLUDES(mutex_);
   void MarkWritten(size_t bytes) EXCLUDES(mutex_);
-  bool ended() const EXCLUDES(mutex_);       // the producer has ended the response
-  bool drained() const EXCLUDES(mutex_);     // nothing is left to take, now or later
-  bool aborted() const EXCLUDES(mutex_);     // the client has disconnected or exceeded its backlog
+  bool ended() const EXCLUDES(mutex_);    // the producer has ended the response
+  bool drained() const EXCLUDES(mutex_);  // nothing is left to take, now or later
+  bool aborted() const EXCLUDES(mutex_);  // disconnected, or the backlog was exceeded: nothing more is sent
   bool keep_alive() const EXCLUDES(mutex_);  // sent in full, and the connection may carry another request
   // The client has disconnected. Runs the disconnect callback unless the response had ended.
   void MarkDisconnected() EXCLUDES(mutex_);
@@ -96,6 +98,9 @@ class ResponseBuffer {
     std::shared_ptr<const std::string> text;
     size_t reserved;
   };
+  enum class Room : uint8_t { kFound, kMissing, kExplained };
+  bool WriteLocked(std::string piece) REQUIRES(mutex_);
+  bool ExplainLocked(std::string piece) REQUIRES(mutex_);
   void PushLocked(std::string bytes, size_t reserved) REQUIRES(mutex_);
   void PushSmallLocked(std::string bytes) REQUIRES(mutex_);  // at most some KiB: headers, the end of a stream
   void PopLocked() REQUIRES(mutex_);
@@ -117,7 +122,8 @@ class ResponseBuffer {
   bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream
   bool started_ GUARDED_BY(mutex_) = false;   // the head was pushed
   bool ended_ GUARDED_BY(mutex_) = false;
-  bool overflow_ GUARDED_BY(mutex_) = false;  // the backlog exceeded its limit, or the producer gave up
+  bool overflow_ GUARDED_BY(mutex_) = false;     // the backlog exceeded its limit, or the producer gave up
+  Room room_ GUARDED_BY(mutex_) = Room::kFound;  // for the pieces of a stream
   bool disconnected_ GUARDED_BY(mutex_) = false;
   bool has_callback_ GUARDED_BY(mutex_) = false;  // OnDisconnect was called
   std::function<void()> on_disconnect_ GUARDED_BY(mutex_);
@@ -137,6 +143,7 @@ class HttpExchange final : public Exchange {
   void StartStream(HttpResponse head) override { response_->StartStream(std::move(head)); }
   bool Write(std::string piece) override { return response_->Write(std::move(piece)); }
   void EndStream() override { response_->EndStream(); }
+  bool disconnected() const override { return response_->aborted(); }
   void OnDisconnect(std::function<void()> callback) override { response_->OnDisconnect(std::move(callback)); }
   void Post(std::function<void()> job) override { response_->connection()->Post(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override {

@@ -139,6 +139,26 @@ TEST_F(BudgetTest, AStreamHoldsNothingThatItHasSent) {
   EXPECT_EQ(testing_support::Events(exchange->body()).size(), 501u);
 }
 
+TEST_F(BudgetTest, AStreamThatFindsNoRoomEndsWithAnError) {
+  for (const bool text_waits : {false, true}) {
+    const size_t first = api_.engine.submitted();
+    const auto exchange = Completion(R"("stream":true)");
+    Generate(*exchange, first, "abc");
+    exchange->room = false;
+    if (text_waits) {
+      Generate(*exchange, first, "def");
+    } else {
+      api_.engine.Fail(first, IoError("a fault"));
+      exchange->RunJobs();
+    }
+    EXPECT_TRUE(exchange->ended);
+    const auto events = testing_support::Events(exchange->body(), /*done=*/false);
+    EXPECT_EQ(Text(At(events.back(), "/error/code")), text_waits ? "overloaded" : "internal_error");
+    EXPECT_EQ(api_.engine.cancelled.size(), text_waits ? 1u : 0u);
+    if (text_waits) Generate(*exchange, first, "", kCancelled);
+  }
+}
+
 // Tokens without text wait for text, with their log probabilities.
 TEST_F(BudgetTest, TokensWithoutTextAreBounded) {
   const auto exchange = Completion(R"("logprobs":260,"stream":true,"ignore_eos":true)");

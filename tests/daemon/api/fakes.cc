@@ -179,6 +179,7 @@ void MemoryExchange::StartStream(HttpResponse head) {
 bool MemoryExchange::Write(std::string piece) {
   PREFIXD_CHECK(answers > 0) << "Write before StartStream";
   if (!streaming || ended || !accepting) return false;
+  if (!piece.empty() && !std::exchange(room, true)) return false;
   response.body += piece;
   return true;
 }

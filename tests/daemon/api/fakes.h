@@ -72,6 +72,7 @@ class MemoryExchange final : public Exchange {
   void StartStream(HttpResponse head) override;
   [[nodiscard]] bool Write(std::string piece) override;
   void EndStream() override;
+  bool disconnected() const override { return !accepting; }
   void OnDisconnect(std::function<void()> callback) override;
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
@@ -93,6 +94,7 @@ class MemoryExchange final : public Exchange {
   bool ended = false;     // complete
   bool streaming = false;
   bool accepting = true;  // false: Write fails, as with a full backlog
+  bool room = true;       // false: the next Write fails, as with a full budget
   bool workers = true;    // false: PostWork fails, as with a full queue
   int works = 0;          // jobs given to PostWork
 

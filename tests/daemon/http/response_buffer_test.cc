@@ -249,7 +249,10 @@ TEST_F(ResponseBufferTest, NothingGrowsBeyondTheBudget) {
   const auto stream = Make();
   stream->StartStream({});
   EXPECT_FALSE(stream->Write(std::string(100'000, 'x')));
-  EXPECT_TRUE(stream->aborted());
+  EXPECT_FALSE(stream->Write(std::string(5000, 'x'))) << "no short piece that says why";
+  EXPECT_FALSE(stream->aborted());
+  stream->EndStream();
+  EXPECT_TRUE(stream->aborted()) << "what is missing must not look like a whole answer";
   stream->MarkDisconnected();
 
   const auto small = Make();
@@ -276,6 +279,22 @@ class CountedBody final : public BodySource {
   int parts_;
   int* const alive_;
 };
+
+// A stream that finds no room ends, but the client gets its head and the short event that says why. A
+// connection that is closed without a byte looks like a crash of the server.
+TEST_F(ResponseBufferTest, AStreamThatFindsNoRoomCanSayWhy) {
+  ByteBudget::Reservation others(connection_->budget(), ByteBudget::Use::kAnswer);
+  ASSERT_TRUE(others.TryGrow(700'000));
+  const auto response = Make();
+  response->StartStream({});
+  EXPECT_FALSE(response->Write(std::string(100'000, 'x')));
+  EXPECT_TRUE(response->Write("event: no room"));
+  EXPECT_FALSE(response->Write("more")) << "it would follow a gap";
+  response->EndStream();
+  const std::string sent = TakeAll(*response);
+  EXPECT_THAT(sent, testing::StartsWith("HTTP/1.1 200 OK"));
+  EXPECT_THAT(sent, HasSubstr("event: no room"));
+}
 
 TEST_F(ResponseBufferTest, ASourceWritesTheRestOfTheBody) {
   int alive = 0;
