@@ -9,11 +9,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "daemon/api/large_body_queue.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/limit_table.h"
 #include "daemon/server_state.h"
@@ -60,7 +62,8 @@ struct ApiContext {
   int64_t started = 0;  // Unix seconds; `created` of the model
   // The text of /metrics. Its argument is the state of the byte budget.
   std::function<std::string(const InflightStats&)> metrics;
-  std::function<ReadyChecks()> checks;     // may be empty
+  std::function<ReadyChecks()> checks;  // may be empty
+  std::shared_ptr<LargeBodyQueue> large_bodies = std::make_shared<LargeBodyQueue>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.

@@ -1,6 +1,5 @@
 #include "daemon/api/middleware.h"
 
-#include "base/mutex.h"
 #include "daemon/api/request_log.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/heap.h"
@@ -121,11 +120,15 @@ void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& ha
   if (error) RejectRequest(*exchange, *error);
 }
 
-void HandleLargeBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
-  static Mutex one_at_a_time;
-  MutexLock lock(one_at_a_time);
-  HandleBody(exchange, handler);
-  TrimHeap();
+// Returns false when the queue of the workers is full.
+bool PostBody(const ApiContext& context, const std::shared_ptr<Exchange>& exchange,
+              const JsonHandler& handler) {
+  if (exchange->request().body.size() <= kLargeBodyBytes)
+    return exchange->PostWork([exchange, &handler] { HandleBody(exchange, handler); });
+  return context.large_bodies->Submit(*exchange, [exchange, &handler] {
+    HandleBody(exchange, handler);
+    TrimHeap();
+  });
 }
 
 }  // namespace
@@ -136,10 +139,8 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
     if (!error) error = CheckContentType(exchange->request());
     if (error) return RejectRequest(*exchange, *error);
     // An io thread parses and tokenizes this much in a few milliseconds.
-    const size_t size = exchange->request().body.size();
-    if (size <= kSmallBodyBytes) return HandleBody(exchange, handler);
-    const auto handle = size > kLargeBodyBytes ? HandleLargeBody : HandleBody;
-    if (exchange->PostWork([exchange, handle, &handler] { handle(exchange, handler); })) return;
+    if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);
+    if (PostBody(*context, exchange, handler)) return;
     RejectRequest(*exchange, {.status = 503,
                               .type = "server_error",
                               .code = "overloaded",

@@ -42,8 +42,7 @@ using JsonHandler =
     std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&, Work& work)>;
 // Checks key, phase, content type and body in this order, then calls `handler`. Bodies above kSmallBodyBytes
 // are parsed and handled on a worker thread, so that other requests do not wait; those above the limit
-// "large-body" one after the other, so that they do not take each other's memory. The text of the body is
-// freed after parsing.
+// "large-body" by one worker (large_body_queue.h). The text of the body is freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Checks the key only.
 Handler WithApiKey(const ApiContext* context, Handler handler);

@@ -1,0 +1,37 @@
+#include "daemon/api/large_body_queue.h"
+
+#include <exception>
+#include <utility>
+
+#include "base/log.h"
+
+namespace prefixd {
+
+bool LargeBodyQueue::Submit(Exchange& exchange, std::function<void()> job) {
+  MutexLock lock(mutex_);
+  // Under the lock, so that no other job relies on a worker that does not come.
+  if (!running_ && !exchange.PostWork([this] { Run(); })) return false;
+  running_ = true;
+  jobs_.push_back(std::move(job));
+  return true;
+}
+
+void LargeBodyQueue::Run() {
+  while (true) {
+    std::function<void()> job;
+    {
+      MutexLock lock(mutex_);
+      running_ = !jobs_.empty();
+      if (!running_) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    try {
+      job();
+    } catch (const std::exception& error) {
+      Log(LogLevel::kError, "a job of a request threw", {{"what", error.what()}});
+    }
+  }
+}
+
+}  // namespace prefixd
