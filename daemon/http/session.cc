@@ -1,5 +1,7 @@
 #include "daemon/http/session.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -37,6 +39,7 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kReadBytes = Limit<size_t>("read-chunk");
 constexpr size_t kWriteBytes = Limit<size_t>("write-chunk");
 constexpr size_t kPipelinedBytes = Limit<size_t>("pipelined-bytes");
+constexpr auto kEndCheckPeriod = std::chrono::seconds(1);
 // After an error response the session reads and drops what the client still sends. Most clients send the
 // whole request before they read, and would not see the response if that failed.
 constexpr size_t kLingerBytes = Limit<size_t>("linger-bytes");
@@ -59,6 +62,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
       : socket_(std::move(socket)),
         deadline_(socket_.get_executor()),
         wake_(socket_.get_executor()),
+        end_check_(socket_.get_executor()),
         server_(std::move(server)),
         id_(server_->NextSessionId()),
         buffer_(server_->options.max_header_bytes + kReadBytes + kPipelinedBytes) {}
@@ -101,6 +105,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   std::optional<HttpRequest> TakeRequest();
   void CallHandler(HttpRequest request);
   void WatchForDisconnect();
+  void WatchForEnd();
   void OnBytesWatched(ErrorCode error, size_t bytes);
   void StartDeadline(double seconds);
   void CancelDeadline();
@@ -111,6 +116,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   StreamSocket socket_;
   asio::steady_timer deadline_;
   asio::steady_timer wake_;
+  asio::steady_timer end_check_;
   asio::cancellation_signal watch_cancel_;
   const std::shared_ptr<ServerContext> server_;
   const uint64_t id_;
@@ -364,7 +370,7 @@ asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* 
 
 // Keeps reading while a request is running, to detect a disconnect. The bytes read may be the next request.
 void Session::WatchForDisconnect() {
-  if (buffer_.size() >= kPipelinedBytes) return;
+  if (buffer_.size() >= kPipelinedBytes) return WatchForEnd();
   watching_ = true;
   socket_.async_read_some(
       buffer_.prepare(kReadBytes),
@@ -372,6 +378,20 @@ void Session::WatchForDisconnect() {
                                    [self = shared_from_this()](ErrorCode error, size_t bytes) {
                                      self->OnBytesWatched(error, bytes);
                                    }));
+}
+
+// Asks for the end of the connection once a second, because a read would reach it only behind bytes for which
+// there is no room. An end that waits in the client's system, behind bytes that the kernel has no room for, is
+// not seen.
+void Session::WatchForEnd() {
+  end_check_.expires_after(kEndCheckPeriod);
+  end_check_.async_wait([self = shared_from_this()](ErrorCode error) {
+    if (error || self->watch_stopped_) return;
+    pollfd state{.fd = self->socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
+    if (::poll(&state, 1, 0) < 1) return self->WatchForEnd();
+    self->response_->MarkDisconnected();
+    self->OnWake();
+  });
 }
 
 void Session::OnBytesWatched(ErrorCode error, size_t bytes) {
@@ -388,6 +408,7 @@ void Session::OnBytesWatched(ErrorCode error, size_t bytes) {
 asio::awaitable<void> Session::StopWatching() {
   watch_stopped_ = true;
   watch_cancel_.emit(asio::cancellation_type::terminal);
+  end_check_.cancel();
   while (watching_) {
     ErrorCode ignored;
     wake_.expires_at(Clock::time_point::max());

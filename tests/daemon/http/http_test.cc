@@ -190,6 +190,33 @@ TEST_F(HttpServerTest, RunsTheDisconnectCallback) {
   EXPECT_TRUE(server_->WaitIdle(10));
 }
 
+// Bytes of later requests beyond `pipelined-bytes` are not read, but the end of the connection is noticed.
+TEST_F(HttpServerTest, NoticesADisconnectBehindPipelinedBytes) {
+  Start();
+  for (const bool reset : {false, true}) {
+    RawClient client(server_->url());
+    client.Send(HttpText("GET", "/hold"));
+    const auto exchange = Held();
+    client.Send(HttpText("POST", "/echo", std::string(reset ? 200'000 : 70'000, 'x')));
+    EXPECT_EQ(disconnects(), reset ? 1 : 0);
+    reset ? client.Reset() : client.FinishSending();
+    EXPECT_TRUE(WaitForDisconnects(reset ? 2 : 1));
+    exchange->Respond({.body = "too late"});
+  }
+}
+
+TEST_F(HttpServerTest, PipelinedBytesBeyondTheLimitWait) {
+  Start();
+  RawClient client(server_->url());
+  client.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  client.Send(HttpText("POST", "/echo", std::string(90'000, 'x')));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // more than one check for the end
+  exchange->Respond({.body = "first"});
+  EXPECT_EQ(BodyOf(client.ReadResponse()), "first");
+  EXPECT_EQ(BodyOf(client.ReadResponse()).size(), 90'000u);
+}
+
 // A client that closes its sending side counts as disconnected. What is being written to it is not kept until
 // the deadline of readers.
 TEST_F(HttpServerTest, AHalfClosedClientThatReadsNothingHoldsNoBytes) {
