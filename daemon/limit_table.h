@@ -37,6 +37,7 @@ inline constexpr LimitSpec kLimitTable[] = {
      "of a body above small-body, per second, after its first body-stall-seconds"},
     {"reader-rate", 16 << 10, "bytes",
      "of an answer that a client reads per second, after the first reader-seconds"},
+    {"busy-reader-rate", 256 << 10, "bytes", "the same for an answer above 64 KiB while others find no room"},
     {"pipelined-bytes", 64 << 10, "bytes",
      "bytes of later requests read while one runs; then the client waits"},
     {"linger-bytes", 256 << 20, "bytes",

@@ -1,9 +1,6 @@
 #include "daemon/api/large_body_queue.h"
 
-#include <exception>
 #include <utility>
-
-#include "base/log.h"
 
 namespace prefixd {
 
@@ -26,11 +23,7 @@ void LargeBodyQueue::Run() {
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }
-    try {
-      job();
-    } catch (const std::exception& error) {
-      Log(LogLevel::kError, "a job of a request threw", {{"what", error.what()}});
-    }
+    RunAndCatch(job);
   }
 }
 

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -33,6 +34,8 @@ struct InflightStats {
 
 class ByteBudget {
  public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr Clock::duration kWantedTime = std::chrono::seconds(10);
   enum class Use : uint8_t {
     kBody,    // the body of a request
     kWork,    // what a handler makes of it: JSON values, texts, token ids and what computing them takes
@@ -116,9 +119,15 @@ class ByteBudget {
   // Whether a body of this size would find room now. It takes nothing; "no" counts as a refusal.
   bool HasRoomForBody(size_t bytes) {
     const size_t bodies = bodies_, held = held_;
-    const bool fits = bodies <= body_limit_ && bytes <= body_limit_ - bodies && held <= LargeLimit() &&
-                      bytes <= LargeLimit() - held;
-    return fits || Refuse();
+    if (bodies > body_limit_ || bytes > body_limit_ - bodies) return Refuse();
+    return (held <= LargeLimit() && bytes <= LargeLimit() - held) || RefuseFor(bytes);
+  }
+  // Whether the reservation that was refused last, within kWantedTime, would still find no room. One that is
+  // too large for an empty budget does not count.
+  bool NeedsRoom(Clock::time_point now) const {
+    const size_t wanted = wanted_, held = held_;
+    return wanted > 0 && now.time_since_epoch() - Clock::duration(wanted_at_) <= kWantedTime &&
+           (held > LargeLimit() || wanted > LargeLimit() - held);
   }
   void CountSlowReader() { ++slow_readers_; }
   InflightStats stats() const {
@@ -143,7 +152,7 @@ class ByteBudget {
     const bool is_small = bytes <= small && own <= small - bytes;
     if (Take(&held_, is_small ? limit_ : LargeLimit(), bytes)) return true;
     if (use == Use::kBody) bodies_ -= bytes;
-    return Refuse();
+    return own > LargeLimit() || bytes > LargeLimit() - own ? Refuse() : RefuseFor(bytes);
   }
   static bool Take(std::atomic<size_t>* counter, size_t limit, size_t bytes) {
     size_t held = counter->load();
@@ -156,6 +165,11 @@ class ByteBudget {
     ++refusals_;
     return false;
   }
+  bool RefuseFor(size_t bytes) {
+    wanted_at_ = Clock::now().time_since_epoch().count();
+    wanted_ = bytes;
+    return Refuse();
+  }
   void Return(Use use, size_t bytes) {
     held_ -= bytes;
     if (use == Use::kBody) bodies_ -= bytes;
@@ -165,6 +179,8 @@ class ByteBudget {
   const size_t body_limit_;
   std::atomic<size_t> held_{0};
   std::atomic<size_t> bodies_{0};  // the part of held_ with the use kBody
+  std::atomic<size_t> wanted_{0};  // bytes of the latest reservation that found no room
+  std::atomic<Clock::rep> wanted_at_{0};
   std::atomic<uint64_t> refusals_{0};
   std::atomic<uint64_t> slow_readers_{0};
 };

@@ -94,6 +94,9 @@ class Exchange {
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
 };
 
+// Runs a job and logs what it throws: an exception must not end an io thread or a worker.
+void RunAndCatch(const std::function<void()>& job);
+
 using Handler = std::function<void(std::shared_ptr<Exchange>)>;
 
 // Whether the handler has a use for the body of a request, of which it sees the head only. When it returns

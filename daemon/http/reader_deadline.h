@@ -30,6 +30,10 @@ class ReaderDeadline {
     taken_ += bytes;
     waited_ += seconds;
   }
+  // Whether the client is too slow for a higher rate, too.
+  bool SlowerThan(double bytes_per_second) const {
+    return waited_ > stall_seconds_ + static_cast<double>(taken_) / bytes_per_second;
+  }
   size_t taken() const { return taken_; }
 
  private:

@@ -277,6 +277,11 @@ bool ResponseBuffer::ended() const {
   return ended_;
 }
 
+bool ResponseBuffer::large() const {
+  MutexLock lock(mutex_);
+  return source_ != nullptr || reserved_.bytes() > ByteBudget::kSmallAnswerBytes;
+}
+
 bool ResponseBuffer::keep_alive() const {
   MutexLock lock(mutex_);
   return ended_ && pieces_.empty() && source_ == nullptr && !disconnected_ && !overflow_ && keep_alive_;

@@ -84,6 +84,7 @@ class ResponseBuffer {
   bool ended() const EXCLUDES(mutex_);    // the producer has ended the response
   bool drained() const EXCLUDES(mutex_);  // nothing is left to take, now or later
   bool aborted() const EXCLUDES(mutex_);  // disconnected, or the backlog was exceeded: nothing more is sent
+  bool large() const EXCLUDES(mutex_);    // it keeps more than a short answer in memory
   bool keep_alive() const EXCLUDES(mutex_);  // sent in full, and the connection may carry another request
   // The client has disconnected. Runs the disconnect callback unless the response had ended.
   void MarkDisconnected() EXCLUDES(mutex_);

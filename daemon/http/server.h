@@ -47,6 +47,7 @@ struct HttpServerOptions {
   double idle_seconds = 75;    // between requests
   double reader_seconds = 60;  // for one write chunk; see reader_deadline.h
   double reader_bytes_per_second = Limit<double>("reader-rate");
+  double busy_reader_bytes_per_second = Limit<double>("busy-reader-rate");  // while others find no room
 };
 
 // What a connection may hold at most that the byte budget does not count: the header twice, as it was read

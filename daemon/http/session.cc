@@ -45,15 +45,6 @@ constexpr auto kEndCheckPeriod = std::chrono::seconds(1);
 constexpr size_t kLingerBytes = Limit<size_t>("linger-bytes");
 constexpr double kLingerSeconds = Limit<double>("linger-seconds");
 
-// Runs a job and logs what it throws: an exception must not end an io thread or a worker.
-void RunAndCatch(const std::function<void()>& job) {
-  try {
-    job();
-  } catch (const std::exception& error) {
-    Log(LogLevel::kError, "a job of a request threw", {{"what", error.what()}});
-  }
-}
-
 double Seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
 class Session final : public Connection, public std::enable_shared_from_this<Session> {
@@ -93,6 +84,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<void> SendContinue();
   asio::awaitable<bool> SendResponse();  // true: the connection may carry another request
   asio::awaitable<bool> SendPart(std::string_view bytes, ReaderDeadline* deadline);
+  bool GivesRoom(const ReaderDeadline& deadline);
+  void CountSlowReader(size_t sent_bytes);
   asio::awaitable<void> StopWatching();
   asio::awaitable<void> Linger();
 
@@ -327,7 +320,7 @@ asio::awaitable<bool> Session::SendResponse() {
     ErrorCode error;
     OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
     if (!taken.bytes.empty()) {
-      failed = !co_await SendPart(taken.bytes, &deadline);
+      failed = !co_await SendPart(taken.bytes, &deadline) || GivesRoom(deadline);
       taken.owner = nullptr;
       response_->MarkWritten(taken.bytes.size());
     } else if (response_->drained()) {
@@ -361,11 +354,24 @@ asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* 
   CancelDeadline();
   deadline->Record(bytes.size(), Seconds(Clock::now() - begun));
   if (sent < bytes.size() && timed_out_) {
-    server_->budget.CountSlowReader();
-    Log(LogLevel::kWarning, "a client did not read its response",
-        {{"request_id", response_->request_id()}, {"sent_bytes", deadline->taken() - bytes.size()}});
+    CountSlowReader(deadline->taken() - bytes.size());
   }
   co_return sent == bytes.size();
+}
+
+// Whether to disconnect a client that reads a large answer slowly while others need its room.
+bool Session::GivesRoom(const ReaderDeadline& deadline) {
+  if (!deadline.SlowerThan(server_->options.busy_reader_bytes_per_second) || !response_->large() ||
+      !server_->budget.NeedsRoom(Clock::now()))
+    return false;
+  CountSlowReader(deadline.taken());
+  return true;
+}
+
+void Session::CountSlowReader(size_t sent_bytes) {
+  server_->budget.CountSlowReader();
+  Log(LogLevel::kWarning, "a client did not read its response",
+      {{"request_id", response_->request_id()}, {"sent_bytes", sent_bytes}});
 }
 
 // Keeps reading while a request is running, to detect a disconnect. The bytes read may be the next request.
@@ -381,7 +387,7 @@ void Session::WatchForDisconnect() {
 }
 
 // Asks for the end of the connection once a second, because a read would reach it only behind bytes for which
-// there is no room. An end that waits in the client's system, behind bytes that the kernel has no room for, is
+// there is no room. An end that waits in the client's system, behind bytes that the kernel has not taken, is
 // not seen.
 void Session::WatchForEnd() {
   end_check_.expires_after(kEndCheckPeriod);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -39,6 +40,25 @@ TEST(ByteBudgetTest, LargeReservationsLeaveAnEighthForSmallOnes) {
   }
   EXPECT_LE(budget.held(), budget.limit());
   EXPECT_GT(budget.held(), budget.limit() - kMiB);
+}
+
+TEST(ByteBudgetTest, NeedsRoomFollowsTheLatestRefusal) {
+  ByteBudget budget(80 * kMiB, kMiB);
+  const auto needs_room = [&](ByteBudget::Clock::duration later = {}) {
+    return budget.NeedsRoom(ByteBudget::Clock::now() + later);
+  };
+  Reservation held(budget, Use::kAnswer), more(budget, Use::kWork);
+  EXPECT_FALSE(more.TryGrow(71 * kMiB));
+  EXPECT_FALSE(needs_room()) << "it would not fit an empty budget";
+  ASSERT_TRUE(held.TryGrow(60 * kMiB));
+  EXPECT_FALSE(needs_room());
+  EXPECT_FALSE(more.TryGrow(20 * kMiB));
+  EXPECT_TRUE(needs_room());
+  EXPECT_FALSE(needs_room(ByteBudget::kWantedTime + std::chrono::seconds(1)));
+  held.ShrinkTo(51 * kMiB);
+  EXPECT_TRUE(needs_room());
+  held.ShrinkTo(50 * kMiB);
+  EXPECT_FALSE(needs_room());
 }
 
 TEST(ByteBudgetTest, BodiesLeaveRoomToWorkOnThem) {

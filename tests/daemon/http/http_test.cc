@@ -291,6 +291,36 @@ TEST_F(HttpServerTest, AClientThatReadsNothingIsCutOff) {
   EXPECT_LT(bytes, 64u << 20) << "no more than the socket takes";
 }
 
+TEST_F(HttpServerTest, ASlowReaderGivesRoomToOthers) {
+  options_.reader_seconds = 1;
+  options_.reader_bytes_per_second = 1;
+  options_.busy_reader_bytes_per_second = 1e12;
+  std::atomic<size_t> bytes{0};
+  router_.Add("GET", "/endless", [&](std::shared_ptr<Exchange> exchange) {
+    exchange->Respond({.source = std::make_shared<EndlessBody>(ByteBudget::Reservation(), &bytes)});
+  });
+  Start();
+  RawClient slow(server_->url()), other(server_->url());
+  slow.Send(HttpText("GET", "/endless"));
+  other.Send(HttpText("GET", "/hold"));
+  const auto exchange = Held();
+  const auto read_slowly = [&](double seconds) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+    while (std::chrono::steady_clock::now() < end && server_->inflight().slow_readers == 0) {
+      slow.ReadSome();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  read_slowly(3);
+  EXPECT_EQ(server_->inflight().slow_readers, 0u) << "nobody needs its room";
+  ByteBudget::Reservation rest(exchange->budget(), ByteBudget::Use::kAnswer);
+  ASSERT_TRUE(rest.TryGrow(exchange->budget().LargeLimit() - exchange->budget().held()));
+  ByteBudget::Reservation more(exchange->budget(), ByteBudget::Use::kAnswer);
+  EXPECT_FALSE(more.TryGrow(100'000));
+  read_slowly(9);
+  EXPECT_EQ(server_->inflight().slow_readers, 1u);
+}
+
 TEST_F(HttpServerTest, AbortingAStreamCancelsABlockedWrite) {
   options_.reader_seconds = 3600;  // the backlog limit aborts the stream, not the timeout
   Start();

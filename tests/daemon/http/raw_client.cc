@@ -76,6 +76,11 @@ bool RawClient::ReadUntil(std::string_view text) {
   }
 }
 
+void RawClient::ReadSome() {
+  Fill();
+  buffer_.clear();
+}
+
 std::string RawClient::ReadToEnd() {
   while (Fill()) {
   }

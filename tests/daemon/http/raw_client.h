@@ -25,6 +25,8 @@ class RawClient {
   std::string ReadResponse(bool head_only = false);
   // Reads until `text` was received. Returns false at the end of the connection.
   bool ReadUntil(std::string_view text);
+  // Reads and drops what one call returns, up to 16 KiB.
+  void ReadSome();
   // Reads until the server closes the connection.
   std::string ReadToEnd();
   // Returns true when the server closes the connection without sending more.
