@@ -366,8 +366,12 @@ void Inference::RespondFull() {
   if (!ReserveFormatting(token_bytes, text_bytes)) return;
   std::string body = format_->FullBody(answers, Usage());
   answers.clear();
+  // The answer takes its room along, so that it cannot lose it to others.
+  ByteBudget::Reservation body_bytes = reserved_.Split(body.size());
   ShrinkReserved();
-  exchange_->Respond({.headers = prompts_.Headers(), .body = std::move(body)});
+  if (!body_bytes.TryGrow(body.size() - body_bytes.bytes())) return Fail(NoRoomError(exchange_->budget()));
+  exchange_->Respond(
+      {.headers = prompts_.Headers(), .body = std::move(body), .reserved = std::move(body_bytes)});
   Close(200);
 }
 
@@ -390,7 +394,9 @@ void Inference::SendEvents() {
   }
   if (events_.empty()) return;
   idle_since_ping_ = false;
-  if (!exchange_->Write(std::exchange(events_, {}))) return OnWriteFailed();
+  constexpr size_t kPiece = 256;  // more than what a piece takes besides its bytes
+  ByteBudget::Reservation bytes = reserved_.Split(events_.size() + kPiece);
+  if (!exchange_->WriteReserved(std::exchange(events_, {}), std::move(bytes))) return OnWriteFailed();
   if (incomplete_ > 0) return;
   exchange_->EndStream();
   Close(200);

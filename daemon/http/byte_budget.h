@@ -74,6 +74,7 @@ class ByteBudget {
     // Takes `bytes` more, or returns false and changes nothing when the budget has no room for them.
     [[nodiscard]] bool TryGrow(size_t bytes) {
       PREFIXD_CHECK(budget_ != nullptr) << bytes << " bytes of no budget";
+      if (bytes == 0) return true;
       if (!budget_->TryTake(use_, bytes, bytes_)) return false;
       bytes_ += bytes;
       return true;
@@ -96,6 +97,14 @@ class ByteBudget {
     void Absorb(Reservation&& other) {
       PREFIXD_CHECK(other.bytes_ == 0 || (other.budget_ == budget_ && other.use_ == use_)) << other.bytes_;
       bytes_ += std::exchange(other.bytes_, 0);
+    }
+
+    // Gives `bytes` of the bytes held, or all of them if that is less, to the reservation that it returns.
+    Reservation Split(size_t bytes) {
+      Reservation part(*budget_, use_);
+      part.bytes_ = bytes < bytes_ ? bytes : bytes_;
+      bytes_ -= part.bytes_;
+      return part;
     }
 
     size_t bytes() const { return bytes_; }

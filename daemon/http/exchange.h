@@ -57,6 +57,8 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   std::shared_ptr<BodySource> source = nullptr;  // writes the rest of the body, after `body`; for Respond
+  // Of the use kAnswer, for `body`; for Respond, which reserves what is missing.
+  ByteBudget::Reservation reserved = {};
 };
 
 class Exchange {
@@ -72,6 +74,8 @@ class Exchange {
   // the byte budget has no room for the piece; the caller then stops producing. Unless disconnected(), the
   // caller writes one more piece of at most 4 KiB, which tells the client why, and ends the stream.
   [[nodiscard]] virtual bool Write(std::string piece) = 0;
+  // Write, with a reservation of the use kAnswer for the piece. What it lacks is reserved.
+  [[nodiscard]] virtual bool WriteReserved(std::string piece, ByteBudget::Reservation reserved) = 0;
   virtual void EndStream() = 0;
   // The client has disconnected, or its backlog exceeded the limit: it gets nothing more.
   virtual bool disconnected() const = 0;

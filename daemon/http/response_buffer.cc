@@ -112,15 +112,20 @@ void ResponseBuffer::RespondLocked(HttpResponse response) {
   started_ = ended_ = true;
   on_disconnect_ = nullptr;
   const size_t size = options_.head_only ? 0 : response.body.size();
-  const bool small = size <= kAlwaysSentBytes;
-  if (!small && !reserved_.TryGrow(size)) response = ErrorResponse(NoRoomError(connection_->budget()));
+  reserved_.Absorb(std::move(response.reserved));
+  reserved_.ShrinkTo(size > kAlwaysSentBytes ? size : 0);
+  if (size > kAlwaysSentBytes && !reserved_.TryGrow(size - reserved_.bytes())) {
+    reserved_.ShrinkTo(0);
+    response = ErrorResponse(NoRoomError(connection_->budget()));
+  }
+  const size_t reserved = reserved_.bytes();  // 0: a small body, which PushSmallLocked reserves
   PushSmallLocked(HeadLocked(response, response.source != nullptr));
   if (options_.head_only) return;
   source_ = std::move(response.source);
   if (response.body.empty()) return;
   if (source_ != nullptr && chunked()) response.body = Chunk(response.body);
-  if (response.body.size() <= kAlwaysSentBytes) return PushSmallLocked(std::move(response.body));
-  PushLocked(std::move(response.body), size);
+  if (reserved == 0) return PushSmallLocked(std::move(response.body));
+  PushLocked(std::move(response.body), reserved);
 }
 
 void ResponseBuffer::Respond(HttpResponse response) {
@@ -154,24 +159,30 @@ void ResponseBuffer::StartStream(HttpResponse head) {
   connection_->Wake();
 }
 
-bool ResponseBuffer::Write(std::string piece) {
+bool ResponseBuffer::Write(std::string piece, ByteBudget::Reservation reserved) {
   bool written;
   {
     MutexLock lock(mutex_);
     PREFIXD_CHECK(answered_) << options_.request_id << ": Write before StartStream";
     if (!started_ || ended_ || disconnected_ || overflow_ || room_ == Room::kExplained) return false;
     if (piece.empty()) return true;  // an empty chunk would end the stream
-    written = room_ == Room::kFound ? WriteLocked(std::move(piece)) : ExplainLocked(std::move(piece));
+    written = room_ == Room::kFound ? WriteLocked(std::move(piece), std::move(reserved))
+                                    : ExplainLocked(std::move(piece));
   }
   connection_->Wake();
   return written;
 }
 
-bool ResponseBuffer::WriteLocked(std::string piece) {
+bool ResponseBuffer::WriteLocked(std::string piece, ByteBudget::Reservation given) {
   const size_t reserved = piece.size() + kPieceBytes;
   overflow_ = unsent_bytes_ > options_.backlog_limit;
   if (overflow_) return false;
-  if (!reserved_.TryGrow(reserved)) {
+  given.ShrinkTo(reserved);
+  const size_t before = reserved_.bytes(), missing = reserved - given.bytes();
+  reserved_.Absorb(std::move(given));
+  // Many small reservations together must not take the room for short requests.
+  if (!reserved_.WithinShare() || !reserved_.TryGrow(missing)) {
+    reserved_.ShrinkTo(before);
     room_ = Room::kMissing;
     return false;
   }

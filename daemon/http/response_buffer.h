@@ -68,7 +68,7 @@ class ResponseBuffer {
   // For the producer; see Exchange.
   void Respond(HttpResponse response) EXCLUDES(mutex_);
   void StartStream(HttpResponse head) EXCLUDES(mutex_);
-  [[nodiscard]] bool Write(std::string piece) EXCLUDES(mutex_);
+  [[nodiscard]] bool Write(std::string piece, ByteBudget::Reservation reserved = {}) EXCLUDES(mutex_);
   void EndStream() EXCLUDES(mutex_);
   void OnDisconnect(std::function<void()> callback) EXCLUDES(mutex_);
   // Responds in place of a producer that failed. Does nothing when the response has begun.
@@ -100,7 +100,7 @@ class ResponseBuffer {
     size_t reserved;
   };
   enum class Room : uint8_t { kFound, kMissing, kExplained };
-  bool WriteLocked(std::string piece) REQUIRES(mutex_);
+  bool WriteLocked(std::string piece, ByteBudget::Reservation given) REQUIRES(mutex_);
   bool ExplainLocked(std::string piece) REQUIRES(mutex_);
   void PushLocked(std::string bytes, size_t reserved) REQUIRES(mutex_);
   void PushSmallLocked(std::string bytes) REQUIRES(mutex_);  // at most some KiB: headers, the end of a stream
@@ -143,6 +143,9 @@ class HttpExchange final : public Exchange {
   void Respond(HttpResponse response) override { response_->Respond(std::move(response)); }
   void StartStream(HttpResponse head) override { response_->StartStream(std::move(head)); }
   bool Write(std::string piece) override { return response_->Write(std::move(piece)); }
+  bool WriteReserved(std::string piece, ByteBudget::Reservation reserved) override {
+    return response_->Write(std::move(piece), std::move(reserved));
+  }
   void EndStream() override { response_->EndStream(); }
   bool disconnected() const override { return response_->aborted(); }
   void OnDisconnect(std::function<void()> callback) override { response_->OnDisconnect(std::move(callback)); }

@@ -158,6 +158,7 @@ void MemoryExchange::Respond(HttpResponse value) {
   PREFIXD_CHECK(answers == 0) << "a second response";
   ++answers;
   response = std::move(value);
+  response.reserved = {};
   ended = true;
   // Written as by a client that reads all of it.
   for (size_t before = SIZE_MAX; response.source != nullptr && before != response.body.size();) {

@@ -71,6 +71,9 @@ class MemoryExchange final : public Exchange {
   void Respond(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
   [[nodiscard]] bool Write(std::string piece) override;
+  [[nodiscard]] bool WriteReserved(std::string piece, ByteBudget::Reservation) override {
+    return Write(std::move(piece));
+  }
   void EndStream() override;
   bool disconnected() const override { return !accepting; }
   void OnDisconnect(std::function<void()> callback) override;

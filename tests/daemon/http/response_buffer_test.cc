@@ -296,6 +296,49 @@ TEST_F(ResponseBufferTest, AStreamThatFindsNoRoomCanSayWhy) {
   EXPECT_THAT(sent, HasSubstr("event: no room"));
 }
 
+// What the producer has reserved stays reserved, so that others cannot take the room of a finished answer.
+TEST_F(ResponseBufferTest, AReservationIsTakenOver) {
+  ByteBudget& budget = connection_->budget();
+  ByteBudget::Reservation made(budget, ByteBudget::Use::kAnswer), others(budget, ByteBudget::Use::kAnswer);
+  ASSERT_TRUE(made.TryGrow(200'000) && others.TryGrow(500'000));
+  const auto response = Make();
+  response->Respond({.body = std::string(100'000, 'x'), .reserved = made.Split(120'000)});
+  EXPECT_GE(budget.held(), 680'000u);
+  EXPECT_LT(budget.held(), 681'000u) << "what the body does not need is returned";
+  const auto stream = Make();
+  stream->StartStream({});
+  EXPECT_TRUE(stream->Write(std::string(70'000, 'x'), made.Split(80'000)));
+  EXPECT_THAT(TakeAll(*response), testing::StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(TakeAll(*stream), testing::StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(budget.held(), 500'000u);
+  EXPECT_EQ(budget.stats().refusals, 0u);
+
+  // Pieces with small reservations do not add up to a large one in the room for short requests.
+  ASSERT_TRUE(others.TryGrow(200'000));
+  const auto backlog = std::make_shared<ResponseBuffer>(
+      ResponseOptions{.request_id = "req_2", .backlog_limit = 1 << 20}, connection_);
+  backlog->StartStream({});
+  bool written = true;
+  for (int i = 0; written && i < 10; ++i) {
+    ByteBudget::Reservation small(budget, ByteBudget::Use::kAnswer);
+    ASSERT_TRUE(small.TryGrow(20'000));
+    written = backlog->Write(std::string(15'000, 'x'), std::move(small));
+  }
+  EXPECT_FALSE(written);
+  EXPECT_FALSE(backlog->aborted()) << "it is within its backlog";
+  EXPECT_LE(budget.held(), 700'000u + ByteBudget::kSmallAnswerBytes + 1000);
+}
+
+// The frame of a chunk makes a small body larger than what is always sent.
+TEST_F(ResponseBufferTest, ABodyWithASourceIsReserved) {
+  int alive = 0;
+  const auto response = Make();
+  response->Respond({.body = std::string(4096, 'x'), .source = std::make_shared<CountedBody>(1, &alive)});
+  EXPECT_GE(connection_->budget().held(), 4096u + 100);
+  TakeAll(*response);
+  EXPECT_EQ(connection_->budget().held(), 0u);
+}
+
 TEST_F(ResponseBufferTest, ASourceWritesTheRestOfTheBody) {
   int alive = 0;
   const auto response = Make();
