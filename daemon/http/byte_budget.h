@@ -5,8 +5,8 @@
 // Threads: any, for the budget. A Reservation has one owner at a time. The budget outlives its reservations.
 //
 // Invariants
-//   1. The bytes that TryGrow granted and that are not returned yet are at most limit(). Add may exceed it;
-//      its callers bound what they add by a constant per connection.
+//   1. The bytes that TryGrow granted and that are not returned yet are at most limit(). Add may exceed it by
+//      8 KiB per connection: the head of an answer, a short body or last piece, and their frames.
 //   2. Large reservations leave an eighth of the limit free. Only a reservation whose own total stays at or
 //      below the small size of its use may take from that part, so short requests are answered while large
 //      ones fill the rest.
