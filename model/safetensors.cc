@@ -155,7 +155,7 @@ Result<Shards> FindShards(const fs::path& folder) {
 void AddModelPrefix(std::vector<TensorView>* tensors) {
   constexpr std::string_view kPrefix = "model.";
   const auto has = [&](const auto& matches) { return std::ranges::any_of(*tensors, matches); };
-  if (has([](const TensorView& tensor) { return tensor.name.starts_with(kPrefix); })) return;
+  if (has([&](const TensorView& tensor) { return tensor.name.starts_with(kPrefix); })) return;
   if (!has([](const TensorView& tensor) { return tensor.name == "embed_tokens.weight"; })) return;
   for (TensorView& tensor : *tensors) {
     if (!tensor.name.starts_with("lm_head.")) tensor.name.insert(0, kPrefix);

@@ -38,7 +38,7 @@ std::string_view NextLine(std::string_view* rest) {
 // False where the line is neither empty nor an object.
 bool Parse(std::string_view line, std::optional<boost::json::object>* object) {
   if (line.empty()) return true;
-  auto parsed = prefixd::ParseJsonObject("", line, {.unique_keys = false});
+  auto parsed = prefixd::ParseJsonObject("", line, {.twice = prefixd::JsonParseOptions::Twice::kLast});
   if (parsed.ok()) *object = *std::move(parsed);
   return parsed.ok();
 }
