@@ -114,10 +114,11 @@ class MessageFitter {
   }
 
   Status FitContent(json::object* message) {
+    // A key that is looked up to be written may move the members, so every other look-up comes before it.
+    const std::string role(View(message->at("role").get_string()));
     json::value& content = (*message)["content"];
     if (content.is_null() && caps_.requires_non_null_content) content = "";
     if (content.is_array() && content.get_array().empty()) content = "";
-    const std::string_view role = View((*message)["role"].get_string());
     const bool moved = !caps_.supports_system_role && role == "system";
     const ChatTemplate::Content form = moved ? ChatTemplate::Content::kText : FormOf(role);
     if (form == ChatTemplate::Content::kList && content.is_string() && !content.get_string().empty()) {
@@ -193,7 +194,7 @@ class MessageFitter {
   // in front of the next user message.
   bool MoveSystemText(json::object& message) {
     if (caps_.supports_system_role) return false;
-    const std::string_view role = View(message["role"].get_string());
+    const std::string role(View(message.at("role").get_string()));
     json::value& content = message["content"];
     if (role == "system") {
       if (content.is_string()) AppendSystem(&system_, View(content.get_string()));
