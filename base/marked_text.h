@@ -55,9 +55,8 @@ class MarkedText {
   template <typename Map>
   MarkedText MapWhole(Map map) const;
 
-  // Takes the text apart: its bytes and ranges.
+  // Takes the bytes out of the text.
   std::string TakeBytes() && { return std::move(bytes_); }
-  std::vector<ByteRange> TakeInput() && { return std::move(input_); }
 
  private:
   void Mark(size_t begin, size_t end);

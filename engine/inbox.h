@@ -5,7 +5,8 @@
 // Finished.
 //
 // Invariants
-//   1. queued() <= max_queue, and tokens() <= max_tokens.
+//   1. At most max_queue accepted sequences have not left the queue, and the prompts of accepted sequences
+//      that have not finished have at most max_tokens tokens.
 //   2. Every sequence that Add accepts is in the result of exactly one Take.
 #pragma once
 
@@ -49,8 +50,6 @@ class Inbox {
   void Finished(int prompt_tokens) { tokens_ -= prompt_tokens; }
 
   uint64_t accepted() const { return accepted_.load(); }  // sequences, in all
-  int queued() const { return queued_.load(); }           // accepted, and LeftQueue not yet called
-  int64_t tokens() const { return tokens_.load(); }       // of the prompts of accepted, unfinished sequences
 
  private:
   const int max_queue_;
@@ -62,8 +61,8 @@ class Inbox {
   bool draining_ GUARDED_BY(mutex_) = false;
   bool woken_ GUARDED_BY(mutex_) = false;  // since the last Take
   std::atomic<uint64_t> accepted_{0};
-  std::atomic<int> queued_{0};
-  std::atomic<int64_t> tokens_{0};
+  std::atomic<int> queued_{0};      // accepted, and LeftQueue not yet called
+  std::atomic<int64_t> tokens_{0};  // of the prompts of accepted sequences that have not finished
 };
 
 }  // namespace prefixd

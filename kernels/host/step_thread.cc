@@ -28,11 +28,6 @@ void StepThread::Start(std::function<Status()> work, std::function<void()> on_do
   changed_.NotifyAll();
 }
 
-bool StepThread::idle() const {
-  MutexLock lock(mutex_);
-  return !work_;
-}
-
 Status StepThread::Wait() {
   MutexLock lock(mutex_);
   PREFIXD_CHECK(work_) << "no step is in flight";

@@ -25,7 +25,6 @@ class StepThread {
   void Start(std::function<Status()> work, std::function<void()> on_done);
   // Returns whether the state is done.
   bool Done() const { return done_.load(std::memory_order_acquire); }
-  bool idle() const;
   // Waits until the work and its on_done have returned, and returns the result of the work. Requires the
   // state running or done.
   Status Wait();
@@ -33,7 +32,7 @@ class StepThread {
  private:
   void Run();
 
-  mutable Mutex mutex_;
+  Mutex mutex_;
   CondVar changed_;
   std::function<Status()> work_ GUARDED_BY(mutex_);  // empty: idle
   std::function<void()> on_done_ GUARDED_BY(mutex_);
