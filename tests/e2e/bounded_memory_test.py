@@ -57,6 +57,9 @@ class Peak:
         print(f"{what}: at rest {self.rest / MIB:.0f} MiB, peak +{grown / MIB:.0f} MiB, "
               f"limit {self.limit / MIB:.0f} MiB")
         assert grown <= 1.1 * self.limit
+        peak, planned = memory(self.daemon, "VmHWM"), self.daemon.memory_plan()["plan_bytes"]
+        print(f"{what}: peak {peak / MIB:.0f} MiB of {planned / MIB:.0f} MiB that validate plans")
+        assert peak <= 1.1 * planned
         wait_until(lambda: value(self.daemon, "prefixd_inflight_bytes") == 0, "an empty account")
 
 

@@ -30,9 +30,10 @@ class Daemon:
 
     def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, model=MODEL,
                  device_cache="64MiB"):
-        command = [PROGRAM, "serve", "--model", str(model), "--listen", listen, "--device-cache",
-                   device_cache, *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        self.options = ["--model", str(model), "--listen", listen, "--device-cache", device_cache,
+                        *map(str, arguments)]
+        self.process = subprocess.Popen([PROGRAM, "serve", *self.options], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True,
                                         env={**os.environ, **(environment or {})})
         self.lines = queue.Queue()
         self.log = []
@@ -43,6 +44,12 @@ class Daemon:
         for reader in self.readers:
             reader.start()
         self.url = self._wait_until_listening() if wait else None
+
+    def memory_plan(self):
+        """Returns the memory plan that `validate` prints for the options of this daemon, in bytes."""
+        done = run("validate", "--json", *self.options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["memory"]
 
     @staticmethod
     def _read(stream, put):

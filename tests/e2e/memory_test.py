@@ -4,13 +4,12 @@ Peak memory is VmHWM of the process: all resident memory, that of mapped files i
 """
 
 import concurrent.futures
-import json
 import random
 import re
 import subprocess
 
 import pytest
-from daemon import MODEL, ROOT, Daemon, run, wait_until
+from daemon import MODEL, ROOT, Daemon, wait_until
 
 MAKE_MODEL = ROOT / "build/release/bench/make_model"
 MIB = 1 << 20
@@ -24,11 +23,7 @@ def flat(options):
 
 
 def start(model, device_cache, options):
-    """Returns the memory plan of `validate`, and a daemon with the same options."""
-    done = run("validate", "--json", "--model", model, "--device-cache", device_cache, *flat(options))
-    assert done.returncode == 0, done.stderr
-    return (json.loads(done.stdout)["memory"],
-            Daemon(*flat(options), model=model, device_cache=device_cache))
+    return Daemon(*flat(options), model=model, device_cache=device_cache)
 
 
 def peak_bytes(daemon):
@@ -54,8 +49,9 @@ def fill(daemon, model, requests, prompt_tokens, answer_tokens):
         list(threads.map(ask, range(requests)))
 
 
-def check(plan, peak, used):
+def check(daemon, used):
     """`used` parts of the plan were filled, so the check means something."""
+    plan, peak = daemon.memory_plan(), peak_bytes(daemon)
     parts = {name: f"{value / MIB:.1f} MiB" for name, value in plan.items()}
     print(f"\npeak {peak / MIB:.1f} MiB of the plan", parts)
     assert plan["plan_bytes"] == sum(value for name, value in plan.items()
@@ -72,28 +68,26 @@ def larger_model(tmp_path_factory):
 
 
 def test_a_full_daemon_keeps_to_its_plan():
-    plan, starting = start(MODEL, "32MiB", {**SMALL, "--context": 4096})
-    with starting as daemon:
+    with start(MODEL, "32MiB", {**SMALL, "--context": 4096}) as daemon:
         fill(daemon, "demo", requests=32, prompt_tokens=1000, answer_tokens=64)
         assert daemon.metrics()[("prefixd_tier_evictions_total", (("tier", "device"),))] > 0, "it was full"
-        check(plan, peak_bytes(daemon), ("device_cache_bytes", "weight_bytes", "activation_bytes"))
+        check(daemon, ("device_cache_bytes", "weight_bytes", "activation_bytes"))
 
 
 def test_a_full_daemon_with_a_larger_model_keeps_to_its_plan(larger_model):
-    plan, starting = start(larger_model, "32MiB", {**SMALL, "--context": 6000, "--max-sequences": 4})
-    with starting as daemon:
+    with start(larger_model, "32MiB", {**SMALL, "--context": 6000, "--max-sequences": 4}) as daemon:
         fill(daemon, "llama-40m", requests=3, prompt_tokens=2400, answer_tokens=16)
-        check(plan, peak_bytes(daemon), ("device_cache_bytes", "weight_bytes", "activation_bytes"))
+        check(daemon, ("device_cache_bytes", "weight_bytes", "activation_bytes"))
 
 
 # The files of the weights are mapped, and copied into packed matrices. Both together would exceed the plan.
 def test_loading_keeps_to_the_plan(larger_model):
     options = {**SMALL, "--context": 512, "--max-sequences": 2, "--max-queue": 2, "--step-tokens": 64,
                "--max-connections": 4, "--max-inflight": "8MiB"}
-    plan, starting = start(larger_model, "6MiB", options)
-    assert 1.1 * plan["plan_bytes"] < 2 * plan["weight_bytes"]
-    with starting as daemon:
-        check(plan, peak_bytes(daemon), ("weight_bytes",))
+    with start(larger_model, "6MiB", options) as daemon:
+        plan = daemon.memory_plan()
+        assert 1.1 * plan["plan_bytes"] < 2 * plan["weight_bytes"]
+        check(daemon, ("weight_bytes",))
 
 
 def test_the_tokens_in_flight_are_bounded():
