@@ -62,10 +62,23 @@ bool AsyncStore::TryGet(const BlockKey& key, uint64_t tag) {
   });
 }
 
-bool AsyncStore::TryPut(const BlockKey& key, std::string record, uint64_t tag) {
-  return TrySubmit(tag, [key, record = std::move(record)](BlockStore* store, Completion* completion) {
-    completion->status = store->Put(key, record);
+bool AsyncStore::TryPut(std::function<Result<StoreEntry>()> encode, uint64_t tag) {
+  return TrySubmit(tag, [encode = std::move(encode)](BlockStore* store, Completion* completion) {
+    Result<StoreEntry> entry = encode();
+    completion->status = entry.status();
+    if (!entry.ok()) return;
+    std::vector<StoreEntry> batch;
+    batch.push_back(*std::move(entry));
+    completion->status = store->PutBatch(std::move(batch));
   });
+}
+
+bool AsyncStore::TryPut(const BlockKey& key, std::string record, uint64_t tag) {
+  return TryPut(
+      [key, record = std::move(record)]() -> Result<StoreEntry> {
+        return StoreEntry{.key = key, .record = record};
+      },
+      tag);
 }
 
 bool AsyncStore::TryDelete(const BlockKey& key, uint64_t tag) {

@@ -46,6 +46,9 @@ class AsyncStore {
   // These return false when too many operations are in flight or the executor is full. The operation then
   // does not take place.
   [[nodiscard]] bool TryGet(const BlockKey& key, uint64_t tag);
+  // `encode` makes the record, on a thread of the executor: whoever submits it is not to encode or compress.
+  // An error that it returns is the status of the operation.
+  [[nodiscard]] bool TryPut(std::function<Result<StoreEntry>()> encode, uint64_t tag);
   [[nodiscard]] bool TryPut(const BlockKey& key, std::string record, uint64_t tag);
   [[nodiscard]] bool TryDelete(const BlockKey& key, uint64_t tag);
   // Makes durable the operations whose completions were polled before this call.

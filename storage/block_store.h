@@ -7,22 +7,27 @@
 //
 // Every implementation guarantees (tests/storage/block_store_contract.h tests each implementation):
 //   1. Get returns the whole record of the last successful Put on its key. It returns kNotFound when there
-//      was no Put, or a Delete since. It never returns a part of a record or a mixture of two.
-//   2. bytes() <= capacity() at every moment. A Put that does not fit fails with kResourceExhausted and
-//      changes nothing. A store evicts nothing by itself: the caller deletes records to make room.
+//      was no Put, or a Delete or a drop since. It never returns a part of a record or a mixture of two.
+//   2. bytes() <= capacity() at every moment. A Put makes room by dropping records that are worth less,
+//      records of other keys; each drop is told to the DropListener, before the key can be put again. A Put
+//      of a record larger than max_record_bytes() fails with kResourceExhausted and changes nothing.
 //   3. Every call sees the effect of each Put and Delete that returned before it. The effect survives the end
-//      of the process or a crash of the machine only after a later Sync has returned, and only in stores that
-//      are durable. Until then a crash may lose the effect, but Get never returns a damaged record after it.
+//      of the process or a crash of the machine only after a later Sync has returned ok, and only in stores
+//      that are durable. Until then a crash may lose the effect, but Get never returns a damaged record after
+//      it.
 //   4. A call that failed may be repeated. An error of the medium is kIo; it never aborts the process.
+//      Records that are lost by it are told to the DropListener.
 //   5. Scan visits a key at most once. It visits every key that has a record during the whole scan, also when
-//      the record is replaced meanwhile. A key whose record is put or deleted during the scan may be visited
-//      or not; no other key is. The head belongs to one record that the key had during the scan.
+//      the record is replaced or moved meanwhile. A key whose record is put or deleted during the scan may be
+//      visited or not; no other key is. The head belongs to one record that the key had during the scan.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/status.h"
 #include "hashing/block_key.h"
@@ -30,13 +35,36 @@
 
 namespace prefixd {
 
+struct StoreEntry {
+  BlockKey key;
+  std::string record;
+  // What it costs to compute the content of the record again, in any unit that is the same for all records.
+  // Greater than 0.
+  double cost = 1;
+};
+
+// Why a store dropped a record without a Delete.
+enum class DropReason : uint8_t {
+  kEvicted,  // to make room
+  kExpired,  // it had lain longer than allowed
+  kLost,     // the medium failed before it was durable, or it was damaged
+};
+
+// Called with the store's lock held, on any thread: it must be quick and must not call the store.
+using DropListener = std::function<void(const BlockKey& key, DropReason reason)>;
+
 class BlockStore {
  public:
   virtual ~BlockStore() = default;
 
   virtual Result<std::string> Get(const BlockKey& key) = 0;
-  // Replaces the previous record of the key.
-  virtual Status Put(const BlockKey& key, std::string_view record) = 0;
+  // Replaces the previous records of the keys. After an error, entries at the end of the batch were not put.
+  virtual Status PutBatch(std::vector<StoreEntry> batch) = 0;
+  Status Put(const BlockKey& key, std::string_view record) {
+    std::vector<StoreEntry> batch;
+    batch.push_back({.key = key, .record = std::string(record)});
+    return PutBatch(std::move(batch));
+  }
   // Returns ok also when the key has no record.
   virtual Status Delete(const BlockKey& key) = 0;
   virtual Status Sync() = 0;
@@ -52,6 +80,7 @@ class BlockStore {
   // Returns the bytes of the capacity that are in use, by records, keys and the store's own overhead.
   virtual uint64_t bytes() const = 0;
   virtual uint64_t capacity() const = 0;
+  virtual uint64_t max_record_bytes() const = 0;
 };
 
 }  // namespace prefixd

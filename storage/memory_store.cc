@@ -11,33 +11,43 @@ Result<std::string> MemoryStore::Get(const BlockKey& key) {
   MutexLock lock(mutex_);
   const auto it = records_.find(key);
   if (it == records_.end()) return NotFound("no record of block " + ToHex(key));
-  return it->second;
+  by_use_.splice(by_use_.begin(), by_use_, it->second.use);
+  return it->second.record;
 }
 
-Status MemoryStore::Put(const BlockKey& key, std::string_view record) {
-  MutexLock lock(mutex_);
-  const auto it = records_.find(key);
-  const uint64_t replaced = it == records_.end() ? 0 : it->second.size() + kRecordOverhead;
-  const uint64_t kept = bytes_ - replaced;
-  if (record.size() + kRecordOverhead > capacity_ - kept) {
-    return ResourceExhausted("a record of " + FormatSize(record.size()) +
-                             " does not fit: " + FormatSize(kept) + " of " + FormatSize(capacity_) +
-                             " are taken; delete records first");
+Status MemoryStore::PutBatch(std::vector<StoreEntry> batch) {
+  for (const StoreEntry& entry : batch) {
+    if (entry.record.size() > max_record_bytes()) {
+      return ResourceExhausted("a record of " + FormatSize(entry.record.size()) +
+                               " does not fit a store of " + FormatSize(capacity_));
+    }
   }
-  if (it != records_.end())
-    records_.erase(it);  // first, so that the old and the new record are never in memory at once
-  records_.emplace(key, record);
-  bytes_ = kept + record.size() + kRecordOverhead;
+  MutexLock lock(mutex_);
+  for (StoreEntry& entry : batch) {
+    if (const auto it = records_.find(entry.key); it != records_.end()) EraseLocked(it);
+    const uint64_t bytes = entry.record.size() + kRecordOverhead;
+    while (bytes > capacity_ - bytes_) {
+      const BlockKey victim = by_use_.back();
+      EraseLocked(records_.find(victim));
+      if (on_drop_) on_drop_(victim, DropReason::kEvicted);
+    }
+    by_use_.push_front(entry.key);
+    records_.emplace(entry.key, Stored{std::move(entry.record), by_use_.begin()});
+    bytes_ += bytes;
+  }
   return Status::Ok();
 }
 
 Status MemoryStore::Delete(const BlockKey& key) {
   MutexLock lock(mutex_);
-  const auto it = records_.find(key);
-  if (it == records_.end()) return Status::Ok();
-  bytes_ -= it->second.size() + kRecordOverhead;
-  records_.erase(it);
+  if (const auto it = records_.find(key); it != records_.end()) EraseLocked(it);
   return Status::Ok();
+}
+
+void MemoryStore::EraseLocked(std::unordered_map<BlockKey, Stored>::iterator record) {
+  bytes_ -= record->second.record.size() + kRecordOverhead;
+  by_use_.erase(record->second.use);
+  records_.erase(record);
 }
 
 Status MemoryStore::Scan(const Visitor& visitor) {
@@ -54,7 +64,7 @@ Status MemoryStore::Scan(const Visitor& visitor) {
       MutexLock lock(mutex_);
       const auto it = records_.find(key);
       if (it == records_.end()) continue;  // deleted meanwhile
-      head.assign(it->second, 0, kRecordHeaderBytes);
+      head.assign(it->second.record, 0, kRecordHeaderBytes);
     }
     if (!visitor(key, head)) break;
   }
@@ -69,7 +79,11 @@ uint64_t MemoryStore::bytes() const {
 void MemoryStore::CheckInvariants() const {
   MutexLock lock(mutex_);
   uint64_t bytes = 0;
-  for (const auto& [key, record] : records_) bytes += record.size() + kRecordOverhead;
+  for (const auto& [key, stored] : records_) {
+    bytes += stored.record.size() + kRecordOverhead;
+    PREFIXD_CHECK(*stored.use == key) << ToHex(key);
+  }
+  PREFIXD_CHECK(by_use_.size() == records_.size()) << by_use_.size();
   PREFIXD_CHECK(bytes == bytes_) << bytes << " bytes, not " << bytes_;
   PREFIXD_CHECK(bytes_ <= capacity_) << bytes_ << " of " << capacity_;
 }

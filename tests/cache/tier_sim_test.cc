@@ -66,15 +66,16 @@ class FaultyStore final : public BlockStore {
     if (dice == 4) record->append("x");
     return record;
   }
-  Status Put(const BlockKey& key, std::string_view record) override {
+  Status PutBatch(std::vector<StoreEntry> batch) override {
     if (faults && random_.Chance(0.1)) return IoError("write failed");
-    return records_.Put(key, record);
+    return records_.PutBatch(std::move(batch));
   }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
   Status Sync() override { return records_.Sync(); }
   Status Scan(const Visitor& visitor) override { return records_.Scan(visitor); }
   uint64_t bytes() const override { return records_.bytes(); }
   uint64_t capacity() const override { return records_.capacity(); }
+  uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
   // Deletes a random record, as a store does that needs room.
   void LoseARecord() {

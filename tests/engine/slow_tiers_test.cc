@@ -28,12 +28,13 @@ class SlowStore final : public BlockStore {
     if (record.ok() && damage_every > 0 && reads % damage_every == 0) (*record)[record->size() / 2] ^= 1;
     return record;
   }
-  Status Put(const BlockKey& key, std::string_view record) override { return records_.Put(key, record); }
+  Status PutBatch(std::vector<StoreEntry> batch) override { return records_.PutBatch(std::move(batch)); }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
   Status Sync() override { return records_.Sync(); }
   Status Scan(const Visitor& visitor) override { return records_.Scan(visitor); }
   uint64_t bytes() const override { return records_.bytes(); }
   uint64_t capacity() const override { return records_.capacity(); }
+  uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
   std::atomic<int> delay_ms{0}, damage_every{0}, reads{0};
 

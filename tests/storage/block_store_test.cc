@@ -13,16 +13,21 @@ namespace {
 // operation and polls until it has completed.
 class ThroughAsyncStore final : public BlockStore {
  public:
-  explicit ThroughAsyncStore(uint64_t capacity)
-      : store_(capacity), executor_(2, 4), async_(&store_, &executor_, 4) {}
+  ThroughAsyncStore(uint64_t capacity, DropListener on_drop)
+      : store_(capacity, std::move(on_drop)), executor_(2, 4), async_(&store_, &executor_, 4) {}
 
   Result<std::string> Get(const BlockKey& key) override {
     AsyncStore::Completion done = Finish([&](AsyncStore* async) { return async->TryGet(key, 1); });
     if (!done.status.ok()) return done.status;
     return std::move(done.record);
   }
-  Status Put(const BlockKey& key, std::string_view record) override {
-    return Finish([&](AsyncStore* async) { return async->TryPut(key, std::string(record), 1); }).status;
+  Status PutBatch(std::vector<StoreEntry> batch) override {
+    for (StoreEntry& entry : batch) {
+      const Status status =
+          Finish([&](AsyncStore* async) { return async->TryPut([&] { return entry; }, 1); }).status;
+      if (!status.ok()) return status;
+    }
+    return Status::Ok();
   }
   Status Delete(const BlockKey& key) override {
     return Finish([&](AsyncStore* async) { return async->TryDelete(key, 1); }).status;
@@ -34,6 +39,7 @@ class ThroughAsyncStore final : public BlockStore {
   Status Scan(const Visitor& visitor) override { return store_.Scan(visitor); }
   uint64_t bytes() const override { return store_.bytes(); }
   uint64_t capacity() const override { return store_.capacity(); }
+  uint64_t max_record_bytes() const override { return store_.max_record_bytes(); }
 
  private:
   // The mutex makes each caller the only owner of the AsyncStore during its call.
@@ -56,12 +62,21 @@ class ThroughAsyncStore final : public BlockStore {
   AsyncStore async_ GUARDED_BY(mutex_);
 };
 
-INSTANTIATE_TEST_SUITE_P(MemoryStore, BlockStoreContract, testing::Values([](uint64_t capacity) {
-                           return std::make_unique<MemoryStore>(capacity);
-                         }));
-INSTANTIATE_TEST_SUITE_P(AsyncStore, BlockStoreContract, testing::Values([](uint64_t capacity) {
-                           return std::make_unique<ThroughAsyncStore>(capacity);
-                         }));
+struct MemoryHome final : BlockStoreHome {
+  std::unique_ptr<BlockStore> Open(DropListener on_drop) override {
+    return std::make_unique<MemoryStore>(kContractCapacity, std::move(on_drop));
+  }
+};
+struct AsyncHome final : BlockStoreHome {
+  std::unique_ptr<BlockStore> Open(DropListener on_drop) override {
+    return std::make_unique<ThroughAsyncStore>(kContractCapacity, std::move(on_drop));
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(MemoryStore, BlockStoreContract,
+                         testing::Values([] { return std::make_unique<MemoryHome>(); }));
+INSTANTIATE_TEST_SUITE_P(AsyncStore, BlockStoreContract,
+                         testing::Values([] { return std::make_unique<AsyncHome>(); }));
 
 TEST(MemoryStore, CountsWhatItHolds) {
   MemoryStore store(1000);
@@ -77,11 +92,24 @@ TEST(MemoryStore, CountsWhatItHolds) {
   store.CheckInvariants();
 }
 
+TEST(MemoryStore, DropsWhatWasUsedLeastRecently) {
+  std::vector<BlockKey> dropped;
+  MemoryStore store(3 * (100 + MemoryStore::kRecordOverhead), [&](const BlockKey& key, DropReason reason) {
+    EXPECT_EQ(reason, DropReason::kEvicted);
+    dropped.push_back(key);
+  });
+  for (uint64_t n = 1; n <= 3; ++n) ASSERT_TRUE(store.Put({n, n}, std::string(100, 'a')).ok());
+  ASSERT_TRUE(store.Get({1, 1}).ok());
+  ASSERT_TRUE(store.Put({4, 4}, std::string(100, 'a')).ok());
+  EXPECT_EQ(dropped, std::vector<BlockKey>({{2, 2}}));
+  EXPECT_TRUE(store.Get({1, 1}).ok());
+  store.CheckInvariants();
+}
+
 TEST(MemoryStore, SaysWhyARecordDoesNotFit) {
   MemoryStore store(4096);
-  EXPECT_EQ(
-      store.Put({1, 1}, std::string(8192, 'a')).ToString(),
-      "resource_exhausted: a record of 8.0 KiB does not fit: 0 B of 4.0 KiB are taken; delete records first");
+  EXPECT_EQ(store.Put({1, 1}, std::string(8192, 'a')).ToString(),
+            "resource_exhausted: a record of 8.0 KiB does not fit a store of 4.0 KiB");
 }
 
 }  // namespace

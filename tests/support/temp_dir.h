@@ -1,6 +1,8 @@
 // TempDir creates an empty folder for one test and removes it, with its content, at the end. One owner.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -11,8 +13,12 @@ namespace prefixd::testing_support {
 
 class TempDir {
  public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "prefixd-test-XXXXXX").string();
+  TempDir() : TempDir("") {}
+  // In `parent` if that is a folder that can be written; otherwise where temporary files are.
+  explicit TempDir(const std::string& parent) {
+    const bool usable = !parent.empty() && access(parent.c_str(), W_OK) == 0;
+    const std::filesystem::path folder = usable ? parent : std::filesystem::temp_directory_path().string();
+    std::string name = (folder / "prefixd-test-XXXXXX").string();
     PREFIXD_CHECK(mkdtemp(name.data()) != nullptr) << name;
     path_ = name;
   }

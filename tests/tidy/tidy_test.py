@@ -32,7 +32,7 @@ EDGES = {
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.
 THIRD_PARTY = {
-    "rocksdb/": r"storage/rocksdb\w*\.cc",
+    "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_files\.h",
     "xxhash.h": r"hashing/\w+\.cc",
     "zstd.h": r"storage/\w+\.cc",
     "cuda": r"kernels/cuda/.*|engine/device_\w+\.cc",

@@ -1,0 +1,49 @@
+// DiskFolder: the directory of a disk cache. It makes the directory private, keeps a second daemon out, finds
+// what else lies there, and opens the database; one that RocksDB cannot open is set aside, so that the cache
+// begins empty and nothing is lost to whoever wants to look.
+//
+//   DIR/lock          held by the daemon that uses DIR; its process id
+//   DIR/segments-1/   the database of this format version
+//   DIR.damaged-N/    a database that did not open (DIR/damaged-N where the parent cannot be written)
+//   DIR/*             anything else: counted, and never touched, but for folders of other versions
+//
+// Its bytes, set-aside folders included, are in the ledger. Owned by one DiskStore, under its lock.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "storage/byte_ledger.h"
+#include "storage/file_observer.h"
+#include "storage/segment_db.h"
+
+namespace prefixd {
+
+class DiskFolder {
+ public:
+  // Makes `path` if it is not there (mode 0700) and locks it. kUnavailable: another process has it.
+  static Result<std::unique_ptr<DiskFolder>> Open(const std::string& path, ByteLedger* ledger);
+  ~DiskFolder();
+  DiskFolder(const DiskFolder&) = delete;
+  DiskFolder& operator=(const DiskFolder&) = delete;
+
+  // Opens the database. One that is damaged is set aside first, with a line in the log.
+  Result<std::unique_ptr<SegmentDb>> OpenDatabase(uint64_t max_segments, FileObserver* observer);
+  // Removes the oldest of the folders that are set aside, or that are of another version. Returns false when
+  // there is none.
+  Result<bool> RemoveOldest();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  DiskFolder(std::string path, ByteLedger* ledger, int lock)
+      : path_(std::move(path)), ledger_(ledger), lock_(lock) {}
+  Status SetAside(const Status& why);
+
+  const std::string path_;
+  ByteLedger* const ledger_;
+  const int lock_;  // file descriptor
+};
+
+}  // namespace prefixd
