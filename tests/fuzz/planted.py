@@ -22,6 +22,8 @@ SECONDS = 120
 BUGS = {
     "chat_template": ("text/jinja/operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
     "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
+    "payload": ("storage/payload_codec.cc", "if (length > count || length > stored->size())",
+                "if (length > count)"),
     "record": ("storage/record.cc", "if (token_bytes > body.size())", "if (head.token_count > body.size())"),
     "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {",
                 "if (*number < 0) {"),

@@ -34,7 +34,7 @@ EDGES = {
 THIRD_PARTY = {
     "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_files\.h",
     "xxhash.h": r"hashing/\w+\.cc",
-    "zstd.h": r"storage/\w+\.cc",
+    "zstd.h": r"storage/payload_codec\.cc",
     "cuda": r"kernels/cuda/.*|engine/device_\w+\.cc",
     "pcre2.h": r"text/tokenizer/\w+\.cc",
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",
