@@ -23,9 +23,14 @@ constexpr size_t kRootAt = 32;
 constexpr size_t kKeyAt = 48;
 constexpr size_t kParentAt = 64;
 constexpr size_t kPrefixCheckAt = 80;
-constexpr size_t kPayloadBytesAt = 88;
-constexpr size_t kBodyChecksumAt = 96;
-constexpr size_t kHeaderChecksumAt = 104;
+constexpr size_t kCreatedAt = 88;
+constexpr size_t kCodecAt = 96;
+constexpr size_t kElementBytesAt = 100;
+constexpr size_t kRawBytesAt = 104;
+constexpr size_t kRawChecksumAt = 112;
+constexpr size_t kStoredBytesAt = 120;
+constexpr size_t kBodyChecksumAt = 128;
+constexpr size_t kHeaderChecksumAt = 136;
 static_assert(kMagic.size() == kVersionAt);
 static_assert(kHeaderChecksumAt + sizeof(uint64_t) == kRecordHeaderBytes);
 
@@ -41,15 +46,15 @@ BlockKey GetKey(const std::byte* from) {
 }  // namespace
 
 std::string_view RecordDefectName(RecordDefect defect) {
-  static constexpr std::array<std::string_view, 8> kNames = {"none", "format",   "version",     "short",
-                                                             "long", "checksum", "fingerprint", "tokens"};
+  static constexpr std::array<std::string_view, 9> kNames = {
+      "none", "format", "version", "short", "long", "checksum", "fingerprint", "tokens", "decompress"};
   return kNames.at(static_cast<size_t>(defect));
 }
 
-std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload) {
+std::string EncodeRecord(const RecordIdentity& identity, uint64_t created, const StoredPayload& payload) {
   PREFIXD_CHECK(identity.tokens.size() <= std::numeric_limits<uint32_t>::max()) << identity.tokens.size();
   std::string record;
-  record.reserve(kRecordHeaderBytes + identity.tokens.size_bytes() + payload.size());
+  record.reserve(kRecordHeaderBytes + identity.tokens.size_bytes() + payload.bytes.size());
   record.append(kMagic);
   PutLittle(&record, kRecordVersion);
   PutLittle(&record, static_cast<uint32_t>(identity.tokens.size()));
@@ -58,10 +63,15 @@ std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::by
   PutKey(&record, identity.key);
   PutKey(&record, identity.parent);
   PutLittle(&record, identity.prefix_check);
-  PutLittle(&record, static_cast<uint64_t>(payload.size()));
+  PutLittle(&record, created);
+  PutLittle(&record, static_cast<uint32_t>(payload.codec));
+  PutLittle(&record, payload.element_bytes);
+  PutLittle(&record, payload.raw_bytes);
+  PutLittle(&record, payload.raw_checksum);
+  PutLittle(&record, static_cast<uint64_t>(payload.bytes.size()));
   record.resize(kRecordHeaderBytes);  // leaves room for the checksums
   for (const TokenId token : identity.tokens) PutLittle(&record, token);
-  record.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+  record.append(reinterpret_cast<const char*>(payload.bytes.data()), payload.bytes.size());
 
   const auto put_checksum = [&record](size_t at, size_t begin, size_t end) {
     const uint64_t checksum = Checksum(std::as_bytes(std::span(record).subspan(begin, end - begin)));
@@ -86,8 +96,13 @@ DecodedHead DecodeRecordHead(std::span<const std::byte> bytes) {
                    .key = GetKey(at + kKeyAt),
                    .parent = GetKey(at + kParentAt),
                    .prefix_check = GetLittle<uint64_t>(at + kPrefixCheckAt),
+                   .created = GetLittle<uint64_t>(at + kCreatedAt),
                    .token_count = GetLittle<uint32_t>(at + kTokenCountAt),
-                   .payload_bytes = GetLittle<uint64_t>(at + kPayloadBytesAt)}};
+                   .codec = static_cast<PayloadCodec>(GetLittle<uint32_t>(at + kCodecAt)),
+                   .element_bytes = GetLittle<uint32_t>(at + kElementBytesAt),
+                   .raw_bytes = GetLittle<uint64_t>(at + kRawBytesAt),
+                   .raw_checksum = GetLittle<uint64_t>(at + kRawChecksumAt),
+                   .stored_bytes = GetLittle<uint64_t>(at + kStoredBytesAt)}};
 }
 
 DecodedRecord DecodeRecord(std::span<const std::byte> bytes) {
@@ -97,9 +112,9 @@ DecodedRecord DecodeRecord(std::span<const std::byte> bytes) {
   const std::span<const std::byte> body = bytes.subspan(kRecordHeaderBytes);
   const uint64_t token_bytes = uint64_t{head.token_count} * sizeof(TokenId);
   if (token_bytes > body.size()) return {.defect = RecordDefect::kShort};
-  const std::span<const std::byte> payload = body.subspan(token_bytes);
-  if (payload.size() < head.payload_bytes) return {.defect = RecordDefect::kShort};
-  if (payload.size() > head.payload_bytes) return {.defect = RecordDefect::kLong};
+  const std::span<const std::byte> stored = body.subspan(token_bytes);
+  if (stored.size() < head.stored_bytes) return {.defect = RecordDefect::kShort};
+  if (stored.size() > head.stored_bytes) return {.defect = RecordDefect::kLong};
   if (Checksum(body) != GetLittle<uint64_t>(bytes.data() + kBodyChecksumAt))
     return {.defect = RecordDefect::kChecksum};
 
@@ -107,7 +122,13 @@ DecodedRecord DecodeRecord(std::span<const std::byte> bytes) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     tokens[i] = GetLittle<TokenId>(body.data() + i * sizeof(TokenId));
   }
-  return {.head = head, .tokens = std::move(tokens), .payload = payload};
+  return {.head = head,
+          .tokens = std::move(tokens),
+          .payload = {.codec = head.codec,
+                      .element_bytes = head.element_bytes,
+                      .raw_bytes = head.raw_bytes,
+                      .raw_checksum = head.raw_checksum,
+                      .bytes = stored}};
 }
 
 RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& expected) {
@@ -119,6 +140,11 @@ RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& ex
     return RecordDefect::kTokens;
   }
   return RecordDefect::kNone;
+}
+
+RecordDefect ReadRecordPayload(const DecodedRecord& record, std::span<std::byte> out) {
+  if (record.defect != RecordDefect::kNone) return record.defect;
+  return DecodePayload(record.payload, out).ok() ? RecordDefect::kNone : RecordDefect::kDecompress;
 }
 
 }  // namespace prefixd

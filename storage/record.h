@@ -1,5 +1,5 @@
 // Encodes and decodes the record of a block, which the lower cache tiers store. A record says by itself which
-// block it holds, so a reader can decode one that it does not expect. The format, version 2, is little-endian
+// block it holds, so a reader can decode one that it does not expect. The format, version 3, is little-endian
 // (docs/FORMAT.md has the same table):
 //
 //   offset  bytes
@@ -11,17 +11,23 @@
 //       48     16  key of the block
 //       64     16  key of its parent
 //       80      8  prefix check of the block (hashing/block_key.h)
-//       88      8  p, length of the payload
-//       96      8  body checksum: of all bytes from 112 on (hashing/checksum.h)
-//      104      8  header checksum: of the bytes 0 to 103
-//      112     4n  token ids
-// 112 + 4n     p  payload, to the end
+//       88      8  time of creation, in seconds since 1970
+//       96      4  codec of the payload (storage/payload_codec.h)
+//      100      4  bytes of an element of the payload
+//      104      8  length of the raw payload
+//      112      8  checksum of the raw payload; 0 when it is stored raw
+//      120      8  p, length of the stored payload
+//      128      8  body checksum: of all bytes from 144 on (hashing/checksum.h)
+//      136      8  header checksum: of the bytes 0 to 135
+//      144     4n  token ids
+// 144 + 4n     p  stored payload, to the end
 //
 // Pure functions; any thread. The decoders accept any bytes.
 //
 // Invariants
 //   1. The two checksums cover every byte. The header checksum covers the body checksum, so the header of one
-//      record does not fit the body of another.
+//      record does not fit the body of another. Both cover what is stored, so damage is found before
+//      anything is decompressed.
 //   2. Bytes that DecodeRecord accepts are exactly those that EncodeRecord writes for what it returns.
 //   3. DecodeRecordHead accepts the first kRecordHeaderBytes bytes of every record that DecodeRecord accepts,
 //      and both return the same RecordHead for it.
@@ -36,11 +42,12 @@
 
 #include "base/types.h"
 #include "hashing/block_key.h"
+#include "storage/payload_codec.h"
 
 namespace prefixd {
 
-inline constexpr uint32_t kRecordVersion = 2;
-inline constexpr size_t kRecordHeaderBytes = 112;
+inline constexpr uint32_t kRecordVersion = 3;
+inline constexpr size_t kRecordHeaderBytes = 144;
 
 // The block that a record holds, or should hold.
 struct RecordIdentity {
@@ -52,8 +59,9 @@ struct RecordIdentity {
   std::span<const TokenId> tokens;
 };
 
-// Requires fewer than 2^32 tokens.
-std::string EncodeRecord(const RecordIdentity& identity, std::span<const std::byte> payload);
+// `created` is in seconds since 1970. RawPayload or EncodePayload makes the payload. Requires fewer than 2^32
+// tokens.
+std::string EncodeRecord(const RecordIdentity& identity, uint64_t created, const StoredPayload& payload);
 
 // Why a record is rejected. docs/FORMAT.md lists the checks in their order.
 enum class RecordDefect : uint8_t {
@@ -65,6 +73,7 @@ enum class RecordDefect : uint8_t {
   kChecksum,     // the header or the body is damaged
   kFingerprint,  // whole, but of another model
   kTokens,       // whole, but of another block: root, key, parent, prefix check or token ids differ
+  kDecompress,   // whole, but its payload does not give the raw bytes that are expected
 };
 std::string_view RecordDefectName(RecordDefect defect);  // "none", "format", ...
 
@@ -75,8 +84,13 @@ struct RecordHead {
   BlockKey key;
   BlockKey parent;
   uint64_t prefix_check = 0;
+  uint64_t created = 0;  // seconds since 1970
   uint32_t token_count = 0;
-  uint64_t payload_bytes = 0;
+  PayloadCodec codec = PayloadCodec::kRaw;  // or a number that no codec has
+  uint32_t element_bytes = 0;               // any number
+  uint64_t raw_bytes = 0;                   // of the payload
+  uint64_t raw_checksum = 0;
+  uint64_t stored_bytes = 0;  // of the payload
 
   friend bool operator==(const RecordHead&, const RecordHead&) = default;
 };
@@ -90,19 +104,25 @@ struct DecodedRecord {
   RecordDefect defect = RecordDefect::kNone;
   RecordHead head = {};
   std::vector<TokenId> tokens = {};
-  std::span<const std::byte> payload = {};  // a part of the decoded bytes
+  StoredPayload payload = {};  // refers to a part of the decoded bytes
 };
 
 // Decodes the header, which is the first kRecordHeaderBytes of `bytes`, and ignores the bytes after it. It
 // tells which block a record holds, but not whether the body is whole.
 DecodedHead DecodeRecordHead(std::span<const std::byte> bytes);
 
-// Decodes a whole record of any block of any model. The result refers to `bytes`. Callers compare it with the
-// block that they look for: two blocks may have the same key, and two prefixes may end in the same tokens.
+// Decodes a whole record of any block of any model, but not its payload. The result refers to `bytes`.
+// Callers compare it with the block that they look for: two blocks may have the same key, and two prefixes
+// may end in the same tokens.
 DecodedRecord DecodeRecord(std::span<const std::byte> bytes);
 
 // Returns the defect of `record` if it has one. Otherwise returns kNone when the record holds the block
 // `expected`, and kFingerprint or kTokens when it holds another.
 RecordDefect CompareRecord(const DecodedRecord& record, const RecordIdentity& expected);
+
+// Writes the raw payload of `record` to `out`, which has the length that the caller expects of it. Returns
+// kNone, the defect of `record` if it has one, or kDecompress, also when the working memory of DecodePayload
+// cannot be allocated. Unless it returns kNone, the bytes in `out` are undefined.
+RecordDefect ReadRecordPayload(const DecodedRecord& record, std::span<std::byte> out);
 
 }  // namespace prefixd

@@ -25,6 +25,10 @@ class SlowStore final : public BlockStore {
     ++reads;
     std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
     Result<std::string> record = records_.Get(key);
+    if (record.ok()) {
+      const DecodedHead head = DecodeRecordHead(std::as_bytes(std::span(*record)));
+      ++(head.head.codec == PayloadCodec::kRaw ? raw_reads : compressed_reads);
+    }
     if (record.ok() && damage_every > 0 && reads % damage_every == 0) (*record)[record->size() / 2] ^= 1;
     return record;
   }
@@ -36,7 +40,7 @@ class SlowStore final : public BlockStore {
   uint64_t capacity() const override { return records_.capacity(); }
   uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
-  std::atomic<int> delay_ms{0}, damage_every{0}, reads{0};
+  std::atomic<int> delay_ms{0}, damage_every{0}, reads{0}, raw_reads{0}, compressed_reads{0};
 
  private:
   MemoryStore records_{uint64_t{1} << 30};
@@ -223,6 +227,8 @@ TEST_F(SlowTiersTest, WhatComesBackGivesTheSameBits) {
   EXPECT_GT(from_host, 0u);
   EXPECT_GT(from_disk, 0u);
   EXPECT_GT(failed, 0u);
+  EXPECT_GT(store_.raw_reads, 0);
+  EXPECT_GT(store_.compressed_reads, 0);
 }
 
 }  // namespace

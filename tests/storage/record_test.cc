@@ -30,6 +30,17 @@ RecordIdentity Identity() {
           .tokens = Tokens()};
 }
 const std::string kPayload = "the payload of a block";
+constexpr uint64_t kCreated = 10;
+std::string Encode(const RecordIdentity& identity, std::string_view payload) {
+  return EncodeRecord(identity, kCreated, RawPayload(Bytes(payload)));
+}
+// Compresses well.
+const std::string kZeros(1000, '\0');
+std::string EncodeCompressed(const RecordIdentity& identity) {
+  std::string buffer;
+  return EncodeRecord(identity, kCreated,
+                      EncodePayload(PayloadCodec::kPlanesZstd, 2, Bytes(kZeros), &buffer));
+}
 
 // Decodes a record and its header. The test fails when the two contradict each other.
 DecodedRecord Decode(std::string_view bytes) {
@@ -39,7 +50,7 @@ DecodedRecord Decode(std::string_view bytes) {
     EXPECT_EQ(head.defect, RecordDefect::kNone);
     EXPECT_EQ(head.head, record.head);
   } else {
-    EXPECT_TRUE(record.payload.empty() && record.tokens.empty() && record.head == RecordHead());
+    EXPECT_TRUE(record.payload.bytes.empty() && record.tokens.empty() && record.head == RecordHead());
   }
   if (head.defect != RecordDefect::kNone) {
     EXPECT_EQ(record.defect, head.defect);
@@ -69,7 +80,7 @@ TEST(Record, ReadsWhatWasWritten) {
       const std::string payload(size, 'p');
       RecordIdentity identity = Identity();
       identity.tokens = identity.tokens.first(tokens);
-      const std::string bytes = EncodeRecord(identity, Bytes(payload));
+      const std::string bytes = Encode(identity, payload);
       EXPECT_EQ(bytes.size(), kRecordHeaderBytes + 4 * tokens + size);
       const DecodedRecord record = Decode(bytes);
       ASSERT_EQ(record.defect, RecordDefect::kNone);
@@ -79,27 +90,33 @@ TEST(Record, ReadsWhatWasWritten) {
       EXPECT_EQ(record.head.parent, identity.parent);
       EXPECT_EQ(record.head.prefix_check, 9u);
       EXPECT_EQ(record.head.token_count, tokens);
-      EXPECT_EQ(record.head.payload_bytes, size);
+      EXPECT_EQ(record.head.created, kCreated);
+      EXPECT_EQ(record.head.codec, PayloadCodec::kRaw);
+      EXPECT_EQ(record.head.raw_bytes, size);
+      EXPECT_EQ(record.head.stored_bytes, size);
       EXPECT_EQ(record.tokens, std::vector<TokenId>(Tokens().begin(), Tokens().begin() + tokens));
-      EXPECT_EQ(Text(record.payload), payload);
+      EXPECT_EQ(Text(record.payload.bytes), payload);
+      std::string raw(size, '\0');
+      EXPECT_EQ(ReadRecordPayload(record, std::as_writable_bytes(std::span(raw))), RecordDefect::kNone);
+      EXPECT_EQ(raw, payload);
       EXPECT_EQ(CompareRecord(record, identity), RecordDefect::kNone);
     }
   }
 }
 
-// The example of docs/FORMAT.md: the bytes of version 2 never change.
+// The example of docs/FORMAT.md: the bytes of version 3 never change.
 TEST(Record, HasTheKnownBytes) {
   const std::vector<TokenId> tokens{7, -2};
   RecordIdentity identity = Identity();
   identity.tokens = tokens;
   std::string hex;
-  for (const unsigned char c : EncodeRecord(identity, Bytes("prefixd"))) {
+  for (const unsigned char c : Encode(identity, "prefixd")) {
     hex += "0123456789abcdef"[c >> 4];
     hex += "0123456789abcdef"[c & 15];
   }
   EXPECT_EQ(hex,
             "504658424c4f434b"
-            "02000000"
+            "03000000"
             "02000000"
             "0100000000000000"
             "0200000000000000"
@@ -110,16 +127,59 @@ TEST(Record, HasTheKnownBytes) {
             "0700000000000000"
             "0800000000000000"
             "0900000000000000"
+            "0a00000000000000"
+            "00000000"
+            "01000000"
+            "0700000000000000"
+            "0000000000000000"
             "0700000000000000"
             "4747771a2d2aa774"
-            "ff52c7c950f6aa89"
+            "b01f87e05bd21e93"
             "07000000"
             "feffffff"
             "70726566697864");
 }
 
+TEST(Record, ACompressedPayloadIsReadRaw) {
+  const std::string bytes = EncodeCompressed(Identity());
+  EXPECT_LT(bytes.size(), kRecordHeaderBytes + 16 + kZeros.size() / 2);
+  const DecodedRecord record = Decode(bytes);
+  ASSERT_EQ(record.defect, RecordDefect::kNone);
+  EXPECT_EQ(record.head.codec, PayloadCodec::kPlanesZstd);
+  EXPECT_EQ(record.head.element_bytes, 2u);
+  EXPECT_EQ(record.head.raw_bytes, kZeros.size());
+  EXPECT_EQ(record.head.raw_checksum, Checksum(Bytes(kZeros)));
+  EXPECT_EQ(record.head.stored_bytes, bytes.size() - kRecordHeaderBytes - 16);
+  std::string raw(kZeros.size(), 'x');
+  EXPECT_EQ(ReadRecordPayload(record, std::as_writable_bytes(std::span(raw))), RecordDefect::kNone);
+  EXPECT_EQ(raw, kZeros);
+}
+
+TEST(Record, APayloadThatDoesNotGiveTheExpectedBytesIsADefect) {
+  const auto defect = [](std::string_view bytes, size_t expected_bytes) {
+    std::string raw(expected_bytes, 'x');
+    return ReadRecordPayload(DecodeRecord(Bytes(bytes)), std::as_writable_bytes(std::span(raw)));
+  };
+  const std::string whole = EncodeCompressed(Identity());
+  EXPECT_EQ(defect(whole, kZeros.size()), RecordDefect::kNone);
+  EXPECT_EQ(defect(whole, kZeros.size() + 1), RecordDefect::kDecompress) << "a block of another size";
+  EXPECT_EQ(defect(whole, 0), RecordDefect::kDecompress);
+  EXPECT_EQ(defect(Encode(Identity(), kPayload), kPayload.size() - 1), RecordDefect::kDecompress);
+  // The record of a writer at fault: its checksums are right, its payload is not.
+  for (const size_t at : {96u, 100u, 104u, 112u}) {  // codec, element, raw length, raw checksum
+    std::string bytes = whole;
+    bytes[at] = static_cast<char>(bytes[at] ^ 8);
+    Seal(&bytes);
+    EXPECT_EQ(DefectOf(bytes), RecordDefect::kNone) << at;
+    EXPECT_EQ(defect(bytes, kZeros.size()), RecordDefect::kDecompress) << at;
+  }
+  std::string bytes = whole;
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  EXPECT_EQ(defect(bytes, kZeros.size()), RecordDefect::kChecksum) << "found before it is decompressed";
+}
+
 TEST(Record, TheHeadIsReadWithoutTheRest) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  const std::string bytes = Encode(Identity(), kPayload);
   const RecordHead whole = Decode(bytes).head;
   for (const size_t size : {kRecordHeaderBytes, kRecordHeaderBytes + 1, bytes.size() - 1}) {
     const DecodedHead head = DecodeRecordHead(Bytes(bytes).first(size));
@@ -133,7 +193,7 @@ TEST(Record, TheHeadIsReadWithoutTheRest) {
 }
 
 TEST(Record, NoTruncationAndNoExtensionPasses) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  const std::string bytes = Encode(Identity(), kPayload);
   for (size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_EQ(DefectOf(bytes.substr(0, size)), RecordDefect::kShort) << size;
     EXPECT_EQ(HeadDefectOf(bytes.substr(0, size)),
@@ -144,21 +204,24 @@ TEST(Record, NoTruncationAndNoExtensionPasses) {
 }
 
 TEST(Record, NoFlippedBitPasses) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
-  for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
-    const size_t at = bit / 8;
-    const RecordDefect expected = at < 8    ? RecordDefect::kFormat
-                                  : at < 12 ? RecordDefect::kVersion
-                                            : RecordDefect::kChecksum;
-    EXPECT_EQ(DefectOf(Flipped(bytes, bit)), expected) << "bit " << bit;
-    EXPECT_EQ(HeadDefectOf(Flipped(bytes, bit)), at < kRecordHeaderBytes ? expected : RecordDefect::kNone)
-        << "bit " << bit;
+  const std::string raw = Encode(Identity(), kPayload);
+  const std::string compressed = EncodeCompressed(Identity());
+  for (const std::string& bytes : {raw, compressed}) {
+    for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+      const size_t at = bit / 8;
+      const RecordDefect expected = at < 8    ? RecordDefect::kFormat
+                                    : at < 12 ? RecordDefect::kVersion
+                                              : RecordDefect::kChecksum;
+      EXPECT_EQ(DefectOf(Flipped(bytes, bit)), expected) << "bit " << bit;
+      EXPECT_EQ(HeadDefectOf(Flipped(bytes, bit)), at < kRecordHeaderBytes ? expected : RecordDefect::kNone)
+          << "bit " << bit;
+    }
   }
 }
 
 // Two flipped bits in different bytes, or a range of zeros.
 TEST(Record, NoSeededDamagePasses) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  const std::string bytes = Encode(Identity(), kPayload);
   Prng random(1);
   for (int i = 0; i < 20'000; ++i) {
     std::string damaged = bytes;
@@ -177,15 +240,15 @@ TEST(Record, NoSeededDamagePasses) {
 }
 
 TEST(Record, AHeaderDoesNotFitTheBodyOfAnotherRecord) {
-  const std::string one = EncodeRecord(Identity(), Bytes("one"));
-  const std::string two = EncodeRecord(Identity(), Bytes("two"));
+  const std::string one = Encode(Identity(), "one");
+  const std::string two = Encode(Identity(), "two");
   EXPECT_EQ(DefectOf(one.substr(0, kRecordHeaderBytes) + two.substr(kRecordHeaderBytes)),
             RecordDefect::kChecksum);
 }
 
 TEST(Record, AnotherVersionIsNotDamage) {
-  std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
-  for (const char version : {0, 1, 3}) {
+  std::string bytes = Encode(Identity(), kPayload);
+  for (const char version : {0, 1, 2, 4}) {
     bytes[8] = version;
     EXPECT_EQ(DefectOf(bytes), RecordDefect::kVersion);
     EXPECT_EQ(DefectOf(bytes.substr(0, 12)), RecordDefect::kVersion) << "its header may be shorter";
@@ -196,7 +259,7 @@ TEST(Record, AnotherVersionIsNotDamage) {
 }
 
 TEST(Record, ComparisonNamesWhatDiffers) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  const std::string bytes = Encode(Identity(), kPayload);
   const DecodedRecord record = Decode(bytes);
   EXPECT_EQ(CompareRecord(record, Identity()), RecordDefect::kNone);
   RecordIdentity expected = Identity();
@@ -232,7 +295,7 @@ TEST(Record, ComparisonNamesWhatDiffers) {
 }
 
 TEST(Record, ComparisonReturnsTheDefectOfTheRecord) {
-  const std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  const std::string bytes = Encode(Identity(), kPayload);
   RecordIdentity other = Identity();
   other.fingerprint = {9, 9};
   EXPECT_EQ(CompareRecord(Decode(bytes + '\0'), other), RecordDefect::kLong);
@@ -240,10 +303,10 @@ TEST(Record, ComparisonReturnsTheDefectOfTheRecord) {
 }
 
 TEST(Record, LengthsThatOverflowAreShort) {
-  std::string bytes = EncodeRecord(Identity(), Bytes(kPayload));
+  std::string bytes = Encode(Identity(), kPayload);
   const auto with_lengths = [&bytes](uint32_t tokens, uint64_t payload) {
     std::memcpy(bytes.data() + 12, &tokens, 4);
-    std::memcpy(bytes.data() + 88, &payload, 8);
+    std::memcpy(bytes.data() + 120, &payload, 8);
     Seal(&bytes);
     return DefectOf(bytes);
   };
@@ -260,7 +323,7 @@ TEST(Record, LengthsThatOverflowAreShort) {
 
 TEST(Record, NoiseIsRefused) {
   Prng random(1);
-  const std::string start = EncodeRecord(Identity(), {}).substr(0, 12);
+  const std::string start = Encode(Identity(), {}).substr(0, 12);
   for (int i = 0; i < 2000; ++i) {
     std::string noise = random.Chance(0.5) ? start : "";
     const size_t size = noise.size() + random.Below(300);
@@ -276,6 +339,7 @@ TEST(Record, DefectsHaveNames) {
   EXPECT_EQ(RecordDefectName(RecordDefect::kChecksum), "checksum");
   EXPECT_EQ(RecordDefectName(RecordDefect::kFingerprint), "fingerprint");
   EXPECT_EQ(RecordDefectName(RecordDefect::kTokens), "tokens");
+  EXPECT_EQ(RecordDefectName(RecordDefect::kDecompress), "decompress");
 }
 
 }  // namespace

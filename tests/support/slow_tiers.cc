@@ -96,13 +96,16 @@ void SlowTiers::StartWrite(const Transfer& transfer) {
   const std::span<std::byte> payload = transfer.from == Tier::kDevice
                                            ? options_.device_block(transfer.from_block)
                                            : HostBlock(transfer.from_block);
+  // Every second record is compressed, so that tests read both kinds.
+  const PayloadCodec codec = transfer.id % 2 == 0 ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd;
+  std::string buffer;
   std::string record = EncodeRecord({.fingerprint = options_.fingerprint,
                                      .root = transfer.root,
                                      .key = transfer.key,
                                      .parent = transfer.parent,
                                      .prefix_check = transfer.check,
                                      .tokens = transfer.tokens},
-                                    payload);
+                                    0, EncodePayload(codec, 4, payload, &buffer));
   if (disk_.TryPut(transfer.key, std::move(record), transfer.id)) return;
   Refuse(transfer);
 }
@@ -123,12 +126,13 @@ FinishedTransfer SlowTiers::FinishRead(const Transfer& transfer, AsyncStore::Com
                                 .parent = transfer.parent,
                                 .prefix_check = transfer.check,
                                 .tokens = record.tokens};  // the cache compares the tokens
-  if (CompareRecord(record, expected) != RecordDefect::kNone || record.payload.size() != target.size()) {
+  if (CompareRecord(record, expected) != RecordDefect::kNone ||
+      ReadRecordPayload(record, target) != RecordDefect::kNone) {
+    std::ranges::fill(target, std::byte{0xEE});
     finished.result = TransferResult::kCorrupt;
     (void)disk_.TryDelete(transfer.key, kDropTag);  // else the next read finds it again
     return finished;
   }
-  std::ranges::copy(record.payload, target.begin());
   finished.tokens = std::move(record.tokens);
   return finished;
 }
