@@ -340,7 +340,7 @@ void DiskStore::CheckInvariants() const {
   index_.CheckInvariants();
   std::map<uint32_t, Segment> sums;
   uint64_t live_bytes = 0;
-  index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
+  index_.ForEach([&](const BlockKey& key, const RecordLocation& location) REQUIRES(state_) {
     Segment& sum = sums[location.segment];
     ++sum.live;
     sum.live_bytes += location.bytes;
