@@ -340,13 +340,16 @@ void DiskStore::CheckInvariants() const {
   index_.CheckInvariants();
   std::map<uint32_t, Segment> sums;
   uint64_t live_bytes = 0;
-  index_.ForEach([&](const BlockKey& key, const RecordLocation& location) REQUIRES(state_) {
+  std::vector<BlockKey> keys;
+  index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
+    keys.push_back(key);
     Segment& sum = sums[location.segment];
     ++sum.live;
     sum.live_bytes += location.bytes;
     live_bytes += location.bytes;
-    PREFIXD_CHECK(!open_.by_key.contains(key) && !sealing_.by_key.contains(key)) << ToHex(key);
   });
+  for (const BlockKey& key : keys)
+    PREFIXD_CHECK(!open_.by_key.contains(key) && !sealing_.by_key.contains(key)) << ToHex(key);
   PREFIXD_CHECK(live_bytes == live_bytes_) << live_bytes;
   for (const auto& [number, sum] : sums) PREFIXD_CHECK(segments_.contains(number)) << number;
   for (const auto& [number, segment] : segments_) {
