@@ -152,6 +152,13 @@ std::string_view PayloadCodecName(PayloadCodec codec) {
   return "unknown";
 }
 
+CodecChoice ChooseCodec(std::string_view kv_dtype) {
+  if (kv_dtype == "bf16") return {PayloadCodec::kPlanesZstd, 2};
+  if (kv_dtype == "f32") return {PayloadCodec::kPlanesZstd, 4};
+  if (kv_dtype == "f16") return {PayloadCodec::kRaw, 2};
+  return {};
+}
+
 StoredPayload RawPayload(std::span<const std::byte> raw) { return {.raw_bytes = raw.size(), .bytes = raw}; }
 
 StoredPayload EncodePayload(PayloadCodec codec, size_t element_bytes, std::span<const std::byte> raw,

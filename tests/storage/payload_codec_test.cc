@@ -57,9 +57,9 @@ std::string Decode(StoredPayload stored, size_t size) {
 TEST(PayloadCodec, GivesBackWhatItWasGiven) {
   std::string buffer;
   for (const size_t element_bytes : {1, 2, 4}) {
-    // Around chunks of 65536 elements, with and without a remainder.
-    for (const size_t size :
-         {0, 1, 2, 3, 5, 64, 1001, 65535, 65537, 131071, 131073, 262143, 262144, 262147, 700001}) {
+    const size_t chunk = 65536 * element_bytes;
+    for (const size_t size : {size_t{0}, size_t{1}, size_t{2}, size_t{3}, size_t{5}, size_t{64}, size_t{1001},
+                              chunk - 1, chunk, chunk + element_bytes + 1}) {
       for (const std::string& raw :
            {Numbers(size, element_bytes), Noise(size), std::string(size, '\0'), std::string(size, 'x')}) {
         const StoredPayload stored = EncodePayload(kCodec, element_bytes, Bytes(raw), &buffer);
@@ -269,6 +269,18 @@ TEST(PayloadCodec, NoiseIsRefused) {
     std::string out(raw_size, '\0');
     EXPECT_FALSE(DecodePayload(payload, std::as_writable_bytes(std::span(out))).ok());
   }
+}
+
+TEST(PayloadCodec, IsChosenByTheDtype) {
+  const auto is = [](std::string_view dtype, PayloadCodec codec, uint32_t element_bytes) {
+    const CodecChoice choice = ChooseCodec(dtype);
+    return choice.codec == codec && choice.element_bytes == element_bytes;
+  };
+  EXPECT_TRUE(is("bf16", kCodec, 2));
+  EXPECT_TRUE(is("f32", kCodec, 4));
+  EXPECT_TRUE(is("f16", PayloadCodec::kRaw, 2));
+  for (const char* other : {"", "f8", "BF16", "bf16 "})
+    EXPECT_TRUE(is(other, PayloadCodec::kRaw, 1)) << other;
 }
 
 TEST(PayloadCodec, HasNames) {
