@@ -34,7 +34,8 @@ EDGES = {
 THIRD_PARTY = {
     "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_files\.h",
     "xxhash.h": r"hashing/\w+\.cc",
-    "zstd.h": r"storage/payload_codec\.cc",
+    "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
+    "lz4": r"bench/kv_codecs\.cc",
     "cuda": r"kernels/cuda/.*|engine/device_\w+\.cc",
     "pcre2.h": r"text/tokenizer/\w+\.cc",
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",
@@ -232,6 +233,8 @@ class Rules(unittest.TestCase):
         self.assertTrue(include_faults("text/jinja/a.cc", '#include "text/tokenizer/tokenizer.h"\n'))
         self.assertTrue(include_faults("engine/a.cc", "#include <pcre2.h>\n"))
         self.assertTrue(include_faults("hashing/a.cc", "#include <boost/json.hpp>\n"))
+        self.assertTrue(include_faults("storage/record.cc", "#include <zstd.h>\n"))
+        self.assertTrue(include_faults("storage/payload_codec.cc", "#include <lz4.h>\n"))
         self.assertEqual(include_faults("engine/a.cc", '#include "text/b.h"\n#include <vector>\n'), [])
 
     def test_sizes(self):
