@@ -239,6 +239,9 @@ TEST(PayloadCodec, FramesThatClaimOtherSizesAreErrors) {
   std::string other = frame;
   other[5] = 41;  // the content size
   EXPECT_FALSE(decodes_frame(other));
+  // The frame with the number of a dictionary, 7.
+  EXPECT_FALSE(decodes_frame(FromHex("28b52ffd210728450000103f3f01001f8005")));
+  EXPECT_TRUE(decodes_frame(FromHex("28b52ffd210028450000103f3f01001f8005"))) << "0: none";
   // Without a content size, with a window of 2^41 - 1 bytes, and one raw block of 3 bytes.
   EXPECT_FALSE(decodes_frame(FromHex("28b52ffd00ff190000") + "???"));
   // A content size of 2^62 bytes.
