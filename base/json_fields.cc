@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <boost/json/basic_parser_impl.hpp>
-#include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
 #include <cmath>
 #include <exception>
 #include <unordered_set>
 
+#include "base/json_builder.h"
+#include "base/json_fault.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -20,7 +21,6 @@ namespace json = boost::json;
 using Kind = FieldError::Kind;
 
 constexpr size_t kMaxQuoted = 80;
-constexpr size_t kMaxNear = 24;
 
 // A SAX handler that reads keys only. It stops at the first key that its object already has.
 class KeyWatcher {
@@ -91,29 +91,9 @@ FieldError Bounded(FieldError error, double low, double high) {
   return error;
 }
 
-// " at line 3, column 14, before '"layers": 2'": the place in `text` where a parser stopped.
-std::string PlaceIn(std::string_view text, size_t offset) {
-  offset = std::min(offset, text.size());
-  size_t line = 1, column = 1;
-  for (const char c : text.substr(0, offset)) {
-    column = c == '\n'            ? 1
-             : (c & 0xC0) == 0x80 ? column
-                                  : column + 1;  // a byte inside a code point counts not
-    line += c == '\n' ? 1 : 0;
-  }
-  std::string_view rest = text.substr(offset, kMaxNear);
-  rest = rest.substr(0, rest.find('\n'));
-  const std::string near = rest.empty() ? (offset == text.size() ? "at the end" : "at the end of the line")
-                                        : "before '" + RepairUtf8(rest) + "'";
-  return " at line " + std::to_string(line) + ", column " + std::to_string(column) + ", " + near;
-}
-
-// What people do wrong most often, by how the text begins.
-std::string HintAbout(std::string_view text) {
-  if (text.starts_with("\xEF\xBB\xBF")) return "; it begins with a byte order mark: save it without";
-  if (text.find_first_not_of(" \t\r\n") == text.npos) return "; it is empty";
-  if (text.starts_with("<")) return "; it looks like HTML or XML: was an error page downloaded?";
-  return "";
+// `text` in double quotes; a long one without its end.
+std::string Quoted(std::string_view text) {
+  return json::serialize(json::string(RepairUtf8(text.substr(0, kMaxQuoted))));
 }
 
 // Writes `value` as JSON, with the numbers of NumberText.
@@ -122,7 +102,7 @@ void AppendJson(const json::value& value, std::string* text) {
   if (value.is_object()) {
     const char* separator = "{";
     for (const auto& [key, member] : value.get_object()) {
-      *text += separator + json::serialize(key) + ":";
+      *text += separator + Quoted(key) + ":";
       AppendJson(member, text);
       separator = ",";
     }
@@ -139,6 +119,9 @@ void AppendJson(const json::value& value, std::string* text) {
     const std::string number = NumberText(value.get_double());
     *text += number;
     if (number.find_first_not_of("-0123456789") == number.npos) *text += ".0";
+  } else if (value.is_string()) {
+    const std::string_view string = value.get_string();
+    *text += string.starts_with(kJsonNumberMark) ? std::string(string.substr(1, kMaxQuoted)) : Quoted(string);
   } else {
     *text += json::serialize(value);
   }
@@ -164,16 +147,16 @@ Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view t
   size_t stopped = 0;
   try {
     unsigned char small[4096];
-    json::parser parser(options.scratch, parse_options, small);
-    parser.reset(options.storage);
-    stopped = parser.write(text, error);
-    if (!error) parsed.emplace(parser.release());
+    json::basic_parser<JsonBuilder> parser(parse_options, options.storage, options.scratch, options.verbatim,
+                                           std::span(small));
+    stopped = parser.write_some(false, text.data(), text.size(), error);
+    if (!error && stopped < text.size()) error = json::error::extra_data;
+    if (!error) parsed.emplace(parser.handler().Release());
   } catch (const std::exception& thrown) {  // sizes beyond the limits of the library
     return Corrupt(where + "cannot be read as JSON: " + thrown.what());
   }
   if (error) {
-    return Corrupt(where + "is not valid JSON" + PlaceIn(text, stopped) + ": " + error.message() +
-                   HintAbout(text));
+    return Corrupt(where + "is not valid JSON" + DescribeJsonFault(text, stopped, error.message()));
   }
   json::value& value = *parsed;
   if (!value.is_object())
@@ -184,7 +167,7 @@ Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view t
     return Corrupt(where + "has the key '" + *key + "' twice in one object");
   if (key) {
     Log(LogLevel::kWarning, "a JSON object has a key twice; the last one counts",
-        {{"where", where}, {"key", *key}});
+        {{"where", where.substr(0, where.find_last_not_of(": ") + 1)}, {"key", *key}});
   }
   return std::move(value.get_object());
 }

@@ -27,20 +27,26 @@
 
 namespace prefixd {
 
+// Stands in front of the digits of a number that is kept as a string. Valid UTF-8 does not contain it.
+inline constexpr char kJsonNumberMark = '\xFF';
+
 struct JsonParseOptions {
   size_t max_bytes = std::numeric_limits<size_t>::max();
   size_t max_depth = 32;  // of nested objects and arrays
   // An object that has a key twice: the last one counts, as in Python, silently or with a warning in the log;
   // or it is refused.
   enum class Twice : uint8_t { kLast, kWarn, kRefuse } twice = Twice::kWarn;
+  // Keys in whose objects and arrays an integer of more than 64 bits keeps its digits, as a string that
+  // begins with kJsonNumberMark. Elsewhere it becomes the nearest double.
+  std::span<const std::string_view> verbatim;
   boost::json::storage_ptr storage;  // holds the result; it outlives the result
   boost::json::storage_ptr scratch;  // holds what parsing itself takes
 };
 
-// Parses an object as strict JSON in valid UTF-8. Every message begins with `prefix`, as in "config.json: ".
-// kCorrupt: not JSON, not an object, nested too deeply, or a key twice. kUnsupported: too long. The message
-// about text that is not JSON has its line, its column (both from 1; a column is a code point) and the text
-// at this place.
+// Parses an object as strict JSON in valid UTF-8, with the nearest doubles. Every message begins with
+// `prefix`, as in "config.json: ". kCorrupt: not JSON, not an object, nested too deeply, or a key twice.
+// kUnsupported: too long. The message about text that is not JSON has its line, its column (both from 1; a
+// column is a code point), the text at this place and what is expected.
 Result<boost::json::object> ParseJsonObject(std::string_view prefix, std::string_view text,
                                             const JsonParseOptions& options = {});
 

@@ -5,13 +5,13 @@
 #include <boost/json/value.hpp>
 #include <cmath>
 
+#include "base/json_fields.h"
 #include "text/jinja/value.h"
 
 namespace prefixd::jinja {
 namespace {
 
-// Stands in front of a number, in a string. Valid text does not have it.
-constexpr char kNumber = '\xFF';
+constexpr char kNumber = kJsonNumberMark;  // stands in front of a number, in a string
 
 // Whether `text` is a number in the grammar of JSON.
 bool IsJsonNumber(std::string_view text) {
