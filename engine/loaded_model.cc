@@ -9,6 +9,7 @@
 #include "base/json_fields.h"
 #include "base/log.h"
 #include "engine/tokenizer_files.h"
+#include "model/folder_kind.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
@@ -21,9 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kLargestConfig = 1 << 20;
 
-constexpr std::string_view kWhatAModelIs =
-    "a model is a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
-
 bool Exists(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
@@ -33,15 +31,15 @@ bool Exists(const fs::path& path) {
 Result<fs::path> FindFolder(const fs::path& path) {
   std::error_code error;
   const fs::path folder = fs::canonical(path, error);
-  const std::string what(kWhatAModelIs);
-  if (error) return NotFound(path.string() + ": " + error.message() + "; " + what);
-  if (fs::is_directory(folder, error)) {
-    if (Exists(folder / "config.json")) return folder;
-    return NotFound(path.string() + ": has no config.json; " + what);
+  if (error) {
+    return NotFound(path.string() + ": " + error.message() +
+                    "; --model takes the path of a Hugging Face folder on this machine");
   }
-  if (folder.extension() == ".gguf")
-    return Unsupported(path.string() + ": GGUF files are not supported; " + what);
-  return InvalidArgument(path.string() + ": is not a folder; " + what);
+  if (fs::is_regular_file(folder / "config.json", error)) return folder;
+  const Code code = fs::is_directory(folder, error) ? Code::kNotFound
+                    : folder.extension() == ".gguf" ? Code::kUnsupported
+                                                    : Code::kInvalidArgument;
+  return Status(code, path.string() + ": " + WhyNoModelFolder(folder));
 }
 
 // Reads the JSON object of a file. The object is empty when the file does not exist.
@@ -61,7 +59,9 @@ Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
   GenerationDefaults defaults;
   PREFIXD_ASSIGN_OR_RETURN(defaults.do_sample, fields.Bool("do_sample").Optional());
   PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
-  PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 1e-6, 1));
+  PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 0, 1));
+  // Of any share however small, the likeliest token remains.
+  if (defaults.top_p) defaults.top_p = std::max(*defaults.top_p, 1e-6f);
   PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
   PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty,
                            OptionalNumber(fields, "repetition_penalty", 0.01, 100));
@@ -94,6 +94,20 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
   return parsed;
 }
 
+// Adds what to do to a message that does not say it.
+template <typename T>
+Result<T> Remedied(Result<T> result) {
+  if (result.ok()) return result;
+  const std::string& message = result.status().message();
+  for (const std::string_view said : {"download", "choose", "serves", "use the model", "--chat-template",
+                                      "Permission denied", "move the key", "transformers"}) {
+    if (message.find(said) != std::string::npos) return result;
+  }
+  return Status(result.status().code(), message + (result.status().code() == Code::kUnsupported
+                                                       ? "; choose a model that does without"
+                                                       : "; correct the file or download it again"));
+}
+
 // Refuses a tokenizer.json with more tokens than the model has embeddings. Fewer are usual, because
 // embeddings are padded. Tokens of the other files may have no embedding, such as a padding token that was
 // added and never trained: the engine refuses a prompt with them.
@@ -105,7 +119,9 @@ Status CheckVocabulary(int own_vocab_size, LoadedModel* model) {
            " tokens only";
   };
   if (own_vocab_size > vocab)
-    return Unsupported("tokenizer.json: " + text(own_vocab_size - 1) + " (config.json: vocab_size)");
+    return Unsupported("tokenizer.json: " + text(own_vocab_size - 1) +
+                       " (config.json: vocab_size); one of the two files is of another model: download both "
+                       "again");
   if (const TokenId last = model->tokenizer->vocab_size() - 1; last >= vocab)
     model->contradictions.push_back(text(last) + ": a prompt with such a token is refused");
   return Status::Ok();
@@ -120,16 +136,16 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   auto model = std::make_unique<LoadedModel>();
   model->served_name = folder.filename().string();
   PREFIXD_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(folder / "config.json", kLargestConfig));
-  PREFIXD_ASSIGN_OR_RETURN(model->config, ParseModelConfig(config));
+  PREFIXD_ASSIGN_OR_RETURN(model->config, Remedied(ParseModelConfig(config)));
 
   PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
-                           ReadOptionalObject(folder / "generation_config.json", kLargestConfig));
+                           Remedied(ReadOptionalObject(folder / "generation_config.json", kLargestConfig)));
   const JsonFields generation_fields(generation, "generation_config.json: ");
-  PREFIXD_ASSIGN_OR_RETURN(model->generation, ParseGeneration(generation_fields));
+  PREFIXD_ASSIGN_OR_RETURN(model->generation, Remedied(ParseGeneration(generation_fields)));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> ends,
-                           ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab));
+                           Remedied(ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab)));
 
-  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, ReadTokenizerFiles(folder, chat_template));
+  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, Remedied(ReadTokenizerFiles(folder, chat_template)));
   model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
                            std::string(TextOf(files.named, "eos_token"))};
   PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
@@ -143,6 +159,9 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
     eos.insert(*id);
   model->eos.assign(eos.begin(), eos.end());
+  model->bos = model->tokenizer->TokenToId(model->special_tokens.bos);
+  if (!model->bos) model->bos = model->config.bos;
+  if (model->bos && *model->bos >= model->config.vocab) model->bos.reset();
   TrimHeap();
   return model;
 }

@@ -51,7 +51,8 @@ struct LoadedModel {
   std::string served_name;  // the name of the folder
   ModelConfig config;
   GenerationDefaults generation;
-  std::vector<TokenId> eos;  // sorted; the union of generation_config.json, config.json and the tokenizer
+  std::optional<TokenId> bos;  // that of the tokenizer, or else of config.json
+  std::vector<TokenId> eos;    // sorted; the union of generation_config.json, config.json and the tokenizer
   SpecialTokens special_tokens;
   std::vector<NamedToken> named_tokens;     // all names, those of special_tokens too
   std::vector<std::string> contradictions;  // where files of the tokenizer contradict each other: sentences

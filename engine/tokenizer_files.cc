@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/json_fields.h"
+#include "model/folder_kind.h"
 #include "model/mapped_file.h"
 #include "text/tokenizer/spec.h"
 
@@ -40,8 +41,7 @@ Result<std::optional<bj::object>> ReadOptionalObject(const fs::path& path,
 
 Result<TokenizerSpec> ReadSpec(const fs::path& folder) {
   const fs::path file = folder / "tokenizer.json";
-  if (!Exists(file))
-    return NotFound("has no tokenizer.json; save a fast tokenizer there (transformers: save_pretrained)");
+  if (!Exists(file)) return NotFound(WhyNoTokenizer(folder));
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(file, kLargestTokenizer));
   Result<TokenizerSpec> spec = ParseTokenizerJson(text);
   if (!spec.ok()) return spec.status().WithContext("tokenizer.json");

@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/json_fields.h"
+#include "base/log.h"
 #include "model/canonical.h"
 
 namespace prefixd {
@@ -82,7 +83,8 @@ struct Feature {
 constexpr Feature kFeatures[] = {
     {"is_causal", IsTrue, "true"},
     {"partial_rotary_factor", IsOneOrNull, "1"},
-    {"quantization_config", IsNull, "none: weights in F32, F16 or BF16"},
+    {"quantization_config", IsNull,
+     "null, with weights in F32, F16 or BF16: use the model before it was quantised"},
     {"per_layer_config", IsNull, "none: layers differ by layer_types alone"},
 };
 
@@ -103,6 +105,29 @@ std::string ModelTypes() {
   return names;
 }
 
+// Adds to a refusal of a family what kind of model it is.
+Status WithKind(const JsonFields& fields, std::string_view class_name, const Status& refusal) {
+  const auto has = [&](std::string_view key) { return fields.Find(key) != nullptr; };
+  const auto ends = [&](std::string_view end) { return class_name.ends_with(end); };
+  std::string kind;
+  if (has("vision_config") || has("audio_config") || has("text_config")) {
+    kind = "it is a model of text and images or sound, and prefixd serves models of text alone";
+  } else if (const bj::value* both = fields.Find("is_encoder_decoder"); both != nullptr && IsTrue(*both)) {
+    kind = "it is an encoder with a decoder, and prefixd serves decoders alone";
+  } else if (ends("Classification") || ends("ForMaskedLM") || ends("ForQuestionAnswering")) {
+    kind = "a model of this class generates no text, and prefixd serves nothing else";
+  } else if (ends("Model")) {
+    kind = "this class has no head to generate text with; take the model of the class ...ForCausalLM";
+  } else {
+    kind = "choose a model of one of these families";
+  }
+  const Field<std::string> type = fields.String("model_type");
+  const bool says_type = refusal.message().find("model_type") == std::string::npos && type.ok();
+  return Status(
+      refusal.code(),
+      refusal.message() + (says_type ? "; its model_type is \"" + type.value() + "\"" : "") + "; " + kind);
+}
+
 Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string model_type, fields.String("model_type").Or(""));
   std::string class_name;
@@ -113,7 +138,8 @@ Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
     class_name = std::string(list->get_array()[0].get_string());
   }
   if (model_type.empty() && class_name.empty())
-    return fields.Wrong("architectures", SupportedArchitectures());
+    return fields.Wrong("architectures",
+                        "with model_type the family of the model; supported: " + SupportedArchitectures());
   for (const Architecture& row : kArchitectures) {
     if ((model_type.empty() || model_type == row.model_type) &&
         (class_name.empty() || class_name == row.class_name)) {
@@ -125,8 +151,9 @@ Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
     return std::ranges::any_of(kArchitectures, [&](const Architecture& row) { return row.*column == name; });
   };
   if (!class_name.empty() && !known(class_name, &Architecture::class_name))
-    return fields.Unsupported("architectures", SupportedArchitectures());
-  if (!known(model_type, &Architecture::model_type)) return fields.Unsupported("model_type", ModelTypes());
+    return WithKind(fields, class_name, fields.Unsupported("architectures", SupportedArchitectures()));
+  if (!known(model_type, &Architecture::model_type))
+    return WithKind(fields, class_name, fields.Unsupported("model_type", ModelTypes()));
   return fields.Wrong("model_type", "the family of architectures " + class_name);
 }
 
@@ -225,8 +252,10 @@ Result<int> ParseWindow(const JsonFields& fields, const Architecture& row, int m
   }
   const int absent = row.window == WindowRule::kNone || fields.IsNull("sliding_window") ? 0 : kDefaultWindow;
   if (!used || (fields.Find("sliding_window") == nullptr && absent == 0)) return 0;
-  PREFIXD_ASSIGN_OR_RETURN(const int window,
-                           fields.Integer("sliding_window", 1, kConfigLimits.max_positions).Or(absent));
+  const Field<int64_t> field = fields.Integer("sliding_window", 1, kConfigLimits.max_positions);
+  if (!field.ok() && !field.missing())
+    return fields.Wrong("sliding_window", "an integer of at least 1, or null for no window");
+  const int window = field.ok() ? static_cast<int>(field.value()) : absent;
   if (row.window == WindowRule::kNone && window < max_positions) {
     return fields.Unsupported("sliding_window", "null, or use_sliding_window false");
   }
@@ -245,7 +274,11 @@ Result<std::optional<std::vector<bool>>> ParseLayerTypes(const JsonFields& field
   for (const bj::value& layer : value->get_array()) {
     const bool full = layer.is_string() && layer.get_string() == "full_attention";
     const bool sliding = layer.is_string() && layer.get_string() == "sliding_attention";
-    if (!full && !sliding) return fields.Unsupported("layer_types", "full_attention, sliding_attention");
+    if (!full && !sliding) {
+      return Status(
+          Code::kUnsupported,
+          fields.WrongElement("layer_types", slides.size(), "full_attention or sliding_attention").message());
+    }
     slides.push_back(sliding);
   }
   return std::optional(slides);
@@ -328,13 +361,23 @@ std::string SupportedArchitectures() {
 
 Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab) {
   const bj::value* value = fields.Find(key);
+  std::vector<int64_t> ids;
   if (value != nullptr && !value->is_array()) {
-    PREFIXD_ASSIGN_OR_RETURN(const int64_t id, fields.Integer(key, 0, vocab - 1).Required());
-    return std::vector{static_cast<TokenId>(id)};
+    PREFIXD_ASSIGN_OR_RETURN(const int64_t id, fields.Integer(key, INT64_MIN, INT64_MAX).Required());
+    ids.push_back(id);
+  } else {
+    PREFIXD_ASSIGN_OR_RETURN(ids, fields.Integers(key, INT64_MIN, INT64_MAX, SIZE_MAX).Or({}));
   }
-  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int64_t> ids,
-                           fields.Integers(key, 0, vocab - 1, SIZE_MAX).Or({}));
-  return std::vector<TokenId>(ids.begin(), ids.end());
+  std::vector<TokenId> found;
+  for (const int64_t id : ids) {
+    if (id >= 0 && id < vocab) {
+      found.push_back(static_cast<TokenId>(id));
+    } else {  // transformers takes it, too; no model generates it
+      Log(LogLevel::kWarning, "a token id is not in the vocabulary of the model; it is ignored",
+          {{"key", fields.PathOf(key)}, {"id", id}, {"vocab_size", vocab}});
+    }
+  }
+  return found;
 }
 
 Result<ModelConfig> ParseModelConfig(std::string_view config_json) {

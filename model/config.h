@@ -67,8 +67,8 @@ inline constexpr ConfigLimits kConfigLimits;
 // "config.json: " and names key and value.
 Result<ModelConfig> ParseModelConfig(std::string_view config_json);
 
-// Returns the token ids at `key`: one id, an array of ids, or none where the key is missing. Every id is in
-// [0, vocab).
+// Returns the token ids at `key`: one id, an array of ids, or none where the key is missing. An id
+// that is not in [0, vocab) is left out, with a warning.
 Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab);
 
 // Returns the class names, as in "LlamaForCausalLM, ...", for messages and `validate`.

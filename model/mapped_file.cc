@@ -20,7 +20,14 @@ constexpr size_t kLongestPointer = 1024;  // as git-lfs has it
 
 Status Refused(const std::filesystem::path& path, int error) {
   const Code code = error == ENOENT ? Code::kNotFound : Code::kIo;
-  return Status(code, path.string() + ": " + std::strerror(error));
+  std::string words = path.string() + ": " + std::strerror(error);
+  std::error_code ignored;
+  if (error == ENOENT && std::filesystem::is_symlink(path, ignored)) {
+    words = path.string() + ": is a link to " + std::filesystem::read_symlink(path, ignored).string() +
+            ", which does not exist; copy the files instead of the links, or download the folder again";
+  }
+  if (error == EACCES) words += "; let the user that runs prefixd read it";
+  return Status(code, std::move(words));
 }
 
 // A git-lfs pointer is a text file of three lines: version, oid, and "size N" of the file that it stands for.
@@ -43,7 +50,8 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd);
-    return IoError(path.string() + ": not a regular file");
+    return IoError(path.string() + (S_ISDIR(info.st_mode) ? ": is a folder, not a file; download it again"
+                                                          : ": is not a regular file"));
   }
   const size_t size = static_cast<size_t>(info.st_size);
   if (size == 0) {

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <boost/json/array.hpp>
+#include <charconv>
 #include <map>
 #include <set>
 
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/json_fields.h"
+#include "base/log.h"
+#include "model/folder_kind.h"
 
 namespace prefixd {
 namespace {
@@ -15,6 +18,7 @@ namespace {
 namespace bj = boost::json;
 namespace fs = std::filesystem;
 
+constexpr std::string_view kExtension = ".safetensors";
 constexpr uint64_t kLongestHeader = 32 << 20;
 constexpr size_t kMostDimensions = 8;
 constexpr size_t kLongestIndex = 64 << 20;
@@ -101,6 +105,18 @@ Status CheckLength(const std::string& file, const bj::object& header, size_t dat
                  " are missing. Download it again");
 }
 
+// What a file is that begins like one of another format.
+std::string_view OtherFormat(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with("PK\3\4") || text.starts_with("\x80\x02\x8A") || text.starts_with("\x80\x02}"))
+    return "a pickle of PyTorch; save the model with save_pretrained of transformers";
+  if (text.starts_with("GGUF"))
+    return "a GGUF file, which is not supported; use the folder that it was made from";
+  if (text.starts_with("\x89HDF")) return "a HDF5 file; save the model with save_pretrained of transformers";
+  if (text.starts_with("<")) return "HTML or XML: was an error page downloaded? Download the file again";
+  return "";
+}
+
 bool IsPlainFileName(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
          name.find('\0') == name.npos;
@@ -129,23 +145,74 @@ struct Shards {
   std::map<std::string, std::string> index;
 };
 
+// The number N in a name such as "model-00001-of-00003.safetensors"; 0 where the name is none of that kind.
+int ShardsOf(std::string_view name) {
+  const size_t at = name.rfind("-of-");
+  int count = 0;
+  if (at == name.npos || !name.ends_with(".safetensors")) return 0;
+  const std::string_view digits = name.substr(at + 4, name.size() - at - 4 - kExtension.size());
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
+  return error == std::errc() && end == digits.data() + digits.size() ? count : 0;
+}
+
+// Refuses files whose names count more of them than there are.
+Status CheckSeries(const std::set<std::string>& files) {
+  for (const std::string& name : files) {
+    const std::string end = name.substr(std::min(name.size(), name.rfind("-of-")));
+    const auto same = [&](const std::string& other) { return other.ends_with(end); };
+    const auto found = std::ranges::count_if(files, same);
+    if (const int count = ShardsOf(name); found < count) {
+      return NotFound(name + " is one of " + std::to_string(count) + " files, of which only " +
+                      std::to_string(found) + (found == 1 ? " is" : " are") +
+                      " there; download the folder again, with model.safetensors.index.json");
+    }
+  }
+  return Status::Ok();
+}
+
+// Refuses an index that names files which are not there.
+Status CheckIndexed(const fs::path& folder, const std::set<std::string>& files) {
+  std::error_code ignored;
+  size_t missing = 0;
+  std::string first;
+  for (const std::string& file : files) {
+    if (fs::symlink_status(folder / file, ignored).type() != fs::file_type::not_found) continue;
+    if (missing++ == 0) first = file;
+  }
+  if (missing == 0) return Status::Ok();
+  return NotFound("model.safetensors.index.json names " + std::to_string(files.size()) +
+                  (files.size() == 1 ? " file, of which " : " files, of which ") + std::to_string(missing) +
+                  (missing == 1 ? " is not there: " : " are not there, such as ") + first +
+                  "; download the folder again");
+}
+
 Result<Shards> FindShards(const fs::path& folder) {
   Shards shards;
   std::error_code ignored;
   const fs::path index = folder / "model.safetensors.index.json";
-  if (fs::exists(folder / "model.safetensors", ignored)) {
+  // A link to a file that does not exist is named when it is opened.
+  const auto is_there = [&](const fs::path& path) {
+    return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+  };
+  if (is_there(folder / "model.safetensors")) {
     shards.files.insert("model.safetensors");
-  } else if (fs::exists(index, ignored)) {
+  } else if (is_there(index)) {
     PREFIXD_ASSIGN_OR_RETURN(shards.index, ReadIndex(index));
     for (const auto& [name, shard] : shards.index) shards.files.insert(shard);
+    PREFIXD_RETURN_IF_ERROR(CheckIndexed(folder, shards.files));
   } else {
     for (fs::directory_iterator it(folder, ignored), end; it != end; it.increment(ignored)) {
-      if (it->path().extension() == ".safetensors") shards.files.insert(it->path().filename().string());
+      const std::string name = it->path().filename().string();
+      if (name.ends_with(kExtension) && !name.starts_with("adapter_")) shards.files.insert(name);
     }
+    PREFIXD_RETURN_IF_ERROR(CheckSeries(shards.files));
   }
-  if (shards.files.empty()) {
-    return NotFound(folder.string() +
-                    ": no *.safetensors file; other weight formats must be converted to safetensors");
+  if (shards.files.empty()) return NotFound(WhyNoWeights(folder));
+  if (HasAdapter(folder)) {
+    if (shards.index.empty() && !shards.files.contains("model.safetensors"))
+      return NotFound("is " + DescribeAdapter(folder));
+    Log(LogLevel::kWarning, "the folder has an adapter, which is not applied",
+        {{"file", "adapter_config.json"}, {"folder", folder.string()}});
   }
   return shards;
 }
@@ -167,12 +234,16 @@ void AddModelPrefix(std::vector<TensorView>* tensors) {
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
                                                  std::span<const std::byte> bytes) {
   const std::string file(file_name);
+  if (bytes.empty()) return Corrupt(file + ": is empty; download it again");
   if (bytes.size() < sizeof(uint64_t)) {
-    return Corrupt(file + ": " + std::to_string(bytes.size()) + " bytes are too few for a safetensors file");
+    return Corrupt(file + ": has " + std::to_string(bytes.size()) +
+                   " bytes, too few for a safetensors file; download it again");
   }
   const uint64_t length = GetLittle<uint64_t>(bytes.data());
   const std::span<const std::byte> rest = bytes.subspan(sizeof(uint64_t));
   if (length > kLongestHeader) {
+    if (const std::string_view other = OtherFormat(bytes); !other.empty())
+      return Corrupt(file + ": is not a safetensors file but " + std::string(other));
     return Corrupt(file + ": is not a safetensors file: it begins with the length of a header, here " +
                    std::to_string(length) + " bytes (limit " + FormatSize(kLongestHeader) +
                    "); download the file again");
@@ -207,9 +278,6 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
   std::map<std::string, std::string> found;  // tensor name -> file
   for (const std::string& file : shards.files) {
     Result<MappedFile> mapped = MappedFile::Open(folder / file);
-    if (!mapped.ok() && !shards.index.empty()) {
-      return mapped.status().WithContext("a file that model.safetensors.index.json names");
-    }
     PREFIXD_RETURN_IF_ERROR(mapped.status());
     PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorView> tensors, ParseSafetensors(file, mapped->bytes()));
     weights.files_.push_back(*std::move(mapped));

@@ -16,19 +16,72 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return text.empty() ? "[]" : text + "]";
 }
 
-Status CheckTensor(const WeightSpec& wanted, const WeightFiles& files) {
+// Tensors that older exporters wrote without need, or a copy of the embedding.
+bool IsKnownUseless(std::string_view name) {
+  return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
+}
+
+// The tensors that the architecture does not read.
+std::vector<std::string> Unread(const std::vector<WeightSpec>& required, const WeightFiles& files) {
+  std::set<std::string_view> known;
+  for (const WeightSpec& spec : required) known.insert(spec.name);
+  std::vector<std::string> names;
+  for (const TensorView& tensor : files.tensors()) {
+    if (!known.contains(tensor.name) && !IsKnownUseless(tensor.name)) names.push_back(tensor.name);
+  }
+  return names;
+}
+
+// Endings with which quantised checkpoints name the parts of a matrix "NAME.weight".
+constexpr std::string_view kQuantised[] = {"qweight", "weight_packed", "weight_scale", "weight_scale_inv",
+                                           "scales",  "SCB",           "weight.absmax"};
+
+// Says that a matrix is quantised where its parts are there; empty otherwise.
+std::string QuantisedHint(const std::string& name, const WeightFiles& files) {
+  const std::string stem = name.substr(0, name.rfind('.') + 1);
+  for (const std::string_view part : kQuantised) {
+    if (files.Find(stem + std::string(part)) != nullptr) {
+      return "; '" + stem + std::string(part) +
+             "' is there: the weights are quantised, which is not supported; use the model before it was "
+             "quantised";
+    }
+  }
+  return "";
+}
+
+// What may explain that tensor `name` is missing.
+std::string MissingHint(const std::vector<WeightSpec>& required, const std::string& name,
+                        const WeightFiles& files) {
+  if (std::string hint = QuantisedHint(name, files); !hint.empty()) return hint;
+  if (name == kHeadWeight) {
+    return "; a model without it usually shares the embedding: then set tie_word_embeddings in config.json "
+           "to "
+           "true; otherwise download the folder again";
+  }
+  const std::vector<std::string> unread = Unread(required, files);
+  if (unread.empty()) return "; the folder is not complete: download it again";
+  return "; the files have others instead, such as '" + unread.front() +
+         "': they are of another architecture or layout than config.json says, or not complete";
+}
+
+Status CheckTensor(const std::vector<WeightSpec>& required, const WeightSpec& wanted,
+                   const WeightFiles& files) {
   const TensorView* tensor = files.Find(wanted.name);
   if (tensor == nullptr) {
     return Corrupt("tensor '" + wanted.name + "' " + ShapeText(wanted.shape) +
-                   " is missing from the *.safetensors files (config.json asks for it)");
+                   " is missing from the *.safetensors files (config.json asks for it)" +
+                   MissingHint(required, wanted.name, files));
+  }
+  if (!tensor->dtype.has_value()) {
+    const std::string hint = QuantisedHint(wanted.name, files);
+    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name +
+                       " (supported: F32, F16, BF16)" +
+                       (hint.empty() ? "; use the model before it was quantised or converted" : hint));
   }
   if (tensor->shape != wanted.shape) {
     return Corrupt("tensor '" + wanted.name + "' has shape " + ShapeText(tensor->shape) +
-                   ", config.json asks for " + ShapeText(wanted.shape));
-  }
-  if (!tensor->dtype.has_value()) {
-    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name +
-                       " (supported: F32, F16, BF16)");
+                   ", config.json asks for " + ShapeText(wanted.shape) +
+                   "; config.json and the weights are not of the same model: download both again");
   }
   return Status::Ok();
 }
@@ -58,25 +111,6 @@ Status CheckTiedHead(const WeightFiles& files) {
                      "', though tie_word_embeddings in config.json says they are one; set it to false to use "
                      "both, or remove " +
                      head->name);
-}
-
-// Tensors that older exporters wrote without need, or a copy of the embedding.
-bool IsKnownUseless(std::string_view name) {
-  return name.ends_with("rotary_emb.inv_freq") || name == kHeadWeight;
-}
-
-void WarnOfUnread(const std::vector<WeightSpec>& required, const WeightFiles& files) {
-  std::set<std::string_view> known;
-  for (const WeightSpec& spec : required) known.insert(spec.name);
-  size_t count = 0;
-  std::string first;
-  for (const TensorView& tensor : files.tensors()) {
-    if (known.contains(tensor.name) || IsKnownUseless(tensor.name)) continue;
-    if (count++ == 0) first = tensor.name;
-  }
-  if (count > 0)
-    Log(LogLevel::kWarning, "model has tensors that this architecture does not read",
-        {{"count", count}, {"first", first}});
 }
 
 }  // namespace
@@ -128,14 +162,17 @@ int64_t ParameterCount(const ModelConfig& config) {
 
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   const std::vector<WeightSpec> required = RequiredWeights(config);
-  for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(spec, files));
+  for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(required, spec, files));
   for (int l = 0; l < config.layers; ++l) {
     PREFIXD_RETURN_IF_ERROR(
         CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
     PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
   }
   if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
-  WarnOfUnread(required, files);
+  if (const std::vector<std::string> unread = Unread(required, files); !unread.empty()) {
+    Log(LogLevel::kWarning, "model has tensors that this architecture does not read",
+        {{"count", unread.size()}, {"first", unread.front()}});
+  }
   return Status::Ok();
 }
 

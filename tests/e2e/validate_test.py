@@ -96,7 +96,7 @@ REFUSED = {
                                   "WordPiece"),
     "template_syntax": (edit("tokenizer_config.json", chat_template="{% if %}"), "--chat-template"),
     "template_is_a_number": (edit("tokenizer_config.json", chat_template=7), "chat_template"),
-    "no_weights": (remove("model.safetensors"), "no *.safetensors file"),
+    "no_weights": (remove("model.safetensors"), "no weights in *.safetensors files"),
     "weights_are_cut": (truncate("model.safetensors", 100_000), "model.safetensors"),
     "weights_are_empty": (truncate("model.safetensors", 0), "model.safetensors"),
     "header_is_too_long": (write("model.safetensors", struct.pack("<Q", 2**62) + b"{}"), "model.safetensors"),

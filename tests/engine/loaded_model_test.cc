@@ -142,7 +142,7 @@ TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
 }
 
 TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
-  Write("generation_config.json", R"({"eos_token_id": 64})");
+  Write("generation_config.json", R"({"eos_token_id": "</s>"})");
   ExpectRefused(folder_, Code::kInvalidArgument, "tiny-llama: generation_config.json: eos_token_id");
   Write("generation_config.json", R"({"temperature": "warm"})");
   ExpectRefused(folder_, Code::kInvalidArgument, "generation_config.json: temperature");

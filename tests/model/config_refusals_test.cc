@@ -138,9 +138,8 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
       {{{"rope_scaling", R"({"type": "linear", "factor": [512.0, {"a": 0.25}]})"}},
        R"(rope_scaling.factor is [512.0,{"a":0.25}] (expected:)"},
       {{{"tie_word_embeddings", "1"}}, "tie_word_embeddings"},
-      {{{"eos_token_id", "646"}}, "eos_token_id is 646 (expected: an integer from 0 to 645)"},
-      {{{"eos_token_id", "[1, -1]"}}, "eos_token_id[1] is -1"},
-      {{{"eos_token_id", "\"</s>\""}}, "eos_token_id"},
+      {{{"eos_token_id", "[1, 2.5]"}}, "eos_token_id[1] is 2.5 (expected: an integer)"},
+      {{{"eos_token_id", "\"</s>\""}}, "eos_token_id is \"</s>\" (expected: an integer)"},
       {{{"architectures", "[]"}}, "architectures"},
   };
   for (const auto& [changes, part] : cases) ExpectRefused(changes, Code::kInvalidArgument, part);

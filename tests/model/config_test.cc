@@ -39,6 +39,14 @@ TEST(ModelConfig, ReadsALlama) {
   EXPECT_EQ(KvBytesPerToken(config, DType::kF16), 4u * 2 * 2 * 16 * 2);
 }
 
+TEST(ModelConfig, TokenIdsBeyondTheVocabularyAreLeftOut) {
+  for (const char* ids : {"[646, 641, -1]", "[641, 9223372036854775807]", "641"}) {
+    const ModelConfig config = *Parse({{"bos_token_id", "646"}, {"eos_token_id", ids}});
+    EXPECT_THAT(config.eos, ElementsAre(641)) << ids;
+    EXPECT_EQ(config.bos, std::nullopt);
+  }
+}
+
 TEST(ModelConfig, DefaultsOfKeysThatAreNotSet) {
   const ModelConfig config = *Parse(
       {{"num_key_value_heads", ""}, {"rms_norm_eps", ""}, {"rope_theta", "null"}, {"bos_token_id", "null"}});

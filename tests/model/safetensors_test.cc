@@ -286,7 +286,7 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
        "'a' is not in one.safetensors"},
       {R"({"weight_map": {"c": "one.safetensors"}})", "'c' is not in one.safetensors"},
       {R"({"weight_map": {"a": "two.safetensors", "b": "three.safetensors"}})",
-       "a file that model.safetensors.index.json names: "},
+       "names 2 files, of which 1 is not there: three.safetensors"},
       {R"({"weight_map": {"a": "/etc/passwd"}})", "the name of a file of this folder"},
       {R"({"weight_map": {"a": ""}})", "the name of a file of this folder"},
       {R"({"weight_map": {"a": "../two.safetensors"}})", "the name of a file of this folder"},
@@ -305,11 +305,46 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
   }
 }
 
+TEST(WeightFiles, ShardsOfASeriesMustAllBeThere) {
+  const Folder folder;
+  const std::string one = File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa");
+  folder.Write("model-00001-of-00002.safetensors", one);
+  EXPECT_THAT(folder.Open().status().message(),
+              HasSubstr("model-00001-of-00002.safetensors is one of 2 files, of which only 1 is there"));
+  folder.Write("model-00002-of-00002.safetensors",
+               File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
+  EXPECT_TRUE(folder.Open().ok());
+  for (const char* name : {"a-of-.safetensors", "a-of-x.safetensors", "-of-99999999999.safetensors",
+                           "a-of--3.safetensors", "adapter_model.safetensors", "a-of-1.safetensors.part"}) {
+    const Folder other;
+    other.Write("x.safetensors", one);
+    other.Write(name, File("{}", ""));
+    EXPECT_TRUE(other.Open().ok()) << name << ": " << other.Open().status().message();
+  }
+}
+
+TEST(WeightFiles, AnAdapterIsNoModel) {
+  const Folder folder;
+  const std::string one = File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa");
+  folder.Write("adapter_config.json", R"({"peft_type": "LORA", "base_model_name_or_path": "org/base"})");
+  folder.Write("adapter_model.safetensors", one);
+  EXPECT_THAT(folder.Open().status().message(), HasSubstr("a LoRA adapter of org/base, not a model; merge"));
+  folder.Write("other.safetensors", one);
+  EXPECT_THAT(folder.Open().status().message(), HasSubstr("a LoRA adapter of org/base"));
+  for (const char* config : {"", "{", "[]", "{\"peft_type\": 7}", "{\"base_model_name_or_path\": null}"}) {
+    folder.Write("adapter_config.json", config);
+    EXPECT_THAT(folder.Open().status().message(), HasSubstr("a LoRA adapter of a model that")) << config;
+  }
+  folder.Write("model.safetensors", one);
+  EXPECT_TRUE(folder.Open().ok()) << "a model beside an adapter";
+}
+
 TEST(WeightFiles, WithoutAnIndexEveryShardCounts) {
   const Folder folder;
   EXPECT_EQ(folder.Open().status().code(), Code::kNotFound);
   folder.Write("pytorch_model.bin", "pickled");
-  EXPECT_THAT(folder.Open().status().message(), HasSubstr("converted to safetensors"));
+  EXPECT_THAT(folder.Open().status().message(),
+              HasSubstr("pytorch_model.bin, in the format of PyTorch; convert it"));
   folder.Write("x-1.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
   folder.Write("x-2.safetensors", File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
   EXPECT_EQ(folder.Open()->tensors().size(), 2u);

@@ -1,0 +1,27 @@
+"""`validate` says of every broken folder what is wrong and what to do. broken_folders.py has the cases."""
+
+import pytest
+
+import broken_folders
+
+
+@pytest.mark.parametrize("case", broken_folders.CASES)
+def test_the_message_says_what_is_wrong_and_what_to_do(case, tmp_path):
+    _, _, code, words = broken_folders.CASES[case]
+    found, text = broken_folders.message(case, tmp_path / "model")
+    assert found == code, text
+    assert words
+    for word in words:
+        assert word in text, f"{word!r} is not in {text!r}"
+    *warnings, last = text.splitlines()
+    assert all(line.isprintable() for line in text.splitlines()), text
+    assert all(line.startswith("warning: ") for line in warnings), text
+    assert code == 0 or last.startswith("prefixd: model refused: MODEL"), text
+
+
+def test_the_model_that_is_broken_is_served_when_whole(tmp_path):
+    broken_folders.CASES["whole"] = ("", lambda folder: None, 0, [])
+    try:
+        assert broken_folders.message("whole", tmp_path / "model") == (0, "")
+    finally:
+        del broken_folders.CASES["whole"]
