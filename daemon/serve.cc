@@ -223,6 +223,7 @@ class ServerProcess {
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
     context_.cache_block_tokens = options_.no_prefix_cache ? 0 : plan_.limits.block_tokens;
+    context_.bos = loaded_.model->bos;
     context_.eos = loaded_.model->eos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());

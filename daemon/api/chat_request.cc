@@ -27,25 +27,36 @@ std::string Indexed(std::string_view name, size_t index) {
   return std::string(name) + "[" + std::to_string(index) + "]";
 }
 
+// ", not 5", or nothing where there is no value.
+std::string NotA(const json::value* value) {
+  return value == nullptr ? std::string() : ", not " + QuoteJson(*value);
+}
+
 // Checks that a part of a message's content is text.
 std::optional<ApiError> CheckPart(const json::value& part, const std::string& place) {
   if (part.is_string()) return std::nullopt;
   if (!part.is_object())
-    return BadParameter(place, "A part of a message's content must be an object with a type.",
-                        "invalid_type");
+    return BadParameter(
+        place, "A part of a message's content must be an object with a type, not " + QuoteJson(part) + ".",
+        "invalid_type");
   const json::object& object = part.get_object();
   const json::value* type = object.if_contains("type");
-  const std::string_view kind =
-      type != nullptr && type->is_string() ? std::string_view(type->get_string()) : "";
+  if (type == nullptr || !type->is_string()) {
+    return BadParameter(place + ".type", "A part of a message's content needs a type, such as \"text\".",
+                        type == nullptr ? "missing_required_parameter" : "invalid_type");
+  }
+  const std::string_view kind = type->get_string();
   if (kind != "text" && kind != "refusal") {
     return BadParameter(
         place,
-        "Content parts of type '" + std::string(kind) + "' are not supported by this model; only text is.",
+        "Content parts of type " + QuoteJson(*type) + " are not supported by this model; only text is.",
         "unsupported_content_type");
   }
   const json::value* text = object.if_contains({kind.data(), kind.size()});
   if (text != nullptr && text->is_string()) return std::nullopt;
-  return BadParameter(place, "A part of type '" + std::string(kind) + "' needs a string of that name.",
+  return BadParameter(place,
+                      "A part of type '" + std::string(kind) + "' needs the key '" + std::string(kind) +
+                          "' with a string" + NotA(text) + ".",
                       "invalid_type");
 }
 
@@ -59,8 +70,10 @@ std::optional<ApiError> CheckContent(const json::object& message, std::string_vi
   }
   if (content->is_string()) return std::nullopt;
   if (!content->is_array())
-    return BadParameter(place + ".content", "The content of a message must be a string or an array of parts.",
-                        "invalid_type");
+    return BadParameter(
+        place + ".content",
+        "The content of a message must be a string or an array of parts" + NotA(content) + ".",
+        "invalid_type");
   const json::array& parts = content->get_array();
   for (size_t i = 0; i < parts.size(); ++i) {
     if (auto error = CheckPart(parts[i], Indexed(place + ".content", i))) return error;
@@ -73,14 +86,15 @@ std::optional<ApiError> CheckToolCalls(const json::object& message, const std::s
   if (calls == nullptr || calls->is_null()) return std::nullopt;
   const std::string name = place + ".tool_calls";
   if (!calls->is_array())
-    return BadParameter(name, "The tool calls of a message must be an array.", "invalid_type");
+    return BadParameter(name, "The tool calls of a message must be an array" + NotA(calls) + ".",
+                        "invalid_type");
   for (size_t i = 0; i < calls->get_array().size(); ++i) {
     const json::value& call = calls->get_array()[i];
     const json::value* function = call.is_object() ? call.get_object().if_contains("function") : nullptr;
     const json::value* called =
         function != nullptr && function->is_object() ? function->get_object().if_contains("name") : nullptr;
     if (called == nullptr || !called->is_string()) {
-      return BadParameter(Indexed(name, i), "A tool call needs a function with a name.",
+      return BadParameter(Indexed(name, i), "A tool call needs a function with a name" + NotA(&call) + ".",
                           "missing_required_parameter");
     }
   }
@@ -88,16 +102,19 @@ std::optional<ApiError> CheckToolCalls(const json::object& message, const std::s
 }
 
 std::optional<ApiError> CheckMessage(const json::value& value, const std::string& place) {
-  if (!value.is_object()) return BadParameter(place, "A message must be an object.", "invalid_type");
+  if (!value.is_object())
+    return BadParameter(place, "A message must be an object with role and content" + NotA(&value) + ".",
+                        "invalid_type");
   const json::object& message = value.get_object();
   const json::value* role = message.if_contains("role");
   if (role == nullptr || !role->is_string())
-    return BadParameter(place + ".role", "A message needs a role.", "missing_required_parameter");
+    return BadParameter(place + ".role", "A message needs a role, such as \"user\"" + NotA(role) + ".",
+                        role == nullptr ? "missing_required_parameter" : "invalid_type");
   const std::string_view name = role->get_string();
   if (std::find(std::begin(kRoles), std::end(kRoles), name) == std::end(kRoles)) {
     return BadParameter(
         place + ".role",
-        "'" + std::string(name) + "' is not a role; roles are system, developer, user, assistant and tool.",
+        QuoteJson(*role) + " is not a role; roles are system, developer, user, assistant and tool.",
         "invalid_value");
   }
   if (name == "tool") {
@@ -129,7 +146,8 @@ void ReadTools(RequestFields& fields, ChatPrompt* prompt) {
   if (tools == nullptr || tools->empty()) return;
   for (size_t i = 0; i < tools->size(); ++i) {
     if (!(*tools)[i].is_object())
-      return fields.Fail(BadParameter(Indexed("tools", i), "A tool must be an object.", "invalid_type"));
+      return fields.Fail(BadParameter(Indexed("tools", i),
+                                      "A tool must be an object" + NotA(&(*tools)[i]) + ".", "invalid_type"));
   }
   prompt->input.tools = *tools;
 }

@@ -12,8 +12,12 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kPromptForms =
-    "'prompt' must be a string, an array of strings, an array of token ids, or an array of such arrays.";
+// `found` is the prompt, or the part of it that is wrong.
+std::string PromptForms(const json::value& found) {
+  return "'prompt' must be a string, an array of strings, an array of token ids, or an array of such arrays; "
+         "it is or contains " +
+         QuoteJson(found) + ".";
+}
 
 constexpr UnsupportedField kUnsupportedCompletionFields[] = {
     {"suffix", AllowedValue::kEmpty, "text after the completion"},
@@ -25,7 +29,7 @@ bool ReadIds(RequestFields& fields, const json::array& ids, const ApiContext& co
   std::vector<TokenId> tokens;
   for (const json::value& id : ids) {
     const std::optional<int64_t> number = AsInteger(id);
-    if (!number) return fields.Fail("prompt", std::string(kPromptForms), "invalid_type"), false;
+    if (!number) return fields.Fail("prompt", PromptForms(id), "invalid_type"), false;
     if (*number < 0 || *number >= context.vocab_size) {
       fields.Fail("prompt",
                   "'prompt' contains the token id " + std::to_string(*number) +
@@ -46,23 +50,23 @@ void ReadPrompts(RequestFields& fields, const ApiContext& context, std::vector<P
     prompts->emplace_back(std::string(prompt->get_string()));
     return;
   }
-  if (!prompt->is_array()) return fields.Fail("prompt", std::string(kPromptForms), "invalid_type");
+  if (!prompt->is_array()) return fields.Fail("prompt", PromptForms(*prompt), "invalid_type");
   const json::array& list = prompt->get_array();
-  if (list.empty()) return fields.Fail("prompt", "'prompt' must not be an empty array.", "invalid_value");
-  if (list.front().is_number()) {
+  if (list.empty() || list.front().is_number()) {  // an empty array is a prompt without ids
     ReadIds(fields, list, context, prompts);
     return;
   }
   if (list.size() > static_cast<size_t>(context.limits.max_choices)) {
-    return fields.Fail(
-        "prompt", "'prompt' may contain at most " + std::to_string(context.limits.max_choices) + " prompts.",
-        "invalid_value");
+    return fields.Fail("prompt",
+                       "'prompt' may contain at most " + std::to_string(context.limits.max_choices) +
+                           " prompts, not " + std::to_string(list.size()) + ".",
+                       "invalid_value");
   }
   for (const json::value& one : list) {
     if (one.is_string()) {
       prompts->emplace_back(std::string(one.get_string()));
     } else if (!one.is_array()) {
-      return fields.Fail("prompt", std::string(kPromptForms), "invalid_type");
+      return fields.Fail("prompt", PromptForms(one), "invalid_type");
     } else if (!ReadIds(fields, one.get_array(), context, prompts)) {
       return;
     }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,6 +77,7 @@ struct ApiContext {
   size_t max_prompt_bytes = 0;  // a longer text exceeds the context; 0: unknown
   int vocab_size = 0;
   int cache_block_tokens = 0;  // 0: no prefix cache
+  std::optional<TokenId> bos;  // with which an empty prompt begins
   std::vector<TokenId> eos;
   SamplingParams defaults;  // used where a request does not set temperature, top_p, top_k, min_p
 };

@@ -42,13 +42,18 @@ bool CheckLength(RequestFields& fields, std::string_view name, std::string_view 
   return false;
 }
 
+ApiError WrongStop(const json::value& found) {
+  return BadParameter("stop", "'stop' must be a string or an array of strings, not " + QuoteJson(found) + ".",
+                      "invalid_type");
+}
+
 void ReadStops(RequestFields& fields, const ApiLimits& limits, GenerationRequest* request) {
   const json::value* stop = fields.Find("stop");
   if (stop == nullptr) return;
   json::array one;
   if (stop->is_string()) one.push_back(*stop);
   if (!stop->is_string() && !stop->is_array()) {
-    return fields.Fail("stop", "'stop' must be a string or an array of strings.", "invalid_type");
+    return fields.Fail(WrongStop(*stop));
   }
   const json::array& all = stop->is_array() ? stop->get_array() : one;
   if (static_cast<int>(all.size()) > limits.max_stops) {
@@ -58,8 +63,7 @@ void ReadStops(RequestFields& fields, const ApiLimits& limits, GenerationRequest
                        "invalid_value");
   }
   for (const json::value& text : all) {
-    if (!text.is_string())
-      return fields.Fail("stop", "'stop' must be a string or an array of strings.", "invalid_type");
+    if (!text.is_string()) return fields.Fail(WrongStop(*stop));
     if (text.get_string().empty())
       return fields.Fail("stop", "'stop' must not contain an empty string.", "invalid_value");
     if (!CheckLength(fields, "stop", text.get_string(), limits)) return;

@@ -46,8 +46,14 @@ Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, const Compl
   if (!encoded.ok()) return encoded.error();
   std::vector<TokenId> tokens = *std::move(encoded);
   TruncatePrompt(request.generation, &tokens);
-  if (tokens.empty())
-    return BadParameter("prompt", "The prompt is empty, and the model has no BOS token.", "invalid_value");
+  if (tokens.empty() && context.bos) tokens.push_back(*context.bos);
+  if (tokens.empty()) {
+    return BadParameter(
+        "prompt",
+        "The prompt is empty, and the model has no BOS token that it could begin with; send a "
+        "prompt of at least one token.",
+        "invalid_value");
+  }
   return tokens;
 }
 

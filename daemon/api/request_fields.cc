@@ -1,7 +1,7 @@
 #include "daemon/api/request_fields.h"
 
-#include <boost/json/serialize.hpp>
-#include <limits>
+#include <cmath>
+#include <string_view>
 
 namespace prefixd {
 
@@ -16,31 +16,43 @@ ApiError UnsupportedParameter(std::string param, std::string_view what) {
   return BadParameter(std::move(param), std::move(message), "unsupported_parameter");
 }
 
+// What only chat templates read. The other fields need no integers beyond 64 bits.
+constexpr std::string_view kVerbatim[] = {"arguments", "tools", "documents", "chat_template_kwargs"};
+
 Parsed<json::object> ParseBody(std::string_view body, const json::storage_ptr& storage) {
   Result<json::object> object = ParseJsonObject("The body ", body,
                                                 {.max_depth = kMaxJsonDepth,
                                                  .twice = JsonParseOptions::Twice::kLast,
+                                                 .verbatim = kVerbatim,
                                                  .storage = storage,
                                                  .scratch = storage});
   if (!object.ok()) return BadParameter("", object.status().message() + ".");
   return std::move(object).value();
 }
 
+namespace {
+
+// " from 0 to 2". The bounds of a 64-bit integer are written exactly, which no double is.
+std::string RangeText(const FieldError& error) {
+  const auto text = [](double bound) {
+    return std::abs(bound) < 0x1p63 ? NumberText(bound)
+           : bound < 0              ? "-9223372036854775808"
+                                    : "9223372036854775807";
+  };
+  if (error.low >= -0x1p63 && error.high <= 0x1p63)
+    return " from " + text(error.low) + " to " + text(error.high);
+  return "";
+}
+
+}  // namespace
+
 ApiError RequestFields::ToApiError(const FieldError& error) {
-  std::string message = "'" + error.path + "' must be ";
-  if (error.kind == FieldError::Kind::kWrongType) {
-    message += error.expected + ", not " + std::string(JsonTypeName(*error.found)) + ".";
-    return BadParameter(error.path, std::move(message), "invalid_type");
-  }
-  if (error.expected == "an integer") {
-    message += error.expected;
-    if (error.low > -0x1p63) message += " of at least " + NumberText(error.low);
-    if (error.high < std::numeric_limits<int32_t>::max()) message += " and at most " + NumberText(error.high);
-    message += ", not " + json::serialize(*error.found) + ".";
-  } else {
-    message += "between " + NumberText(error.low) + " and " + NumberText(error.high) + ".";
-  }
-  return BadParameter(error.path, std::move(message), "invalid_value");
+  const bool wrong_type = error.kind == FieldError::Kind::kWrongType;
+  const std::string value = QuoteJson(*error.found);
+  return BadParameter(error.path,
+                      "'" + error.path + "' must be " + error.expected + RangeText(error) + ", not " +
+                          (wrong_type ? std::string(JsonTypeName(*error.found)) + ": " : "") + value + ".",
+                      wrong_type ? "invalid_type" : "invalid_value");
 }
 
 }  // namespace prefixd

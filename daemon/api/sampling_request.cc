@@ -55,7 +55,8 @@ void ReadStopTokens(RequestFields& fields, const ApiContext& context, SamplingPa
     const std::optional<int64_t> number = AsInteger(id);
     if (!number || *number < 0 || *number >= context.vocab_size) {
       return fields.Fail("stop_token_ids",
-                         "'stop_token_ids' must be ids of the vocabulary, " + VocabularyRange(context) + ".",
+                         "'stop_token_ids' must be ids of the vocabulary, " + VocabularyRange(context) +
+                             ", not " + QuoteJson(id) + ".",
                          "invalid_value");
     }
     sampling->stop_token_ids.push_back(static_cast<TokenId>(*number));
@@ -91,15 +92,17 @@ void ReadLogitBias(RequestFields& fields, const ApiContext& context, SamplingPar
     if (!id) {
       return fields.Fail(kName,
                          "The keys of 'logit_bias' must be ids of the vocabulary, " +
-                             VocabularyRange(context) + ", written as strings.",
+                             VocabularyRange(context) + ", written as strings, not " +
+                             QuoteJson(json::value(json::string(name))) + ".",
                          "invalid_value");
     }
     const double bias =
         value.is_number() ? value.to_number<double>() : std::numeric_limits<double>::quiet_NaN();
     if (!(std::abs(bias) <= kMaxBias)) {
-      return fields.Fail(
-          kName, "'logit_bias' must give token " + std::to_string(*id) + " a number from -100 to 100.",
-          "invalid_value");
+      return fields.Fail(kName,
+                         "'logit_bias' must give token " + std::to_string(*id) +
+                             " a number from -100 to 100, not " + QuoteJson(value) + ".",
+                         "invalid_value");
     }
     sampling->logit_bias.push_back({*id, static_cast<float>(bias)});
   }

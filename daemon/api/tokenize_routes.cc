@@ -120,7 +120,7 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
     if (!id || *id < 0 || *id >= context->vocab_size) {
       return BadParameter("tokens",
                           "'tokens' must be ids of the vocabulary, from 0 to " +
-                              std::to_string(context->vocab_size - 1) + ".",
+                              std::to_string(context->vocab_size - 1) + ", not " + QuoteJson(token) + ".",
                           "invalid_value");
     }
     ids.push_back(static_cast<TokenId>(*id));

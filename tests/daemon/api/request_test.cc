@@ -201,7 +201,6 @@ const struct {
     {"\"guided_json\":{}", "guided_json"},
     {"\"prompt\":5", "prompt"},
     {"\"prompt\":null", "prompt"},
-    {"\"prompt\":[]", "prompt"},
     {"\"prompt\":[1,\"a\"]", "prompt"},
     {"\"prompt\":[\"a\",1]", "prompt"},
     {"\"prompt\":[260]", "prompt"},
