@@ -108,6 +108,28 @@ Result<T> Remedied(Result<T> result) {
                                                        : "; correct the file or download it again"));
 }
 
+// Makes the tokens that the template writes around messages control tokens, also where the files do not
+// call them special. Those of a prompt for an answer do not count: it may begin with a token such as
+// <think>, which messages contain, too.
+void MarkControlTokens(const ChatTemplate& chat, Tokenizer* tokenizer) {
+  const auto message = [](const char* role) { return bj::object{{"role", role}, {"content", "x"}}; };
+  for (const bool with_system : {true, false}) {
+    ChatTemplate::Input input;
+    input.add_generation_prompt = false;
+    if (with_system) input.messages.emplace_back(message("system"));
+    for (const char* role : {"user", "assistant", "user"}) input.messages.emplace_back(message(role));
+    const Result<MarkedText> text = chat.RenderMarked(input);
+    if (!text.ok()) continue;
+    const std::string_view bytes = text->bytes();
+    size_t at = 0;
+    for (const ByteRange& part : text->input()) {
+      tokenizer->MarkControl(bytes.substr(at, part.begin - at));
+      at = part.end;
+    }
+    tokenizer->MarkControl(bytes.substr(at));
+  }
+}
+
 // Refuses a tokenizer.json with more tokens than the model has embeddings. Fewer are usual, because
 // embeddings are padded. Tokens of the other files may have no embedding, such as a padding token that was
 // added and never trained: the engine refuses a prompt with them.
@@ -151,6 +173,7 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
   model->chat_template_place = files.chat_template.place;
   model->tokenizer = std::move(files.tokenizer);
+  if (model->chat_template) MarkControlTokens(*model->chat_template, model->tokenizer.get());
   model->named_tokens = std::move(files.named);
   model->contradictions = std::move(files.contradictions);
   PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));

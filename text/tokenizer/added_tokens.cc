@@ -35,6 +35,13 @@ AddedTokens::AddedTokens(std::vector<Entry> entries) : entries_(std::move(entrie
   }
 }
 
+void AddedTokens::MarkControl(TokenId id) {
+  for (Entry& entry : entries_) {
+    if (entry.id != id) continue;
+    entry.control = has_control_ = true;
+  }
+}
+
 // Narrows the sorted entries to those that share one more byte with the text, step by step; the shortest
 // stands first.
 const AddedTokens::Entry* AddedTokens::LongestAt(std::string_view text, size_t at, size_t control_end) const {

@@ -1,5 +1,5 @@
-// Finds added tokens in text. A match is the leftmost one and, of those, the longest. Immutable after
-// creation; any thread.
+// Finds added tokens in text. A match is the leftmost one and, of those, the longest. Any thread, except that
+// MarkControl comes before every other use.
 //
 // Invariant: a search takes O(text * longest added token) time, and about O(text) unless many positions of
 // the text share a long prefix with a token.
@@ -41,6 +41,8 @@ class AddedTokens {
   std::vector<Piece> Split(std::string_view text, bool parse_special,
                            std::span<const ByteRange> input = {}) const;
   bool has_control() const { return has_control_; }
+  // Makes a token a control token. Does nothing where the entries lack it.
+  void MarkControl(TokenId id);
 
  private:
   // A control token must end at or before `control_end`.

@@ -137,7 +137,7 @@ Status CheckStartIsKnown(const TokenizerSpec& spec, const PreTokenizer& pre_toke
 
 }  // namespace
 
-Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Tokenizer::Tokenizer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json) {
@@ -247,6 +247,21 @@ Result<MarkedText> Tokenizer::Normalize(std::string_view text, std::span<const B
   PREFIXD_ASSIGN_OR_RETURN(std::string normal,
                            parts_->normalizer.Run(text.substr(range.begin, range.end - range.begin)));
   return MarkedText::Own(std::move(normal));
+}
+
+void Tokenizer::MarkControl(std::string_view own) {
+  const auto mark = [&](const std::vector<AddedTokens::Piece>& pieces) {
+    for (const AddedTokens::Piece& piece : pieces) {
+      const std::string_view text = TokenText(piece.id).value_or("");
+      if (!(text.starts_with('<') && text.ends_with('>')) && !(text.starts_with('[') && text.ends_with(']')))
+        continue;
+      parts_->added_raw.MarkControl(piece.id);
+      parts_->added_normalized.MarkControl(piece.id);
+    }
+  };
+  mark(parts_->added_raw.Split(own, true));
+  if (const Result<std::string> normal = parts_->normalizer.Run(own); normal.ok())
+    mark(parts_->added_normalized.Split(*normal, true));
 }
 
 std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

@@ -42,10 +42,15 @@ class Tokenizer {
   // normalizers of the file would exceed their limit of steps or memory for this text.
   Result<std::vector<TokenId>> Encode(std::string_view utf8, EncodeOptions options) const;
   // The same for a rendered conversation: what came from the request spells no control token. These are the
-  // special added tokens, and others that are spelled like one: "<|...|>", or with U+FF5C for the bars.
-  // Other added tokens are found everywhere, as the file asks. Text without control tokens gives the ids that
-  // it has without marks.
+  // special added tokens, others that are spelled like one ("<|...|>", or with U+FF5C for the bars), and
+  // those of MarkControl. Other added tokens are found everywhere, as the file asks. Text without control
+  // tokens gives the ids that it has without marks.
   Result<std::vector<TokenId>> Encode(const MarkedText& text, EncodeOptions options) const;
+
+  // Makes the added tokens in `own`, text that the chat template itself writes around messages, control
+  // tokens if they are spelled in angle or square brackets, such as "<end_of_turn>" and "[INST]". Before the
+  // tokenizer is shared between threads.
+  void MarkControl(std::string_view own);
 
   // Ignores ids without a token.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
@@ -67,7 +72,7 @@ class Tokenizer {
 
  private:
   struct Parts;
-  explicit Tokenizer(std::unique_ptr<const Parts> parts);
+  explicit Tokenizer(std::unique_ptr<Parts> parts);
   Result<std::vector<TokenId>> Encode(std::string_view utf8, std::span<const ByteRange> input,
                                       EncodeOptions options) const;
   Result<MarkedText> Normalize(std::string_view text, std::span<const ByteRange> input,
@@ -75,7 +80,7 @@ class Tokenizer {
   Status EncodeText(std::string_view text, std::span<const ByteRange> input, bool parse_special,
                     std::vector<TokenId>* out) const;
 
-  std::unique_ptr<const Parts> parts_;
+  std::unique_ptr<Parts> parts_;  // does not change after MarkControl
 };
 
 }  // namespace prefixd
