@@ -199,8 +199,12 @@ std::string QuoteJson(const json::value& value) {
 std::string NumberText(double number) {
   if (number == std::floor(number) && std::abs(number) < 1e15)
     return std::to_string(static_cast<int64_t>(number));
+  // Without an exponent, the digits of a large one would seem to be exact.
   std::array<char, 32> text;
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
+  char *begin = text.data(), *end = begin + text.size();
+  return {begin, std::abs(number) >= 1e15 && std::isfinite(number)
+                     ? std::to_chars(begin, end, number, std::chars_format::scientific).ptr
+                     : std::to_chars(begin, end, number).ptr};
 }
 
 Status FieldError::ToStatus() const {
