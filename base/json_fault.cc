@@ -52,16 +52,8 @@ Before Scan(std::string_view text) {
 
 // Part of a line, with control characters and a byte order mark as escapes.
 std::string Near(std::string_view rest) {
-  static constexpr char kHex[] = "0123456789abcdef";
   rest = rest.substr(0, kMaxNear);
-  std::string text;
-  for (const char c : RepairUtf8(rest.substr(0, rest.find('\n')))) {
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) {
-      text += c;
-    } else {
-      text += std::string("\\u00") + kHex[c >> 4] + kHex[c & 15];
-    }
-  }
+  std::string text = PrintableLine(rest.substr(0, rest.find('\n')));
   if (text.starts_with("\xEF\xBB\xBF")) text.replace(0, 3, "\\ufeff");
   return text;
 }

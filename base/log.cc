@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace prefixd {
 namespace {
@@ -16,7 +17,7 @@ void WriteToStderr(LogLevel level, std::string_view message, std::initializer_li
     line += ' ';
     line += field.key;
     line += '=';
-    line += field.value;
+    line += PrintableLine(field.value);
   }
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);

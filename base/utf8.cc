@@ -61,6 +61,19 @@ std::string RepairUtf8(std::string_view bytes) {
   return out;
 }
 
+std::string PrintableLine(std::string_view bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string line;
+  for (const char c : RepairUtf8(bytes)) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) {
+      line += c;
+    } else {
+      line += std::string("\\u00") + kHex[c >> 4] + kHex[c & 15];
+    }
+  }
+  return line;
+}
+
 void AppendUtf8(std::string* out, char32_t c) {
   if (c < 0x80) {
     *out += static_cast<char>(c);

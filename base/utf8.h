@@ -26,6 +26,8 @@ Utf8Part FirstUtf8Part(std::string_view bytes);
 bool IsValidUtf8(std::string_view bytes);
 // Returns the text with every invalid part, and an incomplete part at the end, replaced by U+FFFD.
 std::string RepairUtf8(std::string_view bytes);
+// The same with control characters as the escapes of JSON, so that a terminal shows one line.
+std::string PrintableLine(std::string_view bytes);
 // Appends the UTF-8 encoding of `code_point`. Does not check that the code point is valid.
 void AppendUtf8(std::string* out, char32_t code_point);
 

@@ -8,6 +8,7 @@
 
 #include "base/json_fields.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "engine/tokenizer_files.h"
 #include "model/folder_kind.h"
 #include "model/mapped_file.h"
@@ -104,7 +105,7 @@ Result<T> Remedied(Result<T> result) {
     if (message.find(said) != std::string::npos) return result;
   }
   return Status(result.status().code(), message + (result.status().code() == Code::kUnsupported
-                                                       ? "; choose a model that does without"
+                                                       ? "; prefixd cannot serve this model, choose another"
                                                        : "; correct the file or download it again"));
 }
 
@@ -193,7 +194,7 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
                                                 const LoadOptions& options, const LoadProgress& progress) {
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                            LoadDescription(folder, options.chat_template));
-  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
   StepLimits limits = options.limits;
   if (limits.context == 0) limits.context = model->config.max_positions;
   PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded,
@@ -222,7 +223,7 @@ TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
 Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
                                      const Backend& backend) {
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
-  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(folder));
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
   ModelSummary summary;
   summary.served_name = model->served_name;
@@ -244,9 +245,11 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   return summary;
 }
 
-// Adds the folder to the message of an error that does not name it.
+// Adds the folder to the message of an error that does not name it. The files, which the message may quote,
+// can contain anything.
 Status InFolder(const fs::path& folder, const Status& status) {
-  return status.message().starts_with(folder.string()) ? status : status.WithContext(folder.string());
+  const Status line(status.code(), PrintableLine(status.message()));
+  return status.message().starts_with(folder.string()) ? line : line.WithContext(folder.string());
 }
 
 // Warns because a cached prefix cannot be reused after the place where a longer conversation is rendered

@@ -19,7 +19,7 @@ constexpr size_t kLargestFile = 1 << 20;
 constexpr size_t kMostEntries = 10000;  // of a folder that are looked at
 
 constexpr std::string_view kWhatAModelIs =
-    "a model is a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
+    "give a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
 constexpr std::string_view kConvert =
     "convert it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER)";
 
@@ -115,12 +115,18 @@ std::string NoConfig(const fs::path& folder, const std::vector<std::string>& nam
            ", which does not exist; copy the files instead of the links, or download the folder again";
   }
   if (fs::is_directory(config, ignored)) return "config.json is a folder, not a file; download it again";
+  if (fs::exists(config, ignored)) return "config.json is not a regular file; download it again";
   if (Has(names, "config.json"))
     return "config.json cannot be opened: Permission denied; let the user that runs prefixd read it";
   if (names.empty()) return "is empty; " + std::string(kWhatAModelIs);
   const std::string found = "has no config.json: ";
   if (const std::string kind = OtherKind(folder, names); !kind.empty()) return found + kind;
   for (const std::string& name : names) {
+    const fs::path snapshot = name.starts_with("models--") ? SnapshotIn(folder / name) : fs::path();
+    if (!snapshot.empty()) {
+      return found + "it is the Hugging Face cache; give the folder of a snapshot in it, such as --model " +
+             snapshot.string();
+    }
     if (Exists(folder / name / "config.json")) {
       return found + "its folder " + name + " has one; did you mean --model " + (folder / name).string() +
              "?";

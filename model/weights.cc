@@ -61,7 +61,9 @@ std::string MissingHint(const std::vector<WeightSpec>& required, const std::stri
   const std::vector<std::string> unread = Unread(required, files);
   if (unread.empty()) return "; the folder is not complete: download it again";
   return "; the files have others instead, such as '" + unread.front() +
-         "': they are of another architecture or layout than config.json says, or not complete";
+         "': config.json does not describe them; download the folder again, or convert it with the program "
+         "that "
+         "made it";
 }
 
 Status CheckTensor(const std::vector<WeightSpec>& required, const WeightSpec& wanted,

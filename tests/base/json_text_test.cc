@@ -87,6 +87,12 @@ TEST(JsonFault, WordsAreOneLineOfText) {
   }
 }
 
+TEST(PrintableLine, HasNoControlCharacters) {
+  EXPECT_EQ(PrintableLine("a\x1B[2J\n\x7F\t\xFFz\u00fc"),
+            "a\\u001b[2J\\u000a\\u007f\\u0009\xEF\xBF\xBDz\u00fc");
+  EXPECT_EQ(PrintableLine(std::string_view("\0", 1)), "\\u0000");
+}
+
 TEST(JsonNumbers, AreTheNearestDoubles) {
   Prng random(11);
   int wrong_in_boost = 0;

@@ -61,7 +61,10 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         for case, (what, *_) in CASES.items():
             code, text = message(case, pathlib.Path(root) / case)
-            lines = textwrap.wrap(text, 100, break_on_hyphens=False)
+            lines = [
+                part for line in text.splitlines()
+                for part in textwrap.wrap(line, 100, break_on_hyphens=False)
+            ]
             print(f"{what}  [{case}, exit code {code}]", *lines, sep="\n    ", end="\n\n")
 
 

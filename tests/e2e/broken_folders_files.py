@@ -1,7 +1,7 @@
 """Models with a file that is damaged, or does not fit the others. See broken_folders.py."""
 
 from folder_damage import (both, config, config_folder, edit, family, larger_vocabulary, link, longer, mode,
-                           remove, rename, renamed, replace, shards, shorter, typed, write)
+                           pipe, remove, rename, renamed, replace, shards, shorter, typed, write)
 
 HTML = b"<!DOCTYPE html>\n<html><body>404</body></html>\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 3287608\n"
@@ -14,6 +14,15 @@ CASES = {
          ["config.json is a link to ../blobs/abc, which does not exist", "download the folder again"]),
     "config_folder":
         ("a folder named config.json", config_folder, 3, ["config.json is a folder, not a file"]),
+    "config_pipe": ("a named pipe config.json", pipe, 3, ["config.json is not a regular file"]),
+    "hostile_name": ("escapes of a terminal in the name of a tensor",
+                     renamed("model.norm.weight", "\x1b[2Jhello\n"), 3, ["'\\u001b[2Jhello\\u000a'"]),
+    "template_pointer": ("a git-lfs pointer in place of chat_template.jinja",
+                         write("chat_template.jinja", POINTER), 3, ["chat_template.jinja",
+                                                                    "git-lfs pointer"]),
+    "template_utf16": ("a template in UTF-16", write("chat_template.jinja",
+                                                     "{{ messages }}".encode("utf-16")), 3,
+                       ["chat_template.jinja", "not UTF-8", "--chat-template"]),
     "config_empty": ("config.json of zero bytes", write("config.json",
                                                         b""), 3, ["config.json", "it is empty"]),
     "config_utf16": ("config.json in UTF-16", lambda folder: (folder / "config.json").write_text(
@@ -146,9 +155,7 @@ CASES = {
              write("model.safetensors.index.json", {"weight_map": {
                  "model.norm.weight": "../../etc/passwd"
              }})), 3,
-        [
-            "weight_map.model.norm.weight is \"../../etc/passwd\"", "the name of a file of this folder"
-        ]),
+        ["weight_map.model.norm.weight is \"../../etc/passwd\"", "the name of a file of this folder"]),
     # --- the tokenizer
     "no_tokenizer":
         ("no tokenizer at all", remove("tokenizer.json"), 3, ["has no tokenizer.json", "save_pretrained"]),

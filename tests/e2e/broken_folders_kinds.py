@@ -1,7 +1,7 @@
 """Folders that are no model, or a model that prefixd does not serve. See broken_folders.py."""
 
 from folder_damage import (DELETE, both, config, family, header, hub_cache, inner_folder, only, packed,
-                           remove, rename, renamed, write)
+                           remove, rename, renamed, whole_cache, write)
 
 QUANTISED = {"bits": 4, "group_size": 128}
 
@@ -22,6 +22,8 @@ CASES = {
                      ["model-Q4_K_M.gguf: GGUF files are not supported", "Hugging Face folder"]),
     "hub_cache": ("an entry of the Hugging Face cache (blobs, refs, snapshots)", hub_cache, 3,
                   ["has no config.json", "Hugging Face cache", "--model MODEL/snapshots/0a1b2c3d"]),
+    "whole_cache": ("the Hugging Face cache, above its entries", whole_cache, 3,
+                    ["Hugging Face cache", "--model MODEL/models--org--a/snapshots/0a1b2c3d"]),
     "folder_above": ("the folder above the model", inner_folder, 3,
                      ["has no config.json", "did you mean --model MODEL/demo?"]),
     "unreadable_folder": ("a folder without the right to read it", lambda folder: folder.chmod(0), 3,

@@ -1,8 +1,14 @@
 """`validate` says of every broken folder what is wrong and what to do. broken_folders.py has the cases."""
 
+import re
+
 import pytest
 
 import broken_folders
+
+# What a message tells a person to do.
+REMEDY = re.compile(r"[Dd]ownload|choose|prefixd serves|use the (model|folder)|convert|correct|give |--model|"
+                    "merge the two|save (it|the model)|set tie_word|let the user|make it|take tokenizer")
 
 
 @pytest.mark.parametrize("case", broken_folders.CASES)
@@ -16,6 +22,7 @@ def test_the_message_says_what_is_wrong_and_what_to_do(case, tmp_path):
     *warnings, last = text.splitlines()
     assert all(line.isprintable() for line in text.splitlines()), text
     assert all(line.startswith("warning: ") for line in warnings), text
+    assert code == 0 or REMEDY.search(last), text
     assert code == 0 or last.startswith("prefixd: model refused: MODEL"), text
 
 

@@ -30,6 +30,12 @@ def golden(tmp_path):
     return copy
 
 
+@pytest.fixture(scope="module")
+def demo():
+    with Daemon() as daemon:
+        yield daemon
+
+
 def edit(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
@@ -275,3 +281,50 @@ def test_numbers_of_a_request_reach_the_template_as_they_are(tmp_path):
                 spelled = json.dumps(json.loads(number))
                 assert shown.endswith('{"n": [%s]}' % spelled), (number, shown)
                 assert shown.count(spelled) >= 2, (number, shown)
+
+
+EMPTY = ['""', "[]", "[[]]", '[""]']
+
+
+@pytest.mark.parametrize("prompt", EMPTY)
+def test_an_empty_prompt_begins_with_bos(demo, prompt):
+    for add_special in (True, False):
+        status, answer = post(demo, "/v1/completions", {
+            "prompt": json.loads(prompt),
+            "max_tokens": 1,
+            "add_special_tokens": add_special
+        })
+        assert status == 200 and answer["usage"]["prompt_tokens"] == 1, answer
+
+
+def test_an_empty_prompt_of_a_model_without_bos_is_refused(golden):
+    with Daemon(model=golden("qwen2")) as daemon:
+        for prompt in EMPTY:
+            status, answer = post(daemon, "/v1/completions", {"prompt": json.loads(prompt)})
+            assert status == 400 and "the model has no BOS token" in answer["error"]["message"], answer
+
+
+BODIES = [
+    (b'{"prompt":"x\\ud800"}', 'column 19, before \'"}\': a surrogate'),
+    (b'\xef\xbb\xbf{"prompt":"x"}', "it begins with a byte order mark: save it without"),
+    (b'{"prompt":"x","temperature":NaN}', "column 29, before 'NaN}': JSON has no NaN"),
+    (b'{"prompt":"x",\n}', "line 2, column 1, before '}': the comma before it is one too many"),
+    (b'{"prompt":"x"', "column 14, at the end: it ends too early"),
+    (b"{'prompt':'x'}", "column 2, before ''prompt':'x'}': expected double quotes"),
+    ('{"prompt":"x"}'.encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+    (b'{"prompt":"x","seed":9223372036854775808}',
+     "'seed' must be an integer from -9223372036854775808 to 9223372036854775807, not 9223372036854775808."),
+    (b'{"prompt":"x","n":99999999999999999999}', "'n' must be an integer from 1 to 16, not 1e+20."),
+    (b'{"prompt":"x","top_k":2.5}', "'top_k' must be an integer from -1 to 2147483647, not 2.5."),
+    (b'{"prompt":"x","min_p":"low"}', "'min_p' must be a number from 0 to 1, not a string: \"low\"."),
+]
+
+
+@pytest.mark.parametrize("body, words", BODIES, ids=lambda value: str(value)[:30])
+def test_a_wrong_body_is_told_where_and_what(demo, body, words):
+    connection = demo.connect()
+    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    error = json.loads(response.read())["error"]
+    connection.close()
+    assert response.status == 400 and words in error["message"], error

@@ -1,6 +1,7 @@
 """Damages for copies of the demo model: functions of the folder. One that returns a path means that path."""
 
 import json
+import os
 import struct
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
@@ -150,10 +151,23 @@ def hub_cache(folder):
     write("refs/main", b"0a1b2c3d")(folder)
 
 
+def whole_cache(folder):
+    entry = folder / "models--org--a"
+    entry.mkdir()
+    for name in FILES:
+        (folder / name).rename(entry / name)
+    hub_cache(entry)
+
+
 def inner_folder(folder):
     (folder / "demo").mkdir()
     for name in FILES:
         (folder / name).rename(folder / "demo" / name)
+
+
+def pipe(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
 
 
 def config_folder(folder):
