@@ -33,8 +33,10 @@ Result<fs::path> FindFolder(const fs::path& path) {
   std::error_code error;
   const fs::path folder = fs::canonical(path, error);
   if (error) {
-    return NotFound(path.string() + ": " + error.message() +
-                    "; --model takes the path of a Hugging Face folder on this machine");
+    return NotFound(
+        path.string() + ": " + error.message() +
+        "; --model takes the path of a Hugging Face folder on this machine; download one with: hf "
+        "download ORG/NAME --local-dir FOLDER");
   }
   if (fs::is_regular_file(folder / "config.json", error)) return folder;
   const Code code = fs::is_directory(folder, error) ? Code::kNotFound

@@ -136,9 +136,10 @@ Result<BlockKey> ReadWeights(const WeightFiles& files, Meter& meter) {
       const auto piece = tensor.bytes.subspan(at, std::min(kHashedAtOnce, tensor.bytes.size() - at));
       hasher.Update(piece);
       if (tensor.dtype.has_value() && !AllFinite(piece, *tensor.dtype)) {
-        return Corrupt("tensor '" + tensor.name +
-                       "' holds NaN or infinite values; its file is damaged, or "
-                       "was saved in a dtype too small for it");
+        return Corrupt(
+            "tensor '" + tensor.name +
+            "' holds NaN or infinite values: its file is damaged, or was saved in a dtype too small "
+            "for it; download it again, or save the model in BF16 or F32");
       }
     }
     meter.Add(tensor.bytes.size());

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import broken_folders
+from daemon import run
 
 # What a message tells a person to do.
 REMEDY = re.compile(r"[Dd]ownload|choose|prefixd serves|use the (model|folder)|convert|correct|give |--model|"
@@ -32,3 +33,19 @@ def test_the_model_that_is_broken_is_served_when_whole(tmp_path):
         assert broken_folders.message("whole", tmp_path / "model") == (0, "")
     finally:
         del broken_folders.CASES["whole"]
+
+
+def test_weights_that_are_no_numbers_are_found_by_serve(tmp_path):
+    """validate does not read the weights, which would take as long as loading them."""
+    folder = tmp_path / "model"
+    broken_folders.CASES["nan"] = ("", lambda folder: None, 0, [])
+    try:
+        broken_folders.make("nan", folder)
+    finally:
+        del broken_folders.CASES["nan"]
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:-2] + b"\xc0\x7f")  # a NaN in BF16
+    assert run("validate", "--model", folder, "--device-cache", "4MiB").returncode == 0
+    done = run("serve", "--model", folder, "--device-cache", "4MiB", "--listen", "127.0.0.1:0")
+    assert done.returncode == 3 and "holds NaN or infinite values" in done.stderr, done.stderr
+    assert "download it again" in done.stderr
