@@ -56,9 +56,9 @@ bool PrefixCache::Reserve(Lease& lease, int tokens) {
   return impl_->Reserve(*lease.state_, tokens);
 }
 
-void PrefixCache::Commit(Lease& lease, std::span<const TokenId> tokens) {
+std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const TokenId> tokens) {
   PREFIXD_CHECK(lease.open());
-  impl_->Commit(*lease.state_, tokens);
+  return impl_->Commit(*lease.state_, tokens);
 }
 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }

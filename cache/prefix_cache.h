@@ -71,6 +71,7 @@ struct PrefixCacheStats {
   uint64_t hit_tokens = 0;           // taken from the cache: whole blocks and copied parts
   uint64_t committed_blocks = 0;     // blocks that entered the tree
   uint64_t deduplicated_blocks = 0;  // computed, but the tree already had an equal block
+  uint64_t written_tokens = 0;       // of committed blocks: those that no Acquire could take before
   std::array<uint64_t, kPoolTiers> evicted_blocks{};
   uint64_t partial_copies = 0;  // copies of a partly matching block
   uint64_t failed_copies = 0;   // those whose step failed
@@ -188,7 +189,14 @@ class PrefixCache {
   // EndStep has been called since, that tokens.size() >= ready(), and that the block table covers `tokens`.
   // Full blocks enter the tree, and claims on them end. Where the tree already has an equal block, that block
   // replaces the lease's own block in the block table, and the lease's own block becomes free.
-  void Commit(Lease& lease, std::span<const TokenId> tokens);
+  //
+  // Returns the positions of `tokens` that became reusable, in ascending order: no Acquire could have taken
+  // them before this call. A block adds its tokens from the first one on in which it differs from all blocks
+  // on the device after the same prefix. An equal block, in any tier, or a lease that cannot share adds none.
+  struct Run {
+    int begin, end;
+  };
+  std::vector<Run> Commit(Lease& lease, std::span<const TokenId> tokens);
 
   // Processes the transfers that have ended, and starts those that are due. Call it once per step, and when
   // the port wakes the engine.

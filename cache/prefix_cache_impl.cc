@@ -64,20 +64,38 @@ bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
 
 // --- Commit, Release ---
 
-void PrefixCache::Impl::Commit(Lease::State& lease, std::span<const TokenId> tokens) {
+std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease,
+                                                        std::span<const TokenId> tokens) {
   PREFIXD_CHECK(lease.settled) << "Commit before Acquire has said kReady";
   PREFIXD_CHECK(!lease.uncertain_copy) << "Commit before EndStep";
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   PREFIXD_CHECK(tokens.size() <= lease.blocks.size() * block_tokens)
       << tokens.size() << " tokens were not reserved";
   if (!lease.detached) lease.keys->Extend(tokens);
+  std::vector<Run> runs;
   while (!lease.detached && (lease.path.size() + 1) * block_tokens <= tokens.size()) {
-    CommitBlock(lease, TokensOfBlock(tokens, lease.path.size()));
+    const int end = static_cast<int>(lease.path.size() + 1) * block_tokens;
+    const int written = CommitBlock(lease, TokensOfBlock(tokens, lease.path.size()));
+    if (written == 0) continue;
+    stats.written_tokens += static_cast<uint64_t>(written);
+    if (!runs.empty() && runs.back().end == end - written) {
+      runs.back().end = end;
+    } else {
+      runs.push_back({end - written, end});
+    }
   }
   lease.ready = static_cast<int>(tokens.size());
+  return runs;
 }
 
-void PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId> content) {
+int PrefixCache::Impl::ReusableTokens(const Lease::State& lease, NodeId node,
+                                      std::span<const TokenId> content) const {
+  if (node != kNoNode && tree.HasKv(node)) return block_tokens;
+  const int partial = tree.LongestPartial(lease.at(), content).tokens;
+  return partial < options.min_copy_tokens ? 0 : partial;
+}
+
+int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId> content) {
   const size_t index = lease.path.size();
   const BlockKey& key = lease.keys->key(index);
   NodeId node = tree.FindChild(lease.at(), key);
@@ -85,8 +103,10 @@ void PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId
     node = tree.Add(lease.at(), key, lease.keys->check(index));
   } else if (!tree.Matches(node, lease.keys->check(index), content)) {
     ++stats.key_collisions;
-    return Detach(lease);
+    Detach(lease);
+    return 0;
   }
+  const int reusable = ReusableTokens(lease, node, content);
   KnowTokens(node, content);
   AddReference(node);
   if (const BlockId present = tree.block(node, Tier::kDevice); present != kNoBlock) {
@@ -97,6 +117,7 @@ void PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId
     ++stats.committed_blocks;
   }
   lease.path.push_back(node);
+  return block_tokens - reusable;
 }
 
 void PrefixCache::Impl::Release(Lease::State& lease) {

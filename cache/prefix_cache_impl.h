@@ -90,7 +90,7 @@ struct PrefixCache::Impl {
   int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
-  void Commit(Lease::State& lease, std::span<const TokenId> tokens);
+  std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
   void Poll();
   size_t AddRecords(std::span<const FoundRecord> records);
@@ -129,7 +129,11 @@ struct PrefixCache::Impl {
   void CopyPart(Lease::State& lease, std::span<const TokenId> wanted, Acquired* acquired);
 
   // Commit and the block table (prefix_cache_impl.cc).
-  void CommitBlock(Lease::State& lease, std::span<const TokenId> content);
+  // Returns how many tokens at the end of the block became reusable.
+  int CommitBlock(Lease::State& lease, std::span<const TokenId> content);
+  // Returns how many tokens at the front of the lease's next block an Acquire could take now. `node` is that
+  // block, or kNoNode.
+  int ReusableTokens(const Lease::State& lease, NodeId node, std::span<const TokenId> content) const;
   // Puts `block` into the block table after the path. Frees the block that was reserved there, if any.
   void Place(Lease::State& lease, BlockId block);
   // Keeps the further blocks of the lease out of the tree.

@@ -110,7 +110,7 @@ struct Engine::Impl {
   void CountStep();
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                   std::optional<GeneratedToken> drawn, double now);
-  void CountFirstToken(const Sequence& sequence);
+  void CountPrompt(const Sequence& sequence);
   std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
   void Emit(const Sequence& sequence, RequestEvent event);
@@ -199,6 +199,9 @@ void Engine::CheckInvariants() const {
   const EngineStats& live_stats = impl_->live_stats;
   uint64_t misses = 0;
   for (const uint64_t tokens : live_stats.miss_tokens) misses += tokens;
+  uint64_t written = 0;
+  for (const uint64_t tokens : impl_->scheduler.written_tokens()) written += tokens;
+  PREFIXD_CHECK(written == impl_->cache.stats().written_tokens) << written;
   PREFIXD_CHECK(misses == live_stats.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
   if (impl_->scheduler.running().empty() && impl_->cache.running_transfers() == 0)
     PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
@@ -321,6 +324,7 @@ void Engine::Impl::CollectStep() {
     }
   }
   batch.Clear();
+  FinishCancelled();  // one whose token was dropped has nothing left to compute
 }
 
 void Engine::Impl::CountStep() {
@@ -341,7 +345,12 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
                               std::optional<GeneratedToken> drawn, double now) {
   Sequence& s = *chunk.sequence;
   scheduler.Commit(chunk);
-  if (cancelled.contains(s.id)) return;
+  const bool first = s.generated() == 0;
+  if (first && chunk.completes) CountPrompt(s);  // also of a cancelled request: it was computed
+  if (cancelled.contains(s.id)) {
+    if (drawn) ++live_stats.dropped_tokens;
+    return;
+  }
   RequestEvent event;
   event.prompt_logprobs = std::move(scored);
   if (!chunk.completes) {
@@ -351,7 +360,6 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
 
   // kLength stays for a request with max_tokens 0: its prompt is computed.
   std::optional<FinishReason> ending = FinishReason::kLength;
-  const bool first = s.generated() == 0;
   if (drawn) {
     const TokenId token = drawn->token;
     event.tokens.push_back(*std::move(drawn));
@@ -360,7 +368,6 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     ending = Ending(s, token);
   }
   if (first) {
-    CountFirstToken(s);
     live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
     live_stats.inter_token.Add(now - s.last_token_time);
@@ -375,9 +382,13 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   }
 }
 
-void Engine::Impl::CountFirstToken(const Sequence& s) {
-  for (size_t i = 0; i < kTokenSources; ++i)
+// Counts a prompt that is complete, once.
+void Engine::Impl::CountPrompt(const Sequence& s) {
+  for (size_t i = 0; i < kTokenSources; ++i) {
     live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+    if (s.request.repeats_prompt)
+      live_stats.repeated_prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+  }
   for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
   live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
   live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
@@ -418,6 +429,7 @@ void Engine::Impl::Publish() {
   live_stats.blocks_leased = cache.leased_blocks();
   live_stats.preemptions = scheduler.preemptions();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
+  live_stats.written_tokens = scheduler.written_tokens();
   live_stats.cache = cache.stats();
   MutexLock lock(stats_mutex);
   published = {live_stats, taken};

@@ -35,7 +35,10 @@ struct EngineStats {
   std::array<uint64_t, kTokenSources> prompt_tokens{};  // by TokenSource; counted when the prompt is computed
   std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
   uint64_t recomputed_tokens = 0;                       // computed again after a preemption
-  uint64_t generation_tokens = 0;
+  std::array<uint64_t, kTokenSources> repeated_prompt_tokens{};  // those of Request::repeats_prompt
+  std::array<uint64_t, kWriteKinds> written_tokens{};            // that became reusable; see WriteKind
+  uint64_t generation_tokens = 0;                                // reported to a listener
+  uint64_t dropped_tokens = 0;  // drawn for a request that was cancelled while its step was in flight
   uint64_t prefix_query_tokens = 0,
            prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;

@@ -46,9 +46,21 @@ struct SamplingParams {
 enum class TokenSource : uint8_t { kComputed, kDevice, kHost, kDisk, kShared };
 inline constexpr int kTokenSources = 5;
 
+// What a token that became reusable belongs to.
+enum class WriteKind : uint8_t {
+  kPrompt,  // a block that a prompt fills; PromptUsage::written
+  kAnswer,  // a block with generated tokens
+  kAgain,   // the request has read or written it before, and it was evicted since
+};
+inline constexpr int kWriteKinds = 3;
+
 // The number of prompt tokens by source. The sum is the prompt's length from the first generated token on.
 struct PromptUsage {
   std::array<int, kTokenSources> tokens{};
+  // Computed tokens that became reusable for other requests, in the blocks that the prompt fills. A block
+  // that the prompt begins and the answer fills is not counted: a prompt that comes again writes nothing,
+  // whatever its answer is.
+  int written = 0;
   int computed() const { return tokens[static_cast<int>(TokenSource::kComputed)]; }
   int total() const {
     int sum = 0;
@@ -95,8 +107,9 @@ using RequestId = uint64_t;
 struct Request {
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
-  std::string tenant_salt;                    // requests share KV only when their salts are equal
-  bool read_cache = true;                     // false: uses no cached KV; other requests may still use its KV
+  std::string tenant_salt;      // requests share KV only when their salts are equal
+  bool read_cache = true;       // false: uses no cached KV; other requests may still use its KV
+  bool repeats_prompt = false;  // a further choice of a prompt: EngineStats counts it as repeated
   std::shared_ptr<RequestListener> listener;  // required
 };
 

@@ -139,6 +139,7 @@ void Scheduler::Acquire(Sequence& sequence) {
   const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);
   CountCached(got, in_prompt, &sequence.usage);
   sequence.high_water = std::max(sequence.high_water, sequence.ready());
+  sequence.write_mark = std::max(sequence.write_mark, sequence.ready());
   if (got.state != PrefixCache::AcquireState::kReady) return;
   sequence.misses.clear();
   // Tokens whose source was recorded before a preemption and that are computed again.
@@ -305,13 +306,26 @@ void Scheduler::Preempt(Sequence& sequence) {
   InsertByAge(&queued_, std::move(owned));
 }
 
+void Scheduler::CountWritten(Sequence& s, PrefixCache::Run run) {
+  const int prompt_end = s.prompt_tokens / cache_->block_tokens() * cache_->block_tokens();
+  const int first = std::max(run.begin, s.write_mark);
+  const int prompt = std::max(0, std::min(run.end, prompt_end) - first);
+  const int answer = std::max(0, run.end - std::max(first, prompt_end));
+  s.usage.written += prompt;
+  const int by_kind[] = {prompt, answer, run.end - run.begin - prompt - answer};
+  for (int kind = 0; kind < kWriteKinds; ++kind)
+    written_tokens_[kind] += static_cast<uint64_t>(by_kind[kind]);
+}
+
 void Scheduler::Commit(const PlannedChunk& chunk) {
   Sequence& s = *chunk.sequence;
   const int from = s.ready();
   const int to = from + chunk.tokens;
   PREFIXD_CHECK(chunk.tokens > 0 && static_cast<size_t>(to) <= s.tokens.size())
       << chunk.tokens << " tokens from " << from << " of " << s.tokens.size();
-  cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)});
+  for (const PrefixCache::Run run : cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}))
+    CountWritten(s, run);
+  s.write_mark = std::max(s.write_mark, to / cache_->block_tokens() * cache_->block_tokens());
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));
   s.high_water = std::max(s.high_water, to);

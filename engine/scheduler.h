@@ -19,6 +19,7 @@
 //      by age.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -73,6 +74,8 @@ class Scheduler {
   const SequenceList& running() const { return running_; }
   uint64_t preemptions() const { return preemptions_; }
   uint64_t recomputed_tokens() const { return recomputed_tokens_; }  // tokens whose KV a preemption dropped
+  // Tokens that became reusable, by WriteKind; sums to PrefixCacheStats::written_tokens.
+  const std::array<uint64_t, kWriteKinds>& written_tokens() const { return written_tokens_; }
   void CheckInvariants() const;
 
  private:
@@ -95,6 +98,7 @@ class Scheduler {
   int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
   void PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);
+  void CountWritten(Sequence& sequence, PrefixCache::Run run);
   int BlocksFor(int64_t tokens) const;
 
   const SchedulerLimits limits_;
@@ -104,6 +108,7 @@ class Scheduler {
   RequestId last_prefilled_ = 0;  // the last sequence that got a turn
   uint64_t preemptions_ = 0;
   uint64_t recomputed_tokens_ = 0;
+  std::array<uint64_t, kWriteKinds> written_tokens_{};
 };
 
 }  // namespace prefixd

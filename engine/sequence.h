@@ -50,6 +50,7 @@ struct Sequence {
   Lease lease;
   int shared_blocks = 0;  // blocks that other sequences were expected to provide at its admission
   int high_water = 0;
+  int write_mark = 0;  // full blocks below it, and tokens taken from the cache: they are not written again
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
   std::array<uint64_t, kMissReasons>
