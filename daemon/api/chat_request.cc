@@ -20,8 +20,17 @@ constexpr UnsupportedField kUnsupportedChatFields[] = {
     {"functions", AllowedValue::kEmpty, "calling functions"},
     {"function_call", AllowedValue::kNone, "calling functions"},
     {"audio", AllowedValue::kNone, "audio"},
+    {"best_of", AllowedValue::kOne, "choosing among several answers"},
+    {"suffix", AllowedValue::kEmpty, "text after the answer"},
     {"web_search_options", AllowedValue::kNone, "searching the web"},
 };
+
+// Of a part that CheckPart accepts: its text.
+const json::value* TextOfPart(const json::value& part) {
+  if (!part.is_object()) return &part;
+  const json::value* text = part.get_object().if_contains("text");
+  return text != nullptr ? text : part.get_object().if_contains("refusal");
+}
 
 std::string Indexed(std::string_view name, size_t index) {
   return std::string(name) + "[" + std::to_string(index) + "]";
@@ -152,14 +161,21 @@ void ReadTools(RequestFields& fields, ChatPrompt* prompt) {
   prompt->input.tools = *tools;
 }
 
-// As in vLLM: the text that the response continues. Only a message of the assistant can be continued.
+// As in vLLM: the text that the response continues. Only a message of the assistant can be continued; where
+// vLLM ignores the field, it is an error. A list of parts is one text only after the template has joined it.
 std::string ReadEcho(RequestFields& fields, const ChatPrompt& prompt) {
   if (!fields.Bool("echo", false) || fields.error()) return "";
   const json::object& last = prompt.input.messages.back().get_object();
   const json::value* content = last.if_contains("content");
-  if (last.at("role") != "assistant" || content == nullptr || content->is_null()) return "";
-  if (content->is_string()) return std::string(content->get_string());
-  fields.Fail(UnsupportedParameter("echo", "echo of a message that is a list of parts"));
+  if (last.at("role") != "assistant" || content == nullptr || content->is_null()) {
+    fields.Fail("echo", "'echo' repeats the last message, which must be one of the assistant with content.",
+                "invalid_value");
+    return "";
+  }
+  if (content->is_array() && content->get_array().size() == 1) content = TextOfPart(content->get_array()[0]);
+  if (content != nullptr && content->is_string()) return std::string(content->get_string());
+  fields.Fail("echo", "'echo' needs a last message that is one text, not a list of several parts.",
+              "invalid_value");
   return "";
 }
 
@@ -184,17 +200,11 @@ constexpr std::string_view kSpace = " \t\r\n\f\v";
 // template may append the same text after a message.
 constexpr std::string_view kEndMark = "CONTINUED-FROM-HERE ";
 
-json::value* TextOfPart(json::value* part) {
-  if (!part->is_object()) return part;
-  json::value* text = part->get_object().if_contains("text");
-  return text != nullptr ? text : part->get_object().if_contains("refusal");
-}
-
 // Marks the end of the last message. Returns the text of its last part, without surrounding white space.
 Parsed<std::string> MarkFinalMessage(json::array* messages) {
   json::value* content = messages->back().get_object().if_contains("content");
   if (content != nullptr && content->is_array() && !content->get_array().empty())
-    content = TextOfPart(&content->get_array().back());
+    content = const_cast<json::value*>(TextOfPart(content->get_array().back()));
   const std::string text =
       content != nullptr && content->is_string() ? std::string(content->get_string()) : std::string();
   const size_t from = text.find_first_not_of(kSpace);

@@ -21,7 +21,8 @@ std::string PromptForms(const json::value& found) {
 
 constexpr UnsupportedField kUnsupportedCompletionFields[] = {
     {"suffix", AllowedValue::kEmpty, "text after the completion"},
-    {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
+    {"top_logprobs", AllowedValue::kOff, "chat's form of log probabilities ('logprobs' is their number)"},
+    {"tools", AllowedValue::kEmpty, "calling tools"},
 };
 
 bool ReadIds(RequestFields& fields, const json::array& ids, const ApiContext& context,

@@ -15,12 +15,35 @@ constexpr UnsupportedField kUnsupported[] = {
     {"use_beam_search", AllowedValue::kFalse, "beam search"},
     {"response_format", AllowedValue::kTextFormat, "a format other than {\"type\":\"text\"}"},
     {"structured_outputs", AllowedValue::kNone, "constrained output"},
+    {"structural_tag", AllowedValue::kNone, "constrained output"},
     {"guided_json", AllowedValue::kNone, "constrained output"},
     {"guided_regex", AllowedValue::kNone, "constrained output"},
     {"guided_choice", AllowedValue::kNone, "constrained output"},
     {"guided_grammar", AllowedValue::kNone, "constrained output"},
     {"grammar", AllowedValue::kNone, "constrained output"},
     {"json_schema", AllowedValue::kNone, "constrained output"},
+    {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
+    {"logits_processors", AllowedValue::kEmpty, "code that changes logits"},
+    {"lora", AllowedValue::kEmpty, "choosing adapters"},
+    // Samplers of other servers.
+    {"typical_p", AllowedValue::kOne, "locally typical sampling"},
+    {"tfs_z", AllowedValue::kOne, "tail-free sampling"},
+    {"top_a", AllowedValue::kOff, "top-a sampling"},
+    {"epsilon_cutoff", AllowedValue::kOff, "epsilon sampling"},
+    {"eta_cutoff", AllowedValue::kOff, "eta sampling"},
+    {"top_n_sigma", AllowedValue::kOff, "top-n-sigma sampling"},
+    {"xtc_probability", AllowedValue::kOff, "XTC sampling"},
+    {"dynatemp_range", AllowedValue::kOff, "a dynamic temperature"},
+    {"smoothing_factor", AllowedValue::kOff, "quadratic sampling"},
+    {"mirostat", AllowedValue::kOff, "Mirostat sampling"},
+    {"mirostat_mode", AllowedValue::kOff, "Mirostat sampling"},
+    {"dry_multiplier", AllowedValue::kOff, "DRY sampling"},
+    {"repeat_penalty", AllowedValue::kOne,
+     "a penalty of the last tokens ('repetition_penalty' is one of all)"},
+    {"no_repeat_ngram_size", AllowedValue::kOff, "a ban of repeated n-grams"},
+    {"samplers", AllowedValue::kEmpty, "another order of the samplers"},
+    {"length_penalty", AllowedValue::kOne, "a length penalty of beam search"},
+    {"n_probs", AllowedValue::kOff, "llama.cpp's form of log probabilities ('logprobs' is OpenAI's)"},
 };
 
 bool IsAllowed(const json::value& value, AllowedValue allowed) {
@@ -33,6 +56,10 @@ bool IsAllowed(const json::value& value, AllowedValue allowed) {
       return (value.is_array() && value.get_array().empty()) ||
              (value.is_object() && value.get_object().empty()) ||
              (value.is_string() && value.get_string().empty());
+    case AllowedValue::kOff:
+      return value.is_number() && value.to_number<double>() <= 0;
+    case AllowedValue::kOne:
+      return value.is_number() && value.to_number<double>() == 1;
     case AllowedValue::kTextFormat: {
       const json::value* type = value.is_object() ? value.get_object().if_contains("type") : nullptr;
       return type != nullptr && type->is_string() && type->get_string() == "text";

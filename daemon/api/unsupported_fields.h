@@ -1,5 +1,6 @@
 // Request fields that prefixd does not support. A request that sets one gets an error that names the field;
-// prefixd never ignores the field silently. Plain values; any thread.
+// prefixd never ignores the field silently. "Fields of requests" in docs/OPERATIONS.md lists them, and those
+// that have no effect. Plain values; any thread.
 #pragma once
 
 #include <span>
@@ -10,8 +11,8 @@
 namespace prefixd {
 
 // The one value that an unsupported field may have, because it means the same as leaving the field out.
-// kEmpty is an empty array, object or string; kTextFormat is {"type":"text"}.
-enum class AllowedValue { kNone, kFalse, kEmpty, kTextFormat };
+// kEmpty is an empty array, object or string; kOff is a number of at most 0; kTextFormat is {"type":"text"}.
+enum class AllowedValue { kNone, kFalse, kEmpty, kOff, kOne, kTextFormat };
 
 struct UnsupportedField {
   std::string_view name;

@@ -231,9 +231,78 @@ TEST_F(RequestTest, AllowedValuesOfUnsupportedFieldsAreAccepted) {
        {"\"tools\":[]", "\"tool_choice\":\"auto\"", "\"tool_choice\":\"none\"", "\"modalities\":[\"text\"]",
         "\"store\":true", "\"metadata\":{\"a\":\"b\"}", "\"service_tier\":\"auto\"", "\"verbosity\":\"low\"",
         "\"prediction\":{\"type\":\"content\"}", "\"reasoning_effort\":\"low\"",
-        "\"parallel_tool_calls\":true", "\"echo\":false", "\"echo\":true"}) {
+        "\"parallel_tool_calls\":true", "\"echo\":false", "\"best_of\":1"}) {
     const auto parsed = Chat(fields);
     EXPECT_TRUE(parsed.ok()) << fields << ": " << parsed.error().message;
+  }
+}
+
+// Fields of other servers that would change the answer. Each of them with a value that does, and with one
+// that does not.
+constexpr struct {
+  const char* name;
+  const char* wrong;
+  const char* off;
+} kForeignFields[] = {
+    {"typical_p", "0.9", "1.0"},
+    {"tfs_z", "0.5", "1"},
+    {"top_a", "0.1", "0"},
+    {"epsilon_cutoff", "0.1", "0.0"},
+    {"eta_cutoff", "1e-3", "0"},
+    {"top_n_sigma", "1", "-1"},
+    {"xtc_probability", "0.5", "0"},
+    {"dynatemp_range", "0.5", "0"},
+    {"smoothing_factor", "0.5", "0"},
+    {"mirostat", "2", "0"},
+    {"mirostat_mode", "1", "0"},
+    {"dry_multiplier", "0.8", "0"},
+    {"repeat_penalty", "1.1", "1.0"},
+    {"no_repeat_ngram_size", "3", "0"},
+    {"samplers", "[\"top_k\"]", "[]"},
+    {"length_penalty", "2", "1"},
+    {"n_probs", "5", "0"},
+    {"logits_processors", "[\"a.b\"]", "[]"},
+    {"lora", "[{\"id\":0}]", "[]"},
+    {"suffix", "\"x\"", "\"\""},
+    {"tools", "[{\"type\":\"function\"}]", "[]"},
+};
+
+TEST_F(RequestTest, FieldsOfOtherServersAreNotIgnoredInSilence) {
+  for (const auto& [name, wrong, off] : kForeignFields) {
+    const std::string field = "\"" + std::string(name) + "\":";
+    for (const char* value : {wrong, "\"some text\"", "true"}) {
+      ExpectError(Chat(field + value), field + value, name);
+      ExpectError(Completion(field + value), field + value, name);
+    }
+    EXPECT_EQ(Completion(field + wrong).error().code, "unsupported_parameter") << name;
+    for (const char* value : {off, "null"}) {
+      EXPECT_TRUE(Chat(field + value).ok()) << field << value;
+      EXPECT_TRUE(Completion(field + value).ok()) << field << value;
+    }
+  }
+  ExpectError(Chat("\"best_of\":3"), "best_of", "best_of");
+  ExpectError(Completion("\"top_logprobs\":2"), "top_logprobs", "top_logprobs");
+  EXPECT_TRUE(Completion("\"top_logprobs\":0").ok());
+}
+
+TEST_F(RequestTest, EchoOfAChatNeedsATextOfTheAssistant) {
+  const auto echo = [&](const std::string& last) {
+    return Chat("\"echo\":true", "[{\"role\":\"user\",\"content\":\"hi\"}," + last + "]");
+  };
+  for (const char* content : {R"("text")", R"([{"type":"text","text":"text"}])", R"(["text"])",
+                              R"([{"type":"refusal","refusal":"text"}])"}) {
+    const auto parsed = echo(R"({"role":"assistant","content":)" + std::string(content) + "}");
+    ASSERT_TRUE(parsed.ok()) << content << parsed.error().message;
+    EXPECT_EQ(parsed->echo, "text") << content;
+  }
+  EXPECT_EQ(echo(R"({"role":"assistant","content":""})")->echo, "");
+  for (const char* last :
+       {R"({"role":"user","content":"text"})", R"({"role":"system","content":"text"})",
+        R"({"role":"tool","tool_call_id":"c","content":"text"})",
+        R"({"role":"assistant","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]})",
+        R"({"role":"assistant","content":[]})", R"({"role":"assistant","content":null})",
+        R"({"role":"assistant","tool_calls":[{"type":"function","function":{"name":"f"}}]})"}) {
+    ExpectError(echo(last), last, "echo");
   }
 }
 
