@@ -53,10 +53,10 @@ class ChatFormat final : public ResponseFormat {
   }
 
   // The role, once for every choice. Clients join the chunks of a choice, and expect choice 0 first.
-  std::vector<std::string> OpeningChunks() const override {
+  std::vector<std::string> OpeningChunks(const TokenUsage* usage) const override {
     std::vector<std::string> chunks;
     for (int i = 0; i < choices_; ++i)
-      chunks.push_back(ChunkText(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, nullptr));
+      chunks.push_back(ChunkText(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, usage));
     return chunks;
   }
 
@@ -102,7 +102,7 @@ class ChatFormat final : public ResponseFormat {
     if (token_ids_ && piece != nullptr) choice.Member("token_ids", TokenIdsJson(piece->tokens));
     choice.End();
     text.push_back(']');
-    if (include_usage_)
+    if (include_usage_ || usage != nullptr)
       body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
     if (token_ids_ && piece == nullptr && index == 0) body.Member("prompt_token_ids", IdsJson(prompt_));
     body.End();

@@ -52,7 +52,7 @@ class CompletionFormat final : public ResponseFormat {
     return text;
   }
 
-  std::vector<std::string> OpeningChunks() const override { return {}; }
+  std::vector<std::string> OpeningChunks(const TokenUsage*) const override { return {}; }
 
   std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
                     const TokenUsage* usage) const override {
@@ -64,7 +64,7 @@ class CompletionFormat final : public ResponseFormat {
     text.push_back('[');
     AppendChoice(choice, piece, first, end, &text);
     text.push_back(']');
-    if (include_usage_)
+    if (include_usage_ || usage != nullptr)
       body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
     body.End();
     return text;

@@ -106,7 +106,7 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
   if (const json::object* options = fields.Object("stream_options")) {
     RequestFields inner(*options, "stream_options.");
     request.include_usage = inner.Bool("include_usage", false);
-    request.continuous_usage = inner.Bool("continuous_usage_stats", false) && request.include_usage;
+    request.continuous_usage = inner.Bool("continuous_usage_stats", false);
     if (inner.error()) fields.Fail(*inner.error());
   }
   if (const auto salt = fields.String("cache_salt")) {

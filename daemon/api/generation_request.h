@@ -27,8 +27,8 @@ struct GenerationRequest {
   std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
   int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs
   bool stream = false;
-  bool include_usage = false;
-  bool continuous_usage = false;
+  bool include_usage = false;     // a last chunk with the usage
+  bool continuous_usage = false;  // the usage so far in every chunk, with or without include_usage
   bool include_stop = false;
   bool skip_special_tokens = true;
   bool return_token_ids = false;

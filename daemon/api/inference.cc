@@ -110,6 +110,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   size_t running_ = 0;           // sequences in the engine
   size_t incomplete_ = 0;        // of choices_
   std::string events_;           // events of a stream that are not written yet
+  bool opened_ = false;          // events_ has had the opening chunks
   bool idle_since_ping_ = true;  // nothing was written since the last ping
   std::optional<double> first_token_;
   double last_token_ = 0;
@@ -131,9 +132,6 @@ void Inference::Start() {
     if (const auto self = weak.lock()) self->OnClientDisconnect();
   });
   if (!request_.generation.stream) return;
-  if (!ReserveFormatting(0, choices_.size() * request_.repeated_bytes)) return;
-  for (const std::string& chunk : format_->OpeningChunks()) events_ += SseEvent(chunk);
-  ShrinkReserved();
   cancel_head_timer_ = RunAfter(context_->limits.stream_head_seconds, &Inference::StartStream);
 }
 
@@ -309,6 +307,12 @@ void Inference::Complete(Choice& choice, std::string finish_reason) {
 // Emits the choices of a prompt. They wait until the usage of the prompt is known; thus choice 0 comes first.
 void Inference::EmitPrompt(size_t prompt) {
   if (!prompts_.HasUsage(prompt)) return;
+  if (!std::exchange(opened_, true)) {
+    if (!ReserveFormatting(0, choices_.size() * request_.repeated_bytes)) return;
+    const TokenUsage usage = prompts_.Usage();
+    const TokenUsage* shown = request_.generation.continuous_usage ? &usage : nullptr;
+    for (const std::string& chunk : format_->OpeningChunks(shown)) events_ += SseEvent(chunk);
+  }
   for (size_t k = 0; k < per_prompt_ && state_ != State::kDone; ++k) Emit(prompt * per_prompt_ + k);
 }
 

@@ -20,7 +20,7 @@ namespace prefixd {
 struct TokenUsage {
   int prompt_tokens = 0, completion_tokens = 0;
   int cached_tokens = 0;       // of the prompt; the others were computed
-  int cache_write_tokens = 0;  // of the prompt: computed and stored in the cache
+  int cache_write_tokens = 0;  // of the prompt: became reusable for other requests
   int computed_tokens() const { return prompt_tokens - cached_tokens; }
 };
 
@@ -56,8 +56,8 @@ class ResponseFormat {
   // appended before a choice of that prompt is formatted.
   virtual void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) = 0;
   virtual std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const = 0;
-  // Chunks that precede all others, in order.
-  virtual std::vector<std::string> OpeningChunks() const = 0;
+  // Chunks that precede all others, in order. `usage` as for Chunk.
+  virtual std::vector<std::string> OpeningChunks(const TokenUsage* usage) const = 0;
   // A chunk with a piece of a choice. `first` marks the first piece; `end` is not null for the last one.
   // `usage` is the usage so far, or null when chunks do not show it.
   virtual std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
