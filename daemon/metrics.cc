@@ -27,6 +27,8 @@ struct LabelSet {
 };
 
 constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host", "disk", "shared"};
+constexpr std::string_view kWriteNames[kWriteKinds] = {"prompt", "answer", "again"};
+constexpr std::string_view kUnansweredNames[] = {"prompt", "generated"};
 constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
@@ -35,6 +37,8 @@ constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "ab
                                                            "error"};  // vLLM's names
 constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kSource = {"source", kSourceNames};
+constexpr LabelSet kWrite = {"part", kWriteNames};
+constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
@@ -71,10 +75,15 @@ constexpr auto kGauge = MetricType::Gauge;
 // Metrics with vLLM's names. They also have the label model_name.
 std::span<const Row> VllmRows() {
   static const std::vector<Row> rows = {
-      {kCounter, "vllm:prompt_tokens_total", "Prompt tokens of requests with a complete prompt.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
-      {kCounter, "vllm:generation_tokens_total", "Generated tokens.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.generation_tokens); }},
+      {kCounter, "vllm:prompt_tokens_total",
+       "Prompt tokens of choices with a complete prompt; at rest the sum of usage.prompt_tokens, of "
+       "prefixd_repeated_prompt_tokens_total and of prefixd_unanswered_tokens_total{kind=\"prompt\"}.",
+       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return Sum(s.engine.prompt_tokens); }},
+      {kCounter, "vllm:generation_tokens_total",
+       "Generated tokens of answers; at rest the sum of usage.completion_tokens and of "
+       "prefixd_unanswered_tokens_total{kind=\"generated\"}.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.answers.generated); }},
       {kCounter, "vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kNoLabel,
        kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_query_tokens); }},
@@ -105,6 +114,30 @@ std::span<const Row> CacheRows() {
       {kCounter, "prefixd_prompt_tokens_total",
        "Prompt tokens by the source of their KV; sums to vllm:prompt_tokens_total.", kSource, kNoLabel,
        [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.prompt_tokens[i]); }},
+      {kCounter, "prefixd_repeated_prompt_tokens_total",
+       "Those of prefixd_prompt_tokens_total that belong to further choices of a prompt, which usage counts "
+       "once.",
+       kSource, kNoLabel,
+       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.repeated_prompt_tokens[i]); }},
+      {kCounter, "prefixd_cache_write_tokens_total",
+       "Tokens that became reusable, in blocks that a prompt fills (prompt), in blocks with generated tokens "
+       "(answer), or again for the same request after an eviction (again).",
+       kWrite, kNoLabel,
+       [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.written_tokens[i]); }},
+      {kCounter, "prefixd_unanswered_tokens_total",
+       "Tokens of requests that ended without an answer: the client left, or there was an error.",
+       kUnanswered, kNoLabel,
+       [](const S& s, size_t i, size_t) {
+         const uint64_t tokens[] = {s.answers.unanswered_prompt, s.answers.unanswered_generated};
+         return static_cast<double>(tokens[i]);
+       }},
+      {kCounter, "prefixd_discarded_tokens_total",
+       "Tokens computed after the end of their answer, in a step that was in flight when a stop string was "
+       "found or the client left; in no other count of tokens.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) {
+         return static_cast<double>(s.answers.discarded + s.engine.dropped_tokens);
+       }},
       {kCounter, "prefixd_cache_miss_tokens_total",
        "Computed prompt tokens by the reason of the cache miss; sums to source=computed.", MissReasons(),
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},

@@ -5,13 +5,15 @@
 //
 // Invariants
 //   1. Every name and every label value is present at 0 from the first scrape.
-//   2. All metrics of one response come from one EngineStats, so the sums stated in the help texts hold.
+//   2. All values of the engine in one response come from one EngineStats, so the sums stated in the help
+//      texts hold. Those of `answers` agree with them when no request is waiting or running.
 //   3. No label value comes from a request.
 #pragma once
 
 #include <string>
 #include <string_view>
 
+#include "daemon/api/answer_counters.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
@@ -24,6 +26,7 @@ struct MetricsSnapshot {
   EngineStats engine;
   ProcessUsage process;
   InflightStats inflight;
+  AnswerCounts answers;
   std::string model_name;  // as served
   std::string version;
   int block_tokens = 0;

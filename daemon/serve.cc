@@ -172,6 +172,7 @@ class ServerProcess {
     if (phase != ServerPhase::kLoading) snapshot.engine = loaded_.engine->Stats();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
+    snapshot.answers = context_.answers->Read();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.block_tokens = plan_.limits.block_tokens;
@@ -222,7 +223,6 @@ class ServerProcess {
     context_.max_prompt_bytes =
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
-    context_.cache_block_tokens = options_.no_prefix_cache ? 0 : plan_.limits.block_tokens;
     context_.bos = loaded_.model->bos;
     context_.eos = loaded_.model->eos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "daemon/api/answer_counters.h"
 #include "daemon/api/large_body_queue.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/limit_table.h"
@@ -65,6 +66,7 @@ struct ApiContext {
   std::function<std::string(const InflightStats&)> metrics;
   std::function<ReadyChecks()> checks;  // may be empty
   std::shared_ptr<LargeBodyQueue> large_bodies = std::make_shared<LargeBodyQueue>();
+  std::shared_ptr<AnswerCounters> answers = std::make_shared<AnswerCounters>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.
@@ -76,7 +78,6 @@ struct ApiContext {
   int context_length = 0;
   size_t max_prompt_bytes = 0;  // a longer text exceeds the context; 0: unknown
   int vocab_size = 0;
-  int cache_block_tokens = 0;  // 0: no prefix cache
   std::optional<TokenId> bos;  // with which an empty prompt begins
   std::vector<TokenId> eos;
   SamplingParams defaults;  // used where a request does not set temperature, top_p, top_k, min_p

@@ -47,18 +47,14 @@ class Inference : public std::enable_shared_from_this<Inference> {
         format_(std::move(format)),
         per_prompt_(static_cast<size_t>(request_.generation.best_of)),
         started_(context->clock->NowSeconds()),
-        prompts_(context->cache_block_tokens),
         prompts_reserved_(std::move(prompts_reserved)),
         reserved_(exchange_->budget(), ByteBudget::Use::kAnswer) {}
 
   void Start();
 
  private:
-  enum class State {
-    kOpen,
-    kStreaming,
-    kDone
-  };  // nothing sent; head sent; responded, failed or disconnected
+  // Nothing sent; head sent; responded, failed or disconnected.
+  enum class State { kOpen, kStreaming, kDone };
 
   std::optional<ApiError> SubmitAll();
   Request EngineRequest(const InferencePrompt& prompt, int k, uint64_t seed) const;
@@ -91,7 +87,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void OnWriteFailed();
   void OnClientDisconnect();
   void Close(int status);
-  void LogRequestEnd() const;
+  void CountAndLogEnd() const;
 
   // Runs `job` after `seconds`, if this inference still exists and is not done.
   std::function<void()> RunAfter(double seconds, void (Inference::*job)());
@@ -125,7 +121,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
 void Inference::Start() {
   if (std::optional<ApiError> error = SubmitAll()) {
     Fail(*error);
-    if (running_ == 0) LogRequestEnd();
+    if (running_ == 0) CountAndLogEnd();
     return;
   }
   exchange_->OnDisconnect([weak = weak_from_this()] {
@@ -166,6 +162,7 @@ Request Inference::EngineRequest(const InferencePrompt& prompt, int k, uint64_t 
     request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
   request.tenant_salt = request_.tenant;
   request.read_cache = request_.generation.read_cache;
+  request.repeats_prompt = k > 0;
   return request;
 }
 
@@ -196,6 +193,7 @@ void Inference::OnDelivery(size_t index, TokenOutbox::Delivery delivery) {
   reserved_.Absorb(std::move(delivery.reserved));
   if (state_ != State::kDone && (delivery.over_budget || !reserved_.WithinShare()))
     Fail(NoRoomError(exchange_->budget(), reserved_.bytes()));
+  context_->answers->AddTokens(delivery.dropped, 0);
   OnEvent(index, std::move(delivery.event));
   ShrinkReserved();
 }
@@ -233,22 +231,25 @@ void Inference::ShrinkReserved() {
 void Inference::OnEvent(size_t index, RequestEvent event) {
   Choice& choice = choices_[index];
   if (index % per_prompt_ == 0) RecordPromptResults(index / per_prompt_, event);
+  prompts_.SetWritten(index / per_prompt_, index % per_prompt_, event.prompt.written);
   if (event.finish) {
     choice.id.reset();
     --running_;
     const double scheduled = event.times.scheduled > 0 ? event.times.scheduled : event.times.finished;
     queue_seconds_ = std::max(queue_seconds_, scheduled - event.times.submitted);
   }
+  const int before = choice.text.tokens();
   if (state_ != State::kDone) {
     AppendTokens(choice, event);
     if (event.finish) OnSequenceFinished(choice, event);
   }
+  context_->answers->AddTokens(event.tokens.size(), choice.text.tokens() - before);
   if (state_ != State::kDone) FailIfUnformattable();
   if (state_ != State::kDone) {
     if (request_.generation.stream) EmitPrompt(index / per_prompt_);
     if (state_ != State::kDone) Advance();
   }
-  if (event.finish && running_ == 0) LogRequestEnd();
+  if (event.finish && running_ == 0) CountAndLogEnd();
 }
 
 // Stores what the first sequence of a prompt reports about the prompt.
@@ -455,7 +456,7 @@ TokenUsage Inference::Usage() const {
   return usage;
 }
 
-void Inference::LogRequestEnd() const {
+void Inference::CountAndLogEnd() const {
   RequestRecord record{.request_id = exchange_->request_id(),
                        .endpoint = request_.endpoint,
                        .status = status_,
@@ -471,6 +472,8 @@ void Inference::LogRequestEnd() const {
   for (const Choice& choice : choices_)
     ++record.finish_reasons[choice.complete ? choice.finish_reason : "cut"];
   LogRequest(record);
+  if (status_ != 200)
+    context_->answers->AddUnanswered(prompts_.CompleteTokens(), record.usage.completion_tokens);
 }
 
 }  // namespace

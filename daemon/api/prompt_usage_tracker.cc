@@ -1,6 +1,7 @@
 #include "daemon/api/prompt_usage_tracker.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 namespace prefixd {
@@ -8,6 +9,19 @@ namespace prefixd {
 bool PromptUsageTracker::HasAllUsage() const {
   return std::all_of(prompts_.begin(), prompts_.end(),
                      [](const Prompt& prompt) { return prompt.usage.has_value(); });
+}
+
+void PromptUsageTracker::SetWritten(size_t prompt, size_t sequence, int tokens) {
+  std::vector<int>& written = At(prompt).written;
+  if (written.size() <= sequence) written.resize(sequence + 1);
+  written[sequence] = tokens;
+}
+
+int PromptUsageTracker::CompleteTokens() const {
+  int complete = 0;
+  for (const Prompt& prompt : prompts_)
+    complete += prompt.usage && prompt.usage->total() == prompt.tokens ? prompt.tokens : 0;
+  return complete;
 }
 
 PromptUsage PromptUsageTracker::TokensBySource() const {
@@ -28,9 +42,9 @@ TokenUsage PromptUsageTracker::Usage() const {
     const int cached = prompt.usage ? prompt.usage->cached() : 0;
     usage.prompt_tokens += prompt.tokens;
     usage.cached_tokens += cached;
-    // Full blocks enter the cache as soon as they are computed.
-    if (block_tokens_ > 0)
-      usage.cache_write_tokens += std::max(0, prompt.tokens / block_tokens_ * block_tokens_ - cached);
+    // After an eviction, a sequence may write what the first one has read or written.
+    const int written = std::accumulate(prompt.written.begin(), prompt.written.end(), 0);
+    usage.cache_write_tokens += std::min(written, prompt.tokens - cached);
   }
   return usage;
 }

@@ -3,8 +3,10 @@
 //
 // Threads: one owner.
 //
-// Invariant: cached + computed = prompt tokens, for each prompt and for their sum. A prompt counts once, with
-// the usage of its first sequence.
+// Invariants
+//   1. cached + computed = prompt tokens, for each prompt and for their sum. A prompt counts once, with the
+//      usage of its first sequence.
+//   2. cached + written <= prompt tokens. What any sequence of a prompt has written counts, once.
 #pragma once
 
 #include <cstddef>
@@ -20,17 +22,17 @@ namespace prefixd {
 
 class PromptUsageTracker {
  public:
-  // `block_tokens` is the block size of the cache; 0 means no cache.
-  explicit PromptUsageTracker(int block_tokens) : block_tokens_(block_tokens) {}
-
-  void AddPrompt(int tokens) { prompts_.push_back({tokens, std::nullopt}); }
+  void AddPrompt(int tokens) { prompts_.push_back({tokens, std::nullopt, {}}); }
   void SetUsage(size_t prompt, const PromptUsage& usage) { At(prompt).usage = usage; }
+  // Of sequence number `sequence` of the prompt. Later values replace earlier ones.
+  void SetWritten(size_t prompt, size_t sequence, int tokens);
 
   bool HasUsage(size_t prompt) const { return At(prompt).usage.has_value(); }
   bool HasAllUsage() const;
   // Sums over all prompts. A prompt without usage counts as computed.
   TokenUsage Usage() const;  // without completion tokens
   PromptUsage TokensBySource() const;
+  int CompleteTokens() const;  // of the prompts that the engine has computed to their end
   // The headers x-prefixd-*.
   HttpHeaders Headers() const;
 
@@ -38,6 +40,7 @@ class PromptUsageTracker {
   struct Prompt {
     int tokens;
     std::optional<PromptUsage> usage;
+    std::vector<int> written;  // by sequence
   };
   Prompt& At(size_t prompt) {
     PREFIXD_CHECK(prompt < prompts_.size()) << prompt;
@@ -48,7 +51,6 @@ class PromptUsageTracker {
     return prompts_[prompt];
   }
 
-  const int block_tokens_;
   std::vector<Prompt> prompts_;
 };
 

@@ -24,6 +24,7 @@ void TokenOutbox::Reserve(RequestEvent* event) {
   for (const GeneratedToken& token : event->prompt_logprobs) bytes += HeldBytes(token);
   over_budget_ = over_budget_ || !reserved_.TryGrow(bytes);
   if (!over_budget_) return;
+  dropped_ += event->tokens.size();
   event->tokens.clear();
   event->prompt_logprobs.clear();
 }
@@ -55,6 +56,7 @@ void TokenOutbox::Deliver() {
     std::swap(delivery.reserved, reserved_);
     reserved_ = ByteBudget::Reservation(exchange_->budget(), ByteBudget::Use::kAnswer);
     delivery.over_budget = over_budget_;
+    delivery.dropped = std::exchange(dropped_, 0);
   }
   if (!event) return;
   delivery.event = *std::move(event);

@@ -30,6 +30,7 @@ class TokenOutbox final : public RequestListener, public std::enable_shared_from
     RequestEvent event;
     ByteBudget::Reservation reserved;  // of the event's tokens
     bool over_budget = false;
+    size_t dropped = 0;  // generated tokens for which the budget had no room
   };
   using Handler = std::function<void(Delivery)>;
   TokenOutbox(std::shared_ptr<Exchange> exchange, Handler handler)
@@ -49,6 +50,7 @@ class TokenOutbox final : public RequestListener, public std::enable_shared_from
   std::optional<RequestEvent> pending_ GUARDED_BY(mutex_);  // a job is posted if and only if this is set
   ByteBudget::Reservation reserved_ GUARDED_BY(mutex_);     // of the pending event
   bool over_budget_ GUARDED_BY(mutex_) = false;
+  size_t dropped_ GUARDED_BY(mutex_) = 0;  // since the last delivery
   bool finished_ GUARDED_BY(mutex_) = false;
 };
 

@@ -72,6 +72,15 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
     expect("prefixd_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
   }
+  for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
+    expect("prefixd_repeated_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
+  }
+  for (const char* part : {"prompt", "answer", "again"}) {
+    expect("prefixd_cache_write_tokens_total{part=\"" + std::string(part) + "\"}");
+  }
+  for (const char* kind : {"prompt", "generated"}) {
+    expect("prefixd_unanswered_tokens_total{kind=\"" + std::string(kind) + "\"}");
+  }
   for (const char* reason :
        {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail", "other_tenant",
         "other_model", "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
@@ -93,7 +102,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* name :
        {"prefixd_recomputed_tokens_total", "prefixd_failed_steps_total", "prefixd_step_seconds_count",
         "prefixd_prefill_tokens_per_second", "prefixd_ready", "prefixd_inflight_bytes",
-        "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total", "prefixd_slow_readers_total"}) {
+        "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total", "prefixd_slow_readers_total",
+        "prefixd_discarded_tokens_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -105,6 +115,11 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.prompt_tokens = {70, 20, 0, 0, 10};
   engine.miss_tokens[static_cast<int>(MissReason::kNeverSeen)] = 50;
   engine.miss_tokens[static_cast<int>(MissReason::kBlockTail)] = 20;
+  engine.repeated_prompt_tokens = {5, 4, 3, 2, 1};
+  engine.written_tokens = {31, 32, 33};
+  engine.generation_tokens = 1000;  // not shown: some came after the end of their answers
+  engine.dropped_tokens = 21;
+  snapshot.answers = {.generated = 41, .discarded = 22, .unanswered_prompt = 43, .unanswered_generated = 44};
   engine.blocks_free = 3;
   engine.blocks_cached = 2;
   engine.blocks_leased = 5;
@@ -118,6 +133,15 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
             samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
   EXPECT_EQ(SumOf(samples, "prefixd_cache_miss_tokens_total"),
             samples.at("prefixd_prompt_tokens_total{source=\"computed\"}"));
+  EXPECT_EQ(SumOf(samples, "prefixd_repeated_prompt_tokens_total"), 15);
+  EXPECT_EQ(samples.at("prefixd_repeated_prompt_tokens_total{source=\"device\"}"), 4);
+  EXPECT_EQ(samples.at("prefixd_cache_write_tokens_total{part=\"prompt\"}"), 31);
+  EXPECT_EQ(samples.at("prefixd_cache_write_tokens_total{part=\"answer\"}"), 32);
+  EXPECT_EQ(samples.at("prefixd_cache_write_tokens_total{part=\"again\"}"), 33);
+  EXPECT_EQ(samples.at("vllm:generation_tokens_total{model_name=\"demo\"}"), 41);
+  EXPECT_EQ(samples.at("prefixd_discarded_tokens_total"), 43);
+  EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"prompt\"}"), 43);
+  EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"generated\"}"), 44);
   EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,
             samples.at("prefixd_tier_capacity_bytes{tier=\"device\"}"));
   EXPECT_EQ(samples.at("prefixd_tier_bytes{tier=\"device\"}"), 700);

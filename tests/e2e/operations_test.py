@@ -47,6 +47,15 @@ def test_every_field_of_a_request_line_is_explained():
     assert [field for field in sorted(fields) if f"`{field}`" not in PAGE] == []
 
 
+def test_every_unsupported_field_is_named():
+    rows = {
+        name for _, text in sources() if "UnsupportedField kUnsupported" in text
+        for name in re.findall(r'\{"(\w+)", AllowedValue::', text)
+    }
+    assert len(rows) > 35
+    assert [name for name in sorted(rows) if f"`{name}`" not in PAGE] == []
+
+
 # Name: (exit code, arguments of `serve`, words that must be both in its error message and in the page).
 FAULTS = {
     "misspelt": (2, ["--modle", "x"], "is not an option of prefixd; did you mean --"),

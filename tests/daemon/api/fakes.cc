@@ -115,6 +115,7 @@ PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
   usage.tokens[static_cast<size_t>(TokenSource::kDevice)] = cached_tokens;
   usage.tokens[static_cast<size_t>(TokenSource::kComputed)] =
       static_cast<int>(request.prompt.size()) - cached_tokens;
+  usage.written = written_tokens;
   return usage;
 }
 
@@ -257,7 +258,6 @@ ApiHarness::ApiHarness() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTem
   context.fingerprint = "fp_toy";
   context.context_length = 200;
   context.vocab_size = kToyVocab;
-  context.cache_block_tokens = 4;
   context.eos = {kEndToken};
   AddApiRoutes(&router, &context);
 }

@@ -53,6 +53,7 @@ class ScriptedEngine final : public EngineClient {
   std::vector<RequestId> cancelled;
   std::vector<Status> submit_results;  // results of the next submissions; an ok one is accepted
   int cached_tokens = 0;               // of every prompt
+  int written_tokens = 0;              // by every request
   double queue_seconds = 0;            // that every request waited
 
  private:

@@ -1,0 +1,48 @@
+// AnswerCounters: what became of the tokens that the engine generated, and of the prompts that it computed.
+// The engine cannot know it: a stop string is found in the text, and the connection sees a client leave.
+//
+// Threads: any. The io threads count; /metrics reads.
+//
+// Invariants, when no request is waiting or running
+//   1. `generated` is the sum of usage.completion_tokens of all answers, and `unanswered_generated`.
+//   2. `generated` + `discarded` is EngineStats::generation_tokens.
+//   3. A token is counted before the part of an answer that has it is sent.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace prefixd {
+
+struct AnswerCounts {
+  uint64_t generated = 0;  // tokens of answers
+  uint64_t discarded = 0;  // tokens that came after the end of their answer
+  // Of requests that ended without an answer: complete prompts, and the part of `generated`.
+  uint64_t unanswered_prompt = 0, unanswered_generated = 0;
+};
+
+class AnswerCounters {
+ public:
+  // The engine has generated `tokens` for a choice, which took `taken` of them.
+  void AddTokens(size_t tokens, int taken) {
+    generated_ += static_cast<uint64_t>(taken);
+    discarded_ += tokens - static_cast<size_t>(taken);
+  }
+  // A request has ended without an answer. `generated_tokens` were taken.
+  void AddUnanswered(int prompt_tokens, int generated_tokens) {
+    unanswered_prompt_ += static_cast<uint64_t>(prompt_tokens);
+    unanswered_generated_ += static_cast<uint64_t>(generated_tokens);
+  }
+  AnswerCounts Read() const {
+    return {.generated = generated_,
+            .discarded = discarded_,
+            .unanswered_prompt = unanswered_prompt_,
+            .unanswered_generated = unanswered_generated_};
+  }
+
+ private:
+  std::atomic<uint64_t> generated_{0}, discarded_{0}, unanswered_prompt_{0}, unanswered_generated_{0};
+};
+
+}  // namespace prefixd
