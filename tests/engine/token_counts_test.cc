@@ -135,6 +135,22 @@ TEST_F(TokenCountsTest, APreemptedRequestCountsAPromptTokenOnce) {
   EXPECT_GT(stats.written_tokens[kAgain], 0u) << "no preempted request lost its blocks";
 }
 
+TEST_F(TokenCountsTest, WhatAPreemptedRequestHadReadIsNotWritten) {
+  EngineOptions options = Options();
+  options.context = 96;
+  options.blocks = 13;
+  auto engine = Make(options);
+  ASSERT_EQ(Sum(Written(*engine, {Prompt(24)})), 24);
+  auto older = std::make_shared<Recorder>(), reader = std::make_shared<Recorder>();
+  ASSERT_TRUE(engine->Submit(Ask(Prompt(24, 1), 60, older)).ok());
+  ASSERT_TRUE(engine->Submit(Ask(Prompt(24) + Prompt(8, 2), 40, reader)).ok());
+  RunToEnd(*engine);
+  ASSERT_GT(engine->Stats().preemptions, 0u);
+  EXPECT_EQ(reader->usage.cached(), 24);
+  EXPECT_EQ(reader->usage.written, 8);
+  EXPECT_GE(engine->Stats().written_tokens[kAgain], 24u) << "it lost what it had read";
+}
+
 // Seeds of the random traffic. PREFIXD_COUNT_SEEDS=500 for a campaign.
 uint64_t Seeds() {
   const char* asked = std::getenv("PREFIXD_COUNT_SEEDS");
