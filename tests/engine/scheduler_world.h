@@ -169,6 +169,7 @@ class World {
       usages_[s.id] = s.usage;
       misses_[s.id] = s.miss_tokens;
       EXPECT_EQ(s.usage.total(), s.prompt_tokens);
+      EXPECT_LE(s.usage.cached() + s.usage.written, s.prompt_tokens) << "written, but taken from the cache";
     }
     uint64_t hash = 17;
     for (const TokenId token : s.tokens) hash = SplitMix64(hash ^ token);
