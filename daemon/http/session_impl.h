@@ -1,0 +1,113 @@
+// Session: one connection while it is open. session.cc reads requests and calls the handler; session_send.cc
+// sends the responses and watches for the end of the connection. Only these two files include this header.
+//
+// Threads: the strand of the connection, except for the members of Connection.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "daemon/http/reader_deadline.h"
+#include "daemon/http/response_buffer.h"
+#include "daemon/http/session.h"
+#include "daemon/http/session_request.h"
+#include "daemon/limit_table.h"
+
+namespace prefixd {
+
+namespace asio = boost::asio;
+
+inline constexpr size_t kReadBytes = Limit<size_t>("read-chunk");
+inline constexpr size_t kPipelinedBytes = Limit<size_t>("pipelined-bytes");
+
+class Session final : public Connection, public std::enable_shared_from_this<Session> {
+ public:
+  using ErrorCode = boost::system::error_code;
+  using Clock = std::chrono::steady_clock;
+
+  Session(StreamSocket socket, std::shared_ptr<ServerContext> server)
+      : socket_(std::move(socket)),
+        deadline_(socket_.get_executor()),
+        wake_(socket_.get_executor()),
+        end_check_(socket_.get_executor()),
+        server_(std::move(server)),
+        id_(server_->NextSessionId()),
+        buffer_(server_->options.max_header_bytes + kReadBytes + kPipelinedBytes) {}
+
+  void Start();
+
+  // Connection:
+  void Wake() override {
+    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->OnWake(); });
+  }
+  bool closing() const override { return server_->closing(); }
+  void Post(std::function<void()> job) override {
+    asio::post(socket_.get_executor(), [job = std::move(job)] { RunAndCatch(job); });
+  }
+  std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
+  bool PostWork(std::function<void()> job) override {
+    return server_->PostWork([job = std::move(job)] { RunAndCatch(job); });
+  }
+  ByteBudget& budget() override { return server_->budget; }
+
+ private:
+  enum class ReadResult { kRequest, kHeadOnly, kRejected, kClosed };  // kHeadOnly: the body was not read
+
+  asio::awaitable<void> Run();
+  asio::awaitable<ReadResult> ReadRequest();
+  asio::awaitable<ReadResult> ReadHead();
+  asio::awaitable<ReadResult> ReadBody();
+  asio::awaitable<void> SendContinue();
+  asio::awaitable<bool> SendResponse();  // true: the connection may carry another request
+  asio::awaitable<bool> SendPart(std::string_view bytes, ReaderDeadline* deadline);
+  bool GivesRoom(const ReaderDeadline& deadline);
+  void CountSlowReader(size_t sent_bytes);
+  asio::awaitable<void> StopWatching();
+  asio::awaitable<void> Linger();
+
+  ResponseOptions MakeResponseOptions(bool framed);
+  bool WantsBody();
+  bool BodyMayFit();
+  double SecondsForBody(const ReaderDeadline& pace, double passed);
+  ReadResult Reject(ApiError error);
+  ReadResult RejectOrClose(ErrorCode error, const char* what);
+  std::optional<HttpRequest> TakeRequest();
+  void CallHandler(HttpRequest request);
+  void WatchForDisconnect();
+  void WatchForEnd();
+  void OnBytesWatched(ErrorCode error, size_t bytes);
+  void StartDeadline(double seconds);
+  void CancelDeadline();
+  void OnWake();
+  void CloseIfIdle();
+  void Abort();
+
+  StreamSocket socket_;
+  asio::steady_timer deadline_;
+  asio::steady_timer wake_;
+  asio::steady_timer end_check_;
+  asio::cancellation_signal watch_cancel_;
+  const std::shared_ptr<ServerContext> server_;
+  const uint64_t id_;
+  boost::beast::flat_buffer buffer_;
+  std::optional<boost::beast::http::request_parser<BudgetedBody>> parser_;
+  ByteBudget::Reservation body_bytes_;
+  ApiError rejection_;
+  std::shared_ptr<ResponseBuffer> response_;
+  uint64_t deadline_number_ = 0;  // counts deadlines, so that an expired one cannot end a later wait
+  bool timed_out_ = false;
+  bool writing_ = false;  // a part of the response
+  bool idle_ = false;     // waits for the first byte of a request
+  bool watching_ = false, watch_stopped_ = false;
+};
+
+}  // namespace prefixd
