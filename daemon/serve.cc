@@ -215,6 +215,8 @@ class ServerProcess {
   void BeginServing() {
     tokens_ = std::make_unique<EngineAdapter>(loaded_.engine.get());
     context_.engine = tokens_.get();
+    context_.queue_share = plan_.limits.max_queue / 2;
+    context_.token_share = plan_.limits.max_tokens / 2;
     context_.tokenizer = loaded_.model->tokenizer.get();
     context_.chat_template = loaded_.model->chat_template.get();
     context_.special_tokens_in_content = options_.special_tokens_in_content;

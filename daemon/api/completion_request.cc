@@ -109,10 +109,13 @@ Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const 
   }
   RejectUnsupportedFields(fields, kUnsupportedCompletionFields);
   const int per_prompt = request.generation.best_of;
-  if (static_cast<int>(request.prompts.size()) * per_prompt > context.limits.max_choices) {
-    fields.Fail(per_prompt > request.generation.n ? "best_of" : "n",
-                "Prompts times '" + std::string(per_prompt > request.generation.n ? "best_of" : "n") +
-                    "' must be at most " + std::to_string(context.limits.max_choices) + ".",
+  const int choices = static_cast<int>(request.prompts.size()) * per_prompt;
+  if (choices > context.limits.max_choices) {
+    const std::string name = per_prompt > request.generation.n ? "best_of" : "n";
+    fields.Fail(name,
+                std::to_string(request.prompts.size()) + " prompts times '" + name + "' are " +
+                    std::to_string(choices) + "; at most " + std::to_string(context.limits.max_choices) +
+                    " are allowed.",
                 "invalid_value");
   }
   if (fields.error()) return *fields.error();

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 #include "base/clock.h"
 #include "daemon/api/answer_counters.h"
 #include "daemon/api/large_body_queue.h"
+#include "daemon/api/submission_queue.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/limit_table.h"
 #include "daemon/server_state.h"
@@ -67,10 +69,15 @@ struct ApiContext {
   std::function<ReadyChecks()> checks;  // may be empty
   std::shared_ptr<LargeBodyQueue> large_bodies = std::make_shared<LargeBodyQueue>();
   std::shared_ptr<AnswerCounters> answers = std::make_shared<AnswerCounters>();
+  std::shared_ptr<SubmissionQueue> submissions = std::make_shared<SubmissionQueue>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.
   EngineClient* engine = nullptr;
+  // What one request may have in the engine beyond one sequence (submission.h): sequences that wait, and
+  // prompt tokens.
+  int64_t queue_share = std::numeric_limits<int64_t>::max();
+  int64_t token_share = std::numeric_limits<int64_t>::max();
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   bool special_tokens_in_content = false;       // the contents of messages may spell control tokens

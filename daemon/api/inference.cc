@@ -7,7 +7,6 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "base/prng.h"
 #include "daemon/api/choice_decoder.h"
 #include "daemon/api/choice_ranking.h"
 #include "daemon/api/engine_error.h"
@@ -15,6 +14,7 @@
 #include "daemon/api/prompt_usage_tracker.h"
 #include "daemon/api/request_log.h"
 #include "daemon/api/sse.h"
+#include "daemon/api/submission.h"
 #include "daemon/api/token_outbox.h"
 #include "daemon/http/heap.h"
 
@@ -27,7 +27,6 @@ constexpr int kClientClosedRequest = 499;  // nginx's "client closed request"; l
 struct Choice {
   explicit Choice(ChoiceDecoder text) : text(std::move(text)) {}
   ChoiceDecoder text;
-  std::optional<RequestId> id;  // set while the sequence runs in the engine
   std::string finish_reason;
   ChoiceScore score;
   bool complete = false;               // ignores further tokens
@@ -47,6 +46,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
         format_(std::move(format)),
         per_prompt_(static_cast<size_t>(request_.generation.best_of)),
         started_(context->clock->NowSeconds()),
+        submission_(context, &request_, SubmissionCallbacks()),
         prompts_reserved_(std::move(prompts_reserved)),
         reserved_(exchange_->budget(), ByteBudget::Use::kAnswer) {}
 
@@ -56,17 +56,17 @@ class Inference : public std::enable_shared_from_this<Inference> {
   // Nothing sent; head sent; responded, failed or disconnected.
   enum class State { kOpen, kStreaming, kDone };
 
-  std::optional<ApiError> SubmitAll();
-  Request EngineRequest(const InferencePrompt& prompt, int k, uint64_t seed) const;
+  Submission::Callbacks SubmissionCallbacks();
+  void AddChoices();
+  void SubmitMore();
   ChoiceDecoder NewDecoder(const InferencePrompt& prompt) const;
 
   void OnDelivery(size_t index, TokenOutbox::Delivery delivery);
   void OnEvent(size_t index, RequestEvent event);
   void RecordPromptResults(size_t prompt, RequestEvent& event);
-  void AppendTokens(Choice& choice, RequestEvent& event);
+  void AppendTokens(size_t index, RequestEvent& event);
   void OnSequenceFinished(Choice& choice, const RequestEvent& event);
   void Complete(Choice& choice, std::string finish_reason);
-  void Cancel(Choice& choice);
 
   bool ReserveFormatting(size_t token_bytes, size_t text_bytes);
   void FailIfUnformattable();
@@ -87,7 +87,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   void OnWriteFailed();
   void OnClientDisconnect();
   void Close(int status);
-  void CountAndLogEnd() const;
+  void CountAndLogIfEnded();
 
   // Runs `job` after `seconds`, if this inference still exists and is not done.
   std::function<void()> RunAfter(double seconds, void (Inference::*job)());
@@ -100,10 +100,11 @@ class Inference : public std::enable_shared_from_this<Inference> {
   const size_t per_prompt_;  // sequences per prompt (best_of); the best n are returned
   const double started_;
   State state_ = State::kOpen;
-  int status_ = 0;               // of the response, once done
+  int status_ = 0;  // of the response, once done
+  bool logged_ = false;
   std::vector<Choice> choices_;  // per_prompt_ for each prompt
   PromptUsageTracker prompts_;
-  size_t running_ = 0;           // sequences in the engine
+  Submission submission_;
   size_t incomplete_ = 0;        // of choices_
   std::string events_;           // events of a stream that are not written yet
   bool opened_ = false;          // events_ has had the opening chunks
@@ -119,11 +120,8 @@ class Inference : public std::enable_shared_from_this<Inference> {
 };
 
 void Inference::Start() {
-  if (std::optional<ApiError> error = SubmitAll()) {
-    Fail(*error);
-    if (running_ == 0) CountAndLogEnd();
-    return;
-  }
+  AddChoices();
+  if (std::optional<ApiError> error = submission_.Start()) return Fail(*error);
   exchange_->OnDisconnect([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->OnClientDisconnect();
   });
@@ -150,43 +148,32 @@ ChoiceDecoder Inference::NewDecoder(const InferencePrompt& prompt) const {
   return ChoiceDecoder(*context_->tokenizer, std::move(options), prompt.tokens);
 }
 
-Request Inference::EngineRequest(const InferencePrompt& prompt, int k, uint64_t seed) const {
-  Request request;
-  request.prompt = prompt.tokens;
-  request.sampling = request_.generation.sampling;
-  request.sampling.max_tokens = prompt.max_tokens;
-  request.sampling.seed = k == 0 ? seed : RandomAt(seed, static_cast<uint64_t>(k));
-  if (k > 0)
-    request.sampling.prompt_logprobs = -1;  // equal for all sequences of a prompt: the first one returns them
-  if (request_.generation.best_of > request_.generation.n)
-    request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
-  request.tenant_salt = request_.tenant;
-  request.read_cache = request_.generation.read_cache;
-  request.repeats_prompt = k > 0;
-  return request;
-}
-
-std::optional<ApiError> Inference::SubmitAll() {
-  const uint64_t seed = request_.generation.seed.value_or(SplitMix64((*context_->seeds)++));
+void Inference::AddChoices() {
   choices_.reserve(request_.prompts.size() * per_prompt_);
   for (const InferencePrompt& prompt : request_.prompts) {
     prompts_.AddPrompt(static_cast<int>(prompt.tokens.size()));
-    for (size_t k = 0; k < per_prompt_; ++k) {
-      const size_t index = choices_.size();
-      choices_.emplace_back(NewDecoder(prompt));
-      Request request = EngineRequest(prompt, static_cast<int>(k), seed);
-      request.listener = std::make_shared<TokenOutbox>(
-          exchange_, [self = shared_from_this(), index](TokenOutbox::Delivery delivery) {
-            self->OnDelivery(index, std::move(delivery));
-          });
-      Result<RequestId> id = context_->engine->Submit(std::move(request));
-      if (!id.ok()) return EngineError(id.status());
-      choices_[index].id = *id;
-      ++running_;
-      ++incomplete_;
-    }
+    for (size_t k = 0; k < per_prompt_; ++k) choices_.emplace_back(NewDecoder(prompt));
   }
-  return std::nullopt;
+  incomplete_ = choices_.size();
+}
+
+// They are called on the exchange's io thread, when this object is owned by a shared_ptr.
+Submission::Callbacks Inference::SubmissionCallbacks() {
+  const auto listener = [this](size_t index) {
+    return std::make_shared<TokenOutbox>(exchange_,
+                                         [self = shared_from_this(), index](TokenOutbox::Delivery delivery) {
+                                           self->OnDelivery(index, std::move(delivery));
+                                         });
+  };
+  const auto wake = [this] {
+    return [self = shared_from_this()] { self->exchange_->Post([self] { self->SubmitMore(); }); };
+  };
+  return {.listener = listener, .wake = wake};
+}
+
+void Inference::SubmitMore() {
+  if (state_ == State::kDone) return;
+  if (std::optional<ApiError> error = submission_.Continue()) Fail(*error);
 }
 
 void Inference::OnDelivery(size_t index, TokenOutbox::Delivery delivery) {
@@ -232,24 +219,24 @@ void Inference::OnEvent(size_t index, RequestEvent event) {
   Choice& choice = choices_[index];
   if (index % per_prompt_ == 0) RecordPromptResults(index / per_prompt_, event);
   prompts_.SetWritten(index / per_prompt_, index % per_prompt_, event.prompt.written);
+  submission_.OnEvent(index, event.finish.has_value());
   if (event.finish) {
-    choice.id.reset();
-    --running_;
     const double scheduled = event.times.scheduled > 0 ? event.times.scheduled : event.times.finished;
     queue_seconds_ = std::max(queue_seconds_, scheduled - event.times.submitted);
   }
   const int before = choice.text.tokens();
   if (state_ != State::kDone) {
-    AppendTokens(choice, event);
+    AppendTokens(index, event);
     if (event.finish) OnSequenceFinished(choice, event);
   }
   context_->answers->AddTokens(event.tokens.size(), choice.text.tokens() - before);
+  SubmitMore();
   if (state_ != State::kDone) FailIfUnformattable();
   if (state_ != State::kDone) {
     if (request_.generation.stream) EmitPrompt(index / per_prompt_);
     if (state_ != State::kDone) Advance();
   }
-  if (event.finish && running_ == 0) CountAndLogEnd();
+  CountAndLogIfEnded();
 }
 
 // Stores what the first sequence of a prompt reports about the prompt.
@@ -260,7 +247,8 @@ void Inference::RecordPromptResults(size_t prompt, RequestEvent& event) {
     prompts_.SetUsage(prompt, event.prompt);
 }
 
-void Inference::AppendTokens(Choice& choice, RequestEvent& event) {
+void Inference::AppendTokens(size_t index, RequestEvent& event) {
+  Choice& choice = choices_[index];
   if (event.tokens.empty()) return;
   last_token_ = context_->clock->NowSeconds();
   if (!first_token_) first_token_ = last_token_;
@@ -272,13 +260,8 @@ void Inference::AppendTokens(Choice& choice, RequestEvent& event) {
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");
-    Cancel(choice);
+    submission_.Cancel(index);
   }
-}
-
-void Inference::Cancel(Choice& choice) {
-  if (choice.id) context_->engine->Cancel(*choice.id);
-  choice.id.reset();
 }
 
 void Inference::OnSequenceFinished(Choice& choice, const RequestEvent& event) {
@@ -346,7 +329,9 @@ void Inference::Advance() {
     if (incomplete_ == 0) RespondFull();
     return;
   }
-  if (state_ == State::kOpen && prompts_.HasAllUsage()) StartStream();
+  // The figures of all prompts come late when the request runs in turn.
+  const bool in_turn = !submission_.complete();
+  if (state_ == State::kOpen && (prompts_.HasAllUsage() || (in_turn && first_token_))) StartStream();
   if (state_ == State::kStreaming) SendEvents();
 }
 
@@ -444,10 +429,9 @@ void Inference::Close(int status) {
   if (cancel_head_timer_) cancel_head_timer_();
   if (cancel_ping_) cancel_ping_();
   std::string().swap(events_);
-  for (Choice& choice : choices_) {
-    Cancel(choice);
-    choice.text.Drop();
-  }
+  submission_.Close();
+  for (Choice& choice : choices_) choice.text.Drop();
+  CountAndLogIfEnded();
 }
 
 TokenUsage Inference::Usage() const {
@@ -456,7 +440,9 @@ TokenUsage Inference::Usage() const {
   return usage;
 }
 
-void Inference::CountAndLogEnd() const {
+// Counts and logs the request when it is done and its last sequence has ended.
+void Inference::CountAndLogIfEnded() {
+  if (state_ != State::kDone || submission_.running() > 0 || std::exchange(logged_, true)) return;
   RequestRecord record{.request_id = exchange_->request_id(),
                        .endpoint = request_.endpoint,
                        .status = status_,

@@ -341,8 +341,7 @@ TEST_F(ApiTest, ErrorsOfTheEngine) {
     int http;
     const char* code;
     const char* retry_after;
-  } kCases[] = {{ResourceExhausted("the queue of 4 requests is full"), 429, "rate_limit_exceeded", "1"},
-                {Unavailable("shutting down"), 503, "overloaded", "5"},
+  } kCases[] = {{Unavailable("shutting down"), 503, "overloaded", "5"},
                 {IoError("secret path"), 500, "internal_error", ""}};
   for (const auto& [status, http, code, retry_after] : kCases) {
     // The second choice is rejected, so the first is cancelled.
@@ -355,6 +354,11 @@ TEST_F(ApiTest, ErrorsOfTheEngine) {
     EXPECT_EQ(exchange->body().find("secret"), std::string::npos);
     EXPECT_EQ(api_.engine.cancelled.size(), 1u);
   }
+  api_.engine.submit_results = {ResourceExhausted("the queue of 4 requests is full")};
+  const auto exchange = Completion("\"n\":2,\"stream\":true");
+  EXPECT_EQ(exchange->response.status, 429);
+  EXPECT_EQ(Text(At(Parse(exchange->body()), "/error/code")), "rate_limit_exceeded");
+  EXPECT_EQ(exchange->header("Retry-After"), "1");
 }
 
 TEST_F(ApiTest, FailuresWhileGenerating) {

@@ -106,6 +106,8 @@ Result<RequestId> ScriptedEngine::Submit(prefixd::Request request) {
     submit_results.erase(submit_results.begin());
     if (!result.ok()) return result;
   }
+  if (waiting_.size() >= places) return ResourceExhausted("the queue is full");
+  waiting_.insert(requests_.size());
   requests_.push_back(std::move(request));
   return static_cast<RequestId>(requests_.size());
 }
@@ -133,6 +135,7 @@ std::vector<GeneratedToken> ScriptedEngine::PromptLogprobs(prefixd::Request& req
 
 void ScriptedEngine::Generate(size_t index, std::vector<TokenId> tokens, std::optional<FinishReason> finish) {
   prefixd::Request& request = requests_.at(index);
+  waiting_.erase(index);
   RequestEvent event;
   event.prompt_logprobs = PromptLogprobs(request);
   event.times.scheduled = 1 + queue_seconds;
@@ -149,6 +152,7 @@ void ScriptedEngine::Generate(size_t index, std::vector<TokenId> tokens, std::op
 }
 
 void ScriptedEngine::Fail(size_t index, Status error) {
+  waiting_.erase(index);
   RequestEvent event;
   event.finish = error.code() == Code::kCancelled ? FinishReason::kCancelled : FinishReason::kError;
   event.error = std::move(error);

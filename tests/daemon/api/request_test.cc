@@ -185,7 +185,6 @@ const struct {
     {"\"best_of\":-1", "best_of"},
     {"\"best_of\":2,\"stream\":true", "best_of"},
     {"\"n\":3,\"best_of\":2", "best_of"},
-    {"\"best_of\":20,\"prompt\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]", "best_of"},
     {"\"suffix\":\"end\"", "suffix"},
     {"\"prompt_logprobs\":-1", "prompt_logprobs"},
     {"\"prompt_logprobs\":21", "prompt_logprobs"},
@@ -208,8 +207,22 @@ const struct {
     {"\"prompt\":[1.5]", "prompt"},
     {"\"prompt\":[[1],[300]]", "prompt"},
     {"\"prompt\":{}", "prompt"},
-    {"\"n\":16,\"prompt\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\"]", "n"},
 };
+
+// 128 of them times 16 choices are the limit.
+std::string Prompts(int count) {
+  std::string list;
+  for (int i = 0; i < count; ++i) list += i == 0 ? "\"a\"" : ",\"a\"";
+  return "\"prompt\":[" + list + "]";
+}
+
+TEST_F(RequestTest, PromptsTimesChoicesAreLimited) {
+  EXPECT_TRUE(Completion("\"n\":16," + Prompts(128)).ok());
+  ExpectError(Completion("\"n\":16," + Prompts(129)), "129 prompts, n 16", "n");
+  ExpectError(Completion("\"best_of\":20," + Prompts(103)), "103 prompts, best_of 20", "best_of");
+  EXPECT_TRUE(Completion(Prompts(2048)).ok());
+  ExpectError(Completion(Prompts(2049)), "2049 prompts", "prompt");
+}
 
 TEST_F(RequestTest, ErrorsNameTheWrongField) {
   for (const auto& [fields, param] : kWrongValues) ExpectError(Completion(fields), fields, param);
