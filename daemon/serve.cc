@@ -38,6 +38,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{100};  // polling interval while loading or draining
 constexpr std::chrono::seconds kLoadTimeoutExtension{Limit("load-extension-seconds")};
+// For clients to read the errors that end their requests, when a drain is cut short and at its end.
+constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnectionsSeconds = 1;
 constexpr double kProgressSeconds = 3;  // between two reports of load progress
 
 // The engine and what it uses, in the order of construction.
@@ -244,8 +246,8 @@ class ServerProcess {
   }
 
   ExitCode Drain(StopSignals& signals) {
+    // New requests are refused from now on. The engine still takes the sequences of those that run in turn.
     state_.set_phase(ServerPhase::kDraining);
-    loaded_.engine->Drain();
     NotifyStopping("draining");
     Log(LogLevel::kInfo, "draining",
         {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
@@ -254,18 +256,33 @@ class ServerProcess {
       TickWatchdog();
       const bool again = signals.Wait(kTick);
       if (!again && clock_.NowSeconds() < deadline) continue;
-      Log(LogLevel::kError,
-          again ? "ended by a second signal; running requests were cut"
-                : "drain-seconds ran out; running requests were cut",
-          {{"running", loaded_.engine->Stats().running}});
-      ExitNow(kExitFailed);
+      CutOff(signals, again);
     }
-    server_->StopAccepting();
-    server_->WaitIdle(1);
+    server_->InterruptExchanges();  // bodies that have not arrived in full
+    WaitForConnections(signals, kLastConnectionsSeconds);
     engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
+  }
+
+  // Ends all requests with an error that their clients can read, and the process. Does not wait long for
+  // clients that do not read, and shorter yet after a second signal.
+  [[noreturn]] void CutOff(StopSignals& signals, bool second_signal) {
+    Log(LogLevel::kError,
+        second_signal ? "ended by a second signal; running requests were cut"
+                      : "drain-seconds ran out; running requests were cut",
+        {{"running", loaded_.engine->Stats().running}});
+    server_->InterruptExchanges();
+    WaitForConnections(signals, second_signal ? kCutOffAgainSeconds : kCutOffSeconds);
+    ExitNow(kExitFailed);
+  }
+
+  // Until all clients have read what they get, `seconds` have passed, or a signal comes.
+  void WaitForConnections(StopSignals& signals, double seconds) {
+    const double deadline = clock_.NowSeconds() + seconds;
+    while (server_->connections() > 0 && clock_.NowSeconds() < deadline && !signals.Wait(milliseconds(10)))
+      TickWatchdog();
   }
 
   // Ends the process without destructors, because other threads may still use the objects.

@@ -419,7 +419,8 @@ void Inference::OnWriteFailed() {
 }
 
 void Inference::OnClientDisconnect() {
-  if (state_ != State::kDone) Close(kClientClosedRequest);
+  if (state_ != State::kDone)
+    Close(exchange_->interrupted() ? ShuttingDownError().status : kClientClosedRequest);
 }
 
 // Ends the inference and cancels the sequences that still run.

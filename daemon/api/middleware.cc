@@ -58,11 +58,7 @@ std::optional<ApiError> CheckServing(const ApiContext& context) {
     case ServerPhase::kDraining:
       break;
   }
-  return ApiError{.status = 503,
-                  .type = "server_error",
-                  .code = "overloaded",
-                  .message = "The server is shutting down; try another one.",
-                  .retry_after = 5};
+  return ShuttingDownError();
 }
 
 std::optional<ApiError> CheckContentType(const HttpRequest& request) {

@@ -39,6 +39,14 @@ ApiError NoRoomError(const ByteBudget& budget, size_t needed) {
           .retry_after = 1};
 }
 
+ApiError ShuttingDownError() {
+  return {.status = 503,
+          .type = "server_error",
+          .code = "overloaded",
+          .message = "The server is shutting down; try another one.",
+          .retry_after = 5};
+}
+
 HttpResponse ErrorResponse(const ApiError& error) {
   HttpResponse response;
   response.status = error.status;

@@ -24,6 +24,9 @@ struct ApiError {
 // holds and asks for; more than the budget can ever give makes it a 413, which no later try would change.
 ApiError NoRoomError(const ByteBudget& budget, size_t needed = 0);
 
+// The error for requests that come, or are not answered yet, when the server stops.
+ApiError ShuttingDownError();
+
 // Returns the JSON text {"error":{...}}. A stream that fails after it has begun sends this text as an event.
 std::string ErrorBody(const ApiError& error);
 // Returns a response with the status and headers of `error`, and with ErrorBody(error) as its body.

@@ -2,8 +2,8 @@
 // header includes no Boost, so that only the server's own .cc files compile Boost.Beast.
 //
 // Threads: a Handler runs on an io thread and must not block. Any thread may call any member except
-// ReleaseBody at any time; the server orders the calls. For example, the engine thread posts jobs that write
-// tokens.
+// ReleaseBody and SetRequestId at any time; the server orders the calls. For example, the engine thread posts
+// jobs that write tokens.
 //
 // After the client has disconnected, Respond, StartStream, Write and EndStream do nothing. After the response
 // is complete, Write, EndStream and OnDisconnect do nothing. Post and PostAfter still run their jobs for as
@@ -66,6 +66,8 @@ class Exchange {
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
   virtual const std::string& request_id() const = 0;  // also sent as x-request-id
+  // Replaces the id. For the handler, before it responds or lets another thread use the exchange.
+  virtual void SetRequestId(std::string id) = 0;
   // Sends the response. A body for which the byte budget has no room is replaced by a 503.
   virtual void Respond(HttpResponse response) = 0;
   // Sends status, headers and content type. The body of `head` is the first piece of the stream.
@@ -79,6 +81,8 @@ class Exchange {
   virtual void EndStream() = 0;
   // The client has disconnected, or its backlog exceeded the limit: it gets nothing more.
   virtual bool disconnected() const = 0;
+  // The server has ended the response itself, because it stops. The callback of OnDisconnect runs then, too.
+  virtual bool interrupted() const = 0;
   // Registers a callback that runs when the client disconnects before the response is complete. When the
   // client has disconnected already, posts the callback.
   virtual void OnDisconnect(std::function<void()> callback) = 0;

@@ -64,17 +64,20 @@ ResponseBuffer::ResponseBuffer(ResponseOptions options, std::shared_ptr<Connecti
     : options_(std::move(options)),
       connection_(std::move(connection)),
       reserved_(connection_->budget(), ByteBudget::Use::kAnswer),
-      keep_alive_(options_.keep_alive) {}
+      keep_alive_(options_.keep_alive),
+      request_id_(options_.request_id) {}
 
 std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream) {
   if (connection_->closing() || (stream && options_.http_1_0)) keep_alive_ = false;
   std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
   head.append(Reason(response.status)).append("\r\n");
   AppendField(&head, "Server", "prefixd");
-  AppendField(&head, "Content-Type", response.content_type);
+  const bool has_content = response.status != 204;
+  if (has_content) AppendField(&head, "Content-Type", response.content_type);
   for (const auto& [name, value] : response.headers) AppendField(&head, name, value);
-  AppendField(&head, "x-request-id", options_.request_id);
-  if (!stream) AppendField(&head, "Content-Length", std::to_string(response.body.size()));
+  for (const auto& [name, value] : options_.headers) AppendField(&head, name, value);
+  AppendField(&head, "x-request-id", request_id_);
+  if (!stream && has_content) AppendField(&head, "Content-Length", std::to_string(response.body.size()));
   if (stream && !options_.http_1_0) AppendField(&head, "Transfer-Encoding", "chunked");
   if (!keep_alive_) AppendField(&head, "Connection", "close");
   if (keep_alive_ && options_.http_1_0) AppendField(&head, "Connection", "keep-alive");
@@ -131,7 +134,7 @@ void ResponseBuffer::RespondLocked(HttpResponse response) {
 void ResponseBuffer::Respond(HttpResponse response) {
   {
     MutexLock lock(mutex_);
-    PREFIXD_CHECK(!std::exchange(answered_, true)) << options_.request_id << ": a second response";
+    PREFIXD_CHECK(!std::exchange(answered_, true)) << request_id_ << ": a second response";
     if (started_ || disconnected_) return;
     RespondLocked(std::move(response));
   }
@@ -150,9 +153,10 @@ void ResponseBuffer::RespondIfUnanswered(HttpResponse response) {
 void ResponseBuffer::StartStream(HttpResponse head) {
   {
     MutexLock lock(mutex_);
-    PREFIXD_CHECK(!std::exchange(answered_, true)) << options_.request_id << ": a second response";
+    PREFIXD_CHECK(!std::exchange(answered_, true)) << request_id_ << ": a second response";
     if (started_ || disconnected_) return;
     started_ = true;
+    event_stream_ = head.content_type.starts_with("text/event-stream");
     PushSmallLocked(HeadLocked(head, true));
     if (!head.body.empty()) PushSmallLocked(chunked() ? Chunk(head.body) : std::move(head.body));
   }
@@ -163,7 +167,7 @@ bool ResponseBuffer::Write(std::string piece, ByteBudget::Reservation reserved) 
   bool written;
   {
     MutexLock lock(mutex_);
-    PREFIXD_CHECK(answered_) << options_.request_id << ": Write before StartStream";
+    PREFIXD_CHECK(answered_) << request_id_ << ": Write before StartStream";
     if (!started_ || ended_ || disconnected_ || overflow_ || room_ == Room::kExplained) return false;
     if (piece.empty()) return true;  // an empty chunk would end the stream
     written = room_ == Room::kFound ? WriteLocked(std::move(piece), std::move(reserved))
@@ -201,7 +205,7 @@ bool ResponseBuffer::ExplainLocked(std::string piece) {
 void ResponseBuffer::EndStream() {
   {
     MutexLock lock(mutex_);
-    PREFIXD_CHECK(answered_) << options_.request_id << ": EndStream before StartStream";
+    PREFIXD_CHECK(answered_) << request_id_ << ": EndStream before StartStream";
     if (!started_ || ended_ || disconnected_) return;
     on_disconnect_ = nullptr;
     ended_ = room_ != Room::kMissing;
@@ -216,9 +220,9 @@ void ResponseBuffer::EndStream() {
 void ResponseBuffer::OnDisconnect(std::function<void()> callback) {
   {
     MutexLock lock(mutex_);
-    PREFIXD_CHECK(!std::exchange(has_callback_, true)) << options_.request_id << ": a second OnDisconnect";
-    if (ended_) return;
-    if (!disconnected_) {
+    PREFIXD_CHECK(!std::exchange(has_callback_, true)) << request_id_ << ": a second OnDisconnect";
+    if (ended_ && !interrupted_) return;
+    if (!disconnected_ && !interrupted_) {
       on_disconnect_ = std::move(callback);
       return;
     }
@@ -239,6 +243,59 @@ void ResponseBuffer::Abandon() {
                                      .type = "server_error",
                                      .code = "internal_error",
                                      .message = "The server produced no response to this request."}));
+}
+
+void ResponseBuffer::SetRequestId(std::string id) {
+  MutexLock lock(mutex_);
+  if (!started_) request_id_ = std::move(id);
+}
+
+std::string ResponseBuffer::request_id() const {
+  MutexLock lock(mutex_);
+  return request_id_;
+}
+
+void ResponseBuffer::Interrupt(const ApiError& error) {
+  std::function<void()> callback;
+  {
+    MutexLock lock(mutex_);
+    if (ended_ || disconnected_ || overflow_) return;
+    callback = std::move(on_disconnect_);
+    keep_alive_ = false;
+    interrupted_ = true;
+    if (!started_) {
+      RespondLocked(ErrorResponse(error));
+    } else if (event_stream_) {
+      on_disconnect_ = nullptr;
+      std::string event = "data: " + ErrorBody(error) + "\n\n";
+      PushSmallLocked(chunked() ? Chunk(event) : std::move(event));
+      if (chunked()) PushSmallLocked(std::string(kLastChunk));
+      ended_ = true;
+    } else {
+      on_disconnect_ = nullptr;
+      overflow_ = true;
+    }
+  }
+  connection_->Wake();
+  if (callback) callback();
+}
+
+bool ResponseBuffer::interrupted() const {
+  MutexLock lock(mutex_);
+  return interrupted_;
+}
+
+bool ResponseBuffer::Probe() {
+  {
+    MutexLock lock(mutex_);
+    if (ended_ || disconnected_ || overflow_) return true;  // what is sent anyway serves as well
+    if (!started_ && options_.http_1_0) return false;
+    constexpr std::string_view kComment = ": ping\n\n";
+    if (!started_) PushLocked("HTTP/1.1 100 Continue\r\n\r\n", 0);
+    if (started_ && event_stream_) PushLocked(chunked() ? Chunk(kComment) : std::string(kComment), 0);
+  }
+  connection_->Wake();
+  return true;
 }
 
 OutgoingBytes ResponseBuffer::TakeBytes(size_t limit) {

@@ -17,7 +17,9 @@
 //   4. A piece of at least the limit of TakeBytes is sent from where the producer left it: its bytes are
 //      neither copied nor moved, so that sending takes time in proportion to the size of an answer. Shorter
 //      pieces, and the end of a longer one, may be joined; each of their bytes is copied at most once.
-//   5. Every byte from Respond and Write is reserved from the byte budget until its piece is written or
+//   5. Interrupt ends a response as the producer could have ended it: the pieces before stay whole, and what
+//      the producer does later has no effect.
+//   6. Every byte from Respond and Write is reserved from the byte budget until its piece is written or
 //      dropped. A disconnect drops the pieces. The piece that is being written then stays reserved until
 //      MarkWritten reports the end of the write. A source holds a reservation of its own; what it wrote and
 //      is not sent yet is one part of at most about the limit of TakeBytes.
@@ -31,6 +33,7 @@
 
 #include "base/mutex.h"
 #include "daemon/http/byte_budget.h"
+#include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
@@ -48,7 +51,8 @@ class Connection {
 };
 
 struct ResponseOptions {
-  std::string request_id;
+  std::string request_id;    // see SetRequestId
+  HttpHeaders headers;       // of every response, errors included
   bool http_1_0 = false;     // no chunked coding: closing the connection ends a stream
   bool keep_alive = true;    // the client asked for it
   bool head_only = false;    // HEAD: the body is not sent
@@ -75,6 +79,18 @@ class ResponseBuffer {
   void RespondIfUnanswered(HttpResponse response) EXCLUDES(mutex_);
   // The producer will not call again (invariant 3).
   void Abandon() EXCLUDES(mutex_);
+  // Replaces the id that the response shows. No effect after its head.
+  void SetRequestId(std::string id) EXCLUDES(mutex_);
+
+  // For the server: ends a response that the producer has not ended. `error` is the response, or the last
+  // event of a stream of events; another stream is cut. For the producer it is as if the client had
+  // disconnected, but interrupted() is true.
+  void Interrupt(const ApiError& error) EXCLUDES(mutex_);
+  bool interrupted() const EXCLUDES(mutex_);
+  // Sends bytes that mean nothing to the client, so that the system of one that has gone refuses them: an
+  // interim response before the head, a comment in a stream of events. Returns false when the client does
+  // not understand such bytes (HTTP/1.0).
+  bool Probe() EXCLUDES(mutex_);
 
   // For the connection. TakeBytes returns at most `limit` bytes, and none when there are none now; requires
   // limit > 0. MarkWritten reports that the bytes taken last were handed to the operating system, or that the
@@ -89,7 +105,7 @@ class ResponseBuffer {
   // The client has disconnected. Runs the disconnect callback unless the response had ended.
   void MarkDisconnected() EXCLUDES(mutex_);
 
-  const std::string& request_id() const { return options_.request_id; }
+  std::string request_id() const EXCLUDES(mutex_);
   Connection* connection() const { return connection_.get(); }
 
  private:
@@ -120,6 +136,9 @@ class ResponseBuffer {
   size_t unsent_bytes_ GUARDED_BY(mutex_) = 0;  // in pieces_, or taken and not yet written
   bool writing_ GUARDED_BY(mutex_) = false;     // bytes were taken and are not reported by MarkWritten
   bool keep_alive_ GUARDED_BY(mutex_);
+  std::string request_id_ GUARDED_BY(mutex_);
+  bool event_stream_ GUARDED_BY(mutex_) = false;  // StartStream with the content type of events
+  bool interrupted_ GUARDED_BY(mutex_) = false;
   bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream
   bool started_ GUARDED_BY(mutex_) = false;   // the head was pushed
   bool ended_ GUARDED_BY(mutex_) = false;
@@ -135,11 +154,18 @@ class HttpExchange final : public Exchange {
   // `body_bytes` is the reservation of the request's body; it may be empty.
   HttpExchange(HttpRequest request, ByteBudget::Reservation body_bytes,
                std::shared_ptr<ResponseBuffer> response)
-      : request_(std::move(request)), response_(std::move(response)), body_bytes_(std::move(body_bytes)) {}
+      : request_(std::move(request)),
+        response_(std::move(response)),
+        request_id_(response_->request_id()),
+        body_bytes_(std::move(body_bytes)) {}
   ~HttpExchange() override { response_->Abandon(); }
 
   const HttpRequest& request() const override { return request_; }
-  const std::string& request_id() const override { return response_->request_id(); }
+  const std::string& request_id() const override { return request_id_; }
+  void SetRequestId(std::string id) override {
+    response_->SetRequestId(id);
+    request_id_ = std::move(id);
+  }
   void Respond(HttpResponse response) override { response_->Respond(std::move(response)); }
   void StartStream(HttpResponse head) override { response_->StartStream(std::move(head)); }
   bool Write(std::string piece) override { return response_->Write(std::move(piece)); }
@@ -148,6 +174,7 @@ class HttpExchange final : public Exchange {
   }
   void EndStream() override { response_->EndStream(); }
   bool disconnected() const override { return response_->aborted(); }
+  bool interrupted() const override { return response_->interrupted(); }
   void OnDisconnect(std::function<void()> callback) override { response_->OnDisconnect(std::move(callback)); }
   void Post(std::function<void()> job) override { response_->connection()->Post(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override {
@@ -165,6 +192,7 @@ class HttpExchange final : public Exchange {
  private:
   HttpRequest request_;
   const std::shared_ptr<ResponseBuffer> response_;
+  std::string request_id_;
   ByteBudget::Reservation body_bytes_;  // last: destroyed before the server that `response_` keeps alive
 };
 

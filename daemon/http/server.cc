@@ -144,6 +144,11 @@ void HttpServer::StopAccepting() {
   impl_->context->CloseIdleSessions();
 }
 
+void HttpServer::InterruptExchanges() {
+  StopAccepting();
+  impl_->context->InterruptSessions();
+}
+
 void HttpServer::Stop() {
   if (!std::exchange(impl_->running, false)) return;
   for (const std::thread& thread : impl_->threads)

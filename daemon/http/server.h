@@ -73,6 +73,10 @@ class HttpServer {
 
   // Accepts no more connections. Idle connections close now, the others after their response.
   void StopAccepting();
+  // StopAccepting, and answers what is not answered yet with ShuttingDownError: requests that run, wait or
+  // have not arrived in full get it as a response, streams of events as their last event. Connections close
+  // when that is sent; connections() tells when.
+  void InterruptExchanges();
   // Waits until no exchange is running. Returns false when `seconds` passed first.
   bool WaitIdle(double seconds);
   // Closes all connections, running exchanges included, and joins the threads.

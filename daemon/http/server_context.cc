@@ -78,6 +78,11 @@ void ServerContext::CloseIdleSessions() {
   for (const auto& [id, controls] : sessions_) controls.close_if_idle();
 }
 
+void ServerContext::InterruptSessions() {
+  MutexLock lock(mutex_);
+  for (const auto& [id, controls] : sessions_) controls.interrupt();
+}
+
 void ServerContext::AbortSessions() {
   MutexLock lock(mutex_);
   for (const auto& [id, controls] : sessions_) controls.abort();

@@ -27,6 +27,7 @@ namespace prefixd {
 // How the server reaches a running session.
 struct SessionControls {
   std::function<void()> close_if_idle;
+  std::function<void()> interrupt;
   std::function<void()> abort;
 };
 
@@ -67,6 +68,7 @@ class ServerContext {
 
   bool closing() const { return closing_.load(std::memory_order_acquire); }
   void CloseIdleSessions() EXCLUDES(mutex_);  // closing() is true from now on
+  void InterruptSessions() EXCLUDES(mutex_);  // see HttpServer::InterruptExchanges
   void AbortSessions() EXCLUDES(mutex_);      // returns when no session is left
 
  private:

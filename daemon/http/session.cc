@@ -30,7 +30,9 @@ void Session::Start() {
       if (self) asio::post(self->socket_.get_executor(), [self, member] { ((*self).*member)(); });
     };
   };
-  if (!server_->AddSession(id_, {post(&Session::CloseIfIdle), post(&Session::Abort)})) return;
+  if (!server_->AddSession(id_,
+                           {post(&Session::CloseIfIdle), post(&Session::Interrupt), post(&Session::Abort)}))
+    return;
   asio::co_spawn(socket_.get_executor(), Run(), [self = shared_from_this()](std::exception_ptr error) {
     try {
       if (error) std::rethrow_exception(error);
@@ -48,6 +50,7 @@ asio::awaitable<void> Session::Run() {
   bool another = true;
   while (another) {
     const ReadResult reading = co_await ReadRequest();
+    reading_ = false;
     if (reading == ReadResult::kClosed) co_return;
     response_ = std::make_shared<ResponseBuffer>(MakeResponseOptions(reading == ReadResult::kRequest),
                                                  shared_from_this());
@@ -82,7 +85,7 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
   parser_->header_limit(static_cast<uint32_t>(server_->options.max_header_bytes));
   parser_->body_limit(server_->options.max_body_bytes);
   if (buffer_.size() == 0) {
-    if (server_->closing()) co_return ReadResult::kClosed;
+    if (server_->closing() || half_closed_) co_return ReadResult::kClosed;
     ErrorCode error;
     idle_ = true;
     StartDeadline(server_->options.idle_seconds);
@@ -93,6 +96,7 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
     buffer_.commit(bytes);
     if (error) co_return ReadResult::kClosed;
   }
+  reading_ = true;
   const ReadResult head = co_await ReadHead();
   if (head != ReadResult::kRequest || parser_->is_done()) co_return head;
   co_return co_await ReadBody();
@@ -101,8 +105,13 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
 asio::awaitable<Session::ReadResult> Session::ReadHead() {
   ErrorCode error;
   StartDeadline(server_->options.header_seconds);
-  co_await http::async_read_header(socket_, buffer_, *parser_,
-                                   asio::redirect_error(asio::use_awaitable, error));
+  if (half_closed_) {
+    buffer_.consume(parser_->put(buffer_.data(), error));
+    if (error == http::error::need_more) parser_->put_eof(error);
+  } else {
+    co_await http::async_read_header(socket_, buffer_, *parser_,
+                                     asio::redirect_error(asio::use_awaitable, error));
+  }
   CancelDeadline();
   if (error) co_return RejectOrClose(error, "the headers");
   const Framing framing = FramingOf(parser_->get());
@@ -147,12 +156,17 @@ asio::awaitable<Session::ReadResult> Session::ReadBody() {
   ErrorCode error;
   parser_->eager(true);
   while (true) {
-    if (buffer_.size() > 0) buffer_.consume(parser_->put(buffer_.data(), error));
+    if (!error && buffer_.size() > 0) buffer_.consume(parser_->put(buffer_.data(), error));
     if (error == http::error::need_more) error = {};
     if (!error && parser_->is_done()) co_return ReadResult::kRequest;
     if (!error && buffer_.size() > most) error = http::error::buffer_overflow;  // a line of a chunk
     if (parser_->get().body().refused) co_return Reject(NoRoomError(server_->budget));
     if (error) co_return RejectOrClose(error, "the body");
+    if (half_closed_) {
+      parser_->put_eof(error);
+      continue;
+    }
+    if (interrupted_) co_return Reject(ShuttingDownError());  // while it sent 100-continue
     const Clock::time_point before = Clock::now();
     StartDeadline(SecondsForBody(pace, Seconds(before - begun)));
     const size_t bytes = co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
@@ -179,6 +193,7 @@ Session::ReadResult Session::Reject(ApiError error) {
 }
 
 Session::ReadResult Session::RejectOrClose(ErrorCode error, const char* what) {
+  if (interrupted_) return Reject(ShuttingDownError());
   std::optional<ApiError> answer = ReadErrorAnswer(error, timed_out_, what, server_->options);
   return answer ? Reject(*std::move(answer)) : ReadResult::kClosed;
 }

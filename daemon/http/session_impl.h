@@ -84,11 +84,13 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void CallHandler(HttpRequest request);
   void WatchForDisconnect();
   void WatchForEnd();
+  void WatchHalfClosed(int checks);
   void OnBytesWatched(ErrorCode error, size_t bytes);
   void StartDeadline(double seconds);
   void CancelDeadline();
   void OnWake();
   void CloseIfIdle();
+  void Interrupt();
   void Abort();
 
   StreamSocket socket_;
@@ -105,8 +107,11 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   std::shared_ptr<ResponseBuffer> response_;
   uint64_t deadline_number_ = 0;  // counts deadlines, so that an expired one cannot end a later wait
   bool timed_out_ = false;
-  bool writing_ = false;  // a part of the response
-  bool idle_ = false;     // waits for the first byte of a request
+  bool writing_ = false;      // a part of the response
+  bool idle_ = false;         // waits for the first byte of a request
+  bool reading_ = false;      // the rest of a request
+  bool interrupted_ = false;  // while reading
+  bool half_closed_ = false;  // the end was read: asio would wait for bytes after it until a deadline
   bool watching_ = false, watch_stopped_ = false;
 };
 

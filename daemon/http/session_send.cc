@@ -15,6 +15,9 @@ namespace {
 
 constexpr size_t kWriteBytes = Limit<size_t>("write-chunk");
 constexpr auto kEndCheckPeriod = std::chrono::seconds(1);
+// Most answers need no probe: a stream sends soon, and a short answer is there before.
+constexpr auto kHalfClosedCheckPeriod = std::chrono::milliseconds(50);
+constexpr int kChecksBeforeProbe = 5, kChecksPerProbe = 200;
 // After an error response the session reads and drops what the client still sends. Most clients send the
 // whole request before they read, and would not see the response if that failed.
 constexpr size_t kLingerBytes = Limit<size_t>("linger-bytes");
@@ -109,8 +112,23 @@ void Session::WatchForEnd() {
   end_check_.async_wait([self = shared_from_this()](ErrorCode error) {
     if (error || self->watch_stopped_) return;
     pollfd state{.fd = self->socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
-    if (::poll(&state, 1, 0) < 1) return self->WatchForEnd();
-    self->response_->MarkDisconnected();
+    ::poll(&state, 1, 0) < 1 ? self->WatchForEnd() : self->WatchHalfClosed(0);
+  });
+}
+
+// The client has closed its sending side. It may have gone, or may wait for its answer; both look the same
+// until its system gets bytes, which that of a client that has gone refuses. `checks` counts the calls.
+void Session::WatchHalfClosed(int checks) {
+  if (checks % kChecksPerProbe == kChecksBeforeProbe && !response_->Probe()) {
+    response_->MarkDisconnected();
+    return OnWake();
+  }
+  end_check_.expires_after(kHalfClosedCheckPeriod);
+  end_check_.async_wait([self = shared_from_this(), checks](ErrorCode error) {
+    if (error || self->watch_stopped_) return;
+    pollfd state{.fd = self->socket_.native_handle(), .events = 0, .revents = 0};
+    if (::poll(&state, 1, 0) < 1) return self->WatchHalfClosed(checks + 1);
+    self->response_->MarkDisconnected();  // POLLERR or POLLHUP
     self->OnWake();
   });
 }
@@ -118,7 +136,10 @@ void Session::WatchForEnd() {
 void Session::OnBytesWatched(ErrorCode error, size_t bytes) {
   watching_ = false;
   buffer_.commit(bytes);
-  if (error && !watch_stopped_) {
+  half_closed_ = half_closed_ || error == asio::error::eof;
+  if (half_closed_ && !watch_stopped_) {
+    WatchHalfClosed(0);
+  } else if (error && !watch_stopped_) {
     response_->MarkDisconnected();
   } else if (!watch_stopped_) {
     WatchForDisconnect();
@@ -191,6 +212,15 @@ void Session::OnWake() {
 void Session::CloseIfIdle() {
   ErrorCode ignored;
   if (idle_) socket_.close(ignored);
+}
+
+void Session::Interrupt() {
+  if (response_) return response_->Interrupt(ShuttingDownError());
+  CloseIfIdle();
+  if (!reading_) return;
+  interrupted_ = true;
+  ErrorCode ignored;
+  socket_.cancel(ignored);
 }
 
 void Session::Abort() {

@@ -73,6 +73,7 @@ class MemoryExchange final : public Exchange {
 
   const HttpRequest& request() const override { return request_; }
   const std::string& request_id() const override { return id_; }
+  void SetRequestId(std::string id) override { id_ = std::move(id); }
   void Respond(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
   [[nodiscard]] bool Write(std::string piece) override;
@@ -81,6 +82,7 @@ class MemoryExchange final : public Exchange {
   }
   void EndStream() override;
   bool disconnected() const override { return !accepting; }
+  bool interrupted() const override { return stopped; }
   void OnDisconnect(std::function<void()> callback) override;
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
@@ -101,6 +103,7 @@ class MemoryExchange final : public Exchange {
   int answers = 0;        // Respond or StartStream
   bool ended = false;     // complete
   bool streaming = false;
+  bool stopped = false;   // by the server; set before Disconnect
   bool accepting = true;  // false: Write fails, as with a full backlog
   bool room = true;       // false: the next Write fails, as with a full budget
   bool workers = true;    // false: PostWork fails, as with a full queue
@@ -113,7 +116,7 @@ class MemoryExchange final : public Exchange {
   };
   HttpRequest request_;
   ByteBudget* const budget_;
-  const std::string id_ = "req_0123456789abcdef";
+  std::string id_ = "req_0123456789abcdef";
   std::deque<std::function<void()>> jobs_;
   std::map<int, Timer> timers_;
   int next_timer_ = 0;

@@ -182,7 +182,7 @@ TEST_F(HttpServerTest, RunsTheDisconnectCallback) {
     client.Send(HttpText("GET", "/hold"));
     const auto exchange = Held();
     EXPECT_TRUE(WaitForDisconnects(reset ? 1 : 0));
-    reset ? client.Reset() : client.FinishSending();
+    reset ? client.Reset() : client.Close();
     EXPECT_TRUE(WaitForDisconnects(reset ? 2 : 1));
     exchange->Respond({.body = "too late"});
     EXPECT_FALSE(exchange->Write("too late"));
@@ -199,7 +199,7 @@ TEST_F(HttpServerTest, NoticesADisconnectBehindPipelinedBytes) {
     const auto exchange = Held();
     client.Send(HttpText("POST", "/echo", std::string(reset ? 200'000 : 70'000, 'x')));
     EXPECT_EQ(disconnects(), reset ? 1 : 0);
-    reset ? client.Reset() : client.FinishSending();
+    reset ? client.Reset() : client.Close();
     EXPECT_TRUE(WaitForDisconnects(reset ? 2 : 1));
     exchange->Respond({.body = "too late"});
   }
@@ -217,9 +217,8 @@ TEST_F(HttpServerTest, PipelinedBytesBeyondTheLimitWait) {
   EXPECT_EQ(BodyOf(client.ReadResponse()).size(), 90'000u);
 }
 
-// A client that closes its sending side counts as disconnected. What is being written to it is not kept until
-// the deadline of readers.
-TEST_F(HttpServerTest, AHalfClosedClientThatReadsNothingHoldsNoBytes) {
+// What is being written to a client that has gone is not kept until the deadline of readers.
+TEST_F(HttpServerTest, AClientThatHasGoneHoldsNoBytes) {
   options_.reader_seconds = 3600;
   Start();
   RawClient client(server_->url());
@@ -228,7 +227,7 @@ TEST_F(HttpServerTest, AHalfClosedClientThatReadsNothingHoldsNoBytes) {
   exchange->StartStream({});
   ASSERT_TRUE(client.ReadUntil("\r\n\r\n"));
   ASSERT_TRUE(exchange->Write(std::string(20 << 20, 'x')));
-  client.FinishSending();
+  client.Close();
   EXPECT_TRUE(WaitForDisconnects(1));
   EXPECT_TRUE(server_->WaitIdle(10)) << "the write is cancelled";
   EXPECT_EQ(server_->inflight().bytes, 0u);

@@ -51,6 +51,11 @@ bool RawClient::Send(std::string_view bytes) {
 
 void RawClient::FinishSending() { ::shutdown(fd_, SHUT_WR); }
 
+void RawClient::Close() {
+  ::close(fd_);
+  fd_ = -1;
+}
+
 void RawClient::Reset() {
   const linger hard{.l_onoff = 1, .l_linger = 0};
   ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);

@@ -17,7 +17,8 @@ class RawClient {
   RawClient& operator=(const RawClient&) = delete;
 
   bool Send(std::string_view bytes);  // false: the server has closed the connection
-  void FinishSending();               // FIN
+  void FinishSending();               // FIN; it can still read
+  void Close();                       // FIN; what arrives later is refused
   void Reset();                       // RST
 
   // Reads one response: head and body, by its Content-Length or its chunks (joined, without framing). Returns

@@ -114,6 +114,78 @@ TEST_F(ResponseBufferTest, SendsOneResponse) {
   EXPECT_THAT(TakeAll(*failed), testing::EndsWith("\r\n\r\nerror"));
 }
 
+TEST_F(ResponseBufferTest, AnInterruptEndsWhatTheProducerHasNot) {
+  const ApiError error{.status = 503, .code = "overloaded", .message = "stop", .retry_after = 5};
+  int told = 0;
+  const auto waiting = Make();
+  waiting->OnDisconnect([&] { ++told; });
+  waiting->Interrupt(error);
+  waiting->Interrupt(error);
+  waiting->Respond({.body = "late"});
+  const std::string refused = TakeAll(*waiting);
+  EXPECT_THAT(refused, testing::StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(refused, testing::HasSubstr("Retry-After: 5\r\n"));
+  EXPECT_THAT(refused, testing::Not(testing::HasSubstr("late")));
+  EXPECT_TRUE(waiting->interrupted() && waiting->drained() && !waiting->keep_alive() && told == 1);
+
+  for (const bool http_1_0 : {false, true}) {
+    const auto stream = Make({.http_1_0 = http_1_0});
+    stream->StartStream({.content_type = "text/event-stream; charset=utf-8"});
+    ASSERT_TRUE(stream->Write("data: 1\n\n"));
+    stream->Interrupt(error);
+    EXPECT_FALSE(stream->Write("data: 2\n\n"));
+    stream->EndStream();
+    stream->OnDisconnect([&] { ++told; });
+    const std::string sent = TakeAll(*stream);
+    EXPECT_THAT(sent, testing::HasSubstr("data: {\"error\":{\"message\":\"stop\","));
+    EXPECT_THAT(sent, testing::EndsWith(http_1_0 ? "}}\n\n" : "}}\n\n\r\n0\r\n\r\n"));
+    EXPECT_TRUE(stream->drained() && !stream->keep_alive() && !stream->aborted());
+  }
+  EXPECT_EQ(told, 3);
+
+  const auto cut = Make();
+  cut->StartStream({.content_type = "text/plain"});
+  cut->Interrupt(error);
+  EXPECT_TRUE(cut->aborted());
+  cut->MarkDisconnected();
+  const auto complete = Make();
+  complete->Respond({.body = "one"});
+  complete->Interrupt(error);
+  EXPECT_THAT(TakeAll(*complete), testing::EndsWith("\r\n\r\none"));
+  EXPECT_FALSE(complete->interrupted());
+  EXPECT_EQ(connection_->budget().held(), 0u);
+}
+
+TEST_F(ResponseBufferTest, ProbesMeanNothingToTheClient) {
+  const auto plain = Make();
+  EXPECT_TRUE(plain->Probe());
+  plain->Respond({.body = std::string(10'000, 'x')});
+  EXPECT_TRUE(plain->Probe()) << "nothing is sent after the end";
+  const std::string sent = TakeAll(*plain);
+  EXPECT_THAT(sent, testing::StartsWith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(sent, testing::EndsWith("\r\n\r\n" + std::string(10'000, 'x')));
+  const auto stream = Make();
+  stream->StartStream({.content_type = "text/event-stream"});
+  EXPECT_TRUE(stream->Probe());
+  stream->EndStream();
+  EXPECT_THAT(TakeAll(*stream), testing::EndsWith("8\r\n: ping\n\n\r\n0\r\n\r\n"));
+  EXPECT_FALSE(Make({.http_1_0 = true})->Probe());
+  EXPECT_EQ(connection_->budget().held(), 0u);
+}
+
+TEST_F(ResponseBufferTest, HeadersOfTheServerAreInEveryResponse) {
+  const auto response = Make({.headers = {{"Vary", "Origin"}}});
+  response->SetRequestId("mine");
+  response->Respond({.status = 204});
+  const std::string sent = TakeAll(*response);
+  EXPECT_THAT(sent, testing::HasSubstr("\r\nVary: Origin\r\n"));
+  EXPECT_THAT(sent, testing::HasSubstr("\r\nx-request-id: mine\r\n"));
+  EXPECT_THAT(sent, testing::Not(testing::HasSubstr("Content-"))) << "204 has no content";
+  const auto failed = Make({.headers = {{"Vary", "Origin"}}});
+  failed->Abandon();
+  EXPECT_THAT(TakeAll(*failed), testing::HasSubstr("\r\nVary: Origin\r\n"));
+}
+
 TEST_F(ResponseBufferTest, ChecksTheOrderOfCalls) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto response = Make();
