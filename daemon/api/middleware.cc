@@ -1,5 +1,7 @@
 #include "daemon/api/middleware.h"
 
+#include <algorithm>
+
 #include "daemon/api/request_log.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/heap.h"
@@ -75,8 +77,29 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request) {
       .message = "The content type '" + std::string(type) + "' is not supported; send application/json."};
 }
 
+std::optional<ApiError> CheckContentEncoding(const HttpRequest& request) {
+  for (const auto& [name, value] : request.headers) {
+    if (name != "content-encoding") continue;
+    for (std::string_view rest = value; !rest.empty();) {
+      const size_t comma = std::min(rest.find(','), rest.size());
+      std::string_view coding = rest.substr(0, comma);
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+      while (coding.starts_with(' ')) coding.remove_prefix(1);
+      while (coding.ends_with(' ')) coding.remove_suffix(1);
+      if (coding.empty() || EqualsIgnoringCase(coding, "identity")) continue;
+      return ApiError{.status = 415,
+                      .code = "unsupported_media_type",
+                      .message = "The content encoding '" + std::string(coding) +
+                                 "' of the body is not supported; send the body uncompressed, without "
+                                 "Content-Encoding or with 'identity'.",
+                      .headers = {{"Accept-Encoding", "identity"}}};
+    }
+  }
+  return std::nullopt;
+}
+
 bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
-  return !CheckApiKey(head, context) && !CheckContentType(head);
+  return !CheckApiKey(head, context) && !CheckContentType(head) && !CheckContentEncoding(head);
 }
 
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
@@ -133,6 +156,7 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
   return WithApiKey(context, [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
     std::optional<ApiError> error = CheckServing(*context);
     if (!error) error = CheckContentType(exchange->request());
+    if (!error) error = CheckContentEncoding(exchange->request());
     if (error) return RejectRequest(*exchange, *error);
     // An io thread parses and tokenizes this much in a few milliseconds.
     if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);

@@ -27,12 +27,15 @@ std::optional<ApiError> CheckServing(const ApiContext& context);
 // 415 when the content type is not JSON.
 std::optional<ApiError> CheckContentType(const HttpRequest& request);
 
+// 415 when the body is compressed or coded in another way.
+std::optional<ApiError> CheckContentEncoding(const HttpRequest& request);
+
 // The salt of the cache for a request. Requests share cached prefixes only if they have the same cache_salt
 // and, when keys are configured, the same key.
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
-// Whether key and content type allow a body. The answer to a request for which they do not is an error that
-// needs no body.
+// Whether key, content type and encoding allow a body. The answer to a request for which they do not is an
+// error that needs no body.
 bool WantsJsonBody(const HttpRequest& head, const ApiContext& context);
 
 // Takes over the exchange, or returns the error to respond with. It must not do both.
