@@ -121,6 +121,22 @@ namespace {
 
 constexpr size_t kLargeBodyBytes = Limit<size_t>("large-body");
 
+// Takes over the id in the body. That of the header counts more: a proxy sets it, and uses it in its own log.
+std::optional<ApiError> TakeRequestId(Exchange& exchange, const boost::json::object& body) {
+  RequestFields fields(body);
+  const std::optional<std::string> id = fields.String("request_id");
+  if (fields.error()) return *fields.error();
+  if (!id) return std::nullopt;
+  if (!IsRequestId(*id)) {
+    return BadParameter("request_id",
+                        "'request_id' must have 1 to " + std::to_string(Limit("request-id-bytes")) +
+                            " printable ASCII characters without blanks.",
+                        "invalid_value");
+  }
+  if (!IsRequestId(exchange.request().header("x-request-id"))) exchange.SetRequestId(*id);
+  return std::nullopt;
+}
+
 std::optional<ApiError> ParseAndHandle(const std::shared_ptr<Exchange>& exchange,
                                        const JsonHandler& handler) {
   Work work(exchange->budget(), ByteBudget::Use::kWork);
@@ -129,6 +145,7 @@ std::optional<ApiError> ParseAndHandle(const std::shared_ptr<Exchange>& exchange
   exchange->ReleaseBody();
   if (memory.refused() > 0) return NoRoomError(exchange->budget(), memory.refused());
   if (!body.ok()) return body.error();
+  if (auto error = TakeRequestId(*exchange, *body)) return error;
   const size_t copies = work.bytes();
   if (!work.TryGrow(copies)) return NoRoomError(exchange->budget(), 2 * copies);
   return handler(exchange, *body, work);

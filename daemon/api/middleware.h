@@ -43,7 +43,8 @@ bool WantsJsonBody(const HttpRequest& head, const ApiContext& context);
 // returned when the handler is done.
 using JsonHandler =
     std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&, Work& work)>;
-// Checks key, phase, content type and body in this order, then calls `handler`. Bodies above kSmallBodyBytes
+// Checks key, phase, content type, encoding and body in this order, takes over the `request_id` of the body,
+// then calls `handler`. Bodies above kSmallBodyBytes
 // are parsed and handled on a worker thread, so that other requests do not wait; those above the limit
 // "large-body" by one worker (large_body_queue.h). The text of the body is freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);

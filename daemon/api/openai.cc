@@ -17,10 +17,12 @@ constexpr int kDefaultCompletionTokens = 16;
 
 ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange, const ApiContext& context,
                               const std::string& model) {
-  // The same digits as in the request id, so that a response can be matched with its log line.
-  const std::string& request_id = exchange.request_id();
-  const size_t underscore = request_id.find('_');
-  return {.id = std::string(prefix) + request_id.substr(underscore == std::string::npos ? 0 : underscore + 1),
+  // The request id, without the prefix of the server's own, so that a response can be matched with its log
+  // line.
+  constexpr std::string_view kOwnPrefix = "req_";
+  std::string_view request_id = exchange.request_id();
+  if (request_id.starts_with(kOwnPrefix)) request_id.remove_prefix(kOwnPrefix.size());
+  return {.id = std::string(prefix) + std::string(request_id),
           .created = context.clock->UnixSeconds(),
           .model = model,
           .fingerprint = context.fingerprint};

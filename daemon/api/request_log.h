@@ -2,8 +2,8 @@
 //
 // Threads: any.
 //
-// Invariant: a line contains numbers, field names and words of closed sets. It never contains text of the
-// client, of a prompt or of a response, not even in errors.
+// Invariant: a line contains numbers, field names and words of closed sets. It never contains text of a
+// prompt or of a response, not even in errors. The only text of the client is its request id (IsRequestId).
 #pragma once
 
 #include <map>

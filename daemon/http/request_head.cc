@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "daemon/limit_table.h"
+
 namespace prefixd {
 
 namespace {
@@ -32,6 +34,11 @@ std::optional<std::string> DecodePercent(std::string_view text) {
 ApiError BadRequest(std::string message) { return {.status = 400, .message = std::move(message)}; }
 
 }  // namespace
+
+bool IsRequestId(std::string_view text) {
+  return !text.empty() && text.size() <= Limit<size_t>("request-id-bytes") &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),

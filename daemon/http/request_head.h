@@ -28,6 +28,10 @@ struct Framing {
 // The error for ambiguous framing or an unsupported expectation; nothing when the head is valid.
 std::optional<ApiError> CheckFraming(const Framing& framing);
 
+// Whether a client may give its request this id: printable ASCII without blanks, at most the limit
+// "request-id-bytes". It appears in headers, logs and bodies.
+bool IsRequestId(std::string_view text);
+
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);
 
 }  // namespace prefixd

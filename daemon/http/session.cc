@@ -17,6 +17,10 @@ namespace http = boost::beast::http;
 
 namespace {
 
+constexpr std::string_view kRequestIdHeader = "X-Request-Id";
+
+std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
 double Seconds(std::chrono::steady_clock::duration time) {
   return std::chrono::duration<double>(time).count();
 }
@@ -71,7 +75,8 @@ asio::awaitable<void> Session::Run() {
 // `framed`: the end of the request is known, so another request can follow it.
 ResponseOptions Session::MakeResponseOptions(bool framed) {
   const auto& head = parser_->get();
-  return {.request_id = server_->NextRequestId(),
+  const std::string_view id = View(head[kRequestIdHeader]);
+  return {.request_id = IsRequestId(id) ? std::string(id) : server_->NextRequestId(),
           .http_1_0 = head.version() == 10,
           .keep_alive = framed && head.keep_alive(),
           .head_only = head.method() == http::verb::head,

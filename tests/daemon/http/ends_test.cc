@@ -1,4 +1,5 @@
 // How exchanges end besides by their response: half-closed clients, a server that stops, bodies that stall.
+// And the ids that clients give to their requests.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -138,6 +139,28 @@ TEST_F(HttpServerTest, AStalledChunkTimesOut) {
   RawClient client(server_->url());
   client.Send("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5");
   EXPECT_EQ(StatusOf(client.ReadResponse()), 408);
+}
+
+TEST_F(HttpServerTest, TakesOverRequestIds) {
+  router_.Add("GET", "/named", [](std::shared_ptr<Exchange> exchange) {
+    const std::string before = exchange->request_id();
+    exchange->SetRequestId("of-the-handler");
+    exchange->Respond({.body = before + " " + exchange->request_id()});
+  });
+  Start();
+  RawClient client(server_->url());
+  for (const std::string& id : std::vector<std::string>{"a", "x-1_2.3:~!", std::string(128, 'i')}) {
+    client.Send(HttpText("GET", "/where/x", "", "X-REQUEST-ID:  " + id + " \r\n"));
+    EXPECT_EQ(HeaderOf(client.ReadResponse(), "x-request-id"), id);
+  }
+  for (const std::string& id : std::vector<std::string>{"a b", "", "caf\xC3\xA9", std::string(129, 'i')}) {
+    client.Send(HttpText("GET", "/where/x", "", "X-Request-Id: " + id + "\r\n"));
+    EXPECT_TRUE(HeaderOf(client.ReadResponse(), "x-request-id").starts_with("req_")) << id;
+  }
+  client.Send(HttpText("GET", "/named", "", "X-Request-Id: mine\r\n"));
+  const std::string named = client.ReadResponse();
+  EXPECT_EQ(BodyOf(named), "mine of-the-handler");
+  EXPECT_EQ(HeaderOf(named, "x-request-id"), "of-the-handler");
 }
 
 }  // namespace
