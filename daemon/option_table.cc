@@ -40,6 +40,8 @@ constexpr OptionSpec kTable[] = {
      "address of the HTTP server; port 0 selects a free port; unix:PATH for a Unix socket"},
     {"api-keys", "FILE", K::kText, &O::api_keys, "", "Listening",
      "file with one accepted API key per line; without it no key is required"},
+    {"cors-origin", "LIST", K::kText, &O::cors_origin, "", "Listening",
+     "origins of web pages that may call, separated by commas, or * for every page; without it none"},
     {"io-threads", "N", K::kInteger, &O::io_threads, "2", "Listening",
      "threads that parse, tokenise and answer HTTP", 1, kMaxThreads},
     {"max-connections", "N", K::kInteger, &O::max_connections, "1024", "Listening",

@@ -29,7 +29,7 @@ inline constexpr int64_t kAuto = -2;
 // The values of all options.
 struct Options {
   std::string model, served_model_name, chat_template, backend, kv_dtype, eviction;
-  std::string listen, api_keys, log_level, log_format, config;
+  std::string listen, api_keys, cors_origin, log_level, log_format, config;
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t max_tokens_in_flight;
   int64_t device_cache;  // bytes

@@ -112,7 +112,7 @@ SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
   return sampling;
 }
 
-HttpServerOptions HttpOptionsFrom(const Options& options) {
+HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors) {
   HttpServerOptions http;
   http.listen = options.listen;
   http.io_threads = static_cast<int>(options.io_threads);
@@ -124,6 +124,7 @@ HttpServerOptions HttpOptionsFrom(const Options& options) {
   http.body_seconds = static_cast<double>(options.body_seconds);
   http.idle_seconds = static_cast<double>(options.idle_seconds);
   http.reader_seconds = static_cast<double>(options.reader_seconds);
+  http.cors = cors;
   return http;
 }
 
@@ -136,7 +137,7 @@ class ServerProcess {
 
   ExitCode Run(StopSignals& signals) {
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
-        HttpOptionsFrom(options_),
+        HttpOptionsFrom(options_, plan_.cors),
         [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
         [this](const HttpRequest& head) { return router_.WantsBody(head); });
     if (!server.ok()) {

@@ -75,6 +75,9 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }
+  Result<CorsPolicy> cors = CorsPolicy::Parse(options.cors_origin);
+  if (!cors.ok()) return InvalidArgument("cors-origin: " + cors.status().message());
+  plan->cors = *std::move(cors);
   PREFIXD_ASSIGN_OR_RETURN(plan->backend, ResolveBackend(options.backend));
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();

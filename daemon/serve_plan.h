@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/usable_cpus.h"
+#include "daemon/http/cors.h"
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
@@ -22,6 +23,7 @@ enum ExitCode { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitModelRefused 
 
 struct ServePlan {
   std::vector<std::string> api_keys;
+  CorsPolicy cors;
   std::string chat_template;  // its text; empty: the model's own
   ModelSummary model;
   std::string served_name;

@@ -21,6 +21,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "daemon/http/cors.h"
 #include "daemon/http/exchange.h"
 #include "daemon/limit_table.h"
 
@@ -45,6 +46,7 @@ struct HttpServerOptions {
   double body_stall_seconds = Limit<double>("body-stall-seconds");
   double body_bytes_per_second = Limit<double>("body-rate");
   double idle_seconds = 75;    // between requests
+  CorsPolicy cors;             // adds headers to all answers and answers preflight requests
   double reader_seconds = 60;  // for one write chunk; see reader_deadline.h
   double reader_bytes_per_second = Limit<double>("reader-rate");
   double busy_reader_bytes_per_second = Limit<double>("busy-reader-rate");  // while others find no room

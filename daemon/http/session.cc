@@ -77,6 +77,7 @@ ResponseOptions Session::MakeResponseOptions(bool framed) {
   const auto& head = parser_->get();
   const std::string_view id = View(head[kRequestIdHeader]);
   return {.request_id = IsRequestId(id) ? std::string(id) : server_->NextRequestId(),
+          .headers = server_->options.cors.ResponseHeaders(View(head[http::field::origin])),
           .http_1_0 = head.version() == 10,
           .keep_alive = framed && head.keep_alive(),
           .head_only = head.method() == http::verb::head,
@@ -216,6 +217,8 @@ std::optional<HttpRequest> Session::TakeRequest() {
 }
 
 void Session::CallHandler(HttpRequest request) {
+  if (std::optional<HttpResponse> preflight = server_->options.cors.PreflightResponse(request))
+    return response_->Respond(*std::move(preflight));
   auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(body_bytes_), response_);
   try {
     server_->handler(exchange);

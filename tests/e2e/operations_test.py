@@ -63,6 +63,7 @@ FAULTS = {
     "range": (2, ["--threads", "0"], "is out of range; it takes"),
     "number": (2, ["--threads", "two"], "is not a whole number"),
     "file": (2, ["--api-keys", "/nowhere"], "cannot read '"),
+    "page": (2, ["--cors-origin", "chat.example.org"], "is not an origin"),
     "context": (2, ["--context", "4096", "--device-cache", "1MiB"], "tokens do not fit the device cache"),
     "model_context": (2, ["--context", "5000"], "tokens are more than the"),
     "unit": (2, ["--device-cache", "1000TiB"], "of memory that this process may ever have"),

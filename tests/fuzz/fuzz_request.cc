@@ -1,5 +1,6 @@
-// Parses any bytes as the body of a completion or chat request, and as a request target. The body is rejected
-// with an error that a client can read, or it gives a request within the limits of the server.
+// Parses any bytes as the body of a completion or chat request, as a request target, and as the values of
+// headers. The body is rejected with an error that a client can read, or it gives a request within the limits
+// of the server.
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstddef>
@@ -11,6 +12,8 @@
 #include "base/check.h"
 #include "daemon/api/chat_request.h"
 #include "daemon/api/completion_request.h"
+#include "daemon/api/middleware.h"
+#include "daemon/http/cors.h"
 #include "daemon/http/request_head.h"
 
 namespace {
@@ -78,10 +81,36 @@ void CheckGeneration(const GenerationRequest& request) {
 
 }  // namespace
 
+namespace {
+
+// Bytes as the value of a header, and of the option that lists origins.
+void CheckHeaders(std::string_view text) {
+  prefixd::HttpRequest request;
+  request.method = "OPTIONS";
+  request.headers = {{"origin", std::string(text)},
+                     {"content-encoding", std::string(text)},
+                     {"access-control-request-method", "POST"},
+                     {"access-control-request-headers", std::string(text)}};
+  if (const auto error = prefixd::CheckContentEncoding(request)) PREFIXD_CHECK(error->status == 415);
+  const auto any = prefixd::CorsPolicy::Parse("*");
+  const auto answer = any->PreflightResponse(request);
+  PREFIXD_CHECK(answer.has_value() == !text.empty());
+  if (answer) {
+    for (const auto& [name, value] : answer->headers)
+      for (const char c : value) PREFIXD_CHECK(c >= ' ' && c < 0x7f) << name;
+  }
+  if (prefixd::IsRequestId(text)) PREFIXD_CHECK(text.size() <= 128 && text.find('\n') == text.npos);
+  const auto listed = prefixd::CorsPolicy::Parse(text);
+  if (!listed.ok()) PREFIXD_CHECK(!listed.status().message().empty());
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   if (const auto target = prefixd::SplitTarget(text))
     PREFIXD_CHECK(target->first.find('\0') == std::string::npos);
+  CheckHeaders(text);
   const auto body = prefixd::ParseBody(text);
   if (!body.ok()) {
     CheckError(body.error());
