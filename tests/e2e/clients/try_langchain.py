@@ -1,0 +1,23 @@
+"""ChatOpenAI of langchain-openai."""
+
+from langchain_openai import ChatOpenAI
+
+from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
+
+MODEL = ChatOpenAI(base_url=f"{URL}/v1", api_key="any", model=NAME, temperature=0, max_tokens=MAX_TOKENS,
+                   stream_usage=True)
+
+whole = MODEL.invoke(QUESTION)
+equal("plain", whole.content, TEXT)
+check_usage("plain", whole.usage_metadata["input_tokens"], whole.usage_metadata["output_tokens"])
+
+chunks = list(MODEL.stream(QUESTION))
+total = chunks[0]
+for each in chunks[1:]:
+    total += each
+equal("streamed", total.content, TEXT)
+check_usage("streamed", total.usage_metadata["input_tokens"], total.usage_metadata["output_tokens"])
+equal("more than one chunk", len(chunks) > 1, True)
+cached = total.usage_metadata["input_token_details"]["cache_read"]
+equal("cached tokens of the second request", cached > 0, True)
+report("text, usage", "text, usage", "cached tokens are `input_token_details.cache_read`")

@@ -1,0 +1,20 @@
+"""OpenAILike of LlamaIndex."""
+
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai_like import OpenAILike
+
+from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
+
+MODEL = OpenAILike(model=NAME, api_base=f"{URL}/v1", api_key="any", is_chat_model=True, context_window=4096,
+                   temperature=0, max_tokens=MAX_TOKENS, max_retries=0)
+MESSAGES = [ChatMessage(role="user", content=QUESTION)]
+
+whole = MODEL.chat(MESSAGES)
+equal("plain", whole.message.content, TEXT)
+check_usage("plain", whole.raw.usage.prompt_tokens, whole.raw.usage.completion_tokens)
+
+parts = list(MODEL.stream_chat(MESSAGES, stream_options={"include_usage": True}))
+equal("streamed", "".join(each.delta or "" for each in parts), TEXT)
+equal("the last message of the stream", parts[-1].message.content, TEXT)
+check_usage("streamed", parts[-1].raw.usage.prompt_tokens, parts[-1].raw.usage.completion_tokens)
+report("text, usage", "text, usage", "usage of streams with `stream_options`")
