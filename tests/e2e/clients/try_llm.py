@@ -19,7 +19,7 @@ for more in (["--no-stream"], []):
     what = " ".join(more) or "streamed"
     shown = command("llm", "-m", "prefixd", "--key", "any", "-o", "temperature", 0, "-o", "max_tokens",
                     MAX_TOKENS, *more, QUESTION)
-    equal(what, shown.strip(), TEXT)
+    equal(what, shown.removesuffix("\n"), TEXT)
     entry = json.loads(command("llm", "logs", "--json", "-n", 1))[0]
     check_usage(what, entry["input_tokens"], entry["output_tokens"])
 report("text, usage", "text, usage")
