@@ -84,7 +84,7 @@ constexpr OptionSpec kTable[] = {
      "tokens computed in one step, at most; auto: 512, or max-sequences if that is more", 1, 65536},
     {"step-seconds", "X", K::kSeconds, &O::step_milliseconds, "0.5", "Limits",
      "seconds that a step may take; the tokens of prompts in a step follow the measured speed", 10, 3600'000},
-    {"max-queue", "N", K::kInteger, &O::max_queue, "256", "Limits",
+    {"max-queue", "N", K::kInteger, &O::max_queue, "1024", "Limits",
      "requests that wait to run; further ones are answered 429", 1, 1000000},
     {"max-tokens-in-flight", "N", K::kInteger, &O::max_tokens_in_flight, "auto", "Limits",
      "prompt tokens of requests that wait or run; more are answered 429; auto: 1048576, or four contexts", 2,

@@ -54,7 +54,7 @@ TEST(DeriveEngineLimits, GivesTheCacheAndItsBooksHalfOfWhatTheOtherPartsLeaveFre
   EXPECT_EQ(limits.max_sequences, 64);
   EXPECT_EQ(limits.step_tokens, 512);
   EXPECT_EQ(limits.step_seconds, 0.5);
-  EXPECT_EQ(limits.max_queue, 256);
+  EXPECT_EQ(limits.max_queue, 1024);
   EXPECT_THAT(limits.warnings, IsEmpty());
 }
 
@@ -146,7 +146,7 @@ TEST(DeriveEngineLimits, RejectsAPlanAboveTheTotalMemoryAndWarnsOfOneAboveTheFre
 
 TEST(DeriveEngineLimits, BoundsTheTokensInFlight) {
   Options options = Defaults();
-  EXPECT_EQ(MaxTokensInFlight(options, 2048), (256 + 64) * 2048);  // all that queue and run
+  EXPECT_EQ(MaxTokensInFlight(options, 512), (1024 + 64) * 512);  // all that queue and run
   EXPECT_EQ(MaxTokensInFlight(options, 8192), 1 << 20);
   EXPECT_EQ(MaxTokensInFlight(options, 1 << 20), 4 << 20);
   options.max_tokens_in_flight = 2047;

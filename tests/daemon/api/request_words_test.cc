@@ -66,8 +66,8 @@ TEST_F(RequestTest, ErrorsSayFieldValueAndWhatIsExpected) {
   for (int i = 1; i < 1000; ++i) stops += ",\"a\"";
   EXPECT_THAT(Completion(stops + "]").error().message, HasSubstr("at most 16 strings, not 1000."));
   std::string prompts = "\"prompt\":[\"a\"";
-  for (int i = 1; i < 1000; ++i) prompts += ",\"a\"";
-  EXPECT_THAT(Completion(prompts + "]").error().message, HasSubstr("at most 128 prompts, not 1000."));
+  for (int i = 1; i < 3000; ++i) prompts += ",\"a\"";
+  EXPECT_THAT(Completion(prompts + "]").error().message, HasSubstr("at most 2048 prompts, not 3000."));
 }
 
 TEST_F(RequestTest, ErrorsOfMessagesSayWhatIsThere) {
