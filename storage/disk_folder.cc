@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "base/log.h"
@@ -61,32 +64,99 @@ std::vector<std::string> SetAsideFolders(const std::string& path) {
 
 std::string ErrorText(int error) { return std::error_code(error, std::generic_category()).message(); }
 
+// The process id that the holder of the lock wrote; empty when there is none.
+std::string ReadOwner(int lock) {
+  char pid[32] = {};
+  const ssize_t length = ::pread(lock, pid, sizeof pid - 1, 0);
+  return {pid, length > 0 ? std::strcspn(pid, "\n") : 0};
+}
+
+// LookIntoDiskFolder takes the lock for a moment, to see whether it is free. That moment is waited for.
+bool TryLock(int lock) {
+  for (int again = 0;; ++again) {
+    if (::flock(lock, LOCK_EX | LOCK_NB) == 0) return true;
+    if (again == 5) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
 Result<int> Lock(const std::string& path) {
   const std::string file = path + "/lock";
   const int lock = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
   if (lock < 0) return IoError("cannot open " + file + ": " + ErrorText(errno));
-  if (::flock(lock, LOCK_EX | LOCK_NB) == 0) {
+  if (TryLock(lock)) {
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(lock, 0) == 0 && ::pwrite(lock, pid.data(), pid.size(), 0) > 0) return lock;
     const Status failed = IoError("cannot write " + file + ": " + ErrorText(errno));
     ::close(lock);
     return failed;
   }
-  char pid[32] = {};
-  const ssize_t length = ::pread(lock, pid, sizeof pid - 1, 0);
+  const std::string owner = ReadOwner(lock);
   ::close(lock);
-  const std::string owner(pid, length > 0 ? std::strcspn(pid, "\n") : 0);
   return Unavailable("the disk cache " + path + " is in use by process " +
                      (owner.empty() ? "(unknown)" : owner) +
                      "; stop it, or give this daemon a --disk-cache-dir of its own");
 }
 
+// Absolute, without a slash at the end.
+std::string PlainPath(const std::string& given) {
+  std::error_code error;
+  const std::string path = fs::absolute(given, error).lexically_normal().string();
+  return path.size() > 1 && path.back() == '/' ? path.substr(0, path.size() - 1) : path;
+}
+
+// Why a directory cannot be looked into, with what to do about it.
+Status CannotRead(const std::string& path, int error) {
+  struct stat info {};
+  std::string remedy;
+  if (error == EACCES) {
+    remedy = ::lstat(path.c_str(), &info) == 0
+                 ? "; it belongs to the user with the id " + std::to_string(info.st_uid) +
+                       ": run this as that user, or as root"
+                 : "; run this as the user of the daemon, or as root";
+  }
+  return InvalidArgument("cannot read the directory '" + path + "': " + ErrorText(error) + remedy);
+}
+
 }  // namespace
+
+Result<DiskFolderContents> LookIntoDiskFolder(const std::string& given) {
+  const std::string path = PlainPath(given);
+  struct stat info {};
+  if (given.empty() || (::stat(path.c_str(), &info) != 0 && errno == ENOENT)) {
+    return InvalidArgument("there is no directory '" + given +
+                           "'; give the --disk-cache-dir of the daemon whose cache is meant");
+  }
+  if (::stat(path.c_str(), &info) != 0) return CannotRead(path, errno);
+  if (!S_ISDIR(info.st_mode)) {
+    return InvalidArgument("'" + path + "' is not a directory; give the --disk-cache-dir of the daemon");
+  }
+  const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return CannotRead(path, errno);
+  ::close(folder);
+  DiskFolderContents contents{.path = path, .set_aside = SetAsideFolders(path)};
+  for (std::string& version : FoldersIn(path, kVersions)) {
+    if (fs::path(version).filename() == kDatabase)
+      contents.database = std::move(version);
+    else
+      contents.other_versions.push_back(std::move(version));
+  }
+  const int lock = ::open((path + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (lock < 0 && errno == EACCES) return CannotRead(path, errno);
+  if (lock >= 0) {
+    contents.in_use = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
+    if (contents.in_use) contents.owner = ReadOwner(lock);
+    ::close(lock);
+  } else if (contents.database.empty() && contents.set_aside.empty() && contents.other_versions.empty()) {
+    return InvalidArgument("'" + path + "' is not the directory of a disk cache: it has neither a file " +
+                           "'lock' nor a folder '" + kDatabase + "'");
+  }
+  return contents;
+}
 
 Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, ByteLedger* ledger) {
   std::error_code error;
-  const std::string path = fs::absolute(given, error).lexically_normal().string();
-  const std::string trimmed = path.size() > 1 && path.back() == '/' ? path.substr(0, path.size() - 1) : path;
+  const std::string trimmed = PlainPath(given);
   fs::create_directories(trimmed, error);
   // Token ids on the disk are what users wrote: nobody else may read them.
   if (!error) fs::permissions(trimmed, fs::perms::owner_all, error);
@@ -151,6 +221,20 @@ Result<bool> DiskFolder::RemoveOldest() {
   ledger_->RemoveTree(folders.front());
   Log(LogLevel::kInfo, "removed an old disk cache to make room", {{"folder", folders.front()}});
   return true;
+}
+
+Status DiskFolder::RemoveAll() {
+  std::vector<std::string> folders = SetAsideFolders(path_);
+  for (std::string& version : FoldersIn(path_, kVersions)) folders.push_back(std::move(version));
+  for (const std::string& folder : folders) {
+    std::error_code error;
+    // Without its first file the rest is no database any more, should this be interrupted.
+    fs::remove(folder + "/CURRENT", error);
+    fs::remove_all(folder, error);
+    if (error) return IoError("cannot remove " + folder + ": " + error.message());
+    ledger_->RemoveTree(folder);
+  }
+  return Status::Ok();
 }
 
 }  // namespace prefixd

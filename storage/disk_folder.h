@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "storage/byte_ledger.h"
@@ -19,6 +20,21 @@
 #include "storage/segment_db.h"
 
 namespace prefixd {
+
+// What lies in the directory of a disk cache, seen without its lock.
+struct DiskFolderContents {
+  std::string path;                         // absolute
+  std::string database;                     // of this format version; empty when there is none
+  std::vector<std::string> set_aside;       // damaged databases, the oldest first
+  std::vector<std::string> other_versions;  // databases of other format versions
+  bool in_use = false;                      // a process has the lock
+  std::string owner;                        // its process id, as it wrote it; may be empty
+
+  // "process 4242"
+  std::string OwnerText() const { return "process " + (owner.empty() ? "(unknown)" : owner); }
+};
+// Changes nothing. kInvalidArgument: there is no such directory, it is no disk cache, or it may not be read.
+Result<DiskFolderContents> LookIntoDiskFolder(const std::string& path);
 
 class DiskFolder {
  public:
@@ -33,6 +49,10 @@ class DiskFolder {
   // Removes the oldest of the folders that are set aside, or that are of another version. Returns false when
   // there is none.
   Result<bool> RemoveOldest();
+
+  // Removes every database: that of this version, which must not be open, those set aside and those of other
+  // versions.
+  Status RemoveAll();
 
   const std::string& path() const { return path_; }
 

@@ -20,6 +20,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -39,6 +40,9 @@ constexpr int kOpenTables = 256;               // tables whose index is kept in 
 constexpr uint64_t kRecordOverhead = 128;      // block trailer, restart array, key, entry in the table index
 constexpr uint64_t kTableOverhead = 16 << 10;  // properties, footer, index, and rounding to whole units
 constexpr std::chrono::seconds kUnlinkTimeout{10};  // how long Drop waits for readers of a dropped segment
+
+constexpr int kOpenAgain = 5;  // how often a reader tries again to open the database
+constexpr std::chrono::milliseconds kOpenPause{20};
 
 // A file that cannot be written for want of room is kResourceExhausted, so that callers can make room.
 Status FromRocksdb(const rocksdb::Status& status, std::string_view what) {
@@ -92,7 +96,14 @@ bool AllowsDirectReads(const std::string& directory) {
   return true;
 }
 
-rocksdb::Options DatabaseOptions(rocksdb::Env* env, const RocksdbOptions& options) {
+// The same for a reader, which makes no file to try it with.
+bool AllowsDirectReadsOf(const std::string& file) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  if (descriptor >= 0) ::close(descriptor);
+  return descriptor >= 0;
+}
+
+rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t max_segments, bool direct_reads) {
   rocksdb::Options db;
   db.env = env;
   db.create_if_missing = true;
@@ -105,7 +116,7 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, const RocksdbOptions& option
   db.max_write_buffer_number = 2;
   db.arena_block_size = 4 << 10;
   // The manifest is written anew when it has this size. It has at most a quarter of it then.
-  db.max_manifest_file_size = ManifestBytes(options.max_segments);
+  db.max_manifest_file_size = ManifestBytes(max_segments);
   // Space that is given out ahead of the data counts, so there is none.
   db.manifest_preallocation_size = 0;
   db.allow_fallocate = false;
@@ -123,7 +134,7 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, const RocksdbOptions& option
   db.verify_sst_unique_id_in_manifest = true;
   db.max_open_files = kOpenTables;
   // A record is read once and then lies in a tier above. In the page cache it would lie twice.
-  db.use_direct_reads = AllowsDirectReads(options.path);
+  db.use_direct_reads = direct_reads;
   db.bytes_per_sync = 1 << 20;               // writing to the disk begins while the segment is written
   db.compression = rocksdb::kNoCompression;  // records are compressed before they come here
   rocksdb::BlockBasedTableOptions table;
@@ -135,6 +146,46 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, const RocksdbOptions& option
   return db;
 }
 
+// Runs RocksDB code. What it throws, such as an allocation of a damaged length, is an error.
+template <typename F>
+Status Guard(std::string_view what, const F& call) {
+  try {
+    return FromRocksdb(call(), what);
+  } catch (const std::exception& error) {
+    return Corrupt(std::string(what) + ": RocksDB threw: " + error.what());
+  }
+}
+
+// The value of a key, read without the block cache.
+rocksdb::Status ReadValue(rocksdb::DB* db, const std::string& key, std::string* value) {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  return db->Get(read, key, value);
+}
+
+std::vector<rocksdb::LiveFileMetaData> TablesOf(rocksdb::DB* db) {
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db->GetLiveFilesMetaData(&files);
+  return files;
+}
+
+std::vector<uint32_t> SegmentsOf(rocksdb::DB* db) {
+  std::vector<uint32_t> numbers;
+  for (const auto& file : TablesOf(db)) numbers.push_back(NumberOf(file.smallestkey));
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+std::map<uint32_t, uint64_t> PhysicalBytesOf(rocksdb::DB* db, const std::string& path) {
+  std::map<uint32_t, uint64_t> bytes;
+  for (const auto& file : TablesOf(db)) {
+    struct stat info {};
+    const bool there = ::lstat((path + "/" + file.relative_filename).c_str(), &info) == 0;
+    bytes[NumberOf(file.smallestkey)] += there ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;
+  }
+  return bytes;
+}
+
 class RocksdbSegmentDb final : public SegmentDb {
  public:
   explicit RocksdbSegmentDb(const RocksdbOptions& options)
@@ -143,12 +194,13 @@ class RocksdbSegmentDb final : public SegmentDb {
         ledger_(options.ledger),
         file_system_(std::make_shared<WatchedFileSystem>(Watch{options.ledger, options.observer})),
         env_(rocksdb::NewCompositeEnv(file_system_)),
-        options_(DatabaseOptions(env_.get(), options)) {}
+        options_(DatabaseOptions(env_.get(), options.max_segments, AllowsDirectReads(options.path))) {}
 
   // Must be called first.
   Status Open();
 
-  std::vector<uint32_t> Segments() const override;
+  std::vector<uint32_t> Segments() const override { return SegmentsOf(db_.get()); }
+  std::map<uint32_t, uint64_t> PhysicalBytes() const override { return PhysicalBytesOf(db_.get(), path_); }
   Status Add(uint32_t number, std::span<const std::string_view> records, std::string_view directory) override;
   Result<std::string> Read(uint32_t number, uint32_t ordinal) override {
     return Get(Key(number, false, ordinal));
@@ -161,15 +213,6 @@ class RocksdbSegmentDb final : public SegmentDb {
   }
 
  private:
-  // Runs RocksDB code. What it throws, such as an allocation of a damaged length, is an error.
-  template <typename F>
-  static Status Guard(std::string_view what, const F& call) {
-    try {
-      return FromRocksdb(call(), what);
-    } catch (const std::exception& error) {
-      return Corrupt(std::string(what) + ": RocksDB threw: " + error.what());
-    }
-  }
   Result<std::string> Get(const std::string& key);
   rocksdb::Status WriteTable(const std::string& file, uint32_t number,
                              std::span<const std::string_view> records, std::string_view directory);
@@ -205,19 +248,8 @@ Status RocksdbSegmentDb::Open() {
   });
 }
 
-std::vector<uint32_t> RocksdbSegmentDb::Segments() const {
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db_->GetLiveFilesMetaData(&files);
-  std::vector<uint32_t> numbers;
-  for (const auto& file : files) numbers.push_back(NumberOf(file.smallestkey));
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
-}
-
 std::string RocksdbSegmentDb::TableOf(uint32_t number) const {
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db_->GetLiveFilesMetaData(&files);
-  for (const auto& file : files)
+  for (const auto& file : TablesOf(db_.get()))
     if (NumberOf(file.smallestkey) == number) return path_ + "/" + file.relative_filename;
   return "";
 }
@@ -258,9 +290,7 @@ Status RocksdbSegmentDb::Add(uint32_t number, std::span<const std::string_view> 
 
 Result<std::string> RocksdbSegmentDb::Get(const std::string& key) {
   std::string value;
-  rocksdb::ReadOptions read;
-  read.fill_cache = false;
-  const Status status = Guard("cannot read from " + path_, [&] { return db_->Get(read, key, &value); });
+  const Status status = Guard("cannot read from " + path_, [&] { return ReadValue(db_.get(), key, &value); });
   if (!status.ok()) return status;
   return value;
 }
@@ -300,7 +330,62 @@ Status RocksdbSegmentDb::Recover() {
   return Guard("cannot resume " + path_, [&] { return db_->Resume(); });
 }
 
+class RocksdbSegmentReader final : public SegmentReader {
+ public:
+  explicit RocksdbSegmentReader(const std::string& path)
+      : path_(path),
+        env_(rocksdb::NewCompositeEnv(std::make_shared<ReadOnlyFileSystem>())),
+        options_(DatabaseOptions(env_.get(), 0, AllowsDirectReadsOf(path + "/CURRENT"))) {}
+
+  // Must be called first; again after a failure.
+  Status Open() {
+    return Guard("cannot open " + path_, [&] {
+      rocksdb::DB* db = nullptr;
+      rocksdb::Status status = rocksdb::DB::OpenForReadOnly(options_, path_, &db);
+      db_.reset(db);
+      return status;
+    });
+  }
+  std::vector<uint32_t> Segments() const override { return SegmentsOf(db_.get()); }
+  std::map<uint32_t, uint64_t> PhysicalBytes() const override { return PhysicalBytesOf(db_.get(), path_); }
+  Result<std::string> Read(uint32_t number, uint32_t ordinal) override {
+    return Get(Key(number, false, ordinal));
+  }
+  Result<std::string> ReadDirectory(uint32_t number) override { return Get(Key(number, true, 0)); }
+
+ private:
+  Result<std::string> Get(const std::string& key) {
+    std::string value;
+    bool gone = false;
+    const Status status = Guard("cannot read from " + path_, [&] {
+      rocksdb::Status read = ReadValue(db_.get(), key, &value);
+      gone = read.IsPathNotFound();
+      return read;
+    });
+    if (gone) return Unavailable(status.message());
+    if (!status.ok()) return status;
+    return value;
+  }
+
+  const std::string path_;
+  const std::unique_ptr<rocksdb::Env> env_;  // the database uses it until it is destroyed
+  const rocksdb::Options options_;
+  std::unique_ptr<rocksdb::DB> db_;
+};
+
 }  // namespace
+
+Result<std::unique_ptr<SegmentReader>> OpenRocksdbForReading(const std::string& path) {
+  auto reader = std::make_unique<RocksdbSegmentReader>(path);
+  Status status = reader->Open();
+  // Another process may replace the manifest between the reads of CURRENT and of the file that it names.
+  for (int again = 0; !status.ok() && again < kOpenAgain; ++again) {
+    std::this_thread::sleep_for(kOpenPause);
+    status = reader->Open();
+  }
+  if (!status.ok()) return status;
+  return std::unique_ptr<SegmentReader>(std::move(reader));
+}
 
 Result<std::unique_ptr<SegmentDb>> OpenRocksdb(const RocksdbOptions& options) {
   auto db = std::make_unique<RocksdbSegmentDb>(options);

@@ -4,6 +4,7 @@
 //
 // Two implementations: OpenRocksdb stores each segment as one SST file of RocksDB (docs/FORMAT.md), and tests
 // have one in memory. Any thread, but calls that change the segments (Add, Drop) come one at a time.
+// OpenRocksdbForReading gives a reader alone, which may run beside the process that has the database open.
 //
 // Guarantees
 //   1. When Add has returned ok, the segment is there after any crash. When Add failed, or a crash came
@@ -16,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,18 +30,24 @@
 
 namespace prefixd {
 
-class SegmentDb {
+class SegmentReader {
  public:
-  virtual ~SegmentDb() = default;
+  virtual ~SegmentReader() = default;
 
   // The numbers of all segments, ascending. Reads nothing from the medium.
   virtual std::vector<uint32_t> Segments() const = 0;
+  virtual Result<std::string> Read(uint32_t number, uint32_t ordinal) = 0;
+  virtual Result<std::string> ReadDirectory(uint32_t number) = 0;
+  // The physical bytes of every segment, by number; 0 when its file is gone.
+  virtual std::map<uint32_t, uint64_t> PhysicalBytes() const = 0;
+};
+
+class SegmentDb : public SegmentReader {
+ public:
   // `number` is greater than those of all segments there ever were. The records get the ordinals 0, 1, ….
   // kResourceExhausted: the medium is full, or the law of the ledger forbids it.
   virtual Status Add(uint32_t number, std::span<const std::string_view> records,
                      std::string_view directory) = 0;
-  virtual Result<std::string> Read(uint32_t number, uint32_t ordinal) = 0;
-  virtual Result<std::string> ReadDirectory(uint32_t number) = 0;
   // Ok also when there is no such segment.
   virtual Status Drop(uint32_t number) = 0;
   // Tries to work again after an error of the medium.
@@ -59,6 +67,10 @@ struct RocksdbOptions {
 // Opens or creates the database. kCorrupt: it is damaged so that RocksDB cannot open it. kIo,
 // kResourceExhausted: the medium failed or is full.
 Result<std::unique_ptr<SegmentDb>> OpenRocksdb(const RocksdbOptions& options);
+// Opens the database in the directory without its lock and changes no byte of it. It sees the segments that
+// were there when it was opened. Read and ReadDirectory return kUnavailable when the file of a segment is
+// gone: the process that has the database has dropped it, or somebody removed it by hand.
+Result<std::unique_ptr<SegmentReader>> OpenRocksdbForReading(const std::string& path);
 // An upper bound of the bytes of the database beside its segments, at any moment.
 uint64_t RocksdbReserve(uint64_t max_segments);
 
