@@ -7,23 +7,31 @@
 #include <map>
 #include <memory>
 
+#include "base/duration.h"
 #include "daemon/limit_table.h"
 
 namespace prefixd {
 namespace {
 
-constexpr std::array<std::string_view, 4> kUnimplementedCommands = {"inspect", "purge", "verify", "convert"};
-constexpr std::array<std::string_view, 4> kCommands = {"serve", "validate", "version", "help"};
+constexpr std::array<std::string_view, 1> kUnimplementedCommands = {"convert"};
+constexpr std::array<std::string_view, 7> kCommands = {"serve",  "validate", "inspect", "purge",
+                                                       "verify", "version",  "help"};
 
 struct Parser {
   CLI::App app{"prefixd serves a language model over HTTP and never computes the same prompt prefix twice.",
                "prefixd"};
   CLI::App* serve = nullptr;
   CLI::App* validate = nullptr;
+  CLI::App* inspect = nullptr;
+  CLI::App* purge = nullptr;
+  CLI::App* verify = nullptr;
   CLI::App* version = nullptr;
   CLI::App* markdown = nullptr;
   CLI::App* toml = nullptr;
   bool json = false;
+  DiskCommandOptions disk;
+  std::string tenant;
+  std::string older_than;
 };
 
 // The help text of an option.
@@ -51,6 +59,38 @@ void AddOptions(CLI::App* command) {
   }
 }
 
+// The commands on the directory of a disk cache.
+void AddDiskCommands(Parser* parser) {
+  CLI::App& app = parser->app;
+  parser->inspect = app.add_subcommand("inspect", "say what is in a disk cache: models, tenants, prefixes");
+  parser->purge = app.add_subcommand("purge", "remove records from a disk cache that no daemon uses");
+  parser->verify = app.add_subcommand("verify", "read every record of a disk cache and check it");
+  for (CLI::App* command : {parser->inspect, parser->purge, parser->verify}) {
+    command->add_option("DIR", parser->disk.directory, "the --disk-cache-dir of the daemon")->required();
+    command->add_flag("--json", parser->json, "print one JSON document");
+  }
+  CLI::App* purge = parser->purge;
+  purge
+      ->add_option("--model", parser->disk.model,
+                   "records of this model: the first digits of its fingerprint")
+      ->type_name("FINGERPRINT");
+  purge
+      ->add_option("--tenant", parser->tenant,
+                   "records of the tenant with this cache_salt; '' is those without")
+      ->type_name("SALT");
+  purge->add_option("--older-than", parser->older_than, "records written so long ago: 90s, 15m, 12h, 7d, 2w")
+      ->type_name("TIME");
+  purge->add_flag("--all", parser->disk.all, "everything, also what is damaged or of another version");
+  purge->add_flag("--yes", parser->disk.yes, "do not ask");
+  purge->add_flag("--dry-run", parser->disk.dry_run, "only say what would go; works beside a daemon");
+  purge->footer(
+      "\nWhat all the given filters match goes, and no byte of it is left in the files of the cache.\n"
+      "Records of a daemon that runs are kept: it has the directory locked, so stop it first.");
+  parser->verify->add_flag("--delete", parser->disk.remove_damaged,
+                           "remove what is damaged; no daemon may use the directory");
+  parser->verify->footer("\nExit codes: 0 no damage, 1 damaged records or not readable, 2 wrong usage.");
+}
+
 std::unique_ptr<Parser> MakeParser() {
   auto parser = std::make_unique<Parser>();
   CLI::App& app = parser->app;
@@ -63,6 +103,7 @@ std::unique_ptr<Parser> MakeParser() {
   parser->serve = app.add_subcommand("serve", "load a model and answer HTTP until SIGTERM");
   parser->validate = app.add_subcommand(
       "validate", "check the configuration and the model, and print the limits that serve would use");
+  AddDiskCommands(parser.get());
   parser->version = app.add_subcommand("version", "print the version and the backends");
   parser->markdown = app.add_subcommand("help-markdown", "")->group("");
   parser->toml = app.add_subcommand("help-toml", "")->group("");
@@ -128,6 +169,28 @@ Result<Options> CollectOptions(const CLI::App& command, const char* const* envir
   PREFIXD_ASSIGN_OR_RETURN(Options options, BuildOptions(layers));
   if (options.model.empty())
     return InvalidArgument("--model (or PREFIXD_MODEL, or model in the config file) is required");
+  return options;
+}
+
+Result<DiskCommandOptions> CollectDiskOptions(const Parser& parser) {
+  DiskCommandOptions options = parser.disk;
+  options.json = parser.json;
+  const CLI::App& purge = *parser.purge;
+  if (!purge.parsed()) return options;
+  const bool model = purge.count("--model") > 0;
+  if (purge.count("--tenant") > 0) options.tenant = parser.tenant;
+  if (purge.count("--older-than") > 0) {
+    const auto age = ParseDuration(parser.older_than);
+    if (!age.ok()) return age.status().WithContext("--older-than");
+    options.older_than = *age;
+  }
+  if (model && options.model.empty())
+    return InvalidArgument("--model: '' is not the beginning of a fingerprint");
+  const bool filtered = model || options.tenant || options.older_than;
+  if (options.all && filtered)
+    return InvalidArgument("--all removes everything; give it, or --model, --tenant and --older-than");
+  if (!options.all && !filtered)
+    return InvalidArgument("say what to purge: --model, --tenant, --older-than, several of them, or --all");
   return options;
 }
 
@@ -199,6 +262,11 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
   if (parser->markdown->parsed() || parser->toml->parsed()) {
     invocation.text =
         parser->toml->parsed() ? OptionsAsToml() : OptionsAsMarkdown() + "\n" + LimitsAsMarkdown();
+  } else if (parser->inspect->parsed() || parser->purge->parsed() || parser->verify->parsed()) {
+    invocation.command = parser->inspect->parsed() ? Command::kInspect
+                         : parser->purge->parsed() ? Command::kPurge
+                                                   : Command::kVerify;
+    PREFIXD_ASSIGN_OR_RETURN(invocation.disk, CollectDiskOptions(*parser));
   } else if (parser->version->parsed()) {
     invocation.command = Command::kVersion;
   } else if (parser->serve->parsed() || parser->validate->parsed()) {

@@ -8,16 +8,18 @@
 #include <vector>
 
 #include "base/status.h"
+#include "daemon/disk_commands.h"
 #include "daemon/options.h"
 
 namespace prefixd {
 
-enum class Command { kServe, kValidate, kVersion, kPrint };
+enum class Command { kServe, kValidate, kInspect, kPurge, kVerify, kVersion, kPrint };
 
 // The parsed command line.
 struct Invocation {
   Command command = Command::kPrint;
   Options options{};                  // for serve and validate
+  DiskCommandOptions disk{};          // for inspect, purge and verify
   bool json = false;                  // --json, for validate and version
   std::string text;                   // for kPrint: written to stdout
   std::vector<std::string> warnings;  // one line each, for the log

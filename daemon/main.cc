@@ -63,6 +63,12 @@ ExitCode Run(int argc, char** argv) {
       return kExitOk;
     case Command::kValidate:
       return Validate(*invocation);
+    case Command::kInspect:
+      return Inspect(invocation->disk);
+    case Command::kPurge:
+      return Purge(invocation->disk);
+    case Command::kVerify:
+      return Verify(invocation->disk);
     case Command::kServe:
       return Serve(invocation->options, invocation->warnings);
   }

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/usable_cpus.h"
+#include "daemon/exit_code.h"
 #include "daemon/http/cors.h"
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
@@ -18,8 +19,6 @@
 #include "engine/loaded_model.h"
 
 namespace prefixd {
-
-enum ExitCode { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitModelRefused = 3 };
 
 struct ServePlan {
   std::vector<std::string> api_keys;

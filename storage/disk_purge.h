@@ -9,8 +9,8 @@
 //   2. Records that the filter does not match stay, unless they are damaged. A record that was dead stays so.
 //   3. The law of the ledger holds. Where there is no room for a new segment beside the old one, the kept
 //      records wait in RAM while the old one is dropped; a crash then loses these records.
-//   4. A crash leaves a database in which every record is whole, and no purged record has come back. The purge
-//      can be repeated.
+//   4. A crash leaves a database in which every record is whole, and no purged record has come back. The
+//      purge can be repeated.
 #pragma once
 
 #include <cstdint>

@@ -72,8 +72,8 @@ void KeepLargest(std::vector<T>* items, size_t count) {
 
 }  // namespace
 
-ModelSummary SummarizeModel(const CatalogModel& model, size_t count) {
-  ModelSummary summary;
+ModelUsage SummarizeModel(const CatalogModel& model, size_t count) {
+  ModelUsage summary;
   summary.orphans = model.records.size();
   std::vector<TenantSummary> tenants(model.roots.size());
   for (size_t i = 0; i < tenants.size(); ++i) tenants[i].root = model.roots[i];

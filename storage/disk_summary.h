@@ -34,13 +34,13 @@ struct PrefixSummary {
   uint64_t shared_tokens = 0;
 };
 
-struct ModelSummary {
+struct ModelUsage {
   std::vector<TenantSummary> tenants;   // those with most bytes, at most `count`
   std::vector<PrefixSummary> prefixes;  // those with most bytes, at most `count`
   uint64_t prefix_count = 0;            // of all trees
   uint64_t orphans = 0;                 // records that no chain of parents joins to the beginning of a prompt
 };
 
-ModelSummary SummarizeModel(const CatalogModel& model, size_t count);
+ModelUsage SummarizeModel(const CatalogModel& model, size_t count);
 
 }  // namespace prefixd

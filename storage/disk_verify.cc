@@ -60,7 +60,8 @@ VerifyReport VerifyDisk(SegmentReader* reader, const DiskCatalog& catalog,
       std::string defect;
       if (record.ok()) {
         const RecordDefect found = DefectOf(*record, expected, fingerprint, &buffer);
-        if (found != RecordDefect::kNone) defect = RecordDefectName(found);
+        report.other_version += found == RecordDefect::kVersion;
+        if (found != RecordDefect::kNone && found != RecordDefect::kVersion) defect = RecordDefectName(found);
       } else if (record.status().code() == Code::kUnavailable) {
         ++report.gone;
         if (progress) progress(expected.bytes);

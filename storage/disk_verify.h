@@ -29,7 +29,8 @@ struct DamagedRecord {
 struct VerifyReport {
   uint64_t records = 0;  // that were read
   uint64_t bytes = 0;
-  uint64_t gone = 0;  // live records whose segment is not there any more
+  uint64_t gone = 0;           // live records whose segment is not there any more
+  uint64_t other_version = 0;  // of another version, which is no damage: only those daemons can check them
   // How many records have which defect: the name of a RecordDefect (storage/record.h), "table" when the
   // database's own checksum found the damage, "medium" when the operating system reported an error.
   std::map<std::string, uint64_t> defects;

@@ -140,9 +140,38 @@ TEST(CommandLine, UnimplementedNamesAreRejected) {
     EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not implemented"));
   }
   EXPECT_THAT(Fault({"serve", "--model", "m", "--backend", "cuda"}), HasSubstr("'cuda' is not implemented"));
-  for (const char* command : {"inspect", "purge", "verify", "convert"}) {
-    EXPECT_THAT(Fault({command}), HasSubstr("is not implemented")) << command;
-  }
+  EXPECT_THAT(Fault({"convert"}), HasSubstr("is not implemented"));
+}
+
+TEST(CommandLine, DiskCommandsAreParsed) {
+  const auto inspect = Parse({"inspect", "dir", "--json"});
+  ASSERT_TRUE(inspect.ok());
+  EXPECT_EQ(inspect->command, Command::kInspect);
+  EXPECT_EQ(inspect->disk.directory, "dir");
+  EXPECT_TRUE(inspect->disk.json);
+  const auto purge = Parse({"purge", "--model", "12ab", "--tenant", "", "--older-than", "7d", "dir"});
+  ASSERT_TRUE(purge.ok()) << purge.status().message();
+  EXPECT_EQ(purge->command, Command::kPurge);
+  EXPECT_EQ(purge->disk.model, "12ab");
+  EXPECT_EQ(purge->disk.tenant, "");
+  EXPECT_EQ(purge->disk.older_than, 7 * 86'400);
+  EXPECT_FALSE(purge->disk.all || purge->disk.yes || purge->disk.dry_run);
+  const auto all = Parse({"purge", "dir", "--all", "--yes"});
+  ASSERT_TRUE(all.ok());
+  EXPECT_TRUE(all->disk.all && all->disk.yes);
+  EXPECT_FALSE(all->disk.tenant || all->disk.older_than);
+  const auto verify = Parse({"verify", "dir", "--delete"});
+  ASSERT_TRUE(verify.ok());
+  EXPECT_EQ(verify->command, Command::kVerify);
+  EXPECT_TRUE(verify->disk.remove_damaged);
+
+  EXPECT_THAT(Fault({"inspect"}), HasSubstr("DIR is required"));
+  EXPECT_THAT(Fault({"purge", "dir"}), HasSubstr("say what to purge"));
+  EXPECT_THAT(Fault({"purge", "dir", "--all", "--tenant", "x"}), HasSubstr("--all removes everything"));
+  EXPECT_THAT(Fault({"purge", "dir", "--older-than", "7"}), HasSubstr("--older-than: '7' is not a span"));
+  EXPECT_THAT(Fault({"purge", "dir", "--model="}), HasSubstr("--model"));
+  EXPECT_THAT(Fault({"verify", "dir", "--all"}), HasSubstr("--all"));
+  EXPECT_THAT(Fault({"inspect", "dir", "other"}), HasSubstr("other"));
 }
 
 TEST(CommandLine, FaultsOfTheFileAreReported) {

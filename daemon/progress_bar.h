@@ -1,0 +1,65 @@
+// A progress bar on a terminal: share, bytes, rate and time left, drawn at most five times a second on one
+// line of stderr. It draws nothing where stderr is not a terminal. One thread.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/duration.h"
+
+namespace prefixd {
+
+class ProgressBar {
+ public:
+  ProgressBar(uint64_t total, const Clock* clock)
+      : total_(total), clock_(clock), shown_(isatty(STDERR_FILENO) == 1), begin_(clock->NowNanos()) {}
+  ~ProgressBar() {
+    if (drawn_) std::fputs("\r\x1b[K", stderr);
+  }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void Add(uint64_t bytes) {
+    done_ += bytes;
+    const int64_t now = clock_->NowNanos();
+    if (!shown_ || now - last_ < 200'000'000) return;
+    last_ = now;
+    drawn_ = true;
+    std::fputs(("\r" + Line(done_, total_, static_cast<double>(now - begin_) * 1e-9) + "\x1b[K").c_str(),
+               stderr);
+  }
+
+  // "[######              ]  30 %  1.2 GiB of 4.0 GiB, 410.0 MiB/s, 7 s left"
+  static std::string Line(uint64_t done, uint64_t total, double seconds) {
+    constexpr int kWidth = 20;
+    const double share =
+        total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
+    const int filled = static_cast<int>(share * kWidth);
+    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+    char percent[16];
+    std::snprintf(percent, sizeof percent, "%3d %%", static_cast<int>(share * 100));
+    std::string line = "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "] " + percent +
+                       "  " + FormatSize(done) + " of " + FormatSize(total);
+    if (rate < 1) return line;
+    const uint64_t left = total > done ? total - done : 0;
+    return line + ", " + FormatSize(static_cast<uint64_t>(rate)) + "/s, " +
+           FormatDuration(static_cast<int64_t>(static_cast<double>(left) / rate)) + " left";
+  }
+
+ private:
+  const uint64_t total_;
+  const Clock* const clock_;
+  const bool shown_;
+  const int64_t begin_;
+  int64_t last_ = 0;
+  uint64_t done_ = 0;
+  bool drawn_ = false;
+};
+
+}  // namespace prefixd
