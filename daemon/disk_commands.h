@@ -3,8 +3,9 @@
 //
 // Threads: the main thread.
 //
-// Beside a daemon that uses the directory, inspect, verify and `purge --dry-run` work and change nothing; what
-// the daemon drops meanwhile is counted and is no error. purge and `verify --delete` need the lock and refuse.
+// Beside a daemon that uses the directory, inspect, verify and `purge --dry-run` work and change nothing;
+// what the daemon drops meanwhile is counted and is no error. purge and `verify --delete` need the lock and
+// refuse.
 #pragma once
 
 #include <cstdint>

@@ -170,7 +170,8 @@ Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, B
 
 DiskFolder::~DiskFolder() { ::close(lock_); }
 
-Result<std::unique_ptr<SegmentDb>> DiskFolder::OpenDatabase(uint64_t max_segments, FileObserver* observer) {
+Result<std::unique_ptr<SegmentDb>> DiskFolder::OpenDatabase(uint64_t max_segments, FileObserver* observer,
+                                                            bool read_ahead) {
   const std::string database = path_ + "/" + kDatabase;
   const auto open = [&]() -> Result<std::unique_ptr<SegmentDb>> {
     std::error_code error;
@@ -178,8 +179,11 @@ Result<std::unique_ptr<SegmentDb>> DiskFolder::OpenDatabase(uint64_t max_segment
     if (!error) fs::permissions(database, fs::perms::owner_all, error);
     if (error) return IoError("cannot make " + database + ": " + error.message());
     ledger_->Remeasure(database);
-    return OpenRocksdb(
-        {.path = database, .max_segments = max_segments, .ledger = ledger_, .observer = observer});
+    return OpenRocksdb({.path = database,
+                        .max_segments = max_segments,
+                        .ledger = ledger_,
+                        .observer = observer,
+                        .read_ahead = read_ahead});
   };
   auto db = open();
   if (db.ok() || db.status().code() != Code::kCorrupt) return db;

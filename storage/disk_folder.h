@@ -45,7 +45,8 @@ class DiskFolder {
   DiskFolder& operator=(const DiskFolder&) = delete;
 
   // Opens the database. One that is damaged is set aside first, with a line in the log.
-  Result<std::unique_ptr<SegmentDb>> OpenDatabase(uint64_t max_segments, FileObserver* observer);
+  Result<std::unique_ptr<SegmentDb>> OpenDatabase(uint64_t max_segments, FileObserver* observer,
+                                                  bool read_ahead = false);
   // Removes the oldest of the folders that are set aside, or that are of another version. Returns false when
   // there is none.
   Result<bool> RemoveOldest();

@@ -219,7 +219,8 @@ Status PurgeDatabase(DiskFolder* folder, ByteLedger* ledger, const DiskCatalog& 
   for (const auto& [number, segment] : catalog.segments) largest = std::max(largest, segment.physical_bytes);
   const uint64_t max_segments = std::max<uint64_t>(kLeastSegments, catalog.segments.size() + 2);
   ledger->SetLimit(ledger->used() + RocksdbReserve(max_segments) + largest);
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<SegmentDb> db, folder->OpenDatabase(max_segments, nullptr));
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<SegmentDb> db,
+                           folder->OpenDatabase(max_segments, nullptr, /*read_ahead=*/true));
   return ExecutePurge(db.get(), catalog, plan, filter, progress, result);
 }
 

@@ -96,13 +96,6 @@ bool AllowsDirectReads(const std::string& directory) {
   return true;
 }
 
-// The same for a reader, which makes no file to try it with.
-bool AllowsDirectReadsOf(const std::string& file) {
-  const int descriptor = ::open(file.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
-  if (descriptor >= 0) ::close(descriptor);
-  return descriptor >= 0;
-}
-
 rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t max_segments, bool direct_reads) {
   rocksdb::Options db;
   db.env = env;
@@ -135,6 +128,8 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t max_segments, bool 
   db.max_open_files = kOpenTables;
   // A record is read once and then lies in a tier above. In the page cache it would lie twice.
   db.use_direct_reads = direct_reads;
+  // Who reads through the page cache reads whole segments, so the kernel may read ahead.
+  db.advise_random_on_open = direct_reads;
   db.bytes_per_sync = 1 << 20;               // writing to the disk begins while the segment is written
   db.compression = rocksdb::kNoCompression;  // records are compressed before they come here
   rocksdb::BlockBasedTableOptions table;
@@ -194,7 +189,8 @@ class RocksdbSegmentDb final : public SegmentDb {
         ledger_(options.ledger),
         file_system_(std::make_shared<WatchedFileSystem>(Watch{options.ledger, options.observer})),
         env_(rocksdb::NewCompositeEnv(file_system_)),
-        options_(DatabaseOptions(env_.get(), options.max_segments, AllowsDirectReads(options.path))) {}
+        options_(DatabaseOptions(env_.get(), options.max_segments,
+                                 !options.read_ahead && AllowsDirectReads(options.path))) {}
 
   // Must be called first.
   Status Open();
@@ -335,7 +331,7 @@ class RocksdbSegmentReader final : public SegmentReader {
   explicit RocksdbSegmentReader(const std::string& path)
       : path_(path),
         env_(rocksdb::NewCompositeEnv(std::make_shared<ReadOnlyFileSystem>())),
-        options_(DatabaseOptions(env_.get(), 0, AllowsDirectReadsOf(path + "/CURRENT"))) {}
+        options_(DatabaseOptions(env_.get(), 0, /*direct_reads=*/false)) {}
 
   // Must be called first; again after a failure.
   Status Open() {

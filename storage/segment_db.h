@@ -63,11 +63,13 @@ struct RocksdbOptions {
   uint64_t max_segments = 1024;
   ByteLedger* ledger = nullptr;      // has measured `path`; outlives the database
   FileObserver* observer = nullptr;  // may be null; outlives the database
+  // Records are read in their order, through the page cache. Otherwise they are read past it where possible.
+  bool read_ahead = false;
 };
 // Opens or creates the database. kCorrupt: it is damaged so that RocksDB cannot open it. kIo,
 // kResourceExhausted: the medium failed or is full.
 Result<std::unique_ptr<SegmentDb>> OpenRocksdb(const RocksdbOptions& options);
-// Opens the database in the directory without its lock and changes no byte of it. It sees the segments that
+// Opens the database in the directory without its lock, with `read_ahead`, and changes no byte of it. It sees the segments that
 // were there when it was opened. Read and ReadDirectory return kUnavailable when the file of a segment is
 // gone: the process that has the database has dropped it, or somebody removed it by hand.
 Result<std::unique_ptr<SegmentReader>> OpenRocksdbForReading(const std::string& path);
