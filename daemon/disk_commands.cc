@@ -65,14 +65,17 @@ Status ActAsOwner(const std::string& path) {
 }
 
 // Locks the directory for a command that changes it.
-Result<std::unique_ptr<DiskFolder>> Lock(const std::string& path, ByteLedger* ledger) {
-  PREFIXD_RETURN_IF_ERROR(ActAsOwner(path));
-  auto folder = DiskFolder::Open(path, ledger);
+Result<std::unique_ptr<DiskFolder>> Lock(const DiskFolderContents& contents, ByteLedger* ledger) {
+  const auto in_use = [](const DiskFolderContents& now) {
+    return Unavailable("the disk cache " + now.path + " is in use by " + now.OwnerText() +
+                       "; stop that daemon first. inspect, verify and purge --dry-run work beside it");
+  };
+  if (contents.in_use) return in_use(contents);
+  PREFIXD_RETURN_IF_ERROR(ActAsOwner(contents.path));
+  auto folder = DiskFolder::Open(contents.path, ledger);
   if (folder.ok() || folder.status().code() != Code::kUnavailable) return folder;
-  const auto contents = LookIntoDiskFolder(path);
-  return Unavailable("the disk cache " + path + " is in use by " +
-                     (contents.ok() ? contents->OwnerText() : "another process") +
-                     "; stop that daemon first. inspect, verify and purge --dry-run work beside it");
+  const auto now = LookIntoDiskFolder(contents.path);
+  return in_use(now.ok() ? *now : contents);
 }
 
 // Null when there is no database.
@@ -250,7 +253,7 @@ ExitCode Purge(const DiskCommandOptions& options) {
   ByteLedger ledger(UINT64_MAX);
   std::unique_ptr<DiskFolder> folder;
   if (!options.dry_run) {
-    auto locked = Lock(contents->path, &ledger);
+    auto locked = Lock(*contents, &ledger);
     if (!locked.ok()) return Fail(options, kExitFailed, locked.status().message());
     folder = *std::move(locked);
   } else {
@@ -283,7 +286,7 @@ ExitCode Verify(const DiskCommandOptions& options) {
   ByteLedger ledger(UINT64_MAX);
   std::unique_ptr<DiskFolder> folder;
   if (options.remove_damaged) {
-    auto locked = Lock(contents->path, &ledger);
+    auto locked = Lock(*contents, &ledger);
     if (!locked.ok()) return Fail(options, kExitFailed, locked.status().message());
     folder = *std::move(locked);
   }

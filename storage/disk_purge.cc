@@ -61,6 +61,21 @@ Status PlanSegment(SegmentReader* reader, uint32_t number, const CatalogSegment&
   return Status::Ok();
 }
 
+// Adds the other segments of models that lose all their records: they have nothing but dead copies.
+void PlanEmptied(const DiskCatalog& catalog, PurgePlan* plan) {
+  for (const auto& [number, segment] : catalog.segments) {
+    if (segment.state != SegmentState::kKnown) continue;
+    const auto gone = plan->by_model.find(segment.group);
+    if (gone == plan->by_model.end() || gone->second < catalog.models.at(segment.group).records.size())
+      continue;
+    const auto place = std::lower_bound(plan->segments.begin(), plan->segments.end(), number);
+    if (place != plan->segments.end() && *place == number) continue;
+    plan->segments.insert(place, number);
+    plan->segment_bytes += segment.physical_bytes;
+    plan->dead_records += segment.count;
+  }
+}
+
 // Finds the keys that have a dead copy in a segment that stays and that only dropped segments keep dead.
 Status PlanDeletions(SegmentReader* reader, const DiskCatalog& catalog, const CatalogModel& model,
                      const Gone& gone, PurgePlan* plan) {
@@ -176,6 +191,7 @@ Result<PurgePlan> PlanPurge(SegmentReader* reader, const DiskCatalog& catalog, c
           PlanSegment(reader, number, segment, model, filter, &plan, &gone[segment.group]));
     }
   }
+  PlanEmptied(catalog, &plan);
   for (const auto& [fingerprint, model] : catalog.models)
     PREFIXD_RETURN_IF_ERROR(PlanDeletions(reader, catalog, model, gone[fingerprint], &plan));
   return plan;

@@ -6,7 +6,7 @@
 //   1. When ExecutePurge has returned ok, no file of the database has a record that the filter matches, dead
 //      copies included: of records that were replaced or deleted before. Segments that are damaged are gone,
 //      too, because nobody can tell whose records they have.
-//   2. Records that the filter does not match stay, unless they are damaged. A record that was dead stays so.
+//   2. Live records that the filter does not match stay, unless they are damaged. What was dead stays dead.
 //   3. The law of the ledger holds. Where there is no room for a new segment beside the old one, the kept
 //      records wait in RAM while the old one is dropped; a crash then loses these records.
 //   4. A crash leaves a database in which every record is whole, and no purged record has come back. The
@@ -52,7 +52,7 @@ struct PurgePlan {
   uint64_t records = 0;                   // live ones that go
   uint64_t bytes = 0;                     // of them
   std::map<BlockKey, uint64_t> by_model;  // how many of them are of which model
-  uint64_t dead_records = 0;              // dead copies that match and go
+  uint64_t dead_records = 0;              // dead copies that match, or of a model that loses all its records
   uint64_t kept_records = 0;              // that are written again
   uint64_t kept_bytes = 0;
   uint64_t damaged_segments = 0;  // that go

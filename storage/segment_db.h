@@ -69,9 +69,9 @@ struct RocksdbOptions {
 // Opens or creates the database. kCorrupt: it is damaged so that RocksDB cannot open it. kIo,
 // kResourceExhausted: the medium failed or is full.
 Result<std::unique_ptr<SegmentDb>> OpenRocksdb(const RocksdbOptions& options);
-// Opens the database in the directory without its lock, with `read_ahead`, and changes no byte of it. It sees the segments that
-// were there when it was opened. Read and ReadDirectory return kUnavailable when the file of a segment is
-// gone: the process that has the database has dropped it, or somebody removed it by hand.
+// Opens the database in the directory without its lock, with `read_ahead`, and changes no byte of it. It sees
+// the segments that were there when it was opened. Read and ReadDirectory return kUnavailable when the file
+// of a segment is gone: the process that has the database has dropped it, or somebody removed it by hand.
 Result<std::unique_ptr<SegmentReader>> OpenRocksdbForReading(const std::string& path);
 // An upper bound of the bytes of the database beside its segments, at any moment.
 uint64_t RocksdbReserve(uint64_t max_segments);
