@@ -78,14 +78,20 @@ void AddDiskCommands(Parser* parser) {
       ->add_option("--tenant", parser->tenant,
                    "records of the tenant with this cache_salt; '' is those without")
       ->type_name("SALT");
+  purge
+      ->add_option("--tenant-key", parser->disk.tenant_key,
+                   "a file with the API key of the tenant, where the daemon has --api-keys")
+      ->type_name("FILE");
   purge->add_option("--older-than", parser->older_than, "records written so long ago: 90s, 15m, 12h, 7d, 2w")
       ->type_name("TIME");
   purge->add_flag("--all", parser->disk.all, "everything, also what is damaged or of another version");
   purge->add_flag("--yes", parser->disk.yes, "do not ask");
   purge->add_flag("--dry-run", parser->disk.dry_run, "only say what would go; works beside a daemon");
+  parser->inspect->footer(
+      "\nIt works beside a daemon. The first token ids of prefixes are parts of prompts.");
   purge->footer(
-      "\nWhat all the given filters match goes, and no byte of it is left in the files of the cache.\n"
-      "Records of a daemon that runs are kept: it has the directory locked, so stop it first.");
+      "\nRecords that match all the given filters go, and no file of the cache has them any more.\n"
+      "A daemon that runs has the directory locked: stop it first. --dry-run works beside it.");
   parser->verify->add_flag("--delete", parser->disk.remove_damaged,
                            "remove what is damaged; no daemon may use the directory");
   parser->verify->footer("\nExit codes: 0 no damage, 1 damaged records or not readable, 2 wrong usage.");
@@ -186,11 +192,11 @@ Result<DiskCommandOptions> CollectDiskOptions(const Parser& parser) {
   }
   if (model && options.model.empty())
     return InvalidArgument("--model: '' is not the beginning of a fingerprint");
-  const bool filtered = model || options.tenant || options.older_than;
-  if (options.all && filtered)
-    return InvalidArgument("--all removes everything; give it, or --model, --tenant and --older-than");
+  const bool filtered = model || options.tenant || !options.tenant_key.empty() || options.older_than;
+  if (options.all && filtered) return InvalidArgument("--all removes everything; give it alone, or filters");
   if (!options.all && !filtered)
-    return InvalidArgument("say what to purge: --model, --tenant, --older-than, several of them, or --all");
+    return InvalidArgument(
+        "say what to purge: --model, --tenant, --tenant-key, --older-than, several of them, or --all");
   return options;
 }
 

@@ -18,9 +18,11 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "daemon/api/tenant_salt.h"
 #include "daemon/disk_report.h"
 #include "daemon/disk_result.h"
 #include "daemon/progress_bar.h"
+#include "daemon/serve_plan.h"
 #include "storage/disk_catalog.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_purge.h"
@@ -138,13 +140,28 @@ Result<BlockKey> FindModel(const std::string& digits, const DiskCatalog& catalog
       digits + "'; the disk cache has " + (all.empty() ? "no model" : all));
 }
 
-Result<RecordFilter> MakeFilter(const DiskCommandOptions& options, const DiskCatalog& catalog) {
+// The salt of the tenant, as the API makes it; empty without a filter by tenant.
+Result<std::optional<std::string>> SaltOf(const DiskCommandOptions& options) {
+  if (!options.tenant && options.tenant_key.empty()) return std::optional<std::string>();
+  std::vector<std::string> keys = {""};
+  if (!options.tenant_key.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(keys, ReadApiKeys("--tenant-key", options.tenant_key));
+  }
+  if (keys.size() != 1) {
+    return InvalidArgument("--tenant-key: '" + options.tenant_key + "' has " + std::to_string(keys.size()) +
+                           " keys; it takes a file with the key of one tenant");
+  }
+  return std::optional(JoinTenantSalt(keys.front(), options.tenant.value_or("")));
+}
+
+Result<RecordFilter> MakeFilter(const DiskCommandOptions& options, const std::optional<std::string>& salt,
+                                const DiskCatalog& catalog) {
   std::vector<RecordFilter> filters;
   if (!options.model.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(const BlockKey model, FindModel(options.model, catalog));
     filters.push_back(ModelFilter(model));
   }
-  if (options.tenant) filters.push_back(TenantFilter(*options.tenant));
+  if (salt) filters.push_back(TenantFilter(*salt));
   if (options.older_than) filters.push_back(AgeFilter(SystemClock().UnixSeconds() - *options.older_than));
   return AllOf(std::move(filters));  // of no filters: everything
 }
@@ -171,8 +188,9 @@ bool Confirmed() {
 }
 
 // Finds what a purge removes.
-Result<Removal> PlanRemoval(const DiskCommandOptions& options, const DiskFolderContents& contents,
-                            const ByteLedger& ledger, DiskCatalog* catalog, RecordFilter* filter) {
+Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::optional<std::string>& salt,
+                            const DiskFolderContents& contents, const ByteLedger& ledger,
+                            DiskCatalog* catalog, RecordFilter* filter) {
   Removal removal{.all = options.all, .dry_run = options.dry_run};
   removal.folders = SizesOf(contents.set_aside, ledger);
   for (FolderSize& version : SizesOf(contents.other_versions, ledger))
@@ -181,7 +199,7 @@ Result<Removal> PlanRemoval(const DiskCommandOptions& options, const DiskFolderC
   if (!reader.ok() && !options.all) return reader.status();
   SegmentReader* const source = reader.ok() ? reader->get() : nullptr;
   *catalog = CatalogOf(source);
-  PREFIXD_ASSIGN_OR_RETURN(*filter, MakeFilter(options, *catalog));
+  PREFIXD_ASSIGN_OR_RETURN(*filter, MakeFilter(options, salt, *catalog));
   if (options.all) {
     removal.plan = PlanOfAll(*catalog);
   } else if (source != nullptr) {
@@ -248,6 +266,8 @@ ExitCode Purge(const DiskCommandOptions& options) {
                 "purge asks before it removes anything, and standard input is not a terminal; add --yes, or "
                 "--dry-run to see what would go");
   }
+  const auto salt = SaltOf(options);  // before the user changes, who may not be able to read the file
+  if (!salt.ok()) return Fail(options, kExitUsage, salt.status().message());
   const auto contents = LookIntoDiskFolder(options.directory);
   if (!contents.ok()) return Fail(options, kExitUsage, contents.status().message());
   ByteLedger ledger(UINT64_MAX);
@@ -263,7 +283,7 @@ ExitCode Purge(const DiskCommandOptions& options) {
   }
   DiskCatalog catalog;
   RecordFilter filter;
-  auto removal = PlanRemoval(options, *contents, ledger, &catalog, &filter);
+  auto removal = PlanRemoval(options, *salt, *contents, ledger, &catalog, &filter);
   if (!removal.ok()) {
     const bool usage = removal.status().code() == Code::kInvalidArgument;
     return Fail(options, usage ? kExitUsage : kExitFailed, removal.status().message());

@@ -58,10 +58,10 @@ std::string TenantLines(const ModelReport& report) {
   std::string text = Line(
       "tenants", Grouped(count) + (count > report.summary.tenants.size() ? ", those with most bytes:" : ""));
   if (report.summary.tenants.empty()) return text;
-  text += "    " + Right("records", 12) + Right("tokens", 14) + Right("bytes", 12) + "  root\n";
+  text += "    " + Right("records", 10) + Right("tokens", 13) + Right("bytes", 11) + "  root\n";
   for (const TenantSummary& tenant : report.summary.tenants) {
-    text += "    " + Right(Grouped(tenant.records), 12) + Right(Grouped(tenant.tokens), 14) +
-            Right(FormatSize(tenant.bytes), 12) + "  " + ToHex(tenant.root) + "\n";
+    text += "    " + Right(Grouped(tenant.records), 10) + Right(Grouped(tenant.tokens), 13) +
+            Right(FormatSize(tenant.bytes), 11) + "  " + ToHex(tenant.root) + "\n";
   }
   return text;
 }
@@ -73,11 +73,11 @@ std::string PrefixLines(const ModelReport& report) {
   if (report.summary.orphans > 0)
     text += Line("", Counted(report.summary.orphans, "record") + " follow blocks that are not on the disk");
   if (report.prefixes.empty()) return text;
-  text += "    " + Right("records", 12) + Right("tokens", 14) + Right("bytes", 12) +
+  text += "    " + Right("records", 10) + Right("tokens", 13) + Right("bytes", 11) +
           Right("shared tokens", 15) + "  tenant        first token ids\n";
   for (const PrefixReport& prefix : report.prefixes) {
-    text += "    " + Right(Grouped(prefix.summary.records), 12) + Right(Grouped(prefix.summary.tokens), 14) +
-            Right(FormatSize(prefix.summary.bytes), 12) + Right(Grouped(prefix.summary.shared_tokens), 15) +
+    text += "    " + Right(Grouped(prefix.summary.records), 10) + Right(Grouped(prefix.summary.tokens), 13) +
+            Right(FormatSize(prefix.summary.bytes), 11) + Right(Grouped(prefix.summary.shared_tokens), 15) +
             "  " + Short(prefix.tenant) + " ";
     if (!prefix.summary.whole) text += " ...";
     for (const TokenId token : prefix.tokens) text += " " + std::to_string(token);

@@ -27,23 +27,6 @@ Result<std::string> ReadFile(std::string_view option, const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-// One key per line. Empty lines and lines that begin with '#' are skipped.
-Result<std::vector<std::string>> ReadApiKeys(const std::string& path) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile("api-keys", path));
-  std::vector<std::string> keys;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string key = text.substr(begin, end - begin);
-    // A header value never ends in a blank, so no client could send such a key.
-    key.erase(key.find_last_not_of(" \t\r") + 1);
-    if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
-    begin = end + 1;
-  }
-  if (keys.empty())
-    return InvalidArgument("api-keys: '" + path + "' contains no key, so every request would be rejected");
-  return keys;
-}
-
 Result<std::string> ResolveBackend(const std::string& name) {
   std::string best, reasons;
   for (const BackendInfo& backend : ListBackends()) {
@@ -70,7 +53,7 @@ DType KvDType(const Options& options, const ModelConfig& config) {
 
 Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!options.api_keys.empty()) {
-    PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys(options.api_keys));
+    PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys("api-keys", options.api_keys));
   }
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
@@ -100,6 +83,23 @@ Status FillLimits(const Options& options, const Backend& backend, ServePlan* pla
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile(option, path));
+  std::vector<std::string> keys;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string key = text.substr(begin, end - begin);
+    // A header value never ends in a blank, so no client could send such a key.
+    key.erase(key.find_last_not_of(" \t\r") + 1);
+    if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
+    begin = end + 1;
+  }
+  if (keys.empty())
+    return InvalidArgument(std::string(option) + ": '" + path +
+                           "' contains no key, so every request would be rejected");
+  return keys;
+}
 
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code) {
   ServePlan plan;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -32,6 +33,10 @@ struct ServePlan {
   MemoryState memory;  // when the plan was made
   EngineLimits limits;
 };
+
+// The keys of a file with one on each line; empty lines and those that begin with '#' are skipped.
+// kInvalidArgument names the option: the file cannot be read, or has no key.
+Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

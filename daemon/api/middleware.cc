@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/api/request_log.h"
+#include "daemon/api/tenant_salt.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/heap.h"
 #include "daemon/http/request_head.h"
@@ -105,9 +106,7 @@ bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
   const std::string_view principal =
       context.api_keys.empty() ? std::string_view() : ApiKeyFromHeaders(request);
-  if (principal.empty()) return std::string(cache_salt);
-  // The length separates key and salt unambiguously.
-  return std::to_string(principal.size()) + ":" + std::string(principal) + std::string(cache_salt);
+  return JoinTenantSalt(principal, cache_salt);
 }
 
 Handler WithApiKey(const ApiContext* context, Handler handler) {

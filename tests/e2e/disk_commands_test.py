@@ -72,7 +72,7 @@ def test_inspect_says_what_is_there(cache):
     first, second = report["models"]
     assert [first["fingerprint"], second["fingerprint"]] == [made["first"], made["second"]]
     assert (first["records"], first["tokens"], first["tenants"], first["prefixes"]) == (21, 272, 2, 3)
-    assert (second["records"], second["tokens"], second["tenants"]) == (4, 56, 1)
+    assert (second["records"], second["tokens"], second["tenants"]) == (5, 72, 2)
     assert second["dead_bytes"] > 0 and first["dead_bytes"] == 0
     assert first["payload_raw_bytes"] == 21 * 64000 > first["payload_stored_bytes"] > 0
     assert first["newest"] - first["oldest"] == 9.5 * 86400
@@ -104,7 +104,7 @@ def test_beside_a_daemon_reading_works_and_purging_is_refused(cache):
             answer = json.loads(run(*command, "--json").stdout)
             assert not answer["ok"] and answer["exit_code"] == 1 and str(pid) in answer["error"]
         assert snapshot(folder) == before
-    assert sum(records(folder).values()) == 25
+    assert sum(records(folder).values()) == 26
 
 
 def test_a_second_daemon_may_start_while_others_inspect(cache):
@@ -123,12 +123,12 @@ def test_purge_by_tenant_leaves_no_byte(cache):
     assert any(key in path.read_bytes() for path in folder.rglob("*.sst"))
     plan = run("purge", folder, "--tenant", "alice", "--dry-run")
     assert plan.returncode == 0 and "goes: 16 records" in plan.stdout and "dry run" in plan.stdout
-    assert records(folder) == {made["first"]: 21, made["second"]: 4}
+    assert records(folder) == {made["first"]: 21, made["second"]: 5}
     done = run("purge", folder, "--tenant", "alice", "--yes", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["records"] == 16 and answer["models"] == {made["first"]: 12, made["second"]: 4}
-    assert records(folder) == {made["first"]: 9}
+    assert records(folder) == {made["first"]: 9, made["second"]: 1}
     assert not any(key in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert (folder.stat().st_mode & 0o777, inspect(folder)["in_use"]) == (0o700, False)
     again = run("purge", folder, "--tenant", "alice", "--yes")
@@ -140,12 +140,28 @@ def test_filters_combine(cache):
     answer = json.loads(run("purge", folder, "--json", "--yes", "--older-than", "7d",
                             "--model", made["first"][:4]).stdout)
     assert answer["records"] == 12
-    assert records(folder) == {made["first"]: 9, made["second"]: 4}
+    assert records(folder) == {made["first"]: 9, made["second"]: 5}
     assert json.loads(run("purge", folder, "--json", "--yes", "--older-than", "7d").stdout)["records"] == 0
     done = run("purge", folder, "--yes", "--tenant", "", "--model", made["second"])
     assert "removed 0 records" in done.stdout
     assert run("purge", folder, "--yes", "--tenant", "").returncode == 0
-    assert records(folder) == {made["second"]: 4}
+    assert records(folder) == {made["second"]: 5}
+    assert "removed 5 records" in run("purge", folder, "--yes", "--model", made["second"].upper()).stdout
+    assert records(folder) == {}
+
+
+def test_a_tenant_may_be_an_api_key(cache, tmp_path):
+    folder, made = cache
+    keys = tmp_path / "key"
+    for text, words in (("", "contains no key"), ("a\nb\n", "has 2 keys")):
+        keys.write_text(text)
+        done = run("purge", folder, "--tenant-key", keys, "--yes")
+        assert done.returncode == 2 and words in done.stderr
+    assert "--tenant-key: cannot read" in run("purge", folder, "--tenant-key", "/none", "--yes").stderr
+    keys.write_text("key-of-bob\n")
+    answer = json.loads(run("purge", folder, "--tenant-key", keys, "--yes", "--json").stdout)
+    assert answer["models"] == {made["second"]: 1}
+    assert records(folder) == {made["first"]: 21, made["second"]: 4}
 
 
 def test_purge_of_everything_takes_what_is_set_aside(cache):
@@ -188,24 +204,25 @@ def test_purge_asks_on_a_terminal_and_only_there(cache):
     for no in (b"n\n", b"\n", b"yikes\n", b"\x04"):
         output, code = answered(folder, no)
         assert "Remove them? [y/N]" in output and "nothing was removed" in output and code == 1
-    assert sum(records(folder).values()) == 25
+    assert sum(records(folder).values()) == 26
     output, code = answered(folder, b"y\n")
     assert "removed 16 records" in output and code == 0
-    assert sum(records(folder).values()) == 9
+    assert sum(records(folder).values()) == 10
 
 
 def test_verify_finds_and_deletes_damage(cache):
     folder, made = cache
     done = run("verify", folder)
     assert done.returncode == 1 and done.stderr == ""
-    assert re.search(r"^25 records with .* read, 1 of them damaged$", done.stdout, re.M)
-    assert re.search(rf"^  [0-9a-f]{{32}} of model {made['first']}, segment \d+: checksum$", done.stdout, re.M)
+    assert re.search(r"^26 records with .* read, 1 of them damaged$", done.stdout, re.M)
+    assert re.search(rf"^  [0-9a-f]{{32}} of model {made['first']}, segment \d+: checksum$", done.stdout,
+                     re.M)
     answer = json.loads(run("verify", folder, "--json").stdout)
-    assert (answer["ok"], answer["records"], answer["defects"]) == (False, 25, {"checksum": 1})
+    assert (answer["ok"], answer["records"], answer["defects"]) == (False, 26, {"checksum": 1})
     answer = json.loads(run("verify", folder, "--json", "--delete").stdout)
     assert answer["removed_records"] == 1
     done = run("verify", folder)
-    assert done.returncode == 0 and "24 records" in done.stdout
+    assert done.returncode == 0 and "25 records" in done.stdout
     # A table that is cut, and one whose bytes are changed.
     tables = sorted(folder.rglob("*.sst"))
     os.truncate(tables[0], 500)
@@ -237,7 +254,7 @@ def test_errors_name_the_directory_and_the_remedy(cache, tmp_path):
         assert (done.returncode, done.stdout) == (code, ""), arguments
         assert words in done.stderr, done.stderr
         assert list(empty.iterdir()) == []
-    assert sum(records(folder).values()) == 25
+    assert sum(records(folder).values()) == 26
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a program as another user")

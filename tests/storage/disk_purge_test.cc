@@ -65,6 +65,27 @@ TEST_F(DiskPurgeTest, APurgeByTenantLeavesNoByteOfIt) {
   EXPECT_EQ(PlanPurge(Reader().get(), after, TenantFilter("victim"))->segments.size(), 0u);
 }
 
+TEST_F(DiskPurgeTest, DeadCopiesGoToo) {
+  auto store = Open();
+  RecordChain stays(kModel, "stays");
+  RecordChain victim(kModel, "victim");
+  const RecordChain begin = victim;
+  Put(store.get(), victim.Next(TokensFrom(1, 16), 1000));
+  Put(store.get(), stays.Next(TokensFrom(2, 16), 1000));
+  ASSERT_TRUE(store->Sync().ok());
+  ASSERT_TRUE(store->Delete(victim.key()).ok());
+  ASSERT_TRUE(store->Sync().ok());
+  store = nullptr;
+  const std::string root(reinterpret_cast<const char*>(&begin.root()), sizeof(BlockKey));
+  ASSERT_TRUE(OnDisk(root)) << "deleted, and still in its segment";
+  PurgeResult result;
+  const PurgePlan plan = Purge(TenantFilter("victim"), &result);
+  EXPECT_EQ(plan.records, 0u);
+  EXPECT_EQ(plan.dead_records, 1u);
+  EXPECT_FALSE(OnDisk(root));
+  EXPECT_EQ(Keys(Catalog(), kModel), std::set<BlockKey>{stays.key()});
+}
+
 TEST_F(DiskPurgeTest, WhatWasDeadStaysDeadAfterAPurge) {
   size_t deletions = 0;
   for (uint64_t seed = 0; seed < 20; ++seed) {

@@ -86,6 +86,9 @@ void Sample(const std::string& path) {
   }
   const auto store = Open(path, kSecond, &lately);
   PutConversations(store.get(), kSecond, "alice", 1);
+  // What the API makes of the key "key-of-bob" and no cache_salt.
+  RecordChain bob(kSecond, "10:key-of-bob");
+  Put(store.get(), bob.Next(TokensFrom(5000, 16), 64'000));
   // A record that is deleted in a later segment.
   RecordChain gone(kSecond, "");
   Put(store.get(), gone.Next(TokensFrom(9000, 16), 64'000));
