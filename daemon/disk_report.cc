@@ -1,5 +1,6 @@
 #include "daemon/disk_report.h"
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -41,8 +42,8 @@ std::string Right(const std::string& text, size_t width) {
 std::string Short(const BlockKey& key) { return ToHex(key).substr(0, kShortKey); }
 
 std::string Ago(uint64_t then, int64_t now) {
-  const int64_t age = now - static_cast<int64_t>(then);
-  return age < 0 ? "in the future" : FormatDuration(age) + " ago";
+  const auto present = static_cast<uint64_t>(std::max<int64_t>(now, 0));
+  return then > present ? "in the future" : FormatDuration(static_cast<int64_t>(present - then)) + " ago";
 }
 
 std::string Ratio(uint64_t raw, uint64_t stored) {

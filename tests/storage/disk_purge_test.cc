@@ -65,6 +65,25 @@ TEST_F(DiskPurgeTest, APurgeByTenantLeavesNoByteOfIt) {
   EXPECT_EQ(PlanPurge(Reader().get(), after, TenantFilter("victim"))->segments.size(), 0u);
 }
 
+TEST_F(DiskPurgeTest, AFullCacheIsPurgedBelowItsCap) {
+  auto store = Open();
+  Prng random(1);
+  std::string raw(100'000, '\0');
+  for (int i = 0; i < 300; ++i) {
+    for (char& c : raw) c = static_cast<char>(random.Below(256));
+    RecordChain chain(kModel, i % 10 == 0 ? "victim" : "stays");
+    Put(store.get(), chain.Next(TokensFrom(i, 16), 0, RawPayload(std::as_bytes(std::span(raw)))));
+  }
+  store = nullptr;
+  const uint64_t before = DiskUsage(path_);
+  ASSERT_GT(before, kCapacity * 8 / 10);
+  PurgeResult result;
+  const PurgePlan plan = Purge(TenantFilter("victim"), &result);  // asserts that the cap was never exceeded
+  EXPECT_GT(plan.records, 5u);
+  EXPECT_GT(result.rewritten_records, 50u);
+  EXPECT_LE(DiskUsage(path_), before - plan.records * 95'000) << "opening the database writes small files";
+}
+
 TEST_F(DiskPurgeTest, DeadCopiesGoToo) {
   auto store = Open();
   RecordChain stays(kModel, "stays");

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -11,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -116,6 +119,46 @@ TEST_F(DiskToolsTest, SegmentsMayVanish) {
   EXPECT_EQ(report.records, 8u);
   EXPECT_EQ(report.gone, 1u);
   EXPECT_TRUE(report.defects.empty());
+}
+
+// A store that evicts all the time, and readers beside it.
+TEST_F(DiskToolsTest, AReaderBesideABusyStoreFindsNoDamage) {
+  auto store = Open();
+  std::atomic<bool> stop = false;
+  std::atomic<int> puts = 0;
+  std::thread writer([&] {
+    Prng random(1);
+    std::string raw(100'000, '\0');
+    for (int i = 0; !stop; ++i) {
+      for (size_t at = 0; at < raw.size(); at += 8) {
+        const uint64_t number = random.Next();
+        std::memcpy(&raw[at], &number, sizeof number);
+      }
+      RecordChain chain(kModel, "");
+      Put(store.get(), chain.Next(TokensFrom(i, 4), 0, RawPayload(std::as_bytes(std::span(raw)))));
+      ++puts;
+    }
+  });
+  const auto filled = [&] { return store->stats().evicted_records > 0; };
+  while (!filled()) std::this_thread::yield();
+  uint64_t read = 0;
+  for (int round = 0; round < 20; ++round) {
+    const int before = puts;
+    const auto reader = Reader();
+    const DiskCatalog catalog = ReadDiskCatalog(reader.get());
+    for (const auto& [number, segment] : catalog.segments) {
+      EXPECT_TRUE(segment.state == SegmentState::kKnown || segment.state == SegmentState::kGone)
+          << segment.error;
+    }
+    while (puts < before + 20) std::this_thread::yield();  // some segments are dropped
+    const VerifyReport report = VerifyDisk(reader.get(), catalog, nullptr);
+    EXPECT_EQ(report.defects, (std::map<std::string, uint64_t>()));
+    read += report.records;
+  }
+  stop = true;
+  writer.join();
+  EXPECT_GT(read, 1000u);
+  store->CheckInvariants();
 }
 
 TEST_F(DiskToolsTest, ASummaryNamesTenantsAndPrefixes) {
