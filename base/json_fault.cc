@@ -50,20 +50,21 @@ Before Scan(std::string_view text) {
   return before;
 }
 
-// Part of a line, with control characters and a byte order mark as escapes.
+// ", before '...'" with part of a line, in which control characters are escapes.
 std::string Near(std::string_view rest) {
   rest = rest.substr(0, kMaxNear);
-  std::string text = PrintableLine(rest.substr(0, rest.find('\n')));
-  if (text.starts_with("\xEF\xBB\xBF")) text.replace(0, 3, "\\ufeff");
-  return text;
+  const std::string text = PrintableLine(rest.substr(0, rest.find('\n')));
+  if (text.empty()) return rest.empty() ? "" : ", at the end of the line";
+  const char* quote = text.find('\'') != text.npos && text.find('"') == text.npos ? "\"" : "'";
+  return ", before " + (quote + text) + quote;
 }
 
 // What the text as a whole is, where that explains more than a place in it.
 std::string_view WhatTextIs(std::string_view text) {
-  if (text.starts_with("\xEF\xBB\xBF")) return "it begins with a byte order mark: save it without";
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) return "it is UTF-16: save it as UTF-8";
+  if (text.starts_with("\xEF\xBB\xBF")) return "it begins with a byte order mark; save it without one";
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) return "it is UTF-16; save it as UTF-8";
   if (text.find_first_not_of(kBlanks) == text.npos) return "it is empty";
-  if (text.starts_with("<")) return "it looks like HTML or XML: was an error page downloaded?";
+  if (text.starts_with("<")) return "it looks like HTML or XML, perhaps an error page";
   return "";
 }
 
@@ -76,12 +77,13 @@ bool EndsInSurrogate(std::string_view text) {
 }
 
 std::string_view FaultInString(std::string_view read, std::string_view rest) {
-  if (rest.empty()) return "it ends inside a string: it is cut short";
+  if (rest.empty()) return "it ends inside a string";
   if (static_cast<unsigned char>(rest[0]) < 0x20)
     return "a line break or control character in a string must be escaped, as in \\n";
   const Utf8Part part = FirstUtf8Part(rest);
-  if (part.kind != Utf8Part::kValid) return "this is not UTF-8: save it as UTF-8";
-  if (EndsInSurrogate(read)) return "a surrogate, \\ud800 to \\udfff, stands alone; expected a pair of them";
+  if (part.kind != Utf8Part::kValid) return "this is not UTF-8; save it as UTF-8";
+  if (EndsInSurrogate(read))
+    return "a surrogate, \\ud800 to \\udfff, stands alone, without the other of its pair";
   return read.ends_with('\\') ? "a backslash must be written twice, unless it begins an escape of JSON" : "";
 }
 
@@ -105,19 +107,19 @@ std::string_view FaultOutside(const Before& before, std::string_view read, std::
     std::string_view begin, why;
   };
   constexpr Word kWords[] = {
-      {"NaN", "JSON has no NaN and no Infinity; expected a number or null"},
-      {"Infinity", "JSON has no NaN and no Infinity; expected a number or null"},
+      {"NaN", "JSON has no NaN and no Infinity, but numbers and null"},
+      {"Infinity", "JSON has no NaN and no Infinity, but numbers and null"},
       {"True", "expected true, in small letters"},
       {"False", "expected false, in small letters"},
       {"None", "expected null, which JSON has for None"},
       {"undefined", "expected null or no such key"},
-      {"/", "JSON has no comments: remove it"},
-      {"#", "JSON has no comments: remove it"},
+      {"/", "JSON has no comments; remove it"},
+      {"#", "JSON has no comments; remove it"},
       {"'", "expected double quotes instead of single ones"},
       {"+", "a number begins with a digit or '-'"},
       {".", "a number begins with a digit or '-', as in 0.5"},
   };
-  if (rest.empty()) return "it ends too early: it is cut short";
+  if (rest.empty()) return "it ends too early";
   if (IsOneOf(rest[0], "}]") && before.last == ',') return "the comma before it is one too many";
   if (EndsInLeadingZero(read) && std::isdigit(static_cast<unsigned char>(rest[0])) != 0)
     return "a number must not begin with 0, unless it is 0 or has a point, as in 0.5";
@@ -135,11 +137,9 @@ std::string DescribeJsonFault(std::string_view text, size_t offset, std::string_
   offset = std::min(offset, text.size());
   const std::string_view read = text.substr(0, offset), rest = text.substr(offset);
   const Before before = Scan(read);
-  std::string words =
-      " at line " + std::to_string(before.line) + ", column " + std::to_string(before.column) + ", ";
-  const std::string near = Near(rest);
-  words += !near.empty() ? "before '" + near + "'" : rest.empty() ? "at the end" : "at the end of the line";
+  std::string words = " at line " + std::to_string(before.line) + ", column " + std::to_string(before.column);
   std::string_view why = WhatTextIs(text);
+  if (why.empty()) words += Near(rest);
   if (why.empty() && error.find("deep") != error.npos) why = error;
   if (why.empty()) why = before.in_string ? FaultInString(read, rest) : FaultOutside(before, read, rest);
   return words + ": " + std::string(why.empty() ? error : why);

@@ -12,9 +12,9 @@
 
 namespace prefixd {
 
-// " at line 3, column 14, before '}': the comma before it is one too many". Lines and columns count from 1; a
-// column is a code point. `offset` is where a parser stopped and `error` its own words, which are used where
-// nothing better is known.
+// " at line 3, column 14, before '}': the comma before it is one too many", or " at line 1, column 1: it is
+// empty". Lines and columns count from 1; a column is a code point. `offset` is where a parser stopped and
+// `error` its own words, which are used where nothing better is known.
 std::string DescribeJsonFault(std::string_view text, size_t offset, std::string_view error);
 
 }  // namespace prefixd

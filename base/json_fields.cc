@@ -22,6 +22,13 @@ using Kind = FieldError::Kind;
 
 constexpr size_t kMaxQuoted = 80;
 
+// "config.json: " as the subject of a sentence: "config.json ".
+std::string SubjectOf(std::string_view prefix) {
+  std::string subject(prefix);
+  if (subject.ends_with(": ")) subject.replace(subject.size() - 2, 2, " ");
+  return subject;
+}
+
 // A SAX handler that reads keys only. It stops at the first key that its object already has.
 class KeyWatcher {
  public:
@@ -67,12 +74,19 @@ class KeyWatcher {
   std::optional<std::string> duplicate_;
 };
 
-// A key that one object of `text` has twice. `text` is valid JSON.
-std::optional<std::string> DuplicateKey(std::string_view text, const json::parse_options& options) {
+// A key that one object of `text` has twice, and the line where it comes again. `text` is valid JSON.
+struct Duplicate {
+  std::string key;
+  int64_t line;
+};
+std::optional<Duplicate> DuplicateKey(std::string_view text, const json::parse_options& options) {
   json::basic_parser<KeyWatcher> parser(options);
   json::error_code error;
-  parser.write_some(false, text.data(), text.size(), error);
-  return parser.handler().duplicate();
+  const size_t stopped = parser.write_some(false, text.data(), text.size(), error);
+  const std::optional<std::string>& key = parser.handler().duplicate();
+  if (!key) return std::nullopt;
+  const std::string_view read = text.substr(0, stopped);
+  return Duplicate{*key, 1 + std::count(read.begin(), read.end(), '\n')};
 }
 
 // " from 1 to 8". A bound of 64-bit integers counts as no bound.
@@ -135,7 +149,7 @@ std::string AtMost(size_t count, std::string_view what) {
 
 Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view text,
                                      const JsonParseOptions& options) {
-  const std::string where(prefix);
+  const std::string where = SubjectOf(prefix);
   if (text.size() > options.max_bytes) {
     return Unsupported(where + "has " + std::to_string(text.size()) + " bytes, the limit is " +
                        std::to_string(options.max_bytes));
@@ -162,12 +176,14 @@ Result<json::object> ParseJsonObject(std::string_view prefix, std::string_view t
   if (!value.is_object())
     return Corrupt(where + "must be a JSON object, not " + std::string(JsonTypeName(value)));
   using Twice = JsonParseOptions::Twice;
-  const auto key = options.twice == Twice::kLast ? std::nullopt : DuplicateKey(text, parse_options);
-  if (key && options.twice == Twice::kRefuse)
-    return Corrupt(where + "has the key '" + *key + "' twice in one object");
-  if (key) {
-    Log(LogLevel::kWarning, "a JSON object has a key twice; the last one counts",
-        {{"where", where.substr(0, where.find_last_not_of(": ") + 1)}, {"key", *key}});
+  const auto twice = options.twice == Twice::kLast ? std::nullopt : DuplicateKey(text, parse_options);
+  if (twice && options.twice == Twice::kRefuse)
+    return Corrupt(where + "has the key '" + twice->key + "' twice in one object");
+  if (twice) {
+    Log(LogLevel::kWarning, "a JSON object has a key twice, and the last one counts; remove the other",
+        {{"where", where.substr(0, where.find_last_not_of(": ") + 1)},
+         {"key", twice->key},
+         {"again_in_line", twice->line}});
   }
   return std::move(value.get_object());
 }
@@ -212,8 +228,11 @@ Status FieldError::ToStatus() const {
   if (kind == Kind::kUnsupported) message += ", which is not supported";
   if (kind == Kind::kUnknownKey) message += ", but this key is not supported";
   if (!expected.empty()) {
-    message += (code == Code::kUnsupported ? " (supported: " : " (expected: ") + expected +
-               RangeText(low, high) + ")";
+    message +=
+        (code == Code::kUnsupported ? " (supported: " : " (expected: ") + expected + RangeText(low, high);
+    if (expected == "an integer" && found != nullptr && JsonInteger(*found, true) != JsonInteger(*found))
+      message += ", without a decimal point";
+    message += ")";
   }
   return Status(code, std::move(message));
 }

@@ -43,10 +43,10 @@ struct JsonParseOptions {
   boost::json::storage_ptr scratch;  // holds what parsing itself takes
 };
 
-// Parses an object as strict JSON in valid UTF-8, with the nearest doubles. Every message begins with
-// `prefix`, as in "config.json: ". kCorrupt: not JSON, not an object, nested too deeply, or a key twice.
-// kUnsupported: too long. The message about text that is not JSON has its line, its column (both from 1; a
-// column is a code point), the text at this place and what is expected.
+// Parses an object as strict JSON in valid UTF-8, with the nearest doubles. Every message is a sentence about
+// `prefix`, such as "config.json: " or "The body ". kCorrupt: not JSON, not an object, nested too deeply, or
+// a key twice. kUnsupported: too long. The message about text that is not JSON has its line, its column (both
+// from 1; a column is a code point), the text at this place and what is expected.
 Result<boost::json::object> ParseJsonObject(std::string_view prefix, std::string_view text,
                                             const JsonParseOptions& options = {});
 

@@ -13,13 +13,12 @@ namespace {
 void WriteToStderr(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   static constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
   std::string line = std::string(kNames[static_cast<int>(level)]) + ": " + std::string(message);
+  const char* separator = " (";
   for (const LogField& field : fields) {
-    line += ' ';
-    line += field.key;
-    line += '=';
-    line += PrintableLine(field.value);
+    line += separator + std::string(field.key) + "=" + PrintableLine(field.value);
+    separator = ", ";
   }
-  line += '\n';
+  line += fields.size() == 0 ? "\n" : ")\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

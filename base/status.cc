@@ -33,6 +33,9 @@ std::string Status::ToString() const {
 
 Status Status::WithContext(std::string_view context) const {
   if (ok()) return *this;
+  for (const std::string_view verb : {"is ", "has ", "must ", "cannot "}) {
+    if (message_.starts_with(verb)) return Status(code_, std::string(context) + " " + message_);
+  }
   return Status(code_, std::string(context) + ": " + message_);
 }
 

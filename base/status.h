@@ -44,7 +44,7 @@ class [[nodiscard]] Status {
   // "invalid_argument: message", or "ok".
   std::string ToString() const;
 
-  // Returns the same error with `context` and ": " before its message. An ok Status is returned unchanged.
+  // The same error about `context`: "context: message", or "context is empty" for "is empty". Ok stays ok.
   Status WithContext(std::string_view context) const;
 
  private:

@@ -36,6 +36,16 @@ TEST(Status, CarriesCodeAndMessageThroughTheMacros) {
   EXPECT_EQ(Quarter(6).status().ToString(), "invalid_argument: odd: 3");
   EXPECT_TRUE(Both(2, 4).ok());
   EXPECT_EQ(Both(2, 5).WithContext("b").message(), "b: odd: 5");
+  const std::pair<const char*, const char*> sentences[] = {
+      {"is empty", "b is empty"},
+      {"has no x", "b has no x"},
+      {"must be y", "b must be y"},
+      {"isle", "b: isle"},
+      {"cannot be read", "b cannot be read"},
+      {"c is empty", "b: c is empty"},
+  };
+  for (const auto& [message, whole] : sentences)
+    EXPECT_EQ(InvalidArgument(message).WithContext("b").message(), whole);
   EXPECT_TRUE(Status::Ok().WithContext("b").ok());
 }
 

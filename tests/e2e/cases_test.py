@@ -306,12 +306,12 @@ def test_an_empty_prompt_of_a_model_without_bos_is_refused(golden):
 
 BODIES = [
     (b'{"prompt":"x\\ud800"}', 'column 19, before \'"}\': a surrogate'),
-    (b'\xef\xbb\xbf{"prompt":"x"}', "it begins with a byte order mark: save it without"),
+    (b'\xef\xbb\xbf{"prompt":"x"}', "it begins with a byte order mark; save it without one"),
     (b'{"prompt":"x","temperature":NaN}', "column 29, before 'NaN}': JSON has no NaN"),
     (b'{"prompt":"x",\n}', "line 2, column 1, before '}': the comma before it is one too many"),
-    (b'{"prompt":"x"', "column 14, at the end: it ends too early"),
-    (b"{'prompt':'x'}", "column 2, before ''prompt':'x'}': expected double quotes"),
-    ('{"prompt":"x"}'.encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+    (b'{"prompt":"x"', "column 14: it ends too early"),
+    (b"{'prompt':'x'}", 'column 2, before "\'prompt\':\'x\'}": expected double quotes'),
+    ('{"prompt":"x"}'.encode("utf-16"), "it is UTF-16; save it as UTF-8"),
     (b'{"prompt":"x","seed":9223372036854775808}',
      "'seed' must be an integer from -9223372036854775808 to 9223372036854775807, not 9223372036854775808."),
     (b'{"prompt":"x","n":99999999999999999999}', "'n' must be an integer from 1 to 16, not 1e+20."),

@@ -101,10 +101,10 @@ TEST(BodyWords, SayWhereAndWhat) {
   } cases[] = {
       {"{\"prompt\":\"x\\ud800\"}",
        "The body is not valid JSON at line 1, column 19, before '\"}': a surrogate"},
-      {"\xEF\xBB\xBF{}", "it begins with a byte order mark: save it without."},
+      {"\xEF\xBB\xBF{}", "it begins with a byte order mark; save it without one."},
       {"{\"temperature\":NaN}", "column 16, before 'NaN}': JSON has no NaN and no Infinity"},
       {"{\"prompt\":\"x\",\n}", "line 2, column 1, before '}': the comma before it is one too many."},
-      {"{\"prompt\":\"x", "column 13, at the end: it ends inside a string: it is cut short."},
+      {"{\"prompt\":\"x", "column 13: it ends inside a string."},
       {"", "it is empty."},
       {"prompt=x", "before 'prompt=x': expected an object"},
   };

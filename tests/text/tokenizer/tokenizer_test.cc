@@ -338,7 +338,7 @@ std::vector<Refusal> RefusedModels() {
        Code::kUnsupported, "added_tokens[0].content"},
       {"not an object", With(&P::normalizer, "[]"), Code::kCorrupt, "normalizer is []"},
       {"deep", With(&P::normalizer, std::string(1000, '[') + std::string(1000, ']')), Code::kCorrupt,
-       "tokenizer.json: is not valid JSON"},
+       "tokenizer.json is not valid JSON"},
   };
 }
 
