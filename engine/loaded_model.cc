@@ -42,7 +42,7 @@ Result<fs::path> FindFolder(const fs::path& path) {
   const Code code = fs::is_directory(folder, error) ? Code::kNotFound
                     : folder.extension() == ".gguf" ? Code::kUnsupported
                                                     : Code::kInvalidArgument;
-  return Status(code, path.string() + ": " + WhyNoModelFolder(folder));
+  return Status(code, WhyNoModelFolder(folder)).WithContext(path.string());
 }
 
 // Reads the JSON object of a file. The object is empty when the file does not exist.
@@ -90,25 +90,32 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
     }
   }
   Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(source.text, std::move(options));
-  if (!parsed.ok()) {
-    return Status(parsed.status().code(),
-                  source.place + ": " + parsed.status().message() + "; give another by --chat-template");
+  if (parsed.ok()) return parsed;
+  std::string why = parsed.status().message();  // `place` says already that it is the chat template
+  for (const std::string_view known : {"chat template, ", "the chat template "}) {
+    if (why.starts_with(known)) why.erase(0, known.size());
   }
-  return parsed;
+  return Status(parsed.status().code(), why + "; give another by --chat-template FILE")
+      .WithContext(source.place);
+}
+
+// Whether a message ends with what to do, which stands after a semicolon that is not in a quoted value.
+bool SaysWhatToDo(std::string_view message) {
+  const size_t at = message.rfind("; ");
+  if (at == message.npos) return false;
+  const std::string_view last = message.substr(at);
+  return last.find('"') == last.npos && last.find("': ") == last.npos &&
+         last.find(" (expected: ") == last.npos && last.find(" (supported: ") == last.npos;
 }
 
 // Adds what to do to a message that does not say it.
 template <typename T>
 Result<T> Remedied(Result<T> result) {
-  if (result.ok()) return result;
-  const std::string& message = result.status().message();
-  for (const std::string_view said : {"download", "choose", "serves", "use the model", "--chat-template",
-                                      "Permission denied", "move the key", "transformers"}) {
-    if (message.find(said) != std::string::npos) return result;
-  }
-  return Status(result.status().code(), message + (result.status().code() == Code::kUnsupported
-                                                       ? "; prefixd cannot serve this model, choose another"
-                                                       : "; correct the file or download it again"));
+  if (result.ok() || SaysWhatToDo(result.status().message())) return result;
+  return Status(result.status().code(),
+                result.status().message() + (result.status().code() == Code::kUnsupported
+                                                 ? "; prefixd cannot serve this model; choose another"
+                                                 : "; correct the file or download it again"));
 }
 
 // Makes the tokens that the template writes around messages control tokens, also where the files do not
@@ -152,6 +159,20 @@ Status CheckVocabulary(int own_vocab_size, LoadedModel* model) {
   return Status::Ok();
 }
 
+void WarnOfIgnored(const std::vector<IgnoredId>& ignored, int vocab) {
+  for (const IgnoredId& one : ignored) {
+    if (one.key.ends_with("eos_token_id")) {
+      Log(LogLevel::kWarning,
+          "an end token is not in the vocabulary: answers do not end at it; correct or remove it",
+          {{"key", one.key}, {"id", one.id}, {"vocab_size", vocab}});
+    } else {
+      Log(LogLevel::kWarning,
+          "a token is not in the vocabulary: prompts do not begin with it; correct or remove it",
+          {{"key", one.key}, {"id", one.id}, {"vocab_size", vocab}});
+    }
+  }
+}
+
 // Returns to the operating system what the heap keeps of freed memory. To parse a large tokenizer.json takes
 // several times the memory of the tokenizer.
 void TrimHeap() { ::malloc_trim(0); }
@@ -159,16 +180,18 @@ void TrimHeap() { ::malloc_trim(0); }
 // Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
 Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template) {
   auto model = std::make_unique<LoadedModel>();
+  std::vector<IgnoredId> ignored;
   model->served_name = folder.filename().string();
   PREFIXD_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(folder / "config.json", kLargestConfig));
-  PREFIXD_ASSIGN_OR_RETURN(model->config, Remedied(ParseModelConfig(config)));
+  PREFIXD_ASSIGN_OR_RETURN(model->config, Remedied(ParseModelConfig(config, &ignored)));
 
   PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
                            Remedied(ReadOptionalObject(folder / "generation_config.json", kLargestConfig)));
   const JsonFields generation_fields(generation, "generation_config.json: ");
   PREFIXD_ASSIGN_OR_RETURN(model->generation, Remedied(ParseGeneration(generation_fields)));
-  PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> ends,
-                           Remedied(ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab)));
+  PREFIXD_ASSIGN_OR_RETURN(
+      const std::vector<TokenId> ends,
+      Remedied(ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab, &ignored)));
 
   PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, Remedied(ReadTokenizerFiles(folder, chat_template)));
   model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
@@ -180,6 +203,7 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   model->named_tokens = std::move(files.named);
   model->contradictions = std::move(files.contradictions);
   PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));
+  WarnOfIgnored(ignored, model->config.vocab);
   std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
   eos.insert(ends.begin(), ends.end());
   if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)

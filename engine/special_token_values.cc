@@ -44,7 +44,7 @@ Result<WrittenToken> ReadToken(const JsonFields& fields, std::string_view key, s
   if (const Field<std::string> text = fields.String(key); text.ok()) return TextToken(text.value(), from);
   if (const Field<JsonFields> object = fields.Object(key); object.ok())
     return ReadTokenObject(object.value(), from);
-  return fields.Wrong(key, "a text, an object with \"content\", or null");
+  return fields.Wrong(key, "a string, an object with \"content\", or null");
 }
 
 Result<std::vector<WrittenToken>> ReadTokens(const JsonFields& fields, std::string_view key,
@@ -60,7 +60,7 @@ Result<std::vector<WrittenToken>> ReadTokens(const JsonFields& fields, std::stri
       PREFIXD_ASSIGN_OR_RETURN(WrittenToken token, ReadTokenObject(object, from));
       tokens.push_back(std::move(token));
     } else {
-      return fields.WrongElement(key, i, "a text, or an object with \"content\"");
+      return fields.WrongElement(key, i, "a string, or an object with \"content\"");
     }
   }
   return tokens;

@@ -171,9 +171,11 @@ Status Resolver::ReadDecoder(const JsonFields& config) {
     const std::string_view text = key;
     int64_t id = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-    if (error != std::errc() || end != text.data() + text.size() || id < 0 || id > kMaxTokenId ||
-        !value.is_object())
-      return decoder.Wrong(text, "a token under its id, which is at most " + std::to_string(kMaxTokenId));
+    if (error != std::errc() || end != text.data() + text.size() || id < 0 || id > kMaxTokenId) {
+      return InvalidArgument(config.PathOf("added_tokens_decoder") + " has the key " +
+                             QuoteJson(bj::value(key)) + " (expected: the id of a token, from 0 to " +
+                             std::to_string(kMaxTokenId) + ")");
+    }
     PREFIXD_ASSIGN_OR_RETURN(const JsonFields object, decoder.Object(text).Required());
     PREFIXD_ASSIGN_OR_RETURN(WrittenToken token, ReadTokenObject(object, kConfigFile));
     report_.Id(token.content(), id, kConfigFile);
@@ -210,7 +212,8 @@ Status Resolver::ReadMap(const JsonFields& map) {
   for (const auto& [key, value] : map.object()) {
     const std::string_view name = key;
     if (std::find(std::begin(kForeignKeys), std::end(kForeignKeys), name) != std::end(kForeignKeys))
-      return map.Unsupported(name, "in tokenizer_config.json only: move the key there");
+      return Status(Code::kUnsupported, map.Unsupported(name, "in tokenizer_config.json only").message() +
+                                            "; move the key there");
     if (IsTokenName(name)) {
       PREFIXD_RETURN_IF_ERROR(SetName(map, name, kMapFile));
     } else if (name == "additional_special_tokens" || name == "extra_special_tokens") {

@@ -5,7 +5,6 @@
 #include <boost/json/array.hpp>
 
 #include "base/json_fields.h"
-#include "base/log.h"
 #include "model/canonical.h"
 
 namespace prefixd {
@@ -78,21 +77,21 @@ bool IsNull(const bj::value& v) { return v.is_null(); }
 struct Feature {
   std::string_view key;
   bool (*harmless)(const bj::value&);
-  std::string_view supported;
+  std::string_view supported, remedy;
 };
 constexpr Feature kFeatures[] = {
-    {"is_causal", IsTrue, "true"},
-    {"partial_rotary_factor", IsOneOrNull, "1"},
-    {"quantization_config", IsNull,
-     "null, with weights in F32, F16 or BF16: use the model before it was quantised"},
-    {"per_layer_config", IsNull, "none: layers differ by layer_types alone"},
+    {"is_causal", IsTrue, "true", ""},
+    {"partial_rotary_factor", IsOneOrNull, "1", ""},
+    {"quantization_config", IsNull, "weights in F32, F16 or BF16", "; use the model before it was quantised"},
+    {"per_layer_config", IsNull, "none: layers differ by layer_types alone", ""},
 };
 
 Status RefuseUnsupported(const JsonFields& fields) {
   for (const Feature& feature : kFeatures) {
     const bj::value* value = fields.object().if_contains(bj::string_view(feature.key));
-    if (value != nullptr && !feature.harmless(*value))
-      return fields.Unsupported(feature.key, std::string(feature.supported));
+    if (value == nullptr || feature.harmless(*value)) continue;
+    const Status refusal = fields.Unsupported(feature.key, std::string(feature.supported));
+    return Status(refusal.code(), refusal.message() + std::string(feature.remedy));
   }
   return Status::Ok();
 }
@@ -109,20 +108,28 @@ std::string ModelTypes() {
 Status WithKind(const JsonFields& fields, std::string_view class_name, const Status& refusal) {
   const auto has = [&](std::string_view key) { return fields.Find(key) != nullptr; };
   const auto ends = [&](std::string_view end) { return class_name.ends_with(end); };
+  // Where model_type is refused, a class that is there has been accepted.
+  const bool names_type = refusal.message().find("model_type") != std::string::npos;
+  const bool only_type = names_type && !class_name.empty();
   std::string kind;
   if (has("vision_config") || has("audio_config") || has("text_config")) {
-    kind = "it is a model of text and images or sound, and prefixd serves models of text alone";
+    kind = "it is multimodal, and prefixd serves text-only models; choose a model of one of these families";
   } else if (const bj::value* both = fields.Find("is_encoder_decoder"); both != nullptr && IsTrue(*both)) {
-    kind = "it is an encoder with a decoder, and prefixd serves decoders alone";
+    kind =
+        "it is an encoder-decoder, and prefixd serves decoder-only models; choose a model of one of these "
+        "families";
   } else if (ends("Classification") || ends("ForMaskedLM") || ends("ForQuestionAnswering")) {
-    kind = "a model of this class generates no text, and prefixd serves nothing else";
+    kind = "it is of a class that does not generate text; choose a model of one of these classes";
   } else if (ends("Model")) {
-    kind = "this class has no head to generate text with; take the model of the class ...ForCausalLM";
+    kind = "this class has no head to generate text with; choose the model of the class ...ForCausalLM";
+  } else if (only_type) {
+    kind = "architectures names another family, " + std::string(class_name) +
+           "; correct config.json, or choose a model of one of these families";
   } else {
     kind = "choose a model of one of these families";
   }
   const Field<std::string> type = fields.String("model_type");
-  const bool says_type = refusal.message().find("model_type") == std::string::npos && type.ok();
+  const bool says_type = !names_type && type.ok();
   return Status(
       refusal.code(),
       refusal.message() + (says_type ? "; its model_type is \"" + type.value() + "\"" : "") + "; " + kind);
@@ -138,8 +145,8 @@ Result<const Architecture*> FindArchitecture(const JsonFields& fields) {
     class_name = std::string(list->get_array()[0].get_string());
   }
   if (model_type.empty() && class_name.empty())
-    return fields.Wrong("architectures",
-                        "with model_type the family of the model; supported: " + SupportedArchitectures());
+    return InvalidArgument(fields.PathOf("architectures") + " and model_type are missing (expected: one of " +
+                           SupportedArchitectures() + " in architectures)");
   for (const Architecture& row : kArchitectures) {
     if ((model_type.empty() || model_type == row.model_type) &&
         (class_name.empty() || class_name == row.class_name)) {
@@ -359,12 +366,14 @@ std::string SupportedArchitectures() {
   return names;
 }
 
-Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab) {
+Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab,
+                                           std::vector<IgnoredId>* ignored) {
   const bj::value* value = fields.Find(key);
   std::vector<int64_t> ids;
-  if (value != nullptr && !value->is_array()) {
-    PREFIXD_ASSIGN_OR_RETURN(const int64_t id, fields.Integer(key, INT64_MIN, INT64_MAX).Required());
-    ids.push_back(id);
+  if (value != nullptr && value->is_int64()) {
+    ids.push_back(value->get_int64());
+  } else if (value != nullptr && !value->is_array()) {
+    return fields.Wrong(key, "an integer, or a list of integers");
   } else {
     PREFIXD_ASSIGN_OR_RETURN(ids, fields.Integers(key, INT64_MIN, INT64_MAX, SIZE_MAX).Or({}));
   }
@@ -372,15 +381,14 @@ Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string
   for (const int64_t id : ids) {
     if (id >= 0 && id < vocab) {
       found.push_back(static_cast<TokenId>(id));
-    } else {  // transformers takes it, too; no model generates it
-      Log(LogLevel::kWarning, "a token id is not in the vocabulary of the model; it is ignored",
-          {{"key", fields.PathOf(key)}, {"id", id}, {"vocab_size", vocab}});
+    } else if (ignored != nullptr) {
+      ignored->push_back({fields.PathOf(key), id});
     }
   }
   return found;
 }
 
-Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
+Result<ModelConfig> ParseModelConfig(std::string_view config_json, std::vector<IgnoredId>* ignored) {
   PREFIXD_ASSIGN_OR_RETURN(const bj::object object, ParseJsonObject("config.json: ", config_json));
   const JsonFields fields(object, "config.json: ");
   ModelConfig config;
@@ -397,9 +405,9 @@ Result<ModelConfig> ParseModelConfig(std::string_view config_json) {
   PREFIXD_ASSIGN_OR_RETURN(config.tied_embeddings, fields.Bool("tie_word_embeddings").Or(false));
   PREFIXD_ASSIGN_OR_RETURN(config.dtype, ParseDType(fields));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<TokenId> bos,
-                           ParseTokenIds(fields, "bos_token_id", config.vocab));
+                           ParseTokenIds(fields, "bos_token_id", config.vocab, ignored));
   if (!bos.empty()) config.bos = bos.front();
-  PREFIXD_ASSIGN_OR_RETURN(config.eos, ParseTokenIds(fields, "eos_token_id", config.vocab));
+  PREFIXD_ASSIGN_OR_RETURN(config.eos, ParseTokenIds(fields, "eos_token_id", config.vocab, ignored));
   return config;
 }
 

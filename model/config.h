@@ -62,14 +62,21 @@ struct ConfigLimits {
 };
 inline constexpr ConfigLimits kConfigLimits;
 
+// A token id that is not in the vocabulary.
+struct IgnoredId {
+  std::string key;  // "config.json: eos_token_id"
+  int64_t id;
+};
+
 // Parses the text of a config.json. kCorrupt: not a JSON object. kInvalidArgument: a value that makes no
 // sense. kUnsupported: a model or a feature that prefixd does not compute. The message begins with
-// "config.json: " and names key and value.
-Result<ModelConfig> ParseModelConfig(std::string_view config_json);
+// "config.json" and names key and value. `ignored`, unless it is null, gets the ids that are left out.
+Result<ModelConfig> ParseModelConfig(std::string_view config_json, std::vector<IgnoredId>* ignored = nullptr);
 
-// Returns the token ids at `key`: one id, an array of ids, or none where the key is missing. An id
-// that is not in [0, vocab) is left out, with a warning.
-Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab);
+// Returns the token ids at `key`: one id, an array of ids, or none where the key is missing. An id that is
+// not in [0, vocab) is left out, as no model generates it. transformers takes it, too.
+Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab,
+                                           std::vector<IgnoredId>* ignored = nullptr);
 
 // Returns the class names, as in "LlamaForCausalLM, ...", for messages and `validate`.
 std::string SupportedArchitectures();

@@ -20,8 +20,17 @@ constexpr size_t kMostEntries = 10000;  // of a folder that are looked at
 
 constexpr std::string_view kWhatAModelIs =
     "give a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
-constexpr std::string_view kConvert =
-    "convert it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER)";
+constexpr std::string_view kSafetensorsVersion = "use a version of this model with *.safetensors files";
+constexpr std::string_view kRightToRead = "give the user that runs prefixd the right to read it (chmod)";
+
+// Weights that transformers 5 does not read, after pytorch_model*.bin, which it does.
+struct OtherFormat {
+  std::string_view name, end;
+};
+constexpr OtherFormat kOtherFormats[] = {
+    {"PyTorch", ".bin"},   {"PyTorch", ".pt"},  {"PyTorch", ".pth"},
+    {"TensorFlow", ".h5"}, {"JAX", ".msgpack"}, {"TensorFlow", ".ckpt.index"},
+};
 
 bool Exists(const fs::path& path) {
   std::error_code ignored;
@@ -84,7 +93,18 @@ std::string Unfinished(const std::vector<std::string>& names) {
 }
 
 std::string UseGguf(const std::string& name) {
-  return "it has " + name + ": GGUF files are not supported; use the folder that it was made from";
+  return "it has " + name + ", and GGUF files are not supported; " + std::string(kUseOriginal);
+}
+
+// A file of an export to ONNX or OpenVINO, with the name of the format; empty where there is none.
+std::string ExportIn(const fs::path& folder, const std::vector<std::string>& names) {
+  if (const std::string name = NameWith(names, {".onnx"}); !name.empty()) return name + ", an export to ONNX";
+  if (const std::string name = NameWith(names, {"openvino_model.xml"}); !name.empty())
+    return name + ", an export to OpenVINO";
+  const std::string inner =
+      NameWith(NamesIn(folder / "onnx").value_or(std::vector<std::string>()), {".onnx"});
+  if (!inner.empty()) return "onnx/" + inner + ", an export to ONNX";
+  return Has(names, "onnx") ? "onnx, the folder of an export to ONNX" : "";
 }
 
 // What another program's folder is; empty where it is not known.
@@ -92,8 +112,9 @@ std::string OtherKind(const fs::path& folder, const std::vector<std::string>& na
   if (HasAdapter(folder)) return "it is " + DescribeAdapter(folder);
   if (Has(names, "model_index.json")) {
     const std::string pipeline = StringIn(folder / "model_index.json", "_class_name");
-    return "it is a pipeline of diffusers" + (pipeline.empty() ? "" : " (" + pipeline + ")") +
-           ", which generates no text; prefixd serves language models";
+    return "it has model_index.json, of a pipeline of diffusers" +
+           (pipeline.empty() ? "" : " (" + pipeline + ")") +
+           ", which generates no text; choose a language model";
   }
   if (const fs::path snapshot = SnapshotIn(folder); !snapshot.empty()) {
     return "it is an entry of the Hugging Face cache; give the folder of the snapshot: --model " +
@@ -101,8 +122,8 @@ std::string OtherKind(const fs::path& folder, const std::vector<std::string>& na
   }
   if (const std::string gguf = NameWith(names, {".gguf", ".ggml"}); !gguf.empty()) return UseGguf(gguf);
   if (Has(names, "params.json") || !NameWith(names, {"consolidated.safetensors", ".pth"}).empty()) {
-    return "it has the files of the model's maker (params.json, consolidated.*); download the version for "
-           "transformers, which has config.json and tokenizer.json, or convert it to that";
+    return "it has the maker's own format (params.json, consolidated.*); download the version for "
+           "transformers, which has config.json and tokenizer.json";
   }
   return "";
 }
@@ -114,10 +135,12 @@ std::string NoConfig(const fs::path& folder, const std::vector<std::string>& nam
     return "config.json is a link to " + fs::read_symlink(config, ignored).string() +
            ", which does not exist; copy the files instead of the links, or download the folder again";
   }
-  if (fs::is_directory(config, ignored)) return "config.json is a folder, not a file; download it again";
-  if (fs::exists(config, ignored)) return "config.json is not a regular file; download it again";
+  if (fs::is_directory(config, ignored))
+    return "config.json is a folder, not a file; remove it, then download the file";
+  if (fs::exists(config, ignored))
+    return "config.json is not a regular file; remove it, then download the file";
   if (Has(names, "config.json"))
-    return "config.json cannot be opened: Permission denied; let the user that runs prefixd read it";
+    return "config.json cannot be opened: Permission denied; " + std::string(kRightToRead);
   if (names.empty()) return "is empty; " + std::string(kWhatAModelIs);
   const std::string found = "has no config.json: ";
   if (const std::string kind = OtherKind(folder, names); !kind.empty()) return found + kind;
@@ -134,10 +157,15 @@ std::string NoConfig(const fs::path& folder, const std::vector<std::string>& nam
   }
   if (const std::string name = Unfinished(names); !name.empty())
     return found + "it has " + name + ", part of a download that has not finished; download the folder again";
-  return found + std::string(kWhatAModelIs);
+  return "has no config.json; " + std::string(kWhatAModelIs);
 }
 
 }  // namespace
+
+std::string SaveWithTransformers(std::string_view arguments) {
+  return "with transformers: AutoModelForCausalLM.from_pretrained(FOLDER" + std::string(arguments) +
+         ").save_pretrained(OTHER), then copy the files of the tokenizer to OTHER";
+}
 
 bool HasAdapter(const fs::path& folder) { return Exists(folder / "adapter_config.json"); }
 
@@ -160,7 +188,7 @@ std::string WhyNoModelFolder(const fs::path& path) {
                                       : std::string(kWhatAModelIs));
   }
   const auto names = NamesIn(path);
-  if (!names) return "the folder cannot be read: Permission denied; let the user that runs prefixd read it";
+  if (!names) return "cannot be read: Permission denied; " + std::string(kRightToRead);
   return NoConfig(path, *names);
 }
 
@@ -170,31 +198,40 @@ std::string WhyNoWeights(const fs::path& folder) {
   if (HasAdapter(folder)) return none + "it is " + DescribeAdapter(folder);
   if (const std::string name = Unfinished(names); !name.empty())
     return none + "it has " + name + ", part of a download that has not finished; download the folder again";
-  if (const std::string name = NameWith(names, {".bin", ".pt", ".pth"}); !name.empty())
-    return none + "it has " + name + ", in the format of PyTorch; " + std::string(kConvert);
+  for (const std::string& name : names) {  // the ones that transformers reads
+    if (name.starts_with("pytorch_model") && name.ends_with(".bin"))
+      return none + "it has " + name + ", in the format of PyTorch; convert it " + SaveWithTransformers();
+  }
   if (const std::string name = NameWith(names, {".gguf", ".ggml"}); !name.empty())
     return none + UseGguf(name);
-  if (const std::string name = NameWith(names, {".h5", ".msgpack", ".ckpt.index"}); !name.empty())
-    return none + "it has " + name + ", in the format of TensorFlow or JAX; " + std::string(kConvert);
-  if (Has(names, "onnx") || !NameWith(names, {".onnx", "openvino_model.xml"}).empty())
-    return none + "it is an export to ONNX or OpenVINO; use the folder that it was made from";
-  return none + "download the folder again, with its *.safetensors files";
+  // Before the formats: an export to OpenVINO has a file *.bin.
+  if (const std::string found = ExportIn(folder, names); !found.empty())
+    return none + "it has " + found + "; " + std::string(kUseOriginal);
+  for (const auto& [format, ends] : kOtherFormats) {
+    for (const std::string& name : names) {
+      if (name.ends_with(ends))
+        return none + "it has " + name + ", in the format of " + std::string(format) + "; " +
+               std::string(kSafetensorsVersion);
+    }
+  }
+  return "has no weights in *.safetensors files; download the folder again, with them";
 }
 
 std::string WhyNoTokenizer(const fs::path& folder) {
   const std::vector<std::string> names = NamesIn(folder).value_or(std::vector<std::string>());
-  const std::string none = "has no tokenizer.json: ";
-  constexpr std::string_view kSave =
-      "make it with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+  const std::string only = "has no tokenizer.json, only ";
   for (const std::string_view name :
        {"tokenizer.model", "spiece.model", "vocab.json", "tokenizer.tiktoken"}) {
-    if (Has(names, name)) return none + "it has only " + std::string(name) + "; " + std::string(kSave);
+    if (!Has(names, name)) continue;
+    const bool merges = name == "vocab.json" && Has(names, "merges.txt");
+    return only + std::string(name) + (merges ? " and merges.txt" : "") +
+           "; make it with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
   }
   if (Has(names, "tekken.json"))
-    return none +
-           "it has only tekken.json, of mistral-common; take tokenizer.json from a version of the "
-           "model for transformers";
-  return none + "download it with the model, or " + std::string(kSave);
+    return only +
+           "tekken.json, of mistral-common; take tokenizer.json from a version of the model for "
+           "transformers";
+  return "has no tokenizer.json; download the folder again, with it";
 }
 
 }  // namespace prefixd

@@ -8,12 +8,19 @@
 
 namespace prefixd {
 
-// Why `path` cannot be a model folder, and what to do: "has no config.json: ...". `path` exists, and is
-// either not a folder or has no config.json that is a file.
+// Why `path` cannot be a model folder, and what to do: "has no config.json: ...", "config.json is ...".
+// `path` exists, and is either not a folder or has no config.json that is a file.
 std::string WhyNoModelFolder(const std::filesystem::path& path);
 
 // Why a folder with config.json has no weights that prefixd reads, and what to do.
 std::string WhyNoWeights(const std::filesystem::path& folder);
+
+// What to do about weights that are those of another program.
+inline constexpr std::string_view kUseOriginal =
+    "use the original Hugging Face folder of this model, with *.safetensors files";
+
+// How to write a folder anew: "with transformers: ...". `arguments` of from_pretrained begin with a comma.
+std::string SaveWithTransformers(std::string_view arguments = "");
 
 // Why a folder has no tokenizer.json, and what to do.
 std::string WhyNoTokenizer(const std::filesystem::path& folder);

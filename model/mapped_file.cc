@@ -23,10 +23,10 @@ Status Refused(const std::filesystem::path& path, int error) {
   std::string words = path.string() + ": " + std::strerror(error);
   std::error_code ignored;
   if (error == ENOENT && std::filesystem::is_symlink(path, ignored)) {
-    words = path.string() + ": is a link to " + std::filesystem::read_symlink(path, ignored).string() +
+    words = path.string() + " is a link to " + std::filesystem::read_symlink(path, ignored).string() +
             ", which does not exist; copy the files instead of the links, or download the folder again";
   }
-  if (error == EACCES) words += "; let the user that runs prefixd read it";
+  if (error == EACCES) words += "; give the user that runs prefixd the right to read it (chmod)";
   return Status(code, std::move(words));
 }
 
@@ -36,7 +36,7 @@ Status RefusePointer(const std::filesystem::path& path, std::string_view text) {
   const size_t size = text.substr(0, kLongestPointer).find("\nsize ");
   const std::string bytes(size == text.npos ? "?"
                                             : text.substr(size + 6, text.find('\n', size + 6) - size - 6));
-  return Corrupt(path.string() + ": is a git-lfs pointer to a file of " + bytes +
+  return Corrupt(path.string() + " is a git-lfs pointer to a file of " + bytes +
                  " bytes, not the file itself; fetch it: git lfs pull --include " + path.filename().string() +
                  ", or download it again");
 }
@@ -50,8 +50,9 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(fd);
-    return IoError(path.string() + (S_ISDIR(info.st_mode) ? ": is a folder, not a file; download it again"
-                                                          : ": is not a regular file"));
+    return IoError(path.string() +
+                   (S_ISDIR(info.st_mode) ? " is a folder, not a file" : " is not a regular file") +
+                   "; remove it, then download the file");
   }
   const size_t size = static_cast<size_t>(info.st_size);
   if (size == 0) {
@@ -85,7 +86,7 @@ MappedFile::Version MappedFile::VersionOf(const struct stat& info) {
 Status MappedFile::CheckUnchanged() const {
   struct stat info {};
   if (::stat(path_.c_str(), &info) == 0 && VersionOf(info) == version_) return Status::Ok();
-  return Corrupt(path_.string() + ": has changed while it was read; start again when it is complete");
+  return Corrupt(path_.string() + " has changed while it was read; start again when it is complete");
 }
 
 void MappedFile::DropPages(std::span<const std::byte> part) const {

@@ -25,6 +25,7 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) = delete;
   ~MappedFile();
 
+  const std::filesystem::path& path() const { return path_; }
   std::span<const std::byte> bytes() const { return bytes_; }
   // kCorrupt when the file at the path is another one now, or has another size or time of modification.
   Status CheckUnchanged() const;

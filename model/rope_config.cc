@@ -146,8 +146,9 @@ Result<ParsedRope> ParseScaling(const Source& source) {
       if (value.is_object())  // parameters for each type of layer
         return fields.Unsupported(name, "the keys of a rope of type " + std::string(row->name));
       // transformers ignores it, too, so the model was made without it.
-      Log(LogLevel::kWarning, "config.json has a key that this rope type does not read; it is ignored",
-          {{"key", fields.PathOf(name)}, {"rope_type", row->name}});
+      Log(LogLevel::kWarning,
+          "this rope type does not read a key of config.json; check its name, or remove it",
+          {{"key", fields.PathOf(name)}, {"value", QuoteJson(value)}, {"rope_type", row->name}});
     }
   }
   PREFIXD_ASSIGN_OR_RETURN(const double share, fields.Number("partial_rotary_factor", 0, 1).Or(1));
@@ -174,7 +175,8 @@ Result<ParsedRope> ParseRopeConfig(const JsonFields& config, int max_positions) 
     if (!scaling.has_value()) continue;
     PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseScaling({*scaling, config, theta, max_positions}));
     if (found.has_value() && (found->rope != parsed.rope || found->context != parsed.context))
-      return config.Wrong(key, "the same as in rope_parameters, or null");
+      return config.Wrong(
+          key, "the same as rope_parameters, " + QuoteJson(*config.Find("rope_parameters")) + ", or null");
     found = parsed;
   }
   if (found.has_value()) return *found;

@@ -37,6 +37,8 @@ constexpr StoredType kStoredTypes[] = {
     {"U16", 2, {}},          {"U8", 1, {}},           {"BOOL", 1, {}},
 };
 
+std::string Bytes(uint64_t count) { return std::to_string(count) + (count == 1 ? " byte" : " bytes"); }
+
 // Parses one entry of the header. `data` is the data of the file.
 Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
                                std::span<const std::byte> data) {
@@ -81,10 +83,9 @@ Status CheckCoverage(const std::string& file, std::span<const std::byte> data,
     end += tensor.bytes.size();
   }
   if (end != data.data() + data.size()) {
-    return Corrupt(file + ": its tensors take " + std::to_string(end - data.data()) + " bytes of " +
-                   std::to_string(data.size()) +
-                   " bytes of data; the rest belongs to none of them. "
-                   "Download the file again");
+    return Corrupt(file + " is too long: its last " + Bytes(data.data() + data.size() - end) +
+                   (data.data() + data.size() - end == 1 ? " belongs" : " belong") +
+                   " to no tensor; download it again");
   }
   return Status::Ok();
 }
@@ -99,21 +100,22 @@ Status CheckLength(const std::string& file, const bj::object& header, size_t dat
       needed = std::max(needed, JsonInteger(offset).value_or(0));
   }
   if (static_cast<uint64_t>(needed) <= data_bytes) return Status::Ok();
-  return Corrupt(file + ": is cut short: the data_offsets of its tensors reach byte " +
-                 std::to_string(needed) + " of the data, and the file has " + std::to_string(data_bytes) +
-                 " bytes of data: " + std::to_string(static_cast<uint64_t>(needed) - data_bytes) +
-                 " are missing. Download it again");
+  const uint64_t missing = static_cast<uint64_t>(needed) - data_bytes;
+  return Corrupt(file + " is cut short: its last " + Bytes(missing) + (missing == 1 ? " is" : " are") +
+                 " missing; download it again");
 }
 
-// What a file is that begins like one of another format.
-std::string_view OtherFormat(std::span<const std::byte> bytes) {
+// What a file is that begins like one of another format, and what to do.
+std::string OtherFormat(std::span<const std::byte> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("PK\3\4") || text.starts_with("\x80\x02\x8A") || text.starts_with("\x80\x02}"))
-    return "a pickle of PyTorch; save the model with save_pretrained of transformers";
-  if (text.starts_with("GGUF"))
-    return "a GGUF file, which is not supported; use the folder that it was made from";
-  if (text.starts_with("\x89HDF")) return "a HDF5 file; save the model with save_pretrained of transformers";
-  if (text.starts_with("<")) return "HTML or XML: was an error page downloaded? Download the file again";
+    return "a PyTorch pickle; download the real file, or, if you trust this one, rename it to "
+           "pytorch_model.bin and convert it " +
+           SaveWithTransformers();
+  if (text.starts_with("GGUF")) return "a GGUF file, which is not supported; " + std::string(kUseOriginal);
+  if (text.starts_with("\x89HDF"))
+    return "an HDF5 file, which is not supported; " + std::string(kUseOriginal);
+  if (text.starts_with("<")) return "HTML or XML, perhaps an error page; download it again";
   return "";
 }
 
@@ -132,9 +134,13 @@ Result<std::map<std::string, std::string>> ReadIndex(const fs::path& path) {
   if (map.object().empty()) return fields.Wrong("weight_map", "tensors and their files");
   std::map<std::string, std::string> shards;
   for (const auto& [name, value] : map.object()) {
-    PREFIXD_ASSIGN_OR_RETURN(const std::string shard, map.String(name).Required());
-    if (!IsPlainFileName(shard)) return map.Wrong(name, "the name of a file of this folder");
-    shards.emplace(name, shard);
+    if (!value.is_string() || !IsPlainFileName(value.get_string())) {
+      return FieldError{FieldError::Kind::kOutOfRange, Code::kCorrupt,
+                        prefix + "weight_map[" + QuoteJson(bj::value(name)) + "]",
+                        "the name of a file of this folder", &value}
+          .ToStatus();
+    }
+    shards.emplace(name, std::string(value.get_string()));
   }
   return shards;
 }
@@ -211,7 +217,8 @@ Result<Shards> FindShards(const fs::path& folder) {
   if (HasAdapter(folder)) {
     if (shards.index.empty() && !shards.files.contains("model.safetensors"))
       return NotFound("is " + DescribeAdapter(folder));
-    Log(LogLevel::kWarning, "the folder has an adapter, which is not applied",
+    Log(LogLevel::kWarning,
+        "the adapter of the folder is not applied: the base weights are served; merge it with peft to use it",
         {{"file", "adapter_config.json"}, {"folder", folder.string()}});
   }
   return shards;
@@ -234,22 +241,22 @@ void AddModelPrefix(std::vector<TensorView>* tensors) {
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
                                                  std::span<const std::byte> bytes) {
   const std::string file(file_name);
-  if (bytes.empty()) return Corrupt(file + ": is empty; download it again");
+  if (bytes.empty()) return Corrupt(file + " is empty; download it again");
   if (bytes.size() < sizeof(uint64_t)) {
-    return Corrupt(file + ": has " + std::to_string(bytes.size()) +
-                   " bytes, too few for a safetensors file; download it again");
+    return Corrupt(file + " has " + Bytes(bytes.size()) +
+                   ", too few for a safetensors file; download it again");
   }
   const uint64_t length = GetLittle<uint64_t>(bytes.data());
   const std::span<const std::byte> rest = bytes.subspan(sizeof(uint64_t));
   if (length > kLongestHeader) {
-    if (const std::string_view other = OtherFormat(bytes); !other.empty())
-      return Corrupt(file + ": is not a safetensors file but " + std::string(other));
-    return Corrupt(file + ": is not a safetensors file: it begins with the length of a header, here " +
+    if (const std::string other = OtherFormat(bytes); !other.empty())
+      return Corrupt(file + " is not a safetensors file but " + other);
+    return Corrupt(file + " is not a safetensors file: it begins with the length of a header, here " +
                    std::to_string(length) + " bytes (limit " + FormatSize(kLongestHeader) +
                    "); download the file again");
   }
   if (length > rest.size()) {
-    return Corrupt(file + ": is cut short: its header takes " + std::to_string(length) +
+    return Corrupt(file + " is cut short: its header takes " + std::to_string(length) +
                    " bytes, and the file has " + std::to_string(rest.size()) +
                    " after the length; download it again");
   }
@@ -292,7 +299,7 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
     const auto at = found.find(name);
     if (at == found.end() || at->second != file) {
       return Corrupt("model.safetensors.index.json: tensor '" + name + "' is not in " + file +
-                     " (download the folder again?)");
+                     "; download the folder again");
     }
   }
   AddModelPrefix(&weights.tensors_);
@@ -306,6 +313,16 @@ const TensorView* WeightFiles::Find(std::string_view name) const {
       tensors_.begin(), tensors_.end(), name,
       [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
   return at == tensors_.end() || at->name != name ? nullptr : &*at;
+}
+
+std::string WeightFiles::FileOf(const TensorView& tensor) const {
+  for (const MappedFile& file : files_) {
+    const std::byte* begin = file.bytes().data();
+    if (tensor.bytes.data() > begin && tensor.bytes.data() <= begin + file.bytes().size())
+      return file.path().filename().string();
+  }
+  PREFIXD_CHECK(false) << tensor.name << " is outside the files";
+  return "";
 }
 
 Status WeightFiles::CheckUnchanged() const {

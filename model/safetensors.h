@@ -55,6 +55,8 @@ class WeightFiles {
   const std::vector<TensorView>& tensors() const { return tensors_; }
   // Returns nullptr if there is no such tensor.
   const TensorView* Find(std::string_view name) const;
+  // The name of the file that has one of tensors().
+  std::string FileOf(const TensorView& tensor) const;
   size_t total_bytes() const;
   // kCorrupt when a file has changed since Open; the message names it.
   Status CheckUnchanged() const;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <set>
 
 #include "base/log.h"
+#include "model/folder_kind.h"
 
 namespace prefixd {
 namespace {
@@ -49,41 +51,121 @@ std::string QuantisedHint(const std::string& name, const WeightFiles& files) {
   return "";
 }
 
+// The number of the layer in "model.layers.7.x"; -1 where `name` is none of that kind.
+int LayerOf(std::string_view name) {
+  constexpr std::string_view kStart = "model.layers.";
+  int layer = -1;
+  if (name.starts_with(kStart))
+    std::from_chars(name.data() + kStart.size(), name.data() + name.size(), layer);
+  return layer;
+}
+
+// One past the last layer of which the files have tensors that are of use.
+int64_t LayersIn(const WeightFiles& files) {
+  int64_t layers = 0;
+  for (const TensorView& tensor : files.tensors()) {
+    if (!IsKnownUseless(tensor.name)) layers = std::max(layers, int64_t{LayerOf(tensor.name)} + 1);
+  }
+  return layers;
+}
+
+// Parts of a name with which checkpoints have several matrices in one tensor.
+struct Fused {
+  std::string_view missing;  // part of the name of the first matrix that is in it
+  std::string_view found;    // part of the name of the tensor
+  std::string_view what, apart;
+};
+constexpr Fused kFused[] = {
+    {"self_attn.q_proj.", "qkv", "q, k and v", "q_proj, k_proj and v_proj"},
+    {"self_attn.q_proj.", "query_key_value", "q, k and v", "q_proj, k_proj and v_proj"},
+    {"self_attn.q_proj.", "W_pack", "q, k and v", "q_proj, k_proj and v_proj"},
+    {"self_attn.q_proj.", "c_attn", "q, k and v", "q_proj, k_proj and v_proj"},
+    {"mlp.gate_proj.", "gate_up", "gate and up", "gate_proj and up_proj"},
+};
+
+// Says that the files have other tensors than `name`, one of them `unread`.
+std::string OthersHint(const std::string& name, const std::vector<std::string>& unread) {
+  for (const Fused& row : kFused) {
+    if (name.find(row.missing) == name.npos) continue;
+    for (const std::string& other : unread) {
+      if (other.find(row.found) == other.npos) continue;
+      return "; '" + other + "' is there: it has " + std::string(row.what) +
+             " in one tensor, which is not supported; use a version of this model with " +
+             std::string(row.apart);
+    }
+  }
+  return "; the files have other names, such as '" + unread.front() +
+         "'; use a version of this model in the layout of transformers";
+}
+
 // What may explain that tensor `name` is missing.
-std::string MissingHint(const std::vector<WeightSpec>& required, const std::string& name,
-                        const WeightFiles& files) {
+std::string MissingHint(const ModelConfig& config, const std::vector<WeightSpec>& required,
+                        const std::string& name, const WeightFiles& files) {
   if (std::string hint = QuantisedHint(name, files); !hint.empty()) return hint;
   if (name == kHeadWeight) {
     return "; a model without it usually shares the embedding: then set tie_word_embeddings in config.json "
-           "to "
-           "true; otherwise download the folder again";
+           "to true; otherwise download the folder again";
+  }
+  if (const int64_t layers = LayersIn(files); layers > 0 && LayerOf(name) >= layers) {
+    return "; num_hidden_layers in config.json is " + std::to_string(config.layers) +
+           ", but the weights have " + std::to_string(layers) + (layers == 1 ? " layer" : " layers") +
+           "; correct it, or download both again";
   }
   const std::vector<std::string> unread = Unread(required, files);
-  if (unread.empty()) return "; the folder is not complete: download it again";
-  return "; the files have others instead, such as '" + unread.front() +
-         "': config.json does not describe them; download the folder again, or convert it with the program "
-         "that "
-         "made it";
+  return unread.empty() ? "; the folder is not complete: download it again" : OthersHint(name, unread);
 }
 
-Status CheckTensor(const std::vector<WeightSpec>& required, const WeightSpec& wanted,
-                   const WeightFiles& files) {
+// The keys of config.json that give a matrix its two sizes, or a vector its one.
+struct Sizes {
+  std::string_view part;
+  std::array<std::string_view, 2> keys;
+};
+constexpr std::string_view kHeads = "num_attention_heads times head_dim";
+constexpr std::string_view kKvHeads = "num_key_value_heads times head_dim";
+constexpr Sizes kSizes[] = {
+    {kEmbeddingWeight, {"vocab_size", "hidden_size"}},
+    {kHeadWeight, {"vocab_size", "hidden_size"}},
+    {"self_attn.q_proj", {kHeads, "hidden_size"}},
+    {"self_attn.k_proj", {kKvHeads, "hidden_size"}},
+    {"self_attn.v_proj", {kKvHeads, "hidden_size"}},
+    {"self_attn.o_proj", {"hidden_size", kHeads}},
+    {"_norm.", {"head_dim", ""}},
+    {"norm.", {"hidden_size", ""}},
+    {"gate_proj", {"intermediate_size", "hidden_size"}},
+    {"up_proj", {"intermediate_size", "hidden_size"}},
+    {"down_proj", {"hidden_size", "intermediate_size"}},
+};
+
+// " (hidden_size)": the first size of `wanted` that a tensor does not have. Empty where it is not known.
+std::string KeyOfSize(const WeightSpec& wanted, const std::vector<int64_t>& shape) {
+  size_t i = 0;
+  while (i < shape.size() && i < wanted.shape.size() && shape[i] == wanted.shape[i]) ++i;
+  if (i >= wanted.shape.size() || shape.size() != wanted.shape.size()) return "";
+  for (const Sizes& row : kSizes) {
+    if (wanted.name.find(row.part) != wanted.name.npos) return " (" + std::string(row.keys.at(i)) + ")";
+  }
+  return "";
+}
+
+Status CheckTensor(const ModelConfig& config, const std::vector<WeightSpec>& required,
+                   const WeightSpec& wanted, const WeightFiles& files) {
   const TensorView* tensor = files.Find(wanted.name);
   if (tensor == nullptr) {
     return Corrupt("tensor '" + wanted.name + "' " + ShapeText(wanted.shape) +
                    " is missing from the *.safetensors files (config.json asks for it)" +
-                   MissingHint(required, wanted.name, files));
+                   MissingHint(config, required, wanted.name, files));
   }
   if (!tensor->dtype.has_value()) {
     const std::string hint = QuantisedHint(wanted.name, files);
-    return Unsupported("tensor '" + wanted.name + "' has dtype " + tensor->dtype_name +
-                       " (supported: F32, F16, BF16)" +
+    return Unsupported(files.FileOf(*tensor) + ": tensor '" + wanted.name + "' has dtype " +
+                       tensor->dtype_name + " (supported: F32, F16, BF16)" +
                        (hint.empty() ? "; use the model before it was quantised or converted" : hint));
   }
   if (tensor->shape != wanted.shape) {
     return Corrupt("tensor '" + wanted.name + "' has shape " + ShapeText(tensor->shape) +
-                   ", config.json asks for " + ShapeText(wanted.shape) +
-                   "; config.json and the weights are not of the same model: download both again");
+                   ", but config.json asks for " + ShapeText(wanted.shape) +
+                   KeyOfSize(wanted, tensor->shape) +
+                   "; the two are not of the same model: download both again");
   }
   return Status::Ok();
 }
@@ -94,7 +176,8 @@ Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<
     const TensorView* tensor = files.Find(LayerWeight(layer, part));
     if (tensor->dtype != first->dtype) {
       return Unsupported("tensors '" + first->name + "' (" + first->dtype_name + ") and '" + tensor->name +
-                         "' (" + tensor->dtype_name + ") have different dtypes; save the model in one");
+                         "' (" + tensor->dtype_name + ") have different dtypes; save the model in one " +
+                         SaveWithTransformers(", dtype='bfloat16'"));
     }
   }
   return Status::Ok();
@@ -164,15 +247,21 @@ int64_t ParameterCount(const ModelConfig& config) {
 
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   const std::vector<WeightSpec> required = RequiredWeights(config);
-  for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(required, spec, files));
+  for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(config, required, spec, files));
   for (int l = 0; l < config.layers; ++l) {
     PREFIXD_RETURN_IF_ERROR(
         CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
     PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
   }
   if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
-  if (const std::vector<std::string> unread = Unread(required, files); !unread.empty()) {
-    Log(LogLevel::kWarning, "model has tensors that this architecture does not read",
+  const std::vector<std::string> unread = Unread(required, files);
+  if (const int64_t layers = LayersIn(files); layers > config.layers) {
+    Log(LogLevel::kWarning,
+        "the weights have more layers than num_hidden_layers; answers may be wrong: download both again",
+        {{"num_hidden_layers", config.layers}, {"layers", layers}, {"first", unread.front()}});
+  } else if (!unread.empty()) {
+    Log(LogLevel::kWarning,
+        "the weights have tensors that this architecture does not read; check that config.json is theirs",
         {{"count", unread.size()}, {"first", unread.front()}});
   }
   return Status::Ok();

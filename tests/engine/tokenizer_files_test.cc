@@ -180,7 +180,7 @@ TEST_F(TokenizerFilesTest, APointerOfGitLfsIsNamed) {
     Start("qwen3");
     Write(name, "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') +
                     "\nsize 7031645\n");
-    EXPECT_THAT(Refusal(), HasSubstr(std::string(name) + ": is a git-lfs pointer"));
+    EXPECT_THAT(Refusal(), HasSubstr(std::string(name) + " is a git-lfs pointer"));
     EXPECT_THAT(Refusal(), HasSubstr("git lfs pull --include " + std::string(name)));
   }
 }

@@ -139,7 +139,8 @@ TEST(ModelConfigRefusals, RefusesValuesThatMakeNoSense) {
        R"(rope_scaling.factor is [512.0,{"a":0.25}] (expected:)"},
       {{{"tie_word_embeddings", "1"}}, "tie_word_embeddings"},
       {{{"eos_token_id", "[1, 2.5]"}}, "eos_token_id[1] is 2.5 (expected: an integer)"},
-      {{{"eos_token_id", "\"</s>\""}}, "eos_token_id is \"</s>\" (expected: an integer)"},
+      {{{"eos_token_id", "\"</s>\""}},
+       "eos_token_id is \"</s>\" (expected: an integer, or a list of integers)"},
       {{{"architectures", "[]"}}, "architectures"},
   };
   for (const auto& [changes, part] : cases) ExpectRefused(changes, Code::kInvalidArgument, part);
@@ -154,13 +155,43 @@ TEST(ModelConfigRefusals, RefusesWhatIsNotAConfig) {
   for (int i = 0; i < 100000; ++i) deep += '[';
   EXPECT_EQ(ParseModelConfig(deep).status().code(), Code::kCorrupt);
   EXPECT_THAT(ParseModelConfig("{\n  \"hidden_size\": 64,\n}").status().message(),
-              HasSubstr("config.json: is not valid JSON at line 3, column 1, before '}'"));
+              HasSubstr("config.json is not valid JSON at line 3, column 1, before '}'"));
 }
 
 TEST(ModelConfigRefusals, TwoRopeObjectsThatDisagree) {
   const std::string linear4 = R"({"rope_type": "linear", "factor": 4})";
   ExpectRefused({{"rope_parameters", linear4}, {"rope_scaling", R"({"type": "linear", "factor": 2})"}},
-                Code::kInvalidArgument, "rope_scaling");
+                Code::kInvalidArgument,
+                R"((expected: the same as rope_parameters, {"rope_type":"linear","factor":4}, or null))");
+}
+
+TEST(ModelConfigRefusals, SayWhatKindOfModelItIs) {
+  const auto family = [](const std::string& type, const std::string& name) {
+    return Changes{{"model_type", "\"" + type + "\""}, {"architectures", "[\"" + name + "\"]"}};
+  };
+  const auto with = [](Changes changes, const char* key, const char* value) {
+    changes[key] = value;
+    return changes;
+  };
+  const Changes none = {{"model_type", ""}, {"architectures", ""}};
+  const std::pair<Changes, std::string> cases[] = {
+      {with(family("llava", "LlavaForConditionalGeneration"), "vision_config", "{}"),
+       "it is multimodal, and prefixd serves text-only models; choose"},
+      {with(family("qwen2_audio", "Qwen2AudioForConditionalGeneration"), "audio_config", "{}"), "multimodal"},
+      {with(family("gemma3", "Gemma3ForConditionalGeneration"), "text_config", "{}"), "multimodal"},
+      {with(family("bart", "BartForConditionalGeneration"), "is_encoder_decoder", "true"),
+       "it is an encoder-decoder, and prefixd serves decoder-only models; choose"},
+      {family("qwen3", "Qwen3ForSequenceClassification"), "does not generate text; choose"},
+      {family("roberta", "RobertaForQuestionAnswering"), "does not generate text; choose"},
+      {family("mistral", "MistralModel"), "has no head to generate text with; choose"},
+      {family("gpt_oss", "GptOssForCausalLM"), "its model_type is \"gpt_oss\"; choose a model"},
+      {family("gemma2", "Qwen2ForCausalLM"), "architectures names another family, Qwen2ForCausalLM; correct"},
+      {family("phi3", "MistralForCausalLM"), "architectures names another family, MistralForCausalLM"},
+      {with(none, "model_type", "\"gpt2\""), "(supported: llama, mistral, qwen2, qwen3); choose"},
+  };
+  for (const auto& [changes, part] : cases) ExpectRefused(changes, Code::kUnsupported, part);
+  ExpectRefused(none, Code::kInvalidArgument,
+                "architectures and model_type are missing (expected: one of Llama");
 }
 
 }  // namespace

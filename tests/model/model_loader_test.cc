@@ -94,8 +94,9 @@ TEST_F(ModelLoaderTest, UntiedModelsNeedAHead) {
 
 TEST_F(ModelLoaderTest, ShapesAreThoseOfTheConfig) {
   Patch("config.json", "\"vocab_size\":64", "\"vocab_size\":65");
-  ExpectRefused(Code::kCorrupt,
-                "'model.embed_tokens.weight' has shape [64, 32], config.json asks for [65, 32]");
+  ExpectRefused(
+      Code::kCorrupt,
+      "'model.embed_tokens.weight' has shape [64, 32], but config.json asks for [65, 32] (vocab_size)");
 }
 
 TEST_F(ModelLoaderTest, DtypesAreThoseThatKernelsRead) {

@@ -80,9 +80,9 @@ TEST(Safetensors, EveryTruncationIsRefused) {
   for (size_t size = 0; size < file.size(); ++size) {
     EXPECT_EQ(Parse(file.substr(0, size)).status().code(), Code::kCorrupt) << size;
   }
-  ExpectCorrupt(file + "x", "12 bytes of 13");
+  ExpectCorrupt(file + "x", "is too long: its last 1 byte belongs to no tensor");
   ExpectCorrupt(file.substr(0, file.size() - 5), "is cut short");
-  ExpectCorrupt(file.substr(0, file.size() - 5), "5 are missing");
+  ExpectCorrupt(file.substr(0, file.size() - 5), "its last 5 bytes are missing");
   ExpectCorrupt(file.substr(0, 20), "is cut short: its header takes");
 }
 
@@ -94,7 +94,7 @@ TEST(Safetensors, LyingHeadersAreRefused) {
   ExpectCorrupt(File("[]", ""), "must be a JSON object");
   ExpectCorrupt(File("{\"a\": 1}", ""), "tensor 'a' is 1");
   const std::pair<std::string, std::string> entries[] = {
-      {Entry("a", "F32", "[4]", "[0, 17]"), "data_offsets"},
+      {Entry("a", "F32", "[4]", "[0, 17]"), "its last 1 byte is missing"},
       {Entry("a", "F32", "[4]", "[16, 0]"), "data_offsets"},
       {Entry("a", "F32", "[4]", "[-16, 0]"), "data_offsets"},
       {Entry("a", "F32", "[4]", "[0]"), "data_offsets"},
@@ -166,7 +166,7 @@ TEST(MappedFile, SeesThatTheFileHasChanged) {
   const auto file = *MappedFile::Open(path);
   EXPECT_TRUE(file.CheckUnchanged().ok());
   std::ofstream(path, std::ios::app) << "x";
-  EXPECT_NE(file.CheckUnchanged().message().find("model.safetensors: has changed"), std::string::npos);
+  EXPECT_NE(file.CheckUnchanged().message().find("model.safetensors has changed"), std::string::npos);
   const auto longer = *MappedFile::Open(path);
   std::ofstream(folder.path() / "other") << "01234567890";
   std::filesystem::rename(folder.path() / "other", path);
@@ -291,7 +291,8 @@ TEST(WeightFiles, ALyingIndexIsRefused) {
       {R"({"weight_map": {"a": ""}})", "the name of a file of this folder"},
       {R"({"weight_map": {"a": "../two.safetensors"}})", "the name of a file of this folder"},
       {R"({"weight_map": {"a": ".."}})", "the name of a file of this folder"},
-      {R"({"weight_map": {"a": 7}})", "weight_map.a is 7 (expected: a string)"},
+      {R"({"weight_map": {"a": 7}})",
+       R"(weight_map["a"] is 7 (expected: the name of a file of this folder))"},
       {R"({"weight_map": {}})", "weight_map"},
       {R"({"weight_map": ["a"]})", "weight_map"},
       {R"({"a": "two.safetensors"})", "weight_map is missing"},
@@ -348,6 +349,9 @@ TEST(WeightFiles, WithoutAnIndexEveryShardCounts) {
   folder.Write("x-1.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
   folder.Write("x-2.safetensors", File("{" + Entry("b", "F32", "[1]", "[0, 4]") + "}", "bbbb"));
   EXPECT_EQ(folder.Open()->tensors().size(), 2u);
+  const auto two = folder.Open();
+  EXPECT_EQ(two->FileOf(*two->Find("a")), "x-1.safetensors");
+  EXPECT_EQ(two->FileOf(*two->Find("b")), "x-2.safetensors");
   folder.Write("x-3.safetensors", File("{" + Entry("a", "F32", "[1]", "[0, 4]") + "}", "aaaa"));
   EXPECT_THAT(folder.Open().status().message(),
               HasSubstr("'a' is in x-1.safetensors and in x-3.safetensors"));

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/prng.h"
 #include "kernels/numerics.h"
 #include "tests/support/temp_dir.h"
@@ -91,9 +92,104 @@ TEST(Weights, VectorsMayHaveAnotherDtypeThanMatrices) {
             "ok");
   const Status mixed = Check(config, RequiredWeights(config), {{q, "F16"}});
   EXPECT_EQ(mixed.code(), Code::kUnsupported);
-  EXPECT_THAT(mixed.message(), HasSubstr("have different dtypes"));
+  EXPECT_THAT(mixed.message(), HasSubstr("have different dtypes; save the model in one with transformers"));
   EXPECT_THAT(Check(config, RequiredWeights(config), {{q_bias, "I16"}}).message(),
-              HasSubstr("has dtype I16"));
+              HasSubstr("model.safetensors: tensor '" + q_bias + "' has dtype I16"));
+}
+
+TEST(Weights, AnotherShapeNamesTheKey) {
+  ModelConfig config = SmallConfig(false);
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = true;
+  const std::string heads = "num_attention_heads times head_dim",
+                    kv_heads = "num_key_value_heads times head_dim";
+  const std::map<std::string, std::vector<std::string>> keys = {
+      {"embed_tokens.weight", {"vocab_size", "hidden_size"}},
+      {"lm_head.weight", {"vocab_size", "hidden_size"}},
+      {"model.norm.weight", {"hidden_size"}},
+      {"layernorm.weight", {"hidden_size"}},
+      {"q_proj.weight", {heads, "hidden_size"}},
+      {"k_proj.weight", {kv_heads, "hidden_size"}},
+      {"v_proj.weight", {kv_heads, "hidden_size"}},
+      {"o_proj.weight", {"hidden_size", heads}},
+      {"q_norm.weight", {"head_dim"}},
+      {"k_norm.weight", {"head_dim"}},
+      {"gate_proj.weight", {"intermediate_size", "hidden_size"}},
+      {"up_proj.weight", {"intermediate_size", "hidden_size"}},
+      {"down_proj.weight", {"hidden_size", "intermediate_size"}},
+      {"q_proj.bias", {heads}},
+      {"k_proj.bias", {kv_heads}},
+      {"v_proj.bias", {kv_heads}},
+      {"o_proj.bias", {"hidden_size"}},
+      {"gate_proj.bias", {"intermediate_size"}},
+      {"up_proj.bias", {"intermediate_size"}},
+      {"down_proj.bias", {"hidden_size"}},
+  };
+  std::vector<WeightSpec> specs = RequiredWeights(config);
+  for (WeightSpec& spec : specs) {
+    const auto row =
+        std::ranges::find_if(keys, [&](const auto& one) { return spec.name.ends_with(one.first); });
+    ASSERT_NE(row, keys.end()) << spec.name;
+    ASSERT_EQ(row->second.size(), spec.shape.size()) << spec.name;
+    for (size_t i = 0; i < spec.shape.size(); ++i) {
+      ++spec.shape[i];
+      EXPECT_THAT(Check(config, specs, {}).message(), HasSubstr("'" + spec.name + "' has shape")) << i;
+      EXPECT_THAT(Check(config, specs, {}).message(), HasSubstr("] (" + row->second[i] + ");")) << spec.name;
+      --spec.shape[i];
+    }
+  }
+  specs[0].shape.pop_back();
+  EXPECT_THAT(Check(config, specs, {}).message(),
+              HasSubstr("has shape [5], but config.json asks for [5, 4];"));
+}
+
+TEST(Weights, AMissingTensorSaysWhatIsThereInstead) {
+  const ModelConfig config = SmallConfig(false);
+  const auto renamed = [&](const std::string& part, const std::string& other) {
+    std::vector<WeightSpec> specs = RequiredWeights(config);
+    for (WeightSpec& spec : specs) {
+      if (const size_t at = spec.name.find(part); at != spec.name.npos)
+        spec.name.replace(at, part.size(), other);
+    }
+    return Check(config, specs, {}).message();
+  };
+  for (const char* other : {"qkv_proj", "query_key_value", "W_pack", "c_attn"}) {
+    EXPECT_THAT(renamed("q_proj", other),
+                HasSubstr(std::string(other) + ".weight' is there: it has q, k and v in one"));
+  }
+  EXPECT_THAT(renamed("gate_proj", "gate_up_proj"), HasSubstr("it has gate and up in one tensor"));
+  EXPECT_THAT(renamed("o_proj", "qkv_proj"), HasSubstr("the files have other names"));
+  EXPECT_THAT(renamed("down_proj", "w2"),
+              HasSubstr("the files have other names, such as 'model.layers.0.mlp.w2.weight'"));
+  EXPECT_THAT(renamed("model.layers.0", "model.layers.x"), HasSubstr("the files have other names"));
+  EXPECT_THAT(renamed("q_proj.weight", "q_proj.qweight"), HasSubstr("use the model before it was quantised"));
+  ModelConfig deeper = config;
+  deeper.layers = 3;
+  deeper.windows = {0, 0, 0};
+  EXPECT_THAT(Check(deeper, RequiredWeights(config), {}).message(),
+              HasSubstr("num_hidden_layers in config.json is 3, but the weights have 1 layer; correct it"));
+}
+
+TEST(Weights, MoreTensorsThanTheModelHasAreAWarning) {
+  std::vector<std::string> warnings;
+  SetLogSink([&](LogLevel, std::string_view message, std::initializer_list<LogField>) {
+    warnings.emplace_back(message);
+  });
+  const ModelConfig config = SmallConfig(true);
+  const auto with = [&](const std::string& name) {
+    warnings.clear();
+    std::vector<WeightSpec> specs = RequiredWeights(config);
+    specs.push_back({name, {4}});
+    EXPECT_TRUE(Check(config, specs, {}).ok()) << name;
+    return warnings.empty() ? "" : warnings.front();
+  };
+  EXPECT_EQ(with("model.layers.1.self_attn.rotary_emb.inv_freq"), "");
+  EXPECT_EQ(with("model.layers.0.self_attn.rotary_emb.inv_freq"), "");
+  EXPECT_THAT(with("model.layers.1.x.weight"), HasSubstr("more layers than num_hidden_layers"));
+  EXPECT_THAT(with("model.layers.2147483647.x"), HasSubstr("more layers than num_hidden_layers"));
+  for (const char* name : {"model.layers.0.x", "model.layers.99999999999.x", "model.layers.",
+                           "model.layers.-7.x", "x.layers.1.weight"})
+    EXPECT_THAT(with(name), HasSubstr("that this architecture does not read")) << name;
+  SetLogSink([](LogLevel, std::string_view, std::initializer_list<LogField>) {});
 }
 
 TEST(Weights, ATiedHeadIsACopyOrRefused) {

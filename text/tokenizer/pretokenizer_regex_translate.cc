@@ -156,7 +156,11 @@ class Translator {
       Copy(open.size());
       return Status::Ok();
     }
-    return Refuse("this kind of group");
+    size_t end = at_ + 2;  // the group as far as it is ASCII, up to its end
+    while (end < in_.size() && end < at_ + 12 && static_cast<signed char>(in_[end]) > ' ' && in_[end] != ')')
+      ++end;
+    if (end < in_.size() && in_[end] == ')') ++end;
+    return Refuse("the group '" + std::string(in_.substr(at_, end - at_)) + "'");
   }
 
   // {n} {n,} {n,m}. A suffix has a different meaning in the two engines.
