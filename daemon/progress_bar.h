@@ -41,15 +41,16 @@ class ProgressBar {
     const double share =
         total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
     const int filled = static_cast<int>(share * kWidth);
-    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+    constexpr double kMost = 1e18;  // fits any integer
+    const double rate = seconds > 0 ? std::min(kMost, static_cast<double>(done) / seconds) : 0;
     char percent[16];
     std::snprintf(percent, sizeof percent, "%3d %%", static_cast<int>(share * 100));
     std::string line = "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "] " + percent +
                        "  " + FormatSize(done) + " of " + FormatSize(total);
     if (rate < 1) return line;
-    const uint64_t left = total > done ? total - done : 0;
+    const double left = std::min(kMost, total > done ? static_cast<double>(total - done) / rate : 0);
     return line + ", " + FormatSize(static_cast<uint64_t>(rate)) + "/s, " +
-           FormatDuration(static_cast<int64_t>(static_cast<double>(left) / rate)) + " left";
+           FormatDuration(static_cast<int64_t>(left)) + " left";
   }
 
  private:

@@ -142,7 +142,7 @@ TEST_F(DiskToolsTest, AReaderBesideABusyStoreFindsNoDamage) {
   const auto filled = [&] { return store->stats().evicted_records > 0; };
   while (!filled()) std::this_thread::yield();
   uint64_t read = 0;
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < 6; ++round) {
     const int before = puts;
     const auto reader = Reader();
     const DiskCatalog catalog = ReadDiskCatalog(reader.get());
@@ -150,14 +150,14 @@ TEST_F(DiskToolsTest, AReaderBesideABusyStoreFindsNoDamage) {
       EXPECT_TRUE(segment.state == SegmentState::kKnown || segment.state == SegmentState::kGone)
           << segment.error;
     }
-    while (puts < before + 20) std::this_thread::yield();  // some segments are dropped
+    while (puts < before + 12) std::this_thread::yield();  // some segments are dropped
     const VerifyReport report = VerifyDisk(reader.get(), catalog, nullptr);
     EXPECT_EQ(report.defects, (std::map<std::string, uint64_t>()));
     read += report.records;
   }
   stop = true;
   writer.join();
-  EXPECT_GT(read, 1000u);
+  EXPECT_GT(read, 300u);
   store->CheckInvariants();
 }
 
