@@ -37,8 +37,8 @@ class FileObserver {
  public:
   virtual ~FileObserver() = default;
   // Called before the operation. An error ends it: kResourceExhausted as a full disk, any other as an error
-  // of the medium. A kAppend or kRead then first takes place for the first `*part` bytes, which are 0 unless
-  // set.
+  // of the medium. A kAppend that fails takes place for the first `*part` bytes, which are 0 unless set. A
+  // kRead that does not fail gives at most `*part` bytes, which are all unless set.
   virtual Status Before(const FileCall& call, uint64_t* part) = 0;
   // Called after a kRead with what it has read, which may be less than was asked for.
   virtual void AfterRead(const FileCall& call, std::span<char> data) = 0;

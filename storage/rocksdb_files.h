@@ -7,9 +7,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "storage/byte_ledger.h"
@@ -22,10 +24,19 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
+// The message of an error has this when the medium is full, or the ledger's law forbids a write.
+inline constexpr std::string_view kFull = "no space left: ";
+
+// After a NoSpace, RocksDB recovers on a thread of its own, and 7.8 aborts in an ingestion that runs beside
+// it. So it is not told; Recover is the only way back from an error.
+inline IOStatus HideNoSpace(IOStatus status) {
+  return status.IsNoSpace() ? IOStatus::IOError(std::string(kFull) + status.ToString()) : status;
+}
+
 inline IOStatus ToRocksdb(const Status& status) {
   if (status.ok()) return IOStatus::OK();
-  if (status.code() == Code::kResourceExhausted) return IOStatus::NoSpace(status.message());
-  return IOStatus::IOError(status.message());
+  const bool full = status.code() == Code::kResourceExhausted;
+  return IOStatus::IOError(std::string(full ? kFull : "") + status.message());
 }
 
 // What every wrapped file and directory shares.
@@ -48,28 +59,52 @@ struct Watch {
   IOStatus Run(FileOperation kind, const std::string& path, const F& operation,
                const std::string& target = {}) const {
     IOStatus status = Before(kind, path, 0, 0, nullptr, target);
-    if (status.ok()) status = operation();
+    if (status.ok()) status = HideNoSpace(operation());
     if (status.ok()) After(kind, path, 0, 0, target);
     return status;
+  }
+};
+
+// The first and the last bytes of a table, as they were written. When RocksDB 7.8 takes a table into the
+// database, it does not check its reads of the first and the last block: after an error it takes the table
+// for an empty one, or aborts. So these two are not read from the disk.
+struct StagedEnds {
+  uint64_t head_bytes = 0;  // how much is kept of the beginning
+  uint64_t tail_at = 0;     // everything from here on is kept
+  std::string head;
+  std::string tail;
+
+  void Append(uint64_t offset, std::string_view data) {
+    if (offset < head_bytes) head += data.substr(0, head_bytes - offset);
+    const uint64_t skipped = offset < tail_at ? tail_at - offset : 0;
+    if (skipped < data.size()) tail += data.substr(skipped);
   }
 };
 
 // A file that RocksDB writes: the ledger grows before the file does.
 class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
+  // `ends` may be null.
   WatchedWritableFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, std::string path, uint64_t size,
-                      const Watch& watch)
-      : FSWritableFileOwnerWrapper(std::move(file)), path_(std::move(path)), size_(size), watch_(watch) {}
+                      const Watch& watch, std::shared_ptr<StagedEnds> ends = nullptr)
+      : FSWritableFileOwnerWrapper(std::move(file)),
+        path_(std::move(path)),
+        size_(size),
+        watch_(watch),
+        ends_(std::move(ends)) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* context) override {
     uint64_t part = 0;
     IOStatus verdict = watch_.Before(FileOperation::kAppend, path_, size_, data.size(), &part);
     const Slice written(data.data(), verdict.ok() ? data.size() : std::min<uint64_t>(part, data.size()));
     if (!watch_.ledger->Grow(path_, size_ + written.size())) {
-      return IOStatus::NoSpace("the disk cache's limit of " + std::to_string(watch_.ledger->limit()) +
-                               " bytes forbids a write to " + path_);
+      return ToRocksdb(ResourceExhausted("the disk cache's limit of " +
+                                         std::to_string(watch_.ledger->limit()) +
+                                         " bytes forbids a write to " + path_));
     }
-    IOStatus status = written.empty() ? IOStatus::OK() : target()->Append(written, options, context);
+    IOStatus status =
+        written.empty() ? IOStatus::OK() : HideNoSpace(target()->Append(written, options, context));
+    if (status.ok() && ends_ != nullptr) ends_->Append(size_, {written.data(), written.size()});
     if (status.ok()) size_ += written.size();
     if (!verdict.ok()) return verdict;
     if (status.ok()) watch_.After(FileOperation::kAppend, path_, size_ - written.size(), written.size());
@@ -100,6 +135,7 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   const std::string path_;
   uint64_t size_;
   const Watch watch_;
+  const std::shared_ptr<StagedEnds> ends_;
 };
 
 class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
@@ -113,8 +149,10 @@ class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWra
     uint64_t part = n;
     IOStatus status = watch_.Before(FileOperation::kRead, path_, offset, n, &part);
     if (!status.ok()) return status;
-    status = target()->Read(offset, std::min<uint64_t>(n, part), options, result, scratch, context);
+    status =
+        target()->Read(offset, n, options, result, scratch, context);  // direct reads are of whole sectors
     if (status.ok()) {
+      *result = Slice(result->data(), std::min<uint64_t>(result->size(), part));
       watch_.observer->AfterRead({FileOperation::kRead, path_, {}, offset, n},
                                  {const_cast<char*>(result->data()), result->size()});
     }
@@ -135,6 +173,65 @@ class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWra
  private:
   const std::string path_;
   const Watch watch_;
+};
+
+// Whether the end of a table says where its blocks are, within its `size` bytes. No checksum covers this end,
+// and RocksDB 7.8 allocates what it says, on a thread that ends the process when the memory is not there.
+inline bool FooterFits(std::string_view footer, uint64_t size) {
+  // Type of checksum, two handles with padding, version, magic.
+  constexpr size_t kHandlesAt = 1;
+  constexpr size_t kHandlesBytes = 40;
+  size_t at = kHandlesAt;
+  const auto number = [&](uint64_t* value) {
+    *value = 0;
+    for (int shift = 0; shift < 64 && at < kHandlesAt + kHandlesBytes; shift += 7) {
+      const auto byte = static_cast<uint8_t>(footer[at++]);
+      *value |= uint64_t{byte & 0x7Fu} << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  };
+  for (int handle = 0; handle < 2; ++handle) {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    if (!number(&offset) || !number(&bytes) || offset > size || bytes > size - offset) return false;
+  }
+  return true;
+}
+inline constexpr size_t kFooterBytes = 53;  // of format version 5
+
+// A finished table that RocksDB is about to take into the database: reads of its ends are answered from
+// memory.
+class StagedFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  StagedFile(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, std::shared_ptr<const StagedEnds> ends)
+      : FSRandomAccessFileOwnerWrapper(std::move(file)), ends_(std::move(ends)) {}
+
+  IOStatus Read(uint64_t offset, size_t n, const IOOptions& options, Slice* result, char* scratch,
+                IODebugContext* context) const override {
+    const bool in_tail = offset >= ends_->tail_at;
+    const std::string& part = in_tail ? ends_->tail : ends_->head;
+    const uint64_t at = in_tail ? offset - ends_->tail_at : offset;
+    if (at > part.size() || (!in_tail && n > part.size() - at))
+      return target()->Read(offset, n, options, result, scratch, context);
+    *result = Slice(scratch, std::min<uint64_t>(n, part.size() - at));
+    std::memcpy(scratch, part.data() + at, result->size());
+    return IOStatus::OK();
+  }
+  IOStatus MultiRead(rocksdb::FSReadRequest* requests, size_t count, const IOOptions& options,
+                     IODebugContext* context) override {
+    for (size_t i = 0; i < count; ++i) {
+      requests[i].status = Read(requests[i].offset, requests[i].len, options, &requests[i].result,
+                                requests[i].scratch, context);
+    }
+    return IOStatus::OK();
+  }
+  IOStatus Prefetch(uint64_t, size_t, const IOOptions&, IODebugContext*) override {
+    return IOStatus::NotSupported("the ends are in memory");
+  }
+
+ private:
+  const std::shared_ptr<const StagedEnds> ends_;
 };
 
 class WatchedSequentialFile final : public rocksdb::FSSequentialFileOwnerWrapper {
@@ -206,7 +303,8 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
     (void)watch_.ledger->Grow(path, 0);
     watch_.ledger->Remeasure(path);  // it was truncated if it existed
     watch_.ledger->Remeasure(std::filesystem::path(path).parent_path().string());
-    *file = std::make_unique<WatchedWritableFile>(std::move(*file), path, 0, watch_);
+    *file = std::make_unique<WatchedWritableFile>(std::move(*file), path, 0, watch_,
+                                                  IsStaged(path) ? staged_ends_ : nullptr);
     return status;
   }
   IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -228,13 +326,27 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
                                std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
                                IODebugContext* context) override {
-    const IOStatus status = watch_.Run(FileOperation::kOpen, path, [&] {
-      return target()->NewRandomAccessFile(path, options, file, context);
-    });
+    const bool staged = IsStaged(path) && staged_ends_ != nullptr;
+    if (!staged && path.ends_with(".sst")) {
+      const IOStatus sound = CheckFooter(path, options, context);
+      if (!sound.ok()) return sound;
+    }
+    rocksdb::FileOptions how = options;
+    if (staged) how.use_direct_reads = false;  // what is in memory has no alignment
+    const IOStatus status = watch_.Run(
+        FileOperation::kOpen, path, [&] { return target()->NewRandomAccessFile(path, how, file, context); });
     if (status.ok() && watch_.observer != nullptr)
       *file = std::make_unique<WatchedRandomAccessFile>(std::move(*file), path, watch_);
+    if (status.ok() && staged) *file = std::make_unique<StagedFile>(std::move(*file), staged_ends_);
     return status;
   }
+  // Tables are written in this folder before they are taken into the database. Called first.
+  void SetStaging(const std::string& folder) { staging_ = folder + "/"; }
+  // Called before a table is written there, one at a time.
+  void KeepEnds(uint64_t head_bytes, uint64_t tail_at) {
+    staged_ends_ = std::make_shared<StagedEnds>(StagedEnds{.head_bytes = head_bytes, .tail_at = tail_at});
+  }
+  void ForgetEnds() { staged_ends_ = nullptr; }
   IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
                              std::unique_ptr<rocksdb::FSSequentialFile>* file,
                              IODebugContext* context) override {
@@ -279,7 +391,27 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   }
 
  private:
+  bool IsStaged(const std::string& path) const { return !staging_.empty() && path.starts_with(staging_); }
+  IOStatus CheckFooter(const std::string& path, rocksdb::FileOptions options, IODebugContext* context) {
+    options.use_direct_reads = false;
+    std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+    IOStatus status = target()->NewRandomAccessFile(path, options, &file, context);
+    uint64_t size = 0;
+    if (status.ok()) status = target()->GetFileSize(path, IOOptions(), &size, context);
+    if (!status.ok()) return status;
+    if (size < kFooterBytes) return IOStatus::Corruption("a table has no footer", path);
+    char scratch[kFooterBytes];
+    Slice footer;
+    status = file->Read(size - kFooterBytes, kFooterBytes, IOOptions(), &footer, scratch, context);
+    if (!status.ok()) return status;
+    if (footer.size() != kFooterBytes || !FooterFits({footer.data(), footer.size()}, size))
+      return IOStatus::Corruption("a table has a damaged footer", path);
+    return status;
+  }
+
   const Watch watch_;
+  std::string staging_;
+  std::shared_ptr<StagedEnds> staged_ends_;
 };
 
 // The file system of a reader: that of the operating system, without any operation that changes a file.

@@ -19,12 +19,14 @@
 #include <chrono>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "storage/rocksdb_files.h"
 #include "storage/segment_db.h"
 
@@ -33,10 +35,10 @@ namespace {
 
 constexpr uint64_t kManifestEntryBytes = 256;     // of one segment in a manifest; measured: about 150
 constexpr uint64_t kMinManifestBytes = 64 << 10;  // a manifest is written anew beyond this or 4 x its content
-constexpr uint64_t kSmallFilesBytes = 256
-                                      << 10;   // CURRENT, IDENTITY, two generations of OPTIONS, directories
-constexpr uint64_t kDirectoryEntryBytes = 64;  // of a file in a directory
-constexpr int kOpenTables = 256;               // tables whose index is kept in memory
+constexpr uint64_t kSmallFilesBytes = 256 << 10;  // CURRENT, IDENTITY, OPTIONS of two opens, directories
+constexpr uint64_t kDirectoryEntryBytes = 64;     // of a file in a directory
+constexpr int kOpenTables = 256;                  // tables whose index is kept in memory
+constexpr uint64_t kBlockBytes = 4 << 10;         // a block of a table is full with this, and its last record
 constexpr uint64_t kRecordOverhead = 128;      // block trailer, restart array, key, entry in the table index
 constexpr uint64_t kTableOverhead = 16 << 10;  // properties, footer, index, and rounding to whole units
 constexpr std::chrono::seconds kUnlinkTimeout{10};  // how long Drop waits for readers of a dropped segment
@@ -48,7 +50,7 @@ constexpr std::chrono::milliseconds kOpenPause{20};
 Status FromRocksdb(const rocksdb::Status& status, std::string_view what) {
   if (status.ok()) return Status::Ok();
   const std::string message = std::string(what) + ": " + status.ToString();
-  if (status.IsNoSpace()) return ResourceExhausted(message);
+  if (message.find(kFull) != std::string::npos) return ResourceExhausted(message);
   if (status.IsNotFound()) return NotFound(message);
   // A file that the manifest names and that is not there is damage, too.
   if (status.IsCorruption() || status.IsPathNotFound()) return Corrupt(message);
@@ -126,6 +128,8 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t max_segments, bool 
   // A table that stands in the place of another is found when it is opened.
   db.verify_sst_unique_id_in_manifest = true;
   db.max_open_files = kOpenTables;
+  // What is thrown on a thread of RocksDB ends the process; on ours it is caught.
+  db.max_file_opening_threads = 1;
   // A record is read once and then lies in a tier above. In the page cache it would lie twice.
   db.use_direct_reads = direct_reads;
   // Who reads through the page cache reads whole segments, so the kernel may read ahead.
@@ -134,6 +138,7 @@ rocksdb::Options DatabaseOptions(rocksdb::Env* env, uint64_t max_segments, bool 
   db.compression = rocksdb::kNoCompression;  // records are compressed before they come here
   rocksdb::BlockBasedTableOptions table;
   table.no_block_cache = true;
+  table.block_size = kBlockBytes;
   table.checksum = rocksdb::kXXH3;
   table.format_version = 5;
   table.filter_policy = nullptr;  // DiskStore knows what is there
@@ -190,13 +195,15 @@ class RocksdbSegmentDb final : public SegmentDb {
         file_system_(std::make_shared<WatchedFileSystem>(Watch{options.ledger, options.observer})),
         env_(rocksdb::NewCompositeEnv(file_system_)),
         options_(DatabaseOptions(env_.get(), options.max_segments,
-                                 !options.read_ahead && AllowsDirectReads(options.path))) {}
+                                 !options.read_ahead && AllowsDirectReads(options.path))) {
+    file_system_->SetStaging(staging_);
+  }
 
   // Must be called first.
-  Status Open();
+  Status Open() EXCLUDES(mutex_);
 
-  std::vector<uint32_t> Segments() const override { return SegmentsOf(db_.get()); }
-  std::map<uint32_t, uint64_t> PhysicalBytes() const override { return PhysicalBytesOf(db_.get(), path_); }
+  std::vector<uint32_t> Segments() const override;
+  std::map<uint32_t, uint64_t> PhysicalBytes() const override;
   Status Add(uint32_t number, std::span<const std::string_view> records, std::string_view directory) override;
   Result<std::string> Read(uint32_t number, uint32_t ordinal) override {
     return Get(Key(number, false, ordinal));
@@ -209,6 +216,9 @@ class RocksdbSegmentDb final : public SegmentDb {
   }
 
  private:
+  Status OpenLocked() REQUIRES(mutex_);
+  // The database for one call, which keeps it from being closed. Empty when it could not be opened again.
+  class Use;
   Result<std::string> Get(const std::string& key);
   rocksdb::Status WriteTable(const std::string& file, uint32_t number,
                              std::span<const std::string_view> records, std::string_view directory);
@@ -219,13 +229,45 @@ class RocksdbSegmentDb final : public SegmentDb {
   const std::string staging_;
   ByteLedger* const ledger_;
   // The database uses the two below until it is destroyed.
-  const std::shared_ptr<rocksdb::FileSystem> file_system_;
+  const std::shared_ptr<WatchedFileSystem> file_system_;
   const std::unique_ptr<rocksdb::Env> env_;
   const rocksdb::Options options_;
-  std::unique_ptr<rocksdb::DB> db_;
+
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  mutable int readers_ GUARDED_BY(mutex_) = 0;
+  bool recovering_ GUARDED_BY(mutex_) = false;
+  std::unique_ptr<rocksdb::DB> db_ GUARDED_BY(mutex_);
+};
+
+class RocksdbSegmentDb::Use {
+ public:
+  explicit Use(const RocksdbSegmentDb& owner) : owner_(owner) {
+    MutexLock lock(owner_.mutex_);
+    while (owner_.recovering_) owner_.changed_.Wait(owner_.mutex_);
+    db_ = owner_.db_.get();
+    ++owner_.readers_;
+  }
+  ~Use() {
+    MutexLock lock(owner_.mutex_);
+    if (--owner_.readers_ == 0) owner_.changed_.NotifyAll();
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  rocksdb::DB* operator->() const { return db_; }
+  rocksdb::DB* get() const { return db_; }
+
+ private:
+  const RocksdbSegmentDb& owner_;
+  rocksdb::DB* db_ = nullptr;
 };
 
 Status RocksdbSegmentDb::Open() {
+  MutexLock lock(mutex_);
+  return OpenLocked();
+}
+
+Status RocksdbSegmentDb::OpenLocked() {
   std::error_code error;
   // What a crash left half-written. It was never part of the database.
   std::filesystem::remove_all(staging_, error);
@@ -236,16 +278,27 @@ Status RocksdbSegmentDb::Open() {
     ledger_->Remeasure(staging_);
   }
   if (error) return IoError("cannot make " + staging_ + ": " + error.message());
-  return Guard("cannot open " + path_, [&] {
-    rocksdb::DB* db = nullptr;
-    rocksdb::Status status = rocksdb::DB::Open(options_, path_, &db);
-    db_.reset(db);
-    return status;
-  });
+  rocksdb::DB* db = nullptr;
+  const Status status =
+      Guard("cannot open " + path_, [&] { return rocksdb::DB::Open(options_, path_, &db); });
+  db_.reset(db);
+  return status;
+}
+
+std::vector<uint32_t> RocksdbSegmentDb::Segments() const {
+  const Use db(*this);
+  return db.get() == nullptr ? std::vector<uint32_t>() : SegmentsOf(db.get());
+}
+
+std::map<uint32_t, uint64_t> RocksdbSegmentDb::PhysicalBytes() const {
+  const Use db(*this);
+  return db.get() == nullptr ? std::map<uint32_t, uint64_t>() : PhysicalBytesOf(db.get(), path_);
 }
 
 std::string RocksdbSegmentDb::TableOf(uint32_t number) const {
-  for (const auto& file : TablesOf(db_.get()))
+  const Use db(*this);
+  if (db.get() == nullptr) return "";
+  for (const auto& file : TablesOf(db.get()))
     if (NumberOf(file.smallestkey) == number) return path_ + "/" + file.relative_filename;
   return "";
 }
@@ -268,7 +321,18 @@ rocksdb::Status RocksdbSegmentDb::WriteTable(const std::string& file, uint32_t n
 
 Status RocksdbSegmentDb::Add(uint32_t number, std::span<const std::string_view> records,
                              std::string_view directory) {
+  const Use db(*this);
+  if (db.get() == nullptr) return IoError(path_ + " could not be opened again");
   const std::string file = staging_ + "/" + std::to_string(number) + ".sst";
+  // The first block ends with the record that fills it. The last one has the directory, and before it less
+  // than a block of records.
+  uint64_t bytes = 0;
+  uint64_t head = 2 * kBlockBytes;
+  for (const std::string_view record : records) {
+    if (bytes < kBlockBytes) head += record.size() + kRecordOverhead;
+    bytes += record.size();
+  }
+  file_system_->KeepEnds(head, bytes - std::min(bytes, 2 * kBlockBytes));
   Status status = Guard("cannot write segment " + std::to_string(number), [&] {
     rocksdb::Status written = WriteTable(file, number, records, directory);
     if (!written.ok()) return written;
@@ -277,21 +341,26 @@ Status RocksdbSegmentDb::Add(uint32_t number, std::span<const std::string_view> 
     ingest.failed_move_fall_back_to_copy = false;  // a copy would take twice the bytes
     ingest.write_global_seqno = false;
     ingest.fail_if_not_bottommost_level = true;
-    return db_->IngestExternalFile({file}, ingest);
+    return db->IngestExternalFile({file}, ingest);
   });
+  file_system_->ForgetEnds();
   // After a success RocksDB has removed this name of the file; after a failure it is ours to remove.
   if (!status.ok()) (void)env_->DeleteFile(file);
   return status;
 }
 
 Result<std::string> RocksdbSegmentDb::Get(const std::string& key) {
+  const Use db(*this);
+  if (db.get() == nullptr) return IoError(path_ + " could not be opened again");
   std::string value;
-  const Status status = Guard("cannot read from " + path_, [&] { return ReadValue(db_.get(), key, &value); });
+  const Status status = Guard("cannot read from " + path_, [&] { return ReadValue(db.get(), key, &value); });
   if (!status.ok()) return status;
   return value;
 }
 
 Status RocksdbSegmentDb::Drop(uint32_t number) {
+  const Use db(*this);
+  if (db.get() == nullptr) return IoError(path_ + " could not be opened again");
   const std::string table = TableOf(number);
   if (table.empty()) return Status::Ok();
   const std::string first = Key(number, false, 0);
@@ -300,7 +369,7 @@ Status RocksdbSegmentDb::Drop(uint32_t number) {
   const Slice end(last);
   const rocksdb::RangePtr range(&begin, &end);
   PREFIXD_RETURN_IF_ERROR(Guard("cannot drop segment " + std::to_string(number), [&] {
-    return rocksdb::DeleteFilesInRanges(db_.get(), db_->DefaultColumnFamily(), &range, 1);
+    return rocksdb::DeleteFilesInRanges(db.get(), db->DefaultColumnFamily(), &range, 1);
   }));
   // A reader that began before keeps the table. When it ends, nobody removes the file unless asked.
   const auto deadline = std::chrono::steady_clock::now() + kUnlinkTimeout;
@@ -314,8 +383,8 @@ Status RocksdbSegmentDb::Drop(uint32_t number) {
                          " is still being read; its bytes are not free");
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     PREFIXD_RETURN_IF_ERROR(Guard("cannot remove " + table, [&] {
-      rocksdb::Status status = db_->DisableFileDeletions();
-      if (status.ok()) status = db_->EnableFileDeletions(/*force=*/true);
+      rocksdb::Status status = db->DisableFileDeletions();
+      if (status.ok()) status = db->EnableFileDeletions(/*force=*/true);
       return status;
     }));
   }
@@ -323,7 +392,34 @@ Status RocksdbSegmentDb::Drop(uint32_t number) {
 }
 
 Status RocksdbSegmentDb::Recover() {
-  return Guard("cannot resume " + path_, [&] { return db_->Resume(); });
+  MutexLock lock(mutex_);
+  recovering_ = true;
+  while (readers_ > 0) changed_.Wait(mutex_);
+  db_ = nullptr;
+  const Status status = OpenLocked();
+  recovering_ = false;
+  changed_.NotifyAll();
+  return status;
+}
+
+// Removes the zeros at the end of the manifest, and returns whether there are any. After a crash, a file may
+// have the length of its last write but zeros for a part of it. RocksDB ignores a last record that is cut
+// off, but not one that ends in zeros. It was never synced, so nothing that was acknowledged is in it.
+bool TrimManifest(const RocksdbOptions& options) {
+  std::string name;
+  std::getline(std::ifstream(options.path + "/CURRENT"), name);
+  if (!name.starts_with("MANIFEST-") || name.find('/') != std::string::npos) return false;
+  const std::string path = options.path + "/" + name;
+  std::error_code error;
+  const uint64_t size = std::filesystem::file_size(path, error);
+  if (error || size == 0 || size > ManifestBytes(options.max_segments)) return false;
+  std::string bytes(size, '\0');
+  std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(size));
+  const size_t last = bytes.find_last_not_of('\0');
+  if (last == std::string::npos || last + 1 == size) return false;
+  std::filesystem::resize_file(path, last + 1, error);
+  options.ledger->Remeasure(path);
+  return !error;
 }
 
 class RocksdbSegmentReader final : public SegmentReader {
@@ -385,7 +481,13 @@ Result<std::unique_ptr<SegmentReader>> OpenRocksdbForReading(const std::string& 
 
 Result<std::unique_ptr<SegmentDb>> OpenRocksdb(const RocksdbOptions& options) {
   auto db = std::make_unique<RocksdbSegmentDb>(options);
-  PREFIXD_RETURN_IF_ERROR(db->Open());
+  Status status = db->Open();
+  if (status.code() == Code::kCorrupt && TrimManifest(options)) {
+    db = nullptr;
+    db = std::make_unique<RocksdbSegmentDb>(options);
+    status = db->Open();
+  }
+  PREFIXD_RETURN_IF_ERROR(status);
   return std::unique_ptr<SegmentDb>(std::move(db));
 }
 

@@ -50,7 +50,8 @@ class SegmentDb : public SegmentReader {
                      std::string_view directory) = 0;
   // Ok also when there is no such segment.
   virtual Status Drop(uint32_t number) = 0;
-  // Tries to work again after an error of the medium.
+  // Tries to work again after a failed Add or Drop: the failed change has either taken place then or not.
+  // Like Add and Drop, one at a time. Reads beside it wait. When it fails, all calls fail until one succeeds.
   virtual Status Recover() = 0;
 
   // An upper bound of the physical bytes of a segment of `records` records with `bytes` bytes in all.
