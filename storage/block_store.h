@@ -13,8 +13,8 @@
 //      of a record larger than max_record_bytes() fails with kResourceExhausted and changes nothing.
 //   3. Every call sees the effect of each Put and Delete that returned before it. The effect survives the end
 //      of the process or a crash of the machine only after a later Sync has returned ok, and only in stores
-//      that are durable. Until then a crash may lose the effect, but Get never returns a damaged record after
-//      it.
+//      that are durable. Until then a crash may lose the effect, and with it the record that a Put replaces,
+//      but Get never returns a damaged record after it.
 //   4. A call that failed may be repeated. An error of the medium is kIo; it never aborts the process.
 //      Records that are lost by it are told to the DropListener.
 //   5. Scan visits a key at most once. It visits every key that has a record during the whole scan, also when

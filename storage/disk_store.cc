@@ -53,6 +53,7 @@ Status DiskStore::OpenFolder() {
     MutexLock lock(state_);
     for (const uint32_t number : db_->Segments()) {
       segments_[number];
+      ++unknown_segments_;
       next_segment_ = std::max(next_segment_, number + 1);
     }
   }
@@ -131,13 +132,14 @@ Status DiskStore::PutBatch(std::vector<StoreEntry> batch) {
 }
 
 void DiskStore::AddLocked(StoreEntry entry) {
-  (void)ForgetLocked(entry.key);
+  const bool replaces = ForgetLocked(entry.key) || unknown_segments_ > 0;
   if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
   Pending pending{.key = entry.key,
                   .cost_class = CostClass(entry.cost, entry.record.size()),
                   .heat = FirstHeat(TickLocked()),
                   .created = static_cast<uint64_t>(options_.clock->UnixSeconds())};
   pending.record = std::make_shared<const std::string>(std::move(entry.record));
+  pending.replaces = replaces;
   open_.bytes += pending.record->size();
   open_.by_key[entry.key] = open_.records.size();
   open_.records.push_back(std::move(pending));
@@ -146,14 +148,16 @@ void DiskStore::AddLocked(StoreEntry entry) {
 Status DiskStore::Delete(const BlockKey& key) {
   MutexLock lock(state_);
   const bool known = ForgetLocked(key);
-  const bool all_known =
-      std::all_of(segments_.begin(), segments_.end(), [](const auto& s) { return s.second.known; });
+  const bool all_known = unknown_segments_ == 0;
   // A segment that is not known yet may hold the record.
-  if (!all_known) deleted_[key] = UINT32_MAX;
-  if (!known && all_known) return Status::Ok();
+  if (known || !all_known) KillOlderLocked(key);
+  return Status::Ok();
+}
+
+void DiskStore::KillOlderLocked(const BlockKey& key) {
+  if (unknown_segments_ > 0) deleted_[key] = UINT32_MAX;
   if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
   open_.deleted.push_back(key);
-  return Status::Ok();
 }
 
 Status DiskStore::Sync() {
@@ -166,16 +170,16 @@ Status DiskStore::Seal() {
   std::vector<BlockKey> deleted;
   {
     MutexLock lock(state_);
-    if (open_.empty()) return Status::Ok();
+    if (open_.empty() && !broken_) return Status::Ok();
     sealing_ = std::move(open_);
     open_ = {};
     for (const Pending& record : sealing_.records)
       if (!record.dead) records.push_back(record);
     deleted = sealing_.deleted;
   }
-  if (broken_ && db_->Recover().ok()) broken_ = false;
-  Status status = MakeRoom(BoundOf(records, deleted));
-  if (status.ok()) status = WriteSegment(records, deleted);
+  Status status = broken_ ? Repair() : Status::Ok();
+  if (status.ok()) status = MakeRoom(BoundOf(records, deleted));
+  if (status.ok() && !(records.empty() && deleted.empty())) status = WriteSegment(records, deleted);
   MutexLock lock(state_);
   for (const Pending& record : records) {
     if (status.ok()) {
@@ -183,12 +187,28 @@ Status DiskStore::Seal() {
     } else if (sealing_.by_key.contains(record.key)) {
       ++stats_.lost_records;
       TellDropLocked(record.key, DropReason::kLost);
+      // The record before it must not come back at the next start.
+      if (record.replaces) KillOlderLocked(record.key);
     }
   }
   // A deletion must not be lost: a record of an older segment would come back.
   if (!status.ok()) open_.deleted.insert(open_.deleted.end(), deleted.begin(), deleted.end());
   sealing_ = {};
   return status;
+}
+
+Status DiskStore::Repair() {
+  PREFIXD_RETURN_IF_ERROR(db_->Recover());
+  // A segment whose write failed may be there all the same. Its records were told lost.
+  for (const uint32_t number : db_->Segments()) {
+    const bool expected = [&] {
+      MutexLock lock(state_);
+      return segments_.contains(number);
+    }();
+    if (!expected) PREFIXD_RETURN_IF_ERROR(db_->Drop(number));
+  }
+  broken_ = false;
+  return Status::Ok();
 }
 
 uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const {
@@ -235,6 +255,8 @@ Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::v
     return status;
   }
   segments_[number] = segment;
+  if (unknown_segments_ > 0)
+    for (const BlockKey& key : deleted) deleted_.try_emplace(key, number);
   for (uint32_t ordinal = 0; ordinal < records.size(); ++ordinal) {
     const Pending& record = records[ordinal];
     if (!IsAliveLocked(record)) continue;
@@ -286,7 +308,14 @@ void DiskStore::EraseLocked(const BlockKey& key) {
 }
 
 void DiskStore::IndexLocked(const BlockKey& key, const RecordLocation& location) {
-  if (index_.Find(key) != nullptr) EraseLocked(key);
+  if (index_.Find(key) != nullptr) {
+    EraseLocked(key);
+    // A scan that has yet to visit the segment finds the record there.
+    for (ScanState* scan : scans_) {
+      const bool displaced = !scan->displaced.empty() && scan->displaced.back() == key;
+      if (displaced && scan->ahead.contains(location.segment)) scan->displaced.pop_back();
+    }
+  }
   index_.Insert(key, location);
   Segment& segment = segments_[location.segment];
   ++segment.live;
@@ -312,8 +341,7 @@ void DiskStore::LoseLocked(const BlockKey& key, const RecordLocation& location) 
       {{"key", ToHex(key)}, {"segment", location.segment}});
   EraseLocked(key);
   ++stats_.lost_records;
-  if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
-  open_.deleted.push_back(key);
+  KillOlderLocked(key);
   TellDropLocked(key, DropReason::kLost);
 }
 
@@ -330,7 +358,12 @@ DiskStoreStats DiskStore::stats() const {
 
 bool DiskStore::scanned() const {
   MutexLock lock(state_);
-  return std::all_of(segments_.begin(), segments_.end(), [](const auto& s) { return s.second.known; });
+  return unknown_segments_ == 0;
+}
+
+void DiskStore::MakeKnownLocked(Segment* segment) {
+  if (!segment->known) --unknown_segments_;
+  segment->known = true;
 }
 
 void DiskStore::CheckInvariants() const {
@@ -352,11 +385,14 @@ void DiskStore::CheckInvariants() const {
     PREFIXD_CHECK(!open_.by_key.contains(key) && !sealing_.by_key.contains(key)) << ToHex(key);
   PREFIXD_CHECK(live_bytes == live_bytes_) << live_bytes;
   for (const auto& [number, sum] : sums) PREFIXD_CHECK(segments_.contains(number)) << number;
+  uint64_t unknown = 0;
   for (const auto& [number, segment] : segments_) {
+    if (!segment.known) ++unknown;
     PREFIXD_CHECK(segment.live == sums[number].live && segment.live_bytes == sums[number].live_bytes)
         << "segment " << number << " has " << sums[number].live << " records, not " << segment.live;
     PREFIXD_CHECK(segment.live <= segment.count || !segment.known) << number;
   }
+  PREFIXD_CHECK(unknown == unknown_segments_) << unknown;
 }
 
 }  // namespace prefixd

@@ -110,6 +110,9 @@ class DiskStore final : public BlockStore {
   void CheckInvariants() const;
 
  private:
+  // After so many errors of the medium while its directory was read, a segment counts as damaged.
+  static constexpr uint32_t kMostFailedReads = 3;
+
   using Bytes = std::shared_ptr<const std::string>;
   // A record in RAM.
   struct Pending {
@@ -117,8 +120,9 @@ class DiskStore final : public BlockStore {
     Bytes record = nullptr;
     uint8_t cost_class = 0;
     float heat = 0;
-    uint64_t created = 0;  // unix seconds
-    bool dead = false;     // replaced or deleted since
+    uint64_t created = 0;   // unix seconds
+    bool dead = false;      // replaced or deleted since
+    bool replaces = false;  // an older record of the key may lie on the disk
     // Of a record that eviction moves: where it lies until now. Otherwise segment 0.
     RecordLocation from = {};
   };
@@ -132,10 +136,11 @@ class DiskStore final : public BlockStore {
     bool empty() const { return records.empty() && deleted.empty(); }
   };
   struct Segment {
-    bool known = false;    // its directory was read; otherwise the numbers below are 0
-    bool foreign = false;  // of another group or format
-    uint64_t count = 0;    // records, dead ones included
-    uint64_t bytes = 0;    // of them
+    bool known = false;         // its directory was read; otherwise the numbers below are 0
+    bool foreign = false;       // of another group or format
+    uint32_t failed_reads = 0;  // of its directory
+    uint64_t count = 0;         // records, dead ones included
+    uint64_t bytes = 0;         // of them
     uint64_t live = 0;
     uint64_t live_bytes = 0;
     uint64_t oldest = 0;  // unix seconds: when its first and its last record were put
@@ -152,6 +157,8 @@ class DiskStore final : public BlockStore {
 
   // disk_store.cc: reading, writing
   Status Seal() REQUIRES(writer_);
+  // After a failed change of the database.
+  Status Repair() REQUIRES(writer_);
   // Writes records and deletions as the next segment, and takes the records into the index that are still
   // alive then. Makes no room.
   Status WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted)
@@ -159,6 +166,8 @@ class DiskStore final : public BlockStore {
   uint64_t BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const;
   void AddLocked(StoreEntry entry) REQUIRES(state_);
   bool IsAliveLocked(const Pending& record) const REQUIRES(state_);
+  // Records of the key that lie on the disk are dead, also those that are not known yet.
+  void KillOlderLocked(const BlockKey& key) REQUIRES(state_);
   // Takes a key out of the open segment, the one being sealed, or the index. Returns whether it was there.
   bool ForgetLocked(const BlockKey& key) REQUIRES(state_);
   void EraseLocked(const BlockKey& key) REQUIRES(state_);  // from the index
@@ -176,6 +185,9 @@ class DiskStore final : public BlockStore {
   bool Fits(uint64_t bytes, uint64_t headroom) const;
   // Makes room for a segment of at most `bytes`.
   Status MakeRoom(uint64_t bytes) REQUIRES(writer_);
+  // Makes all segments known: which record of a key is the newest, and what a segment is worth, must be known
+  // before one is dropped.
+  Status LearnAll() REQUIRES(writer_);
   // The segments to drop next, the least worth first; together at least `bytes`, if there are that many.
   // Looks at every record of the index.
   std::vector<uint32_t> Victims(uint64_t bytes) const;
@@ -193,11 +205,13 @@ class DiskStore final : public BlockStore {
     std::vector<Candidate> candidates;  // the live records
     std::vector<BlockKey> deleted;      // deletions that must be kept
   };
-  void Examine(uint32_t number, const std::set<uint32_t>& dropped, Rewriting* rewriting) REQUIRES(writer_);
+  Status Examine(uint32_t number, const std::set<uint32_t>& dropped, Rewriting* rewriting) REQUIRES(writer_);
   std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes, bool keep_all)
       REQUIRES(writer_);
   // Whether a segment with a smaller number, none of `dropped`, may hold records that are dead.
   bool DeadBelowLocked(uint32_t number, const std::set<uint32_t>& dropped) const REQUIRES(state_);
+  // Takes the records of a segment out of the index, but for those that are kept.
+  void DropRecords(uint32_t number, const std::unordered_set<BlockKey>& kept) REQUIRES(writer_);
   Status DropSegment(uint32_t number) REQUIRES(writer_);
   Status DropExpired() REQUIRES(writer_);
   bool Expired(uint64_t created) const;
@@ -206,8 +220,9 @@ class DiskStore final : public BlockStore {
   // Reads the directory of a segment and takes its records into the index. The heads refer to `*bytes`.
   Result<SegmentDirectory> ReadDirectory(uint32_t number, std::string* bytes);
   void LearnLocked(uint32_t number, const SegmentDirectory& directory) REQUIRES(state_);
-  // Makes the segment known if it is not.
-  void Learn(uint32_t number);
+  void MakeKnownLocked(Segment* segment) REQUIRES(state_);
+  // Makes the segment known if it is not. The heads refer to `*bytes`.
+  Result<SegmentDirectory> Learn(uint32_t number, std::string* bytes);
   // Visits the live records of a segment that lies ahead of the scan. Returns whether the scan goes on.
   Result<bool> VisitSegment(uint32_t number, ScanState* scan, const Visitor& visitor);
   Result<bool> VisitDisplaced(ScanState* scan, const Visitor& visitor);
@@ -222,13 +237,14 @@ class DiskStore final : public BlockStore {
 
   Mutex writer_;
   uint32_t next_segment_ GUARDED_BY(writer_) = 1;
-  bool broken_ GUARDED_BY(writer_) = false;  // the last write failed
+  bool broken_ GUARDED_BY(writer_) = false;  // a change of the database failed
 
   mutable Mutex state_;
   Batch open_ GUARDED_BY(state_);
   Batch sealing_ GUARDED_BY(state_);
   RecordIndex index_ GUARDED_BY(state_);
   std::map<uint32_t, Segment> segments_ GUARDED_BY(state_);
+  uint64_t unknown_segments_ GUARDED_BY(state_) = 0;
   // Deletions of segments whose records are not all known yet: the segment that says so, by key.
   std::unordered_map<BlockKey, uint32_t> deleted_ GUARDED_BY(state_);
   std::vector<ScanState*> scans_ GUARDED_BY(state_);

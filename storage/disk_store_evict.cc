@@ -32,16 +32,11 @@ bool DiskStore::Expired(uint64_t created) const {
 Status DiskStore::MakeRoom(uint64_t bytes) {
   // Survivors are written before their segment is dropped: that is what the headroom is for.
   const uint64_t headroom = db_->Bound(1, segment_bytes_, DirectoryBytes(1, 0));
-  if (!Fits(bytes, headroom)) {
-    std::vector<uint32_t> unknown;
-    {
-      MutexLock lock(state_);
-      for (const auto& [number, segment] : segments_)
-        if (!segment.known) unknown.push_back(number);
-    }
-    // What a segment is worth must be known before one of them is chosen.
-    for (const uint32_t number : unknown) Learn(number);
-  }
+  const auto crowded = [&] {
+    MutexLock lock(state_);
+    return segments_.size() + 2 >= max_segments_;
+  };
+  if (!Fits(bytes, headroom) || crowded()) PREFIXD_RETURN_IF_ERROR(LearnAll());
   while (!Fits(bytes, headroom)) {
     PREFIXD_ASSIGN_OR_RETURN(const bool removed, folder_->RemoveOldest());
     if (removed) continue;
@@ -53,14 +48,26 @@ Status DiskStore::MakeRoom(uint64_t bytes) {
     }
     PREFIXD_RETURN_IF_ERROR(Rewrite(victims, segment_bytes_, false));
   }
-  const auto crowded = [&] {
-    MutexLock lock(state_);
-    return segments_.size() + 2 >= max_segments_;
-  };
   if (crowded()) {
     std::vector<uint32_t> small = SmallSegments();
     if (small.size() < 2) small = Victims(segment_bytes_);
     return Rewrite(small, segment_bytes_, true);
+  }
+  return Status::Ok();
+}
+
+Status DiskStore::LearnAll() {
+  std::vector<uint32_t> unknown;
+  {
+    MutexLock lock(state_);
+    for (const auto& [number, segment] : segments_)
+      if (!segment.known) unknown.push_back(number);
+  }
+  for (const uint32_t number : unknown) {
+    std::string bytes;
+    const auto directory = Learn(number, &bytes);
+    MutexLock lock(state_);
+    if (!directory.ok() && !segments_[number].known) return directory.status();
   }
   return Status::Ok();
 }
@@ -125,7 +132,7 @@ std::vector<uint32_t> DiskStore::SmallSegments() const {
 Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_bytes, bool keep_all) {
   const std::set<uint32_t> dropped(numbers.begin(), numbers.end());
   Rewriting rewriting;
-  for (const uint32_t number : numbers) Examine(number, dropped, &rewriting);
+  for (const uint32_t number : numbers) PREFIXD_RETURN_IF_ERROR(Examine(number, dropped, &rewriting));
   uint64_t live_bytes = 0;
   for (const Candidate& candidate : rewriting.candidates) live_bytes += candidate.location.bytes;
   if (!keep_all) keep_bytes = std::min(keep_bytes, live_bytes / 2);
@@ -135,7 +142,7 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
     MutexLock lock(state_);
     std::erase_if(rewriting.deleted, [&](const BlockKey& key) REQUIRES(state_) {
       const RecordLocation* location = index_.Find(key);
-      if (location == nullptr) return PendingLocked(key) != nullptr;
+      if (location == nullptr) return false;  // also when a record is pending, which may be lost
       return !dropped.contains(location->segment) ||
              std::any_of(survivors.begin(), survivors.end(), [&](const Pending& p) { return p.key == key; });
     });
@@ -143,12 +150,17 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
     rewriting.deleted.erase(std::unique(rewriting.deleted.begin(), rewriting.deleted.end()),
                             rewriting.deleted.end());
   }
+  // The deletions below take effect at the next start, whatever happens until then. So it is told before.
+  std::unordered_set<BlockKey> kept;
+  for (const Pending& record : survivors) kept.insert(record.key);
+  for (const uint32_t number : numbers) DropRecords(number, kept);
   if (!survivors.empty() || !rewriting.deleted.empty()) {
     if (Fits(BoundOf(survivors, rewriting.deleted), 0))
       PREFIXD_RETURN_IF_ERROR(WriteSegment(survivors, rewriting.deleted));
     MutexLock lock(state_);
     for (const Pending& record : survivors) stats_.rewritten_bytes += record.record->size();
   }
+  for (const uint32_t number : numbers) DropRecords(number, {});
   for (const uint32_t number : numbers) PREFIXD_RETURN_IF_ERROR(DropSegment(number));
   return Status::Ok();
 }
@@ -162,22 +174,30 @@ bool DiskStore::DeadBelowLocked(uint32_t number, const std::set<uint32_t>& dropp
   return false;
 }
 
-void DiskStore::Examine(uint32_t number, const std::set<uint32_t>& dropped, Rewriting* rewriting) {
+Status DiskStore::Examine(uint32_t number, const std::set<uint32_t>& dropped, Rewriting* rewriting) {
   std::string bytes;
   const auto directory = ReadDirectory(number, &bytes);
-  if (!directory.ok()) return;  // of another format, or damaged: there is nothing to keep
   MutexLock lock(state_);
-  if (segments_[number].foreign) return;
+  // Without its deletions the segment must stay. After some attempts it counts as damaged.
+  if (directory.status().code() == Code::kIo) {
+    if (++segments_[number].failed_reads < kMostFailedReads) return directory.status();
+    ++stats_.damaged_segments;
+  }
+  if (!directory.ok()) return Status::Ok();  // of another format, or damaged: there is nothing to keep
+  if (segments_[number].foreign) return Status::Ok();
   const bool dead_below = DeadBelowLocked(number, dropped);
   if (dead_below)
     rewriting->deleted.insert(rewriting->deleted.end(), directory->deleted.begin(), directory->deleted.end());
   for (uint32_t ordinal = 0; ordinal < directory->entries.size(); ++ordinal) {
     const DirectoryEntry& entry = directory->entries[ordinal];
     const RecordLocation* location = index_.Find(entry.key);
+    // It was deleted, or replaced by a record that is pending: that is not durable yet.
+    if (location == nullptr && dead_below) rewriting->deleted.push_back(entry.key);
     if (location == nullptr || !location->SamePlace({.segment = number, .ordinal = ordinal})) continue;
     if (dead_below) rewriting->deleted.push_back(entry.key);
     if (!Expired(entry.created)) rewriting->candidates.push_back({*location, entry.key, entry.created});
   }
+  return Status::Ok();
 }
 
 std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> candidates,
@@ -212,35 +232,40 @@ std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> 
   return survivors;
 }
 
-Status DiskStore::DropSegment(uint32_t number) {
+void DiskStore::DropRecords(uint32_t number, const std::unordered_set<BlockKey>& kept) {
   std::string bytes;
   const auto directory = ReadDirectory(number, &bytes);
-  {
-    MutexLock lock(state_);
-    const auto drop = [&](const BlockKey& key, bool expired) REQUIRES(state_) {
-      EraseLocked(key);
-      ++(expired ? stats_.expired_records : stats_.evicted_records);
-      TellDropLocked(key, expired ? DropReason::kExpired : DropReason::kEvicted);
-    };
-    if (directory.ok()) {
-      for (const DirectoryEntry& entry : directory->entries) {
-        const RecordLocation* location = index_.Find(entry.key);
-        if (location != nullptr && location->segment == number) drop(entry.key, Expired(entry.created));
-      }
-    }
-    if (segments_[number].live > 0) {
-      // The directory was readable once and is no more. The index knows the rest.
-      std::vector<BlockKey> rest;
-      index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
-        if (location.segment == number) rest.push_back(key);
-      });
-      for (const BlockKey& key : rest) drop(key, false);
-    }
-    for (ScanState* scan : scans_) scan->ahead.erase(number);
-  }
-  // After a failure the segment stays, without records, and is the first to be dropped again.
-  PREFIXD_RETURN_IF_ERROR(db_->Drop(number));
   MutexLock lock(state_);
+  const auto drop = [&](const BlockKey& key, bool expired) REQUIRES(state_) {
+    EraseLocked(key);
+    ++(expired ? stats_.expired_records : stats_.evicted_records);
+    TellDropLocked(key, expired ? DropReason::kExpired : DropReason::kEvicted);
+  };
+  if (directory.ok()) {
+    for (const DirectoryEntry& entry : directory->entries) {
+      const RecordLocation* location = index_.Find(entry.key);
+      if (location != nullptr && location->segment == number && !kept.contains(entry.key))
+        drop(entry.key, Expired(entry.created));
+    }
+  }
+  if (!directory.ok() && segments_[number].live > 0) {
+    // The directory was readable once and is no more. The index knows the records.
+    std::vector<BlockKey> rest;
+    index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
+      if (location.segment == number && !kept.contains(key)) rest.push_back(key);
+    });
+    for (const BlockKey& key : rest) drop(key, false);
+  }
+  for (ScanState* scan : scans_) scan->ahead.erase(number);
+}
+
+Status DiskStore::DropSegment(uint32_t number) {
+  // After a failure the segment stays, without records, and is the first to be dropped again.
+  const Status dropped = db_->Drop(number);
+  if (!dropped.ok()) broken_ = true;
+  PREFIXD_RETURN_IF_ERROR(dropped);
+  MutexLock lock(state_);
+  MakeKnownLocked(&segments_[number]);
   segments_.erase(number);
   return Status::Ok();
 }
@@ -264,6 +289,7 @@ Status DiskStore::Maintain() {
     return !open_.empty() && options_.clock->NowNanos() - open_.opened_nanos >= kSegmentAgeNanos;
   }();
   if (old) PREFIXD_RETURN_IF_ERROR(Seal());
+  if (!scanned()) return Status::Ok();
   if (options_.max_age_seconds > 0) PREFIXD_RETURN_IF_ERROR(DropExpired());
   const std::vector<uint32_t> small = SmallSegments();
   if (small.size() >= kSmallSegments) return Rewrite(small, segment_bytes_, true);

@@ -8,7 +8,6 @@
 #include "storage/record_value.h"
 
 namespace prefixd {
-
 Result<SegmentDirectory> DiskStore::ReadDirectory(uint32_t number, std::string* bytes) {
   PREFIXD_ASSIGN_OR_RETURN(*bytes, db_->ReadDirectory(number));
   return DecodeDirectory(*bytes);
@@ -16,7 +15,7 @@ Result<SegmentDirectory> DiskStore::ReadDirectory(uint32_t number, std::string* 
 
 void DiskStore::LearnLocked(uint32_t number, const SegmentDirectory& directory) {
   Segment& segment = segments_[number];
-  segment.known = true;
+  MakeKnownLocked(&segment);
   if (directory.group != options_.group) {
     segment.foreign = true;
     return;
@@ -46,27 +45,27 @@ void DiskStore::LearnLocked(uint32_t number, const SegmentDirectory& directory) 
     const RecordLocation* older = index_.Find(key);
     if (older != nullptr && older->segment < number) EraseLocked(key);
   }
-  if (std::all_of(segments_.begin(), segments_.end(), [](const auto& s) { return s.second.known; }))
-    deleted_.clear();
+  if (unknown_segments_ == 0) deleted_.clear();
 }
 
-void DiskStore::Learn(uint32_t number) {
-  std::string bytes;
-  const auto directory = ReadDirectory(number, &bytes);
+Result<SegmentDirectory> DiskStore::Learn(uint32_t number, std::string* bytes) {
+  auto directory = ReadDirectory(number, bytes);
   MutexLock lock(state_);
   const auto segment = segments_.find(number);
-  if (segment == segments_.end() || segment->second.known) return;
+  if (segment == segments_.end() || segment->second.known) return directory;
   if (directory.ok()) {
     LearnLocked(number, *directory);
   } else if (directory.status().code() == Code::kUnsupported) {
-    segment->second.known = segment->second.foreign = true;
-  } else if (directory.status().code() != Code::kIo) {
+    MakeKnownLocked(&segment->second);
+    segment->second.foreign = true;
+  } else if (directory.status().code() != Code::kIo || ++segment->second.failed_reads >= kMostFailedReads) {
     // Its records cannot be found. It has no worth, so it is the first to be dropped.
-    segment->second.known = true;
+    MakeKnownLocked(&segment->second);
     ++stats_.damaged_segments;
     Log(LogLevel::kWarning, "a segment of the disk cache is damaged; its records are lost",
         {{"segment", number}, {"error", directory.status().ToString()}});
   }
+  return directory;
 }
 
 Status DiskStore::Scan(const Visitor& visitor) {
@@ -105,9 +104,8 @@ Status DiskStore::Scan(const Visitor& visitor) {
 }
 
 Result<bool> DiskStore::VisitSegment(uint32_t number, ScanState* scan, const Visitor& visitor) {
-  Learn(number);
   std::string bytes;
-  const auto directory = ReadDirectory(number, &bytes);
+  const auto directory = Learn(number, &bytes);
   std::vector<const DirectoryEntry*> live;
   {
     MutexLock lock(state_);
@@ -116,7 +114,8 @@ Result<bool> DiskStore::VisitSegment(uint32_t number, ScanState* scan, const Vis
     // It may have been dropped meanwhile; its survivors are displaced.
     if (segment == segments_.end() || segment->second.foreign) return true;
     if (!directory.ok()) {
-      if (directory.status().code() == Code::kIo) return directory.status();
+      // Records that were found before cannot be shown now.
+      if (directory.status().code() == Code::kIo || segment->second.live > 0) return directory.status();
       return true;  // Learn has counted it
     }
     for (uint32_t ordinal = 0; ordinal < directory->entries.size(); ++ordinal) {
