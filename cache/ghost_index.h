@@ -1,6 +1,6 @@
-// GhostIndex: the nodes that lost their KV last. The cache keeps these nodes in the tree, so it can tell an
-// evicted prefix from one that was never cached, and a policy can tell a block that comes back from a new
-// one. It is bounded, first in, first out. Engine thread only.
+// GhostIndex: the nodes that lost their KV in memory last; the disk may still have it. The cache keeps these
+// nodes in the tree, so it can tell an evicted prefix from one that was never cached, and a policy can tell a
+// block that comes back from a new one. It is bounded, first in, first out. Engine thread only.
 //
 // Invariants (CheckInvariants tests them)
 //   1. The index holds at most `capacity` nodes.

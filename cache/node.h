@@ -1,6 +1,7 @@
 // NodeId and NodeUse: how the parts of the cache name a node of the radix tree, and what they know about its
 // use. A node is the identity of one block of tokens after a certain prefix. It exists apart from its KV,
-// which may lie in a block of the device pool, in lower tiers, or nowhere any more. Plain values; any thread.
+// which may lie in a block of the device pool, in lower tiers, or nowhere any more. What lies on the disk
+// alone need not have a node. Plain values; any thread.
 #pragma once
 
 #include <algorithm>

@@ -64,7 +64,6 @@ std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
 void PrefixCache::Poll() { impl_->Poll(); }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
-size_t PrefixCache::AddRecords(std::span<const FoundRecord> records) { return impl_->AddRecords(records); }
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }
 uint32_t PrefixCache::cached_blocks(Tier tier) const { return impl_->pool(tier).cached_blocks(); }
@@ -76,13 +75,12 @@ size_t PrefixCache::memory_bytes() const {
   return bytes;
 }
 
-// A node has a block in a pool tier, or it is a ghost, or it is the one that is being added: the ancestors of
-// a node lose their KV after it, so they are forgotten after it.
+// A node has a block in a pool tier, or it is a ghost, or it is being loaded from the disk, or it is the one
+// that is being added: the ancestors of a node lose their KV after it, so they are forgotten after it.
 size_t PrefixCache::MaxMemoryBytes(const Options& options) {
-  PREFIXD_CHECK(!options.disk) << "the records on disk are not counted";
   const size_t in_memory = size_t{options.blocks} + options.host_blocks;
   const size_t ghosts = size_t{kGhostsPerBlock} * options.blocks;
-  const size_t nodes = in_memory + ghosts + 1;
+  const size_t nodes = in_memory + ghosts + (options.disk ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + BlockPool::MaxMemoryBytes(in_memory) +
          MaxEvictionBytes(options.blocks, nodes) + MaxEvictionBytes(options.host_blocks, nodes);

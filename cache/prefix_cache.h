@@ -28,7 +28,8 @@
 //      collide.
 //   6. Every hit was confirmed token by token. A key that finds a node with other tokens is a miss and counts
 //      in stats().key_collisions.
-//   7. A node without KV stays in the tree while the ghost index has it or it has children.
+//   7. A node without KV in memory stays in the tree while the ghost index has it, it has children, or a
+//      lease or a transfer refers to it. So the number of nodes is bounded, whatever the disk tier has.
 #pragma once
 
 #include <array>
@@ -82,8 +83,8 @@ struct PrefixCacheStats {
   std::array<uint64_t, kTransferResults> spills{};
 };
 
-// To explain misses and to inform eviction, the cache remembers the nodes that lost their KV last: 4 nodes
-// for each block of its device tier.
+// To explain misses and to inform eviction, the cache remembers the nodes that lost their KV in memory last:
+// 4 nodes for each block of its device tier.
 inline constexpr uint32_t kGhostsPerBlock = 4;
 
 class PrefixCache;
@@ -203,26 +204,18 @@ class PrefixCache {
   void Poll();
   size_t running_transfers() const;
 
-  // Adds nodes for what a scan of the disk tier has found, in any order. Call it before the first Open. A
-  // record that no chain of found records connects to its root is left out. Returns how many were added.
-  struct FoundRecord {
-    BlockKey root;
-    BlockKey parent;
-    BlockKey key;
-    uint64_t check = 0;  // prefix check
-  };
-  size_t AddRecords(std::span<const FoundRecord> records);
-
   // The blocks of a pool tier.
   uint32_t capacity(Tier tier = Tier::kDevice) const;
   uint32_t free_blocks(Tier tier = Tier::kDevice) const;
   uint32_t cached_blocks(Tier tier = Tier::kDevice) const;  // can be reused or evicted
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
-  size_t nodes() const;         // in the tree, with KV or without
+  size_t nodes() const;         // in the tree, with KV in memory or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
-  // At most that much memory is used by a cache with these options and no disk tier, policies included, but
-  // not leases and claims, whose memory grows with the running sequences. Whatever the requests are:
-  // memory_bytes() of a cache whose prefixes seldom branch is about a third of it.
+  // At most that much memory is used by a cache with these options, policies included, but not leases and
+  // claims, whose memory grows with the running sequences. Whatever the requests are and whatever lies on the
+  // disk: memory_bytes() of a cache whose prefixes seldom branch is about a third of it. Not counted are
+  // ancestors of a block in memory that are themselves neither in memory nor ghosts. Only failed loads, and a
+  // host tier that keeps a block longer than its ancestors, leave such nodes.
   static size_t MaxMemoryBytes(const Options& options);
   int block_tokens() const;
   const PrefixCacheStats& stats() const;

@@ -97,10 +97,10 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
     PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
         << "block " << block << " of node " << node;
   }
-  PREFIXD_CHECK(tree.HasKv(node) || tree.IsGhost(node) || !tree.IsLeaf(node) || held > 0)
+  PREFIXD_CHECK(tree.InMemory(node) || tree.IsGhost(node) || !tree.IsLeaf(node) || held > 0)
       << "nothing needs node " << node;
-  PREFIXD_CHECK(!tree.IsGhost(node) || (!tree.HasKv(node) && ghosts.Contains(node, tree.ghost_slot(node))))
-      << "node " << node << " is a ghost with KV, or not in the index";
+  PREFIXD_CHECK(!tree.IsGhost(node) || ghosts.Contains(node, tree.ghost_slot(node)))
+      << "node " << node << " is a ghost that is not in the index";
   if (!tree.HasTokens(node)) return;
   PREFIXD_CHECK(options.key(tree.parent_key(node), tree.tokens(node)) == tree.key(node))
       << "node " << node << " has the key or tokens of another node";

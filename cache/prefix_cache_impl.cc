@@ -90,7 +90,7 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease,
 
 int PrefixCache::Impl::ReusableTokens(const Lease::State& lease, NodeId node,
                                       std::span<const TokenId> content) const {
-  if (node != kNoNode && tree.HasKv(node)) return block_tokens;
+  if (node != kNoNode && HasKv(node)) return block_tokens;
   const int partial = tree.LongestPartial(lease.at(), content).tokens;
   return partial < options.min_copy_tokens ? 0 : partial;
 }
@@ -155,6 +155,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
   if (!lease.detached) lease.keys->Extend(tokens);
   RadixTree::Position at = lease.at();
   bool in_tree = !lease.detached;
+  bool known = in_tree;  // false after a collision, and after a block that is neither in the tree nor on disk
   int explained = lease.ready;
   for (size_t index = lease.path.size(); (index + 1) * block_tokens <= tokens.size(); ++index) {
     const int end = static_cast<int>(index + 1) * block_tokens;
@@ -165,15 +166,18 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
     if (in_tree) {
       at.node = node;
       if (!IsBlock(node, *lease.keys, tokens, index)) {
-        in_tree = false;
+        in_tree = known = false;
       } else if (tree.block(node, Tier::kDevice) != kNoBlock) {
         // Cached, but cut off by the limit or by a missing block before it.
         reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
-      } else if (tree.HasKv(node)) {
+      } else if (HasKv(node)) {
         reason = MissReason::kLoadSlower;
       } else if (tree.IsGhost(node)) {
         reason = static_cast<MissReason>(tree.lost(node));
       }
+    } else if (known) {
+      known = OnDisk(lease.keys->key(index));
+      if (known) reason = MissReason::kLoadSlower;
     }
     add(reason, end - explained);
     explained = end;

@@ -2,7 +2,8 @@
 // and the tests of PrefixCache include this header. Engine thread only.
 //
 // Where the KV of a node lies, and the function for each edge. A node may be in several of these states at
-// once; without any of them it is a ghost.
+// once. The cache keeps track of the device and the host. What is on disk, the port knows; a block that is on
+// disk alone is a ghost or has no node, until a lease wants it (AddLoading).
 //
 //   Commit or EndLoad:     ghost  -> device      the KV was computed, or read from the disk
 //   StartSpill, EndSpill:  device -> host        the copy stays on the device
@@ -12,9 +13,8 @@
 //                          disk   -> device
 //   TakeBlock:             device -> (nothing)   the node keeps its other copies
 //                          host   -> (nothing)
-//   ForgetDisk:            disk   -> (nothing)
-//   AddRecords:            (nothing) -> disk
-//   LoseKv:                (nothing) -> ghost    when the last copy is gone
+//   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk
+//   LoseKv:                (nothing) -> ghost    when the last copy in memory is gone
 //
 // AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
 //
@@ -26,7 +26,8 @@
 //      no references) and have no child that is. So the last nodes of a prefix go first, and for as long as a
 //      block is cached there is a candidate.
 //   c. The references of a node are one for each lease that has it on its path or in `loading`, and one for
-//      each running transfer of it.
+//      each running transfer of it. A node without KV in memory that is neither a ghost nor has children
+//      leaves the tree with its last reference.
 //   d. A lease settles when its Acquire first returns kReady. It claims blocks only at that moment. After it,
 //      Acquire takes no block and waits for none. A lease opened with Reads::kNo stops claiming at the first
 //      block that is on the device or claimed. It computes that block again, while a lease that reads takes
@@ -93,7 +94,6 @@ struct PrefixCache::Impl {
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
   void Poll();
-  size_t AddRecords(std::span<const FoundRecord> records);
   void CheckInvariants() const;
 
   struct PoolTier {
@@ -149,14 +149,21 @@ struct PrefixCache::Impl {
   std::optional<BlockId> TakeBlock(Tier tier);
   void AdmitBlock(NodeId node, Tier tier, BlockId block);
   void RemoveBlock(NodeId node, Tier tier, MissReason reason);
-  void ForgetDisk(NodeId node, MissReason reason);
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
 
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }
+  bool OnDisk(const BlockKey& key) const { return options.disk && port->OnDisk(key); }
+  bool Resides(NodeId node, Tier tier) const {
+    return tier == Tier::kDisk ? OnDisk(tree.key(node)) : tree.block(node, tier) != kNoBlock;
+  }
+  bool HasKv(NodeId node) const { return tree.InMemory(node) || OnDisk(tree.key(node)); }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
+  // Adds a node for a block of which only the port knows, and starts its load. Returns kNoNode and adds
+  // nothing when no load can start.
+  NodeId AddLoading(const RadixTree::Position& at, const BlockKey& key, uint64_t check);
   // Extends lease.loading, and returns whether the lease waits for its next block.
   bool LoadFollowing(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   bool StartLoad(NodeId node);

@@ -97,17 +97,13 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   LoseKv(node, reason);
 }
 
-void PrefixCache::Impl::ForgetDisk(NodeId node, MissReason reason) {
-  tree.SetOnDisk(node, false);
-  LoseKv(node, reason);
-}
-
-// Called after a node has lost its KV in one tier.
+// Called after a node has lost its KV in one tier. With KV on the disk alone it is a ghost as well, so that
+// the tree is bounded whatever the disk has. What the disk still has, the disk will lose.
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
   tree.DropTokens(node);
-  if (tree.HasKv(node)) return;
-  tree.SetLost(node, static_cast<uint8_t>(reason));
+  tree.SetLost(node, static_cast<uint8_t>(OnDisk(tree.key(node)) ? MissReason::kEvictedDisk : reason));
+  if (tree.IsGhost(node)) return;
   const GhostIndex::Added added = ghosts.Add(node);
   if (added.forgotten != node) tree.SetGhost(node, added.slot);
   if (added.forgotten == kNoNode) return;
@@ -115,7 +111,7 @@ void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   RemoveUnused(added.forgotten);
 }
 
-// Called before a node gets KV again.
+// Called before a node gets KV in memory.
 void PrefixCache::Impl::KnowTokens(NodeId node, std::span<const TokenId> tokens) {
   if (tree.HasTokens(node)) return;
   if (tree.IsGhost(node)) {
@@ -127,7 +123,7 @@ void PrefixCache::Impl::KnowTokens(NodeId node, std::span<const TokenId> tokens)
 
 // Removes `node` from the tree if nothing needs it, then its parent, and so on.
 void PrefixCache::Impl::RemoveUnused(NodeId node) {
-  while (node != kNoNode && tree.IsLeaf(node) && !tree.HasKv(node) && !tree.IsGhost(node) &&
+  while (node != kNoNode && tree.IsLeaf(node) && !tree.InMemory(node) && !tree.IsGhost(node) &&
          tree.references(node) == 0) {
     const NodeId parent = tree.parent(node);
     tree.Remove(node);

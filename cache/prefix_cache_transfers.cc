@@ -1,6 +1,5 @@
 // Transfers between the device tier and lower tiers.
 #include <algorithm>
-#include <unordered_map>
 
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
@@ -54,8 +53,14 @@ bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const Token
   if (!lease.loading.empty()) at.node = lease.loading.back().node;
   NodeId next = kNoNode;  // the first node after the path
   for (size_t index = lease.path.size() + lease.loading.size(); index < end; ++index) {
-    const NodeId node = tree.FindChild(at, lease.keys->key(index));
-    if (node == kNoNode) break;
+    NodeId node = tree.FindChild(at, lease.keys->key(index));
+    if (node == kNoNode) {
+      if (!OnDisk(lease.keys->key(index))) break;
+      // For its next block it waits until a transfer is free.
+      if (lease.loading.empty() && running.size() >= options.max_transfers) return true;
+      node = AddLoading(at, lease.keys->key(index), lease.keys->check(index));
+      if (node == kNoNode) break;
+    }
     if (!IsBlock(node, *lease.keys, tokens, index)) break;
     if (lease.loading.empty()) {
       if (tree.block(node, Tier::kDevice) != kNoBlock) return false;
@@ -71,19 +76,27 @@ bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const Token
   if (next == kNoNode || tree.block(next, Tier::kDevice) != kNoBlock) return false;
   if (IsLoading(next)) return true;
   // After a failed load the lease computes, unless another tier has the block.
-  if (!lease.loading.empty() && tree.Resides(next, lease.loading.front().from)) return false;
+  if (!lease.loading.empty() && Resides(next, lease.loading.front().from)) return false;
   if (StartLoad(next)) {
     if (!lease.loading.empty()) lease.loading.front().from = running.at(loads.at(next)).from;
     return true;
   }
   // It waits for a free transfer. When it is a block that is missing, it computes instead.
-  return tree.HasKv(next) && running.size() >= options.max_transfers;
+  return HasKv(next) && running.size() >= options.max_transfers;
+}
+
+NodeId PrefixCache::Impl::AddLoading(const RadixTree::Position& at, const BlockKey& key, uint64_t check) {
+  const NodeId node = tree.Add(at, key, check);
+  AddReference(node);
+  const bool started = StartLoad(node);
+  DropReference(node);  // without a load, this removes it
+  return started ? node : kNoNode;
 }
 
 // Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
 // run, or when there is no block for it.
 bool PrefixCache::Impl::StartLoad(NodeId node) {
-  if (!tree.HasKv(node) || running.size() >= options.max_transfers) return false;
+  if (!HasKv(node) || running.size() >= options.max_transfers) return false;
   AddReference(node);  // so that it stays while a block is evicted
   const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
   if (block) {
@@ -119,16 +132,21 @@ void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
   if (load.from == Tier::kHost) {
     if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
   } else if (result != TransferResult::kFailed) {
-    ForgetDisk(load.node, reason);
+    LoseKv(load.node, reason);
   }
 }
 
-// Returns kOk when the tokens of a record are those of the node. The node knows them from now on.
+// Returns kOk when the tokens of a record are those of the node, which knows them from now on. Otherwise the
+// record is dropped: it would hide that the block is not on disk.
 TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfer& finished) {
-  if (finished.tokens.size() != static_cast<size_t>(block_tokens)) return TransferResult::kCorrupt;
+  if (finished.tokens.size() != static_cast<size_t>(block_tokens)) {
+    port->Drop(tree.key(node));
+    return TransferResult::kCorrupt;
+  }
   if (tree.check(node) != ChildCheck(tree.parent_check(node), finished.tokens) ||
       !tree.Matches(node, tree.check(node), finished.tokens)) {
     ++stats.key_collisions;
+    port->Drop(tree.key(node));
     return TransferResult::kCorrupt;
   }
   KnowTokens(node, finished.tokens);
@@ -140,7 +158,7 @@ TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfe
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
   if (options.host_blocks > 0 && !on_host && tree.block(node, Tier::kDevice) != kNoBlock) return Tier::kHost;
-  if (options.disk && !tree.on_disk(node) && tree.InMemory(node)) return Tier::kDisk;
+  if (options.disk && tree.InMemory(node) && !OnDisk(tree.key(node))) return Tier::kDisk;
   return std::nullopt;
 }
 
@@ -177,7 +195,7 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
   if (target == Tier::kHost) {
     block = TakeBlock(Tier::kHost);
     // When every block of the host tier is in use, the disk is next.
-    if (!block && options.disk && !tree.on_disk(node)) target = Tier::kDisk;
+    if (!block && options.disk && !OnDisk(tree.key(node))) target = Tier::kDisk;
   }
   if (block || target == Tier::kDisk) StartTransfer(node, from, target, block.value_or(kNoBlock));
   DropReference(node);
@@ -186,13 +204,10 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
 void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
   ++stats.spills[static_cast<size_t>(result)];
-  if (result == TransferResult::kOk) {
-    if (spill.to == Tier::kHost) {
-      AdmitBlock(spill.node, Tier::kHost, spill.to_block);
-    } else {
-      tree.SetOnDisk(spill.node, true);
-    }
-    // On to the next tier at once: at the end of the queue, the host tier might evict it before its turn.
+  // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.
+  if (spill.to == Tier::kHost && result == TransferResult::kOk) {
+    AdmitBlock(spill.node, Tier::kHost, spill.to_block);
+    // On to the disk at once: at the end of the queue, the host tier might evict it before its turn.
     if (SpillTarget(spill.node) && queued_spills.insert(tree.key(spill.node)).second) {
       spill_queue.push_front({spill.node, tree.key(spill.node)});
     }
@@ -200,48 +215,6 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
     pool(Tier::kHost).Discard(spill.to_block);
   }
   DropReference(spill.node);
-}
-
-// --- Recovery ---
-
-size_t PrefixCache::Impl::AddRecords(std::span<const FoundRecord> records) {
-  PREFIXD_CHECK(tree.size() == 0 && leases.empty() && options.disk)
-      << "AddRecords comes before the first Open";
-  std::unordered_multimap<BlockKey, const FoundRecord*> by_parent;  // each is taken out once, so no cycle
-  struct Place {
-    RadixTree::Position at;
-    const FoundRecord* record;
-  };
-  std::vector<Place> next;
-  std::vector<RadixTree::Root*> opened;
-  for (const FoundRecord& record : records) {
-    if (record.parent == record.root) {
-      next.push_back({tree.OpenRoot(record.root), &record});
-      opened.push_back(next.back().at.root);
-    } else {
-      by_parent.emplace(record.parent, &record);
-    }
-  }
-  size_t added = 0;
-  while (!next.empty()) {
-    const auto [at, record] = next.back();
-    next.pop_back();
-    if (tree.FindChild(at, record->key) != kNoNode) continue;
-    const NodeId node = tree.Add(at, record->key, record->check);
-    tree.SetOnDisk(node, true);
-    ++added;
-    const auto [first, last] = by_parent.equal_range(record->key);
-    for (auto it = first; it != last;) {
-      if (it->second->root == record->root) {
-        next.push_back({{at.root, node}, it->second});
-        it = by_parent.erase(it);
-      } else {
-        ++it;
-      }
-    }
-  }
-  for (RadixTree::Root* root : opened) tree.CloseRoot(root);
-  return added;
 }
 
 }  // namespace prefixd

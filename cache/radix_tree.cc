@@ -211,8 +211,8 @@ NodeId RadixTree::Add(const Position& at, const BlockKey& key, uint64_t check) {
 }
 
 void RadixTree::Remove(NodeId id) {
-  PREFIXD_CHECK(Contains(id) && IsLeaf(id) && !HasKv(id) && !IsGhost(id) && references(id) == 0)
-      << "node " << id << " has children, KV or references, or is a ghost";
+  PREFIXD_CHECK(Contains(id) && IsLeaf(id) && !InMemory(id) && !IsGhost(id) && references(id) == 0)
+      << "node " << id << " has children, KV in memory or references, or is a ghost";
   DropTokens(id);
   const Position parent = ParentPosition(id);
   uint32_t& siblings = ChildrenAt(parent);
@@ -259,7 +259,7 @@ void RadixTree::DropTokens(NodeId node) {
 }
 
 void RadixTree::SetGhost(NodeId node, uint32_t slot) {
-  PREFIXD_CHECK(At(node).slot_use == SlotUse::kNothing && !HasKv(node)) << "node " << node;
+  PREFIXD_CHECK(At(node).slot_use == SlotUse::kNothing && !InMemory(node)) << "node " << node;
   At(node).slot = slot;
   At(node).slot_use = SlotUse::kGhost;
 }
@@ -313,15 +313,9 @@ bool RadixTree::DropReference(NodeId node) {
   return true;
 }
 
-bool RadixTree::Resides(NodeId node, Tier tier) const {
-  return tier == Tier::kDisk ? on_disk(node) : block(node, tier) != kNoBlock;
-}
-
 bool RadixTree::InMemory(NodeId node) const {
   return block(node, Tier::kDevice) != kNoBlock || block(node, Tier::kHost) != kNoBlock;
 }
-
-bool RadixTree::HasKv(NodeId node) const { return InMemory(node) || on_disk(node); }
 
 size_t RadixTree::MemoryBytes() const {
   size_t bytes = chunks_.size() * kChunkNodes * sizeof(Node) + tokens_.capacity() * sizeof(TokenId);

@@ -24,8 +24,8 @@
 //   5. A root without children exists only while it is open.
 //
 // What a node is never changes while it is in the tree: its key and its prefix check cover its tokens and all
-// tokens before it. So a node may forget its tokens while its KV is on disk alone, and its children stay
-// those of the same prefix.
+// tokens before it. So a node may forget its tokens while it has no KV in memory, and its children stay those
+// of the same prefix.
 #pragma once
 
 #include <cstdint>
@@ -78,10 +78,10 @@ class RadixTree {
   // one block). `tokens` of the result is 0 when no child shares any. O(log children) comparisons.
   Partial LongestPartial(const Position& at, std::span<const TokenId> tokens) const;
 
-  // Adds a child with no tokens and no KV. Requires that `at` has no child with this key.
+  // Adds a child with no tokens and no blocks. Requires that `at` has no child with this key.
   NodeId Add(const Position& at, const BlockKey& key, uint64_t check);
-  // Removes a node without children and KV. Removes its root too when the root is closed and has no other
-  // child.
+  // Removes a node without children, references and KV in memory, which is no ghost. Removes its root too
+  // when the root is closed and has no other child.
   void Remove(NodeId node);
 
   // Requires one block of tokens, that the tokens are not known, and that the node is no ghost.
@@ -96,13 +96,7 @@ class RadixTree {
   void SetBlock(NodeId node, Tier tier, BlockId block);
   void ClearBlock(NodeId node, Tier tier);
   BlockId block(NodeId node, Tier tier) const { return At(node).blocks[static_cast<size_t>(tier)]; }
-  // Whether the disk tier has a record of the node.
-  void SetOnDisk(NodeId node, bool on_disk) { At(node).on_disk = on_disk; }
-  bool on_disk(NodeId node) const { return At(node).on_disk; }
-  // Whether the KV of the node lies anywhere.
-  bool HasKv(NodeId node) const;
-  bool InMemory(NodeId node) const;  // in a pool tier
-  bool Resides(NodeId node, Tier tier) const;
+  bool InMemory(NodeId node) const;  // whether it has a block in a pool tier
   // Whether a child has a block in this pool tier and no references.
   bool HasCachedChild(NodeId node, Tier tier) const {
     return At(node).cached_children[static_cast<size_t>(tier)] > 0;
@@ -122,13 +116,13 @@ class RadixTree {
     uint8_t admissions = 0;
     uint8_t request_class = 0;
   };
-  // A ghost is a node in the GhostIndex, which gave it `slot`. SetGhost requires a node without KV and
-  // tokens.
+  // A ghost is a node in the GhostIndex, which gave it `slot`. SetGhost requires a node without tokens and
+  // without KV in memory.
   void SetGhost(NodeId node, uint32_t slot);
   void ClearGhost(NodeId node);
   bool IsGhost(NodeId node) const { return At(node).slot_use == SlotUse::kGhost; }
   uint32_t ghost_slot(NodeId node) const { return At(node).slot; }
-  // Why the node lost its KV, as a number of the caller's.
+  // Why the node lost its KV in memory, as a number of the caller's.
   void SetLost(NodeId node, uint8_t reason) { At(node).lost = reason; }
   uint8_t lost(NodeId node) const { return At(node).lost; }
   Facts& facts(NodeId node) { return At(node).facts; }
@@ -178,7 +172,6 @@ class RadixTree {
     uint64_t check = 0;
     [[no_unique_address]] Facts facts;  // the three bytes after it lie in its padding
     SlotUse slot_use = SlotUse::kNothing;
-    bool on_disk = false;
     uint8_t lost = 0;
     NodeId parent = kNoNode;
     uint32_t children = kNoChild;

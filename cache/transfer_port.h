@@ -5,10 +5,11 @@
 // everything that the device is told later sees its result. So the target can be used at once, and nobody
 // waits. A copy that fails fails the step that follows it; see PrefixCache::EndStep.
 //
-// TransferPort moves KV between tiers while the engine goes on. Start returns at once. A later Poll reports
-// every started transfer exactly once, in any order. Until then the cache changes neither its source nor its
-// target. A transfer from or to the device takes its place after all copies and steps that the device was
-// told of before Start. The port wakes the engine when a transfer ends; see Engine::Create.
+// TransferPort moves KV between tiers while the engine goes on, and knows what lies on the disk tier. Start
+// returns at once. A later Poll reports every started transfer exactly once, in any order. Until then the
+// cache changes neither its source nor its target. A transfer from or to the device takes its place after all
+// copies and steps that the device was told of before Start. The port wakes the engine when a transfer ends;
+// see Engine::Create.
 #pragma once
 
 #include <cstdint>
@@ -62,6 +63,13 @@ struct FinishedTransfer {
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
+  // Whether the disk tier has a record under this key, as far as is known now. The record may be another
+  // block's, and it may be gone when a transfer reads it. Once Poll has reported that a transfer from the
+  // disk ended as kMissing or kCorrupt, there is none until one is written. Reads nothing from the disk.
+  virtual bool OnDisk(const BlockKey& key) const = 0;
+  // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
+  // now on, until a record is written.
+  virtual void Drop(const BlockKey& key) = 0;
   virtual void Start(const Transfer& transfer) = 0;
   // Appends the transfers that have ended since the last call. After any other result than kOk the content
   // of a target block is undefined.

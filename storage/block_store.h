@@ -58,6 +58,8 @@ class BlockStore {
   virtual ~BlockStore() = default;
 
   virtual Result<std::string> Get(const BlockKey& key) = 0;
+  // Whether Get would find a record, as far as that is known without the medium. Reads nothing.
+  virtual bool Contains(const BlockKey& key) const = 0;
   // Replaces the previous records of the keys. After an error, entries at the end of the batch were not put.
   virtual Status PutBatch(std::vector<StoreEntry> batch) = 0;
   Status Put(const BlockKey& key, std::string_view record) {

@@ -101,6 +101,11 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
   }
 }
 
+bool DiskStore::Contains(const BlockKey& key) const {
+  MutexLock lock(state_);
+  return PendingLocked(key) != nullptr || index_.Find(key) != nullptr;
+}
+
 Status DiskStore::PutBatch(std::vector<StoreEntry> batch) {
   for (const StoreEntry& entry : batch) {
     PREFIXD_CHECK(entry.cost > 0) << entry.cost;

@@ -90,6 +90,7 @@ class DiskStore final : public BlockStore {
   ~DiskStore() override;
 
   Result<std::string> Get(const BlockKey& key) override;
+  bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
   // Seals the open segment.

@@ -15,6 +15,11 @@ Result<std::string> MemoryStore::Get(const BlockKey& key) {
   return it->second.record;
 }
 
+bool MemoryStore::Contains(const BlockKey& key) const {
+  MutexLock lock(mutex_);
+  return records_.contains(key);
+}
+
 Status MemoryStore::PutBatch(std::vector<StoreEntry> batch) {
   for (const StoreEntry& entry : batch) {
     if (entry.record.size() > max_record_bytes()) {

@@ -25,6 +25,7 @@ class MemoryStore final : public BlockStore {
       : capacity_(capacity), on_drop_(std::move(on_drop)) {}
 
   Result<std::string> Get(const BlockKey& key) override;
+  bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
   Status Sync() override { return Status::Ok(); }

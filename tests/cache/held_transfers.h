@@ -1,11 +1,13 @@
 // HeldTransfers: a TransferPort whose transfers run until the test ends each of them with the result that it
-// wants. It moves no bytes. NoCopies is a DeviceCopier that moves none. With them, helpers for sequences in
-// blocks of two tokens. One thread.
+// wants. It moves no bytes. Its disk tier is a set of keys: a spill to the disk that ends well adds one, and
+// a load from the disk that ends as kMissing or kCorrupt takes it away. NoCopies is a DeviceCopier that moves
+// none. With them, helpers for sequences in blocks of two tokens. One thread.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -27,6 +29,11 @@ class HeldTransfers final : public TransferPort {
     std::vector<TokenId> known_tokens;
   };
 
+  bool OnDisk(const BlockKey& key) const override { return records.contains(key); }
+  void Drop(const BlockKey& key) override {
+    ++drops;
+    records.erase(key);
+  }
   void Start(const Transfer& transfer) override {
     ++started_;
     held_.push_back({transfer, {transfer.tokens.begin(), transfer.tokens.end()}});
@@ -47,6 +54,9 @@ class HeldTransfers final : public TransferPort {
     const auto it = std::ranges::find(held_, key, &Held::key);
     ASSERT_NE(it, held_.end()) << "no transfer of " << ToHex(key) << " is running";
     finished_.push_back({it->id, result, tokens});
+    if (it->to == Tier::kDisk && result == TransferResult::kOk) records.insert(key);
+    if (it->from == Tier::kDisk && (result == TransferResult::kMissing || result == TransferResult::kCorrupt))
+      records.erase(key);
     held_.erase(it);
   }
   // Reports this at the next Poll, whether it is true or not.
@@ -54,6 +64,9 @@ class HeldTransfers final : public TransferPort {
   void EndAll() {
     while (!held_.empty()) End(held_.front().key);
   }
+
+  std::set<BlockKey> records;  // on the disk tier
+  int drops = 0;               // calls of Drop
 
  private:
   size_t started_ = 0;
@@ -73,16 +86,6 @@ inline BlockKeys KeysOf(const std::vector<TokenId>& tokens, const BlockKey& root
 // The key of the last block.
 inline BlockKey KeyOf(const std::vector<TokenId>& tokens, const BlockKey& root = kTestRoot) {
   return tokens.empty() ? root : KeysOf(tokens, root).key(tokens.size() / 2 - 1);
-}
-
-// The record of the last block.
-inline PrefixCache::FoundRecord RecordOf(const std::vector<TokenId>& tokens,
-                                         const BlockKey& root = kTestRoot) {
-  const std::vector<TokenId> parent(tokens.begin(), tokens.end() - 2);
-  return {.root = root,
-          .parent = KeyOf(parent, root),
-          .key = KeyOf(tokens, root),
-          .check = KeysOf(tokens, root).check(tokens.size() / 2 - 1)};
 }
 
 }  // namespace prefixd

@@ -1,5 +1,4 @@
-// What the cache makes of the results of loads, of records that are not what they seem to be, and of the
-// records that a scan of the disk tier has found.
+// What the cache makes of the results of loads, and of records that are not what they seem to be.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,8 +15,16 @@ using enum TransferResult;
 const Tokens kFirst{1, 1};
 const Tokens kSecond{1, 1, 2, 2};
 
+// Gives the blocks 2 2 and 7 7 one key, after the same parent.
+BlockKey CollidingKey(const BlockKey& parent, std::span<const TokenId> tokens) {
+  const bool collides = std::ranges::equal(tokens, Tokens{7, 7});
+  return ChildKey(parent, collides ? Tokens{2, 2} : Tokens(tokens.begin(), tokens.end()));
+}
+
 class LoadResultsTest : public TiersTest {
  protected:
+  // A lease whose keys are CollidingKey's.
+  Lease OpenColliding() { return cache_->Open(&keys_.emplace_back(kTestRoot, 2, CollidingKey)); }
   // Makes a cache whose only record is `kFirst`, and a lease that waits for it.
   Lease LoadRecord() {
     Make({.blocks = 4, .disk = true});
@@ -93,12 +100,14 @@ TEST_F(LoadResultsTest, ARecordWithOtherTokensIsACollision) {
   EXPECT_EQ(loads(kCorrupt), 1u);
   EXPECT_EQ(stats().key_collisions, 1u);
   EXPECT_EQ(stats().hit_tokens, 0u);
+  EXPECT_EQ(port_.drops, 1);
   ExpectLost(lease, MissReason::kCorrupt);
 }
 
 TEST_F(LoadResultsTest, ARecordWithAnotherNumberOfTokensIsDamaged) {
   for (const Tokens& record : {Tokens{}, Tokens{1}, Tokens{1, 1, 1}}) {
     SCOPED_TRACE(record.size());
+    port_.drops = 0;
     Make({.blocks = 4, .disk = true});
     AddRecords({kFirst});
     Lease lease = Open();
@@ -106,51 +115,77 @@ TEST_F(LoadResultsTest, ARecordWithAnotherNumberOfTokensIsDamaged) {
     End(kFirst, kOk, record);
     EXPECT_EQ(loads(kCorrupt), 1u);
     EXPECT_EQ(stats().key_collisions, 0u);
+    EXPECT_EQ(port_.drops, 1);
     EXPECT_EQ(Where(kFirst), "ghost");
     lease.Release();
     cache_.reset();
   }
 }
 
-// The tokens of the second record are right, but they follow others. Its check tells that from the first: the
-// lease neither loads it nor waits for it, and keeps its own block private.
-TEST_F(LoadResultsTest, ARecordAfterOtherTokensIsNotLoaded) {
-  Make({.blocks = 4, .disk = true});
-  PrefixCache::FoundRecord records[] = {RecordOf(kFirst), RecordOf(kSecond)};
-  records[1].check = ChildCheck(KeysOf({7, 7}).check(0), Tokens{2, 2});
-  ASSERT_EQ(cache_->AddRecords(records), 2u);
-  Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
-  EXPECT_EQ(port_.started(), 1u);
+// The second block has the key of a node that is being loaded, and other tokens. Its check tells that from
+// the first: the lease neither loads it nor waits for it, and keeps its own block private.
+TEST_F(LoadResultsTest, ANodeOfOtherTokensIsNotWaitedFor) {
+  Make({.blocks = 4, .disk = true, .key = CollidingKey});
+  AddRecords({kFirst, kSecond, {1, 1, 2, 2, 3, 3}});
+  Lease other = OpenColliding();
+  EXPECT_EQ(Acquire(other, {1, 1, 7, 7}).state, State::kLoading);
   End(kFirst);
+  Lease lease = OpenColliding();
   EXPECT_EQ(Acquire(lease, kSecond).state, State::kReady);
+  EXPECT_EQ(port_.started(), 2u);
   EXPECT_EQ(lease.ready(), 2);
   EXPECT_EQ(stats().key_collisions, 1u);
-  EXPECT_THAT(cache_->ExplainMisses(lease, kSecond), ElementsAre(Miss{MissReason::kNeverSeen, 2}));
+  EXPECT_THAT(cache_->ExplainMisses(lease, Tokens{1, 1, 2, 2, 3, 3}),
+              ElementsAre(Miss{MissReason::kNeverSeen, 4}));
   Compute(lease, kSecond);
-  EXPECT_EQ(Where(kSecond), "disk");
   lease.Release();
-  EXPECT_EQ(cache_->cached_blocks(), 1u);
-  EXPECT_EQ(port_.started(), 1u);
+  EXPECT_EQ(cache_->cached_blocks(), 0u) << "the other lease has the first block";
+  EXPECT_EQ(cache_->free_blocks(), 2u);
+  EXPECT_EQ(port_.started(), 2u);
 }
 
 // As above, but the limit keeps Acquire from looking at the block. So Commit is the first to see it.
-TEST_F(LoadResultsTest, ARecordAfterOtherTokensIsNotReplaced) {
-  Make({.blocks = 4, .disk = true});
-  PrefixCache::FoundRecord record = RecordOf(kFirst);
-  record.check += 1;
-  ASSERT_EQ(cache_->AddRecords({&record, 1}), 1u);
-  Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, kFirst, 0).state, State::kReady);
+TEST_F(LoadResultsTest, ANodeOfOtherTokensIsNotReplaced) {
+  Make({.blocks = 4, .disk = true, .key = CollidingKey});
+  AddRecords({{2, 2}, {2, 2, 3, 3}});
+  Lease other = OpenColliding();
+  EXPECT_EQ(Acquire(other, {7, 7}).state, State::kLoading);
+  Lease lease = OpenColliding();
+  EXPECT_EQ(Acquire(lease, {2, 2}, 0).state, State::kReady);
   EXPECT_EQ(stats().key_collisions, 0u);
-  EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kNeverSeen, 2}));
+  EXPECT_THAT(cache_->ExplainMisses(lease, Tokens{2, 2, 3, 3}), ElementsAre(Miss{MissReason::kNeverSeen, 4}))
+      << "what follows a collision was never cached, whatever the disk has under its key";
   EXPECT_EQ(inside().claims.size(), 0u) << "its block cannot enter the tree";
-  Compute(lease, kFirst);
+  Compute(lease, {2, 2});
   EXPECT_EQ(stats().key_collisions, 1u);
-  EXPECT_EQ(Where(kFirst), "disk");
-  EXPECT_EQ(inside().tree.check(Node(kFirst)), record.check);
+  EXPECT_EQ(Where({2, 2}), "disk");
+  EXPECT_EQ(inside().tree.check(Node({2, 2})), KeysOf({7, 7}).check(0));
   lease.Release();
-  EXPECT_EQ(cache_->free_blocks(), 4u);
+  EXPECT_EQ(cache_->free_blocks(), 3u) << "the fourth is the target of the load";
+}
+
+// The disk has a record of another block with the same key. It keeps the block from the disk only until
+// somebody reads it.
+TEST_F(LoadResultsTest, ARecordOfAnotherBlockIsReplacedOnceItWasRead) {
+  Make({.blocks = 4, .disk = true, .key = CollidingKey});
+  const auto serve = [&] {
+    Lease lease = OpenColliding();
+    EXPECT_EQ(Acquire(lease, {7, 7}).state, State::kReady);
+    Compute(lease, {7, 7});
+  };
+  serve();
+  AddRecords({{2, 2}});
+  SpillAll();
+  EXPECT_EQ(port_.started(), 0u) << "as far as is known, the disk has it";
+  EvictFromDevice(4);
+  Lease lease = OpenColliding();
+  EXPECT_EQ(Acquire(lease, {7, 7}).state, State::kLoading);
+  End({2, 2}, kCorrupt);
+  lease.Release();
+  serve();
+  SpillAll();
+  EXPECT_EQ(spills(kOk), 1u);
+  EXPECT_EQ(Where({2, 2}), "device disk");
 }
 
 // A copy in the host tier that fails is given up. A record of the same block is the next to be tried.
@@ -231,7 +266,6 @@ TEST_F(LoadResultsTest, WhatTheGhostIndexForgetsLeavesTheTree) {
     blocks.push_back({token, token, 9, 9});
   }
   AddRecords(blocks);
-  EXPECT_EQ(cache_->nodes(), 12u);
   for (size_t i = 1; i < blocks.size(); i += 2) {
     Lease lease = Open();
     EXPECT_EQ(Acquire(lease, blocks[i]).state, State::kLoading);
@@ -262,79 +296,6 @@ TEST_F(LoadResultsTest, AForgottenGhostStaysForItsLease) {
   lease.Release();
   EXPECT_EQ(Where(kFirst), "no node");
   EXPECT_EQ(cache_->nodes(), 4u);
-}
-
-// --- AddRecords ---
-
-TEST_F(LoadResultsTest, RecordsAreAddedInAnyOrder) {
-  const BlockKey other{5, 6};
-  const Tokens third{1, 1, 2, 2, 3, 3};
-  std::vector<PrefixCache::FoundRecord> records{RecordOf(kFirst), RecordOf(kSecond), RecordOf(third),
-                                                RecordOf({1, 1, 4, 4}), RecordOf(kFirst, other)};
-  std::ranges::sort(records, {}, &PrefixCache::FoundRecord::key);
-  do {
-    Make({.blocks = 2, .disk = true});
-    ASSERT_EQ(cache_->AddRecords(records), 5u);
-    cache_->CheckInvariants();
-    EXPECT_EQ(cache_->nodes(), 5u);
-    for (const Tokens& block : {kFirst, kSecond, third, Tokens{1, 1, 4, 4}}) EXPECT_EQ(Where(block), "disk");
-    EXPECT_EQ(inside().tree.check(Node(third)), KeysOf(third).check(2));
-    EXPECT_EQ(inside().tree.roots(), 2u);
-  } while (std::ranges::next_permutation(records, {}, &PrefixCache::FoundRecord::key).found);
-}
-
-TEST_F(LoadResultsTest, RecordsWithoutTheirAncestorsAreLeftOut) {
-  Make({.blocks = 2, .disk = true});
-  PrefixCache::FoundRecord other_root = RecordOf(kSecond);
-  other_root.root = {5, 6};  // its parent is in another namespace
-  const PrefixCache::FoundRecord records[] = {RecordOf(kFirst), RecordOf({1, 1, 2, 2, 3, 3}),
-                                              RecordOf({8, 8, 9, 9}), other_root};
-  EXPECT_EQ(cache_->AddRecords(records), 1u);
-  EXPECT_EQ(cache_->nodes(), 1u);
-  EXPECT_EQ(inside().tree.roots(), 1u) << "a namespace without nodes has no root";
-}
-
-TEST_F(LoadResultsTest, ARecordThatIsFoundTwiceIsAddedOnce) {
-  Make({.blocks = 2, .disk = true});
-  const PrefixCache::FoundRecord records[] = {RecordOf(kFirst), RecordOf(kFirst), RecordOf(kSecond),
-                                              RecordOf(kSecond)};
-  EXPECT_EQ(cache_->AddRecords(records), 2u);
-  EXPECT_EQ(cache_->nodes(), 2u);
-}
-
-// Keys that are their own ancestors come from damage or collisions. Each record is added once at most.
-TEST_F(LoadResultsTest, RecordsInACircleComeToAnEnd) {
-  const BlockKey a{1, 0};
-  const BlockKey b{2, 0};
-  const auto record = [](const BlockKey& parent, const BlockKey& key) {
-    return PrefixCache::FoundRecord{.root = kTestRoot, .parent = parent, .key = key, .check = 0};
-  };
-  const auto add = [&](const std::vector<PrefixCache::FoundRecord>& records) {
-    Make({.blocks = 2, .disk = true});
-    const size_t added = cache_->AddRecords(records);
-    cache_->CheckInvariants();
-    EXPECT_EQ(cache_->nodes(), added);
-    return added;
-  };
-  EXPECT_EQ(add({record(a, b), record(b, a)}), 0u) << "no root";
-  EXPECT_LE(add({record(kTestRoot, a), record(a, b), record(b, a)}), 3u);
-  EXPECT_LE(add({record(kTestRoot, a), record(a, a)}), 2u);
-  EXPECT_EQ(add({record(kTestRoot, kTestRoot)}), 1u);
-}
-
-using LoadResultsDeathTest = LoadResultsTest;
-
-TEST_F(LoadResultsDeathTest, RecordsComeBeforeTheFirstLease) {
-  constexpr char kOrder[] = "AddRecords comes before the first Open";
-  Make({.blocks = 2, .host_blocks = 2});
-  EXPECT_DEATH(cache_->AddRecords({}), kOrder) << "there is no disk tier";
-  Make({.blocks = 2, .disk = true});
-  Lease lease = Open();
-  EXPECT_DEATH(cache_->AddRecords({}), kOrder);
-  lease.Release();
-  EXPECT_EQ(cache_->AddRecords({}), 0u);
-  AddRecords({kFirst});
-  EXPECT_DEATH(cache_->AddRecords({}), kOrder);
 }
 
 }  // namespace

@@ -47,9 +47,8 @@ struct Scene {
   };
 
   Scene() {
-    const PrefixCache::FoundRecord records[] = {RecordOf({20, 21}), RecordOf({20, 21, 22, 23}),
-                                                RecordOf({30, 31})};
-    EXPECT_EQ(cache.AddRecords(records), 3u);
+    for (const Tokens& block : {Tokens{20, 21}, Tokens{20, 21, 22, 23}, Tokens{30, 31}})
+      port.records.insert(KeyOf(block));
     MakeTriplicate();
     MakeGhost();
     MakeLoads();
@@ -286,9 +285,7 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedNodes) {
   EXPECT_DEATH(Damaged([](Scene& s) {
                  s.inside.ghosts.Remove(s.Node(kGhost), s.inside.tree.ghost_slot(s.Node(kGhost)));
                }),
-               "is a ghost with KV, or not in the index");
-  EXPECT_DEATH(Damaged([](Scene& s) { s.inside.tree.SetOnDisk(s.Node(kGhost), true); }),
-               "is a ghost with KV");
+               "is a ghost that is not in the index");
   EXPECT_DEATH(Damaged([](Scene& s) { s.inside.tree.ClearGhost(s.Node(kGhost)); }), "nothing needs node");
   EXPECT_DEATH(Damaged([](Scene& s) {
                  s.inside.tree.Add(s.inside.tree.FindRoot(kTestRoot).value(), {7, 7}, 7);
@@ -303,7 +300,7 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedNodes) {
                  const auto root = s.inside.tree.FindRoot(kTestRoot).value();
                  const NodeId node = s.inside.tree.Add(root, KeyOf({40, 41}), KeysOf({40, 41}).check(0) + 1);
                  s.inside.tree.SetTokens(node, Tokens{40, 41});
-                 s.inside.tree.SetOnDisk(node, true);
+                 s.inside.tree.Add({root.root, node}, {7, 7}, 7);  // for which the node stays
                }),
                "has the prefix check of another node");
 }

@@ -34,7 +34,7 @@ class ModelledTree {
     if (random_.Chance(0.1)) return OpenOrCloseRoot();
     if (model_.empty() || random_.Chance(0.3)) return Add();
     const NodeId node = RandomNode();
-    switch (random_.Below(9)) {
+    switch (random_.Below(8)) {
       case 0:
         return SetTokens(node);
       case 1:
@@ -44,12 +44,10 @@ class ModelledTree {
       case 3:
         return DropTokens(node);
       case 4:
-        return SetOnDisk(node, random_.Chance(0.3));
-      case 5:
         return random_.Chance(0.3) ? SetGhost(node) : ClearGhost(node);
-      case 6:
+      case 5:
         return AddReference(node);
-      case 7:
+      case 6:
         return DropReference(node);
       default:
         return Remove(node);
@@ -75,7 +73,6 @@ class ModelledTree {
     while (!model_.empty()) {
       const NodeId node = std::ranges::find_if(model_, [&](const auto& n) { return IsLeaf(n.first); })->first;
       for (const Tier tier : kPools) ClearBlock(node, tier);
-      SetOnDisk(node, false);
       ClearGhost(node);
       while (model_[node].references > 0) DropReference(node);
       Remove(node);
@@ -102,10 +99,8 @@ class ModelledTree {
     std::optional<uint32_t> ghost_slot;
     uint32_t references = 0;
     BlockId blocks[kPoolTiers] = {kNoBlock, kNoBlock};
-    bool on_disk = false;
 
     bool InMemory() const { return blocks[0] != kNoBlock || blocks[1] != kNoBlock; }
-    bool HasKv() const { return InMemory() || on_disk; }
     bool IsCached(Tier tier) const { return blocks[Index(tier)] != kNoBlock && references == 0; }
   };
 
@@ -175,7 +170,7 @@ class ModelledTree {
     const NodeId node = tree_.Add(PositionOf(root, parent), key, check);
     ASSERT_FALSE(model_.contains(node));
     // Nothing is left of an earlier node with this id.
-    ASSERT_FALSE(tree_.HasTokens(node) || tree_.HasKv(node) || tree_.IsGhost(node));
+    ASSERT_FALSE(tree_.HasTokens(node) || tree_.InMemory(node) || tree_.IsGhost(node));
     ASSERT_EQ(tree_.facts(node).last_use + tree_.facts(node).hits + tree_.lost(node), 0u);
     tree_.facts(node).last_use = label;
     tree_.facts(node).hits = static_cast<uint16_t>(label + 1);
@@ -197,14 +192,9 @@ class ModelledTree {
     tree_.DropTokens(node);
     model_[node].tokens.reset();
   }
-  void SetOnDisk(NodeId node, bool on_disk) {
-    if (model_[node].ghost_slot) return;
-    tree_.SetOnDisk(node, on_disk);
-    model_[node].on_disk = on_disk;
-  }
   void SetGhost(NodeId node) {
     Known& known = model_[node];
-    if (known.tokens || known.ghost_slot || known.HasKv()) return;
+    if (known.tokens || known.ghost_slot || known.InMemory()) return;
     known.ghost_slot = static_cast<uint32_t>(random_.Below(1000));
     tree_.SetGhost(node, *known.ghost_slot);
   }
@@ -235,7 +225,7 @@ class ModelledTree {
   }
   void Remove(NodeId node) {
     const Known& known = model_[node];
-    if (!IsLeaf(node) || known.HasKv() || known.ghost_slot || known.references > 0) return;
+    if (!IsLeaf(node) || known.InMemory() || known.ghost_slot || known.references > 0) return;
     tree_.Remove(node);
     model_.erase(node);
   }
@@ -275,15 +265,11 @@ class ModelledTree {
     ASSERT_EQ(tree_.references(node), known.references);
     for (const Tier tier : kPools) {
       ASSERT_EQ(tree_.block(node, tier), known.blocks[Index(tier)]);
-      ASSERT_EQ(tree_.Resides(node, tier), known.blocks[Index(tier)] != kNoBlock);
       const bool cached_child = std::ranges::any_of(
           Children(known.root, node), [&](NodeId child) { return model_[child].IsCached(tier); });
       ASSERT_EQ(tree_.HasCachedChild(node, tier), cached_child);
     }
-    ASSERT_EQ(tree_.on_disk(node), known.on_disk);
-    ASSERT_EQ(tree_.Resides(node, Tier::kDisk), known.on_disk);
     ASSERT_EQ(tree_.InMemory(node), known.InMemory());
-    ASSERT_EQ(tree_.HasKv(node), known.HasKv());
   }
 
   void CheckRoots() {

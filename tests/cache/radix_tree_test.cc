@@ -178,8 +178,7 @@ TEST(RadixTree, CountsTheChildrenThatAreCached) {
   tree.ClearBlock(child, Tier::kDevice);
   EXPECT_EQ(cached(), std::pair(false, true));
   tree.ClearBlock(child, Tier::kHost);
-  tree.SetOnDisk(child, true);
-  EXPECT_EQ(cached(), std::pair(false, false)) << "the disk evicts no blocks";
+  EXPECT_EQ(cached(), std::pair(false, false));
   tree.CloseRoot(root.root);
 }
 
@@ -198,16 +197,20 @@ TEST(RadixTreeDeathTest, RefusesMisuseOfPlaces) {
   EXPECT_DEATH(tree.Add({root.root, gone}, {8, 8}, 4), "which is not in the tree");
   EXPECT_DEATH(tree.Add({other_root.root, top}, {8, 8}, 4), "which is not in the tree");
   EXPECT_DEATH(tree.Add({}, {8, 8}, 4), "which is not in the tree");
-  constexpr char kNeeded[] = "has children, KV or references, or is a ghost";
+  constexpr char kNeeded[] = "has children, KV in memory or references, or is a ghost";
   EXPECT_DEATH(tree.Remove(top), kNeeded);
   EXPECT_DEATH(tree.Remove(gone), kNeeded);
   tree.AddReference(child);
   EXPECT_DEATH(tree.Remove(child), kNeeded);
   tree.DropReference(child);
   EXPECT_DEATH(tree.DropReference(child), "node . has no references");
-  tree.SetOnDisk(child, true);
-  EXPECT_DEATH(tree.Remove(child), kNeeded);
-  tree.SetOnDisk(child, false);
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    tree.SetTokens(child, Tokens{1, 2});
+    tree.SetBlock(child, tier, 1);
+    EXPECT_DEATH(tree.Remove(child), kNeeded);
+    tree.ClearBlock(child, tier);
+    tree.DropTokens(child);
+  }
   tree.SetGhost(child, 0);
   EXPECT_DEATH(tree.Remove(child), kNeeded);
 
@@ -252,15 +255,13 @@ TEST(RadixTreeDeathTest, RefusesMisuseOfTokensAndBlocks) {
   tree.SetTokens(twin, Tokens{1, 2});
   EXPECT_DEATH(tree.SetBlock(twin, Tier::kDevice, 3), "two nodes with the tokens");
   EXPECT_DEATH(tree.SetTokens(third, Tokens{3, 3}), "more nodes know their tokens than may");
-  tree.SetOnDisk(third, true);
-  EXPECT_DEATH(tree.SetGhost(third, 4), "!HasKv");
   tree.CloseRoot(root.root);
 }
 
 // The tree for planted damage, by number of the node:
 //     root - 0 - 1 -< 2   0 to 3: on the device
 //                   < 3
-//                   < 4   on disk, without tokens
+//                   < 4   without tokens and KV
 //     closed root - 5     on the host
 // Node 6 has been removed. 3 has a reference.
 struct Planted {
@@ -280,7 +281,6 @@ struct Planted {
     tree.SetBlock(2, Tier::kDevice, 22);
     tree.SetBlock(3, Tier::kDevice, 23);
     tree.SetBlock(5, Tier::kHost, 25);
-    tree.SetOnDisk(4, true);
     tree.AddReference(3);
     tree.CloseRoot(other.root);
     plant(*this);

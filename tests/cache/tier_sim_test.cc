@@ -1,12 +1,14 @@
 // Random sequences on a cache with three tiers. The lower tiers are slow and fail: host copies fail, records
 // are refused, lost, damaged or another block's, and the store loses records by itself. Transfers end late
-// and in any order. Now and then the cache restarts from what the store has. After every event the
-// invariants hold, every lease has the KV of its own tokens and prefix, and every failure is counted.
+// and in any order. Now and then the cache restarts and the store has to find its records again, one by one,
+// while requests run. After every event the invariants hold, every lease has the KV of its own tokens and
+// prefix, and every failure is counted.
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/prng.h"
@@ -45,17 +47,17 @@ class PickExecutor final : public Executor {
   std::vector<Job> jobs_;
 };
 
-// A store whose reads and writes fail at random. `bad_reads` counts the reads that do not return the record
-// whole.
+// A store whose reads and writes fail at random, and which after a restart knows its records only little by
+// little. `bad_reads` counts the reads that do not return the record whole.
 class FaultyStore final : public BlockStore {
  public:
   FaultyStore(uint64_t seed, uint64_t capacity) : random_(seed), records_(capacity) {}
 
   Result<std::string> Get(const BlockKey& key) override {
     Result<std::string> record = records_.Get(key);
-    if (!record.ok()) {
+    if (!record.ok() || unknown_.contains(key)) {
       ++bad_reads;
-      return record;
+      return NotFound("unknown");
     }
     const uint64_t dice = faults ? random_.Below(40) : 99;
     if (dice < 5) ++bad_reads;
@@ -66,8 +68,12 @@ class FaultyStore final : public BlockStore {
     if (dice == 4) record->append("x");
     return record;
   }
+  bool Contains(const BlockKey& key) const override {
+    return !unknown_.contains(key) && records_.Contains(key);
+  }
   Status PutBatch(std::vector<StoreEntry> batch) override {
     if (faults && random_.Chance(0.1)) return IoError("write failed");
+    for (const StoreEntry& entry : batch) unknown_.erase(entry.key);
     return records_.PutBatch(std::move(batch));
   }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
@@ -79,22 +85,30 @@ class FaultyStore final : public BlockStore {
 
   // Deletes a random record, as a store does that needs room.
   void LoseARecord() {
-    std::vector<BlockKey> keys;
-    EXPECT_TRUE(Scan([&](const BlockKey& key, std::string_view) {
-                  keys.push_back(key);
-                  return true;
-                }).ok());
-    std::ranges::sort(keys);
+    const std::set<BlockKey> keys = Keys();
     if (keys.empty()) return;
-    EXPECT_TRUE(Delete(keys[random_.Below(keys.size())]).ok());
+    EXPECT_TRUE(Delete(*std::next(keys.begin(), static_cast<ptrdiff_t>(random_.Below(keys.size())))).ok());
+  }
+  // The process begins anew: the store has its records and knows of none.
+  void Restart() { unknown_ = Keys(); }
+  // It finds another of its records.
+  void LearnARecord() {
+    if (!unknown_.empty()) unknown_.erase(unknown_.begin());
   }
 
   uint64_t bad_reads = 0;
   bool faults = true;
 
  private:
+  std::set<BlockKey> Keys() {
+    std::set<BlockKey> keys;
+    EXPECT_TRUE(Scan([&](const BlockKey& key, std::string_view) { return keys.insert(key).second; }).ok());
+    return keys;
+  }
+
   Prng random_;
   MemoryStore records_;
+  std::set<BlockKey> unknown_;  // some of them may be gone
 };
 
 // Counts of events over all seeds. A simulation in which an event never occurs does not test it.
@@ -160,11 +174,6 @@ class TierSimulation {
     options.eviction = policies[random_.Below(policies.size())];
     cache_ = std::make_unique<PrefixCache>(options, memory_.get(), tiers_.get());
     bad_loads_ = store_.bad_reads = 0;
-    if (!disk_) return;
-    const auto found = SlowTiers::Scan(store_, kFingerprint);
-    const size_t added = cache_->AddRecords(found);
-    EXPECT_LE(added, found.size());
-    if (seen_ != nullptr) seen_->recovered += added;
   }
 
   // Everything ends, and nothing is leased.
@@ -201,6 +210,7 @@ class TierSimulation {
   }
 
   void Step() {
+    if (random_.Chance(0.3)) store_.LearnARecord();
     const uint64_t dice = random_.Below(1000);
     if (dice < 5) return Restart();
     if (dice < 15) return store_.LoseARecord();
@@ -218,6 +228,7 @@ class TierSimulation {
     Stop();
     cache_.reset();
     tiers_.reset();
+    store_.Restart();
     ++seen_->restarts;
     Start();
   }
@@ -260,7 +271,11 @@ class TierSimulation {
       EXPECT_GT(cache_->running_transfers(), 0u) << "it waits for nothing";
     }
     seen_->host_tokens += static_cast<uint64_t>(got.tier_tokens[static_cast<size_t>(Tier::kHost)]);
-    seen_->disk_tokens += static_cast<uint64_t>(got.tier_tokens[static_cast<size_t>(Tier::kDisk)]);
+    const auto disk_tokens = static_cast<uint64_t>(got.tier_tokens[static_cast<size_t>(Tier::kDisk)]);
+    seen_->disk_tokens += disk_tokens;
+    // Since the restart nothing was written.
+    if (cache_->stats().spills[static_cast<size_t>(TransferResult::kOk)] == 0)
+      seen_->recovered += disk_tokens;
     seen_->shared += static_cast<uint64_t>(got.shared_tokens);
     if (got.state != State::kReady) return;
     int explained = 0;

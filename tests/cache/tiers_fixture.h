@@ -36,7 +36,9 @@ using State = PrefixCache::AcquireState;
 
 class TiersTest : public testing::Test {
  protected:
+  // The disk tier is empty.
   void Make(PrefixCache::Options options) {
+    port_.records.clear();
     options.block_tokens = 2;
     options.eviction = "lru";
     cache_ = std::make_unique<PrefixCache>(std::move(options), &copier_, &port_);
@@ -100,11 +102,9 @@ class TiersTest : public testing::Test {
     ASSERT_TRUE(cache_->Reserve(lease, static_cast<int>(2 * blocks)));
     cache_->CheckInvariants();
   }
+  // Puts records on the disk tier, of which the cache is not told.
   void AddRecords(const std::vector<Tokens>& blocks) {
-    std::vector<PrefixCache::FoundRecord> records;
-    for (const Tokens& block : blocks) records.push_back(RecordOf(block));
-    ASSERT_EQ(cache_->AddRecords(records), blocks.size());
-    cache_->CheckInvariants();
+    for (const Tokens& block : blocks) port_.records.insert(KeyOf(block));
   }
 
   auto& inside() { return PrefixCacheTestPeer::Inside(*cache_); }
@@ -120,18 +120,19 @@ class TiersTest : public testing::Test {
     }
     return at.node;
   }
-  // The tiers in which a block lies, such as "device disk".
+  // The tiers in which a block lies, such as "device disk". Of a block that lies nowhere: "ghost", or "no
+  // node", or nothing when its node is no ghost.
   std::string Where(const Tokens& block) {
     const NodeId node = Node(block);
-    if (node == kNoNode) return "no node";
+    if (node == kNoNode) return port_.OnDisk(KeyOf(block)) ? "disk" : "no node";
     std::string where;
     const auto add = [&](const char* name, bool there) {
       if (there) where += (where.empty() ? "" : " ") + std::string(name);
     };
-    add("device", inside().tree.Resides(node, Tier::kDevice));
-    add("host", inside().tree.Resides(node, Tier::kHost));
-    add("disk", inside().tree.Resides(node, Tier::kDisk));
-    add("ghost", inside().tree.IsGhost(node));
+    add("device", inside().Resides(node, Tier::kDevice));
+    add("host", inside().Resides(node, Tier::kHost));
+    add("disk", inside().Resides(node, Tier::kDisk));
+    add("ghost", where.empty() && inside().tree.IsGhost(node));
     return where;
   }
   const PrefixCacheStats& stats() const { return cache_->stats(); }

@@ -32,6 +32,7 @@ class SlowStore final : public BlockStore {
     if (record.ok() && damage_every > 0 && reads % damage_every == 0) (*record)[record->size() / 2] ^= 1;
     return record;
   }
+  bool Contains(const BlockKey& key) const override { return records_.Contains(key); }
   Status PutBatch(std::vector<StoreEntry> batch) override { return records_.PutBatch(std::move(batch)); }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
   Status Sync() override { return records_.Sync(); }

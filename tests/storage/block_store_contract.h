@@ -84,6 +84,31 @@ TEST_P(BlockStoreContract, PutReplacesAndDeleteForgets) {
   EXPECT_TRUE(store->Delete(Key(1)).ok());
 }
 
+TEST_P(BlockStoreContract, ContainsSaysWhatGetFinds) {
+  const auto store = Open();
+  const auto expect = [&](uint64_t n, bool there) {
+    EXPECT_EQ(store->Contains(Key(n)), there) << n;
+    EXPECT_EQ(store->Get(Key(n)).ok(), there) << n;
+  };
+  expect(1, false);
+  ASSERT_TRUE(store->Put(Key(1), Record(1000, 'a')).ok());
+  ASSERT_TRUE(store->Put(Key(2), "").ok());
+  expect(1, true);
+  expect(2, true);
+  EXPECT_FALSE(store->Contains({.low = Key(1).low, .high = Key(2).high}));
+  ASSERT_TRUE(store->Sync().ok());
+  expect(1, true);
+  ASSERT_TRUE(store->Put(Key(1), Record(10, 'b')).ok());
+  expect(1, true);
+  ASSERT_TRUE(store->Delete(Key(1)).ok());
+  ASSERT_TRUE(store->Delete(Key(3)).ok());
+  expect(1, false);
+  expect(2, true);
+  expect(3, false);
+  ASSERT_TRUE(store->Put(Key(1), Record(10, 'c')).ok());
+  expect(1, true);
+}
+
 TEST_P(BlockStoreContract, RefusesARecordThatIsTooLargeAndChangesNothing) {
   const auto store = Open();
   EXPECT_EQ(store->capacity(), kContractCapacity);
@@ -93,6 +118,7 @@ TEST_P(BlockStoreContract, RefusesARecordThatIsTooLargeAndChangesNothing) {
   EXPECT_EQ(store->Put(Key(0), too_large).code(), Code::kResourceExhausted);
   EXPECT_EQ(*store->Get(Key(0)), Record(100, 'a'));
   EXPECT_EQ(store->Get(Key(1)).status().code(), Code::kNotFound);
+  EXPECT_FALSE(store->Contains(Key(1)));
 }
 
 // Puts three times the capacity. What is dropped is told, and nothing else is missing.
@@ -112,9 +138,11 @@ TEST_P(BlockStoreContract, MakesRoomByDroppingAndSaysWhat) {
   }
   uint64_t kept = 0;
   for (uint64_t n = 0; n < kRecords; ++n) {
+    const bool contained = store->Contains(Key(n));
     const auto record = store->Get(Key(n));
     MutexLock lock(mutex);
     ASSERT_EQ(record.ok(), !dropped.contains(Key(n))) << n;
+    ASSERT_EQ(record.ok(), contained) << n;
     if (!record.ok()) continue;
     ++kept;
     ASSERT_EQ(*record, Record(kBytes, static_cast<char>('a' + n % 26)));
@@ -171,6 +199,25 @@ TEST_P(BlockStoreContract, KeepsWhatWasSynced) {
     EXPECT_FALSE(store->Get(Key(4)).ok());
     for (uint64_t n = 5; n < 30; ++n) EXPECT_EQ(*store->Get(Key(n)), Record(5000 + n, 'a'));
   }
+}
+
+// Before the scan a durable store may know of fewer records than it has, and of none that it has not.
+TEST_P(BlockStoreContract, ContainsKnowsEveryRecordAfterAScan) {
+  if (!home_->durable()) GTEST_SKIP() << "the store is not durable";
+  auto store = Open();
+  for (uint64_t n = 0; n < 20; ++n) ASSERT_TRUE(store->Put(Key(n), Record(5000, 'a')).ok());
+  ASSERT_TRUE(store->Sync().ok());
+  ASSERT_TRUE(store->Delete(Key(3)).ok());
+  ASSERT_TRUE(store->Sync().ok());
+  store.reset();
+  store = Open();
+  const auto there = [](uint64_t n) { return n < 20 && n != 3; };
+  for (uint64_t n = 0; n < 22; ++n) EXPECT_TRUE(there(n) || !store->Contains(Key(n))) << n;
+  ASSERT_TRUE(store->Put(Key(21), Record(5000, 'b')).ok());
+  EXPECT_TRUE(store->Contains(Key(21)));
+  EXPECT_EQ(Heads(store.get()).size(), 20u);
+  for (uint64_t n = 0; n < 21; ++n) EXPECT_EQ(store->Contains(Key(n)), there(n)) << n;
+  EXPECT_TRUE(store->Contains(Key(21)));
 }
 
 TEST_P(BlockStoreContract, ScanShowsTheHeadOfEveryRecordOnce) {
@@ -261,7 +308,9 @@ TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
         store = open();
         if (random.Chance(0.8)) (void)Heads(store.get());
       }
+      const bool contained = store->Contains(key);
       const Result<std::string> got = store->Get(key);
+      ASSERT_EQ(contained, got.ok()) << "event " << event;
       if (got.ok()) {
         ASSERT_TRUE(model.contains(key)) << "event " << event;
         ASSERT_EQ(*got, model[key]) << "event " << event;

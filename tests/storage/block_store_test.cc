@@ -21,6 +21,8 @@ class ThroughAsyncStore final : public BlockStore {
     if (!done.status.ok()) return done.status;
     return std::move(done.record);
   }
+  // The engine thread asks the store itself: nothing is read.
+  bool Contains(const BlockKey& key) const override { return store_.Contains(key); }
   Status PutBatch(std::vector<StoreEntry> batch) override {
     for (StoreEntry& entry : batch) {
       const Status status =

@@ -362,7 +362,9 @@ TEST_F(DiskStoreTest, ADamagedRecordIsDroppedAndTold) {
   }
   store = Open();
   EXPECT_EQ(Scan(store.get()), 2u);
+  EXPECT_TRUE(store->Contains(Key(0))) << "that it is damaged is not known yet";
   EXPECT_EQ(store->Get(Key(0)).status().code(), Code::kCorrupt);
+  EXPECT_FALSE(store->Contains(Key(0)));
   EXPECT_EQ(store->Get(Key(0)).status().code(), Code::kNotFound);
   EXPECT_TRUE(store->Get(Key(1)).ok());
   EXPECT_EQ(store->stats().lost_records, 1u);

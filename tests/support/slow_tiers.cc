@@ -10,7 +10,7 @@
 namespace prefixd::testing_support {
 namespace {
 
-constexpr uint64_t kDropTag = uint64_t{1} << 63;  // of a Delete, which belongs to no transfer
+constexpr uint64_t kDropTag = uint64_t{1} << 63;  // in the tag of a Delete, which belongs to no transfer
 constexpr size_t kMaxInFlight = 1024;
 
 }  // namespace
@@ -24,6 +24,7 @@ struct SlowTiers::Copies {
 
 SlowTiers::SlowTiers(Options options, BlockStore* store, Executor* executor)
     : options_(std::move(options)),
+      store_(store),
       executor_(executor),
       host_(options_.block_bytes * options_.host_blocks),
       copies_(std::make_shared<Copies>()),
@@ -36,6 +37,15 @@ SlowTiers::~SlowTiers() {
 
 std::span<std::byte> SlowTiers::HostBlock(BlockId block) {
   return std::span(host_).subspan(block * options_.block_bytes, options_.block_bytes);
+}
+
+bool SlowTiers::OnDisk(const BlockKey& key) const { return !dropped_.contains(key) && store_->Contains(key); }
+
+void SlowTiers::Drop(const BlockKey& key) { StartDelete(key); }
+
+void SlowTiers::StartDelete(const BlockKey& key) {
+  const uint64_t tag = kDropTag | ++drops_;
+  dropped_[key] = disk_.TryDelete(key, tag) ? tag : 0;
 }
 
 void SlowTiers::Start(const Transfer& transfer) {
@@ -106,8 +116,11 @@ void SlowTiers::StartWrite(const Transfer& transfer) {
                                      .prefix_check = transfer.check,
                                      .tokens = transfer.tokens},
                                     0, EncodePayload(codec, 4, payload, &buffer));
-  if (disk_.TryPut(transfer.key, std::move(record), transfer.id)) return;
-  Refuse(transfer);
+  if (disk_.TryPut(transfer.key, std::move(record), transfer.id)) {
+    writes_.emplace(transfer.id, transfer.key);
+  } else {
+    Refuse(transfer);
+  }
 }
 
 FinishedTransfer SlowTiers::FinishRead(const Transfer& transfer, AsyncStore::Completion completion) {
@@ -117,6 +130,7 @@ FinishedTransfer SlowTiers::FinishRead(const Transfer& transfer, AsyncStore::Com
   if (!completion.status.ok()) {
     const bool missing = completion.status.code() == Code::kNotFound;
     finished.result = missing ? TransferResult::kMissing : TransferResult::kFailed;
+    if (missing) Drop(transfer.key);  // the store may have it still: see FaultyStore of the tier simulation
     return finished;
   }
   DecodedRecord record = DecodeRecord(std::as_bytes(std::span(completion.record)));
@@ -130,7 +144,7 @@ FinishedTransfer SlowTiers::FinishRead(const Transfer& transfer, AsyncStore::Com
       ReadRecordPayload(record, target) != RecordDefect::kNone) {
     std::ranges::fill(target, std::byte{0xEE});
     finished.result = TransferResult::kCorrupt;
-    (void)disk_.TryDelete(transfer.key, kDropTag);  // else the next read finds it again
+    Drop(transfer.key);
     return finished;
   }
   finished.tokens = std::move(record.tokens);
@@ -145,31 +159,28 @@ void SlowTiers::Poll(std::vector<FinishedTransfer>* finished) {
     std::ranges::move(copies_->finished, std::back_inserter(*finished));
     copies_->finished.clear();
   }
+  std::vector<BlockKey> again;
+  for (const auto& [key, tag] : dropped_) {
+    if (tag == 0) again.push_back(key);
+  }
+  for (const BlockKey& key : again) StartDelete(key);
   std::vector<AsyncStore::Completion> completions;
   disk_.Poll(&completions);
   for (AsyncStore::Completion& done : completions) {
-    if (done.tag == kDropTag) continue;
-    if (const auto read = reads_.extract(done.tag); !read.empty()) {
+    if ((done.tag & kDropTag) != 0) {
+      PREFIXD_CHECK(done.status.ok()) << done.status.ToString();
+      std::erase_if(dropped_, [&](const auto& dropped) { return dropped.second == done.tag; });
+    } else if (const auto read = reads_.extract(done.tag); !read.empty()) {
       finished->push_back(FinishRead(read.mapped(), std::move(done)));
     } else {
+      // What the store says of the key is true again, also when a Delete is still to come.
+      const auto write = writes_.extract(done.tag);
+      if (done.status.ok()) dropped_.erase(write.mapped());
       finished->push_back({.id = done.tag,
                            .result = done.status.ok() ? TransferResult::kOk : TransferResult::kFailed,
                            .tokens = {}});
     }
   }
-}
-
-std::vector<PrefixCache::FoundRecord> SlowTiers::Scan(BlockStore& store, const BlockKey& fingerprint) {
-  std::vector<PrefixCache::FoundRecord> found;
-  const Status status = store.Scan([&](const BlockKey& key, std::string_view bytes) {
-    const DecodedHead head = DecodeRecordHead(std::as_bytes(std::span(bytes)));
-    if (head.defect == RecordDefect::kNone && head.head.fingerprint == fingerprint && head.head.key == key)
-      found.push_back(
-          {.root = head.head.root, .parent = head.head.parent, .key = key, .check = head.head.prefix_check});
-    return true;
-  });
-  PREFIXD_CHECK(status.ok()) << status.ToString();
-  return found;
 }
 
 }  // namespace prefixd::testing_support

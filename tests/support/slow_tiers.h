@@ -35,14 +35,13 @@ class SlowTiers final : public TransferPort {
   // Waits for the copies that run, so the executor must run them.
   ~SlowTiers() override;
 
+  bool OnDisk(const BlockKey& key) const override;
+  void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
 
   // Loads that the executor did not take, and which therefore failed.
   uint64_t refused_loads() const { return refused_loads_; }
-
-  // What a scan of a store finds: the blocks of this model whose records have a whole header.
-  static std::vector<PrefixCache::FoundRecord> Scan(BlockStore& store, const BlockKey& fingerprint);
 
  private:
   struct Copies;  // ended copies of the host tier, shared with the executor's jobs
@@ -51,15 +50,22 @@ class SlowTiers final : public TransferPort {
   void StartRead(const Transfer& transfer);
   void StartWrite(const Transfer& transfer);
   FinishedTransfer FinishRead(const Transfer& transfer, AsyncStore::Completion completion);
+  void StartDelete(const BlockKey& key);
   std::span<std::byte> HostBlock(BlockId block);
 
   const Options options_;
+  const BlockStore* const store_;
   Executor* const executor_;
   std::vector<std::byte> host_;
   std::shared_ptr<Copies> copies_;
   AsyncStore disk_;
-  std::unordered_map<uint64_t, Transfer> reads_;  // by transfer id
-  std::vector<FinishedTransfer> refused_;         // that the executor did not take
+  std::unordered_map<uint64_t, Transfer> reads_;   // by transfer id
+  std::unordered_map<uint64_t, BlockKey> writes_;  // by transfer id
+  // Keys whose record is dropped, by the tag of the Delete; 0: the executor did not take it, and Poll tries
+  // again. To the cache there is no record until the Delete has ended and the store knows it.
+  std::unordered_map<BlockKey, uint64_t> dropped_;
+  uint64_t drops_ = 0;                     // Deletes so far
+  std::vector<FinishedTransfer> refused_;  // that the executor did not take
   uint64_t refused_loads_ = 0;
 };
 
