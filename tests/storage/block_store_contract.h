@@ -1,7 +1,6 @@
 // The contract tests of BlockStore: they test the guarantees of block_store.h on a store that a factory
 // makes. A test program instantiates them with
-//   INSTANTIATE_TEST_SUITE_P(Name, BlockStoreContract, testing::Values([] { return std::make_unique<Home>();
-//   }));
+//   INSTANTIATE_TEST_SUITE_P(Name, BlockStoreContract, testing::Values(HomeOf<Home>("name")));
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <set>
 #include <string>
 #include <thread>
@@ -32,7 +32,16 @@ class BlockStoreHome {
   virtual std::unique_ptr<BlockStore> Open(DropListener on_drop) = 0;
   virtual bool durable() const { return false; }
 };
-using BlockStoreHomeFactory = std::function<std::unique_ptr<BlockStoreHome>()>;
+// Makes homes. Its name is the parameter in the names of tests.
+struct BlockStoreHomeFactory {
+  const char* name;
+  std::unique_ptr<BlockStoreHome> (*make)();
+};
+inline void PrintTo(const BlockStoreHomeFactory& factory, std::ostream* out) { *out << factory.name; }
+template <typename Home>
+BlockStoreHomeFactory HomeOf(const char* name) {
+  return {name, []() -> std::unique_ptr<BlockStoreHome> { return std::make_unique<Home>(); }};
+}
 
 class BlockStoreContract : public testing::TestWithParam<BlockStoreHomeFactory> {
  protected:
@@ -51,7 +60,7 @@ class BlockStoreContract : public testing::TestWithParam<BlockStoreHomeFactory> 
     return heads;
   }
 
-  const std::unique_ptr<BlockStoreHome> home_ = GetParam()();
+  const std::unique_ptr<BlockStoreHome> home_ = GetParam().make();
 };
 
 TEST_P(BlockStoreContract, GivesBackWhatWasPut) {
@@ -283,7 +292,7 @@ TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
   for (uint64_t seed = 0; seed < 4; ++seed) {
     SCOPED_TRACE(seed);
     Prng random(seed);
-    const std::unique_ptr<BlockStoreHome> home = GetParam()();
+    const std::unique_ptr<BlockStoreHome> home = GetParam().make();
     std::map<BlockKey, std::string> model;
     const auto open = [&] {
       return home->Open([&](const BlockKey& key, DropReason) { EXPECT_EQ(model.erase(key), 1u); });

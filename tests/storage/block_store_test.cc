@@ -75,10 +75,8 @@ struct AsyncHome final : BlockStoreHome {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(MemoryStore, BlockStoreContract,
-                         testing::Values([] { return std::make_unique<MemoryHome>(); }));
-INSTANTIATE_TEST_SUITE_P(AsyncStore, BlockStoreContract,
-                         testing::Values([] { return std::make_unique<AsyncHome>(); }));
+INSTANTIATE_TEST_SUITE_P(MemoryStore, BlockStoreContract, testing::Values(HomeOf<MemoryHome>("memory")));
+INSTANTIATE_TEST_SUITE_P(AsyncStore, BlockStoreContract, testing::Values(HomeOf<AsyncHome>("async")));
 
 TEST(MemoryStore, CountsWhatItHolds) {
   MemoryStore store(1000);

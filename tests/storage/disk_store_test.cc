@@ -61,8 +61,7 @@ class DiskHome final : public BlockStoreHome {
   LawObserver law_{folder_.path().string() + "/cache", kContractCapacity};
 };
 
-INSTANTIATE_TEST_SUITE_P(DiskStore, BlockStoreContract,
-                         testing::Values([] { return std::make_unique<DiskHome>(); }));
+INSTANTIATE_TEST_SUITE_P(DiskStore, BlockStoreContract, testing::Values(HomeOf<DiskHome>("disk")));
 
 class DiskStoreTest : public testing::Test {
  protected:
