@@ -197,9 +197,18 @@ Status DiskStore::Seal() {
     }
   }
   // A deletion must not be lost: a record of an older segment would come back.
-  if (!status.ok()) open_.deleted.insert(open_.deleted.end(), deleted.begin(), deleted.end());
+  if (!status.ok()) RestoreDeletedLocked(deleted);
   sealing_ = {};
   return status;
+}
+
+void DiskStore::RestoreDeletedLocked(const std::vector<BlockKey>& deleted) {
+  if (deleted.empty()) return;
+  if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
+  open_.deleted.insert(open_.deleted.end(), deleted.begin(), deleted.end());
+  // The same keys may fail again and again.
+  std::sort(open_.deleted.begin(), open_.deleted.end());
+  open_.deleted.erase(std::unique(open_.deleted.begin(), open_.deleted.end()), open_.deleted.end());
 }
 
 Status DiskStore::Repair() {

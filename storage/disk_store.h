@@ -158,6 +158,8 @@ class DiskStore final : public BlockStore {
 
   // disk_store.cc: reading, writing
   Status Seal() REQUIRES(writer_);
+  // Takes deletions that could not be written into the open segment.
+  void RestoreDeletedLocked(const std::vector<BlockKey>& deleted) REQUIRES(state_);
   // After a failed change of the database.
   Status Repair() REQUIRES(writer_);
   // Writes records and deletions as the next segment, and takes the records into the index that are still

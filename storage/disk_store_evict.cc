@@ -155,9 +155,12 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   for (const Pending& record : survivors) kept.insert(record.key);
   for (const uint32_t number : numbers) DropRecords(number, kept);
   if (!survivors.empty() || !rewriting.deleted.empty()) {
-    if (Fits(BoundOf(survivors, rewriting.deleted), 0))
-      PREFIXD_RETURN_IF_ERROR(WriteSegment(survivors, rewriting.deleted));
+    Status status;
+    if (Fits(BoundOf(survivors, rewriting.deleted), 0)) status = WriteSegment(survivors, rewriting.deleted);
     MutexLock lock(state_);
+    // What was told dropped is still on the disk; the next segment says that it is dead.
+    if (!status.ok()) RestoreDeletedLocked(rewriting.deleted);
+    PREFIXD_RETURN_IF_ERROR(status);
     for (const Pending& record : survivors) stats_.rewritten_bytes += record.record->size();
   }
   for (const uint32_t number : numbers) DropRecords(number, {});
