@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import weakref
 
 from daemon import PATIENCE
 
@@ -21,9 +22,29 @@ def request_bytes(path, body, *headers, method="POST"):
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+class Reader:
+    """The file of a socket, which outlives a response: a read may take in the beginning of the next one."""
+
+    of = weakref.WeakKeyDictionary()  # by socket
+
+    def __init__(self, sock):
+        self.file = sock.makefile("rb")
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def makefile(self, *_):
+        return self
+
+    def close(self):
+        pass
+
+
 def read_response(sock):
     """Returns (status, headers with names in lower case, bytes of the body) of the next response."""
-    response = http.client.HTTPResponse(sock)
+    if sock not in Reader.of:
+        Reader.of[sock] = Reader(sock)
+    response = http.client.HTTPResponse(Reader.of[sock])
     response.begin()
     return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
 

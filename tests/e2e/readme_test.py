@@ -60,11 +60,10 @@ def test_options(option):
     assert done.returncode == 2 and option.strip("-") in done.stderr and "not implemented" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["inspect", "purge", "verify", "convert"])
-def test_commands(command):
-    assert f"`{command}`" in MISSING
-    done = run(command)
-    assert done.returncode == 2 and f"prefixd {command} is not implemented" in done.stderr
+def test_commands():
+    assert "`convert`" in MISSING
+    done = run("convert")
+    assert done.returncode == 2 and "prefixd convert is not implemented" in done.stderr
 
 
 @pytest.mark.parametrize("case", [
