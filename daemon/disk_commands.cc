@@ -209,8 +209,8 @@ Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::option
 }
 
 // Removes what was planned, below a progress bar.
-Status Execute(DiskFolder* folder, ByteLedger* ledger, const DiskCatalog& catalog, const RecordFilter& filter,
-               Removal* removal) {
+Status Execute(DiskFolder* folder, ByteLedger* ledger, FileObserver* observer, const DiskCatalog& catalog,
+               const RecordFilter& filter, Removal* removal) {
   const uint64_t before = ledger->used();
   if (removal->all) {
     PREFIXD_RETURN_IF_ERROR(folder->RemoveAll());
@@ -218,7 +218,7 @@ Status Execute(DiskFolder* folder, ByteLedger* ledger, const DiskCatalog& catalo
     const SystemClock clock;
     ProgressBar bar(removal->plan.segment_bytes, &clock);
     PREFIXD_RETURN_IF_ERROR(PurgeDatabase(
-        folder, ledger, catalog, removal->plan, filter, [&](uint64_t bytes) { bar.Add(bytes); },
+        folder, ledger, catalog, removal->plan, filter, observer, [&](uint64_t bytes) { bar.Add(bytes); },
         &removal->result));
   }
   removal->freed = before - std::min(before, ledger->used());
@@ -292,7 +292,7 @@ ExitCode Purge(const DiskCommandOptions& options) {
   std::fflush(stdout);
   if (!options.dry_run && (options.all || !removal->plan.segments.empty())) {
     if (!options.yes && !Confirmed()) return Fail(options, kExitFailed, "nothing was removed");
-    const Status status = Execute(folder.get(), &ledger, catalog, filter, &*removal);
+    const Status status = Execute(folder.get(), &ledger, options.observer, catalog, filter, &*removal);
     if (!status.ok()) return Fail(options, kExitFailed, status.message());
   }
   Print(options.json ? json::serialize(RemovalAsJson(contents->path, *removal)) + "\n"
@@ -335,7 +335,7 @@ ExitCode Verify(const DiskCommandOptions& options) {
     if (!plan.ok()) return Fail(options, kExitFailed, plan.status().message());
     reader->reset();
     Removal removal{.plan = *std::move(plan)};
-    const Status status = Execute(folder.get(), &ledger, catalog, filter, &removal);
+    const Status status = Execute(folder.get(), &ledger, options.observer, catalog, filter, &removal);
     if (!status.ok()) return Fail(options, kExitFailed, status.message());
     if (!options.json) Print(ResultAsText(removal));
     object["removed_records"] = removal.plan.records;

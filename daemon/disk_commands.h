@@ -13,6 +13,7 @@
 #include <string>
 
 #include "daemon/exit_code.h"
+#include "storage/file_observer.h"
 
 namespace prefixd {
 
@@ -30,6 +31,8 @@ struct DiskCommandOptions {
   bool dry_run = false;
 
   bool remove_damaged = false;  // verify
+
+  FileObserver* observer = nullptr;  // of what changes the database; see disk_observer.h
 };
 
 // kExitOk; kExitFailed: the directory is in use or cannot be read; kExitUsage: it is no disk cache, or the

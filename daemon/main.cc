@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "daemon/cli.h"
+#include "daemon/disk_observer.h"
 #include "daemon/memory_limit.h"
 #include "daemon/serve.h"
 #include "daemon/serve_plan.h"
@@ -49,11 +50,13 @@ ExitCode Validate(const Invocation& invocation) {
 
 ExitCode Run(int argc, char** argv) {
   InstallTruncationGuard(kExitModelRefused);
-  const Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
+  Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
   if (!invocation.ok()) {
     std::fprintf(stderr, "prefixd: %s\n", invocation.status().message().c_str());
     return kExitUsage;
   }
+  if (!invocation->disk.directory.empty())
+    invocation->disk.observer = DiskObserver(invocation->disk.directory);
   switch (invocation->command) {
     case Command::kPrint:
       Print(invocation->text);

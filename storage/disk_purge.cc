@@ -229,14 +229,14 @@ Status ExecutePurge(SegmentDb* db, const DiskCatalog& catalog, const PurgePlan& 
 }
 
 Status PurgeDatabase(DiskFolder* folder, ByteLedger* ledger, const DiskCatalog& catalog,
-                     const PurgePlan& plan, const RecordFilter& filter,
+                     const PurgePlan& plan, const RecordFilter& filter, FileObserver* observer,
                      const std::function<void(uint64_t bytes)>& progress, PurgeResult* result) {
   uint64_t largest = 0;
   for (const auto& [number, segment] : catalog.segments) largest = std::max(largest, segment.physical_bytes);
   const uint64_t max_segments = std::max<uint64_t>(kLeastSegments, catalog.segments.size() + 2);
   ledger->SetLimit(ledger->used() + RocksdbReserve(max_segments) + largest);
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<SegmentDb> db,
-                           folder->OpenDatabase(max_segments, nullptr, /*read_ahead=*/true));
+                           folder->OpenDatabase(max_segments, observer, /*read_ahead=*/true));
   return ExecutePurge(db.get(), catalog, plan, filter, progress, result);
 }
 

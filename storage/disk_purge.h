@@ -76,9 +76,9 @@ Status ExecutePurge(SegmentDb* db, const DiskCatalog& catalog, const PurgePlan& 
 
 // Opens the database of the folder and purges it. The law: not more than the bytes that are used now, plus
 // what a store keeps free, which is the reserve of RocksDB and room for one segment (DiskStore, invariant 1).
-// So the cap of the daemon that filled the cache holds, though it is not known here.
+// So the cap of the daemon that filled the cache holds, though it is not known here. `observer` may be null.
 Status PurgeDatabase(DiskFolder* folder, ByteLedger* ledger, const DiskCatalog& catalog,
-                     const PurgePlan& plan, const RecordFilter& filter,
+                     const PurgePlan& plan, const RecordFilter& filter, FileObserver* observer,
                      const std::function<void(uint64_t bytes)>& progress, PurgeResult* result);
 
 }  // namespace prefixd

@@ -1,0 +1,7 @@
+#include "daemon/disk_observer.h"
+
+namespace prefixd {
+
+FileObserver* DiskObserver(const std::string&) { return nullptr; }
+
+}  // namespace prefixd
