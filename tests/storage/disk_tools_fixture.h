@@ -66,7 +66,8 @@ class DiskToolsTest : public testing::Test {
     const DiskCatalog catalog = Catalog();
     const auto plan = PlanPurge(Reader().get(), catalog, filter);
     PREFIXD_CHECK(plan.ok()) << plan.status().ToString();
-    const Status status = PurgeDatabase(folder->get(), &ledger, catalog, *plan, filter, nullptr, result);
+    const Status status =
+        PurgeDatabase(folder->get(), &ledger, catalog, *plan, filter, nullptr, nullptr, result);
     EXPECT_TRUE(status.ok()) << status.ToString();
     EXPECT_LE(ledger.peak(), kCapacity);
     EXPECT_EQ(ledger.used(), DiskUsage(path_));

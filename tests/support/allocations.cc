@@ -4,7 +4,21 @@
 #include <cstdlib>
 #include <new>
 
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define PREFIXD_KEEP_OPERATOR_NEW
+#endif
+#endif
+
 namespace prefixd::testing_support {
+
+#ifdef PREFIXD_KEEP_OPERATOR_NEW
+bool ReplacesOperatorNew() { return false; }
+int64_t Allocations() { return 0; }
+void RefuseAllocationsAbove(size_t) {}
+
+}  // namespace prefixd::testing_support
+#else
 namespace {
 
 std::atomic<int64_t> allocations{0};
@@ -17,6 +31,7 @@ void* Allocate(size_t bytes) noexcept {
 
 }  // namespace
 
+bool ReplacesOperatorNew() { return true; }
 int64_t Allocations() { return allocations.load(); }
 void RefuseAllocationsAbove(size_t bytes) { largest = bytes; }
 
@@ -38,3 +53,4 @@ void operator delete(void* p) noexcept { std::free(p); }
 void operator delete[](void* p) noexcept { std::free(p); }
 void operator delete(void* p, size_t) noexcept { std::free(p); }
 void operator delete[](void* p, size_t) noexcept { std::free(p); }
+#endif
