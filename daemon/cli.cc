@@ -18,7 +18,7 @@ constexpr std::array<std::string_view, 7> kCommands = {"serve",  "validate", "in
                                                        "verify", "version",  "help"};
 
 struct Parser {
-  CLI::App app{"prefixd serves a language model over HTTP and never computes the same prompt prefix twice.",
+  CLI::App app{"prefixd serves a language model over HTTP and reuses the work on cached prefixes.",
                "prefixd"};
   CLI::App* serve = nullptr;
   CLI::App* validate = nullptr;
