@@ -28,7 +28,8 @@ Status ByteLedger::Measure(const std::string& path) {
   std::error_code error;
   if (!fs::exists(fs::symlink_status(path, error))) return Status::Ok();
   if (fs::is_directory(fs::symlink_status(path, error))) {
-    fs::recursive_directory_iterator entry(path, error);
+    // Such as the lost+found of a mount point, which belongs to root.
+    fs::recursive_directory_iterator entry(path, fs::directory_options::skip_permission_denied, error);
     for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error))
       paths.push_back(entry->path().string());
     if (error) return IoError("cannot list " + path + ": " + error.message());

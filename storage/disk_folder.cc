@@ -58,6 +58,11 @@ std::string ParentOf(const std::string& path) {
 std::vector<std::string> SetAsideFolders(const std::string& path) {
   std::vector<std::string> folders =
       FoldersIn(ParentOf(path), fs::path(path).filename().string() + "." + std::string(kDamaged));
+  // Others may write to the parent: what is not ours is neither counted nor removed.
+  std::erase_if(folders, [](const std::string& folder) {
+    struct stat info {};
+    return ::lstat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != ::geteuid();
+  });
   for (std::string& inside : FoldersIn(path, kDamaged)) folders.push_back(std::move(inside));
   return folders;
 }
@@ -80,10 +85,33 @@ bool TryLock(int lock) {
   }
 }
 
+// Opens the file of the lock; -1 with errno when that is not possible. A link or a pipe in its place is
+// refused: writing to the one would change another file, and opening the other would wait.
+int OpenLock(const std::string& file, int flags) {
+  const int lock = ::open(file.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  struct stat info {};
+  if (lock < 0 || (::fstat(lock, &info) == 0 && S_ISREG(info.st_mode))) return lock;
+  ::close(lock);
+  errno = EINVAL;
+  return -1;
+}
+
+// Whether a directory that exists may become a cache: it is empty, or it has a database or what one leaves.
+bool MayBeCache(const std::string& path) {
+  bool others = false;
+  std::error_code error;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (NumberAfter(name, kVersions) >= 0 || NumberAfter(name, kDamaged) >= 0) return true;
+    others = others || (name != "lock" && name != "lost+found");
+  }
+  return !others;
+}
+
 Result<int> Lock(const std::string& path) {
   const std::string file = path + "/lock";
-  const int lock = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
-  if (lock < 0) return IoError("cannot open " + file + ": " + ErrorText(errno));
+  const int lock = OpenLock(file, O_CREAT | O_RDWR);
+  if (lock < 0) return IoError("cannot open " + file + " as a file: " + ErrorText(errno));
   if (TryLock(lock)) {
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(lock, 0) == 0 && ::pwrite(lock, pid.data(), pid.size(), 0) > 0) return lock;
@@ -98,10 +126,11 @@ Result<int> Lock(const std::string& path) {
                      "; stop it, or give this daemon a --disk-cache-dir of its own");
 }
 
-// Absolute, without a slash at the end.
+// Absolute, without links and without a slash at the end: the bytes of a link's target count.
 std::string PlainPath(const std::string& given) {
   std::error_code error;
-  const std::string path = fs::absolute(given, error).lexically_normal().string();
+  std::string path = fs::weakly_canonical(fs::absolute(given, error), error).string();
+  if (path.empty()) path = fs::absolute(given, error).lexically_normal().string();
   return path.size() > 1 && path.back() == '/' ? path.substr(0, path.size() - 1) : path;
 }
 
@@ -141,7 +170,7 @@ Result<DiskFolderContents> LookIntoDiskFolder(const std::string& given) {
     else
       contents.other_versions.push_back(std::move(version));
   }
-  const int lock = ::open((path + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+  const int lock = OpenLock(path + "/lock", O_RDONLY);
   if (lock < 0 && errno == EACCES) return CannotRead(path, errno);
   if (lock >= 0) {
     contents.in_use = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
@@ -158,11 +187,16 @@ Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, B
   std::error_code error;
   const std::string trimmed = PlainPath(given);
   fs::create_directories(trimmed, error);
-  // Token ids on the disk are what users wrote: nobody else may read them.
-  if (!error) fs::permissions(trimmed, fs::perms::owner_all, error);
   if (error) return IoError("cannot use " + trimmed + " as a disk cache: " + error.message());
+  if (!MayBeCache(trimmed)) {
+    return InvalidArgument("'" + trimmed + "' is not empty and is not the directory of a disk cache; " +
+                           "give a directory of its own");
+  }
   PREFIXD_ASSIGN_OR_RETURN(const int lock, Lock(trimmed));
   std::unique_ptr<DiskFolder> folder(new DiskFolder(trimmed, ledger, lock));
+  // Token ids on the disk are what users wrote: nobody else may read them.
+  fs::permissions(trimmed, fs::perms::owner_all, error);
+  if (error) return IoError("cannot make " + trimmed + " private: " + error.message());
   PREFIXD_RETURN_IF_ERROR(ledger->Measure(trimmed));
   for (const std::string& aside : SetAsideFolders(trimmed)) PREFIXD_RETURN_IF_ERROR(ledger->Measure(aside));
   return folder;

@@ -31,7 +31,13 @@ bool DiskStore::Expired(uint64_t created) const {
 
 Status DiskStore::MakeRoom(uint64_t bytes) {
   // Survivors are written before their segment is dropped: that is what the headroom is for.
-  const uint64_t headroom = db_->Bound(1, segment_bytes_, DirectoryBytes(1, 0));
+  const uint64_t most_records = [&] {
+    MutexLock lock(state_);
+    uint64_t most = sealing_.records.size();
+    for (const auto& [number, segment] : segments_) most = std::max(most, segment.count);
+    return std::max<uint64_t>(most, 1);
+  }();
+  const uint64_t headroom = db_->Bound(most_records, segment_bytes_, DirectoryBytes(most_records, 0));
   const auto crowded = [&] {
     MutexLock lock(state_);
     return segments_.size() + 2 >= max_segments_;
@@ -136,7 +142,13 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   uint64_t live_bytes = 0;
   for (const Candidate& candidate : rewriting.candidates) live_bytes += candidate.location.bytes;
   if (!keep_all) keep_bytes = std::min(keep_bytes, live_bytes / 2);
-  const std::vector<Pending> survivors = ReadSurvivors(std::move(rewriting.candidates), keep_bytes, keep_all);
+  std::vector<Pending> survivors = ReadSurvivors(std::move(rewriting.candidates), keep_bytes, keep_all);
+  const auto fit = [&] { return Fits(BoundOf(survivors, rewriting.deleted), 0); };
+  while (!keep_all && !survivors.empty() && !fit()) survivors.pop_back();
+  if (!(survivors.empty() && rewriting.deleted.empty()) && !fit()) {
+    return ResourceExhausted("the records that a segment of the disk cache keeps do not fit " +
+                             FormatSize(options_.capacity));
+  }
   {
     // Keys that are dropped now must not come back from a record that they replaced.
     MutexLock lock(state_);
@@ -155,8 +167,7 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   for (const Pending& record : survivors) kept.insert(record.key);
   for (const uint32_t number : numbers) DropRecords(number, kept);
   if (!survivors.empty() || !rewriting.deleted.empty()) {
-    Status status;
-    if (Fits(BoundOf(survivors, rewriting.deleted), 0)) status = WriteSegment(survivors, rewriting.deleted);
+    const Status status = WriteSegment(survivors, rewriting.deleted);
     MutexLock lock(state_);
     // What was told dropped is still on the disk; the next segment says that it is dead.
     if (!status.ok()) RestoreDeletedLocked(rewriting.deleted);

@@ -67,7 +67,7 @@ std::optional<ApiError> CheckServing(const ApiContext& context) {
 std::optional<ApiError> CheckContentType(const HttpRequest& request) {
   std::string_view type = request.header("content-type");
   type = type.substr(0, type.find(';'));
-  while (type.ends_with(' ')) type.remove_suffix(1);
+  while (type.ends_with(' ') || type.ends_with('\t')) type.remove_suffix(1);
   constexpr std::string_view kSuffix = "+json";
   const bool suffixed =
       type.size() > kSuffix.size() && EqualsIgnoringCase(type.substr(type.size() - kSuffix.size()), kSuffix);

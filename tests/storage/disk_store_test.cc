@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -163,6 +166,56 @@ TEST_F(DiskStoreTest, ASecondStoreIsRefused) {
       << second.status().message();
   store.reset();
   store = Open();
+}
+
+TEST_F(DiskStoreTest, ALinkToTheDirectoryCountsWhatItLeadsTo) {
+  Fill(Open().get(), 0, 100, 100'000);
+  const std::string link = folder_.path().string() + "/link";
+  std::filesystem::create_directory_symlink(path_, link);
+  const auto store =
+      DiskStore::Open({.path = link, .capacity = 16 << 20, .group = kGroup, .clock = &clock_}).value();
+  EXPECT_EQ(store->bytes(), DiskUsage(path_));
+  EXPECT_GT(store->bytes(), 9'000'000u);
+}
+
+TEST_F(DiskStoreTest, ADirectoryOfSomethingElseIsLeftAlone) {
+  namespace fs = std::filesystem;
+  fs::create_directories(path_ + "/www");
+  std::ofstream(path_ + "/lock");
+  fs::permissions(path_, fs::perms(0755));
+  const DiskStoreOptions options{.path = path_, .capacity = 16 << 20, .group = kGroup, .clock = &clock_};
+  EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(fs::status(path_).permissions(), fs::perms(0755));
+  fs::remove(path_ + "/www");
+  fs::create_directories(path_ + "/lost+found");  // of a file system
+  EXPECT_TRUE(DiskStore::Open(options).ok());
+}
+
+TEST_F(DiskStoreTest, ALockThatIsALinkOrAPipeIsRefused) {
+  namespace fs = std::filesystem;
+  const std::string victim = folder_.path().string() + "/victim";
+  std::ofstream(victim) << "precious";
+  const DiskStoreOptions options{.path = path_, .capacity = 16 << 20, .group = kGroup, .clock = &clock_};
+  fs::create_directories(path_);
+  fs::create_symlink(victim, path_ + "/lock");
+  EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kIo);
+  EXPECT_EQ(fs::file_size(victim), 8u);
+  fs::remove(path_ + "/lock");
+  ASSERT_EQ(::mkfifo((path_ + "/lock").c_str(), 0600), 0);
+  EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kIo);
+  EXPECT_FALSE(LookIntoDiskFolder(path_).ok()) << "and it does not wait";
+}
+
+TEST_F(DiskStoreTest, AFolderSetAsideByAnotherUserIsNotOurs) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a folder away";
+  const std::string foreign = path_ + ".damaged-1";
+  std::filesystem::create_directories(foreign);
+  std::ofstream(foreign + "/file") << std::string(20'000'000, 'x');
+  ASSERT_EQ(::chown(foreign.c_str(), 65534, 65534), 0);
+  auto store = Open();
+  EXPECT_LT(store->bytes(), 1'000'000u);
+  Fill(store.get(), 0, 200, 100'000);
+  EXPECT_TRUE(std::filesystem::exists(foreign + "/file"));
 }
 
 TEST_F(DiskStoreTest, NobodyElseMayRead) {
