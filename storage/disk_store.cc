@@ -57,8 +57,10 @@ Status DiskStore::OpenFolder() {
       next_segment_ = std::max(next_segment_, number + 1);
     }
   }
-  PREFIXD_RETURN_IF_ERROR(MakeRoom(0).WithContext("the disk cache " + folder_->path() + " does not fit " +
-                                                  FormatSize(options_.capacity)));
+  if (const Status room = MakeRoom(0); !room.ok()) {
+    return {room.code(), "the disk cache " + folder_->path() + " does not fit " +
+                             FormatSize(options_.capacity) + ": " + room.message()};
+  }
   ledger_.SetLimit(options_.capacity);
   return Status::Ok();
 }
@@ -251,10 +253,8 @@ Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::v
                                  .head = std::string_view(*record.record).substr(0, kRecordHeaderBytes)});
     payloads.push_back(*record.record);
     segment.bytes += record.record->size();
-    segment.oldest = segment.count == 0 || &record == records.data()
-                         ? record.created
-                         : std::min(segment.oldest, record.created);
-    segment.newest = std::max(segment.newest, record.created);
+    const bool first = payloads.size() == 1;
+    segment.oldest = first ? record.created : std::min(segment.oldest, record.created);
   }
   {
     MutexLock lock(state_);

@@ -144,8 +144,7 @@ class DiskStore final : public BlockStore {
     uint64_t bytes = 0;         // of them
     uint64_t live = 0;
     uint64_t live_bytes = 0;
-    uint64_t oldest = 0;  // unix seconds: when its first and its last record were put
-    uint64_t newest = 0;
+    uint64_t oldest = 0;  // unix seconds: when its first record was put
   };
   // A scan that is under way.
   struct ScanState {

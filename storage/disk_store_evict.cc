@@ -149,22 +149,21 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
     return ResourceExhausted("the records that a segment of the disk cache keeps do not fit " +
                              FormatSize(options_.capacity));
   }
+  std::unordered_set<BlockKey> kept;
+  for (const Pending& record : survivors) kept.insert(record.key);
   {
     // Keys that are dropped now must not come back from a record that they replaced.
     MutexLock lock(state_);
     std::erase_if(rewriting.deleted, [&](const BlockKey& key) REQUIRES(state_) {
       const RecordLocation* location = index_.Find(key);
       if (location == nullptr) return false;  // also when a record is pending, which may be lost
-      return !dropped.contains(location->segment) ||
-             std::any_of(survivors.begin(), survivors.end(), [&](const Pending& p) { return p.key == key; });
+      return !dropped.contains(location->segment) || kept.contains(key);
     });
     std::sort(rewriting.deleted.begin(), rewriting.deleted.end());
     rewriting.deleted.erase(std::unique(rewriting.deleted.begin(), rewriting.deleted.end()),
                             rewriting.deleted.end());
   }
   // The deletions below take effect at the next start, whatever happens until then. So it is told before.
-  std::unordered_set<BlockKey> kept;
-  for (const Pending& record : survivors) kept.insert(record.key);
   for (const uint32_t number : numbers) DropRecords(number, kept);
   if (!survivors.empty() || !rewriting.deleted.empty()) {
     const Status status = WriteSegment(survivors, rewriting.deleted);

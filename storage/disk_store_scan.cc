@@ -27,7 +27,6 @@ void DiskStore::LearnLocked(uint32_t number, const SegmentDirectory& directory) 
     const DirectoryEntry& entry = directory.entries[ordinal];
     segment.bytes += entry.bytes;
     segment.oldest = ordinal == 0 ? entry.created : std::min(segment.oldest, entry.created);
-    segment.newest = std::max(segment.newest, entry.created);
     const RecordLocation* newer = index_.Find(entry.key);
     const auto deleted = deleted_.find(entry.key);
     const bool dead = (newer != nullptr && newer->segment > number) || PendingLocked(entry.key) != nullptr ||

@@ -138,6 +138,16 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   const std::shared_ptr<StagedEnds> ends_;
 };
 
+// MultiRead of a file that wants to see every read.
+inline IOStatus ReadOneByOne(const rocksdb::FSRandomAccessFile& file, rocksdb::FSReadRequest* requests,
+                             size_t count, const IOOptions& options, IODebugContext* context) {
+  for (rocksdb::FSReadRequest* request = requests; request != requests + count; ++request) {
+    request->status =
+        file.Read(request->offset, request->len, options, &request->result, request->scratch, context);
+  }
+  return IOStatus::OK();
+}
+
 class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
  public:
   WatchedRandomAccessFile(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, std::string path,
@@ -160,11 +170,7 @@ class WatchedRandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWra
   }
   IOStatus MultiRead(rocksdb::FSReadRequest* requests, size_t count, const IOOptions& options,
                      IODebugContext* context) override {
-    for (size_t i = 0; i < count; ++i) {
-      requests[i].status = Read(requests[i].offset, requests[i].len, options, &requests[i].result,
-                                requests[i].scratch, context);
-    }
-    return IOStatus::OK();
+    return ReadOneByOne(*this, requests, count, options, context);
   }
   IOStatus Prefetch(uint64_t, size_t, const IOOptions&, IODebugContext*) override {
     return IOStatus::NotSupported("every read is seen by the observer");
@@ -220,11 +226,7 @@ class StagedFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
   }
   IOStatus MultiRead(rocksdb::FSReadRequest* requests, size_t count, const IOOptions& options,
                      IODebugContext* context) override {
-    for (size_t i = 0; i < count; ++i) {
-      requests[i].status = Read(requests[i].offset, requests[i].len, options, &requests[i].result,
-                                requests[i].scratch, context);
-    }
-    return IOStatus::OK();
+    return ReadOneByOne(*this, requests, count, options, context);
   }
   IOStatus Prefetch(uint64_t, size_t, const IOOptions&, IODebugContext*) override {
     return IOStatus::NotSupported("the ends are in memory");

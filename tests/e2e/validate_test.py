@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from daemon import MODEL, Daemon, run
+from folder_damage import header, remove, write
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
          "tokenizer_config.json")
@@ -30,31 +31,8 @@ def config(**changes):
     return edit("config.json", **changes)
 
 
-def write(name, data):
-    return lambda folder: (folder / name).write_bytes(data)
-
-
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
 def truncate(name, size):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
-
-
-def header(change):
-    """Rewrites the header of the weights; `change` edits the dictionary of tensors."""
-
-    def apply(folder):
-        path = folder / "model.safetensors"
-        data = path.read_bytes()
-        length, = struct.unpack("<Q", data[:8])
-        tensors = json.loads(data[8:8 + length])
-        change(tensors)
-        text = json.dumps(tensors).encode()
-        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length:])
-
-    return apply
 
 
 def rename(tensors):
