@@ -63,6 +63,8 @@ std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const 
 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
 void PrefixCache::Poll() { impl_->Poll(); }
+uint64_t PrefixCache::pending_disk_blocks() const { return impl_->pending_disk_blocks; }
+void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks); }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }

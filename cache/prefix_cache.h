@@ -124,8 +124,11 @@ class PrefixCache {
     float cost_per_depth = 0;  // NodeUse::cost grows by it with each block of depth
 
     // The lower tiers. They need a TransferPort.
-    uint32_t host_blocks = 0;     // capacity of the host tier; 0: there is none
-    bool disk = false;            // whether there is a disk tier
+    uint32_t host_blocks = 0;  // capacity of the host tier; 0: there is none
+    bool disk = false;         // whether there is a disk tier
+    // The wear filter: without write-through, a block is written to the disk when it is used a second time,
+    // or computed a second time after it was evicted; or by SpillAll.
+    bool write_through = false;
     uint32_t max_transfers = 64;  // > 0; transfers that run at once
     // Device blocks that spills leave free or cached, so that no request waits for the end of a spill.
     uint32_t spill_reserve = 0;
@@ -203,6 +206,11 @@ class PrefixCache {
   // the port wakes the engine.
   void Poll();
   size_t running_transfers() const;
+  // Blocks that are to be written to the disk tier, or are being written.
+  uint64_t pending_disk_blocks() const;
+  // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks` that
+  // are not on the disk are spilled, those that were used last first.
+  void SpillAll(uint64_t most_blocks);
 
   // The blocks of a pool tier.
   uint32_t capacity(Tier tier = Tier::kDevice) const;

@@ -137,6 +137,20 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
 
 // --- ExplainMisses, CountSharedBlocks ---
 
+MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key, MissReason otherwise) const {
+  const std::optional<DiskLoss> loss = options.disk ? port->WhyLost(key) : std::nullopt;
+  if (!loss) return otherwise;
+  switch (*loss) {
+    case DiskLoss::kEvicted:
+      return MissReason::kEvictedDisk;
+    case DiskLoss::kExpired:
+      return MissReason::kExpired;
+    case DiskLoss::kCorrupt:
+      return MissReason::kCorrupt;
+  }
+  return otherwise;
+}
+
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
   PREFIXD_CHECK(lease.settled) << "ExplainMisses before Acquire has said kReady";
@@ -173,11 +187,14 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
       } else if (HasKv(node)) {
         reason = MissReason::kLoadSlower;
       } else if (tree.IsGhost(node)) {
-        reason = static_cast<MissReason>(tree.lost(node));
+        reason = ReasonOfLoss(lease.keys->key(index), static_cast<MissReason>(tree.lost(node)));
+      } else {
+        reason = ReasonOfLoss(lease.keys->key(index), reason);
       }
     } else if (known) {
-      known = OnDisk(lease.keys->key(index));
-      if (known) reason = MissReason::kLoadSlower;
+      const BlockKey& key = lease.keys->key(index);
+      reason = OnDisk(key) ? MissReason::kLoadSlower : ReasonOfLoss(key, reason);
+      known = reason != MissReason::kNeverSeen;
     }
     add(reason, end - explained);
     explained = end;

@@ -88,6 +88,8 @@ struct PrefixCache::Impl {
 
   Acquired Acquire(Lease::State& lease, std::span<const TokenId> tokens, int limit);
   std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
+  // Why a block is gone: what the disk tier says, or else `otherwise`.
+  MissReason ReasonOfLoss(const BlockKey& key, MissReason otherwise) const;
   int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
@@ -107,6 +109,7 @@ struct PrefixCache::Impl {
     Tier from;
     Tier to;
     BlockId to_block;
+    bool to_disk;  // see QueuedSpill
   };
 
   PoolTier& tier(Tier tier) { return *tiers[static_cast<size_t>(tier)]; }
@@ -172,7 +175,12 @@ struct PrefixCache::Impl {
   void LoseSource(const Running& load, TransferResult result);
   TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);
   void EndSpill(const Running& spill, TransferResult result);
-  void QueueSpill(NodeId node);
+  // At the end of the queue, or as the first.
+  void QueueSpill(NodeId node, bool first = false);
+  void SpillAll(uint64_t most_blocks);
+  // Whether the block, which may go to the host first, is to be written to the disk: it is not there, and the
+  // wear filter lets it pass.
+  bool IsBoundForDisk(NodeId node) const;
   bool MaySpill(NodeId node) const;
   void StartSpill(NodeId node, Tier target);
   void StartSpills();
@@ -201,9 +209,12 @@ struct PrefixCache::Impl {
   struct QueuedSpill {
     NodeId node;
     BlockKey key;  // the node may be gone and its id in use for another
+    bool to_disk;  // at its end, as far as was known when it was queued
   };
   std::deque<QueuedSpill> spill_queue;
   std::unordered_set<BlockKey> queued_spills;  // the keys in it; each is there once
+  uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`
+  bool spills_all = false;                     // since SpillAll
   uint64_t next_transfer = 1;
   uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
   PrefixCacheStats stats;

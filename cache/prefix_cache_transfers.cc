@@ -28,7 +28,10 @@ void PrefixCache::Impl::Poll() {
 void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
   AddReference(node);
   const uint64_t id = next_transfer++;
-  running.emplace(id, Running{.node = node, .from = from, .to = to, .to_block = to_block});
+  const bool to_disk = to != Tier::kDevice && IsBoundForDisk(node);
+  if (to_disk) ++pending_disk_blocks;
+  running.emplace(id,
+                  Running{.node = node, .from = from, .to = to, .to_block = to_block, .to_disk = to_disk});
   (to == Tier::kDevice ? loads : spills).emplace(node, id);
   port->Start({.id = id,
                .from = from,
@@ -155,27 +158,51 @@ TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfe
 
 // --- Spills ---
 
+bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
+  if (!options.disk || !tree.InMemory(node)) return false;
+  const RadixTree::Facts& facts = tree.facts(node);
+  const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2;
+  return passes_filter && !OnDisk(tree.key(node));
+}
+
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
   if (options.host_blocks > 0 && !on_host && tree.block(node, Tier::kDevice) != kNoBlock) return Tier::kHost;
-  if (options.disk && tree.InMemory(node) && !OnDisk(tree.key(node))) return Tier::kDisk;
+  if (IsBoundForDisk(node)) return Tier::kDisk;
   return std::nullopt;
 }
 
-void PrefixCache::Impl::QueueSpill(NodeId node) {
-  if (!HasLowerTier() || !SpillTarget(node)) return;
-  if (queued_spills.insert(tree.key(node)).second) spill_queue.push_back({node, tree.key(node)});
+void PrefixCache::Impl::QueueSpill(NodeId node, bool first) {
+  if (!HasLowerTier() || !SpillTarget(node) || !queued_spills.insert(tree.key(node)).second) return;
+  const QueuedSpill spill{.node = node, .key = tree.key(node), .to_disk = IsBoundForDisk(node)};
+  if (spill.to_disk) ++pending_disk_blocks;
+  spill_queue.insert(first ? spill_queue.begin() : spill_queue.end(), spill);
+}
+
+void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
+  spills_all = true;
+  std::vector<NodeId> nodes;
+  for (NodeId node = 0; node < tree.end(); ++node) {
+    if (tree.Contains(node) && IsBoundForDisk(node)) nodes.push_back(node);
+  }
+  std::ranges::sort(nodes, [this](NodeId a, NodeId b) {
+    const uint64_t used_a = tree.facts(a).last_use, used_b = tree.facts(b).last_use;
+    return used_a != used_b ? used_a > used_b : tree.depth(a) < tree.depth(b);
+  });
+  if (nodes.size() > most_blocks) nodes.resize(most_blocks);
+  for (const NodeId node : nodes) QueueSpill(node, false);
 }
 
 // Spills take at most half of the transfers, so that a load need not wait for them.
 void PrefixCache::Impl::StartSpills() {
   const size_t most = std::max<size_t>(options.max_transfers / 2, 1);
   while (!spill_queue.empty() && spills.size() < most && running.size() < options.max_transfers) {
-    const auto [node, key] = spill_queue.front();
+    const auto [node, key, to_disk] = spill_queue.front();
     const bool is_there = tree.Contains(node) && tree.key(node) == key;
     if (is_there && !MaySpill(node)) return;
     spill_queue.pop_front();
     queued_spills.erase(key);
+    if (to_disk) --pending_disk_blocks;
     if (!is_there || spills.contains(node) || IsLoading(node)) continue;
     if (const std::optional<Tier> target = SpillTarget(node)) StartSpill(node, *target);
   }
@@ -195,7 +222,7 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
   if (target == Tier::kHost) {
     block = TakeBlock(Tier::kHost);
     // When every block of the host tier is in use, the disk is next.
-    if (!block && options.disk && !OnDisk(tree.key(node))) target = Tier::kDisk;
+    if (!block && IsBoundForDisk(node)) target = Tier::kDisk;
   }
   if (block || target == Tier::kDisk) StartTransfer(node, from, target, block.value_or(kNoBlock));
   DropReference(node);
@@ -203,14 +230,13 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
 
 void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
+  if (spill.to_disk) --pending_disk_blocks;
   ++stats.spills[static_cast<size_t>(result)];
   // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);
     // On to the disk at once: at the end of the queue, the host tier might evict it before its turn.
-    if (SpillTarget(spill.node) && queued_spills.insert(tree.key(spill.node)).second) {
-      spill_queue.push_front({spill.node, tree.key(spill.node)});
-    }
+    QueueSpill(spill.node, true);
   } else if (spill.to == Tier::kHost) {
     pool(Tier::kHost).Discard(spill.to_block);
   }

@@ -12,10 +12,13 @@
 // see Engine::Create.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "base/latency_histogram.h"
 #include "base/types.h"
 #include "cache/block_pool.h"
 #include "cache/tier.h"
@@ -60,6 +63,43 @@ struct FinishedTransfer {
   std::vector<TokenId> tokens;  // those of the record, for a successful transfer from the disk tier
 };
 
+// What went wrong with a tier, apart from the content of a record. prefixd_tier_errors_total has a label for
+// each, in the same order.
+enum class TierError : uint8_t {
+  kRead,     // the medium could not be read
+  kWrite,    // the medium could not be written
+  kFull,     // there was no room
+  kMissing,  // a record was not where it should be
+  kBusy,     // too much was under way already
+};
+inline constexpr int kTierErrors = 5;
+
+// Why KV was not used, or not spilled. prefixd_verify_failures_total has a label for each, in the same order;
+// the last one, `store`, counts damage that the store found by itself.
+enum class VerifyFailure : uint8_t {
+  kTokens,       // the record is another block's
+  kChecksum,     // it was damaged
+  kFingerprint,  // it is of another model
+  kShort,        // bytes of it are missing
+  kDecompress,   // it does not decompress
+  kNonfinite,    // the KV has a NaN or an infinity; it is not spilled
+  kStore,        // the store lost it
+};
+inline constexpr int kVerifyFailures = 7;
+
+// Counters, which only grow. Arrays of tiers are indexed by Tier.
+struct TransferStats {
+  std::array<uint64_t, kTiers> read_bytes{};     // of KV that was brought to the device, as stored
+  std::array<uint64_t, kTiers> written_bytes{};  // of KV that was written to the tier, as stored
+  std::array<std::array<uint64_t, kTierErrors>, kTiers> errors{};
+  std::array<uint64_t, kVerifyFailures> verify_failures{};
+  LatencyHistogram load_seconds;         // from Start to the end, of transfers to the device
+  LatencyHistogram store_queue_seconds;  // from Start until a worker took up a transfer from or to the disk
+};
+
+// Why the disk tier lost a record.
+enum class DiskLoss : uint8_t { kEvicted, kExpired, kCorrupt };
+
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
@@ -74,6 +114,10 @@ class TransferPort {
   // Appends the transfers that have ended since the last call. After any other result than kOk the content
   // of a target block is undefined.
   virtual void Poll(std::vector<FinishedTransfer>* finished) = 0;
+  // Why the disk tier has no record under this key any more, as far as that is remembered. It forgets the
+  // oldest drops.
+  virtual std::optional<DiskLoss> WhyLost(const BlockKey& key) const = 0;
+  virtual const TransferStats& stats() const = 0;
 };
 
 }  // namespace prefixd

@@ -57,7 +57,7 @@ double Sum(std::span<const uint64_t> counts) {
   return static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
 }
 uint64_t Capacity(const EngineStats& e) {
-  return uint64_t{e.blocks_free} + e.blocks_cached + e.blocks_leased;
+  return uint64_t{e.blocks[0].free} + e.blocks[0].cached + e.blocks[0].leased;
 }
 // A value of the device tier. The lower tiers are not implemented and report 0.
 double OnDevice(size_t tier, double value) { return tier == 0 ? value : 0; }
@@ -98,7 +98,7 @@ std::span<const Row> VllmRows() {
        [](const S& s, size_t, size_t) {
          const uint64_t capacity = Capacity(s.engine);
          return capacity == 0 ? 0
-                              : static_cast<double>(s.engine.blocks_leased) / static_cast<double>(capacity);
+                              : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
        }},
       {kCounter, "vllm:num_preemptions_total",
        "Preemptions: a request releases its blocks and is computed again.", kNoLabel, kNoLabel,
@@ -149,12 +149,12 @@ std::span<const Row> CacheRows() {
        "KV blocks by state; sums to the capacity of the tier; leased is 0 when no request runs.", kTier,
        kState,
        [](const S& s, size_t tier, size_t state) {
-         const uint32_t blocks[] = {s.engine.blocks_free, s.engine.blocks_cached, s.engine.blocks_leased};
+         const uint32_t blocks[] = {s.engine.blocks[0].free, s.engine.blocks[0].cached, s.engine.blocks[0].leased};
          return OnDevice(tier, blocks[state]);
        }},
       {kGauge, "prefixd_tier_bytes", "Bytes of KV in the tier.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         const uint64_t blocks = uint64_t{s.engine.blocks_cached} + s.engine.blocks_leased;
+         const uint64_t blocks = uint64_t{s.engine.blocks[0].cached} + s.engine.blocks[0].leased;
          return OnDevice(tier, static_cast<double>(blocks * s.engine.block_bytes));
        }},
       {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes of KV.", kTier, kNoLabel,
@@ -208,7 +208,7 @@ std::span<const Row> ProcessRows() {
 
 struct HistogramRow {
   std::string_view name, help;
-  EngineHistogram EngineStats::*member;
+  LatencyHistogram EngineStats::*member;
 };
 constexpr HistogramRow kHistograms[] = {
     {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
@@ -246,7 +246,7 @@ MetricFamily MakeFamily(const Row& row, const S& snapshot) {
 }
 
 MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
-  const EngineHistogram& source = snapshot.engine.*row.member;
+  const LatencyHistogram& source = snapshot.engine.*row.member;
   ClientMetric metric;
   metric.label = CommonLabels(row.name, snapshot);
   uint64_t cumulative = 0;

@@ -27,6 +27,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.cost_per_depth = static_cast<float>(UnitsPerPosition(model) * options.block_tokens);
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
+  cache.write_through = options.write_through;
   cache.spill_reserve =
       static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens);
   return cache;
@@ -74,8 +75,9 @@ struct Engine::Impl {
   std::atomic<bool> stepping{false};
   Inbox inbox;
   std::atomic<RequestId> last_id{0};
-  std::atomic<int> alive{0};       // submitted, not yet finished
-  std::atomic<uint64_t> turns{0};  // of the engine thread that did not wait for the backend
+  std::atomic<int> alive{0};           // submitted, not yet finished
+  std::atomic<uint64_t> spill_all{0};  // blocks; 0: not asked for
+  std::atomic<uint64_t> turns{0};      // of the engine thread that did not wait for the backend
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
@@ -176,6 +178,11 @@ void Engine::Cancel(RequestId id) { impl_->inbox.Cancel(id); }
 
 void Engine::Drain() { impl_->inbox.Drain(); }
 
+void Engine::SpillAll(uint64_t most_blocks) {
+  impl_->spill_all = most_blocks;
+  impl_->inbox.Wake();
+}
+
 bool Engine::idle() const { return impl_->alive.load() == 0; }
 
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) { impl_->inbox.Wait(timeout); }
@@ -273,6 +280,10 @@ void Engine::Impl::FinishCancelled() {
 bool Engine::Impl::LaunchStep() {
   FinishCancelled();
   cache.Poll();
+  if (const uint64_t most_blocks = spill_all.exchange(0); most_blocks > 0) {
+    cache.SpillAll(most_blocks);
+    live_stats.spills_all = true;
+  }
   if (scheduler.queued().empty() && scheduler.running().empty()) return false;
   launched = clock->NowSeconds();
   const auto on_admit = [&](Sequence& sequence) {
@@ -424,9 +435,11 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
 void Engine::Impl::Publish() {
   live_stats.running = static_cast<int>(scheduler.running().size());
   live_stats.waiting = static_cast<int>(scheduler.queued().size());
-  live_stats.blocks_free = cache.free_blocks();
-  live_stats.blocks_cached = cache.cached_blocks();
-  live_stats.blocks_leased = cache.leased_blocks();
+  for (const Tier tier : {Tier::kDevice, Tier::kHost})
+    live_stats.blocks[static_cast<size_t>(tier)] = {cache.free_blocks(tier), cache.cached_blocks(tier),
+                                                    cache.leased_blocks(tier)};
+  live_stats.pending_disk_blocks = cache.pending_disk_blocks();
+  if (port != nullptr) live_stats.transfers = port->stats();
   live_stats.preemptions = scheduler.preemptions();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();

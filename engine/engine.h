@@ -55,11 +55,12 @@ struct EngineOptions {
   uint32_t blocks = 0;  // size of the KV pool; at least the blocks of `context` tokens, plus one
   DType kv_dtype = DType::kF32;
   bool prefix_cache = true;
-  std::string eviction;      // a name from EvictionPolicyNames(); empty: the default
-  uint32_t host_blocks = 0;  // size of the host tier; 0: there is none
-  bool disk = false;         // whether there is a disk tier
-  std::vector<TokenId> eos;  // the model's end tokens
-  BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
+  std::string eviction;        // a name from EvictionPolicyNames(); empty: the default
+  uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
+  bool disk = false;           // whether there is a disk tier
+  bool write_through = false;  // see PrefixCache::Options
+  std::vector<TokenId> eos;    // the model's end tokens
+  BlockKey fingerprint;        // of the model; see hashing/fingerprint.h
 };
 
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the
@@ -90,6 +91,10 @@ class Engine {
   void Cancel(RequestId id);
   // Makes every later Submit fail with kUnavailable. Accepted requests continue.
   void Drain();
+  // Makes the cache spill to the disk what is in memory alone, at most `most_blocks` blocks; see
+  // PrefixCache::SpillAll. It has ended when Stats()
+  // says spills_all and no pending_disk_blocks.
+  void SpillAll(uint64_t most_blocks);
   // Returns whether no request is queued or running.
   bool idle() const;
 

@@ -5,24 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/latency_histogram.h"
 #include "cache/prefix_cache.h"
 #include "engine/request.h"
 
 namespace prefixd {
 
-// Upper bounds of the buckets of EngineHistogram, in seconds. The last bucket has no upper bound.
-inline constexpr std::array<double, 19> kLatencyBuckets = {
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 25, 50, 100};
-
-struct EngineHistogram {
-  std::array<uint64_t, kLatencyBuckets.size() + 1> counts{};
-  double sum = 0;
-  void Add(double seconds) {
-    size_t bucket = 0;
-    while (bucket < kLatencyBuckets.size() && seconds > kLatencyBuckets[bucket]) ++bucket;
-    ++counts[bucket];
-    sum += seconds;
-  }
+// The blocks of a pool tier; they sum to its capacity.
+struct BlockCounts {
+  uint32_t free = 0, cached = 0, leased = 0;
+  uint32_t capacity() const { return free + cached + leased; }
 };
 
 // A snapshot of the engine's statistics, before the events that it counts reach the listeners. So a listener
@@ -30,8 +22,10 @@ struct EngineHistogram {
 // or in `waiting` until its finish is counted.
 struct EngineStats {
   int running = 0, waiting = 0;
-  uint32_t blocks_free = 0, blocks_cached = 0, blocks_leased = 0;
+  std::array<BlockCounts, kPoolTiers> blocks{};  // by tier
   uint64_t block_bytes = 0;
+  uint64_t pending_disk_blocks = 0;                     // to be written to the disk tier, or being written
+  bool spills_all = false;                              // what Engine::SpillAll asked for is part of them
   std::array<uint64_t, kTokenSources> prompt_tokens{};  // by TokenSource; counted when the prompt is computed
   std::array<uint64_t, kMissReasons> miss_tokens{};     // by MissReason; sums to prompt_tokens[kComputed]
   uint64_t recomputed_tokens = 0;                       // computed again after a preemption
@@ -46,8 +40,9 @@ struct EngineStats {
   double prefill_tokens_per_second = 0;  // a moving average
   uint64_t failed_steps = 0;             // of the backend
   int failed_steps_in_row = 0;           // since the last step that succeeded
-  EngineHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
+  LatencyHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
   PrefixCacheStats cache;
+  TransferStats transfers;
 };
 
 }  // namespace prefixd

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -30,6 +32,11 @@ class HeldTransfers final : public TransferPort {
   };
 
   bool OnDisk(const BlockKey& key) const override { return records.contains(key); }
+  std::optional<DiskLoss> WhyLost(const BlockKey& key) const override {
+    const auto loss = losses.find(key);
+    return loss == losses.end() ? std::nullopt : std::optional(loss->second);
+  }
+  const TransferStats& stats() const override { return stats_; }
   void Drop(const BlockKey& key) override {
     ++drops;
     records.erase(key);
@@ -65,10 +72,12 @@ class HeldTransfers final : public TransferPort {
     while (!held_.empty()) End(held_.front().key);
   }
 
-  std::set<BlockKey> records;  // on the disk tier
-  int drops = 0;               // calls of Drop
+  std::set<BlockKey> records;           // on the disk tier
+  std::map<BlockKey, DiskLoss> losses;  // what WhyLost says
+  int drops = 0;                        // calls of Drop
 
  private:
+  TransferStats stats_;
   size_t started_ = 0;
   std::vector<Held> held_;
   std::vector<FinishedTransfer> finished_;

@@ -120,9 +120,9 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.generation_tokens = 1000;  // not shown: some came after the end of their answers
   engine.dropped_tokens = 21;
   snapshot.answers = {.generated = 41, .discarded = 22, .unanswered_prompt = 43, .unanswered_generated = 44};
-  engine.blocks_free = 3;
-  engine.blocks_cached = 2;
-  engine.blocks_leased = 5;
+  engine.blocks[0].free = 3;
+  engine.blocks[0].cached = 2;
+  engine.blocks[0].leased = 5;
   engine.block_bytes = 100;
   engine.finished = {4, 3, 2, 1};
   engine.cache.evicted_blocks[0] = 9;

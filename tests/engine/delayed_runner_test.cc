@@ -72,7 +72,7 @@ TEST_F(DelayedRunnerTest, TheQueueIsServedWhileAStepIsInFlight) {
   EXPECT_FALSE(engine->Advance());
   EXPECT_EQ(queued->finish, FinishReason::kCancelled) << "it waited, so nothing has to end first";
   EXPECT_FALSE(running->finished()) << "the step still writes to its blocks";
-  EXPECT_GT(engine->Stats().blocks_leased, 0u);
+  EXPECT_GT(engine->Stats().blocks[0].leased, 0u);
 
   runner_.End(Status::Ok());
   EXPECT_TRUE(engine->Advance());
@@ -148,7 +148,7 @@ TEST_F(DelayedRunnerTest, ACancelIsNoErrorAlthoughTheStepFails) {
   engine->Advance();
   EXPECT_EQ(cancelled->finish, FinishReason::kCancelled);
   EXPECT_EQ(failed->finish, FinishReason::kError);
-  EXPECT_EQ(engine->Stats().blocks_leased, 0u);
+  EXPECT_EQ(engine->Stats().blocks[0].leased, 0u);
 }
 
 // A request that waits for blocks of a failed one is not in its step: it computes them itself.
@@ -266,7 +266,7 @@ TEST_F(DelayedRunnerTest, EveryOrderOfLaunchEndCollectCancelAndFailure) {
     }
     RunDelayed(*engine);
     preemptions += engine->Stats().preemptions;
-    EXPECT_EQ(engine->Stats().blocks_leased, 0u);
+    EXPECT_EQ(engine->Stats().blocks[0].leased, 0u);
     for (const Sent& one : sent) {
       ASSERT_TRUE(one.recorder->finished());
       cancelled += one.recorder->finish == FinishReason::kCancelled ? 1 : 0;

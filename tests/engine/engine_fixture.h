@@ -72,8 +72,8 @@ class EngineTest : public testing::Test {
     }
     EXPECT_TRUE(engine.idle());
     const EngineStats stats = engine.Stats();
-    EXPECT_EQ(stats.blocks_leased, 0u);
-    EXPECT_EQ(stats.blocks_free + stats.blocks_cached, engine.options().blocks);
+    EXPECT_EQ(stats.blocks[0].leased, 0u);
+    EXPECT_EQ(stats.blocks[0].free + stats.blocks[0].cached, engine.options().blocks);
     EXPECT_EQ(stats.running + stats.waiting, 0);
   }
 

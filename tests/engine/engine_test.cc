@@ -161,14 +161,14 @@ TEST_F(EngineTest, CancelFreesTheLeaseInOneStep) {
   auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
   const RequestId id = *engine->Submit(Ask(Prompt(60), 60, running));
   for (int i = 0; i < 5; ++i) engine->Step();
-  EXPECT_GT(engine->Stats().blocks_leased, 0u);
+  EXPECT_GT(engine->Stats().blocks[0].leased, 0u);
   EXPECT_FALSE(running->tokens.empty());
   engine->Cancel(id);
   engine->Cancel(id);
   engine->Cancel(4711);
   engine->Step();
   EXPECT_EQ(*running->finish, FinishReason::kCancelled);
-  EXPECT_EQ(engine->Stats().blocks_leased, 0u);
+  EXPECT_EQ(engine->Stats().blocks[0].leased, 0u);
   const RequestId unseen = *engine->Submit(Ask(Prompt(10), 5, waiting));
   engine->Cancel(unseen);
   RunToEnd(*engine);
@@ -303,7 +303,7 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
   engine->Step();
   const auto finished = engine->Stats().finished;
   EXPECT_EQ(std::accumulate(finished.begin(), finished.end(), uint64_t{0}), uint64_t{kThreads * kEach});
-  EXPECT_EQ(engine->Stats().blocks_leased, 0u);
+  EXPECT_EQ(engine->Stats().blocks[0].leased, 0u);
 }
 
 // Whoever has an event finds it in the statistics.

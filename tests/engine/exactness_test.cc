@@ -109,7 +109,7 @@ Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& s
   }
   Outcome outcome;
   outcome.stats = (*engine)->Stats();
-  EXPECT_EQ(outcome.stats.blocks_leased, 0u) << setup.ToString();
+  EXPECT_EQ(outcome.stats.blocks[0].leased, 0u) << setup.ToString();
   for (size_t i = 0; i < recorders.size(); ++i) {
     EXPECT_EQ(recorders[i]->finish, FinishReason::kLength) << setup.ToString();
     EXPECT_EQ(recorders[i]->usage.total(), static_cast<int>(workload.requests[i].prompt.size()));

@@ -129,7 +129,7 @@ Outcome Serve(const std::filesystem::path& folder, std::string_view backend, int
     PREFIXD_CHECK(steps < 20000) << company.ToString();
   }
   outcome.stats = (*engine)->Stats();
-  EXPECT_EQ(outcome.stats.blocks_leased, 0u);
+  EXPECT_EQ(outcome.stats.blocks[0].leased, 0u);
   return outcome;
 }
 

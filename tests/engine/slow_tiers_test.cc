@@ -86,7 +86,7 @@ class SlowTiersTest : public EngineTest {
       engine.WaitForWork(std::chrono::milliseconds(2));
     }
     engine.CheckInvariants();
-    EXPECT_EQ(engine.Stats().blocks_leased, 0u);
+    EXPECT_EQ(engine.Stats().blocks[0].leased, 0u);
   }
   static std::shared_ptr<Recorder> Submit(Engine& engine, const std::vector<TokenId>& prompt) {
     auto recorder = std::make_shared<Recorder>();

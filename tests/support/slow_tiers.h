@@ -36,6 +36,8 @@ class SlowTiers final : public TransferPort {
   ~SlowTiers() override;
 
   bool OnDisk(const BlockKey& key) const override;
+  std::optional<DiskLoss> WhyLost(const BlockKey&) const override { return std::nullopt; }
+  const TransferStats& stats() const override { return stats_; }
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
@@ -67,6 +69,7 @@ class SlowTiers final : public TransferPort {
   uint64_t drops_ = 0;                     // Deletes so far
   std::vector<FinishedTransfer> refused_;  // that the executor did not take
   uint64_t refused_loads_ = 0;
+  TransferStats stats_;
 };
 
 }  // namespace prefixd::testing_support

@@ -1,0 +1,91 @@
+// TierTransfers: the TransferPort of the engine. It moves KV between the device pool, a pool of blocks in
+// host memory and a BlockStore, the disk tier. The engine thread only hands out jobs and takes their results:
+// workers copy, encode, compress, check, read and write.
+//
+//   device -> host, host -> device   a copy of the block                                  on `loads`
+//   device or host -> disk           check, encode, put                                   on `spills`
+//   disk -> device                   get, compare, decode into the block                  on `loads`
+//
+// A load never waits behind a spill, which may take as long as a full segment takes to be written: they have
+// executors of their own. The store makes a record durable after the spill has ended, see DiskStore.
+//
+// Threads: the engine thread calls all members, except OnDrop, which any thread may call. The executors run
+// the jobs. The store and the functions of the options must outlive the jobs, so the executors are destroyed
+// first, after the TierTransfers.
+//
+// Invariants
+//   1. Every transfer that Start was given is reported by Poll exactly once.
+//   2. What a load from the disk brings was whole, and its fingerprint, root, key, parent and prefix check
+//      were those of the block. The cache compares the tokens.
+//   3. What a spill to the disk writes has neither NaN nor infinity.
+//   4. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
+//      spill of it has ended. The record is deleted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/executor.h"
+#include "cache/transfer_port.h"
+#include "storage/block_store.h"
+#include "storage/payload_codec.h"
+
+namespace prefixd {
+
+class DropLog;
+
+class TierTransfers final : public TransferPort {
+ public:
+  struct Options {
+    BlockKey fingerprint;      // of the model
+    size_t block_bytes = 0;    // of a block of KV
+    CodecChoice codec;         // of records
+    float cost_per_depth = 0;  // see PrefixCache::Options
+    // The memory of a block: `block_bytes` bytes. Called by workers too.
+    std::function<std::span<std::byte>(BlockId)> device_block;
+    std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
+    // Whether all values of a block's KV are finite. Called by workers.
+    std::function<bool(std::span<const std::byte>)> is_finite;
+    std::function<bool(const Transfer&)> host_copy_fails;  // for tests; may be empty
+    std::function<void()> wake;                            // may be empty; see Engine::Create
+    const Clock* clock = nullptr;
+    std::shared_ptr<DropLog> drops;  // what the store dropped; null: the store drops nothing by itself
+  };
+  // `store` may be null when there is no disk tier. `loads` and `spills` may be the same executor.
+  TierTransfers(Options options, BlockStore* store, Executor* loads, Executor* spills);
+  // Waits for the jobs under way, so the executors must run them.
+  ~TierTransfers() override;
+
+  bool OnDisk(const BlockKey& key) const override;
+  void Drop(const BlockKey& key) override;
+  void Start(const Transfer& transfer) override;
+  void Poll(std::vector<FinishedTransfer>* finished) override;
+  std::optional<DiskLoss> WhyLost(const BlockKey& key) const override;
+  const TransferStats& stats() const override { return stats_; }
+
+ private:
+  struct Outcome;  // of a job
+  struct Shared;   // the outcomes that Poll has not taken yet
+  void Submit(Executor* executor, const Transfer& transfer, std::function<void(Outcome*)> work);
+  void Finish(Outcome outcome, std::vector<FinishedTransfer>* finished);
+  void StartDelete(const BlockKey& key);
+
+  const std::shared_ptr<const Options> options_;  // the jobs hold it as well
+  BlockStore* const store_;
+  Executor* const loads_;
+  Executor* const spills_;
+  const std::shared_ptr<Shared> shared_;
+  // Keys whose record is dropped, by the number of the Delete; 0: the executor did not take it, and Poll tries
+  // again.
+  std::unordered_map<BlockKey, uint64_t> dropped_;
+  uint64_t drops_ = 0;
+  TransferStats stats_;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,77 @@
+// DiskTier: owns the disk tier of a running daemon: the DiskStore in the directory of --disk-cache-dir, its
+// maintenance, and its recovery. To the engine it is a BlockStore that may be out of order for a while: then
+// it has no records, and puts fail with kUnavailable.
+//
+//              Open           an error of the medium
+//   starting ---------> open ------------------------> out of order
+//      |  |              ^                                  |
+//      |  +--(medium)----|--------------------------------->|
+//      v                 +--------- a try every few seconds-+
+//   refused (the options are wrong, or another process uses the directory)
+//
+// Threads: any thread may call the members, except Create and destruction, which belong to the main thread. A
+// thread of its own maintains the store and scans it after each opening.
+//
+// Invariants
+//   1. What was put is durable within 2 seconds, or told to the drop listener, unless the medium hangs.
+//   2. No call waits for the maintenance longer than for one write of a segment, and Contains never waits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "storage/disk_store.h"
+
+namespace prefixd {
+
+struct DiskTierStats {
+  bool on = false;
+  uint64_t bytes = 0;     // physical
+  uint64_t capacity = 0;  // of them
+  bool scanned = false;   // the index is whole
+  std::string failure;    // why it is out of order or cannot be written; empty: it works
+  DiskStoreStats store;   // sums over all openings of this process; the gauges of the present one
+};
+
+class DiskTier final : public BlockStore {
+ public:
+  // Opens the store, or logs why the medium fails and goes on trying. kInvalidArgument: the options are wrong.
+  // kUnavailable: another process uses the directory.
+  static Result<std::unique_ptr<DiskTier>> Create(DiskStoreOptions options);
+  ~DiskTier() override;
+
+  Result<std::string> Get(const BlockKey& key) override;
+  bool Contains(const BlockKey& key) const override;
+  Status PutBatch(std::vector<StoreEntry> batch) override;
+  Status Delete(const BlockKey& key) override;
+  Status Sync() override;
+  Status Scan(const Visitor& visitor) override;
+  uint64_t bytes() const override;
+  uint64_t capacity() const override { return options_.capacity; }
+  uint64_t max_record_bytes() const override;
+
+  DiskTierStats stats() const;
+
+ private:
+  explicit DiskTier(DiskStoreOptions options);
+  std::shared_ptr<DiskStore> store() const;
+  Status OpenStore();
+  void CloseStore();
+  void Run();
+
+  const DiskStoreOptions options_;
+  mutable Mutex mutex_;
+  std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
+  std::string failure_ GUARDED_BY(mutex_);
+  DiskStoreStats closed_ GUARDED_BY(mutex_);  // counters of earlier openings
+  CondVar stop_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace prefixd
