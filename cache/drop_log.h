@@ -28,9 +28,6 @@ class DropLog {
   void Take();
   // Why the record under the key was dropped, as far as it was taken and is remembered.
   std::optional<DiskLoss> Find(const BlockKey& key) const;
-  // The number of records that the store lost, in all.
-  uint64_t lost() const { return lost_; }
-  uint64_t evicted() const { return evicted_; }
 
   static size_t MaxMemoryBytes(size_t capacity);
 
@@ -45,7 +42,6 @@ class DropLog {
   // Engine thread.
   std::deque<BlockKey> order_;
   std::unordered_map<BlockKey, DropReason> taken_;
-  uint64_t lost_ = 0, evicted_ = 0;
 };
 
 }  // namespace prefixd

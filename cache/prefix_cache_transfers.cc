@@ -42,6 +42,7 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
                .key = tree.key(node),
                .parent = tree.parent_key(node),
                .check = tree.check(node),
+               .cost = UseOf(node).cost,
                .tokens = tree.HasTokens(node) ? tree.tokens(node) : std::span<const TokenId>()});
 }
 

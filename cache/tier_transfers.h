@@ -2,23 +2,25 @@
 // host memory and a BlockStore, the disk tier. The engine thread only hands out jobs and takes their results:
 // workers copy, encode, compress, check, read and write.
 //
-//   device -> host, host -> device   a copy of the block                                  on `loads`
-//   device or host -> disk           check, encode, put                                   on `spills`
-//   disk -> device                   get, compare, decode into the block                  on `loads`
+//   host -> device           a copy of the block                        on `loads`
+//   disk -> device           get, compare, decode into the block        on `loads`
+//   device -> host           a copy of the block                        on `spills`
+//   device or host -> disk   check, encode, put                         on `spills`
 //
 // A load never waits behind a spill, which may take as long as a full segment takes to be written: they have
 // executors of their own. The store makes a record durable after the spill has ended, see DiskStore.
 //
-// Threads: the engine thread calls all members, except OnDrop, which any thread may call. The executors run
-// the jobs. The store and the functions of the options must outlive the jobs, so the executors are destroyed
-// first, after the TierTransfers.
+// Threads: the engine thread calls all members, and the executors run the jobs. The store, the executors and
+// the memory of the blocks must outlive the TierTransfers, whose destructor waits for its jobs.
 //
 // Invariants
 //   1. Every transfer that Start was given is reported by Poll exactly once.
 //   2. What a load from the disk brings was whole, and its fingerprint, root, key, parent and prefix check
 //      were those of the block. The cache compares the tokens.
 //   3. What a spill to the disk writes has neither NaN nor infinity.
-//   4. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
+//   4. After a write that failed, spills to the disk fail at once for a second: a disk that is out of order
+//      costs no work.
+//   5. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
 //      spill of it has ended. The record is deleted.
 #pragma once
 
@@ -43,10 +45,9 @@ class DropLog;
 class TierTransfers final : public TransferPort {
  public:
   struct Options {
-    BlockKey fingerprint;      // of the model
-    size_t block_bytes = 0;    // of a block of KV
-    CodecChoice codec;         // of records
-    float cost_per_depth = 0;  // see PrefixCache::Options
+    BlockKey fingerprint;    // of the model
+    size_t block_bytes = 0;  // of a block of KV
+    CodecChoice codec;       // of records
     // The memory of a block: `block_bytes` bytes. Called by workers too.
     std::function<std::span<std::byte>(BlockId)> device_block;
     std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
@@ -72,9 +73,16 @@ class TierTransfers final : public TransferPort {
  private:
   struct Outcome;  // of a job
   struct Shared;   // the outcomes that Poll has not taken yet
-  void Submit(Executor* executor, const Transfer& transfer, std::function<void(Outcome*)> work);
+  using Work = std::function<void(const Options& options, BlockStore* store, Outcome* outcome)>;
+  // Runs `work` on the executor. Returns false when the executor does not take it.
+  bool Submit(Executor* executor, Outcome outcome, Work work);
+  void Refuse(Outcome outcome);
   void Finish(Outcome outcome, std::vector<FinishedTransfer>* finished);
   void StartDelete(const BlockKey& key);
+  static void CopyOnHost(const Options& options, BlockStore* store, Outcome* outcome);
+  static void Write(const Options& options, std::span<const TokenId> tokens, BlockStore* store,
+                    Outcome* outcome);
+  static void Read(const Options& options, BlockStore* store, Outcome* outcome);
 
   const std::shared_ptr<const Options> options_;  // the jobs hold it as well
   BlockStore* const store_;
@@ -85,6 +93,7 @@ class TierTransfers final : public TransferPort {
   // again.
   std::unordered_map<BlockKey, uint64_t> dropped_;
   uint64_t drops_ = 0;
+  int64_t spills_begin_nanos_ = 0;  // no spill to the disk before
   TransferStats stats_;
 };
 

@@ -46,6 +46,7 @@ struct Transfer {
   BlockKey key;
   BlockKey parent;
   uint64_t check = 0;               // prefix check
+  float cost = 1;                   // see NodeUse
   std::span<const TokenId> tokens;  // empty when the cache does not know them; valid during Start only
 };
 
@@ -70,7 +71,7 @@ enum class TierError : uint8_t {
   kWrite,    // the medium could not be written
   kFull,     // there was no room
   kMissing,  // a record was not where it should be
-  kBusy,     // too much was under way already
+  kBusy,     // too much was under way, or the medium had failed a moment ago
 };
 inline constexpr int kTierErrors = 5;
 
@@ -89,8 +90,7 @@ inline constexpr int kVerifyFailures = 7;
 
 // Counters, which only grow. Arrays of tiers are indexed by Tier.
 struct TransferStats {
-  std::array<uint64_t, kTiers> read_bytes{};     // of KV that was brought to the device, as stored
-  std::array<uint64_t, kTiers> written_bytes{};  // of KV that was written to the tier, as stored
+  std::array<uint64_t, kTiers> read_bytes{}, written_bytes{};  // of transfers that ended well, as stored
   std::array<std::array<uint64_t, kTierErrors>, kTiers> errors{};
   std::array<uint64_t, kVerifyFailures> verify_failures{};
   LatencyHistogram load_seconds;         // from Start to the end, of transfers to the device

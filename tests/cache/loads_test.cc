@@ -73,9 +73,10 @@ TEST_F(LoadsTest, APrefixComesFromEveryTier) {
   Make({.blocks = 8, .host_blocks = 1, .disk = true, .max_transfers = 2});
   Serve(kThird);
   SpillAll();
-  // The host has kept the last that came, which is the first block; the other two are on disk.
+  // The host has kept the last that came, which is the third block; the other two are on disk.
   EvictFromDevice(8);
-  ASSERT_EQ(Where(kFirst), "host disk");
+  ASSERT_EQ(Where(kThird), "host disk");
+  ASSERT_EQ(Where(kFirst), "disk");
   ASSERT_EQ(Where(kSecond), "disk");
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kThird).state, State::kLoading);
@@ -87,10 +88,10 @@ TEST_F(LoadsTest, APrefixComesFromEveryTier) {
   End(kFirst);
   const auto two = Acquire(lease, kThird);
   EXPECT_EQ(two.state, State::kLoading);
-  EXPECT_THAT(two.tier_tokens, ElementsAre(0, 2, 2));
+  EXPECT_THAT(two.tier_tokens, ElementsAre(0, 0, 4));
   EXPECT_EQ(lease.ready(), 4);
   End(kThird);
-  EXPECT_THAT(Acquire(lease, kThird).tier_tokens, ElementsAre(0, 0, 2));
+  EXPECT_THAT(Acquire(lease, kThird).tier_tokens, ElementsAre(0, 2, 0));
   EXPECT_EQ(stats().hit_tokens, 6u);
 }
 

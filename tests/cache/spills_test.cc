@@ -24,7 +24,8 @@ TEST_F(SpillsTest, AReleasedBlockGoesToTheHostAndThenToTheDisk) {
   EXPECT_EQ(port_.started(), 0u) << "Poll starts the transfers";
   Poll();
   ASSERT_EQ(port_.held().size(), 2u);
-  const HeldTransfers::Held spill = port_.held()[0];  // the last block of the prefix goes first
+  EXPECT_EQ(port_.held()[0].key, KeyOf({1, 2})) << "the first block of a prefix goes first";
+  const HeldTransfers::Held spill = port_.held()[1];
   EXPECT_EQ(spill.from, Tier::kDevice);
   EXPECT_EQ(spill.to, Tier::kHost);
   EXPECT_EQ(spill.from_block, device_block);
@@ -388,6 +389,65 @@ TEST_F(SpillsDeathTest, RefusesAnEndThatIsReportedTwice) {
   End({1, 2});
   port_.Report({.id = id, .result = kOk, .tokens = {}});
   EXPECT_DEATH(cache_->Poll(), "reported twice, or never started");
+}
+
+// --- The wear filter ---
+
+TEST_F(SpillsTest, ABlockGoesToTheDiskWhenItIsUsedASecondTime) {
+  MakeAsAsked({.blocks = 4, .disk = true});
+  Serve({1, 2});
+  Poll();
+  EXPECT_EQ(port_.started(), 0u);
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+  Serve({1, 2, 3, 4});
+  EXPECT_EQ(cache_->pending_disk_blocks(), 1u) << "the second block was used once";
+  Poll();
+  EXPECT_EQ(cache_->pending_disk_blocks(), 1u);
+  ASSERT_EQ(port_.held().size(), 1u);
+  EXPECT_EQ(port_.held()[0].key, KeyOf({1, 2}));
+  End({1, 2});
+  EXPECT_EQ(Where({1, 2}), "device disk");
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+}
+
+TEST_F(SpillsTest, ABlockGoesToTheDiskWhenItIsComputedAgainAfterAnEviction) {
+  MakeAsAsked({.blocks = 4, .disk = true});
+  Serve({1, 2});
+  EvictFromDevice(4);
+  Poll();
+  EXPECT_EQ(port_.started(), 0u) << "what was used once is evicted without a spill";
+  Serve({1, 2});
+  Poll();
+  ASSERT_EQ(port_.held().size(), 1u);
+  EXPECT_EQ(port_.held()[0].key, KeyOf({1, 2}));
+}
+
+TEST_F(SpillsTest, TheHostTakesAllAndTheDiskWhatIsUsedTwice) {
+  MakeAsAsked({.blocks = 4, .host_blocks = 4, .disk = true});
+  Serve({1, 2});
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+  SpillAll();
+  EXPECT_EQ(Where({1, 2}), "device host");
+  Serve({1, 2});
+  EXPECT_EQ(cache_->pending_disk_blocks(), 1u);
+  SpillAll();
+  EXPECT_EQ(Where({1, 2}), "device host disk");
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+}
+
+TEST_F(SpillsTest, AtTheEndTheBlocksUsedLastAreSpilledFirst) {
+  MakeAsAsked({.blocks = 8, .disk = true});
+  Serve({1, 2});
+  Serve({3, 4, 5, 6});
+  Serve({7, 8});
+  cache_->SpillAll(3);
+  EXPECT_EQ(cache_->pending_disk_blocks(), 3u);
+  SpillAll();
+  EXPECT_EQ(Where({7, 8}), "device disk");
+  EXPECT_EQ(Where({3, 4}), "device disk") << "before what follows it";
+  EXPECT_EQ(Where({3, 4, 5, 6}), "device disk");
+  EXPECT_EQ(Where({1, 2}), "device") << "the limit";
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
 }
 
 }  // namespace

@@ -156,17 +156,17 @@ class TierSimulation {
     memory_ = std::make_unique<TokenMemory>(block_tokens_, blocks_);
     const size_t block_bytes = sizeof(TokenMemory::Mark) * static_cast<size_t>(block_tokens_);
     tiers_ = std::make_unique<SlowTiers>(
-        SlowTiers::Options{
+        TierTransfers::Options{
             .fingerprint = kFingerprint,
             .block_bytes = block_bytes,
-            .host_blocks = host_blocks_,
+            .codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4},
             .device_block = [this](BlockId block) { return memory_->bytes(block); },
-            .host_copy_fails = [this](const Transfer& transfer) { return HostCopyFails(transfer); },
-            .wake = {}},
-        &store_, &executor_);
+            .host_copy_fails = [this](const Transfer& transfer) { return HostCopyFails(transfer); }},
+        host_blocks_, &store_, &executor_);
     PrefixCache::Options options{.block_tokens = block_tokens_, .blocks = blocks_};
     options.host_blocks = host_blocks_;
     options.disk = disk_;
+    options.write_through = random_.Chance(0.5);
     options.max_transfers = static_cast<uint32_t>(random_.Between(1, 9));
     if (random_.Chance(0.3)) options.spill_reserve = static_cast<uint32_t>(random_.Below(blocks_));
     options.key = key_;
@@ -181,7 +181,9 @@ class TierSimulation {
     while (!running_.empty()) Release(0);
     executor_.refuses = false;
     for (cache_->Poll(); cache_->running_transfers() > 0; EndTransfer()) {
-      ASSERT_GT(executor_.pending(), 0u) << "a transfer runs that nobody moves";
+      if (executor_.pending() == 0) cache_->Poll();  // one was refused
+      ASSERT_TRUE(executor_.pending() > 0 || cache_->running_transfers() == 0)
+          << "a transfer runs that nobody moves";
     }
     while (executor_.pending() > 0) executor_.Run(0);
     Check();

@@ -36,8 +36,12 @@ using State = PrefixCache::AcquireState;
 
 class TiersTest : public testing::Test {
  protected:
-  // The disk tier is empty.
+  // The disk tier is empty. There is no wear filter.
   void Make(PrefixCache::Options options) {
+    options.write_through = true;
+    MakeAsAsked(std::move(options));
+  }
+  void MakeAsAsked(PrefixCache::Options options) {
     port_.records.clear();
     options.block_tokens = 2;
     options.eviction = "lru";

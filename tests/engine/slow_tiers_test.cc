@@ -51,17 +51,17 @@ class SlowTiersTest : public EngineTest {
  protected:
   std::unique_ptr<Engine> MakeWithTiers(EngineOptions options) {
     options.disk = true;
+    options.write_through = true;
     const LowerTiers lower = [&](KvPool& pool, std::function<void()> wake) {
       return std::make_unique<SlowTiers>(
-          SlowTiers::Options{
+          TierTransfers::Options{
               .fingerprint = options.fingerprint,
               .block_bytes = pool.layout().BlockBytes(),
-              .host_blocks = options.host_blocks,
+              .codec = codec_,
               .device_block =
                   [&pool](BlockId block) { return std::span(pool.block(block), pool.layout().BlockBytes()); },
-              .host_copy_fails = {},
               .wake = std::move(wake)},
-          &store_, &executor_);
+          options.host_blocks, &store_, &executor_);
     };
     auto engine = Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_, lower);
     PREFIXD_CHECK(engine.ok()) << engine.status().ToString();
@@ -98,6 +98,7 @@ class SlowTiersTest : public EngineTest {
   }
 
   SlowStore store_;
+  CodecChoice codec_;
   ThreadExecutor executor_{4, 256};
 };
 
@@ -193,6 +194,7 @@ TEST_F(SlowTiersTest, WhatComesBackGivesTheSameBits) {
     options.fingerprint = BlockKey{seed, 0};  // so that no seed finds the records of another
     EngineOptions plain = Options();
     plain.prefix_cache = false;
+    codec_ = prng.Chance(0.5) ? CodecChoice{} : CodecChoice{PayloadCodec::kPlanesZstd, 4};
     const auto tiered = MakeWithTiers(options);
     const auto bare = Make(plain);
     store_.damage_every = 7;

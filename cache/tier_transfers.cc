@@ -1,0 +1,278 @@
+#include "cache/tier_transfers.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "base/mutex.h"
+#include "cache/drop_log.h"
+#include "storage/record.h"
+
+namespace prefixd {
+namespace {
+
+constexpr int64_t kSpillPauseNanos = 1'000'000'000;
+
+VerifyFailure FailureOf(RecordDefect defect) {
+  switch (defect) {
+    case RecordDefect::kShort:
+      return VerifyFailure::kShort;
+    case RecordDefect::kFingerprint:
+      return VerifyFailure::kFingerprint;
+    case RecordDefect::kTokens:
+      return VerifyFailure::kTokens;
+    case RecordDefect::kDecompress:
+      return VerifyFailure::kDecompress;
+    case RecordDefect::kNone:
+    case RecordDefect::kFormat:
+    case RecordDefect::kVersion:
+    case RecordDefect::kLong:
+    case RecordDefect::kChecksum:
+      break;
+  }
+  return VerifyFailure::kChecksum;
+}
+
+}  // namespace
+
+struct TierTransfers::Outcome {
+  Transfer transfer;           // without tokens
+  uint64_t delete_number = 0;  // not 0: of a Delete, which belongs to no transfer
+  TransferResult result = TransferResult::kOk;
+  std::vector<TokenId> tokens = {};  // of the record
+  uint64_t bytes = 0;                // read or written, as stored
+  std::optional<VerifyFailure> failure = std::nullopt;
+  std::optional<TierError> error = std::nullopt;  // of the tier that is not the device, or of the disk
+  int64_t started = 0;                            // times of the clock, in nanoseconds
+  int64_t taken_up = 0;
+  int64_t ended = -1;  // -1: no worker took it up
+};
+
+struct TierTransfers::Shared {
+  Mutex mutex;
+  CondVar ended;
+  int running GUARDED_BY(mutex) = 0;
+  std::vector<Outcome> outcomes GUARDED_BY(mutex);
+};
+
+TierTransfers::TierTransfers(Options options, BlockStore* store, Executor* loads, Executor* spills)
+    : options_(std::make_shared<const Options>(std::move(options))),
+      store_(store),
+      loads_(loads),
+      spills_(spills),
+      shared_(std::make_shared<Shared>()) {
+  PREFIXD_CHECK(loads != nullptr && spills != nullptr && options_->clock != nullptr);
+  PREFIXD_CHECK(options_->device_block && options_->is_finite && options_->block_bytes > 0);
+}
+
+TierTransfers::~TierTransfers() {
+  MutexLock lock(shared_->mutex);
+  while (shared_->running > 0) shared_->ended.Wait(shared_->mutex);
+}
+
+bool TierTransfers::OnDisk(const BlockKey& key) const {
+  return store_ != nullptr && !dropped_.contains(key) && store_->Contains(key);
+}
+
+void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }
+
+std::optional<DiskLoss> TierTransfers::WhyLost(const BlockKey& key) const {
+  return options_->drops == nullptr ? std::nullopt : options_->drops->Find(key);
+}
+
+// --- Jobs ---
+
+bool TierTransfers::Submit(Executor* executor, Outcome outcome, Work work) {
+  {
+    MutexLock lock(shared_->mutex);
+    ++shared_->running;
+  }
+  outcome.started = options_->clock->NowNanos();
+  const bool accepted = executor->TrySubmit([shared = shared_, options = options_, store = store_,
+                                             outcome = std::move(outcome), work = std::move(work)]() mutable {
+    outcome.taken_up = options->clock->NowNanos();
+    work(*options, store, &outcome);
+    outcome.ended = options->clock->NowNanos();
+    {
+      MutexLock lock(shared->mutex);
+      shared->outcomes.push_back(std::move(outcome));
+      if (options->wake) options->wake();  // within the lock: never after the destructor
+      --shared->running;
+    }
+    shared->ended.NotifyAll();
+  });
+  if (accepted) return true;
+  MutexLock lock(shared_->mutex);
+  --shared_->running;
+  return false;
+}
+
+void TierTransfers::Refuse(Outcome outcome) {
+  outcome.result = TransferResult::kFailed;
+  outcome.error = TierError::kBusy;
+  MutexLock lock(shared_->mutex);
+  shared_->outcomes.push_back(std::move(outcome));
+  if (options_->wake) options_->wake();
+}
+
+void TierTransfers::Start(const Transfer& transfer) {
+  PREFIXD_CHECK(transfer.from != transfer.to);
+  PREFIXD_CHECK(store_ != nullptr || (transfer.from != Tier::kDisk && transfer.to != Tier::kDisk));
+  Outcome outcome{.transfer = transfer};
+  outcome.transfer.tokens = {};
+  bool accepted = false;
+  if (transfer.to == Tier::kDisk) {
+    if (options_->clock->NowNanos() >= spills_begin_nanos_) {
+      std::vector<TokenId> tokens(transfer.tokens.begin(), transfer.tokens.end());
+      accepted = Submit(spills_, outcome,
+                        [tokens = std::move(tokens)](const Options& options, BlockStore* store,
+                                                     Outcome* out) { Write(options, tokens, store, out); });
+    }
+  } else {
+    Executor* const executor = transfer.to == Tier::kDevice ? loads_ : spills_;
+    accepted = Submit(executor, outcome, transfer.from == Tier::kDisk ? Read : CopyOnHost);
+  }
+  if (!accepted) Refuse(std::move(outcome));
+}
+
+void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Outcome* outcome) {
+  const Transfer& transfer = outcome->transfer;
+  const bool up = transfer.to == Tier::kDevice;
+  const std::span<std::byte> from =
+      up ? options.host_block(transfer.from_block) : options.device_block(transfer.from_block);
+  const std::span<std::byte> to =
+      up ? options.device_block(transfer.to_block) : options.host_block(transfer.to_block);
+  if (options.host_copy_fails && options.host_copy_fails(transfer)) {
+    std::ranges::fill(to, std::byte{0xEE});
+    outcome->result = TransferResult::kFailed;
+    outcome->error = up ? TierError::kRead : TierError::kWrite;
+    return;
+  }
+  std::ranges::copy(from, to.begin());
+  outcome->bytes = options.block_bytes;
+}
+
+void TierTransfers::Write(const Options& options, std::span<const TokenId> tokens, BlockStore* store,
+                          Outcome* outcome) {
+  const Transfer& transfer = outcome->transfer;
+  const std::span<const std::byte> payload = transfer.from == Tier::kDevice
+                                                 ? options.device_block(transfer.from_block)
+                                                 : options.host_block(transfer.from_block);
+  if (!options.is_finite(payload)) {
+    outcome->result = TransferResult::kCorrupt;
+    outcome->failure = VerifyFailure::kNonfinite;
+    return;
+  }
+  std::string compressed;
+  std::string record =
+      EncodeRecord({.fingerprint = options.fingerprint,
+                    .root = transfer.root,
+                    .key = transfer.key,
+                    .parent = transfer.parent,
+                    .prefix_check = transfer.check,
+                    .tokens = tokens},
+                   static_cast<uint64_t>(std::max<int64_t>(options.clock->UnixSeconds(), 0)),
+                   EncodePayload(options.codec.codec, options.codec.element_bytes, payload, &compressed));
+  outcome->bytes = record.size();
+  std::vector<StoreEntry> batch;
+  batch.push_back({.key = transfer.key, .record = std::move(record), .cost = transfer.cost});
+  const Status status = store->PutBatch(std::move(batch));
+  if (status.ok()) return;
+  outcome->result = TransferResult::kFailed;
+  outcome->error = status.code() == Code::kResourceExhausted ? TierError::kFull : TierError::kWrite;
+}
+
+void TierTransfers::Read(const Options& options, BlockStore* store, Outcome* outcome) {
+  const Transfer& transfer = outcome->transfer;
+  const Result<std::string> bytes = store->Get(transfer.key);
+  if (!bytes.ok()) {
+    const bool missing = bytes.status().code() == Code::kNotFound;
+    outcome->result = missing ? TransferResult::kMissing : TransferResult::kFailed;
+    outcome->error = missing ? TierError::kMissing : TierError::kRead;
+    return;
+  }
+  DecodedRecord record = DecodeRecord(std::as_bytes(std::span(*bytes)));
+  const RecordIdentity expected{.fingerprint = options.fingerprint,
+                                .root = transfer.root,
+                                .key = transfer.key,
+                                .parent = transfer.parent,
+                                .prefix_check = transfer.check,
+                                .tokens = record.tokens};  // the cache compares them
+  RecordDefect defect = CompareRecord(record, expected);
+  if (defect == RecordDefect::kNone)
+    defect = ReadRecordPayload(record, options.device_block(transfer.to_block));
+  if (defect != RecordDefect::kNone) {
+    outcome->result = TransferResult::kCorrupt;
+    outcome->failure = FailureOf(defect);
+    return;
+  }
+  outcome->bytes = bytes->size();
+  outcome->tokens = std::move(record.tokens);
+}
+
+// --- Deletes ---
+
+void TierTransfers::StartDelete(const BlockKey& key) {
+  const uint64_t number = ++drops_;
+  const bool accepted = Submit(spills_, {.transfer = {.key = key}, .delete_number = number},
+                               [](const Options&, BlockStore* store, Outcome* outcome) {
+                                 if (!store->Delete(outcome->transfer.key).ok())
+                                   outcome->result = TransferResult::kFailed;
+                               });
+  dropped_[key] = accepted ? number : 0;
+}
+
+// --- Poll ---
+
+void TierTransfers::Poll(std::vector<FinishedTransfer>* finished) {
+  std::vector<Outcome> outcomes;
+  {
+    MutexLock lock(shared_->mutex);
+    outcomes.swap(shared_->outcomes);
+  }
+  for (Outcome& outcome : outcomes) Finish(std::move(outcome), finished);
+  if (options_->drops != nullptr) options_->drops->Take();
+  std::vector<BlockKey> again;
+  for (const auto& [key, number] : dropped_) {
+    if (number == 0) again.push_back(key);
+  }
+  for (const BlockKey& key : again) StartDelete(key);
+}
+
+void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finished) {
+  const Transfer& transfer = outcome.transfer;
+  if (outcome.delete_number != 0) {
+    const auto dropped = dropped_.find(transfer.key);
+    if (dropped == dropped_.end() || dropped->second != outcome.delete_number) return;
+    // After a Delete that failed, the record stays out of sight.
+    if (outcome.result == TransferResult::kOk) dropped_.erase(dropped);
+    return;
+  }
+  const auto seconds = [](int64_t nanos) { return static_cast<double>(nanos) * 1e-9; };
+  const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
+  if (outcome.failure) ++stats_.verify_failures[static_cast<size_t>(*outcome.failure)];
+  if (outcome.error) {
+    const Tier tier = disk ? Tier::kDisk : Tier::kHost;
+    ++stats_.errors[static_cast<size_t>(tier)][static_cast<size_t>(*outcome.error)];
+  }
+  if (outcome.ended >= 0) {
+    if (transfer.to == Tier::kDevice) stats_.load_seconds.Add(seconds(outcome.ended - outcome.started));
+    if (disk) stats_.store_queue_seconds.Add(seconds(outcome.taken_up - outcome.started));
+  }
+  if (outcome.result == TransferResult::kOk) {
+    stats_.read_bytes[static_cast<size_t>(transfer.from)] += outcome.bytes;
+    stats_.written_bytes[static_cast<size_t>(transfer.to)] += outcome.bytes;
+  }
+  if (transfer.to == Tier::kDisk && outcome.result == TransferResult::kOk) {
+    dropped_.erase(transfer.key);  // what the store says of the key is true again
+  } else if (transfer.to == Tier::kDisk && outcome.error && *outcome.error != TierError::kBusy) {
+    spills_begin_nanos_ = outcome.ended + kSpillPauseNanos;
+  } else if (transfer.from == Tier::kDisk &&
+             (outcome.result == TransferResult::kMissing || outcome.result == TransferResult::kCorrupt)) {
+    Drop(transfer.key);
+  }
+  finished->push_back({.id = transfer.id, .result = outcome.result, .tokens = std::move(outcome.tokens)});
+}
+
+}  // namespace prefixd
