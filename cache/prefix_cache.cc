@@ -10,8 +10,8 @@ namespace prefixd {
 
 std::string_view MissReasonName(MissReason reason) {
   static constexpr std::array<std::string_view, kMissReasons> kNames = {
-      "never_seen",  "evicted_device", "evicted_host", "evicted_disk", "block_tail",        "other_tenant",
-      "other_model", "expired",        "corrupt",      "load_slower",  "template_diverged", "disabled"};
+      "never_seen", "evicted_device", "evicted_host", "evicted_disk",      "block_tail", "other_tenant",
+      "expired",    "corrupt",        "load_slower",  "template_diverged", "disabled"};
   return kNames.at(static_cast<size_t>(reason));
 }
 

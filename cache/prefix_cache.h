@@ -57,14 +57,13 @@ enum class MissReason : uint8_t {
   kEvictedDisk,
   kBlockTail,  // after the last full block of the prompt, or a cached block beyond Acquire's limit
   kOtherTenant,
-  kOtherModel,
   kExpired,
   kCorrupt,     // its only copy was damaged
   kLoadSlower,  // it was left in a lower tier, or could not be read from there
   kTemplateDiverged,
   kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
 };
-inline constexpr int kMissReasons = 12;
+inline constexpr int kMissReasons = 11;
 std::string_view MissReasonName(MissReason reason);  // "never_seen", ...
 
 // Counters, which only grow. The gauges, such as free_blocks(), are members of PrefixCache.

@@ -123,6 +123,8 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
     lease.uncertain_copy = true;
     uncertain.push_back(&lease);
     ++stats.partial_copies;
+    // A use, when most of it is used: a block that shares only its first tokens is not worth more for it.
+    if (2 * partial.tokens > block_tokens) CountUp(&tree.facts(partial.node).hits);
     acquired->tier_tokens[static_cast<size_t>(Tier::kDevice)] += lease.waited ? 0 : partial.tokens;
     acquired->shared_tokens += lease.waited ? partial.tokens : 0;
   }

@@ -17,7 +17,6 @@
 //   2. No call waits for the maintenance longer than for one write of a segment, and Contains never waits.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -62,15 +61,25 @@ class DiskTier final : public BlockStore {
   std::shared_ptr<DiskStore> store() const;
   Status OpenStore();
   void CloseStore();
+  void Note(const Status& status);  // takes note of an error
+  // The maintenance thread.
   void Run();
+  bool WaitToStop();
+  void ScanWhole(DiskStore& open);
+  void Recover();
 
   const DiskStoreOptions options_;
   mutable Mutex mutex_;
   std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
-  std::string failure_ GUARDED_BY(mutex_);
-  DiskStoreStats closed_ GUARDED_BY(mutex_);  // counters of earlier openings
+  std::string failure_ GUARDED_BY(mutex_);               // see DiskTierStats
+  int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;          // when the last error came
+  bool must_reopen_ GUARDED_BY(mutex_) = false;          // the open store cannot go on
+  uint64_t written_at_failure_ GUARDED_BY(mutex_) = 0;   // bytes that the open store had written before it
+  DiskStoreStats closed_ GUARDED_BY(mutex_);             // counters of earlier openings
   CondVar stop_;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  uint64_t inode_ = 0;       // of the directory. Create, then the maintenance thread.
+  int64_t tried_nanos_ = 0;  // when the store was opened last; likewise
   std::thread thread_;
 };
 

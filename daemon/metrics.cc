@@ -33,6 +33,8 @@ constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
+constexpr std::string_view kTierErrorNames[kTierErrors] = {"read", "write", "full", "missing", "busy"};
+constexpr std::string_view kTransferResultNames[kTransferResults] = {"ok", "failed", "missing", "corrupt"};
 constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
                                                            "error"};  // vLLM's names
 constexpr LabelSet kNoLabel = {};
@@ -42,6 +44,8 @@ constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
+constexpr LabelSet kTierErrorKind = {"kind", kTierErrorNames};
+constexpr LabelSet kTransferResult = {"result", kTransferResultNames};
 constexpr LabelSet kFinished = {"finished_reason", kFinishNames};
 
 LabelSet MissReasons() {
@@ -56,11 +60,9 @@ LabelSet MissReasons() {
 double Sum(std::span<const uint64_t> counts) {
   return static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
 }
-uint64_t Capacity(const EngineStats& e) {
-  return uint64_t{e.blocks[0].free} + e.blocks[0].cached + e.blocks[0].leased;
-}
-// A value of the device tier. The lower tiers are not implemented and report 0.
-double OnDevice(size_t tier, double value) { return tier == 0 ? value : 0; }
+uint64_t Capacity(const EngineStats& e) { return e.blocks[0].capacity(); }
+constexpr auto kDiskTier = static_cast<size_t>(Tier::kDisk);
+double BytesIn(const S& s, uint64_t blocks) { return static_cast<double>(blocks * s.engine.block_bytes); }
 
 struct Row {
   MetricType type;
@@ -97,8 +99,9 @@ std::span<const Row> VllmRows() {
        "Fraction of the KV blocks on the device that running requests hold, 0 to 1.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
          const uint64_t capacity = Capacity(s.engine);
-         return capacity == 0 ? 0
-                              : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
+         return capacity == 0
+                    ? 0
+                    : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
        }},
       {kCounter, "vllm:num_preemptions_total",
        "Preemptions: a request releases its blocks and is computed again.", kNoLabel, kNoLabel,
@@ -145,33 +148,79 @@ std::span<const Row> CacheRows() {
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
       {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
+      {kGauge, "prefixd_prefill_tokens_per_second", "Estimated prefill speed.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+  };
+  return rows;
+}
+
+std::span<const Row> TierRows() {
+  static const std::vector<Row> rows = {
       {kGauge, "prefixd_blocks",
-       "KV blocks by state; sums to the capacity of the tier; leased is 0 when no request runs.", kTier,
-       kState,
+       "KV blocks by state; sums to the capacity of the tier; leased is 0 at rest. The records of the disk "
+       "tier, which is limited by bytes, count as cached.",
+       kTier, kState,
        [](const S& s, size_t tier, size_t state) {
-         const uint32_t blocks[] = {s.engine.blocks[0].free, s.engine.blocks[0].cached, s.engine.blocks[0].leased};
-         return OnDevice(tier, blocks[state]);
+         if (tier == kDiskTier) return state == 1 ? static_cast<double>(s.disk.store.records) : 0.0;
+         const BlockCounts& blocks = s.engine.blocks[tier];
+         return static_cast<double>(state == 0 ? blocks.free : state == 1 ? blocks.cached : blocks.leased);
        }},
-      {kGauge, "prefixd_tier_bytes", "Bytes of KV in the tier.", kTier, kNoLabel,
+      {kGauge, "prefixd_tier_bytes", "Bytes of KV in the tier; of the disk tier, physical bytes.", kTier,
+       kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         const uint64_t blocks = uint64_t{s.engine.blocks[0].cached} + s.engine.blocks[0].leased;
-         return OnDevice(tier, static_cast<double>(blocks * s.engine.block_bytes));
+         if (tier == kDiskTier) return static_cast<double>(s.disk.bytes);
+         return BytesIn(s, uint64_t{s.engine.blocks[tier].cached} + s.engine.blocks[tier].leased);
        }},
-      {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes of KV.", kTier, kNoLabel,
+      {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes, see prefixd_tier_bytes.", kTier,
+       kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         return OnDevice(tier, static_cast<double>(Capacity(s.engine) * s.engine.block_bytes));
+         if (tier == kDiskTier) return static_cast<double>(s.disk.capacity);
+         return BytesIn(s, s.engine.blocks[tier].capacity());
+       }},
+      {kCounter, "prefixd_tier_read_bytes_total", "Bytes of KV read from the tier by transfers, as stored.",
+       kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return static_cast<double>(s.engine.transfers.read_bytes[tier]);
+       }},
+      {kCounter, "prefixd_tier_written_bytes_total",
+       "Bytes of KV written to the tier by transfers, as stored; of the disk, once they are durable.", kTier,
+       kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         if (tier == kDiskTier) return static_cast<double>(s.disk.store.written_bytes);
+         return static_cast<double>(s.engine.transfers.written_bytes[tier]);
        }},
       {kCounter, "prefixd_tier_evictions_total", "Blocks evicted from the tier.", kTier, kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         return OnDevice(tier, static_cast<double>(s.engine.cache.evicted_blocks[0]));
+         if (tier == kDiskTier) return static_cast<double>(s.disk.store.evicted_records);
+         return static_cast<double>(s.engine.cache.evicted_blocks[tier]);
        }},
+      {kCounter, "prefixd_tier_errors_total", "Transfers from or to the tier that failed, by kind.", kTier,
+       kTierErrorKind,
+       [](const S& s, size_t tier, size_t kind) {
+         return static_cast<double>(s.engine.transfers.errors[tier][kind]);
+       }},
+      {kCounter, "prefixd_tier_loads_total", "Transfers of blocks to the device cache, by result.",
+       kTransferResult, kNoLabel,
+       [](const S& s, size_t result, size_t) { return static_cast<double>(s.engine.cache.loads[result]); }},
+      {kCounter, "prefixd_tier_spills_total", "Transfers of blocks to a lower tier, by result.",
+       kTransferResult, kNoLabel,
+       [](const S& s, size_t result, size_t) { return static_cast<double>(s.engine.cache.spills[result]); }},
+      {kGauge, "prefixd_spill_pending_bytes", "Bytes decided for the disk but not yet durable.", kNoLabel,
+       kNoLabel,
+       [](const S& s, size_t, size_t) {
+         return BytesIn(s, s.engine.pending_disk_blocks) + static_cast<double>(s.disk.store.pending_bytes);
+       }},
+      {kCounter, "prefixd_disk_rewritten_bytes_total", "Bytes that eviction on the disk copied forward.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.disk.store.rewritten_bytes); }},
       {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
        kVerifyKind, kNoLabel,
        [](const S& s, size_t kind, size_t) {
-         return kind == 0 ? static_cast<double>(s.engine.cache.key_collisions) : 0;
+         uint64_t failures = s.engine.transfers.verify_failures[kind];
+         if (kind == static_cast<size_t>(VerifyFailure::kTokens)) failures += s.engine.cache.key_collisions;
+         if (kind == static_cast<size_t>(VerifyFailure::kStore)) failures += s.disk.store.lost_records;
+         return static_cast<double>(failures);
        }},
-      {kGauge, "prefixd_prefill_tokens_per_second", "Estimated prefill speed.", kNoLabel, kNoLabel,
-       [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
   };
   return rows;
 }
@@ -208,17 +257,26 @@ std::span<const Row> ProcessRows() {
 
 struct HistogramRow {
   std::string_view name, help;
-  LatencyHistogram EngineStats::*member;
+  const LatencyHistogram& (*read)(const EngineStats& stats);
 };
 constexpr HistogramRow kHistograms[] = {
-    {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
-     &EngineStats::time_to_first_token},
-    {"vllm:inter_token_latency_seconds", "Time from one token to the next.", &EngineStats::inter_token},
+    {
+        "vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
+        [](const EngineStats& e) -> const LatencyHistogram& { return e.time_to_first_token; }  // namespace
+    }  // namespace prefixd
+    ,
+    {"vllm:inter_token_latency_seconds", "Time from one token to the next.",
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.inter_token; }},
     {"vllm:e2e_request_latency_seconds", "Time from arrival to the end of the request.",
-     &EngineStats::end_to_end},
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.end_to_end; }},
     {"vllm:request_queue_time_seconds", "Time from arrival until the request runs.",
-     &EngineStats::queue_time},
-    {"prefixd_step_seconds", "Duration of an engine step.", &EngineStats::step_time},
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.queue_time; }},
+    {"prefixd_step_seconds", "Duration of an engine step.",
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.step_time; }},
+    {"prefixd_load_seconds", "Time of a transfer of a block to the device cache.",
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.transfers.load_seconds; }},
+    {"prefixd_store_queue_seconds", "Time that a transfer from or to the disk waited for a worker.",
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.transfers.store_queue_seconds; }},
 };
 
 std::vector<ClientMetric::Label> CommonLabels(std::string_view name, const S& snapshot) {
@@ -246,7 +304,7 @@ MetricFamily MakeFamily(const Row& row, const S& snapshot) {
 }
 
 MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
-  const LatencyHistogram& source = snapshot.engine.*row.member;
+  const LatencyHistogram& source = row.read(snapshot.engine);
   ClientMetric metric;
   metric.label = CommonLabels(row.name, snapshot);
   uint64_t cumulative = 0;
@@ -273,7 +331,7 @@ MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetr
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   std::vector<MetricFamily> families;
-  for (const std::span<const Row> rows : {VllmRows(), CacheRows(), ProcessRows()}) {
+  for (const std::span<const Row> rows : {VllmRows(), CacheRows(), TierRows(), ProcessRows()}) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));

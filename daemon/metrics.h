@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "daemon/api/answer_counters.h"
+#include "daemon/disk_tier.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
@@ -25,6 +26,7 @@ inline constexpr std::string_view kMetricsContentType = "text/plain; version=0.0
 struct MetricsSnapshot {
   EngineStats engine;
   ProcessUsage process;
+  DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
   std::string model_name;  // as served

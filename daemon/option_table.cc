@@ -71,6 +71,21 @@ constexpr OptionSpec kTable[] = {
     {"eviction", "NAME", K::kChoice, &O::eviction, "adaptive", "Cache",
      "which cached prefix is evicted first: by its measured reuse, by 2Q, or the least recently used", 0, 0,
      "adaptive|2q|lru"},
+    {"host-cache", "SIZE", K::kSize, &O::host_cache, "0", "Cache",
+     "memory for KV blocks that left the device cache, in bytes; 0: no such tier", 0, kMaxBytes},
+    {"disk-cache-dir", "DIR", K::kText, &O::disk_cache_dir, "", "Cache",
+     "directory of the disk cache, which outlives the process; it is created if need be; without it there is "
+     "no disk cache"},
+    {"disk-cache", "SIZE", K::kSize, &O::disk_cache, "auto", "Cache",
+     "bytes on the disk that the disk cache never exceeds; auto: a tenth of what is free there at start",
+     8 << 20, kMaxBytes},
+    {"disk-write-through", "", K::kFlag, &O::disk_write_through, "false", "Cache",
+     "writes every block to the disk; without it only those that are used a second time, and at the end all"},
+    {"disk-compression", "MODE", K::kChoice, &O::disk_compression, "auto", "Cache",
+     "lossless compression of the disk cache; auto: where it makes loads faster, which is for f32 and bf16",
+     0, 0, "auto|on|off"},
+    {"disk-max-age", "TIME", K::kDuration, &O::disk_max_age, "none", "Cache",
+     "how long a block may lie in the disk cache: none, or a number with s, m, h, d or w", 0, 0},
     {"no-prefix-cache", "", K::kFlag, &O::no_prefix_cache, "false", "Cache",
      "no reuse of KV between requests; the baseline for measurements"},
 
@@ -103,8 +118,9 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "host-cache",  "disk-cache-dir", "disk-cache",   "disk-write-through",
-    "load-policy", "quantize",       "admin-listen",
+    "load-policy",
+    "quantize",
+    "admin-listen",
 };
 
 }  // namespace

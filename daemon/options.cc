@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/bytes.h"
+#include "base/duration.h"
 
 namespace prefixd {
 namespace {
@@ -65,6 +66,13 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
   if (text == "auto" && spec.default_text == "auto") {
     *member = kAuto;
     return Status::Ok();
+  }
+  if (spec.kind == OptionKind::kDuration) {
+    *member = 0;
+    if (text == "none") return Status::Ok();
+    PREFIXD_ASSIGN_OR_RETURN(*member, ParseDuration(text));
+    if (*member > 0) return Status::Ok();
+    return InvalidArgument("'" + std::string(text) + "' is no time; without a limit it is none");
   }
   int64_t value = 0;
   if (spec.kind == OptionKind::kSize) {

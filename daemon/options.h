@@ -30,21 +30,24 @@ inline constexpr int64_t kAuto = -2;
 struct Options {
   std::string model, served_model_name, chat_template, backend, kv_dtype, eviction;
   std::string listen, api_keys, cors_origin, log_level, log_format, config;
+  std::string disk_cache_dir, disk_compression;
   int64_t threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t max_tokens_in_flight;
-  int64_t device_cache;  // bytes
+  int64_t device_cache, host_cache, disk_cache;  // bytes
+  int64_t disk_max_age;                          // seconds; 0: none
   int64_t step_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
-  bool no_prefix_cache, deterministic, special_tokens_in_content;
+  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content;
 };
 
 enum class OptionKind {
-  kFlag,     // true or false
-  kInteger,  // within [min, max], or "auto" if that is the default
-  kSize,     // like kInteger, in bytes with an optional unit
-  kSeconds,  // like kInteger, in milliseconds; the text is in seconds and may have decimals
-  kChoice,   // one of `choices`
+  kFlag,      // true or false
+  kInteger,   // within [min, max], or "auto" if that is the default
+  kSize,      // like kInteger, in bytes with an optional unit
+  kSeconds,   // like kInteger, in milliseconds; the text is in seconds and may have decimals
+  kDuration,  // in seconds; the text has a unit, or is "none", which is 0
+  kChoice,    // one of `choices`
   kText,
 };
 

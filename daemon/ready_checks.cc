@@ -4,12 +4,15 @@
 
 namespace prefixd {
 
-std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats) {
+std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats,
+                                                               const DiskTierStats& disk) {
   const std::string model = phase == ServerPhase::kLoading ? "loading" : "ok";
   std::string device = model;
   if (stats.failed_steps_in_row >= Limit("failed-steps"))
     device = "failed: the last " + std::to_string(stats.failed_steps_in_row) + " steps ended with an error";
-  return {{"model", model}, {"device", device}, {"host", "off"}, {"disk", "off"}};
+  const bool has_host = stats.blocks[static_cast<size_t>(Tier::kHost)].capacity() > 0;
+  std::string disk_check = !disk.on ? "off" : disk.failure.empty() ? "ok" : "failed: " + disk.failure;
+  return {{"model", model}, {"device", device}, {"host", has_host ? "ok" : "off"}, {"disk", disk_check}};
 }
 
 }  // namespace prefixd

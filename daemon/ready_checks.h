@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "daemon/disk_tier.h"
 #include "daemon/server_state.h"
 #include "engine/engine_stats.h"
 
@@ -13,6 +14,7 @@ namespace prefixd {
 // Returns pairs of part and state: "ok", "off", "loading", or "failed: ..." with the reason. The device has
 // failed when `failed-steps` of its steps have failed in a row (daemon/limit_table.h). It is ok again after
 // a step that succeeds.
-std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats);
+std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats,
+                                                               const DiskTierStats& disk);
 
 }  // namespace prefixd

@@ -24,6 +24,7 @@
 #include "daemon/ready_checks.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/server_state.h"
+#include "daemon/tiers.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
 #include "engine/engine.h"
@@ -46,6 +47,7 @@ constexpr double kProgressSeconds = 3;  // between two reports of load progress
 struct LoadedEngine {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<LoadedModel> model;
+  std::unique_ptr<Tiers> tiers;
   std::unique_ptr<Engine> engine;
 };
 
@@ -92,12 +94,16 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .kv_dtype = plan.kv_dtype,
                              .prefix_cache = !options.no_prefix_cache,
                              .eviction = options.eviction,
-                             .host_blocks = 0,
-                             .disk = false,
+                             .host_blocks = plan.tiers.host_blocks,
+                             .disk = plan.tiers.disk.on,
+                             .write_through = plan.tiers.disk.write_through,
                              .eos = loaded.model->eos,
                              .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  PREFIXD_ASSIGN_OR_RETURN(loaded.tiers, Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint,
+                                                       loaded.backend.get(), clock));
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
-                           Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock));
+                           Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
+                                          loaded.tiers->lower_tiers()));
   return loaded;
 }
 
@@ -172,7 +178,10 @@ class ServerProcess {
   std::string Metrics(const InflightStats& inflight) const {
     MetricsSnapshot snapshot;
     const ServerPhase phase = state_.phase();
-    if (phase != ServerPhase::kLoading) snapshot.engine = loaded_.engine->Stats();
+    if (phase != ServerPhase::kLoading) {
+      snapshot.engine = loaded_.engine->Stats();
+      snapshot.disk = loaded_.tiers->disk();
+    }
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
@@ -185,7 +194,8 @@ class ServerProcess {
 
   ReadyChecks Checks() const {
     const ServerPhase phase = state_.phase();
-    return ReadyChecksOf(phase, phase == ServerPhase::kLoading ? EngineStats() : loaded_.engine->Stats());
+    if (phase == ServerPhase::kLoading) return ReadyChecksOf(phase, {}, {});
+    return ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk());
   }
 
   // A signal in this phase ends the process, since no request has been accepted yet.
@@ -261,10 +271,40 @@ class ServerProcess {
     }
     server_->InterruptExchanges();  // bodies that have not arrived in full
     WaitForConnections(signals, kLastConnectionsSeconds);
+    SpillAll(signals, deadline);
     engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
+  }
+
+  // Writes what is worth it to the disk cache, until the deadline or a signal.
+  void SpillAll(StopSignals& signals, double deadline) {
+    const DiskPlan& disk = plan_.tiers.disk;
+    if (!disk.on) return;
+    const double begun = clock_.NowSeconds();
+    // What is there already may have half of the disk cache.
+    const uint64_t most_blocks = disk.capacity / 2 / loaded_.engine->Stats().block_bytes + 1;
+    loaded_.engine->SpillAll(most_blocks);
+    bool in_time = true;
+    for (EngineStats stats; in_time;
+         in_time = !signals.Wait(milliseconds(10)) && clock_.NowSeconds() < deadline) {
+      TickWatchdog();
+      stats = loaded_.engine->Stats();
+      if (stats.spills_all && stats.pending_disk_blocks == 0) break;
+    }
+    std::future<Status> sync = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
+    while (in_time && sync.wait_for(milliseconds(10)) != std::future_status::ready) {
+      TickWatchdog();
+      in_time = !signals.Wait(milliseconds(0)) && clock_.NowSeconds() < deadline;
+    }
+    if (!in_time) {
+      Log(LogLevel::kWarning, "drain-seconds ran out before the disk cache was written; stopped");
+      ExitNow(kExitOk);  // the disk may hang
+    }
+    const Status status = sync.get();
+    Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "disk cache written",
+        {{"seconds", clock_.NowSeconds() - begun}, {"result", status.ToString()}});
   }
 
   // Ends all requests with an error that their clients can read, and the process. Does not wait long for

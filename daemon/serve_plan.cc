@@ -71,13 +71,15 @@ Status FillLimits(const Options& options, const Backend& backend, ServePlan* pla
   const ModelConfig& config = model.config;
   plan->kv_dtype = KvDType(options, config);
   const uint64_t program = ProgramBytes(options, plan->threads.count);
-  const ModelRequirements facts{
-      .max_positions = config.max_positions,
-      .max_positions_reason = config.max_positions_reason,
-      .kv = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype),
-      .other_parts = [&](int context, uint32_t blocks) {
-        return PartsBesideKv(options, model, backend, program, context, blocks);
-      }};
+  const KvLayout layout = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype);
+  PREFIXD_ASSIGN_OR_RETURN(plan->tiers, MakeTierPlan(options, layout));
+  const ModelRequirements facts{.max_positions = config.max_positions,
+                                .max_positions_reason = config.max_positions_reason,
+                                .kv = layout,
+                                .other_parts = [&](int context, uint32_t blocks) {
+                                  return PartsBesideKv(options, model, backend, plan->tiers, layout, program,
+                                                       context, blocks);
+                                }};
   PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
   return Status::Ok();
 }

@@ -16,6 +16,7 @@
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
+#include "daemon/tier_plan.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 
@@ -31,6 +32,7 @@ struct ServePlan {
   UsableCpus threads;   // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
+  TierPlan tiers;
   EngineLimits limits;
 };
 

@@ -21,10 +21,12 @@ uint64_t Sequences(const Options& options) {
 // the table grows.
 constexpr uint64_t HashEntry(uint64_t key_and_value) { return key_and_value + 48; }
 
-uint64_t BooksBytes(const Options& options, uint32_t blocks) {
+uint64_t BooksBytes(const Options& options, const TierPlan& tiers, uint32_t blocks) {
   if (blocks == 0) return 0;
-  return PrefixCache::MaxMemoryBytes(
-      {.block_tokens = static_cast<int>(options.block_tokens), .blocks = blocks});
+  return PrefixCache::MaxMemoryBytes({.block_tokens = static_cast<int>(options.block_tokens),
+                                      .blocks = blocks,
+                                      .host_blocks = tiers.host_blocks,
+                                      .disk = tiers.disk.on});
 }
 
 }  // namespace
@@ -74,18 +76,19 @@ uint64_t ResultBytes(const Options& options, int vocab) {
 }
 
 MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, const Backend& backend,
-                         uint64_t program_bytes, int context, uint32_t blocks) {
+                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes, int context,
+                         uint32_t blocks) {
   const StepMemory step = backend.StepMemoryFor(ShapeOf(model.config), StepLimitsFor(options, context));
   const uint64_t weights =
       model.packed_bytes + static_cast<uint64_t>(context) * model.packed_bytes_per_position;
   const int vocab = model.config.vocab;
-  return {
+  MemoryPlan parts = {
       {"weight_bytes", "weights", weights, "as the backend packs them", "a smaller model"},
       {"activation_bytes", "activations", step.activations, "of one step", "step-tokens, max-sequences"},
       {"scratch_bytes", "scratch", step.scratch, "of attention, matrix products and draws",
        "context, step-tokens, threads"},
-      {"cache_book_bytes", "cache books", BooksBytes(options, blocks),
-       "nodes, ghosts and states of blocks, at most", "device-cache, block-tokens"},
+      {"cache_book_bytes", "cache books", BooksBytes(options, tiers, blocks),
+       "nodes, ghosts and states of blocks, at most", "device-cache, host-cache, block-tokens"},
       {"result_bytes", "step results", ResultBytes(options, vocab), "log probabilities of two steps, at most",
        "max-logprobs, max-sequences"},
       {"token_bytes", "tokens", TokenBytes(options, context, vocab),
@@ -98,6 +101,8 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
        "max-connections"},
       {"program_bytes", "program", program_bytes, "with tokenizer, threads and heap", "a smaller model"},
   };
+  for (MemoryPart& part : TierMemory(tiers, layout, blocks)) parts.push_back(std::move(part));
+  return parts;
 }
 
 }  // namespace prefixd

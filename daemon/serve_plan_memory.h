@@ -9,6 +9,7 @@
 
 #include "daemon/options.h"
 #include "daemon/sizing.h"
+#include "daemon/tier_plan.h"
 #include "engine/loaded_model.h"
 #include "kernels/backend.h"
 
@@ -30,6 +31,7 @@ uint64_t ResultBytes(const Options& options, int vocab);
 
 // All parts. `program_bytes` is the result of ProgramBytes. Requires that `backend` summarised the model.
 MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, const Backend& backend,
-                         uint64_t program_bytes, int context, uint32_t blocks);
+                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes, int context,
+                         uint32_t blocks);
 
 }  // namespace prefixd

@@ -173,10 +173,31 @@ Fact Memory(const ServePlan& plan) {
 }
 
 // How many tokens each tier holds.
-Fact Tiers(const EngineLimits& limits) {
+Fact CachedTokens(const ServePlan& plan) {
+  const EngineLimits& limits = plan.limits;
+  const DiskPlan& disk = plan.tiers.disk;
   const int64_t device = static_cast<int64_t>(limits.blocks) * limits.block_tokens;
-  return {"cached tokens", "device " + Number(device) + ", host off, disk off",
-          json::object{{"device", device}, {"host", 0}, {"disk", 0}}};
+  const int64_t host = static_cast<int64_t>(plan.tiers.host_blocks) * limits.block_tokens;
+  // Without compression, and without the overhead of the store.
+  const auto on_disk = static_cast<int64_t>(disk.capacity / limits.kv_bytes_per_token);
+  return {"cached tokens",
+          "device " + Number(device) + ", host " + (host > 0 ? Number(host) : "off") + ", disk " +
+              (disk.on ? "about " + Number(on_disk) : "off"),
+          json::object{{"device", device}, {"host", host}, {"disk", on_disk}}};
+}
+
+Fact DiskCache(const DiskPlan& disk) {
+  if (!disk.on) return {"disk cache", "off", nullptr};
+  const std::string compression(PayloadCodecName(disk.codec.codec));
+  return {"disk cache",
+          FormatSize(disk.capacity) + " in " + disk.dir + " (" + disk.capacity_source + "), payloads " +
+              compression + (disk.write_through ? ", all blocks" : ", blocks that are used twice"),
+          json::object{{"directory", disk.dir},
+                       {"capacity_bytes", disk.capacity},
+                       {"source", disk.capacity_source},
+                       {"codec", compression},
+                       {"write_through", disk.write_through},
+                       {"max_age_seconds", disk.max_age_seconds}}};
 }
 
 void AddRates(const ServePlan& plan, const ProbedRates& rates, Facts* facts) {
@@ -246,7 +267,8 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
   facts.push_back(Memory(plan));
   AddLimits(plan, &facts);
-  facts.push_back(Tiers(plan.limits));
+  facts.push_back(CachedTokens(plan));
+  facts.push_back(DiskCache(plan.tiers.disk));
   AddRates(plan, rates, &facts);
   facts.push_back({"api keys",
                    plan.api_keys.empty() ? "none: no key is required"

@@ -83,7 +83,7 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   }
   for (const char* reason :
        {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail", "other_tenant",
-        "other_model", "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
+        "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
     expect("prefixd_cache_miss_tokens_total{reason=\"" + std::string(reason) + "\"}");
   }
   for (const char* kind :

@@ -1,0 +1,124 @@
+#include "daemon/tier_plan.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/bytes.h"
+#include "cache/drop_log.h"
+#include "storage/disk_store.h"
+#include "storage/record.h"
+
+namespace prefixd {
+namespace {
+
+constexpr uint64_t kMostBlocks = uint64_t{1} << 31;
+
+// The directory itself, or what is there already of the path to it.
+std::filesystem::path ExistingPart(const std::string& dir) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(dir, error);
+  while (!std::filesystem::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+Status CheckDiskOptionsAreUsed(const Options& options) {
+  const auto needs_dir = [](const char* name) {
+    return InvalidArgument(std::string(name) +
+                           " has no effect without disk-cache-dir, which names the "
+                           "directory of the disk cache");
+  };
+  if (options.disk_cache != kAuto) return needs_dir("disk-cache");
+  if (options.disk_write_through) return needs_dir("disk-write-through");
+  if (options.disk_max_age > 0) return needs_dir("disk-max-age");
+  if (options.disk_compression != "auto") return needs_dir("disk-compression");
+  return Status::Ok();
+}
+
+CodecChoice CodecOf(const Options& options, DType dtype) {
+  if (options.disk_compression == "off") return {};
+  if (options.disk_compression == "auto") return ChooseCodec(DTypeName(dtype));
+  return {PayloadCodec::kPlanesZstd, static_cast<uint32_t>(DTypeBytes(dtype))};
+}
+
+// The largest record of a block.
+uint64_t RecordBytes(const KvLayout& layout) {
+  return kRecordHeaderBytes + static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId) +
+         layout.BlockBytes();
+}
+
+Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout) {
+  DiskPlan disk;
+  if (options.disk_cache_dir.empty()) {
+    PREFIXD_RETURN_IF_ERROR(CheckDiskOptionsAreUsed(options));
+    return disk;
+  }
+  disk.on = true;
+  disk.dir = options.disk_cache_dir;
+  disk.write_through = options.disk_write_through;
+  disk.max_age_seconds = options.disk_max_age;
+  disk.codec = CodecOf(options, layout.dtype);
+  if (options.disk_cache != kAuto) {
+    disk.capacity = static_cast<uint64_t>(options.disk_cache);
+    disk.capacity_source = "option disk-cache";
+  } else {
+    std::error_code error;
+    const std::filesystem::space_info space = std::filesystem::space(ExistingPart(disk.dir), error);
+    if (error) {
+      return InvalidArgument("disk-cache-dir: cannot find out how much is free at '" + disk.dir +
+                             "': " + error.message());
+    }
+    disk.capacity = std::max<uint64_t>(space.available / 10, kMinDiskCapacity);
+    disk.capacity_source = "a tenth of the " + FormatSize(space.available) + " that were free at start";
+  }
+  if (RecordBytes(layout) > DiskStore::SegmentBytes(disk.capacity)) {
+    return InvalidArgument("disk-cache: " + FormatSize(disk.capacity) + " (" + disk.capacity_source +
+                           ") take records of at most " + FormatSize(DiskStore::SegmentBytes(disk.capacity)) +
+                           ", but a block of " + std::to_string(layout.block_tokens) + " tokens takes " +
+                           FormatSize(RecordBytes(layout)) + ": enlarge disk-cache or lower block-tokens");
+  }
+  return disk;
+}
+
+}  // namespace
+
+Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
+  TierPlan plan;
+  if (options.no_prefix_cache && (options.host_cache > 0 || !options.disk_cache_dir.empty())) {
+    return InvalidArgument(std::string(options.host_cache > 0 ? "host-cache" : "disk-cache-dir") +
+                           " has no effect with no-prefix-cache: leave one of them out");
+  }
+  const uint64_t host_blocks = static_cast<uint64_t>(options.host_cache) / layout.BlockBytes();
+  if (options.host_cache > 0 && (host_blocks == 0 || host_blocks > kMostBlocks)) {
+    return InvalidArgument("host-cache: " + FormatSize(static_cast<uint64_t>(options.host_cache)) + " make " +
+                           std::to_string(host_blocks) + " blocks of " + FormatSize(layout.BlockBytes()) +
+                           "; it takes 0, or 1 to " + std::to_string(kMostBlocks) + " blocks");
+  }
+  plan.host_blocks = static_cast<uint32_t>(host_blocks);
+  PREFIXD_ASSIGN_OR_RETURN(plan.disk, MakeDiskPlan(options, layout));
+  return plan;
+}
+
+MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blocks) {
+  MemoryPlan parts;
+  if (plan.host_blocks > 0) {
+    parts.push_back({"host_cache_bytes", "host cache", plan.host_blocks * uint64_t{layout.BlockBytes()},
+                     std::to_string(plan.host_blocks) + " KV blocks", "host-cache"});
+  }
+  if (!plan.disk.on) return parts;
+  // bench/store_bench measures the bytes for each record. Compression rarely halves a block.
+  constexpr uint64_t kIndexBytes = 73;
+  const uint64_t records = plan.disk.capacity / std::max<uint64_t>(layout.BlockBytes() / 2, 1);
+  parts.push_back({"disk_index_bytes", "disk index",
+                   records * kIndexBytes + DropLog::MaxMemoryBytes(kDropsPerBlock * blocks),
+                   "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
+  // The open segment, the one that is being written, and what eviction copies forward.
+  constexpr uint64_t kDatabase = uint64_t{32} << 20;
+  constexpr uint64_t kWorker = uint64_t{2} << 20;
+  const uint64_t workers = (kLoadThreads + kSpillThreads) * (kWorker + 2 * RecordBytes(layout));
+  parts.push_back({"disk_buffer_bytes", "disk buffers",
+                   3 * DiskStore::SegmentBytes(plan.disk.capacity) + kDatabase + workers,
+                   "segments under way, database, workers", "disk-cache"});
+  return parts;
+}
+
+}  // namespace prefixd

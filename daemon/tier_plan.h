@@ -1,0 +1,45 @@
+// TierPlan: the lower tiers of a daemon, derived from its options before the model is loaded.
+//
+// Threads: the main thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+#include "daemon/options.h"
+#include "daemon/sizing.h"
+#include "kernels/kv_layout.h"
+#include "storage/payload_codec.h"
+
+namespace prefixd {
+
+struct DiskPlan {
+  bool on = false;
+  std::string dir;
+  uint64_t capacity = 0;        // physical bytes
+  std::string capacity_source;  // "option disk-cache", "a tenth of the 57 GiB that are free"
+  bool write_through = false;
+  int64_t max_age_seconds = 0;  // 0: none
+  CodecChoice codec;
+};
+
+struct TierPlan {
+  uint32_t host_blocks = 0;
+  DiskPlan disk;
+};
+
+// kInvalidArgument, with the name of the option: the options contradict each other or the size of a block, or
+// the file system of the directory cannot be asked. Creates nothing.
+Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
+
+// Threads that move KV: those that load, and one that spills.
+inline constexpr int kLoadThreads = 4, kSpillThreads = 1;
+// Drops of the disk cache that can be explained, for each block of the device cache.
+inline constexpr uint64_t kDropsPerBlock = 4;
+
+// The parts of the memory plan that the tiers add, but for the blocks of the host tier and the books of the
+// cache. `blocks` are those of the device cache.
+MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blocks);
+
+}  // namespace prefixd

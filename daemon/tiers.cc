@@ -1,0 +1,88 @@
+#include "daemon/tiers.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "cache/tier_transfers.h"
+#include "daemon/disk_observer.h"
+#include "kernels/finite.h"
+
+namespace prefixd {
+namespace {
+
+// More jobs than the cache ever starts at once, and room for deletions.
+constexpr size_t kQueuedJobs = 1024;
+// Spills can wait: the threads that compute and load come first.
+constexpr int kSpillNiceness = 10;
+
+}  // namespace
+
+Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
+                                             const BlockKey& fingerprint, Backend* backend,
+                                             const Clock* clock) {
+  std::unique_ptr<Tiers> tiers(new Tiers());
+  tiers->layout_ = layout;
+  tiers->codec_ = plan.disk.codec;
+  tiers->fingerprint_ = fingerprint;
+  tiers->clock_ = clock;
+  if (plan.host_blocks > 0) {
+    PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateKv(layout, plan.host_blocks));
+    Log(LogLevel::kInfo, "host cache",
+        {{"size", FormatSize(plan.host_blocks * uint64_t{layout.BlockBytes()})},
+         {"blocks", plan.host_blocks}});
+  }
+  if (plan.disk.on) {
+    tiers->drops_ = std::make_shared<DropLog>(kDropsPerBlock * blocks);
+    DiskStoreOptions store{.path = plan.disk.dir,
+                           .capacity = plan.disk.capacity,
+                           .group = fingerprint,
+                           .max_age_seconds = plan.disk.max_age_seconds,
+                           .clock = clock,
+                           .on_drop = [drops = tiers->drops_](const BlockKey& key,
+                                                              DropReason reason) { drops->Add(key, reason); },
+                           .observer = DiskObserver(plan.disk.dir)};
+    Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
+    if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");
+    tiers->disk_ = *std::move(disk);
+    Log(LogLevel::kInfo, "disk cache",
+        {{"directory", plan.disk.dir},
+         {"capacity", FormatSize(plan.disk.capacity)},
+         {"capacity_source", plan.disk.capacity_source},
+         {"bytes", FormatSize(tiers->disk_->bytes())}});
+  }
+  if (tiers->host_ == nullptr && tiers->disk_ == nullptr) return tiers;
+  tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
+  tiers->spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
+  const bool submitted = tiers->spills_->TrySubmit(
+      [] { (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSpillNiceness); });
+  PREFIXD_CHECK(submitted);
+  return tiers;
+}
+
+LowerTiers Tiers::lower_tiers() {
+  if (loads_ == nullptr) return {};
+  return [this](KvPool& pool, std::function<void()> wake) -> std::unique_ptr<TransferPort> {
+    const auto block_of = [bytes = layout_.BlockBytes()](KvPool& of) {
+      return [&of, bytes](BlockId block) { return std::span(of.block(block), bytes); };
+    };
+    TierTransfers::Options options;
+    options.fingerprint = fingerprint_;
+    options.block_bytes = layout_.BlockBytes();
+    options.codec = codec_;
+    options.device_block = block_of(pool);
+    if (host_ != nullptr) options.host_block = block_of(*host_);
+    options.is_finite = [dtype = layout_.dtype](std::span<const std::byte> bytes) {
+      return AllFinite(bytes, dtype);
+    };
+    options.wake = std::move(wake);
+    options.clock = clock_;
+    options.drops = drops_;
+    return std::make_unique<TierTransfers>(std::move(options), disk_.get(), loads_.get(), spills_.get());
+  };
+}
+
+}  // namespace prefixd

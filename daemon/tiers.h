@@ -1,0 +1,48 @@
+// Tiers: owns what lies below the device cache of a running daemon: the memory of the host tier, the disk
+// tier, and the workers that move KV. It makes the engine's TransferPort.
+//
+// Threads: the main thread creates it. Any thread may call the other members. It must outlive the engine.
+#pragma once
+
+#include <memory>
+
+#include "base/executor.h"
+#include "cache/drop_log.h"
+#include "daemon/disk_tier.h"
+#include "daemon/tier_plan.h"
+#include "engine/engine.h"
+#include "kernels/backend.h"
+
+namespace prefixd {
+
+class Tiers {
+ public:
+  // `blocks` is the size of the device cache. `backend` and `clock` must outlive the result. kInvalidArgument
+  // and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no memory for the
+  // host tier.
+  static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
+                                               const BlockKey& fingerprint, Backend* backend,
+                                               const Clock* clock);
+
+  // For Engine::Create; empty when there is no lower tier.
+  LowerTiers lower_tiers();
+  bool host() const { return host_ != nullptr; }
+  DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
+  // Makes durable what was spilled. May wait for the disk.
+  Status SyncDisk() { return disk_ == nullptr ? Status::Ok() : disk_->Sync(); }
+
+ private:
+  Tiers() = default;
+
+  KvLayout layout_;
+  CodecChoice codec_;
+  BlockKey fingerprint_;
+  const Clock* clock_ = nullptr;
+  std::unique_ptr<KvPool> host_;
+  std::shared_ptr<DropLog> drops_;
+  std::unique_ptr<DiskTier> disk_;
+  // Destroyed first: their jobs use the other members.
+  std::unique_ptr<ThreadExecutor> loads_, spills_;
+};
+
+}  // namespace prefixd
