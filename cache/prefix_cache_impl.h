@@ -175,8 +175,7 @@ struct PrefixCache::Impl {
   void LoseSource(const Running& load, TransferResult result);
   TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);
   void EndSpill(const Running& spill, TransferResult result);
-  // At the end of the queue, or as the first.
-  void QueueSpill(NodeId node, bool first = false);
+  void QueueSpill(NodeId node);
   void SpillAll(uint64_t most_blocks);
   // Whether the block, which may go to the host first, is to be written to the disk: it is not there, and the
   // wear filter lets it pass.

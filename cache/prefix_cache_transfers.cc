@@ -173,11 +173,11 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   return std::nullopt;
 }
 
-void PrefixCache::Impl::QueueSpill(NodeId node, bool first) {
+void PrefixCache::Impl::QueueSpill(NodeId node) {
   if (!HasLowerTier() || !SpillTarget(node) || !queued_spills.insert(tree.key(node)).second) return;
   const QueuedSpill spill{.node = node, .key = tree.key(node), .to_disk = IsBoundForDisk(node)};
   if (spill.to_disk) ++pending_disk_blocks;
-  spill_queue.insert(first ? spill_queue.begin() : spill_queue.end(), spill);
+  spill_queue.push_back(spill);
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
@@ -191,7 +191,7 @@ void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
     return used_a != used_b ? used_a > used_b : tree.depth(a) < tree.depth(b);
   });
   if (nodes.size() > most_blocks) nodes.resize(most_blocks);
-  for (const NodeId node : nodes) QueueSpill(node, false);
+  for (const NodeId node : nodes) QueueSpill(node);
 }
 
 // Spills take at most half of the transfers, so that a load need not wait for them.
@@ -236,8 +236,8 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);
-    // On to the disk at once: at the end of the queue, the host tier might evict it before its turn.
-    QueueSpill(spill.node, true);
+    // On to the disk at once: while it waits in the queue, both tiers in memory might evict it.
+    if (IsBoundForDisk(spill.node)) StartSpill(spill.node, Tier::kDisk);
   } else if (spill.to == Tier::kHost) {
     pool(Tier::kHost).Discard(spill.to_block);
   }

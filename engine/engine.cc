@@ -28,8 +28,10 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
   cache.write_through = options.write_through;
+  // Room for one sequence, but in a small pool spills go on beside it: what is evicted before is lost.
   cache.spill_reserve =
-      static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens);
+      std::min(static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens),
+               options.blocks / 4);
   return cache;
 }
 

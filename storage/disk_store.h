@@ -79,7 +79,7 @@ struct DiskStoreStats {
 class DiskStore final : public BlockStore {
  public:
   // How long a record may wait in RAM before it is made durable, when Maintain is called often enough.
-  static constexpr int64_t kSegmentAgeNanos = 2'000'000'000;
+  static constexpr int64_t kSegmentAgeNanos = 1'500'000'000;
 
   // Evicts until the directory fits the capacity. kInvalidArgument: the capacity is too small. kUnavailable:
   // another process uses the directory.

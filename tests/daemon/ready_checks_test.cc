@@ -11,14 +11,28 @@ using testing::StartsWith;
 
 TEST(ReadyChecks, TheDeviceFailsWithTheThirdFailedStepInARow) {
   EngineStats stats;
-  EXPECT_THAT(ReadyChecksOf(ServerPhase::kLoading, stats)[1], Pair("device", "loading"));
+  EXPECT_THAT(ReadyChecksOf(ServerPhase::kLoading, stats, {})[1], Pair("device", "loading"));
   stats.failed_steps = 7;
   stats.failed_steps_in_row = 2;
-  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats)[1], Pair("device", "ok"));
+  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats, {})[1], Pair("device", "ok"));
   stats.failed_steps_in_row = 3;
-  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats)[1],
+  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats, {})[1],
               Pair("device", StartsWith("failed: the last 3")));
-  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats)[0], Pair("model", "ok"));
+  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats, {})[0], Pair("model", "ok"));
+}
+
+TEST(ReadyChecks, ATierThatFailsSaysWhy) {
+  EngineStats stats;
+  DiskTierStats disk;
+  const auto check = [&](size_t part) { return ReadyChecksOf(ServerPhase::kServing, stats, disk)[part]; };
+  EXPECT_THAT(check(2), Pair("host", "off"));
+  EXPECT_THAT(check(3), Pair("disk", "off"));
+  stats.blocks[static_cast<size_t>(Tier::kHost)].free = 1;
+  disk.on = true;
+  EXPECT_THAT(check(2), Pair("host", "ok"));
+  EXPECT_THAT(check(3), Pair("disk", "ok"));
+  disk.failure = "no space left";
+  EXPECT_THAT(check(3), Pair("disk", "failed: no space left"));
 }
 
 }  // namespace

@@ -53,10 +53,10 @@ def test_parts_of_messages(daemon, kind):
     assert kind in text
 
 
-@pytest.mark.parametrize("option", ["--host-cache", "--disk-cache"])
+@pytest.mark.parametrize("option", ["--quantize", "--load-policy"])
 def test_options(option):
     assert f"`{option}`" in MISSING
-    done = run("validate", "--model", MODEL, option, "1GiB")
+    done = run("validate", "--model", MODEL, option, "auto")
     assert done.returncode == 2 and option.strip("-") in done.stderr and "not implemented" in done.stderr
 
 
