@@ -71,6 +71,7 @@ Status DiskTier::OpenStore() {
   Note(opened.status());
   if (!opened.ok()) return opened.status();
   inode_ = InodeOf(options_.path);
+  must_scan_ = true;
   MutexLock lock(mutex_);
   store_ = *std::move(opened);
   failure_.clear();
@@ -107,7 +108,7 @@ void DiskTier::Run() {
   bool told_failure = false;
   do {
     if (const std::shared_ptr<DiskStore> open = store()) {
-      if (!open->scanned()) ScanWhole(*open);
+      if (std::exchange(must_scan_, false)) ScanWhole(*open);
       Note(open->Maintain());
     }
     Recover();
@@ -154,11 +155,11 @@ void DiskTier::Recover() {
     Note(Status(Code::kCorrupt, "the directory '" + options_.path + "' vanished or was replaced"));
   }
   uint64_t written = 0;
-  bool reopen = false;
+  std::string reopen;  // why; empty: it stays open
   {
     MutexLock lock(mutex_);
     if (open != nullptr) written = open->stats().written_bytes;
-    reopen = must_reopen_ && open != nullptr;
+    if (must_reopen_ && open != nullptr) reopen = failure_;
     const bool wrote_since = written > written_at_failure_;
     if (failure_.empty()) {
       written_at_failure_ = written;
@@ -166,7 +167,10 @@ void DiskTier::Recover() {
       failure_.clear();
     }
   }
-  if (reopen) CloseStore();
+  if (!reopen.empty()) {
+    Log(LogLevel::kError, "the disk cache is closed and opened again", {{"error", reopen}});
+    CloseStore();
+  }
   open.reset();
   if (store() != nullptr || now - tried_nanos_ < kReopenNanos) return;
   tried_nanos_ = now;

@@ -79,6 +79,7 @@ class DiskTier final : public BlockStore {
   CondVar stop_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   uint64_t inode_ = 0;       // of the directory. Create, then the maintenance thread.
+  bool must_scan_ = false;   // the store was opened; likewise
   int64_t tried_nanos_ = 0;  // when the store was opened last; likewise
   std::thread thread_;
 };

@@ -29,10 +29,10 @@ class Daemon:
     """
 
     def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, model=MODEL,
-                 device_cache="64MiB"):
+                 device_cache="64MiB", program=PROGRAM):
         self.options = ["--model", str(model), "--listen", listen, "--device-cache", device_cache,
                         *map(str, arguments)]
-        self.process = subprocess.Popen([PROGRAM, "serve", *self.options], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([program, "serve", *self.options], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True,
                                         env={**os.environ, **(environment or {})})
         self.lines = queue.Queue()
