@@ -29,6 +29,8 @@ const std::vector<OptionSpec> kOptions = {
     {"--output-tokens", "N", "32", "tokens of each answer"},
     {"--prefix-words", "N", "", "words of an opening (default: the workload's)"},
     {"--question-words", "N", "", "words of a user message (default: the workload's)"},
+    {"--tenants", "N", "",
+     "openings that the requests of tenants and shared draw from (default: the workload's)"},
     {"--seed", "N", "11", "seed of all texts and arrivals"},
     {"--model", "NAME", "", "model to ask for (default: the first of /v1/models)"},
     {"--endpoint", "NAME", "chat", "chat or completions"},
@@ -50,7 +52,8 @@ Result<Settings> ReadSettings(const Arguments& arguments) {
   const std::pair<const char*, int*> counts[] = {{"--clients", &shape.clients},
                                                  {"--requests", &shape.requests},
                                                  {"--prefix-words", &shape.prefix_words},
-                                                 {"--question-words", &shape.question_words}};
+                                                 {"--question-words", &shape.question_words},
+                                                 {"--tenants", &shape.tenants}};
   for (const auto& [name, value] : counts) {
     if (!arguments.Given(name)) continue;
     PREFIXD_ASSIGN_OR_RETURN(const int64_t number, arguments.Integer(name, 1, 100'000));

@@ -93,7 +93,8 @@ Workload MakeWorkload(const std::string& name, const WorkloadOptions& options) {
   Workload workload{.name = name, .clients = either(options.clients, shape->clients), .conversations = {}};
   Writer writer(options.seed + shape->seed_offset);
   std::vector<std::string> openings;
-  for (int i = 0; i < shape->openings; ++i) openings.push_back(writer.Distinct(prefix_words));
+  const int shared = shape->openings == 0 ? 0 : either(options.tenants, shape->openings);
+  for (int i = 0; i < shared; ++i) openings.push_back(writer.Distinct(prefix_words));
   for (int left = requests; left > 0;) {
     Conversation& conversation = workload.conversations.emplace_back();
     conversation.opening = openings.empty() ? writer.Distinct(prefix_words)

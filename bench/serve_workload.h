@@ -40,6 +40,7 @@ struct WorkloadOptions {
   int clients = 0;
   int prefix_words = 0;    // of the opening
   int question_words = 0;  // of each user message
+  int tenants = 0;         // openings of which the conversations share one; no effect on turns and cold
 };
 
 // Returns the names in the order in which `bench/serve --workload all` runs them.

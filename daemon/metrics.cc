@@ -213,6 +213,10 @@ std::span<const Row> TierRows() {
       {kCounter, "prefixd_disk_rewritten_bytes_total", "Bytes that eviction on the disk copied forward.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.disk.store.rewritten_bytes); }},
+      {kCounter, "prefixd_tier_engine_seconds_total",
+       "Time of the engine thread for ended transfers, for the start of spills and for blocks that requests "
+       "give back; 0 without lower tiers.",
+       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return s.engine.tier_seconds; }},
       {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
        kVerifyKind, kNoLabel,
        [](const S& s, size_t kind, size_t) {

@@ -110,6 +110,7 @@ struct Engine::Impl {
   void TakeInbox();
   void FinishCancelled();
   bool LaunchStep();
+  void PollTiers();
   void CollectStep();
   void CountStep();
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
@@ -281,7 +282,7 @@ void Engine::Impl::FinishCancelled() {
 // Plans and launches a step. Returns false when there is nothing to compute. No step is in flight.
 bool Engine::Impl::LaunchStep() {
   FinishCancelled();
-  cache.Poll();
+  PollTiers();
   if (const uint64_t most_blocks = spill_all.exchange(0); most_blocks > 0) {
     cache.SpillAll(most_blocks);
     live_stats.spills_all = true;
@@ -309,6 +310,13 @@ bool Engine::Impl::LaunchStep() {
     inbox.Wake();
   });
   return true;
+}
+
+void Engine::Impl::PollTiers() {
+  if (port == nullptr) return;
+  const double begun = clock->NowSeconds();
+  cache.Poll();
+  live_stats.tier_seconds += clock->NowSeconds() - begun;
 }
 
 // Waits for the step in flight and processes its results.
@@ -421,8 +429,10 @@ std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId toke
 // Removes the request, returns its blocks to the cache and reports the finish. No effect when it has
 // finished.
 void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason) {
+  const double begun = clock->NowSeconds();
   std::unique_ptr<Sequence> s = scheduler.Remove(id);
   if (s == nullptr) return;
+  if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - begun;
   if (!s->was_scheduled) inbox.LeftQueue();
   inbox.Finished(s->prompt_tokens);
   s->times.finished = clock->NowSeconds();

@@ -38,6 +38,9 @@ struct EngineStats {
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
   double prefill_tokens_per_second = 0;  // a moving average
+  // Of the engine thread: taking ended transfers, starting spills, and giving back blocks. 0 without lower
+  // tiers.
+  double tier_seconds = 0;
   uint64_t failed_steps = 0;             // of the backend
   int failed_steps_in_row = 0;           // since the last step that succeeded
   LatencyHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
