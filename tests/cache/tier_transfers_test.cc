@@ -1,0 +1,265 @@
+#include "cache/tier_transfers.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/drop_log.h"
+#include "hashing/block_key.h"
+#include "storage/memory_store.h"
+#include "storage/record.h"
+
+namespace prefixd {
+namespace {
+
+constexpr BlockKey kFingerprint{1, 2};
+constexpr BlockKey kRoot{3, 4};
+constexpr size_t kBlockBytes = 64;
+const std::vector<TokenId> kTokens = {5, 6, 7, 8};
+
+// A store whose puts fail while `fails` has a code.
+class FailingStore final : public BlockStore {
+ public:
+  Result<std::string> Get(const BlockKey& key) override {
+    if (get_fails) return Status(*get_fails, "the test says so");
+    return records.Get(key);
+  }
+  bool Contains(const BlockKey& key) const override { return records.Contains(key); }
+  Status PutBatch(std::vector<StoreEntry> batch) override {
+    ++puts;
+    if (put_fails) return {*put_fails, "the test says so"};
+    return records.PutBatch(std::move(batch));
+  }
+  Status Delete(const BlockKey& key) override { return records.Delete(key); }
+  Status Sync() override { return records.Sync(); }
+  Status Scan(const Visitor& visitor) override { return records.Scan(visitor); }
+  uint64_t bytes() const override { return records.bytes(); }
+  uint64_t capacity() const override { return records.capacity(); }
+  uint64_t max_record_bytes() const override { return records.max_record_bytes(); }
+
+  std::optional<Code> get_fails, put_fails;
+  int puts = 0;
+  MemoryStore records{1 << 20};
+};
+
+class TierTransfersTest : public testing::Test {
+ protected:
+  TierTransfersTest() {
+    TierTransfers::Options options;
+    options.fingerprint = kFingerprint;
+    options.block_bytes = kBlockBytes;
+    options.codec = {PayloadCodec::kRaw, 1};
+    options.device_block = [this](BlockId block) { return std::span(device_[block]); };
+    options.host_block = [this](BlockId block) { return std::span(host_[block]); };
+    options.is_finite = [](std::span<const std::byte> bytes) { return bytes[0] != std::byte{0xFF}; };
+    options.wake = [this] { ++wakes_; };
+    options.clock = &clock_;
+    options.drops = drops_;
+    transfers_ = std::make_unique<TierTransfers>(std::move(options), &store_, &loads_, &spills_);
+    for (size_t i = 0; i < device_.size(); ++i) device_[i].fill(std::byte(i + 1));
+    for (auto& block : host_) block.fill(std::byte{0});
+  }
+
+  Transfer Of(Tier from, Tier to, BlockId from_block, BlockId to_block) {
+    return {.id = ++last_id_,
+            .from = from,
+            .to = to,
+            .from_block = from_block,
+            .to_block = to_block,
+            .root = kRoot,
+            .key = ChildKey(kRoot, kTokens),
+            .parent = kRoot,
+            .check = 77,
+            .tokens = kTokens};
+  }
+  // Runs a transfer to its end.
+  FinishedTransfer Move(const Transfer& transfer) {
+    transfers_->Start(transfer);
+    RunAll();
+    std::vector<FinishedTransfer> finished;
+    transfers_->Poll(&finished);
+    PREFIXD_CHECK(finished.size() == 1) << finished.size();
+    EXPECT_EQ(finished[0].id, transfer.id);
+    RunAll();  // a Delete that the result has caused
+    std::vector<FinishedTransfer> none;
+    transfers_->Poll(&none);
+    EXPECT_TRUE(none.empty());
+    return std::move(finished[0]);
+  }
+  void RunAll() {
+    while (loads_.RunOne() || spills_.RunOne()) {
+    }
+  }
+  TransferResult Spill(BlockId block) { return Move(Of(Tier::kDevice, Tier::kDisk, block, kNoBlock)).result; }
+  FinishedTransfer Load(BlockId block) { return Move(Of(Tier::kDisk, Tier::kDevice, kNoBlock, block)); }
+  bool OnDisk() const { return transfers_->OnDisk(ChildKey(kRoot, kTokens)); }
+  uint64_t failures(VerifyFailure kind) const {
+    return transfers_->stats().verify_failures[static_cast<size_t>(kind)];
+  }
+  uint64_t errors(Tier tier, TierError kind) const {
+    return transfers_->stats().errors[static_cast<size_t>(tier)][static_cast<size_t>(kind)];
+  }
+  // Replaces the record by one of the same block, changed by `change`.
+  void Replace(const std::function<void(RecordIdentity*)>& change) {
+    RecordIdentity identity{.fingerprint = kFingerprint,
+                            .root = kRoot,
+                            .key = ChildKey(kRoot, kTokens),
+                            .parent = kRoot,
+                            .prefix_check = 77,
+                            .tokens = kTokens};
+    change(&identity);
+    PutRecord(EncodeRecord(identity, 0, RawPayload(device_[0])));
+  }
+  void PutRecord(std::string record) {
+    ASSERT_TRUE(store_.records.Put(ChildKey(kRoot, kTokens), record).ok());
+  }
+
+  std::array<std::array<std::byte, kBlockBytes>, 4> device_, host_;
+  std::atomic<int> wakes_{0};
+  uint64_t last_id_ = 0;
+  ManualClock clock_;
+  FailingStore store_;
+  ManualExecutor loads_{4}, spills_{4};
+  std::shared_ptr<DropLog> drops_ = std::make_shared<DropLog>(2);
+  std::unique_ptr<TierTransfers> transfers_;
+};
+
+TEST_F(TierTransfersTest, ABlockGoesThroughAllTiers) {
+  EXPECT_FALSE(OnDisk());
+  EXPECT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
+  EXPECT_EQ(host_[2], device_[1]);
+  EXPECT_EQ(Move(Of(Tier::kHost, Tier::kDisk, 2, kNoBlock)).result, TransferResult::kOk);
+  EXPECT_TRUE(OnDisk());
+  const FinishedTransfer loaded = Load(3);
+  EXPECT_EQ(loaded.result, TransferResult::kOk);
+  EXPECT_EQ(loaded.tokens, kTokens);
+  EXPECT_EQ(device_[3], device_[1]);
+  device_[3].fill({});
+  EXPECT_EQ(Move(Of(Tier::kHost, Tier::kDevice, 2, 3)).result, TransferResult::kOk);
+  EXPECT_EQ(device_[3], device_[1]);
+  EXPECT_EQ(wakes_, 4);
+  const TransferStats& stats = transfers_->stats();
+  EXPECT_EQ(stats.written_bytes[static_cast<size_t>(Tier::kHost)], kBlockBytes);
+  EXPECT_EQ(stats.read_bytes[static_cast<size_t>(Tier::kHost)] > 0, true);
+  EXPECT_GT(stats.read_bytes[static_cast<size_t>(Tier::kDisk)], kBlockBytes);
+  uint64_t loads = 0;
+  for (const uint64_t count : stats.load_seconds.counts) loads += count;
+  EXPECT_EQ(loads, 2u);
+}
+
+TEST_F(TierTransfersTest, KvThatIsNotFiniteIsNotSpilled) {
+  device_[1][0] = std::byte{0xFF};
+  EXPECT_EQ(Spill(1), TransferResult::kCorrupt);
+  EXPECT_EQ(failures(VerifyFailure::kNonfinite), 1u);
+  EXPECT_FALSE(OnDisk());
+  EXPECT_EQ(store_.puts, 0);
+}
+
+TEST_F(TierTransfersTest, ARecordOfAnotherBlockOrModelIsDropped) {
+  const std::pair<std::function<void(RecordIdentity*)>, VerifyFailure> cases[] = {
+      {[](RecordIdentity* of) { of->fingerprint = kRoot; }, VerifyFailure::kFingerprint},
+      {[](RecordIdentity* of) { of->root = kFingerprint; }, VerifyFailure::kTokens},
+      {[](RecordIdentity* of) { of->parent = kFingerprint; }, VerifyFailure::kTokens},
+      {[](RecordIdentity* of) { of->prefix_check = 78; }, VerifyFailure::kTokens}};
+  for (const auto& [change, kind] : cases) {
+    Replace(change);
+    EXPECT_TRUE(OnDisk());
+    const uint64_t before = failures(kind);
+    EXPECT_EQ(Load(3).result, TransferResult::kCorrupt);
+    EXPECT_EQ(failures(kind), before + 1);
+    EXPECT_FALSE(OnDisk());
+    EXPECT_FALSE(store_.records.Contains(ChildKey(kRoot, kTokens)));
+  }
+}
+
+TEST_F(TierTransfersTest, ADamagedRecordIsCountedByItsDefect) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  const std::string whole = *store_.records.Get(ChildKey(kRoot, kTokens));
+  PutRecord(whole.substr(0, whole.size() - 1));
+  EXPECT_EQ(Load(3).result, TransferResult::kCorrupt);
+  EXPECT_EQ(failures(VerifyFailure::kShort), 1u);
+  std::string flipped = whole;
+  flipped[whole.size() - 5] ^= 1;
+  PutRecord(flipped);
+  EXPECT_EQ(Load(3).result, TransferResult::kCorrupt);
+  EXPECT_EQ(failures(VerifyFailure::kChecksum), 1u);
+}
+
+TEST_F(TierTransfersTest, ErrorsOfTheStoreAreCountedByKind) {
+  EXPECT_EQ(Load(3).result, TransferResult::kMissing);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kMissing), 1u);
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  store_.get_fails = Code::kIo;
+  EXPECT_EQ(Load(3).result, TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kRead), 1u);
+  EXPECT_TRUE(OnDisk()) << "a later read may succeed";
+}
+
+TEST_F(TierTransfersTest, AfterAFailedWriteSpillsPauseForASecond) {
+  store_.put_fails = Code::kResourceExhausted;
+  EXPECT_EQ(Spill(1), TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kFull), 1u);
+  store_.put_fails = Code::kIo;
+  clock_.Advance(500'000'000);
+  EXPECT_EQ(Spill(1), TransferResult::kFailed);
+  EXPECT_EQ(store_.puts, 1) << "the store is left alone";
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kBusy), 1u);
+  EXPECT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk) << "the host is not";
+  clock_.Advance(500'000'000);
+  EXPECT_EQ(Spill(1), TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kWrite), 1u);
+  clock_.Advance(1'000'000'000);
+  store_.put_fails.reset();
+  EXPECT_EQ(Spill(1), TransferResult::kOk);
+}
+
+TEST_F(TierTransfersTest, WhatTheExecutorRefusesFails) {
+  for (int i = 0; i < 5; ++i) transfers_->Start(Of(Tier::kDevice, Tier::kHost, 0, 0));
+  std::vector<FinishedTransfer> finished;
+  transfers_->Poll(&finished);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].id, 5u);
+  EXPECT_EQ(finished[0].result, TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kHost, TierError::kBusy), 1u);
+  EXPECT_EQ(wakes_, 1);
+  RunAll();
+  transfers_->Poll(&finished);
+  EXPECT_EQ(finished.size(), 5u);
+}
+
+TEST_F(TierTransfersTest, ADroppedRecordIsGoneAtOnceAndBackWithTheNextSpill) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  transfers_->Drop(ChildKey(kRoot, kTokens));
+  EXPECT_FALSE(OnDisk());
+  RunAll();
+  std::vector<FinishedTransfer> none;
+  transfers_->Poll(&none);
+  EXPECT_FALSE(OnDisk());
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  EXPECT_TRUE(OnDisk());
+}
+
+TEST_F(TierTransfersTest, RemembersWhyTheStoreDroppedARecord) {
+  const BlockKey keys[] = {{1, 1}, {2, 2}, {3, 3}};
+  const auto take = [this] {
+    std::vector<FinishedTransfer> none;
+    transfers_->Poll(&none);
+  };
+  drops_->Add(keys[0], DropReason::kEvicted);
+  EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "before Poll";
+  take();
+  EXPECT_EQ(transfers_->WhyLost(keys[0]), DiskLoss::kEvicted);
+  drops_->Add(keys[1], DropReason::kExpired);
+  drops_->Add(keys[2], DropReason::kLost);
+  take();
+  EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "it remembers two";
+  EXPECT_EQ(transfers_->WhyLost(keys[1]), DiskLoss::kExpired);
+  EXPECT_EQ(transfers_->WhyLost(keys[2]), DiskLoss::kCorrupt);
+}
+
+}  // namespace
+}  // namespace prefixd
