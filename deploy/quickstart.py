@@ -1,5 +1,5 @@
-"""Starts the daemon with the demo model, sends four requests and prints a table. deploy/quickstart runs
-it."""
+"""Starts the daemon with the demo model, sends four requests and prints a table; then starts it again on the
+same disk cache and sends one more. deploy/quickstart runs it."""
 
 import errno
 import http.client
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -18,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 HOST, PORT = "127.0.0.1", 8080
 PROMPT_TOKENS = 2000
 START_SECONDS = 120
+FIRST_QUESTION = "What is prefixd?"
 
 
 def fail(message):
@@ -37,10 +39,11 @@ def check_port():
                  f"  {ROOT}/build/release/prefixd serve --model {ROOT}/deploy/models/demo --listen {HOST}:0")
 
 
-def start_daemon():
-    """Starts the daemon. Returns its process when it listens."""
+def start_daemon(cache):
+    """Starts the daemon with a disk cache in the folder. Returns its process when it listens."""
     command = [ROOT / "build/release/prefixd", "serve", "--model", ROOT / "deploy/models/demo",
-               "--listen", f"{HOST}:{PORT}", "--log-level", "warning"]
+               "--listen", f"{HOST}:{PORT}", "--log-level", "warning", "--disk-cache-dir", cache,
+               "--disk-cache", "256MiB"]
     daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     lines = queue.Queue()
 
@@ -120,27 +123,42 @@ def ask(system, question):
     return (first or time.monotonic()) - started, usage, text
 
 
-def show_table():
-    system = handbook()
-    first_question = "What is prefixd?"
-    rounds = [("new prompt", first_question), ("same prompt again", first_question),
+def show_row(name, system, question):
+    """Sends a request and prints a row of the table. Returns the milliseconds to the first token."""
+    seconds, usage, _ = ask(system, question)
+    prompt = usage["prompt_tokens"]
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}", flush=True)
+    return seconds * 1000
+
+
+def show_table(system):
+    """Returns the milliseconds to the first token of a new prompt."""
+    rounds = [("new prompt", FIRST_QUESTION), ("same prompt again", FIRST_QUESTION),
               ("same prefix, new question", "Which port does prefixd use?"),
               ("same prefix, new question", "What is a block?")]
     print(f"\n{'request':<28} {'first token':>12} {'prompt':>8} {'cached':>8} {'computed':>9}")
-    for name, question in rounds:
-        seconds, usage, _ = ask(system, question)
-        prompt = usage["prompt_tokens"]
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}",
-              flush=True)
+    return [show_row(name, system, question) for name, question in rounds][0]
 
 
 def main():
-    once = sys.argv[1:] == ["--once"]
     check_port()
-    daemon = start_daemon()
+    with tempfile.TemporaryDirectory(prefix="prefixd-quickstart-") as folder:
+        serve(os.path.join(folder, "kv"), once=sys.argv[1:] == ["--once"])
+
+
+def serve(cache, once):
+    daemon = start_daemon(cache)
     try:
-        show_table()
+        system = handbook()
+        cold = show_table(system)
+        code = stop_daemon(daemon)
+        if code != 0:
+            fail(f"the daemon ended with exit code {code}")
+        daemon = start_daemon(cache)
+        warm = show_row("same prompt after a restart", system, FIRST_QUESTION)
+        print(f"\nFirst token of the long prompt: {cold:.0f} ms when it was new, {warm:.0f} ms after a restart, "
+              "from the disk cache.")
         url = f"http://{HOST}:{PORT}"
         body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "What is prefixd?"}]},
                           separators=(",", ":"))

@@ -32,11 +32,12 @@ def test_the_second_request_computes_almost_nothing():
     done = quickstart()
     assert done.returncode == 0, done.stderr
     rows = [[int(n) for n in row] for row in re.findall(r"(\d+) ms +(\d+) +(\d+) +(\d+)$", done.stdout, re.M)]
-    assert len(rows) == 4, done.stdout
+    assert len(rows) == 5, done.stdout
     for _, prompt, cached, computed in rows:
         assert prompt == cached + computed and prompt > 1500
     assert rows[0][2] == 0
     assert rows[1][3] <= 16  # a block at most
+    assert rows[4][3] <= 16 and "after a restart" in done.stdout
     assert all(computed < 100 for _, _, _, computed in rows[1:])
     assert f"http://127.0.0.1:{PORT}/v1" in done.stdout and "curl" in done.stdout
 
