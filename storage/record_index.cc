@@ -1,5 +1,6 @@
 #include "storage/record_index.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -39,6 +40,8 @@ void RecordIndex::Insert(const BlockKey& key, const RecordLocation& location) {
 void RecordIndex::Grow(Shard* shard) {
   std::vector<Slot> before(shard->slots.empty() ? kFirstSlots : shard->slots.size() * 2);
   before.swap(shard->slots);
+  slots_ += shard->slots.size() - before.size();
+  most_moved_ = std::max(most_moved_, before.size());
   for (const Slot& slot : before)
     if (slot.location.segment != 0) shard->slots[Probe(*shard, slot.key)] = slot;
 }
@@ -62,14 +65,9 @@ void RecordIndex::Erase(const BlockKey& key) {
   shard.slots[hole] = {};
 }
 
-size_t RecordIndex::memory_bytes() const {
-  size_t bytes = sizeof *this;
-  for (const Shard& shard : shards_) bytes += shard.slots.capacity() * sizeof(Slot);
-  return bytes;
-}
-
 void RecordIndex::CheckInvariants() const {
   size_t total = 0;
+  size_t slots = 0;
   for (size_t i = 0; i < kShards; ++i) {
     const Shard& shard = shards_[i];
     size_t taken = 0;
@@ -81,8 +79,10 @@ void RecordIndex::CheckInvariants() const {
     }
     PREFIXD_CHECK(taken == shard.taken && taken * 8 <= shard.slots.size() * 7) << taken;
     total += taken;
+    slots += shard.slots.size();
   }
   PREFIXD_CHECK(total == size_) << total << " " << size_;
+  PREFIXD_CHECK(slots == slots_) << slots << " " << slots_;
 }
 
 }  // namespace prefixd
