@@ -1,5 +1,6 @@
 // The file system that RocksDB gets: that of the operating system, with every operation told to the ledger
-// and to the observer. A part of rocksdb_segment_db.cc, and included by nothing else.
+// and to the observer; and where its log lines go. A part of rocksdb_segment_db.cc, and included by nothing
+// else.
 #pragma once
 
 #include <rocksdb/env.h>
@@ -14,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/log.h"
 #include "storage/byte_ledger.h"
 #include "storage/file_observer.h"
 
@@ -471,6 +473,18 @@ class ReadOnlyFileSystem final : public rocksdb::FileSystemWrapper {
  private:
   static IOStatus Refuse(const std::string& path) {
     return IOStatus::NotSupported("a reader of the disk cache changes nothing", path);
+  }
+};
+
+// RocksDB's own log lines. It has no log file, which would count; warnings go to ours.
+class ForwardingLogger final : public rocksdb::Logger {
+ public:
+  ForwardingLogger() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
+  using Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    char line[512];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    Log(LogLevel::kDebug, "rocksdb", {{"line", std::string_view(line)}});
   }
 };
 

@@ -25,7 +25,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/log.h"
 #include "base/mutex.h"
 #include "storage/rocksdb_files.h"
 #include "storage/segment_db.h"
@@ -56,18 +55,6 @@ Status FromRocksdb(const rocksdb::Status& status, std::string_view what) {
   if (status.IsCorruption() || status.IsPathNotFound()) return Corrupt(message);
   return IoError(message);
 }
-
-// RocksDB's own log lines. It has no log file, which would count; warnings go to ours.
-class ForwardingLogger final : public rocksdb::Logger {
- public:
-  ForwardingLogger() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
-  using Logger::Logv;
-  void Logv(const char* format, va_list arguments) override {
-    char line[512];
-    std::vsnprintf(line, sizeof line, format, arguments);
-    Log(LogLevel::kDebug, "rocksdb", {{"line", std::string_view(line)}});
-  }
-};
 
 std::string Key(uint32_t number, bool directory, uint32_t ordinal) {
   std::string key;
@@ -233,6 +220,8 @@ class RocksdbSegmentDb final : public SegmentDb {
   const std::unique_ptr<rocksdb::Env> env_;
   const rocksdb::Options options_;
 
+  // A change began, and did not end well. For the calls that come one at a time: Add, Drop and Recover.
+  bool changing_ = false;
   mutable Mutex mutex_;
   mutable CondVar changed_;
   mutable int readers_ GUARDED_BY(mutex_) = 0;
@@ -336,6 +325,7 @@ Status RocksdbSegmentDb::Add(uint32_t number, std::span<const std::string_view> 
   Status status = Guard("cannot write segment " + std::to_string(number), [&] {
     rocksdb::Status written = WriteTable(file, number, records, directory);
     if (!written.ok()) return written;
+    changing_ = true;
     rocksdb::IngestExternalFileOptions ingest;
     ingest.move_files = true;
     ingest.failed_move_fall_back_to_copy = false;  // a copy would take twice the bytes
@@ -345,7 +335,13 @@ Status RocksdbSegmentDb::Add(uint32_t number, std::span<const std::string_view> 
   });
   file_system_->ForgetEnds();
   // After a success RocksDB has removed this name of the file; after a failure it is ours to remove.
-  if (!status.ok()) (void)env_->DeleteFile(file);
+  if (status.ok()) {
+    changing_ = false;
+  } else {
+    (void)env_->DeleteFile(file);
+    std::error_code error;
+    changing_ = changing_ || std::filesystem::exists(file, error);
+  }
   return status;
 }
 
@@ -368,6 +364,7 @@ Status RocksdbSegmentDb::Drop(uint32_t number) {
   const Slice begin(first);
   const Slice end(last);
   const rocksdb::RangePtr range(&begin, &end);
+  changing_ = true;
   PREFIXD_RETURN_IF_ERROR(Guard("cannot drop segment " + std::to_string(number), [&] {
     return rocksdb::DeleteFilesInRanges(db.get(), db->DefaultColumnFamily(), &range, 1);
   }));
@@ -388,15 +385,18 @@ Status RocksdbSegmentDb::Drop(uint32_t number) {
       return status;
     }));
   }
+  changing_ = false;
   return Status::Ok();
 }
 
 Status RocksdbSegmentDb::Recover() {
+  if (!changing_) return Status::Ok();
   MutexLock lock(mutex_);
   recovering_ = true;
   while (readers_ > 0) changed_.Wait(mutex_);
   db_ = nullptr;
   const Status status = OpenLocked();
+  changing_ = !status.ok();
   recovering_ = false;
   changed_.NotifyAll();
   return status;

@@ -51,7 +51,9 @@ class SegmentDb : public SegmentReader {
   // Ok also when there is no such segment.
   virtual Status Drop(uint32_t number) = 0;
   // Tries to work again after a failed Add or Drop: the failed change has either taken place then or not.
-  // Like Add and Drop, one at a time. Reads beside it wait. When it fails, all calls fail until one succeeds.
+  // Like Add and Drop, one at a time. Where the database itself may be half changed, it is opened again:
+  // reads beside that wait, and when it fails, all calls fail until one succeeds. Otherwise, as when the disk
+  // was too full for the segment, this does nothing and reads go on.
   virtual Status Recover() = 0;
 
   // An upper bound of the physical bytes of a segment of `records` records with `bytes` bytes in all.
