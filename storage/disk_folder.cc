@@ -67,6 +67,13 @@ std::vector<std::string> SetAsideFolders(const std::string& path) {
   return folders;
 }
 
+// The device and the inode of a path; 0 when there is none.
+std::pair<uint64_t, uint64_t> InodeOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return {};
+  return {info.st_dev, info.st_ino};
+}
+
 std::string ErrorText(int error) { return std::error_code(error, std::generic_category()).message(); }
 
 // The process id that the holder of the lock wrote; empty when there is none.
@@ -220,9 +227,30 @@ Result<std::unique_ptr<SegmentDb>> DiskFolder::OpenDatabase(uint64_t max_segment
                         .read_ahead = read_ahead});
   };
   auto db = open();
-  if (db.ok() || db.status().code() != Code::kCorrupt) return db;
-  PREFIXD_RETURN_IF_ERROR(SetAside(db.status()));
-  return open();
+  if (!db.ok() && db.status().code() == Code::kCorrupt) {
+    PREFIXD_RETURN_IF_ERROR(SetAside(db.status()));
+    db = open();
+  }
+  database_ = InodeOf(database);
+  return db;
+}
+
+Status DiskFolder::StillThere() const {
+  struct stat lock {};
+  const std::string file = path_ + "/lock";
+  if (::fstat(lock_, &lock) != 0 || InodeOf(file) != std::pair<uint64_t, uint64_t>(lock.st_dev, lock.st_ino))
+    return IoError("the directory " + path_ + " was removed or replaced");
+  if (InodeOf(path_ + "/" + kDatabase) != database_)
+    return IoError("the database in " + path_ + " was removed or replaced");
+  return Status::Ok();
+}
+
+Status DiskFolder::HasRoomFor(uint64_t bytes) const {
+  std::error_code error;
+  const fs::space_info space = fs::space(path_, error);
+  if (error || space.available >= bytes) return Status::Ok();
+  return ResourceExhausted("the file system of " + path_ + " is full: it has room for " +
+                           std::to_string(space.available) + " bytes");
 }
 
 Status DiskFolder::SetAside(const Status& why) {

@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -55,6 +56,12 @@ class DiskFolder {
   // versions.
   Status RemoveAll();
 
+  // Whether the file of the lock and the database are still those that were opened. kIo: they were removed or
+  // replaced, or cannot be seen. Any thread; asks the file system twice.
+  Status StillThere() const;
+  // kResourceExhausted: the file system has less room, as it says.
+  Status HasRoomFor(uint64_t bytes) const;
+
   const std::string& path() const { return path_; }
 
  private:
@@ -65,6 +72,8 @@ class DiskFolder {
   const std::string path_;
   ByteLedger* const ledger_;
   const int lock_;  // file descriptor
+  // The device and the inode of the open database; 0 while there is none.
+  std::pair<uint64_t, uint64_t> database_ = {};
 };
 
 }  // namespace prefixd

@@ -16,6 +16,9 @@ constexpr uint64_t kSegmentsPerCapacity = 32;
 // Small segments come from quiet times, in which a segment is sealed by its age.
 constexpr uint64_t kMinMaxSegments = 128;
 
+// Every record takes some room beside its bytes. Two segments of the smallest records must fit.
+constexpr uint64_t kBytesPerRecord = 2048;
+
 uint64_t MaxSegments(uint64_t capacity) {
   return kMinMaxSegments + 4 * capacity / DiskStore::SegmentBytes(capacity);
 }
@@ -29,9 +32,29 @@ uint64_t DiskStore::SegmentBytes(uint64_t capacity) {
 DiskStore::DiskStore(const DiskStoreOptions& options)
     : options_(options),
       segment_bytes_(SegmentBytes(options.capacity)),
+      most_records_(std::min<uint64_t>(kMostRecords, options.capacity / kBytesPerRecord)),
       max_segments_(MaxSegments(options.capacity)),
       reserve_(RocksdbReserve(max_segments_)),
-      ledger_(options.capacity) {}
+      ledger_(options.capacity),
+      open_(NewBatch()) {}
+
+DiskStore::StateLock::StateLock(const DiskStore* store) : store_(store) {
+  store->state_.Lock();
+  store->work_ = 0;
+}
+
+DiskStore::StateLock::~StateLock() {
+  store_->most_work_ = std::max(store_->most_work_, store_->work_);
+  store_->state_.Unlock();
+}
+
+DiskStore::Batch DiskStore::NewBatch() {
+  Batch batch;
+  batch.records.reserve(kMostRecords);
+  batch.by_key.reserve(kMostRecords);
+  batch.deleted.reserve(kMostRecords);
+  return batch;
+}
 
 Result<std::unique_ptr<DiskStore>> DiskStore::Open(const DiskStoreOptions& options) {
   if (options.capacity < kMinDiskCapacity) {
@@ -50,12 +73,13 @@ Status DiskStore::OpenFolder() {
   PREFIXD_ASSIGN_OR_RETURN(db_, folder_->OpenDatabase(max_segments_, options_.observer));
   MutexLock writer(writer_);
   {
-    MutexLock lock(state_);
+    StateLock lock(this);
     for (const uint32_t number : db_->Segments()) {
       segments_[number];
       ++unknown_segments_;
       next_segment_ = std::max(next_segment_, number + 1);
     }
+    if (unknown_segments_ > 0) deleted_ = std::make_unique<RecordIndex>();
   }
   if (const Status room = MakeRoom(0); !room.ok()) {
     return {room.code(), "the disk cache " + folder_->path() + " does not fit " +
@@ -75,9 +99,9 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
     RecordLocation location;
     Bytes pending;
     {
-      MutexLock lock(state_);
+      StateLock lock(this);
       pending = PendingLocked(key);
-      RecordLocation* found = pending == nullptr ? index_.Find(key) : nullptr;
+      RecordLocation* found = pending == nullptr ? FindLocked(key) : nullptr;
       if (pending == nullptr && found == nullptr) return NotFound("no record " + ToHex(key));
       if (found != nullptr) {
         const float heat = AddUse(found->heat, TickLocked());
@@ -90,22 +114,27 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
     if (pending != nullptr) return *pending;
     auto record = db_->Read(location.segment, location.ordinal);
     if (record.ok() && record->size() == location.bytes) return record;
-    MutexLock lock(state_);
-    const RecordLocation* now = index_.Find(key);
-    const bool moved = now == nullptr || !now->SamePlace(location);
-    if (moved && attempt < 3) continue;
-    if (moved) return NotFound("no record " + ToHex(key));
-    if (!record.ok() && record.status().code() != Code::kNotFound && record.status().code() != Code::kCorrupt)
-      return record.status();
-    LoseLocked(key, location);
-    return Corrupt("the record " + ToHex(key) + " on the disk is damaged: " +
-                   (record.ok() ? "it has another length" : record.status().message()));
+    const Status failure = record.ok() ? Corrupt("it has another length") : record.status();
+    const bool damaged = failure.code() == Code::kNotFound || failure.code() == Code::kCorrupt;
+    {
+      StateLock lock(this);
+      const RecordLocation* now = FindLocked(key);
+      const bool moved = now == nullptr || !now->SamePlace(location);
+      if (moved && attempt < 3) continue;
+      if (moved) return NotFound("no record " + ToHex(key));
+      if (damaged) LoseLocked(key);
+    }
+    NoteRead(failure);
+    if (!damaged) return failure;
+    Log(LogLevel::kWarning, "dropped a damaged record of the disk cache",
+        {{"key", ToHex(key)}, {"segment", location.segment}});
+    return Corrupt("the record " + ToHex(key) + " on the disk is damaged: " + failure.message());
   }
 }
 
 bool DiskStore::Contains(const BlockKey& key) const {
-  MutexLock lock(state_);
-  return PendingLocked(key) != nullptr || index_.Find(key) != nullptr;
+  StateLock lock(this);
+  return PendingLocked(key) != nullptr || FindLocked(key) != nullptr;
 }
 
 Status DiskStore::PutBatch(std::vector<StoreEntry> batch) {
@@ -119,23 +148,30 @@ Status DiskStore::PutBatch(std::vector<StoreEntry> batch) {
   }
   for (StoreEntry& entry : batch) {
     const uint64_t size = entry.record.size();
-    const auto add = [&]() {
-      MutexLock lock(state_);
-      if (!open_.records.empty() && open_.bytes + size > segment_bytes_) return false;
-      AddLocked(std::move(entry));
-      return true;
-    };
-    while (!add()) {
+    while (true) {
+      {
+        StateLock lock(this);
+        PREFIXD_RETURN_IF_ERROR(MayPutLocked());
+        if (!IsFullLocked(size)) {
+          AddLocked(std::move(entry));
+          break;
+        }
+      }
       MutexLock writer(writer_);
       const bool full = [&] {
-        MutexLock lock(state_);
-        return open_.bytes + size > segment_bytes_;
+        StateLock lock(this);
+        return IsFullLocked(size);
       }();
       // Another thread may have sealed it meanwhile.
       if (full) PREFIXD_RETURN_IF_ERROR(Seal());
     }
   }
   return Status::Ok();
+}
+
+bool DiskStore::IsFullLocked(uint64_t size) const {
+  return !open_.records.empty() &&
+         (open_.bytes + size > segment_bytes_ || open_.records.size() >= most_records_);
 }
 
 void DiskStore::AddLocked(StoreEntry entry) {
@@ -153,7 +189,7 @@ void DiskStore::AddLocked(StoreEntry entry) {
 }
 
 Status DiskStore::Delete(const BlockKey& key) {
-  MutexLock lock(state_);
+  StateLock lock(this);
   const bool known = ForgetLocked(key);
   const bool all_known = unknown_segments_ == 0;
   // A segment that is not known yet may hold the record.
@@ -162,7 +198,9 @@ Status DiskStore::Delete(const BlockKey& key) {
 }
 
 void DiskStore::KillOlderLocked(const BlockKey& key) {
-  if (unknown_segments_ > 0) deleted_[key] = UINT32_MAX;
+  // Nothing is written any more: the deletion would be there for ever.
+  if (reopen_) return;
+  if (unknown_segments_ > 0) deleted_->Insert(key, {.segment = UINT32_MAX});
   if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
   open_.deleted.push_back(key);
 }
@@ -173,58 +211,60 @@ Status DiskStore::Sync() {
 }
 
 Status DiskStore::Seal() {
-  std::vector<Pending> records;
-  std::vector<BlockKey> deleted;
   {
-    MutexLock lock(state_);
-    if (open_.empty() && !broken_) return Status::Ok();
-    sealing_ = std::move(open_);
-    open_ = {};
-    for (const Pending& record : sealing_.records)
-      if (!record.dead) records.push_back(record);
-    deleted = sealing_.deleted;
+    StateLock lock(this);
+    if (open_.empty() && !broken_ && !stats_.writing_fails) return Status::Ok();
   }
-  Status status = broken_ ? Repair() : Status::Ok();
-  if (status.ok()) status = MakeRoom(BoundOf(records, deleted));
-  if (status.ok() && !(records.empty() && deleted.empty())) status = WriteSegment(records, deleted);
-  MutexLock lock(state_);
-  for (const Pending& record : records) {
-    if (status.ok()) {
-      stats_.written_bytes += record.record->size();
-    } else if (sealing_.by_key.contains(record.key)) {
-      ++stats_.lost_records;
-      TellDropLocked(record.key, DropReason::kLost);
-      // The record before it must not come back at the next start.
-      if (record.replaces) KillOlderLocked(record.key);
-    }
+  Batch batch = NewBatch();
+  std::vector<BlockKey> deleted;
+  size_t count = 0;
+  {
+    StateLock lock(this);
+    std::swap(sealing_, open_);
+    std::swap(open_, batch);
+    deleted = std::move(sealing_.deleted);
+    count = sealing_.records.size();
   }
-  // A deletion must not be lost: a record of an older segment would come back.
-  if (!status.ok()) RestoreDeletedLocked(deleted);
-  sealing_ = {};
+  const std::vector<Pending> records = SealingRecords(count);
+  const Status status = TrySeal(records, deleted);
+  if (!status.ok()) {
+    LoseSealing(records);
+    // A deletion must not be lost: a record of an older segment would come back.
+    RestoreDeleted(std::move(deleted));
+  }
+  // What is left is destroyed when `state_` is free again.
+  StateLock lock(this);
+  std::swap(sealing_, batch);
   return status;
 }
 
-void DiskStore::RestoreDeletedLocked(const std::vector<BlockKey>& deleted) {
-  if (deleted.empty()) return;
-  if (open_.empty()) open_.opened_nanos = options_.clock->NowNanos();
-  open_.deleted.insert(open_.deleted.end(), deleted.begin(), deleted.end());
-  // The same keys may fail again and again.
-  std::sort(open_.deleted.begin(), open_.deleted.end());
-  open_.deleted.erase(std::unique(open_.deleted.begin(), open_.deleted.end()), open_.deleted.end());
+std::vector<DiskStore::Pending> DiskStore::SealingRecords(size_t count) {
+  std::vector<Pending> records;
+  records.reserve(count);
+  for (size_t begin = 0; begin < count; begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, count); ++i, ++work_)
+      if (!sealing_.records[i].dead) records.push_back(sealing_.records[i]);
+  }
+  return records;
 }
 
-Status DiskStore::Repair() {
-  PREFIXD_RETURN_IF_ERROR(db_->Recover());
-  // A segment whose write failed may be there all the same. Its records were told lost.
-  for (const uint32_t number : db_->Segments()) {
-    const bool expected = [&] {
-      MutexLock lock(state_);
-      return segments_.contains(number);
-    }();
-    if (!expected) PREFIXD_RETURN_IF_ERROR(db_->Drop(number));
-  }
-  broken_ = false;
-  return Status::Ok();
+Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) {
+  const bool nothing = records.empty() && deleted.empty();
+  const uint64_t bound = nothing ? failed_bytes_ : BoundOf(records, deleted);
+  Status status = CheckFolder();
+  if (!status.ok()) return status;
+  if (broken_) status = Repair();
+  if (status.ok()) status = MakeRoom(bound);
+  if (status.ok() && nothing) status = folder_->HasRoomFor(bound);
+  if (status.ok() && !nothing) status = WriteSegment(records, deleted);
+  NoteWrite(status, bound);
+  if (!status.ok()) return status;
+  uint64_t bytes = 0;
+  for (const Pending& record : records) bytes += record.record->size();
+  StateLock lock(this);
+  stats_.written_bytes += bytes;
+  return status;
 }
 
 uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const {
@@ -235,7 +275,7 @@ uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vect
 
 bool DiskStore::IsAliveLocked(const Pending& record) const {
   if (record.from.segment == 0) return sealing_.by_key.contains(record.key);
-  const RecordLocation* now = index_.Find(record.key);
+  const RecordLocation* now = FindLocked(record.key);
   return now != nullptr && now->SamePlace(record.from);
 }
 
@@ -257,30 +297,47 @@ Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::v
     segment.oldest = first ? record.created : std::min(segment.oldest, record.created);
   }
   {
-    MutexLock lock(state_);
+    StateLock lock(this);
     directory.tick = TickLocked();
   }
   const Status status = db_->Add(number, payloads, EncodeDirectory(directory));
-  MutexLock lock(state_);
   if (!status.ok()) {
     broken_ = true;
-    ++stats_.failed_writes;
-    Log(LogLevel::kWarning, "could not write a segment of the disk cache", {{"error", status.ToString()}});
     return status;
   }
-  segments_[number] = segment;
-  if (unknown_segments_ > 0)
-    for (const BlockKey& key : deleted) deleted_.try_emplace(key, number);
-  for (uint32_t ordinal = 0; ordinal < records.size(); ++ordinal) {
-    const Pending& record = records[ordinal];
-    if (!IsAliveLocked(record)) continue;
-    IndexLocked(record.key, {.segment = number,
-                             .ordinal = ordinal,
-                             .cost_class = record.cost_class,
-                             .bytes = static_cast<uint32_t>(record.record->size()),
-                             .heat = record.heat});
+  {
+    StateLock lock(this);
+    segments_[number] = segment;
+    if (IsSmall(segment)) ++small_segments_;
   }
+  for (size_t begin = 0; begin < deleted.size(); begin += kSlice) {
+    StateLock lock(this);
+    if (unknown_segments_ == 0) break;
+    for (size_t i = begin; i < std::min(begin + kSlice, deleted.size()); ++i, ++work_)
+      if (deleted_->Find(deleted[i]) == nullptr) deleted_->Insert(deleted[i], {.segment = number});
+  }
+  IndexSegment(number, records);
   return Status::Ok();
+}
+
+void DiskStore::IndexSegment(uint32_t number, const std::vector<Pending>& records) {
+  for (size_t begin = 0; begin < records.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, records.size()); ++i) {
+      const Pending& record = records[i];
+      if (!IsAliveLocked(record)) continue;
+      const auto size = static_cast<uint32_t>(record.record->size());
+      if (record.from.segment == 0) {
+        sealing_.by_key.erase(record.key);
+        sealing_.bytes -= size;
+      }
+      IndexLocked(record.key, {.segment = number,
+                               .ordinal = static_cast<uint32_t>(i),
+                               .cost_class = record.cost_class,
+                               .bytes = size,
+                               .heat = record.heat});
+    }
+  }
 }
 
 DiskStore::Bytes DiskStore::PendingLocked(const BlockKey& key) const {
@@ -297,37 +354,46 @@ bool DiskStore::ForgetLocked(const BlockKey& key) {
     if (found == batch->by_key.end()) continue;
     Pending& record = batch->records[found->second];
     record.dead = true;
-    if (batch == &open_) {
-      batch->bytes -= record.record->size();
-      record.record = nullptr;  // nobody is going to write it
-    }
+    batch->bytes -= record.record->size();
     batch->by_key.erase(found);
-    return true;
+    if (batch == &sealing_) return true;
+    record.record = nullptr;  // nobody is going to write it
+    return record.replaces;
   }
-  if (index_.Find(key) == nullptr) return false;
+  if (FindLocked(key) == nullptr) return false;
   EraseLocked(key);
   return true;
 }
 
+RecordLocation* DiskStore::FindLocked(const BlockKey& key) {
+  ++work_;
+  return index_.Find(key);
+}
+
+const RecordLocation* DiskStore::FindLocked(const BlockKey& key) const {
+  ++work_;
+  return index_.Find(key);
+}
+
 void DiskStore::EraseLocked(const BlockKey& key) {
-  const RecordLocation* location = index_.Find(key);
+  const RecordLocation* location = FindLocked(key);
   live_bytes_ -= location->bytes;
   log_worth_ -= location->bytes * LogWorth(location->heat, location->cost_class);
   Segment& segment = segments_[location->segment];
   --segment.live;
   segment.live_bytes -= location->bytes;
   for (ScanState* scan : scans_)
-    if (scan->ahead.contains(location->segment)) scan->displaced.push_back(key);
+    if (scan->IsAhead(*location)) scan->displaced.push_back(key);
   index_.Erase(key);
 }
 
 void DiskStore::IndexLocked(const BlockKey& key, const RecordLocation& location) {
-  if (index_.Find(key) != nullptr) {
+  if (FindLocked(key) != nullptr) {
     EraseLocked(key);
     // A scan that has yet to visit the segment finds the record there.
     for (ScanState* scan : scans_) {
       const bool displaced = !scan->displaced.empty() && scan->displaced.back() == key;
-      if (displaced && scan->ahead.contains(location.segment)) scan->displaced.pop_back();
+      if (displaced && scan->IsAhead(location)) scan->displaced.pop_back();
     }
   }
   index_.Insert(key, location);
@@ -347,66 +413,15 @@ double DiskStore::TickLocked() const {
 }
 
 void DiskStore::TellDropLocked(const BlockKey& key, DropReason reason) {
+  ++work_;
   if (options_.on_drop) options_.on_drop(key, reason);
 }
 
-void DiskStore::LoseLocked(const BlockKey& key, const RecordLocation& location) {
-  Log(LogLevel::kWarning, "dropped a damaged record of the disk cache",
-      {{"key", ToHex(key)}, {"segment", location.segment}});
+void DiskStore::LoseLocked(const BlockKey& key) {
   EraseLocked(key);
   ++stats_.lost_records;
   KillOlderLocked(key);
   TellDropLocked(key, DropReason::kLost);
-}
-
-DiskStoreStats DiskStore::stats() const {
-  MutexLock lock(state_);
-  DiskStoreStats stats = stats_;
-  stats.records = index_.size() + open_.by_key.size() + sealing_.by_key.size();
-  for (const auto& [number, segment] : segments_) ++(segment.foreign ? stats.other_segments : stats.segments);
-  stats.pending_bytes = open_.bytes;
-  for (const auto& [key, i] : sealing_.by_key) stats.pending_bytes += sealing_.records[i].record->size();
-  stats.index_bytes = index_.memory_bytes();
-  return stats;
-}
-
-bool DiskStore::scanned() const {
-  MutexLock lock(state_);
-  return unknown_segments_ == 0;
-}
-
-void DiskStore::MakeKnownLocked(Segment* segment) {
-  if (!segment->known) --unknown_segments_;
-  segment->known = true;
-}
-
-void DiskStore::CheckInvariants() const {
-  ledger_.CheckInvariants();
-  MutexLock lock(state_);
-  PREFIXD_CHECK(ledger_.used() <= ledger_.limit()) << ledger_.used();
-  index_.CheckInvariants();
-  std::map<uint32_t, Segment> sums;
-  uint64_t live_bytes = 0;
-  std::vector<BlockKey> keys;
-  index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
-    keys.push_back(key);
-    Segment& sum = sums[location.segment];
-    ++sum.live;
-    sum.live_bytes += location.bytes;
-    live_bytes += location.bytes;
-  });
-  for (const BlockKey& key : keys)
-    PREFIXD_CHECK(!open_.by_key.contains(key) && !sealing_.by_key.contains(key)) << ToHex(key);
-  PREFIXD_CHECK(live_bytes == live_bytes_) << live_bytes;
-  for (const auto& [number, sum] : sums) PREFIXD_CHECK(segments_.contains(number)) << number;
-  uint64_t unknown = 0;
-  for (const auto& [number, segment] : segments_) {
-    if (!segment.known) ++unknown;
-    PREFIXD_CHECK(segment.live == sums[number].live && segment.live_bytes == sums[number].live_bytes)
-        << "segment " << number << " has " << sums[number].live << " records, not " << segment.live;
-    PREFIXD_CHECK(segment.live <= segment.count || !segment.known) << number;
-  }
-  PREFIXD_CHECK(unknown == unknown_segments_) << unknown;
 }
 
 }  // namespace prefixd

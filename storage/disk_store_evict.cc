@@ -11,9 +11,6 @@
 namespace prefixd {
 namespace {
 
-// Segments of less than 1/16 of the usual size are joined when there are 32 of them.
-constexpr uint64_t kSmallShare = 16;
-constexpr size_t kSmallSegments = 32;
 // The logarithm of how many times the mean a record counts at most when segments are compared. What is worth
 // more is copied forward, so it is no reason to keep the cold records beside it.
 constexpr double kMostWorth = 1;
@@ -25,21 +22,22 @@ bool DiskStore::Fits(uint64_t bytes, uint64_t headroom) const {
 }
 
 bool DiskStore::Expired(uint64_t created) const {
-  return options_.max_age_seconds > 0 &&
-         static_cast<int64_t>(created) + options_.max_age_seconds <= options_.clock->UnixSeconds();
+  // In this form no number overflows, whatever the medium says.
+  const int64_t limit = options_.clock->UnixSeconds() - options_.max_age_seconds;
+  return options_.max_age_seconds > 0 && limit >= 0 && created <= static_cast<uint64_t>(limit);
 }
 
 Status DiskStore::MakeRoom(uint64_t bytes) {
   // Survivors are written before their segment is dropped: that is what the headroom is for.
-  const uint64_t most_records = [&] {
-    MutexLock lock(state_);
-    uint64_t most = sealing_.records.size();
-    for (const auto& [number, segment] : segments_) most = std::max(most, segment.count);
-    return std::max<uint64_t>(most, 1);
-  }();
+  uint64_t most_records = 1;
+  for (const auto& [number, segment] : CopySegments()) most_records = std::max(most_records, segment.count);
+  {
+    StateLock lock(this);
+    most_records = std::max<uint64_t>(most_records, sealing_.records.size());
+  }
   const uint64_t headroom = db_->Bound(most_records, segment_bytes_, DirectoryBytes(most_records, 0));
   const auto crowded = [&] {
-    MutexLock lock(state_);
+    StateLock lock(this);
     return segments_.size() + 2 >= max_segments_;
   };
   if (!Fits(bytes, headroom) || crowded()) PREFIXD_RETURN_IF_ERROR(LearnAll());
@@ -62,42 +60,62 @@ Status DiskStore::MakeRoom(uint64_t bytes) {
   return Status::Ok();
 }
 
-Status DiskStore::LearnAll() {
-  std::vector<uint32_t> unknown;
-  {
-    MutexLock lock(state_);
-    for (const auto& [number, segment] : segments_)
-      if (!segment.known) unknown.push_back(number);
+DiskStore::Segments DiskStore::CopySegments() {
+  Segments copy;
+  for (bool more = true; more;) {
+    StateLock lock(this);
+    auto segment = copy.empty() ? segments_.begin() : segments_.upper_bound(copy.rbegin()->first);
+    for (size_t i = 0; i < kSlice && segment != segments_.end(); ++i, ++segment, ++work_)
+      copy.emplace_hint(copy.end(), *segment);
+    more = segment != segments_.end();
   }
+  return copy;
+}
+
+Status DiskStore::LearnAll() {
+  {
+    StateLock lock(this);
+    if (unknown_segments_ == 0) return Status::Ok();
+  }
+  std::vector<uint32_t> unknown;
+  for (const auto& [number, segment] : CopySegments())
+    if (!segment.known) unknown.push_back(number);
   for (const uint32_t number : unknown) {
     std::string bytes;
     const auto directory = Learn(number, &bytes);
-    MutexLock lock(state_);
+    StateLock lock(this);
     if (!directory.ok() && !segments_[number].known) return directory.status();
   }
   return Status::Ok();
 }
 
-std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) const {
+std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
   struct Choice {
     bool foreign = false;
     double worth = 0;  // of its records
     uint64_t bytes = 0;
   };
   std::unordered_map<uint32_t, Choice> choices;
-  double most = 0;
-  {
-    MutexLock lock(state_);
-    for (const auto& [number, segment] : segments_)
-      choices[number] = {.foreign = segment.foreign, .bytes = std::max<uint64_t>(segment.bytes, 1)};
-    most = MeanLogWorthLocked() + kMostWorth;
-  }
+  for (const auto& [number, segment] : CopySegments())
+    choices[number] = {.foreign = segment.foreign, .bytes = std::max<uint64_t>(segment.bytes, 1)};
+  const double most = [&] {
+    StateLock lock(this);
+    return MeanLogWorthLocked() + kMostWorth;
+  }();
+  // A part of the index at a time: readers go on. What moves meanwhile may count twice or not at all.
+  std::vector<RecordLocation> locations;
   for (size_t shard = 0; shard < RecordIndex::kShards; ++shard) {
-    MutexLock lock(state_);  // for a part of the index at a time: readers go on
-    index_.ForEachInShard(shard, [&](const BlockKey&, const RecordLocation& location) {
+    locations.clear();
+    {
+      StateLock lock(this);
+      index_.ForEachInShard(
+          shard, [&](const BlockKey&, const RecordLocation& location) { locations.push_back(location); });
+      work_ += locations.size();
+    }
+    for (const RecordLocation& location : locations) {
       const double log_worth = std::min(0.0, LogWorth(location.heat, location.cost_class) - most);
       choices[location.segment].worth += location.bytes * std::exp2(log_worth);
-    });
+    }
   }
   std::vector<std::pair<uint32_t, Choice>> order(choices.begin(), choices.end());
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
@@ -117,28 +135,10 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) const {
   return victims;
 }
 
-std::vector<uint32_t> DiskStore::SmallSegments() const {
-  std::vector<std::pair<uint64_t, uint32_t>> small;
-  MutexLock lock(state_);
-  for (const auto& [number, segment] : segments_) {
-    if (segment.known && !segment.foreign && segment.bytes < segment_bytes_ / kSmallShare)
-      small.emplace_back(segment.bytes, number);
-  }
-  std::sort(small.begin(), small.end());
-  std::vector<uint32_t> numbers;
-  uint64_t sum = 0;
-  for (const auto& [bytes, number] : small) {
-    sum += bytes;
-    if (sum > segment_bytes_ / 2) break;
-    numbers.push_back(number);
-  }
-  return numbers;
-}
-
 Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_bytes, bool keep_all) {
-  const std::set<uint32_t> dropped(numbers.begin(), numbers.end());
-  Rewriting rewriting;
-  for (const uint32_t number : numbers) PREFIXD_RETURN_IF_ERROR(Examine(number, dropped, &rewriting));
+  Rewriting rewriting{.dropped = {numbers.begin(), numbers.end()}};
+  const Segments segments = CopySegments();
+  for (const uint32_t number : numbers) PREFIXD_RETURN_IF_ERROR(Examine(number, segments, &rewriting));
   uint64_t live_bytes = 0;
   for (const Candidate& candidate : rewriting.candidates) live_bytes += candidate.location.bytes;
   if (!keep_all) keep_bytes = std::min(keep_bytes, live_bytes / 2);
@@ -151,72 +151,114 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   }
   std::unordered_set<BlockKey> kept;
   for (const Pending& record : survivors) kept.insert(record.key);
-  {
-    // Keys that are dropped now must not come back from a record that they replaced.
-    MutexLock lock(state_);
-    std::erase_if(rewriting.deleted, [&](const BlockKey& key) REQUIRES(state_) {
-      const RecordLocation* location = index_.Find(key);
-      if (location == nullptr) return false;  // also when a record is pending, which may be lost
-      return !dropped.contains(location->segment) || kept.contains(key);
-    });
-    std::sort(rewriting.deleted.begin(), rewriting.deleted.end());
-    rewriting.deleted.erase(std::unique(rewriting.deleted.begin(), rewriting.deleted.end()),
-                            rewriting.deleted.end());
-  }
+  const std::vector<BlockKey> deleted = DeletionsToKeep(rewriting, kept);
   // The deletions below take effect at the next start, whatever happens until then. So it is told before.
-  for (const uint32_t number : numbers) DropRecords(number, kept);
-  if (!survivors.empty() || !rewriting.deleted.empty()) {
-    const Status status = WriteSegment(survivors, rewriting.deleted);
-    MutexLock lock(state_);
+  for (const uint32_t number : numbers) DropRecords(number, rewriting.records[number], kept);
+  if (!survivors.empty() || !deleted.empty()) {
+    const Status status = WriteSegment(survivors, deleted);
     // What was told dropped is still on the disk; the next segment says that it is dead.
-    if (!status.ok()) RestoreDeletedLocked(rewriting.deleted);
+    if (!status.ok()) RestoreDeleted(deleted);
     PREFIXD_RETURN_IF_ERROR(status);
-    for (const Pending& record : survivors) stats_.rewritten_bytes += record.record->size();
+    uint64_t bytes = 0;
+    for (const Pending& record : survivors) bytes += record.record->size();
+    StateLock lock(this);
+    stats_.rewritten_bytes += bytes;
   }
-  for (const uint32_t number : numbers) DropRecords(number, {});
+  for (const uint32_t number : numbers) DropRecords(number, rewriting.records[number], {});
   for (const uint32_t number : numbers) PREFIXD_RETURN_IF_ERROR(DropSegment(number));
   return Status::Ok();
 }
 
-bool DiskStore::DeadBelowLocked(uint32_t number, const std::set<uint32_t>& dropped) const {
-  for (const auto& [other, segment] : segments_) {
-    if (other >= number) break;
-    if (!segment.foreign && !dropped.contains(other) && (!segment.known || segment.live < segment.count))
-      return true;
+std::vector<BlockKey> DiskStore::DeletionsToKeep(const Rewriting& rewriting,
+                                                 const std::unordered_set<BlockKey>& kept) {
+  // Keys that are dropped now must not come back from a record that they replaced.
+  std::vector<BlockKey> deleted;
+  const std::vector<BlockKey>& all = rewriting.deleted;
+  for (size_t begin = 0; begin < all.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, all.size()); ++i) {
+      const RecordLocation* location = FindLocked(all[i]);
+      // Without a location it may be pending, and be lost.
+      const bool dropped =
+          location == nullptr || (rewriting.dropped.contains(location->segment) && !kept.contains(all[i]));
+      if (dropped) deleted.push_back(all[i]);
+    }
   }
-  return false;
+  std::sort(deleted.begin(), deleted.end());
+  deleted.erase(std::unique(deleted.begin(), deleted.end()), deleted.end());
+  return deleted;
 }
 
-Status DiskStore::Examine(uint32_t number, const std::set<uint32_t>& dropped, Rewriting* rewriting) {
+Status DiskStore::Examine(uint32_t number, const Segments& segments, Rewriting* rewriting) {
+  const Segment& segment = segments.at(number);
   std::string bytes;
   const auto directory = ReadDirectory(number, &bytes);
-  MutexLock lock(state_);
   // Without its deletions the segment must stay. After some attempts it counts as damaged.
   if (directory.status().code() == Code::kIo) {
+    StateLock lock(this);
     if (++segments_[number].failed_reads < kMostFailedReads) return directory.status();
     ++stats_.damaged_segments;
   }
-  if (!directory.ok()) return Status::Ok();  // of another format, or damaged: there is nothing to keep
-  if (segments_[number].foreign) return Status::Ok();
-  const bool dead_below = DeadBelowLocked(number, dropped);
+  if (segment.foreign) return Status::Ok();
+  if (!directory.ok()) {  // damaged: there is nothing to keep
+    rewriting->records[number] = IndexedIn(number);
+    return Status::Ok();
+  }
+  // Whether a segment with a smaller number that stays may hold records that are dead.
+  const bool dead_below =
+      std::any_of(segments.begin(), segments.find(number), [&](const Segments::value_type& other) {
+        return !other.second.foreign && !rewriting->dropped.contains(other.first) &&
+               (!other.second.known || other.second.live < other.second.count);
+      });
   if (dead_below)
     rewriting->deleted.insert(rewriting->deleted.end(), directory->deleted.begin(), directory->deleted.end());
-  for (uint32_t ordinal = 0; ordinal < directory->entries.size(); ++ordinal) {
-    const DirectoryEntry& entry = directory->entries[ordinal];
-    const RecordLocation* location = index_.Find(entry.key);
-    // It was deleted, or replaced by a record that is pending: that is not durable yet.
-    if (location == nullptr && dead_below) rewriting->deleted.push_back(entry.key);
-    if (location == nullptr || !location->SamePlace({.segment = number, .ordinal = ordinal})) continue;
-    if (dead_below) rewriting->deleted.push_back(entry.key);
-    if (!Expired(entry.created)) rewriting->candidates.push_back({*location, entry.key, entry.created});
-  }
+  ExamineEntries(number, *directory, dead_below, rewriting);
   return Status::Ok();
+}
+
+void DiskStore::ExamineEntries(uint32_t number, const SegmentDirectory& directory, bool dead_below,
+                               Rewriting* rewriting) {
+  const std::vector<DirectoryEntry>& entries = directory.entries;
+  std::vector<Listed>& listed = rewriting->records[number];
+  listed.reserve(entries.size());
+  for (size_t begin = 0; begin < entries.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, entries.size()); ++i) {
+      const DirectoryEntry& entry = entries[i];
+      const RecordLocation place{.segment = number, .ordinal = static_cast<uint32_t>(i)};
+      listed.push_back({entry.key, entry.created});
+      const RecordLocation* location = FindLocked(entry.key);
+      const bool live = location != nullptr && location->SamePlace(place);
+      // One without a location was deleted, or replaced by a record that is pending: that is not durable yet.
+      if (dead_below && (live || location == nullptr)) rewriting->deleted.push_back(entry.key);
+      if (live && !Expired(entry.created))
+        rewriting->candidates.push_back({*location, entry.key, entry.created});
+    }
+  }
+}
+
+std::vector<DiskStore::Listed> DiskStore::IndexedIn(uint32_t number) {
+  std::unordered_set<BlockKey> keys;
+  // A record that moves within the index while it is looked through may be missed: look again.
+  while (true) {
+    for (size_t shard = 0; shard < RecordIndex::kShards; ++shard) {
+      StateLock lock(this);
+      index_.ForEachInShard(shard, [&](const BlockKey& key, const RecordLocation& location) {
+        if (location.segment == number) keys.insert(key);
+      });
+    }
+    StateLock lock(this);
+    if (keys.size() >= segments_[number].live) break;
+  }
+  std::vector<Listed> listed;
+  for (const BlockKey& key : keys) listed.push_back({.key = key, .created = UINT64_MAX});
+  return listed;
 }
 
 std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> candidates,
                                                          uint64_t keep_bytes, bool keep_all) {
   const double mean = [&] {
-    MutexLock lock(state_);
+    StateLock lock(this);
     return MeanLogWorthLocked();
   }();
   const auto worth_of = [](const Candidate& c) { return LogWorth(c.location.heat, c.location.cost_class); };
@@ -245,30 +287,20 @@ std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> 
   return survivors;
 }
 
-void DiskStore::DropRecords(uint32_t number, const std::unordered_set<BlockKey>& kept) {
-  std::string bytes;
-  const auto directory = ReadDirectory(number, &bytes);
-  MutexLock lock(state_);
-  const auto drop = [&](const BlockKey& key, bool expired) REQUIRES(state_) {
-    EraseLocked(key);
-    ++(expired ? stats_.expired_records : stats_.evicted_records);
-    TellDropLocked(key, expired ? DropReason::kExpired : DropReason::kEvicted);
-  };
-  if (directory.ok()) {
-    for (const DirectoryEntry& entry : directory->entries) {
-      const RecordLocation* location = index_.Find(entry.key);
-      if (location != nullptr && location->segment == number && !kept.contains(entry.key))
-        drop(entry.key, Expired(entry.created));
+void DiskStore::DropRecords(uint32_t number, const std::vector<Listed>& records,
+                            const std::unordered_set<BlockKey>& kept) {
+  for (size_t begin = 0; begin < records.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, records.size()); ++i) {
+      const auto& [key, created] = records[i];
+      const RecordLocation* location = FindLocked(key);
+      if (location == nullptr || location->segment != number || kept.contains(key)) continue;
+      EraseLocked(key);
+      ++(Expired(created) ? stats_.expired_records : stats_.evicted_records);
+      TellDropLocked(key, Expired(created) ? DropReason::kExpired : DropReason::kEvicted);
     }
   }
-  if (!directory.ok() && segments_[number].live > 0) {
-    // The directory was readable once and is no more. The index knows the records.
-    std::vector<BlockKey> rest;
-    index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
-      if (location.segment == number && !kept.contains(key)) rest.push_back(key);
-    });
-    for (const BlockKey& key : rest) drop(key, false);
-  }
+  StateLock lock(this);
   for (ScanState* scan : scans_) scan->ahead.erase(number);
 }
 
@@ -277,35 +309,20 @@ Status DiskStore::DropSegment(uint32_t number) {
   const Status dropped = db_->Drop(number);
   if (!dropped.ok()) broken_ = true;
   PREFIXD_RETURN_IF_ERROR(dropped);
-  MutexLock lock(state_);
-  MakeKnownLocked(&segments_[number]);
+  StateLock lock(this);
+  const Segment& segment = segments_[number];
+  if (IsSmall(segment)) --small_segments_;
+  if (segment.foreign) --other_segments_;
   segments_.erase(number);
   return Status::Ok();
 }
 
 Status DiskStore::DropExpired() {
   std::vector<uint32_t> expired;
-  {
-    MutexLock lock(state_);
-    for (const auto& [number, segment] : segments_)
-      if (segment.known && !segment.foreign && segment.count > 0 && Expired(segment.oldest))
-        expired.push_back(number);
-  }
+  for (const auto& [number, segment] : CopySegments())
+    if (segment.known && !segment.foreign && segment.count > 0 && Expired(segment.oldest))
+      expired.push_back(number);
   for (const uint32_t number : expired) PREFIXD_RETURN_IF_ERROR(Rewrite({number}, segment_bytes_, true));
-  return Status::Ok();
-}
-
-Status DiskStore::Maintain() {
-  MutexLock writer(writer_);
-  const bool old = [&] {
-    MutexLock lock(state_);
-    return !open_.empty() && options_.clock->NowNanos() - open_.opened_nanos >= kSegmentAgeNanos;
-  }();
-  if (old) PREFIXD_RETURN_IF_ERROR(Seal());
-  if (!scanned()) return Status::Ok();
-  if (options_.max_age_seconds > 0) PREFIXD_RETURN_IF_ERROR(DropExpired());
-  const std::vector<uint32_t> small = SmallSegments();
-  if (small.size() >= kSmallSegments) return Rewrite(small, segment_bytes_, true);
   return Status::Ok();
 }
 

@@ -8,76 +8,128 @@
 #include "storage/record_value.h"
 
 namespace prefixd {
+
 Result<SegmentDirectory> DiskStore::ReadDirectory(uint32_t number, std::string* bytes) {
-  PREFIXD_ASSIGN_OR_RETURN(*bytes, db_->ReadDirectory(number));
-  return DecodeDirectory(*bytes);
+  auto directory = [&]() -> Result<SegmentDirectory> {
+    PREFIXD_ASSIGN_OR_RETURN(*bytes, db_->ReadDirectory(number));
+    return DecodeDirectory(*bytes);
+  }();
+  if (!directory.ok() && directory.status().code() != Code::kUnsupported) NoteRead(directory.status());
+  return directory;
 }
 
-void DiskStore::LearnLocked(uint32_t number, const SegmentDirectory& directory) {
+void DiskStore::MakeKnown(uint32_t number, bool foreign) {
+  std::unique_ptr<RecordIndex> deleted;  // destroyed when `state_` is free again
+  StateLock lock(this);
   Segment& segment = segments_[number];
-  MakeKnownLocked(&segment);
-  if (directory.group != options_.group) {
-    segment.foreign = true;
-    return;
+  segment.known = true;
+  segment.foreign = foreign;
+  if (foreign) ++other_segments_;
+  if (IsSmall(segment)) ++small_segments_;
+  if (--unknown_segments_ == 0) deleted.swap(deleted_);
+}
+
+void DiskStore::LearnSegment(uint32_t number, const SegmentDirectory& directory) {
+  if (directory.group != options_.group) return MakeKnown(number, /*foreign=*/true);
+  const std::vector<DirectoryEntry>& entries = directory.entries;
+  {
+    StateLock lock(this);
+    // Ticks go on where the process before has stopped.
+    first_tick_ = std::max(first_tick_, directory.tick);
+    segments_[number].count = entries.size();
   }
-  // Ticks go on where the process before has stopped.
-  first_tick_ = std::max(first_tick_, directory.tick);
-  segment.count = directory.entries.size();
-  for (uint32_t ordinal = 0; ordinal < directory.entries.size(); ++ordinal) {
-    const DirectoryEntry& entry = directory.entries[ordinal];
-    segment.bytes += entry.bytes;
-    segment.oldest = ordinal == 0 ? entry.created : std::min(segment.oldest, entry.created);
-    const RecordLocation* newer = index_.Find(entry.key);
-    const auto deleted = deleted_.find(entry.key);
-    const bool dead = (newer != nullptr && newer->segment > number) || PendingLocked(entry.key) != nullptr ||
-                      (deleted != deleted_.end() && deleted->second > number);
-    if (dead) continue;
-    IndexLocked(entry.key, {.segment = number,
-                            .ordinal = ordinal,
-                            .cost_class = entry.cost_class,
-                            .bytes = entry.bytes,
-                            .heat = entry.heat});
+  for (size_t begin = 0; begin < entries.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, entries.size()); ++i)
+      LearnRecordLocked(number, static_cast<uint32_t>(i), entries[i]);
   }
-  for (const BlockKey& key : directory.deleted) {
-    uint32_t& by = deleted_[key];
-    by = std::max(by, number);
-    const RecordLocation* older = index_.Find(key);
-    if (older != nullptr && older->segment < number) EraseLocked(key);
+  for (size_t begin = 0; begin < directory.deleted.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, directory.deleted.size()); ++i)
+      LearnDeletionLocked(number, directory.deleted[i]);
   }
-  if (unknown_segments_ == 0) deleted_.clear();
+  MakeKnown(number, /*foreign=*/false);
+}
+
+void DiskStore::LearnRecordLocked(uint32_t number, uint32_t ordinal, const DirectoryEntry& entry) {
+  Segment& segment = segments_[number];
+  segment.bytes += entry.bytes;
+  segment.oldest = ordinal == 0 ? entry.created : std::min(segment.oldest, entry.created);
+  const RecordLocation* newer = FindLocked(entry.key);
+  const RecordLocation* deleted = deleted_->Find(entry.key);
+  const bool dead = (newer != nullptr && newer->segment > number) || PendingLocked(entry.key) != nullptr ||
+                    (deleted != nullptr && deleted->segment > number);
+  if (dead) return;
+  IndexLocked(entry.key, {.segment = number,
+                          .ordinal = ordinal,
+                          .cost_class = entry.cost_class,
+                          .bytes = entry.bytes,
+                          .heat = entry.heat});
+}
+
+void DiskStore::LearnDeletionLocked(uint32_t number, const BlockKey& key) {
+  const RecordLocation* known = deleted_->Find(key);
+  if (known == nullptr || known->segment < number) deleted_->Insert(key, {.segment = number});
+  const RecordLocation* older = FindLocked(key);
+  if (older != nullptr && older->segment < number) EraseLocked(key);
 }
 
 Result<SegmentDirectory> DiskStore::Learn(uint32_t number, std::string* bytes) {
+  const auto is_known = [&] {
+    StateLock lock(this);
+    const auto segment = segments_.find(number);
+    return segment == segments_.end() || segment->second.known;
+  };
+  if (is_known()) return ReadDirectory(number, bytes);
+  MutexLock learner(learner_);
   auto directory = ReadDirectory(number, bytes);
-  MutexLock lock(state_);
-  const auto segment = segments_.find(number);
-  if (segment == segments_.end() || segment->second.known) return directory;
+  if (is_known()) return directory;  // another thread was faster
+  const Code code = directory.status().code();
   if (directory.ok()) {
-    LearnLocked(number, *directory);
-  } else if (directory.status().code() == Code::kUnsupported) {
-    MakeKnownLocked(&segment->second);
-    segment->second.foreign = true;
-  } else if (directory.status().code() != Code::kIo || ++segment->second.failed_reads >= kMostFailedReads) {
+    LearnSegment(number, *directory);
+  } else if (code == Code::kUnsupported) {
+    MakeKnown(number, /*foreign=*/true);
+  } else {
+    {
+      StateLock lock(this);
+      if (code == Code::kIo && ++segments_[number].failed_reads < kMostFailedReads) return directory;
+      ++stats_.damaged_segments;
+    }
     // Its records cannot be found. It has no worth, so it is the first to be dropped.
-    MakeKnownLocked(&segment->second);
-    ++stats_.damaged_segments;
+    MakeKnown(number, /*foreign=*/false);
     Log(LogLevel::kWarning, "a segment of the disk cache is damaged; its records are lost",
         {{"segment", number}, {"error", directory.status().ToString()}});
   }
   return directory;
 }
 
+std::vector<std::pair<BlockKey, DiskStore::Bytes>> DiskStore::BeginScan(ScanState* scan) {
+  MutexLock writer(writer_);  // so nothing is being sealed, and the open segment stays the same one
+  for (const auto& [number, segment] : CopySegments())
+    if (!segment.foreign) scan->ahead.insert(number);
+  size_t count = 0;
+  {
+    StateLock lock(this);
+    scans_.push_back(scan);
+    count = open_.records.size();
+  }
+  std::vector<std::pair<BlockKey, Bytes>> pending;
+  std::unordered_set<BlockKey> seen;
+  for (size_t begin = 0; begin < count; begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, count); ++i, ++work_) {
+      // The record may have been replaced since, and its key be there again.
+      const BlockKey& key = open_.records[i].key;
+      Bytes record = PendingLocked(key);
+      if (record != nullptr && seen.insert(key).second) pending.emplace_back(key, std::move(record));
+    }
+  }
+  return pending;
+}
+
 Status DiskStore::Scan(const Visitor& visitor) {
   ScanState scan;
-  std::vector<std::pair<BlockKey, Bytes>> pending;
-  {
-    MutexLock lock(state_);
-    for (const Batch* batch : {&open_, &sealing_})
-      for (const auto& [key, i] : batch->by_key) pending.emplace_back(key, batch->records[i].record);
-    for (const auto& [number, segment] : segments_)
-      if (!segment.foreign) scan.ahead.insert(number);
-    scans_.push_back(&scan);
-  }
+  const std::vector<std::pair<BlockKey, Bytes>> pending = BeginScan(&scan);
   const auto visit_all = [&]() -> Status {
     for (const auto& [key, record] : pending)
       if (!visitor(key, std::string_view(*record).substr(0, kRecordHeaderBytes))) return Status::Ok();
@@ -85,7 +137,7 @@ Status DiskStore::Scan(const Visitor& visitor) {
     while (true) {
       uint32_t number = 0;
       {
-        MutexLock lock(state_);
+        StateLock lock(this);
         if (scan.ahead.empty()) break;
         number = *scan.ahead.rbegin();  // newer records first: they hide older ones
       }
@@ -97,7 +149,7 @@ Status DiskStore::Scan(const Visitor& visitor) {
     return displaced.ok() ? failed : displaced.status();
   };
   const Status status = visit_all();
-  MutexLock lock(state_);
+  StateLock lock(this);
   std::erase(scans_, &scan);
   return status;
 }
@@ -105,23 +157,37 @@ Status DiskStore::Scan(const Visitor& visitor) {
 Result<bool> DiskStore::VisitSegment(uint32_t number, ScanState* scan, const Visitor& visitor) {
   std::string bytes;
   const auto directory = Learn(number, &bytes);
-  std::vector<const DirectoryEntry*> live;
   {
-    MutexLock lock(state_);
-    scan->ahead.erase(number);
+    StateLock lock(this);
     const auto segment = segments_.find(number);
     // It may have been dropped meanwhile; its survivors are displaced.
-    if (segment == segments_.end() || segment->second.foreign) return true;
+    const bool passed = segment == segments_.end() || segment->second.foreign;
+    if (passed || !directory.ok()) scan->ahead.erase(number);
+    if (passed) return true;
     if (!directory.ok()) {
       // Records that were found before cannot be shown now.
       if (directory.status().code() == Code::kIo || segment->second.live > 0) return directory.status();
       return true;  // Learn has counted it
     }
-    for (uint32_t ordinal = 0; ordinal < directory->entries.size(); ++ordinal) {
-      const RecordLocation* location = index_.Find(directory->entries[ordinal].key);
-      if (location != nullptr && location->SamePlace({.segment = number, .ordinal = ordinal}))
-        live.push_back(&directory->entries[ordinal]);
+    scan->current = number;
+    scan->passed = 0;
+  }
+  const std::vector<DirectoryEntry>& entries = directory->entries;
+  std::vector<const DirectoryEntry*> live;
+  for (size_t begin = 0; begin < entries.size(); begin += kSlice) {
+    StateLock lock(this);
+    const size_t end = std::min(begin + kSlice, entries.size());
+    for (size_t i = begin; i < end; ++i) {
+      const RecordLocation* location = FindLocked(entries[i].key);
+      if (location != nullptr &&
+          location->SamePlace({.segment = number, .ordinal = static_cast<uint32_t>(i)}))
+        live.push_back(&entries[i]);
     }
+    scan->passed = static_cast<uint32_t>(end);
+  }
+  {
+    StateLock lock(this);
+    scan->ahead.erase(number);
   }
   for (const DirectoryEntry* entry : live)
     if (!visitor(entry->key, entry->head)) return false;
@@ -129,22 +195,24 @@ Result<bool> DiskStore::VisitSegment(uint32_t number, ScanState* scan, const Vis
 }
 
 Result<bool> DiskStore::VisitDisplaced(ScanState* scan, const Visitor& visitor) {
-  std::unordered_set<BlockKey> keys;
+  std::vector<BlockKey> displaced;
   {
-    MutexLock lock(state_);
-    keys.insert(scan->displaced.begin(), scan->displaced.end());
+    StateLock lock(this);
+    displaced.swap(scan->displaced);
   }
+  const std::unordered_set<BlockKey> distinct(displaced.begin(), displaced.end());
+  std::vector<BlockKey> keys(distinct.begin(), distinct.end());
   while (!keys.empty()) {
     // Of each key: its head, if it is in RAM, or the segment that has it.
     std::map<uint32_t, std::vector<std::pair<BlockKey, RecordLocation>>> by_segment;
     std::vector<std::pair<BlockKey, Bytes>> pending;
-    {
-      MutexLock lock(state_);
-      for (const BlockKey& key : keys) {
-        if (Bytes record = PendingLocked(key))
-          pending.emplace_back(key, std::move(record));
-        else if (const RecordLocation* location = index_.Find(key))
-          by_segment[location->segment].emplace_back(key, *location);
+    for (size_t begin = 0; begin < keys.size(); begin += kSlice) {
+      StateLock lock(this);
+      for (size_t i = begin; i < std::min(begin + kSlice, keys.size()); ++i) {
+        if (Bytes record = PendingLocked(keys[i]))
+          pending.emplace_back(keys[i], std::move(record));
+        else if (const RecordLocation* location = FindLocked(keys[i]))
+          by_segment[location->segment].emplace_back(keys[i], *location);
       }
     }
     keys.clear();
@@ -158,18 +226,18 @@ Result<bool> DiskStore::VisitDisplaced(ScanState* scan, const Visitor& visitor) 
         if (directory.ok() && location.ordinal < directory->entries.size()) {
           if (!visitor(key, directory->entries[location.ordinal].head)) return false;
         } else {
-          keys.insert(key);  // it has moved again
+          keys.push_back(key);  // it has moved again
         }
       }
     }
-    if (!by_segment.empty() && !keys.empty()) {
-      // A segment whose directory is damaged keeps its keys in the index: do not look for them for ever.
-      MutexLock lock(state_);
-      std::erase_if(keys, [&](const BlockKey& key) REQUIRES(state_) {
-        const RecordLocation* location = index_.Find(key);
-        return location != nullptr && by_segment.contains(location->segment);
-      });
+    // A segment whose directory is damaged keeps its keys in the index: do not look for them for ever.
+    std::vector<BlockKey> moved;
+    for (const BlockKey& key : keys) {
+      StateLock lock(this);
+      const RecordLocation* location = FindLocked(key);
+      if (location == nullptr || !by_segment.contains(location->segment)) moved.push_back(key);
     }
+    keys.swap(moved);
   }
   return true;
 }

@@ -176,6 +176,7 @@ class DiskWorld {
     disk_.Heal();
     Status status;
     for (int attempt = 0; attempt < 2; ++attempt) {
+      clock_.Advance(DiskStore::kRetryNanos);
       Put(1000);
       status = Sync();
       if (status.ok()) break;
