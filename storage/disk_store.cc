@@ -1,6 +1,7 @@
 #include "storage/disk_store.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/bytes.h"
@@ -15,6 +16,9 @@ constexpr uint64_t kMaxSegmentBytes = 64 << 20;
 constexpr uint64_t kSegmentsPerCapacity = 32;
 // Small segments come from quiet times, in which a segment is sealed by its age.
 constexpr uint64_t kMinMaxSegments = 128;
+
+// How often others look whether a waiting Contains has had its turn: longer than a thread takes to wake.
+constexpr int kMostYields = 200;
 
 // Every record takes some room beside its bytes. Two segments of the smallest records must fit.
 constexpr uint64_t kBytesPerRecord = 2048;
@@ -38,8 +42,11 @@ DiskStore::DiskStore(const DiskStoreOptions& options)
       ledger_(options.capacity),
       open_(NewBatch()) {}
 
-DiskStore::StateLock::StateLock(const DiskStore* store) : store_(store) {
+DiskStore::StateLock::StateLock(const DiskStore* store, bool is_contains) : store_(store) {
+  for (int i = 0; !is_contains && store->waiting_ > 0 && i < kMostYields; ++i) std::this_thread::yield();
+  if (is_contains) ++store->waiting_;
   store->state_.Lock();
+  if (is_contains) --store->waiting_;
   store->work_ = 0;
 }
 
@@ -133,7 +140,7 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
 }
 
 bool DiskStore::Contains(const BlockKey& key) const {
-  StateLock lock(this);
+  StateLock lock(this, /*is_contains=*/true);
   return PendingLocked(key) != nullptr || FindLocked(key) != nullptr;
 }
 
