@@ -264,11 +264,8 @@ struct HistogramRow {
   const LatencyHistogram& (*read)(const EngineStats& stats);
 };
 constexpr HistogramRow kHistograms[] = {
-    {
-        "vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
-        [](const EngineStats& e) -> const LatencyHistogram& { return e.time_to_first_token; }  // namespace
-    }  // namespace prefixd
-    ,
+    {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
+     [](const EngineStats& e) -> const LatencyHistogram& { return e.time_to_first_token; }},
     {"vllm:inter_token_latency_seconds", "Time from one token to the next.",
      [](const EngineStats& e) -> const LatencyHistogram& { return e.inter_token; }},
     {"vllm:e2e_request_latency_seconds", "Time from arrival to the end of the request.",

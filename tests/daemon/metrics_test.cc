@@ -92,18 +92,28 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   }
   for (const std::string tier : {"device", "host", "disk"}) {
     for (const char* name :
-         {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total"}) {
+         {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total",
+          "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total"}) {
       expect(name + ("{tier=\"" + tier + "\"}"));
+    }
+    for (const std::string kind : {"read", "write", "full", "missing", "busy"}) {
+      expect("prefixd_tier_errors_total{tier=\"" + tier + "\",kind=\"" + kind + "\"}");
     }
     for (const std::string state : {"free", "cached", "leased"}) {
       expect("prefixd_blocks{tier=\"" + tier + "\",state=\"" + state + "\"}");
     }
   }
+  for (const std::string result : {"ok", "failed", "missing", "corrupt"}) {
+    expect("prefixd_tier_loads_total{result=\"" + result + "\"}");
+    expect("prefixd_tier_spills_total{result=\"" + result + "\"}");
+  }
   for (const char* name :
-       {"prefixd_recomputed_tokens_total", "prefixd_failed_steps_total", "prefixd_step_seconds_count",
-        "prefixd_prefill_tokens_per_second", "prefixd_ready", "prefixd_inflight_bytes",
-        "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total", "prefixd_slow_readers_total",
-        "prefixd_discarded_tokens_total"}) {
+       {"prefixd_spill_pending_bytes", "prefixd_disk_rewritten_bytes_total",
+        "prefixd_tier_engine_seconds_total", "prefixd_load_seconds_count",
+        "prefixd_store_queue_seconds_count", "prefixd_recomputed_tokens_total", "prefixd_failed_steps_total",
+        "prefixd_step_seconds_count", "prefixd_prefill_tokens_per_second", "prefixd_ready",
+        "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
+        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -154,6 +164,76 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("prefixd_inflight_refusals_total"), 13);
   EXPECT_EQ(samples.at("prefixd_slow_readers_total"), 14);
   EXPECT_EQ(SumOf(samples, "prefixd_verify_failures_total"), 6);
+}
+
+// Returns "name{tier="host"}".
+std::string Of(const std::string& name, const std::string& tier) { return name + "{tier=\"" + tier + "\"}"; }
+
+TEST(Metrics, EachTierShowsItsOwnNumbers) {
+  MetricsSnapshot snapshot = Empty();
+  EngineStats& engine = snapshot.engine;
+  engine.block_bytes = 100;
+  engine.blocks[0] = {.free = 1, .cached = 2, .leased = 3};
+  engine.blocks[1] = {.free = 10, .cached = 20, .leased = 30};
+  engine.cache.evicted_blocks = {4, 40};
+  engine.transfers.read_bytes = {5, 50, 500};
+  engine.transfers.written_bytes = {6, 60, 600};  // the last one is shown once it is durable
+  snapshot.disk = {.on = true, .bytes = 7000, .capacity = 8000};
+  snapshot.disk.store.records = 9;
+  snapshot.disk.store.written_bytes = 550;
+  snapshot.disk.store.evicted_records = 400;
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  const auto expect = [&](const std::string& name, double device, double host, double disk) {
+    EXPECT_EQ(samples.at(Of(name, "device")), device) << name;
+    EXPECT_EQ(samples.at(Of(name, "host")), host) << name;
+    EXPECT_EQ(samples.at(Of(name, "disk")), disk) << name;
+  };
+  expect("prefixd_tier_bytes", 500, 5000, 7000);
+  expect("prefixd_tier_capacity_bytes", 600, 6000, 8000);
+  expect("prefixd_tier_evictions_total", 4, 40, 400);
+  expect("prefixd_tier_read_bytes_total", 5, 50, 500);
+  expect("prefixd_tier_written_bytes_total", 6, 60, 550);
+  EXPECT_EQ(samples.at("prefixd_blocks{tier=\"host\",state=\"free\"}"), 10);
+  EXPECT_EQ(samples.at("prefixd_blocks{tier=\"host\",state=\"cached\"}"), 20);
+  EXPECT_EQ(samples.at("prefixd_blocks{tier=\"host\",state=\"leased\"}"), 30);
+  EXPECT_EQ(samples.at("prefixd_blocks{tier=\"disk\",state=\"cached\"}"), 9);
+  EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"disk\""), 9);
+}
+
+TEST(Metrics, TransfersAreCountedByTheirEnd) {
+  MetricsSnapshot snapshot = Empty();
+  EngineStats& engine = snapshot.engine;
+  engine.block_bytes = 100;
+  engine.pending_disk_blocks = 3;
+  engine.cache.loads = {1, 2, 3, 4};
+  engine.cache.spills = {5, 6, 7, 8};
+  engine.cache.key_collisions = 20;
+  engine.transfers.errors[static_cast<size_t>(Tier::kDisk)] = {11, 12, 13, 14, 15};
+  engine.transfers.verify_failures = {1, 2, 3, 4, 5, 6, 7};
+  engine.transfers.load_seconds.counts[3] = 5;
+  engine.transfers.store_queue_seconds.counts[3] = 6;
+  engine.tier_seconds = 0.5;
+  snapshot.disk.store.pending_bytes = 45;
+  snapshot.disk.store.rewritten_bytes = 46;
+  snapshot.disk.store.lost_records = 30;
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  const auto expect = [&](const std::string& series, double value) {
+    EXPECT_EQ(samples.at(series), value) << series;
+  };
+  expect("prefixd_spill_pending_bytes", 345);
+  expect("prefixd_disk_rewritten_bytes_total", 46);
+  expect("prefixd_tier_engine_seconds_total", 0.5);
+  expect("prefixd_tier_loads_total{result=\"ok\"}", 1);
+  expect("prefixd_tier_loads_total{result=\"corrupt\"}", 4);
+  expect("prefixd_tier_spills_total{result=\"failed\"}", 6);
+  expect("prefixd_tier_errors_total{tier=\"disk\",kind=\"read\"}", 11);
+  expect("prefixd_tier_errors_total{tier=\"disk\",kind=\"busy\"}", 15);
+  EXPECT_EQ(SumOf(samples, "prefixd_tier_errors_total"), 11 + 12 + 13 + 14 + 15);
+  expect("prefixd_verify_failures_total{kind=\"tokens\"}", 1 + 20);
+  expect("prefixd_verify_failures_total{kind=\"nonfinite\"}", 6);
+  expect("prefixd_verify_failures_total{kind=\"store\"}", 7 + 30);
+  expect("prefixd_load_seconds_count", 5);
+  expect("prefixd_store_queue_seconds_count", 6);
 }
 
 TEST(Metrics, HistogramsAreCumulativeAndEndInInfinity) {

@@ -123,6 +123,31 @@ TEST(CommandLine, SecondsMayHaveDecimals) {
   }
 }
 
+TEST(CommandLine, AnAgeHasAUnitOrIsNone) {
+  const auto age = [](const char* text) {
+    return Parse({"serve", "--model", "m", "--disk-max-age", text})->options.disk_max_age;
+  };
+  EXPECT_EQ(Parse({"serve", "--model", "m"})->options.disk_max_age, 0);
+  EXPECT_EQ(age("none"), 0);
+  EXPECT_EQ(age("90s"), 90);
+  EXPECT_EQ(age("2w"), 14 * 86'400);
+  for (const char* text : {"", "7", "0h", "-1h", "1y", "1.5h", "auto", "99999999999999999999s"}) {
+    EXPECT_THAT(Fault({"serve", "--model", "m", ("--disk-max-age=" + std::string(text)).c_str()}),
+                HasSubstr("disk-max-age"))
+        << text;
+  }
+}
+
+TEST(CommandLine, SizesOfTheTiersHaveTheirRange) {
+  const auto parsed = Parse({"serve", "--model", "m", "--host-cache", "3GiB", "--disk-cache", "auto"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status().ToString();
+  EXPECT_EQ(parsed->options.host_cache, int64_t{3} << 30);
+  EXPECT_EQ(parsed->options.disk_cache, kAuto);
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--host-cache", "auto"}), HasSubstr("host-cache"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--disk-cache", "8388607"}), HasSubstr("out of range"));
+  EXPECT_EQ(Fault({"serve", "--model", "m", "--disk-cache", "8388608"}), "no fault");
+}
+
 TEST(CommandLine, UnknownNamesAreRejectedWithTheNearestName) {
   EXPECT_THAT(Fault({"serve", "--modell", "m"}),
               HasSubstr("--modell is not an option of prefixd; did you mean --model?"));

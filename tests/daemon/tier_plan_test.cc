@@ -1,0 +1,156 @@
+#include "daemon/tier_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "cache/drop_log.h"
+#include "storage/disk_store.h"
+#include "tests/support/temp_dir.h"
+
+namespace prefixd {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+// A block takes 16 * 2 * 2 * 8 * 2 = 1024 elements.
+KvLayout SmallLayout(DType dtype = DType::kF16) {
+  return {.layers = 2, .kv_heads = 2, .head_dim = 16, .block_tokens = 16, .dtype = dtype};
+}
+
+// The defaults, with the settings.
+Options With(std::vector<std::pair<std::string, std::string>> settings) {
+  std::vector<std::vector<Setting>> layers(1);
+  for (auto& [name, value] : settings) layers[0].push_back({name, value, name});
+  Result<Options> options = BuildOptions(layers);
+  EXPECT_TRUE(options.ok()) << options.status().message();
+  return *std::move(options);
+}
+
+TierPlan PlanOf(const Options& options, const KvLayout& layout = SmallLayout()) {
+  Result<TierPlan> plan = MakeTierPlan(options, layout);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  return plan.ok() ? *std::move(plan) : TierPlan();
+}
+
+std::string FaultOf(const Options& options, const KvLayout& layout = SmallLayout()) {
+  const Result<TierPlan> plan = MakeTierPlan(options, layout);
+  if (plan.ok()) return "no fault";
+  EXPECT_EQ(plan.status().code(), Code::kInvalidArgument);
+  return plan.status().message();
+}
+
+TEST(TierPlan, WithoutOptionsThereIsNoLowerTier) {
+  const TierPlan plan = PlanOf(With({}));
+  EXPECT_EQ(plan.host_blocks, 0u);
+  EXPECT_FALSE(plan.disk.on);
+  EXPECT_TRUE(TierMemory(plan, SmallLayout(), 100).empty());
+}
+
+TEST(TierPlan, TheHostTierHasWholeBlocks) {
+  const size_t block = SmallLayout().BlockBytes();
+  const auto host = [](uint64_t bytes) { return With({{"host-cache", std::to_string(bytes)}}); };
+  EXPECT_EQ(PlanOf(host(block)).host_blocks, 1u);
+  EXPECT_EQ(PlanOf(host(3 * block - 1)).host_blocks, 2u);
+  EXPECT_THAT(FaultOf(host(block - 1)), StartsWith("host-cache: "));
+  EXPECT_THAT(FaultOf(host(uint64_t{1} << 50)), StartsWith("host-cache: ")) << "too many blocks";
+}
+
+TEST(TierPlan, TheOptionsOfTheDiskAreTaken) {
+  const testing_support::TempDir dir;
+  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", dir.path()},
+                                     {"disk-cache", "64MiB"},
+                                     {"disk-write-through", "true"},
+                                     {"disk-max-age", "2d"},
+                                     {"disk-compression", "on"}}))
+                            .disk;
+  EXPECT_TRUE(disk.on);
+  EXPECT_EQ(disk.dir, dir.path());
+  EXPECT_EQ(disk.capacity, 64 * kMiB);
+  EXPECT_EQ(disk.capacity_source, "option disk-cache");
+  EXPECT_TRUE(disk.write_through);
+  EXPECT_EQ(disk.max_age_seconds, 2 * 86'400);
+  EXPECT_EQ(disk.codec.codec, PayloadCodec::kPlanesZstd);
+  EXPECT_EQ(disk.codec.element_bytes, 2u);
+}
+
+TEST(TierPlan, WithoutASizeTheDiskTierTakesATenthOfWhatIsFree) {
+  const testing_support::TempDir dir;
+  const uint64_t free = std::filesystem::space(std::string(dir.path())).available;
+  const std::string missing = std::string(dir.path()) + "/not/yet";
+  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", missing}})).disk;
+  // Others use the same file system, so what is free changes all the time.
+  EXPECT_GE(disk.capacity, std::max(free / 20, kMinDiskCapacity));
+  EXPECT_LE(disk.capacity, std::max(free / 5, kMinDiskCapacity));
+  EXPECT_THAT(disk.capacity_source, StartsWith("a tenth of the "));
+  EXPECT_FALSE(std::filesystem::exists(std::string(dir.path()) + "/not")) << "a plan creates nothing";
+}
+
+TEST(TierPlan, CompressionFollowsTheTypeOfTheKv) {
+  const testing_support::TempDir dir;
+  const auto codec = [&](const char* mode, DType dtype) {
+    return PlanOf(With({{"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}, {"disk-compression", mode}}),
+                  SmallLayout(dtype))
+        .disk.codec;
+  };
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const CodecChoice chosen = ChooseCodec(DTypeName(dtype));
+    EXPECT_EQ(codec("auto", dtype).codec, chosen.codec) << DTypeName(dtype);
+    EXPECT_EQ(codec("auto", dtype).element_bytes, chosen.element_bytes) << DTypeName(dtype);
+    EXPECT_EQ(codec("off", dtype).codec, PayloadCodec::kRaw);
+    EXPECT_EQ(codec("on", dtype).codec, PayloadCodec::kPlanesZstd);
+    EXPECT_EQ(codec("on", dtype).element_bytes, DTypeBytes(dtype));
+  }
+}
+
+TEST(TierPlan, AnOptionThatWouldDoNothingIsAFault) {
+  const std::vector<std::pair<std::string, std::string>> alone[] = {
+      {{"disk-cache", "1GiB"}},
+      {{"disk-write-through", "true"}},
+      {{"disk-max-age", "1h"}},
+      {{"disk-compression", "off"}},
+  };
+  for (const auto& settings : alone) {
+    EXPECT_THAT(FaultOf(With(settings)), AllOf(StartsWith(settings[0].first), HasSubstr("disk-cache-dir")));
+  }
+  const testing_support::TempDir dir;
+  EXPECT_THAT(FaultOf(With({{"no-prefix-cache", "true"}, {"disk-cache-dir", dir.path()}})),
+              AllOf(StartsWith("disk-cache-dir"), HasSubstr("no-prefix-cache")));
+  EXPECT_THAT(FaultOf(With({{"no-prefix-cache", "true"}, {"host-cache", "1GiB"}})),
+              AllOf(StartsWith("host-cache"), HasSubstr("no-prefix-cache")));
+}
+
+TEST(TierPlan, TheLargestRecordHoldsABlock) {
+  const testing_support::TempDir dir;
+  KvLayout layout = SmallLayout();
+  const Options options = With({{"disk-cache-dir", dir.path()}, {"disk-cache", "8MiB"}});
+  EXPECT_EQ(FaultOf(options, layout), "no fault");
+  while (layout.BlockBytes() < DiskStore::SegmentBytes(kMinDiskCapacity)) layout.layers *= 2;
+  EXPECT_THAT(FaultOf(options, layout), AllOf(StartsWith("disk-cache: "), HasSubstr("enlarge disk-cache")));
+}
+
+TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
+  const testing_support::TempDir dir;
+  const KvLayout layout = SmallLayout();
+  const TierPlan plan =
+      PlanOf(With({{"host-cache", "1MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}}));
+  const MemoryPlan parts = TierMemory(plan, layout, 100);
+  EXPECT_EQ(BytesOf(parts, "host_cache_bytes"), plan.host_blocks * uint64_t{layout.BlockBytes()});
+  EXPECT_GE(BytesOf(parts, "disk_index_bytes"),
+            64 * kMiB / layout.BlockBytes() * 37 + DropLog::MaxMemoryBytes(kDropsPerBlock * 100));
+  EXPECT_GE(BytesOf(parts, "disk_buffer_bytes"), 3 * DiskStore::SegmentBytes(64 * kMiB));
+  for (const MemoryPart& part : parts) {
+    const TierPlan larger = PlanOf(
+        With({{"host-cache", "2MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "128MiB"}}), layout);
+    EXPECT_GT(BytesOf(TierMemory(larger, layout, 100), part.key), part.bytes) << part.key;
+  }
+  EXPECT_GT(BytesOf(TierMemory(plan, layout, 1000), "disk_index_bytes"), BytesOf(parts, "disk_index_bytes"));
+}
+
+}  // namespace
+}  // namespace prefixd
