@@ -2,6 +2,7 @@
 """Checks that systemd accepts deploy/prefixd.service and that the unit stays confined."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,11 @@ class Service(unittest.TestCase):
     def test_verify_reports_a_misspelt_key(self):
         text = (ROOT / "deploy/prefixd.service").read_text().replace("WatchdogSec", "WatchdogSecs")
         self.assertIn("WatchdogSecs", self.verify(text))
+
+    def test_the_disk_cache_is_in_the_cache_directory(self):
+        text = (ROOT / "deploy/prefixd.service").read_text()
+        folder = re.search(r"^CacheDirectory=(\S+)$", text, re.MULTILINE)[1]
+        self.assertRegex(text, rf"(?m)^Environment=PREFIXD_DISK_CACHE_DIR=%C/{folder}(/\S+)?$")
 
     def test_it_is_confined(self):
         unit = self.write((ROOT / "deploy/prefixd.service").read_text())
