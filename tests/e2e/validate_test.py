@@ -213,6 +213,38 @@ def test_the_memory_plan_has_a_line_for_each_part():
     assert told["plan_bytes"] == sum(told[part] for part in PARTS)
 
 
+TIER_PARTS = ("host_cache_bytes", "disk_index_bytes", "disk_buffer_bytes")
+
+
+def test_the_plan_has_the_tiers(tmp_path):
+    arguments = ("--model", MODEL, "--host-cache", "32MiB", "--disk-cache-dir", tmp_path / "kv",
+                 "--disk-cache", "64MiB", "--disk-max-age", "2d")
+    plan = json.loads(run("validate", "--json", *arguments).stdout)
+    told = plan["memory"]
+    assert set(told) == {*PARTS, *TIER_PARTS, "plan_bytes", "available_bytes", "total_bytes"}
+    assert told["plan_bytes"] == sum(told[part] for part in (*PARTS, *TIER_PARTS))
+    assert told["plan_bytes"] <= told["available_bytes"], "the automatic device cache leaves room for them"
+    assert plan["cached_tokens"]["host"] * plan["kv_bytes_per_token"] == told["host_cache_bytes"]
+    assert plan["cached_tokens"]["disk"] == 2**26 // plan["kv_bytes_per_token"]
+    disk = plan["disk_cache"]
+    assert disk["directory"] == str(tmp_path / "kv") and disk["capacity_bytes"] == 2**26
+    assert disk["max_age_seconds"] == 2 * 86400 and disk["write_through"] is False
+    assert not (tmp_path / "kv").exists(), "validate creates nothing"
+    text = run("validate", *arguments).stdout
+    assert "\ndisk cache:" in text and f"64.0 MiB in {tmp_path}/kv (option disk-cache)" in text
+
+
+@pytest.mark.parametrize("option, less, more, parts", [
+    ("--host-cache", "8MiB", "16MiB", {"host_cache_bytes", "cache_book_bytes"}),
+    ("--disk-cache", "32MiB", "64MiB", {"disk_index_bytes", "disk_buffer_bytes"}),
+])
+def test_the_size_of_a_tier_changes_its_parts(tmp_path, option, less, more, parts):
+    other = ("--disk-cache", "64MiB") if option == "--host-cache" else ("--host-cache", "8MiB")
+    rest = ("--device-cache", "64MiB", "--disk-cache-dir", tmp_path / "kv", *other)
+    small, large = memory(option, less, *rest), memory(option, more, *rest)
+    assert {part for part in (*PARTS, *TIER_PARTS) if large[part] > small[part]} - {"program_bytes"} == parts
+
+
 # The parts that each option makes larger. The program is measured, so its size varies a little.
 @pytest.mark.parametrize("option, less, more, parts", [
     ("--device-cache", "64MiB", "65MiB", {"device_cache_bytes", "cache_book_bytes"}),
