@@ -199,6 +199,12 @@ std::span<const Row> TierRows() {
        [](const S& s, size_t tier, size_t kind) {
          return static_cast<double>(s.engine.transfers.errors[tier][kind]);
        }},
+  };
+  return rows;
+}
+
+std::span<const Row> TransferRows() {
+  static const std::vector<Row> rows = {
       {kCounter, "prefixd_tier_loads_total", "Transfers of blocks to the device cache, by result.",
        kTransferResult, kNoLabel,
        [](const S& s, size_t result, size_t) { return static_cast<double>(s.engine.cache.loads[result]); }},
@@ -332,7 +338,8 @@ MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetr
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   std::vector<MetricFamily> families;
-  for (const std::span<const Row> rows : {VllmRows(), CacheRows(), TierRows(), ProcessRows()}) {
+  for (const std::span<const Row> rows :
+       {VllmRows(), CacheRows(), TierRows(), TransferRows(), ProcessRows()}) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));
