@@ -1,0 +1,74 @@
+// The laws of the simulation.
+#include <utility>
+
+#include "base/check.h"
+#include "tests/sim/simulation.h"
+
+namespace prefixd::sim {
+
+void Simulation::Check() {
+  cache_->CheckInvariants();
+  scheduler_->CheckInvariants();
+  for (const auto& sequence : scheduler_->running()) CheckKv(*sequence);
+}
+
+void Simulation::CheckKv(const Sequence& s) {
+  if (!s.lease.open()) return;
+  const auto marks = TokenMemory::Marks(s.tokens, TenantOf(s.id));
+  // The copies of a step that has not ended are in order as well.
+  for (int i = 0; i < s.ready(); ++i) {
+    const BlockId block = s.lease.blocks()[static_cast<size_t>(i / block_tokens_)];
+    PREFIXD_CHECK(memory_->content(block)[static_cast<size_t>(i % block_tokens_)] ==
+                  marks[static_cast<size_t>(i)])
+        << "wrong KV at token " << i << " of " << s.ready() << " of request " << s.id;
+  }
+}
+
+void Simulation::AfterPrompt(const Sequence& s) {
+  PREFIXD_CHECK(s.usage.total() == s.prompt_tokens) << s.usage.total() << " of " << s.prompt_tokens;
+  uint64_t explained = 0;
+  for (const uint64_t tokens : s.miss_tokens) explained += tokens;
+  PREFIXD_CHECK(explained == static_cast<uint64_t>(s.usage.computed()))
+      << explained << " of " << s.usage.computed();
+  const auto count = [&](TokenSource source) {
+    return static_cast<uint64_t>(s.usage.tokens[static_cast<size_t>(source)]);
+  };
+  seen_.host_tokens += count(TokenSource::kHost);
+  seen_.disk_tokens += count(TokenSource::kDisk);
+  seen_.shared_tokens += count(TokenSource::kShared);
+  if (cache_->stats().spills[0] == 0) seen_.recovered_tokens += count(TokenSource::kDisk);
+}
+
+// What was durable is there, unless it was deleted or told dropped since.
+void Simulation::FinishScan() {
+  for (const BlockKey& key : std::exchange(to_find_, {})) {
+    if (!disk_.promised().contains(key)) continue;
+    PREFIXD_CHECK(disk_.Contains(key)) << "a durable record is lost";
+    ++seen_.recovered_records;
+  }
+}
+
+void Simulation::CheckAtRest() {
+  PREFIXD_CHECK(accepted_ == ended_) << accepted_ << " accepted, " << ended_ << " ended";
+  PREFIXD_CHECK(cache_->running_transfers() == 0 && cache_->pending_disk_blocks() == 0);
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    PREFIXD_CHECK(cache_->leased_blocks(tier) == 0);
+    PREFIXD_CHECK(cache_->free_blocks(tier) + cache_->cached_blocks(tier) == cache_->capacity(tier));
+  }
+  uint64_t bad_loads = 0, damaged = 0;
+  for (size_t i = 1; i < kTransferResults; ++i) bad_loads += cache_->stats().loads[i];
+  for (const auto failure : {VerifyFailure::kTokens, VerifyFailure::kChecksum, VerifyFailure::kFingerprint,
+                             VerifyFailure::kShort, VerifyFailure::kDecompress})
+    damaged += tiers_->stats().verify_failures[static_cast<size_t>(failure)];
+  const uint64_t bad = bad_copies_ + disk_.bad_reads() - bad_reads_before_ + loads_->refused;
+  const uint64_t damaged_reads = disk_.damaged_reads() - damaged_before_;
+  // With weak keys a record may be whole and of another block.
+  PREFIXD_CHECK(weak_keys_ != 0 ? bad_loads >= bad : bad_loads == bad)
+      << bad_loads << " loads are counted as failed, " << bad << " failed";
+  PREFIXD_CHECK(weak_keys_ != 0 ? damaged >= damaged_reads : damaged == damaged_reads)
+      << damaged << " records are counted as damaged, " << damaged_reads << " were";
+  PREFIXD_CHECK(tiers_->stats().verify_failures[static_cast<size_t>(VerifyFailure::kNonfinite)] ==
+                nonfinite_);
+}
+
+}  // namespace prefixd::sim

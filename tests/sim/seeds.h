@@ -1,0 +1,36 @@
+// What `prefixd_sim` runs: simulations from seeds, and the counts of what happened in them. One thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "cache/prefix_cache.h"
+
+namespace prefixd::sim {
+
+struct Options {
+  uint64_t seed = 0;
+  int events = 300;
+  bool random_faults = true;
+  uint64_t fail_at = 0;  // this operation of the medium fails, counted from 1; 0: none
+};
+
+// What happened. A simulation in which something never happens does not test it.
+struct Seen {
+  uint64_t steps = 0, failed_steps = 0, finished = 0, cancelled = 0, preemptions = 0, crashes = 0, rests = 0;
+  uint64_t host_tokens = 0, disk_tokens = 0, recovered_records = 0, recovered_tokens = 0, shared_tokens = 0;
+  uint64_t damaged_reads = 0, nonfinite = 0, collisions = 0, operations = 0, refused = 0;
+  std::array<uint64_t, kTransferResults> loads{}, spills{};
+
+  void Add(const Seen& other);
+};
+
+// For the report of a violation.
+extern volatile uint64_t current_seed, current_event, current_fail_at;
+
+Seen Simulate(const Options& options);
+// Simulates the seed as its number says: with random faults or, every eighth, once for each operation of the
+// medium, which then fails alone.
+Seen SimulateSeed(uint64_t seed);
+
+}  // namespace prefixd::sim

@@ -1,0 +1,97 @@
+// Simulation: a scheduler, a cache and its lower tiers, driven as the engine drives them, on one thread, with
+// a clock that only the simulation moves and faults from a seed. Everything that a run does follows from its
+// options. A violated law aborts the process; `prefixd_sim` says at which seed and event.
+//
+// The "model" writes into each place of a KV block a mark of its token, of all tokens before it and of the
+// tenant, so wrong KV is seen wherever it comes from.
+//
+// Laws, after every event:
+//   1. The invariants of the cache and the scheduler hold.
+//   2. Every lease has exactly the KV of its tokens.
+//   3. Cached and computed tokens of a prompt sum to its length, and the reasons of its misses to what was
+//      computed.
+//   4. After a crash, each record that was durable and not told dropped is on the disk as soon as the scan has
+//      passed it.
+// At rest, when no request is left and all transfers have ended:
+//   5. Every accepted request has ended. Nothing is leased, nothing waits for the disk.
+//   6. Every load that went wrong is counted once, and every damaged record that was read as damaged.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/prng.h"
+#include "cache/drop_log.h"
+#include "cache/tier_transfers.h"
+#include "engine/scheduler.h"
+#include "tests/cache/token_memory.h"
+#include "tests/sim/job_queue.h"
+#include "tests/sim/model_disk.h"
+#include "tests/sim/seeds.h"
+
+namespace prefixd::sim {
+
+class Simulation {
+ public:
+  explicit Simulation(const Options& options);
+
+  Seen Run();
+
+ private:
+  void Start();
+  void Stop();
+  KeyFunction Key() const;
+  PrefixCache::Options CacheOptions();
+  void Event();
+  void Submit();
+  void Cancel();
+  void Launch();
+  void Collect();
+  void Compute(const PlannedChunk& chunk);
+  void AfterPrompt(const Sequence& sequence);
+  void End(RequestId id);
+  void RunJob();
+  void Crash();
+  void FinishScan();
+  void Rest();
+  void Check();
+  void CheckKv(const Sequence& sequence);
+  void CheckAtRest();
+  bool Busy() const { return !scheduler_->queued().empty() || !scheduler_->running().empty(); }
+  TokenId TenantOf(RequestId id) const { return static_cast<TokenId>(id % 5 == 0 ? 1 : 0); }
+  bool CopyFails(const Transfer& transfer);
+  bool IsFinite();
+
+  const Options options_;
+  Prng random_;
+  const uint64_t weak_keys_;  // keys have only so many values; 0: they are as in production
+  const int block_tokens_;
+  const uint32_t blocks_;
+  const uint32_t host_blocks_;
+  const bool disk_tier_;
+  ManualClock clock_;
+  Faults faults_;
+  std::shared_ptr<DropLog> drops_;
+  ModelDisk disk_;
+  // Of one process.
+  std::unique_ptr<JobQueue> loads_, spills_;
+  std::unique_ptr<TokenMemory> memory_;
+  std::vector<std::byte> host_;
+  std::unique_ptr<TierTransfers> tiers_;
+  std::unique_ptr<PrefixCache> cache_;
+  std::unique_ptr<Scheduler> scheduler_;
+  StepBudget budget_;
+  std::vector<PlannedChunk> plan_;  // launched and not collected
+  std::set<RequestId> cancelled_;
+  std::set<BlockKey> to_find_;  // records that the scan must find
+  uint64_t bad_copies_ = 0, nonfinite_ = 0, bad_reads_before_ = 0, damaged_before_ = 0;
+  // Of all.
+  RequestId last_id_ = 0;
+  uint64_t accepted_ = 0, ended_ = 0;
+  std::vector<std::vector<TokenId>> past_;
+  Seen seen_;
+};
+
+}  // namespace prefixd::sim
