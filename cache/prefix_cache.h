@@ -207,8 +207,8 @@ class PrefixCache {
   size_t running_transfers() const;
   // Blocks that are to be written to the disk tier, or are being written.
   uint64_t pending_disk_blocks() const;
-  // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks` that
-  // are not on the disk are spilled, those that were used last first.
+  // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks`
+  // that are not on the disk are spilled, those that were used last first.
   void SpillAll(uint64_t most_blocks);
 
   // The blocks of a pool tier.

@@ -1,7 +1,6 @@
 #include "daemon/disk_tier.h"
 
 #include <pthread.h>
-#include <sys/stat.h>
 
 #include <chrono>
 #include <utility>
@@ -15,14 +14,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kMaintenancePeriod{200};
 constexpr int64_t kReopenNanos = 5'000'000'000;  // from one try to the next
-// After so long without an error a failure counts as over, although nothing was written since.
-constexpr int64_t kQuietNanos = 10'000'000'000;
-
-// 0: there is no such directory.
-uint64_t InodeOf(const std::string& path) {
-  struct stat facts {};
-  return stat(path.c_str(), &facts) == 0 ? facts.st_ino : 0;
-}
+// A failure is shown so long at least: the log, /ready and a probe of it look now and then.
+constexpr int64_t kShownNanos = 2'000'000'000;
 
 // Adds the counters of `closed`. The gauges are those of `now`.
 DiskStoreStats Add(DiskStoreStats now, const DiskStoreStats& closed) {
@@ -34,6 +27,7 @@ DiskStoreStats Add(DiskStoreStats now, const DiskStoreStats& closed) {
   now.lost_records += closed.lost_records;
   now.damaged_segments += closed.damaged_segments;
   now.failed_writes += closed.failed_writes;
+  now.failed_reads += closed.failed_reads;
   return now;
 }
 
@@ -68,38 +62,31 @@ std::shared_ptr<DiskStore> DiskTier::store() const {
 
 Status DiskTier::OpenStore() {
   Result<std::unique_ptr<DiskStore>> opened = DiskStore::Open(options_);
-  Note(opened.status());
-  if (!opened.ok()) return opened.status();
-  inode_ = InodeOf(options_.path);
-  must_scan_ = true;
+  tried_nanos_ = options_.clock->NowNanos();
   MutexLock lock(mutex_);
+  if (!opened.ok()) {
+    failure_ = opened.status().message();
+    failed_nanos_ = tried_nanos_;
+    return opened.status();
+  }
+  must_scan_ = true;
   store_ = *std::move(opened);
-  failure_.clear();
-  must_reopen_ = false;
-  written_at_failure_ = 0;
   return Status::Ok();
 }
 
 // The last user of the store destroys it.
 void DiskTier::CloseStore() {
-  std::shared_ptr<DiskStore> closing;
-  {
-    MutexLock lock(mutex_);
-    closing.swap(store_);
-  }
+  std::shared_ptr<DiskStore> closing = store();
   const DiskStoreStats last = closing->stats();
+  Log(LogLevel::kError, "the disk cache is closed and opened again", {{"error", last.last_write_error}});
   MutexLock lock(mutex_);
-  DiskStoreStats sums = Add(last, closed_);
-  sums.records = sums.segments = sums.other_segments = sums.pending_bytes = sums.index_bytes = 0;
-  closed_ = sums;
-}
-
-void DiskTier::Note(const Status& status) {
-  if (status.ok()) return;
-  MutexLock lock(mutex_);
-  failure_ = status.message();
+  store_.reset();  // `closing` destroys it, after the lock
+  failure_ = "it was closed: " + last.last_write_error;
   failed_nanos_ = options_.clock->NowNanos();
-  if (status.code() == Code::kCorrupt) must_reopen_ = true;
+  closed_ = Add(last, closed_);
+  closed_.records = closed_.segments = closed_.other_segments = closed_.pending_bytes = closed_.index_bytes =
+      0;
+  closed_.writing_fails = false;
 }
 
 // --- The maintenance thread ---
@@ -107,17 +94,38 @@ void DiskTier::Note(const Status& status) {
 void DiskTier::Run() {
   bool told_failure = false;
   do {
-    if (const std::shared_ptr<DiskStore> open = store()) {
+    if (std::shared_ptr<DiskStore> open = store()) {
       if (std::exchange(must_scan_, false)) ScanWhole(*open);
-      Note(open->Maintain());
+      (void)open->Maintain();  // the statistics of the store have its errors
+      if (open->NeedsReopen()) {
+        open.reset();
+        CloseStore();
+      }
     }
-    Recover();
-    const std::string failure = stats().failure;
-    if (!failure.empty() && !told_failure)
-      Log(LogLevel::kError, "the disk cache fails; requests are served without it", {{"error", failure}});
-    if (failure.empty() && told_failure) Log(LogLevel::kInfo, "the disk cache works again");
-    told_failure = !failure.empty();
+    if (store() == nullptr && options_.clock->NowNanos() - tried_nanos_ >= kReopenNanos) (void)OpenStore();
+    const bool fails = TakeNote();
+    if (fails && !told_failure)
+      Log(LogLevel::kError, "the disk cache fails; requests are served without it",
+          {{"error", stats().failure}});
+    if (!fails && told_failure) Log(LogLevel::kInfo, "the disk cache works again");
+    told_failure = fails;
   } while (!WaitToStop());
+}
+
+// Takes note of errors, and of the end of a failure. Returns whether the disk cache fails.
+bool DiskTier::TakeNote() {
+  const std::shared_ptr<DiskStore> open = store();
+  const int64_t now = options_.clock->NowNanos();
+  DiskStoreStats facts;
+  if (open != nullptr) facts = open->stats();
+  MutexLock lock(mutex_);
+  if (facts.writing_fails) {
+    failure_ = facts.last_write_error;
+    failed_nanos_ = now;
+  } else if (open != nullptr && now - failed_nanos_ >= kShownNanos) {
+    failure_.clear();
+  }
+  return !failure_.empty();
 }
 
 bool DiskTier::WaitToStop() {
@@ -135,46 +143,17 @@ void DiskTier::ScanWhole(DiskStore& open) {
     const int64_t now = options_.clock->NowNanos();
     if (now - maintained < std::chrono::nanoseconds(kMaintenancePeriod).count()) return true;
     maintained = now;
-    Note(open.Maintain());
+    (void)open.Maintain();
     MutexLock lock(mutex_);
     stopping = stopping_;
     return !stopping;
   });
-  Note(status);
+  if (!status.ok())
+    Log(LogLevel::kWarning, "the disk cache could not be scanned whole", {{"error", status.ToString()}});
   if (!status.ok() || stopping) return;
   Log(LogLevel::kInfo, "the disk cache is scanned",
       {{"records", open.stats().records},
        {"seconds", static_cast<double>(options_.clock->NowNanos() - begun) * 1e-9}});
-}
-
-// Closes a store that cannot go on, opens one that is closed, and finds out whether a failure is over.
-void DiskTier::Recover() {
-  const int64_t now = options_.clock->NowNanos();
-  std::shared_ptr<DiskStore> open = store();
-  if (open != nullptr && InodeOf(options_.path) != inode_) {
-    Note(Status(Code::kCorrupt, "the directory '" + options_.path + "' vanished or was replaced"));
-  }
-  uint64_t written = 0;
-  std::string reopen;  // why; empty: it stays open
-  {
-    MutexLock lock(mutex_);
-    if (open != nullptr) written = open->stats().written_bytes;
-    if (must_reopen_ && open != nullptr) reopen = failure_;
-    const bool wrote_since = written > written_at_failure_;
-    if (failure_.empty()) {
-      written_at_failure_ = written;
-    } else if (open != nullptr && !must_reopen_ && (wrote_since || now - failed_nanos_ >= kQuietNanos)) {
-      failure_.clear();
-    }
-  }
-  if (!reopen.empty()) {
-    Log(LogLevel::kError, "the disk cache is closed and opened again", {{"error", reopen}});
-    CloseStore();
-  }
-  open.reset();
-  if (store() != nullptr || now - tried_nanos_ < kReopenNanos) return;
-  tried_nanos_ = now;
-  (void)OpenStore();  // it notes a failure
 }
 
 // --- BlockStore ---
@@ -192,9 +171,7 @@ bool DiskTier::Contains(const BlockKey& key) const {
 Status DiskTier::PutBatch(std::vector<StoreEntry> batch) {
   const std::shared_ptr<DiskStore> open = store();
   if (open == nullptr) return OutOfOrder();
-  Status status = open->PutBatch(std::move(batch));
-  Note(status);
-  return status;
+  return open->PutBatch(std::move(batch));
 }
 
 Status DiskTier::Delete(const BlockKey& key) {
@@ -205,9 +182,7 @@ Status DiskTier::Delete(const BlockKey& key) {
 Status DiskTier::Sync() {
   const std::shared_ptr<DiskStore> open = store();
   if (open == nullptr) return OutOfOrder();
-  Status status = open->Sync();
-  Note(status);
-  return status;
+  return open->Sync();
 }
 
 Status DiskTier::Scan(const Visitor& visitor) {

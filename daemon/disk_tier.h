@@ -39,8 +39,8 @@ struct DiskTierStats {
 
 class DiskTier final : public BlockStore {
  public:
-  // Opens the store, or logs why the medium fails and goes on trying. kInvalidArgument: the options are wrong.
-  // kUnavailable: another process uses the directory.
+  // Opens the store, or logs why the medium fails and goes on trying. kInvalidArgument: the options are
+  // wrong. kUnavailable: another process uses the directory.
   static Result<std::unique_ptr<DiskTier>> Create(DiskStoreOptions options);
   ~DiskTier() override;
 
@@ -61,26 +61,23 @@ class DiskTier final : public BlockStore {
   std::shared_ptr<DiskStore> store() const;
   Status OpenStore();
   void CloseStore();
-  void Note(const Status& status);  // takes note of an error
   // The maintenance thread.
   void Run();
   bool WaitToStop();
   void ScanWhole(DiskStore& open);
-  void Recover();
+  bool TakeNote();
 
   const DiskStoreOptions options_;
   mutable Mutex mutex_;
   std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
   std::string failure_ GUARDED_BY(mutex_);               // see DiskTierStats
   int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;          // when the last error came
-  bool must_reopen_ GUARDED_BY(mutex_) = false;          // the open store cannot go on
-  uint64_t written_at_failure_ GUARDED_BY(mutex_) = 0;   // bytes that the open store had written before it
   DiskStoreStats closed_ GUARDED_BY(mutex_);             // counters of earlier openings
   CondVar stop_;
   bool stopping_ GUARDED_BY(mutex_) = false;
-  uint64_t inode_ = 0;       // of the directory. Create, then the maintenance thread.
-  bool must_scan_ = false;   // the store was opened; likewise
-  int64_t tried_nanos_ = 0;  // when the store was opened last; likewise
+  // Create, then the maintenance thread.
+  bool must_scan_ = false;   // the store was opened
+  int64_t tried_nanos_ = 0;  // when the store was opened last
   std::thread thread_;
 };
 

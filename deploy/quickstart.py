@@ -157,8 +157,8 @@ def serve(cache, once):
             fail(f"the daemon ended with exit code {code}")
         daemon = start_daemon(cache)
         warm = show_row("same prompt after a restart", system, FIRST_QUESTION)
-        print(f"\nFirst token of the long prompt: {cold:.0f} ms when it was new, {warm:.0f} ms after a restart, "
-              "from the disk cache.")
+        print(f"\nFirst token of the long prompt: {cold:.0f} ms when it was new, {warm:.0f} ms after a "
+              "restart, from the disk cache.")
         url = f"http://{HOST}:{PORT}"
         body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "What is prefixd?"}]},
                           separators=(",", ":"))

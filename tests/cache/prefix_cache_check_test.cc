@@ -128,7 +128,9 @@ struct Scene {
 
   NoCopies copier;
   HeldTransfers port;
-  PrefixCache cache{{.block_tokens = 2, .blocks = 12, .host_blocks = 8, .disk = true, .write_through = true}, &copier, &port};
+  PrefixCache cache{{.block_tokens = 2, .blocks = 12, .host_blocks = 8, .disk = true, .write_through = true},
+                    &copier,
+                    &port};
   PrefixCacheTestPeer::Impl& inside = PrefixCacheTestPeer::Inside(cache);
   Sequence held{.tokens = {1, 2, 3, 4, 5}};
   Sequence loading{.tokens = {20, 21, 22, 23, 24}};

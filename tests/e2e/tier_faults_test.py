@@ -16,7 +16,8 @@ import time
 
 import pytest
 from daemon import ROOT, Daemon, wait_until
-from tiers_test import BLOCK, CONTEXT, SMALL_POOL, ask, check_at_rest, prompt, wait_until_put, wait_until_spilled
+from tiers_test import (BLOCK, CONTEXT, SMALL_POOL, ask, check_at_rest, prompt, wait_until_put,
+                        wait_until_spilled)
 
 FAULTY = ROOT / "build/release/prefixd_fault"
 KILLS = int(os.environ.get("PREFIXD_TIER_KILLS", "10"))
@@ -114,7 +115,8 @@ def damage(folder, draw):
     done = []
     for _ in range(draw.choice((1, 1, 2))):
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 0)
-        path = draw.choice([file for file in files if file.suffix == ".sst"] if draw.random() < 0.7 else files)
+        segments = [file for file in files if file.suffix == ".sst"]
+        path = draw.choice(segments if draw.random() < 0.7 else files)
         data = bytearray(path.read_bytes())
         kind = draw.choice(("flip", "flip", "flips", "cut", "zeros", "delete", "swap"))
         if kind == "delete":
@@ -149,7 +151,8 @@ def test_damaged_files(tmp_path, filled, expected):
                 said, cached = ask(daemon, ids)
                 assert said == expected[each], (done, each)
                 lost_blocks += cached < len(ids) // BLOCK * BLOCK - 1
-            failures = total(daemon, "prefixd_verify_failures_total") + total(daemon, "prefixd_tier_errors_total")
+            failures = (total(daemon, "prefixd_verify_failures_total") +
+                        total(daemon, "prefixd_tier_errors_total"))
             told = any(daemon.logged(words) for words in ("damaged", "set aside"))
             assert not lost_blocks or failures or told, done
             read_damage += bool(lost_blocks)

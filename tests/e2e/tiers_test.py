@@ -43,7 +43,7 @@ def wait_until_spilled(daemon):
 
 
 def wait_until_put(daemon, prompts):
-    """Until the disk tier has every block of so many prompts: a pool that is full again earlier loses some."""
+    """Until the disk has every block of so many prompts: a pool that is full again earlier loses some."""
     blocks = "prefixd_blocks", (("state", "cached"), ("tier", "disk"))
     wait_until(lambda: daemon.metrics()[blocks] >= prompts * 320 / BLOCK, f"records of {prompts} prompts")
 
@@ -107,8 +107,8 @@ def test_the_host_tier_serves_what_the_pool_has_lost(bare_answers):
 @pytest.mark.parametrize("host", ["0", "256KiB"])
 def test_a_prefix_larger_than_the_host_tier_comes_from_disk(tmp_path, bare_answers, host):
     """A block of the demo model in bf16 has 28 KiB; the prompt has 20 of them, three times the host tier."""
-    with Daemon("--context", CONTEXT, "--host-cache", host, "--disk-cache-dir", tmp_path / "kv", "--disk-cache",
-                "64MiB", "--disk-write-through", device_cache=SMALL_POOL) as daemon:
+    disk = ["--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through"]
+    with Daemon("--context", CONTEXT, "--host-cache", host, *disk, device_cache=SMALL_POOL) as daemon:
         for seed in range(8):
             ask(daemon, prompt(seed))
             wait_until_put(daemon, seed + 1)

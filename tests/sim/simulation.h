@@ -10,8 +10,8 @@
 //   2. Every lease has exactly the KV of its tokens.
 //   3. Cached and computed tokens of a prompt sum to its length, and the reasons of its misses to what was
 //      computed.
-//   4. After a crash, each record that was durable and not told dropped is on the disk as soon as the scan has
-//      passed it.
+//   4. After a crash, each record that was durable and not told dropped is on the disk as soon as the scan
+//      has passed it.
 // At rest, when no request is left and all transfers have ended:
 //   5. Every accepted request has ended. Nothing is leased, nothing waits for the disk.
 //   6. Every load that went wrong is counted once, and every damaged record that was read as damaged.

@@ -1,5 +1,5 @@
-// SlowTiers: TierTransfers with a host tier of its own, for tests. The test's executor runs every transfer, so
-// it decides when a transfer ends, and in which order. A store double decides which records are lost or
+// SlowTiers: TierTransfers with a host tier of its own, for tests. The test's executor runs every transfer,
+// so it decides when a transfer ends, and in which order. A store double decides which records are lost or
 // damaged, and a function which copies of the host tier fail.
 //
 // Threads: the engine thread calls all members; the executor's threads move the bytes.
