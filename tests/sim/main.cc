@@ -19,7 +19,7 @@
 namespace prefixd::sim {
 namespace {
 
-constexpr uint64_t kMany = 20;  // seeds, from which on everything must have happened
+constexpr uint64_t kMany = 100;  // seeds, from which on everything must have happened
 
 void SayWhere(int) {
   char text[160];

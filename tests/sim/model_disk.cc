@@ -7,23 +7,28 @@
 namespace prefixd::sim {
 
 Result<std::string> ModelDisk::Get(const BlockKey& key) {
-  const bool fails = faults_->Fails();
-  if (fails || !Contains(key)) {
+  if (refuted_.contains(key)) ++repeated_reads_;
+  if (faults_->Fails()) {
     ++bad_reads_;
-    if (fails) return IoError("bad sector");
-    return NotFound("no such record");
+    return IoError("bad sector");
   }
-  if (faults_->Chance()) {
+  const bool lost = faults_->Chance();
+  if (lost && Contains(key) && faults_->random().Chance(0.5)) {
     ++bad_reads_;
-    if (faults_->random().Chance(0.5)) return NotFound("lost");
     Drop(key, DropReason::kLost);
     return Corrupt("damaged");
+  }
+  if (lost || !Contains(key)) {
+    ++bad_reads_;
+    refuted_.insert(key);
+    return NotFound("no such record");
   }
   std::string record = now_.at(key);
   if (faults_->Chance()) record = Damaged(std::move(record));
   if (!put_.at(key).contains(record)) {
     ++bad_reads_;
     ++damaged_reads_;
+    refuted_.insert(key);
   }
   return record;
 }
@@ -50,6 +55,7 @@ Status ModelDisk::PutBatch(std::vector<StoreEntry> batch) {
     if (entry.record.size() > capacity_) return ResourceExhausted("too large");
     while (bytes_ + entry.record.size() > capacity_) EvictOne();
     Forget(entry.key);
+    refuted_.erase(entry.key);
     put_[entry.key].insert(entry.record);
     bytes_ += entry.record.size();
     now_[entry.key] = std::move(entry.record);
@@ -88,6 +94,7 @@ void ModelDisk::Crash() {
   }
   now_ = durable_;
   bytes_ = 0;
+  refuted_.clear();
   unknown_.clear();
   for (const auto& [key, record] : now_) {
     bytes_ += record.size();

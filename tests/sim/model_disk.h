@@ -77,6 +77,8 @@ class ModelDisk final : public BlockStore {
   const std::set<BlockKey>& promised() const { return promised_; }
   uint64_t bad_reads() const { return bad_reads_; }
   uint64_t damaged_reads() const { return damaged_reads_; }
+  // Reads of a record that a Get in this process has found missing or damaged, and that was not put since.
+  uint64_t repeated_reads() const { return repeated_reads_; }
 
  private:
   using Records = std::map<BlockKey, std::string>;
@@ -93,9 +95,11 @@ class ModelDisk final : public BlockStore {
   std::map<BlockKey, std::set<std::string>> put_;  // all that were ever put
   std::set<BlockKey> unknown_;                     // of `now_`: the scan has not passed them
   std::set<BlockKey> promised_;
+  std::set<BlockKey> refuted_;  // found missing or damaged by a Get, and not put since
   uint64_t bytes_ = 0;
   uint64_t bad_reads_ = 0;
   uint64_t damaged_reads_ = 0;
+  uint64_t repeated_reads_ = 0;
 };
 
 }  // namespace prefixd::sim

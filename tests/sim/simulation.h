@@ -14,7 +14,8 @@
 //      has passed it.
 // At rest, when no request is left and all transfers have ended:
 //   5. Every accepted request has ended. Nothing is leased, nothing waits for the disk.
-//   6. Every load that went wrong is counted once, and every damaged record that was read as damaged.
+//   6. Every load that went wrong is counted once, and every damaged record that was read as damaged. None is
+//      read again before it is written again.
 #pragma once
 
 #include <memory>
