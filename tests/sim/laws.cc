@@ -42,8 +42,8 @@ void Simulation::AfterPrompt(const Sequence& s) {
 // What was durable is there, unless it was deleted or told dropped since.
 void Simulation::FinishScan() {
   for (const BlockKey& key : std::exchange(to_find_, {})) {
-    if (!disk_.promised().contains(key)) continue;
-    PREFIXD_CHECK(disk_.Contains(key)) << "a durable record is lost";
+    if (!disk_->promised().contains(key)) continue;
+    PREFIXD_CHECK(disk_->Contains(key)) << "a durable record is lost";
     ++seen_.recovered_records;
   }
 }
@@ -60,15 +60,15 @@ void Simulation::CheckAtRest() {
   for (const auto failure : {VerifyFailure::kTokens, VerifyFailure::kChecksum, VerifyFailure::kFingerprint,
                              VerifyFailure::kShort, VerifyFailure::kDecompress})
     damaged += tiers_->stats().verify_failures[static_cast<size_t>(failure)];
-  const uint64_t bad = bad_copies_ + disk_.bad_reads() - bad_reads_before_ + loads_->refused;
-  const uint64_t damaged_reads = disk_.damaged_reads() - damaged_before_;
+  const uint64_t bad = bad_copies_ + disk_->bad_reads() - bad_reads_before_ + loads_->refused;
+  const uint64_t damaged_reads = disk_->damaged_reads() - damaged_before_;
   // With weak keys a record may be whole and of another block.
   PREFIXD_CHECK(weak_keys_ != 0 ? bad_loads >= bad : bad_loads == bad)
       << bad_loads << " loads are counted as failed, " << bad << " failed";
   PREFIXD_CHECK(weak_keys_ != 0 ? damaged >= damaged_reads : damaged == damaged_reads)
       << damaged << " records are counted as damaged, " << damaged_reads << " were";
   // With weak keys two blocks may load the same record at once.
-  PREFIXD_CHECK(weak_keys_ != 0 || disk_.repeated_reads() == 0) << "a record is read again that was no good";
+  PREFIXD_CHECK(weak_keys_ != 0 || disk_->repeated_reads() == 0) << "a record is read again that was no good";
   PREFIXD_CHECK(tiers_->stats().verify_failures[static_cast<size_t>(VerifyFailure::kNonfinite)] ==
                 nonfinite_);
 }

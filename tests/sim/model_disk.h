@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/prng.h"
-#include "storage/block_store.h"
+#include "tests/sim/sim_disk.h"
 
 namespace prefixd::sim {
 
@@ -49,7 +49,7 @@ class Faults {
   uint64_t operations_ = 0;
 };
 
-class ModelDisk final : public BlockStore {
+class ModelDisk final : public SimDisk {
  public:
   // `faults` must outlive the disk. `on_drop` may be empty.
   ModelDisk(uint64_t capacity, Faults* faults, DropListener on_drop)
@@ -65,20 +65,15 @@ class ModelDisk final : public BlockStore {
   uint64_t capacity() const override { return capacity_; }
   uint64_t max_record_bytes() const override { return capacity_; }
 
-  // The process ends with the power: what is not durable is lost, or kept by chance.
-  void Crash();
-  // The scan after a restart passes a record. Returns false when it has passed all.
-  bool LearnOne();
-  // Drops a record by itself and tells it.
-  void EvictOne();
-  // Changes a bit of a record where it lies.
-  void Damage();
-  // Records that a restart must find: durable, and neither deleted nor told dropped since.
-  const std::set<BlockKey>& promised() const { return promised_; }
-  uint64_t bad_reads() const { return bad_reads_; }
-  uint64_t damaged_reads() const { return damaged_reads_; }
-  // Reads of a record that a Get in this process has found missing or damaged, and that was not put since.
-  uint64_t repeated_reads() const { return repeated_reads_; }
+  void PowerOff() override { faults_->SetPower(false); }
+  void Crash() override;
+  bool LearnOne() override;
+  void EvictOne() override;
+  void Damage() override;
+  const std::set<BlockKey>& promised() const override { return promised_; }
+  uint64_t bad_reads() const override { return bad_reads_; }
+  uint64_t damaged_reads() const override { return damaged_reads_; }
+  uint64_t repeated_reads() const override { return repeated_reads_; }
 
  private:
   using Records = std::map<BlockKey, std::string>;

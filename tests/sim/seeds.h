@@ -12,7 +12,8 @@ struct Options {
   uint64_t seed = 0;
   int events = 300;
   bool random_faults = true;
-  uint64_t fail_at = 0;  // this operation of the medium fails, counted from 1; 0: none
+  bool real_disk = false;  // a DiskStore on a disk that fails, in place of a model
+  uint64_t fail_at = 0;    // this operation of the medium fails, counted from 1; 0: none
 };
 
 // What happened. A simulation in which something never happens does not test it.
@@ -30,7 +31,7 @@ extern volatile uint64_t current_seed, current_event, current_fail_at;
 
 Seen Simulate(const Options& options);
 // Simulates the seed as its number says: with random faults or, every eighth, once for each operation of the
-// medium, which then fails alone.
+// medium, which then fails alone. Another eighth of the seeds has a real DiskStore.
 Seen SimulateSeed(uint64_t seed);
 
 }  // namespace prefixd::sim

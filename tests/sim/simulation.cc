@@ -29,9 +29,15 @@ Simulation::Simulation(const Options& options)
       disk_tier_(host_blocks_ == 0 || random_.Chance(0.8)),
       faults_(options.seed + 1, options.random_faults ? 0.01 * static_cast<double>(random_.Below(5)) : 0,
               options.fail_at),
-      drops_(std::make_shared<DropLog>(1 + random_.Below(64))),
-      disk_(400 * static_cast<uint64_t>(random_.Between(4, 60)), &faults_,
-            [this](const BlockKey& key, DropReason reason) { drops_->Add(key, reason); }) {
+      drops_(std::make_shared<DropLog>(1 + random_.Below(64))) {
+  DropListener on_drop = [this](const BlockKey& key, DropReason reason) { drops_->Add(key, reason); };
+  const uint64_t capacity = 400 * static_cast<uint64_t>(random_.Between(4, 60));
+  if (options.real_disk) {
+    const double error_rate = random_.Chance(0.5) ? 0 : 0.02;
+    disk_ = std::make_unique<RealDisk>(options.seed, kFingerprint, error_rate, &clock_, std::move(on_drop));
+  } else {
+    disk_ = std::make_unique<ModelDisk>(capacity, &faults_, std::move(on_drop));
+  }
   Start();
 }
 
@@ -85,16 +91,16 @@ void Simulation::Start() {
   options.host_copy_fails = [this](const Transfer& transfer) { return CopyFails(transfer); };
   options.clock = &clock_;
   options.drops = drops_;
-  tiers_ = std::make_unique<TierTransfers>(std::move(options), disk_tier_ ? &disk_ : nullptr, loads_.get(),
-                                           spills_.get());
+  tiers_ = std::make_unique<TierTransfers>(std::move(options), disk_tier_ ? disk_.get() : nullptr,
+                                           loads_.get(), spills_.get());
   cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), tiers_.get());
   const int step_tokens = static_cast<int>(random_.Between(4, 24));
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{.max_sequences = static_cast<int>(random_.Between(1, 4)), .step_tokens = step_tokens},
       cache_.get());
   bad_copies_ = nonfinite_ = 0;
-  bad_reads_before_ = disk_.bad_reads();
-  damaged_before_ = disk_.damaged_reads();
+  bad_reads_before_ = disk_->bad_reads();
+  damaged_before_ = disk_->damaged_reads();
 }
 
 // The process is gone, with its requests and all that it had in memory.
@@ -109,7 +115,7 @@ void Simulation::Stop() {
     seen_.loads[i] += stats.loads[i];
     seen_.spills[i] += stats.spills[i];
   }
-  seen_.damaged_reads += disk_.damaged_reads() - damaged_before_;
+  seen_.damaged_reads += disk_->damaged_reads() - damaged_before_;
   seen_.nonfinite += nonfinite_;
   seen_.refused += loads_->refused + spills_->refused;
   scheduler_.reset();
@@ -132,15 +138,15 @@ bool Simulation::IsFinite() {
 }
 
 void Simulation::Event() {
-  if (!to_find_.empty() && random_.Chance(0.3) && !disk_.LearnOne()) FinishScan();
+  if (!to_find_.empty() && random_.Chance(0.3) && !disk_->LearnOne()) FinishScan();
   const uint64_t dice = random_.Below(1000);
   loads_->full = faults_.Chance();
   spills_->full = faults_.Chance();
   if (dice < 120) return Submit();
   if (dice < 150) return Cancel();
-  if (dice < 156) return disk_.EvictOne();
-  if (dice < 180) return options_.random_faults ? disk_.Damage() : void();
-  if (dice < 200) return (void)disk_.Sync();
+  if (dice < 156) return disk_->EvictOne();
+  if (dice < 180) return options_.random_faults ? disk_->Damage() : void();
+  if (dice < 200) return (void)disk_->Sync();
   if (dice < 250) return clock_.Advance(random_.Between(0, 2'000'000'000));
   if (dice < 255) return cache_->SpillAll(random_.Below(2 * blocks_ + 1));
   if (dice < 262) return Crash();
@@ -242,17 +248,18 @@ void Simulation::RunJob() {
 
 void Simulation::Crash() {
   faults_.SetPower(false);
+  disk_->PowerOff();
   Stop();
-  to_find_ = disk_.promised();
-  disk_.Crash();
+  to_find_ = disk_->promised();
+  disk_->Crash();
   faults_.SetPower(true);
   ++seen_.crashes;
   Start();
   if (!random_.Chance(0.5)) return;
-  while (disk_.LearnOne()) {
+  while (disk_->LearnOne()) {
   }
   if (disk_tier_) {
-    for (const BlockKey& key : disk_.promised())
+    for (const BlockKey& key : disk_->promised())
       PREFIXD_CHECK(tiers_->OnDisk(key)) << "a durable record is not found";
   }
   FinishScan();

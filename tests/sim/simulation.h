@@ -30,6 +30,7 @@
 #include "tests/cache/token_memory.h"
 #include "tests/sim/job_queue.h"
 #include "tests/sim/model_disk.h"
+#include "tests/sim/real_disk.h"
 #include "tests/sim/seeds.h"
 
 namespace prefixd::sim {
@@ -75,7 +76,7 @@ class Simulation {
   ManualClock clock_;
   Faults faults_;
   std::shared_ptr<DropLog> drops_;
-  ModelDisk disk_;
+  std::unique_ptr<SimDisk> disk_;
   // Of one process.
   std::unique_ptr<JobQueue> loads_, spills_;
   std::unique_ptr<TokenMemory> memory_;
