@@ -1,8 +1,9 @@
 // SimDisk: a BlockStore that the simulator can damage and crash, and that says what it owes. One thread.
 //
-// Invariants 1. Every Get that brings no whole record is a bad read. One that brings other bytes than those
-// of a put is a damaged one. 2. `promised` has records that a restart must find: durable, and neither deleted
-// nor told dropped since.
+// Invariants
+//   1. Every Get that brings no whole record is a bad read. One that brings other bytes than those of a put
+//      is a damaged one.
+//   2. `promised` has records that a restart must find: durable, and neither deleted nor told dropped since.
 #pragma once
 
 #include <set>
