@@ -21,7 +21,7 @@ class TokenMemory final : public DeviceCopier {
  public:
   struct Mark {
     uint64_t prefix = 0;  // a hash of the namespace and all tokens so far
-    TokenId token = -1;   // -1: never computed
+    int64_t token = -1;   // -1: never computed; wider than a TokenId, so that no byte is undefined
     friend bool operator==(const Mark&, const Mark&) = default;
   };
 
@@ -30,7 +30,7 @@ class TokenMemory final : public DeviceCopier {
 
   void CopyBlock(BlockId from, BlockId to) override {
     last_source_.emplace();
-    for (const Mark& mark : content(from)) last_source_->push_back(mark.token);
+    for (const Mark& mark : content(from)) last_source_->push_back(static_cast<TokenId>(mark.token));
     std::ranges::copy(content(from), content(to).begin());
   }
   // The tokens in the source of the last copy; nothing when there was no copy since the last call.

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string_view>
 
+#include "base/log.h"
 #include "tests/sim/seeds.h"
 
 namespace prefixd::sim {
@@ -84,6 +85,7 @@ int Main(int argc, char** argv) {
     if (name != "--seeds") from = *value;
     if (name != "--from") count = name == "--seed" ? 1 : *value;
   }
+  SetLogLevel(LogLevel::kError);  // what a store says of its failed writes is no news here
   std::signal(SIGABRT, SayWhere);
   Seen seen;
   for (uint64_t i = 0; i < count.value_or(1); ++i) seen.Add(SimulateSeed(from + i));
