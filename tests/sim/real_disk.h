@@ -1,5 +1,5 @@
-// RealDisk: a DiskStore in a temporary folder, on a disk whose operations fail at random, from a seed. A
-// crash loses what was not durable. It is not damaged: which records are owed after damage is for
+// RealDisk: a DiskStore in a temporary folder, whose file operations fail at random, from a seed. A crash
+// loses what was not durable. The medium is not damaged: what is owed after damage is for
 // tests/storage/disk_store_fault_test.cc. One thread.
 #pragma once
 
