@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from daemon import PATIENCE, ROOT, Daemon
+from daemon import MODEL, PATIENCE, ROOT, Daemon
 
 PROGRAM = ROOT / "build/release/bench/serve_bench"
 
@@ -148,3 +148,38 @@ def test_a_key(fake):
     done = serve(fake.url)
     assert done.returncode == 1 and "no key" in done.stderr and "--api-key" in done.stderr
     assert serve(fake.url, "--workload", "cold", "--api-key", "secret").returncode == 0
+
+
+def tiers(tmp_path, part, *arguments):
+    """The rows of bench/tiers by name, on the demo model."""
+    path = tmp_path / "tiers.json"
+    done = subprocess.run([ROOT / "bench/tiers", part, MODEL, "--dir", tmp_path, "--json", path, *arguments],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("machine: ")
+    assert [left for left in tmp_path.iterdir() if left != path] == [], "nothing is left behind"
+    return {row["name"]: row for row in json.loads(path.read_text())["results"]}
+
+
+def test_tiers_restart_finds_the_prefix_on_disk(tmp_path):
+    rows = tiers(tmp_path, "restart", "--tokens", "640")
+    for end in ("SIGTERM", "SIGKILL"):
+        row = rows[f"restart_{end}"]
+        assert row["cached"] == 640 and row["stored_MB"] > 0
+        assert row["over_bound"] > 0 and row["cold_over_it"] > 0
+        assert rows[f"read_rate_{end}"]["value"] > 0
+
+
+def test_tiers_tenants_names_where_prompts_come_from(tmp_path):
+    rows = tiers(tmp_path, "tenants", "--tenants", "24", "--words", "80", "--requests", "48", "--variants",
+                 "none,write_through,host")
+    assert rows["none"]["disk"] == rows["none"]["host"] == rows["none"]["disk_written_MB"] == 0
+    assert rows["write_through"]["disk"] > 0 and rows["write_through"]["disk_written_MB"] > 0
+    assert rows["host"]["host"] > 0 and rows["host"]["disk"] == 0
+
+
+def test_tiers_decode_spills_beside_eight_answers(tmp_path):
+    rows = tiers(tmp_path, "decode", "--tokens", "200")
+    for name in ("host", "write_through", "both"):
+        assert rows[name]["blocks_spilled"] > 0 and rows[name]["steps"] > 100
+        assert 0 < rows[name]["value"] < 100
