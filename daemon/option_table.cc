@@ -74,8 +74,7 @@ constexpr OptionSpec kTable[] = {
     {"host-cache", "SIZE", K::kSize, &O::host_cache, "0", "Cache",
      "memory for KV blocks that left the device cache, in bytes; 0: no such tier", 0, kMaxBytes},
     {"disk-cache-dir", "DIR", K::kText, &O::disk_cache_dir, "", "Cache",
-     "directory of the disk cache, which outlives the process; it is created if need be; without it there is "
-     "no disk cache"},
+     "directory of the disk cache, which outlives the process and is created if need be; without it none"},
     {"disk-cache", "SIZE", K::kSize, &O::disk_cache, "auto", "Cache",
      "bytes on the disk that the disk cache never exceeds; auto: a tenth of what is free there at start",
      8 << 20, kMaxBytes},
