@@ -12,6 +12,7 @@
 namespace prefixd {
 namespace {
 
+constexpr uint64_t kReplaced = UINT64_MAX;  // see dropped_
 constexpr int64_t kSpillPauseNanos = 1'000'000'000;
 
 VerifyFailure FailureOf(RecordDefect defect) {
@@ -129,6 +130,9 @@ void TierTransfers::Start(const Transfer& transfer) {
                         [tokens = std::move(tokens)](const Options& options, BlockStore* store,
                                                      Outcome* out) { Write(options, tokens, store, out); });
     }
+    // A Delete that came after the spill would delete what it writes.
+    const auto dropped = dropped_.find(transfer.key);
+    if (accepted && dropped != dropped_.end() && dropped->second == 0) dropped->second = kReplaced;
   } else {
     Executor* const executor = transfer.to == Tier::kDevice ? loads_ : spills_;
     accepted = Submit(executor, outcome, transfer.from == Tier::kDisk ? Read : CopyOnHost);
@@ -249,6 +253,9 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
     if (outcome.result == TransferResult::kOk) dropped_.erase(dropped);
     return;
   }
+  if (const auto dropped = dropped_.find(transfer.key);
+      transfer.to == Tier::kDisk && dropped != dropped_.end() && dropped->second == kReplaced)
+    dropped->second = 0;
   const auto seconds = [](int64_t nanos) { return static_cast<double>(nanos) * 1e-9; };
   const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
   if (outcome.failure) ++stats_.verify_failures[static_cast<size_t>(*outcome.failure)];

@@ -90,7 +90,7 @@ class TierTransfers final : public TransferPort {
   Executor* const spills_;
   const std::shared_ptr<Shared> shared_;
   // Keys whose record is dropped, by the number of the Delete; 0: the executor did not take it, and Poll
-  // tries again.
+  // tries again; kReplaced: a spill that is under way replaces it.
   std::unordered_map<BlockKey, uint64_t> dropped_;
   uint64_t drops_ = 0;
   int64_t spills_begin_nanos_ = 0;  // no spill to the disk before

@@ -243,6 +243,25 @@ TEST_F(TierTransfersTest, ADroppedRecordIsGoneAtOnceAndBackWithTheNextSpill) {
   EXPECT_TRUE(OnDisk());
 }
 
+TEST_F(TierTransfersTest, ADeleteThatWasRefusedDoesNotFollowTheSpillOfItsKey) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  for (int i = 0; i < 4; ++i) transfers_->Start(Of(Tier::kDevice, Tier::kHost, 0, 0));
+  transfers_->Drop(ChildKey(kRoot, kTokens));  // the executor is full
+  EXPECT_FALSE(OnDisk());
+  spills_.RunOne();
+  transfers_->Start(Of(Tier::kDevice, Tier::kDisk, 1, kNoBlock));
+  std::vector<FinishedTransfer> finished;
+  transfers_->Poll(&finished);
+  EXPECT_FALSE(OnDisk()) << "until the spill has ended";
+  RunAll();
+  transfers_->Poll(&finished);
+  RunAll();
+  transfers_->Poll(&finished);
+  EXPECT_EQ(finished.size(), 5u);
+  EXPECT_TRUE(OnDisk());
+  EXPECT_TRUE(store_.records.Contains(ChildKey(kRoot, kTokens)));
+}
+
 TEST_F(TierTransfersTest, RemembersWhyTheStoreDroppedARecord) {
   const BlockKey keys[] = {{1, 1}, {2, 2}, {3, 3}};
   const auto take = [this] {
