@@ -2,13 +2,15 @@
 
 import http.server
 import json
+import os
+import pathlib
 import re
 import subprocess
 import threading
 
 import pytest
 
-from daemon import MODEL, PATIENCE, ROOT, Daemon
+from daemon import MODEL, PATIENCE, ROOT, Daemon, wait_until
 
 PROGRAM = ROOT / "build/release/bench/serve_bench"
 
@@ -183,3 +185,22 @@ def test_tiers_decode_spills_beside_eight_answers(tmp_path):
     for name in ("host", "write_through", "both"):
         assert rows[name]["blocks_spilled"] > 0 and rows[name]["steps"] > 100
         assert 0 < rows[name]["value"] < 100
+
+
+def writers_below(folder):
+    """The open files of all processes below a folder."""
+    found = []
+    for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            found += [link] if os.readlink(link).startswith(f"{folder}/") else []
+        except OSError:
+            pass  # the process ended, or it is another user's
+    return found
+
+
+def test_tiers_leaves_no_daemon_after_an_error(tmp_path):
+    done = subprocess.run([ROOT / "bench/tiers", "tenants", MODEL, "--dir", tmp_path, "--tenants", "4",
+                           "--words", "100", "--variants", "none"], capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode != 0 and "context length" in done.stderr
+    wait_until(lambda: not writers_below(tmp_path), "the end of the daemon, which writes its log there")
