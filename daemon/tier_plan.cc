@@ -109,7 +109,7 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blo
   constexpr uint64_t kIndexBytes = 73;
   const uint64_t records = plan.disk.capacity / std::max<uint64_t>(layout.BlockBytes() / 2, 1);
   parts.push_back({"disk_index_bytes", "disk index",
-                   records * kIndexBytes + DropLog::MaxMemoryBytes(kDropsPerBlock * blocks),
+                   records * kIndexBytes + DropLog::MaxMemoryBytes(RememberedDrops(blocks)),
                    "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
   // The open segment, the one that is being written, and what eviction copies forward.
   constexpr uint64_t kDatabase = uint64_t{32} << 20;

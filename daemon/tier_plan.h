@@ -3,6 +3,7 @@
 // Threads: the main thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -35,8 +36,11 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
 
 // Threads that move KV: those that load, and one that spills.
 inline constexpr int kLoadThreads = 4, kSpillThreads = 1;
-// Drops of the disk cache that can be explained, for each block of the device cache.
-inline constexpr uint64_t kDropsPerBlock = 4;
+// How many drops of the disk cache can be explained: four for each block of the device cache, and at most so
+// many that their memory, about 30 MiB, does not matter.
+constexpr uint64_t RememberedDrops(uint32_t blocks) {
+  return std::min(uint64_t{4} * blocks, uint64_t{1} << 18);
+}
 
 // The parts of the memory plan that the tiers add, but for the blocks of the host tier and the books of the
 // cache. `blocks` are those of the device cache.

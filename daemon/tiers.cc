@@ -36,7 +36,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
          {"blocks", plan.host_blocks}});
   }
   if (plan.disk.on) {
-    tiers->drops_ = std::make_shared<DropLog>(kDropsPerBlock * blocks);
+    tiers->drops_ = std::make_shared<DropLog>(RememberedDrops(blocks));
     DiskStoreOptions store{.path = plan.disk.dir,
                            .capacity = plan.disk.capacity,
                            .group = fingerprint,

@@ -142,7 +142,7 @@ TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
   const MemoryPlan parts = TierMemory(plan, layout, 100);
   EXPECT_EQ(BytesOf(parts, "host_cache_bytes"), plan.host_blocks * uint64_t{layout.BlockBytes()});
   EXPECT_GE(BytesOf(parts, "disk_index_bytes"),
-            64 * kMiB / layout.BlockBytes() * 37 + DropLog::MaxMemoryBytes(kDropsPerBlock * 100));
+            64 * kMiB / layout.BlockBytes() * 37 + DropLog::MaxMemoryBytes(4 * 100));
   EXPECT_GE(BytesOf(parts, "disk_buffer_bytes"), 3 * DiskStore::SegmentBytes(64 * kMiB));
   for (const MemoryPart& part : parts) {
     const TierPlan larger = PlanOf(
