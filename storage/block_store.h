@@ -3,8 +3,8 @@
 // it, and knows of it only the length of the header, which Scan passes on.
 //
 // Calls are synchronous and may block on a disk, so the engine thread leaves all but Contains to workers
-// (cache/tier_transfers.h). Any thread may call any member at any time. Concurrent calls on one key take effect
-// one after the other, in any order.
+// (cache/tier_transfers.h). Any thread may call any member at any time. Concurrent calls on one key take
+// effect one after the other, in any order.
 //
 // Every implementation guarantees (tests/storage/block_store_contract.h tests each implementation):
 //   1. Get returns the whole record of the last successful Put on its key. It returns kNotFound when there
