@@ -73,8 +73,10 @@ LoadProgress ReportProgress(const Clock* clock) {
   };
 }
 
-Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock) {
+// On an error *code is the exit code to use.
+Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, ExitCode* code) {
   LoadedEngine loaded;
+  *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count));
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
@@ -99,8 +101,13 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                              .write_through = plan.tiers.disk.write_through,
                              .eos = loaded.model->eos,
                              .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
-  PREFIXD_ASSIGN_OR_RETURN(loaded.tiers, Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint,
-                                                       loaded.backend.get(), clock));
+  Result<std::unique_ptr<Tiers>> tiers =
+      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
+  if (!tiers.ok()) {
+    *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
+    return tiers.status();
+  }
+  loaded.tiers = *std::move(tiers);
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));
@@ -201,8 +208,9 @@ class ServerProcess {
   // A signal in this phase ends the process, since no request has been accepted yet.
   ExitCode LoadUntilSignal(StopSignals& signals) {
     const double begun = clock_.NowSeconds();
+    ExitCode code = kExitOk;
     std::future<Result<LoadedEngine>> load =
-        std::async(std::launch::async, [this] { return Load(options_, plan_, &clock_); });
+        std::async(std::launch::async, [this, &code] { return Load(options_, plan_, &clock_, &code); });
     while (load.wait_for(milliseconds(0)) != std::future_status::ready) {
       if (!signals.Wait(kTick)) continue;
       Log(LogLevel::kInfo, "stopped while loading");
@@ -212,8 +220,8 @@ class ServerProcess {
     }
     Result<LoadedEngine> result = load.get();
     if (!result.ok()) {
-      Log(LogLevel::kError, "model refused: " + result.status().message());
-      return kExitModelRefused;
+      Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + result.status().message());
+      return code;
     }
     loaded_ = std::move(result).value();
     Log(LogLevel::kInfo, "model loaded",
