@@ -22,18 +22,9 @@ void DropLog::Take() {
   }
 }
 
-std::optional<DiskLoss> DropLog::Find(const BlockKey& key) const {
+std::optional<DropReason> DropLog::Find(const BlockKey& key) const {
   const auto drop = taken_.find(key);
-  if (drop == taken_.end()) return std::nullopt;
-  switch (drop->second) {
-    case DropReason::kEvicted:
-      return DiskLoss::kEvicted;
-    case DropReason::kExpired:
-      return DiskLoss::kExpired;
-    case DropReason::kLost:
-      return DiskLoss::kCorrupt;
-  }
-  return std::nullopt;
+  return drop == taken_.end() ? std::nullopt : std::optional(drop->second);
 }
 
 // Two deques, and a hash table with a node and at most two bucket pointers for each entry.

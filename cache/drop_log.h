@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "cache/transfer_port.h"
 #include "storage/block_store.h"
 
 namespace prefixd {
@@ -27,7 +26,7 @@ class DropLog {
   // Takes what was added since the last call.
   void Take();
   // Why the record under the key was dropped, as far as it was taken and is remembered.
-  std::optional<DiskLoss> Find(const BlockKey& key) const;
+  std::optional<DropReason> Find(const BlockKey& key) const;
 
   static size_t MaxMemoryBytes(size_t capacity);
 

@@ -138,14 +138,14 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
 // --- ExplainMisses, CountSharedBlocks ---
 
 MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key, MissReason otherwise) const {
-  const std::optional<DiskLoss> loss = options.disk ? port->WhyLost(key) : std::nullopt;
+  const std::optional<DropReason> loss = options.disk ? port->WhyLost(key) : std::nullopt;
   if (!loss) return otherwise;
   switch (*loss) {
-    case DiskLoss::kEvicted:
+    case DropReason::kEvicted:
       return MissReason::kEvictedDisk;
-    case DiskLoss::kExpired:
+    case DropReason::kExpired:
       return MissReason::kExpired;
-    case DiskLoss::kCorrupt:
+    case DropReason::kLost:
       return MissReason::kCorrupt;
   }
   return otherwise;

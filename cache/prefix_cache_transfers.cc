@@ -28,7 +28,7 @@ void PrefixCache::Impl::Poll() {
 void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
   AddReference(node);
   const uint64_t id = next_transfer++;
-  const bool to_disk = to != Tier::kDevice && IsBoundForDisk(node);
+  const bool to_disk = to == Tier::kDisk || (to == Tier::kHost && IsBoundForDisk(node));
   if (to_disk) ++pending_disk_blocks;
   running.emplace(id,
                   Running{.node = node, .from = from, .to = to, .to_block = to_block, .to_disk = to_disk});
@@ -174,10 +174,12 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
 }
 
 void PrefixCache::Impl::QueueSpill(NodeId node) {
-  if (!HasLowerTier() || !SpillTarget(node) || !queued_spills.insert(tree.key(node)).second) return;
-  const QueuedSpill spill{.node = node, .key = tree.key(node), .to_disk = IsBoundForDisk(node)};
-  if (spill.to_disk) ++pending_disk_blocks;
-  spill_queue.push_back(spill);
+  if (!HasLowerTier()) return;
+  const std::optional<Tier> target = SpillTarget(node);
+  if (!target || !queued_spills.insert(tree.key(node)).second) return;
+  const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
+  if (to_disk) ++pending_disk_blocks;
+  spill_queue.push_back({.node = node, .key = tree.key(node), .to_disk = to_disk});
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {

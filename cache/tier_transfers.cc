@@ -78,7 +78,7 @@ bool TierTransfers::OnDisk(const BlockKey& key) const {
 
 void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }
 
-std::optional<DiskLoss> TierTransfers::WhyLost(const BlockKey& key) const {
+std::optional<DropReason> TierTransfers::WhyLost(const BlockKey& key) const {
   return options_->drops == nullptr ? std::nullopt : options_->drops->Find(key);
 }
 

@@ -67,7 +67,7 @@ class TierTransfers final : public TransferPort {
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
-  std::optional<DiskLoss> WhyLost(const BlockKey& key) const override;
+  std::optional<DropReason> WhyLost(const BlockKey& key) const override;
   const TransferStats& stats() const override { return stats_; }
 
  private:

@@ -23,6 +23,7 @@
 #include "cache/block_pool.h"
 #include "cache/tier.h"
 #include "hashing/block_key.h"
+#include "storage/block_store.h"
 
 namespace prefixd {
 
@@ -97,9 +98,6 @@ struct TransferStats {
   LatencyHistogram store_queue_seconds;  // from Start until a worker took up a transfer from or to the disk
 };
 
-// Why the disk tier lost a record.
-enum class DiskLoss : uint8_t { kEvicted, kExpired, kCorrupt };
-
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
@@ -116,7 +114,7 @@ class TransferPort {
   virtual void Poll(std::vector<FinishedTransfer>* finished) = 0;
   // Why the disk tier has no record under this key any more, as far as that is remembered. It forgets the
   // oldest drops.
-  virtual std::optional<DiskLoss> WhyLost(const BlockKey& key) const = 0;
+  virtual std::optional<DropReason> WhyLost(const BlockKey& key) const = 0;
   virtual const TransferStats& stats() const = 0;
 };
 

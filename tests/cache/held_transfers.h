@@ -32,7 +32,7 @@ class HeldTransfers final : public TransferPort {
   };
 
   bool OnDisk(const BlockKey& key) const override { return records.contains(key); }
-  std::optional<DiskLoss> WhyLost(const BlockKey& key) const override {
+  std::optional<DropReason> WhyLost(const BlockKey& key) const override {
     const auto loss = losses.find(key);
     return loss == losses.end() ? std::nullopt : std::optional(loss->second);
   }
@@ -72,9 +72,9 @@ class HeldTransfers final : public TransferPort {
     while (!held_.empty()) End(held_.front().key);
   }
 
-  std::set<BlockKey> records;           // on the disk tier
-  std::map<BlockKey, DiskLoss> losses;  // what WhyLost says
-  int drops = 0;                        // calls of Drop
+  std::set<BlockKey> records;             // on the disk tier
+  std::map<BlockKey, DropReason> losses;  // what WhyLost says
+  int drops = 0;                          // calls of Drop
 
  private:
   TransferStats stats_;

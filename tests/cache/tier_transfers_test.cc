@@ -271,13 +271,13 @@ TEST_F(TierTransfersTest, RemembersWhyTheStoreDroppedARecord) {
   drops_->Add(keys[0], DropReason::kEvicted);
   EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "before Poll";
   take();
-  EXPECT_EQ(transfers_->WhyLost(keys[0]), DiskLoss::kEvicted);
+  EXPECT_EQ(transfers_->WhyLost(keys[0]), DropReason::kEvicted);
   drops_->Add(keys[1], DropReason::kExpired);
   drops_->Add(keys[2], DropReason::kLost);
   take();
   EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "it remembers two";
-  EXPECT_EQ(transfers_->WhyLost(keys[1]), DiskLoss::kExpired);
-  EXPECT_EQ(transfers_->WhyLost(keys[2]), DiskLoss::kCorrupt);
+  EXPECT_EQ(transfers_->WhyLost(keys[1]), DropReason::kExpired);
+  EXPECT_EQ(transfers_->WhyLost(keys[2]), DropReason::kLost);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class SlowTiers final : public TransferPort {
   void Drop(const BlockKey& key) override { transfers_.Drop(key); }
   void Start(const Transfer& transfer) override { transfers_.Start(transfer); }
   void Poll(std::vector<FinishedTransfer>* finished) override { transfers_.Poll(finished); }
-  std::optional<DiskLoss> WhyLost(const BlockKey& key) const override { return transfers_.WhyLost(key); }
+  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return transfers_.WhyLost(key); }
   const TransferStats& stats() const override { return transfers_.stats(); }
 
   // Loads that the executor did not take, and which therefore failed.
