@@ -198,16 +198,18 @@ uint64_t DiskTier::bytes() const {
 uint64_t DiskTier::max_record_bytes() const { return DiskStore::SegmentBytes(options_.capacity); }
 
 DiskTierStats DiskTier::stats() const {
-  const std::shared_ptr<DiskStore> open = store();
   DiskTierStats stats{.on = true, .capacity = options_.capacity};
-  if (open != nullptr) {
-    stats.store = open->stats();
-    stats.bytes = open->bytes();
-    stats.scanned = open->scanned();
+  std::shared_ptr<DiskStore> open;
+  {
+    MutexLock lock(mutex_);  // at once: a store that is being closed counts once
+    open = store_;
+    stats.store = closed_;
+    stats.failure = failure_;
   }
-  MutexLock lock(mutex_);
-  stats.store = Add(stats.store, closed_);
-  stats.failure = failure_;
+  if (open != nullptr) {
+    stats.store = Add(open->stats(), stats.store);
+    stats.bytes = open->bytes();
+  }
   return stats;
 }
 

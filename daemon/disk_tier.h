@@ -32,7 +32,6 @@ struct DiskTierStats {
   bool on = false;
   uint64_t bytes = 0;     // physical
   uint64_t capacity = 0;  // of them
-  bool scanned = false;   // the index is whole
   std::string failure;    // why it is out of order or cannot be written; empty: it works
   DiskStoreStats store;   // sums over all openings of this process; the gauges of the present one
 };

@@ -62,7 +62,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},
-    {"kv-blocks", 1 << 28, "blocks", "blocks of the device cache; bounds the memory of their metadata"},
+    {"kv-blocks", 1 << 28, "blocks",
+     "blocks of the device cache, and of the host cache; bounds their metadata"},
     {"failed-steps", 3, "steps", "steps that fail in a row before /ready says that the device has failed"},
     {"option-file-bytes", 1 << 20, "bytes", "size of the key file and of the chat template file"},
     {"load-extension-seconds", 120, "seconds", "systemd's start timeout after each report of load progress"},

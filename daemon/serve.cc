@@ -294,18 +294,14 @@ class ServerProcess {
     // What is there already may have half of the disk cache.
     const uint64_t most_blocks = disk.capacity / 2 / loaded_.engine->Stats().block_bytes + 1;
     loaded_.engine->SpillAll(most_blocks);
-    bool in_time = true;
-    for (EngineStats stats; in_time;
-         in_time = !signals.Wait(milliseconds(10)) && clock_.NowSeconds() < deadline) {
-      TickWatchdog();
-      stats = loaded_.engine->Stats();
-      if (stats.spills_all && stats.pending_disk_blocks == 0) break;
-    }
+    bool in_time = WaitUntil(signals, deadline, [this] {
+      const EngineStats stats = loaded_.engine->Stats();
+      return stats.spills_all && stats.pending_disk_blocks == 0;
+    });
     std::future<Status> sync = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
-    while (in_time && sync.wait_for(milliseconds(10)) != std::future_status::ready) {
-      TickWatchdog();
-      in_time = !signals.Wait(milliseconds(0)) && clock_.NowSeconds() < deadline;
-    }
+    in_time = in_time && WaitUntil(signals, deadline, [&sync] {
+                return sync.wait_for(milliseconds(0)) == std::future_status::ready;
+              });
     if (!in_time) {
       Log(LogLevel::kWarning, "drain-seconds ran out before the disk cache was written; stopped");
       ExitNow(kExitOk);  // the disk may hang
@@ -327,11 +323,19 @@ class ServerProcess {
     ExitNow(kExitFailed);
   }
 
+  // Waits until `done()` is true, which it returns, or the deadline has passed or a signal comes.
+  template <typename Done>
+  bool WaitUntil(StopSignals& signals, double deadline, const Done& done) {
+    while (!done()) {
+      if (clock_.NowSeconds() >= deadline || signals.Wait(milliseconds(10))) return false;
+      TickWatchdog();
+    }
+    return true;
+  }
+
   // Until all clients have read what they get, `seconds` have passed, or a signal comes.
   void WaitForConnections(StopSignals& signals, double seconds) {
-    const double deadline = clock_.NowSeconds() + seconds;
-    while (server_->connections() > 0 && clock_.NowSeconds() < deadline && !signals.Wait(milliseconds(10)))
-      TickWatchdog();
+    (void)WaitUntil(signals, clock_.NowSeconds() + seconds, [this] { return server_->connections() == 0; });
   }
 
   // Ends the process without destructors, because other threads may still use the objects.

@@ -5,13 +5,14 @@
 
 #include "base/bytes.h"
 #include "cache/drop_log.h"
+#include "daemon/limit_table.h"
 #include "storage/disk_store.h"
 #include "storage/record.h"
 
 namespace prefixd {
 namespace {
 
-constexpr uint64_t kMostBlocks = uint64_t{1} << 31;
+constexpr uint64_t kMostBlocks = Limit<uint64_t>("kv-blocks");
 
 // The directory itself, or what is there already of the path to it.
 std::filesystem::path ExistingPart(const std::string& dir) {

@@ -26,7 +26,6 @@ class Tiers {
 
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();
-  bool host() const { return host_ != nullptr; }
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
   // Makes durable what was spilled. May wait for the disk.
   Status SyncDisk() { return disk_ == nullptr ? Status::Ok() : disk_->Sync(); }
