@@ -47,11 +47,12 @@ std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const 
 }
 
 // The sum of what the headers of the policies say, for the policy that needs most. Its vectors grow by one,
-// so they have at most twice the capacity that they need. Either of two queues may have had all candidates.
-size_t MaxEvictionBytes(size_t blocks, size_t nodes) {
+// so they have at most twice the capacity that they need. Each of its heaps may have had all candidates.
+size_t MaxEvictionBytes(size_t blocks, size_t nodes, bool copies) {
   constexpr size_t kFixed = size_t{128} << 10;
   constexpr size_t kOfNode = 2 * (sizeof(uint8_t) + sizeof(uint32_t) + sizeof(uint64_t));
-  return kFixed + nodes * kOfNode + blocks * 2 * 2 * sizeof(EvictionQueues::Candidate);
+  const size_t heaps = copies ? 4 : 2;
+  return kFixed + nodes * kOfNode + blocks * heaps * 2 * sizeof(EvictionQueues::Candidate);
 }
 
 }  // namespace prefixd

@@ -35,6 +35,9 @@ class EvictionPolicy {
   virtual void Remove(NodeId node, const NodeUse& use) = 0;
   virtual void AddCandidate(NodeId node, const NodeUse& use) = 0;
   virtual void RemoveCandidate(NodeId node) = 0;
+  // What it costs to bring back a node with NodeUse::copied, as a share of what another costs, which has to be
+  // computed again; in (0, 1]. Policies without a use for it ignore it.
+  virtual void SetCopyCost(double /*share*/) {}
   virtual bool IsCandidate(NodeId node) const = 0;
   // Returns the candidate to evict next, or nothing when there is no candidate.
   virtual std::optional<NodeId> Victim() const = 0;
@@ -53,6 +56,7 @@ inline constexpr std::string_view kDefaultEviction = "adaptive";
 std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const EvictionOptions& options);
 
 // No policy uses more memory for a tier of `blocks` blocks, in a tree that never has more than `nodes` nodes.
-size_t MaxEvictionBytes(size_t blocks, size_t nodes);
+// `copies`: there may be nodes with NodeUse::copied.
+size_t MaxEvictionBytes(size_t blocks, size_t nodes, bool copies);
 
 }  // namespace prefixd

@@ -1,5 +1,6 @@
 #include "cache/eviction_queues.h"
 
+#include <algorithm>
 #include <tuple>
 
 #include "base/check.h"
@@ -17,7 +18,7 @@ void EvictionQueues::CheckNotCandidate(NodeId node) const {
 
 int EvictionQueues::queue(NodeId node) const {
   PREFIXD_CHECK(Contains(node)) << "node " << node << " has no block in the tier";
-  return queues_[node];
+  return queues_[node] & ~kCopied;
 }
 
 void EvictionQueues::Insert(NodeId node, int queue) {
@@ -47,6 +48,8 @@ void EvictionQueues::Remove(NodeId node) {
 
 void EvictionQueues::AddCandidate(NodeId node, const NodeUse& use) {
   CheckNotCandidate(node);
+  if (use.copied) queues_[node] |= kCopied;
+  newest_use_ = std::max(newest_use_, use.last_use);
   Heap& heap = heap_of(node);
   const Candidate candidate{.last_use = use.last_use, .depth = use.depth, .node = node};
   heap.push_back(candidate);
@@ -61,6 +64,7 @@ void EvictionQueues::RemoveCandidate(NodeId node) {
   heap.pop_back();
   places_[node] = kNoPlace;
   if (last.node != node) Settle(heap, place, last);
+  queues_[node] = static_cast<uint8_t>(queue(node));
 }
 
 void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candidate) {
@@ -81,37 +85,55 @@ void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candida
   put(place, candidate);
 }
 
+const EvictionQueues::Candidate* EvictionQueues::Older(const Candidate* one, const Candidate* other) {
+  if (one == nullptr || other == nullptr) return one == nullptr ? other : one;
+  return one->Before(*other) ? one : other;
+}
+
+const EvictionQueues::Candidate* EvictionQueues::Cheaper(const Candidate* sole,
+                                                         const Candidate* copied) const {
+  if (sole == nullptr || copied == nullptr) return Older(sole, copied);
+  const auto age = [this](const Candidate& candidate) {
+    return static_cast<double>(newest_use_ - candidate.last_use + 1);
+  };
+  if (age(*copied) == copy_cost_ * age(*sole)) return Older(sole, copied);
+  return age(*copied) > copy_cost_ * age(*sole) ? copied : sole;
+}
+
 const EvictionQueues::Candidate* EvictionQueues::First(int queue) const {
-  const Heap& heap = heaps_.at(static_cast<size_t>(queue));
-  return heap.empty() ? nullptr : &heap.front();
+  const auto at = static_cast<size_t>(queue);
+  return Cheaper(FirstOf(heaps_.at(at)), FirstOf(heaps_.at(at + kCopied)));
 }
 
 const EvictionQueues::Candidate* EvictionQueues::First() const {
-  const Candidate* first = First(0);
-  const Candidate* second = First(1);
-  if (first == nullptr || second == nullptr) return first == nullptr ? second : first;
-  return first->Before(*second) ? first : second;
+  return Cheaper(Older(FirstOf(heaps_[0]), FirstOf(heaps_[1])),
+                 Older(FirstOf(heaps_[kCopied]), FirstOf(heaps_[1 + kCopied])));
 }
 
 void EvictionQueues::CheckInvariants() const {
   PREFIXD_CHECK(places_.size() == queues_.size());
   std::array<uint32_t, 2> nodes = {};
-  std::array<size_t, 2> candidates = {};
+  std::array<size_t, 4> candidates = {};
   for (NodeId node = 0; node < queues_.size(); ++node) {
-    if (queues_[node] != kAbsent) ++nodes.at(queues_[node]);
-    if (places_[node] == kNoPlace) continue;
+    if (queues_[node] != kAbsent) ++nodes.at(static_cast<size_t>(queue(node)));
+    if (places_[node] == kNoPlace) {
+      PREFIXD_CHECK(queues_[node] == kAbsent || queues_[node] < kCopied) << "node " << node;
+      continue;
+    }
     PREFIXD_CHECK(queues_[node] != kAbsent) << "candidate " << node << " has no block in the tier";
     const Heap& heap = heaps_[queues_[node]];
     ++candidates[queues_[node]];
     PREFIXD_CHECK(places_[node] < heap.size() && heap[places_[node]].node == node)
         << "candidate " << node << " has lost its place";
   }
-  for (size_t queue = 0; queue < 2; ++queue) {
-    const Heap& heap = heaps_[queue];
+  for (size_t queue = 0; queue < sizes_.size(); ++queue) {
     PREFIXD_CHECK(nodes[queue] == sizes_[queue])
         << "queue " << queue << " has " << nodes[queue] << " nodes and counts " << sizes_[queue];
-    PREFIXD_CHECK(candidates[queue] == heap.size())
-        << candidates[queue] << " candidates in " << heap.size() << " places";
+  }
+  for (size_t at = 0; at < heaps_.size(); ++at) {
+    const Heap& heap = heaps_[at];
+    PREFIXD_CHECK(candidates[at] == heap.size())
+        << candidates[at] << " candidates in " << heap.size() << " places";
     for (size_t place = 1; place < heap.size(); ++place) {
       PREFIXD_CHECK(!heap[place].Before(heap[(place - 1) / 2]))
           << "candidate " << heap[place].node << " is out of order";

@@ -2,13 +2,18 @@
 // ordered by last use. The eviction policies are built on it; it also checks for them that the calls of the
 // cache come in the order which cache/eviction.h gives. Engine thread only.
 //
+// Of the copied and the other candidates of a queue, those that have waited longest are compared: the copied
+// one goes first when it has waited at least `copy_cost` times as long as the other. To lose it costs that
+// share, so this is the order of cost over age, as in GreedyDual (Young: "The k-server dual and loose
+// competitiveness for paging", 1994). With a copy_cost of 1 it is one order by last use.
+//
 // Costs: O(log candidates) for AddCandidate and RemoveCandidate, O(1) for the rest. Memory: 5 bytes for each
 // NodeId that the tree has used, and 16 bytes for each candidate.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A node is in at most one queue. A candidate is in the order of its queue exactly once.
-//   2. First() is the candidate whose last use is the longest ago; of several with equal times the deepest,
-//      and of several of equal depth the one with the lowest id.
+//   2. Among copied candidates, and among the others, First() is the one whose last use is the longest ago;
+//      of several with equal times the deepest, and of several of equal depth the one with the lowest id.
 //   3. size() counts the nodes of a queue, candidates or not.
 #pragma once
 
@@ -36,6 +41,8 @@ class EvictionQueues {
   void Remove(NodeId node);
   void AddCandidate(NodeId node, const NodeUse& use);
   void RemoveCandidate(NodeId node);
+  // In (0, 1]; 1 at first.
+  void SetCopyCost(double share) { copy_cost_ = share; }
 
   bool Contains(NodeId node) const { return node < queues_.size() && queues_[node] != kAbsent; }
   bool IsCandidate(NodeId node) const { return node < places_.size() && places_[node] != kNoPlace; }
@@ -54,18 +61,25 @@ class EvictionQueues {
 
  private:
   friend struct EvictionQueuesTestPeer;
-  using Heap = std::vector<Candidate>;  // binary heap: no candidate is Before the one at (place - 1) / 2
-  static constexpr uint8_t kAbsent = 2;
+  using Heap = std::vector<Candidate>;   // binary heap: no candidate is Before the one at (place - 1) / 2
+  static constexpr uint8_t kCopied = 2;  // added to the queue of a copied candidate
+  static constexpr uint8_t kAbsent = 4;
   static constexpr uint32_t kNoPlace = ~uint32_t{0};
 
+  static const Candidate* FirstOf(const Heap& heap) { return heap.empty() ? nullptr : &heap.front(); }
+  // Either may be null.
+  static const Candidate* Older(const Candidate* one, const Candidate* other);
+  const Candidate* Cheaper(const Candidate* sole, const Candidate* copied) const;
   Heap& heap_of(NodeId node) { return heaps_[queues_[node]]; }
   // Puts `candidate` into the free place `place` of `heap`, or where it belongs above or below.
   void Settle(Heap& heap, uint32_t place, const Candidate& candidate);
 
-  std::vector<uint8_t> queues_;   // by node: its queue, or kAbsent
+  std::vector<uint8_t> queues_;   // by node: its queue, with kCopied or without, or kAbsent
   std::vector<uint32_t> places_;  // by node: its index in the heap of its queue, or kNoPlace
-  std::array<Heap, 2> heaps_;
+  std::array<Heap, 4> heaps_;     // by queue, with kCopied or without
   std::array<uint32_t, 2> sizes_ = {};
+  double copy_cost_ = 1;
+  uint64_t newest_use_ = 0;  // of all candidates so far
 };
 
 }  // namespace prefixd

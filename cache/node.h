@@ -27,6 +27,7 @@ struct NodeUse {
   uint16_t hits = 0;          // leases that took its KV from the cache
   uint8_t admissions = 0;     // times that its KV entered memory; 2 or more: it came back
   uint8_t request_class = 0;  // RequestClass() of the lease that gave it back last
+  bool copied = false;        // a lower tier has its KV as well, or had it when this was asked
 };
 
 // The class of a request: whether it continues a cached prefix, and how many blocks it adds. The two predict

@@ -85,7 +85,8 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   const size_t nodes = in_memory + ghosts + (options.disk ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + BlockPool::MaxMemoryBytes(in_memory) +
-         MaxEvictionBytes(options.blocks, nodes) + MaxEvictionBytes(options.host_blocks, nodes);
+         MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
+         MaxEvictionBytes(options.host_blocks, nodes, options.disk);
 }
 
 int PrefixCache::block_tokens() const { return impl_->block_tokens; }

@@ -23,6 +23,7 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
     const std::string_view name = options.eviction.empty() ? kDefaultEviction : options.eviction;
     auto policy = MakeEvictionPolicy(name, {.capacity = std::max(sizes[i], 1u)});
     PREFIXD_CHECK(policy != nullptr) << "there is no eviction policy \"" << name << '"';
+    policy->SetCopyCost(kCopyCost);
     tiers[i] = std::make_unique<PoolTier>(sizes[i], std::move(policy));
   }
 }

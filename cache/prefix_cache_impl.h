@@ -53,6 +53,10 @@
 
 namespace prefixd {
 
+// See EvictionPolicy::SetCopyCost. To load a block takes between 1/10 and 1/100 of the time that computing it
+// takes, with a fast disk (bench/README.md).
+inline constexpr double kCopyCost = 1.0 / 16;
+
 // Counts up to the greatest value of the type and stays there.
 template <typename Count>
 void CountUp(Count* count) {

@@ -26,7 +26,9 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   EvictionPolicy& eviction = *tier(at).eviction;
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
-    eviction.AddCandidate(node, UseOf(node));
+    NodeUse use = UseOf(node);
+    use.copied = (at == Tier::kDevice && tree.block(node, Tier::kHost) != kNoBlock) || OnDisk(tree.key(node));
+    eviction.AddCandidate(node, use);
   } else {
     eviction.RemoveCandidate(node);
   }

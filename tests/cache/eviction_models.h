@@ -44,6 +44,7 @@ class PlainPolicy : public EvictionPolicy {
     PREFIXD_CHECK(!entries_.at(node).candidate) << node;
     entries_[node].use = use;
     entries_[node].candidate = true;
+    newest_ = std::max(newest_, use.last_use);
   }
   void RemoveCandidate(NodeId node) override {
     PREFIXD_CHECK(entries_.at(node).candidate) << node;
@@ -54,13 +55,25 @@ class PlainPolicy : public EvictionPolicy {
     return entry != entries_.end() && entry->second.candidate;
   }
   std::optional<NodeId> Victim() const override {
-    const auto victim = std::ranges::min_element(entries_, {}, [&](const auto& entry) {
-      const auto& [node, value] = entry;
-      return std::tuple(!value.candidate, Rank(value), value.use.last_use, -int64_t{value.use.depth}, node);
-    });
+    const auto victim =
+        std::ranges::min_element(entries_, {}, [&](const auto& entry) { return Order(entry); });
     if (victim == entries_.end() || !victim->second.candidate) return std::nullopt;
-    return victim->first;
+    // The first one of the same rank that is copied where it is not, or the other way round.
+    const auto other = std::ranges::min_element(entries_, {}, [&](const auto& entry) {
+      const bool fits =
+          entry.second.use.copied != victim->second.use.copied && Rank(entry.second) == Rank(victim->second);
+      return std::tuple(!fits, Order(entry));
+    });
+    const Entry& first = victim->second;
+    if (!other->second.candidate || other->second.use.copied == first.use.copied ||
+        Rank(other->second) != Rank(first) || first.use.copied)
+      return victim->first;
+    const auto age = [&](const Entry& entry) {
+      return static_cast<double>(newest_ - entry.use.last_use + 1);
+    };
+    return age(other->second) > copy_cost_ * age(first) ? other->first : victim->first;
   }
+  void SetCopyCost(double share) override { copy_cost_ = share; }
   void CheckInvariants() const override {}
 
  protected:
@@ -73,6 +86,14 @@ class PlainPolicy : public EvictionPolicy {
         std::ranges::count_if(entries_, [](const auto& entry) { return entry.second.again; }));
   }
   std::map<NodeId, Entry> entries_;
+
+ private:
+  std::tuple<bool, int, uint64_t, int64_t, NodeId> Order(const std::pair<const NodeId, Entry>& entry) const {
+    const auto& [node, value] = entry;
+    return {!value.candidate, Rank(value), value.use.last_use, -int64_t{value.use.depth}, node};
+  }
+  double copy_cost_ = 1;
+  uint64_t newest_ = 0;
 };
 
 class PlainTwoQueue final : public PlainPolicy {
@@ -183,7 +204,9 @@ inline std::unique_ptr<PlainPolicy> MakePlainPolicy(std::string_view name, uint3
 class ComparedPolicy final : public EvictionPolicy {
  public:
   ComparedPolicy(std::string_view name, uint32_t capacity)
-      : policy_(MakeEvictionPolicy(name, {.capacity = capacity})), model_(MakePlainPolicy(name, capacity)) {}
+      : has_use_(name == "adaptive"),
+        policy_(MakeEvictionPolicy(name, {.capacity = capacity})),
+        model_(MakePlainPolicy(name, capacity)) {}
 
   void Insert(NodeId node, const NodeUse& use) override {
     policy_->Insert(node, use);
@@ -205,6 +228,11 @@ class ComparedPolicy final : public EvictionPolicy {
     policy_->RemoveCandidate(node);
     model_->RemoveCandidate(node);
   }
+  void SetCopyCost(double share) override {
+    policy_->SetCopyCost(share);
+    // The others have no use for it.
+    if (has_use_) model_->SetCopyCost(share);
+  }
   bool IsCandidate(NodeId node) const override {
     PREFIXD_CHECK(policy_->IsCandidate(node) == model_->IsCandidate(node)) << node;
     return policy_->IsCandidate(node);
@@ -218,6 +246,7 @@ class ComparedPolicy final : public EvictionPolicy {
   void CheckInvariants() const override { policy_->CheckInvariants(); }
 
  private:
+  const bool has_use_;  // for the cost of a copy
   std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<PlainPolicy> model_;
 };

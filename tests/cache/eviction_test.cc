@@ -111,6 +111,7 @@ TEST(EvictionPolicies, EqualTheirModelsOnRandomTraces) {
       const uint64_t length = random.Below(8) + 1;
       const size_t open = random.Below(4) + 1;
       ComparedPolicy policy(name, capacity);
+      policy.SetCopyCost(1.0 / static_cast<double>(1 << (2 * random.Below(4))));
       PolicyHarness cache(&policy, capacity, static_cast<uint32_t>(random.Below(5)) * capacity);
       std::deque<PolicyHarness::Lease> leases;
       for (int event = 0; event < 400; ++event) {
@@ -198,6 +199,30 @@ TEST(EvictionQueues, OrderByLastUseThenDepthThenId) {
   queues.Move(1, 1);
   EXPECT_EQ(queues.size(1), 3u);
   EXPECT_EQ(queues.queue(1), 1);
+}
+
+// A copied candidate goes first when it has waited for a quarter of the time of the other.
+TEST(EvictionQueues, CopiedCandidatesGoEarlier) {
+  EvictionQueues queues;
+  queues.SetCopyCost(0.25);
+  const auto add = [&](NodeId node, int queue, uint64_t last_use, bool copied) {
+    queues.Insert(node, queue);
+    queues.AddCandidate(node, {.last_use = last_use, .copied = copied});
+  };
+  add(1, 0, 81, false);  // age 20
+  add(2, 0, 97, true);   // 4
+  add(3, 1, 90, false);  // 11
+  add(4, 1, 95, true);   // 6
+  add(5, 0, 100, true);  // 1
+  EXPECT_EQ(queues.First(0)->node, 1u);
+  EXPECT_EQ(queues.First(1)->node, 4u);
+  EXPECT_EQ(queues.First()->node, 4u);
+  queues.RemoveCandidate(1);
+  EXPECT_EQ(queues.First(0)->node, 2u);
+  queues.SetCopyCost(1);
+  queues.CheckInvariants();
+  EXPECT_EQ(queues.First()->node, 3u);
+  EXPECT_EQ(queues.queue(2), 0);
 }
 
 TEST(EvictionQueuesDeathTest, FindsPlantedDamage) {

@@ -121,7 +121,9 @@ inline void PolicyHarness::Update(NodeId id) {
   const Node& node = nodes_[id];
   if (ShouldBeCandidate(node) == policy_.IsCandidate(id)) return;
   if (ShouldBeCandidate(node)) {
-    policy_.AddCandidate(id, node.use);
+    NodeUse use = node.use;
+    use.copied = use.hits > 0;  // as if what is used twice were spilled
+    policy_.AddCandidate(id, use);
   } else {
     policy_.RemoveCandidate(id);
   }

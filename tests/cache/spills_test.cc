@@ -92,6 +92,20 @@ TEST_F(SpillsTest, ABlockIsSpilledOnceHoweverOftenItIsUsed) {
   EXPECT_EQ(port_.started(), 1u);
 }
 
+// A load brings back what the disk has as well; what it does not have would be computed again.
+TEST_F(SpillsTest, ABlockWithACopyOnTheDiskIsEvictedFirst) {
+  MakeAsAsked({.blocks = 2, .eviction = "adaptive", .disk = true});
+  Serve({2, 2});
+  Serve({1, 1});
+  Serve({1, 1});
+  SpillAll();
+  ASSERT_EQ(Where({1, 1}), "device disk");
+  ASSERT_EQ(Where({2, 2}), "device");
+  EvictFromDevice(1);
+  EXPECT_EQ(Where({1, 1}), "disk");
+  EXPECT_EQ(Where({2, 2}), "device") << "the older one, but the only copy";
+}
+
 // So the queue is no longer than the tree, and no block is crowded out by the uses of another.
 TEST_F(SpillsTest, ABlockIsInTheQueueOnce) {
   Make({.blocks = 3, .disk = true});

@@ -44,7 +44,7 @@ class TiersTest : public testing::Test {
   void MakeAsAsked(PrefixCache::Options options) {
     port_.records.clear();
     options.block_tokens = 2;
-    options.eviction = "lru";
+    if (options.eviction.empty()) options.eviction = "lru";
     cache_ = std::make_unique<PrefixCache>(std::move(options), &copier_, &port_);
   }
   void TearDown() override {
