@@ -35,8 +35,8 @@ class EvictionPolicy {
   virtual void Remove(NodeId node, const NodeUse& use) = 0;
   virtual void AddCandidate(NodeId node, const NodeUse& use) = 0;
   virtual void RemoveCandidate(NodeId node) = 0;
-  // What it costs to bring back a node with NodeUse::copied, as a share of what another costs, which has to be
-  // computed again; in (0, 1]. Policies without a use for it ignore it.
+  // What it costs to bring back a node with NodeUse::copied, as a share of what another costs, which has to
+  // be computed again; in (0, 1]. Policies without a use for it ignore it.
   virtual void SetCopyCost(double /*share*/) {}
   virtual bool IsCandidate(NodeId node) const = 0;
   // Returns the candidate to evict next, or nothing when there is no candidate.

@@ -12,7 +12,8 @@
 // more blocks than their part of the tier, or when there is no other. Blocks that leases have taken and not
 // yet filled count like blocks on probation.
 //
-// Candidates with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them back.
+// Candidates with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them
+// back.
 //
 // Costs: O(log candidates) per call, and what ReuseProfile says. Memory: that of EvictionQueues and of
 // ReuseProfile, 13 bytes for each NodeId that the tree has used and 64 KiB.

@@ -36,9 +36,10 @@ Lease PrefixCache::Open(BlockKeys* keys, Reads reads) {
   return lease;
 }
 
-PrefixCache::Acquired PrefixCache::Acquire(Lease& lease, std::span<const TokenId> tokens, int limit) {
+PrefixCache::Acquired PrefixCache::Acquire(Lease& lease, std::span<const TokenId> tokens, int limit,
+                                           const ComputeEstimate* compute) {
   PREFIXD_CHECK(lease.open());
-  return impl_->Acquire(*lease.state_, tokens, limit);
+  return impl_->Acquire(*lease.state_, {tokens, limit, compute});
 }
 
 std::vector<PrefixCache::MissRun> PrefixCache::ExplainMisses(const Lease& lease,
@@ -62,7 +63,8 @@ std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const 
 }
 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
-void PrefixCache::Poll() { impl_->Poll(); }
+void PrefixCache::Poll(double now) { impl_->Poll(now); }
+const LoadPlanner& PrefixCache::load_planner() const { return impl_->planner; }
 uint64_t PrefixCache::pending_disk_blocks() const { return impl_->pending_disk_blocks; }
 void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks); }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }

@@ -5,9 +5,11 @@
 //
 // The life of a sequence over `tokens` (the prompt, then prompt + generated tokens):
 //   Lease lease = cache.Open(&keys);
-//   cache.Acquire(lease, tokens, limit)  Call it once per step until it returns kReady. It takes cached
-//                                        blocks. It returns another state while another lease computes the
-//                                        next block, or while the next block comes from a lower tier.
+//   cache.Acquire(lease, tokens, limit)  Call it before each step until it returns kReady for all tokens. It
+//                                        takes cached blocks. It returns another state while another lease
+//                                        computes the next block, or while the next block comes from a lower
+//                                        tier; and kReady for a part of the tokens while the later ones come
+//                                        from there.
 //   cache.Reserve(lease, n)              Call it before a step that computes tokens up to n. It adds blocks
 //                                        to the block table and evicts cached blocks if needed.
 //   cache.EndStep(ok)                    Call it after the step, before the first Commit.
@@ -43,6 +45,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "cache/block_keys.h"
+#include "cache/load_planner.h"
 #include "cache/tier.h"
 #include "cache/transfer_port.h"
 #include "hashing/block_key.h"
@@ -80,6 +83,8 @@ struct PrefixCacheStats {
   // stays in its tier alone.
   std::array<uint64_t, kTransferResults> loads{};
   std::array<uint64_t, kTransferResults> spills{};
+  // What was decided for hits in lower tiers, by the lowest tier that a hit needs.
+  std::array<std::array<uint64_t, kLoadDecisions>, kTiers> load_decisions{};
 };
 
 // To explain misses and to inform eviction, the cache remembers the nodes that lost their KV in memory last:
@@ -128,7 +133,11 @@ class PrefixCache {
     // The wear filter: without write-through, a block is written to the disk when it is used a second time,
     // or computed a second time after it was evicted; or by SpillAll.
     bool write_through = false;
-    uint32_t max_transfers = 64;  // > 0; transfers that run at once
+    uint32_t max_transfers = 64;  // > 0; transfers that run at once; of them loads: blocks / 4, or 4
+    LoadPolicy load_policy = LoadPolicy::kAuto;
+    // Of LoadPlanner::Options.
+    std::array<double, kTiers> block_seconds{};
+    size_t block_bytes = 0;
     // Device blocks that spills leave free or cached, so that no request waits for the end of a spill.
     uint32_t spill_reserve = 0;
     KeyFunction key = ChildKey;  // that of every BlockKeys; CheckInvariants uses it
@@ -146,28 +155,35 @@ class PrefixCache {
   Lease Open(BlockKeys* keys, Reads reads = Reads::kYes);
 
   enum class AcquireState {
-    kReady,    // compute the tokens from lease.ready() on
+    kReady,    // compute the tokens from lease.ready() to `until`
     kWaiting,  // another lease is computing the next block: call again after the next step
     kLoading,  // the next block comes from a lower tier: call again after Poll()
   };
   struct Acquired {
     AcquireState state = AcquireState::kReady;
+    // When state is kReady: as many tokens may be computed. Below tokens.size(), the tokens after it come
+    // from a lower tier, or may yet come from there.
+    int until = 0;
     int shared_tokens = 0;  // tokens that this call took, if the lease has waited for another lease
     // Otherwise: tokens that this call took, by the tier from which they came.
     std::array<int, kTiers> tier_tokens{};
+    std::array<int, kLoadDecisions> decisions{};  // that this call has taken, for hits in lower tiers
     int tokens() const { return shared_tokens + tier_tokens[0] + tier_tokens[1] + tier_tokens[2]; }
   };
-  // Extends `lease` from ready() with cached blocks of tokens[0, limit). Starts the transfer of blocks that
-  // lie in a lower tier. When there is no further block to take or to wait for, claims the remaining full
-  // blocks of `tokens`, copies the matching part of a partly matching block, and returns kReady. At most
-  // `limit` tokens are taken, so limit < tokens.size() leaves at least one token to compute. Requires 0 <=
-  // limit <= tokens.size(). Requires that `tokens` begins with the `tokens` of the earlier calls for this
-  // lease, and that `limit` is not below theirs. After kReady, further calls return kReady and do nothing.
-  Acquired Acquire(Lease& lease, std::span<const TokenId> tokens, int limit);
+  // Extends `lease` from ready() with cached blocks of tokens[0, limit). Of the blocks that lie in lower
+  // tiers it decides which are loaded and which are computed, as LoadPlanner says, and starts the loads. When
+  // there is no further block to take or to wait for, claims the remaining full blocks of `tokens`, copies
+  // the matching part of a partly matching block, and returns kReady with `until` tokens.size(); further
+  // calls then do nothing. At most `limit` tokens are taken, so limit < tokens.size() leaves at least one
+  // token to compute. Requires 0 <= limit <= tokens.size(). Requires that `tokens` begins with the `tokens`
+  // of the earlier calls for this lease, and that `limit` is not below theirs. `compute` may be null: then
+  // nothing is known about computing, and what lower tiers have is loaded.
+  Acquired Acquire(Lease& lease, std::span<const TokenId> tokens, int limit,
+                   const ComputeEstimate* compute = nullptr);
 
   // Returns for each token of tokens[lease.ready(), tokens.size()) why it was not taken from the cache, as
   // consecutive runs of tokens with the same reason. Blocks on the device after a missing one have its
-  // reason. Requires that Acquire has returned kReady.
+  // reason. Requires that the last Acquire has returned kReady, and that `tokens` go no further than `until`.
   struct MissRun {
     MissReason reason;
     int tokens;
@@ -188,10 +204,11 @@ class PrefixCache {
   // are computed instead.
   void EndStep(bool ok);
 
-  // Records that the KV of all of `tokens` is computed. Requires that Acquire has returned kReady, that
-  // EndStep has been called since, that tokens.size() >= ready(), and that the block table covers `tokens`.
-  // Full blocks enter the tree, and claims on them end. Where the tree already has an equal block, that block
-  // replaces the lease's own block in the block table, and the lease's own block becomes free.
+  // Records that the KV of all of `tokens` is computed. Requires that the last Acquire has returned kReady
+  // with `until` >= tokens.size(), that EndStep has been called since, that tokens.size() >= ready(), and
+  // that the block table covers `tokens`. Full blocks enter the tree, and claims on them end. Where the tree
+  // already has an equal block, that block replaces the lease's own block in the block table, and the lease's
+  // own block becomes free.
   //
   // Returns the positions of `tokens` that became reusable, in ascending order: no Acquire could have taken
   // them before this call. A block adds its tokens from the first one on in which it differs from all blocks
@@ -202,8 +219,10 @@ class PrefixCache {
   std::vector<Run> Commit(Lease& lease, std::span<const TokenId> tokens);
 
   // Processes the transfers that have ended, and starts those that are due. Call it once per step, and when
-  // the port wakes the engine.
-  void Poll();
+  // the port wakes the engine. `now` is the time on the engine's clock, in seconds; it never falls.
+  void Poll(double now = 0);
+  // The estimates that decisions about loads rest on.
+  const LoadPlanner& load_planner() const;
   size_t running_transfers() const;
   // Blocks that are to be written to the disk tier, or are being written.
   uint64_t pending_disk_blocks() const;
@@ -220,9 +239,10 @@ class PrefixCache {
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
   // At most that much memory is used by a cache with these options, policies included, but not leases and
   // claims, whose memory grows with the running sequences. Whatever the requests are and whatever lies on the
-  // disk: memory_bytes() of a cache whose prefixes seldom branch is about a third of it. Not counted are
-  // ancestors of a block in memory that are themselves neither in memory nor ghosts. Only failed loads, and a
-  // host tier that keeps a block longer than its ancestors, leave such nodes.
+  // disk: memory_bytes() of a cache whose prefixes seldom branch is about a third of it. Not counted are the
+  // blocks that leases wait for, and ancestors of a block in memory that are themselves neither in memory nor
+  // ghosts. Only loads from the back of a prefix, and a host tier that keeps a block longer than its
+  // ancestors, leave such nodes.
   static size_t MaxMemoryBytes(const Options& options);
   int block_tokens() const;
   const PrefixCacheStats& stats() const;

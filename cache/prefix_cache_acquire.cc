@@ -6,24 +6,29 @@
 
 namespace prefixd {
 
-PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, std::span<const TokenId> tokens,
-                                                 int limit) {
+PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, const Request& request) {
+  const auto& [tokens, limit, compute] = request;
   PREFIXD_CHECK(limit >= 0 && static_cast<size_t>(limit) <= tokens.size())
       << limit << " of " << tokens.size();
-  Acquired acquired;
+  Acquired acquired{.until = static_cast<int>(tokens.size())};
   if (lease.settled) return acquired;
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   if (!lease.detached) lease.keys->Extend(tokens);
   if (lease.reads && !lease.detached) {
-    TakeFullBlocks(lease, tokens, limit, &acquired);
-    if (LoadFollowing(lease, tokens, limit)) {
-      acquired.state = AcquireState::kLoading;
-    } else if (lease.ready < limit && IsClaimedByAnother(lease, tokens)) {
+    if (lease.ready % block_tokens == 0) TakeFullBlocks(lease, tokens, limit, &acquired);
+    const bool uses = !lease.detached && UseLowerTiers(lease, request, &acquired);
+    if (!uses && lease.ready < limit && IsClaimedByAnother(lease, tokens)) {
+      claims.EndAll(&lease.claimant);  // of blocks that have come to the device without it
       lease.waited = true;
       acquired.state = AcquireState::kWaiting;
     }
   }
-  if (acquired.state == AcquireState::kReady) Settle(lease, tokens, limit, &acquired);
+  lease.computes = acquired.state == AcquireState::kReady;
+  lease.until = acquired.until;
+  if (lease.computes) {
+    if (static_cast<size_t>(acquired.until) == tokens.size()) Settle(lease, tokens, limit, &acquired);
+    lease.waited = false;
+  }
   stats.hit_tokens += static_cast<uint64_t>(acquired.tokens());
   return acquired;
 }
@@ -42,12 +47,14 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     const BlockId block = tree.block(node, Tier::kDevice);
     if (block == kNoBlock) break;
     Tier from = Tier::kDevice;
-    if (lease.loading.empty()) {
+    if (lease.loading.empty() || index < lease.load_begin) {
       AddReference(node);
     } else {  // it holds its reference already
       PREFIXD_CHECK(lease.loading.front().node == node) << "the tree changed below a lease";
       from = lease.loading.front().from;
       lease.loading.pop_front();
+      ++lease.load_begin;
+      lease.to_start -= std::min<size_t>(lease.to_start, 1);
     }
     Place(lease, block);
     lease.path.push_back(node);
@@ -71,7 +78,8 @@ bool PrefixCache::Impl::IsClaimedByAnother(const Lease::State& lease, std::span<
     if (tree.block(node, Tier::kDevice) != kNoBlock) return false;
     if (!IsBlock(node, *lease.keys, tokens, index)) return false;
   }
-  return claims.Find(key) != nullptr;
+  const Claims::Claimant* claimant = claims.Find(key);
+  return claimant != nullptr && claimant != &lease.claimant;
 }
 
 // The claims come before the copy, so that whoever comes next in the same step finds them and waits for the
@@ -82,12 +90,8 @@ void PrefixCache::Impl::Settle(Lease::State& lease, std::span<const TokenId> tok
   if (lease.reads && !lease.detached && lease.ready < limit) {
     CopyPart(lease, tokens.subspan(lease.ready, std::min(block_tokens, limit - lease.ready)), acquired);
   }
-  while (!lease.loading.empty()) {  // after the copy, whose source may be among them
-    DropReference(lease.loading.back().node);
-    lease.loading.pop_back();
-  }
+  DropLoading(lease);  // after the copy, whose source may be among them
   lease.settled = true;
-  lease.waited = false;
 }
 
 void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> tokens) {

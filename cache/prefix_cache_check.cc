@@ -33,6 +33,10 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
       << "a lease with an uncertain copy is not listed once";
   PREFIXD_CHECK(lease.hit_blocks >= 0 && static_cast<size_t>(lease.hit_blocks) <= path) << lease.hit_blocks;
   PREFIXD_CHECK(lease.loading.empty() || !lease.settled);
+  PREFIXD_CHECK(!lease.settled || lease.computes);
+  PREFIXD_CHECK(lease.to_start <= lease.loading.size()) << lease.to_start << " loads to start";
+  PREFIXD_CHECK(lease.loading.empty() || lease.detached || lease.load_begin >= path)
+      << "the loads begin with block " << lease.load_begin << " of a path of " << path;
 
   NodeId parent = kNoNode;
   const auto follow = [&](NodeId node) {
@@ -50,6 +54,14 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
     PREFIXD_CHECK(tree.check(lease.path[i]) == lease.keys->check(i))
         << "node " << lease.path[i] << " follows other tokens";
   }
+  if (!lease.loading.empty()) {  // invariant f
+    parent = tree.parent(lease.loading.front().node);
+    NodeId before = parent;
+    for (size_t i = path; i < lease.load_begin && before != kNoNode; ++i) before = tree.parent(before);
+    PREFIXD_CHECK(tree.depth(lease.loading.front().node) == lease.load_begin &&
+                  (lease.detached || before == (path == 0 ? kNoNode : lease.path.back())))
+        << "node " << lease.loading.front().node << " is not on the path";
+  }
   for (const Lease::State::Loading& loading : lease.loading) follow(loading.node);
   for (size_t i = path; i < lease.blocks.size(); ++i) {
     ++owners->at(lease.blocks[i]);
@@ -63,6 +75,9 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
                                        std::vector<uint32_t>* host_owners) const {
   PREFIXD_CHECK(loads.size() + spills.size() == running.size() && running.size() <= options.max_transfers)
       << running.size() << " transfers run";
+  PREFIXD_CHECK(loads.size() <= most_loads && loads.size() == planner.running())
+      << loads.size() << " loads run";
+  PREFIXD_CHECK(spill_queue.size() <= tree_blocks()) << spill_queue.size() << " spills are queued";
   PREFIXD_CHECK(spill_queue.size() == queued_spills.size()) << spill_queue.size() << " spills are queued";
   for (const QueuedSpill& spill : spill_queue) {
     PREFIXD_CHECK(queued_spills.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
@@ -113,7 +128,7 @@ void PrefixCache::Impl::CheckClaims() const {
   claims.CheckInvariants();
   size_t claimed = 0;
   for (const Lease::State* lease : leases) {
-    PREFIXD_CHECK(lease->claimant.keys.empty() || (lease->settled && !lease->detached && !lease->waited));
+    PREFIXD_CHECK(lease->claimant.keys.empty() || (lease->computes && !lease->detached && !lease->waited));
     std::set<BlockKey> keys(lease->claimant.keys.begin(), lease->claimant.keys.end());
     for (const BlockKey& key : keys) {
       if (claims.Find(key) == &lease->claimant) ++claimed;

@@ -11,10 +11,15 @@ namespace prefixd {
 PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in)
     : options(std::move(options_in)),
       block_tokens(options.block_tokens),
+      most_loads(std::min(options.max_transfers, std::max(4u, options.blocks / 4))),
       copier(copier_in),
       port(port_in),
       tree(block_tokens, size_t{options.blocks} + options.host_blocks),
-      ghosts(kGhostsPerBlock * options.blocks) {
+      ghosts(kGhostsPerBlock * options.blocks),
+      planner({.policy = options.load_policy,
+               .block_tokens = options.block_tokens,
+               .block_bytes = options.block_bytes,
+               .block_seconds = options.block_seconds}) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
   PREFIXD_CHECK(copier != nullptr && options.key != nullptr && options.max_transfers > 0);
   PREFIXD_CHECK(port != nullptr || (options.host_blocks == 0 && !options.disk)) << "lower tiers need a port";
@@ -67,7 +72,9 @@ bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
 
 std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease,
                                                         std::span<const TokenId> tokens) {
-  PREFIXD_CHECK(lease.settled) << "Commit before Acquire has said kReady";
+  PREFIXD_CHECK(lease.computes) << "Commit before Acquire has said kReady";
+  PREFIXD_CHECK(lease.settled || tokens.size() <= static_cast<size_t>(lease.until))
+      << tokens.size() << " tokens, and the lease computes up to " << lease.until;
   PREFIXD_CHECK(!lease.uncertain_copy) << "Commit before EndStep";
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   PREFIXD_CHECK(tokens.size() <= lease.blocks.size() * block_tokens)
@@ -154,7 +161,7 @@ MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key, MissReason other
 
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) const {
-  PREFIXD_CHECK(lease.settled) << "ExplainMisses before Acquire has said kReady";
+  PREFIXD_CHECK(lease.computes) << "ExplainMisses before Acquire has said kReady";
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   std::vector<MissRun> runs;
   const auto add = [&](MissReason reason, int count) {

@@ -28,11 +28,15 @@
 //   c. The references of a node are one for each lease that has it on its path or in `loading`, and one for
 //      each running transfer of it. A node without KV in memory that is neither a ghost nor has children
 //      leaves the tree with its last reference.
-//   d. A lease settles when its Acquire first returns kReady. It claims blocks only at that moment. After it,
-//      Acquire takes no block and waits for none. A lease opened with Reads::kNo stops claiming at the first
-//      block that is on the device or claimed. It computes that block again, while a lease that reads takes
-//      it and reaches the later blocks first; so the lease that reads must not wait for it.
+//   d. A lease settles when its Acquire returns kReady for all tokens. It claims the blocks that it computes
+//      then, and before, those that it computes while the later ones are loaded. A lease that waits has no
+//      claim, so waiting leases never form a cycle. After it has settled, Acquire takes no block and waits
+//      for none. A lease opened with Reads::kNo stops claiming at the first block that is on the device or
+//      claimed. It computes that block again, while a lease that reads takes it and reaches the later blocks
+//      first; so the lease that reads must not wait for it.
 //   e. A copied part of a block is counted in `ready` but uncertain until EndStep.
+//   f. The blocks of `loading` follow each other from block number `load_begin` on. They are those that are
+//      loaded for the lease, or were. Those between the path and load_begin it computes.
 #pragma once
 
 #include <deque>
@@ -53,8 +57,8 @@
 
 namespace prefixd {
 
-// See EvictionPolicy::SetCopyCost. To load a block takes between 1/10 and 1/100 of the time that computing it
-// takes, with a fast disk (bench/README.md).
+// See EvictionPolicy::SetCopyCost: the least, and that before anything is measured.
+inline constexpr double kLeastCopyCost = 1.0 / 64;
 inline constexpr double kCopyCost = 1.0 / 16;
 
 // Counts up to the greatest value of the type and stays there.
@@ -74,15 +78,22 @@ struct Lease::State {
   bool detached = false;
   bool reads = true;
   bool settled = false;
+  bool computes = false;        // the last Acquire has returned kReady
+  int until = 0;                // what it has returned, before the lease has settled
   bool waited = false;          // it has waited for another lease and has not settled since
   bool uncertain_copy = false;  // the block after the path has a copied part
   Claims::Claimant claimant;
-  // The nodes that follow the path and that come from lower tiers for this lease, or have come.
+  // The nodes that come from lower tiers for this lease, or have come, and the one of which the number is
+  // load_begin first.
   struct Loading {
     NodeId node;
     Tier from;
   };
   std::deque<Loading> loading;
+  size_t load_begin = 0;
+  size_t to_start = 0;  // blocks at the front of `loading` whose load has not been tried; the last go first
+  LoadPlanner::Plan plan;
+  double decided = 0;  // the time of `plan`
 
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
@@ -90,7 +101,12 @@ struct Lease::State {
 struct PrefixCache::Impl {
   Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in);
 
-  Acquired Acquire(Lease::State& lease, std::span<const TokenId> tokens, int limit);
+  struct Request {  // the arguments of Acquire
+    std::span<const TokenId> tokens;
+    int limit;
+    const ComputeEstimate* compute;
+  };
+  Acquired Acquire(Lease::State& lease, const Request& request);
   std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
   // Why a block is gone: what the disk tier says, or else `otherwise`.
   MissReason ReasonOfLoss(const BlockKey& key, MissReason otherwise) const;
@@ -99,7 +115,7 @@ struct PrefixCache::Impl {
   void EndStep(bool ok);
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens);
   void Release(Lease::State& lease);
-  void Poll();
+  void Poll(double now);
   void CheckInvariants() const;
 
   struct PoolTier {
@@ -127,6 +143,7 @@ struct PrefixCache::Impl {
     return tree.Matches(node, keys.check(index), TokensOfBlock(tokens, index));
   }
   NodeUse UseOf(NodeId node) const;
+  size_t tree_blocks() const { return size_t{options.blocks} + options.host_blocks; }
 
   // Acquire (prefix_cache_acquire.cc).
   void TakeFullBlocks(Lease::State& lease, std::span<const TokenId> tokens, int limit, Acquired* acquired);
@@ -168,11 +185,29 @@ struct PrefixCache::Impl {
   }
   bool HasKv(NodeId node) const { return tree.InMemory(node) || OnDisk(tree.key(node)); }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
-  // Adds a node for a block of which only the port knows, and starts its load. Returns kNoNode and adds
-  // nothing when no load can start.
-  NodeId AddLoading(const RadixTree::Position& at, const BlockKey& key, uint64_t check);
-  // Extends lease.loading, and returns whether the lease waits for its next block.
-  bool LoadFollowing(Lease::State& lease, std::span<const TokenId> tokens, int limit);
+
+  // Loads for leases (prefix_cache_loads.cc).
+  // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and
+  // acquired.until. Returns false when there is nothing to load and to wait for.
+  bool UseLowerTiers(Lease::State& lease, const Request& request, Acquired* acquired);
+  // Appends the tiers of the blocks [from, to), which follow the path, up to the first one without KV.
+  void FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from, size_t to,
+               std::vector<Tier>* tiers) const;
+  void PlanLoads(Lease::State& lease, const Request& request, size_t end, Acquired* acquired);
+  void CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired);
+  // Puts the blocks [from, to) to the front of `loading`, which is empty or begins with block `to`.
+  void AddLoading(Lease::State& lease, size_t from, size_t to);
+  void ExtendLoads(Lease::State& lease, const Request& request);
+  void StartLoads(Lease::State& lease);
+  size_t Missing(const Lease::State& lease) const;
+  // Whether the lease waits for the first block of `loading`. Otherwise that block, and others, no longer
+  // belong to it.
+  bool WaitsForLoad(Lease::State& lease, const Request& request, Acquired* acquired);
+  void ComputeInstead(Lease::State& lease, size_t blocks);
+  // Claims the blocks between the path and load_begin. Returns the number of the first one that the lease
+  // does not compute now.
+  size_t ClaimPart(Lease::State& lease);
+  void DropLoading(Lease::State& lease);
   bool StartLoad(NodeId node);
   void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block);
   void EndLoad(const Running& load, const FinishedTransfer& finished);
@@ -181,6 +216,7 @@ struct PrefixCache::Impl {
   void EndSpill(const Running& spill, TransferResult result);
   void QueueSpill(NodeId node);
   void SpillAll(uint64_t most_blocks);
+  void ForgetSpills();
   // Whether the block, which may go to the host first, is to be written to the disk: it is not there, and the
   // wear filter lets it pass.
   bool IsBoundForDisk(NodeId node) const;
@@ -198,12 +234,14 @@ struct PrefixCache::Impl {
 
   const Options options;
   const int block_tokens;
+  const size_t most_loads;  // that run at once: so a tier that hangs leaves most blocks to others
   DeviceCopier* const copier;
   TransferPort* const port;  // null: there is no lower tier
   std::unique_ptr<PoolTier> tiers[kPoolTiers];
   RadixTree tree;
   GhostIndex ghosts;
   Claims claims;
+  LoadPlanner planner;
   std::set<Lease::State*> leases;
   std::vector<Lease::State*> uncertain;           // leases with a copy since the last EndStep
   std::unordered_map<uint64_t, Running> running;  // transfers by id

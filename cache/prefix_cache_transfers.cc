@@ -1,4 +1,4 @@
-// Transfers between the device tier and lower tiers.
+// Transfers between the device tier and lower tiers, and spills.
 #include <algorithm>
 
 #include "base/check.h"
@@ -6,7 +6,8 @@
 
 namespace prefixd {
 
-void PrefixCache::Impl::Poll() {
+void PrefixCache::Impl::Poll(double now_seconds) {
+  planner.SetTime(now_seconds);
   if (port == nullptr) return;
   std::vector<FinishedTransfer> finished;
   port->Poll(&finished);
@@ -17,6 +18,7 @@ void PrefixCache::Impl::Poll() {
     const Running transfer = it->second;
     running.erase(it);
     if (transfer.to == Tier::kDevice) {
+      planner.Ended(done);
       EndLoad(transfer, done);
     } else {
       EndSpill(transfer, done.result);
@@ -33,6 +35,7 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
   running.emplace(id,
                   Running{.node = node, .from = from, .to = to, .to_block = to_block, .to_disk = to_disk});
   (to == Tier::kDevice ? loads : spills).emplace(node, id);
+  if (to == Tier::kDevice) planner.Started(id, from);
   port->Start({.id = id,
                .from = from,
                .to = to,
@@ -44,117 +47,6 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
                .check = tree.check(node),
                .cost = UseOf(node).cost,
                .tokens = tree.HasTokens(node) ? tree.tokens(node) : std::span<const TokenId>()});
-}
-
-// --- Loads ---
-
-bool PrefixCache::Impl::LoadFollowing(Lease::State& lease, std::span<const TokenId> tokens, int limit) {
-  if (!HasLowerTier() || lease.detached || lease.ready >= limit) return false;
-  // The block that the limit cuts is loaded too: a part of it can be copied.
-  const size_t end = std::min((static_cast<size_t>(limit) + block_tokens - 1) / block_tokens,
-                              tokens.size() / static_cast<size_t>(block_tokens));
-  RadixTree::Position at = lease.at();
-  if (!lease.loading.empty()) at.node = lease.loading.back().node;
-  NodeId next = kNoNode;  // the first node after the path
-  for (size_t index = lease.path.size() + lease.loading.size(); index < end; ++index) {
-    NodeId node = tree.FindChild(at, lease.keys->key(index));
-    if (node == kNoNode) {
-      if (!OnDisk(lease.keys->key(index))) break;
-      // For its next block it waits until a transfer is free.
-      if (lease.loading.empty() && running.size() >= options.max_transfers) return true;
-      node = AddLoading(at, lease.keys->key(index), lease.keys->check(index));
-      if (node == kNoNode) break;
-    }
-    if (!IsBlock(node, *lease.keys, tokens, index)) break;
-    if (lease.loading.empty()) {
-      if (tree.block(node, Tier::kDevice) != kNoBlock) return false;
-      next = node;
-    }
-    if (tree.block(node, Tier::kDevice) == kNoBlock && !IsLoading(node) && !StartLoad(node)) break;
-    const auto load = loads.find(node);
-    lease.loading.push_back({node, load == loads.end() ? Tier::kDevice : running.at(load->second).from});
-    AddReference(node);
-    at.node = node;
-  }
-  if (!lease.loading.empty()) next = lease.loading.front().node;
-  if (next == kNoNode || tree.block(next, Tier::kDevice) != kNoBlock) return false;
-  if (IsLoading(next)) return true;
-  // After a failed load the lease computes, unless another tier has the block.
-  if (!lease.loading.empty() && Resides(next, lease.loading.front().from)) return false;
-  if (StartLoad(next)) {
-    if (!lease.loading.empty()) lease.loading.front().from = running.at(loads.at(next)).from;
-    return true;
-  }
-  // It waits for a free transfer. When it is a block that is missing, it computes instead.
-  return HasKv(next) && running.size() >= options.max_transfers;
-}
-
-NodeId PrefixCache::Impl::AddLoading(const RadixTree::Position& at, const BlockKey& key, uint64_t check) {
-  const NodeId node = tree.Add(at, key, check);
-  AddReference(node);
-  const bool started = StartLoad(node);
-  DropReference(node);  // without a load, this removes it
-  return started ? node : kNoNode;
-}
-
-// Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
-// run, or when there is no block for it.
-bool PrefixCache::Impl::StartLoad(NodeId node) {
-  if (!HasKv(node) || running.size() >= options.max_transfers) return false;
-  AddReference(node);  // so that it stays while a block is evicted
-  const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
-  if (block) {
-    const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk;
-    StartTransfer(node, from, Tier::kDevice, *block);
-  }
-  DropReference(node);
-  return block.has_value();
-}
-
-void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& finished) {
-  const NodeId node = load.node;
-  TransferResult result = finished.result;
-  if (result == TransferResult::kOk && load.from == Tier::kDisk) result = CheckRecord(node, finished);
-  loads.erase(node);
-  ++stats.loads[static_cast<size_t>(result)];
-  if (result == TransferResult::kOk && load.from == Tier::kHost)
-    tier(Tier::kHost).eviction->Hit(node, UseOf(node));
-  // A lease may have computed and committed the block meanwhile.
-  if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
-    AdmitBlock(node, Tier::kDevice, load.to_block);
-  } else {
-    pool(Tier::kDevice).Discard(load.to_block);
-  }
-  if (result != TransferResult::kOk) LoseSource(load, result);
-  DropReference(node);
-}
-
-// A copy that could not be read is lost, except a record whose read failed: a later read may succeed.
-void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
-  const MissReason reason =
-      result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
-  if (load.from == Tier::kHost) {
-    if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
-  } else if (result != TransferResult::kFailed) {
-    LoseKv(load.node, reason);
-  }
-}
-
-// Returns kOk when the tokens of a record are those of the node, which knows them from now on. Otherwise the
-// record is dropped: it would hide that the block is not on disk.
-TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfer& finished) {
-  if (finished.tokens.size() != static_cast<size_t>(block_tokens)) {
-    port->Drop(tree.key(node));
-    return TransferResult::kCorrupt;
-  }
-  if (tree.check(node) != ChildCheck(tree.parent_check(node), finished.tokens) ||
-      !tree.Matches(node, tree.check(node), finished.tokens)) {
-    ++stats.key_collisions;
-    port->Drop(tree.key(node));
-    return TransferResult::kCorrupt;
-  }
-  KnowTokens(node, finished.tokens);
-  return TransferResult::kOk;
 }
 
 // --- Spills ---
@@ -177,9 +69,21 @@ void PrefixCache::Impl::QueueSpill(NodeId node) {
   if (!HasLowerTier()) return;
   const std::optional<Tier> target = SpillTarget(node);
   if (!target || !queued_spills.insert(tree.key(node)).second) return;
+  if (spill_queue.size() >= tree_blocks()) ForgetSpills();
   const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
   if (to_disk) ++pending_disk_blocks;
   spill_queue.push_back({.node = node, .key = tree.key(node), .to_disk = to_disk});
+}
+
+// Takes the blocks out of the queue that have been evicted meanwhile. Those that are left have a block each.
+void PrefixCache::Impl::ForgetSpills() {
+  std::erase_if(spill_queue, [this](const QueuedSpill& spill) {
+    if (tree.Contains(spill.node) && tree.key(spill.node) == spill.key && tree.InMemory(spill.node))
+      return false;
+    queued_spills.erase(spill.key);
+    if (spill.to_disk) --pending_disk_blocks;
+    return true;
+  });
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {

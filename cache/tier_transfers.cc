@@ -279,7 +279,11 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
              (outcome.result == TransferResult::kMissing || outcome.result == TransferResult::kCorrupt)) {
     Drop(transfer.key);
   }
-  finished->push_back({.id = transfer.id, .result = outcome.result, .tokens = std::move(outcome.tokens)});
+  finished->push_back({.id = transfer.id,
+                       .result = outcome.result,
+                       .tokens = std::move(outcome.tokens),
+                       .bytes = outcome.result == TransferResult::kOk ? outcome.bytes : 0,
+                       .ended = outcome.ended < 0 ? 0 : seconds(outcome.ended)});
 }
 
 }  // namespace prefixd

@@ -62,7 +62,9 @@ inline constexpr int kTransferResults = 4;
 struct FinishedTransfer {
   uint64_t id = 0;
   TransferResult result = TransferResult::kOk;
-  std::vector<TokenId> tokens;  // those of the record, for a successful transfer from the disk tier
+  std::vector<TokenId> tokens = {};  // those of the record, for a successful transfer from the disk tier
+  uint64_t bytes = 0;                // as stored, of a successful transfer
+  double ended = 0;                  // when it ended, in seconds of the engine's clock; 0: it was refused
 };
 
 // What went wrong with a tier, apart from the content of a record. prefixd_tier_errors_total has a label for

@@ -46,6 +46,15 @@ constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
 constexpr LabelSet kTierErrorKind = {"kind", kTierErrorNames};
 constexpr LabelSet kTransferResult = {"result", kTransferResultNames};
+LabelSet LoadDecisions() {
+  static const auto names = [] {
+    std::array<std::string_view, kLoadDecisions> all;
+    for (int i = 0; i < kLoadDecisions; ++i) all[i] = LoadDecisionName(static_cast<LoadDecision>(i));
+    return all;
+  }();
+  return {"decision", names};
+}
+
 constexpr LabelSet kFinished = {"finished_reason", kFinishNames};
 
 LabelSet MissReasons() {
@@ -199,6 +208,17 @@ std::span<const Row> TierRows() {
        [](const S& s, size_t tier, size_t kind) {
          return static_cast<double>(s.engine.transfers.errors[tier][kind]);
        }},
+      {kCounter, "prefixd_load_decisions_total",
+       "What was decided for hits in lower tiers, by the lowest tier of the hit: to load or to compute all, "
+       "or "
+       "to compute the first blocks while the last are loaded. overtaken counts in addition.",
+       kTier, LoadDecisions(),
+       [](const S& s, size_t tier, size_t decision) {
+         return static_cast<double>(s.engine.cache.load_decisions[tier][decision]);
+       }},
+      {kGauge, "prefixd_tier_bytes_per_second",
+       "Estimate of what loads from the tier bring while some run; 0: not known. Decisions rest on it.",
+       kTier, kNoLabel, [](const S& s, size_t tier, size_t) { return s.engine.tier_bytes_per_second[tier]; }},
   };
   return rows;
 }

@@ -85,6 +85,10 @@ constexpr OptionSpec kTable[] = {
      0, 0, "auto|on|off"},
     {"disk-max-age", "TIME", K::kDuration, &O::disk_max_age, "none", "Cache",
      "how long a block may lie in the disk cache: none, or a number with s, m, h, d or w", 0, 0},
+    {"load-policy", "NAME", K::kChoice, &O::load_policy, "auto", "Cache",
+     "what a hit in a lower tier does: auto, what is faster by measured rates; load or recompute, for "
+     "measurements",
+     0, 0, "auto|load|recompute"},
     {"no-prefix-cache", "", K::kFlag, &O::no_prefix_cache, "false", "Cache",
      "no reuse of KV between requests; the baseline for measurements"},
 
@@ -117,7 +121,6 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "load-policy",
     "quantize",
     "admin-listen",
 };

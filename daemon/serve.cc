@@ -24,6 +24,7 @@
 #include "daemon/ready_checks.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/server_state.h"
+#include "daemon/tier_probe.h"
 #include "daemon/tiers.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
@@ -84,23 +85,24 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   PREFIXD_ASSIGN_OR_RETURN(loaded.model,
                            LoadModel(options.model, *loaded.backend, load, ReportProgress(clock)));
   const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
-  const EngineOptions engine{.context = limits.context,
-                             .max_sequences = limits.max_sequences,
-                             .step_tokens = limits.step_tokens,
-                             .step_seconds = limits.step_seconds,
-                             .max_queue = limits.max_queue,
-                             .max_tokens_in_flight = limits.max_tokens,
-                             .prompt_logit_rows = Limit("prompt-logit-rows"),
-                             .block_tokens = limits.block_tokens,
-                             .blocks = limits.blocks,
-                             .kv_dtype = plan.kv_dtype,
-                             .prefix_cache = !options.no_prefix_cache,
-                             .eviction = options.eviction,
-                             .host_blocks = plan.tiers.host_blocks,
-                             .disk = plan.tiers.disk.on,
-                             .write_through = plan.tiers.disk.write_through,
-                             .eos = loaded.model->eos,
-                             .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  EngineOptions engine{.context = limits.context,
+                       .max_sequences = limits.max_sequences,
+                       .step_tokens = limits.step_tokens,
+                       .step_seconds = limits.step_seconds,
+                       .max_queue = limits.max_queue,
+                       .max_tokens_in_flight = limits.max_tokens,
+                       .prompt_logit_rows = Limit("prompt-logit-rows"),
+                       .block_tokens = limits.block_tokens,
+                       .blocks = limits.blocks,
+                       .kv_dtype = plan.kv_dtype,
+                       .prefix_cache = !options.no_prefix_cache,
+                       .eviction = options.eviction,
+                       .host_blocks = plan.tiers.host_blocks,
+                       .disk = plan.tiers.disk.on,
+                       .write_through = plan.tiers.disk.write_through,
+                       .load_policy = plan.tiers.load_policy,
+                       .eos = loaded.model->eos,
+                       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
   Result<std::unique_ptr<Tiers>> tiers =
       Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
   if (!tiers.ok()) {
@@ -108,6 +110,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
     return tiers.status();
   }
   loaded.tiers = *std::move(tiers);
+  const TierProbe probe = ProbeTiers(plan, layout);
+  engine.load_block_seconds = probe.block_seconds;
+  engine.prompt_token_seconds = probe.token_seconds;
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));

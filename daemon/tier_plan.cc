@@ -95,6 +95,8 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
                            "; it takes 0, or 1 to " + std::to_string(kMostBlocks) + " blocks");
   }
   plan.host_blocks = static_cast<uint32_t>(host_blocks);
+  if (options.load_policy == "load") plan.load_policy = LoadPolicy::kLoad;
+  if (options.load_policy == "recompute") plan.load_policy = LoadPolicy::kRecompute;
   PREFIXD_ASSIGN_OR_RETURN(plan.disk, MakeDiskPlan(options, layout));
   return plan;
 }

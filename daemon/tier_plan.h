@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "cache/load_planner.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
 #include "kernels/kv_layout.h"
@@ -28,6 +29,7 @@ struct DiskPlan {
 struct TierPlan {
   uint32_t host_blocks = 0;
   DiskPlan disk;
+  LoadPolicy load_policy = LoadPolicy::kAuto;
 };
 
 // kInvalidArgument, with the name of the option: the options contradict each other or the size of a block, or

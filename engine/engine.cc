@@ -28,12 +28,17 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
   cache.write_through = options.write_through;
+  cache.load_policy = options.load_policy;
+  cache.block_seconds = options.load_block_seconds;
+  cache.block_bytes = model.Kv(options.block_tokens, options.kv_dtype).BlockBytes();
   // Room for one sequence, but in a small pool spills go on beside it: what is evicted before is lost.
   cache.spill_reserve =
       std::min(static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens),
                options.blocks / 4);
   return cache;
 }
+
+constexpr std::chrono::milliseconds kLoadTick{5};
 
 // Held during Advance, Step and destruction. A second call meanwhile, from a listener or another thread,
 // aborts.
@@ -68,7 +73,9 @@ struct Engine::Impl {
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache),
-        budget(RowCost(runs->shape()), asked.step_seconds) {}
+        budget(RowCost(runs->shape()), asked.step_seconds) {
+    budget.AssumePromptUnit(asked.prompt_token_seconds);
+  }
 
   const EngineOptions options;
   ModelRunner* const model;
@@ -93,6 +100,7 @@ struct Engine::Impl {
   double ended = 0;     // when the backend had computed it; written before Collect returns
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
+  bool all_wait = false;                    // every sequence that runs waits for a load
   EngineStats live_stats;
   struct Event {
     std::shared_ptr<RequestListener> listener;
@@ -188,7 +196,12 @@ void Engine::SpillAll(uint64_t most_blocks) {
 
 bool Engine::idle() const { return impl_->alive.load() == 0; }
 
-void Engine::WaitForWork(std::chrono::nanoseconds timeout) { impl_->inbox.Wait(timeout); }
+// A load that is late wakes nobody: whether to wait for it on has to be asked again.
+void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
+  if (impl_->all_wait && impl_->options.load_policy == LoadPolicy::kAuto)
+    timeout = std::min<std::chrono::nanoseconds>(timeout, kLoadTick);
+  impl_->inbox.Wait(timeout);
+}
 
 uint64_t Engine::progress() const { return impl_->turns.load() + impl_->model->progress(); }
 
@@ -287,6 +300,7 @@ bool Engine::Impl::LaunchStep() {
     cache.SpillAll(most_blocks);
     live_stats.spills_all = true;
   }
+  all_wait = false;
   if (scheduler.queued().empty() && scheduler.running().empty()) return false;
   launched = clock->NowSeconds();
   const auto on_admit = [&](Sequence& sequence) {
@@ -299,6 +313,7 @@ bool Engine::Impl::LaunchStep() {
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (plan.empty()) {
     PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
+    all_wait = true;
     return false;
   }
   work = {};
@@ -315,7 +330,7 @@ bool Engine::Impl::LaunchStep() {
 void Engine::Impl::PollTiers() {
   if (port == nullptr) return;
   const double begun = clock->NowSeconds();
-  cache.Poll();
+  cache.Poll(begun);
   live_stats.tier_seconds += clock->NowSeconds() - begun;
 }
 
@@ -452,6 +467,8 @@ void Engine::Impl::Publish() {
                                                     cache.leased_blocks(tier)};
   live_stats.pending_disk_blocks = cache.pending_disk_blocks();
   if (port != nullptr) live_stats.transfers = port->stats();
+  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+    live_stats.tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
   live_stats.preemptions = scheduler.preemptions();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();

@@ -24,6 +24,7 @@
 //      keeps nothing that the step computed.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -59,8 +60,13 @@ struct EngineOptions {
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
   bool disk = false;           // whether there is a disk tier
   bool write_through = false;  // see PrefixCache::Options
-  std::vector<TokenId> eos;    // the model's end tokens
-  BlockKey fingerprint;        // of the model; see hashing/fingerprint.h
+  LoadPolicy load_policy = LoadPolicy::kAuto;
+  // Estimates before anything is measured, by probes; 0: none. Seconds to load a block, by tier, and to
+  // compute a token of a prompt.
+  std::array<double, kTiers> load_block_seconds{};
+  double prompt_token_seconds = 0;
+  std::vector<TokenId> eos;  // the model's end tokens
+  BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
 };
 
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the

@@ -61,6 +61,10 @@ struct PromptUsage {
   // that the prompt begins and the answer fills is not counted: a prompt that comes again writes nothing,
   // whatever its answer is.
   int written = 0;
+  // What was decided for hits in lower tiers, and the time for which the request waited for loads and
+  // computed nothing.
+  std::array<int, kLoadDecisions> load_decisions{};
+  double load_wait_seconds = 0;
   int computed() const { return tokens[static_cast<int>(TokenSource::kComputed)]; }
   int total() const {
     int sum = 0;

@@ -95,9 +95,11 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
   // Running sequences acquire before new ones, so a dropped claim goes to the oldest sequence that needs the
   // block.
   for (auto& sequence : running_) {
-    if (sequence->phase == SequencePhase::kAcquiring) Acquire(*sequence);
+    const bool computes_part = sequence->phase == SequencePhase::kComputing &&
+                               sequence->until < static_cast<int>(sequence->tokens.size());
+    if (sequence->phase == SequencePhase::kAcquiring || computes_part) Acquire(*sequence, budget);
   }
-  Admit(on_admit);
+  Admit(budget, on_admit);
   std::vector<PlannedChunk> plan;
   PlanDecodes(&plan);
   PlanPrefills(budget, &plan);
@@ -108,7 +110,7 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
 // Admits queued sequences, oldest first, while their needed blocks fit in addition to those that running
 // sequences still need. A sequence is always admitted when none runs. This is an estimate. It keeps
 // preemption rare, and keeps new sequences from taking the blocks that were freed for running ones.
-void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
+void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
     Sequence& next = *queued_.front();
     next.shared_blocks = next.reads_cache() ? cache_->CountSharedBlocks(next.keys, next.tokens) : 0;
@@ -121,11 +123,36 @@ void Scheduler::Admit(const std::function<void(Sequence&)>& on_admit) {
     queued_.pop_front();
     next.phase = SequencePhase::kAcquiring;
     on_admit(next);
-    Acquire(next);
+    Acquire(next, budget);
   }
 }
 
-void Scheduler::Acquire(Sequence& sequence) {
+// A sequence shares the budget of prompts with the others that compute one, in equal parts: until its own
+// work is done, each of the others does as much, or all that it has.
+class Scheduler::Computing final : public ComputeEstimate {
+ public:
+  Computing(const Scheduler& scheduler, const StepBudget& budget, const Sequence& sequence)
+      : scheduler_(scheduler), budget_(budget), sequence_(sequence) {}
+
+  double Seconds(int from, int to) const override {
+    const double own = budget_.cost().Of(from, to - from);
+    double units = own;
+    for (const auto& other : scheduler_.running_) {
+      if (other.get() == &sequence_ || other->phase != SequencePhase::kComputing || other->decoding())
+        continue;
+      units += std::min(own, budget_.cost().Of(other->ready(), other->computable()));
+    }
+    return units * budget_.prompt_unit_seconds();
+  }
+  double StepSeconds() const override { return budget_.prompt_step_seconds(); }
+
+ private:
+  const Scheduler& scheduler_;
+  const StepBudget& budget_;
+  const Sequence& sequence_;
+};
+
+void Scheduler::Acquire(Sequence& sequence, const StepBudget& budget) {
   const int before = sequence.ready();
   // A prompt that is scored takes no block and claims none: a sequence that waited for it would wait for its
   // logit rows. Every other sequence computes at least its last token, because the request needs the logits
@@ -133,28 +160,48 @@ void Scheduler::Acquire(Sequence& sequence) {
   const bool scored = sequence.Unscored(sequence.prompt_tokens) > 0;
   const auto wanted = std::span<const TokenId>(sequence.tokens).first(scored ? 0 : sequence.tokens.size());
   const int limit = std::max(0, static_cast<int>(wanted.size()) - 1);
-  const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, wanted, limit);
+  const Computing computing(*this, budget, sequence);
+  const PrefixCache::Acquired got = cache_->Acquire(sequence.lease, wanted, limit, &computing);
   // Tokens below high_water have had their source recorded before a preemption.
   const int first_new = std::max(before, sequence.high_water);
   const int in_prompt = std::max(0, std::min(sequence.ready(), sequence.prompt_tokens) - first_new);
   CountCached(got, in_prompt, &sequence.usage);
+  for (int i = 0; i < kLoadDecisions; ++i) sequence.usage.load_decisions[i] += got.decisions[i];
   sequence.high_water = std::max(sequence.high_water, sequence.ready());
   sequence.write_mark = std::max(sequence.write_mark, sequence.ready());
-  if (got.state != PrefixCache::AcquireState::kReady) return;
+  CountWait(sequence, got.state == PrefixCache::AcquireState::kLoading);
+  if (got.state != PrefixCache::AcquireState::kReady) {
+    sequence.phase = SequencePhase::kAcquiring;
+    return;
+  }
+  const bool part = static_cast<size_t>(got.until) < wanted.size();
+  sequence.until = part ? got.until : static_cast<int>(sequence.tokens.size());
+  sequence.phase = SequencePhase::kComputing;
+  ExplainMisses(sequence);
+}
+
+// Notes why the tokens that can be computed now are computed.
+void Scheduler::ExplainMisses(Sequence& sequence) {
   sequence.misses.clear();
+  const int end = std::min(sequence.until, sequence.prompt_tokens);
+  if (sequence.ready() >= end) return;
   // Tokens whose source was recorded before a preemption and that are computed again.
   int known = sequence.usage.total() - sequence.ready();
-  if (sequence.ready() < sequence.prompt_tokens) {
-    const std::span<const TokenId> prompt(sequence.tokens.data(),
-                                          static_cast<size_t>(sequence.prompt_tokens));
-    for (PrefixCache::MissRun run : cache_->ExplainMisses(sequence.lease, prompt)) {
-      const int skip = std::clamp(known, 0, run.tokens);
-      known -= skip;
-      run.tokens -= skip;
-      if (run.tokens > 0) sequence.misses.push_back(run);
-    }
+  const std::span<const TokenId> prompt(sequence.tokens.data(), static_cast<size_t>(end));
+  for (PrefixCache::MissRun run : cache_->ExplainMisses(sequence.lease, prompt)) {
+    const int skip = std::clamp(known, 0, run.tokens);
+    known -= skip;
+    run.tokens -= skip;
+    if (run.tokens > 0) sequence.misses.push_back(run);
   }
-  sequence.phase = SequencePhase::kComputing;
+}
+
+void Scheduler::CountWait(Sequence& sequence, bool waits) {
+  const double now = cache_->load_planner().now();
+  if (waits && sequence.load_wait_begun < 0) sequence.load_wait_begun = now;
+  if (waits || sequence.load_wait_begun < 0) return;
+  sequence.usage.load_wait_seconds += now - sequence.load_wait_begun;
+  sequence.load_wait_begun = -1;
 }
 
 // Returns how many blocks the sequence still needs from the pool for its tokens and the next one, plus one
@@ -228,7 +275,7 @@ void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
     Sequence& sequence = **it;
-    const int fitting = Fitting(cost, units, sequence.ready(), std::min(rows, sequence.pending()));
+    const int fitting = Fitting(cost, units, sequence.ready(), std::min(rows, sequence.computable()));
     const int tokens = FitLogits(sequence, fitting, room.logit_rows);
     one_waits |= tokens == 0;
     if (tokens == 0) continue;
@@ -250,7 +297,7 @@ void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<Planned
     const int logits = chunk.prompt_logits();
     const double units = cost.Of(sequence.ready(), chunk.tokens);
     const int fitting = cost.Fitting(units + room.units, sequence.ready(),
-                                     std::min(chunk.tokens + room.rows, sequence.pending()));
+                                     std::min(chunk.tokens + room.rows, sequence.computable()));
     const int tokens = FitLogits(sequence, fitting, logits + room.logit_rows);
     if (tokens <= chunk.tokens || !cache_->Reserve(sequence.lease, sequence.ready() + tokens)) continue;
     room.rows -= tokens - chunk.tokens;
@@ -294,13 +341,14 @@ void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChu
     Preempt(*victim);
   }
   const int tokens = Fitting(budget.cost(), budget.PromptUnits(0), oldest->ready(),
-                             std::min(oldest->pending(), limits_.step_tokens));
+                             std::min(oldest->computable(), limits_.step_tokens));
   PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), plan);
 }
 
 void Scheduler::Preempt(Sequence& sequence) {
   std::unique_ptr<Sequence> owned = TakeFrom(&running_, sequence.id);
   owned->lease.Release();
+  CountWait(*owned, false);
   owned->phase = SequencePhase::kQueued;
   ++preemptions_;
   InsertByAge(&queued_, std::move(owned));
@@ -352,6 +400,8 @@ void Scheduler::CheckInvariants() const {
   for (const auto& sequence : running_) {
     PREFIXD_CHECK(sequence->phase != SequencePhase::kQueued && sequence->lease.open()) << sequence->id;
     PREFIXD_CHECK(sequence->pending() > 0) << sequence->id;
+    PREFIXD_CHECK(sequence->phase != SequencePhase::kComputing || sequence->ready() <= sequence->until)
+        << sequence->id << " has computed " << sequence->ready() << " of " << sequence->until;
     PREFIXD_CHECK(sequence->high_water >= sequence->ready()) << sequence->id;
     PREFIXD_CHECK(sequence->usage.total() == std::min(sequence->high_water, sequence->prompt_tokens))
         << sequence->id;

@@ -3,10 +3,10 @@
 //
 // A step first has one token of every sequence that generates, oldest first. Chunks of prompts follow, in
 // turns, so that a long prompt does not delay short ones: as much as the StepBudget of the step allows, and
-// as the limit of rows leaves. A sequence waits while
-// another sequence computes its next block. When no block is free, the scheduler preempts the youngest
-// sequence that is not in the plan: its lease is released, its tokens are kept, and it returns to the queue
-// by age.
+// as the limit of rows leaves. A sequence waits while another sequence computes its next block, and for loads
+// that pay; while its later blocks are loaded, it may compute the earlier ones. When no block is free, the
+// scheduler preempts the youngest sequence that is not in the plan: its lease is released, its tokens are
+// kept, and it returns to the queue by age.
 //
 // Invariants
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
@@ -86,8 +86,13 @@ class Scheduler {
     int logit_rows;
   };
 
-  void Admit(const std::function<void(Sequence&)>& on_admit);
-  void Acquire(Sequence& sequence);
+  // What computing takes for one sequence, beside the others.
+  class Computing;
+
+  void Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
+  void Acquire(Sequence& sequence, const StepBudget& budget);
+  void ExplainMisses(Sequence& sequence);
+  void CountWait(Sequence& sequence, bool waits);
   int64_t NeededBlocks(const Sequence& sequence) const;
   int64_t OutstandingBlocks() const;
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);

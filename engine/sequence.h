@@ -8,8 +8,9 @@
 // reported. A token below high_water that is computed again, after a preemption, counts as recomputed.
 //
 //   kQueued --admit--> kAcquiring --no block left to take--> kComputing --finish--> removed
-//      ^                   |                                     |
-//      +-------------------+-------------- preempt --------------+
+//      ^                   |  ^                                  |  |
+//      |                   |  +--- before `until`, each step ----+  |
+//      +-------------------+-------------- preempt -----------------+
 #pragma once
 
 #include <algorithm>
@@ -48,18 +49,21 @@ struct Sequence {
   TokenCounts counts;  // counts of `tokens`, as far as a penalty needs them
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
+  int until = 0;          // while kComputing: the tokens from it on may come from a lower tier
   int shared_blocks = 0;  // blocks that other sequences were expected to provide at its admission
   int high_water = 0;
   int write_mark = 0;  // full blocks below it, and tokens taken from the cache: they are not written again
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
   std::array<uint64_t, kMissReasons>
-      miss_tokens{};  // computed prompt tokens by reason; sums to usage.computed()
+      miss_tokens{};            // computed prompt tokens by reason; sums to usage.computed()
+  double load_wait_begun = -1;  // below 0: it does not wait for a load
   RequestTimes times;
   double last_token_time = 0;
   bool was_scheduled = false;  // it has been admitted once
 
   void Append(TokenId token) {
+    if (until == static_cast<int>(tokens.size())) ++until;
     tokens.push_back(token);
     if (request.sampling.HasPenalties()) counts.AddGenerated(token);
   }
@@ -76,6 +80,8 @@ struct Sequence {
   int ready() const { return lease.ready(); }
   // The number of tokens whose KV is not computed yet.
   int pending() const { return static_cast<int>(tokens.size()) - ready(); }
+  // Those of them that can be computed now, in phase kComputing.
+  int computable() const { return std::min(until, static_cast<int>(tokens.size())) - ready(); }
   bool decoding() const { return phase == SequencePhase::kComputing && pending() == 1 && generated() > 0; }
 };
 

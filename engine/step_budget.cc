@@ -25,6 +25,8 @@ constexpr double kLargestGrowth = 2;
 constexpr double kLargestSurprise = 2;
 // The weights of one step in the averages.
 constexpr double kBaseWeight = 0.25;
+constexpr double kPromptWeight = 0.3;
+constexpr double kLeastTellingUnits = 32;
 constexpr double kUnitWeight = 0.5;
 // `base` may be too large, as when the machine was busy. A step that computes prompts takes at least this
 // share of its time for them.
@@ -96,7 +98,9 @@ double StepBudget::UnitSeconds() const {
 }
 
 void StepBudget::Observe(const StepWork& work, double seconds) {
-  if (step_seconds_ <= 0 || !(seconds > 0)) return;
+  if (!(seconds > 0)) return;
+  ObservePrompts(work, seconds);
+  if (step_seconds_ <= 0) return;
   const double units = work.decodes + work.prompts;
   const double allowed = PromptUnits(work.decodes);
   if (base_) base_ = std::min(*base_, seconds);
@@ -114,6 +118,15 @@ void StepBudget::Observe(const StepWork& work, double seconds) {
   if (work.prompts > largest_) largest_seconds_ = seconds;
   largest_ = std::max(largest_, work.prompts);
   steps_ = std::min(steps_ + 1, kFirstSteps);
+}
+
+// Steps with few tokens of prompts say little: most of their time is the weights and the decodes.
+void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
+  if (work.prompts < kLeastTellingUnits) return;
+  const bool first = prompt_step_seconds_ == 0;
+  const double unit = seconds / work.prompts;
+  prompt_step_seconds_ += (first ? 1 : kPromptWeight) * (seconds - prompt_step_seconds_);
+  prompt_unit_seconds_ += (first ? 1 : kPromptWeight) * (unit - prompt_unit_seconds_);
 }
 
 void StepBudget::ObserveBase(double units, double seconds) {

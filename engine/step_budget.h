@@ -67,11 +67,19 @@ class StepBudget {
   // A step has taken `seconds`.
   void Observe(const StepWork& work, double seconds);
 
+  // The running averages of the last steps that computed prompts, whatever ran beside them: the seconds of a
+  // step, and of a unit of prompts. 0: there was none, and nothing was assumed.
+  double prompt_step_seconds() const { return prompt_step_seconds_; }
+  double prompt_unit_seconds() const { return prompt_unit_seconds_; }
+  // Before the first such step: what a probe has said about a unit.
+  void AssumePromptUnit(double seconds) { prompt_unit_seconds_ = seconds; }
+
  private:
   double UnitSeconds() const;  // 0: not measured
   double Predict(double units) const { return base_.value_or(0) + units * UnitSeconds(); }
   void ObserveBase(double units, double seconds);
   void ObserveUnits(double units, double seconds);
+  void ObservePrompts(const StepWork& work, double seconds);
 
   RowCost cost_;
   double step_seconds_ = 0;
@@ -83,6 +91,7 @@ class StepBudget {
   double largest_ = 0;          // units of prompts in one step, so far
   double largest_seconds_ = 0;  // of that step
   int steps_ = 0;               // observed, up to the number that come first
+  double prompt_step_seconds_ = 0, prompt_unit_seconds_ = 0;
 };
 
 }  // namespace prefixd

@@ -32,6 +32,8 @@ PromptUsage PromptUsageTracker::TokensBySource() const {
       continue;
     }
     for (size_t i = 0; i < kTokenSources; ++i) sum.tokens[i] += prompt.usage->tokens[i];
+    for (size_t i = 0; i < kLoadDecisions; ++i) sum.load_decisions[i] += prompt.usage->load_decisions[i];
+    sum.load_wait_seconds += prompt.usage->load_wait_seconds;
   }
   return sum;
 }

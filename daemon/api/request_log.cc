@@ -15,6 +15,16 @@ std::string Counts(const std::map<std::string, int>& counts) {
   return text;
 }
 
+// "load:1,overtaken:1"; empty: no hit in a lower tier.
+std::string Decisions(const std::array<int, kLoadDecisions>& counts) {
+  std::map<std::string, int> named;
+  for (int i = 0; i < kLoadDecisions; ++i) {
+    const int count = counts[static_cast<size_t>(i)];
+    if (count > 0) named[std::string(LoadDecisionName(static_cast<LoadDecision>(i)))] = count;
+  }
+  return Counts(named);
+}
+
 }  // namespace
 
 void LogRequest(const RequestRecord& record) {
@@ -35,6 +45,8 @@ void LogRequest(const RequestRecord& record) {
        {"host_tokens", from(TokenSource::kHost)},
        {"disk_tokens", from(TokenSource::kDisk)},
        {"shared_tokens", from(TokenSource::kShared)},
+       {"load_decisions", Decisions(record.sources.load_decisions)},
+       {"load_wait_seconds", record.sources.load_wait_seconds},
        {"generated_tokens", record.usage.completion_tokens},
        {"queue_seconds", record.queue_seconds},
        {"ttft_seconds", record.first_token_seconds},

@@ -34,16 +34,31 @@ TEST_F(DiskRecordsTest, ANodeIsMadeForARecordThatALeaseWants) {
   EXPECT_EQ(cache_->nodes(), 2u);
 }
 
-// The second block has a record, but the first has none, so the second cannot be used: nothing is loaded, and
-// nothing stays in the tree.
-TEST_F(DiskRecordsTest, AKeyWithoutARecordMakesNoNode) {
+// The second block has a record, and the first has none: the first is computed while the second is loaded.
+TEST_F(DiskRecordsTest, ARecordAfterOneThatIsLostIsUsed) {
   Make({.blocks = 4, .disk = true});
   AddRecords({kSecond});
   Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, kSecond).state, State::kReady);
+  const auto acquired = Acquire(lease, kSecond);
+  EXPECT_EQ(acquired.state, State::kReady);
+  EXPECT_EQ(acquired.until, 2);
+  EXPECT_EQ(port_.started(), 1u);
+  EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kNeverSeen, 2}));
+  Compute(lease, kFirst);
+  EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
+  End(kSecond);
+  EXPECT_EQ(Acquire(lease, kSecond).tier_tokens[2], 2);
+}
+
+// Behind many blocks without a record nothing is looked for: a new prompt would be asked for block by block.
+TEST_F(DiskRecordsTest, ARecordFarBehindMakesNoNode) {
+  Make({.blocks = 16, .disk = true});
+  const Tokens prompt(14, 1);
+  AddRecords({Tokens(12, 1)});
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, prompt).until, 14);
   EXPECT_EQ(port_.started(), 0u);
   EXPECT_EQ(cache_->nodes(), 0u);
-  EXPECT_THAT(cache_->ExplainMisses(lease, kSecond), ElementsAre(Miss{MissReason::kNeverSeen, 4}));
 }
 
 // In the namespace of another tenant the same tokens have other keys.
@@ -63,21 +78,25 @@ TEST_F(DiskRecordsTest, WithoutADiskTierNoRecordIsAskedFor) {
   EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kNeverSeen, 2}));
 }
 
-TEST_F(DiskRecordsTest, ANodeWhoseLoadCannotStartIsNotMade) {
+// A block that waits for its load has a node for as long as a lease wants it.
+TEST_F(DiskRecordsTest, ANodeWhoseLoadCannotStartLeavesWithItsLease) {
   Make({.blocks = 2, .disk = true, .max_transfers = 1});
   AddRecords({kFirst, kSecond, {8, 8}});
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
-  EXPECT_EQ(cache_->nodes(), 1u) << "one transfer runs";
+  EXPECT_EQ(port_.started(), 1u) << "one transfer runs";
   Lease other = Open();
   EXPECT_EQ(Acquire(other, {8, 8}).state, State::kLoading) << "it waits for the transfer to end";
-  EXPECT_EQ(cache_->nodes(), 1u);
+  EXPECT_EQ(cache_->nodes(), 3u);
   ASSERT_TRUE(cache_->Reserve(other, 2));
-  End(kFirst);
-  EXPECT_EQ(Acquire(lease, kSecond).state, State::kReady) << "every block of the device is in use";
+  End(kSecond);
+  EXPECT_EQ(Acquire(lease, kSecond).until, 2) << "every block of the device is in use";
   EXPECT_EQ(Acquire(other, {8, 8}).state, State::kReady);
-  EXPECT_EQ(cache_->nodes(), 1u);
-  EXPECT_EQ(lease.ready(), 2);
+  EXPECT_EQ(cache_->nodes(), 2u);
+  lease.Release();
+  EvictFromDevice(1);
+  EXPECT_EQ(Where(kFirst), "disk");
+  EXPECT_EQ(Where(kSecond), "disk");
 }
 
 // While it waits for a transfer to end, the record is dropped by the store.

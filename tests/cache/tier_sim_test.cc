@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <set>
@@ -114,7 +115,7 @@ class FaultyStore final : public BlockStore {
 // Counts of events over all seeds. A simulation in which an event never occurs does not test it.
 struct Seen {
   uint64_t loading = 0, host_tokens = 0, disk_tokens = 0, shared = 0, copies = 0, restarts = 0, recovered = 0;
-  uint64_t lost_explained = 0, collisions = 0, dedups = 0;
+  uint64_t lost_explained = 0, collisions = 0, dedups = 0, parts = 0;
   std::array<uint64_t, kPoolTiers> evicted{};
   std::array<uint64_t, kTransferResults> loads{}, spills{};
 };
@@ -150,6 +151,17 @@ class TierSimulation {
     std::unique_ptr<BlockKeys> keys;
     Lease lease;
     State state = State::kWaiting;
+    int until = 0;  // while it is ready: its tokens after it may come from a lower tier
+  };
+
+  // Computing takes any time, and is sometimes not known.
+  struct AnyTime final : ComputeEstimate {
+    explicit AnyTime(Prng* prng) : random(prng) {}
+    double Seconds(int from, int to) const override { return seconds * (to - from); }
+    double StepSeconds() const override { return seconds; }
+    void Change() { seconds = random->Chance(0.2) ? 0 : 1e-4 * std::pow(10, random->Below(5)); }
+    Prng* random;
+    double seconds = 0;
   };
 
   void Start() {
@@ -221,7 +233,11 @@ class TierSimulation {
     const size_t who = random_.Below(running_.size());
     if (dice < 200) return Release(who);
     if (dice < 500) return EndTransfer();
-    if (running_[who].state != State::kReady) return Acquire(running_[who]);
+    const Running& seq = running_[who];
+    const bool has_part = seq.until < static_cast<int>(seq.tokens.size());
+    const bool needs_next = seq.lease.ready() == seq.until && has_part;
+    if (seq.state != State::kReady || needs_next || (has_part && random_.Chance(0.5)))
+      return Acquire(running_[who]);
     Compute(running_[who]);
   }
 
@@ -264,8 +280,10 @@ class TierSimulation {
 
   void Acquire(Running& seq) {
     const int before = seq.lease.ready();
-    const PrefixCache::Acquired got = cache_->Acquire(seq.lease, seq.tokens, seq.limit);
+    if (random_.Chance(0.1)) compute_.Change();
+    const PrefixCache::Acquired got = cache_->Acquire(seq.lease, seq.tokens, seq.limit, &compute_);
     seq.state = got.state;
+    seq.until = got.until;
     EXPECT_EQ(got.tokens(), seq.lease.ready() - before);
     EXPECT_LE(seq.lease.ready(), seq.limit);
     if (got.state == State::kLoading) {
@@ -281,19 +299,24 @@ class TierSimulation {
     seen_->shared += static_cast<uint64_t>(got.shared_tokens);
     if (got.state != State::kReady) return;
     int explained = 0;
-    for (const PrefixCache::MissRun& run : cache_->ExplainMisses(seq.lease, seq.tokens)) {
+    const auto tokens = std::span(seq.tokens).first(static_cast<size_t>(got.until));
+    for (const PrefixCache::MissRun& run : cache_->ExplainMisses(seq.lease, tokens)) {
       explained += run.tokens;
       seen_->lost_explained += run.reason == MissReason::kCorrupt ? 1 : 0;
     }
-    EXPECT_EQ(explained, static_cast<int>(seq.tokens.size()) - seq.lease.ready());
+    EXPECT_EQ(explained, got.until - seq.lease.ready());
+    if (got.until < static_cast<int>(seq.tokens.size())) {
+      ++seen_->parts;
+      EXPECT_GT(got.until, seq.lease.ready());
+    }
   }
 
   void Compute(Running& seq) {
     if (seq.lease.ready() == static_cast<int>(seq.tokens.size())) {
       seq.tokens.push_back(static_cast<TokenId>(random_.Below(2)));
+      ++seq.until;
     }
-    const int until =
-        static_cast<int>(random_.Between(seq.lease.ready() + 1, static_cast<int64_t>(seq.tokens.size())));
+    const int until = static_cast<int>(random_.Between(seq.lease.ready() + 1, seq.until));
     if (!cache_->Reserve(seq.lease, until)) return;
     if (random_.Chance(0.1)) return cache_->EndStep(false);
     cache_->EndStep(true);
@@ -309,7 +332,8 @@ class TierSimulation {
 
   void EndTransfer() {
     if (executor_.pending() > 0) executor_.Run(random_.Below(executor_.pending()));
-    cache_->Poll();
+    now_ += 1e-3 * static_cast<double>(random_.Below(20));
+    cache_->Poll(now_);
   }
 
   void Check() {
@@ -322,6 +346,8 @@ class TierSimulation {
   }
 
   Prng random_;
+  AnyTime compute_{&random_};
+  double now_ = 1;
   const KeyFunction key_;
   const int block_tokens_;
   const uint32_t blocks_;
@@ -359,6 +385,7 @@ Seen RunSeeds(int seeds, int events, const KeyFunction& key) {
   EXPECT_GT(seen.recovered, 0u);
   EXPECT_GT(seen.lost_explained, 0u);
   EXPECT_GT(seen.dedups, 0u);
+  EXPECT_GT(seen.parts, 0u) << "a part is computed while the rest is loaded";
   for (const uint64_t count : seen.evicted) EXPECT_GT(count, 0u);
   for (const uint64_t count : seen.loads) EXPECT_GT(count, 0u);
   EXPECT_GT(seen.spills[static_cast<size_t>(TransferResult::kOk)], 0u);

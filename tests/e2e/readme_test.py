@@ -53,7 +53,7 @@ def test_parts_of_messages(daemon, kind):
     assert kind in text
 
 
-@pytest.mark.parametrize("option", ["--quantize", "--load-policy"])
+@pytest.mark.parametrize("option", ["--quantize"])
 def test_options(option):
     assert f"`{option}`" in MISSING
     done = run("validate", "--model", MODEL, option, "auto")

@@ -111,6 +111,7 @@ double ThreadCpuSeconds() {
 TEST_F(SlowTiersTest, TheEngineSleepsWhileItWaitsForATransfer) {
   EngineOptions options = Options();
   options.blocks = 17;
+  options.load_policy = LoadPolicy::kLoad;
   const auto engine = MakeWithTiers(options);
   const std::vector<TokenId> prompt = Prompt(33, 1);  // four blocks of 8, and one token
   const auto cold = Submit(*engine, prompt);

@@ -69,6 +69,9 @@ bool Print(const Seen& seen) {
   line("spills", seen.spills[static_cast<size_t>(TransferResult::kOk)]);
   line("spills_failed", seen.spills[static_cast<size_t>(TransferResult::kFailed)]);
   line("spills_corrupt", seen.spills[static_cast<size_t>(TransferResult::kCorrupt)]);
+  line("parts", seen.parts);
+  for (int i = 0; i < kLoadDecisions; ++i)
+    line(LoadDecisionName(static_cast<LoadDecision>(i)).data(), seen.decisions[static_cast<size_t>(i)]);
   return all;
 }
 

@@ -21,7 +21,9 @@ struct Seen {
   uint64_t steps = 0, failed_steps = 0, finished = 0, cancelled = 0, preemptions = 0, crashes = 0, rests = 0;
   uint64_t host_tokens = 0, disk_tokens = 0, recovered_records = 0, recovered_tokens = 0, shared_tokens = 0;
   uint64_t damaged_reads = 0, nonfinite = 0, collisions = 0, operations = 0, refused = 0;
+  uint64_t parts = 0;  // chunks that were computed while later blocks were loaded
   std::array<uint64_t, kTransferResults> loads{}, spills{};
+  std::array<uint64_t, kLoadDecisions> decisions{};
 
   void Add(const Seen& other);
 };

@@ -70,6 +70,9 @@ PrefixCache::Options Simulation::CacheOptions() {
   options.key = Key();
   const auto policies = EvictionPolicyNames();
   options.eviction = policies[random_.Below(policies.size())];
+  if (random_.Chance(0.2))
+    options.load_policy = random_.Chance(0.5) ? LoadPolicy::kLoad : LoadPolicy::kRecompute;
+  if (random_.Chance(0.5)) options.block_seconds.fill(0.01);
   return options;
 }
 
@@ -110,6 +113,9 @@ void Simulation::Stop() {
   ended_ += scheduler_->queued().size() + scheduler_->running().size();
   seen_.preemptions += scheduler_->preemptions();
   const PrefixCacheStats& stats = cache_->stats();
+  for (const auto& decisions : stats.load_decisions) {
+    for (size_t i = 0; i < kLoadDecisions; ++i) seen_.decisions[i] += decisions[i];
+  }
   seen_.collisions += stats.key_collisions;
   for (size_t i = 0; i < kTransferResults; ++i) {
     seen_.loads[i] += stats.loads[i];
@@ -203,10 +209,15 @@ void Simulation::Launch() {
     End(id);
     ++seen_.cancelled;
   }
-  cache_->Poll();
+  cache_->Poll(clock_.NowSeconds());
+  // Computing takes any time, and is sometimes not known.
+  if (random_.Chance(0.1))
+    budget_.AssumePromptUnit(random_.Chance(0.2) ? 0 : 1e-4 * static_cast<double>(1 << random_.Below(12)));
   if (!Busy()) return;
   plan_ = scheduler_->Plan(budget_, [](Sequence&) {});
   if (plan_.empty()) PREFIXD_CHECK(cache_->running_transfers() > 0) << "requests wait for nothing";
+  for (const PlannedChunk& chunk : plan_)
+    seen_.parts += chunk.sequence->until < static_cast<int>(chunk.sequence->tokens.size()) ? 1 : 0;
 }
 
 void Simulation::Collect() {
@@ -289,7 +300,7 @@ void Simulation::Rest() {
     turn();
     while (loads_->RunOne() || spills_->RunOne()) {
     }
-    cache_->Poll();
+    cache_->Poll(clock_.NowSeconds());
   } while (cache_->running_transfers() > 0 || cache_->pending_disk_blocks() > 0);
   CheckAtRest();
   ++seen_.rests;

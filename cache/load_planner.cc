@@ -1,0 +1,142 @@
+#include "cache/load_planner.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace prefixd {
+namespace {
+
+// Where one way takes this many times as long as the other, the other is taken alone: a split would gain
+// little, and would cost work that others need.
+constexpr double kClearlySlower = 2.5;
+constexpr double kKept = 1 - 1.0 / 64;  // of the sums of a rate, with each further load
+constexpr double kOutdatedSeconds = 1;
+constexpr double kOutdatedBlocks = 8;  // what older loads count
+constexpr double kStartBlocks = 4;     // what the estimate at the start counts
+constexpr size_t kProbeBlocks = 8;
+// A tier stalls when no load has ended for so long.
+constexpr double kShortestStall = 0.05;
+constexpr double kStallBlocks = 16;
+constexpr double kLongestUnknownWait = 1;  // seconds, while nothing is known about computing
+
+size_t Index(Tier tier) { return static_cast<size_t>(tier); }
+
+}  // namespace
+
+LoadPlanner::LoadPlanner(const Options& options) : options_(options) {
+  for (int i = 0; i < kTiers; ++i) {
+    if (options.block_seconds[i] > 0)
+      rates_[i] = {.blocks = kStartBlocks,
+                   .seconds = kStartBlocks * options.block_seconds[i],
+                   .bytes = kStartBlocks * static_cast<double>(options.block_bytes)};
+  }
+}
+
+// --- Measurement ---
+
+void LoadPlanner::Started(uint64_t id, Tier from) {
+  PREFIXD_CHECK(running_.try_emplace(id, Running{from, now_}).second) << id;
+}
+
+void LoadPlanner::Ended(const FinishedTransfer& finished) {
+  const auto it = running_.find(finished.id);
+  PREFIXD_CHECK(it != running_.end()) << finished.id;
+  const auto [from, started] = it->second;
+  running_.erase(it);
+  if (finished.ended <= 0) return;  // it was refused
+  Rate& rate = rates_[Index(from)];
+  if (finished.ended - rate.last_end > kOutdatedSeconds && rate.blocks > kOutdatedBlocks) {
+    const double share = kOutdatedBlocks / rate.blocks;
+    rate = {rate.blocks * share, rate.seconds * share, rate.bytes * share, rate.last_end};
+  }
+  const double busy = std::max(0.0, finished.ended - std::max(started, rate.last_end));
+  rate.last_end = std::max(rate.last_end, finished.ended);
+  const bool ok = finished.result == TransferResult::kOk;
+  rate.blocks = kKept * rate.blocks + (ok ? 1 : 0);  // a load that fails takes its time for nothing
+  rate.seconds = kKept * rate.seconds + busy;
+  rate.bytes = kKept * rate.bytes + static_cast<double>(finished.bytes);
+}
+
+double LoadPlanner::block_seconds(Tier tier) const {
+  const Rate& rate = rates_[Index(tier)];
+  return rate.blocks > 0 ? rate.seconds / rate.blocks : rate.seconds;
+}
+
+double LoadPlanner::bytes_per_second(Tier tier) const {
+  const Rate& rate = rates_[Index(tier)];
+  return rate.seconds > 0 ? rate.bytes / rate.seconds : 0;
+}
+
+double LoadPlanner::Stall(Tier tier) const {
+  double oldest = now_;
+  for (const auto& [id, load] : running_) {
+    if (load.from == tier) oldest = std::min(oldest, load.started);
+  }
+  return std::max(0.0, now_ - std::max(oldest, rates_[Index(tier)].last_end));
+}
+
+// --- Decisions ---
+
+double LoadPlanner::LoadSeconds(Tier tier, size_t blocks, size_t ahead) const {
+  if (blocks == 0) return 0;
+  return Stall(tier) + static_cast<double>(blocks + ahead) * block_seconds(tier);
+}
+
+// The tiers are read at the same time.
+double LoadPlanner::LoadSeconds(std::span<const Tier> tiers, size_t ahead) const {
+  double longest = 0;
+  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+    longest =
+        std::max(longest, LoadSeconds(tier, static_cast<size_t>(std::ranges::count(tiers, tier)), ahead));
+  return longest;
+}
+
+bool LoadPlanner::IsOutdated(std::span<const Tier> tiers) const {
+  const Tier lowest = std::ranges::count(tiers, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  return Stall(lowest) == 0 && now_ - rates_[Index(lowest)].last_end > kOutdatedSeconds;
+}
+
+LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first, size_t ahead,
+                                      const ComputeEstimate* compute) const {
+  const auto seconds = [&](size_t from, size_t to) {  // to compute these blocks of the hit
+    const auto token = [&](size_t block) { return static_cast<int>(first + block) * options_.block_tokens; };
+    return compute == nullptr ? 0 : compute->Seconds(token(from), token(to));
+  };
+  const size_t blocks = tiers.size();
+  Plan plan{.seconds = seconds(0, blocks)};
+  if (options_.policy == LoadPolicy::kLoad) return plan;
+  if (options_.policy == LoadPolicy::kRecompute) {
+    plan.decision = LoadDecision::kRecompute;
+    plan.compute = blocks;
+    return plan;
+  }
+  const double load = LoadSeconds(tiers, ahead);
+  if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
+  if (load >= kClearlySlower * plan.seconds) {
+    plan.decision = LoadDecision::kRecompute;
+    plan.is_probe = blocks > 2 * kProbeBlocks && IsOutdated(tiers);
+    plan.compute = plan.is_probe ? blocks - kProbeBlocks : blocks;
+    return plan;
+  }
+  // The fewest blocks to compute that take as long as the rest takes to load.
+  size_t few = 0, enough = blocks;
+  while (enough - few > 1) {
+    const size_t middle = few + (enough - few) / 2;
+    (seconds(0, middle) >= LoadSeconds(tiers.subspan(middle), ahead) ? enough : few) = middle;
+  }
+  plan.compute = enough;
+  plan.decision = enough < blocks ? LoadDecision::kSplit : LoadDecision::kRecompute;
+  return plan;
+}
+
+bool LoadPlanner::MayWait(double decided, double seconds, double missing, Tier from,
+                          const ComputeEstimate* compute) const {
+  if (options_.policy == LoadPolicy::kLoad) return true;
+  const double waited = now_ - decided;
+  if (compute == nullptr || seconds == 0) return waited < kLongestUnknownWait;
+  if (Stall(from) > std::max(kShortestStall, kStallBlocks * block_seconds(from))) return false;
+  return waited + missing <= (1 + kAllowance) * seconds + 0.5 * compute->StepSeconds();
+}
+
+}  // namespace prefixd

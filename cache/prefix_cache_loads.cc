@@ -1,0 +1,280 @@
+// Loads from lower tiers: which blocks are loaded for a lease, and which it computes meanwhile or instead.
+#include <algorithm>
+
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+namespace {
+
+constexpr size_t kWindow = 1024;       // blocks that are planned at once
+constexpr size_t kLongestHole = 4;     // blocks without KV, after which a hit is looked for
+constexpr size_t kLeastExtension = 4;  // blocks to compute that are worth another look
+
+}  // namespace
+
+bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& request, Acquired* acquired) {
+  if (!HasLowerTier()) return false;
+  const size_t at = lease.path.size();
+  const bool within_block = lease.ready % block_tokens != 0;
+  if (!within_block) {
+    // The block that the limit cuts is loaded too: a part of it can be copied.
+    const size_t end = std::min((static_cast<size_t>(request.limit) + block_tokens - 1) / block_tokens,
+                                request.tokens.size() / static_cast<size_t>(block_tokens));
+    if (lease.ready >= request.limit || at >= end) return false;
+    StartLoads(lease);
+    // It has been decided already that the next block is not loaded.
+    const bool loads_next = !lease.loading.empty() && lease.load_begin == at;
+    if (lease.waited && !loads_next && IsClaimedByAnother(lease, request.tokens)) return false;
+    if (lease.loading.empty()) PlanLoads(lease, request, end, acquired);
+    if (lease.loading.empty()) return false;
+  }
+  StartLoads(lease);
+  if (!within_block && lease.load_begin == at) {
+    if (tree.block(lease.loading.front().node, Tier::kDevice) != kNoBlock) return false;  // the limit cuts it
+    if (WaitsForLoad(lease, request, acquired)) {
+      acquired->state = AcquireState::kLoading;
+      return true;
+    }
+    if (lease.loading.empty()) return false;
+  }
+  ExtendLoads(lease, request);
+  const size_t stop = ClaimPart(lease);
+  if (stop == at && !within_block) return false;  // another lease computes it
+  acquired->until = static_cast<int>(stop) * block_tokens;
+  return true;
+}
+
+// --- Plans ---
+
+void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from,
+                                size_t to, std::vector<Tier>* tiers) const {
+  RadixTree::Position at = lease.at();
+  bool in_tree = true;
+  for (size_t index = lease.path.size(); index < to; ++index) {
+    const BlockKey& key = lease.keys->key(index);
+    const NodeId node = in_tree ? tree.FindChild(at, key) : kNoNode;
+    in_tree = node != kNoNode;
+    if (in_tree && !IsBlock(node, *lease.keys, tokens, index)) return;
+    if (in_tree) at.node = node;
+    if (index < from) continue;
+    Tier tier = Tier::kDisk;
+    if (in_tree && tree.block(node, Tier::kDevice) != kNoBlock) {
+      tier = Tier::kDevice;
+    } else if (in_tree && IsLoading(node)) {
+      tier = running.at(loads.at(node)).from;
+    } else if (in_tree && tree.block(node, Tier::kHost) != kNoBlock) {
+      tier = Tier::kHost;
+    } else if (!OnDisk(key)) {
+      return;
+    }
+    tiers->push_back(tier);
+  }
+}
+
+void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, size_t end,
+                                  Acquired* acquired) {
+  std::vector<Tier> run;
+  size_t from = lease.path.size();
+  for (const size_t last = std::min(end, from + kLongestHole + 1); from < last; ++from) {
+    FindRun(lease, request.tokens, from, std::min(end, from + kWindow), &run);
+    if (!run.empty()) break;
+  }
+  const auto count = [&](Tier tier) { return std::ranges::count(run, tier); };
+  if (count(Tier::kDevice) == std::ssize(run)) return;
+  size_t ahead = planner.running();
+  for (const Lease::State* other : leases) ahead += other->to_start;
+  lease.plan = planner.Decide(run, from, ahead, request.compute);
+  lease.decided = planner.now();
+  const Tier lowest = count(Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  CountDecision(lowest, lease.plan.decision, acquired);
+  if (options.load_policy == LoadPolicy::kAuto && lease.plan.seconds > 0) {
+    const double share = planner.block_seconds(lowest) * static_cast<double>(run.size()) / lease.plan.seconds;
+    for (const auto& pool_tier : tiers)
+      pool_tier->eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
+  }
+  if (lease.plan.compute < run.size()) AddLoading(lease, from + lease.plan.compute, from + run.size());
+}
+
+void PrefixCache::Impl::CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired) {
+  ++stats.load_decisions[static_cast<size_t>(lowest)][static_cast<size_t>(decision)];
+  ++acquired->decisions[static_cast<size_t>(decision)];
+}
+
+// A block of which only the port knows gets a node, and so do those before it.
+void PrefixCache::Impl::AddLoading(Lease::State& lease, size_t from, size_t to) {
+  PREFIXD_CHECK(lease.loading.empty() || lease.load_begin == to) << lease.load_begin << " is not " << to;
+  RadixTree::Position at = lease.at();
+  std::vector<NodeId> nodes;
+  for (size_t index = lease.path.size(); index < to; ++index) {
+    NodeId node = tree.FindChild(at, lease.keys->key(index));
+    if (node == kNoNode) node = tree.Add(at, lease.keys->key(index), lease.keys->check(index));
+    at.node = node;
+    if (index >= from) nodes.push_back(node);
+  }
+  for (const NodeId node : nodes) AddReference(node);
+  for (size_t i = nodes.size(); i-- > 0;) lease.loading.push_front({nodes[i], Tier::kDevice});
+  lease.to_start += nodes.size();
+  lease.load_begin = from;
+}
+
+// When all loads have ended and there are still blocks to compute, some of these may be loaded as well.
+void PrefixCache::Impl::ExtendLoads(Lease::State& lease, const Request& request) {
+  const size_t first = lease.path.size() + (lease.ready % block_tokens != 0 ? 1 : 0);
+  if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastExtension) return;
+  if (lease.to_start > 0 || Missing(lease) > 0) return;
+  std::vector<Tier> tiers;
+  FindRun(lease, request.tokens, first, lease.load_begin, &tiers);
+  if (tiers.size() != lease.load_begin - first || std::ranges::count(tiers, Tier::kDevice) > 0) return;
+  const LoadPlanner::Plan plan = planner.Decide(tiers, first, planner.running(), request.compute);
+  if (plan.is_probe || plan.compute == tiers.size()) return;
+  // The one that is computed next stays: another lease may wait for it.
+  AddLoading(lease, first + std::max<size_t>(plan.compute, 1), lease.load_begin);
+  StartLoads(lease);
+}
+
+// --- The loads of a lease ---
+
+void PrefixCache::Impl::StartLoads(Lease::State& lease) {
+  for (; lease.to_start > 0; --lease.to_start) {
+    Lease::State::Loading& next = lease.loading[lease.to_start - 1];
+    const bool missing = tree.block(next.node, Tier::kDevice) == kNoBlock && !IsLoading(next.node);
+    if (missing && HasKv(next.node) && !StartLoad(next.node)) return;  // no transfer or no block is free
+    if (const auto load = loads.find(next.node); load != loads.end())
+      next.from = running.at(load->second).from;
+  }
+}
+
+// Returns how many blocks at the front of `loading` reach to the last one that is not on the device.
+size_t PrefixCache::Impl::Missing(const Lease::State& lease) const {
+  size_t missing = lease.loading.size();
+  while (missing > 0 && tree.block(lease.loading[missing - 1].node, Tier::kDevice) != kNoBlock) --missing;
+  return missing;
+}
+
+bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request, Acquired* acquired) {
+  Lease::State::Loading& front = lease.loading.front();
+  const bool tried = lease.to_start == 0;
+  // After a failed load the lease computes, unless another tier has the block.
+  if (tried && !IsLoading(front.node) && !Resides(front.node, front.from) && StartLoad(front.node))
+    front.from = running.at(loads.at(front.node)).from;
+  const bool on_host = tree.block(front.node, Tier::kHost) != kNoBlock;
+  const Tier from = tried ? front.from : on_host ? Tier::kHost : Tier::kDisk;
+  const size_t missing = Missing(lease);
+  const auto token = [&](size_t block) { return static_cast<int>(lease.load_begin + block) * block_tokens; };
+  const double to_compute =
+      request.compute == nullptr ? 0 : request.compute->Seconds(token(0), token(missing));
+  if (IsLoading(front.node) || (!tried && HasKv(front.node) && !running.empty())) {
+    if (planner.MayWait(lease.decided, lease.plan.seconds, to_compute, from, request.compute)) {
+      claims.EndAll(&lease.claimant);  // of blocks that were to be computed and have been loaded
+      return true;
+    }
+    CountDecision(from, LoadDecision::kOvertaken, acquired);
+    std::vector<Tier> tiers;
+    for (size_t i = 0; i < missing; ++i)
+      tiers.push_back(tree.block(lease.loading[i].node, Tier::kDevice) != kNoBlock ? Tier::kDevice : from);
+    const size_t slow = planner.Decide(tiers, lease.load_begin, 0, request.compute).compute;
+    ComputeInstead(lease, std::clamp(slow, (missing + 3) / 4, missing));
+    return false;
+  }
+  size_t failed = lease.to_start;
+  while (failed < missing && tree.block(lease.loading[failed].node, Tier::kDevice) == kNoBlock &&
+         !IsLoading(lease.loading[failed].node))
+    ++failed;
+  ComputeInstead(lease, std::max<size_t>(failed, 1));
+  return false;
+}
+
+void PrefixCache::Impl::ComputeInstead(Lease::State& lease, size_t blocks) {
+  lease.load_begin += blocks;
+  lease.to_start -= std::min(lease.to_start, blocks);
+  for (; blocks > 0; --blocks) {
+    DropReference(lease.loading.front().node);
+    lease.loading.pop_front();
+  }
+}
+
+size_t PrefixCache::Impl::ClaimPart(Lease::State& lease) {
+  RadixTree::Position at = lease.at();
+  size_t index = lease.path.size();
+  for (; index < lease.load_begin; ++index) {
+    const BlockKey& key = lease.keys->key(index);
+    at.node = tree.FindChild(at, key);
+    PREFIXD_CHECK(at.node != kNoNode) << "block " << index << " before the loads of a lease is gone";
+    // A block that is on the device has come meanwhile.
+    const bool computes = tree.block(at.node, Tier::kDevice) == kNoBlock &&
+                          (claims.TryClaim(key, &lease.claimant) || claims.Find(key) == &lease.claimant);
+    // A block of which a part is computed is completed.
+    if (!computes && lease.ready <= static_cast<int>(index) * block_tokens) break;
+  }
+  return index;
+}
+
+void PrefixCache::Impl::DropLoading(Lease::State& lease) {
+  for (; !lease.loading.empty(); lease.loading.pop_back()) DropReference(lease.loading.back().node);
+  lease.to_start = 0;
+}
+
+// --- Transfers to the device ---
+
+// Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
+// run, or when there is no block for it.
+bool PrefixCache::Impl::StartLoad(NodeId node) {
+  if (!HasKv(node) || running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
+  AddReference(node);  // so that it stays while a block is evicted
+  const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
+  if (block) {
+    const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk;
+    StartTransfer(node, from, Tier::kDevice, *block);
+  }
+  DropReference(node);
+  return block.has_value();
+}
+
+void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& finished) {
+  const NodeId node = load.node;
+  TransferResult result = finished.result;
+  if (result == TransferResult::kOk && load.from == Tier::kDisk) result = CheckRecord(node, finished);
+  loads.erase(node);
+  ++stats.loads[static_cast<size_t>(result)];
+  if (result == TransferResult::kOk && load.from == Tier::kHost)
+    tier(Tier::kHost).eviction->Hit(node, UseOf(node));
+  // A lease may have computed and committed the block meanwhile.
+  if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
+    AdmitBlock(node, Tier::kDevice, load.to_block);
+  } else {
+    pool(Tier::kDevice).Discard(load.to_block);
+  }
+  if (result != TransferResult::kOk) LoseSource(load, result);
+  DropReference(node);
+}
+
+// A copy that could not be read is lost, except a record whose read failed: a later read may succeed.
+void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
+  const MissReason reason =
+      result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
+  if (load.from == Tier::kHost) {
+    if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
+  } else if (result != TransferResult::kFailed) {
+    LoseKv(load.node, reason);
+  }
+}
+
+// Returns kOk when the tokens of a record are those of the node, which knows them from now on. Otherwise the
+// record is dropped: it would hide that the block is not on disk.
+TransferResult PrefixCache::Impl::CheckRecord(NodeId node, const FinishedTransfer& finished) {
+  if (finished.tokens.size() != static_cast<size_t>(block_tokens)) {
+    port->Drop(tree.key(node));
+    return TransferResult::kCorrupt;
+  }
+  if (tree.check(node) != ChildCheck(tree.parent_check(node), finished.tokens) ||
+      !tree.Matches(node, tree.check(node), finished.tokens)) {
+    ++stats.key_collisions;
+    port->Drop(tree.key(node));
+    return TransferResult::kCorrupt;
+  }
+  KnowTokens(node, finished.tokens);
+  return TransferResult::kOk;
+}
+
+}  // namespace prefixd
