@@ -1,16 +1,21 @@
-// What makes prefixd_fault of the objects of prefixd: file operations on the disk cache fail as the
-// environment says, FAULTY_DISK=SKIP:COUNT:io|full. After SKIP operations, COUNT of them fail; 0: all that
-// follow.
+// What makes prefixd_fault of the objects of prefixd: file operations on the disk cache fail, or take their
+// time, as the environment says.
+//
+//   FAULTY_DISK=SKIP:COUNT:io|full  After SKIP operations, COUNT of them fail; 0: all that follow.
+//   DISK_SPEED=FILE                 FILE says how fast reads are, see tests/support/slow_disk.h.
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "daemon/disk_observer.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/slow_disk.h"
 
 namespace prefixd {
+namespace {
 
-FileObserver* DiskObserver(const std::string& directory) {
-  const char* script = std::getenv("FAULTY_DISK");
+FileObserver* FaultsOf(const char* script, const std::string& directory) {
   if (script == nullptr) return nullptr;
   unsigned long long skip = 0;
   unsigned long long count = 0;
@@ -23,6 +28,26 @@ FileObserver* DiskObserver(const std::string& directory) {
   static testing_support::FaultyDisk disk(directory, 0);
   disk.FailFrom(skip, count == 0 ? UINT64_MAX : count,
                 std::string(kind) == "full" ? Code::kResourceExhausted : Code::kIo);
+  return &disk;
+}
+
+void WaitUntil(int64_t nanos) {
+  std::this_thread::sleep_until(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(nanos)));
+}
+
+}  // namespace
+
+FileObserver* DiskObserver(const std::string& directory) {
+  FileObserver* const faults = FaultsOf(std::getenv("FAULTY_DISK"), directory);
+  const char* file = std::getenv("DISK_SPEED");
+  if (file == nullptr) return faults;
+  static const SystemClock clock;
+  static testing_support::SlowDisk disk(file, &clock, WaitUntil, faults);
+  const Status loaded = disk.Load();
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "prefixd_fault: DISK_SPEED: %s\n", loaded.message().c_str());
+    std::exit(2);
+  }
   return &disk;
 }
 
