@@ -146,7 +146,8 @@ void AddRows(const Workload& workload, const Summary& s, double rate, Report* re
                                                rate > 0 ? rate : workload.clients};
   const auto name = [&](const char* what) { return workload.name + ": " + what; };
   report->Add(name("wall"), s.seconds, "s", {{"requests_ok", s.ok}, {"requests_failed", s.failed}, load});
-  report->Add(name("ttft_p50"), s.ttft_p50, "s", {{"ttft_p95", s.ttft_p95}});
+  report->Add(name("ttft_p50"), s.ttft_p50, "s",
+              {{"ttft_p90", s.ttft_p90}, {"ttft_p95", s.ttft_p95}, {"ttft_p99", s.ttft_p99}});
   report->Add(name("itl_p50"), s.itl_p50, "s", {{"itl_p95", s.itl_p95}});
   report->Add(name("output"), s.output_rate, "tokens/s",
               {{"output_tokens", static_cast<double>(s.output_tokens)}});

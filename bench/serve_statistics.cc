@@ -40,7 +40,9 @@ Summary Summarize(const std::vector<RequestResult>& results, double seconds, int
     summary.cached_tokens += std::max<int64_t>(result.cached_tokens, 0);
   }
   summary.ttft_p50 = Percentile(first, 0.50);
+  summary.ttft_p90 = Percentile(first, 0.90);
   summary.ttft_p95 = Percentile(first, 0.95);
+  summary.ttft_p99 = Percentile(first, 0.99);
   summary.itl_p50 = Percentile(gaps, 0.50);
   summary.itl_p95 = Percentile(gaps, 0.95);
   const bool timed = summary.ok > 0 && seconds > 0;

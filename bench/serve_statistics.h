@@ -30,7 +30,7 @@ struct Summary {
   double seconds = 0;       // from the first request to the last answer
   // Times in seconds, over all requests answered in full; NaN where there is none. An inter-token latency is
   // the time between two successive chunks of an answer that carry text.
-  double ttft_p50, ttft_p95, itl_p50, itl_p95;
+  double ttft_p50, ttft_p90, ttft_p95, ttft_p99, itl_p50, itl_p95;
   int64_t output_tokens = 0;
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;

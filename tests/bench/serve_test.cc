@@ -284,6 +284,9 @@ TEST(Summarize, AddsUpAnsweredRequestsOnly) {
   EXPECT_EQ(summary.first_error, "refused");
   EXPECT_EQ(summary.short_answers, 1);
   EXPECT_DOUBLE_EQ(summary.ttft_p50, 1.0);
+  EXPECT_DOUBLE_EQ(summary.ttft_p90, 1.4);
+  EXPECT_DOUBLE_EQ(summary.ttft_p95, 1.45);
+  EXPECT_DOUBLE_EQ(summary.ttft_p99, 1.49);
   EXPECT_DOUBLE_EQ(summary.itl_p50, 0.15);
   EXPECT_DOUBLE_EQ(summary.output_rate, 3.5);
   EXPECT_DOUBLE_EQ(summary.prompt_rate, 100);
