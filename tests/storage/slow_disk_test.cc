@@ -185,14 +185,14 @@ TEST_F(SlowDiskTest, AStoreReadsLittleMoreThanTheRecord) {
   SlowDisk disk(file_, &clock_, Note(), nullptr);
   ASSERT_TRUE(disk.Load().ok());
   const auto store = DiskStore::Open({.path = folder_.path().string() + "/cache",
-                                      .capacity = kMinDiskCapacity,
+                                      .capacity = 8 * kMinDiskCapacity,
                                       .group = {11, 12},
                                       .clock = &clock_,
                                       .on_drop = [](const BlockKey&, DropReason) {},
                                       .observer = &disk});
   ASSERT_TRUE(store.ok()) << store.status().ToString();
-  constexpr uint64_t kRecords = 20;
-  constexpr uint64_t kBytes = 184'320;  // 16 tokens of llama-135m: 30 layers, 3 heads of 64, K and V, 2 bytes
+  constexpr uint64_t kRecords = 10;
+  constexpr uint64_t kBytes = 368'640;  // 16 tokens of 30 layers, 3 heads of 64, K and V of 2 bytes
   const auto key = [](uint64_t n) { return BlockKey{.low = n + 1, .high = n + 2}; };
   for (uint64_t n = 0; n < kRecords; ++n)
     ASSERT_TRUE((*store)->Put(key(n), std::string(kBytes, static_cast<char>(n))).ok());
