@@ -81,6 +81,8 @@ class Server:
 
     def wait_until_scanned(self):
         while "the disk cache is scanned" not in self.logged():
+            if self.process.poll() is not None:
+                sys.exit(f"the daemon ended: {' '.join(self.command)}\n{self.logged()[-2000:]}")
             time.sleep(0.01)
 
     def end(self, number=signal.SIGTERM):

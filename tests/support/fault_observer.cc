@@ -41,7 +41,7 @@ FileObserver* DiskObserver(const std::string& directory) {
   FileObserver* const faults = FaultsOf(std::getenv("FAULTY_DISK"), directory);
   const char* file = std::getenv("DISK_SPEED");
   if (file == nullptr) return faults;
-  static const SystemClock clock;
+  static const SystemClock clock{};
   static testing_support::SlowDisk disk(file, &clock, WaitUntil, faults);
   const Status loaded = disk.Load();
   if (!loaded.ok()) {
