@@ -18,6 +18,7 @@ constexpr size_t kProbeBlocks = 8;
 // A tier stalls when no load has ended for so long.
 constexpr double kShortestStall = 0.05;
 constexpr double kStallBlocks = 16;
+constexpr double kShortWait = 0.02;        // seconds; shorter than a step
 constexpr double kLongestUnknownWait = 1;  // seconds, while nothing is known about computing
 
 size_t Index(Tier tier) { return static_cast<size_t>(tier); }
@@ -76,6 +77,13 @@ double LoadPlanner::Stall(Tier tier) const {
   return std::max(0.0, now_ - std::max(oldest, rates_[Index(tier)].last_end));
 }
 
+bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
+  return std::ranges::any_of(tiers, [this](Tier tier) {
+    return tier != Tier::kDevice &&
+           Stall(tier) > std::max(kShortestStall, kStallBlocks * block_seconds(tier));
+  });
+}
+
 // --- Decisions ---
 
 double LoadPlanner::LoadSeconds(Tier tier, size_t blocks, size_t ahead) const {
@@ -130,13 +138,19 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
   return plan;
 }
 
-bool LoadPlanner::MayWait(double decided, double seconds, double missing, Tier from,
-                          const ComputeEstimate* compute) const {
+bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
+                          const ComputeEstimate* compute, size_t* instead) const {
+  *instead = missing.size();
   if (options_.policy == LoadPolicy::kLoad) return true;
+  if (plan.is_probe) return false;
   const double waited = now_ - decided;
-  if (compute == nullptr || seconds == 0) return waited < kLongestUnknownWait;
-  if (Stall(from) > std::max(kShortestStall, kStallBlocks * block_seconds(from))) return false;
-  return waited + missing <= (1 + kAllowance) * seconds + 0.5 * compute->StepSeconds();
+  if (compute == nullptr || plan.seconds == 0) return waited < kLongestUnknownWait;
+  const double load = LoadSeconds(missing, 0);
+  const Plan now = Decide(missing, first, 0, compute);
+  const bool in_time = waited + now.seconds <= (1 + kAllowance) * plan.seconds + 0.5 * compute->StepSeconds();
+  if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
+  *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
+  return false;
 }
 
 }  // namespace prefixd

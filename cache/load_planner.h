@@ -17,10 +17,10 @@
 // Invariants
 //   1. Of a plan, Plan::compute is 0 for kLoad, in between for kSplit, and all blocks for kRecompute, or all
 //      but those of a probe.
-//   2. With LoadPolicy::kAuto a lease waits no longer than kAllowance of the time that computing the whole
-//   hit
-//      takes, and half a step, beyond what computing takes: MayWait says no when the time since the decision
-//      and the time to compute what is missing exceed it.
+//   2. With LoadPolicy::kAuto a lease waits only while loading is what Decide would say again, and no longer
+//      than kAllowance of the time that computing the whole hit takes, and half a step, beyond what computing
+//      takes: MayWait says no when the time since the decision and the time to compute what is missing exceed
+//      it.
 #pragma once
 
 #include <array>
@@ -93,10 +93,11 @@ class LoadPlanner {
   // no load. `ahead`: blocks that are loaded before these. Requires that one is not kDevice.
   Plan Decide(std::span<const Tier> tiers, size_t first, size_t ahead, const ComputeEstimate* compute) const;
 
-  // Whether a lease may wait for loads. `decided` is the time of its Plan, `seconds` that of the Plan, and
-  // `missing` the seconds to compute what it waits for.
-  bool MayWait(double decided, double seconds, double missing, Tier from,
-               const ComputeEstimate* compute) const;
+  // Whether a lease that has nothing to compute waits for its loads. `plan` is what was decided, at the time
+  // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice for
+  // those among them that have. When it does not wait, it computes the first `*instead` of them.
+  bool MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
+               const ComputeEstimate* compute, size_t* instead) const;
 
   size_t running() const { return running_.size(); }
   // 0: not known.
@@ -117,6 +118,7 @@ class LoadPlanner {
   };
   // How long no load of the tier has ended while some are under way.
   double Stall(Tier tier) const;
+  bool Stalls(std::span<const Tier> tiers) const;
   // Until `blocks` are loaded from `tier`, after `ahead` others.
   double LoadSeconds(Tier tier, size_t blocks, size_t ahead) const;
   double LoadSeconds(std::span<const Tier> tiers, size_t ahead) const;

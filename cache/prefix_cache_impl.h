@@ -93,7 +93,8 @@ struct Lease::State {
   size_t load_begin = 0;
   size_t to_start = 0;  // blocks at the front of `loading` whose load has not been tried; the last go first
   LoadPlanner::Plan plan;
-  double decided = 0;  // the time of `plan`
+  double decided = 0;      // the time of `plan`
+  bool overtaken = false;  // a part of what it loads is computed instead
 
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
@@ -200,6 +201,7 @@ struct PrefixCache::Impl {
   void ExtendLoads(Lease::State& lease, const Request& request);
   void StartLoads(Lease::State& lease);
   size_t Missing(const Lease::State& lease) const;
+  std::vector<Tier> MissingTiers(const Lease::State& lease) const;
   // Whether the lease waits for the first block of `loading`. Otherwise that block, and others, no longer
   // belong to it.
   bool WaitsForLoad(Lease::State& lease, const Request& request, Acquired* acquired);

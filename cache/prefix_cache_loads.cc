@@ -86,6 +86,7 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
   for (const Lease::State* other : leases) ahead += other->to_start;
   lease.plan = planner.Decide(run, from, ahead, request.compute);
   lease.decided = planner.now();
+  lease.overtaken = false;
   const Tier lowest = count(Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
   CountDecision(lowest, lease.plan.decision, acquired);
   if (options.load_policy == LoadPolicy::kAuto && lease.plan.seconds > 0) {
@@ -152,31 +153,39 @@ size_t PrefixCache::Impl::Missing(const Lease::State& lease) const {
   return missing;
 }
 
+std::vector<Tier> PrefixCache::Impl::MissingTiers(const Lease::State& lease) const {
+  std::vector<Tier> missing(Missing(lease), Tier::kDevice);
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const NodeId node = lease.loading[i].node;
+    if (tree.block(node, Tier::kDevice) != kNoBlock) continue;
+    const auto load = loads.find(node);
+    const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
+    missing[i] = load != loads.end() ? running.at(load->second).from : on_host ? Tier::kHost : Tier::kDisk;
+  }
+  return missing;
+}
+
 bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request, Acquired* acquired) {
   Lease::State::Loading& front = lease.loading.front();
   const bool tried = lease.to_start == 0;
   // After a failed load the lease computes, unless another tier has the block.
   if (tried && !IsLoading(front.node) && !Resides(front.node, front.from) && StartLoad(front.node))
     front.from = running.at(loads.at(front.node)).from;
-  const bool on_host = tree.block(front.node, Tier::kHost) != kNoBlock;
-  const Tier from = tried ? front.from : on_host ? Tier::kHost : Tier::kDisk;
-  const size_t missing = Missing(lease);
-  const auto token = [&](size_t block) { return static_cast<int>(lease.load_begin + block) * block_tokens; };
-  const double to_compute =
-      request.compute == nullptr ? 0 : request.compute->Seconds(token(0), token(missing));
   if (IsLoading(front.node) || (!tried && HasKv(front.node) && !running.empty())) {
-    if (planner.MayWait(lease.decided, lease.plan.seconds, to_compute, from, request.compute)) {
+    const std::vector<Tier> missing = MissingTiers(lease);
+    size_t instead = 0;
+    if (planner.MayWait(lease.plan, lease.decided, missing, lease.load_begin, request.compute, &instead)) {
       claims.EndAll(&lease.claimant);  // of blocks that were to be computed and have been loaded
       return true;
     }
-    CountDecision(from, LoadDecision::kOvertaken, acquired);
-    std::vector<Tier> tiers;
-    for (size_t i = 0; i < missing; ++i)
-      tiers.push_back(tree.block(lease.loading[i].node, Tier::kDevice) != kNoBlock ? Tier::kDevice : from);
-    const size_t slow = planner.Decide(tiers, lease.load_begin, 0, request.compute).compute;
-    ComputeInstead(lease, std::clamp(slow, (missing + 3) / 4, missing));
+    // A probe is no promise.
+    if (!lease.overtaken && !lease.plan.is_probe)
+      CountDecision(missing.front(), LoadDecision::kOvertaken, acquired);
+    lease.overtaken = true;
+    ComputeInstead(lease, instead);
     return false;
   }
+  const size_t missing = Missing(lease);
   size_t failed = lease.to_start;
   while (failed < missing && tree.block(lease.loading[failed].node, Tier::kDevice) == kNoBlock &&
          !IsLoading(lease.loading[failed].node))

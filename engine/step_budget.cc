@@ -123,10 +123,11 @@ void StepBudget::Observe(const StepWork& work, double seconds) {
 // Steps with few tokens of prompts say little: most of their time is the weights and the decodes.
 void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
   if (work.prompts < kLeastTellingUnits) return;
-  const bool first = prompt_step_seconds_ == 0;
-  const double unit = seconds / work.prompts;
-  prompt_step_seconds_ += (first ? 1 : kPromptWeight) * (seconds - prompt_step_seconds_);
-  prompt_unit_seconds_ += (first ? 1 : kPromptWeight) * (unit - prompt_unit_seconds_);
+  const auto add = [](double value, double* average) {
+    *average += (*average == 0 ? 1 : kPromptWeight) * (value - *average);
+  };
+  add(seconds, &prompt_step_seconds_);
+  add(seconds / work.prompts, &prompt_unit_seconds_);
 }
 
 void StepBudget::ObserveBase(double units, double seconds) {
