@@ -88,7 +88,8 @@ bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
 
 double LoadPlanner::LoadSeconds(Tier tier, size_t blocks, size_t ahead) const {
   if (blocks == 0) return 0;
-  return Stall(tier) + static_cast<double>(blocks + ahead) * block_seconds(tier);
+  const double one = block_seconds(tier);
+  return std::max(0.0, Stall(tier) - one) + static_cast<double>(blocks + ahead) * one;
 }
 
 // The tiers are read at the same time.

@@ -7,6 +7,10 @@
 namespace prefixd {
 namespace {
 
+// What sequences compute while their later blocks are loaded is done in short steps when others wait for
+// loads: these would wait for the end of the step as well.
+constexpr int kPartTokens = 128;
+
 bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
   return std::any_of(plan.begin(), plan.end(),
                      [&](const PlannedChunk& chunk) { return chunk.sequence == &sequence; });
@@ -95,11 +99,11 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
   // Running sequences acquire before new ones, so a dropped claim goes to the oldest sequence that needs the
   // block.
   for (auto& sequence : running_) {
-    const bool computes_part = sequence->phase == SequencePhase::kComputing &&
-                               sequence->until < static_cast<int>(sequence->tokens.size());
-    if (sequence->phase == SequencePhase::kAcquiring || computes_part) Acquire(*sequence, budget);
+    if (sequence->phase == SequencePhase::kAcquiring || sequence->computes_part()) Acquire(*sequence, budget);
   }
   Admit(budget, on_admit);
+  some_wait_for_loads_ =
+      std::ranges::any_of(running_, [](const auto& sequence) { return sequence->load_wait_begun >= 0; });
   std::vector<PlannedChunk> plan;
   PlanDecodes(&plan);
   PlanPrefills(budget, &plan);
@@ -252,7 +256,16 @@ Scheduler::Room Scheduler::RoomBeside(const std::vector<PlannedChunk>& decodes,
   for (const PlannedChunk& chunk : decodes) units += budget.cost().Of(chunk.sequence->ready(), chunk.tokens);
   return {.rows = limits_.step_tokens - Rows(decodes),
           .units = budget.PromptUnits(units),
-          .logit_rows = limits_.prompt_logit_rows};
+          .logit_rows = limits_.prompt_logit_rows,
+          .part_rows = some_wait_for_loads_ ? kPartTokens : limits_.step_tokens};
+}
+
+void Scheduler::Room::Take(const Sequence& sequence, int taken_rows, double taken_units,
+                           int taken_logit_rows) {
+  rows -= taken_rows;
+  units -= taken_units;
+  logit_rows -= taken_logit_rows;
+  if (sequence.computes_part()) part_rows -= taken_rows;
 }
 
 void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
@@ -275,15 +288,15 @@ void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>
     --left;
     if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
     Sequence& sequence = **it;
-    const int fitting = Fitting(cost, units, sequence.ready(), std::min(rows, sequence.computable()));
+    const int most = std::min({rows, room.RowsFor(sequence), sequence.computable()});
+    if (most <= 0) continue;
+    const int fitting = Fitting(cost, units, sequence.ready(), most);
     const int tokens = FitLogits(sequence, fitting, room.logit_rows);
     one_waits |= tokens == 0;
     if (tokens == 0) continue;
     const int planned = PlanPrefill(sequence, tokens, plan);
     if (planned == 0) continue;
-    room.rows -= planned;
-    room.units -= cost.Of(sequence.ready(), planned);
-    room.logit_rows -= plan->back().prompt_logits();
+    room.Take(sequence, planned, cost.Of(sequence.ready(), planned), plan->back().prompt_logits());
     if (!one_waits) last_prefilled_ = id;
   }
   ExtendChunks(cost, room, plan);
@@ -297,14 +310,13 @@ void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<Planned
     const int logits = chunk.prompt_logits();
     const double units = cost.Of(sequence.ready(), chunk.tokens);
     const int fitting = cost.Fitting(units + room.units, sequence.ready(),
-                                     std::min(chunk.tokens + room.rows, sequence.computable()));
+                                     std::min(chunk.tokens + room.RowsFor(sequence), sequence.computable()));
     const int tokens = FitLogits(sequence, fitting, logits + room.logit_rows);
     if (tokens <= chunk.tokens || !cache_->Reserve(sequence.lease, sequence.ready() + tokens)) continue;
-    room.rows -= tokens - chunk.tokens;
-    room.units -= cost.Of(sequence.ready(), tokens) - units;
+    const int more = tokens - chunk.tokens;
     chunk.tokens = tokens;
     chunk.completes = tokens == sequence.pending();
-    room.logit_rows -= chunk.prompt_logits() - logits;
+    room.Take(sequence, more, cost.Of(sequence.ready(), tokens) - units, chunk.prompt_logits() - logits);
   }
 }
 

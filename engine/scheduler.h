@@ -19,6 +19,7 @@
 //      by age.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -84,6 +85,12 @@ class Scheduler {
     int rows;
     double units;
     int logit_rows;
+    int part_rows;  // of sequences whose later blocks are loaded
+
+    int RowsFor(const Sequence& sequence) const {
+      return sequence.computes_part() ? std::min(rows, part_rows) : rows;
+    }
+    void Take(const Sequence& sequence, int taken_rows, double taken_units, int taken_logit_rows);
   };
 
   // What computing takes for one sequence, beside the others.
@@ -108,9 +115,10 @@ class Scheduler {
 
   const SchedulerLimits limits_;
   PrefixCache* const cache_;
-  SequenceList queued_;           // by id
-  SequenceList running_;          // by id
-  RequestId last_prefilled_ = 0;  // the last sequence that got a turn
+  SequenceList queued_;               // by id
+  SequenceList running_;              // by id
+  RequestId last_prefilled_ = 0;      // the last sequence that got a turn
+  bool some_wait_for_loads_ = false;  // at the beginning of the plan
   uint64_t preemptions_ = 0;
   uint64_t recomputed_tokens_ = 0;
   std::array<uint64_t, kWriteKinds> written_tokens_{};

@@ -82,6 +82,10 @@ struct Sequence {
   int pending() const { return static_cast<int>(tokens.size()) - ready(); }
   // Those of them that can be computed now, in phase kComputing.
   int computable() const { return std::min(until, static_cast<int>(tokens.size())) - ready(); }
+  // Whether its later blocks are loaded while it computes.
+  bool computes_part() const {
+    return phase == SequencePhase::kComputing && until < static_cast<int>(tokens.size());
+  }
   bool decoding() const { return phase == SequencePhase::kComputing && pending() == 1 && generated() > 0; }
 };
 
