@@ -16,6 +16,8 @@ constexpr milliseconds kMaintenancePeriod{200};
 constexpr int64_t kReopenNanos = 5'000'000'000;  // from one try to the next
 // A failure is shown so long at least: the log, /ready and a probe of it look now and then.
 constexpr int64_t kShownNanos = 2'000'000'000;
+// A call to the medium that takes so long is a failure.
+constexpr int64_t kSlowNanos = 2'000'000'000;
 
 // Adds the counters of `closed`. The gauges are those of `now`.
 DiskStoreStats Add(DiskStoreStats now, const DiskStoreStats& closed) {
@@ -39,12 +41,14 @@ Result<std::unique_ptr<DiskTier>> DiskTier::Create(DiskStoreOptions options) {
   std::unique_ptr<DiskTier> tier(new DiskTier(std::move(options)));
   const Status opened = tier->OpenStore();
   if (opened.code() == Code::kInvalidArgument || opened.code() == Code::kUnavailable) return opened;
-  tier->thread_ = std::thread([raw = tier.get()] { raw->Run(); });
-  pthread_setname_np(tier->thread_.native_handle(), "prefixd-disk");
+  tier->maintenance_ = std::thread([raw = tier.get()] { raw->Run(); });
+  pthread_setname_np(tier->maintenance_.native_handle(), "prefixd-disk");
+  tier->watch_ = std::thread([raw = tier.get()] { raw->Watch(); });
+  pthread_setname_np(tier->watch_.native_handle(), "prefixd-watch");
   return tier;
 }
 
-DiskTier::DiskTier(DiskStoreOptions options) : options_(std::move(options)) {}
+DiskTier::DiskTier(DiskStoreOptions options) : options_(std::move(options)), calls_(options_.clock) {}
 
 DiskTier::~DiskTier() {
   {
@@ -52,7 +56,8 @@ DiskTier::~DiskTier() {
     stopping_ = true;
   }
   stop_.NotifyAll();
-  if (thread_.joinable()) thread_.join();
+  if (maintenance_.joinable()) maintenance_.join();
+  if (watch_.joinable()) watch_.join();
 }
 
 std::shared_ptr<DiskStore> DiskTier::store() const {
@@ -92,17 +97,51 @@ void DiskTier::CloseStore() {
 // --- The maintenance thread ---
 
 void DiskTier::Run() {
-  bool told_failure = false;
   do {
     if (std::shared_ptr<DiskStore> open = store()) {
       if (std::exchange(must_scan_, false)) ScanWhole(*open);
-      (void)open->Maintain();  // the statistics of the store have its errors
+      Maintain(*open);
       if (open->NeedsReopen()) {
         open.reset();
         CloseStore();
       }
     }
     if (store() == nullptr && options_.clock->NowNanos() - tried_nanos_ >= kReopenNanos) (void)OpenStore();
+  } while (!WaitToStop());
+}
+
+void DiskTier::Maintain(DiskStore& open) {
+  const RunningCalls::Call call(&calls_, RunningCalls::Kind::kWrite);
+  (void)open.Maintain();  // the statistics of the store have its errors
+}
+
+// The index of a large cache takes a while. Records that are put meanwhile become durable in time.
+void DiskTier::ScanWhole(DiskStore& open) {
+  const int64_t begun = options_.clock->NowNanos();
+  int64_t maintained = begun;
+  bool stopping = false;
+  const Status status = open.Scan([&](const BlockKey&, std::string_view) {
+    const int64_t now = options_.clock->NowNanos();
+    if (now - maintained < std::chrono::nanoseconds(kMaintenancePeriod).count()) return true;
+    maintained = now;
+    Maintain(open);
+    MutexLock lock(mutex_);
+    stopping = stopping_;
+    return !stopping;
+  });
+  if (!status.ok())
+    Log(LogLevel::kWarning, "the disk cache could not be scanned whole", {{"error", status.ToString()}});
+  if (!status.ok() || stopping) return;
+  Log(LogLevel::kInfo, "the disk cache is scanned",
+      {{"records", open.stats().records},
+       {"seconds", static_cast<double>(options_.clock->NowNanos() - begun) * 1e-9}});
+}
+
+// --- The thread that looks for failures ---
+
+void DiskTier::Watch() {
+  bool told_failure = false;
+  do {
     const bool fails = TakeNote();
     if (fails && !told_failure)
       Log(LogLevel::kError, "the disk cache fails; requests are served without it",
@@ -118,9 +157,10 @@ bool DiskTier::TakeNote() {
   const int64_t now = options_.clock->NowNanos();
   DiskStoreStats facts;
   if (open != nullptr) facts = open->stats();
+  std::string failure = facts.writing_fails ? facts.last_write_error : calls_.SlowerThan(kSlowNanos);
   MutexLock lock(mutex_);
-  if (facts.writing_fails) {
-    failure_ = facts.last_write_error;
+  if (open != nullptr && !failure.empty()) {
+    failure_ = std::move(failure);
     failed_nanos_ = now;
   } else if (open != nullptr && now - failed_nanos_ >= kShownNanos) {
     failure_.clear();
@@ -134,33 +174,13 @@ bool DiskTier::WaitToStop() {
   return stopping_;
 }
 
-// The index of a large cache takes a while. Records that are put meanwhile become durable in time.
-void DiskTier::ScanWhole(DiskStore& open) {
-  const int64_t begun = options_.clock->NowNanos();
-  int64_t maintained = begun;
-  bool stopping = false;
-  const Status status = open.Scan([&](const BlockKey&, std::string_view) {
-    const int64_t now = options_.clock->NowNanos();
-    if (now - maintained < std::chrono::nanoseconds(kMaintenancePeriod).count()) return true;
-    maintained = now;
-    (void)open.Maintain();
-    MutexLock lock(mutex_);
-    stopping = stopping_;
-    return !stopping;
-  });
-  if (!status.ok())
-    Log(LogLevel::kWarning, "the disk cache could not be scanned whole", {{"error", status.ToString()}});
-  if (!status.ok() || stopping) return;
-  Log(LogLevel::kInfo, "the disk cache is scanned",
-      {{"records", open.stats().records},
-       {"seconds", static_cast<double>(options_.clock->NowNanos() - begun) * 1e-9}});
-}
-
 // --- BlockStore ---
 
 Result<std::string> DiskTier::Get(const BlockKey& key) {
   const std::shared_ptr<DiskStore> open = store();
-  return open == nullptr ? Result<std::string>(OutOfOrder()) : open->Get(key);
+  if (open == nullptr) return OutOfOrder();
+  const RunningCalls::Call call(&calls_, RunningCalls::Kind::kRead);
+  return open->Get(key);
 }
 
 bool DiskTier::Contains(const BlockKey& key) const {
@@ -171,6 +191,7 @@ bool DiskTier::Contains(const BlockKey& key) const {
 Status DiskTier::PutBatch(std::vector<StoreEntry> batch) {
   const std::shared_ptr<DiskStore> open = store();
   if (open == nullptr) return OutOfOrder();
+  const RunningCalls::Call call(&calls_, RunningCalls::Kind::kWrite);
   return open->PutBatch(std::move(batch));
 }
 
@@ -182,6 +203,7 @@ Status DiskTier::Delete(const BlockKey& key) {
 Status DiskTier::Sync() {
   const std::shared_ptr<DiskStore> open = store();
   if (open == nullptr) return OutOfOrder();
+  const RunningCalls::Call call(&calls_, RunningCalls::Kind::kWrite);
   return open->Sync();
 }
 
@@ -206,6 +228,7 @@ DiskTierStats DiskTier::stats() const {
     stats.store = closed_;
     stats.failure = failure_;
   }
+  if (stats.failure.empty()) stats.failure = calls_.SlowerThan(kSlowNanos);
   if (open != nullptr) {
     stats.store = Add(open->stats(), stats.store);
     stats.bytes = open->bytes();

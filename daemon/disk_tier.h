@@ -9,8 +9,12 @@
 //      v                 +--------- a try every few seconds-+
 //   refused (the options are wrong, or another process uses the directory)
 //
-// Threads: any thread may call the members, except Create and destruction, which belong to the main thread. A
-// thread of its own maintains the store and scans it after each opening.
+// A call to the medium that has run for 2 seconds counts as a failure as well, until it ends: requests wait
+// for such a disk, and its owner has to know.
+//
+// Threads: any thread may call the members. One thread at a time creates and destroys it. It has two threads:
+// one maintains the store and scans it after each opening, so that it may hang with the medium. The other
+// never touches the medium. It takes note of failures and logs them.
 //
 // Invariants
 //   1. What was put is durable within 2 seconds, or told to the drop listener, unless the medium hangs.
@@ -24,6 +28,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "daemon/running_calls.h"
 #include "storage/disk_store.h"
 
 namespace prefixd {
@@ -32,7 +37,7 @@ struct DiskTierStats {
   bool on = false;
   uint64_t bytes = 0;     // physical
   uint64_t capacity = 0;  // of them
-  std::string failure;    // why it is out of order or cannot be written; empty: it works
+  std::string failure;    // why it is out of order, cannot be written or hangs; empty: it works
   DiskStoreStats store;   // sums over all openings of this process; the gauges of the present one
 };
 
@@ -62,9 +67,13 @@ class DiskTier final : public BlockStore {
   void CloseStore();
   // The maintenance thread.
   void Run();
-  bool WaitToStop();
+  void Maintain(DiskStore& open);
   void ScanWhole(DiskStore& open);
+  // The thread that looks for failures.
+  void Watch();
   bool TakeNote();
+  // Both. Return whether the tier is being destroyed, the one after a while.
+  bool WaitToStop();
 
   const DiskStoreOptions options_;
   mutable Mutex mutex_;
@@ -75,9 +84,10 @@ class DiskTier final : public BlockStore {
   CondVar stop_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   // Create, then the maintenance thread.
-  bool must_scan_ = false;   // the store was opened
-  int64_t tried_nanos_ = 0;  // when the store was opened last
-  std::thread thread_;
+  bool must_scan_ = false;      // the store was opened
+  int64_t tried_nanos_ = 0;     // when the store was opened last
+  mutable RunningCalls calls_;  // to the store
+  std::thread maintenance_, watch_;
 };
 
 }  // namespace prefixd
