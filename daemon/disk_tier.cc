@@ -19,18 +19,17 @@ constexpr int64_t kShownNanos = 2'000'000'000;
 // A call to the medium that takes so long is a failure.
 constexpr int64_t kSlowNanos = 2'000'000'000;
 
-// Adds the counters of `closed`. The gauges are those of `now`.
-DiskStoreStats Add(DiskStoreStats now, const DiskStoreStats& closed) {
-  now.written_bytes += closed.written_bytes;
-  now.rewritten_bytes += closed.rewritten_bytes;
-  now.read_bytes += closed.read_bytes;
-  now.evicted_records += closed.evicted_records;
-  now.expired_records += closed.expired_records;
-  now.lost_records += closed.lost_records;
-  now.damaged_segments += closed.damaged_segments;
-  now.failed_writes += closed.failed_writes;
-  now.failed_reads += closed.failed_reads;
-  return now;
+// Adds the counters of `from`, not the gauges.
+void AddCounters(const DiskStoreStats& from, DiskStoreStats* sum) {
+  sum->written_bytes += from.written_bytes;
+  sum->rewritten_bytes += from.rewritten_bytes;
+  sum->read_bytes += from.read_bytes;
+  sum->evicted_records += from.evicted_records;
+  sum->expired_records += from.expired_records;
+  sum->lost_records += from.lost_records;
+  sum->damaged_segments += from.damaged_segments;
+  sum->failed_writes += from.failed_writes;
+  sum->failed_reads += from.failed_reads;
 }
 
 Status OutOfOrder() { return Unavailable("the disk cache is out of order"); }
@@ -79,19 +78,30 @@ Status DiskTier::OpenStore() {
   return Status::Ok();
 }
 
-// The last user of the store destroys it.
 void DiskTier::CloseStore() {
-  std::shared_ptr<DiskStore> closing = store();
-  const DiskStoreStats last = closing->stats();
-  Log(LogLevel::kError, "the disk cache is closed and opened again", {{"error", last.last_write_error}});
+  const std::string error = store()->stats().last_write_error;
+  Log(LogLevel::kError, "the disk cache is closed and opened again", {{"error", error}});
   MutexLock lock(mutex_);
-  store_.reset();  // `closing` destroys it, after the lock
-  failure_ = "it was closed: " + last.last_write_error;
+  closing_ = std::move(store_);
+  failure_ = "it was closed: " + error;
   failed_nanos_ = options_.clock->NowNanos();
-  closed_ = Add(last, closed_);
-  closed_.records = closed_.segments = closed_.other_segments = closed_.pending_bytes = closed_.index_bytes =
-      0;
-  closed_.writing_fails = false;
+}
+
+// Destroys a store that was closed when its last user is gone, and counts what it has counted by then.
+// Returns whether there is none left.
+bool DiskTier::FinishClosing() {
+  std::shared_ptr<DiskStore> last;
+  {
+    MutexLock lock(mutex_);
+    if (closing_ == nullptr) return true;
+    if (closing_.use_count() > 1) return false;
+    last = closing_;  // only stats() can get at it now
+  }
+  (void)last->Sync();  // tells what was pending lost, which counts
+  MutexLock lock(mutex_);
+  AddCounters(last->stats(), &closed_);
+  closing_ = nullptr;  // `last` destroys it, after the lock
+  return true;
 }
 
 // --- The maintenance thread ---
@@ -106,7 +116,8 @@ void DiskTier::Run() {
         CloseStore();
       }
     }
-    if (store() == nullptr && options_.clock->NowNanos() - tried_nanos_ >= kReopenNanos) (void)OpenStore();
+    const bool tries = store() == nullptr && options_.clock->NowNanos() - tried_nanos_ >= kReopenNanos;
+    if (FinishClosing() && tries) (void)OpenStore();
   } while (!WaitToStop());
 }
 
@@ -197,7 +208,7 @@ Status DiskTier::PutBatch(std::vector<StoreEntry> batch) {
 
 Status DiskTier::Delete(const BlockKey& key) {
   const std::shared_ptr<DiskStore> open = store();
-  return open == nullptr ? Status::Ok() : open->Delete(key);
+  return open == nullptr ? OutOfOrder() : open->Delete(key);
 }
 
 Status DiskTier::Sync() {
@@ -222,17 +233,22 @@ uint64_t DiskTier::max_record_bytes() const { return DiskStore::SegmentBytes(opt
 DiskTierStats DiskTier::stats() const {
   DiskTierStats stats{.on = true, .capacity = options_.capacity};
   std::shared_ptr<DiskStore> open;
+  std::shared_ptr<DiskStore> closing;
+  DiskStoreStats closed;
   {
-    MutexLock lock(mutex_);  // at once: a store that is being closed counts once
+    MutexLock lock(mutex_);  // at once, so that each store counts once
     open = store_;
-    stats.store = closed_;
+    closing = closing_;
+    closed = closed_;
     stats.failure = failure_;
   }
-  if (stats.failure.empty()) stats.failure = calls_.SlowerThan(kSlowNanos);
   if (open != nullptr) {
-    stats.store = Add(open->stats(), stats.store);
+    stats.store = open->stats();
     stats.bytes = open->bytes();
   }
+  if (closing != nullptr) AddCounters(closing->stats(), &stats.store);
+  AddCounters(closed, &stats.store);
+  if (stats.failure.empty()) stats.failure = calls_.SlowerThan(kSlowNanos);
   return stats;
 }
 

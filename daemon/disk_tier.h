@@ -18,7 +18,8 @@
 //
 // Invariants
 //   1. What was put is durable within 2 seconds, or told to the drop listener, unless the medium hangs.
-//   2. No call waits for the maintenance longer than for one write of a segment, and Contains never waits.
+//   2. The counters of the statistics never fall, and have everything that any store of this process counted.
+//   3. No call waits for the maintenance longer than for one write of a segment, and Contains never waits.
 #pragma once
 
 #include <cstdint>
@@ -65,6 +66,7 @@ class DiskTier final : public BlockStore {
   std::shared_ptr<DiskStore> store() const;
   Status OpenStore();
   void CloseStore();
+  bool FinishClosing();
   // The maintenance thread.
   void Run();
   void Maintain(DiskStore& open);
@@ -80,7 +82,9 @@ class DiskTier final : public BlockStore {
   std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
   std::string failure_ GUARDED_BY(mutex_);               // see DiskTierStats
   int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;          // when the last error came
-  DiskStoreStats closed_ GUARDED_BY(mutex_);             // counters of earlier openings
+  // A store that was closed while others still use it; no other is opened until they have let go of it.
+  std::shared_ptr<DiskStore> closing_ GUARDED_BY(mutex_);
+  DiskStoreStats closed_ GUARDED_BY(mutex_);  // counters of the stores before that
   CondVar stop_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   // Create, then the maintenance thread.

@@ -79,6 +79,7 @@ class DiskTierTest : public testing::Test {
         {.path = path_, .capacity = kMinDiskCapacity, .group = {1, 2}, .clock = &clock_, .observer = &disk_});
     PREFIXD_CHECK(tier.ok()) << tier.status().ToString();
     tier_ = *std::move(tier);
+    WaitUntil([&] { return Logged("the disk cache is scanned"); });  // no read but those of the test
   }
   static BlockKey Key(uint64_t n) { return {.low = n, .high = ~n}; }
   Status Put(uint64_t n) { return tier_->Put(Key(n), std::string(50'000, static_cast<char>(n))); }
@@ -138,6 +139,36 @@ TEST_F(DiskTierTest, AWriteThatHangsIsAFailureUntilItEnds) {
   WaitUntil([&] { return Logged(kWorks); });
   EXPECT_EQ(tier_->stats().store.failed_writes, 0u);
   EXPECT_TRUE(tier_->Get(Key(1)).ok());
+}
+
+TEST_F(DiskTierTest, WhatAClosedStoreStillCountsIsNotLost) {
+  Open();
+  ASSERT_TRUE(Put(1).ok());
+  ASSERT_TRUE(tier_->Sync().ok());
+  disk_.Hold(FileOperation::kRead);
+  std::thread reader([this] { EXPECT_FALSE(tier_->Get(Key(1)).ok()); });
+  WaitUntil([&] { return disk_.waiting() == 1; });
+  ASSERT_TRUE(Put(2).ok());  // never becomes durable
+  std::filesystem::remove_all(path_);
+  WaitUntil([&] { return tier_->Delete(Key(3)).code() == Code::kUnavailable; });
+  EXPECT_EQ(tier_->stats().store.failed_reads, 0u);
+  EXPECT_EQ(tier_->stats().store.lost_records, 0u);
+  disk_.Release(IoError("it is gone"));
+  reader.join();
+  disk_.Release();
+  // The sums never fall meanwhile.
+  uint64_t reads = 0, lost = 0;
+  WaitUntil([&] {
+    const DiskStoreStats now = tier_->stats().store;
+    EXPECT_GE(now.failed_reads, reads);
+    EXPECT_GE(now.lost_records, lost);
+    reads = now.failed_reads;
+    lost = now.lost_records;
+    return Put(4).ok();  // into another store
+  });
+  EXPECT_EQ(reads, 1u);
+  EXPECT_EQ(lost, 1u);
+  EXPECT_TRUE(tier_->Delete(Key(3)).ok());
 }
 
 }  // namespace
