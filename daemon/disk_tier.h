@@ -45,7 +45,7 @@ struct DiskTierStats {
 class DiskTier final : public BlockStore {
  public:
   // Opens the store, or logs why the medium fails and goes on trying. kInvalidArgument: the options are
-  // wrong. kUnavailable: another process uses the directory.
+  // wrong, or the directory is none that this process may use. kUnavailable: another process uses it.
   static Result<std::unique_ptr<DiskTier>> Create(DiskStoreOptions options);
   ~DiskTier() override;
 

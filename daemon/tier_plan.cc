@@ -1,7 +1,12 @@
 #include "daemon/tier_plan.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "cache/drop_log.h"
@@ -20,6 +25,25 @@ std::filesystem::path ExistingPart(const std::string& dir) {
   std::filesystem::path path = std::filesystem::absolute(dir, error);
   while (!std::filesystem::exists(path, error) && path.has_relative_path()) path = path.parent_path();
   return path;
+}
+
+// Refuses what no disk that works again would mend. Looks at what is there of the path, and makes nothing. A
+// medium that fails or is read-only is no mistake: the daemon serves without it and tries again.
+Status CheckDirectory(const std::string& dir) {
+  const std::filesystem::path part = ExistingPart(dir);
+  const auto refused = [&](const std::string& why) {
+    return InvalidArgument("disk-cache-dir: '" + dir + "' cannot be used: " + part.string() + " " + why);
+  };
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(part, error);
+  if (!error && status.type() != std::filesystem::file_type::directory)
+    return refused("is not a directory; give a directory, or the path of one that can be made");
+  if (::faccessat(AT_FDCWD, part.c_str(), W_OK | X_OK, AT_EACCESS) != 0 &&
+      (errno == EACCES || errno == EPERM)) {
+    return refused("may not be written by the user with the id " + std::to_string(::geteuid()) +
+                   "; give that user the permission, or another directory");
+  }
+  return Status::Ok();
 }
 
 Status CheckDiskOptionsAreUsed(const Options& options) {
@@ -53,6 +77,7 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout) {
     PREFIXD_RETURN_IF_ERROR(CheckDiskOptionsAreUsed(options));
     return disk;
   }
+  PREFIXD_RETURN_IF_ERROR(CheckDirectory(options.disk_cache_dir));
   disk.on = true;
   disk.dir = options.disk_cache_dir;
   disk.write_through = options.disk_write_through;

@@ -33,7 +33,7 @@ struct TierPlan {
 };
 
 // kInvalidArgument, with the name of the option: the options contradict each other or the size of a block, or
-// the file system of the directory cannot be asked. Creates nothing.
+// the directory is none, may not be written, or its file system cannot be asked. Creates nothing.
 Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
 
 // Threads that move KV: those that load, and one that spills.

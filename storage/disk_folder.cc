@@ -115,10 +115,24 @@ bool MayBeCache(const std::string& path) {
   return !others;
 }
 
+// What a directory is, who owns it, or how it is called is wrong, and not the medium.
+bool IsMistake(int error) {
+  return error == ENOTDIR || error == EEXIST || error == EACCES || error == EPERM || error == ENOENT ||
+         error == ELOOP || error == ENAMETOOLONG;
+}
+
+// Why a directory cannot be a cache. `what` could not be done.
+Status CannotUse(const std::string& what, int error) {
+  const std::string why = what + ": " + ErrorText(error);
+  if (!IsMistake(error)) return IoError(why);
+  return InvalidArgument(why + "; give a directory that the user with the id " + std::to_string(::geteuid()) +
+                         " may write, or one that can be made");
+}
+
 Result<int> Lock(const std::string& path) {
   const std::string file = path + "/lock";
   const int lock = OpenLock(file, O_CREAT | O_RDWR);
-  if (lock < 0) return IoError("cannot open " + file + " as a file: " + ErrorText(errno));
+  if (lock < 0) return CannotUse("cannot open " + file + " as a file", errno);
   if (TryLock(lock)) {
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(lock, 0) == 0 && ::pwrite(lock, pid.data(), pid.size(), 0) > 0) return lock;
@@ -194,7 +208,7 @@ Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, B
   std::error_code error;
   const std::string trimmed = PlainPath(given);
   fs::create_directories(trimmed, error);
-  if (error) return IoError("cannot use " + trimmed + " as a disk cache: " + error.message());
+  if (error) return CannotUse("cannot use '" + trimmed + "' as a disk cache", error.value());
   if (!MayBeCache(trimmed)) {
     return InvalidArgument("'" + trimmed + "' is not empty and is not the directory of a disk cache; " +
                            "give a directory of its own");
@@ -203,7 +217,7 @@ Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, B
   std::unique_ptr<DiskFolder> folder(new DiskFolder(trimmed, ledger, lock));
   // Token ids on the disk are what users wrote: nobody else may read them.
   fs::permissions(trimmed, fs::perms::owner_all, error);
-  if (error) return IoError("cannot make " + trimmed + " private: " + error.message());
+  if (error) return CannotUse("cannot make " + trimmed + " private", error.value());
   PREFIXD_RETURN_IF_ERROR(ledger->Measure(trimmed));
   for (const std::string& aside : SetAsideFolders(trimmed)) PREFIXD_RETURN_IF_ERROR(ledger->Measure(aside));
   return folder;

@@ -40,6 +40,7 @@ Result<DiskFolderContents> LookIntoDiskFolder(const std::string& path);
 class DiskFolder {
  public:
   // Makes `path` if it is not there (mode 0700) and locks it. kUnavailable: another process has it.
+  // kInvalidArgument: it is no directory or not that of a cache, it cannot be made, or it may not be written.
   static Result<std::unique_ptr<DiskFolder>> Open(const std::string& path, ByteLedger* ledger);
   ~DiskFolder();
   DiskFolder(const DiskFolder&) = delete;

@@ -102,8 +102,8 @@ class DiskStore final : public BlockStore {
   // For how many records `state_` is held at once. That takes about 10 microseconds.
   static constexpr size_t kSlice = 32;
 
-  // Evicts until the directory fits the capacity. kInvalidArgument: the capacity is too small. kUnavailable:
-  // another process uses the directory.
+  // Evicts until the directory fits the capacity. kInvalidArgument: the capacity is too small, or the
+  // directory is a mistake (disk_folder.h). kUnavailable: another process uses the directory.
   static Result<std::unique_ptr<DiskStore>> Open(const DiskStoreOptions& options);
   // The size at which a segment is sealed, which is also the largest record.
   static uint64_t SegmentBytes(uint64_t capacity);

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <filesystem>
+#include <fstream>
 
 #include "cache/drop_log.h"
 #include "storage/disk_store.h"
@@ -150,6 +153,28 @@ TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
     EXPECT_GT(BytesOf(TierMemory(larger, layout, 100), part.key), part.bytes) << part.key;
   }
   EXPECT_GT(BytesOf(TierMemory(plan, layout, 1000), "disk_index_bytes"), BytesOf(parts, "disk_index_bytes"));
+}
+
+TEST(TierPlan, ADirectoryThatCannotBeOneIsRefused) {
+  const testing_support::TempDir folder;
+  const std::string file = folder.path().string() + "/file";
+  std::ofstream(file) << "precious";
+  const auto in = [](const std::string& dir) {
+    return With({{"disk-cache-dir", dir}, {"disk-cache", std::to_string(64 * kMiB)}});
+  };
+  for (const std::string& dir : {file, file + "/a/b"})
+    EXPECT_THAT(FaultOf(in(dir)), AllOf(StartsWith("disk-cache-dir: '" + dir), HasSubstr("not a directory")));
+  EXPECT_TRUE(PlanOf(in(folder.path().string() + "/a/b")).disk.on);
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "a"));
+}
+
+TEST(TierPlan, ADirectoryThatMayNotBeWrittenIsRefused) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  const testing_support::TempDir folder;
+  std::filesystem::permissions(folder.path(),
+                               std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  EXPECT_THAT(FaultOf(With({{"disk-cache-dir", folder.path().string() + "/a"}})),
+              HasSubstr("may not be written"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """The disk tier on directories that refuse it: without permission to write, on a file system that is really
-full, and gone. Requests succeed, /ready says what is wrong, and the tier works again once the cause is gone.
+full or read-only, and gone. Requests succeed, /ready says what is wrong, and the tier works again once the
+cause is gone. A directory that is a mistake at the start is refused.
 
 The faults that prefixd_fault injects are in tier_faults_test.py.
 """
@@ -11,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import Daemon, wait_until
+from daemon import MODEL, Daemon, run, wait_until
 from tier_faults_test import branching_prompt, disk_options, expected  # noqa: F401  (a fixture)
 from tiers_test import SMALL_POOL, ask, check_at_rest, prompt, tokens_from, wait_until_spilled
 
@@ -86,42 +87,53 @@ def test_a_directory_that_becomes_read_only(tmp_path, expected):  # noqa: F811
         check_recovery(daemon, expected)
 
 
-def test_a_start_on_a_read_only_directory(tmp_path, expected):  # noqa: F811
+def test_a_start_on_a_directory_that_may_not_be_written(tmp_path):
     folder = tmp_path / "kv"
     folder.mkdir()
-    with Unwritable(folder) as unwritable:
-        with Daemon(*disk_options(folder), "--disk-write-through", device_cache=SMALL_POOL) as daemon:
-            assert fails(daemon)
-            for number in range(PROMPTS):
-                assert ask(daemon, branching_prompt(number))[0] == expected[number]
-            unwritable.__exit__()
-            check_recovery(daemon, expected)
+    with Unwritable(folder):
+        for path in (folder, folder / "below"):
+            for command in ("serve", "validate"):
+                done = run(command, "--model", MODEL, *disk_options(path))
+                assert done.returncode == 2, done.stderr
+                assert f"disk-cache-dir: '{path}'" in done.stderr and "may not be written" in done.stderr
+    with Daemon(*disk_options(folder)) as daemon:
+        assert disk_check(daemon) == "ok"
+
+
+def mount(folder, options):
+    return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "prefixd-test", folder],
+                          capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 6 MiB, and a function that gives it more."""
+def disk(tmp_path):
+    """A folder on which file systems can be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
-
-    def mount(options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "prefixd-test", folder],
-                              capture_output=True, check=False).returncode == 0
-
-    if os.geteuid() != 0 or not mount("size=6m"):
+    if os.geteuid() != 0 or not mount(folder, "size=6m"):
         pytest.skip("only root can mount")
-    yield folder, lambda: mount("remount,size=64m")
+    yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_file_system_that_is_full(small_disk, expected):  # noqa: F811
-    disk, grow = small_disk
+def test_a_start_on_a_read_only_file_system(disk, expected):  # noqa: F811
+    """A disk that had errors is often mounted so. It is no mistake of the options."""
+    assert mount(disk, "remount,ro,size=64m")
+    with Daemon(*disk_options(disk / "kv"), "--disk-write-through", device_cache=SMALL_POOL) as daemon:
+        assert fails(daemon)
+        for number in range(PROMPTS):
+            assert ask(daemon, branching_prompt(number))[0] == expected[number]
+        assert mount(disk, "remount,rw,size=64m")
+        check_recovery(daemon, expected)
+
+
+def test_a_file_system_that_is_full(disk, expected):  # noqa: F811
     options = [*disk_options(disk / "kv", "24MiB"), "--disk-write-through"]
     with Daemon(*options, device_cache=SMALL_POOL) as daemon:
         ask_until(daemon, expected, lambda: fails(daemon), "a failure in /ready")
         for number in range(PROMPTS):
             assert ask(daemon, branching_prompt(number))[0] == expected[number]
-        assert grow()
+        assert mount(disk, "remount,size=64m")
         check_recovery(daemon, expected)
 
 

@@ -198,12 +198,23 @@ TEST_F(DiskStoreTest, ALockThatIsALinkOrAPipeIsRefused) {
   const DiskStoreOptions options{.path = path_, .capacity = 16 << 20, .group = kGroup, .clock = &clock_};
   fs::create_directories(path_);
   fs::create_symlink(victim, path_ + "/lock");
-  EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kIo);
+  EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(fs::file_size(victim), 8u);
   fs::remove(path_ + "/lock");
   ASSERT_EQ(::mkfifo((path_ + "/lock").c_str(), 0600), 0);
   EXPECT_EQ(DiskStore::Open(options).status().code(), Code::kIo);
   EXPECT_FALSE(LookIntoDiskFolder(path_).ok()) << "and it does not wait";
+}
+
+TEST_F(DiskStoreTest, WhatIsNoDirectoryIsAMistake) {
+  std::ofstream(path_) << "precious";
+  for (const std::string& path : {path_, path_ + "/below", std::string("/proc/prefixd")}) {
+    const DiskStoreOptions options{.path = path, .capacity = 16 << 20, .group = kGroup, .clock = &clock_};
+    const Status status = DiskStore::Open(options).status();
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << status.ToString();
+    EXPECT_NE(status.message().find(path), std::string::npos) << status.ToString();
+  }
+  EXPECT_EQ(std::filesystem::file_size(path_), 8u);
 }
 
 TEST_F(DiskStoreTest, AFolderSetAsideByAnotherUserIsNotOurs) {
