@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -42,7 +43,13 @@ constexpr milliseconds kTick{100};  // polling interval while loading or drainin
 constexpr std::chrono::seconds kLoadTimeoutExtension{Limit("load-extension-seconds")};
 // For clients to read the errors that end their requests, when a drain is cut short and at its end.
 constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnectionsSeconds = 1;
+// Beyond the deadline of a drain: to make durable what was decided for the disk, and to let go of a disk that
+// may hang.
+constexpr double kSyncSeconds = 1, kCloseSeconds = 5;
 constexpr double kProgressSeconds = 3;  // between two reports of load progress
+
+// How a wait ended: what was waited for came, or the time was up, or a signal came.
+enum class Waited { kDone, kLate, kSignal };
 
 // The engine and what it uses, in the order of construction.
 struct LoadedEngine {
@@ -216,7 +223,7 @@ class ServerProcess {
     ExitCode code = kExitOk;
     std::future<Result<LoadedEngine>> load =
         std::async(std::launch::async, [this, &code] { return Load(options_, plan_, &clock_, &code); });
-    while (load.wait_for(milliseconds(0)) != std::future_status::ready) {
+    while (!IsReady(load)) {
       if (!signals.Wait(kTick)) continue;
       Log(LogLevel::kInfo, "stopped while loading");
       NotifyStopping("stopped while loading");
@@ -261,8 +268,9 @@ class ServerProcess {
     std::fflush(stdout);
   }
 
+  // Without an engine thread the process ends, in a time of its own.
   void TickWatchdog() {
-    if (watchdog_.Tick(engine_thread_->progress())) NotifyWatchdog();
+    if (engine_thread_ == nullptr || watchdog_.Tick(engine_thread_->progress())) NotifyWatchdog();
   }
 
   void ServeUntilSignal(StopSignals& signals) {
@@ -283,37 +291,64 @@ class ServerProcess {
       CutOff(signals, again);
     }
     server_->InterruptExchanges();  // bodies that have not arrived in full
-    WaitForConnections(signals, kLastConnectionsSeconds);
+    if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSignal) EndAtOnce();
     SpillAll(signals, deadline);
-    engine_thread_.reset();  // no exchange is left to report to
-    server_->Stop();
+    Close(signals, deadline + kCloseSeconds);
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
   }
 
-  // Writes what is worth it to the disk cache, until the deadline or a signal.
+  // Writes what is worth it to the disk cache, until the deadline. What was decided for it before has a
+  // second in any case; without time to drain it is all that is written. Ends the process when this was too
+  // short.
   void SpillAll(StopSignals& signals, double deadline) {
     const DiskPlan& disk = plan_.tiers.disk;
     if (!disk.on) return;
     const double begun = clock_.NowSeconds();
+    const bool spills = options_.drain_seconds > 0;
     // What is there already may have half of the disk cache.
     const uint64_t most_blocks = disk.capacity / 2 / loaded_.engine->Stats().block_bytes + 1;
-    loaded_.engine->SpillAll(most_blocks);
-    bool in_time = WaitUntil(signals, deadline, [this] {
+    if (spills) loaded_.engine->SpillAll(most_blocks);
+    const Waited spilled = WaitUntil(signals, std::max(deadline, begun + kSyncSeconds), [this, spills] {
       const EngineStats stats = loaded_.engine->Stats();
-      return stats.spills_all && stats.pending_disk_blocks == 0;
+      return (stats.spills_all || !spills) && stats.pending_disk_blocks == 0;
     });
+    if (spilled == Waited::kSignal) EndAtOnce();
     std::future<Status> sync = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
-    in_time = in_time && WaitUntil(signals, deadline, [&sync] {
-                return sync.wait_for(milliseconds(0)) == std::future_status::ready;
-              });
-    if (!in_time) {
-      Log(LogLevel::kWarning, "drain-seconds ran out before the disk cache was written; stopped");
-      ExitNow(kExitOk);  // the disk may hang
+    const Waited synced = WaitUntil(signals, std::max(deadline, clock_.NowSeconds() + kSyncSeconds),
+                                    [&sync] { return IsReady(sync); });
+    if (synced == Waited::kSignal) EndAtOnce();
+    if (spilled == Waited::kLate || synced == Waited::kLate) {
+      Log(LogLevel::kError, "drain-seconds ran out before the disk cache was written",
+          {{"seconds", clock_.NowSeconds() - begun},
+           {"spilled", spilled == Waited::kDone ? "all" : "a part"}});
+      ExitNow(kExitFailed);  // the disk may hang
     }
     const Status status = sync.get();
     Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "disk cache written",
         {{"seconds", clock_.NowSeconds() - begun}, {"result", status.ToString()}});
+  }
+
+  // Destroys what waits for the disk: jobs of the tiers that have not ended, and the store. Ends the process
+  // when that is too slow.
+  void Close(StopSignals& signals, double deadline) {
+    engine_thread_.reset();  // no exchange is left to report to
+    server_->Stop();
+    std::future<void> closed = std::async(std::launch::async, [this] {
+      loaded_.engine.reset();
+      loaded_.tiers.reset();
+    });
+    const Waited waited = WaitUntil(signals, deadline, [&closed] { return IsReady(closed); });
+    if (waited == Waited::kDone) return;
+    if (waited == Waited::kSignal) EndAtOnce();
+    Log(LogLevel::kError, "the disk cache hangs; ended without closing it");
+    ExitNow(kExitFailed);
+  }
+
+  // After a second signal, when no request is left that could be cut.
+  [[noreturn]] static void EndAtOnce() {
+    Log(LogLevel::kError, "ended by a second signal");
+    ExitNow(kExitFailed);
   }
 
   // Ends all requests with an error that their clients can read, and the process. Does not wait long for
@@ -324,23 +359,29 @@ class ServerProcess {
                       : "drain-seconds ran out; running requests were cut",
         {{"running", loaded_.engine->Stats().running}});
     server_->InterruptExchanges();
-    WaitForConnections(signals, second_signal ? kCutOffAgainSeconds : kCutOffSeconds);
+    (void)WaitForConnections(signals, second_signal ? kCutOffAgainSeconds : kCutOffSeconds);
     ExitNow(kExitFailed);
   }
 
-  // Waits until `done()` is true, which it returns, or the deadline has passed or a signal comes.
+  // Waits until `done()` is true.
   template <typename Done>
-  bool WaitUntil(StopSignals& signals, double deadline, const Done& done) {
+  Waited WaitUntil(StopSignals& signals, double deadline, const Done& done) {
     while (!done()) {
-      if (clock_.NowSeconds() >= deadline || signals.Wait(milliseconds(10))) return false;
+      if (clock_.NowSeconds() >= deadline) return Waited::kLate;
+      if (signals.Wait(milliseconds(10))) return Waited::kSignal;
       TickWatchdog();
     }
-    return true;
+    return Waited::kDone;
   }
 
-  // Until all clients have read what they get, `seconds` have passed, or a signal comes.
-  void WaitForConnections(StopSignals& signals, double seconds) {
-    (void)WaitUntil(signals, clock_.NowSeconds() + seconds, [this] { return server_->connections() == 0; });
+  template <typename Value>
+  static bool IsReady(const std::future<Value>& future) {
+    return future.wait_for(milliseconds(0)) == std::future_status::ready;
+  }
+
+  // Until all clients have read what they get, or `seconds` have passed.
+  Waited WaitForConnections(StopSignals& signals, double seconds) {
+    return WaitUntil(signals, clock_.NowSeconds() + seconds, [this] { return server_->connections() == 0; });
   }
 
   // Ends the process without destructors, because other threads may still use the objects.

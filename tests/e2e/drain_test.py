@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from daemon import Daemon, wait_until
-from raw_client import connect, read_response, read_to_end, request_bytes
+from raw_client import connect, exchange, read_response, read_to_end, request_bytes
 
 LONG = {"prompt": "Once", "max_tokens": 3500, "ignore_eos": True}  # seconds of decoding
 AT_ONCE = ("--drain-seconds", 0)
@@ -127,6 +127,18 @@ def test_a_second_signal_ends_requests_with_the_same_errors():
         expect_unavailable(read_response(sock))
         assert stream_error(stream.read().decode())["code"] == "overloaded"
         assert daemon.exit_code() == 1 and daemon.logged("second signal")
+
+
+def test_a_second_signal_while_the_last_connections_end():
+    """The client has read its error and keeps the connection, for which the daemon waits a second."""
+    with Daemon() as daemon, connect(daemon) as half:
+        half.sendall(request_bytes("/v1/completions", {**LONG, "prompt": "x" * 40_000})[:20_000])
+        assert exchange(daemon, "/health", b"", method="GET")[0] == 200
+        daemon.signal()
+        expect_unavailable(read_response(half))
+        daemon.signal()
+        assert daemon.exit_code() == 1
+        assert daemon.logged("ended by a second signal") and not daemon.logged("stopped")
 
 
 def test_a_request_that_runs_in_turn_ends_within_the_drain():
