@@ -24,10 +24,10 @@ def prompt(seed, tokens=320):
     return [draw.randrange(1, 2000) for _ in range(tokens)]
 
 
-def ask(daemon, ids):
-    """Returns what the answer says, and the headers' account of where its prompt came from."""
+def ask(daemon, ids, **fields):
+    """Returns what the answer says, and how many tokens of the prompt were reused."""
     answer = daemon.complete(prompt=ids, max_tokens=4, temperature=0, logprobs=3, ignore_eos=True,
-                             return_token_ids=True)
+                             return_token_ids=True, **fields)
     choice = answer["choices"][0]
     said = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["logprobs"]["top_logprobs"]
     return said, answer["usage"]["prompt_tokens_details"]["cached_tokens"]
