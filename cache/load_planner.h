@@ -94,8 +94,8 @@ class LoadPlanner {
   Plan Decide(std::span<const Tier> tiers, size_t first, size_t ahead, const ComputeEstimate* compute) const;
 
   // Whether a lease that has nothing to compute waits for its loads. `plan` is what was decided, at the time
-  // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice for
-  // those among them that have. When it does not wait, it computes the first `*instead` of them.
+  // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice
+  // for those among them that have. When it does not wait, it computes the first `*instead` of them.
   bool MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
                const ComputeEstimate* compute, size_t* instead) const;
 
