@@ -18,7 +18,8 @@ constexpr size_t kProbeBlocks = 8;
 // A tier stalls when no load has ended for so long.
 constexpr double kShortestStall = 0.05;
 constexpr double kStallBlocks = 16;
-constexpr double kShortWait = 0.02;        // seconds; shorter than a step
+// Seconds. A hit that comes so soon is not worth work that others need, if it is not clearly slower.
+constexpr double kShortWait = 0.02;
 constexpr double kLongestUnknownWait = 1;  // seconds, while nothing is known about computing
 
 size_t Index(Tier tier) { return static_cast<size_t>(tier); }
@@ -122,6 +123,7 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
   }
   const double load = LoadSeconds(tiers, ahead);
   if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
+  if (load <= std::min(kShortWait, kClearlySlower * plan.seconds)) return plan;
   if (load >= kClearlySlower * plan.seconds) {
     plan.decision = LoadDecision::kRecompute;
     plan.is_probe = blocks > 2 * kProbeBlocks && IsOutdated(tiers);
@@ -148,7 +150,8 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   if (compute == nullptr || plan.seconds == 0) return waited < kLongestUnknownWait;
   const double load = LoadSeconds(missing, 0);
   const Plan now = Decide(missing, first, 0, compute);
-  const bool in_time = waited + now.seconds <= (1 + kAllowance) * plan.seconds + 0.5 * compute->StepSeconds();
+  const double grace = std::max(0.5 * compute->StepSeconds(), kShortWait);
+  const bool in_time = waited + now.seconds <= (1 + kAllowance) * plan.seconds + grace;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
   *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
   return false;

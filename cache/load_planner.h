@@ -18,9 +18,9 @@
 //   1. Of a plan, Plan::compute is 0 for kLoad, in between for kSplit, and all blocks for kRecompute, or all
 //      but those of a probe.
 //   2. With LoadPolicy::kAuto a lease waits only while loading is what Decide would say again, and no longer
-//      than kAllowance of the time that computing the whole hit takes, and half a step, beyond what computing
-//      takes: MayWait says no when the time since the decision and the time to compute what is missing exceed
-//      it.
+//      than kAllowance of the time that computing the whole hit takes, and half a step or 20 ms, beyond what
+//      computing takes: MayWait says no when the time since the decision and the time to compute what is
+//      missing exceed it.
 #pragma once
 
 #include <array>

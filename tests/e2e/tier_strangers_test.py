@@ -30,7 +30,7 @@ def test_tenants_do_not_meet_in_the_disk_cache(tmp_path, end):
     bare = bare_answers(2)
     own = {"a": 0, "b": 1}  # the prompt of each tenant
     options = ["--context", CONTEXT, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB",
-               "--disk-write-through"]
+               "--disk-write-through", "--load-policy", "load"]
     with Daemon(*options) as daemon:
         for salt, seed in own.items():
             assert ask(daemon, prompt(seed), cache_salt=salt) == (bare[seed], 0)
@@ -77,7 +77,7 @@ def test_models_do_not_meet_in_the_disk_cache(tmp_path, other_model):
     bare = {model: bare_answers(3, model) for model in (MODEL, other_model)}
     assert all(one != other for one, other in zip(*bare.values()))
     options = ["--context", CONTEXT, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB",
-               "--disk-write-through"]
+               "--disk-write-through", "--load-policy", "load"]
     for visit in range(2):
         for model, answers in bare.items():
             with Daemon(*options, model=model) as daemon:
@@ -94,7 +94,7 @@ def test_models_do_not_meet_in_the_disk_cache(tmp_path, other_model):
 def test_many_prompts_leave_the_memory_as_it_was(tmp_path):
     """More prompts than all tiers hold, some of them again and again."""
     options = ["--context", CONTEXT, "--host-cache", "1MiB", "--disk-cache-dir", tmp_path / "kv",
-               "--disk-cache", "8MiB", "--disk-write-through"]
+               "--disk-cache", "8MiB", "--disk-write-through", "--load-policy", "load"]
     with Daemon(*options, device_cache=SMALL_POOL) as daemon:
         resident = []
         for number in range(300):

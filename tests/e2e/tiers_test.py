@@ -8,10 +8,12 @@ printed so that their bits can be read back.
 import random
 
 import pytest
-from daemon import MODEL, Daemon, run, wait_until
+from daemon import MODEL, ROOT, Daemon, run, wait_until
 
 CONTEXT = 512
 BLOCK = 16
+FAULTY = ROOT / "build/release/prefixd_fault"
+LOAD = ["--load-policy", "load"]  # whatever this machine is doing meanwhile
 SMALL_POOL = "1MiB"  # about a context of the demo model in bf16, so that prompts evict each other
 
 
@@ -86,7 +88,7 @@ def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, co
         daemon.signal()
         assert daemon.exit_code() == 0
     for backend in backends():
-        with Daemon(*options, "--backend", backend, device_cache=pool) as daemon:
+        with Daemon(*options, *LOAD, "--backend", backend, device_cache=pool) as daemon:
             for seed in range(3 if backend == "ref" else 8):
                 said, cached = ask(daemon, prompt(seed))
                 assert said == bare_answers(dtype, seed), (backend, seed)
@@ -96,7 +98,7 @@ def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, co
 
 
 def test_the_host_tier_serves_what_the_pool_has_lost(bare_answers):
-    with Daemon("--context", CONTEXT, "--host-cache", "8MiB", device_cache=SMALL_POOL) as daemon:
+    with Daemon("--context", CONTEXT, "--host-cache", "8MiB", *LOAD, device_cache=SMALL_POOL) as daemon:
         for _ in range(2):
             for seed in range(8):
                 assert ask(daemon, prompt(seed))[0] == bare_answers("bf16", seed), seed
@@ -108,7 +110,7 @@ def test_the_host_tier_serves_what_the_pool_has_lost(bare_answers):
 def test_a_prefix_larger_than_the_host_tier_comes_from_disk(tmp_path, bare_answers, host):
     """A block of the demo model in bf16 has 28 KiB; the prompt has 20 of them, three times the host tier."""
     disk = ["--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through"]
-    with Daemon("--context", CONTEXT, "--host-cache", host, *disk, device_cache=SMALL_POOL) as daemon:
+    with Daemon("--context", CONTEXT, "--host-cache", host, *disk, *LOAD, device_cache=SMALL_POOL) as daemon:
         for seed in range(8):
             ask(daemon, prompt(seed))
             wait_until_put(daemon, seed + 1)
@@ -120,7 +122,7 @@ def test_a_prefix_larger_than_the_host_tier_comes_from_disk(tmp_path, bare_answe
 
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
 def test_a_restart_finds_what_was_sent_twice(tmp_path, bare_answers, end):
-    options = ["--context", CONTEXT, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB"]
+    options = ["--context", CONTEXT, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", *LOAD]
     with Daemon(*options) as daemon:
         for seed in (0, 0, 1):
             ask(daemon, prompt(seed))
@@ -140,6 +142,32 @@ def test_a_restart_finds_what_was_sent_twice(tmp_path, bare_answers, end):
         said, cached = ask(daemon, prompt(1))  # sent once: it is written at a clean end alone
         assert said == bare_answers("bf16", 1)
         assert cached >= 320 - BLOCK if end == "SIGTERM" else cached == 0
+
+
+def test_an_answer_does_not_depend_on_what_is_loaded(tmp_path):
+    """A disk of every speed: all of a prefix is loaded, or the end of it, or nothing."""
+    prompts = [prompt(seed, 1920) for seed in range(4)]
+    speed = tmp_path / "speed"
+    options = ["--context", 2048, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB"]
+    with Daemon("--context", 2048, "--no-prefix-cache") as daemon:
+        bare = [ask(daemon, ids)[0] for ids in prompts]
+    with Daemon(*options, "--disk-write-through") as daemon:
+        for ids in prompts:
+            ask(daemon, ids)
+        wait_until_spilled(daemon)
+        daemon.signal()
+        assert daemon.exit_code() == 0
+    decided = dict.fromkeys(("load", "recompute", "split", "overtaken"), 0)
+    for rate in (1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000, 1_000_000_000):
+        speed.write_text(f"{rate} 0 0\n", encoding="utf-8")
+        with Daemon(*options, program=FAULTY, environment={"DISK_SPEED": str(speed)}) as daemon:
+            for number, ids in enumerate(prompts):
+                assert ask(daemon, ids)[0] == bare[number], (rate, number)
+            for name in decided:
+                decided[name] += daemon.metrics()[
+                    "prefixd_load_decisions_total", (("decision", name), ("tier", "disk"))]
+            check_at_rest(daemon)
+    assert decided["load"] > 0 and decided["overtaken"] > 0 and decided["split"] + decided["recompute"] > 0, decided
 
 
 def test_the_wear_filter_writes_what_is_used_twice(tmp_path):
