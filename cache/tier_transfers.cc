@@ -47,7 +47,9 @@ struct TierTransfers::Outcome {
   std::optional<TierError> error = std::nullopt;  // of the tier that is not the device, or of the disk
   int64_t started = 0;                            // times of the clock, in nanoseconds
   int64_t taken_up = 0;
-  int64_t ended = -1;  // -1: no worker took it up
+  int64_t ended = 0;
+
+  bool refused() const { return error == TierError::kBusy; }
 };
 
 struct TierTransfers::Shared {
@@ -263,27 +265,28 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
     const Tier tier = disk ? Tier::kDisk : Tier::kHost;
     ++stats_.errors[static_cast<size_t>(tier)][static_cast<size_t>(*outcome.error)];
   }
-  if (outcome.ended >= 0) {
+  FinishedTransfer done{.id = transfer.id, .result = outcome.result, .tokens = std::move(outcome.tokens)};
+  if (!outcome.refused()) {
+    done.queued_seconds = seconds(outcome.taken_up - outcome.started);
+    done.seconds = seconds(outcome.ended - outcome.taken_up);
+    done.ended = seconds(outcome.ended);
     if (transfer.to == Tier::kDevice) stats_.load_seconds.Add(seconds(outcome.ended - outcome.started));
-    if (disk) stats_.store_queue_seconds.Add(seconds(outcome.taken_up - outcome.started));
+    if (disk) stats_.store_queue_seconds.Add(done.queued_seconds);
   }
   if (outcome.result == TransferResult::kOk) {
+    done.bytes = outcome.bytes;
     stats_.read_bytes[static_cast<size_t>(transfer.from)] += outcome.bytes;
     stats_.written_bytes[static_cast<size_t>(transfer.to)] += outcome.bytes;
   }
   if (transfer.to == Tier::kDisk && outcome.result == TransferResult::kOk) {
     dropped_.erase(transfer.key);  // what the store says of the key is true again
-  } else if (transfer.to == Tier::kDisk && outcome.error && *outcome.error != TierError::kBusy) {
+  } else if (transfer.to == Tier::kDisk && outcome.error && !outcome.refused()) {
     spills_begin_nanos_ = outcome.ended + kSpillPauseNanos;
   } else if (transfer.from == Tier::kDisk &&
              (outcome.result == TransferResult::kMissing || outcome.result == TransferResult::kCorrupt)) {
     Drop(transfer.key);
   }
-  finished->push_back({.id = transfer.id,
-                       .result = outcome.result,
-                       .tokens = std::move(outcome.tokens),
-                       .bytes = outcome.result == TransferResult::kOk ? outcome.bytes : 0,
-                       .ended = outcome.ended < 0 ? 0 : seconds(outcome.ended)});
+  finished->push_back(std::move(done));
 }
 
 }  // namespace prefixd

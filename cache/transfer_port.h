@@ -63,8 +63,11 @@ struct FinishedTransfer {
   uint64_t id = 0;
   TransferResult result = TransferResult::kOk;
   std::vector<TokenId> tokens = {};  // those of the record, for a successful transfer from the disk tier
-  uint64_t bytes = 0;                // as stored, of a successful transfer
-  double ended = 0;                  // when it ended, in seconds of the engine's clock; 0: it was refused
+  // What it took, for estimates of the rates of the tiers. All are 0 for a transfer that was refused (kBusy).
+  uint64_t bytes = 0;         // moved, as stored: of a compressed record the compressed bytes; 0 unless kOk
+  double queued_seconds = 0;  // from Start until a worker took it up
+  double seconds = 0;         // from then until it had ended, well or not
+  double ended = 0;           // when, in seconds of the engine's clock
 };
 
 // What went wrong with a tier, apart from the content of a record. prefixd_tier_errors_total has a label for

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,16 +24,19 @@ constexpr BlockKey kRoot{3, 4};
 constexpr size_t kBlockBytes = 64;
 const std::vector<TokenId> kTokens = {5, 6, 7, 8};
 
-// A store whose puts fail while `fails` has a code.
+// A store whose reads and writes fail while `get_fails` and `put_fails` have a code.
 class FailingStore final : public BlockStore {
  public:
   Result<std::string> Get(const BlockKey& key) override {
+    ++gets;
+    if (on_get) on_get();
     if (get_fails) return Status(*get_fails, "the test says so");
     return records.Get(key);
   }
   bool Contains(const BlockKey& key) const override { return records.Contains(key); }
   Status PutBatch(std::vector<StoreEntry> batch) override {
     ++puts;
+    if (on_put) on_put();
     if (put_fails) return {*put_fails, "the test says so"};
     return records.PutBatch(std::move(batch));
   }
@@ -42,7 +48,8 @@ class FailingStore final : public BlockStore {
   uint64_t max_record_bytes() const override { return records.max_record_bytes(); }
 
   std::optional<Code> get_fails, put_fails;
-  int puts = 0;
+  std::function<void()> on_get, on_put;  // called first; may be empty
+  std::atomic<int> gets{0}, puts{0};
   MemoryStore records{1 << 20};
 };
 
@@ -149,6 +156,47 @@ TEST_F(TierTransfersTest, ABlockGoesThroughAllTiers) {
   uint64_t loads = 0;
   for (const uint64_t count : stats.load_seconds.counts) loads += count;
   EXPECT_EQ(loads, 2u);
+}
+
+// What the cache estimates the rates of the tiers from.
+TEST_F(TierTransfersTest, ATransferSaysHowManyBytesItMovedAndHowLongItTook) {
+  store_.on_put = [this] { clock_.Advance(250'000'000); };
+  store_.on_get = [this] { clock_.Advance(125'000'000); };
+  const auto run = [this](const Transfer& transfer) {
+    transfers_->Start(transfer);
+    clock_.Advance(2'000'000'000);
+    RunAll();
+    clock_.Advance(4'000'000'000);  // the engine is late
+    std::vector<FinishedTransfer> finished;
+    transfers_->Poll(&finished);
+    PREFIXD_CHECK(finished.size() == 1) << finished.size();
+    return finished[0];
+  };
+  const FinishedTransfer copy = run(Of(Tier::kDevice, Tier::kHost, 1, 2));
+  EXPECT_EQ(copy.bytes, kBlockBytes);
+  EXPECT_DOUBLE_EQ(copy.queued_seconds, 2);
+  EXPECT_DOUBLE_EQ(copy.seconds, 0);
+  const FinishedTransfer spill = run(Of(Tier::kHost, Tier::kDisk, 2, kNoBlock));
+  EXPECT_EQ(spill.bytes, store_.records.Get(ChildKey(kRoot, kTokens))->size());
+  EXPECT_DOUBLE_EQ(spill.queued_seconds, 2);
+  EXPECT_DOUBLE_EQ(spill.seconds, 0.25);
+  const FinishedTransfer load = run(Of(Tier::kDisk, Tier::kDevice, kNoBlock, 3));
+  EXPECT_EQ(load.bytes, spill.bytes);
+  EXPECT_DOUBLE_EQ(load.queued_seconds, 2);
+  EXPECT_DOUBLE_EQ(load.seconds, 0.125);
+  store_.put_fails = Code::kIo;
+  const FinishedTransfer failed = run(Of(Tier::kHost, Tier::kDisk, 2, kNoBlock));
+  EXPECT_EQ(failed.bytes, 0u) << "nothing was stored";
+  EXPECT_DOUBLE_EQ(failed.seconds, 0.25);
+  for (int i = 0; i < 5; ++i) transfers_->Start(Of(Tier::kDevice, Tier::kHost, 0, 0));  // one too many
+  clock_.Advance(1'000'000'000);
+  std::vector<FinishedTransfer> finished;
+  transfers_->Poll(&finished);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].bytes, 0u);
+  EXPECT_DOUBLE_EQ(finished[0].queued_seconds, 0);
+  EXPECT_DOUBLE_EQ(finished[0].seconds, 0);
+  RunAll();
 }
 
 TEST_F(TierTransfersTest, KvThatIsNotFiniteIsNotSpilled) {
