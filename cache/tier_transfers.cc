@@ -149,12 +149,6 @@ void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Ou
       up ? options.host_block(transfer.from_block) : options.device_block(transfer.from_block);
   const std::span<std::byte> to =
       up ? options.device_block(transfer.to_block) : options.host_block(transfer.to_block);
-  if (options.host_copy_fails && options.host_copy_fails(transfer)) {
-    std::ranges::fill(to, std::byte{0xEE});
-    outcome->result = TransferResult::kFailed;
-    outcome->error = up ? TierError::kRead : TierError::kWrite;
-    return;
-  }
   std::ranges::copy(from, to.begin());
   outcome->bytes = options.block_bytes;
 }

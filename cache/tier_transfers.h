@@ -53,8 +53,7 @@ class TierTransfers final : public TransferPort {
     std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
     // Whether all values of a block's KV are finite. Called by workers.
     std::function<bool(std::span<const std::byte>)> is_finite;
-    std::function<bool(const Transfer&)> host_copy_fails;  // for tests; may be empty
-    std::function<void()> wake;                            // may be empty; see Engine::Create
+    std::function<void()> wake;  // may be empty; see Engine::Create
     const Clock* clock = nullptr;
     std::shared_ptr<DropLog> drops;  // what the store dropped; null: the store drops nothing by itself
   };

@@ -172,9 +172,8 @@ class TierSimulation {
             .fingerprint = kFingerprint,
             .block_bytes = block_bytes,
             .codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4},
-            .device_block = [this](BlockId block) { return memory_->bytes(block); },
-            .host_copy_fails = [this](const Transfer& transfer) { return HostCopyFails(transfer); }},
-        host_blocks_, &store_, &executor_);
+            .device_block = [this](BlockId block) { return memory_->bytes(block); }},
+        host_blocks_, &store_, &executor_, [this](const Transfer& transfer) { return CopyFails(transfer); });
     PrefixCache::Options options{.block_tokens = block_tokens_, .blocks = blocks_};
     options.host_blocks = host_blocks_;
     options.disk = disk_;
@@ -217,7 +216,7 @@ class TierSimulation {
     }
   }
 
-  bool HostCopyFails(const Transfer& transfer) {
+  bool CopyFails(const Transfer& transfer) {
     const bool fails = random_.Chance(0.1);
     if (fails && transfer.to == Tier::kDevice) ++bad_loads_;
     return fails;

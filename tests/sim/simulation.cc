@@ -82,21 +82,25 @@ void Simulation::Start() {
   memory_ = std::make_unique<TokenMemory>(block_tokens_, blocks_);
   const size_t block_bytes = sizeof(TokenMemory::Mark) * static_cast<size_t>(block_tokens_);
   host_.assign(block_bytes * host_blocks_, std::byte{0xDD});
+  const auto device_block = [this](BlockId block) { return memory_->bytes(block); };
+  const auto host_block = [this, block_bytes](BlockId block) {
+    return std::span(host_).subspan(block * block_bytes, block_bytes);
+  };
   TierTransfers::Options options;
   options.fingerprint = kFingerprint;
   options.block_bytes = block_bytes;
   options.codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4};
-  options.device_block = [this](BlockId block) { return memory_->bytes(block); };
-  options.host_block = [this, block_bytes](BlockId block) {
-    return std::span(host_).subspan(block * block_bytes, block_bytes);
-  };
+  options.device_block = device_block;
+  options.host_block = host_block;
   options.is_finite = [this](std::span<const std::byte>) { return IsFinite(); };
-  options.host_copy_fails = [this](const Transfer& transfer) { return CopyFails(transfer); };
   options.clock = &clock_;
   options.drops = drops_;
   tiers_ = std::make_unique<TierTransfers>(std::move(options), disk_tier_ ? disk_.get() : nullptr,
                                            loads_.get(), spills_.get());
-  cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), tiers_.get());
+  copies_ = std::make_unique<testing_support::FaultyCopies>(
+      tiers_.get(), [this](const Transfer& transfer) { return CopyFails(transfer); }, device_block,
+      host_block);
+  cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), copies_.get());
   const int step_tokens = static_cast<int>(random_.Between(4, 24));
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{.max_sequences = static_cast<int>(random_.Between(1, 4)), .step_tokens = step_tokens},
@@ -128,6 +132,7 @@ void Simulation::Stop() {
   while (loads_->RunOne() || spills_->RunOne()) {
   }
   cache_.reset();
+  copies_.reset();
   tiers_.reset();
 }
 

@@ -32,6 +32,7 @@
 #include "tests/sim/model_disk.h"
 #include "tests/sim/real_disk.h"
 #include "tests/sim/seeds.h"
+#include "tests/support/faulty_copies.h"
 
 namespace prefixd::sim {
 
@@ -82,6 +83,7 @@ class Simulation {
   std::unique_ptr<TokenMemory> memory_;
   std::vector<std::byte> host_;
   std::unique_ptr<TierTransfers> tiers_;
+  std::unique_ptr<testing_support::FaultyCopies> copies_;  // the port of the cache
   std::unique_ptr<PrefixCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   StepBudget budget_;

@@ -12,24 +12,28 @@
 #include <vector>
 
 #include "cache/tier_transfers.h"
+#include "tests/support/faulty_copies.h"
 
 namespace prefixd::testing_support {
 
 class SlowTiers final : public TransferPort {
  public:
-  // Fills in what `options` leaves empty: all values are finite, and every reading of the
-  // clock is a second later than the one before.
-  SlowTiers(TierTransfers::Options options, uint32_t host_blocks, BlockStore* store, Executor* executor)
-      : host_(options.block_bytes * host_blocks),
+  // Fills in what `options` leaves empty: all values are finite, and every reading of the clock is a second
+  // later than the one before. `copy_fails` may be empty.
+  SlowTiers(TierTransfers::Options options, uint32_t host_blocks, BlockStore* store, Executor* executor,
+            FaultyCopies::Fails copy_fails = {})
+      : bytes_(options.block_bytes),
+        host_(options.block_bytes * host_blocks),
         loads_(executor),
+        copies_(&transfers_, std::move(copy_fails), options.device_block, HostBlock()),
         transfers_(Completed(std::move(options)), store, &loads_, executor) {}
 
-  bool OnDisk(const BlockKey& key) const override { return transfers_.OnDisk(key); }
-  void Drop(const BlockKey& key) override { transfers_.Drop(key); }
-  void Start(const Transfer& transfer) override { transfers_.Start(transfer); }
-  void Poll(std::vector<FinishedTransfer>* finished) override { transfers_.Poll(finished); }
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return transfers_.WhyLost(key); }
-  const TransferStats& stats() const override { return transfers_.stats(); }
+  bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
+  void Drop(const BlockKey& key) override { copies_.Drop(key); }
+  void Start(const Transfer& transfer) override { copies_.Start(transfer); }
+  void Poll(std::vector<FinishedTransfer>* finished) override { copies_.Poll(finished); }
+  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return copies_.WhyLost(key); }
+  const TransferStats& stats() const override { return copies_.stats(); }
 
   // Loads that the executor did not take, and which therefore failed.
   uint64_t refused_loads() const { return loads_.refused; }
@@ -52,18 +56,22 @@ class SlowTiers final : public TransferPort {
     mutable std::atomic<int64_t> now{0};
   };
 
+  FaultyCopies::Block HostBlock() {
+    return [this](BlockId block) { return std::span(host_).subspan(block * bytes_, bytes_); };
+  }
+
   TierTransfers::Options Completed(TierTransfers::Options options) {
-    options.host_block = [this, bytes = options.block_bytes](BlockId block) {
-      return std::span(host_).subspan(block * bytes, bytes);
-    };
+    options.host_block = HostBlock();
     if (!options.is_finite) options.is_finite = [](std::span<const std::byte>) { return true; };
     if (options.clock == nullptr) options.clock = &clock_;
     return options;
   }
 
+  const size_t bytes_;  // of a block
   std::vector<std::byte> host_;
   const RunningClock clock_;
   CountingExecutor loads_;
+  FaultyCopies copies_;
   TierTransfers transfers_;
 };
 

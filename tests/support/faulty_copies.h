@@ -1,0 +1,65 @@
+// FaultyCopies: a TransferPort for tests that hands everything on to another one and lets copies between the
+// device and the host fail. The test chooses which. The target of a failed copy has other bytes afterwards.
+//
+// Threads: the engine thread calls all members.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "cache/transfer_port.h"
+
+namespace prefixd::testing_support {
+
+class FaultyCopies final : public TransferPort {
+ public:
+  // Whether a copy that has ended well shall have failed.
+  using Fails = std::function<bool(const Transfer&)>;
+  using Block = std::function<std::span<std::byte>(BlockId)>;
+
+  // `port` must outlive the result. `fails` may be empty.
+  FaultyCopies(TransferPort* port, Fails fails, Block device_block, Block host_block)
+      : port_(port),
+        fails_(std::move(fails)),
+        device_block_(std::move(device_block)),
+        host_block_(std::move(host_block)) {}
+
+  bool OnDisk(const BlockKey& key) const override { return port_->OnDisk(key); }
+  void Drop(const BlockKey& key) override { port_->Drop(key); }
+  void Start(const Transfer& transfer) override {
+    Transfer& copy = running_[transfer.id] = transfer;
+    copy.tokens = {};
+    port_->Start(transfer);
+  }
+  void Poll(std::vector<FinishedTransfer>* finished) override {
+    std::vector<FinishedTransfer> ended;
+    port_->Poll(&ended);
+    for (FinishedTransfer& each : ended) {
+      End(running_.extract(each.id).mapped(), &each);
+      finished->push_back(std::move(each));
+    }
+  }
+  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return port_->WhyLost(key); }
+  const TransferStats& stats() const override { return port_->stats(); }
+
+ private:
+  void End(const Transfer& transfer, FinishedTransfer* finished) {
+    const bool is_copy = transfer.from != Tier::kDisk && transfer.to != Tier::kDisk;
+    if (!is_copy || finished->result != TransferResult::kOk || !fails_ || !fails_(transfer)) return;
+    const Block& block = transfer.to == Tier::kDevice ? device_block_ : host_block_;
+    std::ranges::fill(block(transfer.to_block), std::byte{0xEE});
+    finished->result = TransferResult::kFailed;
+    finished->bytes = 0;
+  }
+
+  TransferPort* const port_;
+  const Fails fails_;
+  const Block device_block_, host_block_;
+  std::unordered_map<uint64_t, Transfer> running_;  // by id, without tokens
+};
+
+}  // namespace prefixd::testing_support
