@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/mutex.h"
 #include "cache/drop_log.h"
+#include "cache/read_pause.h"
 #include "storage/record.h"
 
 namespace prefixd {
@@ -50,9 +51,14 @@ struct TierTransfers::Outcome {
   int64_t ended = 0;
 
   bool refused() const { return error == TierError::kBusy; }
+  void Refuse() {
+    result = TransferResult::kFailed;
+    error = TierError::kBusy;
+  }
 };
 
 struct TierTransfers::Shared {
+  ReadPause pause;  // of reads from the disk
   Mutex mutex;
   CondVar ended;
   int running GUARDED_BY(mutex) = 0;
@@ -75,7 +81,7 @@ TierTransfers::~TierTransfers() {
 }
 
 bool TierTransfers::OnDisk(const BlockKey& key) const {
-  return store_ != nullptr && !dropped_.contains(key) && store_->Contains(key);
+  return store_ != nullptr && !shared_->pause.IsOn(*options_->clock) && HasRecord(key);
 }
 
 void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }
@@ -112,8 +118,7 @@ bool TierTransfers::Submit(Executor* executor, Outcome outcome, Work work) {
 }
 
 void TierTransfers::Refuse(Outcome outcome) {
-  outcome.result = TransferResult::kFailed;
-  outcome.error = TierError::kBusy;
+  outcome.Refuse();
   MutexLock lock(shared_->mutex);
   shared_->outcomes.push_back(std::move(outcome));
   if (options_->wake) options_->wake();
@@ -125,8 +130,10 @@ void TierTransfers::Start(const Transfer& transfer) {
   Outcome outcome{.transfer = transfer};
   outcome.transfer.tokens = {};
   bool accepted = false;
+  const bool reads_pause = shared_->pause.IsOn(*options_->clock);
   if (transfer.to == Tier::kDisk) {
-    if (options_->clock->NowNanos() >= spills_begin_nanos_) {
+    const bool is_there = reads_pause && HasRecord(transfer.key);
+    if (!is_there && options_->clock->NowNanos() >= spills_begin_nanos_) {
       std::vector<TokenId> tokens(transfer.tokens.begin(), transfer.tokens.end());
       accepted = Submit(spills_, outcome,
                         [tokens = std::move(tokens)](const Options& options, BlockStore* store,
@@ -135,9 +142,13 @@ void TierTransfers::Start(const Transfer& transfer) {
     // A Delete that came after the spill would delete what it writes.
     const auto dropped = dropped_.find(transfer.key);
     if (accepted && dropped != dropped_.end() && dropped->second == 0) dropped->second = kReplaced;
+  } else if (transfer.from == Tier::kDisk) {
+    const auto read = [pause = &shared_->pause](const Options& options, BlockStore* store, Outcome* out) {
+      Read(options, store, pause, out);
+    };
+    accepted = !reads_pause && Submit(loads_, outcome, read);
   } else {
-    Executor* const executor = transfer.to == Tier::kDevice ? loads_ : spills_;
-    accepted = Submit(executor, outcome, transfer.from == Tier::kDisk ? Read : CopyOnHost);
+    accepted = Submit(transfer.to == Tier::kDevice ? loads_ : spills_, outcome, CopyOnHost);
   }
   if (!accepted) Refuse(std::move(outcome));
 }
@@ -183,11 +194,17 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
   outcome->error = status.code() == Code::kResourceExhausted ? TierError::kFull : TierError::kWrite;
 }
 
-void TierTransfers::Read(const Options& options, BlockStore* store, Outcome* outcome) {
+void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* pause, Outcome* outcome) {
   const Transfer& transfer = outcome->transfer;
+  if (pause->IsOn(*options.clock)) return outcome->Refuse();
   const Result<std::string> bytes = store->Get(transfer.key);
-  if (!bytes.ok()) {
+  if (bytes.ok()) {
+    pause->Succeeded();
+  } else {
     const bool missing = bytes.status().code() == Code::kNotFound;
+    // A record that the store found damaged says nothing of the next one.
+    if (!missing && bytes.status().code() != Code::kCorrupt)
+      pause->Failed(outcome->taken_up, options.clock->NowNanos());
     outcome->result = missing ? TransferResult::kMissing : TransferResult::kFailed;
     outcome->error = missing ? TierError::kMissing : TierError::kRead;
     return;

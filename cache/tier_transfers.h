@@ -20,7 +20,10 @@
 //   3. What a spill to the disk writes has neither NaN nor infinity.
 //   4. After a write that failed, spills to the disk fail at once for a second: a disk that is out of order
 //      costs no work.
-//   5. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
+//   5. After a read that failed, the disk is not read for a time (cache/read_pause.h): loads from it fail at
+//      once, those that wait in the executor as well, and OnDisk returns false for all keys. A block that the
+//      disk has already is not written meanwhile.
+//   6. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
 //      spill of it has ended. The record is deleted.
 #pragma once
 
@@ -41,6 +44,7 @@
 namespace prefixd {
 
 class DropLog;
+class ReadPause;
 
 class TierTransfers final : public TransferPort {
  public:
@@ -73,6 +77,8 @@ class TierTransfers final : public TransferPort {
   struct Outcome;  // of a job
   struct Shared;   // the outcomes that Poll has not taken yet
   using Work = std::function<void(const Options& options, BlockStore* store, Outcome* outcome)>;
+  // What the store knows of the key, without the pause of reads.
+  bool HasRecord(const BlockKey& key) const { return !dropped_.contains(key) && store_->Contains(key); }
   // Runs `work` on the executor. Returns false when the executor does not take it.
   bool Submit(Executor* executor, Outcome outcome, Work work);
   void Refuse(Outcome outcome);
@@ -81,7 +87,7 @@ class TierTransfers final : public TransferPort {
   static void CopyOnHost(const Options& options, BlockStore* store, Outcome* outcome);
   static void Write(const Options& options, std::span<const TokenId> tokens, BlockStore* store,
                     Outcome* outcome);
-  static void Read(const Options& options, BlockStore* store, Outcome* outcome);
+  static void Read(const Options& options, BlockStore* store, ReadPause* pause, Outcome* outcome);
 
   const std::shared_ptr<const Options> options_;  // the jobs hold it as well
   BlockStore* const store_;

@@ -108,7 +108,8 @@ class TransferPort {
   virtual ~TransferPort() = default;
   // Whether the disk tier has a record under this key, as far as is known now. The record may be another
   // block's, and it may be gone when a transfer reads it. Once Poll has reported that a transfer from the
-  // disk ended as kMissing or kCorrupt, there is none until one is written. Reads nothing from the disk.
+  // disk ended as kMissing or kCorrupt, there is none until one is written. Returns false for all keys while
+  // the disk does not read, so the answer may change by time alone. Reads nothing from the disk.
   virtual bool OnDisk(const BlockKey& key) const = 0;
   // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
   // now on, until a record is written.

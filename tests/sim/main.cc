@@ -62,6 +62,7 @@ bool Print(const Seen& seen) {
   line("collisions", seen.collisions);
   line("operations", seen.operations);
   line("refused_jobs", seen.refused);
+  line("refused_loads", seen.refused_loads);
   line("loads", seen.loads[static_cast<size_t>(TransferResult::kOk)]);
   line("loads_failed", seen.loads[static_cast<size_t>(TransferResult::kFailed)]);
   line("loads_missing", seen.loads[static_cast<size_t>(TransferResult::kMissing)]);

@@ -22,6 +22,7 @@ struct Seen {
   uint64_t host_tokens = 0, disk_tokens = 0, recovered_records = 0, recovered_tokens = 0, shared_tokens = 0;
   uint64_t damaged_reads = 0, nonfinite = 0, collisions = 0, operations = 0, refused = 0;
   uint64_t parts = 0;  // chunks that were computed while later blocks were loaded
+  uint64_t refused_loads = 0;
   std::array<uint64_t, kTransferResults> loads{}, spills{};
   std::array<uint64_t, kLoadDecisions> decisions{};
 

@@ -127,6 +127,7 @@ void Simulation::Stop() {
   }
   seen_.damaged_reads += disk_->damaged_reads() - damaged_before_;
   seen_.nonfinite += nonfinite_;
+  seen_.refused_loads += copies_->refused_loads();
   seen_.refused += loads_->refused + spills_->refused;
   scheduler_.reset();
   while (loads_->RunOne() || spills_->RunOne()) {

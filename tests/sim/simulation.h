@@ -22,7 +22,6 @@
 #include <set>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/prng.h"
 #include "cache/drop_log.h"
 #include "cache/tier_transfers.h"
@@ -33,6 +32,7 @@
 #include "tests/sim/real_disk.h"
 #include "tests/sim/seeds.h"
 #include "tests/support/faulty_copies.h"
+#include "tests/support/ticking_clock.h"
 
 namespace prefixd::sim {
 
@@ -74,7 +74,7 @@ class Simulation {
   const uint32_t blocks_;
   const uint32_t host_blocks_;
   const bool disk_tier_;
-  ManualClock clock_;
+  testing_support::TickingClock clock_{1};
   Faults faults_;
   std::shared_ptr<DropLog> drops_;
   std::unique_ptr<SimDisk> disk_;

@@ -1,5 +1,7 @@
 // FaultyCopies: a TransferPort for tests that hands everything on to another one and lets copies between the
 // device and the host fail. The test chooses which. The target of a failed copy has other bytes afterwards.
+// It also counts the loads that the other port has refused; for that, each reading of that port's clock must
+// be later than the one before (ticking_clock.h).
 //
 // Threads: the engine thread calls all members.
 #pragma once
@@ -46,8 +48,13 @@ class FaultyCopies final : public TransferPort {
   std::optional<DropReason> WhyLost(const BlockKey& key) const override { return port_->WhyLost(key); }
   const TransferStats& stats() const override { return port_->stats(); }
 
+  // Loads that failed without being tried.
+  uint64_t refused_loads() const { return refused_loads_; }
+
  private:
   void End(const Transfer& transfer, FinishedTransfer* finished) {
+    if (transfer.to == Tier::kDevice && finished->result == TransferResult::kFailed && finished->seconds == 0)
+      ++refused_loads_;
     const bool is_copy = transfer.from != Tier::kDisk && transfer.to != Tier::kDisk;
     if (!is_copy || finished->result != TransferResult::kOk || !fails_ || !fails_(transfer)) return;
     const Block& block = transfer.to == Tier::kDevice ? device_block_ : host_block_;
@@ -59,6 +66,7 @@ class FaultyCopies final : public TransferPort {
   TransferPort* const port_;
   const Fails fails_;
   const Block device_block_, host_block_;
+  uint64_t refused_loads_ = 0;
   std::unordered_map<uint64_t, Transfer> running_;  // by id, without tokens
 };
 

@@ -5,7 +5,6 @@
 // Threads: the engine thread calls all members; the executor's threads move the bytes.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -13,6 +12,7 @@
 
 #include "cache/tier_transfers.h"
 #include "tests/support/faulty_copies.h"
+#include "tests/support/ticking_clock.h"
 
 namespace prefixd::testing_support {
 
@@ -24,9 +24,8 @@ class SlowTiers final : public TransferPort {
             FaultyCopies::Fails copy_fails = {})
       : bytes_(options.block_bytes),
         host_(options.block_bytes * host_blocks),
-        loads_(executor),
         copies_(&transfers_, std::move(copy_fails), options.device_block, HostBlock()),
-        transfers_(Completed(std::move(options)), store, &loads_, executor) {}
+        transfers_(Completed(std::move(options)), store, executor, executor) {}
 
   bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
   void Drop(const BlockKey& key) override { copies_.Drop(key); }
@@ -35,27 +34,10 @@ class SlowTiers final : public TransferPort {
   std::optional<DropReason> WhyLost(const BlockKey& key) const override { return copies_.WhyLost(key); }
   const TransferStats& stats() const override { return copies_.stats(); }
 
-  // Loads that the executor did not take, and which therefore failed.
-  uint64_t refused_loads() const { return loads_.refused; }
+  // Loads that failed without being tried.
+  uint64_t refused_loads() const { return copies_.refused_loads(); }
 
  private:
-  struct CountingExecutor final : Executor {
-    explicit CountingExecutor(Executor* executor) : to(executor) {}
-    bool TrySubmit(Job job) override {
-      const bool accepted = to->TrySubmit(std::move(job));
-      if (!accepted) ++refused;
-      return accepted;
-    }
-    Executor* const to;
-    uint64_t refused = 0;
-  };
-
-  struct RunningClock final : Clock {
-    int64_t NowNanos() const override { return UnixSeconds() * 1'000'000'000; }
-    int64_t UnixSeconds() const override { return ++now; }
-    mutable std::atomic<int64_t> now{0};
-  };
-
   FaultyCopies::Block HostBlock() {
     return [this](BlockId block) { return std::span(host_).subspan(block * bytes_, bytes_); };
   }
@@ -69,8 +51,7 @@ class SlowTiers final : public TransferPort {
 
   const size_t bytes_;  // of a block
   std::vector<std::byte> host_;
-  const RunningClock clock_;
-  CountingExecutor loads_;
+  const TickingClock clock_{1'000'000'000};
   FaultyCopies copies_;
   TierTransfers transfers_;
 };
