@@ -98,7 +98,7 @@ class DiskTierTest : public testing::Test {
 
   const testing_support::TempDir folder_{"/dev/shm"};
   const std::string path_ = folder_.path().string() + "/cache";
-  const SystemClock clock_;
+  SystemClock clock_;
   HangingDisk disk_;
   std::unique_ptr<DiskTier> tier_;
   Mutex mutex_;

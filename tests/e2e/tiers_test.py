@@ -167,7 +167,8 @@ def test_an_answer_does_not_depend_on_what_is_loaded(tmp_path):
                 decided[name] += daemon.metrics()[
                     "prefixd_load_decisions_total", (("decision", name), ("tier", "disk"))]
             check_at_rest(daemon)
-    assert decided["load"] > 0 and decided["overtaken"] > 0 and decided["split"] + decided["recompute"] > 0, decided
+    assert decided["load"] > 0 and decided["overtaken"] > 0, decided
+    assert decided["split"] + decided["recompute"] > 0, decided
 
 
 def test_the_wear_filter_writes_what_is_used_twice(tmp_path):
