@@ -65,13 +65,13 @@ struct TierTransfers::Shared {
   std::vector<Outcome> outcomes GUARDED_BY(mutex);
 };
 
-TierTransfers::TierTransfers(Options options, BlockStore* store, Executor* loads, Executor* spills)
+TierTransfers::TierTransfers(Options options, BlockStore* store, const Executors& executors)
     : options_(std::make_shared<const Options>(std::move(options))),
       store_(store),
-      loads_(loads),
-      spills_(spills),
+      executors_(executors),
       shared_(std::make_shared<Shared>()) {
-  PREFIXD_CHECK(loads != nullptr && spills != nullptr && options_->clock != nullptr);
+  PREFIXD_CHECK(executors.loads != nullptr && executors.spills != nullptr && executors.copies != nullptr);
+  PREFIXD_CHECK(options_->clock != nullptr);
   PREFIXD_CHECK(options_->device_block && options_->is_finite && options_->block_bytes > 0);
 }
 
@@ -135,7 +135,7 @@ void TierTransfers::Start(const Transfer& transfer) {
     const bool is_there = reads_pause && HasRecord(transfer.key);
     if (!is_there && options_->clock->NowNanos() >= spills_begin_nanos_) {
       std::vector<TokenId> tokens(transfer.tokens.begin(), transfer.tokens.end());
-      accepted = Submit(spills_, outcome,
+      accepted = Submit(executors_.spills, outcome,
                         [tokens = std::move(tokens)](const Options& options, BlockStore* store,
                                                      Outcome* out) { Write(options, tokens, store, out); });
     }
@@ -146,9 +146,9 @@ void TierTransfers::Start(const Transfer& transfer) {
     const auto read = [pause = &shared_->pause](const Options& options, BlockStore* store, Outcome* out) {
       Read(options, store, pause, out);
     };
-    accepted = !reads_pause && Submit(loads_, outcome, read);
+    accepted = !reads_pause && Submit(executors_.loads, outcome, read);
   } else {
-    accepted = Submit(transfer.to == Tier::kDevice ? loads_ : spills_, outcome, CopyOnHost);
+    accepted = Submit(executors_.copies, outcome, CopyOnHost);
   }
   if (!accepted) Refuse(std::move(outcome));
 }
@@ -232,7 +232,7 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
 
 void TierTransfers::StartDelete(const BlockKey& key) {
   const uint64_t number = ++drops_;
-  const bool accepted = Submit(spills_, {.transfer = {.key = key}, .delete_number = number},
+  const bool accepted = Submit(executors_.spills, {.transfer = {.key = key}, .delete_number = number},
                                [](const Options&, BlockStore* store, Outcome* outcome) {
                                  if (!store->Delete(outcome->transfer.key).ok())
                                    outcome->result = TransferResult::kFailed;

@@ -2,13 +2,14 @@
 // host memory and a BlockStore, the disk tier. The engine thread only hands out jobs and takes their results:
 // workers copy, encode, compress, check, read and write.
 //
-//   host -> device           a copy of the block                        on `loads`
+//   host -> device           a copy of the block                        on `copies`
+//   device -> host           a copy of the block                        on `copies`
 //   disk -> device           get, compare, decode into the block        on `loads`
-//   device -> host           a copy of the block                        on `spills`
 //   device or host -> disk   check, encode, put                         on `spills`
 //
-// A load never waits behind a spill, which may take as long as a full segment takes to be written: they have
-// executors of their own. The store makes a record durable after the spill has ended, see DiskStore.
+// They have executors of their own: a load never waits behind a spill, which may take as long as a full
+// segment takes to be written, and a copy waits for neither, however slow the disk is. The store makes a
+// record durable after the spill has ended, see DiskStore.
 //
 // Threads: the engine thread calls all members, and the executors run the jobs. The store, the executors and
 // the memory of the blocks must outlive the TierTransfers, whose destructor waits for its jobs.
@@ -61,8 +62,14 @@ class TierTransfers final : public TransferPort {
     const Clock* clock = nullptr;
     std::shared_ptr<DropLog> drops;  // what the store dropped; null: the store drops nothing by itself
   };
-  // `store` may be null when there is no disk tier. `loads` and `spills` may be the same executor.
-  TierTransfers(Options options, BlockStore* store, Executor* loads, Executor* spills);
+  // Some or all may be the same.
+  struct Executors {
+    Executor* loads = nullptr;
+    Executor* spills = nullptr;
+    Executor* copies = nullptr;
+  };
+  // `store` may be null when there is no disk tier.
+  TierTransfers(Options options, BlockStore* store, const Executors& executors);
   // Waits for the jobs under way, so the executors must run them.
   ~TierTransfers() override;
 
@@ -91,8 +98,7 @@ class TierTransfers final : public TransferPort {
 
   const std::shared_ptr<const Options> options_;  // the jobs hold it as well
   BlockStore* const store_;
-  Executor* const loads_;
-  Executor* const spills_;
+  const Executors executors_;
   const std::shared_ptr<Shared> shared_;
   // Keys whose record is dropped, by the number of the Delete; 0: the executor did not take it, and Poll
   // tries again; kReplaced: a spill that is under way replaces it.

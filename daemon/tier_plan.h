@@ -36,8 +36,9 @@ struct TierPlan {
 // the directory is none, may not be written, or its file system cannot be asked. Creates nothing.
 Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
 
-// Threads that move KV: those that load, and one that spills.
-inline constexpr int kLoadThreads = 4, kSpillThreads = 1;
+// Threads that move KV: those that load from the disk, one that spills to it, and those that copy between the
+// device and the host.
+inline constexpr int kLoadThreads = 4, kSpillThreads = 1, kCopyThreads = 2;
 // How many drops of the disk cache can be explained: four for each block of the device cache, and at most so
 // many that their memory, about 30 MiB, does not matter.
 constexpr uint64_t RememberedDrops(uint32_t blocks) {

@@ -57,6 +57,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   if (tiers->host_ == nullptr && tiers->disk_ == nullptr) return tiers;
   tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
   tiers->spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
+  tiers->copies_ = std::make_unique<ThreadExecutor>(kCopyThreads, kQueuedJobs);
   const bool submitted = tiers->spills_->TrySubmit(
       [] { (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSpillNiceness); });
   PREFIXD_CHECK(submitted);
@@ -81,7 +82,9 @@ LowerTiers Tiers::lower_tiers() {
     options.wake = std::move(wake);
     options.clock = clock_;
     options.drops = drops_;
-    return std::make_unique<TierTransfers>(std::move(options), disk_.get(), loads_.get(), spills_.get());
+    return std::make_unique<TierTransfers>(
+        std::move(options), disk_.get(),
+        TierTransfers::Executors{.loads = loads_.get(), .spills = spills_.get(), .copies = copies_.get()});
   };
 }
 

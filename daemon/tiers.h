@@ -41,7 +41,7 @@ class Tiers {
   std::shared_ptr<DropLog> drops_;
   std::unique_ptr<DiskTier> disk_;
   // Destroyed first: their jobs use the other members.
-  std::unique_ptr<ThreadExecutor> loads_, spills_;
+  std::unique_ptr<ThreadExecutor> loads_, spills_, copies_;
 };
 
 }  // namespace prefixd

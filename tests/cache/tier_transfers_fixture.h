@@ -69,7 +69,9 @@ class TierTransfersTest : public testing::Test {
     options.wake = [this] { ++wakes_; };
     options.clock = &clock_;
     options.drops = drops_;
-    transfers_ = std::make_unique<TierTransfers>(std::move(options), &store_, &loads_, &spills_);
+    transfers_ = std::make_unique<TierTransfers>(
+        std::move(options), &store_,
+        TierTransfers::Executors{.loads = &loads_, .spills = &spills_, .copies = &copies_});
     for (size_t i = 0; i < device_.size(); ++i) device_[i].fill(std::byte(i + 1));
     for (auto& block : host_) block.fill(std::byte{0});
   }
@@ -101,7 +103,7 @@ class TierTransfersTest : public testing::Test {
     return std::move(finished[0]);
   }
   void RunAll() {
-    while (loads_.RunOne() || spills_.RunOne()) {
+    while (loads_.RunOne() || spills_.RunOne() || copies_.RunOne()) {
     }
   }
   TransferResult Spill(BlockId block) { return Move(Of(Tier::kDevice, Tier::kDisk, block, kNoBlock)).result; }
@@ -133,7 +135,7 @@ class TierTransfersTest : public testing::Test {
   uint64_t last_id_ = 0;
   ManualClock clock_;
   FailingStore store_;
-  ManualExecutor loads_{4}, spills_{4};
+  ManualExecutor loads_{4}, spills_{4}, copies_{4};
   std::shared_ptr<DropLog> drops_ = std::make_shared<DropLog>(2);
   std::unique_ptr<TierTransfers> transfers_;
 };

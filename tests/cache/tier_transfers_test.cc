@@ -124,6 +124,30 @@ TEST_F(TierTransfersTest, ErrorsOfTheStoreAreCountedByKind) {
   EXPECT_TRUE(OnDisk()) << "a later read may succeed";
 }
 
+TEST_F(TierTransfersTest, CopiesWaitNeitherForReadsNorForWritesOfTheDisk) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
+  for (int i = 0; i < 4; ++i) {  // all that the executors take; none of them ends
+    transfers_->Start(Of(Tier::kDisk, Tier::kDevice, kNoBlock, 0));
+    transfers_->Start(Of(Tier::kDevice, Tier::kDisk, 1, kNoBlock));
+  }
+  const Transfer load = Of(Tier::kHost, Tier::kDevice, 2, 3);
+  const Transfer spill = Of(Tier::kDevice, Tier::kHost, 1, 3);
+  transfers_->Start(load);
+  transfers_->Start(spill);
+  while (copies_.RunOne()) {
+  }
+  std::vector<FinishedTransfer> finished;
+  transfers_->Poll(&finished);
+  ASSERT_EQ(finished.size(), 2u);
+  EXPECT_EQ(finished[0].id, load.id);
+  EXPECT_EQ(finished[1].id, spill.id);
+  for (const FinishedTransfer& each : finished) EXPECT_EQ(each.result, TransferResult::kOk);
+  EXPECT_EQ(device_[3], device_[1]);
+  EXPECT_EQ(host_[3], device_[1]);
+  RunAll();
+}
+
 TEST_F(TierTransfersTest, WhatTheExecutorRefusesFails) {
   for (int i = 0; i < 5; ++i) transfers_->Start(Of(Tier::kDevice, Tier::kHost, 0, 0));
   std::vector<FinishedTransfer> finished;
@@ -152,7 +176,11 @@ TEST_F(TierTransfersTest, ADroppedRecordIsGoneAtOnceAndBackWithTheNextSpill) {
 
 TEST_F(TierTransfersTest, ADeleteThatWasRefusedDoesNotFollowTheSpillOfItsKey) {
   ASSERT_EQ(Spill(1), TransferResult::kOk);
-  for (int i = 0; i < 4; ++i) transfers_->Start(Of(Tier::kDevice, Tier::kHost, 0, 0));
+  for (uint64_t i = 0; i < 4; ++i) {
+    Transfer other = Of(Tier::kDevice, Tier::kDisk, 0, kNoBlock);
+    other.key = {i, i};
+    transfers_->Start(other);
+  }
   transfers_->Drop(ChildKey(kRoot, kTokens));  // the executor is full
   EXPECT_FALSE(OnDisk());
   spills_.RunOne();

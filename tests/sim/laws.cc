@@ -60,7 +60,7 @@ void Simulation::CheckAtRest() {
   for (const auto failure : {VerifyFailure::kTokens, VerifyFailure::kChecksum, VerifyFailure::kFingerprint,
                              VerifyFailure::kShort, VerifyFailure::kDecompress})
     damaged += tiers_->stats().verify_failures[static_cast<size_t>(failure)];
-  const uint64_t bad = bad_copies_ + disk_->bad_reads() - bad_reads_before_ + copies_->refused_loads();
+  const uint64_t bad = bad_copies_ + disk_->bad_reads() - bad_reads_before_ + port_->refused_loads();
   const uint64_t damaged_reads = disk_->damaged_reads() - damaged_before_;
   // With weak keys a record may be whole and of another block.
   PREFIXD_CHECK(weak_keys_ != 0 ? bad_loads >= bad : bad_loads == bad)

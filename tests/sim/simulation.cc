@@ -79,6 +79,7 @@ PrefixCache::Options Simulation::CacheOptions() {
 void Simulation::Start() {
   loads_ = std::make_unique<JobQueue>(&random_, false);
   spills_ = std::make_unique<JobQueue>(&random_, true);
+  copies_ = std::make_unique<JobQueue>(&random_, false);
   memory_ = std::make_unique<TokenMemory>(block_tokens_, blocks_);
   const size_t block_bytes = sizeof(TokenMemory::Mark) * static_cast<size_t>(block_tokens_);
   host_.assign(block_bytes * host_blocks_, std::byte{0xDD});
@@ -95,12 +96,13 @@ void Simulation::Start() {
   options.is_finite = [this](std::span<const std::byte>) { return IsFinite(); };
   options.clock = &clock_;
   options.drops = drops_;
-  tiers_ = std::make_unique<TierTransfers>(std::move(options), disk_tier_ ? disk_.get() : nullptr,
-                                           loads_.get(), spills_.get());
-  copies_ = std::make_unique<testing_support::FaultyCopies>(
+  tiers_ = std::make_unique<TierTransfers>(
+      std::move(options), disk_tier_ ? disk_.get() : nullptr,
+      TierTransfers::Executors{.loads = loads_.get(), .spills = spills_.get(), .copies = copies_.get()});
+  port_ = std::make_unique<testing_support::FaultyCopies>(
       tiers_.get(), [this](const Transfer& transfer) { return CopyFails(transfer); }, device_block,
       host_block);
-  cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), copies_.get());
+  cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), port_.get());
   const int step_tokens = static_cast<int>(random_.Between(4, 24));
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{.max_sequences = static_cast<int>(random_.Between(1, 4)), .step_tokens = step_tokens},
@@ -127,13 +129,12 @@ void Simulation::Stop() {
   }
   seen_.damaged_reads += disk_->damaged_reads() - damaged_before_;
   seen_.nonfinite += nonfinite_;
-  seen_.refused_loads += copies_->refused_loads();
-  seen_.refused += loads_->refused + spills_->refused;
+  seen_.refused_loads += port_->refused_loads();
+  seen_.refused += loads_->refused + spills_->refused + copies_->refused;
   scheduler_.reset();
-  while (loads_->RunOne() || spills_->RunOne()) {
-  }
+  RunAllJobs();
   cache_.reset();
-  copies_.reset();
+  port_.reset();
   tiers_.reset();
 }
 
@@ -154,6 +155,7 @@ void Simulation::Event() {
   const uint64_t dice = random_.Below(1000);
   loads_->full = faults_.Chance();
   spills_->full = faults_.Chance();
+  copies_->full = faults_.Chance();
   if (dice < 120) return Submit();
   if (dice < 150) return Cancel();
   if (dice < 156) return disk_->EvictOne();
@@ -259,8 +261,15 @@ void Simulation::Compute(const PlannedChunk& chunk) {
 }
 
 void Simulation::RunJob() {
-  const bool load = random_.Chance(0.5);
-  if (!(load ? loads_ : spills_)->RunOne()) (load ? spills_ : loads_)->RunOne();
+  JobQueue* const queues[] = {loads_.get(), spills_.get(), copies_.get()};
+  const size_t first = random_.Below(3);
+  for (size_t i = 0; i < 3 && !queues[(first + i) % 3]->RunOne(); ++i) {
+  }
+}
+
+void Simulation::RunAllJobs() {
+  while (loads_->RunOne() || spills_->RunOne() || copies_->RunOne()) {
+  }
 }
 
 void Simulation::Crash() {
@@ -284,7 +293,7 @@ void Simulation::Crash() {
 
 // Takes no new requests until all have ended and all transfers as well.
 void Simulation::Rest() {
-  loads_->full = spills_->full = false;
+  loads_->full = spills_->full = copies_->full = false;
   int turns = 0;
   const auto turn = [&] {
     PREFIXD_CHECK(++turns < kMostAtRest)
@@ -304,8 +313,7 @@ void Simulation::Rest() {
   }
   do {  // a Poll may start further transfers, and deletions run in jobs that are no transfer
     turn();
-    while (loads_->RunOne() || spills_->RunOne()) {
-    }
+    RunAllJobs();
     cache_->Poll(clock_.NowSeconds());
   } while (cache_->running_transfers() > 0 || cache_->pending_disk_blocks() > 0);
   CheckAtRest();

@@ -56,6 +56,7 @@ class Simulation {
   void AfterPrompt(const Sequence& sequence);
   void End(RequestId id);
   void RunJob();
+  void RunAllJobs();
   void Crash();
   void FinishScan();
   void Rest();
@@ -79,11 +80,11 @@ class Simulation {
   std::shared_ptr<DropLog> drops_;
   std::unique_ptr<SimDisk> disk_;
   // Of one process.
-  std::unique_ptr<JobQueue> loads_, spills_;
+  std::unique_ptr<JobQueue> loads_, spills_, copies_;
   std::unique_ptr<TokenMemory> memory_;
   std::vector<std::byte> host_;
   std::unique_ptr<TierTransfers> tiers_;
-  std::unique_ptr<testing_support::FaultyCopies> copies_;  // the port of the cache
+  std::unique_ptr<testing_support::FaultyCopies> port_;  // of the cache
   std::unique_ptr<PrefixCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   StepBudget budget_;

@@ -25,7 +25,7 @@ class SlowTiers final : public TransferPort {
       : bytes_(options.block_bytes),
         host_(options.block_bytes * host_blocks),
         copies_(&transfers_, std::move(copy_fails), options.device_block, HostBlock()),
-        transfers_(Completed(std::move(options)), store, executor, executor) {}
+        transfers_(Completed(std::move(options)), store, {executor, executor, executor}) {}
 
   bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
   void Drop(const BlockKey& key) override { copies_.Drop(key); }
