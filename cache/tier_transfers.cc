@@ -36,6 +36,12 @@ VerifyFailure FailureOf(RecordDefect defect) {
   return VerifyFailure::kChecksum;
 }
 
+// The same limit as that of the store, which drops old records now and then.
+bool IsExpired(const TierTransfers::Options& options, uint64_t created) {
+  const int64_t limit = options.clock->UnixSeconds() - options.max_age_seconds;
+  return options.max_age_seconds > 0 && limit >= 0 && created <= static_cast<uint64_t>(limit);
+}
+
 }  // namespace
 
 struct TierTransfers::Outcome {
@@ -217,6 +223,11 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
                                 .prefix_check = transfer.check,
                                 .tokens = record.tokens};  // the cache compares them
   RecordDefect defect = CompareRecord(record, expected);
+  if (defect == RecordDefect::kNone && IsExpired(options, record.head.created)) {
+    outcome->result = TransferResult::kMissing;  // which is no error
+    if (options.drops != nullptr) options.drops->Add(transfer.key, DropReason::kExpired);
+    return;
+  }
   if (defect == RecordDefect::kNone)
     defect = ReadRecordPayload(record, options.device_block(transfer.to_block));
   if (defect != RecordDefect::kNone) {

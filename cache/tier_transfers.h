@@ -18,6 +18,7 @@
 //   1. Every transfer that Start was given is reported by Poll exactly once.
 //   2. What a load from the disk brings was whole, and its fingerprint, root, key, parent and prefix check
 //      were those of the block. The cache compares the tokens.
+//      Nor was the record older than allowed, whether or not the store has dropped such records yet.
 //   3. What a spill to the disk writes has neither NaN nor infinity.
 //   4. After a write that failed, spills to the disk fail at once for a second: a disk that is out of order
 //      costs no work.
@@ -60,6 +61,7 @@ class TierTransfers final : public TransferPort {
     std::function<bool(std::span<const std::byte>)> is_finite;
     std::function<void()> wake;  // may be empty; see Engine::Create
     const Clock* clock = nullptr;
+    int64_t max_age_seconds = 0;     // records of this age are not used; 0: there is no limit
     std::shared_ptr<DropLog> drops;  // what the store dropped; null: the store drops nothing by itself
   };
   // Some or all may be the same.

@@ -27,6 +27,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
   tiers->codec_ = plan.disk.codec;
+  tiers->max_age_seconds_ = plan.disk.max_age_seconds;
   tiers->fingerprint_ = fingerprint;
   tiers->clock_ = clock;
   if (plan.host_blocks > 0) {
@@ -81,6 +82,7 @@ LowerTiers Tiers::lower_tiers() {
     };
     options.wake = std::move(wake);
     options.clock = clock_;
+    options.max_age_seconds = max_age_seconds_;
     options.drops = drops_;
     return std::make_unique<TierTransfers>(
         std::move(options), disk_.get(),

@@ -35,6 +35,7 @@ class Tiers {
 
   KvLayout layout_;
   CodecChoice codec_;
+  int64_t max_age_seconds_ = 0;  // of records
   BlockKey fingerprint_;
   const Clock* clock_ = nullptr;
   std::unique_ptr<KvPool> host_;

@@ -59,6 +59,12 @@ class FailingStore final : public BlockStore {
 class TierTransfersTest : public testing::Test {
  protected:
   TierTransfersTest() {
+    Make(0);
+    for (size_t i = 0; i < device_.size(); ++i) device_[i].fill(std::byte(i + 1));
+    for (auto& block : host_) block.fill(std::byte{0});
+  }
+
+  void Make(int64_t max_age_seconds) {
     TierTransfers::Options options;
     options.fingerprint = kFingerprint;
     options.block_bytes = kBlockBytes;
@@ -68,12 +74,11 @@ class TierTransfersTest : public testing::Test {
     options.is_finite = [](std::span<const std::byte> bytes) { return bytes[0] != std::byte{0xFF}; };
     options.wake = [this] { ++wakes_; };
     options.clock = &clock_;
+    options.max_age_seconds = max_age_seconds;
     options.drops = drops_;
     transfers_ = std::make_unique<TierTransfers>(
         std::move(options), &store_,
         TierTransfers::Executors{.loads = &loads_, .spills = &spills_, .copies = &copies_});
-    for (size_t i = 0; i < device_.size(); ++i) device_[i].fill(std::byte(i + 1));
-    for (auto& block : host_) block.fill(std::byte{0});
   }
 
   Transfer Of(Tier from, Tier to, BlockId from_block, BlockId to_block) {
@@ -116,7 +121,7 @@ class TierTransfersTest : public testing::Test {
     return transfers_->stats().errors[static_cast<size_t>(tier)][static_cast<size_t>(kind)];
   }
   // Replaces the record by one of the same block, changed by `change`.
-  void Replace(const std::function<void(RecordIdentity*)>& change) {
+  void Replace(const std::function<void(RecordIdentity*)>& change, uint64_t created = 0) {
     RecordIdentity identity{.fingerprint = kFingerprint,
                             .root = kRoot,
                             .key = ChildKey(kRoot, kTokens),
@@ -124,7 +129,7 @@ class TierTransfersTest : public testing::Test {
                             .prefix_check = 77,
                             .tokens = kTokens};
     change(&identity);
-    PutRecord(EncodeRecord(identity, 0, RawPayload(device_[0])));
+    PutRecord(EncodeRecord(identity, created, RawPayload(device_[0])));
   }
   void PutRecord(std::string record) {
     ASSERT_TRUE(store_.records.Put(ChildKey(kRoot, kTokens), record).ok());

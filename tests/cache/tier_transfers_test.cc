@@ -113,6 +113,40 @@ TEST_F(TierTransfersTest, ADamagedRecordIsCountedByItsDefect) {
   EXPECT_EQ(failures(VerifyFailure::kChecksum), 1u);
 }
 
+// Also before the store drops it.
+TEST_F(TierTransfersTest, ARecordOlderThanAllowedIsNotUsed) {
+  Make(10);
+  clock_.Advance(5'000'000'000);
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  clock_.Advance(9'000'000'000);
+  EXPECT_EQ(Load(3).result, TransferResult::kOk) << "9 seconds old";
+  device_[3].fill(std::byte{9});
+  const auto before = device_[3];
+  clock_.Advance(1'000'000'000);
+  EXPECT_TRUE(OnDisk());
+  EXPECT_EQ(Load(3).result, TransferResult::kMissing) << "10 seconds old";
+  EXPECT_EQ(device_[3], before);
+  EXPECT_FALSE(OnDisk());
+  EXPECT_FALSE(store_.records.Contains(ChildKey(kRoot, kTokens)));
+  EXPECT_EQ(transfers_->WhyLost(ChildKey(kRoot, kTokens)), DropReason::kExpired);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kMissing), 0u) << "nothing went wrong";
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  EXPECT_EQ(Load(3).result, TransferResult::kOk) << "written again";
+  Make(0);
+  clock_.Advance(int64_t{1'000'000'000} * 1'000'000'000);
+  EXPECT_EQ(Load(3).result, TransferResult::kOk) << "without a limit";
+}
+
+// The time of creation comes from the disk.
+TEST_F(TierTransfersTest, AnyTimeOfCreationIsRead) {
+  Make(10);
+  clock_.Advance(5'000'000'000);
+  for (const uint64_t created : {uint64_t{0}, uint64_t{6}, UINT64_MAX}) {
+    Replace([](RecordIdentity*) {}, created);
+    EXPECT_EQ(Load(3).result, TransferResult::kOk) << created << ": the clock itself is not past the limit";
+  }
+}
+
 TEST_F(TierTransfersTest, ErrorsOfTheStoreAreCountedByKind) {
   EXPECT_EQ(Load(3).result, TransferResult::kMissing);
   EXPECT_EQ(errors(Tier::kDisk, TierError::kMissing), 1u);

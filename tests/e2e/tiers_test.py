@@ -6,6 +6,7 @@ printed so that their bits can be read back.
 """
 
 import random
+import time
 
 import pytest
 from daemon import MODEL, ROOT, Daemon, run, wait_until
@@ -169,6 +170,20 @@ def test_an_answer_does_not_depend_on_what_is_loaded(tmp_path):
             check_at_rest(daemon)
     assert decided["load"] > 0 and decided["overtaken"] > 0, decided
     assert decided["split"] + decided["recompute"] > 0, decided
+
+
+def test_a_record_older_than_the_limit_is_not_used(tmp_path, bare_answers):
+    options = ["--context", CONTEXT, "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB"]
+    with Daemon(*options, "--disk-write-through") as daemon:
+        ask(daemon, prompt(0))
+        daemon.signal()
+        assert daemon.exit_code() == 0
+    time.sleep(2)
+    with Daemon(*options, "--disk-max-age", "1s") as daemon:
+        wait_until(lambda: daemon.logged("the disk cache is scanned"), "the scan")
+        assert ask(daemon, prompt(0)) == (bare_answers("bf16", 0), 0)
+        expired = "prefixd_cache_miss_tokens_total", (("reason", "expired"),)
+        assert daemon.metrics()[expired] >= 320 - BLOCK
 
 
 def test_the_wear_filter_writes_what_is_used_twice(tmp_path):
