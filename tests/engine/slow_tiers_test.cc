@@ -24,6 +24,7 @@ class SlowStore final : public BlockStore {
   Result<std::string> Get(const BlockKey& key) override {
     ++reads;
     std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+    if (reads_fail) return IoError("the test says so");
     Result<std::string> record = records_.Get(key);
     if (record.ok()) {
       const DecodedHead head = DecodeRecordHead(std::as_bytes(std::span(*record)));
@@ -41,6 +42,7 @@ class SlowStore final : public BlockStore {
   uint64_t capacity() const override { return records_.capacity(); }
   uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
+  std::atomic<bool> reads_fail{false};
   std::atomic<int> delay_ms{0}, damage_every{0}, reads{0}, raw_reads{0}, compressed_reads{0};
 
  private:
@@ -60,7 +62,8 @@ class SlowTiersTest : public EngineTest {
               .codec = codec_,
               .device_block =
                   [&pool](BlockId block) { return std::span(pool.block(block), pool.layout().BlockBytes()); },
-              .wake = std::move(wake)},
+              .wake = std::move(wake),
+              .clock = tiers_clock_},
           options.host_blocks, &store_, &executor_);
     };
     auto engine = Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_, lower);
@@ -99,6 +102,7 @@ class SlowTiersTest : public EngineTest {
 
   SlowStore store_;
   CodecChoice codec_;
+  const Clock* tiers_clock_ = nullptr;  // null: that of SlowTiers
   ThreadExecutor executor_{4, 256};
 };
 
@@ -138,6 +142,43 @@ TEST_F(SlowTiersTest, TheEngineSleepsWhileItWaitsForATransfer) {
   EXPECT_EQ(From(*warm, TokenSource::kComputed), 1);
   EXPECT_TRUE(testing_support::SameTokens(warm->tokens, cold->tokens));
   engine->CheckInvariants();
+}
+
+// Each of the threads that load may have begun a read when the first one fails.
+TEST_F(SlowTiersTest, ADiskThatDoesNotReadCostsAtMostAReadForEachThread) {
+  ManualClock clock;
+  tiers_clock_ = &clock;
+  EngineOptions options = Options();
+  options.blocks = 17;
+  const auto engine = MakeWithTiers(options);
+  const auto cold = Submit(*engine, Prompt(100, 1));  // 12 blocks of 8, and 4 tokens
+  Serve(*engine);
+  for (int other = 2; other < 8; ++other) {  // these evict it
+    Settle(*engine);
+    Submit(*engine, Prompt(100, other));
+    Serve(*engine);
+  }
+  Settle(*engine);
+  store_.reads_fail = true;
+  for (int i = 0; i < 3; ++i) {
+    const auto warm = Submit(*engine, Prompt(100, 1));
+    Serve(*engine);
+    EXPECT_TRUE(testing_support::SameTokens(warm->tokens, cold->tokens));
+    EXPECT_EQ(From(*warm, TokenSource::kDisk), 0);
+    Submit(*engine, Prompt(100, 2 + i));  // which the disk has as well
+    Serve(*engine);
+    EXPECT_GE(store_.reads, 1);
+    EXPECT_LE(store_.reads, 4);
+  }
+  Settle(*engine);
+  store_.reads_fail = false;
+  store_.reads = 0;
+  clock.Advance(1'000'000'000);
+  const auto warm = Submit(*engine, Prompt(100, 7));
+  Serve(*engine);
+  EXPECT_GT(From(*warm, TokenSource::kDisk), 0);
+  EXPECT_GT(store_.reads, 0);
+  Settle(*engine);
 }
 
 TEST_F(SlowTiersTest, ACancelWhileATransferRunsLeavesNothingLeased) {
