@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "cache/eviction_adaptive.h"
 #include "cache/eviction_lru.h"
+#include "cache/eviction_odds.h"
 #include "cache/eviction_queues.h"
 #include "cache/eviction_two_queue.h"
 
@@ -46,13 +47,15 @@ std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const 
   return nullptr;
 }
 
-// The sum of what the headers of the policies say, for the policy that needs most. Its vectors grow by one,
-// so they have at most twice the capacity that they need. Each of its heaps may have had all candidates.
+// The sum of what the headers of the policies say, for the policy that needs most. Its vectors by node grow
+// by one, so they have at most twice the capacity that they need.
 size_t MaxEvictionBytes(size_t blocks, size_t nodes, bool copies) {
-  constexpr size_t kFixed = size_t{128} << 10;
-  constexpr size_t kOfNode = 2 * (sizeof(uint8_t) + sizeof(uint32_t) + sizeof(uint64_t));
-  const size_t heaps = copies ? 4 : 2;
-  return kFixed + nodes * kOfNode + blocks * heaps * 2 * sizeof(EvictionQueues::Candidate);
+  constexpr size_t kFixed = size_t{96} << 10;
+  constexpr size_t kOfNode = 2 * (2 * sizeof(uint8_t) + sizeof(uint32_t) + sizeof(uint64_t));
+  constexpr size_t kOfBlock = 5 * sizeof(EvictionQueues::Candidate) + ReuseOdds::kBytesOfBlock;
+  constexpr size_t kSmallHeapBytes = EvictionQueues::kSmallHeap * sizeof(EvictionQueues::Candidate);
+  const size_t heaps = copies ? EvictionQueues::kHeaps : EvictionQueues::kHeaps / 2;
+  return kFixed + heaps * kSmallHeapBytes + nodes * kOfNode + blocks * kOfBlock;
 }
 
 }  // namespace prefixd

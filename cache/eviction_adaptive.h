@@ -12,17 +12,19 @@
 // more blocks than their part of the tier, or when there is no other. Blocks that leases have taken and not
 // yet filled count like blocks on probation.
 //
-// Candidates with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them
-// back.
+// Candidates on probation wait the shorter the less likely they are used again (cache/eviction_odds.h). Those
+// with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them back.
 //
-// Costs: O(log candidates) per call, and what ReuseProfile says. Memory: that of EvictionQueues and of
-// ReuseProfile, 13 bytes for each NodeId that the tree has used and 64 KiB.
+// Costs: amortized O(log candidates) per call, and what EvictionQueues, ReuseProfile and ReuseOdds say.
+// Memory: theirs, 14 bytes for each NodeId that the tree has used, at most 96 bytes for each block of the
+// tier and 81 KiB.
 //
-// Invariants (CheckInvariants tests them): those of cache/eviction.h, cache/eviction_queues.h and
-// cache/eviction_profile.h.
+// Invariants (CheckInvariants tests them): those of cache/eviction.h, cache/eviction_queues.h,
+// cache/eviction_profile.h and cache/eviction_odds.h.
 #pragma once
 
 #include "cache/eviction.h"
+#include "cache/eviction_odds.h"
 #include "cache/eviction_profile.h"
 #include "cache/eviction_queues.h"
 
@@ -34,7 +36,7 @@ class AdaptiveEviction final : public EvictionPolicy {
   void Insert(NodeId node, const NodeUse& use) override;
   void Hit(NodeId node, const NodeUse& use) override;
   void Remove(NodeId node, const NodeUse& use) override;
-  void AddCandidate(NodeId node, const NodeUse& use) override { queues_.AddCandidate(node, use); }
+  void AddCandidate(NodeId node, const NodeUse& use) override;
   void RemoveCandidate(NodeId node) override { queues_.RemoveCandidate(node); }
   void SetCopyCost(double share) override { queues_.SetCopyCost(share); }
   bool IsCandidate(NodeId node) const override { return queues_.IsCandidate(node); }
@@ -44,9 +46,13 @@ class AdaptiveEviction final : public EvictionPolicy {
  private:
   friend struct EvictionPolicyTestPeer;
   enum Queue { kProbation = 0, kProtected = 1 };
+  // A node that was used once was used again, or it was not and has lost its block.
+  void Learn(NodeId node, const NodeUse& use, bool used_again);
+
   const uint32_t capacity_;
   EvictionQueues queues_;
   ReuseProfile profile_;
+  ReuseOdds odds_;
 };
 
 }  // namespace prefixd

@@ -51,6 +51,10 @@ bool ReuseProfile::UseAgain(NodeId node) {
   return true;
 }
 
+bool ReuseProfile::UsedOnce(NodeId node) const {
+  return node < records_.size() && Remembers(records_[node]) && SetOf(records_[node]) == kOnce;
+}
+
 std::array<uint32_t, 2> ReuseProfile::Distances(Record record) const {
   // The segment of the node counts in full: its place within the segment is not known.
   return {counts_[kOnce].Sum(SegmentOf(record), newest_), counts_[kAgain].Sum(SegmentOf(record), newest_)};

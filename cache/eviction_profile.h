@@ -42,6 +42,9 @@ class ReuseProfile {
   // every division finds the node then. It makes the node the newest of its set, and counts nothing.
   bool UseAgain(NodeId node);
 
+  // The node counts among those used once, and is not forgotten.
+  bool UsedOnce(NodeId node) const;
+
   // Blocks of the tier for the nodes used once. Nothing: one LRU order for all nodes is about as good as any
   // division.
   std::optional<uint32_t> probation_blocks() const { return probation_blocks_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "base/check.h"
 
@@ -18,7 +19,7 @@ void EvictionQueues::CheckNotCandidate(NodeId node) const {
 
 int EvictionQueues::queue(NodeId node) const {
   PREFIXD_CHECK(Contains(node)) << "node " << node << " has no block in the tier";
-  return queues_[node] & ~kCopied;
+  return queues_[node] % kCopied;
 }
 
 void EvictionQueues::Insert(NodeId node, int queue) {
@@ -46,9 +47,10 @@ void EvictionQueues::Remove(NodeId node) {
   queues_[node] = kAbsent;
 }
 
-void EvictionQueues::AddCandidate(NodeId node, const NodeUse& use) {
+void EvictionQueues::AddCandidate(NodeId node, const NodeUse& use, uint8_t group) {
   CheckNotCandidate(node);
-  if (use.copied) queues_[node] |= kCopied;
+  PREFIXD_CHECK(group < kGroups) << "group " << group;
+  queues_[node] = static_cast<uint8_t>(queues_[node] + (use.copied ? kCopied : 0) + kGroup * group);
   newest_use_ = std::max(newest_use_, use.last_use);
   Heap& heap = heap_of(node);
   const Candidate candidate{.last_use = use.last_use, .depth = use.depth, .node = node};
@@ -64,7 +66,17 @@ void EvictionQueues::RemoveCandidate(NodeId node) {
   heap.pop_back();
   places_[node] = kNoPlace;
   if (last.node != node) Settle(heap, place, last);
+  Shrink(heap);
   queues_[node] = static_cast<uint8_t>(queue(node));
+}
+
+// Candidates move between the heaps, and not each of these may keep what the most candidates took.
+void EvictionQueues::Shrink(Heap& heap) {
+  if (heap.capacity() <= kSmallHeap || heap.size() >= heap.capacity() / 4) return;
+  Heap smaller;
+  smaller.reserve(2 * heap.size());
+  smaller.assign(heap.begin(), heap.end());
+  heap = std::move(smaller);
 }
 
 void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candidate) {
@@ -85,35 +97,37 @@ void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candida
   put(place, candidate);
 }
 
-const EvictionQueues::Candidate* EvictionQueues::Older(const Candidate* one, const Candidate* other) {
-  if (one == nullptr || other == nullptr) return one == nullptr ? other : one;
-  return one->Before(*other) ? one : other;
-}
-
-const EvictionQueues::Candidate* EvictionQueues::Cheaper(const Candidate* sole,
-                                                         const Candidate* copied) const {
-  if (sole == nullptr || copied == nullptr) return Older(sole, copied);
+const EvictionQueues::Candidate* EvictionQueues::Best(unsigned kinds) const {
+  const Candidate* best = nullptr;
+  double best_share = 1;
   const auto age = [this](const Candidate& candidate) {
     return static_cast<double>(newest_use_ - candidate.last_use + 1);
   };
-  if (age(*copied) == copy_cost_ * age(*sole)) return Older(sole, copied);
-  return age(*copied) > copy_cost_ * age(*sole) ? copied : sole;
+  for (size_t at = 0; at < heaps_.size(); ++at) {
+    if (heaps_[at].empty() || (kinds >> (at % kGroup) & 1) == 0) continue;
+    const Candidate& first = heaps_[at].front();
+    const double share = worths_[at / kGroup] * ((at & kCopied) != 0 ? copy_cost_ : 1);
+    if (best != nullptr) {
+      const double mine = age(first) * best_share;
+      const double other = age(*best) * share;
+      if (mine < other || (mine == other && !first.Before(*best))) continue;
+    }
+    best = &first;
+    best_share = share;
+  }
+  return best;
 }
 
 const EvictionQueues::Candidate* EvictionQueues::First(int queue) const {
-  const auto at = static_cast<size_t>(queue);
-  return Cheaper(FirstOf(heaps_.at(at)), FirstOf(heaps_.at(at + kCopied)));
+  return Best((1u | 1u << kCopied) << queue);
 }
 
-const EvictionQueues::Candidate* EvictionQueues::First() const {
-  return Cheaper(Older(FirstOf(heaps_[0]), FirstOf(heaps_[1])),
-                 Older(FirstOf(heaps_[kCopied]), FirstOf(heaps_[1 + kCopied])));
-}
+const EvictionQueues::Candidate* EvictionQueues::First() const { return Best(15); }
 
 void EvictionQueues::CheckInvariants() const {
   PREFIXD_CHECK(places_.size() == queues_.size());
   std::array<uint32_t, 2> nodes = {};
-  std::array<size_t, 4> candidates = {};
+  std::array<size_t, kHeaps> candidates = {};
   for (NodeId node = 0; node < queues_.size(); ++node) {
     if (queues_[node] != kAbsent) ++nodes.at(static_cast<size_t>(queue(node)));
     if (places_[node] == kNoPlace) {
@@ -134,6 +148,8 @@ void EvictionQueues::CheckInvariants() const {
     const Heap& heap = heaps_[at];
     PREFIXD_CHECK(candidates[at] == heap.size())
         << candidates[at] << " candidates in " << heap.size() << " places";
+    PREFIXD_CHECK(heap.capacity() <= kSmallHeap || heap.size() >= heap.capacity() / 4)
+        << heap.size() << " candidates in room for " << heap.capacity();
     for (size_t place = 1; place < heap.size(); ++place) {
       PREFIXD_CHECK(!heap[place].Before(heap[(place - 1) / 2]))
           << "candidate " << heap[place].node << " is out of order";

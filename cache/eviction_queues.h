@@ -1,20 +1,23 @@
-// EvictionQueues: the nodes of one tier, divided into at most two queues. Within a queue the candidates are
-// ordered by last use. The eviction policies are built on it; it also checks for them that the calls of the
-// cache come in the order which cache/eviction.h gives. Engine thread only.
+// EvictionQueues: the nodes of one tier, divided into at most two queues. The eviction policies are built on
+// it; it also checks for them that the calls of the cache come in the order which cache/eviction.h gives.
+// Engine thread only.
 //
-// Of the copied and the other candidates of a queue, those that have waited longest are compared: the copied
-// one goes first when it has waited at least `copy_cost` times as long as the other. To lose it costs that
-// share, so this is the order of cost over age, as in GreedyDual (Young: "The k-server dual and loose
-// competitiveness for paging", 1994). With a copy_cost of 1 it is one order by last use.
+// To lose a candidate costs its share: the worth of the group that the policy has put it into, and for a
+// copied one `copy_cost` of that. The candidates go in the order of cost over age, as in GreedyDual (Young:
+// "The k-server dual and loose competitiveness for paging", 1994): of two, the one goes first that has waited
+// longer in proportion to its share. While all shares are 1, the order is that of the last use.
 //
-// Costs: O(log candidates) for AddCandidate and RemoveCandidate, O(1) for the rest. Memory: 5 bytes for each
-// NodeId that the tree has used, and 16 bytes for each candidate.
+// Costs: O(kHeaps) for First, amortized O(log candidates) for AddCandidate and RemoveCandidate, O(1) for the
+// rest. Memory: 5 bytes for each NodeId that the tree has used, 16 to 64 bytes for each candidate, and 17
+// KiB; while a heap is moved, up to 80 bytes for each candidate.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A node is in at most one queue. A candidate is in the order of its queue exactly once.
-//   2. Among copied candidates, and among the others, First() is the one whose last use is the longest ago;
-//      of several with equal times the deepest, and of several of equal depth the one with the lowest id.
+//   2. Among the candidates of one group that are copied, and among those that are not, First() is the one
+//      whose last use is the longest ago; of several with equal times the deepest, and of several of equal
+//      depth the one with the lowest id.
 //   3. size() counts the nodes of a queue, candidates or not.
+//   4. A heap has room for at most 16 candidates, or for four times as many as it has.
 #pragma once
 
 #include <array>
@@ -27,6 +30,9 @@ namespace prefixd {
 
 class EvictionQueues {
  public:
+  static constexpr uint8_t kGroups = 17;
+  static constexpr uint8_t kHeaps = 4 * kGroups;
+  static constexpr size_t kSmallHeap = 16;  // candidates
   struct Candidate {
     uint64_t last_use;
     uint32_t depth;
@@ -35,14 +41,17 @@ class EvictionQueues {
     bool Before(const Candidate& other) const;
   };
 
+  EvictionQueues() { worths_.fill(1); }
   // `queue` is 0 or 1.
   void Insert(NodeId node, int queue);
   void Move(NodeId node, int queue);
   void Remove(NodeId node);
-  void AddCandidate(NodeId node, const NodeUse& use);
+  void AddCandidate(NodeId node, const NodeUse& use, uint8_t group = 0);
   void RemoveCandidate(NodeId node);
   // In (0, 1]; 1 at first.
   void SetCopyCost(double share) { copy_cost_ = share; }
+  // Above 0; 1 at first. `group` is below kGroups.
+  void SetWorth(uint8_t group, double worth) { worths_.at(group) = worth; }
 
   bool Contains(NodeId node) const { return node < queues_.size() && queues_[node] != kAbsent; }
   bool IsCandidate(NodeId node) const { return node < places_.size() && places_[node] != kNoPlace; }
@@ -61,23 +70,25 @@ class EvictionQueues {
 
  private:
   friend struct EvictionQueuesTestPeer;
-  using Heap = std::vector<Candidate>;   // binary heap: no candidate is Before the one at (place - 1) / 2
-  static constexpr uint8_t kCopied = 2;  // added to the queue of a copied candidate
-  static constexpr uint8_t kAbsent = 4;
+  using Heap = std::vector<Candidate>;  // binary heap: no candidate is Before the one at (place - 1) / 2
+  // The number of a heap is the queue, kCopied for copied candidates, and kGroup times the group.
+  static constexpr uint8_t kCopied = 2;
+  static constexpr uint8_t kGroup = 4;
+  static constexpr uint8_t kAbsent = 255;
   static constexpr uint32_t kNoPlace = ~uint32_t{0};
 
-  static const Candidate* FirstOf(const Heap& heap) { return heap.empty() ? nullptr : &heap.front(); }
-  // Either may be null.
-  static const Candidate* Older(const Candidate* one, const Candidate* other);
-  const Candidate* Cheaper(const Candidate* sole, const Candidate* copied) const;
+  // Of the heaps h for which bit h % kGroup of `kinds` is set.
+  const Candidate* Best(unsigned kinds) const;
   Heap& heap_of(NodeId node) { return heaps_[queues_[node]]; }
+  static void Shrink(Heap& heap);
   // Puts `candidate` into the free place `place` of `heap`, or where it belongs above or below.
   void Settle(Heap& heap, uint32_t place, const Candidate& candidate);
 
-  std::vector<uint8_t> queues_;   // by node: its queue, with kCopied or without, or kAbsent
-  std::vector<uint32_t> places_;  // by node: its index in the heap of its queue, or kNoPlace
-  std::array<Heap, 4> heaps_;     // by queue, with kCopied or without
+  std::vector<uint8_t> queues_;   // by node: its queue, of a candidate the number of its heap, or kAbsent
+  std::vector<uint32_t> places_;  // by node: its index in its heap, or kNoPlace
+  std::array<Heap, kHeaps> heaps_;
   std::array<uint32_t, 2> sizes_ = {};
+  std::array<double, kGroups> worths_;
   double copy_cost_ = 1;
   uint64_t newest_use_ = 0;  // of all candidates so far
 };

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -25,6 +26,7 @@ class PlainPolicy : public EvictionPolicy {
     NodeUse use;  // of the last Insert, Hit or AddCandidate
     bool again = false;
     bool candidate = false;
+    int group = -1;  // of the candidate; -1: worth 1
   };
 
   void Insert(NodeId node, const NodeUse& use) override {
@@ -36,8 +38,9 @@ class PlainPolicy : public EvictionPolicy {
     PREFIXD_CHECK(!entries_.at(node).candidate) << node;
     WhenHit(node, use);
   }
-  void Remove(NodeId node, const NodeUse&) override {
+  void Remove(NodeId node, const NodeUse& use) override {
     PREFIXD_CHECK(!entries_.at(node).candidate) << node;
+    WhenRemoved(node, use);
     entries_.erase(node);
   }
   void AddCandidate(NodeId node, const NodeUse& use) override {
@@ -45,6 +48,7 @@ class PlainPolicy : public EvictionPolicy {
     entries_[node].use = use;
     entries_[node].candidate = true;
     newest_ = std::max(newest_, use.last_use);
+    entries_[node].group = GroupOfCandidate(node, entries_[node]);
   }
   void RemoveCandidate(NodeId node) override {
     PREFIXD_CHECK(entries_.at(node).candidate) << node;
@@ -55,23 +59,15 @@ class PlainPolicy : public EvictionPolicy {
     return entry != entries_.end() && entry->second.candidate;
   }
   std::optional<NodeId> Victim() const override {
-    const auto victim =
-        std::ranges::min_element(entries_, {}, [&](const auto& entry) { return Order(entry); });
-    if (victim == entries_.end() || !victim->second.candidate) return std::nullopt;
-    // The first one of the same rank that is copied where it is not, or the other way round.
-    const auto other = std::ranges::min_element(entries_, {}, [&](const auto& entry) {
-      const bool fits =
-          entry.second.use.copied != victim->second.use.copied && Rank(entry.second) == Rank(victim->second);
-      return std::tuple(!fits, Order(entry));
-    });
-    const Entry& first = victim->second;
-    if (!other->second.candidate || other->second.use.copied == first.use.copied ||
-        Rank(other->second) != Rank(first) || first.use.copied)
-      return victim->first;
-    const auto age = [&](const Entry& entry) {
-      return static_cast<double>(newest_ - entry.use.last_use + 1);
-    };
-    return age(other->second) > copy_cost_ * age(first) ? other->first : victim->first;
+    std::optional<NodeId> first;
+    for (const bool preferred : {true, false}) {
+      for (const auto& [node, entry] : entries_) {
+        if (!entry.candidate || (preferred && !Preferred(entry))) continue;
+        if (!first || GoesBefore(node, *first)) first = node;
+      }
+      if (first) break;
+    }
+    return first;
   }
   void SetCopyCost(double share) override { copy_cost_ = share; }
   void CheckInvariants() const override {}
@@ -79,20 +75,33 @@ class PlainPolicy : public EvictionPolicy {
  protected:
   virtual void WhenInserted(NodeId) {}
   virtual void WhenHit(NodeId, const NodeUse&) {}
-  // A candidate of rank 0 goes before one of rank 1.
-  virtual int Rank(const Entry&) const { return 0; }
+  virtual void WhenRemoved(NodeId, const NodeUse&) {}
+  // The others go only when no candidate is preferred.
+  virtual bool Preferred(const Entry&) const { return true; }
+  virtual int GroupOfCandidate(NodeId, const Entry&) { return -1; }
+  virtual double Worth(int) const { return 1; }
   size_t UsedAgain() const {
     return static_cast<size_t>(
         std::ranges::count_if(entries_, [](const auto& entry) { return entry.second.again; }));
   }
   std::map<NodeId, Entry> entries_;
+  double copy_cost_ = 1;
 
  private:
-  std::tuple<bool, int, uint64_t, int64_t, NodeId> Order(const std::pair<const NodeId, Entry>& entry) const {
-    const auto& [node, value] = entry;
-    return {!value.candidate, Rank(value), value.use.last_use, -int64_t{value.use.depth}, node};
+  bool GoesBefore(NodeId node, NodeId other) const {
+    const Entry& a = entries_.at(node);
+    const Entry& b = entries_.at(other);
+    const auto age = [&](const Entry& entry) {
+      return static_cast<double>(newest_ - entry.use.last_use + 1);
+    };
+    const auto share = [&](const Entry& entry) {
+      return Worth(entry.group) * (entry.use.copied ? copy_cost_ : 1);
+    };
+    const double mine = age(a) * share(b);
+    const double its = age(b) * share(a);
+    if (mine != its) return mine > its;
+    return std::tuple(a.use.last_use, b.use.depth, node) < std::tuple(b.use.last_use, a.use.depth, other);
   }
-  double copy_cost_ = 1;
   uint64_t newest_ = 0;
 };
 
@@ -101,9 +110,8 @@ class PlainTwoQueue final : public PlainPolicy {
   explicit PlainTwoQueue(uint32_t capacity) : capacity_(capacity) {}
 
  protected:
-  int Rank(const Entry& entry) const override {
-    const bool protected_first = UsedAgain() > capacity_ - capacity_ / 4;
-    return entry.again == protected_first ? 0 : 1;
+  bool Preferred(const Entry& entry) const override {
+    return entry.again == (UsedAgain() > capacity_ - capacity_ / 4);
   }
 
  private:
@@ -147,6 +155,11 @@ struct PlainProfile {
     return true;
   }
 
+  bool UsedOnce(NodeId node) const {
+    const auto known = places.find(node);
+    return known != places.end() && known->second.first + 4096 > segments.size() - 1 && !known->second.second;
+  }
+
   uint64_t HitsUpTo(bool again, uint64_t share) const {
     uint64_t sum = 0;
     for (const auto& [at, count] : hits[again]) sum += at <= share ? count : 0;
@@ -173,24 +186,79 @@ struct PlainProfile {
   std::optional<uint32_t> probation;
 };
 
+// ReuseOdds with the end of every request.
+struct PlainOdds {
+  explicit PlainOdds(uint32_t blocks) : capacity(blocks) { worths.fill(1); }
+
+  void NoteEnd(NodeId node, const NodeUse& use) {
+    if (use.last_use == 0) return;
+    newest = std::max(newest, use.last_use);
+    ends[use.last_use] = std::max(ends[use.last_use], use.depth);
+    groups[node] = Group(node, use);
+  }
+  int Group(NodeId node, const NodeUse& use) const {
+    const auto end = ends.find(use.last_use);
+    if (end == ends.end() || newest - use.last_use >= capacity) {
+      return groups.contains(node) ? groups.at(node) : 7;
+    }
+    const uint32_t distance = end->second < use.depth ? 0 : std::min(7u, end->second - use.depth);
+    return static_cast<int>(distance) + (use.request_class < 8 ? 0 : 8);
+  }
+  void Count(int group, bool used_again) {
+    ++all[static_cast<size_t>(group)];
+    if (used_again) ++again[static_cast<size_t>(group)];
+    ++counted;
+    const auto halve = [](double& count) { count /= 2; };
+    if (counted % (4 * capacity) == 0) std::ranges::for_each(all, halve), std::ranges::for_each(again, halve);
+    if (counted % std::max<size_t>(1, capacity / 16) != 0) return;
+    const double average =
+        std::accumulate(again.begin(), again.end(), 0.0) / std::accumulate(all.begin(), all.end(), 0.0);
+    for (size_t i = 0; i < worths.size(); ++i) {
+      worths[i] = average == 0 ? 1 : std::max(1.0 / 32, (again[i] + 2 * average) / (all[i] + 2) / average);
+    }
+  }
+
+  const size_t capacity;
+  std::map<uint64_t, uint32_t> ends;
+  std::map<NodeId, int> groups;
+  uint64_t newest = 0;
+  std::array<double, 16> again = {}, all = {}, worths;
+  size_t counted = 0;
+};
+
 class PlainAdaptive final : public PlainPolicy {
  public:
-  explicit PlainAdaptive(uint32_t capacity) : capacity_(capacity), profile_(capacity) {}
+  explicit PlainAdaptive(uint32_t capacity) : capacity_(capacity), profile_(capacity), odds_(capacity) {}
 
  protected:
-  void WhenInserted(NodeId node) override { profile_.Use(node, entries_[node].again); }
-  void WhenHit(NodeId node, const NodeUse& use) override {
-    if (use.last_use == 0) return;
-    if (profile_.Use(node, true)) entries_[node].again = true;
+  void WhenInserted(NodeId node) override {
+    const Entry& entry = entries_[node];
+    if (entry.again && profile_.UsedOnce(node)) odds_.Count(odds_.Group(node, entry.use), true);
+    profile_.Use(node, entry.again);
+    if (!entry.again) odds_.groups.erase(node);
   }
-  int Rank(const Entry& entry) const override {
-    if (!profile_.probation) return 0;
-    return entry.again == (UsedAgain() + *profile_.probation > capacity_) ? 0 : 1;
+  void WhenHit(NodeId node, const NodeUse& use) override {
+    if (use.last_use == 0 || !profile_.Use(node, true)) return;
+    if (!entries_[node].again) odds_.Count(odds_.Group(node, use), true);
+    entries_[node].again = true;
+  }
+  void WhenRemoved(NodeId node, const NodeUse& use) override {
+    if (!entries_[node].again && use.last_use != 0) odds_.Count(odds_.Group(node, use), false);
+  }
+  int GroupOfCandidate(NodeId node, const Entry& entry) override {
+    odds_.NoteEnd(node, entry.use);
+    return entry.again ? -1 : odds_.Group(node, entry.use);
+  }
+  double Worth(int group) const override { return group < 0 ? 1 : odds_.worths[static_cast<size_t>(group)]; }
+  bool Preferred(const Entry& entry) const override {
+    if (!profile_.probation) return true;
+    return entry.again == (UsedAgain() + *profile_.probation > capacity_);
   }
 
  private:
   const size_t capacity_;
   PlainProfile profile_;
+  PlainOdds odds_;
 };
 
 inline std::unique_ptr<PlainPolicy> MakePlainPolicy(std::string_view name, uint32_t capacity) {

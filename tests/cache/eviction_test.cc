@@ -20,9 +20,6 @@
 namespace prefixd {
 
 struct EvictionQueuesTestPeer {
-  static void Forget(EvictionQueues* queues) { queues->places_[queues->First()->node] = queues->kNoPlace; }
-  static void Misplace(EvictionQueues* queues) { std::swap(queues->heaps_[0][0], queues->heaps_[0][1]); }
-  static void Age(EvictionQueues* queues) { queues->heaps_[0][0].last_use += 100; }
   static void Miscount(EvictionQueues* queues) { ++queues->sizes_[1]; }
 };
 struct ReuseProfileTestPeer {
@@ -34,9 +31,13 @@ struct ReuseProfileTestPeer {
   static auto& Hits(const ReuseProfile& profile) { return profile.hits_; }
   static uint64_t UndividedHits(const ReuseProfile& profile) { return profile.undivided_hits_; }
 };
+struct ReuseOddsTestPeer {
+  static void Advance(ReuseOdds* odds) { odds->ends_[2].last_use += 4; }
+};
 struct EvictionPolicyTestPeer {
   static EvictionQueues* Queues(auto* policy) { return &policy->queues_; }
   static ReuseProfile* Profile(AdaptiveEviction* policy) { return &policy->profile_; }
+  static ReuseOdds* Odds(AdaptiveEviction* policy) { return &policy->odds_; }
 };
 
 namespace {
@@ -97,6 +98,27 @@ TEST(EvictionPoliciesDeathTest, RejectCallsOutOfOrder) {
     EXPECT_DEATH(policy->Remove(2, {}), "node 2 is a candidate");
     EXPECT_DEATH(policy->Remove(0, {}), "node 0 has no block");
     policy->CheckInvariants();
+  }
+}
+
+// A node that came back to the host tier need not have been there before, nor need it ever be used.
+TEST(EvictionPolicies, TakeNodesThatAnotherTierAdmitted) {
+  for (const std::string& name : Names()) {
+    SCOPED_TRACE(name);
+    const auto policy = MakeEvictionPolicy(name, {.capacity = 4});
+    policy->Insert(70, {.last_use = 9, .admissions = 2});
+    policy->Hit(70, {.last_use = 9, .admissions = 2});
+    policy->AddCandidate(70, {.last_use = 10, .admissions = 2});
+    policy->Insert(80, {.admissions = 1});
+    policy->AddCandidate(80, {.admissions = 1});
+    policy->CheckInvariants();
+    EXPECT_EQ(policy->Victim(), 80u);
+    for (const NodeId node : {70u, 80u}) {
+      policy->RemoveCandidate(node);
+      policy->Remove(node, {});
+    }
+    policy->CheckInvariants();
+    EXPECT_EQ(policy->Victim(), std::nullopt);
   }
 }
 
@@ -173,71 +195,6 @@ TEST(PolicyHarness, CallsThePolicyInTheOrderOfThePort) {
       "take 3, remove 3, take 1, remove 1, add 0, take 0, remove 0, insert 3, insert 2, insert 4; add 4");
 }
 
-TEST(EvictionQueues, OrderByLastUseThenDepthThenId) {
-  EvictionQueues queues;
-  EXPECT_EQ(queues.First(), nullptr);
-  const auto add = [&](NodeId node, int queue, uint64_t last_use, uint32_t depth) {
-    queues.Insert(node, queue);
-    queues.AddCandidate(node, {.last_use = last_use, .depth = depth});
-  };
-  add(1, 0, 9, 0);
-  add(6, 0, 5, 2);
-  add(5, 0, 5, 2);
-  add(4, 0, 5, 1);
-  add(3, 1, 7, 0);
-  add(2, 1, 4, 0);
-  std::vector<NodeId> order;
-  for (const int queue : {0, 1}) {
-    while (const auto* first = queues.First(queue)) {
-      order.push_back(first->node);
-      queues.RemoveCandidate(first->node);
-      queues.CheckInvariants();
-    }
-  }
-  EXPECT_EQ(order, (std::vector<NodeId>{5, 6, 4, 1, 2, 3}));
-  EXPECT_EQ(queues.size(0), 4u);
-  queues.Move(1, 1);
-  EXPECT_EQ(queues.size(1), 3u);
-  EXPECT_EQ(queues.queue(1), 1);
-}
-
-// A copied candidate goes first when it has waited for a quarter of the time of the other.
-TEST(EvictionQueues, CopiedCandidatesGoEarlier) {
-  EvictionQueues queues;
-  queues.SetCopyCost(0.25);
-  const auto add = [&](NodeId node, int queue, uint64_t last_use, bool copied) {
-    queues.Insert(node, queue);
-    queues.AddCandidate(node, {.last_use = last_use, .copied = copied});
-  };
-  add(1, 0, 81, false);  // age 20
-  add(2, 0, 97, true);   // 4
-  add(3, 1, 90, false);  // 11
-  add(4, 1, 95, true);   // 6
-  add(5, 0, 100, true);  // 1
-  EXPECT_EQ(queues.First(0)->node, 1u);
-  EXPECT_EQ(queues.First(1)->node, 4u);
-  EXPECT_EQ(queues.First()->node, 4u);
-  queues.RemoveCandidate(1);
-  EXPECT_EQ(queues.First(0)->node, 2u);
-  queues.SetCopyCost(1);
-  queues.CheckInvariants();
-  EXPECT_EQ(queues.First()->node, 3u);
-  EXPECT_EQ(queues.queue(2), 0);
-}
-
-TEST(EvictionQueuesDeathTest, FindsPlantedDamage) {
-  EvictionQueues queues;
-  for (const NodeId node : {1u, 2u, 3u}) {
-    queues.Insert(node, 0);
-    queues.AddCandidate(node, {.last_use = node});
-  }
-  using Peer = EvictionQueuesTestPeer;
-  EXPECT_DEATH((Peer::Forget(&queues), queues.CheckInvariants()), "2 candidates in 3 places");
-  EXPECT_DEATH((Peer::Misplace(&queues), queues.CheckInvariants()), "lost its place");
-  EXPECT_DEATH((Peer::Age(&queues), queues.CheckInvariants()), "out of order");
-  EXPECT_DEATH((Peer::Miscount(&queues), queues.CheckInvariants()), "queue 1 has 0 nodes and counts 1");
-}
-
 // A full run has so many uses that the ring of segments wraps around and old nodes are forgotten.
 TEST(ReuseProfile, EqualsAPlainModel) {
   int near = 0;  // uses that say nothing
@@ -283,10 +240,12 @@ TYPED_TEST(EvictionPolicyDeathTest, FindsPlantedDamageInItsParts) {
   }
   policy.CheckInvariants();
   EvictionQueues* queues = EvictionPolicyTestPeer::Queues(&policy);
-  EXPECT_DEATH((EvictionQueuesTestPeer::Age(queues), policy.CheckInvariants()), "out of order");
+  EXPECT_DEATH((EvictionQueuesTestPeer::Miscount(queues), policy.CheckInvariants()), "queue 1 has 0 nodes");
   if constexpr (std::is_same_v<TypeParam, AdaptiveEviction>) {
     ReuseProfile* profile = EvictionPolicyTestPeer::Profile(&policy);
     EXPECT_DEATH((ReuseProfileTestPeer::Divide(profile), policy.CheckInvariants()), "1000 > 4");
+    ReuseOdds* odds = EvictionPolicyTestPeer::Odds(&policy);
+    EXPECT_DEATH((ReuseOddsTestPeer::Advance(odds), policy.CheckInvariants()), "6 is in slot|6 > 2");
   }
 }
 

@@ -1,6 +1,7 @@
 // PolicyHarness: a tree of nodes that drives an EvictionPolicy exactly as cache/eviction.h says, without
 // tokens, pools or copies. An evicted node stays in the tree as a ghost until `ghosts` further evictions, as
-// in the cache; then its id is given to the next new node. Several leases may be open at once. One thread.
+// in the cache; then its id is given to the next new node. Several leases may be open at once. A lower tier
+// can be told: it has copies, and a lease that finds them there continues a cached prefix. One thread.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A node has a block only if its parent has one; a ghost has no child with a block.
@@ -9,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <optional>
@@ -30,7 +32,8 @@ class PolicyHarness {
 
   struct Lease {
     std::vector<NodeId> path;
-    size_t hits = 0;  // leading nodes of the path that had a block
+    size_t hits = 0;    // leading nodes of the path that had a block
+    size_t copies = 0;  // nodes after these that the lower tier had
   };
 
   // Leases the nodes of `path`, a block per token, and gives a block to each. Evicts for the blocks that are
@@ -38,6 +41,9 @@ class PolicyHarness {
   // many blocks.
   std::optional<Lease> Open(std::span<const TokenId> path);
   void Close(const Lease& lease);
+
+  // Tells by the token whether the lower tier has a node. Without it, it has those that were hit.
+  void SetLowerTier(std::function<bool(TokenId)> has) { lower_tier_has_ = std::move(has); }
 
   uint64_t evicted() const { return evicted_; }
   void CheckInvariants() const;
@@ -66,6 +72,7 @@ class PolicyHarness {
   void Admit(NodeId id);
 
   EvictionPolicy& policy_;
+  std::function<bool(TokenId)> lower_tier_has_;
   const uint32_t capacity_;
   const uint32_t ghost_limit_;
   std::vector<Node> nodes_;
@@ -88,6 +95,10 @@ inline std::optional<PolicyHarness::Lease> PolicyHarness::Open(std::span<const T
     newly_leased += nodes_[child->second].leases == 0;
   }
   lease.hits = lease.path.size();
+  while (lower_tier_has_ && lease.hits + lease.copies < path.size() &&
+         lower_tier_has_(path[lease.hits + lease.copies])) {
+    ++lease.copies;
+  }
   const uint32_t missing = static_cast<uint32_t>(path.size() - lease.hits);
   if (leased_ + newly_leased + missing > capacity_) return std::nullopt;
   leased_ += newly_leased + missing;
@@ -109,9 +120,11 @@ inline std::optional<PolicyHarness::Lease> PolicyHarness::Open(std::span<const T
 
 inline void PolicyHarness::Close(const Lease& lease) {
   ++now_;
+  const size_t found = lease.hits + lease.copies;
   for (auto id = lease.path.rbegin(); id != lease.path.rend(); ++id) {
     Node& node = nodes_[*id];
     node.use.last_use = now_;
+    node.use.request_class = RequestClass(found, lease.path.size() - found);
     if (--node.leases == 0) --leased_;
     Update(*id);
   }
@@ -122,7 +135,7 @@ inline void PolicyHarness::Update(NodeId id) {
   if (ShouldBeCandidate(node) == policy_.IsCandidate(id)) return;
   if (ShouldBeCandidate(node)) {
     NodeUse use = node.use;
-    use.copied = use.hits > 0;  // as if what is used twice were spilled
+    use.copied = lower_tier_has_ ? lower_tier_has_(node.token) : use.hits > 0;
     policy_.AddCandidate(id, use);
   } else {
     policy_.RemoveCandidate(id);
