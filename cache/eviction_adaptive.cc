@@ -47,6 +47,11 @@ void AdaptiveEviction::AddCandidate(NodeId node, const NodeUse& use) {
   queues_.AddCandidate(node, use, probation ? QueuesGroup(odds_.Group(node, use)) : 0);
 }
 
+void AdaptiveEviction::SetCopyCost(double share) {
+  copies_are_cheaper_ = share < 1;
+  queues_.SetCopyCost(share);
+}
+
 void AdaptiveEviction::Learn(NodeId node, const NodeUse& use, bool used_again) {
   if (!odds_.Count(odds_.Group(node, use), used_again)) return;
   for (uint8_t group = 0; group < ReuseOdds::kGroups; ++group) {
@@ -57,7 +62,8 @@ void AdaptiveEviction::Learn(NodeId node, const NodeUse& use, bool used_again) {
 std::optional<NodeId> AdaptiveEviction::Victim() const {
   const EvictionQueues::Candidate* first = nullptr;
   if (const std::optional<uint32_t> probation = profile_.probation_blocks()) {
-    first = queues_.First(queues_.size(kProtected) > capacity_ - *probation ? kProtected : kProbation);
+    const Queue queue = queues_.size(kProtected) > capacity_ - *probation ? kProtected : kProbation;
+    first = copies_are_cheaper_ ? queues_.FirstOfQueueOrCopied(queue) : queues_.First(queue);
   }
   if (first == nullptr) first = queues_.First();
   if (first == nullptr) return std::nullopt;

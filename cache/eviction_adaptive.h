@@ -13,7 +13,9 @@
 // yet filled count like blocks on probation.
 //
 // Candidates on probation wait the shorter the less likely they are used again (cache/eviction_odds.h). Those
-// with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them back.
+// with a copy in a lower tier go earlier, as cache/eviction_queues.h says: a load brings them back. So it
+// does where they are protected, and the proportion is about blocks that have to be computed again: copied
+// ones compete with the victim that it says, whichever part they are in.
 //
 // Costs: amortized O(log candidates) per call, and what EvictionQueues, ReuseProfile and ReuseOdds say.
 // Memory: theirs, 14 bytes for each NodeId that the tree has used, at most 96 bytes for each block of the
@@ -38,7 +40,7 @@ class AdaptiveEviction final : public EvictionPolicy {
   void Remove(NodeId node, const NodeUse& use) override;
   void AddCandidate(NodeId node, const NodeUse& use) override;
   void RemoveCandidate(NodeId node) override { queues_.RemoveCandidate(node); }
-  void SetCopyCost(double share) override { queues_.SetCopyCost(share); }
+  void SetCopyCost(double share) override;
   bool IsCandidate(NodeId node) const override { return queues_.IsCandidate(node); }
   std::optional<NodeId> Victim() const override;
   void CheckInvariants() const override;
@@ -53,6 +55,7 @@ class AdaptiveEviction final : public EvictionPolicy {
   EvictionQueues queues_;
   ReuseProfile profile_;
   ReuseOdds odds_;
+  bool copies_are_cheaper_ = false;
 };
 
 }  // namespace prefixd

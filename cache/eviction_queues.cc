@@ -122,6 +122,10 @@ const EvictionQueues::Candidate* EvictionQueues::First(int queue) const {
   return Best((1u | 1u << kCopied) << queue);
 }
 
+const EvictionQueues::Candidate* EvictionQueues::FirstOfQueueOrCopied(int queue) const {
+  return Best(1u << queue | 3u << kCopied);
+}
+
 const EvictionQueues::Candidate* EvictionQueues::First() const { return Best(15); }
 
 void EvictionQueues::CheckInvariants() const {

@@ -63,6 +63,8 @@ class EvictionQueues {
   uint32_t size(int queue) const { return sizes_.at(static_cast<size_t>(queue)); }
   // Returns null when the queue has no candidate. Valid until the next change.
   const Candidate* First(int queue) const;
+  // The same for the candidates of the queue and the copied ones of the other.
+  const Candidate* FirstOfQueueOrCopied(int queue) const;
   // The same for both queues together.
   const Candidate* First() const;
 

@@ -251,7 +251,7 @@ class PlainAdaptive final : public PlainPolicy {
   }
   double Worth(int group) const override { return group < 0 ? 1 : odds_.worths[static_cast<size_t>(group)]; }
   bool Preferred(const Entry& entry) const override {
-    if (!profile_.probation) return true;
+    if (!profile_.probation || (entry.use.copied && copy_cost_ < 1)) return true;
     return entry.again == (UsedAgain() + *profile_.probation > capacity_);
   }
 

@@ -68,6 +68,9 @@ TEST(EvictionQueues, CopiedCandidatesGoEarlier) {
   EXPECT_EQ(queues.First()->node, 4u);
   queues.RemoveCandidate(1);
   EXPECT_EQ(queues.First(0)->node, 2u);
+  EXPECT_EQ(queues.FirstOfQueueOrCopied(0)->node, 4u);
+  queues.RemoveCandidate(4);
+  EXPECT_EQ(queues.FirstOfQueueOrCopied(1)->node, 2u);
   queues.SetCopyCost(1);
   queues.CheckInvariants();
   EXPECT_EQ(queues.First()->node, 3u);
