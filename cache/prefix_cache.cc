@@ -116,6 +116,9 @@ std::span<const BlockId> Lease::blocks() const {
 }
 
 int Lease::ready() const { return open() ? state_->ready : 0; }
+int Lease::arriving_blocks() const {
+  return open() ? static_cast<int>(state_->loading.size() - state_->to_start) : 0;
+}
 
 void Lease::Release() {
   if (!open()) return;

@@ -106,6 +106,8 @@ class Lease {
   std::span<const BlockId> blocks() const;
   // The number of leading tokens whose KV is in the blocks.
   int ready() const;
+  // Blocks after those of ready() that are loaded for it, or have been. They take room on the device already.
+  int arriving_blocks() const;
   // Returns the blocks to the cache. The lease is closed afterwards.
   void Release();
 

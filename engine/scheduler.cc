@@ -212,8 +212,9 @@ void Scheduler::CountWait(Sequence& sequence, bool waits) {
 // while it may copy a block.
 int64_t Scheduler::NeededBlocks(const Sequence& sequence) const {
   const int64_t total = BlocksFor(static_cast<int64_t>(sequence.tokens.size()) + 1);
-  const int64_t have = std::max(static_cast<int64_t>(sequence.lease.blocks().size()),
-                                static_cast<int64_t>(sequence.shared_blocks));
+  const int64_t have =
+      std::max(static_cast<int64_t>(sequence.lease.blocks().size()) + sequence.lease.arriving_blocks(),
+               static_cast<int64_t>(sequence.shared_blocks));
   return std::max<int64_t>(0, total - have) + (sequence.phase == SequencePhase::kComputing ? 0 : 1);
 }
 
