@@ -464,5 +464,21 @@ TEST_F(SpillsTest, AtTheEndTheBlocksUsedLastAreSpilledFirst) {
   EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
 }
 
+// However slow the disk is, the queue of spills has no more entries than the tiers in memory have blocks.
+TEST_F(SpillsTest, TheQueueOfSpillsIsBounded) {
+  Make({.blocks = 8, .disk = true, .max_transfers = 2});
+  for (TokenId i = 100; i < 400; ++i) {
+    Serve({i, i, i + 1, i + 1});
+    Poll();
+    ASSERT_LE(inside().spill_queue.size(), 9u);
+    ASSERT_LE(cache_->pending_disk_blocks(), 10u);
+  }
+  EXPECT_EQ(port_.held().size(), 1u) << "the disk does nothing";
+  SpillAll();
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+  EXPECT_EQ(cache_->leased_blocks(), 0u);
+  EXPECT_GE(port_.records.size(), 7u) << "what was still there when the disk went on has been written";
+}
+
 }  // namespace
 }  // namespace prefixd
