@@ -120,9 +120,13 @@ void StepBudget::Observe(const StepWork& work, double seconds) {
   steps_ = std::min(steps_ + 1, kFirstSteps);
 }
 
-// Steps with few tokens of prompts say little: most of their time is the weights and the decodes.
+// Steps with few tokens of prompts say little: most of their time is the weights and the decodes. But where
+// the stated time allows no more, they are what computing is made of.
 void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
-  if (work.prompts < kLeastTellingUnits) return;
+  const double allowed = units_ > 0 ? PromptUnits(work.decodes) : std::numeric_limits<double>::infinity();
+  const bool is_growing = allowed >= kLargestGrowth * std::max(largest_, kLeastUnits);
+  const bool telling = !is_growing && work.prompts >= kTellingShare * allowed;
+  if (work.prompts < kLeastTellingUnits && !telling) return;
   const auto add = [](double value, double* average) {
     *average += (*average == 0 ? 1 : kPromptWeight) * (value - *average);
   };

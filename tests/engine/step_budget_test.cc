@@ -176,6 +176,31 @@ ModelShape Shape(std::vector<int> windows) {
   return shape;
 }
 
+TEST(StepBudget, APromptUnitIsMeasuredInStepsThatAreLargeEnough) {
+  StepBudget budget(RowCost(), 0.5);
+  EXPECT_EQ(budget.prompt_unit_seconds(), 0);
+  budget.AssumePromptUnit(0.001);
+  EXPECT_EQ(budget.prompt_unit_seconds(), 0.001);
+  for (int step = 0; step < 30; ++step) budget.Observe({.prompts = budget.PromptUnits(0)}, 0.1);
+  const double unit = budget.prompt_unit_seconds();
+  EXPECT_NEAR(budget.prompt_step_seconds(), 0.1, 1e-6);
+  for (int step = 0; step < 30; ++step) budget.Observe({.decodes = 4, .prompts = 8}, 0.08);
+  EXPECT_EQ(budget.prompt_unit_seconds(), unit) << "8 units of some hundred that were allowed say little";
+}
+
+// A large model on a small machine: the stated time allows fewer units than are telling elsewhere.
+TEST(StepBudget, APromptUnitIsMeasuredWhereStepsAreSmall) {
+  for (const double unit : {0.02, 0.05, 0.5}) {
+    StepBudget budget(RowCost(), 0.5);
+    for (int step = 0; step < 60; ++step) {
+      const double units = budget.PromptUnits(0);
+      budget.Observe({.prompts = units}, 0.01 + unit * units);
+    }
+    EXPECT_LT(budget.PromptUnits(0), 32) << unit;
+    EXPECT_NEAR(budget.prompt_unit_seconds(), unit, 0.15 * unit);
+  }
+}
+
 TEST(RowCost, CountsThePositionsThatATokenSees) {
   const std::vector<int> windows = {0, 10, 10, 64};
   const RowCost cost(Shape(windows));
