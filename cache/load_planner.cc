@@ -150,10 +150,10 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   if (compute == nullptr || plan.seconds == 0) return waited < kLongestUnknownWait;
   const double load = LoadSeconds(missing, 0);
   const Plan now = Decide(missing, first, 0, compute);
-  const double grace = std::max(0.5 * compute->StepSeconds(), kShortWait);
+  const double grace = std::max(0.5 * std::min(compute->StepSeconds(), plan.seconds), kShortWait);
   const bool in_time = waited + now.seconds <= (1 + kAllowance) * plan.seconds + grace;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
-  *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
+  if (in_time) *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
   return false;
 }
 

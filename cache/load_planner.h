@@ -18,9 +18,9 @@
 //   1. Of a plan, Plan::compute is 0 for kLoad, in between for kSplit, and all blocks for kRecompute, or all
 //      but those of a probe.
 //   2. With LoadPolicy::kAuto a lease waits only while loading is what Decide would say again, and no longer
-//      than kAllowance of the time that computing the whole hit takes, and half a step or 20 ms, beyond what
-//      computing takes: MayWait says no when the time since the decision and the time to compute what is
-//      missing exceed it.
+//      than kAllowance of the time that computing the whole hit takes, and half a step (at most half of that
+//      time) or 20 ms, beyond what computing takes: MayWait says no when the time since the decision and the
+//      time to compute what is missing exceed it.
 #pragma once
 
 #include <array>
@@ -95,7 +95,8 @@ class LoadPlanner {
 
   // Whether a lease that has nothing to compute waits for its loads. `plan` is what was decided, at the time
   // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice
-  // for those among them that have. When it does not wait, it computes the first `*instead` of them.
+  // for those among them that have. When it does not wait, it computes the first `*instead` of them: all,
+  // when the allowance of invariant 2 is used up.
   bool MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
                const ComputeEstimate* compute, size_t* instead) const;
 

@@ -119,11 +119,12 @@ void PrefixCache::Impl::AddLoading(Lease::State& lease, size_t from, size_t to) 
   lease.load_begin = from;
 }
 
-// When all loads have ended and there are still blocks to compute, some of these may be loaded as well.
+// When all loads have ended and there are still blocks to compute, some of these may be loaded as well,
+// unless loads of this hit have been too late once.
 void PrefixCache::Impl::ExtendLoads(Lease::State& lease, const Request& request) {
   const size_t first = lease.path.size() + (lease.ready % block_tokens != 0 ? 1 : 0);
   if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastExtension) return;
-  if (lease.to_start > 0 || Missing(lease) > 0) return;
+  if (lease.overtaken || lease.to_start > 0 || Missing(lease) > 0) return;
   std::vector<Tier> tiers;
   FindRun(lease, request.tokens, first, lease.load_begin, &tiers);
   if (tiers.size() != lease.load_begin - first || std::ranges::count(tiers, Tier::kDevice) > 0) return;

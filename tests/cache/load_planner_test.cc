@@ -395,7 +395,7 @@ TEST_F(LoadPlannerTest, ItComputesWhatWouldNowBeComputed) {
   const std::vector<Tier> missing = Blocks(Tier::kDisk, 100);
   const LoadPlanner::Plan plan = Decide(missing);
   LoadInTurn(Tier::kDisk, 0, 1000, 1);  // it has become much slower
-  planner_->SetTime(1);
+  planner_->SetTime(1);                 // and the allowance is not used up
   EXPECT_FALSE(MayWait(plan, missing));
   EXPECT_EQ(instead_, Decide(missing).compute);
   EXPECT_GT(instead_, 40u);
@@ -404,12 +404,35 @@ TEST_F(LoadPlannerTest, ItComputesWhatWouldNowBeComputed) {
 
 TEST_F(LoadPlannerTest, ItComputesAQuarterAtLeast) {
   Make(LoadPolicy::kAuto, 0, 0.01);
-  LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
-  planner_->SetTime(100);
+  compute_.token = 100.0 / kBlockTokens;
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
+  Start(Tier::kDisk, 0);
+  planner_->SetTime(1);  // it stalls
   EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10)));
   EXPECT_EQ(instead_, 3u);
   EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 1)));
   EXPECT_EQ(instead_, 1u);
+}
+
+// In parts, each with steps of its own, it would take longer than the allowance leaves.
+TEST_F(LoadPlannerTest, WhenTheAllowanceIsUsedUpItComputesAll) {
+  Make(LoadPolicy::kAuto, 0, 0.01);
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
+  planner_->SetTime(100);
+  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10)));
+  EXPECT_EQ(instead_, 10u);
+}
+
+// Steps are long where many requests run or prompts are long. A short hit does not wait for half of one.
+TEST_F(LoadPlannerTest, HalfAStepIsNoMoreThanHalfOfTheHit) {
+  Make(LoadPolicy::kAuto, 0, 0.01);
+  compute_.step = 100;
+  const std::vector<Tier> one = Blocks(Tier::kDisk, 1);
+  const LoadPlanner::Plan plan = Decide(one);  // 1 s to compute
+  planner_->SetTime(0.54);
+  EXPECT_TRUE(MayWait(plan, one));
+  planner_->SetTime(0.56);
+  EXPECT_FALSE(MayWait(plan, one));
 }
 
 // Twice as slow as computing, but two blocks arrive before a step would have ended.
