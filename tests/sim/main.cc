@@ -1,12 +1,14 @@
-// prefixd_sim: simulates the cache and its tiers with faults, from seeds.
+// prefixd_sim: simulates the cache and its tiers, with faults or with times, from seeds.
 //
 //   prefixd_sim --seed N                   one seed
 //   prefixd_sim --seeds COUNT [--from N]   so many, from N on; 0 when it is not given
+//   prefixd_sim --timed ...                the same with times in place of faults: see timed_seeds.h
 //
 // Prints what happened. When a law is violated it aborts and names the seed and the event. When a count of
 // many seeds stays 0 it fails: such a simulation tests less than it says.
 #include <unistd.h>
 
+#include <array>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -16,6 +18,7 @@
 
 #include "base/log.h"
 #include "tests/sim/seeds.h"
+#include "tests/sim/timed_seeds.h"
 
 namespace prefixd::sim {
 namespace {
@@ -38,13 +41,26 @@ std::optional<uint64_t> Number(std::string_view text) {
   return number;
 }
 
-// Prints the counts. Returns whether none is 0.
-bool Print(const Seen& seen) {
-  bool all = true;
-  const auto line = [&](const char* name, uint64_t count) {
+// Prints counts, and remembers whether one is 0.
+class Lines {
+ public:
+  void operator()(const char* name, uint64_t count) {
     std::printf("%-18s %llu\n", name, static_cast<unsigned long long>(count));
-    all = all && count > 0;
-  };
+    all_ = all_ && count > 0;
+  }
+  void operator()(const std::array<uint64_t, kLoadDecisions>& decisions) {
+    for (int i = 0; i < kLoadDecisions; ++i)
+      (*this)(LoadDecisionName(static_cast<LoadDecision>(i)).data(), decisions[static_cast<size_t>(i)]);
+  }
+  bool all() const { return all_; }
+
+ private:
+  bool all_ = true;
+};
+
+// Returns whether no count is 0.
+bool Print(const Seen& seen) {
+  Lines line;
   line("steps", seen.steps);
   line("failed_steps", seen.failed_steps);
   line("finished", seen.finished);
@@ -71,19 +87,57 @@ bool Print(const Seen& seen) {
   line("spills_failed", seen.spills[static_cast<size_t>(TransferResult::kFailed)]);
   line("spills_corrupt", seen.spills[static_cast<size_t>(TransferResult::kCorrupt)]);
   line("parts", seen.parts);
-  for (int i = 0; i < kLoadDecisions; ++i)
-    line(LoadDecisionName(static_cast<LoadDecision>(i)).data(), seen.decisions[static_cast<size_t>(i)]);
-  return all;
+  line(seen.decisions);
+  return line.all();
+}
+
+bool PrintTimed(const TimedSeen& seen) {
+  std::printf("%-18s %.1f\n%-18s %.1f\n", "seconds", seen.seconds, "recomputed_seconds", seen.recomputed);
+  std::printf("%-18s %llu\n%-18s %llu\n%-18s %llu\n", "misjudged",
+              static_cast<unsigned long long>(seen.misjudged), "slower",
+              static_cast<unsigned long long>(seen.slower), "preemptions",
+              static_cast<unsigned long long>(seen.preemptions));
+  Lines line;
+  line("requests", seen.requests);
+  line("unknown", seen.unknown);
+  line("together", seen.together);
+  line("parts", seen.parts);
+  line("loads_failed", seen.failed);
+  line("loads_missing", seen.lost);
+  line("loads_refused", seen.refused);
+  line(seen.decisions);
+  return line.all();
+}
+
+// Returns whether all seeds together hold what many of them must.
+bool RunSeeds(uint64_t from, uint64_t count) {
+  Seen seen;
+  for (uint64_t i = 0; i < count; ++i) seen.Add(SimulateSeed(from + i));
+  if (Print(seen) || count < kMany) return true;
+  std::fprintf(stderr, "prefixd_sim: something never happened\n");
+  return false;
+}
+
+bool RunTimedSeeds(uint64_t from, uint64_t count) {
+  TimedSeen seen;
+  for (uint64_t i = 0; i < count; ++i) seen.Add(SimulateTimedSeed(from + i));
+  const bool all = PrintTimed(seen);
+  if (count < kMany) return true;
+  if (!all) std::fprintf(stderr, "prefixd_sim: something never happened\n");
+  const bool holds = HoldsTogether(seen);
+  if (!holds) std::fprintf(stderr, "prefixd_sim: loads make too much slower\n");
+  return all && holds;
 }
 
 int Main(int argc, char** argv) {
   uint64_t from = 0;
   std::optional<uint64_t> count;
-  for (int i = 1; i < argc; i += 2) {
+  const bool timed = argc > 1 && std::string_view(argv[1]) == "--timed";
+  for (int i = timed ? 2 : 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     const std::optional<uint64_t> value = i + 1 < argc ? Number(argv[i + 1]) : std::nullopt;
     if (!value || (name != "--seed" && name != "--seeds" && name != "--from")) {
-      std::fprintf(stderr, "usage: prefixd_sim --seed N | --seeds COUNT [--from N]\n");
+      std::fprintf(stderr, "usage: prefixd_sim [--timed] --seed N | --seeds COUNT [--from N]\n");
       return 2;
     }
     if (name != "--seeds") from = *value;
@@ -91,12 +145,7 @@ int Main(int argc, char** argv) {
   }
   SetLogLevel(LogLevel::kError);  // what a store says of its failed writes is no news here
   std::signal(SIGABRT, SayWhere);
-  Seen seen;
-  for (uint64_t i = 0; i < count.value_or(1); ++i) seen.Add(SimulateSeed(from + i));
-  const bool all = Print(seen);
-  if (all || count.value_or(1) < kMany) return 0;
-  std::fprintf(stderr, "prefixd_sim: something never happened\n");
-  return 1;
+  return (timed ? RunTimedSeeds : RunSeeds)(from, count.value_or(1)) ? 0 : 1;
 }
 
 }  // namespace
