@@ -3,9 +3,9 @@
 //
 // Laws
 //   1. One request at a time: no request takes longer than 1.05 times what computing alone takes from the
-//      same state on, and a step, 20 ms and a tick of the engine. Where the budget expects more of computing than
-//      it then takes, because the machine has become faster since its last steps, what it expects counts.
-//      Before anything is known about computing, a second is added.
+//      same state on, and a step, 20 ms and a tick of the engine. Where the budget expects more of computing
+//      than it then takes, because the machine has become faster since its last steps, what it expects
+//      counts. Before anything is known about computing, a second is added.
 //   2. The computing alone of law 1 is exact: with LoadPolicy::kRecompute every request takes just that.
 //   3. Requests beside each other, over many seeds: all together take no longer than with
 //      LoadPolicy::kRecompute, and few take longer than law 1 allows for one. A single one may: another that
