@@ -164,7 +164,7 @@ def tiers(tmp_path, part, *arguments):
 
 
 def test_tiers_restart_finds_the_prefix_on_disk(tmp_path):
-    rows = tiers(tmp_path, "restart", "--tokens", "640")
+    rows = tiers(tmp_path, "restart", "--tokens", "640", "--load-policy", "load")
     for end in ("SIGTERM", "SIGKILL"):
         row = rows[f"restart_{end}"]
         assert row["cached"] == 640 and row["stored_MB"] > 0
@@ -174,7 +174,7 @@ def test_tiers_restart_finds_the_prefix_on_disk(tmp_path):
 
 def test_tiers_tenants_names_where_prompts_come_from(tmp_path):
     rows = tiers(tmp_path, "tenants", "--tenants", "24", "--words", "80", "--requests", "48", "--variants",
-                 "none,write_through,host")
+                 "none,write_through,host", "--load-policy", "load")
     assert rows["none"]["disk"] == rows["none"]["host"] == rows["none"]["disk_written_MB"] == 0
     assert rows["write_through"]["disk"] > 0 and rows["write_through"]["disk_written_MB"] > 0
     assert rows["host"]["host"] > 0 and rows["host"]["disk"] == 0
