@@ -172,7 +172,8 @@ bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request
   // After a failed load the lease computes, unless another tier has the block.
   if (tried && !IsLoading(front.node) && !Resides(front.node, front.from) && StartLoad(front.node))
     front.from = running.at(loads.at(front.node)).from;
-  if (IsLoading(front.node) || (!tried && HasKv(front.node) && !loads.empty())) {
+  // Spills hold transfers, too: each that ends lets a load begin.
+  if (IsLoading(front.node) || (!tried && HasKv(front.node) && !running.empty())) {
     const std::vector<Tier> missing = MissingTiers(lease);
     size_t instead = 0;
     if (planner.MayWait(lease.plan, lease.decided, missing, lease.load_begin, request.compute, &instead)) {
