@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/log.h"
 
 namespace prefixd {
@@ -115,6 +116,33 @@ bool MayBeCache(const std::string& path) {
   return !others;
 }
 
+Status NotACache(const std::string& path) {
+  return InvalidArgument("'" + path + "' is not empty and is not the directory of a disk cache; give a " +
+                         "directory of its own");
+}
+
+Status InUse(const std::string& path, const std::string& owner) {
+  return Unavailable("the disk cache " + path + " is in use by process " +
+                     (owner.empty() ? "(unknown)" : owner) +
+                     "; stop it, or give this daemon a --disk-cache-dir of its own");
+}
+
+// Removes the logs without bytes. Nothing is ever written to the log of RocksDB, which begins one with each
+// opening and keeps all of them.
+void RemoveEmptyLogs(const std::string& database, ByteLedger* ledger) {
+  std::vector<std::string> logs;
+  std::error_code error;
+  for (fs::directory_iterator entry(database, error), end; !error && entry != end; entry.increment(error)) {
+    struct stat info {};
+    const std::string path = entry->path().string();
+    if (path.ends_with(".log") && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+        info.st_size == 0)
+      logs.push_back(path);
+  }
+  for (const std::string& path : logs)
+    if (::unlink(path.c_str()) == 0) ledger->Remove(path);
+}
+
 // What a directory is, who owns it, or how it is called is wrong, and not the medium.
 bool IsMistake(int error) {
   return error == ENOTDIR || error == EEXIST || error == EACCES || error == EPERM || error == ENOENT ||
@@ -142,9 +170,7 @@ Result<int> Lock(const std::string& path) {
   }
   const std::string owner = ReadOwner(lock);
   ::close(lock);
-  return Unavailable("the disk cache " + path + " is in use by process " +
-                     (owner.empty() ? "(unknown)" : owner) +
-                     "; stop it, or give this daemon a --disk-cache-dir of its own");
+  return InUse(path, owner);
 }
 
 // Absolute, without links and without a slash at the end: the bytes of a link's target count.
@@ -204,15 +230,31 @@ Result<DiskFolderContents> LookIntoDiskFolder(const std::string& given) {
   return contents;
 }
 
+Status CheckDiskFolder(const std::string& given) {
+  const std::string path = PlainPath(given);
+  if (!MayBeCache(path)) return NotACache(path);
+  const int lock = OpenLock(path + "/lock", O_RDONLY);
+  if (lock < 0) return Status::Ok();
+  const bool in_use = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
+  const std::string owner = in_use ? ReadOwner(lock) : "";
+  ::close(lock);
+  return in_use ? InUse(path, owner) : Status::Ok();
+}
+
+uint64_t DiskFolderBytes(const std::string& given) {
+  const std::string path = PlainPath(given);
+  ByteLedger ledger(UINT64_MAX);
+  (void)ledger.Measure(path);  // what cannot be seen does not count
+  for (const std::string& aside : SetAsideFolders(path)) (void)ledger.Measure(aside);
+  return ledger.used();
+}
+
 Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, ByteLedger* ledger) {
   std::error_code error;
   const std::string trimmed = PlainPath(given);
   fs::create_directories(trimmed, error);
   if (error) return CannotUse("cannot use '" + trimmed + "' as a disk cache", error.value());
-  if (!MayBeCache(trimmed)) {
-    return InvalidArgument("'" + trimmed + "' is not empty and is not the directory of a disk cache; " +
-                           "give a directory of its own");
-  }
+  if (!MayBeCache(trimmed)) return NotACache(trimmed);
   PREFIXD_ASSIGN_OR_RETURN(const int lock, Lock(trimmed));
   std::unique_ptr<DiskFolder> folder(new DiskFolder(trimmed, ledger, lock));
   // Token ids on the disk are what users wrote: nobody else may read them.
@@ -234,11 +276,15 @@ Result<std::unique_ptr<SegmentDb>> DiskFolder::OpenDatabase(uint64_t max_segment
     if (!error) fs::permissions(database, fs::perms::owner_all, error);
     if (error) return IoError("cannot make " + database + ": " + error.message());
     ledger_->Remeasure(database);
-    return OpenRocksdb({.path = database,
-                        .max_segments = max_segments,
-                        .ledger = ledger_,
-                        .observer = observer,
-                        .read_ahead = read_ahead});
+    RemoveEmptyLogs(database, ledger_);
+    auto opened = OpenRocksdb({.path = database,
+                               .max_segments = max_segments,
+                               .ledger = ledger_,
+                               .observer = observer,
+                               .read_ahead = read_ahead});
+    // RocksDB makes this file itself, and readable for all.
+    (void)::chmod((database + "/LOCK").c_str(), S_IRUSR | S_IWUSR);
+    return opened;
   };
   auto db = open();
   if (!db.ok() && db.status().code() == Code::kCorrupt) {
@@ -264,7 +310,8 @@ Status DiskFolder::HasRoomFor(uint64_t bytes) const {
   const fs::space_info space = fs::space(path_, error);
   if (error || space.available >= bytes) return Status::Ok();
   return ResourceExhausted("the file system of " + path_ + " is full: it has room for " +
-                           std::to_string(space.available) + " bytes");
+                           FormatSize(space.available) + ", and a segment takes " + FormatSize(bytes) +
+                           "; free some, or lower disk-cache");
 }
 
 Status DiskFolder::SetAside(const Status& why) {

@@ -10,6 +10,7 @@
 // Its bytes, set-aside folders included, are in the ledger. Owned by one DiskStore, under its lock.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -36,6 +37,13 @@ struct DiskFolderContents {
 };
 // Changes nothing. kInvalidArgument: there is no such directory, it is no disk cache, or it may not be read.
 Result<DiskFolderContents> LookIntoDiskFolder(const std::string& path);
+
+// What DiskFolder::Open would say of `path`, as far as it can be told without changing anything.
+// kInvalidArgument: it has files and is no disk cache. kUnavailable: another process has it.
+Status CheckDiskFolder(const std::string& path);
+
+// Physical bytes of the disk cache in `path`, with what was set aside; 0 when there is none.
+uint64_t DiskFolderBytes(const std::string& path);
 
 class DiskFolder {
  public:

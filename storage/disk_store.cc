@@ -88,11 +88,21 @@ Status DiskStore::OpenFolder() {
     }
     if (unknown_segments_ > 0) deleted_ = std::make_unique<RecordIndex>();
   }
+  const uint64_t before = ledger_.used();
+  const size_t segments = db_->Segments().size();
   if (const Status room = MakeRoom(0); !room.ok()) {
     return {room.code(), "the disk cache " + folder_->path() + " does not fit " +
                              FormatSize(options_.capacity) + ": " + room.message()};
   }
   ledger_.SetLimit(options_.capacity);
+  StateLock lock(this);
+  if (segments > segments_.size()) {
+    Log(LogLevel::kInfo, "evicted from the disk cache at start, to fit its capacity",
+        {{"records", stats_.evicted_records},
+         {"bytes_before", before},
+         {"bytes", ledger_.used()},
+         {"capacity", options_.capacity}});
+  }
   return Status::Ok();
 }
 
@@ -265,7 +275,9 @@ Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector
   if (status.ok()) status = MakeRoom(bound);
   if (status.ok() && nothing) status = folder_->HasRoomFor(bound);
   if (status.ok() && !nothing) status = WriteSegment(records, deleted);
-  NoteWrite(status, bound);
+  // A small segment that finds room says nothing of those that found none.
+  const bool recovers = status.ok() && !nothing && bound < failed_bytes_;
+  NoteWrite(recovers ? folder_->HasRoomFor(failed_bytes_) : status, std::max(bound, failed_bytes_));
   if (!status.ok()) return status;
   uint64_t bytes = 0;
   for (const Pending& record : records) bytes += record.record->size();

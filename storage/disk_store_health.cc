@@ -83,11 +83,11 @@ void DiskStore::NoteWrite(const Status& status, uint64_t bytes) {
       next_try_nanos_ = now + kRetryNanos;
     }
   }
+  failed_bytes_ = status.ok() ? 0 : bytes;
   if (status.ok()) {
     if (before) Log(LogLevel::kInfo, "the disk cache can be written again", {});
     return;
   }
-  failed_bytes_ = bytes;
   if (before && now - logged_nanos_ < kLogNanos) return;
   logged_nanos_ = now;
   Log(LogLevel::kWarning, "could not write a segment of the disk cache", {{"error", status.ToString()}});

@@ -130,9 +130,15 @@ def test_a_start_on_a_read_only_file_system(disk, expected):  # noqa: F811
 def test_a_file_system_that_is_full(disk, expected):  # noqa: F811
     options = [*disk_options(disk / "kv", "24MiB"), "--disk-write-through"]
     with Daemon(*options, device_cache=SMALL_POOL) as daemon:
+        assert daemon.logged("disk-cache: 24.0 MiB are more than the 6.0 MiB")
         ask_until(daemon, expected, lambda: fails(daemon), "a failure in /ready")
         for number in range(PROMPTS):
             assert ask(daemon, branching_prompt(number))[0] == expected[number]
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:  # segments of a block, which may fit
+            ask(daemon, prompt(7000 + time.monotonic_ns(), 20))
+            assert "is full" in disk_check(daemon) or "space" in disk_check(daemon)
+        assert not daemon.logged("the disk cache works again")
         assert mount(disk, "remount,size=64m")
         check_recovery(daemon, expected)
 

@@ -238,15 +238,38 @@ TEST_F(DiskStoreTest, NobodyElseMayRead) {
   EXPECT_EQ(fs::status(path_).permissions(), fs::perms::owner_all);
   for (const auto& entry : fs::recursive_directory_iterator(path_)) {
     const fs::perms rights = entry.status().permissions();
-    // RocksDB makes its empty file LOCK without asking; the folder above it is private.
     if (entry.is_directory()) {
       EXPECT_EQ(rights, fs::perms::owner_all) << entry.path();
-    } else if (entry.file_size() > 0) {
+    } else {
       ++files;
       EXPECT_EQ(rights, fs::perms::owner_read | fs::perms::owner_write) << entry.path();
     }
   }
   EXPECT_GT(files, 3);
+}
+
+TEST_F(DiskStoreTest, RestartsLeaveNoFiles) {
+  const auto files = [this] {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_))
+      count += entry.is_regular_file();
+    return count;
+  };
+  auto store = Open();
+  Fill(store.get(), 0, 10, 10'000);
+  ASSERT_TRUE(store->Sync().ok());
+  for (int i = 0; i < 3; ++i) {
+    store = nullptr;
+    store = Open();
+  }
+  const size_t before = files();
+  for (int i = 0; i < 10; ++i) {
+    store = nullptr;
+    store = Open();
+    EXPECT_EQ(Scan(store.get()), 10u);
+    store->CheckInvariants();
+  }
+  EXPECT_EQ(files(), before);
 }
 
 TEST_F(DiskStoreTest, OtherGroupsAreLeftAloneAndEvictedFirst) {
