@@ -1,6 +1,7 @@
 #include "daemon/serve_plan.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -20,8 +21,13 @@ constexpr uintmax_t kMaxFileBytes = Limit<uintmax_t>("option-file-bytes");
 Result<std::string> ReadFile(std::string_view option, const std::string& path) {
   std::error_code error;
   const uintmax_t bytes = std::filesystem::file_size(path, error);
+  errno = 0;
   std::ifstream in(path, std::ios::binary);
-  if (error || !in) return InvalidArgument(std::string(option) + ": cannot read '" + path + "'");
+  if (!error && !in) error = std::error_code(errno, std::generic_category());
+  if (error) {
+    return InvalidArgument(std::string(option) + ": cannot read '" + path + "'" +
+                           (error.value() != 0 ? ": " + error.message() : ""));
+  }
   if (bytes > kMaxFileBytes)
     return InvalidArgument(std::string(option) + ": '" + path + "' exceeds " + FormatSize(kMaxFileBytes));
   return std::string(std::istreambuf_iterator<char>(in), {});
@@ -81,6 +87,8 @@ Status FillLimits(const Options& options, const Backend& backend, ServePlan* pla
                                                        context, blocks);
                                 }};
   PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
+  plan->limits.warnings.insert(plan->limits.warnings.end(), plan->tiers.warnings.begin(),
+                               plan->tiers.warnings.end());
   return Status::Ok();
 }
 

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "cache/drop_log.h"
 #include "daemon/limit_table.h"
+#include "storage/disk_folder.h"
 #include "storage/disk_store.h"
 #include "storage/record.h"
 
@@ -34,6 +35,10 @@ Status CheckDirectory(const std::string& dir) {
   const auto refused = [&](const std::string& why) {
     return InvalidArgument("disk-cache-dir: '" + dir + "' cannot be used: " + part.string() + " " + why);
   };
+  if (dir.starts_with("~")) {
+    return InvalidArgument("disk-cache-dir: '" + dir + "' begins with ~, which only a shell replaces; give " +
+                           "the whole path, or ./" + dir);
+  }
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(part, error);
   if (!error && status.type() != std::filesystem::file_type::directory)
@@ -65,36 +70,56 @@ CodecChoice CodecOf(const Options& options, DType dtype) {
   return {PayloadCodec::kPlanesZstd, static_cast<uint32_t>(DTypeBytes(dtype))};
 }
 
+// The capacity when the options give none: a tenth of what the file system has for the disk cache, so that
+// the same is found again when the cache has filled it.
+void TakeATenth(uint64_t free, uint64_t own, DiskPlan* disk) {
+  const uint64_t tenth = (free + own) / 10;
+  const std::string of =
+      FormatSize(free + own) + (own > 0 ? " that were free at start or its own" : " that were free at start");
+  disk->capacity = std::max(tenth, kMinDiskCapacity);
+  disk->capacity_source = tenth >= kMinDiskCapacity
+                              ? "a tenth of the " + of
+                              : "the least that there is; a tenth of the " + of + " would be less";
+}
+
 // The largest record of a block.
 uint64_t RecordBytes(const KvLayout& layout) {
   return kRecordHeaderBytes + static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId) +
          layout.BlockBytes();
 }
 
-Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout) {
+Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
+                              std::vector<std::string>* warnings) {
   DiskPlan disk;
   if (options.disk_cache_dir.empty()) {
     PREFIXD_RETURN_IF_ERROR(CheckDiskOptionsAreUsed(options));
     return disk;
   }
   PREFIXD_RETURN_IF_ERROR(CheckDirectory(options.disk_cache_dir));
+  const Status usable = CheckDiskFolder(options.disk_cache_dir);
+  if (usable.code() == Code::kInvalidArgument) return usable.WithContext("disk-cache-dir");
+  if (!usable.ok()) warnings->push_back("disk-cache-dir: " + usable.message());
   disk.on = true;
   disk.dir = options.disk_cache_dir;
   disk.write_through = options.disk_write_through;
   disk.max_age_seconds = options.disk_max_age;
   disk.codec = CodecOf(options, layout.dtype);
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(ExistingPart(disk.dir), error);
+  const uint64_t own = DiskFolderBytes(disk.dir);
   if (options.disk_cache != kAuto) {
     disk.capacity = static_cast<uint64_t>(options.disk_cache);
     disk.capacity_source = "option disk-cache";
+  } else if (error) {
+    return InvalidArgument("disk-cache-dir: cannot find out how much is free at '" + disk.dir +
+                           "': " + error.message());
   } else {
-    std::error_code error;
-    const std::filesystem::space_info space = std::filesystem::space(ExistingPart(disk.dir), error);
-    if (error) {
-      return InvalidArgument("disk-cache-dir: cannot find out how much is free at '" + disk.dir +
-                             "': " + error.message());
-    }
-    disk.capacity = std::max<uint64_t>(space.available / 10, kMinDiskCapacity);
-    disk.capacity_source = "a tenth of the " + FormatSize(space.available) + " that were free at start";
+    TakeATenth(space.available, own, &disk);
+  }
+  if (!error && disk.capacity > space.available + own) {
+    warnings->push_back("disk-cache: " + FormatSize(disk.capacity) + " are more than the " +
+                        FormatSize(space.available + own) + " that the file system of '" + disk.dir +
+                        "' has for it; nothing is written while it is full: lower disk-cache, or free some");
   }
   if (RecordBytes(layout) > DiskStore::SegmentBytes(disk.capacity)) {
     return InvalidArgument("disk-cache: " + FormatSize(disk.capacity) + " (" + disk.capacity_source +
@@ -122,7 +147,7 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
   plan.host_blocks = static_cast<uint32_t>(host_blocks);
   if (options.load_policy == "load") plan.load_policy = LoadPolicy::kLoad;
   if (options.load_policy == "recompute") plan.load_policy = LoadPolicy::kRecompute;
-  PREFIXD_ASSIGN_OR_RETURN(plan.disk, MakeDiskPlan(options, layout));
+  PREFIXD_ASSIGN_OR_RETURN(plan.disk, MakeDiskPlan(options, layout, &plan.warnings));
   return plan;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "cache/load_planner.h"
@@ -20,7 +21,7 @@ struct DiskPlan {
   bool on = false;
   std::string dir;
   uint64_t capacity = 0;        // physical bytes
-  std::string capacity_source;  // "option disk-cache", "a tenth of the 57 GiB that are free"
+  std::string capacity_source;  // "option disk-cache", "a tenth of the 57 GiB that were free at start"
   bool write_through = false;
   int64_t max_age_seconds = 0;  // 0: none
   CodecChoice codec;
@@ -30,10 +31,12 @@ struct TierPlan {
   uint32_t host_blocks = 0;
   DiskPlan disk;
   LoadPolicy load_policy = LoadPolicy::kAuto;
+  std::vector<std::string> warnings;  // what the operator should look at, though the daemon can start
 };
 
 // kInvalidArgument, with the name of the option: the options contradict each other or the size of a block, or
-// the directory is none, may not be written, or its file system cannot be asked. Creates nothing.
+// the directory is none, may not be written, has other files, or its file system cannot be asked. Creates
+// nothing. A directory that another process uses is a warning: it may have ended when the store is opened.
 Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
 
 // Threads that move KV: those that load from the disk, one that spills to it, and those that copy between the

@@ -8,7 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/clock.h"
 #include "cache/drop_log.h"
+#include "storage/disk_folder.h"
 #include "storage/disk_store.h"
 #include "tests/support/temp_dir.h"
 
@@ -16,7 +18,9 @@ namespace prefixd {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::StartsWith;
 
 constexpr uint64_t kMiB = 1 << 20;
@@ -166,6 +170,54 @@ TEST(TierPlan, ADirectoryThatCannotBeOneIsRefused) {
     EXPECT_THAT(FaultOf(in(dir)), AllOf(StartsWith("disk-cache-dir: '" + dir), HasSubstr("not a directory")));
   EXPECT_TRUE(PlanOf(in(folder.path().string() + "/a/b")).disk.on);
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "a"));
+}
+
+TEST(TierPlan, ADirectoryOfOtherFilesIsRefused) {
+  const testing_support::TempDir folder;
+  const auto options = With({{"disk-cache-dir", folder.path().string()}});
+  EXPECT_TRUE(PlanOf(options).disk.on) << "it is empty";
+  std::ofstream(folder.path().string() + "/letter") << "precious";
+  EXPECT_THAT(FaultOf(options), AllOf(StartsWith("disk-cache-dir: '"), HasSubstr("is not empty")));
+  std::filesystem::create_directory(folder.path() / "segments-1");
+  EXPECT_TRUE(PlanOf(options).disk.on) << "it is a cache, in which somebody put a file";
+}
+
+TEST(TierPlan, OnlyAShellReplacesATilde) {
+  EXPECT_THAT(FaultOf(With({{"disk-cache-dir", "~/kv"}})), HasSubstr("begins with ~"));
+}
+
+TEST(TierPlan, ADirectoryInUseIsAWarning) {
+  const testing_support::TempDir folder;
+  const auto options = With({{"disk-cache-dir", folder.path().string()}});
+  const SystemClock clock;
+  auto store =
+      DiskStore::Open({.path = folder.path().string(), .capacity = kMinDiskCapacity, .clock = &clock});
+  ASSERT_TRUE(store.ok());
+  EXPECT_THAT(PlanOf(options).warnings,
+              ElementsAre(AllOf(StartsWith("disk-cache-dir: "), HasSubstr(std::to_string(getpid())))));
+  store->reset();
+  EXPECT_THAT(PlanOf(options).warnings, IsEmpty());
+}
+
+TEST(TierPlan, ACapacityAboveTheFileSystemIsAWarning) {
+  const testing_support::TempDir folder;
+  const auto options = With({{"disk-cache-dir", folder.path().string()}, {"disk-cache", "1024TiB"}});
+  EXPECT_THAT(PlanOf(options).warnings, ElementsAre(StartsWith("disk-cache: 1024.0 TiB are more than")));
+}
+
+// The cap stays where it is when the cache has filled a part of the disk.
+TEST(TierPlan, WhatTheCacheHasCountsAsFree) {
+  const testing_support::TempDir folder("/dev/shm");
+  const std::string dir = folder.path().string() + "/cache";
+  std::filesystem::create_directories(dir + "/segments-1");
+  const uint64_t free = std::filesystem::space(dir).available;
+  const uint64_t own = std::min<uint64_t>(free / 4, 256 * kMiB);
+  std::ofstream(dir + "/segments-1/000001.sst") << std::string(own, 'x');
+  EXPECT_GE(DiskFolderBytes(dir), own);
+  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", dir}})).disk;
+  EXPECT_NEAR(static_cast<double>(disk.capacity), static_cast<double>(free) / 10,
+              static_cast<double>(own) / 20);
+  EXPECT_THAT(disk.capacity_source, HasSubstr("or its own"));
 }
 
 TEST(TierPlan, ADirectoryThatMayNotBeWrittenIsRefused) {
