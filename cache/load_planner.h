@@ -41,6 +41,11 @@ enum class LoadPolicy : uint8_t {
   kRecompute,  // load nothing
 };
 
+constexpr std::string_view LoadPolicyName(LoadPolicy policy) {
+  constexpr std::string_view kNames[] = {"auto", "load", "recompute"};
+  return kNames[static_cast<size_t>(policy)];
+}
+
 // What was decided for a hit in a lower tier. The metric of decisions has its labels in the same order.
 enum class LoadDecision : uint8_t {
   kLoad,

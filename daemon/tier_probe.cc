@@ -3,19 +3,26 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
+#include <random>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/usable_cpus.h"
 #include "daemon/serve_plan_probe.h"
+#include "storage/record.h"
 
 namespace prefixd {
 namespace {
 
-constexpr size_t kPiece = size_t{1} << 20;
-constexpr int kPieces = 8;
+constexpr size_t kPage = 4096;
+constexpr size_t kLongestPiece = size_t{1} << 20, kFileBytes = size_t{8} << 20;
 constexpr double kSeconds = 0.1;
+constexpr double kDecodeSeconds = 0.02;
 
 class File {
  public:
@@ -34,27 +41,57 @@ class File {
 
 }  // namespace
 
-double ProbeReads(const std::string& directory) {
+double ProbeReads(const std::string& directory, size_t piece) {
   const File file(directory);
-  const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(4096, kPiece), &std::free);
+  const size_t length = std::clamp((piece + kPage - 1) / kPage * kPage, kPage, kLongestPiece);
+  const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(kPage, kLongestPiece),
+                                                           &std::free);
   if (file.descriptor() < 0 || buffer == nullptr) return 0;
-  std::fill_n(static_cast<char*>(buffer.get()), kPiece, 'p');
+  std::fill_n(static_cast<char*>(buffer.get()), kLongestPiece, 'p');
   const SystemClock clock;
   const double begun = clock.NowSeconds();
-  const auto at = [](int piece) { return static_cast<off_t>(kPiece) * piece; };
-  int written = 0;
-  while (written < kPieces && clock.NowSeconds() - begun < kSeconds / 2) {
-    if (pwrite(file.descriptor(), buffer.get(), kPiece, at(written)) != ssize_t{kPiece}) break;
-    ++written;
+  size_t written = 0;
+  while (written < kFileBytes && clock.NowSeconds() - begun < kSeconds / 2) {
+    if (pwrite(file.descriptor(), buffer.get(), kLongestPiece, static_cast<off_t>(written)) !=
+        ssize_t{kLongestPiece})
+      break;
+    written += kLongestPiece;
   }
   const double reads_begun = clock.NowSeconds();
-  int read = 0;
-  while (read < written && clock.NowSeconds() - begun < kSeconds) {
-    if (pread(file.descriptor(), buffer.get(), kPiece, at(read)) != ssize_t{kPiece}) return 0;
-    ++read;
+  size_t read = 0;
+  while (read + length <= written && clock.NowSeconds() - begun < kSeconds) {
+    if (pread(file.descriptor(), buffer.get(), length, static_cast<off_t>(read)) !=
+        static_cast<ssize_t>(length))
+      return 0;
+    read += length;
   }
   const double seconds = clock.NowSeconds() - reads_begun;
-  return read == 0 || seconds <= 0 ? 0 : static_cast<double>(kPiece) * read / seconds;
+  return read == 0 || seconds <= 0 ? 0 : static_cast<double>(read) / seconds;
+}
+
+double ProbeDecoding(const KvLayout& layout, const CodecChoice& codec) try {
+  // Values of KV: a sign, an exponent near that of 1 and a mantissa that is noise.
+  std::vector<std::byte> block(layout.BlockBytes());
+  std::minstd_rand random(1);
+  for (size_t i = 0; i < block.size(); ++i) {
+    const bool is_last = (i + 1) % DTypeBytes(layout.dtype) == 0;
+    block[i] = static_cast<std::byte>(is_last ? 0x3e + (random() & 0x81) : random() >> 8);
+  }
+  const std::vector<TokenId> tokens(layout.block_tokens);
+  std::string compressed;
+  const std::string bytes = EncodeRecord({.tokens = tokens}, 0,
+                                         EncodePayload(codec.codec, codec.element_bytes, block, &compressed));
+  const SystemClock clock;
+  double best = kDecodeSeconds;
+  for (const double begun = clock.NowSeconds(); clock.NowSeconds() - begun < kDecodeSeconds;) {
+    const double before = clock.NowSeconds();
+    const DecodedRecord record = DecodeRecord(std::as_bytes(std::span(bytes)));
+    if (ReadRecordPayload(record, block) != RecordDefect::kNone) return 0;
+    best = std::min(best, clock.NowSeconds() - before);
+  }
+  return best;
+} catch (const std::bad_alloc&) {
+  return 0;
 }
 
 TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout) {
@@ -67,12 +104,21 @@ TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout) {
     probe.block_seconds[static_cast<size_t>(Tier::kHost)] = bytes / rates->copy_bytes;
     probe.token_seconds = 1 / rates->PrefillTokensPerSecond(plan.model.parameters);
   }
-  const double reads = plan.tiers.disk.on ? ProbeReads(plan.tiers.disk.dir) : 0;
-  if (reads > 0) probe.block_seconds[static_cast<size_t>(Tier::kDisk)] = bytes / reads;
+  const DiskPlan& disk = plan.tiers.disk;
+  const double reads = disk.on ? ProbeReads(disk.dir, layout.BlockBytes()) : 0;
+  // The threads that load decode at the same time, as far as there are processors for them.
+  const int decoders = std::clamp(CountUsableCpus().count, 1, kLoadThreads);
+  const double decoding = reads > 0 ? ProbeDecoding(layout, disk.codec) / decoders : 0;
+  double loads = 0;  // bytes per second
+  if (reads > 0) {
+    probe.block_seconds[static_cast<size_t>(Tier::kDisk)] = bytes / reads + decoding;
+    loads = bytes / (bytes / reads + decoding);
+  }
   Log(LogLevel::kInfo, "rates assumed for loads",
       {{"prefill_tokens_per_second", probe.token_seconds > 0 ? 1 / probe.token_seconds : 0.0},
        {"host_bytes_per_second", rates.ok() ? rates->copy_bytes : 0.0},
-       {"disk_bytes_per_second", reads}});
+       {"disk_bytes_per_second", loads},
+       {"load_policy", LoadPolicyName(plan.tiers.load_policy)}});
   return probe;
 }
 

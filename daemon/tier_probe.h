@@ -1,7 +1,7 @@
 // TierProbe: what a daemon assumes about loading and computing before it has measured any. Its decisions
 // about loads begin with it, see cache/load_planner.h.
 //
-// Threads: any; it takes at most about half a second, of which the disk has 0.1 s.
+// Threads: any; it takes at most about half a second, of which the disk has 0.1 s, and decoding 0.02 s.
 #pragma once
 
 #include <array>
@@ -21,8 +21,12 @@ struct TierProbe {
 // Does nothing without lower tiers. Of what cannot be measured nothing is known.
 TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout);
 
-// Bytes per second of reads of 1 MiB past the page cache, one after the other, in a file without a name in
-// `directory`. 0: it cannot be measured there. Writes and reads at most 8 MiB, and stops after 0.1 s.
-double ProbeReads(const std::string& directory);
+// Bytes per second of reads past the page cache, one after the other, in a file without a name in
+// `directory`. They have `piece` bytes, rounded up to whole pages, and at most 1 MiB. 0: it cannot be
+// measured there. Writes and reads at most 8 MiB, and stops after 0.1 s.
+double ProbeReads(const std::string& directory, size_t piece);
+
+// Seconds to check and decode a record of a block with the codec. 0: no memory for it.
+double ProbeDecoding(const KvLayout& layout, const CodecChoice& codec);
 
 }  // namespace prefixd
