@@ -86,8 +86,8 @@ Result<std::unique_ptr<SegmentReader>> OpenReader(const DiskFolderContents& cont
   auto reader = OpenRocksdbForReading(contents.database);
   if (reader.ok()) return reader;
   return reader.status().WithContext(
-      "the database of this disk cache does not open; a daemon sets a " +
-      std::string("damaged one aside when it starts, and purge --all removes it"));
+      "the database of this disk cache does not open (a daemon sets a damaged one aside when it starts, and "
+      "purge --all removes it)");
 }
 
 DiskCatalog CatalogOf(SegmentReader* reader) {
@@ -187,6 +187,18 @@ bool Confirmed() {
   return word == "y" || word == "Y" || word == "yes";
 }
 
+// What to look at when the filters match no record.
+std::string HintOf(const DiskCommandOptions& options, const DiskCatalog& catalog) {
+  uint64_t records = 0;
+  for (const auto& [fingerprint, model] : catalog.models) records += model.records.size();
+  std::string hint = "there are " + Counted(records, "record") + " of " +
+                     Counted(catalog.models.size(), "model") +
+                     "; prefixd inspect shows their tenants and ages";
+  if (options.tenant && options.tenant_key.empty())
+    hint += ". A daemon with --api-keys keeps the tenants of each key apart: add --tenant-key FILE";
+  return hint;
+}
+
 // Finds what a purge removes.
 Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::optional<std::string>& salt,
                             const DiskFolderContents& contents, const ByteLedger& ledger,
@@ -204,6 +216,7 @@ Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::option
     removal.plan = PlanOfAll(*catalog);
   } else if (source != nullptr) {
     PREFIXD_ASSIGN_OR_RETURN(removal.plan, PlanPurge(source, *catalog, *filter));
+    if (removal.plan.records == 0 && removal.plan.segments.empty()) removal.hint = HintOf(options, *catalog);
   }
   return removal;
 }
@@ -261,11 +274,6 @@ ExitCode Inspect(const DiskCommandOptions& options) {
 }
 
 ExitCode Purge(const DiskCommandOptions& options) {
-  if (!options.dry_run && !options.yes && isatty(STDIN_FILENO) != 1) {
-    return Fail(options, kExitUsage,
-                "purge asks before it removes anything, and standard input is not a terminal; add --yes, or "
-                "--dry-run to see what would go");
-  }
   const auto salt = SaltOf(options);  // before the user changes, who may not be able to read the file
   if (!salt.ok()) return Fail(options, kExitUsage, salt.status().message());
   const auto contents = LookIntoDiskFolder(options.directory);
@@ -276,6 +284,12 @@ ExitCode Purge(const DiskCommandOptions& options) {
     auto locked = Lock(*contents, &ledger);
     if (!locked.ok()) return Fail(options, kExitFailed, locked.status().message());
     folder = *std::move(locked);
+    if (!options.yes && isatty(STDIN_FILENO) != 1) {
+      return Fail(
+          options, kExitUsage,
+          "purge asks before it removes anything, and standard input is not a terminal; add --yes, or "
+          "--dry-run to see what would go");
+    }
   } else {
     // The sizes of the folders are a remark.
     for (const std::string& path : contents->set_aside) (void)ledger.Measure(path);

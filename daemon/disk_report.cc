@@ -181,7 +181,7 @@ std::string Counted(uint64_t number, const std::string& noun) {
 
 std::string DiskReportAsText(const DiskReport& report, int64_t now) {
   std::string text = report.folder.path + "\n";
-  text += Line("used by", report.folder.in_use ? report.folder.OwnerText() : "nobody");
+  text += Line("used by", report.folder.in_use ? report.folder.OwnerText() : "no process");
   text += Line("on the disk", FormatSize(report.bytes) + " in " +
                                   Counted(report.catalog.segments.size(), "segment") +
                                   " and other files; the cap is the daemon's --disk-cache");

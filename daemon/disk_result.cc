@@ -15,6 +15,7 @@ std::string PlanAsText(const std::string& path, const Removal& removal) {
   std::string text = path + "\n  goes: " + Counted(plan.records, "record") + ", " + FormatSize(plan.bytes);
   if (plan.dead_records > 0) text += ", and " + Grouped(plan.dead_records) + " replaced or deleted before";
   text += "\n";
+  if (!removal.hint.empty()) text += "  nothing matches: " + removal.hint + "\n";
   for (const auto& [model, records] : plan.by_model)
     text += "    of model " + ToHex(model) + ": " + Counted(records, "record") + "\n";
   if (plan.damaged_segments > 0) {

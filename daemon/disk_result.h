@@ -16,6 +16,7 @@ namespace prefixd {
 struct Removal {
   bool all = false;
   bool dry_run = false;
+  std::string hint;  // what to look at when nothing matches; may be empty
   PurgePlan plan;
   PurgeResult result;
   std::vector<FolderSize> folders;  // set aside or of other versions: removed by --all, otherwise they stay

@@ -241,7 +241,8 @@ class ServerProcess {
          {"backend", loaded_.backend->name()},
          {"threads", loaded_.backend->threads()},
          {"weights", FormatSize(loaded_.model->weight_bytes)},
-         {"step_memory", FormatSize(loaded_.model->runner->memory().total())}});
+         {"step_memory", FormatSize(loaded_.model->runner->memory().total())},
+         {"fingerprint", ToHex(loaded_.engine->options().fingerprint)}});
     return kExitOk;
   }
 
@@ -305,6 +306,7 @@ class ServerProcess {
     const DiskPlan& disk = plan_.tiers.disk;
     if (!disk.on) return;
     const double begun = clock_.NowSeconds();
+    const DiskStoreStats before = loaded_.tiers->disk().store;
     const bool spills = options_.drain_seconds > 0;
     // What is there already may have half of the disk cache.
     const uint64_t most_blocks = disk.capacity / 2 / loaded_.engine->Stats().block_bytes + 1;
@@ -325,8 +327,26 @@ class ServerProcess {
       ExitNow(kExitFailed);  // the disk may hang
     }
     const Status status = sync.get();
-    Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning, "disk cache written",
-        {{"seconds", clock_.NowSeconds() - begun}, {"result", status.ToString()}});
+    LogWritten(before, status, clock_.NowSeconds() - begun);
+  }
+
+  // What a drain has done with the blocks that were in memory alone.
+  void LogWritten(const DiskStoreStats& before, const Status& synced, double seconds) const {
+    const DiskTierStats disk = loaded_.tiers->disk();
+    const uint64_t written = disk.store.written_bytes - before.written_bytes;
+    const uint64_t lost = disk.store.lost_records - before.lost_records;
+    const std::string error = !synced.ok()               ? synced.ToString()
+                              : disk.store.writing_fails ? disk.store.last_write_error
+                                                         : "";
+    if (!error.empty()) {
+      Log(LogLevel::kWarning, "the disk cache lacks blocks that were in memory alone",
+          {{"error", error}, {"bytes", written}, {"lost_records", lost}, {"seconds", seconds}});
+      return;
+    }
+    Log(LogLevel::kInfo,
+        options_.drain_seconds > 0 ? "disk cache written"
+                                   : "the disk cache got only what was decided for it before",
+        {{"bytes", written}, {"seconds", seconds}});
   }
 
   // Destroys what waits for the disk: jobs of the tiers that have not ended, and the store. Ends the process

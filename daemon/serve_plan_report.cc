@@ -186,18 +186,21 @@ Fact CachedTokens(const ServePlan& plan) {
           json::object{{"device", device}, {"host", host}, {"disk", on_disk}}};
 }
 
-Fact DiskCache(const DiskPlan& disk) {
+Fact DiskCache(const TierPlan& tiers) {
+  const DiskPlan& disk = tiers.disk;
   if (!disk.on) return {"disk cache", "off", nullptr};
   const std::string compression(PayloadCodecName(disk.codec.codec));
   return {"disk cache",
           FormatSize(disk.capacity) + " in " + disk.dir + " (" + disk.capacity_source + "), payloads " +
-              compression + (disk.write_through ? ", all blocks" : ", blocks that are used twice"),
+              compression + (disk.write_through ? ", all blocks" : ", blocks that are used twice") +
+              "; loads: " + std::string(LoadPolicyName(tiers.load_policy)),
           json::object{{"directory", disk.dir},
                        {"capacity_bytes", disk.capacity},
                        {"source", disk.capacity_source},
                        {"codec", compression},
                        {"write_through", disk.write_through},
-                       {"max_age_seconds", disk.max_age_seconds}}};
+                       {"max_age_seconds", disk.max_age_seconds},
+                       {"load_policy", LoadPolicyName(tiers.load_policy)}}};
 }
 
 void AddRates(const ServePlan& plan, const ProbedRates& rates, Facts* facts) {
@@ -268,7 +271,7 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   facts.push_back(Memory(plan));
   AddLimits(plan, &facts);
   facts.push_back(CachedTokens(plan));
-  facts.push_back(DiskCache(plan.tiers.disk));
+  facts.push_back(DiskCache(plan.tiers));
   AddRates(plan, rates, &facts);
   facts.push_back({"api keys",
                    plan.api_keys.empty() ? "none: no key is required"

@@ -49,11 +49,13 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
     Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
     if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");
     tiers->disk_ = *std::move(disk);
+    const bool disk_opens = tiers->disk_->stats().failure.empty();
     Log(LogLevel::kInfo, "disk cache",
         {{"directory", plan.disk.dir},
          {"capacity", FormatSize(plan.disk.capacity)},
          {"capacity_source", plan.disk.capacity_source},
-         {"bytes", FormatSize(tiers->disk_->bytes())}});
+         // Nothing can be told of one that does not open yet; an error line says why.
+         {"bytes", disk_opens ? FormatSize(tiers->disk_->bytes()) : "unknown"}});
   }
   if (tiers->host_ == nullptr && tiers->disk_ == nullptr) return tiers;
   tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);

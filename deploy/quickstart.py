@@ -162,10 +162,12 @@ def serve(cache, once):
         url = f"http://{HOST}:{PORT}"
         body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "What is prefixd?"}]},
                           separators=(",", ":"))
-        print(f"\nprefixd serves the demo model at {url}/v1. Try:\n"
-              f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-              f"    -d '{body}'\n", flush=True)
-        if not once:
+        if once:
+            print("\nStopping the daemon. Without --once, deploy/quickstart serves until Ctrl-C.", flush=True)
+        else:
+            print(f"\nprefixd serves the demo model at {url}/v1. Try:\n"
+                  f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+                  f"    -d '{body}'\n", flush=True)
             print("Press Ctrl-C to stop it.", flush=True)
             daemon.wait()
             fail(f"the daemon ended with exit code {daemon.returncode}")

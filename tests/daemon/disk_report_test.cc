@@ -31,7 +31,7 @@ TEST(DiskReport, SaysWhatAnOperatorMustKnow) {
   EXPECT_THAT(text, HasSubstr("There are no records."));
   report.folder.in_use = false;
   text = DiskReportAsText(report, 0);
-  EXPECT_THAT(text, HasSubstr("used by       nobody"));
+  EXPECT_THAT(text, HasSubstr("used by       no process"));
   EXPECT_THAT(text, HasSubstr("segments      1 whose file is gone"));
   EXPECT_THAT(DiskReportAsJson(report), HasSubstr("\"segments_gone\":1,"));
 }

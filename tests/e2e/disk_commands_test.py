@@ -82,7 +82,7 @@ def test_inspect_says_what_is_there(cache):
     assert (top["root"], top["records"], top["shared_tokens"]) == (made["alice"], 12, 32)
     assert top["first_tokens"] == list(range(100, 108)) and top["begins_prompt"]
     text = run("inspect", folder).stdout
-    for words in (f"model {made['first']}", "used by       nobody", "21 with 272 tokens", "10 d ago",
+    for words in (f"model {made['first']}", "used by       no process", "21 with 272 tokens", "10 d ago",
                   "tenants       2", made["alice"], "100 101 102 103 104 105 106 107 ...",
                   "their text needs the model"):
         assert words in text, words
@@ -133,6 +133,8 @@ def test_purge_by_tenant_leaves_no_byte(cache):
     assert (folder.stat().st_mode & 0o777, inspect(folder)["in_use"]) == (0o700, False)
     again = run("purge", folder, "--tenant", "alice", "--yes")
     assert again.returncode == 0 and "removed 0 records" in again.stdout
+    assert "nothing matches: there are 10 records of 2 models" in again.stdout
+    assert "--tenant-key" in again.stdout
 
 
 def test_filters_combine(cache):
@@ -157,7 +159,8 @@ def test_a_tenant_may_be_an_api_key(cache, tmp_path):
         keys.write_text(text)
         done = run("purge", folder, "--tenant-key", keys, "--yes")
         assert done.returncode == 2 and words in done.stderr
-    assert "--tenant-key: cannot read" in run("purge", folder, "--tenant-key", "/none", "--yes").stderr
+    unreadable = run("purge", folder, "--tenant-key", "/none", "--yes").stderr
+    assert "--tenant-key: cannot read '/none': No such file or directory" in unreadable
     keys.write_text("key-of-bob\n")
     answer = json.loads(run("purge", folder, "--tenant-key", keys, "--yes", "--json").stdout)
     assert answer["models"] == {made["second"]: 1}
