@@ -114,7 +114,7 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
     return compute == nullptr ? 0 : compute->Seconds(token(from), token(to));
   };
   const size_t blocks = tiers.size();
-  Plan plan{.seconds = seconds(0, blocks)};
+  Plan plan{.seconds = seconds(0, blocks), .blocks = blocks};
   if (options_.policy == LoadPolicy::kLoad) return plan;
   if (options_.policy == LoadPolicy::kRecompute) {
     plan.decision = LoadDecision::kRecompute;
@@ -122,7 +122,10 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
     return plan;
   }
   const double load = LoadSeconds(tiers, ahead);
+  plan.queue = load - LoadSeconds(tiers, 0);
   if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
+  // Behind the loads of others: what is computed meanwhile would delay them, and this hit comes soon after.
+  if (kClearlySlower * (load - plan.queue) <= plan.seconds && load <= plan.seconds) return plan;
   if (load <= std::min(kShortWait, kClearlySlower * plan.seconds)) return plan;
   if (load >= kClearlySlower * plan.seconds) {
     plan.decision = LoadDecision::kRecompute;
@@ -151,7 +154,12 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double load = LoadSeconds(missing, 0);
   const Plan now = Decide(missing, first, 0, compute);
   const double grace = std::max(0.5 * std::min(compute->StepSeconds(), plan.seconds), kShortWait);
-  const bool in_time = waited + now.seconds <= (1 + kAllowance) * plan.seconds + grace;
+  // Where others have begun to compute since the decision, computing takes longer than it said. That is no
+  // reason to give up loads, which have the tier to themselves.
+  const double share =
+      static_cast<double>(missing.size()) / static_cast<double>(std::max<size_t>(plan.blocks, 1));
+  const double rest = std::min(now.seconds, share * plan.seconds);
+  const bool in_time = waited + rest <= (1 + kAllowance) * plan.seconds + plan.queue + grace;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
   if (in_time) *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
   return false;

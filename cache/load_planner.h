@@ -19,8 +19,9 @@
 //      but those of a probe.
 //   2. With LoadPolicy::kAuto a lease waits only while loading is what Decide would say again, and no longer
 //      than kAllowance of the time that computing the whole hit takes, and half a step (at most half of that
-//      time) or 20 ms, beyond what computing takes: MayWait says no when the time since the decision and the
-//      time to compute what is missing exceed it.
+//      time) or 20 ms, beyond what computing takes, and the queue of loads that was planned: MayWait says no
+//      when the time since the decision and the time to compute what is missing exceed it. That time is no
+//      more than it was at the decision: others who compute since then would have slowed this one, too.
 #pragma once
 
 #include <array>
@@ -93,6 +94,8 @@ class LoadPlanner {
     size_t compute = 0;     // leading blocks that are computed
     bool is_probe = false;  // the loads are to measure; nobody should wait for them
     double seconds = 0;     // to compute all of the blocks; 0: not known
+    size_t blocks = 0;      // of the hit
+    double queue = 0;       // seconds until the loads of others that come first have ended
   };
   // `tiers` are those of the blocks of a hit, from block number `first` of the sequence on; kDevice: it needs
   // no load. `ahead`: blocks that are loaded before these. Requires that one is not kDevice.

@@ -240,7 +240,8 @@ TEST_F(LoadPlannerTest, AForcedPolicyLooksAtNothing) {
 TEST_F(LoadPlannerTest, TheQueueAheadCounts) {
   Make(LoadPolicy::kAuto, 0, 0.39);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10)).decision, LoadDecision::kLoad);
-  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 10).decision, LoadDecision::kSplit);
+  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 10).decision, LoadDecision::kLoad);
+  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 20).decision, LoadDecision::kSplit);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 100).decision, LoadDecision::kRecompute);
 }
 
@@ -373,6 +374,32 @@ TEST_F(LoadPlannerTest, ItWaitsNoLongerThanTheAllowance) {
   EXPECT_TRUE(waits(1.59, 9)) << "half a step more";
   EXPECT_FALSE(waits(1.61, 9));
   EXPECT_TRUE(waits(9, 1));
+}
+
+// Eight hits of 100 blocks come at once, and all others compute: waiting is still right.
+TEST_F(LoadPlannerTest, ABusyProcessorIsNoReasonToGiveUpLoads) {
+  Make(LoadPolicy::kAuto, 0, 0.1);
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 100));
+  compute_.token *= 8;
+  LoadInTurn(Tier::kDisk, 0, 1, 0.1);
+  (void)Start(Tier::kDisk, 0.1);
+  EXPECT_TRUE(MayWait(plan, Blocks(Tier::kDisk, 99)));
+}
+
+TEST_F(LoadPlannerTest, WaitingForTheLoadsOfOthersIsPlanned) {
+  Make(LoadPolicy::kAuto, 0, 0.1);
+  const std::vector<Tier> hit = Blocks(Tier::kDisk, 10);
+  const LoadPlanner::Plan plan = Decide(hit, 0, 80);
+  EXPECT_EQ(plan.decision, LoadDecision::kLoad)
+      << "behind others, but it has come before it could be computed";
+  EXPECT_NEAR(plan.queue, 8, 1e-9);
+  EXPECT_NE(Decide(hit, 0, 95).decision, LoadDecision::kLoad);
+  LoadInTurn(Tier::kDisk, 0, 79, 0.1);
+  (void)Start(Tier::kDisk, 7.9);
+  EXPECT_TRUE(MayWait(plan, hit));
+  LoadInTurn(Tier::kDisk, 7.9, 30, 0.1);
+  (void)Start(Tier::kDisk, 10.9);
+  EXPECT_FALSE(MayWait(plan, hit)) << "they should have begun long ago";
 }
 
 TEST_F(LoadPlannerTest, ItDoesNotWaitForATierThatStalls) {
