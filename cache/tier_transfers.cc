@@ -42,6 +42,13 @@ bool IsExpired(const TierTransfers::Options& options, uint64_t created) {
   return options.max_age_seconds > 0 && limit >= 0 && created <= static_cast<uint64_t>(limit);
 }
 
+// A block of the own thread in host memory, on its way to or from the device.
+std::span<std::byte> StagedBlock(size_t bytes) {
+  static thread_local std::vector<std::byte> staged;
+  staged.resize(bytes);
+  return staged;
+}
+
 }  // namespace
 
 struct TierTransfers::Outcome {
@@ -56,6 +63,10 @@ struct TierTransfers::Outcome {
   int64_t taken_up = 0;
   int64_t ended = 0;
 
+  void Fail(TierError why) {
+    result = TransferResult::kFailed;
+    error = why;
+  }
   bool refused() const { return error == TierError::kBusy; }
   void Refuse() {
     result = TransferResult::kFailed;
@@ -78,7 +89,8 @@ TierTransfers::TierTransfers(Options options, BlockStore* store, const Executors
       shared_(std::make_shared<Shared>()) {
   PREFIXD_CHECK(executors.loads != nullptr && executors.spills != nullptr && executors.copies != nullptr);
   PREFIXD_CHECK(options_->clock != nullptr);
-  PREFIXD_CHECK(options_->device_block && options_->is_finite && options_->block_bytes > 0);
+  PREFIXD_CHECK((options_->device_block || options_->read_device) && options_->is_finite &&
+                options_->block_bytes > 0);
 }
 
 TierTransfers::~TierTransfers() {
@@ -162,20 +174,32 @@ void TierTransfers::Start(const Transfer& transfer) {
 void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Outcome* outcome) {
   const Transfer& transfer = outcome->transfer;
   const bool up = transfer.to == Tier::kDevice;
-  const std::span<std::byte> from =
-      up ? options.host_block(transfer.from_block) : options.device_block(transfer.from_block);
-  const std::span<std::byte> to =
-      up ? options.device_block(transfer.to_block) : options.host_block(transfer.to_block);
-  std::ranges::copy(from, to.begin());
+  const std::span<std::byte> host = options.host_block(up ? transfer.from_block : transfer.to_block);
   outcome->bytes = options.block_bytes;
+  if (!options.device_block) {
+    const Status status =
+        up ? options.write_device(host, transfer.to_block) : options.read_device(transfer.from_block, host);
+    if (!status.ok()) outcome->Fail(up ? TierError::kRead : TierError::kWrite);
+    return;
+  }
+  if (up)
+    std::ranges::copy(host, options.device_block(transfer.to_block).begin());
+  else
+    std::ranges::copy(options.device_block(transfer.from_block), host.begin());
 }
 
 void TierTransfers::Write(const Options& options, std::span<const TokenId> tokens, BlockStore* store,
                           Outcome* outcome) {
   const Transfer& transfer = outcome->transfer;
-  const std::span<const std::byte> payload = transfer.from == Tier::kDevice
-                                                 ? options.device_block(transfer.from_block)
-                                                 : options.host_block(transfer.from_block);
+  const bool on_device = transfer.from == Tier::kDevice;
+  std::span<const std::byte> payload;
+  if (on_device && !options.device_block) {
+    const std::span<std::byte> staged = StagedBlock(options.block_bytes);
+    if (!options.read_device(transfer.from_block, staged).ok()) return outcome->Fail(TierError::kWrite);
+    payload = staged;
+  } else {
+    payload = on_device ? options.device_block(transfer.from_block) : options.host_block(transfer.from_block);
+  }
   if (!options.is_finite(payload)) {
     outcome->result = TransferResult::kCorrupt;
     outcome->failure = VerifyFailure::kNonfinite;
@@ -228,8 +252,14 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
     if (options.drops != nullptr) options.drops->Add(transfer.key, DropReason::kExpired);
     return;
   }
-  if (defect == RecordDefect::kNone)
-    defect = ReadRecordPayload(record, options.device_block(transfer.to_block));
+  const bool copies = !options.device_block;
+  if (defect == RecordDefect::kNone) {
+    defect = ReadRecordPayload(
+        record, copies ? StagedBlock(options.block_bytes) : options.device_block(transfer.to_block));
+  }
+  if (defect == RecordDefect::kNone && copies &&
+      !options.write_device(StagedBlock(options.block_bytes), transfer.to_block).ok())
+    return outcome->Fail(TierError::kRead);
   if (defect != RecordDefect::kNone) {
     outcome->result = TransferResult::kCorrupt;
     outcome->failure = FailureOf(defect);

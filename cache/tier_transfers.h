@@ -56,6 +56,10 @@ class TierTransfers final : public TransferPort {
     CodecChoice codec;       // of records
     // The memory of a block: `block_bytes` bytes. Called by workers too.
     std::function<std::span<std::byte>(BlockId)> device_block;
+    // For device blocks that the host cannot address, in place of `device_block`: they copy the bytes of a
+    // block to the host, and to the device, and return when that has ended. Called by workers.
+    std::function<Status(BlockId from, std::span<std::byte> to)> read_device;
+    std::function<Status(std::span<const std::byte> from, BlockId to)> write_device;
     std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
     // Whether all values of a block's KV are finite. Called by workers.
     std::function<bool(std::span<const std::byte>)> is_finite;

@@ -31,7 +31,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   tiers->fingerprint_ = fingerprint;
   tiers->clock_ = clock;
   if (plan.host_blocks > 0) {
-    PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateKv(layout, plan.host_blocks));
+    PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateHostKv(layout, plan.host_blocks));
     Log(LogLevel::kInfo, "host cache",
         {{"size", FormatSize(plan.host_blocks * uint64_t{layout.BlockBytes()})},
          {"blocks", plan.host_blocks}});
@@ -58,6 +58,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
          {"bytes", disk_opens ? FormatSize(tiers->disk_->bytes()) : "unknown"}});
   }
   if (tiers->host_ == nullptr && tiers->disk_ == nullptr) return tiers;
+  PREFIXD_ASSIGN_OR_RETURN(tiers->copier_, backend->CreateKvCopier(layout));
   tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
   tiers->spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
   tiers->copies_ = std::make_unique<ThreadExecutor>(kCopyThreads, kQueuedJobs);
@@ -77,7 +78,16 @@ LowerTiers Tiers::lower_tiers() {
     options.fingerprint = fingerprint_;
     options.block_bytes = layout_.BlockBytes();
     options.codec = codec_;
-    options.device_block = block_of(pool);
+    if (copier_ == nullptr) {
+      options.device_block = block_of(pool);
+    } else {
+      options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+        return copier_->Read(pool, from, to);
+      };
+      options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+        return copier_->Write(from, pool, to);
+      };
+    }
     if (host_ != nullptr) options.host_block = block_of(*host_);
     options.is_finite = [dtype = layout_.dtype](std::span<const std::byte> bytes) {
       return AllFinite(bytes, dtype);

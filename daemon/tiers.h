@@ -39,6 +39,7 @@ class Tiers {
   BlockKey fingerprint_;
   const Clock* clock_ = nullptr;
   std::unique_ptr<KvPool> host_;
+  std::unique_ptr<KvCopier> copier_;  // null: the host uses the memory of device blocks directly
   std::shared_ptr<DropLog> drops_;
   std::unique_ptr<DiskTier> disk_;
   // Destroyed first: their jobs use the other members.

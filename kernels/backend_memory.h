@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/check.h"
+#include "base/status.h"
 #include "base/types.h"
 #include "kernels/kv_layout.h"
 
@@ -64,6 +66,16 @@ class KvPool {
   KvLayout layout_;
   uint32_t blocks_;
   std::byte* base_ = nullptr;
+};
+
+// Copies blocks of pools that the host cannot address. A call returns when its copy has ended. It touches no
+// block that a step in flight uses: the caller sees to that. Any thread.
+class KvCopier {
+ public:
+  virtual ~KvCopier() = default;
+  // Both sides have the bytes of a block. kUnavailable: the device failed.
+  virtual Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) = 0;
+  virtual Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) = 0;
 };
 
 }  // namespace prefixd

@@ -26,7 +26,13 @@ class HostBackend final : public Backend {
     return operations_->PackedBytes(rows, cols, dtype);
   }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
-    return AllocateHostKv(layout, blocks);
+    return prefixd::AllocateHostKv(layout, blocks);
+  }
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
+    return prefixd::AllocateHostKv(layout, blocks);
+  }
+  Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& /*layout*/) override {
+    return std::unique_ptr<KvCopier>();
   }
   void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
     UploadToHost(to, offset, from);

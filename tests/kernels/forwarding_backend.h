@@ -28,6 +28,12 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return to_.AllocateKv(layout, blocks);
   }
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
+    return to_.AllocateHostKv(layout, blocks);
+  }
+  Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
+    return to_.CreateKvCopier(layout);
+  }
   void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
     to_.Upload(to, offset, from);
   }
