@@ -15,7 +15,7 @@
 namespace prefixd::sampling {
 
 // Unsigned integers in the order of the logits. `logit` is not NaN.
-inline uint32_t KeyOf(float logit) {
+constexpr uint32_t KeyOf(float logit) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);  // -0 becomes +0
   return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
 }

@@ -107,17 +107,17 @@ inline float MergePartials(float (&s)[kPartialSums]) {
   return s[0];
 }
 
-inline float F32FromBF16(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
+constexpr float F32FromBF16(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
 
 // Rounds to nearest even. Overflow gives infinity. A NaN becomes quiet and keeps its sign and its upper
 // payload bits.
-inline uint16_t F32ToBF16(float value) {
+constexpr uint16_t F32ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-inline float F32FromF16(uint16_t h) {
+constexpr float F32FromF16(uint16_t h) {
   const uint32_t sign = (h & 0x8000u) << 16;
   const uint32_t exponent = (h >> 10) & 31u;
   const uint32_t mantissa = h & 0x3FFu;
@@ -132,7 +132,7 @@ inline float F32FromF16(uint16_t h) {
 
 // Rounds, overflows and treats NaN like F32ToBF16. Results below 2^-14 are subnormal. The result is that of
 // the instruction vcvtps2ph.
-inline uint16_t F32ToF16(float value) {
+constexpr uint16_t F32ToF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;

@@ -182,7 +182,7 @@ constexpr double ExponentialOf(double u) {
 // Returns e^x for -87 <= x <= 0, with a relative error below 2e-7, and 0 for all others and NaN. Cody-Waite
 // reduction by ln 2, and a Taylor polynomial of degree 7 on [-ln2/2, ln2/2]. It has no branches, so that the
 // compiler can vectorise it.
-inline float WeightOf(float from) {
+constexpr float WeightOf(float from) {
   const float bounded = from >= -87.0f ? from : -87.0f;
   const float x = bounded <= 0.0f ? bounded : 0.0f;
   const float scaled = x * 1.44269504088896341f;
@@ -204,12 +204,12 @@ inline float WeightOf(float from) {
 }
 
 // A weight in units of 2^-40.
-inline uint64_t FixedPoint(float weight) {
+constexpr uint64_t FixedPoint(float weight) {
   return static_cast<uint64_t>(static_cast<int64_t>(weight * 0x1.0p+40f));
 }
 
 // Returns the sum of q that top_p asks for.
-inline uint64_t SumForTopP(float top_p, uint64_t total) {
+constexpr uint64_t SumForTopP(float top_p, uint64_t total) {
   const double share = static_cast<double>(total) * static_cast<double>(top_p);
   if (!(share > 1)) return 1;
   const uint64_t whole = static_cast<uint64_t>(share);

@@ -40,6 +40,7 @@ THIRD_PARTY = {
     "pcre2.h": r"text/tokenizer/\w+\.cc",
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",
     "boost/": r"daemon/.*",
+    "boost/context": r"tests/support/cuda_emulation/.*",
     "boost/json": r"(base|text|model|engine|daemon|bench|tests)/.*",
     "boost/asio": r"daemon/http/\w+\.(cc|h)",
     "boost/beast": r"daemon/http/session\w*\.(cc|h)",

@@ -1,0 +1,383 @@
+// Attention over the KV of the pool, a warp for each unit, and the fold of partials. Device code;
+// kernel_table.h states what each does, numerics.h, rule 6, the arithmetic. These are the plain kernels: they
+// read KV from global memory, a fragment at a time.
+#pragma once
+
+#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda/kv_order.h"
+#include "kernels/cuda/launches.h"
+#include "kernels/cuda/numerics.h"
+#include "kernels/cuda/qkv_kernels.h"
+#include "kernels/cuda/types.h"
+
+namespace prefixd::cuda {
+
+PREFIXD_DEVICE float NegativeInfinity() { return std::bit_cast<float>(0xFF800000u); }
+PREFIXD_DEVICE float Larger(float a, float b) { return a < b ? b : a; }
+PREFIXD_DEVICE float ShuffleF32(float value, int mask) {
+  return std::bit_cast<float>(device::ShuffleXor(std::bit_cast<uint32_t>(value), mask));
+}
+
+// The first token that a row at `position` sees.
+PREFIXD_DEVICE int WindowStart(int position, int window) {
+  return window == 0 || position < window ? 0 : position - window + 1;
+}
+
+// What the lanes of a warp share of a unit.
+struct UnitView {
+  AttentionUnit unit;
+  int kv_head, head_dim, width;  // width: of o in shared memory
+  int sequence;
+  int first_token, last_token;  // that any of its rows sees
+
+  PREFIXD_DEVICE bool Sees(int token) const { return token >= first_token && token <= last_token; }
+  PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
+};
+
+PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p) {
+  UnitView view;
+  view.unit = device::LoadStruct(p.units + device::BlockX());
+  view.kv_head = view.unit.head / (p.heads / p.kv.kv_heads);
+  view.head_dim = p.kv.head_dim;
+  view.width = (p.kv.head_dim + 7) / 8 * 8;
+  const auto last = device::LoadStruct(p.places + view.unit.first_row + view.unit.rows - 1);
+  view.sequence = last.sequence;
+  view.last_token = last.position;
+  view.first_token = WindowStart(last.position - view.unit.rows + 1, p.window);
+  return view;
+}
+
+// A query row of a unit: what it sees, and its state.
+struct QueryRow {
+  bool exists;
+  int first, last;  // tokens that it sees
+  float m, l;       // of the span
+  float total_m, total_l;
+
+  PREFIXD_DEVICE bool Sees(int token) const { return exists && token >= first && token <= last; }
+};
+
+PREFIXD_DEVICE QueryRow RowOf(const AttentionParams& p, const UnitView& view, int i) {
+  QueryRow row{i < view.query_rows(), 0, -1, 0, 0, NegativeInfinity(), 0};
+  if (!row.exists) return row;
+  row.last = device::LoadStruct(p.places + view.unit.first_row + i / view.unit.heads).position;
+  row.first = WindowStart(row.last, p.window);
+  return row;
+}
+
+// The factors of a fold; the first span that a row sees replaces the total.
+struct FoldFactors {
+  bool skip, first;
+  float a, b;
+};
+PREFIXD_DEVICE FoldFactors FactorsOf(float total_m, float m, float l) {
+  if (l == 0) return {true, false, 0, 0};
+  const float larger = Larger(total_m, m);
+  if (total_m == NegativeInfinity()) return {false, true, 0, 1};
+  return {false, false, Exp(device::Add(total_m, -larger)), Exp(device::Add(m, -larger))};
+}
+PREFIXD_DEVICE float FoldInto(const FoldFactors& f, float total, float value) {
+  if (f.skip) return total;
+  return f.first ? value : device::Fma(value, f.b, device::Mul(total, f.a));
+}
+
+PREFIXD_DEVICE float* PartialOf(const AttentionParams& p, const UnitView& view, int i) {
+  return p.partials + At(view.unit.partial + i, view.head_dim + 2);
+}
+
+// --- KV of 16 bits: tensor cores ---
+
+// Two neighbouring elements of K of a token; 0 beyond the head and beyond what the unit sees.
+template <typename H>
+PREFIXD_DEVICE uint32_t PairOfKeys(const AttentionParams& p, const UnitView& view, int token, int d) {
+  if (!view.Sees(token) || d >= view.head_dim) return 0;
+  const std::byte* const plane =
+      PlaneOf<H>(p.kv, p.tables, {token, view.sequence}, view.kv_head, /*values=*/false);
+  // d is even, and a pair never crosses a row of the plane.
+  return device::LoadGlobal<uint32_t>(
+      plane + PlaneOffset(token % p.kv.block_tokens, d, view.head_dim, 2, p.kv.block_tokens));
+}
+
+// V of two neighbouring tokens; 0 as above.
+template <typename H>
+PREFIXD_DEVICE uint32_t PairOfValues(const AttentionParams& p, const UnitView& view, int token, int d) {
+  uint32_t pair = 0;
+  for (int i = 0; i < 2; ++i) {
+    if (!view.Sees(token + i) || d >= view.head_dim) continue;
+    const std::byte* const plane =
+        PlaneOf<H>(p.kv, p.tables, {token + i, view.sequence}, view.kv_head, /*values=*/true);
+    const auto value = device::LoadGlobal<uint16_t>(
+        plane + PlaneOffset((token + i) % p.kv.block_tokens, d, view.head_dim, 2, p.kv.block_tokens));
+    pair |= static_cast<uint32_t>(value) << (16 * i);
+  }
+  return pair;
+}
+
+// The q of a lane: rows g and g + 8, columns d .. d + 1 and d + 8 .. d + 9.
+template <typename H>
+PREFIXD_DEVICE void LoadQueries(const AttentionParams& p, const UnitView& view, int d, uint32_t (&a)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const int row = device::Lane() / 4 + i % 2 * 8, at = d + i / 2 * 8;
+    a[i] = 0;
+    if (row >= view.query_rows() || at >= view.head_dim) continue;
+    const size_t head =
+        At(view.unit.first_row + row / view.unit.heads, p.heads) + view.unit.head + row % view.unit.heads;
+    a[i] = device::LoadGlobal<uint32_t>(static_cast<const H*>(p.q) +
+                                        head * static_cast<size_t>(view.head_dim) + at);
+  }
+}
+
+// Scores of the 64 tokens from `tile` on, as the accumulators of a lane have them.
+template <typename H>
+PREFIXD_DEVICE void ScoreTile(const AttentionParams& p, const UnitView& view, int tile, float (&s)[8][4]) {
+  const int pair = device::Lane() % 4 * 2, line = device::Lane() / 4;
+  for (int n = 0; n < 8; ++n)
+    for (int i = 0; i < 4; ++i) s[n][i] = 0;
+  for (int d = 0; d < view.head_dim; d += 16) {
+    uint32_t a[4];
+    LoadQueries<H>(p, view, d + pair, a);
+    for (int n = 0; n < 8; ++n) {
+      const int token = tile + n * 8 + line;
+      const uint32_t b[2] = {PairOfKeys<H>(p, view, token, d + pair),
+                             PairOfKeys<H>(p, view, token, d + pair + 8)};
+      device::Mma16816<Rounded<H>::kHalf>(s[n], a, b);
+    }
+  }
+}
+
+// Makes probabilities of the scores of row `half` (g or g + 8) of a lane, and updates m and l. Collective
+// over the warp. Returns the factor of o; 1 when nothing changes.
+PREFIXD_DEVICE float SoftmaxTile(int tile, int half, QueryRow* row, float (&s)[8][4]) {
+  float largest = row->m;
+  for (int n = 0; n < 8; ++n) {
+    for (int i = 0; i < 2; ++i) {
+      float& score = s[n][2 * half + i];
+      if (!row->Sees(tile + n * 8 + device::Lane() % 4 * 2 + i)) score = NegativeInfinity();
+      largest = Larger(largest, score);
+    }
+  }
+  largest = Larger(largest, ShuffleF32(largest, 1));
+  largest = Larger(largest, ShuffleF32(largest, 2));
+  const bool none = largest == NegativeInfinity();
+  float sum = 0;
+  for (int n = 0; n < 8; ++n) {
+    for (int i = 0; i < 2; ++i) {
+      float& score = s[n][2 * half + i];
+      score = score == NegativeInfinity() ? 0.0f : Exp(device::Add(score, -largest));
+      sum = device::Add(sum, score);
+    }
+  }
+  sum = device::Add(sum, ShuffleF32(sum, 2));
+  sum = device::Add(sum, ShuffleF32(sum, 1));
+  if (none) return 1.0f;
+  const float factor = row->m == NegativeInfinity() ? 0.0f : Exp(device::Add(row->m, -largest));
+  row->l = device::Add(device::Mul(row->l, factor), sum);
+  row->m = largest;
+  return factor;
+}
+
+template <typename H>
+PREFIXD_DEVICE uint32_t PairOf(float low, float high) {
+  return static_cast<uint32_t>(Rounded<H>::From(low).bits) |
+         static_cast<uint32_t>(Rounded<H>::From(high).bits) << 16;
+}
+
+// The 16 x 8 floats of a tile of o in shared memory: where the element i of a lane lies.
+PREFIXD_DEVICE float* TileOfO(float* o, const UnitView& view, int n, int i) {
+  return o + At(device::Lane() / 4 + i / 2 * 8, view.width) + n * 8 + device::Lane() % 4 * 2 + i % 2;
+}
+
+// o = o * factors + P V.
+template <typename H>
+PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int tile, const float (&s)[8][4],
+                            const float (&factors)[2], float* o) {
+  uint32_t a[4][4];
+  for (int k = 0; k < 4; ++k) {
+    for (int i = 0; i < 4; ++i)
+      a[k][i] = PairOf<H>(s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
+  }
+  for (int n = 0; n < view.width / 8; ++n) {
+    float c[4];
+    for (int i = 0; i < 4; ++i)
+      c[i] = device::Mul(device::LoadShared<float>(TileOfO(o, view, n, i)), factors[i / 2]);
+    for (int k = 0; k < 4; ++k) {
+      const int token = tile + k * 16 + device::Lane() % 4 * 2, d = n * 8 + device::Lane() / 4;
+      const uint32_t b[2] = {PairOfValues<H>(p, view, token, d), PairOfValues<H>(p, view, token + 8, d)};
+      device::Mma16816<Rounded<H>::kHalf>(c, a[k], b);
+    }
+    for (int i = 0; i < 4; ++i) device::StoreShared(TileOfO(o, view, n, i), c[i]);
+  }
+}
+
+// Each lane has the rows g and g + 8 of o: what it stores nobody else reads before a SyncWarp.
+template <typename H>
+PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
+  const UnitView view = ViewOf(p);
+  auto* const o = reinterpret_cast<float*>(device::SharedMemory());
+  float* const total = o + At(kUnitRows, view.width);
+  QueryRow rows[2] = {RowOf(p, view, device::Lane() / 4), RowOf(p, view, device::Lane() / 4 + 8)};
+  const auto fill = [&](float* of) {
+    for (int n = 0; n < view.width / 8; ++n)
+      for (int i = 0; i < 4; ++i) device::StoreShared(TileOfO(of, view, n, i), 0.0f);
+  };
+  fill(total);
+  for (int span = view.unit.first_span; span < view.unit.first_span + view.unit.spans; ++span) {
+    fill(o);
+    for (QueryRow& row : rows) {
+      row.m = NegativeInfinity();
+      row.l = 0;
+    }
+    const int begin = span * kSpanTokens;
+    for (int tile = begin; tile < begin + kSpanTokens && tile <= view.last_token; tile += kTileTokens) {
+      if (tile + kTileTokens <= view.first_token) continue;
+      float s[8][4];
+      ScoreTile<H>(p, view, tile, s);
+      const float factors[2] = {SoftmaxTile(tile, 0, &rows[0], s), SoftmaxTile(tile, 1, &rows[1], s)};
+      AddTile<H>(p, view, tile, s, factors, o);
+    }
+    const FoldFactors f[2] = {FactorsOf(rows[0].total_m, rows[0].m, rows[0].l),
+                              FactorsOf(rows[1].total_m, rows[1].m, rows[1].l)};
+    for (int n = 0; n < view.width / 8; ++n) {
+      for (int i = 0; i < 4; ++i) {
+        float* const at = TileOfO(total, view, n, i);
+        const float value = device::LoadShared<float>(TileOfO(o, view, n, i));
+        device::StoreShared(at, FoldInto(f[i / 2], device::LoadShared<float>(at), value));
+      }
+    }
+    for (int half = 0; half < 2; ++half) {
+      rows[half].total_l = FoldInto(f[half], rows[half].total_l, rows[half].l);
+      if (!f[half].skip) rows[half].total_m = Larger(rows[half].total_m, rows[half].m);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    const int row = device::Lane() / 4 + i / 2 * 8;
+    if (row >= view.query_rows()) continue;
+    float* const partial = PartialOf(p, view, row);
+    if (device::Lane() % 4 == 0 && i % 2 == 0) {
+      device::StoreGlobal(partial, rows[i / 2].total_m);
+      device::StoreGlobal(partial + 1, rows[i / 2].total_l);
+    }
+    for (int n = 0; n < view.width / 8; ++n) {
+      const int d = n * 8 + device::Lane() % 4 * 2 + i % 2;
+      if (d < view.head_dim)
+        device::StoreGlobal(partial + 2 + d, device::LoadShared<float>(TileOfO(total, view, n, i)));
+    }
+  }
+}
+
+// --- KV of 32 bits: fma, one query row after the other ---
+
+PREFIXD_DEVICE const float* PlaneRow(const AttentionParams& p, const UnitView& view, int token, bool values) {
+  const std::byte* const plane = PlaneOf<float>(p.kv, p.tables, {token, view.sequence}, view.kv_head, values);
+  return reinterpret_cast<const float*>(
+      plane + PlaneOffset(token % p.kv.block_tokens, 0, view.head_dim, 4, p.kv.block_tokens));
+}
+
+// The sum of 64 probabilities in shared memory by rule 6. Collective over the warp.
+PREFIXD_DEVICE float SumOfTile(const float* probabilities) {
+  float sum = 0;
+  if (device::Lane() < 4) {
+    for (int t = 0; t < kTileTokens; ++t) {
+      if (t % 8 / 2 == device::Lane()) sum = device::Add(sum, device::LoadShared<float>(probabilities + t));
+    }
+  }
+  sum = device::Add(sum, ShuffleF32(sum, 2));
+  sum = device::Add(sum, ShuffleF32(sum, 1));
+  return std::bit_cast<float>(device::Shuffle(std::bit_cast<uint32_t>(sum), 0));
+}
+
+// One tile of one row, with o and the probabilities in shared memory. Collective over the warp.
+PREFIXD_DEVICE void AttendTileF32(const AttentionParams& p, const UnitView& view, const float* q, int tile,
+                                  QueryRow* row, float* probabilities, float* o) {
+  float scores[2], largest = row->m;
+  for (int i = 0; i < 2; ++i) {
+    const int token = tile + device::Lane() + 32 * i;
+    scores[i] = NegativeInfinity();
+    if (!row->Sees(token)) continue;
+    const float* const k = PlaneRow(p, view, token, /*values=*/false);
+    scores[i] = 0;
+    for (int d = 0; d < view.head_dim; ++d)
+      scores[i] = device::Fma(LoadF32(q + d), LoadF32(k + d), scores[i]);
+    largest = Larger(largest, scores[i]);
+  }
+  for (int mask = 16; mask > 0; mask /= 2) largest = Larger(largest, ShuffleF32(largest, mask));
+  if (largest == NegativeInfinity()) return;
+  for (int i = 0; i < 2; ++i) {
+    const float value = scores[i] == NegativeInfinity() ? 0.0f : Exp(device::Add(scores[i], -largest));
+    device::StoreShared(probabilities + device::Lane() + 32 * i, value);
+  }
+  device::SyncWarp();
+  const float factor = row->m == NegativeInfinity() ? 0.0f : Exp(device::Add(row->m, -largest));
+  row->l = device::Add(device::Mul(row->l, factor), SumOfTile(probabilities));
+  row->m = largest;
+  for (int d = device::Lane(); d < view.head_dim; d += device::kWarp) {
+    float value = device::Mul(device::LoadShared<float>(o + d), factor);
+    for (int t = 0; t < kTileTokens; ++t) {
+      if (!row->Sees(tile + t)) continue;
+      const float* const v = PlaneRow(p, view, tile + t, /*values=*/true);
+      value = device::Fma(device::LoadShared<float>(probabilities + t), LoadF32(v + d), value);
+    }
+    device::StoreShared(o + d, value);
+  }
+  device::SyncWarp();
+}
+
+PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
+  const UnitView view = ViewOf(p);
+  auto* const o = reinterpret_cast<float*>(device::SharedMemory());
+  float* const total = o + At(kUnitRows, view.width);
+  float* const probabilities = total + At(kUnitRows, view.width);
+  for (int i = 0; i < view.query_rows(); ++i) {
+    QueryRow row = RowOf(p, view, i);
+    const size_t head =
+        At(view.unit.first_row + i / view.unit.heads, p.heads) + view.unit.head + i % view.unit.heads;
+    const float* const q = static_cast<const float*>(p.q) + head * static_cast<size_t>(view.head_dim);
+    for (int d = device::Lane(); d < view.head_dim; d += device::kWarp) device::StoreShared(total + d, 0.0f);
+    for (int span = view.unit.first_span; span < view.unit.first_span + view.unit.spans; ++span) {
+      for (int d = device::Lane(); d < view.head_dim; d += device::kWarp) device::StoreShared(o + d, 0.0f);
+      row.m = NegativeInfinity();
+      row.l = 0;
+      const int begin = span * kSpanTokens;
+      for (int tile = begin; tile < begin + kSpanTokens && tile <= row.last; tile += kTileTokens)
+        AttendTileF32(p, view, q, tile, &row, probabilities, o);
+      const FoldFactors f = FactorsOf(row.total_m, row.m, row.l);
+      for (int d = device::Lane(); d < view.head_dim; d += device::kWarp) {
+        const float value = device::LoadShared<float>(o + d);
+        device::StoreShared(total + d, FoldInto(f, device::LoadShared<float>(total + d), value));
+      }
+      row.total_l = FoldInto(f, row.total_l, row.l);
+      if (!f.skip) row.total_m = Larger(row.total_m, row.m);
+    }
+    float* const partial = PartialOf(p, view, i);
+    if (device::Lane() == 0) {
+      device::StoreGlobal(partial, row.total_m);
+      device::StoreGlobal(partial + 1, row.total_l);
+    }
+    for (int d = device::Lane(); d < view.head_dim; d += device::kWarp)
+      device::StoreGlobal(partial + 2 + d, device::LoadShared<float>(total + d));
+  }
+}
+
+// --- The fold ---
+
+template <typename T>
+PREFIXD_DEVICE void Fold(const FoldParams& p) {
+  const int index = WarpRow();  // of a head of a row
+  if (index >= p.rows * p.heads) return;
+  const auto place = device::LoadStruct(p.places + index);
+  const auto partial = [&](int i) { return p.partials + At(place.first + i * place.stride, p.head_dim + 2); };
+  T* const out = static_cast<T*>(p.out) + At(index, p.head_dim);
+  for (int d = device::Lane(); d < p.head_dim; d += device::kWarp) {
+    float m = NegativeInfinity(), l = 0, o = 0;
+    for (int i = 0; i < place.count; ++i) {
+      const float span_m = LoadF32(partial(i)), span_l = LoadF32(partial(i) + 1);
+      const FoldFactors f = FactorsOf(m, span_m, span_l);
+      l = FoldInto(f, l, span_l);
+      o = FoldInto(f, o, LoadF32(partial(i) + 2 + d));
+      if (!f.skip) m = Larger(m, span_m);
+    }
+    device::StoreGlobal(out + d, Rounded<T>::From(device::Mul(o, device::Div(1.0f, l))));
+  }
+}
+
+}  // namespace prefixd::cuda

@@ -1,0 +1,44 @@
+// AttentionPlan: how the rows of a step are cut into the units of the attention kernels (kernel_table.h), and
+// where their partials lie. Results do not depend on it: it decides only how many warps share the work.
+//
+// A sequence with many rows gets a unit for each 16 query rows, which walks over all spans; one with few rows
+// gets a unit for each span, so that a long context has many warps, as long as the partials of all such units
+// are not too many. Values; one owner.
+//
+// Invariants
+//   1. Every (row, head, span that the row sees) is in exactly one unit.
+//   2. Units of one step have disjoint partials, and the partials are [0, partials).
+//   3. units.size() and partials are at most what Bound says for the limits.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels/batch.h"
+#include "kernels/cuda/kernel_table.h"
+#include "kernels/model_plan.h"
+
+namespace prefixd::cuda {
+
+struct AttentionPlan {
+  std::vector<AttentionUnit> units;
+  std::vector<FoldPlace> places;  // [rows][heads]
+  int32_t partials = 0;
+};
+
+// Sequences with at most so many rows get a unit for each span.
+inline constexpr int kMostRowsBySpans = 16;
+inline constexpr int32_t kMostSpanPartials = 1 << 16;
+
+// For a layer with this window (0: none). `by_spans` replaces kMostRowsBySpans, for tests. Reuses the memory
+// of *plan.
+void PlanAttention(const BatchView& batch, const ModelShape& shape, int window, AttentionPlan* plan,
+                   int by_spans = kMostRowsBySpans);
+
+struct AttentionBound {
+  size_t units = 0, partials = 0;
+};
+// The most that any step within the limits needs.
+AttentionBound BoundAttention(const ModelShape& shape, const StepLimits& limits);
+
+}  // namespace prefixd::cuda

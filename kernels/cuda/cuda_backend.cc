@@ -1,0 +1,184 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "kernels/check_arguments.h"
+#include "kernels/cuda/cuda_kv_copier.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/cuda_runner.h"
+#include "kernels/cuda/numerics.h"
+
+namespace prefixd::cuda {
+
+Result<DeviceMemory> DeviceMemory::Allocate(CudaRuntime* runtime, size_t bytes) {
+  DeviceMemory memory;
+  PREFIXD_ASSIGN_OR_RETURN(memory.data_, runtime->Allocate(std::max<size_t>(bytes, 1)));
+  memory.runtime_ = runtime;
+  memory.bytes_ = bytes;
+  return memory;
+}
+
+Result<PinnedMemory> PinnedMemory::Allocate(CudaRuntime* runtime, size_t bytes) {
+  PinnedMemory memory;
+  PREFIXD_ASSIGN_OR_RETURN(memory.data_, runtime->AllocatePinned(std::max<size_t>(bytes, 1)));
+  memory.runtime_ = runtime;
+  memory.bytes_ = bytes;
+  return memory;
+}
+
+namespace {
+
+constexpr size_t kStagingBytes = size_t{16} << 20;
+
+class CudaBuffer final : public Buffer {
+ public:
+  explicit CudaBuffer(DeviceMemory memory)
+      : Buffer(memory.data(), memory.bytes()), memory_(std::move(memory)) {}
+
+ private:
+  const DeviceMemory memory_;
+};
+
+class CudaKvPool final : public KvPool {
+ public:
+  CudaKvPool(KvLayout layout, uint32_t blocks, DeviceMemory memory)
+      : KvPool(layout, blocks), memory_(std::move(memory)) {
+    base_ = memory_.data();
+  }
+
+ private:
+  const DeviceMemory memory_;
+};
+
+// Host memory that copies use without a detour.
+class PinnedKvPool final : public KvPool {
+ public:
+  PinnedKvPool(KvLayout layout, uint32_t blocks, PinnedMemory memory)
+      : KvPool(layout, blocks), memory_(std::move(memory)) {
+    base_ = memory_.data();
+    std::memset(base_, 0, memory_.bytes());
+  }
+
+ private:
+  const PinnedMemory memory_;
+};
+
+Status Finish(CudaRuntime* runtime, Stream stream) {
+  PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime->Record(stream));
+  return runtime->Synchronize(event);
+}
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(CudaRuntime* runtime)
+      : runtime_(runtime),
+        numerics_(std::string(kNumericsVersion) + "-sm" +
+                  std::to_string(runtime->facts().compute_capability)) {}
+
+  std::string_view name() const override { return "cuda"; }
+  int threads() const override { return 1; }
+  std::string_view numerics_version() const override { return numerics_; }
+  std::string_view kv_layout_name() const override { return "gpu 1"; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, AllocateZeroed(bytes));
+    return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(std::move(memory)));
+  }
+
+  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
+    const int rows = CheckSources(sources);
+    const MatrixSource& first = sources.front();
+    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
+                             DeviceMemory::Allocate(runtime_, PackedBytes(rows, first.cols, first.dtype)));
+    size_t at = 0;
+    for (const MatrixSource& source : sources) {
+      const size_t bytes = PackedBytes(source.rows, source.cols, source.dtype);
+      PREFIXD_RETURN_IF_ERROR(
+          CopyIn(memory.data() + at, {static_cast<const std::byte*>(source.data), bytes}));
+      at += bytes;
+    }
+    return std::unique_ptr<Matrix>(
+        std::make_unique<CudaMatrix>(std::move(memory), rows, first.cols, first.dtype));
+  }
+
+  size_t PackedBytes(int rows, int cols, DType dtype) const override {
+    return static_cast<size_t>(rows) * static_cast<size_t>(cols) * DTypeBytes(dtype);
+  }
+
+  // Zeroed: V of tokens that do not exist is multiplied by 0, and must be finite for that.
+  Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
+    CheckLayout(layout);
+    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, AllocateZeroed(layout.BlockBytes() * blocks));
+    return std::unique_ptr<KvPool>(std::make_unique<CudaKvPool>(layout, blocks, std::move(memory)));
+  }
+
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
+    CheckLayout(layout);
+    PREFIXD_ASSIGN_OR_RETURN(PinnedMemory memory,
+                             PinnedMemory::Allocate(runtime_, layout.BlockBytes() * blocks));
+    return std::unique_ptr<KvPool>(std::make_unique<PinnedKvPool>(layout, blocks, std::move(memory)));
+  }
+  Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
+    return CudaKvCopier::Create(runtime_, layout.BlockBytes());
+  }
+
+  // A lost device is found by the next step.
+  void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
+    PREFIXD_CHECK(offset + from.size() <= to.bytes()) << offset << " + " << from.size();
+    (void)CopyIn(static_cast<std::byte*>(to.data()) + offset, from);
+  }
+  void CopyBlock(KvPool& pool, BlockId from, BlockId to) override {
+    CheckCopy(pool, from, to);
+    // It has ended on return: copies to the host, which follow in another stream, do not wait for it.
+    if (runtime_->CopyOnDevice(Stream::kCompute, pool.block(to), pool.block(from), pool.layout().BlockBytes())
+            .ok())
+      (void)Finish(runtime_, Stream::kCompute);
+  }
+
+  StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
+    return CudaRunner::MemoryFor(shape, limits);
+  }
+  Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) override {
+    return CudaRunner::Create(runtime_, std::move(plan), limits);
+  }
+
+ private:
+  Result<DeviceMemory> AllocateZeroed(size_t bytes) {
+    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(runtime_, bytes));
+    PREFIXD_RETURN_IF_ERROR(runtime_->Zero(Stream::kCompute, memory.data(), std::max<size_t>(bytes, 1)));
+    PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
+    return memory;
+  }
+
+  Status CopyIn(std::byte* to, std::span<const std::byte> from) {
+    if (staging_.data() == nullptr) {
+      PREFIXD_ASSIGN_OR_RETURN(staging_, PinnedMemory::Allocate(runtime_, kStagingBytes));
+    }
+    while (!from.empty()) {
+      const size_t bytes = std::min(from.size(), kStagingBytes);
+      std::memcpy(staging_.data(), from.data(), bytes);
+      PREFIXD_RETURN_IF_ERROR(runtime_->CopyToDevice(Stream::kCompute, to, staging_.data(), bytes));
+      PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
+      to += bytes;
+      from = from.subspan(bytes);
+    }
+    return Status::Ok();
+  }
+
+  CudaRuntime* const runtime_;
+  const std::string numerics_;
+  PinnedMemory staging_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime) {
+  return std::make_unique<CudaBackend>(runtime);
+}
+
+}  // namespace prefixd::cuda

@@ -1,0 +1,18 @@
+// The CUDA backend: a Backend whose memory and steps are those of a CudaRuntime. Weights stay as they are in
+// the files, row-major; KV blocks have the order of kv_order.h. What goes to the device is copied through a
+// pinned buffer; members that copy have ended on return.
+//
+// Threads: as Backend.
+#pragma once
+
+#include <memory>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/runtime.h"
+
+namespace prefixd::cuda {
+
+// `runtime` must outlive the backend.
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime);
+
+}  // namespace prefixd::cuda

@@ -1,0 +1,122 @@
+// What device code may ask of a GPU: who a thread is, shared memory, barriers, shuffles, asynchronous copies
+// and the products of the tensor cores. Kernels (kernels/cuda/*_kernels.h) touch hardware through these
+// functions alone. So the same source is compiled twice: by nvcc for a device, and by the host's compiler for
+// the emulation in tests/support/cuda_emulation, which runs it in CI.
+//
+// Two implementations: device_cuda.inl.h has the instructions; tests/support/cuda_emulation/device.inl.h has
+// the emulation, which a translation unit of kernels includes first. It aborts on what a device would do
+// wrong silently: reads outside of shared memory or of shared memory that nobody wrote, a barrier that not
+// all threads reach, a shuffle of a part of a warp, a misaligned access, data of a copy that was not waited
+// for.
+//
+// Rules for device code
+//   1. A collective function (marked so) is called by all threads of a warp, or of a block, at once.
+//   2. All shared memory is that of the launch: SharedMemory(). Its size is KernelLaunch::shared_bytes.
+//   3. Arithmetic on f32 whose rounding matters uses Fma, Add, Mul, Div and Sqrt; the compiler contracts
+//      nothing.
+//   4. Lane l of a warp has the number l = ThreadIndex() % 32; blocks are one-dimensional.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/device_base.h"
+
+namespace prefixd::device {
+
+// Who this thread is.
+PREFIXD_DEVICE int ThreadIndex();
+PREFIXD_DEVICE int BlockThreads();
+PREFIXD_DEVICE int BlockX();
+PREFIXD_DEVICE int BlockY();
+PREFIXD_DEVICE int GridX();
+PREFIXD_DEVICE int GridY();
+PREFIXD_DEVICE int Lane() { return ThreadIndex() % kWarp; }
+PREFIXD_DEVICE int Warp() { return ThreadIndex() / kWarp; }
+
+// Dynamic shared memory of the block, 1024-byte aligned.
+PREFIXD_DEVICE std::byte* SharedMemory();
+// The emulation checks every access to shared memory through these; kernels use no others. `at` points into
+// SharedMemory(), aligned for T; T has 1, 2, 4, 8 or 16 bytes.
+template <typename T>
+PREFIXD_DEVICE T LoadShared(const void* at);
+template <typename T>
+PREFIXD_DEVICE void StoreShared(void* at, T value);
+
+// Global memory. `at` is aligned for T; T has 1, 2, 4, 8 or 16 bytes. The emulation checks that it lies
+// within an allocation of the device.
+template <typename T>
+PREFIXD_DEVICE T LoadGlobal(const void* at);
+template <typename T>
+PREFIXD_DEVICE void StoreGlobal(void* at, T value);
+
+// A struct of 4-byte aligned words, word by word.
+template <typename T>
+PREFIXD_DEVICE T LoadStruct(const T* at) {
+  static_assert(sizeof(T) % 4 == 0);
+  uint32_t words[sizeof(T) / 4];
+  for (size_t i = 0; i < sizeof(T) / 4; ++i)
+    words[i] = LoadGlobal<uint32_t>(reinterpret_cast<const std::byte*>(at) + 4 * i);
+  T value;
+  __builtin_memcpy(&value, words, sizeof(T));
+  return value;
+}
+template <typename T>
+PREFIXD_DEVICE void StoreStruct(T* at, const T& value) {
+  static_assert(sizeof(T) % 4 == 0);
+  uint32_t words[sizeof(T) / 4];
+  __builtin_memcpy(words, &value, sizeof(T));
+  for (size_t i = 0; i < sizeof(T) / 4; ++i)
+    StoreGlobal<uint32_t>(reinterpret_cast<std::byte*>(at) + 4 * i, words[i]);
+}
+
+// Collective over the block: every thread has seen what any thread wrote before.
+PREFIXD_DEVICE void SyncThreads(Where where = Where::current());
+// Collective over the warp.
+PREFIXD_DEVICE void SyncWarp(Where where = Where::current());
+PREFIXD_DEVICE uint32_t ShuffleXor(uint32_t value, int mask, Where where = Where::current());
+PREFIXD_DEVICE uint32_t Shuffle(uint32_t value, int lane, Where where = Where::current());
+PREFIXD_DEVICE uint32_t Ballot(bool value, Where where = Where::current());
+
+// On shared or global memory; relaxed; returns the value before.
+PREFIXD_DEVICE uint32_t AtomicAdd(uint32_t* at, uint32_t value);
+PREFIXD_DEVICE uint64_t AtomicAdd(uint64_t* at, uint64_t value);
+PREFIXD_DEVICE uint32_t AtomicMax(uint32_t* at, uint32_t value);
+
+// Copies 16 bytes from global to shared memory, both 16-byte aligned; zeros when `valid` is false, and then
+// nothing is read. The bytes are there after WaitCopies<n> for the group that CommitCopies closed (all but
+// the last n groups), for the own thread; after SyncThreads for the others.
+PREFIXD_DEVICE void CopyAsync16(void* shared, const void* global, bool valid);
+PREFIXD_DEVICE void CommitCopies();
+template <int n>
+PREFIXD_DEVICE void WaitCopies();
+
+// Collective over the warp: four 8 x 8 matrices of 16-bit elements from shared memory. Lane 8 r + j has the
+// address of row j of matrix r, 16 bytes, aligned. registers[r] of lane l gets the elements (l / 4, 2 (l %
+// 4)) and (l / 4, 2 (l % 4) + 1) of matrix r, the first in the low half; transposed: (2 (l % 4), l / 4) and
+// (2 (l % 4) + 1, l / 4).
+PREFIXD_DEVICE void LoadMatrix4(uint32_t (&registers)[4], const void* row, Where where = Where::current());
+PREFIXD_DEVICE void LoadMatrix4Transposed(uint32_t (&registers)[4], const void* row,
+                                          Where where = Where::current());
+
+// Collective over the warp: c += a b, a 16 x 16, b 16 x 8, c 16 x 8 in f32. With g = lane / 4, t = lane % 4:
+//   a[i]: row g + 8 (i % 2), columns 2 t + 8 (i / 2) and the next
+//   b[i]: rows 2 t + 8 i and the next, column g
+//   c[i]: row g + 8 (i / 2), column 2 t + i % 2
+// Each output is one fused sum of 16 products and c, as bench/gpu/mma_model.h defines it for Hopper.
+template <HalfType type>
+PREFIXD_DEVICE void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                             Where where = Where::current());
+
+// IEEE, rounded to nearest even, with subnormals.
+PREFIXD_DEVICE float Fma(float a, float b, float c);
+PREFIXD_DEVICE float Add(float a, float b);
+PREFIXD_DEVICE float Mul(float a, float b);
+PREFIXD_DEVICE float Div(float a, float b);
+PREFIXD_DEVICE float Sqrt(float a);
+
+}  // namespace prefixd::device
+
+#ifdef __CUDACC__
+#include "kernels/cuda/device_cuda.inl.h"
+#endif

@@ -1,0 +1,208 @@
+// The kernels of the CUDA backend: one row for each, from which the module makes its launches, the emulation
+// its functions, and the tests their list. A kernel is a function template of device code that takes one
+// struct of params by reference; a row has the name of its id, the struct, and the instance.
+//
+// To add a kernel: a struct here, the function in a *_kernels.h, a row in the table, and a test in
+// tests/kernels/cuda against the plain code of kernels/ref.
+//
+// Pointers of params are to device memory. T: type of the weights, H: type of the KV; kernels/cuda/numerics.h
+// defines the results. A row whose number is at or above `rows` does not exist: nothing of it is read or
+// written, whatever the launch rounds up to.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/sampling.h"
+
+namespace prefixd::cuda {
+
+// 1 warp for each row, blocks of 4 warps.
+
+// out[r] = table[tokens[r]] as f32. table: [vocab][dim] of T.
+struct EmbedParams {
+  const void* table;
+  const int32_t* tokens;  // [rows]
+  float* out;             // [rows][dim]
+  int rows, dim;
+};
+// out = RmsNorm(x), rounded to T.
+struct RmsNormParams {
+  const float* x;       // [rows][dim]
+  const float* weight;  // [dim]
+  void* out;            // [rows][dim] of T
+  float eps;
+  int rows, dim;
+};
+// out[i] = x[indices[i]], elements of `element` bytes.
+struct GatherParams {
+  const void* x;
+  const int32_t* indices;  // [rows]
+  void* out;
+  int rows, row_bytes;  // a multiple of 4
+};
+// out[r][i] = activation(x[r][i]) * x[r][width + i], rounded to T.
+struct ActivationParams {
+  const float* x;  // [rows][2 * width]
+  void* out;       // [rows][width] of T
+  Activation activation;
+  int rows, width;
+};
+
+// y[r][n] (+)= x[r] . w[n] (+ bias[n]). Block (x, y) makes the outputs of 64 weight rows for 64 rows of x.
+struct GemmParams {
+  const void* w;      // [n][k] of T
+  const void* x;      // [rows][k] of T
+  const float* bias;  // [n]; null: none
+  float* y;           // [rows][n]
+  int rows, n, k;     // k: any
+  bool accumulate;
+};
+
+// Where the rows of a step lie, in one table of the step's page.
+struct RowPlace {
+  int32_t position;
+  int32_t sequence;
+};
+struct BlockTables {
+  const int32_t* blocks;  // [sequences][stride]
+  int32_t stride;
+};
+// The KV of the pool. A block id times block_bytes needs 64 bits.
+struct KvBlocks {
+  std::byte* base;
+  uint64_t block_bytes;
+  int32_t block_tokens, kv_heads, head_dim, layer;
+};
+
+// Norms and rotates q and k, and stores q for attention and k and v in their blocks. 1 warp for each head
+// (heads + 2 kv_heads) of each row.
+struct QkvParams {
+  const float* qkv;     // [rows][(heads + 2 kv_heads) * head_dim]
+  const float* q_norm;  // [head_dim]; null: none
+  const float* k_norm;
+  const float* rope;  // [positions][2][head_dim / 2]
+  const RowPlace* places;
+  BlockTables tables;
+  KvBlocks kv;
+  void* q;  // [rows][heads][head_dim] of H
+  float eps, scale;
+  int rows, heads;
+};
+
+// A unit of attention: up to 16 query rows over spans of one sequence. Query row i is head `head` + i % heads
+// of step row first_row + i / heads; all its heads share a KV head, and rows * heads <= 16. A unit has one
+// span, or all spans from the first that its first row sees to the last of its last row: then it folds them
+// in order.
+struct AttentionUnit {
+  int32_t first_row, rows;
+  int32_t head, heads;
+  int32_t first_span, spans;
+  int32_t partial;  // index of the first of its rows * heads partials
+};
+// Each warp takes units, and writes a partial (numerics.h, rule 6) for each of their query rows.
+struct AttentionParams {
+  const AttentionUnit* units;
+  int32_t unit_count;
+  const void* q;  // [rows][heads][head_dim] of H
+  const RowPlace* places;
+  BlockTables tables;
+  KvBlocks kv;
+  float* partials;  // [..][2 + head_dim]: m, l, o
+  int heads, window;
+};
+// Where the partials of a head of a row are: `count` of them, `stride` partials apart.
+struct FoldPlace {
+  int32_t first, count, stride;
+};
+// out[row][head] = the fold of its partials, rounded to T. 1 warp for each head of each row.
+struct FoldParams {
+  const float* partials;
+  const FoldPlace* places;  // [rows][heads]
+  void* out;                // [rows][heads][head_dim] of T
+  int rows, heads, head_dim;
+};
+
+// A row from which a token is drawn, or of which one is scored (LogitRow).
+struct DrawSpec {
+  int32_t row;    // of logits
+  int32_t given;  // >= 0: no draw
+  float temperature, top_p, min_p;
+  int32_t top_k;
+  uint64_t seed;
+  uint32_t position;
+  float repetition_penalty, frequency_penalty, presence_penalty;
+  int32_t first_bias, biases;    // in DrawParamsTable::bias
+  int32_t first_count, counts;   // in DrawParamsTable::counts
+  int32_t first_banned, banned;  // in DrawParamsTable::banned
+  int32_t logprobs;              // as LogitRow::logprobs
+  int32_t first_result;          // of its log probabilities
+};
+// Log probabilities are made of it on the host: logit - largest - ln(sum).
+struct DrawResult {
+  int32_t token;
+  int32_t rank;   // of the token; this and what follows are 0 without log probabilities
+  float logit;    // of the token, unchanged; a NaN is -inf
+  float largest;  // logit
+  double sum;     // of e^(logit - largest); where the largest is infinite, of the tokens that have it
+};
+// One block of 256 threads for each spec. `logits` are read; `changed` is where a row with changes is kept.
+struct DrawParamsTable {
+  const DrawSpec* specs;
+  const float* logits;  // [..][vocab]
+  float* changed;       // [specs][vocab]
+  const LogitBias* bias;
+  const TokenCount* counts;
+  const int32_t* banned;
+  DrawResult* results;  // [specs]
+  int32_t* top_tokens;  // from first_result, `logprobs` of them
+  float* top_logits;
+  int specs_count, vocab;
+};
+
+// The rows, by the header that has the functions.
+#define PREFIXD_CUDA_ROW_KERNELS(X)                    \
+  X(kEmbedBF16, EmbedParams, Embed<Bf16>)              \
+  X(kEmbedF16, EmbedParams, Embed<F16>)                \
+  X(kEmbedF32, EmbedParams, Embed<float>)              \
+  X(kRmsNormBF16, RmsNormParams, RmsNorm<Bf16>)        \
+  X(kRmsNormF16, RmsNormParams, RmsNorm<F16>)          \
+  X(kRmsNormF32, RmsNormParams, RmsNorm<float>)        \
+  X(kGather, GatherParams, Gather)                     \
+  X(kActivationBF16, ActivationParams, Activate<Bf16>) \
+  X(kActivationF16, ActivationParams, Activate<F16>)   \
+  X(kActivationF32, ActivationParams, Activate<float>)
+#define PREFIXD_CUDA_GEMM_KERNELS(X)   \
+  X(kGemmBF16, GemmParams, Gemm<Bf16>) \
+  X(kGemmF16, GemmParams, Gemm<F16>)   \
+  X(kGemmF32, GemmParams, GemmF32)
+#define PREFIXD_CUDA_QKV_KERNELS(X) \
+  X(kQkvBF16, QkvParams, Qkv<Bf16>) \
+  X(kQkvF16, QkvParams, Qkv<F16>)   \
+  X(kQkvF32, QkvParams, Qkv<float>)
+#define PREFIXD_CUDA_ATTENTION_KERNELS(X)                 \
+  X(kAttentionBF16, AttentionParams, AttentionHalf<Bf16>) \
+  X(kAttentionF16, AttentionParams, AttentionHalf<F16>)   \
+  X(kAttentionF32, AttentionParams, AttentionF32)         \
+  X(kFoldBF16, FoldParams, Fold<Bf16>)                    \
+  X(kFoldF16, FoldParams, Fold<F16>)                      \
+  X(kFoldF32, FoldParams, Fold<float>)
+#define PREFIXD_CUDA_DRAW_KERNELS(X) X(kDraw, DrawParamsTable, Draw)
+
+#define PREFIXD_CUDA_KERNELS(X)     \
+  PREFIXD_CUDA_ROW_KERNELS(X)       \
+  PREFIXD_CUDA_GEMM_KERNELS(X)      \
+  PREFIXD_CUDA_QKV_KERNELS(X)       \
+  PREFIXD_CUDA_ATTENTION_KERNELS(X) \
+  PREFIXD_CUDA_DRAW_KERNELS(X)
+
+enum class KernelId : uint16_t {
+#define PREFIXD_CUDA_KERNEL(id, params, ...) id,
+  PREFIXD_CUDA_KERNELS(PREFIXD_CUDA_KERNEL)
+#undef PREFIXD_CUDA_KERNEL
+};
+#define PREFIXD_CUDA_KERNEL(id, params, ...) +1
+inline constexpr int kKernels = 0 PREFIXD_CUDA_KERNELS(PREFIXD_CUDA_KERNEL);
+#undef PREFIXD_CUDA_KERNEL
+
+}  // namespace prefixd::cuda

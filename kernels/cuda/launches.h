@@ -1,0 +1,91 @@
+// How each kernel of kernel_table.h is launched: its instance, grid and shared memory. Kernels rely on these
+// shapes, and nobody else chooses one. The result refers to `params`. Pure functions; any thread.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/cuda/runtime.h"
+#include "kernels/kv_layout.h"
+
+namespace prefixd::cuda {
+
+inline constexpr int kRowWarps = 4;       // of a block, one row (or head of a row) for each
+inline constexpr int kGemmTile = 64;      // weight rows and rows of x of a block
+inline constexpr int kGemmTileK = 64;     // columns of a stage
+inline constexpr int kGemmStages = 2;     // of asynchronous copies
+inline constexpr int kGemmThreads = 128;  // 4 warps
+inline constexpr int kGemmRowBytes =
+    kGemmTileK * 2 + 16;  // of a row of a stage; padded against bank conflicts
+inline constexpr size_t kGemmSharedBytes = size_t{2} * kGemmStages * kGemmTile * kGemmRowBytes;
+inline constexpr int kDrawThreads = 256;
+inline constexpr size_t kDrawSharedBytes = size_t{32} << 10;
+
+// Query rows of a unit, at most.
+inline constexpr int kUnitRows = 16;
+// Shared memory of a unit: o of the span and of all spans, [16][head_dim + 7 rounded] each, then 16 by 64
+// probabilities, which f32 uses.
+constexpr size_t AttentionSharedBytes(int head_dim) {
+  const auto width = static_cast<size_t>((head_dim + 7) / 8 * 8);
+  return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
+}
+
+// One of three instances.
+constexpr KernelId ByType(DType type, KernelId bf16, KernelId f16, KernelId f32) {
+  return type == DType::kBF16 ? bf16 : type == DType::kF16 ? f16 : f32;
+}
+
+// Warps in blocks of kRowWarps; `warps` is their number.
+template <typename Params>
+KernelLaunch RowLaunch(KernelId kernel, const Params& params, int warps) {
+  return {.kernel = kernel,
+          .blocks_x = (warps + kRowWarps - 1) / kRowWarps,
+          .threads = kRowWarps * 32,
+          .params = &params};
+}
+
+inline KernelLaunch LaunchOf(const EmbedParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32), p, p.rows);
+}
+inline KernelLaunch LaunchOf(const RmsNormParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kRmsNormBF16, KernelId::kRmsNormF16, KernelId::kRmsNormF32), p,
+                   p.rows);
+}
+inline KernelLaunch LaunchOf(const GatherParams& p) { return RowLaunch(KernelId::kGather, p, p.rows); }
+inline KernelLaunch LaunchOf(const ActivationParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kActivationBF16, KernelId::kActivationF16, KernelId::kActivationF32),
+                   p, p.rows);
+}
+inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
+  return {.kernel = ByType(t, KernelId::kGemmBF16, KernelId::kGemmF16, KernelId::kGemmF32),
+          .blocks_x = (p.n + kGemmTile - 1) / kGemmTile,
+          .blocks_y = (p.rows + kGemmTile - 1) / kGemmTile,
+          .threads = kGemmThreads,
+          .shared_bytes = t == DType::kF32 ? 0 : kGemmSharedBytes,
+          .params = &p};
+}
+// `t` is the type of the KV.
+inline KernelLaunch LaunchOf(const QkvParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32), p,
+                   p.rows * (p.heads + 2 * p.kv.kv_heads));
+}
+inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
+  return {.kernel = ByType(t, KernelId::kAttentionBF16, KernelId::kAttentionF16, KernelId::kAttentionF32),
+          .blocks_x = p.unit_count,
+          .threads = 32,
+          .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
+          .params = &p};
+}
+// `t` is the type of the weights.
+inline KernelLaunch LaunchOf(const FoldParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kFoldBF16, KernelId::kFoldF16, KernelId::kFoldF32), p,
+                   p.rows * p.heads);
+}
+inline KernelLaunch LaunchOf(const DrawParamsTable& p) {
+  return {.kernel = KernelId::kDraw,
+          .blocks_x = p.specs_count,
+          .threads = kDrawThreads,
+          .shared_bytes = kDrawSharedBytes,
+          .params = &p};
+}
+
+}  // namespace prefixd::cuda

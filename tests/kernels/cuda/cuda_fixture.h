@@ -1,0 +1,107 @@
+// What the tests of kernels share: a device, and arrays in its memory. The same tests run on the emulation
+// and, in a build for a device, on a real one.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/runtime.h"
+#include "tests/support/cuda_emulation/emulated_runtime.h"
+
+namespace prefixd::cuda_test {
+
+using cuda::CudaRuntime;
+using cuda::KernelId;
+using cuda::Stream;
+
+// A new device for one test.
+inline std::unique_ptr<CudaRuntime> NewDevice(const cuda_emulation::EmulatedOptions& options = {}) {
+  return std::make_unique<cuda_emulation::EmulatedRuntime>(options);
+}
+
+inline void Wait(CudaRuntime& device, Stream stream = Stream::kCompute) {
+  const auto event = device.Record(stream);
+  ASSERT_TRUE(event.ok()) << event.status().ToString();
+  const Status status = device.Synchronize(*event);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+}
+
+// An array in device memory. Unwritten elements are NaN, or -1 in integers.
+template <typename T>
+class DeviceArray {
+ public:
+  DeviceArray(CudaRuntime* device, size_t size) : device_(device), size_(size) {
+    auto memory = device->Allocate(std::max<size_t>(size, 1) * sizeof(T));
+    PREFIXD_CHECK(memory.ok()) << memory.status().ToString();
+    memory_ = *memory;
+  }
+  DeviceArray(CudaRuntime* device, std::span<const T> values) : DeviceArray(device, values.size()) {
+    Set(values);
+  }
+  ~DeviceArray() { device_->Free(memory_); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+
+  T* data() const { return reinterpret_cast<T*>(memory_); }
+  size_t size() const { return size_; }
+
+  void Set(std::span<const T> values, size_t from = 0) {
+    PREFIXD_CHECK(from + values.size() <= size_);
+    Transfer(values.size(), [&](std::byte* pinned) {
+      std::memcpy(pinned, values.data(), values.size_bytes());
+      return device_->CopyToDevice(Stream::kCompute, memory_ + from * sizeof(T), pinned, values.size_bytes());
+    });
+  }
+  std::vector<T> Get(size_t from = 0, size_t count = SIZE_MAX) const {
+    std::vector<T> values(std::min(count, size_ - from));
+    std::byte* last = nullptr;
+    Transfer(
+        values.size(),
+        [&](std::byte* pinned) {
+          last = pinned;
+          return device_->CopyToHost(Stream::kCompute, pinned, memory_ + from * sizeof(T),
+                                     values.size() * sizeof(T));
+        },
+        [&] { std::memcpy(values.data(), last, values.size() * sizeof(T)); });
+    return values;
+  }
+
+ private:
+  template <typename Copy>
+  void Transfer(size_t count, const Copy& copy) const {
+    Transfer(count, copy, [] {});
+  }
+  template <typename Copy, typename Then>
+  void Transfer(size_t count, const Copy& copy, const Then& then) const {
+    if (count == 0) return;
+    auto pinned = device_->AllocatePinned(count * sizeof(T));
+    PREFIXD_CHECK(pinned.ok() && copy(*pinned).ok());
+    Wait(*device_);
+    then();
+    device_->FreePinned(*pinned);
+  }
+
+  CudaRuntime* device_;
+  size_t size_;
+  std::byte* memory_ = nullptr;
+};
+
+// Runs a kernel to its end.
+template <typename Params>
+void Launch(CudaRuntime& device, KernelId kernel, const Params& params, int blocks_x, int threads,
+            size_t shared_bytes = 0, int blocks_y = 1) {
+  const Status status = device.Launch(Stream::kCompute, {.kernel = kernel,
+                                                         .blocks_x = blocks_x,
+                                                         .blocks_y = blocks_y,
+                                                         .threads = threads,
+                                                         .shared_bytes = shared_bytes,
+                                                         .params = &params});
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  Wait(device);
+}
+
+}  // namespace prefixd::cuda_test

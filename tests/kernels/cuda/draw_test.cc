@@ -1,0 +1,180 @@
+// The kernel of draws against kernels/logit_row.cc: the same tokens, ranks and likeliest tokens.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/prng.h"
+#include "kernels/cuda/draw_plan.h"
+#include "kernels/cuda/launches.h"
+#include "tests/kernels/cuda/cuda_fixture.h"
+#include "tests/support/rounds.h"
+
+namespace prefixd {
+namespace {
+
+using cuda_test::DeviceArray;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A row with what its spans refer to.
+struct RowData {
+  std::vector<LogitBias> bias;
+  std::vector<TokenCount> counts;
+  std::vector<TokenId> banned;
+};
+
+class CudaDraw : public testing::Test {
+ protected:
+  // Draws the rows on the device and on the CPU, and compares.
+  void Check(std::vector<LogitRow> rows, const std::vector<float>& logits, int vocab) {
+    std::vector<LogitRow> expected = rows;
+    DrawScratch scratch;
+    ASSERT_TRUE(scratch.Reserve(vocab).ok());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto row = std::span(logits).subspan(i * static_cast<size_t>(vocab), static_cast<size_t>(vocab));
+      ASSERT_TRUE(ReadLogits(expected[i], row, scratch).ok());
+    }
+    Compute(rows, logits, vocab);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const GeneratedToken &got = rows[i].result, &want = expected[i].result;
+      const DrawParams& p = rows[i].draw.params;
+      ASSERT_EQ(got.token, want.token)
+          << "row " << i << ", vocabulary " << vocab << ", temperature " << p.temperature << ", top_p "
+          << p.top_p << ", top_k " << p.top_k << ", min_p " << p.min_p;
+      ASSERT_EQ(got.rank, want.rank);
+      ASSERT_EQ(got.top.size(), want.top.size());
+      ExpectClose(got.logprob, want.logprob);
+      for (size_t t = 0; t < got.top.size(); ++t) {
+        ASSERT_EQ(got.top[t].token, want.top[t].token) << i << " " << t;
+        ExpectClose(got.top[t].logprob, want.top[t].logprob);
+      }
+    }
+  }
+
+  // Their sums are in another order.
+  static void ExpectClose(float got, float want) {
+    if (std::isinf(want)) {
+      EXPECT_EQ(got, want);
+    } else {
+      EXPECT_NEAR(got, want, 1e-6f * std::max(1.0f, std::abs(want)));
+    }
+  }
+
+ private:
+  void Compute(std::vector<LogitRow>& rows, const std::vector<float>& logits, int vocab) {
+    cuda::DrawPlan plan;
+    ASSERT_TRUE(PlanDraws(rows, vocab, &plan).ok());
+    cuda::CudaRuntime* const device = device_.get();
+    const DeviceArray<cuda::DrawSpec> specs(device, plan.specs);
+    const DeviceArray<float> of_logits(device, logits), changed(device, logits.size());
+    const DeviceArray<LogitBias> bias(device, plan.bias);
+    const DeviceArray<TokenCount> counts(device, plan.counts);
+    const DeviceArray<int32_t> banned(device, plan.banned);
+    const DeviceArray<cuda::DrawResult> results(device, rows.size());
+    const auto top = static_cast<size_t>(plan.top);
+    const DeviceArray<int32_t> top_tokens(device, top);
+    const DeviceArray<float> top_logits(device, top);
+    const cuda::DrawParamsTable params{
+        specs.data(),  of_logits.data(), changed.data(),    bias.data(),       counts.data(),
+        banned.data(), results.data(),   top_tokens.data(), top_logits.data(), static_cast<int>(rows.size()),
+        vocab};
+    ASSERT_TRUE(device->Launch(cuda::Stream::kCompute, cuda::LaunchOf(params)).ok());
+    cuda_test::Wait(*device);
+    ASSERT_TRUE(TakeDraws(plan, results.Get(), top_tokens.Get(), top_logits.Get(), rows).ok());
+  }
+
+  std::unique_ptr<cuda::CudaRuntime> device_ = cuda_test::NewDevice();
+};
+
+float Logit(Prng& prng, int kind) {
+  const float value = static_cast<float>(prng.Below(2'000'001)) / 1e5f - 10.0f;
+  if (kind == 1) return std::round(value);  // many equal ones
+  if (kind == 2) return value * 1e-4f;      // flat
+  if (kind == 3 && prng.Chance(0.2)) return std::nanf("");
+  if (kind == 4 && prng.Chance(0.3)) return -kInfinity;
+  if (kind == 5 && prng.Chance(0.1)) return kInfinity;
+  if (kind == 6) return prng.Chance(0.5) ? 0.0f : -0.0f;
+  return value;
+}
+
+DrawParams RandomParams(Prng& prng, int vocab) {
+  DrawParams params;
+  constexpr float kTemperatures[] = {0.0f, 0.3f, 1.0f, 1.5f, 100.0f};
+  params.temperature = kTemperatures[prng.Below(5)];
+  if (prng.Chance(0.5)) params.top_p = static_cast<float>(prng.Below(1001)) / 1000.0f;
+  if (prng.Chance(0.5)) params.top_k = static_cast<int>(prng.Between(1, static_cast<uint64_t>(vocab) + 2));
+  if (prng.Chance(0.3)) params.min_p = static_cast<float>(prng.Below(1001)) / 1000.0f;
+  params.seed = prng.Next();
+  params.position = static_cast<uint32_t>(prng.Below(10'000));
+  return params;
+}
+
+void FillData(Prng& prng, int vocab, RowData* data) {
+  const auto token = [&] { return static_cast<TokenId>(prng.Below(static_cast<uint64_t>(vocab))); };
+  const TokenId first = token();
+  if (prng.Chance(0.3)) data->bias.push_back({first, static_cast<float>(prng.Below(41)) - 20.0f});
+  for (TokenId id = 0; id < vocab && data->counts.size() < 40; ++id)
+    if (prng.Chance(0.2)) data->counts.push_back({id, static_cast<int>(prng.Below(4))});
+  for (uint64_t i = prng.Below(5); i > 0; --i) data->banned.push_back(prng.Chance(0.2) ? vocab + 7 : token());
+}
+
+TEST_F(CudaDraw, TokensAreThoseOfTheCpu) {
+  Prng prng(1);
+  for (const int vocab : {1, 2, 31, 255, 257, 1000, 5000}) {
+    for (int round = 0; round < testing_support::Rounds(12); ++round) {
+      constexpr size_t kRows = 8;
+      std::vector<RowData> data(kRows);
+      std::vector<LogitRow> rows(kRows);
+      std::vector<float> logits;
+      for (size_t i = 0; i < kRows; ++i) {
+        const int kind = static_cast<int>(prng.Below(7));
+        for (int id = 0; id < vocab; ++id) logits.push_back(Logit(prng, kind));
+        FillData(prng, vocab, &data[i]);
+        rows[i].row = static_cast<int>(i);
+        rows[i].draw.params = RandomParams(prng, vocab);
+        if (prng.Chance(0.5)) {
+          rows[i].draw.changes = {.bias = data[i].bias, .counts = data[i].counts};
+          if (prng.Chance(0.7)) rows[i].draw.changes.repetition_penalty = 1.3f;
+          if (prng.Chance(0.5)) rows[i].draw.changes.frequency_penalty = 0.4f;
+          if (prng.Chance(0.5)) rows[i].draw.changes.presence_penalty = -0.6f;
+        }
+        if (prng.Chance(0.5)) rows[i].draw.banned = data[i].banned;
+        if (prng.Chance(0.2)) rows[i].given = static_cast<TokenId>(prng.Below(static_cast<uint64_t>(vocab)));
+        if (prng.Chance(0.6)) rows[i].logprobs = static_cast<int>(prng.Below(8));
+      }
+      Check(rows, logits, vocab);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(CudaDraw, RowsWithoutAChoice) {
+  const std::vector<TokenId> all = {0, 1, 2, 3}, few = {0, 2};
+  for (const float value : {1.0f, -kInfinity, std::nanf(""), kInfinity}) {
+    const std::vector<float> logits(8, value);
+    std::vector<LogitRow> rows(2);
+    rows[0].draw.banned = all;
+    rows[0].logprobs = 6;
+    rows[1].draw.banned = few;
+    rows[1].draw.params.temperature = 0;
+    Check(rows, logits, 4);
+  }
+}
+
+TEST_F(CudaDraw, ALargeVocabulary) {
+  Prng prng(2);
+  constexpr int kVocab = 40'000;
+  std::vector<float> logits;
+  for (int i = 0; i < 3 * kVocab; ++i) logits.push_back(Logit(prng, i / kVocab));
+  std::vector<LogitRow> rows(3);
+  for (LogitRow& row : rows) row.draw.params = {.top_p = 0.9f, .seed = prng.Next()};
+  rows[1].draw.params.top_k = 50;
+  rows[2].logprobs = 3;
+  Check(rows, logits, kVocab);
+}
+
+}  // namespace
+}  // namespace prefixd

@@ -1,0 +1,368 @@
+#include "tests/support/cuda_emulation/block_runner.h"
+
+#include <sanitizer/common_interface_defs.h>
+
+#include <algorithm>
+#include <boost/context/pooled_fixedsize_stack.hpp>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "base/check.h"
+#include "bench/gpu/mma_model.h"
+
+namespace prefixd::cuda_emulation {
+namespace {
+
+constexpr size_t kStackBytes = 128 << 10;
+constexpr size_t kSharedAlignment = 1024;
+constexpr int kWarp = device::kWarp;
+
+thread_local BlockRunner* current = nullptr;
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitizes = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool kSanitizes = true;
+#else
+constexpr bool kSanitizes = false;
+#endif
+#else
+constexpr bool kSanitizes = false;
+#endif
+
+void StartSwitch([[maybe_unused]] void** fake, [[maybe_unused]] const void* bottom,
+                 [[maybe_unused]] size_t bytes) {
+  if constexpr (kSanitizes) __sanitizer_start_switch_fiber(fake, bottom, bytes);
+}
+void FinishSwitch([[maybe_unused]] void* fake, [[maybe_unused]] const void** bottom,
+                  [[maybe_unused]] size_t* bytes) {
+  if constexpr (kSanitizes) __sanitizer_finish_switch_fiber(fake, bottom, bytes);
+}
+
+// The stacks of fibres, kept by the thread that runs launches. Remembers the last one that it gave.
+class Stacks {
+ public:
+  boost::context::stack_context allocate() { return *last_ = pool_.allocate(); }
+  void deallocate(boost::context::stack_context& stack) { pool_.deallocate(stack); }
+  const boost::context::stack_context& last() const { return *last_; }
+
+ private:
+  boost::context::pooled_fixedsize_stack pool_{kStackBytes};
+  // Shared by the copies that Boost makes.
+  std::shared_ptr<boost::context::stack_context> last_ = std::make_shared<boost::context::stack_context>();
+};
+Stacks& OwnStacks() {
+  static thread_local Stacks stacks;
+  return stacks;
+}
+
+constexpr const char* NameOf(Collective collective) {
+  constexpr const char* kNames[] = {"nothing", "SyncThreads", "SyncWarp", "a shuffle",
+                                    "Ballot",  "LoadMatrix4", "Mma16816"};
+  return kNames[static_cast<size_t>(collective)];
+}
+
+uint16_t Half(uint32_t pair, int index) { return static_cast<uint16_t>(pair >> (16 * index)); }
+
+}  // namespace
+
+BlockRunner& BlockRunner::Current() {
+  PREFIXD_CHECK(current != nullptr) << "a device function was called outside of a kernel";
+  return *current;
+}
+
+void BlockRunner::Fail(const std::string& what) const { FailAt(threads_[running_], what); }
+
+void BlockRunner::FailAt(const Thread& thread, const std::string& what) const {
+  PREFIXD_CHECK(false) << name_ << ", block (" << block_x_ << ", " << block_y_ << "), thread "
+                       << (&thread - threads_.data()) << ": " << what;
+  std::abort();
+}
+
+void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body, const void* params) {
+  PREFIXD_CHECK(grid.threads > 0 && grid.threads % kWarp == 0 && grid.threads <= 1024) << grid.threads;
+  PREFIXD_CHECK(grid.blocks_x > 0 && grid.blocks_y > 0 && grid.blocks_y <= 65535) << name;
+  name_ = name;
+  grid_ = grid;
+  ranges_.clear();
+  if (grid.shared_bytes > 0) {
+    shared_ = DeviceSpace::Get().Allocate(grid.shared_bytes, kSharedAlignment);
+    PREFIXD_CHECK(shared_ != nullptr);
+    shared_bytes_ = DeviceSpace::Get().Bytes(shared_, grid.shared_bytes);
+  }
+  std::vector<int> blocks(static_cast<size_t>(grid.blocks_x) * static_cast<size_t>(grid.blocks_y));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  std::shuffle(blocks.begin(), blocks.end(), random_);
+  BlockRunner* const before = std::exchange(current, this);
+  for (const int block : blocks) {
+    block_x_ = block % grid.blocks_x;
+    block_y_ = block / grid.blocks_x;
+    RunBlock(body, params);
+  }
+  current = before;
+  if (shared_ != nullptr) DeviceSpace::Get().Free(std::exchange(shared_, nullptr));
+}
+
+void BlockRunner::RunBlock(KernelBody body, const void* params) {
+  written_.assign(grid_.shared_bytes, false);
+  if (grid_.shared_bytes > 0) std::memset(shared_bytes_, 0xFF, grid_.shared_bytes);
+  threads_.clear();
+  threads_.resize(static_cast<size_t>(grid_.threads));
+  for (Thread& thread : threads_) {
+    thread.fiber = boost::context::fiber(std::allocator_arg, OwnStacks(),
+                                         [this, body, params, &thread](boost::context::fiber&& caller) {
+                                           FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
+                                           thread.caller = std::move(caller);
+                                           body(params);
+                                           thread.ended = true;
+                                           StartSwitch(nullptr, own_stack_, own_stack_bytes_);
+                                           return std::move(thread.caller);
+                                         });
+    const boost::context::stack_context& stack = OwnStacks().last();
+    thread.stack = static_cast<const std::byte*>(stack.sp) - stack.size;
+    thread.stack_bytes = stack.size;
+  }
+  std::vector<size_t> warps(threads_.size() / kWarp);
+  std::iota(warps.begin(), warps.end(), size_t{0});
+  for (;;) {
+    std::shuffle(warps.begin(), warps.end(), random_);
+    bool progress = false;
+    for (const size_t warp : warps) {
+      std::vector<size_t> lanes(kWarp);
+      std::iota(lanes.begin(), lanes.end(), warp * kWarp);
+      std::shuffle(lanes.begin(), lanes.end(), random_);
+      for (const size_t lane : lanes) {
+        if (threads_[lane].ended || threads_[lane].at != Collective::kNone) continue;
+        Resume(lane);
+        progress = true;
+      }
+      progress = CompleteWarp(warp) || progress;
+    }
+    if (progress) continue;
+    if (std::ranges::all_of(threads_, &Thread::ended)) return;
+    if (!CompleteBarrier()) FailAt(threads_[0], "nothing can go on");  // CompleteBarrier says more
+  }
+}
+
+void BlockRunner::Resume(size_t thread) {
+  running_ = thread;
+  Thread& next = threads_[thread];
+  void* fake = nullptr;
+  StartSwitch(&fake, next.stack, next.stack_bytes);
+  next.fiber = std::move(next.fiber).resume();
+  FinishSwitch(fake, nullptr, nullptr);
+}
+
+void BlockRunner::GoBack(Thread* thread) {
+  StartSwitch(&thread->fake_stack, own_stack_, own_stack_bytes_);
+  thread->caller = std::move(thread->caller).resume();
+  FinishSwitch(thread->fake_stack, &own_stack_, &own_stack_bytes_);
+}
+
+Operands BlockRunner::Meet(Collective collective, const Operands& operands, std::source_location where) {
+  Thread& thread = threads_[running_];
+  const size_t self = running_;
+  thread.at = collective;
+  thread.operands = operands;
+  thread.where = where;
+  GoBack(&thread);
+  running_ = self;
+  return thread.operands;
+}
+
+bool BlockRunner::CompleteWarp(size_t warp) {
+  Thread* const lanes = &threads_[warp * kWarp];
+  const Collective at = lanes[0].at;
+  if (at == Collective::kNone || at == Collective::kBarrier) {
+    // All of them have to be there, or at their end.
+    for (int i = 1; i < kWarp; ++i) {
+      if (lanes[i].at != at || lanes[i].ended != lanes[0].ended) {
+        FailAt(lanes[i], std::string("is at ") + NameOf(lanes[i].at) + " in line " +
+                             std::to_string(lanes[i].where.line()) + ", and thread 0 of its warp is at " +
+                             (lanes[0].ended ? "its end" : NameOf(at)));
+      }
+    }
+    return false;
+  }
+  for (int i = 1; i < kWarp; ++i) {
+    if (lanes[i].at != at || lanes[i].where.line() != lanes[0].where.line()) {
+      FailAt(lanes[i], std::string("is at ") + (lanes[i].ended ? "its end" : NameOf(lanes[i].at)) +
+                           " in line " + std::to_string(lanes[i].where.line()) +
+                           ", and thread 0 of its warp is at " + NameOf(at) + " in line " +
+                           std::to_string(lanes[0].where.line()) + " of " + lanes[0].where.file_name());
+    }
+  }
+  if (at == Collective::kShuffle) ComputeShuffle(lanes);
+  if (at == Collective::kBallot) ComputeBallot(lanes);
+  if (at == Collective::kLoadMatrix) ComputeLoadMatrix(lanes);
+  if (at == Collective::kMma) ComputeMma(lanes);
+  for (int i = 0; i < kWarp; ++i) lanes[i].at = Collective::kNone;
+  return true;
+}
+
+bool BlockRunner::CompleteBarrier() {
+  for (const Thread& thread : threads_) {
+    if (thread.at == Collective::kBarrier && thread.where.line() == threads_[0].where.line()) continue;
+    FailAt(thread, std::string("is at ") + (thread.ended ? "its end" : NameOf(thread.at)) + " in line " +
+                       std::to_string(thread.where.line()) + ", and others wait at a barrier");
+  }
+  for (Thread& thread : threads_) thread.at = Collective::kNone;
+  return true;
+}
+
+// --- What the collectives of a warp compute ---
+
+void BlockRunner::ComputeShuffle(Thread* lanes) {
+  uint32_t values[kWarp];
+  for (int i = 0; i < kWarp; ++i) values[i] = lanes[i].operands.value;
+  for (int i = 0; i < kWarp; ++i) {
+    const int from = lanes[i].operands.lane;
+    if (from < 0 || from >= kWarp) FailAt(lanes[i], "shuffles from lane " + std::to_string(from));
+    lanes[i].operands.value = values[from];
+  }
+}
+
+void BlockRunner::ComputeBallot(Thread* lanes) {
+  uint32_t votes = 0;
+  for (int i = 0; i < kWarp; ++i) votes |= lanes[i].operands.value << i;
+  for (int i = 0; i < kWarp; ++i) lanes[i].operands.value = votes;
+}
+
+void BlockRunner::ComputeLoadMatrix(Thread* lanes) {
+  uint16_t matrices[4][8][8];
+  for (int i = 0; i < kWarp; ++i) {
+    running_ = static_cast<size_t>(&lanes[i] - threads_.data());
+    const void* const row = lanes[i].operands.row;
+    if (!IsShared(row)) FailAt(lanes[i], "LoadMatrix4 reads what is not shared memory");
+    std::memcpy(matrices[i / 8][i % 8], Read(row, 16), 16);
+  }
+  for (int i = 0; i < kWarp; ++i) {
+    const int major = i / 4, minor = 2 * (i % 4);
+    for (int r = 0; r < 4; ++r) {
+      const bool turned = lanes[i].operands.transposed;
+      const uint16_t low = turned ? matrices[r][minor][major] : matrices[r][major][minor];
+      const uint16_t high = turned ? matrices[r][minor + 1][major] : matrices[r][major][minor + 1];
+      lanes[i].operands.registers[r] = static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 16;
+    }
+  }
+}
+
+void BlockRunner::ComputeMma(Thread* lanes) {
+  uint16_t a[16][16], b[16][8];
+  for (int i = 0; i < kWarp; ++i) {
+    const Operands& of = lanes[i].operands;
+    const int g = i / 4, t = i % 4;
+    for (int r = 0; r < 4; ++r)
+      for (int h = 0; h < 2; ++h) a[g + 8 * (r % 2)][2 * t + h + 8 * (r / 2)] = Half(of.a[r], h);
+    for (int r = 0; r < 2; ++r)
+      for (int h = 0; h < 2; ++h) b[2 * t + h + 8 * r][g] = Half(of.b[r], h);
+  }
+  const auto type =
+      lanes[0].operands.type == device::HalfType::kBF16 ? gpu::InputType::kBF16 : gpu::InputType::kF16;
+  for (int i = 0; i < kWarp; ++i) {
+    for (int r = 0; r < 4; ++r) {
+      const int row = i / 4 + 8 * (r / 2), column = 2 * (i % 4) + r % 2;
+      float& c = lanes[i].operands.c[r];
+      uint16_t x[16], y[16];
+      for (int k = 0; k < 16; ++k) {
+        x[k] = a[row][k];
+        y[k] = b[k][column];
+      }
+      if (exact_products_) {
+        c = gpu::MmaDot(x, y, 16, c, type);
+      } else {
+        for (int k = 0; k < 16; ++k) c = std::fma(gpu::ValueOf(x[k], type), gpu::ValueOf(y[k], type), c);
+      }
+    }
+  }
+}
+
+// --- Memory ---
+
+bool BlockRunner::IsShared(const void* address) const {
+  const auto* const at = static_cast<const std::byte*>(address);
+  return shared_ != nullptr && at >= shared_ && at < shared_ + grid_.shared_bytes;
+}
+
+std::byte* BlockRunner::LocateGlobal(const std::byte* address, size_t bytes) {
+  for (size_t i = 0; i < ranges_.size(); ++i) {
+    const DeviceSpace::Range& range = ranges_[i];
+    if (address < range.begin || address >= range.begin + range.bytes) continue;
+    const auto offset = static_cast<size_t>(address - range.begin);
+    return offset + bytes <= range.bytes ? range.host + offset : nullptr;
+  }
+  const DeviceSpace::Range range = DeviceSpace::Get().Find(address);
+  if (range.bytes == 0) return nullptr;
+  ranges_.push_back(range);
+  return LocateGlobal(address, bytes);
+}
+
+std::byte* BlockRunner::Locate(const void* address, size_t bytes) {
+  const auto number = reinterpret_cast<uintptr_t>(address);
+  if (number % bytes != 0) Fail("an access of " + std::to_string(bytes) + " bytes is not aligned");
+  std::byte* found = nullptr;
+  if (IsShared(address)) {
+    const auto offset = static_cast<size_t>(static_cast<const std::byte*>(address) - shared_);
+    if (offset + bytes <= grid_.shared_bytes) found = shared_bytes_ + offset;
+  } else {
+    found = LocateGlobal(static_cast<const std::byte*>(address), bytes);
+  }
+  if (found == nullptr) Fail("an access of " + std::to_string(bytes) + " bytes lies outside of the memory");
+  return found;
+}
+
+std::byte* BlockRunner::Read(const void* address, size_t bytes) {
+  std::byte* const found = Locate(address, bytes);
+  if (IsShared(address)) {
+    const auto offset = static_cast<size_t>(found - shared_bytes_);
+    for (size_t i = offset; i < offset + bytes; ++i)
+      if (!written_[i]) Fail("reads byte " + std::to_string(i) + " of shared memory, which nobody wrote");
+  }
+  return found;
+}
+
+std::byte* BlockRunner::Write(const void* address, size_t bytes) {
+  std::byte* const found = Locate(address, bytes);
+  if (IsShared(address)) {
+    const auto offset = static_cast<size_t>(found - shared_bytes_);
+    std::fill_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), bytes, true);
+  }
+  return found;
+}
+
+// The bytes are read now or when they are waited for: kernels must not rely on either. Until then shared
+// memory counts as not written.
+void BlockRunner::CopyAsync(void* shared, const void* global, bool valid) {
+  if (!IsShared(shared)) Fail("CopyAsync16 writes what is not shared memory");
+  Thread& thread = threads_[running_];
+  Copy copy{.to = static_cast<std::byte*>(shared), .from = valid ? global : nullptr, .group = thread.group};
+  const auto offset = static_cast<size_t>(Locate(shared, sizeof copy.bytes) - shared_bytes_);
+  std::fill_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), sizeof copy.bytes, false);
+  copy.early = random_() % 2 == 0;
+  if (valid) {
+    const std::byte* const from = Read(global, sizeof copy.bytes);
+    if (copy.early) std::memcpy(copy.bytes, from, sizeof copy.bytes);
+  }
+  thread.copies.push_back(copy);
+}
+
+void BlockRunner::CommitCopies() { ++threads_[running_].group; }
+
+void BlockRunner::WaitCopies(int groups) {
+  Thread& thread = threads_[running_];
+  std::erase_if(thread.copies, [&](Copy& copy) {
+    if (copy.group >= thread.group - groups) return false;
+    if (copy.from == nullptr)
+      std::memset(copy.bytes, 0, sizeof copy.bytes);
+    else if (!copy.early)
+      std::memcpy(copy.bytes, Read(copy.from, sizeof copy.bytes), sizeof copy.bytes);
+    std::memcpy(Write(copy.to, sizeof copy.bytes), copy.bytes, sizeof copy.bytes);
+    return true;
+  });
+}
+
+}  // namespace prefixd::cuda_emulation

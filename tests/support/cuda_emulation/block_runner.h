@@ -1,0 +1,134 @@
+// BlockRunner: runs the blocks of an emulated launch, one after the other, each with a fibre for every
+// thread. A fibre runs until it comes to a collective function of kernels/cuda/device.h, and goes on when all
+// threads that take part have come to it. Which warp and which lane runs next is drawn from a seed, so a
+// missing barrier shows. The results of a collective are computed once for its warp.
+//
+// It stops the process, with the kernel and the source line, when
+//   - threads of a warp are at different collectives, or some have ended and others wait at one
+//   - a barrier waits for a thread that has ended
+//   - an access lies outside of shared memory or of an allocation, or is not aligned
+//   - shared memory is read that nobody wrote in this block
+//
+// Threads: one runs launches at a time, in Run. The functions of device.h find the runner of their thread.
+#pragma once
+
+#include <boost/context/fiber.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/device_base.h"
+#include "tests/support/cuda_emulation/device_space.h"
+
+namespace prefixd::cuda_emulation {
+
+// The body of a kernel, with its params.
+using KernelBody = void (*)(const void* params);
+
+struct Grid {
+  int blocks_x = 1, blocks_y = 1, threads = 32;
+  size_t shared_bytes = 0;
+};
+
+enum class Collective : uint8_t { kNone, kBarrier, kSyncWarp, kShuffle, kBallot, kLoadMatrix, kMma };
+
+// What a thread brings to a collective, and what it gets.
+struct Operands {
+  uint32_t value = 0;  // shuffles: the value and its result; ballots: 0 or 1 and the votes
+  int lane = 0;        // shuffles: of the source
+  const void* row = nullptr;
+  bool transposed = false;
+  uint32_t* registers = nullptr;  // 4, of ldmatrix
+  float* c = nullptr;             // 4, of mma
+  const uint32_t* a = nullptr;    // 4
+  const uint32_t* b = nullptr;    // 2
+  device::HalfType type = device::HalfType::kBF16;
+};
+
+class BlockRunner {
+ public:
+  explicit BlockRunner(uint64_t seed) : random_(seed) {}
+
+  // Runs all blocks. `name` is that of the kernel.
+  void Run(const std::string& name, const Grid& grid, KernelBody body, const void* params);
+
+  // Whether the products of the tensor cores are those of a device, bit for bit. Otherwise they are chains of
+  // fma, ten times as fast.
+  void set_exact_products(bool exact) { exact_products_ = exact; }
+
+  // Of the thread that is running. Only device functions call them.
+  static BlockRunner& Current();
+  int thread() const { return static_cast<int>(running_); }
+  const Grid& grid() const { return grid_; }
+  int block_x() const { return block_x_; }
+  int block_y() const { return block_y_; }
+  std::byte* shared() const { return shared_; }
+  // Returns what the thread gets.
+  Operands Meet(Collective collective, const Operands& operands, std::source_location where);
+  // The bytes behind an address of shared or device memory.
+  std::byte* Read(const void* address, size_t bytes);
+  std::byte* Write(const void* address, size_t bytes);
+  void CopyAsync(void* shared, const void* global, bool valid);
+  void CommitCopies();
+  void WaitCopies(int groups);
+  [[noreturn]] void Fail(const std::string& what) const;
+
+ private:
+  struct Copy {
+    std::byte* to;
+    const void* from;  // null: zeros
+    int group;
+    bool early;  // its source was read when it was issued
+    std::byte bytes[16];
+  };
+  struct Thread {
+    // The stack of the fibre, for AddressSanitizer, which has to know of every switch.
+    const void* stack = nullptr;
+    size_t stack_bytes = 0;
+    void* fake_stack = nullptr;
+    boost::context::fiber fiber;
+    boost::context::fiber caller;
+    bool ended = false;
+    Collective at = Collective::kNone;
+    Operands operands;
+    std::source_location where;
+    std::vector<Copy> copies;
+    int group = 0;  // of the copies that are issued now
+  };
+
+  void RunBlock(KernelBody body, const void* params);
+  void Resume(size_t thread);
+  // On the fibre: back to RunBlock.
+  void GoBack(Thread* thread);
+  // Completes the collective of a warp if all its threads are there. Returns whether it did.
+  bool CompleteWarp(size_t warp);
+  bool CompleteBarrier();
+  void ComputeShuffle(Thread* lanes);
+  void ComputeBallot(Thread* lanes);
+  void ComputeLoadMatrix(Thread* lanes);
+  void ComputeMma(Thread* lanes);
+  bool IsShared(const void* address) const;
+  std::byte* Locate(const void* address, size_t bytes);
+  std::byte* LocateGlobal(const std::byte* address, size_t bytes);
+  [[noreturn]] void FailAt(const Thread& thread, const std::string& what) const;
+
+  std::minstd_rand random_;
+  bool exact_products_ = true;
+  std::string name_;
+  Grid grid_;
+  int block_x_ = 0, block_y_ = 0;
+  std::byte* shared_ = nullptr;             // an allocation of the device space
+  std::byte* shared_bytes_ = nullptr;       // where the host reaches it
+  std::vector<bool> written_;               // by byte of shared memory
+  std::vector<DeviceSpace::Range> ranges_;  // that this launch has touched: looking them up takes a lock
+  std::vector<Thread> threads_;
+  size_t running_ = 0;
+  const void* own_stack_ = nullptr;  // of the thread that calls Run
+  size_t own_stack_bytes_ = 0;
+};
+
+}  // namespace prefixd::cuda_emulation

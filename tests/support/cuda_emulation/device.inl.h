@@ -1,0 +1,100 @@
+// The functions of kernels/cuda/device.h on the host, for a translation unit that has kernels. Each asks the
+// BlockRunner of its thread.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cuda/device.h"
+#include "tests/support/cuda_emulation/block_runner.h"
+
+namespace prefixd::device {
+
+using cuda_emulation::BlockRunner;
+using cuda_emulation::Collective;
+using cuda_emulation::Operands;
+
+inline int ThreadIndex() { return BlockRunner::Current().thread(); }
+inline int BlockThreads() { return BlockRunner::Current().grid().threads; }
+inline int BlockX() { return BlockRunner::Current().block_x(); }
+inline int BlockY() { return BlockRunner::Current().block_y(); }
+inline int GridX() { return BlockRunner::Current().grid().blocks_x; }
+inline int GridY() { return BlockRunner::Current().grid().blocks_y; }
+inline std::byte* SharedMemory() { return BlockRunner::Current().shared(); }
+
+template <typename T>
+T LoadGlobal(const void* at) {
+  T value;
+  std::memcpy(&value, BlockRunner::Current().Read(at, sizeof(T)), sizeof(T));
+  return value;
+}
+template <typename T>
+void StoreGlobal(void* at, T value) {
+  std::memcpy(BlockRunner::Current().Write(at, sizeof(T)), &value, sizeof(T));
+}
+template <typename T>
+T LoadShared(const void* at) {
+  return LoadGlobal<T>(at);
+}
+template <typename T>
+void StoreShared(void* at, T value) {
+  StoreGlobal<T>(at, value);
+}
+
+inline void SyncThreads(Where where) { BlockRunner::Current().Meet(Collective::kBarrier, {}, where); }
+inline void SyncWarp(Where where) { BlockRunner::Current().Meet(Collective::kSyncWarp, {}, where); }
+inline uint32_t Shuffle(uint32_t value, int lane, Where where) {
+  return BlockRunner::Current().Meet(Collective::kShuffle, {.value = value, .lane = lane}, where).value;
+}
+inline uint32_t ShuffleXor(uint32_t value, int mask, Where where) {
+  return Shuffle(value, Lane() ^ mask, where);
+}
+inline uint32_t Ballot(bool value, Where where) {
+  return BlockRunner::Current().Meet(Collective::kBallot, {.value = value ? 1u : 0u}, where).value;
+}
+
+// One thread runs at a time.
+inline uint32_t AtomicAdd(uint32_t* at, uint32_t value) {
+  const auto before = LoadGlobal<uint32_t>(at);
+  StoreGlobal(at, before + value);
+  return before;
+}
+inline uint64_t AtomicAdd(uint64_t* at, uint64_t value) {
+  const auto before = LoadGlobal<uint64_t>(at);
+  StoreGlobal(at, before + value);
+  return before;
+}
+inline uint32_t AtomicMax(uint32_t* at, uint32_t value) {
+  const auto before = LoadGlobal<uint32_t>(at);
+  StoreGlobal(at, before < value ? value : before);
+  return before;
+}
+
+inline void CopyAsync16(void* shared, const void* global, bool valid) {
+  BlockRunner::Current().CopyAsync(shared, global, valid);
+}
+inline void CommitCopies() { BlockRunner::Current().CommitCopies(); }
+template <int n>
+void WaitCopies() {
+  BlockRunner::Current().WaitCopies(n);
+}
+
+inline void LoadMatrix4(uint32_t (&registers)[4], const void* row, Where where) {
+  BlockRunner::Current().Meet(Collective::kLoadMatrix, {.row = row, .registers = registers}, where);
+}
+inline void LoadMatrix4Transposed(uint32_t (&registers)[4], const void* row, Where where) {
+  BlockRunner::Current().Meet(Collective::kLoadMatrix,
+                              {.row = row, .transposed = true, .registers = registers}, where);
+}
+template <HalfType type>
+void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where) {
+  BlockRunner::Current().Meet(Collective::kMma, {.c = c, .a = a, .b = b, .type = type}, where);
+}
+
+inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
+inline float Add(float a, float b) { return a + b; }
+inline float Mul(float a, float b) { return a * b; }
+inline float Div(float a, float b) { return a / b; }
+inline float Sqrt(float a) { return std::sqrt(a); }
+
+}  // namespace prefixd::device

@@ -1,0 +1,258 @@
+#include "tests/support/cuda_emulation/emulated_runtime.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/check.h"
+
+namespace prefixd::cuda_emulation {
+namespace {
+
+KernelEntry* Entries() {
+  static KernelEntry entries[cuda::kKernels];
+  return entries;
+}
+
+}  // namespace
+
+const KernelEntry& EntryOf(cuda::KernelId kernel) {
+  const KernelEntry& entry = Entries()[static_cast<size_t>(kernel)];
+  PREFIXD_CHECK(entry.body != nullptr) << "kernel " << static_cast<int>(kernel) << " is not linked";
+  return entry;
+}
+
+KernelGroup::KernelGroup(std::initializer_list<std::pair<cuda::KernelId, KernelEntry>> entries) {
+  for (const auto& [kernel, entry] : entries) Entries()[static_cast<size_t>(kernel)] = entry;
+}
+
+using cuda::Event;
+using cuda::Stream;
+
+EmulatedRuntime::EmulatedRuntime(const EmulatedOptions& options)
+    : options_(options), random_(static_cast<uint32_t>(options.seed)), runner_(options.seed) {
+  facts_ = {.name = "emulated device",
+            .compute_capability = 90,
+            .multiprocessors = 4,
+            .bytes = options.bytes,
+            .shared_bytes = size_t{227} << 10,
+            .versions = "emulation"};
+  runner_.set_exact_products(options.exact_products);
+  thread_ = std::thread([this] { RunDevice(); });
+}
+
+EmulatedRuntime::~EmulatedRuntime() {
+  {
+    MutexLock lock(mutex_);
+    ends_ = true;
+  }
+  changed_.NotifyAll();
+  thread_.join();
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(device_.empty() && pinned_.empty())
+      << device_.size() << " pieces of device memory and " << pinned_.size() << " of pinned memory leak";
+}
+
+void EmulatedRuntime::FailFrom(uint64_t first, Code error) {
+  fail_with_ = error;
+  fail_from_ = first;
+}
+
+Status EmulatedRuntime::Admit() {
+  const uint64_t call = calls_++;
+  if (lost_) return Unavailable("the device is lost");
+  if (call < fail_from_) return Status::Ok();
+  if (fail_with_ == Code::kUnavailable) {
+    lost_ = true;
+    return Unavailable("the device is lost (emulated)");
+  }
+  fail_from_ = UINT64_MAX;
+  return {fail_with_, "an emulated failure"};
+}
+
+// --- Memory ---
+
+Result<size_t> EmulatedRuntime::FreeBytes() {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  MutexLock lock(mutex_);
+  return options_.bytes - used_;
+}
+
+Result<std::byte*> EmulatedRuntime::Allocate(size_t bytes) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  MutexLock lock(mutex_);
+  std::byte* const memory = bytes > options_.bytes - used_ ? nullptr : DeviceSpace::Get().Allocate(bytes);
+  if (memory == nullptr) return ResourceExhausted("no device memory for " + FormatSize(bytes));
+  used_ += bytes;
+  device_[memory] = bytes;
+  return memory;
+}
+
+void EmulatedRuntime::Free(std::byte* memory) {
+  MutexLock lock(mutex_);
+  const auto it = device_.find(memory);
+  PREFIXD_CHECK(it != device_.end()) << "freed twice, or never allocated";
+  used_ -= it->second;
+  device_.erase(it);
+  DeviceSpace::Get().Free(memory);
+}
+
+Result<std::byte*> EmulatedRuntime::AllocatePinned(size_t bytes) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  auto* const memory = static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
+  if (memory == nullptr) return ResourceExhausted("no memory for " + FormatSize(bytes));
+  std::memset(memory, 0xFF, bytes);
+  MutexLock lock(mutex_);
+  pinned_[memory] = bytes;
+  return memory;
+}
+
+void EmulatedRuntime::FreePinned(std::byte* memory) {
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(pinned_.erase(memory) == 1) << "freed twice, or never allocated";
+  }
+  std::free(memory);
+}
+
+std::byte* EmulatedRuntime::Reach(const void* memory, size_t bytes) {
+  if (std::byte* const found = DeviceSpace::Get().Bytes(memory, bytes)) return found;
+  auto* const at = static_cast<std::byte*>(const_cast<void*>(memory));
+  MutexLock lock(mutex_);
+  auto it = pinned_.upper_bound(at);
+  PREFIXD_CHECK(it != pinned_.begin()) << "a copy of memory that is neither device nor pinned memory";
+  --it;
+  PREFIXD_CHECK(at + bytes <= it->first + it->second) << "a copy beyond the end of pinned memory";
+  return at;
+}
+
+// --- Work ---
+
+Status EmulatedRuntime::Give(Stream stream, Work work) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  {
+    MutexLock lock(mutex_);
+    streams_[static_cast<size_t>(stream)].push_back(std::move(work));
+  }
+  changed_.NotifyAll();
+  return Status::Ok();
+}
+
+Status EmulatedRuntime::Copy(Stream stream, std::byte* to, const std::byte* from, size_t bytes) {
+  return Give(stream,
+              {.run = [this, to, from, bytes] { std::memmove(Reach(to, bytes), Reach(from, bytes), bytes); },
+               .is_copy = true});
+}
+Status EmulatedRuntime::CopyToDevice(Stream stream, std::byte* device, const std::byte* host, size_t bytes) {
+  return Copy(stream, device, host, bytes);
+}
+Status EmulatedRuntime::CopyToHost(Stream stream, std::byte* host, const std::byte* device, size_t bytes) {
+  return Copy(stream, host, device, bytes);
+}
+Status EmulatedRuntime::CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) {
+  return Copy(stream, to, from, bytes);
+}
+
+Status EmulatedRuntime::Zero(Stream stream, std::byte* device, size_t bytes) {
+  return Give(stream, {.run = [this, device, bytes] { std::memset(Reach(device, bytes), 0, bytes); }});
+}
+
+Status EmulatedRuntime::Launch(Stream stream, const cuda::KernelLaunch& launch) {
+  PREFIXD_CHECK(launch.shared_bytes <= facts_.shared_bytes) << launch.shared_bytes;
+  const auto* const begin = static_cast<const std::byte*>(launch.params);
+  std::vector<std::byte> params(begin, begin + EntryOf(launch.kernel).param_bytes);
+  const Grid grid{launch.blocks_x, launch.blocks_y, launch.threads, launch.shared_bytes};
+  return Give(stream, {.run = [this, kernel = launch.kernel, grid, params = std::move(params)] {
+                ++launches_;
+                const KernelEntry& entry = EntryOf(kernel);
+                runner_.Run(entry.name, grid, entry.body, params.data());
+              }});
+}
+
+Result<Event> EmulatedRuntime::Record(Stream stream) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  Event event;
+  {
+    MutexLock lock(mutex_);
+    event.number = next_event_++;
+    events_[event.number] = false;
+    streams_[static_cast<size_t>(stream)].push_back({.records = event.number});
+  }
+  changed_.NotifyAll();
+  return event;
+}
+
+Status EmulatedRuntime::WaitFor(Stream stream, Event event) {
+  if (event.number == 0) return Status::Ok();
+  return Give(stream, {.waits = event.number});
+}
+
+Status EmulatedRuntime::Synchronize(Event event) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  if (event.number == 0) return Status::Ok();
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(events_.contains(event.number)) << event.number;
+  ++waiting_;
+  changed_.NotifyAll();
+  while (!events_[event.number]) changed_.Wait(mutex_);
+  --waiting_;
+  return lost_ ? Unavailable("the device is lost") : Status::Ok();
+}
+
+Result<bool> EmulatedRuntime::HasEnded(Event event) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  if (event.number == 0) return true;
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(events_.contains(event.number)) << event.number;
+  return events_[event.number];
+}
+
+// --- The device ---
+
+int EmulatedRuntime::Choose() {
+  int can[cuda::kStreams], copies[cuda::kStreams];
+  int count = 0, copy_count = 0;
+  for (int i = 0; i < cuda::kStreams; ++i) {
+    if (streams_[i].empty()) continue;
+    const Work& next = streams_[i].front();
+    if (next.waits != 0 && !events_[next.waits]) continue;
+    if (next.is_copy && options_.late_copies)
+      copies[copy_count++] = i;
+    else
+      can[count++] = i;
+  }
+  if (count > 0) return can[random_() % static_cast<unsigned>(count)];
+  const bool due = waiting_ > 0 || ends_;
+  return copy_count > 0 && due ? copies[random_() % static_cast<unsigned>(copy_count)] : -1;
+}
+
+// A lost device runs nothing more, but its events end, so that nobody waits for ever.
+void EmulatedRuntime::RunDevice() {
+  for (;;) {
+    Work work;
+    {
+      MutexLock lock(mutex_);
+      int stream = Choose();
+      while (stream < 0) {
+        bool idle = true;
+        for (const std::deque<Work>& queue : streams_) idle = idle && queue.empty();
+        if (ends_ && idle) return;
+        PREFIXD_CHECK(!ends_) << "work waits for an event that nobody records";
+        changed_.Wait(mutex_);
+        stream = Choose();
+      }
+      work = std::move(streams_[stream].front());
+      streams_[stream].pop_front();
+    }
+    if (work.run && !lost_) work.run();
+    if (work.records != 0) {
+      MutexLock lock(mutex_);
+      events_[work.records] = true;
+    }
+    changed_.NotifyAll();
+  }
+}
+
+}  // namespace prefixd::cuda_emulation
