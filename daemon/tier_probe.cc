@@ -105,7 +105,8 @@ TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout) {
     probe.token_seconds = 1 / rates->PrefillTokensPerSecond(plan.model.parameters);
   }
   const DiskPlan& disk = plan.tiers.disk;
-  const double reads = disk.on ? ProbeReads(disk.dir, layout.BlockBytes()) : 0;
+  // Long reads: a small block takes longer one by one, but several threads load at the same time.
+  const double reads = disk.on ? ProbeReads(disk.dir, kLongestPiece) : 0;
   // The threads that load decode at the same time, as far as there are processors for them.
   const int decoders = std::clamp(CountUsableCpus().count, 1, kLoadThreads);
   const double decoding = reads > 0 ? ProbeDecoding(layout, disk.codec) / decoders : 0;
