@@ -102,6 +102,13 @@ double LoadPlanner::LoadSeconds(std::span<const Tier> tiers, size_t ahead) const
   return longest;
 }
 
+double LoadPlanner::SlowestBlock(std::span<const Tier> tiers) const {
+  double slowest = 0;
+  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+    if (std::ranges::count(tiers, tier) > 0) slowest = std::max(slowest, block_seconds(tier));
+  return slowest;
+}
+
 bool LoadPlanner::IsOutdated(std::span<const Tier> tiers) const {
   const Tier lowest = std::ranges::count(tiers, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
   return Stall(lowest) == 0 && now_ - rates_[Index(lowest)].last_end > kOutdatedSeconds;
@@ -123,14 +130,16 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
   }
   const double load = LoadSeconds(tiers, ahead);
   plan.queue = load - LoadSeconds(tiers, 0);
+  plan.rate = SlowestBlock(tiers);
   if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
   // Behind the loads of others: what is computed meanwhile would delay them, and this hit comes soon after.
   if (kClearlySlower * (load - plan.queue) <= plan.seconds && load <= plan.seconds) return plan;
   if (load <= std::min(kShortWait, kClearlySlower * plan.seconds)) return plan;
   if (load >= kClearlySlower * plan.seconds) {
     plan.decision = LoadDecision::kRecompute;
-    plan.is_probe = blocks > 2 * kProbeBlocks && IsOutdated(tiers);
-    plan.compute = plan.is_probe ? blocks - kProbeBlocks : blocks;
+    plan.is_probe = IsOutdated(tiers);
+    const size_t probed = std::min(kProbeBlocks, std::max<size_t>(blocks / 2, 1));
+    plan.compute = plan.is_probe ? blocks - probed : blocks;
     return plan;
   }
   // The fewest blocks to compute that take as long as the rest takes to load.
@@ -159,7 +168,11 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double share =
       static_cast<double>(missing.size()) / static_cast<double>(std::max<size_t>(plan.blocks, 1));
   const double rest = std::min(now.seconds, share * plan.seconds);
-  const bool in_time = waited + rest <= (1 + kAllowance) * plan.seconds + plan.queue + grace;
+  const double longest = (1 + kAllowance) * plan.seconds + grace;
+  // The queue as it would be at the rate of now. It is waited for only while all of it still comes in time.
+  const double slower = plan.rate > 0 ? SlowestBlock(missing) / plan.rate : 1;
+  const double queue = std::max(0.0, plan.queue * slower - waited);
+  const bool in_time = waited + rest <= longest + plan.queue && waited + queue + load <= longest;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
   if (in_time) *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
   return false;

@@ -11,8 +11,9 @@
 // are under way and of which none has ended for a while say that the tier stalls: to expect as long a pause
 // again is the best guess.
 //
-// The estimates need loads. After a second without any, a hit that is not worth loading has its last 8 blocks
-// loaded beside the computing (a probe), so that a tier that has become fast again is used again.
+// The estimates need loads. After a second without any, a hit that is not worth loading has its last 8
+// blocks, or the half of it, loaded beside the computing (a probe), so that a tier that has become fast again
+// is used again.
 //
 // Invariants
 //   1. Of a plan, Plan::compute is 0 for kLoad, in between for kSplit, and all blocks for kRecompute, or all
@@ -96,6 +97,7 @@ class LoadPlanner {
     double seconds = 0;     // to compute all of the blocks; 0: not known
     size_t blocks = 0;      // of the hit
     double queue = 0;       // seconds until the loads of others that come first have ended
+    double rate = 0;        // seconds for a block of the slowest tier, when this was decided
   };
   // `tiers` are those of the blocks of a hit, from block number `first` of the sequence on; kDevice: it needs
   // no load. `ahead`: blocks that are loaded before these. Requires that one is not kDevice.
@@ -132,6 +134,7 @@ class LoadPlanner {
   double LoadSeconds(Tier tier, size_t blocks, size_t ahead) const;
   double LoadSeconds(std::span<const Tier> tiers, size_t ahead) const;
   // Whether nothing is known of the lowest of the tiers that is younger than a second.
+  double SlowestBlock(std::span<const Tier> tiers) const;
   bool IsOutdated(std::span<const Tier> tiers) const;
 
   const Options options_;

@@ -63,8 +63,9 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     CountUp(&tree.facts(node).hits);
     // A block that was loaded or computed for this lease has entered the tier just now.
     if (from == Tier::kDevice && !lease.waited) tier(Tier::kDevice).eviction->Hit(node, UseOf(node));
-    (lease.waited ? acquired->shared_tokens : acquired->tier_tokens[static_cast<size_t>(from)]) +=
-        block_tokens;
+    // After a wait for another lease, what is on the device is that one's work.
+    const bool shared = lease.waited && from == Tier::kDevice;
+    (shared ? acquired->shared_tokens : acquired->tier_tokens[static_cast<size_t>(from)]) += block_tokens;
   }
 }
 

@@ -195,6 +195,7 @@ struct PrefixCache::Impl {
   void FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from, size_t to,
                std::vector<Tier>* tiers) const;
   void PlanLoads(Lease::State& lease, const Request& request, size_t end, Acquired* acquired);
+  size_t LoadsAhead(const Lease::State& lease, size_t end) const;
   void CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired);
   // Puts the blocks [from, to) to the front of `loading`, which is empty or begins with block `to`.
   void AddLoading(Lease::State& lease, size_t from, size_t to);

@@ -1,5 +1,6 @@
 // Loads from lower tiers: which blocks are loaded for a lease, and which it computes meanwhile or instead.
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
@@ -82,9 +83,7 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
   }
   const auto count = [&](Tier tier) { return std::ranges::count(run, tier); };
   if (count(Tier::kDevice) == std::ssize(run)) return;
-  size_t ahead = planner.running();
-  for (const Lease::State* other : leases) ahead += other->to_start;
-  lease.plan = planner.Decide(run, from, ahead, request.compute);
+  lease.plan = planner.Decide(run, from, LoadsAhead(lease, from + run.size()), request.compute);
   lease.decided = planner.now();
   lease.overtaken = false;
   const Tier lowest = count(Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
@@ -95,6 +94,25 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
       pool_tier->eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
   }
   if (lease.plan.compute < run.size()) AddLoading(lease, from + lease.plan.compute, from + run.size());
+}
+
+// The loads of others that come before those of the blocks up to `end`, without those that are of the same
+// blocks: requests that begin alike share them.
+size_t PrefixCache::Impl::LoadsAhead(const Lease::State& lease, size_t end) const {
+  std::unordered_set<NodeId> own;
+  RadixTree::Position at = lease.at();
+  for (size_t index = lease.path.size(); index < end; ++index) {
+    at.node = tree.FindChild(at, lease.keys->key(index));
+    if (at.node == kNoNode) break;
+    own.insert(at.node);
+  }
+  size_t ahead = 0;
+  for (const auto& [node, id] : loads) ahead += own.contains(node) ? 0 : 1;
+  for (const Lease::State* other : leases) {
+    if (other->to_start > 0 && !own.contains(other->loading[other->to_start - 1].node))
+      ahead += other->to_start;
+  }
+  return ahead;
 }
 
 void PrefixCache::Impl::CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired) {
