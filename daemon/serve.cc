@@ -117,7 +117,8 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
     return tiers.status();
   }
   loaded.tiers = *std::move(tiers);
-  const TierProbe probe = ProbeTiers(plan, layout);
+  const DiskTierStats disk = loaded.tiers->disk();
+  const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
   engine.load_block_seconds = probe.block_seconds;
   engine.prompt_token_seconds = probe.token_seconds;
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,

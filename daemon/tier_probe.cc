@@ -41,7 +41,7 @@ class File {
 
 }  // namespace
 
-double ProbeReads(const std::string& directory, size_t piece) {
+double ProbeReads(const std::string& directory, size_t piece, uint64_t most) {
   const File file(directory);
   const size_t length = std::clamp((piece + kPage - 1) / kPage * kPage, kPage, kLongestPiece);
   const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(kPage, kLongestPiece),
@@ -51,7 +51,8 @@ double ProbeReads(const std::string& directory, size_t piece) {
   const SystemClock clock;
   const double begun = clock.NowSeconds();
   size_t written = 0;
-  while (written < kFileBytes && clock.NowSeconds() - begun < kSeconds / 2) {
+  while (written + kLongestPiece <= std::min<uint64_t>(most, kFileBytes) &&
+         clock.NowSeconds() - begun < kSeconds / 2) {
     if (pwrite(file.descriptor(), buffer.get(), kLongestPiece, static_cast<off_t>(written)) !=
         ssize_t{kLongestPiece})
       break;
@@ -94,7 +95,7 @@ double ProbeDecoding(const KvLayout& layout, const CodecChoice& codec) try {
   return 0;
 }
 
-TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout) {
+TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout, uint64_t disk_room) {
   TierProbe probe;
   if (plan.tiers.host_blocks == 0 && !plan.tiers.disk.on) return probe;
   const auto bytes = static_cast<double>(layout.BlockBytes());
@@ -106,7 +107,7 @@ TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout) {
   }
   const DiskPlan& disk = plan.tiers.disk;
   // Long reads: a small block takes longer one by one, but several threads load at the same time.
-  const double reads = disk.on ? ProbeReads(disk.dir, kLongestPiece) : 0;
+  const double reads = disk.on ? ProbeReads(disk.dir, kLongestPiece, disk_room / 2) : 0;
   // The threads that load decode at the same time, as far as there are processors for them.
   const int decoders = std::clamp(CountUsableCpus().count, 1, kLoadThreads);
   const double decoding = reads > 0 ? ProbeDecoding(layout, disk.codec) / decoders : 0;

@@ -14,13 +14,16 @@ KvLayout Layout(DType dtype) {
   return {.layers = 2, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = dtype};
 }
 
-TEST(TierProbe, ADirectoryThatIsNotThereHasNoRate) { EXPECT_EQ(ProbeReads("/nowhere/at/all", 4096), 0); }
+TEST(TierProbe, ADirectoryThatIsNotThereHasNoRate) {
+  EXPECT_EQ(ProbeReads("/nowhere/at/all", 4096, 8 << 20), 0);
+}
 
 TEST(TierProbe, ReadsLeaveNothingBehind) {
   const testing_support::TempDir dir;
   // 0 where the file system reads through the page cache alone.
   for (const size_t piece : {size_t{1}, size_t{5000}, size_t{1} << 20, size_t{9} << 20})
-    EXPECT_GE(ProbeReads(dir.path(), piece), 0) << piece;
+    EXPECT_GE(ProbeReads(dir.path(), piece, 8 << 20), 0) << piece;
+  EXPECT_EQ(ProbeReads(dir.path(), 4096, 1 << 19), 0) << "a full disk cache has no room for a probe";
   EXPECT_TRUE(std::filesystem::is_empty(std::string(dir.path())));
 }
 
