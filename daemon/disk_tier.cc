@@ -16,8 +16,10 @@ constexpr milliseconds kMaintenancePeriod{200};
 constexpr int64_t kReopenNanos = 5'000'000'000;  // from one try to the next
 // A failure is shown so long at least: the log, /ready and a probe of it look now and then.
 constexpr int64_t kShownNanos = 2'000'000'000;
-// A call to the medium that takes so long is a failure.
+// A read that takes so long is a failure. A write may be of a whole segment: it may take as much longer as a
+// disk of 8 MB/s needs for one.
 constexpr int64_t kSlowNanos = 2'000'000'000;
+constexpr int64_t kSlowNanosPerByte = 125;
 
 // Adds the counters of `from`, not the gauges.
 void AddCounters(const DiskStoreStats& from, DiskStoreStats* sum) {
@@ -168,7 +170,7 @@ bool DiskTier::TakeNote() {
   const int64_t now = options_.clock->NowNanos();
   DiskStoreStats facts;
   if (open != nullptr) facts = open->stats();
-  std::string failure = facts.writing_fails ? facts.last_write_error : calls_.SlowerThan(kSlowNanos);
+  std::string failure = facts.writing_fails ? facts.last_write_error : SlowCall();
   MutexLock lock(mutex_);
   if (open != nullptr && !failure.empty()) {
     failure_ = std::move(failure);
@@ -230,6 +232,11 @@ uint64_t DiskTier::bytes() const {
 
 uint64_t DiskTier::max_record_bytes() const { return DiskStore::SegmentBytes(options_.capacity); }
 
+std::string DiskTier::SlowCall() const {
+  const auto segment = static_cast<int64_t>(DiskStore::SegmentBytes(options_.capacity));
+  return calls_.SlowerThan(kSlowNanos, kSlowNanos + kSlowNanosPerByte * segment);
+}
+
 DiskTierStats DiskTier::stats() const {
   DiskTierStats stats{.on = true, .capacity = options_.capacity};
   std::shared_ptr<DiskStore> open;
@@ -248,7 +255,7 @@ DiskTierStats DiskTier::stats() const {
   }
   if (closing != nullptr) AddCounters(closing->stats(), &stats.store);
   AddCounters(closed, &stats.store);
-  if (stats.failure.empty()) stats.failure = calls_.SlowerThan(kSlowNanos);
+  if (stats.failure.empty()) stats.failure = SlowCall();
   return stats;
 }
 

@@ -74,6 +74,8 @@ class DiskTier final : public BlockStore {
   // The thread that looks for failures.
   void Watch();
   bool TakeNote();
+  // What the medium has not done in time; empty: nothing. Any thread.
+  std::string SlowCall() const;
   // Both. Return whether the tier is being destroyed, the one after a while.
   bool WaitToStop();
 

@@ -1,5 +1,7 @@
 #include "daemon/running_calls.h"
 
+#include <algorithm>
+
 namespace prefixd {
 namespace {
 
@@ -7,14 +9,15 @@ constexpr int64_t kSecond = 1'000'000'000;
 
 }  // namespace
 
-std::string RunningCalls::SlowerThan(int64_t nanos) const {
+std::string RunningCalls::SlowerThan(int64_t read_nanos, int64_t write_nanos) const {
+  const int64_t now = clock_->NowNanos();
   MutexLock lock(mutex_);
-  if (running_.empty()) return "";
-  const Running& oldest = running_.front();
-  const int64_t age = clock_->NowNanos() - oldest.began;
-  if (age < nanos) return "";
-  return (oldest.kind == Kind::kRead ? "a read has taken " : "a write has taken ") +
-         std::to_string(age / kSecond) + " s";
+  const auto slow = std::ranges::find_if(running_, [&](const Running& call) {
+    return now - call.began >= (call.kind == Kind::kRead ? read_nanos : write_nanos);
+  });
+  if (slow == running_.end()) return "";
+  return (slow->kind == Kind::kRead ? "a read has taken " : "a write has taken ") +
+         std::to_string((now - slow->began) / kSecond) + " s";
 }
 
 RunningCalls::Call::Call(RunningCalls* calls, Kind kind) : calls_(calls) {

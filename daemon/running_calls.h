@@ -25,9 +25,9 @@ class RunningCalls {
   // `clock` must outlive the object.
   explicit RunningCalls(const Clock* clock) : clock_(clock) {}
 
-  // What the oldest call is and how long it has run, as "a read has taken 6 s", when that is at least
-  // `nanos`. Otherwise empty.
-  std::string SlowerThan(int64_t nanos) const;
+  // What the oldest read is and how long it has run, as "a read has taken 6 s", when that is at least
+  // `read_nanos`, or the oldest write with `write_nanos`. Otherwise empty.
+  std::string SlowerThan(int64_t read_nanos, int64_t write_nanos) const;
 
  private:
   struct Running {
