@@ -157,7 +157,8 @@ std::span<const Row> CacheRows() {
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
       {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
-      {kGauge, "prefixd_prefill_tokens_per_second", "Estimated prefill speed.", kNoLabel, kNoLabel,
+      {kGauge, "prefixd_prefill_tokens_per_second",
+       "Estimated prefill speed beside what else runs; decisions about loads rest on it.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
   };
   return rows;
@@ -241,7 +242,7 @@ std::span<const Row> TransferRows() {
        [](const S& s, size_t, size_t) { return static_cast<double>(s.disk.store.rewritten_bytes); }},
       {kCounter, "prefixd_tier_engine_seconds_total",
        "Time of the engine thread for ended transfers, for the start of spills and for blocks that requests "
-       "give back; 0 without lower tiers.",
+       "give back, and for planning steps, decisions about loads included; 0 without lower tiers.",
        kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return s.engine.tier_seconds; }},
       {kCounter, "prefixd_verify_failures_total", "Blocks found but not used, by the check that failed.",
        kVerifyKind, kNoLabel,

@@ -311,6 +311,7 @@ bool Engine::Impl::LaunchStep() {
     inbox.LeftQueue();
   };
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
+  if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - launched;
   if (plan.empty()) {
     PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
     all_wait = true;
@@ -368,11 +369,6 @@ void Engine::Impl::CountStep() {
   live_stats.failed_steps_in_row = 0;
   live_stats.step_time.Add(seconds);
   budget.Observe(work, seconds);
-  if (2 * batch.prefill_rows() > batch.rows() && seconds > 0) {
-    const double rate = static_cast<double>(batch.rows()) / seconds;
-    double& estimate = live_stats.prefill_tokens_per_second;
-    estimate = estimate == 0 ? rate : 0.8 * estimate + 0.2 * rate;
-  }
 }
 
 // Processes a computed chunk. `scored` are tokens of its prompt; `drawn` is its token, if it completes the
@@ -467,6 +463,8 @@ void Engine::Impl::Publish() {
                                                     cache.leased_blocks(tier)};
   live_stats.pending_disk_blocks = cache.pending_disk_blocks();
   if (port != nullptr) live_stats.transfers = port->stats();
+  const double unit = budget.prompt_unit_seconds();
+  live_stats.prefill_tokens_per_second = unit > 0 ? 1 / unit : 0;
   for (const Tier tier : {Tier::kHost, Tier::kDisk})
     live_stats.tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
   live_stats.preemptions = scheduler.preemptions();

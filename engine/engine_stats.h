@@ -37,10 +37,10 @@ struct EngineStats {
            prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
-  double prefill_tokens_per_second = 0;                // a moving average
+  double prefill_tokens_per_second = 0;                // see StepBudget::prompt_unit_seconds; 0: not known
   std::array<double, kTiers> tier_bytes_per_second{};  // of loads, see LoadPlanner; 0: not known
-  // Of the engine thread: taking ended transfers, starting spills, and giving back blocks. 0 without lower
-  // tiers.
+  // Of the engine thread: taking ended transfers, starting spills, giving back blocks, and planning steps,
+  // which decides about loads. 0 without lower tiers.
   double tier_seconds = 0;
   uint64_t failed_steps = 0;    // of the backend
   int failed_steps_in_row = 0;  // since the last step that succeeded

@@ -26,7 +26,6 @@ void StepBatch::Fill(std::vector<PlannedChunk> plan, std::span<const TokenId> eo
   logit_rows_.clear();
   banned_.clear();
   banned_.reserve(plan_.size());  // `logit_rows_` points into it
-  prefill_rows_ = 0;
   for (const PlannedChunk& chunk : plan_) {
     const Sequence& s = *chunk.sequence;
     const int first_row = rows();
@@ -34,7 +33,6 @@ void StepBatch::Fill(std::vector<PlannedChunk> plan, std::span<const TokenId> eo
     tokens_.insert(tokens_.end(), begin, begin + chunk.tokens);
     spans_.push_back({first_row, chunk.tokens, s.ready(), s.lease.blocks()});
     AddLogitRows(chunk, first_row, eos);
-    if (!s.decoding()) prefill_rows_ += chunk.tokens;
   }
 }
 

@@ -26,7 +26,6 @@ class StepBatch {
   bool empty() const { return plan_.empty(); }
   const std::vector<PlannedChunk>& plan() const { return plan_; }
   int rows() const { return static_cast<int>(tokens_.size()); }
-  int prefill_rows() const { return prefill_rows_; }
 
   // After Collect: calls fn(chunk, scored, drawn) for every chunk of the plan, in order. `scored` has the log
   // probabilities of its prompt tokens, `drawn` the token that it draws, if any.
@@ -54,7 +53,6 @@ class StepBatch {
   std::vector<SequenceSpan> spans_;
   std::vector<LogitRow> logit_rows_;  // by chunk: those of its prompt, then the one that draws
   std::vector<std::vector<TokenId>> banned_;
-  int prefill_rows_ = 0;
 };
 
 }  // namespace prefixd

@@ -126,7 +126,9 @@ void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
   const double allowed = units_ > 0 ? PromptUnits(work.decodes) : std::numeric_limits<double>::infinity();
   const bool is_growing = allowed >= kLargestGrowth * std::max(largest_, kLeastUnits);
   const bool telling = !is_growing && work.prompts >= kTellingShare * allowed;
-  if (work.prompts < kLeastTellingUnits && !telling) return;
+  // But a step that is quicker than the estimate shows that it is too high: a unit takes no longer than all.
+  const bool quicker = work.prompts > 0 && seconds < prompt_unit_seconds_ * work.prompts;
+  if (work.prompts < kLeastTellingUnits && !telling && !quicker) return;
   const auto add = [](double value, double* average) {
     *average += (*average == 0 ? 1 : kPromptWeight) * (value - *average);
   };

@@ -188,6 +188,23 @@ TEST(StepBudget, APromptUnitIsMeasuredInStepsThatAreLargeEnough) {
   EXPECT_EQ(budget.prompt_unit_seconds(), unit) << "8 units of some hundred that were allowed say little";
 }
 
+// After a time in which the machine was busy there may be only hits, which compute little. That they are
+// quick says that the estimate is too high.
+TEST(StepBudget, SmallStepsThatAreQuickLowerAPromptUnit) {
+  StepBudget budget(RowCost(), 0.25);
+  const auto step = [&](double prompts, double slower) {
+    budget.Observe({.prompts = prompts}, slower * (0.02 + prompts / 800));
+  };
+  for (int i = 0; i < 50; ++i) step(budget.PromptUnits(0), 1);
+  const double unit = budget.prompt_unit_seconds();
+  for (int i = 0; i < 50; ++i) step(std::min(100.0, budget.PromptUnits(0)), 8);
+  EXPECT_GT(budget.prompt_unit_seconds(), 6 * unit);
+  for (int i = 0; i < 50; ++i) step(16, 1);
+  EXPECT_LT(budget.prompt_unit_seconds(), 2.5 * unit);
+  for (int i = 0; i < 1000; ++i) step(1, 1);
+  EXPECT_GT(budget.prompt_unit_seconds(), unit) << "mostly the weights: no unit takes as long";
+}
+
 // A large model on a small machine: the stated time allows fewer units than are telling elsewhere.
 TEST(StepBudget, APromptUnitIsMeasuredWhereStepsAreSmall) {
   for (const double unit : {0.02, 0.05, 0.5}) {
