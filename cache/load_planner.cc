@@ -24,6 +24,17 @@ constexpr double kLongestUnknownWait = 1;  // seconds, while nothing is known ab
 
 size_t Index(Tier tier) { return static_cast<size_t>(tier); }
 
+// Returns the least number in [1, most] for which `holds` is true, or `most`. Once true, it stays true.
+template <typename Holds>
+size_t Fewest(size_t most, const Holds& holds) {
+  size_t few = 0, enough = most;
+  while (enough - few > 1) {
+    const size_t middle = few + (enough - few) / 2;
+    (holds(middle) ? enough : few) = middle;
+  }
+  return enough;
+}
+
 }  // namespace
 
 LoadPlanner::LoadPlanner(const Options& options) : options_(options) {
@@ -70,12 +81,25 @@ double LoadPlanner::bytes_per_second(Tier tier) const {
   return rate.seconds > 0 ? rate.bytes / rate.seconds : 0;
 }
 
+LoadPlanner::BlockCounts LoadPlanner::running_by_tier() const {
+  BlockCounts counts{};
+  for (const auto& [id, load] : running_) ++counts[Index(load.from)];
+  return counts;
+}
+
 double LoadPlanner::Stall(Tier tier) const {
   double oldest = now_;
   for (const auto& [id, load] : running_) {
     if (load.from == tier) oldest = std::min(oldest, load.started);
   }
   return std::max(0.0, now_ - std::max(oldest, rates_[Index(tier)].last_end));
+}
+
+double LoadPlanner::LongestStall(std::span<const Tier> tiers) const {
+  double longest = 0;
+  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+    if (std::ranges::count(tiers, tier) > 0) longest = std::max(longest, Stall(tier));
+  return longest;
 }
 
 bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
@@ -94,12 +118,18 @@ double LoadPlanner::LoadSeconds(Tier tier, size_t blocks, size_t ahead) const {
 }
 
 // The tiers are read at the same time.
-double LoadPlanner::LoadSeconds(std::span<const Tier> tiers, size_t ahead) const {
+double LoadPlanner::LoadSeconds(std::span<const Tier> tiers, const BlockCounts& ahead) const {
   double longest = 0;
-  for (const Tier tier : {Tier::kHost, Tier::kDisk})
-    longest =
-        std::max(longest, LoadSeconds(tier, static_cast<size_t>(std::ranges::count(tiers, tier)), ahead));
+  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
+    const auto blocks = static_cast<size_t>(std::ranges::count(tiers, tier));
+    longest = std::max(longest, LoadSeconds(tier, blocks, ahead[Index(tier)]));
+  }
   return longest;
+}
+
+double LoadPlanner::ComputeSeconds(size_t from, size_t to, const ComputeEstimate* compute) const {
+  const auto token = [&](size_t block) { return static_cast<int>(block) * options_.block_tokens; };
+  return compute == nullptr ? 0 : compute->Seconds(token(from), token(to));
 }
 
 double LoadPlanner::SlowestBlock(std::span<const Tier> tiers) const {
@@ -114,14 +144,10 @@ bool LoadPlanner::IsOutdated(std::span<const Tier> tiers) const {
   return Stall(lowest) == 0 && now_ - rates_[Index(lowest)].last_end > kOutdatedSeconds;
 }
 
-LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first, size_t ahead,
+LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first, const BlockCounts& ahead,
                                       const ComputeEstimate* compute) const {
-  const auto seconds = [&](size_t from, size_t to) {  // to compute these blocks of the hit
-    const auto token = [&](size_t block) { return static_cast<int>(first + block) * options_.block_tokens; };
-    return compute == nullptr ? 0 : compute->Seconds(token(from), token(to));
-  };
   const size_t blocks = tiers.size();
-  Plan plan{.seconds = seconds(0, blocks), .blocks = blocks};
+  Plan plan{.seconds = ComputeSeconds(first, first + blocks, compute), .blocks = blocks};
   if (options_.policy == LoadPolicy::kLoad) return plan;
   if (options_.policy == LoadPolicy::kRecompute) {
     plan.decision = LoadDecision::kRecompute;
@@ -129,7 +155,7 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
     return plan;
   }
   const double load = LoadSeconds(tiers, ahead);
-  plan.queue = load - LoadSeconds(tiers, 0);
+  plan.queue = load - LoadSeconds(tiers, {});
   plan.rate = SlowestBlock(tiers);
   if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
   // Behind the loads of others: what is computed meanwhile would delay them, and this hit comes soon after.
@@ -143,13 +169,10 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
     return plan;
   }
   // The fewest blocks to compute that take as long as the rest takes to load.
-  size_t few = 0, enough = blocks;
-  while (enough - few > 1) {
-    const size_t middle = few + (enough - few) / 2;
-    (seconds(0, middle) >= LoadSeconds(tiers.subspan(middle), ahead) ? enough : few) = middle;
-  }
-  plan.compute = enough;
-  plan.decision = enough < blocks ? LoadDecision::kSplit : LoadDecision::kRecompute;
+  plan.compute = Fewest(blocks, [&](size_t some) {
+    return ComputeSeconds(first, first + some, compute) >= LoadSeconds(tiers.subspan(some), ahead);
+  });
+  plan.decision = plan.compute < blocks ? LoadDecision::kSplit : LoadDecision::kRecompute;
   return plan;
 }
 
@@ -160,8 +183,8 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   if (plan.is_probe) return false;
   const double waited = now_ - decided;
   if (compute == nullptr || plan.seconds == 0) return waited < kLongestUnknownWait;
-  const double load = LoadSeconds(missing, 0);
-  const Plan now = Decide(missing, first, 0, compute);
+  const double load = LoadSeconds(missing, {});
+  const Plan now = Decide(missing, first, {}, compute);
   const double grace = std::max(0.5 * std::min(compute->StepSeconds(), plan.seconds), kShortWait);
   // Where others have begun to compute since the decision, computing takes longer than it said. That is no
   // reason to give up loads, which have the tier to themselves.
@@ -174,7 +197,11 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double queue = std::max(0.0, plan.queue * slower - waited);
   const bool in_time = waited + rest <= longest + plan.queue && waited + queue + load <= longest;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
-  if (in_time) *instead = std::clamp(now.compute, (missing.size() + 3) / 4, missing.size());
+  if (!in_time) return false;
+  const double meanwhile = std::max(LongestStall(missing), kShortestStall);
+  const size_t least = Fewest(
+      missing.size(), [&](size_t some) { return ComputeSeconds(first, first + some, compute) >= meanwhile; });
+  *instead = std::max(now.compute, least);
   return false;
 }
 

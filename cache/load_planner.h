@@ -9,7 +9,7 @@
 // are under way. So it holds for the number of loads that run at once, queue and medium included. Of the last
 // 64 blocks or so, the newer ones count more; what is older than a second counts like 8 blocks. Loads that
 // are under way and of which none has ended for a while say that the tier stalls: to expect as long a pause
-// again is the best guess.
+// again is the best guess. A lease that waits for it computes for as long meanwhile.
 //
 // The estimates need loads. After a second without any, a hit that is not worth loading has its last 8
 // blocks, or the half of it, loaded beside the computing (a probe), so that a tier that has become fast again
@@ -90,6 +90,7 @@ class LoadPlanner {
   // Requires that the transfer was Started.
   void Ended(const FinishedTransfer& finished);
 
+  using BlockCounts = std::array<size_t, kTiers>;
   struct Plan {
     LoadDecision decision = LoadDecision::kLoad;
     size_t compute = 0;     // leading blocks that are computed
@@ -100,17 +101,22 @@ class LoadPlanner {
     double rate = 0;        // seconds for a block of the slowest tier, when this was decided
   };
   // `tiers` are those of the blocks of a hit, from block number `first` of the sequence on; kDevice: it needs
-  // no load. `ahead`: blocks that are loaded before these. Requires that one is not kDevice.
-  Plan Decide(std::span<const Tier> tiers, size_t first, size_t ahead, const ComputeEstimate* compute) const;
+  // no load. `ahead`: blocks that are loaded before these, by the tier that they come from. Requires that one
+  // is not kDevice.
+  Plan Decide(std::span<const Tier> tiers, size_t first, const BlockCounts& ahead,
+              const ComputeEstimate* compute) const;
 
   // Whether a lease that has nothing to compute waits for its loads. `plan` is what was decided, at the time
   // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice
-  // for those among them that have. When it does not wait, it computes the first `*instead` of them: all,
-  // when the allowance of invariant 2 is used up.
+  // for those among them that have. When it does not wait, it computes the first `*instead` of them: as many
+  // as take as long as the tier has stalled, and all when the allowance of invariant 2 is used up.
   bool MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
                const ComputeEstimate* compute, size_t* instead) const;
 
   size_t running() const { return running_.size(); }
+  BlockCounts running_by_tier() const;
+  // When a load of the tier has ended last; below 0: never.
+  double last_end(Tier tier) const { return rates_[static_cast<size_t>(tier)].last_end; }
   // 0: not known.
   double block_seconds(Tier tier) const;
   double bytes_per_second(Tier tier) const;
@@ -129,12 +135,15 @@ class LoadPlanner {
   };
   // How long no load of the tier has ended while some are under way.
   double Stall(Tier tier) const;
+  double LongestStall(std::span<const Tier> tiers) const;
   bool Stalls(std::span<const Tier> tiers) const;
   // Until `blocks` are loaded from `tier`, after `ahead` others.
   double LoadSeconds(Tier tier, size_t blocks, size_t ahead) const;
-  double LoadSeconds(std::span<const Tier> tiers, size_t ahead) const;
-  // Whether nothing is known of the lowest of the tiers that is younger than a second.
+  double LoadSeconds(std::span<const Tier> tiers, const BlockCounts& ahead) const;
+  // To compute the blocks [from, to). 0: not known.
+  double ComputeSeconds(size_t from, size_t to, const ComputeEstimate* compute) const;
   double SlowestBlock(std::span<const Tier> tiers) const;
+  // Whether nothing is known of the lowest of the tiers that is younger than a second.
   bool IsOutdated(std::span<const Tier> tiers) const;
 
   const Options options_;

@@ -66,6 +66,9 @@ void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
 void PrefixCache::Poll(double now) { impl_->Poll(now); }
 const LoadPlanner& PrefixCache::load_planner() const { return impl_->planner; }
 uint64_t PrefixCache::pending_disk_blocks() const { return impl_->pending_disk_blocks; }
+void PrefixCache::WithdrawTransfers() {
+  if (impl_->port != nullptr) impl_->port->Withdraw();
+}
 void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks); }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }

@@ -226,6 +226,9 @@ class PrefixCache {
   // The estimates that decisions about loads rest on.
   const LoadPlanner& load_planner() const;
   size_t running_transfers() const;
+  // Ends the transfers from and to the disk that nobody works on yet: a later Poll frees their blocks. For a
+  // sequence that has all other blocks and needs one more, while the disk hangs.
+  void WithdrawTransfers();
   // Blocks that are to be written to the disk tier, or are being written.
   uint64_t pending_disk_blocks() const;
   // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks`

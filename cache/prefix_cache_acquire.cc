@@ -130,8 +130,11 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
     ++stats.partial_copies;
     // A use, when most of it is used: a block that shares only its first tokens is not worth more for it.
     if (2 * partial.tokens > block_tokens) CountUp(&tree.facts(partial.node).hits);
-    acquired->tier_tokens[static_cast<size_t>(Tier::kDevice)] += lease.waited ? 0 : partial.tokens;
-    acquired->shared_tokens += lease.waited ? partial.tokens : 0;
+    // The block that the limit cuts may have been loaded for this lease.
+    const bool loaded = !lease.loading.empty() && lease.loading.front().node == partial.node;
+    const Tier from = loaded ? lease.loading.front().from : Tier::kDevice;
+    const bool shared = lease.waited && from == Tier::kDevice;
+    (shared ? acquired->shared_tokens : acquired->tier_tokens[static_cast<size_t>(from)]) += partial.tokens;
   }
   GiveBack({&partial.node, 1}, tree.facts(partial.node).request_class);
 }

@@ -192,7 +192,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
       } else if (tree.block(node, Tier::kDevice) != kNoBlock) {
         // Cached, but cut off by the limit or by a missing block before it.
         reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
-      } else if (HasKv(node)) {
+      } else if (tree.InMemory(node) || HasRecord(lease.keys->key(index))) {
         reason = MissReason::kLoadSlower;
       } else if (tree.IsGhost(node)) {
         reason = ReasonOfLoss(lease.keys->key(index), static_cast<MissReason>(tree.lost(node)));
@@ -201,7 +201,7 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
       }
     } else if (known) {
       const BlockKey& key = lease.keys->key(index);
-      reason = OnDisk(key) ? MissReason::kLoadSlower : ReasonOfLoss(key, reason);
+      reason = HasRecord(key) ? MissReason::kLoadSlower : ReasonOfLoss(key, reason);
       known = reason != MissReason::kNeverSeen;
     }
     add(reason, end - explained);

@@ -36,7 +36,8 @@
 //      first; so the lease that reads must not wait for it.
 //   e. A copied part of a block is counted in `ready` but uncertain until EndStep.
 //   f. The blocks of `loading` follow each other from block number `load_begin` on. They are those that are
-//      loaded for the lease, or were. Those between the path and load_begin it computes.
+//      loaded for the lease, or were. Those between the path and load_begin it computes, also when `loading`
+//      is empty; what is behind has not been decided then.
 #pragma once
 
 #include <deque>
@@ -93,8 +94,8 @@ struct Lease::State {
   size_t load_begin = 0;
   size_t to_start = 0;  // blocks at the front of `loading` whose load has not been tried; the last go first
   LoadPlanner::Plan plan;
-  double decided = 0;      // the time of `plan`
-  bool overtaken = false;  // a part of what it loads is computed instead
+  double decided = 0;     // the time of `plan`
+  double overtaken = -1;  // when a part of what it loads was computed instead; below 0: not since `plan`
 
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
@@ -181,6 +182,7 @@ struct PrefixCache::Impl {
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }
   bool OnDisk(const BlockKey& key) const { return options.disk && port->OnDisk(key); }
+  bool HasRecord(const BlockKey& key) const { return options.disk && port->HasRecord(key); }
   bool Resides(NodeId node, Tier tier) const {
     return tier == Tier::kDisk ? OnDisk(tree.key(node)) : tree.block(node, tier) != kNoBlock;
   }
@@ -195,7 +197,8 @@ struct PrefixCache::Impl {
   void FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from, size_t to,
                std::vector<Tier>* tiers) const;
   void PlanLoads(Lease::State& lease, const Request& request, size_t end, Acquired* acquired);
-  size_t LoadsAhead(const Lease::State& lease, size_t end) const;
+  LoadPlanner::BlockCounts LoadsAhead(const Lease::State& lease, size_t end) const;
+  void NoteDecision(const LoadPlanner::Plan& plan, std::span<const Tier> blocks, Acquired* acquired);
   void CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired);
   // Puts the blocks [from, to) to the front of `loading`, which is empty or begins with block `to`.
   void AddLoading(Lease::State& lease, size_t from, size_t to);
@@ -257,6 +260,7 @@ struct PrefixCache::Impl {
   };
   std::deque<QueuedSpill> spill_queue;
   std::unordered_set<BlockKey> queued_spills;  // the keys in it; each is there once
+  size_t forget_spills_at = 0;                 // the length of the queue at which ForgetSpills comes next
   uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`
   bool spills_all = false;                     // since SpillAll
   uint64_t next_transfer = 1;

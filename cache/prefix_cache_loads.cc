@@ -8,9 +8,9 @@
 namespace prefixd {
 namespace {
 
-constexpr size_t kWindow = 1024;       // blocks that are planned at once
-constexpr size_t kLongestHole = 4;     // blocks without KV, after which a hit is looked for
-constexpr size_t kLeastExtension = 4;  // blocks to compute that are worth another look
+constexpr size_t kWindow = 1024;    // blocks that are planned at once
+constexpr size_t kLongestHole = 4;  // blocks without KV, after which a hit is looked for
+constexpr size_t kLeastSaved = 4;   // blocks not to compute that are worth a step more
 
 }  // namespace
 
@@ -27,17 +27,20 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
     // It has been decided already that the next block is not loaded.
     const bool loads_next = !lease.loading.empty() && lease.load_begin == at;
     if (lease.waited && !loads_next && IsClaimedByAnother(lease, request.tokens)) return false;
-    if (lease.loading.empty()) PlanLoads(lease, request, end, acquired);
-    if (lease.loading.empty()) return false;
-  }
-  StartLoads(lease);
-  if (!within_block && lease.load_begin == at) {
-    if (tree.block(lease.loading.front().node, Tier::kDevice) != kNoBlock) return false;  // the limit cuts it
-    if (WaitsForLoad(lease, request, acquired)) {
-      acquired->state = AcquireState::kLoading;
-      return true;
+    if (lease.loading.empty() && lease.load_begin <= at) PlanLoads(lease, request, end, acquired);
+    if (lease.loading.empty() && lease.load_begin <= at) return false;
+    StartLoads(lease);
+    if (lease.load_begin == at) {
+      if (tree.block(lease.loading.front().node, Tier::kDevice) != kNoBlock)
+        return false;  // the limit cuts it
+      if (WaitsForLoad(lease, request, acquired)) {
+        acquired->state = AcquireState::kLoading;
+        return true;
+      }
     }
-    if (lease.loading.empty()) return false;
+    if (lease.loading.empty() && lease.load_begin >= end) return false;  // all that is left is computed
+  } else {
+    StartLoads(lease);
   }
   ExtendLoads(lease, request);
   const size_t stop = ClaimPart(lease);
@@ -81,24 +84,29 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
     FindRun(lease, request.tokens, from, std::min(end, from + kWindow), &run);
     if (!run.empty()) break;
   }
-  const auto count = [&](Tier tier) { return std::ranges::count(run, tier); };
-  if (count(Tier::kDevice) == std::ssize(run)) return;
-  lease.plan = planner.Decide(run, from, LoadsAhead(lease, from + run.size()), request.compute);
-  lease.decided = planner.now();
-  lease.overtaken = false;
-  const Tier lowest = count(Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
-  CountDecision(lowest, lease.plan.decision, acquired);
-  if (options.load_policy == LoadPolicy::kAuto && lease.plan.seconds > 0) {
-    const double share = planner.block_seconds(lowest) * static_cast<double>(run.size()) / lease.plan.seconds;
-    for (const auto& pool_tier : tiers)
-      pool_tier->eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
+  // What follows the last block that is not on the device needs no decision.
+  const auto last = std::find_if(run.rbegin(), run.rend(), [](Tier at) { return at != Tier::kDevice; });
+  const std::span<const Tier> lower(run.begin(), last.base());
+  if (lower.empty() && (from == lease.path.size() || run.size() < kLeastSaved)) return;
+  lease.plan.compute = 0;
+  if (!lower.empty()) {
+    lease.plan = planner.Decide(lower, from, LoadsAhead(lease, from + run.size()), request.compute);
+    lease.decided = planner.now();
+    lease.overtaken = -1;
+    NoteDecision(lease.plan, lower, acquired);
   }
-  if (lease.plan.compute < run.size()) AddLoading(lease, from + lease.plan.compute, from + run.size());
+  const size_t end_of_run = from + run.size();
+  const bool few = run.size() - lower.size() < kLeastSaved;
+  if (lease.plan.compute < (few ? lower.size() : run.size())) {
+    AddLoading(lease, from + lease.plan.compute, end_of_run);
+  } else if (run.size() == kWindow && end_of_run < end) {
+    lease.load_begin = end_of_run;  // what follows is decided then
+  }
 }
 
 // The loads of others that come before those of the blocks up to `end`, without those that are of the same
 // blocks: requests that begin alike share them.
-size_t PrefixCache::Impl::LoadsAhead(const Lease::State& lease, size_t end) const {
+LoadPlanner::BlockCounts PrefixCache::Impl::LoadsAhead(const Lease::State& lease, size_t end) const {
   std::unordered_set<NodeId> own;
   RadixTree::Position at = lease.at();
   for (size_t index = lease.path.size(); index < end; ++index) {
@@ -106,13 +114,29 @@ size_t PrefixCache::Impl::LoadsAhead(const Lease::State& lease, size_t end) cons
     if (at.node == kNoNode) break;
     own.insert(at.node);
   }
-  size_t ahead = 0;
-  for (const auto& [node, id] : loads) ahead += own.contains(node) ? 0 : 1;
+  LoadPlanner::BlockCounts ahead{};
+  for (const auto& [node, id] : loads) {
+    if (!own.contains(node)) ++ahead[static_cast<size_t>(running.at(id).from)];
+  }
   for (const Lease::State* other : leases) {
-    if (other->to_start > 0 && !own.contains(other->loading[other->to_start - 1].node))
-      ahead += other->to_start;
+    if (other->to_start == 0 || own.contains(other->loading[other->to_start - 1].node)) continue;
+    for (size_t i = 0; i < other->to_start; ++i) {
+      const NodeId node = other->loading[i].node;
+      if (tree.block(node, Tier::kDevice) == kNoBlock)
+        ++ahead[static_cast<size_t>(tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk)];
+    }
   }
   return ahead;
+}
+
+void PrefixCache::Impl::NoteDecision(const LoadPlanner::Plan& plan, std::span<const Tier> blocks,
+                                     Acquired* acquired) {
+  const Tier lowest = std::ranges::count(blocks, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  CountDecision(lowest, plan.decision, acquired);
+  if (options.load_policy != LoadPolicy::kAuto || plan.seconds == 0) return;
+  const double share = planner.block_seconds(lowest) * static_cast<double>(blocks.size()) / plan.seconds;
+  for (const auto& pool_tier : tiers)
+    pool_tier->eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
 }
 
 void PrefixCache::Impl::CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired) {
@@ -137,16 +161,20 @@ void PrefixCache::Impl::AddLoading(Lease::State& lease, size_t from, size_t to) 
   lease.load_begin = from;
 }
 
-// When all loads have ended and there are still blocks to compute, some of these may be loaded as well,
-// unless loads of this hit have been too late once.
+// When all loads have ended and there are still blocks to compute, some of these may be loaded as well. After
+// loads of this hit that were too late, one must have ended since.
 void PrefixCache::Impl::ExtendLoads(Lease::State& lease, const Request& request) {
   const size_t first = lease.path.size() + (lease.ready % block_tokens != 0 ? 1 : 0);
-  if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastExtension) return;
-  if (lease.overtaken || lease.to_start > 0 || Missing(lease) > 0) return;
+  if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastSaved) return;
+  if (lease.to_start > 0 || Missing(lease) > 0) return;
   std::vector<Tier> tiers;
   FindRun(lease, request.tokens, first, lease.load_begin, &tiers);
-  if (tiers.size() != lease.load_begin - first || std::ranges::count(tiers, Tier::kDevice) > 0) return;
-  const LoadPlanner::Plan plan = planner.Decide(tiers, first, planner.running(), request.compute);
+  if (tiers.size() != lease.load_begin - first) return;
+  while (!tiers.empty() && tiers.back() == Tier::kDevice) tiers.pop_back();
+  if (tiers.size() < kLeastSaved) return;
+  const Tier lowest = std::ranges::count(tiers, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  if (lease.overtaken >= 0 && planner.last_end(lowest) <= lease.overtaken) return;
+  const LoadPlanner::Plan plan = planner.Decide(tiers, first, planner.running_by_tier(), request.compute);
   if (plan.is_probe || plan.compute == tiers.size()) return;
   // The one that is computed next stays: another lease may wait for it.
   AddLoading(lease, first + std::max<size_t>(plan.compute, 1), lease.load_begin);
@@ -199,9 +227,9 @@ bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request
       return true;
     }
     // A probe is no promise.
-    if (!lease.overtaken && !lease.plan.is_probe)
+    if (lease.overtaken < 0 && !lease.plan.is_probe)
       CountDecision(missing.front(), LoadDecision::kOvertaken, acquired);
-    lease.overtaken = true;
+    lease.overtaken = planner.now();
     ComputeInstead(lease, instead);
     return false;
   }
@@ -225,13 +253,15 @@ void PrefixCache::Impl::ComputeInstead(Lease::State& lease, size_t blocks) {
 
 size_t PrefixCache::Impl::ClaimPart(Lease::State& lease) {
   RadixTree::Position at = lease.at();
+  bool in_tree = true;  // all are, if anything is loaded behind them
   size_t index = lease.path.size();
   for (; index < lease.load_begin; ++index) {
     const BlockKey& key = lease.keys->key(index);
-    at.node = tree.FindChild(at, key);
-    PREFIXD_CHECK(at.node != kNoNode) << "block " << index << " before the loads of a lease is gone";
+    const NodeId node = in_tree ? tree.FindChild(at, key) : kNoNode;
+    in_tree = node != kNoNode;
+    if (in_tree) at.node = node;
     // A block that is on the device has come meanwhile.
-    const bool computes = tree.block(at.node, Tier::kDevice) == kNoBlock &&
+    const bool computes = (!in_tree || tree.block(node, Tier::kDevice) == kNoBlock) &&
                           (claims.TryClaim(key, &lease.claimant) || claims.Find(key) == &lease.claimant);
     // A block of which a part is computed is completed.
     if (!computes && lease.ready <= static_cast<int>(index) * block_tokens) break;

@@ -55,7 +55,7 @@ bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
   if (!options.disk || !tree.InMemory(node)) return false;
   const RadixTree::Facts& facts = tree.facts(node);
   const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2;
-  return passes_filter && !OnDisk(tree.key(node));
+  return passes_filter && !HasRecord(tree.key(node));
 }
 
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
@@ -69,13 +69,14 @@ void PrefixCache::Impl::QueueSpill(NodeId node) {
   if (!HasLowerTier()) return;
   const std::optional<Tier> target = SpillTarget(node);
   if (!target || !queued_spills.insert(tree.key(node)).second) return;
-  if (spill_queue.size() >= tree_blocks()) ForgetSpills();
+  if (spill_queue.size() >= std::max(forget_spills_at, tree_blocks())) ForgetSpills();
   const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
   if (to_disk) ++pending_disk_blocks;
   spill_queue.push_back({.node = node, .key = tree.key(node), .to_disk = to_disk});
 }
 
 // Takes the blocks out of the queue that have been evicted meanwhile. Those that are left have a block each.
+// The next time comes after as many blocks more, so that it costs each block that is queued about one look.
 void PrefixCache::Impl::ForgetSpills() {
   std::erase_if(spill_queue, [this](const QueuedSpill& spill) {
     if (tree.Contains(spill.node) && tree.key(spill.node) == spill.key && tree.InMemory(spill.node))
@@ -84,6 +85,7 @@ void PrefixCache::Impl::ForgetSpills() {
     if (spill.to_disk) --pending_disk_blocks;
     return true;
   });
+  forget_spills_at = spill_queue.size() + tree_blocks();
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {

@@ -74,6 +74,11 @@ struct TierTransfers::Outcome {
   }
 };
 
+struct TierTransfers::Withdrawable {
+  Outcome outcome;
+  Claim claim;
+};
+
 struct TierTransfers::Shared {
   ReadPause pause;  // of reads from the disk
   Mutex mutex;
@@ -99,7 +104,11 @@ TierTransfers::~TierTransfers() {
 }
 
 bool TierTransfers::OnDisk(const BlockKey& key) const {
-  return store_ != nullptr && !shared_->pause.IsOn(*options_->clock) && HasRecord(key);
+  return !shared_->pause.IsOn(*options_->clock) && HasRecord(key);
+}
+
+bool TierTransfers::HasRecord(const BlockKey& key) const {
+  return store_ != nullptr && !dropped_.contains(key) && store_->Contains(key);
 }
 
 void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }
@@ -110,20 +119,23 @@ std::optional<DropReason> TierTransfers::WhyLost(const BlockKey& key) const {
 
 // --- Jobs ---
 
-bool TierTransfers::Submit(Executor* executor, Outcome outcome, Work work) {
+bool TierTransfers::Submit(Executor* executor, Outcome outcome, const Claim& claim, Work work) {
   {
     MutexLock lock(shared_->mutex);
     ++shared_->running;
   }
   outcome.started = options_->clock->NowNanos();
-  const bool accepted = executor->TrySubmit([shared = shared_, options = options_, store = store_,
+  const bool accepted = executor->TrySubmit([shared = shared_, options = options_, store = store_, claim,
                                              outcome = std::move(outcome), work = std::move(work)]() mutable {
-    outcome.taken_up = options->clock->NowNanos();
-    work(*options, store, &outcome);
-    outcome.ended = options->clock->NowNanos();
+    const bool withdrawn = claim != nullptr && claim->exchange(true);
+    if (!withdrawn) {
+      outcome.taken_up = options->clock->NowNanos();
+      work(*options, store, &outcome);
+      outcome.ended = options->clock->NowNanos();
+    }
     {
       MutexLock lock(shared->mutex);
-      shared->outcomes.push_back(std::move(outcome));
+      if (!withdrawn) shared->outcomes.push_back(std::move(outcome));
       if (options->wake) options->wake();  // within the lock: never after the destructor
       --shared->running;
     }
@@ -147,13 +159,15 @@ void TierTransfers::Start(const Transfer& transfer) {
   PREFIXD_CHECK(store_ != nullptr || (transfer.from != Tier::kDisk && transfer.to != Tier::kDisk));
   Outcome outcome{.transfer = transfer};
   outcome.transfer.tokens = {};
+  const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
+  const Claim claim = disk ? std::make_shared<std::atomic<bool>>(false) : nullptr;
   bool accepted = false;
   const bool reads_pause = shared_->pause.IsOn(*options_->clock);
   if (transfer.to == Tier::kDisk) {
     const bool is_there = reads_pause && HasRecord(transfer.key);
     if (!is_there && options_->clock->NowNanos() >= spills_begin_nanos_) {
       std::vector<TokenId> tokens(transfer.tokens.begin(), transfer.tokens.end());
-      accepted = Submit(executors_.spills, outcome,
+      accepted = Submit(executors_.spills, outcome, claim,
                         [tokens = std::move(tokens)](const Options& options, BlockStore* store,
                                                      Outcome* out) { Write(options, tokens, store, out); });
     }
@@ -164,11 +178,18 @@ void TierTransfers::Start(const Transfer& transfer) {
     const auto read = [pause = &shared_->pause](const Options& options, BlockStore* store, Outcome* out) {
       Read(options, store, pause, out);
     };
-    accepted = !reads_pause && Submit(executors_.loads, outcome, read);
+    accepted = !reads_pause && Submit(executors_.loads, outcome, claim, read);
   } else {
-    accepted = Submit(executors_.copies, outcome, CopyOnHost);
+    accepted = Submit(executors_.copies, outcome, nullptr, CopyOnHost);
   }
-  if (!accepted) Refuse(std::move(outcome));
+  if (!accepted) return Refuse(std::move(outcome));
+  if (disk) disk_transfers_.emplace(transfer.id, Withdrawable{std::move(outcome), claim});
+}
+
+void TierTransfers::Withdraw() {
+  for (const auto& [id, job] : disk_transfers_) {
+    if (!job.claim->exchange(true)) Refuse(job.outcome);
+  }
 }
 
 void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Outcome* outcome) {
@@ -274,7 +295,7 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
 void TierTransfers::StartDelete(const BlockKey& key) {
   const uint64_t number = ++drops_;
   const bool accepted = Submit(executors_.spills, {.transfer = {.key = key}, .delete_number = number},
-                               [](const Options&, BlockStore* store, Outcome* outcome) {
+                               nullptr, [](const Options&, BlockStore* store, Outcome* outcome) {
                                  if (!store->Delete(outcome->transfer.key).ok())
                                    outcome->result = TransferResult::kFailed;
                                });
@@ -312,6 +333,7 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
     dropped->second = 0;
   const auto seconds = [](int64_t nanos) { return static_cast<double>(nanos) * 1e-9; };
   const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
+  disk_transfers_.erase(transfer.id);
   if (outcome.failure) ++stats_.verify_failures[static_cast<size_t>(*outcome.failure)];
   if (outcome.error) {
     const Tier tier = disk ? Tier::kDisk : Tier::kHost;

@@ -29,6 +29,7 @@
 //      spill of it has ended. The record is deleted.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -80,20 +81,23 @@ class TierTransfers final : public TransferPort {
   ~TierTransfers() override;
 
   bool OnDisk(const BlockKey& key) const override;
+  bool HasRecord(const BlockKey& key) const override;
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
+  void Withdraw() override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
   std::optional<DropReason> WhyLost(const BlockKey& key) const override;
   const TransferStats& stats() const override { return stats_; }
 
  private:
-  struct Outcome;  // of a job
-  struct Shared;   // the outcomes that Poll has not taken yet
+  struct Outcome;       // of a job
+  struct Withdrawable;  // a job that Withdraw may claim
+  struct Shared;        // the outcomes that Poll has not taken yet
   using Work = std::function<void(const Options& options, BlockStore* store, Outcome* outcome)>;
-  // What the store knows of the key, without the pause of reads.
-  bool HasRecord(const BlockKey& key) const { return !dropped_.contains(key) && store_->Contains(key); }
-  // Runs `work` on the executor. Returns false when the executor does not take it.
-  bool Submit(Executor* executor, Outcome outcome, Work work);
+  using Claim = std::shared_ptr<std::atomic<bool>>;  // of a job: by the worker, or by Withdraw
+  // Runs `work` on the executor, unless the job has been claimed by then. Returns false when the executor
+  // does not take it.
+  bool Submit(Executor* executor, Outcome outcome, const Claim& claim, Work work);
   void Refuse(Outcome outcome);
   void Finish(Outcome outcome, std::vector<FinishedTransfer>* finished);
   void StartDelete(const BlockKey& key);
@@ -109,6 +113,7 @@ class TierTransfers final : public TransferPort {
   // Keys whose record is dropped, by the number of the Delete; 0: the executor did not take it, and Poll
   // tries again; kReplaced: a spill that is under way replaces it.
   std::unordered_map<BlockKey, uint64_t> dropped_;
+  std::unordered_map<uint64_t, Withdrawable> disk_transfers_;  // that Poll has not reported, by id
   uint64_t drops_ = 0;
   int64_t spills_begin_nanos_ = 0;  // no spill to the disk before
   TransferStats stats_;

@@ -111,10 +111,15 @@ class TransferPort {
   // disk ended as kMissing or kCorrupt, there is none until one is written. Returns false for all keys while
   // the disk does not read, so the answer may change by time alone. Reads nothing from the disk.
   virtual bool OnDisk(const BlockKey& key) const = 0;
+  // As OnDisk, whether or not the disk reads now.
+  virtual bool HasRecord(const BlockKey& key) const { return OnDisk(key); }
   // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
   // now on, until a record is written.
   virtual void Drop(const BlockKey& key) = 0;
   virtual void Start(const Transfer& transfer) = 0;
+  // Ends those transfers from and to the disk that nobody works on yet: the next Poll reports them as
+  // refused. For a time of need, when the disk hangs and they hold blocks of the device.
+  virtual void Withdraw() {}
   // Appends the transfers that have ended since the last call. After any other result than kOk the content
   // of a target block is undefined.
   virtual void Poll(std::vector<FinishedTransfer>* finished) = 0;

@@ -350,7 +350,10 @@ void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChu
       const bool only_waits = (*it)->phase == SequencePhase::kAcquiring;
       if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
     }
-    if (victim == nullptr) return;  // a running transfer still holds blocks; a later Poll frees them
+    if (victim == nullptr) {  // running transfers hold the blocks; a later Poll frees them
+      cache_->WithdrawTransfers();
+      return;
+    }
     Preempt(*victim);
   }
   const int tokens = Fitting(budget.cost(), budget.PromptUnits(0), oldest->ready(),

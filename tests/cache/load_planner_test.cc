@@ -1,71 +1,11 @@
-// LoadPlanner alone: what it measures of a tier, what it decides, and how long it lets a lease wait.
-#include "cache/load_planner.h"
-
-#include <gtest/gtest.h>
-
-#include <optional>
+// LoadPlanner alone: what it measures of a tier, and what it decides.
 #include <vector>
 
 #include "base/prng.h"
+#include "tests/cache/load_planner_fixture.h"
 
 namespace prefixd {
 namespace {
-
-constexpr int kBlockTokens = 16;
-constexpr uint64_t kBlockBytes = 1000;
-
-// A token takes `token`, and `growth` more with each token before it.
-class Estimate final : public ComputeEstimate {
- public:
-  double Seconds(int from, int to) const override {
-    const double sum = 0.5 * (static_cast<double>(to) * (to - 1) - static_cast<double>(from) * (from - 1));
-    return token * (to - from) + growth * sum;
-  }
-  double StepSeconds() const override { return step; }
-
-  double token = 0, growth = 0, step = 0;
-};
-
-std::vector<Tier> Blocks(Tier tier, size_t count) { return std::vector<Tier>(count, tier); }
-
-class LoadPlannerTest : public testing::Test {
- protected:
-  LoadPlannerTest() { compute_.token = 1.0 / kBlockTokens; }  // a block takes a second
-
-  void Make(LoadPolicy policy, double host, double disk) {
-    planner_.emplace(LoadPlanner::Options{.policy = policy,
-                                          .block_tokens = kBlockTokens,
-                                          .block_bytes = kBlockBytes,
-                                          .block_seconds = {0, host, disk}});
-  }
-  uint64_t Start(Tier tier, double at) {
-    planner_->SetTime(at);
-    planner_->Started(++last_id_, tier);
-    return last_id_;
-  }
-  void End(uint64_t id, double at, TransferResult result = TransferResult::kOk) {
-    planner_->SetTime(at);
-    planner_->Ended(
-        {.id = id, .result = result, .bytes = result == TransferResult::kOk ? kBlockBytes : 0, .ended = at});
-  }
-  // One load after the other, from the time `at` on. Returns when the last one ends.
-  double LoadInTurn(Tier tier, double at, int count, double seconds) {
-    for (; count > 0; --count, at += seconds) End(Start(tier, at), at + seconds);
-    return at;
-  }
-  LoadPlanner::Plan Decide(const std::vector<Tier>& tiers, size_t first = 0, size_t ahead = 0) const {
-    return planner_->Decide(tiers, first, ahead, &compute_);
-  }
-  // Whether a lease for which `plan` was made at 0 waits for `tiers` now.
-  bool MayWait(const LoadPlanner::Plan& plan, const std::vector<Tier>& missing, size_t first = 0) {
-    return planner_->MayWait(plan, 0, missing, first, &compute_, &instead_);
-  }
-
-  std::optional<LoadPlanner> planner_;
-  Estimate compute_;
-  uint64_t last_id_ = 0;
-  size_t instead_ = 0;
-};
 
 // --- Measurement ---
 
@@ -74,7 +14,7 @@ TEST_F(LoadPlannerTest, NothingIsKnownAtFirst) {
   EXPECT_EQ(planner_->block_seconds(Tier::kDisk), 0);
   EXPECT_EQ(planner_->bytes_per_second(Tier::kDisk), 0);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 100)).decision, LoadDecision::kLoad);
-  EXPECT_EQ(planner_->Decide(Blocks(Tier::kDisk, 100), 0, 0, nullptr).decision, LoadDecision::kLoad);
+  EXPECT_EQ(planner_->Decide(Blocks(Tier::kDisk, 100), 0, {}, nullptr).decision, LoadDecision::kLoad);
 }
 
 TEST_F(LoadPlannerTest, ABlockTakesTheTimeOfALoad) {
@@ -243,6 +183,9 @@ TEST_F(LoadPlannerTest, TheQueueAheadCounts) {
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 10).decision, LoadDecision::kLoad);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 20).decision, LoadDecision::kSplit);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 100).decision, LoadDecision::kRecompute);
+  EXPECT_EQ(planner_->Decide(Blocks(Tier::kDisk, 10), 0, {0, 100, 0}, &compute_).decision,
+            LoadDecision::kLoad)
+      << "those of another tier are not in the way";
 }
 
 TEST_F(LoadPlannerTest, TwoTiersAreReadAtTheSameTime) {
@@ -345,155 +288,6 @@ TEST_F(LoadPlannerTest, ATierThatHasBecomeFastIsUsedAgainAfterAProbe) {
   }
   EXPECT_GT(probes, 0);
   EXPECT_LT(probes, 6);
-}
-
-// --- Waiting ---
-
-TEST_F(LoadPlannerTest, ALeaseWaitsForLoadsThatArrive) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  const std::vector<Tier> ten = Blocks(Tier::kDisk, 10);
-  const LoadPlanner::Plan plan = Decide(ten);  // 10 s to compute
-  Start(Tier::kDisk, 0);
-  EXPECT_TRUE(MayWait(plan, ten));
-  planner_->SetTime(0.1);
-  EXPECT_TRUE(MayWait(plan, ten));
-}
-
-// The loads are in time, but what is missing would end beyond 1.05 times 10 s and half a step.
-TEST_F(LoadPlannerTest, ItWaitsNoLongerThanTheAllowance) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  const std::vector<Tier> ten = Blocks(Tier::kDisk, 10);
-  const LoadPlanner::Plan plan = Decide(ten);
-  const auto waits = [&](double waited, size_t missing) {
-    planner_->SetTime(waited);
-    return MayWait(plan, Blocks(Tier::kDisk, missing));
-  };
-  EXPECT_TRUE(waits(0.49, 10));
-  EXPECT_FALSE(waits(0.53, 10));
-  EXPECT_TRUE(waits(0.51, 9)) << "there is less to compute";
-  EXPECT_FALSE(waits(1.53, 9));
-  compute_.step = 0.2;
-  EXPECT_TRUE(waits(1.59, 9)) << "half a step more";
-  EXPECT_FALSE(waits(1.61, 9));
-  EXPECT_TRUE(waits(9, 1));
-}
-
-// Eight hits of 100 blocks come at once, and all others compute: waiting is still right.
-TEST_F(LoadPlannerTest, ABusyProcessorIsNoReasonToGiveUpLoads) {
-  Make(LoadPolicy::kAuto, 0, 0.1);
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 100));
-  compute_.token *= 8;
-  LoadInTurn(Tier::kDisk, 0, 1, 0.1);
-  (void)Start(Tier::kDisk, 0.1);
-  EXPECT_TRUE(MayWait(plan, Blocks(Tier::kDisk, 99)));
-}
-
-TEST_F(LoadPlannerTest, WaitingForTheLoadsOfOthersIsPlanned) {
-  Make(LoadPolicy::kAuto, 0, 0.1);
-  const std::vector<Tier> hit = Blocks(Tier::kDisk, 10);
-  const LoadPlanner::Plan plan = Decide(hit, 0, 80);
-  EXPECT_EQ(plan.decision, LoadDecision::kLoad)
-      << "behind others, but it has come before it could be computed";
-  EXPECT_NE(Decide(hit, 0, 95).decision, LoadDecision::kLoad);
-  LoadInTurn(Tier::kDisk, 0, 79, 0.1);
-  (void)Start(Tier::kDisk, 7.9);
-  EXPECT_TRUE(MayWait(plan, hit));
-  LoadInTurn(Tier::kDisk, 7.9, 9, 0.4);
-  (void)Start(Tier::kDisk, 11.5);
-  EXPECT_FALSE(MayWait(plan, hit)) << "the disk has become slower";
-}
-
-TEST_F(LoadPlannerTest, ItDoesNotWaitForATierThatStalls) {
-  Make(LoadPolicy::kAuto, 0.01, 0.01);
-  const std::vector<Tier> ten = Blocks(Tier::kDisk, 10);
-  compute_.token = 100.0 / kBlockTokens;
-  const LoadPlanner::Plan plan = Decide(ten);
-  Start(Tier::kDisk, 0);
-  planner_->SetTime(0.15);
-  EXPECT_TRUE(MayWait(plan, ten)) << "for up to 16 blocks";
-  planner_->SetTime(0.17);
-  EXPECT_FALSE(MayWait(plan, ten));
-  EXPECT_TRUE(MayWait(plan, Blocks(Tier::kHost, 10))) << "another tier";
-  EXPECT_EQ(Decide(ten).decision, LoadDecision::kLoad) << "though it would still be faster";
-  EXPECT_GE(instead_, 3u);
-}
-
-TEST_F(LoadPlannerTest, ItComputesWhatWouldNowBeComputed) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  const std::vector<Tier> missing = Blocks(Tier::kDisk, 100);
-  const LoadPlanner::Plan plan = Decide(missing);
-  LoadInTurn(Tier::kDisk, 0, 1000, 1);  // it has become much slower
-  planner_->SetTime(1);                 // and the allowance is not used up
-  EXPECT_FALSE(MayWait(plan, missing));
-  EXPECT_EQ(instead_, Decide(missing).compute);
-  EXPECT_GT(instead_, 40u);
-  EXPECT_LT(instead_, 60u);
-}
-
-TEST_F(LoadPlannerTest, ItComputesAQuarterAtLeast) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  compute_.token = 100.0 / kBlockTokens;
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
-  Start(Tier::kDisk, 0);
-  planner_->SetTime(1);  // it stalls
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10)));
-  EXPECT_EQ(instead_, 3u);
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 1)));
-  EXPECT_EQ(instead_, 1u);
-}
-
-// In parts, each with steps of its own, it would take longer than the allowance leaves.
-TEST_F(LoadPlannerTest, WhenTheAllowanceIsUsedUpItComputesAll) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
-  planner_->SetTime(100);
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10)));
-  EXPECT_EQ(instead_, 10u);
-}
-
-// Steps are long where many requests run or prompts are long. A short hit does not wait for half of one.
-TEST_F(LoadPlannerTest, HalfAStepIsNoMoreThanHalfOfTheHit) {
-  Make(LoadPolicy::kAuto, 0, 0.01);
-  compute_.step = 100;
-  const std::vector<Tier> one = Blocks(Tier::kDisk, 1);
-  const LoadPlanner::Plan plan = Decide(one);  // 1 s to compute
-  planner_->SetTime(0.54);
-  EXPECT_TRUE(MayWait(plan, one));
-  planner_->SetTime(0.56);
-  EXPECT_FALSE(MayWait(plan, one));
-}
-
-// Twice as slow as computing, but two blocks arrive before a step would have ended.
-TEST_F(LoadPlannerTest, AShortWaitIsNoLoss) {
-  Make(LoadPolicy::kAuto, 0, 0.009);
-  compute_.token = 0.0045 / kBlockTokens;
-  compute_.step = 0.02;
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 100));
-  EXPECT_TRUE(MayWait(plan, Blocks(Tier::kDisk, 2)));
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 3)));
-}
-
-TEST_F(LoadPlannerTest, NobodyWaitsForAProbe) {
-  Make(LoadPolicy::kAuto, 0, 10);
-  planner_->SetTime(5);
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 100));
-  ASSERT_TRUE(plan.is_probe);
-  EXPECT_FALSE(planner_->MayWait(plan, 5, Blocks(Tier::kDisk, 8), 92, &compute_, &instead_));
-  EXPECT_EQ(instead_, 8u);
-}
-
-TEST_F(LoadPlannerTest, WhileComputingIsUnknownItWaitsForASecond) {
-  Make(LoadPolicy::kAuto, 0, 10);
-  compute_.token = 0;
-  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10));
-  EXPECT_EQ(plan.decision, LoadDecision::kLoad);
-  EXPECT_EQ(plan.seconds, 0);
-  planner_->SetTime(0.99);
-  EXPECT_TRUE(MayWait(plan, Blocks(Tier::kDisk, 10)));
-  planner_->SetTime(1.01);
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10)));
-  EXPECT_EQ(instead_, 10u);
-  EXPECT_FALSE(planner_->MayWait(plan, 0, Blocks(Tier::kDisk, 10), 0, nullptr, &instead_));
 }
 
 }  // namespace

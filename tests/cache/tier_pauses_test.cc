@@ -28,6 +28,52 @@ TEST_F(TierTransfersTest, AfterAFailedWriteSpillsPauseForASecond) {
   EXPECT_EQ(Spill(1), TransferResult::kOk);
 }
 
+TEST_F(TierTransfersTest, ARecordIsKnownWhileReadsPause) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  store_.get_fails = Code::kIo;
+  EXPECT_EQ(Load(3).result, TransferResult::kFailed);
+  EXPECT_FALSE(OnDisk());
+  EXPECT_TRUE(transfers_->HasRecord(ChildKey(kRoot, kTokens)));
+  EXPECT_FALSE(transfers_->HasRecord(kRoot));
+  transfers_->Drop(ChildKey(kRoot, kTokens));
+  EXPECT_FALSE(transfers_->HasRecord(ChildKey(kRoot, kTokens)));
+  RunAll();
+}
+
+TEST_F(TierTransfersTest, WhatNobodyWorksOnCanBeWithdrawn) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  const int gets = store_.gets, puts = store_.puts;
+  transfers_->Start(Of(Tier::kDisk, Tier::kDevice, kNoBlock, 2));
+  transfers_->Start(Of(Tier::kDevice, Tier::kDisk, 3, kNoBlock));
+  transfers_->Start(Of(Tier::kDevice, Tier::kHost, 3, 0));
+  const int wakes = wakes_;
+  transfers_->Withdraw();
+  transfers_->Withdraw();  // changes nothing
+  EXPECT_EQ(wakes_, wakes + 2);
+  std::vector<FinishedTransfer> finished;
+  transfers_->Poll(&finished);
+  ASSERT_EQ(finished.size(), 2u) << "a copy in memory hangs on no disk";
+  for (const FinishedTransfer& each : finished) {
+    EXPECT_EQ(each.result, TransferResult::kFailed);
+    EXPECT_EQ(each.ended, 0) << "it says nothing of the rate of the tier";
+  }
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kBusy), 2u);
+  RunAll();
+  finished.clear();
+  transfers_->Poll(&finished);
+  EXPECT_EQ(finished.size(), 1u) << "the copy; each transfer is reported once";
+  EXPECT_EQ(store_.gets, gets);
+  EXPECT_EQ(store_.puts, puts);
+  EXPECT_TRUE(OnDisk());
+}
+
+TEST_F(TierTransfersTest, WhatAWorkerHasTakenUpIsNotWithdrawn) {
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  store_.on_get = [&] { transfers_->Withdraw(); };
+  EXPECT_EQ(Load(3).result, TransferResult::kOk);
+  EXPECT_EQ(errors(Tier::kDisk, TierError::kBusy), 0u);
+}
+
 // The whole of what requests pay for a disk that does not read: a read when it begins to fail, and one after
 // each pause.
 TEST_F(TierTransfersTest, AfterAFailedReadTheDiskIsNotReadForAWhile) {

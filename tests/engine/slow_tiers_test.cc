@@ -24,6 +24,7 @@ class SlowStore final : public BlockStore {
   Result<std::string> Get(const BlockKey& key) override {
     ++reads;
     std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+    while (hangs) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (reads_fail) return IoError("the test says so");
     Result<std::string> record = records_.Get(key);
     if (record.ok()) {
@@ -42,7 +43,7 @@ class SlowStore final : public BlockStore {
   uint64_t capacity() const override { return records_.capacity(); }
   uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
-  std::atomic<bool> reads_fail{false};
+  std::atomic<bool> reads_fail{false}, hangs{false};
   std::atomic<int> delay_ms{0}, damage_every{0}, reads{0}, raw_reads{0}, compressed_reads{0};
 
  private:
@@ -220,6 +221,36 @@ TEST_F(SlowTiersTest, OtherRequestsComputeWhileOneLoads) {
   EXPECT_FALSE(loads->finished());
   Serve(*engine);
   EXPECT_GT(From(*loads, TokenSource::kDisk), 0);
+}
+
+// Loads hold a quarter of the pool, and the request needs more than the rest. Those that no thread has begun
+// give their blocks back.
+TEST_F(SlowTiersTest, ADiskThatHangsDoesNotKeepTheBlocksOfALargeRequest) {
+  EngineOptions options = Options();
+  options.blocks = 20;
+  const auto engine = MakeWithTiers(options);
+  for (int i = 1; i < 6; ++i) {
+    Submit(*engine, Prompt(100, i));
+    Serve(*engine);
+    Settle(*engine);
+  }
+  std::vector<TokenId> prompt = Prompt(100, 1);
+  const std::vector<TokenId> more = Prompt(24, 99);
+  prompt.insert(prompt.end(), more.begin(), more.end());  // 16 blocks, with its answer
+  store_.hangs = true;
+  const auto large = Submit(*engine, prompt);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!large->finished() && std::chrono::steady_clock::now() < end) {
+    if (!engine->Step()) engine->WaitForWork(std::chrono::milliseconds(10));
+    clock_.Advance(100'000'000);
+    engine->CheckInvariants();
+  }
+  EXPECT_TRUE(large->finished());
+  EXPECT_EQ(From(*large, TokenSource::kDisk), 0);
+  EXPECT_EQ(store_.reads, 4) << "one for each thread";
+  store_.hangs = false;
+  Serve(*engine);
+  Settle(*engine);
 }
 
 // Random prompt trees through a device pool that holds little of them, a host tier that holds more, and a

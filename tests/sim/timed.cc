@@ -172,6 +172,7 @@ void TimedSimulation::AfterChunk(const PlannedChunk& chunk) {
   TimedResult& result = results_[sequence.id - 1];
   if (sequence.generated() == 0) {
     result.seconds = now_ - result.arrival;
+    result.found_more = sequence.usage.tokens[static_cast<size_t>(TokenSource::kDevice)] > result.found;
   }
   sequence.Append(static_cast<TokenId>(sequence.id + 1000));
   if (sequence.generated() < sequence.request.sampling.max_tokens) return;
@@ -182,6 +183,7 @@ void TimedSimulation::AfterChunk(const PlannedChunk& chunk) {
 void TimedSimulation::NoteWhatComputingTakes(const Sequence& sequence) {
   TimedResult& result = results_[sequence.id - 1];
   if (result.recompute > 0) return;
+  result.found = sequence.usage.tokens[static_cast<size_t>(TokenSource::kDevice)];
   result.recompute = RecomputeSeconds(sequence, &result.longest_step);
   const double units = budget_.cost().Of(sequence.ready(), sequence.prompt_tokens - sequence.ready());
   result.estimate = units * budget_.prompt_unit_seconds();

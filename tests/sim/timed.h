@@ -31,6 +31,10 @@ struct TimedResult {
   // Only of one request at a time: what computing alone takes from the same state on, and what the budget
   // would have said that it takes, or 0 when it knew nothing.
   double recompute = 0, estimate = 0;
+  // Only of one request at a time: it has found blocks on the device behind some that it computed, which
+  // `recompute` does not know.
+  bool found_more = false;
+  int found = 0;  // tokens on the device, at first
 };
 
 class TimedSimulation {

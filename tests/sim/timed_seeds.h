@@ -7,6 +7,7 @@
 //      than it then takes, because the machine has become faster since its last steps, what it expects
 //      counts. Before anything is known about computing, a second is added.
 //   2. The computing alone of law 1 is exact: with LoadPolicy::kRecompute every request takes just that.
+//      Where one finds blocks on the device behind some that it computes, it takes at most a step more.
 //   3. Requests beside each other, over many seeds: all together take no longer than with
 //      LoadPolicy::kRecompute, and few take longer than law 1 allows for one. A single one may: another that
 //      would still be queued computes beside it now, and the cache has other blocks.

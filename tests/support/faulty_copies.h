@@ -31,12 +31,14 @@ class FaultyCopies final : public TransferPort {
         host_block_(std::move(host_block)) {}
 
   bool OnDisk(const BlockKey& key) const override { return port_->OnDisk(key); }
+  bool HasRecord(const BlockKey& key) const override { return port_->HasRecord(key); }
   void Drop(const BlockKey& key) override { port_->Drop(key); }
   void Start(const Transfer& transfer) override {
     Transfer& copy = running_[transfer.id] = transfer;
     copy.tokens = {};
     port_->Start(transfer);
   }
+  void Withdraw() override { port_->Withdraw(); }
   void Poll(std::vector<FinishedTransfer>* finished) override {
     std::vector<FinishedTransfer> ended;
     port_->Poll(&ended);

@@ -28,8 +28,10 @@ class SlowTiers final : public TransferPort {
         transfers_(Completed(std::move(options)), store, {executor, executor, executor}) {}
 
   bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
+  bool HasRecord(const BlockKey& key) const override { return copies_.HasRecord(key); }
   void Drop(const BlockKey& key) override { copies_.Drop(key); }
   void Start(const Transfer& transfer) override { copies_.Start(transfer); }
+  void Withdraw() override { copies_.Withdraw(); }
   void Poll(std::vector<FinishedTransfer>* finished) override { copies_.Poll(finished); }
   std::optional<DropReason> WhyLost(const BlockKey& key) const override { return copies_.WhyLost(key); }
   const TransferStats& stats() const override { return copies_.stats(); }
