@@ -36,7 +36,7 @@ THIRD_PARTY = {
     "xxhash.h": r"hashing/\w+\.cc",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",
-    "cuda": r"kernels/cuda/.*|engine/device_\w+\.cc",
+    "cuda": r"(kernels/cuda/module|tests/kernels/cuda|bench/gpu)/.*",
     "pcre2.h": r"text/tokenizer/\w+\.cc",
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",
     "boost/": r"daemon/.*",
@@ -59,6 +59,8 @@ CACHE_MUST_NOT = {"thread", "mutex", "shared_mutex", "condition_variable", "futu
                   "fstream", "iostream", "filesystem", "random"}
 # Locks go through base/mutex.h, whose annotations clang checks.
 STANDARD_LOCKS = re.compile(r"\bstd::(mutex|shared_mutex|condition_variable)\b")
+# What only kernels/cuda/device_cuda.inl.h may have: code of kernels is compiled for the host as well.
+DEVICE_WORDS = re.compile(r"\b(asm|__asm__|threadIdx|blockIdx|blockDim|gridDim|__(?:shared|sync|shfl)\w+)\b")
 FILE_LINES = 500
 FUNCTION_LINES = 70
 LINE_COLUMNS = 110
@@ -147,6 +149,13 @@ def lock_faults(path, text):
             for found in sorted({match.group(0) for match in STANDARD_LOCKS.finditer(text)})]
 
 
+def device_faults(path, text):
+    if not path.startswith("kernels/cuda/") or path == "kernels/cuda/device_cuda.inl.h":
+        return []
+    return [f"{path} uses {found}: call the functions of kernels/cuda/device.h"
+            for found in sorted(set(DEVICE_WORDS.findall(text)))]
+
+
 def header_faults(path, text):
     if not path.endswith(".h"):
         return []
@@ -191,6 +200,10 @@ class Tree(unittest.TestCase):
 
     def test_locks_are_annotated(self):
         self.check(lock_faults)
+
+    def test_kernels_touch_hardware_through_device_h(self):
+        self.check(device_faults)
+        self.assertIn("kernels/cuda/device_cuda.inl.h", self.texts)
 
     def test_headers_open_with_what_they_are(self):
         self.check(header_faults)
@@ -255,6 +268,14 @@ class Rules(unittest.TestCase):
             self.assertEqual(lock_faults("tests/engine/a.cc", f"std::{lock} x;\n"), [])
         self.assertTrue(lock_faults("base/a.h", "std::unique_lock<std::mutex> held(mutex_);\n"))
         self.assertEqual(lock_faults("engine/a.cc", "Mutex mutex;  // not std::mutexes\n"), [])
+
+    def test_device_words(self):
+        for code in ('asm volatile("bar;");', "int i = threadIdx.x;", "__syncthreads();", "__shfl_sync(1);"):
+            self.assertTrue(device_faults("kernels/cuda/row_kernels.h", code + "\n"), code)
+            self.assertTrue(device_faults("kernels/cuda/module/row_kernels.cu", code + "\n"), code)
+            self.assertEqual(device_faults("kernels/cuda/device_cuda.inl.h", code + "\n"), [])
+            self.assertEqual(device_faults("bench/gpu/copies.cu", code + "\n"), [])
+        self.assertEqual(device_faults("kernels/cuda/row_kernels.h", "SyncThreads();  // plasma\n"), [])
 
     def test_words_and_headers(self):
         for word in BANNED:

@@ -1,0 +1,139 @@
+// The functions of device.h for nvcc, sm_80 and later. This is the only file of kernels/cuda with PTX and
+// with the intrinsics of a device; tests/tidy checks that. device.h includes it.
+//
+// Memory is read and written in words of 1, 2, 4, 8 or 16 bytes that may alias anything; a struct of small
+// members is one of them. Instructions that the compiler cannot see through say that they touch memory: it
+// then neither moves loads and stores across them nor keeps values in registers.
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "the kernels need a device of compute capability 8.0"
+#endif
+
+namespace prefixd::device {
+
+namespace internal {
+
+// A copy of so many bytes between aligned addresses is one access.
+template <typename T>
+PREFIXD_DEVICE T Load(const void* at) {
+  T value;
+  __builtin_memcpy(&value, __builtin_assume_aligned(at, sizeof(T)), sizeof(T));
+  return value;
+}
+template <typename T>
+PREFIXD_DEVICE void Store(void* at, T value) {
+  __builtin_memcpy(__builtin_assume_aligned(at, sizeof(T)), &value, sizeof(T));
+}
+
+// The address of shared memory that instructions take.
+PREFIXD_DEVICE uint32_t SharedAddress(const void* at) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+}
+
+inline constexpr uint32_t kAllLanes = 0xFFFFFFFFu;
+
+}  // namespace internal
+
+PREFIXD_DEVICE int ThreadIndex() { return static_cast<int>(threadIdx.x); }
+PREFIXD_DEVICE int BlockThreads() { return static_cast<int>(blockDim.x); }
+PREFIXD_DEVICE int BlockX() { return static_cast<int>(blockIdx.x); }
+PREFIXD_DEVICE int BlockY() { return static_cast<int>(blockIdx.y); }
+PREFIXD_DEVICE int GridX() { return static_cast<int>(gridDim.x); }
+PREFIXD_DEVICE int GridY() { return static_cast<int>(gridDim.y); }
+
+PREFIXD_DEVICE std::byte* SharedMemory() {
+  extern __shared__ __align__(1024) unsigned char prefixd_shared_memory[];
+  return reinterpret_cast<std::byte*>(prefixd_shared_memory);
+}
+
+// The assumptions let the compiler use the instructions of one kind of memory where it has lost track of an
+// address.
+template <typename T>
+PREFIXD_DEVICE T LoadShared(const void* at) {
+  __builtin_assume(__isShared(at));
+  return internal::Load<T>(at);
+}
+template <typename T>
+PREFIXD_DEVICE void StoreShared(void* at, T value) {
+  __builtin_assume(__isShared(at));
+  internal::Store(at, value);
+}
+template <typename T>
+PREFIXD_DEVICE T LoadGlobal(const void* at) {
+  __builtin_assume(__isGlobal(at));
+  return internal::Load<T>(at);
+}
+template <typename T>
+PREFIXD_DEVICE void StoreGlobal(void* at, T value) {
+  __builtin_assume(__isGlobal(at));
+  internal::Store(at, value);
+}
+
+PREFIXD_DEVICE void SyncThreads(Where) { __syncthreads(); }
+PREFIXD_DEVICE void SyncWarp(Where) { __syncwarp(); }
+PREFIXD_DEVICE uint32_t ShuffleXor(uint32_t value, int mask, Where) {
+  return __shfl_xor_sync(internal::kAllLanes, value, mask);
+}
+PREFIXD_DEVICE uint32_t Shuffle(uint32_t value, int lane, Where) {
+  return __shfl_sync(internal::kAllLanes, value, lane);
+}
+PREFIXD_DEVICE uint32_t Ballot(bool value, Where) { return __ballot_sync(internal::kAllLanes, value); }
+
+PREFIXD_DEVICE uint32_t AtomicAdd(uint32_t* at, uint32_t value) { return atomicAdd(at, value); }
+PREFIXD_DEVICE uint64_t AtomicAdd(uint64_t* at, uint64_t value) {
+  static_assert(sizeof(unsigned long long) == sizeof(uint64_t));
+  return atomicAdd(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(value));
+}
+PREFIXD_DEVICE uint32_t AtomicMax(uint32_t* at, uint32_t value) { return atomicMax(at, value); }
+
+// A source of 0 bytes fills the 16 with zeros and reads nothing.
+PREFIXD_DEVICE void CopyAsync16(void* shared, const void* global, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(internal::SharedAddress(shared)), "l"(__cvta_generic_to_global(global)),
+                 "r"(valid ? 16 : 0)
+               : "memory");
+}
+PREFIXD_DEVICE void CommitCopies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+template <int n>
+PREFIXD_DEVICE void WaitCopies() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(n) : "memory");
+}
+
+PREFIXD_DEVICE void LoadMatrix4(uint32_t (&registers)[4], const void* row, Where) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
+               : "r"(internal::SharedAddress(row))
+               : "memory");
+}
+PREFIXD_DEVICE void LoadMatrix4Transposed(uint32_t (&registers)[4], const void* row, Where) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])
+               : "r"(internal::SharedAddress(row))
+               : "memory");
+}
+
+template <HalfType type>
+PREFIXD_DEVICE void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where) {
+  if constexpr (type == HalfType::kBF16) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+}
+
+PREFIXD_DEVICE float Fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+PREFIXD_DEVICE float Add(float a, float b) { return __fadd_rn(a, b); }
+PREFIXD_DEVICE float Mul(float a, float b) { return __fmul_rn(a, b); }
+PREFIXD_DEVICE float Div(float a, float b) { return __fdiv_rn(a, b); }
+PREFIXD_DEVICE float Sqrt(float a) { return __fsqrt_rn(a); }
+
+}  // namespace prefixd::device
