@@ -1,0 +1,71 @@
+// DeviceRuntime: the CudaRuntime of a device, over the runtime API of CUDA. It has a stream for each Stream,
+// beside the default stream, and loads all kernels at its creation, so that no step waits for one.
+//
+// Every status of CUDA becomes a Status: no memory is kResourceExhausted, everything else loses the device,
+// because most such errors stay for the process, and after the others a stream lacks work that it was given.
+// The first one that loses it is what all later calls return.
+//
+// Threads: any, as CudaRuntime. Destroy it when all that was allocated is freed.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/mutex.h"
+#include "kernels/cuda/module/event_pool.h"
+#include "kernels/cuda/runtime.h"
+
+namespace prefixd::cuda {
+
+// As Module::count_devices and Module::create_runtime.
+Status CountDevices(int* count);
+Status CreateDeviceRuntime(int device, std::unique_ptr<CudaRuntime>* runtime);
+
+class DeviceRuntime final : public CudaRuntime {
+ public:
+  explicit DeviceRuntime(int device) : device_(device) {}
+  ~DeviceRuntime() override;  // waits for the streams, unless the device is lost
+  Status Open();              // once, before everything else
+
+  const DeviceFacts& facts() const override { return facts_; }
+  bool lost() const override { return lost_; }
+  Result<size_t> FreeBytes() override;
+  Result<std::byte*> Allocate(size_t bytes) override;
+  void Free(std::byte* memory) override;
+  Result<std::byte*> AllocatePinned(size_t bytes) override;
+  void FreePinned(std::byte* memory) override;
+  Status CopyToDevice(Stream stream, std::byte* device, const std::byte* host, size_t bytes) override;
+  Status CopyToHost(Stream stream, std::byte* host, const std::byte* device, size_t bytes) override;
+  Status CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) override;
+  Status Zero(Stream stream, std::byte* device, size_t bytes) override;
+  Status Launch(Stream stream, const KernelLaunch& launch) override;
+  Result<Event> Record(Stream stream) override;
+  Status WaitFor(Stream stream, Event event) override;
+  Status Synchronize(Event event) override;
+  Result<bool> HasEnded(Event event) override;
+
+  size_t events() const { return events_.events(); }
+
+ private:
+  // Each call begins with it: the error of a lost device, or the device becomes that of the thread.
+  Status Enter();
+  // The Status of what `call` returned.
+  Status Take(cudaError_t error, const char* call);
+  Status FillFacts();
+  Status LoadKernels();
+  Status Copy(Stream stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
+  cudaStream_t StreamOf(Stream stream) const { return streams_[static_cast<size_t>(stream)]; }
+
+  const int device_;
+  DeviceFacts facts_;
+  EventPool::Streams streams_ = {};
+  EventPool events_;
+  std::atomic<bool> lost_{false};
+  Mutex mutex_;
+  std::string why_lost_ GUARDED_BY(mutex_);
+};
+
+}  // namespace prefixd::cuda

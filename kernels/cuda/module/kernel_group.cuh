@@ -1,0 +1,31 @@
+// Makes the __global__ functions of one group of kernel_table.h. A .cu file includes the header with the
+// kernels and this, and then says
+//
+//   PREFIXD_MODULE_KERNELS(PREFIXD_CUDA_ROW_KERNELS, 128)
+//
+// with the most threads that a block of the group has (launches.h): so many registers does a thread get. The
+// functions have C names, prefixd_ and the id, which profilers and the table of registers show.
+#pragma once
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda/launches.h"
+#include "kernels/cuda/module/module_kernels.h"
+
+#define PREFIXD_GLOBAL_FUNCTION(id, params, ...)                      \
+  extern "C" __global__ void __launch_bounds__(kThreadsOfBlock, 1)    \
+      prefixd_##id(const __grid_constant__ params params_of_launch) { \
+    __VA_ARGS__(params_of_launch);                                    \
+  }
+#define PREFIXD_MODULE_KERNEL(id, params, ...) \
+  {KernelId::id, {#id, reinterpret_cast<const void*>(&prefixd_##id), kThreadsOfBlock}},
+#define PREFIXD_MODULE_KERNELS(GROUP, threads)             \
+  namespace prefixd::cuda {                                \
+  namespace {                                              \
+  constexpr int kThreadsOfBlock = threads;                 \
+  }                                                        \
+  GROUP(PREFIXD_GLOBAL_FUNCTION)                           \
+  namespace {                                              \
+  const KernelGroup group({GROUP(PREFIXD_MODULE_KERNEL)}); \
+  }                                                        \
+  }

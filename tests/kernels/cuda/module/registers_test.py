@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Tests the script that prints the registers of kernels, with a log as ptxas 13 writes it."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[4] / "kernels/cuda/module/registers"
+LOG = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'prefixd_kGemmBF16' for 'sm_90a'
+ptxas info    : Function properties for prefixd_kGemmBF16
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 96 registers, used 1 barriers
+ptxas info    : Compiling entry function 'prefixd_kDraw' for 'sm_80'
+ptxas info    : Function properties for prefixd_kDraw
+    40 bytes stack frame, 24 bytes spill stores, 16 bytes spill loads
+ptxas info    : Used 40 registers, used 1 barriers, 40 bytes cumulative stack size, 512 bytes smem
+"""
+
+
+class Registers(unittest.TestCase):
+    def run_on(self, text, *arguments):
+        with tempfile.NamedTemporaryFile("w", suffix=".ptxas") as log:
+            log.write(text)
+            log.flush()
+            return subprocess.run([sys.executable, SCRIPT, *arguments, log.name], capture_output=True,
+                                  text=True)
+
+    def test_every_kernel_is_a_row(self):
+        done = self.run_on(LOG)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+        self.assertEqual(rows[0],
+                         ["kernel", "target", "registers", "shared", "stack", "spill stores", "spill loads"])
+        self.assertEqual(rows[2:], [["kDraw", "sm_80", "40", "512", "40", "24", "16"],
+                                    ["kGemmBF16", "sm_90a", "96", "0", "0", "0", "0"]])
+
+    def test_spills_of_named_kernels_are_an_error(self):
+        self.assertEqual(self.run_on(LOG, "--fail-on-spills", "Gemm").returncode, 0)
+        done = self.run_on(LOG, "--fail-on-spills", "Gemm|Draw")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("kDraw spills on sm_80", done.stderr)
+
+    def test_a_log_without_kernels_is_an_error(self):
+        self.assertEqual(self.run_on("").returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
