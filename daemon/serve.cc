@@ -85,7 +85,7 @@ LoadProgress ReportProgress(const Clock* clock) {
 Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device));
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
                          .chat_template = plan.chat_template};
@@ -435,6 +435,10 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"backend", plan.backend},
        {"threads", plan.threads.count},
        {"threads_source", plan.threads.source}});
+  if (!plan.without_cuda.empty()) {
+    Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device",
+        {{"reason", plan.without_cuda}});
+  }
   Log(LogLevel::kInfo, "model",
       {{"name", plan.served_name},
        {"architecture", CanonicalArchitecture(model.config)},

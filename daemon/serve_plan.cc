@@ -33,19 +33,20 @@ Result<std::string> ReadFile(std::string_view option, const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
-Result<std::string> ResolveBackend(const std::string& name) {
-  std::string best, reasons;
+Status ResolveBackend(const std::string& name, ServePlan* plan) {
+  std::string reasons;
   for (const BackendInfo& backend : ListBackends()) {
-    if (backend.runs_here && (name == "auto" || name == backend.name)) best = backend.name;
+    if (backend.runs_here && (name == "auto" || name == backend.name)) plan->backend = backend.name;
     if (!backend.runs_here && name == backend.name) reasons = backend.reason;
+    if (name == "auto" && backend.name == "cuda" && backend.installed) plan->without_cuda = backend.reason;
   }
-  if (!best.empty()) return best;
+  if (!plan->backend.empty()) return Status::Ok();
   return InvalidArgument("backend: '" + name + "' does not run here" +
                          (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version");
 }
 
 UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
-  if (backend == "ref") return {1, "backend ref"};
+  if (backend == "ref" || backend == "cuda") return {1, "backend " + backend};
   if (options.threads != kAuto) return {static_cast<int>(options.threads), "option threads"};
   return CountUsableCpus();
 }
@@ -67,7 +68,8 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   Result<CorsPolicy> cors = CorsPolicy::Parse(options.cors_origin);
   if (!cors.ok()) return InvalidArgument("cors-origin: " + cors.status().message());
   plan->cors = *std::move(cors);
-  PREFIXD_ASSIGN_OR_RETURN(plan->backend, ResolveBackend(options.backend));
+  PREFIXD_RETURN_IF_ERROR(ResolveBackend(options.backend, plan));
+  plan->device = static_cast<int>(options.device);
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
 }
@@ -118,7 +120,7 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                           CreateBackend(plan.backend, plan.threads.count));
+                           CreateBackend(plan.backend, plan.threads.count, plan.device));
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, *backend));
   *code = kExitUsage;

@@ -2,14 +2,21 @@
 
 #include <cpuid.h>
 
+#include <utility>
+
 #include "base/usable_cpus.h"
 #include "kernels/cpu/cpu_operations.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/module_loader.h"
 #include "kernels/host/host_backend.h"
 #include "kernels/ref/ref_operations.h"
 
 namespace prefixd {
 namespace {
 
+constexpr std::string_view kCuda = "cuda";
+
+// A backend of the CPU.
 struct Entry {
   std::string_view name;
   bool (*runs_here)();
@@ -40,7 +47,11 @@ constexpr Entry kBackends[] = {
 std::string Names() {
   std::string names = "auto";
   for (const Entry& entry : kBackends) names.append(", ").append(entry.name);
-  return names;
+  return names.append(", ").append(kCuda);
+}
+
+Status DoesNotRun(std::string_view name, std::string_view reason) {
+  return Unsupported("backend '" + std::string(name) + "' does not run here: " + std::string(reason));
 }
 
 }  // namespace
@@ -51,25 +62,34 @@ std::vector<BackendInfo> ListBackends() {
     const bool runs = entry.runs_here();
     list.push_back({entry.name, runs, runs ? "" : std::string(entry.needs)});
   }
+  const cuda::ModuleState& module = cuda::FindModule();
+  list.push_back({kCuda, module.devices > 0, module.reason, module.present});
   return list;
 }
 
 Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads) {
   PREFIXD_CHECK(threads >= 0) << threads;
+  if (name == kCuda) return Unsupported("backend 'cuda' has no operations on the CPU");
   const Entry* chosen = nullptr;
   for (const Entry& entry : kBackends) {
     if (name == "auto" ? entry.runs_here() : name == entry.name) chosen = &entry;
   }
   if (chosen == nullptr)
     return NotFound("no backend '" + std::string(name) + "'; the backends are: " + Names());
-  if (!chosen->runs_here()) {
-    return Unsupported("backend '" + std::string(name) +
-                       "' does not run here: " + std::string(chosen->needs));
-  }
+  if (!chosen->runs_here()) return DoesNotRun(name, chosen->needs);
   return chosen->create(threads == 0 ? CountUsableCpus().count : threads);
 }
 
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads) {
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device) {
+  PREFIXD_CHECK(threads >= 0 && device >= 0) << threads << ", " << device;
+  if (name == kCuda || name == "auto") {
+    const cuda::ModuleState& module = cuda::FindModule();
+    if (module.devices > 0) {
+      PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
+      return cuda::CreateCudaBackend(std::move(runtime));
+    }
+    if (name == kCuda) return DoesNotRun(name, module.reason);
+  }
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Operations> operations, CreateOperations(name, threads));
   return CreateHostBackend(std::move(operations));
 }

@@ -1,5 +1,5 @@
-// The table of backends: which ones are compiled in, which ones run on this machine, and how to create one.
-// Any thread.
+// The table of backends: which ones there are, which ones run on this machine, and how to create one. Any
+// thread.
 #pragma once
 
 #include <memory>
@@ -17,19 +17,23 @@ struct BackendInfo {
   std::string_view name;  // as in --backend
   bool runs_here;         // the CPU has the instructions, or the device is present
   std::string reason;     // why it does not run, in a few words; empty when runs_here
+  // Whether its code is installed. That of `cuda` is a file beside the program; the others are part of it.
+  bool installed = true;
 };
 
 // Returns the backends in order of preference, slowest first.
 std::vector<BackendInfo> ListBackends();
 
 // Creates the backend `name`: a name from the table, or "auto" for the fastest that runs here. `threads` is
-// the number of compute threads; 0 means one for each CPU that this process may use (base/usable_cpus.h).
-// Returns kNotFound, with a message that lists the names, for a name that is not in the table. Returns
-// kUnsupported for a backend that does not run here. Requires threads >= 0.
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads);
+// the number of compute threads of a CPU backend; 0 means one for each CPU that this process may use
+// (base/usable_cpus.h). `device` is the GPU of the backend `cuda`, from 0. Returns kNotFound, with a message
+// that lists the names, for a name that is not in the table, or when there is no such device. Returns
+// kUnsupported for a backend that does not run here; errors of the device are those of cuda::CudaRuntime.
+// Requires threads >= 0 and device >= 0.
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device = 0);
 
 // Creates the operations of a backend that computes on the CPU, for tests and benchmarks of single
-// operations. The arguments and errors are those of CreateBackend.
+// operations; "auto" is the fastest of those. The errors are those of CreateBackend; kUnsupported for `cuda`.
 Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads);
 
 }  // namespace prefixd

@@ -75,8 +75,9 @@ Status Finish(CudaRuntime* runtime, Stream stream) {
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(CudaRuntime* runtime)
-      : runtime_(runtime),
+  CudaBackend(CudaRuntime* runtime, std::unique_ptr<CudaRuntime> owned)
+      : owned_(std::move(owned)),
+        runtime_(runtime),
         numerics_(std::string(kNumericsVersion) + "-sm" +
                   std::to_string(runtime->facts().compute_capability)) {}
 
@@ -170,6 +171,7 @@ class CudaBackend final : public Backend {
     return Status::Ok();
   }
 
+  const std::unique_ptr<CudaRuntime> owned_;  // may be null; destroyed last
   CudaRuntime* const runtime_;
   const std::string numerics_;
   PinnedMemory staging_;
@@ -178,7 +180,12 @@ class CudaBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime) {
-  return std::make_unique<CudaBackend>(runtime);
+  return std::make_unique<CudaBackend>(runtime, nullptr);
+}
+
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime) {
+  CudaRuntime* const used = runtime.get();
+  return std::make_unique<CudaBackend>(used, std::move(runtime));
 }
 
 }  // namespace prefixd::cuda

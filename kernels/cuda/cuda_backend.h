@@ -14,5 +14,7 @@ namespace prefixd::cuda {
 
 // `runtime` must outlive the backend.
 std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime);
+// The same, with a runtime that it owns.
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime);
 
 }  // namespace prefixd::cuda

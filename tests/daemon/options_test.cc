@@ -164,7 +164,7 @@ TEST(CommandLine, UnimplementedNamesAreRejected) {
     EXPECT_THAT(Fault({"serve", "--model", "m", flag.c_str(), "1"}), HasSubstr(flag + " is not implemented"));
     EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not implemented"));
   }
-  EXPECT_THAT(Fault({"serve", "--model", "m", "--backend", "cuda"}), HasSubstr("'cuda' is not implemented"));
+  EXPECT_THAT(Fault({"serve", "--model", "m", "--kv-dtype", "fp8"}), HasSubstr("'fp8' is not implemented"));
   EXPECT_THAT(Fault({"convert"}), HasSubstr("is not implemented"));
 }
 

@@ -19,6 +19,19 @@ TEST(Registry, ListsEveryBackendAndTheReasonWhyOneDoesNotRun) {
   for (const BackendInfo& info : list) EXPECT_EQ(info.runs_here, info.reason.empty()) << info.name;
 }
 
+// libprefixd_cuda.so is not in the folder of this program.
+TEST(Registry, CudaIsListedAndSaysThatItsModuleIsAbsent) {
+  const auto list = ListBackends();
+  EXPECT_EQ(list.back().name, "cuda");
+  EXPECT_FALSE(list.back().runs_here);
+  EXPECT_FALSE(list.back().installed);
+  EXPECT_EQ(list.back().reason, "libprefixd_cuda.so is not beside the program");
+  EXPECT_EQ(CreateBackend("cuda", 1).status().message(),
+            "backend 'cuda' does not run here: libprefixd_cuda.so is not beside the program");
+  EXPECT_NE(CreateBackend("auto", 1, 5).value()->name(), "cuda");
+  EXPECT_EQ(CreateOperations("cuda", 1).status().code(), Code::kUnsupported);
+}
+
 TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
   for (const BackendInfo& info : ListBackends()) {
     auto backend = CreateBackend(info.name, 2);
