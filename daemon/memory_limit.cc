@@ -1,5 +1,7 @@
 #include "daemon/memory_limit.h"
 
+#include <sys/sysinfo.h>
+
 #include <algorithm>
 #include <fstream>
 #include <optional>
@@ -49,12 +51,19 @@ void ApplyGroup(const CgroupFolder& group, MemoryState* state) {
   state->total = std::min(state->total, *limit);
 }
 
+// What the kernel says without files, of the machine. The page cache that it can reclaim is not among it.
+MemoryState MachineMemory() {
+  struct sysinfo info = {};
+  if (sysinfo(&info) != 0) return {};
+  return {(info.freeram + info.bufferram) * info.mem_unit, info.totalram * info.mem_unit};
+}
+
 }  // namespace
 
 MemoryState ReadMemoryState(const fs::path& root) {
   const std::optional<uint64_t> available = ReadField(root / "proc/meminfo", "MemAvailable:");
   const std::optional<uint64_t> total = ReadField(root / "proc/meminfo", "MemTotal:");
-  if (!available || !total) return {};
+  if (!available || !total) return MachineMemory();
   MemoryState state{*available * 1024, *total * 1024};  // the file is in KiB
   for (const CgroupFolder& group : CgroupFolders(root, "memory")) ApplyGroup(group, &state);
   return state;

@@ -14,7 +14,8 @@ struct MemoryState {
   uint64_t total = 0;      // of the machine, or the lowest limit of its cgroups
 };
 
-// `root` is "/"; tests create /proc and /sys below another folder.
+// Without /proc, as in an empty chroot, the memory that the machine has free. `root` is "/"; tests create
+// /proc and /sys below another folder.
 MemoryState ReadMemoryState(const std::filesystem::path& root = "/");
 
 // The largest resident memory that this process has had, in bytes; 0 if it cannot be read.
