@@ -3,7 +3,6 @@
 #include <sanitizer/common_interface_defs.h>
 
 #include <algorithm>
-#include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -16,7 +15,6 @@
 namespace prefixd::cuda_emulation {
 namespace {
 
-constexpr size_t kStackBytes = 128 << 10;
 constexpr size_t kSharedAlignment = 1024;
 constexpr int kWarp = device::kWarp;
 
@@ -41,23 +39,6 @@ void StartSwitch([[maybe_unused]] void** fake, [[maybe_unused]] const void* bott
 void FinishSwitch([[maybe_unused]] void* fake, [[maybe_unused]] const void** bottom,
                   [[maybe_unused]] size_t* bytes) {
   if constexpr (kSanitizes) __sanitizer_finish_switch_fiber(fake, bottom, bytes);
-}
-
-// The stacks of fibres, kept by the thread that runs launches. Remembers the last one that it gave.
-class Stacks {
- public:
-  boost::context::stack_context allocate() { return *last_ = pool_.allocate(); }
-  void deallocate(boost::context::stack_context& stack) { pool_.deallocate(stack); }
-  const boost::context::stack_context& last() const { return *last_; }
-
- private:
-  boost::context::pooled_fixedsize_stack pool_{kStackBytes};
-  // Shared by the copies that Boost makes.
-  std::shared_ptr<boost::context::stack_context> last_ = std::make_shared<boost::context::stack_context>();
-};
-Stacks& OwnStacks() {
-  static thread_local Stacks stacks;
-  return stacks;
 }
 
 constexpr const char* NameOf(Collective collective) {
@@ -113,18 +94,12 @@ void BlockRunner::RunBlock(KernelBody body, const void* params) {
   threads_.clear();
   threads_.resize(static_cast<size_t>(grid_.threads));
   for (Thread& thread : threads_) {
-    thread.fiber = boost::context::fiber(std::allocator_arg, OwnStacks(),
-                                         [this, body, params, &thread](boost::context::fiber&& caller) {
-                                           FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
-                                           thread.caller = std::move(caller);
-                                           body(params);
-                                           thread.ended = true;
-                                           StartSwitch(nullptr, own_stack_, own_stack_bytes_);
-                                           return std::move(thread.caller);
-                                         });
-    const boost::context::stack_context& stack = OwnStacks().last();
-    thread.stack = static_cast<const std::byte*>(stack.sp) - stack.size;
-    thread.stack_bytes = stack.size;
+    thread.fibre.Prepare([this, body, params, &thread] {
+      FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
+      body(params);
+      thread.ended = true;
+      StartSwitch(nullptr, own_stack_, own_stack_bytes_);
+    });
   }
   std::vector<size_t> warps(threads_.size() / kWarp);
   std::iota(warps.begin(), warps.end(), size_t{0});
@@ -152,14 +127,14 @@ void BlockRunner::Resume(size_t thread) {
   running_ = thread;
   Thread& next = threads_[thread];
   void* fake = nullptr;
-  StartSwitch(&fake, next.stack, next.stack_bytes);
-  next.fiber = std::move(next.fiber).resume();
+  StartSwitch(&fake, next.fibre.stack(), next.fibre.stack_bytes());
+  next.fibre.Resume();
   FinishSwitch(fake, nullptr, nullptr);
 }
 
 void BlockRunner::GoBack(Thread* thread) {
   StartSwitch(&thread->fake_stack, own_stack_, own_stack_bytes_);
-  thread->caller = std::move(thread->caller).resume();
+  thread->fibre.GoBack();
   FinishSwitch(thread->fake_stack, &own_stack_, &own_stack_bytes_);
 }
 

@@ -12,7 +12,6 @@
 // Threads: one runs launches at a time, in Run. The functions of device.h find the runner of their thread.
 #pragma once
 
-#include <boost/context/fiber.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +22,7 @@
 
 #include "kernels/cuda/device_base.h"
 #include "tests/support/cuda_emulation/device_space.h"
+#include "tests/support/cuda_emulation/fibre.h"
 
 namespace prefixd::cuda_emulation {
 
@@ -86,12 +86,8 @@ class BlockRunner {
     std::byte bytes[16];
   };
   struct Thread {
-    // The stack of the fibre, for AddressSanitizer, which has to know of every switch.
-    const void* stack = nullptr;
-    size_t stack_bytes = 0;
-    void* fake_stack = nullptr;
-    boost::context::fiber fiber;
-    boost::context::fiber caller;
+    Fibre fibre;
+    void* fake_stack = nullptr;  // of AddressSanitizer, which has to know of every switch
     bool ended = false;
     Collective at = Collective::kNone;
     Operands operands;
