@@ -7,12 +7,14 @@
 // Weights and biases are normal with standard deviation 0.02; norms are 1. The tokenizer
 // (bench/word_tokenizer.h) has one token for each made-up word, as many as the vocabulary holds, so that a
 // prompt of N words has about N tokens.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/arguments.h"
+#include "bench/presets.h"
 #include "bench/word_tokenizer.h"
 #include "kernels/numerics.h"
 #include "model/weights.h"
@@ -28,24 +31,6 @@ namespace prefixd::bench {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Preset {
-  std::string_view name, model_type, class_name;
-  int layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
-  double theta;
-  std::string_view more;  // further members of config.json
-};
-constexpr Preset kPresets[] = {
-    // No real model: small enough to be computed in a test, with a long context.
-    {"llama-40m", "llama", "LlamaForCausalLM", 10, 512, 8, 2, 64, 2048, 4096, 32768, 500000, ""},
-    {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000, ""},
-    {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000, ""},
-    // Mistral 7B v0.1 at half its width and half its depth, with its window.
-    {"mistral-1b", "mistral", "MistralForCausalLM", 16, 2048, 16, 4, 128, 7168, 32000, 32768, 10000,
-     ", \"sliding_window\": 4096"},
-    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 24, 896, 14, 2, 64, 4864, 151936, 32768, 1000000, ""},
-    {"qwen3-0.6b", "qwen3", "Qwen3ForCausalLM", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1000000, ""},
-};
 
 struct Storage {
   std::string_view flag, header_name, config_name;
@@ -149,12 +134,13 @@ std::string ConfigText(const Preset& p, const Storage& storage, const WordTokeni
   return "{\"architectures\": [\"" + std::string(p.class_name) + "\"], \"model_type\": \"" +
          std::string(p.model_type) + "\", \"torch_dtype\": \"" + std::string(storage.config_name) +
          "\", \"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-05, \"rope_scaling\": null, "
-         "\"tie_word_embeddings\": true" +
-         std::string(p.more) + number("rope_theta", static_cast<int64_t>(p.theta)) +
-         number("num_hidden_layers", p.layers) + number("hidden_size", p.hidden) +
-         number("num_attention_heads", p.heads) + number("num_key_value_heads", p.kv_heads) +
-         number("head_dim", p.head_dim) + number("intermediate_size", p.intermediate) +
-         number("vocab_size", p.vocab) + number("max_position_embeddings", p.max_positions) +
+         "\"tie_word_embeddings\": " +
+         (p.tied ? "true" : "false") + (p.window > 0 ? number("sliding_window", p.window) : "") +
+         number("rope_theta", static_cast<int64_t>(p.theta)) + number("num_hidden_layers", p.layers) +
+         number("hidden_size", p.hidden) + number("num_attention_heads", p.heads) +
+         number("num_key_value_heads", p.kv_heads) + number("head_dim", p.head_dim) +
+         number("intermediate_size", p.intermediate) + number("vocab_size", p.vocab) +
+         number("max_position_embeddings", p.max_positions) +
          number("bos_token_id", tokenizer.end_of_text()) + number("eos_token_id", tokenizer.end_of_turn()) +
          "}\n";
 }
@@ -176,17 +162,9 @@ int64_t WriteModel(const fs::path& dir, const Preset& preset, const Storage& sto
   return ParameterCount(*config) * static_cast<int64_t>(DTypeBytes(storage.dtype));
 }
 
-template <typename Row, size_t N>
-const Row* FindRow(const Row (&rows)[N], std::string_view Row::*name, std::string_view wanted) {
-  for (const Row& row : rows) {
-    if (row.*name == wanted) return &row;
-  }
-  return nullptr;
-}
-
 Arguments ParseArguments(int argc, char** argv) {
   std::string presets;
-  for (const Preset& row : kPresets) presets += (presets.empty() ? "" : ", ") + std::string(row.name);
+  for (const Preset& row : Presets()) presets += (presets.empty() ? "" : ", ") + std::string(row.name);
   Arguments arguments("make_model", "Writes a random-weight model. The same arguments give the same bytes.",
                       {{"DIR", "", "", "folder to write"},
                        {"--preset", "NAME", "", "shape of the model; required; one of " + presets},
@@ -197,19 +175,20 @@ Arguments ParseArguments(int argc, char** argv) {
 }
 
 // The row of `rows` that the option names; ends the program when there is none.
-template <typename Row, size_t N>
-const Row& ChosenRow(const Arguments& arguments, const char* option, const Row (&rows)[N],
+template <typename Row>
+const Row& ChosenRow(const Arguments& arguments, const char* option, std::span<const Row> rows,
                      std::string_view Row::*name) {
   std::vector<std::string> names;
   for (const Row& row : rows) names.emplace_back(row.*name);
   if (const auto wanted = arguments.OneOf(option, names); !wanted.ok()) arguments.Fail(wanted.status());
-  return *FindRow(rows, name, arguments.Text(option));
+  return *std::ranges::find(rows, arguments.Text(option), name);
 }
 
 int Main(int argc, char** argv) {
   const Arguments arguments = ParseArguments(argc, argv);
-  const Preset* preset = &ChosenRow(arguments, "--preset", kPresets, &Preset::name);
-  const Storage* storage = &ChosenRow(arguments, "--dtype", kStorages, &Storage::flag);
+  const Preset* preset = &ChosenRow(arguments, "--preset", Presets(), &Preset::name);
+  const Storage* storage =
+      &ChosenRow(arguments, "--dtype", std::span<const Storage>(kStorages), &Storage::flag);
   const auto seed =
       static_cast<uint64_t>(arguments.IntegerOrExit("--seed", 0, std::numeric_limits<int64_t>::max()));
   const std::string dir = arguments.Text("DIR");

@@ -1,6 +1,6 @@
-// Times the steps of a model folder through ModelRunner: prefill of a prompt and single decode steps,
-// compared with the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the
-// chunking and everything that runs between the ops.
+// Times the steps of a model through ModelRunner: prefill of a prompt and single decode steps, compared with
+// the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the chunking and
+// everything that runs between the ops. The model is a folder, or a preset with random weights.
 //
 // prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP/s over the FMA peak of the
 // instruction set. decode: --decode steps, each one token of --sequences sequences that have --prompt tokens;
@@ -13,11 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "bench/bench_model.h"
 #include "bench/harness.h"
 #include "kernels/registry.h"
-#include "model/mapped_file.h"
-#include "model/model_loader.h"
-#include "model/weights.h"
 
 namespace prefixd::bench {
 namespace {
@@ -35,28 +33,18 @@ int Number(const Arguments& arguments, const char* name, int low = 1) {
   return static_cast<int>(arguments.IntegerOrExit(name, low, 1 << 24));
 }
 
-DType KvDType(const Arguments& arguments) {
-  const Result<std::string> name = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16"});
+DType DTypeOf(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
   if (!name.ok()) arguments.Fail(name.status());
   return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
 }
 
 // Multiplications and additions of a prefill of `tokens` tokens with one row of logits.
-double PrefillFlop(const ModelConfig& c, double tokens) {
+double PrefillFlop(const ModelShape& c, double tokens) {
   const double layer =
       2.0 * c.hidden * c.QueryWidth() + 2.0 * c.hidden * c.KvWidth() + 3.0 * c.hidden * c.intermediate;
   const double attention = 2.0 * c.QueryWidth() * tokens * (tokens + 1) / 2;  // scores and sums
   return 2 * (c.layers * (layer * tokens + attention) + 1.0 * c.vocab * c.hidden);
-}
-
-// Bytes of weights that every step reads: all weights except an embedding that is not also the lm_head.
-double StepWeightBytes(const ModelConfig& config, const WeightFiles& files) {
-  double bytes = 0;
-  for (const WeightSpec& spec : RequiredWeights(config)) {
-    if (config.tied_embeddings || spec.name != kEmbeddingWeight)
-      bytes += static_cast<double>(files.Find(spec.name)->bytes.size());
-  }
-  return bytes;
 }
 
 struct Settings {
@@ -125,16 +113,26 @@ Settings ReadSettings(const Arguments& arguments) {
   settings.chunk = Number(arguments, "--chunk");
   settings.decode = Number(arguments, "--decode");
   settings.sequences = Number(arguments, "--sequences");
-  settings.kv_dtype = KvDType(arguments);
+  settings.kv_dtype = DTypeOf(arguments, "--kv-dtype");
   return settings;
+}
+
+std::string PresetNames() {
+  std::string names;
+  for (const Preset& preset : Presets()) names += (names.empty() ? "" : ", ") + std::string(preset.name);
+  return names;
 }
 
 Arguments ParseArguments(int argc, char** argv) {
   Arguments arguments(
       "model_bench", "Times the forward pass of a model: prefill and decode.",
-      {{"--model", "DIR", "", "model folder; required; make_model writes one with random weights"},
+      {{"--model", "DIR", "", "model folder; make_model writes one with random weights"},
+       {"--preset", "NAME", "", "random weights of a shape, instead of a folder: one of " + PresetNames()},
+       {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16 or bf16"},
        {"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+       {"--peak-tflops", "X", "", "ceiling of prefill; without it, that of the CPU"},
+       {"--read-gb", "X", "", "ceiling of decode, GB/s; without it, that of the CPU"},
        {"--kv-dtype", "TYPE", "f16", "f32, f16 or bf16"},
        {"--prompt", "N", "512", "prompt tokens"},
        {"--chunk", "N", "512", "prompt tokens per step"},
@@ -146,47 +144,74 @@ Arguments ParseArguments(int argc, char** argv) {
   return arguments;
 }
 
+// The model that the options name; ends the program when they name none, or two.
+Result<BenchModel> OpenModel(const Arguments& arguments, Backend& backend, int positions) {
+  if (arguments.Given("--model")) return LoadBenchFolder(arguments.Text("--model"), backend, positions);
+  const Preset* const preset = FindPreset(arguments.Text("--preset"));
+  return MakeBenchModel(*preset, DTypeOf(arguments, "--dtype"), backend, positions);
+}
+
+void CheckModelOptions(const Arguments& arguments) {
+  if (arguments.Given("--model") == arguments.Given("--preset"))
+    arguments.Fail(
+        InvalidArgument("one of --model DIR and --preset NAME is needed; make_model writes a DIR"));
+  if (arguments.Given("--preset") && FindPreset(arguments.Text("--preset")) == nullptr) {
+    arguments.Fail(
+        InvalidArgument("--preset '" + arguments.Text("--preset") + "': the presets are " + PresetNames()));
+  }
+}
+
+// In FLOP/s and bytes/s, of a program that uses this backend.
+struct BackendCeilings {
+  double peak, read;
+};
+BackendCeilings CeilingsOf(const Arguments& arguments, const Ceilings& machine, const Backend& backend) {
+  const bool one = backend.threads() == 1;
+  BackendCeilings ceilings{machine.Peak(std::string(backend.name()), backend.threads()),
+                           one ? machine.read_1 : machine.read_all};
+  if (arguments.Given("--peak-tflops")) ceilings.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
+  if (arguments.Given("--read-gb")) ceilings.read = 1e9 * arguments.PositiveOrExit("--read-gb");
+  return ceilings;
+}
+
 int Main(int argc, char** argv) {
   const Arguments arguments = ParseArguments(argc, argv);
   const Settings settings = ReadSettings(arguments);
   const int runs = Number(arguments, "--runs");
   const int threads = Number(arguments, "--threads", 0);
-  const std::string folder = arguments.Text("--model");
-  if (folder.empty()) arguments.Fail(InvalidArgument("--model DIR is missing; make_model writes one"));
+  CheckModelOptions(arguments);
   Report report(arguments);
-  const ModelConfig config = OrDie(ParseModelConfig(OrDie(ReadSmallFile(folder + "/config.json", 1 << 20))));
-  const WeightFiles files = OrDie(WeightFiles::Open(folder));
   const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  const std::string name(backend->name());
-  const Ceilings& ceilings = report.PrintMachine();
+  const BackendCeilings ceilings = CeilingsOf(arguments, report.PrintMachine(), *backend);
 
   const auto start = std::chrono::steady_clock::now();
   const StepLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
                              settings.sequences};
-  LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, limits.context, {}));
-  const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), limits));
+  BenchModel opened = OrDie(OpenModel(arguments, *backend, limits.context));
+  const auto model = OrDie(backend->CreateRunner(std::move(opened.plan), limits));
   const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.Add("load", load, "s", {{"bytes", static_cast<double>(files.total_bytes())}});
+  report.Add("load", load, "s", {{"bytes", opened.bytes}});
 
   Runner runner(*model, *backend, settings);
   const Timing prefill = Measure(runs, [&] { runner.Prefill(0, settings.prompt, settings.chunk); });
-  const double flops = PrefillFlop(config, settings.prompt) / prefill.median;
-  const double peak = ceilings.Peak(name, backend->threads());
-  report.Add(
-      "prefill", settings.prompt / prefill.median, "tokens/s",
-      {{"seconds", prefill.median}, {"gflops", flops / 1e9}, {"of_peak", peak > 0 ? flops / peak : 0}});
+  const double flops = PrefillFlop(model->shape(), settings.prompt) / prefill.median;
+  report.Add("prefill", settings.prompt / prefill.median, "tokens/s",
+             {{"seconds", prefill.median},
+              {"gflops", flops / 1e9},
+              {"of_peak", ceilings.peak > 0 ? flops / ceilings.peak : 0}});
 
   for (int s = 1; s < settings.sequences; ++s) runner.Prefill(s, settings.prompt, settings.chunk);
   const Timing decode = Measure(runs, [&] {
     for (int i = 0; i < settings.decode; ++i) runner.Decode(settings.prompt + i);
   });
   const double step = decode.median / settings.decode;
-  const double kv_bytes = static_cast<double>(KvBytesPerToken(config, settings.kv_dtype)) *
-                          settings.sequences * (settings.prompt + settings.decode / 2.0);
-  const double bandwidth = (StepWeightBytes(config, files) + kv_bytes) / step;
-  const double read = backend->threads() == 1 ? ceilings.read_1 : ceilings.read_all;
-  report.Add("decode", settings.sequences / step, "tokens/s",
-             {{"step_ms", step * 1e3}, {"gb_per_s", bandwidth / 1e9}, {"of_read", bandwidth / read}});
+  const double kv_bytes =
+      static_cast<double>(model->shape().Kv(kBlockTokens, settings.kv_dtype).TokenBytes()) *
+      settings.sequences * (settings.prompt + settings.decode / 2.0);
+  const double bandwidth = (opened.step_bytes + kv_bytes) / step;
+  report.Add(
+      "decode", settings.sequences / step, "tokens/s",
+      {{"step_ms", step * 1e3}, {"gb_per_s", bandwidth / 1e9}, {"of_read", bandwidth / ceilings.read}});
   return report.Finish();
 }
 

@@ -1,0 +1,23 @@
+// BenchModel: a model that model_bench times, from a folder or from a preset. Values; any thread.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "bench/presets.h"
+#include "kernels/backend.h"
+
+namespace prefixd::bench {
+
+struct BenchModel {
+  ModelPlan plan;
+  double bytes = 0;       // of the weights in files, or as random numbers
+  double step_bytes = 0;  // of the weights that every step reads: all but an embedding that is not the head
+};
+
+// Reads a model folder. kUnsupported: this program was built without the libraries that it takes.
+Result<BenchModel> LoadBenchFolder(const std::string& folder, Backend& backend, int positions);
+
+Result<BenchModel> MakeBenchModel(const Preset& preset, DType dtype, Backend& backend, int positions);
+
+}  // namespace prefixd::bench
