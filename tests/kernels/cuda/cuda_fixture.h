@@ -1,15 +1,23 @@
-// What the tests of kernels share: a device, and arrays in its memory. The same tests run on the emulation
-// and, in a build for a device, on a real one.
+// What the tests of kernels share: a device, and arrays in its memory. The same programs test two worlds: the
+// emulation, and with the variable PREFIXD_TEST_MODULE, which names a libprefixd_cuda.so, the first device of
+// that module.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "base/check.h"
+#include "kernels/cuda/module_loader.h"
 #include "kernels/cuda/runtime.h"
+#include "tests/support/cuda_emulation/device_space.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
 
 namespace prefixd::cuda_test {
@@ -18,9 +26,25 @@ using cuda::CudaRuntime;
 using cuda::KernelId;
 using cuda::Stream;
 
-// A new device for one test.
+// Null: the tests run on the emulation. Stops the process when the module has no device.
+inline const cuda::ModuleState* TestModule() {
+  static const cuda::ModuleState* const module = []() -> const cuda::ModuleState* {
+    const char* const file = std::getenv("PREFIXD_TEST_MODULE");
+    if (file == nullptr) return nullptr;
+    const auto* const state = new cuda::ModuleState(cuda::StateOf(file));
+    PREFIXD_CHECK(state->devices > 0) << file << ": " << state->reason;
+    std::printf("the first of %d devices of %s is tested\n", state->devices, file);
+    return state;
+  }();
+  return module;
+}
+
+// A new device for one test. The options are for the emulation.
 inline std::unique_ptr<CudaRuntime> NewDevice(const cuda_emulation::EmulatedOptions& options = {}) {
-  return std::make_unique<cuda_emulation::EmulatedRuntime>(options);
+  if (TestModule() == nullptr) return std::make_unique<cuda_emulation::EmulatedRuntime>(options);
+  Result<std::unique_ptr<CudaRuntime>> runtime = cuda::CreateRuntime(*TestModule(), 0);
+  PREFIXD_CHECK(runtime.ok()) << runtime.status().ToString();
+  return std::move(*runtime);
 }
 
 inline void Wait(CudaRuntime& device, Stream stream = Stream::kCompute) {
@@ -30,7 +54,8 @@ inline void Wait(CudaRuntime& device, Stream stream = Stream::kCompute) {
   ASSERT_TRUE(status.ok()) << status.ToString();
 }
 
-// An array in device memory. Unwritten elements are NaN, or -1 in integers.
+// An array in device memory. Unwritten elements are NaN, or -1 in integers; those of an array of more than
+// DeviceSpace::kFilledBytes may be anything.
 template <typename T>
 class DeviceArray {
  public:
@@ -38,6 +63,7 @@ class DeviceArray {
     auto memory = device->Allocate(std::max<size_t>(size, 1) * sizeof(T));
     PREFIXD_CHECK(memory.ok()) << memory.status().ToString();
     memory_ = *memory;
+    if (TestModule() != nullptr) FillUnwritten();
   }
   DeviceArray(CudaRuntime* device, std::span<const T> values) : DeviceArray(device, values.size()) {
     Set(values);
@@ -71,6 +97,14 @@ class DeviceArray {
   }
 
  private:
+  // The emulation does this by itself.
+  void FillUnwritten() {
+    if (size_ * sizeof(T) > cuda_emulation::DeviceSpace::kFilledBytes) return;
+    Transfer(size_, [&](std::byte* pinned) {
+      std::memset(pinned, 0xFF, size_ * sizeof(T));
+      return device_->CopyToDevice(Stream::kCompute, memory_, pinned, size_ * sizeof(T));
+    });
+  }
   template <typename Copy>
   void Transfer(size_t count, const Copy& copy) const {
     Transfer(count, copy, [] {});

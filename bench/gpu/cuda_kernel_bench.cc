@@ -1,0 +1,328 @@
+// Times the kernels of the CUDA backend one by one, on the shape of a preset: it runs a step, keeps its
+// launches, and repeats those of each kernel alone, layer after layer, so that weights come from memory as in
+// a step. Each is compared with its ceiling: the larger of its bytes at --read-gb and its arithmetic at
+// --peak-tflops. The last row of a case is the step itself.
+//
+// It needs libprefixd_cuda.so and a device; without one it says why and exits with code 3.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/prng.h"
+#include "bench/gpu/launch_recorder.h"
+#include "bench/harness.h"
+#include "bench/presets.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/module_loader.h"
+
+namespace prefixd::bench {
+namespace {
+
+constexpr int kBlockTokens = 16;
+constexpr int kNoDevice = 3;  // exit code
+
+template <typename T>
+T OrDie(Result<T> result) {
+  if (result.ok()) return std::move(*result);
+  std::fprintf(stderr, "cuda_kernel_bench: %s\n", result.status().ToString().c_str());
+  std::exit(1);
+}
+void OrDie(const Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "cuda_kernel_bench: %s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+// A step of `sequences` sequences with `rows` rows each, the first at `position`.
+struct Case {
+  std::string name;
+  int sequences, position, rows;
+  int context() const { return position + rows; }
+};
+
+// What a launch must move and compute, at least.
+struct Work {
+  double bytes = 0, flop = 0;
+};
+
+double ElementBytes(cuda::KernelId kernel) { return FactsOf(kernel).name.ends_with("F32") ? 4 : 2; }
+
+// Attention of one layer over the case.
+Work AttentionWork(const Case& c, const cuda::AttentionParams& p, double element) {
+  Work work;
+  const auto visible = [&](int position) {
+    return p.window > 0 ? std::min(position + 1, p.window) : position + 1;
+  };
+  double scores = 0;
+  for (int i = 0; i < c.rows; ++i) scores += visible(c.position + i);
+  const double tokens = std::min(c.context(), visible(c.context() - 1) + c.rows - 1);
+  work.flop = 4.0 * c.sequences * scores * p.heads * p.kv.head_dim;
+  work.bytes = 2.0 * c.sequences * tokens * p.kv.kv_heads * p.kv.head_dim * element;
+  return work;
+}
+
+Work WorkOf(const Case& c, const RecordedLaunch& recorded) {
+  const cuda::KernelId kernel = recorded.launch.kernel;
+  const std::string_view name = FactsOf(kernel).name;
+  const double element = ElementBytes(kernel);
+  if (name.starts_with("kEmbed")) {
+    const auto& p = recorded.As<cuda::EmbedParams>();
+    return {p.rows * p.dim * (element + 4.0)};
+  }
+  if (name.starts_with("kRmsNorm")) {
+    const auto& p = recorded.As<cuda::RmsNormParams>();
+    return {p.rows * p.dim * (4.0 + element)};
+  }
+  if (name.starts_with("kGather")) {
+    const auto& p = recorded.As<cuda::GatherParams>();
+    return {2.0 * p.rows * p.row_bytes};
+  }
+  if (name.starts_with("kActivation")) {
+    const auto& p = recorded.As<cuda::ActivationParams>();
+    return {p.rows * p.width * (8.0 + element)};
+  }
+  if (name.starts_with("kGemm")) {
+    const auto& p = recorded.As<cuda::GemmParams>();
+    const double x = 1.0 * p.rows * p.k * element, y = 4.0 * p.rows * p.n * (p.accumulate ? 2 : 1);
+    return {1.0 * p.n * p.k * element + x + y, 2.0 * p.rows * p.n * p.k};
+  }
+  if (name.starts_with("kQkv")) {
+    const auto& p = recorded.As<cuda::QkvParams>();
+    return {1.0 * p.rows * (p.heads + 2 * p.kv.kv_heads) * p.kv.head_dim * (4.0 + element)};
+  }
+  if (name.starts_with("kAttention")) return AttentionWork(c, recorded.As<cuda::AttentionParams>(), element);
+  if (name.starts_with("kDraw")) {
+    const auto& p = recorded.As<cuda::DrawParamsTable>();
+    return {4.0 * p.specs_count * p.vocab};
+  }
+  return {};  // how much a fold reads depends on the plan
+}
+
+// The row of the table that a launch belongs to.
+std::string KindOf(const RecordedLaunch& recorded) {
+  const std::string name(FactsOf(recorded.launch.kernel).name.substr(1));
+  if (!name.starts_with("Gemm")) return name;
+  const auto& p = recorded.As<cuda::GemmParams>();
+  return name + " " + std::to_string(p.n) + "x" + std::to_string(p.k);
+}
+
+struct Limits {
+  double read = 0, peak = 0;  // bytes/s, FLOP/s; 0: not known
+  double Seconds(const Work& work) const {
+    return std::max(read > 0 ? work.bytes / read : 0, peak > 0 ? work.flop / peak : 0);
+  }
+};
+
+class Bench {
+ public:
+  Bench(std::unique_ptr<cuda::CudaRuntime> runtime, const Preset& preset, DType dtype, DType kv_dtype,
+        const std::vector<Case>& cases)
+      : kv_dtype_(kv_dtype) {
+    auto recorder = std::make_unique<LaunchRecorder>(std::move(runtime));
+    recorder_ = recorder.get();
+    backend_ = cuda::CreateCudaBackend(std::move(recorder));
+    StepLimits limits;
+    size_t blocks = 0;
+    for (const Case& c : cases) {
+      limits.context = std::max(limits.context, c.context());
+      limits.max_rows = std::max(limits.max_rows, c.sequences * c.rows);
+      limits.max_logit_rows = std::max(limits.max_logit_rows, c.sequences);
+      blocks = std::max(blocks, static_cast<size_t>(c.sequences) * BlocksOf(c));
+    }
+    ModelPlan plan = OrDie(RandomPlan(preset, dtype, limits.context, *backend_));
+    weight_bytes_ = static_cast<double>(plan.weights.bytes);
+    const KvLayout layout = plan.shape.Kv(kBlockTokens, kv_dtype_);
+    vocab_ = plan.shape.vocab;
+    runner_ = OrDie(backend_->CreateRunner(std::move(plan), limits));
+    pool_ = OrDie(backend_->AllocateKv(layout, static_cast<uint32_t>(blocks)));
+    FillPool(layout);
+  }
+
+  double weight_bytes() const { return weight_bytes_; }
+
+  void Run(Report& report, const Case& c, const Limits& limits, int runs) {
+    recorder_->Begin();
+    Step(c);
+    const std::vector<RecordedLaunch> launches = recorder_->Take();
+    std::vector<std::string> kinds;  // in the order of the step
+    std::map<std::string, std::vector<const RecordedLaunch*>> by_kind;
+    for (const RecordedLaunch& launch : launches) {
+      auto& of_kind = by_kind[KindOf(launch)];
+      if (of_kind.empty()) kinds.push_back(KindOf(launch));
+      of_kind.push_back(&launch);
+    }
+    double all = 0;
+    for (const std::string& kind : kinds) {
+      const auto& of_kind = by_kind[kind];
+      const double seconds = SecondsOf(of_kind, runs);
+      Work work;
+      for (const RecordedLaunch* launch : of_kind) {
+        const Work one = WorkOf(c, *launch);
+        work.bytes += one.bytes;
+        work.flop += one.flop;
+      }
+      all += seconds;
+      const auto count = static_cast<double>(of_kind.size());
+      report.Add(c.name + ": " + kind, seconds / count * 1e6, "us",
+                 {{"launches", count},
+                  {"gb_per_s", work.bytes / seconds / 1e9},
+                  {"tflops", work.flop / seconds / 1e12},
+                  {"of_ceiling", limits.Seconds(work) / seconds}});
+    }
+    const Timing step = Measure(runs, [&] { Step(c); });
+    report.Add(c.name + ": step", step.median * 1e6, "us",
+               {{"best", step.best * 1e6},
+                {"kernels", all * 1e6},
+                {"launches", static_cast<double>(launches.size())},
+                {"tokens_per_s", c.sequences * c.rows / step.median}});
+  }
+
+ private:
+  static size_t BlocksOf(const Case& c) {
+    return static_cast<size_t>((c.context() + kBlockTokens - 1) / kBlockTokens);
+  }
+
+  // Random numbers in every block: zeros take less power, so the device runs faster.
+  void FillPool(const KvLayout& layout) {
+    std::vector<std::byte> block(layout.BlockBytes());
+    Prng prng(2);
+    for (size_t i = 0; i + 2 <= block.size(); i += 2) {
+      // f16 of +-[1, 1.5], bf16 of +-[0.0078, 0.0312]; a pair of them is an f32 of about that size.
+      const auto half = static_cast<uint16_t>(0x3C00 | (prng.Next() & 0x81FF));
+      block[i] = static_cast<std::byte>(half);
+      block[i + 1] = static_cast<std::byte>(half >> 8);
+    }
+    const auto copier = OrDie(backend_->CreateKvCopier(layout));
+    for (BlockId b = 0; b < pool_->blocks(); ++b) OrDie(copier->Write(block, *pool_, b));
+  }
+
+  void Step(const Case& c) {
+    const size_t blocks = BlocksOf(c);
+    std::vector<std::vector<BlockId>> tables;
+    std::vector<SequenceSpan> spans;
+    std::vector<LogitRow> rows(static_cast<size_t>(c.sequences));
+    for (int s = 0; s < c.sequences; ++s) {
+      std::vector<BlockId>& table = tables.emplace_back();
+      // Blocks of a sequence are far from each other, as after a while of serving.
+      for (size_t b = 0; b < blocks; ++b)
+        table.push_back(static_cast<BlockId>(b * static_cast<size_t>(c.sequences)) + static_cast<BlockId>(s));
+      rows[static_cast<size_t>(s)].row = (s + 1) * c.rows - 1;
+      rows[static_cast<size_t>(s)].draw.params.temperature = 0;
+    }
+    for (int s = 0; s < c.sequences; ++s)
+      spans.push_back({s * c.rows, c.rows, c.position, tables[static_cast<size_t>(s)]});
+    std::vector<TokenId> tokens;
+    for (int i = 0; i < c.sequences * c.rows; ++i) tokens.push_back((c.position + i * 7919) % vocab_);
+    runner_->Launch({{tokens, spans}, rows, pool_.get()}, {});
+    OrDie(runner_->Collect());
+  }
+
+  // Of all launches of a kind, one after the other: the median of `runs` rounds, each of so many repeats that
+  // the wait at its end does not count.
+  double SecondsOf(const std::vector<const RecordedLaunch*>& launches, int runs) {
+    constexpr double kRound = 0.005;  // seconds
+    const auto round = [&](int repeats) {
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < repeats; ++i) {
+        for (const RecordedLaunch* recorded : launches)
+          OrDie(recorder_->Launch(cuda::Stream::kCompute, recorded->launch));
+      }
+      OrDie(recorder_->Synchronize(OrDie(recorder_->Record(cuda::Stream::kCompute))));
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    round(1);
+    const int repeats = std::clamp(static_cast<int>(kRound / round(1)), 1, 1000);
+    std::vector<double> seconds;
+    for (int i = 0; i < runs; ++i) seconds.push_back(round(repeats) / repeats);
+    std::ranges::sort(seconds);
+    return seconds[seconds.size() / 2];
+  }
+
+  const DType kv_dtype_;
+  LaunchRecorder* recorder_ = nullptr;  // owned by the backend
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<KvPool> pool_;
+  double weight_bytes_ = 0;
+  int vocab_ = 0;
+};
+
+// Decodes of one and of several sequences, and prompts without and with a cached prefix.
+std::vector<Case> CasesOf(const Arguments& arguments) {
+  const int context = static_cast<int>(arguments.IntegerOrExit("--context", 4, 1 << 20));
+  const int rows = static_cast<int>(arguments.IntegerOrExit("--rows", 1, 1 << 16));
+  const int sequences = static_cast<int>(arguments.IntegerOrExit("--sequences", 1, 4096));
+  if (rows >= context) arguments.Fail(InvalidArgument("--rows must be below --context"));
+  const int quarter = context / 4;
+  const auto decode = [](int n, int length) {
+    return Case{"decode " + std::to_string(n) + " at " + std::to_string(length), n, length - 1, 1};
+  };
+  const auto prefill = [&](int position) {
+    return Case{"prefill " + std::to_string(rows) + " at " + std::to_string(position), 1, position, rows};
+  };
+  return {decode(1, quarter),         decode(1, context), decode(std::max(2, sequences / 4), quarter),
+          decode(sequences, quarter), prefill(0),         prefill(context - rows)};
+}
+
+DType DTypeOf(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
+  if (!name.ok()) arguments.Fail(name.status());
+  return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
+}
+
+int Main(int argc, char** argv) {
+  std::string presets;
+  for (const Preset& preset : Presets()) presets += (presets.empty() ? "" : ", ") + std::string(preset.name);
+  Arguments arguments(
+      "cuda_kernel_bench", "Times the kernels of the CUDA backend one by one.",
+      {{"--preset", "NAME", "llama-8b", "shape of the model: one of " + presets},
+       {"--dtype", "TYPE", "bf16", "of the weights: f32, f16 or bf16"},
+       {"--kv-dtype", "TYPE", "bf16", "of the KV"},
+       {"--context", "N", "8192", "tokens of the longest sequence"},
+       {"--rows", "N", "512", "tokens of a prefill"},
+       {"--sequences", "N", "64", "most sequences that decode, with a quarter of the context"},
+       {"--read-gb", "X", "", "ceiling of memory, GB/s"},
+       {"--peak-tflops", "X", "", "ceiling of arithmetic"},
+       {"--runs", "N", "5", "timed runs"},
+       {"--module", "FILE", "", "libprefixd_cuda.so; without it, the one beside the program"},
+       {"--device", "N", "0", "the device"},
+       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  const Preset* const preset = FindPreset(arguments.Text("--preset"));
+  if (preset == nullptr) arguments.Fail(InvalidArgument("--preset: the presets are " + presets));
+  const std::vector<Case> cases = CasesOf(arguments);
+  const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000));
+  Limits limits;
+  if (arguments.Given("--read-gb")) limits.read = 1e9 * arguments.PositiveOrExit("--read-gb");
+  if (arguments.Given("--peak-tflops")) limits.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
+  Report report(arguments);
+
+  const cuda::ModuleState state =
+      arguments.Given("--module") ? cuda::StateOf(arguments.Text("--module")) : cuda::FindModule();
+  if (state.devices == 0) {
+    std::fprintf(stderr, "cuda_kernel_bench: no kernel was timed: %s\n", state.reason.c_str());
+    return kNoDevice;
+  }
+  report.PrintMachine();
+  const int device = static_cast<int>(arguments.IntegerOrExit("--device", 0, 1024));
+  std::unique_ptr<cuda::CudaRuntime> runtime = OrDie(cuda::CreateRuntime(state, device));
+  const cuda::DeviceFacts facts = runtime->facts();
+  std::printf("device: %s, %d multiprocessors, %s\n", facts.name.c_str(), facts.multiprocessors,
+              facts.versions.c_str());
+  Bench bench(std::move(runtime), *preset, DTypeOf(arguments, "--dtype"), DTypeOf(arguments, "--kv-dtype"),
+              cases);
+  std::printf("%s, %.0f MB of weights\n", arguments.Text("--preset").c_str(), bench.weight_bytes() / 1e6);
+  for (const Case& c : cases) bench.Run(report, c, limits, runs);
+  return report.Finish();
+}
+
+}  // namespace
+}  // namespace prefixd::bench
+
+int main(int argc, char** argv) { return prefixd::bench::Main(argc, argv); }
