@@ -1,6 +1,11 @@
 // `scalar`: functions whose bits must be equal on the host and on the device: Exp and the weights and random
 // numbers of sampling as the kernels define them, exp2 by polynomials of degree 5 and 6 with fma by name,
-// division, square root and reciprocal square root, fma with subnormals. Exits with 1 if outputs differ.
+// division, square root and reciprocal square root, fma with subnormals, and the conversions of stored
+// elements, as instructions and as the kernels' own code. Exits with 1 if outputs differ. The instruction
+// ex2.approx is only shown: no kernel uses it.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "bench/gpu/probe_base.cuh"
 #include "kernels/numerics.h"
 #include "kernels/sampling.h"
@@ -75,6 +80,14 @@ __host__ __device__ inline float Exp2(float x) {
 // Rounded once, but for cases closer than 2^-64 to a midpoint of two floats.
 float HostRsqrt(float x) { return static_cast<float>(1.0L / std::sqrt(static_cast<long double>(x))); }
 
+// To a stored type and back.
+__host__ __device__ inline float ThroughBF16(float x) {
+  return numerics::F32FromBF16(numerics::F32ToBF16(x));
+}
+__host__ __device__ inline float ThroughF16(float x) { return numerics::F32FromF16(numerics::F32ToF16(x)); }
+// One number that differs when one of two does.
+__host__ __device__ inline float Pair(float x, float y) { return x + 0.5f * y; }
+
 struct Function {
   const char* name;
   float (*host)(float, float);
@@ -91,6 +104,12 @@ constexpr Function kFunctions[] = {
     {"fma_rn(x, y, x)", [](float x, float y) { return std::fma(x, y, x); }},
     {"x * y", [](float x, float y) { return x * y; }},
     {"f32 to bf16", [](float x, float) { return FloatOf(BF16Bits(x)); }},
+    {"f32 to bf16 of numerics.h", [](float x, float) { return ThroughBF16(x); }},
+    {"f32 to f16 of numerics.h", [](float x, float) { return ThroughF16(x); }},
+    {"cvt.rn.bf16.f32", [](float x, float) { return ThroughBF16(x); }},
+    {"cvt.rn.f16.f32", [](float x, float) { return ThroughF16(x); }},
+    {"cvt.f32.f16", [](float x, float) { return numerics::F32FromF16(static_cast<uint16_t>(Bits(x))); }},
+    {"cvt.rn.bf16x2.f32", [](float x, float y) { return Pair(ThroughBF16(x), ThroughBF16(y)); }},
 };
 
 __device__ float OnDevice(int function, float x, float y) {
@@ -115,8 +134,22 @@ __device__ float OnDevice(int function, float x, float y) {
       return __fmaf_rn(x, y, x);
     case 9:
       return __fmul_rn(x, y);
-    default:
+    case 10:
       return FloatOf(BF16Bits(x));
+    case 11:
+      return ThroughBF16(x);
+    case 12:
+      return ThroughF16(x);
+    case 13:
+      return __bfloat162float(__float2bfloat16_rn(x));
+    case 14:
+      return __half2float(__float2half_rn(x));
+    case 15:
+      return __half2float(__ushort_as_half(static_cast<unsigned short>(Bits(x))));
+    default: {
+      const float2 both = __bfloat1622float2(__floats2bfloat162_rn(x, y));
+      return Pair(both.x, both.y);
+    }
   }
 }
 
@@ -192,7 +225,31 @@ int64_t ProbeSampling() {
   return word + uniform + exponential;
 }
 
+__global__ void Ex2Kernel(float* outputs) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(outputs[i]) : "f"(Input(1, i, 0)));
+}
+
+// Against 2^x in f64, where that is a normal f32. In units of the last place of the result.
+void ShowEx2() {
+  Buffer<float> device(kInputs);
+  Ex2Kernel<<<kInputs / 256, 256, 0, g_stream>>>(device.get());
+  CHECK_CUDA(cudaGetLastError());
+  const std::vector<float> outputs = device.Read();
+  int64_t compared = 0, rounded = 0;
+  double worst = 0;
+  for (int64_t i = 0; i < kInputs; ++i) {
+    const double x = Input(1, i, 0), exact = std::exp2(x);
+    if (x < -126 || x >= 128) continue;
+    ++compared;
+    rounded += outputs[i] == static_cast<float>(exact);
+    worst = std::max(worst, std::abs(outputs[i] - exact) / std::ldexp(1.0, std::ilogb(exact) - 23));
+  }
+  Row("ex2.approx").Add("inputs", compared).Add("correctly_rounded", rounded).Add("worst_ulp", worst);
+}
+
 void ProbeScalar() {
+  ShowEx2();
   int64_t differing = 0;
   for (int function = 0; function < static_cast<int>(std::size(kFunctions)); ++function) {
     differing += ProbeFunction(function);
