@@ -66,14 +66,28 @@ Memory& ThreadMemory() {
   return memory;
 }
 
+// Whether a sample of the plane is like noise: zstd would find that out by a look at all of it. Of n bytes
+// that are equally likely, a byte value has n / 256, and the sum of the squares is n + n^2 / 256.
+bool IsNoise(std::span<const std::byte> plane) {
+  constexpr size_t kSample = 1024;
+  if (plane.size() < 4 * kSample) return false;
+  std::array<uint32_t, 256> counts{};
+  const size_t step = (plane.size() / kSample - 1) | 1;  // odd: not always the same dimension of a head
+  for (size_t i = 0; i < kSample; ++i) ++counts[static_cast<uint8_t>(plane[i * step])];
+  uint64_t squares = 0;
+  for (const uint64_t count : counts) squares += count * count;
+  return squares <= (kSample + kSample * kSample / 256) * 5 / 4;
+}
+
 // Appends one plane: its stored length, then a frame, or the plane itself when no frame is smaller.
 void AppendPlane(ZSTD_CCtx* compressor, std::span<const std::byte> plane, std::string* out) {
   const size_t length_at = out->size();
   const size_t begin = length_at + sizeof(uint32_t);
   out->resize(begin + plane.size());
-  size_t stored =
-      ZSTD_compress2(compressor, out->data() + begin, plane.size() - 1, plane.data(), plane.size());
-  if (ZSTD_isError(stored) != 0) {
+  size_t stored = plane.size();
+  if (!IsNoise(plane))
+    stored = ZSTD_compress2(compressor, out->data() + begin, plane.size() - 1, plane.data(), plane.size());
+  if (stored == plane.size() || ZSTD_isError(stored) != 0) {
     stored = plane.size();
     std::memcpy(out->data() + begin, plane.data(), stored);
   }
