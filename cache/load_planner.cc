@@ -18,6 +18,8 @@ constexpr size_t kProbeBlocks = 8;
 // A tier stalls when no load has ended for so long.
 constexpr double kShortestStall = 0.05;
 constexpr double kStallBlocks = 16;
+// So much of a hit is computed while a tier stalls, and looked again: each part has a step of its own.
+constexpr double kLeastPart = 1.0 / 16;
 // Seconds. A hit that comes so soon is not worth work that others need, if it is not clearly slower.
 constexpr double kShortWait = 0.02;
 constexpr double kLongestUnknownWait = 1;  // seconds, while nothing is known about computing
@@ -95,13 +97,6 @@ double LoadPlanner::Stall(Tier tier) const {
   return std::max(0.0, now_ - std::max(oldest, rates_[Index(tier)].last_end));
 }
 
-double LoadPlanner::LongestStall(std::span<const Tier> tiers) const {
-  double longest = 0;
-  for (const Tier tier : {Tier::kHost, Tier::kDisk})
-    if (std::ranges::count(tiers, tier) > 0) longest = std::max(longest, Stall(tier));
-  return longest;
-}
-
 bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
   return std::ranges::any_of(tiers, [this](Tier tier) {
     return tier != Tier::kDevice &&
@@ -147,7 +142,7 @@ bool LoadPlanner::IsOutdated(std::span<const Tier> tiers) const {
 LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first, const BlockCounts& ahead,
                                       const ComputeEstimate* compute) const {
   const size_t blocks = tiers.size();
-  Plan plan{.seconds = ComputeSeconds(first, first + blocks, compute), .blocks = blocks};
+  Plan plan{.first = first, .blocks = blocks, .seconds = ComputeSeconds(first, first + blocks, compute)};
   if (options_.policy == LoadPolicy::kLoad) return plan;
   if (options_.policy == LoadPolicy::kRecompute) {
     plan.decision = LoadDecision::kRecompute;
@@ -188,9 +183,8 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double grace = std::max(0.5 * std::min(compute->StepSeconds(), plan.seconds), kShortWait);
   // Where others have begun to compute since the decision, computing takes longer than it said. That is no
   // reason to give up loads, which have the tier to themselves.
-  const double share =
-      static_cast<double>(missing.size()) / static_cast<double>(std::max<size_t>(plan.blocks, 1));
-  const double rest = std::min(now.seconds, share * plan.seconds);
+  const double whole = ComputeSeconds(plan.first, plan.first + plan.blocks, compute);
+  const double rest = now.seconds * (whole > plan.seconds ? plan.seconds / whole : 1);
   const double longest = (1 + kAllowance) * plan.seconds + grace;
   // The queue as it would be at the rate of now. It is waited for only while all of it still comes in time.
   const double slower = plan.rate > 0 ? SlowestBlock(missing) / plan.rate : 1;
@@ -198,7 +192,7 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const bool in_time = waited + rest <= longest + plan.queue && waited + queue + load <= longest;
   if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
   if (!in_time) return false;
-  const double meanwhile = std::max(LongestStall(missing), kShortestStall);
+  const double meanwhile = std::max(kShortestStall, kLeastPart * plan.seconds);
   const size_t least = Fewest(
       missing.size(), [&](size_t some) { return ComputeSeconds(first, first + some, compute) >= meanwhile; });
   *instead = std::max(now.compute, least);

@@ -9,7 +9,7 @@
 // are under way. So it holds for the number of loads that run at once, queue and medium included. Of the last
 // 64 blocks or so, the newer ones count more; what is older than a second counts like 8 blocks. Loads that
 // are under way and of which none has ended for a while say that the tier stalls: to expect as long a pause
-// again is the best guess. A lease that waits for it computes for as long meanwhile.
+// again is the best guess. A lease that waits for it computes a sixteenth of its hit meanwhile.
 //
 // The estimates need loads. After a second without any, a hit that is not worth loading has its last 8
 // blocks, or the half of it, loaded beside the computing (a probe), so that a tier that has become fast again
@@ -95,8 +95,9 @@ class LoadPlanner {
     LoadDecision decision = LoadDecision::kLoad;
     size_t compute = 0;     // leading blocks that are computed
     bool is_probe = false;  // the loads are to measure; nobody should wait for them
-    double seconds = 0;     // to compute all of the blocks; 0: not known
+    size_t first = 0;       // of the blocks of the hit
     size_t blocks = 0;      // of the hit
+    double seconds = 0;     // to compute all of them; 0: not known
     double queue = 0;       // seconds until the loads of others that come first have ended
     double rate = 0;        // seconds for a block of the slowest tier, when this was decided
   };
@@ -108,8 +109,8 @@ class LoadPlanner {
 
   // Whether a lease that has nothing to compute waits for its loads. `plan` is what was decided, at the time
   // `decided`; `missing` are the tiers of the blocks from number `first` on that have not come, or kDevice
-  // for those among them that have. When it does not wait, it computes the first `*instead` of them: as many
-  // as take as long as the tier has stalled, and all when the allowance of invariant 2 is used up.
+  // for those among them that have. When it does not wait, it computes the first `*instead` of them: some,
+  // after which it may ask again, or all when the allowance of invariant 2 is used up.
   bool MayWait(const Plan& plan, double decided, std::span<const Tier> missing, size_t first,
                const ComputeEstimate* compute, size_t* instead) const;
 
@@ -135,7 +136,6 @@ class LoadPlanner {
   };
   // How long no load of the tier has ended while some are under way.
   double Stall(Tier tier) const;
-  double LongestStall(std::span<const Tier> tiers) const;
   bool Stalls(std::span<const Tier> tiers) const;
   // Until `blocks` are loaded from `tier`, after `ahead` others.
   double LoadSeconds(Tier tier, size_t blocks, size_t ahead) const;

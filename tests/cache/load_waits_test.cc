@@ -88,19 +88,38 @@ TEST_F(LoadPlannerTest, ItComputesWhatWouldNowBeComputed) {
   EXPECT_LT(instead_, 60u);
 }
 
-TEST_F(LoadPlannerTest, ItComputesAsLongAsTheTierHasStalled) {
+TEST_F(LoadPlannerTest, ItComputesASixteenthWhileTheTierStalls) {
   Make(LoadPolicy::kAuto, 0, 0.001);
   compute_.token = 0.02 / kBlockTokens;
   const std::vector<Tier> hit = Blocks(Tier::kDisk, 500);  // 10 s
   const LoadPlanner::Plan plan = Decide(hit);
   Start(Tier::kDisk, 0);
-  for (const auto& [stalled, blocks] : {std::pair(0.06, 3u), {0.11, 6u}, {0.31, 16u}}) {
-    planner_->SetTime(stalled);
-    EXPECT_FALSE(MayWait(plan, hit));
-    EXPECT_EQ(instead_, blocks) << stalled;
+  planner_->SetTime(0.06);
+  EXPECT_FALSE(MayWait(plan, hit));
+  EXPECT_EQ(instead_, 32u);
+  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 100), 400));
+  EXPECT_EQ(instead_, 32u);
+  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 10), 490));
+  EXPECT_EQ(instead_, 10u);
+}
+
+// Blocks deep in a hit take longer than those before.
+TEST_F(LoadPlannerTest, TheRestTakesWhatItsDepthSays) {
+  Make(LoadPolicy::kAuto, 0, 0.001);
+  compute_ = {};
+  compute_.growth = 0.0001;
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 100));
+  const double tenth = compute_.Seconds(90 * kBlockTokens, 100 * kBlockTokens);
+  ASSERT_GT(tenth, 0.18 * plan.seconds);
+  for (const double others : {1, 8}) {
+    compute_.growth = 0.0001 * others;
+    for (const double longest : {0.999, 1.001}) {
+      const double waited = 1.05 * plan.seconds + 0.02 - tenth;
+      LoadInTurn(Tier::kDisk, longest * waited - 0.001, 1, 0.001);
+      EXPECT_EQ(MayWait(plan, Blocks(Tier::kDisk, 10), 90), longest < 1) << others;
+    }
+    Make(LoadPolicy::kAuto, 0, 0.001);
   }
-  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 1)));
-  EXPECT_EQ(instead_, 1u);
 }
 
 // In parts, each with steps of its own, it would take longer than the allowance leaves.
