@@ -6,8 +6,13 @@
 // a copy reads stays unchanged, and what it writes stays unread, until an event that was recorded after it
 // has ended.
 //
-// Errors: kResourceExhausted: no memory; the call had no effect. kUnavailable: the device is lost; it stays
-// so for this process, and all later calls return the same. `lost` says so without a call.
+// Errors
+//   kResourceExhausted: no memory; the call had no effect. Only the calls of memory return it: Allocate,
+//     AllocatePinned and FreeBytes.
+//   kUnavailable: the device is lost. It stays so for this process, and all later calls return the same. What
+//     the streams were given touches no memory any more, so the caller may give back all that it uses. An
+//     implementation that cannot be sure of that leaves such memory to the end of the process. `lost` says so
+//     without a call.
 //
 // Threads: any. Calls for one stream come from one thread at a time.
 #pragma once
