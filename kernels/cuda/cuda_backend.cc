@@ -86,7 +86,9 @@ class CudaBackend final : public Backend {
   std::string_view numerics_version() const override { return numerics_; }
   std::string_view kv_layout_name() const override { return "gpu 1"; }
 
+  // Upload cannot report that it has no memory, so what it needs is there with the first buffer.
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, AllocateZeroed(bytes));
     return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(std::move(memory)));
   }
@@ -94,6 +96,7 @@ class CudaBackend final : public Backend {
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     const int rows = CheckSources(sources);
     const MatrixSource& first = sources.front();
+    PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
                              DeviceMemory::Allocate(runtime_, PackedBytes(rows, first.cols, first.dtype)));
     size_t at = 0;
@@ -156,10 +159,13 @@ class CudaBackend final : public Backend {
     return memory;
   }
 
+  Status ReserveStaging() {
+    if (staging_.data() != nullptr) return Status::Ok();
+    PREFIXD_ASSIGN_OR_RETURN(staging_, PinnedMemory::Allocate(runtime_, kStagingBytes));
+    return Status::Ok();
+  }
+
   Status CopyIn(std::byte* to, std::span<const std::byte> from) {
-    if (staging_.data() == nullptr) {
-      PREFIXD_ASSIGN_OR_RETURN(staging_, PinnedMemory::Allocate(runtime_, kStagingBytes));
-    }
     while (!from.empty()) {
       const size_t bytes = std::min(from.size(), kStagingBytes);
       std::memcpy(staging_.data(), from.data(), bytes);

@@ -135,13 +135,13 @@ void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
 
 Status CudaRunner::Compute(const StepInput& input) {
   layers_.clear();
+  // All memory of the step comes first. After it only a lost device fails, and that leaves the memory alone,
+  // so there is no work to wait for.
   PREFIXD_RETURN_IF_ERROR(FillPage(input));
+  PREFIXD_RETURN_IF_ERROR(ReserveResults(input.logit_rows.size()));
   PREFIXD_RETURN_IF_ERROR(page_.Send(Stream::kCompute));
-  const Status enqueued = Enqueue(input);
-  // What was given to the stream uses the memory of the step until it has ended.
-  const Status ended = WaitForLayers();
-  PREFIXD_RETURN_IF_ERROR(enqueued);
-  PREFIXD_RETURN_IF_ERROR(ended);
+  PREFIXD_RETURN_IF_ERROR(Enqueue(input));
+  PREFIXD_RETURN_IF_ERROR(WaitForLayers());
   return TakeResults(input);
 }
 
@@ -155,6 +155,16 @@ Status CudaRunner::FillPage(const StepInput& input) {
   PREFIXD_RETURN_IF_ERROR(page_.Reserve(page_.used()));
   AddArrays(input);
   PREFIXD_CHECK(!page_.full());
+  return Status::Ok();
+}
+
+// The log probabilities that rows report follow the results. They are not part of StepMemory.
+Status CudaRunner::ReserveResults(size_t logit_rows) {
+  const size_t bytes = logit_rows * sizeof(DrawResult) + Size(draws_.top) * (sizeof(int32_t) + sizeof(float));
+  if (bytes <= results_.bytes()) return Status::Ok();
+  PREFIXD_ASSIGN_OR_RETURN(DeviceMemory results, DeviceMemory::Allocate(runtime_, bytes));
+  PREFIXD_ASSIGN_OR_RETURN(taken_, PinnedMemory::Allocate(runtime_, bytes));
+  results_ = std::move(results);
   return Status::Ok();
 }
 
@@ -330,13 +340,8 @@ Status CudaRunner::DrawRows(const StepInput& input) {
   PREFIXD_RETURN_IF_ERROR(Norm(x, weights.final_norm, kept, normed_.data()));
   PREFIXD_RETURN_IF_ERROR(Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept,
                                   nullptr, false, reinterpret_cast<float*>(logits_.data())));
-  // The log probabilities that rows report follow the results. They are not part of StepMemory.
   const size_t results = Size(kept) * sizeof(DrawResult), top = Size(draws_.top);
   const size_t bytes = results + top * (sizeof(int32_t) + sizeof(float));
-  if (bytes > results_.bytes()) {
-    PREFIXD_ASSIGN_OR_RETURN(results_, DeviceMemory::Allocate(runtime_, bytes));
-    PREFIXD_ASSIGN_OR_RETURN(taken_, PinnedMemory::Allocate(runtime_, bytes));
-  }
   DrawParamsTable draws = device_.draws;
   draws.results = reinterpret_cast<DrawResult*>(results_.data());
   draws.top_tokens = reinterpret_cast<int32_t*>(results_.data() + results);

@@ -56,6 +56,7 @@ class CudaRunner final : public ModelRunner {
   // All of them on the runner's thread.
   Status Compute(const StepInput& input);
   Status FillPage(const StepInput& input);
+  Status ReserveResults(size_t logit_rows);
   void AddArrays(const StepInput& input);
   Status Enqueue(const StepInput& input);
   Status Attend(int layer, int rows, const KvPool& pool);
@@ -76,7 +77,7 @@ class CudaRunner final : public ModelRunner {
   DeviceMemory x_, normed_, qkv_, q_, attention_, gate_up_, activated_;
   DeviceMemory last_x_, last_attention_, logits_;
   DeviceMemory partials_, changed_logits_, results_;
-  PinnedMemory taken_;  // results on the host
+  PinnedMemory taken_;  // results on the host, as many bytes as results_
   StepPage page_;
   OnDevice device_;
   std::vector<Units> units_;
