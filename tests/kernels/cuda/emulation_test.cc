@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/cuda/launches.h"
 #include "tests/kernels/cuda/cuda_fixture.h"
 #include "tests/support/cuda_emulation/device.inl.h"
 
@@ -200,6 +201,93 @@ TEST(EmulatedRuntime, ALostDeviceStaysLostAndEndsItsEvents) {
   EXPECT_TRUE(device.lost());
   EXPECT_EQ(device.Zero(cuda::Stream::kCompute, *memory, 256).code(), Code::kUnavailable);
   device.Free(*memory);
+}
+
+TEST(EmulatedRuntime, OnlyCallsForMemoryFindNone) {
+  cuda_emulation::EmulatedRuntime device({});
+  auto first = device.Allocate(256);
+  ASSERT_TRUE(first.ok());
+  device.FailFrom(device.memory_calls() + 1, Code::kResourceExhausted);
+  EXPECT_TRUE(device.FreeBytes().ok());
+  const auto event = device.Record(cuda::Stream::kCompute);
+  EXPECT_TRUE(event.ok() && device.Synchronize(*event).ok());
+  EXPECT_EQ(device.AllocatePinned(256).status().code(), Code::kResourceExhausted);
+  EXPECT_FALSE(device.lost());
+  auto second = device.AllocatePinned(256);
+  ASSERT_TRUE(second.ok()) << "it fails once";
+  device.FreePinned(*second);
+  device.Free(*first);
+}
+
+TEST(EmulatedRuntime, ADeviceIsLostWhileItWorks) {
+  cuda_emulation::EmulatedRuntime device({});
+  auto memory = device.Allocate(256);
+  ASSERT_TRUE(memory.ok());
+  device.LoseAfter(3);
+  Status status = Status::Ok();
+  for (int i = 0; i < 3 && status.ok(); ++i) {  // two pieces of work each
+    ASSERT_TRUE(device.Zero(cuda::Stream::kCompute, *memory, 256).ok() || device.lost());
+    const auto event = device.Record(cuda::Stream::kCompute);
+    status = event.ok() ? device.Synchronize(*event) : event.status();
+  }
+  EXPECT_EQ(status.code(), Code::kUnavailable);
+  EXPECT_TRUE(device.lost());
+  device.Free(*memory);
+}
+
+// Work that touches what a held copy writes is a conflict, and so are writes to what it reads. An event that
+// the copy waits for, and one that the work waits for, order them.
+TEST(EmulatedRuntime, ConflictsWithCopiesAreCounted) {
+  cuda_emulation::EmulatedRuntime device({});
+  {
+    const cuda_test::DeviceArray<uint32_t> array(&device, 64), other(&device, 64);
+    auto* const memory = reinterpret_cast<std::byte*>(array.data());
+    auto* const elsewhere = reinterpret_cast<std::byte*>(other.data());
+    auto pinned = device.AllocatePinned(256);
+    ASSERT_TRUE(pinned.ok());
+    const int32_t row = 0;
+    const cuda_test::DeviceArray<int32_t> rows(&device, std::span(&row, 1));
+    const auto wait = [&](cuda::Stream stream) { cuda_test::Wait(device, stream); };
+
+    device.Hold(cuda::Stream::kSpill, true);
+    ASSERT_TRUE(device.CopyToHost(cuda::Stream::kSpill, *pinned, memory, 128).ok());
+    EXPECT_EQ(device.waiting_copies(cuda::Stream::kSpill), 1u);
+    ASSERT_TRUE(device.CopyOnDevice(cuda::Stream::kCompute, elsewhere, memory, 256).ok());
+    wait(cuda::Stream::kCompute);
+    EXPECT_EQ(device.beside_copies(), 1u);
+    EXPECT_EQ(device.conflicts(), 0u) << "both read";
+    ASSERT_TRUE(device.Zero(cuda::Stream::kCompute, memory + 128, 128).ok());
+    wait(cuda::Stream::kCompute);
+    EXPECT_EQ(device.conflicts(), 0u) << "beside it";
+    ASSERT_TRUE(device.Zero(cuda::Stream::kCompute, memory + 124, 4).ok());
+    wait(cuda::Stream::kCompute);
+    EXPECT_EQ(device.conflicts(), 1u);
+    device.Hold(cuda::Stream::kSpill, false);
+    wait(cuda::Stream::kSpill);
+
+    device.Hold(cuda::Stream::kLoad, true);
+    ASSERT_TRUE(device.CopyToDevice(cuda::Stream::kLoad, memory, *pinned, 4).ok());
+    const cuda::GatherParams reads{
+        .x = memory, .indices = rows.data(), .out = elsewhere, .rows = 1, .row_bytes = 64};
+    const uint64_t before = device.conflicts();
+    ASSERT_TRUE(device.Launch(cuda::Stream::kCompute, cuda::LaunchOf(reads)).ok());
+    wait(cuda::Stream::kCompute);
+    EXPECT_GT(device.conflicts(), before) << "a kernel reads what the copy writes";
+    device.Hold(cuda::Stream::kLoad, false);
+    wait(cuda::Stream::kLoad);
+
+    const uint64_t so_far = device.conflicts();
+    ASSERT_TRUE(device.Launch(cuda::Stream::kCompute, cuda::LaunchOf(reads)).ok());
+    const auto read = device.Record(cuda::Stream::kCompute);
+    ASSERT_TRUE(read.ok() && device.WaitFor(cuda::Stream::kLoad, *read).ok());
+    ASSERT_TRUE(device.CopyToDevice(cuda::Stream::kLoad, memory, *pinned, 4).ok());
+    const auto copied = device.Record(cuda::Stream::kLoad);
+    ASSERT_TRUE(copied.ok() && device.WaitFor(cuda::Stream::kCompute, *copied).ok());
+    ASSERT_TRUE(device.Launch(cuda::Stream::kCompute, cuda::LaunchOf(reads)).ok());
+    wait(cuda::Stream::kCompute);
+    EXPECT_EQ(device.conflicts(), so_far) << "events order them";
+    device.FreePinned(*pinned);
+  }
 }
 
 TEST(EmulatedRuntime, MemoryIsBoundedAndGivenBack) {

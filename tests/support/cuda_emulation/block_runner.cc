@@ -290,8 +290,17 @@ std::byte* BlockRunner::Locate(const void* address, size_t bytes) {
   return found;
 }
 
+void BlockRunner::NoteAccess(const void* address, size_t bytes, bool writes) {
+  const auto* const begin = static_cast<const std::byte*>(address);
+  for (const Busy& busy : busy_) {
+    const bool overlaps = begin < busy.begin + busy.bytes && busy.begin < begin + bytes;
+    if (overlaps && (writes || busy.is_written)) ++conflicts_;
+  }
+}
+
 std::byte* BlockRunner::Read(const void* address, size_t bytes) {
   std::byte* const found = Locate(address, bytes);
+  if (!busy_.empty()) NoteAccess(address, bytes, false);
   if (IsShared(address)) {
     const auto offset = static_cast<size_t>(found - shared_bytes_);
     for (size_t i = offset; i < offset + bytes; ++i)
@@ -302,6 +311,7 @@ std::byte* BlockRunner::Read(const void* address, size_t bytes) {
 
 std::byte* BlockRunner::Write(const void* address, size_t bytes) {
   std::byte* const found = Locate(address, bytes);
+  if (!busy_.empty()) NoteAccess(address, bytes, true);
   if (IsShared(address)) {
     const auto offset = static_cast<size_t>(found - shared_bytes_);
     std::fill_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), bytes, true);

@@ -60,6 +60,17 @@ class BlockRunner {
   // fma, ten times as fast.
   void set_exact_products(bool exact) { exact_products_ = exact; }
 
+  // Memory that copies beside the launches may touch: a launch leaves alone what one of them writes, and
+  // writes nothing that one of them reads. NoteAccess adds to `conflicts` where that is not so.
+  struct Busy {
+    const std::byte* begin;
+    size_t bytes;
+    bool is_written;
+  };
+  void SetBusy(std::vector<Busy> busy) { busy_ = std::move(busy); }
+  void NoteAccess(const void* address, size_t bytes, bool writes);
+  uint64_t conflicts() const { return conflicts_; }
+
   // Of the thread that is running. Only device functions call them.
   static BlockRunner& Current();
   int thread() const { return static_cast<int>(running_); }
@@ -114,6 +125,8 @@ class BlockRunner {
 
   std::minstd_rand random_;
   bool exact_products_ = true;
+  std::vector<Busy> busy_;
+  uint64_t conflicts_ = 0;
   std::string name_;
   Grid grid_;
   int block_x_ = 0, block_y_ = 0;

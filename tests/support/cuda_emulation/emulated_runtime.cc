@@ -1,5 +1,6 @@
 #include "tests/support/cuda_emulation/emulated_runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -56,32 +57,53 @@ EmulatedRuntime::~EmulatedRuntime() {
 }
 
 void EmulatedRuntime::FailFrom(uint64_t first, Code error) {
-  fail_with_ = error;
-  fail_from_ = first;
+  PREFIXD_CHECK(error == Code::kResourceExhausted || error == Code::kUnavailable);
+  (error == Code::kUnavailable ? lost_from_ : no_memory_at_) = first;
 }
 
-Status EmulatedRuntime::Admit() {
-  const uint64_t call = calls_++;
-  if (lost_) return Unavailable("the device is lost");
-  if (call < fail_from_) return Status::Ok();
-  if (fail_with_ == Code::kUnavailable) {
-    lost_ = true;
-    return Unavailable("the device is lost (emulated)");
+void EmulatedRuntime::LoseAfter(uint64_t work) {
+  MutexLock lock(mutex_);
+  lose_at_ = work_ + work;
+}
+
+void EmulatedRuntime::Hold(Stream stream, bool held) {
+  {
+    MutexLock lock(mutex_);
+    held_[static_cast<size_t>(stream)] = held;
   }
-  fail_from_ = UINT64_MAX;
-  return {fail_with_, "an emulated failure"};
+  changed_.NotifyAll();
+}
+
+size_t EmulatedRuntime::waiting_copies(Stream stream) {
+  MutexLock lock(mutex_);
+  const std::deque<Work>& queue = streams_[static_cast<size_t>(stream)];
+  return static_cast<size_t>(std::ranges::count(queue, true, &Work::is_copy));
+}
+
+Status EmulatedRuntime::Admit(bool wants_memory) {
+  const uint64_t call = calls_++;
+  const uint64_t memory_call = wants_memory ? memory_calls_++ : 0;
+  if (!lost_ && call < lost_from_) {
+    if (wants_memory && memory_call == no_memory_at_) return ResourceExhausted("no memory (emulated)");
+    return Status::Ok();
+  }
+  lost_ = true;
+  changed_.NotifyAll();
+  MutexLock lock(mutex_);
+  while (running_) changed_.Wait(mutex_);
+  return Unavailable("the device is lost (emulated)");
 }
 
 // --- Memory ---
 
 Result<size_t> EmulatedRuntime::FreeBytes() {
-  PREFIXD_RETURN_IF_ERROR(Admit());
+  PREFIXD_RETURN_IF_ERROR(Admit(true));
   MutexLock lock(mutex_);
   return options_.bytes - used_;
 }
 
 Result<std::byte*> EmulatedRuntime::Allocate(size_t bytes) {
-  PREFIXD_RETURN_IF_ERROR(Admit());
+  PREFIXD_RETURN_IF_ERROR(Admit(true));
   MutexLock lock(mutex_);
   std::byte* const memory = bytes > options_.bytes - used_ ? nullptr : DeviceSpace::Get().Allocate(bytes);
   if (memory == nullptr) return ResourceExhausted("no device memory for " + FormatSize(bytes));
@@ -100,7 +122,7 @@ void EmulatedRuntime::Free(std::byte* memory) {
 }
 
 Result<std::byte*> EmulatedRuntime::AllocatePinned(size_t bytes) {
-  PREFIXD_RETURN_IF_ERROR(Admit());
+  PREFIXD_RETURN_IF_ERROR(Admit(true));
   auto* const memory = static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
   if (memory == nullptr) return ResourceExhausted("no memory for " + FormatSize(bytes));
   std::memset(memory, 0xFF, bytes);
@@ -143,7 +165,10 @@ Status EmulatedRuntime::Give(Stream stream, Work work) {
 Status EmulatedRuntime::Copy(Stream stream, std::byte* to, const std::byte* from, size_t bytes) {
   return Give(stream,
               {.run = [this, to, from, bytes] { std::memmove(Reach(to, bytes), Reach(from, bytes), bytes); },
-               .is_copy = true});
+               .is_copy = true,
+               .reads = from,
+               .writes = to,
+               .bytes = bytes});
 }
 Status EmulatedRuntime::CopyToDevice(Stream stream, std::byte* device, const std::byte* host, size_t bytes) {
   return Copy(stream, device, host, bytes);
@@ -156,7 +181,9 @@ Status EmulatedRuntime::CopyOnDevice(Stream stream, std::byte* to, const std::by
 }
 
 Status EmulatedRuntime::Zero(Stream stream, std::byte* device, size_t bytes) {
-  return Give(stream, {.run = [this, device, bytes] { std::memset(Reach(device, bytes), 0, bytes); }});
+  return Give(stream, {.run = [this, device, bytes] { std::memset(Reach(device, bytes), 0, bytes); },
+                       .writes = device,
+                       .bytes = bytes});
 }
 
 Status EmulatedRuntime::Launch(Stream stream, const cuda::KernelLaunch& launch) {
@@ -198,7 +225,9 @@ Status EmulatedRuntime::Synchronize(Event event) {
   changed_.NotifyAll();
   while (!events_[event.number]) changed_.Wait(mutex_);
   --waiting_;
-  return lost_ ? Unavailable("the device is lost") : Status::Ok();
+  if (!lost_) return Status::Ok();
+  while (running_) changed_.Wait(mutex_);
+  return Unavailable("the device is lost (emulated)");
 }
 
 Result<bool> EmulatedRuntime::HasEnded(Event event) {
@@ -216,6 +245,7 @@ int EmulatedRuntime::Choose() {
   int count = 0, copy_count = 0;
   for (int i = 0; i < cuda::kStreams; ++i) {
     if (streams_[i].empty()) continue;
+    if (held_[i] && !lost_) continue;
     const Work& next = streams_[i].front();
     if (next.waits != 0 && !events_[next.waits]) continue;
     if (next.is_copy && options_.late_copies)
@@ -228,10 +258,34 @@ int EmulatedRuntime::Choose() {
   return copy_count > 0 && due ? copies[random_() % static_cast<unsigned>(copy_count)] : -1;
 }
 
+EmulatedRuntime::Work EmulatedRuntime::Take(int stream) {
+  Work work = std::move(streams_[stream].front());
+  streams_[stream].pop_front();
+  std::vector<BlockRunner::Busy> busy;
+  for (int i = 0; i < cuda::kStreams; ++i) {
+    for (const Work& other : streams_[i]) {
+      if (i == stream || (other.waits != 0 && !events_[other.waits])) break;
+      if (other.reads != nullptr) busy.push_back({other.reads, other.bytes, false});
+      if (other.writes != nullptr) busy.push_back({other.writes, other.bytes, true});
+    }
+  }
+  if (work.run && !busy.empty()) ++beside_copies_;
+  runner_.SetBusy(std::move(busy));
+  return work;
+}
+
+void EmulatedRuntime::Run(const Work& work) {
+  if (work.reads != nullptr) runner_.NoteAccess(work.reads, work.bytes, false);
+  if (work.writes != nullptr) runner_.NoteAccess(work.writes, work.bytes, true);
+  work.run();
+  conflicts_ = runner_.conflicts();
+}
+
 // A lost device runs nothing more, but its events end, so that nobody waits for ever.
 void EmulatedRuntime::RunDevice() {
   for (;;) {
     Work work;
+    bool runs = false;
     {
       MutexLock lock(mutex_);
       int stream = Choose();
@@ -243,13 +297,15 @@ void EmulatedRuntime::RunDevice() {
         changed_.Wait(mutex_);
         stream = Choose();
       }
-      work = std::move(streams_[stream].front());
-      streams_[stream].pop_front();
+      work = Take(stream);
+      runs = running_ = work.run && !lost_;
     }
-    if (work.run && !lost_) work.run();
-    if (work.records != 0) {
+    if (runs) Run(work);
+    {
       MutexLock lock(mutex_);
-      events_[work.records] = true;
+      running_ = false;
+      if (++work_ == lose_at_) lost_ = true;
+      if (work.records != 0) events_[work.records] = true;
     }
     changed_.NotifyAll();
   }

@@ -2,7 +2,11 @@
 // streams in any order that the streams and events allow, drawn from a seed. So a missing event shows. With
 // `late_copies` it runs copies only when nothing else can run, or somebody waits for them.
 //
-// Faults: the N-th call fails (FailFrom), once or as a lost device.
+// Faults: a call finds no memory or a lost device (FailFrom), or the device is lost while it works
+// (LoseAfter).
+//
+// Hold keeps the work of a stream back, as a slow bus would. Copies that are given and have not ended may run
+// at any time, so other streams must leave their memory alone: `conflicts` counts where they do not.
 //
 // Threads: any, as CudaRuntime. Destroy it when everything that was allocated is freed: it stops the process
 // otherwise.
@@ -10,6 +14,7 @@
 // Invariants
 //   1. The work of a stream runs in its order, and after the events that it waits for.
 //   2. A kernel or a copy touches only memory that is allocated, and host memory that is pinned.
+//   3. Once a call has returned kUnavailable, no work runs any more.
 #pragma once
 
 #include <atomic>
@@ -72,11 +77,25 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   Status Synchronize(cuda::Event event) override;
   Result<bool> HasEnded(cuda::Event event) override;
 
-  // The calls that could fail, from number `first` on, return `error`: one of them, or all when the device
-  // is lost (kUnavailable). The first call has the number 0.
+  // kResourceExhausted: the call with the number `first` of those that may return it fails, see runtime.h.
+  // kUnavailable: the device is lost with the call that has the number `first` of all that return a status.
+  // The first call has the number 0.
   void FailFrom(uint64_t first, Code error);
-  uint64_t calls() const { return calls_; }
-  uint64_t launches() const { return launches_; }
+  // The device is lost when it has run so much more work (copies, kernels, events), at least 1.
+  void LoseAfter(uint64_t work);
+  uint64_t calls() const { return calls_; }                // that return a status
+  uint64_t memory_calls() const { return memory_calls_; }  // of them, those that may find no memory
+  uint64_t launches() const { return launches_; }          // kernels that have begun
+  uint64_t work() const { return work_; }                  // that has ended
+
+  // While a stream is held, the device takes nothing from it.
+  void Hold(cuda::Stream stream, bool held);
+  // Copies that the stream was given and that have not begun.
+  size_t waiting_copies(cuda::Stream stream);
+  // Pieces of work that ran while copies of another stream might have run as well.
+  uint64_t beside_copies() const { return beside_copies_; }
+  // Accesses of such work to memory that one of those copies writes, and writes to what one of them reads.
+  uint64_t conflicts() const { return conflicts_; }
 
  private:
   struct Work {
@@ -84,9 +103,14 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
     uint64_t records = 0;       // number of an event, or 0
     uint64_t waits = 0;         // as well
     bool is_copy = false;
+    // What a copy, or a Zero, touches.
+    const std::byte* reads = nullptr;
+    const std::byte* writes = nullptr;
+    size_t bytes = 0;
   };
 
-  Status Admit();  // counts a call
+  // Counts a call. `wants_memory`: it may find none.
+  Status Admit(bool wants_memory = false);
   Status Give(cuda::Stream stream, Work work);
   Status Copy(cuda::Stream stream, std::byte* to, const std::byte* from, size_t bytes);
   // Where the host reaches device or pinned memory. Stops the process when it is neither.
@@ -94,17 +118,22 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   void RunDevice();
   // The stream whose next work runs now; -1: none can.
   int Choose() REQUIRES(mutex_);
+  // Takes the next work of a stream, and puts down what copies of other streams may touch beside it.
+  Work Take(int stream) REQUIRES(mutex_);
+  void Run(const Work& work);
 
   const EmulatedOptions options_;
   cuda::DeviceFacts facts_;
   std::atomic<bool> lost_{false};
-  std::atomic<uint64_t> calls_{0}, launches_{0};
-  std::atomic<uint64_t> fail_from_{UINT64_MAX};
-  std::atomic<Code> fail_with_{Code::kUnavailable};
+  std::atomic<uint64_t> calls_{0}, memory_calls_{0}, launches_{0}, work_{0}, beside_copies_{0}, conflicts_{0};
+  std::atomic<uint64_t> no_memory_at_{UINT64_MAX}, lost_from_{UINT64_MAX};  // numbers of calls
 
   Mutex mutex_;
   CondVar changed_;
   std::deque<Work> streams_[cuda::kStreams] GUARDED_BY(mutex_);
+  bool held_[cuda::kStreams] GUARDED_BY(mutex_) = {};
+  bool running_ GUARDED_BY(mutex_) = false;           // the device runs a piece of work
+  uint64_t lose_at_ GUARDED_BY(mutex_) = UINT64_MAX;  // see work_
   bool ends_ GUARDED_BY(mutex_) = false;
   int waiting_ GUARDED_BY(mutex_) = 0;  // threads in Synchronize
   uint64_t next_event_ GUARDED_BY(mutex_) = 1;
