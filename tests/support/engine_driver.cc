@@ -52,24 +52,28 @@ std::string Describe(const std::vector<GeneratedToken>& tokens) {
   return out.str();
 }
 
-LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
-                        const DriverLimits& limits) {
-  LoadedRunner loaded;
-  Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads);
-  PREFIXD_CHECK(made.ok()) << made.status().ToString();
-  loaded.backend = std::move(*made);
+Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::unique_ptr<Backend> backend,
+                                   const DriverLimits& limits) {
+  LoadedRunner loaded{.backend = std::move(backend), .model = nullptr};
   const Result<ModelConfig> config = ParseModelConfig(ReadFileOrDie(folder / "config.json"));
   PREFIXD_CHECK(config.ok()) << config.status().ToString();
   const Result<WeightFiles> files = WeightFiles::Open(folder);
   PREFIXD_CHECK(files.ok()) << files.status().ToString();
-  Result<LoadedPlan> plan = LoadPlan(*config, *files, *loaded.backend, limits.context, {});
-  PREFIXD_CHECK(plan.ok()) << plan.status().ToString();
-  auto model = loaded.backend->CreateRunner(
-      std::move(plan->plan),
-      {limits.context, limits.step_tokens, limits.max_sequences + limits.prompt_logit_rows});
-  PREFIXD_CHECK(model.ok()) << model.status().ToString();
-  loaded.model = std::move(*model);
+  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan plan, LoadPlan(*config, *files, *loaded.backend, limits.context, {}));
+  PREFIXD_ASSIGN_OR_RETURN(
+      loaded.model,
+      loaded.backend->CreateRunner(std::move(plan.plan), {limits.context, limits.step_tokens,
+                                                          limits.max_sequences + limits.prompt_logit_rows}));
   return loaded;
+}
+
+LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
+                        const DriverLimits& limits) {
+  Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads);
+  PREFIXD_CHECK(made.ok()) << made.status().ToString();
+  Result<LoadedRunner> loaded = TryLoadRunner(folder, std::move(*made), limits);
+  PREFIXD_CHECK(loaded.ok()) << loaded.status().ToString();
+  return std::move(*loaded);
 }
 
 std::vector<std::string> RunnableBackends() {

@@ -44,6 +44,9 @@ struct DriverLimits {
 };
 LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
                         const DriverLimits& limits);
+// For a backend that may fail.
+Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::unique_ptr<Backend> backend,
+                                   const DriverLimits& limits);
 
 // Returns the names of the backends that run on this machine, `ref` first.
 std::vector<std::string> RunnableBackends();

@@ -1,5 +1,6 @@
 #include "tests/support/tiny_model.h"
 
+#include <bit>
 #include <cmath>
 #include <fstream>
 #include <sstream>
@@ -23,7 +24,8 @@ void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const Ti
          << R"(,"vocab_size":)" << shape.vocab
          << R"(,"max_position_embeddings":4096,"rms_norm_eps":1e-5,"rope_theta":10000.0,)"
          << R"("tie_word_embeddings":true,)"
-         << R"("torch_dtype":"float32","eos_token_id":0)" << shape.more << '}';
+         << R"("torch_dtype":")" << (shape.bf16 ? "bfloat16" : "float32") << R"(","eos_token_id":0)"
+         << shape.more << '}';
   std::ofstream(folder / "config.json") << config.str();
 
   const Result<ModelConfig> parsed = ParseModelConfig(config.str());
@@ -38,10 +40,16 @@ void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const Ti
     for (const int64_t extent : spec.shape) count *= extent;
     // The scale is large enough that attention is not uniform and neighbouring logits differ.
     const double scale = vector ? 0.2 : 2.0 / std::sqrt(static_cast<double>(spec.shape.back()));
-    for (int64_t i = 0; i < count; ++i)
-      PutLittle<float>(&data, static_cast<float>((vector && !bias ? 1 : 0) + scale * (2 * prng.Unit() - 1)));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto value = static_cast<float>((vector && !bias ? 1 : 0) + scale * (2 * prng.Unit() - 1));
+      if (shape.bf16)
+        PutLittle<uint16_t>(&data, static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+      else
+        PutLittle<float>(&data, value);
+    }
     if (header.size() > 1) header += ',';
-    header += '"' + spec.name + R"(":{"dtype":"F32","shape":[)" + std::to_string(spec.shape[0]);
+    header += '"' + spec.name + R"(":{"dtype":")" + (shape.bf16 ? "BF16" : "F32") + R"(","shape":[)" +
+              std::to_string(spec.shape[0]);
     if (!vector) header += ',' + std::to_string(spec.shape[1]);
     header += R"(],"data_offsets":[)" + std::to_string(begin) + ',' + std::to_string(data.size()) + "]}";
   }

@@ -1,5 +1,5 @@
 // Writes a model folder with a few thousand random parameters, for tests of the engine that need a real model
-// but no real text: config.json and model.safetensors (f32), without a tokenizer. Any thread.
+// but no real text: config.json and model.safetensors, without a tokenizer. Any thread.
 #pragma once
 
 #include <filesystem>
@@ -15,6 +15,7 @@ struct TinyModelShape {
   int head_dim = 8;
   int intermediate = 48;
   int vocab = 64;
+  bool bf16 = false;  // the type of the weights: bf16, or f32
   std::string model_type = "llama";
   std::string more;  // further fields of config.json, such as R"(,"sliding_window":7)"
 };
