@@ -1,0 +1,89 @@
+// What the tests of engines on an emulated device share: the device with a model, and the tiers below it as
+// the daemon makes them: pinned host memory, a disk tier in RAM, a KvCopier, and threads of their own for
+// loads, spills and copies. One thread owns them; they outlive the engine.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "base/executor.h"
+#include "cache/tier_transfers.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/finite.h"
+#include "storage/memory_store.h"
+#include "tests/support/cuda_emulation/emulated_runtime.h"
+#include "tests/support/engine_driver.h"
+
+namespace prefixd::testing_support {
+
+// A device with a model.
+struct CudaMachine {
+  CudaMachine(const std::filesystem::path& folder, const cuda_emulation::EmulatedOptions& options,
+              const DriverLimits& limits)
+      : runtime(options), loaded(*TryLoadRunner(folder, cuda::CreateCudaBackend(&runtime), limits)) {}
+
+  cuda_emulation::EmulatedRuntime runtime;
+  LoadedRunner loaded;
+};
+
+class CudaTiers {
+ public:
+  struct Options {
+    KvLayout layout;
+    uint32_t host_blocks = 0;  // 0: there is no host tier
+    BlockKey fingerprint;      // of the engine's options
+    CodecChoice codec = {};
+  };
+
+  // Fails with the device.
+  static Result<std::unique_ptr<CudaTiers>> Create(const Options& options, Backend* backend) {
+    std::unique_ptr<CudaTiers> tiers(new CudaTiers(options));
+    if (options.host_blocks > 0) {
+      PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateHostKv(options.layout, options.host_blocks));
+    }
+    PREFIXD_ASSIGN_OR_RETURN(tiers->copier_, backend->CreateKvCopier(options.layout));
+    return tiers;
+  }
+
+  // For Engine::Create.
+  LowerTiers lower_tiers() {
+    return [this](KvPool& pool, std::function<void()> wake) -> std::unique_ptr<TransferPort> {
+      TierTransfers::Options transfers{.fingerprint = options_.fingerprint,
+                                       .block_bytes = options_.layout.BlockBytes(),
+                                       .codec = options_.codec};
+      transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+        return copier_->Read(pool, from, to);
+      };
+      transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+        return copier_->Write(from, pool, to);
+      };
+      transfers.host_block = [this](BlockId block) {
+        return std::span(host_->block(block), options_.layout.BlockBytes());
+      };
+      transfers.is_finite = [dtype = options_.layout.dtype](std::span<const std::byte> bytes) {
+        return AllFinite(bytes, dtype);
+      };
+      transfers.wake = std::move(wake);
+      transfers.clock = &clock_;
+      return std::make_unique<TierTransfers>(
+          std::move(transfers), &store_,
+          TierTransfers::Executors{.loads = &loads_, .spills = &spills_, .copies = &copies_});
+    };
+  }
+
+ private:
+  explicit CudaTiers(const Options& options) : options_(options) {}
+
+  const Options options_;
+  const SystemClock clock_;
+  MemoryStore store_{uint64_t{1} << 30};
+  std::unique_ptr<KvPool> host_;
+  std::unique_ptr<KvCopier> copier_;
+  // More jobs than the cache ever starts at once, and room for deletions.
+  ThreadExecutor loads_{2, 1024}, spills_{2, 1024}, copies_{2, 1024};
+};
+
+}  // namespace prefixd::testing_support
