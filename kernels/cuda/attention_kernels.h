@@ -1,8 +1,11 @@
 // Attention over the KV of the pool, a warp for each unit, and the fold of partials. Device code;
-// kernel_table.h states what each does, numerics.h, rule 6, the arithmetic. These are the plain kernels: they
-// read KV from global memory, a fragment at a time.
+// kernel_table.h states what each does, numerics.h, rule 6, the arithmetic. The kernels here serve every
+// shape: they read KV from global memory, a fragment at a time. attention_staged.h has those of usual head
+// sizes.
 #pragma once
 
+#include "kernels/cuda/attention_staged.h"
+#include "kernels/cuda/attention_unit.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/kv_order.h"
 #include "kernels/cuda/launches.h"
@@ -11,79 +14,6 @@
 #include "kernels/cuda/types.h"
 
 namespace prefixd::cuda {
-
-PREFIXD_DEVICE float NegativeInfinity() { return std::bit_cast<float>(0xFF800000u); }
-PREFIXD_DEVICE float Larger(float a, float b) { return a < b ? b : a; }
-PREFIXD_DEVICE float ShuffleF32(float value, int mask) {
-  return std::bit_cast<float>(device::ShuffleXor(std::bit_cast<uint32_t>(value), mask));
-}
-
-// The first token that a row at `position` sees.
-PREFIXD_DEVICE int WindowStart(int position, int window) {
-  return window == 0 || position < window ? 0 : position - window + 1;
-}
-
-// What the lanes of a warp share of a unit.
-struct UnitView {
-  AttentionUnit unit;
-  int kv_head, head_dim, width;  // width: of o in shared memory
-  int sequence;
-  int first_token, last_token;  // that any of its rows sees
-
-  PREFIXD_DEVICE bool Sees(int token) const { return token >= first_token && token <= last_token; }
-  PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
-};
-
-PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p) {
-  UnitView view;
-  view.unit = device::LoadStruct(p.units + device::BlockX());
-  view.kv_head = view.unit.head / (p.heads / p.kv.kv_heads);
-  view.head_dim = p.kv.head_dim;
-  view.width = (p.kv.head_dim + 7) / 8 * 8;
-  const auto last = device::LoadStruct(p.places + view.unit.first_row + view.unit.rows - 1);
-  view.sequence = last.sequence;
-  view.last_token = last.position;
-  view.first_token = WindowStart(last.position - view.unit.rows + 1, p.window);
-  return view;
-}
-
-// A query row of a unit: what it sees, and its state.
-struct QueryRow {
-  bool exists;
-  int first, last;  // tokens that it sees
-  float m, l;       // of the span
-  float total_m, total_l;
-
-  PREFIXD_DEVICE bool Sees(int token) const { return exists && token >= first && token <= last; }
-};
-
-PREFIXD_DEVICE QueryRow RowOf(const AttentionParams& p, const UnitView& view, int i) {
-  QueryRow row{i < view.query_rows(), 0, -1, 0, 0, NegativeInfinity(), 0};
-  if (!row.exists) return row;
-  row.last = device::LoadStruct(p.places + view.unit.first_row + i / view.unit.heads).position;
-  row.first = WindowStart(row.last, p.window);
-  return row;
-}
-
-// The factors of a fold; the first span that a row sees replaces the total.
-struct FoldFactors {
-  bool skip, first;
-  float a, b;
-};
-PREFIXD_DEVICE FoldFactors FactorsOf(float total_m, float m, float l) {
-  if (l == 0) return {true, false, 0, 0};
-  const float larger = Larger(total_m, m);
-  if (total_m == NegativeInfinity()) return {false, true, 0, 1};
-  return {false, false, Exp(device::Add(total_m, -larger)), Exp(device::Add(m, -larger))};
-}
-PREFIXD_DEVICE float FoldInto(const FoldFactors& f, float total, float value) {
-  if (f.skip) return total;
-  return f.first ? value : device::Fma(value, f.b, device::Mul(total, f.a));
-}
-
-PREFIXD_DEVICE float* PartialOf(const AttentionParams& p, const UnitView& view, int i) {
-  return p.partials + At(view.unit.partial + i, view.head_dim + 2);
-}
 
 // --- KV of 16 bits: tensor cores ---
 
@@ -113,20 +43,6 @@ PREFIXD_DEVICE uint32_t PairOfValues(const AttentionParams& p, const UnitView& v
   return pair;
 }
 
-// The q of a lane: rows g and g + 8, columns d .. d + 1 and d + 8 .. d + 9.
-template <typename H>
-PREFIXD_DEVICE void LoadQueries(const AttentionParams& p, const UnitView& view, int d, uint32_t (&a)[4]) {
-  for (int i = 0; i < 4; ++i) {
-    const int row = device::Lane() / 4 + i % 2 * 8, at = d + i / 2 * 8;
-    a[i] = 0;
-    if (row >= view.query_rows() || at >= view.head_dim) continue;
-    const size_t head =
-        At(view.unit.first_row + row / view.unit.heads, p.heads) + view.unit.head + row % view.unit.heads;
-    a[i] = device::LoadGlobal<uint32_t>(static_cast<const H*>(p.q) +
-                                        head * static_cast<size_t>(view.head_dim) + at);
-  }
-}
-
 // Scores of the 64 tokens from `tile` on, as the accumulators of a lane have them.
 template <typename H>
 PREFIXD_DEVICE void ScoreTile(const AttentionParams& p, const UnitView& view, int tile, float (&s)[8][4]) {
@@ -143,43 +59,6 @@ PREFIXD_DEVICE void ScoreTile(const AttentionParams& p, const UnitView& view, in
       device::Mma16816<Rounded<H>::kHalf>(s[n], a, b);
     }
   }
-}
-
-// Makes probabilities of the scores of row `half` (g or g + 8) of a lane, and updates m and l. Collective
-// over the warp. Returns the factor of o; 1 when nothing changes.
-PREFIXD_DEVICE float SoftmaxTile(int tile, int half, QueryRow* row, float (&s)[8][4]) {
-  float largest = row->m;
-  for (int n = 0; n < 8; ++n) {
-    for (int i = 0; i < 2; ++i) {
-      float& score = s[n][2 * half + i];
-      if (!row->Sees(tile + n * 8 + device::Lane() % 4 * 2 + i)) score = NegativeInfinity();
-      largest = Larger(largest, score);
-    }
-  }
-  largest = Larger(largest, ShuffleF32(largest, 1));
-  largest = Larger(largest, ShuffleF32(largest, 2));
-  const bool none = largest == NegativeInfinity();
-  float sum = 0;
-  for (int n = 0; n < 8; ++n) {
-    for (int i = 0; i < 2; ++i) {
-      float& score = s[n][2 * half + i];
-      score = score == NegativeInfinity() ? 0.0f : Exp(device::Add(score, -largest));
-      sum = device::Add(sum, score);
-    }
-  }
-  sum = device::Add(sum, ShuffleF32(sum, 2));
-  sum = device::Add(sum, ShuffleF32(sum, 1));
-  if (none) return 1.0f;
-  const float factor = row->m == NegativeInfinity() ? 0.0f : Exp(device::Add(row->m, -largest));
-  row->l = device::Add(device::Mul(row->l, factor), sum);
-  row->m = largest;
-  return factor;
-}
-
-template <typename H>
-PREFIXD_DEVICE uint32_t PairOf(float low, float high) {
-  return static_cast<uint32_t>(Rounded<H>::From(low).bits) |
-         static_cast<uint32_t>(Rounded<H>::From(high).bits) << 16;
 }
 
 // The 16 x 8 floats of a tile of o in shared memory: where the element i of a lane lies.

@@ -5,11 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 
+// PREFIXD_UNROLL, before a loop of constant length: an array that it walks over can then stay in registers.
 #ifdef __CUDACC__
+#define PREFIXD_UNROLL _Pragma("unroll")
 #define PREFIXD_DEVICE __device__ __forceinline__
 #define PREFIXD_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #include <source_location>
+#define PREFIXD_UNROLL
 #define PREFIXD_DEVICE inline
 #define PREFIXD_HOST_DEVICE inline
 #endif

@@ -100,7 +100,9 @@ struct AttentionUnit {
   int32_t first_span, spans;
   int32_t partial;  // index of the first of its rows * heads partials
 };
-// Each warp takes units, and writes a partial (numerics.h, rule 6) for each of their query rows.
+// Each warp takes a unit, and writes a partial (numerics.h, rule 6) for each of its query rows. AttentionHalf
+// and AttentionF32 serve every shape. Attention<H, D> gives the bits of AttentionHalf, for a head_dim of D
+// and blocks of a multiple of 8 tokens.
 struct AttentionParams {
   const AttentionUnit* units;
   int32_t unit_count;
@@ -180,12 +182,16 @@ struct DrawParamsTable {
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
   X(kQkvF32, QkvParams, Qkv<float>)
-#define PREFIXD_CUDA_ATTENTION_KERNELS(X)                 \
-  X(kAttentionBF16, AttentionParams, AttentionHalf<Bf16>) \
-  X(kAttentionF16, AttentionParams, AttentionHalf<F16>)   \
-  X(kAttentionF32, AttentionParams, AttentionF32)         \
-  X(kFoldBF16, FoldParams, Fold<Bf16>)                    \
-  X(kFoldF16, FoldParams, Fold<F16>)                      \
+#define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \
+  X(kAttention64BF16, AttentionParams, Attention<Bf16, 64>)   \
+  X(kAttention64F16, AttentionParams, Attention<F16, 64>)     \
+  X(kAttention128BF16, AttentionParams, Attention<Bf16, 128>) \
+  X(kAttention128F16, AttentionParams, Attention<F16, 128>)   \
+  X(kAttentionBF16, AttentionParams, AttentionHalf<Bf16>)     \
+  X(kAttentionF16, AttentionParams, AttentionHalf<F16>)       \
+  X(kAttentionF32, AttentionParams, AttentionF32)             \
+  X(kFoldBF16, FoldParams, Fold<Bf16>)                        \
+  X(kFoldF16, FoldParams, Fold<F16>)                          \
   X(kFoldF32, FoldParams, Fold<float>)
 #define PREFIXD_CUDA_DRAW_KERNELS(X) X(kDraw, DrawParamsTable, Draw)
 

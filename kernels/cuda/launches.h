@@ -29,6 +29,12 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
   return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
 }
 
+// The same of Attention<H, D>: K and V of a tile, and o of all spans.
+constexpr size_t StagedAttentionSharedBytes(int head_dim) {
+  const auto width = static_cast<size_t>(head_dim);
+  return 2 * 64 * width * 2 + kUnitRows * width * sizeof(float);
+}
+
 // One of three instances.
 constexpr KernelId ByType(DType type, KernelId bf16, KernelId f16, KernelId f32) {
   return type == DType::kBF16 ? bf16 : type == DType::kF16 ? f16 : f32;
@@ -63,17 +69,27 @@ inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
           .shared_bytes = t == DType::kF32 ? 0 : kGemmSharedBytes,
           .params = &p};
 }
-// `t` is the type of the KV.
+// `t` is the type of the KV. Attention has PlainLaunchOf as well, for kernels that serve every shape.
 inline KernelLaunch LaunchOf(const QkvParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32), p,
                    p.rows * (p.heads + 2 * p.kv.kv_heads));
 }
-inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
+inline KernelLaunch PlainLaunchOf(const AttentionParams& p, DType t) {
   return {.kernel = ByType(t, KernelId::kAttentionBF16, KernelId::kAttentionF16, KernelId::kAttentionF32),
           .blocks_x = p.unit_count,
           .threads = 32,
           .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
           .params = &p};
+}
+inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
+  KernelLaunch launch = PlainLaunchOf(p, t);
+  const int dim = p.kv.head_dim;
+  if (t == DType::kF32 || (dim != 64 && dim != 128) || p.kv.block_tokens % 8 != 0) return launch;
+  const bool bf16 = t == DType::kBF16;
+  launch.kernel = dim == 64 ? (bf16 ? KernelId::kAttention64BF16 : KernelId::kAttention64F16)
+                            : (bf16 ? KernelId::kAttention128BF16 : KernelId::kAttention128F16);
+  launch.shared_bytes = StagedAttentionSharedBytes(dim);
+  return launch;
 }
 // `t` is the type of the weights.
 inline KernelLaunch LaunchOf(const FoldParams& p, DType t) {

@@ -1,0 +1,194 @@
+// Attention<H, D>: attention over 16-bit KV whose planes have the swizzled order of kv_order.h, for the head
+// sizes that have an instance. A warp copies the K and the V of a tile into shared memory, straight, while it
+// computes with the V and the K before; it holds o and q in registers. Device code; numerics.h, rule 6, has
+// the arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
+//
+// Shared memory of a unit: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and o
+// of the spans so far. StagedAttentionSharedBytes in launches.h is its size.
+#pragma once
+
+#include "kernels/cuda/attention_unit.h"
+#include "kernels/cuda/kv_order.h"
+#include "kernels/cuda/qkv_kernels.h"
+
+namespace prefixd::cuda {
+
+template <typename H, int D>
+class StagedUnit {
+ public:
+  PREFIXD_DEVICE explicit StagedUnit(const AttentionParams& p) : p_(p), view_(ViewOf(p)) {
+    for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
+    PREFIXD_UNROLL
+    for (int k = 0; k < D / 16; ++k) LoadQueries<H>(p, view_, k * 16 + device::Lane() % 4 * 2, q_[k]);
+    PREFIXD_UNROLL
+    for (int n = 0; n < D / 8; ++n)
+      for (int i = 0; i < 4; ++i) device::StoreShared(TotalAt(n, i), 0.0f);
+  }
+
+  PREFIXD_DEVICE void Run() {
+    const int first_span = view_.unit.first_span * kSpanTokens;
+    const int first_tile = view_.first_token / kTileTokens * kTileTokens;
+    const int begin = first_span < first_tile ? first_tile : first_span;
+    const int last_span = first_span + view_.unit.spans * kSpanTokens;
+    const int end = last_span <= view_.last_token ? last_span : view_.last_token + 1;
+    CopyTile(begin, /*values=*/false);
+    CopyTile(begin, /*values=*/true);
+    for (int tile = begin; tile < end; tile += kTileTokens) {
+      const int next = tile + kTileTokens;
+      if (tile == begin || tile % kSpanTokens == 0) BeginSpan();
+      float s[kTileTokens / 8][4];
+      AwaitTile();
+      Score(s);
+      ReleaseTile();
+      CopyTile(next, /*values=*/false, next < end);
+      const float factors[2] = {SoftmaxTile(tile, 0, &rows_[0], s), SoftmaxTile(tile, 1, &rows_[1], s)};
+      AwaitTile();
+      AddValues(s, factors);
+      ReleaseTile();
+      CopyTile(next, /*values=*/true, next < end);
+      if (next >= end || next % kSpanTokens == 0) EndSpan();
+    }
+    Store();
+  }
+
+ private:
+  static constexpr int kTileBytes = kTileTokens * D * 2;
+  static_assert(D % 64 == 0 &&
+                StagedAttentionSharedBytes(D) == size_t{2} * kTileBytes + size_t{4} * kUnitRows * D);
+
+  // Begins the copy of the K or V of a tile, as one group of copies; an empty one when it does not exist.
+  // What no row of the unit sees is 0: nobody may have written it.
+  PREFIXD_DEVICE void CopyTile(int tile, bool values, bool exists = true) {
+    std::byte* to = device::SharedMemory() + (values ? kTileBytes : 0);
+    for (int group = 0; exists && group < kTileTokens / 8; ++group) {
+      const int token = tile + group * 8;
+      const std::byte* from = p_.kv.base;
+      if (token + 7 >= view_.first_token && token <= view_.last_token) {
+        const int in_block = token % p_.kv.block_tokens;
+        from = PlaneOf<H>(p_.kv, p_.tables, {token, view_.sequence}, view_.kv_head, values) +
+               PlaneOffset(in_block, 0, D, 2, p_.kv.block_tokens);
+      }
+      PREFIXD_UNROLL
+      for (int i = 0; i < D / 32; ++i, to += device::kWarp * 16) {
+        const int chunk = i * device::kWarp + device::Lane();  // of 16 bytes; 8 of a token, then the next
+        const bool seen = view_.Sees(token + chunk / 8 % 8);
+        device::CopyAsync16(to + device::Lane() * 16, from + (seen ? chunk * 16 : 0), seen);
+      }
+    }
+    device::CommitCopies();
+  }
+  // Waits for the older one of the two copies in flight.
+  PREFIXD_DEVICE void AwaitTile() {
+    device::WaitCopies<1>();
+    device::SyncWarp();
+  }
+  // All lanes have read it.
+  PREFIXD_DEVICE void ReleaseTile() { device::SyncWarp(); }
+
+  PREFIXD_DEVICE static const std::byte* InTile(int token, int d) {
+    return device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens);
+  }
+  // Of the spans so far; each lane has words of its own.
+  PREFIXD_DEVICE static float* TotalAt(int n, int i) {
+    return reinterpret_cast<float*>(device::SharedMemory() + 2 * kTileBytes) + (n * 4 + i) * device::kWarp +
+           device::Lane();
+  }
+
+  PREFIXD_DEVICE void BeginSpan() {
+    for (QueryRow& row : rows_) {
+      row.m = NegativeInfinity();
+      row.l = 0;
+    }
+    PREFIXD_UNROLL
+    for (int n = 0; n < D / 8; ++n)
+      for (int i = 0; i < 4; ++i) o_[n][i] = 0;
+  }
+
+  PREFIXD_DEVICE void Score(float (&s)[kTileTokens / 8][4]) {
+    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
+    PREFIXD_UNROLL
+    for (int n = 0; n < kTileTokens / 8; ++n)
+      for (int i = 0; i < 4; ++i) s[n][i] = 0;
+    PREFIXD_UNROLL
+    for (int k = 0; k < D / 16; ++k) {
+      PREFIXD_UNROLL
+      for (int n = 0; n < kTileTokens / 8; n += 2) {
+        uint32_t b[4];
+        device::LoadMatrix4(b, InTile(n * 8 + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
+        const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+        device::Mma16816<Rounded<H>::kHalf>(s[n], q_[k], low);
+        device::Mma16816<Rounded<H>::kHalf>(s[n + 1], q_[k], high);
+      }
+    }
+  }
+
+  // o = o * factors + P V.
+  PREFIXD_DEVICE void AddValues(const float (&s)[kTileTokens / 8][4], const float (&factors)[2]) {
+    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
+    PREFIXD_UNROLL
+    for (int n = 0; n < D / 8; ++n)
+      for (int i = 0; i < 4; ++i) o_[n][i] = device::Mul(o_[n][i], factors[i / 2]);
+    PREFIXD_UNROLL
+    for (int k = 0; k < kTileTokens / 16; ++k) {
+      const uint32_t a[4] = {PairOf<H>(s[2 * k][0], s[2 * k][1]), PairOf<H>(s[2 * k][2], s[2 * k][3]),
+                             PairOf<H>(s[2 * k + 1][0], s[2 * k + 1][1]),
+                             PairOf<H>(s[2 * k + 1][2], s[2 * k + 1][3])};
+      PREFIXD_UNROLL
+      for (int n = 0; n < D / 8; n += 2) {
+        uint32_t b[4];
+        device::LoadMatrix4Transposed(
+            b, InTile(k * 16 + matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8) + kTileBytes);
+        const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+        device::Mma16816<Rounded<H>::kHalf>(o_[n], a, low);
+        device::Mma16816<Rounded<H>::kHalf>(o_[n + 1], a, high);
+      }
+    }
+  }
+
+  PREFIXD_DEVICE void EndSpan() {
+    FoldFactors f[2];
+    for (int half = 0; half < 2; ++half) {
+      QueryRow& row = rows_[half];
+      f[half] = FactorsOf(row.total_m, row.m, row.l);
+      row.total_l = FoldInto(f[half], row.total_l, row.l);
+      if (!f[half].skip) row.total_m = Larger(row.total_m, row.m);
+    }
+    PREFIXD_UNROLL
+    for (int n = 0; n < D / 8; ++n) {
+      for (int i = 0; i < 4; ++i) {
+        float* const at = TotalAt(n, i);
+        device::StoreShared(at, FoldInto(f[i / 2], device::LoadShared<float>(at), o_[n][i]));
+      }
+    }
+  }
+
+  PREFIXD_DEVICE void Store() {
+    for (int half = 0; half < 2; ++half) {
+      const int row = device::Lane() / 4 + 8 * half;
+      if (row >= view_.query_rows()) continue;
+      float* const partial = PartialOf(p_, view_, row);
+      if (device::Lane() % 4 == 0) {
+        device::StoreGlobal(partial, rows_[half].total_m);
+        device::StoreGlobal(partial + 1, rows_[half].total_l);
+      }
+      for (int n = 0; n < D / 8; ++n) {
+        float* const to = partial + 2 + n * 8 + device::Lane() % 4 * 2;
+        for (int i = 0; i < 2; ++i)
+          device::StoreGlobal(to + i, device::LoadShared<float>(TotalAt(n, 2 * half + i)));
+      }
+    }
+  }
+
+  const AttentionParams& p_;
+  const UnitView view_;
+  QueryRow rows_[2];  // g and g + 8 of the lane
+  uint32_t q_[D / 16][4];
+  float o_[D / 8][4];  // of the span
+};
+
+template <typename H, int D>
+PREFIXD_DEVICE void Attention(const AttentionParams& p) {
+  StagedUnit<H, D>(p).Run();
+}
+
+}  // namespace prefixd::cuda
