@@ -85,7 +85,8 @@ void PlanAttention(const BatchView& batch, const ModelShape& shape, int window, 
 
 AttentionBound BoundAttention(const ModelShape& shape, const StepLimits& limits) {
   const size_t query_rows = Size(limits.max_rows) * Size(shape.heads);
-  const auto divided = static_cast<size_t>(kMostSpanPartials);
+  const size_t spans = Size((limits.context - 1) / kSpanTokens + 1);
+  const size_t divided = std::min(static_cast<size_t>(kMostSpanPartials), query_rows * spans);
   return {.units = query_rows + divided, .partials = query_rows + divided};
 }
 
