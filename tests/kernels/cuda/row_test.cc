@@ -284,5 +284,26 @@ TEST(KvOrder, IsABijection) {
   }
 }
 
+// What the tensor cores read at once, 16 bytes of each of 8 tokens, lies in pieces that are whole, and in all
+// of the 8 groups of 4 banks.
+TEST(KvOrder, RowsOfAMatrixLieInDifferentBanks) {
+  for (const int dim : {64, 96, 128, 192, 256}) {
+    for (const int tokens : {8, 64}) {
+      for (int t = 0; t < tokens; t += 8) {
+        for (int d = 0; d < dim; d += 8) {
+          unsigned groups = 0;
+          for (int row = 0; row < 8; ++row) {
+            const size_t at = cuda::PlaneOffset(t + row, d, dim, 2, tokens);
+            ASSERT_EQ(at % 16, 0u);
+            ASSERT_EQ(cuda::PlaneOffset(t + row, d + 7, dim, 2, tokens), at + 14);
+            groups |= 1u << at / 16 % 8;
+          }
+          ASSERT_EQ(groups, 0xFFu) << dim << ", token " << t << ", dim " << d;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace prefixd

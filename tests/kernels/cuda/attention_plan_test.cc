@@ -1,0 +1,197 @@
+// How a step is cut into the units of attention (kernels/cuda/attention_plan.h).
+#include "kernels/cuda/attention_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <compare>
+#include <map>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "base/prng.h"
+#include "kernels/cuda/launches.h"
+#include "kernels/cuda/numerics.h"
+#include "kernels/numerics.h"
+
+namespace prefixd {
+namespace {
+
+using cuda::AttentionPlan;
+using cuda::AttentionUnit;
+using cuda::BoundAttention;
+using cuda::FoldPlace;
+using cuda::kSpanTokens;
+
+ModelShape ShapeOf(int heads, int kv_heads) {
+  return {.layers = 1, .heads = heads, .kv_heads = kv_heads, .head_dim = 64, .windows = {0}};
+}
+
+// The rows of a step; block tables play no part in a plan.
+class Rows {
+ public:
+  void Add(int position, int rows) {
+    const auto first = static_cast<int>(tokens_.size());
+    sequences_.push_back({first, rows, position, {}});
+    tokens_.resize(tokens_.size() + static_cast<size_t>(rows));
+  }
+  BatchView view() const { return {tokens_, sequences_}; }
+
+ private:
+  std::vector<TokenId> tokens_;
+  std::vector<SequenceSpan> sequences_;
+};
+
+struct Cell {
+  int row, head, span;
+  friend auto operator<=>(const Cell&, const Cell&) = default;
+};
+
+// Checks a plan against the invariants of attention_plan.h and what kernel_table.h says of units and folds.
+class PlanChecker {
+ public:
+  PlanChecker(const BatchView& batch, const ModelShape& shape, int window, const AttentionPlan& plan)
+      : batch_(batch), shape_(shape), window_(window), plan_(plan) {}
+
+  void Check() {
+    for (const AttentionUnit& unit : plan_.units) CheckUnit(unit);
+    // The numbers of partials are exactly 0 .. partials - 1.
+    ASSERT_EQ(partials_.size(), static_cast<size_t>(plan_.partials));
+    ASSERT_EQ(*partials_.rbegin(), plan_.partials - 1);
+    ASSERT_EQ(plan_.places.size(), static_cast<size_t>(batch_.rows() * shape_.heads));
+    for (const SequenceSpan& sequence : batch_.sequences) {
+      for (int i = 0; i < sequence.rows; ++i) CheckRow(sequence.first_row + i, sequence.position + i);
+    }
+  }
+
+ private:
+  void CheckUnit(const AttentionUnit& unit) {
+    const int group = shape_.heads / shape_.kv_heads;
+    ASSERT_TRUE(unit.rows > 0 && unit.heads > 0 && unit.spans > 0);
+    ASSERT_LE(unit.rows * unit.heads, cuda::kUnitRows);
+    ASSERT_EQ(unit.head / group, (unit.head + unit.heads - 1) / group) << "heads of several KV heads";
+    const auto of = [&](int row) {
+      return std::ranges::find_if(batch_.sequences, [&](const SequenceSpan& s) {
+        return row >= s.first_row && row < s.first_row + s.rows;
+      });
+    };
+    ASSERT_EQ(of(unit.first_row), of(unit.first_row + unit.rows - 1)) << "rows of several sequences";
+    for (int i = 0; i < unit.rows * unit.heads; ++i) {
+      const int row = unit.first_row + i / unit.heads, head = unit.head + i % unit.heads;
+      ASSERT_TRUE(partials_.insert(unit.partial + i).second) << "partial " << unit.partial + i;
+      for (int span = unit.first_span; span < unit.first_span + unit.spans; ++span)
+        ASSERT_TRUE(cells_.insert({row, head, span}).second) << row << ", " << head << ", " << span;
+      spans_of_partial_[unit.partial + i] = {row, head, unit.first_span, unit.spans};
+    }
+  }
+
+  // The partials of each head, in the order of the fold, have all spans that the row sees, ascending.
+  void CheckRow(int row, int position) {
+    const int first = numerics::WindowStart(position, window_) / kSpanTokens, last = position / kSpanTokens;
+    for (int head = 0; head < shape_.heads; ++head) {
+      const FoldPlace& place = plan_.places[static_cast<size_t>(row * shape_.heads + head)];
+      int next = -1;
+      for (int i = 0; i < place.count; ++i) {
+        const auto found = spans_of_partial_.find(place.first + i * place.stride);
+        ASSERT_TRUE(found != spans_of_partial_.end());
+        const auto& [of_row, of_head, first_span, spans] = found->second;
+        ASSERT_TRUE(of_row == row && of_head == head) << of_row << ", " << of_head;
+        ASSERT_TRUE(next < 0 || first_span == next) << "span " << first_span << " after " << next - 1;
+        if (next < 0) {
+          ASSERT_LE(first_span, first);
+        }
+        next = first_span + spans;
+      }
+      ASSERT_GT(next, last);
+    }
+  }
+
+  const BatchView& batch_;
+  const ModelShape& shape_;
+  const int window_;
+  const AttentionPlan& plan_;
+  std::set<Cell> cells_;
+  std::set<int> partials_;
+  std::map<int, std::tuple<int, int, int, int>> spans_of_partial_;  // row, head, first span, spans
+};
+
+TEST(AttentionPlan, EveryRowHeadAndSpanIsInOneUnit) {
+  Prng prng(3);
+  AttentionPlan plan;  // reused, as a runner does
+  for (int round = 0; round < 300; ++round) {
+    const auto kv_heads = static_cast<int>(prng.Between(1, 3));
+    const ModelShape shape = ShapeOf(kv_heads * static_cast<int>(prng.Between(1, 26)), kv_heads);
+    const int window = prng.Chance(0.5) ? 0 : static_cast<int>(prng.Between(1, 600));
+    Rows rows;
+    for (uint64_t i = prng.Between(1, 5); i > 0; --i)
+      rows.Add(static_cast<int>(prng.Below(1000)), static_cast<int>(prng.Between(1, 40)));
+    const BatchView batch = rows.view();
+    for (const int by_spans : {0, cuda::kMostRowsBySpans, 1000}) {
+      PlanAttention(batch, shape, window, &plan, by_spans);
+      PlanChecker(batch, shape, window, plan).Check();
+      if (HasFatalFailure()) return;
+    }
+    PlanAttention(batch, shape, window, &plan);
+    const cuda::AttentionBound bound = BoundAttention(shape, {1040, batch.rows(), batch.rows()});
+    ASSERT_LE(plan.units.size(), bound.units);
+    ASSERT_LE(static_cast<size_t>(plan.partials), bound.partials);
+  }
+}
+
+TEST(AttentionPlan, FewRowsGetAUnitForEachSpanAndManyOneForAll) {
+  AttentionPlan plan;
+  Rows decode;
+  decode.Add(1023, 1);
+  PlanAttention(decode.view(), ShapeOf(8, 2), 0, &plan);
+  ASSERT_EQ(plan.units.size(), 2u * 4);  // KV heads, spans
+  for (const AttentionUnit& unit : plan.units) EXPECT_EQ(unit.spans, 1);
+  Rows chunk;
+  chunk.Add(1000, 24);
+  PlanAttention(chunk.view(), ShapeOf(8, 2), 0, &plan);
+  ASSERT_EQ(plan.units.size(), 2u * 24 / 4);  // 4 rows of 4 heads in a unit
+  for (const AttentionUnit& unit : plan.units) EXPECT_EQ(unit.spans, 4);
+}
+
+TEST(AttentionPlan, WindowsLeaveOutSpans) {
+  AttentionPlan plan;
+  Rows rows;
+  rows.Add(2000, 1);
+  // The window begins at 2000 - w + 1: exactly at span 6 (1536), or one token before.
+  for (const auto& [window, spans] :
+       std::vector<std::pair<int, size_t>>{{465, 2}, {466, 3}, {1, 1}, {0, 8}}) {
+    PlanAttention(rows.view(), ShapeOf(4, 1), window, &plan);
+    EXPECT_EQ(plan.units.size(), spans) << window;
+    EXPECT_EQ(plan.units.front().first_span, 8 - static_cast<int>(spans)) << window;
+  }
+}
+
+// Steps within the limits that need the most units: rows at the end of the context, alone or in chunks.
+TEST(AttentionPlan, NeverNeedsMoreThanItsBound) {
+  AttentionPlan plan;
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{{32, 8}, {24, 1}, {4, 4}}) {
+    const ModelShape shape = ShapeOf(heads, kv_heads);
+    for (const int context : {100, 257, 4096, 131072}) {
+      for (const int max_rows : {1, 17, 64, 512}) {
+        const cuda::AttentionBound bound = BoundAttention(shape, {context, max_rows, max_rows});
+        for (const int rows_of_each : {1, 16, 17}) {
+          if (rows_of_each > context) continue;
+          Rows rows;
+          for (int left = max_rows; left > 0; left -= std::min(left, rows_of_each)) {
+            const int count = std::min(left, rows_of_each);
+            rows.Add(context - count, count);
+          }
+          PlanAttention(rows.view(), shape, 0, &plan);
+          ASSERT_LE(plan.units.size(), bound.units) << context << ", " << max_rows << ", " << rows_of_each;
+          ASSERT_LE(static_cast<size_t>(plan.partials), bound.partials)
+              << context << ", " << max_rows << ", " << rows_of_each;
+        }
+      }
+    }
+  }
+  // A short context does not reserve what a long one needs.
+  EXPECT_LE(BoundAttention(ShapeOf(4, 4), {256, 8, 8}).partials, 8u * 4 * 2);
+}
+
+}  // namespace
+}  // namespace prefixd
