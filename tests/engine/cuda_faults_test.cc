@@ -51,7 +51,7 @@ Request Ask(std::vector<TokenId> prompt, uint64_t seed) {
   request.sampling.seed = seed;
   request.sampling.ignore_eos = true;
   // More than there is room for from the start: the step allocates.
-  request.sampling.logprobs = 20;
+  request.sampling.logprobs = 9;
   for (TokenId token = 0; token < kVocab; ++token)
     request.sampling.logit_bias.push_back({token, 0.01f * static_cast<float>(token % 7)});
   return request;

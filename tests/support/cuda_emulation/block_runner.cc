@@ -18,8 +18,6 @@ namespace {
 constexpr size_t kSharedAlignment = 1024;
 constexpr int kWarp = device::kWarp;
 
-thread_local BlockRunner* current = nullptr;
-
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitizes = true;
 #elif defined(__has_feature)
@@ -49,11 +47,25 @@ constexpr const char* NameOf(Collective collective) {
 
 uint16_t Half(uint32_t pair, int index) { return static_cast<uint16_t>(pair >> (16 * index)); }
 
+// sums += a b
+void AddProducts(const uint16_t (&a)[16][16], const uint16_t (&b)[16][8], gpu::InputType type,
+                 double (&sums)[16][8]) {
+  double y[16][8];
+  for (int k = 0; k < 16; ++k)
+    for (int n = 0; n < 8; ++n) y[k][n] = gpu::ValueOf(b[k][n], type);
+  for (int m = 0; m < 16; ++m) {
+    for (int k = 0; k < 16; ++k) {
+      const double x = gpu::ValueOf(a[m][k], type);
+      for (int n = 0; n < 8; ++n) sums[m][n] += x * y[k][n];
+    }
+  }
+}
+
 }  // namespace
 
-BlockRunner& BlockRunner::Current() {
-  PREFIXD_CHECK(current != nullptr) << "a device function was called outside of a kernel";
-  return *current;
+void BlockRunner::FailOutside() {
+  PREFIXD_CHECK(false) << "a device function was called outside of a kernel";
+  std::abort();
 }
 
 void BlockRunner::Fail(const std::string& what) const { FailAt(threads_[running_], what); }
@@ -70,6 +82,7 @@ void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body
   name_ = name;
   grid_ = grid;
   ranges_.clear();
+  std::ranges::fill(recent_, DeviceSpace::Range{});
   if (grid.shared_bytes > 0) {
     shared_ = DeviceSpace::Get().Allocate(grid.shared_bytes, kSharedAlignment);
     PREFIXD_CHECK(shared_ != nullptr);
@@ -78,18 +91,18 @@ void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body
   std::vector<int> blocks(static_cast<size_t>(grid.blocks_x) * static_cast<size_t>(grid.blocks_y));
   std::iota(blocks.begin(), blocks.end(), 0);
   std::shuffle(blocks.begin(), blocks.end(), random_);
-  BlockRunner* const before = std::exchange(current, this);
+  BlockRunner* const before = std::exchange(current_, this);
   for (const int block : blocks) {
     block_x_ = block % grid.blocks_x;
     block_y_ = block / grid.blocks_x;
     RunBlock(body, params);
   }
-  current = before;
+  current_ = before;
   if (shared_ != nullptr) DeviceSpace::Get().Free(std::exchange(shared_, nullptr));
 }
 
 void BlockRunner::RunBlock(KernelBody body, const void* params) {
-  written_.assign(grid_.shared_bytes, false);
+  written_.assign(grid_.shared_bytes, 0);
   if (grid_.shared_bytes > 0) std::memset(shared_bytes_, 0xFF, grid_.shared_bytes);
   threads_.clear();
   threads_.resize(static_cast<size_t>(grid_.threads));
@@ -238,19 +251,18 @@ void BlockRunner::ComputeMma(Thread* lanes) {
   }
   const auto type =
       lanes[0].operands.type == device::HalfType::kBF16 ? gpu::InputType::kBF16 : gpu::InputType::kF16;
+  double sums[16][8] = {};
+  if (!exact_products_) AddProducts(a, b, type, sums);
   for (int i = 0; i < kWarp; ++i) {
     for (int r = 0; r < 4; ++r) {
       const int row = i / 4 + 8 * (r / 2), column = 2 * (i % 4) + r % 2;
       float& c = lanes[i].operands.c[r];
-      uint16_t x[16], y[16];
-      for (int k = 0; k < 16; ++k) {
-        x[k] = a[row][k];
-        y[k] = b[k][column];
-      }
       if (exact_products_) {
-        c = gpu::MmaDot(x, y, 16, c, type);
+        uint16_t of_column[16];
+        for (int k = 0; k < 16; ++k) of_column[k] = b[k][column];
+        c = gpu::MmaDot(a[row], of_column, 16, c, type);
       } else {
-        for (int k = 0; k < 16; ++k) c = std::fma(gpu::ValueOf(x[k], type), gpu::ValueOf(y[k], type), c);
+        c = static_cast<float>(c + sums[row][column]);
       }
     }
   }
@@ -258,36 +270,22 @@ void BlockRunner::ComputeMma(Thread* lanes) {
 
 // --- Memory ---
 
-bool BlockRunner::IsShared(const void* address) const {
+std::byte* BlockRunner::LocateElsewhere(const void* address, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0)
+    Fail("an access of " + std::to_string(bytes) + " bytes is not aligned");
   const auto* const at = static_cast<const std::byte*>(address);
-  return shared_ != nullptr && at >= shared_ && at < shared_ + grid_.shared_bytes;
-}
-
-std::byte* BlockRunner::LocateGlobal(const std::byte* address, size_t bytes) {
-  for (size_t i = 0; i < ranges_.size(); ++i) {
-    const DeviceSpace::Range& range = ranges_[i];
-    if (address < range.begin || address >= range.begin + range.bytes) continue;
-    const auto offset = static_cast<size_t>(address - range.begin);
-    return offset + bytes <= range.bytes ? range.host + offset : nullptr;
+  const auto has = [&](const DeviceSpace::Range& range) {
+    return at >= range.begin && at < range.begin + range.bytes;
+  };
+  if (!IsShared(address)) {
+    auto found = std::ranges::find_if(ranges_, has);
+    if (found == ranges_.end()) found = ranges_.insert(found, DeviceSpace::Get().Find(address));
+    recent_[1] = std::exchange(recent_[0], *found);
+    const DeviceSpace::Range& range = recent_[0];
+    const auto offset = static_cast<size_t>(at - range.begin);
+    if (range.bytes > 0 && offset + bytes <= range.bytes) return range.host + offset;
   }
-  const DeviceSpace::Range range = DeviceSpace::Get().Find(address);
-  if (range.bytes == 0) return nullptr;
-  ranges_.push_back(range);
-  return LocateGlobal(address, bytes);
-}
-
-std::byte* BlockRunner::Locate(const void* address, size_t bytes) {
-  const auto number = reinterpret_cast<uintptr_t>(address);
-  if (number % bytes != 0) Fail("an access of " + std::to_string(bytes) + " bytes is not aligned");
-  std::byte* found = nullptr;
-  if (IsShared(address)) {
-    const auto offset = static_cast<size_t>(static_cast<const std::byte*>(address) - shared_);
-    if (offset + bytes <= grid_.shared_bytes) found = shared_bytes_ + offset;
-  } else {
-    found = LocateGlobal(static_cast<const std::byte*>(address), bytes);
-  }
-  if (found == nullptr) Fail("an access of " + std::to_string(bytes) + " bytes lies outside of the memory");
-  return found;
+  Fail("an access of " + std::to_string(bytes) + " bytes lies outside of the memory");
 }
 
 void BlockRunner::NoteAccess(const void* address, size_t bytes, bool writes) {
@@ -298,25 +296,8 @@ void BlockRunner::NoteAccess(const void* address, size_t bytes, bool writes) {
   }
 }
 
-std::byte* BlockRunner::Read(const void* address, size_t bytes) {
-  std::byte* const found = Locate(address, bytes);
-  if (!busy_.empty()) NoteAccess(address, bytes, false);
-  if (IsShared(address)) {
-    const auto offset = static_cast<size_t>(found - shared_bytes_);
-    for (size_t i = offset; i < offset + bytes; ++i)
-      if (!written_[i]) Fail("reads byte " + std::to_string(i) + " of shared memory, which nobody wrote");
-  }
-  return found;
-}
-
-std::byte* BlockRunner::Write(const void* address, size_t bytes) {
-  std::byte* const found = Locate(address, bytes);
-  if (!busy_.empty()) NoteAccess(address, bytes, true);
-  if (IsShared(address)) {
-    const auto offset = static_cast<size_t>(found - shared_bytes_);
-    std::fill_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), bytes, true);
-  }
-  return found;
+void BlockRunner::FailUnwritten(size_t offset) const {
+  Fail("reads byte " + std::to_string(offset) + " of shared memory, which nobody wrote");
 }
 
 // The bytes are read now or when they are waited for: kernels must not rely on either. Until then shared
@@ -326,7 +307,7 @@ void BlockRunner::CopyAsync(void* shared, const void* global, bool valid) {
   Thread& thread = threads_[running_];
   Copy copy{.to = static_cast<std::byte*>(shared), .from = valid ? global : nullptr, .group = thread.group};
   const auto offset = static_cast<size_t>(Locate(shared, sizeof copy.bytes) - shared_bytes_);
-  std::fill_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), sizeof copy.bytes, false);
+  std::memset(&written_[offset], 0, sizeof copy.bytes);
   copy.early = random_() % 2 == 0;
   if (valid) {
     const std::byte* const from = Read(global, sizeof copy.bytes);

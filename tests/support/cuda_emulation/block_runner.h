@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <source_location>
@@ -56,8 +57,8 @@ class BlockRunner {
   // Runs all blocks. `name` is that of the kernel.
   void Run(const std::string& name, const Grid& grid, KernelBody body, const void* params);
 
-  // Whether the products of the tensor cores are those of a device, bit for bit. Otherwise they are chains of
-  // fma, ten times as fast.
+  // Whether the products of the tensor cores are those of a device, bit for bit. Otherwise each is a sum in
+  // f64, rounded once, and ten times as fast.
   void set_exact_products(bool exact) { exact_products_ = exact; }
 
   // Memory that copies beside the launches may touch: a launch leaves alone what one of them writes, and
@@ -72,7 +73,10 @@ class BlockRunner {
   uint64_t conflicts() const { return conflicts_; }
 
   // Of the thread that is running. Only device functions call them.
-  static BlockRunner& Current();
+  static BlockRunner& Current() {
+    if (current_ == nullptr) FailOutside();
+    return *current_;
+  }
   int thread() const { return static_cast<int>(running_); }
   const Grid& grid() const { return grid_; }
   int block_x() const { return block_x_; }
@@ -81,8 +85,22 @@ class BlockRunner {
   // Returns what the thread gets.
   Operands Meet(Collective collective, const Operands& operands, std::source_location where);
   // The bytes behind an address of shared or device memory.
-  std::byte* Read(const void* address, size_t bytes);
-  std::byte* Write(const void* address, size_t bytes);
+  std::byte* Read(const void* address, size_t bytes) {
+    std::byte* const found = Locate(address, bytes);
+    if (!busy_.empty()) NoteAccess(address, bytes, false);
+    if (IsShared(address)) {
+      const size_t offset = SharedOffset(address);
+      for (size_t i = offset; i < offset + bytes; ++i)
+        if (written_[i] == 0) FailUnwritten(i);
+    }
+    return found;
+  }
+  std::byte* Write(const void* address, size_t bytes) {
+    std::byte* const found = Locate(address, bytes);
+    if (!busy_.empty()) NoteAccess(address, bytes, true);
+    if (IsShared(address)) std::memset(&written_[SharedOffset(address)], 1, bytes);
+    return found;
+  }
   void CopyAsync(void* shared, const void* global, bool valid);
   void CommitCopies();
   void WaitCopies(int groups);
@@ -118,10 +136,34 @@ class BlockRunner {
   void ComputeBallot(Thread* lanes);
   void ComputeLoadMatrix(Thread* lanes);
   void ComputeMma(Thread* lanes);
-  bool IsShared(const void* address) const;
-  std::byte* Locate(const void* address, size_t bytes);
-  std::byte* LocateGlobal(const std::byte* address, size_t bytes);
+  // Where an address lies in shared memory; at or above grid_.shared_bytes: it does not.
+  size_t SharedOffset(const void* address) const {
+    return reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(shared_);
+  }
+  bool IsShared(const void* address) const { return SharedOffset(address) < grid_.shared_bytes; }
+  std::byte* Locate(const void* address, size_t bytes) {
+    if (!IsShared(address)) {
+      for (const DeviceSpace::Range& range : recent_) {
+        const size_t offset = reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(range.begin);
+        if (offset < range.bytes && IsWithin(address, offset, bytes, range.bytes)) return range.host + offset;
+      }
+    } else if (IsWithin(address, SharedOffset(address), bytes, grid_.shared_bytes)) {
+      return shared_bytes_ + SharedOffset(address);
+    }
+    return LocateElsewhere(address, bytes);
+  }
+  // Whether an access is aligned and ends within the memory, of which it begins at `offset`. `bytes` is a
+  // power of two.
+  static bool IsWithin(const void* address, size_t offset, size_t bytes, size_t size) {
+    return (reinterpret_cast<uintptr_t>(address) & (bytes - 1)) == 0 && offset + bytes <= size;
+  }
+  // Locates it in another allocation, or fails.
+  std::byte* LocateElsewhere(const void* address, size_t bytes);
+  [[noreturn]] static void FailOutside();
+  [[noreturn]] void FailUnwritten(size_t offset) const;
   [[noreturn]] void FailAt(const Thread& thread, const std::string& what) const;
+
+  static inline thread_local BlockRunner* current_ = nullptr;
 
   std::minstd_rand random_;
   bool exact_products_ = true;
@@ -132,8 +174,9 @@ class BlockRunner {
   int block_x_ = 0, block_y_ = 0;
   std::byte* shared_ = nullptr;             // an allocation of the device space
   std::byte* shared_bytes_ = nullptr;       // where the host reaches it
-  std::vector<bool> written_;               // by byte of shared memory
+  std::vector<uint8_t> written_;            // by byte of shared memory: whether it was
   std::vector<DeviceSpace::Range> ranges_;  // that this launch has touched: looking them up takes a lock
+  DeviceSpace::Range recent_[2];            // the last two of them
   std::vector<Thread> threads_;
   size_t running_ = 0;
   const void* own_stack_ = nullptr;  // of the thread that calls Run
