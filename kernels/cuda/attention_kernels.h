@@ -82,7 +82,11 @@ PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int 
     for (int k = 0; k < 4; ++k) {
       const int token = tile + k * 16 + device::Lane() % 4 * 2, d = n * 8 + device::Lane() / 4;
       const uint32_t b[2] = {PairOfValues<H>(p, view, token, d), PairOfValues<H>(p, view, token + 8, d)};
-      device::Mma16816<Rounded<H>::kHalf>(c, a[k], b);
+      const int first = tile + k * 16;
+      if (view.Differs(first, first + 16) && device::Ballot(HasNonFinite<H>(b[0]) || HasNonFinite<H>(b[1])))
+        AddSeenValues<H>(view, first, a[k], b, c);
+      else
+        device::Mma16816<Rounded<H>::kHalf>(c, a[k], b);
     }
     for (int i = 0; i < 4; ++i) device::StoreShared(TileOfO(o, view, n, i), c[i]);
   }

@@ -43,7 +43,10 @@ class StagedUnit {
       CopyTile(next, /*values=*/false, next < end);
       const float factors[2] = {SoftmaxTile(tile, 0, &rows_[0], s), SoftmaxTile(tile, 1, &rows_[1], s)};
       AwaitTile();
-      AddValues(s, factors);
+      if (view_.Differs(tile, next) && HasNonFiniteValue())
+        AddValues<true>(tile, s, factors);
+      else
+        AddValues<false>(tile, s, factors);
       ReleaseTile();
       CopyTile(next, /*values=*/true, next < end);
       if (next >= end || next % kSpanTokens == 0) EndSpan();
@@ -122,8 +125,18 @@ class StagedUnit {
     }
   }
 
-  // o = o * factors + P V.
-  PREFIXD_DEVICE void AddValues(const float (&s)[kTileTokens / 8][4], const float (&factors)[2]) {
+  // Whether V of the tile has an infinity or a NaN. Collective over the warp.
+  PREFIXD_DEVICE static bool HasNonFiniteValue() {
+    bool found = false;
+    for (int i = device::Lane(); i < kTileBytes / 4; i += device::kWarp)
+      found =
+          HasNonFinite<H>(device::LoadShared<uint32_t>(device::SharedMemory() + kTileBytes + i * 4)) || found;
+    return device::Ballot(found) != 0;
+  }
+
+  // o = o * factors + P V; kBySeen: for each row with what it sees only.
+  template <bool kBySeen>
+  PREFIXD_DEVICE void AddValues(int tile, const float (&s)[kTileTokens / 8][4], const float (&factors)[2]) {
     const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
     for (int n = 0; n < D / 8; ++n)
@@ -139,8 +152,13 @@ class StagedUnit {
         device::LoadMatrix4Transposed(
             b, InTile(k * 16 + matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8) + kTileBytes);
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        device::Mma16816<Rounded<H>::kHalf>(o_[n], a, low);
-        device::Mma16816<Rounded<H>::kHalf>(o_[n + 1], a, high);
+        if constexpr (kBySeen) {
+          AddSeenValues<H>(view_, tile + k * 16, a, low, o_[n]);
+          AddSeenValues<H>(view_, tile + k * 16, a, high, o_[n + 1]);
+        } else {
+          device::Mma16816<Rounded<H>::kHalf>(o_[n], a, low);
+          device::Mma16816<Rounded<H>::kHalf>(o_[n + 1], a, high);
+        }
       }
     }
   }

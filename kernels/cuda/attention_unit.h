@@ -27,8 +27,17 @@ struct UnitView {
   int kv_head, head_dim, width;  // width: of o in shared memory
   int sequence;
   int first_token, last_token;  // that any of its rows sees
+  int first_position, window;   // of its first row
 
   PREFIXD_DEVICE bool Sees(int token) const { return token >= first_token && token <= last_token; }
+  // Whether its step row number `row` does.
+  PREFIXD_DEVICE bool RowSees(int row, int token) const {
+    return token <= first_position + row && token >= WindowStart(first_position + row, window);
+  }
+  // Whether one row sees a token of [begin, end) that another row does not see.
+  PREFIXD_DEVICE bool Differs(int begin, int end) const {
+    return unit.rows > 1 && (end - 1 > first_position || begin < WindowStart(last_token, window));
+  }
   PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
 };
 
@@ -41,7 +50,9 @@ PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p) {
   const auto last = device::LoadStruct(p.places + view.unit.first_row + view.unit.rows - 1);
   view.sequence = last.sequence;
   view.last_token = last.position;
-  view.first_token = WindowStart(last.position - view.unit.rows + 1, p.window);
+  view.first_position = last.position - view.unit.rows + 1;
+  view.window = p.window;
+  view.first_token = WindowStart(view.first_position, p.window);
   return view;
 }
 
@@ -136,6 +147,32 @@ template <typename H>
 PREFIXD_DEVICE uint32_t PairOf(float low, float high) {
   return static_cast<uint32_t>(Rounded<H>::From(low).bits) |
          static_cast<uint32_t>(Rounded<H>::From(high).bits) << 16;
+}
+
+// Whether one of a pair of elements is an infinity or a NaN.
+template <typename H>
+PREFIXD_DEVICE bool HasNonFinite(uint32_t pair) {
+  constexpr uint32_t kExponent = Rounded<H>::kHalf == device::HalfType::kBF16 ? 0x7F80 : 0x7C00;
+  return (pair & kExponent) == kExponent || (pair >> 16 & kExponent) == kExponent;
+}
+
+// c += P V of the 16 tokens from `token` on, for each row with the V of what it sees only: the P of other
+// tokens is 0, but 0 times an infinity is NaN. a, b and c are fragments of P, V and o.
+template <typename H>
+PREFIXD_DEVICE void AddSeenValues(const UnitView& view, int token, const uint32_t (&a)[4],
+                                  const uint32_t (&b)[2], float (&c)[4]) {
+  for (int row = 0; row < view.unit.rows; ++row) {
+    uint32_t seen[2];
+    for (int i = 0; i < 2; ++i) {
+      const int at = token + device::Lane() % 4 * 2 + 8 * i;
+      seen[i] = (view.RowSees(row, at) ? b[i] & 0x0000FFFFu : 0u) |
+                (view.RowSees(row, at + 1) ? b[i] & 0xFFFF0000u : 0u);
+    }
+    float sums[4] = {c[0], c[1], c[2], c[3]};
+    device::Mma16816<Rounded<H>::kHalf>(sums, a, seen);
+    for (int i = 0; i < 4; ++i)
+      if ((device::Lane() / 4 + i / 2 * 8) / view.unit.heads == row) c[i] = sums[i];
+  }
 }
 
 }  // namespace prefixd::cuda

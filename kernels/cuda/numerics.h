@@ -22,11 +22,12 @@
 //      when m is -inf; P = Exp(score - m'), or 0 for a score of -inf. The sum of P of a tile: token t is
 //      added to partial sum (t mod 8) / 2, ascending from +0, and the four are added as (s0 + s2) + (s1 +
 //      s3). l = l * c + that sum; o = o * c, and then o += round(P) V by mma.m16n8k16, 16 tokens at a time,
-//      ascending. A span begins with m = -inf, l = 0, o = 0, and gives (m, l, o). The spans of which the row
-//      sees a token are folded in ascending order: the total (M, L, O) is that of the first one, and then M'
-//      = max(M, m); a = Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O = fma(o, b, O * a); M = M'. out
-//      = round(O * (1 / L)). With f32 KV the products are chains of fma as in rule 1, the second one over the
-//      tokens that the row sees, and P is not rounded.
+//      ascending, where the V of a token that the row does not see is 0, whatever the block holds. A span
+//      begins with m = -inf, l = 0, o = 0, and gives (m, l, o). The spans of which the row sees a token are
+//      folded in ascending order: the total (M, L, O) is that of the first one, and then M' = max(M, m); a =
+//      Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O = fma(o, b, O * a); M = M'. out = round(O * (1 /
+//      L)). With f32 KV the products are chains of fma as in rule 1, the second one over the tokens that the
+//      row sees, and P is not rounded.
 //   7. Draws are those of kernels/sampling.h. Log probabilities are those of kernels/logit_row.h, but for the
 //      order of their sum in f64: thread t of 256 adds the weights of the tokens t, t + 256, ... in ascending
 //      order, and then the 256 sums are added in ascending order.

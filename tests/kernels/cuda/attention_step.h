@@ -36,6 +36,9 @@ struct AttentionCase {
   BlockId first_block = 1;  // ids are [first_block, ..), descending in a sequence
   size_t block_bytes = 0;   // 0: as the layout has it
   DType out = DType::kF32;  // type of the weights, to which the fold rounds
+  // A token whose V is `special` in every third dimension; -1: none.
+  int special_token = -1;
+  float special = 0;
 };
 
 class AttentionStep {
@@ -140,6 +143,7 @@ class AttentionStep {
           ((kind * 64 + static_cast<uint64_t>(sequence)) * 64 + static_cast<uint64_t>(head)) << 32 |
           static_cast<uint64_t>(position) << 10 | static_cast<uint64_t>(d);
       row.push_back(Rounded(static_cast<float>((ToUnitInterval(RandomAt(7, place)) * 4 - 2) * size), type_));
+      if (kind == kValue && position == case_.special_token && d % 3 == 1) row.back() = case_.special;
     }
     return row;
   }
