@@ -1,6 +1,7 @@
 // The kernel of draws against kernels/logit_row.cc: the same tokens, ranks and likeliest tokens.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -162,6 +163,83 @@ TEST_F(CudaDraw, RowsWithoutAChoice) {
     rows[1].draw.params.temperature = 0;
     Check(rows, logits, 4);
   }
+}
+
+// A thread has several tokens without a weight, of which some are banned.
+TEST_F(CudaDraw, TheFirstAllowedOfTokensWithoutAWeight) {
+  constexpr int kVocab = 700;
+  const std::vector<float> logits(3 * kVocab, -kInfinity);
+  const std::vector<std::vector<TokenId>> allowed = {{300, 556}, {44, 300}, {}};
+  std::vector<std::vector<TokenId>> banned(allowed.size());
+  std::vector<LogitRow> rows(allowed.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (TokenId id = 0; id < kVocab; ++id)
+      if (std::ranges::count(allowed[i], id) == 0) banned[i].push_back(id);
+    rows[i].draw.banned = banned[i];
+  }
+  Check(rows, logits, kVocab);
+}
+
+// More changes and bans than a block has threads, as a mask has, and more log probabilities than usual.
+TEST_F(CudaDraw, LongListsOfChangesAndBans) {
+  constexpr int kVocab = 3000;
+  constexpr size_t kRows = 4;
+  Prng prng(3);
+  std::vector<RowData> data(kRows);
+  std::vector<LogitRow> rows(kRows);
+  std::vector<float> logits;
+  for (size_t i = 0; i < kRows; ++i) {
+    for (int id = 0; id < kVocab; ++id) {
+      logits.push_back(Logit(prng, static_cast<int>(i)));
+      if (prng.Chance(0.3)) data[i].bias.push_back({id, static_cast<float>(prng.Below(41)) - 20.0f});
+      if (prng.Chance(0.4)) data[i].counts.push_back({id, static_cast<int>(prng.Below(4))});
+      if (prng.Chance(0.8)) data[i].banned.push_back(id);
+    }
+    // The likeliest token is the last one of each list.
+    const TokenId last = kVocab - 1 - static_cast<TokenId>(i);
+    std::erase_if(data[i].bias, [&](const LogitBias& bias) { return bias.token == last; });
+    data[i].bias.push_back({last, 60.0f});
+    if (i % 2 == 1) {
+      std::erase(data[i].banned, last);
+      data[i].banned.push_back(last);
+    }
+    rows[i].draw.params = {.temperature = i < 2 ? 0.0f : 1.0f, .top_p = 0.95f, .seed = prng.Next()};
+    rows[i].draw.changes = {.bias = data[i].bias,
+                            .repetition_penalty = 1.2f,
+                            .frequency_penalty = 0.5f,
+                            .presence_penalty = 0.3f,
+                            .counts = data[i].counts};
+    rows[i].draw.banned = data[i].banned;
+    rows[i].logprobs = 25;
+  }
+  Check(rows, logits, kVocab);
+}
+
+TEST_F(CudaDraw, ParametersAtTheirEnds) {
+  constexpr int kVocab = 300;
+  Prng prng(4);
+  std::vector<LogitRow> rows;
+  std::vector<float> logits;
+  const auto add = [&](const DrawParams& params) {
+    rows.emplace_back().draw.params = params;
+    rows.back().draw.params.seed = prng.Next();
+    rows.back().draw.params.position = 0xFFFFFFFF - static_cast<uint32_t>(rows.size());
+    for (int id = 0; id < kVocab; ++id) logits.push_back(Logit(prng, id % 2));
+  };
+  for (const float temperature : {1e-40f, 1e-30f, 1e-3f, 1e30f, kInfinity}) add({.temperature = temperature});
+  for (const float top_p : {0.0f, 1e-12f, 0.5f, 0.99999994f, 1.0f, 1.5f, std::nanf("")}) {
+    add({.top_p = top_p});
+    add({.temperature = 50.0f, .top_p = top_p, .min_p = 0.9f});
+  }
+  for (const int top_k : {-1, 0, 1, 2, kVocab - 1, kVocab, 1 << 30}) {
+    add({.top_k = top_k});
+    add({.temperature = 50.0f, .top_p = 0.7f, .top_k = top_k});
+  }
+  for (const float min_p : {0.0f, 1e-40f, 1e-3f, 0.5f, 1.0f}) {
+    add({.min_p = min_p});
+    add({.temperature = 50.0f, .top_p = 0.9f, .top_k = 20, .min_p = min_p});
+  }
+  Check(rows, logits, kVocab);
 }
 
 TEST_F(CudaDraw, ALargeVocabulary) {
