@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ namespace {
 
 using namespace testing_support;  // NOLINT
 
-constexpr int kContext = 64;
+constexpr int kContext = 100;
 constexpr int kBlockTokens = 16;
 constexpr int kPoolBlocks = 24;
 
@@ -33,6 +34,7 @@ struct Loaded {
     const WeightFiles files = *WeightFiles::Open(golden.folder);
     const ModelConfig config = *ParseModelConfig(ReadFileOrDie(golden.folder / "config.json"));
     dtype = config.dtype.value_or(DType::kF32);
+    family = config.model_type;
     LoadedPlan loaded = *LoadPlan(config, files, *backend, kContext, {});
     model = *backend->CreateRunner(std::move(loaded.plan), {kContext, kContext, kContext});
   }
@@ -42,6 +44,7 @@ struct Loaded {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ModelRunner> model;
   DType dtype = DType::kF32;
+  std::string family;
 };
 
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -51,31 +54,53 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 // Prompts that are short enough for the emulation.
 bool IsShort(const GoldenPrompt& prompt) { return prompt.ids.size() <= kContext; }
 
+// The largest difference from the expected logits, relative to the largest one.
+struct Difference {
+  float worst = 0;
+  int compared = 0;
+};
+Difference LargestDifference(const GoldenCase& golden, SequenceRunner runner) {
+  Difference difference;
+  for (size_t p = 0; p < golden.prompts.size(); ++p) {
+    if (!IsShort(golden.prompts[p])) continue;
+    RunningSequence sequence;
+    const std::vector<float> logits = runner.Append(sequence, golden.prompts[p].ids, kContext);
+    runner.Free(sequence);
+    for (const GoldenLogits& expected : golden.logits) {
+      if (static_cast<size_t>(expected.prompt) != p) continue;
+      const float* const row = logits.data() + static_cast<size_t>(expected.position) * expected.row.size();
+      for (size_t i = 0; i < expected.row.size(); ++i) {
+        const float distance = std::abs(row[i] - expected.row[i]) / golden.max_abs;
+        difference.worst = std::max(difference.worst, std::isnan(distance) ? HUGE_VALF : distance);
+      }
+      ++difference.compared;
+    }
+  }
+  return difference;
+}
+
+// 16-bit weights multiply activations that are rounded to 8 or 11 bits, and so does KV of 16 bits.
+float Allowed(DType type) { return type == DType::kF32 ? 1e-4f : type == DType::kF16 ? 4e-3f : 3e-2f; }
+
 TEST(CudaGolden, LogitsEqualTheReference) {
   int compared = 0;
+  std::set<std::string> families;
   for (const GoldenCase& golden : AllGoldenCases()) {
     Loaded loaded(golden, {.exact_products = false});
-    SequenceRunner runner = loaded.Runner(DType::kF32);
-    float worst = 0;
-    for (size_t p = 0; p < golden.prompts.size(); ++p) {
-      if (!IsShort(golden.prompts[p])) continue;
-      RunningSequence sequence;
-      const std::vector<float> logits = runner.Append(sequence, golden.prompts[p].ids, kContext);
-      runner.Free(sequence);
-      for (const GoldenLogits& expected : golden.logits) {
-        if (static_cast<size_t>(expected.prompt) != p) continue;
-        const float* const row = logits.data() + static_cast<size_t>(expected.position) * expected.row.size();
-        for (size_t i = 0; i < expected.row.size(); ++i)
-          worst = std::max(worst, std::abs(row[i] - expected.row[i]));
-        ++compared;
-      }
+    families.insert(loaded.family);
+    std::set<DType> kv_types = {DType::kF32, loaded.dtype};
+    if (loaded.dtype == DType::kF32) kv_types.insert(DType::kF16);
+    for (const DType kv : kv_types) {
+      const Difference difference = LargestDifference(golden, loaded.Runner(kv));
+      const std::string name = golden.name + ", weights " + std::string(DTypeName(loaded.dtype)) + ", KV " +
+                               std::string(DTypeName(kv));
+      EXPECT_LE(difference.worst, std::max(Allowed(loaded.dtype), Allowed(kv))) << name;
+      RecordProperty(name, std::to_string(difference.worst));
+      compared += difference.compared;
     }
-    // 16-bit weights multiply activations that are rounded to 8 or 11 bits.
-    const float allowed = loaded.dtype == DType::kF32 ? 1e-4f : loaded.dtype == DType::kF16 ? 4e-3f : 3e-2f;
-    EXPECT_LE(worst, allowed * golden.max_abs) << golden.name << " " << DTypeName(loaded.dtype);
-    RecordProperty(golden.name + " largest difference / max_abs", std::to_string(worst / golden.max_abs));
   }
-  EXPECT_GT(compared, 40);
+  EXPECT_EQ(families, (std::set<std::string>{"llama", "mistral", "qwen2", "qwen3"}));
+  EXPECT_GT(compared, 100);
 }
 
 // One case for each type of weights.
