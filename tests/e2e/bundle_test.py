@@ -52,6 +52,15 @@ def test_it_maps_no_file_from_outside(folder, tmp_path):
         assert [name for name in files if not name.startswith(f"{folder.resolve()}/")] == []
 
 
+def test_a_driver_may_be_on_the_path_of_libraries(folder, tmp_path):
+    (tmp_path / "driver").mkdir()
+    said = subprocess.run([folder / "prefixd", "version"], capture_output=True, text=True,
+                          env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(tmp_path / "driver"),
+                               "LD_DEBUG": "libs"}).stderr
+    searched = re.search(r"search path=(\S+)\s+\(--library-path\)", said)[1].split(":")
+    assert searched.index(str(folder / "lib")) < searched.index(str(tmp_path / "driver"))
+
+
 def test_it_loads_the_module_beside_the_program(tmp_path):
     module = PROGRAM.parent / "tests/kernels/cuda/module/emulated/libprefixd_cuda.so"
     if not module.exists():
