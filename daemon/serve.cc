@@ -18,21 +18,16 @@
 #include "daemon/http/router.h"
 #include "daemon/http/server.h"
 #include "daemon/limit_table.h"
+#include "daemon/load_engine.h"
 #include "daemon/log_sink.h"
 #include "daemon/memory_limit.h"
 #include "daemon/metrics.h"
 #include "daemon/process_control.h"
 #include "daemon/ready_checks.h"
-#include "daemon/serve_plan_memory.h"
 #include "daemon/server_state.h"
-#include "daemon/tier_probe.h"
-#include "daemon/tiers.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
 #include "engine/engine.h"
-#include "engine/loaded_model.h"
-#include "hashing/fingerprint.h"
-#include "kernels/registry.h"
 
 namespace prefixd {
 namespace {
@@ -50,14 +45,6 @@ constexpr double kProgressSeconds = 3;  // between two reports of load progress
 
 // How a wait ended: what was waited for came, or the time was up, or a signal came.
 enum class Waited { kDone, kLate, kSignal };
-
-// The engine and what it uses, in the order of construction.
-struct LoadedEngine {
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<LoadedModel> model;
-  std::unique_ptr<Tiers> tiers;
-  std::unique_ptr<Engine> engine;
-};
 
 class EngineAdapter final : public EngineClient {
  public:
@@ -79,52 +66,6 @@ LoadProgress ReportProgress(const Clock* clock) {
     Log(LogLevel::kInfo, "loading weights", {{"percent", percent}, {"seconds", now - begun}});
     NotifyLoading("loading: weights " + std::to_string(percent) + " %", kLoadTimeoutExtension);
   };
-}
-
-// On an error *code is the exit code to use.
-Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, ExitCode* code) {
-  LoadedEngine loaded;
-  *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device));
-  const EngineLimits& limits = plan.limits;
-  const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
-                         .chat_template = plan.chat_template};
-  PREFIXD_ASSIGN_OR_RETURN(loaded.model,
-                           LoadModel(options.model, *loaded.backend, load, ReportProgress(clock)));
-  const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
-  EngineOptions engine{.context = limits.context,
-                       .max_sequences = limits.max_sequences,
-                       .step_tokens = limits.step_tokens,
-                       .step_seconds = limits.step_seconds,
-                       .max_queue = limits.max_queue,
-                       .max_tokens_in_flight = limits.max_tokens,
-                       .prompt_logit_rows = Limit("prompt-logit-rows"),
-                       .block_tokens = limits.block_tokens,
-                       .blocks = limits.blocks,
-                       .kv_dtype = plan.kv_dtype,
-                       .prefix_cache = !options.no_prefix_cache,
-                       .eviction = options.eviction,
-                       .host_blocks = plan.tiers.host_blocks,
-                       .disk = plan.tiers.disk.on,
-                       .write_through = plan.tiers.disk.write_through,
-                       .load_policy = plan.tiers.load_policy,
-                       .eos = loaded.model->eos,
-                       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
-  Result<std::unique_ptr<Tiers>> tiers =
-      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
-  if (!tiers.ok()) {
-    *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
-    return tiers.status();
-  }
-  loaded.tiers = *std::move(tiers);
-  const DiskTierStats disk = loaded.tiers->disk();
-  const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
-  engine.load_block_seconds = probe.block_seconds;
-  engine.prompt_token_seconds = probe.token_seconds;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
-                           Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
-                                          loaded.tiers->lower_tiers()));
-  return loaded;
 }
 
 SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
@@ -222,8 +163,9 @@ class ServerProcess {
   ExitCode LoadUntilSignal(StopSignals& signals) {
     const double begun = clock_.NowSeconds();
     ExitCode code = kExitOk;
-    std::future<Result<LoadedEngine>> load =
-        std::async(std::launch::async, [this, &code] { return Load(options_, plan_, &clock_, &code); });
+    std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, &code] {
+      return LoadEngine(options_, plan_, &clock_, ReportProgress(&clock_), &code);
+    });
     while (!IsReady(load)) {
       if (!signals.Wait(kTick)) continue;
       Log(LogLevel::kInfo, "stopped while loading");

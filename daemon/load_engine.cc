@@ -1,0 +1,59 @@
+#include "daemon/load_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "daemon/limit_table.h"
+#include "daemon/serve_plan_memory.h"
+#include "daemon/tier_probe.h"
+#include "hashing/fingerprint.h"
+#include "kernels/registry.h"
+
+namespace prefixd {
+
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
+                                const LoadProgress& progress, ExitCode* code) {
+  LoadedEngine loaded;
+  *code = kExitModelRefused;
+  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device));
+  const EngineLimits& limits = plan.limits;
+  const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
+                         .chat_template = plan.chat_template};
+  PREFIXD_ASSIGN_OR_RETURN(loaded.model, LoadModel(options.model, *loaded.backend, load, progress));
+  const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
+  EngineOptions engine{.context = limits.context,
+                       .max_sequences = limits.max_sequences,
+                       .step_tokens = limits.step_tokens,
+                       .step_seconds = limits.step_seconds,
+                       .max_queue = limits.max_queue,
+                       .max_tokens_in_flight = limits.max_tokens,
+                       .prompt_logit_rows = Limit("prompt-logit-rows"),
+                       .block_tokens = limits.block_tokens,
+                       .blocks = limits.blocks,
+                       .kv_dtype = plan.kv_dtype,
+                       .prefix_cache = !options.no_prefix_cache,
+                       .eviction = options.eviction,
+                       .host_blocks = plan.tiers.host_blocks,
+                       .disk = plan.tiers.disk.on,
+                       .write_through = plan.tiers.disk.write_through,
+                       .load_policy = plan.tiers.load_policy,
+                       .eos = loaded.model->eos,
+                       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  Result<std::unique_ptr<Tiers>> tiers =
+      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
+  if (!tiers.ok()) {
+    *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
+    return tiers.status();
+  }
+  loaded.tiers = *std::move(tiers);
+  const DiskTierStats disk = loaded.tiers->disk();
+  const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
+  engine.load_block_seconds = probe.block_seconds;
+  engine.prompt_token_seconds = probe.token_seconds;
+  PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
+                           Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
+                                          loaded.tiers->lower_tiers()));
+  return loaded;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,29 @@
+// LoadEngine: makes the engine of a plan, with the model, its backend and the tiers.
+//
+// Threads: any one thread calls it; what it returns belongs to the caller.
+#pragma once
+
+#include <memory>
+
+#include "base/clock.h"
+#include "daemon/serve_plan.h"
+#include "daemon/tiers.h"
+#include "engine/engine.h"
+#include "engine/loaded_model.h"
+#include "kernels/backend.h"
+
+namespace prefixd {
+
+// The engine and what it uses, in the order of construction.
+struct LoadedEngine {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<LoadedModel> model;
+  std::unique_ptr<Tiers> tiers;
+  std::unique_ptr<Engine> engine;
+};
+
+// On an error *code is the exit code to use.
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
+                                const LoadProgress& progress, ExitCode* code);
+
+}  // namespace prefixd
