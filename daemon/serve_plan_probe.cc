@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "kernels/cuda/cuda_rates.h"
+#include "kernels/cuda/module_loader.h"
 #include "kernels/registry.h"
 
 namespace prefixd {
@@ -36,7 +38,12 @@ double Fastest(const Work& work) {
 
 }  // namespace
 
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, DType dtype) {
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, DType dtype) {
+  if (backend == "cuda") {
+    PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
+    PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured, cuda::MeasureRates(runtime.get(), dtype));
+    return ProbedRates{measured.flops, measured.copy_bytes};
+  }
   ProbedRates rates;
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Operations> operations, CreateOperations(backend, threads));
   const ModelShape shape{.layers = 1,

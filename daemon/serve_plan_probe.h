@@ -2,7 +2,7 @@
 // copy the prompt's KV instead. It tells whether a lower tier would pay; a daemon measures its real rates
 // while it runs. It takes about 0.2 seconds, and a second where a processor computes below 1 GFLOP/s.
 //
-// Threads: the main thread.
+// Threads: any; one at a time.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 namespace prefixd {
 
 struct ProbedRates {
-  double flops = 0;       // of matrix products, per second, on the compute threads
-  double copy_bytes = 0;  // of one thread from RAM to RAM, per second
+  double flops = 0;       // of matrix products, per second, on the compute threads or the device
+  double copy_bytes = 0;  // of one thread from RAM to RAM, or from RAM to the device, per second
 
   // A token costs 2 FLOP per parameter. Attention comes on top: it grows with the context.
   double PrefillTokensPerSecond(int64_t parameters) const {
@@ -24,7 +24,8 @@ struct ProbedRates {
 };
 
 // Multiplies 64 rows by a small matrix of `dtype`, packed by the backend, and copies a buffer. The best of
-// several runs counts. Returns the errors of CreateOperations, and kResourceExhausted.
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, DType dtype);
+// several runs counts. `device` is that of the backend `cuda`, which multiplies and copies as its device is
+// fast. Returns the errors of CreateOperations or of the device, and kResourceExhausted.
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, DType dtype);
 
 }  // namespace prefixd

@@ -114,6 +114,7 @@ Result<std::byte*> EmulatedRuntime::Allocate(size_t bytes) {
 
 void EmulatedRuntime::Free(std::byte* memory) {
   MutexLock lock(mutex_);
+  while (lost_ && runs_) changed_.Wait(mutex_);  // what the device was in when it was lost
   const auto it = device_.find(memory);
   PREFIXD_CHECK(it != device_.end()) << "freed twice, or never allocated";
   used_ -= it->second;
@@ -134,6 +135,7 @@ Result<std::byte*> EmulatedRuntime::AllocatePinned(size_t bytes) {
 void EmulatedRuntime::FreePinned(std::byte* memory) {
   {
     MutexLock lock(mutex_);
+    while (lost_ && runs_) changed_.Wait(mutex_);
     PREFIXD_CHECK(pinned_.erase(memory) == 1) << "freed twice, or never allocated";
   }
   std::free(memory);
@@ -297,6 +299,7 @@ void EmulatedRuntime::RunDevice() {
         changed_.Wait(mutex_);
         stream = Choose();
       }
+<<<<<<< HEAD
       work = Take(stream);
       runs = running_ = work.run && !lost_;
     }
@@ -305,6 +308,16 @@ void EmulatedRuntime::RunDevice() {
       MutexLock lock(mutex_);
       running_ = false;
       if (++work_ == lose_at_) lost_ = true;
+=======
+      work = std::move(streams_[stream].front());
+      streams_[stream].pop_front();
+      runs_ = true;
+    }
+    if (work.run && !lost_) work.run();
+    {
+      MutexLock lock(mutex_);
+      runs_ = false;
+>>>>>>> 8985637 (Measure the rates of a CUDA device)
       if (work.records != 0) events_[work.records] = true;
     }
     changed_.NotifyAll();

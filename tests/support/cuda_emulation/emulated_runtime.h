@@ -135,7 +135,8 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   bool running_ GUARDED_BY(mutex_) = false;           // the device runs a piece of work
   uint64_t lose_at_ GUARDED_BY(mutex_) = UINT64_MAX;  // see work_
   bool ends_ GUARDED_BY(mutex_) = false;
-  int waiting_ GUARDED_BY(mutex_) = 0;  // threads in Synchronize
+  bool runs_ GUARDED_BY(mutex_) = false;  // the device is in a piece of work
+  int waiting_ GUARDED_BY(mutex_) = 0;    // threads in Synchronize
   uint64_t next_event_ GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, bool> events_ GUARDED_BY(mutex_);  // whether it has ended
   std::map<std::byte*, size_t> device_ GUARDED_BY(mutex_), pinned_ GUARDED_BY(mutex_);

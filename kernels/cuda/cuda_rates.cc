@@ -1,0 +1,76 @@
+#include "kernels/cuda/cuda_rates.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/launches.h"
+
+namespace prefixd::cuda {
+namespace {
+
+constexpr int kRuns = 3;  // the fastest counts; the first one also loads the kernel
+constexpr size_t kCopiedBytes = size_t{32} << 20;
+// A product of n / 4 rows by an n x n matrix. Larger ones are tried until one takes long enough that its
+// launch does not count.
+constexpr int kSmallest = 256, kLargest = 4096;
+constexpr double kLongEnough = 0.0005;  // seconds
+
+// The seconds of the fastest run of the work that `give` gives to the stream, above 0.
+template <typename Give>
+Result<double> Fastest(CudaRuntime* runtime, Stream stream, const Give& give) {
+  const SystemClock clock;
+  double best = 1e9;
+  for (int run = 0; run < kRuns; ++run) {
+    const double begun = clock.NowSeconds();
+    PREFIXD_RETURN_IF_ERROR(give());
+    PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime->Record(stream));
+    PREFIXD_RETURN_IF_ERROR(runtime->Synchronize(event));
+    best = std::min(best, clock.NowSeconds() - begun);
+  }
+  return std::max(best, 1e-9);
+}
+
+Result<double> SecondsOfProduct(CudaRuntime* runtime, DType dtype, int n) {
+  const int rows = n / 4;
+  const auto zeros = [runtime](size_t bytes) -> Result<DeviceMemory> {
+    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(runtime, bytes));
+    PREFIXD_RETURN_IF_ERROR(runtime->Zero(Stream::kCompute, memory.data(), bytes));
+    return memory;
+  };
+  const auto wide = static_cast<size_t>(n), high = static_cast<size_t>(rows);
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory w, zeros(wide * wide * DTypeBytes(dtype)));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory x, zeros(high * wide * DTypeBytes(dtype)));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory y, zeros(high * wide * sizeof(float)));
+  const GemmParams params{.w = w.data(),
+                          .x = x.data(),
+                          .bias = nullptr,
+                          .y = reinterpret_cast<float*>(y.data()),
+                          .rows = rows,
+                          .n = n,
+                          .k = n,
+                          .accumulate = false};
+  return Fastest(runtime, Stream::kCompute,
+                 [&] { return runtime->Launch(Stream::kCompute, LaunchOf(params, dtype)); });
+}
+
+}  // namespace
+
+Result<CudaRates> MeasureRates(CudaRuntime* runtime, DType dtype) {
+  CudaRates rates;
+  for (int n = kSmallest; n <= kLargest; n *= 2) {
+    PREFIXD_ASSIGN_OR_RETURN(const double seconds, SecondsOfProduct(runtime, dtype, n));
+    rates.flops = 0.5 * n * n * n / seconds;
+    if (seconds >= kLongEnough) break;
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const PinnedMemory from, PinnedMemory::Allocate(runtime, kCopiedBytes));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory to, DeviceMemory::Allocate(runtime, kCopiedBytes));
+  const auto copy = [&] {
+    return runtime->CopyToDevice(Stream::kLoad, to.data(), from.data(), kCopiedBytes);
+  };
+  PREFIXD_ASSIGN_OR_RETURN(const double seconds, Fastest(runtime, Stream::kLoad, copy));
+  rates.copy_bytes = static_cast<double>(kCopiedBytes) / seconds;
+  return rates;
+}
+
+}  // namespace prefixd::cuda

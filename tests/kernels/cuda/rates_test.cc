@@ -1,0 +1,45 @@
+// Tests the measurement of the rates of a device.
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/cuda_rates.h"
+#include "tests/support/cuda_emulation/emulated_runtime.h"
+
+namespace prefixd::cuda {
+namespace {
+
+using cuda_emulation::EmulatedRuntime;
+
+TEST(MeasureRates, MultipliesAndCopiesWithEveryType) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    EmulatedRuntime runtime({.exact_products = false});
+    const Result<CudaRates> rates = MeasureRates(&runtime, dtype);
+    ASSERT_TRUE(rates.ok()) << rates.status().ToString();
+    EXPECT_GT(rates->flops, 0);
+    EXPECT_GT(rates->copy_bytes, 0);
+    EXPECT_GE(runtime.launches(), 3u);
+  }
+}
+
+// The runtime stops the process when memory leaks.
+TEST(MeasureRates, ReportsADeviceThatIsLostAtAnyCall) {
+  uint64_t calls = 0;
+  {
+    EmulatedRuntime runtime({.exact_products = false});
+    ASSERT_TRUE(MeasureRates(&runtime, DType::kBF16).ok());
+    calls = runtime.calls();
+  }
+  ASSERT_GT(calls, 15u);
+  for (uint64_t call = 0; call < calls; ++call) {
+    EmulatedRuntime runtime({.exact_products = false});
+    runtime.FailFrom(call, Code::kUnavailable);
+    EXPECT_EQ(MeasureRates(&runtime, DType::kBF16).status().code(), Code::kUnavailable) << call;
+  }
+}
+
+TEST(MeasureRates, NeedsMemory) {
+  EmulatedRuntime runtime({.bytes = size_t{1} << 20});
+  EXPECT_EQ(MeasureRates(&runtime, DType::kBF16).status().code(), Code::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace prefixd::cuda
