@@ -1,8 +1,10 @@
 #include "daemon/load_engine.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "base/bytes.h"
 #include "daemon/limit_table.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/tier_probe.h"
@@ -10,9 +12,10 @@
 #include "kernels/registry.h"
 
 namespace prefixd {
+namespace {
 
-Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
-                                const LoadProgress& progress, ExitCode* code) {
+Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock,
+                          const LoadProgress& progress, ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device));
@@ -54,6 +57,32 @@ Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, c
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));
   return loaded;
+}
+
+// What the device lacks memory for.
+std::string PartsOnDevice(const ServePlan& plan) {
+  const MemoryPlan parts = PartsOf(plan.limits.memory, /*of_backend=*/true);
+  std::string text = "the plan has " + FormatSize(SumOf(parts)) + " of device memory";
+  const char* separator = ": ";
+  for (const MemoryPart& part : parts) {
+    text += separator + part.name + " " + FormatSize(part.bytes);
+    separator = ", ";
+  }
+  return text + "; when it was made, " + FormatSize(plan.device_info->free_bytes) + " of " +
+         FormatSize(plan.device_info->bytes) + " were free. Lower device-cache, or free the device of others";
+}
+
+}  // namespace
+
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
+                                const LoadProgress& progress, ExitCode* code) {
+  Result<LoadedEngine> loaded = Load(options, plan, clock, progress, code);
+  if (loaded.ok()) return loaded;
+  // Neither is for good: a service manager may try again.
+  if (loaded.status().code() == Code::kUnavailable) *code = kExitFailed;
+  if (loaded.status().code() != Code::kResourceExhausted || !plan.device_info) return loaded;
+  *code = kExitFailed;
+  return ResourceExhausted(loaded.status().message() + "; " + PartsOnDevice(plan));
 }
 
 }  // namespace prefixd

@@ -381,6 +381,14 @@ void LogPlan(const Options& options, const ServePlan& plan) {
     Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device",
         {{"reason", plan.without_cuda}});
   }
+  if (plan.device_info) {
+    Log(LogLevel::kInfo, "device",
+        {{"number", plan.device},
+         {"name", plan.device_info->name},
+         {"versions", plan.device_info->versions},
+         {"free", FormatSize(plan.device_info->free_bytes)},
+         {"memory", FormatSize(plan.device_info->bytes)}});
+  }
   Log(LogLevel::kInfo, "model",
       {{"name", plan.served_name},
        {"architecture", CanonicalArchitecture(model.config)},

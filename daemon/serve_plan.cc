@@ -74,16 +74,20 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   return Status::Ok();
 }
 
-Status FillLimits(const Options& options, const Backend& backend, ServePlan* plan) {
+Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   const ModelSummary& model = plan->model;
   const ModelConfig& config = model.config;
   plan->kv_dtype = KvDType(options, config);
   const uint64_t program = ProgramBytes(options, plan->threads.count);
   const KvLayout layout = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(plan->tiers, MakeTierPlan(options, layout));
+  PREFIXD_ASSIGN_OR_RETURN(plan->device_info, backend.Device());
+  std::optional<MemoryState> device;
+  if (plan->device_info) device = {plan->device_info->free_bytes, plan->device_info->bytes};
   const ModelRequirements facts{.max_positions = config.max_positions,
                                 .max_positions_reason = config.max_positions_reason,
                                 .kv = layout,
+                                .device = device,
                                 .other_parts = [&](int context, uint32_t blocks) {
                                   return PartsBesideKv(options, model, backend, plan->tiers, layout, program,
                                                        context, blocks);
@@ -119,12 +123,21 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                           CreateBackend(plan.backend, plan.threads.count, plan.device));
+  const Result<std::unique_ptr<Backend>> backend =
+      CreateBackend(plan.backend, plan.threads.count, plan.device);
+  if (!backend.ok()) {
+    // A device that fails, or that others have filled, may be well again later.
+    const Code why = backend.status().code();
+    if (why == Code::kUnavailable || why == Code::kResourceExhausted) *code = kExitFailed;
+    return backend.status();
+  }
   *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, *backend));
+  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend));
   *code = kExitUsage;
-  PREFIXD_RETURN_IF_ERROR(FillLimits(options, *backend, &plan));
+  if (Status filled = FillLimits(options, **backend, &plan); !filled.ok()) {
+    if (filled.code() == Code::kUnavailable) *code = kExitFailed;
+    return filled;
+  }
   plan.served_name = options.served_model_name.empty() ? plan.model.served_name : options.served_model_name;
   if (!IsValidUtf8(plan.served_name)) {
     return InvalidArgument("served-model-name: '" + RepairUtf8(plan.served_name) +

@@ -5,6 +5,7 @@
 // Threads: the main thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "daemon/tier_plan.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
+#include "kernels/backend.h"
 
 namespace prefixd {
 
@@ -36,6 +38,8 @@ struct ServePlan {
   UsableCpus threads;  // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
+  // The device with a memory of its own, as it was then: it has the parts of the plan that the backend has.
+  std::optional<DeviceInfo> device_info;
   TierPlan tiers;
   EngineLimits limits;
 };

@@ -83,10 +83,11 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
       model.packed_bytes + static_cast<uint64_t>(context) * model.packed_bytes_per_position;
   const int vocab = model.config.vocab;
   MemoryPlan parts = {
-      {"weight_bytes", "weights", weights, "as the backend packs them", "a smaller model"},
-      {"activation_bytes", "activations", step.activations, "of one step", "step-tokens, max-sequences"},
+      {"weight_bytes", "weights", weights, "as the backend packs them", "a smaller model", true},
+      {"activation_bytes", "activations", step.activations, "of one step", "step-tokens, max-sequences",
+       true},
       {"scratch_bytes", "scratch", step.scratch, "of attention, matrix products and draws",
-       "context, step-tokens, threads"},
+       "context, step-tokens, threads", true},
       {"cache_book_bytes", "cache books", BooksBytes(options, tiers, blocks),
        "nodes, ghosts and states of blocks, at most", "device-cache, host-cache, block-tokens"},
       {"result_bytes", "step results", ResultBytes(options, vocab), "log probabilities of two steps, at most",
@@ -101,6 +102,12 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
        "max-connections"},
       {"program_bytes", "program", program_bytes, "with tokenizer, threads and heap", "a smaller model"},
   };
+  if (step.pinned > 0) {
+    const bool copies = tiers.host_blocks > 0 || tiers.disk.on;
+    parts.push_back({"pinned_bytes", "pinned memory",
+                     step.pinned + (copies ? KvCopier::kMostBuffers * layout.BlockBytes() : 0),
+                     "that copies to and from the device go through", "step-tokens, context, block-tokens"});
+  }
   for (MemoryPart& part : TierMemory(tiers, layout, blocks)) parts.push_back(std::move(part));
   return parts;
 }

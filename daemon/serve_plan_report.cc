@@ -158,18 +158,31 @@ Fact TemplateOf(const std::optional<TemplateSummary>& chat) {
 }
 
 // The sum, then a line for each part, the largest first.
-Fact Memory(const ServePlan& plan) {
-  MemoryPlan parts = plan.limits.memory;
+Fact Memory(std::string name, MemoryPlan parts, const MemoryState& state) {
   const uint64_t sum = SumOf(parts);
-  json::object value{
-      {"plan_bytes", sum}, {"available_bytes", plan.memory.available}, {"total_bytes", plan.memory.total}};
+  json::object value{{"plan_bytes", sum}, {"available_bytes", state.available}, {"total_bytes", state.total}};
   for (const MemoryPart& part : parts) value[part.key] = part.bytes;
   std::ranges::stable_sort(parts, std::ranges::greater(), &MemoryPart::bytes);
-  std::string text = "at most " + FormatSize(sum) + " of " + FormatSize(plan.memory.available) + " free, " +
-                     FormatSize(plan.memory.total) + " in total:";
+  std::string text = "at most " + FormatSize(sum) + " of " + FormatSize(state.available) + " free, " +
+                     FormatSize(state.total) + " in total:";
   for (const MemoryPart& part : parts)
     text += "\n" + FormatSize(part.bytes) + " " + part.name + ": " + part.note;
-  return {"memory", std::move(text), std::move(value)};
+  return {std::move(name), std::move(text), std::move(value)};
+}
+
+// The memory of the host, and that of the device, where there is one.
+void AddMemory(const ServePlan& plan, Facts* facts) {
+  const std::optional<DeviceInfo>& device = plan.device_info;
+  if (device) {
+    facts->push_back(
+        {"device", Number(plan.device) + ": " + device->name + ", " + device->versions,
+         json::object{{"number", plan.device}, {"name", device->name}, {"versions", device->versions}}});
+    facts->push_back(Memory("device memory", PartsOf(plan.limits.memory, /*of_backend=*/true),
+                            {device->free_bytes, device->bytes}));
+  }
+  facts->push_back(Memory("memory",
+                          device ? PartsOf(plan.limits.memory, /*of_backend=*/false) : plan.limits.memory,
+                          plan.memory));
 }
 
 // How many tokens each tier holds.
@@ -268,7 +281,7 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   facts.push_back({"threads", Number(plan.threads.count) + ", from the " + plan.threads.source,
                    json::object{{"count", plan.threads.count}, {"source", plan.threads.source}}});
   facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
-  facts.push_back(Memory(plan));
+  AddMemory(plan, &facts);
   AddLimits(plan, &facts);
   facts.push_back(CachedTokens(plan));
   facts.push_back(DiskCache(plan.tiers));

@@ -1,6 +1,7 @@
 #include "daemon/sizing.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "base/bytes.h"
@@ -15,6 +16,10 @@ constexpr int64_t kTokensInFlight = int64_t{1} << 20;
 constexpr int64_t kContextsInFlight = 4;
 constexpr uint32_t kSpareBlocks = 1;  // see invariant 1
 constexpr uint32_t kFewestBlocks = kSpareBlocks + 1;
+// The share of what the other parts leave free that an automatic device cache takes, with its books: of the
+// memory of the host, which other programs use, and of that of a device of its own. The rest of the latter is
+// for what CUDA rounds up and for log probabilities.
+constexpr double kHostShare = 0.5, kDeviceShare = 0.9;
 // More rows do not use a CPU better. The memory of a step grows with them.
 constexpr int64_t kAutoStepTokens = 512;
 
@@ -46,19 +51,32 @@ MemoryPlan PlanOf(const ModelRequirements& model, int context, uint32_t blocks) 
        .name = "device cache",
        .bytes = blocks * uint64_t{model.kv.BlockBytes()},
        .note = std::to_string(blocks) + " KV blocks of " + std::to_string(model.kv.block_tokens) + " tokens",
-       .remedy = "device-cache, context"});
+       .remedy = "device-cache, context",
+       .of_backend = true});
   return plan;
 }
 
-// The blocks of an automatic device cache for this context: they and their books may have half of what the
-// other parts leave free. 0 when that holds no sequence.
-uint32_t AutomaticBlocks(const ModelRequirements& model, int context, uint64_t available) {
-  const uint64_t others = SumOf(model.other_parts(context, 0));
+// The parts that share a memory with the device cache.
+MemoryPlan BesideCache(const ModelRequirements& model, const MemoryPlan& plan) {
+  return model.device ? PartsOf(plan, /*of_backend=*/true) : plan;
+}
+
+// "memory" or "device memory", for messages.
+std::string MemoryName(bool on_device) { return on_device ? "device memory" : "memory"; }
+
+// The blocks of an automatic device cache for this context: they, and their books where they share a memory,
+// may have a share of what the other parts leave free. 0 when that holds no sequence.
+uint32_t AutomaticBlocks(const ModelRequirements& model, int context, const MemoryState& host) {
+  const uint64_t available = model.device.value_or(host).available;
+  const uint64_t others = SumOf(BesideCache(model, model.other_parts(context, 0)));
   if (available <= others) return 0;
-  const uint64_t share = (available - others) / 2;
+  const auto share = static_cast<uint64_t>(static_cast<double>(available - others) *
+                                           (model.device ? kDeviceShare : kHostShare));
   const auto high = static_cast<int64_t>(std::min(share / model.kv.BlockBytes(), kMaxBlocks));
   const int64_t blocks = Largest<int64_t>(kFewestBlocks, high, [&](int64_t n) {
-    return SumOf(PlanOf(model, context, static_cast<uint32_t>(n))) - others <= share;
+    const MemoryPlan plan = PlanOf(model, context, static_cast<uint32_t>(n));
+    return SumOf(BesideCache(model, plan)) - others <= share &&
+           (!model.device || SumOf(PartsOf(plan, /*of_backend=*/false)) <= host.available);
   });
   return blocks < kFewestBlocks ? 0 : static_cast<uint32_t>(blocks);
 }
@@ -66,29 +84,31 @@ uint32_t AutomaticBlocks(const ModelRequirements& model, int context, uint64_t a
 // Chooses the blocks and, if it is automatic, the context: the longest one that the model supports and that
 // the cache holds, where a longer context leaves less memory for the cache.
 Result<uint32_t> ChooseAutomatically(const Options& options, const ModelRequirements& model,
-                                     uint64_t available, int* context) {
+                                     const MemoryState& host, int* context) {
   const int longest = options.context == kAuto ? model.max_positions : static_cast<int>(options.context);
   const int chosen = options.context != kAuto ? longest : Largest<int>(2, longest, [&](int tokens) {
-    return AutomaticBlocks(model, tokens, available) >= kSpareBlocks + BlocksOf(tokens, model.kv);
+    return AutomaticBlocks(model, tokens, host) >= kSpareBlocks + BlocksOf(tokens, model.kv);
   });
-  const uint32_t blocks = chosen < 2 ? 0 : AutomaticBlocks(model, chosen, available);
+  const uint32_t blocks = chosen < 2 ? 0 : AutomaticBlocks(model, chosen, host);
   *context = chosen;
   if (blocks > 0) return blocks;
   const MemoryPlan plan = PlanOf(model, std::max(chosen, 2), kFewestBlocks);
-  return ResourceExhausted("the smallest plan takes " + FormatSize(SumOf(plan)) + ", but only " +
-                           FormatSize(available) +
-                           " of memory are free; the largest parts and what makes "
-                           "them smaller: " +
-                           LargestParts(plan));
+  const bool on_device = model.device && SumOf(PartsOf(plan, /*of_backend=*/false)) <= host.available;
+  const MemoryPlan parts = model.device ? PartsOf(plan, on_device) : plan;
+  return ResourceExhausted(
+      "the smallest plan takes " + FormatSize(SumOf(parts)) + ", but only " +
+      FormatSize(on_device ? model.device->available : host.available) + " of " + MemoryName(on_device) +
+      " are free; the largest parts and what makes them smaller: " + LargestParts(parts));
 }
 
 Result<uint32_t> BlocksOfOption(const Options& options, const ModelRequirements& model,
                                 const MemoryState& memory) {
   const auto asked = static_cast<uint64_t>(options.device_cache);
   const std::string what = "device-cache: " + FormatSize(asked) + " ";
-  if (memory.total > 0 && asked > memory.total) {
-    return InvalidArgument(what + "are more than the " + FormatSize(memory.total) +
-                           " of memory that this process may ever have; lower it, or leave it at auto");
+  if (const uint64_t total = model.device.value_or(memory).total; total > 0 && asked > total) {
+    return InvalidArgument(what + "are more than the " + FormatSize(total) + " of " +
+                           MemoryName(model.device.has_value()) +
+                           " that this process may ever have; lower it, or leave it at auto");
   }
   const uint64_t blocks = asked / model.kv.BlockBytes();
   if (blocks > kMaxBlocks) {
@@ -137,17 +157,18 @@ Status CheckOptions(const Options& options, const ModelRequirements& model) {
   return Status::Ok();
 }
 
-Status CheckMemory(const MemoryState& memory, EngineLimits* limits) {
-  const uint64_t sum = SumOf(limits->memory);
-  const std::string parts =
-      "; the largest parts and what makes them smaller: " + LargestParts(limits->memory);
+Status CheckMemory(const MemoryState& memory, const MemoryPlan& plan, const std::string& name,
+                   EngineLimits* limits) {
+  const uint64_t sum = SumOf(plan);
+  const std::string parts = "; the largest parts and what makes them smaller: " + LargestParts(plan);
   if (memory.total > 0 && sum > memory.total) {
     return ResourceExhausted("the memory plan of " + FormatSize(sum) + " is more than the " +
-                             FormatSize(memory.total) + " of memory that this process may ever have" + parts);
+                             FormatSize(memory.total) + " of " + name + " that this process may ever have" +
+                             parts);
   }
   if (memory.available > 0 && sum > memory.available) {
     limits->warnings.push_back("the memory plan of " + FormatSize(sum) + " is more than the " +
-                               FormatSize(memory.available) + " of memory that are free now" + parts);
+                               FormatSize(memory.available) + " of " + name + " that are free now" + parts);
   }
   return Status::Ok();
 }
@@ -163,6 +184,13 @@ uint64_t SumOf(const MemoryPlan& plan) {
 uint64_t BytesOf(const MemoryPlan& plan, std::string_view key) {
   const auto found = std::ranges::find(plan, key, &MemoryPart::key);
   return found == plan.end() ? 0 : found->bytes;
+}
+
+MemoryPlan PartsOf(const MemoryPlan& plan, bool of_backend) {
+  MemoryPlan parts;
+  std::ranges::copy_if(plan, std::back_inserter(parts),
+                       [of_backend](const MemoryPart& part) { return part.of_backend == of_backend; });
+  return parts;
 }
 
 std::string LargestParts(const MemoryPlan& plan) {
@@ -199,8 +227,7 @@ Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequi
   limits.max_queue = static_cast<int>(options.max_queue);
   limits.kv_bytes_per_token = model.kv.TokenBytes();
   if (options.device_cache == kAuto) {
-    PREFIXD_ASSIGN_OR_RETURN(limits.blocks,
-                             ChooseAutomatically(options, model, memory.available, &limits.context));
+    PREFIXD_ASSIGN_OR_RETURN(limits.blocks, ChooseAutomatically(options, model, memory, &limits.context));
   } else {
     PREFIXD_ASSIGN_OR_RETURN(limits.blocks, BlocksOfOption(options, model, memory));
   }
@@ -215,7 +242,12 @@ Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequi
   limits.max_tokens = MaxTokensInFlight(options, limits.context);
   PREFIXD_RETURN_IF_ERROR(CheckContext(options, model, limits));
   limits.memory = PlanOf(model, limits.context, limits.blocks);
-  PREFIXD_RETURN_IF_ERROR(CheckMemory(memory, &limits));
+  if (model.device) {
+    PREFIXD_RETURN_IF_ERROR(
+        CheckMemory(*model.device, PartsOf(limits.memory, /*of_backend=*/true), MemoryName(true), &limits));
+  }
+  const MemoryPlan host = model.device ? PartsOf(limits.memory, /*of_backend=*/false) : limits.memory;
+  PREFIXD_RETURN_IF_ERROR(CheckMemory(memory, host, MemoryName(false), &limits));
   limits.sequences_that_fit =
       static_cast<int>((limits.blocks - kSpareBlocks) / BlocksOf(limits.context, model.kv));
   return limits;

@@ -5,12 +5,15 @@
 //   1. The pool holds at least one sequence of `context` tokens, and one spare block: copying a partly
 //      matching block needs source and destination at the same time.
 //   2. The memory plan has every memory of the daemon that grows with an option. Its sum is at most the
-//      memory that this process may ever have; with device-cache on auto, at most what is free.
+//      memory that this process may ever have; with device-cache on auto, at most what is free. Where the
+//      backend has a device of its own, that holds for its memory and for that of the host, each with its
+//      parts.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,11 +32,13 @@ struct MemoryPart {
   uint64_t bytes = 0;
   std::string note;    // what it is, in a few words
   std::string remedy;  // what makes it smaller: "a smaller model", or options
+  bool of_backend = false;  // in the memory of the backend: that of its device, where it has one
 };
 using MemoryPlan = std::vector<MemoryPart>;
 
 uint64_t SumOf(const MemoryPlan& plan);
 uint64_t BytesOf(const MemoryPlan& plan, std::string_view key);  // 0 when there is no such part
+MemoryPlan PartsOf(const MemoryPlan& plan, bool of_backend);     // in the same order
 // "weights 2.0 GiB (a smaller model), ...": the three largest parts, with what makes them smaller.
 std::string LargestParts(const MemoryPlan& plan);
 
@@ -42,6 +47,8 @@ struct ModelRequirements {
   int max_positions = 0;                  // the context that the model supports
   std::string max_positions_reason = {};  // the configuration key that says so
   KvLayout kv;                            // of one block
+  // Of the device that has the blocks of the device cache, if it is not the host.
+  std::optional<MemoryState> device = {};
   // The parts beside the blocks of the device cache. They never shrink when an argument grows.
   std::function<MemoryPlan(int context, uint32_t blocks)> other_parts;
 };
@@ -69,8 +76,8 @@ int64_t MaxTokensInFlight(const Options& options, int context);
 // Returns the largest number of tokens of a step.
 int StepTokens(const Options& options);
 
-// Returns kInvalidArgument when the options contradict each other, the model or the machine, and
-// kResourceExhausted when the memory does not hold the model and one short sequence.
+// `memory` is that of the host. Returns kInvalidArgument when the options contradict each other, the model or
+// the machine, and kResourceExhausted when the memory does not hold the model and one short sequence.
 Result<EngineLimits> DeriveEngineLimits(const Options& options, const ModelRequirements& model,
                                         const MemoryState& memory);
 

@@ -27,7 +27,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -54,7 +56,15 @@ struct StepInput {
 struct StepMemory {
   size_t activations = 0;  // of the rows of the largest step
   size_t scratch = 0;      // of attention, matrix products and draws
+  size_t pinned = 0;       // beside it, of the host: what copies to a device of its own go through
   size_t total() const { return activations + scratch; }
+};
+
+// A device that has a memory of its own.
+struct DeviceInfo {
+  std::string name;      // "NVIDIA H200"
+  std::string versions;  // of the software that drives it
+  uint64_t free_bytes = 0, bytes = 0;
 };
 
 class ModelRunner {
@@ -86,6 +96,9 @@ class Backend {
   // Names the order of the elements of a KV block. Part of the model fingerprint: a backend never reads KV
   // that was stored in another order. docs/FORMAT.md has the orders.
   virtual std::string_view kv_layout_name() const = 0;
+  // The device whose memory the backend allocates, as it is now. Empty: it is the memory of the host.
+  // kUnavailable: the device failed.
+  virtual Result<std::optional<DeviceInfo>> Device() { return std::optional<DeviceInfo>(); }
 
   // Returns kResourceExhausted, with the requested size, when the memory is not available.
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;

@@ -72,6 +72,7 @@ class KvPool {
 // block that a step in flight uses: the caller sees to that. Any thread.
 class KvCopier {
  public:
+  static constexpr size_t kMostBuffers = 8;  // blocks of memory of the host that it has, at most
   virtual ~KvCopier() = default;
   // Both sides have the bytes of a block. kUnavailable: the device failed.
   virtual Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) = 0;

@@ -33,8 +33,6 @@ Result<PinnedMemory> PinnedMemory::Allocate(CudaRuntime* runtime, size_t bytes) 
 
 namespace {
 
-constexpr size_t kStagingBytes = size_t{16} << 20;
-
 class CudaBuffer final : public Buffer {
  public:
   explicit CudaBuffer(DeviceMemory memory)
@@ -85,6 +83,12 @@ class CudaBackend final : public Backend {
   int threads() const override { return 1; }
   std::string_view numerics_version() const override { return numerics_; }
   std::string_view kv_layout_name() const override { return "gpu 1"; }
+  Result<std::optional<DeviceInfo>> Device() override {
+    PREFIXD_ASSIGN_OR_RETURN(const size_t free, runtime_->FreeBytes());
+    const DeviceFacts& facts = runtime_->facts();
+    return std::optional<DeviceInfo>(
+        {.name = facts.name, .versions = facts.versions, .free_bytes = free, .bytes = facts.bytes});
+  }
 
   // Upload cannot report that it has no memory, so what it needs is there with the first buffer.
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {

@@ -24,7 +24,6 @@ class CudaKvCopier final : public KvCopier {
   Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) override;
 
  private:
-  static constexpr size_t kBuffers = 8;
   CudaKvCopier(CudaRuntime* runtime, size_t block_bytes) : runtime_(runtime), block_bytes_(block_bytes) {}
   std::byte* Take();
   void GiveBack(std::byte* buffer);
@@ -34,7 +33,7 @@ class CudaKvCopier final : public KvCopier {
 
   CudaRuntime* const runtime_;
   const size_t block_bytes_;
-  std::array<PinnedMemory, kBuffers> memory_;
+  std::array<PinnedMemory, kMostBuffers> memory_;
   Mutex mutex_;
   CondVar given_back_;
   std::vector<std::byte*> free_ GUARDED_BY(mutex_);

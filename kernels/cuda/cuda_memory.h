@@ -11,6 +11,9 @@
 
 namespace prefixd::cuda {
 
+// Of the pinned memory that weights are copied through.
+inline constexpr size_t kStagingBytes = size_t{16} << 20;
+
 class DeviceMemory {
  public:
   static Result<DeviceMemory> Allocate(CudaRuntime* runtime, size_t bytes);

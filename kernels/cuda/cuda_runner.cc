@@ -73,6 +73,7 @@ StepMemory CudaRunner::MemoryFor(const ModelShape& shape, const StepLimits& limi
   for (const size_t bytes : ActivationBytes(shape, limits)) memory.activations += bytes;
   memory.scratch = PartialBytes(shape, limits) + PageBytes(shape, limits) +
                    Size(limits.max_logit_rows) * (Size(shape.vocab) * sizeof(float) + sizeof(DrawResult));
+  memory.pinned = PageBytes(shape, limits) + Size(limits.max_logit_rows) * sizeof(DrawResult) + kStagingBytes;
   return memory;
 }
 

@@ -24,9 +24,10 @@ ModelRequirements SmallModel() {
           .max_positions_reason = "max_position_embeddings",
           .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = DType::kF16},
           .other_parts = [](int context, uint32_t blocks) -> MemoryPlan {
-            return {{"weight_bytes", "weights", 90 * kMiB, "", "a smaller model"},
-                    {"scratch_bytes", "scratch", 10 * kKiB * static_cast<uint64_t>(context), "", "context"},
-                    {"cache_book_bytes", "cache books", kKiB * blocks, "", "device-cache"}};
+            return {
+                {"weight_bytes", "weights", 90 * kMiB, "", "a smaller model", true},
+                {"scratch_bytes", "scratch", 10 * kKiB * static_cast<uint64_t>(context), "", "context", true},
+                {"cache_book_bytes", "cache books", kKiB * blocks, "", "device-cache"}};
           }};
 }
 constexpr uint64_t kOthers = 110 * kMiB;  // at a context of 2048
@@ -142,6 +143,50 @@ TEST(DeriveEngineLimits, RejectsAPlanAboveTheTotalMemoryAndWarnsOfOneAboveTheFre
                     HasSubstr("device cache 100.0 MiB (device-cache, context), weights 90.0 MiB "
                               "(a smaller model), scratch 20.0 MiB (context)")));
   EXPECT_TRUE(derive(0, 0).ok());  // the memory of the machine cannot be read
+}
+
+// Weights, scratch and blocks are on the device, and the books in the memory of the host.
+TEST(DeriveEngineLimits, GivesTheCacheNineTenthsOfWhatTheOtherPartsLeaveFreeOfADevice) {
+  ModelRequirements model = SmallModel();
+  model.device = Free(kOthers + 100 * kMiB);
+  const EngineLimits limits = DeriveEngineLimits(Defaults(), model, Free(2 * kMiB)).value();
+  EXPECT_EQ(limits.blocks, 1440u);
+  EXPECT_EQ(limits.device_cache_bytes, 90 * kMiB);
+  EXPECT_EQ(limits.context, 2048);
+  EXPECT_THAT(limits.warnings, IsEmpty());
+  EXPECT_EQ(SumOf(PartsOf(limits.memory, true)), kOthers + 90 * kMiB);
+  EXPECT_EQ(SumOf(PartsOf(limits.memory, false)), 1440 * kKiB);
+  // As many blocks as the host has memory for their books.
+  EXPECT_EQ(DeriveEngineLimits(Defaults(), model, Free(kMiB))->blocks, 1024u);
+}
+
+TEST(DeriveEngineLimits, RefusesWhatADeviceOrItsHostCannotHold) {
+  ModelRequirements model = SmallModel();
+  const auto refusal = [&model](int64_t device_cache, uint64_t host) {
+    Options options = Defaults();
+    options.device_cache = device_cache;
+    const Result<EngineLimits> limits = DeriveEngineLimits(options, model, Free(host));
+    return limits.ok() ? testing::PrintToString(limits->warnings) : limits.status().message();
+  };
+  model.device = Free(50 * kMiB);
+  EXPECT_THAT(
+      refusal(kAuto, 600 * kMiB),
+      AllOf(HasSubstr("the smallest plan takes 90.1 MiB, but only 50.0 MiB of device memory are free"),
+            HasSubstr("weights 90.0 MiB (a smaller model)")));
+  model.device = Free(kOthers + 100 * kMiB);
+  EXPECT_THAT(refusal(kAuto, 1),
+              HasSubstr("the smallest plan takes 2.0 KiB, but only 1 B of memory are free"));
+  EXPECT_THAT(refusal(500 * int64_t{kMiB}, 600 * kMiB),
+              HasSubstr("device-cache: 500.0 MiB are more than the 420.0 MiB of device memory"));
+  EXPECT_THAT(
+      refusal(400 * int64_t{kMiB}, 600 * kMiB),
+      AllOf(HasSubstr("the memory plan of 510.0 MiB is more than the 420.0 MiB of device memory that this"),
+            HasSubstr("device cache 400.0 MiB (device-cache, context)")));
+  EXPECT_THAT(
+      refusal(101 * int64_t{kMiB}, 600 * kMiB),
+      HasSubstr("the memory plan of 211.0 MiB is more than the 210.0 MiB of device memory that are free"));
+  EXPECT_THAT(refusal(64 * int64_t{kMiB}, kMiB / 2),
+              HasSubstr("the memory plan of 1.0 MiB is more than the 512.0 KiB of memory that are free"));
 }
 
 TEST(DeriveEngineLimits, BoundsTheTokensInFlight) {

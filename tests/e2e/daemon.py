@@ -16,10 +16,11 @@ MODEL = ROOT / "deploy/models/demo"
 PATIENCE = 60  # seconds; a wait that takes longer fails the test
 
 
-def run(*arguments, environment=None):
+def run(*arguments, environment=None, program=PROGRAM):
     """Runs a command that ends by itself. Returns the CompletedProcess, with text output."""
-    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE,
-                          env={**os.environ, **(environment or {})})
+    variables = {name: str(value) for name, value in (environment or {}).items()}
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE,
+                          env={**os.environ, **variables})
 
 
 class Daemon:

@@ -38,6 +38,7 @@ class ForwardingBackend : public Backend {
     to_.Upload(to, offset, from);
   }
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override { to_.CopyBlock(pool, from, to); }
+  Result<std::optional<DeviceInfo>> Device() override { return to_.Device(); }
   StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
     return to_.StepMemoryFor(shape, limits);
   }

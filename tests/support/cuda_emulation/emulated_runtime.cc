@@ -99,13 +99,14 @@ Status EmulatedRuntime::Admit(bool wants_memory) {
 Result<size_t> EmulatedRuntime::FreeBytes() {
   PREFIXD_RETURN_IF_ERROR(Admit(true));
   MutexLock lock(mutex_);
-  return options_.bytes - used_;
+  return options_.bytes - options_.others - used_;
 }
 
 Result<std::byte*> EmulatedRuntime::Allocate(size_t bytes) {
   PREFIXD_RETURN_IF_ERROR(Admit(true));
   MutexLock lock(mutex_);
-  std::byte* const memory = bytes > options_.bytes - used_ ? nullptr : DeviceSpace::Get().Allocate(bytes);
+  const size_t free = options_.bytes - options_.others - used_;
+  std::byte* const memory = bytes > free ? nullptr : DeviceSpace::Get().Allocate(bytes);
   if (memory == nullptr) return ResourceExhausted("no device memory for " + FormatSize(bytes));
   used_ += bytes;
   device_[memory] = bytes;

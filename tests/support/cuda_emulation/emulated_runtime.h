@@ -51,6 +51,7 @@ class KernelGroup {
 struct EmulatedOptions {
   uint64_t seed = 1;
   size_t bytes = size_t{1} << 30;  // of device memory
+  size_t others = 0;               // of it, that other programs have
   bool exact_products = true;
   bool late_copies = false;
 };

@@ -1,6 +1,31 @@
 // A module with two devices that the CPU emulates. Beside a program it makes the backend `cuda` run there.
+// The environment says what the devices are like:
+//
+//   EMULATED_CUDA_BYTES   their memory
+//   EMULATED_CUDA_OTHERS  bytes of it that other programs have
+#include <cstdlib>
+
 #include "kernels/cuda/module.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
+
+namespace prefixd::cuda {
+namespace {
+
+size_t BytesOf(const char* variable, size_t otherwise) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+Status CreateEmulated(int, std::unique_ptr<CudaRuntime>* runtime) {
+  cuda_emulation::EmulatedOptions options{.exact_products = false};
+  options.bytes = BytesOf("EMULATED_CUDA_BYTES", options.bytes);
+  options.others = BytesOf("EMULATED_CUDA_OTHERS", options.others);
+  *runtime = std::make_unique<cuda_emulation::EmulatedRuntime>(options);
+  return Status::Ok();
+}
+
+}  // namespace
+}  // namespace prefixd::cuda
 
 extern "C" const prefixd::cuda::Module* prefixd_cuda_module() {
   using namespace prefixd;
@@ -13,10 +38,6 @@ extern "C" const prefixd::cuda::Module* prefixd_cuda_module() {
                                   *count = 2;
                                   return Status::Ok();
                                 },
-                                .create_runtime = [](int, std::unique_ptr<CudaRuntime>* runtime) -> Status {
-                                  *runtime = std::make_unique<cuda_emulation::EmulatedRuntime>(
-                                      cuda_emulation::EmulatedOptions{.exact_products = false});
-                                  return Status::Ok();
-                                }};
+                                .create_runtime = CreateEmulated};
   return &module;
 }

@@ -1,0 +1,83 @@
+"""Tests the daemon on a CUDA device that the CPU emulates: its answers and its memory plan."""
+
+import json
+import shutil
+
+import pytest
+
+from daemon import MODEL, PROGRAM, Daemon
+from daemon import run as run_program
+
+MODULE = PROGRAM.parent / "tests/kernels/cuda/module/emulated/libprefixd_cuda.so"
+MIB = 1 << 20
+# Small, because the emulation is slow.
+SMALL = ("--backend", "cuda", "--context", 512, "--step-tokens", 64, "--max-sequences", 4)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of the program beside a module with two emulated devices."""
+    if not MODULE.exists():
+        pytest.skip("cuda_emulated_module is not built")
+    shutil.copy(PROGRAM, tmp_path / "prefixd")
+    shutil.copy(MODULE, tmp_path / "libprefixd_cuda.so")
+    return tmp_path / "prefixd"
+
+
+def validate(program, *arguments, **environment):
+    done = run_program("validate", "--json", "--model", MODEL, *SMALL, *arguments, program=program,
+                       environment=environment)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_it_computes_and_says_where(program):
+    prompt = "What is the capital of France? And of Spain, of Italy, of Norway, and of Poland?"
+    with Daemon("--backend", "ref", "--context", 512, program=program) as daemon:
+        expected = daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"]
+    with Daemon(*SMALL, "--device", 1, "--log-format", "json", program=program) as daemon:
+        assert daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"] == expected
+        again = daemon.complete(prompt=prompt, max_tokens=8)
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+        lines = [json.loads(line) for line in daemon.log]
+        device, = [line for line in lines if line["message"] == "device"]
+        assert (device["number"], device["name"], device["memory"]) == (1, "emulated device", "1.0 GiB")
+        loaded, = [line for line in lines if line["message"] == "model loaded"]
+        assert loaded["backend"] == "cuda"
+
+
+def test_the_plan_divides_the_memory_of_device_and_host(program):
+    code, plan = validate(program, EMULATED_CUDA_BYTES=256 * MIB, EMULATED_CUDA_OTHERS=56 * MIB)
+    assert code == 0, plan
+    assert plan["device"]["name"] == "emulated device"
+    device, host = plan["device_memory"], plan["memory"]
+    assert (device["available_bytes"], device["total_bytes"]) == (200 * MIB, 256 * MIB)
+    parts = {"weight_bytes", "activation_bytes", "scratch_bytes", "device_cache_bytes"}
+    assert parts == set(device) - {"plan_bytes", "available_bytes", "total_bytes"}
+    assert not parts & set(host)
+    assert host["pinned_bytes"] > 16 * MIB
+    # The cache takes nine tenths of what the others leave, in whole blocks.
+    block = plan["kv_bytes_per_token"] * plan["block_tokens"]
+    cache, others = device["device_cache_bytes"], device["plan_bytes"] - device["device_cache_bytes"]
+    assert cache == plan["blocks"] * block
+    assert 0 <= 0.9 * (200 * MIB - others) - cache < block
+    assert plan["prefill"]["flops_per_second"] > 0
+    assert plan["reuse"]["host_copy_bytes_per_second"] > 0
+
+
+def test_a_device_that_is_too_small_is_refused_with_what_takes_most(program):
+    code, plan = validate(program, EMULATED_CUDA_BYTES=2 * MIB)
+    assert code == 2
+    assert "of device memory are free; the largest parts and what makes them smaller: " in plan["error"]
+
+
+def test_memory_that_lacks_at_start_is_said_part_by_part(program):
+    options = ("--model", MODEL, *SMALL, "--device-cache", "128MiB", "--listen", "127.0.0.1:0")
+    done = run_program("serve", *options, program=program,
+                       environment={"EMULATED_CUDA_BYTES": 256 * MIB, "EMULATED_CUDA_OTHERS": 120 * MIB})
+    assert done.returncode == 1
+    warning, error = done.stderr.splitlines()[-2:]
+    assert "of device memory that are free now; the largest parts" in done.stderr, warning
+    assert "no device memory for 128.0 MiB; the plan has " in error
+    for part in ("weights ", "activations ", "scratch ", "device cache 128.0 MiB"):
+        assert part in error
+    assert "when it was made, 136.0 MiB of 256.0 MiB were free" in error
