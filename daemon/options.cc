@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/duration.h"
+#include "daemon/relaunch.h"
 
 namespace prefixd {
 namespace {
@@ -158,7 +159,7 @@ std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
     if (!entry.starts_with(kVariablePrefix) || equals == std::string_view::npos) continue;
     const std::string variable(entry.substr(0, equals));
     const std::string value(entry.substr(equals + 1));
-    if (value.empty() || InjectedByKubernetes(variable)) continue;
+    if (value.empty() || InjectedByKubernetes(variable) || variable == kRelaunchedVariable) continue;
     const auto known = [&](std::string_view name) { return VariableName(name) == variable; };
     const auto spec = std::ranges::find_if(OptionTable(), known, &OptionSpec::name);
     const auto unimplemented = std::ranges::find_if(UnimplementedOptions(), known);

@@ -24,6 +24,7 @@
 #include "daemon/metrics.h"
 #include "daemon/process_control.h"
 #include "daemon/ready_checks.h"
+#include "daemon/relaunch.h"
 #include "daemon/server_state.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
@@ -116,8 +117,7 @@ class ServerProcess {
     const ExitCode loaded = LoadUntilSignal(signals);
     if (loaded != kExitOk) return loaded;
     BeginServing();
-    ServeUntilSignal(signals);
-    return Drain(signals);
+    return ServeUntilSignal(signals) ? Drain(signals) : Recover(signals);
   }
 
  private:
@@ -167,6 +167,8 @@ class ServerProcess {
       return LoadEngine(options_, plan_, &clock_, ReportProgress(&clock_), &code);
     });
     while (!IsReady(load)) {
+      // The service manager watches a relaunched process as the one that was ready before.
+      if (WasRelaunched()) NotifyWatchdog();
       if (!signals.Wait(kTick)) continue;
       Log(LogLevel::kInfo, "stopped while loading");
       NotifyStopping("stopped while loading");
@@ -217,8 +219,43 @@ class ServerProcess {
     if (engine_thread_ == nullptr || watchdog_.Tick(engine_thread_->progress())) NotifyWatchdog();
   }
 
-  void ServeUntilSignal(StopSignals& signals) {
-    while (!signals.Wait(watchdog_.tick())) TickWatchdog();
+  // Returns false when the device is lost.
+  bool ServeUntilSignal(StopSignals& signals) {
+    const milliseconds tick = plan_.device_info ? std::min(watchdog_.tick(), kTick) : watchdog_.tick();
+    while (!signals.Wait(tick)) {
+      TickWatchdog();
+      if (loaded_.backend->lost()) return false;
+    }
+    return true;
+  }
+
+  // The device is lost: every step fails, and ends its requests with an error. What is in host memory alone
+  // goes to the disk cache. Then the process executes its program again, once.
+  ExitCode Recover(StopSignals& signals) {
+    state_.set_phase(ServerPhase::kDraining);
+    NotifyStatus("the device is lost");
+    Log(LogLevel::kError, "the device is lost; all requests end with an error",
+        {{"running", loaded_.engine->Stats().running},
+         {"relaunched_before", WasRelaunched() ? "yes" : "no"}});
+    const double begun = clock_.NowSeconds();
+    const Waited ended = WaitUntil(signals, begun + kCutOffSeconds,
+                                   [this] { return loaded_.engine->idle() && server_->WaitIdle(0); });
+    server_->InterruptExchanges();
+    const Waited read = WaitForConnections(signals, kLastConnectionsSeconds);
+    const double deadline = begun + static_cast<double>(options_.drain_seconds);
+    SpillAll(signals, deadline);
+    Close(signals, deadline + kCloseSeconds);
+    if (ended == Waited::kSignal || read == Waited::kSignal) {
+      Log(LogLevel::kInfo, "stopped");
+      return kExitOk;
+    }
+    if (WasRelaunched()) {
+      Log(LogLevel::kError, "the device is lost again; ended");
+      return kExitFailed;
+    }
+    Log(LogLevel::kWarning, "the process begins anew, because no process may use a lost device again");
+    Log(LogLevel::kError, Relaunch().message());
+    return kExitFailed;
   }
 
   ExitCode Drain(StopSignals& signals) {

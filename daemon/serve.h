@@ -3,7 +3,8 @@
 // Threads: the main thread. Serve starts and joins all other threads.
 //
 // Phases: loading (inference is answered 503) -> serving -> draining (readiness and new inference are
-// answered 503, running requests finish).
+// answered 503, running requests finish). When the device fails, the process executes its program again, once
+// (relaunch.h).
 #pragma once
 
 #include <string>

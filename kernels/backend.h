@@ -10,7 +10,7 @@
 // Collect waits for its end and gives its Status. One step is in flight at a time.
 //
 // Threads: one owner (the engine thread; before that, the thread that loads the model) calls every member,
-// except that any thread may call progress() and Done().
+// except that any thread may call progress(), Done() and lost().
 //
 // Invariants
 //   1. An output row depends on the inputs of that row alone. It never depends on the number of rows,
@@ -99,6 +99,9 @@ class Backend {
   // The device whose memory the backend allocates, as it is now. Empty: it is the memory of the host.
   // kUnavailable: the device failed.
   virtual Result<std::optional<DeviceInfo>> Device() { return std::optional<DeviceInfo>(); }
+  // The device failed, and no process that has used it may use it again. All that computes returns
+  // kUnavailable from then on.
+  virtual bool lost() const { return false; }
 
   // Returns kResourceExhausted, with the requested size, when the memory is not available.
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;

@@ -89,6 +89,7 @@ class CudaBackend final : public Backend {
     return std::optional<DeviceInfo>(
         {.name = facts.name, .versions = facts.versions, .free_bytes = free, .bytes = facts.bytes});
   }
+  bool lost() const override { return runtime_->lost(); }
 
   // Upload cannot report that it has no memory, so what it needs is there with the first buffer.
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {

@@ -1,11 +1,12 @@
-"""Tests the daemon on a CUDA device that the CPU emulates: its answers and its memory plan."""
+"""Tests the daemon on a CUDA device that the CPU emulates: its memory plan, and what a lost one does."""
 
 import json
 import shutil
+import threading
 
 import pytest
 
-from daemon import MODEL, PROGRAM, Daemon
+from daemon import MODEL, PROGRAM, Daemon, wait_until
 from daemon import run as run_program
 
 MODULE = PROGRAM.parent / "tests/kernels/cuda/module/emulated/libprefixd_cuda.so"
@@ -28,6 +29,10 @@ def validate(program, *arguments, **environment):
     done = run_program("validate", "--json", "--model", MODEL, *SMALL, *arguments, program=program,
                        environment=environment)
     return done.returncode, json.loads(done.stdout)
+
+
+def running(daemon):
+    return sum(value for (name, _), value in daemon.metrics().items() if name == "vllm:num_requests_running")
 
 
 def test_it_computes_and_says_where(program):
@@ -81,3 +86,39 @@ def test_memory_that_lacks_at_start_is_said_part_by_part(program):
     for part in ("weights ", "activations ", "scratch ", "device cache 128.0 MiB"):
         assert part in error
     assert "when it was made, 136.0 MiB of 256.0 MiB were free" in error
+
+
+def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, tmp_path):
+    lost = tmp_path / "lost"
+    prompt = "The history of the river begins. " * 4
+    disk = ("--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through")
+    with Daemon(*SMALL, *disk, program=program, environment={"EMULATED_CUDA_LOST": str(lost)}) as daemon:
+        before = daemon.complete(prompt=prompt, max_tokens=4)
+        stream = daemon.start_stream(prompt="A long answer.", max_tokens=400, ignore_eos=True)
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(
+            daemon.request("POST", "/v1/completions",
+                           {"model": "demo", "prompt": "Another.", "max_tokens": 400, "ignore_eos": True})))
+        waiting.start()
+        wait_until(lambda: running(daemon) == 2, "both requests run")
+        lost.touch()
+        events = stream.read().decode()
+        waiting.join()
+        assert "overloaded" in events and "[DONE]" not in events
+        status, headers, text = answers[0]
+        assert status == 503 and json.loads(text)["error"]["code"] == "overloaded"
+        assert "Retry-After" in headers
+        process = daemon.process.pid
+        daemon.url = daemon._wait_until_listening()
+        assert daemon.process.poll() is None and daemon.process.pid == process
+        # The prompt is on the disk, and gives the same answer.
+        after = daemon.complete(prompt=prompt, max_tokens=4)
+        assert after["choices"][0]["text"] == before["choices"][0]["text"]
+        assert after["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+        lost.touch()
+        status, _, text = daemon.request("POST", "/v1/completions", {"model": "demo", "prompt": "Once more."})
+        assert status == 503, text
+        assert daemon.exit_code() == 1
+        log = "\n".join(line for line in daemon.log if line)
+        assert log.count("the process begins anew") == 1
+        assert "the device is lost again; ended" in log

@@ -39,6 +39,7 @@ class ForwardingBackend : public Backend {
   }
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override { to_.CopyBlock(pool, from, to); }
   Result<std::optional<DeviceInfo>> Device() override { return to_.Device(); }
+  bool lost() const override { return to_.lost(); }
   StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
     return to_.StepMemoryFor(shape, limits);
   }

@@ -83,6 +83,7 @@ size_t EmulatedRuntime::waiting_copies(Stream stream) {
 Status EmulatedRuntime::Admit(bool wants_memory) {
   const uint64_t call = calls_++;
   const uint64_t memory_call = wants_memory ? memory_calls_++ : 0;
+  if (options_.loses_device && options_.loses_device()) lost_from_ = std::min(lost_from_.load(), call);
   if (!lost_ && call < lost_from_) {
     if (wants_memory && memory_call == no_memory_at_) return ResourceExhausted("no memory (emulated)");
     return Status::Ok();
@@ -300,7 +301,6 @@ void EmulatedRuntime::RunDevice() {
         changed_.Wait(mutex_);
         stream = Choose();
       }
-<<<<<<< HEAD
       work = Take(stream);
       runs = running_ = work.run && !lost_;
     }
@@ -309,16 +309,6 @@ void EmulatedRuntime::RunDevice() {
       MutexLock lock(mutex_);
       running_ = false;
       if (++work_ == lose_at_) lost_ = true;
-=======
-      work = std::move(streams_[stream].front());
-      streams_[stream].pop_front();
-      runs_ = true;
-    }
-    if (work.run && !lost_) work.run();
-    {
-      MutexLock lock(mutex_);
-      runs_ = false;
->>>>>>> 8985637 (Measure the rates of a CUDA device)
       if (work.records != 0) events_[work.records] = true;
     }
     changed_.NotifyAll();

@@ -3,7 +3,7 @@
 // `late_copies` it runs copies only when nothing else can run, or somebody waits for them.
 //
 // Faults: a call finds no memory or a lost device (FailFrom), or the device is lost while it works
-// (LoseAfter).
+// (LoseAfter), or at the call at which loses_device says so.
 //
 // Hold keeps the work of a stream back, as a slow bus would. Copies that are given and have not ended may run
 // at any time, so other streams must leave their memory alone: `conflicts` counts where they do not.
@@ -54,6 +54,7 @@ struct EmulatedOptions {
   size_t others = 0;               // of it, that other programs have
   bool exact_products = true;
   bool late_copies = false;
+  std::function<bool()> loses_device;  // asked at each call; true: the device is lost
 };
 
 class EmulatedRuntime final : public cuda::CudaRuntime {

@@ -3,6 +3,9 @@
 //
 //   EMULATED_CUDA_BYTES   their memory
 //   EMULATED_CUDA_OTHERS  bytes of it that other programs have
+//   EMULATED_CUDA_LOST    a file: when it exists, the next call loses the device and removes the file
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "kernels/cuda/module.h"
@@ -20,6 +23,8 @@ Status CreateEmulated(int, std::unique_ptr<CudaRuntime>* runtime) {
   cuda_emulation::EmulatedOptions options{.exact_products = false};
   options.bytes = BytesOf("EMULATED_CUDA_BYTES", options.bytes);
   options.others = BytesOf("EMULATED_CUDA_OTHERS", options.others);
+  if (const char* const file = std::getenv("EMULATED_CUDA_LOST"))
+    options.loses_device = [file] { return unlink(file) == 0; };
   *runtime = std::make_unique<cuda_emulation::EmulatedRuntime>(options);
   return Status::Ok();
 }
