@@ -415,7 +415,7 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"threads", plan.threads.count},
        {"threads_source", plan.threads.source}});
   if (!plan.without_cuda.empty()) {
-    Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device",
+    Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device that it can use",
         {{"reason", plan.without_cuda}});
   }
   if (plan.device_info) {

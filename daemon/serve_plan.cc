@@ -45,6 +45,14 @@ Status ResolveBackend(const std::string& name, ServePlan* plan) {
                          (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version");
 }
 
+// The fastest backend that computes on the CPU.
+std::string_view BestOfCpu() {
+  std::string_view best;
+  for (const BackendInfo& backend : ListBackends())
+    if (backend.runs_here && backend.name != "cuda") best = backend.name;
+  return best;
+}
+
 UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
   if (backend == "ref" || backend == "cuda") return {1, "backend " + backend};
   if (options.threads != kAuto) return {static_cast<int>(options.threads), "option threads"};
@@ -123,8 +131,13 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
-  const Result<std::unique_ptr<Backend>> backend =
-      CreateBackend(plan.backend, plan.threads.count, plan.device);
+  Result<std::unique_ptr<Backend>> backend = CreateBackend(plan.backend, plan.threads.count, plan.device);
+  if (options.backend == "auto" && backend.status().code() == Code::kUnsupported) {
+    plan.without_cuda = backend.status().message();  // a device without kernels
+    plan.backend = BestOfCpu();
+    plan.threads = ComputeThreads(options, plan.backend);
+    backend = CreateBackend(plan.backend, plan.threads.count);
+  }
   if (!backend.ok()) {
     // A device that fails, or that others have filled, may be well again later.
     const Code why = backend.status().code();

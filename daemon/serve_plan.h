@@ -32,8 +32,8 @@ struct ServePlan {
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
   int device = 0;       // of the backend cuda
-  // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device. Or
-  // empty.
+  // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device that it
+  // has kernels for. Or empty.
   std::string without_cuda;
   UsableCpus threads;  // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;

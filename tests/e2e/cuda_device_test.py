@@ -75,6 +75,18 @@ def test_a_device_that_is_too_small_is_refused_with_what_takes_most(program):
     assert "of device memory are free; the largest parts and what makes them smaller: " in plan["error"]
 
 
+def test_auto_computes_on_the_cpu_beside_a_device_without_kernels(program):
+    old = {"EMULATED_CUDA_OLD": "1"}
+    with Daemon("--context", 512, "--log-format", "json", program=program, environment=old) as daemon:
+        lines = [json.loads(line) for line in daemon.log]
+        starting, = [line for line in lines if line["message"] == "starting"]
+        assert starting["backend"] != "cuda"
+        reason, = [line["reason"] for line in lines if line["message"].startswith("the CPU computes")]
+        assert "compute capability 7.5" in reason
+    code, answer = validate(program, **old)  # by name
+    assert code == 2 and "compute capability 7.5" in answer["error"]
+
+
 def test_memory_that_lacks_at_start_is_said_part_by_part(program):
     options = ("--model", MODEL, *SMALL, "--device-cache", "128MiB", "--listen", "127.0.0.1:0")
     done = run_program("serve", *options, program=program,

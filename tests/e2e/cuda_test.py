@@ -12,7 +12,7 @@ from daemon import MODEL, PATIENCE, PROGRAM, Daemon
 BUILD = PROGRAM.parent
 STAND_IN = BUILD / "tests/kernels/cuda/module/stand_ins/libcuda_stand_in_driverless.so"
 REAL = BUILD / "libprefixd_cuda.so"
-SAYS = "the CPU computes: the CUDA module finds no device"
+SAYS = "the CPU computes: the CUDA module finds no device that it can use"
 
 
 @pytest.fixture(params=["absent", "stand-in", "real"])

@@ -3,6 +3,7 @@
 //
 //   EMULATED_CUDA_BYTES   their memory
 //   EMULATED_CUDA_OTHERS  bytes of it that other programs have
+//   EMULATED_CUDA_OLD     they have the compute capability 7.5
 //   EMULATED_CUDA_LOST    a file: when it exists, the next call loses the device and removes the file
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ size_t BytesOf(const char* variable, size_t otherwise) {
 }
 
 Status CreateEmulated(int, std::unique_ptr<CudaRuntime>* runtime) {
+  if (std::getenv("EMULATED_CUDA_OLD") != nullptr)
+    return Unsupported("an emulated device of compute capability 7.5; the kernels need 8.0");
   cuda_emulation::EmulatedOptions options{.exact_products = false};
   options.bytes = BytesOf("EMULATED_CUDA_BYTES", options.bytes);
   options.others = BytesOf("EMULATED_CUDA_OTHERS", options.others);
