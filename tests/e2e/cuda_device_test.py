@@ -31,8 +31,9 @@ def validate(program, *arguments, **environment):
     return done.returncode, json.loads(done.stdout)
 
 
-def running(daemon):
-    return sum(value for (name, _), value in daemon.metrics().items() if name == "vllm:num_requests_running")
+def requests(daemon, state):
+    name = f"vllm:num_requests_{state}"
+    return sum(value for (found, _), value in daemon.metrics().items() if found == name)
 
 
 def test_it_computes_and_says_where(program):
@@ -108,18 +109,23 @@ def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, t
         before = daemon.complete(prompt=prompt, max_tokens=4)
         stream = daemon.start_stream(prompt="A long answer.", max_tokens=400, ignore_eos=True)
         answers = []
-        waiting = threading.Thread(target=lambda: answers.append(
-            daemon.request("POST", "/v1/completions",
-                           {"model": "demo", "prompt": "Another.", "max_tokens": 400, "ignore_eos": True})))
-        waiting.start()
-        wait_until(lambda: running(daemon) == 2, "both requests run")
+        body = {"model": "demo", "prompt": "Another.", "max_tokens": 400, "ignore_eos": True}
+        complete = lambda: answers.append(daemon.request("POST", "/v1/completions", body))
+        others = [threading.Thread(target=complete) for _ in range(6)]
+        for other in others:
+            other.start()
+        # Four of the seven run, and the others wait for them.
+        wait_until(lambda: requests(daemon, "running") == 4, "four requests run")
+        wait_until(lambda: requests(daemon, "waiting") == 3, "the others wait")
         lost.touch()
         events = stream.read().decode()
-        waiting.join()
+        for other in others:
+            other.join()
         assert "overloaded" in events and "[DONE]" not in events
-        status, headers, text = answers[0]
-        assert status == 503 and json.loads(text)["error"]["code"] == "overloaded"
-        assert "Retry-After" in headers
+        assert len(answers) == 6
+        for status, headers, text in answers:
+            assert status == 503 and json.loads(text)["error"]["code"] == "overloaded"
+            assert "Retry-After" in headers
         process = daemon.process.pid
         daemon.url = daemon._wait_until_listening()
         assert daemon.process.poll() is None and daemon.process.pid == process
