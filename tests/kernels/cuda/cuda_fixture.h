@@ -55,7 +55,7 @@ inline void Wait(CudaRuntime& device, Stream stream = Stream::kCompute) {
 }
 
 // An array in device memory. Unwritten elements are NaN, or -1 in integers; those of an array of more than
-// DeviceSpace::kFilledBytes may be anything.
+// DeviceSpace::kFilledBytes are 0.
 template <typename T>
 class DeviceArray {
  public:
@@ -97,9 +97,13 @@ class DeviceArray {
   }
 
  private:
-  // The emulation does this by itself.
+  // The emulation does this by itself, and takes no memory for zeros.
   void FillUnwritten() {
-    if (size_ * sizeof(T) > cuda_emulation::DeviceSpace::kFilledBytes) return;
+    if (device_->facts().name == "emulated device") return;
+    if (size_ * sizeof(T) > cuda_emulation::DeviceSpace::kFilledBytes) {
+      PREFIXD_CHECK(device_->Zero(Stream::kCompute, memory_, size_ * sizeof(T)).ok());
+      return Wait(*device_);
+    }
     Transfer(size_, [&](std::byte* pinned) {
       std::memset(pinned, 0xFF, size_ * sizeof(T));
       return device_->CopyToDevice(Stream::kCompute, memory_, pinned, size_ * sizeof(T));
