@@ -98,8 +98,8 @@ double LoadPlanner::Stall(Tier tier) const {
 }
 
 bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
-  return std::ranges::any_of(tiers, [this](Tier tier) {
-    return tier != Tier::kDevice &&
+  return std::ranges::any_of(std::array{Tier::kHost, Tier::kDisk}, [&](Tier tier) {
+    return std::ranges::count(tiers, tier) > 0 &&
            Stall(tier) > std::max(kShortestStall, kStallBlocks * block_seconds(tier));
   });
 }

@@ -94,8 +94,10 @@ struct Lease::State {
   size_t load_begin = 0;
   size_t to_start = 0;  // blocks at the front of `loading` whose load has not been tried; the last go first
   LoadPlanner::Plan plan;
-  double decided = 0;     // the time of `plan`
-  double overtaken = -1;  // when a part of what it loads was computed instead; below 0: not since `plan`
+  double decided = 0;  // the time of `plan`
+  // When a part of what it loads was computed instead, or a long hit was not worth loading; below 0: not
+  // since `plan`.
+  double overtaken = -1;
 
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };

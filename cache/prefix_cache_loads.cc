@@ -101,6 +101,7 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
     AddLoading(lease, from + lease.plan.compute, end_of_run);
   } else if (run.size() == kWindow && end_of_run < end) {
     lease.load_begin = end_of_run;  // what follows is decided then
+    lease.overtaken = planner.now();
   }
 }
 
@@ -162,19 +163,23 @@ void PrefixCache::Impl::AddLoading(Lease::State& lease, size_t from, size_t to) 
 }
 
 // When all loads have ended and there are still blocks to compute, some of these may be loaded as well. After
-// loads of this hit that were too late, one must have ended since.
+// loads of this hit were too late, or were not worth it, a load of some lease must have ended first.
 void PrefixCache::Impl::ExtendLoads(Lease::State& lease, const Request& request) {
   const size_t first = lease.path.size() + (lease.ready % block_tokens != 0 ? 1 : 0);
   if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastSaved) return;
+  if (lease.overtaken >= 0 &&
+      std::max(planner.last_end(Tier::kHost), planner.last_end(Tier::kDisk)) <= lease.overtaken)
+    return;
   if (lease.to_start > 0 || Missing(lease) > 0) return;
   std::vector<Tier> tiers;
   FindRun(lease, request.tokens, first, lease.load_begin, &tiers);
   if (tiers.size() != lease.load_begin - first) return;
   while (!tiers.empty() && tiers.back() == Tier::kDevice) tiers.pop_back();
   if (tiers.size() < kLeastSaved) return;
-  const Tier lowest = std::ranges::count(tiers, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
-  if (lease.overtaken >= 0 && planner.last_end(lowest) <= lease.overtaken) return;
-  const LoadPlanner::Plan plan = planner.Decide(tiers, first, planner.running_by_tier(), request.compute);
+  LoadPlanner::Plan plan = planner.Decide(tiers, first, planner.running_by_tier(), request.compute);
+  if (plan.is_probe || plan.compute == tiers.size()) return;
+  // Only now, because it takes longer: with what other leases have still to start.
+  plan = planner.Decide(tiers, first, LoadsAhead(lease, lease.load_begin), request.compute);
   if (plan.is_probe || plan.compute == tiers.size()) return;
   // The one that is computed next stays: another lease may wait for it.
   AddLoading(lease, first + std::max<size_t>(plan.compute, 1), lease.load_begin);

@@ -27,7 +27,8 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
     NodeUse use = UseOf(node);
-    use.copied = (at == Tier::kDevice && tree.block(node, Tier::kHost) != kNoBlock) || OnDisk(tree.key(node));
+    use.copied =
+        (at == Tier::kDevice && tree.block(node, Tier::kHost) != kNoBlock) || HasRecord(tree.key(node));
     eviction.AddCandidate(node, use);
   } else {
     eviction.RemoveCandidate(node);
@@ -105,7 +106,7 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
   tree.DropTokens(node);
-  tree.SetLost(node, static_cast<uint8_t>(OnDisk(tree.key(node)) ? MissReason::kEvictedDisk : reason));
+  tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;
   const GhostIndex::Added added = ghosts.Add(node);
   if (added.forgotten != node) tree.SetGhost(node, added.slot);

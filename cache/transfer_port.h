@@ -77,7 +77,7 @@ enum class TierError : uint8_t {
   kWrite,    // the medium could not be written
   kFull,     // there was no room
   kMissing,  // a record was not where it should be
-  kBusy,     // too much was under way, or the medium had failed a moment ago
+  kBusy,     // too much was under way, or the medium had failed a moment ago, or the transfer was withdrawn
 };
 inline constexpr int kTierErrors = 5;
 

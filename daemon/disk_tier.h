@@ -9,8 +9,9 @@
 //      v                 +--------- a try every few seconds-+
 //   refused (the options are wrong, or another process uses the directory)
 //
-// A call to the medium that has run for 2 seconds counts as a failure as well, until it ends: requests wait
-// for such a disk, and its owner has to know.
+// A read that has run for 2 seconds counts as a failure as well, until it ends, and so does a write that has
+// run for as much longer as a slow disk needs for a segment: requests wait for such a disk, and its owner has
+// to know.
 //
 // Threads: any thread may call the members. One thread at a time creates and destroys it. It has two threads:
 // one maintains the store and scans it after each opening, so that it may hang with the medium. The other

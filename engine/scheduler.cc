@@ -10,6 +10,9 @@ namespace {
 // What sequences compute while their later blocks are loaded is done in short steps when others wait for
 // loads: these would wait for the end of the step as well.
 constexpr int kPartTokens = 128;
+// Seconds that all sequences wait for the blocks of transfers, before these are withdrawn. A disk that works
+// ends some sooner; what is withdrawn is not written later.
+constexpr double kLongestStarving = 0.25;
 
 bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
   return std::any_of(plan.begin(), plan.end(),
@@ -108,6 +111,7 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
   PlanDecodes(&plan);
   PlanPrefills(budget, &plan);
   if (plan.empty()) PlanOldestAlone(budget, &plan);
+  if (!plan.empty()) starved_since_ = -1;
   return plan;
 }
 
@@ -351,7 +355,9 @@ void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChu
       if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
     }
     if (victim == nullptr) {  // running transfers hold the blocks; a later Poll frees them
-      cache_->WithdrawTransfers();
+      const double now = cache_->load_planner().now();
+      if (starved_since_ < 0) starved_since_ = now;
+      if (now - starved_since_ >= kLongestStarving) cache_->WithdrawTransfers();
       return;
     }
     Preempt(*victim);

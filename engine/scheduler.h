@@ -119,6 +119,9 @@ class Scheduler {
   SequenceList running_;              // by id
   RequestId last_prefilled_ = 0;      // the last sequence that got a turn
   bool some_wait_for_loads_ = false;  // at the beginning of the plan
+  // Since when the oldest sequence has got no block, because transfers hold all that others do not; below 0:
+  // it has.
+  double starved_since_ = -1;
   uint64_t preemptions_ = 0;
   uint64_t recomputed_tokens_ = 0;
   std::array<uint64_t, kWriteKinds> written_tokens_{};

@@ -132,7 +132,7 @@ void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
   const auto add = [](double value, double* average) {
     *average += (*average == 0 ? 1 : kPromptWeight) * (value - *average);
   };
-  add(seconds, &prompt_step_seconds_);
+  if (!quicker || telling || work.prompts >= kLeastTellingUnits) add(seconds, &prompt_step_seconds_);
   add(seconds / work.prompts, &prompt_unit_seconds_);
 }
 

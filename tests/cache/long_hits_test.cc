@@ -59,6 +59,35 @@ TEST_F(LongHitsTest, AfterADiskThatHungTheRestIsDecidedAgain) {
   ExpectNothingLeased();
 }
 
+// Of the loads of others, few run at once.
+TEST_F(LongHitsTest, WhatOthersHaveStillToLoadCountsAsLongAsItComputes) {
+  options_.max_transfers = 8;
+  options_.blocks = 8 * kBlocks;
+  MakeLong(1);
+  std::vector<Lease> others;
+  for (TokenId other = 1; other <= 4; ++other) {
+    Tokens tokens = Prompt(kBlocks);
+    for (TokenId& token : tokens) token += 10000 * other;
+    const BlockKeys keys = KeysOf(tokens);
+    for (size_t i = 0; i < keys.size(); ++i) port_.records.insert(keys.key(i));
+    others.push_back(Open());
+    (void)Acquire(others.back(), tokens);
+  }
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, Prompt(kBlocks)).until, static_cast<int>(2 * kWindow));
+  const HeldTransfers::Held held = port_.held().front();
+  port_.Take(held.key);
+  port_.Report({.id = held.id, .result = kFailed, .ended = 0.004});
+  Poll(0.004);
+  EXPECT_EQ(Acquire(lease, Prompt(kBlocks)).until, static_cast<int>(2 * kWindow));
+  EXPECT_EQ(decisions(LoadDecision::kRecompute), 1u);
+  lease.Release();
+  others.clear();
+  while (!port_.held().empty()) port_.End(port_.held().front().key, kFailed);
+  Poll(0.004);
+  ExpectNothingLeased();
+}
+
 TEST_F(SplitLoadsTest, AHitThatIsShorterThanAWindowIsComputedInOnePart) {
   MakeDisk(10, 100);
   Lease lease = Open();

@@ -35,7 +35,10 @@ class SlowStore final : public BlockStore {
     return record;
   }
   bool Contains(const BlockKey& key) const override { return records_.Contains(key); }
-  Status PutBatch(std::vector<StoreEntry> batch) override { return records_.PutBatch(std::move(batch)); }
+  Status PutBatch(std::vector<StoreEntry> batch) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(put_delay_ms));
+    return records_.PutBatch(std::move(batch));
+  }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
   Status Sync() override { return records_.Sync(); }
   Status Scan(const Visitor& visitor) override { return records_.Scan(visitor); }
@@ -44,7 +47,7 @@ class SlowStore final : public BlockStore {
   uint64_t max_record_bytes() const override { return records_.max_record_bytes(); }
 
   std::atomic<bool> reads_fail{false}, hangs{false};
-  std::atomic<int> delay_ms{0}, damage_every{0}, reads{0}, raw_reads{0}, compressed_reads{0};
+  std::atomic<int> delay_ms{0}, put_delay_ms{0}, damage_every{0}, reads{0}, raw_reads{0}, compressed_reads{0};
 
  private:
   MemoryStore records_{uint64_t{1} << 30};
@@ -251,6 +254,23 @@ TEST_F(SlowTiersTest, ADiskThatHangsDoesNotKeepTheBlocksOfALargeRequest) {
   store_.hangs = false;
   Serve(*engine);
   Settle(*engine);
+}
+
+// Spills hold blocks as well, and what is withdrawn is not written.
+TEST_F(SlowTiersTest, ALargeRequestWaitsForTheSpillsOfADiskThatWorks) {
+  EngineOptions options = Options();
+  options.blocks = 20;
+  const auto engine = MakeWithTiers(options);
+  store_.put_delay_ms = 10;
+  for (int i = 1; i <= 5; ++i) {
+    const auto request = Submit(*engine, Prompt(124, i));  // 16 blocks, with its answer
+    Serve(*engine);
+    EXPECT_TRUE(request->finished());
+  }
+  Settle(*engine);
+  EXPECT_EQ(engine->Stats()
+                .transfers.errors[static_cast<size_t>(Tier::kDisk)][static_cast<size_t>(TierError::kBusy)],
+            0u);
 }
 
 // Random prompt trees through a device pool that holds little of them, a host tier that holds more, and a
