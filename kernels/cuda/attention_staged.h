@@ -1,10 +1,10 @@
 // Attention<H, D>: attention over 16-bit KV whose planes have the swizzled order of kv_order.h, for the head
 // sizes that have an instance. A warp copies the K and the V of a tile into shared memory, straight, while it
-// computes with the V and the K before; it holds o and q in registers. Device code; numerics.h, rule 6, has
-// the arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
+// computes with the V and the K before; it holds o in registers. Device code; numerics.h, rule 6, has the
+// arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
 //
-// Shared memory of a unit: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and o
-// of the spans so far. StagedAttentionSharedBytes in launches.h is its size.
+// Shared memory of a unit: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, o of
+// the spans so far, and q as the lanes read it. StagedAttentionSharedBytes in launches.h is its size.
 #pragma once
 
 #include "kernels/cuda/attention_unit.h"
@@ -18,8 +18,11 @@ class StagedUnit {
  public:
   PREFIXD_DEVICE explicit StagedUnit(const AttentionParams& p) : p_(p), view_(ViewOf(p)) {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
-    PREFIXD_UNROLL
-    for (int k = 0; k < D / 16; ++k) LoadQueries<H>(p, view_, k * 16 + device::Lane() % 4 * 2, q_[k]);
+    for (int k = 0; k < D / 16; ++k) {
+      Fragment q;
+      LoadQueries<H>(p, view_, k * 16 + device::Lane() % 4 * 2, q.words);
+      device::StoreShared(QueryAt(k), q);
+    }
     PREFIXD_UNROLL
     for (int n = 0; n < D / 8; ++n)
       for (int i = 0; i < 4; ++i) device::StoreShared(TotalAt(n, i), 0.0f);
@@ -56,8 +59,14 @@ class StagedUnit {
 
  private:
   static constexpr int kTileBytes = kTileTokens * D * 2;
+  static constexpr int kTotalBytes = 4 * kUnitRows * D;
   static_assert(D % 64 == 0 &&
-                StagedAttentionSharedBytes(D) == size_t{2} * kTileBytes + size_t{4} * kUnitRows * D);
+                StagedAttentionSharedBytes(D) == 2 * kTileBytes + kTotalBytes + 2 * kUnitRows * D);
+
+  // Four registers of a lane.
+  struct alignas(16) Fragment {
+    uint32_t words[4];
+  };
 
   // Begins the copy of the K or V of a tile, as one group of copies; an empty one when it does not exist.
   // What no row of the unit sees is 0: nobody may have written it.
@@ -97,6 +106,11 @@ class StagedUnit {
            device::Lane();
   }
 
+  // A of the products with 16 dimensions of K; each lane has words of its own.
+  PREFIXD_DEVICE static std::byte* QueryAt(int k) {
+    return device::SharedMemory() + 2 * kTileBytes + kTotalBytes + (k * device::kWarp + device::Lane()) * 16;
+  }
+
   PREFIXD_DEVICE void BeginSpan() {
     for (QueryRow& row : rows_) {
       row.m = NegativeInfinity();
@@ -114,13 +128,14 @@ class StagedUnit {
       for (int i = 0; i < 4; ++i) s[n][i] = 0;
     PREFIXD_UNROLL
     for (int k = 0; k < D / 16; ++k) {
+      const auto q = device::LoadShared<Fragment>(QueryAt(k));
       PREFIXD_UNROLL
       for (int n = 0; n < kTileTokens / 8; n += 2) {
         uint32_t b[4];
         device::LoadMatrix4(b, InTile(n * 8 + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        device::Mma16816<Rounded<H>::kHalf>(s[n], q_[k], low);
-        device::Mma16816<Rounded<H>::kHalf>(s[n + 1], q_[k], high);
+        device::Mma16816<Rounded<H>::kHalf>(s[n], q.words, low);
+        device::Mma16816<Rounded<H>::kHalf>(s[n + 1], q.words, high);
       }
     }
   }
@@ -199,8 +214,7 @@ class StagedUnit {
 
   const AttentionParams& p_;
   const UnitView view_;
-  QueryRow rows_[2];  // g and g + 8 of the lane
-  uint32_t q_[D / 16][4];
+  QueryRow rows_[2];   // g and g + 8 of the lane
   float o_[D / 8][4];  // of the span
 };
 

@@ -29,10 +29,10 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
   return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
 }
 
-// The same of Attention<H, D>: K and V of a tile, and o of all spans.
+// The same of Attention<H, D>: K and V of a tile, o of all spans, and q.
 constexpr size_t StagedAttentionSharedBytes(int head_dim) {
   const auto width = static_cast<size_t>(head_dim);
-  return 2 * 64 * width * 2 + kUnitRows * width * sizeof(float);
+  return 2 * 64 * width * 2 + kUnitRows * width * (sizeof(float) + 2);
 }
 
 // One of three instances.
