@@ -45,6 +45,8 @@ BUGS = [
     ("staged_spans", ATTENTION, STAGED, "tile == begin || tile % kSpanTokens == 0", "tile == begin"),
     ("staged_end_of_span", ATTENTION, STAGED, "next >= end || next % kSpanTokens == 0", "next >= end"),
     ("staged_store", ATTENTION, STAGED, "TotalAt(n, 2 * half + i)", "TotalAt(n, half + 2 * i)"),
+    ("staged_query", ATTENTION, STAGED, "k * device::kWarp + device::Lane()) * 16",
+     "k * device::kWarp + device::Lane() / 2) * 16"),
     ("unit_kv_head", ATTENTION, UNIT, "view.unit.head / (p.heads / p.kv.kv_heads)",
      "view.unit.head % p.kv.kv_heads"),
     ("unit_first_token", ATTENTION, UNIT, "last.position - view.unit.rows + 1", "last.position"),
