@@ -198,6 +198,12 @@ struct PrefixCache::Impl {
   // Appends the tiers of the blocks [from, to), which follow the path, up to the first one without KV.
   void FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from, size_t to,
                std::vector<Tier>* tiers) const;
+  // The same from the first block with KV on, if there is one within a few blocks from `from` on. Returns its
+  // number.
+  size_t FindNextRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from, size_t end,
+                     std::vector<Tier>* tiers) const;
+  // Whether to compute these blocks takes less than a step of their own is worth.
+  bool IsShortRun(const Request& request, size_t from, size_t blocks) const;
   void PlanLoads(Lease::State& lease, const Request& request, size_t end, Acquired* acquired);
   LoadPlanner::BlockCounts LoadsAhead(const Lease::State& lease, size_t end) const;
   void NoteDecision(const LoadPlanner::Plan& plan, std::span<const Tier> blocks, Acquired* acquired);

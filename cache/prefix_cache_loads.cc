@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kWindow = 1024;    // blocks that are planned at once
 constexpr size_t kLongestHole = 4;  // blocks without KV, after which a hit is looked for
+constexpr double kShortRun = 0.25;  // of a step
 constexpr size_t kLeastSaved = 4;   // blocks not to compute that are worth a step more
 
 }  // namespace
@@ -76,13 +77,33 @@ void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const Token
   }
 }
 
+bool PrefixCache::Impl::IsShortRun(const Request& request, size_t from, size_t blocks) const {
+  if (blocks == 0 || options.load_policy != LoadPolicy::kAuto || request.compute == nullptr) return false;
+  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
+  return request.compute->Seconds(token(from), token(from + blocks)) <
+         kShortRun * request.compute->StepSeconds();
+}
+
+size_t PrefixCache::Impl::FindNextRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from,
+                                      size_t end, std::vector<Tier>* tiers) const {
+  for (const size_t last = std::min(end, from + kLongestHole + 1); from < last; ++from) {
+    FindRun(lease, tokens, from, std::min(end, from + kWindow), tiers);
+    if (!tiers->empty()) break;
+  }
+  return from;
+}
+
 void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, size_t end,
                                   Acquired* acquired) {
   std::vector<Tier> run;
-  size_t from = lease.path.size();
-  for (const size_t last = std::min(end, from + kLongestHole + 1); from < last; ++from) {
-    FindRun(lease, request.tokens, from, std::min(end, from + kWindow), &run);
-    if (!run.empty()) break;
+  size_t from = FindNextRun(lease, request.tokens, lease.path.size(), end, &run);
+  // Each hole costs a step. So what is short between two of them is computed with both.
+  while (IsShortRun(request, from, run.size()) && from < lease.path.size() + kWindow) {
+    std::vector<Tier> next;
+    const size_t begin = FindNextRun(lease, request.tokens, from + run.size(), end, &next);
+    if (next.empty()) break;
+    from = begin;
+    run = std::move(next);
   }
   // What follows the last block that is not on the device needs no decision.
   const auto last = std::find_if(run.rbegin(), run.rend(), [](Tier at) { return at != Tier::kDevice; });

@@ -6,6 +6,7 @@
 namespace prefixd {
 namespace {
 
+using testing::ElementsAre;
 using enum TransferResult;
 
 constexpr size_t kWindow = 1024;  // blocks that are decided at once
@@ -108,6 +109,39 @@ TEST_F(SplitLoadsTest, BlocksOnTheDeviceAreUsedBehindThoseThatAreComputed) {
   EXPECT_EQ(stats().committed_blocks, 10u);
   second.Release();
   ExpectNothingLeased();
+}
+
+// To load two blocks would save less than the step costs that ends before them.
+TEST_F(SplitLoadsTest, AFewBlocksBetweenHolesAreComputedWithThem) {
+  for (const double step : {0.0, 0.04}) {
+    estimate_.step = step;
+    MakeDisk(12, 0.01);
+    port_.records.erase(KeyOf(Block(2)));
+    port_.records.erase(KeyOf(Block(5)));
+    Lease lease = Open();
+    const auto acquired = Acquire(lease, Prompt(12));
+    if (step == 0) {
+      EXPECT_EQ(acquired.state, State::kLoading);
+      EXPECT_THAT(Loading(), ElementsAre(1, 0));
+    } else {
+      EXPECT_EQ(acquired.until, 12);
+      EXPECT_THAT(Loading(), ElementsAre(11, 10, 9, 8, 7, 6));
+      Compute(lease, Prompt(6));
+      EndLoads(6, 12);
+      EXPECT_EQ(Acquire(lease, Prompt(12)).tier_tokens[2], 12);
+    }
+    lease.Release();
+    ExpectNothingLeased();
+  }
+}
+
+// Behind the last hole nothing else is saved.
+TEST_F(SplitLoadsTest, AFewBlocksAtTheEndOfAHitAreLoaded) {
+  estimate_.step = 1;
+  MakeDisk(3, 0.01);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, Prompt(12)).state, State::kLoading);
+  EXPECT_THAT(Loading(), ElementsAre(2, 1, 0));
 }
 
 TEST_F(SplitLoadsTest, BlocksOnTheDeviceAreUsedBehindAHole) {

@@ -12,13 +12,15 @@
 
 namespace prefixd {
 
-// A step takes no time. That a block takes 4 ms makes five blocks the longest short wait of LoadPlanner.
+// A step takes no time at first. That a block takes 4 ms makes five blocks the longest short wait of
+// LoadPlanner.
 class BlockEstimate final : public ComputeEstimate {
  public:
   double Seconds(int from, int to) const override { return block * (to - from) / 2; }
-  double StepSeconds() const override { return 0; }
+  double StepSeconds() const override { return step; }
 
   double block = 0.004;  // seconds for two tokens
+  double step = 0;
 };
 
 class SplitLoadsTest : public TiersTest {
