@@ -61,7 +61,7 @@ def test_a_driver_may_be_on_the_path_of_libraries(folder, tmp_path):
     assert searched.index(str(folder / "lib")) < searched.index(str(tmp_path / "driver"))
 
 
-def test_it_loads_the_module_beside_the_program(tmp_path):
+def test_it_loads_the_module_beside_the_program_and_begins_anew(tmp_path):
     module = PROGRAM.parent / "tests/kernels/cuda/module/emulated/libprefixd_cuda.so"
     if not module.exists():
         pytest.skip("the emulated module is not built")
@@ -71,8 +71,18 @@ def test_it_loads_the_module_beside_the_program(tmp_path):
     done = bundle("--program", tmp_path / "built/prefixd", tmp_path / "bundle")
     assert done.returncode == 0 and "with the CUDA module" in done.stderr, done.stderr
     shutil.rmtree(tmp_path / "built")
-    said = subprocess.run([tmp_path / "bundle/prefixd", "version"], capture_output=True, text=True).stdout
+    program, lost = tmp_path / "bundle/prefixd", tmp_path / "lost"
+    said = subprocess.run([program, "version"], capture_output=True, text=True).stdout
     assert re.search(r"^backends: .*\bcuda\b", said, re.MULTILINE), said
+    # The module is an emulation, with little memory.
+    small = ("--backend", "cuda", "--context", 512, "--step-tokens", 64, "--max-sequences", 4)
+    with Daemon(*small, program=program, environment={"EMULATED_CUDA_LOST": str(lost)}) as daemon:
+        expected = daemon.complete(prompt="The capital", max_tokens=2)["choices"][0]["text"]
+        lost.touch()
+        status, _, text = daemon.request("POST", "/v1/completions", {"model": "demo", "prompt": "Another."})
+        assert status == 503, text
+        daemon.url = daemon._wait_until_listening()
+        assert daemon.complete(prompt="The capital", max_tokens=2)["choices"][0]["text"] == expected
 
 
 def test_it_answers_from_an_empty_chroot(folder, tmp_path):
