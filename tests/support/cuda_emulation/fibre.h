@@ -1,6 +1,6 @@
 // Fibre: a function that runs on a stack of its own, and gives the processor back in its midst. Two
-// implementations: fibre_boost.cc, on Boost.Context, and fibre_ucontext.cc, on the C library alone, which
-// takes a system call for each switch. The build links one of them.
+// implementations: fibre_boost.cc, on Boost.Context, and fibre_ucontext.cc, on the C library alone. The build
+// links one of them.
 //
 // Stacks are kept by the thread that makes fibres. A fibre is used and destroyed by that thread.
 #pragma once

@@ -1,3 +1,6 @@
+// With its checks, longjmp takes a jump to another stack for an error.
+#undef _FORTIFY_SOURCE
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdint>
@@ -28,12 +31,14 @@ struct Fibre::State {
     auto* const state = reinterpret_cast<State*>(uint64_t{high} << 32 | low);
     state->body();
     state->ended = true;
+    _longjmp(state->caller, 1);
   }
 
   Stack stack;
   std::function<void()> body;
-  bool ended = false;
-  ucontext_t fiber = {}, caller = {};
+  bool began = false, ended = false;
+  ucontext_t begin = {};  // of the stack; used once
+  jmp_buf fibre, caller;  // where it and its caller go on: without the system calls of swapcontext
 };
 
 Fibre::Fibre() = default;
@@ -50,20 +55,27 @@ void Fibre::Prepare(std::function<void()> body) {
     free.pop_back();
   }
   state_->body = std::move(body);
-  PREFIXD_CHECK(getcontext(&state_->fiber) == 0);
-  state_->fiber.uc_stack.ss_sp = state_->stack.get();
-  state_->fiber.uc_stack.ss_size = kStackBytes;
-  state_->fiber.uc_link = &state_->caller;
+  PREFIXD_CHECK(getcontext(&state_->begin) == 0);
+  state_->begin.uc_stack.ss_sp = state_->stack.get();
+  state_->begin.uc_stack.ss_size = kStackBytes;
   const auto address = reinterpret_cast<uint64_t>(state_.get());
-  makecontext(&state_->fiber, reinterpret_cast<void (*)()>(&State::Run), 2,
+  makecontext(&state_->begin, reinterpret_cast<void (*)()>(&State::Run), 2,
               static_cast<unsigned>(address >> 32), static_cast<unsigned>(address));
 }
 
 void Fibre::Resume() {
-  PREFIXD_CHECK(!state_->ended);
-  PREFIXD_CHECK(swapcontext(&state_->caller, &state_->fiber) == 0);
+  State* const state = state_.get();
+  PREFIXD_CHECK(!state->ended);
+  if (_setjmp(state->caller) != 0) return;
+  if (state->began) _longjmp(state->fibre, 1);
+  state->began = true;
+  setcontext(&state->begin);
+  PREFIXD_CHECK(false) << "setcontext failed";
 }
-void Fibre::GoBack() { PREFIXD_CHECK(swapcontext(&state_->fiber, &state_->caller) == 0); }
+void Fibre::GoBack() {
+  State* const state = state_.get();
+  if (_setjmp(state->fibre) == 0) _longjmp(state->caller, 1);
+}
 
 const void* Fibre::stack() const { return state_->stack.get(); }
 size_t Fibre::stack_bytes() const { return kStackBytes; }
