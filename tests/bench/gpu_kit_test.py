@@ -8,6 +8,7 @@ The PATH has CMake, Ninja, a compiler and the tools of any system. What was comp
 the kit, of the compiler and of the C library only, and what was linked needs no further library.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -80,8 +81,29 @@ class Kit(unittest.TestCase):
             said = self.call([self.kit / "bench/gpu/run", "--stages", " ".join(STAGES)], expected=3)
         for stage in STAGES:
             self.assertRegex(said, rf"\n  {stage}: no device, \d+ s: \w+ .*\w\n")
+        codes = {row["part"]: row["exit_code"] for row in self.results() if row["name"] == "status"}
+        self.assertEqual({stage: codes[stage] for stage in STAGES}, {stage: 3 for stage in STAGES})
         self.check_headers()
         self.check_libraries()
+        if WHOLE:
+            self.check_a_device()
+
+    def results(self):
+        lines = (self.build / "out/run.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def check_a_device(self):
+        """A stage with a device, which the CPU emulates."""
+        nvidia_smi = pathlib.Path(self.environment["PATH"]) / "nvidia-smi"
+        nvidia_smi.write_text("#!/bin/sh\necho 'emulated device, 0.0, 1024 MiB'\n")
+        nvidia_smi.chmod(0o755)
+        module = self.build / "tests/kernels/cuda/module/emulated/libprefixd_cuda.so"
+        said = self.call([self.kit / "bench/gpu/run", "--stages", "kernels", "--module", module, "--preset",
+                          "tiny", "--context", "64"])
+        self.assertRegex(said, r"\n  kernels: passed, \d+ s: [1-9]\d* rows\n")
+        rows = [row for row in self.results() if row["part"] == "kernels" and row["name"] != "status"]
+        self.assertEqual(len([row for row in rows if row["name"].endswith(": step")]), 6)
+        self.assertTrue(all(row["value"] > 0 for row in rows))
 
     def check_headers(self):
         """Debian knows which package has a header."""
