@@ -91,22 +91,22 @@ def test_auto_computes_on_the_cpu_beside_a_device_without_kernels(program):
 def test_memory_that_lacks_at_start_is_said_part_by_part(program):
     options = ("--model", MODEL, *SMALL, "--device-cache", "128MiB", "--listen", "127.0.0.1:0")
     done = run_program("serve", *options, program=program,
-                       environment={"EMULATED_CUDA_BYTES": 256 * MIB, "EMULATED_CUDA_OTHERS": 124 * MIB})
+                       environment={"EMULATED_CUDA_BYTES": 256 * MIB, "EMULATED_CUDA_OTHERS": 130 * MIB})
     assert done.returncode == 1
     warning, error = done.stderr.splitlines()[-2:]
     assert "of device memory that are free now; the largest parts" in done.stderr, warning
     assert "no device memory for 128.0 MiB; the plan has " in error
     for part in ("weights ", "activations ", "scratch ", "device cache 128.0 MiB"):
         assert part in error
-    assert "when it was made, 132.0 MiB of 256.0 MiB were free" in error
+    assert "when it was made, 126.0 MiB of 256.0 MiB were free" in error
 
 
 def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, tmp_path):
     lost = tmp_path / "lost"
-    prompt = "The history of the river begins. " * 4
+    prompt = "The history of the river begins. " * 2
     disk = ("--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through")
     with Daemon(*SMALL, *disk, program=program, environment={"EMULATED_CUDA_LOST": str(lost)}) as daemon:
-        before = daemon.complete(prompt=prompt, max_tokens=4)
+        before = daemon.complete(prompt=prompt, max_tokens=2)
         stream = daemon.start_stream(prompt="A long answer.", max_tokens=400, ignore_eos=True)
         answers = []
         body = {"model": "demo", "prompt": "Another.", "max_tokens": 400, "ignore_eos": True}
@@ -130,7 +130,7 @@ def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, t
         daemon.url = daemon._wait_until_listening()
         assert daemon.process.poll() is None and daemon.process.pid == process
         # The prompt is on the disk, and gives the same answer.
-        after = daemon.complete(prompt=prompt, max_tokens=4)
+        after = daemon.complete(prompt=prompt, max_tokens=2)
         assert after["choices"][0]["text"] == before["choices"][0]["text"]
         assert after["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
         lost.touch()
