@@ -104,9 +104,12 @@ def test_memory_that_lacks_at_start_is_said_part_by_part(program):
 def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, tmp_path):
     lost = tmp_path / "lost"
     prompt = "The history of the river begins. " * 2
-    disk = ("--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through")
+    disk = ("--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through",
+            "--load-policy", "load")
     with Daemon(*SMALL, *disk, program=program, environment={"EMULATED_CUDA_LOST": str(lost)}) as daemon:
         before = daemon.complete(prompt=prompt, max_tokens=2)
+        on_disk = "prefixd_blocks", (("state", "cached"), ("tier", "disk"))
+        wait_until(lambda: daemon.metrics()[on_disk] > 0, "a block on the disk")
         stream = daemon.start_stream(prompt="A long answer.", max_tokens=400, ignore_eos=True)
         answers = []
         body = {"model": "demo", "prompt": "Another.", "max_tokens": 400, "ignore_eos": True}
