@@ -136,12 +136,14 @@ TEST_P(CudaAttention, ValuesThatARowDoesNotSeeDoNotReachIt) {
       for (const int token : {61, 63, 64}) {
         c.special_token = token;
         Check(c);
+        if (testing_support::kSanitized) break;
       }
       c.window = 70;
       c.pieces = {{256, 4}};
       for (const int token : {187, 189, 257}) {
         c.special_token = token;
         Check(c);
+        if (testing_support::kSanitized) break;
       }
     }
   }
