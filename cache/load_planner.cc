@@ -190,8 +190,8 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double slower = plan.rate > 0 ? SlowestBlock(missing) / plan.rate : 1;
   const double queue = std::max(0.0, plan.queue * slower - waited);
   const bool in_time = waited + rest <= longest + plan.queue && waited + queue + load <= longest;
-  if (in_time && (load <= kShortWait || (now.compute == 0 && !Stalls(missing)))) return true;
   if (!in_time) return false;
+  if (load <= kShortWait || (now.compute == 0 && !Stalls(missing))) return true;
   const double meanwhile = std::max(kShortestStall, kLeastPart * plan.seconds);
   const size_t least = Fewest(
       missing.size(), [&](size_t some) { return ComputeSeconds(first, first + some, compute) >= meanwhile; });

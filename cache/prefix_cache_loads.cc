@@ -28,9 +28,11 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
     // It has been decided already that the next block is not loaded.
     const bool loads_next = !lease.loading.empty() && lease.load_begin == at;
     if (lease.waited && !loads_next && IsClaimedByAnother(lease, request.tokens)) return false;
-    if (lease.loading.empty() && lease.load_begin <= at) PlanLoads(lease, request, end, acquired);
-    if (lease.loading.empty() && lease.load_begin <= at) return false;
-    StartLoads(lease);
+    if (lease.loading.empty() && lease.load_begin <= at) {
+      PlanLoads(lease, request, end, acquired);
+      if (lease.loading.empty() && lease.load_begin <= at) return false;
+      StartLoads(lease);
+    }
     if (lease.load_begin == at) {
       if (tree.block(lease.loading.front().node, Tier::kDevice) != kNoBlock)
         return false;  // the limit cuts it

@@ -125,14 +125,15 @@ void StepBudget::Observe(const StepWork& work, double seconds) {
 void StepBudget::ObservePrompts(const StepWork& work, double seconds) {
   const double allowed = units_ > 0 ? PromptUnits(work.decodes) : std::numeric_limits<double>::infinity();
   const bool is_growing = allowed >= kLargestGrowth * std::max(largest_, kLeastUnits);
-  const bool telling = !is_growing && work.prompts >= kTellingShare * allowed;
+  const bool telling =
+      work.prompts >= kLeastTellingUnits || (!is_growing && work.prompts >= kTellingShare * allowed);
   // But a step that is quicker than the estimate shows that it is too high: a unit takes no longer than all.
   const bool quicker = work.prompts > 0 && seconds < prompt_unit_seconds_ * work.prompts;
-  if (work.prompts < kLeastTellingUnits && !telling && !quicker) return;
+  if (!telling && !quicker) return;
   const auto add = [](double value, double* average) {
     *average += (*average == 0 ? 1 : kPromptWeight) * (value - *average);
   };
-  if (!quicker || telling || work.prompts >= kLeastTellingUnits) add(seconds, &prompt_step_seconds_);
+  if (telling) add(seconds, &prompt_step_seconds_);
   add(seconds / work.prompts, &prompt_unit_seconds_);
 }
 

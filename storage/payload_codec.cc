@@ -85,12 +85,12 @@ void AppendPlane(ZSTD_CCtx* compressor, std::span<const std::byte> plane, std::s
   const size_t begin = length_at + sizeof(uint32_t);
   out->resize(begin + plane.size());
   size_t stored = plane.size();
-  if (!IsNoise(plane))
-    stored = ZSTD_compress2(compressor, out->data() + begin, plane.size() - 1, plane.data(), plane.size());
-  if (stored == plane.size() || ZSTD_isError(stored) != 0) {
-    stored = plane.size();
-    std::memcpy(out->data() + begin, plane.data(), stored);
+  if (!IsNoise(plane)) {
+    const size_t frame =
+        ZSTD_compress2(compressor, out->data() + begin, plane.size() - 1, plane.data(), plane.size());
+    if (ZSTD_isError(frame) == 0) stored = frame;
   }
+  if (stored == plane.size()) std::memcpy(out->data() + begin, plane.data(), stored);
   const auto length = static_cast<uint32_t>(stored);
   std::memcpy(out->data() + length_at, &length, sizeof length);
   out->resize(begin + stored);
