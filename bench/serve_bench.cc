@@ -3,6 +3,7 @@
 // share of prompt tokens that the server took from its cache. Exits with 1 when a request failed.
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <limits>
 
 #include "bench/harness.h"
@@ -16,6 +17,7 @@ struct Settings {
   std::vector<std::string> workloads;
   WorkloadOptions shape;
   LoadOptions load;
+  std::string samples;  // a file; empty: none
   bool used_tree = false;
   int pairs = 0;  // above 0: measure pairs instead of the workloads
 };
@@ -38,6 +40,7 @@ const std::vector<OptionSpec> kOptions = {
     {"--pairs", "N", "", "instead: N pairs of requests, which share one token or none with a cached prompt"},
     {"--api-key", "KEY", "", "sent as a bearer token"},
     {"--timeout", "SECONDS", "600", "limit for one request"},
+    {"--samples", "FILE", "", "write the seconds to the first token of each request, a line each"},
     kJsonOption};
 
 // An error is a wrong value.
@@ -86,6 +89,7 @@ Result<Settings> ReadSettings(const Arguments& arguments) {
   load.server.api_key = arguments.Text("--api-key");
   load.model = arguments.Text("--model");
   settings.used_tree = arguments.Given("--used-tree");
+  settings.samples = arguments.Text("--samples");
   return settings;
 }
 
@@ -183,6 +187,14 @@ int MeasurePairs(const Settings& settings, Report* report) {
   return result.failed;
 }
 
+bool WriteLines(const std::vector<double>& values, const std::string& path) {
+  std::ofstream file(path);
+  for (const double value : values) file << value << '\n';
+  file.close();
+  if (!file) std::fprintf(stderr, "serve_bench: cannot write %s\n", path.c_str());
+  return file.good();
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments("serve_bench",
                       "Sends workloads to an OpenAI-style server and reports what it measures.", kOptions);
@@ -204,6 +216,7 @@ int Main(int argc, char** argv) {
               settings->used_tree ? ", used tree" : "");
   std::fflush(stdout);
   int failed = 0;
+  std::vector<double> samples;
   if (settings->pairs > 0) {
     settings->workloads.clear();
     failed = MeasurePairs(*settings, &report);
@@ -218,8 +231,10 @@ int Main(int argc, char** argv) {
     }
     const Summary summary = Run(workload, load);
     failed += summary.failed;
+    samples.insert(samples.end(), summary.ttfts.begin(), summary.ttfts.end());
     AddRows(workload, summary, load.rate, &report);
   }
+  if (!settings->samples.empty() && !WriteLines(samples, settings->samples)) failed = 1;
   const int written = report.Finish();
   return failed > 0 ? 1 : written;
 }

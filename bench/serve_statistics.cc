@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace prefixd::bench {
 
@@ -43,6 +44,7 @@ Summary Summarize(const std::vector<RequestResult>& results, double seconds, int
   summary.ttft_p90 = Percentile(first, 0.90);
   summary.ttft_p95 = Percentile(first, 0.95);
   summary.ttft_p99 = Percentile(first, 0.99);
+  summary.ttfts = std::move(first);
   summary.itl_p50 = Percentile(gaps, 0.50);
   summary.itl_p95 = Percentile(gaps, 0.95);
   const bool timed = summary.ok > 0 && seconds > 0;

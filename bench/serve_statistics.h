@@ -31,6 +31,7 @@ struct Summary {
   // Times in seconds, over all requests answered in full; NaN where there is none. An inter-token latency is
   // the time between two successive chunks of an answer that carry text.
   double ttft_p50, ttft_p90, ttft_p95, ttft_p99, itl_p50, itl_p95;
+  std::vector<double> ttfts;  // of the same requests, in the order of `results`
   int64_t output_tokens = 0;
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;

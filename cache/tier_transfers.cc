@@ -15,6 +15,9 @@ namespace {
 
 constexpr uint64_t kReplaced = UINT64_MAX;  // see dropped_
 constexpr int64_t kSpillPauseNanos = 1'000'000'000;
+// A spill that was taken up so soon is not urgent. The cache starts 32 at once at most, so they could not be
+// much later than this without falling behind a device that computes 1,500 blocks per second.
+constexpr int64_t kSpillPatienceNanos = 20'000'000;
 
 VerifyFailure FailureOf(RecordDefect defect) {
   switch (defect) {
@@ -128,8 +131,11 @@ bool TierTransfers::Submit(Executor* executor, Outcome outcome, const Claim& cla
   const bool accepted = executor->TrySubmit([shared = shared_, options = options_, store = store_, claim,
                                              outcome = std::move(outcome), work = std::move(work)]() mutable {
     const bool withdrawn = claim != nullptr && claim->exchange(true);
+    bool patient = false;
     if (!withdrawn) {
       outcome.taken_up = options->clock->NowNanos();
+      patient =
+          outcome.transfer.to == Tier::kDisk && outcome.taken_up - outcome.started < kSpillPatienceNanos;
       work(*options, store, &outcome);
       outcome.ended = options->clock->NowNanos();
     }
@@ -140,6 +146,7 @@ bool TierTransfers::Submit(Executor* executor, Outcome outcome, const Claim& cla
       --shared->running;
     }
     shared->ended.NotifyAll();
+    if (patient && options->give_way) options->give_way();
   });
   if (accepted) return true;
   MutexLock lock(shared_->mutex);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/background_thread.h"
 #include "base/log.h"
 
 namespace prefixd {
@@ -109,6 +110,7 @@ bool DiskTier::FinishClosing() {
 // --- The maintenance thread ---
 
 void DiskTier::Run() {
+  RunInBackground();
   do {
     if (std::shared_ptr<DiskStore> open = store()) {
       if (std::exchange(must_scan_, false)) ScanWhole(*open);

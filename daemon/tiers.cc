@@ -1,10 +1,9 @@
 #include "daemon/tiers.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
+#include <thread>
 #include <utility>
 
+#include "base/background_thread.h"
 #include "base/bytes.h"
 #include "base/log.h"
 #include "cache/tier_transfers.h"
@@ -16,9 +15,6 @@ namespace {
 
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
-// Spills can wait: the threads that compute and load come first.
-constexpr int kSpillNiceness = 10;
-
 }  // namespace
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
@@ -62,8 +58,9 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
   tiers->spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
   tiers->copies_ = std::make_unique<ThreadExecutor>(kCopyThreads, kQueuedJobs);
-  const bool submitted = tiers->spills_->TrySubmit(
-      [] { (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kSpillNiceness); });
+  // Spills can wait: the threads that compute and load come first.
+  static_assert(kSpillThreads == 1, "each of them has to run this");
+  const bool submitted = tiers->spills_->TrySubmit(RunInBackground);
   PREFIXD_CHECK(submitted);
   return tiers;
 }
@@ -93,6 +90,7 @@ LowerTiers Tiers::lower_tiers() {
       return AllFinite(bytes, dtype);
     };
     options.wake = std::move(wake);
+    options.give_way = std::this_thread::yield;
     options.clock = clock_;
     options.max_age_seconds = max_age_seconds_;
     options.drops = drops_;

@@ -67,7 +67,7 @@ struct Engine::Impl {
         clock(clock_in),
         inbox(asked.max_queue, asked.max_tokens_in_flight),
         kv(std::move(memory)),
-        port(lower_tiers ? lower_tiers(kv->pool(), [this] { inbox.Wake(); }) : nullptr),
+        port(lower_tiers ? lower_tiers(kv->pool(), [this] { AfterTransfer(); }) : nullptr),
         cache(CacheOptions(asked, runs->shape()), kv.get(), port.get()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
@@ -87,6 +87,7 @@ struct Engine::Impl {
   std::atomic<int> alive{0};           // submitted, not yet finished
   std::atomic<uint64_t> spill_all{0};  // blocks; 0: not asked for
   std::atomic<uint64_t> turns{0};      // of the engine thread that did not wait for the backend
+  std::atomic<bool> step_runs{false};  // `batch` is not empty
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
@@ -115,6 +116,7 @@ struct Engine::Impl {
   mutable Mutex stats_mutex;
   Published published GUARDED_BY(stats_mutex);
 
+  void AfterTransfer();
   void TakeInbox();
   void FinishCancelled();
   bool LaunchStep();
@@ -272,6 +274,12 @@ void Engine::Impl::PublishAndDeliver() {
   }
 }
 
+// Any thread. While a step runs, its end wakes the engine, which polls the port after that: a turn before
+// could do nothing, and would take a processor from the step.
+void Engine::Impl::AfterTransfer() {
+  if (!step_runs.load()) inbox.Wake();
+}
+
 void Engine::Impl::TakeInbox() {
   Inbox::Content content = inbox.Take();
   taken += content.submitted.size();
@@ -321,6 +329,7 @@ bool Engine::Impl::LaunchStep() {
   for (const auto& [sequence, tokens, completes] : plan)
     (sequence->decoding() ? work.decodes : work.prompts) += budget.cost().Of(sequence->ready(), tokens);
   batch.Fill(std::move(plan), options.eos);
+  step_runs = true;
   model->Launch(batch.Input(&kv->pool()), [this] {
     ended = clock->NowSeconds();
     inbox.Wake();
@@ -338,6 +347,7 @@ void Engine::Impl::PollTiers() {
 // Waits for the step in flight and processes its results.
 void Engine::Impl::CollectStep() {
   const Status status = model->Collect();
+  step_runs = false;
   cache.EndStep(status.ok());
   const double now = clock->NowSeconds();
   if (status.ok()) {

@@ -43,7 +43,7 @@ void Inbox::Drain() {
 void Inbox::Wake() {
   {
     MutexLock lock(mutex_);
-    woken_ = true;
+    if (std::exchange(woken_, true)) return;
   }
   filled_.NotifyOne();
 }

@@ -40,11 +40,12 @@ void ThreadPool::RunShared(int units, Call call, const void* fn) {
   round_.notify_all();
   while (RunOneUnit(0)) {
   }
-  for (int spins = 0; finished_.load(std::memory_order_acquire) != units; ++spins) {
+  int finished = 0;
+  for (int spins = 0; (finished = finished_.load(std::memory_order_acquire)) != units; ++spins) {
     if (spins < kSpins) {
       Pause();
     } else {
-      std::this_thread::yield();
+      finished_.wait(finished, std::memory_order_acquire);
     }
   }
 }
@@ -58,6 +59,7 @@ bool ThreadPool::RunOneUnit(int worker) {
   // The round cannot end before this unit does, so the fields of the round do not change.
   call_(fn_, units_ - static_cast<int>(static_cast<uint32_t>(ticket)), worker);
   finished_.fetch_add(1, std::memory_order_release);
+  finished_.notify_one();
   return true;
 }
 

@@ -73,6 +73,7 @@ class TierTransfersTest : public testing::Test {
     options.host_block = [this](BlockId block) { return std::span(host_[block]); };
     options.is_finite = [](std::span<const std::byte> bytes) { return bytes[0] != std::byte{0xFF}; };
     options.wake = [this] { ++wakes_; };
+    options.give_way = [this] { ++ways_given_; };
     options.clock = &clock_;
     options.max_age_seconds = max_age_seconds;
     options.drops = drops_;
@@ -136,7 +137,7 @@ class TierTransfersTest : public testing::Test {
   }
 
   std::array<std::array<std::byte, kBlockBytes>, 4> device_, host_;
-  std::atomic<int> wakes_{0};
+  std::atomic<int> wakes_{0}, ways_given_{0};
   uint64_t last_id_ = 0;
   ManualClock clock_;
   FailingStore store_;

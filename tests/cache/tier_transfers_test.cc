@@ -75,6 +75,18 @@ TEST_F(TierTransfersTest, ATransferSaysHowManyBytesItMovedAndHowLongItTook) {
   RunAll();
 }
 
+TEST_F(TierTransfersTest, ASpillThatIsNotLateGivesWay) {
+  EXPECT_EQ(Spill(0), TransferResult::kOk);
+  EXPECT_EQ(ways_given_, 1);
+  EXPECT_EQ(Load(1).result, TransferResult::kOk);
+  EXPECT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
+  EXPECT_EQ(ways_given_, 1) << "somebody may wait for the next load";
+  transfers_->Start(Of(Tier::kDevice, Tier::kDisk, 0, kNoBlock));
+  clock_.Advance(20'000'000);
+  RunAll();
+  EXPECT_EQ(ways_given_, 1) << "it has waited as long as a spill should";
+}
+
 TEST_F(TierTransfersTest, KvThatIsNotFiniteIsNotSpilled) {
   device_[1][0] = std::byte{0xFF};
   EXPECT_EQ(Spill(1), TransferResult::kCorrupt);

@@ -84,6 +84,57 @@ TEST_F(DelayedRunnerTest, TheQueueIsServedWhileAStepIsInFlight) {
   EXPECT_TRUE(testing_support::SameTokens(later->tokens, Alone(Prompt(20, 2), 3)));
 }
 
+// A port without a medium, whose transfers fail at once.
+class NoMedium final : public TransferPort {
+ public:
+  bool OnDisk(const BlockKey&) const override { return false; }
+  void Drop(const BlockKey&) override {}
+  void Start(const Transfer& transfer) override {
+    ended_.push_back({.id = transfer.id, .result = TransferResult::kFailed});
+  }
+  void Poll(std::vector<FinishedTransfer>* finished) override {
+    finished->insert(finished->end(), ended_.begin(), ended_.end());
+    ended_.clear();
+  }
+  std::optional<DropReason> WhyLost(const BlockKey&) const override { return std::nullopt; }
+  const TransferStats& stats() const override { return stats_; }
+
+ private:
+  std::vector<FinishedTransfer> ended_;
+  TransferStats stats_;
+};
+
+TEST_F(DelayedRunnerTest, ATransferThatEndsBesideAStepWakesNobody) {
+  using std::chrono::milliseconds, std::chrono::seconds, std::chrono::steady_clock;
+  EngineOptions options = Options();
+  options.disk = true;
+  std::function<void()> transfer_ended;
+  const auto made = Engine::Create(options, &runner_, loaded_->backend.get(), &clock_,
+                                   [&](KvPool&, std::function<void()> wake) {
+                                     transfer_ended = std::move(wake);
+                                     return std::make_unique<NoMedium>();
+                                   });
+  ASSERT_TRUE(made.ok());
+  Engine& engine = **made;
+  const auto waited = [&](std::chrono::nanoseconds timeout) {
+    const auto begun = steady_clock::now();
+    engine.WaitForWork(timeout);
+    return steady_clock::now() - begun;
+  };
+  const auto request = Submit(engine, Prompt(20), 1);
+  EXPECT_TRUE(engine.Advance());
+  ASSERT_TRUE(runner_.in_flight());
+  transfer_ended();
+  EXPECT_GE(waited(milliseconds(20)), milliseconds(20));
+  runner_.End(Status::Ok());
+  EXPECT_LT(waited(seconds(60)), seconds(30)) << "the end of the step wakes it";
+  EXPECT_TRUE(engine.Advance());
+  EXPECT_TRUE(request->finished());
+  EXPECT_FALSE(runner_.in_flight());
+  transfer_ended();
+  EXPECT_LT(waited(seconds(60)), seconds(30)) << "no step runs";
+}
+
 // Notes for every event whether a step was in flight.
 class FlightRecorder final : public RequestListener {
  public:

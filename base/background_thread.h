@@ -1,0 +1,12 @@
+// What a thread does to stay out of the way of those that compute.
+//
+// Threads: the functions are about the thread that calls them.
+#pragma once
+
+namespace prefixd {
+
+// The thread takes no processor from another thread because it wakes up, and where all are busy it gets a
+// tenth of what the others get. It cannot be undone. Does nothing where the system does not allow it.
+void RunInBackground();
+
+}  // namespace prefixd
