@@ -108,6 +108,8 @@ class Backend {
   // Stacks the rows of the sources into one matrix (as for Q, K and V) and copies the data. Requires at least
   // one source; all have the same cols and dtype.
   virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
+  // Makes the same matrix as Pack of a source that has these weights, where it will be used.
+  virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   // Returns the Matrix::bytes() of a packed matrix of these sizes.
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;

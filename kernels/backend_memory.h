@@ -49,6 +49,15 @@ struct MatrixSource {
   int cols;  // > 0
 };
 
+// A matrix of dummy weights (kernels/dummy_weights.h), [rows][cols]: element i has the index i.
+struct DummyMatrix {
+  DType dtype;
+  int rows;  // > 0
+  int cols;  // > 0
+  uint64_t seed = 0;
+  float largest = 0;  // > 0, finite
+};
+
 // KV memory for a fixed number of blocks.
 class KvPool {
  public:

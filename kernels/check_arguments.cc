@@ -34,6 +34,12 @@ int CheckSources(std::span<const MatrixSource> sources) {
   return static_cast<int>(rows);
 }
 
+void CheckDummy(const DummyMatrix& dummy) {
+  PREFIXD_CHECK(dummy.rows > 0 && dummy.cols > 0 && dummy.largest > 0 &&
+                dummy.largest <= std::numeric_limits<float>::max())
+      << dummy.rows << " x " << dummy.cols << ", " << dummy.largest;
+}
+
 void CheckLayout(const KvLayout& layout) {
   PREFIXD_CHECK(layout.layers > 0 && layout.kv_heads > 0)
       << layout.layers << " layers, " << layout.kv_heads << " heads";

@@ -17,6 +17,9 @@ void CheckBatch(const BatchView& batch);
 // dtype. Returns the sum of their rows.
 int CheckSources(std::span<const MatrixSource> sources);
 
+// The shape is positive, and `largest` is finite and above 0.
+void CheckDummy(const DummyMatrix& dummy);
+
 void CheckLayout(const KvLayout& layout);
 
 // For operations on rows: rows >= 0, width > 0, and neither array is null unless rows is 0.

@@ -47,6 +47,7 @@ class Operations {
 
   // As the members of Backend.
   virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
+  virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
 
   // Return the bytes of working memory that the steps of a model need, and allocate them. No step within

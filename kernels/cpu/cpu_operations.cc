@@ -40,6 +40,9 @@ class CpuOperations final : public Operations {
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return PackedMatrix::Pack(sources, ops_.panel, pool_);
   }
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
+    return PackedMatrix::MakeDummy(dummy, ops_.panel, pool_);
+  }
   size_t PackedBytes(int rows, int cols, DType dtype) const override {
     return PackedMatrix::Bytes(rows, cols, dtype, ops_.panel);
   }

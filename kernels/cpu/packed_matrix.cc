@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/check_arguments.h"
+#include "kernels/dummy_weights.h"
 
 namespace prefixd {
 namespace {
@@ -38,13 +39,22 @@ void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, i
   }
 }
 
+// The same, with dummy weights.
+void FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel, std::byte* to) {
+  const auto cols = static_cast<size_t>(dummy.cols);
+  for (size_t k = 0; k < cols; ++k) {
+    for (int j = 0; j < rows; ++j) {
+      const uint64_t index = static_cast<size_t>(first_row + j) * cols + k;
+      StoreElement(to, dummy.dtype, k * panel + j, DummyWeight(dummy.seed, index, dummy.largest));
+    }
+  }
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource> sources, int panel,
-                                                   ThreadPool& threads) {
-  const int rows = CheckSources(sources);
-  const int cols = sources[0].cols;
-  const DType dtype = sources[0].dtype;
+template <typename Fill>
+Result<std::unique_ptr<Matrix>> PackedMatrix::Make(int rows, int cols, DType dtype, int panel,
+                                                   ThreadPool& threads, const Fill& fill) {
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
   if (__builtin_mul_overflow(padded_rows, cols * DTypeBytes(dtype), &bytes)) {
@@ -55,12 +65,29 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource>
   std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
   threads.Run(matrix->panels(), [&](int p, int) {
     const int first_row = p * panel;
-    const int count = std::min(panel, rows - first_row);
-    std::byte* to = matrix->memory_.data() + p * matrix->PanelBytes();
-    DTypeBytes(dtype) == 4 ? FillPanel<4>(sources, first_row, count, panel, to)
-                           : FillPanel<2>(sources, first_row, count, panel, to);
+    fill(first_row, std::min(panel, rows - first_row), matrix->memory_.data() + p * matrix->PanelBytes());
   });
   return std::unique_ptr<Matrix>(std::move(matrix));
+}
+
+Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource> sources, int panel,
+                                                   ThreadPool& threads) {
+  const int rows = CheckSources(sources);
+  const DType dtype = sources[0].dtype;
+  const auto fill = [&](int first_row, int count, std::byte* to) {
+    DTypeBytes(dtype) == 4 ? FillPanel<4>(sources, first_row, count, panel, to)
+                           : FillPanel<2>(sources, first_row, count, panel, to);
+  };
+  return Make(rows, sources[0].cols, dtype, panel, threads, fill);
+}
+
+Result<std::unique_ptr<Matrix>> PackedMatrix::MakeDummy(const DummyMatrix& dummy, int panel,
+                                                        ThreadPool& threads) {
+  CheckDummy(dummy);
+  const auto fill = [&](int first_row, int count, std::byte* to) {
+    FillDummyPanel(dummy, first_row, count, panel, to);
+  };
+  return Make(dummy.rows, dummy.cols, dummy.dtype, panel, threads, fill);
 }
 
 void PackedMatrix::ReadRow(int row, float* out) const {

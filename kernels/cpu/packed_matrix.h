@@ -1,5 +1,5 @@
 // PackedMatrix holds a weight matrix in the order that the GEMM reads: panels of neighbouring outputs, so
-// that vector lanes run over outputs. Immutable after Pack; any thread may read it.
+// that vector lanes run over outputs. Immutable once it is made; any thread may read it.
 #pragma once
 
 #include <span>
@@ -17,6 +17,8 @@ class PackedMatrix final : public Matrix {
   // Implements Operations::Pack, on `threads`. `panel` is the number of outputs of a panel.
   static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel,
                                               ThreadPool& threads);
+  // Implements Operations::MakeDummy in the same way.
+  static Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy, int panel, ThreadPool& threads);
 
   static size_t Bytes(int rows, int cols, DType dtype, int panel) {
     return (static_cast<size_t>(rows) + panel - 1) / panel * panel * cols * DTypeBytes(dtype);
@@ -31,6 +33,10 @@ class PackedMatrix final : public Matrix {
   void ReadRow(int row, float* out) const;
 
  private:
+  // Makes a matrix whose panels `fill` writes: fill(first row, rows, where).
+  template <typename Fill>
+  static Result<std::unique_ptr<Matrix>> Make(int rows, int cols, DType dtype, int panel, ThreadPool& threads,
+                                              const Fill& fill);
   PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
       : Matrix(rows, cols), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
   DType dtype_;

@@ -11,6 +11,7 @@
 #include "kernels/cuda/cuda_kv_copier.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/cuda_runner.h"
+#include "kernels/cuda/launches.h"
 #include "kernels/cuda/numerics.h"
 
 namespace prefixd::cuda {
@@ -113,6 +114,18 @@ class CudaBackend final : public Backend {
     }
     return std::unique_ptr<Matrix>(
         std::make_unique<CudaMatrix>(std::move(memory), rows, first.cols, first.dtype));
+  }
+
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
+    CheckDummy(dummy);
+    PREFIXD_ASSIGN_OR_RETURN(
+        DeviceMemory memory,
+        DeviceMemory::Allocate(runtime_, PackedBytes(dummy.rows, dummy.cols, dummy.dtype)));
+    const DummyParams params{memory.data(), dummy.seed, dummy.largest, dummy.rows, dummy.cols};
+    PREFIXD_RETURN_IF_ERROR(runtime_->Launch(Stream::kCompute, LaunchOf(params, dummy.dtype)));
+    PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
+    return std::unique_ptr<Matrix>(
+        std::make_unique<CudaMatrix>(std::move(memory), dummy.rows, dummy.cols, dummy.dtype));
   }
 
   size_t PackedBytes(int rows, int cols, DType dtype) const override {

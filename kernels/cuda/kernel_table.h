@@ -49,6 +49,14 @@ struct ActivationParams {
   int rows, width;
 };
 
+// out[r][i] = the dummy weight (kernels/dummy_weights.h) with the index r * cols + i, rounded to T.
+struct DummyParams {
+  void* out;  // [rows][cols] of T
+  uint64_t seed;
+  float largest;
+  int rows, cols;
+};
+
 // y[r][n] (+)= x[r] . w[n] (+ bias[n]). Block (x, y) makes the outputs of 64 weight rows for 64 rows of x.
 struct GemmParams {
   const void* w;      // [n][k] of T
@@ -164,6 +172,9 @@ struct DrawParamsTable {
 
 // The rows, by the header that has the functions.
 #define PREFIXD_CUDA_ROW_KERNELS(X)                    \
+  X(kDummyBF16, DummyParams, Dummy<Bf16>)              \
+  X(kDummyF16, DummyParams, Dummy<F16>)                \
+  X(kDummyF32, DummyParams, Dummy<float>)              \
   X(kEmbedBF16, EmbedParams, Embed<Bf16>)              \
   X(kEmbedF16, EmbedParams, Embed<F16>)                \
   X(kEmbedF32, EmbedParams, Embed<float>)              \

@@ -49,6 +49,9 @@ KernelLaunch RowLaunch(KernelId kernel, const Params& params, int warps) {
           .params = &params};
 }
 
+inline KernelLaunch LaunchOf(const DummyParams& p, DType t) {
+  return RowLaunch(ByType(t, KernelId::kDummyBF16, KernelId::kDummyF16, KernelId::kDummyF32), p, p.rows);
+}
 inline KernelLaunch LaunchOf(const EmbedParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32), p, p.rows);
 }

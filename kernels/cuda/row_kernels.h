@@ -1,10 +1,11 @@
-// Kernels with a warp for each row: embedding, norm, gather, activation. Device code; kernel_table.h states
-// what each does, numerics.h its arithmetic.
+// Kernels with a warp for each row: dummy weights, embedding, norm, gather, activation. Device code;
+// kernel_table.h states what each does, numerics.h its arithmetic.
 #pragma once
 
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/types.h"
+#include "kernels/dummy_weights.h"
 
 namespace prefixd::cuda {
 
@@ -12,6 +13,17 @@ namespace prefixd::cuda {
 PREFIXD_DEVICE int WarpRow() { return device::BlockX() * kRowWarps + device::Warp(); }
 
 PREFIXD_DEVICE size_t At(int row, int width) { return static_cast<size_t>(row) * static_cast<size_t>(width); }
+
+template <typename T>
+PREFIXD_DEVICE void Dummy(const DummyParams& p) {
+  const int row = WarpRow();
+  if (row >= p.rows) return;
+  const size_t first = At(row, p.cols);
+  T* const out = static_cast<T*>(p.out) + first;
+  for (int i = device::Lane(); i < p.cols; i += device::kWarp)
+    device::StoreGlobal(out + i,
+                        Rounded<T>::From(DummyWeight(p.seed, first + static_cast<size_t>(i), p.largest)));
+}
 
 template <typename T>
 PREFIXD_DEVICE void Embed(const EmbedParams& p) {

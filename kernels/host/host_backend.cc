@@ -22,6 +22,9 @@ class HostBackend final : public Backend {
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return operations_->Pack(sources);
   }
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
+    return operations_->MakeDummy(dummy);
+  }
   size_t PackedBytes(int rows, int cols, DType dtype) const override {
     return operations_->PackedBytes(rows, cols, dtype);
   }

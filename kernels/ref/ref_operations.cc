@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/check_arguments.h"
+#include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 
@@ -135,6 +136,7 @@ class RefOperations final : public Operations {
   int threads() const override { return 1; }
 
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
   size_t PackedBytes(int rows, int cols, DType) const override { return sizeof(float) * rows * cols; }
 
   // It allocates as it goes: it is for tests.
@@ -177,6 +179,19 @@ Result<std::unique_ptr<Matrix>> RefOperations::Pack(std::span<const MatrixSource
   for (const MatrixSource& source : sources) {
     const size_t elements = static_cast<size_t>(source.rows) * cols;
     for (size_t i = 0; i < elements; ++i) *to++ = LoadElement(source.data, source.dtype, i);
+  }
+  return std::unique_ptr<Matrix>(std::move(matrix));
+}
+
+Result<std::unique_ptr<Matrix>> RefOperations::MakeDummy(const DummyMatrix& dummy) {
+  CheckDummy(dummy);
+  const size_t elements = static_cast<size_t>(dummy.rows) * dummy.cols;
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * elements));
+  auto matrix = std::make_unique<RefMatrix>(dummy.rows, dummy.cols, std::move(memory));
+  for (size_t i = 0; i < elements; ++i) {
+    float stored = 0;  // of any type; none has more bytes
+    StoreElement(&stored, dummy.dtype, 0, DummyWeight(dummy.seed, i, dummy.largest));
+    matrix->row(0)[i] = LoadElement(&stored, dummy.dtype, 0);
   }
   return std::unique_ptr<Matrix>(std::move(matrix));
 }

@@ -22,6 +22,9 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return to_.Pack(sources);
   }
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
+    return to_.MakeDummy(dummy);
+  }
   size_t PackedBytes(int rows, int cols, DType dtype) const override {
     return to_.PackedBytes(rows, cols, dtype);
   }

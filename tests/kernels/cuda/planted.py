@@ -87,6 +87,8 @@ BUGS = [
     ("qkv_value_head", ROWS, QKV, "head - p.heads - kv_heads : head", "head - p.heads : head"),
     ("qkv_half", ROWS, QKV, "target.Store(i + half,", "target.Store(i + half - 1,"),
     ("qkv_place_in_block", ROWS, QKV, "place.position % p.kv.block_tokens", "0"),
+    ("dummy_index", ROWS, ROW, "first + static_cast<size_t>(i)", "static_cast<size_t>(i)"),
+    ("dummy_row", ROWS, ROW, "static_cast<T*>(p.out) + first", "static_cast<T*>(p.out) + 2 * first"),
     ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(row, p.dim)"),
     ("norm_weight", ROWS, ROW, "LoadF32(p.weight + i)", "LoadF32(p.weight + i / 2)"),
     ("gather_index", ROWS, ROW, "device::LoadGlobal<int32_t>(p.indices + row)", "row"),

@@ -6,10 +6,12 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/kv_order.h"
 #include "kernels/cuda/launches.h"
+#include "kernels/dummy_weights.h"
 #include "tests/kernels/cuda/cuda_fixture.h"
 #include "tests/kernels/cuda/qkv_step.h"
 #include "tests/kernels/cuda/reference.h"
@@ -35,6 +37,21 @@ class CudaRows : public testing::Test {
   void Run(const cuda::KernelLaunch& launch) { cuda_test::RunLaunch(*device_, launch); }
   std::unique_ptr<cuda::CudaRuntime> device_ = cuda_test::NewDevice({.bytes = size_t{64} << 30});
 };
+
+TEST_F(CudaRows, DummyWeightsAreThoseOfTheCpu) {
+  for (const DType type : kTypes) {
+    for (const auto& [rows, cols] : {std::pair(1, 1), {5, 33}, {9, 96}}) {
+      const TypedArray out(device_.get(), type, Elements(rows, cols) + 3);
+      const cuda::DummyParams params{out.data(), 11, 0.3f, rows, cols};
+      Run(LaunchOf(params, type));
+      std::vector<float> expected;
+      for (size_t i = 0; i < Elements(rows, cols); ++i)
+        expected.push_back(cuda_test::Rounded(DummyWeight(11, i, 0.3f), type));
+      expected.resize(expected.size() + 3, std::nanf(""));  // what lies behind is untouched
+      ExpectSame(out.Get(), expected, std::string(DTypeName(type)) + " " + std::to_string(cols));
+    }
+  }
+}
 
 TEST_F(CudaRows, EmbedTakesTheRowsOfTheTokens) {
   for (const DType type : kTypes) {
