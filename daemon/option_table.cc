@@ -17,6 +17,9 @@ using K = OptionKind;
 constexpr OptionSpec kTable[] = {
     {"model", "PATH", K::kText, &O::model, "", "Model",
      "folder of the model (Hugging Face layout); required"},
+    {"load", "NAME", K::kChoice, &O::load, "real", "Model",
+     "weights: real, those of the files, or dummy, made from config.json alone, for measurements", 0, 0,
+     "real|dummy"},
     {"served-model-name", "NAME", K::kText, &O::served_model_name, "", "Model",
      "name in /v1/models and in metrics; default: the last component of the model path"},
     {"chat-template", "FILE", K::kText, &O::chat_template, "", "Model",

@@ -445,6 +445,10 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"block_tokens", limits.block_tokens},
        {"kv_dtype", DTypeName(plan.kv_dtype)},
        {"kv_bytes_per_token", limits.kv_bytes_per_token}});
+  if (model.weights == WeightSource::kDummy) {
+    Log(LogLevel::kWarning, "the weights are dummies: answers have no meaning",
+        {{"load", options.load}, {"tokenizer", model.tokenizer.kind}});
+  }
   for (const std::string& warning : limits.warnings) Log(LogLevel::kWarning, warning);
 }
 

@@ -145,7 +145,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     return backend.status();
   }
   *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend));
+  const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
+  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights));
   *code = kExitUsage;
   if (Status filled = FillLimits(options, **backend, &plan); !filled.ok()) {
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;

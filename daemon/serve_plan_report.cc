@@ -60,8 +60,11 @@ Fact Weights(const ModelSummary& model) {
     words.push_back(dtype + " " + FormatSize(bytes));
     dtypes[dtype] = bytes;
   }
-  return {"weights", FormatSize(model.weight_bytes) + " in the files: " + Joined(words),
-          json::object{{"bytes", model.weight_bytes}, {"dtypes", std::move(dtypes)}}};
+  const bool dummy = model.weights == WeightSource::kDummy;
+  return {"weights",
+          FormatSize(model.weight_bytes) +
+              (dummy ? " of dummies, made from config.json: " : " in the files: ") + Joined(words),
+          json::object{{"bytes", model.weight_bytes}, {"dtypes", std::move(dtypes)}, {"dummy", dummy}}};
 }
 
 Fact TokenizerOf(const TokenizerSummary& tokenizer) {

@@ -178,7 +178,8 @@ void WarnOfIgnored(const std::vector<IgnoredId>& ignored, int vocab) {
 void TrimHeap() { ::malloc_trim(0); }
 
 // Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
-Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template) {
+Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template,
+                                                     WeightSource weights) {
   auto model = std::make_unique<LoadedModel>();
   std::vector<IgnoredId> ignored;
   model->served_name = folder.filename().string();
@@ -193,12 +194,16 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
       const std::vector<TokenId> ends,
       Remedied(ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab, &ignored)));
 
-  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, Remedied(ReadTokenizerFiles(folder, chat_template)));
+  std::optional<int> byte_vocab;
+  if (weights == WeightSource::kDummy) byte_vocab = model->config.vocab;
+  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files,
+                           Remedied(ReadTokenizerFiles(folder, chat_template, byte_vocab)));
   model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
                            std::string(TextOf(files.named, "eos_token"))};
   PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
   model->chat_template_place = files.chat_template.place;
   model->tokenizer = std::move(files.tokenizer);
+  model->byte_tokenizer = files.made_of_bytes;
   if (model->chat_template) MarkControlTokens(*model->chat_template, model->tokenizer.get());
   model->named_tokens = std::move(files.named);
   model->contradictions = std::move(files.contradictions);
@@ -216,15 +221,21 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   return model;
 }
 
+Result<LoadedPlan> LoadWeights(const fs::path& folder, const ModelConfig& config, WeightSource weights,
+                               Backend& backend, int context, const LoadProgress& progress) {
+  if (weights == WeightSource::kDummy) return LoadDummyPlan(config, backend, context, progress);
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
+  return LoadPlan(config, files, backend, context, progress);
+}
+
 Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend& backend,
                                                 const LoadOptions& options, const LoadProgress& progress) {
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
-                           LoadDescription(folder, options.chat_template));
-  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
+                           LoadDescription(folder, options.chat_template, options.weights));
   StepLimits limits = options.limits;
   if (limits.context == 0) limits.context = model->config.max_positions;
-  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded,
-                           LoadPlan(model->config, files, backend, limits.context, progress));
+  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded, LoadWeights(folder, model->config, options.weights, backend,
+                                                          limits.context, progress));
   model->weights_hash = loaded.weights_hash;
   model->weight_bytes = loaded.plan.weights.bytes;
   PREFIXD_ASSIGN_OR_RETURN(model->runner, backend.CreateRunner(std::move(loaded.plan), limits));
@@ -233,35 +244,55 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
 
 TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
   const Tokenizer& tokenizer = *model.tokenizer;
-  TokenizerSummary summary{std::string(tokenizer.kind()),
-                           tokenizer.vocab_size(),
-                           model.special_tokens.bos,
-                           model.special_tokens.eos,
-                           {},
-                           model.named_tokens,
-                           model.contradictions};
+  TokenizerSummary summary{
+      model.byte_tokenizer ? "one token for each byte (no tokenizer.json)" : std::string(tokenizer.kind()),
+      tokenizer.vocab_size(),
+      model.special_tokens.bos,
+      model.special_tokens.eos,
+      {},
+      model.named_tokens,
+      model.contradictions};
   const auto prefix = tokenizer.Encode("", {.add_special_tokens = true});
   for (const TokenId id : prefix.ok() ? *prefix : std::vector<TokenId>())
     summary.prefix.emplace_back(tokenizer.TokenText(id).value_or(""));
   return summary;
 }
 
-Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
-                                     const Backend& backend) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model, LoadDescription(folder, chat_template));
+// The parts of the summary that say what weights there are.
+Status SummarizeFiles(const fs::path& folder, const Backend& backend, ModelSummary* summary) {
+  const ModelConfig& config = summary->config;
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
-  PREFIXD_RETURN_IF_ERROR(CheckWeights(model->config, files));
+  PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
+  summary->weight_bytes = files.total_bytes();
+  summary->packed_bytes = PlannedWeightBytes(config, files, backend, 0);
+  summary->packed_bytes_per_position = PlannedWeightBytes(config, files, backend, 1) - summary->packed_bytes;
+  std::map<std::string, uint64_t> dtypes;
+  for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
+  summary->bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
+  return Status::Ok();
+}
+
+void SummarizeDummies(const Backend& backend, ModelSummary* summary) {
+  const DType dtype = DummyDType(summary->config);
+  summary->weight_bytes = static_cast<uint64_t>(summary->parameters) * DTypeBytes(dtype);
+  summary->packed_bytes = PlannedDummyBytes(summary->config, backend, 0);
+  summary->packed_bytes_per_position = PlannedDummyBytes(summary->config, backend, 1) - summary->packed_bytes;
+  summary->bytes_of_dtypes = {{std::string(SafetensorsName(dtype)), summary->weight_bytes}};
+}
+
+Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
+                                     const Backend& backend, WeightSource weights) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model,
+                           LoadDescription(folder, chat_template, weights));
   ModelSummary summary;
   summary.served_name = model->served_name;
   summary.config = model->config;
   summary.parameters = ParameterCount(model->config);
-  summary.weight_bytes = files.total_bytes();
-  summary.packed_bytes = PlannedWeightBytes(model->config, files, backend, 0);
-  summary.packed_bytes_per_position =
-      PlannedWeightBytes(model->config, files, backend, 1) - summary.packed_bytes;
-  std::map<std::string, uint64_t> dtypes;
-  for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
-  summary.bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
+  summary.weights = weights;
+  if (weights == WeightSource::kDummy)
+    SummarizeDummies(backend, &summary);
+  else
+    PREFIXD_RETURN_IF_ERROR(SummarizeFiles(folder, backend, &summary));
   summary.tokenizer = SummarizeTokenizer(*model);
   if (model->chat_template != nullptr) {
     summary.chat_template = {model->chat_template_place, model->chat_template->caps(), {}};
@@ -313,9 +344,9 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
 }
 
 Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template,
-                                    const Backend& backend) {
+                                    const Backend& backend, WeightSource weights) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
-  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend);
+  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights);
   TrimHeap();
   if (!summary.ok()) return InFolder(folder, summary.status());
   return summary;

@@ -41,10 +41,16 @@ struct SpecialTokens {
   std::string bos, eos;
 };
 
+enum class WeightSource : uint8_t {
+  kFiles,
+  kDummy,  // made from config.json (LoadDummyPlan); no weight file is read, and no tokenizer.json is needed
+};
+
 struct LoadOptions {
   StepLimits limits;  // context 0 means the model's max_position_embeddings
-  std::string
-      chat_template;  // text of a template that replaces the folder's template; empty: use the folder's
+  // Text of a template that replaces the folder's template; empty: use the folder's.
+  std::string chat_template;
+  WeightSource weights = WeightSource::kFiles;
 };
 
 struct LoadedModel {
@@ -57,6 +63,7 @@ struct LoadedModel {
   std::vector<NamedToken> named_tokens;     // all names, those of special_tokens too
   std::vector<std::string> contradictions;  // where files of the tokenizer contradict each other: sentences
   std::unique_ptr<Tokenizer> tokenizer;
+  bool byte_tokenizer = false;  // it has a token for each byte, because the folder has no tokenizer.json
   std::unique_ptr<ChatTemplate> chat_template;  // null when the folder has none
   std::string chat_template_place;              // its source, as "chat_template.jinja"
   BlockKey weights_hash;
@@ -75,7 +82,7 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& path
 ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const KvLayout& layout);
 
 struct TokenizerSummary {
-  std::string kind;  // "byte-level BPE"
+  std::string kind;  // "byte-level BPE", or "one token for each byte (no tokenizer.json)"
   int vocab_size = 0;
   std::string bos, eos;             // texts; empty when there is none
   std::vector<std::string> prefix;  // texts of the tokens that are added before a prompt
@@ -94,7 +101,8 @@ struct ModelSummary {
   std::string served_name;
   ModelConfig config;  // see also CanonicalArchitecture, DescribeModel and KvBytesPerToken
   int64_t parameters = 0;
-  uint64_t weight_bytes = 0;                                      // in the files
+  WeightSource weights = WeightSource::kFiles;
+  uint64_t weight_bytes = 0;                                      // in the files, or as files would have
   uint64_t packed_bytes = 0;                                      // ModelWeights::bytes for a context of 0
   uint64_t packed_bytes_per_position = 0;                         // and what each token of context adds
   std::vector<std::pair<std::string, uint64_t>> bytes_of_dtypes;  // weight_bytes by dtype, as ("BF16", bytes)
@@ -105,6 +113,6 @@ struct ModelSummary {
 // Summarizes the model of a folder, with its sizes in the memory of `backend`. The errors are those of
 // LoadModel except kResourceExhausted.
 Result<ModelSummary> SummarizeModel(const std::filesystem::path& path, std::string_view chat_template,
-                                    const Backend& backend);
+                                    const Backend& backend, WeightSource weights = WeightSource::kFiles);
 
 }  // namespace prefixd

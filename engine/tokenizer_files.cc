@@ -7,6 +7,7 @@
 #include "base/json_fields.h"
 #include "model/folder_kind.h"
 #include "model/mapped_file.h"
+#include "text/tokenizer/byte_spec.h"
 #include "text/tokenizer/spec.h"
 
 namespace prefixd {
@@ -150,9 +151,22 @@ void CompareAdditions(const JsonFields& config, const TokenizerSpec& spec,
   compare("add_eos_token", !spec.suffix_ids.empty());
 }
 
+// Fills in the tokenizer of a folder that has none.
+Status UseBytes(const fs::path& folder, int vocab, TokenizerFiles* files) {
+  if (vocab < 256) {
+    return Unsupported(WhyNoTokenizer(folder) + "; dummy weights do without one where vocab_size is 256 or " +
+                       "more, but it is " + std::to_string(vocab));
+  }
+  PREFIXD_ASSIGN_OR_RETURN(files->tokenizer, Tokenizer::FromSpec(ByteTokenizerSpec(vocab)));
+  files->own_vocab_size = vocab;
+  files->made_of_bytes = true;
+  return Status::Ok();
+}
+
 }  // namespace
 
-Result<TokenizerFiles> ReadTokenizerFiles(const fs::path& folder, std::string_view given_template) {
+Result<TokenizerFiles> ReadTokenizerFiles(const fs::path& folder, std::string_view given_template,
+                                          std::optional<int> byte_vocab) {
   std::vector<std::string> others;  // contradictions that are not about tokens
   PREFIXD_ASSIGN_OR_RETURN(const auto config, ReadOptionalObject(folder / "tokenizer_config.json", &others));
   PREFIXD_ASSIGN_OR_RETURN(const auto map, ReadOptionalObject(folder / "special_tokens_map.json", &others));
@@ -166,6 +180,11 @@ Result<TokenizerFiles> ReadTokenizerFiles(const fs::path& folder, std::string_vi
 
   TokenizerFiles files;
   PREFIXD_ASSIGN_OR_RETURN(files.chat_template, FindTemplate(folder, config_fields, given_template, &others));
+  if (byte_vocab && !Exists(folder / "tokenizer.json")) {
+    PREFIXD_RETURN_IF_ERROR(UseBytes(folder, *byte_vocab, &files));
+    files.contradictions = std::move(others);
+    return files;
+  }
   PREFIXD_ASSIGN_OR_RETURN(TokenizerSpec spec, ReadSpec(folder));
   files.own_vocab_size = VocabSize(spec);
   SpecialTokenFiles special;

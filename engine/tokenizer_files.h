@@ -31,7 +31,8 @@ struct TemplateSource {
 
 struct TokenizerFiles {
   std::unique_ptr<Tokenizer> tokenizer;
-  int own_vocab_size = 0;  // one past the highest id of tokenizer.json itself
+  bool made_of_bytes = false;  // there is no tokenizer.json: the tokenizer is that of byte_spec.h
+  int own_vocab_size = 0;      // one past the highest id of tokenizer.json itself
   std::vector<NamedToken> named;
   std::vector<std::string> contradictions;  // sentences; those of ResolvedTokens and others
   TemplateSource chat_template;
@@ -40,7 +41,12 @@ struct TokenizerFiles {
 // Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json, the templates, and
 // of config.json and generation_config.json what they say about tokens. `given_template` is empty where none
 // is given. kNotFound: no tokenizer.json. The message names file, value and remedy.
+//
+// With `byte_vocab`, the size of a vocabulary, the tokenizer of a folder without tokenizer.json has a token
+// for each byte. The other files then name no tokens, since their ids are those of another tokenizer.
+// kUnsupported: the vocabulary has no room for the bytes.
 Result<TokenizerFiles> ReadTokenizerFiles(const std::filesystem::path& folder,
-                                          std::string_view given_template);
+                                          std::string_view given_template,
+                                          std::optional<int> byte_vocab = std::nullopt);
 
 }  // namespace prefixd

@@ -1,6 +1,10 @@
 #include "model/model_loader.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "hashing/fingerprint.h"
+#include "kernels/dummy_weights.h"
 #include "kernels/numerics.h"
 #include "model/rope.h"
 #include "model/weights.h"
@@ -15,7 +20,7 @@
 namespace prefixd {
 namespace {
 
-// Counts the bytes read, out of all bytes to read: each tensor is read once to hash it and once to pack it.
+// Counts the bytes done, out of all there are to do.
 class Meter {
  public:
   Meter(const LoadProgress& progress, size_t total)
@@ -24,6 +29,7 @@ class Meter {
     done_ += bytes;
     if (progress_) progress_(std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)));
   }
+  void Finish() { Add(total_); }  // what is not counted apart is done, too
 
  private:
   const LoadProgress& progress_;
@@ -112,6 +118,26 @@ std::vector<VectorPlace> VectorsOf(const ModelConfig& config, ModelWeights* weig
   return places;
 }
 
+// The shapes of the tensors, which CheckWeights has found in the files.
+class Shapes {
+ public:
+  explicit Shapes(const ModelConfig& config) {
+    for (WeightSpec& spec : RequiredWeights(config)) shapes_.emplace(std::move(spec.name), spec.shape);
+  }
+  // Of tensors that are stacked.
+  int Rows(std::span<const std::string> tensors) const {
+    int64_t rows = 0;
+    for (const std::string& name : tensors) rows += shapes_.at(name)[0];
+    return static_cast<int>(rows);
+  }
+  int Cols(std::span<const std::string> tensors) const {
+    return static_cast<int>(shapes_.at(tensors.front())[1]);
+  }
+
+ private:
+  std::map<std::string, std::vector<int64_t>> shapes_;
+};
+
 ModelWeights EmptyWeights(const ModelConfig& config) {
   ModelWeights weights;
   weights.layers.resize(static_cast<size_t>(config.layers));
@@ -135,6 +161,7 @@ Result<BlockKey> ReadWeights(const WeightFiles& files, Meter& meter) {
     for (size_t at = 0; at < tensor.bytes.size(); at += kHashedAtOnce) {
       const auto piece = tensor.bytes.subspan(at, std::min(kHashedAtOnce, tensor.bytes.size() - at));
       hasher.Update(piece);
+      meter.Add(piece.size());
       if (tensor.dtype.has_value() && !AllFinite(piece, *tensor.dtype)) {
         return Corrupt(
             "tensor '" + tensor.name +
@@ -142,7 +169,6 @@ Result<BlockKey> ReadWeights(const WeightFiles& files, Meter& meter) {
             "for it; download it again, or save the model in BF16 or F32");
       }
     }
-    meter.Add(tensor.bytes.size());
   }
   return hasher.Finish();
 }
@@ -173,22 +199,66 @@ Result<const float*> UploadFloats(std::span<const float> values, Backend& backen
   return static_cast<const float*>(weights->buffers.back()->f32());
 }
 
-// Loads norms and biases as f32.
-Status LoadVectors(const ModelConfig& config, const WeightFiles& files, Backend& backend,
-                   ModelWeights* weights) {
+// Loads norms and biases as f32. `append` appends the elements of a tensor to a vector.
+template <typename Append>
+Status LoadVectors(const ModelConfig& config, Backend& backend, const Append& append, ModelWeights* weights) {
   const std::vector<VectorPlace> places = VectorsOf(config, weights);
   std::vector<float> values;
   std::vector<size_t> offsets;
   for (const VectorPlace& place : places) {
     offsets.push_back(values.size());
-    for (const std::string& name : place.tensors) {
-      const TensorView& tensor = Get(files, name);
-      for (int64_t i = 0; i < tensor.shape[0]; ++i) values.push_back(Element(tensor, static_cast<size_t>(i)));
-    }
+    for (const std::string& name : place.tensors) append(name, &values);
   }
   PREFIXD_ASSIGN_OR_RETURN(const float* at, UploadFloats(values, backend, weights));
   for (size_t i = 0; i < places.size(); ++i) *places[i].vector = at + offsets[i];
   return Status::Ok();
+}
+
+// Loads the table of `context` positions, which is the last part of the weights. `planned` are the bytes of
+// all.
+Status LoadRope(const ModelConfig& config, Backend& backend, int context, size_t planned,
+                ModelWeights* weights) {
+  const std::vector<float> rope = RopeTable(config.rope, config.head_dim, context);
+  PREFIXD_ASSIGN_OR_RETURN(weights->rope, UploadFloats(rope, backend, weights));
+  weights->positions = context;
+  PREFIXD_CHECK(weights->bytes == planned) << weights->bytes << ", but the memory plan counts on " << planned;
+  return Status::Ok();
+}
+
+// Each has seeds of its own. Products of a row with `cols` numbers, uniform in [-largest, largest), keep the
+// size of the row: the variance of such a number is largest^2 / 3.
+Status MakeMatrices(const ModelConfig& config, Backend& backend, Meter& meter, ModelWeights* weights) {
+  const Shapes shapes(config);
+  uint64_t seed = 0;
+  for (const MatrixPlace& place : MatricesOf(config, weights)) {
+    const int cols = shapes.Cols(place.tensors);
+    Result<std::unique_ptr<Matrix>> matrix =
+        backend.MakeDummy({.dtype = DummyDType(config),
+                           .rows = shapes.Rows(place.tensors),
+                           .cols = cols,
+                           .seed = seed++,
+                           .largest = std::sqrt(3.0f / static_cast<float>(cols))});
+    if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
+    *place.matrix = std::move(*matrix);
+    weights->bytes += (*place.matrix)->bytes();
+    meter.Add((*place.matrix)->bytes());
+  }
+  return Status::Ok();
+}
+
+// `dtype_of` returns the type of a tensor.
+template <typename DTypeOf>
+size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, const DTypeOf& dtype_of) {
+  const Shapes shapes(config);
+  ModelWeights weights = EmptyWeights(config);
+  size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
+  for (const MatrixPlace& place : MatricesOf(config, &weights)) {
+    bytes += backend.PackedBytes(shapes.Rows(place.tensors), shapes.Cols(place.tensors),
+                                 dtype_of(place.tensors.front()));
+  }
+  for (const VectorPlace& place : VectorsOf(config, &weights))
+    bytes += static_cast<size_t>(shapes.Rows(place.tensors)) * sizeof(float);
+  return bytes;
 }
 
 }  // namespace
@@ -210,37 +280,65 @@ Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files,
                             int context, const LoadProgress& progress) {
   PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
-  Meter meter(progress, 2 * files.total_bytes());
+  Meter meter(progress, 2 * files.total_bytes());  // once to hash, once to pack
   LoadedPlan loaded;
   loaded.plan = {ShapeOf(config), EmptyWeights(config)};
   ModelWeights* weights = &loaded.plan.weights;
   PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, ReadWeights(files, meter));
   PREFIXD_RETURN_IF_ERROR(LoadMatrices(config, files, backend, meter, weights));
-  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, files, backend, weights));
+  const auto append = [&files](const std::string& name, std::vector<float>* values) {
+    const TensorView& tensor = Get(files, name);
+    for (int64_t i = 0; i < tensor.shape[0]; ++i) values->push_back(Element(tensor, static_cast<size_t>(i)));
+  };
+  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, backend, append, weights));
   PREFIXD_RETURN_IF_ERROR(files.CheckUnchanged());
-  const std::vector<float> rope = RopeTable(config.rope, config.head_dim, context);
-  PREFIXD_ASSIGN_OR_RETURN(weights->rope, UploadFloats(rope, backend, weights));
-  weights->positions = context;
-  PREFIXD_CHECK(weights->bytes == PlannedWeightBytes(config, files, backend, context))
-      << "the memory plan counts on that sum";
+  PREFIXD_RETURN_IF_ERROR(
+      LoadRope(config, backend, context, PlannedWeightBytes(config, files, backend, context), weights));
+  meter.Finish();
   return loaded;
+}
+
+Result<LoadedPlan> LoadDummyPlan(const ModelConfig& config, Backend& backend, int context,
+                                 const LoadProgress& progress) {
+  PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
+  const size_t planned = PlannedDummyBytes(config, backend, context);
+  Meter meter(progress, planned);
+  LoadedPlan loaded;
+  loaded.plan = {ShapeOf(config), EmptyWeights(config)};
+  loaded.weights_hash = DummyHash(config);
+  ModelWeights* weights = &loaded.plan.weights;
+  PREFIXD_RETURN_IF_ERROR(MakeMatrices(config, backend, meter, weights));
+  const Shapes shapes(config);
+  const auto append = [&shapes](const std::string& name, std::vector<float>* values) {
+    const auto size = static_cast<size_t>(shapes.Rows({&name, 1}));
+    values->insert(values->end(), size, name.ends_with(".bias") ? 0.0f : 1.0f);
+  };
+  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, backend, append, weights));
+  PREFIXD_RETURN_IF_ERROR(LoadRope(config, backend, context, planned, weights));
+  meter.Finish();
+  return loaded;
+}
+
+DType DummyDType(const ModelConfig& config) { return config.dtype.value_or(DType::kF32); }
+
+BlockKey DummyHash(const ModelConfig& config) {
+  std::vector<WeightSpec> specs = RequiredWeights(config);
+  std::ranges::sort(specs, {}, &WeightSpec::name);
+  // No file has such a dtype.
+  const std::string dtype = std::string(kDummyWeightsName) + " " + std::string(DTypeName(DummyDType(config)));
+  WeightsHasher hasher;
+  for (const WeightSpec& spec : specs) hasher.BeginTensor(spec.name, dtype, spec.shape);
+  return hasher.Finish();
 }
 
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
                           int context) {
-  ModelWeights weights = EmptyWeights(config);
-  size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
-  for (const MatrixPlace& place : MatricesOf(config, &weights)) {
-    const MatrixSource first = Source(Get(files, place.tensors.front()));
-    int rows = 0;
-    for (const std::string& name : place.tensors) rows += Source(Get(files, name)).rows;
-    bytes += backend.PackedBytes(rows, first.cols, first.dtype);
-  }
-  for (const VectorPlace& place : VectorsOf(config, &weights)) {
-    for (const std::string& name : place.tensors)
-      bytes += static_cast<size_t>(Get(files, name).shape[0]) * sizeof(float);
-  }
-  return bytes;
+  return PlannedBytes(config, backend, context,
+                      [&files](const std::string& name) { return *Get(files, name).dtype; });
+}
+
+size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context) {
+  return PlannedBytes(config, backend, context, [&config](const std::string&) { return DummyDType(config); });
 }
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
 // Loads the weights of a model into a backend and fills the ModelPlan that the backend runs. Pure functions
-// of their arguments, except for the backend's memory; the thread that owns the backend calls LoadPlan.
+// of their arguments, except for the backend's memory; the thread that owns the backend loads.
 #pragma once
 
 #include <functional>
@@ -12,12 +12,13 @@
 
 namespace prefixd {
 
-// A callback that receives the share of the weights that is loaded: from 0 to 1, never decreasing.
+// A callback that receives the share of the weights that is loaded: from 0 to 1, never decreasing. The last
+// share of a load that succeeds is 1.
 using LoadProgress = std::function<void(double)>;
 
 struct LoadedPlan {
   ModelPlan plan;
-  BlockKey weights_hash;  // XXH3-128 of all tensors of the files, ordered by name
+  BlockKey weights_hash;  // XXH3-128 of all tensors of the files, ordered by name; or DummyHash
 };
 
 ModelShape ShapeOf(const ModelConfig& config);
@@ -29,8 +30,21 @@ ModelShape ShapeOf(const ModelConfig& config);
 Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
                             int context, const LoadProgress& progress);
 
+// The same with dummy weights (kernels/dummy_weights.h), which the backend makes from the configuration
+// alone. They are such that activations stay finite: each product of a matrix has about the size of its
+// input, norms are 1 and biases 0. Every backend makes the same ones, at every call. A change of them needs
+// another kDummyWeightsName.
+Result<LoadedPlan> LoadDummyPlan(const ModelConfig& config, Backend& backend, int context,
+                                 const LoadProgress& progress);
+// The type of dummy weights: that of config.json, or else f32, as transformers reads it.
+DType DummyDType(const ModelConfig& config);
+// The hash of dummy weights: of their names, shapes and type, and of kDummyWeightsName. No file has it.
+BlockKey DummyHash(const ModelConfig& config);
+
 // Returns the ModelWeights::bytes that LoadPlan will need. Requires that CheckWeights lets the files pass.
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
                           int context);
+// The same of LoadDummyPlan.
+size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context);
 
 }  // namespace prefixd

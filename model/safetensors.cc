@@ -238,6 +238,10 @@ void AddModelPrefix(std::vector<TensorView>* tensors) {
 
 }  // namespace
 
+std::string_view SafetensorsName(DType dtype) {
+  return std::ranges::find(kStoredTypes, std::optional(dtype), &StoredType::dtype)->name;
+}
+
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
                                                  std::span<const std::byte> bytes) {
   const std::string file(file_name);

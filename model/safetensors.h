@@ -38,6 +38,9 @@ struct TensorView {
   std::span<const std::byte> bytes;  // unaligned
 };
 
+// The name of a type in a header: "BF16".
+std::string_view SafetensorsName(DType dtype);
+
 // Parses one file that is in memory and returns its tensors in the order of their data. They refer to
 // `bytes`. `file` is the name of the file in messages. Returns kCorrupt when the file is damaged; the message
 // says how. Returns kUnsupported for an unknown dtype.

@@ -51,6 +51,20 @@ def test_it_computes_and_says_where(program):
         assert loaded["backend"] == "cuda"
 
 
+def test_dummy_weights_are_made_on_the_device(program, tmp_path):
+    folder = tmp_path / "shape"
+    folder.mkdir()
+    shutil.copy(MODEL / "config.json", folder / "config.json")
+    chances = []
+    for arguments in (("--backend", "ref", "--context", 512), SMALL):
+        with Daemon(*arguments, "--load", "dummy", "--served-model-name", "demo", model=folder,
+                    program=program) as daemon:
+            choice, = daemon.complete(prompt="One byte is one token.", max_tokens=1, logprobs=3)["choices"]
+            chances.append(choice["logprobs"]["top_logprobs"][0])
+    assert chances[0].keys() == chances[1].keys()
+    assert max(abs(chance - chances[1][token]) for token, chance in chances[0].items()) < 0.1
+
+
 def test_the_plan_divides_the_memory_of_device_and_host(program):
     code, plan = validate(program, EMULATED_CUDA_BYTES=256 * MIB, EMULATED_CUDA_OTHERS=56 * MIB)
     assert code == 0, plan

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from daemon import MODEL, Daemon, run
+from daemon import MODEL, Daemon, run, wait_until
 from folder_damage import header, remove, write
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
@@ -166,6 +166,42 @@ def test_what_validate_derives_is_what_serve_runs_with():
         assert f"{loaded['weights']} weights" in text
         step = plan["memory"]["activation_bytes"] + plan["memory"]["scratch_bytes"]
         assert loaded["step_memory"] == f"{step / 2**20:.1f} MiB"
+
+
+def test_dummy_weights_need_no_file_of_weights(tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(MODEL / name, tmp_path / name)
+    assert run("validate", "--model", tmp_path).returncode == 3
+    real = json.loads(run("validate", "--json", "--model", MODEL).stdout)
+    plan = json.loads(run("validate", "--json", "--model", tmp_path, "--load", "dummy").stdout)
+    assert (real["weights"].pop("dummy"), plan["weights"].pop("dummy")) == (False, True)
+    assert plan["weights"] == real["weights"]
+    assert plan["memory"]["weight_bytes"] == real["memory"]["weight_bytes"]
+
+    # A second start finds what the first one has cached: the weights are the same ones.
+    disk = ("--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-write-through",
+            "--load-policy", "load")
+    prompt, texts = "Dummies all the way down. " * 4, []
+    for found in (False, True):
+        with Daemon("--load", "dummy", "--served-model-name", "demo", *disk, model=tmp_path) as daemon:
+            assert daemon.logged("the weights are dummies: answers have no meaning")
+            wait_until(lambda: daemon.logged("the disk cache is scanned"), "the scan")
+            answer = daemon.complete(prompt=prompt, max_tokens=8, ignore_eos=True)
+            texts.append(answer["choices"][0]["text"])
+            assert (answer["usage"]["prompt_tokens_details"]["cached_tokens"] > 0) == found
+            daemon.signal()
+            assert daemon.exit_code() == 0
+    assert texts[0] == texts[1] != ""
+
+    (tmp_path / "tokenizer.json").unlink()
+    plan = json.loads(run("validate", "--json", "--model", tmp_path, "--load", "dummy").stdout)
+    assert plan["tokenizer"]["kind"] == "one token for each byte (no tokenizer.json)"
+    with Daemon("--load", "dummy", "--served-model-name", "demo", model=tmp_path) as daemon:
+        answer = daemon.complete(prompt="Hi there", max_tokens=4, ignore_eos=True, return_token_ids=True)
+        choice, = answer["choices"]
+        assert choice["prompt_token_ids"] == list(b"Hi there")
+        assert len(choice["token_ids"]) == 4
+        assert all(f" t{id}" in choice["text"] for id in choice["token_ids"] if id >= 256)
 
 
 def test_threads_follow_the_option_then_the_machine():

@@ -170,6 +170,52 @@ TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
   EXPECT_FALSE(with_template.chat_template->caps.supports_tools);
 }
 
+TEST_F(LoadedModelTest, DummyWeightsNeedTheConfigurationAlone) {
+  const LoadOptions options{{128, 8, 8}, "", WeightSource::kDummy};
+  const auto print = [this](const LoadedModel& model) {
+    return Fingerprint(IdentityOf(model, *backend_, model.runner->shape().Kv(16, DType::kF32)));
+  };
+  const auto real = *Load();
+  std::filesystem::remove(folder_ / "model.safetensors");
+  const auto dummy = *LoadModel(folder_, *backend_, options, {});
+  EXPECT_THAT(*dummy->tokenizer->Encode("abc", {}), ElementsAre(5, 2)) << "the folder has one";
+  EXPECT_FALSE(dummy->byte_tokenizer);
+  EXPECT_EQ(dummy->weight_bytes, real->weight_bytes);
+  EXPECT_NE(print(*dummy), print(*real));
+  EXPECT_EQ(print(*dummy), print(**LoadModel(folder_, *backend_, options, {})));
+
+  const auto summary = *SummarizeModel(folder_, "", *backend_, WeightSource::kDummy);
+  EXPECT_EQ(summary.weights, WeightSource::kDummy);
+  EXPECT_EQ(summary.weight_bytes, 4u * static_cast<uint64_t>(summary.parameters));
+  EXPECT_THAT(summary.bytes_of_dtypes, ElementsAre(Pair("F32", summary.weight_bytes)));
+  EXPECT_EQ(summary.packed_bytes + 128 * summary.packed_bytes_per_position, dummy->weight_bytes);
+  EXPECT_EQ(summary.tokenizer.kind, "byte-level BPE");
+}
+
+TEST_F(LoadedModelTest, DummyWeightsWithoutATokenizerTakeBytes) {
+  const LoadOptions options{{128, 8, 8}, "", WeightSource::kDummy};
+  std::filesystem::remove(folder_ / "tokenizer.json");
+  for (const Status& status : {LoadModel(folder_, *backend_, options, {}).status(),
+                               SummarizeModel(folder_, "", *backend_, WeightSource::kDummy).status()}) {
+    EXPECT_EQ(status.code(), Code::kUnsupported);
+    EXPECT_THAT(status.message(), HasSubstr("has no tokenizer.json"));
+    EXPECT_THAT(status.message(), HasSubstr("vocab_size is 256 or more, but it is 64"));
+  }
+  testing_support::WriteTinyModel(folder_, 1, {.vocab = 300});
+  std::filesystem::remove(folder_ / "model.safetensors");
+  // The tokens of another tokenizer; its template counts.
+  Write("tokenizer_config.json", R"({"bos_token": "<s>", "add_bos_token": true, "chat_template": "hi",
+        "added_tokens_decoder": {"0": {"content": "<s>", "special": true}}})");
+  const auto model = *LoadModel(folder_, *backend_, options, {});
+  EXPECT_TRUE(model->byte_tokenizer);
+  EXPECT_THAT(*model->tokenizer->Encode("<s>", {}), ElementsAre('<', 's', '>'));
+  EXPECT_EQ(model->bos, std::nullopt);
+  EXPECT_THAT(model->contradictions, IsEmpty());
+  EXPECT_EQ(Rendered(*model), "hi");
+  EXPECT_EQ(SummarizeModel(folder_, "", *backend_, WeightSource::kDummy)->tokenizer.kind,
+            "one token for each byte (no tokenizer.json)");
+}
+
 // A backend that differs from another only in what it names.
 class RenamedBackend final : public kernel_testing::ForwardingBackend {
  public:
