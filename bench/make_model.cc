@@ -2,7 +2,9 @@
 // for measurements that need weights of the right shape but no meaning. The same arguments give the same
 // bytes. It prints no machine line and has no --json.
 //
-//   make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] DIR
+//   make_model --preset NAME [--dtype bf16|f16|f32] [--seed N] [--without-weights] DIR
+//
+// A folder without weights is for `prefixd serve --load dummy`, which makes them up in memory.
 //
 // Weights and biases are normal with standard deviation 0.02; norms are 1. The tokenizer
 // (bench/word_tokenizer.h) has one token for each made-up word, as many as the vocabulary holds, so that a
@@ -145,8 +147,8 @@ std::string ConfigText(const Preset& p, const Storage& storage, const WordTokeni
          "}\n";
 }
 
-// Writes the folder and returns the size in bytes that its weights must have.
-int64_t WriteModel(const fs::path& dir, const Preset& preset, const Storage& storage, uint64_t seed) {
+// Writes the folder but for the weights.
+ModelConfig WriteDescription(const fs::path& dir, const Preset& preset, const Storage& storage) {
   const WordTokenizer tokenizer(preset.vocab);
   fs::create_directories(dir);
   const std::string config_text = ConfigText(preset, storage, tokenizer);
@@ -156,10 +158,9 @@ int64_t WriteModel(const fs::path& dir, const Preset& preset, const Storage& sto
       << tokenizer.end_of_text() << ", " << tokenizer.end_of_turn() << "]}\n";
   std::ofstream(dir / "tokenizer.json") << tokenizer.TokenizerJson();
   std::ofstream(dir / "tokenizer_config.json") << tokenizer.TokenizerConfigJson();
-  const Result<ModelConfig> config = ParseModelConfig(config_text);
+  Result<ModelConfig> config = ParseModelConfig(config_text);
   PREFIXD_CHECK(config.ok()) << config.status().message();
-  WriteWeights(dir / "model.safetensors", RequiredWeights(*config), storage, seed);
-  return ParameterCount(*config) * static_cast<int64_t>(DTypeBytes(storage.dtype));
+  return *std::move(config);
 }
 
 Arguments ParseArguments(int argc, char** argv) {
@@ -169,7 +170,8 @@ Arguments ParseArguments(int argc, char** argv) {
                       {{"DIR", "", "", "folder to write"},
                        {"--preset", "NAME", "", "shape of the model; required; one of " + presets},
                        {"--dtype", "TYPE", "bf16", "bf16, f16 or f32"},
-                       {"--seed", "N", "1", "seed of the weights"}});
+                       {"--seed", "N", "1", "seed of the weights"},
+                       {"--without-weights", "", "", "a folder for --load dummy"}});
   arguments.ParseOrExit(argc, argv);
   return arguments;
 }
@@ -192,7 +194,13 @@ int Main(int argc, char** argv) {
   const auto seed =
       static_cast<uint64_t>(arguments.IntegerOrExit("--seed", 0, std::numeric_limits<int64_t>::max()));
   const std::string dir = arguments.Text("DIR");
-  const int64_t expected = WriteModel(dir, *preset, *storage, seed);
+  const ModelConfig config = WriteDescription(dir, *preset, *storage);
+  if (arguments.Given("--without-weights")) {
+    std::cout << dir << ": " << preset->name << ", without weights\n";
+    return 0;
+  }
+  WriteWeights(fs::path(dir) / "model.safetensors", RequiredWeights(config), *storage, seed);
+  const int64_t expected = ParameterCount(config) * static_cast<int64_t>(DTypeBytes(storage->dtype));
   const fs::path weights = fs::path(dir) / "model.safetensors";
   std::error_code error;
   const auto bytes = fs::file_size(weights, error);
