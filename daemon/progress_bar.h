@@ -17,22 +17,27 @@ namespace prefixd {
 
 class ProgressBar {
  public:
-  ProgressBar(uint64_t total, const Clock* clock)
-      : total_(total), clock_(clock), shown_(isatty(STDERR_FILENO) == 1), begin_(clock->NowNanos()) {}
-  ~ProgressBar() {
-    if (drawn_) std::fputs("\r\x1b[K", stderr);
-  }
+  ProgressBar(uint64_t total, const Clock* clock, bool shown = isatty(STDERR_FILENO) == 1)
+      : total_(total), clock_(clock), shown_(shown), begin_(clock->NowNanos()) {}
+  ~ProgressBar() { Clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void Add(uint64_t bytes) {
-    done_ += bytes;
+  void Add(uint64_t bytes) { Set(done_ + bytes); }
+  void Set(uint64_t done) {
+    done_ = done;
     const int64_t now = clock_->NowNanos();
     if (!shown_ || now - last_ < 200'000'000) return;
     last_ = now;
     drawn_ = true;
     std::fputs(("\r" + Line(done_, total_, static_cast<double>(now - begin_) * 1e-9) + "\x1b[K").c_str(),
                stderr);
+  }
+
+  // Leaves an empty line, until the next Set.
+  void Clear() {
+    if (drawn_) std::fputs("\r\x1b[K", stderr);
+    drawn_ = false;
   }
 
   // "[######              ]  30 %  1.2 GiB of 4.0 GiB, 410.0 MiB/s, 7 s left"

@@ -19,6 +19,7 @@
 #include "daemon/http/server.h"
 #include "daemon/limit_table.h"
 #include "daemon/load_engine.h"
+#include "daemon/load_report.h"
 #include "daemon/log_sink.h"
 #include "daemon/memory_limit.h"
 #include "daemon/metrics.h"
@@ -36,13 +37,11 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{100};  // polling interval while loading or draining
-constexpr std::chrono::seconds kLoadTimeoutExtension{Limit("load-extension-seconds")};
 // For clients to read the errors that end their requests, when a drain is cut short and at its end.
 constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnectionsSeconds = 1;
 // Beyond the deadline of a drain: to make durable what was decided for the disk, and to let go of a disk that
 // may hang.
 constexpr double kSyncSeconds = 1, kCloseSeconds = 5;
-constexpr double kProgressSeconds = 3;  // between two reports of load progress
 
 // How a wait ended: what was waited for came, or the time was up, or a signal came.
 enum class Waited { kDone, kLate, kSignal };
@@ -56,18 +55,6 @@ class EngineAdapter final : public EngineClient {
  private:
   Engine* const engine_;
 };
-
-// Reports the progress of a long load every few seconds to the log and to the service manager.
-LoadProgress ReportProgress(const Clock* clock) {
-  return [clock, begun = clock->NowSeconds(), reported = clock->NowSeconds()](double share) mutable {
-    const double now = clock->NowSeconds();
-    if (now - reported < kProgressSeconds) return;
-    reported = now;
-    const int percent = static_cast<int>(share * 100);
-    Log(LogLevel::kInfo, "loading weights", {{"percent", percent}, {"seconds", now - begun}});
-    NotifyLoading("loading: weights " + std::to_string(percent) + " %", kLoadTimeoutExtension);
-  };
-}
 
 SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
   SamplingParams sampling;
@@ -163,8 +150,10 @@ class ServerProcess {
   ExitCode LoadUntilSignal(StopSignals& signals) {
     const double begun = clock_.NowSeconds();
     ExitCode code = kExitOk;
-    std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, &code] {
-      return LoadEngine(options_, plan_, &clock_, ReportProgress(&clock_), &code);
+    const bool draws = options_.log_format == "text" && isatty(STDERR_FILENO) == 1;
+    std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, draws, &code] {
+      return LoadEngine(options_, plan_, &clock_, ReportLoad(plan_.model.weight_bytes, draws, &clock_),
+                        &code);
     });
     while (!IsReady(load)) {
       // The service manager watches a relaunched process as the one that was ready before.

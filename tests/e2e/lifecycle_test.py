@@ -1,11 +1,15 @@
 """Tests the life of the daemon: exit codes, readiness, drain, signals, notifications to systemd."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import socket
+import subprocess
 
-from daemon import MODEL, Daemon, run, wait_until
+from daemon import MODEL, PATIENCE, PROGRAM, Daemon, run, wait_until
 
 LONG = {"prompt": "Once", "max_tokens": 3500, "ignore_eos": True}  # seconds of decoding
 
@@ -141,6 +145,28 @@ def test_ready_answers_503_until_the_daemon_is_ready():
 
         wait_until(ready, "/ready to answer 200")
         assert set(seen[:-1]) <= {503}
+
+
+def test_a_terminal_shows_a_bar_while_the_weights_load():
+    leader, follower = pty.openpty()
+    arguments = [PROGRAM, "serve", "--model", MODEL, "--listen", "127.0.0.1:0", "--device-cache", "64MiB"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=follower, text=True) as process:
+        os.close(follower)
+        assert process.stdout.readline().startswith("listening on ")
+        process.terminate()
+        drawn = b""
+        with contextlib.suppress(OSError):  # the end of what a terminal shows
+            while part := os.read(leader, 1 << 16):
+                drawn += part
+        os.close(leader)
+        assert process.wait(PATIENCE) == 0
+    bar = re.search(rb"\r\[#* *\] +\d+ %  [^\r\n]+ of [^\r\n]+\x1b\[K", drawn)
+    loaded = drawn.index(b"model loaded")
+    assert bar and bar.end() < loaded, drawn
+    # The line is empty before anything else is logged.
+    assert drawn.rindex(b"\r\x1b[K", 0, loaded) > bar.start()
+    assert b"%" not in drawn[drawn.rindex(b"\r\x1b[K", 0, loaded):loaded]
+    assert b"loading weights" not in drawn
 
 
 def test_log_as_json():
