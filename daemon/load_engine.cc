@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "base/bytes.h"
 #include "daemon/limit_table.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/tier_probe.h"
@@ -60,19 +59,6 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   return loaded;
 }
 
-// What the device lacks memory for.
-std::string PartsOnDevice(const ServePlan& plan) {
-  const MemoryPlan parts = PartsOf(plan.limits.memory, /*of_backend=*/true);
-  std::string text = "the plan has " + FormatSize(SumOf(parts)) + " of device memory";
-  const char* separator = ": ";
-  for (const MemoryPart& part : parts) {
-    text += separator + part.name + " " + FormatSize(part.bytes);
-    separator = ", ";
-  }
-  return text + "; when it was made, " + FormatSize(plan.device_info->free_bytes) + " of " +
-         FormatSize(plan.device_info->bytes) + " were free. Lower device-cache, or free the device of others";
-}
-
 }  // namespace
 
 Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
@@ -83,7 +69,9 @@ Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, c
   if (loaded.status().code() == Code::kUnavailable) *code = kExitFailed;
   if (loaded.status().code() != Code::kResourceExhausted || !plan.device_info) return loaded;
   *code = kExitFailed;
-  return ResourceExhausted(loaded.status().message() + "; " + PartsOnDevice(plan));
+  const DeviceInfo& device = *plan.device_info;
+  return ResourceExhausted(loaded.status().message() + "; " +
+                           DeviceMemoryText(plan.limits.memory, {device.free_bytes, device.bytes}));
 }
 
 }  // namespace prefixd

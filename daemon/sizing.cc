@@ -157,6 +157,17 @@ Status CheckOptions(const Options& options, const ModelRequirements& model) {
   return Status::Ok();
 }
 
+// "3.0 GiB of device memory: weights 1.0 GiB, device cache 2.0 GiB".
+std::string SumText(const MemoryPlan& parts, const char* memory) {
+  std::string text = FormatSize(SumOf(parts)) + " of " + memory;
+  const char* separator = ": ";
+  for (const MemoryPart& part : parts) {
+    text += separator + part.name + " " + FormatSize(part.bytes);
+    separator = ", ";
+  }
+  return text;
+}
+
 Status CheckMemory(const MemoryState& memory, const MemoryPlan& plan, const std::string& name,
                    EngineLimits* limits) {
   const uint64_t sum = SumOf(plan);
@@ -202,6 +213,20 @@ std::string LargestParts(const MemoryPlan& plan) {
             sorted[i].remedy + ")";
   }
   return text;
+}
+
+std::string DeviceMemoryText(const MemoryPlan& plan, const MemoryState& device) {
+  std::string text = "the plan has " + SumText(PartsOf(plan, /*of_backend=*/true), "device memory") +
+                     "; when it was made, " + FormatSize(device.available) + " of " +
+                     FormatSize(device.total) +
+                     " were free. Lower device-cache, or free the device of others";
+  if (BytesOf(plan, "host_cache_bytes") == 0) return text;
+  MemoryPlan pinned;
+  std::ranges::copy_if(plan, std::back_inserter(pinned), [](const MemoryPart& part) {
+    return part.key == "pinned_bytes" || part.key == "host_cache_bytes";
+  });
+  return text + ". It has " + SumText(pinned, "pinned memory of the host") +
+         "; if that is what lacks, lower host-cache";
 }
 
 int64_t MaxTokensInFlight(const Options& options, int context) {

@@ -42,6 +42,10 @@ MemoryPlan PartsOf(const MemoryPlan& plan, bool of_backend);     // in the same 
 // "weights 2.0 GiB (a smaller model), ...": the three largest parts, with what makes them smaller.
 std::string LargestParts(const MemoryPlan& plan);
 
+// What each part of the plan needs of the memory of a device and, with a host cache, of the memory of the
+// host that is locked for copies; and what makes it less. `device` is as it was when the plan was made.
+std::string DeviceMemoryText(const MemoryPlan& plan, const MemoryState& device);
+
 // What the limits depend on.
 struct ModelRequirements {
   int max_positions = 0;                  // the context that the model supports

@@ -189,6 +189,23 @@ TEST(DeriveEngineLimits, RefusesWhatADeviceOrItsHostCannotHold) {
               HasSubstr("the memory plan of 1.0 MiB is more than the 512.0 KiB of memory that are free"));
 }
 
+TEST(DeviceMemoryText, HasEachPartAndARemedy) {
+  MemoryPlan plan = {{"weight_bytes", "weights", 90 * kMiB, "", "", true},
+                     {"scratch_bytes", "scratch", 20 * kMiB, "", "", true},
+                     {"pinned_bytes", "pinned memory", 17 * kMiB, "", ""},
+                     {"program_bytes", "program", 30 * kMiB, "", ""},
+                     {"device_cache_bytes", "device cache", 400 * kMiB, "", "", true}};
+  EXPECT_EQ(DeviceMemoryText(plan, {.available = 500 * kMiB, .total = 1024 * kMiB}),
+            "the plan has 510.0 MiB of device memory: weights 90.0 MiB, scratch 20.0 MiB, device cache 400.0 "
+            "MiB; when it was made, 500.0 MiB of 1.0 GiB were free. Lower device-cache, or free the device "
+            "of others");
+  plan.push_back({"host_cache_bytes", "host cache", 64 * kMiB, "", ""});
+  EXPECT_THAT(
+      DeviceMemoryText(plan, {.available = 500 * kMiB, .total = 1024 * kMiB}),
+      HasSubstr("of others. It has 81.0 MiB of pinned memory of the host: pinned memory 17.0 MiB, host "
+                "cache 64.0 MiB; if that is what lacks, lower host-cache"));
+}
+
 TEST(DeriveEngineLimits, BoundsTheTokensInFlight) {
   Options options = Defaults();
   EXPECT_EQ(MaxTokensInFlight(options, 512), (1024 + 64) * 512);  // all that queue and run
