@@ -16,6 +16,10 @@ std::string VersionText(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
+std::string ErrorText(cudaError_t error, const char* call) {
+  return std::string(call) + ": " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
+}
+
 // The versions of the driver and of the runtime; 0: no driver.
 std::pair<int, int> Versions() {
   int driver = 0, runtime = 0;
@@ -50,11 +54,11 @@ Status CreateDeviceRuntime(int device, std::unique_ptr<CudaRuntime>* runtime) {
 }
 
 Status DeviceRuntime::Open() {
-  PREFIXD_RETURN_IF_ERROR(Take(cudaSetDevice(device_), "cudaSetDevice"));
+  PREFIXD_RETURN_IF_ERROR(TakeMemory(cudaSetDevice(device_), "cudaSetDevice"));
   PREFIXD_RETURN_IF_ERROR(FillFacts());
   for (cudaStream_t& stream : streams_) {
     PREFIXD_RETURN_IF_ERROR(
-        Take(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
+        TakeMemory(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate"));
   }
   return LoadKernels();
 }
@@ -70,7 +74,8 @@ DeviceRuntime::~DeviceRuntime() {
 
 Status DeviceRuntime::FillFacts() {
   cudaDeviceProp properties = {};
-  PREFIXD_RETURN_IF_ERROR(Take(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties"));
+  PREFIXD_RETURN_IF_ERROR(
+      TakeMemory(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties"));
   facts_.name = properties.name;
   facts_.compute_capability = properties.major * 10 + properties.minor;
   facts_.multiprocessors = properties.multiProcessorCount;
@@ -92,11 +97,11 @@ Status DeviceRuntime::LoadKernels() {
     const ModuleKernel& kernel = KernelOf(static_cast<KernelId>(i));
     if (kernel.function == nullptr) continue;
     cudaFuncAttributes attributes = {};
-    PREFIXD_RETURN_IF_ERROR(Take(cudaFuncGetAttributes(&attributes, kernel.function), kernel.name));
+    PREFIXD_RETURN_IF_ERROR(TakeMemory(cudaFuncGetAttributes(&attributes, kernel.function), kernel.name));
     const int dynamic = static_cast<int>(facts_.shared_bytes - attributes.sharedSizeBytes);
-    PREFIXD_RETURN_IF_ERROR(
-        Take(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, dynamic),
-             kernel.name));
+    PREFIXD_RETURN_IF_ERROR(TakeMemory(
+        cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, dynamic),
+        kernel.name));
   }
   return Status::Ok();
 }
@@ -111,16 +116,18 @@ Status DeviceRuntime::Enter() {
   return Take(cudaSetDevice(device_), "cudaSetDevice");
 }
 
-Status DeviceRuntime::Take(cudaError_t error, const char* call) {
-  if (error == cudaSuccess) return Status::Ok();
+Status DeviceRuntime::TakeMemory(cudaError_t error, const char* call) {
+  if (error != cudaErrorMemoryAllocation) return Take(error, call);
   // Errors that do not lose the device are kept for the next cudaGetLastError, which other users of the
   // runtime in this process may call.
   (void)cudaGetLastError();
-  const std::string what =
-      std::string(call) + ": " + cudaGetErrorName(error) + " (" + cudaGetErrorString(error) + ")";
-  if (error == cudaErrorMemoryAllocation) return ResourceExhausted("no memory for " + what);
+  return ResourceExhausted("no memory for " + ErrorText(error, call));
+}
+
+Status DeviceRuntime::Take(cudaError_t error, const char* call) {
+  if (error == cudaSuccess) return Status::Ok();
   MutexLock lock(mutex_);
-  if (!lost_) why_lost_ = "device " + std::to_string(device_) + " is lost: " + what;
+  if (!lost_) why_lost_ = "device " + std::to_string(device_) + " is lost: " + ErrorText(error, call);
   lost_ = true;
   return Unavailable(why_lost_);
 }
@@ -130,14 +137,14 @@ Status DeviceRuntime::Take(cudaError_t error, const char* call) {
 Result<size_t> DeviceRuntime::FreeBytes() {
   PREFIXD_RETURN_IF_ERROR(Enter());
   size_t free = 0, total = 0;
-  PREFIXD_RETURN_IF_ERROR(Take(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"));
+  PREFIXD_RETURN_IF_ERROR(TakeMemory(cudaMemGetInfo(&free, &total), "cudaMemGetInfo"));
   return free;
 }
 
 Result<std::byte*> DeviceRuntime::Allocate(size_t bytes) {
   PREFIXD_RETURN_IF_ERROR(Enter());
   void* memory = nullptr;
-  const Status status = Take(cudaMalloc(&memory, bytes), "cudaMalloc");
+  const Status status = TakeMemory(cudaMalloc(&memory, bytes), "cudaMalloc");
   if (status.ok()) return static_cast<std::byte*>(memory);
   if (status.code() != Code::kResourceExhausted) return status;
   const Result<size_t> free = FreeBytes();
@@ -156,7 +163,7 @@ Result<std::byte*> DeviceRuntime::AllocatePinned(size_t bytes) {
   cudaError_t error = cudaHostAlloc(&memory, bytes, cudaHostAllocPortable);
   // The system refuses to lock so much memory.
   if (error == cudaErrorOperatingSystem) error = cudaErrorMemoryAllocation;
-  const Status status = Take(error, "cudaHostAlloc");
+  const Status status = TakeMemory(error, "cudaHostAlloc");
   if (status.ok()) return static_cast<std::byte*>(memory);
   if (status.code() != Code::kResourceExhausted) return status;
   return ResourceExhausted("no pinned memory for " + FormatSize(bytes));

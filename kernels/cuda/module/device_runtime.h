@@ -1,9 +1,9 @@
 // DeviceRuntime: the CudaRuntime of a device, over the runtime API of CUDA. It has a stream for each Stream,
 // beside the default stream, and loads all kernels at its creation, so that no step waits for one.
 //
-// Every status of CUDA becomes a Status: no memory is kResourceExhausted, everything else loses the device,
-// because most such errors stay for the process, and after the others a stream lacks work that it was given.
-// The first one that loses it is what all later calls return.
+// Every status of CUDA becomes a Status: no memory, of a call for memory and of Open, is kResourceExhausted.
+// Everything else loses the device, because most such errors stay for the process, and after the others a
+// stream lacks work that it was given. The first one that loses it is what all later calls return.
 //
 // Threads: any, as CudaRuntime. Destroy it when all that was allocated is freed.
 #pragma once
@@ -52,8 +52,9 @@ class DeviceRuntime final : public CudaRuntime {
  private:
   // Each call begins with it: the error of a lost device, or the device becomes that of the thread.
   Status Enter();
-  // The Status of what `call` returned.
+  // The Status of what `call` returned; TakeMemory, of a call after whose failure nothing has changed.
   Status Take(cudaError_t error, const char* call);
+  Status TakeMemory(cudaError_t error, const char* call);
   Status FillFacts();
   Status LoadKernels();
   Status Copy(Stream stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -254,7 +255,8 @@ TEST_F(DeviceRuntimeTest, EveryFailureIsReportedAndALostDeviceStaysLost) {
   ASSERT_GT(calls, 30u);
   for (const cudaError_t error :
        {cudaErrorMemoryAllocation, cudaErrorInvalidValue, cudaErrorIllegalAddress}) {
-    const bool sticky = error == cudaErrorIllegalAddress, memory = error == cudaErrorMemoryAllocation;
+    const bool sticky = error == cudaErrorIllegalAddress;
+    uint64_t without_memory = 0;
     for (uint64_t call = 0; call < calls; ++call) {
       SCOPED_TRACE(testing::Message() << "call " << call << ", error " << error);
       fake_cuda::Reset();
@@ -264,9 +266,11 @@ TEST_F(DeviceRuntimeTest, EveryFailureIsReportedAndALostDeviceStaysLost) {
       Status status = opened.ok() ? RunScript(*runtime) : opened;
       // A failure of a free is found by the next call.
       if (status.ok()) status = runtime->FreeBytes().status();
+      const bool memory = status.code() == Code::kResourceExhausted;
+      without_memory += memory ? 1 : 0;
       EXPECT_EQ(runtime->lost(), !memory);
       if (memory) {
-        EXPECT_TRUE(status.ok() || status.code() == Code::kResourceExhausted) << status.ToString();
+        EXPECT_EQ(error, cudaErrorMemoryAllocation) << status.ToString();
       } else {
         EXPECT_EQ(status.code(), Code::kUnavailable) << status.ToString();
         EXPECT_THAT(status.message(), HasSubstr("device 0 is lost: "));
@@ -282,6 +286,33 @@ TEST_F(DeviceRuntimeTest, EveryFailureIsReportedAndALostDeviceStaysLost) {
         EXPECT_EQ(fake_cuda::Alive().events, 0u);
       }
     }
+    // Those of Open, but for the versions, and two calls for memory and one that asks how much is free.
+    EXPECT_EQ(without_memory, error == cudaErrorMemoryAllocation ? 2u + kStreams + 2 + 3 : 0u);
+  }
+}
+
+// What a stream was given before is still under way, so nobody may go on as if nothing had happened.
+TEST_F(DeviceRuntimeTest, OutOfMemoryOfOtherCallsLosesTheDevice) {
+  const GatherParams params{};
+  const std::function<Status(CudaRuntime&, std::byte*)> calls[] = {
+      [&](CudaRuntime& runtime, std::byte*) {
+        return runtime.Launch(Stream::kCompute, {.kernel = KernelId::kGather, .params = &params});
+      },
+      [](CudaRuntime& runtime, std::byte* memory) { return runtime.Zero(Stream::kLoad, memory, 8); },
+      [](CudaRuntime& runtime, std::byte*) { return runtime.Record(Stream::kCompute).status(); },
+      [](CudaRuntime& runtime, std::byte* memory) {
+        runtime.Free(memory);
+        return runtime.FreeBytes().status();
+      },
+  };
+  for (const auto& call : calls) {
+    fake_cuda::Reset();
+    const auto runtime = Open();
+    std::byte* const memory = runtime->Allocate(8).value();
+    fake_cuda::Fail(fake_cuda::Calls() + 1, cudaErrorMemoryAllocation, false);
+    const Status status = call(*runtime, memory);
+    EXPECT_EQ(status.code(), Code::kUnavailable) << status.ToString();
+    EXPECT_TRUE(runtime->lost());
   }
 }
 
