@@ -113,7 +113,8 @@ class Backend {
   // Returns the Matrix::bytes() of a packed matrix of these sizes.
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
-  // A pool in host memory, for the host tier. Its blocks have the order of this backend.
+  // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have
+  // before they are written is not defined.
   virtual Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) = 0;
   // For pools of AllocateKv with this layout. Null: the host may use the memory of their blocks directly.
   virtual Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) = 0;

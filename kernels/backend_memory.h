@@ -77,8 +77,9 @@ class KvPool {
   std::byte* base_ = nullptr;
 };
 
-// Copies blocks of pools that the host cannot address. A call returns when its copy has ended. It touches no
-// block that a step in flight uses: the caller sees to that. Any thread.
+// Copies blocks of pools that the host cannot address, from and to memory of the host; that of AllocateHostKv
+// takes the least. A call returns when its copy has ended, and comes after every CopyBlock that returned
+// before. It touches no block that a step in flight uses: the caller sees to that. Any thread.
 class KvCopier {
  public:
   static constexpr size_t kMostBuffers = 8;  // blocks of memory of the host that it has, at most

@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -43,28 +44,19 @@ class CudaBuffer final : public Buffer {
   const DeviceMemory memory_;
 };
 
-class CudaKvPool final : public KvPool {
- public:
-  CudaKvPool(KvLayout layout, uint32_t blocks, DeviceMemory memory)
-      : KvPool(layout, blocks), memory_(std::move(memory)) {
-    base_ = memory_.data();
-  }
-
- private:
-  const DeviceMemory memory_;
-};
-
-// Host memory that copies use without a detour.
+// Host memory that copies use without a detour, not initialised. `ranges` has it.
 class PinnedKvPool final : public KvPool {
  public:
-  PinnedKvPool(KvLayout layout, uint32_t blocks, PinnedMemory memory)
-      : KvPool(layout, blocks), memory_(std::move(memory)) {
+  PinnedKvPool(KvLayout layout, uint32_t blocks, PinnedMemory memory, PinnedRanges* ranges)
+      : KvPool(layout, blocks), memory_(std::move(memory)), ranges_(ranges) {
     base_ = memory_.data();
-    std::memset(base_, 0, memory_.bytes());
+    ranges_->Add({memory_.data(), memory_.bytes()});
   }
+  ~PinnedKvPool() override { ranges_->Remove(memory_.data()); }
 
  private:
   const PinnedMemory memory_;
+  PinnedRanges* const ranges_;
 };
 
 Status Finish(CudaRuntime* runtime, Stream stream) {
@@ -136,17 +128,18 @@ class CudaBackend final : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     CheckLayout(layout);
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, AllocateZeroed(layout.BlockBytes() * blocks));
-    return std::unique_ptr<KvPool>(std::make_unique<CudaKvPool>(layout, blocks, std::move(memory)));
+    return std::unique_ptr<KvPool>(std::make_unique<CudaKvPool>(runtime_, layout, blocks, std::move(memory)));
   }
 
   Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
     CheckLayout(layout);
     PREFIXD_ASSIGN_OR_RETURN(PinnedMemory memory,
                              PinnedMemory::Allocate(runtime_, layout.BlockBytes() * blocks));
-    return std::unique_ptr<KvPool>(std::make_unique<PinnedKvPool>(layout, blocks, std::move(memory)));
+    return std::unique_ptr<KvPool>(
+        std::make_unique<PinnedKvPool>(layout, blocks, std::move(memory), &host_pools_));
   }
   Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
-    return CudaKvCopier::Create(runtime_, layout.BlockBytes());
+    return CudaKvCopier::Create(runtime_, layout.BlockBytes(), &host_pools_);
   }
 
   // A lost device is found by the next step.
@@ -156,10 +149,12 @@ class CudaBackend final : public Backend {
   }
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override {
     CheckCopy(pool, from, to);
-    // It has ended on return: copies to the host, which follow in another stream, do not wait for it.
-    if (runtime_->CopyOnDevice(Stream::kCompute, pool.block(to), pool.block(from), pool.layout().BlockBytes())
-            .ok())
-      (void)Finish(runtime_, Stream::kCompute);
+    if (!runtime_
+             ->CopyOnDevice(Stream::kCompute, pool.block(to), pool.block(from), pool.layout().BlockBytes())
+             .ok())
+      return;
+    const Result<Event> copied = runtime_->Record(Stream::kCompute);
+    if (copied.ok()) static_cast<CudaKvPool&>(pool).set_last_copy(*copied);
   }
 
   StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
@@ -183,15 +178,21 @@ class CudaBackend final : public Backend {
     return Status::Ok();
   }
 
+  // Has ended on return.
   Status CopyIn(std::byte* to, std::span<const std::byte> from) {
-    while (!from.empty()) {
-      const size_t bytes = std::min(from.size(), kStagingBytes);
-      std::memcpy(staging_.data(), from.data(), bytes);
-      PREFIXD_RETURN_IF_ERROR(runtime_->CopyToDevice(Stream::kCompute, to, staging_.data(), bytes));
-      PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
+    constexpr size_t kPiece = kStagingBytes / kStagingPieces;
+    std::array<Event, kStagingPieces> copied;  // the last copy of each piece
+    for (size_t n = 0; !from.empty(); ++n) {
+      std::byte* const piece = staging_.data() + n % kStagingPieces * kPiece;
+      const size_t bytes = std::min(from.size(), kPiece);
+      PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(copied[n % kStagingPieces]));
+      std::memcpy(piece, from.data(), bytes);
+      PREFIXD_RETURN_IF_ERROR(runtime_->CopyToDevice(Stream::kCompute, to, piece, bytes));
+      PREFIXD_ASSIGN_OR_RETURN(copied[n % kStagingPieces], runtime_->Record(Stream::kCompute));
       to += bytes;
       from = from.subspan(bytes);
     }
+    for (const Event event : copied) PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
     return Status::Ok();
   }
 
@@ -199,6 +200,7 @@ class CudaBackend final : public Backend {
   CudaRuntime* const runtime_;
   const std::string numerics_;
   PinnedMemory staging_;
+  PinnedRanges host_pools_;
 };
 
 }  // namespace

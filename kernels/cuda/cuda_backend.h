@@ -1,6 +1,7 @@
 // The CUDA backend: a Backend whose memory and steps are those of a CudaRuntime. Weights stay as they are in
-// the files, row-major; KV blocks have the order of kv_order.h. What goes to the device is copied through a
-// pinned buffer; members that copy have ended on return.
+// the files, row-major; KV blocks have the order of kv_order.h. What goes to the device is copied through
+// pinned memory, a piece of which is filled while others are copied. Uploads have ended on return; CopyBlock
+// has not: the streams of a KvCopier wait for it.
 //
 // Threads: as Backend.
 #pragma once

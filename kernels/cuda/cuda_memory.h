@@ -2,17 +2,25 @@
 // the runtime and after the work that uses it. The pointers of device pieces are not for the host.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
+#include "base/mutex.h"
 #include "kernels/backend_memory.h"
 #include "kernels/cuda/runtime.h"
 
 namespace prefixd::cuda {
 
-// Of the pinned memory that weights are copied through.
+// Of the pinned memory that weights are copied through, in pieces: one is filled while others are copied.
 inline constexpr size_t kStagingBytes = size_t{16} << 20;
+inline constexpr size_t kStagingPieces = 4;
 
 class DeviceMemory {
  public:
@@ -74,6 +82,52 @@ class CudaMatrix final : public Matrix {
  private:
   const DeviceMemory memory_;
   const DType dtype_;
+};
+
+// KV blocks in device memory, one piece for all. Its memory outlives the last copy within it.
+class CudaKvPool final : public KvPool {
+ public:
+  CudaKvPool(CudaRuntime* runtime, KvLayout layout, uint32_t blocks, DeviceMemory memory)
+      : KvPool(layout, blocks), runtime_(runtime), memory_(std::move(memory)) {
+    base_ = memory_.data();
+  }
+  // After an error the device is lost, and touches the memory no more.
+  ~CudaKvPool() override { (void)runtime_->Synchronize(last_copy()); }
+
+  // Of the owner's Backend::CopyBlock; it has ended when the event has. Other streams wait for it before they
+  // touch the pool. Any thread.
+  Event last_copy() const { return {last_copy_}; }
+  void set_last_copy(Event event) { last_copy_ = event.number; }
+
+ private:
+  CudaRuntime* const runtime_;
+  const DeviceMemory memory_;
+  std::atomic<uint64_t> last_copy_{0};
+};
+
+// The pinned memory of pools of the host, which copies use without a detour. Any thread.
+class PinnedRanges {
+ public:
+  void Add(std::span<const std::byte> range) {
+    MutexLock lock(mutex_);
+    ranges_.push_back(range);
+  }
+  void Remove(const std::byte* begin) {
+    MutexLock lock(mutex_);
+    std::erase_if(ranges_, [begin](std::span<const std::byte> range) { return range.data() == begin; });
+  }
+  // Whether one of the ranges has all of `part`.
+  bool Has(std::span<const std::byte> part) const {
+    MutexLock lock(mutex_);
+    return std::ranges::any_of(ranges_, [part](std::span<const std::byte> range) {
+      return std::less_equal<>()(range.data(), part.data()) &&
+             std::less_equal<>()(part.data() + part.size(), range.data() + range.size());
+    });
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::vector<std::span<const std::byte>> ranges_ GUARDED_BY(mutex_);
 };
 
 }  // namespace prefixd::cuda

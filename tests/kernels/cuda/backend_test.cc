@@ -1,0 +1,183 @@
+// What the CUDA backend does beside steps: uploads, copies of blocks within a pool and by a KvCopier, and
+// dummy weights. On the emulation, whose streams can be held.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <future>
+#include <memory>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/dummy_weights.h"
+#include "kernels/host_memory.h"
+#include "tests/support/cuda_emulation/emulated_runtime.h"
+
+namespace prefixd {
+namespace {
+
+using cuda::Stream;
+using cuda_emulation::EmulatedRuntime;
+
+constexpr KvLayout kLayout{
+    .layers = 1, .kv_heads = 1, .head_dim = 8, .block_tokens = 4, .dtype = DType::kF32};
+constexpr std::chrono::seconds kLong{60};  // a test fails, rather than hangs
+
+using Bytes = std::vector<std::byte>;
+Bytes Block(int value) { return Bytes(kLayout.BlockBytes(), static_cast<std::byte>(value)); }
+
+class CudaCopier : public testing::Test {
+ protected:
+  // Waits until the stream has so many copies that have not begun.
+  bool WaitForCopies(Stream stream, size_t count) {
+    const auto end = std::chrono::steady_clock::now() + kLong;
+    while (runtime_.waiting_copies(stream) < count && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return runtime_.waiting_copies(stream) >= count;
+  }
+  Bytes Read(BlockId block) {
+    Bytes bytes = Block(0);
+    EXPECT_TRUE(copier_->Read(*pool_, block, bytes).ok());
+    return bytes;
+  }
+  template <typename Work>
+  static std::future<Status> Begin(const Work& work) {
+    return std::async(std::launch::async, work);
+  }
+
+  EmulatedRuntime runtime_{{}};
+  const std::unique_ptr<Backend> backend_ = cuda::CreateCudaBackend(&runtime_);
+  const std::unique_ptr<KvPool> pool_ = *backend_->AllocateKv(kLayout, 12);
+  const std::unique_ptr<KvPool> host_ = *backend_->AllocateHostKv(kLayout, 3);
+  const std::unique_ptr<KvCopier> copier_ = *backend_->CreateKvCopier(kLayout);
+};
+
+TEST_F(CudaCopier, BlocksOfAnyMemoryGoBothWays) {
+  ASSERT_TRUE(copier_->Write(Block(3), *pool_, 1).ok());
+  const std::span<std::byte> of_host(host_->block(2), kLayout.BlockBytes());
+  std::ranges::copy(Block(4), of_host.begin());
+  ASSERT_TRUE(copier_->Write(of_host, *pool_, 11).ok());
+  EXPECT_EQ(Read(1), Block(3));
+  EXPECT_EQ(Read(11), Block(4));
+  EXPECT_EQ(Read(2), Block(0));
+  ASSERT_TRUE(copier_->Read(*pool_, 1, of_host).ok());
+  EXPECT_TRUE(std::ranges::equal(of_host, Block(3)));
+}
+
+TEST_F(CudaCopier, NobodyWaitsForABlockCopyButTheCopiesAfterIt) {
+  ASSERT_TRUE(copier_->Write(Block(3), *pool_, 1).ok());
+  runtime_.Hold(Stream::kCompute, true);
+  backend_->CopyBlock(*pool_, 1, 2);  // returns, though the stream stands still
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), 1u);
+  std::future<Status> write = Begin([&] { return copier_->Write(Block(5), *pool_, 1); });
+  Bytes read = Block(0);
+  std::future<Status> reads = Begin([&] { return copier_->Read(*pool_, 2, read); });
+  EXPECT_TRUE(WaitForCopies(Stream::kLoad, 1));
+  EXPECT_TRUE(WaitForCopies(Stream::kSpill, 1));
+  const uint64_t work = runtime_.work();
+  runtime_.Hold(Stream::kCompute, false);
+  EXPECT_TRUE(write.get().ok());
+  EXPECT_TRUE(reads.get().ok());
+  EXPECT_GE(runtime_.work() - work, 2u + 2 * 3) << "the copy, and two that waited for it";
+  EXPECT_EQ(read, Block(3)) << "what was copied, before its source was overwritten";
+  EXPECT_EQ(Read(1), Block(5));
+  EXPECT_EQ(runtime_.conflicts(), 0u);
+}
+
+TEST_F(CudaCopier, APoolOutlivesTheCopyWithinIt) {
+  std::unique_ptr<KvPool> pool = *backend_->AllocateKv(kLayout, 2);
+  runtime_.Hold(Stream::kCompute, true);
+  backend_->CopyBlock(*pool, 0, 1);
+  std::future<void> destroyed = std::async(std::launch::async, [&] { pool.reset(); });
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), 1u);
+  runtime_.Hold(Stream::kCompute, false);
+  destroyed.get();  // the emulation stops the process where a copy reaches freed memory
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), 0u);
+}
+
+// The buffers for other memory are all in use.
+TEST_F(CudaCopier, BlocksOfTheHostTierTakeNoDetour) {
+  runtime_.Hold(Stream::kLoad, true);
+  std::vector<std::future<Status>> writes;
+  for (size_t i = 0; i < KvCopier::kMostBuffers + 1; ++i)
+    writes.push_back(Begin([&, i] { return copier_->Write(Block(9), *pool_, static_cast<BlockId>(i)); }));
+  EXPECT_TRUE(WaitForCopies(Stream::kLoad, KvCopier::kMostBuffers));
+  std::future<Status> read = Begin([&] {
+    return copier_->Read(*pool_, 10, {host_->block(1), kLayout.BlockBytes()});
+  });
+  EXPECT_EQ(read.wait_for(kLong), std::future_status::ready);
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kLoad), KvCopier::kMostBuffers) << "the last one has no buffer";
+  runtime_.Hold(Stream::kLoad, false);
+  EXPECT_TRUE(read.get().ok());
+  for (std::future<Status>& write : writes) EXPECT_TRUE(write.get().ok());
+}
+
+// The device gets one piece while the host fills the next ones, and no piece is filled before its copy has
+// ended.
+TEST_F(CudaCopier, AnUploadFillsPiecesWhileOthersAreCopied) {
+  std::vector<uint32_t> numbers(2 * cuda::kStagingBytes / sizeof(uint32_t) + 5);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<uint32_t>(i * 2654435761u);
+  const auto buffer = *backend_->Allocate(numbers.size() * sizeof(uint32_t));
+  runtime_.Hold(Stream::kCompute, true);
+  std::future<Status> upload = Begin([&] {
+    backend_->Upload(*buffer, 0, std::as_bytes(std::span(numbers)));
+    return Status::Ok();
+  });
+  EXPECT_TRUE(WaitForCopies(Stream::kCompute, cuda::kStagingPieces));
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), cuda::kStagingPieces) << "there are no more pieces";
+  runtime_.Hold(Stream::kCompute, false);
+  ASSERT_TRUE(upload.get().ok());
+
+  auto* const taken = *runtime_.AllocatePinned(buffer->bytes());
+  ASSERT_TRUE(
+      runtime_
+          .CopyToHost(Stream::kCompute, taken, static_cast<const std::byte*>(buffer->data()), buffer->bytes())
+          .ok());
+  ASSERT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
+  EXPECT_EQ(std::memcmp(taken, numbers.data(), buffer->bytes()), 0);
+  runtime_.FreePinned(taken);
+}
+
+TEST(CudaDummies, AreMadeOnTheDevice) {
+  constexpr DummyMatrix kDummy{.dtype = DType::kBF16, .rows = 37, .cols = 50, .seed = 3, .largest = 0.25f};
+  constexpr size_t kElements = 37 * 50, kBytes = kElements * 2;
+  EmulatedRuntime runtime({});
+  const auto backend = cuda::CreateCudaBackend(&runtime);
+  const auto matrix = *backend->MakeDummy(kDummy);
+  EXPECT_EQ(matrix->bytes(), kBytes);
+  EXPECT_EQ(runtime.launches(), 1u);
+  auto* const taken = *runtime.AllocatePinned(kBytes);
+  const auto* const from =
+      static_cast<const std::byte*>(static_cast<const cuda::CudaMatrix&>(*matrix).data());
+  ASSERT_TRUE(runtime.CopyToHost(Stream::kCompute, taken, from, kBytes).ok());
+  ASSERT_TRUE(runtime.Synchronize(*runtime.Record(Stream::kCompute)).ok());
+  Bytes expected(kBytes);
+  for (size_t i = 0; i < kElements; ++i)
+    StoreElement(expected.data(), kDummy.dtype, i, DummyWeight(kDummy.seed, i, kDummy.largest));
+  EXPECT_EQ(std::memcmp(taken, expected.data(), kBytes), 0);
+  runtime.FreePinned(taken);
+}
+
+// Every call of it fails, once for each: nothing leaks, for which the emulation looks.
+TEST(CudaDummies, FailWithTheDevice) {
+  for (const Code code : {Code::kResourceExhausted, Code::kUnavailable}) {
+    uint64_t failures = 0;
+    for (;; ++failures) {
+      EmulatedRuntime runtime({});
+      runtime.FailFrom(failures, code);
+      const auto matrix = cuda::CreateCudaBackend(&runtime)->MakeDummy(
+          {.dtype = DType::kF32, .rows = 3, .cols = 5, .seed = 1, .largest = 1});
+      if (matrix.ok()) break;
+      EXPECT_EQ(matrix.status().code(), code) << failures;
+    }
+    EXPECT_EQ(failures, code == Code::kResourceExhausted ? 1u : 4u);
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
