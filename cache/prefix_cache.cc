@@ -70,6 +70,7 @@ void PrefixCache::WithdrawTransfers() {
   if (impl_->port != nullptr) impl_->port->Withdraw();
 }
 void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks); }
+void PrefixCache::LoseDevice() { impl_->device_lost = true; }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }

@@ -234,6 +234,9 @@ class PrefixCache {
   // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks`
   // that are not on the disk are spilled, those that were used last first.
   void SpillAll(uint64_t most_blocks);
+  // The device is lost: its blocks are not read any more. Only what the host tier has goes to the disk from
+  // now on, and nothing else takes a block of the host tier.
+  void LoseDevice();
 
   // The blocks of a pool tier.
   uint32_t capacity(Tier tier = Tier::kDevice) const;

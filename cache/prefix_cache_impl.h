@@ -231,6 +231,10 @@ struct PrefixCache::Impl {
   void QueueSpill(NodeId node);
   void SpillAll(uint64_t most_blocks);
   void ForgetSpills();
+  // Whether a block of the node can be read.
+  bool IsReadable(NodeId node) const {
+    return device_lost ? tree.block(node, Tier::kHost) != kNoBlock : tree.InMemory(node);
+  }
   // Whether the block, which may go to the host first, is to be written to the disk: it is not there, and the
   // wear filter lets it pass.
   bool IsBoundForDisk(NodeId node) const;
@@ -271,6 +275,7 @@ struct PrefixCache::Impl {
   size_t forget_spills_at = 0;                 // the length of the queue at which ForgetSpills comes next
   uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`
   bool spills_all = false;                     // since SpillAll
+  bool device_lost = false;                    // since LoseDevice
   uint64_t next_transfer = 1;
   uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
   PrefixCacheStats stats;

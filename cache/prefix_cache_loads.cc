@@ -336,13 +336,14 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   DropReference(node);
 }
 
-// A copy that could not be read is lost, except a record whose read failed: a later read may succeed.
+// A copy that is missing or damaged is lost. After a load that failed it is not: a later one may succeed.
 void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
+  if (result == TransferResult::kFailed) return;
   const MissReason reason =
       result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
   if (load.from == Tier::kHost) {
     if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
-  } else if (result != TransferResult::kFailed) {
+  } else {
     LoseKv(load.node, reason);
   }
 }

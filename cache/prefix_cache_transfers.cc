@@ -52,7 +52,7 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
 // --- Spills ---
 
 bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
-  if (!options.disk || !tree.InMemory(node)) return false;
+  if (!options.disk || !IsReadable(node)) return false;
   const RadixTree::Facts& facts = tree.facts(node);
   const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2;
   return passes_filter && !HasRecord(tree.key(node));
@@ -60,7 +60,8 @@ bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
 
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
-  if (options.host_blocks > 0 && !on_host && tree.block(node, Tier::kDevice) != kNoBlock) return Tier::kHost;
+  const bool on_device = !device_lost && tree.block(node, Tier::kDevice) != kNoBlock;
+  if (options.host_blocks > 0 && !on_host && on_device) return Tier::kHost;
   if (IsBoundForDisk(node)) return Tier::kDisk;
   return std::nullopt;
 }
@@ -124,8 +125,9 @@ bool PrefixCache::Impl::MaySpill(NodeId node) const {
          device.free_blocks() + device.cached_blocks() > options.spill_reserve;
 }
 
+// From the host where it can: then each block leaves the device once.
 void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
-  const Tier from = tree.block(node, Tier::kDevice) != kNoBlock ? Tier::kDevice : Tier::kHost;
+  const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDevice;
   AddReference(node);  // so that it stays while a block is evicted
   std::optional<BlockId> block;
   if (target == Tier::kHost) {

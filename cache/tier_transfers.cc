@@ -61,20 +61,20 @@ struct TierTransfers::Outcome {
   std::vector<TokenId> tokens = {};  // of the record
   uint64_t bytes = 0;                // read or written, as stored
   std::optional<VerifyFailure> failure = std::nullopt;
-  std::optional<TierError> error = std::nullopt;  // of the tier that is not the device, or of the disk
+  std::optional<TierError> error = std::nullopt;
+  Tier error_tier = Tier::kDevice;                // whose error it is
   int64_t started = 0;                            // times of the clock, in nanoseconds
   int64_t taken_up = 0;
   int64_t ended = 0;
 
-  void Fail(TierError why) {
+  void Fail(Tier tier, TierError why) {
     result = TransferResult::kFailed;
     error = why;
+    error_tier = tier;
   }
+  bool of_disk() const { return transfer.from == Tier::kDisk || transfer.to == Tier::kDisk; }
   bool refused() const { return error == TierError::kBusy; }
-  void Refuse() {
-    result = TransferResult::kFailed;
-    error = TierError::kBusy;
-  }
+  void Refuse() { Fail(of_disk() ? Tier::kDisk : Tier::kHost, TierError::kBusy); }
 };
 
 struct TierTransfers::Withdrawable {
@@ -166,7 +166,7 @@ void TierTransfers::Start(const Transfer& transfer) {
   PREFIXD_CHECK(store_ != nullptr || (transfer.from != Tier::kDisk && transfer.to != Tier::kDisk));
   Outcome outcome{.transfer = transfer};
   outcome.transfer.tokens = {};
-  const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
+  const bool disk = outcome.of_disk();
   const Claim claim = disk ? std::make_shared<std::atomic<bool>>(false) : nullptr;
   bool accepted = false;
   const bool reads_pause = shared_->pause.IsOn(*options_->clock);
@@ -207,7 +207,7 @@ void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Ou
   if (!options.device_block) {
     const Status status =
         up ? options.write_device(host, transfer.to_block) : options.read_device(transfer.from_block, host);
-    if (!status.ok()) outcome->Fail(up ? TierError::kRead : TierError::kWrite);
+    if (!status.ok()) outcome->Fail(Tier::kDevice, up ? TierError::kWrite : TierError::kRead);
     return;
   }
   if (up)
@@ -223,7 +223,8 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
   std::span<const std::byte> payload;
   if (on_device && !options.device_block) {
     const std::span<std::byte> staged = StagedBlock(options.block_bytes);
-    if (!options.read_device(transfer.from_block, staged).ok()) return outcome->Fail(TierError::kWrite);
+    if (!options.read_device(transfer.from_block, staged).ok())
+      return outcome->Fail(Tier::kDevice, TierError::kRead);
     payload = staged;
   } else {
     payload = on_device ? options.device_block(transfer.from_block) : options.host_block(transfer.from_block);
@@ -248,8 +249,8 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
   batch.push_back({.key = transfer.key, .record = std::move(record), .cost = transfer.cost});
   const Status status = store->PutBatch(std::move(batch));
   if (status.ok()) return;
-  outcome->result = TransferResult::kFailed;
-  outcome->error = status.code() == Code::kResourceExhausted ? TierError::kFull : TierError::kWrite;
+  outcome->Fail(Tier::kDisk,
+                status.code() == Code::kResourceExhausted ? TierError::kFull : TierError::kWrite);
 }
 
 void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* pause, Outcome* outcome) {
@@ -263,8 +264,8 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
     // A record that the store found damaged says nothing of the next one.
     if (!missing && bytes.status().code() != Code::kCorrupt)
       pause->Failed(outcome->taken_up, options.clock->NowNanos());
-    outcome->result = missing ? TransferResult::kMissing : TransferResult::kFailed;
-    outcome->error = missing ? TierError::kMissing : TierError::kRead;
+    outcome->Fail(Tier::kDisk, missing ? TierError::kMissing : TierError::kRead);
+    if (missing) outcome->result = TransferResult::kMissing;
     return;
   }
   DecodedRecord record = DecodeRecord(std::as_bytes(std::span(*bytes)));
@@ -287,7 +288,7 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
   }
   if (defect == RecordDefect::kNone && copies &&
       !options.write_device(StagedBlock(options.block_bytes), transfer.to_block).ok())
-    return outcome->Fail(TierError::kRead);
+    return outcome->Fail(Tier::kDevice, TierError::kWrite);
   if (defect != RecordDefect::kNone) {
     outcome->result = TransferResult::kCorrupt;
     outcome->failure = FailureOf(defect);
@@ -339,13 +340,11 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
       transfer.to == Tier::kDisk && dropped != dropped_.end() && dropped->second == kReplaced)
     dropped->second = 0;
   const auto seconds = [](int64_t nanos) { return static_cast<double>(nanos) * 1e-9; };
-  const bool disk = transfer.from == Tier::kDisk || transfer.to == Tier::kDisk;
+  const bool disk = outcome.of_disk();
   disk_transfers_.erase(transfer.id);
   if (outcome.failure) ++stats_.verify_failures[static_cast<size_t>(*outcome.failure)];
-  if (outcome.error) {
-    const Tier tier = disk ? Tier::kDisk : Tier::kHost;
-    ++stats_.errors[static_cast<size_t>(tier)][static_cast<size_t>(*outcome.error)];
-  }
+  if (outcome.error)
+    ++stats_.errors[static_cast<size_t>(outcome.error_tier)][static_cast<size_t>(*outcome.error)];
   FinishedTransfer done{.id = transfer.id, .result = outcome.result, .tokens = std::move(outcome.tokens)};
   if (!outcome.refused()) {
     done.queued_seconds = seconds(outcome.taken_up - outcome.started);
@@ -361,7 +360,8 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
   }
   if (transfer.to == Tier::kDisk && outcome.result == TransferResult::kOk) {
     dropped_.erase(transfer.key);  // what the store says of the key is true again
-  } else if (transfer.to == Tier::kDisk && outcome.error && !outcome.refused()) {
+  } else if (transfer.to == Tier::kDisk && outcome.error && outcome.error_tier == Tier::kDisk &&
+             !outcome.refused()) {
     spills_begin_nanos_ = outcome.ended + kSpillPauseNanos;
   } else if (transfer.from == Tier::kDisk &&
              (outcome.result == TransferResult::kMissing || outcome.result == TransferResult::kCorrupt)) {

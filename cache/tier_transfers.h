@@ -20,11 +20,11 @@
 //      were those of the block. The cache compares the tokens.
 //      Nor was the record older than allowed, whether or not the store has dropped such records yet.
 //   3. What a spill to the disk writes has neither NaN nor infinity.
-//   4. After a write that failed, spills to the disk fail at once for a second: a disk that is out of order
-//      costs no work.
-//   5. After a read that failed, the disk is not read for a time (cache/read_pause.h): loads from it fail at
-//      once, those that wait in the executor as well, and OnDisk returns false for all keys. A block that the
-//      disk has already is not written meanwhile.
+//   4. After a write that the disk failed, spills to it fail at once for a second: a disk that is out of
+//      order costs no work.
+//   5. After a read that the disk failed, it is not read for a time (cache/read_pause.h): loads from it fail
+//      at once, those that wait in the executor as well, and OnDisk returns false for all keys. A block that
+//      the disk has already is not written meanwhile.
 //   6. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a
 //      spill of it has ended. The record is deleted.
 #pragma once
@@ -58,7 +58,8 @@ class TierTransfers final : public TransferPort {
     // The memory of a block: `block_bytes` bytes. Called by workers too.
     std::function<std::span<std::byte>(BlockId)> device_block;
     // For device blocks that the host cannot address, in place of `device_block`: they copy the bytes of a
-    // block to the host, and to the device, and return when that has ended. Called by workers.
+    // block to the host, and to the device, and return when that has ended. They fail with the device, and
+    // the error counts at the tier kDevice. Called by workers.
     std::function<Status(BlockId from, std::span<std::byte> to)> read_device;
     std::function<Status(std::span<const std::byte> from, BlockId to)> write_device;
     std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier

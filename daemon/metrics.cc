@@ -204,7 +204,7 @@ std::span<const Row> TierRows() {
          if (tier == kDiskTier) return static_cast<double>(s.disk.store.evicted_records);
          return static_cast<double>(s.engine.cache.evicted_blocks[tier]);
        }},
-      {kCounter, "prefixd_tier_errors_total", "Transfers from or to the tier that failed, by kind.", kTier,
+      {kCounter, "prefixd_tier_errors_total", "Transfers that failed at the tier, by kind.", kTier,
        kTierErrorKind,
        [](const S& s, size_t tier, size_t kind) {
          return static_cast<double>(s.engine.transfers.errors[tier][kind]);

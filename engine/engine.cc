@@ -340,6 +340,7 @@ bool Engine::Impl::LaunchStep() {
 void Engine::Impl::PollTiers() {
   if (port == nullptr) return;
   const double begun = clock->NowSeconds();
+  if (kv->lost()) cache.LoseDevice();
   cache.Poll(begun);
   live_stats.tier_seconds += clock->NowSeconds() - begun;
 }

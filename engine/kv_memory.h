@@ -21,6 +21,8 @@ class KvMemory final : public DeviceCopier {
   }
 
   KvPool& pool() { return *pool_; }
+  // The blocks of the pool cannot be read any more.
+  bool lost() const { return backend_->lost(); }
 
   void CopyBlock(BlockId from, BlockId to) override {
     PREFIXD_CHECK(from != to && from < pool_->blocks() && to < pool_->blocks())

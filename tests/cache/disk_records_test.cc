@@ -255,5 +255,34 @@ TEST_F(DiskRecordsTest, ABlockOfWhichThereIsARecordIsNotSpilled) {
   EXPECT_EQ(port_.started(), 0u);
 }
 
+// No block of a lost device is read: what the host has goes to the disk, and keeps its place there.
+TEST_F(DiskRecordsTest, ALostDeviceLeavesTheHostToTheDisk) {
+  MakeAsAsked({.blocks = 4, .host_blocks = 2, .disk = true});
+  Serve({1, 2});
+  Serve({3, 4});
+  SpillAll();
+  Serve({5, 6});  // and is in the queue
+  ASSERT_EQ(Where({1, 2}), "device host");
+  ASSERT_EQ(Where({3, 4}), "device host");
+  const size_t before = port_.started();
+  cache_->LoseDevice();
+  Poll();
+  EXPECT_EQ(port_.started(), before) << "to the host";
+  cache_->SpillAll(8);
+  EXPECT_EQ(cache_->pending_disk_blocks(), 2u);
+  Poll();
+  ASSERT_EQ(port_.held().size(), 2u);
+  for (const HeldTransfers::Held& held : port_.held()) {
+    EXPECT_EQ(held.from, Tier::kHost);
+    EXPECT_EQ(held.to, Tier::kDisk);
+  }
+  SpillAll();
+  EXPECT_EQ(Where({1, 2}), "device host disk");
+  EXPECT_EQ(Where({3, 4}), "device host disk");
+  EXPECT_EQ(Where({5, 6}), "device");
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+  EXPECT_EQ(port_.started(), before + 2);
+}
+
 }  // namespace
 }  // namespace prefixd

@@ -188,9 +188,9 @@ TEST_F(LoadResultsTest, ARecordOfAnotherBlockIsReplacedOnceItWasRead) {
   EXPECT_EQ(Where({2, 2}), "device disk");
 }
 
-// A copy in the host tier that fails is given up. A record of the same block is the next to be tried.
+// A damaged copy in the host tier is given up. A record of the same block is the next to be tried.
 TEST_F(LoadResultsTest, AfterTheHostTheDiskIsTried) {
-  for (const TransferResult result : {kFailed, kMissing, kCorrupt}) {
+  for (const TransferResult result : {kMissing, kCorrupt}) {
     SCOPED_TRACE(static_cast<int>(result));
     Make({.blocks = 2, .host_blocks = 2, .disk = true});
     Serve(kFirst);
@@ -214,7 +214,29 @@ TEST_F(LoadResultsTest, AfterTheHostTheDiskIsTried) {
   }
 }
 
-TEST_F(LoadResultsTest, ACopyInTheHostThatFailsWasTheLast) {
+// The device took no copy. That says nothing of the one in the host tier: the next lease tries it again.
+TEST_F(LoadResultsTest, ACopyToTheDeviceThatFailsLeavesTheHost) {
+  Make({.blocks = 2, .host_blocks = 2});
+  Serve(kFirst);
+  SpillAll();
+  EvictFromDevice(2);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, kFirst).state, State::kLoading);
+  End(kFirst, kFailed);
+  EXPECT_EQ(loads(kFailed), 1u);
+  EXPECT_EQ(Where(kFirst), "host");
+  EXPECT_EQ(cache_->free_blocks(), 2u);
+  EXPECT_EQ(Acquire(lease, kFirst).state, State::kReady);
+  EXPECT_EQ(lease.ready(), 0);
+  EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kLoadSlower, 2}));
+  EXPECT_EQ(port_.held().size(), 0u) << "it is not tried again";
+  Lease other = Open();
+  EXPECT_EQ(Acquire(other, Tokens{1, 1, 9}).state, State::kLoading);
+  End(kFirst);
+  EXPECT_EQ(Acquire(other, Tokens{1, 1, 9}).tier_tokens[1], 2);
+}
+
+TEST_F(LoadResultsTest, ADamagedCopyInTheHostWasTheLast) {
   Make({.blocks = 4, .host_blocks = 2});
   Serve(kFirst);
   SpillAll();

@@ -42,8 +42,8 @@ TEST_F(SpillsTest, AReleasedBlockGoesToTheHostAndThenToTheDisk) {
   EXPECT_EQ(Where(block), "device host");
   ASSERT_EQ(port_.held().size(), 2u);
   const HeldTransfers::Held record = port_.held()[1];
-  EXPECT_EQ(record.from, Tier::kDevice) << "not the host: the device is faster";
-  EXPECT_EQ(record.from_block, device_block);
+  EXPECT_EQ(record.from, Tier::kHost) << "each block leaves the device once";
+  EXPECT_EQ(record.from_block, spill.to_block);
   EXPECT_EQ(record.to, Tier::kDisk);
   EXPECT_EQ(record.to_block, kNoBlock);
   EXPECT_THAT(record.known_tokens, ElementsAre(3, 4));
@@ -286,8 +286,8 @@ TEST_F(SpillsTest, TheHostSpillsWhatTheDeviceHasLost) {
   EXPECT_EQ(Acquire(lease, {1, 2}).tier_tokens[1], 2);
 }
 
-// A load that fails while the block is being written leaves it to the write.
-TEST_F(SpillsTest, AFailedLoadKeepsTheSourceOfASpill) {
+// A load that finds damage while the block is being written leaves it to the write.
+TEST_F(SpillsTest, ADamagedLoadKeepsTheSourceOfASpill) {
   Make({.blocks = 1, .host_blocks = 1, .disk = true});
   Serve({1, 2});
   Poll();
@@ -299,7 +299,7 @@ TEST_F(SpillsTest, AFailedLoadKeepsTheSourceOfASpill) {
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kLoading);
   ASSERT_EQ(port_.held().size(), 2u);
-  port_.Report({port_.held()[1].id, kFailed, {}});
+  port_.Report({port_.held()[1].id, kCorrupt, {}});
   Poll();
   EXPECT_EQ(Acquire(lease, {1, 2}).state, State::kReady) << "it computes";
   EXPECT_EQ(lease.ready(), 0);

@@ -64,12 +64,24 @@ class TierTransfersTest : public testing::Test {
     for (auto& block : host_) block.fill(std::byte{0});
   }
 
-  void Make(int64_t max_age_seconds) {
+  // With `copies` the host cannot address the device: blocks are copied, unless `device_fails_`.
+  void Make(int64_t max_age_seconds, bool copies = false) {
     TierTransfers::Options options;
     options.fingerprint = kFingerprint;
     options.block_bytes = kBlockBytes;
     options.codec = {PayloadCodec::kRaw, 1};
-    options.device_block = [this](BlockId block) { return std::span(device_[block]); };
+    if (copies) {
+      options.read_device = [this](BlockId from, std::span<std::byte> to) {
+        std::ranges::copy(device_[from], to.begin());
+        return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
+      };
+      options.write_device = [this](std::span<const std::byte> from, BlockId to) {
+        std::ranges::copy(from, device_[to].begin());
+        return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
+      };
+    } else {
+      options.device_block = [this](BlockId block) { return std::span(device_[block]); };
+    }
     options.host_block = [this](BlockId block) { return std::span(host_[block]); };
     options.is_finite = [](std::span<const std::byte> bytes) { return bytes[0] != std::byte{0xFF}; };
     options.wake = [this] { ++wakes_; };
@@ -138,6 +150,7 @@ class TierTransfersTest : public testing::Test {
 
   std::array<std::array<std::byte, kBlockBytes>, 4> device_, host_;
   std::atomic<int> wakes_{0}, ways_given_{0};
+  bool device_fails_ = false;
   uint64_t last_id_ = 0;
   ManualClock clock_;
   FailingStore store_;

@@ -170,6 +170,31 @@ TEST_F(TierTransfersTest, ErrorsOfTheStoreAreCountedByKind) {
   EXPECT_TRUE(OnDisk()) << "a later read may succeed";
 }
 
+// The error is the device's: neither the host nor the disk pauses, and their copies stay.
+TEST_F(TierTransfersTest, WhatTheDeviceFailsCountsAtTheDevice) {
+  Make(0, /*copies=*/true);
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
+  ASSERT_EQ(Load(3).result, TransferResult::kOk);
+  EXPECT_EQ(device_[3], device_[1]);
+  device_fails_ = true;
+  const int puts = store_.puts;
+  EXPECT_EQ(Move(Of(Tier::kHost, Tier::kDevice, 2, 3)).result, TransferResult::kFailed);
+  EXPECT_EQ(Load(3).result, TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kDevice, TierError::kWrite), 2u);
+  EXPECT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 0)).result, TransferResult::kFailed);
+  EXPECT_EQ(Spill(1), TransferResult::kFailed);
+  EXPECT_EQ(errors(Tier::kDevice, TierError::kRead), 2u);
+  EXPECT_EQ(store_.puts, puts);
+  EXPECT_TRUE(OnDisk());
+  EXPECT_EQ(Move(Of(Tier::kHost, Tier::kDisk, 2, kNoBlock)).result, TransferResult::kOk) << "without a pause";
+  EXPECT_EQ(store_.puts, puts + 1);
+  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
+    for (const uint64_t count : transfers_->stats().errors[static_cast<size_t>(tier)]) EXPECT_EQ(count, 0u);
+  }
+  for (const uint64_t count : transfers_->stats().verify_failures) EXPECT_EQ(count, 0u);
+}
+
 TEST_F(TierTransfersTest, CopiesWaitNeitherForReadsNorForWritesOfTheDisk) {
   ASSERT_EQ(Spill(1), TransferResult::kOk);
   ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);

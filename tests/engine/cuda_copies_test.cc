@@ -1,11 +1,13 @@
 // Copies between an emulated device and the tiers below it, held back as by a slow bus: steps do not wait for
-// them, and no step touches a block that one of them writes, or writes one that it reads.
+// them, and no step touches a block that one of them writes, or writes one that it reads. And what is left of
+// the tiers when the device is lost.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <memory>
 #include <numeric>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -30,12 +32,17 @@ class CudaCopies : public testing::Test {
  protected:
   CudaCopies() {
     testing_support::WriteTinyModel(folder_.path(), 1);
+    MakeMachine();
+  }
+
+  void MakeMachine() {
     machine_ = std::make_unique<CudaMachine>(
         folder_.path(), cuda_emulation::EmulatedOptions{.exact_products = false, .late_copies = true},
         testing_support::DriverLimits{kContext, 64, 4, 1});
   }
-
-  void MakeEngine(uint32_t blocks, uint32_t host_blocks) {
+  // `store`: as CudaTiers::Options.
+  void MakeEngine(uint32_t blocks, uint32_t host_blocks, bool write_through = true,
+                  const std::shared_ptr<MemoryStore>& store = nullptr) {
     EngineOptions options;
     options.context = kContext;
     options.max_sequences = 4;
@@ -46,10 +53,11 @@ class CudaCopies : public testing::Test {
     options.blocks = blocks;
     options.host_blocks = host_blocks;
     options.disk = true;
-    options.write_through = true;
+    options.write_through = write_through;
     options.load_policy = LoadPolicy::kLoad;
     tiers_ = *CudaTiers::Create({.layout = machine_->loaded.model->shape().Kv(kBlockTokens, options.kv_dtype),
-                                 .host_blocks = host_blocks},
+                                 .host_blocks = host_blocks,
+                                 .store = store},
                                 machine_->loaded.backend.get());
     engine_ = *Engine::Create(options, machine_->loaded.model.get(), machine_->loaded.backend.get(), &clock_,
                               tiers_->lower_tiers());
@@ -87,6 +95,12 @@ class CudaCopies : public testing::Test {
       const EngineStats stats = engine_->Stats();
       return engine_->idle() && stats.blocks[0].leased + stats.blocks[1].leased == 0;
     });
+  }
+  // Waits, without a turn of the engine, for what the device does.
+  template <typename Done>
+  bool Comes(const Done& done) {
+    for (int waits = 0; waits < 10000 && !done(); ++waits) std::this_thread::sleep_for(kTick);
+    return done();
   }
   void Hold(bool held) {
     for (const Stream stream : {Stream::kLoad, Stream::kSpill}) machine_->runtime.Hold(stream, held);
@@ -151,6 +165,76 @@ TEST_F(CudaCopies, StepsGoOnWhileTheyAreHeldBack) {
   EXPECT_GT(FromBelow(*loads), 0);
   EXPECT_TRUE(testing_support::SameTokens(loads->tokens, cold->tokens));
   EXPECT_EQ(shares->finish, FinishReason::kLength);
+}
+
+// The engine gives a step to the device before it reports the one before, and does not wait for it.
+TEST_F(CudaCopies, TokensAreReportedWhileTheNextStepIsOnTheDevice) {
+  MakeEngine(60, 20);
+  constexpr size_t kTokens = 4;
+  const auto recorder = Submit(Prompt(9, 1), kTokens);
+  EXPECT_TRUE(engine_->Advance()) << "launches the first step";
+  for (size_t tokens = 1; tokens <= kTokens; ++tokens) {
+    SCOPED_TRACE(tokens);
+    EXPECT_TRUE(Comes([&] { return machine_->loaded.model->Done(); }));
+    machine_->runtime.Hold(Stream::kCompute, true);
+    const uint64_t launches = machine_->runtime.launches();
+    EXPECT_TRUE(engine_->Advance());
+    EXPECT_EQ(recorder->tokens.size(), tokens);
+    EXPECT_EQ(recorder->finished(), tokens == kTokens);
+    if (tokens < kTokens) {
+      EXPECT_TRUE(Comes([&] { return Waiting(Stream::kCompute) > 0; })) << "the page of the next step";
+      EXPECT_FALSE(engine_->Advance()) << "there is nothing else to do";
+      EXPECT_FALSE(machine_->loaded.model->Done());
+    }
+    EXPECT_EQ(machine_->runtime.launches(), launches);
+    machine_->runtime.Hold(Stream::kCompute, false);
+  }
+  EXPECT_TRUE(Settle());
+}
+
+// The blocks of the host tier go to the disk, and no others take their place there. Another device finds
+// them.
+TEST_F(CudaCopies, WhatTheHostHasReachesTheDiskWhenTheDeviceIsLost) {
+  constexpr uint32_t kHostBlocks = 12;
+  MakeEngine(20, kHostBlocks, /*write_through=*/false);
+  for (uint64_t other = 2; other < 6; ++other) {  // more than both tiers have room for
+    Submit(Prompt(29, other));
+    ASSERT_TRUE(Settle());
+  }
+  const std::vector<TokenId> prompt = Prompt(29, 1);
+  const auto cold = Submit(prompt);
+  ASSERT_TRUE(Settle());
+  const EngineStats before = engine_->Stats();
+  ASSERT_EQ(before.blocks[1].cached, kHostBlocks);
+  ASSERT_EQ(tiers_->store()->bytes(), 0u);
+
+  machine_->runtime.FailFrom(machine_->runtime.calls(), Code::kUnavailable);
+  const auto fails = Submit(Prompt(9, 7));
+  EXPECT_TRUE(TurnUntil([&] { return fails->finished(); }));
+  EXPECT_EQ(fails->error.code(), Code::kUnavailable);
+  engine_->SpillAll(1000);
+  EXPECT_TRUE(TurnUntil([&] {
+    const EngineStats stats = engine_->Stats();
+    return stats.spills_all && stats.pending_disk_blocks == 0;
+  }));
+  const EngineStats after = engine_->Stats();
+  const auto spills = [&](TransferResult result) {
+    return after.cache.spills[static_cast<size_t>(result)] - before.cache.spills[static_cast<size_t>(result)];
+  };
+  EXPECT_EQ(spills(TransferResult::kOk), kHostBlocks);
+  EXPECT_EQ(spills(TransferResult::kFailed), 0u) << "the device was asked for a block";
+  EXPECT_EQ(after.blocks[1].cached, kHostBlocks);
+  for (const auto& tier : after.transfers.errors) EXPECT_EQ(std::ranges::count(tier, 0u), kTierErrors);
+
+  const std::shared_ptr<MemoryStore> store = tiers_->store();
+  engine_ = nullptr;
+  tiers_ = nullptr;
+  MakeMachine();
+  MakeEngine(20, kHostBlocks, /*write_through=*/false, store);
+  const auto warm = Submit(prompt);
+  ASSERT_TRUE(Settle());
+  EXPECT_EQ(warm->usage.tokens[static_cast<size_t>(TokenSource::kDisk)], 28) << "all whole blocks";
+  EXPECT_TRUE(testing_support::SameTokens(warm->tokens, cold->tokens));
 }
 
 // Streams are held and let go at random, so that copies are under way during every kind of step.

@@ -36,6 +36,7 @@ class CudaTiers {
     uint32_t host_blocks = 0;  // 0: there is no host tier
     BlockKey fingerprint;      // of the engine's options
     CodecChoice codec = {};
+    std::shared_ptr<MemoryStore> store;  // null: a new one
   };
 
   // Fails with the device.
@@ -48,6 +49,8 @@ class CudaTiers {
     return tiers;
   }
 
+  // What is on the disk. It may outlive this.
+  const std::shared_ptr<MemoryStore>& store() const { return store_; }
   // For Engine::Create.
   LowerTiers lower_tiers() {
     return [this](KvPool& pool, std::function<void()> wake) -> std::unique_ptr<TransferPort> {
@@ -69,17 +72,19 @@ class CudaTiers {
       transfers.wake = std::move(wake);
       transfers.clock = &clock_;
       return std::make_unique<TierTransfers>(
-          std::move(transfers), &store_,
+          std::move(transfers), store_.get(),
           TierTransfers::Executors{.loads = &loads_, .spills = &spills_, .copies = &copies_});
     };
   }
 
  private:
-  explicit CudaTiers(const Options& options) : options_(options) {}
+  explicit CudaTiers(const Options& options)
+      : options_(options),
+        store_(options.store ? options.store : std::make_shared<MemoryStore>(uint64_t{1} << 30)) {}
 
   const Options options_;
   const SystemClock clock_;
-  MemoryStore store_{uint64_t{1} << 30};
+  const std::shared_ptr<MemoryStore> store_;
   std::unique_ptr<KvPool> host_;
   std::unique_ptr<KvCopier> copier_;
   // More jobs than the cache ever starts at once, and room for deletions.
