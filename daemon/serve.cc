@@ -43,8 +43,8 @@ constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnections
 // may hang.
 constexpr double kSyncSeconds = 1, kCloseSeconds = 5;
 
-// How a wait ended: what was waited for came, or the time was up, or a signal came.
-enum class Waited { kDone, kLate, kSignal };
+// How a wait ended: what was waited for came, or the time was up, or a second signal came.
+enum class Waited { kDone, kLate, kSecondSignal };
 
 class EngineAdapter final : public EngineClient {
  public:
@@ -70,6 +70,7 @@ SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
 HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors) {
   HttpServerOptions http;
   http.listen = options.listen;
+  http.listener = InheritedListener(options.listen);
   http.io_threads = static_cast<int>(options.io_threads);
   http.max_connections = static_cast<int>(options.max_connections);
   http.max_body_bytes = static_cast<size_t>(options.max_body);
@@ -218,8 +219,9 @@ class ServerProcess {
     return true;
   }
 
-  // The device is lost: every step fails, and ends its requests with an error. What is in host memory alone
-  // goes to the disk cache. Then the process executes its program again, once.
+  // The device is lost: every step fails, and ends its requests with an error. New ones are answered 503
+  // while what the host tier has alone goes to the disk cache. Then the process executes its program again,
+  // once. After a signal it ends in its place.
   ExitCode Recover(StopSignals& signals) {
     state_.set_phase(ServerPhase::kDraining);
     NotifyStatus("the device is lost");
@@ -229,12 +231,14 @@ class ServerProcess {
     const double begun = clock_.NowSeconds();
     const Waited ended = WaitUntil(signals, begun + kCutOffSeconds,
                                    [this] { return loaded_.engine->idle() && server_->WaitIdle(0); });
-    server_->InterruptExchanges();
-    const Waited read = WaitForConnections(signals, kLastConnectionsSeconds);
+    if (ended == Waited::kSecondSignal) EndAtOnce();
     const double deadline = begun + static_cast<double>(options_.drain_seconds);
     SpillAll(signals, deadline);
+    const int listener = stopping_ || WasRelaunched() ? -1 : server_->HandOverListener();
+    server_->InterruptExchanges();
+    if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSecondSignal) EndAtOnce();
     Close(signals, deadline + kCloseSeconds);
-    if (ended == Waited::kSignal || read == Waited::kSignal) {
+    if (stopping_) {
       Log(LogLevel::kInfo, "stopped");
       return kExitOk;
     }
@@ -243,14 +247,14 @@ class ServerProcess {
       return kExitFailed;
     }
     Log(LogLevel::kWarning, "the process begins anew, because no process may use a lost device again");
-    Log(LogLevel::kError, Relaunch().message());
+    Log(LogLevel::kError, Relaunch(listener, options_.listen).message());
     return kExitFailed;
   }
 
   ExitCode Drain(StopSignals& signals) {
     // New requests are refused from now on. The engine still takes the sequences of those that run in turn.
     state_.set_phase(ServerPhase::kDraining);
-    NotifyStopping("draining");
+    BeginStopping();
     Log(LogLevel::kInfo, "draining",
         {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
     const double deadline = clock_.NowSeconds() + static_cast<double>(options_.drain_seconds);
@@ -261,11 +265,16 @@ class ServerProcess {
       CutOff(signals, again);
     }
     server_->InterruptExchanges();  // bodies that have not arrived in full
-    if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSignal) EndAtOnce();
+    if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSecondSignal) EndAtOnce();
     SpillAll(signals, deadline);
     Close(signals, deadline + kCloseSeconds);
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
+  }
+
+  void BeginStopping() {
+    stopping_ = true;
+    NotifyStopping("draining");
   }
 
   // Writes what is worth it to the disk cache, until the deadline. What was decided for it before has a
@@ -284,11 +293,11 @@ class ServerProcess {
       const EngineStats stats = loaded_.engine->Stats();
       return (stats.spills_all || !spills) && stats.pending_disk_blocks == 0;
     });
-    if (spilled == Waited::kSignal) EndAtOnce();
+    if (spilled == Waited::kSecondSignal) EndAtOnce();
     std::future<Status> sync = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
     const Waited synced = WaitUntil(signals, std::max(deadline, clock_.NowSeconds() + kSyncSeconds),
                                     [&sync] { return IsReady(sync); });
-    if (synced == Waited::kSignal) EndAtOnce();
+    if (synced == Waited::kSecondSignal) EndAtOnce();
     if (spilled == Waited::kLate || synced == Waited::kLate) {
       Log(LogLevel::kError, "drain-seconds ran out before the disk cache was written",
           {{"seconds", clock_.NowSeconds() - begun},
@@ -329,7 +338,7 @@ class ServerProcess {
     });
     const Waited waited = WaitUntil(signals, deadline, [&closed] { return IsReady(closed); });
     if (waited == Waited::kDone) return;
-    if (waited == Waited::kSignal) EndAtOnce();
+    if (waited == Waited::kSecondSignal) EndAtOnce();
     Log(LogLevel::kError, "the disk cache hangs; ended without closing it");
     ExitNow(kExitFailed);
   }
@@ -352,12 +361,15 @@ class ServerProcess {
     ExitNow(kExitFailed);
   }
 
-  // Waits until `done()` is true.
+  // Waits until `done()` is true. The first signal does not end the wait.
   template <typename Done>
   Waited WaitUntil(StopSignals& signals, double deadline, const Done& done) {
     while (!done()) {
       if (clock_.NowSeconds() >= deadline) return Waited::kLate;
-      if (signals.Wait(milliseconds(10))) return Waited::kSignal;
+      if (signals.Wait(milliseconds(10))) {
+        if (stopping_) return Waited::kSecondSignal;
+        BeginStopping();
+      }
       TickWatchdog();
     }
     return Waited::kDone;
@@ -385,6 +397,7 @@ class ServerProcess {
   Watchdog watchdog_{WatchdogInterval()};
   std::atomic<uint64_t> seeds_{0};
   ServerState state_;
+  bool stopping_ = false;  // since the first signal
   ApiContext context_;
   Router router_;
   LoadedEngine loaded_;

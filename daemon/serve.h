@@ -4,7 +4,8 @@
 //
 // Phases: loading (inference is answered 503) -> serving -> draining (readiness and new inference are
 // answered 503, running requests finish). When the device fails, the process executes its program again, once
-// (relaunch.h).
+// (relaunch.h). The first SIGTERM or SIGINT ends the process well, also in its place; a second one ends it at
+// once.
 #pragma once
 
 #include <string>

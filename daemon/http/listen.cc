@@ -13,6 +13,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/check.h"
 #include "daemon/limit_table.h"
 
 namespace prefixd {
@@ -20,6 +21,7 @@ namespace prefixd {
 namespace {
 
 constexpr int kBacklog = Limit("listen-backlog");
+constexpr std::string_view kUnixPrefix = "unix:";
 
 class FileDescriptor {
  public:
@@ -70,7 +72,7 @@ bool IsServed(const sockaddr_un& name) {
 }
 
 Result<Listener> ListenUnix(const std::string& address) {
-  const std::string path = address.substr(std::strlen("unix:"));
+  const std::string path = address.substr(kUnixPrefix.size());
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof name.sun_path) {
@@ -85,7 +87,7 @@ Result<Listener> ListenUnix(const std::string& address) {
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
     return CannotBind(address, errno);
   if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
-  return Listener{.fd = fd.release(), .family = AF_UNIX, .url = address, .unix_path = path};
+  return AdoptListener(fd.release(), address);
 }
 
 struct HostPort {
@@ -129,8 +131,17 @@ std::string UrlOf(int fd, const std::string& fallback) {
 
 }  // namespace
 
+Listener AdoptListener(int fd, const std::string& address) {
+  int listens = 0, family = 0;
+  socklen_t length = sizeof(int);
+  PREFIXD_CHECK(::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1) << fd;
+  PREFIXD_CHECK(::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) << fd;
+  if (family != AF_UNIX) return {.fd = fd, .family = family, .url = UrlOf(fd, address)};
+  return {.fd = fd, .family = family, .url = address, .unix_path = address.substr(kUnixPrefix.size())};
+}
+
 Result<Listener> ListenOn(const std::string& address) {
-  if (address.starts_with("unix:")) return ListenUnix(address);
+  if (address.starts_with(kUnixPrefix)) return ListenUnix(address);
   PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address));
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
@@ -146,8 +157,7 @@ Result<Listener> ListenOn(const std::string& address) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0) return CannotBind(address, errno);
   if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
-  std::string url = UrlOf(fd.get(), address);
-  return Listener{.fd = fd.release(), .family = found->ai_family, .url = std::move(url)};
+  return AdoptListener(fd.release(), address);
 }
 
 }  // namespace prefixd

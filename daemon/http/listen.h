@@ -18,4 +18,8 @@ struct Listener {
 // is in use (the message names the address and the remedy), and kIo for other errors of the operating system.
 Result<Listener> ListenOn(const std::string& address);
 
+// Takes over a socket that ListenOn(address) has made, in this process or in one before it. Requires that
+// `fd` is a listening socket.
+Listener AdoptListener(int fd, const std::string& address);
+
 }  // namespace prefixd

@@ -1,5 +1,6 @@
 #include "daemon/http/server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -109,7 +110,7 @@ struct HttpServer::Impl {
   asio::steady_timer retry;
   const std::shared_ptr<ServerContext> context;
   std::vector<std::thread> threads;
-  bool accepting = true, running = true;  // used by the owner of the server only
+  bool accepting = true, running = true, handed_over = false;  // used by the owner of the server only
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -121,7 +122,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
       << options.io_threads << " io threads, " << options.worker_threads << " workers, "
       << options.max_connections << " connections";
   PREFIXD_CHECK(handler != nullptr);
-  PREFIXD_ASSIGN_OR_RETURN(Listener listener, ListenOn(options.listen));
+  PREFIXD_ASSIGN_OR_RETURN(Listener listener, options.listener < 0
+                                                  ? ListenOn(options.listen)
+                                                  : AdoptListener(options.listener, options.listen));
   LimitKeptHeap();
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(wants_body),
                                      std::move(listener));
@@ -137,10 +140,17 @@ int HttpServer::connections() const { return impl_->context->session_count(); }
 InflightStats HttpServer::inflight() const { return impl_->context->budget.stats(); }
 bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle(seconds); }
 
+int HttpServer::HandOverListener() {
+  PREFIXD_CHECK(impl_->accepting) << "the listening socket is closed";
+  const int copy = ::fcntl(impl_->listener.fd, F_DUPFD_CLOEXEC, 0);
+  impl_->handed_over = copy >= 0;
+  return copy;
+}
+
 void HttpServer::StopAccepting() {
   if (!std::exchange(impl_->accepting, false)) return;
   impl_->CloseAcceptor();
-  if (!impl_->listener.unix_path.empty()) ::unlink(impl_->listener.unix_path.c_str());
+  if (!impl_->listener.unix_path.empty() && !impl_->handed_over) ::unlink(impl_->listener.unix_path.c_str());
   impl_->context->CloseIdleSessions();
 }
 

@@ -33,6 +33,7 @@ inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 selects a free port
+  int listener = -1;                      // from HandOverListener, of a server with that `listen`; -1: none
   int io_threads = 2;
   int worker_threads = Limit("worker-threads");             // for PostWork
   int max_connections = 1024;                               // also the length of the workers' queue
@@ -73,6 +74,10 @@ class HttpServer {
   int connections() const;
   InflightStats inflight() const;
 
+  // For a server that follows this one, in this process or the next: returns a descriptor of the listening
+  // socket, which the caller owns. What this server does not accept any more waits for the other, and the
+  // file of a Unix socket stays. -1: there is no free descriptor. Call it before StopAccepting.
+  int HandOverListener();
   // Accepts no more connections. Idle connections close now, the others after their response.
   void StopAccepting();
   // StopAccepting, and answers what is not answered yet with ShuttingDownError: requests that run, wait or

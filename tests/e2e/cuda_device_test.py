@@ -1,7 +1,10 @@
 """Tests the daemon on a CUDA device that the CPU emulates: its memory plan, and what a lost one does."""
 
+import http.client
 import json
+import pathlib
 import shutil
+import signal
 import threading
 
 import pytest
@@ -15,14 +18,20 @@ MIB = 1 << 20
 SMALL = ("--backend", "cuda", "--context", 512, "--step-tokens", 64, "--max-sequences", 4)
 
 
-@pytest.fixture
-def program(tmp_path):
-    """A copy of the program beside a module with two emulated devices."""
+def install(folder, program=PROGRAM):
+    """Copies a program into the folder, beside a module with two emulated devices."""
     if not MODULE.exists():
         pytest.skip("cuda_emulated_module is not built")
-    shutil.copy(PROGRAM, tmp_path / "prefixd")
-    shutil.copy(MODULE, tmp_path / "libprefixd_cuda.so")
-    return tmp_path / "prefixd"
+    if not program.exists():
+        pytest.skip(f"{program.name} is not built")
+    shutil.copy(program, folder / "prefixd")
+    shutil.copy(MODULE, folder / "libprefixd_cuda.so")
+    return folder / "prefixd"
+
+
+@pytest.fixture
+def program(tmp_path):
+    return install(tmp_path)
 
 
 def validate(program, *arguments, **environment):
@@ -40,7 +49,7 @@ def test_it_computes_and_says_where(program):
     prompt = "What is the capital of France? And of Spain, of Italy, of Norway, and of Poland?"
     with Daemon("--backend", "ref", "--context", 512, program=program) as daemon:
         expected = daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"]
-    with Daemon(*SMALL, "--device", 1, "--log-format", "json", program=program) as daemon:
+    with Daemon(*SMALL, "--deterministic", "--device", 1, "--log-format", "json", program=program) as daemon:
         assert daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"] == expected
         again = daemon.complete(prompt=prompt, max_tokens=8)
         assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
@@ -144,7 +153,7 @@ def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, t
             assert status == 503 and json.loads(text)["error"]["code"] == "overloaded"
             assert "Retry-After" in headers
         process = daemon.process.pid
-        daemon.url = daemon._wait_until_listening()
+        assert daemon._wait_until_listening() == daemon.url
         assert daemon.process.poll() is None and daemon.process.pid == process
         # The prompt is on the disk, and gives the same answer.
         after = daemon.complete(prompt=prompt, max_tokens=2)
@@ -157,3 +166,91 @@ def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, t
         log = "\n".join(line for line in daemon.log if line)
         assert log.count("the process begins anew") == 1
         assert "the device is lost again; ended" in log
+
+
+PROMPT = "The history of the river begins. " * 2
+
+
+def tiers(tmp_path):
+    """Without write-through: the disk gets what was used twice, and at the end what the host has alone."""
+    return ("--host-cache", "64MiB", "--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB",
+            "--load-policy", "load")
+
+
+def cached_blocks(daemon, tier):
+    return daemon.metrics()["prefixd_blocks", (("state", "cached"), ("tier", tier))]
+
+
+def fill_the_host(daemon):
+    """Returns the answer to PROMPT when its blocks are in the host tier, and not on the disk."""
+    answer = daemon.complete(prompt=PROMPT, max_tokens=2)["choices"][0]["text"]
+    blocks = lambda: tuple(cached_blocks(daemon, tier) for tier in ("device", "host", "disk"))
+    wait_until(lambda: blocks()[0] == blocks()[1] > 0, "the blocks are in the host tier")
+    assert blocks()[2] == 0
+    return answer
+
+
+def lose(daemon, lost):
+    lost.touch()
+    status, _, text = daemon.request("POST", "/v1/completions", {"model": "demo", "prompt": "Once more."})
+    assert status == 503, text
+
+
+def check_that_it_is_on_the_disk(daemon, answer):
+    again = daemon.complete(prompt=PROMPT, max_tokens=2)
+    assert again["choices"][0]["text"] == answer
+    sources = dict(part.split("=") for part in again["headers"]["x-prefixd-cache-source"].split(","))
+    assert int(sources["disk"]) > 0, sources
+
+
+def ask_on_and_on(daemon, ends, refused, statuses):
+    while not ends.is_set():
+        try:
+            statuses.add(daemon.get("/ready")[0])
+        except ConnectionRefusedError as error:
+            refused.append(error)
+        except (OSError, http.client.HTTPException):
+            pass  # it was connected to the program that ended
+
+
+def test_a_lost_device_costs_neither_a_connection_nor_what_the_host_has(program, tmp_path):
+    lost = tmp_path / "lost"
+    ends, refused, statuses = threading.Event(), [], set()
+    with Daemon(*SMALL, *tiers(tmp_path), program=program,
+                environment={"EMULATED_CUDA_LOST": str(lost)}) as daemon:
+        answer = fill_the_host(daemon)
+        asks = threading.Thread(target=ask_on_and_on, args=(daemon, ends, refused, statuses))
+        asks.start()
+        wait_until(lambda: 200 in statuses, "an answer")
+        lose(daemon, lost)
+        assert daemon._wait_until_listening() == daemon.url
+        ends.set()
+        asks.join()
+        assert refused == []
+        assert statuses == {200, 503}
+        check_that_it_is_on_the_disk(daemon, answer)
+
+
+def has_pending_signal(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    pending, = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return int(pending, 16) >> (signal.SIGTERM - 1) & 1 == 1
+
+
+def test_a_signal_while_the_host_is_written_ends_the_process_well(tmp_path):
+    program = install(tmp_path, PROGRAM.parent / "prefixd_fault")
+    lost, hangs = tmp_path / "lost", tmp_path / "hangs"
+    with Daemon(*SMALL, *tiers(tmp_path), program=program,
+                environment={"EMULATED_CUDA_LOST": str(lost), "FAULTY_DISK": f"hang:{hangs}"}) as daemon:
+        answer = fill_the_host(daemon)
+        hangs.touch()
+        lose(daemon, lost)
+        wait_until(lambda: "failed: a write" in daemon.get("/ready")[2], "the disk hangs")
+        daemon.signal()
+        wait_until(lambda: not has_pending_signal(daemon.process), "it has seen the signal")
+        hangs.unlink()
+        assert daemon.exit_code() == 0
+        assert daemon.logged("disk cache written") and daemon.logged("stopped")
+        assert not daemon.logged("begins anew")
+    with Daemon(*SMALL, *tiers(tmp_path), program=program) as daemon:
+        check_that_it_is_on_the_disk(daemon, answer)

@@ -404,6 +404,31 @@ TEST_F(HttpServerTest, ListensOnAUnixSocket) {
   Start();  // the path is free again
 }
 
+// A connection that comes between the two servers waits for the second one.
+TEST_F(HttpServerTest, AServerTakesOverTheListenerOfAnother) {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("prefixd-takes-over-" + std::to_string(::getpid()) + ".sock");
+  for (const std::string& address : {std::string("127.0.0.1:0"), "unix:" + path}) {
+    SCOPED_TRACE(address);
+    options_.listen = address;
+    options_.listener = -1;
+    Start();
+    const std::string url = server_->url();
+    options_.listener = server_->HandOverListener();
+    ASSERT_GE(options_.listener, 0);
+    server_.reset();
+    RawClient client(url);
+    ASSERT_TRUE(client.Send(HttpText("POST", "/echo", "early")));
+    Start();
+    EXPECT_EQ(server_->url(), url);
+    EXPECT_EQ(BodyOf(client.ReadResponse()), "early");
+    EXPECT_EQ(server_->connections(), 1);
+    client.Close();
+    server_.reset();
+  }
+  EXPECT_FALSE(std::filesystem::exists(path)) << "the last server removes it";
+}
+
 TEST_F(HttpServerTest, ABusyPortIsNamedWithTheRemedy) {
   Start();
   HttpServerOptions options;
