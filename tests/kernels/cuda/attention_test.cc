@@ -50,6 +50,9 @@ class CudaAttention : public testing::TestWithParam<std::tuple<DType, bool>> {
 
 TEST_P(CudaAttention, OneRow) {
   for (const int position : {0, 1, 7, 15, 63, 64, 255, 256, 300}) Check({.pieces = {{position, 1}}});
+}
+
+TEST_P(CudaAttention, OneRowOfStagedDims) {
   for (const int head_dim : {64, 128}) {
     for (const int position : {0, 8, 63, 64, 127, 256})
       Check({.heads = 2, .kv_heads = 1, .head_dim = head_dim, .pieces = {{position, 1}}});

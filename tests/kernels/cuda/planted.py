@@ -6,7 +6,7 @@ For each row of BUGS it plants one bug in a copy of a file, compiles the objects
 release build does, links the test that should find it, and runs that on the emulation. A bug that the test
 does not find fails, and so does a test that fails without a bug. NAME selects the rows whose name begins so.
 All rows take some ten minutes, so they are run by hand, after a change to a kernel or to its test. `--smoke`
-runs few, with what is built, and is part of ctest.
+plants one bug in each kernel, with what is built, and is part of ctest.
 """
 
 import argparse
@@ -112,8 +112,24 @@ BUGS = [
      "NotNan(LoadF32(view.changed + result->token))"),
     ("draw_top", DRAWS, DRAW, "p.top_tokens + spec.first_result + i", "p.top_tokens + i"),
 ]
-# Of each kind of kernel one.
-SMOKE = ("staged_key_matrices", "plan_stride", "qkv_half", "gemm_column", "draw_count")
+# What --smoke plants: for each kernel of kernel_table.h a bug and the tests that run this kernel and no other
+# one of the group, and a bug of the plan. The bugs of a group are planted together.
+SMOKE = [
+    {"Embed": ("embed_row", "CudaRows.Embed*-*Large*"),
+     "RmsNorm": ("norm_weight", "CudaRows.RmsNorm*"),
+     "Gather": ("gather_index", "CudaRows.Gather*"),
+     "Activate": ("activation_up", "CudaRows.Activations*"),
+     "Gemm": ("gemm_column", "*CudaGemm.*/bf16"),
+     "GemmF32": ("gemm_f32_row", "*CudaGemm.*/f32"),
+     "Qkv": ("qkv_half", "*CudaQkv.*"),
+     "Attention": ("staged_key_matrices", "*CudaAttention.OneRowOfStagedDims/bf16"),
+     "AttentionHalf": ("plain_keys", "*CudaAttention.OneRow/bf16_plain"),
+     "AttentionF32": ("f32_sum", "*CudaAttention.OneRow/f32"),
+     "Draw": ("draw_count", "CudaDraw.LongLists*")},
+    {"Fold": ("fold_stride", "*CudaAttention.UnitsOfOneSpanAndOfAll/f32")},
+    {"the plan": ("plan_head", "*")},
+]
+TABLE = ROOT / "kernels/cuda/kernel_table.h"
 
 
 def output_of(*command, cwd):
@@ -165,11 +181,11 @@ class Build:
         output_of(*words, cwd=self.folder)
 
 
-def run_test(program):
-    """Returns the first line that says why a test failed; None when it passes."""
+def run_test(program, tests="*"):
+    """Returns the first line that says why one of the tests failed; None when they pass."""
     try:
-        done = subprocess.run([program, "--gtest_fail_fast"], capture_output=True, text=True,
-                              errors="replace", timeout=SECONDS)
+        done = subprocess.run([program, "--gtest_fail_fast", f"--gtest_filter={tests}"], capture_output=True,
+                              text=True, errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return f"it takes more than {SECONDS} s"
     if done.returncode == 0:
@@ -179,32 +195,70 @@ def run_test(program):
     return error.group().strip()[:120] if error else f"exit code {done.returncode}"
 
 
-def try_bug(build, name, test, path, old, new):
-    """Returns whether the test found the bug, and a line about it."""
+def write_bugs(overlay, bugs):
+    """Writes the files with all these bugs."""
+    for _, _, path, old, new in bugs:
+        file = overlay / path
+        text = (file if file.exists() else ROOT / path).read_text()
+        if text.count(old) != 1:
+            sys.exit(f"planted: {path} has '{old}' {text.count(old)} times, not once; change its row in BUGS")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace(old, new))
+
+
+def link_tests(build, overlay, bugs):
+    """Compiles what the bugs change, and links their tests with it. Returns the program of each test."""
+    programs, compiled = {}, {}
+    paths = {bug[2] for bug in bugs}
+    for test in {bug[1] for bug in bugs}:
+        link = build.link_command(test)
+        outputs = {output for path in paths for output in build.objects_from(link, path)}
+        if not outputs:
+            sys.exit(f"planted: {test} has no object that depends on {', '.join(paths)}")
+        for output in outputs:
+            if output not in compiled:
+                compiled[output] = str(overlay / f"{len(compiled)}.o")
+                build.compile(output, overlay, compiled[output])
+            if output in link:
+                link[link.index(output)] = compiled[output]
+            else:  # that of a library: what an object before it has, the linker does not take from it
+                link.insert(link.index("-o"), compiled[output])
+        programs[test] = overlay / test
+        link[link.index("-o") + 1] = str(programs[test])
+        output_of(*link, cwd=build.folder)
+    return programs
+
+
+def try_bugs(build, bugs, filters):
+    """Plants bugs together. Returns for each its name, whether its tests found it, and a line about it."""
     started = time.monotonic()
-    text = (ROOT / path).read_text()
-    if text.count(old) != 1:
-        return False, f"{path} has '{old}' {text.count(old)} times, not once; choose another line in BUGS"
-    overlay = build.folder / "planted" / name
+    overlay = build.folder / "planted" / bugs[0][0]
     shutil.rmtree(overlay, ignore_errors=True)
-    (overlay / path).parent.mkdir(parents=True)
-    (overlay / path).write_text(text.replace(old, new))
-    link = build.link_command(test)
-    outputs = build.objects_from(link, path)
-    for number, output in enumerate(outputs):
-        planted = str(overlay / f"{number}.o")
-        build.compile(output, overlay, planted)
-        if output in link:
-            link[link.index(output)] = planted
-        else:  # that of a library: what an object before it has, the linker does not take from it
-            link.insert(link.index("-o"), planted)
-    program = overlay / test
-    link[link.index("-o") + 1] = str(program)
-    output_of(*link, cwd=build.folder)
-    error = run_test(program) if outputs else None
+    write_bugs(overlay, bugs)
+    programs = link_tests(build, overlay, bugs)
+    results = []
+    for (name, test, *_), tests in zip(bugs, filters):
+        error = run_test(programs[test], tests)
+        seconds = time.monotonic() - started
+        line = f"found in {seconds:.0f} s: {error}" if error else "NOT FOUND"
+        results.append((name, error is not None, line))
+        started = time.monotonic()
     shutil.rmtree(overlay)
-    seconds = time.monotonic() - started
-    return error is not None, f"found in {seconds:.0f} s: {error}" if error else "NOT FOUND"
+    return results
+
+
+def groups_of(options):
+    """Returns the groups of bugs to be planted: pairs of rows of BUGS, and the filters of their tests."""
+    rows = {bug[0]: bug for bug in BUGS}
+    if options.smoke:
+        kernels = set(re.findall(r"X\(k\w+, +\w+, +(\w+)", TABLE.read_text()))
+        missing = kernels - {kernel for group in SMOKE for kernel in group}
+        if missing or not kernels:
+            sys.exit(f"planted: SMOKE has no bug of {', '.join(sorted(missing)) or 'any kernel'}")
+        return [([rows[name] for name, _ in group.values()], [tests for _, tests in group.values()])
+                for group in SMOKE]
+    chosen = [bug for bug in BUGS if not options.names or bug[0].startswith(tuple(options.names))]
+    return [([bug], ["*"]) for bug in chosen]
 
 
 def main():
@@ -214,25 +268,23 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    bugs = [bug for bug in BUGS if not options.names or bug[0].startswith(tuple(options.names))]
-    if options.smoke:
-        bugs = [bug for bug in BUGS if bug[0] in SMOKE]
+    groups = groups_of(options)
     build = Build(options.build.resolve())
-    tests = sorted({bug[1] for bug in bugs})
     if not options.smoke:
+        tests = sorted({bug[1] for bugs, _ in groups for bug in bugs})
         output_of("ninja", *tests, cwd=build.folder)
         for test in tests:
             if error := run_test(build.program(test)):
                 sys.exit(f"planted: {test} fails without a bug: {error}")
-    found = 0
+    found = total = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        runs = [(bug[0], pool.submit(try_bug, build, *bug)) for bug in bugs]
-        for name, run in runs:
-            success, line = run.result()
-            found += success
-            print(f"{name:<24} {line}", flush=True)
-    print(f"{found} of {len(bugs)} planted bugs were found")
-    return 0 if bugs and found == len(bugs) else 1
+        for run in [pool.submit(try_bugs, build, *group) for group in groups]:
+            for name, success, line in run.result():
+                found += success
+                total += 1
+                print(f"{name:<24} {line}", flush=True)
+    print(f"{found} of {total} planted bugs were found")
+    return 0 if total and found == total else 1
 
 
 if __name__ == "__main__":

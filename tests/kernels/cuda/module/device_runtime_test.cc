@@ -281,6 +281,9 @@ TEST_F(DeviceRuntimeTest, EveryFailureIsReportedAndALostDeviceStaysLost) {
         EXPECT_EQ(fake_cuda::Calls(), before) << "a lost device is asked";
       }
       runtime.reset();
+      if (memory) {
+        EXPECT_LE(fake_cuda::Alive().memory + fake_cuda::Alive().pinned, 1u) << "what a failed free has left";
+      }
       if (!sticky) {
         EXPECT_EQ(fake_cuda::Alive().streams, 0u);
         EXPECT_EQ(fake_cuda::Alive().events, 0u);

@@ -1,0 +1,71 @@
+// The launches of kernels/cuda/launches.h: together they reach every kernel of the table, and their grids
+// cover their rows. The tests of the kernels launch through them, with all types and on both sides of each
+// border that is here.
+#include "kernels/cuda/launches.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <tuple>
+
+namespace prefixd::cuda {
+namespace {
+
+constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+
+AttentionParams Attention(int head_dim, int block_tokens) {
+  return {.unit_count = 3, .kv = {.block_tokens = block_tokens, .head_dim = head_dim}};
+}
+
+TEST(Launches, ReachEveryKernel) {
+  std::set<KernelId> reached = {LaunchOf(GatherParams{}).kernel, LaunchOf(DrawParamsTable{}).kernel};
+  for (const DType type : kTypes) {
+    reached.insert({LaunchOf(EmbedParams{}, type).kernel, LaunchOf(RmsNormParams{}, type).kernel,
+                    LaunchOf(ActivationParams{}, type).kernel, LaunchOf(GemmParams{}, type).kernel,
+                    LaunchOf(QkvParams{}, type).kernel, LaunchOf(FoldParams{}, type).kernel});
+    for (const int head_dim : {32, 64, 128}) reached.insert(LaunchOf(Attention(head_dim, 16), type).kernel);
+  }
+  EXPECT_EQ(reached.size(), static_cast<size_t>(kKernels)) << "a kernel that nobody launches";
+}
+
+TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
+  const std::tuple<DType, int, int, KernelId> cases[] = {
+      {DType::kBF16, 64, 8, KernelId::kAttention64BF16},    {DType::kF16, 64, 128, KernelId::kAttention64F16},
+      {DType::kBF16, 128, 16, KernelId::kAttention128BF16}, {DType::kF16, 128, 8, KernelId::kAttention128F16},
+      {DType::kBF16, 64, 4, KernelId::kAttentionBF16},      {DType::kF16, 128, 1, KernelId::kAttentionF16},
+      {DType::kBF16, 72, 16, KernelId::kAttentionBF16},     {DType::kF16, 256, 16, KernelId::kAttentionF16},
+      {DType::kF32, 64, 16, KernelId::kAttentionF32},       {DType::kF32, 128, 8, KernelId::kAttentionF32}};
+  for (const auto& [type, head_dim, block_tokens, kernel] : cases) {
+    const AttentionParams params = Attention(head_dim, block_tokens);
+    const KernelLaunch launch = LaunchOf(params, type), plain = PlainLaunchOf(params, type);
+    const bool staged = launch.kernel != plain.kernel;
+    EXPECT_EQ(launch.kernel, kernel) << DTypeName(type) << " " << head_dim << " " << block_tokens;
+    EXPECT_EQ(launch.shared_bytes,
+              staged ? StagedAttentionSharedBytes(head_dim) : AttentionSharedBytes(head_dim));
+    EXPECT_EQ(launch.blocks_x, 3);
+    EXPECT_EQ(launch.threads, 32);
+  }
+}
+
+TEST(Launches, GridsCoverTheirRowsAndNoMore) {
+  for (const int rows : {1, 3, 4, 5, 63, 64, 65, 128, 129}) {
+    const KernelLaunch norm = LaunchOf(RmsNormParams{.rows = rows}, DType::kBF16);
+    EXPECT_EQ(norm.threads, kRowWarps * 32);
+    EXPECT_GE(norm.blocks_x * kRowWarps, rows);
+    EXPECT_LT((norm.blocks_x - 1) * kRowWarps, rows);
+    for (const DType type : kTypes) {
+      const KernelLaunch gemm = LaunchOf(GemmParams{.rows = rows, .n = 130}, type);
+      EXPECT_EQ(gemm.blocks_x, 3);
+      EXPECT_GE(gemm.blocks_y * kGemmTile, rows);
+      EXPECT_LT((gemm.blocks_y - 1) * kGemmTile, rows);
+      EXPECT_EQ(gemm.shared_bytes, type == DType::kF32 ? 0 : kGemmSharedBytes);
+    }
+  }
+  const KernelLaunch qkv = LaunchOf(QkvParams{.kv = {.kv_heads = 2}, .rows = 3, .heads = 5}, DType::kF16);
+  EXPECT_EQ(qkv.blocks_x, 7) << "3 rows of 5 + 2 * 2 heads, 4 at a time";
+  EXPECT_EQ(LaunchOf(FoldParams{.rows = 3, .heads = 3}, DType::kF32).blocks_x, 3);
+  EXPECT_EQ(LaunchOf(DrawParamsTable{.specs_count = 5}).blocks_x, 5);
+}
+
+}  // namespace
+}  // namespace prefixd::cuda
