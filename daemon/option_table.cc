@@ -35,7 +35,8 @@ constexpr OptionSpec kTable[] = {
      "compute threads; auto: one per CPU that the affinity and the CPU quota of the cgroup allow", 1,
      kMaxCpus},
     {"deterministic", "", K::kFlag, &O::deterministic, "false", "Model",
-     "the bits of an answer do not depend on other requests; all backends compute so without it, too"},
+     "only prefixd's own kernels compute; without it the backend cuda takes cuBLASLt where that has their "
+     "bits"},
     {"kv-dtype", "TYPE", K::kChoice, &O::kv_dtype, "auto", "Model",
      "element type of cached keys and values; auto: the type of the weights", 0, 0, "auto|f32|f16|bf16",
      "q8_0|fp8"},

@@ -78,6 +78,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   plan->cors = *std::move(cors);
   PREFIXD_RETURN_IF_ERROR(ResolveBackend(options.backend, plan));
   plan->device = static_cast<int>(options.device);
+  plan->deterministic = options.deterministic;
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
 }
@@ -131,7 +132,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   *code = kExitUsage;
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
-  Result<std::unique_ptr<Backend>> backend = CreateBackend(plan.backend, plan.threads.count, plan.device);
+  Result<std::unique_ptr<Backend>> backend =
+      CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic);
   if (options.backend == "auto" && backend.status().code() == Code::kUnsupported) {
     plan.without_cuda = backend.status().message();  // a device without kernels
     plan.backend = BestOfCpu();

@@ -32,6 +32,7 @@ struct ServePlan {
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
   int device = 0;       // of the backend cuda
+  bool deterministic = false;
   // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device that it
   // has kernels for. Or empty.
   std::string without_cuda;

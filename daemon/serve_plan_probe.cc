@@ -38,10 +38,14 @@ double Fastest(const Work& work) {
 
 }  // namespace
 
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, DType dtype) {
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
+                               DType dtype) {
   if (backend == "cuda") {
     PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
-    PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured, cuda::MeasureRates(runtime.get(), dtype));
+    const Result<cuda::ProductLibrary*> library =
+        deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
+    PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured,
+                             cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, dtype));
     return ProbedRates{measured.flops, measured.copy_bytes};
   }
   ProbedRates rates;

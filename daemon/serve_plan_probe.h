@@ -24,8 +24,10 @@ struct ProbedRates {
 };
 
 // Multiplies 64 rows by a small matrix of `dtype`, packed by the backend, and copies a buffer. The best of
-// several runs counts. `device` is that of the backend `cuda`, which multiplies and copies as its device is
-// fast. Returns the errors of CreateOperations or of the device, and kResourceExhausted.
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, DType dtype);
+// several runs counts. `device` and `deterministic` are those of the backend `cuda`, which multiplies and
+// copies as its device is fast. Returns the errors of CreateOperations or of the device, and
+// kResourceExhausted.
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
+                               DType dtype);
 
 }  // namespace prefixd

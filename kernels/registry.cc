@@ -80,13 +80,14 @@ Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int 
   return chosen->create(threads == 0 ? CountUsableCpus().count : threads);
 }
 
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device) {
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device,
+                                               bool deterministic) {
   PREFIXD_CHECK(threads >= 0 && device >= 0) << threads << ", " << device;
   if (name == kCuda || name == "auto") {
     const cuda::ModuleState& module = cuda::FindModule();
     if (module.devices > 0) {
       PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
-      return cuda::CreateCudaBackend(std::move(runtime));
+      return cuda::CreateCudaBackend(std::move(runtime), deterministic);
     }
     if (name == kCuda) return DoesNotRun(name, module.reason);
   }

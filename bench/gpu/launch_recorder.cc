@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "kernels/cuda/launches.h"
+
 namespace prefixd::bench {
 
 const KernelFacts& FactsOf(cuda::KernelId kernel) {
@@ -24,14 +26,38 @@ std::vector<RecordedLaunch> LaunchRecorder::Take() {
   return std::move(launches_);
 }
 
+RecordedLaunch& LaunchRecorder::Keep(const cuda::KernelLaunch& launch) {
+  const size_t bytes = FactsOf(launch.kernel).param_bytes;
+  RecordedLaunch& recorded =
+      launches_.emplace_back(launch, std::make_unique<std::byte[]>(bytes), std::nullopt);
+  std::memcpy(recorded.params.get(), launch.params, bytes);
+  recorded.launch.params = recorded.params.get();
+  return recorded;
+}
+
 Status LaunchRecorder::Launch(cuda::Stream stream, const cuda::KernelLaunch& launch) {
-  if (records_) {
-    const size_t bytes = FactsOf(launch.kernel).param_bytes;
-    RecordedLaunch& recorded = launches_.emplace_back(launch, std::make_unique<std::byte[]>(bytes));
-    std::memcpy(recorded.params.get(), launch.params, bytes);
-    recorded.launch.params = recorded.params.get();
-  }
+  if (records_) Keep(launch);
   return runtime_->Launch(stream, launch);
+}
+
+Result<cuda::ProductLibrary*> LaunchRecorder::LoadProducts() {
+  PREFIXD_ASSIGN_OR_RETURN(library_, runtime_->LoadProducts());
+  return library_ == nullptr ? nullptr : this;
+}
+
+Result<bool> LaunchRecorder::Multiply(cuda::Stream stream, const cuda::ProductWay& way, DType type,
+                                      const cuda::GemmParams& params, std::byte* workspace) {
+  Result<bool> given = library_->Multiply(stream, way, type, params, workspace);
+  if (records_ && given.ok() && *given) Keep(LaunchOf(params, type)).product = {way, type, workspace};
+  return given;
+}
+
+Status LaunchRecorder::Repeat(const RecordedLaunch& recorded) {
+  if (!recorded.product) return runtime_->Launch(cuda::Stream::kCompute, recorded.launch);
+  const auto& [way, type, workspace] = *recorded.product;
+  PREFIXD_ASSIGN_OR_RETURN(const bool given, library_->Multiply(cuda::Stream::kCompute, way, type,
+                                                                recorded.As<cuda::GemmParams>(), workspace));
+  return given ? Status::Ok() : Unsupported("a product that was made once is refused");
 }
 
 }  // namespace prefixd::bench

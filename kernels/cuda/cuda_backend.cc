@@ -8,12 +8,14 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/log.h"
 #include "kernels/check_arguments.h"
 #include "kernels/cuda/cuda_kv_copier.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/cuda_runner.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/numerics.h"
+#include "kernels/cuda/product_library.h"
 
 namespace prefixd::cuda {
 
@@ -66,11 +68,15 @@ Status Finish(CudaRuntime* runtime, Stream stream) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(CudaRuntime* runtime, std::unique_ptr<CudaRuntime> owned)
-      : owned_(std::move(owned)),
-        runtime_(runtime),
-        numerics_(std::string(kNumericsVersion) + "-sm" +
-                  std::to_string(runtime->facts().compute_capability)) {}
+  CudaBackend(CudaRuntime* runtime, std::unique_ptr<CudaRuntime> owned, bool deterministic)
+      : owned_(std::move(owned)), runtime_(runtime) {
+    numerics_ = std::string(kNumericsVersion) + "-sm" + std::to_string(runtime->facts().compute_capability);
+    if (deterministic) return;
+    const Result<ProductLibrary*> library = runtime->LoadProducts();
+    if (library.ok()) library_ = *library;
+    why_no_library_ = library.status().message();
+    if (library_ != nullptr) numerics_ += "-blaslt";
+  }
 
   std::string_view name() const override { return "cuda"; }
   int threads() const override { return 1; }
@@ -79,8 +85,9 @@ class CudaBackend final : public Backend {
   Result<std::optional<DeviceInfo>> Device() override {
     PREFIXD_ASSIGN_OR_RETURN(const size_t free, runtime_->FreeBytes());
     const DeviceFacts& facts = runtime_->facts();
+    const std::string library = library_ != nullptr ? ", " + library_->name() : "";
     return std::optional<DeviceInfo>(
-        {.name = facts.name, .versions = facts.versions, .free_bytes = free, .bytes = facts.bytes});
+        {.name = facts.name, .versions = facts.versions + library, .free_bytes = free, .bytes = facts.bytes});
   }
   bool lost() const override { return runtime_->lost(); }
 
@@ -158,10 +165,13 @@ class CudaBackend final : public Backend {
   }
 
   StepMemory StepMemoryFor(const ModelShape& shape, const StepLimits& limits) const override {
-    return CudaRunner::MemoryFor(shape, limits);
+    return CudaRunner::MemoryFor(shape, limits, library_);
   }
   Result<std::unique_ptr<ModelRunner>> CreateRunner(ModelPlan plan, const StepLimits& limits) override {
-    return CudaRunner::Create(runtime_, std::move(plan), limits);
+    if (!why_no_library_.empty())
+      Log(LogLevel::kWarning, "the kernels multiply all matrices, which takes longer than with cuBLASLt",
+          {{"reason", why_no_library_}});
+    return CudaRunner::Create(runtime_, library_, std::move(plan), limits);
   }
 
  private:
@@ -198,20 +208,22 @@ class CudaBackend final : public Backend {
 
   const std::unique_ptr<CudaRuntime> owned_;  // may be null; destroyed last
   CudaRuntime* const runtime_;
-  const std::string numerics_;
+  std::string numerics_;
+  ProductLibrary* library_ = nullptr;
+  std::string why_no_library_;  // empty where none is wanted
   PinnedMemory staging_;
   PinnedRanges host_pools_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime) {
-  return std::make_unique<CudaBackend>(runtime, nullptr);
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic) {
+  return std::make_unique<CudaBackend>(runtime, nullptr, deterministic);
 }
 
-std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime) {
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic) {
   CudaRuntime* const used = runtime.get();
-  return std::make_unique<CudaBackend>(used, std::move(runtime));
+  return std::make_unique<CudaBackend>(used, std::move(runtime), deterministic);
 }
 
 }  // namespace prefixd::cuda

@@ -3,6 +3,9 @@
 // pinned memory, a piece of which is filled while others are copied. Uploads have ended on return; CopyBlock
 // has not: the streams of a KvCopier wait for it.
 //
+// Unless it is deterministic, it takes the ProductLibrary of the runtime where products.h lets it. Its
+// numerics version then ends in "-blaslt", also when no product of a model takes it.
+//
 // Threads: as Backend.
 #pragma once
 
@@ -14,8 +17,8 @@
 namespace prefixd::cuda {
 
 // `runtime` must outlive the backend.
-std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime);
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic = false);
 // The same, with a runtime that it owns.
-std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime);
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic = false);
 
 }  // namespace prefixd::cuda

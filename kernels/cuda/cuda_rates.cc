@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_rates.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/clock.h"
 #include "kernels/cuda/cuda_memory.h"
@@ -31,7 +32,28 @@ Result<double> Fastest(CudaRuntime* runtime, Stream stream, const Give& give) {
   return std::max(best, 1e-9);
 }
 
-Result<double> SecondsOfProduct(CudaRuntime* runtime, DType dtype, int n) {
+// The same of the library. An error that is not kUnavailable: it does not compute the product.
+Result<double> SecondsOfLibrary(CudaRuntime* runtime, ProductLibrary* library, DType dtype,
+                                const GemmParams& params) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<ProductWay> ways,
+                           library->Ways({dtype, params.rows, params.n, params.k, params.accumulate}, 1));
+  if (ways.empty()) return Unsupported("there is no way");
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory workspace,
+                           DeviceMemory::Allocate(runtime, kProductWorkspaceBytes));
+  Result<double> seconds = Fastest(runtime, Stream::kCompute, [&]() -> Status {
+    PREFIXD_ASSIGN_OR_RETURN(
+        const bool given, library->Multiply(Stream::kCompute, ways.front(), dtype, params, workspace.data()));
+    return given ? Status::Ok() : Unsupported("it is refused");
+  });
+  if (!seconds.ok() && !runtime->lost()) {
+    // What failed may still write.
+    PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime->Record(Stream::kCompute));
+    PREFIXD_RETURN_IF_ERROR(runtime->Synchronize(event));
+  }
+  return seconds;
+}
+
+Result<double> SecondsOfProduct(CudaRuntime* runtime, ProductLibrary* library, DType dtype, int n) {
   const int rows = n / 4;
   const auto zeros = [runtime](size_t bytes) -> Result<DeviceMemory> {
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(runtime, bytes));
@@ -50,16 +72,21 @@ Result<double> SecondsOfProduct(CudaRuntime* runtime, DType dtype, int n) {
                           .n = n,
                           .k = n,
                           .accumulate = false};
-  return Fastest(runtime, Stream::kCompute,
-                 [&] { return runtime->Launch(Stream::kCompute, LaunchOf(params, dtype)); });
+  PREFIXD_ASSIGN_OR_RETURN(const double seconds, Fastest(runtime, Stream::kCompute, [&] {
+                             return runtime->Launch(Stream::kCompute, LaunchOf(params, dtype));
+                           }));
+  if (library == nullptr || dtype == DType::kF32) return seconds;
+  const Result<double> of_library = SecondsOfLibrary(runtime, library, dtype, params);
+  if (of_library.status().code() == Code::kUnavailable) return of_library.status();
+  return of_library.ok() ? std::min(seconds, *of_library) : seconds;
 }
 
 }  // namespace
 
-Result<CudaRates> MeasureRates(CudaRuntime* runtime, DType dtype) {
+Result<CudaRates> MeasureRates(CudaRuntime* runtime, ProductLibrary* library, DType dtype) {
   CudaRates rates;
   for (int n = kSmallest; n <= kLargest; n *= 2) {
-    PREFIXD_ASSIGN_OR_RETURN(const double seconds, SecondsOfProduct(runtime, dtype, n));
+    PREFIXD_ASSIGN_OR_RETURN(const double seconds, SecondsOfProduct(runtime, library, dtype, n));
     rates.flops = 0.5 * n * n * n / seconds;
     if (seconds >= kLongEnough) break;
   }

@@ -68,31 +68,37 @@ Status StepPage::Reserve(size_t bytes) {
   return Status::Ok();
 }
 
-StepMemory CudaRunner::MemoryFor(const ModelShape& shape, const StepLimits& limits) {
+StepMemory CudaRunner::MemoryFor(const ModelShape& shape, const StepLimits& limits,
+                                 const ProductLibrary* library) {
   StepMemory memory;
   for (const size_t bytes : ActivationBytes(shape, limits)) memory.activations += bytes;
   memory.scratch = PartialBytes(shape, limits) + PageBytes(shape, limits) +
-                   Size(limits.max_logit_rows) * (Size(shape.vocab) * sizeof(float) + sizeof(DrawResult));
+                   Size(limits.max_logit_rows) * (Size(shape.vocab) * sizeof(float) + sizeof(DrawResult)) +
+                   (library != nullptr ? kProductWorkspaceBytes : 0);
   memory.pinned = PageBytes(shape, limits) + Size(limits.max_logit_rows) * sizeof(DrawResult) + kStagingBytes;
   return memory;
 }
 
-Result<std::unique_ptr<ModelRunner>> CudaRunner::Create(CudaRuntime* runtime, ModelPlan plan,
-                                                        const StepLimits& limits) {
+Result<std::unique_ptr<ModelRunner>> CudaRunner::Create(CudaRuntime* runtime, ProductLibrary* library,
+                                                        ModelPlan plan, const StepLimits& limits) {
   PREFIXD_CHECK(limits.context > 0 && limits.max_rows > 0 && limits.max_logit_rows > 0)
       << limits.context << ", " << limits.max_rows << ", " << limits.max_logit_rows;
   PREFIXD_CHECK(limits.context <= plan.weights.positions) << limits.context;
-  std::unique_ptr<CudaRunner> runner(new CudaRunner(runtime, std::move(plan), limits));
+  std::unique_ptr<CudaRunner> runner(new CudaRunner(runtime, library, std::move(plan), limits));
   PREFIXD_RETURN_IF_ERROR(runner->Allocate());
+  if (library != nullptr) PREFIXD_RETURN_IF_ERROR(runner->CheckProducts());
   return std::unique_ptr<ModelRunner>(std::move(runner));
 }
 
-CudaRunner::CudaRunner(CudaRuntime* runtime, ModelPlan plan, const StepLimits& limits)
+CudaRunner::CudaRunner(CudaRuntime* runtime, ProductLibrary* library, ModelPlan plan,
+                       const StepLimits& limits)
     : runtime_(runtime),
+      library_(library),
       plan_(std::move(plan)),
       limits_(limits),
       dtype_(static_cast<const CudaMatrix&>(*plan_.weights.embedding).dtype()),
-      page_(runtime) {
+      page_(runtime),
+      products_(runtime) {
   const std::vector<int> windows = DistinctWindows(plan_.shape);
   for (const int window : windows) units_.push_back({.window = window});
   for (const int window : plan_.shape.windows) {
@@ -117,6 +123,24 @@ Status CudaRunner::Allocate() {
   return page_.Reserve(PageBytes(plan_.shape, limits_));
 }
 
+// All layers have the shapes of the first one.
+Status CudaRunner::CheckProducts() {
+  const LayerWeights& layer = plan_.weights.layers.front();
+  const Matrix& head = plan_.weights.head ? *plan_.weights.head : *plan_.weights.embedding;
+  const auto use = [](const Matrix& w, int most_rows, const float* bias, bool accumulate) {
+    return Products::Use{.w = static_cast<const CudaMatrix*>(&w),
+                         .most_rows = most_rows,
+                         .has_bias = bias != nullptr,
+                         .accumulate = accumulate};
+  };
+  const Products::Use uses[] = {use(*layer.qkv, limits_.max_rows, layer.qkv_bias, false),
+                                use(*layer.out, limits_.max_rows, layer.out_bias, true),
+                                use(*layer.gate_up, limits_.max_rows, layer.gate_up_bias, false),
+                                use(*layer.down, limits_.max_rows, layer.down_bias, true),
+                                use(head, limits_.max_logit_rows, nullptr, false)};
+  return products_.Check(library_, uses);
+}
+
 void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
   const BatchView& batch = input.batch;
   PREFIXD_CHECK(batch.rows() >= 1 && batch.rows() <= limits_.max_rows) << batch.rows() << " rows";
@@ -136,12 +160,17 @@ void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
 
 Status CudaRunner::Compute(const StepInput& input) {
   layers_.clear();
-  // All memory of the step comes first. After it only a lost device fails, and that leaves the memory alone,
-  // so there is no work to wait for.
+  // All memory of the step comes first. After it a lost device fails, which leaves the memory alone, or the
+  // library of products, after which the work before it still runs.
   PREFIXD_RETURN_IF_ERROR(FillPage(input));
   PREFIXD_RETURN_IF_ERROR(ReserveResults(input.logit_rows.size()));
   PREFIXD_RETURN_IF_ERROR(page_.Send(Stream::kCompute));
-  PREFIXD_RETURN_IF_ERROR(Enqueue(input));
+  if (Status enqueued = Enqueue(input); !enqueued.ok()) {
+    if (enqueued.code() == Code::kUnavailable) return enqueued;
+    PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
+    PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
+    return enqueued;
+  }
   PREFIXD_RETURN_IF_ERROR(WaitForLayers());
   return TakeResults(input);
 }
@@ -228,7 +257,7 @@ Status CudaRunner::Product(const Matrix& w, const void* x, int rows, const float
                           .n = matrix.rows(),
                           .k = matrix.cols(),
                           .accumulate = accumulate};
-  return Launch(LaunchOf(params, matrix.dtype()));
+  return products_.Multiply(params, matrix.dtype());
 }
 
 // Stores K and V of the rows and writes the result of attention into attention_.

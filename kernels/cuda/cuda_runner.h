@@ -14,6 +14,7 @@
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/draw_plan.h"
 #include "kernels/cuda/launches.h"
+#include "kernels/cuda/products.h"
 #include "kernels/cuda/step_page.h"
 #include "kernels/host/step_thread.h"
 
@@ -21,21 +22,24 @@ namespace prefixd::cuda {
 
 class CudaRunner final : public ModelRunner {
  public:
-  static StepMemory MemoryFor(const ModelShape& shape, const StepLimits& limits);
-  static Result<std::unique_ptr<ModelRunner>> Create(CudaRuntime* runtime, ModelPlan plan,
-                                                     const StepLimits& limits);
+  // `library` multiplies matrices where products.h lets it; null: there is none.
+  static StepMemory MemoryFor(const ModelShape& shape, const StepLimits& limits,
+                              const ProductLibrary* library);
+  static Result<std::unique_ptr<ModelRunner>> Create(CudaRuntime* runtime, ProductLibrary* library,
+                                                     ModelPlan plan, const StepLimits& limits);
 
   const ModelShape& shape() const override { return plan_.shape; }
   const StepLimits& limits() const override { return limits_; }
-  StepMemory memory() const override { return MemoryFor(plan_.shape, limits_); }
+  StepMemory memory() const override { return MemoryFor(plan_.shape, limits_, library_); }
   void Launch(const StepInput& input, std::function<void()> on_done) override;
   bool Done() const override { return thread_.Done(); }
   Status Collect() override { return thread_.Wait(); }
   uint64_t progress() const override { return progress_; }
 
  private:
-  CudaRunner(CudaRuntime* runtime, ModelPlan plan, const StepLimits& limits);
+  CudaRunner(CudaRuntime* runtime, ProductLibrary* library, ModelPlan plan, const StepLimits& limits);
   Status Allocate();
+  Status CheckProducts();
 
   // The arrays of the step on the device.
   struct OnDevice {
@@ -69,6 +73,7 @@ class CudaRunner final : public ModelRunner {
   Status Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate, float* y);
 
   CudaRuntime* const runtime_;
+  ProductLibrary* const library_;  // may be null
   const ModelPlan plan_;
   const StepLimits limits_;
   const DType dtype_;  // of the weights
@@ -79,6 +84,7 @@ class CudaRunner final : public ModelRunner {
   DeviceMemory partials_, changed_logits_, results_;
   PinnedMemory taken_;  // results on the host, as many bytes as results_
   StepPage page_;
+  Products products_;
   OnDevice device_;
   std::vector<Units> units_;
   std::vector<size_t> units_of_layer_;  // [layers]: index into units_

@@ -5,7 +5,7 @@
 // Invariants
 //   1. `abi` and `version` keep their places and types in every version.
 //   2. kModuleAbi grows whenever Module, or a class that crosses the border, changes in a way that `table`
-//      does not see: members of CudaRuntime, Status, Result or DeviceFacts.
+//      does not see: members of CudaRuntime, ProductLibrary, Status, Result or DeviceFacts.
 //
 // A plain value that lives as long as the process. The functions may be called from any thread.
 #pragma once
@@ -20,7 +20,7 @@
 
 namespace prefixd::cuda {
 
-inline constexpr uint32_t kModuleAbi = 1;
+inline constexpr uint32_t kModuleAbi = 2;
 inline constexpr char kModuleFile[] = "libprefixd_cuda.so";
 
 struct Module {

@@ -9,7 +9,7 @@
 //   1. Gemm with 16-bit weights: x is rounded to T before. Each output is one accumulator from +0, to which
 //      mma.m16n8k16 adds 16 products at a time, k ascending; a last step of fewer is filled with zeros. With
 //      f32 weights: acc = fma(x[k], w[k], acc), k ascending. Then, if there is a bias, acc = acc + bias; then
-//      y = acc, or y = y + acc.
+//      y = acc, or y = y + acc. A library may compute it where it is found to have these bits (products.h).
 //   2. Sums along a row are made by 32 lanes. Lane l adds the terms l, l + 32, ... in ascending order; then
 //      s[l] = s[l] + s[l ^ 16], and the same with 8, 4, 2 and 1.
 //   3. RmsNorm of a row or a head: the sum of x*x by rule 2 with s = fma(x, x, s); scale = 1 / sqrt(sum / dim

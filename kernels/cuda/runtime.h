@@ -27,6 +27,8 @@
 
 namespace prefixd::cuda {
 
+class ProductLibrary;  // product_library.h
+
 // The streams of a device. Steps run in kCompute; kLoad copies to the device and kSpill from it, beside them.
 enum class Stream : uint8_t { kCompute, kLoad, kSpill };
 inline constexpr int kStreams = 3;
@@ -73,6 +75,11 @@ class CudaRuntime {
   virtual Status CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual Status Zero(Stream stream, std::byte* device, size_t bytes) = 0;
   virtual Status Launch(Stream stream, const KernelLaunch& launch) = 0;
+
+  // The library that multiplies matrices on the device beside the kernels. The runtime owns it, and loads it
+  // at the first call; one thread calls this. Null: this runtime never has one. kUnavailable: as above.
+  // Another error says why the machine has none that can be used.
+  virtual Result<ProductLibrary*> LoadProducts() = 0;
 
   // What `stream` has been given so far has ended when the event has.
   virtual Result<Event> Record(Stream stream) = 0;

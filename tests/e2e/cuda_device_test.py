@@ -49,7 +49,8 @@ def test_it_computes_and_says_where(program):
     prompt = "What is the capital of France? And of Spain, of Italy, of Norway, and of Poland?"
     with Daemon("--backend", "ref", "--context", 512, program=program) as daemon:
         expected = daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"]
-    with Daemon(*SMALL, "--deterministic", "--device", 1, "--log-format", "json", program=program) as daemon:
+    with Daemon(*SMALL, "--device", 1, "--log-format", "json", program=program,
+                environment={"EMULATED_CUDA_BLASLT": "1"}) as daemon:
         assert daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"] == expected
         again = daemon.complete(prompt=prompt, max_tokens=8)
         assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
@@ -58,6 +59,14 @@ def test_it_computes_and_says_where(program):
         assert (device["number"], device["name"], device["memory"]) == (1, "emulated device", "1.0 GiB")
         loaded, = [line for line in lines if line["message"] == "model loaded"]
         assert loaded["backend"] == "cuda"
+        products, = [line for line in lines if line["message"] == "cuBLASLt multiplies matrices"]
+        assert products["library"] == "cuBLASLt 0.0.0 (emulated)"
+        assert " of 17 to 64 rows" in products["shapes"]
+        assert device["versions"] == "emulation, cuBLASLt 0.0.0 (emulated)"
+    with Daemon(*SMALL, "--deterministic", "--log-format", "json", program=program,
+                environment={"EMULATED_CUDA_BLASLT": "1"}) as daemon:
+        assert daemon.complete(prompt=prompt, max_tokens=8)["choices"][0]["text"] == expected
+        assert not any("cuBLASLt" in line for line in daemon.log)
 
 
 def test_dummy_weights_are_made_on_the_device(program, tmp_path):
@@ -91,6 +100,16 @@ def test_the_plan_divides_the_memory_of_device_and_host(program):
     assert 0 <= 0.9 * (200 * MIB - others) - cache < block
     assert plan["prefill"]["flops_per_second"] > 0
     assert plan["reuse"]["host_copy_bytes_per_second"] > 0
+
+
+def test_cublaslt_has_its_workspace_in_the_plan_unless_deterministic(program):
+    scratch = {}
+    for arguments in ((), ("--deterministic",)):
+        code, plan = validate(program, *arguments, EMULATED_CUDA_BLASLT="1")
+        assert code == 0, plan
+        scratch[arguments] = plan["device_memory"]["scratch_bytes"]
+        assert ("cuBLASLt" in plan["device"]["versions"]) == (arguments == ())
+    assert scratch[()] == scratch["--deterministic",] + 32 * MIB
 
 
 def test_a_device_that_is_too_small_is_refused_with_what_takes_most(program):

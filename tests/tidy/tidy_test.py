@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "xxhash.h": r"hashing/\w+\.cc",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",
+    "cublas": r"(kernels/cuda/module|tests/kernels/cuda|bench/gpu)/.*",
     "cuda": r"(kernels/cuda/module|tests/kernels/cuda|bench/gpu)/.*",
     "pcre2.h": r"text/tokenizer/\w+\.cc",
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",

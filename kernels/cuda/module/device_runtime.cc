@@ -66,9 +66,11 @@ Status DeviceRuntime::Open() {
 DeviceRuntime::~DeviceRuntime() {
   if (cudaSetDevice(device_) != cudaSuccess) lost_ = true;
   for (const cudaStream_t stream : streams_) {
-    if (stream == nullptr) continue;
-    if (!lost_) (void)cudaStreamSynchronize(stream);
-    (void)cudaStreamDestroy(stream);
+    if (stream != nullptr && !lost_) (void)cudaStreamSynchronize(stream);
+  }
+  products_.reset();
+  for (const cudaStream_t stream : streams_) {
+    if (stream != nullptr) (void)cudaStreamDestroy(stream);
   }
 }
 
@@ -213,6 +215,13 @@ Status DeviceRuntime::Launch(Stream stream, const KernelLaunch& launch) {
   return Take(cudaLaunchKernel(kernel.function, grid, dim3(static_cast<unsigned>(launch.threads)), arguments,
                                launch.shared_bytes, StreamOf(stream)),
               kernel.name);
+}
+
+Result<ProductLibrary*> DeviceRuntime::LoadProducts() {
+  if (products_ == nullptr) {
+    PREFIXD_ASSIGN_OR_RETURN(products_, BlasLt::Load(this, product_files_));
+  }
+  return products_.get();
 }
 
 // --- Events ---

@@ -3,7 +3,8 @@
 //
 // Every status of CUDA becomes a Status: no memory, of a call for memory and of Open, is kResourceExhausted.
 // Everything else loses the device, because most such errors stay for the process, and after the others a
-// stream lacks work that it was given. The first one that loses it is what all later calls return.
+// stream lacks work that it was given. The first one that loses it is what all later calls return. The
+// statuses of cuBLASLt are BlasLt's.
 //
 // Threads: any, as CudaRuntime. Destroy it when all that was allocated is freed.
 #pragma once
@@ -12,9 +13,11 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/mutex.h"
+#include "kernels/cuda/module/blas_lt.h"
 #include "kernels/cuda/module/event_pool.h"
 #include "kernels/cuda/runtime.h"
 
@@ -26,7 +29,9 @@ Status CreateDeviceRuntime(int device, std::unique_ptr<CudaRuntime>* runtime);
 
 class DeviceRuntime final : public CudaRuntime {
  public:
-  explicit DeviceRuntime(int device) : device_(device) {}
+  // `product_files`: as BlasLt::Load.
+  explicit DeviceRuntime(int device, std::span<const char* const> product_files = BlasLt::kFiles)
+      : device_(device), product_files_(product_files) {}
   ~DeviceRuntime() override;  // waits for the streams, unless the device is lost
   Status Open();              // once, before everything else
 
@@ -42,6 +47,7 @@ class DeviceRuntime final : public CudaRuntime {
   Status CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) override;
   Status Zero(Stream stream, std::byte* device, size_t bytes) override;
   Status Launch(Stream stream, const KernelLaunch& launch) override;
+  Result<ProductLibrary*> LoadProducts() override;
   Result<Event> Record(Stream stream) override;
   Status WaitFor(Stream stream, Event event) override;
   Status Synchronize(Event event) override;
@@ -49,21 +55,25 @@ class DeviceRuntime final : public CudaRuntime {
 
   size_t events() const { return events_.events(); }
 
- private:
+  // For the libraries of the module.
   // Each call begins with it: the error of a lost device, or the device becomes that of the thread.
   Status Enter();
+  cudaStream_t StreamOf(Stream stream) const { return streams_[static_cast<size_t>(stream)]; }
+
+ private:
   // The Status of what `call` returned; TakeMemory, of a call after whose failure nothing has changed.
   Status Take(cudaError_t error, const char* call);
   Status TakeMemory(cudaError_t error, const char* call);
   Status FillFacts();
   Status LoadKernels();
   Status Copy(Stream stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
-  cudaStream_t StreamOf(Stream stream) const { return streams_[static_cast<size_t>(stream)]; }
 
   const int device_;
+  const std::span<const char* const> product_files_;
   DeviceFacts facts_;
   EventPool::Streams streams_ = {};
   EventPool events_;
+  std::unique_ptr<BlasLt> products_;
   std::atomic<bool> lost_{false};
   Mutex mutex_;
   std::string why_lost_ GUARDED_BY(mutex_);

@@ -55,6 +55,7 @@ struct EmulatedOptions {
   bool exact_products = true;
   bool late_copies = false;
   std::function<bool()> loses_device;  // asked at each call; true: the device is lost
+  Result<cuda::ProductLibrary*> products{nullptr};  // what LoadProducts returns
 };
 
 class EmulatedRuntime final : public cuda::CudaRuntime {
@@ -74,6 +75,7 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   Status CopyOnDevice(cuda::Stream stream, std::byte* to, const std::byte* from, size_t bytes) override;
   Status Zero(cuda::Stream stream, std::byte* device, size_t bytes) override;
   Status Launch(cuda::Stream stream, const cuda::KernelLaunch& launch) override;
+  Result<cuda::ProductLibrary*> LoadProducts() override { return options_.products; }
   Result<cuda::Event> Record(cuda::Stream stream) override;
   Status WaitFor(cuda::Stream stream, cuda::Event event) override;
   Status Synchronize(cuda::Event event) override;

@@ -5,12 +5,16 @@
 //   EMULATED_CUDA_OTHERS  bytes of it that other programs have
 //   EMULATED_CUDA_OLD     they have the compute capability 7.5
 //   EMULATED_CUDA_LOST    a file: when it exists, the next call loses the device and removes the file
+//   EMULATED_CUDA_BLASLT  they have a library of matrix products
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
+#include <vector>
 
 #include "kernels/cuda/module.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
+#include "tests/support/cuda_emulation/kernel_products.h"
 
 namespace prefixd::cuda {
 namespace {
@@ -28,7 +32,13 @@ Status CreateEmulated(int, std::unique_ptr<CudaRuntime>* runtime) {
   options.others = BytesOf("EMULATED_CUDA_OTHERS", options.others);
   if (const char* const file = std::getenv("EMULATED_CUDA_LOST"))
     options.loses_device = [file] { return unlink(file) == 0; };
+  // One for each runtime, which lives as long as the process.
+  static std::vector<std::unique_ptr<cuda_emulation::KernelProducts>> libraries;
+  cuda_emulation::KernelProducts& library =
+      *libraries.emplace_back(std::make_unique<cuda_emulation::KernelProducts>());
+  if (std::getenv("EMULATED_CUDA_BLASLT") != nullptr) options.products = &library;
   *runtime = std::make_unique<cuda_emulation::EmulatedRuntime>(options);
+  library.set_runtime(runtime->get());
   return Status::Ok();
 }
 

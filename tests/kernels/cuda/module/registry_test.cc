@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 namespace prefixd {
 namespace {
 
@@ -21,6 +23,13 @@ TEST(CudaRegistry, TheBackendRunsAndIsTheFastest) {
     EXPECT_EQ((*backend)->name(), "cuda");
     EXPECT_THAT(std::string((*backend)->numerics_version()), HasSubstr("-sm90"));
   }
+}
+
+TEST(CudaRegistry, ADeterministicBackendHasNoLibrary) {
+  ASSERT_EQ(setenv("EMULATED_CUDA_BLASLT", "1", 1), 0);
+  EXPECT_EQ(CreateBackend("cuda", 0, 0, /*deterministic=*/true).value()->numerics_version(), "gpu-1-sm90");
+  EXPECT_EQ(CreateBackend("cuda", 0, 0).value()->numerics_version(), "gpu-1-sm90-blaslt");
+  ASSERT_EQ(unsetenv("EMULATED_CUDA_BLASLT"), 0);
 }
 
 TEST(CudaRegistry, ADeviceThatIsNotThereIsAnErrorAlsoWithAuto) {

@@ -1,0 +1,359 @@
+// Tests which products a library computes instead of the kernels, and that it never shows in a bit. The
+// library is one of the emulation (kernel_products.h).
+#include "kernels/cuda/products.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "kernels/numerics.h"
+#include "tests/kernels/cuda/step_world.h"
+#include "tests/support/cuda_emulation/kernel_products.h"
+
+namespace prefixd::cuda_test {
+namespace {
+
+using cuda::CudaMatrix;
+using cuda::DeviceMemory;
+using cuda::GemmParams;
+using cuda::Products;
+using cuda_emulation::EmulatedRuntime;
+using cuda_emulation::KernelProducts;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using Act = KernelProducts::Act;
+
+// Keeps the lines of a test.
+class LogLines {
+ public:
+  LogLines() {
+    SetLogLevel(LogLevel::kInfo);
+    SetLogSink([this](LogLevel, std::string_view message, std::initializer_list<LogField> fields) {
+      std::string& line = lines.emplace_back(message);
+      for (const LogField& field : fields)
+        line.append("; ").append(field.key).append("=").append(field.value);
+    });
+  }
+  ~LogLines() {
+    SetLogSink([](LogLevel, std::string_view, std::initializer_list<LogField>) {});
+    SetLogLevel(LogLevel::kWarning);
+  }
+  std::vector<std::string> lines;
+};
+
+// A device with a library, which must outlive it.
+std::unique_ptr<EmulatedRuntime> DeviceWith(KernelProducts* library) {
+  auto device = std::make_unique<EmulatedRuntime>(
+      cuda_emulation::EmulatedOptions{.exact_products = false, .products = library});
+  library->set_runtime(device.get());
+  return device;
+}
+std::unique_ptr<EmulatedRuntime> PlainDevice() {
+  return std::make_unique<EmulatedRuntime>(cuda_emulation::EmulatedOptions{.exact_products = false});
+}
+
+// --- Whole steps ---
+
+// What the library did in the steps after the start.
+struct InSteps {
+  size_t by_way[2];
+};
+
+// The steps by the kernels alone.
+const std::vector<StepResult>& ByKernels() {
+  static const std::vector<StepResult> results = [] {
+    World world(PlainDevice(), DType::kBF16);
+    std::vector<StepResult> all;
+    for (const std::vector<Piece>& step : Steps()) {
+      const Status status = world.Run(step, &all.emplace_back());
+      PREFIXD_CHECK(status.ok()) << status.ToString();
+    }
+    return all;
+  }();
+  return results;
+}
+
+void ExpectStepsOfTheKernels(World& world) {
+  for (size_t i = 0; i < Steps().size(); ++i) {
+    StepResult result;
+    const Status status = world.Run(Steps()[i], &result);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    ExpectSame(ByKernels()[i], result);
+  }
+}
+
+// Runs the steps with a library that does `act` from the start on, and compares every bit with the kernels.
+InSteps RunSteps(const std::function<Act(uint64_t, const GemmParams&)>& act) {
+  KernelProducts library;
+  library.act = act;
+  World world(DeviceWith(&library), DType::kBF16);
+  for (auto& given : library.given) given.clear();
+  ExpectStepsOfTheKernels(world);
+  return {{library.given[0].size(), library.given[1].size()}};
+}
+
+// Two layers, of which the last is cut to the rows that are drawn, and the head.
+constexpr size_t kProductsOfAStep = 9;
+
+TEST(CudaProducts, TheLibraryComputesAllProductsOfAStep) {
+  const InSteps seen = RunSteps({});
+  EXPECT_EQ(seen.by_way[0], kProductsOfAStep * Steps().size());
+  EXPECT_EQ(seen.by_way[1], 0u);
+}
+
+TEST(CudaProducts, AWayWithOtherBitsIsNotUsed) {
+  constexpr int kHead = 1024;
+  // The model has steps of up to 32 rows, so the ways are for 1 to 16 and for 17 to 32. One of the steps has
+  // more than 16 rows, in all products but those of the last layer after its attention and of the head.
+  for (const auto& [rows, act] : {std::pair{1, Act::kWrong},
+                                  {16, Act::kWrong},
+                                  {17, Act::kWrong},
+                                  {32, Act::kWrong},
+                                  {17, Act::kNothing},
+                                  {17, Act::kFail}}) {
+    SCOPED_TRACE(testing::Message() << rows << " rows, act " << static_cast<int>(act));
+    const InSteps seen = RunSteps([rows = rows, act = act](uint64_t way, const GemmParams& params) {
+      return way == 0 && params.rows == rows && params.n != kHead ? act : Act::kRight;
+    });
+    EXPECT_EQ(seen.by_way[1], rows <= 16 ? 35u : 5u);
+    EXPECT_EQ(seen.by_way[0], rows <= 16 ? 10u : 40u);
+  }
+}
+
+TEST(CudaProducts, WithoutARightWayTheKernelsComputeAll) {
+  LogLines log;
+  for (const Act act : {Act::kWrong, Act::kFail}) {
+    SCOPED_TRACE(testing::Message() << "act " << static_cast<int>(act));
+    const InSteps seen = RunSteps([&](uint64_t, const GemmParams&) { return act; });
+    EXPECT_EQ(seen.by_way[0] + seen.by_way[1], 0u);
+  }
+}
+
+TEST(CudaProducts, ARefusalInAStepIsServedByTheKernel) {
+  KernelProducts library;
+  World world(DeviceWith(&library), DType::kBF16);
+  for (auto& given : library.given) given.clear();
+  library.act = [](uint64_t, const GemmParams& params) {
+    return params.accumulate ? Act::kRefuse : Act::kRight;
+  };
+  ExpectStepsOfTheKernels(world);
+  EXPECT_EQ(library.given[0].size(), 5 * Steps().size());
+}
+
+TEST(CudaProducts, AFailureInAStepEndsTheStepAndTheUseOfTheLibrary) {
+  KernelProducts library;
+  World world(DeviceWith(&library), DType::kBF16);
+  int asked = 0;
+  library.act = [&](uint64_t, const GemmParams&) { return ++asked == 4 ? Act::kFail : Act::kRight; };
+  LogLines log;
+  StepResult failed;
+  const Status status = world.Run(Steps()[0], &failed);
+  EXPECT_EQ(status.code(), Code::kIo) << status.ToString();
+  EXPECT_THAT(log.lines, ElementsAre(HasSubstr("cuBLASLt failed; the kernels multiply all matrices from now "
+                                               "on; error=a product fails (emulated)")));
+  ExpectStepsOfTheKernels(world);
+  EXPECT_EQ(asked, 4);
+}
+
+TEST(CudaProducts, TheBackendSaysWhatItUses) {
+  KernelProducts library;
+  library.ways = 0;
+  LogLines log;
+  {
+    World world(DeviceWith(&library), DType::kBF16);
+    EXPECT_EQ(world.backend().numerics_version(), "gpu-1-sm90-blaslt");
+    World kernels(PlainDevice(), DType::kBF16);
+    EXPECT_EQ(kernels.backend().numerics_version(), "gpu-1-sm90");
+    EXPECT_EQ(world.runner().memory().scratch,
+              kernels.runner().memory().scratch + cuda::kProductWorkspaceBytes);
+    const ModelRunner& runner = world.runner();
+    EXPECT_EQ(world.backend().StepMemoryFor(runner.shape(), runner.limits()).scratch,
+              runner.memory().scratch);
+  }
+  EXPECT_EQ(library.asked.size(), 9u);
+  EXPECT_THAT(log.lines,
+              ElementsAre(HasSubstr("cuBLASLt does not multiply all matrices; library=cuBLASLt 0")));
+  EXPECT_THAT(log.lines[0], HasSubstr("64x96 of 17 to 32 rows"));
+  EXPECT_THAT(log.lines[0], HasSubstr("reason=the library has no way without a split"));
+  log.lines.clear();
+  library.asked.clear();
+  World deterministic(DeviceWith(&library), DType::kBF16, true);
+  EXPECT_EQ(deterministic.backend().numerics_version(), "gpu-1-sm90");
+  EXPECT_THAT(library.asked, IsEmpty());
+  EXPECT_THAT(log.lines, IsEmpty());
+  World absent(std::make_unique<EmulatedRuntime>(
+                   cuda_emulation::EmulatedOptions{.products = NotFound("no file (emulated)")}),
+               DType::kBF16);
+  EXPECT_EQ(absent.backend().numerics_version(), "gpu-1-sm90");
+  EXPECT_THAT(log.lines, ElementsAre("the kernels multiply all matrices, which takes longer than with "
+                                     "cuBLASLt; reason=no file (emulated)"));
+}
+
+// --- One product ---
+
+class OneProduct : public testing::Test {
+ protected:
+  static constexpr int kRows = 20;
+
+  CudaMatrix Weights(int n, int k, DType type, float value = 0.75f) {
+    std::vector<uint16_t> bits(static_cast<size_t>(n * k) * (type == DType::kF32 ? 2 : 1));
+    for (size_t i = 0; i < bits.size(); ++i) {
+      const float element = value * (1.0f + static_cast<float>(i % 13));
+      bits[i] = type == DType::kF16 ? numerics::F32ToF16(element) : numerics::F32ToBF16(element);
+    }
+    auto memory = DeviceMemory::Allocate(device_.get(), bits.size() * 2);
+    auto pinned = cuda::PinnedMemory::Allocate(device_.get(), bits.size() * 2);
+    PREFIXD_CHECK(memory.ok() && pinned.ok());
+    std::memcpy(pinned->data(), bits.data(), bits.size() * 2);
+    PREFIXD_CHECK(
+        device_->CopyToDevice(Stream::kCompute, memory->data(), pinned->data(), bits.size() * 2).ok());
+    Wait(*device_);
+    return CudaMatrix(std::move(*memory), n, k, type);
+  }
+
+  // What Check returns for a product, and how often the library is used for it afterwards.
+  Status Check(const CudaMatrix& w, bool has_bias, Products* products) {
+    const Products::Use use{.w = &w, .most_rows = kRows, .has_bias = has_bias, .accumulate = false};
+    return products->Check(&library_, {&use, 1});
+  }
+  size_t Given(Products* products, const CudaMatrix& w, const GemmParams& like) {
+    DeviceArray<float> y(device_.get(), static_cast<size_t>(kRows * w.rows()));
+    DeviceArray<float> x(device_.get(), static_cast<size_t>(kRows * w.cols() + 64));
+    GemmParams params = like;
+    params.w = w.data();
+    params.x = reinterpret_cast<const std::byte*>(x.data()) + reinterpret_cast<size_t>(like.x);
+    params.y = y.data();
+    params.n = w.rows();
+    params.k = w.cols();
+    for (auto& given : library_.given) given.clear();
+    const uint64_t launches = device_->launches();
+    EXPECT_TRUE(products->Multiply(params, w.dtype()).ok());
+    Wait(*device_);
+    EXPECT_EQ(device_->launches(), launches + 1) << "one product, whoever makes it";
+    return library_.given[0].size() + library_.given[1].size();
+  }
+
+  KernelProducts library_;
+  std::unique_ptr<EmulatedRuntime> device_ = DeviceWith(&library_);
+};
+
+TEST_F(OneProduct, OnlyWhatWasCheckedIsGivenToTheLibrary) {
+  const CudaMatrix w = Weights(16, 32, DType::kBF16);
+  Products products(device_.get());
+  ASSERT_TRUE(Check(w, false, &products).ok());
+  const GemmParams right{.rows = 17};
+  EXPECT_EQ(Given(&products, w, right), 1u);
+  EXPECT_EQ(Given(&products, w, {.rows = 1}), 1u);
+  EXPECT_EQ(Given(&products, w, {.rows = kRows}), 1u);
+  DeviceArray<float> bias(device_.get(), std::vector<float>(16));
+  EXPECT_EQ(Given(&products, w, {.bias = bias.data(), .rows = 17}), 0u);
+  EXPECT_EQ(Given(&products, w, {.rows = 17, .accumulate = true}), 0u);
+  EXPECT_EQ(Given(&products, w, {.x = reinterpret_cast<void*>(16), .rows = 17}), 0u) << "not aligned";
+  EXPECT_EQ(Given(&products, Weights(16, 40, DType::kBF16), right), 0u);
+  EXPECT_EQ(Given(&products, Weights(24, 32, DType::kBF16), right), 0u);
+  EXPECT_EQ(Given(&products, Weights(16, 32, DType::kF16), right), 0u);
+}
+
+TEST_F(OneProduct, ProductsThatTheLibraryIsNotForAreNotChecked) {
+  for (const auto& [n, k, type, bias] : {std::tuple{16, 32, DType::kBF16, true},
+                                         {12, 32, DType::kBF16, false},
+                                         {16, 36, DType::kF16, false},
+                                         {16, 32, DType::kF32, false}}) {
+    const CudaMatrix w = Weights(n, k, type);
+    Products products(device_.get());
+    EXPECT_TRUE(Check(w, bias, &products).ok());
+    EXPECT_THAT(library_.asked, IsEmpty());
+    EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
+  }
+}
+
+TEST_F(OneProduct, ZerosProveNothing) {
+  const CudaMatrix w = Weights(16, 32, DType::kBF16, 0);
+  Products products(device_.get());
+  LogLines log;
+  EXPECT_TRUE(Check(w, false, &products).ok());
+  EXPECT_THAT(log.lines, ElementsAre(HasSubstr("reason=the products are 0")));
+  EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
+}
+
+TEST_F(OneProduct, TheLogSaysWhyAProductIsLeftToTheKernel) {
+  const CudaMatrix w = Weights(16, 32, DType::kBF16);
+  for (const auto& [act, reason] : {std::pair{Act::kWrong, "reason=the bits differ"},
+                                    {Act::kNothing, "reason=the bits differ"},
+                                    {Act::kRefuse, "reason=the library refuses"},
+                                    {Act::kFail, "reason=a product fails (emulated)"}}) {
+    library_.act = [act = act](uint64_t, const GemmParams&) { return act; };
+    Products products(device_.get());
+    LogLines log;
+    EXPECT_TRUE(Check(w, false, &products).ok());
+    EXPECT_THAT(log.lines, ElementsAre(HasSubstr(reason)));
+    EXPECT_THAT(log.lines[0], HasSubstr("left_to_kernels=16x32 of 1 to 16 rows, 16x32 of 17 to 20 rows"));
+  }
+}
+
+TEST_F(OneProduct, ALibraryThatFailsToAnswerLeavesItToTheKernel) {
+  library_.ways_status = IoError("a question fails (emulated)");
+  const CudaMatrix w = Weights(16, 32, DType::kBF16);
+  Products products(device_.get());
+  LogLines log;
+  EXPECT_TRUE(Check(w, false, &products).ok());
+  EXPECT_THAT(log.lines, ElementsAre(HasSubstr("reason=a question fails (emulated)")));
+  EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
+}
+
+// The N-th call finds no memory, for all N: only the workspace must have it.
+TEST_F(OneProduct, WithoutMemoryForTheCheckTheKernelsCompute) {
+  const CudaMatrix w = Weights(16, 32, DType::kBF16);
+  const uint64_t before = device_->memory_calls();
+  {
+    Products products(device_.get());
+    ASSERT_TRUE(Check(w, false, &products).ok());
+  }
+  const uint64_t calls = device_->memory_calls() - before;
+  ASSERT_EQ(calls, 6u);
+  for (uint64_t call = 0; call < calls; ++call) {
+    SCOPED_TRACE(call);
+    Products products(device_.get());
+    device_->FailFrom(device_->memory_calls() + call, Code::kResourceExhausted);
+    LogLines log;
+    const Status status = Check(w, false, &products);
+    if (call == 0) {
+      EXPECT_EQ(status.code(), Code::kResourceExhausted);
+      continue;
+    }
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    EXPECT_THAT(log.lines, ElementsAre(HasSubstr("no memory (emulated)")));
+    EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
+  }
+}
+
+// The device is lost at the N-th call, for all N.
+TEST_F(OneProduct, ALostDeviceEndsTheCheck) {
+  uint64_t calls = 0;
+  for (uint64_t lost_at = 0; lost_at == 0 || lost_at < calls; ++lost_at) {
+    SCOPED_TRACE(lost_at);
+    device_ = DeviceWith(&library_);
+    const CudaMatrix w = Weights(16, 32, DType::kBF16);
+    const uint64_t before = device_->calls();
+    if (calls == 0) {
+      Products products(device_.get());
+      ASSERT_TRUE(Check(w, false, &products).ok());
+      calls = device_->calls() - before;
+      ASSERT_GT(calls, 20u);
+    }
+    Products products(device_.get());
+    device_->FailFrom(device_->calls() + lost_at, Code::kUnavailable);
+    // The last two calls wait for what nobody needs any more.
+    EXPECT_EQ(Check(w, false, &products).code(), lost_at + 2 < calls ? Code::kUnavailable : Code::kOk);
+    EXPECT_TRUE(device_->lost());
+  }
+}
+
+}  // namespace
+}  // namespace prefixd::cuda_test
