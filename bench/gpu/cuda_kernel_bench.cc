@@ -1,7 +1,8 @@
 // Times the kernels of the CUDA backend one by one, on the shape of a preset: it runs a step, keeps its
 // launches, and repeats those of each kernel alone, layer after layer, so that weights come from memory as in
 // a step. Each is compared with its ceiling: the larger of its bytes at --read-gb and its arithmetic at
-// --peak-tflops. The last row of a case is the step itself.
+// --peak-tflops. Products of cuBLASLt are timed as the step has them, and then by the kernel, on the same
+// memory. The last row of a case is the step itself.
 //
 // It needs libprefixd_cuda.so and a device; without one it says why and exits with code 3.
 #include <algorithm>
@@ -109,7 +110,7 @@ std::string KindOf(const RecordedLaunch& recorded) {
   const std::string name(FactsOf(recorded.launch.kernel).name.substr(1));
   if (!name.starts_with("Gemm")) return name;
   const auto& p = recorded.As<cuda::GemmParams>();
-  return name + " " + std::to_string(p.n) + "x" + std::to_string(p.k);
+  return (recorded.product ? "cuBLASLt" : name) + " " + std::to_string(p.n) + "x" + std::to_string(p.k);
 }
 
 struct Limits {
@@ -160,20 +161,29 @@ class Bench {
     double all = 0;
     for (const std::string& kind : kinds) {
       const auto& of_kind = by_kind[kind];
-      const double seconds = SecondsOf(of_kind, runs);
       Work work;
       for (const RecordedLaunch* launch : of_kind) {
         const Work one = WorkOf(c, *launch);
         work.bytes += one.bytes;
         work.flop += one.flop;
       }
+      const auto add = [&](const std::string& name, double seconds) {
+        const auto count = static_cast<double>(of_kind.size());
+        report.Add(c.name + ": " + name, seconds / count * 1e6, "us",
+                   {{"launches", count},
+                    {"gb_per_s", work.bytes / seconds / 1e9},
+                    {"tflops", work.flop / seconds / 1e12},
+                    {"of_ceiling", limits.Seconds(work) / seconds}});
+      };
+      const auto again = [&](const RecordedLaunch& recorded) { return recorder_->Repeat(recorded); };
+      const double seconds = SecondsOf(of_kind, runs, again);
       all += seconds;
-      const auto count = static_cast<double>(of_kind.size());
-      report.Add(c.name + ": " + kind, seconds / count * 1e6, "us",
-                 {{"launches", count},
-                  {"gb_per_s", work.bytes / seconds / 1e9},
-                  {"tflops", work.flop / seconds / 1e12},
-                  {"of_ceiling", limits.Seconds(work) / seconds}});
+      add(kind, seconds);
+      // Beside a product of the library, the kernel that would make it. It is not part of the step.
+      if (!of_kind.front()->product) continue;
+      add(kind + " by the kernel", SecondsOf(of_kind, runs, [&](const RecordedLaunch& recorded) {
+            return recorder_->Launch(cuda::Stream::kCompute, recorded.launch);
+          }));
     }
     const Timing step = Measure(runs, [&] { Step(c); });
     report.Add(c.name + ": step", step.median * 1e6, "us",
@@ -225,13 +235,13 @@ class Bench {
 
   // Of all launches of a kind, one after the other: the median of `runs` rounds, each of so many repeats that
   // the wait at its end does not count.
-  double SecondsOf(const std::vector<const RecordedLaunch*>& launches, int runs) {
+  template <typename Launch>
+  double SecondsOf(const std::vector<const RecordedLaunch*>& launches, int runs, const Launch& launch) {
     constexpr double kRound = 0.005;  // seconds
     const auto round = [&](int repeats) {
       const auto start = std::chrono::steady_clock::now();
       for (int i = 0; i < repeats; ++i) {
-        for (const RecordedLaunch* recorded : launches)
-          OrDie(recorder_->Launch(cuda::Stream::kCompute, recorded->launch));
+        for (const RecordedLaunch* recorded : launches) OrDie(launch(*recorded));
       }
       OrDie(recorder_->Synchronize(OrDie(recorder_->Record(cuda::Stream::kCompute))));
       return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
