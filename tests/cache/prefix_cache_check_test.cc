@@ -326,7 +326,9 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedTransfers) {
                  s.inside.loads.insert(std::move(load));
                }),
                "the node of transfer .+ is gone");
-  EXPECT_DEATH(Damaged([](Scene& s) { s.inside.tree.ClearBlock(s.Node(kSpilling), Tier::kDevice); }),
+  EXPECT_DEATH(Damaged([](Scene& s) {
+                 s.inside.tree.ClearBlock(s.Node(kSpilling), s.Running(kSpilling).from);
+               }),
                "the source of transfer .+ is gone");
   EXPECT_DEATH(Damaged([](Scene& s) { s.Running(kLoading).from = Tier::kHost; }),
                "the source of transfer .+ is gone");
