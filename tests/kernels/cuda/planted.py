@@ -115,7 +115,8 @@ BUGS = [
 # What --smoke plants: for each kernel of kernel_table.h a bug and the tests that run this kernel and no other
 # one of the group, and a bug of the plan. The bugs of a group are planted together.
 SMOKE = [
-    {"Embed": ("embed_row", "CudaRows.Embed*-*Large*"),
+    {"Dummy": ("dummy_index", "CudaRows.Dummy*"),
+     "Embed": ("embed_row", "CudaRows.Embed*-*Large*"),
      "RmsNorm": ("norm_weight", "CudaRows.RmsNorm*"),
      "Gather": ("gather_index", "CudaRows.Gather*"),
      "Activate": ("activation_up", "CudaRows.Activations*"),
