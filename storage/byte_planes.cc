@@ -9,15 +9,24 @@
 namespace prefixd {
 namespace {
 
-// The loops of these two have no branches and no dependence between elements, so the compiler makes vectors
-// of them for every instruction set: a plane of a word is a shift and a narrowing.
-template <typename Word>
-void Split(const std::byte* elements, size_t count, std::byte* planes) {
-  for (size_t p = 0; p < sizeof(Word); ++p) {
+// The loops of these have no branches and no dependence between elements, so the compiler makes vectors of
+// them for every instruction set: a plane of a word is a shift and a narrowing.
+
+void Split2(const std::byte* elements, size_t count, std::byte* __restrict low, std::byte* __restrict high) {
+  for (size_t i = 0; i < count; ++i) {
+    uint16_t word;
+    std::memcpy(&word, elements + i * sizeof word, sizeof word);
+    low[i] = static_cast<std::byte>(word);
+    high[i] = static_cast<std::byte>(word >> 8);
+  }
+}
+
+void Split4(const std::byte* elements, size_t count, std::byte* planes) {
+  for (size_t p = 0; p < sizeof(uint32_t); ++p) {
     std::byte* __restrict const plane = planes + p * count;
     for (size_t i = 0; i < count; ++i) {
-      Word word;
-      std::memcpy(&word, elements + i * sizeof(Word), sizeof word);
+      uint32_t word;
+      std::memcpy(&word, elements + i * sizeof word, sizeof word);
       plane[i] = static_cast<std::byte>(word >> (8 * p));
     }
   }
@@ -60,10 +69,10 @@ void SplitPlanes(size_t element_bytes, std::span<const std::byte> elements, std:
       std::memcpy(planes.data(), elements.data(), elements.size());
       break;
     case 2:
-      Split<uint16_t>(elements.data(), elements.size() / 2, planes.data());
+      Split2(elements.data(), elements.size() / 2, planes.data(), planes.data() + elements.size() / 2);
       break;
     default:
-      Split<uint32_t>(elements.data(), elements.size() / 4, planes.data());
+      Split4(elements.data(), elements.size() / 4, planes.data());
   }
 }
 
