@@ -76,10 +76,17 @@ struct StagedEnds {
   std::string head;
   std::string tail;
 
-  void Append(uint64_t offset, std::string_view data) {
+  // What was written from `offset` on is replaced.
+  void Write(uint64_t offset, std::string_view data) {
+    Truncate(offset);
     if (offset < head_bytes) head += data.substr(0, head_bytes - offset);
     const uint64_t skipped = offset < tail_at ? tail_at - offset : 0;
     if (skipped < data.size()) tail += data.substr(skipped);
+  }
+  void Truncate(uint64_t size) {
+    if (size < head.size()) head.resize(size);
+    const uint64_t kept = size - std::min(size, tail_at);
+    if (kept < tail.size()) tail.resize(kept);
   }
 };
 
@@ -96,25 +103,31 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
         ends_(std::move(ends)) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* context) override {
-    uint64_t part = 0;
-    IOStatus verdict = watch_.Before(FileOperation::kAppend, path_, size_, data.size(), &part);
-    const Slice written(data.data(), verdict.ok() ? data.size() : std::min<uint64_t>(part, data.size()));
-    if (!watch_.ledger->Grow(path_, size_ + written.size())) {
-      return ToRocksdb(ResourceExhausted("the disk cache's limit of " +
-                                         std::to_string(watch_.ledger->limit()) +
-                                         " bytes forbids a write to " + path_));
-    }
-    IOStatus status =
-        written.empty() ? IOStatus::OK() : HideNoSpace(target()->Append(written, options, context));
-    if (status.ok() && ends_ != nullptr) ends_->Append(size_, {written.data(), written.size()});
-    if (status.ok()) size_ += written.size();
-    if (!verdict.ok()) return verdict;
-    if (status.ok()) watch_.After(FileOperation::kAppend, path_, size_ - written.size(), written.size());
-    return status;
+    return Write(size_, data, 1, [&](const Slice& part) { return target()->Append(part, options, context); });
   }
   IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
                   IODebugContext* context) override {
     return Append(data, options, context);
+  }
+  // A direct write: of whole sectors. It may replace the last ones, which were padded.
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            IODebugContext* context) override {
+    return Write(offset, data, GetRequiredBufferAlignment(), [&](const Slice& part) {
+      return target()->PositionedAppend(part, offset, options, context);
+    });
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            const rocksdb::DataVerificationInfo&, IODebugContext* context) override {
+    return PositionedAppend(data, offset, options, context);
+  }
+  // Takes the padding away.
+  IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* context) override {
+    IOStatus status = HideNoSpace(target()->Truncate(size, options, context));
+    if (!status.ok()) return status;
+    size_ = size;
+    if (ends_ != nullptr) ends_->Truncate(size);
+    watch_.ledger->Remeasure(path_);
+    return status;
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* context) override {
     return watch_.Run(FileOperation::kSync, path_, [&] { return target()->Sync(options, context); });
@@ -134,6 +147,29 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus Allocate(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
 
  private:
+  // Writes `data` at `offset` by `write`, which gets the part of it, in units of `unit` bytes, that the
+  // observer lets through.
+  template <typename F>
+  IOStatus Write(uint64_t offset, const Slice& data, uint64_t unit, const F& write) {
+    uint64_t part = 0;
+    const IOStatus verdict = watch_.Before(FileOperation::kAppend, path_, offset, data.size(), &part);
+    if (verdict.ok()) part = data.size();
+    part = std::min<uint64_t>(part, data.size());
+    const Slice written(data.data(), part - part % unit);
+    const uint64_t size = std::max(size_, offset + written.size());
+    if (!watch_.ledger->Grow(path_, size)) {
+      return ToRocksdb(ResourceExhausted("the disk cache's limit of " +
+                                         std::to_string(watch_.ledger->limit()) +
+                                         " bytes forbids a write to " + path_));
+    }
+    const IOStatus status = written.empty() ? IOStatus::OK() : HideNoSpace(write(written));
+    if (status.ok() && ends_ != nullptr) ends_->Write(offset, {written.data(), written.size()});
+    if (status.ok()) size_ = size;
+    if (!verdict.ok()) return verdict;
+    if (status.ok()) watch_.After(FileOperation::kAppend, path_, offset, written.size());
+    return status;
+  }
+
   const std::string path_;
   uint64_t size_;
   const Watch watch_;
@@ -416,64 +452,6 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   const Watch watch_;
   std::string staging_;
   std::shared_ptr<StagedEnds> staged_ends_;
-};
-
-// The file system of a reader: that of the operating system, without any operation that changes a file.
-class ReadOnlyFileSystem final : public rocksdb::FileSystemWrapper {
- public:
-  ReadOnlyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
-  static const char* kClassName() { return "PrefixdReadOnlyFileSystem"; }
-  const char* Name() const override { return kClassName(); }
-
-  IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions&,
-                           std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions&,
-                              std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus ReuseWritableFile(const std::string& path, const std::string&, const rocksdb::FileOptions&,
-                             std::unique_ptr<rocksdb::FSWritableFile>*, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus NewRandomRWFile(const std::string& path, const rocksdb::FileOptions&,
-                           std::unique_ptr<rocksdb::FSRandomRWFile>*, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus DeleteFile(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus Truncate(const std::string& path, size_t, const IOOptions&, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus CreateDir(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Refuse(path);
-  }
-  // RocksDB asks for the directory of the database, which is there.
-  IOStatus CreateDirIfMissing(const std::string& path, const IOOptions& options,
-                              IODebugContext* context) override {
-    return target()->FileExists(path, options, context);
-  }
-  IOStatus DeleteDir(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Refuse(path);
-  }
-  IOStatus RenameFile(const std::string& from, const std::string&, const IOOptions&,
-                      IODebugContext*) override {
-    return Refuse(from);
-  }
-  IOStatus LinkFile(const std::string& from, const std::string&, const IOOptions&, IODebugContext*) override {
-    return Refuse(from);
-  }
-  IOStatus LockFile(const std::string& path, const IOOptions&, rocksdb::FileLock**,
-                    IODebugContext*) override {
-    return Refuse(path);
-  }
-
- private:
-  static IOStatus Refuse(const std::string& path) {
-    return IOStatus::NotSupported("a reader of the disk cache changes nothing", path);
-  }
 };
 
 // RocksDB's own log lines. It has no log file, which would count; warnings go to ours.

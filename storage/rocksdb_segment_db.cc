@@ -1,4 +1,4 @@
-// The only unit that knows RocksDB; rocksdb_files.h is a part of it.
+// The only unit that knows RocksDB; rocksdb_files.h and rocksdb_read_only.h are parts of it.
 //
 // RocksDB is used as a set of immutable tables with a manifest. Nothing is ever written through its write
 // path, so its write-ahead log stays empty, its memtable too, and there is nothing to compact. A segment is
@@ -27,6 +27,7 @@
 
 #include "base/mutex.h"
 #include "storage/rocksdb_files.h"
+#include "storage/rocksdb_read_only.h"
 #include "storage/segment_db.h"
 
 namespace prefixd {
@@ -296,8 +297,7 @@ rocksdb::Status RocksdbSegmentDb::WriteTable(const std::string& file, uint32_t n
                                              std::span<const std::string_view> records,
                                              std::string_view directory) {
   rocksdb::EnvOptions env_options(options_);
-  env_options.bytes_per_sync = options_.bytes_per_sync;
-  // The page cache need not keep what nobody reads from it.
+  env_options.use_direct_writes = options_.use_direct_reads;  // the page cache takes time, and is of no use
   rocksdb::SstFileWriter writer(env_options, options_, nullptr,
                                 /*invalidate_page_cache=*/options_.use_direct_reads);
   rocksdb::Status status = writer.Open(file);

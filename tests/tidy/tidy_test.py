@@ -32,7 +32,7 @@ EDGES = {
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.
 THIRD_PARTY = {
-    "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_files\.h",
+    "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_(files|read_only)\.h",
     "xxhash.h": r"hashing/\w+\.cc",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",
