@@ -11,12 +11,14 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/log.h"
 #include "storage/byte_ledger.h"
+#include "storage/contiguous_buffer.h"
 #include "storage/file_observer.h"
 
 namespace prefixd {
@@ -93,14 +95,16 @@ struct StagedEnds {
 // A file that RocksDB writes: the ledger grows before the file does.
 class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  // `ends` may be null.
+  // `ends` and `buffer`, for direct writes, may be null.
   WatchedWritableFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, std::string path, uint64_t size,
-                      const Watch& watch, std::shared_ptr<StagedEnds> ends = nullptr)
+                      const Watch& watch, std::shared_ptr<StagedEnds> ends = nullptr,
+                      std::shared_ptr<ContiguousBuffer> buffer = nullptr)
       : FSWritableFileOwnerWrapper(std::move(file)),
         path_(std::move(path)),
         size_(size),
         watch_(watch),
-        ends_(std::move(ends)) {}
+        ends_(std::move(ends)),
+        buffer_(std::move(buffer)) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* context) override {
     return Write(size_, data, 1, [&](const Slice& part) { return target()->Append(part, options, context); });
@@ -113,7 +117,9 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
                             IODebugContext* context) override {
     return Write(offset, data, GetRequiredBufferAlignment(), [&](const Slice& part) {
-      return target()->PositionedAppend(part, offset, options, context);
+      std::span<const char> from(part.data(), part.size());
+      if (buffer_ != nullptr) from = buffer_->Copy(from);
+      return target()->PositionedAppend(Slice(from.data(), from.size()), offset, options, context);
     });
   }
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
@@ -174,6 +180,7 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   uint64_t size_;
   const Watch watch_;
   const std::shared_ptr<StagedEnds> ends_;
+  const std::shared_ptr<ContiguousBuffer> buffer_;
 };
 
 // MultiRead of a file that wants to see every read.
@@ -343,8 +350,9 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
     (void)watch_.ledger->Grow(path, 0);
     watch_.ledger->Remeasure(path);  // it was truncated if it existed
     watch_.ledger->Remeasure(std::filesystem::path(path).parent_path().string());
-    *file = std::make_unique<WatchedWritableFile>(std::move(*file), path, 0, watch_,
-                                                  IsStaged(path) ? staged_ends_ : nullptr);
+    const bool staged = IsStaged(path);
+    *file = std::make_unique<WatchedWritableFile>(
+        std::move(*file), path, 0, watch_, staged ? staged_ends_ : nullptr, staged ? buffer_ : nullptr);
     return status;
   }
   IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -452,6 +460,7 @@ class WatchedFileSystem final : public rocksdb::FileSystemWrapper {
   const Watch watch_;
   std::string staging_;
   std::shared_ptr<StagedEnds> staged_ends_;
+  const std::shared_ptr<ContiguousBuffer> buffer_ = std::make_shared<ContiguousBuffer>();
 };
 
 // RocksDB's own log lines. It has no log file, which would count; warnings go to ours.
