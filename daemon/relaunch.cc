@@ -14,6 +14,8 @@
 #include <system_error>
 #include <vector>
 
+#include "daemon/http/listen.h"
+
 namespace prefixd {
 namespace {
 
@@ -35,7 +37,7 @@ int InheritedListener(const std::string& address) {
   if (error != std::errc() || fd <= STDERR_FILENO || !IsListening(fd)) return -1;
   if (value.substr(static_cast<size_t>(end - value.data())) != " " + address ||
       fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-    close(fd);
+    CloseListener(fd);
     return -1;
   }
   return fd;

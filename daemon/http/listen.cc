@@ -132,12 +132,23 @@ std::string UrlOf(int fd, const std::string& fallback) {
 }  // namespace
 
 Listener AdoptListener(int fd, const std::string& address) {
-  int listens = 0, family = 0;
-  socklen_t length = sizeof(int);
+  int listens = 0;
+  socklen_t length = sizeof listens;
   PREFIXD_CHECK(::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1) << fd;
-  PREFIXD_CHECK(::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) << fd;
-  if (family != AF_UNIX) return {.fd = fd, .family = family, .url = UrlOf(fd, address)};
-  return {.fd = fd, .family = family, .url = address, .unix_path = address.substr(kUnixPrefix.size())};
+  sockaddr_storage name{};
+  length = sizeof name;
+  PREFIXD_CHECK(::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) == 0) << fd;
+  if (name.ss_family != AF_UNIX) return {.fd = fd, .family = name.ss_family, .url = UrlOf(fd, address)};
+  return {.fd = fd,
+          .family = AF_UNIX,
+          .url = address,
+          .unix_path = reinterpret_cast<const sockaddr_un&>(name).sun_path};
+}
+
+void CloseListener(int fd) {
+  const Listener listener = AdoptListener(fd, "");
+  ::close(fd);
+  if (!listener.unix_path.empty()) ::unlink(listener.unix_path.c_str());
 }
 
 Result<Listener> ListenOn(const std::string& address) {

@@ -22,4 +22,8 @@ Result<Listener> ListenOn(const std::string& address);
 // `fd` is a listening socket.
 Listener AdoptListener(int fd, const std::string& address);
 
+// Closes a listening socket that nobody takes over; the file of a Unix socket goes with it. The same
+// requirement.
+void CloseListener(int fd);
+
 }  // namespace prefixd

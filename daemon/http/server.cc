@@ -142,7 +142,7 @@ bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle
 
 int HttpServer::HandOverListener() {
   PREFIXD_CHECK(impl_->accepting) << "the listening socket is closed";
-  const int copy = ::fcntl(impl_->listener.fd, F_DUPFD_CLOEXEC, 0);
+  const int copy = ::fcntl(impl_->listener.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   impl_->handed_over = copy >= 0;
   return copy;
 }

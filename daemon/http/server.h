@@ -75,8 +75,9 @@ class HttpServer {
   InflightStats inflight() const;
 
   // For a server that follows this one, in this process or the next: returns a descriptor of the listening
-  // socket, which the caller owns. What this server does not accept any more waits for the other, and the
-  // file of a Unix socket stays. -1: there is no free descriptor. Call it before StopAccepting.
+  // socket, none of the standard ones, which the caller owns. What this server does not accept any more waits
+  // for the other, and the file of a Unix socket stays; CloseListener (listen.h) is for a caller who has no
+  // other. -1: there is no free descriptor. Call it before StopAccepting.
   int HandOverListener();
   // Accepts no more connections. Idle connections close now, the others after their response.
   void StopAccepting();

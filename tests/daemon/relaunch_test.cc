@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "base/check.h"
 #include "daemon/http/listen.h"
+#include "tests/support/temp_dir.h"
 
 namespace prefixd {
 namespace {
@@ -51,6 +53,17 @@ TEST_F(RelaunchTest, TheListenerIsInheritedByItsAddress) {
 TEST_F(RelaunchTest, AListenerOfAnotherAddressIsClosed) {
   EXPECT_EQ(Inherit(std::to_string(fd_) + " " + kAddress, "127.0.0.1:8080"), -1);
   EXPECT_FALSE(IsOpen(fd_));
+}
+
+TEST_F(RelaunchTest, TheFileOfAnotherAddressGoes) {
+  const testing_support::TempDir folder;
+  const std::string path = (folder.path() / "socket").string();
+  const Result<Listener> listener = ListenOn("unix:" + path);
+  ASSERT_TRUE(listener.ok()) << listener.status().ToString();
+  ASSERT_TRUE(std::filesystem::exists(path));
+  EXPECT_EQ(Inherit(std::to_string(listener->fd) + " unix:" + path), -1);
+  EXPECT_FALSE(IsOpen(listener->fd));
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST_F(RelaunchTest, WhatIsNoListenerIsLeftAlone) {

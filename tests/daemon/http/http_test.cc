@@ -11,6 +11,7 @@
 #include <set>
 #include <thread>
 
+#include "daemon/http/listen.h"
 #include "tests/daemon/http/http_fixture.h"
 
 namespace prefixd {
@@ -427,6 +428,23 @@ TEST_F(HttpServerTest, AServerTakesOverTheListenerOfAnother) {
     server_.reset();
   }
   EXPECT_FALSE(std::filesystem::exists(path)) << "the last server removes it";
+}
+
+TEST_F(HttpServerTest, AListenerThatNobodyTakesOverLeavesNoFile) {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("prefixd-no-heir-" + std::to_string(::getpid()) + ".sock");
+  options_.listen = "unix:" + path;
+  Start();
+  const int standard = ::dup(STDIN_FILENO);
+  ::close(STDIN_FILENO);  // a free number that the next program could not tell from its own stdin
+  const int listener = server_->HandOverListener();
+  EXPECT_EQ(::dup2(standard, STDIN_FILENO), STDIN_FILENO);
+  ::close(standard);
+  EXPECT_GT(listener, STDERR_FILENO);
+  server_.reset();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  CloseListener(listener);
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST_F(HttpServerTest, ABusyPortIsNamedWithTheRemedy) {
