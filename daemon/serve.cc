@@ -15,6 +15,7 @@
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
 #include "daemon/engine_thread.h"
+#include "daemon/http/listen.h"
 #include "daemon/http/router.h"
 #include "daemon/http/server.h"
 #include "daemon/limit_table.h"
@@ -221,7 +222,7 @@ class ServerProcess {
 
   // The device is lost: every step fails, and ends its requests with an error. New ones are answered 503
   // while what the host tier has alone goes to the disk cache. Then the process executes its program again,
-  // once. After a signal it ends in its place.
+  // once, also when the disk was too slow. After a signal it ends in its place.
   ExitCode Recover(StopSignals& signals) {
     state_.set_phase(ServerPhase::kDraining);
     NotifyStatus("the device is lost");
@@ -233,22 +234,23 @@ class ServerProcess {
                                    [this] { return loaded_.engine->idle() && server_->WaitIdle(0); });
     if (ended == Waited::kSecondSignal) EndAtOnce();
     const double deadline = begun + static_cast<double>(options_.drain_seconds);
-    SpillAll(signals, deadline);
+    const bool written = SpillAll(signals, deadline);
     const int listener = stopping_ || WasRelaunched() ? -1 : server_->HandOverListener();
     server_->InterruptExchanges();
     if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSecondSignal) EndAtOnce();
-    Close(signals, deadline + kCloseSeconds);
-    if (stopping_) {
+    const bool closed = written && Close(signals, deadline + kCloseSeconds);
+    if (!stopping_ && !WasRelaunched()) {
+      Log(LogLevel::kWarning, "the process begins anew, because no process may use a lost device again");
+      Log(LogLevel::kError, Relaunch(listener, options_.listen).message());
+    } else if (stopping_ && closed) {
       Log(LogLevel::kInfo, "stopped");
-      return kExitOk;
-    }
-    if (WasRelaunched()) {
+    } else if (!stopping_) {
       Log(LogLevel::kError, "the device is lost again; ended");
-      return kExitFailed;
     }
-    Log(LogLevel::kWarning, "the process begins anew, because no process may use a lost device again");
-    Log(LogLevel::kError, Relaunch(listener, options_.listen).message());
-    return kExitFailed;
+    if (listener >= 0) CloseListener(listener);
+    const ExitCode code = stopping_ && closed ? kExitOk : kExitFailed;
+    if (!closed) ExitNow(code);
+    return code;
   }
 
   ExitCode Drain(StopSignals& signals) {
@@ -266,8 +268,7 @@ class ServerProcess {
     }
     server_->InterruptExchanges();  // bodies that have not arrived in full
     if (WaitForConnections(signals, kLastConnectionsSeconds) == Waited::kSecondSignal) EndAtOnce();
-    SpillAll(signals, deadline);
-    Close(signals, deadline + kCloseSeconds);
+    if (!SpillAll(signals, deadline) || !Close(signals, deadline + kCloseSeconds)) ExitNow(kExitFailed);
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
   }
@@ -278,11 +279,11 @@ class ServerProcess {
   }
 
   // Writes what is worth it to the disk cache, until the deadline. What was decided for it before has a
-  // second in any case; without time to drain it is all that is written. Ends the process when this was too
-  // short.
-  void SpillAll(StopSignals& signals, double deadline) {
+  // second in any case; without time to drain it is all that is written. Returns false when this was too
+  // short: the disk may hang, so nothing may wait for it any more.
+  bool SpillAll(StopSignals& signals, double deadline) {
     const DiskPlan& disk = plan_.tiers.disk;
-    if (!disk.on) return;
+    if (!disk.on) return true;
     const double begun = clock_.NowSeconds();
     const DiskStoreStats before = loaded_.tiers->disk().store;
     const bool spills = options_.drain_seconds > 0;
@@ -294,18 +295,18 @@ class ServerProcess {
       return (stats.spills_all || !spills) && stats.pending_disk_blocks == 0;
     });
     if (spilled == Waited::kSecondSignal) EndAtOnce();
-    std::future<Status> sync = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
+    synced_ = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });
     const Waited synced = WaitUntil(signals, std::max(deadline, clock_.NowSeconds() + kSyncSeconds),
-                                    [&sync] { return IsReady(sync); });
+                                    [this] { return IsReady(synced_); });
     if (synced == Waited::kSecondSignal) EndAtOnce();
     if (spilled == Waited::kLate || synced == Waited::kLate) {
       Log(LogLevel::kError, "drain-seconds ran out before the disk cache was written",
           {{"seconds", clock_.NowSeconds() - begun},
            {"spilled", spilled == Waited::kDone ? "all" : "a part"}});
-      ExitNow(kExitFailed);  // the disk may hang
+      return false;
     }
-    const Status status = sync.get();
-    LogWritten(before, status, clock_.NowSeconds() - begun);
+    LogWritten(before, synced_.get(), clock_.NowSeconds() - begun);
+    return true;
   }
 
   // What a drain has done with the blocks that were in memory alone.
@@ -327,20 +328,20 @@ class ServerProcess {
         {{"bytes", written}, {"seconds", seconds}});
   }
 
-  // Destroys what waits for the disk: jobs of the tiers that have not ended, and the store. Ends the process
-  // when that is too slow.
-  void Close(StopSignals& signals, double deadline) {
+  // Destroys what waits for the disk: jobs of the tiers that have not ended, and the store. Returns false
+  // when that is too slow, as SpillAll.
+  bool Close(StopSignals& signals, double deadline) {
     engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
-    std::future<void> closed = std::async(std::launch::async, [this] {
+    closed_ = std::async(std::launch::async, [this] {
       loaded_.engine.reset();
       loaded_.tiers.reset();
     });
-    const Waited waited = WaitUntil(signals, deadline, [&closed] { return IsReady(closed); });
-    if (waited == Waited::kDone) return;
+    const Waited waited = WaitUntil(signals, deadline, [this] { return IsReady(closed_); });
+    if (waited == Waited::kDone) return true;
     if (waited == Waited::kSecondSignal) EndAtOnce();
     Log(LogLevel::kError, "the disk cache hangs; ended without closing it");
-    ExitNow(kExitFailed);
+    return false;
   }
 
   // After a second signal, when no request is left that could be cut.
@@ -404,6 +405,9 @@ class ServerProcess {
   std::unique_ptr<EngineAdapter> tokens_;
   std::unique_ptr<HttpServer> server_;  // destroyed before the members that its handlers use
   std::unique_ptr<EngineThread> engine_thread_;
+  // The last work on the disk. Whoever destroys one of them waits for it, so they are not local.
+  std::future<Status> synced_;
+  std::future<void> closed_;
 };
 
 // Logs three lines: the program, the model and the limits.

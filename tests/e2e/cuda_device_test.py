@@ -250,6 +250,23 @@ def test_a_lost_device_costs_neither_a_connection_nor_what_the_host_has(program,
         check_that_it_is_on_the_disk(daemon, answer)
 
 
+def test_a_disk_that_hangs_does_not_keep_the_process_from_beginning_anew(tmp_path):
+    program = install(tmp_path, PROGRAM.parent / "prefixd_fault")
+    lost, hangs = tmp_path / "lost", tmp_path / "hangs"
+    with Daemon(*SMALL, *tiers(tmp_path), "--drain-seconds", 1, program=program,
+                environment={"EMULATED_CUDA_LOST": str(lost), "FAULTY_DISK": f"hang:{hangs}"}) as daemon:
+        answer = fill_the_host(daemon)
+        process = daemon.process.pid
+        hangs.touch()
+        lose(daemon, lost)
+        wait_until(lambda: daemon.logged("the process begins anew"), "the next program")
+        assert daemon.logged("drain-seconds ran out before the disk cache was written")
+        hangs.unlink()
+        assert daemon._wait_until_listening() == daemon.url
+        assert daemon.process.poll() is None and daemon.process.pid == process
+        assert daemon.complete(prompt=PROMPT, max_tokens=2)["choices"][0]["text"] == answer
+
+
 def has_pending_signal(process):
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     pending, = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
