@@ -6,7 +6,8 @@
 namespace prefixd {
 
 // The thread takes no processor from another thread because it wakes up, and where all are busy it gets a
-// tenth of what the others get. It cannot be undone. Does nothing where the system does not allow it.
+// tenth of what those get that are like the thread was before. It cannot be undone. Does nothing where the
+// system does not allow it, or has put the thread into another class of scheduling.
 void RunInBackground();
 
 }  // namespace prefixd
