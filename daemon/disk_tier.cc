@@ -109,11 +109,13 @@ bool DiskTier::FinishClosing() {
 
 // --- The maintenance thread ---
 
+// The first scan is not in the background: what it has not found yet is computed again.
 void DiskTier::Run() {
-  RunInBackground();
+  bool in_background = false;
   do {
     if (std::shared_ptr<DiskStore> open = store()) {
       if (std::exchange(must_scan_, false)) ScanWhole(*open);
+      if (!std::exchange(in_background, true)) RunInBackground();
       Maintain(*open);
       if (open->NeedsReopen()) {
         open.reset();

@@ -4,8 +4,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -60,6 +62,21 @@ class HangingDisk final : public FileObserver {
   Status result_ GUARDED_BY(mutex_);
 };
 
+// Notes whether a thread in the background has asked for the time.
+class NotingClock final : public Clock {
+ public:
+  int64_t NowNanos() const override {
+    if (sched_getscheduler(0) == SCHED_BATCH) background_ = true;
+    return clock_.NowNanos();
+  }
+  int64_t UnixSeconds() const override { return clock_.UnixSeconds(); }
+  bool background() const { return background_; }
+
+ private:
+  const SystemClock clock_;
+  mutable std::atomic<bool> background_{false};
+};
+
 class DiskTierTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -67,6 +84,7 @@ class DiskTierTest : public testing::Test {
     SetLogSink([this](LogLevel, std::string_view message, std::initializer_list<LogField>) {
       MutexLock lock(mutex_);
       logged_.emplace_back(message);
+      if (message == "the disk cache is scanned") scan_policy_ = sched_getscheduler(0);
     });
   }
   void TearDown() override {
@@ -98,15 +116,26 @@ class DiskTierTest : public testing::Test {
 
   const testing_support::TempDir folder_{"/dev/shm"};
   const std::string path_ = folder_.path().string() + "/cache";
-  SystemClock clock_;
+  NotingClock clock_;
   HangingDisk disk_;
   std::unique_ptr<DiskTier> tier_;
   Mutex mutex_;
   std::vector<std::string> logged_ GUARDED_BY(mutex_);
+  int scan_policy_ GUARDED_BY(mutex_) = -1;  // of the thread that scanned, then
 };
 
 constexpr char kFails[] = "the disk cache fails; requests are served without it";
 constexpr char kWorks[] = "the disk cache works again";
+
+// What a scan has not found yet is computed again, so it does not wait for the processors to be idle.
+TEST_F(DiskTierTest, MaintenanceIsInTheBackgroundButNotTheFirstScan) {
+  Open();
+  {
+    MutexLock lock(mutex_);
+    EXPECT_EQ(scan_policy_, SCHED_OTHER);
+  }
+  WaitUntil([&] { return clock_.background(); });
+}
 
 TEST_F(DiskTierTest, AReadThatHangsIsAFailureUntilItEnds) {
   Open();
