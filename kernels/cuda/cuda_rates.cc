@@ -55,15 +55,16 @@ Result<double> SecondsOfLibrary(CudaRuntime* runtime, ProductLibrary* library, D
 
 Result<double> SecondsOfProduct(CudaRuntime* runtime, ProductLibrary* library, DType dtype, int n) {
   const int rows = n / 4;
-  const auto zeros = [runtime](size_t bytes) -> Result<DeviceMemory> {
-    PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(runtime, bytes));
-    PREFIXD_RETURN_IF_ERROR(runtime->Zero(Stream::kCompute, memory.data(), bytes));
-    return memory;
-  };
   const auto wide = static_cast<size_t>(n), high = static_cast<size_t>(rows);
-  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory w, zeros(wide * wide * DTypeBytes(dtype)));
-  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory x, zeros(high * wide * DTypeBytes(dtype)));
-  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory y, zeros(high * wide * sizeof(float)));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory w,
+                           DeviceMemory::Allocate(runtime, wide * wide * DTypeBytes(dtype)));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory x,
+                           DeviceMemory::Allocate(runtime, high * wide * DTypeBytes(dtype)));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceMemory y,
+                           DeviceMemory::Allocate(runtime, high * wide * sizeof(float)));
+  // After this nothing fails but the device, until the stream has ended.
+  for (const DeviceMemory* memory : {&w, &x, &y})
+    PREFIXD_RETURN_IF_ERROR(runtime->Zero(Stream::kCompute, memory->data(), memory->bytes()));
   const GemmParams params{.w = w.data(),
                           .x = x.data(),
                           .bias = nullptr,

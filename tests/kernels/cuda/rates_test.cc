@@ -58,6 +58,25 @@ TEST(MeasureRates, ReportsADeviceThatIsLostAtAnyCall) {
   }
 }
 
+// Nothing that was given to a stream reaches memory that has been given back: the emulation looks for that.
+TEST(MeasureRates, FindsNoMemoryAtAnyCall) {
+  uint64_t calls = 0;
+  {
+    EmulatedRuntime runtime({.exact_products = false});
+    ASSERT_TRUE(MeasureRates(&runtime, nullptr, DType::kBF16).ok());
+    calls = runtime.memory_calls();
+  }
+  ASSERT_EQ(calls % 3, 2u) << "three for each size of a product, and two for the copy";
+  for (uint64_t call = 0; call < calls; ++call) {
+    EmulatedRuntime runtime({.exact_products = false});
+    runtime.FailFrom(call, Code::kResourceExhausted);
+    runtime.Hold(cuda::Stream::kCompute, call < 3);  // where nothing waits for the stream
+    EXPECT_EQ(MeasureRates(&runtime, nullptr, DType::kBF16).status().code(), Code::kResourceExhausted)
+        << call;
+    runtime.Hold(cuda::Stream::kCompute, false);
+  }
+}
+
 TEST(MeasureRates, NeedsMemory) {
   EmulatedRuntime runtime({.bytes = size_t{1} << 20});
   EXPECT_EQ(MeasureRates(&runtime, nullptr, DType::kBF16).status().code(), Code::kResourceExhausted);
