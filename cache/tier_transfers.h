@@ -67,8 +67,8 @@ class TierTransfers final : public TransferPort {
     std::function<bool(std::span<const std::byte>)> is_finite;
     std::function<void()> wake;  // may be empty; see Engine::Create
     // Lets other threads have the processor; may be empty. A worker calls it after a spill to the disk that
-    // was not late. A step waits for the slowest of its threads, so it is slowed by one spill then, not by
-    // all that wait.
+    // was not late, maybe after the destruction of the TierTransfers. A step waits for the slowest of its
+    // threads, so it is slowed by one spill then, not by all that wait.
     std::function<void()> give_way;
     const Clock* clock = nullptr;
     int64_t max_age_seconds = 0;     // records of this age are not used; 0: there is no limit

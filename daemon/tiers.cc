@@ -15,6 +15,7 @@ namespace {
 
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
+
 }  // namespace
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,

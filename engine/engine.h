@@ -71,7 +71,8 @@ struct EngineOptions {
 
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the
 // port. The port calls `wake`, from any thread, whenever a transfer has ended, and never after its
-// destruction. The engine thread calls all members of the port.
+// destruction; while a step is in flight the call does nothing. The engine thread calls all members of the
+// port.
 using LowerTiers = std::function<std::unique_ptr<TransferPort>(KvPool& pool, std::function<void()> wake)>;
 
 class Engine {
@@ -106,15 +107,15 @@ class Engine {
   // Never waits for the backend. Takes submissions and cancellations. If the step in flight has ended,
   // collects it. If no step is in flight then, takes ended transfers and launches the next step. Then reports
   // to the listeners. Returns whether it collected or launched a step. When it returns false, there is
-  // nothing to do until WaitForWork returns: a step or a transfer is under way, or there is no request. A
-  // listener must not call it.
+  // nothing to do until WaitForWork returns: a step or, without one, a transfer is under way, or there is no
+  // request. A listener must not call it.
   bool Advance();
   // Advance for a program that has nothing else to do: launches a step, waits for its end, and reports its
   // results. Returns whether there was a step. There is none when no request is queued or running, or when
   // every running request waits for its KV from a lower tier. A listener must not call it.
   bool Step();
-  // Sleeps until a request is submitted or cancelled, a step or a transfer ends, or `timeout` has passed. May
-  // return earlier.
+  // Sleeps until a request is submitted or cancelled, a step ends, a transfer ends without a step in flight,
+  // or `timeout` has passed. May return earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
 
   // Changes while the engine works: with every turn of the engine thread that is not waiting for the backend,

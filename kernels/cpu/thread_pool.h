@@ -4,7 +4,8 @@
 // The pool has one owner, which calls Run() from one thread at a time. A worker spins for some tens of
 // microseconds after a round, because the next round usually follows soon. Then it sleeps, so that other
 // processes get the core. A round never waits for a worker that has not taken a unit: the caller takes the
-// remaining units itself. A round does wait for units that a worker has taken.
+// remaining units itself. A round does wait for units that a worker has taken; then the caller spins and
+// sleeps in the same way.
 //
 // Invariants
 //   1. Run() returns after every unit has run exactly once. The caller then sees everything that the units
