@@ -45,13 +45,6 @@ bool IsExpired(const TierTransfers::Options& options, uint64_t created) {
   return options.max_age_seconds > 0 && limit >= 0 && created <= static_cast<uint64_t>(limit);
 }
 
-// A block of the own thread in host memory, on its way to or from the device.
-std::span<std::byte> StagedBlock(size_t bytes) {
-  static thread_local std::vector<std::byte> staged;
-  staged.resize(bytes);
-  return staged;
-}
-
 }  // namespace
 
 struct TierTransfers::Outcome {
@@ -97,8 +90,9 @@ TierTransfers::TierTransfers(Options options, BlockStore* store, const Executors
       shared_(std::make_shared<Shared>()) {
   PREFIXD_CHECK(executors.loads != nullptr && executors.spills != nullptr && executors.copies != nullptr);
   PREFIXD_CHECK(options_->clock != nullptr);
-  PREFIXD_CHECK((options_->device_block || options_->read_device) && options_->is_finite &&
-                options_->block_bytes > 0);
+  PREFIXD_CHECK(options_->device_block ||
+                (options_->read_device && options_->write_device && options_->stage));
+  PREFIXD_CHECK(options_->is_finite && options_->block_bytes > 0) << options_->block_bytes;
 }
 
 TierTransfers::~TierTransfers() {
@@ -220,12 +214,14 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
                           Outcome* outcome) {
   const Transfer& transfer = outcome->transfer;
   const bool on_device = transfer.from == Tier::kDevice;
+  std::shared_ptr<std::byte> staged;
   std::span<const std::byte> payload;
   if (on_device && !options.device_block) {
-    const std::span<std::byte> staged = StagedBlock(options.block_bytes);
-    if (!options.read_device(transfer.from_block, staged).ok())
+    staged = options.stage();
+    const std::span<std::byte> block(staged.get(), options.block_bytes);
+    if (!options.read_device(transfer.from_block, block).ok())
       return outcome->Fail(Tier::kDevice, TierError::kRead);
-    payload = staged;
+    payload = block;
   } else {
     payload = on_device ? options.device_block(transfer.from_block) : options.host_block(transfer.from_block);
   }
@@ -244,6 +240,7 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
                     .tokens = tokens},
                    static_cast<uint64_t>(std::max<int64_t>(options.clock->UnixSeconds(), 0)),
                    EncodePayload(options.codec.codec, options.codec.element_bytes, payload, &compressed));
+  staged = nullptr;  // others need it, and the disk may take its time
   outcome->bytes = record.size();
   std::vector<StoreEntry> batch;
   batch.push_back({.key = transfer.key, .record = std::move(record), .cost = transfer.cost});
@@ -281,14 +278,15 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
     if (options.drops != nullptr) options.drops->Add(transfer.key, DropReason::kExpired);
     return;
   }
-  const bool copies = !options.device_block;
   if (defect == RecordDefect::kNone) {
-    defect = ReadRecordPayload(
-        record, copies ? StagedBlock(options.block_bytes) : options.device_block(transfer.to_block));
+    const std::shared_ptr<std::byte> staged = options.device_block ? nullptr : options.stage();
+    const std::span<std::byte> block = options.device_block ? options.device_block(transfer.to_block)
+                                                            : std::span(staged.get(), options.block_bytes);
+    defect = ReadRecordPayload(record, block);
+    if (defect == RecordDefect::kNone && staged != nullptr &&
+        !options.write_device(block, transfer.to_block).ok())
+      return outcome->Fail(Tier::kDevice, TierError::kWrite);
   }
-  if (defect == RecordDefect::kNone && copies &&
-      !options.write_device(StagedBlock(options.block_bytes), transfer.to_block).ok())
-    return outcome->Fail(Tier::kDevice, TierError::kWrite);
   if (defect != RecordDefect::kNone) {
     outcome->result = TransferResult::kCorrupt;
     outcome->failure = FailureOf(defect);

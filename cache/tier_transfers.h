@@ -59,9 +59,14 @@ class TierTransfers final : public TransferPort {
     std::function<std::span<std::byte>(BlockId)> device_block;
     // For device blocks that the host cannot address, in place of `device_block`: they copy the bytes of a
     // block to the host, and to the device, and return when that has ended. They fail with the device, and
-    // the error counts at the tier kDevice. Called by workers.
+    // the error counts at the tier kDevice. The memory of the host is that of `host_block` or of `stage`.
+    // Called by workers.
     std::function<Status(BlockId from, std::span<std::byte> to)> read_device;
     std::function<Status(std::span<const std::byte> from, BlockId to)> write_device;
+    // Lends memory of the host for such a block on its way between device and disk, until the result is
+    // destroyed. It may wait for what it has lent; a worker has one at a time, and none while it reads or
+    // writes the disk.
+    std::function<std::shared_ptr<std::byte>()> stage;
     std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
     // Whether all values of a block's KV are finite. Called by workers.
     std::function<bool(std::span<const std::byte>)> is_finite;

@@ -85,6 +85,7 @@ LowerTiers Tiers::lower_tiers() {
       options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
         return copier_->Write(from, pool, to);
       };
+      options.stage = [this] { return copier_->Stage(); };
     }
     if (host_ != nullptr) options.host_block = block_of(*host_);
     options.is_finite = [dtype = layout_.dtype](std::span<const std::byte> bytes) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/check.h"
@@ -77,14 +78,19 @@ class KvPool {
   std::byte* base_ = nullptr;
 };
 
-// Copies blocks of pools that the host cannot address, from and to memory of the host; that of AllocateHostKv
-// takes the least. A call returns when its copy has ended, and comes after every CopyBlock that returned
-// before. It touches no block that a step in flight uses: the caller sees to that. Any thread.
+// Copies blocks of pools that the host cannot address, from and to memory of the host that a copy takes
+// without a detour: that of AllocateHostKv, and that which Stage lends. A call returns when its copy has
+// ended, and comes after every CopyBlock that returned before. It touches no block that a step in flight
+// uses: the caller sees to that. Any thread.
 class KvCopier {
  public:
-  static constexpr size_t kMostBuffers = 8;  // blocks of memory of the host that it has, at most
+  static constexpr size_t kMostBuffers = 8;  // blocks that Stage lends at one time
   virtual ~KvCopier() = default;
-  // Both sides have the bytes of a block. kUnavailable: the device failed.
+  // Lends memory of the host for a block, until the last copy of the result is destroyed. Waits while all of
+  // it is lent, so a thread asks for one block at a time.
+  virtual std::shared_ptr<std::byte> Stage() = 0;
+  // Both sides have the bytes of a block; that of the host is of AllocateHostKv or of Stage. kUnavailable:
+  // the device failed.
   virtual Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) = 0;
   virtual Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) = 0;
 };

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -200,7 +201,9 @@ class Bench {
 
   // Random numbers in every block: zeros take less power, so the device runs faster.
   void FillPool(const KvLayout& layout) {
-    std::vector<std::byte> block(layout.BlockBytes());
+    const auto copier = OrDie(backend_->CreateKvCopier(layout));
+    const std::shared_ptr<std::byte> staged = copier->Stage();
+    const std::span<std::byte> block(staged.get(), layout.BlockBytes());
     Prng prng(2);
     for (size_t i = 0; i + 2 <= block.size(); i += 2) {
       // f16 of +-[1, 1.5], bf16 of +-[0.0078, 0.0312]; a pair of them is an f32 of about that size.
@@ -208,7 +211,6 @@ class Bench {
       block[i] = static_cast<std::byte>(half);
       block[i + 1] = static_cast<std::byte>(half >> 8);
     }
-    const auto copier = OrDie(backend_->CreateKvCopier(layout));
     for (BlockId b = 0; b < pool_->blocks(); ++b) OrDie(copier->Write(block, *pool_, b));
   }
 

@@ -1,6 +1,5 @@
 #include "kernels/cuda/cuda_kv_copier.h"
 
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -8,30 +7,45 @@
 namespace prefixd::cuda {
 
 Result<std::unique_ptr<KvCopier>> CudaKvCopier::Create(CudaRuntime* runtime, size_t block_bytes,
-                                                       const PinnedRanges* pinned) {
-  std::unique_ptr<CudaKvCopier> copier(new CudaKvCopier(runtime, block_bytes, pinned));
-  MutexLock lock(copier->mutex_);
-  for (PinnedMemory& memory : copier->memory_) {
-    PREFIXD_ASSIGN_OR_RETURN(memory, PinnedMemory::Allocate(runtime, block_bytes));
-    copier->free_.push_back(memory.data());
-  }
-  return std::unique_ptr<KvCopier>(std::move(copier));
+                                                       PinnedRanges* pinned) {
+  PREFIXD_ASSIGN_OR_RETURN(PinnedMemory buffers, PinnedMemory::Allocate(runtime, kMostBuffers * block_bytes));
+  return std::unique_ptr<KvCopier>(new CudaKvCopier(runtime, block_bytes, std::move(buffers), pinned));
 }
 
-std::byte* CudaKvCopier::Take() {
+CudaKvCopier::CudaKvCopier(CudaRuntime* runtime, size_t block_bytes, PinnedMemory buffers,
+                           PinnedRanges* pinned)
+    : runtime_(runtime), block_bytes_(block_bytes), buffers_(std::move(buffers)), pinned_(pinned) {
+  pinned_->Add({buffers_.data(), buffers_.bytes()});
   MutexLock lock(mutex_);
-  while (free_.empty()) given_back_.Wait(mutex_);
-  std::byte* const buffer = free_.back();
-  free_.pop_back();
-  return buffer;
+  for (size_t i = 0; i < kMostBuffers; ++i) free_.push_back(buffers_.data() + i * block_bytes_);
+}
+
+CudaKvCopier::~CudaKvCopier() {
+  pinned_->Remove(buffers_.data());
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(free_.size() == kMostBuffers) << kMostBuffers - free_.size() << " buffers are lent";
+}
+
+std::shared_ptr<std::byte> CudaKvCopier::Stage() {
+  std::byte* buffer = nullptr;
+  {
+    MutexLock lock(mutex_);
+    while (free_.empty()) given_back_.Wait(mutex_);
+    buffer = free_.back();
+    free_.pop_back();
+  }
+  return {buffer, [this](std::byte* lent) { GiveBack(lent); }};
 }
 
 void CudaKvCopier::GiveBack(std::byte* buffer) {
-  {
-    MutexLock lock(mutex_);
-    free_.push_back(buffer);
-  }
-  given_back_.NotifyOne();
+  MutexLock lock(mutex_);
+  free_.push_back(buffer);
+  given_back_.NotifyOne();  // within the lock: after it, the owner may have destroyed this
+}
+
+void CudaKvCopier::CheckHostSide(std::span<const std::byte> block) const {
+  PREFIXD_CHECK(block.size() == block_bytes_ && pinned_->Has(block))
+      << block.size() << " bytes, or memory that is not pinned";
 }
 
 template <typename Copy>
@@ -46,34 +60,17 @@ Status CudaKvCopier::Run(Stream stream, Mutex& mutex, const KvPool& pool, const 
   return runtime_->Synchronize(event);
 }
 
-Status CudaKvCopier::CopyOut(const KvPool& pool, BlockId from, std::byte* pinned) {
-  return Run(Stream::kSpill, spill_, pool,
-             [&] { return runtime_->CopyToHost(Stream::kSpill, pinned, pool.block(from), block_bytes_); });
-}
-
-Status CudaKvCopier::CopyIn(const std::byte* pinned, KvPool& pool, BlockId to) {
-  return Run(Stream::kLoad, load_, pool,
-             [&] { return runtime_->CopyToDevice(Stream::kLoad, pool.block(to), pinned, block_bytes_); });
-}
-
 Status CudaKvCopier::Read(const KvPool& pool, BlockId from, std::span<std::byte> to) {
-  PREFIXD_CHECK(to.size() == block_bytes_) << to.size();
-  if (pinned_->Has(to)) return CopyOut(pool, from, to.data());
-  std::byte* const buffer = Take();
-  const Status status = CopyOut(pool, from, buffer);
-  if (status.ok()) std::memcpy(to.data(), buffer, to.size());
-  GiveBack(buffer);
-  return status;
+  CheckHostSide(to);
+  return Run(Stream::kSpill, spill_, pool,
+             [&] { return runtime_->CopyToHost(Stream::kSpill, to.data(), pool.block(from), block_bytes_); });
 }
 
 Status CudaKvCopier::Write(std::span<const std::byte> from, KvPool& pool, BlockId to) {
-  PREFIXD_CHECK(from.size() == block_bytes_) << from.size();
-  if (pinned_->Has(from)) return CopyIn(from.data(), pool, to);
-  std::byte* const buffer = Take();
-  std::memcpy(buffer, from.data(), from.size());
-  const Status status = CopyIn(buffer, pool, to);
-  GiveBack(buffer);
-  return status;
+  CheckHostSide(from);
+  return Run(Stream::kLoad, load_, pool, [&] {
+    return runtime_->CopyToDevice(Stream::kLoad, pool.block(to), from.data(), block_bytes_);
+  });
 }
 
 }  // namespace prefixd::cuda

@@ -1,14 +1,13 @@
-// CudaKvCopier: the KvCopier of pools in device memory. A block of a pool of AllocateHostKv is pinned, and is
-// copied at once. Others go through pinned buffers, a block each, of which a call waits for a free one; so
-// the host memory under way is bounded. Reads use the stream kSpill and writes kLoad, beside the steps.
+// CudaKvCopier: the KvCopier of pools in device memory. The host's side of a copy is pinned: a block of a
+// pool of AllocateHostKv, or one of the buffers that it lends, whose number bounds the memory under way.
+// Reads use the stream kSpill and writes kLoad, beside the steps.
 //
 // Invariants
-//   1. A buffer is used by one call at a time, until its copy has ended.
+//   1. A buffer is lent to one caller at a time.
 //   2. Calls give work to a stream one at a time.
 //   3. A copy begins after the last CopyBlock of its pool, at the time of the call, has ended.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <vector>
 
@@ -19,28 +18,28 @@ namespace prefixd::cuda {
 
 class CudaKvCopier final : public KvCopier {
  public:
-  // `pinned` has the memory of the pools of AllocateHostKv, and outlives the result.
+  // `pinned` has the memory of the pools of AllocateHostKv, gets that of the buffers, and outlives the
+  // result.
   static Result<std::unique_ptr<KvCopier>> Create(CudaRuntime* runtime, size_t block_bytes,
-                                                  const PinnedRanges* pinned);
+                                                  PinnedRanges* pinned);
+  ~CudaKvCopier() override;
 
+  std::shared_ptr<std::byte> Stage() override;
   Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) override;
   Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) override;
 
  private:
-  CudaKvCopier(CudaRuntime* runtime, size_t block_bytes, const PinnedRanges* pinned)
-      : runtime_(runtime), block_bytes_(block_bytes), pinned_(pinned) {}
-  std::byte* Take();
+  CudaKvCopier(CudaRuntime* runtime, size_t block_bytes, PinnedMemory buffers, PinnedRanges* pinned);
   void GiveBack(std::byte* buffer);
-  // Give a copy of a block from or to pinned memory to the stream, and wait for its end.
-  Status CopyOut(const KvPool& pool, BlockId from, std::byte* pinned);
-  Status CopyIn(const std::byte* pinned, KvPool& pool, BlockId to);
+  void CheckHostSide(std::span<const std::byte> block) const;
+  // Gives a copy of a block to the stream, and waits for its end.
   template <typename Copy>
   Status Run(Stream stream, Mutex& mutex, const KvPool& pool, const Copy& copy);
 
   CudaRuntime* const runtime_;
   const size_t block_bytes_;
-  const PinnedRanges* const pinned_;
-  std::array<PinnedMemory, kMostBuffers> memory_;
+  const PinnedMemory buffers_;
+  PinnedRanges* const pinned_;
   Mutex mutex_;
   CondVar given_back_;
   std::vector<std::byte*> free_ GUARDED_BY(mutex_);

@@ -79,6 +79,14 @@ class TierTransfersTest : public testing::Test {
         std::ranges::copy(from, device_[to].begin());
         return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
       };
+      options.stage = [this] {
+        ++lent_;
+        ++lends_;
+        return std::shared_ptr<std::byte>(new std::byte[kBlockBytes], [this](std::byte* staged) {
+          --lent_;
+          delete[] staged;
+        });
+      };
     } else {
       options.device_block = [this](BlockId block) { return std::span(device_[block]); };
     }
@@ -150,6 +158,7 @@ class TierTransfersTest : public testing::Test {
 
   std::array<std::array<std::byte, kBlockBytes>, 4> device_, host_;
   std::atomic<int> wakes_{0}, ways_given_{0};
+  std::atomic<int> lent_{0}, lends_{0};  // of `stage`: now, and in all
   bool device_fails_ = false;
   uint64_t last_id_ = 0;
   ManualClock clock_;

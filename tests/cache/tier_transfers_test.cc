@@ -195,6 +195,27 @@ TEST_F(TierTransfersTest, WhatTheDeviceFailsCountsAtTheDevice) {
   for (const uint64_t count : transfers_->stats().verify_failures) EXPECT_EQ(count, 0u);
 }
 
+TEST_F(TierTransfersTest, MemoryBetweenDeviceAndDiskIsLentWhileItIsUsed) {
+  Make(0, /*copies=*/true);
+  int accesses = 0;
+  store_.on_put = store_.on_get = [&] {
+    ++accesses;
+    EXPECT_EQ(lent_, 0) << "while the disk works";
+  };
+  ASSERT_EQ(Spill(1), TransferResult::kOk);
+  ASSERT_EQ(Load(3).result, TransferResult::kOk);
+  EXPECT_EQ(accesses, 2);
+  EXPECT_EQ(lends_, 2);
+  ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
+  ASSERT_EQ(Move(Of(Tier::kHost, Tier::kDisk, 2, kNoBlock)).result, TransferResult::kOk);
+  EXPECT_EQ(lends_, 2) << "the host has memory of its own";
+  device_fails_ = true;
+  EXPECT_EQ(Spill(1), TransferResult::kFailed);
+  EXPECT_EQ(Load(3).result, TransferResult::kFailed);
+  EXPECT_EQ(lends_, 4);
+  EXPECT_EQ(lent_, 0);
+}
+
 TEST_F(TierTransfersTest, CopiesWaitNeitherForReadsNorForWritesOfTheDisk) {
   ASSERT_EQ(Spill(1), TransferResult::kOk);
   ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);

@@ -63,6 +63,7 @@ class CudaTiers {
       transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
         return copier_->Write(from, pool, to);
       };
+      transfers.stage = [this] { return copier_->Stage(); };
       transfers.host_block = [this](BlockId block) {
         return std::span(host_->block(block), options_.layout.BlockBytes());
       };

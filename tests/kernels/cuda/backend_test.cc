@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <future>
@@ -40,10 +41,18 @@ class CudaCopier : public testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return runtime_.waiting_copies(stream) >= count;
   }
+  static std::span<std::byte> SpanOf(const std::shared_ptr<std::byte>& staged) {
+    return {staged.get(), kLayout.BlockBytes()};
+  }
   Bytes Read(BlockId block) {
-    Bytes bytes = Block(0);
-    EXPECT_TRUE(copier_->Read(*pool_, block, bytes).ok());
-    return bytes;
+    const auto staged = copier_->Stage();
+    EXPECT_TRUE(copier_->Read(*pool_, block, SpanOf(staged)).ok());
+    return {staged.get(), staged.get() + kLayout.BlockBytes()};
+  }
+  Status Write(const Bytes& bytes, BlockId block) {
+    const auto staged = copier_->Stage();
+    std::ranges::copy(bytes, staged.get());
+    return copier_->Write(SpanOf(staged), *pool_, block);
   }
   template <typename Work>
   static std::future<Status> Begin(const Work& work) {
@@ -57,8 +66,8 @@ class CudaCopier : public testing::Test {
   const std::unique_ptr<KvCopier> copier_ = *backend_->CreateKvCopier(kLayout);
 };
 
-TEST_F(CudaCopier, BlocksOfAnyMemoryGoBothWays) {
-  ASSERT_TRUE(copier_->Write(Block(3), *pool_, 1).ok());
+TEST_F(CudaCopier, BlocksOfPinnedMemoryGoBothWays) {
+  ASSERT_TRUE(Write(Block(3), 1).ok());
   const std::span<std::byte> of_host(host_->block(2), kLayout.BlockBytes());
   std::ranges::copy(Block(4), of_host.begin());
   ASSERT_TRUE(copier_->Write(of_host, *pool_, 11).ok());
@@ -70,13 +79,16 @@ TEST_F(CudaCopier, BlocksOfAnyMemoryGoBothWays) {
 }
 
 TEST_F(CudaCopier, NobodyWaitsForABlockCopyButTheCopiesAfterIt) {
-  ASSERT_TRUE(copier_->Write(Block(3), *pool_, 1).ok());
+  ASSERT_TRUE(Write(Block(3), 1).ok());
   runtime_.Hold(Stream::kCompute, true);
   backend_->CopyBlock(*pool_, 1, 2);  // returns, though the stream stands still
   EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), 1u);
-  std::future<Status> write = Begin([&] { return copier_->Write(Block(5), *pool_, 1); });
-  Bytes read = Block(0);
-  std::future<Status> reads = Begin([&] { return copier_->Read(*pool_, 2, read); });
+  std::future<Status> write = Begin([&] { return Write(Block(5), 1); });
+  Bytes read;
+  std::future<Status> reads = Begin([&] {
+    read = Read(2);
+    return Status::Ok();
+  });
   EXPECT_TRUE(WaitForCopies(Stream::kLoad, 1));
   EXPECT_TRUE(WaitForCopies(Stream::kSpill, 1));
   const uint64_t work = runtime_.work();
@@ -100,21 +112,37 @@ TEST_F(CudaCopier, APoolOutlivesTheCopyWithinIt) {
   EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), 0u);
 }
 
-// The buffers for other memory are all in use.
-TEST_F(CudaCopier, BlocksOfTheHostTierTakeNoDetour) {
-  runtime_.Hold(Stream::kLoad, true);
-  std::vector<std::future<Status>> writes;
-  for (size_t i = 0; i < KvCopier::kMostBuffers + 1; ++i)
-    writes.push_back(Begin([&, i] { return copier_->Write(Block(9), *pool_, static_cast<BlockId>(i)); }));
-  EXPECT_TRUE(WaitForCopies(Stream::kLoad, KvCopier::kMostBuffers));
-  std::future<Status> read = Begin([&] {
-    return copier_->Read(*pool_, 10, {host_->block(1), kLayout.BlockBytes()});
+// Blocks of the host tier need none of it.
+TEST_F(CudaCopier, WhatIsLentIsBounded) {
+  std::vector<std::shared_ptr<std::byte>> lent;
+  for (size_t i = 0; i < KvCopier::kMostBuffers; ++i) lent.push_back(copier_->Stage());
+  for (size_t i = 0; i < lent.size(); ++i) {
+    std::ranges::copy(Block(static_cast<int>(i) + 1), lent[i].get());
+    ASSERT_TRUE(copier_->Write(SpanOf(lent[i]), *pool_, static_cast<BlockId>(i)).ok());
+  }
+  std::atomic<bool> has_one{false};
+  std::future<Status> next = Begin([&] {
+    const Status status = Write(Block(9), 10);
+    has_one = true;
+    return status;
   });
-  EXPECT_EQ(read.wait_for(kLong), std::future_status::ready);
-  EXPECT_EQ(runtime_.waiting_copies(Stream::kLoad), KvCopier::kMostBuffers) << "the last one has no buffer";
-  runtime_.Hold(Stream::kLoad, false);
-  EXPECT_TRUE(read.get().ok());
-  for (std::future<Status>& write : writes) EXPECT_TRUE(write.get().ok());
+  const std::span<std::byte> of_host(host_->block(1), kLayout.BlockBytes());
+  EXPECT_TRUE(copier_->Read(*pool_, 3, of_host).ok());
+  EXPECT_TRUE(std::ranges::equal(of_host, Block(4))) << "each has memory of its own";
+  EXPECT_FALSE(has_one) << "all of it is lent";
+  lent.pop_back();
+  ASSERT_EQ(next.wait_for(kLong), std::future_status::ready);
+  EXPECT_TRUE(next.get().ok());
+  lent.clear();
+  EXPECT_EQ(Read(10), Block(9));
+}
+
+TEST_F(CudaCopier, CopiesOfOtherMemoryAreBugs) {
+  Bytes other = Block(1);
+  const auto staged = copier_->Stage();
+  EXPECT_DEATH((void)copier_->Read(*pool_, 1, other), "not pinned");
+  EXPECT_DEATH((void)copier_->Write(other, *pool_, 1), "not pinned");
+  EXPECT_DEATH((void)copier_->Write(SpanOf(staged).first(8), *pool_, 1), "8 bytes");
 }
 
 // The device gets one piece while the host fills the next ones, and no piece is filled before its copy has
