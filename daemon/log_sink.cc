@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -117,7 +118,9 @@ void InstallLogSink(std::string_view level, LogFormat format) {
   auto logger =
       std::make_shared<spdlog::logger>("prefixd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_level(spdlog::level::trace);  // base/log.h filters
-  logger->set_pattern(format == LogFormat::kJson || journal ? "%v" : "%Y-%m-%dT%H:%M:%S.%e%z %-7l %v");
+  const std::string clear = isatty(STDERR_FILENO) == 1 ? "\x1b[K" : "";
+  logger->set_pattern(format == LogFormat::kJson || journal ? "%v"
+                                                            : clear + "%Y-%m-%dT%H:%M:%S.%e%z %-7l %v");
   logger->flush_on(spdlog::level::trace);
   for (const LevelName& entry : kLevels) {
     if (entry.name == level) SetLogLevel(entry.level);

@@ -14,7 +14,8 @@ namespace prefixd {
 enum class LogFormat { kText, kJson };
 
 // Installs the sink of base/log.h. `level` is debug, info, warning or error. A text line begins with its
-// time, or with the priority prefix of the systemd journal when stderr is the journal.
+// time, or with the priority prefix of the systemd journal when stderr is the journal. On a terminal it takes
+// the place of what the cursor stands at, such as a progress bar.
 void InstallLogSink(std::string_view level, LogFormat format);
 
 // One line as the sink writes it, without time and line end. Public for tests.

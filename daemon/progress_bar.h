@@ -1,5 +1,6 @@
 // A progress bar on a terminal: share, bytes, rate and time left, drawn at most five times a second on one
-// line of stderr. It draws nothing where stderr is not a terminal. One thread.
+// line of stderr. The cursor stays at its beginning, so that a line of log_sink.h takes its place; the bar is
+// drawn again below. It draws nothing where stderr is not a terminal. One thread.
 #pragma once
 
 #include <unistd.h>
@@ -30,13 +31,12 @@ class ProgressBar {
     if (!shown_ || now - last_ < 200'000'000) return;
     last_ = now;
     drawn_ = true;
-    std::fputs(("\r" + Line(done_, total_, static_cast<double>(now - begin_) * 1e-9) + "\x1b[K").c_str(),
-               stderr);
+    std::fputs((Line(done_, total_, static_cast<double>(now - begin_) * 1e-9) + "\x1b[K\r").c_str(), stderr);
   }
 
   // Leaves an empty line, until the next Set.
   void Clear() {
-    if (drawn_) std::fputs("\r\x1b[K", stderr);
+    if (drawn_) std::fputs("\x1b[K", stderr);
     drawn_ = false;
   }
 

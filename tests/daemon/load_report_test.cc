@@ -1,14 +1,21 @@
 #include "daemon/load_report.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/log.h"
+#include "daemon/log_sink.h"
 
 namespace prefixd {
 namespace {
@@ -18,6 +25,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 constexpr int64_t kSecond = 1'000'000'000;
 
@@ -60,6 +68,70 @@ TEST(LoadReport, IsABarOnATerminalThatEndsWithTheLoad) {
               HasSubstr("[##########          ]  50 %  512.0 MiB of 1.0 GiB, 102.4 MiB/s, 5 s"));
   EXPECT_THAT(reported.drawn, EndsWith("\r\x1b[K"));
   EXPECT_THAT(reported.drawn, Not(HasSubstr("\n")));
+}
+
+// A terminal in the place of stderr.
+class Terminal {
+ public:
+  Terminal() : stderr_(dup(STDERR_FILENO)), screen_(posix_openpt(O_RDWR | O_NOCTTY)) {
+    PREFIXD_CHECK(stderr_ >= 0 && screen_ >= 0 && grantpt(screen_) == 0 && unlockpt(screen_) == 0);
+    const int keys = open(ptsname(screen_), O_RDWR | O_NOCTTY);
+    PREFIXD_CHECK(keys >= 0 && dup2(keys, STDERR_FILENO) == STDERR_FILENO);
+    close(keys);
+  }
+  ~Terminal() {
+    (void)Lines();
+    close(screen_);
+  }
+  // The lines on the screen. Gives stderr back, so nothing is written any more.
+  std::vector<std::string> Lines() {
+    if (stderr_ >= 0) {
+      dup2(stderr_, STDERR_FILENO);
+      close(std::exchange(stderr_, -1));
+    }
+    std::string written;
+    char piece[4096];
+    for (ssize_t count; (count = read(screen_, piece, sizeof piece)) > 0;)
+      written.append(piece, static_cast<size_t>(count));
+    std::vector<std::string> lines(1);
+    size_t column = 0;
+    for (size_t i = 0; i < written.size(); ++i) {
+      std::string& line = lines.back();
+      if (written.compare(i, 3, "\x1b[K") == 0) {
+        line.resize(std::min(line.size(), column));
+        i += 2;
+      } else if (written[i] == '\r') {
+        column = 0;
+      } else if (written[i] == '\n') {
+        lines.emplace_back();
+        column = 0;
+      } else {
+        line.resize(std::max(line.size(), ++column));
+        line[column - 1] = written[i];
+      }
+    }
+    return lines;
+  }
+
+ private:
+  int stderr_, screen_;
+};
+
+TEST(LoadReport, ALogLineTakesThePlaceOfTheBar) {
+  ManualClock clock;
+  Terminal terminal;
+  InstallLogSink("info", LogFormat::kText);
+  const LoadProgress progress = ReportLoad(uint64_t{1} << 30, true, &clock);
+  clock.Advance(kSecond);
+  progress(0.5);
+  Log(LogLevel::kInfo, "m");
+  clock.Advance(kSecond);
+  progress(0.75);
+  const std::vector<std::string> lines = terminal.Lines();
+  SetLogSink([](LogLevel, std::string_view, std::initializer_list<LogField>) {});
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_THAT(lines[0], testing::MatchesRegex("[-0-9T:.+]+ info +m"));
+  EXPECT_THAT(lines[1], StartsWith("[###############     ]  75 %"));
 }
 
 }  // namespace
