@@ -268,7 +268,8 @@ TEST_F(CudaCopies, NoStepTouchesWhatACopyMoves) {
     ASSERT_TRUE(Settle());
     EXPECT_EQ(machine_->runtime.conflicts(), 0u);
     for (size_t i = 0; i < recorders.size(); ++i) {
-      EXPECT_TRUE(testing_support::SameTokens(recorders[i]->tokens, alone.tokens[i])) << "request " << i;
+      EXPECT_TRUE(testing_support::SameTokens(recorders[i]->tokens, alone.heard[i]->tokens))
+          << "request " << i;
       from_below += static_cast<uint64_t>(FromBelow(*recorders[i]));
     }
     copies += engine_->Stats().cache.partial_copies;

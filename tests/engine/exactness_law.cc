@@ -41,6 +41,7 @@ Workload MakeWorkload(uint64_t seed, int requests, int longest, int vocab) {
 std::string Setup::ToString() const {
   return "block_tokens=" + std::to_string(block_tokens) + " blocks=" + std::to_string(blocks) +
          " step_tokens=" + std::to_string(step_tokens) + " max_sequences=" + std::to_string(max_sequences) +
+         " prompt_logit_rows=" + std::to_string(prompt_logit_rows) +
          " kv=" + std::string(DTypeName(kv_dtype)) + " cache=" + std::to_string(prefix_cache) +
          " host_blocks=" + std::to_string(host_blocks) + " disk=" + std::to_string(disk) +
          " loads=" + std::string(LoadPolicyName(load_policy)) + " seed=" + std::to_string(seed);
@@ -76,6 +77,8 @@ EngineOptions OptionsOf(const Setup& setup, const BlockKey& fingerprint) {
   options.max_sequences = setup.max_sequences;
   options.step_tokens = setup.step_tokens;
   options.max_queue = 1000;
+  options.prompt_logit_rows = setup.prompt_logit_rows;
+  options.eos.assign(setup.eos.begin(), setup.eos.end());
   options.block_tokens = setup.block_tokens;
   options.blocks = setup.blocks;
   options.kv_dtype = setup.kv_dtype;
@@ -111,7 +114,7 @@ Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& s
   PREFIXD_CHECK(created.ok()) << created.status().ToString();
   Engine& engine = **created;
   Prng prng(setup.seed);
-  std::vector<std::shared_ptr<Recorder>> recorders;
+  Outcome outcome;
   // Half of the engines wait for every step, the others launch the next one before they report.
   const auto turn = [&engine, waits = setup.one_by_one || prng.Chance(0.5)] {
     const bool worked = waits ? engine.Step() : engine.Advance();
@@ -119,8 +122,8 @@ Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& s
     return !engine.idle();
   };
   for (Request request : workload.requests) {
-    recorders.push_back(std::make_shared<Recorder>());
-    request.listener = recorders.back();
+    outcome.heard.push_back(std::make_shared<Recorder>());
+    request.listener = outcome.heard.back();
     PREFIXD_CHECK(engine.Submit(std::move(request)).ok());
     for (int turns = setup.one_by_one ? 10000 : static_cast<int>(prng.Below(4)); turns > 0 && turn();
          --turns) {
@@ -132,27 +135,48 @@ Outcome Run(const LoadedRunner& loaded, const Workload& workload, const Setup& s
   }
   Settle(engine);
   engine.CheckInvariants();
-  Outcome outcome;
   outcome.stats = engine.Stats();
-  for (size_t i = 0; i < recorders.size(); ++i) {
-    EXPECT_EQ(recorders[i]->finish, FinishReason::kLength) << setup.ToString();
-    EXPECT_EQ(recorders[i]->usage.total(), static_cast<int>(workload.requests[i].prompt.size()));
-    outcome.tokens.push_back(recorders[i]->tokens);
-  }
   return outcome;
 }
 
+namespace {
+
+void ExpectSameTokens(const std::vector<GeneratedToken>& expected, const std::vector<GeneratedToken>& got) {
+  EXPECT_TRUE(testing_support::SameTokens(expected, got))
+      << "alone: " << testing_support::Describe(expected) << "\nhere:  " << testing_support::Describe(got);
+}
+
+void ExpectSameAnswer(const Request& request, const Recorder& expected, const Recorder& got) {
+  EXPECT_TRUE(got.finish == FinishReason::kLength || got.finish == FinishReason::kStop);
+  EXPECT_EQ(expected.finish, got.finish);
+  EXPECT_EQ(got.usage.total(), static_cast<int>(request.prompt.size()));
+  if (!request.read_cache) {
+    EXPECT_EQ(got.usage.cached(), 0);
+  }
+  ExpectSameTokens(expected.tokens, got.tokens);
+  ExpectSameTokens(expected.prompt_logprobs, got.prompt_logprobs);
+  const bool scored = request.sampling.prompt_logprobs >= 0;
+  EXPECT_EQ(got.prompt_logprobs.size(), scored ? request.prompt.size() - 1 : 0);
+  if (scored && request.prompt.size() > 1) {
+    EXPECT_EQ(got.usage.cached(), 0) << "logits of what is cached are not there";
+  }
+}
+
+}  // namespace
+
 void ExpectSame(const Workload& workload, const Outcome& expected, const Outcome& got) {
-  for (size_t i = 0; i < expected.tokens.size(); ++i) {
-    EXPECT_TRUE(testing_support::SameTokens(expected.tokens[i], got.tokens[i]))
-        << "request " << i << " of " << workload.requests[i].prompt.size()
-        << " tokens\nalone: " << testing_support::Describe(expected.tokens[i])
-        << "\nhere:  " << testing_support::Describe(got.tokens[i]);
+  ASSERT_EQ(expected.heard.size(), workload.requests.size());
+  ASSERT_EQ(got.heard.size(), workload.requests.size());
+  for (size_t i = 0; i < workload.requests.size(); ++i) {
+    const Request& request = workload.requests[i];
+    SCOPED_TRACE("request " + std::to_string(i) + " of " + std::to_string(request.prompt.size()) + " tokens");
+    ExpectSameAnswer(request, *expected.heard[i], *got.heard[i]);
   }
 }
 
 void Coverage::Add(const EngineStats& stats) {
   preemptions += stats.preemptions;
+  recomputed += stats.recomputed_tokens;
   evictions += stats.cache.evicted_blocks[0];
   partial_copies += stats.cache.partial_copies;
   hits += stats.prefix_hit_tokens;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,7 +18,8 @@ struct Workload {
   std::vector<Request> requests;  // without listeners
 };
 
-// Prompts of up to `longest` tokens that share prefixes, cut anywhere, some repeated whole.
+// Prompts of up to `longest` tokens that share prefixes, cut anywhere, some repeated whole. Answers end with
+// their length.
 Workload MakeWorkload(uint64_t seed, int requests, int longest, int vocab);
 
 struct Setup {
@@ -25,7 +28,9 @@ struct Setup {
   uint32_t blocks = 1000;
   int step_tokens = 200;
   int max_sequences = 8;
+  int prompt_logit_rows = 64;
   DType kv_dtype = DType::kF32;
+  std::span<const TokenId> eos;
   bool prefix_cache = true;
   uint64_t seed = 0;  // of the moments of submission
   bool one_by_one = false;
@@ -43,7 +48,7 @@ Setup RandomSetup(Prng& prng, const Setup& most, DType dtype);
 Setup Alone(const Setup& most, DType dtype);
 
 struct Outcome {
-  std::vector<std::vector<GeneratedToken>> tokens;  // by request
+  std::vector<std::shared_ptr<testing_support::Recorder>> heard;  // by request
   EngineStats stats;
 };
 // Runs all requests to their end, and waits for the transfers. `fingerprint` tells the records of one run on
@@ -51,12 +56,13 @@ struct Outcome {
 Outcome Run(const testing_support::LoadedRunner& loaded, const Workload& workload, const Setup& setup,
             const LowerTiers& lower_tiers = {}, const BlockKey& fingerprint = {});
 
-// Expects the same bits in both.
+// Expects the same bits and the same ends in both, and no error.
 void ExpectSame(const Workload& workload, const Outcome& expected, const Outcome& got);
 
 // What the runs of a test have gone through.
 struct Coverage {
-  uint64_t preemptions = 0, evictions = 0, partial_copies = 0, hits = 0, shared = 0, host = 0, disk = 0;
+  uint64_t preemptions = 0, recomputed = 0, evictions = 0, partial_copies = 0;
+  uint64_t hits = 0, shared = 0, host = 0, disk = 0;
   void Add(const EngineStats& stats);
 };
 
