@@ -46,23 +46,21 @@ constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
 constexpr LabelSet kTierErrorKind = {"kind", kTierErrorNames};
 constexpr LabelSet kTransferResult = {"result", kTransferResultNames};
-LabelSet LoadDecisions() {
-  static const auto names = [] {
-    std::array<std::string_view, kLoadDecisions> all;
-    for (int i = 0; i < kLoadDecisions; ++i) all[i] = LoadDecisionName(static_cast<LoadDecision>(i));
-    return all;
-  }();
-  return {"decision", names};
-}
-
 constexpr LabelSet kFinished = {"finished_reason", kFinishNames};
 
+// The names of an enumeration, in its order.
+template <typename Enum, int kCount>
+std::array<std::string_view, kCount> NamesOf(std::string_view (*name_of)(Enum)) {
+  std::array<std::string_view, kCount> names;
+  for (int i = 0; i < kCount; ++i) names[static_cast<size_t>(i)] = name_of(static_cast<Enum>(i));
+  return names;
+}
+LabelSet LoadDecisions() {
+  static const auto names = NamesOf<LoadDecision, kLoadDecisions>(LoadDecisionName);
+  return {"decision", names};
+}
 LabelSet MissReasons() {
-  static const auto names = [] {
-    std::array<std::string_view, kMissReasons> all;
-    for (int i = 0; i < kMissReasons; ++i) all[i] = MissReasonName(static_cast<MissReason>(i));
-    return all;
-  }();
+  static const auto names = NamesOf<MissReason, kMissReasons>(MissReasonName);
   return {"reason", names};
 }
 
