@@ -5,6 +5,39 @@ namespace prefixd::PREFIXD_ISA {
 
 using cpu::GemmJob;
 
+// How the rows of a block are multiplied by panels: Weight is an element of a panel, PanelWeights the number
+// of them, XWords the 4-byte words of one row of x, and Add adds the products of a tile.
+
+// Weights [terms][kPanel], in ascending order.
+template <DType kType>
+struct Terms {
+  using Weight = typename Element<kType>::Type;
+  static size_t PanelWeights(int terms) { return static_cast<size_t>(terms) * kPanel; }
+  static size_t XWords(int terms) { return static_cast<size_t>(terms); }
+  template <int kRows, int kVectors>
+  PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
+                                 const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+    AddProducts<kPanelVectors, 1, kRows, kType>(tile, x, w, kPanel, terms);
+  }
+};
+
+// The same of bf16, in pairs: weights [(terms + 1) / 2][kPanel][2].
+struct TermsOfPairs {
+  using Weight = uint32_t;
+  static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2 + terms % 2) * kPanel; }
+  static size_t XWords(int terms) { return static_cast<size_t>(terms); }
+  template <int kRows, int kVectors>
+  PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
+                                 const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+    size_t at = 0;
+    for (int k = 0; k < terms / 2; ++k, x += 2 * kRows, at += kPanel) {
+      AddTerm<FirstsOfBF16>(tile, x, w, at);
+      AddTerm<SecondsOfBF16>(tile, x + kRows, w, at);
+    }
+    if (terms % 2 != 0) AddTerm<FirstsOfBF16>(tile, x, w, at);
+  }
+};
+
 // With few rows a tile covers several panels, so that there are enough independent sums to hide the latency
 // of fma.
 template <int kRows>
@@ -28,18 +61,17 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
 }
 
 // Computes one tile: kRows rows of a block by kPanels panels.
-template <DType kType, int kRows, int kPanels>
+template <typename Product, int kRows, int kPanels>
 void GemmTile(const GemmJob& job, int panel, int block) {
   constexpr int kVectors = kPanels * kPanelVectors;
-  using Weight = typename Element<kType>::Type;
-  const size_t panel_elements = static_cast<size_t>(job.terms) * kPanel;
+  using Weight = typename Product::Weight;
   const Weight* w[kPanels];
   for (int p = 0; p < kPanels; ++p)
-    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * panel_elements;
+    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * Product::PanelWeights(job.terms);
   const size_t first_row = static_cast<size_t>(block) * kTileRows;
   Tile<kRows, kVectors> tile;
   Clear(tile);
-  AddProducts<kPanelVectors, 1, kRows, kType>(tile, job.x + first_row * job.terms, w, kPanel, job.terms);
+  Product::Add(tile, job.x + first_row * Product::XWords(job.terms), w, job.terms);
   float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -48,40 +80,41 @@ void GemmTile(const GemmJob& job, int panel, int block) {
   }
 }
 
-template <DType kType, int kRows>
+template <typename Product, int kRows>
 void GemmPanels(const GemmJob& job, int panel, int end, int block) {
   constexpr int kPanels = PanelsAtOnce<kRows>();
-  for (; panel + kPanels <= end; panel += kPanels) GemmTile<kType, kRows, kPanels>(job, panel, block);
+  for (; panel + kPanels <= end; panel += kPanels) GemmTile<Product, kRows, kPanels>(job, panel, block);
   if constexpr (kPanels > 1) {
-    for (; panel < end; ++panel) GemmTile<kType, kRows, 1>(job, panel, block);
+    for (; panel < end; ++panel) GemmTile<Product, kRows, 1>(job, panel, block);
   }
 }
 
 // Selects the tile height that fits the number of rows in the block.
-template <DType kType, int kRows = kTileRows>
+template <typename Product, int kRows = kTileRows>
 void GemmBlock(const GemmJob& job, int panel, int end, int block) {
   if constexpr (kRows > 1) {
-    if (job.rows - block * kTileRows < kRows) return GemmBlock<kType, kRows - 1>(job, panel, end, block);
+    if (job.rows - block * kTileRows < kRows) return GemmBlock<Product, kRows - 1>(job, panel, end, block);
   }
-  GemmPanels<kType, kRows>(job, panel, end, block);
+  GemmPanels<Product, kRows>(job, panel, end, block);
 }
 
-template <DType kType>
-void GemmTyped(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
-  if (end_block - first_block == 1) return GemmBlock<kType>(job, first_panel, end_panel, first_block);
+template <typename Product>
+void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  if (end_block - first_block == 1) return GemmBlock<Product>(job, first_panel, end_panel, first_block);
   for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the CPU cache for all rows
-    for (int block = first_block; block < end_block; ++block) GemmBlock<kType>(job, panel, panel + 1, block);
+    for (int block = first_block; block < end_block; ++block)
+      GemmBlock<Product>(job, panel, panel + 1, block);
   }
 }
 
 void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   switch (job.dtype) {
     case DType::kF32:
-      return GemmTyped<DType::kF32>(job, first_panel, end_panel, first_block, end_block);
+      return GemmOf<Terms<DType::kF32>>(job, first_panel, end_panel, first_block, end_block);
     case DType::kF16:
-      return GemmTyped<DType::kF16>(job, first_panel, end_panel, first_block, end_block);
+      return GemmOf<Terms<DType::kF16>>(job, first_panel, end_panel, first_block, end_block);
     case DType::kBF16:
-      return GemmTyped<DType::kBF16>(job, first_panel, end_panel, first_block, end_block);
+      return GemmOf<TermsOfPairs>(job, first_panel, end_panel, first_block, end_block);
   }
 }
 

@@ -19,7 +19,7 @@ namespace prefixd::cpu {
 
 // y[r][n] (+)= sum over k of x[r][k] w[n][k].
 struct GemmJob {
-  const void* weights;  // panels of Ops::panel outputs, each [terms][panel]; the last is padded with zeros
+  const void* weights;  // panels of Ops::panel outputs, in the order of PackedMatrix
   DType dtype;
   int outputs;
   int terms;

@@ -24,40 +24,43 @@ const std::byte* SourceRow(std::span<const MatrixSource> sources, int row) {
   return nullptr;
 }
 
-// Fills one panel at `to` with `rows` rows from `first_row` on. An element has kBytes bytes.
-template <size_t kBytes>
-void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel, std::byte* to) {
+}  // namespace
+
+// Fills one panel at `to` with `rows` rows from `first_row` on.
+template <DType kType>
+void PackedMatrix::FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel,
+                             std::byte* to) {
+  constexpr size_t kBytes = kType == DType::kF32 ? 4 : 2;
   const int cols = sources[0].cols;
   for (int begin = 0; begin < cols; begin += kColumnsAtOnce) {
     const int end = std::min(cols, begin + kColumnsAtOnce);
     for (int j = 0; j < rows; ++j) {
       const std::byte* from = SourceRow(sources, first_row + j);
-      for (int k = begin; k < end; ++k) {
-        std::memcpy(to + (static_cast<size_t>(k) * panel + j) * kBytes, from + k * kBytes, kBytes);
-      }
+      for (int k = begin; k < end; ++k)
+        std::memcpy(to + Place(kType, static_cast<size_t>(k), j, panel) * kBytes, from + k * kBytes, kBytes);
     }
   }
 }
 
 // The same, with dummy weights.
-void FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel, std::byte* to) {
+void PackedMatrix::FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel,
+                                  std::byte* to) {
   const auto cols = static_cast<size_t>(dummy.cols);
   for (size_t k = 0; k < cols; ++k) {
     for (int j = 0; j < rows; ++j) {
       const uint64_t index = static_cast<size_t>(first_row + j) * cols + k;
-      StoreElement(to, dummy.dtype, k * panel + j, DummyWeight(dummy.seed, index, dummy.largest));
+      StoreElement(to, dummy.dtype, Place(dummy.dtype, k, j, panel),
+                   DummyWeight(dummy.seed, index, dummy.largest));
     }
   }
 }
-
-}  // namespace
 
 template <typename Fill>
 Result<std::unique_ptr<Matrix>> PackedMatrix::Make(int rows, int cols, DType dtype, int panel,
                                                    ThreadPool& threads, const Fill& fill) {
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
-  if (__builtin_mul_overflow(padded_rows, cols * DTypeBytes(dtype), &bytes)) {
+  if (__builtin_mul_overflow(padded_rows, PackedCols(cols, dtype) * DTypeBytes(dtype), &bytes)) {
     return ResourceExhausted("no memory for a matrix of " + std::to_string(rows) + " x " +
                              std::to_string(cols));
   }
@@ -75,8 +78,14 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource>
   const int rows = CheckSources(sources);
   const DType dtype = sources[0].dtype;
   const auto fill = [&](int first_row, int count, std::byte* to) {
-    DTypeBytes(dtype) == 4 ? FillPanel<4>(sources, first_row, count, panel, to)
-                           : FillPanel<2>(sources, first_row, count, panel, to);
+    switch (dtype) {
+      case DType::kF32:
+        return FillPanel<DType::kF32>(sources, first_row, count, panel, to);
+      case DType::kF16:
+        return FillPanel<DType::kF16>(sources, first_row, count, panel, to);
+      case DType::kBF16:
+        return FillPanel<DType::kBF16>(sources, first_row, count, panel, to);
+    }
   };
   return Make(rows, sources[0].cols, dtype, panel, threads, fill);
 }
@@ -93,7 +102,7 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::MakeDummy(const DummyMatrix& dummy
 void PackedMatrix::ReadRow(int row, float* out) const {
   const std::byte* panel = data() + (row / panel_) * PanelBytes();
   for (int k = 0; k < cols_; ++k)
-    out[k] = LoadElement(panel, dtype_, static_cast<size_t>(k) * panel_ + row % panel_);
+    out[k] = LoadElement(panel, dtype_, Place(dtype_, static_cast<size_t>(k), row % panel_, panel_));
 }
 
 }  // namespace prefixd

@@ -11,7 +11,9 @@
 
 namespace prefixd {
 
-// [panel][col][output of the panel], in the dtype of the sources. Outputs past the last row are zero.
+// In the dtype of the sources: f32 and f16 as [panel][col][output of the panel], bf16 as
+// [panel][col / 2][output of the panel][2], because the bf16 instructions multiply pairs. A column that bf16
+// lacks to its last pair is zero, and so are outputs past the last row.
 class PackedMatrix final : public Matrix {
  public:
   // Implements Operations::Pack, on `threads`. `panel` is the number of outputs of a panel.
@@ -21,18 +23,30 @@ class PackedMatrix final : public Matrix {
   static Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy, int panel, ThreadPool& threads);
 
   static size_t Bytes(int rows, int cols, DType dtype, int panel) {
-    return (static_cast<size_t>(rows) + panel - 1) / panel * panel * cols * DTypeBytes(dtype);
+    return (static_cast<size_t>(rows) + panel - 1) / panel * panel * PackedCols(cols, dtype) *
+           DTypeBytes(dtype);
   }
 
   size_t bytes() const override { return PanelBytes() * panels(); }
   DType dtype() const { return dtype_; }
   const std::byte* data() const { return memory_.data(); }
   int panels() const { return (rows_ + panel_ - 1) / panel_; }
-  size_t PanelBytes() const { return static_cast<size_t>(cols_) * panel_ * DTypeBytes(dtype_); }
+  size_t PanelBytes() const { return Bytes(panel_, cols_, dtype_, panel_); }
   // Writes row `row`, widened to f32, to out[cols]. Requires 0 <= row < rows().
   void ReadRow(int row, float* out) const;
 
  private:
+  static size_t PackedCols(int cols, DType dtype) {
+    return static_cast<size_t>(cols) + (dtype == DType::kBF16 ? cols % 2 : 0);
+  }
+  // Returns the place of an element in its panel.
+  static size_t Place(DType dtype, size_t col, int output, int panel) {
+    return dtype == DType::kBF16 ? (col / 2 * panel + output) * 2 + col % 2 : col * panel + output;
+  }
+  template <DType kType>
+  static void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel,
+                        std::byte* to);
+  static void FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel, std::byte* to);
   // Makes a matrix whose panels `fill` writes: fill(first row, rows, where).
   template <typename Fill>
   static Result<std::unique_ptr<Matrix>> Make(int rows, int cols, DType dtype, int panel, ThreadPool& threads,

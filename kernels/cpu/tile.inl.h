@@ -81,4 +81,30 @@ PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
   }
 }
 
+// Adds one of the two terms of a pair of bf16: acc[r][v] = fma(x[r], kWiden(w[k][v]), acc[r][v]). Panels of
+// kPanelVectors vectors of pairs share a pointer; the pairs start `at` after it.
+template <F32x16 (*kWiden)(const uint32_t*), int kRows, int kVectors>
+PREFIXD_INLINE void AddTerm(Tile<kRows, kVectors>& tile, const float* x,
+                            const uint32_t* const (&w)[kVectors / kPanelVectors], size_t at) {
+  if constexpr (kRows == 1) {
+    const F32x16 value = Set(x[0]);  // each weight is loaded where it is used, as above
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const F32x16 weight = kWiden(w[v / kPanelVectors] + at + v % kPanelVectors * kLanes);
+      tile.acc[0][v] = Fma(value, weight, tile.acc[0][v]);
+    }
+  } else {
+    F32x16 weights[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v)
+      weights[v] = kWiden(w[v / kPanelVectors] + at + v % kPanelVectors * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 value = Set(x[r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(value, weights[v], tile.acc[r][v]);
+    }
+  }
+}
+
 }  // namespace prefixd::PREFIXD_ISA

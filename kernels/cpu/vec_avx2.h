@@ -96,6 +96,22 @@ PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
           _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
 }
+// Widen one element of each of 16 pairs: the second or the first.
+PREFIXD_INLINE __m256 LoadPairs8(const uint32_t* p) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+}
+// Two shifts, because a mask would take the register that a tile of GEMM lacks.
+PREFIXD_INLINE __m256 SecondsOfBF16x8(const uint32_t* p) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_srli_epi32(pairs, 16), 16));
+}
+PREFIXD_INLINE F32x16 SecondsOfBF16(const uint32_t* p) {
+  return {SecondsOfBF16x8(p), SecondsOfBF16x8(p + 8)};
+}
+PREFIXD_INLINE F32x16 FirstsOfBF16(const uint32_t* p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(LoadPairs8(p)), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(LoadPairs8(p + 8)), 16))};
+}
 // Computes numerics::F32ToBF16 in eight lanes; the results are in the low halves of eight 32-bit lanes.
 PREFIXD_INLINE __m256i ToBF16x8(__m256 a) {
   const __m256i bits = _mm256_castps_si256(a);

@@ -6,10 +6,12 @@
 
 #include <cstdint>
 
+#ifndef PREFIXD_ISA
 #define PREFIXD_ISA avx512
+#endif
 #define PREFIXD_INLINE static inline __attribute__((always_inline))
 
-namespace prefixd::avx512 {
+namespace prefixd::PREFIXD_ISA {
 
 // A tile of 12 rows x 2 vectors accumulates in 24 of the 32 registers.
 constexpr int kTileRows = 12;
@@ -56,6 +58,12 @@ PREFIXD_INLINE F32x16 FromBF16(const uint16_t* p) {
 PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+PREFIXD_INLINE F32x16 SecondsOfBF16(const uint32_t* p) {
+  return {_mm512_castsi512_ps(_mm512_and_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
+}
+PREFIXD_INLINE F32x16 FirstsOfBF16(const uint32_t* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
 PREFIXD_INLINE void ToBF16(uint16_t* p, F32x16 a) {
   const __m512i bits = _mm512_castps_si512(a.v);
   const __m512i upper = _mm512_srli_epi32(bits, 16);
@@ -78,4 +86,4 @@ PREFIXD_INLINE float MergeSum(F32x16 a) {
 }
 PREFIXD_INLINE float MergeMax(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 
-}  // namespace prefixd::avx512
+}  // namespace prefixd::PREFIXD_ISA
