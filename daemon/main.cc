@@ -27,7 +27,7 @@ ExitCode Validate(const Invocation& invocation) {
   const Result<ServePlan> plan = MakeServePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
     const Result<ProbedRates> rates =
-        ProbeRates(plan->backend, plan->threads.count, plan->device, plan->deterministic,
+        ProbeRates(plan->backend, plan->threads.count, plan->device, plan->deterministic, plan->numerics,
                    plan->model.config.dtype.value_or(DType::kF32));
     if (!rates.ok()) {
       std::fprintf(stderr, "prefixd: %s\n", rates.status().message().c_str());

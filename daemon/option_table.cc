@@ -37,6 +37,9 @@ constexpr OptionSpec kTable[] = {
     {"deterministic", "", K::kFlag, &O::deterministic, "false", "Model",
      "only prefixd's own kernels compute; without it the backend cuda takes cuBLASLt where that has their "
      "bits"},
+    {"activations", "TYPE", K::kChoice, &O::activations, "bf16", "Model",
+     "activations that bf16 weights multiply on a CPU: rounded to bf16, or f32; other weights multiply f32",
+     0, 0, "bf16|f32"},
     {"kv-dtype", "TYPE", K::kChoice, &O::kv_dtype, "auto", "Model",
      "element type of cached keys and values; auto: the type of the weights", 0, 0, "auto|f32|f16|bf16",
      "q8_0|fp8"},

@@ -79,6 +79,15 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   PREFIXD_RETURN_IF_ERROR(ResolveBackend(options.backend, plan));
   plan->device = static_cast<int>(options.device);
   plan->deterministic = options.deterministic;
+  if (options.activations == "f32") {
+    if (plan->backend == "cuda") {
+      return InvalidArgument(
+          "activations: the backend cuda rounds activations to the type of the weights; f32 needs a backend "
+          "of "
+          "the CPU");
+    }
+    plan->numerics = numerics::Version::kCpu1;
+  }
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
 }
@@ -133,12 +142,12 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
-      CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic);
+      CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
   if (options.backend == "auto" && backend.status().code() == Code::kUnsupported) {
     plan.without_cuda = backend.status().message();  // a device without kernels
     plan.backend = BestOfCpu();
     plan.threads = ComputeThreads(options, plan.backend);
-    backend = CreateBackend(plan.backend, plan.threads.count);
+    backend = CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
   }
   if (!backend.ok()) {
     // A device that fails, or that others have filled, may be well again later.

@@ -21,6 +21,7 @@
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "kernels/backend.h"
+#include "kernels/numerics.h"
 
 namespace prefixd {
 
@@ -33,6 +34,7 @@ struct ServePlan {
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
   int device = 0;       // of the backend cuda
   bool deterministic = false;
+  numerics::Version numerics = numerics::kLatest;  // of a CPU backend
   // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device that it
   // has kernels for. Or empty.
   std::string without_cuda;

@@ -39,7 +39,7 @@ double Fastest(const Work& work) {
 }  // namespace
 
 Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
-                               DType dtype) {
+                               numerics::Version version, DType dtype) {
   if (backend == "cuda") {
     PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
     const Result<cuda::ProductLibrary*> library =
@@ -49,7 +49,8 @@ Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int devi
     return ProbedRates{measured.flops, measured.copy_bytes};
   }
   ProbedRates rates;
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Operations> operations, CreateOperations(backend, threads));
+  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Operations> operations,
+                           CreateOperations(backend, threads, version));
   const ModelShape shape{.layers = 1,
                          .hidden = kWidth,
                          .intermediate = kWidth,

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "kernels/kv_layout.h"
+#include "kernels/numerics.h"
 
 namespace prefixd {
 
@@ -25,9 +26,9 @@ struct ProbedRates {
 
 // Multiplies 64 rows by a small matrix of `dtype`, packed by the backend, and copies a buffer. The best of
 // several runs counts. `device` and `deterministic` are those of the backend `cuda`, which multiplies and
-// copies as its device is fast. Returns the errors of CreateOperations or of the device, and
-// kResourceExhausted.
+// copies as its device is fast; `version` is that of the numerics of a CPU backend. Returns the errors of
+// CreateOperations or of the device, and kResourceExhausted.
 Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
-                               DType dtype);
+                               numerics::Version version, DType dtype);
 
 }  // namespace prefixd

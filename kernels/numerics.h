@@ -1,14 +1,15 @@
-// The numerics of the CPU backends, version "cpu-1". The results of every CPU backend are bit for bit those
-// of this definition. The backend `ref` is plain code for it; `avx2` and `avx512` are fast code for it. The
-// tests in tests/kernels compare the three. Pure functions; any thread.
+// The numerics of the CPU backends, versions "cpu-1" and "cpu-2". The results of every CPU backend are bit
+// for bit those of this definition. The backend `ref` is plain code for it; the others are fast code for it.
+// The tests in tests/kernels compare them. Pure functions; any thread.
 //
-// Definition. All arithmetic is IEEE binary32, rounded to nearest even, with subnormals; fma(a, b, c) is
-// a * b + c, rounded once. The compiler neither contracts nor reorders anything. Where the result of an
-// operation is a NaN, its sign and payload are not defined.
+// Definition. All arithmetic is IEEE binary32, rounded to nearest even, with subnormals (but for rule 8);
+// fma(a, b, c) is a * b + c, rounded once. The compiler neither contracts nor reorders anything. Where the
+// result of an operation is a NaN, its sign and payload are not defined.
 //
 //   1. Stored types. f16 and bf16 widen to f32 exactly. F32ToF16 and F32ToBF16 below narrow f32.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; then y = acc, or y = y + acc. A bias is
-//      added afterwards to the stored value: y = y + bias.
+//      added afterwards to the stored value: y = y + bias. Rule 8 replaces this rule for bf16 weights in
+//      version cpu-2.
 //   3. Sums along a row. Term i is added to partial sum i mod 16, in ascending i. The 16 partial sums start
 //      at +0. They merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
 //   4. RmsNorm, of a row or of a head. The sum of x*x follows rule 3, with partial sums s = fma(x, x, s).
@@ -33,9 +34,17 @@
 //      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without
 //      such a token is left out. So the first span is the one that holds the first token of the window, and
 //      its first tile is the one that holds this token. Tiles, spans and t mod 16 stay aligned to position 0.
+//   8. Gemm with bf16 weights, version cpu-2. x is rounded by F32ToBF16. acc = +0; then for k = 0, 2, 4 ...
+//        acc = fma(x[k+1], w[k+1], acc); acc = fma(x[k], w[k], acc);
+//      then y = acc, or y = y + acc. If K is odd, x[K] and w[K] are +0, and the step with them takes place:
+//      it makes a zero of either sign +0. All of this flushes: a subnormal operand, y included, counts as
+//      the zero of its sign (DAZ), and a result that, rounded to 24 bits as if the exponent had no limits,
+//      lies below 2^-126 is the zero of its sign (FTZ). FlushedFma is one step. x86 computes it with FTZ and
+//      DAZ set in MXCSR. The instruction VDPBF16PS computes the two steps of a pair: it always flushes and
+//      rounds to nearest even, whatever MXCSR says.
 //
-// A change to any of these rules needs a new numerics version. KV stored under the old version is then never
-// reused.
+// The versions are equal but for rule 8. A change to any rule needs a new version. KV stored under one
+// version is never reused under another.
 #pragma once
 
 #include <bit>
@@ -46,7 +55,17 @@
 
 namespace prefixd::numerics {
 
-inline constexpr std::string_view kVersion = "cpu-1";
+enum class Version {
+  kCpu1,  // bf16 weights multiply x as it is, by rule 2
+  kCpu2,  // they multiply x rounded to bf16, by rule 8
+};
+inline constexpr Version kLatest = Version::kCpu2;
+
+// The text in the fingerprint.
+constexpr std::string_view VersionName(Version version) {
+  return version == Version::kCpu1 ? "cpu-1" : "cpu-2";
+}
+
 inline constexpr int kPartialSums = 16;
 inline constexpr int kAttentionTile = 64;   // tokens; a multiple of kPartialSums
 inline constexpr int kAttentionSpan = 512;  // tokens; a multiple of kAttentionTile
@@ -115,6 +134,28 @@ constexpr uint16_t F32ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Rule 8: a subnormal number as a zero.
+inline float Flushed(float x) {
+  return std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x;
+}
+
+// Rule 8: fma under FTZ and DAZ.
+inline float FlushedFma(float a, float b, float c) {
+  constexpr float kMin = std::numeric_limits<float>::min();  // 2^-126
+  a = Flushed(a);
+  b = Flushed(b);
+  c = Flushed(c);
+  const float sum = std::fma(a, b, c);
+  if (!(std::abs(sum) <= kMin)) return sum;
+  if (std::abs(sum) < kMin) return std::copysign(0.0f, sum);
+  // Subnormals have fewer bits, so that this sum may have been rounded up from one that is to be flushed. All
+  // terms are below 2^-76 then: of 2^64 times as much, the sum shows which of the two it is.
+  constexpr float kScale = 0x1p64f;
+  const float scaled =
+      std::abs(a) < std::abs(b) ? std::fma(a * kScale, b, c * kScale) : std::fma(a, b * kScale, c * kScale);
+  return std::abs(scaled) < kMin * kScale ? std::copysign(0.0f, sum) : sum;
 }
 
 constexpr float F32FromF16(uint16_t h) {

@@ -24,6 +24,7 @@
 #include "kernels/batch.h"
 #include "kernels/logit_row.h"
 #include "kernels/model_plan.h"
+#include "kernels/numerics.h"
 
 namespace prefixd {
 
@@ -44,6 +45,7 @@ class Operations {
   virtual ~Operations() = default;
   virtual std::string_view name() const = 0;
   virtual int threads() const = 0;
+  virtual numerics::Version version() const = 0;
 
   // As the members of Backend.
   virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
@@ -64,7 +66,8 @@ class Operations {
   virtual void Embed(const Matrix& table, float* out) = 0;
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: [rows][dim]; out may be x.
   virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
-  // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()].
+  // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()]. Rounds x to bf16 if
+  // w is, in version cpu-2.
   virtual void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) = 0;
   // x[r][i] = x[r][i] + bias[i]. x: [rows][width].
   virtual void AddBias(const float* bias, int rows, int width, float* x) = 0;

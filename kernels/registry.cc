@@ -21,7 +21,7 @@ struct Entry {
   std::string_view name;
   bool (*runs_here)();
   std::string_view needs;  // the reason given when it does not run here
-  std::unique_ptr<Operations> (*create)(int threads);
+  std::unique_ptr<Operations> (*create)(int threads, numerics::Version version);
 };
 
 // The builtins below also check that the operating system saves the wide registers. F16C needs CPUID
@@ -37,11 +37,16 @@ bool HasAvx512() {
 }
 
 constexpr Entry kBackends[] = {
-    {"ref", [] { return true; }, "", [](int) { return CreateRefOperations(); }},
+    {"ref", [] { return true; }, "",
+     [](int, numerics::Version version) { return CreateRefOperations(version); }},
     {"avx2", HasAvx2, "needs a CPU with AVX2, FMA and F16C",
-     [](int threads) { return CreateCpuOperations("avx2", cpu::Avx2Ops(), threads); }},
+     [](int threads, numerics::Version version) {
+       return CreateCpuOperations("avx2", cpu::Avx2Ops(), threads, version);
+     }},
     {"avx512", HasAvx512, "needs a CPU with AVX-512 F, BW, VL and DQ",
-     [](int threads) { return CreateCpuOperations("avx512", cpu::Avx512Ops(), threads); }},
+     [](int threads, numerics::Version version) {
+       return CreateCpuOperations("avx512", cpu::Avx512Ops(), threads, version);
+     }},
 };
 
 std::string Names() {
@@ -67,7 +72,8 @@ std::vector<BackendInfo> ListBackends() {
   return list;
 }
 
-Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads) {
+Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads,
+                                                     numerics::Version version) {
   PREFIXD_CHECK(threads >= 0) << threads;
   if (name == kCuda) return Unsupported("backend 'cuda' has no operations on the CPU");
   const Entry* chosen = nullptr;
@@ -77,11 +83,11 @@ Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int 
   if (chosen == nullptr)
     return NotFound("no backend '" + std::string(name) + "'; the backends are: " + Names());
   if (!chosen->runs_here()) return DoesNotRun(name, chosen->needs);
-  return chosen->create(threads == 0 ? CountUsableCpus().count : threads);
+  return chosen->create(threads == 0 ? CountUsableCpus().count : threads, version);
 }
 
 Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device,
-                                               bool deterministic) {
+                                               bool deterministic, numerics::Version version) {
   PREFIXD_CHECK(threads >= 0 && device >= 0) << threads << ", " << device;
   if (name == kCuda || name == "auto") {
     const cuda::ModuleState& module = cuda::FindModule();
@@ -91,7 +97,7 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
     }
     if (name == kCuda) return DoesNotRun(name, module.reason);
   }
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Operations> operations, CreateOperations(name, threads));
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Operations> operations, CreateOperations(name, threads, version));
   return CreateHostBackend(std::move(operations));
 }
 

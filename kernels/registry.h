@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "kernels/backend.h"
+#include "kernels/numerics.h"
 #include "kernels/operations.h"
 
 namespace prefixd {
@@ -27,15 +28,18 @@ std::vector<BackendInfo> ListBackends();
 // Creates the backend `name`: a name from the table, or "auto" for the fastest that runs here. `threads` is
 // the number of compute threads of a CPU backend; 0 means one for each CPU that this process may use
 // (base/usable_cpus.h). `device` is the GPU of the backend `cuda`, from 0; `deterministic` keeps that backend
-// to its own kernels (cuda_backend.h), as the others always are. Returns kNotFound, with a message that lists
+// to its own kernels (cuda_backend.h), as the others always are. `version` is that of the numerics of a CPU
+// backend. Returns kNotFound, with a message that lists
 // the names, for a name that is not in the table, or when there is no such device. Returns kUnsupported for a
 // backend that does not run here; errors of the device are those of cuda::CudaRuntime. Requires threads >= 0
 // and device >= 0.
 Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device = 0,
-                                               bool deterministic = false);
+                                               bool deterministic = false,
+                                               numerics::Version version = numerics::kLatest);
 
 // Creates the operations of a backend that computes on the CPU, for tests and benchmarks of single
 // operations; "auto" is the fastest of those. The errors are those of CreateBackend; kUnsupported for `cuda`.
-Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads);
+Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads,
+                                                     numerics::Version version = numerics::kLatest);
 
 }  // namespace prefixd

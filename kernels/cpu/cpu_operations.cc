@@ -25,9 +25,10 @@ int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by)
 
 class CpuOperations final : public Operations {
  public:
-  CpuOperations(std::string_view name, const cpu::Ops& ops, int threads)
+  CpuOperations(std::string_view name, const cpu::Ops& ops, int threads, numerics::Version version)
       : name_(name),
         ops_(ops),
+        version_(version),
         pool_(threads),
         attention_(ops, pool_),
         draw_scratch_(static_cast<size_t>(threads)) {
@@ -36,6 +37,7 @@ class CpuOperations final : public Operations {
 
   std::string_view name() const override { return name_; }
   int threads() const override { return pool_.threads(); }
+  numerics::Version version() const override { return version_; }
 
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
     return PackedMatrix::Pack(sources, ops_.panel, pool_);
@@ -78,14 +80,16 @@ class CpuOperations final : public Operations {
   // Makes room for the attention of this batch, where nothing was reserved for a model.
   void ReserveAttention(const AttentionParams& params, const KvLayout& layout);
   Status ReserveDraws(int vocab);
-  // Returns x[rows][terms] in the packed form of GemmJob::x, valid until the next call.
-  const float* PackRows(const float* x, int rows, int terms);
+  // Returns x[rows][terms] in the packed form of GemmJob::x, whose rows have `width` floats, valid until the
+  // next call.
+  const float* PackRows(cpu::Chain chain, const float* x, int rows, int terms, int width);
   // Stores all KV heads of one row as token `token` of `block`.
   void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
                 size_t token) const;
 
   std::string_view name_;
   const cpu::Ops& ops_;
+  const numerics::Version version_;
   ThreadPool pool_;
   CpuAttention attention_;
   AttentionLimits attention_limits_;
@@ -185,8 +189,8 @@ void CpuOperations::ReserveAttention(const AttentionParams& params, const KvLayo
   attention_limits_ = limits;
 }
 
-const float* CpuOperations::PackRows(const float* x, int rows, int terms) {
-  if (rows == 1) return x;
+const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows, int terms, int width) {
+  if (rows == 1 && chain == cpu::Chain::kTerms) return x;
   if (!reserved_) {
     const Status reserved = packed_rows_.Reserve(PackedRowsFloats(rows, terms));
     PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
@@ -194,8 +198,9 @@ const float* CpuOperations::PackRows(const float* x, int rows, int terms) {
   float* packed = packed_rows_.Floats(PackedRowsFloats(rows, terms));
   const int tile = ops_.tile_rows;
   const auto pack = [&](int block, int) {
-    const size_t skip = static_cast<size_t>(block) * tile * terms;
-    ops_.pack_rows(x + skip, std::min(tile, rows - block * tile), terms, packed + skip);
+    const size_t first = static_cast<size_t>(block) * tile;
+    ops_.pack_rows(chain, x + first * terms, std::min(tile, rows - block * tile), terms,
+                   packed + first * width);
   };
   pool_.Run(DivideUp(rows, tile), pack);
   return packed;
@@ -205,14 +210,19 @@ void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, Ge
   CheckRows(x, rows, w.cols(), y);
   if (rows == 0) return;
   const auto& matrix = static_cast<const PackedMatrix&>(w);
-  const cpu::GemmJob job = {matrix.data(),
-                            matrix.dtype(),
-                            matrix.rows(),
-                            matrix.cols(),
-                            PackRows(x, rows, matrix.cols()),
-                            rows,
-                            y,
-                            output == GemmOutput::kAccumulate};
+  const bool pairs = matrix.dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2;
+  const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
+  const int terms = matrix.cols();
+  const int width = pairs ? terms + terms % 2 : terms;
+  const cpu::GemmJob job = {.weights = matrix.data(),
+                            .dtype = matrix.dtype(),
+                            .outputs = matrix.rows(),
+                            .terms = width,
+                            .x = PackRows(chain, x, rows, terms, width),
+                            .rows = rows,
+                            .y = y,
+                            .accumulate = output == GemmOutput::kAccumulate,
+                            .chain = chain};
   const int blocks = DivideUp(rows, ops_.tile_rows);
   const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
   // Split over panels first. Split over rows as well if there are fewer panels than wanted units.
@@ -336,8 +346,9 @@ Status CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, in
 
 }  // namespace
 
-std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads) {
-  return std::make_unique<CpuOperations>(name, ops, threads);
+std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads,
+                                                numerics::Version version) {
+  return std::make_unique<CpuOperations>(name, ops, threads, version);
 }
 
 }  // namespace prefixd

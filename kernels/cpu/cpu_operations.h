@@ -14,6 +14,7 @@ namespace prefixd {
 
 // `name` is what Operations::name() returns. The text of `name`, and `ops`, must outlive the result.
 // `threads` includes the thread that calls the operations. Requires threads > 0.
-std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads);
+std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads,
+                                                numerics::Version version);
 
 }  // namespace prefixd

@@ -1,22 +1,22 @@
-// GEMM over panels of outputs. Every output is one chain over k (numerics rule 2), in every tile size. Pure
-// functions; any thread.
+// GEMM over panels of outputs. Every output is one chain over k (numerics rules 2 and 8), in every tile size.
+// Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
+using cpu::Chain;
 using cpu::GemmJob;
 
 // How the rows of a block are multiplied by panels: Weight is an element of a panel, PanelWeights the number
-// of them, XWords the 4-byte words of one row of x, and Add adds the products of a tile.
+// of them, and Add adds the products of a tile.
 
 // Weights [terms][kPanel], in ascending order.
 template <DType kType>
 struct Terms {
   using Weight = typename Element<kType>::Type;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms) * kPanel; }
-  static size_t XWords(int terms) { return static_cast<size_t>(terms); }
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                                 const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
     AddProducts<kPanelVectors, 1, kRows, kType>(tile, x, w, kPanel, terms);
   }
 };
@@ -25,16 +25,31 @@ struct Terms {
 struct TermsOfPairs {
   using Weight = uint32_t;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2 + terms % 2) * kPanel; }
-  static size_t XWords(int terms) { return static_cast<size_t>(terms); }
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                                 const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
     size_t at = 0;
     for (int k = 0; k < terms / 2; ++k, x += 2 * kRows, at += kPanel) {
       AddTerm<FirstsOfBF16>(tile, x, w, at);
       AddTerm<SecondsOfBF16>(tile, x + kRows, w, at);
     }
     if (terms % 2 != 0) AddTerm<FirstsOfBF16>(tile, x, w, at);
+  }
+};
+
+// Pairs of bf16 by numerics rule 8: the second term of a pair comes first. `terms` is even. The caller has
+// set FTZ and DAZ.
+struct Pairs {
+  using Weight = uint32_t;
+  static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
+  template <int kRows, int kVectors>
+  PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+    size_t at = 0;
+    for (int k = 0; k < terms / 2; ++k, x += 2 * kRows, at += kPanel) {
+      AddTerm<SecondsOfBF16>(tile, x + kRows, w, at);
+      AddTerm<FirstsOfBF16>(tile, x, w, at);
+    }
   }
 };
 
@@ -71,7 +86,7 @@ void GemmTile(const GemmJob& job, int panel, int block) {
   const size_t first_row = static_cast<size_t>(block) * kTileRows;
   Tile<kRows, kVectors> tile;
   Clear(tile);
-  Product::Add(tile, job.x + first_row * Product::XWords(job.terms), w, job.terms);
+  Product::Add(tile, job.x + first_row * job.terms, w, job.terms);
   float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -107,6 +122,22 @@ void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block,
   }
 }
 
+// The same under FTZ and DAZ. GemmOf is a call of its own there, so that the compiler moves no arithmetic
+// across the writes of MXCSR.
+template <typename Product>
+[[gnu::noinline]] void GemmApart(const GemmJob& job, int first_panel, int end_panel, int first_block,
+                                 int end_block) {
+  GemmOf<Product>(job, first_panel, end_panel, first_block, end_block);
+}
+template <typename Product>
+void GemmFlushing(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  constexpr unsigned kFlush = 0x8000, kDenormalsAreZeros = 0x0040;
+  const unsigned mxcsr = _mm_getcsr();
+  _mm_setcsr(mxcsr | kFlush | kDenormalsAreZeros);
+  GemmApart<Product>(job, first_panel, end_panel, first_block, end_block);
+  _mm_setcsr(mxcsr);
+}
+
 void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   switch (job.dtype) {
     case DType::kF32:
@@ -114,14 +145,28 @@ void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, i
     case DType::kF16:
       return GemmOf<Terms<DType::kF16>>(job, first_panel, end_panel, first_block, end_block);
     case DType::kBF16:
+      if (job.chain == Chain::kPairs)
+        return GemmFlushing<Pairs>(job, first_panel, end_panel, first_block, end_block);
       return GemmOf<TermsOfPairs>(job, first_panel, end_panel, first_block, end_block);
   }
 }
 
-void PackRows(const float* x, int count, int terms, float* packed) {
+// kTerms: [terms][count]. kPairs: the same, rounded to bf16, and to an even number of terms.
+void PackRows(Chain chain, const float* x, int count, int terms, float* packed) {
   for (int r = 0; r < count; ++r) {
     const float* row = x + static_cast<size_t>(r) * terms;
-    for (int k = 0; k < terms; ++k) packed[static_cast<size_t>(k) * count + r] = row[k];
+    if (chain == Chain::kTerms) {
+      for (int k = 0; k < terms; ++k) packed[static_cast<size_t>(k) * count + r] = row[k];
+      continue;
+    }
+    for (int k = 0; k < terms; k += kLanes) {
+      uint16_t halves[kLanes];
+      float rounded[kLanes];
+      ToBF16(halves, LoadUpTo(row + k, terms - k));
+      Store(rounded, FromBF16(halves));
+      const int n = Min(kLanes, terms + terms % 2 - k);
+      for (int i = 0; i < n; ++i) packed[static_cast<size_t>(k + i) * count + r] = rounded[i];
+    }
   }
 }
 

@@ -17,16 +17,24 @@
 
 namespace prefixd::cpu {
 
+// The order in which the products of bf16 weights are added.
+enum class Chain {
+  kTerms,  // numerics rule 2, as for all other weights
+  kPairs,  // numerics rule 8
+};
+
 // y[r][n] (+)= sum over k of x[r][k] w[n][k].
 struct GemmJob {
   const void* weights;  // panels of Ops::panel outputs, in the order of PackedMatrix
   DType dtype;
   int outputs;
-  int terms;
-  const float* x;  // packed: blocks of Ops::tile_rows rows, each [terms][rows of the block]
+  int terms;  // of kPairs even: a missing last one is zero in x and in the weights
+  const float*
+      x;  // blocks of Ops::tile_rows rows, each packed by Ops::pack_rows, `terms` floats for each row
   int rows;
   float* y;         // [rows][outputs]
   bool accumulate;  // add to y instead of overwriting it
+  Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
 };
 
 // Attention over some spans, for consecutive positions of one sequence and the query heads that share one KV
@@ -66,8 +74,9 @@ struct Ops {
   int tile_rows;  // rows per block of packed x
   // Computes the panels first_panel .. end_panel - 1 of the row blocks first_block .. end_block - 1.
   void (*gemm)(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block);
-  // Packs x[count][terms] as one block of GemmJob::x. A single row is the same packed and unpacked.
-  void (*pack_rows)(const float* x, int count, int terms, float* packed);
+  // Packs x[count][terms] as one block of GemmJob::x, in the order that `gemm` reads for a chain. With
+  // kTerms a single row is the same packed and unpacked; with kPairs a row has terms + terms % 2 floats.
+  void (*pack_rows)(Chain chain, const float* x, int count, int terms, float* packed);
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int rows, int dim, float* out);
   // Rotates the heads of one row. `cosines` is head_dim / 2 floats, followed by as many sines.

@@ -21,10 +21,6 @@ PREFIXD_INLINE F32x16 Exp(F32x16 x) {
   return WhereLess(x, Set(numerics::kExpMin), Zero(), upper);
 }
 
-// Load or store min(n, 16) lanes. Missing lanes load as zero.
-PREFIXD_INLINE F32x16 LoadUpTo(const float* p, int n) { return n >= kLanes ? Load(p) : LoadFirst(p, n); }
-PREFIXD_INLINE void StoreUpTo(float* p, int n, F32x16 a) { n >= kLanes ? Store(p, a) : StoreFirst(p, n, a); }
-
 void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) {
   for (int row = 0; row < rows; ++row, x += dim, out += dim) {
     F32x16 sums = Zero();

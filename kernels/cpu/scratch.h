@@ -36,9 +36,9 @@ class Scratch {
   size_t capacity_ = 0;
 };
 
-// The floats of GemmJob::x for up to `rows` rows of up to `terms` terms. A single row is not packed.
+// The floats of GemmJob::x for up to `rows` rows of up to `terms` terms, in any chain.
 constexpr size_t PackedRowsFloats(int rows, int terms) {
-  return rows > 1 ? static_cast<size_t>(rows) * static_cast<size_t>(terms) : 0;
+  return static_cast<size_t>(rows) * static_cast<size_t>(terms + terms % 2);
 }
 
 }  // namespace prefixd

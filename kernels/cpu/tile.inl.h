@@ -9,6 +9,10 @@ constexpr int kPanel = kLanes * kPanelVectors;
 PREFIXD_INLINE int Min(int a, int b) { return a < b ? a : b; }
 PREFIXD_INLINE int Max(int a, int b) { return a > b ? a : b; }
 
+// Load or store min(n, 16) lanes. Missing lanes load as zero.
+PREFIXD_INLINE F32x16 LoadUpTo(const float* p, int n) { return n >= kLanes ? Load(p) : LoadFirst(p, n); }
+PREFIXD_INLINE void StoreUpTo(float* p, int n, F32x16 a) { n >= kLanes ? Store(p, a) : StoreFirst(p, n, a); }
+
 template <DType kType>
 struct Element {
   using Type = uint16_t;

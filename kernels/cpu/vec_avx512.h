@@ -59,7 +59,8 @@ PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 PREFIXD_INLINE F32x16 SecondsOfBF16(const uint32_t* p) {
-  return {_mm512_castsi512_ps(_mm512_and_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
+  return {_mm512_castsi512_ps(
+      _mm512_and_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
 }
 PREFIXD_INLINE F32x16 FirstsOfBF16(const uint32_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};

@@ -15,7 +15,7 @@ class HostBackend final : public Backend {
 
   std::string_view name() const override { return operations_->name(); }
   int threads() const override { return operations_->threads(); }
-  std::string_view numerics_version() const override { return numerics::kVersion; }
+  std::string_view numerics_version() const override { return numerics::VersionName(operations_->version()); }
   std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }

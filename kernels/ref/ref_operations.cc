@@ -20,13 +20,16 @@ using numerics::kPartialSums;
 
 class RefMatrix final : public Matrix {
  public:
-  RefMatrix(int rows, int cols, HostMemory memory) : Matrix(rows, cols), memory_(std::move(memory)) {}
+  RefMatrix(int rows, int cols, DType dtype, HostMemory memory)
+      : Matrix(rows, cols), dtype_(dtype), memory_(std::move(memory)) {}
+  DType dtype() const { return dtype_; }  // that the elements had
   size_t bytes() const override { return sizeof(float) * rows_ * cols_; }
   float* row(int i) const {
     return reinterpret_cast<float*>(memory_.data()) + static_cast<size_t>(i) * cols_;
   }
 
  private:
+  DType dtype_;
   HostMemory memory_;  // f32, row-major
 };
 
@@ -35,6 +38,17 @@ const RefMatrix& AsRef(const Matrix& matrix) { return static_cast<const RefMatri
 float Dot(const float* a, const float* b, int n) {
   float sum = 0;
   for (int k = 0; k < n; ++k) sum = std::fma(a[k], b[k], sum);
+  return sum;
+}
+
+// Rule 8. The numbers of `a` are bf16.
+float DotOfPairs(const float* a, const float* b, int n) {
+  float sum = 0;
+  for (int k = 0; k < n; k += 2) {
+    const bool has_second = k + 1 < n;
+    sum = numerics::FlushedFma(has_second ? a[k + 1] : 0.0f, has_second ? b[k + 1] : 0.0f, sum);
+    sum = numerics::FlushedFma(a[k], b[k], sum);
+  }
   return sum;
 }
 
@@ -132,8 +146,10 @@ void AttendRow(const float* q, int head_dim, float scale, const KvReader& kv, in
 
 class RefOperations final : public Operations {
  public:
+  explicit RefOperations(numerics::Version version) : version_(version) {}
   std::string_view name() const override { return "ref"; }
   int threads() const override { return 1; }
+  numerics::Version version() const override { return version_; }
 
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
@@ -167,6 +183,9 @@ class RefOperations final : public Operations {
       for (int i = 0; i < sequence.rows; ++i) fn(sequence.first_row + i, sequence, sequence.position + i);
     }
   }
+  void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output);
+
+  const numerics::Version version_;
   BatchView batch_;
 };
 
@@ -174,7 +193,7 @@ Result<std::unique_ptr<Matrix>> RefOperations::Pack(std::span<const MatrixSource
   const int rows = CheckSources(sources);
   const int cols = sources[0].cols;
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * rows * cols));
-  auto matrix = std::make_unique<RefMatrix>(rows, cols, std::move(memory));
+  auto matrix = std::make_unique<RefMatrix>(rows, cols, sources[0].dtype, std::move(memory));
   float* to = matrix->row(0);
   for (const MatrixSource& source : sources) {
     const size_t elements = static_cast<size_t>(source.rows) * cols;
@@ -187,7 +206,7 @@ Result<std::unique_ptr<Matrix>> RefOperations::MakeDummy(const DummyMatrix& dumm
   CheckDummy(dummy);
   const size_t elements = static_cast<size_t>(dummy.rows) * dummy.cols;
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * elements));
-  auto matrix = std::make_unique<RefMatrix>(dummy.rows, dummy.cols, std::move(memory));
+  auto matrix = std::make_unique<RefMatrix>(dummy.rows, dummy.cols, dummy.dtype, std::move(memory));
   for (size_t i = 0; i < elements; ++i) {
     float stored = 0;  // of any type; none has more bytes
     StoreElement(&stored, dummy.dtype, 0, DummyWeight(dummy.seed, i, dummy.largest));
@@ -219,10 +238,23 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   CheckRows(x, rows, w.cols(), y);
+  if (AsRef(w).dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2)
+    return GemmOfPairs(AsRef(w), x, rows, y, output);
   for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
     for (int n = 0; n < w.rows(); ++n) {
       const float dot = Dot(x, AsRef(w).row(n), w.cols());
       y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
+    }
+  }
+}
+
+void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  std::vector<float> rounded(static_cast<size_t>(w.cols()));
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+    for (size_t k = 0; k < rounded.size(); ++k) rounded[k] = numerics::F32FromBF16(numerics::F32ToBF16(x[k]));
+    for (int n = 0; n < w.rows(); ++n) {
+      const float dot = DotOfPairs(rounded.data(), w.row(n), w.cols());
+      y[n] = output == GemmOutput::kAccumulate ? numerics::FlushedFma(dot, 1.0f, y[n]) : dot;
     }
   }
 }
@@ -341,6 +373,8 @@ Status RefOperations::ReadRows(std::span<LogitRow> rows, const float* logits, in
 
 }  // namespace
 
-std::unique_ptr<Operations> CreateRefOperations() { return std::make_unique<RefOperations>(); }
+std::unique_ptr<Operations> CreateRefOperations(numerics::Version version) {
+  return std::make_unique<RefOperations>(version);
+}
 
 }  // namespace prefixd

@@ -9,6 +9,6 @@
 
 namespace prefixd {
 
-std::unique_ptr<Operations> CreateRefOperations();
+std::unique_ptr<Operations> CreateRefOperations(numerics::Version version);
 
 }  // namespace prefixd

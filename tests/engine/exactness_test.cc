@@ -17,10 +17,11 @@ using namespace exactness;  // NOLINT
 using testing_support::LoadedRunner;
 
 // `rounds` random setups per backend, thread count and dtype.
-Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed) {
+Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed,
+                  numerics::Version version = numerics::kLatest) {
   const Setup most;
   const testing_support::DriverLimits limits{most.context, most.step_tokens, most.max_sequences};
-  const LoadedRunner reference = testing_support::LoadRunner(folder, "ref", 1, limits);
+  const LoadedRunner reference = testing_support::LoadRunner(folder, "ref", 1, limits, version);
   Coverage coverage;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Workload workload =
@@ -31,7 +32,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
     for (const std::string& backend : testing_support::RunnableBackends()) {
       for (const int threads : {1, 2, 3}) {
         if (backend == "ref" && threads > 1) continue;  // it has one
-        const LoadedRunner loaded = testing_support::LoadRunner(folder, backend, threads, limits);
+        const LoadedRunner loaded = testing_support::LoadRunner(folder, backend, threads, limits, version);
         for (int round = 0; round < rounds; ++round) {
           const Setup setup = RandomSetup(prng, most, dtype);
           SCOPED_TRACE(backend + " threads=" + std::to_string(threads) + " " + setup.ToString());
@@ -46,10 +47,11 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
   return coverage;
 }
 
-void ExpectLaw(const testing_support::TinyModelShape& shape, uint64_t seed, int requests, int rounds) {
+void ExpectLaw(const testing_support::TinyModelShape& shape, uint64_t seed, int requests, int rounds,
+               numerics::Version version = numerics::kLatest) {
   const testing_support::TempDir folder;
   testing_support::WriteTinyModel(folder.path(), seed, shape);
-  const Coverage coverage = CheckLaw(folder.path(), requests, 120, rounds, seed);
+  const Coverage coverage = CheckLaw(folder.path(), requests, 120, rounds, seed, version);
   EXPECT_GT(coverage.preemptions, 0u) << "the setups must be tight enough to show it";
   EXPECT_GT(coverage.evictions, 0u);
   EXPECT_GT(coverage.partial_copies, 0u);
@@ -87,6 +89,13 @@ TEST(Exactness, WindowsBiasesAndNorms) {
     SCOPED_TRACE(model_type + more);
     ExpectLaw({.model_type = model_type, .more = more}, ++seed, 24, 4);
   }
+}
+
+// An odd width of the feed-forward network, so that its last pair of terms lacks one.
+TEST(Exactness, Bf16WeightsInBothVersionsOfTheNumerics) {
+  const testing_support::TinyModelShape shape{.intermediate = 47, .bf16 = true};
+  ExpectLaw(shape, 20, 24, 2, numerics::Version::kCpu1);
+  ExpectLaw(shape, 20, 24, 2, numerics::Version::kCpu2);
 }
 
 TEST(Exactness, DemoModel) {

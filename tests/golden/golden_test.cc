@@ -1,6 +1,6 @@
 // Compares the forward pass with checkpoints that hold the logits and greedy tokens of another
-// implementation, on every backend that runs here, with KV in f32. Also tests that chunking, batching and the
-// choice of the backend do not change a bit.
+// implementation, on every backend that runs here, with KV in f32 and activations in f32. Also tests that
+// chunking, batching and the choice of the backend do not change a bit.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,8 +40,9 @@ struct Loaded {
   std::unique_ptr<ModelRunner> model;
   BlockKey weights_hash;
 
-  Loaded(const GoldenCase& golden, const std::string& backend_name, int threads = 2) {
-    backend = *CreateBackend(backend_name, threads);
+  Loaded(const GoldenCase& golden, const std::string& backend_name, int threads = 2,
+         numerics::Version version = numerics::Version::kCpu1) {
+    backend = *CreateBackend(backend_name, threads, 0, false, version);
     const WeightFiles files = *WeightFiles::Open(golden.folder);
     const ModelConfig config = *ParseModelConfig(ReadFileOrDie(golden.folder / "config.json"));
     const int context = std::min(kContext, config.max_positions);
@@ -152,14 +153,16 @@ class FastBackend : public Golden {};
 
 TEST_P(FastBackend, EqualsTheReferenceBackendBitForBit) {
   for (const GoldenCase& golden : AllGoldenCases()) {
-    Loaded fast(golden, GetParam(), 1), reference(golden, "ref");
-    EXPECT_EQ(fast.weights_hash, reference.weights_hash);
-    const std::span<const TokenId> ids = PartOfLongPrompt(golden);
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-      RunningSequence a, b;
-      EXPECT_TRUE(SameBits(fast.Runner(dtype).Append(a, ids, kContext),
-                           reference.Runner(dtype).Append(b, ids, kContext)))
-          << golden.name << ", KV " << DTypeName(dtype);
+    for (const numerics::Version version : {numerics::Version::kCpu1, numerics::Version::kCpu2}) {
+      Loaded fast(golden, GetParam(), 1, version), reference(golden, "ref", 1, version);
+      EXPECT_EQ(fast.weights_hash, reference.weights_hash);
+      const std::span<const TokenId> ids = PartOfLongPrompt(golden);
+      for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        RunningSequence a, b;
+        EXPECT_TRUE(SameBits(fast.Runner(dtype).Append(a, ids, kContext),
+                             reference.Runner(dtype).Append(b, ids, kContext)))
+            << golden.name << ", KV " << DTypeName(dtype) << ", " << numerics::VersionName(version);
+      }
     }
   }
 }

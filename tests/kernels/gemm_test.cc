@@ -1,4 +1,6 @@
-// Compares GEMM and Embed of the fast backends with ref, bit for bit.
+// Compares GEMM and Embed of the fast backends with ref, bit for bit, in both versions of the numerics.
+#include <xmmintrin.h>
+
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -8,20 +10,72 @@ using namespace kernel_testing;
 
 class GemmTest : public CompareWithRef {
  protected:
+  void SetUp() override {
+    CompareWithRef::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    fast_1 = MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
+    ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
+    ASSERT_EQ(fast_1->version(), numerics::Version::kCpu1);
+    ASSERT_EQ(fast->version(), numerics::Version::kCpu2);
+  }
+  static void ExpectSameProduct(Operations& fast, Operations& ref, DType dtype,
+                                const std::vector<std::byte>& w, const std::vector<float>& x,
+                                const std::vector<float>& y, int rows, int outputs, int terms,
+                                GemmOutput output) {
+    std::vector<float> want = y, got = y;
+    ref.Gemm(*PackOrDie(ref, w, dtype, outputs, terms), x.data(), rows, want.data(), output);
+    fast.Gemm(*PackOrDie(fast, w, dtype, outputs, terms), x.data(), rows, got.data(), output);
+    ASSERT_TRUE(SameBits(got, want)) << DTypeName(dtype) << " " << numerics::VersionName(fast.version())
+                                     << " rows " << rows << " outputs " << outputs << " terms " << terms
+                                     << (output == GemmOutput::kStore ? " store" : " accumulate");
+  }
   // y starts with random values: kAccumulate must add to them and kStore must overwrite them.
   void Compare(DType dtype, int rows, int outputs, int terms, GemmOutput output) {
     Prng prng(rows * 1000003 + outputs * 1009 + terms);
     const auto w = RandomElements(prng, dtype, static_cast<size_t>(outputs) * terms);
     const auto x = RandomFloats(prng, static_cast<size_t>(rows) * terms);
-    std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * outputs);
-    std::vector<float> got = want;
-    ref->Gemm(*PackOrDie(*ref, w, dtype, outputs, terms), x.data(), rows, want.data(), output);
-    fast->Gemm(*PackOrDie(*fast, w, dtype, outputs, terms), x.data(), rows, got.data(), output);
-    ASSERT_TRUE(SameBits(got, want)) << DTypeName(dtype) << " rows " << rows << " outputs " << outputs
-                                     << " terms " << terms
-                                     << (output == GemmOutput::kStore ? " store" : " accumulate");
+    const auto y = RandomFloats(prng, static_cast<size_t>(rows) * outputs);
+    ExpectSameProduct(*fast, *ref, dtype, w, x, y, rows, outputs, terms, output);
+    if (dtype == DType::kBF16)
+      ExpectSameProduct(*fast_1, *ref_1, dtype, w, x, y, rows, outputs, terms, output);
   }
+  std::unique_ptr<Operations> fast_1, ref_1;
 };
+
+// Numbers that flush, overflow, cancel or are special, whose products do so, too.
+float AwkwardFloat(Prng& prng) {
+  static constexpr float kInf = std::numeric_limits<float>::infinity();
+  const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
+  const float unit = 1 + static_cast<float>(prng.Below(8)) / 8;
+  const auto power = [&](int exponent) {
+    return std::ldexp(unit, exponent + static_cast<int>(prng.Below(5)));
+  };
+  switch (prng.Below(256)) {
+    case 0:
+      return sign * kInf;
+    case 1:
+      return std::numeric_limits<float>::quiet_NaN();
+    case 2:
+      return sign * power(124);  // some are infinite in bf16, and many of their products
+    default:
+      break;
+  }
+  switch (prng.Below(8)) {
+    case 0:
+      return sign * 0.0f;
+    case 1:
+      return sign * power(-130);  // subnormal, or just not
+    case 2:
+      return sign * power(-77);  // products below half of the last bit of 2^-126
+    case 3:
+    case 4:
+      return sign * power(-65);  // products about 2^-126
+    case 5:
+      return sign * power(60);
+    default:
+      return sign * unit;  // sums of equal products of either sign cancel
+  }
+}
 
 TEST_P(GemmTest, EveryRowCountAtEveryTail) {
   std::vector<int> row_counts(17);
@@ -43,6 +97,111 @@ TEST_P(GemmTest, SizesThatAreSplitAmongThreads) {
     for (const DType dtype : kAllDTypes) {
       Compare(dtype, rows, 700, 192, GemmOutput::kStore);
       Compare(dtype, rows, 333, 401, GemmOutput::kAccumulate);
+    }
+  }
+}
+
+// Also that the arithmetic of the caller still has subnormals afterwards.
+TEST_P(GemmTest, SubnormalsInfinitiesNansAndSumsThatCancel) {
+  Prng prng(21);
+  int differ = 0, zeros = 0, finite = 0;
+  for (const int rows : {1, 2, 3, 7, 12, 13, 30}) {
+    for (const int outputs : {1, 17, 32, 50, 129}) {
+      for (const int terms : {1, 2, 3, 6, 9}) {
+        std::vector<std::byte> w(static_cast<size_t>(outputs) * terms * 2);
+        for (int i = 0; i < outputs * terms; ++i) StoreElement(w.data(), DType::kBF16, i, AwkwardFloat(prng));
+        std::vector<float> x(static_cast<size_t>(rows) * terms), y(static_cast<size_t>(rows) * outputs);
+        for (float& value : x) value = AwkwardFloat(prng);
+        for (float& value : y) value = AwkwardFloat(prng);
+        for (const GemmOutput output : {GemmOutput::kStore, GemmOutput::kAccumulate}) {
+          ExpectSameProduct(*fast, *ref, DType::kBF16, w, x, y, rows, outputs, terms, output);
+          ExpectSameProduct(*fast_1, *ref_1, DType::kBF16, w, x, y, rows, outputs, terms, output);
+          if (HasFatalFailure()) return;
+        }
+        std::vector<float> one = y, two = y;
+        ref_1->Gemm(*PackOrDie(*ref_1, w, DType::kBF16, outputs, terms), x.data(), rows, one.data(),
+                    GemmOutput::kStore);
+        ref->Gemm(*PackOrDie(*ref, w, DType::kBF16, outputs, terms), x.data(), rows, two.data(),
+                  GemmOutput::kStore);
+        for (size_t i = 0; i < one.size(); ++i) {
+          differ += !SameBits(one[i], two[i]);
+          zeros += two[i] == 0;
+          finite += std::isfinite(two[i]);
+        }
+      }
+    }
+  }
+  EXPECT_GT(differ, 1000) << "results that tell the versions apart";
+  EXPECT_GT(zeros, 1000);
+  EXPECT_GT(finite, 10000);
+  volatile float smallest = std::numeric_limits<float>::min();
+  EXPECT_GT(smallest / 2, 0.0f);
+  EXPECT_EQ(_mm_getcsr() & 0x8040u, 0u);
+}
+
+// One product of x and w, whose elements bf16 has.
+float Product(Operations& operations, std::vector<float> x, const std::vector<float>& w, float y = 0) {
+  std::vector<std::byte> stored(w.size() * 2);
+  for (size_t i = 0; i < w.size(); ++i) StoreElement(stored.data(), DType::kBF16, i, w[i]);
+  const auto matrix = PackOrDie(operations, stored, DType::kBF16, 1, static_cast<int>(w.size()));
+  operations.Gemm(*matrix, x.data(), 1, &y, GemmOutput::kAccumulate);
+  return y;
+}
+
+// Rules 2 and 8 of kernels/numerics.h, by hand. The results of version cpu-1 stand beside those of cpu-2.
+TEST_P(GemmTest, BothVersionsDoWhatTheirRulesSay) {
+  struct Case {
+    const char* what;
+    std::vector<float> x, w;
+    float y, cpu_1, cpu_2;
+  };
+  constexpr float kBig = 0x1p24f, kTiny = 0x1p-70f, kMin = 0x1p-126f;
+  const Case cases[] = {
+      {"the second of a pair is added first", {1, kBig, 1, -kBig}, {1, 1, 1, 1}, 0, 0, 1},
+      {"x is rounded, and ties to even", {1 + 0x1p-8f, 0}, {1, 1}, 0, 1 + 0x1p-8f, 1},
+      {"to even upwards", {1 + 3 * 0x1p-8f}, {1}, 0, 1 + 3 * 0x1p-8f, 1 + 0x1p-6f},
+      {"a result below 2^-126 is zero", {kTiny, 0}, {kTiny, 0}, 0, kTiny * kTiny, 0},
+      {"a subnormal x is zero", {kMin / 2, 0}, {kBig, 0}, 0, kMin / 2 * kBig, 0},
+      {"a subnormal weight is zero", {kBig, 0}, {kMin / 2, 0}, 0, kMin / 2 * kBig, 0},
+      {"a subnormal y is zero", {kMin, 0}, {1, 0}, -kMin / 2, kMin / 2, kMin},
+      {"a sum that is subnormal is zero", {kMin, 0}, {1, 0}, -kMin * 1.5f, -kMin / 2, -0.0f},
+      {"2^-126 - 2^-150 has 24 bits and is zero",
+       {0x1p-63f, 0, 0, 0x1p-75f},
+       {0x1p-63f, 0, 0, -0x1p-75f},
+       0,
+       kMin,
+       0},
+      {"2^-126 - 2^-151 is rounded to 2^-126",
+       {0x1p-63f, 0, 0, 0x1p-76f},
+       {0x1p-63f, 0, 0, -0x1p-75f},
+       0,
+       kMin,
+       kMin},
+      {"infinity times a subnormal is no number", {INFINITY, 0}, {kMin / 2, 0}, 0, INFINITY, NAN},
+      {"overflow on the way stays", {1, 0, -0x1p127f, 0x1p127f}, {1, 0, 2, 2}, 0, -INFINITY, INFINITY},
+      {"and the order decides whether it comes", {0x1p127f, -0x1p127f}, {2, 1}, 0, INFINITY, 0x1p127f},
+  };
+  for (const Case& c : cases) {
+    for (Operations* const operations : {fast_1.get(), ref_1.get()})
+      EXPECT_TRUE(SameBits(Product(*operations, c.x, c.w, c.y), c.cpu_1))
+          << c.what << ": " << std::hexfloat << Product(*operations, c.x, c.w, c.y);
+    for (Operations* const operations : {fast.get(), ref.get()})
+      EXPECT_TRUE(SameBits(Product(*operations, c.x, c.w, c.y), c.cpu_2))
+          << c.what << ": " << std::hexfloat << Product(*operations, c.x, c.w, c.y);
+  }
+}
+
+// The sum -0 comes from a small negative product. The absent element of an odd number of terms makes it +0.
+TEST_P(GemmTest, AnAbsentElementOfAPairIsMultipliedToo) {
+  const std::vector<float> x = {-0x1p-70f, 0, -0.0f, 0}, w = {0x1p-70f, 0, 1, 0};
+  for (const size_t terms : {size_t{1}, size_t{3}, size_t{4}}) {
+    for (Operations* const operations : {fast.get(), ref.get()}) {
+      std::vector<std::byte> stored(terms * 2);
+      for (size_t i = 0; i < terms; ++i) StoreElement(stored.data(), DType::kBF16, i, w[i]);
+      const auto matrix = PackOrDie(*operations, stored, DType::kBF16, 1, static_cast<int>(terms));
+      float y = 1;
+      operations->Gemm(*matrix, x.data(), 1, &y, GemmOutput::kStore);
+      EXPECT_TRUE(SameBits(y, terms == 1 ? -0.0f : 0.0f)) << operations->name() << ", " << terms;
     }
   }
 }

@@ -21,8 +21,9 @@
 
 namespace prefixd::kernel_testing {
 
-inline std::unique_ptr<Operations> MakeOperations(std::string_view name, int threads) {
-  auto operations = CreateOperations(name, threads);
+inline std::unique_ptr<Operations> MakeOperations(std::string_view name, int threads,
+                                                  numerics::Version version = numerics::kLatest) {
+  auto operations = CreateOperations(name, threads, version);
   PREFIXD_CHECK(operations.ok()) << operations.status().ToString();
   return std::move(*operations);
 }

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "base/prng.h"
+
 namespace prefixd::numerics {
 namespace {
 
@@ -101,6 +103,60 @@ TEST(Numerics, BF16RoundsToNearestEven) {
   CheckMiddles(0x7F80, F32FromBF16, F32ToBF16);
   EXPECT_EQ(F32ToBF16(std::numeric_limits<float>::max()), 0x7F80);
   EXPECT_EQ(F32ToBF16(-INFINITY), 0xFF80);
+}
+
+// Rule 8 in another way: the exact sum as two doubles, rounded to 24 bits without a limit of the exponent.
+float ExactFlushedFma(float a, float b, float c) {
+  constexpr double kMin = 0x1p-126;
+  const auto flushed = [](double x) { return std::abs(x) < kMin ? std::copysign(0.0, x) : x; };
+  const double product = flushed(a) * flushed(b), term = flushed(c);  // both are exact for 24 bits
+  const double sum = product + term;
+  if (!std::isfinite(sum) || sum == 0) return static_cast<float>(sum);
+  const double part = sum - product;
+  const double error = (product - (sum - part)) + (term - part);  // Knuth's TwoSum: sum + error is exact
+  int exponent = 0;
+  const double scaled = std::frexp(sum, &exponent) * 0x1p24;  // in [2^23, 2^24)
+  double rounded = std::nearbyint(scaled);
+  if (std::abs(scaled - std::trunc(scaled)) == 0.5 && error != 0)
+    rounded = (error > 0) ? std::ceil(scaled) : std::floor(scaled);
+  const double result = std::ldexp(rounded, exponent - 24);
+  if (std::abs(result) >= 0x1p128) return std::copysign(std::numeric_limits<float>::infinity(), result);
+  return static_cast<float>(flushed(result));
+}
+
+// Any bits; numbers of any size; products and sums about 2^-126; sums that cancel but for a rest.
+TEST(Numerics, FlushedFmaIsTheExactSumRoundedAndFlushed) {
+  Prng prng(8);
+  int zeros = 0, smallest = 0, nans = 0, infinities = 0;
+  const auto bits = [&] { return std::bit_cast<float>(static_cast<uint32_t>(prng.Next())); };
+  const auto near = [&](int exponent) {
+    const float unit = static_cast<float>(1 + prng.Below(8) / 8.0);
+    return std::ldexp(prng.Chance(0.5) ? unit : -unit, exponent + static_cast<int>(prng.Below(5)) - 2);
+  };
+  for (int i = 0; i < 2'000'000; ++i) {
+    float a = bits(), b = bits(), c = bits();
+    if (i % 4 == 1) a = near(-63), b = near(-63), c = near(-126);
+    if (i % 4 == 2) a = near(-75), b = near(-75), c = std::copysign(0x1p-126f, bits());
+    if (i % 4 == 3) c = -a * b * (prng.Chance(0.5) ? 1.0f : 1 + 0x1p-23f);
+    const float want = ExactFlushedFma(a, b, c), got = FlushedFma(a, b, c);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(got)) << a << " " << b << " " << c;
+      ++nans;
+      continue;
+    }
+    ASSERT_EQ(std::bit_cast<uint32_t>(got), std::bit_cast<uint32_t>(want))
+        << std::hexfloat << a << " " << b << " " << c;
+    zeros += want == 0;
+    smallest += std::abs(want) == 0x1p-126f;
+    infinities += std::isinf(want);
+  }
+  EXPECT_GT(zeros, 1000);
+  EXPECT_GT(smallest, 1000);
+  EXPECT_GT(infinities, 1000);
+  EXPECT_GT(nans, 1000);
+  // Rounded up to 2^-126 with the bits of a subnormal, but below it with 24 bits; and just not so.
+  EXPECT_EQ(FlushedFma(-0x1p-75f, 0x1p-75f, 0x1p-126f), 0.0f);
+  EXPECT_EQ(FlushedFma(-0x1p-76f, 0x1p-75f, 0x1p-126f), 0x1p-126f);
 }
 
 TEST(Numerics, PartialsMergeAsATree) {

@@ -42,7 +42,11 @@ TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
       continue;
     }
     EXPECT_EQ((*backend)->name(), info.name);
-    EXPECT_EQ((*backend)->numerics_version(), numerics::kVersion);
+    if (info.name != "cuda") {
+      EXPECT_EQ((*backend)->numerics_version(), "cpu-2");
+      EXPECT_EQ((*CreateBackend(info.name, 2, 0, false, numerics::Version::kCpu1))->numerics_version(),
+                "cpu-1");
+    }
     EXPECT_EQ((*backend)->kv_layout_name(), kCpuKvLayoutName);
   }
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "kernels/backend.h"
+#include "kernels/numerics.h"
 
 namespace prefixd::testing_support {
 
@@ -43,7 +44,7 @@ struct DriverLimits {
   int prompt_logit_rows = EngineOptions().prompt_logit_rows;
 };
 LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
-                        const DriverLimits& limits);
+                        const DriverLimits& limits, numerics::Version version = numerics::kLatest);
 // For a backend that may fail.
 Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::unique_ptr<Backend> backend,
                                    const DriverLimits& limits);
