@@ -86,7 +86,8 @@ class PlanMaker {
   Status Pack(int rows, int cols, std::unique_ptr<Matrix>* matrix, ModelWeights* weights) {
     const size_t at = kShift * (static_cast<size_t>(packed_++) % 8) * DTypeBytes(dtype_);
     const MatrixSource source{random_.data() + at, dtype_, rows, cols};
-    PREFIXD_ASSIGN_OR_RETURN(*matrix, backend_.Pack({&source, 1}));
+    PREFIXD_ASSIGN_OR_RETURN(*matrix, backend_.AllocateMatrix(rows, cols, dtype_));
+    PREFIXD_RETURN_IF_ERROR(backend_.UploadRows(**matrix, 0, source));
     weights->bytes += (*matrix)->bytes();
     return Status::Ok();
   }

@@ -157,10 +157,10 @@ class ServerProcess {
       return LoadEngine(options_, plan_, &clock_, ReportLoad(plan_.model.weight_bytes, draws, &clock_),
                         &code);
     });
-    while (!IsReady(load)) {
+    while (load.wait_for(kTick) != std::future_status::ready) {
       // The service manager watches a relaunched process as the one that was ready before.
       if (WasRelaunched()) NotifyWatchdog();
-      if (!signals.Wait(kTick)) continue;
+      if (!signals.Wait(milliseconds(0))) continue;
       Log(LogLevel::kInfo, "stopped while loading");
       NotifyStopping("stopped while loading");
       server_->Stop();  // removes a Unix socket; the load itself cannot be cancelled

@@ -2,6 +2,9 @@
 
 #include <xxhash.h>
 
+#include <functional>
+#include <map>
+
 #include "base/bytes.h"
 #include "base/check.h"
 
@@ -44,14 +47,13 @@ struct WeightsHasher::State {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };
   std::unique_ptr<XXH3_state_t, Free> stream{XXH3_createState()};  // hash of the current tensor
-  std::string tensor;                                              // name of the current tensor
-  bool in_tensor = false;
+  BlockKey* digest = nullptr;                                      // of the current tensor, in `digests`
   bool finished = false;
-  std::string digests{kWeightsTag};  // what Finish hashes: the tag, then one digest per finished tensor
+  std::map<std::string, BlockKey, std::less<>> digests;  // by the name of the tensor
 
   void EndTensor() {
-    if (in_tensor) PutKey(&digests, ToKey(XXH3_128bits_digest(stream.get())));
-    in_tensor = false;
+    if (digest != nullptr) *digest = ToKey(XXH3_128bits_digest(stream.get()));
+    digest = nullptr;
   }
 };
 
@@ -64,10 +66,10 @@ WeightsHasher::~WeightsHasher() = default;
 void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype,
                                 std::span<const int64_t> shape) {
   PREFIXD_CHECK(!state_->finished) << "BeginTensor after Finish";
-  PREFIXD_CHECK(!state_->in_tensor || name > state_->tensor)
-      << "tensor '" << name << "' after '" << state_->tensor << "'";
   state_->EndTensor();
-  state_->tensor = name;
+  const auto [at, is_new] = state_->digests.emplace(name, BlockKey{});
+  PREFIXD_CHECK(is_new) << "tensor '" << name << "' twice";
+  state_->digest = &at->second;
   std::string header(kTensorTag);
   PutText(&header, name);
   PutText(&header, dtype);
@@ -75,11 +77,10 @@ void WeightsHasher::BeginTensor(std::string_view name, std::string_view dtype,
   for (const int64_t extent : shape) PutLittle(&header, extent);
   XXH3_128bits_reset(state_->stream.get());
   XXH3_128bits_update(state_->stream.get(), header.data(), header.size());
-  state_->in_tensor = true;
 }
 
 void WeightsHasher::Update(std::span<const std::byte> bytes) {
-  PREFIXD_CHECK(state_->in_tensor) << "Update before BeginTensor";
+  PREFIXD_CHECK(state_->digest != nullptr) << "Update before BeginTensor";
   if (!bytes.empty()) XXH3_128bits_update(state_->stream.get(), bytes.data(), bytes.size());
 }
 
@@ -87,7 +88,9 @@ BlockKey WeightsHasher::Finish() {
   PREFIXD_CHECK(!state_->finished) << "Finish twice";
   state_->finished = true;
   state_->EndTensor();
-  return ToKey(XXH3_128bits(state_->digests.data(), state_->digests.size()));
+  std::string preimage(kWeightsTag);
+  for (const auto& [name, digest] : state_->digests) PutKey(&preimage, digest);
+  return ToKey(XXH3_128bits(preimage.data(), preimage.size()));
 }
 
 }  // namespace prefixd

@@ -24,8 +24,8 @@ struct ModelIdentity {
 
 BlockKey Fingerprint(const ModelIdentity& identity);
 
-// XXH3-128 over named tensors. Requires strictly ascending names. The bytes of a tensor may come in any
-// number of pieces. Finish is the last call.
+// XXH3-128 over named tensors. They may come in any order: the result is that of their order by name. No name
+// comes twice. The bytes of a tensor may come in any number of pieces. Finish is the last call.
 class WeightsHasher {
  public:
   WeightsHasher();

@@ -4,13 +4,14 @@
 // The CPU backends (`ref`, `avx2`, `avx512`) give bit-identical results; kernels/numerics.h defines them.
 //
 // Memory: kernels read and write backend memory (kernels/backend_memory.h). The caller never dereferences a
-// pointer to it. What goes in is copied by Upload and Pack, and what comes out of a step is in host memory.
+// pointer to it. What goes in is copied by Upload and UploadRows, and what comes out of a step is in host
+// memory.
 //
 // Steps: Launch begins a step and returns; the backend computes it on threads or a device of its own.
 // Collect waits for its end and gives its Status. One step is in flight at a time.
 //
 // Threads: one owner (the engine thread; before that, the thread that loads the model) calls every member,
-// except that any thread may call progress(), Done() and lost().
+// except that any thread may call progress(), Done() and lost(), and UploadRows as it says.
 //
 // Invariants
 //   1. An output row depends on the inputs of that row alone. It never depends on the number of rows,
@@ -105,12 +106,18 @@ class Backend {
 
   // Returns kResourceExhausted, with the requested size, when the memory is not available.
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
-  // Stacks the rows of the sources into one matrix (as for Q, K and V) and copies the data. Requires at least
-  // one source; all have the same cols and dtype.
-  virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
-  // Makes the same matrix as Pack of a source that has these weights, where it will be used.
+  // A matrix whose rows UploadRows writes before it is used. The sizes are above 0. kResourceExhausted as
+  // for Allocate.
+  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) = 0;
+  // Copies rows into a matrix of AllocateMatrix, from row `first_row` on; they are of its cols and dtype. The
+  // copy has ended on return. Any number of threads at a time, while no two write the same row.
+  // kUnavailable: the device failed.
+  virtual Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
+  // How many threads at a time are of use for UploadRows. > 0.
+  virtual int upload_threads() const = 0;
+  // Makes the same matrix as UploadRows of a source that has these weights, where it will be used.
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
-  // Returns the Matrix::bytes() of a packed matrix of these sizes.
+  // Returns the Matrix::bytes() of a matrix of these sizes.
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have

@@ -34,6 +34,15 @@ int CheckSources(std::span<const MatrixSource> sources) {
   return static_cast<int>(rows);
 }
 
+void CheckMatrixShape(int rows, int cols) { PREFIXD_CHECK(rows > 0 && cols > 0) << rows << " x " << cols; }
+
+void CheckUploadRows(const Matrix& to, int first_row, const MatrixSource& from) {
+  CheckSources({&from, 1});
+  PREFIXD_CHECK(from.cols == to.cols() && first_row >= 0 && first_row <= to.rows() - from.rows)
+      << from.rows << " x " << from.cols << " at row " << first_row << " of " << to.rows() << " x "
+      << to.cols();
+}
+
 void CheckDummy(const DummyMatrix& dummy) {
   PREFIXD_CHECK(dummy.rows > 0 && dummy.cols > 0 && dummy.largest > 0 &&
                 dummy.largest <= std::numeric_limits<float>::max())

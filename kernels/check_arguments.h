@@ -17,6 +17,12 @@ void CheckBatch(const BatchView& batch);
 // dtype. Returns the sum of their rows.
 int CheckSources(std::span<const MatrixSource> sources);
 
+// The shape of a matrix is positive.
+void CheckMatrixShape(int rows, int cols);
+
+// The source is as CheckSources wants it, and the matrix has its columns and, from `first_row` on, its rows.
+void CheckUploadRows(const Matrix& to, int first_row, const MatrixSource& from);
+
 // The shape is positive, and `largest` is finite and above 0.
 void CheckDummy(const DummyMatrix& dummy);
 

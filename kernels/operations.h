@@ -47,10 +47,14 @@ class Operations {
   virtual int threads() const = 0;
   virtual numerics::Version version() const = 0;
 
-  // As the members of Backend.
-  virtual Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) = 0;
+  // As the members of Backend. UploadRows computes on the threads that call it.
+  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) = 0;
+  virtual void UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
+  // Stacks the rows of the sources into one matrix (as for Q, K and V): AllocateMatrix and UploadRows.
+  // Requires at least one source; all have the same cols and dtype.
+  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources);
 
   // Return the bytes of working memory that the steps of a model need, and allocate them. No step within
   // `limits` allocates more. Reserve returns kResourceExhausted, with the size, when they are not available.

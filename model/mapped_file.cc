@@ -18,6 +18,9 @@ namespace {
 
 constexpr size_t kLongestPointer = 1024;  // as git-lfs has it
 
+// A mapping begins at a page, and the kernel takes advice about whole pages.
+size_t PageBytes() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
+
 Status Refused(const std::filesystem::path& path, int error) {
   const Code code = error == ENOENT ? Code::kNotFound : Code::kIo;
   std::string words = path.string() + ": " + std::strerror(error);
@@ -63,6 +66,8 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   const int error = errno;
   ::close(fd);
   if (data == MAP_FAILED) return Refused(path, error);
+  // The kernel then reads far ahead, and in large requests. A failure costs that alone.
+  ::madvise(data, size, MADV_SEQUENTIAL);
   const std::span bytes(static_cast<const std::byte*>(data), size);
   WatchMappedFile(bytes, path.string());
   MappedFile file(path, VersionOf(info), bytes);
@@ -89,15 +94,23 @@ Status MappedFile::CheckUnchanged() const {
   return Corrupt(path_.string() + " has changed while it was read; start again when it is complete");
 }
 
-void MappedFile::DropPages(std::span<const std::byte> part) const {
+size_t MappedFile::OffsetOf(std::span<const std::byte> part) const {
   PREFIXD_CHECK(part.data() >= bytes_.data() && part.data() + part.size() <= bytes_.data() + bytes_.size())
       << part.size() << " bytes outside the file";
-  // Whole pages, as the kernel demands; a mapping begins at a page.
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t offset = static_cast<size_t>(part.data() - bytes_.data());
-  const size_t begin = offset / page * page;
-  // Only advice: a failure leaves the pages in memory.
-  ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, offset + part.size() - begin, MADV_DONTNEED);
+  return static_cast<size_t>(part.data() - bytes_.data());
+}
+
+void MappedFile::ReadPages(std::span<const std::byte> part) const {
+  const size_t offset = OffsetOf(part), begin = offset / PageBytes() * PageBytes();
+  // After a failure the pages are read when they are touched.
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, offset + part.size() - begin, MADV_POPULATE_READ);
+}
+
+void MappedFile::DropPages(std::span<const std::byte> part) const {
+  const size_t offset = OffsetOf(part), page = PageBytes();
+  const size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
+  // After a failure the pages stay in memory.
+  if (begin < end) ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
 }
 
 Result<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit) {

@@ -1,6 +1,6 @@
 // A file mapped read-only into memory, and a function that reads a small file whole. Any thread. The bytes
-// live as long as the MappedFile. If another process truncates a mapped file, a reader gets SIGBUS; see
-// model/truncation_guard.h. CheckUnchanged finds other changes.
+// live as long as the MappedFile, and are best read in their order. If another process truncates a mapped
+// file, a reader gets SIGBUS; see model/truncation_guard.h. CheckUnchanged finds other changes.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,12 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // kCorrupt when the file at the path is another one now, or has another size or time of modification.
   Status CheckUnchanged() const;
-  // Takes the pages of a part of bytes() out of the memory of this process, so that a large file that is read
-  // once never counts as a whole. A later read gets them again, from the page cache or the file.
+  // Waits until the pages of a part of bytes() are in memory, so that reading them takes no time. It does
+  // nothing for a part that the file no longer has.
+  void ReadPages(std::span<const std::byte> part) const;
+  // Takes the pages that lie wholly in a part of bytes() out of the memory of this process, so that a large
+  // file that is read once never counts as a whole. A later read gets them again, from the page cache or the
+  // file. Those at the ends stay, because another part may be in use.
   void DropPages(std::span<const std::byte> part) const;
 
  private:
@@ -41,6 +45,8 @@ class MappedFile {
     friend bool operator==(const Version&, const Version&) = default;
   };
   static Version VersionOf(const struct stat& info);
+  // Returns the offset of a part of bytes(), which has it.
+  size_t OffsetOf(std::span<const std::byte> part) const;
 
   MappedFile(std::filesystem::path path, Version version, std::span<const std::byte> bytes)
       : path_(std::move(path)), version_(version), bytes_(bytes) {}

@@ -15,6 +15,8 @@
 #include "kernels/dummy_weights.h"
 #include "kernels/numerics.h"
 #include "model/rope.h"
+#include "model/weight_places.h"
+#include "model/weight_reader.h"
 #include "model/weights.h"
 
 namespace prefixd {
@@ -36,7 +38,10 @@ class Meter {
   size_t total_, done_ = 0;
 };
 
-constexpr size_t kHashedAtOnce = 1 << 20;  // small enough to stay in a CPU cache for a second read
+// Of a tensor that are read at a time: few enough to stay in a CPU cache while they are hashed, checked and
+// packed.
+constexpr size_t kPieceBytes = 1 << 20;
+constexpr size_t kPieceRows = 32;  // a multiple of them, so that threads share no panel of a CPU backend
 
 const TensorView& Get(const WeightFiles& files, std::string_view name) {
   const TensorView* tensor = files.Find(name);
@@ -44,14 +49,9 @@ const TensorView& Get(const WeightFiles& files, std::string_view name) {
   return *tensor;
 }
 
-MatrixSource Source(const TensorView& tensor) {
-  return {tensor.bytes.data(), *tensor.dtype, static_cast<int>(tensor.shape[0]),
-          static_cast<int>(tensor.shape[1])};
-}
-
-float Element(const TensorView& tensor, size_t i) {
-  const std::byte* at = tensor.bytes.data() + i * DTypeBytes(*tensor.dtype);
-  switch (*tensor.dtype) {
+float Element(const std::byte* elements, DType dtype, size_t i) {
+  const std::byte* at = elements + i * DTypeBytes(dtype);
+  switch (dtype) {
     case DType::kF32:
       return GetLittle<float>(at);
     case DType::kF16:
@@ -61,82 +61,6 @@ float Element(const TensorView& tensor, size_t i) {
   }
   return numerics::F32FromBF16(GetLittle<uint16_t>(at));
 }
-
-// The matrices of a model: where the plan keeps each of them, and the tensors that are stacked in it.
-struct MatrixPlace {
-  std::unique_ptr<Matrix>* matrix;
-  std::vector<std::string> tensors;
-};
-
-std::vector<MatrixPlace> MatricesOf(const ModelConfig& config, ModelWeights* weights) {
-  std::vector<MatrixPlace> places;
-  places.push_back({&weights->embedding, {std::string(kEmbeddingWeight)}});
-  if (!config.tied_embeddings) places.push_back({&weights->head, {std::string(kHeadWeight)}});
-  for (int l = 0; l < config.layers; ++l) {
-    LayerWeights& layer = weights->layers[static_cast<size_t>(l)];
-    const auto name = [l](std::string_view part) { return LayerWeight(l, part); };
-    places.push_back(
-        {&layer.qkv, {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")}});
-    places.push_back({&layer.out, {name("self_attn.o_proj")}});
-    places.push_back({&layer.gate_up, {name("mlp.gate_proj"), name("mlp.up_proj")}});
-    places.push_back({&layer.down, {name("mlp.down_proj")}});
-  }
-  return places;
-}
-
-// The vectors of a model, in the same way. They are one after the other in one buffer.
-struct VectorPlace {
-  const float** vector;
-  std::vector<std::string> tensors;
-};
-
-std::vector<VectorPlace> VectorsOf(const ModelConfig& config, ModelWeights* weights) {
-  std::vector<VectorPlace> places;
-  const auto add = [&](const float** vector, std::vector<std::string> tensors) {
-    places.push_back({vector, std::move(tensors)});
-  };
-  for (int l = 0; l < config.layers; ++l) {
-    LayerWeights& layer = weights->layers[static_cast<size_t>(l)];
-    const auto weight = [l](std::string_view part) { return LayerWeight(l, part); };
-    const auto bias = [l](std::string_view part) { return LayerBias(l, part); };
-    add(&layer.input_norm, {weight("input_layernorm")});
-    add(&layer.attention_norm, {weight("post_attention_layernorm")});
-    if (config.qk_norm) {
-      add(&layer.q_norm, {weight("self_attn.q_norm")});
-      add(&layer.k_norm, {weight("self_attn.k_norm")});
-    }
-    if (config.qkv_bias) {
-      add(&layer.qkv_bias, {bias("self_attn.q_proj"), bias("self_attn.k_proj"), bias("self_attn.v_proj")});
-    }
-    if (config.output_bias) add(&layer.out_bias, {bias("self_attn.o_proj")});
-    if (config.mlp_bias) {
-      add(&layer.gate_up_bias, {bias("mlp.gate_proj"), bias("mlp.up_proj")});
-      add(&layer.down_bias, {bias("mlp.down_proj")});
-    }
-  }
-  add(&weights->final_norm, {std::string(kFinalNormWeight)});
-  return places;
-}
-
-// The shapes of the tensors, which CheckWeights has found in the files.
-class Shapes {
- public:
-  explicit Shapes(const ModelConfig& config) {
-    for (WeightSpec& spec : RequiredWeights(config)) shapes_.emplace(std::move(spec.name), spec.shape);
-  }
-  // Of tensors that are stacked.
-  int Rows(std::span<const std::string> tensors) const {
-    int64_t rows = 0;
-    for (const std::string& name : tensors) rows += shapes_.at(name)[0];
-    return static_cast<int>(rows);
-  }
-  int Cols(std::span<const std::string> tensors) const {
-    return static_cast<int>(shapes_.at(tensors.front())[1]);
-  }
-
- private:
-  std::map<std::string, std::vector<int64_t>> shapes_;
-};
 
 ModelWeights EmptyWeights(const ModelConfig& config) {
   ModelWeights weights;
@@ -153,43 +77,6 @@ Status CheckContext(const ModelConfig& config, int context) {
   return Status::Ok();
 }
 
-// Hashes every tensor and refuses one that holds NaN or infinite values.
-Result<BlockKey> ReadWeights(const WeightFiles& files, Meter& meter) {
-  WeightsHasher hasher;
-  for (const TensorView& tensor : files.tensors()) {
-    hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
-    for (size_t at = 0; at < tensor.bytes.size(); at += kHashedAtOnce) {
-      const auto piece = tensor.bytes.subspan(at, std::min(kHashedAtOnce, tensor.bytes.size() - at));
-      hasher.Update(piece);
-      meter.Add(piece.size());
-      if (tensor.dtype.has_value() && !AllFinite(piece, *tensor.dtype)) {
-        return Corrupt(
-            "tensor '" + tensor.name +
-            "' holds NaN or infinite values: its file is damaged, or was saved in a dtype too small "
-            "for it; download it again, or save the model in BF16 or F32");
-      }
-    }
-  }
-  return hasher.Finish();
-}
-
-Status LoadMatrices(const ModelConfig& config, const WeightFiles& files, Backend& backend, Meter& meter,
-                    ModelWeights* weights) {
-  for (const MatrixPlace& place : MatricesOf(config, weights)) {
-    std::vector<MatrixSource> sources;
-    for (const std::string& name : place.tensors) sources.push_back(Source(Get(files, name)));
-    Result<std::unique_ptr<Matrix>> matrix = backend.Pack(sources);
-    if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
-    *place.matrix = std::move(*matrix);
-    weights->bytes += (*place.matrix)->bytes();
-    for (const std::string& name : place.tensors) {
-      files.DropPages(Get(files, name).bytes);  // so that files and packed weights are never in memory whole
-      meter.Add(Get(files, name).bytes.size());
-    }
-  }
-  return Status::Ok();
-}
-
 // Copies floats into a new buffer of the plan. Returns where they are.
 Result<const float*> UploadFloats(std::span<const float> values, Backend& backend, ModelWeights* weights) {
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Allocate(values.size_bytes()));
@@ -199,20 +86,112 @@ Result<const float*> UploadFloats(std::span<const float> values, Backend& backen
   return static_cast<const float*>(weights->buffers.back()->f32());
 }
 
-// Loads norms and biases as f32. `append` appends the elements of a tensor to a vector.
-template <typename Append>
-Status LoadVectors(const ModelConfig& config, Backend& backend, const Append& append, ModelWeights* weights) {
-  const std::vector<VectorPlace> places = VectorsOf(config, weights);
-  std::vector<float> values;
-  std::vector<size_t> offsets;
-  for (const VectorPlace& place : places) {
-    offsets.push_back(values.size());
-    for (const std::string& name : place.tensors) append(name, &values);
-  }
-  PREFIXD_ASSIGN_OR_RETURN(const float* at, UploadFloats(values, backend, weights));
-  for (size_t i = 0; i < places.size(); ++i) *places[i].vector = at + offsets[i];
+Status UploadVectors(const WeightVectors& vectors, Backend& backend, ModelWeights* weights) {
+  PREFIXD_ASSIGN_OR_RETURN(const float* at, UploadFloats(vectors.values(), backend, weights));
+  vectors.Place(at);
   return Status::Ok();
 }
+
+// Loads the tensors of files: their pieces are hashed, checked and packed while they are in a CPU cache.
+class FileLoader {
+ public:
+  FileLoader(const ModelConfig& config, const WeightFiles& files, Backend& backend, ModelWeights* weights)
+      : config_(config),
+        files_(files),
+        backend_(backend),
+        weights_(weights),
+        shapes_(config),
+        vectors_(config, weights) {}
+
+  Status AllocateMatrices() {
+    for (const MatrixPlace& place : MatricesOf(config_, weights_)) {
+      Result<std::unique_ptr<Matrix>> matrix =
+          backend_.AllocateMatrix(shapes_.Rows(place.tensors), shapes_.Cols(place.tensors),
+                                  *Get(files_, place.tensors.front()).dtype);
+      if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
+      *place.matrix = std::move(*matrix);
+      weights_->bytes += (*place.matrix)->bytes();
+      int row = 0;
+      for (const std::string& name : place.tensors) {
+        rows_.emplace(name, RowsOfMatrix{place.matrix->get(), row});
+        row += shapes_.Rows({&name, 1});
+      }
+    }
+    return Status::Ok();
+  }
+
+  // Returns the hash of all tensors.
+  Result<BlockKey> Load(Meter& meter) {
+    WeightsHasher hasher;
+    const WeightWork work{.piece_bytes = [this](const TensorView& tensor) { return PieceBytes(tensor); },
+                          .in_order =
+                              [&hasher](const WeightPiece& piece) {
+                                const TensorView& tensor = *piece.tensor;
+                                if (piece.begin == 0)
+                                  hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
+                                hasher.Update(piece.bytes);
+                              },
+                          .at_once = [this](const WeightPiece& piece) { return Store(piece); },
+                          .done = [&meter](size_t bytes) { meter.Add(bytes); }};
+    PREFIXD_RETURN_IF_ERROR(ReadWeights(files_, backend_.upload_threads(), work));
+    PREFIXD_RETURN_IF_ERROR(UploadVectors(vectors_, backend_, weights_));
+    return hasher.Finish();
+  }
+
+ private:
+  // Where the rows of a tensor are.
+  struct RowsOfMatrix {
+    Matrix* matrix;
+    int first_row;
+  };
+
+  size_t RowBytes(const TensorView& tensor) const {
+    return static_cast<size_t>(tensor.shape[1]) * DTypeBytes(*tensor.dtype);
+  }
+
+  // Whole rows of a matrix, whole elements of everything else.
+  size_t PieceBytes(const TensorView& tensor) const {
+    if (!rows_.contains(tensor.name)) return kPieceBytes;
+    const size_t least = kPieceRows * RowBytes(tensor);
+    return std::max<size_t>(1, kPieceBytes / least) * least;
+  }
+
+  Status Store(const WeightPiece& piece) {
+    const TensorView& tensor = *piece.tensor;
+    if (!tensor.dtype.has_value() || piece.bytes.empty()) return Status::Ok();  // the model does not read it
+    if (!AllFinite(piece.bytes, *tensor.dtype)) {
+      return Corrupt("tensor '" + tensor.name +
+                     "' holds NaN or infinite values: its file is damaged, or was saved in a dtype too small "
+                     "for it; download it again, or save the model in BF16 or F32");
+    }
+    if (const auto rows = rows_.find(tensor.name); rows != rows_.end()) return StoreRows(piece, rows->second);
+    if (float* const values = vectors_.Find(tensor.name)) {
+      const size_t width = DTypeBytes(*tensor.dtype), begin = piece.begin / width;
+      for (size_t i = 0; i < piece.bytes.size() / width; ++i)
+        values[begin + i] = Element(piece.bytes.data(), *tensor.dtype, i);
+    }
+    return Status::Ok();
+  }
+
+  Status StoreRows(const WeightPiece& piece, const RowsOfMatrix& rows) {
+    const TensorView& tensor = *piece.tensor;
+    const size_t row_bytes = RowBytes(tensor);
+    const MatrixSource source{piece.bytes.data(), *tensor.dtype,
+                              static_cast<int>(piece.bytes.size() / row_bytes),
+                              static_cast<int>(tensor.shape[1])};
+    const Status stored =
+        backend_.UploadRows(*rows.matrix, rows.first_row + static_cast<int>(piece.begin / row_bytes), source);
+    return stored.ok() ? stored : stored.WithContext("weights of " + tensor.name);
+  }
+
+  const ModelConfig& config_;
+  const WeightFiles& files_;
+  Backend& backend_;
+  ModelWeights* const weights_;
+  const WeightShapes shapes_;
+  WeightVectors vectors_;
+  std::map<std::string, RowsOfMatrix> rows_;  // by tensor
+};
 
 // Loads the table of `context` positions, which is the last part of the weights. `planned` are the bytes of
 // all.
@@ -228,7 +207,7 @@ Status LoadRope(const ModelConfig& config, Backend& backend, int context, size_t
 // Each has seeds of its own. Products of a row with `cols` numbers, uniform in [-largest, largest), keep the
 // size of the row: the variance of such a number is largest^2 / 3.
 Status MakeMatrices(const ModelConfig& config, Backend& backend, Meter& meter, ModelWeights* weights) {
-  const Shapes shapes(config);
+  const WeightShapes shapes(config);
   uint64_t seed = 0;
   for (const MatrixPlace& place : MatricesOf(config, weights)) {
     const int cols = shapes.Cols(place.tensors);
@@ -249,16 +228,14 @@ Status MakeMatrices(const ModelConfig& config, Backend& backend, Meter& meter, M
 // `dtype_of` returns the type of a tensor.
 template <typename DTypeOf>
 size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, const DTypeOf& dtype_of) {
-  const Shapes shapes(config);
+  const WeightShapes shapes(config);
   ModelWeights weights = EmptyWeights(config);
   size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
   for (const MatrixPlace& place : MatricesOf(config, &weights)) {
     bytes += backend.PackedBytes(shapes.Rows(place.tensors), shapes.Cols(place.tensors),
                                  dtype_of(place.tensors.front()));
   }
-  for (const VectorPlace& place : VectorsOf(config, &weights))
-    bytes += static_cast<size_t>(shapes.Rows(place.tensors)) * sizeof(float);
-  return bytes;
+  return bytes + WeightVectors(config, &weights).values().size_bytes();
 }
 
 }  // namespace
@@ -280,17 +257,13 @@ Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files,
                             int context, const LoadProgress& progress) {
   PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
-  Meter meter(progress, 2 * files.total_bytes());  // once to hash, once to pack
+  Meter meter(progress, files.total_bytes());
   LoadedPlan loaded;
   loaded.plan = {ShapeOf(config), EmptyWeights(config)};
   ModelWeights* weights = &loaded.plan.weights;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, ReadWeights(files, meter));
-  PREFIXD_RETURN_IF_ERROR(LoadMatrices(config, files, backend, meter, weights));
-  const auto append = [&files](const std::string& name, std::vector<float>* values) {
-    const TensorView& tensor = Get(files, name);
-    for (int64_t i = 0; i < tensor.shape[0]; ++i) values->push_back(Element(tensor, static_cast<size_t>(i)));
-  };
-  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, backend, append, weights));
+  FileLoader loader(config, files, backend, weights);
+  PREFIXD_RETURN_IF_ERROR(loader.AllocateMatrices());
+  PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, loader.Load(meter));
   PREFIXD_RETURN_IF_ERROR(files.CheckUnchanged());
   PREFIXD_RETURN_IF_ERROR(
       LoadRope(config, backend, context, PlannedWeightBytes(config, files, backend, context), weights));
@@ -308,12 +281,12 @@ Result<LoadedPlan> LoadDummyPlan(const ModelConfig& config, Backend& backend, in
   loaded.weights_hash = DummyHash(config);
   ModelWeights* weights = &loaded.plan.weights;
   PREFIXD_RETURN_IF_ERROR(MakeMatrices(config, backend, meter, weights));
-  const Shapes shapes(config);
-  const auto append = [&shapes](const std::string& name, std::vector<float>* values) {
-    const auto size = static_cast<size_t>(shapes.Rows({&name, 1}));
-    values->insert(values->end(), size, name.ends_with(".bias") ? 0.0f : 1.0f);
-  };
-  PREFIXD_RETURN_IF_ERROR(LoadVectors(config, backend, append, weights));
+  WeightVectors vectors(config, weights);
+  for (const WeightSpec& spec : RequiredWeights(config)) {
+    if (float* const values = vectors.Find(spec.name))
+      std::fill_n(values, spec.shape[0], spec.name.ends_with(".bias") ? 0.0f : 1.0f);
+  }
+  PREFIXD_RETURN_IF_ERROR(UploadVectors(vectors, backend, weights));
   PREFIXD_RETURN_IF_ERROR(LoadRope(config, backend, context, planned, weights));
   meter.Finish();
   return loaded;

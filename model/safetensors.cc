@@ -5,6 +5,8 @@
 #include <charconv>
 #include <map>
 #include <set>
+#include <tuple>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -319,14 +321,30 @@ const TensorView* WeightFiles::Find(std::string_view name) const {
   return at == tensors_.end() || at->name != name ? nullptr : &*at;
 }
 
+const MappedFile& WeightFiles::FileWith(const TensorView& tensor) const {
+  // A tensor without bytes may be at the end. None is at the beginning, where the header is.
+  const auto file = std::ranges::find_if(files_, [&tensor](const MappedFile& one) {
+    const std::byte* begin = one.bytes().data();
+    return tensor.bytes.data() > begin && tensor.bytes.data() <= begin + one.bytes().size();
+  });
+  PREFIXD_CHECK(file != files_.end()) << tensor.name << " is outside the files";
+  return *file;
+}
+
 std::string WeightFiles::FileOf(const TensorView& tensor) const {
-  for (const MappedFile& file : files_) {
-    const std::byte* begin = file.bytes().data();
-    if (tensor.bytes.data() > begin && tensor.bytes.data() <= begin + file.bytes().size())
-      return file.path().filename().string();
-  }
-  PREFIXD_CHECK(false) << tensor.name << " is outside the files";
-  return "";
+  return FileWith(tensor).path().filename().string();
+}
+
+std::vector<const TensorView*> WeightFiles::InFileOrder() const {
+  std::vector<std::pair<const MappedFile*, const TensorView*>> placed;  // the files lie by name in files_
+  for (const TensorView& tensor : tensors_) placed.emplace_back(&FileWith(tensor), &tensor);
+  std::ranges::sort(placed, [](const auto& a, const auto& b) {
+    return std::tuple(a.first, a.second->bytes.data(), a.second->bytes.size()) <
+           std::tuple(b.first, b.second->bytes.data(), b.second->bytes.size());
+  });
+  std::vector<const TensorView*> tensors;
+  for (const auto& [file, tensor] : placed) tensors.push_back(tensor);
+  return tensors;
 }
 
 Status WeightFiles::CheckUnchanged() const {
@@ -340,13 +358,21 @@ size_t WeightFiles::total_bytes() const {
   return sum;
 }
 
+const MappedFile& WeightFiles::FileWith(std::span<const std::byte> part) const {
+  const auto file = std::ranges::find_if(files_, [part](const MappedFile& one) {
+    const std::byte* begin = one.bytes().data();
+    return part.data() >= begin && part.data() < begin + one.bytes().size();
+  });
+  PREFIXD_CHECK(file != files_.end()) << part.size() << " bytes outside the files";
+  return *file;
+}
+
+void WeightFiles::ReadPages(std::span<const std::byte> part) const {
+  if (!part.empty()) FileWith(part).ReadPages(part);
+}
+
 void WeightFiles::DropPages(std::span<const std::byte> part) const {
-  if (part.empty()) return;
-  for (const MappedFile& file : files_) {
-    const std::byte* begin = file.bytes().data();
-    if (part.data() >= begin && part.data() < begin + file.bytes().size()) return file.DropPages(part);
-  }
-  PREFIXD_CHECK(false) << part.size() << " bytes outside the files";
+  if (!part.empty()) FileWith(part).DropPages(part);
 }
 
 void WeightFiles::CheckInvariants() const {

@@ -58,17 +58,25 @@ class WeightFiles {
   const std::vector<TensorView>& tensors() const { return tensors_; }
   // Returns nullptr if there is no such tensor.
   const TensorView* Find(std::string_view name) const;
+  // The tensors in the order of the files, by name, and of their bytes there.
+  std::vector<const TensorView*> InFileOrder() const;
   // The name of the file that has one of tensors().
   std::string FileOf(const TensorView& tensor) const;
   size_t total_bytes() const;
   // kCorrupt when a file has changed since Open; the message names it.
   Status CheckUnchanged() const;
-  // Takes the pages of a part of a tensor out of the memory of this process. They can be read again.
+  // As the members of MappedFile, for a part of a tensor.
+  void ReadPages(std::span<const std::byte> part) const;
   void DropPages(std::span<const std::byte> part) const;
 
   void CheckInvariants() const;
 
  private:
+  // The file with the bytes of one of tensors().
+  const MappedFile& FileWith(const TensorView& tensor) const;
+  // The file with a part of a tensor, which is not empty.
+  const MappedFile& FileWith(std::span<const std::byte> part) const;
+
   std::vector<MappedFile> files_;
   std::vector<TensorView> tensors_;
 };

@@ -188,10 +188,12 @@ Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<
 Status CheckTiedHead(const WeightFiles& files) {
   const TensorView* head = files.Find(kHeadWeight);
   const TensorView* embedding = files.Find(kEmbeddingWeight);
-  if (head == nullptr || (head->dtype_name == embedding->dtype_name && head->shape == embedding->shape &&
-                          std::ranges::equal(head->bytes, embedding->bytes))) {
-    return Status::Ok();
-  }
+  if (head == nullptr) return Status::Ok();
+  const bool same = head->dtype_name == embedding->dtype_name && head->shape == embedding->shape &&
+                    std::ranges::equal(head->bytes, embedding->bytes);
+  files.DropPages(head->bytes);
+  files.DropPages(embedding->bytes);
+  if (same) return Status::Ok();
   return Unsupported("tensor '" + head->name + "' differs from '" + embedding->name +
                      "', though tie_word_embeddings in config.json says they are one; set it to false to use "
                      "both, or remove " +

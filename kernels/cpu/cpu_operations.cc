@@ -39,8 +39,11 @@ class CpuOperations final : public Operations {
   int threads() const override { return pool_.threads(); }
   numerics::Version version() const override { return version_; }
 
-  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
-    return PackedMatrix::Pack(sources, ops_.panel, pool_);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
+    return PackedMatrix::Allocate(rows, cols, dtype, ops_.panel);
+  }
+  void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
+    static_cast<PackedMatrix&>(to).WriteRows(first_row, from);
   }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return PackedMatrix::MakeDummy(dummy, ops_.panel, pool_);

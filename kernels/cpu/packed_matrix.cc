@@ -12,32 +12,20 @@ namespace {
 
 constexpr int kColumnsAtOnce = 64;  // the piece of a panel that is filled at a time; it fits in L1
 
-// Returns row `row` of the stack of sources.
-const std::byte* SourceRow(std::span<const MatrixSource> sources, int row) {
-  for (const MatrixSource& source : sources) {
-    if (row < source.rows) {
-      return static_cast<const std::byte*>(source.data) +
-             static_cast<size_t>(row) * source.cols * DTypeBytes(source.dtype);
-    }
-    row -= source.rows;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
-// Fills one panel at `to` with `rows` rows from `first_row` on.
+// Writes `rows` rows of [cols] at `from` as outputs of the panel at `to`, from output `first` on.
 template <DType kType>
-void PackedMatrix::FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel,
-                             std::byte* to) {
+void PackedMatrix::FillPanel(const std::byte* from, int rows, int cols, int first, int panel, std::byte* to) {
   constexpr size_t kBytes = kType == DType::kF32 ? 4 : 2;
-  const int cols = sources[0].cols;
   for (int begin = 0; begin < cols; begin += kColumnsAtOnce) {
     const int end = std::min(cols, begin + kColumnsAtOnce);
     for (int j = 0; j < rows; ++j) {
-      const std::byte* from = SourceRow(sources, first_row + j);
-      for (int k = begin; k < end; ++k)
-        std::memcpy(to + Place(kType, static_cast<size_t>(k), j, panel) * kBytes, from + k * kBytes, kBytes);
+      const std::byte* const row = from + static_cast<size_t>(j) * cols * kBytes;
+      for (int k = begin; k < end; ++k) {
+        std::memcpy(to + Place(kType, static_cast<size_t>(k), first + j, panel) * kBytes, row + k * kBytes,
+                    kBytes);
+      }
     }
   }
 }
@@ -55,9 +43,8 @@ void PackedMatrix::FillDummyPanel(const DummyMatrix& dummy, int first_row, int r
   }
 }
 
-template <typename Fill>
-Result<std::unique_ptr<Matrix>> PackedMatrix::Make(int rows, int cols, DType dtype, int panel,
-                                                   ThreadPool& threads, const Fill& fill) {
+Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType dtype, int panel) {
+  CheckMatrixShape(rows, cols);
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
   if (__builtin_mul_overflow(padded_rows, PackedCols(cols, dtype) * DTypeBytes(dtype), &bytes)) {
@@ -65,38 +52,41 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Make(int rows, int cols, DType dty
                              std::to_string(cols));
   }
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(bytes));
-  std::unique_ptr<PackedMatrix> matrix(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
-  threads.Run(matrix->panels(), [&](int p, int) {
-    const int first_row = p * panel;
-    fill(first_row, std::min(panel, rows - first_row), matrix->memory_.data() + p * matrix->PanelBytes());
-  });
-  return std::unique_ptr<Matrix>(std::move(matrix));
+  return std::unique_ptr<Matrix>(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
 }
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::Pack(std::span<const MatrixSource> sources, int panel,
-                                                   ThreadPool& threads) {
-  const int rows = CheckSources(sources);
-  const DType dtype = sources[0].dtype;
-  const auto fill = [&](int first_row, int count, std::byte* to) {
-    switch (dtype) {
+void PackedMatrix::WriteRows(int first_row, const MatrixSource& from) {
+  CheckUploadRows(*this, first_row, from);
+  PREFIXD_CHECK(from.dtype == dtype_) << DTypeName(from.dtype) << " into " << DTypeName(dtype_);
+  const auto fill = [this](const std::byte* at, int rows, int first, std::byte* to) {
+    switch (dtype_) {
       case DType::kF32:
-        return FillPanel<DType::kF32>(sources, first_row, count, panel, to);
+        return FillPanel<DType::kF32>(at, rows, cols_, first, panel_, to);
       case DType::kF16:
-        return FillPanel<DType::kF16>(sources, first_row, count, panel, to);
+        return FillPanel<DType::kF16>(at, rows, cols_, first, panel_, to);
       case DType::kBF16:
-        return FillPanel<DType::kBF16>(sources, first_row, count, panel, to);
+        return FillPanel<DType::kBF16>(at, rows, cols_, first, panel_, to);
     }
   };
-  return Make(rows, sources[0].cols, dtype, panel, threads, fill);
+  for (int done = 0; done < from.rows;) {
+    const int p = (first_row + done) / panel_, first = (first_row + done) % panel_;
+    const int rows = std::min(panel_ - first, from.rows - done);
+    fill(static_cast<const std::byte*>(from.data) + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_),
+         rows, first, Panel(p));
+    done += rows;
+  }
 }
 
 Result<std::unique_ptr<Matrix>> PackedMatrix::MakeDummy(const DummyMatrix& dummy, int panel,
                                                         ThreadPool& threads) {
   CheckDummy(dummy);
-  const auto fill = [&](int first_row, int count, std::byte* to) {
-    FillDummyPanel(dummy, first_row, count, panel, to);
-  };
-  return Make(dummy.rows, dummy.cols, dummy.dtype, panel, threads, fill);
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
+                           Allocate(dummy.rows, dummy.cols, dummy.dtype, panel));
+  auto& packed = static_cast<PackedMatrix&>(*matrix);
+  threads.Run(packed.panels(), [&](int p, int) {
+    FillDummyPanel(dummy, p * panel, std::min(panel, dummy.rows - p * panel), panel, packed.Panel(p));
+  });
+  return matrix;
 }
 
 void PackedMatrix::ReadRow(int row, float* out) const {

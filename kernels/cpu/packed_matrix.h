@@ -1,8 +1,8 @@
 // PackedMatrix holds a weight matrix in the order that the GEMM reads: panels of neighbouring outputs, so
-// that vector lanes run over outputs. Immutable once it is made; any thread may read it.
+// that vector lanes run over outputs. Any thread may read it once its rows are written.
 #pragma once
 
-#include <span>
+#include <memory>
 
 #include "base/status.h"
 #include "kernels/backend_memory.h"
@@ -16,10 +16,10 @@ namespace prefixd {
 // lacks to its last pair is zero, and so are outputs past the last row.
 class PackedMatrix final : public Matrix {
  public:
-  // Implements Operations::Pack, on `threads`. `panel` is the number of outputs of a panel.
-  static Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources, int panel,
-                                              ThreadPool& threads);
-  // Implements Operations::MakeDummy in the same way.
+  // Implement Operations::AllocateMatrix and UploadRows. `panel` is the number of outputs of a panel.
+  static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, DType dtype, int panel);
+  void WriteRows(int first_row, const MatrixSource& from);
+  // Implements Operations::MakeDummy, on `threads`.
   static Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy, int panel, ThreadPool& threads);
 
   static size_t Bytes(int rows, int cols, DType dtype, int panel) {
@@ -44,15 +44,12 @@ class PackedMatrix final : public Matrix {
     return dtype == DType::kBF16 ? (col / 2 * panel + output) * 2 + col % 2 : col * panel + output;
   }
   template <DType kType>
-  static void FillPanel(std::span<const MatrixSource> sources, int first_row, int rows, int panel,
-                        std::byte* to);
+  static void FillPanel(const std::byte* from, int rows, int cols, int first, int panel, std::byte* to);
   static void FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel, std::byte* to);
-  // Makes a matrix whose panels `fill` writes: fill(first row, rows, where).
-  template <typename Fill>
-  static Result<std::unique_ptr<Matrix>> Make(int rows, int cols, DType dtype, int panel, ThreadPool& threads,
-                                              const Fill& fill);
   PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
       : Matrix(rows, cols), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
+  std::byte* Panel(int p) { return memory_.data() + p * PanelBytes(); }
+
   DType dtype_;
   int panel_;
   HostMemory memory_;

@@ -1,18 +1,18 @@
 #include "kernels/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <string>
 #include <utility>
 
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/usable_cpus.h"
 #include "kernels/check_arguments.h"
 #include "kernels/cuda/cuda_kv_copier.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/cuda_runner.h"
+#include "kernels/cuda/cuda_staging.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/numerics.h"
 #include "kernels/cuda/product_library.h"
@@ -98,21 +98,22 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(std::move(memory)));
   }
 
-  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
-    const int rows = CheckSources(sources);
-    const MatrixSource& first = sources.front();
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
+    CheckMatrixShape(rows, cols);
     PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
-                             DeviceMemory::Allocate(runtime_, PackedBytes(rows, first.cols, first.dtype)));
-    size_t at = 0;
-    for (const MatrixSource& source : sources) {
-      const size_t bytes = PackedBytes(source.rows, source.cols, source.dtype);
-      PREFIXD_RETURN_IF_ERROR(
-          CopyIn(memory.data() + at, {static_cast<const std::byte*>(source.data), bytes}));
-      at += bytes;
-    }
-    return std::unique_ptr<Matrix>(
-        std::make_unique<CudaMatrix>(std::move(memory), rows, first.cols, first.dtype));
+                             DeviceMemory::Allocate(runtime_, PackedBytes(rows, cols, dtype)));
+    return std::unique_ptr<Matrix>(std::make_unique<CudaMatrix>(std::move(memory), rows, cols, dtype));
+  }
+  Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
+    CheckUploadRows(to, first_row, from);
+    auto& matrix = static_cast<CudaMatrix&>(to);
+    PREFIXD_CHECK(from.dtype == matrix.dtype()) << DTypeName(from.dtype);
+    return staging_->CopyIn(matrix.row(first_row), {static_cast<const std::byte*>(from.data),
+                                                    PackedBytes(from.rows, from.cols, from.dtype)});
+  }
+  int upload_threads() const override {
+    return std::min(CountUsableCpus().count, static_cast<int>(kStagingPieces));
   }
 
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
@@ -152,7 +153,7 @@ class CudaBackend final : public Backend {
   // A lost device is found by the next step.
   void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
     PREFIXD_CHECK(offset + from.size() <= to.bytes()) << offset << " + " << from.size();
-    (void)CopyIn(static_cast<std::byte*>(to.data()) + offset, from);
+    (void)staging_->CopyIn(static_cast<std::byte*>(to.data()) + offset, from);
   }
   void CopyBlock(KvPool& pool, BlockId from, BlockId to) override {
     CheckCopy(pool, from, to);
@@ -183,26 +184,8 @@ class CudaBackend final : public Backend {
   }
 
   Status ReserveStaging() {
-    if (staging_.data() != nullptr) return Status::Ok();
-    PREFIXD_ASSIGN_OR_RETURN(staging_, PinnedMemory::Allocate(runtime_, kStagingBytes));
-    return Status::Ok();
-  }
-
-  // Has ended on return.
-  Status CopyIn(std::byte* to, std::span<const std::byte> from) {
-    constexpr size_t kPiece = kStagingBytes / kStagingPieces;
-    std::array<Event, kStagingPieces> copied;  // the last copy of each piece
-    for (size_t n = 0; !from.empty(); ++n) {
-      std::byte* const piece = staging_.data() + n % kStagingPieces * kPiece;
-      const size_t bytes = std::min(from.size(), kPiece);
-      PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(copied[n % kStagingPieces]));
-      std::memcpy(piece, from.data(), bytes);
-      PREFIXD_RETURN_IF_ERROR(runtime_->CopyToDevice(Stream::kCompute, to, piece, bytes));
-      PREFIXD_ASSIGN_OR_RETURN(copied[n % kStagingPieces], runtime_->Record(Stream::kCompute));
-      to += bytes;
-      from = from.subspan(bytes);
-    }
-    for (const Event event : copied) PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
+    if (staging_ != nullptr) return Status::Ok();
+    PREFIXD_ASSIGN_OR_RETURN(staging_, CudaStaging::Create(runtime_));
     return Status::Ok();
   }
 
@@ -211,7 +194,7 @@ class CudaBackend final : public Backend {
   std::string numerics_;
   ProductLibrary* library_ = nullptr;
   std::string why_no_library_;  // empty where none is wanted
-  PinnedMemory staging_;
+  std::unique_ptr<CudaStaging> staging_;  // what uploads go through; null before the first allocation
   PinnedRanges host_pools_;
 };
 

@@ -18,9 +18,7 @@
 
 namespace prefixd::cuda {
 
-// Of the pinned memory that weights are copied through, in pieces: one is filled while others are copied.
-inline constexpr size_t kStagingBytes = size_t{16} << 20;
-inline constexpr size_t kStagingPieces = 4;
+inline constexpr size_t kStagingBytes = size_t{16} << 20;  // of the pinned memory that uploads go through
 
 class DeviceMemory {
  public:
@@ -77,6 +75,9 @@ class CudaMatrix final : public Matrix {
       : Matrix(rows, cols), memory_(std::move(memory)), dtype_(dtype) {}
   size_t bytes() const override { return memory_.bytes(); }
   const void* data() const { return memory_.data(); }
+  std::byte* row(int i) const {
+    return memory_.data() + static_cast<size_t>(i) * static_cast<size_t>(cols_) * DTypeBytes(dtype_);
+  }
   DType dtype() const { return dtype_; }
 
  private:

@@ -19,9 +19,14 @@ class HostBackend final : public Backend {
   std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
-  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
-    return operations_->Pack(sources);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
+    return operations_->AllocateMatrix(rows, cols, dtype);
   }
+  Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
+    operations_->UploadRows(to, first_row, from);
+    return Status::Ok();
+  }
+  int upload_threads() const override { return operations_->threads(); }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return operations_->MakeDummy(dummy);
   }

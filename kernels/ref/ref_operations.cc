@@ -151,7 +151,8 @@ class RefOperations final : public Operations {
   int threads() const override { return 1; }
   numerics::Version version() const override { return version_; }
 
-  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override;
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override;
+  void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override;
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
   size_t PackedBytes(int rows, int cols, DType) const override { return sizeof(float) * rows * cols; }
 
@@ -189,17 +190,17 @@ class RefOperations final : public Operations {
   BatchView batch_;
 };
 
-Result<std::unique_ptr<Matrix>> RefOperations::Pack(std::span<const MatrixSource> sources) {
-  const int rows = CheckSources(sources);
-  const int cols = sources[0].cols;
-  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * rows * cols));
-  auto matrix = std::make_unique<RefMatrix>(rows, cols, sources[0].dtype, std::move(memory));
-  float* to = matrix->row(0);
-  for (const MatrixSource& source : sources) {
-    const size_t elements = static_cast<size_t>(source.rows) * cols;
-    for (size_t i = 0; i < elements; ++i) *to++ = LoadElement(source.data, source.dtype, i);
-  }
-  return std::unique_ptr<Matrix>(std::move(matrix));
+Result<std::unique_ptr<Matrix>> RefOperations::AllocateMatrix(int rows, int cols, DType dtype) {
+  CheckMatrixShape(rows, cols);
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(PackedBytes(rows, cols, dtype)));
+  return std::unique_ptr<Matrix>(std::make_unique<RefMatrix>(rows, cols, dtype, std::move(memory)));
+}
+
+void RefOperations::UploadRows(Matrix& to, int first_row, const MatrixSource& from) {
+  CheckUploadRows(to, first_row, from);
+  float* const rows = AsRef(to).row(first_row);
+  const size_t elements = static_cast<size_t>(from.rows) * from.cols;
+  for (size_t i = 0; i < elements; ++i) rows[i] = LoadElement(from.data, from.dtype, i);
 }
 
 Result<std::unique_ptr<Matrix>> RefOperations::MakeDummy(const DummyMatrix& dummy) {

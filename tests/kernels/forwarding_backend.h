@@ -19,9 +19,13 @@ class ForwardingBackend : public Backend {
   std::string_view kv_layout_name() const override { return to_.kv_layout_name(); }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return to_.Allocate(bytes); }
-  Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources) override {
-    return to_.Pack(sources);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
+    return to_.AllocateMatrix(rows, cols, dtype);
   }
+  Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
+    return to_.UploadRows(to, first_row, from);
+  }
+  int upload_threads() const override { return to_.upload_threads(); }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return to_.MakeDummy(dummy);
   }

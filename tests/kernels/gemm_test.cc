@@ -1,6 +1,8 @@
 // Compares GEMM and Embed of the fast backends with ref, bit for bit, in both versions of the numerics.
 #include <xmmintrin.h>
 
+#include <thread>
+
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -263,6 +265,36 @@ TEST_P(GemmTest, StackedSourcesAreOneMatrix) {
   fast->Gemm(**matrix, x.data(), 3, got.data(), GemmOutput::kStore);
   ref->Gemm(*PackOrDie(*ref, stacked, DType::kF16, 102, 37), x.data(), 3, want.data(), GemmOutput::kStore);
   EXPECT_TRUE(SameBits(got, want));
+}
+
+// In pieces of any number of rows, in any order, and from two threads.
+TEST_P(GemmTest, RowsThatComeInPiecesAreOneMatrix) {
+  constexpr int kRows = 131, kCols = 70;
+  for (const DType dtype : kAllDTypes) {
+    Prng prng(13);
+    const auto data = RandomElements(prng, dtype, kRows * kCols);
+    const auto matrix = *fast->AllocateMatrix(kRows, kCols, dtype);
+    EXPECT_EQ(matrix->bytes(), fast->PackedBytes(kRows, kCols, dtype));
+    const auto upload = [&](int first, int end, int step) {
+      for (int row = end; row > first; row -= step) {  // from the last piece to the first
+        const int begin = std::max(first, row - step);
+        fast->UploadRows(*matrix, begin,
+                         {data.data() + static_cast<size_t>(begin) * kCols * DTypeBytes(dtype), dtype,
+                          row - begin, kCols});
+      }
+    };
+    std::thread other([&] { upload(0, 57, 5); });  // 57 lies within a panel
+    upload(57, kRows, 33);
+    other.join();
+    const auto x = RandomFloats(prng, 2 * kCols);
+    std::vector<float> got(2 * kRows), want(2 * kRows);
+    fast->Gemm(*matrix, x.data(), 2, got.data(), GemmOutput::kStore);
+    ref->Gemm(*PackOrDie(*ref, data, dtype, kRows, kCols), x.data(), 2, want.data(), GemmOutput::kStore);
+    EXPECT_TRUE(SameBits(got, want)) << DTypeName(dtype);
+    const MatrixSource rows{data.data(), dtype, 2, kCols};
+    EXPECT_DEATH(fast->UploadRows(*matrix, kRows - 1, rows), "at row 130 of 131");
+    EXPECT_DEATH(fast->UploadRows(*matrix, -1, rows), "at row -1");
+  }
 }
 
 TEST_P(GemmTest, EmbedReadsRowsOfThePackedTable) {

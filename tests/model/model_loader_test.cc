@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/registry.h"
+#include "tests/kernels/forwarding_backend.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -72,6 +73,48 @@ TEST_F(ModelLoaderTest, ProgressGrowsToAll) {
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
   EXPECT_GT(seen[seen.size() - 2], 0.99);
   EXPECT_EQ(seen.back(), 1.0);
+}
+
+// Several tensors at a time, and several pieces of one: those of gate and up take 3 MiB each.
+TEST_F(ModelLoaderTest, AnyNumberOfThreadsLoadsTheSame) {
+  class Threaded final : public kernel_testing::ForwardingBackend {
+   public:
+    Threaded(Backend& to, int threads) : ForwardingBackend(to), threads_(threads) {}
+    int upload_threads() const override { return threads_; }
+
+   private:
+    const int threads_;
+  };
+  for (const bool bf16 : {false, true}) {
+    WriteTinyModel(dir_.path(), 1,
+                   {.hidden = 512,
+                    .layers = 1,
+                    .intermediate = 1536,
+                    .bf16 = bf16,
+                    .more = R"(,"attention_bias":true)"});
+    const ModelConfig config = *ParseModelConfig(ReadFileOrDie(dir_.path() / "config.json"));
+    const WeightFiles files = *WeightFiles::Open(dir_.path());
+    std::vector<std::vector<float>> logits;
+    std::vector<BlockKey> hashes;
+    for (const int threads : {1, 2, 5}) {
+      Threaded backend(*backend_, threads);
+      LoadedPlan loaded = *LoadPlan(config, files, backend, 64, {});
+      hashes.push_back(loaded.weights_hash);
+      const auto model = *backend_->CreateRunner(std::move(loaded.plan), {64, 8, 8});
+      const auto pool = *backend_->AllocateKv(model->shape().Kv(4, DType::kF32), 2);
+      const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+      const std::vector<BlockId> blocks = {1, 0};
+      const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
+      std::vector<LogitRow> rows(1);
+      rows[0].row = 4;
+      model->Launch({{tokens, spans}, rows, pool.get(), logits.emplace_back(64).data()}, {});
+      ASSERT_TRUE(model->Collect().ok());
+    }
+    EXPECT_EQ(logits[1], logits[0]);
+    EXPECT_EQ(logits[2], logits[0]);
+    EXPECT_EQ(std::set<float>(logits[0].begin(), logits[0].end()).size(), 64u);
+    EXPECT_EQ(hashes, std::vector<BlockKey>(3, hashes[0]));
+  }
 }
 
 TEST_F(ModelLoaderTest, TheHashNamesTheWeights) {

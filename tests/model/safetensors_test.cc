@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "model/truncation_guard.h"
+#include "tests/support/present_pages.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 
@@ -229,22 +230,7 @@ TEST(MappedFile, TakesRegularFilesOnly) {
   EXPECT_EQ(MappedFile::Open(folder.path() / "none").status().code(), Code::kNotFound);
 }
 
-// Returns how many pages of `bytes` are in the memory of this process.
-size_t PresentPages(std::span<const std::byte> bytes) {
-  const auto page = static_cast<uintptr_t>(getpagesize());
-  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
-  std::ifstream map;
-  map.rdbuf()->pubsetbuf(nullptr, 0);  // the kernel refuses reads of other sizes
-  map.open("/proc/self/pagemap", std::ios::binary);
-  size_t present = 0;
-  for (uintptr_t at = begin / page; at <= (begin + bytes.size() - 1) / page; ++at) {
-    uint64_t entry = 0;
-    map.seekg(static_cast<std::streamoff>(at * sizeof entry));
-    map.read(reinterpret_cast<char*>(&entry), sizeof entry);
-    present += entry >> 63;
-  }
-  return present;
-}
+using testing_support::PresentPages;
 
 TEST(MappedFile, DropsPagesThatCanBeReadAgain) {
   const testing_support::TempDir dir;
@@ -254,9 +240,14 @@ TEST(MappedFile, DropsPagesThatCanBeReadAgain) {
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   EXPECT_EQ(text, content);
   EXPECT_EQ(PresentPages(file.bytes()), 25u);
-  file.DropPages(file.bytes().subspan(10'000, 50'000));  // pages 2 to 14
-  EXPECT_EQ(PresentPages(file.bytes()), 12u);
+  file.DropPages(file.bytes().subspan(10'000, 50'000));  // pages 3 to 13, and parts of 2 and 14
+  EXPECT_EQ(PresentPages(file.bytes()), 14u);
+  file.ReadPages(file.bytes().subspan(20'000, 1));
+  EXPECT_GT(PresentPages(file.bytes()), 14u);
   EXPECT_EQ(text, content);
+  EXPECT_EQ(PresentPages(file.bytes()), 25u);
+  file.DropPages(file.bytes().subspan(4097, 4094));
+  EXPECT_EQ(PresentPages(file.bytes()), 25u) << "no whole page";
   EXPECT_DEATH(file.DropPages(std::span(file.bytes().data() + 1, file.bytes().size())), "outside the file");
 }
 

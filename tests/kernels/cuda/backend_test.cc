@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/cuda_staging.h"
 #include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
@@ -168,6 +169,38 @@ TEST_F(CudaCopier, AnUploadFillsPiecesWhileOthersAreCopied) {
           .ok());
   ASSERT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
   EXPECT_EQ(std::memcmp(taken, numbers.data(), buffer->bytes()), 0);
+  runtime_.FreePinned(taken);
+}
+
+// Rows of several threads go through the same pieces, which are never more than there are.
+TEST_F(CudaCopier, ThreadsUploadRowsOfOneMatrix) {
+  constexpr int kRows = 24, kCols = 1 << 18;  // a row fills a quarter of a piece
+  std::vector<float> numbers(static_cast<size_t>(kRows) * kCols);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i * 2654435761u % 1000003);
+  const auto matrix = *backend_->AllocateMatrix(kRows, kCols, DType::kF32);
+  EXPECT_EQ(matrix->bytes(), backend_->PackedBytes(kRows, kCols, DType::kF32));
+  runtime_.Hold(Stream::kCompute, true);
+  std::vector<std::future<Status>> uploads;
+  for (int thread = 0; thread < 6; ++thread) {
+    uploads.push_back(Begin([&, thread] {
+      for (const int row : {thread * 4 + 3, thread * 4}) {
+        const int rows = row % 4 == 3 ? 1 : 3;
+        PREFIXD_RETURN_IF_ERROR(backend_->UploadRows(
+            *matrix, row, {numbers.data() + static_cast<size_t>(row) * kCols, DType::kF32, rows, kCols}));
+      }
+      return Status::Ok();
+    }));
+  }
+  EXPECT_TRUE(WaitForCopies(Stream::kCompute, cuda::kStagingPieces));
+  EXPECT_EQ(runtime_.waiting_copies(Stream::kCompute), cuda::kStagingPieces);
+  runtime_.Hold(Stream::kCompute, false);
+  for (std::future<Status>& upload : uploads) EXPECT_EQ(upload.get().ToString(), "ok");
+
+  auto* const taken = *runtime_.AllocatePinned(matrix->bytes());
+  const auto* const device = static_cast<const cuda::CudaMatrix&>(*matrix).row(0);
+  ASSERT_TRUE(runtime_.CopyToHost(Stream::kCompute, taken, device, matrix->bytes()).ok());
+  ASSERT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
+  EXPECT_EQ(std::memcmp(taken, numbers.data(), matrix->bytes()), 0);
   runtime_.FreePinned(taken);
 }
 
