@@ -152,6 +152,19 @@ def test_a_key(fake):
     assert serve(fake.url, "--workload", "cold", "--api-key", "secret").returncode == 0
 
 
+def test_load_starts_the_daemon_cold_and_warm(tmp_path):
+    path = tmp_path / "load.json"
+    done = subprocess.run([ROOT / "bench/load", "start", MODEL, "--dir", tmp_path, "--json", path, "--runs",
+                           "1"], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("machine: ")
+    rows = {row["name"]: row for row in json.loads(path.read_text())["results"]}
+    for name in ("cold", "warm"):
+        row = rows[name]
+        assert row["value"] > 0 and row["cpu"] > 0 and row["peak_MiB"] > row["anonymous_MiB"] > 0
+        assert ("over_direct" in row) == ("direct" in rows)
+
+
 def tiers(tmp_path, part, *arguments):
     """The rows of bench/tiers by name, on the demo model."""
     path = tmp_path / "tiers.json"
