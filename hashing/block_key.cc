@@ -2,7 +2,9 @@
 
 #include <xxhash.h>
 
+#include <array>
 #include <cstdio>
+#include <cstring>
 
 #include "base/bytes.h"
 
@@ -18,19 +20,41 @@ constexpr std::string_view kBlockCheckTag = "pfxBCHK1";
 // The seed of prefix checks; the first 64 bits of the fraction of sqrt(2).
 constexpr uint64_t kCheckSeed = 0x6A09E667F3BCC908;
 
-std::string Preimage(std::string_view tag, const BlockKey& parent, size_t payload_bytes) {
-  std::string bytes;
-  bytes.reserve(tag.size() + 2 * sizeof(uint64_t) + payload_bytes);
-  bytes.append(tag);
-  PutLittle(&bytes, parent.low);
-  PutLittle(&bytes, parent.high);
-  return bytes;
-}
+// The bytes that are hashed. Those of a usual block lie on the stack: a prompt has thousands of blocks.
+class Preimage {
+ public:
+  // Room for `tag` and `more` bytes.
+  Preimage(std::string_view tag, size_t more) {
+    if (tag.size() + more > few_.size()) many_.resize(tag.size() + more);
+    bytes_ = many_.empty() ? few_.data() : many_.data();
+    Put(tag.data(), tag.size());
+  }
+  Preimage(const Preimage&) = delete;
+  Preimage& operator=(const Preimage&) = delete;
 
-BlockKey Hash(const std::string& preimage) {
-  const XXH128_hash_t hash = XXH3_128bits(preimage.data(), preimage.size());
-  return {.low = hash.low64, .high = hash.high64};
-}
+  void Put(const void* from, size_t bytes) {
+    if (bytes > 0) std::memcpy(bytes_ + size_, from, bytes);
+    size_ += bytes;
+  }
+  void Put(uint64_t number) { Put(&number, sizeof number); }  // little-endian, as base/bytes.h asserts
+  void Put(const BlockKey& key) {
+    Put(key.low);
+    Put(key.high);
+  }
+  void Put(std::span<const TokenId> tokens) { Put(tokens.data(), tokens.size_bytes()); }
+
+  BlockKey Key() const {
+    const XXH128_hash_t hash = XXH3_128bits(bytes_, size_);
+    return {.low = hash.low64, .high = hash.high64};
+  }
+  uint64_t Check() const { return XXH3_64bits_withSeed(bytes_, size_, kCheckSeed); }
+
+ private:
+  std::array<char, 512> few_;  // not initialised
+  std::string many_;
+  char* bytes_;
+  size_t size_ = 0;
+};
 
 }  // namespace
 
@@ -42,27 +66,30 @@ std::string ToHex(const BlockKey& key) {
 }
 
 BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt) {
-  std::string preimage = Preimage(kRootTag, model_fingerprint, tenant_salt.size());
-  preimage.append(tenant_salt);
-  return Hash(preimage);
+  Preimage preimage(kRootTag, sizeof(BlockKey) + tenant_salt.size());
+  preimage.Put(model_fingerprint);
+  preimage.Put(tenant_salt.data(), tenant_salt.size());
+  return preimage.Key();
 }
 
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens) {
-  std::string preimage = Preimage(kBlockTag, parent, tokens.size_bytes());
-  for (const TokenId token : tokens) PutLittle(&preimage, token);
-  return Hash(preimage);
+  Preimage preimage(kBlockTag, sizeof(BlockKey) + tokens.size_bytes());
+  preimage.Put(parent);
+  preimage.Put(tokens);
+  return preimage.Key();
 }
 
 uint64_t RootCheck(const BlockKey& root) {
-  const std::string preimage = Preimage(kRootCheckTag, root, 0);
-  return XXH3_64bits_withSeed(preimage.data(), preimage.size(), kCheckSeed);
+  Preimage preimage(kRootCheckTag, sizeof(BlockKey));
+  preimage.Put(root);
+  return preimage.Check();
 }
 
 uint64_t ChildCheck(uint64_t parent, std::span<const TokenId> tokens) {
-  std::string preimage(kBlockCheckTag);
-  PutLittle(&preimage, parent);
-  for (const TokenId token : tokens) PutLittle(&preimage, token);
-  return XXH3_64bits_withSeed(preimage.data(), preimage.size(), kCheckSeed);
+  Preimage preimage(kBlockCheckTag, sizeof parent + tokens.size_bytes());
+  preimage.Put(parent);
+  preimage.Put(tokens);
+  return preimage.Check();
 }
 
 }  // namespace prefixd
