@@ -8,7 +8,10 @@
 // memory.
 //
 // Steps: Launch begins a step and returns; the backend computes it on threads or a device of its own.
-// Collect waits for its end and gives its Status. One step is in flight at a time.
+// Collect waits for its end and gives its Status. The steps in flight, at most most_steps() of them, are
+// computed and collected in the order of their launches. A step that is launched while another is in flight
+// may take tokens that the other one draws (kernels/batch.h): so a device need not wait for the host between
+// two tokens of a sequence.
 //
 // Threads: one owner (the engine thread; before that, the thread that loads the model) calls every member,
 // except that any thread may call progress(), Done() and lost(), and UploadRows as it says.
@@ -21,7 +24,8 @@
 //   3. StepMemory has all memory of a step, from the start, except for the log probabilities that its
 //      LogitRows report.
 //   4. Every launched step ends, also when the device fails; Collect then returns the error, and everything
-//      that the step stored or drew is invalid.
+//      that the step stored or drew is invalid. A step that takes tokens from a step that failed is invalid,
+//      too, whatever its own Status is; it touches no memory but its own.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +47,9 @@
 
 namespace prefixd {
 
-// What one step computes. The caller keeps all that it points to alive and unchanged until Collect.
+// What one step computes. The caller keeps all that it points to alive and unchanged until Collect. Where
+// most_steps() is above 1, Launch has read it when it returns: then `logit_rows`, their results and `logits`
+// stay alive until Collect, and the rest need not.
 struct StepInput {
   BatchView batch;
   // Computed from the logits of the rows that they name: distinct rows of the batch, in any order. The step
@@ -70,17 +76,20 @@ struct DeviceInfo {
 
 class ModelRunner {
  public:
-  virtual ~ModelRunner() = default;  // waits for a step in flight
+  virtual ~ModelRunner() = default;  // waits for the steps in flight
   virtual const ModelShape& shape() const = 0;
   virtual const StepLimits& limits() const = 0;
   virtual StepMemory memory() const = 0;
 
+  // How many steps may be in flight; 1 or 2. A constant.
+  virtual int most_steps() const { return 1; }
   // Begins a step. Calls `on_done`, if it is not empty, from any thread when the step has ended; on_done must
-  // not call the runner. Requires that no step is in flight, and a step within limits().
+  // not call the runner. Requires fewer than most_steps() steps in flight, and a step within limits(). If it
+  // takes tokens of a step before, that one is in flight.
   virtual void Launch(const StepInput& input, std::function<void()> on_done) = 0;
-  // Returns whether the step in flight has ended, so that Collect will not wait. False without a step.
+  // Returns whether the oldest step in flight has ended, so that Collect will not wait. False without a step.
   virtual bool Done() const = 0;
-  // Waits for the end of the step in flight. kUnavailable: the device failed.
+  // Waits for the end of the oldest step in flight. kUnavailable: the device failed.
   virtual Status Collect() = 0;
   // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
   // longer than a layer takes.

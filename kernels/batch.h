@@ -1,4 +1,6 @@
 // The tokens of one step, by sequence. Plain values; any thread.
+//
+// A token below 0 is not known yet: -1 - i is the token that logit row i of the step launched before draws.
 #pragma once
 
 #include <span>
@@ -16,6 +18,7 @@ struct SequenceSpan {
 };
 
 // `sequences` cover the rows 0 .. rows()-1 in order without gaps.
+constexpr TokenId TokenDrawnBy(int logit_row) { return -1 - logit_row; }
 struct BatchView {
   std::span<const TokenId> tokens;  // [rows]
   std::span<const SequenceSpan> sequences;

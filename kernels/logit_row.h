@@ -28,6 +28,9 @@ struct LogitRow {
   TokenId given = -1;  // >= 0: no token is drawn, this one is scored
   SampleRow draw;      // how a token is drawn; its logits are set by the step
   int logprobs = -1;   // -1: none; n: of the token and of the n likeliest
+  // >= 0: the token that the logit row with this number of the step launched before draws counts in the
+  // penalties as one more of the answer.
+  int uncounted = -1;
   GeneratedToken result{-1};
 };
 

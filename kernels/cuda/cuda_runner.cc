@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -53,6 +54,8 @@ size_t PageBytes(const ModelShape& shape, const StepLimits& limits) {
          Size(limits.max_logit_rows) * (sizeof(int32_t) + sizeof(DrawSpec)) + kArraysOfPage * kAlignment;
 }
 
+size_t LogitBytes(const ModelShape& shape) { return Size(shape.vocab) * sizeof(float); }  // of a row
+
 size_t PartialBytes(const ModelShape& shape, const StepLimits& limits) {
   return BoundAttention(shape, limits).partials * (2 + Size(shape.head_dim)) * sizeof(float);
 }
@@ -72,10 +75,13 @@ StepMemory CudaRunner::MemoryFor(const ModelShape& shape, const StepLimits& limi
                                  const ProductLibrary* library) {
   StepMemory memory;
   for (const size_t bytes : ActivationBytes(shape, limits)) memory.activations += bytes;
-  memory.scratch = PartialBytes(shape, limits) + PageBytes(shape, limits) +
-                   Size(limits.max_logit_rows) * (Size(shape.vocab) * sizeof(float) + sizeof(DrawResult)) +
+  memory.scratch = PartialBytes(shape, limits) +
+                   Size(limits.max_logit_rows) * Size(shape.vocab) * sizeof(float) +
                    (library != nullptr ? kProductWorkspaceBytes : 0);
-  memory.pinned = PageBytes(shape, limits) + Size(limits.max_logit_rows) * sizeof(DrawResult) + kStagingBytes;
+  const size_t of_steps =
+      StepPipeline::kMost * (PageBytes(shape, limits) + Size(limits.max_logit_rows) * sizeof(DrawResult));
+  memory.scratch += of_steps;
+  memory.pinned = of_steps + kStagingBytes;
   return memory;
 }
 
@@ -97,10 +103,13 @@ CudaRunner::CudaRunner(CudaRuntime* runtime, ProductLibrary* library, ModelPlan 
       plan_(std::move(plan)),
       limits_(limits),
       dtype_(static_cast<const CudaMatrix&>(*plan_.weights.embedding).dtype()),
-      page_(runtime),
-      products_(runtime) {
+      products_(runtime),
+      steps_{Step(runtime), Step(runtime)} {
+  static_assert(StepPipeline::kMost == 2);
   const std::vector<int> windows = DistinctWindows(plan_.shape);
-  for (const int window : windows) units_.push_back({.window = window});
+  for (Step& step : steps_) {
+    for (const int window : windows) step.units.push_back({.window = window});
+  }
   for (const int window : plan_.shape.windows) {
     units_of_layer_.push_back(
         static_cast<size_t>(std::lower_bound(windows.begin(), windows.end(), window) - windows.begin()));
@@ -118,9 +127,12 @@ Status CudaRunner::Allocate() {
   const size_t rows = Size(limits_.max_logit_rows), vocab = Size(plan_.shape.vocab);
   PREFIXD_ASSIGN_OR_RETURN(partials_, DeviceMemory::Allocate(runtime_, PartialBytes(plan_.shape, limits_)));
   PREFIXD_ASSIGN_OR_RETURN(changed_logits_, DeviceMemory::Allocate(runtime_, rows * vocab * sizeof(float)));
-  PREFIXD_ASSIGN_OR_RETURN(results_, DeviceMemory::Allocate(runtime_, rows * sizeof(DrawResult)));
-  PREFIXD_ASSIGN_OR_RETURN(taken_, PinnedMemory::Allocate(runtime_, rows * sizeof(DrawResult)));
-  return page_.Reserve(PageBytes(plan_.shape, limits_));
+  for (Step& step : steps_) {
+    PREFIXD_ASSIGN_OR_RETURN(step.results, DeviceMemory::Allocate(runtime_, rows * sizeof(DrawResult)));
+    PREFIXD_ASSIGN_OR_RETURN(step.taken, PinnedMemory::Allocate(runtime_, rows * sizeof(DrawResult)));
+    PREFIXD_RETURN_IF_ERROR(step.page.Reserve(PageBytes(plan_.shape, limits_)));
+  }
+  return Status::Ok();
 }
 
 // All layers have the shapes of the first one.
@@ -141,13 +153,18 @@ Status CudaRunner::CheckProducts() {
   return products_.Check(library_, uses);
 }
 
-void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
+void CudaRunner::CheckStep(const StepInput& input) const {
   const BatchView& batch = input.batch;
   PREFIXD_CHECK(batch.rows() >= 1 && batch.rows() <= limits_.max_rows) << batch.rows() << " rows";
   PREFIXD_CHECK(static_cast<int>(input.logit_rows.size()) <= std::min(batch.rows(), limits_.max_logit_rows))
       << input.logit_rows.size() << " logit rows of " << batch.rows();
-  for (const LogitRow& row : input.logit_rows)
+  const int drawn = in_flight_.empty() ? 0 : static_cast<int>(in_flight_.back()->rows.size());
+  for (const TokenId token : batch.tokens)
+    PREFIXD_CHECK(token >= TokenDrawnBy(drawn - 1)) << token << ", and " << drawn << " tokens are drawn";
+  for (const LogitRow& row : input.logit_rows) {
     PREFIXD_CHECK(row.row >= 0 && row.row < batch.rows()) << row.row;
+    PREFIXD_CHECK(row.uncounted < drawn) << row.uncounted << " of " << drawn << " drawn tokens";
+  }
   for (const SequenceSpan& sequence : batch.sequences) {
     PREFIXD_CHECK(sequence.position + sequence.rows <= limits_.context)
         << sequence.position << " + " << sequence.rows;
@@ -155,54 +172,80 @@ void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
   PREFIXD_CHECK(input.pool != nullptr);
   const KvLayout& layout = input.pool->layout();
   PREFIXD_CHECK(layout == plan_.shape.Kv(layout.block_tokens, layout.dtype)) << "a pool of another model";
-  thread_.Start([this, input] { return Compute(input); }, std::move(on_done));
 }
 
-Status CudaRunner::Compute(const StepInput& input) {
-  layers_.clear();
-  // All memory of the step comes first. After it a lost device fails, which leaves the memory alone, or the
-  // library of products, after which the work before it still runs.
-  PREFIXD_RETURN_IF_ERROR(FillPage(input));
-  PREFIXD_RETURN_IF_ERROR(ReserveResults(input.logit_rows.size()));
-  PREFIXD_RETURN_IF_ERROR(page_.Send(Stream::kCompute));
-  if (Status enqueued = Enqueue(input); !enqueued.ok()) {
-    if (enqueued.code() == Code::kUnavailable) return enqueued;
-    PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-    PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
-    return enqueued;
-  }
-  PREFIXD_RETURN_IF_ERROR(WaitForLayers());
-  return TakeResults(input);
+void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
+  PREFIXD_CHECK(in_flight_.size() < steps_.size()) << in_flight_.size() << " steps are in flight already";
+  CheckStep(input);
+  Step* const before = in_flight_.empty() ? nullptr : in_flight_.back();
+  Step* const step = before == steps_.data() ? &steps_[1] : steps_.data();
+  step->rows = input.logit_rows;
+  step->logits_to = input.logits;
+  step->pool = input.pool;
+  step->batch_rows = input.batch.rows();
+  step->takes_tokens =
+      std::ranges::any_of(input.batch.tokens, [](TokenId token) { return token < 0; }) ||
+      std::ranges::any_of(input.logit_rows, [](const LogitRow& row) { return row.uncounted >= 0; });
+  step->drawn = before == nullptr ? nullptr : reinterpret_cast<const DrawResult*>(before->results.data());
+  step->layers.clear();
+  step->waited = 0;
+  step->prepared = Prepare(input, step);
+  in_flight_.push_back(step);
+  pipeline_.Start({.begin = [this, step] { return Begin(step); },
+                   .advance = [this, step] { return WaitForLayer(step); },
+                   .on_done = std::move(on_done)});
 }
 
-// --- The page ---
+Status CudaRunner::Collect() {
+  Status status = pipeline_.Wait();
+  in_flight_.front()->outgrown.clear();
+  in_flight_.pop_front();
+  return status;
+}
 
-Status CudaRunner::FillPage(const StepInput& input) {
-  for (Units& units : units_) PlanAttention(input.batch, plan_.shape, units.window, &units.plan);
-  PREFIXD_RETURN_IF_ERROR(PlanDraws(input.logit_rows, plan_.shape.vocab, &draws_));
-  AddArrays(input);
-  if (!page_.full()) return Status::Ok();
-  PREFIXD_RETURN_IF_ERROR(page_.Reserve(page_.used()));
-  AddArrays(input);
-  PREFIXD_CHECK(!page_.full());
+// --- Before a step: its memory and its page ---
+
+// All memory of the step comes first. After it a lost device fails, which leaves the memory alone, or the
+// library of products, after which the work before it still runs.
+Status CudaRunner::Prepare(const StepInput& input, Step* step) {
+  PREFIXD_RETURN_IF_ERROR(FillPage(input, step));
+  PREFIXD_RETURN_IF_ERROR(ReserveResults(step));
+  if (step->logits_to == nullptr || step->rows.empty()) return Status::Ok();
+  PREFIXD_ASSIGN_OR_RETURN(step->logits,
+                           PinnedMemory::Allocate(runtime_, step->rows.size() * LogitBytes(plan_.shape)));
+  return Status::Ok();
+}
+
+Status CudaRunner::FillPage(const StepInput& input, Step* step) {
+  for (Units& units : step->units) PlanAttention(input.batch, plan_.shape, units.window, &units.plan);
+  PREFIXD_RETURN_IF_ERROR(PlanDraws(input.logit_rows, plan_.shape.vocab, &step->draws));
+  AddArrays(input, step);
+  if (!step->page.full()) return Status::Ok();
+  PREFIXD_RETURN_IF_ERROR(step->page.Reserve(step->page.used()));
+  AddArrays(input, step);
+  PREFIXD_CHECK(!step->page.full());
   return Status::Ok();
 }
 
 // The log probabilities that rows report follow the results. They are not part of StepMemory.
-Status CudaRunner::ReserveResults(size_t logit_rows) {
-  const size_t bytes = logit_rows * sizeof(DrawResult) + Size(draws_.top) * (sizeof(int32_t) + sizeof(float));
-  if (bytes <= results_.bytes()) return Status::Ok();
+Status CudaRunner::ReserveResults(Step* step) {
+  const size_t bytes = step->ResultBytes();
+  if (bytes <= step->results.bytes()) return Status::Ok();
   PREFIXD_ASSIGN_OR_RETURN(DeviceMemory results, DeviceMemory::Allocate(runtime_, bytes));
-  PREFIXD_ASSIGN_OR_RETURN(taken_, PinnedMemory::Allocate(runtime_, bytes));
-  results_ = std::move(results);
+  PREFIXD_ASSIGN_OR_RETURN(step->taken, PinnedMemory::Allocate(runtime_, bytes));
+  std::swap(step->results, results);
+  // The step in flight may take tokens from them.
+  if (!in_flight_.empty()) in_flight_.back()->outgrown.push_back(std::move(results));
   return Status::Ok();
 }
 
-void CudaRunner::AddArrays(const StepInput& input) {
+void CudaRunner::AddArrays(const StepInput& input, Step* step) {
   const BatchView& batch = input.batch;
-  page_.Begin();
-  device_ = {};
-  device_.tokens = page_.Add(std::span(batch.tokens));
+  StepPage& page = step->page;
+  OnDevice& device = step->device;
+  page.Begin();
+  device = {};
+  device.tokens = page.Add(std::span(batch.tokens));
   places_.clear();
   size_t longest = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
@@ -211,27 +254,46 @@ void CudaRunner::AddArrays(const StepInput& input) {
       places_.push_back({sequence.position + i, static_cast<int32_t>(s)});
     longest = std::max(longest, sequence.blocks.size());
   }
-  device_.places = page_.Add(std::span<const RowPlace>(places_));
+  device.places = page.Add(std::span<const RowPlace>(places_));
   // Unused entries of a table are the block 0: nothing of it is used.
   ids_.assign(longest * batch.sequences.size(), 0);
   for (size_t s = 0; s < batch.sequences.size(); ++s)
     std::ranges::copy(batch.sequences[s].blocks, ids_.begin() + static_cast<std::ptrdiff_t>(s * longest));
-  device_.tables = {page_.Add(std::span<const int32_t>(ids_)), static_cast<int32_t>(longest)};
-  for (Units& units : units_) {
-    units.units = page_.Add(std::span<const AttentionUnit>(units.plan.units));
-    units.places = page_.Add(std::span<const FoldPlace>(units.plan.places));
+  device.tables = {page.Add(std::span<const int32_t>(ids_)), static_cast<int32_t>(longest)};
+  for (Units& units : step->units) {
+    units.units = page.Add(std::span<const AttentionUnit>(units.plan.units));
+    units.places = page.Add(std::span<const FoldPlace>(units.plan.places));
   }
   gathered_.clear();
   for (const LogitRow& row : input.logit_rows) gathered_.push_back(row.row);
-  device_.gathered = page_.Add(std::span<const int32_t>(gathered_));
-  device_.draws = {.specs = page_.Add(std::span<const DrawSpec>(draws_.specs)),
-                   .logits = reinterpret_cast<const float*>(logits_.data()),
-                   .changed = reinterpret_cast<float*>(changed_logits_.data()),
-                   .bias = page_.Add(std::span<const LogitBias>(draws_.bias)),
-                   .counts = page_.Add(std::span<const TokenCount>(draws_.counts)),
-                   .banned = page_.Add(std::span<const int32_t>(draws_.banned)),
-                   .specs_count = static_cast<int>(draws_.specs.size()),
-                   .vocab = plan_.shape.vocab};
+  device.gathered = page.Add(std::span<const int32_t>(gathered_));
+  const DrawPlan& draws = step->draws;
+  device.draws = {.specs = page.Add(std::span<const DrawSpec>(draws.specs)),
+                  .logits = reinterpret_cast<const float*>(logits_.data()),
+                  .changed = reinterpret_cast<float*>(changed_logits_.data()),
+                  .bias = page.Add(std::span<const LogitBias>(draws.bias)),
+                  .counts = page.Add(std::span<const TokenCount>(draws.counts)),
+                  .banned = page.Add(std::span<const int32_t>(draws.banned)),
+                  .specs_count = static_cast<int>(draws.specs.size()),
+                  .vocab = plan_.shape.vocab,
+                  .drawn = step->drawn};
+}
+
+// --- The beginning of a step ---
+
+Status CudaRunner::Begin(Step* step) {
+  const auto begin = [this, step] {
+    if (step->takes_tokens) PREFIXD_RETURN_IF_ERROR(begun_);
+    PREFIXD_RETURN_IF_ERROR(step->prepared);
+    PREFIXD_RETURN_IF_ERROR(step->page.Send(Stream::kCompute));
+    Status enqueued = Enqueue(step);
+    if (enqueued.ok() || enqueued.code() == Code::kUnavailable) return enqueued;
+    PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
+    PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
+    return enqueued;
+  };
+  begun_ = begin();
+  return begun_;
 }
 
 // --- The launches ---
@@ -261,11 +323,13 @@ Status CudaRunner::Product(const Matrix& w, const void* x, int rows, const float
 }
 
 // Stores K and V of the rows and writes the result of attention into attention_.
-Status CudaRunner::Attend(int l, int rows, const KvPool& pool) {
+Status CudaRunner::Attend(const Step& step, int l) {
   const ModelShape& s = plan_.shape;
   const LayerWeights& layer = plan_.weights.layers[Size(l)];
+  const KvPool& pool = *step.pool;
   const KvLayout& layout = pool.layout();
-  const Units& units = units_[units_of_layer_[Size(l)]];
+  const Units& units = step.units[units_of_layer_[Size(l)]];
+  const int rows = step.batch_rows;
   auto* const qkv = reinterpret_cast<float*>(qkv_.data());
   const KvBlocks kv{.base = pool.block(0),
                     .block_bytes = layout.BlockBytes(),
@@ -280,8 +344,8 @@ Status CudaRunner::Attend(int l, int rows, const KvPool& pool) {
                          .q_norm = layer.q_norm,
                          .k_norm = layer.k_norm,
                          .rope = plan_.weights.rope,
-                         .places = device_.places,
-                         .tables = device_.tables,
+                         .places = step.device.places,
+                         .tables = step.device.tables,
                          .kv = kv,
                          .q = q_.data(),
                          .eps = s.rms_eps,
@@ -292,8 +356,8 @@ Status CudaRunner::Attend(int l, int rows, const KvPool& pool) {
   const AttentionParams attend{.units = units.units,
                                .unit_count = static_cast<int32_t>(units.plan.units.size()),
                                .q = q_.data(),
-                               .places = device_.places,
-                               .tables = device_.tables,
+                               .places = step.device.places,
+                               .tables = step.device.tables,
                                .kv = kv,
                                .partials = reinterpret_cast<float*>(partials_.data()),
                                .heads = s.heads,
@@ -309,7 +373,8 @@ Status CudaRunner::Attend(int l, int rows, const KvPool& pool) {
 }
 
 // Computes the rest of a layer: adds the outputs of `attention` and the gated MLP to the residual stream x.
-Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x) {
+Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x,
+                               Step* step) {
   auto* const gate_up = reinterpret_cast<float*>(gate_up_.data());
   PREFIXD_RETURN_IF_ERROR(Product(*layer.out, attention, rows, layer.out_bias, true, x));
   PREFIXD_RETURN_IF_ERROR(Norm(x, layer.attention_norm, rows, normed_.data()));
@@ -322,89 +387,90 @@ Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention,
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(activate, dtype_)));
   PREFIXD_RETURN_IF_ERROR(Product(*layer.down, activated_.data(), rows, layer.down_bias, true, x));
   PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  layers_.push_back(event);
+  step->layers.push_back(event);
   return Status::Ok();
 }
 
-Status CudaRunner::Enqueue(const StepInput& input) {
+Status CudaRunner::Enqueue(Step* step) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
-  const int rows = input.batch.rows(), last = s.layers - 1;
+  const int rows = step->batch_rows, last = s.layers - 1;
   auto* const x = reinterpret_cast<float*>(x_.data());
   const EmbedParams embed{.table = static_cast<const CudaMatrix&>(*weights.embedding).data(),
-                          .tokens = device_.tokens,
+                          .tokens = step->device.tokens,
                           .out = x,
                           .rows = rows,
-                          .dim = s.hidden};
+                          .dim = s.hidden,
+                          .drawn = step->drawn};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(embed, dtype_)));
   for (int l = 0; l < last; ++l) {
-    PREFIXD_RETURN_IF_ERROR(Attend(l, rows, *input.pool));
-    PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers[Size(l)], attention_.data(), rows, x));
+    PREFIXD_RETURN_IF_ERROR(Attend(*step, l));
+    PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers[Size(l)], attention_.data(), rows, x, step));
   }
-  PREFIXD_RETURN_IF_ERROR(Attend(last, rows, *input.pool));
-  if (!input.logit_rows.empty()) PREFIXD_RETURN_IF_ERROR(DrawRows(input));
+  PREFIXD_RETURN_IF_ERROR(Attend(*step, last));
+  if (!step->rows.empty()) PREFIXD_RETURN_IF_ERROR(DrawRows(step));
   PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  layers_.push_back(event);
+  step->layers.push_back(event);
   return Status::Ok();
 }
 
 // After the last KV is stored, only the rows that need logits are computed.
-Status CudaRunner::DrawRows(const StepInput& input) {
+Status CudaRunner::DrawRows(Step* step) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
-  const int kept = static_cast<int>(input.logit_rows.size());
+  const int kept = static_cast<int>(step->rows.size());
   auto* const x = reinterpret_cast<float*>(last_x_.data());
   const GatherParams gather_x{.x = x_.data(),
-                              .indices = device_.gathered,
+                              .indices = step->device.gathered,
                               .out = x,
                               .rows = kept,
                               .row_bytes = s.hidden * static_cast<int>(sizeof(float))};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_x)));
   const GatherParams gather_attention{.x = attention_.data(),
-                                      .indices = device_.gathered,
+                                      .indices = step->device.gathered,
                                       .out = last_attention_.data(),
                                       .rows = kept,
                                       .row_bytes = s.QueryWidth() * static_cast<int>(DTypeBytes(dtype_))};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_attention)));
-  PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers.back(), last_attention_.data(), kept, x));
+  PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers.back(), last_attention_.data(), kept, x, step));
   PREFIXD_RETURN_IF_ERROR(Norm(x, weights.final_norm, kept, normed_.data()));
   PREFIXD_RETURN_IF_ERROR(Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept,
                                   nullptr, false, reinterpret_cast<float*>(logits_.data())));
-  const size_t results = Size(kept) * sizeof(DrawResult), top = Size(draws_.top);
-  const size_t bytes = results + top * (sizeof(int32_t) + sizeof(float));
-  DrawParamsTable draws = device_.draws;
-  draws.results = reinterpret_cast<DrawResult*>(results_.data());
-  draws.top_tokens = reinterpret_cast<int32_t*>(results_.data() + results);
-  draws.top_logits = reinterpret_cast<float*>(results_.data() + results + top * sizeof(int32_t));
+  const size_t results = Size(kept) * sizeof(DrawResult), top = Size(step->draws.top);
+  DrawParamsTable draws = step->device.draws;
+  draws.results = reinterpret_cast<DrawResult*>(step->results.data());
+  draws.top_tokens = reinterpret_cast<int32_t*>(step->results.data() + results);
+  draws.top_logits = reinterpret_cast<float*>(step->results.data() + results + top * sizeof(int32_t));
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(draws)));
-  return runtime_->CopyToHost(Stream::kCompute, taken_.data(), results_.data(), bytes);
+  PREFIXD_RETURN_IF_ERROR(
+      runtime_->CopyToHost(Stream::kCompute, step->taken.data(), step->results.data(), step->ResultBytes()));
+  if (step->logits_to == nullptr) return Status::Ok();
+  return runtime_->CopyToHost(Stream::kCompute, step->logits.data(), logits_.data(),
+                              Size(kept) * LogitBytes(s));
 }
 
 // --- The end of a step ---
 
-Status CudaRunner::WaitForLayers() {
-  for (const Event event : layers_) {
-    PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
-    ++progress_;
-  }
-  return Status::Ok();
+// Waits for the next layer of the step. Returns whether it was the last one; then the step has its results.
+Result<bool> CudaRunner::WaitForLayer(Step* step) {
+  PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(step->layers[step->waited]));
+  ++progress_;
+  if (++step->waited < step->layers.size()) return false;
+  PREFIXD_RETURN_IF_ERROR(TakeResults(step));
+  return true;
 }
 
-Status CudaRunner::TakeResults(const StepInput& input) {
-  const size_t rows = input.logit_rows.size(), top = Size(draws_.top);
+Status CudaRunner::TakeResults(Step* step) {
+  const size_t rows = step->rows.size(), top = Size(step->draws.top);
   if (rows == 0) return Status::Ok();
-  const std::byte* at = taken_.data();
+  const std::byte* at = step->taken.data();
   const auto* const results = reinterpret_cast<const DrawResult*>(at);
   const auto* const tokens = reinterpret_cast<const int32_t*>(at + rows * sizeof(DrawResult));
   const auto* const logits = reinterpret_cast<const float*>(tokens + top);
-  PREFIXD_RETURN_IF_ERROR(TakeDraws(draws_, {results, rows}, {tokens, top}, {logits, top}, input.logit_rows));
-  if (input.logits == nullptr) return Status::Ok();
-  const size_t bytes = rows * Size(plan_.shape.vocab) * sizeof(float);
-  PREFIXD_ASSIGN_OR_RETURN(const PinnedMemory copy, PinnedMemory::Allocate(runtime_, bytes));
-  PREFIXD_RETURN_IF_ERROR(runtime_->CopyToHost(Stream::kCompute, copy.data(), logits_.data(), bytes));
-  PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  PREFIXD_RETURN_IF_ERROR(runtime_->Synchronize(event));
-  std::copy_n(reinterpret_cast<const float*>(copy.data()), bytes / sizeof(float), input.logits);
+  PREFIXD_RETURN_IF_ERROR(TakeDraws(step->draws, {results, rows}, {tokens, top}, {logits, top}, step->rows));
+  if (step->logits_to == nullptr) return Status::Ok();
+  std::memcpy(step->logits_to, step->logits.data(), rows * LogitBytes(plan_.shape));
+  step->logits = {};
   return Status::Ok();
 }
 

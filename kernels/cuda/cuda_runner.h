@@ -1,12 +1,26 @@
 // CudaRunner: runs the steps of a model on a CudaRuntime, as a list of launches. kernels/cuda/numerics.h has
-// the arithmetic. A thread of the runner fills the page of the step, gives all its work to the compute stream
-// and waits for an event after each layer, so that progress() moves; then it takes the results.
+// the arithmetic. Launch fills the page of the step. A thread of the runner gives all work of the step to the
+// compute stream and waits for an event after each layer, so that progress() moves; then it takes the
+// results.
+//
+// Two steps may be in flight. Each has a page and results of its own; they share the activations, which the
+// order of the stream allows. The second one reads the tokens that the first one draws in its results on the
+// device, so the host need not know them.
 //
 // Threads: as ModelRunner.
+//
+// Invariants
+//   1. A step writes its page and its results, and reads the results of the step before. So the memory of a
+//      step is filled again only after it was collected, and its results are freed only after the step
+//      launched next was collected as well.
+//   2. A step that takes tokens from a step of which not all work was given to the stream is not given to it.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -16,7 +30,7 @@
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/products.h"
 #include "kernels/cuda/step_page.h"
-#include "kernels/host/step_thread.h"
+#include "kernels/cuda/step_pipeline.h"
 
 namespace prefixd::cuda {
 
@@ -31,9 +45,10 @@ class CudaRunner final : public ModelRunner {
   const ModelShape& shape() const override { return plan_.shape; }
   const StepLimits& limits() const override { return limits_; }
   StepMemory memory() const override { return MemoryFor(plan_.shape, limits_, library_); }
+  int most_steps() const override { return static_cast<int>(StepPipeline::kMost); }
   void Launch(const StepInput& input, std::function<void()> on_done) override;
-  bool Done() const override { return thread_.Done(); }
-  Status Collect() override { return thread_.Wait(); }
+  bool Done() const override { return pipeline_.Done(); }
+  Status Collect() override;
   uint64_t progress() const override { return progress_; }
 
  private:
@@ -57,17 +72,48 @@ class CudaRunner final : public ModelRunner {
     const FoldPlace* places = nullptr;
   };
 
-  // All of them on the runner's thread.
-  Status Compute(const StepInput& input);
-  Status FillPage(const StepInput& input);
-  Status ReserveResults(size_t logit_rows);
-  void AddArrays(const StepInput& input);
-  Status Enqueue(const StepInput& input);
-  Status Attend(int layer, int rows, const KvPool& pool);
-  Status FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x);
-  Status DrawRows(const StepInput& input);
-  Status TakeResults(const StepInput& input);
-  Status WaitForLayers();
+  // One of the steps in flight.
+  struct Step {
+    explicit Step(CudaRuntime* runtime) : page(runtime) {}
+    size_t ResultBytes() const {
+      return rows.size() * sizeof(DrawResult) +
+             static_cast<size_t>(draws.top) * (sizeof(int32_t) + sizeof(float));
+    }
+
+    StepPage page;
+    DeviceMemory results;
+    PinnedMemory taken;   // results on the host, as many bytes
+    PinnedMemory logits;  // the same of the logits, where they are wanted
+    // Of the step that was launched last.
+    std::span<LogitRow> rows;
+    float* logits_to = nullptr;
+    const KvPool* pool = nullptr;
+    int batch_rows = 0;
+    bool takes_tokens = false;           // from the step before,
+    const DrawResult* drawn = nullptr;   // whose results these are
+    Status prepared;                     // whether it has all its memory
+    std::vector<DeviceMemory> outgrown;  // what it may still read; freed when it is collected
+    OnDevice device;
+    std::vector<Units> units;
+    DrawPlan draws;
+    std::vector<Event> layers;  // in order
+    size_t waited = 0;          // of them
+  };
+
+  // On the owner's thread.
+  void CheckStep(const StepInput& input) const;
+  Status Prepare(const StepInput& input, Step* step);
+  Status FillPage(const StepInput& input, Step* step);
+  Status ReserveResults(Step* step);
+  void AddArrays(const StepInput& input, Step* step);
+  // On the runner's thread.
+  Status Begin(Step* step);
+  Result<bool> WaitForLayer(Step* step);
+  Status Enqueue(Step* step);
+  Status Attend(const Step& step, int layer);
+  Status FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x, Step* step);
+  Status DrawRows(Step* step);
+  Status TakeResults(Step* step);
   Status Launch(const KernelLaunch& launch) { return runtime_->Launch(Stream::kCompute, launch); }
   Status Norm(const float* x, const float* weight, int rows, void* out);
   Status Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate, float* y);
@@ -81,19 +127,16 @@ class CudaRunner final : public ModelRunner {
   // Activations: f32, or of the type of the weights (normed, attention, activated) or of the KV (q).
   DeviceMemory x_, normed_, qkv_, q_, attention_, gate_up_, activated_;
   DeviceMemory last_x_, last_attention_, logits_;
-  DeviceMemory partials_, changed_logits_, results_;
-  PinnedMemory taken_;  // results on the host, as many bytes as results_
-  StepPage page_;
+  DeviceMemory partials_, changed_logits_;
   Products products_;
-  OnDevice device_;
-  std::vector<Units> units_;
-  std::vector<size_t> units_of_layer_;  // [layers]: index into units_
-  DrawPlan draws_;
-  std::vector<Event> layers_;  // of the step, in order
+  std::vector<size_t> units_of_layer_;  // [layers]: index into Step::units
+  std::array<Step, StepPipeline::kMost> steps_;
+  std::deque<Step*> in_flight_;  // the oldest first
   std::vector<int32_t> ids_, gathered_;
   std::vector<RowPlace> places_;
+  Status begun_;  // of the step that has begun last; of the runner's thread
   std::atomic<uint64_t> progress_{0};
-  StepThread thread_;  // destroyed first
+  StepPipeline pipeline_;  // destroyed first
 };
 
 }  // namespace prefixd::cuda

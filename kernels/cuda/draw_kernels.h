@@ -82,6 +82,36 @@ struct DrawView {
   int vocab;
 };
 
+// The penalties for a token that the answer has `generated` times.
+PREFIXD_DEVICE void Penalize(const DrawView& view, int token, int generated) {
+  const DrawSpec& spec = view.spec;
+  float* const at = view.changed + token;
+  float logit = LoadF32(at);
+  logit = logit > 0.0f ? device::Div(logit, spec.repetition_penalty)
+                       : device::Mul(logit, spec.repetition_penalty);
+  if (generated != 0) {
+    const float frequency = device::Mul(spec.frequency_penalty, static_cast<float>(generated));
+    logit = device::Add(device::Add(logit, -frequency), -spec.presence_penalty);
+  }
+  device::StoreGlobal(at, logit);
+}
+
+// Those for all tokens that are counted, and for the one that the step before drew.
+PREFIXD_DEVICE void PenalizeAll(const DrawParamsTable& p, const DrawView& view) {
+  const DrawSpec& spec = view.spec;
+  const int drawn = spec.uncounted >= 0 ? device::LoadGlobal<int32_t>(&p.drawn[spec.uncounted].token) : -1;
+  uint64_t is_counted = 0;
+  for (int i = device::ThreadIndex(); i < spec.counts; i += kDrawThreads) {
+    const auto count = device::LoadStruct(p.counts + spec.first_count + i);
+    const bool again = count.token == drawn;
+    Penalize(view, count.token, count.generated + (again ? 1 : 0));
+    is_counted |= again ? 1 : 0;
+  }
+  if (drawn < 0) return;  // for the whole block
+  is_counted = LargestOfBlock(is_counted);
+  if (is_counted == 0 && device::ThreadIndex() == 0) Penalize(view, drawn, 1);
+}
+
 PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool ban) {
   const DrawSpec& spec = view.spec;
   device::SyncThreads();
@@ -93,18 +123,7 @@ PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool 
     device::StoreGlobal(at, device::Add(LoadF32(at), bias.bias));
   }
   device::SyncThreads();
-  for (int i = device::ThreadIndex(); i < spec.counts; i += kDrawThreads) {
-    const auto count = device::LoadStruct(p.counts + spec.first_count + i);
-    float* const at = view.changed + count.token;
-    float logit = LoadF32(at);
-    logit = logit > 0.0f ? device::Div(logit, spec.repetition_penalty)
-                         : device::Mul(logit, spec.repetition_penalty);
-    if (count.generated != 0) {
-      const float frequency = device::Mul(spec.frequency_penalty, static_cast<float>(count.generated));
-      logit = device::Add(device::Add(logit, -frequency), -spec.presence_penalty);
-    }
-    device::StoreGlobal(at, logit);
-  }
+  PenalizeAll(p, view);
   device::SyncThreads();
   ForIds(view.vocab,
          [&](int id) { device::StoreGlobal(view.changed + id, NotNan(LoadF32(view.changed + id))); });

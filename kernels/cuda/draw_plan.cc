@@ -26,10 +26,12 @@ DrawSpec SpecOf(const LogitRow& row, int index) {
   spec.position = params.position;
   spec.logprobs = row.logprobs;
   spec.repetition_penalty = 1.0f;
+  spec.uncounted = -1;
   return spec;
 }
 
-void AddChanges(const SampleRow& row, int vocab, DrawSpec* spec, DrawPlan* plan) {
+void AddChanges(const LogitRow& from, int vocab, DrawSpec* spec, DrawPlan* plan) {
+  const SampleRow& row = from.draw;
   const LogitChanges& changes = row.changes;
   const auto in_vocabulary = [vocab](TokenId id) { return id >= 0 && id < vocab; };
   for (const LogitBias& bias : changes.bias) PREFIXD_CHECK(in_vocabulary(bias.token)) << bias.token;
@@ -46,6 +48,7 @@ void AddChanges(const SampleRow& row, int vocab, DrawSpec* spec, DrawPlan* plan)
     spec->presence_penalty = changes.presence_penalty;
     spec->counts = static_cast<int32_t>(changes.counts.size());
     plan->counts.insert(plan->counts.end(), changes.counts.begin(), changes.counts.end());
+    spec->uncounted = from.uncounted;
   }
   spec->first_banned = static_cast<int32_t>(plan->banned.size());
   std::ranges::copy_if(row.banned, std::back_inserter(plan->banned), in_vocabulary);
@@ -62,7 +65,7 @@ Status PlanDraws(std::span<const LogitRow> rows, int vocab, DrawPlan* plan) try 
   plan->top = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     DrawSpec spec = SpecOf(rows[i], static_cast<int>(i));
-    if (spec.given < 0) AddChanges(rows[i].draw, vocab, &spec, plan);
+    if (spec.given < 0) AddChanges(rows[i], vocab, &spec, plan);
     spec.first_result = plan->top;
     plan->top += std::clamp(spec.logprobs, 0, vocab);
     plan->specs.push_back(spec);

@@ -17,14 +17,24 @@
 
 namespace prefixd::cuda {
 
+// What a draw leaves on the device. Log probabilities are made of it on the host: logit - largest - ln(sum).
+struct DrawResult {
+  int32_t token;
+  int32_t rank;   // of the token; this and what follows are 0 without log probabilities
+  float logit;    // of the token, unchanged; a NaN is -inf
+  float largest;  // logit
+  double sum;     // of e^(logit - largest); where the largest is infinite, of the tokens that have it
+};
+
 // 1 warp for each row, blocks of 4 warps.
 
-// out[r] = table[tokens[r]] as f32. table: [vocab][dim] of T.
+// out[r] = table[tokens[r]] as f32. table: [vocab][dim] of T. A token below 0 is drawn[-1 - token].token.
 struct EmbedParams {
   const void* table;
   const int32_t* tokens;  // [rows]
   float* out;             // [rows][dim]
   int rows, dim;
+  const DrawResult* drawn = nullptr;  // by the step before; for tokens below 0
 };
 // out = RmsNorm(x), rounded to T.
 struct RmsNormParams {
@@ -147,14 +157,8 @@ struct DrawSpec {
   int32_t first_banned, banned;  // in DrawParamsTable::banned
   int32_t logprobs;              // as LogitRow::logprobs
   int32_t first_result;          // of its log probabilities
-};
-// Log probabilities are made of it on the host: logit - largest - ln(sum).
-struct DrawResult {
-  int32_t token;
-  int32_t rank;   // of the token; this and what follows are 0 without log probabilities
-  float logit;    // of the token, unchanged; a NaN is -inf
-  float largest;  // logit
-  double sum;     // of e^(logit - largest); where the largest is infinite, of the tokens that have it
+  // >= 0: the token of DrawParamsTable::drawn[uncounted] counts as one more of the answer.
+  int32_t uncounted;
 };
 // One block of 256 threads for each spec. `logits` are read; `changed` is where a row with changes is kept.
 struct DrawParamsTable {
@@ -168,6 +172,7 @@ struct DrawParamsTable {
   int32_t* top_tokens;  // from first_result, `logprobs` of them
   float* top_logits;
   int specs_count, vocab;
+  const DrawResult* drawn = nullptr;  // by the step before; for `uncounted`
 };
 
 // The rows, by the header that has the functions.

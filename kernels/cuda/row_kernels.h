@@ -29,7 +29,8 @@ template <typename T>
 PREFIXD_DEVICE void Embed(const EmbedParams& p) {
   const int row = WarpRow();
   if (row >= p.rows) return;
-  const auto token = device::LoadGlobal<int32_t>(p.tokens + row);
+  auto token = device::LoadGlobal<int32_t>(p.tokens + row);
+  if (token < 0) token = device::LoadGlobal<int32_t>(&p.drawn[-1 - token].token);
   const T* const from = static_cast<const T*>(p.table) + At(token, p.dim);
   float* const to = p.out + At(row, p.dim);
   for (int i = device::Lane(); i < p.dim; i += device::kWarp)

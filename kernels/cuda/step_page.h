@@ -2,7 +2,7 @@
 // in one piece of pinned memory that goes to the device in one copy. A page grows when a step needs more; the
 // size of an ordinary step is there from the start.
 //
-// Threads: one owner. What it has sent stays as it is until the step has ended.
+// Threads: one at a time. What it has sent stays as it is until the step has ended.
 #pragma once
 
 #include <cstring>

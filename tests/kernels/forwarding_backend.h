@@ -65,6 +65,7 @@ class ForwardingRunner : public ModelRunner {
   const ModelShape& shape() const override { return to_.shape(); }
   const StepLimits& limits() const override { return to_.limits(); }
   StepMemory memory() const override { return to_.memory(); }
+  int most_steps() const override { return to_.most_steps(); }
   void Launch(const StepInput& input, std::function<void()> on_done) override {
     to_.Launch(input, std::move(on_done));
   }

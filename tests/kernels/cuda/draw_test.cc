@@ -29,16 +29,24 @@ struct RowData {
 
 class CudaDraw : public testing::Test {
  protected:
-  // Draws the rows on the device and on the CPU, and compares.
-  void Check(std::vector<LogitRow> rows, const std::vector<float>& logits, int vocab) {
+  // Draws the rows on the device and on the CPU, and compares. `drawn` are the tokens that the step before
+  // has drawn on the device.
+  void Check(std::vector<LogitRow> rows, const std::vector<float>& logits, int vocab,
+             const std::vector<TokenId>& drawn = {}) {
     std::vector<LogitRow> expected = rows;
+    std::vector<std::vector<TokenCount>> counts;  // with those tokens
+    for (LogitRow& row : expected) {
+      auto& all = counts.emplace_back(row.draw.changes.counts.begin(), row.draw.changes.counts.end());
+      if (row.uncounted >= 0) Count(drawn.at(static_cast<size_t>(row.uncounted)), &all);
+      row.draw.changes.counts = all;
+    }
     DrawScratch scratch;
     ASSERT_TRUE(scratch.Reserve(vocab).ok());
     for (size_t i = 0; i < rows.size(); ++i) {
       const auto row = std::span(logits).subspan(i * static_cast<size_t>(vocab), static_cast<size_t>(vocab));
       ASSERT_TRUE(ReadLogits(expected[i], row, scratch).ok());
     }
-    Compute(rows, logits, vocab);
+    Compute(rows, logits, vocab, drawn);
     for (size_t i = 0; i < rows.size(); ++i) {
       const GeneratedToken &got = rows[i].result, &want = expected[i].result;
       const DrawParams& p = rows[i].draw.params;
@@ -65,7 +73,16 @@ class CudaDraw : public testing::Test {
   }
 
  private:
-  void Compute(std::vector<LogitRow>& rows, const std::vector<float>& logits, int vocab) {
+  static void Count(TokenId token, std::vector<TokenCount>* counts) {
+    const auto at = std::ranges::find(*counts, token, &TokenCount::token);
+    if (at == counts->end()) {
+      counts->push_back({token, 1});
+    } else {
+      ++at->generated;
+    }
+  }
+  void Compute(std::vector<LogitRow>& rows, const std::vector<float>& logits, int vocab,
+               const std::vector<TokenId>& drawn) {
     cuda::DrawPlan plan;
     ASSERT_TRUE(PlanDraws(rows, vocab, &plan).ok());
     cuda::CudaRuntime* const device = device_.get();
@@ -78,10 +95,13 @@ class CudaDraw : public testing::Test {
     const auto top = static_cast<size_t>(plan.top);
     const DeviceArray<int32_t> top_tokens(device, top);
     const DeviceArray<float> top_logits(device, top);
+    std::vector<cuda::DrawResult> before;
+    for (const TokenId token : drawn) before.push_back({.token = token});
+    const DeviceArray<cuda::DrawResult> of_before(device, before);
     const cuda::DrawParamsTable params{
         specs.data(),  of_logits.data(), changed.data(),    bias.data(),       counts.data(),
         banned.data(), results.data(),   top_tokens.data(), top_logits.data(), static_cast<int>(rows.size()),
-        vocab};
+        vocab,         of_before.data()};
     ASSERT_TRUE(device->Launch(cuda::Stream::kCompute, cuda::LaunchOf(params)).ok());
     cuda_test::Wait(*device);
     ASSERT_TRUE(TakeDraws(plan, results.Get(), top_tokens.Get(), top_logits.Get(), rows).ok());
@@ -150,6 +170,35 @@ TEST_F(CudaDraw, TokensAreThoseOfTheCpu) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+// The lists are longer than a block. Some have the token that the step before has drawn, in the answer or in
+// the prompt alone; others lack it, or are empty. It is the likeliest token, but for its penalties.
+TEST_F(CudaDraw, TheTokenOfTheStepBeforeCounts) {
+  constexpr int kVocab = 600;
+  constexpr size_t kRows = 12;
+  const std::vector<TokenId> drawn = {17, 599, 0, 300};
+  Prng prng(6);
+  std::vector<RowData> data(kRows);
+  std::vector<LogitRow> rows(kRows);
+  std::vector<float> logits;
+  for (size_t i = 0; i < kRows; ++i) {
+    const auto slot = static_cast<int>((i + 1) % drawn.size());
+    const TokenId token = drawn[static_cast<size_t>(slot)];
+    for (int id = 0; id < kVocab; ++id) logits.push_back(id == token ? 11.0f : Logit(prng, 0));
+    for (int id = 0; id < kVocab && i % 4 != 3; ++id) {
+      if (id == token ? i % 3 != 0 : prng.Chance(0.7))
+        data[i].counts.push_back({id, static_cast<int>(prng.Below(3))});
+    }
+    rows[i].draw.params = {.temperature = i % 2 == 0 ? 0.0f : 1.0f, .seed = prng.Next()};
+    rows[i].draw.changes = {.repetition_penalty = i % 2 == 0 ? 1.1f : 1.0f,
+                            .frequency_penalty = 0.9f,
+                            .presence_penalty = 0.5f,
+                            .counts = data[i].counts};
+    if (i != 5) rows[i].uncounted = slot;
+    rows[i].logprobs = 2;
+  }
+  Check(rows, logits, kVocab, drawn);
 }
 
 TEST_F(CudaDraw, RowsWithoutAChoice) {

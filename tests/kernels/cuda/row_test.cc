@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/batch.h"
 #include "kernels/cuda/kv_order.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/dummy_weights.h"
@@ -69,6 +70,25 @@ TEST_F(CudaRows, EmbedTakesTheRowsOfTheTokens) {
       expected.resize(static_cast<size_t>(6 * dim), std::nanf(""));  // what lies behind is untouched
       ExpectSame(out.Get(), expected, std::string(DTypeName(type)));
     }
+  }
+}
+
+TEST_F(CudaRows, EmbedTakesTokensThatTheStepBeforeHasDrawn) {
+  constexpr int kDim = 33;
+  for (const DType type : kTypes) {
+    const std::vector<float> table = Numbers(7 * kDim, type, 1);
+    const TypedArray of_table(device_.get(), type, table);
+    const DeviceArray<cuda::DrawResult> drawn(
+        device_.get(), std::vector<cuda::DrawResult>{{.token = 4, .rank = 1}, {.token = 6}, {.token = 1}});
+    const DeviceArray<int32_t> of_tokens(
+        device_.get(), std::vector<int32_t>{TokenDrawnBy(2), 0, TokenDrawnBy(0), TokenDrawnBy(1), 3});
+    const DeviceArray<float> out(device_.get(), 5 * kDim);
+    const cuda::EmbedParams params{of_table.data(), of_tokens.data(), out.data(), 5, kDim, drawn.data()};
+    Run(LaunchOf(params, type));
+    std::vector<float> expected;
+    for (const int32_t token : {1, 0, 4, 6, 3})
+      expected.insert(expected.end(), table.begin() + token * kDim, table.begin() + (token + 1) * kDim);
+    ExpectSame(out.Get(), expected, std::string(DTypeName(type)));
   }
 }
 

@@ -22,6 +22,23 @@ TEST_P(CudaStep, HasTheBitsOfTheEmulation) {
   for (const std::vector<Piece>& step : Steps()) ExpectSameStep(emulated, kernels_alone, step);
 }
 
+// Two sequences generate, one with penalties. The second step of each pair takes the tokens of the first from
+// the device.
+TEST_P(CudaStep, TwoInFlightHaveTheBitsOfOneAtATime) {
+  World one(NewDevice(), GetParam()), two(NewDevice({.seed = 3, .late_copies = true}), GetParam());
+  for (World* world : {&one, &two}) {
+    StepResult result;
+    ASSERT_TRUE(world->Run({{0, 0, 13}, {1, 0, 9}}, &result).ok());
+  }
+  for (const int position : {13, 15, 17}) {
+    StepResult expected[2], got[2];
+    ASSERT_TRUE(one.Generate(position, false, expected).ok());
+    ASSERT_TRUE(two.Generate(position, true, got).ok());
+    for (int step = 0; step < 2; ++step) ExpectSame(expected[step], got[step]);
+    EXPECT_NE(expected[0].logits, expected[1].logits);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, CudaStep, testing::Values(DType::kBF16, DType::kF16, DType::kF32),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 

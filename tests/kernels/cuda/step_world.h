@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <memory>
 #include <string>
@@ -56,9 +57,7 @@ class World {
         tokens.push_back((piece.sequence * 311 + (piece.position + i) * 97) % runner_->shape().vocab);
       LogitRow& row = rows.emplace_back();
       row.row = first + piece.rows - 1;
-      row.draw.params.seed = 7;
-      row.draw.params.temperature = 0.9f;
-      row.draw.params.top_k = 50;
+      row.draw.params = kDraw;
     }
     result->logits.resize(rows.size() * static_cast<size_t>(runner_->shape().vocab));
     result->drawn.clear();
@@ -68,7 +67,54 @@ class World {
     return Status::Ok();
   }
 
+  // Two steps that generate a token of each sequence, from `position` of the first sequence and 4 before that
+  // of the second on; both in flight at once, or one after the other. The second sequence has penalties.
+  Status Generate(int position, bool at_once, StepResult (&results)[2]) {
+    struct Step {
+      std::vector<TokenId> tokens;
+      std::vector<SequenceSpan> spans;
+      std::vector<LogitRow> rows;
+    } steps[2];
+    std::vector<TokenCount> counts = {{5, 1}, {position, 2}};
+    for (int s = 0; s < 2; ++s) {
+      Step& step = steps[s];
+      step.spans = {{0, 1, position + s, tables_[0]}, {1, 1, position + s - 4, tables_[1]}};
+      step.rows.resize(2);
+      for (int i = 0; i < 2; ++i) {
+        step.rows[static_cast<size_t>(i)].row = i;
+        step.rows[static_cast<size_t>(i)].draw.params = kDraw;
+      }
+      LogitRow& second = step.rows[1];
+      second.draw.changes = {.repetition_penalty = 3.0f, .frequency_penalty = 2.0f, .counts = counts};
+      if (s == 0) {
+        step.tokens = {position * 31 % runner_->shape().vocab, 2};
+      } else if (at_once) {
+        step.tokens = {TokenDrawnBy(0), TokenDrawnBy(1)};
+        second.uncounted = 1;
+      } else {
+        step.tokens = {steps[0].rows[0].result.token, steps[0].rows[1].result.token};
+        const auto at = std::ranges::find(counts, step.tokens[1], &TokenCount::token);
+        if (at == counts.end()) {
+          counts.push_back({step.tokens[1], 1});
+        } else {
+          ++at->generated;
+        }
+        second.draw.changes.counts = counts;
+      }
+      results[s].logits.resize(step.rows.size() * static_cast<size_t>(runner_->shape().vocab));
+      runner_->Launch({{step.tokens, step.spans}, step.rows, pool_.get(), results[s].logits.data()}, {});
+      if (!at_once) PREFIXD_RETURN_IF_ERROR(runner_->Collect());
+    }
+    for (int s = 0; s < 2 && at_once; ++s) PREFIXD_RETURN_IF_ERROR(runner_->Collect());
+    for (int s = 0; s < 2; ++s) {
+      results[s].drawn.clear();
+      for (const LogitRow& row : steps[s].rows) results[s].drawn.push_back(row.result.token);
+    }
+    return Status::Ok();
+  }
+
  private:
+  static constexpr DrawParams kDraw{.temperature = 0.9f, .top_k = 50, .seed = 7};
   const std::vector<BlockId> tables_[2] = {{6, 1, 4}, {3, 0, 5}};
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<ModelRunner> runner_;
