@@ -57,9 +57,10 @@ bool PrefixCache::Reserve(Lease& lease, int tokens) {
   return impl_->Reserve(*lease.state_, tokens);
 }
 
-std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const TokenId> tokens) {
+std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const TokenId> tokens,
+                                                  TableInUse in_use) {
   PREFIXD_CHECK(lease.open());
-  return impl_->Commit(*lease.state_, tokens);
+  return impl_->Commit(*lease.state_, tokens, in_use);
 }
 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }

@@ -210,7 +210,8 @@ class PrefixCache {
   // with `until` >= tokens.size(), that EndStep has been called since, that tokens.size() >= ready(), and
   // that the block table covers `tokens`. Full blocks enter the tree, and claims on them end. Where the tree
   // already has an equal block, that block replaces the lease's own block in the block table, and the lease's
-  // own block becomes free.
+  // own block becomes free. With kByStep, a step in flight reads the block table as it was: the lease keeps
+  // such blocks until its next Commit, which comes after the end of that step, or until its release.
   //
   // Returns the positions of `tokens` that became reusable, in ascending order: no Acquire could have taken
   // them before this call. A block adds its tokens from the first one on in which it differs from all blocks
@@ -218,7 +219,8 @@ class PrefixCache {
   struct Run {
     int begin, end;
   };
-  std::vector<Run> Commit(Lease& lease, std::span<const TokenId> tokens);
+  enum class TableInUse { kNo, kByStep };
+  std::vector<Run> Commit(Lease& lease, std::span<const TokenId> tokens, TableInUse in_use = TableInUse::kNo);
 
   // Processes the transfers that have ended, and starts those that are due. Call it once per step, and when
   // the port wakes the engine. `now` is the time on the engine's clock, in seconds; it never falls.

@@ -68,6 +68,10 @@ void PrefixCache::Impl::CheckLease(const Lease::State& lease, std::vector<uint32
     PREFIXD_CHECK(pool(Tier::kDevice).state(lease.blocks[i]) == BlockState::kFilling)
         << "private block " << lease.blocks[i];
   }
+  for (const BlockId block : lease.replaced) {
+    ++owners->at(block);
+    PREFIXD_CHECK(pool(Tier::kDevice).state(block) == BlockState::kFilling) << "replaced block " << block;
+  }
 }
 
 void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,

@@ -40,14 +40,23 @@ std::span<const TokenId> PrefixCache::Impl::TokensOfBlock(std::span<const TokenI
 
 // --- The block table ---
 
-void PrefixCache::Impl::Place(Lease::State& lease, BlockId block) {
+void PrefixCache::Impl::Place(Lease::State& lease, BlockId block, TableInUse in_use) {
   const size_t index = lease.path.size();
-  if (index < lease.blocks.size()) {
-    pool(Tier::kDevice).Discard(lease.blocks[index]);
-    lease.blocks[index] = block;
-  } else {
+  if (index >= lease.blocks.size()) {
     lease.blocks.push_back(block);
+    return;
   }
+  if (in_use == TableInUse::kByStep) {
+    lease.replaced.push_back(lease.blocks[index]);
+  } else {
+    pool(Tier::kDevice).Discard(lease.blocks[index]);
+  }
+  lease.blocks[index] = block;
+}
+
+void PrefixCache::Impl::FreeReplaced(Lease::State& lease) {
+  for (const BlockId block : lease.replaced) pool(Tier::kDevice).Discard(block);
+  lease.replaced.clear();
 }
 
 void PrefixCache::Impl::Detach(Lease::State& lease) {
@@ -70,8 +79,8 @@ bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
 
 // --- Commit, Release ---
 
-std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease,
-                                                        std::span<const TokenId> tokens) {
+std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease, std::span<const TokenId> tokens,
+                                                        TableInUse in_use) {
   PREFIXD_CHECK(lease.computes) << "Commit before Acquire has said kReady";
   PREFIXD_CHECK(lease.settled || tokens.size() <= static_cast<size_t>(lease.until))
       << tokens.size() << " tokens, and the lease computes up to " << lease.until;
@@ -79,11 +88,12 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease,
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   PREFIXD_CHECK(tokens.size() <= lease.blocks.size() * block_tokens)
       << tokens.size() << " tokens were not reserved";
+  FreeReplaced(lease);
   if (!lease.detached) lease.keys->Extend(tokens);
   std::vector<Run> runs;
   while (!lease.detached && (lease.path.size() + 1) * block_tokens <= tokens.size()) {
     const int end = static_cast<int>(lease.path.size() + 1) * block_tokens;
-    const int written = CommitBlock(lease, TokensOfBlock(tokens, lease.path.size()));
+    const int written = CommitBlock(lease, TokensOfBlock(tokens, lease.path.size()), in_use);
     if (written == 0) continue;
     stats.written_tokens += static_cast<uint64_t>(written);
     if (!runs.empty() && runs.back().end == end - written) {
@@ -103,7 +113,7 @@ int PrefixCache::Impl::ReusableTokens(const Lease::State& lease, NodeId node,
   return partial < options.min_copy_tokens ? 0 : partial;
 }
 
-int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId> content) {
+int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId> content, TableInUse in_use) {
   const size_t index = lease.path.size();
   const BlockKey& key = lease.keys->key(index);
   NodeId node = tree.FindChild(lease.at(), key);
@@ -118,7 +128,7 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   KnowTokens(node, content);
   AddReference(node);
   if (const BlockId present = tree.block(node, Tier::kDevice); present != kNoBlock) {
-    Place(lease, present);
+    Place(lease, present, in_use);
     ++stats.deduplicated_blocks;
   } else {
     AdmitBlock(node, Tier::kDevice, lease.blocks[index]);
@@ -133,6 +143,7 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
   for (size_t i = lease.path.size(); i < lease.blocks.size(); ++i) {
     pool(Tier::kDevice).Discard(lease.blocks[i]);
   }
+  FreeReplaced(lease);
   std::erase(uncertain, &lease);
   const size_t all_blocks = static_cast<size_t>(lease.ready / block_tokens);
   const uint8_t request_class =

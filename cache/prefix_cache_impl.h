@@ -72,10 +72,11 @@ struct Lease::State {
   PrefixCache::Impl* cache = nullptr;
   BlockKeys* keys = nullptr;
   RadixTree::Root* root = nullptr;
-  std::vector<NodeId> path;     // nodes of its leading full blocks
-  std::vector<BlockId> blocks;  // the block table: the device blocks of the path, then private blocks
-  int ready = 0;                // tokens
-  int hit_blocks = 0;           // taken from the cache
+  std::vector<NodeId> path;       // nodes of its leading full blocks
+  std::vector<BlockId> blocks;    // the block table: the device blocks of the path, then private blocks
+  std::vector<BlockId> replaced;  // private blocks that the last Commit took out of it, for a step in flight
+  int ready = 0;                  // tokens
+  int hit_blocks = 0;             // taken from the cache
   bool detached = false;
   bool reads = true;
   bool settled = false;
@@ -117,7 +118,7 @@ struct PrefixCache::Impl {
   int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
-  std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens);
+  std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens, TableInUse in_use);
   void Release(Lease::State& lease);
   void Poll(double now);
   void CheckInvariants() const;
@@ -158,12 +159,14 @@ struct PrefixCache::Impl {
 
   // Commit and the block table (prefix_cache_impl.cc).
   // Returns how many tokens at the end of the block became reusable.
-  int CommitBlock(Lease::State& lease, std::span<const TokenId> content);
+  int CommitBlock(Lease::State& lease, std::span<const TokenId> content, TableInUse in_use);
   // Returns how many tokens at the front of the lease's next block an Acquire could take now. `node` is that
   // block, or kNoNode.
   int ReusableTokens(const Lease::State& lease, NodeId node, std::span<const TokenId> content) const;
-  // Puts `block` into the block table after the path. Frees the block that was reserved there, if any.
-  void Place(Lease::State& lease, BlockId block);
+  // Puts `block` into the block table after the path. Frees the block that was reserved there, if any, or
+  // keeps it as replaced.
+  void Place(Lease::State& lease, BlockId block, TableInUse in_use = TableInUse::kNo);
+  void FreeReplaced(Lease::State& lease);  // no step reads them any more
   // Keeps the further blocks of the lease out of the tree.
   void Detach(Lease::State& lease);
 
