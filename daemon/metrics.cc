@@ -142,8 +142,8 @@ std::span<const Row> CacheRows() {
          return static_cast<double>(tokens[i]);
        }},
       {kCounter, "prefixd_discarded_tokens_total",
-       "Tokens computed after the end of their answer, in a step that was in flight when a stop string was "
-       "found or the client left; in no other count of tokens.",
+       "Tokens computed after the end of their answer, in a step that was in flight when an end token or a "
+       "stop string was found or the client left; in no other count of tokens.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
          return static_cast<double>(s.answers.discarded + s.engine.dropped_tokens);
@@ -153,6 +153,9 @@ std::span<const Row> CacheRows() {
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},
       {kCounter, "prefixd_recomputed_tokens_total", "Tokens computed again after a preemption.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.recomputed_tokens); }},
+      {kCounter, "prefixd_steps_ahead_total",
+       "Steps that were given to the backend before the tokens of the step before had come back.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.steps_ahead); }},
       {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
       {kGauge, "prefixd_prefill_tokens_per_second",

@@ -3,16 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "engine/engine_checks.h"
+#include "engine/exclusive_use.h"
 #include "engine/inbox.h"
 #include "engine/kv_memory.h"
 #include "engine/scheduler.h"
-#include "engine/step_batch.h"
 #include "engine/step_budget.h"
+#include "engine/steps_in_flight.h"
 
 namespace prefixd {
 namespace {
@@ -40,19 +42,6 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
 
 constexpr std::chrono::milliseconds kLoadTick{5};
 
-// Held during Advance, Step and destruction. A second call meanwhile, from a listener or another thread,
-// aborts.
-class ExclusiveUse {
- public:
-  explicit ExclusiveUse(std::atomic<bool>* in_use) : in_use_(in_use) {
-    PREFIXD_CHECK(!in_use_->exchange(true)) << "the engine is inside Step already";
-  }
-  ~ExclusiveUse() { in_use_->store(false); }
-
- private:
-  std::atomic<bool>* const in_use_;
-};
-
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -73,7 +62,8 @@ struct Engine::Impl {
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache),
-        budget(RowCost(runs->shape()), asked.step_seconds) {
+        budget(RowCost(runs->shape()), asked.step_seconds),
+        steps(runs, clock_in, [this] { inbox.Wake(); }) {
     budget.AssumePromptUnit(asked.prompt_token_seconds);
   }
 
@@ -87,7 +77,7 @@ struct Engine::Impl {
   std::atomic<int> alive{0};           // submitted, not yet finished
   std::atomic<uint64_t> spill_all{0};  // blocks; 0: not asked for
   std::atomic<uint64_t> turns{0};      // of the engine thread that did not wait for the backend
-  std::atomic<bool> step_runs{false};  // `batch` is not empty
+  std::atomic<bool> step_runs{false};  // `steps` is not empty
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
@@ -95,10 +85,7 @@ struct Engine::Impl {
   PrefixCache cache;
   Scheduler scheduler;
   StepBudget budget;
-  StepBatch batch;      // the step in flight; empty: there is none
-  StepWork work;        // of `batch`
-  double launched = 0;  // when `batch` was launched
-  double ended = 0;     // when the backend had computed it; written before Collect returns
+  StepsInFlight steps;
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
   bool all_wait = false;                    // every sequence that runs waits for a load
@@ -120,9 +107,11 @@ struct Engine::Impl {
   void TakeInbox();
   void FinishCancelled();
   bool LaunchStep();
+  bool LaunchAhead();
+  void Launch(std::vector<PlannedChunk> plan, double begun);
   void PollTiers();
   void CollectStep();
-  void CountStep();
+  void FailStep(const StepBatch& batch, const Status& status);
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                   std::optional<GeneratedToken> drawn, double now);
   void CountPrompt(const Sequence& sequence);
@@ -139,9 +128,9 @@ Engine::~Engine() {
   Impl& e = *impl_;
   const ExclusiveUse use(&e.stepping);
   Drain();  // so that no listener submits a request that would never finish
-  if (!e.batch.empty()) {
-    e.cache.EndStep(e.model->Collect().ok());
-    e.batch.Clear();
+  while (!e.steps.empty()) {
+    e.cache.EndStep(e.steps.Collect().status.ok());
+    e.steps.Forget();
   }
   e.TakeInbox();
   std::vector<RequestId> left;
@@ -228,7 +217,7 @@ void Engine::CheckInvariants() const {
   for (const uint64_t tokens : impl_->scheduler.written_tokens()) written += tokens;
   PREFIXD_CHECK(written == impl_->cache.stats().written_tokens) << written;
   PREFIXD_CHECK(misses == live_stats.prompt_tokens[static_cast<int>(TokenSource::kComputed)]) << misses;
-  if (impl_->scheduler.running().empty() && impl_->cache.running_transfers() == 0)
+  if (impl_->scheduler.running().empty() && impl_->steps.empty() && impl_->cache.running_transfers() == 0)
     PREFIXD_CHECK(impl_->cache.leased_blocks() == 0) << impl_->cache.leased_blocks();
 }
 
@@ -237,14 +226,15 @@ bool Engine::Advance() {
   const ExclusiveUse use(&e.stepping);
   e.TakeInbox();
   bool worked = false;
-  if (!e.batch.empty() && e.model->Done()) {
+  if (!e.steps.empty() && e.steps.Done()) {
     e.CollectStep();
     worked = true;
   }
-  if (e.batch.empty()) {
+  if (e.steps.empty()) {
     ++e.turns;
     worked = e.LaunchStep() || worked;
   }
+  if (worked) e.LaunchAhead();
   e.PublishAndDeliver();
   return worked;
 }
@@ -253,7 +243,7 @@ bool Engine::Step() {
   Impl& e = *impl_;
   const ExclusiveUse use(&e.stepping);
   e.TakeInbox();
-  const bool runs = !e.batch.empty() || e.LaunchStep();
+  const bool runs = !e.steps.empty() || e.LaunchStep();
   if (runs) e.CollectStep();
   ++e.turns;
   e.PublishAndDeliver();
@@ -310,31 +300,47 @@ bool Engine::Impl::LaunchStep() {
   }
   all_wait = false;
   if (scheduler.queued().empty() && scheduler.running().empty()) return false;
-  launched = clock->NowSeconds();
+  const double now = clock->NowSeconds();
   const auto on_admit = [&](Sequence& sequence) {
     if (sequence.was_scheduled) return;  // readmitted after a preemption
     sequence.was_scheduled = true;
-    sequence.times.scheduled = launched;
-    live_stats.queue_time.Add(launched - sequence.times.submitted);
+    sequence.times.scheduled = now;
+    live_stats.queue_time.Add(now - sequence.times.submitted);
     inbox.LeftQueue();
   };
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
-  if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - launched;
+  if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - now;
   if (plan.empty()) {
     PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
     all_wait = true;
     return false;
   }
-  work = {};
-  for (const auto& [sequence, tokens, completes] : plan)
-    (sequence->decoding() ? work.decodes : work.prompts) += budget.cost().Of(sequence->ready(), tokens);
-  batch.Fill(std::move(plan), options.eos);
-  step_runs = true;
-  model->Launch(batch.Input(&kv->pool()), [this] {
-    ended = clock->NowSeconds();
-    inbox.Wake();
-  });
+  Launch(std::move(plan), now);
   return true;
+}
+
+// Launches the step after the one in flight, if all of it is known by now but the tokens that the one in
+// flight draws. Otherwise the next step waits for the end of that one.
+bool Engine::Impl::LaunchAhead() {
+  if (steps.empty() || !steps.MayLaunch() || !cancelled.empty() || spill_all.load() > 0) return false;
+  const double begun = clock->NowSeconds();
+  PollTiers();
+  std::vector<PlannedChunk> plan = scheduler.PlanAhead([this](const Sequence& sequence) {
+    return sequence.coming_generated() >= sequence.request.sampling.max_tokens ||
+           sequence.coming_tokens() >= options.context;
+  });
+  if (plan.empty()) return false;
+  ++live_stats.steps_ahead;
+  Launch(std::move(plan), begun);
+  return true;
+}
+
+void Engine::Impl::Launch(std::vector<PlannedChunk> plan, double begun) {
+  StepWork work;
+  for (const PlannedChunk& chunk : plan)
+    (chunk.decodes() ? work.decodes : work.prompts) += budget.cost().Of(chunk.begin, chunk.tokens);
+  step_runs = true;
+  steps.Launch(std::move(plan), work, begun, options.eos, &kv->pool());
 }
 
 void Engine::Impl::PollTiers() {
@@ -345,41 +351,40 @@ void Engine::Impl::PollTiers() {
   live_stats.tier_seconds += clock->NowSeconds() - begun;
 }
 
-// Waits for the step in flight and processes its results.
+// Waits for the oldest step in flight and processes its results.
 void Engine::Impl::CollectStep() {
-  const Status status = model->Collect();
-  step_runs = false;
-  cache.EndStep(status.ok());
+  const StepsInFlight::Collected step = steps.Collect();
+  cache.EndStep(step.status.ok());
   const double now = clock->NowSeconds();
-  if (status.ok()) {
-    CountStep();
-    batch.ForEachResult([&](const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
-                            std::optional<GeneratedToken> drawn) {
+  if (!step.status.ok() && !step.is_void) {
+    FailStep(step.batch, step.status);
+  } else if (!step.is_void) {
+    live_stats.failed_steps_in_row = 0;
+    live_stats.step_time.Add(step.seconds);
+    budget.Observe(step.work, step.seconds);
+    step.batch.ForEachResult([&](const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
+                                 std::optional<GeneratedToken> drawn) {
       AfterChunk(chunk, std::move(scored), std::move(drawn), now);
     });
-  } else {
-    ++live_stats.failed_steps;
-    ++live_stats.failed_steps_in_row;
-    Log(LogLevel::kError, "a step failed; its requests end with an error",
-        {{"error", status.ToString()},
-         {"requests", batch.plan().size()},
-         {"in_row", live_stats.failed_steps_in_row}});
-    for (const PlannedChunk& chunk : batch.plan()) {
-      if (cancelled.contains(chunk.sequence->id)) continue;  // it ends with kCancelled
-      RequestEvent event;
-      event.error = status.WithContext("model step");
-      Finish(chunk.sequence->id, std::move(event), FinishReason::kError);
-    }
   }
-  batch.Clear();
+  steps.Forget();
+  step_runs = !steps.empty();
   FinishCancelled();  // one whose token was dropped has nothing left to compute
 }
 
-void Engine::Impl::CountStep() {
-  const double seconds = ended - launched;
-  live_stats.failed_steps_in_row = 0;
-  live_stats.step_time.Add(seconds);
-  budget.Observe(work, seconds);
+void Engine::Impl::FailStep(const StepBatch& batch, const Status& status) {
+  ++live_stats.failed_steps;
+  ++live_stats.failed_steps_in_row;
+  Log(LogLevel::kError, "a step failed; its requests end with an error",
+      {{"error", status.ToString()},
+       {"requests", batch.plan().size()},
+       {"in_row", live_stats.failed_steps_in_row}});
+  for (const PlannedChunk& chunk : batch.plan()) {
+    if (cancelled.contains(chunk.sequence->id)) continue;  // it ends with kCancelled
+    RequestEvent event;
+    event.error = status.WithContext("model step");
+    Finish(chunk.sequence->id, std::move(event), FinishReason::kError);
+  }
 }
 
 // Processes a computed chunk. `scored` are tokens of its prompt; `drawn` is its token, if it completes the
@@ -387,6 +392,10 @@ void Engine::Impl::CountStep() {
 void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                               std::optional<GeneratedToken> drawn, double now) {
   Sequence& s = *chunk.sequence;
+  if (s.has_ended) {  // with the token that this one follows
+    if (drawn) ++live_stats.dropped_tokens;
+    return;
+  }
   scheduler.Commit(chunk);
   const bool first = s.generated() == 0;
   if (first && chunk.completes) CountPrompt(s);  // also of a cancelled request: it was computed
@@ -464,6 +473,8 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   event.prompt = s->usage;
   event.times = s->times;
   Emit(*s, std::move(event));
+  s->has_ended = true;
+  if (s->computing > 0) steps.Keep(std::move(s));
 }
 
 void Engine::Impl::Publish() {

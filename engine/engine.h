@@ -3,9 +3,14 @@
 //
 //   no step --plan and launch--> in flight --the backend ends--> collected --plan and launch--> in flight
 //
-// While a step is in flight, the engine takes new requests and cancellations, but changes neither the cache
-// nor the sequences that run. It reports the results of a step after it has launched the next one, so that
-// the listeners work while the backend computes.
+// While a step is in flight, the engine takes new requests and cancellations, but changes nothing that the
+// step reads: neither the blocks of its sequences nor anything that the backend has not copied. It reports
+// the results of a step after it has launched the next one, so that the listeners work while the backend
+// computes.
+//
+// Where the backend takes two steps at once, Advance launches the next step while one is in flight, if all
+// of it is known by then but the tokens that this one draws (Scheduler::PlanAhead). A sequence that ends with
+// such a token is in both; the token that the second one draws for it is dropped.
 //
 // Threads: any thread may call Submit, Cancel, Drain, idle, options, Stats and progress. One thread, the
 // engine thread, calls Advance, Step, WaitForWork and CheckInvariants. Advance and Step call the listeners,
@@ -17,11 +22,12 @@
 //      cancelled or a step fails.
 //   2. For every request that generated a token, the counts of its PromptUsage add up to the length of its
 //      prompt. EngineStats::prompt_tokens adds up to the lengths of all computed prompts.
-//   3. When no request is queued or running and no transfer runs, no block is leased.
+//   3. When no request is queued or running, no step is in flight and no transfer runs, no block is leased.
 //   4. The tokens and log probabilities of a request are a function of (prompt, sampling). They do not depend
 //      on other requests, chunking, the cache or preemption.
 //   5. When a step fails, exactly the requests with tokens in that step end with an error, and the cache
-//      keeps nothing that the step computed.
+//      keeps nothing that the step computed, or a step that was launched while it was in flight.
+//   6. A block that a step in flight reads or writes is leased until that step was collected.
 #pragma once
 
 #include <array>
@@ -104,15 +110,17 @@ class Engine {
   // Returns whether no request is queued or running.
   bool idle() const;
 
-  // Never waits for the backend. Takes submissions and cancellations. If the step in flight has ended,
-  // collects it. If no step is in flight then, takes ended transfers and launches the next step. Then reports
-  // to the listeners. Returns whether it collected or launched a step. When it returns false, there is
-  // nothing to do until WaitForWork returns: a step or, without one, a transfer is under way, or there is no
-  // request. A listener must not call it.
+  // Never waits for the backend. Takes submissions and cancellations. If the oldest step in flight has ended,
+  // collects it. If no step is in flight then, takes ended transfers and launches the next step; if it has
+  // collected or launched one, also the step after that, where it can. Then reports to the listeners. Returns
+  // whether it collected or launched a step. When it returns false, there is nothing to do until WaitForWork
+  // returns: a step or, without one, a transfer is under way, or there is no request. A listener must not
+  // call it.
   bool Advance();
-  // Advance for a program that has nothing else to do: launches a step, waits for its end, and reports its
-  // results. Returns whether there was a step. There is none when no request is queued or running, or when
-  // every running request waits for its KV from a lower tier. A listener must not call it.
+  // Advance for a program that has nothing else to do: launches a step, unless one is in flight, waits for
+  // its end, and reports its results. Launches no step after it. Returns whether there was a step. There is
+  // none when no request is queued or running, or when every running request waits for its KV from a lower
+  // tier. A listener must not call it.
   bool Step();
   // Sleeps until a request is submitted or cancelled, a step ends, a transfer ends without a step in flight,
   // or `timeout` has passed. May return earlier.

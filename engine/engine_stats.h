@@ -32,7 +32,8 @@ struct EngineStats {
   std::array<uint64_t, kTokenSources> repeated_prompt_tokens{};  // those of Request::repeats_prompt
   std::array<uint64_t, kWriteKinds> written_tokens{};            // that became reusable; see WriteKind
   uint64_t generation_tokens = 0;                                // reported to a listener
-  uint64_t dropped_tokens = 0;  // drawn for a request that was cancelled while its step was in flight
+  // Drawn for a request that was cancelled while its step was in flight, or that ended in the step before.
+  uint64_t dropped_tokens = 0;
   uint64_t prefix_query_tokens = 0,
            prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;
@@ -42,6 +43,7 @@ struct EngineStats {
   // Of the engine thread: taking ended transfers, starting spills, giving back blocks, and planning steps,
   // which decides about loads. 0 without lower tiers.
   double tier_seconds = 0;
+  uint64_t steps_ahead = 0;     // launched while the step before was in flight
   uint64_t failed_steps = 0;    // of the backend
   int failed_steps_in_row = 0;  // since the last step that succeeded
   LatencyHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;

@@ -89,7 +89,7 @@ void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
 std::unique_ptr<Sequence> Scheduler::Remove(RequestId id) {
   std::unique_ptr<Sequence> sequence = TakeFrom(&running_, id);
   if (sequence == nullptr) sequence = TakeFrom(&queued_, id);
-  if (sequence != nullptr) sequence->lease.Release();
+  if (sequence != nullptr && sequence->computing == 0) sequence->lease.Release();
   return sequence;
 }
 
@@ -115,16 +115,37 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
   return plan;
 }
 
+// While a step is in flight, nothing changes but the block tables, which grow, and what the cache evicts for
+// them: blocks that no lease has. So there is nothing to plan beside sequences that only decode.
+std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Sequence&)>& ends) {
+  if (!queued_.empty() && CanAdmit(*queued_.front())) return {};
+  std::vector<PlannedChunk> plan;
+  for (const auto& sequence : running_) {
+    Sequence& s = *sequence;
+    const bool is_last = s.coming_ready() >= s.prompt_tokens && ends(s);
+    if (is_last && !queued_.empty()) return {};  // which may then take its place
+    if (is_last) continue;
+    if (!s.will_decode() || s.Unscored(s.prompt_tokens) > 0) return {};
+    if (!cache_->Reserve(s.lease, s.coming_ready() + 1)) return {};
+    plan.push_back({&s, s.coming_ready(), 1, true});
+  }
+  return plan;
+}
+
 // Admits queued sequences, oldest first, while their needed blocks fit in addition to those that running
 // sequences still need. A sequence is always admitted when none runs. This is an estimate. It keeps
 // preemption rare, and keeps new sequences from taking the blocks that were freed for running ones.
+bool Scheduler::CanAdmit(Sequence& next) const {
+  if (static_cast<int>(running_.size()) >= limits_.max_sequences) return false;
+  next.shared_blocks = next.reads_cache() ? cache_->CountSharedBlocks(next.keys, next.tokens) : 0;
+  const int64_t room =
+      static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
+  return running_.empty() || NeededBlocks(next) <= room;
+}
+
 void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit) {
-  while (!queued_.empty() && static_cast<int>(running_.size()) < limits_.max_sequences) {
+  while (!queued_.empty() && CanAdmit(*queued_.front())) {
     Sequence& next = *queued_.front();
-    next.shared_blocks = next.reads_cache() ? cache_->CountSharedBlocks(next.keys, next.tokens) : 0;
-    const int64_t room =
-        static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
-    if (!running_.empty() && NeededBlocks(next) > room) return;
     next.lease =
         cache_->Open(&next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
     InsertByAge(&running_, std::move(queued_.front()));
@@ -249,7 +270,7 @@ void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence& sequence = **it;
     if (sequence.decoding() && ReserveFor(sequence, static_cast<int>(sequence.tokens.size()), *plan)) {
-      plan->push_back({&sequence, 1, true});
+      plan->push_back({&sequence, sequence.ready(), 1, true});
     }
     ++it;  // after ReserveFor: it may have erased younger ones, never this one
   }
@@ -332,7 +353,7 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
   const int64_t room = available * cache_->block_tokens() - sequence.ready();
   tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
   if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;
-  plan->push_back({&sequence, tokens, tokens == sequence.pending()});
+  plan->push_back({&sequence, sequence.ready(), tokens, tokens == sequence.pending()});
   return tokens;
 }
 
@@ -391,9 +412,12 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
   Sequence& s = *chunk.sequence;
   const int from = s.ready();
   const int to = from + chunk.tokens;
-  PREFIXD_CHECK(chunk.tokens > 0 && static_cast<size_t>(to) <= s.tokens.size())
-      << chunk.tokens << " tokens from " << from << " of " << s.tokens.size();
-  for (const PrefixCache::Run run : cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}))
+  PREFIXD_CHECK(chunk.tokens > 0 && chunk.begin == from && static_cast<size_t>(to) <= s.tokens.size())
+      << chunk.tokens << " tokens from " << chunk.begin << ", and " << from << " of " << s.tokens.size()
+      << " are ready";
+  using enum PrefixCache::TableInUse;
+  for (const PrefixCache::Run run :
+       cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}, s.computing > 0 ? kByStep : kNo))
     CountWritten(s, run);
   s.write_mark = std::max(s.write_mark, to / cache_->block_tokens() * cache_->block_tokens());
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));

@@ -39,16 +39,20 @@ struct SchedulerLimits {
   int prompt_logit_rows = 64;  // > 0
 };
 
-// A part of a step: compute `tokens` tokens of the sequence from its ready() on. `completes`: they are all
-// its pending tokens, so the last row gets logits if a token is to be drawn.
+// A part of a step: compute `tokens` tokens of the sequence from position `begin` on, which is its ready()
+// when the steps before have been committed. `completes`: they are all its pending tokens, so the last row
+// gets logits if a token is to be drawn.
 struct PlannedChunk {
   Sequence* sequence;
+  int begin;
   int tokens;
   bool completes;
 
+  // Whether it is the last token of an answer. Valid until the step is launched.
+  bool decodes() const { return completes && tokens == 1 && sequence->coming_generated() > 0; }
   // Returns how many rows of the chunk, from position sequence->high_water on, get logits for prompt log
   // probabilities. Valid until Commit.
-  int prompt_logits() const { return sequence->Unscored(sequence->ready() + tokens); }
+  int prompt_logits() const { return sequence->Unscored(begin + tokens); }
 };
 
 class Scheduler {
@@ -60,15 +64,21 @@ class Scheduler {
 
   // Adds a sequence to the queue. Requires a new id and that it holds no lease.
   void Enqueue(std::unique_ptr<Sequence> sequence);
-  // Removes a sequence and releases its lease. Returns null when there is no sequence with this id.
+  // Removes a sequence. Releases its lease, unless steps in flight compute it: then the caller keeps it until
+  // they were collected. Returns null when there is no sequence with this id.
   std::unique_ptr<Sequence> Remove(RequestId id);
 
   // Admits, acquires and preempts, then returns what to compute. `budget` bounds the tokens of prompts. Calls
-  // `on_admit` for each sequence that leaves the queue.
+  // `on_admit` for each sequence that leaves the queue. Requires that no step is in flight.
   std::vector<PlannedChunk> Plan(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
+  // Plans the step after those in flight: what Plan would return after their ends, if all that it can know
+  // then is known now, except for the tokens that they draw and for sequences that end with one of these.
+  // `ends` says which sequences certainly end with the steps in flight. Returns an empty plan when it cannot
+  // say, and Plan has to: it neither admits, acquires nor preempts.
+  std::vector<PlannedChunk> PlanAhead(const std::function<bool(const Sequence&)>& ends);
 
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
-  // updated. PrefixCache::EndStep comes first.
+  // updated. PrefixCache::EndStep comes first. Steps launched later may still be in flight.
   void Commit(const PlannedChunk& chunk);
 
   const SequenceList& queued() const { return queued_; }
@@ -96,6 +106,7 @@ class Scheduler {
   // What computing takes for one sequence, beside the others.
   class Computing;
 
+  bool CanAdmit(Sequence& next) const;
   void Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
   void Acquire(Sequence& sequence, const StepBudget& budget);
   void ExplainMisses(Sequence& sequence);

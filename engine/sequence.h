@@ -61,6 +61,12 @@ struct Sequence {
   RequestTimes times;
   double last_token_time = 0;
   bool was_scheduled = false;  // it has been admitted once
+  bool has_ended = false;      // it has been removed, and steps in flight still compute it
+  // Of the steps in flight: how many tokens from ready() on they compute, how many tokens after `tokens` they
+  // draw, and the logit row that draws the last of these, in the step launched last.
+  int computing = 0;
+  int drawing = 0;
+  int draw_row = -1;
 
   void Append(TokenId token) {
     if (until == static_cast<int>(tokens.size())) ++until;
@@ -87,6 +93,16 @@ struct Sequence {
     return phase == SequencePhase::kComputing && until < static_cast<int>(tokens.size());
   }
   bool decoding() const { return phase == SequencePhase::kComputing && pending() == 1 && generated() > 0; }
+
+  // What the following will be when the steps in flight have ended: its tokens, those of its answer, the
+  // tokens with KV, and decoding().
+  int coming_tokens() const { return static_cast<int>(tokens.size()) + drawing; }
+  int coming_generated() const { return generated() + drawing; }
+  int coming_ready() const { return ready() + computing; }
+  bool will_decode() const {
+    return phase == SequencePhase::kComputing && !computes_part() && coming_generated() > 0 &&
+           coming_tokens() - coming_ready() == 1;
+  }
 };
 
 }  // namespace prefixd

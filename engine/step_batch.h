@@ -1,8 +1,12 @@
 // StepBatch: one model step, from its plan to its results. It holds everything that the backend reads and
 // writes while the step is in flight. Engine thread only.
 //
-// Invariant: between Fill and the Collect of the step, nobody changes the StepBatch or the sequences of its
-// plan: the backend reads their block tables, token counts and parameters.
+// A token that a step in flight draws is not known to Fill. The backend takes it from that step: the batch
+// names the logit row (kernels/batch.h), which must be of the step launched right before.
+//
+// Invariant: between Fill and the Collect of the step, nobody changes the StepBatch. As long as the backend
+// may read them (StepInput), nobody changes the sequences of its plan: their block tables, token counts and
+// parameters.
 #pragma once
 
 #include <optional>
@@ -17,13 +21,15 @@ namespace prefixd {
 
 class StepBatch {
  public:
-  // Prepares the step of `plan`, which is not empty. `eos` are the model's end tokens.
+  // Prepares the step of `plan`, which is not empty, and counts it in its sequences as one in flight. `eos`
+  // are the model's end tokens.
   void Fill(std::vector<PlannedChunk> plan, std::span<const TokenId> eos);
   StepInput Input(KvPool* pool) { return {{tokens_, spans_}, logit_rows_, pool, nullptr}; }
+  // Counts the step in its sequences as one in flight no more. Call it once, after Collect.
+  void Leave();
   // Forgets the plan.
   void Clear() { plan_.clear(); }
 
-  bool empty() const { return plan_.empty(); }
   const std::vector<PlannedChunk>& plan() const { return plan_; }
   int rows() const { return static_cast<int>(tokens_.size()); }
 

@@ -113,7 +113,7 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
         "prefixd_store_queue_seconds_count", "prefixd_recomputed_tokens_total", "prefixd_failed_steps_total",
         "prefixd_step_seconds_count", "prefixd_prefill_tokens_per_second", "prefixd_ready",
         "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
-        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total"}) {
+        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);

@@ -1,6 +1,7 @@
 // Faults of an emulated device under an engine with lower tiers: every call for memory finds none, once, and
 // the device is lost with every call and after every piece of work. Every request ends, with its tokens or
 // with the error; no token is wrong, and nothing leaks, for which the emulation looks when it is destroyed.
+// Half of the engines wait for each step, the others have two in flight.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -81,22 +82,22 @@ struct Outcome {
   Recorder after;
 };
 
-void RunToEnd(Engine& engine) {
+void RunToEnd(Engine& engine, bool ahead) {
   for (int turns = 0; !engine.idle(); ++turns) {
     PREFIXD_CHECK(turns < 2000) << "a request does not end";
-    if (!engine.Step()) engine.WaitForWork(std::chrono::seconds(1));
+    if (!(ahead ? engine.Advance() : engine.Step())) engine.WaitForWork(std::chrono::seconds(1));
     engine.CheckInvariants();
   }
   for (int turns = 0; engine.Stats().blocks[0].leased + engine.Stats().blocks[1].leased > 0; ++turns) {
-    PREFIXD_CHECK(turns < 2000) << "a transfer does not end";
+    PREFIXD_CHECK(turns < 2000) << "a step or a transfer does not end";
     engine.WaitForWork(std::chrono::milliseconds(10));
-    engine.Step();
+    engine.Advance();
   }
   engine.CheckInvariants();
 }
 
 // Loads a model on the device and serves the requests.
-Outcome Serve(EmulatedRuntime& runtime, const std::filesystem::path& folder) {
+Outcome Serve(EmulatedRuntime& runtime, const std::filesystem::path& folder, bool ahead) {
   Outcome outcome;
   Result<LoadedRunner> loaded =
       testing_support::TryLoadRunner(folder, cuda::CreateCudaBackend(&runtime), {kContext, 8, 2, 1});
@@ -130,7 +131,7 @@ Outcome Serve(EmulatedRuntime& runtime, const std::filesystem::path& folder) {
       request.listener = outcome.recorders.back();
       PREFIXD_CHECK((*engine)->Submit(std::move(request)).ok());
     }
-    RunToEnd(**engine);
+    RunToEnd(**engine, ahead);
   }
   outcome.stats = (*engine)->Stats();
   outcome.calls = runtime.calls();
@@ -141,7 +142,7 @@ Outcome Serve(EmulatedRuntime& runtime, const std::filesystem::path& folder) {
   Request request = Ask(Prompt(14, 1), 6);
   request.listener = after;
   PREFIXD_CHECK((*engine)->Submit(std::move(request)).ok());
-  RunToEnd(**engine);
+  RunToEnd(**engine, ahead);
   outcome.after = *after;
   return outcome;
 }
@@ -155,16 +156,17 @@ class CudaFaults : public testing::TestWithParam<int> {
         folder_.path(), 1,
         {.hidden = 16, .heads = 2, .kv_heads = 1, .head_dim = 8, .intermediate = 16, .vocab = kVocab});
     EmulatedRuntime runtime(CudaOptions(0));
-    expected_ = Serve(runtime, folder_.path());
+    expected_ = Serve(runtime, folder_.path(), ahead());
     PREFIXD_CHECK(expected_.created.ok() && expected_.recorders.size() == Count());
     for (const auto& recorder : expected_.recorders) PREFIXD_CHECK(recorder->finish == FinishReason::kLength);
   }
+  static bool ahead() { return GetParam() % 2 == 1; }
   // Runs with a fault. Returns how many requests have ended with an error; all of them, if none was taken.
   size_t Check(Code code, uint64_t number, void (*arm)(EmulatedRuntime&, uint64_t)) const {
     SCOPED_TRACE(number);
     EmulatedRuntime runtime(CudaOptions(number));
     arm(runtime, number);
-    const Outcome got = Serve(runtime, folder_.path());
+    const Outcome got = Serve(runtime, folder_.path(), ahead());
     if (!got.created.ok()) {
       EXPECT_EQ(got.created.code(), code) << got.created.ToString();
       return Count();
@@ -213,6 +215,7 @@ class CudaFaults : public testing::TestWithParam<int> {
 
 TEST_P(CudaFaults, TheRunMeetsAllOfTheBackend) {
   const EngineStats& stats = expected_.stats;
+  EXPECT_EQ(stats.steps_ahead > 0, ahead());
   EXPECT_GT(stats.cache.partial_copies, 0u);
   EXPECT_GT(stats.cache.evicted_blocks[0], 0u);
   EXPECT_GT(stats.cache.loads[static_cast<size_t>(TransferResult::kOk)], 0u);
