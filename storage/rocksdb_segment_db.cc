@@ -298,8 +298,7 @@ rocksdb::Status RocksdbSegmentDb::WriteTable(const std::string& file, uint32_t n
                                              std::string_view directory) {
   rocksdb::EnvOptions env_options(options_);
   env_options.use_direct_writes = options_.use_direct_reads;  // the page cache takes time, and is of no use
-  rocksdb::SstFileWriter writer(env_options, options_, nullptr,
-                                /*invalidate_page_cache=*/options_.use_direct_reads);
+  rocksdb::SstFileWriter writer(env_options, options_, nullptr, /*invalidate_page_cache=*/false);
   rocksdb::Status status = writer.Open(file);
   for (uint32_t ordinal = 0; status.ok() && ordinal < records.size(); ++ordinal)
     status = writer.Put(Key(number, false, ordinal), Slice(records[ordinal].data(), records[ordinal].size()));

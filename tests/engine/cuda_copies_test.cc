@@ -70,16 +70,13 @@ class CudaCopies : public testing::Test {
     return prompt;
   }
   std::shared_ptr<Recorder> Submit(std::vector<TokenId> prompt, int max_tokens = 4) {
-    auto recorder = std::make_shared<Recorder>();
     Request request;
     request.prompt = std::move(prompt);
     request.sampling.max_tokens = max_tokens;
     request.sampling.temperature = 0;
     request.sampling.ignore_eos = true;
     request.sampling.logprobs = 2;
-    request.listener = recorder;
-    PREFIXD_CHECK(engine_->Submit(std::move(request)).ok());
-    return recorder;
+    return testing_support::Submit(*engine_, std::move(request));
   }
   // Turns the engine until `done`. Returns whether that came within the turns, each at most a tick long.
   template <typename Done>

@@ -22,6 +22,7 @@ using cuda::Stream;
 using testing_support::CudaMachine;
 using testing_support::CudaTiers;
 using testing_support::Recorder;
+using testing_support::Submit;
 
 constexpr int kContext = 64, kBlockTokens = 4;
 
@@ -67,14 +68,6 @@ class CudaStepsAhead : public testing::Test {
     options.blocks = 200;
     options.eos = {7, 21};
     return options;
-  }
-  static std::shared_ptr<Recorder> Submit(Engine& engine, Request request, RequestId* id = nullptr) {
-    auto recorder = std::make_shared<Recorder>();
-    request.listener = recorder;
-    const Result<RequestId> submitted = engine.Submit(std::move(request));
-    PREFIXD_CHECK(submitted.ok()) << submitted.status().ToString();
-    if (id != nullptr) *id = *submitted;
-    return recorder;
   }
   // Until no request runs and no block is leased.
   static void RunToEnd(Engine& engine, bool ahead) {

@@ -24,11 +24,7 @@ class DelayedRunnerTest : public EngineTest {
   }
   static std::shared_ptr<Recorder> Submit(Engine& engine, const std::vector<TokenId>& prompt,
                                           int max_tokens = 3, RequestId* id = nullptr) {
-    auto recorder = std::make_shared<Recorder>();
-    const Result<RequestId> submitted = engine.Submit(Ask(prompt, max_tokens, recorder));
-    PREFIXD_CHECK(submitted.ok()) << submitted.status().ToString();
-    if (id != nullptr) *id = *submitted;
-    return recorder;
+    return testing_support::Submit(engine, Ask(prompt, max_tokens, nullptr), id);
   }
   void RunDelayed(Engine& engine) {
     for (int i = 0; !engine.idle(); ++i) {

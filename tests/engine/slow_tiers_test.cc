@@ -96,9 +96,7 @@ class SlowTiersTest : public EngineTest {
     EXPECT_EQ(engine.Stats().blocks[0].leased, 0u);
   }
   static std::shared_ptr<Recorder> Submit(Engine& engine, const std::vector<TokenId>& prompt) {
-    auto recorder = std::make_shared<Recorder>();
-    PREFIXD_CHECK(engine.Submit(Ask(prompt, 4, recorder)).ok());
-    return recorder;
+    return testing_support::Submit(engine, Ask(prompt, 4, nullptr));
   }
   static int From(const Recorder& recorder, TokenSource source) {
     return recorder.usage.tokens[static_cast<size_t>(source)];

@@ -17,6 +17,7 @@ namespace {
 
 using testing_support::DelayedRunner;
 using testing_support::Recorder;
+using testing_support::Submit;
 
 class StepsAhead : public EngineTest {
  protected:
@@ -24,14 +25,6 @@ class StepsAhead : public EngineTest {
     auto engine = Engine::Create(options, &runner_, loaded_->backend.get(), &clock_);
     PREFIXD_CHECK(engine.ok()) << engine.status().ToString();
     return std::move(*engine);
-  }
-  static std::shared_ptr<Recorder> Submit(Engine& engine, Request request, RequestId* id = nullptr) {
-    auto recorder = std::make_shared<Recorder>();
-    request.listener = recorder;
-    const Result<RequestId> submitted = engine.Submit(std::move(request));
-    PREFIXD_CHECK(submitted.ok()) << submitted.status().ToString();
-    if (id != nullptr) *id = *submitted;
-    return recorder;
   }
   static Request Greedy(int prompt_length, int max_tokens, int seed = 0) {
     return Ask(Prompt(prompt_length, seed), max_tokens, nullptr);

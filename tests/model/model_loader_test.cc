@@ -37,6 +37,22 @@ class ModelLoaderTest : public ::testing::Test {
     return LoadPlan(config, files, *backend_, context, progress);
   }
 
+  // The logits after five tokens.
+  std::vector<float> LogitsOf(ModelPlan plan) {
+    const auto model = *backend_->CreateRunner(std::move(plan), {64, 8, 8});
+    const auto pool = *backend_->AllocateKv(model->shape().Kv(4, DType::kF32), 2);
+    const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+    const std::vector<BlockId> blocks = {1, 0};
+    const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
+    std::vector<LogitRow> rows(1);
+    rows[0].row = 4;
+    std::vector<float> logits(64);
+    model->Launch({{tokens, spans}, rows, pool.get(), logits.data()}, {});
+    const Status status = model->Collect();
+    PREFIXD_CHECK(status.ok()) << status.ToString();
+    return logits;
+  }
+
   // Replaces every `from` in a file by a `to` of the same length.
   void Patch(const std::string& file, const std::string& from, const std::string& to) {
     ASSERT_EQ(from.size(), to.size());
@@ -100,15 +116,7 @@ TEST_F(ModelLoaderTest, AnyNumberOfThreadsLoadsTheSame) {
       Threaded backend(*backend_, threads);
       LoadedPlan loaded = *LoadPlan(config, files, backend, 64, {});
       hashes.push_back(loaded.weights_hash);
-      const auto model = *backend_->CreateRunner(std::move(loaded.plan), {64, 8, 8});
-      const auto pool = *backend_->AllocateKv(model->shape().Kv(4, DType::kF32), 2);
-      const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
-      const std::vector<BlockId> blocks = {1, 0};
-      const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
-      std::vector<LogitRow> rows(1);
-      rows[0].row = 4;
-      model->Launch({{tokens, spans}, rows, pool.get(), logits.emplace_back(64).data()}, {});
-      ASSERT_TRUE(model->Collect().ok());
+      logits.push_back(LogitsOf(std::move(loaded.plan)));
     }
     EXPECT_EQ(logits[1], logits[0]);
     EXPECT_EQ(logits[2], logits[0]);
@@ -198,16 +206,7 @@ TEST_F(ModelLoaderTest, DummyWeightsComeFromTheConfigurationAlone) {
     EXPECT_EQ(dummy.weights_hash, LoadDummyPlan(config, *backend_, 32, {})->weights_hash);
     EXPECT_NE(dummy.weights_hash, real.weights_hash);
 
-    const auto model = *backend_->CreateRunner(std::move(dummy.plan), {64, 8, 8});
-    const auto pool = *backend_->AllocateKv(model->shape().Kv(4, DType::kF32), 2);
-    const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
-    const std::vector<BlockId> blocks = {1, 0};
-    const std::vector<SequenceSpan> spans = {{0, 5, 0, blocks}};
-    std::vector<LogitRow> rows(1);
-    rows[0].row = 4;
-    std::vector<float> logits(64);
-    model->Launch({{tokens, spans}, rows, pool.get(), logits.data()}, {});
-    ASSERT_TRUE(model->Collect().ok());
+    const std::vector<float> logits = LogitsOf(std::move(dummy.plan));
     // Of about the size of a normed row, and no two tokens alike.
     double squares = 0;
     for (const float logit : logits) squares += logit * logit;

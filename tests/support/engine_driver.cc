@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <sstream>
+#include <utility>
 
 #include "kernels/registry.h"
 #include "model/model_loader.h"
@@ -25,6 +26,15 @@ void Recorder::OnEvent(RequestEvent event) {
   times = event.times;
   finish = event.finish;
   error = event.error;
+}
+
+std::shared_ptr<Recorder> Submit(Engine& engine, Request request, RequestId* id) {
+  auto recorder = std::make_shared<Recorder>();
+  request.listener = recorder;
+  const Result<RequestId> submitted = engine.Submit(std::move(request));
+  PREFIXD_CHECK(submitted.ok()) << submitted.status().ToString();
+  if (id != nullptr) *id = *submitted;
+  return recorder;
 }
 
 bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b) {

@@ -28,6 +28,9 @@ class Recorder final : public RequestListener {
   Status error;
 };
 
+// Submits a request with a new listener, which it returns. Writes its id to `id`, unless that is null.
+std::shared_ptr<Recorder> Submit(Engine& engine, Request request, RequestId* id = nullptr);
+
 // Compares ids, logprobs and top logprobs bit for bit.
 bool SameTokens(const std::vector<GeneratedToken>& a, const std::vector<GeneratedToken>& b);
 std::string Describe(const std::vector<GeneratedToken>& tokens);
