@@ -82,9 +82,8 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (options.activations == "f32") {
     if (plan->backend == "cuda") {
       return InvalidArgument(
-          "activations: the backend cuda rounds activations to the type of the weights; f32 needs a backend "
-          "of "
-          "the CPU");
+          "activations: the backend cuda rounds activations to the type of the weights; "
+          "f32 needs a backend of the CPU");
     }
     plan->numerics = numerics::Version::kCpu1;
   }

@@ -321,23 +321,13 @@ const TensorView* WeightFiles::Find(std::string_view name) const {
   return at == tensors_.end() || at->name != name ? nullptr : &*at;
 }
 
-const MappedFile& WeightFiles::FileWith(const TensorView& tensor) const {
-  // A tensor without bytes may be at the end. None is at the beginning, where the header is.
-  const auto file = std::ranges::find_if(files_, [&tensor](const MappedFile& one) {
-    const std::byte* begin = one.bytes().data();
-    return tensor.bytes.data() > begin && tensor.bytes.data() <= begin + one.bytes().size();
-  });
-  PREFIXD_CHECK(file != files_.end()) << tensor.name << " is outside the files";
-  return *file;
-}
-
 std::string WeightFiles::FileOf(const TensorView& tensor) const {
-  return FileWith(tensor).path().filename().string();
+  return FileWith(tensor.bytes).path().filename().string();
 }
 
 std::vector<const TensorView*> WeightFiles::InFileOrder() const {
   std::vector<std::pair<const MappedFile*, const TensorView*>> placed;  // the files lie by name in files_
-  for (const TensorView& tensor : tensors_) placed.emplace_back(&FileWith(tensor), &tensor);
+  for (const TensorView& tensor : tensors_) placed.emplace_back(&FileWith(tensor.bytes), &tensor);
   std::ranges::sort(placed, [](const auto& a, const auto& b) {
     return std::tuple(a.first, a.second->bytes.data(), a.second->bytes.size()) <
            std::tuple(b.first, b.second->bytes.data(), b.second->bytes.size());
@@ -359,9 +349,10 @@ size_t WeightFiles::total_bytes() const {
 }
 
 const MappedFile& WeightFiles::FileWith(std::span<const std::byte> part) const {
+  // A tensor without bytes may be at the end. None is at the beginning, where the header is.
   const auto file = std::ranges::find_if(files_, [part](const MappedFile& one) {
     const std::byte* begin = one.bytes().data();
-    return part.data() >= begin && part.data() < begin + one.bytes().size();
+    return part.data() > begin && part.data() <= begin + one.bytes().size();
   });
   PREFIXD_CHECK(file != files_.end()) << part.size() << " bytes outside the files";
   return *file;

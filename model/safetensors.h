@@ -72,9 +72,7 @@ class WeightFiles {
   void CheckInvariants() const;
 
  private:
-  // The file with the bytes of one of tensors().
-  const MappedFile& FileWith(const TensorView& tensor) const;
-  // The file with a part of a tensor, which is not empty.
+  // The file with a tensor, or with a part of one that is not empty.
   const MappedFile& FileWith(std::span<const std::byte> part) const;
 
   std::vector<MappedFile> files_;
