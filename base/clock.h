@@ -3,6 +3,8 @@
 // thread.
 #pragma once
 
+#include <time.h>
+
 #include <chrono>
 #include <cstdint>
 
@@ -17,6 +19,8 @@ class Clock {
   virtual int64_t NowNanos() const = 0;
   // Seconds since 1970-01-01 UTC.
   virtual int64_t UnixSeconds() const = 0;
+  // Nanoseconds for which the calling thread has had a processor. A clock that does not know returns 0.
+  virtual int64_t ThreadNanos() const { return 0; }
 
   double NowSeconds() const { return static_cast<double>(NowNanos()) * 1e-9; }
 };
@@ -28,6 +32,12 @@ class SystemClock final : public Clock {
   }
   int64_t UnixSeconds() const override {
     return std::chrono::system_clock::now().time_since_epoch() / std::chrono::seconds(1);
+  }
+  int64_t ThreadNanos() const override {
+    timespec time{};
+    const int rc = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    PREFIXD_CHECK(rc == 0) << "clock_gettime: " << rc;
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
   }
 };
 

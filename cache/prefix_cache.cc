@@ -64,8 +64,9 @@ std::vector<PrefixCache::Run> PrefixCache::Commit(Lease& lease, std::span<const 
 }
 
 void PrefixCache::EndStep(bool ok) { impl_->EndStep(ok); }
-void PrefixCache::Poll(double now) { impl_->Poll(now); }
+void PrefixCache::Poll(double now, bool idle) { impl_->Poll(now, idle); }
 const LoadPlanner& PrefixCache::load_planner() const { return impl_->planner; }
+const SpillBudget& PrefixCache::spill_budget() const { return impl_->budget; }
 uint64_t PrefixCache::pending_disk_blocks() const { return impl_->pending_disk_blocks; }
 void PrefixCache::WithdrawTransfers() {
   if (impl_->port != nullptr) impl_->port->Withdraw();

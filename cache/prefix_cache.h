@@ -46,6 +46,7 @@
 #include "base/types.h"
 #include "cache/block_keys.h"
 #include "cache/load_planner.h"
+#include "cache/spill_budget.h"
 #include "cache/tier.h"
 #include "cache/transfer_port.h"
 #include "hashing/block_key.h"
@@ -83,6 +84,7 @@ struct PrefixCacheStats {
   // stays in its tier alone.
   std::array<uint64_t, kTransferResults> loads{};
   std::array<uint64_t, kTransferResults> spills{};
+  uint64_t deferred_spills = 0;  // blocks that were not to be spilled before no request computes
   // What was decided for hits in lower tiers, by the lowest tier that a hit needs.
   std::array<std::array<uint64_t, kLoadDecisions>, kTiers> load_decisions{};
 };
@@ -142,6 +144,8 @@ class PrefixCache {
     size_t block_bytes = 0;
     // Device blocks that spills leave free or cached, so that no request waits for the end of a spill.
     uint32_t spill_reserve = 0;
+    // Whether spills take processors from the steps, see SpillBudget.
+    bool spills_slow_steps = false;
     KeyFunction key = ChildKey;  // that of every BlockKeys; CheckInvariants uses it
   };
 
@@ -224,9 +228,12 @@ class PrefixCache {
 
   // Processes the transfers that have ended, and starts those that are due. Call it once per step, and when
   // the port wakes the engine. `now` is the time on the engine's clock, in seconds; it never falls.
-  void Poll(double now = 0);
+  // `idle`: no request computes or waits; spills that were deferred run then, see SpillBudget.
+  void Poll(double now = 0, bool idle = true);
   // The estimates that decisions about loads rest on.
   const LoadPlanner& load_planner() const;
+  // And those about spills.
+  const SpillBudget& spill_budget() const;
   size_t running_transfers() const;
   // Ends the transfers from and to the disk that nobody works on yet: a later Poll frees their blocks. For a
   // sequence that has all other blocks and needs one more, while the disk hangs.

@@ -81,8 +81,9 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
       << running.size() << " transfers run";
   PREFIXD_CHECK(loads.size() <= most_loads && loads.size() == planner.running())
       << loads.size() << " loads run";
-  PREFIXD_CHECK(spill_queue.size() <= 2 * tree_blocks()) << spill_queue.size() << " spills are queued";
-  PREFIXD_CHECK(spill_queue.size() == queued_spills.size()) << spill_queue.size() << " spills are queued";
+  const size_t queued = spill_queue.size() + deferred_spills.size();
+  PREFIXD_CHECK(queued <= 2 * tree_blocks() && queued == queued_spills.size())
+      << queued << " spills are queued";
   for (const QueuedSpill& spill : spill_queue) {
     PREFIXD_CHECK(queued_spills.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
   }

@@ -19,7 +19,8 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
       planner({.policy = options.load_policy,
                .block_tokens = options.block_tokens,
                .block_bytes = options.block_bytes,
-               .block_seconds = options.block_seconds}) {
+               .block_seconds = options.block_seconds}),
+      budget(options.spills_slow_steps) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
   PREFIXD_CHECK(copier != nullptr && options.key != nullptr && options.max_transfers > 0);
   PREFIXD_CHECK(port != nullptr || (options.host_blocks == 0 && !options.disk)) << "lower tiers need a port";
@@ -131,6 +132,7 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
     Place(lease, present, in_use);
     ++stats.deduplicated_blocks;
   } else {
+    if (!tree.InMemory(node)) budget.Computed(tree.facts(node).admissions > 0);
     AdmitBlock(node, Tier::kDevice, lease.blocks[index]);
     ++stats.committed_blocks;
   }

@@ -120,7 +120,7 @@ struct PrefixCache::Impl {
   void EndStep(bool ok);
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens, TableInUse in_use);
   void Release(Lease::State& lease);
-  void Poll(double now);
+  void Poll(double now, bool idle);
   void CheckInvariants() const;
 
   struct PoolTier {
@@ -231,9 +231,11 @@ struct PrefixCache::Impl {
   void LoseSource(const Running& load, TransferResult result);
   TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);
   void EndSpill(const Running& spill, TransferResult result);
-  void QueueSpill(NodeId node);
+  enum class SpillTime : uint8_t { kBesideSteps, kIdle };
+  void QueueSpill(NodeId node, SpillTime time);
   void SpillAll(uint64_t most_blocks);
   void ForgetSpills();
+  void ClearDeferred();
   // Whether a block of the node can be read.
   bool IsReadable(NodeId node) const {
     return device_lost ? tree.block(node, Tier::kHost) != kNoBlock : tree.InMemory(node);
@@ -263,6 +265,7 @@ struct PrefixCache::Impl {
   GhostIndex ghosts;
   Claims claims;
   LoadPlanner planner;
+  SpillBudget budget;
   std::set<Lease::State*> leases;
   std::vector<Lease::State*> uncertain;           // leases with a copy since the last EndStep
   std::unordered_map<uint64_t, Running> running;  // transfers by id
@@ -274,8 +277,10 @@ struct PrefixCache::Impl {
     bool to_disk;  // at its end, as far as was known when it was queued
   };
   std::deque<QueuedSpill> spill_queue;
-  std::unordered_set<BlockKey> queued_spills;  // the keys in it; each is there once
-  size_t forget_spills_at = 0;                 // the length of the queue at which ForgetSpills comes next
+  std::deque<QueuedSpill> deferred_spills;     // they wait until no request computes, or it is worth it
+  std::unordered_set<BlockKey> queued_spills;  // the keys in both; each is there once
+  size_t forget_spills_at = 0;                 // the length of both at which ForgetSpills comes next
+  bool idle = true;                            // at the last Poll
   uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`
   bool spills_all = false;                     // since SpillAll
   bool device_lost = false;                    // since LoseDevice

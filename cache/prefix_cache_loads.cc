@@ -159,8 +159,9 @@ void PrefixCache::Impl::NoteDecision(const LoadPlanner::Plan& plan, std::span<co
   CountDecision(lowest, plan.decision, acquired);
   if (options.load_policy != LoadPolicy::kAuto || plan.seconds == 0) return;
   const double share = planner.block_seconds(lowest) * static_cast<double>(blocks.size()) / plan.seconds;
-  for (const auto& pool_tier : tiers)
-    pool_tier->eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
+  // That of the tier from which such copies come back: what the device evicts, the host has first.
+  const Tier above = lowest == Tier::kDisk && options.host_blocks > 0 ? Tier::kHost : Tier::kDevice;
+  tier(above).eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
 }
 
 void PrefixCache::Impl::CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired) {
@@ -328,6 +329,7 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
     tier(Tier::kHost).eviction->Hit(node, UseOf(node));
   // A lease may have computed and committed the block meanwhile.
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
+    if (load.from == Tier::kDisk) budget.Loaded();
     AdmitBlock(node, Tier::kDevice, load.to_block);
   } else {
     pool(Tier::kDevice).Discard(load.to_block);

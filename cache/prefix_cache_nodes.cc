@@ -59,7 +59,9 @@ void PrefixCache::Impl::DropReference(NodeId node) {
 void PrefixCache::Impl::GiveBack(std::span<const NodeId> nodes, uint8_t request_class) {
   ++now;
   // The first blocks of a prefix are spilled first: without them, the later ones cannot be reached.
-  for (const NodeId node : nodes) QueueSpill(node);
+  const bool may_spill = HasLowerTier() && budget.MaySpill(spill_queue.size());
+  const SpillTime time = may_spill ? SpillTime::kBesideSteps : SpillTime::kIdle;
+  for (const NodeId node : nodes) QueueSpill(node, time);
   // The last node first: a node that is removed has no children then.
   for (size_t i = nodes.size(); i-- > 0;) {
     RadixTree::Facts& facts = tree.facts(nodes[i]);

@@ -1,13 +1,16 @@
 // Transfers between the device tier and lower tiers, and spills.
 #include <algorithm>
+#include <cstdint>
 
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
 
-void PrefixCache::Impl::Poll(double now_seconds) {
+void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   planner.SetTime(now_seconds);
+  budget.SetTime(now_seconds, idle_now);
+  idle = idle_now;
   if (port == nullptr) return;
   std::vector<FinishedTransfer> finished;
   port->Poll(&finished);
@@ -21,6 +24,7 @@ void PrefixCache::Impl::Poll(double now_seconds) {
       planner.Ended(done);
       EndLoad(transfer, done);
     } else {
+      if (transfer.to == Tier::kDisk) budget.Spilled(done.work_seconds);
       EndSpill(transfer, done.result);
     }
   }
@@ -66,31 +70,44 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   return std::nullopt;
 }
 
-void PrefixCache::Impl::QueueSpill(NodeId node) {
+void PrefixCache::Impl::QueueSpill(NodeId node, SpillTime time) {
   if (!HasLowerTier()) return;
   const std::optional<Tier> target = SpillTarget(node);
   if (!target || !queued_spills.insert(tree.key(node)).second) return;
-  if (spill_queue.size() >= std::max(forget_spills_at, tree_blocks())) ForgetSpills();
+  if (queued_spills.size() > std::max(forget_spills_at, tree_blocks())) ForgetSpills();
   const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
   if (to_disk) ++pending_disk_blocks;
-  spill_queue.push_back({.node = node, .key = tree.key(node), .to_disk = to_disk});
+  const bool deferred = time == SpillTime::kIdle && *target == Tier::kDisk;
+  if (deferred) ++stats.deferred_spills;
+  (deferred ? deferred_spills : spill_queue).push_back({node, tree.key(node), to_disk});
 }
 
 // Takes the blocks out of the queue that have been evicted meanwhile. Those that are left have a block each.
 // The next time comes after as many blocks more, so that it costs each block that is queued about one look.
 void PrefixCache::Impl::ForgetSpills() {
-  std::erase_if(spill_queue, [this](const QueuedSpill& spill) {
+  const auto is_gone = [this](const QueuedSpill& spill) {
     if (tree.Contains(spill.node) && tree.key(spill.node) == spill.key && tree.InMemory(spill.node))
       return false;
     queued_spills.erase(spill.key);
     if (spill.to_disk) --pending_disk_blocks;
     return true;
-  });
-  forget_spills_at = spill_queue.size() + tree_blocks();
+  };
+  std::erase_if(spill_queue, is_gone);
+  std::erase_if(deferred_spills, is_gone);
+  forget_spills_at = spill_queue.size() + deferred_spills.size() + tree_blocks();
+}
+
+void PrefixCache::Impl::ClearDeferred() {
+  for (const QueuedSpill& spill : deferred_spills) {
+    queued_spills.erase(spill.key);
+    if (spill.to_disk) --pending_disk_blocks;
+  }
+  deferred_spills.clear();
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
   spills_all = true;
+  ClearDeferred();  // they are among the nodes below
   std::vector<NodeId> nodes;
   for (NodeId node = 0; node < tree.end(); ++node) {
     if (tree.Contains(node) && IsBoundForDisk(node)) nodes.push_back(node);
@@ -100,17 +117,22 @@ void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
     return used_a != used_b ? used_a > used_b : tree.depth(a) < tree.depth(b);
   });
   if (nodes.size() > most_blocks) nodes.resize(most_blocks);
-  for (const NodeId node : nodes) QueueSpill(node);
+  for (const NodeId node : nodes) QueueSpill(node, SpillTime::kBesideSteps);
 }
 
-// Spills take at most half of the transfers, so that a load need not wait for them.
+// Spills take at most half of the transfers, so that a load need not wait for them. The host takes its blocks
+// as fast as it can.
 void PrefixCache::Impl::StartSpills() {
-  const size_t most = std::max<size_t>(options.max_transfers / 2, 1);
-  while (!spill_queue.empty() && spills.size() < most && running.size() < options.max_transfers) {
-    const auto [node, key, to_disk] = spill_queue.front();
+  const bool freely = idle || spills_all || budget.IsWorthIt();
+  const size_t at_once = freely || options.host_blocks > 0 ? SIZE_MAX : budget.MostAtOnce();
+  const size_t most = std::clamp<size_t>(options.max_transfers / 2, 1, at_once);
+  while (spills.size() < most && running.size() < options.max_transfers) {
+    std::deque<QueuedSpill>& queue = spill_queue.empty() && freely ? deferred_spills : spill_queue;
+    if (queue.empty()) return;
+    const auto [node, key, to_disk] = queue.front();
     const bool is_there = tree.Contains(node) && tree.key(node) == key;
     if (is_there && !MaySpill(node)) return;
-    spill_queue.pop_front();
+    queue.pop_front();
     queued_spills.erase(key);
     if (to_disk) --pending_disk_blocks;
     if (!is_there || spills.contains(node) || IsLoading(node)) continue;
@@ -147,7 +169,10 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);
     // On to the disk at once: while it waits in the queue, both tiers in memory might evict it.
-    if (IsBoundForDisk(spill.node)) StartSpill(spill.node, Tier::kDisk);
+    const bool goes_on = IsBoundForDisk(spill.node);
+    const bool now = goes_on && (idle || budget.MaySpill(spill_queue.size()));
+    if (now) StartSpill(spill.node, Tier::kDisk);
+    if (goes_on && !now) QueueSpill(spill.node, SpillTime::kIdle);
   } else if (spill.to == Tier::kHost) {
     pool(Tier::kHost).Discard(spill.to_block);
   }

@@ -59,6 +59,7 @@ struct TierTransfers::Outcome {
   int64_t started = 0;                            // times of the clock, in nanoseconds
   int64_t taken_up = 0;
   int64_t ended = 0;
+  int64_t work = 0;  // of the worker's processor, in nanoseconds
 
   void Fail(Tier tier, TierError why) {
     result = TransferResult::kFailed;
@@ -130,7 +131,9 @@ bool TierTransfers::Submit(Executor* executor, Outcome outcome, const Claim& cla
       outcome.taken_up = options->clock->NowNanos();
       patient =
           outcome.transfer.to == Tier::kDisk && outcome.taken_up - outcome.started < kSpillPatienceNanos;
+      const int64_t before = options->clock->ThreadNanos();
       work(*options, store, &outcome);
+      outcome.work = options->clock->ThreadNanos() - before;
       outcome.ended = options->clock->NowNanos();
     }
     {
@@ -348,6 +351,7 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
     done.queued_seconds = seconds(outcome.taken_up - outcome.started);
     done.seconds = seconds(outcome.ended - outcome.taken_up);
     done.ended = seconds(outcome.ended);
+    done.work_seconds = seconds(outcome.work);
     if (transfer.to == Tier::kDevice) stats_.load_seconds.Add(seconds(outcome.ended - outcome.started));
     if (disk) stats_.store_queue_seconds.Add(done.queued_seconds);
   }

@@ -68,6 +68,7 @@ struct FinishedTransfer {
   double queued_seconds = 0;  // from Start until a worker took it up
   double seconds = 0;         // from then until it had ended, well or not
   double ended = 0;           // when, in seconds of the engine's clock
+  double work_seconds = 0;    // for which the worker had a processor; 0: not known
 };
 
 // What went wrong with a tier, apart from the content of a record. prefixd_tier_errors_total has a label for

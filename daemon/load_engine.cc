@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "base/usable_cpus.h"
 #include "daemon/limit_table.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/tier_probe.h"
@@ -25,24 +26,26 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                          .weights = plan.model.weights};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model, LoadModel(options.model, *loaded.backend, load, progress));
   const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
-  EngineOptions engine{.context = limits.context,
-                       .max_sequences = limits.max_sequences,
-                       .step_tokens = limits.step_tokens,
-                       .step_seconds = limits.step_seconds,
-                       .max_queue = limits.max_queue,
-                       .max_tokens_in_flight = limits.max_tokens,
-                       .prompt_logit_rows = Limit("prompt-logit-rows"),
-                       .block_tokens = limits.block_tokens,
-                       .blocks = limits.blocks,
-                       .kv_dtype = plan.kv_dtype,
-                       .prefix_cache = !options.no_prefix_cache,
-                       .eviction = options.eviction,
-                       .host_blocks = plan.tiers.host_blocks,
-                       .disk = plan.tiers.disk.on,
-                       .write_through = plan.tiers.disk.write_through,
-                       .load_policy = plan.tiers.load_policy,
-                       .eos = loaded.model->eos,
-                       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  EngineOptions engine{
+      .context = limits.context,
+      .max_sequences = limits.max_sequences,
+      .step_tokens = limits.step_tokens,
+      .step_seconds = limits.step_seconds,
+      .max_queue = limits.max_queue,
+      .max_tokens_in_flight = limits.max_tokens,
+      .prompt_logit_rows = Limit("prompt-logit-rows"),
+      .block_tokens = limits.block_tokens,
+      .blocks = limits.blocks,
+      .kv_dtype = plan.kv_dtype,
+      .prefix_cache = !options.no_prefix_cache,
+      .eviction = options.eviction,
+      .host_blocks = plan.tiers.host_blocks,
+      .disk = plan.tiers.disk.on,
+      .write_through = plan.tiers.disk.write_through,
+      .spills_slow_steps = plan.backend != "cuda" && plan.threads.count >= CountUsableCpus().count,
+      .load_policy = plan.tiers.load_policy,
+      .eos = loaded.model->eos,
+      .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
   Result<std::unique_ptr<Tiers>> tiers =
       Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
   if (!tiers.ok()) {

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "engine/cache_options.h"
 #include "engine/engine_checks.h"
 #include "engine/exclusive_use.h"
 #include "engine/inbox.h"
@@ -18,27 +19,6 @@
 
 namespace prefixd {
 namespace {
-
-PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape& model) {
-  PrefixCache::Options cache;
-  cache.block_tokens = options.block_tokens;
-  cache.blocks = options.blocks;
-  cache.reuse = options.prefix_cache;
-  cache.eviction = options.eviction;
-  // By how much the work of a block grows with each block before it.
-  cache.cost_per_depth = static_cast<float>(UnitsPerPosition(model) * options.block_tokens);
-  cache.host_blocks = options.host_blocks;
-  cache.disk = options.disk;
-  cache.write_through = options.write_through;
-  cache.load_policy = options.load_policy;
-  cache.block_seconds = options.load_block_seconds;
-  cache.block_bytes = model.Kv(options.block_tokens, options.kv_dtype).BlockBytes();
-  // Room for one sequence, but in a small pool spills go on beside it: what is evicted before is lost.
-  cache.spill_reserve =
-      std::min(static_cast<uint32_t>((options.context + options.block_tokens - 1) / options.block_tokens),
-               options.blocks / 4);
-  return cache;
-}
 
 constexpr std::chrono::milliseconds kLoadTick{5};
 
@@ -347,7 +327,7 @@ void Engine::Impl::PollTiers() {
   if (port == nullptr) return;
   const double begun = clock->NowSeconds();
   if (kv->lost()) cache.LoseDevice();
-  cache.Poll(begun);
+  cache.Poll(begun, scheduler.queued().empty() && scheduler.running().empty());
   live_stats.tier_seconds += clock->NowSeconds() - begun;
 }
 
@@ -484,6 +464,8 @@ void Engine::Impl::Publish() {
     live_stats.blocks[static_cast<size_t>(tier)] = {cache.free_blocks(tier), cache.cached_blocks(tier),
                                                     cache.leased_blocks(tier)};
   live_stats.pending_disk_blocks = cache.pending_disk_blocks();
+  live_stats.spill_cost = cache.spill_budget().cost();
+  live_stats.spill_chance = cache.spill_budget().chance();
   if (port != nullptr) live_stats.transfers = port->stats();
   const double unit = budget.prompt_unit_seconds();
   live_stats.prefill_tokens_per_second = unit > 0 ? 1 / unit : 0;

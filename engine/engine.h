@@ -66,6 +66,7 @@ struct EngineOptions {
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
   bool disk = false;           // whether there is a disk tier
   bool write_through = false;  // see PrefixCache::Options
+  bool spills_slow_steps = false;
   LoadPolicy load_policy = LoadPolicy::kAuto;
   // Estimates before anything is measured, by probes; 0: none. Seconds to load a block, by tier, and to
   // compute a token of a prompt.

@@ -24,6 +24,7 @@ struct EngineStats {
   int running = 0, waiting = 0;
   std::array<BlockCounts, kPoolTiers> blocks{};  // by tier
   uint64_t block_bytes = 0;
+  double spill_cost = 0, spill_chance = 0;              // see SpillBudget
   uint64_t pending_disk_blocks = 0;                     // to be written to the disk tier, or being written
   bool spills_all = false;                              // what Engine::SpillAll asked for is part of them
   std::array<uint64_t, kTokenSources> prompt_tokens{};  // by TokenSource; counted when the prompt is computed

@@ -60,14 +60,16 @@ class HeldTransfers final : public TransferPort {
            const std::vector<TokenId>& tokens = {}) {
     const auto it = std::ranges::find(held_, key, &Held::key);
     ASSERT_NE(it, held_.end()) << "no transfer of " << ToHex(key) << " is running";
-    finished_.push_back({it->id, result, tokens});
+    finished_.push_back({.id = it->id, .result = result, .tokens = tokens, .work_seconds = work_seconds});
     if (it->to == Tier::kDisk && result == TransferResult::kOk) records.insert(key);
     if (it->from == Tier::kDisk && (result == TransferResult::kMissing || result == TransferResult::kCorrupt))
       records.erase(key);
     held_.erase(it);
   }
   // Ends nothing: the test reports the end by itself.
-  void Take(const BlockKey& key) { std::erase_if(held_, [&](const Held& held) { return held.key == key; }); }
+  void Take(const BlockKey& key) {
+    std::erase_if(held_, [&](const Held& held) { return held.key == key; });
+  }
   // Reports this at the next Poll, whether it is true or not.
   void Report(const FinishedTransfer& finished) { finished_.push_back(finished); }
   void EndAll() {
@@ -77,6 +79,7 @@ class HeldTransfers final : public TransferPort {
   std::set<BlockKey> records;             // on the disk tier
   std::map<BlockKey, DropReason> losses;  // what WhyLost says
   int drops = 0;                          // calls of Drop
+  double work_seconds = 0;                // of transfers that End ends
 
  private:
   TransferStats stats_;

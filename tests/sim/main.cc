@@ -105,6 +105,7 @@ bool PrintTimed(const TimedSeen& seen) {
   line("loads_failed", seen.failed);
   line("loads_missing", seen.lost);
   line("loads_refused", seen.refused);
+  line("spills_deferred", seen.deferred);
   line(seen.decisions);
   return line.all();
 }

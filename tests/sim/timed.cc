@@ -67,6 +67,7 @@ PrefixCache::Options CacheOptions(const TimedConditions& conditions, const Model
   options.host_blocks = conditions.host_blocks;
   options.disk = conditions.disk;
   options.write_through = conditions.write_through;
+  options.spills_slow_steps = conditions.spill_work > 0;
   options.max_transfers = conditions.max_transfers;
   options.load_policy = policy;
   options.block_seconds = conditions.probed;
@@ -126,7 +127,7 @@ void TimedSimulation::Turn() {
   ++events_;
   Arrive();
   port_.SetTime(now_);
-  cache_->Poll(now_);
+  cache_->Poll(now_, !Busy());
   Check(false);
   std::vector<PlannedChunk> plan;
   if (Busy()) {

@@ -80,6 +80,7 @@ TimedConditions::TimedConditions(uint64_t seed) {
   blocks = static_cast<uint32_t>(random.Between(160, 240));
   max_transfers = static_cast<uint32_t>(random.Chance(0.2) ? random.Between(1, 8) : 64);
   write_through = random.Chance(0.7);
+  if (random.Chance(0.5)) spill_work = unit * block_tokens * Decades(&random, -2, 0);
 }
 
 double TimedConditions::StepSeconds(double now, const StepWork& work) const {

@@ -62,6 +62,7 @@ struct TimedConditions {
   std::array<double, kTiers> probed{};  // what the planner is told at first; 0: nothing
   uint32_t blocks = 0, host_blocks = 0, max_transfers = 0;
   bool disk = false, write_through = false;
+  double spill_work = 0;  // seconds of a processor that a spill to the disk takes from the steps
 };
 
 }  // namespace prefixd::sim

@@ -48,6 +48,7 @@ void TimedPort::Start(const Transfer& transfer) {
     if (load) Read(tier, transfer, &running.finished);
     if (transfer.to == Tier::kDisk) {
       running.writes = transfer.key;
+      running.finished.work_seconds = conditions_.spill_work;
       running.tokens.assign(transfer.tokens.begin(), transfer.tokens.end());
     }
   }

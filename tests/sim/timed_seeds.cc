@@ -25,6 +25,7 @@ double Limit(double recompute, double step) { return kAllowed * recompute + step
 void AddCounts(const TimedSimulation& simulation, TimedSeen* seen) {
   seen->parts += simulation.parts;
   seen->preemptions += simulation.preemptions;
+  seen->deferred += simulation.stats().deferred_spills;
   seen->failed += simulation.port().failed;
   seen->lost += simulation.port().lost;
   seen->refused += simulation.port().refused;
@@ -81,7 +82,7 @@ void TimedSeen::Add(const TimedSeen& other) {
   const auto add = [&](auto... members) { ((this->*members += other.*members), ...); };
   add(&TimedSeen::requests, &TimedSeen::unknown, &TimedSeen::misjudged, &TimedSeen::together,
       &TimedSeen::slower, &TimedSeen::seconds, &TimedSeen::recomputed, &TimedSeen::parts, &TimedSeen::failed,
-      &TimedSeen::lost, &TimedSeen::refused, &TimedSeen::preemptions);
+      &TimedSeen::lost, &TimedSeen::refused, &TimedSeen::preemptions, &TimedSeen::deferred);
   for (size_t i = 0; i < kLoadDecisions; ++i) decisions[i] += other.decisions[i];
 }
 

@@ -27,7 +27,7 @@ struct TimedSeen {
   uint64_t slower = 0;     // of them: longer than law 1 says
   double seconds = 0;      // that they took
   double recomputed = 0;   // and with LoadPolicy::kRecompute
-  uint64_t parts = 0, failed = 0, lost = 0, refused = 0, preemptions = 0;
+  uint64_t parts = 0, failed = 0, lost = 0, refused = 0, preemptions = 0, deferred = 0;
   std::array<uint64_t, kLoadDecisions> decisions{};
 
   void Add(const TimedSeen& other);
