@@ -132,7 +132,8 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
     Place(lease, present, in_use);
     ++stats.deduplicated_blocks;
   } else {
-    if (!tree.InMemory(node)) budget.Computed(tree.facts(node).admissions > 0);
+    // What has a record was computed because that is faster: the disk saves nothing there.
+    if (!tree.InMemory(node)) budget.Computed(tree.facts(node).admissions > 0 && !HasRecord(key));
     AdmitBlock(node, Tier::kDevice, lease.blocks[index]);
     ++stats.committed_blocks;
   }

@@ -29,7 +29,7 @@ class SpillBudget {
 
   // `now` in seconds; it never falls. `idle`: no request computes or waits from now on.
   void SetTime(double now, bool idle);
-  // A block was computed. `again`: memory had it before.
+  // A block was computed that memory did not have. `again`: it had it before, and the disk does not.
   void Computed(bool again);
   // A block has come from the disk.
   void Loaded();

@@ -72,6 +72,20 @@ TEST_F(DeferredSpillsTest, TheyRunBesideStepsAsSoonAsLostBlocksAreWantedAgain) {
   EXPECT_TRUE(port_.Holds(KeyOf(lost))) << "it waited, and waits no more";
 }
 
+TEST_F(DeferredSpillsTest, ABlockThatIsComputedAlthoughTheDiskHasItIsNotWantedFromThere) {
+  MakeBusy({.blocks = 8, .disk = true, .load_policy = LoadPolicy::kRecompute});
+  Serve({1, 1});
+  SpillAll();
+  EvictFromDevice(8);
+  ASSERT_EQ(Where({1, 1}), "disk");
+  Serve({1, 1});
+  EXPECT_EQ(cache_->spill_budget().chance(), 0);
+  Serve({2, 2});
+  EvictFromDevice(8);
+  Serve({2, 2});
+  EXPECT_GT(cache_->spill_budget().chance(), 0) << "the disk did not have that one yet";
+}
+
 TEST_F(DeferredSpillsTest, AtTheEndOfTheProcessTheyAreSpilled) {
   MakeBusy({.blocks = 64, .disk = true});
   LearnThatSpillsBringNothing();
