@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "kernels/cuda/launches.h"
@@ -233,6 +235,26 @@ TEST(EmulatedRuntime, ADeviceIsLostWhileItWorks) {
   EXPECT_EQ(status.code(), Code::kUnavailable);
   EXPECT_TRUE(device.lost());
   device.Free(*memory);
+}
+
+// Who learns of the loss from another thread's call may free at once: the kernel that runs has its memory
+// until it ends.
+TEST(EmulatedRuntime, ALostDeviceEndsItsKernelBeforeMemoryIsFreed) {
+  constexpr int kRows = 4096, kCols = 1024;
+  cuda_emulation::EmulatedRuntime device({});
+  const auto memory = device.Allocate(sizeof(float) * kRows * kCols);
+  ASSERT_TRUE(memory.ok());
+  device.FailFrom(device.calls() + 1, Code::kUnavailable);
+  std::future<Code> call = std::async(std::launch::async, [&] {
+    while (device.launches() == 0) std::this_thread::yield();
+    return device.FreeBytes().status().code();
+  });
+  const cuda::DummyParams kernel{.out = *memory, .seed = 1, .largest = 1, .rows = kRows, .cols = kCols};
+  ASSERT_TRUE(device.Launch(cuda::Stream::kCompute, cuda::LaunchOf(kernel, DType::kF32)).ok());
+  while (!device.lost()) std::this_thread::yield();
+  device.Free(*memory);
+  EXPECT_EQ(device.work(), 1u) << "the kernel has ended";
+  EXPECT_EQ(call.get(), Code::kUnavailable);
 }
 
 // Work that touches what a held copy writes is a conflict, and so are writes to what it reads. An event that

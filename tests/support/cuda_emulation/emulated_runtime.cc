@@ -116,7 +116,7 @@ Result<std::byte*> EmulatedRuntime::Allocate(size_t bytes) {
 
 void EmulatedRuntime::Free(std::byte* memory) {
   MutexLock lock(mutex_);
-  while (lost_ && runs_) changed_.Wait(mutex_);  // what the device was in when it was lost
+  while (lost_ && running_) changed_.Wait(mutex_);  // what the device was in when it was lost
   const auto it = device_.find(memory);
   PREFIXD_CHECK(it != device_.end()) << "freed twice, or never allocated";
   used_ -= it->second;
@@ -137,7 +137,7 @@ Result<std::byte*> EmulatedRuntime::AllocatePinned(size_t bytes) {
 void EmulatedRuntime::FreePinned(std::byte* memory) {
   {
     MutexLock lock(mutex_);
-    while (lost_ && runs_) changed_.Wait(mutex_);
+    while (lost_ && running_) changed_.Wait(mutex_);
     PREFIXD_CHECK(pinned_.erase(memory) == 1) << "freed twice, or never allocated";
   }
   std::free(memory);

@@ -14,7 +14,8 @@
 // Invariants
 //   1. The work of a stream runs in its order, and after the events that it waits for.
 //   2. A kernel or a copy touches only memory that is allocated, and host memory that is pinned.
-//   3. Once a call has returned kUnavailable, no work runs any more.
+//   3. Once a call has returned kUnavailable, no work runs any more. Free and FreePinned of a lost device
+//      wait for the end of the work that it was in.
 #pragma once
 
 #include <atomic>
@@ -54,7 +55,7 @@ struct EmulatedOptions {
   size_t others = 0;               // of it, that other programs have
   bool exact_products = true;
   bool late_copies = false;
-  std::function<bool()> loses_device;  // asked at each call; true: the device is lost
+  std::function<bool()> loses_device;               // asked at each call; true: the device is lost
   Result<cuda::ProductLibrary*> products{nullptr};  // what LoadProducts returns
 };
 
@@ -139,8 +140,7 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   bool running_ GUARDED_BY(mutex_) = false;           // the device runs a piece of work
   uint64_t lose_at_ GUARDED_BY(mutex_) = UINT64_MAX;  // see work_
   bool ends_ GUARDED_BY(mutex_) = false;
-  bool runs_ GUARDED_BY(mutex_) = false;  // the device is in a piece of work
-  int waiting_ GUARDED_BY(mutex_) = 0;    // threads in Synchronize
+  int waiting_ GUARDED_BY(mutex_) = 0;  // threads in Synchronize
   uint64_t next_event_ GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, bool> events_ GUARDED_BY(mutex_);  // whether it has ended
   std::map<std::byte*, size_t> device_ GUARDED_BY(mutex_), pinned_ GUARDED_BY(mutex_);
