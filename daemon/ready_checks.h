@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,8 +14,10 @@ namespace prefixd {
 
 // Returns pairs of part and state: "ok", "off", "loading", or "failed: ..." with the reason. The device has
 // failed when `failed-steps` of its steps have failed in a row (daemon/limit_table.h). It is ok again after
-// a step that succeeds.
+// a step that succeeds. `lost_device` says why the CPU computes in the place of a device that was lost; then
+// that has failed for as long as the process runs. Empty: it does not.
 std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats,
-                                                               const DiskTierStats& disk);
+                                                               const DiskTierStats& disk,
+                                                               std::string_view lost_device = {});
 
 }  // namespace prefixd

@@ -144,8 +144,10 @@ class ServerProcess {
 
   ReadyChecks Checks() const {
     const ServerPhase phase = state_.phase();
-    if (phase == ServerPhase::kLoading) return ReadyChecksOf(phase, {}, {});
-    return ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk());
+    std::string_view lost_device;
+    if (plan_.replaces_lost_device) lost_device = plan_.without_cuda;
+    if (phase == ServerPhase::kLoading) return ReadyChecksOf(phase, {}, {}, lost_device);
+    return ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk(), lost_device);
   }
 
   // A signal in this phase ends the process, since no request has been accepted yet.
@@ -420,7 +422,11 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"backend", plan.backend},
        {"threads", plan.threads.count},
        {"threads_source", plan.threads.source}});
-  if (!plan.without_cuda.empty()) {
+  if (plan.replaces_lost_device) {
+    Log(LogLevel::kWarning,
+        "the CPU computes in the place of the lost GPU: repair that, then restart prefixd",
+        {{"reason", plan.without_cuda}});
+  } else if (!plan.without_cuda.empty()) {
     Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device that it can use",
         {{"reason", plan.without_cuda}});
   }

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "daemon/limit_table.h"
+#include "daemon/relaunch.h"
 #include "daemon/serve_plan_memory.h"
 #include "kernels/registry.h"
 
@@ -38,11 +39,14 @@ Status ResolveBackend(const std::string& name, ServePlan* plan) {
   for (const BackendInfo& backend : ListBackends()) {
     if (backend.runs_here && (name == "auto" || name == backend.name)) plan->backend = backend.name;
     if (!backend.runs_here && name == backend.name) reasons = backend.reason;
-    if (name == "auto" && backend.name == "cuda" && backend.installed) plan->without_cuda = backend.reason;
+    if (name == "auto" && backend.name == "cuda" && (backend.installed || WasRelaunched()))
+      plan->without_cuda = backend.reason;
   }
   if (!plan->backend.empty()) return Status::Ok();
-  return InvalidArgument("backend: '" + name + "' does not run here" +
-                         (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version");
+  const std::string message = "backend: '" + name + "' does not run here" +
+                              (reasons.empty() ? "" : ": " + reasons) + "; see prefixd version";
+  // It did before the device was lost, so the option is right, and a later start may find the device again.
+  return WasRelaunched() ? Unavailable(message) : InvalidArgument(message);
 }
 
 // The fastest backend that computes on the CPU.
@@ -138,7 +142,10 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   ServePlan plan;
   plan.memory = memory;
   *code = kExitUsage;
-  PREFIXD_RETURN_IF_ERROR(FillConfiguration(options, &plan));
+  if (Status filled = FillConfiguration(options, &plan); !filled.ok()) {
+    if (filled.code() == Code::kUnavailable) *code = kExitFailed;
+    return filled;
+  }
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
       CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
@@ -148,6 +155,7 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     plan.threads = ComputeThreads(options, plan.backend);
     backend = CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
   }
+  plan.replaces_lost_device = WasRelaunched() && !plan.without_cuda.empty();
   if (!backend.ok()) {
     // A device that fails, or that others have filled, may be well again later.
     const Code why = backend.status().code();
@@ -157,7 +165,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights));
-  *code = kExitUsage;
+  // Limits that were for the device may not fit the host.
+  *code = plan.replaces_lost_device ? kExitFailed : kExitUsage;
   if (Status filled = FillLimits(options, **backend, &plan); !filled.ok()) {
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;
     return filled;

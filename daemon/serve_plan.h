@@ -38,7 +38,8 @@ struct ServePlan {
   // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device that it
   // has kernels for. Or empty.
   std::string without_cuda;
-  UsableCpus threads;  // that compute; the source is the option, if it says the number
+  bool replaces_lost_device = false;  // the same, where the process began anew after the device was lost
+  UsableCpus threads;                 // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
   // The device with a memory of its own, as it was then: it has the parts of the plan that the backend has.

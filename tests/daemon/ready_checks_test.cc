@@ -21,6 +21,18 @@ TEST(ReadyChecks, TheDeviceFailsWithTheThirdFailedStepInARow) {
   EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats, {})[0], Pair("model", "ok"));
 }
 
+TEST(ReadyChecks, ALostDeviceHasFailedThoughTheCpuComputes) {
+  const std::string why = "there is no NVIDIA driver";
+  EngineStats stats;
+  for (const ServerPhase phase : {ServerPhase::kLoading, ServerPhase::kServing}) {
+    EXPECT_THAT(ReadyChecksOf(phase, stats, {}, why)[1],
+                Pair("device", "failed: the CPU computes in the place of the lost GPU: " + why));
+  }
+  stats.failed_steps_in_row = 3;
+  EXPECT_THAT(ReadyChecksOf(ServerPhase::kServing, stats, {}, why)[1],
+              Pair("device", StartsWith("failed: the last 3")));
+}
+
 TEST(ReadyChecks, ATierThatFailsSaysWhy) {
   EngineStats stats;
   DiskTierStats disk;

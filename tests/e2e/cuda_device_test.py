@@ -187,6 +187,30 @@ def test_a_lost_device_ends_requests_and_the_process_begins_anew_once(program, t
         assert "the device is lost again; ended" in log
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["auto", "cuda"])
+def test_a_process_that_begins_anew_without_the_device_says_so(program, tmp_path, named):
+    lost, gone = tmp_path / "lost", tmp_path / "gone"
+    with Daemon(*(SMALL if named else SMALL[2:]), "--log-format", "json", program=program,
+                environment={"EMULATED_CUDA_LOST": str(lost), "EMULATED_CUDA_GONE": str(gone)}) as daemon:
+        assert json.loads(daemon.get("/ready")[2])["checks"]["device"] == "ok"
+        gone.touch()
+        lose(daemon, lost)
+        if named:
+            assert daemon.exit_code() == 1
+            assert daemon.logged("backend: 'cuda' does not run here: the devices are gone")
+            return
+        assert daemon._wait_until_listening() == daemon.url
+        assert daemon.complete(prompt="On the CPU.", max_tokens=2)["choices"][0]["text"]
+        status, _, text = daemon.get("/ready")
+        ready = json.loads(text)
+        assert (status, ready["ready"], ready["state"]) == (200, True, "degraded")
+        assert ready["checks"]["device"] == ("failed: the CPU computes in the place of the lost GPU: "
+                                             "the devices are gone (emulated)")
+        lines = [json.loads(line) for line in daemon.log if "the CPU computes" in line]
+        assert [(line["level"], line["reason"]) for line in lines] == \
+            [("warning", "the devices are gone (emulated)")]
+
+
 PROMPT = "The history of the river begins. " * 2
 
 

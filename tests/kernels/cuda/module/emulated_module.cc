@@ -5,6 +5,7 @@
 //   EMULATED_CUDA_OTHERS  bytes of it that other programs have
 //   EMULATED_CUDA_OLD     they have the compute capability 7.5
 //   EMULATED_CUDA_LOST    a file: when it exists, the next call loses the device and removes the file
+//   EMULATED_CUDA_GONE    a file: where it exists, there are no devices
 //   EMULATED_CUDA_BLASLT  they have a library of matrix products
 #include <unistd.h>
 
@@ -22,6 +23,13 @@ namespace {
 size_t BytesOf(const char* variable, size_t otherwise) {
   const char* const text = std::getenv(variable);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+Status CountEmulated(int* count) {
+  const char* const gone = std::getenv("EMULATED_CUDA_GONE");
+  if (gone != nullptr && access(gone, F_OK) == 0) return Unavailable("the devices are gone (emulated)");
+  *count = 2;
+  return Status::Ok();
 }
 
 Status CreateEmulated(int, std::unique_ptr<CudaRuntime>* runtime) {
@@ -52,10 +60,7 @@ extern "C" const prefixd::cuda::Module* prefixd_cuda_module() {
                                 .version = PREFIXD_VERSION,
                                 .table = KernelTableHash(),
                                 .kernels = kKernels,
-                                .count_devices = [](int* count) -> Status {
-                                  *count = 2;
-                                  return Status::Ok();
-                                },
+                                .count_devices = CountEmulated,
                                 .create_runtime = CreateEmulated};
   return &module;
 }
