@@ -28,7 +28,7 @@ constexpr OptionSpec kTable[] = {
      "control tokens in the messages of a chat become tokens; without it they are plain text"},
     {"backend", "NAME", K::kChoice, &O::backend, "auto", "Model",
      "kernels that compute the model; auto: the fastest that runs on this machine", 0, 0,
-     "auto|ref|avx2|avx512|cuda"},
+     "auto|ref|avx2|avx512|avx512bf16|cuda"},
     {"device", "N", K::kInteger, &O::device, "0", "Model",
      "GPU of the backend cuda, from 0 in the order of CUDA_VISIBLE_DEVICES", 0, 1023},
     {"threads", "N", K::kInteger, &O::threads, "auto", "Model",

@@ -1,7 +1,8 @@
 // Backend and ModelRunner: the port through which the program computes. A backend is a device or an
 // instruction set: it allocates memory for weights and KV and makes a runner for a model. A runner runs the
 // steps of its model: one step computes all rows of a batch, stores their KV, and draws and scores tokens.
-// The CPU backends (`ref`, `avx2`, `avx512`) give bit-identical results; kernels/numerics.h defines them.
+// The CPU backends (`ref`, `avx2`, `avx512`, `avx512bf16`) give bit-identical results, which
+// kernels/numerics.h defines.
 //
 // Memory: kernels read and write backend memory (kernels/backend_memory.h). The caller never dereferences a
 // pointer to it. What goes in is copied by Upload and UploadRows, and what comes out of a step is in host

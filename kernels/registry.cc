@@ -6,6 +6,7 @@
 
 #include "base/usable_cpus.h"
 #include "kernels/cpu/cpu_operations.h"
+#include "kernels/cpu/dots_probe.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/module_loader.h"
 #include "kernels/host/host_backend.h"
@@ -16,11 +17,15 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 
+// What keeps a backend from running here, or from being chosen by "auto"; see BackendInfo.
+struct Obstacles {
+  std::string reason, passed_over;
+};
+
 // A backend of the CPU.
 struct Entry {
   std::string_view name;
-  bool (*runs_here)();
-  std::string_view needs;  // the reason given when it does not run here
+  Obstacles (*obstacles)();
   std::unique_ptr<Operations> (*create)(int threads, numerics::Version version);
 };
 
@@ -36,18 +41,45 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+Obstacles OfAvx2() { return {HasAvx2() ? "" : "needs a CPU with AVX2, FMA and F16C", ""}; }
+Obstacles OfAvx512() { return {HasAvx512() ? "" : "needs a CPU with AVX-512 F, BW, VL and DQ", ""}; }
+Obstacles TryDots() {
+  if (!HasAvx512() || !__builtin_cpu_supports("avx512bf16"))
+    return {"needs a CPU with AVX-512 F, BW, VL, DQ and BF16", ""};
+  const cpu::Ops &dots = cpu::Avx512Bf16Ops(), &fma = cpu::Avx512Ops();
+  std::string wrong = cpu::WrongBits(cpu::CompareDots(dots, fma));
+  if (!wrong.empty()) return {std::move(wrong), ""};
+  return {"", cpu::TooSlow(cpu::TimeOfDots(dots, fma))};
+}
+Obstacles OfAvx512Bf16() {
+  static const Obstacles kObstacles = TryDots();
+  return kObstacles;
+}
+
 constexpr Entry kBackends[] = {
-    {"ref", [] { return true; }, "",
+    {"ref", [] { return Obstacles(); },
      [](int, numerics::Version version) { return CreateRefOperations(version); }},
-    {"avx2", HasAvx2, "needs a CPU with AVX2, FMA and F16C",
+    {"avx2", OfAvx2,
      [](int threads, numerics::Version version) {
        return CreateCpuOperations("avx2", cpu::Avx2Ops(), threads, version);
      }},
-    {"avx512", HasAvx512, "needs a CPU with AVX-512 F, BW, VL and DQ",
+    {"avx512", OfAvx512,
      [](int threads, numerics::Version version) {
        return CreateCpuOperations("avx512", cpu::Avx512Ops(), threads, version);
      }},
+    {"avx512bf16", OfAvx512Bf16,
+     [](int threads, numerics::Version version) {
+       return CreateCpuOperations("avx512bf16", cpu::Avx512Bf16Ops(), threads, version);
+     }},
 };
+
+BackendInfo InfoOf(const Entry& entry) {
+  Obstacles found = entry.obstacles();
+  return {.name = entry.name,
+          .runs_here = found.reason.empty(),
+          .reason = std::move(found.reason),
+          .passed_over = std::move(found.passed_over)};
+}
 
 std::string Names() {
   std::string names = "auto";
@@ -63,10 +95,7 @@ Status DoesNotRun(std::string_view name, std::string_view reason) {
 
 std::vector<BackendInfo> ListBackends() {
   std::vector<BackendInfo> list;
-  for (const Entry& entry : kBackends) {
-    const bool runs = entry.runs_here();
-    list.push_back({entry.name, runs, runs ? "" : std::string(entry.needs)});
-  }
+  for (const Entry& entry : kBackends) list.push_back(InfoOf(entry));
   const cuda::ModuleState& module = cuda::FindModule();
   list.push_back({kCuda, module.devices > 0, module.reason, module.present});
   return list;
@@ -78,11 +107,11 @@ Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int 
   if (name == kCuda) return Unsupported("backend 'cuda' has no operations on the CPU");
   const Entry* chosen = nullptr;
   for (const Entry& entry : kBackends) {
-    if (name == "auto" ? entry.runs_here() : name == entry.name) chosen = &entry;
+    if (name == entry.name || (name == "auto" && InfoOf(entry).ForAuto())) chosen = &entry;
   }
   if (chosen == nullptr)
     return NotFound("no backend '" + std::string(name) + "'; the backends are: " + Names());
-  if (!chosen->runs_here()) return DoesNotRun(name, chosen->needs);
+  if (const BackendInfo info = InfoOf(*chosen); !info.runs_here) return DoesNotRun(name, info.reason);
   return chosen->create(threads == 0 ? CountUsableCpus().count : threads, version);
 }
 

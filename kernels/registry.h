@@ -20,12 +20,18 @@ struct BackendInfo {
   std::string reason;     // why it does not run, in a few words; empty when runs_here
   // Whether its code is installed. That of `cuda` is a file beside the program; the others are part of it.
   bool installed = true;
+  std::string passed_over;  // why "auto" leaves it out although it runs here, in a few words; mostly empty
+
+  bool ForAuto() const { return runs_here && passed_over.empty(); }
 };
 
-// Returns the backends in order of preference, slowest first.
+// Returns the backends in order of preference, slowest first. The first call in a process tries the bf16
+// instruction of a CPU that has one (cpu/dots_probe.h), for some milliseconds: `avx512bf16` does not run here
+// if it has other bits than the definition, and "auto" leaves it out if it is no faster than fma.
 std::vector<BackendInfo> ListBackends();
 
-// Creates the backend `name`: a name from the table, or "auto" for the fastest that runs here. `threads` is
+// Creates the backend `name`: a name from the table, or "auto" for the last one of the list for which ForAuto
+// holds. `threads` is
 // the number of compute threads of a CPU backend; 0 means one for each CPU that this process may use
 // (base/usable_cpus.h). `device` is the GPU of the backend `cuda`, from 0; `deterministic` keeps that backend
 // to its own kernels (cuda_backend.h), as the others always are. `version` is that of the numerics of a CPU
@@ -38,7 +44,7 @@ Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int thread
                                                numerics::Version version = numerics::kLatest);
 
 // Creates the operations of a backend that computes on the CPU, for tests and benchmarks of single
-// operations; "auto" is the fastest of those. The errors are those of CreateBackend; kUnsupported for `cuda`.
+// operations; "auto" is the last of those. The errors are those of CreateBackend; kUnsupported for `cuda`.
 Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int threads,
                                                      numerics::Version version = numerics::kLatest);
 

@@ -5,6 +5,7 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/numerics.h"
 #include "kernels/cpu/tile.inl.h"
+#include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
@@ -14,7 +15,7 @@
 
 namespace prefixd::cpu {
 
-const Ops& Avx2Ops() {
+const Ops& Avx2Ops() noexcept {
   static constexpr Ops kOps = {
       .panel = avx2::kPanel,
       .tile_rows = avx2::kTileRows,

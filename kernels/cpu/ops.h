@@ -32,8 +32,8 @@ struct GemmJob {
   const float*
       x;  // blocks of Ops::tile_rows rows, each packed by Ops::pack_rows, `terms` floats for each row
   int rows;
-  float* y;         // [rows][outputs]
-  bool accumulate;  // add to y instead of overwriting it
+  float* y;                     // [rows][outputs]
+  bool accumulate;              // add to y instead of overwriting it
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
 };
 
@@ -98,7 +98,8 @@ struct Ops {
   SampleLoops sampling;
 };
 
-const Ops& Avx2Ops();
-const Ops& Avx512Ops();
+const Ops& Avx2Ops() noexcept;
+const Ops& Avx512Ops() noexcept;
+const Ops& Avx512Bf16Ops() noexcept;
 
 }  // namespace prefixd::cpu

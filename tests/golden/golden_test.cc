@@ -170,7 +170,7 @@ TEST_P(FastBackend, EqualsTheReferenceBackendBitForBit) {
 INSTANTIATE_TEST_SUITE_P(Backends, Golden, ::testing::Values("ref", "avx2", "avx512"),
                          [](const auto& info) { return std::string(info.param); });
 
-INSTANTIATE_TEST_SUITE_P(Backends, FastBackend, ::testing::Values("avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Backends, FastBackend, ::testing::Values("avx2", "avx512", "avx512bf16"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(GoldenFolders, AreComplete) {

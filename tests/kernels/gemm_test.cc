@@ -44,41 +44,6 @@ class GemmTest : public CompareWithRef {
   std::unique_ptr<Operations> fast_1, ref_1;
 };
 
-// Numbers that flush, overflow, cancel or are special, whose products do so, too.
-float AwkwardFloat(Prng& prng) {
-  static constexpr float kInf = std::numeric_limits<float>::infinity();
-  const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
-  const float unit = 1 + static_cast<float>(prng.Below(8)) / 8;
-  const auto power = [&](int exponent) {
-    return std::ldexp(unit, exponent + static_cast<int>(prng.Below(5)));
-  };
-  switch (prng.Below(256)) {
-    case 0:
-      return sign * kInf;
-    case 1:
-      return std::numeric_limits<float>::quiet_NaN();
-    case 2:
-      return sign * power(124);  // some are infinite in bf16, and many of their products
-    default:
-      break;
-  }
-  switch (prng.Below(8)) {
-    case 0:
-      return sign * 0.0f;
-    case 1:
-      return sign * power(-130);  // subnormal, or just not
-    case 2:
-      return sign * power(-77);  // products below half of the last bit of 2^-126
-    case 3:
-    case 4:
-      return sign * power(-65);  // products about 2^-126
-    case 5:
-      return sign * power(60);
-    default:
-      return sign * unit;  // sums of equal products of either sign cancel
-  }
-}
-
 TEST_P(GemmTest, EveryRowCountAtEveryTail) {
   std::vector<int> row_counts(17);
   std::iota(row_counts.begin(), row_counts.end(), 1);
@@ -318,6 +283,8 @@ TEST_P(GemmTest, EmbedReadsRowsOfThePackedTable) {
 }
 
 PREFIXD_FOR_FAST_BACKENDS(GemmTest);
+INSTANTIATE_TEST_SUITE_P(Dots, GemmTest,
+                         testing::Combine(testing::Values("avx512bf16"), testing::Values(1, 2)), ParamName);
 
 }  // namespace
 }  // namespace prefixd

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -49,6 +50,7 @@ inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string
   return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
 }
 
+// `avx512bf16` is `avx512` but for its products of bf16 weights, which gemm_test and dots_test compare.
 #define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                                \
   INSTANTIATE_TEST_SUITE_P(Cpu, fixture,                                                                  \
                            testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
@@ -64,6 +66,41 @@ inline float RandomFloat(Prng& prng) {
   if (kind == 2) return sign * unit * 1e-6f;
   if (kind == 3) return sign * unit * 100.0f;
   return sign * unit;
+}
+
+// Numbers that flush, overflow, cancel or are special, whose products do so, too.
+inline float AwkwardFloat(Prng& prng) {
+  static constexpr float kInf = std::numeric_limits<float>::infinity();
+  const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
+  const float unit = 1 + static_cast<float>(prng.Below(8)) / 8;
+  const auto power = [&](int exponent) {
+    return std::ldexp(unit, exponent + static_cast<int>(prng.Below(5)));
+  };
+  switch (prng.Below(256)) {
+    case 0:
+      return sign * kInf;
+    case 1:
+      return std::numeric_limits<float>::quiet_NaN();
+    case 2:
+      return sign * power(124);  // some are infinite in bf16, and many of their products
+    default:
+      break;
+  }
+  switch (prng.Below(8)) {
+    case 0:
+      return sign * 0.0f;
+    case 1:
+      return sign * power(-130);  // subnormal, or just not
+    case 2:
+      return sign * power(-77);  // products below half of the last bit of 2^-126
+    case 3:
+    case 4:
+      return sign * power(-65);  // products about 2^-126
+    case 5:
+      return sign * power(60);
+    default:
+      return sign * unit;  // sums of equal products of either sign cancel
+  }
 }
 
 inline std::vector<float> RandomFloats(Prng& prng, size_t n) {

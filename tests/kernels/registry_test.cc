@@ -53,7 +53,7 @@ TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
 
 TEST(Registry, AutoIsTheFastestThatRuns) {
   std::string_view best;
-  for (const BackendInfo& info : ListBackends()) best = info.runs_here ? info.name : best;
+  for (const BackendInfo& info : ListBackends()) best = info.ForAuto() ? info.name : best;
   auto backend = CreateBackend("auto", 0);
   ASSERT_TRUE(backend.ok());
   EXPECT_EQ((*backend)->name(), best);
