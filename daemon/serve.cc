@@ -412,7 +412,7 @@ class ServerProcess {
   std::future<void> closed_;
 };
 
-// Logs three lines: the program, the model and the limits.
+// Logs the program, what computes, the model and the limits, a line each.
 void LogPlan(const Options& options, const ServePlan& plan) {
   const ModelSummary& model = plan.model;
   const EngineLimits& limits = plan.limits;
@@ -429,6 +429,10 @@ void LogPlan(const Options& options, const ServePlan& plan) {
   } else if (!plan.without_cuda.empty()) {
     Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device that it can use",
         {{"reason", plan.without_cuda}});
+  }
+  if (plan.bf16_products) {
+    Log(LogLevel::kInfo, "products of bf16 weights",
+        {{"by", plan.bf16_products->by}, {"reason", plan.bf16_products->reason}});
   }
   if (plan.device_info) {
     Log(LogLevel::kInfo, "device",

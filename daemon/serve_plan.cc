@@ -37,7 +37,8 @@ Result<std::string> ReadFile(std::string_view option, const std::string& path) {
 Status ResolveBackend(const std::string& name, ServePlan* plan) {
   std::string reasons;
   for (const BackendInfo& backend : ListBackends()) {
-    if (backend.runs_here && (name == "auto" || name == backend.name)) plan->backend = backend.name;
+    if (name == "auto" ? backend.ForAuto() : backend.runs_here && name == backend.name)
+      plan->backend = backend.name;
     if (!backend.runs_here && name == backend.name) reasons = backend.reason;
     if (name == "auto" && backend.name == "cuda" && (backend.installed || WasRelaunched()))
       plan->without_cuda = backend.reason;
@@ -53,7 +54,7 @@ Status ResolveBackend(const std::string& name, ServePlan* plan) {
 std::string_view BestOfCpu() {
   std::string_view best;
   for (const BackendInfo& backend : ListBackends())
-    if (backend.runs_here && backend.name != "cuda") best = backend.name;
+    if (backend.ForAuto() && backend.name != "cuda") best = backend.name;
   return best;
 }
 
@@ -162,6 +163,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     if (why == Code::kUnavailable || why == Code::kResourceExhausted) *code = kExitFailed;
     return backend.status();
   }
+  if (plan.backend != "cuda")
+    plan.bf16_products = DescribeBf16Products(plan.backend, plan.numerics, ListBackends());
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights));

@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/usable_cpus.h"
+#include "daemon/bf16_products.h"
 #include "daemon/exit_code.h"
 #include "daemon/http/cors.h"
 #include "daemon/memory_limit.h"
@@ -39,7 +40,8 @@ struct ServePlan {
   // has kernels for. Or empty.
   std::string without_cuda;
   bool replaces_lost_device = false;  // the same, where the process began anew after the device was lost
-  UsableCpus threads;                 // that compute; the source is the option, if it says the number
+  std::optional<Bf16Products> bf16_products;  // of a CPU backend
+  UsableCpus threads;                         // that compute; the source is the option, if it says the number
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
   // The device with a memory of its own, as it was then: it has the parts of the plan that the backend has.

@@ -281,6 +281,10 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   AddSpecialTokens(model.tokenizer, &facts);
   facts.push_back(TemplateOf(model.chat_template));
   facts.push_back({"backend", plan.backend, json::value(plan.backend)});
+  if (const std::optional<Bf16Products>& products = plan.bf16_products; products) {
+    facts.push_back({"bf16 products", "by " + products->by + " (" + products->reason + ")",
+                     json::object{{"by", products->by}, {"reason", products->reason}}});
+  }
   facts.push_back({"threads", Number(plan.threads.count) + ", from the " + plan.threads.source,
                    json::object{{"count", plan.threads.count}, {"source", plan.threads.source}}});
   facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});

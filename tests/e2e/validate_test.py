@@ -161,6 +161,8 @@ def test_what_validate_derives_is_what_serve_runs_with():
         assert lines["model"]["architecture"] == plan["architecture"]["canonical"]
         assert lines["starting"]["threads"] == lines["model loaded"]["threads"] == plan["threads"]["count"]
         assert lines["starting"]["threads_source"] == plan["threads"]["source"]
+        products = lines["products of bf16 weights"]
+        assert {"by": products["by"], "reason": products["reason"]} == plan["bf16_products"]
         loaded = lines["model loaded"]
         assert plan["memory"]["weight_bytes"] >= plan["weights"]["bytes"], "the rope table comes on top"
         assert f"{loaded['weights']} weights" in text
