@@ -1,0 +1,70 @@
+// Constraint: a grammar for the tokens of a model, and ConstraintState: where the answer of one sequence
+// stands in it. What the other rooms use of this one.
+//
+// Threads: a Constraint is immutable but for the masks that it keeps; any thread. A ConstraintState has one
+// owner.
+//
+// Invariants
+//   1. The mask of a state has exactly the tokens after which some answer still matches, and the end tokens
+//      exactly where the answer matches as it is. It is a function of the grammar and of the tokens so far.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/types.h"
+#include "grammar/grammar.h"
+#include "grammar/match.h"
+#include "grammar/token_masks.h"
+#include "grammar/vocabulary.h"
+
+namespace prefixd::grammar {
+
+class Constraint {
+ public:
+  Constraint(Grammar grammar, std::shared_ptr<const Vocabulary> vocabulary, size_t most_mask_bytes);
+
+  const Grammar& grammar() const { return grammar_; }
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+  // Makes the masks that are dear, so that the sequences find them.
+  void Prepare() const { masks_.Prepare(kPreparedNodes); }
+  std::shared_ptr<const TokenMask> MaskOf(const MatchState& state) const { return masks_.Of(state); }
+  MaskCounts counts() const { return masks_.counts(); }
+  // What it takes at most.
+  size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
+
+ private:
+  static constexpr uint64_t kPreparedNodes = 20'000'000;
+
+  const Grammar grammar_;
+  const std::shared_ptr<const Vocabulary> vocabulary_;
+  const size_t most_mask_bytes_;
+  mutable TokenMasks masks_;
+};
+
+class ConstraintState {
+ public:
+  explicit ConstraintState(std::shared_ptr<const Constraint> constraint);
+
+  // Goes on by a token of the answer. A token that the mask does not have makes the state dead.
+  void Append(TokenId token);
+  // The tokens that may come next. Empty only where the state is dead.
+  std::shared_ptr<const TokenMask> Mask() const;
+  // Whether an end token was appended.
+  bool ended() const { return ended_; }
+  // Whether the answer matches as it is.
+  bool accepts() const { return state_.accepts(); }
+  // Whether only the end can follow.
+  bool complete() const { return state_.complete(); }
+  const MatchState& state() const { return state_; }
+
+ private:
+  std::shared_ptr<const Constraint> constraint_;
+  MatchState state_;
+  bool ended_ = false;
+};
+
+}  // namespace prefixd::grammar

@@ -1,0 +1,61 @@
+// JsonText: the parts of JSON texts as expressions. One thread.
+//
+// White space is bounded, because a small model that may write any number of spaces writes nothing else: one
+// space or line feed may follow ',' and ':', and no other white space occurs outside of strings. Numbers have
+// at most 18 digits before the point and after it, and an exponent of at most two.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "grammar/expression.h"
+
+namespace prefixd::grammar {
+
+class JsonText {
+ public:
+  // `to` outlives it.
+  explicit JsonText(Expressions* to) : to_(*to) {}
+
+  ExprId Comma();  // and the space after it
+  ExprId Colon();
+  ExprId String(uint32_t min = 0, uint32_t max = kUnbounded);  // with min .. max code points
+  ExprId Integer();
+  ExprId Number();
+  ExprId Boolean();
+  ExprId Null() { return to_.Text("null"); }
+  // Any value, of any depth.
+  ExprId Value();
+  // An object whose values are all `value`.
+  ExprId ObjectOf(ExprId value);
+  // '{' members '}' where `members` has the commas between them.
+  ExprId Braces(ExprId members) { return to_.Sequence({to_.Text("{"), members, to_.Text("}")}); }
+  // An array of min .. max values.
+  ExprId ArrayOf(ExprId value, uint32_t min, uint32_t max);
+  // A key, a colon and a value.
+  ExprId Member(ExprId key, ExprId value) { return to_.Sequence({key, Colon(), value}); }
+  // `item` min .. max times with commas between.
+  ExprId List(ExprId item, uint32_t min, uint32_t max);
+  // Every string but these, as a key. They are decoded texts; what a key may spell by an escape while it could
+  // still become one of them is left out.
+  ExprId KeyExcept(std::vector<std::string> names);
+
+  // A text as a JSON string, with its quotes.
+  static std::string Quoted(std::string_view text);
+
+ private:
+  ExprId Character();
+  ExprId Plain(std::string_view but);  // a code point that needs no escape, none of `but`, which is ASCII
+  ExprId Escape();
+  ExprId Space() { return to_.Optional(to_.Choice({to_.Text(" "), to_.Text("\n")})); }
+  ExprId KeyTail(const std::vector<std::string>& names, size_t begin, size_t end, size_t depth);
+
+  Expressions& to_;
+  std::optional<ExprId> character_, free_tail_;
+  std::optional<RuleId> value_;
+};
+
+}  // namespace prefixd::grammar

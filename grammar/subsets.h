@@ -1,0 +1,78 @@
+// Nfa and Subsets: from the fragments of one rule to its deterministic automaton, by the subset construction
+// (Rabin and Scott, 1959), in which the call of a rule is a symbol like a byte. One thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "grammar/byte_automaton.h"
+
+namespace prefixd::grammar {
+
+struct CallEdge {
+  uint32_t callee;  // a number that the caller knows
+  uint32_t to;
+};
+
+// A nondeterministic automaton with empty edges.
+struct Nfa {
+  struct State {
+    std::vector<uint32_t> empty;
+    std::vector<ByteEdge> bytes;
+    std::vector<CallEdge> calls;
+  };
+  std::vector<State> states;
+
+  uint32_t Add() {
+    states.emplace_back();
+    return static_cast<uint32_t>(states.size() - 1);
+  }
+  // An empty edge to a new state.
+  uint32_t AddAfter(uint32_t from) {
+    const uint32_t to = Add();
+    states[from].empty.push_back(to);
+    return to;
+  }
+};
+
+struct SubsetState {
+  std::vector<ByteEdge> bytes;  // disjoint, ascending
+  std::vector<CallEdge> calls;  // by callee, each once
+  bool is_final = false;
+};
+
+// The deterministic automaton of an Nfa. State 0 is the start, which no edge enters, and which is not final:
+// the empty text does not count.
+class Subsets {
+ public:
+  // `work` is what may still be looked at, in members of sets; it falls.
+  Subsets(const Nfa& nfa, uint32_t start, uint32_t end, size_t most_states, size_t* work);
+  // kResourceExhausted.
+  Result<std::vector<SubsetState>> Run();
+
+ private:
+  using Set = std::vector<uint32_t>;  // sorted
+  struct SetHash {
+    size_t operator()(const Set& set) const;
+  };
+  Set Closure(Set from);
+  uint32_t IdOf(const Set& set);
+  void Expand(uint32_t id);
+
+  const Nfa& nfa_;
+  const uint32_t end_;
+  const size_t most_states_;
+  size_t* const work_;
+  std::unordered_map<Set, uint32_t, SetHash> ids_;
+  std::vector<const Set*> sets_;
+  Set start_;
+  std::vector<SubsetState> states_;
+  std::vector<uint32_t> seen_;  // by state of the Nfa: the closure that has it
+  uint32_t closures_ = 0;
+};
+
+}  // namespace prefixd::grammar

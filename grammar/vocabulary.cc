@@ -1,0 +1,74 @@
+#include "grammar/vocabulary.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "base/check.h"
+
+namespace prefixd::grammar {
+namespace {
+
+size_t CommonPrefix(std::string_view a, std::string_view b) {
+  const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  return static_cast<size_t>(end.first - a.begin());
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end, int size)
+    : size_(size), end_(std::move(end)), texts_(std::move(texts)) {
+  PREFIXD_CHECK(size > 0 && texts_.size() <= static_cast<size_t>(size)) << texts_.size() << " of " << size;
+  for (const TokenId id : end_) PREFIXD_CHECK(id >= 0 && id < size) << id << " of " << size;
+  for (const TokenId id : end_) {
+    if (static_cast<size_t>(id) < texts_.size()) texts_[static_cast<size_t>(id)].clear();
+  }
+  for (size_t id = 0; id < texts_.size(); ++id) {
+    const size_t length = texts_[id].size();
+    if (length == 0 || length > std::numeric_limits<uint16_t>::max()) continue;
+    tokens_.push_back(static_cast<TokenId>(id));
+    longest_ = std::max(longest_, length);
+  }
+  std::sort(tokens_.begin(), tokens_.end(), [this](TokenId a, TokenId b) {
+    const std::string_view left = text(a), right = text(b);
+    return left != right ? left < right : a < b;
+  });
+  nodes_.push_back({0, 0, 0, 0});
+  std::vector<uint32_t> path = {0};  // nodes from the root on
+  std::string_view previous;
+  const auto leave = [&](size_t depth) {
+    for (; path.size() > depth + 1; path.pop_back()) nodes_[path.back()].end = static_cast<uint32_t>(nodes_.size());
+  };
+  for (uint32_t i = 0; i < tokens_.size(); ++i) {
+    const std::string_view token = text(tokens_[i]);
+    leave(CommonPrefix(previous, token));
+    for (size_t depth = path.size(); depth <= token.size(); ++depth) {
+      path.push_back(static_cast<uint32_t>(nodes_.size()));
+      nodes_.push_back({0, i, static_cast<uint16_t>(depth), static_cast<uint8_t>(token[depth - 1])});
+    }
+    previous = token;
+  }
+  leave(0);
+  nodes_[0].end = static_cast<uint32_t>(nodes_.size());
+  nodes_.push_back({0, static_cast<uint32_t>(tokens_.size()), 0, 0});
+}
+
+std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std::vector<TokenId> end,
+                                                 int size) {
+  std::vector<std::string> texts(static_cast<size_t>(std::min(size, tokenizer.vocab_size())));
+  for (size_t id = 0; id < texts.size(); ++id) {
+    const auto token = static_cast<TokenId>(id);
+    if (!tokenizer.IsSpecial(token)) texts[id] = tokenizer.TokenBytes(token);
+  }
+  return std::make_shared<const Vocabulary>(std::move(texts), std::move(end), size);
+}
+
+size_t Vocabulary::bytes() const {
+  const size_t texts = std::accumulate(texts_.begin(), texts_.end(), size_t{0}, [](size_t sum, const auto& text) {
+    return sum + sizeof(text) + (text.size() > 15 ? text.capacity() + 1 : 0);
+  });
+  return texts + tokens_.size() * sizeof(TokenId) + nodes_.size() * sizeof(Node);
+}
+
+}  // namespace prefixd::grammar

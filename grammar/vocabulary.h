@@ -1,0 +1,62 @@
+// Vocabulary: the bytes of all tokens of a model as a tree, so that tokens that begin with the same bytes are
+// looked at once. Immutable; any thread.
+//
+// Invariants
+//   1. Special tokens, and tokens without bytes, are in no node: a grammar never allows them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/types.h"
+#include "text/tokenizer/tokenizer.h"
+
+namespace prefixd::grammar {
+
+class Vocabulary {
+ public:
+  // In preorder, the children of a node by byte. Node 0 is the root.
+  struct Node {
+    uint32_t end;          // one past the last node below it
+    uint32_t first_token;  // of its tokens in tokens(); they end where those of the next node begin
+    uint16_t depth;        // bytes from the root
+    uint8_t byte;          // the last of them
+  };
+
+  // `texts` are the bytes of each token; empty: no grammar allows it. `end` are the tokens that end an
+  // answer. Masks have `size` bits, which is at least texts.size(). Tokens longer than 65535 bytes are left
+  // out. Requires that the ids of `end` are below size.
+  Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end, int size);
+  static std::shared_ptr<const Vocabulary> Of(const Tokenizer& tokenizer, std::vector<TokenId> end, int size);
+
+  int size() const { return size_; }
+  size_t mask_words() const { return (static_cast<size_t>(size_) + 31) / 32; }
+  std::span<const TokenId> end() const { return end_; }
+  std::string_view text(TokenId id) const {
+    return static_cast<size_t>(id) < texts_.size() ? std::string_view(texts_[static_cast<size_t>(id)])
+                                                   : std::string_view();
+  }
+  std::span<const Node> nodes() const { return std::span(nodes_).first(nodes_.size() - 1); }
+  // The tokens of a node, or of the nodes from `node` to `end`.
+  std::span<const TokenId> tokens(size_t node, size_t end) const {
+    return std::span(tokens_).subspan(nodes_[node].first_token,
+                                      nodes_[end].first_token - nodes_[node].first_token);
+  }
+  size_t longest() const { return longest_; }  // bytes of a token
+  size_t bytes() const;
+
+ private:
+  const int size_;
+  const std::vector<TokenId> end_;
+  std::vector<std::string> texts_;  // by id
+  std::vector<TokenId> tokens_;     // by text
+  std::vector<Node> nodes_;         // and one more, at which the tokens of the last one end
+  size_t longest_ = 0;
+};
+
+}  // namespace prefixd::grammar

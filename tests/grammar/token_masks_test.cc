@@ -1,0 +1,136 @@
+// Masks equal what trying every token gives, for random grammars, vocabularies and states.
+#include "grammar/token_masks.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/prng.h"
+#include "grammar/constraint.h"
+#include "grammar/json_text.h"
+
+namespace prefixd::grammar {
+namespace {
+
+constexpr TokenId kEnd = 0;
+
+// All bytes, and texts of up to five of the bytes of `alphabet`.
+Vocabulary RandomVocabulary(Prng& prng, std::string_view alphabet, size_t texts) {
+  std::vector<std::string> tokens(1);
+  for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
+  for (size_t i = 0; i < texts; ++i) {
+    std::string& text = tokens.emplace_back();
+    for (uint64_t n = prng.Between(1, 5); n > 0; --n) text += alphabet[prng.Below(alphabet.size())];
+  }
+  const auto size = static_cast<int>(tokens.size());
+  return Vocabulary(std::move(tokens), {kEnd}, size + 3);
+}
+
+bool Has(const TokenMask& mask, TokenId id) {
+  return (mask[static_cast<size_t>(id) / 32] >> (static_cast<size_t>(id) % 32) & 1) != 0;
+}
+
+// By the definition.
+TokenMask Tried(const Grammar& grammar, const Vocabulary& vocabulary, const MatchState& state) {
+  Matcher matcher(&grammar);
+  TokenMask mask(vocabulary.mask_words());
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    MatchState at = state, next;
+    for (const char c : vocabulary.text(id)) {
+      matcher.Advance(at, static_cast<uint8_t>(c), &next);
+      std::swap(at, next);
+    }
+    const bool allowed = id == kEnd ? state.accepts() : !vocabulary.text(id).empty() && !at.dead();
+    if (allowed) mask[static_cast<size_t>(id) / 32] |= 1u << (id % 32);
+  }
+  return mask;
+}
+
+ExprId RandomExpr(Prng& prng, Expressions& to, int depth) {
+  const auto part = [&] { return RandomExpr(prng, to, depth - 1); };
+  switch (depth == 0 ? prng.Below(3) : prng.Below(8)) {
+    case 0:
+      return to.Text(std::string(prng.Below(4), static_cast<char>('a' + prng.Below(3))));
+    case 1:
+      return to.Bytes('a', static_cast<uint8_t>('a' + prng.Below(3)));
+    case 2:
+      return to.Rule(static_cast<RuleId>(prng.Below(to.rules())));
+    case 3:
+      return to.Sequence({part(), part()});
+    case 4:
+      return to.Choice({part(), part(), part()});
+    case 5:
+      return to.Repeat(part(), 0, kUnbounded);
+    case 6: {
+      const auto min = static_cast<uint32_t>(prng.Below(3));
+      return to.Repeat(part(), min, min + static_cast<uint32_t>(prng.Below(3)));
+    }
+    default: {
+      const auto min = static_cast<uint32_t>(prng.Below(90));
+      return to.Repeat(part(), min, prng.Chance(0.3) ? kUnbounded : min + static_cast<uint32_t>(prng.Below(90)));
+    }
+  }
+}
+
+// Walks along allowed tokens and compares the mask of each state.
+size_t CompareAlongWalk(Prng& prng, const Constraint& constraint, int steps) {
+  Matcher matcher(&constraint.grammar());
+  MatchState state = matcher.Start(), next;
+  const Vocabulary& vocabulary = constraint.vocabulary();
+  size_t compared = 0;
+  for (int step = 0; step < steps; ++step) {
+    const auto mask = constraint.MaskOf(state);
+    EXPECT_EQ(*mask, Tried(constraint.grammar(), vocabulary, state)) << "step " << step;
+    ++compared;
+    std::vector<TokenId> allowed;
+    for (TokenId id = 1; id < vocabulary.size(); ++id)
+      if (Has(*mask, id)) allowed.push_back(id);
+    EXPECT_TRUE(!allowed.empty() || Has(*mask, kEnd)) << "a dead end";
+    if (allowed.empty() || testing::Test::HasFailure()) break;
+    for (const char c : vocabulary.text(allowed[prng.Below(allowed.size())])) {
+      matcher.Advance(state, static_cast<uint8_t>(c), &next);
+      std::swap(state, next);
+    }
+  }
+  return compared;
+}
+
+TEST(TokenMasks, EqualTryingEveryTokenInRandomGrammars) {
+  Prng prng(3);
+  size_t compiled = 0, compared = 0;
+  for (int round = 0; round < 400; ++round) {
+    Expressions expressions;
+    for (int i = 0; i < 3; ++i) expressions.AddRule("r" + std::to_string(i));
+    for (RuleId rule = 0; rule < 3; ++rule) expressions.Define(rule, RandomExpr(prng, expressions, 3));
+    Result<Grammar> grammar = Grammar::Compile(expressions, 0);
+    if (!grammar.ok()) continue;
+    ++compiled;
+    const Constraint constraint(
+        *std::move(grammar), std::make_shared<const Vocabulary>(RandomVocabulary(prng, "abc", 40)), 1 << 20);
+    compared += CompareAlongWalk(prng, constraint, 12);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(compiled, 100u);
+  EXPECT_GT(compared, 500u);
+}
+
+TEST(TokenMasks, EqualTryingEveryTokenInJson) {
+  Expressions expressions;
+  JsonText json(&expressions);
+  const RuleId root = expressions.AddRule("root");
+  expressions.Define(root, json.ObjectOf(json.Value()));
+  Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
+  Prng prng(4);
+  const Constraint constraint(
+      *std::move(grammar),
+      std::make_shared<const Vocabulary>(RandomVocabulary(prng, "{}[]\",: ae1\\nu\xC3\xA4", 300)), 1 << 20);
+  size_t compared = 0;
+  for (int round = 0; round < 30; ++round) compared += CompareAlongWalk(prng, constraint, 40);
+  EXPECT_GT(compared, 600u);
+  EXPECT_LT(constraint.counts().computed, constraint.counts().masks) << "masks are kept";
+}
+
+}  // namespace
+}  // namespace prefixd::grammar
