@@ -26,6 +26,10 @@ bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
+Status NoTokenAllowed() {
+  return InvalidArgument("no token of the model goes on with an answer that matches the requested format");
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -149,6 +153,7 @@ Result<RequestId> Engine::Submit(Request request) {
   const RequestId id = ++e.last_id;
   BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
+  if (!sequence->has_allowed()) return NoTokenAllowed();
   ++e.alive;  // before the engine thread can finish it
   const Status added = e.inbox.Add(std::move(sequence), *e.clock);
   if (added.ok()) return id;
@@ -398,6 +403,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     s.Append(token);
     ++live_stats.generation_tokens;
     ending = Ending(s, token);
+    if (!ending) s.SetAllowed();
   }
   if (first) {
     live_stats.time_to_first_token.Add(now - s.times.submitted);
@@ -407,6 +413,10 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   s.last_token_time = now;
   event.prompt = s.usage;
   event.times = s.times;
+  if (!ending && !s.has_allowed()) {
+    ending = s.constraint->accepts() ? FinishReason::kStop : FinishReason::kError;
+    if (ending == FinishReason::kError) event.error = NoTokenAllowed();
+  }
   if (ending) {
     Finish(s.id, std::move(event), *ending);
   } else {
@@ -428,6 +438,7 @@ void Engine::Impl::CountPrompt(const Sequence& s) {
 
 std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {
   const SamplingParams& params = s.request.sampling;
+  if (s.constraint && s.constraint->ended()) return FinishReason::kStop;
   if (s.generated() >= params.min_tokens) {
     if (!params.ignore_eos && Contains(options.eos, token)) return FinishReason::kStop;
     if (Contains(params.stop_token_ids, token)) return FinishReason::kStop;

@@ -96,10 +96,10 @@ class Engine {
   const EngineOptions& options() const;
 
   // Queues a request, which must have a listener. Returns kInvalidArgument when the prompt is empty, when it
-  // leaves no room for an answer in options().context, or when a token id of the prompt or of logit_bias is
-  // outside the vocabulary. A prompt with max_tokens 0 needs no room for an answer. Returns
-  // kResourceExhausted when the queue is full or max_tokens_in_flight is exceeded, and kUnavailable when the
-  // engine is draining.
+  // leaves no room for an answer in options().context, when a token id of the prompt or of logit_bias is
+  // outside the vocabulary, or when the constraint is of another vocabulary or allows no token. A prompt with
+  // max_tokens 0 needs no room for an answer. Returns kResourceExhausted when the queue is full or
+  // max_tokens_in_flight is exceeded, and kUnavailable when the engine is draining.
   Result<RequestId> Submit(Request request);
   // The next step finishes the request, with kCancelled. No effect when the request has finished already.
   void Cancel(RequestId id);

@@ -69,6 +69,10 @@ Status CheckRequest(const EngineOptions& options, int vocab, const Request& requ
                              ", which is outside the vocabulary of " + std::to_string(vocab));
     }
   }
+  if (request.constraint != nullptr && request.constraint->vocabulary().size() != vocab) {
+    return InvalidArgument("a constraint of " + std::to_string(request.constraint->vocabulary().size()) +
+                           " tokens for a vocabulary of " + std::to_string(vocab));
+  }
   return Status::Ok();
 }
 

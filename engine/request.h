@@ -12,6 +12,7 @@
 
 #include "base/types.h"
 #include "cache/prefix_cache.h"
+#include "grammar/constraint.h"
 #include "kernels/logit_row.h"
 #include "kernels/sampling.h"
 
@@ -114,6 +115,9 @@ struct Request {
   std::string tenant_salt;      // requests share KV only when their salts are equal
   bool read_cache = true;       // false: uses no cached KV; other requests may still use its KV
   bool repeats_prompt = false;  // a further choice of a prompt: EngineStats counts it as repeated
+  // What the answer may be; null: anything. Its vocabulary is that of the model. An end token then ends the
+  // answer, also with ignore_eos and before min_tokens.
+  std::shared_ptr<const grammar::Constraint> constraint;
   std::shared_ptr<RequestListener> listener;  // required
 };
 

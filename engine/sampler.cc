@@ -5,7 +5,7 @@
 namespace prefixd {
 
 SampleRow SampleRowOf(const SamplingParams& params, const TokenCounts& counts, int position,
-                      std::span<const TokenId> banned) {
+                      std::span<const TokenId> banned, std::span<const uint32_t> allowed) {
   PREFIXD_CHECK(position >= 0) << position;
   return {.params = {.temperature = params.temperature,
                      .top_p = params.top_p,
@@ -18,7 +18,8 @@ SampleRow SampleRowOf(const SamplingParams& params, const TokenCounts& counts, i
                       .frequency_penalty = params.frequency_penalty,
                       .presence_penalty = params.presence_penalty,
                       .counts = counts.entries()},
-          .banned = banned};
+          .banned = banned,
+          .allowed = allowed};
 }
 
 }  // namespace prefixd

@@ -125,6 +125,7 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Se
     const bool is_last = s.coming_ready() >= s.prompt_tokens && ends(s);
     if (is_last && !queued_.empty()) return {};  // which may then take its place
     if (is_last) continue;
+    if (s.constraint) return {};
     if (!s.will_decode() || s.Unscored(s.prompt_tokens) > 0) return {};
     if (!cache_->Reserve(s.lease, s.coming_ready() + 1)) return {};
     plan.push_back({&s, s.coming_ready(), 1, true});

@@ -74,7 +74,8 @@ class Scheduler {
   // Plans the step after those in flight: what Plan would return after their ends, if all that it can know
   // then is known now, except for the tokens that they draw and for sequences that end with one of these.
   // `ends` says which sequences certainly end with the steps in flight. Returns an empty plan when it cannot
-  // say, and Plan has to: it neither admits, acquires nor preempts.
+  // say, and Plan has to: it neither admits, acquires nor preempts; and which tokens a constraint allows is
+  // known only when the token before was drawn.
   std::vector<PlannedChunk> PlanAhead(const std::function<bool(const Sequence&)>& ends);
 
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are

@@ -15,6 +15,8 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "cache/prefix_cache.h"
@@ -39,6 +41,8 @@ struct Sequence {
         keys(std::move(block_keys)) {
     keys.Extend(tokens);
     if (request.sampling.repetition_penalty != 1.0f) counts.AddPrompt(tokens);
+    if (request.constraint != nullptr) constraint.emplace(request.constraint);
+    SetAllowed();
   }
 
   const RequestId id;           // also its age: a lower id is older
@@ -47,6 +51,9 @@ struct Sequence {
   const int prompt_tokens;
   BlockKeys keys;      // of `tokens`
   TokenCounts counts;  // counts of `tokens`, as far as a penalty needs them
+  std::optional<grammar::ConstraintState> constraint;  // after the answer in `tokens`
+  // Its mask; null without a constraint. Nobody changes it while a step in flight draws.
+  std::shared_ptr<const grammar::TokenMask> allowed;
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
   int until = 0;          // while kComputing: the tokens from it on may come from a lower tier
@@ -72,6 +79,15 @@ struct Sequence {
     if (until == static_cast<int>(tokens.size())) ++until;
     tokens.push_back(token);
     if (request.sampling.HasPenalties()) counts.AddGenerated(token);
+    if (constraint) constraint->Append(token);
+  }
+  // Sets the mask of the next token. Call it after Append, unless the answer ends.
+  void SetAllowed() {
+    if (constraint) allowed = constraint->Mask();
+  }
+  // Whether some token may come next.
+  bool has_allowed() const {
+    return allowed == nullptr || std::ranges::any_of(*allowed, [](uint32_t word) { return word != 0; });
   }
   // Returns the number of prompt positions in [high_water, until) whose logits the request needs for prompt
   // log probabilities. The logits of a position give the log probability of the next token.

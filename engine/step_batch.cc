@@ -64,7 +64,8 @@ void StepBatch::AddLogitRows(const PlannedChunk& chunk, int first_row, std::span
   banned_.push_back(Banned(s, eos));
   LogitRow& row = logit_rows_.emplace_back();
   row.row = first_row + chunk.tokens - 1;
-  row.draw = SampleRowOf(sampling, s.counts, s.coming_tokens(), banned_.back());
+  const auto allowed = s.allowed == nullptr ? std::span<const uint32_t>() : std::span(*s.allowed);
+  row.draw = SampleRowOf(sampling, s.counts, s.coming_tokens(), banned_.back(), allowed);
   row.logprobs = sampling.logprobs;
   if (s.drawing > 0 && sampling.HasPenalties()) row.uncounted = s.draw_row;
 }

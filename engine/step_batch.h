@@ -5,8 +5,8 @@
 // names the logit row (kernels/batch.h), which must be of the step launched right before.
 //
 // Invariant: between Fill and the Collect of the step, nobody changes the StepBatch. As long as the backend
-// may read them (StepInput), nobody changes the sequences of its plan: their block tables, token counts and
-// parameters.
+// may read them (StepInput), nobody changes the sequences of its plan: their block tables, token counts,
+// masks and parameters.
 #pragma once
 
 #include <optional>

@@ -33,10 +33,10 @@ enum class ExprKind : uint8_t { kNothing, kText, kBytes, kSequence, kChoice, kRe
 
 struct Expr {
   ExprKind kind = ExprKind::kNothing;
-  uint8_t low = 0, high = 0;         // kBytes: one byte in this range
-  uint32_t min = 0, max = 0;         // kRepeat
-  uint32_t index = 0;                // kRule: RuleId; kText, kAutomaton: of the arena
-  std::vector<ExprId> of;            // kSequence, kChoice; one of kRepeat
+  uint8_t low = 0, high = 0;  // kBytes: one byte in this range
+  uint32_t min = 0, max = 0;  // kRepeat
+  uint32_t index = 0;         // kRule: RuleId; kText, kAutomaton: of the arena
+  std::vector<ExprId> of;     // kSequence, kChoice; one of kRepeat
 };
 
 class Expressions {
@@ -46,7 +46,9 @@ class Expressions {
   ExprId Nothing() { return Add({}); }  // no text at all
   ExprId Empty() { return Text(""); }   // the empty text
   ExprId Text(std::string_view bytes);
-  ExprId Bytes(uint8_t low, uint8_t high) { return Add({.kind = ExprKind::kBytes, .low = low, .high = high}); }
+  ExprId Bytes(uint8_t low, uint8_t high) {
+    return Add({.kind = ExprKind::kBytes, .low = low, .high = high});
+  }
   // One code point of the ranges, in UTF-8. They are within 0 .. kLastCodePoint; surrogates do not count.
   ExprId CodePoints(std::span<const CodePointRange> ranges);
   ExprId Sequence(std::vector<ExprId> of) { return Add({.kind = ExprKind::kSequence, .of = std::move(of)}); }

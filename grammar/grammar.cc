@@ -116,8 +116,7 @@ uint32_t GrammarBuilder::Lower(ExprId id, uint32_t from) {
       return from;
     case ExprKind::kChoice: {
       const uint32_t end = nfa_.Add();
-      for (const ExprId part : expr.of)
-        nfa_.states[Lower(part, nfa_.AddAfter(from))].empty.push_back(end);
+      for (const ExprId part : expr.of) nfa_.states[Lower(part, nfa_.AddAfter(from))].empty.push_back(end);
       return end;
     }
     case ExprKind::kRepeat:
@@ -132,7 +131,8 @@ uint32_t GrammarBuilder::Lower(ExprId id, uint32_t from) {
       if (!states.empty()) nfa_.states[from].empty.push_back(base);
       for (size_t i = 0; i < states.size(); ++i) {
         Nfa::State& state = nfa_.states[base + i];
-        for (const ByteEdge& edge : states[i].edges) state.bytes.push_back({edge.low, edge.high, base + edge.to});
+        for (const ByteEdge& edge : states[i].edges)
+          state.bytes.push_back({edge.low, edge.high, base + edge.to});
         if (states[i].is_final) state.empty.push_back(end);
       }
       return end;

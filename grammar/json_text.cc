@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-
 namespace prefixd::grammar {
 namespace {
 
@@ -59,12 +58,11 @@ ExprId JsonText::Escape() {
   const ExprId hex = HexDigit(to_), d = to_.Choice({to_.Text("d"), to_.Text("D")});
   const ExprId high = to_.Choice({to_.Bytes('8', '9'), to_.Bytes('a', 'b'), to_.Bytes('A', 'B')});
   const ExprId low = to_.Choice({to_.Bytes('c', 'f'), to_.Bytes('C', 'F')});
-  const ExprId others =
-      to_.Choice({to_.Bytes('0', '9'), to_.Bytes('a', 'c'), to_.Bytes('A', 'C'), to_.Bytes('e', 'f'),
-                  to_.Bytes('E', 'F')});
-  const ExprId unit = to_.Choice({to_.Sequence({others, hex, hex, hex}),
-                                  to_.Sequence({d, to_.Bytes('0', '7'), hex, hex}),
-                                  to_.Sequence({d, high, hex, hex, to_.Text("\\u"), d, low, hex, hex})});
+  const ExprId others = to_.Choice({to_.Bytes('0', '9'), to_.Bytes('a', 'c'), to_.Bytes('A', 'C'),
+                                    to_.Bytes('e', 'f'), to_.Bytes('E', 'F')});
+  const ExprId unit =
+      to_.Choice({to_.Sequence({others, hex, hex, hex}), to_.Sequence({d, to_.Bytes('0', '7'), hex, hex}),
+                  to_.Sequence({d, high, hex, hex, to_.Text("\\u"), d, low, hex, hex})});
   std::vector<ExprId> kinds = {to_.Sequence({to_.Text("u"), unit})};
   for (const char c : std::string_view("\"\\/bfnrt")) kinds.push_back(to_.Text({&c, 1}));
   return to_.Sequence({to_.Text("\\"), to_.Choice(std::move(kinds))});
@@ -88,8 +86,7 @@ ExprId JsonText::Integer() {
 ExprId JsonText::Number() {
   const ExprId fraction = to_.Sequence({to_.Text("."), Digits(to_, 1, kMostDigits)});
   const ExprId sign = to_.Optional(to_.Choice({to_.Text("+"), to_.Text("-")}));
-  const ExprId exponent =
-      to_.Sequence({to_.Choice({to_.Text("e"), to_.Text("E")}), sign, Digits(to_, 1, 2)});
+  const ExprId exponent = to_.Sequence({to_.Choice({to_.Text("e"), to_.Text("E")}), sign, Digits(to_, 1, 2)});
   return to_.Sequence({Integer(), to_.Optional(fraction), to_.Optional(exponent)});
 }
 
@@ -99,8 +96,7 @@ ExprId JsonText::List(ExprId item, uint32_t min, uint32_t max) {
   if (max == 0) return to_.Empty();
   const uint32_t more_max = max == kUnbounded ? kUnbounded : max - 1;
   const uint32_t more_min = std::min(min == 0 ? 0 : min - 1, more_max);
-  const ExprId all =
-      to_.Sequence({item, to_.Repeat(to_.Sequence({Comma(), item}), more_min, more_max)});
+  const ExprId all = to_.Sequence({item, to_.Repeat(to_.Sequence({Comma(), item}), more_min, more_max)});
   return min == 0 ? to_.Optional(all) : all;
 }
 
@@ -120,8 +116,8 @@ ExprId JsonText::Value() {
   return to_.Rule(*value_);
 }
 
-// names[begin .. end) share their first `depth` bytes, which the key has so far. A character that none of them
-// has next makes the rest free.
+// names[begin .. end) share their first `depth` bytes, which the key has so far. A character that none of
+// them has next makes the rest free.
 ExprId JsonText::KeyTail(const std::vector<std::string>& names, size_t begin, size_t end, size_t depth) {
   std::vector<ExprId> choice;
   const bool is_name = begin < end && names[begin].size() == depth;
@@ -157,8 +153,7 @@ ExprId JsonText::KeyTail(const std::vector<std::string>& names, size_t begin, si
 
 ExprId JsonText::KeyExcept(std::vector<std::string> names) {
   if (names.empty()) return String();
-  if (!free_tail_)
-    free_tail_ = to_.Sequence({to_.Repeat(Character(), 0, kUnbounded), to_.Text("\"")});
+  if (!free_tail_) free_tail_ = to_.Sequence({to_.Repeat(Character(), 0, kUnbounded), to_.Text("\"")});
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return to_.Sequence({to_.Text("\""), KeyTail(names, 0, names.size(), 0)});

@@ -39,8 +39,9 @@ class JsonText {
   ExprId Member(ExprId key, ExprId value) { return to_.Sequence({key, Colon(), value}); }
   // `item` min .. max times with commas between.
   ExprId List(ExprId item, uint32_t min, uint32_t max);
-  // Every string but these, as a key. They are decoded texts; what a key may spell by an escape while it could
-  // still become one of them is left out.
+  // Every string but these, as a key. They are decoded texts; what a key may spell by an escape while it
+  // could still become one of them is left out. Requires names of at most kMostNameBytes.
+  static constexpr size_t kMostNameBytes = 200;
   ExprId KeyExcept(std::vector<std::string> names);
 
   // A text as a JSON string, with its quotes.

@@ -25,8 +25,8 @@ TokenMasks::TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, siz
       matcher_(grammar),
       states_(&matcher_) {}
 
-// The top of a stack and the loops right below it. A loop that is far from its bounds is the same as any other
-// that is: no token has as many bytes.
+// The top of a stack and the loops right below it. A loop that is far from its bounds is the same as any
+// other that is: no token has as many bytes.
 std::vector<Frame> TokenMasks::LocalPart(std::span<const Frame> stack) const {
   size_t first = stack.size() - 1;
   while (first > 0 && grammar_->loop(stack[first - 1].state) != nullptr) --first;

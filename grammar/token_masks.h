@@ -2,8 +2,8 @@
 //
 // The mask of a state is the union over its stacks. For the top of a stack most tokens are decided without
 // what is below it: their bytes match, or do not, before the rule of the top ends. Such a LocalMask is made
-// once for each top. The few tokens that go beyond the end of the rule are tried on the whole stack. The masks
-// of whole states are kept, too.
+// once for each top. The few tokens that go beyond the end of the rule are tried on the whole stack. The
+// masks of whole states are kept, too.
 //
 // Threads: any; calls take turns. A mask stays valid as long as its pointer.
 //

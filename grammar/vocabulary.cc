@@ -38,7 +38,8 @@ Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end,
   std::vector<uint32_t> path = {0};  // nodes from the root on
   std::string_view previous;
   const auto leave = [&](size_t depth) {
-    for (; path.size() > depth + 1; path.pop_back()) nodes_[path.back()].end = static_cast<uint32_t>(nodes_.size());
+    for (; path.size() > depth + 1; path.pop_back())
+      nodes_[path.back()].end = static_cast<uint32_t>(nodes_.size());
   };
   for (uint32_t i = 0; i < tokens_.size(); ++i) {
     const std::string_view token = text(tokens_[i]);
@@ -65,9 +66,10 @@ std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std
 }
 
 size_t Vocabulary::bytes() const {
-  const size_t texts = std::accumulate(texts_.begin(), texts_.end(), size_t{0}, [](size_t sum, const auto& text) {
-    return sum + sizeof(text) + (text.size() > 15 ? text.capacity() + 1 : 0);
-  });
+  const size_t texts =
+      std::accumulate(texts_.begin(), texts_.end(), size_t{0}, [](size_t sum, const auto& text) {
+        return sum + sizeof(text) + (text.size() > 15 ? text.capacity() + 1 : 0);
+      });
   return texts + tokens_.size() * sizeof(TokenId) + nodes_.size() * sizeof(Node);
 }
 

@@ -38,6 +38,8 @@ class TokenDraw {
       : row_(row), params_(row.params), unchanged_(logits), loops_(*scratch.loops_), scratch_(scratch) {
     PREFIXD_CHECK(!logits.empty() && logits.size() <= scratch.vocab_)
         << logits.size() << " logits; memory is reserved for " << scratch.vocab_;
+    PREFIXD_CHECK(row.allowed.empty() || row.allowed.size() * 32 >= logits.size())
+        << row.allowed.size() << " words for " << logits.size() << " tokens";
   }
 
   TokenId Run() {
@@ -47,7 +49,7 @@ class TokenDraw {
       if (const TokenId allowed = FirstAllowed(); allowed >= 0) return allowed;
       SetLogits(false);
       FindBest();
-      if (largest_ == kLowest) return 0;
+      if (largest_ == kLowest) return std::max(FirstAllowed(), 0);
     }
     if (params_.temperature <= 0.0f || params_.top_k == 1) return best_;
     if (params_.top_k > 0 && KeepFewLikeliest()) {
@@ -82,22 +84,28 @@ class TokenDraw {
   void SetLogits(bool ban) {
     logits_ = unchanged_;
     const bool changes = ChangesLogits(row_.changes);
-    if (!changes && !ban) return;
+    bans_ = ban;
+    if (!changes && !ban && row_.allowed.empty()) return;
     const std::span<float> copy(scratch_.changed_, logits_.size());
     std::copy(logits_.begin(), logits_.end(), copy.begin());
     if (changes) AdjustLogits(row_.changes, copy);
-    if (ban) Mark(copy, kLowest);
+    Mark(copy, kLowest);
     logits_ = copy;
   }
 
-  // Sets the elements of the banned tokens.
+  // Sets the elements of the tokens that do not take part.
   void Mark(std::span<float> tokens, float value) const {
-    for (const TokenId id : row_.banned) {
+    for (size_t word = 0; word < row_.allowed.size() && word * 32 < tokens.size(); ++word) {
+      const size_t first = word * 32, end = std::min(first + 32, tokens.size());
+      for (size_t id = first; id < end; ++id)
+        tokens[id] = (row_.allowed[word] >> (id - first) & 1) != 0 ? tokens[id] : value;
+    }
+    for (const TokenId id : bans_ ? row_.banned : std::span<const TokenId>()) {
       if (id >= 0 && static_cast<size_t>(id) < tokens.size()) tokens[static_cast<size_t>(id)] = value;
     }
   }
 
-  // Returns the lowest id that is not banned, or -1 if all are. Overwrites the copy of the logits.
+  // Returns the lowest id that takes part, or -1 if none does. Overwrites the copy of the logits.
   TokenId FirstAllowed() {
     const std::span<float> tokens(scratch_.changed_, logits_.size());
     std::fill(tokens.begin(), tokens.end(), 0.0f);
@@ -406,6 +414,7 @@ class TokenDraw {
   const SampleLoops& loops_;
   DrawScratch& scratch_;
   alignas(64) std::array<float, kSampleBlock> weights_;
+  bool bans_ = false;        // whether the bans of the row count
   float largest_ = kLowest;  // logit
   TokenId best_ = -1;
   std::span<Candidate> kept_;  // by ascending id; those that do not pass cut_ do not count

@@ -5,7 +5,8 @@
 // Definition. x[i] is the logit of token i; a NaN counts as -inf, and -0 equals +0. All arithmetic is IEEE,
 // rounded to nearest even, without contraction to fused operations.
 //
-//   1. Banned tokens do not take part. If every token is banned, the ban is ignored.
+//   1. Tokens that are not allowed do not take part. Banned tokens do not, either; if no token is left, the
+//      ban is ignored.
 //   2. `best` is the token with the largest logit m; of equals the one with the lowest id. With temperature
 //      <= 0 or top_k 1 it is drawn.
 //   3. The weight of a token is w[i] = WeightOf((x[i] - m) / temperature), in f32; that of `best` is 1.
@@ -72,6 +73,9 @@ struct SampleRow {
   DrawParams params;
   LogitChanges changes;
   std::span<const TokenId> banned;  // ids outside the vocabulary are ignored
+  // Bit i % 32 of word i / 32: whether token i is allowed. Empty: every token is. Otherwise it has a bit for
+  // each token of the vocabulary, and some token is allowed.
+  std::span<const uint32_t> allowed;
   TokenId token = -1;               // the result
 };
 
@@ -109,7 +113,8 @@ class DrawScratch {
 };
 
 // Adjusts the logits of a row, in a copy, and draws its token. Requires vocab > 0, that the ids of
-// row->changes are in the vocabulary, and that the scratch has room for the vocabulary.
+// row->changes are in the vocabulary, what SampleRow says of `allowed`, and that the scratch has room for the
+// vocabulary.
 void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch);
 
 // Draws a token from logits, [vocab], as they are. Requires that they are not empty and that the scratch has

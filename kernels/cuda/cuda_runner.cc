@@ -274,6 +274,7 @@ void CudaRunner::AddArrays(const StepInput& input, Step* step) {
                   .bias = page.Add(std::span<const LogitBias>(draws.bias)),
                   .counts = page.Add(std::span<const TokenCount>(draws.counts)),
                   .banned = page.Add(std::span<const int32_t>(draws.banned)),
+                  .allowed = page.Add(std::span<const uint32_t>(draws.allowed)),
                   .specs_count = static_cast<int>(draws.specs.size()),
                   .vocab = plan_.shape.vocab,
                   .drawn = step->drawn};

@@ -112,6 +112,13 @@ PREFIXD_DEVICE void PenalizeAll(const DrawParamsTable& p, const DrawView& view) 
   if (is_counted == 0 && device::ThreadIndex() == 0) Penalize(view, drawn, 1);
 }
 
+// Whether the mask of the row has the token.
+PREFIXD_DEVICE bool IsAllowed(const DrawParamsTable& p, const DrawView& view, int id) {
+  if (view.spec.first_allowed < 0) return true;
+  const auto word = device::LoadGlobal<uint32_t>(p.allowed + view.spec.first_allowed + id / 32);
+  return (word >> (id % 32) & 1) != 0;
+}
+
 PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool ban) {
   const DrawSpec& spec = view.spec;
   device::SyncThreads();
@@ -125,8 +132,10 @@ PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool 
   device::SyncThreads();
   PenalizeAll(p, view);
   device::SyncThreads();
-  ForIds(view.vocab,
-         [&](int id) { device::StoreGlobal(view.changed + id, NotNan(LoadF32(view.changed + id))); });
+  ForIds(view.vocab, [&](int id) {
+    const float logit = NotNan(LoadF32(view.changed + id));
+    device::StoreGlobal(view.changed + id, IsAllowed(p, view, id) ? logit : LowestLogit());
+  });
   device::SyncThreads();
   for (int i = device::ThreadIndex(); ban && i < spec.banned; i += kDrawThreads)
     device::StoreGlobal(view.changed + device::LoadGlobal<int32_t>(p.banned + spec.first_banned + i),
@@ -134,12 +143,13 @@ PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool 
   device::SyncThreads();
 }
 
-// The lowest id that is not banned; -1 if all are. Overwrites the changed logits.
-PREFIXD_DEVICE int FirstAllowed(const DrawParamsTable& p, const DrawView& view) {
+// The lowest id that takes part, with or without the bans; -1 if none does. Overwrites the changed logits.
+PREFIXD_DEVICE int FirstAllowed(const DrawParamsTable& p, const DrawView& view, bool ban) {
   device::SyncThreads();
-  ForIds(view.vocab, [&](int id) { device::StoreGlobal(view.changed + id, 0.0f); });
+  ForIds(view.vocab,
+         [&](int id) { device::StoreGlobal(view.changed + id, IsAllowed(p, view, id) ? 0.0f : 1.0f); });
   device::SyncThreads();
-  for (int i = device::ThreadIndex(); i < view.spec.banned; i += kDrawThreads)
+  for (int i = device::ThreadIndex(); ban && i < view.spec.banned; i += kDrawThreads)
     device::StoreGlobal(view.changed + device::LoadGlobal<int32_t>(p.banned + view.spec.first_banned + i),
                         1.0f);
   device::SyncThreads();
@@ -258,12 +268,10 @@ PREFIXD_DEVICE int DrawnToken(const DrawParamsTable& p, const DrawView& view) {
   uint64_t best = BestRank(view);
   const uint64_t nothing = static_cast<uint64_t>(sampling::KeyOf(LowestLogit())) << 32 | 0xFFFFFFFFu;
   if (best <= nothing) {
-    if (view.spec.banned > 0) {
-      if (const int allowed = FirstAllowed(p, view); allowed >= 0) return allowed;
-      Change(p, view, false);
-      best = BestRank(view);
-    }
-    if (best <= nothing) return 0;
+    if (const int allowed = FirstAllowed(p, view, true); allowed >= 0) return allowed;
+    Change(p, view, false);
+    best = BestRank(view);
+    if (best <= nothing) return FirstAllowed(p, view, false);
   }
   const int id = IdOf(best);
   if (view.spec.temperature <= 0.0f || view.spec.top_k == 1) return id;

@@ -27,6 +27,7 @@ DrawSpec SpecOf(const LogitRow& row, int index) {
   spec.logprobs = row.logprobs;
   spec.repetition_penalty = 1.0f;
   spec.uncounted = -1;
+  spec.first_allowed = -1;
   return spec;
 }
 
@@ -53,6 +54,10 @@ void AddChanges(const LogitRow& from, int vocab, DrawSpec* spec, DrawPlan* plan)
   spec->first_banned = static_cast<int32_t>(plan->banned.size());
   std::ranges::copy_if(row.banned, std::back_inserter(plan->banned), in_vocabulary);
   spec->banned = static_cast<int32_t>(plan->banned.size()) - spec->first_banned;
+  if (row.allowed.empty()) return;
+  PREFIXD_CHECK(row.allowed.size() * 32 >= static_cast<size_t>(vocab)) << row.allowed.size() << " words";
+  spec->first_allowed = static_cast<int32_t>(plan->allowed.size());
+  plan->allowed.insert(plan->allowed.end(), row.allowed.begin(), row.allowed.end());
 }
 
 }  // namespace
@@ -62,6 +67,7 @@ Status PlanDraws(std::span<const LogitRow> rows, int vocab, DrawPlan* plan) try 
   plan->bias.clear();
   plan->counts.clear();
   plan->banned.clear();
+  plan->allowed.clear();
   plan->top = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     DrawSpec spec = SpecOf(rows[i], static_cast<int>(i));

@@ -18,6 +18,7 @@ struct DrawPlan {
   std::vector<LogitBias> bias;
   std::vector<TokenCount> counts;
   std::vector<int32_t> banned;
+  std::vector<uint32_t> allowed;
   int32_t top = 0;  // entries of the log probabilities of all rows
 };
 

@@ -155,6 +155,7 @@ struct DrawSpec {
   int32_t first_bias, biases;    // in DrawParamsTable::bias
   int32_t first_count, counts;   // in DrawParamsTable::counts
   int32_t first_banned, banned;  // in DrawParamsTable::banned
+  int32_t first_allowed;         // in DrawParamsTable::allowed; -1: every token is allowed
   int32_t logprobs;              // as LogitRow::logprobs
   int32_t first_result;          // of its log probabilities
   // >= 0: the token of DrawParamsTable::drawn[uncounted] counts as one more of the answer.
@@ -168,8 +169,9 @@ struct DrawParamsTable {
   const LogitBias* bias;
   const TokenCount* counts;
   const int32_t* banned;
-  DrawResult* results;  // [specs]
-  int32_t* top_tokens;  // from first_result, `logprobs` of them
+  const uint32_t* allowed;  // as SampleRow::allowed
+  DrawResult* results;      // [specs]
+  int32_t* top_tokens;      // from first_result, `logprobs` of them
   float* top_logits;
   int specs_count, vocab;
   const DrawResult* drawn = nullptr;  // by the step before; for `uncounted`

@@ -6,6 +6,7 @@
 
 #include "base/prng.h"
 #include "engine/request.h"
+#include "tests/support/tiny_constraint.h"
 
 namespace prefixd {
 
@@ -26,6 +27,8 @@ inline Request RandomRequest(Prng& prng, std::vector<TokenId> prompt) {
   if (prng.Chance(0.3)) sampling.stop_token_ids = {static_cast<TokenId>(prng.Below(64))};
   if (prng.Chance(0.3)) sampling.logprobs = static_cast<int>(prng.Below(prng.Chance(0.2) ? 64 : 4));
   sampling.ignore_eos = prng.Chance(0.3);
+  if (prng.Chance(0.15))
+    request.constraint = testing_support::TinyConstraint(prng.Below(testing_support::kTinyConstraints));
   return request;
 }
 

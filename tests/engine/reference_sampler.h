@@ -21,6 +21,7 @@ struct SamplerCase {
   SamplingParams params;
   std::vector<TokenId> prompt, answer;  // so far
   std::vector<TokenId> banned;
+  std::vector<uint32_t> allowed;  // as SampleRow::allowed
   std::vector<float> logits;
 
   int position() const { return static_cast<int>(prompt.size() + answer.size()); }
@@ -54,14 +55,16 @@ struct ReferenceToken {
   float weight;
 };
 
-// Whether a token may be drawn as far as the bans go.
+// Whether a token may be drawn as far as the mask and the bans go.
 inline std::vector<bool> ReferenceAllowed(const SamplerCase& c) {
-  std::vector<bool> allowed(c.logits.size(), true);
+  std::vector<bool> masked(c.logits.size(), true);
+  for (size_t id = 0; id < masked.size() && !c.allowed.empty(); ++id)
+    masked[id] = (c.allowed[id / 32] >> (id % 32) & 1) != 0;
+  std::vector<bool> allowed = masked;
   for (const TokenId id : c.banned) {
     if (id >= 0 && static_cast<size_t>(id) < allowed.size()) allowed[static_cast<size_t>(id)] = false;
   }
-  if (std::count(allowed.begin(), allowed.end(), true) == 0) allowed.assign(allowed.size(), true);
-  return allowed;
+  return std::count(allowed.begin(), allowed.end(), true) == 0 ? masked : allowed;
 }
 
 // All tokens that may be drawn, likeliest first.

@@ -36,17 +36,18 @@ TokenCounts CountsOf(const SamplerCase& c) {
 }
 
 TokenId SampleToken(const SamplingParams& params, const TokenCounts& counts, int position,
-                    std::span<const float> logits, std::span<const TokenId> banned) {
+                    std::span<const float> logits, std::span<const TokenId> banned,
+                    std::span<const uint32_t> allowed = {}) {
   DrawScratch scratch;
   EXPECT_TRUE(scratch.Reserve(static_cast<int>(logits.size())).ok());
-  SampleRow row = SampleRowOf(params, counts, position, banned);
+  SampleRow row = SampleRowOf(params, counts, position, banned, allowed);
   row.logits = logits.data();
   DrawRow(row, static_cast<int>(logits.size()), scratch);
   return row.token;
 }
 
 TokenId Draw(const SamplerCase& c) {
-  return SampleToken(c.params, CountsOf(c), c.position(), c.logits, c.banned);
+  return SampleToken(c.params, CountsOf(c), c.position(), c.logits, c.banned, c.allowed);
 }
 
 TEST(Sampler, GreedyTakesTheLargestAndTheLowerIdOnTies) {
@@ -169,6 +170,13 @@ SamplerCase RandomCase(Prng& prng) {
       std::iota(c.banned.begin(), c.banned.end(), 0);
     }
   }
+  if (prng.Chance(0.3)) {
+    c.allowed.assign((vocab + 31) / 32, 0);
+    const double share = OneOf(prng, {0.0, 0.05, 0.5, 0.95});
+    for (size_t id = 0; id < vocab; ++id) c.allowed[id / 32] |= uint32_t{prng.Chance(share)} << (id % 32);
+    const size_t one = prng.Below(vocab);
+    c.allowed[one / 32] |= 1u << (one % 32);
+  }
   return c;
 }
 
@@ -178,7 +186,7 @@ std::string Describe(const SamplerCase& c) {
   out << "vocab " << c.logits.size() << " temperature " << p.temperature << " top_k " << p.top_k << " top_p "
       << p.top_p << " min_p " << p.min_p << " repetition " << p.repetition_penalty << " presence "
       << p.presence_penalty << " frequency " << p.frequency_penalty << " biases " << p.logit_bias.size()
-      << " banned " << c.banned.size();
+      << " banned " << c.banned.size() << " mask of " << c.allowed.size();
   return out.str();
 }
 

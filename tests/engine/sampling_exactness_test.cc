@@ -1,10 +1,11 @@
-// The law of exactness over the sampling options: tokens, log probabilities and those of the prompt are the
-// same bits alone, without a cache and in one chunk, as in company, with a cache, in any chunks, with
-// preemptions and whatever a request may read.
+// The law of exactness over the sampling options and constraints: tokens, log probabilities and those of
+// the prompt are the same bits alone, without a cache and in one chunk, as in company, with a cache, in any
+// chunks, with preemptions and whatever a request may read.
 #include <gtest/gtest.h>
 
 #include "tests/engine/exactness_law.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tiny_constraint.h"
 #include "tests/support/tiny_model.h"
 
 namespace prefixd {
@@ -42,13 +43,24 @@ void RandomSampling(Prng& prng, SamplingParams* sampling) {
 
 Workload MakeRequests(uint64_t seed, int count) {
   Workload workload = exactness::MakeWorkload(seed, count, 75, kVocab);
-  Prng prng(seed);
+  Prng prng(seed), constrain(seed + 100);
   for (Request& request : workload.requests) {
     request.sampling = {};
     RandomSampling(prng, &request.sampling);
     request.read_cache = prng.Chance(0.8);
+    if (constrain.Chance(0.2))
+      request.constraint =
+          testing_support::TinyConstraint(constrain.Below(testing_support::kTinyConstraints));
   }
   return workload;
+}
+
+// Whether a request with a constraint got the beginning of a text that matches, or all of one where it
+// ended by itself.
+bool Matches(const Request& request, const testing_support::Recorder& heard) {
+  grammar::ConstraintState state(request.constraint);
+  for (const GeneratedToken& token : heard.tokens) state.Append(token.token);
+  return heard.finish == FinishReason::kStop && state.ended() ? state.accepts() : !state.state().dead();
 }
 
 Outcome Serve(const std::filesystem::path& folder, std::string_view backend, int threads,
@@ -63,11 +75,16 @@ TEST(SamplingExactness, HoldsInEveryCompany) {
   const testing_support::TempDir folder;
   testing_support::WriteTinyModel(folder.path(), 5);
   Coverage coverage;
-  uint64_t bypassed = 0;
+  uint64_t bypassed = 0, constrained = 0;
   Prng prng(77);
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const Workload workload = MakeRequests(seed, 40);
     const Outcome alone = Serve(folder.path(), "ref", 1, workload, exactness::Alone(kMost, DType::kF32));
+    for (size_t i = 0; i < workload.requests.size(); ++i) {
+      if (workload.requests[i].constraint == nullptr) continue;
+      EXPECT_TRUE(Matches(workload.requests[i], *alone.heard[i])) << i;
+      constrained += alone.heard[i]->tokens.size();
+    }
     for (const std::string& backend : testing_support::RunnableBackends()) {
       for (const int prompt_logit_rows : {1, 5, 64}) {
         exactness::Setup setup = exactness::RandomSetup(prng, kMost, DType::kF32);
@@ -86,6 +103,7 @@ TEST(SamplingExactness, HoldsInEveryCompany) {
   EXPECT_GT(coverage.hits, 0u);
   EXPECT_GT(coverage.shared, 0u);
   EXPECT_GT(bypassed, 0u);
+  EXPECT_GT(constrained, 50u);
 }
 
 }  // namespace

@@ -68,7 +68,8 @@ ExprId RandomExpr(Prng& prng, Expressions& to, int depth) {
     }
     default: {
       const auto min = static_cast<uint32_t>(prng.Below(90));
-      return to.Repeat(part(), min, prng.Chance(0.3) ? kUnbounded : min + static_cast<uint32_t>(prng.Below(90)));
+      return to.Repeat(part(), min,
+                       prng.Chance(0.3) ? kUnbounded : min + static_cast<uint32_t>(prng.Below(90)));
     }
   }
 }

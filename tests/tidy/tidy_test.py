@@ -23,12 +23,13 @@ EDGES = {
     "text/jinja": ("base",),
     "text/tokenizer": ("base",),
     "text": ("base",),
+    "grammar": ("base", "text"),
     "model": ("base", "hashing", "kernels"),
-    "engine": ("base", "hashing", "cache", "kernels", "model", "text"),
+    "engine": ("base", "hashing", "cache", "grammar", "kernels", "model", "text"),
     "daemon/http": ("base", "daemon/limit_table.h"),
-    "daemon/api": ("base", "text", "engine", "cache", "daemon/http", "daemon/limit_table.h",
+    "daemon/api": ("base", "text", "grammar", "engine", "cache", "daemon/http", "daemon/limit_table.h",
                    "daemon/server_state.h"),
-    "daemon": ("base", "hashing", "text", "storage", "kernels", "model", "cache", "engine"),
+    "daemon": ("base", "hashing", "text", "grammar", "storage", "kernels", "model", "cache", "engine"),
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.
 THIRD_PARTY = {
@@ -42,7 +43,7 @@ THIRD_PARTY = {
     "utf8proc.h": r"text/(tokenizer|jinja)/\w+\.cc",
     "boost/": r"daemon/.*",
     "boost/context": r"tests/support/cuda_emulation/.*",
-    "boost/json": r"(base|text|model|engine|daemon|bench|tests)/.*",
+    "boost/json": r"(base|text|grammar|model|engine|daemon|bench|tests)/.*",
     "boost/asio": r"daemon/http/\w+\.(cc|h)",
     "boost/beast": r"daemon/http/session\w*\.(cc|h)",
     "prometheus/": r"daemon/metrics\.cc",

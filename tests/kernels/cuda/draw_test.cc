@@ -25,6 +25,7 @@ struct RowData {
   std::vector<LogitBias> bias;
   std::vector<TokenCount> counts;
   std::vector<TokenId> banned;
+  std::vector<uint32_t> allowed;
 };
 
 class CudaDraw : public testing::Test {
@@ -91,6 +92,7 @@ class CudaDraw : public testing::Test {
     const DeviceArray<LogitBias> bias(device, plan.bias);
     const DeviceArray<TokenCount> counts(device, plan.counts);
     const DeviceArray<int32_t> banned(device, plan.banned);
+    const DeviceArray<uint32_t> allowed(device, plan.allowed);
     const DeviceArray<cuda::DrawResult> results(device, rows.size());
     const auto top = static_cast<size_t>(plan.top);
     const DeviceArray<int32_t> top_tokens(device, top);
@@ -98,10 +100,19 @@ class CudaDraw : public testing::Test {
     std::vector<cuda::DrawResult> before;
     for (const TokenId token : drawn) before.push_back({.token = token});
     const DeviceArray<cuda::DrawResult> of_before(device, before);
-    const cuda::DrawParamsTable params{
-        specs.data(),  of_logits.data(), changed.data(),    bias.data(),       counts.data(),
-        banned.data(), results.data(),   top_tokens.data(), top_logits.data(), static_cast<int>(rows.size()),
-        vocab,         of_before.data()};
+    const cuda::DrawParamsTable params{specs.data(),
+                                       of_logits.data(),
+                                       changed.data(),
+                                       bias.data(),
+                                       counts.data(),
+                                       banned.data(),
+                                       allowed.data(),
+                                       results.data(),
+                                       top_tokens.data(),
+                                       top_logits.data(),
+                                       static_cast<int>(rows.size()),
+                                       vocab,
+                                       of_before.data()};
     ASSERT_TRUE(device->Launch(cuda::Stream::kCompute, cuda::LaunchOf(params)).ok());
     cuda_test::Wait(*device);
     ASSERT_TRUE(TakeDraws(plan, results.Get(), top_tokens.Get(), top_logits.Get(), rows).ok());
@@ -140,6 +151,12 @@ void FillData(Prng& prng, int vocab, RowData* data) {
   for (TokenId id = 0; id < vocab && data->counts.size() < 40; ++id)
     if (prng.Chance(0.2)) data->counts.push_back({id, static_cast<int>(prng.Below(4))});
   for (uint64_t i = prng.Below(5); i > 0; --i) data->banned.push_back(prng.Chance(0.2) ? vocab + 7 : token());
+  data->allowed.assign(static_cast<size_t>(vocab + 31) / 32, 0);
+  const double share = prng.Chance(0.5) ? 0.02 : 0.7;
+  const auto allow = [&](TokenId id) { data->allowed[static_cast<size_t>(id) / 32] |= 1u << (id % 32); };
+  for (TokenId id = 0; id < vocab; ++id)
+    if (prng.Chance(share)) allow(id);
+  allow(token());
 }
 
 TEST_F(CudaDraw, TokensAreThoseOfTheCpu) {
@@ -163,6 +180,7 @@ TEST_F(CudaDraw, TokensAreThoseOfTheCpu) {
           if (prng.Chance(0.5)) rows[i].draw.changes.presence_penalty = -0.6f;
         }
         if (prng.Chance(0.5)) rows[i].draw.banned = data[i].banned;
+        if (prng.Chance(0.4)) rows[i].draw.allowed = data[i].allowed;
         if (prng.Chance(0.2)) rows[i].given = static_cast<TokenId>(prng.Below(static_cast<uint64_t>(vocab)));
         if (prng.Chance(0.6)) rows[i].logprobs = static_cast<int>(prng.Below(8));
       }
@@ -203,13 +221,19 @@ TEST_F(CudaDraw, TheTokenOfTheStepBeforeCounts) {
 
 TEST_F(CudaDraw, RowsWithoutAChoice) {
   const std::vector<TokenId> all = {0, 1, 2, 3}, few = {0, 2};
+  const std::vector<uint32_t> first_and_third = {5}, last = {8};
   for (const float value : {1.0f, -kInfinity, std::nanf(""), kInfinity}) {
-    const std::vector<float> logits(8, value);
-    std::vector<LogitRow> rows(2);
+    const std::vector<float> logits(20, value);
+    std::vector<LogitRow> rows(5);
     rows[0].draw.banned = all;
     rows[0].logprobs = 6;
     rows[1].draw.banned = few;
     rows[1].draw.params.temperature = 0;
+    rows[2].draw.banned = few;
+    rows[2].draw.allowed = first_and_third;  // no token is left
+    rows[3].draw.banned = few;
+    rows[3].draw.allowed = last;
+    rows[4].draw.allowed = last;
     Check(rows, logits, 4);
   }
 }

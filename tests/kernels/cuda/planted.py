@@ -108,6 +108,8 @@ BUGS = [
     ("draw_new_token", DRAWS, DRAW, "is_counted == 0 && device", "device"),
     ("draw_banned", DRAWS, DRAW, "ban && i < spec.banned", "ban && i + 1 < spec.banned"),
     ("draw_first_allowed", DRAWS, DRAW, "if (first == 0 && LoadF32", "if (LoadF32"),
+    ("draw_allowed", DRAWS, DRAW, "view.spec.first_allowed + id / 32", "id / 32"),
+    ("draw_allowed_bit", DRAWS, DRAW, "word >> (id % 32)", "word >> (id % 31)"),
     ("draw_digit", DRAWS, DRAW, "(digit % 3 + 1) * kDigits", "digit % 3 * kDigits"),
     ("draw_bucket", DRAWS, DRAW, "      wanted -= sum;\n", ""),
     ("draw_cut", DRAWS, DRAW, "RankOf(logit, id) < cut", "RankOf(logit, id) <= cut"),
