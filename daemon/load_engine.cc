@@ -6,6 +6,7 @@
 
 #include "base/usable_cpus.h"
 #include "daemon/limit_table.h"
+#include "daemon/load_report.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/tier_probe.h"
 #include "hashing/fingerprint.h"
@@ -14,8 +15,8 @@
 namespace prefixd {
 namespace {
 
-Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock,
-                          const LoadProgress& progress, ExitCode* code) {
+Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
+                          ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device,
@@ -24,7 +25,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
                          .chat_template = plan.chat_template,
                          .weights = plan.model.weights};
-  PREFIXD_ASSIGN_OR_RETURN(loaded.model, LoadModel(options.model, *loaded.backend, load, progress));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.model,
+                           LoadModel(options.model, *loaded.backend, load,
+                                     ReportLoad(LoadPart::kWeights, plan.model.weight_bytes, draws, clock)));
   const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
   EngineOptions engine{
       .context = limits.context,
@@ -47,7 +50,8 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .eos = loaded.model->eos,
       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
   Result<std::unique_ptr<Tiers>> tiers =
-      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock);
+      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock,
+                    ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock));
   if (!tiers.ok()) {
     *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
     return tiers.status();
@@ -65,9 +69,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
 
 }  // namespace
 
-Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
-                                const LoadProgress& progress, ExitCode* code) {
-  Result<LoadedEngine> loaded = Load(options, plan, clock, progress, code);
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
+                                ExitCode* code) {
+  Result<LoadedEngine> loaded = Load(options, plan, clock, draws, code);
   if (loaded.ok()) return loaded;
   // Neither is for good: a service manager may try again.
   if (loaded.status().code() == Code::kUnavailable) *code = kExitFailed;

@@ -22,9 +22,9 @@ struct LoadedEngine {
   std::unique_ptr<Engine> engine;
 };
 
-// On an error *code is the exit code to use. Memory that a device lacks is kResourceExhausted, with what each
-// part of the plan needs.
-Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock,
-                                const LoadProgress& progress, ExitCode* code);
+// `draws` as in load_report.h. On an error *code is the exit code to use. Memory that a device lacks is
+// kResourceExhausted, with what each part of the plan needs.
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
+                                ExitCode* code);
 
 }  // namespace prefixd

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "daemon/limit_table.h"
@@ -15,10 +16,21 @@ namespace {
 constexpr double kSeconds = 3;  // between two reports to the log and to the service manager
 constexpr std::chrono::seconds kTimeoutExtension{Limit("load-extension-seconds")};
 
+// Its log line, and its name in the status of the service.
+struct PartWords {
+  std::string_view line;
+  std::string_view name;
+};
+constexpr PartWords WordsOf(LoadPart part) {
+  if (part == LoadPart::kWeights) return {"loading weights", "weights"};
+  return {"pinning the memory of the host cache", "host cache"};
+}
+
 class LoadReport {
  public:
-  LoadReport(uint64_t bytes, bool draws, const Clock* clock)
-      : bytes_(bytes),
+  LoadReport(LoadPart part, uint64_t bytes, bool draws, const Clock* clock)
+      : words_(WordsOf(part)),
+        bytes_(bytes),
         draws_(draws),
         clock_(clock),
         begun_(clock->NowSeconds()),
@@ -32,11 +44,13 @@ class LoadReport {
     if (now - reported_ < kSeconds) return;
     reported_ = now;
     const int percent = static_cast<int>(share * 100);
-    if (!draws_) Log(LogLevel::kInfo, "loading weights", {{"percent", percent}, {"seconds", now - begun_}});
-    NotifyLoading("loading: weights " + std::to_string(percent) + " %", kTimeoutExtension);
+    if (!draws_) Log(LogLevel::kInfo, words_.line, {{"percent", percent}, {"seconds", now - begun_}});
+    NotifyLoading("loading: " + std::string(words_.name) + " " + std::to_string(percent) + " %",
+                  kTimeoutExtension);
   }
 
  private:
+  const PartWords words_;
   const uint64_t bytes_;
   const bool draws_;
   const Clock* const clock_;
@@ -47,8 +61,8 @@ class LoadReport {
 
 }  // namespace
 
-LoadProgress ReportLoad(uint64_t weight_bytes, bool draws, const Clock* clock) {
-  return [report = std::make_shared<LoadReport>(weight_bytes, draws, clock)](double share) {
+LoadProgress ReportLoad(LoadPart part, uint64_t bytes, bool draws, const Clock* clock) {
+  return [report = std::make_shared<LoadReport>(part, bytes, draws, clock)](double share) {
     report->Add(share);
   };
 }

@@ -1,4 +1,4 @@
-// Says how far the load of a model is: on a terminal as a progress bar, elsewhere as a log line every three
+// Says how far a part of the load is: on a terminal as a progress bar, elsewhere as a log line every three
 // seconds, and to the service manager, whose start timeout it extends.
 //
 // Threads: the one that loads.
@@ -11,8 +11,10 @@
 
 namespace prefixd {
 
-// `weight_bytes` is what the bar counts to. `draws`: with the bar, and without log lines; it is gone when the
-// weights are loaded, so that log lines follow it. `clock` must outlive the result.
-LoadProgress ReportLoad(uint64_t weight_bytes, bool draws, const Clock* clock);
+enum class LoadPart { kWeights, kHostCache };
+
+// `bytes` is what the bar counts to. `draws`: with the bar, and without log lines; it is gone when all of the
+// part is loaded, so that log lines follow it. `clock` must outlive the result. Call it when the part begins.
+LoadProgress ReportLoad(LoadPart part, uint64_t bytes, bool draws, const Clock* clock);
 
 }  // namespace prefixd

@@ -20,7 +20,6 @@
 #include "daemon/http/server.h"
 #include "daemon/limit_table.h"
 #include "daemon/load_engine.h"
-#include "daemon/load_report.h"
 #include "daemon/log_sink.h"
 #include "daemon/memory_limit.h"
 #include "daemon/metrics.h"
@@ -156,8 +155,7 @@ class ServerProcess {
     ExitCode code = kExitOk;
     const bool draws = options_.log_format == "text" && isatty(STDERR_FILENO) == 1;
     std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, draws, &code] {
-      return LoadEngine(options_, plan_, &clock_, ReportLoad(plan_.model.weight_bytes, draws, &clock_),
-                        &code);
+      return LoadEngine(options_, plan_, &clock_, draws, &code);
     });
     while (load.wait_for(kTick) != std::future_status::ready) {
       // The service manager watches a relaunched process as the one that was ready before.

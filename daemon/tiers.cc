@@ -20,7 +20,7 @@ constexpr size_t kQueuedJobs = 1024;
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
                                              const BlockKey& fingerprint, Backend* backend,
-                                             const Clock* clock) {
+                                             const Clock* clock, const MemoryProgress& progress) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
   tiers->codec_ = plan.disk.codec;
@@ -28,7 +28,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   tiers->fingerprint_ = fingerprint;
   tiers->clock_ = clock;
   if (plan.host_blocks > 0) {
-    PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateHostKv(layout, plan.host_blocks));
+    PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateHostKv(layout, plan.host_blocks, progress));
     Log(LogLevel::kInfo, "host cache",
         {{"size", FormatSize(plan.host_blocks * uint64_t{layout.BlockBytes()})},
          {"blocks", plan.host_blocks}});

@@ -17,12 +17,12 @@ namespace prefixd {
 
 class Tiers {
  public:
-  // `blocks` is the size of the device cache. `backend` and `clock` must outlive the result. kInvalidArgument
-  // and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no memory for the
-  // host tier.
+  // `blocks` is the size of the device cache. `backend` and `clock` must outlive the result. `progress` is
+  // that of Backend::AllocateHostKv. kInvalidArgument and kUnavailable: the directory of the disk cache
+  // cannot be used; kResourceExhausted: no memory for the host tier.
   static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
                                                const BlockKey& fingerprint, Backend* backend,
-                                               const Clock* clock);
+                                               const Clock* clock, const MemoryProgress& progress);
 
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();

@@ -68,6 +68,9 @@ struct StepMemory {
   size_t total() const { return activations + scratch; }
 };
 
+// Gets the share of some memory that is allocated, again and again, the last time 1.
+using MemoryProgress = std::function<void(double)>;
+
 // A device that has a memory of its own.
 struct DeviceInfo {
   std::string name;      // "NVIDIA H200"
@@ -131,8 +134,9 @@ class Backend {
   virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have
-  // before they are written is not defined.
-  virtual Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) = 0;
+  // before they are written is not defined. Where this takes long, it calls `progress`, which may be empty.
+  virtual Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
+                                                         const MemoryProgress& progress) = 0;
   // For pools of AllocateKv with this layout. Null: the host may use the memory of their blocks directly.
   virtual Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) = 0;
   // Copies host memory into `to` at byte `offset`. Requires offset + from.size() <= to.bytes().

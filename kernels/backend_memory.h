@@ -59,14 +59,14 @@ struct DummyMatrix {
   float largest = 0;  // > 0, finite
 };
 
-// KV memory for a fixed number of blocks.
+// KV memory for a fixed number of blocks. Those that kernels use lie one after another.
 class KvPool {
  public:
   virtual ~KvPool() = default;
   const KvLayout& layout() const { return layout_; }
   uint32_t blocks() const { return blocks_; }
   // Returns backend memory of one block, layout().BlockBytes() long. Requires id < blocks().
-  std::byte* block(BlockId id) const {
+  virtual std::byte* block(BlockId id) const {
     PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
     return base_ + static_cast<size_t>(id) * layout_.BlockBytes();
   }

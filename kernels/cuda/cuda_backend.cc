@@ -15,6 +15,7 @@
 #include "kernels/cuda/cuda_staging.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/numerics.h"
+#include "kernels/cuda/pinned_kv_pool.h"
 #include "kernels/cuda/product_library.h"
 
 namespace prefixd::cuda {
@@ -44,21 +45,6 @@ class CudaBuffer final : public Buffer {
 
  private:
   const DeviceMemory memory_;
-};
-
-// Host memory that copies use without a detour, not initialised. `ranges` has it.
-class PinnedKvPool final : public KvPool {
- public:
-  PinnedKvPool(KvLayout layout, uint32_t blocks, PinnedMemory memory, PinnedRanges* ranges)
-      : KvPool(layout, blocks), memory_(std::move(memory)), ranges_(ranges) {
-    base_ = memory_.data();
-    ranges_->Add({memory_.data(), memory_.bytes()});
-  }
-  ~PinnedKvPool() override { ranges_->Remove(memory_.data()); }
-
- private:
-  const PinnedMemory memory_;
-  PinnedRanges* const ranges_;
 };
 
 Status Finish(CudaRuntime* runtime, Stream stream) {
@@ -139,12 +125,9 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<KvPool>(std::make_unique<CudaKvPool>(runtime_, layout, blocks, std::move(memory)));
   }
 
-  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
-    CheckLayout(layout);
-    PREFIXD_ASSIGN_OR_RETURN(PinnedMemory memory,
-                             PinnedMemory::Allocate(runtime_, layout.BlockBytes() * blocks));
-    return std::unique_ptr<KvPool>(
-        std::make_unique<PinnedKvPool>(layout, blocks, std::move(memory), &host_pools_));
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
+                                                 const MemoryProgress& progress) override {
+    return PinnedKvPool::Create(runtime_, &host_pools_, layout, blocks, progress);
   }
   Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
     return CudaKvCopier::Create(runtime_, layout.BlockBytes(), &host_pools_);

@@ -36,7 +36,8 @@ class HostBackend final : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return prefixd::AllocateHostKv(layout, blocks);
   }
-  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
+                                                 const MemoryProgress&) override {
     return prefixd::AllocateHostKv(layout, blocks);
   }
   Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& /*layout*/) override {

@@ -31,20 +31,21 @@ constexpr int64_t kSecond = 1'000'000'000;
 
 // What a load of 10 seconds reports, in parts of a hundredth.
 struct Reported {
+  std::string message;             // of the lines
   std::vector<std::string> lines;  // "percent=30"
   std::string drawn;
 };
-Reported Load(bool draws) {
+Reported Load(bool draws, LoadPart part = LoadPart::kWeights) {
   Reported reported;
   SetLogSink([&](LogLevel, std::string_view message, std::initializer_list<LogField> fields) {
-    EXPECT_EQ(message, "loading weights");
+    reported.message = message;
     reported.lines.push_back(std::string(fields.begin()->key) + "=" + fields.begin()->value);
   });
   SetLogLevel(LogLevel::kInfo);
   ManualClock clock;
   ::testing::internal::CaptureStderr();
   {
-    const LoadProgress progress = ReportLoad(uint64_t{1} << 30, draws, &clock);
+    const LoadProgress progress = ReportLoad(part, uint64_t{1} << 30, draws, &clock);
     for (int part = 1; part <= 100; ++part) {
       clock.Advance(kSecond / 10);
       progress(part / 100.0);
@@ -57,8 +58,15 @@ Reported Load(bool draws) {
 
 TEST(LoadReport, IsALogLineEveryThreeSeconds) {
   const Reported reported = Load(false);
+  EXPECT_EQ(reported.message, "loading weights");
   EXPECT_THAT(reported.lines, ElementsAre("percent=30", "percent=60", "percent=90"));
   EXPECT_THAT(reported.drawn, IsEmpty());
+}
+
+TEST(LoadReport, NamesThePart) {
+  const Reported reported = Load(false, LoadPart::kHostCache);
+  EXPECT_EQ(reported.message, "pinning the memory of the host cache");
+  EXPECT_THAT(reported.lines, ElementsAre("percent=30", "percent=60", "percent=90"));
 }
 
 TEST(LoadReport, IsABarOnATerminalThatEndsWithTheLoad) {
@@ -121,7 +129,7 @@ TEST(LoadReport, ALogLineTakesThePlaceOfTheBar) {
   ManualClock clock;
   Terminal terminal;
   InstallLogSink("info", LogFormat::kText);
-  const LoadProgress progress = ReportLoad(uint64_t{1} << 30, true, &clock);
+  const LoadProgress progress = ReportLoad(LoadPart::kWeights, uint64_t{1} << 30, true, &clock);
   clock.Advance(kSecond);
   progress(0.5);
   Log(LogLevel::kInfo, "m");

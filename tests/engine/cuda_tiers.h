@@ -43,7 +43,8 @@ class CudaTiers {
   static Result<std::unique_ptr<CudaTiers>> Create(const Options& options, Backend* backend) {
     std::unique_ptr<CudaTiers> tiers(new CudaTiers(options));
     if (options.host_blocks > 0) {
-      PREFIXD_ASSIGN_OR_RETURN(tiers->host_, backend->AllocateHostKv(options.layout, options.host_blocks));
+      PREFIXD_ASSIGN_OR_RETURN(tiers->host_,
+                               backend->AllocateHostKv(options.layout, options.host_blocks, {}));
     }
     PREFIXD_ASSIGN_OR_RETURN(tiers->copier_, backend->CreateKvCopier(options.layout));
     return tiers;

@@ -35,8 +35,9 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return to_.AllocateKv(layout, blocks);
   }
-  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) override {
-    return to_.AllocateHostKv(layout, blocks);
+  Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
+                                                 const MemoryProgress& progress) override {
+    return to_.AllocateHostKv(layout, blocks, progress);
   }
   Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
     return to_.CreateKvCopier(layout);

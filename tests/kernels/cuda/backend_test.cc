@@ -14,8 +14,10 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_kv_copier.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/cuda_staging.h"
+#include "kernels/cuda/pinned_kv_pool.h"
 #include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
@@ -63,7 +65,7 @@ class CudaCopier : public testing::Test {
   EmulatedRuntime runtime_{{}};
   const std::unique_ptr<Backend> backend_ = cuda::CreateCudaBackend(&runtime_);
   const std::unique_ptr<KvPool> pool_ = *backend_->AllocateKv(kLayout, 12);
-  const std::unique_ptr<KvPool> host_ = *backend_->AllocateHostKv(kLayout, 3);
+  const std::unique_ptr<KvPool> host_ = *backend_->AllocateHostKv(kLayout, 3, {});
   const std::unique_ptr<KvCopier> copier_ = *backend_->CreateKvCopier(kLayout);
 };
 
@@ -202,6 +204,54 @@ TEST_F(CudaCopier, ThreadsUploadRowsOfOneMatrix) {
   ASSERT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
   EXPECT_EQ(std::memcmp(taken, numbers.data(), matrix->bytes()), 0);
   runtime_.FreePinned(taken);
+}
+
+// Each block and each copy of it lies in one piece: the emulation stops at a copy beyond its end.
+TEST(PinnedKvPool, HasPiecesOfWholeBlocks) {
+  EmulatedRuntime runtime({});
+  const auto backend = cuda::CreateCudaBackend(&runtime);
+  const auto device = *backend->AllocateKv(kLayout, 1);
+  cuda::PinnedRanges ranges;
+  const auto copier = *cuda::CudaKvCopier::Create(&runtime, kLayout.BlockBytes(), &ranges);
+  constexpr uint32_t kBlocks = 7;
+  for (const auto& [piece_bytes, pieces] :
+       {std::pair(size_t{1}, 7u), {3 * kLayout.BlockBytes() - 1, 4u}, {size_t{1} << 30, 1u}}) {
+    SCOPED_TRACE(pieces);
+    std::vector<double> shares;
+    const uint64_t before = runtime.memory_calls();
+    std::unique_ptr<KvPool> pool = *cuda::PinnedKvPool::Create(
+        &runtime, &ranges, kLayout, kBlocks, [&](double share) { shares.push_back(share); }, piece_bytes);
+    EXPECT_EQ(runtime.memory_calls() - before, pieces);
+    EXPECT_EQ(shares.size(), pieces);
+    EXPECT_TRUE(std::ranges::is_sorted(shares));
+    EXPECT_EQ(shares.back(), 1);
+    const auto of = [&](BlockId id) { return std::span(pool->block(id), kLayout.BlockBytes()); };
+    for (BlockId id = 0; id < kBlocks; ++id)
+      std::ranges::copy(Block(static_cast<int>(id) + 1), of(id).begin());
+    for (BlockId id = 0; id < kBlocks; ++id) {
+      ASSERT_TRUE(copier->Write(of(id), *device, 0).ok());
+      ASSERT_TRUE(copier->Read(*device, 0, of((id + 3) % kBlocks)).ok());
+      EXPECT_TRUE(std::ranges::equal(of((id + 3) % kBlocks), of(id))) << id;
+    }
+    EXPECT_DEATH((void)pool->block(kBlocks), "block 7 of 7");
+    const std::span<std::byte> last = of(kBlocks - 1);
+    EXPECT_TRUE(ranges.Has(last));
+    pool.reset();
+    EXPECT_FALSE(ranges.Has(last));
+  }
+}
+
+// Nothing of it leaks, for which the emulation looks.
+TEST(PinnedKvPool, SaysHowMuchTheSystemPinned) {
+  for (const Code code : {Code::kResourceExhausted, Code::kUnavailable}) {
+    EmulatedRuntime runtime({});
+    cuda::PinnedRanges ranges;
+    runtime.FailFrom(2, code);
+    const auto pool = cuda::PinnedKvPool::Create(&runtime, &ranges, kLayout, 8, {}, 2 * kLayout.BlockBytes());
+    EXPECT_EQ(pool.status().code(), code);
+    if (code == Code::kResourceExhausted)
+      EXPECT_EQ(pool.status().message(), "no memory (emulated), after 1.0 KiB of 2.0 KiB for the host cache");
+  }
 }
 
 TEST(CudaDummies, AreMadeOnTheDevice) {
