@@ -19,6 +19,8 @@ constexpr Preset kPresets[] = {
     {"tiny", "llama", "LlamaForCausalLM", 2, 64, 4, 2, 32, 96, 1024, 4096, 500000},
     {"llama-40m", "llama", "LlamaForCausalLM", 10, 512, 8, 2, 64, 2048, 4096, 32768, 500000},
     {"llama-135m", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 32000, 8192, 500000},
+    // llama-135m with the vocabulary of today's models: what a large one costs.
+    {"llama-135m-152k", "llama", "LlamaForCausalLM", 30, 576, 9, 3, 64, 1536, 152000, 8192, 500000},
     {"llama-1b", "llama", "LlamaForCausalLM", 16, 2048, 32, 8, 64, 8192, 32000, 32768, 500000},
     {.name = "llama-8b",
      .model_type = "llama",

@@ -448,8 +448,7 @@ std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId toke
   return std::nullopt;
 }
 
-// Removes the request, returns its blocks to the cache and reports the finish. No effect when it has
-// finished.
+// Unless the request has finished: removes it, returns its blocks to the cache and reports the finish.
 void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason) {
   const double begun = clock->NowSeconds();
   std::unique_ptr<Sequence> s = scheduler.Remove(id);
@@ -482,6 +481,7 @@ void Engine::Impl::Publish() {
   live_stats.prefill_tokens_per_second = unit > 0 ? 1 / unit : 0;
   for (const Tier tier : {Tier::kHost, Tier::kDisk})
     live_stats.tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
+  live_stats.draw_cpu_seconds = model->draw_cpu_seconds();
   live_stats.preemptions = scheduler.preemptions();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();

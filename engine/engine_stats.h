@@ -44,6 +44,7 @@ struct EngineStats {
   // Of the engine thread: taking ended transfers, starting spills, giving back blocks, and planning steps,
   // which decides about loads. 0 without lower tiers.
   double tier_seconds = 0;
+  double draw_cpu_seconds = 0;  // see ModelRunner::draw_cpu_seconds
   uint64_t steps_ahead = 0;     // launched while the step before was in flight
   uint64_t failed_steps = 0;    // of the backend
   int failed_steps_in_row = 0;  // since the last step that succeeded

@@ -15,7 +15,8 @@
 // two tokens of a sequence.
 //
 // Threads: one owner (the engine thread; before that, the thread that loads the model) calls every member,
-// except that any thread may call progress(), Done() and lost(), and UploadRows as it says.
+// except that any thread may call progress(), draw_cpu_seconds(), Done() and lost(), and UploadRows as it
+// says.
 //
 // Invariants
 //   1. An output row depends on the inputs of that row alone. It never depends on the number of rows,
@@ -98,6 +99,9 @@ class ModelRunner {
   // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
   // longer than a layer takes.
   virtual uint64_t progress() const = 0;
+  // CPU time of the process while the steps so far computed the results of their logit_rows from the logits.
+  // 0 where a device does that.
+  virtual double draw_cpu_seconds() const { return 0; }
 };
 
 class Backend {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -131,6 +132,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
   for (int i = 0; i < impl->context->options.io_threads; ++i) {
     impl->threads.emplace_back([&io = impl->io] { io.run(); });
+    pthread_setname_np(impl->threads.back().native_handle(), "prefixd-io");
   }
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }

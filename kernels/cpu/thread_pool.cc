@@ -1,5 +1,7 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <pthread.h>
+
 #include "base/check.h"
 
 namespace prefixd {
@@ -19,6 +21,7 @@ ThreadPool::ThreadPool(int threads) {
   PREFIXD_CHECK(threads > 0) << threads;
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+    pthread_setname_np(workers_.back().native_handle(), "prefixd-compute");
   }
 }
 

@@ -1,5 +1,7 @@
 #include "kernels/host/host_runner.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -26,6 +28,13 @@ size_t Bytes(const std::array<size_t, n>& widths, int rows) {
   size_t floats = 0;
   for (const size_t width : widths) floats += width;
   return floats * static_cast<size_t>(rows) * sizeof(float);
+}
+
+// Of all threads of the process: those that draw, and what runs beside them.
+double CpuSeconds() {
+  timespec time{};
+  PREFIXD_CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 }  // namespace
@@ -130,6 +139,13 @@ void HostRunner::FeedForward(const LayerWeights& layer, const float* attention, 
   Advance();
 }
 
+Status HostRunner::Draw(std::span<LogitRow> rows) {
+  const double begun = CpuSeconds();
+  Status status = ops_.ReadRows(rows, logits_, plan_.shape.vocab);
+  draw_cpu_seconds_.store(draw_cpu_seconds() + CpuSeconds() - begun, std::memory_order_relaxed);
+  return status;
+}
+
 Status HostRunner::Compute(const StepInput& input) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
@@ -154,7 +170,7 @@ Status HostRunner::Compute(const StepInput& input) {
   ops_.RmsNorm(last_x_, weights.final_norm, s.rms_eps, kept, s.hidden, normed_);
   ops_.Gemm(weights.head ? *weights.head : *weights.embedding, normed_, kept, logits_, GemmOutput::kStore);
   Advance();
-  PREFIXD_RETURN_IF_ERROR(ops_.ReadRows(input.logit_rows, logits_, s.vocab));
+  PREFIXD_RETURN_IF_ERROR(Draw(input.logit_rows));
   Advance();
   if (input.logits != nullptr)
     std::copy_n(logits_, static_cast<size_t>(kept) * static_cast<size_t>(s.vocab), input.logits);

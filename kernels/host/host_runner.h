@@ -32,6 +32,7 @@ class HostRunner final : public ModelRunner {
   bool Done() const override { return thread_.Done(); }
   Status Collect() override { return thread_.Wait(); }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
+  double draw_cpu_seconds() const override { return draw_cpu_seconds_.load(std::memory_order_relaxed); }
 
  private:
   HostRunner(Operations* operations, ModelPlan plan, const StepLimits& limits)
@@ -39,6 +40,7 @@ class HostRunner final : public ModelRunner {
   Status AllocateActivations();
   void CheckStep(const StepInput& input) const;
   Status Compute(const StepInput& input);
+  Status Draw(std::span<LogitRow> rows);
   void Attend(int layer, int rows, KvPool& pool);
   void FeedForward(const LayerWeights& layer, const float* attention, int rows, float* x);
   void Advance() { progress_.fetch_add(1, std::memory_order_relaxed); }
@@ -62,7 +64,8 @@ class HostRunner final : public ModelRunner {
   float* logits_ = nullptr;          // [vocab]
 
   std::atomic<uint64_t> progress_{0};
-  StepThread thread_;  // destroyed first: its work uses all of the above
+  std::atomic<double> draw_cpu_seconds_{0};  // written by the thread of the runner
+  StepThread thread_;                        // destroyed first: its work uses all of the above
 };
 
 }  // namespace prefixd

@@ -1,12 +1,16 @@
 #include "kernels/host/step_thread.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 #include "base/check.h"
 
 namespace prefixd {
 
-StepThread::StepThread() : thread_([this] { Run(); }) {}
+StepThread::StepThread() : thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "prefixd-step");
+}
 
 StepThread::~StepThread() {
   {

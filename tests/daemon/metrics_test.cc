@@ -113,7 +113,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
         "prefixd_store_queue_seconds_count", "prefixd_recomputed_tokens_total", "prefixd_failed_steps_total",
         "prefixd_step_seconds_count", "prefixd_prefill_tokens_per_second", "prefixd_ready",
         "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
-        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total"}) {
+        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total",
+        "prefixd_draw_cpu_seconds_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -213,6 +214,7 @@ TEST(Metrics, TransfersAreCountedByTheirEnd) {
   engine.transfers.load_seconds.counts[3] = 5;
   engine.transfers.store_queue_seconds.counts[3] = 6;
   engine.tier_seconds = 0.5;
+  engine.draw_cpu_seconds = 0.25;
   snapshot.disk.store.pending_bytes = 45;
   snapshot.disk.store.rewritten_bytes = 46;
   snapshot.disk.store.lost_records = 30;
@@ -223,6 +225,7 @@ TEST(Metrics, TransfersAreCountedByTheirEnd) {
   expect("prefixd_spill_pending_bytes", 345);
   expect("prefixd_disk_rewritten_bytes_total", 46);
   expect("prefixd_tier_engine_seconds_total", 0.5);
+  expect("prefixd_draw_cpu_seconds_total", 0.25);
   expect("prefixd_tier_loads_total{result=\"ok\"}", 1);
   expect("prefixd_tier_loads_total{result=\"corrupt\"}", 4);
   expect("prefixd_tier_spills_total{result=\"failed\"}", 6);

@@ -73,6 +73,7 @@ class ForwardingRunner : public ModelRunner {
   bool Done() const override { return to_.Done(); }
   Status Collect() override { return to_.Collect(); }
   uint64_t progress() const override { return to_.progress(); }
+  double draw_cpu_seconds() const override { return to_.draw_cpu_seconds(); }
 
  private:
   ModelRunner& to_;
