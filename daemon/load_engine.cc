@@ -49,6 +49,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .load_policy = plan.tiers.load_policy,
       .eos = loaded.model->eos,
       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
   Result<std::unique_ptr<Tiers>> tiers =
       Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock,
                     ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock));
