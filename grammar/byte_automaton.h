@@ -3,7 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <map>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct ByteEdge {
   uint8_t low, high;  // both included
   uint32_t to;
 };
+
+// Adds the next byte to ascending edges, which join where their states are equal.
+void AddByte(uint8_t byte, uint32_t to, std::vector<ByteEdge>* edges);
 
 struct ByteAutomaton {
   struct State {
@@ -34,18 +38,32 @@ ByteAutomaton Trimmed(const ByteAutomaton& from);
 // The texts that are in both. kResourceExhausted: more than `most_states` states.
 Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& b, size_t most_states);
 
-// The texts of valid UTF-8 in `from` with min .. max code points (max kUnbounded: any number).
-// kResourceExhausted: more than `most_states` states.
+// The texts of `from` with min .. max characters, as Characters writes them between the quotes of a JSON
+// string: an escape is one character. kResourceExhausted: more than `most_states` states.
 Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32_t max, size_t most_states);
 
-// The texts of `from` as they are written between the quotes of a JSON string: '"', '\' and control
-// characters are escaped, everything else stands for itself.
-ByteAutomaton JsonEscaped(const ByteAutomaton& from);
-
-// Makes an automaton from a function: `next(state, byte)` is the state after a byte, or below 0 where no
-// text goes on, and `is_final(state)` whether a text may end. States are numbers from 0, the start, to
-// `states` - 1.
-ByteAutomaton FromTable(int states, const std::function<int(int, uint8_t)>& next,
-                        const std::function<bool(int)>& is_final);
+// Makes an automaton from what a program remembers of the bytes so far. `State` is ordered and begins with
+// State(); `next(state, byte)` is the state after a byte, or nothing where no text goes on; `is_final(state)`
+// says whether a text may end. kResourceExhausted: more than `most_states` states.
+template <typename State, typename Next, typename IsFinal>
+Result<ByteAutomaton> Explore(const Next& next, const IsFinal& is_final, size_t most_states) {
+  std::map<State, uint32_t> ids = {{State(), 0}};
+  std::vector<State> states = {State()};
+  ByteAutomaton to;
+  for (size_t i = 0; i < states.size(); ++i) {
+    const State from = states[i];
+    ByteAutomaton::State& state = to.states.emplace_back();
+    state.is_final = is_final(from);
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      const std::optional<State> after = next(from, static_cast<uint8_t>(byte));
+      if (!after) continue;
+      const auto [at, is_new] = ids.try_emplace(*after, static_cast<uint32_t>(states.size()));
+      if (is_new) states.push_back(*after);
+      AddByte(static_cast<uint8_t>(byte), at->second, &state.edges);
+    }
+    if (states.size() > most_states) return ResourceExhausted("it takes more states than a grammar may have");
+  }
+  return Trimmed(to);
+}
 
 }  // namespace prefixd::grammar

@@ -37,7 +37,7 @@ class Constraint {
   size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
 
  private:
-  static constexpr uint64_t kPreparedNodes = 20'000'000;
+  static constexpr uint64_t kPreparedNodes = 5'000'000;
 
   const Grammar grammar_;
   const std::shared_ptr<const Vocabulary> vocabulary_;

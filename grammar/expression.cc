@@ -85,6 +85,12 @@ ExprId Expressions::Repeat(ExprId of, uint32_t min, uint32_t max) {
   return Add({.kind = ExprKind::kRepeat, .min = min, .max = max, .of = {of}});
 }
 
+ExprId Expressions::Joined(ExprId separator, std::span<const ExprId> items, ExprId more) {
+  std::vector<ExprId> of = {separator, more};
+  of.insert(of.end(), items.begin(), items.end());
+  return Add({.kind = ExprKind::kJoined, .of = std::move(of)});
+}
+
 ExprId Expressions::Automaton(ByteAutomaton automaton) {
   automata_.push_back(std::move(automaton));
   return Add({.kind = ExprKind::kAutomaton, .index = static_cast<uint32_t>(automata_.size() - 1)});

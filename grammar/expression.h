@@ -29,14 +29,24 @@ struct CodePointRange {
 };
 inline constexpr uint32_t kLastCodePoint = 0x10FFFF;
 
-enum class ExprKind : uint8_t { kNothing, kText, kBytes, kSequence, kChoice, kRepeat, kRule, kAutomaton };
+enum class ExprKind : uint8_t {
+  kNothing,
+  kText,
+  kBytes,
+  kSequence,
+  kChoice,
+  kRepeat,
+  kJoined,
+  kRule,
+  kAutomaton
+};
 
 struct Expr {
   ExprKind kind = ExprKind::kNothing;
   uint8_t low = 0, high = 0;  // kBytes: one byte in this range
   uint32_t min = 0, max = 0;  // kRepeat
   uint32_t index = 0;         // kRule: RuleId; kText, kAutomaton: of the arena
-  std::vector<ExprId> of;     // kSequence, kChoice; one of kRepeat
+  std::vector<ExprId> of;     // kSequence, kChoice; one of kRepeat; separator, more and items of kJoined
 };
 
 class Expressions {
@@ -56,6 +66,10 @@ class Expressions {
   // From min to max times; kUnbounded: any number. Requires min <= max.
   ExprId Repeat(ExprId of, uint32_t min, uint32_t max);
   ExprId Optional(ExprId of) { return Repeat(of, 0, 1); }
+  // The items in their order, with a separator between those that are there: one made by Optional may be left
+  // out. Any number of `more` follow, which may be Nothing(). Takes linear space. Requires that the other
+  // items, and an item without its Optional, do not match the empty text.
+  ExprId Joined(ExprId separator, std::span<const ExprId> items, ExprId more);
   ExprId Rule(RuleId rule) { return Add({.kind = ExprKind::kRule, .index = rule}); }
   ExprId Automaton(ByteAutomaton automaton);
 

@@ -1,6 +1,7 @@
 #include "grammar/expression_facts.h"
 
 #include <algorithm>
+#include <span>
 
 namespace prefixd::grammar {
 namespace {
@@ -8,6 +9,11 @@ namespace {
 constexpr uint32_t kLargest = 1u << 30;
 // A repetition of at most that many states is written out.
 constexpr uint64_t kWrittenOut = 64;
+
+// The parts that make a node nullable.
+std::span<const ExprId> PartsThatCount(const Expr& expr) {
+  return std::span(expr.of).subspan(expr.kind == ExprKind::kJoined ? 2 : 0);
+}
 
 }  // namespace
 
@@ -29,8 +35,9 @@ void ExpressionFacts::FindNullable() {
   };
   for (ExprId id = 0; id < nodes; ++id) {
     const Expr& expr = from_.at(id);
-    for (const ExprId part : expr.of) users[part].push_back(id);
-    missing[id] = expr.of.size();
+    for (const ExprId part : PartsThatCount(expr)) users[part].push_back(id);
+    missing[id] = expr.of.size() - (expr.kind == ExprKind::kJoined ? 2 : 0);
+    if (expr.kind == ExprKind::kJoined && missing[id] == 0) add(id);
     if (expr.kind == ExprKind::kRule) calls[expr.index].push_back(id);
     if (expr.kind == ExprKind::kText && from_.text(expr).empty()) add(id);
     if (expr.kind == ExprKind::kSequence && expr.of.empty()) add(id);
@@ -44,7 +51,9 @@ void ExpressionFacts::FindNullable() {
     const ExprId id = found.back();
     found.pop_back();
     for (const ExprId user : users[id]) {
-      if (from_.at(user).kind != ExprKind::kSequence || --missing[user] == 0) add(user);
+      const ExprKind kind = from_.at(user).kind;
+      const bool needs_all = kind == ExprKind::kSequence || kind == ExprKind::kJoined;
+      if (!needs_all || --missing[user] == 0) add(user);
     }
     for (const RuleId rule : definitions[id])
       for (const ExprId call : calls[rule]) add(call);

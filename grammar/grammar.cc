@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/check.h"
 #include "grammar/expression_facts.h"
 #include "grammar/subsets.h"
 
@@ -30,9 +31,13 @@ class GrammarBuilder {
   std::string NameOf(const Entry& entry) const;
   Status BuildEntry(uint32_t entry);
   Status AddAutomaton(uint32_t entry, ExprId body);
-  uint32_t Lower(ExprId id, uint32_t from);
-  uint32_t LowerRepeat(ExprId id, uint32_t from);
-  uint32_t LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t from);
+  uint32_t Lower(ExprId id, uint32_t end);
+  uint32_t LowerNew(ExprId id, uint32_t end);
+  uint32_t LowerRepeat(ExprId id, uint32_t end);
+  uint32_t LowerJoined(const Expr& expr, uint32_t end);
+  uint32_t LowerAutomaton(const ByteAutomaton& automaton, uint32_t end);
+  uint32_t LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t end);
+  bool is_full() const { return nfa_states_ + nfa_.states.size() > limits_.nfa_states; }
   void Link();
   std::vector<bool> FindProductive() const;
   void DropUnproductive(const std::vector<bool>& productive);
@@ -45,7 +50,8 @@ class GrammarBuilder {
   size_t nfa_states_ = 0;  // of all rules so far
   std::vector<Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> entry_ids_;
-  Nfa nfa_;  // of the rule that is built
+  Nfa nfa_;                                         // of the rule that is built
+  std::unordered_map<uint64_t, uint32_t> lowered_;  // the start of an expression before a state
   Grammar to_;
 };
 
@@ -60,90 +66,115 @@ std::string GrammarBuilder::NameOf(const Entry& entry) const {
   return entry.kind == Entry::Kind::kRule ? "the rule '" + from_.name(entry.index) + "'" : "a repetition";
 }
 
-uint32_t GrammarBuilder::LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t from) {
-  const uint32_t entry = EntryOf(kind, index), to = nfa_.Add();
-  nfa_.states[from].calls.push_back({entry, to});
-  if (nullable) nfa_.states[from].empty.push_back(to);
-  return to;
+uint32_t GrammarBuilder::LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t end) {
+  const uint32_t entry = EntryOf(kind, index), start = nfa_.Add();
+  nfa_.states[start].calls.push_back({entry, end});
+  if (nullable) nfa_.states[start].empty.push_back(end);
+  return start;
 }
 
-uint32_t GrammarBuilder::LowerRepeat(ExprId id, uint32_t from) {
+uint32_t GrammarBuilder::LowerRepeat(ExprId id, uint32_t end) {
   const Expr& expr = from_.at(id);
   const ExprId part = expr.of[0];
-  uint32_t at = nfa_.AddAfter(from);
-  if (!facts_.IsWrittenOut(id)) {
-    at = LowerCall(Entry::Kind::kLoop, id, facts_.IsNullable(id), at);
-  } else {
-    for (uint32_t i = 0; i < expr.min; ++i) at = Lower(part, at);
-  }
+  const bool is_counted = limits_.count_repeats && !facts_.IsWrittenOut(id);
   if (expr.max == kUnbounded) {
-    const uint32_t loop = nfa_.AddAfter(at);
-    nfa_.states[Lower(part, loop)].empty.push_back(loop);
-    return nfa_.AddAfter(loop);
+    const uint32_t loop = nfa_.Before({end});
+    const uint32_t start = Lower(part, loop);
+    nfa_.states[loop].empty.push_back(start);
+    end = loop;
   }
-  if (!facts_.IsWrittenOut(id)) return at;
-  const uint32_t end = nfa_.Add();
-  for (uint32_t i = expr.min; i < expr.max; ++i) {
-    nfa_.states[at].empty.push_back(end);
-    at = Lower(part, nfa_.AddAfter(at));
+  if (is_counted) return LowerCall(Entry::Kind::kLoop, id, facts_.IsNullable(id), end);
+  const uint32_t most = expr.max == kUnbounded ? expr.min : expr.max;
+  uint32_t start = end;
+  for (uint32_t i = most; i > 0 && !is_full(); --i) {
+    start = Lower(part, start);
+    if (i > expr.min) start = nfa_.Before({start, end});
   }
-  nfa_.states[at].empty.push_back(end);
-  return end;
+  return start;
 }
 
-// Adds the fragment of an expression after the state `from`, and returns the state after it. No edge of the
-// fragment enters `from`.
-uint32_t GrammarBuilder::Lower(ExprId id, uint32_t from) {
-  if (nfa_states_ + nfa_.states.size() > limits_.nfa_states) return from;  // AddAutomaton reports it
+// From the last item to the first: where the rest begins if an item came before, and where it does if none.
+uint32_t GrammarBuilder::LowerJoined(const Expr& expr, uint32_t end) {
+  const ExprId separator = expr.of[0], more = expr.of[1];
+  uint32_t first = end, rest = end;
+  if (from_.at(more).kind != ExprKind::kNothing) {
+    rest = nfa_.Before({end});
+    const uint32_t one = Lower(more, rest);
+    const uint32_t next = Lower(separator, one);
+    nfa_.states[rest].empty.push_back(next);
+    first = nfa_.Before({end, one});
+  }
+  for (size_t i = expr.of.size(); i > 2 && !is_full(); --i) {
+    const Expr& item = from_.at(expr.of[i - 1]);
+    const bool is_optional = item.kind == ExprKind::kRepeat && item.min == 0;
+    const uint32_t one = Lower(is_optional ? item.of[0] : expr.of[i - 1], rest);
+    const uint32_t next = Lower(separator, one);
+    first = is_optional ? nfa_.Before({one, first}) : one;
+    rest = is_optional ? nfa_.Before({next, rest}) : next;
+  }
+  return first;
+}
+
+uint32_t GrammarBuilder::LowerAutomaton(const ByteAutomaton& automaton, uint32_t end) {
+  const auto base = static_cast<uint32_t>(nfa_.states.size());
+  for (size_t i = 0; i < automaton.states.size(); ++i) nfa_.Add();
+  for (size_t i = 0; i < automaton.states.size(); ++i) {
+    Nfa::State& state = nfa_.states[base + i];
+    for (const ByteEdge& edge : automaton.states[i].edges)
+      state.bytes.push_back({edge.low, edge.high, base + edge.to});
+    if (automaton.states[i].is_final) state.empty.push_back(end);
+  }
+  return automaton.empty() ? nfa_.Add() : base;
+}
+
+uint32_t GrammarBuilder::LowerNew(ExprId id, uint32_t end) {
   const Expr& expr = from_.at(id);
   switch (expr.kind) {
     case ExprKind::kNothing:
       return nfa_.Add();
-    case ExprKind::kText:
-      for (const char c : from_.text(expr)) {
-        const uint32_t to = nfa_.Add();
-        nfa_.states[from].bytes.push_back({static_cast<uint8_t>(c), static_cast<uint8_t>(c), to});
-        from = to;
-      }
-      return from;
-    case ExprKind::kBytes: {
-      const uint32_t to = nfa_.Add();
-      nfa_.states[from].bytes.push_back({expr.low, expr.high, to});
-      return to;
-    }
-    case ExprKind::kSequence:
-      for (const ExprId part : expr.of) from = Lower(part, from);
-      return from;
-    case ExprKind::kChoice: {
-      const uint32_t end = nfa_.Add();
-      for (const ExprId part : expr.of) nfa_.states[Lower(part, nfa_.AddAfter(from))].empty.push_back(end);
+    case ExprKind::kText: {
+      const std::string& text = from_.text(expr);
+      for (auto c = text.rbegin(); c != text.rend(); ++c)
+        end = nfa_.BeforeByte(static_cast<uint8_t>(*c), static_cast<uint8_t>(*c), end);
       return end;
+    }
+    case ExprKind::kBytes:
+      return nfa_.BeforeByte(expr.low, expr.high, end);
+    case ExprKind::kSequence:
+      for (auto part = expr.of.rbegin(); part != expr.of.rend(); ++part) end = Lower(*part, end);
+      return end;
+    case ExprKind::kChoice: {
+      std::vector<uint32_t> starts;
+      for (const ExprId part : expr.of) starts.push_back(Lower(part, end));
+      return nfa_.Before(std::move(starts));
     }
     case ExprKind::kRepeat:
-      return LowerRepeat(id, from);
+      return LowerRepeat(id, end);
+    case ExprKind::kJoined:
+      return LowerJoined(expr, end);
     case ExprKind::kRule:
-      return LowerCall(Entry::Kind::kRule, expr.index, facts_.IsNullable(id), from);
-    case ExprKind::kAutomaton: {
-      const auto& states = from_.automaton(expr).states;
-      const auto base = static_cast<uint32_t>(nfa_.states.size());
-      for (size_t i = 0; i < states.size(); ++i) nfa_.Add();
-      const uint32_t end = nfa_.Add();
-      if (!states.empty()) nfa_.states[from].empty.push_back(base);
-      for (size_t i = 0; i < states.size(); ++i) {
-        Nfa::State& state = nfa_.states[base + i];
-        for (const ByteEdge& edge : states[i].edges)
-          state.bytes.push_back({edge.low, edge.high, base + edge.to});
-        if (states[i].is_final) state.empty.push_back(end);
-      }
-      return end;
-    }
+      return LowerCall(Entry::Kind::kRule, expr.index, facts_.IsNullable(id), end);
+    case ExprKind::kAutomaton:
+      return LowerAutomaton(from_.automaton(expr), end);
   }
-  return from;
+  return end;
+}
+
+// Adds the fragment of an expression before the state `end`, and returns the state where it begins. Equal
+// expressions before equal states share theirs, so that a tail that is reached in many ways is there once.
+uint32_t GrammarBuilder::Lower(ExprId id, uint32_t end) {
+  if (is_full()) return end;  // AddAutomaton reports it
+  const uint64_t key = static_cast<uint64_t>(id) << 32 | end;
+  if (const auto at = lowered_.find(key); at != lowered_.end()) return at->second;
+  const uint32_t start = LowerNew(id, end);
+  lowered_.emplace(key, start);
+  return start;
 }
 
 Status GrammarBuilder::AddAutomaton(uint32_t entry, ExprId body) {
   nfa_.states.clear();
-  const uint32_t start = nfa_.Add(), end = Lower(body, start);
+  lowered_.clear();
+  const uint32_t end = nfa_.Add(), start = Lower(body, end);
   nfa_states_ += nfa_.states.size();
   if (nfa_states_ > limits_.nfa_states) return ResourceExhausted("it is larger than a grammar may be");
   Subsets subsets(nfa_, start, end, limits_.states - std::min(limits_.states, to_.states_.size()), &work_);
@@ -304,6 +335,21 @@ Result<Grammar> GrammarBuilder::Build(RuleId root) {
 
 Result<Grammar> Grammar::Compile(const Expressions& from, RuleId root, const GrammarLimits& limits) {
   return GrammarBuilder(from, limits).Build(root);
+}
+
+Result<ByteAutomaton> Grammar::CompileAutomaton(const Expressions& from, RuleId root, size_t most_states) {
+  GrammarLimits limits;
+  limits.count_repeats = false;
+  limits.states = most_states;
+  PREFIXD_ASSIGN_OR_RETURN(const Grammar grammar, Compile(from, root, limits));
+  PREFIXD_CHECK(grammar.calls_.empty()) << "rules are no automaton";
+  ByteAutomaton to;
+  for (StateId id = 0; id < grammar.states(); ++id) {
+    const auto edges = grammar.edges(id);
+    to.states.push_back({{edges.begin(), edges.end()}, grammar.is_final(id)});
+  }
+  to.states[0].is_final = grammar.matches_empty();
+  return Trimmed(to);
 }
 
 size_t Grammar::bytes() const {

@@ -25,7 +25,8 @@ struct GrammarLimits {
   size_t nfa_states = 1 << 18;
   size_t states = 1 << 16;
   size_t edges = 1 << 18;
-  size_t work = 1 << 23;  // members of the sets of states that compiling looks at
+  size_t work = 1 << 23;      // members of the sets of states that compiling looks at
+  bool count_repeats = true;  // false: every repetition is written out
 };
 
 using StateId = uint32_t;
@@ -47,6 +48,9 @@ class Grammar {
 
   // kInvalidArgument: no text matches, or a rule begins with itself. kResourceExhausted: the limits.
   static Result<Grammar> Compile(const Expressions& from, RuleId root, const GrammarLimits& limits = {});
+
+  // The same as an automaton without a stack. Requires that no rule is called.
+  static Result<ByteAutomaton> CompileAutomaton(const Expressions& from, RuleId root, size_t most_states);
 
   StateId start() const { return start_; }
   bool matches_empty() const { return matches_empty_; }

@@ -31,11 +31,16 @@ struct Nfa {
     states.emplace_back();
     return static_cast<uint32_t>(states.size() - 1);
   }
-  // An empty edge to a new state.
-  uint32_t AddAfter(uint32_t from) {
-    const uint32_t to = Add();
-    states[from].empty.push_back(to);
-    return to;
+  // A new state with empty edges, or with one edge of bytes.
+  uint32_t Before(std::vector<uint32_t> to) {
+    const uint32_t id = Add();
+    states[id].empty = std::move(to);
+    return id;
+  }
+  uint32_t BeforeByte(uint8_t low, uint8_t high, uint32_t to) {
+    const uint32_t id = Add();
+    states[id].bytes.push_back({low, high, to});
+    return id;
   }
 };
 

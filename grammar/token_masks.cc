@@ -6,7 +6,7 @@
 namespace prefixd::grammar {
 namespace {
 
-constexpr size_t kMostLazyStates = 4096;  // 1 KiB each
+constexpr size_t kMostLazyStates = 1024;  // 1 KiB each
 
 void Allow(TokenId id, TokenMask* mask) {
   (*mask)[static_cast<size_t>(id) / 32] |= 1u << (static_cast<size_t>(id) % 32);

@@ -22,9 +22,11 @@ SECONDS = 120
 BUGS = {
     "chat_template": ("text/jinja/operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
     "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
+    "json_schema": ("grammar/json_schema.cc", "if (place.depth > 2 * limits_.depth)", "if (false)"),
     "payload": ("storage/payload_codec.cc", "if (length > count || length > stored->size())",
                 "if (length > count)"),
     "record": ("storage/record.cc", "if (token_bytes > body.size())", "if (head.token_count > body.size())"),
+    "regex": ("grammar/regex.cc", "if (at_ == text_.size()) return Error(\"a class without ']'\");", ""),
     "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {",
                 "if (*number < 0) {"),
     "safetensors": ("model/safetensors.cc", "length > kLongestHeader || length > rest.size()",

@@ -1,0 +1,144 @@
+// Times constraints on one core: compiling a format, and the mask of each token of answers that follow it,
+// for vocabularies of 2,000, 32,000 and 152,000 tokens. An answer is drawn at random from its masks. "first"
+// are masks that no answer had before, "again" those that are kept.
+#include <algorithm>
+#include <boost/json.hpp>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "base/prng.h"
+#include "bench/harness.h"
+#include "grammar/constraint_cache.h"
+
+namespace prefixd::bench {
+namespace {
+
+using grammar::ConstraintSpec;
+
+struct Format {
+  const char* name;
+  const char* schema;  // null: any JSON object
+};
+constexpr Format kFormats[] = {
+    {"any object", nullptr},
+    {"person", R"({"type":"object","properties":{"name":{"type":"string","maxLength":40},
+       "age":{"type":"integer","minimum":0,"maximum":150},"email":{"type":"string","format":"email"},
+       "tags":{"type":"array","items":{"type":"string"},"maxItems":5},
+       "role":{"enum":["admin","user","guest"]}},"required":["name","age","email","tags","role"],
+       "additionalProperties":false})"},
+    {"tree", R"({"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"value":{"type":"string"},
+       "children":{"type":"array","items":{"$ref":"#/$defs/n"}}},"required":["value","children"],
+       "additionalProperties":false}}})"},
+    {"open", R"({"type":"object","properties":{"title":{"type":"string"},"score":{"type":"number"}}})"},
+};
+
+// All bytes, then words with and without a space, pieces of JSON, and some text of several bytes a character.
+std::shared_ptr<const grammar::Vocabulary> MakeVocabulary(size_t size) {
+  Prng prng(1);
+  std::vector<std::string> texts(1);
+  for (int byte = 0; byte < 256; ++byte) texts.emplace_back(1, static_cast<char>(byte));
+  constexpr const char* kJson[] = {"\",", "\":",    "{\"",    "\"}", "\"]", "},",
+                                   "],",  "\": \"", "\", \"", "[\"", "[[",  "]]"};
+  for (const char* text : kJson) texts.emplace_back(text);
+  while (texts.size() < size) {
+    std::string text = prng.Chance(0.5) ? " " : "";
+    const bool wide = prng.Chance(0.15);
+    for (uint64_t n = prng.Between(1, wide ? 4 : 9); n > 0; --n) {
+      if (wide) {
+        text += {static_cast<char>(0xE4 + prng.Below(4)), static_cast<char>(0x80 + prng.Below(64)),
+                 static_cast<char>(0x80 + prng.Below(64))};
+      } else {
+        text += static_cast<char>('a' + prng.Below(26));
+      }
+    }
+    if (prng.Chance(0.02)) text += "\"";
+    texts.push_back(std::move(text));
+  }
+  const auto count = static_cast<int>(texts.size());
+  return std::make_shared<const grammar::Vocabulary>(std::move(texts), std::vector<TokenId>{0}, count);
+}
+
+double Microseconds(std::chrono::steady_clock::time_point since) {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - since).count();
+}
+
+void Add(Report& report, const std::string& name, std::vector<double> times) {
+  if (times.empty()) return;
+  std::sort(times.begin(), times.end());
+  double sum = 0;
+  for (const double time : times) sum += time;
+  report.Add(name, sum / static_cast<double>(times.size()), "us",
+             {{"masks", static_cast<double>(times.size())},
+              {"99_percent", times[times.size() * 99 / 100]},
+              {"longest", times.back()}});
+}
+
+TokenId AnyOf(Prng& prng, const grammar::TokenMask& mask) {
+  std::vector<TokenId> allowed;
+  for (size_t id = 0; id < mask.size() * 32; ++id)
+    if ((mask[id / 32] >> (id % 32) & 1) != 0) allowed.push_back(static_cast<TokenId>(id));
+  return allowed.empty() ? 0 : allowed[prng.Below(allowed.size())];
+}
+
+void MeasureFormat(Report& report, const Format& format,
+                   std::shared_ptr<const grammar::Vocabulary> vocabulary, int64_t answers) {
+  ConstraintSpec spec;
+  if (format.schema != nullptr) {
+    spec.kind = ConstraintSpec::Kind::kJsonSchema;
+    spec.schema = boost::json::parse(format.schema);
+  }
+  grammar::ConstraintCache cache(vocabulary, {});
+  const auto begun = std::chrono::steady_clock::now();
+  const auto made = cache.Get(spec);
+  const double compile = Microseconds(begun);
+  PREFIXD_CHECK(made.ok()) << made.status().ToString();
+  const grammar::Constraint& constraint = *made->constraint;
+  const std::string name = std::to_string(vocabulary->size()) + " tokens, " + format.name;
+  report.Add(name + ", compile", compile, "us",
+             {{"states", static_cast<double>(constraint.grammar().states())},
+              {"nodes", static_cast<double>(constraint.counts().nodes)}});
+  std::vector<double> first, again;
+  Prng prng(2);
+  for (int64_t answer = 0; answer < answers; ++answer) {
+    grammar::ConstraintState state(made->constraint);
+    for (int step = 0; step < 200 && !state.ended(); ++step) {
+      const uint64_t computed = constraint.counts().computed;
+      const auto asked = std::chrono::steady_clock::now();
+      const auto mask = state.Mask();
+      const double time = Microseconds(asked);
+      (constraint.counts().computed > computed ? first : again).push_back(time);
+      state.Append(AnyOf(prng, *mask));
+    }
+  }
+  Add(report, name + ", first", std::move(first));
+  Add(report, name + ", again", std::move(again));
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments("grammar_bench", "Times compiling formats, and the masks of answers.",
+                      {{"--vocab", "N", "0", "tokens of the vocabulary; 0: 2000, 32000 and 152000"},
+                       {"--answers", "N", "20", "answers for each format"},
+                       kJsonOption});
+  arguments.ParseOrExit(argc, argv);
+  const int64_t vocab = arguments.IntegerOrExit("--vocab", 0, 1 << 20),
+                answers = arguments.IntegerOrExit("--answers", 1, 10000);
+  Report report(arguments);
+  report.PrintMachine();
+  for (const int64_t size :
+       vocab > 0 ? std::vector<int64_t>{vocab} : std::vector<int64_t>{2'000, 32'000, 152'000}) {
+    const auto begun = std::chrono::steady_clock::now();
+    const auto vocabulary = MakeVocabulary(static_cast<size_t>(size));
+    report.Add(std::to_string(size) + " tokens, tree", Microseconds(begun), "us",
+               {{"nodes", static_cast<double>(vocabulary->nodes().size())},
+                {"bytes", static_cast<double>(vocabulary->bytes())}});
+    for (const Format& format : kFormats) MeasureFormat(report, format, vocabulary, answers);
+  }
+  return report.Finish();
+}
+
+}  // namespace
+}  // namespace prefixd::bench
+
+int main(int argc, char** argv) { return prefixd::bench::Main(argc, argv); }

@@ -1,0 +1,60 @@
+#include "grammar/code_points.h"
+
+#include <algorithm>
+
+namespace prefixd::grammar {
+namespace {
+
+const CodePointSet kDigits = {{'0', '9'}};
+const CodePointSet kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+const CodePointSet kSpace = {{'\t', '\r'}, {' ', ' '}};
+const CodePointSet kMostDigits = {{'0', '9'}, {0x660, kLastCodePoint}};
+const CodePointSet kMostWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0x80, kLastCodePoint}};
+const CodePointSet kMostSpace = {{'\t', '\r'},     {0x1C, ' '},      {0x85, 0x85},     {0xA0, 0xA0},
+                                 {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200B}, {0x2028, 0x2029},
+                                 {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+
+}  // namespace
+
+CodePointSet Normal(CodePointSet set) {
+  std::sort(set.begin(), set.end(), [](auto a, auto b) { return a.first < b.first; });
+  CodePointSet out;
+  for (const CodePointRange& range : set) {
+    if (!out.empty() && range.first <= out.back().last + 1) {
+      out.back().last = std::max(out.back().last, range.last);
+    } else {
+      out.push_back(range);
+    }
+  }
+  return out;
+}
+
+CodePointSet Complement(const CodePointSet& set) {
+  CodePointSet out;
+  uint32_t next = 0;
+  for (const CodePointRange& range : set) {
+    if (next < range.first) out.push_back({next, range.first - 1});
+    next = range.last + 1;
+  }
+  if (next <= kLastCodePoint) out.push_back({next, kLastCodePoint});
+  return out;
+}
+
+CodePointSet NamedClass(char letter, bool most) {
+  switch (letter) {
+    case 'd':
+      return most ? kMostDigits : kDigits;
+    case 'w':
+      return most ? kMostWord : kWord;
+    case 's':
+      return most ? kMostSpace : kSpace;
+    case 'D':
+      return Complement(most ? kDigits : kMostDigits);
+    case 'W':
+      return Complement(most ? kWord : kMostWord);
+    default:
+      return Complement(most ? kSpace : kMostSpace);
+  }
+}
+
+}  // namespace prefixd::grammar

@@ -1,0 +1,67 @@
+// ConstraintCache: makes constraints of what clients ask for, and keeps those used last, so that a schema
+// that comes with every request is compiled once.
+//
+// Threads: any. Two threads that ask for the same at once may both compile it.
+//
+// Invariants
+//   1. It keeps at most most_cached constraints. At most most_live exist at a time, with those of requests.
+#pragma once
+
+#include <atomic>
+#include <boost/json/value.hpp>
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "grammar/constraint.h"
+
+namespace prefixd::grammar {
+
+struct ConstraintSpec {
+  enum class Kind : uint8_t { kJsonObject, kJsonSchema, kRegex, kChoice, kGrammar };
+  Kind kind = Kind::kJsonObject;
+  boost::json::value schema;         // kJsonSchema
+  bool strict = false;               // kJsonSchema: see SchemaOptions
+  std::string text;                  // kRegex, kGrammar
+  std::vector<std::string> choices;  // kChoice
+};
+
+struct CompiledSpec {
+  std::shared_ptr<const Constraint> constraint;
+  std::vector<std::string> ignored;  // keywords of the schema
+};
+
+class ConstraintCache {
+ public:
+  struct Options {
+    size_t most_cached = 16;
+    int most_live = 64;
+    size_t most_mask_bytes = 4 << 20;  // of each
+  };
+  ConstraintCache(std::shared_ptr<const Vocabulary> vocabulary, const Options& options);
+
+  // kInvalidArgument, kUnsupported and kResourceExhausted: the spec is wrong, or beyond the limits of a
+  // grammar. kUnavailable: too many constraints are in use.
+  Result<CompiledSpec> Get(const ConstraintSpec& spec);
+  // Compiled so far.
+  uint64_t compiled() const { return compiled_; }
+
+ private:
+  using Entries = std::list<std::pair<std::string, CompiledSpec>>;  // the one used last first
+  void Keep(std::string key, const CompiledSpec& made);
+
+  const std::shared_ptr<const Vocabulary> vocabulary_;
+  const Options options_;
+  const std::shared_ptr<std::atomic<int>> live_ = std::make_shared<std::atomic<int>>(0);
+  std::atomic<uint64_t> compiled_{0};
+  Mutex mutex_;
+  Entries entries_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, Entries::iterator> by_key_ GUARDED_BY(mutex_);
+};
+
+}  // namespace prefixd::grammar
