@@ -161,6 +161,16 @@ std::span<const Row> CacheRows() {
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.steps_ahead); }},
       {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
+      {kCounter, "prefixd_attention_read_bytes_total",
+       "Bytes of KV that attention read on the CPU. It reads a block once for up to 96 query rows, also of "
+       "different sequences that share a prefix.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.attention.read_bytes); }},
+      {kCounter, "prefixd_attention_saved_bytes_total",
+       "Bytes of KV that attention did not read because one read served several sequences; beside "
+       "prefixd_attention_read_bytes_total.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.attention.saved_bytes); }},
       {kGauge, "prefixd_prefill_tokens_per_second",
        "Estimated prefill speed beside what else runs; decisions about loads rest on it.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},

@@ -8,6 +8,7 @@
 #include "base/latency_histogram.h"
 #include "cache/prefix_cache.h"
 #include "engine/request.h"
+#include "kernels/attention_reads.h"
 
 namespace prefixd {
 
@@ -49,6 +50,7 @@ struct EngineStats {
   uint64_t failed_steps = 0;    // of the backend
   int failed_steps_in_row = 0;  // since the last step that succeeded
   LatencyHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
+  AttentionReads attention;  // of the steps that were collected
   PrefixCacheStats cache;
   TransferStats transfers;
 };

@@ -41,6 +41,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "kernels/attention_reads.h"
 #include "kernels/backend_memory.h"
 #include "kernels/batch.h"
 #include "kernels/kv_layout.h"
@@ -96,6 +97,8 @@ class ModelRunner {
   virtual bool Done() const = 0;
   // Waits for the end of the oldest step in flight. kUnavailable: the device failed.
   virtual Status Collect() = 0;
+  // Of the steps that were collected. All zero: the backend does not count.
+  virtual AttentionReads attention_reads() const { return {}; }
   // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
   // longer than a layer takes.
   virtual uint64_t progress() const = 0;

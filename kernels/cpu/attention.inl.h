@@ -31,7 +31,7 @@ PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
 
 void ScaleQueries(const AttendJob& job, const AttendState& s) {
   for (int row = 0; row < s.rows; ++row) {
-    const float* q = job.q + static_cast<size_t>(row / job.group) * job.q_stride + (row % job.group) * s.dim;
+    const float* q = job.q + RowOf(job, row) * job.q_stride + (row % job.group) * s.dim;
     const int first = row / kTileRows * kTileRows;
     const int count = Min(kTileRows, s.rows - first);
     float* to = s.q + first * s.dim + (row - first);
@@ -106,7 +106,7 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
     float* total = s.total + static_cast<size_t>(row) * (kHeader + s.padded);
     const float sum = MergeSum(Load(s.sums + row * kLanes));
     const float* out = s.out + static_cast<size_t>(row) * s.padded;
-    if (span > Max(job.first_span, FirstToken(job, row) / kSpanTokens)) {
+    if (job.continues || span > Max(job.first_span, FirstToken(job, row) / kSpanTokens)) {
       FoldInto(total, s.max[row], sum, out, s.padded);
       continue;
     }
@@ -116,33 +116,46 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   }
 }
 
+void CopyPartial(const float* from, int padded, float* to) {
+  for (int d = 0; d < kHeader + padded; d += kLanes) Store(to + d, Load(from + d));
+}
+
+// The place in AttendJob::total of a row of the job.
+PREFIXD_INLINE float* TotalOf(const AttendJob& job, int row, int partial_floats) {
+  return job.total + RowOf(job, row) * job.total_stride + row % job.group * partial_floats;
+}
+
 void Attend(const AttendJob& job, float* scratch) {
   const AttendState s = DivideScratch(job, scratch);
+  const int partial_floats = kHeader + s.padded;
   ScaleQueries(job, s);
+  for (int row = 0; job.continues && row < s.rows; ++row)
+    CopyPartial(TotalOf(job, row, partial_floats), s.padded, s.total + row * partial_floats);
   for (int span = job.first_span; span < job.end_span; ++span) AttendSpan(job, s, span);
   for (int row = 0; row < s.rows; ++row) {
-    const float* total = s.total + static_cast<size_t>(row) * (kHeader + s.padded);
-    const size_t position = row / job.group;
-    const size_t head = row % job.group;
-    if (job.partial == nullptr) {
-      Normalise(total, s.dim, job.out + position * job.out_stride + head * s.dim);
+    const float* total = s.total + row * partial_floats;
+    const int head = row % job.group;
+    // A position that sees no token of the job's spans gets an unspecified partial result here. The caller
+    // does not use it.
+    if (job.out != nullptr) {
+      Normalise(total, s.dim, job.out + RowOf(job, row) * job.out_stride + head * s.dim);
+    } else if (job.partial != nullptr) {
+      CopyPartial(total, s.padded,
+                  job.partial + row / job.group * job.partial_stride + head * partial_floats);
     } else {
-      // A position that sees no token of the job's spans gets an unspecified partial result here. The caller
-      // does not fold it.
-      float* to = job.partial + position * job.partial_stride + head * (kHeader + s.padded);
-      for (int d = 0; d < kHeader + s.padded; d += kLanes) Store(to + d, Load(total + d));
+      CopyPartial(total, s.padded, TotalOf(job, row, partial_floats));
     }
   }
 }
 
 size_t PartialFloats(int head_dim) { return kHeader + PaddedDim(head_dim); }
 
-void Fold(float* partials, int spans, size_t span_stride, int head_dim, float* out) {
-  for (int i = 1; i < spans; ++i) {
-    const float* span = partials + i * span_stride;
-    FoldInto(partials, span[0], span[1], span + kHeader, PaddedDim(head_dim));
+void Fold(float* total, const float* partials, int count, size_t stride, int head_dim, float* out) {
+  for (int i = 0; i < count; ++i) {
+    const float* span = partials + i * stride;
+    FoldInto(total, span[0], span[1], span + kHeader, PaddedDim(head_dim));
   }
-  if (out != nullptr) Normalise(partials, head_dim, out);
+  if (out != nullptr) Normalise(total, head_dim, out);
 }
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -16,12 +16,6 @@ using cpu::AttendJob;
 constexpr int kRowsPerJob = 96;
 constexpr size_t kAlignment = 64;
 
-// A position sees tokens of the spans FirstSpan .. EndSpan - 1 only.
-int FirstSpan(int position, int window) {
-  return numerics::WindowStart(position, window) / numerics::kAttentionSpan;
-}
-int EndSpan(int position) { return position / numerics::kAttentionSpan + 1; }
-
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 size_t AlignedFloats(size_t floats) { return Aligned(floats * sizeof(float)) / sizeof(float); }
 
@@ -48,18 +42,24 @@ CpuAttention::Sizes CpuAttention::SizesFor(const cpu::Ops& ops, int threads, con
   largest.head_dim = limits.head_dim;
   largest.positions = sizes.positions;
   sizes.worker_floats = AlignedFloats(ops.attend_scratch(largest));
-  sizes.pieces = static_cast<size_t>(limits.max_rows);
+  sizes.piece_bytes = AttentionPieces::Bytes(limits.max_rows, sizes.positions);
+  const size_t rows = static_cast<size_t>(limits.max_rows);
   const size_t workers = static_cast<size_t>(threads);
   const size_t spans = static_cast<size_t>(EndSpan(limits.context - 1));
+  const size_t partial_floats = ops.partial_floats(limits.head_dim);
+  if (spans > 1 && (threads > 1 || rows > 1))
+    sizes.total_floats = AlignedFloats(rows * limits.heads * partial_floats);
   if (threads > 1 && spans > 1) {
-    // A batch of more jobs is not split.
-    sizes.segments = std::min(2 * workers - 1, sizes.pieces * static_cast<size_t>(limits.kv_heads));
-    sizes.slot_floats = ops.partial_floats(limits.head_dim) * group * sizes.positions;
+    // A round of more jobs is not split.
+    const size_t pieces = AttentionPieces::Most(limits.max_rows, sizes.positions);
+    sizes.segments = std::min(2 * workers - 1, pieces * static_cast<size_t>(limits.kv_heads));
+    sizes.slot_floats = partial_floats * group * sizes.positions;
     sizes.slots = std::min(static_cast<size_t>(limits.wave_units) * workers, sizes.segments * spans);
   }
-  const size_t slots = sizes.slots == 0 ? 0 : sizes.slots + 1;
-  sizes.bytes = (workers * sizes.worker_floats + AlignedFloats(slots * sizes.slot_floats)) * sizeof(float) +
-                Aligned(sizes.pieces * sizeof(Piece)) + Aligned(sizes.segments * sizeof(Segment));
+  sizes.bytes =
+      (workers * sizes.worker_floats + sizes.total_floats + AlignedFloats(sizes.slots * sizes.slot_floats)) *
+          sizeof(float) +
+      2 * sizes.piece_bytes + Aligned(sizes.segments * sizeof(Segment));
   return sizes;
 }
 
@@ -82,121 +82,141 @@ Status CpuAttention::Reserve(const AttentionLimits& limits) {
 void CpuAttention::Divide() {
   std::byte* next = memory_.data();
   const auto take = [&next](size_t bytes) {
-    std::byte* const at = next;
+    std::byte* taken = next;
     next += Aligned(bytes);
-    return at;
+    return taken;
   };
-  const size_t slots = sizes_.slots == 0 ? 0 : sizes_.slots + 1;
   workers_ = reinterpret_cast<float*>(
       take(static_cast<size_t>(threads_.threads()) * sizes_.worker_floats * sizeof(float)));
-  slots_ = reinterpret_cast<float*>(take(slots * sizes_.slot_floats * sizeof(float)));
-  pieces_ = {reinterpret_cast<Piece*>(take(sizes_.pieces * sizeof(Piece))), sizes_.pieces};
+  totals_ = reinterpret_cast<float*>(take(sizes_.total_floats * sizeof(float)));
+  slots_ = reinterpret_cast<float*>(take(sizes_.slots * sizes_.slot_floats * sizeof(float)));
   segments_ = {reinterpret_cast<Segment*>(take(sizes_.segments * sizeof(Segment))), sizes_.segments};
+  for (Plan& plan : plans_) {
+    plan.pool = nullptr;
+    plan.pieces.SetMemory(take(sizes_.piece_bytes), limits_.max_rows, sizes_.positions);
+  }
 }
 
-void CpuAttention::CheckLimits(const BatchView& batch, const AttentionArgs& args) const {
+void CpuAttention::CheckLimits(const AttentionArgs& args) const {
   const KvLayout& layout = args.pool->layout();
   PREFIXD_CHECK(args.params.heads == limits_.heads && layout.kv_heads == limits_.kv_heads &&
-                layout.head_dim == limits_.head_dim && batch.rows() <= limits_.max_rows)
+                layout.head_dim == limits_.head_dim && batch_.rows() <= limits_.max_rows)
       << args.params.heads << "/" << layout.kv_heads << " heads of " << layout.head_dim << ", "
-      << batch.rows() << " rows; memory is reserved for " << limits_.heads << "/" << limits_.kv_heads
+      << batch_.rows() << " rows; memory is reserved for " << limits_.heads << "/" << limits_.kv_heads
       << " heads of " << limits_.head_dim << ", " << limits_.max_rows << " rows";
 }
 
-void CpuAttention::Run(const BatchView& batch, const AttentionArgs& args) {
+void CpuAttention::BeginStep(const BatchView& batch) {
+  batch_ = batch;
+  for (Plan& plan : plans_) plan.pool = nullptr;
+}
+
+void CpuAttention::Run(const AttentionArgs& args) {
   const KvLayout& layout = args.pool->layout();
   CheckAttention(args.params, layout);
   CheckLayer(args.layer, layout);
-  CheckHeads(args.q, batch.rows(), args.stride, args.params.heads, layout.head_dim);
-  PREFIXD_CHECK(batch.rows() == 0 || args.out != nullptr) << batch.rows() << " rows";
-  CheckLimits(batch, args);
-  piece_count_ = 0;
-  for (const SequenceSpan& sequence : batch.sequences) AddPieces(sequence, *args.pool);
-  const int jobs = static_cast<int>(piece_count_) * layout.kv_heads;
+  CheckHeads(args.q, batch_.rows(), args.stride, args.params.heads, layout.head_dim);
+  PREFIXD_CHECK(batch_.rows() == 0 || args.out != nullptr) << batch_.rows() << " rows";
+  CheckLimits(args);
+  const AttentionPieces& pieces = PiecesFor(args);
+  for (int i = 0; i < pieces.rounds(); ++i) {
+    const std::span<const AttentionPiece> round = pieces.round(i);
+    RunRound({.pieces = round, .args = args, .jobs = static_cast<int>(round.size()) * layout.kv_heads});
+  }
+  const uint64_t token_bytes = layout.TokenBytes() / static_cast<size_t>(layout.layers);
+  reads_.read_bytes += pieces.read_tokens() * token_bytes;
+  reads_.saved_bytes += pieces.saved_tokens() * token_bytes;
+}
+
+const AttentionPieces& CpuAttention::PiecesFor(const AttentionArgs& args) {
+  for (const Plan& plan : plans_)
+    if (plan.pool == args.pool && plan.window == args.params.window) return plan.pieces;
+  for (const SequenceSpan& sequence : batch_.sequences) {
+    const int last = sequence.position + sequence.rows - 1;
+    PREFIXD_CHECK(last < limits_.context) << "position " << last << " of " << limits_.context;
+    BlockIdAt(sequence, last, *args.pool);  // checks the block table
+  }
+  Plan& plan = plans_[next_plan_];
+  next_plan_ = (next_plan_ + 1) % plans_.size();
+  plan.pool = args.pool;
+  plan.window = args.params.window;
+  plan.pieces.Plan(batch_, plan.window, args.pool->layout().block_tokens);
+  return plan.pieces;
+}
+
+void CpuAttention::RunRound(const Round& round) {
   int most_positions = 0;  // of the jobs of more than one span
-  if (threads_.threads() > 1 && jobs < 2 * threads_.threads()) {
-    for (const Piece& piece : pieces_.first(piece_count_)) {
-      const int position = piece.sequence->position + piece.first;
-      if (EndSpan(position + piece.positions - 1) - FirstSpan(position, args.params.window) > 1)
-        most_positions = std::max(most_positions, piece.positions);
+  if (threads_.threads() > 1 && round.jobs < 2 * threads_.threads()) {
+    for (const AttentionPiece& piece : round.pieces) {
+      if (piece.end_span - piece.first_span > 1)
+        most_positions = std::max(most_positions, static_cast<int>(piece.rows.size()));
     }
   }
-  if (most_positions > 0) return RunInWaves(jobs, most_positions, args);
-  threads_.Run(jobs, [&](int job, int worker) { ops_.attend(MakeJob(job, args), worker_scratch(worker)); });
+  if (most_positions > 0) return RunInWaves(round, most_positions);
+  threads_.Run(round.jobs,
+               [&](int job, int worker) { ops_.attend(MakeJob(round, job), worker_scratch(worker)); });
 }
 
-void CpuAttention::AddPieces(const SequenceSpan& sequence, const KvPool& pool) {
-  const int last = sequence.position + sequence.rows - 1;
-  PREFIXD_CHECK(last < limits_.context) << "position " << last << " of " << limits_.context;
-  BlockIdAt(sequence, last, pool);  // checks the block table
-  for (int first = 0; first < sequence.rows; first += sizes_.positions) {
-    PREFIXD_CHECK(piece_count_ < pieces_.size()) << piece_count_;
-    pieces_[piece_count_++] = {&sequence, first, std::min(sizes_.positions, sequence.rows - first)};
-  }
-}
-
-AttendJob CpuAttention::MakeJob(int job, const AttentionArgs& args) const {
+AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
+  const AttentionArgs& args = round.args;
   const KvPool& pool = *args.pool;
   const KvLayout& layout = pool.layout();
-  const Piece& piece = pieces_[static_cast<size_t>(job / layout.kv_heads)];
+  const AttentionPiece& piece = round.pieces[static_cast<size_t>(job / layout.kv_heads)];
   const int kv_head = job % layout.kv_heads;
   const int group = args.params.heads / layout.kv_heads;
-  const int first_position = piece.sequence->position + piece.first;
-  const size_t row = static_cast<size_t>(piece.sequence->first_row) + piece.first;
-  const size_t first_head = static_cast<size_t>(kv_head) * group * layout.head_dim;
+  const size_t first_head = static_cast<size_t>(kv_head) * group;
+  const size_t partial_floats = ops_.partial_floats(layout.head_dim);
   return {
-      .q = args.q + row * args.stride + first_head,
+      .q = args.q + first_head * layout.head_dim,
       .q_stride = args.stride,
       .group = group,
       .head_dim = layout.head_dim,
       .scale = args.params.scale,
-      .window = args.params.window,
-      .first_position = first_position,
-      .positions = piece.positions,
+      .window = piece.window,
+      .first_position = piece.first_position,
+      .positions = static_cast<int>(piece.rows.size()),
+      .rows = piece.rows.data(),
       .pool = pool.block(0),
       .block_bytes = layout.BlockBytes(),
       .k_offset = layout.KOffset(args.layer, kv_head),
       .v_offset = layout.VOffset(args.layer, kv_head),
-      .blocks = piece.sequence->blocks.data(),
+      .blocks = piece.blocks,
       .block_tokens = layout.block_tokens,
       .dtype = layout.dtype,
-      .first_span = FirstSpan(first_position, args.params.window),
-      .end_span = EndSpan(first_position + piece.positions - 1),
-      .out = args.out + row * args.params.heads * layout.head_dim + first_head,
+      .first_span = piece.first_span,
+      .end_span = piece.end_span,
+      .out = piece.finishes ? args.out + first_head * layout.head_dim : nullptr,
       .out_stride = args.params.heads * layout.head_dim,
       .partial = nullptr,
       .partial_stride = 0,
+      .total = totals_ + first_head * partial_floats,
+      .total_stride = args.params.heads * partial_floats,
+      .continues = piece.continues(),
   };
 }
 
-void CpuAttention::RunInWaves(int jobs, int most_positions, const AttentionArgs& args) {
+void CpuAttention::RunInWaves(const Round& round, int most_positions) {
   const int group = limits_.heads / limits_.kv_heads;
-  Wave wave = {.jobs = jobs,
-               .slot_floats = ops_.partial_floats(limits_.head_dim) * group * most_positions,
-               .slots = 0};
   const int threads = threads_.threads();
+  Wave wave = {.slot_floats = ops_.partial_floats(limits_.head_dim) * group * most_positions, .slots = 0};
   const size_t slots = std::min<size_t>(sizes_.slots * sizes_.slot_floats / wave.slot_floats, 1 << 20);
   wave.slots = static_cast<int>(slots);
   if (wave.slots >= threads) wave.slots -= wave.slots % threads;
-  wave.span = MakeJob(0, args).first_span;
-  while (wave.job < jobs) {
-    FillWave(wave, args);
-    threads_.Run(wave.units, [&](int unit, int worker) { Attend(wave, unit, worker, args); });
-    threads_.Run(wave.folds, [&](int unit, int) { Fold(wave, unit, args); });
-    const Segment& last = segments_[static_cast<size_t>(wave.segments - 1)];
-    const bool unfinished = wave.job == last.job && wave.job < jobs;
-    if (unfinished && last.partials != slots_)
-      std::memcpy(slots_, last.partials, wave.slot_floats * sizeof(float));
+  wave.span = MakeJob(round, 0).first_span;
+  while (wave.job < round.jobs) {
+    FillWave(round, wave);
+    threads_.Run(wave.units, [&](int unit, int worker) { Attend(round, wave, unit, worker); });
+    threads_.Run(wave.folds, [&](int unit, int) { Fold(round, wave, unit); });
   }
 }
 
 // Adds segments until all slots are taken.
-void CpuAttention::FillWave(Wave& wave, const AttentionArgs& args) {
+void CpuAttention::FillWave(const Round& round, Wave& wave) {
   wave.segments = wave.units = wave.folds = 0;
-  float* slot = slots_ + wave.slot_floats;
+  float* slot = slots_;
   int left = wave.slots;
-  while (wave.job < wave.jobs) {
-    const AttendJob job = MakeJob(wave.job, args);
+  while (wave.job < round.jobs) {
+    const AttendJob job = MakeJob(round, wave.job);
     const bool whole = job.end_span - job.first_span == 1;
     const int spans = whole ? 1 : std::min(left, job.end_span - wave.span);
     if (spans == 0) return;
@@ -204,59 +224,64 @@ void CpuAttention::FillWave(Wave& wave, const AttentionArgs& args) {
     segment = {.job = wave.job,
                .first_span = wave.span,
                .end_span = wave.span + spans,
-               .continued = wave.span > job.first_span,
                .partials = nullptr,
                .first_unit = wave.units,
                .first_fold = wave.folds};
     wave.units += spans;
     if (!whole) {
-      segment.partials = segment.continued ? slots_ : slot;  // a continued segment is the first of its wave
+      segment.partials = slot;
       slot += spans * wave.slot_floats;
       left -= spans;
       wave.folds += job.positions;
     }
     wave.span += spans;
     if (wave.span < job.end_span) return;
-    if (++wave.job < wave.jobs) wave.span = MakeJob(wave.job, args).first_span;
+    if (++wave.job < round.jobs) wave.span = MakeJob(round, wave.job).first_span;
   }
 }
 
-void CpuAttention::Attend(const Wave& wave, int unit, int worker, const AttentionArgs& args) {
+void CpuAttention::Attend(const Round& round, const Wave& wave, int unit, int worker) {
   const Segment& segment = SegmentOf(segments_.data(), wave.segments, &Segment::first_unit, unit);
-  AttendJob job = MakeJob(segment.job, args);
+  AttendJob job = MakeJob(round, segment.job);
   if (segment.partials != nullptr) {
     const int i = unit - segment.first_unit;
     job.first_span = segment.first_span + i;
     job.end_span = job.first_span + 1;
+    job.continues = false;
     job.out = nullptr;
-    job.partial = segment.partials + static_cast<size_t>(i + segment.continued) * wave.slot_floats;
+    job.partial = segment.partials + static_cast<size_t>(i) * wave.slot_floats;
     job.partial_stride = ops_.partial_floats(job.head_dim) * job.group;
   }
   ops_.attend(job, worker_scratch(worker));
 }
 
 // Folds the spans of one position of a segment, for all heads of one KV head.
-void CpuAttention::Fold(const Wave& wave, int unit, const AttentionArgs& args) {
+void CpuAttention::Fold(const Round& round, const Wave& wave, int unit) {
   const Segment& segment = SegmentOf(segments_.data(), wave.segments, &Segment::first_fold, unit);
-  const AttendJob job = MakeJob(segment.job, args);
+  const AttendJob job = MakeJob(round, segment.job);
   const int i = unit - segment.first_fold;
-  const int first = FirstSpan(job.first_position + i, job.window);
-  const int end = EndSpan(job.first_position + i);
-  if (end <= segment.first_span || first >= segment.end_span) return;
-  const size_t partial = ops_.partial_floats(job.head_dim);
-  // Slot 0 is that of the total, if continued. The position has a total if it sees an earlier span.
-  const int slot_of_first_span = segment.continued ? 1 : 0;
-  const int first_slot = first < segment.first_span ? 0 : first - segment.first_span + slot_of_first_span;
-  const int end_slot = std::min(end, segment.end_span) - segment.first_span + slot_of_first_span;
-  const bool finished = end <= segment.end_span;
-  float* const totals = segment.partials + static_cast<size_t>(i) * job.group * partial;
-  float* const from = totals + static_cast<size_t>(first_slot) * wave.slot_floats;
+  const int first = std::max(job.first_span, FirstSpan(job.first_position + i, job.window));
+  const int end = std::min(job.end_span, EndSpan(job.first_position + i));
+  const int first_here = std::max(first, segment.first_span);
+  const int end_here = std::min(end, segment.end_span);
+  if (first_here >= end_here) return;
+  const bool has_total = job.continues || first < segment.first_span;
+  const bool finished = job.out != nullptr && end == end_here;
+  const size_t partial_floats = ops_.partial_floats(job.head_dim);
+  const size_t row = static_cast<size_t>(job.rows[i]);
   for (int h = 0; h < job.group; ++h) {
-    float* const out = job.out + static_cast<size_t>(i) * job.out_stride + h * job.head_dim;
-    ops_.fold(from + h * partial, end_slot - first_slot, wave.slot_floats, job.head_dim,
-              finished ? out : nullptr);
+    const float* from = segment.partials + (first_here - segment.first_span) * wave.slot_floats +
+                        (static_cast<size_t>(i) * job.group + h) * partial_floats;
+    float* const total = job.total + row * job.total_stride + h * partial_floats;
+    int spans = end_here - first_here;
+    if (!has_total) {
+      std::memcpy(total, from, partial_floats * sizeof(float));
+      from += wave.slot_floats;
+      --spans;
+    }
+    ops_.fold(total, from, spans, wave.slot_floats, job.head_dim,
+              finished ? job.out + row * job.out_stride + h * job.head_dim : nullptr);
   }
-  if (!finished && from != totals) std::memcpy(totals, from, job.group * partial * sizeof(float));
 }
 
 }  // namespace prefixd

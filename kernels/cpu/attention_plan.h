@@ -1,19 +1,26 @@
-// CpuAttention runs the attention of a batch as independent jobs on the threads. A job covers one sequence,
-// one KV head and a run of positions. If there are too few jobs for the threads, as when one long sequence
-// decodes, CpuAttention splits them: a unit of work is then one job over one span. The results of the units
-// are folded in the order of the spans, as rule 7 of kernels/numerics.h says. One owner calls it.
+// CpuAttention runs the attention of a step as independent jobs on the threads. A job is a piece of the step
+// (attention_pieces.h) for one KV head. The jobs of a round run together; those of the next round continue
+// their results. If a round has too few jobs for the threads, as when one long sequence decodes, CpuAttention
+// splits them: a unit of work is then one job over one span. The results of the units are folded in the order
+// of the spans, as rule 7 of kernels/numerics.h says. One owner calls it.
 //
 // Invariants
 //   1. Reserve allocates all memory, ScratchBytes bytes. Run allocates nothing.
-//   2. The memory of a thread does not grow with the context. The units of split jobs run in waves of at most
-//      AttentionLimits::wave_units units per thread. After a wave its results are folded into one total per
-//      row, which the next wave continues.
-//   3. The bits of a result depend neither on the number of threads nor on the size of a wave.
+//   2. The memory does not grow with the context beyond one span: it is some for each thread, and a total for
+//      each row and head, in which the rounds leave their results for each other. The units of split jobs run
+//      in waves of at most AttentionLimits::wave_units units per thread. After a wave its results are folded
+//      into the totals, which the next wave continues.
+//   3. The bits of a result depend neither on the number of threads, nor on the size of a wave, nor on what
+//      the sequences of a step share.
+//   4. A step is cut into pieces once for each window of its layers, as long as they have at most two.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "base/status.h"
+#include "kernels/attention_reads.h"
+#include "kernels/cpu/attention_pieces.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
@@ -31,7 +38,7 @@ struct AttentionArgs {
   float* out;
 };
 
-// What the calls of CpuAttention::Run have in common. All values are positive.
+// What the steps of CpuAttention have in common. All values are positive.
 struct AttentionLimits {
   int heads = 0;  // a multiple of kv_heads
   int kv_heads = 0;
@@ -56,24 +63,30 @@ class CpuAttention {
   // kResourceExhausted, with the size, when it is not available; no call of Run may follow then.
   Status Reserve(const AttentionLimits& limits);
 
+  // Sets the batch for the calls of Run that follow. The caller keeps `batch` and the memory that it points
+  // to alive and unchanged until the last of them.
+  void BeginStep(const BatchView& batch);
+
   // Implements Operations::Attention. Requires what operations.h states for its arguments, and that Reserve
   // has returned ok for limits that hold: the same heads, KV heads and head size, and no more rows and
   // tokens.
-  void Run(const BatchView& batch, const AttentionArgs& args);
+  void Run(const AttentionArgs& args);
+
+  // What all calls of Run have read.
+  AttentionReads reads() const { return reads_; }
 
  private:
-  // A run of positions of a sequence. Job number `piece * kv_heads + kv_head` is that of a piece and a head.
-  struct Piece {
-    const SequenceSpan* sequence;
-    int first;  // row of the sequence
-    int positions;
+  // The pieces of the step for the layers with one window, in the blocks of one pool.
+  struct Plan {
+    AttentionPieces pieces;
+    const KvPool* pool = nullptr;  // null: not planned in this step
+    int window = 0;
   };
   // The spans of one job that a wave computes. A job of one span is not split: `partials` is null.
   struct Segment {
     int job;
     int first_span, end_span;
-    bool continued;   // earlier waves computed the job's spans before first_span
-    float* partials;  // one slot per span; if continued, the total of the earlier spans is in a slot before
+    float* partials;  // a slot for each span
     int first_unit;   // number of units, and of positions to fold, in the segments before
     int first_fold;
   };
@@ -81,16 +94,22 @@ class CpuAttention {
   struct Sizes {
     int positions;  // of a job, at most
     size_t worker_floats;
+    size_t total_floats;  // of all rows; 0: no job is ever split, and no piece is shared
     size_t slot_floats;
-    size_t slots;  // of a wave, without the one for the totals; 0: jobs are never split
-    size_t pieces;
+    size_t slots;  // of a wave; 0: jobs are never split
+    size_t piece_bytes;
     size_t segments;
     size_t bytes;
   };
+  // A round of the pieces of a plan. Job number `piece * kv_heads + kv_head` is that of a piece and a head.
+  struct Round {
+    std::span<const AttentionPiece> pieces;
+    const AttentionArgs& args;
+    int jobs;
+  };
   // The next job and span to compute, and the segments of the current wave.
   struct Wave {
-    int jobs;
-    size_t slot_floats;  // for the jobs of this batch
+    size_t slot_floats;  // for the jobs of this round
     int slots;
     int job = 0;
     int span = 0;
@@ -102,15 +121,16 @@ class CpuAttention {
   static Sizes SizesFor(const cpu::Ops& ops, int threads, const AttentionLimits& limits);
   // Divides the memory into the arrays below.
   void Divide();
-  void CheckLimits(const BatchView& batch, const AttentionArgs& args) const;
-  void AddPieces(const SequenceSpan& sequence, const KvPool& pool);
-  cpu::AttendJob MakeJob(int job, const AttentionArgs& args) const;
+  void CheckLimits(const AttentionArgs& args) const;
+  const AttentionPieces& PiecesFor(const AttentionArgs& args);
+  cpu::AttendJob MakeJob(const Round& round, int job) const;
   float* worker_scratch(int worker) const { return workers_ + worker * sizes_.worker_floats; }
 
-  void RunInWaves(int jobs, int most_positions, const AttentionArgs& args);
-  void FillWave(Wave& wave, const AttentionArgs& args);
-  void Attend(const Wave& wave, int unit, int worker, const AttentionArgs& args);
-  void Fold(const Wave& wave, int unit, const AttentionArgs& args);
+  void RunRound(const Round& round);
+  void RunInWaves(const Round& round, int most_positions);
+  void FillWave(const Round& round, Wave& wave);
+  void Attend(const Round& round, const Wave& wave, int unit, int worker);
+  void Fold(const Round& round, const Wave& wave, int unit);
 
   const cpu::Ops& ops_;
   ThreadPool& threads_;
@@ -118,10 +138,14 @@ class CpuAttention {
   Sizes sizes_ = {};
   HostMemory memory_;
   float* workers_ = nullptr;  // [threads][worker_floats]
-  float* slots_ = nullptr;    // a slot for the totals of a job that the next wave continues, then the wave's
-  std::span<Piece> pieces_;
+  float* totals_ = nullptr;   // [max_rows][heads][partial_floats]
+  float* slots_ = nullptr;    // of a wave
   std::span<Segment> segments_;
-  size_t piece_count_ = 0;
+
+  BatchView batch_;
+  std::array<Plan, 2> plans_;
+  size_t next_plan_ = 0;  // the one that the next new window replaces
+  AttentionReads reads_;
 };
 
 }  // namespace prefixd

@@ -54,6 +54,10 @@ PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
   return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
 }
 
+// The row of the step that a row of the job belongs to.
+PREFIXD_INLINE size_t RowOf(const AttendJob& job, int row) {
+  return static_cast<size_t>(job.rows[row / job.group]);
+}
 PREFIXD_INLINE int LastToken(const AttendJob& job, int row) { return job.first_position + row / job.group; }
 // The first token of the window of a row: numerics::WindowStart.
 PREFIXD_INLINE int FirstToken(const AttendJob& job, int row) {

@@ -65,8 +65,9 @@ class CpuOperations final : public Operations {
   void Attention(const float* q, int stride, const AttentionParams& params, int layer, const KvPool& pool,
                  float* out) override {
     if (!reserved_) ReserveAttention(params, pool.layout());
-    attention_.Run(batch_, {params, q, stride, layer, &pool, out});
+    attention_.Run({params, q, stride, layer, &pool, out});
   }
+  AttentionReads attention_reads() const override { return attention_.reads(); }
   void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) override;
   void GatherRows(const float* x, std::span<const int> indices, int dim, float* out) override;
   Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
@@ -141,6 +142,7 @@ Status CpuOperations::ReserveDraws(int vocab) {
 void CpuOperations::BeginStep(const BatchView& batch) {
   CheckBatch(batch);
   batch_ = batch;
+  attention_.BeginStep(batch);
   sequence_of_row_.clear();
   position_of_row_.clear();
   for (const SequenceSpan& sequence : batch.sequences) {

@@ -37,17 +37,20 @@ struct GemmJob {
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
 };
 
-// Attention over some spans, for consecutive positions of one sequence and the query heads that share one KV
-// head.
+// Attention over some spans, for some positions and the query heads that share one KV head. The positions are
+// consecutive ones of one sequence; or they are of several sequences that have the same blocks in these
+// spans, and see all of their tokens: then first_position, for which any position after the spans does,
+// stands for them.
 struct AttendJob {
-  const float* q;  // first head of the first position; heads are head_dim floats apart
-  int q_stride;    // floats between positions
+  const float* q;  // first head of row 0 of the step; heads are head_dim floats apart
+  int q_stride;    // floats between rows
   int group;       // number of query heads
   int head_dim;
   float scale;
   int window;  // number of tokens that a position sees, itself included; 0: itself and all before it
   int first_position;
   int positions;
+  const int* rows;  // [positions] the row of each position in q, out and total
 
   const std::byte* pool;  // block 0
   size_t block_bytes;
@@ -61,12 +64,16 @@ struct AttendJob {
   // token that it sees.
   int first_span;
   int end_span;
-  // A job that covers all spans of its positions writes results to `out`, and `partial` is null. Otherwise
-  // `out` is null, and the job writes partial results for Ops::fold to `partial`.
+  // A job that covers the last spans of its positions writes results to `out`. With a null `out` it writes
+  // partial results: to `partial`, for Ops::fold, or to `total`, for a job that continues them, if `partial`
+  // is null. The heads of partial results are Ops::partial_floats(head_dim) floats apart.
   float* out;             // heads are head_dim floats apart
-  int out_stride;         // floats between positions
-  float* partial;         // heads are Ops::partial_floats(head_dim) floats apart
+  int out_stride;         // floats between rows
+  float* partial;         // of the first position
   size_t partial_stride;  // floats between positions
+  float* total;           // of row 0 of the step
+  size_t total_stride;    // floats between rows
+  bool continues;         // `total` has the partial result of the spans before first_span, of every position
 };
 
 struct Ops {
@@ -91,9 +98,9 @@ struct Ops {
   void (*attend)(const AttendJob& job, float* scratch);
   // Returns the number of floats of one partial result.
   size_t (*partial_floats)(int head_dim);
-  // Folds `spans` partial results, span_stride floats apart, in order, into the first of them. Then writes
-  // head_dim floats to `out`, unless it is null: the first partial result is then that of all the spans.
-  void (*fold)(float* partials, int spans, size_t span_stride, int head_dim, float* out);
+  // Folds `count` partial results, `stride` floats apart, in order, into `total`, the partial result of the
+  // spans before. Then writes head_dim floats to `out`, unless it is null.
+  void (*fold)(float* total, const float* partials, int count, size_t stride, int head_dim, float* out);
 
   SampleLoops sampling;
 };

@@ -98,6 +98,12 @@ void HostRunner::Launch(const StepInput& input, std::function<void()> on_done) {
   thread_.Start([this, input] { return Compute(input); }, std::move(on_done));
 }
 
+Status HostRunner::Collect() {
+  Status status = thread_.Wait();
+  reads_ = ops_.attention_reads();
+  return status;
+}
+
 // Stores K and V of the rows and writes the result of attention into attention_.
 void HostRunner::Attend(int l, int rows, KvPool& pool) {
   const ModelShape& s = plan_.shape;

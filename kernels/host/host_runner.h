@@ -30,7 +30,8 @@ class HostRunner final : public ModelRunner {
   StepMemory memory() const override { return MemoryFor(ops_, plan_.shape, limits_); }
   void Launch(const StepInput& input, std::function<void()> on_done) override;
   bool Done() const override { return thread_.Done(); }
-  Status Collect() override { return thread_.Wait(); }
+  Status Collect() override;
+  AttentionReads attention_reads() const override { return reads_; }
   uint64_t progress() const override { return progress_.load(std::memory_order_relaxed); }
   double draw_cpu_seconds() const override { return draw_cpu_seconds_.load(std::memory_order_relaxed); }
 
@@ -63,6 +64,7 @@ class HostRunner final : public ModelRunner {
   float* last_attention_ = nullptr;  // [heads * head_dim]
   float* logits_ = nullptr;          // [vocab]
 
+  AttentionReads reads_;  // at the last Collect
   std::atomic<uint64_t> progress_{0};
   std::atomic<double> draw_cpu_seconds_{0};  // written by the thread of the runner
   StepThread thread_;                        // destroyed first: its work uses all of the above

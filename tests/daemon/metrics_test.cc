@@ -114,7 +114,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
         "prefixd_step_seconds_count", "prefixd_prefill_tokens_per_second", "prefixd_ready",
         "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
         "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total",
-        "prefixd_draw_cpu_seconds_total"}) {
+        "prefixd_draw_cpu_seconds_total", "prefixd_attention_read_bytes_total",
+        "prefixd_attention_saved_bytes_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -138,6 +139,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.finished = {4, 3, 2, 1};
   engine.cache.evicted_blocks[0] = 9;
   engine.cache.key_collisions = 6;
+  engine.attention = {.read_bytes = 51, .saved_bytes = 52};
   snapshot.inflight = {.bytes = 11, .limit = 12, .refusals = 13, .slow_readers = 14};
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),
@@ -160,6 +162,8 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("vllm:request_success_total{model_name=\"demo\",finished_reason=\"abort\"}"), 2);
   EXPECT_EQ(samples.at("prefixd_tier_evictions_total{tier=\"device\"}"), 9);
   EXPECT_EQ(samples.at("prefixd_verify_failures_total{kind=\"tokens\"}"), 6);
+  EXPECT_EQ(samples.at("prefixd_attention_read_bytes_total"), 51);
+  EXPECT_EQ(samples.at("prefixd_attention_saved_bytes_total"), 52);
   EXPECT_EQ(samples.at("prefixd_inflight_bytes"), 11);
   EXPECT_EQ(samples.at("prefixd_inflight_limit_bytes"), 12);
   EXPECT_EQ(samples.at("prefixd_inflight_refusals_total"), 13);

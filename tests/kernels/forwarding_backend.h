@@ -72,6 +72,7 @@ class ForwardingRunner : public ModelRunner {
   }
   bool Done() const override { return to_.Done(); }
   Status Collect() override { return to_.Collect(); }
+  AttentionReads attention_reads() const override { return to_.attention_reads(); }
   uint64_t progress() const override { return to_.progress(); }
   double draw_cpu_seconds() const override { return to_.draw_cpu_seconds(); }
 
