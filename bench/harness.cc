@@ -57,9 +57,14 @@ Timing Measure(int runs, const std::function<void()>& body) {
 }
 
 double Ceilings::Peak(const std::string& backend, int with_threads) const {
-  if (backend == "avx2") return with_threads == 1 ? avx2_1 : avx2_all;
-  if (backend == "avx512") return with_threads == 1 ? avx512_1 : avx512_all;
+  if (backend == "avx2") return Of(Instruction::kFmaAvx2).On(with_threads);
+  if (backend.starts_with("avx512")) return Of(Instruction::kFmaAvx512).On(with_threads);
   return 0;
+}
+
+double Ceilings::ProductPeak(const std::string& backend, bool bf16_weights, int with_threads) const {
+  if (backend == "avx512bf16" && bf16_weights) return Of(Instruction::kDotsBF16).On(with_threads);
+  return Peak(backend, with_threads);
 }
 
 Report::Report(const Arguments& arguments)
@@ -73,21 +78,27 @@ Report::Report(const Arguments& arguments)
 const Ceilings& Report::PrintMachine() {
   machine_ = DescribeMachine();
   const int all = machine_.cpus;
-  ceilings_ = {all,
-               FmaFlopsPerSecond("avx2", 1),
-               FmaFlopsPerSecond("avx512", 1),
-               ReadBytesPerSecond(1),
-               FmaFlopsPerSecond("avx2", all),
-               FmaFlopsPerSecond("avx512", all),
-               ReadBytesPerSecond(all)};
+  ceilings_.threads = all;
+  for (const Instruction instruction : kInstructions) {
+    ceilings_.ops[static_cast<size_t>(instruction)] = {OpsPerSecond(instruction, 1),
+                                                       OpsPerSecond(instruction, all)};
+  }
+  ceilings_.read = {ReadBytesPerSecond(1), ReadBytesPerSecond(all)};
   std::string features;
   for (const std::string& feature : machine_.features) features += " " + feature;
-  std::printf(
-      "machine: %s, %d CPUs,%s; fma GFLOP/s avx2 %.1f avx512 %.1f (1 thread) %.1f %.1f (%d); read GB/s %.1f "
-      "(1) %.1f (%d)\n",
-      machine_.cpu.c_str(), all, features.c_str(), ceilings_.avx2_1 / 1e9, ceilings_.avx512_1 / 1e9,
-      ceilings_.avx2_all / 1e9, ceilings_.avx512_all / 1e9, all, ceilings_.read_1 / 1e9,
-      ceilings_.read_all / 1e9, all);
+  std::printf("machine: %s, %d CPUs,%s; on 1 and %d threads: Gop/s", machine_.cpu.c_str(), all,
+              features.c_str(), all);
+  std::string lacking;
+  for (const Instruction instruction : kInstructions) {
+    const Ceilings::Rate rate = ceilings_.Of(instruction);
+    if (rate.one > 0) {
+      std::printf(" %s %.1f %.1f,", NameOf(instruction), rate.one / 1e9, rate.all / 1e9);
+    } else {
+      lacking += std::string(", ") + NameOf(instruction) + " (needs " + NeedsOf(instruction) + ")";
+    }
+  }
+  std::printf(" read GB/s %.1f %.1f%s%s\n", ceilings_.read.one / 1e9, ceilings_.read.all / 1e9,
+              lacking.empty() ? "" : "; skipped", lacking.empty() ? "" : lacking.c_str() + 1);
   std::fflush(stdout);
   return ceilings_;
 }
@@ -107,9 +118,13 @@ int Report::Finish() {
       << ",\"cpus\":" << machine_.cpus << ",\"features\":[";
   for (size_t i = 0; i < machine_.features.size(); ++i) out << (i ? "," : "") << Quoted(machine_.features[i]);
   const Ceilings& c = ceilings_;
-  out << "],\"fma_flops\":{\"avx2_1\":" << Number(c.avx2_1) << ",\"avx512_1\":" << Number(c.avx512_1)
-      << ",\"avx2_all\":" << Number(c.avx2_all) << ",\"avx512_all\":" << Number(c.avx512_all)
-      << "},\"read_bytes_per_second\":{\"1\":" << Number(c.read_1) << ",\"all\":" << Number(c.read_all)
+  out << "],\"ops_per_second\":{";
+  for (const Instruction instruction : kInstructions) {
+    const Ceilings::Rate rate = c.Of(instruction);
+    out << (instruction == kInstructions[0] ? "" : ",") << Quoted(NameOf(instruction))
+        << ":{\"1\":" << Number(rate.one) << ",\"all\":" << Number(rate.all) << "}";
+  }
+  out << "},\"read_bytes_per_second\":{\"1\":" << Number(c.read.one) << ",\"all\":" << Number(c.read.all)
       << "}},\"results\":[";
   for (size_t i = 0; i < rows_.size(); ++i) {
     const Row& row = rows_[i];

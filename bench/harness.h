@@ -13,6 +13,7 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,13 +31,21 @@ struct Timing {
 // Runs `body` once to warm up, then `runs` times.
 Timing Measure(int runs, const std::function<void()>& body);
 
-// The ceilings of this machine, in FLOP/s and bytes/s.
+// The ceilings of this machine, in operations/s and bytes/s; 0 for an instruction that the CPU lacks.
 struct Ceilings {
+  struct Rate {
+    double one, all;  // on one thread, and on `threads`
+    double On(int with_threads) const { return with_threads == 1 ? one : all; }
+  };
   int threads;
-  double avx2_1, avx512_1, read_1;        // one thread
-  double avx2_all, avx512_all, read_all;  // `threads` threads
-  // FMA peak of the instruction set that the backend of this name uses; 0 for a backend without one.
+  Rate ops[std::size(kInstructions)];
+  Rate read;
+
+  Rate Of(Instruction instruction) const { return ops[static_cast<size_t>(instruction)]; }
+  // The peak of the instruction that the backend of this name computes with: FMA, but for products of bf16
+  // weights where it has another. 0 for a backend without one.
   double Peak(const std::string& backend, int with_threads) const;
+  double ProductPeak(const std::string& backend, bool bf16_weights, int with_threads) const;
 };
 
 // The option that every measuring program declares.

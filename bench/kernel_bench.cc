@@ -7,8 +7,8 @@
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
 //   decode of one token     124.6 M weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
-// The goal: prefill at 25 % or more of the FMA peak of its instruction set, decode at 35 % or more of the
-// read bandwidth.
+// The ceiling of prefill is the time of its products at the peaks of the instructions that compute them, that
+// of decode is the read bandwidth.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -113,9 +113,7 @@ class Model {
       operations_.GatherRows(hidden_.data(), last, kHidden, normed_.data());
       operations_.RmsNorm(normed_.data(), norm_.data(), 1e-5f, sequences, kHidden, normed_.data());
     });
-    Timed("gemm lm_head", [&] {
-      operations_.Gemm(*embedding_, normed_.data(), sequences, logits_.data(), GemmOutput::kStore);
-    });
+    Product("gemm lm_head", *embedding_, normed_, sequences, logits_, GemmOutput::kStore);
   }
 
   // Discards all times.
@@ -127,24 +125,39 @@ class Model {
     for (const Op& op : ops_) sum += op.shortest;
     return sum;
   }
-  // Percent of Undisturbed() by kind of op.
-  std::map<std::string, double> Shares() const {
-    std::map<std::string, double> shares;
-    for (const Op& op : ops_) shares[op.kind] += 100 * op.shortest / Undisturbed();
-    return shares;
+  // The shortest times of the ops of a kind together, in seconds, and their multiplications and additions; 0
+  // for ops that are no products of weights.
+  struct KindOfOp {
+    double seconds = 0, flop = 0;
+  };
+  std::map<std::string, KindOfOp> Kinds() const {
+    std::map<std::string, KindOfOp> kinds;
+    for (const Op& op : ops_) {
+      KindOfOp& kind = kinds[op.kind];
+      kind.seconds += op.shortest;
+      kind.flop += op.flop;
+    }
+    return kinds;
   }
 
   static constexpr int kMaxSequences = 8;
 
  private:
   template <typename Fn>
-  void Timed(const char* kind, const Fn& fn) {
+  void Timed(const char* kind, const Fn& fn, double flop = 0) {
     const auto start = std::chrono::steady_clock::now();
     fn();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (op_ == ops_.size()) ops_.push_back({kind, seconds});
+    if (op_ == ops_.size()) ops_.push_back({kind, seconds, flop});
     ops_[op_].shortest = std::min(ops_[op_].shortest, seconds);
     ++op_;
+  }
+
+  void Product(const char* kind, const Matrix& w, const std::vector<float>& x, int rows,
+               std::vector<float>& y, GemmOutput output) {
+    Timed(
+        kind, [&] { operations_.Gemm(w, x.data(), rows, y.data(), output); },
+        2.0 * w.rows() * w.cols() * rows);
   }
 
   void RunLayer(const Layer& layer, int index, int rows) {
@@ -154,21 +167,18 @@ class Model {
     float* hidden = hidden_.data();
     float* normed = normed_.data();
     Timed("norms", [&] { operations_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
-    Timed("gemm qkv", [&] { operations_.Gemm(*layer.qkv, normed, rows, q, GemmOutput::kStore); });
+    Product("gemm qkv", *layer.qkv, normed_, rows, projected_, GemmOutput::kStore);
     Timed("rope", [&] { operations_.Rope(q, kQkv, kHeads + kKvHeads, kHeadDim, rope_.data()); });
     Timed("store kv", [&] { operations_.StoreKv(k, v, kQkv, index, *kv_); });
     Timed("attention", [&] {
       operations_.Attention(q, kQkv, {kHeads, 0.125f}, index, *kv_, attended_.data());
     });
-    Timed("gemm o",
-          [&] { operations_.Gemm(*layer.o, attended_.data(), rows, hidden, GemmOutput::kAccumulate); });
+    Product("gemm o", *layer.o, attended_, rows, hidden_, GemmOutput::kAccumulate);
     Timed("norms", [&] { operations_.RmsNorm(hidden, norm_.data(), 1e-5f, rows, kHidden, normed); });
-    Timed("gemm gate_up",
-          [&] { operations_.Gemm(*layer.gate_up, normed, rows, gated_.data(), GemmOutput::kStore); });
+    Product("gemm gate_up", *layer.gate_up, normed_, rows, gated_, GemmOutput::kStore);
     Timed("activation",
           [&] { operations_.GatedActivation(Activation::kSilu, gated_.data(), rows, kFfn, ffn_.data()); });
-    Timed("gemm down",
-          [&] { operations_.Gemm(*layer.down, ffn_.data(), rows, hidden, GemmOutput::kAccumulate); });
+    Product("gemm down", *layer.down, ffn_, rows, hidden_, GemmOutput::kAccumulate);
   }
 
   Operations& operations_;
@@ -181,6 +191,7 @@ class Model {
   struct Op {
     const char* kind;
     double shortest;  // seconds
+    double flop;      // of a product of weights
   };
   std::vector<Op> ops_;  // in the order of the pass
   size_t op_ = 0;
@@ -201,23 +212,26 @@ double AttentionFlops(double position, double rows) {
 struct Case {
   std::string name;
   int sequences, position, rows;
-  double work;     // FLOP or bytes of a pass
-  double ceiling;  // FLOP/s or bytes/s of the machine; 0 if unknown
+  double bound;         // seconds of a pass at the ceilings of the machine; 0 if unknown
+  double product_peak;  // FLOP/s of products of weights; 0 if unknown
 };
 
 Timing Run(Report& report, const Case& c, Model& model, int runs) {
   model.Reset();
   const Timing t = Measure(runs, [&] { model.Forward(c.sequences, c.position, c.rows); });
   const double undisturbed = model.Undisturbed();
-  const auto ratio = [&](double seconds) { return c.ceiling > 0 ? c.work / seconds / c.ceiling : 0; };
   report.Add(c.name, t.median, "s",
              {{"best", t.best},
               {"undisturbed", undisturbed},
               {"tokens_per_s", c.sequences * c.rows / t.median},
-              {"of_ceiling", ratio(t.median)},
-              {"of_ceiling_best", ratio(t.best)},
-              {"of_ceiling_undisturbed", ratio(undisturbed)}});
-  for (const auto& [kind, share] : model.Shares()) report.Add("  " + c.name + ": " + kind, share, "%");
+              {"of_ceiling", c.bound / t.median},
+              {"of_ceiling_best", c.bound / t.best},
+              {"of_ceiling_undisturbed", c.bound / undisturbed}});
+  for (const auto& [kind, op] : model.Kinds()) {
+    Report::Extras extras;
+    if (op.flop > 0 && c.product_peak > 0) extras = {{"of_peak", op.flop / op.seconds / c.product_peak}};
+    report.Add("  " + c.name + ": " + kind, 100 * op.seconds / undisturbed, "%", extras);
+  }
   return t;
 }
 
@@ -298,7 +312,7 @@ void RunAttentionFromMemory(Report& report, Operations& operations, const Ceilin
   const double flops = 4.0 * width * rows * (context - (rows - 1) / 2.0);
   const double bytes = static_cast<double>(pool.layout().TokenBytes()) / shape.layers * context;
   const double peak = ceilings.Peak(std::string(operations.name()), operations.threads());
-  const double read = operations.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
+  const double read = ceilings.read.On(operations.threads());
   const double floor = std::max(peak > 0 ? flops / peak : 0, read > 0 ? bytes / read : 0);
   const std::string name = "attention " + std::string(shape.name) + " " +
                            std::string(DTypeName(pool.layout().dtype)) + ", " + std::to_string(rows) +
@@ -350,15 +364,19 @@ double RunPasses(Report& report, Operations& operations, const Ceilings& ceiling
                  bool decode) {
   std::printf("bf16 weights %.0f MB\n", kWeightBytes / 1e6);
   Model model(operations, tokens, 2048);
-  const double peak = ceilings.Peak(std::string(operations.name()), operations.threads());
-  const double read = operations.threads() == 1 ? ceilings.read_1 : ceilings.read_all;
-  const double prefill = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights) + AttentionFlops(0, tokens);
+  const std::string backend(operations.name());
+  const double peak = ceilings.Peak(backend, operations.threads());
+  const double products = ceilings.ProductPeak(backend, true, operations.threads());
+  const double read = ceilings.read.On(operations.threads());
+  const double flop = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights);
+  const double bound = peak > 0 ? flop / products + AttentionFlops(0, tokens) / peak : 0;
   const Timing t =
-      Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, prefill, peak}, model, runs);
+      Run(report, {"prefill " + std::to_string(tokens), 1, 0, tokens, bound, products}, model, runs);
   if (decode) {
     for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
       const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
-      Run(report, {name, rows, context - 1, 1, kWeightBytes, read}, model, 3 * runs);
+      Run(report, {name, rows, context - 1, 1, read > 0 ? kWeightBytes / read : 0, products}, model,
+          3 * runs);
     }
   }
   return t.best / tokens;

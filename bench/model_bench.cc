@@ -2,9 +2,11 @@
 // the machine's ceilings. kernel_bench times the ops; model_bench uses the real shapes, the chunking and
 // everything that runs between the ops. The model is a folder, or a preset with random weights.
 //
-// prefill: --prompt tokens of one sequence in chunks of --chunk; its FLOP/s over the FMA peak of the
-// instruction set. decode: --decode steps, each one token of --sequences sequences that have --prompt tokens;
-// the bytes of weights and KV that a step must read per second, over the read bandwidth.
+// prefill: --prompt tokens of one sequence in chunks of --chunk. of_peak is the time that all products take
+// at the peaks of the instructions that compute them, over the measured time; layers_of_peak is the same of
+// the weights of the layers alone, without attention and head. decode: --decode steps, each one token of
+// --sequences sequences that have --prompt tokens; the bytes of weights and KV that a step must read per
+// second, over the read bandwidth.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,11 +42,14 @@ DType DTypeOf(const Arguments& arguments, const char* option) {
 }
 
 // Multiplications and additions of a prefill of `tokens` tokens with one row of logits.
-double PrefillFlop(const ModelShape& c, double tokens) {
+struct PrefillFlop {
+  double layers, head, attention;
+};
+PrefillFlop FlopOf(const ModelShape& c, double tokens) {
   const double layer =
       2.0 * c.hidden * c.QueryWidth() + 2.0 * c.hidden * c.KvWidth() + 3.0 * c.hidden * c.intermediate;
   const double attention = 2.0 * c.QueryWidth() * tokens * (tokens + 1) / 2;  // scores and sums
-  return 2 * (c.layers * (layer * tokens + attention) + 1.0 * c.vocab * c.hidden);
+  return {2 * c.layers * layer * tokens, 2.0 * c.vocab * c.hidden, 2 * c.layers * attention};
 }
 
 struct Settings {
@@ -161,17 +166,33 @@ void CheckModelOptions(const Arguments& arguments) {
   }
 }
 
-// In FLOP/s and bytes/s, of a program that uses this backend.
+// In FLOP/s and bytes/s, of a program that uses this backend: of products of the weights, of attention, and
+// of reading. A peak of 0 is not known.
 struct BackendCeilings {
-  double peak, read;
+  double products, attention, read;
 };
-BackendCeilings CeilingsOf(const Arguments& arguments, const Ceilings& machine, const Backend& backend) {
-  const bool one = backend.threads() == 1;
-  BackendCeilings ceilings{machine.Peak(std::string(backend.name()), backend.threads()),
-                           one ? machine.read_1 : machine.read_all};
-  if (arguments.Given("--peak-tflops")) ceilings.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
+BackendCeilings CeilingsOf(const Arguments& arguments, const Ceilings& machine, const Backend& backend,
+                           bool bf16_weights) {
+  const std::string name(backend.name());
+  BackendCeilings ceilings{machine.ProductPeak(name, bf16_weights, backend.threads()),
+                           machine.Peak(name, backend.threads()), machine.read.On(backend.threads())};
+  if (arguments.Given("--peak-tflops"))
+    ceilings.products = ceilings.attention = 1e12 * arguments.PositiveOrExit("--peak-tflops");
   if (arguments.Given("--read-gb")) ceilings.read = 1e9 * arguments.PositiveOrExit("--read-gb");
   return ceilings;
+}
+
+void AddPrefill(Report& report, const ModelShape& shape, int tokens, double seconds,
+                const BackendCeilings& ceilings) {
+  const PrefillFlop flop = FlopOf(shape, tokens);
+  const auto at = [](double work, double peak) { return peak > 0 ? work / peak : 0; };
+  const double bound =
+      at(flop.layers + flop.head, ceilings.products) + at(flop.attention, ceilings.attention);
+  report.Add("prefill", tokens / seconds, "tokens/s",
+             {{"seconds", seconds},
+              {"gflops", (flop.layers + flop.head + flop.attention) / seconds / 1e9},
+              {"of_peak", bound / seconds},
+              {"layers_of_peak", at(flop.layers, ceilings.products) / seconds}});
 }
 
 int Main(int argc, char** argv) {
@@ -182,23 +203,20 @@ int Main(int argc, char** argv) {
   CheckModelOptions(arguments);
   Report report(arguments);
   const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  const BackendCeilings ceilings = CeilingsOf(arguments, report.PrintMachine(), *backend);
+  const Ceilings& machine = report.PrintMachine();
 
   const auto start = std::chrono::steady_clock::now();
   const StepLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
                              settings.sequences};
   BenchModel opened = OrDie(OpenModel(arguments, *backend, limits.context));
+  const BackendCeilings ceilings = CeilingsOf(arguments, machine, *backend, opened.bf16);
   const auto model = OrDie(backend->CreateRunner(std::move(opened.plan), limits));
   const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.Add("load", load, "s", {{"bytes", opened.bytes}});
 
   Runner runner(*model, *backend, settings);
   const Timing prefill = Measure(runs, [&] { runner.Prefill(0, settings.prompt, settings.chunk); });
-  const double flops = PrefillFlop(model->shape(), settings.prompt) / prefill.median;
-  report.Add("prefill", settings.prompt / prefill.median, "tokens/s",
-             {{"seconds", prefill.median},
-              {"gflops", flops / 1e9},
-              {"of_peak", ceilings.peak > 0 ? flops / ceilings.peak : 0}});
+  AddPrefill(report, model->shape(), settings.prompt, prefill.median, ceilings);
 
   for (int s = 1; s < settings.sequences; ++s) runner.Prefill(s, settings.prompt, settings.chunk);
   const Timing decode = Measure(runs, [&] {

@@ -45,30 +45,49 @@ double ShortestTogether(int threads, int bursts, const std::function<void(int, i
 
 // Bursts are short, so that some of them run undisturbed on a machine that other processes use.
 constexpr int kBursts = 60;
-constexpr int kFmaSteps = 100'000;
+constexpr int kSteps = 100'000;
 constexpr int kChains = 12;  // independent sums; more than latency times issue width of current CPUs
 
 // Twelve chains in registers 1 .. 12. It is assembler because a compiler removes or reorders a loop that has
 // no result.
 // clang-format off
-#define PREFIXD_FMA(r, n) "vfmadd231ps %%" r "0, %%" r "0, %%" r #n "\n\t"
-#define PREFIXD_FMA_CHAINS(r)                                                                    \
-  PREFIXD_FMA(r, 1) PREFIXD_FMA(r, 2) PREFIXD_FMA(r, 3) PREFIXD_FMA(r, 4) PREFIXD_FMA(r, 5)      \
-  PREFIXD_FMA(r, 6) PREFIXD_FMA(r, 7) PREFIXD_FMA(r, 8) PREFIXD_FMA(r, 9) PREFIXD_FMA(r, 10)     \
-  PREFIXD_FMA(r, 11) PREFIXD_FMA(r, 12)
-#define PREFIXD_FMA_CLOBBERS                                                                     \
+#define PREFIXD_CHAIN(op, r, n) op " %%" r "0, %%" r "0, %%" r #n "\n\t"
+#define PREFIXD_CHAINS(op, r)                                                                            \
+  PREFIXD_CHAIN(op, r, 1) PREFIXD_CHAIN(op, r, 2) PREFIXD_CHAIN(op, r, 3) PREFIXD_CHAIN(op, r, 4)        \
+  PREFIXD_CHAIN(op, r, 5) PREFIXD_CHAIN(op, r, 6) PREFIXD_CHAIN(op, r, 7) PREFIXD_CHAIN(op, r, 8)        \
+  PREFIXD_CHAIN(op, r, 9) PREFIXD_CHAIN(op, r, 10) PREFIXD_CHAIN(op, r, 11) PREFIXD_CHAIN(op, r, 12)
+#define PREFIXD_CLOBBERS                                                                                 \
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12"
+#define PREFIXD_BURST(name, op, r)                                                                       \
+  void name() {                                                                                          \
+    for (int step = 0; step < kSteps; ++step) asm volatile(PREFIXD_CHAINS(op, r)::: PREFIXD_CLOBBERS);   \
+    asm volatile("vzeroupper" ::: PREFIXD_CLOBBERS);                                                     \
+  }
+PREFIXD_BURST(FmaAvx2Burst, "vfmadd231ps", "ymm")
+PREFIXD_BURST(FmaAvx512Burst, "vfmadd231ps", "zmm")
+PREFIXD_BURST(DotsBF16Burst, "vdpbf16ps", "zmm")
+PREFIXD_BURST(DotsInt8Burst, "vpdpbusd", "zmm")
 // clang-format on
 
-void FmaBurst(bool wide) {
-  for (int step = 0; step < kFmaSteps; ++step) {
-    if (wide) {
-      asm volatile(PREFIXD_FMA_CHAINS("zmm")::: PREFIXD_FMA_CLOBBERS);
-    } else {
-      asm volatile(PREFIXD_FMA_CHAINS("ymm")::: PREFIXD_FMA_CLOBBERS);
-    }
-  }
-  asm volatile("vzeroupper" ::: PREFIXD_FMA_CLOBBERS);
+struct InstructionRow {
+  const char* name;
+  const char* needs;
+  bool (*here)();  // the builtin also checks that the operating system saves the registers
+  double ops;      // multiplications and additions of one instruction
+  void (*burst)();
+};
+
+const InstructionRow& RowOf(Instruction instruction) {
+  static constexpr InstructionRow kRows[] = {
+      {"fma avx2", "AVX2 and FMA",
+       [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 16, FmaAvx2Burst},
+      {"fma avx512", "AVX-512 F", [] { return __builtin_cpu_supports("avx512f") != 0; }, 32, FmaAvx512Burst},
+      {"bf16 dots", "AVX-512 BF16", [] { return __builtin_cpu_supports("avx512bf16") != 0; }, 64,
+       DotsBF16Burst},
+      {"int8 dots", "AVX-512 VNNI", [] { return __builtin_cpu_supports("avx512vnni") != 0; }, 128,
+       DotsInt8Burst},
+  };
+  return kRows[static_cast<size_t>(instruction)];
 }
 
 // XORs n words as two concurrent streams of whole cache lines. One stream does not saturate the memory of
@@ -115,14 +134,14 @@ Machine DescribeMachine() {
   return machine;
 }
 
-double FmaFlopsPerSecond(const std::string& isa, int threads) {
-  const bool wide = isa == "avx512";
-  if (!(wide ? __builtin_cpu_supports("avx512f")
-             : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) {
-    return 0;
-  }
-  const double flops = 2.0 * (wide ? 16 : 8) * kChains * kFmaSteps * threads;
-  return flops / ShortestTogether(threads, kBursts, [&](int, int) { FmaBurst(wide); });
+const char* NameOf(Instruction instruction) { return RowOf(instruction).name; }
+const char* NeedsOf(Instruction instruction) { return RowOf(instruction).needs; }
+
+double OpsPerSecond(Instruction instruction, int threads) {
+  const InstructionRow& row = RowOf(instruction);
+  if (!row.here()) return 0;
+  const double ops = row.ops * kChains * kSteps * threads;
+  return ops / ShortestTogether(threads, kBursts, [&](int, int) { row.burst(); });
 }
 
 double ReadBytesPerSecond(int threads) {

@@ -15,9 +15,18 @@ struct Machine {
 };
 Machine DescribeMachine();
 
-// Returns the FLOP/s of single-precision FMA on `threads` threads, in the fastest of many short bursts. `isa`
-// is "avx2" or "avx512". Returns 0 if the CPU does not support it.
-double FmaFlopsPerSecond(const std::string& isa, int threads);
+// The instructions whose rates bound the kernels: FMA of f32, and the dot products of pairs of bf16
+// (VDPBF16PS) and of four bytes (VPDPBUSD, VNNI), both of 512 bits.
+enum class Instruction { kFmaAvx2, kFmaAvx512, kDotsBF16, kDotsInt8 };
+inline constexpr Instruction kInstructions[] = {Instruction::kFmaAvx2, Instruction::kFmaAvx512,
+                                                Instruction::kDotsBF16, Instruction::kDotsInt8};
+// Its name in the machine line, and what a CPU without it lacks.
+const char* NameOf(Instruction instruction);
+const char* NeedsOf(Instruction instruction);
+
+// Returns the multiplications and additions per second of an instruction on `threads` threads, in the fastest
+// of many short bursts. Returns 0 if the CPU does not have it.
+double OpsPerSecond(Instruction instruction, int threads);
 
 // Returns the bytes/s at which `threads` threads read memory that is in no CPU cache. Reads 512 MiB in parts
 // and takes the fastest part. Returns 0 if the 512 MiB cannot be allocated.
