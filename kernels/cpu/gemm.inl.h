@@ -8,6 +8,7 @@ template <DType kType>
 struct Terms {
   using Weight = typename Element<kType>::Type;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms) * kPanel; }
+  static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
                           const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
@@ -19,6 +20,7 @@ struct Terms {
 struct TermsOfPairs {
   using Weight = uint32_t;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2 + terms % 2) * kPanel; }
+  static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
                           const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
@@ -36,6 +38,7 @@ struct TermsOfPairs {
 struct Pairs {
   using Weight = uint32_t;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
+  static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
                           const Weight* const (&w)[kVectors / kPanelVectors], int terms) {

@@ -2,7 +2,8 @@
 // Pure functions; any thread.
 //
 // `Product` is how the rows of a block are multiplied by panels (gemm.inl.h, gemm_dots.inl.h): Weight is an
-// element of a panel, PanelWeights the number of them, and Add adds the products of a tile.
+// element of a panel, PanelWeights the number of them for some terms, RowFloats the floats that these terms
+// take in a row of packed x, and Add adds the products of a tile.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -31,18 +32,35 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
   }
 }
 
-// Computes one tile: kRows rows of a block by kPanels panels.
+// A part of the terms of every chain. All parts but the last leave their sums to the next one, as f32: that
+// changes no bit.
+struct Part {
+  int first, terms;  // `first` is even, and so are the terms of all parts but the last
+  bool begins, ends;
+};
+
+// The sums of a tile between two parts: [kTileRows][kPanel].
+constexpr int kSumsOfTile = kTileRows * kPanel;
+
+// Computes one tile: kRows rows of a block by kPanels panels. Tiles of several panels have a single part.
 template <typename Product, int kRows, int kPanels>
-void GemmTile(const GemmJob& job, int panel, int block) {
+void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float* sums) {
   constexpr int kVectors = kPanels * kPanelVectors;
   using Weight = typename Product::Weight;
   const Weight* w[kPanels];
-  for (int p = 0; p < kPanels; ++p)
-    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * Product::PanelWeights(job.terms);
+  for (int p = 0; p < kPanels; ++p) {
+    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * Product::PanelWeights(job.terms) +
+           Product::PanelWeights(part.first);
+  }
   const size_t first_row = static_cast<size_t>(block) * kTileRows;
   Tile<kRows, kVectors> tile;
-  Clear(tile);
-  Product::Add(tile, job.x + first_row * job.terms, w, job.terms);
+  if (part.begins) {
+    Clear(tile);
+  } else {
+    LoadSums(tile, sums);
+  }
+  Product::Add(tile, job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows, w, part.terms);
+  if (!part.ends) return StoreSums(tile, sums);
   float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -52,29 +70,66 @@ void GemmTile(const GemmJob& job, int panel, int block) {
 }
 
 template <typename Product, int kRows>
-void GemmPanels(const GemmJob& job, int panel, int end, int block) {
+void GemmPanels(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
   constexpr int kPanels = PanelsAtOnce<kRows>();
-  for (; panel + kPanels <= end; panel += kPanels) GemmTile<Product, kRows, kPanels>(job, panel, block);
+  for (; panel + kPanels <= end; panel += kPanels)
+    GemmTile<Product, kRows, kPanels>(job, panel, block, part, sums);
   if constexpr (kPanels > 1) {
-    for (; panel < end; ++panel) GemmTile<Product, kRows, 1>(job, panel, block);
+    for (; panel < end; ++panel) GemmTile<Product, kRows, 1>(job, panel, block, part, sums);
   }
 }
 
 // Selects the tile height that fits the number of rows in the block.
 template <typename Product, int kRows = kTileRows>
-void GemmBlock(const GemmJob& job, int panel, int end, int block) {
+void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
   if constexpr (kRows > 1) {
-    if (job.rows - block * kTileRows < kRows) return GemmBlock<Product, kRows - 1>(job, panel, end, block);
+    if (job.rows - block * kTileRows < kRows)
+      return GemmBlock<Product, kRows - 1>(job, panel, end, block, part, sums);
   }
-  GemmPanels<Product, kRows>(job, panel, end, block);
+  GemmPanels<Product, kRows>(job, panel, end, block, part, sums);
+}
+
+// A chunk of blocks by a chunk of panels. With many blocks the terms are parted as well, so that the x of all
+// its blocks stays in the L2 cache while the panels pass: without that, the x of a long chain comes from
+// memory for every panel. With few blocks x is small, and a panel is read from memory in one run.
+constexpr int kChunkBlocks = 96 / kTileRows;
+constexpr int kChunkPanels = 256 / kPanel;
+constexpr int kPartedBlocks = 48 / kTileRows;
+constexpr int kPartTerms = 1024;
+
+// Returns how many of n things to take at once: at most `most`, and about as many each time.
+PREFIXD_INLINE int AtOnce(int n, int most) {
+  const int times = (n + most - 1) / most;
+  return (n + times - 1) / times;
+}
+
+template <typename Product>
+void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  alignas(64) float sums[kChunkPanels * kChunkBlocks * kSumsOfTile];
+  const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kPartTerms;
+  const int at_once = parted ? (AtOnce(job.terms, kPartTerms) + 1) / 2 * 2 : job.terms;
+  for (int term = 0; term < job.terms; term += at_once) {
+    const Part part = {term, Min(at_once, job.terms - term), term == 0, term + at_once >= job.terms};
+    float* of_tile = sums;
+    for (int panel = first_panel; panel < end_panel; ++panel) {
+      for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile)
+        GemmBlock<Product>(job, panel, panel + 1, block, part, of_tile);
+    }
+  }
 }
 
 template <typename Product>
 void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
-  if (end_block - first_block == 1) return GemmBlock<Product>(job, first_panel, end_panel, first_block);
-  for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the CPU cache for all rows
-    for (int block = first_block; block < end_block; ++block)
-      GemmBlock<Product>(job, panel, panel + 1, block);
+  if (end_block - first_block == 1) {
+    const Part all = {0, job.terms, true, true};
+    return GemmBlock<Product>(job, first_panel, end_panel, first_block, all, nullptr);
+  }
+  const int blocks = AtOnce(end_block - first_block, kChunkBlocks);
+  const int panels = AtOnce(end_panel - first_panel, kChunkPanels);
+  for (int block = first_block; block < end_block; block += blocks) {
+    for (int panel = first_panel; panel < end_panel; panel += panels) {
+      GemmChunk<Product>(job, panel, Min(panel + panels, end_panel), block, Min(block + blocks, end_block));
+    }
   }
 }
 

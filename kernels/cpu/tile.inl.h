@@ -48,6 +48,24 @@ PREFIXD_INLINE void Clear(Tile<kRows, kVectors>& tile) {
   }
 }
 
+// Load and store the sums of a tile: [kRows][kVectors][kLanes].
+template <int kRows, int kVectors>
+PREFIXD_INLINE void LoadSums(Tile<kRows, kVectors>& tile, const float* from) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Load(from + (r * kVectors + v) * kLanes);
+  }
+}
+template <int kRows, int kVectors>
+PREFIXD_INLINE void StoreSums(const Tile<kRows, kVectors>& tile, float* to) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) Store(to + (r * kVectors + v) * kLanes, tile.acc[r][v]);
+  }
+}
+
 // Computes acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
 //   x[r][k]: at x[r * kRowStep + k * kTermStep].
 //   w: kRun neighbouring vectors share one pointer; the elements for term k start k * w_step after it.

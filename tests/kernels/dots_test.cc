@@ -61,6 +61,11 @@ TEST(WideTile, DotsHaveTheBitsOfRefAtAwkwardSizes) {
   }
 }
 
+// In parts, and the sums of all tiles wait in between.
+TEST(WideTile, DotsHaveTheBitsOfRefInParts) {
+  Compare(kDots, numerics::Version::kCpu2, DType::kBF16, 97, 70, 1027, RandomFloat);
+}
+
 // Subnormals, infinities, NaNs, sums that cancel. The arithmetic of the caller has subnormals afterwards.
 TEST(WideTile, DotsHaveTheBitsOfRefForAwkwardNumbers) {
   for (const int rows : {1, 2, 7, 12, 30}) {

@@ -68,6 +68,15 @@ TEST_P(GemmTest, SizesThatAreSplitAmongThreads) {
   }
 }
 
+// Long chains of many rows are computed in parts; the last part may have an odd number of terms. One more row
+// than a chunk has.
+TEST_P(GemmTest, LongChainsOfManyRows) {
+  for (const DType dtype : kAllDTypes) {
+    Compare(dtype, 50, 40, 2051, GemmOutput::kStore);
+    Compare(dtype, 97, 270, 1025, GemmOutput::kAccumulate);
+  }
+}
+
 // Also that the arithmetic of the caller still has subnormals afterwards.
 TEST_P(GemmTest, SubnormalsInfinitiesNansAndSumsThatCancel) {
   Prng prng(21);
