@@ -65,19 +65,27 @@ void Gemm(const GemmJob& job, int first_panel, int end_panel, int first_block, i
 
 // kTerms: [terms][count]. kPairs: the same, rounded to bf16, and to an even number of terms.
 void PackRows(Chain chain, const float* x, int count, int terms, float* packed) {
-  for (int r = 0; r < count; ++r) {
-    const float* row = x + static_cast<size_t>(r) * terms;
-    if (chain == Chain::kTerms) {
-      for (int k = 0; k < terms; ++k) packed[static_cast<size_t>(k) * count + r] = row[k];
+  const int width = chain == Chain::kPairs ? terms + terms % 2 : terms;
+  for (int k = 0; k < width; k += kLanes) {
+    float rows[kTileRows][kLanes];
+    for (int r = 0; r < count; ++r) {
+      F32x16 values = LoadUpTo(x + static_cast<size_t>(r) * terms + k, terms - k);
+      if (chain == Chain::kPairs) {
+        uint16_t halves[kLanes];
+        ToBF16(halves, values);
+        values = FromBF16(halves);
+      }
+      Store(rows[r], values);
+    }
+    float* to = packed + static_cast<size_t>(k) * count;
+    if (count == kTileRows && width - k >= kLanes) {  // the usual case, with loops that the compiler unrolls
+      for (int i = 0; i < kLanes; ++i) {
+        for (int r = 0; r < kTileRows; ++r) *to++ = rows[r][i];
+      }
       continue;
     }
-    for (int k = 0; k < terms; k += kLanes) {
-      uint16_t halves[kLanes];
-      float rounded[kLanes];
-      ToBF16(halves, LoadUpTo(row + k, terms - k));
-      Store(rounded, FromBF16(halves));
-      const int n = Min(kLanes, terms + terms % 2 - k);
-      for (int i = 0; i < n; ++i) packed[static_cast<size_t>(k + i) * count + r] = rounded[i];
+    for (int i = 0; i < Min(kLanes, width - k); ++i) {
+      for (int r = 0; r < count; ++r) *to++ = rows[r][i];
     }
   }
 }
