@@ -340,7 +340,7 @@ void Engine::Impl::PollTiers() {
 void Engine::Impl::CollectStep() {
   const StepsInFlight::Collected step = steps.Collect();
   cache.EndStep(step.status.ok());
-  live_stats.attention = model->attention_reads();
+  live_stats.attention += model->attention_reads();
   const double now = clock->NowSeconds();
   if (!step.status.ok() && !step.is_void) {
     FailStep(step.batch, step.status);

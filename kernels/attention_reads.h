@@ -13,6 +13,11 @@ struct AttentionReads {
   // where every sequence is computed alone.
   uint64_t saved_bytes = 0;
 
+  AttentionReads& operator+=(const AttentionReads& more) {
+    read_bytes += more.read_bytes;
+    saved_bytes += more.saved_bytes;
+    return *this;
+  }
   friend bool operator==(const AttentionReads&, const AttentionReads&) = default;
 };
 

@@ -97,7 +97,7 @@ class ModelRunner {
   virtual bool Done() const = 0;
   // Waits for the end of the oldest step in flight. kUnavailable: the device failed.
   virtual Status Collect() = 0;
-  // Of the steps that were collected. All zero: the backend does not count.
+  // Of the step that was collected last. Zero: the backend does not count.
   virtual AttentionReads attention_reads() const { return {}; }
   // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
   // longer than a layer takes.

@@ -94,7 +94,7 @@ class Operations {
   // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
   virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer,
                          const KvPool& pool, float* out) = 0;
-  // What all calls of Attention have read. `ref` does not count.
+  // What the calls of Attention since BeginStep have read. `ref` does not count.
   virtual AttentionReads attention_reads() const { return {}; }
   // out[r][i] = activation(x[r][i]) * x[r][width + i]. x: [rows][2 * width], out: [rows][width].
   virtual void GatedActivation(Activation activation, const float* x, int rows, int width, float* out) = 0;

@@ -108,6 +108,7 @@ void CpuAttention::CheckLimits(const AttentionArgs& args) const {
 
 void CpuAttention::BeginStep(const BatchView& batch) {
   batch_ = batch;
+  reads_ = {};
   for (Plan& plan : plans_) plan.pool = nullptr;
 }
 

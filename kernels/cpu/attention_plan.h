@@ -72,7 +72,7 @@ class CpuAttention {
   // tokens.
   void Run(const AttentionArgs& args);
 
-  // What all calls of Run have read.
+  // What the calls of Run since BeginStep have read.
   AttentionReads reads() const { return reads_; }
 
  private:

@@ -64,7 +64,7 @@ class HostRunner final : public ModelRunner {
   float* last_attention_ = nullptr;  // [heads * head_dim]
   float* logits_ = nullptr;          // [vocab]
 
-  AttentionReads reads_;  // at the last Collect
+  AttentionReads reads_;  // of the step that was collected last
   std::atomic<uint64_t> progress_{0};
   std::atomic<double> draw_cpu_seconds_{0};  // written by the thread of the runner
   StepThread thread_;                        // destroyed first: its work uses all of the above

@@ -21,8 +21,8 @@ void WriteTinyModel(const std::filesystem::path& folder, uint64_t seed, const Ti
          << R"(","hidden_size":)" << shape.hidden << R"(,"num_hidden_layers":)" << shape.layers
          << R"(,"num_attention_heads":)" << shape.heads << R"(,"num_key_value_heads":)" << shape.kv_heads
          << R"(,"head_dim":)" << shape.head_dim << R"(,"intermediate_size":)" << shape.intermediate
-         << R"(,"vocab_size":)" << shape.vocab
-         << R"(,"max_position_embeddings":4096,"rms_norm_eps":1e-5,"rope_theta":10000.0,)"
+         << R"(,"vocab_size":)" << shape.vocab << R"(,"max_position_embeddings":)" << shape.positions
+         << R"(,"rms_norm_eps":1e-5,"rope_theta":10000.0,)"
          << R"("tie_word_embeddings":true,)"
          << R"("torch_dtype":")" << (shape.bf16 ? "bfloat16" : "float32") << R"(","eos_token_id":0)"
          << shape.more << '}';

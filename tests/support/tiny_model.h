@@ -15,6 +15,7 @@ struct TinyModelShape {
   int head_dim = 8;
   int intermediate = 48;
   int vocab = 64;
+  int positions = 4096;
   bool bf16 = false;  // the type of the weights: bf16, or f32
   std::string model_type = "llama";
   std::string more;  // further fields of config.json, such as R"(,"sliding_window":7)"
