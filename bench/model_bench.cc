@@ -5,8 +5,9 @@
 // prefill: --prompt tokens of one sequence in chunks of --chunk. of_peak is the time that all products take
 // at the peaks of the instructions that compute them, over the measured time; layers_of_peak is the same of
 // the weights of the layers alone, without attention and head. decode: --decode steps, each one token of
-// --sequences sequences that have --prompt tokens; the bytes of weights and KV that a step must read per
-// second, over the read bandwidth.
+// --sequences sequences that have --prompt tokens, of which all share the first --shared; the bytes of weights
+// and KV that a step must read per second, over the read bandwidth, and of_peak as above. The larger of the
+// two is its share of its bound.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -41,38 +42,53 @@ DType DTypeOf(const Arguments& arguments, const char* option) {
   return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
 }
 
+double LayerWeights(const ModelShape& c) {
+  return 2.0 * c.hidden * c.QueryWidth() + 2.0 * c.hidden * c.KvWidth() + 3.0 * c.hidden * c.intermediate;
+}
+
 // Multiplications and additions of a prefill of `tokens` tokens with one row of logits.
-struct PrefillFlop {
+struct Flop {
   double layers, head, attention;
 };
-PrefillFlop FlopOf(const ModelShape& c, double tokens) {
-  const double layer =
-      2.0 * c.hidden * c.QueryWidth() + 2.0 * c.hidden * c.KvWidth() + 3.0 * c.hidden * c.intermediate;
+Flop PrefillFlop(const ModelShape& c, double tokens) {
   const double attention = 2.0 * c.QueryWidth() * tokens * (tokens + 1) / 2;  // scores and sums
-  return {2 * c.layers * layer * tokens, 2.0 * c.vocab * c.hidden, 2 * c.layers * attention};
+  return {2 * c.layers * LayerWeights(c) * tokens, 2.0 * c.vocab * c.hidden, 2 * c.layers * attention};
+}
+
+// Those of a token that sees `context` tokens, with its logits.
+Flop DecodeFlop(const ModelShape& c, double context) {
+  return {2 * c.layers * LayerWeights(c), 2.0 * c.vocab * c.hidden,
+          2 * c.layers * 2.0 * c.QueryWidth() * context};
 }
 
 struct Settings {
   int prompt, chunk, decode, sequences;
+  int shared;  // whole blocks
   DType kv_dtype;
   int context() const { return prompt + decode; }
 };
 
-// Runs steps of several sequences that share one pool; each sequence has its own blocks.
+// Runs steps of several sequences that share one pool. Beside the blocks of the tokens that all share, each
+// sequence has its own.
 class Runner {
  public:
   Runner(ModelRunner& model, Backend& backend, const Settings& settings)
       : model_(model), blocks_((settings.context() + kBlockTokens - 1) / kBlockTokens) {
     const KvLayout layout = model.shape().Kv(kBlockTokens, settings.kv_dtype);
-    pool_ = OrDie(backend.AllocateKv(layout, static_cast<uint32_t>(blocks_ * settings.sequences)));
+    const int shared = settings.shared / kBlockTokens;
+    pool_ = OrDie(
+        backend.AllocateKv(layout, static_cast<uint32_t>(shared + (blocks_ - shared) * settings.sequences)));
     for (int s = 0; s < settings.sequences; ++s) {
       std::vector<BlockId>& table = tables_.emplace_back();
-      for (int b = 0; b < blocks_; ++b) table.push_back(static_cast<BlockId>(b * settings.sequences + s));
+      for (int b = 0; b < shared; ++b) table.push_back(static_cast<BlockId>(b));
+      for (int b = 0; b < blocks_ - shared; ++b)
+        table.push_back(static_cast<BlockId>(shared + b * settings.sequences + s));
     }
   }
 
-  void Prefill(int sequence, int tokens, int chunk) {
-    for (int done = 0; done < tokens; done += chunk) {
+  // The tokens before `done` were computed.
+  void Prefill(int sequence, int done, int tokens, int chunk) {
+    for (; done < tokens; done += chunk) {
       const int rows = std::min(chunk, tokens - done);
       const bool last = done + rows == tokens;
       Step(std::vector<SequenceSpan>{{0, rows, done, tables_[sequence]}}, rows,
@@ -118,6 +134,9 @@ Settings ReadSettings(const Arguments& arguments) {
   settings.chunk = Number(arguments, "--chunk");
   settings.decode = Number(arguments, "--decode");
   settings.sequences = Number(arguments, "--sequences");
+  settings.shared = Number(arguments, "--shared", 0) / kBlockTokens * kBlockTokens;
+  if (settings.shared > settings.prompt)
+    arguments.Fail(InvalidArgument("--shared " + arguments.Text("--shared") + " is more than --prompt"));
   settings.kv_dtype = DTypeOf(arguments, "--kv-dtype");
   return settings;
 }
@@ -143,6 +162,7 @@ Arguments ParseArguments(int argc, char** argv) {
        {"--chunk", "N", "512", "prompt tokens per step"},
        {"--decode", "N", "32", "decode steps per run"},
        {"--sequences", "N", "1", "sequences that decode together"},
+       {"--shared", "N", "0", "prompt tokens that all sequences share, in whole blocks of 16"},
        {"--runs", "N", "5", "timed runs"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);
@@ -182,17 +202,43 @@ BackendCeilings CeilingsOf(const Arguments& arguments, const Ceilings& machine, 
   return ceilings;
 }
 
+double At(double work, double peak) { return peak > 0 ? work / peak : 0; }
+
+// The seconds that the work takes at the peaks.
+double Bound(const Flop& flop, const BackendCeilings& ceilings) {
+  return At(flop.layers + flop.head, ceilings.products) + At(flop.attention, ceilings.attention);
+}
+
 void AddPrefill(Report& report, const ModelShape& shape, int tokens, double seconds,
                 const BackendCeilings& ceilings) {
-  const PrefillFlop flop = FlopOf(shape, tokens);
-  const auto at = [](double work, double peak) { return peak > 0 ? work / peak : 0; };
-  const double bound =
-      at(flop.layers + flop.head, ceilings.products) + at(flop.attention, ceilings.attention);
+  const Flop flop = PrefillFlop(shape, tokens);
   report.Add("prefill", tokens / seconds, "tokens/s",
              {{"seconds", seconds},
               {"gflops", (flop.layers + flop.head + flop.attention) / seconds / 1e9},
-              {"of_peak", bound / seconds},
-              {"layers_of_peak", at(flop.layers, ceilings.products) / seconds}});
+              {"of_peak", Bound(flop, ceilings) / seconds},
+              {"layers_of_peak", At(flop.layers, ceilings.products) / seconds}});
+}
+
+// Reports the step of decode in the middle of an answer, which takes `seconds`.
+void AddDecode(Report& report, const Settings& settings, const BackendCeilings& ceilings,
+               const ModelRunner& model, double weight_bytes, double seconds) {
+  const double context = settings.prompt + settings.decode / 2.0;
+  const double tokens = settings.shared + settings.sequences * (context - settings.shared);
+  const auto token_bytes =
+      static_cast<double>(model.shape().Kv(kBlockTokens, settings.kv_dtype).TokenBytes());
+  const double read = (weight_bytes + token_bytes * tokens) / seconds;
+  const Flop flop = DecodeFlop(model.shape(), context);
+  const double of_read = read / ceilings.read;
+  const double of_peak = settings.sequences * Bound(flop, ceilings) / seconds;
+  report.Add("decode", settings.sequences / seconds, "tokens/s",
+             {{"step_ms", seconds * 1e3},
+              {"gb_per_s", read / 1e9},
+              {"of_read", of_read},
+              {"gflops", settings.sequences * (flop.layers + flop.head + flop.attention) / seconds / 1e9},
+              {"of_peak", of_peak},
+              {"of_bound", std::max(of_read, of_peak)},
+              {"kv_read_mb", static_cast<double>(model.attention_reads().read_bytes) / 1e6},
+              {"kv_saved_mb", static_cast<double>(model.attention_reads().saved_bytes) / 1e6}});
 }
 
 int Main(int argc, char** argv) {
@@ -215,21 +261,15 @@ int Main(int argc, char** argv) {
   report.Add("load", load, "s", {{"bytes", opened.bytes}});
 
   Runner runner(*model, *backend, settings);
-  const Timing prefill = Measure(runs, [&] { runner.Prefill(0, settings.prompt, settings.chunk); });
+  const Timing prefill = Measure(runs, [&] { runner.Prefill(0, 0, settings.prompt, settings.chunk); });
   AddPrefill(report, model->shape(), settings.prompt, prefill.median, ceilings);
 
-  for (int s = 1; s < settings.sequences; ++s) runner.Prefill(s, settings.prompt, settings.chunk);
+  for (int s = 1; s < settings.sequences; ++s)
+    runner.Prefill(s, settings.shared, settings.prompt, settings.chunk);
   const Timing decode = Measure(runs, [&] {
     for (int i = 0; i < settings.decode; ++i) runner.Decode(settings.prompt + i);
   });
-  const double step = decode.median / settings.decode;
-  const double kv_bytes =
-      static_cast<double>(model->shape().Kv(kBlockTokens, settings.kv_dtype).TokenBytes()) *
-      settings.sequences * (settings.prompt + settings.decode / 2.0);
-  const double bandwidth = (opened.step_bytes + kv_bytes) / step;
-  report.Add(
-      "decode", settings.sequences / step, "tokens/s",
-      {{"step_ms", step * 1e3}, {"gb_per_s", bandwidth / 1e9}, {"of_read", bandwidth / ceilings.read}});
+  AddDecode(report, settings, ceilings, *model, opened.step_bytes, decode.median / settings.decode);
   return report.Finish();
 }
 
