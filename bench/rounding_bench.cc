@@ -1,9 +1,11 @@
-// What does it cost to round the activations that bf16 weights multiply? The program runs the beginning of a
-// text through a model twice, with the numerics cpu-1 (activations in f32) and cpu-2 (rounded to bf16), and
-// compares the two distributions of the token after each of its tokens:
-//   KL          the Kullback-Leibler divergence of the second from the first, in nats
-//   perplexity  of the text, exp of minus the mean log probability of its tokens, by each
-// It exits with 1 when the mean KL, or the share by which perplexity changes, exceeds its bound.
+// What does it cost to round the activations that bf16 weights multiply, and to round keys and values? The
+// program runs the beginning of a text through a model with each choice of the two: activations in f32 (the
+// numerics cpu-1) or rounded to bf16 (cpu-2), KV in f32 or in --kv-dtype. It compares the distributions of
+// the token after each token of the text:
+//   KL          the Kullback-Leibler divergence of a run from its reference, in nats
+//   perplexity  of the text, exp of minus the mean log probability of its tokens
+// It exits with 1 when rounding activations costs more than a bound, by the mean KL or the share by which
+// perplexity changes. The reference of that is the run in which nothing is rounded.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -46,21 +48,25 @@ struct Model {
   std::string folder;
   std::string backend;
   int threads;
-  DType kv_dtype;
+};
+
+struct Rounding {
+  numerics::Version version;  // what is done to activations
+  DType kv;
 };
 
 // Calls row(i, logs) for every token i with the log probabilities of the token after it.
 template <typename Row>
-void ForEachDistribution(const Model& options, std::span<const TokenId> ids, numerics::Version version,
+void ForEachDistribution(const Model& options, std::span<const TokenId> ids, const Rounding& rounding,
                          const Row& row) {
   const ModelConfig config =
       OrDie(ParseModelConfig(OrDie(ReadSmallFile(options.folder + "/config.json", kLargestFile))));
   const WeightFiles files = OrDie(WeightFiles::Open(options.folder));
-  const auto backend = OrDie(CreateBackend(options.backend, options.threads, 0, false, version));
+  const auto backend = OrDie(CreateBackend(options.backend, options.threads, 0, false, rounding.version));
   const int tokens = static_cast<int>(ids.size());
   LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, tokens, {}));
   const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), {tokens, kChunk, kChunk}));
-  const auto pool = OrDie(backend->AllocateKv(model->shape().Kv(kBlockTokens, options.kv_dtype),
+  const auto pool = OrDie(backend->AllocateKv(model->shape().Kv(kBlockTokens, rounding.kv),
                                               static_cast<uint32_t>(tokens / kBlockTokens + 1)));
   std::vector<BlockId> table(pool->blocks());
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<BlockId>(i);
@@ -88,35 +94,44 @@ void ForEachDistribution(const Model& options, std::span<const TokenId> ids, num
   }
 }
 
-struct Cost {
-  double mean_kl = 0, largest_kl = 0;
-  double perplexity_f32 = 0, perplexity_bf16 = 0;
-  double same_choice = 0;  // share of the tokens after which both have the same likeliest token
-  double Change() const { return std::abs(perplexity_bf16 / perplexity_f32 - 1); }
+// One run over the text.
+struct Distributions {
+  std::vector<float> logs;  // [tokens][vocab]
+  double perplexity = 0;    // of the text
 };
 
-Cost Compare(const Model& model, std::span<const TokenId> ids) {
-  std::vector<float> exact;  // [tokens][vocab]
-  Cost cost;
-  double loss_f32 = 0, loss_bf16 = 0;
-  const auto after = static_cast<double>(ids.size() - 1);  // tokens that have one before them
-  ForEachDistribution(model, ids, numerics::Version::kCpu1, [&](size_t i, std::span<const float> logs) {
-    exact.insert(exact.end(), logs.begin(), logs.end());
-    if (i + 1 < ids.size()) loss_f32 -= logs[static_cast<size_t>(ids[i + 1])];
+Distributions Run(const Model& model, std::span<const TokenId> ids, const Rounding& rounding) {
+  Distributions run;
+  double loss = 0;
+  ForEachDistribution(model, ids, rounding, [&](size_t i, std::span<const float> logs) {
+    run.logs.insert(run.logs.end(), logs.begin(), logs.end());
+    if (i + 1 < ids.size()) loss -= logs[static_cast<size_t>(ids[i + 1])];
   });
-  ForEachDistribution(model, ids, numerics::Version::kCpu2, [&](size_t i, std::span<const float> logs) {
-    const std::span<const float> p(exact.data() + i * logs.size(), logs.size());
+  run.perplexity = std::exp(loss / static_cast<double>(ids.size() - 1));  // tokens that have one before them
+  return run;
+}
+
+struct Cost {
+  double mean_kl = 0, largest_kl = 0;
+  double change = 0;       // share by which perplexity differs
+  double same_choice = 0;  // share of the tokens after which both have the same likeliest token
+};
+
+// What `run` costs over `reference`.
+Cost CostOf(const Distributions& run, const Distributions& reference, size_t tokens) {
+  Cost cost{.change = std::abs(run.perplexity / reference.perplexity - 1)};
+  const size_t vocab = run.logs.size() / tokens;
+  for (size_t i = 0; i < tokens; ++i) {
+    const std::span<const float> p(reference.logs.data() + i * vocab, vocab);
+    const std::span<const float> q(run.logs.data() + i * vocab, vocab);
     double kl = 0;
-    for (size_t t = 0; t < p.size(); ++t) kl += std::exp(p[t]) * (static_cast<double>(p[t]) - logs[t]);
-    cost.mean_kl += kl / static_cast<double>(ids.size());
+    for (size_t t = 0; t < vocab; ++t) kl += std::exp(p[t]) * (static_cast<double>(p[t]) - q[t]);
+    cost.mean_kl += kl / static_cast<double>(tokens);
     cost.largest_kl = std::max(cost.largest_kl, kl);
-    const bool same = std::max_element(p.begin(), p.end()) - p.begin() ==
-                      std::max_element(logs.begin(), logs.end()) - logs.begin();
-    cost.same_choice += same / static_cast<double>(ids.size());
-    if (i + 1 < ids.size()) loss_bf16 -= logs[static_cast<size_t>(ids[i + 1])];
-  });
-  cost.perplexity_f32 = std::exp(loss_f32 / after);
-  cost.perplexity_bf16 = std::exp(loss_bf16 / after);
+    const bool same =
+        std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
+    cost.same_choice += same / static_cast<double>(tokens);
+  }
   return cost;
 }
 
@@ -129,17 +144,45 @@ double BoundOf(const Arguments& arguments, const char* option) {
   return bound;
 }
 
+Cost AddRow(Report& report, const std::string& name, const Distributions& run, const Distributions& reference,
+            size_t tokens) {
+  const Cost cost = CostOf(run, reference, tokens);
+  report.Add(name, cost.mean_kl, "nats",
+             {{"largest", cost.largest_kl},
+              {"perplexity", run.perplexity},
+              {"of_reference", reference.perplexity},
+              {"change", cost.change},
+              {"same_likeliest", cost.same_choice}});
+  return cost;
+}
+
+// Returns what rounding activations costs.
+Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, const std::string& kv_name,
+             DType kv) {
+  using numerics::Version;
+  const Distributions exact = Run(model, ids, {Version::kCpu1, DType::kF32});
+  const Cost cost =
+      AddRow(report, "bf16 activations", Run(model, ids, {Version::kCpu2, DType::kF32}), exact, ids.size());
+  if (kv == DType::kF32) return cost;
+  const Distributions rounded_kv = Run(model, ids, {Version::kCpu1, kv});
+  AddRow(report, kv_name + " KV", rounded_kv, exact, ids.size());
+  const Distributions both = Run(model, ids, {Version::kCpu2, kv});
+  AddRow(report, "both", both, exact, ids.size());
+  AddRow(report, "both over " + kv_name + " KV", both, rounded_kv, ids.size());
+  return cost;
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments("rounding_bench",
-                      "Compares a model of bf16 weights with activations rounded to bf16 and in f32.",
+                      "Compares a model of bf16 weights with rounded and unrounded activations and KV.",
                       {{"--model", "DIR", "", "model folder; bench/fetch_smollm2.py makes a trained one"},
                        {"--text", "FILE", "", "text that the model reads"},
                        {"--tokens", "N", "1500", "tokens of it, from its beginning"},
-                       {"--kv-dtype", "TYPE", "f32", "f32, f16 or bf16"},
+                       {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16 or f16; f32: no run rounds KV"},
                        {"--backend", "NAME", "auto", "a backend of the CPU"},
                        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
-                       {"--most-kl", "X", "0.0002", "bound of the mean KL"},
-                       {"--most-change", "X", "0.001", "bound of the share by which perplexity changes"},
+                       {"--most-kl", "X", "0.0002", "bound of the mean KL of bf16 activations"},
+                       {"--most-change", "X", "0.001", "bound of the share by which they change perplexity"},
                        kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const auto tokens = static_cast<size_t>(arguments.IntegerOrExit("--tokens", 2, 1 << 20));
@@ -147,10 +190,8 @@ int Main(int argc, char** argv) {
   const Result<std::string> kv = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16"});
   if (!kv.ok()) arguments.Fail(kv.status());
   const Model model{arguments.Text("--model"), arguments.Text("--backend"),
-                    static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024)),
-                    *kv == "f32"   ? DType::kF32
-                    : *kv == "f16" ? DType::kF16
-                                   : DType::kBF16};
+                    static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024))};
+  const DType kv_dtype = *kv == "f32" ? DType::kF32 : *kv == "f16" ? DType::kF16 : DType::kBF16;
   Report report(arguments);
   const auto tokenizer =
       OrDie(Tokenizer::FromJson(OrDie(ReadSmallFile(model.folder + "/tokenizer.json", kLargestFile))));
@@ -161,15 +202,10 @@ int Main(int argc, char** argv) {
     return 1;
   }
   ids.resize(tokens);
-  const Cost cost = Compare(model, ids);
-  report.Add("mean KL", cost.mean_kl, "nats", {{"largest", cost.largest_kl}, {"bound", most_kl}});
-  report.Add("perplexity with f32", cost.perplexity_f32, "");
-  report.Add("perplexity with bf16", cost.perplexity_bf16, "",
-             {{"change", cost.Change()}, {"bound", most_change}});
-  report.Add("same likeliest token", cost.same_choice, "share", {{"tokens", static_cast<double>(tokens)}});
+  const Cost cost = AddRows(report, model, ids, *kv, kv_dtype);
   const int written = report.Finish();
-  if (cost.mean_kl <= most_kl && cost.Change() <= most_change) return written;
-  std::fprintf(stderr, "rounding costs more than its bounds allow\n");
+  if (cost.mean_kl <= most_kl && cost.change <= most_change) return written;
+  std::fprintf(stderr, "bf16 activations cost more than %g nats or %g of perplexity\n", most_kl, most_change);
   return 1;
 }
 
