@@ -141,6 +141,11 @@ class TokenDraw {
     if (best < weights_.size()) weights_[best] = 1.0f;       // also when the logits are infinite
     return weights_.data();
   }
+  // Returns a number that no weight of the block from `first` on exceeds, except that of `best`.
+  float MostWeight(size_t first) const {
+    const float largest = scratch_.largest_[first / kSampleBlock];
+    return WeightOf((largest - largest_) / params_.temperature) / kMargin;
+  }
   size_t CountFrom(size_t first) const { return std::min<size_t>(kSampleBlock, logits_.size() - first); }
 
   // Calls fn for each token that is kept so far, in the order of the ids.
@@ -228,7 +233,9 @@ class TokenDraw {
       if (!HasRoom(candidates) || (first == kGuess && candidates > kGuess / 2)) return false;
       const float* const weights = BlockWeights(first);
       *total += loops_.sum_weights(weights, kSampleBlock);
-      candidates = AddBlock(weights, first, kHeavy * kMargin, candidates);
+      const bool has_best = static_cast<size_t>(best_) - first < kSampleBlock;
+      if (has_best || MostWeight(first) >= kHeavy * kMargin)
+        candidates = AddBlock(weights, first, kHeavy * kMargin, candidates);
     }
     kept_ = {scratch_.kept_, candidates};
     return true;
@@ -377,14 +384,16 @@ class TokenDraw {
     return count;
   }
 
+  // From half a random word: about the uniform number of its token (see Race::bound for the difference).
+  static float Halved(uint32_t half) { return static_cast<float>(static_cast<int32_t>(half)) * 0x1.0p-31f; }
+
   TokenId RaceOfKept() const {
     Race race(params_);
     race.Enter(best_, 1.0f);
     for (const Candidate& candidate : kept_) {
       if (!Passes(candidate)) continue;
-      const float word =
-          static_cast<float>(WordAt(params_.seed, params_.position, candidate.id, 0) >> 1) * 0x1.0p-31f;
-      if (word <= candidate.weight * race.bound()) race.Enter(candidate.id, candidate.weight);
+      const uint32_t word = WordAt(params_.seed, params_.position, candidate.id, 0);
+      if (Halved(word >> 1) <= candidate.weight * race.bound()) race.Enter(candidate.id, candidate.weight);
     }
     return race.winner();
   }
@@ -394,14 +403,17 @@ class TokenDraw {
     race.Enter(best_, 1.0f);
     std::array<int32_t, kSampleBlock> words;
     for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
-      const float* const weights = BlockWeights(first);
-      const bool any = loops_.any_can_win(params_.seed, params_.position, static_cast<uint32_t>(first),
-                                          weights, race.bound(), words.data());
-      for (size_t j = 0; any && j < kSampleBlock; ++j) {
-        const float word = static_cast<float>(words[j]) * 0x1.0p-31f;
-        if (!(weights[j] > 0.0f && word <= weights[j] * race.bound())) continue;
-        const TokenId id = static_cast<TokenId>(first + j);
-        if (Passes({KeyOf(logits_[first + j]), id, weights[j]})) race.Enter(id, weights[j]);
+      const uint32_t least =
+          loops_.halved_words(params_.seed, params_.position, static_cast<uint32_t>(first), words.data());
+      const float most = MostWeight(first) * race.bound();
+      if (!(Halved(least) <= most)) continue;  // no token of the block can win
+      for (size_t j = 0; j < CountFrom(first); ++j) {
+        const float word = Halved(static_cast<uint32_t>(words[j]));
+        if (!(word <= most)) continue;
+        Candidate candidate;
+        if (Consider(static_cast<TokenId>(first + j), &candidate) && Passes(candidate) &&
+            word <= candidate.weight * race.bound())
+          race.Enter(candidate.id, candidate.weight);
       }
     }
     return race.winner();

@@ -30,7 +30,7 @@ const Ops& Avx2Ops() noexcept {
       .attend = avx2::Attend,
       .partial_floats = avx2::PartialFloats,
       .fold = avx2::Fold,
-      .sampling = {avx2::LargestLogits, avx2::SetWeights, avx2::AnyCanWin, avx2::SumWeights},
+      .sampling = {avx2::LargestLogits, avx2::SetWeights, avx2::HalvedWords, avx2::SumWeights},
   };
   return kOps;
 }

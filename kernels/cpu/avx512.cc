@@ -30,7 +30,7 @@ const Ops& Avx512Ops() noexcept {
       .attend = avx512::Attend,
       .partial_floats = avx512::PartialFloats,
       .fold = avx512::Fold,
-      .sampling = {avx512::LargestLogits, avx512::SetWeights, avx512::AnyCanWin, avx512::SumWeights},
+      .sampling = {avx512::LargestLogits, avx512::SetWeights, avx512::HalvedWords, avx512::SumWeights},
   };
   return kOps;
 }

@@ -1,6 +1,7 @@
-// The loops of a draw that visit every token of the vocabulary, in plain code: the compiler vectorises them
-// for the instruction set of the file that includes this one. Their results are those of kernels/sampling.h,
-// bit for bit, for every width: no operation is fused or reordered. Pure functions; any thread.
+// The loops of a draw that visit every token of the vocabulary, for the instruction set of the file that
+// includes this one. The compiler vectorises those in plain code. Their results are those of
+// kernels/sampling.h, bit for bit, for every width: no operation is fused or reordered. Pure functions; any
+// thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -8,19 +9,12 @@ constexpr int kSampleLanes = 16;
 
 void LargestLogits(const float* logits, size_t n, float* largest) {
   for (size_t first = 0; first < n; first += kSampleBlock, ++largest) {
-    float lanes[kSampleLanes];
-    for (float& lane : lanes) lane = -__builtin_inff();
     size_t i = first;
     const size_t end = first + kSampleBlock < n ? first + kSampleBlock : n;
-    for (; i + kSampleLanes <= end; i += kSampleLanes) {
-      for (int j = 0; j < kSampleLanes; ++j) {
-        const float logit = logits[i + static_cast<size_t>(j)];
-        lanes[j] = logit > lanes[j] ? logit : lanes[j];  // false for NaN
-      }
-    }
-    float most = -__builtin_inff();
+    F32x16 lanes = Set(-__builtin_inff());
+    for (; i + kSampleLanes <= end; i += kSampleLanes) lanes = Max(Load(logits + i), lanes);
+    float most = MergeMax(lanes);
     for (; i < end; ++i) most = logits[i] > most ? logits[i] : most;
-    for (const float lane : lanes) most = lane > most ? lane : most;
     *largest = most;
   }
 }
@@ -48,39 +42,45 @@ void SetWeights(const float* logits, size_t n, float largest, float temperature,
   }
 }
 
-// The words are those of sampling::Philox, halved so that they convert to f32 as signed integers.
-bool AnyCanWin(uint64_t seed, uint32_t position, uint32_t first, const float* weights, float bound,
-               int32_t* words) {
-  for (uint32_t j = 0; j < kSampleBlock / 4; ++j) {
-    uint32_t c0 = first / 4 + j, c1 = position, c2 = 0, c3 = 0;
+// The words are those of sampling::Philox, of eight blocks at once.
+uint32_t HalvedWords(uint64_t seed, uint32_t position, uint32_t first, int32_t* words) {
+  const U32x8 multiplier0 = SetU32(0xD2511F53u), multiplier1 = SetU32(0xCD9E8D57u);
+  for (uint32_t j = 0; j < kSampleBlock; j += 32) {
+    U32x8 c0 = CountFrom((first + j) / 4), c1 = SetU32(position), c2 = SetU32(0), c3 = SetU32(0);
     uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
-      const uint64_t product0 = static_cast<uint64_t>(0xD2511F53u) * c0;
-      const uint64_t product1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
-      c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ key0;
-      c1 = static_cast<uint32_t>(product1);
-      c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ key1;
-      c3 = static_cast<uint32_t>(product0);
+      const U32x8 product0 = WideProduct(c0, multiplier0), product1 = WideProduct(c2, multiplier1);
+      c0 = Xor(UpperHalves(product1), Xor(c1, SetU32(key0)));
+      c1 = product1;
+      c2 = Xor(UpperHalves(product0), Xor(c3, SetU32(key1)));
+      c3 = product0;
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
-    words[4 * j] = static_cast<int32_t>(c0 >> 1);
-    words[4 * j + 1] = static_cast<int32_t>(c1 >> 1);
-    words[4 * j + 2] = static_cast<int32_t>(c2 >> 1);
-    words[4 * j + 3] = static_cast<int32_t>(c3 >> 1);
+    StoreHalved(words + j, c0, c1, c2, c3);
   }
-  uint32_t any = 0;
-  for (int j = 0; j < kSampleBlock; ++j)
-    any |= static_cast<float>(words[j]) * 0x1.0p-31f <= weights[j] * bound ? 1u : 0u;
-  return any != 0;
+  int32_t least = words[0];
+  for (int j = 1; j < kSampleBlock; ++j) least = words[j] < least ? words[j] : least;
+  return static_cast<uint32_t>(least);
 }
 
 // Of sampling::FixedPoint of the weights.
 uint64_t SumWeights(const float* weights, size_t n) {
-  int64_t sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += static_cast<int64_t>(weights[i] * 0x1.0p+40f);
-  return static_cast<uint64_t>(sum);
+  uint64_t sum = 0;
+  for (size_t first = 0; first < n; first += kSampleBlock) {
+    const size_t end = first + kSampleBlock < n ? first + kSampleBlock : n;
+    // Twenty bits each, so that the sums of a block are integers of 32 bits. The differences are exact.
+    int32_t upper = 0, lower = 0;
+    for (size_t i = first; i < end; ++i) {
+      const float scaled = weights[i] * 0x1.0p+20f;
+      const int32_t whole = static_cast<int32_t>(scaled);
+      upper += whole;
+      lower += static_cast<int32_t>((scaled - static_cast<float>(whole)) * 0x1.0p+20f);
+    }
+    sum += (static_cast<uint64_t>(static_cast<uint32_t>(upper)) << 20) + static_cast<uint32_t>(lower);
+  }
+  return sum;
 }
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -145,4 +145,46 @@ PREFIXD_INLINE float MergeMax(F32x16 a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+// Eight unsigned integers of 32 bits, each in the lower half of a lane of 64 bits. The upper halves hold what
+// operations leave there.
+struct U32x8 {
+  __m256i lo, hi;
+};
+
+PREFIXD_INLINE U32x8 SetU32(uint32_t x) {
+  const __m256i lanes = _mm256_set1_epi64x(x);
+  return {lanes, lanes};
+}
+// Returns first, first + 1, ...
+PREFIXD_INLINE U32x8 CountFrom(uint32_t first) {
+  const __m256i lanes = _mm256_set1_epi64x(first);
+  return {_mm256_add_epi32(lanes, _mm256_setr_epi64x(0, 1, 2, 3)),
+          _mm256_add_epi32(lanes, _mm256_setr_epi64x(4, 5, 6, 7))};
+}
+// Returns the products in all 64 bits of the lanes.
+PREFIXD_INLINE U32x8 WideProduct(U32x8 a, U32x8 b) {
+  return {_mm256_mul_epu32(a.lo, b.lo), _mm256_mul_epu32(a.hi, b.hi)};
+}
+// Moves the upper halves of the lanes down.
+PREFIXD_INLINE U32x8 UpperHalves(U32x8 a) {
+  return {_mm256_srli_epi64(a.lo, 32), _mm256_srli_epi64(a.hi, 32)};
+}
+PREFIXD_INLINE U32x8 Xor(U32x8 a, U32x8 b) {
+  return {_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)};
+}
+PREFIXD_INLINE void StoreHalved4(int32_t* p, __m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i ab = _mm256_srli_epi32(_mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0b10101010), 1);
+  const __m256i cd = _mm256_srli_epi32(_mm256_blend_epi32(c, _mm256_slli_epi64(d, 32), 0b10101010), 1);
+  const __m256i even = _mm256_unpacklo_epi64(ab, cd);  // of lanes 0 and 2
+  const __m256i odd = _mm256_unpackhi_epi64(ab, cd);   // of lanes 1 and 3
+  __m256i* const to = reinterpret_cast<__m256i*>(p);
+  _mm256_storeu_si256(to, _mm256_permute2x128_si256(even, odd, 0x20));
+  _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(even, odd, 0x31));
+}
+// Stores a[0] / 2, b[0] / 2, c[0] / 2, d[0] / 2, a[1] / 2, ...: 32 integers.
+PREFIXD_INLINE void StoreHalved(int32_t* p, U32x8 a, U32x8 b, U32x8 c, U32x8 d) {
+  StoreHalved4(p, a.lo, b.lo, c.lo, d.lo);
+  StoreHalved4(p + 16, a.hi, b.hi, c.hi, d.hi);
+}
+
 }  // namespace prefixd::avx2

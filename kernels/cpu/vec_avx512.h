@@ -87,4 +87,27 @@ PREFIXD_INLINE float MergeSum(F32x16 a) {
 }
 PREFIXD_INLINE float MergeMax(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 
+struct U32x8 {
+  __m512i v;
+};
+
+PREFIXD_INLINE U32x8 SetU32(uint32_t x) { return {_mm512_set1_epi64(x)}; }
+PREFIXD_INLINE U32x8 CountFrom(uint32_t first) {
+  return {_mm512_add_epi32(_mm512_set1_epi64(first), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7))};
+}
+PREFIXD_INLINE U32x8 WideProduct(U32x8 a, U32x8 b) { return {_mm512_mul_epu32(a.v, b.v)}; }
+PREFIXD_INLINE U32x8 UpperHalves(U32x8 a) { return {_mm512_srli_epi64(a.v, 32)}; }
+PREFIXD_INLINE U32x8 Xor(U32x8 a, U32x8 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+PREFIXD_INLINE void StoreHalved(int32_t* p, U32x8 a, U32x8 b, U32x8 c, U32x8 d) {
+  constexpr __mmask16 kUpper = 0xAAAA;
+  const __m512i ab = _mm512_srli_epi32(_mm512_mask_blend_epi32(kUpper, a.v, _mm512_slli_epi64(b.v, 32)), 1);
+  const __m512i cd = _mm512_srli_epi32(_mm512_mask_blend_epi32(kUpper, c.v, _mm512_slli_epi64(d.v, 32)), 1);
+  const __m512i even = _mm512_unpacklo_epi64(ab, cd);  // of lanes 0, 2, 4 and 6
+  const __m512i odd = _mm512_unpackhi_epi64(ab, cd);   // of lanes 1, 3, 5 and 7
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+  const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  _mm512_storeu_si512(p, _mm512_permutex2var_epi64(even, first, odd));
+  _mm512_storeu_si512(p + 16, _mm512_permutex2var_epi64(even, second, odd));
+}
+
 }  // namespace prefixd::PREFIXD_ISA
