@@ -7,8 +7,6 @@
 namespace prefixd {
 namespace {
 
-constexpr int kSpins = 2000;  // some tens of microseconds
-
 void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -43,14 +41,20 @@ void ThreadPool::RunShared(int units, Call call, const void* fn) {
   round_.notify_all();
   while (RunOneUnit(0)) {
   }
-  int finished = 0;
-  for (int spins = 0; (finished = finished_.load(std::memory_order_acquire)) != units; ++spins) {
-    if (spins < kSpins) {
-      Pause();
-    } else {
-      finished_.wait(finished, std::memory_order_acquire);
-    }
+  for (int finished; (finished = finished_.load(std::memory_order_acquire)) != units;)
+    WaitForChange(finished_, finished);
+}
+
+template <typename Number>
+void ThreadPool::WaitForChange(const std::atomic<Number>& of, Number from) {
+  for (int spins = 0; spins < kMostSpins; ++spins) {
+    if (of.load(std::memory_order_relaxed) != from) return;
+    Pause();
   }
+  spins_.fetch_add(kMostSpins, std::memory_order_relaxed);
+  sleeping_.fetch_add(1);
+  of.wait(from);
+  sleeping_.fetch_sub(1);
 }
 
 bool ThreadPool::RunOneUnit(int worker) {
@@ -74,8 +78,7 @@ void ThreadPool::WorkerLoop(int worker) {
     if (stopping_.load()) return;
     while (RunOneUnit(worker)) {
     }
-    for (int spins = 0; spins < kSpins && round_.load(std::memory_order_relaxed) == round; ++spins) Pause();
-    round_.wait(round);
+    WaitForChange(round_, round);
   }
 }
 

@@ -54,5 +54,34 @@ TEST(ThreadPool, WakesWorkersThatFellAsleep) {
   }
 }
 
+TEST(ThreadPool, AWorkerSpinsForABoundedNumberOfTimesAndThenSleeps) {
+  constexpr int kWorkers = 2, kRounds = 5;
+  ThreadPool pool(1 + kWorkers);
+  for (int round = 0; round < kRounds; ++round) pool.Run(6, [](int, int) {});
+  // The test hangs unless all workers fall asleep and then spin no more.
+  uint64_t spins;
+  do {
+    spins = pool.spins();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  } while (pool.sleeping() < kWorkers || pool.spins() != spins);
+  EXPECT_GT(spins, 0u);
+  // A worker sleeps at the start and once after each round, at most.
+  EXPECT_LE(spins, static_cast<uint64_t>(kWorkers * (kRounds + 1) * ThreadPool::kMostSpins));
+}
+
+TEST(ThreadPool, TheCallerSleepsWhileAWorkerIsStillAtWork) {
+  ThreadPool pool(2);
+  std::atomic<int> arrived{0};
+  pool.Run(2, [&](int, int worker) {
+    arrived.fetch_add(1);
+    while (arrived.load() < 2) std::this_thread::yield();
+    // The worker ends only when the caller sleeps, so the test hangs if the caller spins on.
+    while (worker == 1 && pool.sleeping() == 0) std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived.load(), 2);
+  EXPECT_EQ(pool.spins() % ThreadPool::kMostSpins, 0u);
+  EXPECT_GE(pool.spins(), static_cast<uint64_t>(ThreadPool::kMostSpins)) << "the caller did not sleep";
+}
+
 }  // namespace
 }  // namespace prefixd
