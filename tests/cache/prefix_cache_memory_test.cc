@@ -98,6 +98,45 @@ TEST(PrefixCacheMemory, StaysBelowItsBoundWhateverThePrefixesAre) {
   ExpectWithinBound("binary", Binary);
 }
 
+// The prompts of two tenants in turn, 40 blocks each; those of a tenant share the first half.
+Prompt Tenants(uint64_t request) {
+  const uint64_t tenant = request % 2;
+  std::vector<TokenId> tokens(40 * kBlockTokens);
+  const auto half = tokens.begin() + 20 * kBlockTokens;
+  std::iota(tokens.begin(), half, TokenId{1});
+  std::iota(half, tokens.end(), static_cast<TokenId>(1'000 * (request + 1)));
+  return {{tenant, 1}, tokens};
+}
+
+// What a block may take beside its token ids.
+constexpr double kMostBlockBytes = 200;
+
+TEST(PrefixCacheMemory, ABlockTakesAtMost200BytesBesideItsTokens) {
+  const size_t before = HeapBytes();
+  NoCopies copier;
+  PrefixCache cache({.block_tokens = kBlockTokens, .blocks = kBlocks}, &copier);
+  const auto bytes_of_each = [&](size_t bytes, size_t blocks) {
+    return static_cast<double>(bytes) / static_cast<double>(blocks) - kBlockTokens * sizeof(TokenId);
+  };
+  const auto expect_few_bytes = [&](const char* when) {
+    const double heap = bytes_of_each(HeapBytes() - before, cache.cached_blocks());
+    const double counted = bytes_of_each(cache.memory_bytes(), cache.cached_blocks());
+    EXPECT_LE(heap, kMostBlockBytes) << when;
+    EXPECT_LE(counted, kMostBlockBytes) << when;
+    EXPECT_GT(counted, 80) << when << ": a node has 80 bytes";
+    testing::Test::RecordProperty(when, std::to_string(heap) + " heap, " + std::to_string(counted));
+  };
+  uint64_t requests = 0;
+  while (cache.cached_blocks() + 40 <= kBlocks) Ask(&cache, Tenants(requests++));
+  EXPECT_GT(cache.cached_blocks(), kBlocks - 80);
+  expect_few_bytes("every prompt once");
+  for (int round = 0; round < 3; ++round) {
+    for (uint64_t request = 0; request < requests; ++request) Ask(&cache, Tenants(request));
+  }
+  EXPECT_EQ(cache.stats().evicted_blocks[0], 0u);
+  expect_few_bytes("every prompt four times");
+}
+
 TEST(PrefixCacheMemory, TheBoundFollowsTheOptions) {
   const auto bound = [](int block_tokens, uint32_t blocks, uint32_t host_blocks) {
     return PrefixCache::MaxMemoryBytes(
