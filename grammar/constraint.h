@@ -29,15 +29,16 @@ class Constraint {
 
   const Grammar& grammar() const { return grammar_; }
   const Vocabulary& vocabulary() const { return *vocabulary_; }
-  // Makes the masks that are dear, so that the sequences find them.
-  void Prepare() const { masks_.Prepare(kPreparedNodes); }
+  // Makes the masks that are dear, so that the sequences find them. Returns false when the grammar is too
+  // ambiguous to be used.
+  bool Prepare() const { return masks_.Prepare(kPreparedNodes, kMostVisits); }
   std::shared_ptr<const TokenMask> MaskOf(const MatchState& state) const { return masks_.Of(state); }
   MaskCounts counts() const { return masks_.counts(); }
   // What it takes at most.
   size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
 
  private:
-  static constexpr uint64_t kPreparedNodes = 5'000'000;
+  static constexpr uint64_t kPreparedNodes = 5'000'000, kMostVisits = 5'000'000;
 
   const Grammar grammar_;
   const std::shared_ptr<const Vocabulary> vocabulary_;

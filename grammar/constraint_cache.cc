@@ -79,7 +79,8 @@ Result<CompiledSpec> ConstraintCache::Get(const ConstraintSpec& spec) {
         delete constraint;
         --*live;
       });
-  made.constraint->Prepare();
+  if (!made.constraint->Prepare())
+    return ResourceExhausted("it can be matched in too many ways at once; make it less ambiguous");
   ++compiled_;
   Keep(std::move(key), made);
   return made;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/json_fields.h"
 #include "grammar/json_schema_reader.h"
 
 namespace prefixd::grammar {
@@ -66,6 +67,11 @@ bool IsOfType(const json::value& value, std::string_view type) {
   return (type == "object" && value.is_object()) || (type == "array" && value.is_array()) ||
          (type == "string" && value.is_string()) || (type == "number" && value.is_number()) ||
          (type == "boolean" && value.is_bool()) || (type == "null" && value.is_null());
+}
+
+std::string TextOf(const json::value& value) {
+  if (value.is_string()) return JsonText::Quoted(std::string_view(value.get_string()));
+  return value.is_double() ? NumberText(value.get_double()) : json::serialize(value);
 }
 
 }  // namespace
@@ -232,8 +238,7 @@ Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) 
                         return IsOfType(value, type);
                       });
     if (!fits) continue;
-    const std::string text =
-        value.is_string() ? JsonText::Quoted(std::string_view(value.get_string())) : json::serialize(value);
+    const std::string text = TextOf(value);
     PREFIXD_RETURN_IF_ERROR(
         Count(&text_bytes_, text.size(), limits_.text_bytes, place, "bytes of names and values"));
     choice.push_back(to_.Text(text));

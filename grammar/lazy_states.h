@@ -27,6 +27,7 @@ class LazyStates {
     return known != kUnknown ? known : Find(id, byte);
   }
   bool Accepts(Id id) const { return entries_[static_cast<size_t>(id)].state->accepts(); }
+  const MatchState& StateOf(Id id) const { return *entries_[static_cast<size_t>(id)].state; }
   size_t size() const { return entries_.size(); }
   void Clear();
 

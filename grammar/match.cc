@@ -6,12 +6,6 @@
 #include "base/check.h"
 
 namespace prefixd::grammar {
-namespace {
-
-constexpr size_t kMostVisits = 4096;  // of states, for one byte
-
-}  // namespace
-
 uint64_t MatchState::Hash() const {
   uint64_t hash = accepts_ ? 0x9E3779B97F4A7C15u : 0xC2B2AE3D27D4EB4Fu;
   const auto mix = [&hash](uint64_t word) {
@@ -74,6 +68,7 @@ void Matcher::Advance(const MatchState& from, uint8_t byte, MatchState* to) {
 
 // Follows the stack without a byte, until its top takes one. Leaves the stack as it was.
 void Matcher::Settle(MatchState* to) {
+  ++all_visits_;
   if (++visits_ > kMostVisits || stack_.size() > kMostFrames) return;
   const Frame top = stack_.back();
   if (const Grammar::Loop* loop = grammar_->loop(top.state)) {

@@ -6,8 +6,9 @@
 // thread at a time uses it.
 //
 // Invariants
-//   1. A state has at most kMostStacks stacks of at most kMostFrames frames. A text that needs more does not
-//      match: so the memory and the time of a byte are bounded, whatever the grammar is.
+//   1. A state has at most kMostStacks stacks of at most kMostFrames frames, and a byte looks at no more than
+//      kMostVisits states. A text that needs more does not match: so the memory and the time of a byte are
+//      bounded, whatever the grammar is.
 #pragma once
 
 #include <cstddef>
@@ -72,7 +73,7 @@ struct MatchStateHash {
 
 class Matcher {
  public:
-  static constexpr size_t kMostStacks = 64, kMostFrames = 256;
+  static constexpr size_t kMostStacks = 64, kMostFrames = 256, kMostVisits = 1024;
 
   explicit Matcher(const Grammar* grammar) : grammar_(grammar) {}  // outlives it
 
@@ -84,6 +85,8 @@ class Matcher {
   void Advance(const MatchState& from, uint8_t byte, MatchState* to);
   // Returns the state after a stack whose top may call and end rules. Where a stack ends, the result accepts.
   MatchState Settled(std::span<const Frame> stack);
+  // States looked at so far: what matching has cost.
+  uint64_t visits() const { return all_visits_; }
 
  private:
   void Settle(MatchState* to);
@@ -92,6 +95,7 @@ class Matcher {
   const Grammar* const grammar_;
   std::vector<Frame> stack_;  // the one that is followed
   size_t visits_ = 0;         // of this byte
+  uint64_t all_visits_ = 0;
 };
 
 }  // namespace prefixd::grammar

@@ -44,18 +44,22 @@ std::vector<Frame> TokenMasks::LocalPart(std::span<const Frame> stack) const {
   return part;
 }
 
+// All but those of the path.
+void TokenMasks::ForgetStates(std::span<Place> path) {
+  std::vector<MatchState> kept;
+  for (const Place& place : path) kept.push_back(states_.StateOf(place.id));
+  states_.Clear();
+  for (size_t i = 0; i < path.size(); ++i) path[i].id = states_.IdOf(kept[i]);
+}
+
 void TokenMasks::Walk(const std::vector<Frame>& part, LocalMask* mask) {
-  if (states_.size() > kMostLazyStates) states_.Clear();
-  struct Place {
-    LazyStates::Id id;
-    bool open;  // the rule may have ended before
-  };
-  std::vector<Place> path(vocabulary_->longest() + 1, {LazyStates::kDead, false});
-  path[0] = {states_.IdOf(MatchState(part)), false};
+  std::vector<Place> path(vocabulary_->longest() + 1);
+  path[0].id = states_.IdOf(MatchState(part));
   const auto nodes = vocabulary_->nodes();
   for (size_t n = 1; n < nodes.size();) {
     ++counts_.nodes;
     const Vocabulary::Node& node = nodes[n];
+    if (states_.size() > kMostLazyStates) ForgetStates(std::span(path).first(node.depth));
     const Place& above = path[node.depth - 1u];
     const bool open = above.open || states_.Accepts(above.id);
     const LazyStates::Id id = states_.Next(above.id, node.byte);
@@ -142,12 +146,21 @@ std::shared_ptr<const TokenMask> TokenMasks::Of(const MatchState& state) {
   return mask;
 }
 
-void TokenMasks::Prepare(uint64_t nodes) {
+bool TokenMasks::Prepare(uint64_t nodes, uint64_t visits) {
   MutexLock lock(mutex_);
-  const uint64_t until = counts_.nodes + nodes;
+  const uint64_t until = counts_.nodes + nodes, most_visits = matcher_.visits() + visits;
   for (StateId state = 0; state < grammar_->states() && counts_.nodes < until; ++state) {
-    if (!grammar_->edges(state).empty() && bytes_ < most_bytes_ / 2) Local({Frame{state}});
+    if (bytes_ > most_bytes_ / 2) break;
+    if (matcher_.visits() > most_visits) return false;
+    if (const Grammar::Loop* loop = grammar_->loop(state)) {
+      const Frame at{state, loop->min < loop->max ? loop->min : 0};
+      const MatchState inside = matcher_.Settled({&at, 1});
+      for (size_t i = 0; i < inside.stacks(); ++i) Local(LocalPart(inside.stack(i)));
+    } else if (!grammar_->edges(state).empty()) {
+      Local({Frame{state}});
+    }
   }
+  return matcher_.visits() <= most_visits;
 }
 
 MaskCounts TokenMasks::counts() const {

@@ -45,8 +45,10 @@ class TokenMasks {
   TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes = size_t{16} << 20);
 
   std::shared_ptr<const TokenMask> Of(const MatchState& state);
-  // Makes local masks for the states of the grammar, until about `nodes` nodes have been looked at.
-  void Prepare(uint64_t nodes);
+  // Makes local masks for the states of the grammar, until about `nodes` nodes have been looked at. Returns
+  // false when that takes more than about `visits` visits of states (Matcher::visits): the grammar is too
+  // ambiguous to be used beside others.
+  bool Prepare(uint64_t nodes, uint64_t visits);
   MaskCounts counts() const;
   size_t kept_bytes() const;
 
@@ -61,7 +63,12 @@ class TokenMasks {
   };
   std::vector<Frame> LocalPart(std::span<const Frame> stack) const;
   const LocalMask& Local(const std::vector<Frame>& part) REQUIRES(mutex_);
+  struct Place {
+    LazyStates::Id id = LazyStates::kDead;
+    bool open = false;  // the rule may have ended before
+  };
   void Walk(const std::vector<Frame>& part, LocalMask* mask) REQUIRES(mutex_);
+  void ForgetStates(std::span<Place> path) REQUIRES(mutex_);
   void TryOpen(std::span<const Frame> stack, const LocalMask& local, TokenMask* mask) REQUIRES(mutex_);
   void Keep(size_t bytes) REQUIRES(mutex_);
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/prng.h"
@@ -131,6 +132,78 @@ TEST(TokenMasks, EqualTryingEveryTokenInJson) {
   for (int round = 0; round < 30; ++round) compared += CompareAlongWalk(prng, constraint, 40);
   EXPECT_GT(compared, 600u);
   EXPECT_LT(constraint.counts().computed, constraint.counts().masks) << "masks are kept";
+}
+
+// More states in one walk than are remembered.
+TEST(TokenMasks, EqualTryingEveryTokenInALargeVocabulary) {
+  Prng prng(5);
+  std::vector<std::string> tokens(1);
+  Expressions expressions;
+  std::vector<ExprId> choice;
+  for (int i = 0; i < 2000; ++i) {
+    std::string word;
+    for (uint64_t n = prng.Between(3, 6); n > 0; --n) word += static_cast<char>('a' + prng.Below(20));
+    choice.push_back(expressions.Text(word + word));
+    tokens.push_back(prng.Chance(0.5) ? word : word + word.substr(0, 2));
+  }
+  const RuleId root = expressions.AddRule("root");
+  expressions.Define(root, expressions.Choice(std::move(choice)));
+  Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
+  const auto size = static_cast<int>(tokens.size());
+  const Constraint constraint(
+      *std::move(grammar),
+      std::make_shared<const Vocabulary>(std::move(tokens), std::vector<TokenId>{kEnd}, size), 1 << 20);
+  const MatchState start = Matcher(&constraint.grammar()).Start();
+  EXPECT_EQ(*constraint.MaskOf(start), Tried(constraint.grammar(), constraint.vocabulary(), start));
+  EXPECT_GT(constraint.counts().nodes, 4000u);
+}
+
+// What is kept stays below its bound, and what is forgotten comes out the same again.
+TEST(TokenMasks, KeepWithinTheirBytes) {
+  Expressions expressions;
+  JsonText json(&expressions);
+  const RuleId root = expressions.AddRule("root");
+  expressions.Define(root, json.ObjectOf(json.Value()));
+  const Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok());
+  Prng prng(6);
+  const Vocabulary vocabulary = RandomVocabulary(prng, "{}[]\",: ae1", 3000);
+  constexpr size_t kMost = 20'000;
+  TokenMasks small(&*grammar, &vocabulary, kMost), large(&*grammar, &vocabulary);
+  Matcher matcher(&*grammar);
+  for (int round = 0; round < 20; ++round) {
+    MatchState state = matcher.Start(), next;
+    for (const char c : std::string_view("{\"a\": [{\"e\":1}, \"ea\", [[]")) {
+      EXPECT_EQ(*small.Of(state), *large.Of(state));
+      EXPECT_LE(small.kept_bytes(), kMost);
+      matcher.Advance(state, static_cast<uint8_t>(c), &next);
+      std::swap(state, next);
+    }
+    EXPECT_FALSE(state.dead());
+  }
+  EXPECT_GT(small.counts().local_masks, large.counts().local_masks);
+}
+
+// Bytes that many stacks take in many ways cost a bounded number of visits.
+TEST(TokenMasks, AmbiguousGrammarsAreBounded) {
+  Expressions expressions;
+  const RuleId root = expressions.AddRule("root"), other = expressions.AddRule("other");
+  const ExprId a = expressions.Text("a"), again = expressions.Rule(root), more = expressions.Rule(other);
+  expressions.Define(root, expressions.Choice({a, expressions.Sequence({a, again, more}),
+                                               expressions.Sequence({a, again, again})}));
+  expressions.Define(other, expressions.Choice({a, expressions.Sequence({a, again, again, more})}));
+  const Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok());
+  Matcher matcher(&*grammar);
+  MatchState state = matcher.Start(), next;
+  constexpr int kBytes = 100;
+  for (int i = 0; i < kBytes; ++i) {
+    matcher.Advance(state, 'a', &next);
+    std::swap(state, next);
+    EXPECT_LE(state.stacks(), Matcher::kMostStacks);
+  }
+  EXPECT_LE(matcher.visits(), (kBytes + 1) * (Matcher::kMostVisits + 1000));
 }
 
 }  // namespace
