@@ -126,10 +126,10 @@ class Backend {
 
   // Returns kResourceExhausted, with the requested size, when the memory is not available.
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
-  // A matrix whose rows UploadRows writes before it is used. The sizes are above 0. kResourceExhausted as
-  // for Allocate.
-  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) = 0;
-  // Copies rows into a matrix of AllocateMatrix, from row `first_row` on; they are of its cols and dtype. The
+  // A matrix whose rows UploadRows writes before it is used. The sizes are above 0, and the columns fit the
+  // format. kResourceExhausted as for Allocate. kUnsupported: the backend has no kernels for the format.
+  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) = 0;
+  // Copies rows into a matrix of AllocateMatrix, from row `first_row` on; they have its cols and format. The
   // copy has ended on return. Any number of threads at a time, while no two write the same row.
   // kUnavailable: the device failed.
   virtual Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
@@ -138,7 +138,7 @@ class Backend {
   // Makes the same matrix as UploadRows of a source that has these weights, where it will be used.
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   // Returns the Matrix::bytes() of a matrix of these sizes.
-  virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
+  virtual size_t PackedBytes(int rows, int cols, WeightFormat format) const = 0;
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have
   // before they are written is not defined. Where this takes long, it calls `progress`, which may be empty.

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "kernels/kv_layout.h"
+#include "kernels/weight_format.h"
 
 namespace prefixd {
 
@@ -45,16 +46,16 @@ class Matrix {
 // A matrix in host memory, row-major [rows][cols], at any alignment.
 struct MatrixSource {
   const void* data;  // not null
-  DType dtype;
+  WeightFormat format;
   int rows;  // > 0
-  int cols;  // > 0
+  int cols;  // > 0; they fit the format
 };
 
 // A matrix of dummy weights (kernels/dummy_weights.h), [rows][cols]: element i has the index i.
 struct DummyMatrix {
-  DType dtype;
+  WeightFormat format;
   int rows;  // > 0
-  int cols;  // > 0
+  int cols;  // > 0; they fit the format
   uint64_t seed = 0;
   float largest = 0;  // > 0, finite
 };

@@ -26,15 +26,18 @@ int CheckSources(std::span<const MatrixSource> sources) {
   int64_t rows = 0;
   for (const MatrixSource& source : sources) {
     PREFIXD_CHECK(source.data != nullptr && source.rows > 0 && source.cols > 0 &&
-                  source.cols == sources[0].cols && source.dtype == sources[0].dtype)
-        << source.rows << " x " << source.cols << " " << DTypeName(source.dtype);
+                  source.cols == sources[0].cols && source.format == sources[0].format &&
+                  source.format.Fits(source.cols))
+        << source.rows << " x " << source.cols << " " << source.format.name();
     rows += source.rows;
   }
   PREFIXD_CHECK(rows <= std::numeric_limits<int>::max()) << rows << " rows";
   return static_cast<int>(rows);
 }
 
-void CheckMatrixShape(int rows, int cols) { PREFIXD_CHECK(rows > 0 && cols > 0) << rows << " x " << cols; }
+void CheckMatrixShape(int rows, int cols, WeightFormat format) {
+  PREFIXD_CHECK(rows > 0 && cols > 0 && format.Fits(cols)) << rows << " x " << cols << " " << format.name();
+}
 
 void CheckUploadRows(const Matrix& to, int first_row, const MatrixSource& from) {
   CheckSources({&from, 1});
@@ -45,8 +48,8 @@ void CheckUploadRows(const Matrix& to, int first_row, const MatrixSource& from) 
 
 void CheckDummy(const DummyMatrix& dummy) {
   PREFIXD_CHECK(dummy.rows > 0 && dummy.cols > 0 && dummy.largest > 0 &&
-                dummy.largest <= std::numeric_limits<float>::max())
-      << dummy.rows << " x " << dummy.cols << ", " << dummy.largest;
+                dummy.largest <= std::numeric_limits<float>::max() && dummy.format.Fits(dummy.cols))
+      << dummy.rows << " x " << dummy.cols << " " << dummy.format.name() << ", " << dummy.largest;
 }
 
 void CheckLayout(const KvLayout& layout) {

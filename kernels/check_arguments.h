@@ -14,16 +14,16 @@ namespace prefixd {
 void CheckBatch(const BatchView& batch);
 
 // There is at least one source. The sources have data and positive shapes, and all have the same cols and
-// dtype. Returns the sum of their rows.
+// format, which the cols fit. Returns the sum of their rows.
 int CheckSources(std::span<const MatrixSource> sources);
 
-// The shape of a matrix is positive.
-void CheckMatrixShape(int rows, int cols);
+// The shape of a matrix is positive, and fits its format.
+void CheckMatrixShape(int rows, int cols, WeightFormat format);
 
 // The source is as CheckSources wants it, and the matrix has its columns and, from `first_row` on, its rows.
 void CheckUploadRows(const Matrix& to, int first_row, const MatrixSource& from);
 
-// The shape is positive, and `largest` is finite and above 0.
+// The shape is positive and fits the format, and `largest` is finite and above 0.
 void CheckDummy(const DummyMatrix& dummy);
 
 void CheckLayout(const KvLayout& layout);

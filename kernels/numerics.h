@@ -8,8 +8,8 @@
 //
 //   1. Stored types. f16 and bf16 widen to f32 exactly. F32ToF16 and F32ToBF16 below narrow f32.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; then y = acc, or y = y + acc. A bias is
-//      added afterwards to the stored value: y = y + bias. Rule 8 replaces this rule for bf16 weights in
-//      version cpu-2.
+//      added afterwards to the stored value: y = y + bias. In version cpu-2 rule 8 replaces this rule for
+//      bf16 weights, and rule 9 for quantised ones.
 //   3. Sums along a row. Term i is added to partial sum i mod 16, in ascending i. The 16 partial sums start
 //      at +0. They merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
 //   4. RmsNorm, of a row or of a head. The sum of x*x follows rule 3, with partial sums s = fma(x, x, s).
@@ -43,7 +43,15 @@
 //      DAZ set in MXCSR. The instruction VDPBF16PS computes the two steps of a pair: it always flushes and
 //      rounds to nearest even, whatever MXCSR says.
 //
-// The versions are equal but for rule 8. A change to any rule needs a new version. KV stored under one
+//   9. Quantised weights (kernels/weight_format.h) are the numbers d[b] * q[k], d[b] being the scale of block
+//      b as f32, and q[k] an integer; the product is exact. Version cpu-1 multiplies these numbers by rule 2.
+//      Version cpu-2 quantises x, too, in the same blocks of columns: QuantizeBlock below turns the numbers
+//      of block b into integers i[k] and a scale e[b]. The sum s[b] of q[k] * i[k] over the block is an exact
+//      integer, below 2^20. acc = +0; then for ascending b
+//        acc = fma(d[b] * e[b], s[b], acc), where the product d[b] * e[b] is rounded;
+//      then y = acc, or y = y + acc. Nothing is flushed.
+//
+// The versions are equal but for rules 8 and 9. A change to any rule needs a new version. KV stored under one
 // version is never reused under another.
 #pragma once
 
@@ -56,8 +64,8 @@
 namespace prefixd::numerics {
 
 enum class Version {
-  kCpu1,  // bf16 weights multiply x as it is, by rule 2
-  kCpu2,  // they multiply x rounded to bf16, by rule 8
+  kCpu1,  // all weights multiply x as it is, by rule 2
+  kCpu2,  // bf16 weights multiply x rounded to bf16, by rule 8; quantised ones integers, by rule 9
 };
 inline constexpr Version kLatest = Version::kCpu2;
 
@@ -156,6 +164,26 @@ inline float FlushedFma(float a, float b, float c) {
   const float scaled =
       std::abs(a) < std::abs(b) ? std::fma(a * kScale, b, c * kScale) : std::fma(a, b * kScale, c * kScale);
   return std::abs(scaled) < kMin * kScale ? std::copysign(0.0f, sum) : sum;
+}
+
+// Rule 9: quantises a block of n numbers and returns its scale. With a = max |x[k]|:
+//   a number is infinite or a NaN:  the integers are 0 and the scale is a NaN
+//   a < kQuantLeast:                the integers are 0 and the scale is 0
+//   else i[k] = x[k] * (127 / a), rounded to the nearest integer, ties to even; the scale is a / 127.
+// The integers are within -127 .. 127. No scale is subnormal, nor is a product with a scale of weights.
+inline constexpr float kQuantLeast = 0x1p-90f;
+inline float QuantizeBlock(const float* x, int n, int8_t* integers) {
+  float largest = 0;
+  bool finite = true;
+  for (int k = 0; k < n; ++k) {
+    finite = finite && std::isfinite(x[k]);
+    if (std::abs(x[k]) > largest) largest = std::abs(x[k]);
+  }
+  const bool some = finite && largest >= kQuantLeast;
+  const float inverse = some ? 127.0f / largest : 0.0f;
+  for (int k = 0; k < n; ++k)
+    integers[k] = some ? static_cast<int8_t>(std::nearbyint(x[k] * inverse)) : int8_t{0};
+  return some ? largest / 127.0f : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
 constexpr float F32FromF16(uint16_t h) {

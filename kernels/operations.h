@@ -49,12 +49,12 @@ class Operations {
   virtual numerics::Version version() const = 0;
 
   // As the members of Backend. UploadRows computes on the threads that call it.
-  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) = 0;
+  virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) = 0;
   virtual void UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
-  virtual size_t PackedBytes(int rows, int cols, DType dtype) const = 0;
+  virtual size_t PackedBytes(int rows, int cols, WeightFormat format) const = 0;
   // Stacks the rows of the sources into one matrix (as for Q, K and V): AllocateMatrix and UploadRows.
-  // Requires at least one source; all have the same cols and dtype.
+  // Requires at least one source; all have the same cols and format.
   Result<std::unique_ptr<Matrix>> Pack(std::span<const MatrixSource> sources);
 
   // Return the bytes of working memory that the steps of a model need, and allocate them. No step within

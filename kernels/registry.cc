@@ -56,20 +56,25 @@ Obstacles OfAvx512Bf16() {
   return kObstacles;
 }
 
+// Of AVX-512, for products of quantised weights: the backends that have it use it where it is there.
+const cpu::QuantOps& QuantOpsOfAvx512() {
+  return __builtin_cpu_supports("avx512vnni") ? cpu::Avx512VnniQuantOps() : cpu::Avx512QuantOps();
+}
+
 constexpr Entry kBackends[] = {
     {"ref", [] { return Obstacles(); },
      [](int, numerics::Version version) { return CreateRefOperations(version); }},
     {"avx2", OfAvx2,
      [](int threads, numerics::Version version) {
-       return CreateCpuOperations("avx2", cpu::Avx2Ops(), threads, version);
+       return CreateCpuOperations("avx2", cpu::Avx2Ops(), cpu::Avx2QuantOps(), threads, version);
      }},
     {"avx512", OfAvx512,
      [](int threads, numerics::Version version) {
-       return CreateCpuOperations("avx512", cpu::Avx512Ops(), threads, version);
+       return CreateCpuOperations("avx512", cpu::Avx512Ops(), QuantOpsOfAvx512(), threads, version);
      }},
     {"avx512bf16", OfAvx512Bf16,
      [](int threads, numerics::Version version) {
-       return CreateCpuOperations("avx512bf16", cpu::Avx512Bf16Ops(), threads, version);
+       return CreateCpuOperations("avx512bf16", cpu::Avx512Bf16Ops(), QuantOpsOfAvx512(), threads, version);
      }},
 };
 

@@ -14,6 +14,7 @@
 #include "hashing/fingerprint.h"
 #include "kernels/dummy_weights.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize.h"
 #include "model/rope.h"
 #include "model/weight_places.h"
 #include "model/weight_reader.h"
@@ -62,6 +63,11 @@ float Element(const std::byte* elements, DType dtype, size_t i) {
   return numerics::F32FromBF16(GetLittle<uint16_t>(at));
 }
 
+// The format of a matrix whose tensors have the type `dtype`.
+WeightFormat FormatOf(DType dtype, int cols, Quantization quantize) {
+  return quantize && quantize->Fits(cols) ? *quantize : WeightFormat(dtype);
+}
+
 ModelWeights EmptyWeights(const ModelConfig& config) {
   ModelWeights weights;
   weights.layers.resize(static_cast<size_t>(config.layers));
@@ -95,25 +101,28 @@ Status UploadVectors(const WeightVectors& vectors, Backend& backend, ModelWeight
 // Loads the tensors of files: their pieces are hashed, checked and packed while they are in a CPU cache.
 class FileLoader {
  public:
-  FileLoader(const ModelConfig& config, const WeightFiles& files, Backend& backend, ModelWeights* weights)
+  FileLoader(const ModelConfig& config, const WeightFiles& files, Backend& backend, Quantization quantize,
+             ModelWeights* weights)
       : config_(config),
         files_(files),
         backend_(backend),
+        quantize_(quantize),
         weights_(weights),
         shapes_(config),
         vectors_(config, weights) {}
 
   Status AllocateMatrices() {
     for (const MatrixPlace& place : MatricesOf(config_, weights_)) {
+      const int cols = shapes_.Cols(place.tensors);
+      const WeightFormat format = FormatOf(*Get(files_, place.tensors.front()).dtype, cols, quantize_);
       Result<std::unique_ptr<Matrix>> matrix =
-          backend_.AllocateMatrix(shapes_.Rows(place.tensors), shapes_.Cols(place.tensors),
-                                  *Get(files_, place.tensors.front()).dtype);
+          backend_.AllocateMatrix(shapes_.Rows(place.tensors), cols, format);
       if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
       *place.matrix = std::move(*matrix);
       weights_->bytes += (*place.matrix)->bytes();
       int row = 0;
       for (const std::string& name : place.tensors) {
-        rows_.emplace(name, RowsOfMatrix{place.matrix->get(), row});
+        rows_.emplace(name, RowsOfMatrix{place.matrix->get(), row, format});
         row += shapes_.Rows({&name, 1});
       }
     }
@@ -143,6 +152,7 @@ class FileLoader {
   struct RowsOfMatrix {
     Matrix* matrix;
     int first_row;
+    WeightFormat format;  // of the matrix
   };
 
   size_t RowBytes(const TensorView& tensor) const {
@@ -176,17 +186,41 @@ class FileLoader {
   Status StoreRows(const WeightPiece& piece, const RowsOfMatrix& rows) {
     const TensorView& tensor = *piece.tensor;
     const size_t row_bytes = RowBytes(tensor);
-    const MatrixSource source{piece.bytes.data(), *tensor.dtype,
-                              static_cast<int>(piece.bytes.size() / row_bytes),
-                              static_cast<int>(tensor.shape[1])};
+    MatrixSource source{piece.bytes.data(), *tensor.dtype, static_cast<int>(piece.bytes.size() / row_bytes),
+                        static_cast<int>(tensor.shape[1])};
+    std::vector<std::byte> quantized;
+    if (rows.format != source.format) {
+      PREFIXD_ASSIGN_OR_RETURN(quantized, Quantized(tensor.name, source, rows.format));
+      source.data = quantized.data();
+      source.format = rows.format;
+    }
     const Status stored =
         backend_.UploadRows(*rows.matrix, rows.first_row + static_cast<int>(piece.begin / row_bytes), source);
     return stored.ok() ? stored : stored.WithContext("weights of " + tensor.name);
   }
 
+  // Rows of a tensor in a quantised format.
+  static Result<std::vector<std::byte>> Quantized(const std::string& tensor, const MatrixSource& rows,
+                                                  WeightFormat format) {
+    const size_t from_bytes = rows.format.RowBytes(rows.cols), to_bytes = format.RowBytes(rows.cols);
+    std::vector<std::byte> quantized(to_bytes * static_cast<size_t>(rows.rows));
+    std::vector<float> row(static_cast<size_t>(rows.cols));
+    const auto* from = static_cast<const std::byte*>(rows.data);
+    for (std::byte* to = quantized.data(); to != quantized.data() + quantized.size(); to += to_bytes) {
+      WidenRow(rows.format, from, rows.cols, row.data());
+      if (!QuantizeRow(format, row.data(), rows.cols, to)) {
+        return Unsupported("tensor '" + tensor + "' has weights too large for " + std::string(format.name()) +
+                           "; serve the model without --quantize");
+      }
+      from += from_bytes;
+    }
+    return quantized;
+  }
+
   const ModelConfig& config_;
   const WeightFiles& files_;
   Backend& backend_;
+  const Quantization quantize_;
   ModelWeights* const weights_;
   const WeightShapes shapes_;
   WeightVectors vectors_;
@@ -206,13 +240,14 @@ Status LoadRope(const ModelConfig& config, Backend& backend, int context, size_t
 
 // Each has seeds of its own. Products of a row with `cols` numbers, uniform in [-largest, largest), keep the
 // size of the row: the variance of such a number is largest^2 / 3.
-Status MakeMatrices(const ModelConfig& config, Backend& backend, Meter& meter, ModelWeights* weights) {
+Status MakeMatrices(const ModelConfig& config, Backend& backend, Quantization quantize, Meter& meter,
+                    ModelWeights* weights) {
   const WeightShapes shapes(config);
   uint64_t seed = 0;
   for (const MatrixPlace& place : MatricesOf(config, weights)) {
     const int cols = shapes.Cols(place.tensors);
     Result<std::unique_ptr<Matrix>> matrix =
-        backend.MakeDummy({.dtype = DummyDType(config),
+        backend.MakeDummy({.format = FormatOf(DummyDType(config), cols, quantize),
                            .rows = shapes.Rows(place.tensors),
                            .cols = cols,
                            .seed = seed++,
@@ -227,13 +262,15 @@ Status MakeMatrices(const ModelConfig& config, Backend& backend, Meter& meter, M
 
 // `dtype_of` returns the type of a tensor.
 template <typename DTypeOf>
-size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, const DTypeOf& dtype_of) {
+size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, Quantization quantize,
+                    const DTypeOf& dtype_of) {
   const WeightShapes shapes(config);
   ModelWeights weights = EmptyWeights(config);
   size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
   for (const MatrixPlace& place : MatricesOf(config, &weights)) {
-    bytes += backend.PackedBytes(shapes.Rows(place.tensors), shapes.Cols(place.tensors),
-                                 dtype_of(place.tensors.front()));
+    const int cols = shapes.Cols(place.tensors);
+    bytes += backend.PackedBytes(shapes.Rows(place.tensors), cols,
+                                 FormatOf(dtype_of(place.tensors.front()), cols, quantize));
   }
   return bytes + WeightVectors(config, &weights).values().size_bytes();
 }
@@ -254,33 +291,33 @@ ModelShape ShapeOf(const ModelConfig& config) {
 }
 
 Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
-                            int context, const LoadProgress& progress) {
+                            int context, const LoadProgress& progress, Quantization quantize) {
   PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
   Meter meter(progress, files.total_bytes());
   LoadedPlan loaded;
   loaded.plan = {ShapeOf(config), EmptyWeights(config)};
   ModelWeights* weights = &loaded.plan.weights;
-  FileLoader loader(config, files, backend, weights);
+  FileLoader loader(config, files, backend, quantize, weights);
   PREFIXD_RETURN_IF_ERROR(loader.AllocateMatrices());
   PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, loader.Load(meter));
   PREFIXD_RETURN_IF_ERROR(files.CheckUnchanged());
-  PREFIXD_RETURN_IF_ERROR(
-      LoadRope(config, backend, context, PlannedWeightBytes(config, files, backend, context), weights));
+  PREFIXD_RETURN_IF_ERROR(LoadRope(config, backend, context,
+                                   PlannedWeightBytes(config, files, backend, context, quantize), weights));
   meter.Finish();
   return loaded;
 }
 
 Result<LoadedPlan> LoadDummyPlan(const ModelConfig& config, Backend& backend, int context,
-                                 const LoadProgress& progress) {
+                                 const LoadProgress& progress, Quantization quantize) {
   PREFIXD_RETURN_IF_ERROR(CheckContext(config, context));
-  const size_t planned = PlannedDummyBytes(config, backend, context);
+  const size_t planned = PlannedDummyBytes(config, backend, context, quantize);
   Meter meter(progress, planned);
   LoadedPlan loaded;
   loaded.plan = {ShapeOf(config), EmptyWeights(config)};
   loaded.weights_hash = DummyHash(config);
   ModelWeights* weights = &loaded.plan.weights;
-  PREFIXD_RETURN_IF_ERROR(MakeMatrices(config, backend, meter, weights));
+  PREFIXD_RETURN_IF_ERROR(MakeMatrices(config, backend, quantize, meter, weights));
   WeightVectors vectors(config, weights);
   for (const WeightSpec& spec : RequiredWeights(config)) {
     if (float* const values = vectors.Find(spec.name))
@@ -305,13 +342,15 @@ BlockKey DummyHash(const ModelConfig& config) {
 }
 
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
-                          int context) {
-  return PlannedBytes(config, backend, context,
+                          int context, Quantization quantize) {
+  return PlannedBytes(config, backend, context, quantize,
                       [&files](const std::string& name) { return *Get(files, name).dtype; });
 }
 
-size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context) {
-  return PlannedBytes(config, backend, context, [&config](const std::string&) { return DummyDType(config); });
+size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
+                         Quantization quantize) {
+  return PlannedBytes(config, backend, context, quantize,
+                      [&config](const std::string&) { return DummyDType(config); });
 }
 
 }  // namespace prefixd

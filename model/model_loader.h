@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "base/status.h"
 #include "hashing/block_key.h"
@@ -23,19 +24,25 @@ struct LoadedPlan {
 
 ModelShape ShapeOf(const ModelConfig& config);
 
+// A quantised format to which matrices are brought while they load; empty: every matrix keeps the type that
+// its tensors have in the files. A matrix whose columns the format does not fit keeps it, too. Norms and
+// biases are f32 in any case.
+using Quantization = std::optional<WeightFormat>;
+
 // Reads `files` but does not keep them. `backend` must outlive the plan. The plan has the rope table of
 // `context` positions. `progress` may be empty. Returns the errors of CheckWeights, kCorrupt when a weight is
-// NaN or infinite or a file has changed meanwhile, kInvalidArgument when the context is below 1 or exceeds
+// NaN or infinite or a file has changed meanwhile, kUnsupported when a weight is too large for `quantize` or
+// the backend has no kernels for it, kInvalidArgument when the context is below 1 or exceeds
 // that of the model, and kResourceExhausted when the backend has too little memory.
 Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files, Backend& backend,
-                            int context, const LoadProgress& progress);
+                            int context, const LoadProgress& progress, Quantization quantize = {});
 
 // The same with dummy weights (kernels/dummy_weights.h), which the backend makes from the configuration
 // alone. They are such that activations stay finite: each product of a matrix has about the size of its
 // input, norms are 1 and biases 0. Every backend makes the same ones, at every call. A change of them needs
 // another kDummyWeightsName.
 Result<LoadedPlan> LoadDummyPlan(const ModelConfig& config, Backend& backend, int context,
-                                 const LoadProgress& progress);
+                                 const LoadProgress& progress, Quantization quantize = {});
 // The type of dummy weights: that of config.json, or else f32, as transformers reads it.
 DType DummyDType(const ModelConfig& config);
 // The hash of dummy weights: of their names, shapes and type, and of kDummyWeightsName. No file has it.
@@ -43,8 +50,9 @@ BlockKey DummyHash(const ModelConfig& config);
 
 // Returns the ModelWeights::bytes that LoadPlan will need. Requires that CheckWeights lets the files pass.
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
-                          int context);
+                          int context, Quantization quantize = {});
 // The same of LoadDummyPlan.
-size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context);
+size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
+                         Quantization quantize = {});
 
 }  // namespace prefixd

@@ -7,10 +7,12 @@
 #include "kernels/check_arguments.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/quant_matrix.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize.h"
 
 namespace prefixd {
 namespace {
@@ -25,9 +27,11 @@ int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by)
 
 class CpuOperations final : public Operations {
  public:
-  CpuOperations(std::string_view name, const cpu::Ops& ops, int threads, numerics::Version version)
+  CpuOperations(std::string_view name, const cpu::Ops& ops, const cpu::QuantOps& quant_ops, int threads,
+                numerics::Version version)
       : name_(name),
         ops_(ops),
+        quant_ops_(quant_ops),
         version_(version),
         pool_(threads),
         attention_(ops, pool_),
@@ -39,17 +43,17 @@ class CpuOperations final : public Operations {
   int threads() const override { return pool_.threads(); }
   numerics::Version version() const override { return version_; }
 
-  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
-    return PackedMatrix::Allocate(rows, cols, dtype, ops_.panel);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    if (HasIntegers(format)) return QuantMatrix::Allocate(rows, cols, format);
+    return PackedMatrix::Allocate(rows, cols, Widened(format), ops_.panel);
   }
   void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
-    static_cast<PackedMatrix&>(to).WriteRows(first_row, from);
+    static_cast<CpuMatrix&>(to).WriteRows(first_row, from);
   }
-  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
-    return PackedMatrix::MakeDummy(dummy, ops_.panel, pool_);
-  }
-  size_t PackedBytes(int rows, int cols, DType dtype) const override {
-    return PackedMatrix::Bytes(rows, cols, dtype, ops_.panel);
+  Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    if (HasIntegers(format)) return QuantMatrix::Bytes(rows, cols, format);
+    return PackedMatrix::Bytes(rows, cols, Widened(format), ops_.panel);
   }
 
   size_t ScratchBytes(const ModelShape& shape, const StepLimits& limits) const override;
@@ -73,6 +77,29 @@ class CpuOperations final : public Operations {
   Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
+  // Whether weights stay integers. If not, quantised ones are widened: that is for checks, and needs memory.
+  bool HasIntegers(WeightFormat format) const {
+    return format.quantized() && version_ == numerics::Version::kCpu2;
+  }
+  static DType Widened(WeightFormat format) { return format.quantized() ? DType::kF32 : format.dtype(); }
+  void QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y, GemmOutput output);
+  const std::byte* PackQuantRows(WeightFormat format, const float* x, int rows, int blocks);
+  // Calls gemm(first_panel, end_panel, first_block, end_block) for parts of a product, on all threads.
+  template <typename Fn>
+  void RunPanels(int panels, size_t panel_bytes, int blocks, const Fn& gemm) {
+    const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
+    // Split over panels first. Split over rows as well if there are fewer panels than wanted units.
+    const int least = blocks > 1 ? 1 : DivideUp(kMinUnitWeightBytes, static_cast<int64_t>(panel_bytes));
+    const int panels_at_once =
+        std::clamp(DivideUp(panels, wanted), std::min(least, DivideUp(panels, threads())), panels);
+    const int columns = DivideUp(panels, panels_at_once);
+    const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
+    pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int) {
+      const int panel = unit % columns * panels_at_once;
+      const int block = unit / columns * blocks_at_once;
+      gemm(panel, std::min(panel + panels_at_once, panels), block, std::min(block + blocks_at_once, blocks));
+    });
+  }
   // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
   template <typename Fn>
   void ForRows(int rows, int64_t width, const Fn& fn) {
@@ -93,6 +120,7 @@ class CpuOperations final : public Operations {
 
   std::string_view name_;
   const cpu::Ops& ops_;
+  const cpu::QuantOps& quant_ops_;
   const numerics::Version version_;
   ThreadPool pool_;
   CpuAttention attention_;
@@ -139,6 +167,19 @@ Status CpuOperations::ReserveDraws(int vocab) {
   return Status::Ok();
 }
 
+Result<std::unique_ptr<Matrix>> CpuOperations::MakeDummy(const DummyMatrix& dummy) {
+  CheckDummy(dummy);
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
+                           AllocateMatrix(dummy.rows, dummy.cols, dummy.format));
+  constexpr int kAtOnce = 32;  // rows; a multiple of every panel, so that threads share none
+  pool_.Run(DivideUp(dummy.rows, kAtOnce), [&](int unit, int) {
+    const int first = unit * kAtOnce, rows = std::min(kAtOnce, dummy.rows - first);
+    const std::vector<std::byte> bytes = DummyRows(dummy, first, rows);
+    UploadRows(*matrix, first, {bytes.data(), dummy.format, rows, dummy.cols});
+  });
+  return matrix;
+}
+
 void CpuOperations::BeginStep(const BatchView& batch) {
   CheckBatch(batch);
   batch_ = batch;
@@ -155,7 +196,7 @@ void CpuOperations::BeginStep(const BatchView& batch) {
 
 void CpuOperations::Embed(const Matrix& table, float* out) {
   PREFIXD_CHECK(batch_.rows() == 0 || out != nullptr) << batch_.rows() << " rows";
-  const auto& matrix = static_cast<const PackedMatrix&>(table);
+  const auto& matrix = static_cast<const CpuMatrix&>(table);
   ForRows(batch_.rows(), matrix.cols(), [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       const TokenId token = batch_.tokens[r];
@@ -214,6 +255,8 @@ const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows,
 void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   CheckRows(x, rows, w.cols(), y);
   if (rows == 0) return;
+  if (static_cast<const CpuMatrix&>(w).format().quantized())
+    return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, output);
   const auto& matrix = static_cast<const PackedMatrix&>(w);
   const bool pairs = matrix.dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2;
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
@@ -228,21 +271,45 @@ void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, Ge
                             .y = y,
                             .accumulate = output == GemmOutput::kAccumulate,
                             .chain = chain};
-  const int blocks = DivideUp(rows, ops_.tile_rows);
-  const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
-  // Split over panels first. Split over rows as well if there are fewer panels than wanted units.
-  const int least = blocks > 1 ? 1 : DivideUp(kMinUnitWeightBytes, matrix.PanelBytes());
-  const int panels_at_once =
-      std::clamp(DivideUp(matrix.panels(), wanted), std::min(least, DivideUp(matrix.panels(), threads())),
-                 matrix.panels());
-  const int columns = DivideUp(matrix.panels(), panels_at_once);
-  const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
-  pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int) {
-    const int panel = unit % columns * panels_at_once;
-    const int block = unit / columns * blocks_at_once;
-    ops_.gemm(job, panel, std::min(panel + panels_at_once, matrix.panels()), block,
-              std::min(block + blocks_at_once, blocks));
+  RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, ops_.tile_rows),
+            [&](int panel, int end_panel, int block, int end_block) {
+              ops_.gemm(job, panel, end_panel, block, end_block);
+            });
+}
+
+const std::byte* CpuOperations::PackQuantRows(WeightFormat format, const float* x, int rows, int blocks) {
+  // A packed row is shorter than the row.
+  const size_t bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
+  const size_t floats = static_cast<size_t>(rows) * bytes / sizeof(float);
+  if (!reserved_) {
+    const Status reserved = packed_rows_.Reserve(floats);
+    PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+  }
+  auto* const packed = reinterpret_cast<std::byte*>(packed_rows_.Floats(floats));
+  const int tile = quant_ops_.tile_rows;
+  pool_.Run(DivideUp(rows, tile), [&](int group, int) {
+    const size_t first = static_cast<size_t>(group) * static_cast<size_t>(tile);
+    quant_ops_.pack_rows(format.kind(), x + first * static_cast<size_t>(blocks) * kQuantBlock,
+                         std::min(tile, rows - group * tile), blocks, packed + first * bytes);
   });
+  return packed;
+}
+
+void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y,
+                              GemmOutput output) {
+  const cpu::QuantJob job = {.weights = matrix.data(),
+                             .panel_bytes = matrix.PanelBytes(),
+                             .kind = matrix.format().kind(),
+                             .outputs = matrix.rows(),
+                             .blocks = matrix.blocks(),
+                             .x = PackQuantRows(matrix.format(), x, rows, matrix.blocks()),
+                             .rows = rows,
+                             .y = y,
+                             .accumulate = output == GemmOutput::kAccumulate};
+  RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, quant_ops_.tile_rows),
+            [&](int panel, int end_panel, int group, int end_group) {
+              quant_ops_.gemm(job, panel, end_panel, group, end_group);
+            });
 }
 
 void CpuOperations::AddBias(const float* bias, int rows, int width, float* x) {
@@ -351,9 +418,10 @@ Status CpuOperations::ReadRows(std::span<LogitRow> rows, const float* logits, in
 
 }  // namespace
 
-std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads,
+std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops,
+                                                const cpu::QuantOps& quant_ops, int threads,
                                                 numerics::Version version) {
-  return std::make_unique<CpuOperations>(name, ops, threads, version);
+  return std::make_unique<CpuOperations>(name, ops, quant_ops, threads, version);
 }
 
 }  // namespace prefixd

@@ -8,13 +8,15 @@
 #include <string_view>
 
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/quant_ops.h"
 #include "kernels/operations.h"
 
 namespace prefixd {
 
-// `name` is what Operations::name() returns. The text of `name`, and `ops`, must outlive the result.
+// `name` is what Operations::name() returns. Its text, `ops` and `quant_ops` must outlive the result.
 // `threads` includes the thread that calls the operations. Requires threads > 0.
-std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops, int threads,
+std::unique_ptr<Operations> CreateCpuOperations(std::string_view name, const cpu::Ops& ops,
+                                                const cpu::QuantOps& quant_ops, int threads,
                                                 numerics::Version version);
 
 }  // namespace prefixd

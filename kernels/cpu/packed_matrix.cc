@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "kernels/check_arguments.h"
-#include "kernels/dummy_weights.h"
+#include "kernels/quantize.h"
 
 namespace prefixd {
 namespace {
@@ -30,21 +31,8 @@ void PackedMatrix::FillPanel(const std::byte* from, int rows, int cols, int firs
   }
 }
 
-// The same, with dummy weights.
-void PackedMatrix::FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel,
-                                  std::byte* to) {
-  const auto cols = static_cast<size_t>(dummy.cols);
-  for (size_t k = 0; k < cols; ++k) {
-    for (int j = 0; j < rows; ++j) {
-      const uint64_t index = static_cast<size_t>(first_row + j) * cols + k;
-      StoreElement(to, dummy.dtype, Place(dummy.dtype, k, j, panel),
-                   DummyWeight(dummy.seed, index, dummy.largest));
-    }
-  }
-}
-
 Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType dtype, int panel) {
-  CheckMatrixShape(rows, cols);
+  CheckMatrixShape(rows, cols, dtype);
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
   if (__builtin_mul_overflow(padded_rows, PackedCols(cols, dtype) * DTypeBytes(dtype), &bytes)) {
@@ -55,38 +43,38 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType
   return std::unique_ptr<Matrix>(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
 }
 
-void PackedMatrix::WriteRows(int first_row, const MatrixSource& from) {
-  CheckUploadRows(*this, first_row, from);
-  PREFIXD_CHECK(from.dtype == dtype_) << DTypeName(from.dtype) << " into " << DTypeName(dtype_);
-  const auto fill = [this](const std::byte* at, int rows, int first, std::byte* to) {
+void PackedMatrix::FillRows(int first_row, const std::byte* from, int rows) {
+  const auto fill = [this](const std::byte* at, int count, int first, std::byte* to) {
     switch (dtype_) {
       case DType::kF32:
-        return FillPanel<DType::kF32>(at, rows, cols_, first, panel_, to);
+        return FillPanel<DType::kF32>(at, count, cols_, first, panel_, to);
       case DType::kF16:
-        return FillPanel<DType::kF16>(at, rows, cols_, first, panel_, to);
+        return FillPanel<DType::kF16>(at, count, cols_, first, panel_, to);
       case DType::kBF16:
-        return FillPanel<DType::kBF16>(at, rows, cols_, first, panel_, to);
+        return FillPanel<DType::kBF16>(at, count, cols_, first, panel_, to);
     }
   };
-  for (int done = 0; done < from.rows;) {
+  for (int done = 0; done < rows;) {
     const int p = (first_row + done) / panel_, first = (first_row + done) % panel_;
-    const int rows = std::min(panel_ - first, from.rows - done);
-    fill(static_cast<const std::byte*>(from.data) + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_),
-         rows, first, Panel(p));
-    done += rows;
+    const int count = std::min(panel_ - first, rows - done);
+    fill(from + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_), count, first, Panel(p));
+    done += count;
   }
 }
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::MakeDummy(const DummyMatrix& dummy, int panel,
-                                                        ThreadPool& threads) {
-  CheckDummy(dummy);
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
-                           Allocate(dummy.rows, dummy.cols, dummy.dtype, panel));
-  auto& packed = static_cast<PackedMatrix&>(*matrix);
-  threads.Run(packed.panels(), [&](int p, int) {
-    FillDummyPanel(dummy, p * panel, std::min(panel, dummy.rows - p * panel), panel, packed.Panel(p));
-  });
-  return matrix;
+void PackedMatrix::WriteRows(int first_row, const MatrixSource& from) {
+  CheckUploadRows(*this, first_row, from);
+  const auto* const bytes = static_cast<const std::byte*>(from.data);
+  if (!from.format.quantized() || dtype_ != DType::kF32) {
+    PREFIXD_CHECK(from.format == dtype_) << from.format.name() << " into " << DTypeName(dtype_);
+    return FillRows(first_row, bytes, from.rows);
+  }
+  std::vector<float> row(static_cast<size_t>(cols_));
+  const size_t row_bytes = from.format.RowBytes(cols_);
+  for (int r = 0; r < from.rows; ++r) {
+    WidenRow(from.format, bytes + row_bytes * static_cast<size_t>(r), cols_, row.data());
+    FillRows(first_row + r, reinterpret_cast<const std::byte*>(row.data()), 1);
+  }
 }
 
 void PackedMatrix::ReadRow(int row, float* out) const {

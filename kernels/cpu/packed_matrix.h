@@ -5,8 +5,7 @@
 #include <memory>
 
 #include "base/status.h"
-#include "kernels/backend_memory.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/cpu_matrix.h"
 #include "kernels/host_memory.h"
 
 namespace prefixd {
@@ -14,13 +13,12 @@ namespace prefixd {
 // In the dtype of the sources: f32 and f16 as [panel][col][output of the panel], bf16 as
 // [panel][col / 2][output of the panel][2], because the bf16 instructions multiply pairs. A column that bf16
 // lacks to its last pair is zero, and so are outputs past the last row.
-class PackedMatrix final : public Matrix {
+class PackedMatrix final : public CpuMatrix {
  public:
-  // Implement Operations::AllocateMatrix and UploadRows. `panel` is the number of outputs of a panel.
+  // Implements Operations::AllocateMatrix. `panel` is the number of outputs of a panel.
   static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, DType dtype, int panel);
-  void WriteRows(int first_row, const MatrixSource& from);
-  // Implements Operations::MakeDummy, on `threads`.
-  static Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy, int panel, ThreadPool& threads);
+  // Rows of the dtype. A matrix of f32 also takes quantised rows and widens them.
+  void WriteRows(int first_row, const MatrixSource& from) override;
 
   static size_t Bytes(int rows, int cols, DType dtype, int panel) {
     return (static_cast<size_t>(rows) + panel - 1) / panel * panel * PackedCols(cols, dtype) *
@@ -32,8 +30,7 @@ class PackedMatrix final : public Matrix {
   const std::byte* data() const { return memory_.data(); }
   int panels() const { return (rows_ + panel_ - 1) / panel_; }
   size_t PanelBytes() const { return Bytes(panel_, cols_, dtype_, panel_); }
-  // Writes row `row`, widened to f32, to out[cols]. Requires 0 <= row < rows().
-  void ReadRow(int row, float* out) const;
+  void ReadRow(int row, float* out) const override;
 
  private:
   static size_t PackedCols(int cols, DType dtype) {
@@ -45,9 +42,9 @@ class PackedMatrix final : public Matrix {
   }
   template <DType kType>
   static void FillPanel(const std::byte* from, int rows, int cols, int first, int panel, std::byte* to);
-  static void FillDummyPanel(const DummyMatrix& dummy, int first_row, int rows, int panel, std::byte* to);
+  void FillRows(int first_row, const std::byte* from, int rows);
   PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
-      : Matrix(rows, cols), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
+      : CpuMatrix(rows, cols, dtype), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
   std::byte* Panel(int p) { return memory_.data() + p * PanelBytes(); }
 
   DType dtype_;

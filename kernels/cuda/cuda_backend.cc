@@ -47,6 +47,12 @@ class CudaBuffer final : public Buffer {
   const DeviceMemory memory_;
 };
 
+Status CheckFormat(WeightFormat format) {
+  if (!format.quantized()) return Status::Ok();
+  return Unsupported("the backend cuda has no kernels for " + std::string(format.name()) +
+                     " weights; use a backend of the CPU (--backend)");
+}
+
 Status Finish(CudaRuntime* runtime, Stream stream) {
   PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime->Record(stream));
   return runtime->Synchronize(event);
@@ -84,19 +90,21 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(std::move(memory)));
   }
 
-  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
-    CheckMatrixShape(rows, cols);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    CheckMatrixShape(rows, cols, format);
+    PREFIXD_RETURN_IF_ERROR(CheckFormat(format));
     PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
-                             DeviceMemory::Allocate(runtime_, PackedBytes(rows, cols, dtype)));
-    return std::unique_ptr<Matrix>(std::make_unique<CudaMatrix>(std::move(memory), rows, cols, dtype));
+                             DeviceMemory::Allocate(runtime_, PackedBytes(rows, cols, format)));
+    return std::unique_ptr<Matrix>(
+        std::make_unique<CudaMatrix>(std::move(memory), rows, cols, format.dtype()));
   }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     CheckUploadRows(to, first_row, from);
     auto& matrix = static_cast<CudaMatrix&>(to);
-    PREFIXD_CHECK(from.dtype == matrix.dtype()) << DTypeName(from.dtype);
+    PREFIXD_CHECK(from.format == matrix.dtype()) << from.format.name();
     return staging_->CopyIn(matrix.row(first_row), {static_cast<const std::byte*>(from.data),
-                                                    PackedBytes(from.rows, from.cols, from.dtype)});
+                                                    PackedBytes(from.rows, from.cols, from.format)});
   }
   int upload_threads() const override {
     return std::min(CountUsableCpus().count, static_cast<int>(kStagingPieces));
@@ -104,18 +112,19 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     CheckDummy(dummy);
+    PREFIXD_RETURN_IF_ERROR(CheckFormat(dummy.format));
     PREFIXD_ASSIGN_OR_RETURN(
         DeviceMemory memory,
-        DeviceMemory::Allocate(runtime_, PackedBytes(dummy.rows, dummy.cols, dummy.dtype)));
+        DeviceMemory::Allocate(runtime_, PackedBytes(dummy.rows, dummy.cols, dummy.format)));
     const DummyParams params{memory.data(), dummy.seed, dummy.largest, dummy.rows, dummy.cols};
-    PREFIXD_RETURN_IF_ERROR(runtime_->Launch(Stream::kCompute, LaunchOf(params, dummy.dtype)));
+    PREFIXD_RETURN_IF_ERROR(runtime_->Launch(Stream::kCompute, LaunchOf(params, dummy.format.dtype())));
     PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
     return std::unique_ptr<Matrix>(
-        std::make_unique<CudaMatrix>(std::move(memory), dummy.rows, dummy.cols, dummy.dtype));
+        std::make_unique<CudaMatrix>(std::move(memory), dummy.rows, dummy.cols, dummy.format.dtype()));
   }
 
-  size_t PackedBytes(int rows, int cols, DType dtype) const override {
-    return static_cast<size_t>(rows) * static_cast<size_t>(cols) * DTypeBytes(dtype);
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    return static_cast<size_t>(rows) * format.RowBytes(cols);
   }
 
   // Zeroed: V of tokens that do not exist is multiplied by 0, and must be finite for that.

@@ -19,8 +19,8 @@ class HostBackend final : public Backend {
   std::string_view kv_layout_name() const override { return kCpuKvLayoutName; }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return AllocateHostBuffer(bytes); }
-  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
-    return operations_->AllocateMatrix(rows, cols, dtype);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    return operations_->AllocateMatrix(rows, cols, format);
   }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     operations_->UploadRows(to, first_row, from);
@@ -30,8 +30,8 @@ class HostBackend final : public Backend {
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return operations_->MakeDummy(dummy);
   }
-  size_t PackedBytes(int rows, int cols, DType dtype) const override {
-    return operations_->PackedBytes(rows, cols, dtype);
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    return operations_->PackedBytes(rows, cols, format);
   }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return prefixd::AllocateHostKv(layout, blocks);

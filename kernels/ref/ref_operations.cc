@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "kernels/check_arguments.h"
-#include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize.h"
 
 namespace prefixd {
 namespace {
@@ -18,19 +18,24 @@ using numerics::kAttentionSpan;
 using numerics::kAttentionTile;
 using numerics::kPartialSums;
 
+// Quantised weights stay as they are if they are multiplied by rule 9; all others are widened to f32.
 class RefMatrix final : public Matrix {
  public:
-  RefMatrix(int rows, int cols, DType dtype, HostMemory memory)
-      : Matrix(rows, cols), dtype_(dtype), memory_(std::move(memory)) {}
-  DType dtype() const { return dtype_; }  // that the elements had
-  size_t bytes() const override { return sizeof(float) * rows_ * cols_; }
-  float* row(int i) const {
-    return reinterpret_cast<float*>(memory_.data()) + static_cast<size_t>(i) * cols_;
+  RefMatrix(int rows, int cols, WeightFormat format, bool integers, HostMemory memory)
+      : Matrix(rows, cols), format_(format), integers_(integers), memory_(std::move(memory)) {}
+  static size_t Bytes(int rows, int cols, WeightFormat format, bool integers) {
+    return static_cast<size_t>(rows) * (integers ? format.RowBytes(cols) : sizeof(float) * cols);
   }
+  WeightFormat format() const { return format_; }  // that the elements had
+  bool integers() const { return integers_; }      // rows are blocks of the format
+  size_t bytes() const override { return Bytes(rows_, cols_, format_, integers_); }
+  std::byte* row(int i) const { return memory_.data() + Bytes(1, cols_, format_, integers_) * i; }
+  float* floats(int i) const { return reinterpret_cast<float*>(row(i)); }
 
  private:
-  DType dtype_;
-  HostMemory memory_;  // f32, row-major
+  WeightFormat format_;
+  bool integers_;
+  HostMemory memory_;  // row-major
 };
 
 const RefMatrix& AsRef(const Matrix& matrix) { return static_cast<const RefMatrix&>(matrix); }
@@ -48,6 +53,20 @@ float DotOfPairs(const float* a, const float* b, int n) {
     const bool has_second = k + 1 < n;
     sum = numerics::FlushedFma(has_second ? a[k + 1] : 0.0f, has_second ? b[k + 1] : 0.0f, sum);
     sum = numerics::FlushedFma(a[k], b[k], sum);
+  }
+  return sum;
+}
+
+// Rule 9. `blocks` is a row of weights, `integers` and `scales` a row of x.
+float DotOfBlocks(const int8_t* integers, const std::vector<float>& scales, WeightFormat format,
+                  const std::byte* blocks) {
+  float sum = 0;
+  for (const float scale : scales) {
+    int exact = 0;
+    for (int k = 0; k < kQuantBlock; ++k) exact += BlockInteger(format, blocks, k) * integers[k];
+    sum = std::fma(BlockScale(blocks) * scale, static_cast<float>(exact), sum);
+    integers += kQuantBlock;
+    blocks += format.block_bytes();
   }
   return sum;
 }
@@ -151,10 +170,12 @@ class RefOperations final : public Operations {
   int threads() const override { return 1; }
   numerics::Version version() const override { return version_; }
 
-  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override;
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override;
   void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override;
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
-  size_t PackedBytes(int rows, int cols, DType) const override { return sizeof(float) * rows * cols; }
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    return RefMatrix::Bytes(rows, cols, format, HasIntegers(format));
+  }
 
   // It allocates as it goes: it is for tests.
   size_t ScratchBytes(const ModelShape&, const StepLimits&) const override { return 0; }
@@ -184,36 +205,46 @@ class RefOperations final : public Operations {
       for (int i = 0; i < sequence.rows; ++i) fn(sequence.first_row + i, sequence, sequence.position + i);
     }
   }
+  bool HasIntegers(WeightFormat format) const {
+    return format.quantized() && version_ == numerics::Version::kCpu2;
+  }
   void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output);
+  void GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output);
 
   const numerics::Version version_;
   BatchView batch_;
 };
 
-Result<std::unique_ptr<Matrix>> RefOperations::AllocateMatrix(int rows, int cols, DType dtype) {
-  CheckMatrixShape(rows, cols);
-  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(PackedBytes(rows, cols, dtype)));
-  return std::unique_ptr<Matrix>(std::make_unique<RefMatrix>(rows, cols, dtype, std::move(memory)));
+Result<std::unique_ptr<Matrix>> RefOperations::AllocateMatrix(int rows, int cols, WeightFormat format) {
+  CheckMatrixShape(rows, cols, format);
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(PackedBytes(rows, cols, format)));
+  return std::unique_ptr<Matrix>(
+      std::make_unique<RefMatrix>(rows, cols, format, HasIntegers(format), std::move(memory)));
 }
 
 void RefOperations::UploadRows(Matrix& to, int first_row, const MatrixSource& from) {
   CheckUploadRows(to, first_row, from);
-  float* const rows = AsRef(to).row(first_row);
-  const size_t elements = static_cast<size_t>(from.rows) * from.cols;
-  for (size_t i = 0; i < elements; ++i) rows[i] = LoadElement(from.data, from.dtype, i);
+  const RefMatrix& matrix = AsRef(to);
+  PREFIXD_CHECK(from.format == matrix.format()) << from.format.name() << " into " << matrix.format().name();
+  const size_t row_bytes = from.format.RowBytes(from.cols);
+  for (int r = 0; r < from.rows; ++r) {
+    const std::byte* const row = static_cast<const std::byte*>(from.data) + row_bytes * r;
+    if (matrix.integers())
+      std::memcpy(matrix.row(first_row + r), row, row_bytes);
+    else
+      WidenRow(from.format, row, from.cols, matrix.floats(first_row + r));
+  }
 }
 
 Result<std::unique_ptr<Matrix>> RefOperations::MakeDummy(const DummyMatrix& dummy) {
   CheckDummy(dummy);
-  const size_t elements = static_cast<size_t>(dummy.rows) * dummy.cols;
-  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(sizeof(float) * elements));
-  auto matrix = std::make_unique<RefMatrix>(dummy.rows, dummy.cols, dummy.dtype, std::move(memory));
-  for (size_t i = 0; i < elements; ++i) {
-    float stored = 0;  // of any type; none has more bytes
-    StoreElement(&stored, dummy.dtype, 0, DummyWeight(dummy.seed, i, dummy.largest));
-    matrix->row(0)[i] = LoadElement(&stored, dummy.dtype, 0);
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
+                           AllocateMatrix(dummy.rows, dummy.cols, dummy.format));
+  for (int row = 0; row < dummy.rows; ++row) {
+    const std::vector<std::byte> bytes = DummyRows(dummy, row, 1);
+    UploadRows(*matrix, row, {bytes.data(), dummy.format, 1, dummy.cols});
   }
-  return std::unique_ptr<Matrix>(std::move(matrix));
+  return matrix;
 }
 
 void RefOperations::Embed(const Matrix& table, float* out) {
@@ -221,7 +252,9 @@ void RefOperations::Embed(const Matrix& table, float* out) {
   for (int r = 0; r < batch_.rows(); ++r) {
     const TokenId token = batch_.tokens[r];
     PREFIXD_CHECK(token >= 0 && token < table.rows()) << "token " << token << " of " << table.rows();
-    std::copy_n(AsRef(table).row(token), table.cols(), out + static_cast<size_t>(r) * table.cols());
+    const RefMatrix& matrix = AsRef(table);
+    WidenRow(matrix.integers() ? matrix.format() : WeightFormat::kF32, matrix.row(token), table.cols(),
+             out + static_cast<size_t>(r) * table.cols());
   }
 }
 
@@ -239,11 +272,12 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
   CheckRows(x, rows, w.cols(), y);
-  if (AsRef(w).dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2)
+  if (AsRef(w).integers()) return GemmOfBlocks(AsRef(w), x, rows, y, output);
+  if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu2)
     return GemmOfPairs(AsRef(w), x, rows, y, output);
   for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
     for (int n = 0; n < w.rows(); ++n) {
-      const float dot = Dot(x, AsRef(w).row(n), w.cols());
+      const float dot = Dot(x, AsRef(w).floats(n), w.cols());
       y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
     }
   }
@@ -254,8 +288,21 @@ void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, fl
   for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
     for (size_t k = 0; k < rounded.size(); ++k) rounded[k] = numerics::F32FromBF16(numerics::F32ToBF16(x[k]));
     for (int n = 0; n < w.rows(); ++n) {
-      const float dot = DotOfPairs(rounded.data(), w.row(n), w.cols());
+      const float dot = DotOfPairs(rounded.data(), w.floats(n), w.cols());
       y[n] = output == GemmOutput::kAccumulate ? numerics::FlushedFma(dot, 1.0f, y[n]) : dot;
+    }
+  }
+}
+
+void RefOperations::GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output) {
+  std::vector<int8_t> integers(static_cast<size_t>(w.cols()));
+  std::vector<float> scales(static_cast<size_t>(w.cols() / kQuantBlock));
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+    for (size_t b = 0; b < scales.size(); ++b)
+      scales[b] = numerics::QuantizeBlock(x + b * kQuantBlock, kQuantBlock, &integers[b * kQuantBlock]);
+    for (int n = 0; n < w.rows(); ++n) {
+      const float dot = DotOfBlocks(integers.data(), scales, w.format(), w.row(n));
+      y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
     }
   }
 }

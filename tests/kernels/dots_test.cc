@@ -31,7 +31,7 @@ constexpr cpu::Ops kDots = {.panel = plain::kPanel,
 // Compares a product of random numbers with that of ref. y starts with random values.
 void Compare(const cpu::Ops& ops, numerics::Version version, DType dtype, int rows, int outputs, int terms,
              float (*number)(Prng&)) {
-  const auto plain = CreateCpuOperations("plain", ops, 2, version);
+  const auto plain = CreateCpuOperations("plain", ops, cpu::Avx2QuantOps(), 2, version);
   const auto ref = MakeOperations("ref", 1, version);
   Prng prng(static_cast<uint64_t>(rows * 1000003 + outputs * 1009 + terms));
   std::vector<std::byte> w(static_cast<size_t>(outputs) * terms * DTypeBytes(dtype));

@@ -36,7 +36,7 @@ TEST_P(DummyMatrices, HaveTheWeightsOfTheDefinition) {
   constexpr int kRows = 3;
   for (const DType dtype : kAllDTypes) {
     for (const auto& [rows, cols] : {std::pair(1, 1), {5, 96}, {70, 33}, {129, 7}}) {
-      const DummyMatrix dummy{.dtype = dtype, .rows = rows, .cols = cols, .seed = 11, .largest = 0.3f};
+      const DummyMatrix dummy{.format = dtype, .rows = rows, .cols = cols, .seed = 11, .largest = 0.3f};
       std::vector<std::byte> data(static_cast<size_t>(rows) * cols * DTypeBytes(dtype));
       for (size_t i = 0; i < static_cast<size_t>(rows) * cols; ++i)
         StoreElement(data.data(), dtype, i, DummyWeight(dummy.seed, i, dummy.largest));
@@ -59,7 +59,7 @@ TEST_P(DummyMatrices, HaveTheWeightsOfTheDefinition) {
 
 TEST(DummyWeights, PreconditionsOfMatricesAreChecked) {
   const auto ref = MakeOperations("ref", 1);
-  const DummyMatrix good{.dtype = DType::kF32, .rows = 2, .cols = 2, .seed = 1, .largest = 1};
+  const DummyMatrix good{.format = DType::kF32, .rows = 2, .cols = 2, .seed = 1, .largest = 1};
   DummyMatrix no_rows = good, no_cols = good, no_size = good;
   no_rows.rows = 0;
   no_cols.cols = -1;

@@ -19,8 +19,8 @@ class ForwardingBackend : public Backend {
   std::string_view kv_layout_name() const override { return to_.kv_layout_name(); }
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override { return to_.Allocate(bytes); }
-  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, DType dtype) override {
-    return to_.AllocateMatrix(rows, cols, dtype);
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    return to_.AllocateMatrix(rows, cols, format);
   }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     return to_.UploadRows(to, first_row, from);
@@ -29,8 +29,8 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return to_.MakeDummy(dummy);
   }
-  size_t PackedBytes(int rows, int cols, DType dtype) const override {
-    return to_.PackedBytes(rows, cols, dtype);
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    return to_.PackedBytes(rows, cols, format);
   }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     return to_.AllocateKv(layout, blocks);

@@ -255,7 +255,7 @@ TEST(PinnedKvPool, SaysHowMuchTheSystemPinned) {
 }
 
 TEST(CudaDummies, AreMadeOnTheDevice) {
-  constexpr DummyMatrix kDummy{.dtype = DType::kBF16, .rows = 37, .cols = 50, .seed = 3, .largest = 0.25f};
+  constexpr DummyMatrix kDummy{.format = DType::kBF16, .rows = 37, .cols = 50, .seed = 3, .largest = 0.25f};
   constexpr size_t kElements = 37 * 50, kBytes = kElements * 2;
   EmulatedRuntime runtime({});
   const auto backend = cuda::CreateCudaBackend(&runtime);
@@ -269,7 +269,7 @@ TEST(CudaDummies, AreMadeOnTheDevice) {
   ASSERT_TRUE(runtime.Synchronize(*runtime.Record(Stream::kCompute)).ok());
   Bytes expected(kBytes);
   for (size_t i = 0; i < kElements; ++i)
-    StoreElement(expected.data(), kDummy.dtype, i, DummyWeight(kDummy.seed, i, kDummy.largest));
+    StoreElement(expected.data(), DType::kBF16, i, DummyWeight(kDummy.seed, i, kDummy.largest));
   EXPECT_EQ(std::memcmp(taken, expected.data(), kBytes), 0);
   runtime.FreePinned(taken);
 }
@@ -282,7 +282,7 @@ TEST(CudaDummies, FailWithTheDevice) {
       EmulatedRuntime runtime({});
       runtime.FailFrom(failures, code);
       const auto matrix = cuda::CreateCudaBackend(&runtime)->MakeDummy(
-          {.dtype = DType::kF32, .rows = 3, .cols = 5, .seed = 1, .largest = 1});
+          {.format = DType::kF32, .rows = 3, .cols = 5, .seed = 1, .largest = 1});
       if (matrix.ok()) break;
       EXPECT_EQ(matrix.status().code(), code) << failures;
     }

@@ -1,0 +1,20 @@
+// The products of quantised weights for AVX-512 with VNNI, compiled with the flags for these
+// instructions. ops.h says which functions this file may call.
+// clang-format off
+#define PREFIXD_VNNI
+#include "kernels/cpu/quant_avx512.h"
+#include "kernels/cpu/quant_ops.h"
+#include "kernels/numerics.h"
+#include "kernels/cpu/quant.inl.h"
+// clang-format on
+
+namespace prefixd::cpu {
+
+const QuantOps& Avx512VnniQuantOps() {
+  static constexpr QuantOps kOps = {.tile_rows = avx512_vnni::kQuantTileRows,
+                                    .gemm = avx512_vnni::QuantGemm,
+                                    .pack_rows = avx512_vnni::QuantPackRows};
+  return kOps;
+}
+
+}  // namespace prefixd::cpu
