@@ -24,7 +24,8 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
                          .chat_template = plan.chat_template,
-                         .weights = plan.model.weights};
+                         .weights = plan.model.weights,
+                         .quantize = plan.quantize};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model,
                            LoadModel(options.model, *loaded.backend, load,
                                      ReportLoad(LoadPart::kWeights, plan.model.weight_bytes, draws, clock)));

@@ -26,9 +26,8 @@ ExitCode Validate(const Invocation& invocation) {
   ExitCode code = kExitOk;
   const Result<ServePlan> plan = MakeServePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
-    const Result<ProbedRates> rates =
-        ProbeRates(plan->backend, plan->threads.count, plan->device, plan->deterministic, plan->numerics,
-                   plan->model.config.dtype.value_or(DType::kF32));
+    const Result<ProbedRates> rates = ProbeRates(plan->backend, plan->threads.count, plan->device,
+                                                 plan->deterministic, plan->numerics, plan->model.format());
     if (!rates.ok()) {
       std::fprintf(stderr, "prefixd: %s\n", rates.status().message().c_str());
       return kExitFailed;

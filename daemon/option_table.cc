@@ -38,8 +38,11 @@ constexpr OptionSpec kTable[] = {
      "only prefixd's own kernels compute; without it the backend cuda takes cuBLASLt where that has their "
      "bits"},
     {"activations", "TYPE", K::kChoice, &O::activations, "bf16", "Model",
-     "activations that bf16 weights multiply on a CPU: rounded to bf16, or f32; other weights multiply f32",
-     0, 0, "bf16|f32"},
+     "activations on a CPU: bf16 rounds them for bf16 weights, quantises them for quantised ones; or f32", 0,
+     0, "bf16|f32"},
+    {"quantize", "FORMAT", K::kChoice, &O::quantize, "none", "Model",
+     "quantises the weights while they load, on a CPU: to 8 or 4 bits and a scale for every 32, as in GGUF",
+     0, 0, "none|q8_0|q4_0"},
     {"kv-dtype", "TYPE", K::kChoice, &O::kv_dtype, "auto", "Model",
      "element type of cached keys and values; auto: the type of the weights", 0, 0, "auto|f32|f16|bf16",
      "q8_0|fp8"},
@@ -129,7 +132,6 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "quantize",
     "admin-listen",
 };
 

@@ -453,6 +453,7 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"architecture", CanonicalArchitecture(model.config)},
        {"parameters", model.parameters},
        {"weights", FormatSize(model.weight_bytes)},
+       {"quantize", options.quantize},
        {"tokenizer", model.tokenizer.kind},
        {"chat_template", model.chat_template ? model.chat_template->place : "none"}});
   Log(LogLevel::kInfo, "limits",

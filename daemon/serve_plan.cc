@@ -92,6 +92,23 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
     }
     plan->numerics = numerics::Version::kCpu1;
   }
+  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0})
+    if (options.quantize == format.name()) plan->quantize = format;
+  plan->threads = ComputeThreads(options, plan->backend);
+  return Status::Ok();
+}
+
+// Without an explicit choice, a backend that has no kernels for quantised weights gives way to one that has.
+Status CheckQuantize(const Options& options, ServePlan* plan) {
+  if (!plan->quantize || plan->backend != "cuda") return Status::Ok();
+  if (options.backend != "auto") {
+    return InvalidArgument("quantize: the backend cuda has no kernels for " +
+                           std::string(plan->quantize->name()) +
+                           " weights; choose a backend of the CPU with --backend, or --quantize none");
+  }
+  plan->without_cuda =
+      "the backend cuda has no kernels for " + std::string(plan->quantize->name()) + " weights";
+  plan->backend = BestOfCpu();
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
 }
@@ -147,6 +164,7 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;
     return filled;
   }
+  PREFIXD_RETURN_IF_ERROR(CheckQuantize(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
       CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
@@ -167,7 +185,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     plan.bf16_products = DescribeBf16Products(plan.backend, plan.numerics, ListBackends());
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
-  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights));
+  PREFIXD_ASSIGN_OR_RETURN(
+      plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights, plan.quantize));
   // Limits that were for the device may not fit the host.
   *code = plan.replaces_lost_device ? kExitFailed : kExitUsage;
   if (Status filled = FillLimits(options, **backend, &plan); !filled.ok()) {

@@ -42,6 +42,7 @@ struct ServePlan {
   bool replaces_lost_device = false;  // the same, where the process began anew after the device was lost
   std::optional<Bf16Products> bf16_products;  // of a CPU backend
   UsableCpus threads;                         // that compute; the source is the option, if it says the number
+  Quantization quantize;
   DType kv_dtype = DType::kF32;
   MemoryState memory;  // when the plan was made
   // The device with a memory of its own, as it was then: it has the parts of the plan that the backend has.

@@ -39,13 +39,14 @@ double Fastest(const Work& work) {
 }  // namespace
 
 Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
-                               numerics::Version version, DType dtype) {
+                               numerics::Version version, WeightFormat format) {
   if (backend == "cuda") {
     PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
     const Result<cuda::ProductLibrary*> library =
         deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
-    PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured,
-                             cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, dtype));
+    PREFIXD_ASSIGN_OR_RETURN(
+        const cuda::CudaRates measured,
+        cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, format.dtype()));
     return ProbedRates{measured.flops, measured.copy_bytes};
   }
   ProbedRates rates;
@@ -61,8 +62,8 @@ Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int devi
                          .windows = {0}};
   PREFIXD_RETURN_IF_ERROR(
       operations->Reserve(shape, {.context = kRows, .max_rows = kRows, .max_logit_rows = 1}));
-  const std::vector<std::byte> zeros(size_t{kWidth} * kWidth * DTypeBytes(dtype));
-  const MatrixSource source{zeros.data(), dtype, kWidth, kWidth};
+  const std::vector<std::byte> zeros(kWidth * format.RowBytes(kWidth));
+  const MatrixSource source{zeros.data(), format, kWidth, kWidth};
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Matrix> matrix, operations->Pack(std::span(&source, 1)));
   const std::vector<float> x(size_t{kRows} * kWidth, 1.0f);
   std::vector<float> y(x.size());

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "base/status.h"
-#include "kernels/kv_layout.h"
 #include "kernels/numerics.h"
+#include "kernels/weight_format.h"
 
 namespace prefixd {
 
@@ -24,11 +24,11 @@ struct ProbedRates {
   }
 };
 
-// Multiplies 64 rows by a small matrix of `dtype`, packed by the backend, and copies a buffer. The best of
+// Multiplies 64 rows by a small matrix of `format`, packed by the backend, and copies a buffer. The best of
 // several runs counts. `device` and `deterministic` are those of the backend `cuda`, which multiplies and
 // copies as its device is fast; `version` is that of the numerics of a CPU backend. Returns the errors of
 // CreateOperations or of the device, and kResourceExhausted.
 Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
-                               numerics::Version version, DType dtype);
+                               numerics::Version version, WeightFormat format);
 
 }  // namespace prefixd

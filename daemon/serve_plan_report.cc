@@ -61,10 +61,15 @@ Fact Weights(const ModelSummary& model) {
     dtypes[dtype] = bytes;
   }
   const bool dummy = model.weights == WeightSource::kDummy;
+  const std::string format(model.format().name());
   return {"weights",
           FormatSize(model.weight_bytes) +
-              (dummy ? " of dummies, made from config.json: " : " in the files: ") + Joined(words),
-          json::object{{"bytes", model.weight_bytes}, {"dtypes", std::move(dtypes)}, {"dummy", dummy}}};
+              (dummy ? " of dummies, made from config.json: " : " in the files: ") + Joined(words) +
+              (model.quantization ? "; quantised to " + format + ": " + FormatSize(model.packed_bytes) : ""),
+          json::object{{"bytes", model.weight_bytes},
+                       {"dtypes", std::move(dtypes)},
+                       {"dummy", dummy},
+                       {"quantize", model.quantization ? format : "none"}}};
 }
 
 Fact TokenizerOf(const TokenizerSummary& tokenizer) {

@@ -221,11 +221,12 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   return model;
 }
 
-Result<LoadedPlan> LoadWeights(const fs::path& folder, const ModelConfig& config, WeightSource weights,
+Result<LoadedPlan> LoadWeights(const fs::path& folder, const ModelConfig& config, const LoadOptions& options,
                                Backend& backend, int context, const LoadProgress& progress) {
-  if (weights == WeightSource::kDummy) return LoadDummyPlan(config, backend, context, progress);
+  if (options.weights == WeightSource::kDummy)
+    return LoadDummyPlan(config, backend, context, progress, options.quantize);
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
-  return LoadPlan(config, files, backend, context, progress);
+  return LoadPlan(config, files, backend, context, progress, options.quantize);
 }
 
 Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend& backend,
@@ -234,8 +235,9 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
                            LoadDescription(folder, options.chat_template, options.weights));
   StepLimits limits = options.limits;
   if (limits.context == 0) limits.context = model->config.max_positions;
-  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded, LoadWeights(folder, model->config, options.weights, backend,
-                                                          limits.context, progress));
+  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded,
+                           LoadWeights(folder, model->config, options, backend, limits.context, progress));
+  model->quantization = options.quantize;
   model->weights_hash = loaded.weights_hash;
   model->weight_bytes = loaded.plan.weights.bytes;
   PREFIXD_ASSIGN_OR_RETURN(model->runner, backend.CreateRunner(std::move(loaded.plan), limits));
@@ -264,8 +266,9 @@ Status SummarizeFiles(const fs::path& folder, const Backend& backend, ModelSumma
   PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
   PREFIXD_RETURN_IF_ERROR(CheckWeights(config, files));
   summary->weight_bytes = files.total_bytes();
-  summary->packed_bytes = PlannedWeightBytes(config, files, backend, 0);
-  summary->packed_bytes_per_position = PlannedWeightBytes(config, files, backend, 1) - summary->packed_bytes;
+  summary->packed_bytes = PlannedWeightBytes(config, files, backend, 0, summary->quantization);
+  summary->packed_bytes_per_position =
+      PlannedWeightBytes(config, files, backend, 1, summary->quantization) - summary->packed_bytes;
   std::map<std::string, uint64_t> dtypes;
   for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
   summary->bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
@@ -275,13 +278,14 @@ Status SummarizeFiles(const fs::path& folder, const Backend& backend, ModelSumma
 void SummarizeDummies(const Backend& backend, ModelSummary* summary) {
   const DType dtype = DummyDType(summary->config);
   summary->weight_bytes = static_cast<uint64_t>(summary->parameters) * DTypeBytes(dtype);
-  summary->packed_bytes = PlannedDummyBytes(summary->config, backend, 0);
-  summary->packed_bytes_per_position = PlannedDummyBytes(summary->config, backend, 1) - summary->packed_bytes;
+  summary->packed_bytes = PlannedDummyBytes(summary->config, backend, 0, summary->quantization);
+  summary->packed_bytes_per_position =
+      PlannedDummyBytes(summary->config, backend, 1, summary->quantization) - summary->packed_bytes;
   summary->bytes_of_dtypes = {{std::string(SafetensorsName(dtype)), summary->weight_bytes}};
 }
 
 Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
-                                     const Backend& backend, WeightSource weights) {
+                                     const Backend& backend, WeightSource weights, Quantization quantize) {
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model,
                            LoadDescription(folder, chat_template, weights));
   ModelSummary summary;
@@ -289,6 +293,7 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   summary.config = model->config;
   summary.parameters = ParameterCount(model->config);
   summary.weights = weights;
+  summary.quantization = quantize;
   if (weights == WeightSource::kDummy)
     SummarizeDummies(backend, &summary);
   else
@@ -340,13 +345,14 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
   identity.block_tokens = layout.block_tokens;
   identity.kv_layout = backend.kv_layout_name();
   identity.numerics_version = backend.numerics_version();
+  if (model.quantization) identity.quantization = model.quantization->name();
   return identity;
 }
 
 Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template,
-                                    const Backend& backend, WeightSource weights) {
+                                    const Backend& backend, WeightSource weights, Quantization quantize) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
-  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights);
+  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights, quantize);
   TrimHeap();
   if (!summary.ok()) return InFolder(folder, summary.status());
   return summary;

@@ -51,6 +51,7 @@ struct LoadOptions {
   // Text of a template that replaces the folder's template; empty: use the folder's.
   std::string chat_template;
   WeightSource weights = WeightSource::kFiles;
+  Quantization quantize;
 };
 
 struct LoadedModel {
@@ -67,6 +68,7 @@ struct LoadedModel {
   std::unique_ptr<ChatTemplate> chat_template;  // null when the folder has none
   std::string chat_template_place;              // its source, as "chat_template.jinja"
   BlockKey weights_hash;
+  Quantization quantization;
   size_t weight_bytes = 0;  // of backend memory
   std::unique_ptr<ModelRunner> runner;
 };
@@ -102,6 +104,9 @@ struct ModelSummary {
   ModelConfig config;  // see also CanonicalArchitecture, DescribeModel and KvBytesPerToken
   int64_t parameters = 0;
   WeightSource weights = WeightSource::kFiles;
+  Quantization quantization;
+  // Of the matrices, but for those that the quantised format does not fit.
+  WeightFormat format() const { return quantization.value_or(config.dtype.value_or(DType::kF32)); }
   uint64_t weight_bytes = 0;                                      // in the files, or as files would have
   uint64_t packed_bytes = 0;                                      // ModelWeights::bytes for a context of 0
   uint64_t packed_bytes_per_position = 0;                         // and what each token of context adds
@@ -113,6 +118,7 @@ struct ModelSummary {
 // Summarizes the model of a folder, with its sizes in the memory of `backend`. The errors are those of
 // LoadModel except kResourceExhausted.
 Result<ModelSummary> SummarizeModel(const std::filesystem::path& path, std::string_view chat_template,
-                                    const Backend& backend, WeightSource weights = WeightSource::kFiles);
+                                    const Backend& backend, WeightSource weights = WeightSource::kFiles,
+                                    Quantization quantize = {});
 
 }  // namespace prefixd

@@ -39,6 +39,8 @@ BlockKey Fingerprint(const ModelIdentity& identity) {
   PutLittle(&preimage, static_cast<uint64_t>(identity.block_tokens));
   PutText(&preimage, identity.kv_layout);
   PutText(&preimage, identity.numerics_version);
+  // Only where there is one, so that the fingerprints of all other models are those of before.
+  if (!identity.quantization.empty()) PutText(&preimage, identity.quantization);
   return ToKey(XXH3_128bits(preimage.data(), preimage.size()));
 }
 

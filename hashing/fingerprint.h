@@ -20,6 +20,8 @@ struct ModelIdentity {
   int block_tokens = 0;          // > 0
   std::string kv_layout;         // name of the memory layout of a block
   std::string numerics_version;  // the same for all CPU backends
+  // The format to which the weights were quantised while they were loaded. Empty: they are as in the files.
+  std::string quantization;
 };
 
 BlockKey Fingerprint(const ModelIdentity& identity);

@@ -19,7 +19,7 @@ def test_exit_codes():
     assert run("validate", "--model", MODEL).returncode == 0
     serve, validate = ["serve", "--model", MODEL], ["validate", "--model", MODEL]
     for wrong in ([], ["sevre"], ["serve"], ["inspect"], [*serve, "--threads", "0"],
-                  [*serve, "--disk-cache", "1GiB"], [*serve, "--quantize", "q8_0"],
+                  [*serve, "--disk-cache", "1GiB"], [*serve, "--quantize", "q5_0"],
                   [*serve, "--device", "-1"],
                   [*serve, "--listen", "nowhere"], [*serve, "--api-keys", "/nowhere"],
                   [*validate, "--context", "1000000"], [*validate, "--served-model-name", "\udcff"]):

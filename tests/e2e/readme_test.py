@@ -53,13 +53,6 @@ def test_parts_of_messages(daemon, kind):
     assert kind in text
 
 
-@pytest.mark.parametrize("option", ["--quantize"])
-def test_options(option):
-    assert f"`{option}`" in MISSING
-    done = run("validate", "--model", MODEL, option, "auto")
-    assert done.returncode == 2 and option.strip("-") in done.stderr and "not implemented" in done.stderr
-
-
 def test_commands():
     assert "`convert`" in MISSING
     done = run("convert")

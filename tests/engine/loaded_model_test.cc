@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 #include <string>
 
 #include "kernels/registry.h"
@@ -242,6 +243,24 @@ TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
   EXPECT_EQ(of(RenamedBackend(*backend_, layout, numerics), 16, DType::kF16), key);
   EXPECT_NE(of(RenamedBackend(*backend_, "K:dim/2,token,2", numerics), 16, DType::kF16), key);
   EXPECT_NE(of(RenamedBackend(*backend_, layout, "cuda-1"), 16, DType::kF16), key);
+}
+
+// The forms of one model have the same files, and never the same KV.
+TEST_F(LoadedModelTest, TheIdentityTellsQuantisedFormsApart) {
+  std::set<std::string> seen;
+  const auto hash = (*Load())->weights_hash;
+  for (const Quantization quantize :
+       {Quantization(), Quantization(WeightFormat::kQ8_0), Quantization(WeightFormat::kQ4_0)}) {
+    const LoadOptions options{.limits = {128, 8, 8}, .chat_template = "", .quantize = quantize};
+    const auto model = *LoadModel(folder_, *backend_, options, {});
+    EXPECT_EQ(model->weights_hash, hash);
+    const KvLayout layout = model->runner->shape().Kv(16, DType::kF16);
+    seen.insert(ToHex(Fingerprint(IdentityOf(*model, *backend_, layout))));
+    const auto summary = *SummarizeModel(folder_, "", *backend_, WeightSource::kFiles, quantize);
+    EXPECT_EQ(summary.packed_bytes + 128 * summary.packed_bytes_per_position, model->weight_bytes);
+    EXPECT_EQ(summary.format().name(), quantize ? quantize->name() : "f32");
+  }
+  EXPECT_EQ(seen.size(), 3u);
 }
 
 }  // namespace

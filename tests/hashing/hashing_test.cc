@@ -178,6 +178,7 @@ TEST(Fingerprint, DependsOnEveryMember) {
       [](ModelIdentity* m) { m->block_tokens = 32; },
       [](ModelIdentity* m) { m->kv_layout = "lkth"; },
       [](ModelIdentity* m) { m->numerics_version = "cpu-2"; },
+      [](ModelIdentity* m) { m->quantization = "q8_0"; },
       [](ModelIdentity* m) { m->kv_layout.swap(m->numerics_version); },
       [](ModelIdentity* m) { m->architecture += m->kv_dtype, m->kv_dtype.clear(); },
   };

@@ -63,13 +63,14 @@ std::string Describe(const std::vector<GeneratedToken>& tokens) {
 }
 
 Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::unique_ptr<Backend> backend,
-                                   const DriverLimits& limits) {
+                                   const DriverLimits& limits, Quantization quantize) {
   LoadedRunner loaded{.backend = std::move(backend), .model = nullptr};
   const Result<ModelConfig> config = ParseModelConfig(ReadFileOrDie(folder / "config.json"));
   PREFIXD_CHECK(config.ok()) << config.status().ToString();
   const Result<WeightFiles> files = WeightFiles::Open(folder);
   PREFIXD_CHECK(files.ok()) << files.status().ToString();
-  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan plan, LoadPlan(*config, *files, *loaded.backend, limits.context, {}));
+  PREFIXD_ASSIGN_OR_RETURN(LoadedPlan plan,
+                           LoadPlan(*config, *files, *loaded.backend, limits.context, {}, quantize));
   PREFIXD_ASSIGN_OR_RETURN(
       loaded.model,
       loaded.backend->CreateRunner(std::move(plan.plan), {limits.context, limits.step_tokens,
@@ -78,10 +79,10 @@ Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::uni
 }
 
 LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
-                        const DriverLimits& limits, numerics::Version version) {
+                        const DriverLimits& limits, numerics::Version version, Quantization quantize) {
   Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads, 0, false, version);
   PREFIXD_CHECK(made.ok()) << made.status().ToString();
-  Result<LoadedRunner> loaded = TryLoadRunner(folder, std::move(*made), limits);
+  Result<LoadedRunner> loaded = TryLoadRunner(folder, std::move(*made), limits, quantize);
   PREFIXD_CHECK(loaded.ok()) << loaded.status().ToString();
   return std::move(*loaded);
 }

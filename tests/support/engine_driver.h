@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "kernels/backend.h"
 #include "kernels/numerics.h"
+#include "model/model_loader.h"
 
 namespace prefixd::testing_support {
 
@@ -47,10 +48,11 @@ struct DriverLimits {
   int prompt_logit_rows = EngineOptions().prompt_logit_rows;
 };
 LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
-                        const DriverLimits& limits, numerics::Version version = numerics::kLatest);
+                        const DriverLimits& limits, numerics::Version version = numerics::kLatest,
+                        Quantization quantize = {});
 // For a backend that may fail.
 Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::unique_ptr<Backend> backend,
-                                   const DriverLimits& limits);
+                                   const DriverLimits& limits, Quantization quantize = {});
 
 // Returns the names of the backends that run on this machine, `ref` first.
 std::vector<std::string> RunnableBackends();
