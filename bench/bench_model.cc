@@ -2,12 +2,13 @@
 
 namespace prefixd::bench {
 
-Result<BenchModel> MakeBenchModel(const Preset& preset, DType dtype, Backend& backend, int positions) {
+Result<BenchModel> MakeBenchModel(const Preset& preset, WeightFormat format, Backend& backend,
+                                  int positions) {
   BenchModel model;
-  PREFIXD_ASSIGN_OR_RETURN(model.plan, RandomPlan(preset, dtype, positions, backend));
-  model.bf16 = dtype == DType::kBF16;
-  model.bytes = preset.WeightElements() * static_cast<double>(DTypeBytes(dtype));
-  model.step_bytes = preset.StepBytes(dtype);
+  PREFIXD_ASSIGN_OR_RETURN(model.plan, RandomPlan(preset, format, positions, backend));
+  model.bf16 = format == WeightFormat::kBF16;
+  model.bytes = preset.WeightElements() * BytesPerWeight(format);
+  model.step_bytes = preset.StepBytes(format);
   return model;
 }
 

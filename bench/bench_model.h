@@ -19,6 +19,6 @@ struct BenchModel {
 // Reads a model folder. kUnsupported: this program was built without the libraries that it takes.
 Result<BenchModel> LoadBenchFolder(const std::string& folder, Backend& backend, int positions);
 
-Result<BenchModel> MakeBenchModel(const Preset& preset, DType dtype, Backend& backend, int positions);
+Result<BenchModel> MakeBenchModel(const Preset& preset, WeightFormat format, Backend& backend, int positions);
 
 }  // namespace prefixd::bench

@@ -36,6 +36,16 @@ int Number(const Arguments& arguments, const char* name, int low = 1) {
   return static_cast<int>(arguments.IntegerOrExit(name, low, 1 << 24));
 }
 
+// A format of weights.
+WeightFormat FormatOf(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0", "q4_0"});
+  if (!name.ok()) arguments.Fail(name.status());
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
+                                    WeightFormat::kQ8_0, WeightFormat::kQ4_0})
+    if (*name == format.name()) return format;
+  return DType::kF32;
+}
+
 DType DTypeOf(const Arguments& arguments, const char* option) {
   const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
   if (!name.ok()) arguments.Fail(name.status());
@@ -152,7 +162,7 @@ Arguments ParseArguments(int argc, char** argv) {
       "model_bench", "Times the forward pass of a model: prefill and decode.",
       {{"--model", "DIR", "", "model folder; make_model writes one with random weights"},
        {"--preset", "NAME", "", "random weights of a shape, instead of a folder: one of " + PresetNames()},
-       {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16 or bf16"},
+       {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16, bf16, q8_0 or q4_0"},
        {"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
        {"--peak-tflops", "X", "", "ceiling of prefill; without it, that of the CPU"},
@@ -173,7 +183,7 @@ Arguments ParseArguments(int argc, char** argv) {
 Result<BenchModel> OpenModel(const Arguments& arguments, Backend& backend, int positions) {
   if (arguments.Given("--model")) return LoadBenchFolder(arguments.Text("--model"), backend, positions);
   const Preset* const preset = FindPreset(arguments.Text("--preset"));
-  return MakeBenchModel(*preset, DTypeOf(arguments, "--dtype"), backend, positions);
+  return MakeBenchModel(*preset, FormatOf(arguments, "--dtype"), backend, positions);
 }
 
 void CheckModelOptions(const Arguments& arguments) {

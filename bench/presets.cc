@@ -9,6 +9,7 @@
 
 #include "base/prng.h"
 #include "kernels/numerics.h"
+#include "kernels/quantize.h"
 
 namespace prefixd::bench {
 namespace {
@@ -63,16 +64,19 @@ void FillRandom(std::vector<std::byte>& bytes, DType dtype, Prng& prng) {
 
 class PlanMaker {
  public:
-  PlanMaker(const Preset& preset, DType dtype, Backend& backend)
-      : preset_(preset), dtype_(dtype), backend_(backend) {
+  PlanMaker(const Preset& preset, WeightFormat format, Backend& backend)
+      : preset_(preset), format_(format), backend_(backend) {
     const ModelShape shape = preset.Shape();
     const size_t hidden = static_cast<size_t>(shape.hidden);
     const size_t widest =
         static_cast<size_t>(std::max({shape.vocab, 2 * shape.intermediate, shape.QkvWidth()}));
     // The matrices begin at different places of it.
-    random_.resize((widest * hidden + kShift * 8) * DTypeBytes(dtype));
+    const size_t elements = widest * hidden + kShift * 8;
+    const DType dtype = format.quantized() ? DType::kF32 : format.dtype();
+    random_.resize(elements * DTypeBytes(dtype));
     Prng prng(1);
     FillRandom(random_, dtype, prng);
+    if (format.quantized()) Quantize();
   }
 
   Result<ModelPlan> Make(int positions) {
@@ -83,12 +87,25 @@ class PlanMaker {
   }
 
  private:
-  static constexpr size_t kShift = 4096;  // elements
+  static constexpr size_t kShift = 4096;  // elements; whole blocks
+
+  void Quantize() {
+    const int cols = preset_.hidden;
+    const size_t row = static_cast<size_t>(cols) * sizeof(float), rows = random_.size() / row;
+    std::vector<std::byte> quantized(rows * format_.RowBytes(cols));
+    for (size_t r = 0; r < rows; ++r) {
+      std::vector<float> numbers(static_cast<size_t>(cols));
+      std::memcpy(numbers.data(), &random_[r * row], row);
+      PREFIXD_CHECK(QuantizeRow(format_, numbers.data(), cols, &quantized[r * format_.RowBytes(cols)]));
+    }
+    random_ = std::move(quantized);
+  }
 
   Status Pack(int rows, int cols, std::unique_ptr<Matrix>* matrix, ModelWeights* weights) {
-    const size_t at = kShift * (static_cast<size_t>(packed_++) % 8) * DTypeBytes(dtype_);
-    const MatrixSource source{random_.data() + at, dtype_, rows, cols};
-    PREFIXD_ASSIGN_OR_RETURN(*matrix, backend_.AllocateMatrix(rows, cols, dtype_));
+    const size_t at = kShift * (static_cast<size_t>(packed_++) % 8) / static_cast<size_t>(format_.block()) *
+                      format_.block_bytes();
+    const MatrixSource source{random_.data() + at, format_, rows, cols};
+    PREFIXD_ASSIGN_OR_RETURN(*matrix, backend_.AllocateMatrix(rows, cols, format_));
     PREFIXD_RETURN_IF_ERROR(backend_.UploadRows(**matrix, 0, source));
     weights->bytes += (*matrix)->bytes();
     return Status::Ok();
@@ -146,7 +163,7 @@ class PlanMaker {
   }
 
   const Preset& preset_;
-  const DType dtype_;
+  const WeightFormat format_;
   Backend& backend_;
   std::vector<std::byte> random_;
   int packed_ = 0;
@@ -172,8 +189,8 @@ double Preset::WeightElements() const {
   return layers * layer + (tied ? 1.0 : 2.0) * vocab * hidden;
 }
 
-double Preset::StepBytes(DType dtype) const {
-  return (WeightElements() - (tied ? 0.0 : 1.0 * vocab * hidden)) * static_cast<double>(DTypeBytes(dtype));
+double Preset::StepBytes(WeightFormat format) const {
+  return (WeightElements() - (tied ? 0.0 : 1.0 * vocab * hidden)) * BytesPerWeight(format);
 }
 
 std::span<const Preset> Presets() { return kPresets; }
@@ -185,8 +202,8 @@ const Preset* FindPreset(std::string_view name) {
   return nullptr;
 }
 
-Result<ModelPlan> RandomPlan(const Preset& preset, DType dtype, int positions, Backend& backend) {
-  return PlanMaker(preset, dtype, backend).Make(positions);
+Result<ModelPlan> RandomPlan(const Preset& preset, WeightFormat format, int positions, Backend& backend) {
+  return PlanMaker(preset, format, backend).Make(positions);
 }
 
 }  // namespace prefixd::bench

@@ -20,9 +20,14 @@ struct Preset {
 
   ModelShape Shape() const;
   double WeightElements() const;  // of all matrices
-  // Of the weights that every step reads, of a dtype: all matrices but an embedding that is not the head.
-  double StepBytes(DType dtype) const;
+  // Of the weights that every step reads, of a format: all matrices but an embedding that is not the head.
+  double StepBytes(WeightFormat format) const;
 };
+
+// With the scales of a quantised format.
+inline double BytesPerWeight(WeightFormat format) {
+  return static_cast<double>(format.block_bytes()) / format.block();
+}
 
 std::span<const Preset> Presets();
 // Null when there is none.
@@ -31,6 +36,6 @@ const Preset* FindPreset(std::string_view name);
 // Random weights of a shape, in the memory of a backend. All layers have the same values, each in memory of
 // its own, so that a model of many gigabytes is there in seconds. Norms are 1, biases small. Returns the
 // errors of the backend.
-Result<ModelPlan> RandomPlan(const Preset& preset, DType dtype, int positions, Backend& backend);
+Result<ModelPlan> RandomPlan(const Preset& preset, WeightFormat format, int positions, Backend& backend);
 
 }  // namespace prefixd::bench

@@ -1,11 +1,12 @@
-// What does it cost to round the activations that bf16 weights multiply, and to round keys and values? The
-// program runs the beginning of a text through a model with each choice of the two: activations in f32 (the
-// numerics cpu-1) or rounded to bf16 (cpu-2), KV in f32 or in --kv-dtype. It compares the distributions of
-// the token after each token of the text:
+// What does it cost to round the activations that bf16 weights multiply, to round keys and values, and to
+// quantise weights? The program runs the beginning of a text through a model with each choice of the first:
+// activations in f32 (the numerics cpu-1) or rounded to bf16 (cpu-2), KV in f32 or in --kv-dtype. With
+// --quantize it does so with quantised weights and activations in place of that. It compares the distributions
+// of the token after each token of the text:
 //   KL          the Kullback-Leibler divergence of a run from its reference, in nats
 //   perplexity  of the text, exp of minus the mean log probability of its tokens
-// It exits with 1 when rounding activations costs more than a bound, by the mean KL or the share by which
-// perplexity changes. The reference of that is the run in which nothing is rounded.
+// It exits with 1 when rounding activations, or quantising, costs more than a bound, by the mean KL or the
+// share by which perplexity changes. The reference of that is the run in which nothing is rounded.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -53,6 +54,7 @@ struct Model {
 struct Rounding {
   numerics::Version version;  // what is done to activations
   DType kv;
+  Quantization quantize = {};  // of the weights
 };
 
 // Calls row(i, logs) for every token i with the log probabilities of the token after it.
@@ -64,7 +66,7 @@ void ForEachDistribution(const Model& options, std::span<const TokenId> ids, con
   const WeightFiles files = OrDie(WeightFiles::Open(options.folder));
   const auto backend = OrDie(CreateBackend(options.backend, options.threads, 0, false, rounding.version));
   const int tokens = static_cast<int>(ids.size());
-  LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, tokens, {}));
+  LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, tokens, {}, rounding.quantize));
   const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), {tokens, kChunk, kChunk}));
   const auto pool = OrDie(backend->AllocateKv(model->shape().Kv(kBlockTokens, rounding.kv),
                                               static_cast<uint32_t>(tokens / kBlockTokens + 1)));
@@ -156,11 +158,15 @@ Cost AddRow(Report& report, const std::string& name, const Distributions& run, c
   return cost;
 }
 
-// Returns what rounding activations costs.
+// Returns what rounding activations costs, or quantising.
 Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, const std::string& kv_name,
-             DType kv) {
+             DType kv, const std::string& format, Quantization quantize) {
   using numerics::Version;
   const Distributions exact = Run(model, ids, {Version::kCpu1, DType::kF32});
+  if (format != "none") {
+    const Distributions quantised = Run(model, ids, {Version::kCpu2, DType::kF32, quantize});
+    return AddRow(report, format + " weights", quantised, exact, ids.size());
+  }
   const Cost cost =
       AddRow(report, "bf16 activations", Run(model, ids, {Version::kCpu2, DType::kF32}), exact, ids.size());
   if (kv == DType::kF32) return cost;
@@ -173,17 +179,18 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
 }
 
 int Main(int argc, char** argv) {
-  Arguments arguments("rounding_bench",
-                      "Compares a model of bf16 weights with rounded and unrounded activations and KV.",
-                      {{"--model", "DIR", "", "model folder; bench/fetch_smollm2.py makes a trained one"},
-                       {"--text", "FILE", "", "text that the model reads"},
-                       {"--tokens", "N", "1500", "tokens of it, from its beginning"},
-                       {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16 or f16; f32: no run rounds KV"},
-                       {"--backend", "NAME", "auto", "a backend of the CPU"},
-                       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
-                       {"--most-kl", "X", "0.0002", "bound of the mean KL of bf16 activations"},
-                       {"--most-change", "X", "0.001", "bound of the share by which they change perplexity"},
-                       kJsonOption});
+  Arguments arguments(
+      "rounding_bench", "Compares a model of bf16 weights with rounded and unrounded activations and KV.",
+      {{"--model", "DIR", "", "model folder; bench/fetch_smollm2.py makes a trained one"},
+       {"--text", "FILE", "", "text that the model reads"},
+       {"--tokens", "N", "1500", "tokens of it, from its beginning"},
+       {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16 or f16; f32: no run rounds KV"},
+       {"--quantize", "FORMAT", "none", "none, q8_0 or q4_0"},
+       {"--backend", "NAME", "auto", "a backend of the CPU"},
+       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+       {"--most-kl", "X", "0.0002", "bound of the mean KL of bf16 activations, or of --quantize"},
+       {"--most-change", "X", "0.001", "bound of the share by which they change perplexity"},
+       kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const auto tokens = static_cast<size_t>(arguments.IntegerOrExit("--tokens", 2, 1 << 20));
   const double most_kl = BoundOf(arguments, "--most-kl"), most_change = BoundOf(arguments, "--most-change");
@@ -192,6 +199,11 @@ int Main(int argc, char** argv) {
   const Model model{arguments.Text("--model"), arguments.Text("--backend"),
                     static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024))};
   const DType kv_dtype = *kv == "f32" ? DType::kF32 : *kv == "f16" ? DType::kF16 : DType::kBF16;
+  const Result<std::string> format = arguments.OneOf("--quantize", {"none", "q8_0", "q4_0"});
+  if (!format.ok()) arguments.Fail(format.status());
+  const Quantization quantize = *format == "q8_0"   ? Quantization(WeightFormat::kQ8_0)
+                                : *format == "q4_0" ? Quantization(WeightFormat::kQ4_0)
+                                                    : Quantization();
   Report report(arguments);
   const auto tokenizer =
       OrDie(Tokenizer::FromJson(OrDie(ReadSmallFile(model.folder + "/tokenizer.json", kLargestFile))));
@@ -202,10 +214,11 @@ int Main(int argc, char** argv) {
     return 1;
   }
   ids.resize(tokens);
-  const Cost cost = AddRows(report, model, ids, *kv, kv_dtype);
+  const Cost cost = AddRows(report, model, ids, *kv, kv_dtype, *format, quantize);
   const int written = report.Finish();
   if (cost.mean_kl <= most_kl && cost.change <= most_change) return written;
-  std::fprintf(stderr, "bf16 activations cost more than %g nats or %g of perplexity\n", most_kl, most_change);
+  std::fprintf(stderr, "%s costs more than %g nats or %g of perplexity\n",
+               *format == "none" ? "rounding activations" : "quantising", most_kl, most_change);
   return 1;
 }
 
