@@ -5,9 +5,9 @@
 // prefill: --prompt tokens of one sequence in chunks of --chunk. of_peak is the time that all products take
 // at the peaks of the instructions that compute them, over the measured time; layers_of_peak is the same of
 // the weights of the layers alone, without attention and head. decode: --decode steps, each one token of
-// --sequences sequences that have --prompt tokens, of which all share the first --shared; the bytes of weights
-// and KV that a step must read per second, over the read bandwidth, and of_peak as above. The larger of the
-// two is its share of its bound.
+// --sequences sequences that have --prompt tokens, of which all share the first --shared; the bytes of
+// weights and KV that a step must read per second, over the read bandwidth, and of_peak as above. The larger
+// of the two is its share of its bound.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
