@@ -1,7 +1,7 @@
 // What does it cost to round the activations that bf16 weights multiply, to round keys and values, and to
 // quantise weights? The program runs the beginning of a text through a model with each choice of the first:
 // activations in f32 (the numerics cpu-1) or rounded to bf16 (cpu-2), KV in f32 or in --kv-dtype. With
-// --quantize it does so with quantised weights and activations in place of that. It compares the distributions
+// --quantize it does so with quantised weights and activations in place of that. It compares distributions
 // of the token after each token of the text:
 //   KL          the Kullback-Leibler divergence of a run from its reference, in nats
 //   perplexity  of the text, exp of minus the mean log probability of its tokens
