@@ -66,7 +66,11 @@ void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int e
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
   if (InPlace(job, s.rows)) {
     const int last = Min(LastToken(job, s.rows - 1), job.end_span * kSpanTokens - 1);
-    return AttendBlock(job, s, TileInPlace<kType>(job, tile, end, last), 0, tile);
+    const KvTile<kType> kv = TileInPlace<kType>(job, tile, end, last);
+    for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
+      AttendBlock(job, s, kv, first, tile);
+    }
+    return;
   }
   WidenTile<kType>(job, s, tile, begin, end);
   const KvTile<DType::kF32> kv = WidenedTile(s);

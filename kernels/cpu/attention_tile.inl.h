@@ -50,8 +50,12 @@ struct KvTile {
 template <DType kType>
 constexpr bool kReadsAhead = kType != DType::kF32;
 
+// Up to so many rows, reading in place is faster: the blocks of rows after the first find the tile in the
+// caches, and widen it again in less time than it takes to store a widened copy and load it.
+constexpr int kInPlaceRows = 72;
+
 PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
-  return rows <= kTileRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
+  return rows <= kInPlaceRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
 }
 
 // The row of the step that a row of the job belongs to.
