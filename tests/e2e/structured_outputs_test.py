@@ -17,7 +17,7 @@ import pytest
 import random_schema
 from conformance_server import USER, server
 
-SCHEMAS = int(os.environ.get("PREFIXD_SCHEMAS", "40"))
+SCHEMAS = int(os.environ.get("PREFIXD_SCHEMAS", "24"))
 TEMPERATURES = [0, 0.7, 1, 2]
 
 
