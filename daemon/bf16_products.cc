@@ -11,7 +11,7 @@ Bf16Products DescribeBf16Products(std::string_view backend, numerics::Version ve
   PREFIXD_CHECK(backend != "cuda");
   if (backend == "ref") return {"plain code", "option backend"};
   if (version == numerics::Version::kCpu1) return {"fma", "option activations"};
-  constexpr std::string_view kDots = "avx512bf16";
+  static constexpr std::string_view kDots = "avx512bf16";
   const auto dots = std::find_if(list.begin(), list.end(), [](const auto& b) { return b.name == kDots; });
   PREFIXD_CHECK(dots != list.end());
   if (backend == kDots) {
