@@ -19,7 +19,7 @@ using namespace exactness;  // NOLINT
 using testing_support::LoadedRunner;
 
 constexpr Quantization kForms[] = {{}, WeightFormat::kQ8_0, WeightFormat::kQ4_0};
-constexpr testing_support::DriverLimits kLimits{192, 200, 8};
+const testing_support::DriverLimits kLimits{192, 200, 8};
 
 class QuantisedForms : public testing::Test {
  protected:
