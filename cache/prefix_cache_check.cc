@@ -82,7 +82,7 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
   PREFIXD_CHECK(loads.size() <= most_loads && loads.size() == planner.running())
       << loads.size() << " loads run";
   const size_t queued = spill_queue.size() + deferred_spills.size();
-  PREFIXD_CHECK(queued <= 2 * tree_blocks() && queued == queued_spills.size())
+  PREFIXD_CHECK(queued <= 3 * tree_blocks() && queued == queued_spills.size() + deferred_keys.size())
       << queued << " spills are queued";
   for (const QueuedSpill& spill : spill_queue) {
     PREFIXD_CHECK(queued_spills.contains(spill.key)) << "node " << spill.node << " is queued and not listed";

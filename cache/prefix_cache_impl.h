@@ -278,7 +278,9 @@ struct PrefixCache::Impl {
   };
   std::deque<QueuedSpill> spill_queue;
   std::deque<QueuedSpill> deferred_spills;     // they wait until no request computes, or it is worth it
-  std::unordered_set<BlockKey> queued_spills;  // the keys in both; each is there once
+  // The keys in each of them. A key may be in both: what is deferred does not keep its block from a turn that
+  // comes sooner. The one that comes second finds nothing to do.
+  std::unordered_set<BlockKey> queued_spills, deferred_keys;
   size_t forget_spills_at = 0;                 // the length of both at which ForgetSpills comes next
   bool idle = true;                            // at the last Poll
   uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`

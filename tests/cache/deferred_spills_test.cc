@@ -86,6 +86,24 @@ TEST_F(DeferredSpillsTest, ABlockThatIsComputedAlthoughTheDiskHasItIsNotWantedFr
   EXPECT_GT(cache_->spill_budget().chance(), 0) << "the disk did not have that one yet";
 }
 
+TEST_F(DeferredSpillsTest, ABlockThatWaitsIsSpilledSoonerWhenItIsUsedAgain) {
+  MakeBusy({.blocks = 64, .disk = true});
+  LearnThatSpillsBringNothing();
+  const Tokens waits = last_;
+  PollAt(now_, false);
+  ASSERT_EQ(Where(waits), "device");
+  now_ += 12;  // until nothing is owed of the allowance
+  PollAt(now_, false);
+  ASSERT_FALSE(cache_->spill_budget().IsWorthIt());
+  Serve(waits);
+  PollAt(now_, false);
+  EXPECT_TRUE(port_.Holds(KeyOf(Tokens(waits.begin(), waits.begin() + 2))));
+  PollAt(now_, true);
+  SpillAll();
+  EXPECT_EQ(Where(waits), "device disk");
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u) << "its first entry found nothing to do";
+}
+
 TEST_F(DeferredSpillsTest, AtTheEndOfTheProcessTheyAreSpilled) {
   MakeBusy({.blocks = 64, .disk = true});
   LearnThatSpillsBringNothing();
