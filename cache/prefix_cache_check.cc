@@ -82,10 +82,12 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
   PREFIXD_CHECK(loads.size() <= most_loads && loads.size() == planner.running())
       << loads.size() << " loads run";
   const size_t queued = spill_queue.size() + deferred_spills.size();
-  PREFIXD_CHECK(queued <= 3 * tree_blocks() && queued == queued_spills.size() + deferred_keys.size())
+  PREFIXD_CHECK(queued <= 3 * tree_blocks() &&
+                queued == spill_queue.keys.size() + deferred_spills.keys.size())
       << queued << " spills are queued";
-  for (const QueuedSpill& spill : spill_queue) {
-    PREFIXD_CHECK(queued_spills.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
+  for (const SpillQueue* queue : {&spill_queue, &deferred_spills}) {
+    for (const QueuedSpill& spill : queue->spills)
+      PREFIXD_CHECK(queue->keys.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
   }
   for (const auto& [id, transfer] : running) {
     const auto& index = transfer.to == Tier::kDevice ? loads : spills;

@@ -276,16 +276,20 @@ struct PrefixCache::Impl {
     BlockKey key;  // the node may be gone and its id in use for another
     bool to_disk;  // at its end, as far as was known when it was queued
   };
-  std::deque<QueuedSpill> spill_queue;
-  std::deque<QueuedSpill> deferred_spills;     // they wait until no request computes, or it is worth it
-  // The keys in each of them. A key may be in both: what is deferred does not keep its block from a turn that
-  // comes sooner. The one that comes second finds nothing to do.
-  std::unordered_set<BlockKey> queued_spills, deferred_keys;
-  size_t forget_spills_at = 0;                 // the length of both at which ForgetSpills comes next
-  bool idle = true;                            // at the last Poll
-  uint64_t pending_disk_blocks = 0;            // queued spills and running ones with `to_disk`
-  bool spills_all = false;                     // since SpillAll
-  bool device_lost = false;                    // since LoseDevice
+  struct SpillQueue {
+    std::deque<QueuedSpill> spills;
+    std::unordered_set<BlockKey> keys;  // those in it; each is there once
+    size_t size() const { return spills.size(); }
+    bool empty() const { return spills.empty(); }
+  };
+  // Deferred spills wait until no request computes, or it is worth it. A key may be in both queues: what is
+  // deferred does not keep its block from a turn that comes sooner. The second entry finds nothing to do.
+  SpillQueue spill_queue, deferred_spills;
+  size_t forget_spills_at = 0;       // the length of both at which ForgetSpills comes next
+  bool idle = true;                  // at the last Poll
+  uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
+  bool spills_all = false;           // since SpillAll
+  bool device_lost = false;          // since LoseDevice
   uint64_t next_transfer = 1;
   uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
   PrefixCacheStats stats;

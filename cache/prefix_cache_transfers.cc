@@ -73,40 +73,38 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
 void PrefixCache::Impl::QueueSpill(NodeId node, SpillTime time) {
   if (!HasLowerTier()) return;
   const std::optional<Tier> target = SpillTarget(node);
-  if (!target || queued_spills.contains(tree.key(node))) return;
+  if (!target || spill_queue.keys.contains(tree.key(node))) return;
   const bool deferred = time == SpillTime::kIdle && *target == Tier::kDisk;
-  if (!(deferred ? deferred_keys : queued_spills).insert(tree.key(node)).second) return;
+  SpillQueue& queue = deferred ? deferred_spills : spill_queue;
+  if (!queue.keys.insert(tree.key(node)).second) return;
   const size_t queued = spill_queue.size() + deferred_spills.size();
   if (queued >= std::max(forget_spills_at, tree_blocks())) ForgetSpills();
   const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
   if (to_disk) ++pending_disk_blocks;
   if (deferred) ++stats.deferred_spills;
-  (deferred ? deferred_spills : spill_queue).push_back({node, tree.key(node), to_disk});
+  queue.spills.push_back({node, tree.key(node), to_disk});
 }
 
 // Takes the blocks out of the queue that have been evicted meanwhile. Those that are left have a block each.
 // The next time comes after as many blocks more, so that it costs each block that is queued about one look.
 void PrefixCache::Impl::ForgetSpills() {
-  const auto forget = [this](std::deque<QueuedSpill>& queue, std::unordered_set<BlockKey>& keys) {
-    std::erase_if(queue, [&](const QueuedSpill& spill) {
+  for (SpillQueue* queue : {&spill_queue, &deferred_spills}) {
+    std::erase_if(queue->spills, [&](const QueuedSpill& spill) {
       if (tree.Contains(spill.node) && tree.key(spill.node) == spill.key && tree.InMemory(spill.node))
         return false;
-      keys.erase(spill.key);
+      queue->keys.erase(spill.key);
       if (spill.to_disk) --pending_disk_blocks;
       return true;
     });
-  };
-  forget(spill_queue, queued_spills);
-  forget(deferred_spills, deferred_keys);
+  }
   forget_spills_at = spill_queue.size() + deferred_spills.size() + tree_blocks();
 }
 
 void PrefixCache::Impl::ClearDeferred() {
-  for (const QueuedSpill& spill : deferred_spills) {
+  for (const QueuedSpill& spill : deferred_spills.spills) {
     if (spill.to_disk) --pending_disk_blocks;
   }
-  deferred_spills.clear();
-  deferred_keys.clear();
+  deferred_spills = {};
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
@@ -131,14 +129,13 @@ void PrefixCache::Impl::StartSpills() {
   const size_t at_once = freely || options.host_blocks > 0 ? SIZE_MAX : budget.MostAtOnce();
   const size_t most = std::clamp<size_t>(options.max_transfers / 2, 1, at_once);
   while (spills.size() < most && running.size() < options.max_transfers) {
-    const bool takes_deferred = spill_queue.empty() && freely;
-    std::deque<QueuedSpill>& queue = takes_deferred ? deferred_spills : spill_queue;
+    SpillQueue& queue = spill_queue.empty() && freely ? deferred_spills : spill_queue;
     if (queue.empty()) return;
-    const auto [node, key, to_disk] = queue.front();
+    const auto [node, key, to_disk] = queue.spills.front();
     const bool is_there = tree.Contains(node) && tree.key(node) == key;
     if (is_there && !MaySpill(node)) return;
-    queue.pop_front();
-    (takes_deferred ? deferred_keys : queued_spills).erase(key);
+    queue.spills.pop_front();
+    queue.keys.erase(key);
     if (to_disk) --pending_disk_blocks;
     if (!is_there || spills.contains(node) || IsLoading(node)) continue;
     if (const std::optional<Tier> target = SpillTarget(node)) StartSpill(node, *target);
