@@ -241,7 +241,8 @@ class PrefixCache {
   // Blocks that are to be written to the disk tier, or are being written.
   uint64_t pending_disk_blocks() const;
   // For the end of the process: from now on the wear filter lets all blocks pass, and at most `most_blocks`
-  // that are not on the disk are spilled, those that were used last first.
+  // that are not on the disk are spilled, those that were used last first. With 0 the filter stays, and
+  // what was deferred is given up.
   void SpillAll(uint64_t most_blocks);
   // The device is lost: its blocks are not read any more. Only what the host tier has goes to the disk from
   // now on, and nothing else takes a block of the host tier.

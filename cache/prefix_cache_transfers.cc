@@ -108,8 +108,9 @@ void PrefixCache::Impl::ClearDeferred() {
 }
 
 void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
-  spills_all = true;
   ClearDeferred();  // they are among the nodes below
+  if (most_blocks == 0) return;
+  spills_all = true;
   std::vector<NodeId> nodes;
   for (NodeId node = 0; node < tree.end(); ++node) {
     if (tree.Contains(node) && IsBoundForDisk(node)) nodes.push_back(node);

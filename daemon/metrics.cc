@@ -255,8 +255,10 @@ std::span<const Row> TransferRows() {
       {kGauge, "prefixd_spill_chance_ratio",
        "Of the blocks that memory did not have, the share that it had lost: what a disk tier can save.",
        kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return s.engine.spill_chance; }},
-      {kGauge, "prefixd_spill_pending_bytes", "Bytes decided for the disk but not yet durable.", kNoLabel,
-       kNoLabel,
+      {kGauge, "prefixd_spill_pending_bytes",
+       "Bytes decided for the disk, at once or when no request computes, that are not durable. Those evicted "
+       "while they wait count until their turn.",
+       kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
          return BytesIn(s, s.engine.pending_disk_blocks) + static_cast<double>(s.disk.store.pending_bytes);
        }},

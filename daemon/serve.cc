@@ -278,9 +278,9 @@ class ServerProcess {
     NotifyStopping("draining");
   }
 
-  // Writes what is worth it to the disk cache, until the deadline. What was decided for it before has a
-  // second in any case; without time to drain it is all that is written. Returns false when this was too
-  // short: the disk may hang, so nothing may wait for it any more.
+  // Writes what is worth it to the disk cache, until the deadline. What was decided for it before, and not
+  // deferred, has a second in any case; without time to drain it is all that is written. Returns false when
+  // this was too short: the disk may hang, so nothing may wait for it any more.
   bool SpillAll(StopSignals& signals, double deadline) {
     const DiskPlan& disk = plan_.tiers.disk;
     if (!disk.on) return true;
@@ -289,10 +289,10 @@ class ServerProcess {
     const bool spills = options_.drain_seconds > 0;
     // What is there already may have half of the disk cache.
     const uint64_t most_blocks = disk.capacity / 2 / loaded_.engine->Stats().block_bytes + 1;
-    if (spills) loaded_.engine->SpillAll(most_blocks);
-    const Waited spilled = WaitUntil(signals, std::max(deadline, begun + kSyncSeconds), [this, spills] {
+    loaded_.engine->SpillAll(spills ? most_blocks : 0);
+    const Waited spilled = WaitUntil(signals, std::max(deadline, begun + kSyncSeconds), [this] {
       const EngineStats stats = loaded_.engine->Stats();
-      return (stats.spills_all || !spills) && stats.pending_disk_blocks == 0;
+      return stats.spills_all && stats.pending_disk_blocks == 0;
     });
     if (spilled == Waited::kSecondSignal) EndAtOnce();
     synced_ = std::async(std::launch::async, [this] { return loaded_.tiers->SyncDisk(); });

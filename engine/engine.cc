@@ -58,10 +58,11 @@ struct Engine::Impl {
   std::atomic<bool> stepping{false};
   Inbox inbox;
   std::atomic<RequestId> last_id{0};
-  std::atomic<int> alive{0};           // submitted, not yet finished
-  std::atomic<uint64_t> spill_all{0};  // blocks; 0: not asked for
-  std::atomic<uint64_t> turns{0};      // of the engine thread that did not wait for the backend
-  std::atomic<bool> step_runs{false};  // `steps` is not empty
+  std::atomic<int> alive{0};  // submitted, not yet finished
+  static constexpr uint64_t kNotAsked = UINT64_MAX;
+  std::atomic<uint64_t> spill_all{kNotAsked};  // blocks
+  std::atomic<uint64_t> turns{0};              // of the engine thread that did not wait for the backend
+  std::atomic<bool> step_runs{false};          // `steps` is not empty
 
   // Engine thread only.
   const std::unique_ptr<KvMemory> kv;
@@ -279,7 +280,7 @@ void Engine::Impl::FinishCancelled() {
 bool Engine::Impl::LaunchStep() {
   FinishCancelled();
   PollTiers();
-  if (const uint64_t most_blocks = spill_all.exchange(0); most_blocks > 0) {
+  if (const uint64_t most_blocks = spill_all.exchange(kNotAsked); most_blocks != kNotAsked) {
     cache.SpillAll(most_blocks);
     live_stats.spills_all = true;
   }
@@ -307,7 +308,8 @@ bool Engine::Impl::LaunchStep() {
 // Launches the step after the one in flight, if all of it is known by now but the tokens that the one in
 // flight draws. Otherwise the next step waits for the end of that one.
 bool Engine::Impl::LaunchAhead() {
-  if (steps.empty() || !steps.MayLaunch() || !cancelled.empty() || spill_all.load() > 0) return false;
+  if (steps.empty() || !steps.MayLaunch() || !cancelled.empty() || spill_all.load() != kNotAsked)
+    return false;
   const double begun = clock->NowSeconds();
   PollTiers();
   std::vector<PlannedChunk> plan = scheduler.PlanAhead([this](const Sequence& sequence) {

@@ -106,7 +106,7 @@ class Engine {
   // Makes every later Submit fail with kUnavailable. Accepted requests continue.
   void Drain();
   // Makes the cache spill to the disk what is in memory alone, at most `most_blocks` blocks; see
-  // PrefixCache::SpillAll. It has ended when Stats() says spills_all and no pending_disk_blocks.
+  // PrefixCache::SpillAll, also for 0. It has ended when Stats() says spills_all and no pending_disk_blocks.
   void SpillAll(uint64_t most_blocks);
   // Returns whether no request is queued or running.
   bool idle() const;

@@ -53,6 +53,19 @@ TEST_F(DeferredSpillsTest, TheyRunWhenNoRequestComputes) {
   EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
 }
 
+// For an end without time to drain.
+TEST_F(DeferredSpillsTest, SpillingNothingMoreGivesThemUp) {
+  MakeBusy({.blocks = 64, .disk = true});
+  LearnThatSpillsBringNothing();
+  ASSERT_GT(cache_->pending_disk_blocks(), 0u);
+  cache_->SpillAll(0);
+  cache_->CheckInvariants();
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+  PollAt(now_, true);
+  EXPECT_THAT(port_.held(), IsEmpty());
+  EXPECT_EQ(Where(last_), "device");
+}
+
 TEST_F(DeferredSpillsTest, TheyRunBesideStepsAsSoonAsLostBlocksAreWantedAgain) {
   MakeBusy({.blocks = 8, .disk = true});
   LearnThatSpillsBringNothing();
