@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "hashing/fingerprint.h"
 #include "kernels/dummy_weights.h"
+#include "kernels/finite.h"
 #include "kernels/numerics.h"
 #include "kernels/quantize.h"
 #include "model/rope.h"

@@ -40,7 +40,4 @@ int64_t ParameterCount(const ModelConfig& config);
 // tensors that are known to be of no use.
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files);
 
-// Returns true if no element is NaN or infinite. `bytes` holds whole elements and may be unaligned.
-bool AllFinite(std::span<const std::byte> bytes, DType dtype);
-
 }  // namespace prefixd

@@ -4,7 +4,12 @@
 
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
+
+#include "base/bytes.h"
+#include "base/prng.h"
+#include "kernels/numerics.h"
 
 namespace prefixd {
 namespace {
@@ -41,6 +46,33 @@ TEST(Finite, ReadsAtAnyAlignment) {
   std::memcpy(bytes.data() + 1 + 8, &infinity, sizeof(infinity));
   EXPECT_FALSE(AllFinite(std::span(bytes).subspan(1), DType::kF32));
   EXPECT_TRUE(AllFinite(std::span(bytes).subspan(1, 8), DType::kF32));
+  EXPECT_TRUE(AllFinite({}, DType::kF32));
+}
+
+// For every length up to a few blocks of 64 bytes and a remainder: one element that is not finite, at every
+// index.
+TEST(Finite, FindsEveryElement) {
+  const float kBad[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                        std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()};
+  Prng prng(1);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const auto put = [&](std::string* out, float value) {
+      if (dtype == DType::kF32) PutLittle<float>(out, value);
+      if (dtype == DType::kF16) PutLittle<uint16_t>(out, numerics::F32ToF16(value));
+      if (dtype == DType::kBF16) PutLittle<uint16_t>(out, numerics::F32ToBF16(value));
+    };
+    // The largest finite value, small ones and both zeros.
+    const float largest = dtype == DType::kF16 ? 65504.0f : 3.3895e38f;
+    const float kGood[] = {0.0f, -0.0f, 1e-7f, largest, -largest, 1.0f};
+    for (int length = 1; length <= 75; ++length) {
+      for (int bad = -1; bad < length; ++bad) {
+        std::string bytes = "x";  // unaligned elements
+        for (int i = 0; i < length; ++i) put(&bytes, i == bad ? kBad[prng.Below(4)] : kGood[prng.Below(6)]);
+        EXPECT_EQ(AllFinite(std::as_bytes(std::span(bytes)).subspan(1), dtype), bad < 0)
+            << DTypeName(dtype) << " " << length << " " << bad;
+      }
+    }
+  }
   EXPECT_TRUE(AllFinite({}, DType::kF32));
 }
 

@@ -3,16 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
 #include <fstream>
-#include <limits>
 #include <map>
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "base/prng.h"
-#include "kernels/numerics.h"
 #include "tests/support/temp_dir.h"
 
 namespace prefixd {
@@ -201,33 +196,6 @@ TEST(Weights, ATiedHeadIsACopyOrRefused) {
   EXPECT_EQ(differs.code(), Code::kUnsupported);
   EXPECT_THAT(differs.message(), HasSubstr("'lm_head.weight' differs from 'model.embed_tokens.weight'"));
   EXPECT_EQ(Check(SmallConfig(false), both, {}, 1).ToString(), "ok");
-}
-
-// For every length up to a few blocks of 64 bytes and a remainder: one element that is not finite, at every
-// index.
-TEST(Weights, AllFiniteFindsEveryElement) {
-  const float kBad[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-                        std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()};
-  Prng prng(1);
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const auto put = [&](std::string* out, float value) {
-      if (dtype == DType::kF32) PutLittle<float>(out, value);
-      if (dtype == DType::kF16) PutLittle<uint16_t>(out, numerics::F32ToF16(value));
-      if (dtype == DType::kBF16) PutLittle<uint16_t>(out, numerics::F32ToBF16(value));
-    };
-    // The largest finite value, small ones and both zeros.
-    const float largest = dtype == DType::kF16 ? 65504.0f : 3.3895e38f;
-    const float kGood[] = {0.0f, -0.0f, 1e-7f, largest, -largest, 1.0f};
-    for (int length = 1; length <= 75; ++length) {
-      for (int bad = -1; bad < length; ++bad) {
-        std::string bytes = "x";  // unaligned elements
-        for (int i = 0; i < length; ++i) put(&bytes, i == bad ? kBad[prng.Below(4)] : kGood[prng.Below(6)]);
-        EXPECT_EQ(AllFinite(std::as_bytes(std::span(bytes)).subspan(1), dtype), bad < 0)
-            << DTypeName(dtype) << " " << length << " " << bad;
-      }
-    }
-  }
-  EXPECT_TRUE(AllFinite({}, DType::kF32));
 }
 
 }  // namespace
