@@ -38,6 +38,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "base/types.h"
@@ -133,6 +134,9 @@ class Backend {
   // copy has ended on return. Any number of threads at a time, while no two write the same row.
   // kUnavailable: the device failed.
   virtual Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
+  // Makes one matrix of matrices of AllocateMatrix or MakeDummy with the same cols: their rows one below the
+  // other, each in its own format. Requires at least one. kUnsupported: the backend has no kernels for it.
+  virtual Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts) = 0;
   // How many threads at a time are of use for UploadRows. > 0.
   virtual int upload_threads() const = 0;
   // Makes the same matrix as UploadRows of a source that has these weights, where it will be used.

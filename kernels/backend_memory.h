@@ -37,6 +37,8 @@ class Matrix {
   int rows() const { return rows_; }
   int cols() const { return cols_; }
   virtual size_t bytes() const = 0;
+  // The matrices of which this one is a stack (kernels/stacked_matrix.h). Empty: it is none.
+  virtual std::span<const std::unique_ptr<Matrix>> parts() const { return {}; }
 
  protected:
   Matrix(int rows, int cols) : rows_(rows), cols_(cols) {}

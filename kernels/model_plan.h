@@ -56,6 +56,7 @@ struct LayerWeights {
   const float* out_bias = nullptr;        // [hidden]
   const float* gate_up_bias = nullptr;    // [2 * intermediate]
   const float* down_bias = nullptr;       // [hidden]
+  // q, k and v are rows of one matrix, and so are gate and up; where formats differ, a StackedMatrix.
   std::unique_ptr<Matrix> qkv;            // q, k and v stacked: [q | k | v] by hidden
   std::unique_ptr<Matrix> out;            // hidden by query width
   std::unique_ptr<Matrix> gate_up;        // gate and up stacked: 2 * intermediate by hidden

@@ -16,6 +16,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "base/types.h"
@@ -51,6 +52,7 @@ class Operations {
   // As the members of Backend. UploadRows computes on the threads that call it.
   virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) = 0;
   virtual void UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts);
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   virtual size_t PackedBytes(int rows, int cols, WeightFormat format) const = 0;
   // Stacks the rows of the sources into one matrix (as for Q, K and V): AllocateMatrix and UploadRows.
@@ -71,9 +73,9 @@ class Operations {
   virtual void Embed(const Matrix& table, float* out) = 0;
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: [rows][dim]; out may be x.
   virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
-  // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()]. Rounds x to bf16 if
-  // w is, in version cpu-2.
-  virtual void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) = 0;
+  // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()]. In version
+  // cpu-2, x is rounded to bf16 if w is, and quantised if w is. The parts of a stack are multiplied in turn.
+  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output);
   // x[r][i] = x[r][i] + bias[i]. x: [rows][width].
   virtual void AddBias(const float* bias, int rows, int width, float* x) = 0;
   // Applies RmsNorm over head_dim to every head of every row of the batch, in place. All heads share one
@@ -104,6 +106,11 @@ class Operations {
   // order. A result depends on its own row alone. Returns the error of a row, if there is one; the results
   // are invalid then. Requires vocab > 0.
   virtual Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) = 0;
+
+ protected:
+  // Gemm of a matrix that is no stack, with rows of y that are `stride` floats apart.
+  virtual void Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
+                        GemmOutput output) = 0;
 };
 
 }  // namespace prefixd

@@ -162,9 +162,9 @@ std::string NoConfig(const fs::path& folder, const std::vector<std::string>& nam
 
 }  // namespace
 
-std::string SaveWithTransformers(std::string_view arguments) {
-  return "with transformers: AutoModelForCausalLM.from_pretrained(FOLDER" + std::string(arguments) +
-         ").save_pretrained(OTHER), then copy the files of the tokenizer to OTHER";
+std::string SaveWithTransformers() {
+  return "with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER), then copy "
+         "the files of the tokenizer to OTHER";
 }
 
 bool HasAdapter(const fs::path& folder) { return Exists(folder / "adapter_config.json"); }

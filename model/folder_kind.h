@@ -19,8 +19,8 @@ std::string WhyNoWeights(const std::filesystem::path& folder);
 inline constexpr std::string_view kUseOriginal =
     "use the original Hugging Face folder of this model, with *.safetensors files";
 
-// How to write a folder anew: "with transformers: ...". `arguments` of from_pretrained begin with a comma.
-std::string SaveWithTransformers(std::string_view arguments = "");
+// How to write a folder anew: "with transformers: ...".
+std::string SaveWithTransformers();
 
 // Why a folder has no tokenizer.json, and what to do.
 std::string WhyNoTokenizer(const std::filesystem::path& folder);

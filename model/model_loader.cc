@@ -69,6 +69,27 @@ WeightFormat FormatOf(DType dtype, int cols, Quantization quantize) {
   return quantize && quantize->Fits(cols) ? *quantize : WeightFormat(dtype);
 }
 
+// Neighbouring tensors of one place with the same format, which one matrix has.
+struct Run {
+  std::span<const std::string> tensors;
+  WeightFormat format;
+};
+// `format_of` returns the format of a tensor.
+template <typename FormatOfTensor>
+std::vector<Run> RunsOf(const MatrixPlace& place, const FormatOfTensor& format_of) {
+  std::vector<Run> runs;
+  const std::span<const std::string> all = place.tensors;
+  for (size_t i = 0, first = 0; i < all.size(); ++i) {
+    const WeightFormat format = format_of(all[i]);
+    if (runs.empty() || format != runs.back().format) {
+      first = i;
+      runs.push_back({{}, format});
+    }
+    runs.back().tensors = all.subspan(first, i + 1 - first);
+  }
+  return runs;
+}
+
 ModelWeights EmptyWeights(const ModelConfig& config) {
   ModelWeights weights;
   weights.layers.resize(static_cast<size_t>(config.layers));
@@ -114,18 +135,10 @@ class FileLoader {
 
   Status AllocateMatrices() {
     for (const MatrixPlace& place : MatricesOf(config_, weights_)) {
-      const int cols = shapes_.Cols(place.tensors);
-      const WeightFormat format = FormatOf(*Get(files_, place.tensors.front()).dtype, cols, quantize_);
-      Result<std::unique_ptr<Matrix>> matrix =
-          backend_.AllocateMatrix(shapes_.Rows(place.tensors), cols, format);
+      Result<std::unique_ptr<Matrix>> matrix = AllocateMatrix(place);
       if (!matrix.ok()) return matrix.status().WithContext("weights of " + place.tensors.front());
       *place.matrix = std::move(*matrix);
       weights_->bytes += (*place.matrix)->bytes();
-      int row = 0;
-      for (const std::string& name : place.tensors) {
-        rows_.emplace(name, RowsOfMatrix{place.matrix->get(), row, format});
-        row += shapes_.Rows({&name, 1});
-      }
     }
     return Status::Ok();
   }
@@ -149,6 +162,25 @@ class FileLoader {
   }
 
  private:
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(const MatrixPlace& place) {
+    const int cols = shapes_.Cols(place.tensors);
+    std::vector<std::unique_ptr<Matrix>> parts;
+    for (const Run& run : RunsOf(place, [&](const std::string& tensor) {
+           return FormatOf(*Get(files_, tensor).dtype, cols, quantize_);
+         })) {
+      PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> part,
+                               backend_.AllocateMatrix(shapes_.Rows(run.tensors), cols, run.format));
+      int row = 0;
+      for (const std::string& name : run.tensors) {
+        rows_.emplace(name, RowsOfMatrix{part.get(), row, run.format});
+        row += shapes_.Rows({&name, 1});
+      }
+      parts.push_back(std::move(part));
+    }
+    if (parts.size() == 1) return std::move(parts.front());
+    return backend_.Stack(std::move(parts));
+  }
+
   // Where the rows of a tensor are.
   struct RowsOfMatrix {
     Matrix* matrix;
@@ -270,8 +302,9 @@ size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int conte
   size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
   for (const MatrixPlace& place : MatricesOf(config, &weights)) {
     const int cols = shapes.Cols(place.tensors);
-    bytes += backend.PackedBytes(shapes.Rows(place.tensors), cols,
-                                 FormatOf(dtype_of(place.tensors.front()), cols, quantize));
+    for (const Run& run :
+         RunsOf(place, [&](const std::string& tensor) { return FormatOf(dtype_of(tensor), cols, quantize); }))
+      bytes += backend.PackedBytes(shapes.Rows(run.tensors), cols, run.format);
   }
   return bytes + WeightVectors(config, &weights).values().size_bytes();
 }

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "base/log.h"
-#include "model/folder_kind.h"
 
 namespace prefixd {
 namespace {
@@ -170,19 +169,6 @@ Status CheckTensor(const ModelConfig& config, const std::vector<WeightSpec>& req
   return Status::Ok();
 }
 
-Status CheckSameType(const WeightFiles& files, int layer, std::initializer_list<std::string_view> parts) {
-  const TensorView* first = files.Find(LayerWeight(layer, *parts.begin()));
-  for (const std::string_view part : parts) {
-    const TensorView* tensor = files.Find(LayerWeight(layer, part));
-    if (tensor->dtype != first->dtype) {
-      return Unsupported("tensors '" + first->name + "' (" + first->dtype_name + ") and '" + tensor->name +
-                         "' (" + tensor->dtype_name + ") have different dtypes; save the model in one " +
-                         SaveWithTransformers(", dtype='bfloat16'"));
-    }
-  }
-  return Status::Ok();
-}
-
 // A tied model may contain its head as a copy of the embedding. If the two differ, some programs use the head
 // (transformers 5 unties them) and others ignore it.
 Status CheckTiedHead(const WeightFiles& files) {
@@ -250,11 +236,6 @@ int64_t ParameterCount(const ModelConfig& config) {
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   const std::vector<WeightSpec> required = RequiredWeights(config);
   for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(config, required, spec, files));
-  for (int l = 0; l < config.layers; ++l) {
-    PREFIXD_RETURN_IF_ERROR(
-        CheckSameType(files, l, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
-    PREFIXD_RETURN_IF_ERROR(CheckSameType(files, l, {"mlp.gate_proj", "mlp.up_proj"}));
-  }
   if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
   const std::vector<std::string> unread = Unread(required, files);
   if (const int64_t layers = LayersIn(files); layers > config.layers) {

@@ -33,11 +33,10 @@ std::vector<WeightSpec> RequiredWeights(const ModelConfig& config);
 
 int64_t ParameterCount(const ModelConfig& config);
 
-// Returns ok if every required tensor is present with its shape and a dtype that the kernels read, and if
-// matrices that are stacked (q, k, v; gate, up) have the same dtype. kCorrupt: a tensor is missing or has
-// another shape. kUnsupported: another dtype, or an lm_head that differs from the embedding although
-// config.json ties the two. If the files have further tensors, logs one warning with their number, except for
-// tensors that are known to be of no use.
+// Returns ok if every required tensor is present with its shape and a dtype that the kernels read. kCorrupt:
+// a tensor is missing or has another shape. kUnsupported: another dtype, or an lm_head that differs from the
+// embedding although config.json ties the two. If the files have further tensors, logs one warning with their
+// number, except for tensors that are known to be of no use.
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files);
 
 }  // namespace prefixd

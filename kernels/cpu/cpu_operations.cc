@@ -61,7 +61,7 @@ class CpuOperations final : public Operations {
   void BeginStep(const BatchView& batch) override;
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
-  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void Multiply(const Matrix& w, const float* x, int rows, float* y, int stride, GemmOutput output) override;
   void AddBias(const float* bias, int rows, int width, float* x) override;
   void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
@@ -82,7 +82,8 @@ class CpuOperations final : public Operations {
     return format.quantized() && version_ == numerics::Version::kCpu2;
   }
   static DType Widened(WeightFormat format) { return format.quantized() ? DType::kF32 : format.dtype(); }
-  void QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y, GemmOutput output);
+  void QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y, int stride,
+                 GemmOutput output);
   const std::byte* PackQuantRows(WeightFormat format, const float* x, int rows, int blocks);
   // Calls gemm(first_panel, end_panel, first_block, end_block) for parts of a product, on all threads.
   template <typename Fn>
@@ -252,11 +253,11 @@ const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows,
   return packed;
 }
 
-void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
-  CheckRows(x, rows, w.cols(), y);
+void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
+                             GemmOutput output) {
   if (rows == 0) return;
   if (static_cast<const CpuMatrix&>(w).format().quantized())
-    return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, output);
+    return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, stride, output);
   const auto& matrix = static_cast<const PackedMatrix&>(w);
   const bool pairs = matrix.dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2;
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
@@ -269,6 +270,7 @@ void CpuOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, Ge
                             .x = PackRows(chain, x, rows, terms, width),
                             .rows = rows,
                             .y = y,
+                            .stride = stride,
                             .accumulate = output == GemmOutput::kAccumulate,
                             .chain = chain};
   RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, ops_.tile_rows),
@@ -295,7 +297,7 @@ const std::byte* CpuOperations::PackQuantRows(WeightFormat format, const float* 
   return packed;
 }
 
-void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y,
+void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y, int stride,
                               GemmOutput output) {
   const cpu::QuantJob job = {.weights = matrix.data(),
                              .panel_bytes = matrix.PanelBytes(),
@@ -305,6 +307,7 @@ void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int row
                              .x = PackQuantRows(matrix.format(), x, rows, matrix.blocks()),
                              .rows = rows,
                              .y = y,
+                             .stride = stride,
                              .accumulate = output == GemmOutput::kAccumulate};
   RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, quant_ops_.tile_rows),
             [&](int panel, int end_panel, int group, int end_group) {

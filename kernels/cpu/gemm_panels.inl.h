@@ -61,10 +61,10 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   }
   Product::Add(tile, job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows, w, part.terms);
   if (!part.ends) return StoreSums(tile, sums);
-  float* y = job.y + first_row * job.outputs + static_cast<size_t>(panel) * kPanel;
+  float* y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.outputs, job.outputs - panel * kPanel,
+    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.stride, job.outputs - panel * kPanel,
                        job.accumulate);
   }
 }

@@ -32,7 +32,8 @@ struct GemmJob {
   const float*
       x;  // blocks of Ops::tile_rows rows, each packed by Ops::pack_rows, `terms` floats for each row
   int rows;
-  float* y;                     // [rows][outputs]
+  float* y;  // [rows][outputs], rows `stride` floats apart
+  int stride;
   bool accumulate;              // add to y instead of overwriting it
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
 };

@@ -85,10 +85,10 @@ void QuantTile(const QuantJob& job, int panel, int first, int group) {
     x += kRows * kQuantRowBlockBytes;
   }
   const int column = panel * kQuantPanel + first * kQuantLanes;
-  float* const y = job.y + first_row * static_cast<size_t>(job.outputs) + column;
+  float* const y = job.y + first_row * static_cast<size_t>(job.stride) + column;
   for (int v = 0; v < kVectors; ++v) {
     for (int r = 0; r < kRows; ++r) {
-      WriteOutputs(acc[v][r], y + static_cast<size_t>(r) * static_cast<size_t>(job.outputs) + v * kQuantLanes,
+      WriteOutputs(acc[v][r], y + static_cast<size_t>(r) * static_cast<size_t>(job.stride) + v * kQuantLanes,
                    job.outputs - column - v * kQuantLanes, job.accumulate);
     }
   }

@@ -30,7 +30,8 @@ struct QuantJob {
   int blocks;          // of 32 columns
   const std::byte* x;  // groups of QuantOps::tile_rows rows, each packed by QuantOps::pack_rows
   int rows;
-  float* y;         // [rows][outputs]
+  float* y;  // [rows][outputs], rows `stride` floats apart
+  int stride;
   bool accumulate;  // add to y instead of overwriting it
 };
 

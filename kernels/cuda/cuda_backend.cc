@@ -106,6 +106,11 @@ class CudaBackend final : public Backend {
     return staging_->CopyIn(matrix.row(first_row), {static_cast<const std::byte*>(from.data),
                                                     PackedBytes(from.rows, from.cols, from.format)});
   }
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> /*parts*/) override {
+    return Unsupported(
+        "the backend cuda has no kernels for matrices of different types in q, k and v, or in gate and up; "
+        "choose a backend of the CPU with --backend");
+  }
   int upload_threads() const override {
     return std::min(CountUsableCpus().count, static_cast<int>(kStagingPieces));
   }

@@ -26,6 +26,9 @@ class HostBackend final : public Backend {
     operations_->UploadRows(to, first_row, from);
     return Status::Ok();
   }
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts) override {
+    return operations_->Stack(std::move(parts));
+  }
   int upload_threads() const override { return operations_->threads(); }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     return operations_->MakeDummy(dummy);

@@ -186,7 +186,7 @@ class RefOperations final : public Operations {
   }
   void Embed(const Matrix& table, float* out) override;
   void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) override;
-  void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) override;
+  void Multiply(const Matrix& w, const float* x, int rows, float* y, int stride, GemmOutput output) override;
   void AddBias(const float* bias, int rows, int width, float* x) override;
   void HeadRmsNorm(float* x, int stride, int heads, int head_dim, const float* weight, float eps) override;
   void Rope(float* x, int stride, int heads, int head_dim, const float* table) override;
@@ -208,8 +208,8 @@ class RefOperations final : public Operations {
   bool HasIntegers(WeightFormat format) const {
     return format.quantized() && version_ == numerics::Version::kCpu2;
   }
-  void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output);
-  void GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output);
+  void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
+  void GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
 
   const numerics::Version version_;
   BatchView batch_;
@@ -270,12 +270,12 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
   }
 }
 
-void RefOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output) {
-  CheckRows(x, rows, w.cols(), y);
-  if (AsRef(w).integers()) return GemmOfBlocks(AsRef(w), x, rows, y, output);
+void RefOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
+                             GemmOutput output) {
+  if (AsRef(w).integers()) return GemmOfBlocks(AsRef(w), x, rows, y, stride, output);
   if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu2)
-    return GemmOfPairs(AsRef(w), x, rows, y, output);
-  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+    return GemmOfPairs(AsRef(w), x, rows, y, stride, output);
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
     for (int n = 0; n < w.rows(); ++n) {
       const float dot = Dot(x, AsRef(w).floats(n), w.cols());
       y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
@@ -283,9 +283,10 @@ void RefOperations::Gemm(const Matrix& w, const float* x, int rows, float* y, Ge
   }
 }
 
-void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output) {
+void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, int stride,
+                                GemmOutput output) {
   std::vector<float> rounded(static_cast<size_t>(w.cols()));
-  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
     for (size_t k = 0; k < rounded.size(); ++k) rounded[k] = numerics::F32FromBF16(numerics::F32ToBF16(x[k]));
     for (int n = 0; n < w.rows(); ++n) {
       const float dot = DotOfPairs(rounded.data(), w.floats(n), w.cols());
@@ -294,10 +295,11 @@ void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, fl
   }
 }
 
-void RefOperations::GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, GemmOutput output) {
+void RefOperations::GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, int stride,
+                                 GemmOutput output) {
   std::vector<int8_t> integers(static_cast<size_t>(w.cols()));
   std::vector<float> scales(static_cast<size_t>(w.cols() / kQuantBlock));
-  for (int r = 0; r < rows; ++r, x += w.cols(), y += w.rows()) {
+  for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
     for (size_t b = 0; b < scales.size(); ++b)
       scales[b] = numerics::QuantizeBlock(x + b * kQuantBlock, kQuantBlock, &integers[b * kQuantBlock]);
     for (int n = 0; n < w.rows(); ++n) {

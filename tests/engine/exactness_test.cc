@@ -2,9 +2,16 @@
 // dtype, thread count, chunk size, batch mix and pool size, with evictions and preemptions; every token,
 // logprob and top logprob equals that of the same request run alone, without a cache, in one chunk, by the
 // reference backend.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+
+#include "kernels/quantize.h"
+#include "kernels/registry.h"
 #include "tests/engine/exactness_law.h"
+#include "tests/kernels/forwarding_backend.h"
 #include "tests/support/engine_driver.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
@@ -16,12 +23,15 @@ namespace {
 using namespace exactness;  // NOLINT
 using testing_support::LoadedRunner;
 
+// Loads a model into a backend of some threads.
+using Loader = std::function<LoadedRunner(const std::string& backend, int threads,
+                                          const testing_support::DriverLimits& limits)>;
+
 // `rounds` random setups per backend, thread count and dtype.
-Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed,
-                  numerics::Version version = numerics::kLatest, Quantization quantize = {}) {
+Coverage CheckLaw(const Loader& load, int requests, int longest, int rounds, uint64_t seed) {
   const Setup most;
   const testing_support::DriverLimits limits{most.context, most.step_tokens, most.max_sequences};
-  const LoadedRunner reference = testing_support::LoadRunner(folder, "ref", 1, limits, version, quantize);
+  const LoadedRunner reference = load("ref", 1, limits);
   Coverage coverage;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Workload workload =
@@ -32,8 +42,7 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
     for (const std::string& backend : testing_support::RunnableBackends()) {
       for (const int threads : {1, 2, 3}) {
         if (backend == "ref" && threads > 1) continue;  // it has one
-        const LoadedRunner loaded =
-            testing_support::LoadRunner(folder, backend, threads, limits, version, quantize);
+        const LoadedRunner loaded = load(backend, threads, limits);
         for (int round = 0; round < rounds; ++round) {
           const Setup setup = RandomSetup(prng, most, dtype);
           SCOPED_TRACE(backend + " threads=" + std::to_string(threads) + " " + setup.ToString());
@@ -46,6 +55,15 @@ Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest
     }
   }
   return coverage;
+}
+
+Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed,
+                  numerics::Version version = numerics::kLatest, Quantization quantize = {}) {
+  const Loader load = [&](const std::string& backend, int threads,
+                          const testing_support::DriverLimits& limits) {
+    return testing_support::LoadRunner(folder, backend, threads, limits, version, quantize);
+  };
+  return CheckLaw(load, requests, longest, rounds, seed);
 }
 
 void ExpectLaw(const testing_support::TinyModelShape& shape, uint64_t seed, int requests, int rounds,
@@ -118,6 +136,69 @@ TEST(Exactness, QuantisedWeightsInBothVersionsOfTheNumerics) {
   }
   EXPECT_GT(hits, 0u);
   EXPECT_GT(evictions, 0u);
+}
+
+// A backend of the CPU that stores tensors of f32 as q4_0 and those of f16 as q8_0.
+class FormatsByType final : public kernel_testing::ForwardingBackend {
+ public:
+  explicit FormatsByType(std::unique_ptr<Backend> to) : ForwardingBackend(*to), to_(std::move(to)) {}
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    formats_.insert(Stored(format).name());
+    return to_->AllocateMatrix(rows, cols, Stored(format));
+  }
+  Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
+    if (from.format == Stored(from.format)) return to_->UploadRows(to, first_row, from);
+    MatrixSource stored = from;
+    stored.format = Stored(from.format);
+    std::vector<std::byte> rows(stored.format.RowBytes(from.cols) * static_cast<size_t>(from.rows));
+    std::vector<float> row(static_cast<size_t>(from.cols));
+    for (size_t r = 0; r < static_cast<size_t>(from.rows); ++r) {
+      WidenRow(from.format, static_cast<const std::byte*>(from.data) + r * from.format.RowBytes(from.cols),
+               from.cols, row.data());
+      PREFIXD_CHECK(
+          QuantizeRow(stored.format, row.data(), from.cols, &rows[r * stored.format.RowBytes(from.cols)]));
+    }
+    stored.data = rows.data();
+    return to_->UploadRows(to, first_row, stored);
+  }
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts) override {
+    stacks_ += 1;
+    return to_->Stack(std::move(parts));
+  }
+  size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
+    return to_->PackedBytes(rows, cols, Stored(format));
+  }
+  const std::set<std::string_view>& formats() const { return formats_; }
+  int stacks() const { return stacks_; }
+
+ private:
+  static WeightFormat Stored(WeightFormat format) {
+    return format == WeightFormat::kF32   ? WeightFormat::kQ4_0
+           : format == WeightFormat::kF16 ? WeightFormat::kQ8_0
+                                          : format;
+  }
+  const std::unique_ptr<Backend> to_;
+  std::set<std::string_view> formats_;
+  int stacks_ = 0;
+};
+
+// Neighbouring matrices have different formats, those that are stacked too.
+TEST(Exactness, FormatsThatAlternateWithinALayer) {
+  const testing_support::TempDir folder;
+  testing_support::WriteTinyModel(folder.path(), 50, {.intermediate = 64, .mixed = true});
+  const Loader load = [&](const std::string& backend, int threads,
+                          const testing_support::DriverLimits& limits) {
+    auto mixed = std::make_unique<FormatsByType>(*CreateBackend(backend, threads));
+    const FormatsByType& seen = *mixed;
+    auto loaded = testing_support::TryLoadRunner(folder.path(), std::move(mixed), limits);
+    PREFIXD_CHECK(loaded.ok()) << loaded.status().ToString();
+    EXPECT_THAT(seen.formats(), testing::ElementsAre("bf16", "q4_0", "q8_0"));
+    EXPECT_EQ(seen.stacks(), 4) << "q, k and v, and gate and up, of two layers";
+    return std::move(*loaded);
+  };
+  const Coverage coverage = CheckLaw(load, 24, 120, 1, 50);
+  EXPECT_GT(coverage.hits, 0u);
+  EXPECT_GT(coverage.evictions, 0u);
 }
 
 TEST(Exactness, DemoModel) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "kernels/backend.h"
 
@@ -24,6 +25,9 @@ class ForwardingBackend : public Backend {
   }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     return to_.UploadRows(to, first_row, from);
+  }
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts) override {
+    return to_.Stack(std::move(parts));
   }
   int upload_threads() const override { return to_.upload_threads(); }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {

@@ -139,6 +139,53 @@ TEST_P(QuantGemmTest, ARowDoesNotDependOnItsNeighbours) {
   }
 }
 
+// Parts of all formats. Each is multiplied as if it were alone, and leaves the other columns of y alone.
+TEST_P(QuantGemmTest, PartsOfAStackKeepTheirFormats) {
+  constexpr int kTerms = 96;
+  const std::pair<WeightFormat, int> parts[] = {{WeightFormat::kQ4_0, 33},
+                                                {WeightFormat::kBF16, 17},
+                                                {WeightFormat::kQ8_0, 40},
+                                                {WeightFormat::kF32, 5},
+                                                {WeightFormat::kF16, 130}};
+  constexpr int kOutputs = 33 + 17 + 40 + 5 + 130;
+  for (const int rows : {1, 2, 29}) {
+    Prng prng(19);
+    const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * kTerms);
+    std::vector<std::unique_ptr<Matrix>> of_fast, of_ref;
+    size_t bytes = 0;
+    for (const auto& [format, outputs] : parts) {
+      const auto w = format.quantized()
+                         ? RandomRows(prng, format, outputs, kTerms)
+                         : RandomElements(prng, format.dtype(), static_cast<size_t>(outputs) * kTerms);
+      of_fast.push_back(PackRows(*fast, w, format, outputs, kTerms));
+      of_ref.push_back(PackRows(*ref, w, format, outputs, kTerms));
+      bytes += of_fast.back()->bytes();
+    }
+    const auto stack = *fast->Stack(std::move(of_fast)), stack_of_ref = *ref->Stack(std::move(of_ref));
+    EXPECT_EQ(stack->rows(), kOutputs);
+    EXPECT_EQ(stack->bytes(), bytes);
+    for (const GemmOutput output : {GemmOutput::kStore, GemmOutput::kAccumulate}) {
+      std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * kOutputs), got = want;
+      const std::vector<float> y = want;
+      size_t column = 0;
+      for (const auto& part : stack_of_ref->parts()) {
+        const auto outputs = static_cast<size_t>(part->rows());
+        std::vector<float> alone(static_cast<size_t>(rows) * outputs);
+        for (size_t i = 0; i < alone.size(); ++i) alone[i] = y[i / outputs * kOutputs + column + i % outputs];
+        ref->Gemm(*part, x.data(), rows, alone.data(), output);
+        for (size_t i = 0; i < alone.size(); ++i)
+          want[i / outputs * kOutputs + column + i % outputs] = alone[i];
+        column += outputs;
+      }
+      fast->Gemm(*stack, x.data(), rows, got.data(), output);
+      EXPECT_TRUE(SameBits(got, want)) << rows << " rows";
+      got = y;
+      ref->Gemm(*stack_of_ref, x.data(), rows, got.data(), output);
+      EXPECT_TRUE(SameBits(got, want)) << rows << " rows, ref";
+    }
+  }
+}
+
 // In pieces of any number of rows, in any order, and read back by Embed.
 TEST_P(QuantGemmTest, RowsThatComeInPiecesAreOneMatrix) {
   constexpr int kRows = 75, kCols = 96;
@@ -206,7 +253,7 @@ TEST_P(QuantTables, EqualRef) {
                         &packed_x[static_cast<size_t>(first) * row_bytes]);
         }
         ops.gemm({packed.data(), packed.PanelBytes(), format.kind(), outputs, kBlocks, packed_x.data(), rows,
-                  got.data(), true},
+                  got.data(), outputs, true},
                  0, packed.panels(), 0, groups);
         ASSERT_TRUE(SameBits(got, want)) << format.name() << " rows " << rows << " outputs " << outputs;
       }

@@ -125,6 +125,23 @@ TEST_F(ModelLoaderTest, AnyNumberOfThreadsLoadsTheSame) {
   }
 }
 
+// Matrices of different types keep them where they are stacked. The numbers are those of the f32 model, but
+// for their rounding.
+TEST_F(ModelLoaderTest, TypesMayDifferWithinALayer) {
+  const std::vector<float> want = LogitsOf(std::move(Load(64)->plan));
+  WriteTinyModel(dir_.path(), 1, {.mixed = true});
+  LoadedPlan loaded = *Load(64);
+  const LayerWeights& layer = loaded.plan.weights.layers[0];
+  EXPECT_EQ(layer.qkv->parts().size(), 3u);
+  EXPECT_EQ(layer.gate_up->parts().size(), 2u);
+  EXPECT_TRUE(layer.out->parts().empty());
+  const std::vector<float> got = LogitsOf(std::move(loaded.plan));
+  const auto size = [](float a, float b) { return std::abs(a) < std::abs(b); };
+  const float largest = std::abs(*std::max_element(want.begin(), want.end(), size));
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.05 * largest) << i;
+  EXPECT_NE(got, want);
+}
+
 TEST_F(ModelLoaderTest, TheHashNamesTheWeights) {
   const BlockKey hash = Load(64)->weights_hash;
   EXPECT_EQ(Load(32)->weights_hash, hash) << "the context is no part of the model";

@@ -16,7 +16,8 @@ struct TinyModelShape {
   int intermediate = 48;
   int vocab = 64;
   int positions = 4096;
-  bool bf16 = false;  // the type of the weights: bf16, or f32
+  bool bf16 = false;   // the type of the weights: bf16, or f32
+  bool mixed = false;  // instead, f32, f16 and bf16 in turn, from tensor to tensor
   std::string model_type = "llama";
   std::string more;  // further fields of config.json, such as R"(,"sliding_window":7)"
 };

@@ -174,6 +174,15 @@ TEST_F(CudaCopier, AnUploadFillsPiecesWhileOthersAreCopied) {
   runtime_.FreePinned(taken);
 }
 
+// No kernel multiplies rows of different formats, as the loader may stack them.
+TEST_F(CudaCopier, RefusesStacks) {
+  std::vector<std::unique_ptr<Matrix>> parts;
+  parts.push_back(*backend_->AllocateMatrix(4, 8, DType::kF32));
+  parts.push_back(*backend_->AllocateMatrix(4, 8, DType::kBF16));
+  const Status refused = backend_->Stack(std::move(parts)).status();
+  EXPECT_EQ(refused.code(), Code::kUnsupported) << refused.ToString();
+}
+
 // Rows of several threads go through the same pieces, which are never more than there are.
 TEST_F(CudaCopier, ThreadsUploadRowsOfOneMatrix) {
   constexpr int kRows = 24, kCols = 1 << 18;  // a row fills a quarter of a piece
