@@ -22,6 +22,14 @@ SLOTS, CONTEXT = 8, 8192  # of a server: requests that run at once, and tokens o
 CACHE_GIB = 4  # for KV; the servers of llama.cpp take what SLOTS * CONTEXT tokens need
 
 
+# Of a package that was not made from a repository.
+BUILD_INFO = """set(BUILD_NUMBER 0)
+set(BUILD_COMMIT unknown)
+set(folder ${CMAKE_CURRENT_LIST_DIR}/..)
+configure_file(${folder}/build-info.cpp.in ${folder}/build-info.cpp)
+"""
+
+
 class Failed(Exception):
     """A peer cannot be installed or started; the text says why and what to do."""
 
@@ -68,15 +76,34 @@ class Source:
     sha256: str
     folder: str  # of the source in the package
     flags: tuple
+    missing: tuple = ()  # (path, text) of files that its build needs and the package lacks
     ready = "/health"
 
     def install(self, folder):
         for tool in ("cmake", "ninja", "c++"):
             if shutil.which(tool) is None:
                 raise Failed(f"{tool} is not on the PATH; deploy/build installs it")
-        shutil.rmtree(folder, ignore_errors=True)
         work = folder / "work"
-        work.mkdir(parents=True)
+        extracted = work / "extracted"  # a compilation that was interrupted goes on
+        if not extracted.exists() or extracted.read_text(encoding="utf-8") != self.package:
+            shutil.rmtree(folder, ignore_errors=True)
+            work.mkdir(parents=True)
+            self.fetch(work)
+            extracted.write_text(self.package, encoding="utf-8")
+        source, = work.glob(f"*/{self.folder}")
+        for path, text in self.missing:
+            if not (source / path).exists():
+                (source / path).parent.mkdir(parents=True, exist_ok=True)
+                (source / path).write_text(text, encoding="utf-8")
+        # Static, so that the programs are all that has to be kept.
+        call("cmake", "-S", source, "-B", work / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+             "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=OFF", *self.flags)
+        call("ninja", "-C", work / "build", f"-j{threads()}", "llama-server", "llama-bench")
+        for name in ("llama-server", "llama-bench"):
+            shutil.move(work / "build/bin" / name, folder / name)
+        shutil.rmtree(work)
+
+    def fetch(self, work):
         call(sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps",
              "--no-binary", ":all:", "--dest", work, self.package)
         archive, = work.glob("*.tar.gz")
@@ -85,14 +112,6 @@ class Source:
             raise Failed(f"{archive.name} has the SHA-256 {found}, not {self.sha256}")
         with tarfile.open(archive) as file:
             file.extractall(work)
-        source, = work.glob(f"*/{self.folder}")
-        # Static, so that the programs are all that has to be kept.
-        call("cmake", "-S", source, "-B", work / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-             "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=OFF", *self.flags)
-        call("ninja", "-C", work / "build", f"-j{threads()}", "llama-server", "llama-bench")
-        for name in ("llama-server", "llama-bench"):
-            shutil.move(work / "build/bin" / name, folder / name)
-        shutil.rmtree(work)
 
     def server(self, folder, model, weights, port):
         return [folder / "llama-server", "-m", model.gguf(weights), "--host", "127.0.0.1", "--port", port,
@@ -191,7 +210,8 @@ PEERS = {
     # Without the attention kernels of KV types that are not measured: they take most of the compilation.
     "ik_llama.cpp": (Source("ik-llama-cpp-python==0.1.5",
                             "33c67eb99e4dcab5e611050433243815709b8b3067753f9ce18375013cf002ad",
-                            "vendor/ik_llama.cpp", ("-DGGML_IQK_FA_ALL_QUANTS=OFF",)),
+                            "vendor/ik_llama.cpp", ("-DGGML_IQK_FA_ALL_QUANTS=OFF",),
+                            (("common/cmake/build-info-gen-cpp.cmake", BUILD_INFO),)),
                      ("bf16", "q8_0", "q4_0")),
     "vllm": (Vllm(), Vllm.formats),
     "openvino": (OpenVino(), ("f16", "q8_0", "q4_0")),
