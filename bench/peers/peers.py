@@ -152,7 +152,7 @@ class Vllm:
         cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         return command, {"VLLM_CPU_KVCACHE_SPACE": str(CACHE_GIB), "VLLM_CPU_OMP_THREADS_BIND": cpus,
                          "LD_PRELOAD": str(folder / "lib/libiomp5.so"), "HF_HUB_OFFLINE": "1",
-                         "VLLM_NO_USAGE_STATS": "1"}
+                         "VLLM_NO_USAGE_STATS": "1", "VLLM_CACHE_ROOT": str(folder / "cache")}
 
 
 class OpenVino:
