@@ -195,9 +195,9 @@ def measure_rows(one, rows, number, keep, fail):
                 return
 
 
-def measure_rounds(contestants, rows, rounds, say):
+def measure_rounds(contestants, rows, rounds, say, save=lambda runs, failures: None):
     """Measures every contestant in every round, in an order that turns. Returns the runs by label and figure,
-    each a list of values and a unit, and the failures as texts."""
+    each a list of values and a unit, and the failures as texts; `save` gets both after every server."""
     runs, failures = {one.label: {} for one in contestants}, []
     for number in range(rounds):
         shift = number % len(contestants)
@@ -216,4 +216,5 @@ def measure_rounds(contestants, rows, rounds, say):
                 measure_rows(one, rows, number, keep, fail)
             finally:
                 one.end()  # also when the program is told to end
+            save(runs, failures)
     return runs, failures

@@ -94,7 +94,10 @@ class Rounds(unittest.TestCase):
     def test_turns_the_order_from_round_to_round(self):
         calls = []
         three = [self.contestant(label, calls) for label in ("a x", "b x", "c x")]
-        runs, failures = measure.measure_rounds(three, ["cold", "turns"], 3, lambda text: None)
+        saved = []
+        runs, failures = measure.measure_rounds(three, ["cold", "turns"], 3, lambda text: None,
+                                                lambda runs, failures: saved.append(len(runs["a x"])))
+        self.assertEqual(saved, [2] * 9)  # after every server, "a x" being the first
         self.assertEqual([(number, label) for number, label, row in calls if row == "cold"],
                          [(0, "a x"), (0, "b x"), (0, "c x"), (1, "b x"), (1, "c x"), (1, "a x"),
                           (2, "c x"), (2, "a x"), (2, "b x")])
