@@ -22,6 +22,7 @@ EDGES = {
     "cache": ("base", "hashing", "storage"),
     "text/jinja": ("base",),
     "text/tokenizer": ("base",),
+    "text/output": ("base",),
     "text": ("base",),
     "grammar": ("base", "text"),
     "model": ("base", "hashing", "kernels"),
