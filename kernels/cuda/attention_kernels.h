@@ -243,24 +243,40 @@ PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
 
 // --- The fold ---
 
+// What one dim of a head has of a partial. An absent one changes no total.
+struct PartialDim {
+  float m = NegativeInfinity(), l = 0, o = 0;
+};
+
+// Partials are loaded some at a time, so that a long context does not wait for each of them.
 template <typename T>
 PREFIXD_DEVICE void Fold(const FoldParams& p) {
-  const int index = WarpRow();  // of a head of a row
+  constexpr int kAtOnce = 8;
+  const int index = WarpRow() / FoldPieces(p.head_dim);  // of a head of a row
   if (index >= p.rows * p.heads) return;
   const auto place = device::LoadStruct(p.places + index);
   const auto partial = [&](int i) { return p.partials + At(place.first + i * place.stride, p.head_dim + 2); };
-  T* const out = static_cast<T*>(p.out) + At(index, p.head_dim);
-  for (int d = device::Lane(); d < p.head_dim; d += device::kWarp) {
-    float m = NegativeInfinity(), l = 0, o = 0;
-    for (int i = 0; i < place.count; ++i) {
-      const float span_m = LoadF32(partial(i)), span_l = LoadF32(partial(i) + 1);
-      const FoldFactors f = FactorsOf(m, span_m, span_l);
-      l = FoldInto(f, l, span_l);
-      o = FoldInto(f, o, LoadF32(partial(i) + 2 + d));
-      if (!f.skip) m = Larger(m, span_m);
+  const int d = WarpRow() % FoldPieces(p.head_dim) * device::kWarp + device::Lane();
+  if (d >= p.head_dim) return;
+  PartialDim total;
+  for (int first = 0; first < place.count; first += kAtOnce) {
+    PartialDim spans[kAtOnce];
+    PREFIXD_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) {
+      if (first + j >= place.count) continue;
+      const float* const from = partial(first + j);
+      spans[j] = {LoadF32(from), LoadF32(from + 1), LoadF32(from + 2 + d)};
     }
-    device::StoreGlobal(out + d, Rounded<T>::From(device::Mul(o, device::Div(1.0f, l))));
+    PREFIXD_UNROLL
+    for (const PartialDim& span : spans) {
+      const FoldFactors f = FactorsOf(total.m, span.m, span.l);
+      total.l = FoldInto(f, total.l, span.l);
+      total.o = FoldInto(f, total.o, span.o);
+      if (!f.skip) total.m = Larger(total.m, span.m);
+    }
   }
+  const float value = device::Mul(total.o, device::Div(1.0f, total.l));
+  device::StoreGlobal(static_cast<T*>(p.out) + At(index, p.head_dim) + d, Rounded<T>::From(value));
 }
 
 }  // namespace prefixd::cuda

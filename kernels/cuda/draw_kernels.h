@@ -37,6 +37,26 @@ PREFIXD_DEVICE void ForIds(int vocab, const Fn& fn) {
   for (int id = device::ThreadIndex(); id < vocab; id += kDrawThreads) fn(id);
 }
 
+// Calls fn(id, logits[id]) for the ids of this thread, ascending. It loads some logits before it uses the
+// first of them: a pass over a large vocabulary then waits for the memory that much less often.
+template <typename Fn>
+PREFIXD_DEVICE void ForLogits(const float* logits, int vocab, const Fn& fn) {
+  constexpr int kAtOnce = 8;
+  for (int first = device::ThreadIndex(); first < vocab; first += kAtOnce * kDrawThreads) {
+    float values[kAtOnce] = {};
+    PREFIXD_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int id = first + j * kDrawThreads;
+      if (id < vocab) values[j] = LoadF32(logits + id);
+    }
+    PREFIXD_UNROLL
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int id = first + j * kDrawThreads;
+      if (id < vocab) fn(id, values[j]);
+    }
+  }
+}
+
 // The best of one word for each thread, as better(a, b) says; all threads get it. Collective over the block.
 template <typename Better>
 PREFIXD_DEVICE uint64_t BestOfBlock(uint64_t word, const Better& better) {
@@ -122,7 +142,8 @@ PREFIXD_DEVICE bool IsAllowed(const DrawParamsTable& p, const DrawView& view, in
 PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool ban) {
   const DrawSpec& spec = view.spec;
   device::SyncThreads();
-  ForIds(view.vocab, [&](int id) { device::StoreGlobal(view.changed + id, LoadF32(view.raw + id)); });
+  ForLogits(view.raw, view.vocab,
+            [&](int id, float logit) { device::StoreGlobal(view.changed + id, logit); });
   device::SyncThreads();
   for (int i = device::ThreadIndex(); i < spec.biases; i += kDrawThreads) {
     const auto bias = device::LoadStruct(p.bias + spec.first_bias + i);
@@ -132,9 +153,8 @@ PREFIXD_DEVICE void Change(const DrawParamsTable& p, const DrawView& view, bool 
   device::SyncThreads();
   PenalizeAll(p, view);
   device::SyncThreads();
-  ForIds(view.vocab, [&](int id) {
-    const float logit = NotNan(LoadF32(view.changed + id));
-    device::StoreGlobal(view.changed + id, IsAllowed(p, view, id) ? logit : LowestLogit());
+  ForLogits(view.changed, view.vocab, [&](int id, float logit) {
+    device::StoreGlobal(view.changed + id, IsAllowed(p, view, id) ? NotNan(logit) : LowestLogit());
   });
   device::SyncThreads();
   for (int i = device::ThreadIndex(); ban && i < spec.banned; i += kDrawThreads)
@@ -163,8 +183,8 @@ PREFIXD_DEVICE int FirstAllowed(const DrawParamsTable& p, const DrawView& view, 
 
 PREFIXD_DEVICE uint64_t BestRank(const DrawView& view) {
   uint64_t best = 0;
-  ForIds(view.vocab, [&](int id) {
-    const uint64_t rank = RankOf(LoadF32(view.changed + id), id);
+  ForLogits(view.changed, view.vocab, [&](int id, float logit) {
+    const uint64_t rank = RankOf(logit, id);
     best = rank > best ? rank : best;
   });
   return LargestOfBlock(best);
@@ -179,9 +199,8 @@ struct KeptTokens {
   float largest;
   uint64_t cut;  // the smallest rank that is kept
 
-  // 0 for a token that is not kept.
-  PREFIXD_DEVICE float WeightAt(int id) const {
-    const float logit = LoadF32(view.changed + id);
+  // Of a token with this changed logit; 0 for one that is not kept.
+  PREFIXD_DEVICE float WeightOf(int id, float logit) const {
     if (RankOf(logit, id) < cut) return 0.0f;
     if (id == best) return 1.0f;
     const float weight = sampling::WeightOf(device::Div(device::Add(logit, -largest), view.spec.temperature));
@@ -207,9 +226,9 @@ PREFIXD_DEVICE void KeepLikeliest(KeptTokens* kept, uint64_t wanted, const Measu
     for (int i = device::ThreadIndex(); i < kBuckets; i += kDrawThreads)
       device::StoreShared(Buckets() + i, uint64_t{0});
     device::SyncThreads();
-    ForIds(kept->view.vocab, [&](int id) {
-      const float weight = kept->WeightAt(id);
-      const uint64_t rank = RankOf(LoadF32(kept->view.changed + id), id);
+    ForLogits(kept->view.changed, kept->view.vocab, [&](int id, float logit) {
+      const float weight = kept->WeightOf(id, logit);
+      const uint64_t rank = RankOf(logit, id);
       const bool shares = digit == 0 || rank >> (shift + bits) == prefix >> (shift + bits);
       if (weight > 0.0f && shares)
         device::AtomicAdd(Buckets() + (rank >> shift & ((1u << bits) - 1)), measure(weight));
@@ -230,7 +249,8 @@ PREFIXD_DEVICE void KeepLikeliest(KeptTokens* kept, uint64_t wanted, const Measu
 
 PREFIXD_DEVICE void KeepTopK(KeptTokens* kept) {
   uint64_t count = 0;
-  ForIds(kept->view.vocab, [&](int id) { count += kept->WeightAt(id) > 0.0f ? 1 : 0; });
+  ForLogits(kept->view.changed, kept->view.vocab,
+            [&](int id, float logit) { count += kept->WeightOf(id, logit) > 0.0f ? 1 : 0; });
   const auto wanted = static_cast<uint64_t>(kept->view.spec.top_k);
   if (SumOfBlock(count) > wanted) KeepLikeliest(kept, wanted, [](float) { return uint64_t{1}; });
 }
@@ -238,7 +258,8 @@ PREFIXD_DEVICE void KeepTopK(KeptTokens* kept) {
 PREFIXD_DEVICE void KeepTopP(KeptTokens* kept) {
   const auto measure = [](float weight) { return sampling::FixedPoint(weight); };
   uint64_t sum = 0;
-  ForIds(kept->view.vocab, [&](int id) { sum += measure(kept->WeightAt(id)); });
+  ForLogits(kept->view.changed, kept->view.vocab,
+            [&](int id, float logit) { sum += measure(kept->WeightOf(id, logit)); });
   const uint64_t wanted = sampling::SumForTopP(kept->view.spec.top_p, SumOfBlock(sum));
   KeepLikeliest(kept, wanted, measure);
 }
@@ -248,8 +269,8 @@ PREFIXD_DEVICE int WinnerOf(const KeptTokens& kept) {
   constexpr uint64_t kNever = ~uint64_t{0};
   uint64_t time = kNever;
   int winner = 0;
-  ForIds(kept.view.vocab, [&](int id) {
-    const float weight = kept.WeightAt(id);
+  ForLogits(kept.view.changed, kept.view.vocab, [&](int id, float logit) {
+    const float weight = kept.WeightOf(id, logit);
     if (!(weight > 0.0f)) return;
     const double uniform = sampling::UniformAt(kept.view.spec.seed, kept.view.spec.position, id);
     const auto bits = std::bit_cast<uint64_t>(sampling::ExponentialOf(uniform) / static_cast<double>(weight));
@@ -287,8 +308,8 @@ PREFIXD_DEVICE int DrawnToken(const DrawParamsTable& p, const DrawView& view) {
 PREFIXD_DEVICE double SumOfWeights(const DrawView& view, float largest) {
   const bool infinite = device::Add(largest, -largest) != 0.0f;  // NaN
   double sum = 0;
-  ForIds(view.vocab, [&](int id) {
-    const float logit = NotNan(LoadF32(view.raw + id));
+  ForLogits(view.raw, view.vocab, [&](int, float raw) {
+    const float logit = NotNan(raw);
     const float weight =
         infinite ? (logit == largest ? 1.0f : 0.0f) : sampling::WeightOf(device::Add(logit, -largest));
     sum += static_cast<double>(weight);
@@ -305,8 +326,8 @@ PREFIXD_DEVICE double SumOfWeights(const DrawView& view, float largest) {
 // The likeliest token of a rank below `below`. Collective over the block.
 PREFIXD_DEVICE uint64_t LikeliestBelow(const DrawView& view, uint64_t below) {
   uint64_t best = 0;
-  ForIds(view.vocab, [&](int id) {
-    const uint64_t rank = RankOf(NotNan(LoadF32(view.raw + id)), id);
+  ForLogits(view.raw, view.vocab, [&](int id, float logit) {
+    const uint64_t rank = RankOf(NotNan(logit), id);
     if (rank < below && rank > best) best = rank;
   });
   return LargestOfBlock(best);
@@ -320,7 +341,8 @@ PREFIXD_DEVICE void Score(const DrawParamsTable& p, const DrawView& view, DrawRe
   result->sum = SumOfWeights(view, result->largest);
   const uint64_t own = RankOf(result->logit, result->token);
   uint64_t likelier = 0;
-  ForIds(view.vocab, [&](int id) { likelier += RankOf(NotNan(LoadF32(view.raw + id)), id) > own ? 1 : 0; });
+  ForLogits(view.raw, view.vocab,
+            [&](int id, float logit) { likelier += RankOf(NotNan(logit), id) > own ? 1 : 0; });
   result->rank = static_cast<int32_t>(SumOfBlock(likelier)) + 1;
   const int top = spec.logprobs < view.vocab ? spec.logprobs : view.vocab;
   for (int i = 0; i < top; ++i) {

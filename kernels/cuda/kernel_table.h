@@ -26,7 +26,7 @@ struct DrawResult {
   double sum;     // of e^(logit - largest); where the largest is infinite, of the tokens that have it
 };
 
-// 1 warp for each row, blocks of 4 warps.
+// 1 warp for each row or, but for Dummy, for each 256 columns of a row; blocks of 4 warps.
 
 // out[r] = table[tokens[r]] as f32. table: [vocab][dim] of T. A token below 0 is drawn[-1 - token].token.
 struct EmbedParams {
@@ -36,7 +36,7 @@ struct EmbedParams {
   int rows, dim;
   const DrawResult* drawn = nullptr;  // by the step before; for tokens below 0
 };
-// out = RmsNorm(x), rounded to T.
+// out = RmsNorm(x), rounded to T. 1 block for each row.
 struct RmsNormParams {
   const float* x;       // [rows][dim]
   const float* weight;  // [dim]
@@ -67,7 +67,9 @@ struct DummyParams {
   int rows, cols;
 };
 
-// y[r][n] (+)= x[r] . w[n] (+ bias[n]). Block (x, y) makes the outputs of 64 weight rows for 64 rows of x.
+// y[r][n] (+)= x[r] . w[n] (+ bias[n]). Block (x, y) of Gemm makes the outputs of 64 weight rows for 64 rows
+// of x; block x of GemmFew those of 16 weight rows for up to 16 rows of x. GemmFew gives the bits of Gemm,
+// for a k that is a multiple of 8.
 struct GemmParams {
   const void* w;      // [n][k] of T
   const void* x;      // [rows][k] of T
@@ -135,7 +137,7 @@ struct AttentionParams {
 struct FoldPlace {
   int32_t first, count, stride;
 };
-// out[row][head] = the fold of its partials, rounded to T. 1 warp for each head of each row.
+// out[row][head] = the fold of its partials, rounded to T. 1 warp for each 32 dims of each head of a row.
 struct FoldParams {
   const float* partials;
   const FoldPlace* places;  // [rows][heads]
@@ -196,6 +198,9 @@ struct DrawParamsTable {
   X(kGemmBF16, GemmParams, Gemm<Bf16>) \
   X(kGemmF16, GemmParams, Gemm<F16>)   \
   X(kGemmF32, GemmParams, GemmF32)
+#define PREFIXD_CUDA_GEMM_FEW_KERNELS(X)     \
+  X(kGemmFewBF16, GemmParams, GemmFew<Bf16>) \
+  X(kGemmFewF16, GemmParams, GemmFew<F16>)
 #define PREFIXD_CUDA_QKV_KERNELS(X) \
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
@@ -216,6 +221,7 @@ struct DrawParamsTable {
 #define PREFIXD_CUDA_KERNELS(X)     \
   PREFIXD_CUDA_ROW_KERNELS(X)       \
   PREFIXD_CUDA_GEMM_KERNELS(X)      \
+  PREFIXD_CUDA_GEMM_FEW_KERNELS(X)  \
   PREFIXD_CUDA_QKV_KERNELS(X)       \
   PREFIXD_CUDA_ATTENTION_KERNELS(X) \
   PREFIXD_CUDA_DRAW_KERNELS(X)

@@ -4,12 +4,14 @@
 
 #include <cstddef>
 
+#include "kernels/cuda/device_base.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/kv_layout.h"
 
 namespace prefixd::cuda {
 
-inline constexpr int kRowWarps = 4;       // of a block, one row (or head of a row) for each
+inline constexpr int kRowWarps = 4;       // of a block, one row (or head or piece of a row) for each
+inline constexpr int kRowPiece = 256;     // columns of a row that a warp has, where warps share rows
 inline constexpr int kGemmTile = 64;      // weight rows and rows of x of a block
 inline constexpr int kGemmTileK = 64;     // columns of a stage
 inline constexpr int kGemmStages = 2;     // of asynchronous copies
@@ -17,6 +19,15 @@ inline constexpr int kGemmThreads = 128;  // 4 warps
 inline constexpr int kGemmRowBytes =
     kGemmTileK * 2 + 16;  // of a row of a stage; padded against bank conflicts
 inline constexpr size_t kGemmSharedBytes = size_t{2} * kGemmStages * kGemmTile * kGemmRowBytes;
+
+inline constexpr int kFewRows = 16;                      // rows of x of GemmFew, at most
+inline constexpr int kFewTile = 16;                      // weight rows of a block, which is a warp
+inline constexpr int kFewTileK = 256;                    // columns of a stage: 16 bytes for each lane
+inline constexpr int kFewStages = 4;                     // of asynchronous copies
+inline constexpr int kFewRowBytes = kFewTileK * 2 + 16;  // of a row of a stage; padded against bank conflicts
+constexpr size_t FewSharedBytes(int rows) {
+  return size_t{kFewStages} * static_cast<size_t>(kFewTile + rows) * kFewRowBytes;
+}
 inline constexpr int kDrawThreads = 256;
 inline constexpr size_t kDrawSharedBytes = size_t{32} << 10;
 
@@ -33,6 +44,12 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
 constexpr size_t StagedAttentionSharedBytes(int head_dim) {
   const auto width = static_cast<size_t>(head_dim);
   return 2 * 64 * width * 2 + kUnitRows * width * (sizeof(float) + 2);
+}
+
+// Warps that share a row of such a width, and those that share a head in the fold of partials.
+PREFIXD_HOST_DEVICE constexpr int RowPieces(int width) { return (width + kRowPiece - 1) / kRowPiece; }
+PREFIXD_HOST_DEVICE constexpr int FoldPieces(int head_dim) {
+  return (head_dim + device::kWarp - 1) / device::kWarp;
 }
 
 // One of three instances.
@@ -53,18 +70,25 @@ inline KernelLaunch LaunchOf(const DummyParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kDummyBF16, KernelId::kDummyF16, KernelId::kDummyF32), p, p.rows);
 }
 inline KernelLaunch LaunchOf(const EmbedParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32), p, p.rows);
+  return RowLaunch(ByType(t, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32), p,
+                   p.rows * RowPieces(p.dim));
 }
 inline KernelLaunch LaunchOf(const RmsNormParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kRmsNormBF16, KernelId::kRmsNormF16, KernelId::kRmsNormF32), p,
-                   p.rows);
+  return {.kernel = ByType(t, KernelId::kRmsNormBF16, KernelId::kRmsNormF16, KernelId::kRmsNormF32),
+          .blocks_x = p.rows,
+          .threads = kRowWarps * device::kWarp,
+          .shared_bytes = static_cast<size_t>(p.dim) * sizeof(float),
+          .params = &p};
 }
-inline KernelLaunch LaunchOf(const GatherParams& p) { return RowLaunch(KernelId::kGather, p, p.rows); }
+inline KernelLaunch LaunchOf(const GatherParams& p) {
+  return RowLaunch(KernelId::kGather, p, p.rows * RowPieces(p.row_bytes / 4));
+}
 inline KernelLaunch LaunchOf(const ActivationParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kActivationBF16, KernelId::kActivationF16, KernelId::kActivationF32),
-                   p, p.rows);
+                   p, p.rows * RowPieces(p.width));
 }
-inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
+// For the kernel that serves every shape.
+inline KernelLaunch PlainLaunchOf(const GemmParams& p, DType t) {
   return {.kernel = ByType(t, KernelId::kGemmBF16, KernelId::kGemmF16, KernelId::kGemmF32),
           .blocks_x = (p.n + kGemmTile - 1) / kGemmTile,
           .blocks_y = (p.rows + kGemmTile - 1) / kGemmTile,
@@ -72,7 +96,15 @@ inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
           .shared_bytes = t == DType::kF32 ? 0 : kGemmSharedBytes,
           .params = &p};
 }
-// `t` is the type of the KV. Attention has PlainLaunchOf as well, for kernels that serve every shape.
+inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
+  if (t == DType::kF32 || p.rows > kFewRows || p.k % 8 != 0) return PlainLaunchOf(p, t);
+  return {.kernel = t == DType::kBF16 ? KernelId::kGemmFewBF16 : KernelId::kGemmFewF16,
+          .blocks_x = (p.n + kFewTile - 1) / kFewTile,
+          .threads = device::kWarp,
+          .shared_bytes = FewSharedBytes(p.rows),
+          .params = &p};
+}
+// `t` is the type of the KV. Attention has PlainLaunchOf as well.
 inline KernelLaunch LaunchOf(const QkvParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32), p,
                    p.rows * (p.heads + 2 * p.kv.kv_heads));
@@ -97,7 +129,7 @@ inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
 // `t` is the type of the weights.
 inline KernelLaunch LaunchOf(const FoldParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kFoldBF16, KernelId::kFoldF16, KernelId::kFoldF32), p,
-                   p.rows * p.heads);
+                   p.rows * p.heads * FoldPieces(p.head_dim));
 }
 inline KernelLaunch LaunchOf(const DrawParamsTable& p) {
   return {.kernel = KernelId::kDraw,

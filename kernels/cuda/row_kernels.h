@@ -1,5 +1,9 @@
-// Kernels with a warp for each row: dummy weights, embedding, norm, gather, activation. Device code;
-// kernel_table.h states what each does, numerics.h its arithmetic.
+// Kernels over rows: dummy weights, embedding, norm, gather, activation. Device code; kernel_table.h states
+// what each does, numerics.h its arithmetic.
+//
+// A step that decodes has few rows, so a row is shared by many warps, and what a lane loads is in flight at
+// once: with a warp for each row, such a step would wait for the memory hundreds of times, one load after the
+// other.
 #pragma once
 
 #include "kernels/cuda/kernel_table.h"
@@ -14,6 +18,49 @@ PREFIXD_DEVICE int WarpRow() { return device::BlockX() * kRowWarps + device::War
 
 PREFIXD_DEVICE size_t At(int row, int width) { return static_cast<size_t>(row) * static_cast<size_t>(width); }
 
+// The columns of a row that this warp has.
+struct RowPiece {
+  int row, begin, end;
+};
+// A row at or above the number of rows does not exist.
+PREFIXD_DEVICE RowPiece PieceOf(int width) {
+  const int pieces = RowPieces(width), begin = WarpRow() % pieces * kRowPiece;
+  return {WarpRow() / pieces, begin, begin + kRowPiece < width ? begin + kRowPiece : width};
+}
+
+// store(i, load(i)) for the columns of a piece. A lane loads all that it has before it stores any of it: the
+// compiler may not move a load across a store that could change it.
+template <typename Load, typename Store>
+PREFIXD_DEVICE void ForColumns(const RowPiece& piece, const Load& load, const Store& store) {
+  constexpr int kEach = kRowPiece / device::kWarp;
+  decltype(load(0)) values[kEach] = {};
+  PREFIXD_UNROLL
+  for (int j = 0; j < kEach; ++j) {
+    const int i = piece.begin + device::Lane() + j * device::kWarp;
+    if (i < piece.end) values[j] = load(i);
+  }
+  PREFIXD_UNROLL
+  for (int j = 0; j < kEach; ++j) {
+    const int i = piece.begin + device::Lane() + j * device::kWarp;
+    if (i < piece.end) store(i, values[j]);
+  }
+}
+
+// Copies a row of floats, 16-byte aligned where its width is a multiple of 4, to shared memory. Collective
+// over the block.
+PREFIXD_DEVICE void CopyRow(const float* row, int width, float* shared) {
+  if (width % 4 == 0) {
+    for (int i = device::ThreadIndex() * 4; i < width; i += device::BlockThreads() * 4)
+      device::CopyAsync16(shared + i, row + i, true);
+    device::CommitCopies();
+    device::WaitCopies<0>();
+  } else {
+    for (int i = device::ThreadIndex(); i < width; i += device::BlockThreads())
+      device::StoreShared(shared + i, LoadF32(row + i));
+  }
+  device::SyncThreads();
+}
+
 template <typename T>
 PREFIXD_DEVICE void Dummy(const DummyParams& p) {
   const int row = WarpRow();
@@ -27,44 +74,51 @@ PREFIXD_DEVICE void Dummy(const DummyParams& p) {
 
 template <typename T>
 PREFIXD_DEVICE void Embed(const EmbedParams& p) {
-  const int row = WarpRow();
-  if (row >= p.rows) return;
-  auto token = device::LoadGlobal<int32_t>(p.tokens + row);
+  const RowPiece piece = PieceOf(p.dim);
+  if (piece.row >= p.rows) return;
+  auto token = device::LoadGlobal<int32_t>(p.tokens + piece.row);
   if (token < 0) token = device::LoadGlobal<int32_t>(&p.drawn[-1 - token].token);
   const T* const from = static_cast<const T*>(p.table) + At(token, p.dim);
-  float* const to = p.out + At(row, p.dim);
-  for (int i = device::Lane(); i < p.dim; i += device::kWarp)
-    device::StoreGlobal(to + i, ToF32(device::LoadGlobal<T>(from + i)));
+  float* const to = p.out + At(piece.row, p.dim);
+  ForColumns(
+      piece, [&](int i) { return device::LoadGlobal<T>(from + i); },
+      [&](int i, T value) { device::StoreGlobal(to + i, ToF32(value)); });
 }
 
 template <typename T>
 PREFIXD_DEVICE void RmsNorm(const RmsNormParams& p) {
-  const int row = WarpRow();
-  if (row >= p.rows) return;
-  const float* const x = p.x + At(row, p.dim);
+  const int row = device::BlockX();
+  auto* const x = reinterpret_cast<float*>(device::SharedMemory());
+  CopyRow(p.x + At(row, p.dim), p.dim, x);
   T* const out = static_cast<T*>(p.out) + At(row, p.dim);
-  float sum = 0;
+  float sum = 0;  // every warp makes it
   for (int i = device::Lane(); i < p.dim; i += device::kWarp) {
-    const float value = LoadF32(x + i);
+    const auto value = device::LoadShared<float>(x + i);
     sum = device::Fma(value, value, sum);
   }
   const float mean = device::Div(WarpSum(sum), static_cast<float>(p.dim));
   const float scale = device::Div(1.0f, device::Sqrt(device::Add(mean, p.eps)));
-  for (int i = device::Lane(); i < p.dim; i += device::kWarp) {
-    const float value = device::Mul(device::Mul(LoadF32(x + i), scale), LoadF32(p.weight + i));
-    device::StoreGlobal(out + i, Rounded<T>::From(value));
+  for (int begin = device::Warp() * kRowPiece; begin < p.dim; begin += kRowWarps * kRowPiece) {
+    ForColumns(
+        {row, begin, begin + kRowPiece < p.dim ? begin + kRowPiece : p.dim},
+        [&](int i) { return LoadF32(p.weight + i); },
+        [&](int i, float weight) {
+          const float scaled = device::Mul(device::LoadShared<float>(x + i), scale);
+          device::StoreGlobal(out + i, Rounded<T>::From(device::Mul(scaled, weight)));
+        });
   }
 }
 
 PREFIXD_DEVICE void Gather(const GatherParams& p) {
-  const int row = WarpRow();
-  if (row >= p.rows) return;
   const int words = p.row_bytes / 4;
-  const auto* const from =
-      static_cast<const uint32_t*>(p.x) + At(device::LoadGlobal<int32_t>(p.indices + row), words);
-  auto* const to = static_cast<uint32_t*>(p.out) + At(row, words);
-  for (int i = device::Lane(); i < words; i += device::kWarp)
-    device::StoreGlobal(to + i, device::LoadGlobal<uint32_t>(from + i));
+  const RowPiece piece = PieceOf(words);
+  if (piece.row >= p.rows) return;
+  const auto row = device::LoadGlobal<int32_t>(p.indices + piece.row);
+  const auto* const from = static_cast<const uint32_t*>(p.x) + At(row, words);
+  auto* const to = static_cast<uint32_t*>(p.out) + At(piece.row, words);
+  ForColumns(
+      piece, [&](int i) { return device::LoadGlobal<uint32_t>(from + i); },
+      [&](int i, uint32_t word) { device::StoreGlobal(to + i, word); });
 }
 
 PREFIXD_DEVICE float ActivationOf(Activation activation, float x) {
@@ -77,16 +131,25 @@ PREFIXD_DEVICE float ActivationOf(Activation activation, float x) {
   return Div(x, Add(1.0f, Exp(exponent)));
 }
 
+struct GateAndUp {
+  float gate, up;
+};
+
 template <typename T>
 PREFIXD_DEVICE void Activate(const ActivationParams& p) {
-  const int row = WarpRow();
-  if (row >= p.rows) return;
-  const float* const x = p.x + At(row, 2 * p.width);
-  T* const out = static_cast<T*>(p.out) + At(row, p.width);
-  for (int i = device::Lane(); i < p.width; i += device::kWarp) {
-    const float gate = ActivationOf(p.activation, LoadF32(x + i));
-    device::StoreGlobal(out + i, Rounded<T>::From(device::Mul(gate, LoadF32(x + p.width + i))));
-  }
+  const RowPiece piece = PieceOf(p.width);
+  if (piece.row >= p.rows) return;
+  const float* const x = p.x + At(piece.row, 2 * p.width);
+  T* const out = static_cast<T*>(p.out) + At(piece.row, p.width);
+  ForColumns(
+      piece,
+      [&](int i) {
+        return GateAndUp{LoadF32(x + i), LoadF32(x + p.width + i)};
+      },
+      [&](int i, GateAndUp value) {
+        const float gate = ActivationOf(p.activation, value.gate);
+        device::StoreGlobal(out + i, Rounded<T>::From(device::Mul(gate, value.up)));
+      });
 }
 
 }  // namespace prefixd::cuda

@@ -22,8 +22,8 @@ TEST(Launches, ReachEveryKernel) {
   for (const DType type : kTypes) {
     reached.insert({LaunchOf(DummyParams{}, type).kernel, LaunchOf(EmbedParams{}, type).kernel,
                     LaunchOf(RmsNormParams{}, type).kernel, LaunchOf(ActivationParams{}, type).kernel,
-                    LaunchOf(GemmParams{}, type).kernel, LaunchOf(QkvParams{}, type).kernel,
-                    LaunchOf(FoldParams{}, type).kernel});
+                    LaunchOf(GemmParams{}, type).kernel, PlainLaunchOf(GemmParams{}, type).kernel,
+                    LaunchOf(QkvParams{}, type).kernel, LaunchOf(FoldParams{}, type).kernel});
     for (const int head_dim : {32, 64, 128}) reached.insert(LaunchOf(Attention(head_dim, 16), type).kernel);
   }
   EXPECT_EQ(reached.size(), static_cast<size_t>(kKernels)) << "a kernel that nobody launches";
@@ -48,14 +48,39 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
   }
 }
 
+TEST(Launches, ProductsOfFewRowsHaveAKernelOfTheirOwn) {
+  const std::tuple<DType, int, int, KernelId> cases[] = {
+      {DType::kBF16, 1, 8, KernelId::kGemmFewBF16}, {DType::kF16, 16, 64, KernelId::kGemmFewF16},
+      {DType::kBF16, 17, 64, KernelId::kGemmBF16},  {DType::kF16, 16, 60, KernelId::kGemmF16},
+      {DType::kBF16, 1, 4100, KernelId::kGemmBF16}, {DType::kF32, 1, 64, KernelId::kGemmF32}};
+  for (const auto& [type, rows, k, kernel] : cases) {
+    const KernelLaunch launch = LaunchOf(GemmParams{.rows = rows, .n = 130, .k = k}, type);
+    EXPECT_EQ(launch.kernel, kernel) << DTypeName(type) << " " << rows << " " << k;
+    if (kernel != KernelId::kGemmFewBF16 && kernel != KernelId::kGemmFewF16) continue;
+    EXPECT_EQ(launch.blocks_x, 9);
+    EXPECT_EQ(launch.threads, 32);
+    EXPECT_EQ(launch.shared_bytes, static_cast<size_t>(4 * (16 + rows) * 528));
+  }
+}
+
 TEST(Launches, GridsCoverTheirRowsAndNoMore) {
   for (const int rows : {1, 3, 4, 5, 63, 64, 65, 128, 129}) {
-    const KernelLaunch norm = LaunchOf(RmsNormParams{.rows = rows}, DType::kBF16);
-    EXPECT_EQ(norm.threads, kRowWarps * 32);
-    EXPECT_GE(norm.blocks_x * kRowWarps, rows);
-    EXPECT_LT((norm.blocks_x - 1) * kRowWarps, rows);
+    const KernelLaunch norm = LaunchOf(RmsNormParams{.rows = rows, .dim = 70}, DType::kBF16);
+    EXPECT_EQ(norm.blocks_x, rows);
+    EXPECT_EQ(norm.shared_bytes, 280u);
+    for (const int width : {1, 256, 257, 1000}) {
+      const int pieces = width <= 256 ? 1 : width <= 512 ? 2 : 4;
+      for (const KernelLaunch& launch :
+           {LaunchOf(ActivationParams{.rows = rows, .width = width}, DType::kF16),
+            LaunchOf(EmbedParams{.rows = rows, .dim = width}, DType::kBF16),
+            LaunchOf(GatherParams{.rows = rows, .row_bytes = 4 * width})}) {
+        EXPECT_EQ(launch.threads, kRowWarps * 32);
+        EXPECT_GE(launch.blocks_x * kRowWarps, rows * pieces);
+        EXPECT_LT((launch.blocks_x - 1) * kRowWarps, rows * pieces);
+      }
+    }
     for (const DType type : kTypes) {
-      const KernelLaunch gemm = LaunchOf(GemmParams{.rows = rows, .n = 130}, type);
+      const KernelLaunch gemm = PlainLaunchOf(GemmParams{.rows = rows, .n = 130}, type);
       EXPECT_EQ(gemm.blocks_x, 3);
       EXPECT_GE(gemm.blocks_y * kGemmTile, rows);
       EXPECT_LT((gemm.blocks_y - 1) * kGemmTile, rows);
@@ -64,7 +89,8 @@ TEST(Launches, GridsCoverTheirRowsAndNoMore) {
   }
   const KernelLaunch qkv = LaunchOf(QkvParams{.kv = {.kv_heads = 2}, .rows = 3, .heads = 5}, DType::kF16);
   EXPECT_EQ(qkv.blocks_x, 7) << "3 rows of 5 + 2 * 2 heads, 4 at a time";
-  EXPECT_EQ(LaunchOf(FoldParams{.rows = 3, .heads = 3}, DType::kF32).blocks_x, 3);
+  EXPECT_EQ(LaunchOf(FoldParams{.rows = 3, .heads = 3, .head_dim = 33}, DType::kF32).blocks_x, 5)
+      << "2 pieces of each of 9 heads, 4 at a time";
   EXPECT_EQ(LaunchOf(DrawParamsTable{.specs_count = 5}).blocks_x, 5);
 }
 

@@ -26,7 +26,7 @@ STAGED, UNIT, PLAIN = ("kernels/cuda/attention_staged.h", "kernels/cuda/attentio
                        "kernels/cuda/attention_kernels.h")
 PLAN, QKV, ROW, GEMM = ("kernels/cuda/attention_plan.cc", "kernels/cuda/qkv_kernels.h",
                         "kernels/cuda/row_kernels.h", "kernels/cuda/gemm_kernels.h")
-DRAW = "kernels/cuda/draw_kernels.h"
+DRAW, FEW = "kernels/cuda/draw_kernels.h", "kernels/cuda/gemm_few_kernels.h"
 ATTENTION, ROWS, DRAWS = "cuda_attention_test", "cuda_row_test", "cuda_draw_test"
 
 # Name, test that should find it, file, text that occurs once in it, replacement.
@@ -72,6 +72,8 @@ BUGS = [
      "view.unit.head + i / view.unit.heads;\n    const float* const q"),
     ("f32_sum", ATTENTION, PLAIN, "t % 8 / 2 == device::Lane()", "t % 4 == device::Lane()"),
     ("fold_stride", ATTENTION, PLAIN, "place.first + i * place.stride", "place.first + i"),
+    ("fold_piece", ATTENTION, PLAIN, "WarpRow() % FoldPieces(p.head_dim) * device::kWarp", "0"),
+    ("fold_at_once", ATTENTION, PLAIN, "first + j >= place.count", "first + j + 1 >= place.count"),
     ("fold_head", ATTENTION, PLAIN, "index >= p.rows * p.heads", "index >= p.rows"),
     ("plan_stride", ATTENTION, PLAN, "{plan_.partials + i, pieces, query_rows}",
      "{plan_.partials + i, pieces, query_rows - 1}"),
@@ -89,6 +91,8 @@ BUGS = [
     ("qkv_place_in_block", ROWS, QKV, "place.position % p.kv.block_tokens", "0"),
     ("dummy_index", ROWS, ROW, "first + static_cast<size_t>(i)", "static_cast<size_t>(i)"),
     ("dummy_row", ROWS, ROW, "static_cast<T*>(p.out) + first", "static_cast<T*>(p.out) + 2 * first"),
+    ("row_piece", ROWS, ROW, "WarpRow() % pieces * kRowPiece", "0"),
+    ("row_lane", ROWS, ROW, "if (i < piece.end) store", "if (i + 1 < piece.end) store"),
     ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(row, p.dim)"),
     ("embed_drawn", ROWS, ROW, "p.drawn[-1 - token]", "p.drawn[-token]"),
     ("norm_weight", ROWS, ROW, "LoadF32(p.weight + i)", "LoadF32(p.weight + i / 2)"),
@@ -100,7 +104,15 @@ BUGS = [
     ("gemm_column", ROWS, GEMM, "w.first + n * 8", "n * 8"),
     ("gemm_stage", ROWS, GEMM, "stage % kGemmStages * kStageBytes;\n    x.Copy", "0;\n    x.Copy"),
     ("gemm_f32_row", ROWS, GEMM, "device::BlockY() * kGemmTile + i / kGemmTile", "i / kGemmTile"),
-    ("draw_ids", DRAWS, DRAW, "id += kDrawThreads) fn(id)", "id += kDrawThreads + 1) fn(id)"),
+    ("few_matrices", ROWS, FEW, "(matrix % 2 * 8 + line) * kFewRowBytes + (k + matrix / 2 * 8) * 2",
+     "(matrix / 2 * 8 + line) * kFewRowBytes + (k + matrix % 2 * 8) * 2"),
+    ("few_row_of_x", ROWS, FEW, "(kFewTile + row) * kFewRowBytes", "(kFewTile + row % 8) * kFewRowBytes"),
+    ("few_absent_row", ROWS, FEW, "row < rows && column < p_.k", "column < p_.k"),
+    ("few_tail", ROWS, FEW, "k < left; k += 16", "k + 16 < left; k += 16"),
+    ("few_wait", ROWS, FEW, "WaitCopies<kFewStages - 2>", "WaitCopies<kFewStages - 1>"),
+    ("few_column", ROWS, FEW, "first_ + device::Lane() / 4 + i / 2 * 8",
+     "first_ + device::Lane() / 4 + i % 2 * 8"),
+    ("draw_ids", DRAWS, DRAW, "if (id < vocab) fn(id, values[j])", "if (id + 1 < vocab) fn(id, values[j])"),
     ("draw_bias", DRAWS, DRAW, "p.bias + spec.first_bias + i", "p.bias + i"),
     ("draw_count", DRAWS, DRAW, "p.counts + spec.first_count + i", "p.counts + i"),
     ("draw_uncounted", DRAWS, DRAW, "count.generated + (again ? 1 : 0)", "count.generated"),
@@ -127,6 +139,7 @@ SMOKE = [
      "Gather": ("gather_index", "CudaRows.Gather*"),
      "Activate": ("activation_up", "CudaRows.Activations*"),
      "Gemm": ("gemm_column", "*CudaGemm.*/bf16"),
+     "GemmFew": ("few_column", "*CudaGemmFew.*/bf16"),
      "GemmF32": ("gemm_f32_row", "*CudaGemm.*/f32"),
      "Qkv": ("qkv_half", "*CudaQkv.*"),
      "Attention": ("staged_key_matrices", "*CudaAttention.OneRowOfStagedDims/bf16"),

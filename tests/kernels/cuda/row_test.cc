@@ -56,7 +56,7 @@ TEST_F(CudaRows, DummyWeightsAreThoseOfTheCpu) {
 
 TEST_F(CudaRows, EmbedTakesTheRowsOfTheTokens) {
   for (const DType type : kTypes) {
-    for (const int dim : {1, 33, 96}) {
+    for (const int dim : {1, 33, 600}) {
       const std::vector<float> table = Numbers(static_cast<size_t>(7 * dim), type, 1);
       const std::vector<int32_t> tokens = {6, 0, 3, 3, 5};
       const TypedArray of_table(device_.get(), type, table);
@@ -112,7 +112,7 @@ TEST_F(CudaRows, EmbedReachesTheEndOfALargeTable) {
 // The sizes leave warps without a row and lanes without an element; some rows are not finite, or all zeros.
 TEST_F(CudaRows, RmsNormFollowsItsRule) {
   for (const DType type : kTypes) {
-    for (const int dim : {1, 2, 31, 64, 100}) {
+    for (const int dim : {1, 2, 31, 64, 1290}) {
       for (const int rows : {1, 5, 17}) {
         const auto width = static_cast<size_t>(dim);
         std::vector<float> x = Numbers(Elements(rows, dim), DType::kF32, 2);
@@ -140,7 +140,7 @@ TEST_F(CudaRows, RmsNormFollowsItsRule) {
 }
 
 TEST_F(CudaRows, GatherCopiesRows) {
-  for (const int words : {1, 32, 35}) {
+  for (const int words : {1, 32, 555}) {
     const auto width = static_cast<size_t>(words);
     const std::vector<float> x = Numbers(5 * width, DType::kF32, 4);
     const std::vector<int32_t> indices = {4, 1, 1, 0, 4, 3};
@@ -162,9 +162,9 @@ TEST_F(CudaRows, ActivationsAreThoseOfTheCpu) {
   const std::vector<float> special = {200, -200, kInfinity, -kInfinity, std::nanf(""), -0.0f, 1e-40f, 88.5f};
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu}) {
     for (const DType type : kTypes) {
-      for (const int width : {1, 32, 70}) {
+      for (const int width : {1, 32, 570}) {
         std::vector<float> x = Numbers(Elements(kRows, 2 * width), DType::kF32, 5);
-        if (width == 70) std::ranges::copy(special, x.begin());
+        if (width == 570) std::ranges::copy(special, x.begin());
         const DeviceArray<float> of_x(device_.get(), x);
         const TypedArray out(device_.get(), type, Elements(kRows, width) + 3);
         const cuda::ActivationParams params{of_x.data(), out.data(), activation, kRows, width};
@@ -191,8 +191,10 @@ struct GemmCase {
 
 class CudaGemm : public CudaRows, public testing::WithParamInterface<DType> {
  protected:
+  using LaunchMaker = cuda::KernelLaunch (*)(const cuda::GemmParams&, DType);
+
   // Without and with a bias, stored and added: four launches.
-  void Check(const GemmCase& c) {
+  void Check(const GemmCase& c, LaunchMaker launch_of = cuda::PlainLaunchOf) {
     const DType type = GetParam();
     std::vector<float> w = Numbers(Elements(c.n, c.k), type, 6), x = Numbers(Elements(c.rows, c.k), type, 7);
     if (c.special) {
@@ -217,7 +219,7 @@ class CudaGemm : public CudaRows, public testing::WithParamInterface<DType> {
                                       .n = c.n,
                                       .k = c.k,
                                       .accumulate = accumulate};
-        Run(LaunchOf(params, type));
+        Run(launch_of(params, type));
         std::vector<float> expected = before;
         for (size_t i = 0; i < products.size(); ++i) {
           const float sum = with_bias ? products[i] + bias[i % bias.size()] : products[i];
@@ -270,6 +272,37 @@ TEST_P(CudaGemm, ProductsAreChainsOfSpecialNumbers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaGemm, testing::ValuesIn(kTypes),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+
+// The fast kernel against the same plain code. LaunchOf takes it for all of these.
+class CudaGemmFew : public CudaGemm {
+ protected:
+  void CheckFew(const GemmCase& c) {
+    const auto launch_of = [](const cuda::GemmParams& params, DType type) {
+      const cuda::KernelLaunch launch = LaunchOf(params, type);
+      EXPECT_NE(launch.kernel, PlainLaunchOf(params, type).kernel);
+      return launch;
+    };
+    Check(c, launch_of);
+  }
+};
+
+TEST_P(CudaGemmFew, ProductsAreChainsAtBordersOfTiles) {
+  for (const GemmCase& c : {GemmCase{1, 1, 8}, {7, 16, 24}, {8, 17, 264}, {9, 3, 256}, {16, 33, 40}})
+    CheckFew(c);
+}
+
+// Each of the four buffers is used twice, and fewer stages than buffers; the last stage is whole, or a part.
+TEST_P(CudaGemmFew, ProductsAreChainsInEveryStage) {
+  for (const GemmCase& c : {GemmCase{3, 5, 2048}, {10, 5, 2072}, {2, 18, 768}}) CheckFew(c);
+}
+
+TEST_P(CudaGemmFew, ProductsAreChainsOfSpecialNumbers) {
+  CheckFew({4, 5, 40, true});
+  CheckFew({12, 5, 280, true});
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CudaGemmFew, testing::Values(DType::kF16, DType::kBF16),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 class CudaQkv : public CudaRows, public testing::WithParamInterface<DType> {
