@@ -4,12 +4,12 @@
 // --peak-tflops. Products of cuBLASLt are timed as the step has them, and then by the kernel, on the same
 // memory. The last row of a case is the step itself.
 //
-// It needs libprefixd_cuda.so and a device; without one it says why and exits with code 3.
+// It needs libprefixd_cuda.so and a device; without one it says why and exits with code 3. With --on-paper it
+// needs neither: it reports what a step asks of a device, for bench/gpu/budget.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,6 +18,7 @@
 
 #include "base/prng.h"
 #include "bench/gpu/launch_recorder.h"
+#include "bench/gpu/paper_runtime.h"
 #include "bench/harness.h"
 #include "bench/presets.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -148,26 +149,31 @@ class Bench {
 
   double weight_bytes() const { return weight_bytes_; }
 
+  // What the launches of a step move and compute, and how they lie on the device; the average of each kind.
+  void RunOnPaper(Report& report, const Case& c) {
+    recorder_->Begin();
+    Step(c);
+    const std::vector<RecordedLaunch> launches = recorder_->Take();
+    for (const auto& [kind, of_kind] : ByKind(launches)) {
+      const cuda::KernelLaunch& first = of_kind.front()->launch;
+      const Work work = WorkOfAll(c, of_kind);
+      const auto count = static_cast<double>(of_kind.size());
+      report.Add(c.name + ": " + kind, count, "launches",
+                 {{"blocks", 1.0 * first.blocks_x * first.blocks_y},
+                  {"threads", first.threads},
+                  {"shared_bytes", static_cast<double>(first.shared_bytes)},
+                  {"bytes", work.bytes / count},
+                  {"flop", work.flop / count}});
+    }
+  }
+
   void Run(Report& report, const Case& c, const Limits& limits, int runs) {
     recorder_->Begin();
     Step(c);
     const std::vector<RecordedLaunch> launches = recorder_->Take();
-    std::vector<std::string> kinds;  // in the order of the step
-    std::map<std::string, std::vector<const RecordedLaunch*>> by_kind;
-    for (const RecordedLaunch& launch : launches) {
-      auto& of_kind = by_kind[KindOf(launch)];
-      if (of_kind.empty()) kinds.push_back(KindOf(launch));
-      of_kind.push_back(&launch);
-    }
     double all = 0;
-    for (const std::string& kind : kinds) {
-      const auto& of_kind = by_kind[kind];
-      Work work;
-      for (const RecordedLaunch* launch : of_kind) {
-        const Work one = WorkOf(c, *launch);
-        work.bytes += one.bytes;
-        work.flop += one.flop;
-      }
+    for (const auto& [kind, of_kind] : ByKind(launches)) {
+      const Work work = WorkOfAll(c, of_kind);
       const auto add = [&](const std::string& name, double seconds) {
         const auto count = static_cast<double>(of_kind.size());
         report.Add(c.name + ": " + name, seconds / count * 1e6, "us",
@@ -195,6 +201,28 @@ class Bench {
   }
 
  private:
+  using OfKind = std::vector<const RecordedLaunch*>;
+
+  // In the order of the step.
+  static std::vector<std::pair<std::string, OfKind>> ByKind(const std::vector<RecordedLaunch>& launches) {
+    std::vector<std::pair<std::string, OfKind>> kinds;
+    for (const RecordedLaunch& launch : launches) {
+      auto found = std::ranges::find(kinds, KindOf(launch), &std::pair<std::string, OfKind>::first);
+      if (found == kinds.end()) found = kinds.insert(found, {KindOf(launch), {}});
+      found->second.push_back(&launch);
+    }
+    return kinds;
+  }
+  static Work WorkOfAll(const Case& c, const OfKind& launches) {
+    Work work;
+    for (const RecordedLaunch* launch : launches) {
+      const Work one = WorkOf(c, *launch);
+      work.bytes += one.bytes;
+      work.flop += one.flop;
+    }
+    return work;
+  }
+
   static size_t BlocksOf(const Case& c) {
     return static_cast<size_t>((c.context() + kBlockTokens - 1) / kBlockTokens);
   }
@@ -304,6 +332,8 @@ int Main(int argc, char** argv) {
        {"--runs", "N", "5", "timed runs"},
        {"--module", "FILE", "", "libprefixd_cuda.so; without it, the one beside the program"},
        {"--device", "N", "0", "the device"},
+       {"--on-paper", "", "", "no device: reports the launches of a model of --layers layers"},
+       {"--layers", "N", "3", "with --on-paper"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const Preset* const preset = FindPreset(arguments.Text("--preset"));
@@ -314,6 +344,14 @@ int Main(int argc, char** argv) {
   if (arguments.Given("--read-gb")) limits.read = 1e9 * arguments.PositiveOrExit("--read-gb");
   if (arguments.Given("--peak-tflops")) limits.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
   Report report(arguments);
+  const DType dtype = DTypeOf(arguments, "--dtype"), kv_dtype = DTypeOf(arguments, "--kv-dtype");
+  if (arguments.Given("--on-paper")) {
+    Preset few_layers = *preset;
+    few_layers.layers = static_cast<int>(arguments.IntegerOrExit("--layers", 2, 1024));
+    Bench bench(std::make_unique<PaperRuntime>(), few_layers, dtype, kv_dtype, cases);
+    for (const Case& c : cases) bench.RunOnPaper(report, c);
+    return report.Finish();
+  }
 
   const cuda::ModuleState state =
       arguments.Given("--module") ? cuda::StateOf(arguments.Text("--module")) : cuda::FindModule();
@@ -327,8 +365,7 @@ int Main(int argc, char** argv) {
   const cuda::DeviceFacts facts = runtime->facts();
   std::printf("device: %s, %d multiprocessors, %s\n", facts.name.c_str(), facts.multiprocessors,
               facts.versions.c_str());
-  Bench bench(std::move(runtime), *preset, DTypeOf(arguments, "--dtype"), DTypeOf(arguments, "--kv-dtype"),
-              cases);
+  Bench bench(std::move(runtime), *preset, dtype, kv_dtype, cases);
   std::printf("%s, %.0f MB of weights\n", arguments.Text("--preset").c_str(), bench.weight_bytes() / 1e6);
   for (const Case& c : cases) bench.Run(report, c, limits, runs);
   return report.Finish();

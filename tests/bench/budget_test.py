@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Tests bench/gpu/budget: what it reads of kernels, its prediction, and the counts of a step.
+
+    tests/bench/budget_test.py CUDA_KERNEL_BENCH
+"""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "bench/gpu/budget"
+KERNEL = """ptxas info    : Compiling entry function 'prefixd_{0}' for 'sm_90a'
+ptxas info    : Function properties for prefixd_{0}
+    0 bytes stack frame, {2} bytes spill stores, 0 bytes spill loads
+ptxas info    : Used {1} registers, used 1 barriers
+"""
+BENCH = None
+
+
+def budget():
+    loader = importlib.machinery.SourceFileLoader("budget", str(SCRIPT))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("budget", loader))
+    loader.exec_module(module)
+    return module
+
+
+def row(**changes):
+    return dict({"kernel": "Qkv", "blocks": 132, "threads": 128, "shared_bytes": 0, "bytes": 0, "flop": 0},
+                **changes)
+
+
+class BudgetTest(unittest.TestCase):
+    def test_resident_blocks(self):
+        resident = budget().resident_blocks
+        self.assertEqual(resident(32, 0, 255), 8)  # 65536 / (32 * 256)
+        self.assertEqual(resident(128, 0, 64), 8)
+        self.assertEqual(resident(32, 35904, 64), 6)  # shared memory
+        self.assertEqual(resident(128, 0, 16), 16)  # threads
+        self.assertEqual(resident(32, 0, 16), 32)  # blocks
+
+    def test_a_product_takes_what_the_probe_measured(self):
+        predict = budget().predict
+        for n, k, measured in ((4096, 4096, 14.6), (6144, 4096, 18.8), (4096, 14336, 35.3),
+                               (28672, 4096, 65.3)):
+            got = predict(row(kernel="GemmFewBF16", blocks=n // 16, threads=32, shared_bytes=35904,
+                              bytes=2 * n * k, flop=2 * n * k), 64)
+            self.assertLess(abs(got["predicted_us"] - measured), 0.6, f"{n} x {k}")
+
+    def test_a_kernel_of_few_blocks_waits_for_the_memory(self):
+        got = budget().predict(row(blocks=1, bytes=64 * 4096), 64)
+        self.assertEqual(got["bound"], "latency")
+        self.assertAlmostEqual(got["predicted_us"], 6.1 + 63)
+        self.assertEqual(budget().predict(row(bytes=64), 64)["bound"], "launch")
+
+    def run_budget(self, kernels, *options):
+        with tempfile.TemporaryDirectory() as folder:
+            log = pathlib.Path(folder) / "all.ptxas"
+            spills = {"kQkvBF16": 8}
+            log.write_text("".join(KERNEL.format(name, 64, spills.get(name, 0)) for name in kernels))
+            return subprocess.run([SCRIPT, "--bench", BENCH, "--logs", log, "--", "--preset", "tiny",
+                                   "--context", "64", "--rows", "20", "--sequences", "3", *options],
+                                  capture_output=True, text=True)
+
+    def test_the_steps_of_a_model(self):
+        kernels = re.findall(r"X\((k\w+), ", (ROOT / "kernels/cuda/kernel_table.h").read_text())
+        done = self.run_budget(kernels)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        cases = {text.splitlines()[0]: text for text in done.stdout.strip().split("\n\n")}
+        self.assertEqual(len(cases), 6, done.stdout)
+        decode, prefill = cases["decode 1 at 16"], cases["prefill 20 at 0"]
+        # A layer: 2 norms, 4 products, heads, attention, its fold, and the activation.
+        a_layer = [int(count) for count in re.findall(r"^[A-Z].{36} +(\d+) ", decode, re.M)]
+        self.assertEqual(sum(a_layer), 10, decode)
+        # Outside of the layers: embedding, 2 gathers, a norm, the head and the draw.
+        self.assertIn(f"step of 32 layers: {32 * 10 + 6} launches", decode)
+        self.assertIn("GemmFewBF16 256x64", decode)
+        self.assertIn("GemmBF16 256x64", prefill)
+        self.assertRegex(decode, r"QkvBF16 +32 +1 +\d+ +64 +8 ")
+
+    def test_a_log_without_a_kernel_of_the_step(self):
+        done = self.run_budget(["kQkvBF16"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the logs have no kernel Embed", done.stderr)
+
+
+if __name__ == "__main__":
+    BENCH = sys.argv.pop(1)
+    unittest.main()
