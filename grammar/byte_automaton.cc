@@ -1,5 +1,6 @@
 #include "grammar/byte_automaton.h"
 
+#include <algorithm>
 #include <compare>
 #include <tuple>
 #include <utility>
@@ -10,9 +11,9 @@ namespace prefixd::grammar {
 namespace {
 
 std::optional<uint32_t> NextOf(const ByteAutomaton& from, uint32_t state, uint8_t byte) {
-  for (const ByteEdge& edge : from.states[state].edges)
-    if (edge.low <= byte && byte <= edge.high) return edge.to;
-  return std::nullopt;
+  const std::vector<ByteEdge>& edges = from.states[state].edges;
+  const auto edge = std::ranges::lower_bound(edges, byte, {}, &ByteEdge::high);
+  return edge != edges.end() && byte >= edge->low ? std::optional(edge->to) : std::nullopt;
 }
 
 }  // namespace
@@ -70,7 +71,7 @@ ByteAutomaton Trimmed(const ByteAutomaton& from) {
   return to;
 }
 
-Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& b, size_t most_states) {
+Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& b, AutomatonBudget* budget) {
   if (a.empty() || b.empty()) return ByteAutomaton();
   using Pair = std::pair<uint32_t, uint32_t>;
   return Explore<Pair>(
@@ -79,11 +80,11 @@ Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& 
         const auto in_b = in_a ? NextOf(b, at.second, byte) : std::nullopt;
         return in_b ? std::optional<Pair>({*in_a, *in_b}) : std::nullopt;
       },
-      [&](const Pair& at) { return a.states[at.first].is_final && b.states[at.second].is_final; },
-      most_states);
+      [&](const Pair& at) { return a.states[at.first].is_final && b.states[at.second].is_final; }, budget);
 }
 
-Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32_t max, size_t most_states) {
+Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32_t max,
+                                 AutomatonBudget* budget) {
   if (from.empty()) return ByteAutomaton();
   struct At {
     uint32_t state = 0;
@@ -106,7 +107,7 @@ Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32
         if (begins && (max != kUnbounded || at.count < min)) ++at.count;
         return at;
       },
-      [&](const At& at) { return from.states[at.state].is_final && at.count >= min; }, most_states);
+      [&](const At& at) { return from.states[at.state].is_final && at.count >= min; }, budget);
 }
 
 }  // namespace prefixd::grammar

@@ -35,18 +35,30 @@ struct ByteAutomaton {
 // reached; empty if nothing is left.
 ByteAutomaton Trimmed(const ByteAutomaton& from);
 
-// The texts that are in both. kResourceExhausted: more than `most_states` states.
-Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& b, size_t most_states);
+// What automata that are made for the same grammar may still take together, in states and edges. It falls,
+// also by what is trimmed in the end.
+struct AutomatonBudget {
+  size_t left = 1 << 19;
+  bool Spend(size_t more) {
+    const bool is_within = more <= left;
+    left = is_within ? left - more : 0;
+    return is_within;
+  }
+};
+
+// The texts that are in both. kResourceExhausted: the budget.
+Result<ByteAutomaton> Intersection(const ByteAutomaton& a, const ByteAutomaton& b, AutomatonBudget* budget);
 
 // The texts of `from` with min .. max characters, as Characters writes them between the quotes of a JSON
-// string: an escape is one character. kResourceExhausted: more than `most_states` states.
-Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32_t max, size_t most_states);
+// string: an escape is one character. kResourceExhausted: the budget.
+Result<ByteAutomaton> WithLength(const ByteAutomaton& from, uint32_t min, uint32_t max,
+                                 AutomatonBudget* budget);
 
 // Makes an automaton from what a program remembers of the bytes so far. `State` is ordered and begins with
 // State(); `next(state, byte)` is the state after a byte, or nothing where no text goes on; `is_final(state)`
-// says whether a text may end. kResourceExhausted: more than `most_states` states.
+// says whether a text may end. kResourceExhausted: the budget.
 template <typename State, typename Next, typename IsFinal>
-Result<ByteAutomaton> Explore(const Next& next, const IsFinal& is_final, size_t most_states) {
+Result<ByteAutomaton> Explore(const Next& next, const IsFinal& is_final, AutomatonBudget* budget) {
   std::map<State, uint32_t> ids = {{State(), 0}};
   std::vector<State> states = {State()};
   ByteAutomaton to;
@@ -54,14 +66,21 @@ Result<ByteAutomaton> Explore(const Next& next, const IsFinal& is_final, size_t 
     const State from = states[i];
     ByteAutomaton::State& state = to.states.emplace_back();
     state.is_final = is_final(from);
+    std::optional<State> last;  // after the byte before: most bytes lead where that one did
+    uint32_t to_last = 0;
     for (unsigned byte = 0; byte < 256; ++byte) {
       const std::optional<State> after = next(from, static_cast<uint8_t>(byte));
       if (!after) continue;
-      const auto [at, is_new] = ids.try_emplace(*after, static_cast<uint32_t>(states.size()));
-      if (is_new) states.push_back(*after);
-      AddByte(static_cast<uint8_t>(byte), at->second, &state.edges);
+      if (after != last) {
+        const auto [at, is_new] = ids.try_emplace(*after, static_cast<uint32_t>(states.size()));
+        if (is_new) states.push_back(*after);
+        last = after;
+        to_last = at->second;
+      }
+      AddByte(static_cast<uint8_t>(byte), to_last, &state.edges);
     }
-    if (states.size() > most_states) return ResourceExhausted("it takes more states than a grammar may have");
+    if (!budget->Spend(1 + state.edges.size()))
+      return ResourceExhausted("its patterns, lengths and ranges take more states than a grammar may have");
   }
   return Trimmed(to);
 }

@@ -52,18 +52,22 @@ std::vector<std::vector<ByteEdge>> Utf8Sequences(CodePointRange range) {
 }
 
 ExprId Expressions::Add(Expr expr) {
-  if (nodes_.size() >= most_) {
-    overflow_ = true;
+  uint32_t nested = 1;
+  for (const ExprId part : expr.of) nested = std::max(nested, nested_[part] + 1);
+  if (nodes_.size() >= most_ || nested > kMostNested) overflow_ = true;
+  if (overflow_ && nothing_) return *nothing_;
+  if (overflow_) {
+    nothing_ = static_cast<ExprId>(nodes_.size());
     expr = {};
+    nested = 1;
   }
   nodes_.push_back(std::move(expr));
-  if (!overflow_) return static_cast<ExprId>(nodes_.size() - 1);
-  if (nodes_.size() > most_ + 1) nodes_.pop_back();
+  nested_.push_back(nested);
   return static_cast<ExprId>(nodes_.size() - 1);
 }
 
 ExprId Expressions::Text(std::string_view bytes) {
-  texts_.emplace_back(bytes);
+  if (!overflow_) texts_.emplace_back(bytes);
   return Add({.kind = ExprKind::kText, .index = static_cast<uint32_t>(texts_.size() - 1)});
 }
 
@@ -92,7 +96,7 @@ ExprId Expressions::Joined(ExprId separator, std::span<const ExprId> items, Expr
 }
 
 ExprId Expressions::Automaton(ByteAutomaton automaton) {
-  automata_.push_back(std::move(automaton));
+  if (!overflow_) automata_.push_back(std::move(automaton));
   return Add({.kind = ExprKind::kAutomaton, .index = static_cast<uint32_t>(automata_.size() - 1)});
 }
 

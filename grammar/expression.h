@@ -3,14 +3,16 @@
 //
 // Invariants
 //   1. A node refers to nodes that were made before it, and to rules. So only rules recur.
-//   2. The arena has at most `most_nodes` nodes. When it is full, overflow() is true, every further node is
-//      Nothing(), and Compile refuses the whole.
+//   2. The arena has at most `most_nodes` nodes, which are nested at most kMostNested deep, so that functions
+//      may recur over them. Beyond that overflow() is true, every further node is Nothing(), and Compile
+//      refuses the whole. What calls in a loop stops then.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +53,9 @@ struct Expr {
 
 class Expressions {
  public:
+  // A schema nests some five nodes for each of its levels, and a name of 200 bytes nests 400.
+  static constexpr uint32_t kMostNested = 2000;
+
   explicit Expressions(size_t most_nodes = 1 << 18) : most_(most_nodes) {}
 
   ExprId Nothing() { return Add({}); }  // no text at all
@@ -95,7 +100,9 @@ class Expressions {
 
   const size_t most_;
   bool overflow_ = false;
+  std::optional<ExprId> nothing_;  // what further nodes are after an overflow
   std::vector<Expr> nodes_;
+  std::vector<uint32_t> nested_;  // by node: how many nodes are below one another, with it
   std::vector<std::string> texts_;
   std::vector<ByteAutomaton> automata_;
   std::vector<Named> rules_;

@@ -18,6 +18,10 @@ class GrammarBuilder {
       : from_(from), limits_(limits), facts_(from), work_(limits.work) {}
 
   Result<Grammar> Build(RuleId root);
+  // What building has cost so far, about in states and edges.
+  size_t cost() const {
+    return nfa_size_ + to_.states_.size() + to_.edges_.size() + (limits_.work - work_) / 16;
+  }
 
  private:
   // What a call may call: a rule, the part that a repetition counts, or the counter.
@@ -37,7 +41,7 @@ class GrammarBuilder {
   uint32_t LowerJoined(const Expr& expr, uint32_t end);
   uint32_t LowerAutomaton(const ByteAutomaton& automaton, uint32_t end);
   uint32_t LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t end);
-  bool is_full() const { return nfa_states_ + nfa_.states.size() > limits_.nfa_states; }
+  bool is_full() const { return nfa_size_ + nfa_.size() > limits_.nfa_size; }
   void Link();
   std::vector<bool> FindProductive() const;
   void DropUnproductive(const std::vector<bool>& productive);
@@ -47,7 +51,7 @@ class GrammarBuilder {
   const GrammarLimits limits_;
   const ExpressionFacts facts_;
   size_t work_;
-  size_t nfa_states_ = 0;  // of all rules so far
+  size_t nfa_size_ = 0;  // of all rules so far
   std::vector<Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> entry_ids_;
   Nfa nfa_;                                         // of the rule that is built
@@ -68,8 +72,8 @@ std::string GrammarBuilder::NameOf(const Entry& entry) const {
 
 uint32_t GrammarBuilder::LowerCall(Entry::Kind kind, uint32_t index, bool nullable, uint32_t end) {
   const uint32_t entry = EntryOf(kind, index), start = nfa_.Add();
-  nfa_.states[start].calls.push_back({entry, end});
-  if (nullable) nfa_.states[start].empty.push_back(end);
+  nfa_.AddCall(start, {entry, end});
+  if (nullable) nfa_.AddEmpty(start, end);
   return start;
 }
 
@@ -80,7 +84,7 @@ uint32_t GrammarBuilder::LowerRepeat(ExprId id, uint32_t end) {
   if (expr.max == kUnbounded) {
     const uint32_t loop = nfa_.Before({end});
     const uint32_t start = Lower(part, loop);
-    nfa_.states[loop].empty.push_back(start);
+    nfa_.AddEmpty(loop, start);
     end = loop;
   }
   if (is_counted) return LowerCall(Entry::Kind::kLoop, id, facts_.IsNullable(id), end);
@@ -101,7 +105,7 @@ uint32_t GrammarBuilder::LowerJoined(const Expr& expr, uint32_t end) {
     rest = nfa_.Before({end});
     const uint32_t one = Lower(more, rest);
     const uint32_t next = Lower(separator, one);
-    nfa_.states[rest].empty.push_back(next);
+    nfa_.AddEmpty(rest, next);
     first = nfa_.Before({end, one});
   }
   for (size_t i = expr.of.size(); i > 2 && !is_full(); --i) {
@@ -118,11 +122,10 @@ uint32_t GrammarBuilder::LowerJoined(const Expr& expr, uint32_t end) {
 uint32_t GrammarBuilder::LowerAutomaton(const ByteAutomaton& automaton, uint32_t end) {
   const auto base = static_cast<uint32_t>(nfa_.states.size());
   for (size_t i = 0; i < automaton.states.size(); ++i) nfa_.Add();
-  for (size_t i = 0; i < automaton.states.size(); ++i) {
-    Nfa::State& state = nfa_.states[base + i];
+  for (uint32_t i = 0; i < automaton.states.size(); ++i) {
     for (const ByteEdge& edge : automaton.states[i].edges)
-      state.bytes.push_back({edge.low, edge.high, base + edge.to});
-    if (automaton.states[i].is_final) state.empty.push_back(end);
+      nfa_.AddBytes(base + i, {edge.low, edge.high, base + edge.to});
+    if (automaton.states[i].is_final) nfa_.AddEmpty(base + i, end);
   }
   return automaton.empty() ? nfa_.Add() : base;
 }
@@ -146,6 +149,8 @@ uint32_t GrammarBuilder::LowerNew(ExprId id, uint32_t end) {
     case ExprKind::kChoice: {
       std::vector<uint32_t> starts;
       for (const ExprId part : expr.of) starts.push_back(Lower(part, end));
+      std::sort(starts.begin(), starts.end());
+      starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
       return nfa_.Before(std::move(starts));
     }
     case ExprKind::kRepeat:
@@ -172,11 +177,11 @@ uint32_t GrammarBuilder::Lower(ExprId id, uint32_t end) {
 }
 
 Status GrammarBuilder::AddAutomaton(uint32_t entry, ExprId body) {
-  nfa_.states.clear();
-  lowered_.clear();
+  nfa_.Clear();
+  lowered_ = {};  // not clear(), which takes time in the size of the largest rule so far
   const uint32_t end = nfa_.Add(), start = Lower(body, end);
-  nfa_states_ += nfa_.states.size();
-  if (nfa_states_ > limits_.nfa_states) return ResourceExhausted("it is larger than a grammar may be");
+  nfa_size_ += nfa_.size();
+  if (nfa_size_ > limits_.nfa_size) return ResourceExhausted("it is larger than a grammar may be");
   Subsets subsets(nfa_, start, end, limits_.states - std::min(limits_.states, to_.states_.size()), &work_);
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<SubsetState> states, subsets.Run());
   const auto base = static_cast<uint32_t>(to_.states_.size());
@@ -224,28 +229,24 @@ void GrammarBuilder::Link() {
   for (Grammar::Loop& loop : to_.loops_) loop.body = entries_[loop.body].start;
 }
 
+// Each edge is looked at once for each of its ends.
 std::vector<bool> GrammarBuilder::FindProductive() const {
   const size_t count = to_.states_.size();
-  std::vector<std::vector<StateId>> users(count);  // whom to look at again
+  struct Use {
+    StateId by;
+    const Grammar::Call* call;  // null: the end of this edge is all that it takes
+  };
+  std::vector<std::vector<Use>> uses(count);
   for (StateId id = 0; id < count; ++id) {
-    for (const ByteEdge& edge : to_.edges(id)) users[edge.to].push_back(id);
+    for (const ByteEdge& edge : to_.edges(id)) uses[edge.to].push_back({id, nullptr});
     for (const Grammar::Call& call : to_.calls(id)) {
-      users[call.start].push_back(id);
-      if (call.resume != Grammar::kNoState) users[call.resume].push_back(id);
+      uses[call.start].push_back({id, &call});
+      if (call.resume != Grammar::kNoState) uses[call.resume].push_back({id, &call});
     }
-    if (const Grammar::Loop* loop = to_.loop(id)) users[loop->body].push_back(id);
+    if (const Grammar::Loop* loop = to_.loop(id)) uses[loop->body].push_back({id, nullptr});
   }
   std::vector<bool> productive(count);
   std::vector<StateId> found;
-  const auto leads = [&](StateId id) {
-    if (const Grammar::Loop* loop = to_.loop(id)) return static_cast<bool>(productive[loop->body]);
-    const auto edges = to_.edges(id);
-    const auto calls = to_.calls(id);
-    return std::ranges::any_of(edges, [&](const ByteEdge& edge) { return productive[edge.to]; }) ||
-           std::ranges::any_of(calls, [&](const Grammar::Call& call) {
-             return productive[call.start] && (call.resume == Grammar::kNoState || productive[call.resume]);
-           });
-  };
   for (StateId id = 0; id < count; ++id) {
     if (!to_.is_final(id)) continue;
     productive[id] = true;
@@ -254,10 +255,13 @@ std::vector<bool> GrammarBuilder::FindProductive() const {
   while (!found.empty()) {
     const StateId id = found.back();
     found.pop_back();
-    for (const StateId user : users[id]) {
-      if (productive[user] || !leads(user)) continue;
-      productive[user] = true;
-      found.push_back(user);
+    for (const Use& use : uses[id]) {
+      const bool leads =
+          use.call == nullptr || (productive[use.call->start] &&
+                                  (use.call->resume == Grammar::kNoState || productive[use.call->resume]));
+      if (productive[use.by] || !leads) continue;
+      productive[use.by] = true;
+      found.push_back(use.by);
     }
   }
   return productive;
@@ -337,11 +341,19 @@ Result<Grammar> Grammar::Compile(const Expressions& from, RuleId root, const Gra
   return GrammarBuilder(from, limits).Build(root);
 }
 
-Result<ByteAutomaton> Grammar::CompileAutomaton(const Expressions& from, RuleId root, size_t most_states) {
-  GrammarLimits limits;
-  limits.count_repeats = false;
-  limits.states = most_states;
-  PREFIXD_ASSIGN_OR_RETURN(const Grammar grammar, Compile(from, root, limits));
+Result<ByteAutomaton> Grammar::CompileAutomaton(const Expressions& from, RuleId root,
+                                                AutomatonBudget* budget) {
+  // A compile costs by the sizes before it, too: a large one that fails has used up the budget.
+  const GrammarLimits limits = {.nfa_size = budget->left,
+                                .states = budget->left,
+                                .edges = budget->left,
+                                .work = budget->left * 16,
+                                .count_repeats = false};
+  GrammarBuilder builder(from, limits);
+  Result<Grammar> built = builder.Build(root);
+  if (!budget->Spend(builder.cost()) || !built.ok())
+    return built.ok() ? ResourceExhausted("it is larger than a grammar may be") : built.status();
+  const Grammar grammar = *std::move(built);
   PREFIXD_CHECK(grammar.calls_.empty()) << "rules are no automaton";
   ByteAutomaton to;
   for (StateId id = 0; id < grammar.states(); ++id) {

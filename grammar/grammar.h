@@ -4,12 +4,14 @@
 // Immutable once compiled; any thread.
 //
 // Invariants
-//   1. Every state that a match reaches leads to a final state: there are no dead ends.
+//   1. Every state that a match reaches leads to a final state: it has no dead ends. (A match may have some,
+//      where it meets its own bounds.)
 //   2. No rule matches the empty text. A call of a rule that did is an edge beside a way around it.
 //   3. No rule begins with a call of itself, directly or through others. So the calls that a byte needs end.
 //   4. It has at most the states and edges of its GrammarLimits, and compiling takes time linear in them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,10 +24,10 @@
 namespace prefixd::grammar {
 
 struct GrammarLimits {
-  size_t nfa_states = 1 << 18;
+  size_t nfa_size = 1 << 20;  // states and edges of the automata before they are deterministic
   size_t states = 1 << 16;
   size_t edges = 1 << 18;
-  size_t work = 1 << 23;      // members of the sets of states that compiling looks at
+  size_t work = 1 << 24;      // members of the sets of states that compiling looks at, and their edges
   bool count_repeats = true;  // false: every repetition is written out
 };
 
@@ -49,8 +51,9 @@ class Grammar {
   // kInvalidArgument: no text matches, or a rule begins with itself. kResourceExhausted: the limits.
   static Result<Grammar> Compile(const Expressions& from, RuleId root, const GrammarLimits& limits = {});
 
-  // The same as an automaton without a stack. Requires that no rule is called.
-  static Result<ByteAutomaton> CompileAutomaton(const Expressions& from, RuleId root, size_t most_states);
+  // The same as an automaton without a stack, within a budget. Requires that no rule is called.
+  static Result<ByteAutomaton> CompileAutomaton(const Expressions& from, RuleId root,
+                                                AutomatonBudget* budget);
 
   StateId start() const { return start_; }
   bool matches_empty() const { return matches_empty_; }
@@ -71,9 +74,9 @@ class Grammar {
   }
   // The state after a byte, or kNoState.
   StateId Next(StateId state, uint8_t byte) const {
-    for (const ByteEdge& edge : edges(state))
-      if (byte <= edge.high) return byte >= edge.low ? edge.to : kNoState;
-    return kNoState;
+    const std::span<const ByteEdge> all = edges(state);
+    const auto edge = std::ranges::lower_bound(all, byte, {}, &ByteEdge::high);
+    return edge != all.end() && byte >= edge->low ? edge->to : kNoState;
   }
   size_t bytes() const;
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kMostBytes = 1 << 20;
 constexpr int kMostDepth = 64;
+constexpr int kMostQuantifiers = 64;  // of one atom
 constexpr uint32_t kMostCount = 1 << 20;
 
 class TextReader {
@@ -134,6 +135,7 @@ Result<ExprId> TextReader::Sequence(int depth) {
     if (depth == 0 && BeginsRule()) break;
     PREFIXD_ASSIGN_OR_RETURN(const ExprId atom, Atom(depth));
     PREFIXD_ASSIGN_OR_RETURN(const ExprId part, Quantified(atom));
+    if (to_.overflow()) return ResourceExhausted("the grammar is too large");
     parts.push_back(part);
   }
   return parts.size() == 1 ? parts[0] : to_.Sequence(std::move(parts));
@@ -163,7 +165,10 @@ std::optional<uint32_t> TextReader::Number() {
 }
 
 Result<ExprId> TextReader::Quantified(ExprId atom) {
-  while (true) {
+  for (int i = 0;; ++i) {
+    if (i > kMostQuantifiers)
+      return ResourceExhausted("the grammar has more than " + std::to_string(kMostQuantifiers) +
+                               " quantifiers after another");
     if (Take("*")) {
       atom = to_.Repeat(atom, 0, kUnbounded);
     } else if (Take("+")) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <span>
 
 #include "base/json_fields.h"
 #include "grammar/json_schema_reader.h"
@@ -60,9 +62,9 @@ bool Has(const std::string_view (&names)[n], std::string_view name) {
 
 bool IsOfType(const json::value& value, std::string_view type) {
   if (type == "integer") {
-    const double number = value.is_number() ? value.to_number<double>() : 0.5;
-    return value.is_int64() || value.is_uint64() ||
-           number == static_cast<double>(static_cast<int64_t>(number));
+    if (!value.is_double()) return value.is_number();
+    const double number = value.get_double();
+    return std::isfinite(number) && number == std::trunc(number);
   }
   return (type == "object" && value.is_object()) || (type == "array" && value.is_array()) ||
          (type == "string" && value.is_string()) || (type == "number" && value.is_number()) ||
@@ -74,7 +76,40 @@ std::string TextOf(const json::value& value) {
   return value.is_double() ? NumberText(value.get_double()) : json::serialize(value);
 }
 
+constexpr size_t kMostShown = 200, kMostPath = 1000;
+
+// About what a copy of a value takes. Values are nested as deep as the reader of the body allows.
+size_t BytesOf(const json::value& value) {
+  size_t bytes = sizeof(value);
+  if (value.is_string()) bytes += value.get_string().size();
+  if (value.is_array())
+    for (const json::value& one : value.get_array()) bytes += BytesOf(one);
+  if (value.is_object())
+    for (const auto& [key, one] : value.get_object()) bytes += 32 + key.size() + BytesOf(one);
+  return bytes;
+}
+
 }  // namespace
+
+std::string SchemaReader::Shortened(std::string_view text) {
+  if (text.size() <= kMostShown) return std::string(text);
+  size_t end = kMostShown;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
+}
+
+// Of a long path its beginning is enough.
+SchemaReader::Place SchemaReader::Place::At(std::string_view key) const {
+  if (path.size() > kMostPath) return {path, depth + 1};
+  return {path + "/" + Shortened(key), depth + 1};
+}
+
+Status SchemaReader::CountCopy(const Object& part, const Place& place) {
+  size_t bytes = 0;
+  for (const auto& [key, value] : part) bytes += 32 + key.size() + BytesOf(value);
+  return Count(&copied_bytes_, bytes, limits_.copied_bytes, place,
+               "bytes in parts that hold in several places");
+}
 
 Status SchemaReader::Count(size_t* counter, size_t more, size_t most, const Place& place,
                            std::string_view what) {
@@ -87,7 +122,7 @@ Status SchemaReader::Count(size_t* counter, size_t more, size_t most, const Plac
 // A keyword, or a value of one, that changes what is allowed in a way that the grammar cannot say.
 Status SchemaReader::NotSupported(const Place& place, std::string_view keyword) {
   if (options_.strict) return Unsupported(place.path + ": " + std::string(keyword) + " is not supported");
-  ignored_.emplace(keyword);
+  if (ignored_.size() < limits_.ignored) ignored_.emplace(keyword);
   return Status::Ok();
 }
 
@@ -95,7 +130,7 @@ Status SchemaReader::CheckKeywords(const Object& schema, const Place& place) {
   for (const auto& [key, value] : schema) {
     const std::string_view name = key;
     if (Has(kAnnotations, name) || Has(kSupported, name) || name.starts_with("x-")) continue;
-    PREFIXD_RETURN_IF_ERROR(NotSupported(place, "'" + std::string(name) + "'"));
+    PREFIXD_RETURN_IF_ERROR(NotSupported(place, "'" + Shortened(name) + "'"));
   }
   return Status::Ok();
 }
@@ -127,6 +162,7 @@ Result<ExprId> SchemaReader::ReadObjectSchema(const Object& schema, const Place&
   PREFIXD_RETURN_IF_ERROR(CheckKeywords(schema, place));
   const Value* nullable = schema.if_contains("nullable");
   if (nullable != nullptr && *nullable == true) {
+    PREFIXD_RETURN_IF_ERROR(CountCopy(schema, place));
     Object without = schema;
     without.erase("nullable");
     PREFIXD_ASSIGN_OR_RETURN(const ExprId value, ReadMerged(std::move(without), place));
@@ -153,12 +189,12 @@ Result<ExprId> SchemaReader::ReadMerged(Object merged, const Place& place) {
 // What a local reference points to: "#", or "#/" and keys.
 Result<const json::value*> SchemaReader::Find(std::string_view reference, const Place& place) const {
   if (!reference.starts_with('#'))
-    return Unsupported(place.path + ": '$ref' to '" + std::string(reference) +
+    return Unsupported(place.path + ": '$ref' to '" + Shortened(reference) +
                        "' is not supported: only references within the schema, which begin with '#'");
   boost::system::error_code failed;
   const Value* found = root_.find_pointer(reference.substr(1), failed);
   if (failed || found == nullptr)
-    return Error(place, "'$ref' to '" + std::string(reference) + "', which is not there");
+    return Error(place, "'$ref' to '" + Shortened(reference) + "', which is not there");
   return found;
 }
 
@@ -171,6 +207,8 @@ Result<ExprId> SchemaReader::ReadReference(const Object& schema, const Place& pl
     return member.key() != "$ref" && !Has(kAnnotations, std::string_view(member.key()));
   });
   if (has_siblings && to->is_object()) {
+    PREFIXD_RETURN_IF_ERROR(CountCopy(schema, place));
+    PREFIXD_RETURN_IF_ERROR(CountCopy(to->get_object(), place));
     Object merged = to->get_object();
     for (const auto& [key, value] : schema)
       if (key != "$ref") merged[key] = value;
@@ -178,8 +216,8 @@ Result<ExprId> SchemaReader::ReadReference(const Object& schema, const Place& pl
   }
   const auto [at, is_new] = rules_.try_emplace(to, 0);
   if (is_new) {
-    at->second = to_.AddRule(std::string(name));
-    unread_.push_back({to, {std::string(name)}});
+    at->second = to_.AddRule(Shortened(name));
+    unread_.push_back({to, {Shortened(name)}});
   }
   return to_.Rule(at->second);
 }
@@ -204,6 +242,8 @@ Result<ExprId> SchemaReader::ReadBranches(const Object& schema, std::string_view
       choice.push_back(one);
       continue;
     }
+    PREFIXD_RETURN_IF_ERROR(CountCopy(beside, inner));
+    PREFIXD_RETURN_IF_ERROR(CountCopy(branches[i].get_object(), inner));
     Object merged = beside;
     for (const auto& [key, value] : branches[i].get_object()) {
       const Value* other = beside.if_contains(key);
@@ -219,9 +259,9 @@ Result<ExprId> SchemaReader::ReadBranches(const Object& schema, std::string_view
 }
 
 Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) {
-  json::array values;
+  std::span<const Value> values;
   if (const Value* one = schema.if_contains("const")) {
-    values.push_back(*one);
+    values = {one, 1};
   } else if (!schema.at("enum").is_array()) {
     return Error(place, "'enum' must be an array");
   } else {
@@ -247,7 +287,7 @@ Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) 
 }
 
 Result<std::vector<std::string>> SchemaReader::TypesOf(const Object& schema, const Place& place) {
-  std::vector<std::string> types;
+  std::vector<std::string> types;  // each once
   const Value* type = schema.if_contains("type");
   if (type == nullptr) {
     for (const About& about : kAbout)
@@ -262,7 +302,8 @@ Result<std::vector<std::string>> SchemaReader::TypesOf(const Object& schema, con
                                            "integer", "boolean", "null"};
     if (!name.is_string() || !Has(kTypes, std::string_view(name.get_string())))
       return Error(place, "'type' must be the name of a type or an array of such names");
-    types.emplace_back(name.get_string());
+    const std::string_view type_name = name.get_string();
+    if (std::ranges::find(types, type_name) == types.end()) types.emplace_back(type_name);
   }
   if (types.empty()) return Error(place, "'type' must name a type");
   return types;

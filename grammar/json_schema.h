@@ -1,6 +1,8 @@
 // ReadJsonSchema: the JSON texts that a JSON Schema allows. A pure function.
 //
-// Objects have their properties in the order of the schema, then others, where they may have others. A schema
+// Objects have their properties in the order of the schema, then others, where they may have others. A count
+// that `maxItems` or `maxLength` bounds above kMostCounted is not bounded, because no answer is that long; a
+// lower bound of that size is refused. A schema
 // without `type` has the types that its keywords are about, or is any value. `oneOf` is read as `anyOf`.
 // White space and numbers are those of json_text.h.
 //
@@ -20,11 +22,16 @@
 
 namespace prefixd::grammar {
 
+inline constexpr uint32_t kMostCounted = 1u << 31;
+
 struct SchemaLimits {
   size_t properties = 5000;
   size_t enum_values = 1000;
-  size_t text_bytes = 120'000;  // of the names of properties and values of enums
-  size_t schemas = 20'000;      // that are read, those of a reference with siblings again each time
+  size_t text_bytes = 120'000;     // of the names of properties and values of enums
+  size_t schemas = 20'000;         // that are read, those of a reference with siblings again each time
+  size_t copied_bytes = 16 << 20;  // of parts that hold in several places: beside a reference or a choice
+  size_t automata = 1 << 19;       // states and edges of its patterns, lengths and ranges of numbers
+  size_t ignored = 100;            // keywords that are named
   int depth = 64;
 };
 
@@ -36,7 +43,8 @@ struct SchemaOptions {
 
 struct SchemaRead {
   RuleId root = 0;
-  std::vector<std::string> ignored;  // keywords that have a meaning which the grammar lacks; each once
+  // Keywords that have a meaning which the grammar lacks; each once, at most `ignored` of them.
+  std::vector<std::string> ignored;
 };
 
 // Messages begin with the place in the schema, such as "#/properties/a: ". kInvalidArgument: no schema.

@@ -10,15 +10,22 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/byte_automaton.h"
 #include "grammar/json_schema.h"
 #include "grammar/json_text.h"
+#include "grammar/regex.h"
 
 namespace prefixd::grammar {
 
 class SchemaReader {
  public:
   SchemaReader(const boost::json::value& root, const SchemaOptions& options, Expressions* to)
-      : root_(root), options_(options), limits_(options.limits), to_(*to), json_(to) {}
+      : root_(root),
+        options_(options),
+        limits_(options.limits),
+        to_(*to),
+        json_(to),
+        automata_{limits_.automata} {}
 
   Result<SchemaRead> Read();
 
@@ -29,13 +36,16 @@ class SchemaReader {
   struct Place {
     std::string path;  // "#/properties/a"
     int depth = 0;
-    Place At(std::string_view key) const { return {path + "/" + std::string(key), depth + 1}; }
+    Place At(std::string_view key) const;
   };
   struct Member {
     std::string name;
     const Value* schema;  // null: any value
     bool required;
   };
+
+  // A text of the schema for a message: its beginning, if it is long.
+  static std::string Shortened(std::string_view text);
 
   // --- json_schema.cc: keywords that combine schemas ---
   Result<ExprId> ReadSchema(const Value& schema, const Place& place);
@@ -50,6 +60,8 @@ class SchemaReader {
   Status CheckKeywords(const Object& schema, const Place& place);
   Status NotSupported(const Place& place, std::string_view keyword);
   Status Count(size_t* counter, size_t more, size_t most, const Place& place, std::string_view what);
+  // Counts a part of the schema that is copied.
+  Status CountCopy(const Object& part, const Place& place);
   Status Error(const Place& place, std::string_view what) const {
     return InvalidArgument(place.path + ": " + std::string(what));
   }
@@ -60,7 +72,13 @@ class SchemaReader {
   Result<ExprId> ReadArray(const Object& schema, const Place& place);
   Result<ExprId> ReadString(const Object& schema, const Place& place);
   Result<ExprId> ReadNumber(const Object& schema, bool integer, const Place& place);
-  Result<ExprId> Both(std::vector<ExprId> parts, uint32_t min, uint32_t max, const Place& place);
+  Result<ExprId> NewString(const Object& schema, const Place& place);
+  Result<ExprId> NewNumber(const Object& schema, bool integer, const Place& place);
+  struct Pattern {
+    std::string_view regex;
+    RegexMatches matches;
+  };
+  Result<ExprId> Both(const std::vector<Pattern>& patterns, uint32_t min, uint32_t max, const Place& place);
   Result<std::pair<uint32_t, uint32_t>> Bounds(const Object& schema, std::string_view min,
                                                std::string_view max, const Place& place);
 
@@ -72,7 +90,9 @@ class SchemaReader {
   std::map<const Value*, RuleId> rules_;  // of what is referred to
   std::deque<std::pair<const Value*, Place>> unread_;
   std::set<std::string> ignored_;
-  size_t properties_ = 0, enum_values_ = 0, text_bytes_ = 0, schemas_ = 0;
+  std::map<std::string, ExprId> simple_;  // strings and numbers, by their keywords
+  AutomatonBudget automata_;
+  size_t properties_ = 0, enum_values_ = 0, text_bytes_ = 0, schemas_ = 0, copied_bytes_ = 0;
 };
 
 }  // namespace prefixd::grammar

@@ -1,6 +1,7 @@
 // What a JSON Schema says of each type of value.
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <optional>
 
 #include "grammar/characters.h"
@@ -15,8 +16,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr uint32_t kMostCount = 1 << 20;
-constexpr size_t kMostPatternStates = 20'000;
+constexpr size_t kMostPatternNodes = 1 << 16;
 constexpr size_t kMostPrefixItems = 256;
 
 std::optional<Decimal> DecimalOf(const json::value* value) {
@@ -25,6 +25,17 @@ std::optional<Decimal> DecimalOf(const json::value* value) {
   if (value->is_uint64()) return Decimal::Of(value->get_uint64());
   if (!std::isfinite(value->get_double())) return std::nullopt;
   return Decimal::Of(value->get_double());
+}
+
+// The keywords as a text, to tell schemas apart.
+std::string KeyOf(const json::object& schema, std::string_view type,
+                  std::initializer_list<std::string_view> keywords) {
+  std::string key(type);
+  for (const std::string_view keyword : keywords) {
+    const json::value* value = schema.if_contains(keyword);
+    key += value == nullptr ? "," : "," + json::serialize(*value);
+  }
+  return key;
 }
 
 }  // namespace
@@ -93,10 +104,12 @@ Result<std::pair<uint32_t, uint32_t>> SchemaReader::Bounds(const Object& schema,
     const double number = value->is_number() ? value->to_number<double>() : -1;
     if (!(number >= 0) || number != std::floor(number))
       return Error(place, "'" + std::string(name) + "' must be an integer of at least 0");
-    if (number > kMostCount)
+    if (number <= kMostCounted) {
+      *bound = static_cast<uint32_t>(number);
+    } else if (name == min) {
       return ResourceExhausted(place.path + ": '" + std::string(name) + "' is above " +
-                               std::to_string(kMostCount));
-    *bound = static_cast<uint32_t>(number);
+                               std::to_string(kMostCounted));
+    }
   }
   return bounds;
 }
@@ -138,59 +151,86 @@ Result<ExprId> SchemaReader::ReadArray(const Object& schema, const Place& place)
   return to_.Sequence({to_.Text("["), tail, to_.Text("]")});
 }
 
-// What all of the expressions match, with min .. max characters.
-Result<ExprId> SchemaReader::Both(std::vector<ExprId> parts, uint32_t min, uint32_t max, const Place& place) {
+// What all of the patterns match, with min .. max characters.
+Result<ExprId> SchemaReader::Both(const std::vector<Pattern>& patterns, uint32_t min, uint32_t max,
+                                  const Place& place) {
   std::optional<ByteAutomaton> all;
-  for (const ExprId part : parts) {
-    const RuleId rule = to_.AddRule("a pattern");
-    to_.Define(rule, part);
-    Result<ByteAutomaton> one = Grammar::CompileAutomaton(to_, rule, kMostPatternStates);
+  for (const Pattern& pattern : patterns) {
+    // In an arena of its own, because compiling takes time in the size of the whole arena.
+    Expressions own(kMostPatternNodes);
+    const RuleId rule = own.AddRule("a pattern");
+    Result<ExprId> body =
+        ReadRegex(pattern.regex, pattern.matches, Characters(&own, Characters::In::kJsonString));
+    if (!body.ok()) return body.status().WithContext(place.path);
+    own.Define(rule, *body);
+    Result<ByteAutomaton> one = Grammar::CompileAutomaton(own, rule, &automata_);
     if (!one.ok()) return one.status().WithContext(place.path);
-    Result<ByteAutomaton> both = all ? Intersection(*all, *one, kMostPatternStates) : std::move(one);
+    Result<ByteAutomaton> both = all ? Intersection(*all, *one, &automata_) : std::move(one);
     if (!both.ok()) return both.status().WithContext(place.path);
     all = *std::move(both);
   }
-  Result<ByteAutomaton> bounded = WithLength(*all, min, max, kMostPatternStates);
+  Result<ByteAutomaton> bounded = WithLength(*all, min, max, &automata_);
   if (!bounded.ok()) return bounded.status().WithContext(place.path);
-  return bounded->empty() ? to_.Nothing() : to_.Automaton(*std::move(bounded));
+  if (bounded->empty()) return to_.Nothing();
+  // As a rule, so that it is in the grammar once however often it is used.
+  const RuleId rule = to_.AddRule("a pattern");
+  to_.Define(rule, to_.Automaton(*std::move(bounded)));
+  return to_.Rule(rule);
 }
 
+// Equal strings are one expression, and cost once.
 Result<ExprId> SchemaReader::ReadString(const Object& schema, const Place& place) {
+  const std::string key = KeyOf(schema, "string", {"minLength", "maxLength", "pattern", "format"});
+  if (const auto known = simple_.find(key); known != simple_.end()) return known->second;
+  PREFIXD_ASSIGN_OR_RETURN(const ExprId made, NewString(schema, place));
+  return simple_[key] = made;
+}
+
+Result<ExprId> SchemaReader::NewString(const Object& schema, const Place& place) {
   PREFIXD_ASSIGN_OR_RETURN(const auto bounds, Bounds(schema, "minLength", "maxLength", place));
   const auto [min, max] = bounds;
   if (min > max) return to_.Nothing();
-  const Characters characters(&to_, Characters::In::kJsonString);
-  std::vector<ExprId> parts;
+  std::vector<Pattern> patterns;
   if (const Value* pattern = schema.if_contains("pattern")) {
     if (!pattern->is_string()) return Error(place, "'pattern' must be a string");
-    Result<ExprId> part = ReadRegex(pattern->get_string(), RegexMatches::kSearch, characters);
-    if (!part.ok()) {
-      if (part.status().code() != Code::kUnsupported) return part.status().WithContext(place.path);
-      PREFIXD_RETURN_IF_ERROR(NotSupported(place, "this 'pattern': " + part.status().message() + "; it"));
+    Expressions tried(kMostPatternNodes);
+    const Status read = ReadRegex(pattern->get_string(), RegexMatches::kSearch,
+                                  Characters(&tried, Characters::In::kJsonString))
+                            .status();
+    if (read.ok()) {
+      patterns.push_back({pattern->get_string(), RegexMatches::kSearch});
     } else {
-      parts.push_back(*part);
+      if (read.code() != Code::kUnsupported) return read.WithContext(place.path);
+      PREFIXD_RETURN_IF_ERROR(NotSupported(place, "this 'pattern': " + read.message() + "; it"));
     }
   }
   if (const Value* format = schema.if_contains("format")) {
     if (!format->is_string()) return Error(place, "'format' must be a string");
     const std::string_view regex = RegexOfFormat(format->get_string());
     if (regex.empty()) {
-      PREFIXD_RETURN_IF_ERROR(NotSupported(place, "the format '" + std::string(format->get_string()) + "'"));
+      PREFIXD_RETURN_IF_ERROR(NotSupported(place, "the format '" + Shortened(format->get_string()) + "'"));
     } else {
-      PREFIXD_ASSIGN_OR_RETURN(const ExprId part, ReadRegex(regex, RegexMatches::kWhole, characters));
-      parts.push_back(part);
+      patterns.push_back({regex, RegexMatches::kWhole});
     }
   }
-  if (parts.empty()) return json_.String(min, max);
-  const bool is_simple = parts.size() == 1 && min == 0 && max == kUnbounded;
-  ExprId body = parts[0];
-  if (!is_simple) {
-    PREFIXD_ASSIGN_OR_RETURN(body, Both(std::move(parts), min, max, place));
-  }
+  if (patterns.empty()) return json_.String(min, max);
+  const bool is_simple = patterns.size() == 1 && min == 0 && max == kUnbounded;
+  PREFIXD_ASSIGN_OR_RETURN(const ExprId body, is_simple
+                                                  ? ReadRegex(patterns[0].regex, patterns[0].matches,
+                                                              Characters(&to_, Characters::In::kJsonString))
+                                                  : Both(patterns, min, max, place));
   return to_.Sequence({to_.Text("\""), body, to_.Text("\"")});
 }
 
 Result<ExprId> SchemaReader::ReadNumber(const Object& schema, bool integer, const Place& place) {
+  const std::string key = KeyOf(schema, integer ? "integer" : "number",
+                                {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"});
+  if (const auto known = simple_.find(key); known != simple_.end()) return known->second;
+  PREFIXD_ASSIGN_OR_RETURN(const ExprId made, NewNumber(schema, integer, place));
+  return simple_[key] = made;
+}
+
+Result<ExprId> SchemaReader::NewNumber(const Object& schema, bool integer, const Place& place) {
   NumberRange range;
   range.integer = integer;
   for (const std::string_view name : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}) {
@@ -223,14 +263,17 @@ Result<ExprId> SchemaReader::ReadNumber(const Object& schema, bool integer, cons
       return Error(place, "'multipleOf' must be a number above 0");
   }
   if (!range.low && !range.high && !range.multiple_of) return integer ? json_.Integer() : json_.Number();
-  Result<ByteAutomaton> numbers = NumbersIn(range);
+  Result<ByteAutomaton> numbers = NumbersIn(range, &automata_);
   if (!numbers.ok() && numbers.status().code() == Code::kUnsupported) {
     PREFIXD_RETURN_IF_ERROR(NotSupported(place, "this 'multipleOf'"));
     range.multiple_of.reset();
-    numbers = NumbersIn(range);
+    numbers = NumbersIn(range, &automata_);
   }
   if (!numbers.ok()) return numbers.status().WithContext(place.path);
-  return numbers->empty() ? to_.Nothing() : to_.Automaton(*std::move(numbers));
+  if (numbers->empty()) return to_.Nothing();
+  const RuleId rule = to_.AddRule("a range of numbers");
+  to_.Define(rule, to_.Automaton(*std::move(numbers)));
+  return to_.Rule(rule);
 }
 
 }  // namespace prefixd::grammar

@@ -119,6 +119,7 @@ ExprId JsonText::Value() {
 // names[begin .. end) share their first `depth` bytes, which the key has so far. A character that none of
 // them has next makes the rest free.
 ExprId JsonText::KeyTail(const std::vector<std::string>& names, size_t begin, size_t end, size_t depth) {
+  if (to_.overflow()) return to_.Nothing();
   std::vector<ExprId> choice;
   const bool is_name = begin < end && names[begin].size() == depth;
   if (!is_name) choice.push_back(to_.Text("\""));

@@ -8,7 +8,6 @@
 namespace prefixd::grammar {
 namespace {
 
-constexpr size_t kMostStates = 20'000;
 constexpr int kIntegerDigits = 18, kNumberDigits = 15;
 constexpr uint64_t kMostDivisor = 1000;
 constexpr size_t kMostDivisorFraction = 4;
@@ -157,11 +156,11 @@ Decimal Decimal::Of(double value) {
 Decimal Decimal::Of(int64_t value) { return Parse(std::to_string(value)); }
 Decimal Decimal::Of(uint64_t value) { return Parse(std::to_string(value)); }
 
-Result<ByteAutomaton> NumbersIn(const NumberRange& range) {
+Result<ByteAutomaton> NumbersIn(const NumberRange& range, AutomatonBudget* budget) {
   const Numbers numbers(range);
   if (numbers.too_large()) return Unsupported("multiples of a number of that many digits are not supported");
   return Explore<At>([&](const At& at, uint8_t byte) { return numbers.Next(at, byte); },
-                     [&](const At& at) { return numbers.IsFinal(at); }, kMostStates);
+                     [&](const At& at) { return numbers.IsFinal(at); }, budget);
 }
 
 }  // namespace prefixd::grammar

@@ -31,6 +31,7 @@ struct NumberRange {
 
 // Numbers are written without an exponent, integers with at most 18 digits, others with at most 15 digits, so
 // that different texts are different doubles. kUnsupported: multiples of that number take too many states.
-Result<ByteAutomaton> NumbersIn(const NumberRange& range);
+// kResourceExhausted: the budget.
+Result<ByteAutomaton> NumbersIn(const NumberRange& range, AutomatonBudget* budget);
 
 }  // namespace prefixd::grammar

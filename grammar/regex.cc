@@ -90,6 +90,7 @@ Result<ExprId> RegexReader::Alternative(int depth) {
     }
     PREFIXD_ASSIGN_OR_RETURN(const ExprId atom, Atom(depth));
     PREFIXD_ASSIGN_OR_RETURN(const ExprId part, Quantified(atom));
+    if (to_.overflow()) return ResourceExhausted("the regex is too large");
     parts.push_back(part);
   }
   if (searches && !from_start) parts.insert(parts.begin(), to_.Repeat(characters_.Any(), 0, kUnbounded));

@@ -31,13 +31,13 @@ Subsets::Set Subsets::Closure(Set from) {
     const uint32_t state = from.back();
     from.pop_back();
     out.push_back(state);
+    Spend(1 + nfa_.states[state].empty.size());
     for (const uint32_t to : nfa_.states[state].empty) {
       if (seen_[to] == closures_) continue;
       seen_[to] = closures_;
       from.push_back(to);
     }
   }
-  *work_ -= std::min(*work_, out.size());
   // Only states with edges of their own tell sets apart, and the end.
   std::erase_if(out, [this](uint32_t state) {
     return state != end_ && nfa_.states[state].bytes.empty() && nfa_.states[state].calls.empty();
@@ -56,25 +56,27 @@ uint32_t Subsets::IdOf(const Set& set) {
 
 void Subsets::Expand(uint32_t id) {
   const Set& set = *sets_[id];
+  size_t byte_edges = 0;
   std::array<bool, 257> begins{};  // where the targets change
   std::map<uint32_t, Set> called;
   for (const uint32_t member : set) {
     for (const ByteEdge& edge : nfa_.states[member].bytes) begins[edge.low] = begins[edge.high + 1u] = true;
     for (const CallEdge& call : nfa_.states[member].calls) called[call.callee].push_back(call.to);
+    byte_edges += nfa_.states[member].bytes.size();
   }
   const auto unique = [](Set* targets) {
     std::sort(targets->begin(), targets->end());
     targets->erase(std::unique(targets->begin(), targets->end()), targets->end());
   };
   std::vector<ByteEdge> edges;
-  for (unsigned low = 0; low < 256;) {
+  for (unsigned low = 0; low < 256 && *work_ > 0;) {
     unsigned end = low + 1;
     while (end < 256 && !begins[end]) ++end;
     Set targets;
     for (const uint32_t member : set)
       for (const ByteEdge& edge : nfa_.states[member].bytes)
         if (edge.low <= low && low <= edge.high) targets.push_back(edge.to);
-    *work_ -= std::min(*work_, set.size());
+    Spend(set.size() + byte_edges);
     if (!targets.empty()) {
       unique(&targets);
       const uint32_t to = IdOf(Closure(std::move(targets)));
@@ -89,6 +91,7 @@ void Subsets::Expand(uint32_t id) {
   }
   std::vector<CallEdge> calls;
   for (auto& [callee, targets] : called) {
+    if (*work_ == 0) return;  // Run reports it
     unique(&targets);
     calls.push_back({callee, IdOf(Closure(std::move(targets)))});
   }

@@ -2,6 +2,7 @@
 // (Rabin and Scott, 1959), in which the call of a rule is a symbol like a byte. One thread.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <unordered_map>
@@ -26,7 +27,14 @@ struct Nfa {
     std::vector<CallEdge> calls;
   };
   std::vector<State> states;
+  size_t edges = 0;
 
+  // What it takes, in states and edges.
+  size_t size() const { return states.size() + edges; }
+  void Clear() {
+    states.clear();
+    edges = 0;
+  }
   uint32_t Add() {
     states.emplace_back();
     return static_cast<uint32_t>(states.size() - 1);
@@ -34,13 +42,26 @@ struct Nfa {
   // A new state with empty edges, or with one edge of bytes.
   uint32_t Before(std::vector<uint32_t> to) {
     const uint32_t id = Add();
+    edges += to.size();
     states[id].empty = std::move(to);
     return id;
   }
   uint32_t BeforeByte(uint8_t low, uint8_t high, uint32_t to) {
     const uint32_t id = Add();
-    states[id].bytes.push_back({low, high, to});
+    AddBytes(id, {low, high, to});
     return id;
+  }
+  void AddEmpty(uint32_t from, uint32_t to) {
+    ++edges;
+    states[from].empty.push_back(to);
+  }
+  void AddBytes(uint32_t from, const ByteEdge& edge) {
+    ++edges;
+    states[from].bytes.push_back(edge);
+  }
+  void AddCall(uint32_t from, const CallEdge& edge) {
+    ++edges;
+    states[from].calls.push_back(edge);
   }
 };
 
@@ -54,7 +75,7 @@ struct SubsetState {
 // the empty text does not count.
 class Subsets {
  public:
-  // `work` is what may still be looked at, in members of sets; it falls.
+  // `work` is what may still be looked at, in members of sets and edges; it falls.
   Subsets(const Nfa& nfa, uint32_t start, uint32_t end, size_t most_states, size_t* work);
   // kResourceExhausted.
   Result<std::vector<SubsetState>> Run();
@@ -67,6 +88,7 @@ class Subsets {
   Set Closure(Set from);
   uint32_t IdOf(const Set& set);
   void Expand(uint32_t id);
+  void Spend(size_t work) { *work_ -= std::min(*work_, work); }
 
   const Nfa& nfa_;
   const uint32_t end_;

@@ -59,9 +59,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       continue;
     }
     PREFIXD_CHECK(!strict || read->ignored.empty());
-    const auto grammar =
-        Grammar::Compile(expressions, read->root,
-                         {.nfa_states = 1 << 13, .states = 1 << 12, .edges = 1 << 15, .work = 1 << 18});
+    const auto grammar = Grammar::Compile(
+        expressions, read->root, {.nfa_size = 1 << 13, .states = 1 << 12, .edges = 1 << 15, .work = 1 << 18});
     if (grammar.ok()) Walk(*grammar, text);
   }
   return 0;

@@ -17,8 +17,7 @@ namespace {
 
 using namespace prefixd::grammar;
 
-constexpr GrammarLimits kLimits = {
-    .nfa_states = 1 << 13, .states = 1 << 12, .edges = 1 << 15, .work = 1 << 18};
+constexpr GrammarLimits kLimits = {.nfa_size = 1 << 13, .states = 1 << 12, .edges = 1 << 15, .work = 1 << 18};
 
 void Compare(const Grammar& grammar, const ByteAutomaton& automaton, std::string_view choices) {
   Matcher matcher(&grammar);
@@ -52,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const RuleId root = expressions.AddRule("root");
     expressions.Define(root, *body);
     const auto grammar = Grammar::Compile(expressions, root, kLimits);
-    const auto automaton = Grammar::CompileAutomaton(expressions, root, 1 << 12);
+    AutomatonBudget budget{1 << 14};
+    const auto automaton = Grammar::CompileAutomaton(expressions, root, &budget);
     if (grammar.ok() && automaton.ok()) Compare(*grammar, *automaton, text.substr(0, 64));
   }
   Expressions expressions(1 << 14);

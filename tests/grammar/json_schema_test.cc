@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/utf8.h"
 #include "grammar/grammar.h"
 #include "grammar/match.h"
 
@@ -232,7 +234,7 @@ TEST(JsonSchema, WrongAndHostileSchemasAreRefused) {
             Code::kResourceExhausted);
   EXPECT_EQ(code(R"({"type":"string","pattern":"^(((a{1000}){1000}){1000})$","maxLength":5})"),
             Code::kResourceExhausted);
-  EXPECT_EQ(code(R"({"type":"string","maxLength":10000000})"), Code::kResourceExhausted);
+  EXPECT_EQ(code(R"({"type":"string","minLength":1e10})"), Code::kResourceExhausted);
   std::string doubling = R"({"$defs":{"d0":{"type":"null"})";
   for (int i = 1; i < 40; ++i) {
     const std::string ref = R"({"$ref":"#/$defs/d)" + std::to_string(i - 1) + R"(","maxLength":1})";
@@ -242,6 +244,67 @@ TEST(JsonSchema, WrongAndHostileSchemasAreRefused) {
   std::string many = R"({"properties":{)";
   for (int i = 0; i < 6000; ++i) many += (i > 0 ? "," : "") + ("\"p" + std::to_string(i)) + "\":{}";
   EXPECT_EQ(code(many + "}}"), Code::kResourceExhausted);
+}
+
+// Upper bounds beyond what is counted bound nothing, and numbers beyond integers are no undefined casts.
+TEST(JsonSchema, TakesNumbersOfAnySize) {
+  Check({
+      {R"({"type":"string","maxLength":1e300})", {R"("a")"}, {R"(1)"}},
+      {R"({"type":"string","maxLength":10000000})", {R"("a")"}, {R"(1)"}},
+      {R"({"type":"array","items":{"type":"null"},"maxItems":18446744073709551615})",
+       {"[]", "[null]"},
+       {"[1]"}},
+      {R"({"type":"integer","enum":[1e300,-1e300,1.5,2]})", {"2"}, {"1.5"}},
+      {R"({"type":"number","minimum":-1e300,"maximum":1e300})", {"0", "-12.5"}, {"x"}},
+      {R"({"type":["string","string","string"],"maxLength":1})", {R"("a")"}, {R"("ab")"}},
+  });
+}
+
+// What each of many places may cost counts together; equal ones cost once.
+TEST(JsonSchema, CostsOfAllPlacesAreBoundedTogether) {
+  const auto code = [](const std::string& schema) {
+    const Result<Grammar> grammar = Compiled(schema, false);
+    return grammar.ok() ? Code::kOk : grammar.status().code();
+  };
+  const auto of_many = [](int count, const std::function<std::string(int)>& schema_of) {
+    std::string many = R"({"properties":{)";
+    for (int i = 0; i < count; ++i)
+      many += (i > 0 ? "," : "") + ("\"p" + std::to_string(i)) + "\":" + schema_of(i);
+    return many + "}}";
+  };
+  const auto pattern = [](int length) {
+    return R"x({"type":"string","pattern":"^(a|b|cd)+$","maxLength":)x" + std::to_string(length) + "}";
+  };
+  EXPECT_EQ(code(pattern(1000)), Code::kOk);
+  EXPECT_EQ(code(of_many(200, [&](int) { return pattern(1000); })), Code::kOk);
+  EXPECT_EQ(code(of_many(200, [&](int i) { return pattern(1000 + i); })), Code::kResourceExhausted);
+  EXPECT_EQ(code(of_many(2000,
+                         [](int i) {
+                           return R"({"type":"integer","multipleOf":)" + std::to_string(i % 900 + 100) +
+                                  R"(,"minimum":)" + std::to_string(i) + "}";
+                         })),
+            Code::kResourceExhausted);
+  // A large part beside a choice is copied into each branch.
+  std::string branches = "{}";
+  for (int i = 0; i < 5000; ++i) branches += ",{}";
+  EXPECT_EQ(code(R"({"x-part":")" + std::string(100'000, 'x') + R"(","anyOf":[)" + branches + "]}"),
+            Code::kResourceExhausted);
+  std::string unknown = R"({"type":"null")";
+  for (int i = 0; i < 500; ++i) unknown += ",\"unknown" + std::to_string(i) + "\":1";
+  std::vector<std::string> ignored;
+  EXPECT_TRUE(Compiled(unknown + "}", false, &ignored).ok());
+  EXPECT_EQ(ignored.size(), SchemaLimits().ignored);
+}
+
+// A message shows the beginning of a long name, whole characters of it.
+TEST(JsonSchema, MessagesAreShort) {
+  std::string name(199, 'n');
+  for (int i = 0; i < 5000; ++i) name += "\xC3\xA4";
+  const Result<Grammar> grammar =
+      Compiled(R"({"properties":{")" + name + R"(":{"$ref":"#/)" + name + R"("}}})", false);
+  ASSERT_FALSE(grammar.ok());
+  EXPECT_LT(grammar.status().message().size(), 600u);
+  EXPECT_TRUE(IsValidUtf8(grammar.status().message()));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "grammar/grammar_text.h"
 #include "grammar/match.h"
 #include "grammar/regex.h"
+#include "grammar/subsets.h"
 
 namespace prefixd::grammar {
 namespace {
@@ -125,6 +126,51 @@ TEST(GrammarText, IsRefusedWithItsPlace) {
     EXPECT_EQ(grammar.status().code(), Code::kInvalidArgument);
     EXPECT_NE(grammar.status().message().find(message), std::string::npos) << grammar.status().message();
   }
+}
+
+// Functions recur over expressions, so a text cannot nest them without bound.
+TEST(GrammarText, NestsItsExpressionsOnlySoDeep) {
+  const auto code_of = [](const Result<Grammar>& grammar) {
+    return grammar.ok() ? Code::kOk : grammar.status().code();
+  };
+  EXPECT_EQ(code_of(OfText("root ::= \"a\"" + std::string(64, '?'))), Code::kOk);
+  for (const char* quantifier : {"?", "*", "+", "{2,3}"}) {
+    std::string text = "root ::= \"a\"";
+    for (int i = 0; i < 50'000; ++i) text += quantifier;
+    EXPECT_EQ(code_of(OfText(text)), Code::kResourceExhausted) << quantifier;
+  }
+  std::string groups;
+  for (int i = 0; i < 60; ++i) groups = "(" + groups + "\"a\"" + ")" + std::string(60, '?');
+  EXPECT_EQ(code_of(OfText("root ::= " + groups)), Code::kResourceExhausted);
+
+  Expressions to;
+  ExprId nested = to.Text("a");
+  for (int i = 0; i < 1'000'000; ++i) nested = to.Optional(nested);
+  EXPECT_TRUE(to.overflow());
+  EXPECT_LE(to.size(), Expressions::kMostNested + 1u);
+}
+
+// Looking at edges takes time, also at those that lead where others do.
+TEST(Subsets, CountTheEdgesThatTheyLookAt) {
+  constexpr size_t kEdges = 1000;
+  Nfa nfa;
+  const uint32_t end = nfa.BeforeByte('a', 'b', nfa.Add());
+  const uint32_t start = nfa.Before(std::vector<uint32_t>(kEdges, end));
+  EXPECT_GE(nfa.size(), kEdges);
+  size_t work = 10 * kEdges;
+  EXPECT_TRUE(Subsets(nfa, start, end, 100, &work).Run().ok());
+  EXPECT_LE(work, 9 * kEdges);
+  work = kEdges;
+  const auto refused = Subsets(nfa, start, end, 100, &work).Run();
+  EXPECT_EQ(refused.ok() ? Code::kOk : refused.status().code(), Code::kResourceExhausted);
+}
+
+// What a reader writes beyond the bound is not kept, and it stops.
+TEST(Regex, OfTooManyNodesIsRefused) {
+  std::string regex;
+  while (regex.size() < 64'000) regex += "[^a]";
+  const Result<Grammar> grammar = OfRegex(regex);
+  EXPECT_EQ(grammar.ok() ? Code::kOk : grammar.status().code(), Code::kResourceExhausted);
 }
 
 }  // namespace
