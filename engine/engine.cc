@@ -26,7 +26,11 @@ bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-Status NoTokenAllowed() {
+// Why a sequence has no token that may come next.
+Status NoTokenAllowed(const Sequence& sequence) {
+  if (sequence.allowed == nullptr)
+    return InvalidArgument(
+        "the answer can match the requested format in too many ways; make it less ambiguous");
   return InvalidArgument("no token of the model goes on with an answer that matches the requested format");
 }
 
@@ -154,7 +158,7 @@ Result<RequestId> Engine::Submit(Request request) {
   const RequestId id = ++e.last_id;
   BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
-  if (!sequence->has_allowed()) return NoTokenAllowed();
+  if (!sequence->has_allowed()) return NoTokenAllowed(*sequence);
   ++e.alive;  // before the engine thread can finish it
   const Status added = e.inbox.Add(std::move(sequence), *e.clock);
   if (added.ok()) return id;
@@ -417,8 +421,11 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   event.prompt = s.usage;
   event.times = s.times;
   if (!ending && !s.has_allowed()) {
-    ending = s.constraint->accepts() ? FinishReason::kStop : FinishReason::kError;
-    if (ending == FinishReason::kError) event.error = NoTokenAllowed();
+    // Where a match meets its bounds, the answer is the beginning of one that matches, as at max_tokens.
+    ending = s.constraint->accepts() ? FinishReason::kStop
+             : s.allowed == nullptr  ? FinishReason::kError
+                                     : FinishReason::kLength;
+    if (ending == FinishReason::kError) event.error = NoTokenAllowed(s);
   }
   if (ending) {
     Finish(s.id, std::move(event), *ending);

@@ -49,10 +49,11 @@ struct Sequence {
   Request request;              // its prompt has been moved into `tokens`
   std::vector<TokenId> tokens;  // prompt, then generated
   const int prompt_tokens;
-  BlockKeys keys;      // of `tokens`
-  TokenCounts counts;  // counts of `tokens`, as far as a penalty needs them
+  BlockKeys keys;                                      // of `tokens`
+  TokenCounts counts;                                  // counts of `tokens`, as far as a penalty needs them
   std::optional<grammar::ConstraintState> constraint;  // after the answer in `tokens`
-  // Its mask; null without a constraint. Nobody changes it while a step in flight draws.
+  // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous. Nobody
+  // changes it while a step in flight draws.
   std::shared_ptr<const grammar::TokenMask> allowed;
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
@@ -87,7 +88,8 @@ struct Sequence {
   }
   // Whether some token may come next.
   bool has_allowed() const {
-    return allowed == nullptr || std::ranges::any_of(*allowed, [](uint32_t word) { return word != 0; });
+    if (!constraint) return true;
+    return allowed != nullptr && std::ranges::any_of(*allowed, [](uint32_t word) { return word != 0; });
   }
   // Returns the number of prompt positions in [high_water, until) whose logits the request needs for prompt
   // log probabilities. The logits of a position give the log probability of the next token.

@@ -5,8 +5,11 @@
 // owner.
 //
 // Invariants
-//   1. The mask of a state has exactly the tokens after which some answer still matches, and the end tokens
+//   1. The mask of a state has the tokens after which some answer still matches, and no others; the end tokens
 //      exactly where the answer matches as it is. It is a function of the grammar and of the tokens so far.
+//   2. Where the bounds of a match are met (match.h), such as by arrays that are nested deeply, it lacks
+//      tokens, and may lack all. The answer so far is then the beginning of one that matches.
+//   3. A state has no mask where that takes too much work (token_masks.h). It is a function of the same.
 #pragma once
 
 #include <cstdint>
@@ -30,16 +33,14 @@ class Constraint {
   const Grammar& grammar() const { return grammar_; }
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   // Makes the masks that are dear, so that the sequences find them. Returns false when the grammar is too
-  // ambiguous to be used.
-  bool Prepare() const { return masks_.Prepare(kPreparedNodes, kMostVisits); }
+  // ambiguous to be used. Called once, before MaskOf.
+  bool Prepare() const { return masks_.Prepare(); }
   std::shared_ptr<const TokenMask> MaskOf(const MatchState& state) const { return masks_.Of(state); }
   MaskCounts counts() const { return masks_.counts(); }
   // What it takes at most.
   size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
 
  private:
-  static constexpr uint64_t kPreparedNodes = 5'000'000, kMostVisits = 5'000'000;
-
   const Grammar grammar_;
   const std::shared_ptr<const Vocabulary> vocabulary_;
   const size_t most_mask_bytes_;
@@ -52,7 +53,7 @@ class ConstraintState {
 
   // Goes on by a token of the answer. A token that the mask does not have makes the state dead.
   void Append(TokenId token);
-  // The tokens that may come next. Empty only where the state is dead.
+  // The tokens that may come next. Null where the grammar is too ambiguous (invariant 3).
   std::shared_ptr<const TokenMask> Mask() const;
   // Whether an end token was appended.
   bool ended() const { return ended_; }

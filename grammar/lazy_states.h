@@ -28,7 +28,18 @@ class LazyStates {
   }
   bool Accepts(Id id) const { return entries_[static_cast<size_t>(id)].state->accepts(); }
   const MatchState& StateOf(Id id) const { return *entries_[static_cast<size_t>(id)].state; }
-  size_t size() const { return entries_.size(); }
+  // Bytes of these classes (Vocabulary::ClassOf) all lead to the state `to`. Known for states that are asked
+  // for often.
+  struct Step {
+    uint8_t classes = 0;
+    Id to = kDead;
+  };
+  Step StepOf(Id id) {
+    Entry& entry = entries_[static_cast<size_t>(id)];
+    if (entry.asked < kOften && ++entry.asked == kOften) entry.step = FindStep(id);
+    return entry.step;
+  }
+  size_t bytes() const { return bytes_; }
   void Clear();
 
  private:
@@ -36,13 +47,18 @@ class LazyStates {
   struct Entry {
     const MatchState* state;
     std::array<Id, 256> next;
+    uint32_t asked = 0;
+    Step step;
   };
+  static constexpr uint32_t kOften = 64;
   Id Find(Id id, uint8_t byte);
+  Step FindStep(Id id);
 
   Matcher* const matcher_;
   std::unordered_map<MatchState, Id, MatchStateHash> ids_;
   std::deque<Entry> entries_;
   MatchState scratch_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace prefixd::grammar

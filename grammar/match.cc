@@ -57,18 +57,27 @@ void Matcher::Advance(const MatchState& from, uint8_t byte, MatchState* to) {
   visits_ = 0;
   for (size_t i = 0; i < from.stacks(); ++i) {
     const std::span<const Frame> stack = from.stack(i);
+    ++work_;
     const StateId next = grammar_->Next(stack.back().state, byte);
     if (next == Grammar::kNoState) continue;
     stack_.assign(stack.begin(), stack.end());
+    work_ += stack.size() / 8;
     stack_.back() = {next};
     Settle(to);
   }
   to->Normalize();
 }
 
+// Twice: it is copied again when the stacks are sorted.
+void Matcher::Push(std::span<const Frame> stack, MatchState* to) {
+  if (to->stacks() >= kMostStacks || to->frames_.size() + stack.size() > kMostAllFrames) return;
+  to->Add(stack);
+  work_ += 2 + stack.size() / 4;
+}
+
 // Follows the stack without a byte, until its top takes one. Leaves the stack as it was.
 void Matcher::Settle(MatchState* to) {
-  ++all_visits_;
+  ++work_;
   if (++visits_ > kMostVisits || stack_.size() > kMostFrames) return;
   const Frame top = stack_.back();
   if (const Grammar::Loop* loop = grammar_->loop(top.state)) {
@@ -79,7 +88,7 @@ void Matcher::Settle(MatchState* to) {
     stack_.pop_back();
     return;
   }
-  if (!grammar_->edges(top.state).empty() && to->stacks() < kMostStacks) to->Add(stack_);
+  if (!grammar_->edges(top.state).empty()) Push(stack_, to);
   for (const Grammar::Call& call : grammar_->calls(top.state)) {
     stack_.back() = {call.resume};
     if (call.resume == Grammar::kNoState) stack_.pop_back();
@@ -88,6 +97,7 @@ void Matcher::Settle(MatchState* to) {
     stack_.pop_back();
     if (call.resume != Grammar::kNoState) stack_.pop_back();
     stack_.push_back(top);
+    if (visits_ > kMostVisits) return;
   }
   if (grammar_->is_final(top.state)) SettleEnd(to);
 }

@@ -6,9 +6,12 @@
 // thread at a time uses it.
 //
 // Invariants
-//   1. A state has at most kMostStacks stacks of at most kMostFrames frames, and a byte looks at no more than
-//      kMostVisits states. A text that needs more does not match: so the memory and the time of a byte are
-//      bounded, whatever the grammar is.
+//   1. A state has at most kMostStacks stacks of at most kMostFrames frames, together kMostAllFrames, and a
+//      byte looks at no more than kMostVisits states. What is beyond is dropped: so the memory and the time of
+//      a byte are bounded, whatever the grammar is.
+//   2. A text that the state takes matches the grammar, or is the beginning of one that does. Because of 1,
+//      some texts of a grammar that nests deeply or is ambiguous are not taken, and a state that is not dead
+//      may be one after which every byte is.
 #pragma once
 
 #include <cstddef>
@@ -73,7 +76,7 @@ struct MatchStateHash {
 
 class Matcher {
  public:
-  static constexpr size_t kMostStacks = 64, kMostFrames = 256, kMostVisits = 1024;
+  static constexpr size_t kMostStacks = 64, kMostFrames = 256, kMostAllFrames = 4096, kMostVisits = 1024;
 
   explicit Matcher(const Grammar* grammar) : grammar_(grammar) {}  // outlives it
 
@@ -85,17 +88,18 @@ class Matcher {
   void Advance(const MatchState& from, uint8_t byte, MatchState* to);
   // Returns the state after a stack whose top may call and end rules. Where a stack ends, the result accepts.
   MatchState Settled(std::span<const Frame> stack);
-  // States looked at so far: what matching has cost.
-  uint64_t visits() const { return all_visits_; }
+  // What matching has cost so far: states looked at, and frames copied, eight of which count as one.
+  uint64_t work() const { return work_; }
 
  private:
+  void Push(std::span<const Frame> stack, MatchState* to);
   void Settle(MatchState* to);
   void SettleEnd(MatchState* to);
 
   const Grammar* const grammar_;
   std::vector<Frame> stack_;  // the one that is followed
   size_t visits_ = 0;         // of this byte
-  uint64_t all_visits_ = 0;
+  uint64_t work_ = 0;
 };
 
 }  // namespace prefixd::grammar

@@ -6,10 +6,31 @@
 namespace prefixd::grammar {
 namespace {
 
-constexpr size_t kMostLazyStates = 1024;  // 1 KiB each
+constexpr size_t kMostLazyBytes = 2 << 20;
 
 void Allow(TokenId id, TokenMask* mask) {
   (*mask)[static_cast<size_t>(id) / 32] |= 1u << (static_cast<size_t>(id) % 32);
+}
+
+// All but those of the path.
+template <typename Place>
+void ForgetStates(std::span<Place> path, LazyStates* states) {
+  std::vector<MatchState> kept;
+  for (const Place& place : path) kept.push_back(states->StateOf(place.id));
+  states->Clear();
+  for (size_t i = 0; i < path.size(); ++i) path[i].id = states->IdOf(kept[i]);
+}
+
+// Whether every text of a node and the nodes below it is taken, which holds if all of their bytes lead from
+// state to state alike.
+bool TakesAll(const Vocabulary::Node& node, LazyStates::Id at, LazyStates* states) {
+  for (unsigned bytes = 0; bytes <= node.height; ++bytes) {
+    const LazyStates::Step step = states->StepOf(at);
+    if ((node.classes & ~step.classes) != 0) return false;
+    if (step.to == at) return true;
+    at = step.to;
+  }
+  return true;
 }
 
 }  // namespace
@@ -19,11 +40,7 @@ size_t TokenMasks::PartHash::operator()(const std::vector<Frame>& part) const {
 }
 
 TokenMasks::TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes)
-    : grammar_(grammar),
-      vocabulary_(vocabulary),
-      most_bytes_(most_bytes),
-      matcher_(grammar),
-      states_(&matcher_) {}
+    : grammar_(grammar), vocabulary_(vocabulary), most_bytes_(most_bytes), matcher_(grammar) {}
 
 // The top of a stack and the loops right below it. A loop that is far from its bounds is the same as any
 // other that is: no token has as many bytes.
@@ -44,68 +61,89 @@ std::vector<Frame> TokenMasks::LocalPart(std::span<const Frame> stack) const {
   return part;
 }
 
-// All but those of the path.
-void TokenMasks::ForgetStates(std::span<Place> path) {
-  std::vector<MatchState> kept;
-  for (const Place& place : path) kept.push_back(states_.StateOf(place.id));
-  states_.Clear();
-  for (size_t i = 0; i < path.size(); ++i) path[i].id = states_.IdOf(kept[i]);
-}
-
+// The states that a walk remembers are its own, so that what it costs is a function of the part.
 void TokenMasks::Walk(const std::vector<Frame>& part, LocalMask* mask) {
+  LazyStates states(&matcher_);
   std::vector<Place> path(vocabulary_->longest() + 1);
-  path[0].id = states_.IdOf(MatchState(part));
+  path[0].id = states.IdOf(MatchState(part));
+  const uint64_t begun = matcher_.work();
+  uint64_t looked_at = 0;
   const auto nodes = vocabulary_->nodes();
-  for (size_t n = 1; n < nodes.size();) {
-    ++counts_.nodes;
+  const auto take = [&](std::vector<TokenId>* to, size_t node, size_t end) {
+    const auto ids = vocabulary_->tokens(node, end);
+    to->insert(to->end(), ids.begin(), ids.end());
+  };
+  for (size_t n = 1; n < nodes.size() && mask->work <= kMostWork;) {
+    ++looked_at;
     const Vocabulary::Node& node = nodes[n];
-    if (states_.size() > kMostLazyStates) ForgetStates(std::span(path).first(node.depth));
+    if (states.bytes() > kMostLazyBytes) ForgetStates(std::span(path).first(node.depth), &states);
     const Place& above = path[node.depth - 1u];
-    const bool open = above.open || states_.Accepts(above.id);
-    const LazyStates::Id id = states_.Next(above.id, node.byte);
+    if (TakesAll(node, above.id, &states)) {
+      take(&mask->tokens, n, node.end);
+      n = node.end;
+      continue;
+    }
+    const bool open = above.open || states.Accepts(above.id);
+    const LazyStates::Id id = states.Next(above.id, node.byte);
+    mask->work = matcher_.work() - begun + looked_at / kNodesOfWork;
     if (id == LazyStates::kDead) {
-      const auto below = vocabulary_->tokens(n, node.end);
-      if (open) mask->open.insert(mask->open.end(), below.begin(), below.end());
+      if (open) take(&mask->open, n, node.end);
       n = node.end;
       continue;
     }
     path[node.depth] = {id, open};
-    const auto here = vocabulary_->tokens(n, n + 1);
-    mask->tokens.insert(mask->tokens.end(), here.begin(), here.end());
+    take(&mask->tokens, n, n + 1);
     ++n;
   }
+  counts_.nodes += looked_at;
 }
 
-const TokenMasks::LocalMask& TokenMasks::Local(const std::vector<Frame>& part) {
-  if (const auto at = local_.find(part); at != local_.end()) return at->second;
+TokenMasks::LocalMask TokenMasks::MakeLocal(const std::vector<Frame>& part) {
   LocalMask mask;
   Walk(part, &mask);
   ++counts_.local_masks;
+  if (mask.work > kMostWork) return {.work = mask.work};
   if (mask.tokens.size() > vocabulary_->mask_words()) {
     mask.bits.assign(vocabulary_->mask_words(), 0);
     for (const TokenId id : mask.tokens) Allow(id, &mask.bits);
-    mask.tokens.clear();
+    mask.tokens = {};
   }
   mask.tokens.shrink_to_fit();
   mask.open.shrink_to_fit();
-  Keep(mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask));
-  return local_.emplace(part, std::move(mask)).first->second;
+  return mask;
 }
 
-// Makes room for a mask by forgetting all others.
+// Adds to *work what the mask takes, unless it was made ahead. The result is valid until the next call.
+const TokenMasks::LocalMask& TokenMasks::Local(const std::vector<Frame>& part, uint64_t* work) {
+  if (const auto at = ahead_.find(part); at != ahead_.end()) return at->second;
+  auto at = local_.find(part);
+  if (at == local_.end()) {
+    LocalMask mask = MakeLocal(part);
+    Keep(mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask));
+    at = local_.emplace(part, std::move(mask)).first;
+  }
+  *work += at->second.work;
+  return at->second;
+}
+
+// Makes room for a mask by forgetting all others that were not made ahead.
 void TokenMasks::Keep(size_t bytes) {
   if (bytes_ + bytes > most_bytes_) {
     local_.clear();
     whole_.clear();
-    bytes_ = 0;
+    bytes_ = ahead_bytes_;
   }
   bytes_ += bytes;
 }
 
 // Tokens that begin with the same bytes as the one before go on from there.
-void TokenMasks::TryOpen(std::span<const Frame> stack, const LocalMask& local, TokenMask* mask) {
-  path_.resize(vocabulary_->longest() + 1);
-  path_[0] = MatchState(stack);
+void TokenMasks::TryOpen(std::span<const Frame> stack, const LocalMask& local, uint64_t* work,
+                         TokenMask* mask) {
+  LazyStates states(&matcher_);
+  std::vector<Place> path(vocabulary_->longest() + 1);
+  path[0].id = states.IdOf(MatchState(stack));
+  const uint64_t begun = matcher_.work(), before_it = *work;
+  uint64_t tried = 0;
   std::string_view before;
   size_t alive = 0;  // bytes of `before` that match
   for (const TokenId id : local.open) {
@@ -114,15 +152,37 @@ void TokenMasks::TryOpen(std::span<const Frame> stack, const LocalMask& local, T
     const auto common = static_cast<size_t>(differ.first - text.begin());
     before = text;
     if (common > alive) continue;
-    ++counts_.tried;
+    ++tried;
     alive = common;
+    if (states.bytes() > kMostLazyBytes) ForgetStates(std::span(path).first(alive + 1), &states);
     while (alive < text.size()) {
-      matcher_.Advance(path_[alive], static_cast<uint8_t>(text[alive]), &path_[alive + 1]);
-      if (path_[alive + 1].dead()) break;
+      path[alive + 1].id = states.Next(path[alive].id, static_cast<uint8_t>(text[alive]));
+      if (path[alive + 1].id == LazyStates::kDead) break;
       ++alive;
     }
     if (alive == text.size()) Allow(id, mask);
+    *work = before_it + matcher_.work() - begun + tried / kNodesOfWork;
+    if (*work > kMostWork) break;
   }
+  counts_.tried += tried;
+}
+
+std::shared_ptr<const TokenMask> TokenMasks::Compose(const MatchState& state) {
+  auto mask = std::make_shared<TokenMask>(vocabulary_->mask_words(), 0);
+  uint64_t work = 0;
+  for (size_t i = 0; i < state.stacks(); ++i) {
+    const std::span<const Frame> stack = state.stack(i);
+    const std::vector<Frame> part = LocalPart(stack);
+    const LocalMask& local = Local(part, &work);
+    if (work > kMostWork) return nullptr;
+    for (size_t word = 0; word < local.bits.size(); ++word) (*mask)[word] |= local.bits[word];
+    for (const TokenId id : local.tokens) Allow(id, mask.get());
+    if (part.size() < stack.size() && !local.open.empty()) TryOpen(stack, local, &work, mask.get());
+    if (work > kMostWork) return nullptr;
+  }
+  if (state.accepts())
+    for (const TokenId id : vocabulary_->end()) Allow(id, mask.get());
+  return mask;
 }
 
 std::shared_ptr<const TokenMask> TokenMasks::Of(const MatchState& state) {
@@ -130,37 +190,48 @@ std::shared_ptr<const TokenMask> TokenMasks::Of(const MatchState& state) {
   ++counts_.masks;
   if (const auto at = whole_.find(state); at != whole_.end()) return at->second;
   ++counts_.computed;
-  auto mask = std::make_shared<TokenMask>(vocabulary_->mask_words(), 0);
-  for (size_t i = 0; i < state.stacks(); ++i) {
-    const std::span<const Frame> stack = state.stack(i);
-    const std::vector<Frame> part = LocalPart(stack);
-    const LocalMask& local = Local(part);
-    for (size_t word = 0; word < local.bits.size(); ++word) (*mask)[word] |= local.bits[word];
-    for (const TokenId id : local.tokens) Allow(id, mask.get());
-    if (part.size() < stack.size()) TryOpen(stack, local, mask.get());
-  }
-  if (state.accepts())
-    for (const TokenId id : vocabulary_->end()) Allow(id, mask.get());
-  Keep(mask->size() * sizeof(uint32_t) + state.bytes() + sizeof(state));
+  std::shared_ptr<const TokenMask> mask = Compose(state);
+  Keep((mask == nullptr ? 0 : mask->size() * sizeof(uint32_t)) + state.bytes() + sizeof(state));
   whole_.emplace(state, mask);
   return mask;
 }
 
-bool TokenMasks::Prepare(uint64_t nodes, uint64_t visits) {
+bool TokenMasks::MakeAhead(const std::vector<Frame>& part, uint64_t* work) {
+  if (ahead_.contains(part)) return true;
+  LocalMask mask = MakeLocal(part);
+  *work += mask.work;
+  if (mask.work > kMostWork) return false;
+  ahead_bytes_ += mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask);
+  bytes_ = ahead_bytes_;
+  ahead_.emplace(part, std::move(mask));
+  return true;
+}
+
+bool TokenMasks::Prepare() {
   MutexLock lock(mutex_);
-  const uint64_t until = counts_.nodes + nodes, most_visits = matcher_.visits() + visits;
-  for (StateId state = 0; state < grammar_->states() && counts_.nodes < until; ++state) {
-    if (bytes_ > most_bytes_ / 2) break;
-    if (matcher_.visits() > most_visits) return false;
-    if (const Grammar::Loop* loop = grammar_->loop(state)) {
-      const Frame at{state, loop->min < loop->max ? loop->min : 0};
-      const MatchState inside = matcher_.Settled({&at, 1});
-      for (size_t i = 0; i < inside.stacks(); ++i) Local(LocalPart(inside.stack(i)));
-    } else if (!grammar_->edges(state).empty()) {
-      Local({Frame{state}});
-    }
+  uint64_t work = 0;
+  const auto make = [&](const Frame& at) {
+    const MatchState inside = matcher_.Settled({&at, 1});
+    for (size_t i = 0; i < inside.stacks(); ++i)
+      if (!HasEnough(work) && !MakeAhead(LocalPart(inside.stack(i)), &work)) return false;
+    return true;
+  };
+  for (StateId state = 0; state < grammar_->states() && !HasEnough(work); ++state) {
+    const Grammar::Loop* loop = grammar_->loop(state);
+    if (loop != nullptr && !make({state, loop->min < loop->max ? loop->min : 0})) return false;
+    if (!grammar_->edges(state).empty() && !MakeAhead({Frame{state}}, &work)) return false;
   }
-  return matcher_.visits() <= most_visits;
+  for (StateId state = 0; state < grammar_->states(); ++state) {
+    const Grammar::Loop* loop = grammar_->loop(state);
+    const auto close = static_cast<uint32_t>(vocabulary_->longest() + 1);
+    if (loop == nullptr) continue;
+    // What is made already is found again at once.
+    for (uint32_t count = loop->max - std::min(loop->max, close); count < loop->max && !HasEnough(work);
+         ++count)
+      if (!make({state, count})) return false;
+  }
+  counts_.ahead = ahead_.size();
+  return true;
 }
 
 MaskCounts TokenMasks::counts() const {

@@ -2,16 +2,21 @@
 //
 // The mask of a state is the union over its stacks. For the top of a stack most tokens are decided without
 // what is below it: their bytes match, or do not, before the rule of the top ends. Such a LocalMask is made
-// once for each top. The few tokens that go beyond the end of the rule are tried on the whole stack. The
-// masks of whole states are kept, too.
+// once for each top, most of them ahead. The few tokens that go beyond the end of the rule are tried on the
+// whole stack. The masks of whole states are kept, too.
+//
+// Work is counted in what Matcher::work() counts; kNodesOfWork nodes of the vocabulary's tree count as one.
 //
 // Threads: any; calls take turns. A mask stays valid as long as its pointer.
 //
 // Invariants
 //   1. A mask has exactly the tokens after whose bytes the state is not dead, and the end tokens exactly if
 //      the state accepts.
-//   2. What is kept takes at most `most_bytes`, beside the masks that others hold. A mask does not depend on
-//      what is kept.
+//   2. What is kept takes at most `most_bytes`, beside the masks that others hold. What was made ahead takes
+//      at most half of that and is never forgotten.
+//   3. A mask takes at most about kMostWork beside the local masks that were made ahead. A state whose mask
+//      takes more has none: its grammar is too ambiguous to be used beside others. Whether it has one does
+//      not depend on what is kept, and neither does the mask.
 #pragma once
 
 #include <cstddef>
@@ -34,21 +39,27 @@ using TokenMask = std::vector<uint32_t>;
 struct MaskCounts {
   uint64_t masks = 0;        // asked for
   uint64_t computed = 0;     // of these, not kept from before
-  uint64_t local_masks = 0;  // made
+  uint64_t ahead = 0;        // local masks made by Prepare
+  uint64_t local_masks = 0;  // made, with those
   uint64_t nodes = 0;        // of the vocabulary's tree that local masks looked at
   uint64_t tried = 0;        // tokens that were tried on a whole stack
 };
 
 class TokenMasks {
  public:
+  static constexpr uint64_t kMostWork = 1 << 18, kNodesOfWork = 8;
+  // Of Prepare, which is to take some tens of milliseconds.
+  static constexpr uint64_t kMostWorkAhead = 1 << 20;
+
   // Both outlive it.
   TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes = size_t{16} << 20);
 
+  // Null: the state has none (invariant 3).
   std::shared_ptr<const TokenMask> Of(const MatchState& state);
-  // Makes local masks for the states of the grammar, until about `nodes` nodes have been looked at. Returns
-  // false when that takes more than about `visits` visits of states (Matcher::visits): the grammar is too
-  // ambiguous to be used beside others.
-  bool Prepare(uint64_t nodes, uint64_t visits);
+  // Makes local masks ahead: of the states of the grammar, then of loops close to their bounds, until about
+  // kMostWorkAhead of work, or half of the bytes. The others are made when they are asked for. Returns false
+  // when one of them takes more than kMostWork. Called once, before Of.
+  bool Prepare();
   MaskCounts counts() const;
   size_t kept_bytes() const;
 
@@ -57,34 +68,41 @@ class TokenMasks {
     std::vector<TokenId> tokens;  // allowed; empty where `bits` has them
     TokenMask bits;
     std::vector<TokenId> open;  // decided by what is below; in the order of their bytes
+    uint64_t work = 0;          // that it took; above kMostWork: it is not complete, and not used
     size_t bytes() const {
       return (tokens.capacity() + open.capacity()) * sizeof(TokenId) + bits.capacity() * sizeof(uint32_t);
     }
   };
   std::vector<Frame> LocalPart(std::span<const Frame> stack) const;
-  const LocalMask& Local(const std::vector<Frame>& part) REQUIRES(mutex_);
+  struct PartHash {
+    size_t operator()(const std::vector<Frame>& part) const;
+  };
+  using LocalMasks = std::unordered_map<std::vector<Frame>, LocalMask, PartHash>;
+  LocalMask MakeLocal(const std::vector<Frame>& part) REQUIRES(mutex_);
+  const LocalMask& Local(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
+  bool MakeAhead(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
+  // Whether this is enough of masks ahead.
+  bool HasEnough(uint64_t work) const REQUIRES(mutex_) {
+    return work > kMostWorkAhead || ahead_bytes_ > most_bytes_ / 2;
+  }
   struct Place {
     LazyStates::Id id = LazyStates::kDead;
     bool open = false;  // the rule may have ended before
   };
   void Walk(const std::vector<Frame>& part, LocalMask* mask) REQUIRES(mutex_);
-  void ForgetStates(std::span<Place> path) REQUIRES(mutex_);
-  void TryOpen(std::span<const Frame> stack, const LocalMask& local, TokenMask* mask) REQUIRES(mutex_);
+  void TryOpen(std::span<const Frame> stack, const LocalMask& local, uint64_t* work, TokenMask* mask)
+      REQUIRES(mutex_);
+  std::shared_ptr<const TokenMask> Compose(const MatchState& state) REQUIRES(mutex_);
   void Keep(size_t bytes) REQUIRES(mutex_);
 
-  struct PartHash {
-    size_t operator()(const std::vector<Frame>& part) const;
-  };
   const Grammar* const grammar_;
   const Vocabulary* const vocabulary_;
   const size_t most_bytes_;
   mutable Mutex mutex_;
   Matcher matcher_ GUARDED_BY(mutex_);
-  LazyStates states_ GUARDED_BY(mutex_);
-  std::unordered_map<std::vector<Frame>, LocalMask, PartHash> local_ GUARDED_BY(mutex_);
+  LocalMasks ahead_ GUARDED_BY(mutex_), local_ GUARDED_BY(mutex_);
   std::unordered_map<MatchState, std::shared_ptr<const TokenMask>, MatchStateHash> whole_ GUARDED_BY(mutex_);
-  size_t bytes_ GUARDED_BY(mutex_) = 0;
-  std::vector<MatchState> path_ GUARDED_BY(mutex_);  // of TryOpen, by depth
+  size_t ahead_bytes_ GUARDED_BY(mutex_) = 0, bytes_ GUARDED_BY(mutex_) = 0;  // of both
   MaskCounts counts_ GUARDED_BY(mutex_);
 };
 

@@ -17,6 +17,16 @@ size_t CommonPrefix(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+uint8_t Vocabulary::ClassOf(uint8_t byte) {
+  if (byte >= 'a' && byte <= 'z') return 1;
+  if (byte >= 'A' && byte <= 'Z') return 2;
+  if (byte >= '0' && byte <= '9') return 4;
+  if (byte == ' ') return 8;
+  if (byte == '"' || byte == '\\') return 16;
+  if (byte < 0x20 || byte == 0x7F) return 32;
+  return byte < 0x80 ? 64 : 128;
+}
+
 Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end, int size)
     : size_(size), end_(std::move(end)), texts_(std::move(texts)) {
   PREFIXD_CHECK(size > 0 && texts_.size() <= static_cast<size_t>(size)) << texts_.size() << " of " << size;
@@ -34,25 +44,36 @@ Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end,
     const std::string_view left = text(a), right = text(b);
     return left != right ? left < right : a < b;
   });
-  nodes_.push_back({0, 0, 0, 0});
+  nodes_.push_back({});
   std::vector<uint32_t> path = {0};  // nodes from the root on
   std::string_view previous;
   const auto leave = [&](size_t depth) {
-    for (; path.size() > depth + 1; path.pop_back())
-      nodes_[path.back()].end = static_cast<uint32_t>(nodes_.size());
+    for (; path.size() > depth + 1; path.pop_back()) {
+      Node& node = nodes_[path.back()];
+      Node& above = nodes_[path[path.size() - 2]];
+      node.end = static_cast<uint32_t>(nodes_.size());
+      above.height = std::max<uint16_t>(above.height, node.height + 1);
+      above.classes |= node.classes;
+    }
   };
   for (uint32_t i = 0; i < tokens_.size(); ++i) {
     const std::string_view token = text(tokens_[i]);
     leave(CommonPrefix(previous, token));
     for (size_t depth = path.size(); depth <= token.size(); ++depth) {
       path.push_back(static_cast<uint32_t>(nodes_.size()));
-      nodes_.push_back({0, i, static_cast<uint16_t>(depth), static_cast<uint8_t>(token[depth - 1])});
+      const auto byte = static_cast<uint8_t>(token[depth - 1]);
+      nodes_.push_back({.end = 0,
+                        .first_token = i,
+                        .depth = static_cast<uint16_t>(depth),
+                        .height = 0,
+                        .byte = byte,
+                        .classes = ClassOf(byte)});
     }
     previous = token;
   }
   leave(0);
   nodes_[0].end = static_cast<uint32_t>(nodes_.size());
-  nodes_.push_back({0, static_cast<uint32_t>(tokens_.size()), 0, 0});
+  nodes_.push_back({.end = 0, .first_token = static_cast<uint32_t>(tokens_.size())});
 }
 
 std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std::vector<TokenId> end,

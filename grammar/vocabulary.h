@@ -25,8 +25,14 @@ class Vocabulary {
     uint32_t end;          // one past the last node below it
     uint32_t first_token;  // of its tokens in tokens(); they end where those of the next node begin
     uint16_t depth;        // bytes from the root
+    uint16_t height;       // and to the deepest node below it
     uint8_t byte;          // the last of them
+    uint8_t classes;       // of `byte` and the bytes of all nodes below it
   };
+  // Bytes of a class are mostly taken alike by a grammar: letters, capitals, digits, blanks, quotes and
+  // backslashes, other ASCII, control bytes, what is not ASCII. One bit.
+  static constexpr size_t kClasses = 8;
+  static uint8_t ClassOf(uint8_t byte);
 
   // `texts` are the bytes of each token; empty: no grammar allows it. `end` are the tokens that end an
   // answer. Masks have `size` bits, which is at least texts.size(). Tokens longer than 65535 bytes are left

@@ -8,9 +8,12 @@
 #include <limits>
 #include <set>
 
+#include "base/prng.h"
 #include "engine/sampler.h"
+#include "grammar/grammar_text.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/support/sequence_runner.h"
+#include "tests/support/tiny_constraint.h"
 
 namespace prefixd {
 namespace {
@@ -49,6 +52,59 @@ TEST_F(EngineSamplingTest, PromptLogprobsAreThoseOfTheModel) {
     EXPECT_TRUE(testing_support::SameTokens(recorder->prompt_logprobs, Expected(*loaded_, Prompt(length), 4)))
         << length;
   }
+}
+
+std::shared_ptr<const grammar::Constraint> OfText(std::string_view text,
+                                                  std::shared_ptr<const grammar::Vocabulary> vocabulary) {
+  grammar::Expressions to;
+  const auto root = grammar::ReadGrammarText(text, &to);
+  PREFIXD_CHECK(root.ok()) << root.status().ToString();
+  Result<grammar::Grammar> grammar = grammar::Grammar::Compile(to, *root);
+  PREFIXD_CHECK(grammar.ok()) << grammar.status().ToString();
+  return std::make_shared<const grammar::Constraint>(*std::move(grammar), std::move(vocabulary),
+                                                     size_t{1} << 20);
+}
+
+// Every way on nests deeper than a match goes: the answer so far is cut like one of max_tokens.
+TEST_F(EngineSamplingTest, AnAnswerThatMeetsTheBoundsOfItsConstraintEndsByLength) {
+  std::string text = "root ::= \"{\" x \"}\" | c0\nx ::= y \"a\"\ny ::= z \"a\"\nz ::= root \"a\"\n";
+  for (int i = 0; i < 20; ++i)
+    text += "c" + std::to_string(i) + " ::= c" + std::to_string(i + 1) + " \"a\"\n";
+  const auto constraint = OfText(text + "c20 ::= \"0\"", testing_support::TinyVocabulary());
+  auto engine = Make(Options());
+  auto heard = std::make_shared<Recorder>();
+  Request request = Ask(Prompt(2), 120, heard);
+  request.constraint = constraint;
+  for (TokenId id = 0; id < 64; ++id)
+    if (testing_support::TinyVocabulary()->text(id) == "{")
+      request.sampling.logit_bias.push_back({id, 100.0f});
+  ASSERT_TRUE(engine->Submit(std::move(request)).ok());
+  RunToEnd(*engine);
+  EXPECT_EQ(heard->finish, FinishReason::kLength);
+  EXPECT_GT(heard->tokens.size(), 50u);
+  EXPECT_LT(heard->tokens.size(), 120u);
+}
+
+// A mask that would take too long ends its own request, by name.
+TEST_F(EngineSamplingTest, AnAmbiguousConstraintEndsItsRequestWithAnError) {
+  Prng prng(1);
+  std::vector<std::string> texts(64);
+  texts[1] = "0";
+  for (size_t id = 10; id < 64; ++id)
+    for (int i = 0; i < 3000; ++i) texts[id] += prng.Chance(0.5) ? 'a' : 'b';
+  const auto vocabulary =
+      std::make_shared<const grammar::Vocabulary>(std::move(texts), std::vector<TokenId>{3, 9}, 64);
+  auto engine = Make(Options());
+  auto heard = std::make_shared<Recorder>();
+  Request request = Ask(Prompt(2), 20, heard);
+  request.constraint =
+      OfText("root ::= \"0\" p+\np ::= \"a\" p* \"a\" | \"b\" p* \"b\" | \"a\" | \"b\"", vocabulary);
+  ASSERT_TRUE(engine->Submit(std::move(request)).ok());
+  RunToEnd(*engine);
+  EXPECT_EQ(heard->finish, FinishReason::kError);
+  EXPECT_THAT(heard->error.message(), testing::HasSubstr("ambiguous"));
+  ASSERT_EQ(heard->tokens.size(), 1u);
+  EXPECT_EQ(heard->tokens[0].token, 1);
 }
 
 TEST_F(EngineSamplingTest, APromptOfTheWholeContextIsScoredAndNothingElse) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
 #include "base/prng.h"
 #include "grammar/constraint.h"
 #include "grammar/json_text.h"
@@ -203,7 +204,72 @@ TEST(TokenMasks, AmbiguousGrammarsAreBounded) {
     std::swap(state, next);
     EXPECT_LE(state.stacks(), Matcher::kMostStacks);
   }
-  EXPECT_LE(matcher.visits(), (kBytes + 1) * (Matcher::kMostVisits + 1000));
+  EXPECT_LE(matcher.work(), (kBytes + 1) * (3 * Matcher::kMostVisits + 2000));
+}
+
+// "x" and letters, or a palindrome, of which a text that goes on to the right has many readings.
+Grammar Palindromes() {
+  Expressions to;
+  const RuleId root = to.AddRule("root"), same = to.AddRule("same");
+  const ExprId a = to.Text("a"), b = to.Text("b"), inner = to.Rule(same);
+  to.Define(same, to.Choice({a, b, to.Sequence({a, a}), to.Sequence({b, b}), to.Sequence({a, inner, a}),
+                             to.Sequence({b, inner, b})}));
+  to.Define(root,
+            to.Choice({to.Sequence({to.Text("x"), to.Repeat(to.Bytes('a', 'z'), 0, kUnbounded)}), inner}));
+  Result<Grammar> grammar = Grammar::Compile(to, root);
+  PREFIXD_CHECK(grammar.ok()) << grammar.status().ToString();
+  return *std::move(grammar);
+}
+
+// Whether a state has a mask does not depend on what was asked before.
+TEST(TokenMasks, OfTooMuchWorkAreNone) {
+  const Grammar grammar = Palindromes();
+  Prng prng(8);
+  std::vector<std::string> texts = {"", "a", "b", "x"};
+  while (texts.size() < 6000) {
+    std::string& text = texts.emplace_back(20, 'a');
+    for (char& c : text) c = prng.Chance(0.5) ? 'a' : 'b';
+  }
+  const auto size = static_cast<int>(texts.size());
+  const Vocabulary vocabulary(std::move(texts), {kEnd}, size);
+  EXPECT_FALSE(TokenMasks(&grammar, &vocabulary).Prepare());
+  TokenMasks kept(&grammar, &vocabulary), forgotten(&grammar, &vocabulary, 100);
+  size_t none = 0;
+  for (int round = 0; round < 2; ++round) {
+    for (const std::string_view text : {"", "x", "xab", "a", "ab", "aaaa"}) {
+      Matcher matcher(&grammar);
+      MatchState state = matcher.Start(), next;
+      for (const char c : text) {
+        matcher.Advance(state, static_cast<uint8_t>(c), &next);
+        std::swap(state, next);
+      }
+      const auto mask = kept.Of(state), again = forgotten.Of(state);
+      const auto alone = TokenMasks(&grammar, &vocabulary).Of(state);
+      EXPECT_EQ(mask == nullptr, alone == nullptr) << text;
+      EXPECT_EQ(again == nullptr, alone == nullptr) << text;
+      if (alone != nullptr && mask != nullptr) {
+        EXPECT_EQ(*mask, *alone) << text;
+      }
+      none += alone == nullptr ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(none, 8u) << "all but those with an x";
+}
+
+// A walk takes what leads from state to state alike at once.
+TEST(TokenMasks, OfLongStringsLookAtFewNodes) {
+  Expressions expressions;
+  JsonText json(&expressions);
+  const RuleId root = expressions.AddRule("root");
+  expressions.Define(root, json.String());
+  const Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok());
+  Prng prng(9);
+  const Vocabulary vocabulary = RandomVocabulary(prng, "abcdefghijklmnopqrstuvwxyz", 20'000);
+  TokenMasks masks(&*grammar, &vocabulary);
+  EXPECT_TRUE(masks.Prepare());
+  EXPECT_GT(masks.counts().ahead, 1u);
+  EXPECT_LT(masks.counts().nodes, vocabulary.nodes().size());
 }
 
 }  // namespace
