@@ -57,6 +57,8 @@ ConstraintCache::ConstraintCache(std::shared_ptr<const Vocabulary> vocabulary, c
 
 Result<CompiledSpec> ConstraintCache::Get(const ConstraintSpec& spec) {
   std::string key = KeyOf(spec);
+  if (key.size() > kMostSpecBytes)
+    return ResourceExhausted("it has more than " + std::to_string(kMostSpecBytes) + " bytes");
   {
     MutexLock lock(mutex_);
     if (const auto at = by_key_.find(key); at != by_key_.end()) {

@@ -5,6 +5,8 @@
 //
 // Invariants
 //   1. It keeps at most most_cached constraints. At most most_live exist at a time, with those of requests.
+//   2. A constraint is found by the whole text of its spec, which has at most kMostSpecBytes: hashes can be
+//      made to collide.
 #pragma once
 
 #include <atomic>
@@ -13,6 +15,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -45,6 +48,8 @@ class ConstraintCache {
   };
   ConstraintCache(std::shared_ptr<const Vocabulary> vocabulary, const Options& options);
 
+  static constexpr size_t kMostSpecBytes = 1 << 20;
+
   // kInvalidArgument, kUnsupported and kResourceExhausted: the spec is wrong, or beyond the limits of a
   // grammar. kUnavailable: too many constraints are in use.
   Result<CompiledSpec> Get(const ConstraintSpec& spec);
@@ -61,7 +66,7 @@ class ConstraintCache {
   std::atomic<uint64_t> compiled_{0};
   Mutex mutex_;
   Entries entries_ GUARDED_BY(mutex_);
-  std::unordered_map<std::string, Entries::iterator> by_key_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string_view, Entries::iterator> by_key_ GUARDED_BY(mutex_);
 };
 
 }  // namespace prefixd::grammar
