@@ -15,7 +15,7 @@ Result<BenchModel> LoadBenchFolder(const std::string& folder, Backend& backend, 
   PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded, LoadPlan(config, files, backend, positions, {}));
   BenchModel model;
   model.plan = std::move(loaded.plan);
-  model.bf16 = config.dtype == DType::kBF16;
+  model.weights = DummyDType(config);
   model.bytes = static_cast<double>(files.total_bytes());
   for (const WeightSpec& spec : RequiredWeights(config)) {
     if (config.tied_embeddings || spec.name != kEmbeddingWeight)

@@ -6,7 +6,7 @@ Result<BenchModel> MakeBenchModel(const Preset& preset, WeightFormat format, Bac
                                   int positions) {
   BenchModel model;
   PREFIXD_ASSIGN_OR_RETURN(model.plan, RandomPlan(preset, format, positions, backend));
-  model.bf16 = format == WeightFormat::kBF16;
+  model.weights = format;
   model.bytes = preset.WeightElements() * BytesPerWeight(format);
   model.step_bytes = preset.StepBytes(format);
   return model;

@@ -11,7 +11,7 @@ namespace prefixd::bench {
 
 struct BenchModel {
   ModelPlan plan;
-  bool bf16 = false;      // the weights are
+  WeightFormat weights;   // of the matrices
   double bytes = 0;       // of the weights in files, or as random numbers
   double step_bytes = 0;  // of the weights that every step reads: all but an embedding that is not the head
 };

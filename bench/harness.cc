@@ -56,14 +56,29 @@ Timing Measure(int runs, const std::function<void()>& body) {
   return {seconds.front(), seconds[seconds.size() / 2]};
 }
 
+WeightFormat FormatOrExit(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0", "q4_0"});
+  if (!name.ok()) arguments.Fail(name.status());
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
+                                    WeightFormat::kQ8_0, WeightFormat::kQ4_0})
+    if (*name == format.name()) return format;
+  return DType::kF32;
+}
+
 double Ceilings::Peak(const std::string& backend, int with_threads) const {
   if (backend == "avx2") return Of(Instruction::kFmaAvx2).On(with_threads);
   if (backend.starts_with("avx512")) return Of(Instruction::kFmaAvx512).On(with_threads);
   return 0;
 }
 
-double Ceilings::ProductPeak(const std::string& backend, bool bf16_weights, int with_threads) const {
-  if (backend == "avx512bf16" && bf16_weights) return Of(Instruction::kDotsBF16).On(with_threads);
+double Ceilings::ProductPeak(const std::string& backend, WeightFormat weights, int with_threads) const {
+  if (weights.quantized() && backend == "avx2") return Of(Instruction::kPairsAvx2).On(with_threads);
+  if (weights.quantized() && backend.starts_with("avx512")) {
+    const double dots = Of(Instruction::kDotsInt8).On(with_threads);
+    return dots > 0 ? dots : Of(Instruction::kPairsAvx512).On(with_threads);
+  }
+  if (backend == "avx512bf16" && weights == WeightFormat::kBF16)
+    return Of(Instruction::kDotsBF16).On(with_threads);
   return Peak(backend, with_threads);
 }
 

@@ -20,6 +20,7 @@
 
 #include "bench/arguments.h"
 #include "bench/probe.h"
+#include "kernels/weight_format.h"
 
 namespace prefixd::bench {
 
@@ -30,6 +31,9 @@ struct Timing {
 
 // Runs `body` once to warm up, then `runs` times.
 Timing Measure(int runs, const std::function<void()>& body);
+
+// The format of weights that an option names. Fails the program where it names none.
+WeightFormat FormatOrExit(const Arguments& arguments, const char* option);
 
 // The ceilings of this machine, in operations/s and bytes/s; 0 for an instruction that the CPU lacks.
 struct Ceilings {
@@ -43,9 +47,9 @@ struct Ceilings {
 
   Rate Of(Instruction instruction) const { return ops[static_cast<size_t>(instruction)]; }
   // The peak of the instruction that the backend of this name computes with: FMA, but for products of bf16
-  // weights where it has another. 0 for a backend without one.
+  // weights where it has another, and of quantised weights. 0 for a backend without one.
   double Peak(const std::string& backend, int with_threads) const;
-  double ProductPeak(const std::string& backend, bool bf16_weights, int with_threads) const;
+  double ProductPeak(const std::string& backend, WeightFormat weights, int with_threads) const;
 };
 
 // The option that every measuring program declares.

@@ -1,17 +1,19 @@
-// Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads of
-// 64, FFN 1536, vocabulary 32000, tied embeddings) with random bf16 weights and KV. It runs every op in the
-// order of a forward pass and compares the pass with the machine's ceilings. Then it times attention alone:
-// by head size and window, and by KV dtype and context with the KV in memory. Last, the copy of a KV
-// block, as the number of prefill tokens that take as long.
+// Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads
+// of 64, FFN 1536, vocabulary 32000, tied embeddings) with random weights and bf16 KV. It first compares
+// products of such weights with those of `ref`, bit for bit. It runs every op in the order of a forward pass
+// and compares the pass with the machine's ceilings. Then it times attention alone: by head size and window,
+// and by KV dtype and context with the KV in memory. Last, the copy of a KV block, as the number of prefill
+// tokens that take as long.
 //
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
-//   decode of one token     124.6 M weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
+//   decode of one token     124.6 M bf16 weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
 // The ceiling of prefill is the time of its products at the peaks of the instructions that compute them, that
 // of decode is the read bandwidth.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -30,7 +32,10 @@ constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
 constexpr double kLayerWeights =
     1.0 * kQkv * kHidden + 1.0 * kHeads * kHeadDim * kHidden + 3.0 * kFfn * kHidden;
 constexpr double kHeadWeights = 1.0 * kVocabulary * kHidden;
-constexpr double kWeightBytes = 2 * (kLayers * kLayerWeights + kHeadWeights);
+double WeightBytes(WeightFormat format) {
+  return (kLayers * kLayerWeights + kHeadWeights) / format.block() *
+         static_cast<double>(format.block_bytes());
+}
 constexpr int kBlockTokens = 16;
 
 template <typename T>
@@ -40,13 +45,28 @@ T OrDie(Result<T> result) {
   std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
 }
 
-std::unique_ptr<Matrix> RandomMatrix(Operations& operations, Prng& prng, int rows, int cols) {
-  std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
-  for (uint16_t& value : data) {  // +-[0.0156, 0.0312]
-    value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
+std::unique_ptr<Matrix> RandomMatrix(Operations& operations, WeightFormat format, int rows, int cols) {
+  return OrDie(operations.MakeDummy({format, rows, cols, 1, 0.03f}));
+}
+
+// One row and several, with outputs and rows that fill no whole tile.
+void CheckProducts(Operations& operations, WeightFormat format) {
+  constexpr int kOutputs = 333;
+  const auto ref = OrDie(CreateOperations("ref", 1));
+  const auto of_ref = RandomMatrix(*ref, format, kOutputs, kHidden);
+  const auto matrix = RandomMatrix(operations, format, kOutputs, kHidden);
+  Prng prng(3);
+  for (const int rows : {1, 29}) {
+    std::vector<float> x(static_cast<size_t>(rows) * kHidden);
+    for (float& value : x) value = static_cast<float>(prng.Unit() - 0.5);
+    std::vector<float> want(static_cast<size_t>(rows) * kOutputs), got(want.size());
+    ref->Gemm(*of_ref, x.data(), rows, want.data(), GemmOutput::kStore);
+    operations.Gemm(*matrix, x.data(), rows, got.data(), GemmOutput::kStore);
+    if (std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) == 0) continue;
+    std::fprintf(stderr, "products of %d rows of %s are not those of ref\n", rows,
+                 std::string(format.name()).c_str());
+    std::exit(1);
   }
-  const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
-  return OrDie(operations.Pack({&source, 1}));
 }
 
 // Writes every element of a 16-bit pool: +-[1, 1.5] as f16, +-[0.0078, 0.0312] as bf16. Memory that was never
@@ -67,16 +87,15 @@ struct Layer {
 // A forward pass over random weights that times each of its ops.
 class Model {
  public:
-  Model(Operations& operations, int max_rows, int max_context)
+  Model(Operations& operations, WeightFormat weights, int max_rows, int max_context)
       : operations_(operations), blocks_((max_context + kBlockTokens - 1) / kBlockTokens) {
-    Prng prng(1);
     for (Layer& layer : layers_) {
-      layer = {RandomMatrix(operations, prng, kQkv, kHidden),
-               RandomMatrix(operations, prng, kHidden, kHeads * kHeadDim),
-               RandomMatrix(operations, prng, 2 * kFfn, kHidden),
-               RandomMatrix(operations, prng, kHidden, kFfn)};
+      layer = {RandomMatrix(operations, weights, kQkv, kHidden),
+               RandomMatrix(operations, weights, kHidden, kHeads * kHeadDim),
+               RandomMatrix(operations, weights, 2 * kFfn, kHidden),
+               RandomMatrix(operations, weights, kHidden, kFfn)};
     }
-    embedding_ = RandomMatrix(operations, prng, kVocabulary, kHidden);
+    embedding_ = RandomMatrix(operations, weights, kVocabulary, kHidden);
     kv_ = OrDie(AllocateHostKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
                                static_cast<uint32_t>(blocks_ * kMaxSequences)));
     Fill(*kv_);
@@ -360,13 +379,15 @@ void RunCopy(Report& report, const Shape& shape, int layers, double token_second
 }
 
 // Times the passes of the 135M Llama. Returns the seconds of one token of prefill, in the best pass.
-double RunPasses(Report& report, Operations& operations, const Ceilings& ceilings, int tokens, int runs,
-                 bool decode) {
-  std::printf("bf16 weights %.0f MB\n", kWeightBytes / 1e6);
-  Model model(operations, tokens, 2048);
+double RunPasses(Report& report, Operations& operations, WeightFormat weights, const Ceilings& ceilings,
+                 int tokens, int runs, bool decode) {
+  const double bytes = WeightBytes(weights);
+  std::printf("%s weights %.0f MB\n", std::string(weights.name()).c_str(), bytes / 1e6);
+  CheckProducts(operations, weights);
+  Model model(operations, weights, tokens, 2048);
   const std::string backend(operations.name());
   const double peak = ceilings.Peak(backend, operations.threads());
-  const double products = ceilings.ProductPeak(backend, true, operations.threads());
+  const double products = ceilings.ProductPeak(backend, weights, operations.threads());
   const double read = ceilings.read.On(operations.threads());
   const double flop = 2 * (kLayers * kLayerWeights * tokens + kHeadWeights);
   const double bound = peak > 0 ? flop / products + AttentionFlops(0, tokens) / peak : 0;
@@ -375,8 +396,7 @@ double RunPasses(Report& report, Operations& operations, const Ceilings& ceiling
   if (decode) {
     for (const auto& [rows, context] : {std::pair(1, 512), {2, 512}, {4, 512}, {8, 512}, {1, 2048}}) {
       const std::string name = "decode " + std::to_string(rows) + " at " + std::to_string(context);
-      Run(report, {name, rows, context - 1, 1, read > 0 ? kWeightBytes / read : 0, products}, model,
-          3 * runs);
+      Run(report, {name, rows, context - 1, 1, read > 0 ? bytes / read : 0, products}, model, 3 * runs);
     }
   }
   return t.best / tokens;
@@ -385,6 +405,7 @@ double RunPasses(Report& report, Operations& operations, const Ceilings& ceiling
 int Main(int argc, char** argv) {
   Arguments arguments("kernel_bench", "Times the kernels of a 135M Llama one by one.",
                       {{"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
+                       {"--weights", "FORMAT", "bf16", "f32, f16, bf16, q8_0 or q4_0"},
                        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
                        {"--tokens", "N", "512", "tokens of a prefill"},
                        {"--runs", "N", "7", "timed runs of a prefill"},
@@ -396,6 +417,7 @@ int Main(int argc, char** argv) {
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
   const auto chosen = arguments.OneOf("--part", {"all", "passes", "heads", "attention", "copy"});
   if (!chosen.ok()) arguments.Fail(chosen.status());
+  const WeightFormat weights = FormatOrExit(arguments, "--weights");
   const auto wanted = [&](std::string_view part) { return *chosen == "all" || *chosen == part; };
   Report report(arguments);
   const Ceilings& ceilings = report.PrintMachine();
@@ -403,7 +425,7 @@ int Main(int argc, char** argv) {
   std::printf("backend %s, %d threads\n", std::string(operations->name()).c_str(), operations->threads());
   double token_seconds = 0;
   if (wanted("passes") || wanted("copy")) {
-    token_seconds = RunPasses(report, *operations, ceilings, tokens, runs, wanted("passes"));
+    token_seconds = RunPasses(report, *operations, weights, ceilings, tokens, runs, wanted("passes"));
   }
   if (wanted("heads")) RunAttentionByHeads(report, *operations, tokens, runs);
   if (wanted("attention")) RunAttentionByDType(report, *operations, ceilings, tokens, runs);

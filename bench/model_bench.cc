@@ -36,16 +36,6 @@ int Number(const Arguments& arguments, const char* name, int low = 1) {
   return static_cast<int>(arguments.IntegerOrExit(name, low, 1 << 24));
 }
 
-// A format of weights.
-WeightFormat FormatOf(const Arguments& arguments, const char* option) {
-  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0", "q4_0"});
-  if (!name.ok()) arguments.Fail(name.status());
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                    WeightFormat::kQ8_0, WeightFormat::kQ4_0})
-    if (*name == format.name()) return format;
-  return DType::kF32;
-}
-
 DType DTypeOf(const Arguments& arguments, const char* option) {
   const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
   if (!name.ok()) arguments.Fail(name.status());
@@ -183,7 +173,7 @@ Arguments ParseArguments(int argc, char** argv) {
 Result<BenchModel> OpenModel(const Arguments& arguments, Backend& backend, int positions) {
   if (arguments.Given("--model")) return LoadBenchFolder(arguments.Text("--model"), backend, positions);
   const Preset* const preset = FindPreset(arguments.Text("--preset"));
-  return MakeBenchModel(*preset, FormatOf(arguments, "--dtype"), backend, positions);
+  return MakeBenchModel(*preset, FormatOrExit(arguments, "--dtype"), backend, positions);
 }
 
 void CheckModelOptions(const Arguments& arguments) {
@@ -202,9 +192,9 @@ struct BackendCeilings {
   double products, attention, read;
 };
 BackendCeilings CeilingsOf(const Arguments& arguments, const Ceilings& machine, const Backend& backend,
-                           bool bf16_weights) {
+                           WeightFormat weights) {
   const std::string name(backend.name());
-  BackendCeilings ceilings{machine.ProductPeak(name, bf16_weights, backend.threads()),
+  BackendCeilings ceilings{machine.ProductPeak(name, weights, backend.threads()),
                            machine.Peak(name, backend.threads()), machine.read.On(backend.threads())};
   if (arguments.Given("--peak-tflops"))
     ceilings.products = ceilings.attention = 1e12 * arguments.PositiveOrExit("--peak-tflops");
@@ -265,7 +255,7 @@ int Main(int argc, char** argv) {
   const StepLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
                              settings.sequences};
   BenchModel opened = OrDie(OpenModel(arguments, *backend, limits.context));
-  const BackendCeilings ceilings = CeilingsOf(arguments, machine, *backend, opened.bf16);
+  const BackendCeilings ceilings = CeilingsOf(arguments, machine, *backend, opened.weights);
   const auto model = OrDie(backend->CreateRunner(std::move(opened.plan), limits));
   const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.Add("load", load, "s", {{"bytes", opened.bytes}});

@@ -64,7 +64,9 @@ constexpr int kChains = 12;  // independent sums; more than latency times issue 
     asm volatile("vzeroupper" ::: PREFIXD_CLOBBERS);                                                     \
   }
 PREFIXD_BURST(FmaAvx2Burst, "vfmadd231ps", "ymm")
+PREFIXD_BURST(PairsAvx2Burst, "vpmaddubsw", "ymm")
 PREFIXD_BURST(FmaAvx512Burst, "vfmadd231ps", "zmm")
+PREFIXD_BURST(PairsAvx512Burst, "vpmaddubsw", "zmm")
 PREFIXD_BURST(DotsBF16Burst, "vdpbf16ps", "zmm")
 PREFIXD_BURST(DotsInt8Burst, "vpdpbusd", "zmm")
 // clang-format on
@@ -81,7 +83,10 @@ const InstructionRow& RowOf(Instruction instruction) {
   static constexpr InstructionRow kRows[] = {
       {"fma avx2", "AVX2 and FMA",
        [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 16, FmaAvx2Burst},
+      {"int8 pairs avx2", "AVX2", [] { return __builtin_cpu_supports("avx2") != 0; }, 64, PairsAvx2Burst},
       {"fma avx512", "AVX-512 F", [] { return __builtin_cpu_supports("avx512f") != 0; }, 32, FmaAvx512Burst},
+      {"int8 pairs avx512", "AVX-512 BW", [] { return __builtin_cpu_supports("avx512bw") != 0; }, 128,
+       PairsAvx512Burst},
       {"bf16 dots", "AVX-512 BF16", [] { return __builtin_cpu_supports("avx512bf16") != 0; }, 64,
        DotsBF16Burst},
       {"int8 dots", "AVX-512 VNNI", [] { return __builtin_cpu_supports("avx512vnni") != 0; }, 128,

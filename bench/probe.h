@@ -15,11 +15,12 @@ struct Machine {
 };
 Machine DescribeMachine();
 
-// The instructions whose rates bound the kernels: FMA of f32, and the dot products of pairs of bf16
-// (VDPBF16PS) and of four bytes (VPDPBUSD, VNNI), both of 512 bits.
-enum class Instruction { kFmaAvx2, kFmaAvx512, kDotsBF16, kDotsInt8 };
-inline constexpr Instruction kInstructions[] = {Instruction::kFmaAvx2, Instruction::kFmaAvx512,
-                                                Instruction::kDotsBF16, Instruction::kDotsInt8};
+// The instructions whose rates bound the kernels: FMA of f32, the products of bytes in pairs (VPMADDUBSW),
+// and the dot products of pairs of bf16 (VDPBF16PS) and of four bytes (VPDPBUSD, VNNI), both of 512 bits.
+enum class Instruction { kFmaAvx2, kPairsAvx2, kFmaAvx512, kPairsAvx512, kDotsBF16, kDotsInt8 };
+inline constexpr Instruction kInstructions[] = {Instruction::kFmaAvx2,   Instruction::kPairsAvx2,
+                                                Instruction::kFmaAvx512, Instruction::kPairsAvx512,
+                                                Instruction::kDotsBF16,  Instruction::kDotsInt8};
 // Its name in the machine line, and what a CPU without it lacks.
 const char* NameOf(Instruction instruction);
 const char* NeedsOf(Instruction instruction);
