@@ -96,7 +96,7 @@ BUGS = [
     ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(row, p.dim)"),
     ("embed_drawn", ROWS, ROW, "p.drawn[-1 - token]", "p.drawn[-token]"),
     ("norm_weight", ROWS, ROW, "LoadF32(p.weight + i)", "LoadF32(p.weight + i / 2)"),
-    ("gather_index", ROWS, ROW, "device::LoadGlobal<int32_t>(p.indices + row)", "row"),
+    ("gather_index", ROWS, ROW, "device::LoadGlobal<int32_t>(p.indices + piece.row)", "piece.row"),
     ("activation_up", ROWS, ROW, "x + p.width + i", "x + p.width + i / 2 * 2"),
     ("gemm_x_matrices", ROWS, GEMM, "matrix % 2 * 8 + line;\n  device::LoadMatrix4(a",
      "matrix / 2 * 8 + line;\n  device::LoadMatrix4(a"),
