@@ -26,14 +26,6 @@ bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-// Why a sequence has no token that may come next.
-Status NoTokenAllowed(const Sequence& sequence) {
-  if (sequence.allowed == nullptr)
-    return InvalidArgument(
-        "the answer can match the requested format in too many ways; make it less ambiguous");
-  return InvalidArgument("no token of the model goes on with an answer that matches the requested format");
-}
-
 }  // namespace
 
 struct Engine::Impl {
@@ -158,7 +150,7 @@ Result<RequestId> Engine::Submit(Request request) {
   const RequestId id = ++e.last_id;
   BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
-  if (!sequence->has_allowed()) return NoTokenAllowed(*sequence);
+  if (!sequence->has_allowed()) return sequence->WhyNoneAllowed();
   ++e.alive;  // before the engine thread can finish it
   const Status added = e.inbox.Add(std::move(sequence), *e.clock);
   if (added.ok()) return id;
@@ -425,7 +417,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     ending = s.constraint->accepts() ? FinishReason::kStop
              : s.allowed == nullptr  ? FinishReason::kError
                                      : FinishReason::kLength;
-    if (ending == FinishReason::kError) event.error = NoTokenAllowed(s);
+    if (ending == FinishReason::kError) event.error = s.WhyNoneAllowed();
   }
   if (ending) {
     Finish(s.id, std::move(event), *ending);

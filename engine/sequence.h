@@ -19,6 +19,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/status.h"
 #include "cache/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/token_counts.h"
@@ -52,8 +53,8 @@ struct Sequence {
   BlockKeys keys;                                      // of `tokens`
   TokenCounts counts;                                  // counts of `tokens`, as far as a penalty needs them
   std::optional<grammar::ConstraintState> constraint;  // after the answer in `tokens`
-  // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous. Nobody
-  // changes it while a step in flight draws.
+  // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous.
+  // Nobody changes it while a step in flight draws.
   std::shared_ptr<const grammar::TokenMask> allowed;
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
@@ -90,6 +91,11 @@ struct Sequence {
   bool has_allowed() const {
     if (!constraint) return true;
     return allowed != nullptr && std::ranges::any_of(*allowed, [](uint32_t word) { return word != 0; });
+  }
+  Status WhyNoneAllowed() const {
+    if (allowed == nullptr)
+      return InvalidArgument("the requested format is too ambiguous: an answer matches it in many ways");
+    return InvalidArgument("no token of the model goes on with an answer that matches the requested format");
   }
   // Returns the number of prompt positions in [high_water, until) whose logits the request needs for prompt
   // log probabilities. The logits of a position give the log probability of the next token.

@@ -5,8 +5,9 @@
 // owner.
 //
 // Invariants
-//   1. The mask of a state has the tokens after which some answer still matches, and no others; the end tokens
-//      exactly where the answer matches as it is. It is a function of the grammar and of the tokens so far.
+//   1. The mask of a state has the tokens after which some answer still matches, and no others; the end
+//      tokens exactly where the answer matches as it is. It is a function of the grammar and of the tokens
+//      so far.
 //   2. Where the bounds of a match are met (match.h), such as by arrays that are nested deeply, it lacks
 //      tokens, and may lack all. The answer so far is then the beginning of one that matches.
 //   3. A state has no mask where that takes too much work (token_masks.h). It is a function of the same.

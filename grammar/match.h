@@ -7,8 +7,8 @@
 //
 // Invariants
 //   1. A state has at most kMostStacks stacks of at most kMostFrames frames, together kMostAllFrames, and a
-//      byte looks at no more than kMostVisits states. What is beyond is dropped: so the memory and the time of
-//      a byte are bounded, whatever the grammar is.
+//      byte looks at no more than kMostVisits states. What is beyond is dropped: so the memory and the time
+//      of a byte are bounded, whatever the grammar is.
 //   2. A text that the state takes matches the grammar, or is the beginning of one that does. Because of 1,
 //      some texts of a grammar that nests deeply or is ambiguous are not taken, and a state that is not dead
 //      may be one after which every byte is.
