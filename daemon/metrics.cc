@@ -148,6 +148,12 @@ std::span<const Row> CacheRows() {
        [](const S& s, size_t, size_t) {
          return static_cast<double>(s.answers.discarded + s.engine.dropped_tokens);
        }},
+      {kCounter, "prefixd_format_requests_total", "Requests whose answers follow a format.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.answers.formats); }},
+      {kCounter, "prefixd_ignored_schema_keywords_total",
+       "Keywords of JSON Schemas that restrict answers and were ignored, because 'strict' was not set.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.answers.ignored_keywords); }},
       {kCounter, "prefixd_cache_miss_tokens_total",
        "Computed prompt tokens by the reason of the cache miss; sums to source=computed.", MissReasons(),
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},

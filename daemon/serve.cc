@@ -30,6 +30,7 @@
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
 #include "engine/engine.h"
+#include "grammar/constraint_cache.h"
 
 namespace prefixd {
 namespace {
@@ -195,6 +196,12 @@ class ServerProcess {
     context_.max_prompt_bytes =
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
+    constraints_ = std::make_unique<grammar::ConstraintCache>(
+        grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab),
+        grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
+                                          .most_live = Limit("live-formats"),
+                                          .most_mask_bytes = Limit<size_t>("format-mask-bytes")});
+    context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;
     context_.eos = loaded_.model->eos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
@@ -399,6 +406,7 @@ class ServerProcess {
   std::atomic<uint64_t> seeds_{0};
   ServerState state_;
   bool stopping_ = false;  // since the first signal
+  std::unique_ptr<grammar::ConstraintCache> constraints_;
   ApiContext context_;
   Router router_;
   LoadedEngine loaded_;

@@ -20,6 +20,8 @@ struct AnswerCounts {
   uint64_t discarded = 0;  // tokens that came after the end of their answer
   // Of requests that ended without an answer: complete prompts, and the part of `generated`.
   uint64_t unanswered_prompt = 0, unanswered_generated = 0;
+  // Requests whose answers follow a format, and keywords of their schemas that were ignored.
+  uint64_t formats = 0, ignored_keywords = 0;
 };
 
 class AnswerCounters {
@@ -34,15 +36,23 @@ class AnswerCounters {
     unanswered_prompt_ += static_cast<uint64_t>(prompt_tokens);
     unanswered_generated_ += static_cast<uint64_t>(generated_tokens);
   }
+  // A request asks for a format, of whose schema so many keywords are ignored.
+  void AddFormat(size_t ignored_keywords) {
+    ++formats_;
+    ignored_keywords_ += ignored_keywords;
+  }
   AnswerCounts Read() const {
     return {.generated = generated_,
             .discarded = discarded_,
             .unanswered_prompt = unanswered_prompt_,
-            .unanswered_generated = unanswered_generated_};
+            .unanswered_generated = unanswered_generated_,
+            .formats = formats_,
+            .ignored_keywords = ignored_keywords_};
   }
 
  private:
   std::atomic<uint64_t> generated_{0}, discarded_{0}, unanswered_prompt_{0}, unanswered_generated_{0};
+  std::atomic<uint64_t> formats_{0}, ignored_keywords_{0};
 };
 
 }  // namespace prefixd

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "daemon/api/constraint_request.h"
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/unsupported_fields.h"
 
@@ -293,6 +294,8 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   RejectUnsupportedFields(fields, kUnsupportedChatFields);
   CheckToolChoice(fields);
   CheckModalities(fields);
+  if (fields.error()) return *fields.error();
+  request.generation.constraint = ReadConstraint(fields, context);
   if (fields.error()) return *fields.error();
   return request;
 }

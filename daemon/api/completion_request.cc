@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "daemon/api/constraint_request.h"
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/unsupported_fields.h"
 
@@ -118,6 +119,8 @@ Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const 
                     " are allowed.",
                 "invalid_value");
   }
+  if (fields.error()) return *fields.error();
+  request.generation.constraint = ReadConstraint(fields, context);
   if (fields.error()) return *fields.error();
   return request;
 }

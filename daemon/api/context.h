@@ -29,6 +29,9 @@
 namespace prefixd {
 
 class ChatTemplate;
+namespace grammar {
+class ConstraintCache;
+}
 
 // The part of the engine that the API uses. Any thread. Submit returns the errors of Engine::Submit.
 class EngineClient {
@@ -80,6 +83,7 @@ struct ApiContext {
   int64_t token_share = std::numeric_limits<int64_t>::max();
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
+  grammar::ConstraintCache* constraints = nullptr;
   bool special_tokens_in_content = false;       // the contents of messages may spell control tokens
   std::string fingerprint;                      // "fp_..." of weights and build
   int context_length = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@ namespace prefixd {
 struct GenerationRequest {
   std::string model;  // as in the request
   SamplingParams sampling;
+  std::shared_ptr<const grammar::Constraint> constraint;  // null: any answer
   std::optional<int64_t> max_tokens;  // unset: the default of the endpoint
   std::optional<uint64_t> seed;
   int n = 1;        // choices to return for each prompt
@@ -36,7 +38,7 @@ struct GenerationRequest {
 };
 
 // Reads and checks the fields. Records errors in `fields`. Does not read `logprobs`, which has another form
-// in each endpoint.
+// in each endpoint, nor the constraint (constraint_request.h).
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context);
 
 // Returns an error with status 404 unless this server serves the model.

@@ -35,6 +35,7 @@ Request Submission::EngineRequest(size_t index) const {
   if (asked.best_of > asked.n) request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
   request.tenant_salt = request_->tenant;
   request.read_cache = asked.read_cache;
+  request.constraint = asked.constraint;
   request.repeats_prompt = k > 0;
   request.listener = callbacks_.listener(index);
   return request;

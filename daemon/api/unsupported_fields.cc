@@ -13,15 +13,7 @@ constexpr UnsupportedField kUnsupported[] = {
     {"allowed_token_ids", AllowedValue::kEmpty, "a list of allowed tokens"},
     {"bad_words", AllowedValue::kEmpty, "a list of words to avoid"},
     {"use_beam_search", AllowedValue::kFalse, "beam search"},
-    {"response_format", AllowedValue::kTextFormat, "a format other than {\"type\":\"text\"}"},
-    {"structured_outputs", AllowedValue::kNone, "constrained output"},
     {"structural_tag", AllowedValue::kNone, "constrained output"},
-    {"guided_json", AllowedValue::kNone, "constrained output"},
-    {"guided_regex", AllowedValue::kNone, "constrained output"},
-    {"guided_choice", AllowedValue::kNone, "constrained output"},
-    {"guided_grammar", AllowedValue::kNone, "constrained output"},
-    {"grammar", AllowedValue::kNone, "constrained output"},
-    {"json_schema", AllowedValue::kNone, "constrained output"},
     {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
     {"logits_processors", AllowedValue::kEmpty, "code that changes logits"},
     {"lora", AllowedValue::kEmpty, "choosing adapters"},
@@ -60,10 +52,6 @@ bool IsAllowed(const json::value& value, AllowedValue allowed) {
       return value.is_number() && value.to_number<double>() <= 0;
     case AllowedValue::kOne:
       return value.is_number() && value.to_number<double>() == 1;
-    case AllowedValue::kTextFormat: {
-      const json::value* type = value.is_object() ? value.get_object().if_contains("type") : nullptr;
-      return type != nullptr && type->is_string() && type->get_string() == "text";
-    }
   }
   return false;
 }

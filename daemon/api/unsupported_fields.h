@@ -11,8 +11,8 @@
 namespace prefixd {
 
 // The one value that an unsupported field may have, because it means the same as leaving the field out.
-// kEmpty is an empty array, object or string; kOff is a number of at most 0; kTextFormat is {"type":"text"}.
-enum class AllowedValue { kNone, kFalse, kEmpty, kOff, kOne, kTextFormat };
+// kEmpty is an empty array, object or string; kOff is a number of at most 0.
+enum class AllowedValue { kNone, kFalse, kEmpty, kOff, kOne };
 
 struct UnsupportedField {
   std::string_view name;

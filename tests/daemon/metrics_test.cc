@@ -115,7 +115,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
         "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
         "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total",
         "prefixd_draw_cpu_seconds_total", "prefixd_attention_read_bytes_total",
-        "prefixd_attention_saved_bytes_total"}) {
+        "prefixd_attention_saved_bytes_total", "prefixd_format_requests_total",
+        "prefixd_ignored_schema_keywords_total"}) {
     expect(name);
   }
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
@@ -131,7 +132,12 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.written_tokens = {31, 32, 33};
   engine.generation_tokens = 1000;  // not shown: some came after the end of their answers
   engine.dropped_tokens = 21;
-  snapshot.answers = {.generated = 41, .discarded = 22, .unanswered_prompt = 43, .unanswered_generated = 44};
+  snapshot.answers = {.generated = 41,
+                      .discarded = 22,
+                      .unanswered_prompt = 43,
+                      .unanswered_generated = 44,
+                      .formats = 45,
+                      .ignored_keywords = 46};
   engine.blocks[0].free = 3;
   engine.blocks[0].cached = 2;
   engine.blocks[0].leased = 5;
@@ -153,6 +159,8 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("prefixd_cache_write_tokens_total{part=\"again\"}"), 33);
   EXPECT_EQ(samples.at("vllm:generation_tokens_total{model_name=\"demo\"}"), 41);
   EXPECT_EQ(samples.at("prefixd_discarded_tokens_total"), 43);
+  EXPECT_EQ(samples.at("prefixd_format_requests_total"), 45);
+  EXPECT_EQ(samples.at("prefixd_ignored_schema_keywords_total"), 46);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"prompt\"}"), 43);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"generated\"}"), 44);
   EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,

@@ -26,11 +26,8 @@ def test_routes(daemon, path):
     assert status == 404 and path in text
 
 
-@pytest.mark.parametrize("field, value", [("tools", [TOOL]), ("response_format", {
-    "type": "json_object"
-}), ("structured_outputs", {
-    "regex": "a"
-}), ("bad_words", ["a"]), ("allowed_token_ids", [1])])
+@pytest.mark.parametrize("field, value", [("tools", [TOOL]), ("bad_words", ["a"]),
+                                          ("allowed_token_ids", [1])])
 def test_fields_of_chats(daemon, field, value):
     assert f"`{field}`" in MISSING
     status, _, text = daemon.request("POST", "/v1/chat/completions", {"messages": USER, field: value})

@@ -296,9 +296,10 @@ TEST_F(ApiTest, OneLogLinePerRequest) {
 TEST_F(ApiTest, LogsNeverContainTextOfTheClient) {
   LogCatcher log;
   const std::string canary = "CANARY";
-  for (const char* fields : {R"("temperature":"CANARY")", R"("stop":["CANARY",""])", R"("model":"CANARY")",
-                             R"("logit_bias":{"CANARY":1})", R"("suffix":"CANARY")",
-                             R"("guided_regex":"CANARY")", R"("CANARY":1,"n":0)"}) {
+  for (const char* fields :
+       {R"("temperature":"CANARY")", R"("stop":["CANARY",""])", R"("model":"CANARY")",
+        R"("logit_bias":{"CANARY":1})", R"("suffix":"CANARY")", R"("guided_regex":"(CANARY")",
+        R"("guided_json":{"type":"CANARY"})", R"("CANARY":1,"n":0)"}) {
     EXPECT_GE(Completion(fields)->response.status, 400) << fields;
   }
   for (const char* message :
@@ -309,7 +310,7 @@ TEST_F(ApiTest, LogsNeverContainTextOfTheClient) {
   }
   EXPECT_EQ(api_.Post("/v1/completions", "{\"prompt\":\"CANARY")->response.status, 400);
   const size_t refused = log.lines.size();
-  EXPECT_EQ(refused, 11u) << "one line for each";
+  EXPECT_EQ(refused, 12u) << "one line for each";
   const auto good =
       api_.Post("/v1/completions", R"({"prompt":"CANARY","user":"CANARY","cache_salt":"CANARY"})");
   Generate(*good, 0, "CANARY", kLength);

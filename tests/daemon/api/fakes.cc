@@ -263,6 +263,9 @@ ApiHarness::ApiHarness() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTem
   context.context_length = 200;
   context.vocab_size = kToyVocab;
   context.eos = {kEndToken};
+  constraints_ = std::make_unique<grammar::ConstraintCache>(
+      grammar::Vocabulary::Of(*tokenizer_, context.eos, kToyVocab), grammar::ConstraintCache::Options());
+  context.constraints = constraints_.get();
   AddApiRoutes(&router, &context);
 }
 

@@ -17,6 +17,7 @@
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
 #include "daemon/http/router.h"
+#include "grammar/constraint_cache.h"
 #include "text/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -147,6 +148,7 @@ class ApiHarness {
  private:
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> template_;
+  std::unique_ptr<grammar::ConstraintCache> constraints_;
   std::atomic<uint64_t> seeds_{1};
 };
 

@@ -1,0 +1,162 @@
+"""Answers that match a format: JSON Schemas, regexes, choices and grammars, alone and in company.
+
+PREFIXD_SCHEMAS is the number of random schemas; 1000 take some minutes.
+"""
+
+import concurrent.futures
+import json
+import os
+import random
+import re
+import typing
+
+import jsonschema
+import pydantic
+import pytest
+
+import random_schema
+from conformance_server import USER, server
+
+SCHEMAS = int(os.environ.get("PREFIXD_SCHEMAS", "24"))
+TEMPERATURES = [0, 0.7, 1, 2]
+
+
+def chat(server, **fields):
+    body = {"model": server.model, "messages": USER, "max_tokens": 160, **fields}
+    status, answer = server.json("POST", "/v1/chat/completions", body)
+    assert status == 200, (answer, fields)
+    choice = answer["choices"][0]
+    return choice["message"]["content"], choice["finish_reason"]
+
+
+def schema_format(schema, strict=False):
+    return {"type": "json_schema", "json_schema": {"name": "random", "strict": strict, "schema": schema}}
+
+
+def requests():
+    rng = random.Random(11)
+    for i in range(SCHEMAS):
+        schema = random_schema.root(rng)
+        yield schema, {"response_format": schema_format(schema), "temperature": TEMPERATURES[i % 4],
+                       "seed": i}
+
+
+def test_answers_to_random_schemas_validate_and_those_cut_are_beginnings(server):
+    asked = list(requests())
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: chat(server, **one[1]), asked))
+    finished = 0
+    for (schema, fields), (text, finish) in zip(asked, answers):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            assert finish == "length", (text, schema)
+            assert random_schema.is_beginning(text, error), (text, error)
+            continue
+        if finish == "stop":
+            jsonschema.Draft202012Validator(
+                schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER).validate(value)
+            finished += 1
+    assert finished > SCHEMAS / 4, "answers that end show something"
+    # The law: alone and without the cache, the text is the same.
+    for (_, fields), answer in list(zip(asked, answers))[:8]:
+        assert chat(server, **fields, cache_prompt=False) == answer
+
+
+def test_a_stream_has_the_same_text(server):
+    fields = {"response_format": schema_format(random_schema.root(random.Random(5))), "temperature": 1,
+              "seed": 3, "messages": USER, "max_tokens": 120}
+    events = server.events("/v1/chat/completions", fields).decode().split("\n\n")
+    chunks = [json.loads(event[6:]) for event in events if event.startswith("data: {")]
+    text = "".join(c["delta"].get("content") or "" for chunk in chunks for c in chunk["choices"])
+    assert text == chat(server, **fields)[0]
+
+
+def test_json_object(server):
+    for seed in range(4):
+        text, finish = chat(server, response_format={"type": "json_object"}, temperature=1, seed=seed,
+                            max_tokens=60)
+        assert text.startswith("{")
+        if finish == "stop":
+            assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_regex_choice_and_grammar(server, wrapped):
+    def answer(kind, value, seed):
+        fields = {"structured_outputs": {kind: value}} if wrapped else {f"guided_{kind}": value}
+        return chat(server, **fields, temperature=1.5, seed=seed)
+
+    for seed in range(3):
+        assert answer("choice", ["yes", "no", "perhaps ä"], seed)[0] in ("yes", "no", "perhaps ä")
+        text, finish = answer("regex", "(ab|c){2,4}-[0-9]+", seed)
+        assert re.fullmatch("(ab|c){2,4}-[0-9]+" if finish == "stop" else "[abc]*-?[0-9]*", text)
+        text, finish = answer("grammar", 'root ::= "(" root? ")"', seed)
+        assert finish == "length" or text == "(" * (len(text) // 2) + ")" * (len(text) // 2)
+        text, finish = answer("json", '{"type":"integer","minimum":10,"maximum":99}', seed)
+        assert finish == "stop" and 10 <= int(text) <= 99
+
+
+def test_an_answer_ends_where_nothing_can_follow_also_with_ignore_eos_and_min_tokens(server):
+    text, finish = chat(server, guided_choice=["yes"], ignore_eos=True, min_tokens=20, max_tokens=40)
+    assert (text, finish) == ("yes", "stop")
+
+
+def test_completions_take_formats_too(server):
+    status, answer = server.json("POST", "/v1/completions",
+                                 {"prompt": ["a", "b"], "n": 2, "guided_regex": "[ab]{3}", "max_tokens": 20,
+                                  "temperature": 1})
+    assert status == 200
+    assert all(re.fullmatch("[ab]{3}", choice["text"]) for choice in answer["choices"])
+
+
+def test_the_parse_helper_of_the_official_client(server):
+    class Person(pydantic.BaseModel):
+        name: str = pydantic.Field(max_length=8)
+        age: int = pydantic.Field(ge=0, le=150)
+        tags: list[typing.Literal["new", "old"]] = pydantic.Field(max_length=2)
+
+    completion = server.client.chat.completions.parse(model=server.model, messages=USER, temperature=0,
+                                                      max_tokens=400, response_format=Person)
+    assert completion.choices[0].finish_reason == "stop"
+    assert 0 <= completion.choices[0].message.parsed.age <= 150
+
+
+@pytest.mark.parametrize("schema,words", [
+    ({"type": "object", "properties": {"a": {"type": "object", "patternProperties": {}}}},
+     "#/properties/a: 'patternProperties' is not supported"),
+    ({"type": "array"}, "'items'"),
+    ({"type": "object", "required": ["a"]}, "no text matches"),
+    ({"$ref": "#/nowhere"}, "nowhere"),
+    ({"type": "string", "pattern": "(a|b)*a(a|b){30}", "maxLength": 99}, "more states"),
+])
+def test_refused_schemas(server, schema, words):
+    status, answer = server.json("POST", "/v1/chat/completions",
+                                 {"messages": USER, "response_format": schema_format(schema, strict=True)})
+    assert status == 400
+    assert answer["error"]["code"] == "invalid_json_schema"
+    assert answer["error"]["param"] == "response_format.json_schema.schema"
+    assert words in answer["error"]["message"]
+
+
+def test_without_strict_keywords_are_ignored_and_counted(server):
+    name = "prefixd_ignored_schema_keywords_total"
+    before = server.metric(name)
+    schema = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True, "maxItems": 1}},
+              "propertyNames": {}, "additionalProperties": False}
+    text, finish = chat(server, response_format=schema_format(schema), max_tokens=300, temperature=0)
+    assert finish == "length" or isinstance(json.loads(text), dict)
+    assert server.metric(name) - before == 2
+
+
+def test_a_hostile_schema_is_refused(server):
+    """10 MB of properties, and references that double."""
+    wide = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(300_000)}}
+    doubling = {"$defs": {"d0": {"type": "null"}}, "$ref": "#/$defs/d39"}
+    for i in range(1, 40):
+        ref = {"$ref": f"#/$defs/d{i - 1}", "maxLength": 1}
+        doubling["$defs"][f"d{i}"] = {"properties": {"a": ref, "b": ref}}
+    for schema in (wide, doubling):
+        status, answer = server.json("POST", "/v1/chat/completions",
+                                     {"messages": USER, "response_format": schema_format(schema)})
+        assert (status, answer["error"]["code"]) == (400, "invalid_json_schema"), answer
