@@ -334,8 +334,8 @@ void RunAttentionFromMemory(Report& report, Operations& operations, const Ceilin
   const double read = ceilings.read.On(operations.threads());
   const double floor = std::max(peak > 0 ? flops / peak : 0, read > 0 ? bytes / read : 0);
   const std::string name = "attention " + std::string(shape.name) + " " +
-                           std::string(DTypeName(pool.layout().dtype)) + ", " + std::to_string(rows) +
-                           " of " + std::to_string(context);
+                           std::string(pool.layout().type.name()) + ", " + std::to_string(rows) + " of " +
+                           std::to_string(context);
   report.Add(name, t.median / calls * 1e3, "ms",
              {{"best", t.best / calls * 1e3},
               {"gflops", flops * calls / t.median / 1e9},
@@ -346,8 +346,8 @@ void RunAttentionFromMemory(Report& report, Operations& operations, const Ceilin
 void RunAttentionByDType(Report& report, Operations& operations, const Ceilings& ceilings, int tokens,
                          int runs) {
   for (const Shape& shape : kShapes) {
-    for (const DType dtype : {DType::kBF16, DType::kF16}) {
-      const KvLayout layout = {shape.layers, shape.kv_heads, shape.head_dim, kBlockTokens, dtype};
+    for (const KvType type : {KvType::kBF16, KvType::kF16, KvType::kQ8_0}) {
+      const KvLayout layout = {shape.layers, shape.kv_heads, shape.head_dim, kBlockTokens, type};
       const auto pool = FilledPool(layout, kPoolTokens / kBlockTokens);
       for (const int context : {512, 2048, 8192}) {
         RunAttentionFromMemory(report, operations, ceilings, shape, *pool, context, 1, runs);

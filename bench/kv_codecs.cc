@@ -234,7 +234,7 @@ class Stored final : public KvCodec {
 }  // namespace
 
 std::vector<std::unique_ptr<KvCodec>> KvCodecs(const KvLayout& layout) {
-  const size_t element = DTypeBytes(layout.dtype);
+  const size_t element = layout.type.element_bytes();
   std::vector<std::unique_ptr<KvCodec>> codecs;
   const auto add = [&codecs](const char* name, std::unique_ptr<Compressor> compressor, size_t bytes) {
     codecs.push_back(std::make_unique<Pieces>(name, std::move(compressor), bytes));

@@ -66,7 +66,7 @@ void MeasureCodec(KvCodec& codec, const KvSamples& samples, int runs, Report* re
   const auto raw = static_cast<double>(samples.bytes.size());
   const double ratio = raw / static_cast<double>(stored_bytes);
   const double saved = 1 - 1 / ratio;
-  report->Add(std::string(DTypeName(samples.layout.dtype)) + " " + codec.name(), ratio, "ratio",
+  report->Add(std::string(samples.layout.type.name()) + " " + codec.name(), ratio, "ratio",
               {{"more_blocks", ratio - 1},
                {"encode", raw / encode / 1e6},
                {"decode", raw / decode / 1e6},

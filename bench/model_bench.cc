@@ -36,10 +36,12 @@ int Number(const Arguments& arguments, const char* name, int low = 1) {
   return static_cast<int>(arguments.IntegerOrExit(name, low, 1 << 24));
 }
 
-DType DTypeOf(const Arguments& arguments, const char* option) {
-  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
+KvType KvTypeOf(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0"});
   if (!name.ok()) arguments.Fail(name.status());
-  return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0})
+    if (*name == type.name()) return type;
+  return DType::kF32;
 }
 
 double LayerWeights(const ModelShape& c) {
@@ -64,7 +66,7 @@ Flop DecodeFlop(const ModelShape& c, double context) {
 struct Settings {
   int prompt, chunk, decode, sequences;
   int shared;  // whole blocks
-  DType kv_dtype;
+  KvType kv_dtype;
   int context() const { return prompt + decode; }
 };
 
@@ -137,7 +139,7 @@ Settings ReadSettings(const Arguments& arguments) {
   settings.shared = Number(arguments, "--shared", 0) / kBlockTokens * kBlockTokens;
   if (settings.shared > settings.prompt)
     arguments.Fail(InvalidArgument("--shared " + arguments.Text("--shared") + " is more than --prompt"));
-  settings.kv_dtype = DTypeOf(arguments, "--kv-dtype");
+  settings.kv_dtype = KvTypeOf(arguments, "--kv-dtype");
   return settings;
 }
 
@@ -157,7 +159,7 @@ Arguments ParseArguments(int argc, char** argv) {
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
        {"--peak-tflops", "X", "", "ceiling of prefill; without it, that of the CPU"},
        {"--read-gb", "X", "", "ceiling of decode, GB/s; without it, that of the CPU"},
-       {"--kv-dtype", "TYPE", "f16", "f32, f16 or bf16"},
+       {"--kv-dtype", "TYPE", "f16", "f32, f16, bf16 or q8_0"},
        {"--prompt", "N", "512", "prompt tokens"},
        {"--chunk", "N", "512", "prompt tokens per step"},
        {"--decode", "N", "32", "decode steps per run"},

@@ -53,7 +53,7 @@ struct Model {
 
 struct Rounding {
   numerics::Version version;  // what is done to activations
-  DType kv;
+  KvType kv;
   Quantization quantize = {};  // of the weights
 };
 
@@ -160,7 +160,7 @@ Cost AddRow(Report& report, const std::string& name, const Distributions& run, c
 
 // Returns what rounding activations costs, or quantising.
 Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, const std::string& kv_name,
-             DType kv, const std::string& format, Quantization quantize) {
+             KvType kv, const std::string& format, Quantization quantize) {
   using numerics::Version;
   const Distributions exact = Run(model, ids, {Version::kCpu1, DType::kF32});
   if (format != "none") {
@@ -172,6 +172,10 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
   if (kv == DType::kF32) return cost;
   const Distributions rounded_kv = Run(model, ids, {Version::kCpu1, kv});
   AddRow(report, kv_name + " KV", rounded_kv, exact, ids.size());
+  if (kv.quantized()) {
+    const Distributions of_bf16 = Run(model, ids, {Version::kCpu1, DType::kBF16});
+    AddRow(report, kv_name + " KV over bf16 KV", rounded_kv, of_bf16, ids.size());
+  }
   const Distributions both = Run(model, ids, {Version::kCpu2, kv});
   AddRow(report, "both", both, exact, ids.size());
   AddRow(report, "both over " + kv_name + " KV", both, rounded_kv, ids.size());
@@ -184,7 +188,7 @@ int Main(int argc, char** argv) {
       {{"--model", "DIR", "", "model folder; bench/fetch_smollm2.py makes a trained one"},
        {"--text", "FILE", "", "text that the model reads"},
        {"--tokens", "N", "1500", "tokens of it, from its beginning"},
-       {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16 or f16; f32: no run rounds KV"},
+       {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16, f16 or q8_0; f32: no run rounds KV"},
        {"--quantize", "FORMAT", "none", "none, q8_0 or q4_0"},
        {"--backend", "NAME", "auto", "a backend of the CPU"},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
@@ -194,11 +198,13 @@ int Main(int argc, char** argv) {
   arguments.ParseOrExit(argc, argv);
   const auto tokens = static_cast<size_t>(arguments.IntegerOrExit("--tokens", 2, 1 << 20));
   const double most_kl = BoundOf(arguments, "--most-kl"), most_change = BoundOf(arguments, "--most-change");
-  const Result<std::string> kv = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16"});
+  const Result<std::string> kv = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16", "q8_0"});
   if (!kv.ok()) arguments.Fail(kv.status());
   const Model model{arguments.Text("--model"), arguments.Text("--backend"),
                     static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024))};
-  const DType kv_dtype = *kv == "f32" ? DType::kF32 : *kv == "f16" ? DType::kF16 : DType::kBF16;
+  KvType kv_type;
+  for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8_0})
+    if (*kv == type.name()) kv_type = type;
   const Result<std::string> format = arguments.OneOf("--quantize", {"none", "q8_0", "q4_0"});
   if (!format.ok()) arguments.Fail(format.status());
   const Quantization quantize = *format == "q8_0"   ? Quantization(WeightFormat::kQ8_0)
@@ -214,7 +220,7 @@ int Main(int argc, char** argv) {
     return 1;
   }
   ids.resize(tokens);
-  const Cost cost = AddRows(report, model, ids, *kv, kv_dtype, *format, quantize);
+  const Cost cost = AddRows(report, model, ids, *kv, kv_type, *format, quantize);
   const int written = report.Finish();
   if (cost.mean_kl <= most_kl && cost.change <= most_change) return written;
   std::fprintf(stderr, "%s costs more than %g nats or %g of perplexity\n",

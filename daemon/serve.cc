@@ -466,7 +466,7 @@ void LogPlan(const Options& options, const ServePlan& plan) {
        {"device_cache", FormatSize(limits.device_cache_bytes)},
        {"blocks", limits.blocks},
        {"block_tokens", limits.block_tokens},
-       {"kv_dtype", DTypeName(plan.kv_dtype)},
+       {"kv_dtype", plan.kv_dtype.name()},
        {"kv_bytes_per_token", limits.kv_bytes_per_token}});
   if (model.weights == WeightSource::kDummy) {
     Log(LogLevel::kWarning, "the weights are dummies: answers have no meaning",

@@ -64,11 +64,17 @@ UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
   return CountUsableCpus();
 }
 
-DType KvDType(const Options& options, const ModelConfig& config) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    if (options.kv_dtype == DTypeName(dtype)) return dtype;
+Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config) {
+  const KvType of_weights = config.dtype.value_or(DType::kF32);
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+    if (options.kv_dtype != type.name()) continue;
+    if (type.Fits(config.head_dim)) return type;
+    return InvalidArgument("kv-dtype: " + std::string(type.name()) + " takes heads of a multiple of " +
+                           std::to_string(kQuantBlock) + " dimensions, and those of this model have " +
+                           std::to_string(config.head_dim) + "; choose --kv-dtype " +
+                           std::string(of_weights.name()));
   }
-  return config.dtype.value_or(DType::kF32);
+  return of_weights;
 }
 
 Status FillConfiguration(const Options& options, ServePlan* plan) {
@@ -98,16 +104,16 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   return Status::Ok();
 }
 
-// Without an explicit choice, a backend that has no kernels for quantised weights gives way to one that has.
-Status CheckQuantize(const Options& options, ServePlan* plan) {
-  if (!plan->quantize || plan->backend != "cuda") return Status::Ok();
+// Without an explicit choice, a backend without the kernels gives way to one of the CPU.
+Status CheckKernels(const Options& options, ServePlan* plan) {
+  const std::optional<MissingKernels> missing = KernelsMissing(options, plan->backend);
+  if (!missing) return Status::Ok();
   if (options.backend != "auto") {
-    return InvalidArgument("quantize: the backend cuda has no kernels for " +
-                           std::string(plan->quantize->name()) +
-                           " weights; choose a backend of the CPU with --backend, or --quantize none");
+    return InvalidArgument(missing->option + ": " + missing->reason +
+                           "; choose a backend of the CPU with --backend, or --" + missing->option + " " +
+                           missing->other_value);
   }
-  plan->without_cuda =
-      "the backend cuda has no kernels for " + std::string(plan->quantize->name()) + " weights";
+  plan->without_cuda = missing->reason;
   plan->backend = BestOfCpu();
   plan->threads = ComputeThreads(options, plan->backend);
   return Status::Ok();
@@ -116,7 +122,7 @@ Status CheckQuantize(const Options& options, ServePlan* plan) {
 Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   const ModelSummary& model = plan->model;
   const ModelConfig& config = model.config;
-  plan->kv_dtype = KvDType(options, config);
+  PREFIXD_ASSIGN_OR_RETURN(plan->kv_dtype, KvTypeOf(options, config));
   const uint64_t program = ProgramBytes(options, plan->threads.count);
   const KvLayout layout = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(plan->tiers, MakeTierPlan(options, layout));
@@ -138,6 +144,16 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
 }
 
 }  // namespace
+
+std::optional<MissingKernels> KernelsMissing(const Options& options, std::string_view backend) {
+  if (backend != "cuda") return std::nullopt;
+  const std::string has_none = "the backend cuda has no kernels for ";
+  if (options.quantize != "none")
+    return MissingKernels{"quantize", has_none + options.quantize + " weights", "none"};
+  if (options.kv_dtype == KvType(KvType::kQ8_0).name())
+    return MissingKernels{"kv-dtype", has_none + options.kv_dtype + " KV", "auto"};
+  return std::nullopt;
+}
 
 Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile(option, path));
@@ -164,7 +180,7 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;
     return filled;
   }
-  PREFIXD_RETURN_IF_ERROR(CheckQuantize(options, &plan));
+  PREFIXD_RETURN_IF_ERROR(CheckKernels(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
       CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);

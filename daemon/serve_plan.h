@@ -43,7 +43,7 @@ struct ServePlan {
   std::optional<Bf16Products> bf16_products;  // of a CPU backend
   UsableCpus threads;                         // that compute; the source is the option, if it says the number
   Quantization quantize;
-  DType kv_dtype = DType::kF32;
+  KvType kv_dtype;
   MemoryState memory;  // when the plan was made
   // The device with a memory of its own, as it was then: it has the parts of the plan that the backend has.
   std::optional<DeviceInfo> device_info;
@@ -54,6 +54,14 @@ struct ServePlan {
 // The keys of a file with one on each line; empty lines and those that begin with '#' are skipped.
 // kInvalidArgument names the option: the file cannot be read, or has no key.
 Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path);
+
+// What the options ask for and a backend has no kernels for.
+struct MissingKernels {
+  std::string option;       // "kv-dtype"
+  std::string reason;       // "the backend cuda has no kernels for q8_0 KV"
+  std::string other_value;  // of the option, with which the backend runs
+};
+std::optional<MissingKernels> KernelsMissing(const Options& options, std::string_view backend);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

@@ -249,8 +249,7 @@ void AddLimits(const ServePlan& plan, Facts* facts) {
     facts->push_back({name, std::move(text), std::move(value)});
   };
   add("kv bytes per token",
-      Number(static_cast<int64_t>(limits.kv_bytes_per_token)) + " in " +
-          std::string(DTypeName(plan.kv_dtype)),
+      Number(static_cast<int64_t>(limits.kv_bytes_per_token)) + " in " + std::string(plan.kv_dtype.name()),
       limits.kv_bytes_per_token);
   add("device cache bytes",
       FormatSize(limits.device_cache_bytes) + ": " + Number(limits.blocks) + " blocks of " +
@@ -292,7 +291,7 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   }
   facts.push_back({"threads", Number(plan.threads.count) + ", from the " + plan.threads.source,
                    json::object{{"count", plan.threads.count}, {"source", plan.threads.source}}});
-  facts.push_back({"kv dtype", std::string(DTypeName(plan.kv_dtype)), json::value(DTypeName(plan.kv_dtype))});
+  facts.push_back({"kv dtype", std::string(plan.kv_dtype.name()), json::value(plan.kv_dtype.name())});
   AddMemory(plan, &facts);
   AddLimits(plan, &facts);
   facts.push_back(CachedTokens(plan));

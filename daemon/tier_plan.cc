@@ -64,10 +64,10 @@ Status CheckDiskOptionsAreUsed(const Options& options) {
   return Status::Ok();
 }
 
-CodecChoice CodecOf(const Options& options, DType dtype) {
+CodecChoice CodecOf(const Options& options, KvType type) {
   if (options.disk_compression == "off") return {};
-  if (options.disk_compression == "auto") return ChooseCodec(DTypeName(dtype));
-  return {PayloadCodec::kPlanesZstd, static_cast<uint32_t>(DTypeBytes(dtype))};
+  if (options.disk_compression == "auto") return ChooseCodec(type.name());
+  return {PayloadCodec::kPlanesZstd, static_cast<uint32_t>(type.element_bytes())};
 }
 
 // The capacity when the options give none: a tenth of what the file system has for the disk cache, so that
@@ -103,7 +103,7 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
   disk.dir = options.disk_cache_dir;
   disk.write_through = options.disk_write_through;
   disk.max_age_seconds = options.disk_max_age;
-  disk.codec = CodecOf(options, layout.dtype);
+  disk.codec = CodecOf(options, layout.type);
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(ExistingPart(disk.dir), error);
   const uint64_t own = DiskFolderBytes(disk.dir);

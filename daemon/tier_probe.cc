@@ -75,7 +75,7 @@ double ProbeDecoding(const KvLayout& layout, const CodecChoice& codec) try {
   std::vector<std::byte> block(layout.BlockBytes());
   std::minstd_rand random(1);
   for (size_t i = 0; i < block.size(); ++i) {
-    const bool is_last = (i + 1) % DTypeBytes(layout.dtype) == 0;
+    const bool is_last = (i + 1) % layout.type.element_bytes() == 0;
     block[i] = static_cast<std::byte>(is_last ? 0x3e + (random() & 0x81) : random() >> 8);
   }
   const std::vector<TokenId> tokens(layout.block_tokens);

@@ -88,8 +88,8 @@ LowerTiers Tiers::lower_tiers() {
       options.stage = [this] { return copier_->Stage(); };
     }
     if (host_ != nullptr) options.host_block = block_of(*host_);
-    options.is_finite = [dtype = layout_.dtype](std::span<const std::byte> bytes) {
-      return AllFinite(bytes, dtype);
+    options.is_finite = [layout = layout_](std::span<const std::byte> block) {
+      return AllFinite(block, layout);
     };
     options.wake = std::move(wake);
     options.give_way = std::this_thread::yield;

@@ -60,7 +60,7 @@ struct EngineOptions {
   int prompt_logit_rows = 64;
   int block_tokens = 16;
   uint32_t blocks = 0;  // size of the KV pool; at least the blocks of `context` tokens, plus one
-  DType kv_dtype = DType::kF32;
+  KvType kv_dtype;
   bool prefix_cache = true;
   std::string eviction;        // a name from EvictionPolicyNames(); empty: the default
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none

@@ -341,7 +341,7 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
   ModelIdentity identity;
   identity.weights = model.weights_hash;
   identity.architecture = CanonicalArchitecture(model.config);
-  identity.kv_dtype = DTypeName(layout.dtype);
+  identity.kv_dtype = layout.type.name();
   identity.block_tokens = layout.block_tokens;
   identity.kv_layout = backend.kv_layout_name();
   identity.numerics_version = backend.numerics_version();

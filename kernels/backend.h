@@ -21,8 +21,8 @@
 // Invariants
 //   1. An output row depends on the inputs of that row alone. It never depends on the number of rows,
 //      sequences, threads or chunks, nor on the place of its KV blocks in the pool.
-//   2. Attention reads K and V as stored, rounded to KvLayout::dtype. This includes K and V that the same
-//      step stored.
+//   2. Attention reads K and V as stored, rounded or quantised to KvLayout::type. This includes K and V that
+//      the same step stored.
 //   3. StepMemory has all memory of a step, from the start, except for the log probabilities that its
 //      LogitRows report.
 //   4. Every launched step ends, also when the device fails; Collect then returns the error, and everything
@@ -143,6 +143,7 @@ class Backend {
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   // Returns the Matrix::bytes() of a matrix of these sizes.
   virtual size_t PackedBytes(int rows, int cols, WeightFormat format) const = 0;
+  // kUnsupported: the backend has no kernels for the type of the layout.
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
   // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have
   // before they are written is not defined. Where this takes long, it calls `progress`, which may be empty.

@@ -56,6 +56,8 @@ void CheckLayout(const KvLayout& layout) {
   PREFIXD_CHECK(layout.layers > 0 && layout.kv_heads > 0)
       << layout.layers << " layers, " << layout.kv_heads << " heads";
   PREFIXD_CHECK(layout.head_dim > 0 && layout.head_dim % 2 == 0) << "head_dim " << layout.head_dim;
+  PREFIXD_CHECK(layout.type.Fits(layout.head_dim))
+      << "head_dim " << layout.head_dim << " of " << layout.type.name();
   PREFIXD_CHECK(IsPowerOfTwo(layout.block_tokens)) << "block_tokens " << layout.block_tokens;
 }
 

@@ -34,4 +34,14 @@ bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
   return std::ranges::all_of(finite, [&](uint64_t lane) { return lane == top; });
 }
 
+bool AllFinite(std::span<const std::byte> block, const KvLayout& layout) {
+  PREFIXD_CHECK(block.size() == layout.BlockBytes()) << block.size() << " of " << layout.BlockBytes();
+  if (!layout.type.quantized()) return AllFinite(block, layout.type.dtype());
+  // The numbers are products with integers, so they are finite where the scales are.
+  for (; !block.empty(); block = block.subspan(layout.PlaneBytes()))
+    if (!AllFinite(block.first(layout.PlaneBytes()).subspan(layout.ScalesOffset()), DType::kF16))
+      return false;
+  return true;
+}
+
 }  // namespace prefixd

@@ -8,7 +8,7 @@
 //   for each layer:
 //     n = RmsNorm(x, input_norm);  q, k, v = qkv n + qkv_bias
 //     q, k = RmsNorm of each head, if qk_norm; then rotated by rope at the token's position
-//     KV of the layer = k, v, rounded to the dtype of the KV;  a = attention of q over the KV
+//     KV of the layer = k, v, rounded or quantised to the type of the KV;  a = attention of q over the KV
 //     x = x + out a + out_bias
 //     n = RmsNorm(x, attention_norm);  g, u = gate_up n + gate_up_bias
 //     x = x + down (activation(g) * u) + down_bias
@@ -41,8 +41,8 @@ struct ModelShape {
   int QueryWidth() const { return heads * head_dim; }
   int KvWidth() const { return kv_heads * head_dim; }
   int QkvWidth() const { return QueryWidth() + 2 * KvWidth(); }
-  KvLayout Kv(int block_tokens, DType dtype) const {
-    return {layers, kv_heads, head_dim, block_tokens, dtype};
+  KvLayout Kv(int block_tokens, KvType type) const {
+    return {layers, kv_heads, head_dim, block_tokens, type};
   }
 };
 

@@ -50,6 +50,13 @@
 //      integer, below 2^20. acc = +0; then for ascending b
 //        acc = fma(d[b] * e[b], s[b], acc), where the product d[b] * e[b] is rounded;
 //      then y = acc, or y = y + acc. Nothing is flushed.
+//  10. KV of the type q8_0 (kernels/kv_layout.h). When K or V of a token and head is stored, QuantizeBlock
+//      below turns each block b of kQuantBlock dimensions into integers q[d] and a scale, which F32ToF16
+//      rounds to the stored s[b]. So what is stored is a function of that token and head alone. Rule 7 reads
+//      the numbers s[b] * q[d], with s[b] as f32. The product is exact, so it does not matter when, how often
+//      and for how many rows it is computed. Where a number of the block was infinite or a NaN, all its
+//      numbers are NaN. Where a scale exceeds f16, s[b] is infinite; its numbers are infinite, or NaN where
+//      q[d] is 0. Where a scale is at most 2^-25, all numbers of the block are zeros.
 //
 // The versions are equal but for rules 8 and 9. A change to any rule needs a new version. KV stored under one
 // version is never reused under another.

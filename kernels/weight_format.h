@@ -20,8 +20,6 @@
 
 namespace prefixd {
 
-inline constexpr int kQuantBlock = 32;  // columns of a block of all quantised formats
-
 class WeightFormat {
  public:
   enum Kind : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0 };

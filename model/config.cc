@@ -439,8 +439,9 @@ std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig
       {"longest context", std::to_string(config.max_positions) + " (" + config.max_positions_reason + ")"}};
 }
 
-size_t KvBytesPerToken(const ModelConfig& config, DType dtype) {
-  return static_cast<size_t>(config.layers) * 2 * config.KvWidth() * DTypeBytes(dtype);
+size_t KvBytesPerToken(const ModelConfig& config, KvType type) {
+  return static_cast<size_t>(config.layers) * 2 * static_cast<size_t>(config.kv_heads) *
+         type.HeadBytes(config.head_dim);
 }
 
 }  // namespace prefixd

@@ -89,6 +89,6 @@ std::string CanonicalArchitecture(const ModelConfig& config);
 std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config);
 
 // Returns the bytes of K and V for one token in all layers.
-size_t KvBytesPerToken(const ModelConfig& config, DType dtype);
+size_t KvBytesPerToken(const ModelConfig& config, KvType type);
 
 }  // namespace prefixd

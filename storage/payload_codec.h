@@ -38,7 +38,7 @@ inline constexpr uint64_t kLeastGain = 20;
 // thread that loads: one thread with a SATA drive, or four with an NVMe drive of 2 GB/s. On a trained model
 // (bench/README.md, "KV compression") that is so for bf16, of which a disk then holds 45 % more blocks, and
 // for f32 (18 %). f16 would gain 15 %, and loads would be faster below 300 MB/s only: it stays raw, as do
-// other names.
+// other names, such as "q8_0".
 struct CodecChoice {
   PayloadCodec codec = PayloadCodec::kRaw;
   uint32_t element_bytes = 1;

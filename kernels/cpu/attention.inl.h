@@ -1,5 +1,6 @@
 // Paged attention by rule 7 of kernels/numerics.h: processes the tiles of each span in order, and folds the
-// results of the spans in order. Included by the source of one instruction set, after attention_tile.inl.h.
+// results of the spans in order. Included by the source of one instruction set, after
+// attention_tile.inl.h and attention_quant.inl.h.
 // Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
@@ -59,24 +60,41 @@ void Normalise(const float* total, int head_dim, float* out) {
     StoreUpTo(out + d, head_dim - d, Mul(Load(total + kHeader + d), inverse));
 }
 
+// The last token that a job reads.
+PREFIXD_INLINE int LastOfJob(const AttendJob& job, int rows) {
+  return Min(LastToken(job, rows - 1), job.end_span * kSpanTokens - 1);
+}
+
+// Processes the rows first_row .. end_row - 1 over a tile that was widened.
+void AttendWidened(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
+  const KvTile<DType::kF32> kv = WidenedTile(s);
+  for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
+    AttendBlock(job, s, kv, first, tile);
+  }
+}
+
 // Processes the rows first_row .. end_row - 1 over one tile.
 template <DType kType>
 void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
   const int begin = Max(0, FirstToken(job, first_row) - tile);
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
   if (InPlace(job, s.rows)) {
-    const int last = Min(LastToken(job, s.rows - 1), job.end_span * kSpanTokens - 1);
-    const KvTile<kType> kv = TileInPlace<kType>(job, tile, end, last);
+    const KvTile<kType> kv = TileInPlace<kType>(job, tile, end, LastOfJob(job, s.rows));
     for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
       AttendBlock(job, s, kv, first, tile);
     }
     return;
   }
   WidenTile<kType>(job, s, tile, begin, end);
-  const KvTile<DType::kF32> kv = WidenedTile(s);
-  for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
-    AttendBlock(job, s, kv, first, tile);
-  }
+  AttendWidened(job, s, first_row, end_row, tile);
+}
+
+// The same for KV of the type q8_0.
+void AttendQuantTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
+  const int begin = Max(0, FirstToken(job, first_row) - tile);
+  const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
+  WidenQuantTile(job, s, tile, begin, end, LastOfJob(job, s.rows));
+  AttendWidened(job, s, first_row, end_row, tile);
 }
 
 // Processes one span. The rows first_row .. end_row - 1 see at least one of its tokens.
@@ -94,15 +112,18 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   const int last = Min(begin + kSpanTokens - 1, LastToken(job, end_row - 1));
   const int first = Max(begin, FirstToken(job, first_row));
   for (int tile = first / kTileTokens * kTileTokens; tile <= last; tile += kTileTokens) {
-    switch (job.dtype) {
-      case DType::kF32:
+    switch (job.type) {
+      case KvType::kF32:
         AttendTile<DType::kF32>(job, s, first_row, end_row, tile);
         break;
-      case DType::kF16:
+      case KvType::kF16:
         AttendTile<DType::kF16>(job, s, first_row, end_row, tile);
         break;
-      case DType::kBF16:
+      case KvType::kBF16:
         AttendTile<DType::kBF16>(job, s, first_row, end_row, tile);
+        break;
+      case KvType::kQ8_0:
+        AttendQuantTile(job, s, first_row, end_row, tile);
         break;
     }
   }

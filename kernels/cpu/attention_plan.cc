@@ -183,7 +183,7 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
       .v_offset = layout.VOffset(args.layer, kv_head),
       .blocks = piece.blocks,
       .block_tokens = layout.block_tokens,
-      .dtype = layout.dtype,
+      .type = layout.type.kind(),
       .first_span = piece.first_span,
       .end_span = piece.end_span,
       .out = piece.finishes ? args.out + first_head * layout.head_dim : nullptr,

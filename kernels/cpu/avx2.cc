@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
+#include "kernels/cpu/attention_quant.inl.h"
 #include "kernels/cpu/attention.inl.h"
 #include "kernels/cpu/sample_loops.inl.h"
 // clang-format on
@@ -26,6 +27,7 @@ const Ops& Avx2Ops() noexcept {
       .add_bias = avx2::AddBias,
       .gated_activation = avx2::GatedActivation,
       .narrow = avx2::Narrow,
+      .quantize_block = avx2::QuantizeBlock,
       .attend_scratch = avx2::AttendScratch,
       .attend = avx2::Attend,
       .partial_floats = avx2::PartialFloats,

@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
+#include "kernels/cpu/attention_quant.inl.h"
 #include "kernels/cpu/attention.inl.h"
 #include "kernels/cpu/sample_loops.inl.h"
 // clang-format on
@@ -26,6 +27,7 @@ const Ops& Avx512Ops() noexcept {
       .add_bias = avx512::AddBias,
       .gated_activation = avx512::GatedActivation,
       .narrow = avx512::Narrow,
+      .quantize_block = avx512::QuantizeBlock,
       .attend_scratch = avx512::AttendScratch,
       .attend = avx512::Attend,
       .partial_floats = avx512::PartialFloats,

@@ -118,6 +118,8 @@ class CpuOperations final : public Operations {
   // Stores all KV heads of one row as token `token` of `block`.
   void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
                 size_t token) const;
+  void StoreQuantRow(const float* k, const float* v, int layer, const KvLayout& layout, std::byte* block,
+                     size_t token) const;
 
   std::string_view name_;
   const cpu::Ops& ops_;
@@ -349,20 +351,41 @@ void CpuOperations::Rope(float* x, int stride, int heads, int head_dim, const fl
 void CpuOperations::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
                              size_t token) const {
   const KvLayout& layout = pool.layout();
-  const size_t width = DTypeBytes(layout.dtype);
+  if (layout.type.quantized()) return StoreQuantRow(k, v, layer, layout, block, token);
+  const DType dtype = layout.type.dtype();
+  const size_t width = DTypeBytes(dtype);
   alignas(64) std::byte rounded[16 * sizeof(float)];
   for (int h = 0; h < layout.kv_heads; ++h, k += layout.head_dim, v += layout.head_dim) {
     std::byte* keys = block + layout.KOffset(layer, h) + token * width;
     std::byte* values = block + layout.VOffset(layer, h) + token * layout.head_dim * width;
     for (int d = 0; d < layout.head_dim; d += 16) {
       const int n = std::min(16, layout.head_dim - d);
-      ops_.narrow(k + d, n, layout.dtype, rounded);
+      ops_.narrow(k + d, n, dtype, rounded);
       for (int i = 0; i < n; ++i) {
         std::byte* to = keys + static_cast<size_t>(d + i) * layout.block_tokens * width;
         width == 2 ? std::memcpy(to, rounded + i * 2, 2) : std::memcpy(to, rounded + i * 4, 4);
       }
-      ops_.narrow(v + d, n, layout.dtype, rounded);
+      ops_.narrow(v + d, n, dtype, rounded);
       std::memcpy(values + d * width, rounded, n * width);
+    }
+  }
+}
+
+void CpuOperations::StoreQuantRow(const float* k, const float* v, int layer, const KvLayout& layout,
+                                  std::byte* block, size_t token) const {
+  const size_t dims = static_cast<size_t>(layout.head_dim), tokens = static_cast<size_t>(layout.block_tokens);
+  for (int h = 0; h < layout.kv_heads; ++h, k += dims, v += dims) {
+    std::byte* keys = block + layout.KOffset(layer, h);
+    std::byte* values = block + layout.VOffset(layer, h);
+    for (size_t d = 0; d < dims; d += kQuantBlock) {
+      int8_t integers[kQuantBlock];
+      uint16_t scale = ops_.quantize_block(k + d, integers);
+      for (size_t i = 0; i < kQuantBlock; ++i)
+        keys[(d + i) * tokens + token] = static_cast<std::byte>(integers[i]);
+      std::memcpy(keys + layout.ScalesOffset() + (d / kQuantBlock * tokens + token) * 2, &scale, 2);
+      scale = ops_.quantize_block(v + d, integers);
+      std::memcpy(values + token * dims + d, integers, kQuantBlock);
+      std::memcpy(values + layout.ScalesOffset() + (token * dims + d) / kQuantBlock * 2, &scale, 2);
     }
   }
 }

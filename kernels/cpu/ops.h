@@ -59,7 +59,7 @@ struct AttendJob {
   size_t v_offset;         // of the V plane inside a block
   const uint32_t* blocks;  // block table
   int block_tokens;
-  DType dtype;
+  KvType::Kind type;
 
   // The job covers the spans first_span .. end_span - 1. Each position takes part in those spans that hold a
   // token that it sees.
@@ -94,6 +94,8 @@ struct Ops {
   // Rounds n values to `dtype`. `to` has room for n rounded up to a multiple of 16.
   void (*narrow)(const float* from, int n, DType dtype, void* to);
 
+  // Quantises kQuantBlock numbers by numerics rule 10, and returns the scale as it is stored.
+  uint16_t (*quantize_block)(const float* x, int8_t* integers);
   // Returns the number of floats of scratch, 64-byte aligned, that `attend` needs for the job.
   size_t (*attend_scratch)(const AttendJob& job);
   void (*attend)(const AttendJob& job, float* scratch);

@@ -1,5 +1,5 @@
-// Exp, and the operations on single rows: norms, biases, rotation, gated activations and rounding. Pure
-// functions; any thread.
+// Exp, and the operations on single rows: norms, biases, rotation, gated activations, rounding and
+// quantising. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -105,6 +105,20 @@ void Narrow(const float* from, int n, DType dtype, void* to) {
         break;
     }
   }
+}
+
+// Computes numerics::QuantizeBlock for kQuantBlock numbers.
+uint16_t QuantizeBlock(const float* x, int8_t* integers) {
+  const F32x16 a = Load(x), b = Load(x + kLanes);
+  const float largest = MergeMax(Max(Max(a, Negate(a)), Max(b, Negate(b))));
+  const bool finite = MergeSum(Fma(a, Zero(), Mul(b, Zero()))) == 0.0f;  // a product with 0 is 0, or a NaN
+  const bool some = finite && largest >= numerics::kQuantLeast;
+  const F32x16 inverse = Set(some ? 127.0f / largest : 0.0f);
+  ToI8(integers, some ? Mul(a, inverse) : Zero());
+  ToI8(integers + kLanes, some ? Mul(b, inverse) : Zero());
+  uint16_t scale[kLanes];
+  ToF16(scale, Set(some ? largest / 127.0f : finite ? 0.0f : __builtin_nanf("")));
+  return scale[0];
 }
 
 }  // namespace prefixd::PREFIXD_ISA

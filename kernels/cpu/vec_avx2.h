@@ -131,6 +131,23 @@ PREFIXD_INLINE void ToF16(uint16_t* p, F32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
+// Sixteen f16 with the value at p, and sixteen integers of 8 bits, as f32.
+PREFIXD_INLINE F32x16 SetF16(const uint16_t* p) {
+  const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(*p)));
+  return {all, all};
+}
+PREFIXD_INLINE __m256 FromI8x8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+PREFIXD_INLINE F32x16 FromI8(const int8_t* p) { return {FromI8x8(p), FromI8x8(p + 8)}; }
+// Rounds to the nearest integer, ties to even. Requires lanes within -127 .. 127.
+PREFIXD_INLINE void ToI8(int8_t* p, F32x16 a) {
+  const __m256i half = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
+  const __m256i ordered = _mm256_permute4x64_epi64(half, 0b11011000);  // packing interleaves 128-bit halves
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
+}
+
 // Merge 16 partial sums (numerics rule 3), and find the largest lane.
 PREFIXD_INLINE float MergeSum(F32x16 a) {
   const __m256 eight = _mm256_add_ps(a.lo, a.hi);

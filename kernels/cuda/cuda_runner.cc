@@ -171,7 +171,7 @@ void CudaRunner::CheckStep(const StepInput& input) const {
   }
   PREFIXD_CHECK(input.pool != nullptr);
   const KvLayout& layout = input.pool->layout();
-  PREFIXD_CHECK(layout == plan_.shape.Kv(layout.block_tokens, layout.dtype)) << "a pool of another model";
+  PREFIXD_CHECK(layout == plan_.shape.Kv(layout.block_tokens, layout.type)) << "a pool of another model";
 }
 
 void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
@@ -353,7 +353,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                          .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
                          .rows = rows,
                          .heads = s.heads};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(append, layout.dtype)));
+  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(append, layout.type.dtype())));
   const AttentionParams attend{.units = units.units,
                                .unit_count = static_cast<int32_t>(units.plan.units.size()),
                                .q = q_.data(),
@@ -363,7 +363,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                                .partials = reinterpret_cast<float*>(partials_.data()),
                                .heads = s.heads,
                                .window = units.window};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(attend, layout.dtype)));
+  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(attend, layout.type.dtype())));
   const FoldParams fold{.partials = attend.partials,
                         .places = units.places,
                         .out = attention_.data(),

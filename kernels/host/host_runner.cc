@@ -90,7 +90,7 @@ void HostRunner::CheckStep(const StepInput& input) const {
   }
   PREFIXD_CHECK(input.pool != nullptr);
   const KvLayout& layout = input.pool->layout();
-  PREFIXD_CHECK(layout == plan_.shape.Kv(layout.block_tokens, layout.dtype)) << "a pool of another model";
+  PREFIXD_CHECK(layout == plan_.shape.Kv(layout.block_tokens, layout.type)) << "a pool of another model";
 }
 
 void HostRunner::Launch(const StepInput& input, std::function<void()> on_done) {

@@ -7,6 +7,7 @@
 
 #include "kernels/check_arguments.h"
 #include "kernels/host_memory.h"
+#include "kernels/kv_plane.h"
 #include "kernels/numerics.h"
 #include "kernels/quantize.h"
 
@@ -80,12 +81,10 @@ class KvReader {
         k_planes_(pool.block(0) + layout_.KOffset(layer, head)),
         v_planes_(pool.block(0) + layout_.VOffset(layer, head)) {}
   float K(int token, int d) const {
-    const size_t in_plane = static_cast<size_t>(d) * layout_.block_tokens + token % layout_.block_tokens;
-    return LoadElement(k_planes_ + BlockStart(token), layout_.dtype, in_plane);
+    return LoadNumber(layout_, KvPart::kK, k_planes_ + BlockStart(token), token % layout_.block_tokens, d);
   }
   float V(int token, int d) const {
-    const size_t in_plane = static_cast<size_t>(token % layout_.block_tokens) * layout_.head_dim + d;
-    return LoadElement(v_planes_ + BlockStart(token), layout_.dtype, in_plane);
+    return LoadNumber(layout_, KvPart::kV, v_planes_ + BlockStart(token), token % layout_.block_tokens, d);
   }
 
  private:
@@ -349,15 +348,11 @@ void RefOperations::StoreKv(const float* k, const float* v, int stride, int laye
   CheckHeads(v, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
     std::byte* block = pool.block(BlockIdAt(sequence, position, pool));
-    const size_t token = position % layout.block_tokens;
+    const int token = position % layout.block_tokens;
     for (int h = 0; h < layout.kv_heads; ++h) {
       const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
-      for (int d = 0; d < layout.head_dim; ++d) {
-        StoreElement(block + layout.KOffset(layer, h), layout.dtype, d * layout.block_tokens + token,
-                     k[from + d]);
-        StoreElement(block + layout.VOffset(layer, h), layout.dtype, token * layout.head_dim + d,
-                     v[from + d]);
-      }
+      StoreHead(layout, KvPart::kK, token, k + from, block + layout.KOffset(layer, h));
+      StoreHead(layout, KvPart::kV, token, v + from, block + layout.VOffset(layer, h));
     }
   });
 }

@@ -22,7 +22,7 @@ Options Defaults() { return BuildOptions({}).value(); }
 ModelRequirements SmallModel() {
   return {.max_positions = 2048,
           .max_positions_reason = "max_position_embeddings",
-          .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = DType::kF16},
+          .kv = {.layers = 8, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .type = DType::kF16},
           .other_parts = [](int context, uint32_t blocks) -> MemoryPlan {
             return {
                 {"weight_bytes", "weights", 90 * kMiB, "", "a smaller model", true},
@@ -119,7 +119,7 @@ TEST(DeriveEngineLimits, RejectsACacheThatIsTooLarge) {
   EXPECT_THAT(Refusal(options, Free(300 * kMiB)),
               HasSubstr("device-cache: 1024.0 TiB are more than the 600.0 MiB of memory"));
   ModelRequirements tiny = SmallModel();
-  tiny.kv = {.layers = 1, .kv_heads = 1, .head_dim = 2, .block_tokens = 1, .dtype = DType::kF16};
+  tiny.kv = {.layers = 1, .kv_heads = 1, .head_dim = 2, .block_tokens = 1, .type = DType::kF16};
   options.device_cache = int64_t{4} << 30;
   EXPECT_THAT(DeriveEngineLimits(options, tiny, {}).status().message(),
               HasSubstr("make 536870912 blocks; the limit is 268435456"));

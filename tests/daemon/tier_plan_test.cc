@@ -26,8 +26,9 @@ using testing::StartsWith;
 constexpr uint64_t kMiB = 1 << 20;
 
 // A block takes 16 * 2 * 2 * 8 * 2 = 1024 elements.
-KvLayout SmallLayout(DType dtype = DType::kF16) {
-  return {.layers = 2, .kv_heads = 2, .head_dim = 16, .block_tokens = 16, .dtype = dtype};
+KvLayout SmallLayout(KvType type = DType::kF16) {
+  return {
+      .layers = 2, .kv_heads = 2, .head_dim = type.quantized() ? 32 : 16, .block_tokens = 16, .type = type};
 }
 
 // The defaults, with the settings.
@@ -100,18 +101,18 @@ TEST(TierPlan, WithoutASizeTheDiskTierTakesATenthOfWhatIsFree) {
 
 TEST(TierPlan, CompressionFollowsTheTypeOfTheKv) {
   const testing_support::TempDir dir;
-  const auto codec = [&](const char* mode, DType dtype) {
+  const auto codec = [&](const char* mode, KvType type) {
     return PlanOf(With({{"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}, {"disk-compression", mode}}),
-                  SmallLayout(dtype))
+                  SmallLayout(type))
         .disk.codec;
   };
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const CodecChoice chosen = ChooseCodec(DTypeName(dtype));
-    EXPECT_EQ(codec("auto", dtype).codec, chosen.codec) << DTypeName(dtype);
-    EXPECT_EQ(codec("auto", dtype).element_bytes, chosen.element_bytes) << DTypeName(dtype);
-    EXPECT_EQ(codec("off", dtype).codec, PayloadCodec::kRaw);
-    EXPECT_EQ(codec("on", dtype).codec, PayloadCodec::kPlanesZstd);
-    EXPECT_EQ(codec("on", dtype).element_bytes, DTypeBytes(dtype));
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+    const CodecChoice chosen = ChooseCodec(type.name());
+    EXPECT_EQ(codec("auto", type).codec, chosen.codec) << type.name();
+    EXPECT_EQ(codec("auto", type).element_bytes, chosen.element_bytes) << type.name();
+    EXPECT_EQ(codec("off", type).codec, PayloadCodec::kRaw);
+    EXPECT_EQ(codec("on", type).codec, PayloadCodec::kPlanesZstd);
+    EXPECT_EQ(codec("on", type).element_bytes, type.element_bytes());
   }
 }
 

@@ -10,8 +10,8 @@
 namespace prefixd {
 namespace {
 
-KvLayout Layout(DType dtype) {
-  return {.layers = 2, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .dtype = dtype};
+KvLayout Layout(KvType type) {
+  return {.layers = 2, .kv_heads = 2, .head_dim = 64, .block_tokens = 16, .type = type};
 }
 
 TEST(TierProbe, ADirectoryThatIsNotThereHasNoRate) {
@@ -29,10 +29,10 @@ TEST(TierProbe, ReadsLeaveNothingBehind) {
 
 // A record that does not decode would have no time.
 TEST(TierProbe, EveryCodecDecodesWhatItEncodes) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const auto bytes = static_cast<uint32_t>(DTypeBytes(dtype));
-    EXPECT_GT(ProbeDecoding(Layout(dtype), {}), 0) << DTypeName(dtype);
-    EXPECT_GT(ProbeDecoding(Layout(dtype), {PayloadCodec::kPlanesZstd, bytes}), 0) << DTypeName(dtype);
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+    const auto bytes = static_cast<uint32_t>(type.element_bytes());
+    EXPECT_GT(ProbeDecoding(Layout(type), {}), 0) << type.name();
+    EXPECT_GT(ProbeDecoding(Layout(type), {PayloadCodec::kPlanesZstd, bytes}), 0) << type.name();
   }
 }
 

@@ -68,8 +68,8 @@ class CudaTiers {
       transfers.host_block = [this](BlockId block) {
         return std::span(host_->block(block), options_.layout.BlockBytes());
       };
-      transfers.is_finite = [dtype = options_.layout.dtype](std::span<const std::byte> bytes) {
-        return AllFinite(bytes, dtype);
+      transfers.is_finite = [layout = options_.layout](std::span<const std::byte> block) {
+        return AllFinite(block, layout);
       };
       transfers.wake = std::move(wake);
       transfers.clock = &clock_;

@@ -41,15 +41,15 @@ Workload MakeWorkload(uint64_t seed, int requests, int longest, int vocab) {
 std::string Setup::ToString() const {
   return "block_tokens=" + std::to_string(block_tokens) + " blocks=" + std::to_string(blocks) +
          " step_tokens=" + std::to_string(step_tokens) + " max_sequences=" + std::to_string(max_sequences) +
-         " prompt_logit_rows=" + std::to_string(prompt_logit_rows) +
-         " kv=" + std::string(DTypeName(kv_dtype)) + " cache=" + std::to_string(prefix_cache) +
-         " host_blocks=" + std::to_string(host_blocks) + " disk=" + std::to_string(disk) +
-         " loads=" + std::string(LoadPolicyName(load_policy)) + " seed=" + std::to_string(seed);
+         " prompt_logit_rows=" + std::to_string(prompt_logit_rows) + " kv=" + std::string(kv_dtype.name()) +
+         " cache=" + std::to_string(prefix_cache) + " host_blocks=" + std::to_string(host_blocks) +
+         " disk=" + std::to_string(disk) + " loads=" + std::string(LoadPolicyName(load_policy)) +
+         " seed=" + std::to_string(seed);
 }
 
-Setup RandomSetup(Prng& prng, const Setup& most, DType dtype) {
+Setup RandomSetup(Prng& prng, const Setup& most, KvType type) {
   Setup setup = most;
-  setup.kv_dtype = dtype;
+  setup.kv_dtype = type;
   setup.block_tokens = 1 << prng.Between(1, 5);
   const auto one_sequence = static_cast<uint32_t>(most.context / setup.block_tokens + 1);
   setup.blocks = prng.Chance(0.6) ? one_sequence + static_cast<uint32_t>(prng.Below(10)) : one_sequence * 20;
@@ -61,9 +61,9 @@ Setup RandomSetup(Prng& prng, const Setup& most, DType dtype) {
   return setup;
 }
 
-Setup Alone(const Setup& most, DType dtype) {
+Setup Alone(const Setup& most, KvType type) {
   Setup setup = most;
-  setup.kv_dtype = dtype;
+  setup.kv_dtype = type;
   setup.prefix_cache = false;
   setup.one_by_one = true;
   return setup;

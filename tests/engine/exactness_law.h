@@ -29,7 +29,7 @@ struct Setup {
   int step_tokens = 200;
   int max_sequences = 8;
   int prompt_logit_rows = 64;
-  DType kv_dtype = DType::kF32;
+  KvType kv_dtype;
   std::span<const TokenId> eos;
   bool prefix_cache = true;
   uint64_t seed = 0;  // of the moments of submission
@@ -43,9 +43,9 @@ struct Setup {
 };
 
 // A setup within limits: `most` has the context, and the most rows and sequences of a step.
-Setup RandomSetup(Prng& prng, const Setup& most, DType dtype);
+Setup RandomSetup(Prng& prng, const Setup& most, KvType type);
 // The setup for requests alone: one by one, each in one chunk, without a cache.
-Setup Alone(const Setup& most, DType dtype);
+Setup Alone(const Setup& most, KvType type);
 
 struct Outcome {
   std::vector<std::shared_ptr<testing_support::Recorder>> heard;  // by request

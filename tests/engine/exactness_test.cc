@@ -27,16 +27,20 @@ using testing_support::LoadedRunner;
 using Loader = std::function<LoadedRunner(const std::string& backend, int threads,
                                           const testing_support::DriverLimits& limits)>;
 
-// `rounds` random setups per backend, thread count and dtype.
-Coverage CheckLaw(const Loader& load, int requests, int longest, int rounds, uint64_t seed) {
+using KvTypes = std::vector<KvType>;
+const KvTypes kFloats = {KvType::kF32, KvType::kF16, KvType::kBF16};
+
+// `rounds` random setups per backend, thread count and type of KV.
+Coverage CheckLaw(const Loader& load, int requests, int longest, int rounds, uint64_t seed,
+                  const KvTypes& types = kFloats) {
   const Setup most;
   const testing_support::DriverLimits limits{most.context, most.step_tokens, most.max_sequences};
   const LoadedRunner reference = load("ref", 1, limits);
   Coverage coverage;
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const Workload workload =
-        MakeWorkload(seed + static_cast<uint64_t>(dtype), requests, longest, reference.model->shape().vocab);
-    const Outcome expected = Run(reference, workload, Alone(most, dtype));
+  for (const KvType type : types) {
+    const Workload workload = MakeWorkload(seed + static_cast<uint64_t>(type.kind()), requests, longest,
+                                           reference.model->shape().vocab);
+    const Outcome expected = Run(reference, workload, Alone(most, type));
     EXPECT_EQ(expected.stats.prefix_hit_tokens, 0u);
     Prng prng(seed ^ 0x5EED);
     for (const std::string& backend : testing_support::RunnableBackends()) {
@@ -44,7 +48,7 @@ Coverage CheckLaw(const Loader& load, int requests, int longest, int rounds, uin
         if (backend == "ref" && threads > 1) continue;  // it has one
         const LoadedRunner loaded = load(backend, threads, limits);
         for (int round = 0; round < rounds; ++round) {
-          const Setup setup = RandomSetup(prng, most, dtype);
+          const Setup setup = RandomSetup(prng, most, type);
           SCOPED_TRACE(backend + " threads=" + std::to_string(threads) + " " + setup.ToString());
           const Outcome got = Run(loaded, workload, setup);
           ExpectSame(workload, expected, got);
@@ -58,19 +62,20 @@ Coverage CheckLaw(const Loader& load, int requests, int longest, int rounds, uin
 }
 
 Coverage CheckLaw(const std::filesystem::path& folder, int requests, int longest, int rounds, uint64_t seed,
-                  numerics::Version version = numerics::kLatest, Quantization quantize = {}) {
+                  numerics::Version version = numerics::kLatest, Quantization quantize = {},
+                  const KvTypes& types = kFloats) {
   const Loader load = [&](const std::string& backend, int threads,
                           const testing_support::DriverLimits& limits) {
     return testing_support::LoadRunner(folder, backend, threads, limits, version, quantize);
   };
-  return CheckLaw(load, requests, longest, rounds, seed);
+  return CheckLaw(load, requests, longest, rounds, seed, types);
 }
 
 void ExpectLaw(const testing_support::TinyModelShape& shape, uint64_t seed, int requests, int rounds,
-               numerics::Version version = numerics::kLatest) {
+               numerics::Version version = numerics::kLatest, const KvTypes& types = kFloats) {
   const testing_support::TempDir folder;
   testing_support::WriteTinyModel(folder.path(), seed, shape);
-  const Coverage coverage = CheckLaw(folder.path(), requests, 120, rounds, seed, version);
+  const Coverage coverage = CheckLaw(folder.path(), requests, 120, rounds, seed, version, {}, types);
   EXPECT_GT(coverage.preemptions, 0u) << "the setups must be tight enough to show it";
   EXPECT_GT(coverage.evictions, 0u);
   EXPECT_GT(coverage.partial_copies, 0u);
@@ -199,6 +204,11 @@ TEST(Exactness, FormatsThatAlternateWithinALayer) {
   const Coverage coverage = CheckLaw(load, 24, 120, 1, 50);
   EXPECT_GT(coverage.hits, 0u);
   EXPECT_GT(coverage.evictions, 0u);
+}
+
+TEST(Exactness, QuantisedKv) {
+  ExpectLaw({.head_dim = 32, .model_type = "mistral", .more = R"(,"sliding_window":17)"}, 51, 24, 4,
+            numerics::kLatest, {KvType::kQ8_0});
 }
 
 TEST(Exactness, DemoModel) {

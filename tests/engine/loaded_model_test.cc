@@ -231,13 +231,14 @@ class RenamedBackend final : public kernel_testing::ForwardingBackend {
 
 TEST_F(LoadedModelTest, TheIdentityTellsKvApart) {
   const auto model = *Load();
-  const auto of = [&](const Backend& backend, int block_tokens, DType dtype) {
-    return Fingerprint(IdentityOf(*model, backend, model->runner->shape().Kv(block_tokens, dtype)));
+  const auto of = [&](const Backend& backend, int block_tokens, KvType type) {
+    return Fingerprint(IdentityOf(*model, backend, model->runner->shape().Kv(block_tokens, type)));
   };
   const BlockKey key = of(*backend_, 16, DType::kF16);
   EXPECT_EQ(of(*backend_, 16, DType::kF16), key);
   EXPECT_NE(of(*backend_, 32, DType::kF16), key);
   EXPECT_NE(of(*backend_, 16, DType::kBF16), key);
+  EXPECT_NE(of(*backend_, 16, KvType::kQ8_0), key);
 
   const std::string_view layout = backend_->kv_layout_name(), numerics = backend_->numerics_version();
   EXPECT_EQ(of(RenamedBackend(*backend_, layout, numerics), 16, DType::kF16), key);

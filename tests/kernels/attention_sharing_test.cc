@@ -5,6 +5,7 @@
 
 #include "base/mutex.h"
 #include "kernels/cpu/attention_plan.h"
+#include "kernels/kv_plane.h"
 #include "tests/kernels/kernel_testing.h"
 #include "tests/support/allocations.h"
 #include "tests/support/rounds.h"
@@ -18,17 +19,22 @@ constexpr int kSpan = numerics::kAttentionSpan;
 
 struct Shape {
   int heads, kv_heads, head_dim, block_tokens;
-  DType dtype;
+  KvType type;
   int window = 0;
 };
 
-// Writes mostly values around 1 to all elements of a block.
+// Stores mostly values around 1 in all of a block of one layer.
 void FillBlock(const KvLayout& layout, std::byte* block, Prng& prng) {
-  const size_t elements = layout.BlockBytes() / DTypeBytes(layout.dtype);
-  for (size_t i = 0; i < elements; ++i) {
-    const auto bits = static_cast<uint32_t>(prng.Next());
-    const float value = static_cast<float>(bits >> 8) * 0x1p-23f - 1.0f;
-    StoreElement(block, layout.dtype, i, bits % 64 == 0 ? RandomFloat(prng) : value);
+  std::vector<float> head(static_cast<size_t>(layout.head_dim));
+  for (int plane = 0; plane < 2 * layout.kv_heads; ++plane, block += layout.PlaneBytes()) {
+    for (int token = 0; token < layout.block_tokens; ++token) {
+      for (float& number : head) {
+        const auto bits = static_cast<uint32_t>(prng.Next());
+        const float value = static_cast<float>(bits >> 8) * 0x1p-23f - 1.0f;
+        number = bits % 64 == 0 ? RandomFloat(prng) : value;
+      }
+      StoreHead(layout, plane < layout.kv_heads ? KvPart::kK : KvPart::kV, token, head.data(), block);
+    }
   }
 }
 
@@ -45,7 +51,7 @@ class SharedStep {
       for (const BlockId block : table) used = std::max(used, block + 1);
       copies += static_cast<BlockId>(table.size());
     }
-    const KvLayout layout = {1, shape.kv_heads, shape.head_dim, shape.block_tokens, shape.dtype};
+    const KvLayout layout = {1, shape.kv_heads, shape.head_dim, shape.block_tokens, shape.type};
     shared_kv_ = AllocateKvOrDie(layout, used);
     alone_kv_ = AllocateKvOrDie(layout, copies);
     for (BlockId b = 0; b < used; ++b) FillBlock(layout, shared_kv_->block(b), prng);
@@ -169,7 +175,7 @@ Shape RandomShape(uint64_t seed, Prng& prng) {
 std::string Describe(const Shape& s) {
   return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " +
          std::to_string(s.head_dim) + ", blocks of " + std::to_string(s.block_tokens) + " " +
-         std::string(DTypeName(s.dtype)) + ", window " + std::to_string(s.window);
+         std::string(s.type.name()) + ", window " + std::to_string(s.window);
 }
 
 TEST_P(AttentionSharingTest, RandomTreesGiveTheBitsOfBlocksOfTheirOwn) {
@@ -219,13 +225,13 @@ TEST_P(AttentionSharingTest, WavesOfAnySizeGiveTheSameBits) {
 }
 
 TEST_P(AttentionSharingTest, TheReferenceHasTheSameBits) {
-  for (const int head_dim : {64, 96, 128, 256}) {
+  for (const int head_dim : {32, 64, 96, 128, 256}) {
     Prng prng(static_cast<uint64_t>(head_dim));
-    const DType dtype = kAllDTypes[head_dim / 32 % 3];
+    const KvType type = kAllKvTypes[head_dim / 32 % 4];
     const int window = head_dim == 96 ? kSpan + 100 : 0;
-    SharedStep step = SixteenDecodes({4, 2, head_dim, 16, dtype, window}, 2 * kSpan, 20, prng);
+    SharedStep step = SixteenDecodes({4, 2, head_dim, 16, type, window}, 2 * kSpan, 20, prng);
     const AttentionReads reads = Compare(step, ref.get());
-    ASSERT_FALSE(testing::Test::HasFailure()) << DTypeName(dtype) << ", heads of " << head_dim;
+    ASSERT_FALSE(testing::Test::HasFailure()) << type.name() << ", heads of " << head_dim;
     EXPECT_GT(reads.saved_bytes, 0u);
   }
 }

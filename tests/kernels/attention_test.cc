@@ -1,6 +1,7 @@
 // Compares paged attention of the fast backends with ref, bit for bit. Also tests the invariants of backend.h
 // directly.
 #include "kernels/cpu/attention_plan.h"
+#include "kernels/kv_plane.h"
 #include "tests/kernels/kernel_testing.h"
 #include "tests/support/allocations.h"
 #include "tests/support/rounds.h"
@@ -12,38 +13,32 @@ using namespace kernel_testing;
 
 struct Shape {
   int heads, kv_heads, head_dim, block_tokens;
-  DType dtype;
+  KvType type;
   int window = 0;
 };
 
 std::string Describe(const Shape& s) {
   return std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " +
          std::to_string(s.head_dim) + ", blocks of " + std::to_string(s.block_tokens) + " " +
-         std::string(DTypeName(s.dtype)) + ", window " + std::to_string(s.window);
+         std::string(s.type.name()) + ", window " + std::to_string(s.window);
 }
 
-KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.dtype}; }
+KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.type}; }
 
 // Stores random K and V for the tokens that some row sees, and NaN everywhere else. A NaN in a result then
 // shows that other memory took part.
 void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
   const KvLayout& layout = pool.layout();
-  const size_t elements = layout.BlockBytes() / DTypeBytes(layout.dtype);
-  for (uint32_t b = 0; b < pool.blocks(); ++b) {
-    for (size_t i = 0; i < elements; ++i) StoreElement(pool.block(b), layout.dtype, i, NAN);
-  }
+  std::memset(pool.block(0), 0xFF, pool.blocks() * layout.BlockBytes());  // elements and scales are NaN
   for (const SequenceSpan& sequence : batch.sequences) {
     const int first = numerics::WindowStart(sequence.position, window);
     for (int t = first; t < sequence.position + sequence.rows; ++t) {
       std::byte* block = pool.block(sequence.blocks[t / layout.block_tokens]);
-      const size_t token = t % layout.block_tokens;
+      const int token = t % layout.block_tokens;
       for (int h = 0; h < layout.kv_heads; ++h) {
-        for (int d = 0; d < layout.head_dim; ++d) {
-          StoreElement(block + layout.KOffset(1, h), layout.dtype, d * layout.block_tokens + token,
-                       RandomFloat(prng));
-          StoreElement(block + layout.VOffset(1, h), layout.dtype, token * layout.head_dim + d,
-                       RandomFloat(prng));
-        }
+        const auto k = RandomFloats(prng, layout.head_dim), v = RandomFloats(prng, layout.head_dim);
+        StoreHead(layout, KvPart::kK, token, k.data(), block + layout.KOffset(1, h));
+        StoreHead(layout, KvPart::kV, token, v.data(), block + layout.VOffset(1, h));
       }
     }
   }
@@ -131,6 +126,21 @@ TEST_P(AttentionTest, EveryHeadSizeAndBlockSize) {
   }
 }
 
+TEST_P(AttentionTest, QuantisedKvOfEveryShape) {
+  int shape = 0;
+  for (const int head_dim : {32, 64, 96, 128, 256}) {
+    for (const int block_tokens : {1, 2, 4, 8, 16, 32, 128}) {
+      const int kv_heads = std::vector{1, 2}[++shape % 2];
+      const int heads = kv_heads * std::vector{1, 3, 7}[shape % 3];
+      const int window = std::vector{0, 1, 70, 0}[shape % 4];
+      Compare({heads, kv_heads, head_dim, block_tokens, KvType::kQ8_0, window},
+              {{0, 5}, {62, 4}, {30, 1}, {head_dim == 32 ? 511 : 127, shape % 5 + 1}}, shape);
+      if (HasFatalFailure()) return;
+    }
+  }
+  Compare({96, 1, 32, 16, KvType::kQ8_0}, {{530, 2}}, 1);  // many rows of one job
+}
+
 TEST_P(AttentionTest, EveryGroupSize) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
            {1, 1}, {2, 1}, {3, 1}, {5, 1}, {6, 1}, {7, 1}, {8, 1}, {9, 3}, {8, 8}, {4, 2}, {26, 2}}) {
@@ -196,6 +206,7 @@ TEST_P(AttentionTest, WavesOfAnySizeGiveTheSameBits) {
     Compare({2, 2, 16, 16, DType::kF16}, {{2040, 12}, {3000, 2}}, 6, units);  // jobs of different sizes
     Compare({1, 1, 16, 16, DType::kBF16}, {{0, 1}, {1030, 1}, {7, 1}, {2600, 1}}, 7, units);
     Compare({96, 1, 16, 16, DType::kF32}, {{1100, 2}}, 8, units);
+    Compare({6, 2, 32, 16, KvType::kQ8_0}, {{3, 1}, {1600, 2}}, 9, units);
     if (HasFatalFailure()) return;
   }
 }
@@ -211,6 +222,7 @@ TEST_P(AttentionTest, WindowsInWavesOfAnySizeGiveTheSameBits) {
     // for the other at the start of a wave that continues the job.
     Compare({2, 2, 16, 16, DType::kF16, 1600}, {{3600, 90}}, 5, units);
     Compare({2, 1, 16, 16, DType::kF32, 1537}, {{2040, 40}, {511, 3}}, 6, units);
+    Compare({3, 1, 32, 8, KvType::kQ8_0, 600}, {{3100, 1}}, 7, units);
     if (HasFatalFailure()) return;
   }
 }
@@ -325,8 +337,8 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   const KvLayout layout = {1, 1, 2, 16, DType::kF32};
   constexpr int kHeads = 1 << 16;
   auto pool = AllocateKvOrDie(layout, 1);
-  StoreElement(pool->block(0) + layout.KOffset(0, 0), layout.dtype, 1, 1.0f);  // K[d = 0][token 1]
-  StoreElement(pool->block(0) + layout.VOffset(0, 0), layout.dtype, 2, 1.0f);  // V[token 1][d = 0]
+  StoreElement(pool->block(0) + layout.KOffset(0, 0), DType::kF32, 1, 1.0f);  // K[d = 0][token 1]
+  StoreElement(pool->block(0) + layout.VOffset(0, 0), DType::kF32, 2, 1.0f);  // V[token 1][d = 0]
   Prng prng(1);
   TestBatch batch(1, prng);
   batch.Add(1, 1, std::vector<BlockId>{0});
@@ -345,13 +357,13 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
 // sequence.
 class AttentionChunksTest : public AttentionTest {
  protected:
-  void CompareChunks(int window);
+  void CompareChunks(KvType type, int head_dim, int window);
 };
 
-void AttentionChunksTest::CompareChunks(int window) {
-  constexpr int kTokens = 150, kHeads = 6, kDim = 48;
-  const KvLayout layout = {1, 2, kDim, 8, DType::kBF16};
-  const int width = (kHeads + 4) * kDim;  // q, then k, then v
+void AttentionChunksTest::CompareChunks(KvType type, int head_dim, int window) {
+  constexpr int kTokens = 150, kHeads = 6;
+  const KvLayout layout = {1, 2, head_dim, 8, type};
+  const int width = (kHeads + 4) * head_dim;  // q, then k, then v
   Prng prng(9);
   const auto qkv = RandomFloats(prng, static_cast<size_t>(kTokens) * width);
   const auto noise = RandomFloats(prng, static_cast<size_t>(kTokens) * width);
@@ -375,12 +387,12 @@ void AttentionChunksTest::CompareChunks(int window) {
       if (first == 1) x.assign(&noise[step * width], &noise[(step + 1) * width]);
       x.insert(x.end(), &qkv[static_cast<size_t>(position) * width],
                &qkv[static_cast<size_t>(position + rows) * width]);
-      std::vector<float> out(static_cast<size_t>(batch.rows()) * kHeads * kDim);
+      std::vector<float> out(static_cast<size_t>(batch.rows()) * kHeads * head_dim);
       const BatchView view = batch.view();
       fast->BeginStep(view);
-      fast->StoreKv(&x[kHeads * kDim], &x[(kHeads + 2) * kDim], width, 0, *pool);
+      fast->StoreKv(&x[kHeads * head_dim], &x[(kHeads + 2) * head_dim], width, 0, *pool);
       fast->Attention(x.data(), width, {kHeads, 0.144f, window}, 0, *pool, out.data());
-      result.insert(result.end(), out.begin() + static_cast<size_t>(first) * kHeads * kDim, out.end());
+      result.insert(result.end(), out.begin() + static_cast<size_t>(first) * kHeads * head_dim, out.end());
       position += rows;
     }
     return result;
@@ -392,7 +404,10 @@ void AttentionChunksTest::CompareChunks(int window) {
 }
 
 TEST_P(AttentionChunksTest, ChunksBlocksAndNeighboursDoNotChangeBits) {
-  for (const int window : {0, 1, 50, 64}) CompareChunks(window);
+  for (const int window : {0, 1, 50, 64}) {
+    CompareChunks(DType::kBF16, 48, window);
+    CompareChunks(KvType::kQ8_0, 32, window);
+  }
 }
 
 PREFIXD_FOR_FAST_BACKENDS(AttentionTest);

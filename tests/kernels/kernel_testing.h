@@ -149,6 +149,7 @@ inline std::unique_ptr<KvPool> AllocateKvOrDie(const KvLayout& layout, uint32_t 
 }
 
 constexpr DType kAllDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr KvType kAllKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0};
 constexpr Activation kAllActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kRelu};
 // Head sizes of real models, and sizes that are not whole vectors.
 constexpr int kHeadDims[] = {2, 6, 16, 40, 48, 64, 80, 96, 112, 128, 192, 256};

@@ -175,6 +175,42 @@ TEST_P(RowwiseTest, StoreKvRoundsAndStoresAtThePosition) {
   }
 }
 
+// Blocks that are quantised from ordinary numbers, or whose scale is 0, subnormal, infinite or a NaN; and
+// products that lie between two integers.
+TEST_P(RowwiseTest, StoreKvQuantises) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const float sizes[] = {1.0f,    127.0f,   0x1p-90f,       0x1.fffffep-91f,  0x1p-140f,      1e-5f,
+                         127e-7f, 65504.0f, 127 * 65504.0f, 127 * 65520.0f,   3e38f,          0.0f,
+                         254.0f,  1e-3f,    127 * 0x1p-25f, 127 * 0x1.8p-25f, 127 * 0x1p-14f, 7.7f};
+  constexpr int kRows = 90, kHeads = 2;
+  for (const int block_tokens : {1, 8, 16, 64}) {
+    for (const int head_dim : {32, 64, 96, 160}) {
+      const KvLayout layout = {2, kHeads, head_dim, block_tokens, KvType::kQ8_0};
+      Prng prng(block_tokens * 1000 + head_dim);
+      TestBatch batch(200, prng);
+      batch.Add(5, kRows, block_tokens);
+      const BatchView view = batch.view();
+      const int stride = kHeads * head_dim + 7;
+      auto k = RandomFloats(prng, static_cast<size_t>(kRows) * stride), v = k;
+      for (size_t i = 0; i < k.size(); ++i) {
+        const float size = sizes[i / kQuantBlock % std::size(sizes)];
+        k[i] *= size / 100;
+        v[i] = i % 5 == 0 ? -size : size * (static_cast<float>(prng.Below(255)) + 0.5f - 127.5f) / 254;
+        if (prng.Below(500) == 0) k[i] = prng.Chance(0.5) ? kInf : -kInf;
+        if (prng.Below(500) == 0) v[i] = std::numeric_limits<float>::quiet_NaN();
+      }
+      auto want = AllocateKvOrDie(layout, 200);
+      auto got = AllocateKvOrDie(layout, 200);
+      ref->BeginStep(view);
+      ref->StoreKv(k.data(), v.data(), stride, 1, *want);
+      fast->BeginStep(view);
+      fast->StoreKv(k.data(), v.data(), stride, 1, *got);
+      ASSERT_EQ(std::memcmp(got->block(0), want->block(0), 200 * layout.BlockBytes()), 0)
+          << "block_tokens " << block_tokens << " head_dim " << head_dim;
+    }
+  }
+}
+
 TEST_P(RowwiseTest, GatherRowsAndCopyBlock) {
   Prng prng(5);
   const auto x = RandomFloats(prng, 20 * 33);

@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 #include "kernels/backend.h"
-#include "kernels/host_memory.h"
+#include "kernels/kv_plane.h"
 #include "tests/kernels/forwarding_backend.h"
 
 namespace prefixd::testing_support {
@@ -114,15 +114,12 @@ class DelayedRunner final : public kernel_testing::ForwardingRunner {
     for (const SequenceSpan& sequence : input.batch.sequences) {
       for (int p = sequence.position; p < sequence.position + sequence.rows; ++p) {
         std::byte* block = input.pool->block(sequence.blocks[static_cast<size_t>(p / layout.block_tokens)]);
-        const size_t token = static_cast<size_t>(p % layout.block_tokens);
-        const size_t tokens = static_cast<size_t>(layout.block_tokens);
-        const size_t dims = static_cast<size_t>(layout.head_dim);
+        const std::vector<float> spoilt(static_cast<size_t>(layout.head_dim), 1e6f);
+        const int token = p % layout.block_tokens;
         for (int layer = 0; layer < layout.layers; ++layer) {
           for (int head = 0; head < layout.kv_heads; ++head) {
-            for (size_t d = 0; d < dims; ++d) {
-              StoreElement(block + layout.KOffset(layer, head), layout.dtype, d * tokens + token, 1e6f);
-              StoreElement(block + layout.VOffset(layer, head), layout.dtype, token * dims + d, 1e6f);
-            }
+            StoreHead(layout, KvPart::kK, token, spoilt.data(), block + layout.KOffset(layer, head));
+            StoreHead(layout, KvPart::kV, token, spoilt.data(), block + layout.VOffset(layer, head));
           }
         }
       }

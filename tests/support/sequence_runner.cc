@@ -8,7 +8,7 @@
 
 namespace prefixd::testing_support {
 
-SequenceRunner::SequenceRunner(ModelRunner& model, Backend& backend, DType kv_dtype, int block_tokens,
+SequenceRunner::SequenceRunner(ModelRunner& model, Backend& backend, KvType kv_dtype, int block_tokens,
                                int blocks)
     : model_(model), block_tokens_(block_tokens), free_(blocks) {
   pool_ = *backend.AllocateKv(model.shape().Kv(block_tokens, kv_dtype), static_cast<uint32_t>(blocks));

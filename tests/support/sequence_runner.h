@@ -19,7 +19,7 @@ struct RunningSequence {
 class SequenceRunner {
  public:
   // `blocks` is the size of the pool, for all sequences together.
-  SequenceRunner(ModelRunner& model, Backend& backend, DType kv_dtype, int block_tokens, int blocks);
+  SequenceRunner(ModelRunner& model, Backend& backend, KvType kv_dtype, int block_tokens, int blocks);
 
   struct Piece {
     RunningSequence* sequence;

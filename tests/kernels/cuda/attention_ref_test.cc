@@ -25,7 +25,7 @@ std::vector<float> RefResults(AttentionStep& step) {
                         .kv_heads = c.kv_heads,
                         .head_dim = c.head_dim,
                         .block_tokens = c.block_tokens,
-                        .dtype = step.type()};
+                        .type = step.type()};
   const BatchView batch = step.Batch();
   std::vector<std::vector<BlockId>> tables;
   BlockId blocks = 0;

@@ -28,8 +28,7 @@ namespace {
 using cuda::Stream;
 using cuda_emulation::EmulatedRuntime;
 
-constexpr KvLayout kLayout{
-    .layers = 1, .kv_heads = 1, .head_dim = 8, .block_tokens = 4, .dtype = DType::kF32};
+constexpr KvLayout kLayout{.layers = 1, .kv_heads = 1, .head_dim = 8, .block_tokens = 4, .type = DType::kF32};
 constexpr std::chrono::seconds kLong{60};  // a test fails, rather than hangs
 
 using Bytes = std::vector<std::byte>;
@@ -68,6 +67,13 @@ class CudaCopier : public testing::Test {
   const std::unique_ptr<KvPool> host_ = *backend_->AllocateHostKv(kLayout, 3, {});
   const std::unique_ptr<KvCopier> copier_ = *backend_->CreateKvCopier(kLayout);
 };
+
+TEST_F(CudaCopier, QuantisedKvIsRefused) {
+  const auto pool = backend_->AllocateKv({1, 1, 32, 16, KvType::kQ8_0}, 1);
+  ASSERT_FALSE(pool.ok());
+  EXPECT_EQ(pool.status().code(), Code::kUnsupported);
+  EXPECT_NE(pool.status().message().find("cuda has no kernels for q8_0 KV"), std::string::npos);
+}
 
 TEST_F(CudaCopier, BlocksOfPinnedMemoryGoBothWays) {
   ASSERT_TRUE(Write(Block(3), 1).ok());

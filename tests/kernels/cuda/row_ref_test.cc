@@ -224,7 +224,7 @@ std::vector<float> RefHead(const RefQkv& ref, const QkvStep& step, int row, int 
   std::vector<float> values;
   for (int d = 0; d < c.head_dim; ++d) {
     const int element = is_key ? d * c.block_tokens + token : token * c.head_dim + d;
-    values.push_back(LoadElement(from, layout.dtype, static_cast<size_t>(element)));
+    values.push_back(LoadElement(from, layout.type.dtype(), static_cast<size_t>(element)));
   }
   return values;
 }

@@ -1,0 +1,68 @@
+#include "daemon/serve_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace prefixd {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+Options With(std::vector<std::pair<std::string, std::string>> settings) {
+  std::vector<std::vector<Setting>> layers(1);
+  for (auto& [name, value] : settings) layers[0].push_back({name, value, name});
+  Result<Options> options = BuildOptions(layers);
+  EXPECT_TRUE(options.ok()) << options.status().message();
+  return *std::move(options);
+}
+
+// The plan for a tiny model whose heads have this size.
+Result<ServePlan> PlanOf(int head_dim, const std::string& kv_dtype, ExitCode* code) {
+  const testing_support::TempDir folder;
+  testing_support::WriteTinyModel(folder.path(), 1, {.head_dim = head_dim});
+  const Options options =
+      With({{"model", folder.path()}, {"backend", "ref"}, {"kv-dtype", kv_dtype}, {"context", "256"}});
+  return MakeServePlan(options, {4 * kGiB, 8 * kGiB}, code);
+}
+
+TEST(ServePlan, KvTakesTheBytesOfItsType) {
+  ExitCode code = kExitFailed;
+  for (const auto& [name, bytes] : {std::pair("bf16", 64u), {"q8_0", 34u}}) {
+    const Result<ServePlan> plan = PlanOf(32, name, &code);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    EXPECT_EQ(plan->kv_dtype.name(), name);
+    EXPECT_EQ(plan->limits.kv_bytes_per_token, 2u * 2 * 2 * bytes) << "layers, K and V, KV heads";
+  }
+}
+
+TEST(ServePlan, RefusesHeadsThatCannotBeQuantised) {
+  ExitCode code = kExitOk;
+  const Result<ServePlan> plan = PlanOf(24, "q8_0", &code);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(code, kExitUsage);
+  EXPECT_EQ(plan.status().message(),
+            "kv-dtype: q8_0 takes heads of a multiple of 32 dimensions, and those of this model have 24; "
+            "choose --kv-dtype f32");
+}
+
+TEST(ServePlan, NamesWhatABackendHasNoKernelsFor) {
+  const auto kv = KernelsMissing(With({{"kv-dtype", "q8_0"}}), "cuda");
+  ASSERT_TRUE(kv.has_value());
+  EXPECT_EQ(kv->option + ": " + kv->reason, "kv-dtype: the backend cuda has no kernels for q8_0 KV");
+  EXPECT_EQ(kv->other_value, "auto");
+  const auto weights = KernelsMissing(With({{"quantize", "q4_0"}, {"kv-dtype", "q8_0"}}), "cuda");
+  ASSERT_TRUE(weights.has_value());
+  EXPECT_EQ(weights->option + ": " + weights->reason,
+            "quantize: the backend cuda has no kernels for q4_0 weights");
+  EXPECT_EQ(weights->other_value, "none");
+  EXPECT_FALSE(KernelsMissing(With({{"kv-dtype", "q8_0"}, {"quantize", "q8_0"}}), "avx2").has_value());
+  EXPECT_FALSE(KernelsMissing(With({{"kv-dtype", "bf16"}}), "cuda").has_value());
+}
+
+}  // namespace
+}  // namespace prefixd
