@@ -16,7 +16,8 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/harness.h"
-#include "tests/support/gguf_vocab.h"
+#include "engine/gguf_description.h"
+#include "model/gguf.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd::bench {
@@ -83,34 +84,35 @@ std::string Read(const fs::path& path) {
   return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
+// The text of a tokenizer.json, or the bytes of a GGUF file.
 struct Subject {
-  std::string name, json;
+  std::string name, file;
 };
 
 std::vector<Subject> Subjects(const std::string& model) {
   std::vector<Subject> subjects = {{fs::path(model).filename(), Read(fs::path(model) / "tokenizer.json")}};
   const char* set = std::getenv("PREFIXD_SHARED");
   const fs::path shared = set != nullptr ? fs::path(set) : fs::path("..") / "shared";
-  for (const char* name : {"llama3", "qwen2", "spm"}) {
-    const fs::path file = shared / "golden" / "tokenizers" / name / "tokenizer.json";
+  const auto add = [&](const char* name, const fs::path& file) {
     if (fs::exists(file)) subjects.push_back({name, Read(file)});
-  }
-  for (const char* name : {"gpt-2", "deepseek-coder", "llama-spm"}) {
-    const fs::path file = shared / "tokenizers" / ("ggml-vocab-" + std::string(name) + ".gguf");
-    if (!fs::exists(file)) continue;
-    const auto vocab = testing_support::ReadGgufVocab(Read(file));
-    PREFIXD_CHECK(vocab.ok()) << vocab.status().ToString();
-    subjects.push_back({name, testing_support::TokenizerJsonOf(*vocab).value()});
-    if (vocab->model == "llama") {
-      subjects.push_back(
-          {std::string(name) + "-metaspace", testing_support::TokenizerJsonOf(*vocab, true).value()});
-    }
-  }
+  };
+  for (const char* name : {"llama3", "qwen2", "spm"})
+    add(name, shared / "golden" / "tokenizers" / name / "tokenizer.json");
+  for (const char* name : {"gpt-2", "deepseek-coder", "llama-spm"})
+    add(name, shared / "tokenizers" / ("ggml-vocab-" + std::string(name) + ".gguf"));
   return subjects;
 }
 
+Result<std::unique_ptr<Tokenizer>> TryLoad(const std::string& file) {
+  const auto bytes = std::as_bytes(std::span(file));
+  if (!IsGguf(bytes)) return Tokenizer::FromJson(file);
+  PREFIXD_ASSIGN_OR_RETURN(const GgufFile gguf, ParseGguf("the file", bytes));
+  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files, ReadGgufTokenizer(gguf.values, ""));
+  return std::move(files.tokenizer);
+}
+
 std::unique_ptr<Tokenizer> Load(const Subject& subject) {
-  auto tokenizer = Tokenizer::FromJson(subject.json);
+  auto tokenizer = TryLoad(subject.file);
   PREFIXD_CHECK(tokenizer.ok()) << subject.name << ": " << tokenizer.status().ToString();
   return *std::move(tokenizer);
 }

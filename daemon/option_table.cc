@@ -16,7 +16,7 @@ using K = OptionKind;
 // name, value name, kind, member, default, group, help, min, max, choices, unimplemented choices
 constexpr OptionSpec kTable[] = {
     {"model", "PATH", K::kText, &O::model, "", "Model",
-     "folder of the model (Hugging Face layout); required"},
+     "Hugging Face folder or GGUF file of the model; required"},
     {"load", "NAME", K::kChoice, &O::load, "real", "Model",
      "weights: real, those of the files, or dummy, made from config.json alone, for measurements", 0, 0,
      "real|dummy"},

@@ -9,8 +9,11 @@
 #include "base/json_fields.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "engine/gguf_description.h"
 #include "engine/tokenizer_files.h"
 #include "model/folder_kind.h"
+#include "model/gguf_config.h"
+#include "model/gguf_model.h"
 #include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
@@ -28,20 +31,18 @@ bool Exists(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// Returns the canonical path of the folder, so that its last component is the folder's name.
-Result<fs::path> FindFolder(const fs::path& path) {
+// Returns the canonical path of the folder or GGUF file, so that its last component is its name.
+Result<fs::path> FindModel(const fs::path& path) {
   std::error_code error;
   const fs::path folder = fs::canonical(path, error);
   if (error) {
-    return NotFound(
-        path.string() + ": " + error.message() +
-        "; --model takes the path of a Hugging Face folder on this machine; download one with: hf "
-        "download ORG/NAME --local-dir FOLDER");
+    return NotFound(path.string() + ": " + error.message() +
+                    "; --model takes the path of a Hugging Face folder or a GGUF file on this machine; "
+                    "download one with: hf "
+                    "download ORG/NAME --local-dir FOLDER");
   }
-  if (fs::is_regular_file(folder / "config.json", error)) return folder;
-  const Code code = fs::is_directory(folder, error) ? Code::kNotFound
-                    : folder.extension() == ".gguf" ? Code::kUnsupported
-                                                    : Code::kInvalidArgument;
+  if (fs::is_regular_file(folder / "config.json", error) || IsGgufPath(folder)) return folder;
+  const Code code = fs::is_directory(folder, error) ? Code::kNotFound : Code::kInvalidArgument;
   return Status(code, WhyNoModelFolder(folder)).WithContext(path.string());
 }
 
@@ -177,27 +178,57 @@ void WarnOfIgnored(const std::vector<IgnoredId>& ignored, int vocab) {
 // several times the memory of the tokenizer.
 void TrimHeap() { ::malloc_trim(0); }
 
-// Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
-Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std::string_view chat_template,
-                                                     WeightSource weights) {
-  auto model = std::make_unique<LoadedModel>();
+// What the files of a model say, besides the weights.
+struct Description {
+  std::string served_name;
+  ModelConfig config;
+  GenerationDefaults generation;
+  std::vector<TokenId> ends;  // besides those of config
+  TokenizerFiles files;
   std::vector<IgnoredId> ignored;
-  model->served_name = folder.filename().string();
+};
+
+Result<Description> DescribeFolder(const fs::path& folder, std::string_view chat_template,
+                                   WeightSource weights) {
+  Description found;
+  found.served_name = folder.filename().string();
   PREFIXD_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(folder / "config.json", kLargestConfig));
-  PREFIXD_ASSIGN_OR_RETURN(model->config, Remedied(ParseModelConfig(config, &ignored)));
+  PREFIXD_ASSIGN_OR_RETURN(found.config, Remedied(ParseModelConfig(config, &found.ignored)));
 
   PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
                            Remedied(ReadOptionalObject(folder / "generation_config.json", kLargestConfig)));
   const JsonFields generation_fields(generation, "generation_config.json: ");
-  PREFIXD_ASSIGN_OR_RETURN(model->generation, Remedied(ParseGeneration(generation_fields)));
-  PREFIXD_ASSIGN_OR_RETURN(
-      const std::vector<TokenId> ends,
-      Remedied(ParseTokenIds(generation_fields, "eos_token_id", model->config.vocab, &ignored)));
+  PREFIXD_ASSIGN_OR_RETURN(found.generation, Remedied(ParseGeneration(generation_fields)));
+  PREFIXD_ASSIGN_OR_RETURN(found.ends, Remedied(ParseTokenIds(generation_fields, "eos_token_id",
+                                                              found.config.vocab, &found.ignored)));
 
   std::optional<int> byte_vocab;
-  if (weights == WeightSource::kDummy) byte_vocab = model->config.vocab;
-  PREFIXD_ASSIGN_OR_RETURN(TokenizerFiles files,
-                           Remedied(ReadTokenizerFiles(folder, chat_template, byte_vocab)));
+  if (weights == WeightSource::kDummy) byte_vocab = found.config.vocab;
+  PREFIXD_ASSIGN_OR_RETURN(found.files, Remedied(ReadTokenizerFiles(folder, chat_template, byte_vocab)));
+  return found;
+}
+
+Result<Description> DescribeGguf(const fs::path& path, std::string_view chat_template) {
+  PREFIXD_ASSIGN_OR_RETURN(const GgufModel model, Remedied(OpenGgufModel(path)));
+  Description found;
+  found.served_name = path.stem().string();
+  PREFIXD_ASSIGN_OR_RETURN(found.config, Remedied(ConfigOfGguf(model)));
+  PREFIXD_ASSIGN_OR_RETURN(found.files, Remedied(ReadGgufTokenizer(model.values(), chat_template)));
+  PREFIXD_ASSIGN_OR_RETURN(found.ends, Remedied(GgufEndTokens(model.values(), found.config.vocab)));
+  return found;
+}
+
+// Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
+Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& path, std::string_view chat_template,
+                                                     WeightSource weights) {
+  PREFIXD_ASSIGN_OR_RETURN(Description found, IsGgufPath(path)
+                                                  ? DescribeGguf(path, chat_template)
+                                                  : DescribeFolder(path, chat_template, weights));
+  auto model = std::make_unique<LoadedModel>();
+  model->served_name = std::move(found.served_name);
+  model->config = std::move(found.config);
+  model->generation = found.generation;
+  TokenizerFiles& files = found.files;
   model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
                            std::string(TextOf(files.named, "eos_token"))};
   PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
@@ -208,9 +239,9 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& folder, std
   model->named_tokens = std::move(files.named);
   model->contradictions = std::move(files.contradictions);
   PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));
-  WarnOfIgnored(ignored, model->config.vocab);
+  WarnOfIgnored(found.ignored, model->config.vocab);
   std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
-  eos.insert(ends.begin(), ends.end());
+  eos.insert(found.ends.begin(), found.ends.end());
   if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
     eos.insert(*id);
   model->eos.assign(eos.begin(), eos.end());
@@ -327,7 +358,7 @@ void WarnOfRewrites(const ChatTemplate& chat_template, const std::string& place)
 
 Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
                                                const LoadOptions& options, const LoadProgress& progress) {
-  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
   Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
   if (!model.ok()) return InFolder(folder, model.status());
   for (const std::string& contradiction : (*model)->contradictions)
@@ -351,7 +382,7 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
 
 Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template,
                                     const Backend& backend, WeightSource weights, Quantization quantize) {
-  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindFolder(path));
+  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
   Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights, quantize);
   TrimHeap();
   if (!summary.ok()) return InFolder(folder, summary.status());

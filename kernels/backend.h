@@ -130,6 +130,11 @@ class Backend {
   // A matrix whose rows UploadRows writes before it is used. The sizes are above 0, and the columns fit the
   // format. kResourceExhausted as for Allocate. kUnsupported: the backend has no kernels for the format.
   virtual Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) = 0;
+  // Whether the backend multiplies with this format.
+  virtual bool HasKernels(WeightFormat /*format*/) const { return true; }
+  // The format to which weights are widened while they load, where there are no kernels for the type that
+  // they have in files: that of the numbers which its products round to.
+  virtual WeightFormat WideFormat() const { return WeightFormat::kBF16; }
   // Copies rows into a matrix of AllocateMatrix, from row `first_row` on; they have its cols and format. The
   // copy has ended on return. Any number of threads at a time, while no two write the same row.
   // kUnavailable: the device failed.

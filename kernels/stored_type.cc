@@ -209,6 +209,12 @@ std::optional<WeightFormat> StoredType::format() const {
   return std::nullopt;
 }
 
+std::string NamesOfStoredTypes() {
+  std::string names;
+  for (const Row& row : kTable) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  return names;
+}
+
 void WidenStored(StoredType type, const std::byte* from, size_t elements, float* to) {
   PREFIXD_CHECK(elements % type.block() == 0) << elements << " elements of " << type.name();
   if (const std::optional<DType> dtype = type.dtype()) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/kv_layout.h"
@@ -65,6 +66,9 @@ class StoredType {
  private:
   Kind kind_;
 };
+
+// The names of all types, for messages: "F32, F16, ...".
+std::string NamesOfStoredTypes();
 
 // Writes the numbers of `elements`, which are whole blocks, to `to`. `from` may have any alignment.
 void WidenStored(StoredType type, const std::byte* from, size_t elements, float* to);

@@ -429,8 +429,11 @@ std::string CanonicalArchitecture(const ModelConfig& c) {
 }
 
 std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config) {
+  RopeConfig rope = config.rope;
+  rope.divisors.clear();  // too many to read
   return {
-      {"rope", CanonicalRope(config.rope)},
+      {"rope",
+       CanonicalRope(rope) + (config.rope.divisors.empty() ? "" : ", each pair divided by its number")},
       {"attention", DescribeWindows(config)},
       {"biases", DescribeBiases(config)},
       {"q and k norms", config.qk_norm ? "per head" : "none"},

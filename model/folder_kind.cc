@@ -19,7 +19,7 @@ constexpr size_t kLargestFile = 1 << 20;
 constexpr size_t kMostEntries = 10000;  // of a folder that are looked at
 
 constexpr std::string_view kWhatAModelIs =
-    "give a Hugging Face folder with config.json, tokenizer.json and *.safetensors files";
+    "give a Hugging Face folder with config.json, tokenizer.json and *.safetensors files, or a GGUF file";
 constexpr std::string_view kSafetensorsVersion = "use a version of this model with *.safetensors files";
 constexpr std::string_view kRightToRead = "give the user that runs prefixd the right to read it (chmod)";
 
@@ -92,8 +92,11 @@ std::string Unfinished(const std::vector<std::string>& names) {
   return NameWith(names, {".incomplete", ".part", ".crdownload", ".aria2", ".download", ".tmp"});
 }
 
-std::string UseGguf(const std::string& name) {
-  return "it has " + name + ", and GGUF files are not supported; " + std::string(kUseOriginal);
+std::string UseGguf(const fs::path& folder, const std::string& name) {
+  if (!name.ends_with(".gguf"))
+    return "it has " + name + ", in a format before GGUF, which is not supported; " +
+           std::string(kUseOriginal);
+  return "it has " + name + "; give that file: --model " + (folder / name).string();
 }
 
 // A file of an export to ONNX or OpenVINO, with the name of the format; empty where there is none.
@@ -120,7 +123,8 @@ std::string OtherKind(const fs::path& folder, const std::vector<std::string>& na
     return "it is an entry of the Hugging Face cache; give the folder of the snapshot: --model " +
            snapshot.string();
   }
-  if (const std::string gguf = NameWith(names, {".gguf", ".ggml"}); !gguf.empty()) return UseGguf(gguf);
+  if (const std::string gguf = NameWith(names, {".gguf", ".ggml"}); !gguf.empty())
+    return UseGguf(folder, gguf);
   if (Has(names, "params.json") || !NameWith(names, {"consolidated.safetensors", ".pth"}).empty()) {
     return "it has the maker's own format (params.json, consolidated.*); download the version for "
            "transformers, which has config.json and tokenizer.json";
@@ -181,7 +185,6 @@ std::string DescribeAdapter(const fs::path& folder) {
 std::string WhyNoModelFolder(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) {
-    if (path.extension() == ".gguf") return "GGUF files are not supported; " + std::string(kWhatAModelIs);
     const fs::path folder = path.parent_path();
     return "is not a folder; " + (Exists(folder / "config.json")
                                       ? "give the folder that it is in: --model " + folder.string()
@@ -203,7 +206,7 @@ std::string WhyNoWeights(const fs::path& folder) {
       return none + "it has " + name + ", in the format of PyTorch; convert it " + SaveWithTransformers();
   }
   if (const std::string name = NameWith(names, {".gguf", ".ggml"}); !name.empty())
-    return none + UseGguf(name);
+    return none + UseGguf(folder, name);
   // Before the formats: an export to OpenVINO has a file *.bin.
   if (const std::string found = ExportIn(folder, names); !found.empty())
     return none + "it has " + found + "; " + std::string(kUseOriginal);

@@ -4,18 +4,18 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "base/bytes.h"
 #include "base/check.h"
 #include "hashing/fingerprint.h"
 #include "kernels/dummy_weights.h"
-#include "kernels/finite.h"
-#include "kernels/numerics.h"
+#include "kernels/host_memory.h"
 #include "kernels/quantize.h"
+#include "kernels/stored_type.h"
 #include "model/rope.h"
 #include "model/weight_places.h"
 #include "model/weight_reader.h"
@@ -51,22 +51,11 @@ const TensorView& Get(const WeightFiles& files, std::string_view name) {
   return *tensor;
 }
 
-float Element(const std::byte* elements, DType dtype, size_t i) {
-  const std::byte* at = elements + i * DTypeBytes(dtype);
-  switch (dtype) {
-    case DType::kF32:
-      return GetLittle<float>(at);
-    case DType::kF16:
-      return numerics::F32FromF16(GetLittle<uint16_t>(at));
-    case DType::kBF16:
-      break;
-  }
-  return numerics::F32FromBF16(GetLittle<uint16_t>(at));
-}
-
-// The format of a matrix whose tensors have the type `dtype`.
-WeightFormat FormatOf(DType dtype, int cols, Quantization quantize) {
-  return quantize && quantize->Fits(cols) ? *quantize : WeightFormat(dtype);
+// The format of the rows of a tensor that has this type in the files: its own, or else a wider one.
+WeightFormat FormatOf(const Backend& backend, StoredType type, int cols, Quantization quantize) {
+  if (quantize && quantize->Fits(cols)) return *quantize;
+  const std::optional<WeightFormat> own = type.format();
+  return own && backend.HasKernels(*own) ? *own : backend.WideFormat();
 }
 
 // Neighbouring tensors of one place with the same format, which one matrix has.
@@ -148,10 +137,10 @@ class FileLoader {
     WeightsHasher hasher;
     const WeightWork work{.piece_bytes = [this](const TensorView& tensor) { return PieceBytes(tensor); },
                           .in_order =
-                              [&hasher](const WeightPiece& piece) {
+                              [this, &hasher](const WeightPiece& piece) {
                                 const TensorView& tensor = *piece.tensor;
                                 if (piece.begin == 0)
-                                  hasher.BeginTensor(tensor.name, tensor.dtype_name, tensor.shape);
+                                  hasher.BeginTensor(tensor.name, HashedType(tensor), tensor.shape);
                                 hasher.Update(piece.bytes);
                               },
                           .at_once = [this](const WeightPiece& piece) { return Store(piece); },
@@ -166,7 +155,7 @@ class FileLoader {
     const int cols = shapes_.Cols(place.tensors);
     std::vector<std::unique_ptr<Matrix>> parts;
     for (const Run& run : RunsOf(place, [&](const std::string& tensor) {
-           return FormatOf(*Get(files_, tensor).dtype, cols, quantize_);
+           return FormatOf(backend_, *Get(files_, tensor).dtype, cols, quantize_);
          })) {
       PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> part,
                                backend_.AllocateMatrix(shapes_.Rows(run.tensors), cols, run.format));
@@ -188,66 +177,107 @@ class FileLoader {
     WeightFormat format;  // of the matrix
   };
 
-  size_t RowBytes(const TensorView& tensor) const {
-    return static_cast<size_t>(tensor.shape[1]) * DTypeBytes(*tensor.dtype);
+  // The type of a tensor, with what a GGUF file leaves open: the order of its rows, and the numbers to which
+  // they are widened.
+  std::string HashedType(const TensorView& tensor) const {
+    std::string text = tensor.dtype_name;
+    if (files_.kind() != WeightFiles::Kind::kGguf) return text;
+    if (tensor.paired_rows != 0) text += " paired " + std::to_string(tensor.paired_rows);
+    const auto rows = rows_.find(tensor.name);
+    if (rows != rows_.end() && tensor.dtype->format() != rows->second.format)
+      text += " as " + std::string(rows->second.format.name());
+    return text + " of GGUF";
   }
 
-  // Whole rows of a matrix, whole elements of everything else.
+  size_t RowBytes(const TensorView& tensor) const {
+    return tensor.dtype->Bytes(static_cast<size_t>(tensor.shape[1]));
+  }
+
+  // Whole rows of a matrix, and whole heads where rows change their order; whole blocks of everything else.
   size_t PieceBytes(const TensorView& tensor) const {
-    if (!rows_.contains(tensor.name)) return kPieceBytes;
-    const size_t least = kPieceRows * RowBytes(tensor);
+    if (!rows_.contains(tensor.name)) {
+      const size_t block = tensor.dtype ? tensor.dtype->block_bytes() : 1;
+      return kPieceBytes / block * block;
+    }
+    const size_t head = static_cast<size_t>(std::max(tensor.paired_rows, 1));
+    const size_t least = std::lcm(kPieceRows, head) * RowBytes(tensor);
     return std::max<size_t>(1, kPieceBytes / least) * least;
   }
 
   Status Store(const WeightPiece& piece) {
     const TensorView& tensor = *piece.tensor;
     if (!tensor.dtype.has_value() || piece.bytes.empty()) return Status::Ok();  // the model does not read it
-    if (!AllFinite(piece.bytes, *tensor.dtype)) {
-      return Corrupt("tensor '" + tensor.name +
+    if (!StoredFinite(*tensor.dtype, piece.bytes)) {
+      return Corrupt("tensor '" + tensor.shown_name() +
                      "' holds NaN or infinite values: its file is damaged, or was saved in a dtype too small "
                      "for it; download it again, or save the model in BF16 or F32");
     }
     if (const auto rows = rows_.find(tensor.name); rows != rows_.end()) return StoreRows(piece, rows->second);
-    if (float* const values = vectors_.Find(tensor.name)) {
-      const size_t width = DTypeBytes(*tensor.dtype), begin = piece.begin / width;
-      for (size_t i = 0; i < piece.bytes.size() / width; ++i)
-        values[begin + i] = Element(piece.bytes.data(), *tensor.dtype, i);
-    }
+    if (float* const values = vectors_.Find(tensor.name)) StoreVector(piece, values);
     return Status::Ok();
+  }
+
+  static void StoreVector(const WeightPiece& piece, float* values) {
+    const TensorView& tensor = *piece.tensor;
+    const size_t width = tensor.dtype->block_bytes(), begin = piece.begin / width;
+    std::vector<float> numbers(piece.bytes.size() / width);
+    WidenStored(*tensor.dtype, piece.bytes.data(), numbers.size(), numbers.data());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const auto row = static_cast<int64_t>(begin + i);
+      values[tensor.paired_rows == 0 ? row : UnpairedRow(row, tensor.paired_rows)] = numbers[i];
+    }
   }
 
   Status StoreRows(const WeightPiece& piece, const RowsOfMatrix& rows) {
     const TensorView& tensor = *piece.tensor;
     const size_t row_bytes = RowBytes(tensor);
-    MatrixSource source{piece.bytes.data(), *tensor.dtype, static_cast<int>(piece.bytes.size() / row_bytes),
-                        static_cast<int>(tensor.shape[1])};
-    std::vector<std::byte> quantized;
-    if (rows.format != source.format) {
-      PREFIXD_ASSIGN_OR_RETURN(quantized, Quantized(tensor.name, source, rows.format));
-      source.data = quantized.data();
-      source.format = rows.format;
+    std::vector<std::byte> ordered, converted;
+    std::span<const std::byte> bytes = piece.bytes;
+    if (tensor.paired_rows != 0) bytes = ordered = Unpaired(tensor, bytes, row_bytes);
+    if (rows.format != tensor.dtype->format()) {
+      PREFIXD_ASSIGN_OR_RETURN(converted, Converted(tensor, bytes, rows.format));
+      bytes = converted;
     }
+    const MatrixSource source{bytes.data(), rows.format, static_cast<int>(piece.bytes.size() / row_bytes),
+                              static_cast<int>(tensor.shape[1])};
     const Status stored =
         backend_.UploadRows(*rows.matrix, rows.first_row + static_cast<int>(piece.begin / row_bytes), source);
-    return stored.ok() ? stored : stored.WithContext("weights of " + tensor.name);
+    return stored.ok() ? stored : stored.WithContext("weights of " + tensor.shown_name());
   }
 
-  // Rows of a tensor in a quantised format.
-  static Result<std::vector<std::byte>> Quantized(const std::string& tensor, const MatrixSource& rows,
-                                                  WeightFormat format) {
-    const size_t from_bytes = rows.format.RowBytes(rows.cols), to_bytes = format.RowBytes(rows.cols);
-    std::vector<std::byte> quantized(to_bytes * static_cast<size_t>(rows.rows));
-    std::vector<float> row(static_cast<size_t>(rows.cols));
-    const auto* from = static_cast<const std::byte*>(rows.data);
-    for (std::byte* to = quantized.data(); to != quantized.data() + quantized.size(); to += to_bytes) {
-      WidenRow(rows.format, from, rows.cols, row.data());
-      if (!QuantizeRow(format, row.data(), rows.cols, to)) {
-        return Unsupported("tensor '" + tensor + "' has weights too large for " + std::string(format.name()) +
-                           "; serve the model without --quantize");
-      }
-      from += from_bytes;
+  // Rows of whole heads in the order of transformers.
+  static std::vector<std::byte> Unpaired(const TensorView& tensor, std::span<const std::byte> bytes,
+                                         size_t row_bytes) {
+    std::vector<std::byte> ordered(bytes.size());
+    for (size_t row = 0; row < bytes.size() / row_bytes; ++row) {
+      const auto to = static_cast<size_t>(UnpairedRow(static_cast<int64_t>(row), tensor.paired_rows));
+      std::ranges::copy(bytes.subspan(row * row_bytes, row_bytes),
+                        ordered.begin() + static_cast<ptrdiff_t>(to * row_bytes));
     }
-    return quantized;
+    return ordered;
+  }
+
+  // Rows of a tensor in another format than its own.
+  static Result<std::vector<std::byte>> Converted(const TensorView& tensor, std::span<const std::byte> rows,
+                                                  WeightFormat format) {
+    const auto cols = static_cast<int>(tensor.shape[1]);
+    const size_t from_bytes = tensor.dtype->Bytes(static_cast<size_t>(cols)),
+                 to_bytes = format.RowBytes(cols);
+    std::vector<std::byte> converted(rows.size() / from_bytes * to_bytes);
+    std::vector<float> row(static_cast<size_t>(cols));
+    std::byte* to = converted.data();
+    for (; !rows.empty(); rows = rows.subspan(from_bytes), to += to_bytes) {
+      WidenStored(*tensor.dtype, rows.data(), row.size(), row.data());
+      if (format.quantized()) {
+        if (!QuantizeRow(format, row.data(), cols, to)) {
+          return Unsupported("tensor '" + tensor.shown_name() + "' has weights too large for " +
+                             std::string(format.name()) + "; serve the model without --quantize");
+        }
+        continue;
+      }
+      for (size_t k = 0; k < row.size(); ++k) StoreElement(to, format.dtype(), k, row[k]);
+    }
+    return converted;
   }
 
   const ModelConfig& config_;
@@ -280,7 +310,7 @@ Status MakeMatrices(const ModelConfig& config, Backend& backend, Quantization qu
   for (const MatrixPlace& place : MatricesOf(config, weights)) {
     const int cols = shapes.Cols(place.tensors);
     Result<std::unique_ptr<Matrix>> matrix =
-        backend.MakeDummy({.format = FormatOf(DummyDType(config), cols, quantize),
+        backend.MakeDummy({.format = FormatOf(backend, DummyDType(config), cols, quantize),
                            .rows = shapes.Rows(place.tensors),
                            .cols = cols,
                            .seed = seed++,
@@ -293,17 +323,18 @@ Status MakeMatrices(const ModelConfig& config, Backend& backend, Quantization qu
   return Status::Ok();
 }
 
-// `dtype_of` returns the type of a tensor.
-template <typename DTypeOf>
+// `type_of` returns the type of a tensor.
+template <typename TypeOfTensor>
 size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, Quantization quantize,
-                    const DTypeOf& dtype_of) {
+                    const TypeOfTensor& type_of) {
   const WeightShapes shapes(config);
   ModelWeights weights = EmptyWeights(config);
   size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
   for (const MatrixPlace& place : MatricesOf(config, &weights)) {
     const int cols = shapes.Cols(place.tensors);
-    for (const Run& run :
-         RunsOf(place, [&](const std::string& tensor) { return FormatOf(dtype_of(tensor), cols, quantize); }))
+    for (const Run& run : RunsOf(place, [&](const std::string& tensor) {
+           return FormatOf(backend, type_of(tensor), cols, quantize);
+         }))
       bytes += backend.PackedBytes(shapes.Rows(run.tensors), cols, run.format);
   }
   return bytes + WeightVectors(config, &weights).values().size_bytes();
@@ -384,7 +415,7 @@ size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, c
 size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
                          Quantization quantize) {
   return PlannedBytes(config, backend, context, quantize,
-                      [&config](const std::string&) { return DummyDType(config); });
+                      [&config](const std::string&) { return StoredType(DummyDType(config)); });
 }
 
 }  // namespace prefixd

@@ -9,7 +9,7 @@
 #include "hashing/block_key.h"
 #include "kernels/backend.h"
 #include "model/config.h"
-#include "model/safetensors.h"
+#include "model/weight_files.h"
 
 namespace prefixd {
 
@@ -25,8 +25,9 @@ struct LoadedPlan {
 ModelShape ShapeOf(const ModelConfig& config);
 
 // A quantised format to which matrices are brought while they load; empty: every matrix keeps the type that
-// its tensors have in the files. A matrix whose columns the format does not fit keeps it, too. Norms and
-// biases are f32 in any case.
+// its tensors have in the files, if the backend has kernels for it, and else is widened to
+// Backend::WideFormat. A matrix whose columns the format does not fit is treated so, too. Norms and biases
+// are f32 in any case.
 using Quantization = std::optional<WeightFormat>;
 
 // Reads `files` but does not keep them. `backend` must outlive the plan. The plan has the rope table of

@@ -99,6 +99,7 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim) {
         frequencies[i] = YarnFrequency(rope, (*ramp)(i), frequency);
         break;
     }
+    if (!rope.divisors.empty()) frequencies[i] /= static_cast<double>(rope.divisors[static_cast<size_t>(i)]);
   }
   return frequencies;
 }

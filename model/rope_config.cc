@@ -203,6 +203,8 @@ std::string CanonicalRope(const RopeConfig& rope) {
             " slow=" + Shortest(rope.beta_slow) + " truncate=" + (rope.truncate ? "yes" : "no") +
             " attention=" + Shortest(rope.attention_factor);
   }
+  if (!rope.divisors.empty()) text += " divisors=";
+  for (size_t i = 0; i < rope.divisors.size(); ++i) text += (i == 0 ? "" : ",") + Shortest(rope.divisors[i]);
   return text;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -33,6 +34,9 @@ struct RopeConfig {
   double beta_slow = 0;         //   pairs with fewer turns are divided by factor
   bool truncate = true;         //   round the limits between them to whole pairs
   double attention_factor = 1;  //   multiplies the cosines and sines
+  // GGUF: the frequency of each pair is divided by its number, too, as files have the scaling of llama3.
+  // Empty: it is not.
+  std::vector<float> divisors;
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };

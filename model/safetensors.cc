@@ -5,11 +5,9 @@
 #include <charconv>
 #include <map>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "base/bytes.h"
-#include "base/check.h"
 #include "base/json_fields.h"
 #include "base/log.h"
 #include "model/folder_kind.h"
@@ -26,12 +24,12 @@ constexpr size_t kMostDimensions = 8;
 constexpr size_t kLongestIndex = 64 << 20;
 
 // The dtypes of the format whose elements are whole bytes.
-struct StoredType {
+struct SafetensorsType {
   std::string_view name;
   int bytes;
   std::optional<DType> dtype;
 };
-constexpr StoredType kStoredTypes[] = {
+constexpr SafetensorsType kStoredTypes[] = {
     {"F32", 4, DType::kF32}, {"F16", 2, DType::kF16}, {"BF16", 2, DType::kBF16},
     {"F64", 8, {}},          {"F8_E4M3", 1, {}},      {"F8_E5M2", 1, {}},
     {"I64", 8, {}},          {"I32", 4, {}},          {"I16", 2, {}},
@@ -48,7 +46,7 @@ Result<TensorView> ParseTensor(const JsonFields& fields, std::string_view name,
   tensor.name = name;
   PREFIXD_ASSIGN_OR_RETURN(tensor.dtype_name, fields.String("dtype").Or(""));
   const auto* type = std::find_if(std::begin(kStoredTypes), std::end(kStoredTypes),
-                                  [&](const StoredType& row) { return row.name == tensor.dtype_name; });
+                                  [&](const SafetensorsType& row) { return row.name == tensor.dtype_name; });
   if (type == std::end(kStoredTypes)) return fields.Unsupported("dtype", "dtypes of whole bytes");
   tensor.dtype = type->dtype;
   PREFIXD_ASSIGN_OR_RETURN(tensor.shape, fields.Integers("shape", 0, INT64_MAX, kMostDimensions).Required());
@@ -114,7 +112,8 @@ std::string OtherFormat(std::span<const std::byte> bytes) {
     return "a PyTorch pickle; download the real file, or, if you trust this one, rename it to "
            "pytorch_model.bin and convert it " +
            SaveWithTransformers();
-  if (text.starts_with("GGUF")) return "a GGUF file, which is not supported; " + std::string(kUseOriginal);
+  if (text.starts_with("GGUF"))
+    return "a GGUF file; give its name the ending .gguf, and give that file to --model";
   if (text.starts_with("\x89HDF"))
     return "an HDF5 file, which is not supported; " + std::string(kUseOriginal);
   if (text.starts_with("<")) return "HTML or XML, perhaps an error page; download it again";
@@ -241,7 +240,7 @@ void AddModelPrefix(std::vector<TensorView>* tensors) {
 }  // namespace
 
 std::string_view SafetensorsName(DType dtype) {
-  return std::ranges::find(kStoredTypes, std::optional(dtype), &StoredType::dtype)->name;
+  return std::ranges::find(kStoredTypes, std::optional(dtype), &SafetensorsType::dtype)->name;
 }
 
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
@@ -285,20 +284,21 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
   return tensors;
 }
 
-Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
+Result<WeightFiles> OpenSafetensors(const fs::path& folder) {
   PREFIXD_ASSIGN_OR_RETURN(const Shards shards, FindShards(folder));
-  WeightFiles weights;
+  std::vector<MappedFile> files;
+  std::vector<TensorView> all;
   std::map<std::string, std::string> found;  // tensor name -> file
   for (const std::string& file : shards.files) {
     Result<MappedFile> mapped = MappedFile::Open(folder / file);
     PREFIXD_RETURN_IF_ERROR(mapped.status());
     PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorView> tensors, ParseSafetensors(file, mapped->bytes()));
-    weights.files_.push_back(*std::move(mapped));
+    files.push_back(*std::move(mapped));
     for (TensorView& tensor : tensors) {
       if (const auto [at, is_new] = found.emplace(tensor.name, file); !is_new) {
         return Corrupt("tensor '" + tensor.name + "' is in " + at->second + " and in " + file);
       }
-      weights.tensors_.push_back(std::move(tensor));
+      all.push_back(std::move(tensor));
     }
   }
   for (const auto& [name, file] : shards.index) {
@@ -308,78 +308,8 @@ Result<WeightFiles> WeightFiles::Open(const fs::path& folder) {
                      "; download the folder again");
     }
   }
-  AddModelPrefix(&weights.tensors_);
-  std::sort(weights.tensors_.begin(), weights.tensors_.end(),
-            [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
-  return weights;
-}
-
-const TensorView* WeightFiles::Find(std::string_view name) const {
-  const auto at = std::lower_bound(
-      tensors_.begin(), tensors_.end(), name,
-      [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
-  return at == tensors_.end() || at->name != name ? nullptr : &*at;
-}
-
-std::string WeightFiles::FileOf(const TensorView& tensor) const {
-  return FileWith(tensor.bytes).path().filename().string();
-}
-
-std::vector<const TensorView*> WeightFiles::InFileOrder() const {
-  std::vector<std::pair<const MappedFile*, const TensorView*>> placed;  // the files lie by name in files_
-  for (const TensorView& tensor : tensors_) placed.emplace_back(&FileWith(tensor.bytes), &tensor);
-  std::ranges::sort(placed, [](const auto& a, const auto& b) {
-    return std::tuple(a.first, a.second->bytes.data(), a.second->bytes.size()) <
-           std::tuple(b.first, b.second->bytes.data(), b.second->bytes.size());
-  });
-  std::vector<const TensorView*> tensors;
-  for (const auto& [file, tensor] : placed) tensors.push_back(tensor);
-  return tensors;
-}
-
-Status WeightFiles::CheckUnchanged() const {
-  for (const MappedFile& file : files_) PREFIXD_RETURN_IF_ERROR(file.CheckUnchanged());
-  return Status::Ok();
-}
-
-size_t WeightFiles::total_bytes() const {
-  size_t sum = 0;
-  for (const TensorView& tensor : tensors_) sum += tensor.bytes.size();
-  return sum;
-}
-
-const MappedFile& WeightFiles::FileWith(std::span<const std::byte> part) const {
-  // A tensor without bytes may be at the end. None is at the beginning, where the header is.
-  const auto file = std::ranges::find_if(files_, [part](const MappedFile& one) {
-    const std::byte* begin = one.bytes().data();
-    return part.data() > begin && part.data() <= begin + one.bytes().size();
-  });
-  PREFIXD_CHECK(file != files_.end()) << part.size() << " bytes outside the files";
-  return *file;
-}
-
-void WeightFiles::ReadPages(std::span<const std::byte> part) const {
-  if (!part.empty()) FileWith(part).ReadPages(part);
-}
-
-void WeightFiles::DropPages(std::span<const std::byte> part) const {
-  if (!part.empty()) FileWith(part).DropPages(part);
-}
-
-void WeightFiles::CheckInvariants() const {
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const TensorView& tensor = tensors_[i];
-    if (i > 0) PREFIXD_CHECK(tensors_[i - 1].name < tensor.name) << tensor.name;
-    size_t elements = 1;
-    for (const int64_t size : tensor.shape) elements *= static_cast<size_t>(size);
-    if (tensor.dtype)
-      PREFIXD_CHECK(tensor.bytes.size() == elements * DTypeBytes(*tensor.dtype)) << tensor.name;
-    PREFIXD_CHECK(std::any_of(files_.begin(), files_.end(), [&](const MappedFile& file) {
-      return tensor.bytes.empty() ||
-             (tensor.bytes.data() >= file.bytes().data() &&
-              tensor.bytes.data() + tensor.bytes.size() <= file.bytes().data() + file.bytes().size());
-    })) << tensor.name;
-  }
+  AddModelPrefix(&all);
+  return WeightFiles(WeightFiles::Kind::kSafetensors, std::move(files), std::move(all));
 }
 
 }  // namespace prefixd

@@ -18,7 +18,7 @@
 #include <span>
 
 #include "base/status.h"
-#include "model/safetensors.h"
+#include "model/weight_files.h"
 
 namespace prefixd {
 

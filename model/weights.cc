@@ -27,7 +27,7 @@ std::vector<std::string> Unread(const std::vector<WeightSpec>& required, const W
   for (const WeightSpec& spec : required) known.insert(spec.name);
   std::vector<std::string> names;
   for (const TensorView& tensor : files.tensors()) {
-    if (!known.contains(tensor.name) && !IsKnownUseless(tensor.name)) names.push_back(tensor.name);
+    if (!known.contains(tensor.name) && !IsKnownUseless(tensor.name)) names.push_back(tensor.shown_name());
   }
   return names;
 }
@@ -145,9 +145,29 @@ std::string KeyOfSize(const WeightSpec& wanted, const std::vector<int64_t>& shap
   return "";
 }
 
+// The same of CheckTensor for a tensor of GGUF files.
+Status CheckGgufTensor(const WeightSpec& wanted, const TensorView* tensor, const WeightFiles& files) {
+  if (tensor == nullptr)
+    return Corrupt(
+        "the tensor for " + wanted.name + " " + ShapeText(wanted.shape) +
+        " is missing from the file, or has a name that its family does not have; download the file "
+        "again, or choose another file of this model");
+  const std::string what = files.FileOf(*tensor) + ": tensor '" + tensor->shown_name() + "' has ";
+  const bool is_vector = wanted.shape.size() == 1;
+  if (!tensor->dtype.has_value() || (is_vector && !tensor->dtype->dtype()))
+    return Unsupported(what + "type " + tensor->dtype_name +
+                       " (supported: " + (is_vector ? "F32, F16, BF16" : NamesOfStoredTypes()) +
+                       "); choose a file of this model in another type, such as Q8_0");
+  if (tensor->shape != wanted.shape)
+    return Corrupt(what + "shape " + ShapeText(tensor->shape) + ", but the values of the file ask for " +
+                   ShapeText(wanted.shape) + "; the file is damaged: download it again");
+  return Status::Ok();
+}
+
 Status CheckTensor(const ModelConfig& config, const std::vector<WeightSpec>& required,
                    const WeightSpec& wanted, const WeightFiles& files) {
   const TensorView* tensor = files.Find(wanted.name);
+  if (files.kind() == WeightFiles::Kind::kGguf) return CheckGgufTensor(wanted, tensor, files);
   if (tensor == nullptr) {
     return Corrupt("tensor '" + wanted.name + "' " + ShapeText(wanted.shape) +
                    " is missing from the *.safetensors files (config.json asks for it)" +
@@ -237,6 +257,11 @@ Status CheckWeights(const ModelConfig& config, const WeightFiles& files) {
   for (const WeightSpec& spec : required) PREFIXD_RETURN_IF_ERROR(CheckTensor(config, required, spec, files));
   if (config.tied_embeddings) PREFIXD_RETURN_IF_ERROR(CheckTiedHead(files));
   const std::vector<std::string> unread = Unread(required, files);
+  if (files.kind() == WeightFiles::Kind::kGguf && !unread.empty())
+    return Unsupported(
+        "tensor '" + unread.front() +
+        "' is one that prefixd does not read in this family, so answers would be wrong; use the "
+        "original Hugging Face folder of this model");
   if (const int64_t layers = LayersIn(files); layers > config.layers) {
     Log(LogLevel::kWarning,
         "the weights have more layers than num_hidden_layers; answers may be wrong: download both again",

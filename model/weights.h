@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 #include "model/config.h"
-#include "model/safetensors.h"
+#include "model/weight_files.h"
 
 namespace prefixd {
 
@@ -33,10 +33,11 @@ std::vector<WeightSpec> RequiredWeights(const ModelConfig& config);
 
 int64_t ParameterCount(const ModelConfig& config);
 
-// Returns ok if every required tensor is present with its shape and a dtype that the kernels read. kCorrupt:
-// a tensor is missing or has another shape. kUnsupported: another dtype, or an lm_head that differs from the
-// embedding although config.json ties the two. If the files have further tensors, logs one warning with their
-// number, except for tensors that are known to be of no use.
+// Returns ok if every required tensor is present with its shape and a type that can be read. kCorrupt: a
+// tensor is missing or has another shape. kUnsupported: another type, or an lm_head that differs from the
+// embedding although config.json ties the two. If safetensors files have further tensors, logs one warning
+// with their number, except for tensors that are known to be of no use. Those of GGUF files are refused
+// (kUnsupported): a tensor is all that some of their families differ by.
 Status CheckWeights(const ModelConfig& config, const WeightFiles& files);
 
 }  // namespace prefixd

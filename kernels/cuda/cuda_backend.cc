@@ -99,6 +99,7 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<Matrix>(
         std::make_unique<CudaMatrix>(std::move(memory), rows, cols, format.dtype()));
   }
+  bool HasKernels(WeightFormat format) const override { return !format.quantized(); }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     CheckUploadRows(to, first_row, from);
     auto& matrix = static_cast<CudaMatrix&>(to);

@@ -22,6 +22,9 @@ class HostBackend final : public Backend {
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
     return operations_->AllocateMatrix(rows, cols, format);
   }
+  WeightFormat WideFormat() const override {
+    return operations_->version() == numerics::Version::kCpu1 ? WeightFormat::kF32 : WeightFormat::kBF16;
+  }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     operations_->UploadRows(to, first_row, from);
     return Status::Ok();

@@ -156,7 +156,7 @@ CASES = {
             "if you trust this one, rename it", "save_pretrained"
         ]),
     "weights_gguf": ("a GGUF file named model.safetensors", write("model.safetensors", b"GGUF" + b"\0" * 100),
-                     3, ["model.safetensors", "a GGUF file", "use the original Hugging Face folder"]),
+                     3, ["model.safetensors", "a GGUF file", "the ending .gguf"]),
     "weights_link": ("model.safetensors is a broken link", link("model.safetensors", "../blobs/abc"), 3,
                      ["model.safetensors", "link to ../blobs/abc, which does not exist"]),
     "weights_mode": ("model.safetensors without the right to read it", mode("model.safetensors", 0), 3,

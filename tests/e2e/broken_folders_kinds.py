@@ -18,7 +18,7 @@ CASES = {
                         lambda folder: folder / "model.safetensors", 3, ["is not a folder", "--model MODEL"]),
     "gguf_as_path": ("a GGUF file", lambda folder: rename("model.safetensors", "model-Q4_K_M.gguf")
                      (folder) or folder / "model-Q4_K_M.gguf", 3,
-                     ["model-Q4_K_M.gguf: GGUF files are not supported", "Hugging Face folder"]),
+                     ["model-Q4_K_M.gguf is not a GGUF file", "download"]),
     "hub_cache": ("an entry of the Hugging Face cache (blobs, refs, snapshots)", hub_cache, 3,
                   ["has no config.json", "Hugging Face cache", "--model MODEL/snapshots/0a1b2c3d"]),
     "whole_cache": ("the Hugging Face cache, above its entries", whole_cache, 3,
@@ -43,10 +43,10 @@ CASES = {
                   "base_model_name_or_path": "org/Base-1B"
               })), 3, ["LoRA adapter of org/Base-1B", "merge_and_unload"]),
     "gguf_folder": ("a folder with GGUF files only", only(write("model-Q8_0.gguf", b"GGUF")), 3,
-                    ["model-Q8_0.gguf", "not supported", "use the original Hugging Face folder"]),
+                    ["model-Q8_0.gguf", "give that file: --model "]),
     "gguf_weights":
         ("config.json beside a GGUF file", rename("model.safetensors", "model-f16.gguf"), 3,
-         ["no weights in *.safetensors", "model-f16.gguf", "use the original Hugging Face folder"]),
+         ["no weights in *.safetensors", "model-f16.gguf", "give that file: --model "]),
     "pytorch_bin": ("weights in pytorch_model.bin only", rename("model.safetensors", "pytorch_model.bin"), 3,
                     ["no weights in *.safetensors", "pytorch_model.bin", "save_pretrained", "the tokenizer"]),
     "pytorch_shards": ("weights in pytorch_model-*.bin only",

@@ -129,7 +129,7 @@ TEST_F(LoadedModelTest, PathsThatAreNoModelSayWhatIsMissing) {
   ExpectRefused(dir_.path() / "absent", Code::kNotFound, "absent: ");
   ExpectRefused(dir_.path(), Code::kNotFound, "has no config.json");
   std::ofstream(dir_.path() / "model.gguf") << "GGUF";
-  ExpectRefused(dir_.path() / "model.gguf", Code::kUnsupported, "GGUF files are not supported");
+  ExpectRefused(dir_.path() / "model.gguf", Code::kCorrupt, "is cut short");
   ExpectRefused(folder_ / "model.safetensors", Code::kInvalidArgument, "is not a folder");
   std::filesystem::remove(folder_ / "tokenizer.json");
   ExpectRefused(folder_, Code::kNotFound, "has no tokenizer.json");

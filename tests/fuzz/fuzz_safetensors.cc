@@ -22,8 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     end = tensor.bytes.data() + tensor.bytes.size();
     uint64_t elements = 1;
     for (const int64_t extent : tensor.shape) elements *= static_cast<uint64_t>(extent);
-    if (tensor.dtype)
-      PREFIXD_CHECK(tensor.bytes.size() == elements * prefixd::DTypeBytes(*tensor.dtype)) << tensor.name;
+    if (tensor.dtype) PREFIXD_CHECK(tensor.bytes.size() == tensor.dtype->Bytes(elements)) << tensor.name;
     unsigned sum = 0;  // reads every byte, so that the sanitizers check it
     for (const std::byte b : tensor.bytes) sum += static_cast<unsigned>(b);
     PREFIXD_CHECK(sum <= 255 * tensor.bytes.size());

@@ -23,6 +23,8 @@ class ForwardingBackend : public Backend {
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
     return to_.AllocateMatrix(rows, cols, format);
   }
+  bool HasKernels(WeightFormat format) const override { return to_.HasKernels(format); }
+  WeightFormat WideFormat() const override { return to_.WideFormat(); }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     return to_.UploadRows(to, first_row, from);
   }

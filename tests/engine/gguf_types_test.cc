@@ -1,0 +1,251 @@
+// A model in a GGUF file computes what the same numbers in a folder of safetensors compute, for every type
+// that is read: the blocks are random bits, and the folder has their numbers in f32.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "base/bytes.h"
+#include "base/prng.h"
+#include "kernels/numerics.h"
+#include "kernels/registry.h"
+#include "kernels/stored_type.h"
+#include "model/gguf_config.h"
+#include "model/gguf_weights.h"
+#include "model/model_loader.h"
+#include "model/weights.h"
+#include "tests/support/gguf_writer.h"
+#include "tests/support/sequence_runner.h"
+#include "tests/support/shared_data.h"
+#include "tests/support/temp_dir.h"
+
+namespace prefixd {
+namespace {
+
+using testing_support::GgufWriter;
+using testing_support::RunningSequence;
+using testing_support::SequenceRunner;
+using testing_support::TempDir;
+
+constexpr int kWidth = 256;  // of rows: a block of the types with the largest ones
+constexpr int kContext = 32;
+constexpr char kConfig[] =
+    R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":256,"num_hidden_layers":2,
+        "num_attention_heads":4,"num_key_value_heads":2,"head_dim":64,"intermediate_size":256,"vocab_size":96,
+        "max_position_embeddings":512,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":false})";
+
+// A type, its number in GGUF, and the float16 fields of a block: offset and a number for which weights are
+// small.
+struct TypeCase {
+  StoredType type;
+  uint32_t number;
+  std::vector<std::pair<size_t, float>> fields;
+};
+const TypeCase kCases[] = {
+    {StoredType::kF32, 0, {}},
+    {StoredType::kF16, 1, {}},
+    {StoredType::kBF16, 30, {}},
+    {StoredType::kQ8_0, 8, {{0, 1e-3f}}},
+    {StoredType::kQ4_0, 2, {{0, 1e-2f}}},
+    {StoredType::kQ4_1, 3, {{0, 1e-2f}, {2, -8e-2f}}},
+    {StoredType::kQ5_0, 6, {{0, 6e-3f}}},
+    {StoredType::kQ5_1, 7, {{0, 5e-3f}, {2, -8e-2f}}},
+    {StoredType::kIQ4_NL, 20, {{0, 1e-3f}}},
+    {StoredType::kMXFP4, 39, {}},
+    {StoredType::kQ2_K, 10, {{80, 4e-3f}, {82, 4e-3f}}},
+    {StoredType::kQ3_K, 11, {{108, 1e-3f}}},
+    {StoredType::kQ4_K, 12, {{0, 2e-4f}, {2, 1e-3f}}},
+    {StoredType::kQ5_K, 13, {{0, 1e-4f}, {2, 1e-3f}}},
+    {StoredType::kQ6_K, 14, {{208, 4e-5f}}},
+    {StoredType::kIQ4_XS, 23, {{0, 4e-5f}}},
+};
+static_assert(std::size(kCases) == StoredType::kKinds);
+
+// Random elements of a type.
+std::string RandomBytes(const TypeCase& of, size_t elements, Prng* prng) {
+  std::string bytes;
+  if (const std::optional<DType> dtype = of.type.dtype()) {
+    for (size_t i = 0; i < elements; ++i) {
+      const auto number = static_cast<float>(prng->Unit() - 0.5) * 0.25f;
+      if (*dtype == DType::kF32) PutLittle(&bytes, number);
+      if (*dtype == DType::kF16) PutLittle(&bytes, numerics::F32ToF16(number));
+      if (*dtype == DType::kBF16) PutLittle(&bytes, numerics::F32ToBF16(number));
+    }
+    return bytes;
+  }
+  bytes.resize(of.type.Bytes(elements));
+  for (char& byte : bytes) byte = static_cast<char>(prng->Below(256));
+  for (size_t at = 0; at < bytes.size(); at += of.type.block_bytes()) {
+    for (const auto& [offset, number] : of.fields) {
+      const uint16_t half = numerics::F32ToF16(number * static_cast<float>(0.5 + prng->Unit()));
+      std::memcpy(bytes.data() + at + offset, &half, sizeof half);
+    }
+    if (of.type == StoredType::kMXFP4) bytes[at] = static_cast<char>(119 + prng->Below(3));
+  }
+  return bytes;
+}
+
+std::string GgufNameOf(const std::string& name) {
+  for (const char* model : {"token_embd.weight", "output_norm.weight", "output.weight"}) {
+    if (TransformersName(model) == name) return model;
+  }
+  for (const char* part : {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate",
+                           "ffn_up", "ffn_down"}) {
+    for (int layer = 0; layer < 2; ++layer) {
+      const std::string gguf = "blk." + std::to_string(layer) + "." + part + ".weight";
+      if (TransformersName(gguf) == name) return gguf;
+    }
+  }
+  ADD_FAILURE() << name;
+  return "";
+}
+
+// One model as a GGUF file and as a folder of safetensors in f32. `type_of` returns the type of a matrix.
+class Pair {
+ public:
+  template <typename TypeOf>
+  explicit Pair(const TypeOf& type_of) : config_(*ParseModelConfig(kConfig)) {
+    GgufWriter gguf;
+    gguf.Add("general.architecture", "llama");
+    gguf.Add("llama.embedding_length", 256);
+    gguf.Add("llama.block_count", 2);
+    gguf.Add("llama.feed_forward_length", 256);
+    gguf.Add("llama.attention.head_count", 4);
+    gguf.Add("llama.attention.head_count_kv", 2);
+    gguf.Add("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf.Add("llama.context_length", 512);
+    Prng prng(7);
+    std::string header = "{", data;
+    for (const WeightSpec& spec : RequiredWeights(config_)) {
+      const bool vector = spec.shape.size() == 1;
+      const TypeCase& of = vector ? kCases[0] : type_of(spec.name);
+      const size_t rows = vector ? 1 : static_cast<size_t>(spec.shape[0]);
+      const std::string bytes = RandomBytes(of, rows * kWidth, &prng);
+      gguf.AddTensor(GgufNameOf(spec.name), of.number, spec.shape, bytes);
+      std::vector<float> numbers(rows * kWidth), ordered(rows * kWidth);
+      WidenStored(of.type, std::as_bytes(std::span(bytes)).data(), numbers.size(), numbers.data());
+      const bool paired =
+          spec.name.find("q_proj") != std::string::npos || spec.name.find("k_proj") != std::string::npos;
+      for (size_t row = 0; row < rows; ++row) {
+        const auto to = static_cast<size_t>(paired ? UnpairedRow(static_cast<int64_t>(row), 64) : row);
+        std::copy_n(numbers.data() + row * kWidth, kWidth, ordered.data() + to * kWidth);
+      }
+      header += (header.size() > 1 ? ",\"" : "\"") + spec.name + R"(":{"dtype":"F32","shape":[)" +
+                (vector ? "256" : std::to_string(rows) + ",256") + R"(],"data_offsets":[)" +
+                std::to_string(data.size()) + ",";
+      for (const float number : ordered) PutLittle(&data, number);
+      header += std::to_string(data.size()) + "]}";
+    }
+    std::string file;
+    PutLittle<uint64_t>(&file, header.size() + 1);
+    std::ofstream(dir_.path() / "model.safetensors", std::ios::binary) << file + header + "}" + data;
+    std::ofstream(dir_.path() / "model.gguf", std::ios::binary) << gguf.File();
+  }
+
+  // The logits of a few tokens.
+  struct Outcome {
+    std::vector<float> logits;
+    BlockKey hash;
+    size_t bytes;  // of the weights
+  };
+  Outcome Run(bool gguf, const std::string& backend_name, numerics::Version version) const {
+    const std::unique_ptr<Backend> backend = *CreateBackend(backend_name, 2, 0, false, version);
+    const WeightFiles files = *WeightFiles::Open(gguf ? dir_.path() / "model.gguf" : dir_.path());
+    files.CheckInvariants();
+    const ModelConfig config = gguf ? *ConfigOfGguf(*OpenGgufModel(dir_.path() / "model.gguf")) : config_;
+    EXPECT_EQ(CanonicalArchitecture(config), CanonicalArchitecture(config_));
+    Result<LoadedPlan> loaded = LoadPlan(config, files, *backend, kContext, {});
+    EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
+    Outcome outcome{{}, loaded->weights_hash, loaded->plan.weights.bytes};
+    const auto model = *backend->CreateRunner(std::move(loaded->plan), {kContext, kContext, kContext});
+    SequenceRunner runner(*model, *backend, DType::kF32, 16, 4);
+    RunningSequence sequence;
+    const std::vector<TokenId> tokens = {1, 17, 95, 0, 42, 42, 7};
+    outcome.logits = runner.Append(sequence, tokens, 4);
+    return outcome;
+  }
+
+ private:
+  TempDir dir_;
+  ModelConfig config_;
+};
+
+bool RunsHere(const std::string& backend) {
+  for (const BackendInfo& info : ListBackends()) {
+    if (info.name == backend) return info.runs_here;
+  }
+  return false;
+}
+
+float Largest(const std::vector<float>& numbers) {
+  float largest = 0;
+  for (const float number : numbers) largest = std::max(largest, std::abs(number));
+  return largest;
+}
+
+TEST(GgufTypes, LogitsAreThoseOfTheNumbersInF32) {
+  for (const TypeCase& of : kCases) {
+    const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
+    const auto gguf = pair.Run(true, "ref", numerics::Version::kCpu1);
+    const auto f32 = pair.Run(false, "ref", numerics::Version::kCpu1);
+    const float largest = Largest(f32.logits);
+    ASSERT_TRUE(std::isfinite(largest) && largest > 0) << of.type.name();
+    float worst = 0;
+    for (size_t i = 0; i < f32.logits.size(); ++i)
+      worst = std::max(worst, std::abs(gguf.logits[i] - f32.logits[i]));
+    EXPECT_LE(worst, 1e-4f * largest) << of.type.name();
+    if (!of.type.format()) {
+      EXPECT_EQ(gguf.logits, f32.logits) << of.type.name();
+      EXPECT_EQ(gguf.bytes, f32.bytes) << of.type.name();
+    } else if (of.type != DType::kF32) {  // it stays as it is
+      const auto bytes = [&](bool gguf_file) {
+        return pair.Run(gguf_file, "auto", numerics::Version::kCpu2).bytes;
+      };
+      EXPECT_LT(bytes(true), bytes(false) * 6 / 10) << of.type.name();
+    }
+  }
+}
+
+TEST(GgufTypes, EveryBackendOfTheCpuGivesTheSameBits) {
+  for (const TypeCase& of : kCases) {
+    const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
+    for (const auto version : {numerics::Version::kCpu1, numerics::Version::kCpu2}) {
+      const auto expected = pair.Run(true, "ref", version);
+      for (const char* backend : {"avx2", "avx512", "avx512bf16"}) {
+        if (!RunsHere(backend)) continue;
+        const auto found = pair.Run(true, backend, version);
+        EXPECT_EQ(found.logits, expected.logits) << of.type.name() << " " << backend;
+        EXPECT_EQ(found.hash, expected.hash) << of.type.name() << " " << backend;
+      }
+    }
+  }
+}
+
+// As the usual files of four bits have it: v and down in more bits than the others.
+TEST(GgufTypes, TypesMayDifferWithinAStack) {
+  const auto type_of = [](const std::string& name) -> const TypeCase& {
+    const bool more = name.find("v_proj") != std::string::npos || name.find("down") != std::string::npos;
+    return kCases[more ? StoredType::kQ6_K : StoredType::kQ4_K];
+  };
+  const Pair pair(type_of);
+  EXPECT_EQ(pair.Run(true, "ref", numerics::Version::kCpu1).logits,
+            pair.Run(false, "ref", numerics::Version::kCpu1).logits);
+}
+
+TEST(GgufTypes, TheHashSaysWhatTheWeightsAreWidenedTo) {
+  const auto of = [](StoredType::Kind kind) {
+    return [kind](const std::string&) -> const TypeCase& { return kCases[kind]; };
+  };
+  const Pair four(of(StoredType::kQ4_1)), eight(of(StoredType::kQ8_0)), f32(of(StoredType::kF32));
+  const auto hash = [](const Pair& pair, bool gguf, numerics::Version version) {
+    return pair.Run(gguf, "ref", version).hash;
+  };
+  EXPECT_NE(hash(four, true, numerics::Version::kCpu1), hash(four, true, numerics::Version::kCpu2));
+  EXPECT_EQ(hash(eight, true, numerics::Version::kCpu1), hash(eight, true, numerics::Version::kCpu2));
+  EXPECT_NE(hash(f32, true, numerics::Version::kCpu1), hash(f32, false, numerics::Version::kCpu1));
+}
+
+}  // namespace
+}  // namespace prefixd
