@@ -9,6 +9,14 @@ using cpu::QuantJob;
 
 constexpr int kSteps = kQuantBlock / 4;
 constexpr size_t kStepBytes = size_t{4} * kQuantPanel;  // of weights of one byte
+// With few rows the weights come from memory, and are asked for so many bytes ahead: the CPU alone keeps too
+// few of its reads in flight.
+constexpr int kPrefetchRows = 2;
+constexpr size_t kPrefetchBytes = 4096;
+constexpr size_t kLine = 64;
+PREFIXD_INLINE void Prefetch(const std::byte* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
 constexpr int kQuantPanelVectors = kQuantPanel / kQuantLanes;
 
 // The formats: the bytes of a block of a panel without its scales, and the sums of a block.
@@ -18,7 +26,7 @@ struct Q8 {
   using Sums = Q8Sums<kRows>;
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Sums<kRows> (&sums)[kVectors], const std::byte* w, const std::byte* x) {
-#pragma GCC unroll 1
+#pragma GCC unroll 8
     for (int s = 0; s < kSteps; ++s) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
@@ -33,7 +41,7 @@ struct Q4 {
   using Sums = Q4Sums<kRows>;
   template <int kRows, int kVectors>
   PREFIXD_INLINE void Add(Sums<kRows> (&sums)[kVectors], const std::byte* w, const std::byte* x) {
-#pragma GCC unroll 1
+#pragma GCC unroll 8
     for (int s = 0; s < kSteps / 2; ++s) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
@@ -64,6 +72,9 @@ void QuantTile(const QuantJob& job, int panel, int first, int group) {
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
   for (int b = 0; b < job.blocks; ++b) {
+    if constexpr (kRows <= kPrefetchRows) {
+      for (size_t at = 0; at < Format::kBlockBytes; at += kLine) Prefetch(w + kPrefetchBytes + at);
+    }
     typename Format::template Sums<kRows> sums[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sums[v].Clear();
