@@ -69,6 +69,18 @@ PREFIXD_DEVICE void StoreGlobal(void* at, T value) {
   internal::Store(at, value);
 }
 
+// Devices before 9.0 begin no launch early.
+PREFIXD_DEVICE void AwaitPredecessor() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+PREFIXD_DEVICE void LetSuccessorBegin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
+
 PREFIXD_DEVICE void SyncThreads(Where) { __syncthreads(); }
 PREFIXD_DEVICE void SyncWarp(Where) { __syncwarp(); }
 PREFIXD_DEVICE uint32_t ShuffleXor(uint32_t value, int mask, Where) {

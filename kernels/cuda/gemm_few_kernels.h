@@ -4,7 +4,8 @@
 // Such a product is a read of the weights, so they are A of the tensor cores, which has 16 rows, and x is B,
 // which has 8: no row of x is padded to 64. A warp makes all outputs of 16 weight rows, so that even a small
 // matrix has a warp for every part of a device. It walks over K in stages, of which kFewStages - 1 are on
-// their way while one is used.
+// their way while one is used. The weights of the first ones are asked for while the launch before still
+// runs: no launch of a step writes weights.
 #pragma once
 
 #include "kernels/cuda/gemm_kernels.h"
@@ -23,11 +24,20 @@ class FewRowsTile {
 
   PREFIXD_DEVICE void Run() {
     const int stages = (p_.k + kFewTileK - 1) / kFewTileK;
-    for (int stage = 0; stage < kFewStages - 1; ++stage) BeginStage(stage, stages);
+    for (int stage = 0; stage < kFewStages - 1 && stage < stages; ++stage) CopyWeights(stage);
+    device::AwaitPredecessor();
+    for (int stage = 0; stage < kFewStages - 1; ++stage) {
+      if (stage < stages) CopyX(stage);
+      device::CommitCopies();
+    }
     for (int stage = 0; stage < stages; ++stage) {
       device::WaitCopies<kFewStages - 2>();
       device::SyncWarp();  // the stage is there, and all lanes have used the one that is overwritten next
-      BeginStage(stage + kFewStages - 1, stages);
+      if (const int next = stage + kFewStages - 1; next < stages) {
+        CopyWeights(next);
+        CopyX(next);
+      }
+      device::CommitCopies();  // an empty group for a stage that does not exist
       const int left = p_.k - stage * kFewTileK;
       if (left >= kFewTileK) {
         PREFIXD_UNROLL
@@ -50,14 +60,12 @@ class FewRowsTile {
     return device::SharedMemory() + stage % kFewStages * (kFewTile + p_.rows) * kFewRowBytes;
   }
 
-  // One group of copies; an empty one for a stage that does not exist.
-  PREFIXD_DEVICE void BeginStage(int stage, int stages) {
-    if (stage < stages) {
-      PREFIXD_UNROLL
-      for (int row = 0; row < kFewTile; ++row) CopyRow(stage, row, p_.w, first_ + row, p_.n);
-      for (int row = 0; row < p_.rows; ++row) CopyRow(stage, kFewTile + row, p_.x, row, p_.rows);
-    }
-    device::CommitCopies();
+  PREFIXD_DEVICE void CopyWeights(int stage) {
+    PREFIXD_UNROLL
+    for (int row = 0; row < kFewTile; ++row) CopyRow(stage, row, p_.w, first_ + row, p_.n);
+  }
+  PREFIXD_DEVICE void CopyX(int stage) {
+    for (int row = 0; row < p_.rows; ++row) CopyRow(stage, kFewTile + row, p_.x, row, p_.rows);
   }
 
   // Copies what a stage has of row `row` of a matrix with so many rows; what does not exist is 0.

@@ -198,7 +198,8 @@ struct DrawParamsTable {
   X(kGemmBF16, GemmParams, Gemm<Bf16>) \
   X(kGemmF16, GemmParams, Gemm<F16>)   \
   X(kGemmF32, GemmParams, GemmF32)
-#define PREFIXD_CUDA_GEMM_FEW_KERNELS(X)     \
+// These call AwaitPredecessor themselves.
+#define PREFIXD_CUDA_EARLY_KERNELS(X)        \
   X(kGemmFewBF16, GemmParams, GemmFew<Bf16>) \
   X(kGemmFewF16, GemmParams, GemmFew<F16>)
 #define PREFIXD_CUDA_QKV_KERNELS(X) \
@@ -221,7 +222,7 @@ struct DrawParamsTable {
 #define PREFIXD_CUDA_KERNELS(X)     \
   PREFIXD_CUDA_ROW_KERNELS(X)       \
   PREFIXD_CUDA_GEMM_KERNELS(X)      \
-  PREFIXD_CUDA_GEMM_FEW_KERNELS(X)  \
+  PREFIXD_CUDA_EARLY_KERNELS(X)     \
   PREFIXD_CUDA_QKV_KERNELS(X)       \
   PREFIXD_CUDA_ATTENTION_KERNELS(X) \
   PREFIXD_CUDA_DRAW_KERNELS(X)

@@ -10,6 +10,7 @@ namespace prefixd::cuda {
 namespace {
 
 constexpr int kLeastCapability = 80;
+constexpr int kOverlappingPtx = 90;  // code for such devices awaits the launch before it (device.h)
 
 // "13.0" for 13000.
 std::string VersionText(int version) {
@@ -100,6 +101,7 @@ Status DeviceRuntime::LoadKernels() {
     if (kernel.function == nullptr) continue;
     cudaFuncAttributes attributes = {};
     PREFIXD_RETURN_IF_ERROR(TakeMemory(cudaFuncGetAttributes(&attributes, kernel.function), kernel.name));
+    overlaps_[static_cast<size_t>(i)] = attributes.ptxVersion >= kOverlappingPtx;
     const int dynamic = static_cast<int>(facts_.shared_bytes - attributes.sharedSizeBytes);
     PREFIXD_RETURN_IF_ERROR(TakeMemory(
         cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, dynamic),
@@ -211,10 +213,17 @@ Status DeviceRuntime::Launch(Stream stream, const KernelLaunch& launch) {
   PREFIXD_CHECK(launch.shared_bytes <= facts_.shared_bytes) << kernel.name << ": " << launch.shared_bytes;
   PREFIXD_RETURN_IF_ERROR(Enter());
   void* arguments[] = {const_cast<void*>(launch.params)};
-  const dim3 grid(static_cast<unsigned>(launch.blocks_x), static_cast<unsigned>(launch.blocks_y));
-  return Take(cudaLaunchKernel(kernel.function, grid, dim3(static_cast<unsigned>(launch.threads)), arguments,
-                               launch.shared_bytes, StreamOf(stream)),
-              kernel.name);
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchConfig_t config = {
+      dim3(static_cast<unsigned>(launch.blocks_x), static_cast<unsigned>(launch.blocks_y)),
+      dim3(static_cast<unsigned>(launch.threads)),
+      launch.shared_bytes,
+      StreamOf(stream),
+      &overlap,
+      overlaps_[static_cast<size_t>(launch.kernel)] ? 1u : 0u};
+  return Take(cudaLaunchKernelExC(&config, kernel.function, arguments), kernel.name);
 }
 
 Result<ProductLibrary*> DeviceRuntime::LoadProducts() {

@@ -11,6 +11,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <span>
@@ -71,6 +72,7 @@ class DeviceRuntime final : public CudaRuntime {
   const int device_;
   const std::span<const char* const> product_files_;
   DeviceFacts facts_;
+  std::array<bool, kKernels> overlaps_ = {};  // whether a kernel may begin before the launch before has ended
   EventPool::Streams streams_ = {};
   EventPool events_;
   std::unique_ptr<BlasLt> products_;

@@ -4,7 +4,8 @@
 //   PREFIXD_MODULE_KERNELS(PREFIXD_CUDA_ROW_KERNELS, 128)
 //
 // with the most threads that a block of the group has (launches.h): so many registers does a thread get. The
-// functions have C names, prefixd_ and the id, which profilers and the table of registers show.
+// functions have C names, prefixd_ and the id, which profilers and the table of registers show. They await
+// the launch before them; those of PREFIXD_MODULE_EARLY_KERNELS leave that to the kernels.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -12,19 +13,31 @@
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/module/module_kernels.h"
 
+#define PREFIXD_EARLY_FUNCTION(id, params, ...)                       \
+  extern "C" __global__ void __launch_bounds__(kThreadsOfBlock, 1)    \
+      prefixd_##id(const __grid_constant__ params params_of_launch) { \
+    prefixd::device::LetSuccessorBegin();                             \
+    __VA_ARGS__(params_of_launch);                                    \
+  }
 #define PREFIXD_GLOBAL_FUNCTION(id, params, ...)                      \
   extern "C" __global__ void __launch_bounds__(kThreadsOfBlock, 1)    \
       prefixd_##id(const __grid_constant__ params params_of_launch) { \
+    prefixd::device::LetSuccessorBegin();                             \
+    prefixd::device::AwaitPredecessor();                              \
     __VA_ARGS__(params_of_launch);                                    \
   }
 #define PREFIXD_MODULE_KERNEL(id, params, ...) \
   {KernelId::id, {#id, reinterpret_cast<const void*>(&prefixd_##id), kThreadsOfBlock}},
-#define PREFIXD_MODULE_KERNELS(GROUP, threads)             \
+#define PREFIXD_MODULE_KERNELS(GROUP, threads) \
+  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_GLOBAL_FUNCTION, threads)
+#define PREFIXD_MODULE_EARLY_KERNELS(GROUP, threads) \
+  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_EARLY_FUNCTION, threads)
+#define PREFIXD_MODULE_FUNCTIONS(GROUP, FUNCTION, threads) \
   namespace prefixd::cuda {                                \
   namespace {                                              \
   constexpr int kThreadsOfBlock = threads;                 \
   }                                                        \
-  GROUP(PREFIXD_GLOBAL_FUNCTION)                           \
+  GROUP(FUNCTION)                                          \
   namespace {                                              \
   const KernelGroup group({GROUP(PREFIXD_MODULE_KERNEL)}); \
   }                                                        \

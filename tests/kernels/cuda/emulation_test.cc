@@ -67,6 +67,38 @@ TEST_F(Emulation, AReversalThroughSharedMemoryNeedsABarrier) {
                "which nobody wrote");
 }
 
+// A kernel that begins before the launch before it has ended.
+TEST_F(Emulation, AnEarlyKernelAwaitsTheLaunchBefore) {
+  const auto run = [&](KernelBody body, bool forgets) {
+    const cuda_test::DeviceArray<uint32_t> in(device_.get(), std::vector<uint32_t>{7}), out(device_.get(), 1);
+    const Arguments arguments{in.data(), out.data()};
+    BlockRunner runner(1);
+    runner.Run(
+        "before", {}, [](const void* p) { StoreGlobal(Of(p).out, 5u); }, &arguments);
+    if (forgets) runner.ForgetWrites();
+    runner.Run("early", {}, body, &arguments, /*early=*/true);
+    return out.Get()[0];
+  };
+  const KernelBody reads_early = [](const void* p) {
+    const auto sum = LoadGlobal<uint32_t>(Of(p).in) + LoadGlobal<uint32_t>(Of(p).out);
+    AwaitPredecessor();
+    SyncWarp();  // all lanes have read
+    StoreGlobal(Of(p).out, sum);
+  };
+  EXPECT_EQ(run(reads_early, true), 12u);
+  EXPECT_DEATH(run(reads_early, false), "reads what a launch wrote before it has awaited");
+  const KernelBody reads_late = [](const void* p) {
+    const auto before = LoadGlobal<uint32_t>(Of(p).in);
+    AwaitPredecessor();
+    const auto sum = before + LoadGlobal<uint32_t>(Of(p).out);
+    SyncWarp();
+    StoreGlobal(Of(p).out, sum);
+  };
+  EXPECT_EQ(run(reads_late, false), 12u);
+  EXPECT_DEATH(run([](const void* p) { StoreGlobal(Of(p).out, 1u); }, true), "writes before it has awaited");
+  EXPECT_DEATH(run([](const void*) {}, true), "has not awaited the launch before");
+}
+
 TEST_F(Emulation, ShufflesAndVotes) {
   const auto out = Run(
       [](const void* params) {

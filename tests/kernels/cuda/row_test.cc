@@ -191,6 +191,17 @@ struct GemmCase {
 
 class CudaGemm : public CudaRows, public testing::WithParamInterface<DType> {
  protected:
+  std::vector<float> Products(const GemmCase& c, std::span<const float> w, std::span<const float> x) const {
+    const auto k = static_cast<size_t>(c.k);
+    std::vector<float> products;
+    for (int r = 0; r < c.rows; ++r) {
+      for (int i = 0; i < c.n; ++i) {
+        products.push_back(
+            cuda_test::Product(x.subspan(Elements(r, c.k), k), w.subspan(Elements(i, c.k), k), GetParam()));
+      }
+    }
+    return products;
+  }
   using LaunchMaker = cuda::KernelLaunch (*)(const cuda::GemmParams&, DType);
 
   // Without and with a bias, stored and added: four launches.
@@ -233,17 +244,6 @@ class CudaGemm : public CudaRows, public testing::WithParamInterface<DType> {
  private:
   static constexpr size_t kBehind = 70;  // floats behind y, which stay
 
-  std::vector<float> Products(const GemmCase& c, std::span<const float> w, std::span<const float> x) const {
-    const auto k = static_cast<size_t>(c.k);
-    std::vector<float> products;
-    for (int r = 0; r < c.rows; ++r) {
-      for (int i = 0; i < c.n; ++i) {
-        products.push_back(
-            cuda_test::Product(x.subspan(Elements(r, c.k), k), w.subspan(Elements(i, c.k), k), GetParam()));
-      }
-    }
-    return products;
-  }
   std::string NameOf(const GemmCase& c, bool with_bias, bool accumulate) const {
     return std::string(DTypeName(GetParam())) + " " + std::to_string(c.rows) + " x " + std::to_string(c.n) +
            " x " + std::to_string(c.k) + (with_bias ? ", bias" : "") + (accumulate ? ", accumulate" : "");
@@ -295,6 +295,23 @@ TEST_P(CudaGemmFew, ProductsAreChainsAtBordersOfTiles) {
 // Each of the four buffers is used twice, and fewer stages than buffers; the last stage is whole, or a part.
 TEST_P(CudaGemmFew, ProductsAreChainsInEveryStage) {
   for (const GemmCase& c : {GemmCase{3, 5, 2048}, {10, 5, 2072}, {2, 18, 768}}) CheckFew(c);
+}
+
+// It begins while the launch before it still runs, and that one makes its x.
+TEST_P(CudaGemmFew, XIsThatOfTheLaunchBefore) {
+  constexpr int kRows = 3, kN = 20, kDim = 264;
+  const DType type = GetParam();
+  const std::vector<float> x = Numbers(Elements(kRows, kDim), DType::kF32, 10), ones(kDim, 1.0f);
+  const std::vector<float> w = Numbers(Elements(kN, kDim), type, 11);
+  const DeviceArray<float> of_x(device_.get(), x), of_ones(device_.get(), ones);
+  const TypedArray normed(device_.get(), type, x.size()), of_w(device_.get(), type, w);
+  const DeviceArray<float> y(device_.get(), Elements(kRows, kN));
+  const cuda::RmsNormParams norm{of_x.data(), of_ones.data(), normed.data(), 1e-5f, kRows, kDim};
+  ASSERT_TRUE(device_->Launch(cuda::Stream::kCompute, LaunchOf(norm, type)).ok());
+  const cuda::GemmParams product{
+      .w = of_w.data(), .x = normed.data(), .y = y.data(), .rows = kRows, .n = kN, .k = kDim};
+  Run(LaunchOf(product, type));
+  ExpectSame(y.Get(), Products({kRows, kN, kDim}, w, normed.Get()), "product of normed rows");
 }
 
 TEST_P(CudaGemmFew, ProductsAreChainsOfSpecialNumbers) {

@@ -76,11 +76,13 @@ void BlockRunner::FailAt(const Thread& thread, const std::string& what) const {
   std::abort();
 }
 
-void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body, const void* params) {
+void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body, const void* params,
+                      bool early) {
   PREFIXD_CHECK(grid.threads > 0 && grid.threads % kWarp == 0 && grid.threads <= 1024) << grid.threads;
   PREFIXD_CHECK(grid.blocks_x > 0 && grid.blocks_y > 0 && grid.blocks_y <= 65535) << name;
   name_ = name;
   grid_ = grid;
+  early_ = early;
   ranges_.clear();
   std::ranges::fill(recent_, DeviceSpace::Range{});
   if (grid.shared_bytes > 0) {
@@ -107,9 +109,11 @@ void BlockRunner::RunBlock(KernelBody body, const void* params) {
   threads_.clear();
   threads_.resize(static_cast<size_t>(grid_.threads));
   for (Thread& thread : threads_) {
+    thread.awaited = !early_;
     thread.fibre.Prepare([this, body, params, &thread] {
       FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
       body(params);
+      if (!thread.awaited) FailAt(thread, "ends and has not awaited the launch before");
       thread.ended = true;
       StartSwitch(nullptr, own_stack_, own_stack_bytes_);
     });
@@ -286,6 +290,28 @@ std::byte* BlockRunner::LocateElsewhere(const void* address, size_t bytes) {
     if (range.bytes > 0 && offset + bytes <= range.bytes) return range.host + offset;
   }
   Fail("an access of " + std::to_string(bytes) + " bytes lies outside of the memory");
+}
+
+const DeviceSpace::Range& BlockRunner::RangeOf(const void* address) const {
+  const auto* const at = static_cast<const std::byte*>(address);
+  const auto has = [&](const DeviceSpace::Range& range) {
+    return at >= range.begin && at < range.begin + range.bytes;
+  };
+  for (const DeviceSpace::Range& range : recent_)
+    if (has(range)) return range;
+  return *std::ranges::find_if(ranges_, has);
+}
+
+void BlockRunner::AddWrite(const std::byte* begin) {
+  std::erase(launch_writes_, begin);
+  launch_writes_.push_back(begin);
+}
+
+void BlockRunner::CheckEarly(const void* address, bool writes) const {
+  if (threads_[running_].awaited || IsShared(address)) return;
+  if (writes) Fail("writes before it has awaited the launch before");
+  if (std::ranges::count(launch_writes_, RangeOf(address).begin) > 0)
+    Fail("reads what a launch wrote before it has awaited the launch before");
 }
 
 void BlockRunner::NoteAccess(const void* address, size_t bytes, bool writes) {

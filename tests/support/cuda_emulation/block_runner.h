@@ -8,6 +8,8 @@
 //   - a barrier waits for a thread that has ended
 //   - an access lies outside of shared memory or of an allocation, or is not aligned
 //   - shared memory is read that nobody wrote in this block
+//   - a thread of an early kernel (device.h, AwaitPredecessor), before it has awaited the launch before it,
+//     writes memory of the device, or reads an allocation that a launch wrote, or if it never awaits it
 //
 // Threads: one runs launches at a time, in Run. The functions of device.h find the runner of their thread.
 #pragma once
@@ -54,8 +56,11 @@ class BlockRunner {
  public:
   explicit BlockRunner(uint64_t seed) : random_(seed) {}
 
-  // Runs all blocks. `name` is that of the kernel.
-  void Run(const std::string& name, const Grid& grid, KernelBody body, const void* params);
+  // Runs all blocks. `name` is that of the kernel. `early`: it awaits the launch before it by itself.
+  void Run(const std::string& name, const Grid& grid, KernelBody body, const void* params,
+           bool early = false);
+  // What launches wrote so far counts as there for every launch: somebody has waited for an event.
+  void ForgetWrites() { launch_writes_.clear(); }
 
   // Whether the products of the tensor cores are those of a device, bit for bit. Otherwise each is a sum in
   // f64, rounded once, and ten times as fast.
@@ -88,6 +93,7 @@ class BlockRunner {
   std::byte* Read(const void* address, size_t bytes) {
     std::byte* const found = Locate(address, bytes);
     if (!busy_.empty()) NoteAccess(address, bytes, false);
+    if (early_) CheckEarly(address, false);
     if (IsShared(address)) {
       const size_t offset = SharedOffset(address);
       for (size_t i = offset; i < offset + bytes; ++i)
@@ -98,12 +104,17 @@ class BlockRunner {
   std::byte* Write(const void* address, size_t bytes) {
     std::byte* const found = Locate(address, bytes);
     if (!busy_.empty()) NoteAccess(address, bytes, true);
-    if (IsShared(address)) std::memset(&written_[SharedOffset(address)], 1, bytes);
+    if (early_) CheckEarly(address, true);
+    if (IsShared(address))
+      std::memset(&written_[SharedOffset(address)], 1, bytes);
+    else
+      NoteWrite(address);
     return found;
   }
   void CopyAsync(void* shared, const void* global, bool valid);
   void CommitCopies();
   void WaitCopies(int groups);
+  void Await() { threads_[running_].awaited = true; }
   [[noreturn]] void Fail(const std::string& what) const;
 
  private:
@@ -123,6 +134,7 @@ class BlockRunner {
     std::source_location where;
     std::vector<Copy> copies;
     int group = 0;  // of the copies that are issued now
+    bool awaited = true;
   };
 
   void RunBlock(KernelBody body, const void* params);
@@ -157,6 +169,14 @@ class BlockRunner {
   static bool IsWithin(const void* address, size_t offset, size_t bytes, size_t size) {
     return (reinterpret_cast<uintptr_t>(address) & (bytes - 1)) == 0 && offset + bytes <= size;
   }
+  // The allocation of an address that was located.
+  const DeviceSpace::Range& RangeOf(const void* address) const;
+  void NoteWrite(const void* address) {
+    const std::byte* const begin = RangeOf(address).begin;
+    if (launch_writes_.empty() || launch_writes_.back() != begin) AddWrite(begin);
+  }
+  void AddWrite(const std::byte* begin);
+  void CheckEarly(const void* address, bool writes) const;
   // Locates it in another allocation, or fails.
   std::byte* LocateElsewhere(const void* address, size_t bytes);
   [[noreturn]] static void FailOutside();
@@ -177,6 +197,8 @@ class BlockRunner {
   std::vector<uint8_t> written_;            // by byte of shared memory: whether it was
   std::vector<DeviceSpace::Range> ranges_;  // that this launch has touched: looking them up takes a lock
   DeviceSpace::Range recent_[2];            // the last two of them
+  bool early_ = false;
+  std::vector<const std::byte*> launch_writes_;  // allocations that launches wrote, the last one at the end
   std::vector<Thread> threads_;
   size_t running_ = 0;
   const void* own_stack_ = nullptr;  // of the thread that calls Run

@@ -41,6 +41,9 @@ void StoreShared(void* at, T value) {
   StoreGlobal<T>(at, value);
 }
 
+inline void AwaitPredecessor() { BlockRunner::Current().Await(); }
+inline void LetSuccessorBegin() {}
+
 inline void SyncThreads(Where where) { BlockRunner::Current().Meet(Collective::kBarrier, {}, where); }
 inline void SyncWarp(Where where) { BlockRunner::Current().Meet(Collective::kSyncWarp, {}, where); }
 inline uint32_t Shuffle(uint32_t value, int lane, Where where) {

@@ -25,8 +25,11 @@ const KernelEntry& EntryOf(cuda::KernelId kernel) {
   return entry;
 }
 
-KernelGroup::KernelGroup(std::initializer_list<std::pair<cuda::KernelId, KernelEntry>> entries) {
-  for (const auto& [kernel, entry] : entries) Entries()[static_cast<size_t>(kernel)] = entry;
+KernelGroup::KernelGroup(std::initializer_list<std::pair<cuda::KernelId, KernelEntry>> entries, bool early) {
+  for (const auto& [kernel, entry] : entries) {
+    Entries()[static_cast<size_t>(kernel)] = entry;
+    Entries()[static_cast<size_t>(kernel)].early = early;
+  }
 }
 
 using cuda::Event;
@@ -198,7 +201,7 @@ Status EmulatedRuntime::Launch(Stream stream, const cuda::KernelLaunch& launch) 
   return Give(stream, {.run = [this, kernel = launch.kernel, grid, params = std::move(params)] {
                 ++launches_;
                 const KernelEntry& entry = EntryOf(kernel);
-                runner_.Run(entry.name, grid, entry.body, params.data());
+                runner_.Run(entry.name, grid, entry.body, params.data(), entry.early);
               }});
 }
 
@@ -229,6 +232,7 @@ Status EmulatedRuntime::Synchronize(Event event) {
   changed_.NotifyAll();
   while (!events_[event.number]) changed_.Wait(mutex_);
   --waiting_;
+  has_waited_ = true;
   if (!lost_) return Status::Ok();
   while (running_) changed_.Wait(mutex_);
   return Unavailable("the device is lost (emulated)");
@@ -279,6 +283,7 @@ EmulatedRuntime::Work EmulatedRuntime::Take(int stream) {
 }
 
 void EmulatedRuntime::Run(const Work& work) {
+  if (has_waited_.exchange(false)) runner_.ForgetWrites();
   if (work.reads != nullptr) runner_.NoteAccess(work.reads, work.bytes, false);
   if (work.writes != nullptr) runner_.NoteAccess(work.writes, work.bytes, true);
   work.run();

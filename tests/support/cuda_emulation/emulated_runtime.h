@@ -39,6 +39,7 @@ struct KernelEntry {
   const char* name = nullptr;
   KernelBody body = nullptr;
   size_t param_bytes = 0;
+  bool early = false;  // it awaits the launch before it
 };
 // Stops the process when there is none.
 const KernelEntry& EntryOf(cuda::KernelId kernel);
@@ -46,7 +47,7 @@ const KernelEntry& EntryOf(cuda::KernelId kernel);
 // Enters kernels into the list, before main.
 class KernelGroup {
  public:
-  KernelGroup(std::initializer_list<std::pair<cuda::KernelId, KernelEntry>> entries);
+  KernelGroup(std::initializer_list<std::pair<cuda::KernelId, KernelEntry>> entries, bool early);
 };
 
 struct EmulatedOptions {
@@ -130,6 +131,7 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   const EmulatedOptions options_;
   cuda::DeviceFacts facts_;
   std::atomic<bool> lost_{false};
+  std::atomic<bool> has_waited_{false};  // somebody, for an event, since the last launch
   std::atomic<uint64_t> calls_{0}, memory_calls_{0}, launches_{0}, work_{0}, beside_copies_{0}, conflicts_{0};
   std::atomic<uint64_t> no_memory_at_{UINT64_MAX}, lost_from_{UINT64_MAX};  // numbers of calls
 

@@ -2,6 +2,8 @@
 // has a source of its own, that includes this, the header with its kernels, and then says
 //
 //   PREFIXD_EMULATE_KERNELS(PREFIXD_CUDA_ROW_KERNELS)
+//
+// or PREFIXD_EMULATE_EARLY_KERNELS for kernels that await the launch before them by themselves.
 #pragma once
 
 #include "kernels/cuda/kernel_table.h"
@@ -10,9 +12,11 @@
 
 #define PREFIXD_CUDA_ENTRY(id, params, ...) \
   {KernelId::id, {#id, [](const void* at) { __VA_ARGS__(*static_cast<const params*>(at)); }, sizeof(params)}},
-#define PREFIXD_EMULATE_KERNELS(GROUP)                                  \
-  namespace prefixd::cuda {                                             \
-  namespace {                                                           \
-  const cuda_emulation::KernelGroup group({GROUP(PREFIXD_CUDA_ENTRY)}); \
-  }                                                                     \
+#define PREFIXD_EMULATE_KERNELS(GROUP) PREFIXD_EMULATE_GROUP(GROUP, false)
+#define PREFIXD_EMULATE_EARLY_KERNELS(GROUP) PREFIXD_EMULATE_GROUP(GROUP, true)
+#define PREFIXD_EMULATE_GROUP(GROUP, early)                                    \
+  namespace prefixd::cuda {                                                    \
+  namespace {                                                                  \
+  const cuda_emulation::KernelGroup group({GROUP(PREFIXD_CUDA_ENTRY)}, early); \
+  }                                                                            \
   }

@@ -150,6 +150,19 @@ TEST_F(DeviceRuntimeTest, LaunchesAKernelWithItsGrid) {
   EXPECT_EQ(seen.params, &params);
 }
 
+// Code for older devices, which a later one compiles for itself, does not await the launch before it.
+TEST_F(DeviceRuntimeTest, ALaunchMayBeginEarlyWhereItsCodeAwaitsTheOneBefore) {
+  for (const auto& [version, overlaps] : {std::pair(90, true), {80, false}}) {
+    fake_cuda::Reset();
+    fake_cuda::SetPtxVersion(version);
+    const auto runtime = Open();
+    const GatherParams params{};
+    ASSERT_TRUE(runtime->Launch(Stream::kCompute, {.kernel = KernelId::kGather, .params = &params}).ok());
+    ASSERT_EQ(fake_cuda::Launches().size(), 1u);
+    EXPECT_EQ(fake_cuda::Launches().front().overlaps, overlaps) << version;
+  }
+}
+
 TEST_F(DeviceRuntimeTest, LaunchesThatTheKernelCannotHaveAreBugs) {
   const auto runtime = Open();
   const GatherParams params{};

@@ -30,7 +30,7 @@ namespace {
 struct Cuda {
   std::mutex mutex;
   std::condition_variable changed;
-  int driver = 13000, devices = 1, major = 9, minor = 0;
+  int driver = 13000, devices = 1, major = 9, minor = 0, ptx = 90;
   size_t bytes = 0, used = 0;
   bool held = false, sticky = false;
   uint64_t calls = 0, fails_at = UINT64_MAX, next_record = 1;
@@ -94,6 +94,7 @@ void Reset(size_t bytes) {
   cuda.driver = 13000;
   cuda.devices = 1;
   cuda.major = 9;
+  cuda.ptx = 90;
   cuda.minor = 0;
   cuda.bytes = bytes;
   cuda.used = 0;
@@ -108,6 +109,8 @@ void SetCapability(int major, int minor) {
   State().major = major;
   State().minor = minor;
 }
+
+void SetPtxVersion(int version) { State().ptx = version; }
 
 void Fail(uint64_t call, cudaError_t error, bool sticky) {
   State().fails_at = call;
@@ -202,6 +205,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
   FAKE_CALL;
   attributes->sharedSizeBytes = 1024;
+  attributes->ptxVersion = cuda.ptx;
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute, int value) {
@@ -278,11 +282,17 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
   FAKE_CALL;
   return Give(stream, {.run = [memory, value, bytes] { std::memset(memory, value, bytes); }});
 }
-cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments, size_t shared,
-                             cudaStream_t stream) {
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
   FAKE_CALL;
-  cuda.launches.push_back({function, grid.x, grid.y, block.x, shared, arguments[0]});
-  return Give(stream, {});
+  bool overlaps = false;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    const cudaLaunchAttribute& attribute = config->attrs[i];
+    if (attribute.id != cudaLaunchAttributeProgrammaticStreamSerialization) cuda.faults += "an attribute; ";
+    overlaps = attribute.val.programmaticStreamSerializationAllowed != 0;
+  }
+  cuda.launches.push_back({function, config->gridDim.x, config->gridDim.y, config->blockDim.x,
+                           config->dynamicSmemBytes, arguments[0], overlaps});
+  return Give(config->stream, {});
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {

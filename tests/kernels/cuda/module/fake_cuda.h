@@ -22,6 +22,7 @@ struct Launched {
   unsigned blocks_x, blocks_y, threads;
   size_t shared_bytes;
   const void* params;
+  bool overlaps;  // may begin before the launch before it has ended
 };
 
 // Forgets everything: one device of compute capability 9.0 and `bytes` of memory, a driver for CUDA 13.0,
@@ -30,6 +31,7 @@ void Reset(size_t bytes = size_t{1} << 20);
 void SetDriver(int version);  // 0: none
 void SetDevices(int devices);
 void SetCapability(int major, int minor);
+void SetPtxVersion(int version);  // of the kernels; 90
 
 // The call with number `call`, from 0, returns `error` instead of what it does. If it is sticky, so do all
 // later ones.
