@@ -95,7 +95,8 @@ PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int 
 // Each lane has the rows g and g + 8 of o: what it stores nobody else reads before a SyncWarp.
 template <typename H>
 PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
-  const UnitView view = ViewOf(p);
+  const UnitView view = ViewOf(p, device::BlockX());
+  if (view.unit.rows == 0) return;
   auto* const o = reinterpret_cast<float*>(device::SharedMemory());
   float* const total = o + At(kUnitRows, view.width);
   QueryRow rows[2] = {RowOf(p, view, device::Lane() / 4), RowOf(p, view, device::Lane() / 4 + 8)};
@@ -206,7 +207,7 @@ PREFIXD_DEVICE void AttendTileF32(const AttentionParams& p, const UnitView& view
 }
 
 PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
-  const UnitView view = ViewOf(p);
+  const UnitView view = ViewOf(p, device::BlockX());
   auto* const o = reinterpret_cast<float*>(device::SharedMemory());
   float* const total = o + At(kUnitRows, view.width);
   float* const probabilities = total + At(kUnitRows, view.width);

@@ -14,33 +14,45 @@ size_t Size(int n) { return static_cast<size_t>(n); }
 // The heads of a unit: those that share a KV head, or 16 of them.
 int UnitHeads(const ModelShape& shape) { return std::min(shape.heads / shape.kv_heads, kUnitRows); }
 
-// Adds the units of step rows that see some tokens together, for all heads.
+// Adds the units of sequences.
 class UnitMaker {
  public:
   UnitMaker(const ModelShape& shape, int window, AttentionPlan* plan)
       : shape_(shape), window_(window), plan_(*plan) {}
 
-  // The rows [first, first + rows) of the step, the first of which is at `position`.
-  void Add(int first, int rows, int position, bool by_spans) {
-    const int begin = numerics::WindowStart(position, window_) / kSpanTokens;
-    const int end = (position + rows - 1) / kSpanTokens + 1;
+  // For all heads, those of each group of heads one after the other.
+  void Add(const SequenceSpan& sequence, bool by_spans) {
     const int group = shape_.heads / shape_.kv_heads;
     for (int kv_head = 0; kv_head < shape_.kv_heads; ++kv_head) {
-      for (int head = 0; head < group; head += UnitHeads(shape_)) {
-        const int heads = std::min(UnitHeads(shape_), group - head);
-        AddHeads({.first_row = first,
-                  .rows = rows,
-                  .head = kv_head * group + head,
-                  .heads = heads,
-                  .first_span = begin,
-                  .spans = end - begin},
-                 by_spans);
-      }
+      for (int head = 0; head < group; head += UnitHeads(shape_))
+        AddRows(sequence, kv_head * group + head, std::min(UnitHeads(shape_), group - head), by_spans);
     }
+  }
+  // Behind the single units.
+  void AddTeams() {
+    plan_.singles = plan_.units.size();
+    plan_.units.insert(plan_.units.end(), in_teams_.begin(), in_teams_.end());
   }
 
  private:
-  void AddHeads(AttentionUnit unit, bool by_spans) {
+  void AddRows(const SequenceSpan& sequence, int head, int heads, bool by_spans) {
+    const int unit_rows = kUnitRows / UnitHeads(shape_);
+    std::vector<AttentionUnit>& units = !by_spans && sequence.rows > unit_rows ? in_teams_ : plan_.units;
+    for (int row = 0; row < sequence.rows; row += unit_rows) {
+      const int rows = std::min(unit_rows, sequence.rows - row), position = sequence.position + row;
+      const int begin = numerics::WindowStart(position, window_) / kSpanTokens;
+      AddPieces({.first_row = sequence.first_row + row,
+                 .rows = rows,
+                 .head = head,
+                 .heads = heads,
+                 .first_span = begin,
+                 .spans = (position + rows - 1) / kSpanTokens + 1 - begin},
+                by_spans, &units);
+    }
+    while (&units == &in_teams_ && units.size() % kTeamUnits != 0) units.push_back({});
+  }
+
+  void AddPieces(AttentionUnit unit, bool by_spans, std::vector<AttentionUnit>* units) {
     const int32_t query_rows = unit.rows * unit.heads;
     const int32_t pieces = by_spans ? unit.spans : 1;
     for (int32_t i = 0; i < query_rows; ++i) {
@@ -50,7 +62,7 @@ class UnitMaker {
     if (by_spans) unit.spans = 1;
     for (int32_t piece = 0; piece < pieces; ++piece, ++unit.first_span) {
       unit.partial = plan_.partials;
-      plan_.units.push_back(unit);
+      units->push_back(unit);
       plan_.partials += query_rows;
     }
   }
@@ -58,6 +70,7 @@ class UnitMaker {
   const ModelShape& shape_;
   const int window_;
   AttentionPlan& plan_;
+  std::vector<AttentionUnit> in_teams_;
 };
 
 }  // namespace
@@ -67,7 +80,6 @@ void PlanAttention(const BatchView& batch, const ModelShape& shape, int window, 
   plan->units.clear();
   plan->partials = 0;
   plan->places.assign(Size(batch.rows()) * Size(shape.heads), {});
-  const int unit_rows = kUnitRows / UnitHeads(shape);
   int64_t span_partials = 0;
   UnitMaker maker(shape, window, plan);
   for (const SequenceSpan& sequence : batch.sequences) {
@@ -76,11 +88,18 @@ void PlanAttention(const BatchView& batch, const ModelShape& shape, int window, 
     const int64_t wanted = int64_t{sequence.rows} * shape.heads * spans;
     const bool divides = sequence.rows <= by_spans && span_partials + wanted <= kMostSpanPartials;
     if (divides) span_partials += wanted;
-    for (int row = 0; row < sequence.rows; row += unit_rows) {
-      maker.Add(sequence.first_row + row, std::min(unit_rows, sequence.rows - row), sequence.position + row,
-                divides);
-    }
+    maker.Add(sequence, divides);
   }
+  maker.AddTeams();
+}
+
+std::array<AttentionParams, 2> LaunchesOf(const AttentionPlan& plan, const AttentionParams& params) {
+  AttentionParams singles = params, teams = params;
+  singles.unit_count = static_cast<int32_t>(plan.singles);
+  teams.units += plan.singles;
+  teams.unit_count = static_cast<int32_t>(plan.units.size() - plan.singles);
+  teams.team = kTeamUnits;
+  return {singles, teams};
 }
 
 AttentionBound BoundAttention(const ModelShape& shape, const StepLimits& limits) {

@@ -1,16 +1,18 @@
 // AttentionPlan: how the rows of a step are cut into the units of the attention kernels (kernel_table.h), and
 // where their partials lie. Results do not depend on it: it decides only how many warps share the work.
 //
-// A sequence with many rows gets a unit for each 16 query rows, which walks over all spans; one with few rows
-// gets a unit for each span, so that a long context has many warps, as long as the partials of all such units
-// are not too many. Values; one owner.
+// A sequence with many rows gets a unit for each 16 query rows, which walks over all spans; several of them
+// make a team that reads the KV once. One with few rows gets a unit for each span, so that a long context has
+// many warps, as long as the partials of all such units are not too many. Values; one owner.
 //
 // Invariants
 //   1. Every (row, head, span that the row sees) is in exactly one unit.
 //   2. Units of one step have disjoint partials, and the partials are [0, partials).
 //   3. units.size() and partials are at most what Bound says for the limits.
+//   4. The units from `singles` on are teams of kTeamUnits: kernel_table.h says what a team is.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -22,6 +24,7 @@ namespace prefixd::cuda {
 
 struct AttentionPlan {
   std::vector<AttentionUnit> units;
+  size_t singles = 0;             // units without a team, which come first
   std::vector<FoldPlace> places;  // [rows][heads]
   int32_t partials = 0;
 };
@@ -34,6 +37,10 @@ inline constexpr int32_t kMostSpanPartials = 1 << 16;
 // of *plan.
 void PlanAttention(const BatchView& batch, const ModelShape& shape, int window, AttentionPlan* plan,
                    int by_spans = kMostRowsBySpans);
+
+// The launches of a plan: of its single units and of its teams. Each may have no unit; then it does not take
+// place. `params` has everything else, and all units.
+std::array<AttentionParams, 2> LaunchesOf(const AttentionPlan& plan, const AttentionParams& params);
 
 struct AttentionBound {
   size_t units = 0, partials = 0;

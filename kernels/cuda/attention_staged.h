@@ -1,10 +1,12 @@
 // Attention<H, D>: attention over 16-bit KV whose planes have the swizzled order of kv_order.h, for the head
-// sizes that have an instance. A warp copies the K and the V of a tile into shared memory, straight, while it
-// computes with the V and the K before; it holds o in registers. Device code; numerics.h, rule 6, has the
+// sizes that have an instance. A block copies the K and the V of a tile into shared memory, straight, while
+// it computes with the V and the K before. Each of its warps has a unit of the team, of which it holds o in
+// registers; a warp whose rows see nothing of a tile leaves it out. Device code; numerics.h, rule 6, has the
 // arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
 //
-// Shared memory of a unit: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, o of
-// the spans so far, and q as the lanes read it. StagedAttentionSharedBytes in launches.h is its size.
+// Shared memory of a block: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and
+// for each unit o of the spans so far, and q as the lanes read it. StagedAttentionSharedBytes in launches.h
+// is its size.
 #pragma once
 
 #include "kernels/cuda/attention_unit.h"
@@ -16,7 +18,8 @@ namespace prefixd::cuda {
 template <typename H, int D>
 class StagedUnit {
  public:
-  PREFIXD_DEVICE explicit StagedUnit(const AttentionParams& p) : p_(p), view_(ViewOf(p)) {
+  PREFIXD_DEVICE explicit StagedUnit(const AttentionParams& p)
+      : p_(p), team_(TeamOf(p)), view_(ViewOf(p, device::BlockX() * p.team + device::Warp())) {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
     for (int k = 0; k < D / 16; ++k) {
       Fragment q;
@@ -29,30 +32,30 @@ class StagedUnit {
   }
 
   PREFIXD_DEVICE void Run() {
-    const int first_span = view_.unit.first_span * kSpanTokens;
-    const int first_tile = view_.first_token / kTileTokens * kTileTokens;
-    const int begin = first_span < first_tile ? first_tile : first_span;
-    const int last_span = first_span + view_.unit.spans * kSpanTokens;
-    const int end = last_span <= view_.last_token ? last_span : view_.last_token + 1;
+    const int begin = BeginOf(team_), end = EndOf(team_);
+    const int own_begin = BeginOf(view_), own_end = EndOf(view_);
     CopyTile(begin, /*values=*/false);
     CopyTile(begin, /*values=*/true);
     for (int tile = begin; tile < end; tile += kTileTokens) {
       const int next = tile + kTileTokens;
-      if (tile == begin || tile % kSpanTokens == 0) BeginSpan();
-      float s[kTileTokens / 8][4];
+      const bool own = tile >= own_begin && tile < own_end;  // the same for all lanes of a warp
+      if (tile == own_begin || tile % kSpanTokens == 0) BeginSpan();
+      float s[kTileTokens / 8][4] = {}, factors[2] = {};
       AwaitTile();
-      Score(s);
+      if (own) Score(s);
       ReleaseTile();
       CopyTile(next, /*values=*/false, next < end);
-      const float factors[2] = {SoftmaxTile(tile, 0, &rows_[0], s), SoftmaxTile(tile, 1, &rows_[1], s)};
+      if (own) {
+        for (int half = 0; half < 2; ++half) factors[half] = SoftmaxTile(tile, half, &rows_[half], s);
+      }
       AwaitTile();
-      if (view_.Differs(tile, next) && HasNonFiniteValue())
+      if (own && team_.Differs(tile, next) && HasNonFiniteValue())
         AddValues<true>(tile, s, factors);
-      else
+      else if (own)
         AddValues<false>(tile, s, factors);
       ReleaseTile();
       CopyTile(next, /*values=*/true, next < end);
-      if (next >= end || next % kSpanTokens == 0) EndSpan();
+      if (own && (next >= own_end || next % kSpanTokens == 0)) EndSpan();
     }
     Store();
   }
@@ -60,30 +63,41 @@ class StagedUnit {
  private:
   static constexpr int kTileBytes = kTileTokens * D * 2;
   static constexpr int kTotalBytes = 4 * kUnitRows * D;
-  static_assert(D % 64 == 0 &&
-                StagedAttentionSharedBytes(D) == 2 * kTileBytes + kTotalBytes + 2 * kUnitRows * D);
+  static constexpr int kUnitBytes = kTotalBytes + 2 * kUnitRows * D;
+  static_assert(D % 64 == 0 && StagedAttentionSharedBytes(D, 3) == 2 * kTileBytes + 3 * kUnitBytes);
 
   // Four registers of a lane.
   struct alignas(16) Fragment {
     uint32_t words[4];
   };
 
+  // The tiles of a unit or a team, from the first to before the last.
+  PREFIXD_DEVICE static int BeginOf(const UnitView& view) {
+    const int first_span = view.unit.first_span * kSpanTokens;
+    const int first_tile = view.first_token / kTileTokens * kTileTokens;
+    return first_span < first_tile ? first_tile : first_span;
+  }
+  PREFIXD_DEVICE static int EndOf(const UnitView& view) {
+    const int end = (view.unit.first_span + view.unit.spans) * kSpanTokens;
+    return end <= view.last_token ? end : view.last_token + 1;
+  }
+
   // Begins the copy of the K or V of a tile, as one group of copies; an empty one when it does not exist.
-  // What no row of the unit sees is 0: nobody may have written it.
+  // What no row of the team sees is 0: nobody may have written it.
   PREFIXD_DEVICE void CopyTile(int tile, bool values, bool exists = true) {
-    std::byte* to = device::SharedMemory() + (values ? kTileBytes : 0);
-    for (int group = 0; exists && group < kTileTokens / 8; ++group) {
+    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team) {
+      std::byte* to = device::SharedMemory() + (values ? kTileBytes : 0) + group * (kTileBytes / 8);
       const int token = tile + group * 8;
       const std::byte* from = p_.kv.base;
-      if (token + 7 >= view_.first_token && token <= view_.last_token) {
+      if (token + 7 >= team_.first_token && token <= team_.last_token) {
         const int in_block = token % p_.kv.block_tokens;
-        from = PlaneOf<H>(p_.kv, p_.tables, {token, view_.sequence}, view_.kv_head, values) +
+        from = PlaneOf<H>(p_.kv, p_.tables, {token, team_.sequence}, team_.kv_head, values) +
                PlaneOffset(in_block, 0, D, 2, p_.kv.block_tokens);
       }
       PREFIXD_UNROLL
       for (int i = 0; i < D / 32; ++i, to += device::kWarp * 16) {
         const int chunk = i * device::kWarp + device::Lane();  // of 16 bytes; 8 of a token, then the next
-        const bool seen = view_.Sees(token + chunk / 8 % 8);
+        const bool seen = team_.Sees(token + chunk / 8 % 8);
         device::CopyAsync16(to + device::Lane() * 16, from + (seen ? chunk * 16 : 0), seen);
       }
     }
@@ -92,23 +106,26 @@ class StagedUnit {
   // Waits for the older one of the two copies in flight.
   PREFIXD_DEVICE void AwaitTile() {
     device::WaitCopies<1>();
-    device::SyncWarp();
+    device::SyncThreads();
   }
-  // All lanes have read it.
-  PREFIXD_DEVICE void ReleaseTile() { device::SyncWarp(); }
+  // All warps have read it.
+  PREFIXD_DEVICE void ReleaseTile() { device::SyncThreads(); }
 
   PREFIXD_DEVICE static const std::byte* InTile(int token, int d) {
     return device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens);
   }
+  // What the unit has of shared memory.
+  PREFIXD_DEVICE static std::byte* OwnMemory() {
+    return device::SharedMemory() + 2 * kTileBytes + device::Warp() * kUnitBytes;
+  }
   // Of the spans so far; each lane has words of its own.
   PREFIXD_DEVICE static float* TotalAt(int n, int i) {
-    return reinterpret_cast<float*>(device::SharedMemory() + 2 * kTileBytes) + (n * 4 + i) * device::kWarp +
-           device::Lane();
+    return reinterpret_cast<float*>(OwnMemory()) + (n * 4 + i) * device::kWarp + device::Lane();
   }
 
   // A of the products with 16 dimensions of K; each lane has words of its own.
   PREFIXD_DEVICE static std::byte* QueryAt(int k) {
-    return device::SharedMemory() + 2 * kTileBytes + kTotalBytes + (k * device::kWarp + device::Lane()) * 16;
+    return OwnMemory() + kTotalBytes + (k * device::kWarp + device::Lane()) * 16;
   }
 
   PREFIXD_DEVICE void BeginSpan() {
@@ -213,7 +230,7 @@ class StagedUnit {
   }
 
   const AttentionParams& p_;
-  const UnitView view_;
+  const UnitView team_, view_;
   QueryRow rows_[2];   // g and g + 8 of the lane
   float o_[D / 8][4];  // of the span
 };

@@ -41,9 +41,12 @@ struct UnitView {
   PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
 };
 
-PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p) {
-  UnitView view;
-  view.unit = device::LoadStruct(p.units + device::BlockX());
+// Of one without rows, no token is seen.
+PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, int index) {
+  UnitView view{};
+  view.unit = device::LoadStruct(p.units + index);
+  view.last_token = -1;
+  if (view.unit.rows == 0) return view;
   view.kv_head = view.unit.head / (p.heads / p.kv.kv_heads);
   view.head_dim = p.kv.head_dim;
   view.width = (p.kv.head_dim + 7) / 8 * 8;
@@ -54,6 +57,20 @@ PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p) {
   view.window = p.window;
   view.first_token = WindowStart(view.first_position, p.window);
   return view;
+}
+
+// A team as if it were one unit, of the rows of all its units.
+PREFIXD_DEVICE UnitView TeamOf(const AttentionParams& p) {
+  const int first = device::BlockX() * p.team;
+  UnitView team = ViewOf(p, first);
+  for (int i = 1; i < p.team; ++i) {
+    const UnitView view = ViewOf(p, first + i);
+    if (view.unit.rows == 0) break;
+    team.unit.rows += view.unit.rows;
+    team.unit.spans = view.unit.first_span + view.unit.spans - team.unit.first_span;
+    team.last_token = view.last_token;
+  }
+  return team;
 }
 
 // A query row of a unit: what it sees, and its state.

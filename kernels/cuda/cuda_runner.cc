@@ -355,7 +355,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                          .heads = s.heads};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(append, layout.type.dtype())));
   const AttentionParams attend{.units = units.units,
-                               .unit_count = static_cast<int32_t>(units.plan.units.size()),
+                               .unit_count = 0,  // LaunchesOf counts them
                                .q = q_.data(),
                                .places = step.device.places,
                                .tables = step.device.tables,
@@ -363,7 +363,8 @@ Status CudaRunner::Attend(const Step& step, int l) {
                                .partials = reinterpret_cast<float*>(partials_.data()),
                                .heads = s.heads,
                                .window = units.window};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(attend, layout.type.dtype())));
+  for (const AttentionParams& part : LaunchesOf(units.plan, attend))
+    if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type.dtype())));
   const FoldParams fold{.partials = attend.partials,
                         .places = units.places,
                         .out = attention_.data(),

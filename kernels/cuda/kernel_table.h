@@ -113,7 +113,7 @@ struct QkvParams {
 // A unit of attention: up to 16 query rows over spans of one sequence. Query row i is head `head` + i % heads
 // of step row first_row + i / heads; all its heads share a KV head, and rows * heads <= 16. A unit has one
 // span, or all spans from the first that its first row sees to the last of its last row: then it folds them
-// in order.
+// in order. A unit without rows is none: it fills up a team.
 struct AttentionUnit {
   int32_t first_row, rows;
   int32_t head, heads;
@@ -122,7 +122,8 @@ struct AttentionUnit {
 };
 // Each warp takes a unit, and writes a partial (numerics.h, rule 6) for each of its query rows. AttentionHalf
 // and AttentionF32 serve every shape. Attention<H, D> gives the bits of AttentionHalf, for a head_dim of D
-// and blocks of a multiple of 8 tokens.
+// and blocks of a multiple of 8 tokens; a block of it takes a team of units, which read K and V once. They
+// are neighbours in the list, of one sequence and KV head, with ascending rows, and the first one has rows.
 struct AttentionParams {
   const AttentionUnit* units;
   int32_t unit_count;
@@ -132,6 +133,7 @@ struct AttentionParams {
   KvBlocks kv;
   float* partials;  // [..][2 + head_dim]: m, l, o
   int heads, window;
+  int team = 1;  // units; unit_count is a multiple of it
 };
 // Where the partials of a head of a row are: `count` of them, `stride` partials apart.
 struct FoldPlace {

@@ -33,6 +33,8 @@ inline constexpr size_t kDrawSharedBytes = size_t{32} << 10;
 
 // Query rows of a unit, at most.
 inline constexpr int kUnitRows = 16;
+// Units of a team where there are more than one.
+inline constexpr int kTeamUnits = 4;
 // Shared memory of a unit: o of the span and of all spans, [16][head_dim + 7 rounded] each, then 16 by 64
 // probabilities, which f32 uses.
 constexpr size_t AttentionSharedBytes(int head_dim) {
@@ -40,10 +42,10 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
   return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
 }
 
-// The same of Attention<H, D>: K and V of a tile, o of all spans, and q.
-constexpr size_t StagedAttentionSharedBytes(int head_dim) {
+// The same of Attention<H, D> for a team: K and V of a tile, and of each unit o of all spans, and q.
+constexpr size_t StagedAttentionSharedBytes(int head_dim, int team) {
   const auto width = static_cast<size_t>(head_dim);
-  return 2 * 64 * width * 2 + kUnitRows * width * (sizeof(float) + 2);
+  return 2 * 64 * width * 2 + static_cast<size_t>(team) * kUnitRows * width * (sizeof(float) + 2);
 }
 
 // Warps that share a row of such a width, and those that share a head in the fold of partials.
@@ -123,7 +125,9 @@ inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
   const bool bf16 = t == DType::kBF16;
   launch.kernel = dim == 64 ? (bf16 ? KernelId::kAttention64BF16 : KernelId::kAttention64F16)
                             : (bf16 ? KernelId::kAttention128BF16 : KernelId::kAttention128F16);
-  launch.shared_bytes = StagedAttentionSharedBytes(dim);
+  launch.blocks_x = p.unit_count / p.team;
+  launch.threads = p.team * device::kWarp;
+  launch.shared_bytes = StagedAttentionSharedBytes(dim, p.team);
   return launch;
 }
 // `t` is the type of the weights.

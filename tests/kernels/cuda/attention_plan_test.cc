@@ -7,6 +7,7 @@
 #include <compare>
 #include <map>
 #include <set>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -55,7 +56,14 @@ class PlanChecker {
       : batch_(batch), shape_(shape), window_(window), plan_(plan) {}
 
   void Check() {
-    for (const AttentionUnit& unit : plan_.units) CheckUnit(unit);
+    for (size_t i = 0; i < plan_.units.size(); ++i) {
+      if (i >= plan_.singles && plan_.units[i].rows == 0) continue;
+      CheckUnit(plan_.units[i]);
+    }
+    ASSERT_LE(plan_.singles, plan_.units.size());
+    ASSERT_EQ((plan_.units.size() - plan_.singles) % cuda::kTeamUnits, 0u);
+    for (size_t i = plan_.singles; i < plan_.units.size(); i += cuda::kTeamUnits)
+      CheckTeam(std::span(plan_.units).subspan(i, cuda::kTeamUnits));
     // The numbers of partials are exactly 0 .. partials - 1.
     ASSERT_EQ(partials_.size(), static_cast<size_t>(plan_.partials));
     ASSERT_EQ(*partials_.rbegin(), plan_.partials - 1);
@@ -83,6 +91,19 @@ class PlanChecker {
       for (int span = unit.first_span; span < unit.first_span + unit.spans; ++span)
         ASSERT_TRUE(cells_.insert({row, head, span}).second) << row << ", " << head << ", " << span;
       spans_of_partial_[unit.partial + i] = {row, head, unit.first_span, unit.spans};
+    }
+  }
+
+  // Neighbouring rows of the same heads of one sequence; what is missing is missing at the end.
+  void CheckTeam(std::span<const AttentionUnit> team) {
+    ASSERT_GT(team[0].rows, 0);
+    for (size_t i = 1; i < team.size(); ++i) {
+      const AttentionUnit &before = team[i - 1], &unit = team[i];
+      if (unit.rows == 0) continue;
+      ASSERT_EQ(unit.first_row, before.first_row + before.rows);
+      ASSERT_TRUE(unit.head == before.head && unit.heads == before.heads);
+      const auto starts = [&](const SequenceSpan& s) { return s.first_row == unit.first_row; };
+      ASSERT_TRUE(std::ranges::none_of(batch_.sequences, starts)) << "a team of two sequences";
     }
   }
 
@@ -149,8 +170,27 @@ TEST(AttentionPlan, FewRowsGetAUnitForEachSpanAndManyOneForAll) {
   Rows chunk;
   chunk.Add(1000, 24);
   PlanAttention(chunk.view(), ShapeOf(8, 2), 0, &plan);
-  ASSERT_EQ(plan.units.size(), 2u * 24 / 4);  // 4 rows of 4 heads in a unit
-  for (const AttentionUnit& unit : plan.units) EXPECT_EQ(unit.spans, 4);
+  ASSERT_EQ(plan.units.size(), 2u * 8);  // 4 rows of 4 heads in a unit, 2 teams for a KV head
+  for (const AttentionUnit& unit : plan.units) EXPECT_EQ(unit.spans, unit.rows == 0 ? 0 : 4);
+  EXPECT_EQ(plan.singles, 0u);
+}
+
+TEST(AttentionPlan, ALaunchForSingleUnitsAndOneForTeams) {
+  AttentionPlan plan;
+  Rows rows;
+  rows.Add(300, 20);  // 5 units of 4 rows of 4 heads: 2 teams for each KV head
+  rows.Add(255, 1);
+  PlanAttention(rows.view(), ShapeOf(8, 2), 0, &plan);
+  const auto [singles, teams] = LaunchesOf(plan, {.units = plan.units.data(), .heads = 8});
+  EXPECT_EQ(singles.unit_count, 2);
+  EXPECT_EQ(singles.team, 1);
+  EXPECT_EQ(singles.units[0].first_row, 20);
+  EXPECT_EQ(teams.unit_count, 2 * 8);
+  EXPECT_EQ(teams.team, 4);
+  EXPECT_EQ(teams.heads, 8);
+  EXPECT_EQ(teams.units, plan.units.data() + 2);
+  EXPECT_EQ(teams.units[4].first_row, 16);
+  for (const int absent : {5, 6, 7, 13, 14, 15}) EXPECT_EQ(teams.units[absent].rows, 0) << absent;
 }
 
 TEST(AttentionPlan, WindowsLeaveOutSpans) {

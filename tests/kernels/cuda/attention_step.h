@@ -95,7 +95,7 @@ class AttentionStep {
     const DeviceArray<float> partials(device, static_cast<size_t>(plan.partials) * (width + 2));
     const cuda::AttentionParams params{
         .units = units.data(),
-        .unit_count = static_cast<int32_t>(plan.units.size()),
+        .unit_count = 0,
         .q = q.data(),
         .places = places.data(),
         .tables = {tables.data(), stride_},
@@ -103,7 +103,10 @@ class AttentionStep {
         .partials = partials.data(),
         .heads = case_.heads,
         .window = case_.window};
-    Launch(device, case_.plain ? PlainLaunchOf(params, type_) : LaunchOf(params, type_));
+    for (const cuda::AttentionParams& part : LaunchesOf(plan, params)) {
+      if (part.unit_count == 0) continue;
+      Launch(device, case_.plain ? PlainLaunchOf(part, type_) : LaunchOf(part, type_));
+    }
     return Folded(device, partials, folds);
   }
 

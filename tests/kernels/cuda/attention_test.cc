@@ -152,6 +152,38 @@ TEST_P(CudaAttention, ValuesThatARowDoesNotSeeDoNotReachIt) {
   }
 }
 
+// Teams whose units see other tiles and spans than each other, and whole and broken teams.
+TEST_P(CudaAttention, Teams) {
+  const auto of = [](int heads, int head_dim, int position, int rows, int window) {
+    return AttentionCase{.heads = heads,
+                         .kv_heads = 1,
+                         .head_dim = head_dim,
+                         .window = window,
+                         .pieces = {{position, rows}},
+                         .by_spans = 0};
+  };
+  Check(of(16, 64, 62, 5, 0));  // a unit for each row
+  Check(of(16, 64, 254, 4, 0));
+  Check(of(8, 64, 126, 7, 65));
+  Check(of(8, 64, 510, 5, 258));
+  Check(of(12, 128, 63, 2, 0));
+}
+
+// Rows of other units of a team see a token whose V is not finite.
+TEST_P(CudaAttention, ValuesThatAUnitOfATeamDoesNotSeeDoNotReachIt) {
+  AttentionCase c{.heads = 16, .kv_heads = 1, .head_dim = 64, .by_spans = 0};
+  c.special = std::numeric_limits<float>::infinity();
+  for (const int window : {0, 70}) {
+    c.window = window;
+    c.pieces = {{window == 0 ? 60 : 256, 5}};
+    for (const int token : {61, 63, 64, 187, 188, 258}) {
+      if (token > c.pieces[0].position + 4) continue;
+      c.special_token = token;
+      Check(c);
+    }
+  }
+}
+
 // The fold rounds to the type of the weights.
 TEST_P(CudaAttention, OutputsOfSixteenBits) {
   for (const DType out : {DType::kBF16, DType::kF16}) {

@@ -42,9 +42,17 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
     const bool staged = launch.kernel != plain.kernel;
     EXPECT_EQ(launch.kernel, kernel) << DTypeName(type) << " " << head_dim << " " << block_tokens;
     EXPECT_EQ(launch.shared_bytes,
-              staged ? StagedAttentionSharedBytes(head_dim) : AttentionSharedBytes(head_dim));
+              staged ? StagedAttentionSharedBytes(head_dim, 1) : AttentionSharedBytes(head_dim));
     EXPECT_EQ(launch.blocks_x, 3);
     EXPECT_EQ(launch.threads, 32);
+    AttentionParams teams = params;
+    teams.unit_count = 12;
+    teams.team = 4;
+    const KernelLaunch of_teams = LaunchOf(teams, type);
+    EXPECT_EQ(of_teams.blocks_x, staged ? 3 : 12);
+    EXPECT_EQ(of_teams.threads, staged ? 128 : 32);
+    EXPECT_EQ(of_teams.shared_bytes,
+              staged ? StagedAttentionSharedBytes(head_dim, 4) : AttentionSharedBytes(head_dim));
   }
 }
 
