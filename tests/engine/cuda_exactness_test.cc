@@ -113,7 +113,7 @@ TEST_P(CudaExactness, WithAHostAndADiskTier) {
         .fingerprint = {static_cast<uint64_t>(round), 1},
         .codec = prng.Chance(0.5) ? CodecChoice{}
                                   : CodecChoice{PayloadCodec::kPlanesZstd,
-                                                static_cast<uint32_t>(DTypeBytes(setup.kv_dtype))}};
+                                                static_cast<uint32_t>(DTypeBytes(setup.kv_dtype.dtype()))}};
     const auto tiers = *CudaTiers::Create(options, machine->loaded.backend.get());
     // Twice: the second time, much of what is asked for lies in the tiers, from another engine on the disk.
     for (int time = 0; time < 2; ++time) {
