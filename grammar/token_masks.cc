@@ -207,28 +207,30 @@ bool TokenMasks::MakeAhead(const std::vector<Frame>& part, uint64_t* work) {
   return true;
 }
 
+// The masks where a loop stands at this count.
+bool TokenMasks::MakeLoopAhead(const Frame& at, uint64_t* work) {
+  const MatchState inside = matcher_.Settled({&at, 1});
+  for (size_t i = 0; i < inside.stacks(); ++i)
+    if (!HasEnough(*work) && !MakeAhead(LocalPart(inside.stack(i)), work)) return false;
+  return true;
+}
+
 bool TokenMasks::Prepare() {
   MutexLock lock(mutex_);
   uint64_t work = 0;
-  const auto make = [&](const Frame& at) {
-    const MatchState inside = matcher_.Settled({&at, 1});
-    for (size_t i = 0; i < inside.stacks(); ++i)
-      if (!HasEnough(work) && !MakeAhead(LocalPart(inside.stack(i)), &work)) return false;
-    return true;
-  };
   for (StateId state = 0; state < grammar_->states() && !HasEnough(work); ++state) {
     const Grammar::Loop* loop = grammar_->loop(state);
-    if (loop != nullptr && !make({state, loop->min < loop->max ? loop->min : 0})) return false;
+    if (loop != nullptr && !MakeLoopAhead({state, loop->min < loop->max ? loop->min : 0}, &work))
+      return false;
     if (!grammar_->edges(state).empty() && !MakeAhead({Frame{state}}, &work)) return false;
   }
-  for (StateId state = 0; state < grammar_->states(); ++state) {
+  const auto close = static_cast<uint32_t>(vocabulary_->longest() + 1);
+  for (StateId state = 0; state < grammar_->states() && !HasEnough(work); ++state) {
     const Grammar::Loop* loop = grammar_->loop(state);
-    const auto close = static_cast<uint32_t>(vocabulary_->longest() + 1);
     if (loop == nullptr) continue;
     // What is made already is found again at once.
-    for (uint32_t count = loop->max - std::min(loop->max, close); count < loop->max && !HasEnough(work);
-         ++count)
-      if (!make({state, count})) return false;
+    for (uint32_t count = loop->max - std::min(loop->max, close); count < loop->max; ++count)
+      if (!MakeLoopAhead({state, count}, &work)) return false;
   }
   counts_.ahead = ahead_.size();
   return true;

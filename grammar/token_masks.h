@@ -81,6 +81,7 @@ class TokenMasks {
   LocalMask MakeLocal(const std::vector<Frame>& part) REQUIRES(mutex_);
   const LocalMask& Local(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
   bool MakeAhead(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
+  bool MakeLoopAhead(const Frame& at, uint64_t* work) REQUIRES(mutex_);
   // Whether this is enough of masks ahead.
   bool HasEnough(uint64_t work) const REQUIRES(mutex_) {
     return work > kMostWorkAhead || ahead_bytes_ > most_bytes_ / 2;

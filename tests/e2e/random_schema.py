@@ -89,4 +89,4 @@ def is_beginning(text, error):
     """Whether a text that json refuses with `error` may be the beginning of one that it takes."""
     rest = text[error.pos:]
     return (error.msg.startswith("Unterminated string") or rest == "" or error.pos >= len(text)
-            or re.fullmatch(r"-?|[tfn][a-z]{0,4}|\\?u?[0-9a-fA-F]{0,4}\"?", rest) is not None)
+            or re.fullmatch(r"-?|\.|[eE][+-]?|[tfn][a-z]{0,4}|\\?u?[0-9a-fA-F]{0,4}\"?", rest) is not None)
