@@ -93,6 +93,12 @@ void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int e
 void AttendQuantTile(const AttendJob& job, const AttendState& s, int first_row, int end_row, int tile) {
   const int begin = Max(0, FirstToken(job, first_row) - tile);
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
+  if (InPlace(job, s.rows)) {
+    const QuantTile kv = QuantTileInPlace(job, s, tile, end, LastOfJob(job, s.rows));
+    for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows)
+      AttendBlock(job, s, kv, first, tile);
+    return;
+  }
   WidenQuantTile(job, s, tile, begin, end, LastOfJob(job, s.rows));
   AttendWidened(job, s, first_row, end_row, tile);
 }

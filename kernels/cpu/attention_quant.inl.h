@@ -1,10 +1,8 @@
-// Attention over KV of the type q8_0 (kernels/numerics.h, rule 10): widens the tokens of a tile to f32 in
-// scratch, where all rows of the job read them. Included by the source of one instruction set, after
+// Attention over KV of the type q8_0 (kernels/numerics.h, rule 10): a job of few rows reads a tile in place,
+// one of many rows first widens it to f32 in scratch. Included by the source of one instruction set, after
 // attention_tile.inl.h. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
-
-constexpr int kScaleDims = 32;  // kQuantBlock: dimensions that share a scale
 
 // K or V of one KV head in a block.
 struct QuantPlane {
@@ -79,6 +77,37 @@ void WidenQuantTile(const AttendJob& job, const AttendState& s, int tile, int be
       GatherQuantKeys(job, tile + t, end - t, s.k + t);
   }
   for (int t = begin; t < end; ++t) WidenQuantValues(job, tile + t, next(tile + t), s.v + t * s.padded);
+}
+
+// Returns pointers to the first `count` tokens of the tile in their blocks, as TileInPlace does, and widens
+// the scales of V into the scratch of widened values, which is free then.
+QuantTile QuantTileInPlace(const AttendJob& job, const AttendState& s, int tile, int count, int last) {
+  const auto next = [last](int token) { return token + kTileTokens <= last ? token + kTileTokens : token; };
+  const auto dims = static_cast<size_t>(job.head_dim);
+  QuantTile kv = {};
+  for (int v = 0; v < kTileVectors; ++v) {
+    const int token = tile + (v * kLanes < count ? v * kLanes : 0), ahead = next(token);
+    const QuantPlane plane = QuantPlaneOf(job, token, job.k_offset);
+    kv.keys[v] = plane.integers + token % job.block_tokens;
+    kv.key_scales[v] = plane.scales + token % job.block_tokens;
+    kv.next_keys[v] = QuantPlaneOf(job, ahead, job.k_offset).integers + ahead % job.block_tokens;
+  }
+  kv.key_step = static_cast<size_t>(job.block_tokens);
+  kv.value_run = Min(job.block_tokens, kTileTokens);
+  kv.value_scales = s.v;
+  const size_t scales_of_run = static_cast<size_t>(kv.value_run) * (dims / kScaleDims);
+  for (int run = 0; run * kv.value_run < count; ++run) {
+    const int token = tile + run * kv.value_run, ahead = next(token);
+    const QuantPlane plane = QuantPlaneOf(job, token, job.v_offset);
+    const auto in_block = static_cast<size_t>(token % job.block_tokens);
+    kv.values[run] = plane.integers + in_block * dims;
+    kv.next_values[run] = QuantPlaneOf(job, ahead, job.v_offset).integers +
+                          static_cast<size_t>(ahead % job.block_tokens) * dims;
+    const uint16_t* scales = plane.scales + in_block * (dims / kScaleDims);
+    for (size_t i = 0; i < scales_of_run; i += kLanes)
+      Store(s.v + static_cast<size_t>(run) * scales_of_run + i, FromF16(scales + i));
+  }
+  return kv;
 }
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -9,6 +9,7 @@ using cpu::AttendJob;
 constexpr int kTileTokens = numerics::kAttentionTile;
 constexpr int kSpanTokens = numerics::kAttentionSpan;
 constexpr int kTileVectors = kTileTokens / kLanes;
+constexpr int kScaleDims = 32;   // kQuantBlock: dimensions that share a scale of q8_0
 constexpr int kHeader = kLanes;  // floats before the outputs of a partial result: maximum, sum, unused
 
 PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
@@ -212,10 +213,96 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
   }
 }
 
+// K and V of one tile of the type q8_0, in their blocks; the fields are those of KvTile.
+struct QuantTile {
+  const int8_t* keys[kTileVectors];
+  const uint16_t* key_scales[kTileVectors];  // of the first dimensions; key_step apart
+  size_t key_step;
+  const int8_t* values[kTileVectors];
+  const float* value_scales;  // [kTileTokens][dim / kScaleDims], widened
+  int value_run;
+  const int8_t* next_keys[kTileVectors];
+  const int8_t* next_values[kTileVectors];
+};
+
+template <int kRows>
+void Scores(const AttendState& s, const QuantTile& kv, const float* q, int begin, int end) {
+  for (int t = begin / kPanel * kPanel; t < end; t += kPanel) {
+    Tile<kRows, kPanelVectors> tile;
+    Clear(tile);
+    const float* x = q;
+    size_t at = 0;
+    for (int b = 0; b < s.dim / kScaleDims; ++b) {
+      F32x16 scales[kPanelVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors; ++v)
+        scales[v] = FromF16(kv.key_scales[t / kLanes + v] + static_cast<size_t>(b) * kv.key_step);
+      for (int i = 0; i < kScaleDims; ++i, at += kv.key_step, x += kRows) {
+        F32x16 keys[kPanelVectors];
+#pragma GCC unroll 16
+        for (int v = 0; v < kPanelVectors; ++v) {
+          Prefetch(kv.next_keys[t / kLanes + v] + at);
+          keys[v] = Mul(FromI8(kv.keys[t / kLanes + v] + at), scales[v]);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+          const F32x16 value = Set(x[r]);
+#pragma GCC unroll 16
+          for (int v = 0; v < kPanelVectors; ++v) tile.acc[r][v] = Fma(value, keys[v], tile.acc[r][v]);
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kPanelVectors; ++v) Store(s.p + r * kTileTokens + t + v * kLanes, tile.acc[r][v]);
+    }
+  }
+}
+
+template <int kVectors, int kRows>
+PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const QuantTile& kv, const float* p,
+                                const float* rescale, float* out, int begin, int end) {
+  Tile<kRows, kVectors> tile;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v)
+      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(rescale[r]));
+  }
+  const auto dims = static_cast<size_t>(s.dim);
+  for (int t = begin; t < end;) {
+    const int run = t / kv.value_run;
+    const int run_end = Min((run + 1) * kv.value_run, end);
+    const size_t in_run = static_cast<size_t>(t % kv.value_run);
+    const int8_t* values = kv.values[run] + in_run * dims + d;
+    const int8_t* next = kv.next_values[run] + in_run * dims + d;
+    const float* scales = kv.value_scales + (static_cast<size_t>(t) * dims + d) / kScaleDims;
+    for (; t < run_end; ++t, values += dims, next += dims, scales += dims / kScaleDims) {
+      Prefetch(next);
+      const F32x16 scale = Set(*scales);
+      F32x16 weights[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) weights[v] = Mul(FromI8(values + v * kLanes), scale);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const F32x16 probability = Set(p[r * kTileTokens + t]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(probability, weights[v], tile.acc[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
+  }
+}
+
 // Processes whole panels of outputs first, then the rest in single vectors.
-template <int kRows, DType kType>
-void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, const float* rescale,
-               float* out, int begin, int end) {
+template <int kRows, typename Kv>
+void AddValues(const AttendState& s, const Kv& kv, const float* p, const float* rescale, float* out,
+               int begin, int end) {
   int d = 0;
   for (; d + kPanel <= s.padded; d += kPanel) {
     AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, rescale, out, begin, end);
@@ -226,20 +313,19 @@ void AddValues(const AttendState& s, const KvTile<kType>& kv, const float* p, co
 }
 
 // ScoresForRows and AddValuesForRows select the instance for the number of rows.
-template <DType kType, int kRows = kTileRows>
-void ScoresForRows(int rows, const AttendState& s, const KvTile<kType>& kv, const float* q, int begin,
-                   int end) {
+template <typename Kv, int kRows = kTileRows>
+void ScoresForRows(int rows, const AttendState& s, const Kv& kv, const float* q, int begin, int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return ScoresForRows<kType, kRows - 1>(rows, s, kv, q, begin, end);
+    if (rows < kRows) return ScoresForRows<Kv, kRows - 1>(rows, s, kv, q, begin, end);
   }
   Scores<kRows>(s, kv, q, begin, end);
 }
 
-template <DType kType, int kRows = kTileRows>
-void AddValuesForRows(int rows, const AttendState& s, const KvTile<kType>& kv, const float* p,
-                      const float* rescale, float* out, int begin, int end) {
+template <typename Kv, int kRows = kTileRows>
+void AddValuesForRows(int rows, const AttendState& s, const Kv& kv, const float* p, const float* rescale,
+                      float* out, int begin, int end) {
   if constexpr (kRows > 1) {
-    if (rows < kRows) return AddValuesForRows<kType, kRows - 1>(rows, s, kv, p, rescale, out, begin, end);
+    if (rows < kRows) return AddValuesForRows<Kv, kRows - 1>(rows, s, kv, p, rescale, out, begin, end);
   }
   AddValues<kRows>(s, kv, p, rescale, out, begin, end);
 }
@@ -282,8 +368,8 @@ PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* su
 
 // Processes one block of rows over one tile. The first rows may lie before the tile, and the windows of the
 // last rows may begin after it.
-template <DType kType>
-void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>& kv, int first, int tile) {
+template <typename Kv>
+void AttendBlock(const AttendJob& job, const AttendState& s, const Kv& kv, int first, int tile) {
   const int rows = Min(kTileRows, s.rows - first);
   int begin[kTileRows], end[kTileRows];  // the tokens of the tile that each row sees
   for (int r = 0; r < rows; ++r) {
@@ -294,7 +380,7 @@ void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>
   while (first_seeing < rows && end[first_seeing] <= 0) ++first_seeing;
   while (end_seeing > first_seeing && begin[end_seeing - 1] >= kTileTokens) --end_seeing;
   if (first_seeing == end_seeing) return;
-  ScoresForRows<kType>(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
+  ScoresForRows(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
   for (int r = first_seeing; r < end_seeing; ++r) {
     const int row = first + r;
     s.rescale[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], &s.max[row], s.sums + row * kLanes);
@@ -302,8 +388,8 @@ void AttendBlock(const AttendJob& job, const AttendState& s, const KvTile<kType>
   for (int r = first_seeing; r < end_seeing;) {  // rows that see the same tokens are processed together
     int same = 1;
     while (r + same < end_seeing && begin[r + same] == begin[r] && end[r + same] == end[r]) ++same;
-    AddValuesForRows<kType>(same, s, kv, s.p + r * kTileTokens, s.rescale + r, s.out + (first + r) * s.padded,
-                            begin[r], end[r]);
+    AddValuesForRows(same, s, kv, s.p + r * kTileTokens, s.rescale + r, s.out + (first + r) * s.padded,
+                     begin[r], end[r]);
     r += same;
   }
 }
