@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -21,10 +23,18 @@ Options With(std::vector<std::pair<std::string, std::string>> settings) {
   return *std::move(options);
 }
 
+// A tokenizer with the tokens of a few letters.
+constexpr const char* kTokenizer = R"({
+  "version": "1.0", "added_tokens": [],
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+  "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}})";
+
 // The plan for a tiny model whose heads have this size.
 Result<ServePlan> PlanOf(int head_dim, const std::string& kv_dtype, ExitCode* code) {
   const testing_support::TempDir folder;
   testing_support::WriteTinyModel(folder.path(), 1, {.head_dim = head_dim});
+  std::ofstream(folder.path() / "tokenizer.json") << kTokenizer;
   const Options options =
       With({{"model", folder.path()}, {"backend", "ref"}, {"kv-dtype", kv_dtype}, {"context", "256"}});
   return MakeServePlan(options, {4 * kGiB, 8 * kGiB}, code);
