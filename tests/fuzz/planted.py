@@ -22,6 +22,8 @@ SECONDS = 120
 BUGS = {
     "chat_template": ("text/jinja/operators.cc", "if (at >= 0 && at < length) {", "if (at < length) {"),
     "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
+    "gguf": ("model/gguf.cc", "one.bytes > data.size() || one.offset > data.size() - one.bytes",
+             "one.bytes > data.size()"),
     "json_schema": ("grammar/json_schema.cc", "if (place.depth > 2 * limits_.depth)", "if (false)"),
     "output": ("text/output/json_scanner.cc", "if (open_.back() != open) return Result::kFault;", ""),
     "payload": ("storage/payload_codec.cc", "if (length > count || length > stored->size())",
