@@ -100,8 +100,9 @@ struct TransferStats {
   std::array<uint64_t, kTiers> read_bytes{}, written_bytes{};  // of transfers that ended well, as stored
   std::array<std::array<uint64_t, kTierErrors>, kTiers> errors{};
   std::array<uint64_t, kVerifyFailures> verify_failures{};
-  LatencyHistogram load_seconds;         // from Start to the end, of transfers to the device
-  LatencyHistogram store_queue_seconds;  // from Start until a worker took up a transfer from or to the disk
+  LatencyHistogram load_seconds{kTransferBounds};  // from Start to the end, of transfers to the device
+  // From Start until a worker took up a transfer from or to the disk.
+  LatencyHistogram store_queue_seconds{kTransferBounds};
 };
 
 class TransferPort {

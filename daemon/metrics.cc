@@ -367,10 +367,10 @@ MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
   ClientMetric metric;
   metric.label = CommonLabels(row.name, snapshot);
   uint64_t cumulative = 0;
-  for (size_t i = 0; i < source.counts.size(); ++i) {
+  for (size_t i = 0; i <= source.bounds.size(); ++i) {
     cumulative += source.counts[i];
     const double bound =
-        i < kLatencyBuckets.size() ? kLatencyBuckets[i] : std::numeric_limits<double>::infinity();
+        i < source.bounds.size() ? source.bounds[i] : std::numeric_limits<double>::infinity();
     metric.histogram.bucket.push_back({cumulative, bound});
   }
   metric.histogram.sample_count = cumulative;

@@ -49,7 +49,8 @@ struct EngineStats {
   uint64_t steps_ahead = 0;     // launched while the step before was in flight
   uint64_t failed_steps = 0;    // of the backend
   int failed_steps_in_row = 0;  // since the last step that succeeded
-  LatencyHistogram time_to_first_token, inter_token, end_to_end, queue_time, step_time;
+  LatencyHistogram time_to_first_token{kFirstTokenBounds}, inter_token{kInterTokenBounds},
+      end_to_end{kRequestBounds}, queue_time{kRequestBounds}, step_time{kStepBounds};
   AttentionReads attention;  // of the steps that were collected
   PrefixCacheStats cache;
   TransferStats transfers;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <sstream>
@@ -255,15 +257,63 @@ TEST(Metrics, HistogramsAreCumulativeAndEndInInfinity) {
   MetricsSnapshot snapshot = Empty();
   snapshot.engine.step_time.counts.front() = 2;
   snapshot.engine.step_time.counts[3] = 5;
-  snapshot.engine.step_time.counts.back() = 1;
+  snapshot.engine.step_time.counts[kStepBounds.size()] = 1;
   snapshot.engine.step_time.sum = 123.5;
   const auto samples = ParseExposition(RenderMetrics(snapshot));
-  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.001\"}"), 2);
-  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.01\"}"), 7);
-  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"100\"}"), 7);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.0005\"}"), 2);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"0.005\"}"), 7);
+  EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"10\"}"), 7);
   EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"+Inf\"}"), 8);
   EXPECT_EQ(samples.at("prefixd_step_seconds_count"), 8);
   EXPECT_EQ(samples.at("prefixd_step_seconds_sum"), 123.5);
+}
+
+// What vLLM 0.11 has for the same names, and what the alerts compare with.
+TEST(Metrics, BucketsContainThoseOfVllm) {
+  const auto samples = ParseExposition(RenderMetrics(Empty()));
+  const auto expect = [&](const std::string& name, std::initializer_list<const char*> bounds) {
+    for (const char* bound : bounds) {
+      const std::string series = "vllm:" + name + "_seconds_bucket{model_name=\"demo\",le=\"" + bound + "\"}";
+      EXPECT_TRUE(samples.contains(series)) << series;
+    }
+  };
+  expect("time_to_first_token",
+         {"0.001", "0.005", "0.01", "0.02", "0.04", "0.06", "0.08", "0.1", "0.25", "0.5", "0.75",
+          "1",     "2.5",   "5",    "7.5",  "10",   "20",   "40",   "80",  "160",  "640", "2560"});
+  expect("inter_token_latency", {"0.01", "0.025", "0.05", "0.075", "0.1", "0.15", "0.2", "0.3", "0.4", "0.5",
+                                 "0.75", "1", "2.5", "5", "7.5", "10", "20", "40", "80"});
+  for (const char* name : {"e2e_request_latency", "request_queue_time"}) {
+    expect(name, {"0.3", "0.5", "0.8", "1",  "1.5", "2",   "2.5", "5",   "10",   "15",  "20",
+                  "30",  "40",  "50",  "60", "120", "240", "480", "960", "1920", "7680"});
+  }
+}
+
+TEST(Metrics, BoundsGrow) {
+  const EngineStats stats;
+  for (const LatencyHistogram* histogram :
+       {&stats.time_to_first_token, &stats.inter_token, &stats.end_to_end, &stats.queue_time,
+        &stats.step_time, &stats.transfers.load_seconds, &stats.transfers.store_queue_seconds}) {
+    EXPECT_TRUE(std::ranges::is_sorted(histogram->bounds, std::ranges::less_equal{}));
+    LatencyHistogram filled = *histogram;
+    for (const double bound : filled.bounds) filled.Add(bound);
+    filled.Add(1e9);
+    for (size_t i = 0; i <= filled.bounds.size(); ++i) EXPECT_EQ(filled.counts[i], 1u) << i;
+  }
+}
+
+// A line that is not told from a sample makes Prometheus refuse the whole scrape.
+TEST(Metrics, EveryFamilyHasOneLineOfHelp) {
+  std::istringstream lines(RenderMetrics(Empty()));
+  std::string help;
+  int families = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# HELP ")) help = line.substr(7);
+    if (!line.starts_with("# TYPE ")) continue;
+    ++families;
+    const std::string name = line.substr(7, line.find(' ', 7) - 7);
+    EXPECT_TRUE(help.starts_with(name + " ") && help.ends_with('.')) << line << " has the help: " << help;
+  }
+  EXPECT_GT(families, 50);
 }
 
 TEST(Metrics, AModelNameCannotBreakTheFormat) {
