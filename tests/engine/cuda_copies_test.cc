@@ -7,6 +7,7 @@
 #include <chrono>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -107,6 +108,30 @@ class CudaCopies : public testing::Test {
     return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
   }
   size_t Waiting(Stream stream) const { return machine_->runtime.waiting_copies(stream); }
+  // What is wrong with the reports of four tokens, of which each comes while the step after it is held on the
+  // device; empty: nothing.
+  std::string ReportsTokensEarly() {
+    constexpr size_t kTokens = 4;
+    const auto recorder = Submit(Prompt(9, 1), kTokens);
+    if (!engine_->Advance()) return "the first step is not launched";
+    for (size_t tokens = 1; tokens <= kTokens; ++tokens) {
+      const std::string at = " at token " + std::to_string(tokens);
+      if (!Comes([&] { return machine_->loaded.model->Done(); })) return "no step ends" + at;
+      machine_->runtime.Hold(Stream::kCompute, true);
+      const uint64_t launches = machine_->runtime.launches();
+      if (!engine_->Advance()) return "a step that ended is not collected" + at;
+      if (recorder->tokens.size() != tokens) return "other tokens are reported" + at;
+      if (recorder->finished() != (tokens == kTokens)) return "another end" + at;
+      if (tokens < kTokens) {
+        if (machine_->loaded.model->Done()) return "the next step has ended, too" + at;
+        if (!Comes([&] { return Waiting(Stream::kCompute) > 0; })) return "no next step waits" + at;
+        if (engine_->Advance()) return "there is something else to do" + at;
+      }
+      if (machine_->runtime.launches() != launches) return "a held step runs" + at;
+      machine_->runtime.Hold(Stream::kCompute, false);
+    }
+    return "";
+  }
   static int FromBelow(const Recorder& recorder) {
     return recorder.usage.tokens[static_cast<size_t>(TokenSource::kHost)] +
            recorder.usage.tokens[static_cast<size_t>(TokenSource::kDisk)];
@@ -166,27 +191,15 @@ TEST_F(CudaCopies, StepsGoOnWhileTheyAreHeldBack) {
 
 // The engine gives a step to the device before it reports the one before, and does not wait for it.
 TEST_F(CudaCopies, TokensAreReportedWhileTheNextStepIsOnTheDevice) {
-  MakeEngine(60, 20);
-  constexpr size_t kTokens = 4;
-  const auto recorder = Submit(Prompt(9, 1), kTokens);
-  EXPECT_TRUE(engine_->Advance()) << "launches the first step";
-  for (size_t tokens = 1; tokens <= kTokens; ++tokens) {
-    SCOPED_TRACE(tokens);
-    EXPECT_TRUE(Comes([&] { return machine_->loaded.model->Done(); }));
-    machine_->runtime.Hold(Stream::kCompute, true);
-    const uint64_t launches = machine_->runtime.launches();
-    EXPECT_TRUE(engine_->Advance());
-    EXPECT_EQ(recorder->tokens.size(), tokens);
-    EXPECT_EQ(recorder->finished(), tokens == kTokens);
-    if (tokens < kTokens) {
-      EXPECT_TRUE(Comes([&] { return Waiting(Stream::kCompute) > 0; })) << "the page of the next step";
-      EXPECT_FALSE(engine_->Advance()) << "there is nothing else to do";
-      EXPECT_FALSE(machine_->loaded.model->Done());
-    }
-    EXPECT_EQ(machine_->runtime.launches(), launches);
+  // A device that ends a step more before it is held shows nothing: then the attempt is repeated.
+  std::string fault = "no attempt";
+  for (int attempt = 0; attempt < 20 && !fault.empty(); ++attempt) {
+    MakeEngine(60, 20);
+    fault = ReportsTokensEarly();
     machine_->runtime.Hold(Stream::kCompute, false);
+    EXPECT_TRUE(Settle());
   }
-  EXPECT_TRUE(Settle());
+  EXPECT_EQ(fault, "");
 }
 
 // The blocks of the host tier go to the disk, and no others take their place there. Another device finds
