@@ -414,9 +414,9 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   event.times = s.times;
   if (!ending && !s.has_allowed()) {
     // Where a match meets its bounds, the answer is the beginning of one that matches, as at max_tokens.
-    ending = s.constraint->accepts() ? FinishReason::kStop
-             : s.allowed == nullptr  ? FinishReason::kError
-                                     : FinishReason::kLength;
+    ending = s.allowed == nullptr      ? FinishReason::kError
+             : s.constraint->accepts() ? FinishReason::kStop
+                                       : FinishReason::kLength;
     if (ending == FinishReason::kError) event.error = s.WhyNoneAllowed();
   }
   if (ending) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <optional>
 #include <span>
 
 #include "base/json_fields.h"
@@ -77,6 +79,48 @@ std::string TextOf(const json::value& value) {
 }
 
 constexpr size_t kMostShown = 200, kMostPath = 1000;
+
+// Whether a keyword is about the type of a value, or about values of one type.
+bool SaysMoreThanValues(std::string_view keyword) {
+  return std::ranges::any_of(kAbout, [&](const About& about) { return about.keyword == keyword; });
+}
+
+// Whether `additionalProperties` of one schema, or its `items`, is about parts that the other one names: then
+// a schema with the keywords of both allows something else.
+bool IsAboutPartsOf(const json::object& schema, const json::object& other) {
+  const auto lacks = [&](std::string_view keyword, std::string_view parts) {
+    return schema.contains(keyword) && other.contains(parts) && !schema.contains(parts);
+  };
+  const json::value* others = schema.if_contains("additionalProperties");
+  return lacks("items", "prefixItems") ||
+         (others != nullptr && *others != true && lacks("additionalProperties", "properties"));
+}
+
+// The names of both lists of `required`, or nothing if one is no list.
+std::optional<json::array> RequiredByBoth(const json::value& a, const json::value& b) {
+  if (!a.is_array() || !b.is_array()) return std::nullopt;
+  json::array names = a.get_array();
+  for (const json::value& name : b.get_array())
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  return names;
+}
+
+// The text of a fragment of a URI, whose bytes may be written as % and two digits.
+std::string Unescaped(std::string_view fragment) {
+  std::string text;
+  for (size_t i = 0; i < fragment.size(); ++i) {
+    uint8_t byte = 0;
+    const char* const digits = fragment.data() + i + 1;
+    if (fragment[i] == '%' && fragment.size() - i > 2 &&
+        std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      text += static_cast<char>(byte);
+      i += 2;
+    } else {
+      text += fragment[i];
+    }
+  }
+  return text;
+}
 
 // About what a copy of a value takes. Values are nested as deep as the reader of the body allows.
 size_t BytesOf(const json::value& value) {
@@ -186,13 +230,35 @@ Result<ExprId> SchemaReader::ReadMerged(Object merged, const Place& place) {
   return ReadSchema(Value(std::move(merged)), {place.path, place.depth + 1});
 }
 
+// A schema that has the keywords of both. Where that allows something else than both do, a keyword is not
+// supported. `keyword` is what the first one stands beside.
+Result<ExprId> SchemaReader::ReadBoth(Object merged, const Object& other, std::string_view keyword,
+                                      const Place& place) {
+  PREFIXD_RETURN_IF_ERROR(CountCopy(other, place));
+  const std::string beside = " here and beside '" + std::string(keyword) + "'";
+  if (IsAboutPartsOf(merged, other) || IsAboutPartsOf(other, merged))
+    PREFIXD_RETURN_IF_ERROR(NotSupported(place, "the parts of a value" + beside));
+  for (const auto& [key, value] : other) {
+    const Value* const had = merged.if_contains(key);
+    if (had == nullptr || *had == value || Has(kAnnotations, std::string_view(key))) {
+      merged[key] = value;
+      continue;
+    }
+    std::optional<json::array> required;
+    if (key == "required") required = RequiredByBoth(*had, value);
+    if (!required) PREFIXD_RETURN_IF_ERROR(NotSupported(place, "'" + std::string(key) + "'" + beside));
+    merged[key] = required ? Value(*std::move(required)) : value;
+  }
+  return ReadMerged(std::move(merged), place);
+}
+
 // What a local reference points to: "#", or "#/" and keys.
 Result<const json::value*> SchemaReader::Find(std::string_view reference, const Place& place) const {
   if (!reference.starts_with('#'))
     return Unsupported(place.path + ": '$ref' to '" + Shortened(reference) +
                        "' is not supported: only references within the schema, which begin with '#'");
   boost::system::error_code failed;
-  const Value* found = root_.find_pointer(reference.substr(1), failed);
+  const Value* found = root_.find_pointer(Unescaped(reference.substr(1)), failed);
   if (failed || found == nullptr)
     return Error(place, "'$ref' to '" + Shortened(reference) + "', which is not there");
   return found;
@@ -208,11 +274,9 @@ Result<ExprId> SchemaReader::ReadReference(const Object& schema, const Place& pl
   });
   if (has_siblings && to->is_object()) {
     PREFIXD_RETURN_IF_ERROR(CountCopy(schema, place));
-    PREFIXD_RETURN_IF_ERROR(CountCopy(to->get_object(), place));
-    Object merged = to->get_object();
-    for (const auto& [key, value] : schema)
-      if (key != "$ref") merged[key] = value;
-    return ReadMerged(std::move(merged), place);
+    Object beside = schema;
+    beside.erase("$ref");
+    return ReadBoth(std::move(beside), to->get_object(), "$ref", place);
   }
   const auto [at, is_new] = rules_.try_emplace(to, 0);
   if (is_new) {
@@ -243,16 +307,7 @@ Result<ExprId> SchemaReader::ReadBranches(const Object& schema, std::string_view
       continue;
     }
     PREFIXD_RETURN_IF_ERROR(CountCopy(beside, inner));
-    PREFIXD_RETURN_IF_ERROR(CountCopy(branches[i].get_object(), inner));
-    Object merged = beside;
-    for (const auto& [key, value] : branches[i].get_object()) {
-      const Value* other = beside.if_contains(key);
-      if (other != nullptr && *other != value)
-        PREFIXD_RETURN_IF_ERROR(
-            NotSupported(inner, "'" + std::string(key) + "' here and beside '" + std::string(keyword) + "'"));
-      merged[key] = value;
-    }
-    PREFIXD_ASSIGN_OR_RETURN(const ExprId one, ReadMerged(std::move(merged), inner));
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId one, ReadBoth(beside, branches[i].get_object(), keyword, inner));
     choice.push_back(one);
   }
   return choice.size() == 1 ? choice[0] : to_.Choice(std::move(choice));
@@ -268,6 +323,10 @@ Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) 
     values = schema.at("enum").get_array();
   }
   PREFIXD_RETURN_IF_ERROR(Count(&enum_values_, values.size(), limits_.enum_values, place, "values of enums"));
+  for (const auto& [key, value] : schema)
+    if (SaysMoreThanValues(key))
+      PREFIXD_RETURN_IF_ERROR(NotSupported(place, "'" + std::string(key) + "' beside 'enum' or 'const'"));
+  const Value* const named = schema.contains("const") ? schema.if_contains("enum") : nullptr;
   std::vector<std::string> types;
   if (schema.contains("type")) {
     PREFIXD_ASSIGN_OR_RETURN(types, TypesOf(schema, place));
@@ -277,7 +336,9 @@ Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) 
     const bool fits = types.empty() || std::any_of(types.begin(), types.end(), [&](const std::string& type) {
                         return IsOfType(value, type);
                       });
-    if (!fits) continue;
+    const bool is_named = named == nullptr || !named->is_array() ||
+                          std::ranges::find(named->get_array(), value) != named->get_array().end();
+    if (!fits || !is_named) continue;
     const std::string text = TextOf(value);
     PREFIXD_RETURN_IF_ERROR(
         Count(&text_bytes_, text.size(), limits_.text_bytes, place, "bytes of names and values"));

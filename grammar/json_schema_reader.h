@@ -53,6 +53,7 @@ class SchemaReader {
   Result<ExprId> ReadReference(const Object& schema, const Place& place);
   Result<ExprId> ReadBranches(const Object& schema, std::string_view keyword, const Place& place);
   Result<ExprId> ReadMerged(Object merged, const Place& place);
+  Result<ExprId> ReadBoth(Object merged, const Object& other, std::string_view keyword, const Place& place);
   Result<ExprId> ReadEnum(const Object& schema, const Place& place);
   Result<std::vector<std::string>> TypesOf(const Object& schema, const Place& place);
   Result<ExprId> ReadType(const Object& schema, std::string_view type, const Place& place);

@@ -264,7 +264,10 @@ Result<ExprId> SchemaReader::NewNumber(const Object& schema, bool integer, const
   }
   if (!range.low && !range.high && !range.multiple_of) return integer ? json_.Integer() : json_.Number();
   Result<ByteAutomaton> numbers = NumbersIn(range, &automata_);
-  if (!numbers.ok() && numbers.status().code() == Code::kUnsupported) {
+  const Code why = numbers.status().code();
+  // Where keywords may be ignored, one that takes too much is.
+  const bool is_too_much = why == Code::kResourceExhausted && range.multiple_of && !options_.strict;
+  if (why == Code::kUnsupported || is_too_much) {
     PREFIXD_RETURN_IF_ERROR(NotSupported(place, "this 'multipleOf'"));
     range.multiple_of.reset();
     numbers = NumbersIn(range, &automata_);

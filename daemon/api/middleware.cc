@@ -155,6 +155,13 @@ void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& ha
   if (error) RejectRequest(*exchange, *error);
 }
 
+// Whether the answer may have a format, which may take longer to compile than an io thread may be held. A
+// name may be written with escapes.
+bool MayHaveFormat(std::string_view body) {
+  constexpr std::string_view kParts[] = {"format", "structured", "guided", "grammar", "schema", "\\u00"};
+  return std::ranges::any_of(kParts, [&](std::string_view part) { return body.find(part) != body.npos; });
+}
+
 // Returns false when the queue of the workers is full.
 bool PostBody(const ApiContext& context, const std::shared_ptr<Exchange>& exchange,
               const JsonHandler& handler) {
@@ -175,7 +182,8 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
     if (!error) error = CheckContentEncoding(exchange->request());
     if (error) return RejectRequest(*exchange, *error);
     // An io thread parses and tokenizes this much in a few milliseconds.
-    if (exchange->request().body.size() <= kSmallBodyBytes) return HandleBody(exchange, handler);
+    const std::string_view body = exchange->request().body;
+    if (body.size() <= kSmallBodyBytes && !MayHaveFormat(body)) return HandleBody(exchange, handler);
     if (PostBody(*context, exchange, handler)) return;
     RejectRequest(*exchange, {.status = 503,
                               .type = "server_error",

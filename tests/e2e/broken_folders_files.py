@@ -122,10 +122,6 @@ CASES = {
                            ["tokenizer.json", "2000", "vocab_size"]),
     "integers": ("weights of integers", typed("I16"), 3,
                  ["model.safetensors: tensor", "dtype I16", "supported: F32, F16, BF16"]),
-    "mixed": ("q_proj of another type than k_proj", typed("F16", "q_proj"), 3, [
-        "q_proj.weight' (F16)", "k_proj.weight' (BF16)", "save the model in one with transformers",
-        "dtype='bfloat16'"
-    ]),
     "other_names": ("tensors of other names", renamed("model.layers", "transformer.h"), 3, [
         "model.layers.0.input_layernorm.weight' [128] is missing", "'transformer.h.0.input_layernorm.weight'",
         "use a version of this model in the layout of transformers"

@@ -144,6 +144,7 @@ TEST(JsonSchema, ArraysAndChoices) {
       {R"({"enum":["a\"b",1,null,{"x":[1]}]})", {R"("a\"b")", "1", "null", R"({"x":[1]})"}, {"2", R"("a")"}},
       {R"({"type":"string","enum":["a",1]})", {R"("a")"}, {"1"}},
       {R"({"const":"x"})", {R"("x")"}, {R"("y")"}},
+      {R"({"const":"x","enum":["x","y"]})", {R"("x")"}, {R"("y")"}},
       {R"({"type":["string","null"]})", {R"("x")", "null"}, {"1"}},
       {R"({"type":"string","nullable":true})", {R"("x")", "null"}, {"1"}},
       {R"({"anyOf":[{"type":"integer"},{"type":"array","items":{"type":"integer"}}]})",
@@ -170,6 +171,16 @@ TEST(JsonSchema, References) {
        R"("$defs":{"s":{"type":"string","minLength":1}}})",
        {R"({"x":"a"})"},
        {R"({"x":""})", R"({"x":"ab"})"}},
+      {R"({"$ref":"#/$defs/a%20b%25","$defs":{"a b%":{"type":"null"}}})", {"null"}, {"1"}},
+      // What both sides require is required.
+      {R"({"$ref":"#/$defs/o","required":["b"],"$defs":{"o":{"type":"object","properties":{)"
+       R"("a":{"type":"null"},"b":{"type":"null"}},"required":["a"],"additionalProperties":false}}})",
+       {R"({"a":null,"b":null})"},
+       {R"({"a":null})", R"({"b":null})"}},
+      {R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"required":["a"],)"
+       R"("additionalProperties":false,"anyOf":[{"required":["b"]}]})",
+       {R"({"a":null,"b":null})"},
+       {R"({"a":null})"}},
   });
 }
 
@@ -207,9 +218,15 @@ TEST(JsonSchema, StrictRefusesKeywordsByNameAndOthersIgnoreThem) {
     EXPECT_TRUE(Compiled(schema, false, &ignored).ok());
     EXPECT_EQ(ignored, std::vector<std::string>{"'" + keyword + "'"});
   }
-  const std::string kOthers[] = {R"({"type":"array"})", R"({"type":"string","format":"uri"})",
-                                 R"({"allOf":[{"type":"null"},{}]})", R"({"type":"array","items":[{}]})",
-                                 R"x({"type":"string","pattern":"(?=a)"})x"};
+  const std::string kOthers[] = {
+      R"({"type":"array"})", R"({"type":"string","format":"uri"})", R"({"allOf":[{"type":"null"},{}]})",
+      R"({"type":"array","items":[{}]})", R"x({"type":"string","pattern":"(?=a)"})x",
+      // Keywords of two places that the grammar cannot hold together.
+      R"({"type":"integer","enum":[1,5],"minimum":3})", R"({"const":"abc","maxLength":2})",
+      R"({"$ref":"#/$defs/n","minimum":0,"$defs":{"n":{"type":"integer","minimum":50}}})",
+      R"({"$ref":"#/$defs/n","anyOf":[{"type":"null"}],"$defs":{"n":{"anyOf":[true]}}})",
+      R"({"type":"object","additionalProperties":false,"anyOf":[{"properties":{"b":{}}}]})",
+      R"({"type":"array","items":{"type":"null"},"anyOf":[{"prefixItems":[true]}]})"};
   for (const std::string& schema : kOthers) {
     const Result<Grammar> strict = Compiled(schema, true);
     EXPECT_EQ(strict.ok() ? Code::kOk : strict.status().code(), Code::kUnsupported) << schema;

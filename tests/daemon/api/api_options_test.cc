@@ -241,6 +241,15 @@ TEST_F(ApiTest, LargeBodiesAreHandledOnAWorker) {
   EXPECT_EQ(refused->header("Retry-After"), "1");
 }
 
+// Compiling a format may take longer than an io thread may be held.
+TEST_F(ApiTest, FormatsOfAnswersAreCompiledOnAWorker) {
+  for (const std::string asks : {R"("guided_regex":"a")", R"("structured_outputs":{"regex":"a"})",
+                                 R"("response_format":{"type":"text"})", R"("guid\u0065d_regex":"a")",
+                                 R"("grammar":"root ::= \"a\"")"}) {
+    EXPECT_EQ(Completion(asks)->works, 1) << asks;
+  }
+}
+
 // Collects the log lines during its lifetime.
 class LogCatcher {
  public:
