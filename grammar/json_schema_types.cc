@@ -213,7 +213,7 @@ Result<ExprId> SchemaReader::NewString(const Object& schema, const Place& place)
       patterns.push_back({regex, RegexMatches::kWhole});
     }
   }
-  if (patterns.empty()) return json_.String(min, max);
+  if (patterns.empty()) return min == 0 && max == kUnbounded ? json_.String() : json_.String(min, max);
   const bool is_simple = patterns.size() == 1 && min == 0 && max == kUnbounded;
   PREFIXD_ASSIGN_OR_RETURN(const ExprId body, is_simple
                                                   ? ReadRegex(patterns[0].regex, patterns[0].matches,

@@ -73,6 +73,15 @@ ExprId JsonText::Character() {
   return *character_;
 }
 
+ExprId JsonText::String() {
+  // A rule, so that the strings of thousands of properties take no more states than one.
+  if (!string_) {
+    string_ = to_.AddRule("a string");
+    to_.Define(*string_, String(0, kUnbounded));
+  }
+  return to_.Rule(*string_);
+}
+
 ExprId JsonText::String(uint32_t min, uint32_t max) {
   return to_.Sequence({to_.Text("\""), to_.Repeat(Character(), min, max), to_.Text("\"")});
 }

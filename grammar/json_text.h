@@ -22,7 +22,8 @@ class JsonText {
 
   ExprId Comma();  // and the space after it
   ExprId Colon();
-  ExprId String(uint32_t min = 0, uint32_t max = kUnbounded);  // with min .. max code points
+  ExprId String();
+  ExprId String(uint32_t min, uint32_t max);  // with min .. max code points
   ExprId Integer();
   ExprId Number();
   ExprId Boolean();
@@ -56,7 +57,7 @@ class JsonText {
 
   Expressions& to_;
   std::optional<ExprId> character_, free_tail_;
-  std::optional<RuleId> value_;
+  std::optional<RuleId> string_, value_;
 };
 
 }  // namespace prefixd::grammar

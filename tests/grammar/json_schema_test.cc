@@ -278,6 +278,22 @@ TEST(JsonSchema, TakesNumbersOfAnySize) {
 }
 
 // What each of many places may cost counts together; equal ones cost once.
+TEST(JsonSchema, TakesAsManyPropertiesAsTheLimitSays) {
+  std::string properties, names, value;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string name = "\"p" + std::to_string(i) + "\"", comma = i == 0 ? "" : ",";
+    properties += comma + name + R"(:{"type":"string"})";
+    names += comma + name;
+    value += comma + name + R"(:"x")";
+  }
+  const Result<Grammar> grammar = Compiled(R"({"type":"object","additionalProperties":false,"properties":{)" +
+                                               properties + R"(},"required":[)" + names + "]}",
+                                           true);
+  ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
+  EXPECT_TRUE(Matches(*grammar, "{" + value + "}"));
+  EXPECT_FALSE(Matches(*grammar, R"({"p0":"x"})"));
+}
+
 TEST(JsonSchema, CostsOfAllPlacesAreBoundedTogether) {
   const auto code = [](const std::string& schema) {
     const Result<Grammar> grammar = Compiled(schema, false);
