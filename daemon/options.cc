@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/duration.h"
 #include "daemon/relaunch.h"
+#include "text/output/tool_format.h"
 
 namespace prefixd {
 namespace {
@@ -142,6 +143,12 @@ bool InjectedByKubernetes(std::string_view variable) {
          variable.starts_with("PREFIXD_SERVICE_");
 }
 
+std::string FormatNames() {
+  std::string names;
+  for (const ToolFormat& format : ToolFormats()) names += " " + std::string(format.name);
+  return names;
+}
+
 }  // namespace
 
 std::string VariableName(std::string_view option_name) {
@@ -197,6 +204,9 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
   }
   if ((options.block_tokens & (options.block_tokens - 1)) != 0) {
     add_fault("block-tokens: " + std::to_string(options.block_tokens) + " is not a power of two");
+  }
+  if (options.tool_format != "auto" && FindToolFormat(options.tool_format) == nullptr) {
+    add_fault("tool-format: '" + options.tool_format + "' is unknown; it takes one of: auto" + FormatNames());
   }
   if (!faults.empty()) return InvalidArgument(faults);
   return options;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
+#include "daemon/api/tool_request.h"
 #include "daemon/engine_thread.h"
 #include "daemon/http/listen.h"
 #include "daemon/http/router.h"
@@ -190,6 +191,7 @@ class ServerProcess {
     context_.token_share = plan_.limits.max_tokens / 2;
     context_.tokenizer = loaded_.model->tokenizer.get();
     context_.chat_template = loaded_.model->chat_template.get();
+    SetOutputFormat(options_.tool_format, options_.reasoning_format != "none", &context_);
     context_.special_tokens_in_content = options_.special_tokens_in_content;
     context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
     context_.context_length = plan_.limits.context;

@@ -222,8 +222,8 @@ Result<json::array> FitMessages(const json::array& messages, const ChatTemplate:
   return MessageFitter(caps).Run(messages);
 }
 
-ChatTemplate::ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options)
-    : template_(std::move(parsed)), options_(std::move(options)) {
+ChatTemplate::ChatTemplate(std::string source, std::unique_ptr<const jinja::Template> parsed, Options options)
+    : source_(std::move(source)), template_(std::move(parsed)), options_(std::move(options)) {
   for (const auto& [name, text] : options_.special_tokens) tokens_[name] = text;
   if (!options_.bos_token.empty()) tokens_["bos_token"] = options_.bos_token;
   if (!options_.eos_token.empty()) tokens_["eos_token"] = options_.eos_token;
@@ -240,7 +240,8 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::Parse(std::string_view sourc
     if (!variant.ok()) return variant.status().WithContext("the template 'tool_use'");
     with_tools = *std::move(variant);
   }
-  std::unique_ptr<ChatTemplate> result(new ChatTemplate(std::move(parsed), std::move(options)));
+  std::unique_ptr<ChatTemplate> result(
+      new ChatTemplate(std::string(source) + tool_use, std::move(parsed), std::move(options)));
   result->Probe();
   if (with_tools) result->AddToolUse(std::move(with_tools));
   return result;

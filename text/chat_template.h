@@ -31,9 +31,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "base/status.h"
 #include "text/jinja/budget.h"
-#include "base/marked_text.h"
 
 namespace prefixd {
 
@@ -120,12 +120,14 @@ class ChatTemplate {
   }
 
   const Caps& caps() const { return caps_; }
+  // What the template was parsed from, with the one for requests with tools.
+  const std::string& source() const { return source_; }
   // The first rewrite of each kind in each probed conversation. Empty when the template is append-only.
   const std::vector<Rewrite>& rewrites() const { return rewrites_; }
   bool append_only() const { return rewrites_.empty(); }
 
  private:
-  ChatTemplate(std::unique_ptr<const jinja::Template> parsed, Options options);
+  ChatTemplate(std::string source, std::unique_ptr<const jinja::Template> parsed, Options options);
 
   Result<MarkedText> RenderFitted(const Input& input, const Caps& caps) const;
   // Renders `messages` without changes.
@@ -140,6 +142,7 @@ class ChatTemplate {
   void ProbeGrowth();
   void ProbeGrowth(const std::string& conversation, Input input);
 
+  const std::string source_;
   const std::unique_ptr<const jinja::Template> template_;
   const Options options_;
   boost::json::object tokens_;  // special tokens by name

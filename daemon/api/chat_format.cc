@@ -26,7 +26,8 @@ class ChatFormat final : public ResponseFormat {
         prompt_top_(request.prompt_logprobs),
         logprobs_(request.sampling.logprobs >= 0),
         include_usage_(request.include_usage),
-        token_ids_(request.return_token_ids) {}
+        token_ids_(request.return_token_ids),
+        function_call_(request.function_call) {}
 
   void AddPromptLogprobs(size_t, std::vector<GeneratedToken> logprobs) override {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
@@ -64,6 +65,7 @@ class ChatFormat final : public ResponseFormat {
                     const TokenUsage* usage) const override {
     json::object delta;
     if (!piece.text.empty()) delta.emplace("content", piece.text);
+    for (const OutputEvent& event : piece.events) AddDelta(event, &delta);
     return ChunkText(choice, delta, &piece, end, usage);
   }
 
@@ -112,14 +114,62 @@ class ChatFormat final : public ResponseFormat {
   void AppendChoice(size_t index, const ChoiceResult& result, std::string* out) const {
     const auto& [piece, end] = result;
     ObjectText choice(out);
-    choice.Members(
-        {{"index", index},
-         {"message", {{"role", "assistant"}, {"content", echo_ + piece.text}, {"refusal", nullptr}}}});
+    choice.Members({{"index", index}, {"message", Message(piece)}});
     choice.Key("logprobs");
     AppendLogprobs(&piece.tokens, out);
     choice.Members({{"finish_reason", std::string(end.finish_reason)}, {"stop_reason", StopReasonJson(end)}});
     if (token_ids_) choice.Member("token_ids", TokenIdsJson(piece.tokens));
     choice.End();
+  }
+
+  // A delta of a stream. A piece has one event.
+  void AddDelta(const OutputEvent& event, json::object* delta) const {
+    using Kind = OutputEvent::Kind;
+    if (event.kind == Kind::kContent) delta->emplace("content", event.text);
+    if (event.kind == Kind::kReasoning) delta->emplace("reasoning_content", event.text);
+    if (event.kind != Kind::kCall && event.kind != Kind::kArguments) return;
+    json::object function = {{"arguments", event.kind == Kind::kArguments ? event.text : ""}};
+    if (event.kind == Kind::kCall) function.emplace("name", event.text);
+    if (function_call_) {
+      delta->emplace("function_call", std::move(function));
+      return;
+    }
+    json::object call = {{"index", event.call}};
+    if (event.kind == Kind::kCall) {
+      call.emplace("id", event.id);
+      call.emplace("type", "function");
+    }
+    call.emplace("function", std::move(function));
+    delta->emplace("tool_calls", json::array{std::move(call)});
+  }
+
+  // The message of a whole answer. Without a text beside calls, the content is null.
+  json::object Message(const TextPiece& piece) const {
+    std::string content = echo_ + piece.text, reasoning;
+    json::array calls;
+    for (const OutputEvent& event : piece.events) {
+      using Kind = OutputEvent::Kind;
+      if (event.kind == Kind::kContent) content += event.text;
+      if (event.kind == Kind::kReasoning) reasoning += event.text;
+      if (event.kind == Kind::kCall) {
+        calls.push_back({{"id", event.id},
+                         {"type", "function"},
+                         {"function", {{"name", event.text}, {"arguments", ""}}}});
+      } else if (event.kind == Kind::kArguments) {
+        json::object& function = calls.back().get_object()["function"].get_object();
+        function["arguments"].get_string().append(event.text);
+      }
+    }
+    json::object message = {{"role", "assistant"}, {"content", content}, {"refusal", nullptr}};
+    if (!calls.empty() && content.empty()) message["content"] = nullptr;
+    if (!reasoning.empty()) message.emplace("reasoning_content", reasoning);
+    if (calls.empty()) return message;
+    if (function_call_) {
+      message.emplace("function_call", calls[0].get_object()["function"]);
+    } else {
+      message.emplace("tool_calls", std::move(calls));
+    }
+    return message;
   }
 
   size_t LogprobsBytes(const TextPiece& piece) const {
@@ -168,6 +218,7 @@ class ChatFormat final : public ResponseFormat {
   const std::string echo_;
   const int choices_, prompt_top_;
   const bool logprobs_, include_usage_, token_ids_;
+  const bool function_call_;  // a call has the older form
   std::vector<GeneratedToken> prompt_logprobs_;
 };
 

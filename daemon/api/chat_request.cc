@@ -1,10 +1,13 @@
 #include "daemon/api/chat_request.h"
 
 #include <algorithm>
+#include <bit>
 #include <boost/json.hpp>
 
+#include "base/prng.h"
 #include "daemon/api/constraint_request.h"
 #include "daemon/api/sampling_request.h"
+#include "daemon/api/tool_request.h"
 #include "daemon/api/unsupported_fields.h"
 
 namespace prefixd {
@@ -17,9 +20,6 @@ constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant
 
 // Unsupported fields of chat requests only.
 constexpr UnsupportedField kUnsupportedChatFields[] = {
-    {"tools", AllowedValue::kEmpty, "calling tools"},
-    {"functions", AllowedValue::kEmpty, "calling functions"},
-    {"function_call", AllowedValue::kNone, "calling functions"},
     {"audio", AllowedValue::kNone, "audio"},
     {"best_of", AllowedValue::kOne, "choosing among several answers"},
     {"suffix", AllowedValue::kEmpty, "text after the answer"},
@@ -151,7 +151,7 @@ void ReadMessages(RequestFields& fields, ChatPrompt* prompt) {
   prompt->input.messages = *messages;
 }
 
-void ReadTools(RequestFields& fields, ChatPrompt* prompt) {
+void ReadShownTools(RequestFields& fields, ChatPrompt* prompt) {
   const json::array* tools = fields.Array("tools");
   if (tools == nullptr || tools->empty()) return;
   for (size_t i = 0; i < tools->size(); ++i) {
@@ -189,11 +189,22 @@ void CheckModalities(RequestFields& fields) {
   }
 }
 
-void CheckToolChoice(RequestFields& fields) {
-  const json::value* choice = fields.Find("tool_choice");
-  if (choice == nullptr) return;
-  if (choice->is_string() && (choice->get_string() == "none" || choice->get_string() == "auto")) return;
-  fields.Fail(UnsupportedParameter("tool_choice", "calling tools"));
+// Sets how the answer is parsed.
+void ReadCalls(ToolRequest tools, const ApiContext& context, ChatRequest* request) {
+  GenerationRequest& generation = request->generation;
+  if (!tools.shown.empty()) request->prompt.input.tools = std::move(tools.shown);
+  if (tools.callable != nullptr && context.tool_format != nullptr) {
+    generation.output.format = context.tool_format;
+    generation.output.tools = tools.callable;
+    generation.most_calls = tools.parallel ? context.limits.max_tool_calls : 1;
+    generation.function_call = tools.functions;
+    generation.output.id_seed =
+        SplitMix64((*context.seeds)++) ^ std::bit_cast<uint64_t>(context.clock->NowSeconds());
+  } else if (context.tool_format != nullptr && context.tool_format->channels) {
+    generation.output.format = context.tool_format;  // reasoning is a channel of it
+    generation.output.tools = std::make_shared<const ToolNames>();
+  }
+  generation.output.reasoning = context.reasoning;
 }
 
 constexpr std::string_view kSpace = " \t\r\n\f\v";
@@ -242,6 +253,7 @@ ApiError TemplateError(const Status& status) {
 // Renders a conversation with the template of the model.
 Parsed<MarkedText> Render(const ApiContext& context, ChatPrompt prompt) {
   prompt.input.unix_seconds = context.clock->UnixSeconds();
+  FitTools(context.tool_format, context.chat_template->caps(), &prompt.input);
   std::string last;
   if (prompt.continue_final_message) {
     Parsed<std::string> marked = MarkFinalMessage(&prompt.input.messages);
@@ -275,7 +287,7 @@ ChatPrompt ReadChatPrompt(RequestFields& fields) {
   if (const auto effort = fields.String("reasoning_effort"))
     prompt.input.extra.emplace("reasoning_effort", *effort);
   if (const json::array* documents = fields.Array("documents")) prompt.input.documents = *documents;
-  ReadTools(fields, &prompt);
+  ReadShownTools(fields, &prompt);
   // A template is a program: the server runs only templates of the operator.
   if (fields.Find("chat_template") != nullptr)
     fields.Fail(UnsupportedParameter("chat_template", "a chat template in the request"));
@@ -292,11 +304,13 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   request.generation.sampling.logprobs = ReadChatLogprobs(fields, context);
   request.echo = ReadEcho(fields, request.prompt);
   RejectUnsupportedFields(fields, kUnsupportedChatFields);
-  CheckToolChoice(fields);
+  if (!fields.error()) ReadCalls(ReadTools(fields, context), context, &request);
   CheckModalities(fields);
   if (fields.error()) return *fields.error();
   request.generation.constraint = ReadConstraint(fields, context);
   if (fields.error()) return *fields.error();
+  // The format holds for the whole answer, which has neither calls nor reasoning then.
+  if (request.generation.constraint != nullptr) request.generation.output = {};
   return request;
 }
 
@@ -318,12 +332,17 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work) {
+                                        Work& work, bool* begins_reasoning) {
   const bool add_special = prompt.add_special_tokens;
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
+  }
+  if (begins_reasoning != nullptr && context.reasoning != nullptr) {
+    const std::string_view bytes = text->bytes();
+    *begins_reasoning =
+        bytes.substr(0, bytes.find_last_not_of(kSpace) + 1).ends_with(context.reasoning->begin);
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
   if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);

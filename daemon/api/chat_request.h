@@ -34,9 +34,10 @@ Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiCo
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. `work` has the bytes of the body that the prompt came from.
+// is an error. *begins_reasoning tells whether the prompt ends with the tag of reasoning. `work` has the
+// bytes of the body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work);
+                                        Work& work, bool* begins_reasoning = nullptr);
 // Renders a conversation. What came from the request is marked. The text stays reserved in `work`.
 Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work);
 

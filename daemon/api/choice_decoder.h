@@ -1,5 +1,6 @@
 // ChoiceDecoder: turns the tokens of one sequence into the text that the client sees. It detokenizes, finds
 // stop strings, and holds text back while it may be part of a stop string or of an incomplete code point.
+// With a parser, the text becomes its events (text/output/output_parser.h).
 //
 // Threads: one owner, the exchange's io thread. The tokenizer outlives it.
 //
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,6 +22,7 @@
 
 #include "daemon/api/stop_matcher.h"
 #include "engine/request.h"
+#include "text/output/output_parser.h"
 #include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
@@ -37,10 +40,16 @@ struct TextToken {
 };
 
 struct TextPiece {
-  std::string text;
+  std::string text;                 // without a parser
+  std::vector<OutputEvent> events;  // with one
   std::vector<TextToken> tokens;
-  bool empty() const { return text.empty() && tokens.empty(); }
+  bool empty() const { return text.empty() && events.empty() && tokens.empty(); }
+  size_t text_bytes() const;  // events included
 };
+
+// A piece for each event. The tokens go with the first; a piece without a text is left out, unless tokens are
+// shown. A piece without events stays as it is.
+std::vector<TextPiece> SplitEvents(TextPiece piece, bool shows_tokens);
 
 struct ChoiceDecoderOptions {
   bool skip_special_tokens = true;
@@ -49,6 +58,10 @@ struct ChoiceDecoderOptions {
   std::vector<std::string> stops;
   std::vector<TokenId> end_tokens;      // of the model, unless ignored; their text is not returned
   std::vector<TokenId> stop_token_ids;  // like end_tokens, but returned with include_stop
+  std::vector<TokenId> shown;           // special tokens that are not skipped, with a parser
+  bool parse = false;
+  OutputOptions output;   // with parse
+  size_t most_calls = 0;  // the text ends with this call
 };
 
 class ChoiceDecoder {
@@ -62,9 +75,13 @@ class ChoiceDecoder {
   // Frees what Take would return. Only the counts and the reason of the end remain.
   void Drop();
   // What the tokens and texts that Take has not returned yet take in memory.
-  size_t held_bytes() const { return pending_bytes_ + ready_.capacity(); }
+  size_t held_bytes() const {
+    return pending_bytes_ + ready_.capacity() + (parser_ ? parser_->held_bytes() : 0);
+  }
   // Take would return text.
-  bool has_text() const { return !ready_.empty(); }
+  bool has_text() const { return !ready_.empty() || (parser_ && parser_->has_events()); }
+  // Complete calls of tools in the text.
+  size_t calls() const { return parser_ ? parser_->calls() : 0; }
 
   // An end token was pushed, or a stop string is complete.
   bool ended() const { return ended_; }
@@ -80,13 +97,17 @@ class ChoiceDecoder {
     size_t end;  // bytes of decoded text, including this token's
   };
   void Feed(const std::string& text);
+  void Parse();
 
   const ChoiceDecoderOptions options_;
+  const bool skips_special_;  // here, rather than in the detokenizer: the parser sees some of them
+  const Tokenizer& tokenizer_;
   Detokenizer detokenizer_;
   StopMatcher matcher_;
   std::vector<Pending> pending_;
   size_t pending_bytes_ = 0;  // HeldBytes of pending_
   std::string ready_;
+  std::unique_ptr<OutputParser> parser_;          // may be null; takes what is ready
   size_t decoded_bytes_ = 0, decoded_chars_ = 0;  // received from the detokenizer
   size_t given_bytes_ = 0;                        // returned by Take
   int tokens_ = 0;

@@ -24,6 +24,7 @@
 #include "daemon/limit_table.h"
 #include "daemon/server_state.h"
 #include "engine/request.h"
+#include "text/output/tool_format.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
@@ -51,6 +52,8 @@ struct ApiLimits {
   int max_stops = Limit("stop-strings");
   size_t max_logit_biases = Limit<size_t>("logit-biases");
   size_t max_prompt_logprobs = Limit<size_t>("prompt-logprobs");  // entries of one response
+  size_t max_tools = Limit<size_t>("tools");
+  size_t max_tool_calls = Limit<size_t>("tool-calls");
   size_t max_stop_or_salt_bytes = Limit<size_t>("stop-or-salt-bytes");
   double stream_head_seconds = Limit<double>("stream-head-seconds");
   double ping_seconds = Limit<double>("ping-seconds");
@@ -84,6 +87,9 @@ struct ApiContext {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   grammar::ConstraintCache* constraints = nullptr;
+  const ToolFormat* tool_format = nullptr;      // how the model writes calls of tools; null: not at all
+  const ReasoningTags* reasoning = nullptr;     // null: reasoning is part of the content
+  std::vector<TokenId> markers;                 // control tokens that the parser of the output has to see
   bool special_tokens_in_content = false;       // the contents of messages may spell control tokens
   std::string fingerprint;                      // "fp_..." of weights and build
   int context_length = 0;

@@ -12,6 +12,7 @@
 #include "daemon/api/context.h"
 #include "daemon/api/request_fields.h"
 #include "engine/request.h"
+#include "text/output/output_parser.h"
 
 namespace prefixd {
 
@@ -35,6 +36,10 @@ struct GenerationRequest {
   bool skip_special_tokens = true;
   bool return_token_ids = false;
   bool tokens_as_ids = false;
+  OutputOptions output;        // how the text of an answer is parsed, if it is at all
+  size_t most_calls = 0;       // with which an answer ends
+  bool function_call = false;  // calls have the older form
+  bool parses_output() const { return output.format != nullptr || output.reasoning != nullptr; }
 };
 
 // Reads and checks the fields. Records errors in `fields`. Does not read `logprobs`, which has another form

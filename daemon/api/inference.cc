@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/prng.h"
 #include "daemon/api/choice_decoder.h"
 #include "daemon/api/choice_ranking.h"
 #include "daemon/api/engine_error.h"
@@ -144,7 +145,12 @@ ChoiceDecoder Inference::NewDecoder(const InferencePrompt& prompt) const {
       .min_tokens = asked.sampling.min_tokens,
       .stops = asked.stop,
       .end_tokens = asked.sampling.ignore_eos ? std::vector<TokenId>() : context_->eos,
-      .stop_token_ids = asked.sampling.stop_token_ids};
+      .stop_token_ids = asked.sampling.stop_token_ids,
+      .shown = context_->markers,
+      .parse = asked.parses_output(),
+      .output = asked.output,
+      .most_calls = asked.most_calls};
+  options.output.id_seed = RandomAt(asked.output.id_seed, choices_.size());
   return ChoiceDecoder(*context_->tokenizer, std::move(options), prompt.tokens);
 }
 
@@ -285,6 +291,8 @@ void Inference::Complete(Choice& choice, std::string finish_reason) {
   choice.complete = true;
   choice.finish_reason = std::move(finish_reason);
   choice.text.Finish();
+  if (choice.finish_reason == "stop" && choice.text.calls() > 0)
+    choice.finish_reason = request_.generation.function_call ? "function_call" : "tool_calls";
   --incomplete_;
 }
 
@@ -313,14 +321,20 @@ void Inference::Emit(size_t index) {
 
 void Inference::EmitChunk(size_t index, const ChoiceFinish* end) {
   Choice& choice = choices_[index];
-  const TextPiece piece = choice.text.Take();
+  TextPiece piece = choice.text.Take();
   const bool first = !std::exchange(choice.begun, true);
   const size_t prompt_bytes = first ? prompt_entries_ * kFormatPromptEntry : 0;
   const size_t repeated_bytes = first ? request_.repeated_bytes : 0;
-  if (!ReserveFormatting(PieceBytes(piece) + prompt_bytes, piece.text.size() + repeated_bytes)) return;
+  const size_t token_bytes = PieceBytes(piece);
+  if (!ReserveFormatting(token_bytes + prompt_bytes, piece.text_bytes() + repeated_bytes)) return;
   const TokenUsage usage = Usage();
-  events_ += SseEvent(format_->Chunk(static_cast<int>(index), piece, first, end,
-                                     request_.generation.continuous_usage ? &usage : nullptr));
+  const TokenUsage* shown = request_.generation.continuous_usage ? &usage : nullptr;
+  std::vector<TextPiece> parts = SplitEvents(std::move(piece), /*shows_tokens=*/token_bytes > 0);
+  if (parts.empty() && end != nullptr) parts.emplace_back();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const ChoiceFinish* finish = i + 1 == parts.size() ? end : nullptr;
+    events_ += SseEvent(format_->Chunk(static_cast<int>(index), parts[i], first && i == 0, finish, shown));
+  }
 }
 
 // Sends what can be sent now.
@@ -351,7 +365,7 @@ void Inference::RespondFull() {
   size_t text_bytes = per_prompt * request_.repeated_bytes;
   for (const ChoiceResult& answer : answers) {
     token_bytes += PieceBytes(answer.piece);
-    text_bytes += answer.piece.text.size();
+    text_bytes += answer.piece.text_bytes();
   }
   if (!ReserveFormatting(token_bytes, text_bytes)) return;
   std::string body = format_->FullBody(answers, Usage());

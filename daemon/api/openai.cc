@@ -122,7 +122,8 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
   if (!request.ok()) return request.error();
   GenerationRequest& generation = request->generation;
   Parsed<std::vector<TokenId>> tokens =
-      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work);
+      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
+                 &generation.output.begins_in_reasoning);
   if (!tokens.ok()) return tokens.error();
   InferencePrompt prompt{.tokens = std::move(*tokens)};
   TruncatePrompt(generation, &prompt.tokens);

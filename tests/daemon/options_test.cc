@@ -97,12 +97,14 @@ TEST(CommandLine, EveryOptionIsTakenFromAllThreeOrigins) {
 }
 
 TEST(CommandLine, ReportsAllFaultsWithTheirOrigin) {
-  const std::string fault = Fault({"serve", "--model", "m", "--threads", "many", "--block-tokens", "24"},
-                                  {"PREFIXD_MAX_QUEUE=-5", "PREFIXD_KV_DTYPE=fp8"});
+  const std::string fault =
+      Fault({"serve", "--model", "m", "--threads", "many", "--block-tokens", "24"},
+            {"PREFIXD_MAX_QUEUE=-5", "PREFIXD_KV_DTYPE=fp8", "PREFIXD_TOOL_FORMAT=hermez"});
   EXPECT_THAT(fault, HasSubstr("--threads: 'many' is not a whole number; it takes 1 to 8192, or auto"));
   EXPECT_THAT(fault, HasSubstr("PREFIXD_MAX_QUEUE: '-5' is out of range"));
   EXPECT_THAT(fault, HasSubstr("PREFIXD_KV_DTYPE: 'fp8' is not implemented"));
   EXPECT_THAT(fault, HasSubstr("24 is not a power of two"));
+  EXPECT_THAT(fault, HasSubstr("tool-format: 'hermez' is unknown; it takes one of: auto harmony "));
 }
 
 TEST(CommandLine, SecondsMayHaveDecimals) {
