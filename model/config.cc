@@ -215,7 +215,7 @@ Status ParseSizes(const JsonFields& fields, const Architecture& row, ModelConfig
   PREFIXD_ASSIGN_OR_RETURN(config->vocab, fields.Integer("vocab_size", 1, kMax.vocab).Required());
   PREFIXD_ASSIGN_OR_RETURN(
       const int positions,
-      fields.Integer("max_position_embeddings", 1, kMax.max_positions).Or(row.max_positions));
+      fields.Integer("max_position_embeddings", 2, kMax.max_positions).Or(row.max_positions));
   PREFIXD_ASSIGN_OR_RETURN(const ParsedRope parsed, ParseRopeConfig(fields, positions));
   config->rope = parsed.rope;
   config->max_positions = parsed.context;

@@ -41,7 +41,7 @@ struct ModelConfig {
   Activation activation = Activation::kSilu;
   std::vector<int> windows;  // per layer: number of positions that a token sees, including itself; 0: all
   RopeConfig rope;
-  int max_positions = 0;             // longest context that the model and its rope allow
+  int max_positions = 0;             // longest context that the model and its rope allow; 2 or more
   std::string max_positions_reason;  // the source of max_positions, for messages
   std::optional<DType> dtype;        // of the weights, as config.json states it; each tensor has its own
   std::optional<TokenId> bos;

@@ -157,7 +157,7 @@ Status ReadYarn(const Reader& in, ModelConfig* config) {
 Status ReadRope(const Reader& in, ModelConfig* config) {
   RopeConfig& rope = config->rope;
   PREFIXD_ASSIGN_OR_RETURN(config->max_positions,
-                           in.Integer("context_length", 1, kConfigLimits.max_positions));
+                           in.Integer("context_length", 2, kConfigLimits.max_positions));
   config->max_positions_reason = in.Key("context_length");
   PREFIXD_ASSIGN_OR_RETURN(rope.theta, in.NumberOr("rope.freq_base", 1, kLargestTheta, rope.theta));
   PREFIXD_RETURN_IF_ERROR(ReadDivisors(in, config->head_dim, &rope));

@@ -129,7 +129,7 @@ Status ParseYarn(const Source& source, ParsedRope* parsed) {
 Status ParseDynamic(const Source& source, ParsedRope* parsed) {
   PREFIXD_ASSIGN_OR_RETURN(
       const int original,
-      source.scaling.Integer(kOriginal, 1, kConfigLimits.max_positions).Or(parsed->context));
+      source.scaling.Integer(kOriginal, 2, kConfigLimits.max_positions).Or(parsed->context));
   parsed->context = std::min(parsed->context, original);
   parsed->context_reason =
       "beyond it rope type dynamic changes the keys of earlier tokens, which no cache can keep";

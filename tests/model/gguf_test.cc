@@ -218,7 +218,7 @@ TEST_F(GgufModelTest, PartsOfASplitFileAreOneModel) {
 }
 
 // A description of a model, without weights but for the embedding.
-GgufWriter Described(const std::string& family) {
+GgufWriter Described(const std::string& family, int context = 512) {
   GgufWriter file;
   file.Add("general.architecture", family);
   file.Add(family + ".embedding_length", 64);
@@ -227,7 +227,7 @@ GgufWriter Described(const std::string& family) {
   file.Add(family + ".attention.head_count", 4);
   file.Add(family + ".attention.head_count_kv", 2);
   file.Add(family + ".attention.layer_norm_rms_epsilon", 1e-5f);
-  file.Add(family + ".context_length", 512);
+  file.Add(family + ".context_length", context);
   const int64_t shape[] = {8, 64};
   file.AddTensor("token_embd.weight", 0, shape, std::string(8 * 64 * 4, '\0'));
   return file;
@@ -302,6 +302,9 @@ TEST_F(GgufModelTest, WhatIsNotComputedIsRefused) {
   EXPECT_THAT(with("logit_scale", 0.5f), HasSubstr("llama.logit_scale is 0.5 (supported: 1)"));
   EXPECT_THAT(with("attention.causal", false), HasSubstr("a model of embeddings"));
   EXPECT_EQ(with("attention.sliding_window", 512), "");
+  const Result<GgufModel> shortest = OpenGgufModel(Write("file.gguf", Described("llama", 1)));
+  EXPECT_THAT(ConfigOfGguf(*shortest).status().message(),
+              HasSubstr("llama.context_length is 1 (expected: an integer from 2 to"));
 }
 
 TEST(GgufNames, AreThoseOfTransformers) {
