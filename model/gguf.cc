@@ -164,6 +164,7 @@ Result<Described> ReadTensor(Reader& in, std::string_view file) {
   Described described;
   GgufTensor& tensor = described.tensor;
   PREFIXD_ASSIGN_OR_RETURN(tensor.name, in.String("the name of a tensor", kLongestName));
+  if (tensor.name.empty()) return in.Damage("a tensor has an empty name; download the file again");
   const std::string what = "tensor '" + std::string(tensor.name) + "'";
   PREFIXD_ASSIGN_OR_RETURN(const uint32_t dimensions, in.Number<uint32_t>("the dimensions of " + what));
   if (dimensions > kMostDimensions)

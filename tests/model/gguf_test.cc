@@ -138,6 +138,8 @@ TEST(Gguf, DamageIsNamed) {
                   file->AddTensor("a", 0, one, "1234");
                 }),
                 Code::kCorrupt, "tensor 'a' occurs twice");
+  ExpectRefused(with([&](GgufWriter* file) { file->AddTensor("", 0, one, "1234"); }), Code::kCorrupt,
+                "a tensor has an empty name");
   ExpectRefused(with([&](GgufWriter* file) { file->AddTensor("a", 8, odd, std::string(68, 'q')); }),
                 Code::kCorrupt, "rows of 33 elements, but blocks of Q8_0 have 32");
   ExpectRefused(with([&](GgufWriter* file) { file->AddTensor("a", 0, five, "1234"); }), Code::kCorrupt,

@@ -76,7 +76,9 @@ Status ReadMerges(const GgufVocabulary& vocabulary, const Ids& ids, BpeSpec* mod
     const std::string_view left = merge.substr(0, space);
     const std::string_view right = space == merge.npos ? "" : merge.substr(space + 1);
     product.assign(left).append(right);
-    if (!ids.contains(left) || !ids.contains(right) || !ids.contains(product)) {
+    // A token may be empty: half a merge is not.
+    if (left.empty() || right.empty() || !ids.contains(left) || !ids.contains(right) ||
+        !ids.contains(product)) {
       return Corrupt("tokenizer.ggml.merges[" + std::to_string(i) + "] is \"" +
                      RepairUtf8(merge.substr(0, 80)) + "\" (expected: two tokens whose product is a token)");
     }

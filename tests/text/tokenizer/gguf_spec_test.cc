@@ -74,6 +74,12 @@ TEST(GgufSpec, WhatIsWrongIsNamed) {
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->model = "bert"; }), HasSubstr("supported: gpt2, llama"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->merges = {"a c"}; }), HasSubstr("merges[0] is \"a c\""));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->merges = {""}; }), HasSubstr("merges[0]"));
+  EXPECT_THAT(refusal(Gpt2(),
+                      [](V v) {
+                        v->tokens[1] = "";
+                        v->merges = {"a "};
+                      }),
+              HasSubstr("merges[0] is \"a \" (expected: two tokens"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->tokens[1] = "a"; }),
               HasSubstr("\"a\" twice, with the ids 0 and 1"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->tokens.clear(); }), HasSubstr("has 0 tokens"));
