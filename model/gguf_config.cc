@@ -84,11 +84,10 @@ Status RefuseFeatures(const Reader& in) {
                           (number.ok() && **number == feature.harmless);
     if (!harmless) return in.Unsupported(feature.key, feature.supported);
   }
-  const auto causal = in.values().Bool(in.Key("attention.causal"));
-  if (causal.ok() && *causal == false)
-    return in.Unsupported("attention.causal", "true; this is a model of embeddings");
-  const auto parallel = in.values().Bool(in.Key("use_parallel_residual"));
-  if (parallel.ok() && *parallel == true) return in.Unsupported("use_parallel_residual", "false");
+  PREFIXD_ASSIGN_OR_RETURN(const auto causal, in.values().Bool(in.Key("attention.causal")));
+  if (causal == false) return in.Unsupported("attention.causal", "true; this is a model of embeddings");
+  PREFIXD_ASSIGN_OR_RETURN(const auto parallel, in.values().Bool(in.Key("use_parallel_residual")));
+  if (parallel == true) return in.Unsupported("use_parallel_residual", "false");
   return Status::Ok();
 }
 

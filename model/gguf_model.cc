@@ -57,14 +57,15 @@ Status RefuseOtherKinds(const GgufModel& model) {
                        std::string(kChoose));
   };
   for (const OtherKind& kind : kOtherKinds) {
-    const Result<std::optional<std::string_view>> value = values.String(kind.key);
-    if (value.ok() && *value == kind.value) return refuse(kind.is);
+    PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string_view> value, values.String(kind.key));
+    if (value == kind.value) return refuse(kind.is);
   }
   PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string_view> family,
                            values.String("general.architecture"));
   if (!family) return values.Wrong("general.architecture", "the family of a model");
   const std::string pooling = std::string(*family) + std::string(kPooling);
-  if (const auto type = values.Integer(pooling, 1, INT64_MAX); type.ok() && *type)
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<int64_t> type, values.Integer(pooling, -1, UINT32_MAX));
+  if (type.value_or(0) > 0)
     return refuse("an embedding model (" + pooling + " is " + values.Quote(pooling) + ")");
   if (std::ranges::all_of(model.parts, [](const GgufFile& part) { return part.tensors.empty(); }))
     return refuse("a vocabulary without weights");

@@ -189,6 +189,15 @@ TEST_F(GgufModelTest, OtherKindsOfFilesAreNamed) {
   EXPECT_THAT(refusal("general.name", "x", "llama.pooling_type"),
               HasSubstr("an embedding model (llama.pool"));
   EXPECT_THAT(refusal("general.name", "x", "no tensors"), HasSubstr("a vocabulary without weights"));
+  const auto of_wrong_type = [&](const std::string& key, auto value) {
+    GgufWriter file;
+    file.Add("general.architecture", "llama");
+    file.Add(key, value);
+    return OpenGgufModel(Write("file.gguf", file)).status().message();
+  };
+  EXPECT_THAT(of_wrong_type("llama.pooling_type", "mean"),
+              HasSubstr("llama.pooling_type is \"mean\" (expected: an integer"));
+  EXPECT_THAT(of_wrong_type("general.type", 1), HasSubstr("general.type is 1 (expected: a string)"));
 }
 
 TEST_F(GgufModelTest, PartsOfASplitFileAreOneModel) {
@@ -303,6 +312,9 @@ TEST_F(GgufModelTest, WhatIsNotComputedIsRefused) {
   EXPECT_THAT(with("rope.scaling.type", "longrope"), HasSubstr("(supported: none, linear, yarn)"));
   EXPECT_THAT(with("logit_scale", 0.5f), HasSubstr("llama.logit_scale is 0.5 (supported: 1)"));
   EXPECT_THAT(with("attention.causal", false), HasSubstr("a model of embeddings"));
+  EXPECT_THAT(with("attention.causal", 0),
+              HasSubstr("llama.attention.causal is 0 (expected: true or false)"));
+  EXPECT_THAT(with("use_parallel_residual", 1), HasSubstr("is 1 (expected: true or false)"));
   EXPECT_EQ(with("attention.sliding_window", 512), "");
   const Result<GgufModel> shortest = OpenGgufModel(Write("file.gguf", Described("llama", 1)));
   EXPECT_THAT(ConfigOfGguf(*shortest).status().message(),
