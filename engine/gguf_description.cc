@@ -25,7 +25,8 @@ constexpr IdRow kNames[] = {
 
 Result<std::optional<TokenId>> Id(const GgufValues& values, std::string_view name) {
   PREFIXD_ASSIGN_OR_RETURN(const auto id, values.Integer(Key(name), -1, UINT32_MAX));
-  if (!id || *id < 0 || *id > kMaxTokenId) return std::optional<TokenId>();  // files write -1 for none
+  if (!id || *id == -1 || *id == UINT32_MAX) return std::optional<TokenId>();  // files write -1 for none
+  if (*id > kMaxTokenId) return values.Wrong(Key(name), "a token, or -1 for none");
   return std::optional(static_cast<TokenId>(*id));
 }
 
@@ -92,7 +93,9 @@ Result<std::vector<TokenId>> GgufEndTokens(const GgufValues& values, int vocab) 
   std::vector<TokenId> ends;
   for (const std::string_view name : {"eos_token_id", "eot_token_id", "eom_token_id"}) {
     PREFIXD_ASSIGN_OR_RETURN(const std::optional<TokenId> id, Id(values, name));
-    if (id && *id < vocab) ends.push_back(*id);
+    if (id && *id >= vocab)
+      return values.Wrong(Key(name), "one of " + std::to_string(vocab) + " tokens, or -1 for none");
+    if (id) ends.push_back(*id);
   }
   return ends;
 }

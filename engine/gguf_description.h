@@ -13,12 +13,13 @@
 namespace prefixd {
 
 // Names come from the ids tokenizer.ggml.bos_token_id, eos_, unknown_, separator_, padding_, cls_ and
-// mask_token_id. The template is the one given, or tokenizer.chat_template with
-// tokenizer.chat_template.tool_use. Messages name the file and the key.
+// mask_token_id; of these, -1 (and 2^32-1, which is -1 without a sign) means none. The template is the one
+// given, or tokenizer.chat_template with tokenizer.chat_template.tool_use. Messages name the file and
+// the key.
 Result<TokenizerFiles> ReadGgufTokenizer(const GgufValues& values, std::string_view given_template);
 
-// The tokens that end an answer: eos_token_id, eot_token_id and eom_token_id under tokenizer.ggml, as far as
-// they are below `vocab`.
+// The tokens that end an answer: eos_token_id, eot_token_id and eom_token_id under tokenizer.ggml. An id of
+// `vocab` or more is an error, and so is a negative one other than -1.
 Result<std::vector<TokenId>> GgufEndTokens(const GgufValues& values, int vocab);
 
 }  // namespace prefixd

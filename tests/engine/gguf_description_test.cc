@@ -71,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(All, GgufVocabularies, testing::Values("deepseek-coder"
                          });
 
 // A llama of one layer with eight tokens, in Q8_0 but for the norms.
-GgufWriter TinyFile() {
+GgufWriter TinyFile(int eom = -1) {
   GgufWriter file;
   file.Add("general.architecture", "llama");
   file.Add("llama.embedding_length", 32);
@@ -89,7 +89,7 @@ GgufWriter TinyFile() {
   file.Add("tokenizer.ggml.bos_token_id", 6);
   file.Add("tokenizer.ggml.eos_token_id", 7);
   file.Add("tokenizer.ggml.eot_token_id", 4);
-  file.Add("tokenizer.ggml.eom_token_id", 99);
+  file.Add("tokenizer.ggml.eom_token_id", eom);
   file.Add("tokenizer.ggml.add_bos_token", true);
   const int64_t vector[] = {32}, embedding[] = {8, 32}, matrix[] = {32, 32};
   const auto q8_0 = [&](const std::string& name, std::span<const int64_t> shape) {
@@ -134,7 +134,7 @@ TEST_F(GgufModelFile, LoadsWithTokenizerTemplateAndEnds) {
   const auto model = Load(file);
   ASSERT_TRUE(model.ok()) << model.status().ToString();
   EXPECT_EQ((*model)->served_name, "Tiny-Llama.Q8_0");
-  EXPECT_THAT((*model)->eos, ElementsAre(4, 7)) << "99 is no token";
+  EXPECT_THAT((*model)->eos, ElementsAre(4, 7)) << "-1 is no token";
   EXPECT_EQ((*model)->bos, 6);
   EXPECT_EQ((*model)->special_tokens.eos, "<|im_end|>");
   EXPECT_EQ((*model)->chat_template_place, "tokenizer.chat_template");
@@ -167,6 +167,10 @@ TEST_F(GgufModelFile, WhatIsWrongIsNamed) {
               HasSubstr("llama.expert_count is 4"));
   EXPECT_THAT(with([&](GgufWriter* file) { file->Add("tokenizer.ggml.remove_extra_whitespaces", true); }),
               HasSubstr("remove_extra_whitespaces is true (supported: false)"));
+  EXPECT_THAT(Refusal(TinyFile(8)),
+              HasSubstr("eom_token_id is 8 (expected: one of 8 tokens, or -1 for none)"));
+  EXPECT_THAT(with([&](GgufWriter* file) { file->Add("tokenizer.ggml.unknown_token_id", 1 << 22); }),
+              HasSubstr("tokenizer.ggml.unknown_token_id is 4194304 (expected: a token, or -1 for none)"));
   const int64_t rows[] = {4, 32};
   EXPECT_THAT(
       with([&](GgufWriter* file) { file->AddTensor("output.weight", 8, rows, std::string(4 * 34, 1)); }),
