@@ -88,6 +88,20 @@ Status OpenPart(const fs::path& path, GgufModel* model) {
   return Status::Ok();
 }
 
+// Whether part `number`, from 0, of `count` belongs to the first part, whose values are `first`.
+Status CheckPart(const GgufValues& first, const GgufValues& part, int64_t number, int64_t count) {
+  constexpr std::string_view kFamily = "general.architecture";
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<int64_t> own, part.Integer("split.no", 0, count - 1));
+  if (own != number) return part.Wrong("split.no", std::to_string(number) + ", as the name of the file says");
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<int64_t> parts, part.Integer("split.count", 0, kMostParts));
+  if (parts != count) return part.Wrong("split.count", std::to_string(count) + ", as in the first part");
+  if (part.Find(kFamily) == nullptr) return Status::Ok();  // programs that split a file leave it out
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string_view> family, part.String(kFamily));
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string_view> expected, first.String(kFamily));
+  if (family != expected) return part.Wrong(kFamily, first.Quote(kFamily) + ", as in the first part");
+  return Status::Ok();
+}
+
 // Opens the other parts where the file says that there are some.
 Status OpenOtherParts(const fs::path& path, GgufModel* model) {
   const GgufValues& values = model->values();
@@ -112,9 +126,7 @@ Status OpenOtherParts(const fs::path& path, GgufModel* model) {
       return NotFound(opened.message() + "; " + name + " is one of " + std::to_string(*count) +
                       " files: download all of them into one folder");
     PREFIXD_RETURN_IF_ERROR(opened);
-    const GgufValues& others = model->parts.back().values;
-    PREFIXD_ASSIGN_OR_RETURN(const std::optional<int64_t> own, others.Integer("split.no", 0, *count - 1));
-    if (own != i) return others.Wrong("split.no", std::to_string(i) + ", as the name of the file says");
+    PREFIXD_RETURN_IF_ERROR(CheckPart(model->values(), model->parts.back().values, i, *count));
   }
   return Status::Ok();
 }

@@ -31,7 +31,8 @@ bool IsGgufPath(const std::filesystem::path& path);
 
 // Opens the file at `path` and, where it is the first of several, the others beside it. kUnsupported: a file
 // that is no language model, as "is a projector of images ...". Other errors are those of MappedFile::Open
-// and ParseGguf, and kNotFound for a part that is not there.
+// and ParseGguf, kNotFound for a part that is not there, and kCorrupt for one of another model: its split.no,
+// split.count or, where it has one, general.architecture differs.
 Result<GgufModel> OpenGgufModel(const std::filesystem::path& path);
 
 }  // namespace prefixd

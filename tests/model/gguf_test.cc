@@ -202,11 +202,12 @@ TEST_F(GgufModelTest, OtherKindsOfFilesAreNamed) {
 
 TEST_F(GgufModelTest, PartsOfASplitFileAreOneModel) {
   const int64_t one[] = {1};
-  const auto part = [&](int number, const char* tensor) {
+  const auto part = [&](int number, const char* tensor, int count = 2, const char* family = "") {
     GgufWriter file;
     if (number == 0) file.Add("general.architecture", "llama");
+    if (*family != 0) file.Add("general.architecture", family);
     file.Add("split.no", number);
-    file.Add("split.count", 2);
+    file.Add("split.count", count);
     file.AddTensor(tensor, 0, one, "1234");
     return file;
   };
@@ -224,6 +225,13 @@ TEST_F(GgufModelTest, PartsOfASplitFileAreOneModel) {
   EXPECT_THAT(OpenGgufModel(first).status().message(), HasSubstr("tensor 'a' is in another part"));
   Write("m-00002-of-00002.gguf", part(0, "b"));
   EXPECT_THAT(OpenGgufModel(first).status().message(), HasSubstr("split.no is 0 (expected: 1"));
+  Write("m-00002-of-00002.gguf", part(1, "b", 3));
+  EXPECT_THAT(OpenGgufModel(first).status().message(), HasSubstr("split.count is 3 (expected: 2, as in"));
+  Write("m-00002-of-00002.gguf", part(1, "b", 2, "qwen2"));
+  EXPECT_THAT(OpenGgufModel(first).status().message(),
+              HasSubstr("general.architecture is \"qwen2\" (expected: \"llama\", as in the first part)"));
+  Write("m-00002-of-00002.gguf", part(1, "b", 2, "llama"));
+  EXPECT_TRUE(OpenGgufModel(first).ok());
   Write("other.gguf", part(0, "a"));
   EXPECT_THAT(OpenGgufModel(dir_.path() / "other.gguf").status().message(), HasSubstr("does not end in"));
 }
