@@ -5,8 +5,8 @@
 //   "gpt2"   byte-level BPE. `pre` names how a text is split, and is one of the table in gguf_spec.cc.
 //   "llama"  the BPE of SentencePiece. Its merges are all ways to make a token of two others, ordered by the
 //            score of the token, then by the lengths of the parts in characters, longest first.
-// Every other kind and every other name is refused: only these are compared with ids that llama.cpp or
-// transformers gives.
+// Every other kind and every other name is refused. Tests compare "llama", "gpt-2" and "deepseek-coder" with
+// ids that llama.cpp gives; "smollm" has the stages of its published tokenizer.json, and no test.
 #pragma once
 
 #include <cstdint>
