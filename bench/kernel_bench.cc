@@ -10,6 +10,7 @@
 //   decode of one token     124.6 M bf16 weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
 // The ceiling of prefill is the time of its products at the peaks of the instructions that compute them, that
 // of decode is the read bandwidth.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -384,7 +385,8 @@ double RunPasses(Report& report, Operations& operations, WeightFormat weights, c
   const double bytes = WeightBytes(weights);
   std::printf("%s weights %.0f MB\n", std::string(weights.name()).c_str(), bytes / 1e6);
   CheckProducts(operations, weights);
-  Model model(operations, weights, tokens, 2048);
+  constexpr int kMostDecodes = 8;  // rows of a pass
+  Model model(operations, weights, std::max(tokens, kMostDecodes), 2048);
   const std::string backend(operations.name());
   const double peak = ceilings.Peak(backend, operations.threads());
   const double products = ceilings.ProductPeak(backend, weights, operations.threads());
