@@ -100,7 +100,7 @@ BUGS = [
     ("dummy_row", ROWS, ROW, "static_cast<T*>(p.out) + first", "static_cast<T*>(p.out) + 2 * first"),
     ("row_piece", ROWS, ROW, "WarpRow() % pieces * kRowPiece", "0"),
     ("row_lane", ROWS, ROW, "if (i < piece.end) store", "if (i + 1 < piece.end) store"),
-    ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(row, p.dim)"),
+    ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(piece.row, p.dim)"),
     ("embed_drawn", ROWS, ROW, "p.drawn[-1 - token]", "p.drawn[-token]"),
     ("norm_weight", ROWS, ROW, "LoadF32(p.weight + i)", "LoadF32(p.weight + i / 2)"),
     ("gather_index", ROWS, ROW, "device::LoadGlobal<int32_t>(p.indices + piece.row)", "piece.row"),
