@@ -26,13 +26,19 @@ def test_routes(daemon, path):
     assert status == 404 and path in text
 
 
-@pytest.mark.parametrize("field, value", [("tools", [TOOL]), ("bad_words", ["a"]),
-                                          ("allowed_token_ids", [1])])
+@pytest.mark.parametrize("field, value", [("bad_words", ["a"]), ("allowed_token_ids", [1])])
 def test_fields_of_chats(daemon, field, value):
     assert f"`{field}`" in MISSING
     status, _, text = daemon.request("POST", "/v1/chat/completions", {"messages": USER, field: value})
     assert status == 400 and json.loads(text)["error"]["param"] == field
     assert json.loads(text)["error"]["code"] == "unsupported_parameter"
+
+
+def test_forced_calls(daemon):
+    assert "`tool_choice`" in MISSING
+    body = {"messages": USER, "tools": [TOOL], "tool_choice": "required"}
+    status, _, text = daemon.request("POST", "/v1/chat/completions", body)
+    assert status == 400 and json.loads(text)["error"]["code"] == "unsupported_parameter"
 
 
 @pytest.mark.parametrize("field, value", [("suffix", "end"), ("prompt_embeds", "AAAA")])
