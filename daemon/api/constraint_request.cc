@@ -169,6 +169,11 @@ ApiError CompileError(const Asked& asked, const Status& status) {
 
 }  // namespace
 
+bool AsksForConstraint(const json::object& body) {
+  return body.contains("response_format") || body.contains("structured_outputs") ||
+         std::ranges::any_of(kExtras, [&](const Extra& extra) { return body.contains(extra.name); });
+}
+
 std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields, const ApiContext& context) {
   std::optional<Asked> asked;
   ReadResponseFormat(fields, &asked);

@@ -2,6 +2,7 @@
 // vLLM and llama.cpp. Any thread.
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <memory>
 
 #include "daemon/api/context.h"
@@ -9,6 +10,9 @@
 #include "grammar/constraint.h"
 
 namespace prefixd {
+
+// Whether a request has one of the fields, whatever is in it.
+bool AsksForConstraint(const boost::json::object& body);
 
 // Reads and compiles the constraint of a request; null if it has none. Records errors in `fields`. Call it
 // when the other fields are right: compiling may take some milliseconds.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "daemon/api/constraint_request.h"
 #include "daemon/api/request_log.h"
 #include "daemon/api/tenant_salt.h"
 #include "daemon/http/error_response.h"
@@ -136,30 +137,51 @@ std::optional<ApiError> TakeRequestId(Exchange& exchange, const boost::json::obj
   return std::nullopt;
 }
 
-std::optional<ApiError> ParseAndHandle(const std::shared_ptr<Exchange>& exchange,
-                                       const JsonHandler& handler) {
-  Work work(exchange->budget(), ByteBudget::Use::kWork);
-  WorkMemory memory(&work);
-  const Parsed<boost::json::object> body = ParseBody(exchange->request().body, &memory);
-  exchange->ReleaseBody();
-  if (memory.refused() > 0) return NoRoomError(exchange->budget(), memory.refused());
-  if (!body.ok()) return body.error();
-  if (auto error = TakeRequestId(*exchange, *body)) return error;
-  const size_t copies = work.bytes();
-  if (!work.TryGrow(copies)) return NoRoomError(exchange->budget(), 2 * copies);
-  return handler(exchange, *body, work);
+// The body of a request, and the memory of its values. It stays where it is.
+struct JsonBody {
+  explicit JsonBody(Exchange& exchange)
+      : work(exchange.budget(), ByteBudget::Use::kWork),
+        memory(&work),
+        values(ParseBody(exchange.request().body, &memory)) {}
+
+  Work work;
+  WorkMemory memory;
+  const Parsed<boost::json::object> values;
+};
+
+std::optional<ApiError> CheckBody(Exchange& exchange, JsonBody& body) {
+  exchange.ReleaseBody();
+  if (body.memory.refused() > 0) return NoRoomError(exchange.budget(), body.memory.refused());
+  if (!body.values.ok()) return body.values.error();
+  if (auto error = TakeRequestId(exchange, *body.values)) return error;
+  const size_t copies = body.work.bytes();
+  if (!body.work.TryGrow(copies)) return NoRoomError(exchange.budget(), 2 * copies);
+  return std::nullopt;
 }
 
-void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
-  const std::optional<ApiError> error = ParseAndHandle(exchange, handler);
+void Handle(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler, JsonBody& body) {
+  const std::optional<ApiError> error = handler(exchange, *body.values, body.work);
   if (error) RejectRequest(*exchange, *error);
 }
 
-// Whether the answer may have a format, which may take longer to compile than an io thread may be held. A
-// name may be written with escapes.
-bool MayHaveFormat(std::string_view body) {
-  constexpr std::string_view kParts[] = {"format", "structured", "guided", "grammar", "schema", "\\u00"};
-  return std::ranges::any_of(kParts, [&](std::string_view part) { return body.find(part) != body.npos; });
+void HandleBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
+  JsonBody body(*exchange);
+  if (const auto error = CheckBody(*exchange, body)) return RejectRequest(*exchange, *error);
+  Handle(exchange, handler, body);
+}
+
+// Parses on this thread, which is an io thread. Compiling a format may take longer than it may be held.
+// Returns false when the queue of the workers is full.
+bool HandleSmallBody(const std::shared_ptr<Exchange>& exchange, const JsonHandler& handler) {
+  const auto body = std::make_shared<JsonBody>(*exchange);
+  if (const auto error = CheckBody(*exchange, *body)) {
+    RejectRequest(*exchange, *error);
+  } else if (AsksForConstraint(*body->values)) {
+    return exchange->PostWork([exchange, body, &handler] { Handle(exchange, handler, *body); });
+  } else {
+    Handle(exchange, handler, *body);
+  }
+  return true;
 }
 
 // Returns false when the queue of the workers is full.
@@ -182,9 +204,8 @@ Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
     if (!error) error = CheckContentEncoding(exchange->request());
     if (error) return RejectRequest(*exchange, *error);
     // An io thread parses and tokenizes this much in a few milliseconds.
-    const std::string_view body = exchange->request().body;
-    if (body.size() <= kSmallBodyBytes && !MayHaveFormat(body)) return HandleBody(exchange, handler);
-    if (PostBody(*context, exchange, handler)) return;
+    const bool small = exchange->request().body.size() <= kSmallBodyBytes;
+    if (small ? HandleSmallBody(exchange, handler) : PostBody(*context, exchange, handler)) return;
     RejectRequest(*exchange, {.status = 503,
                               .type = "server_error",
                               .code = "overloaded",

@@ -44,9 +44,9 @@ bool WantsJsonBody(const HttpRequest& head, const ApiContext& context);
 using JsonHandler =
     std::function<std::optional<ApiError>(std::shared_ptr<Exchange>, const boost::json::object&, Work& work)>;
 // Checks key, phase, content type, encoding and body in this order, takes over the `request_id` of the body,
-// then calls `handler`. Bodies above kSmallBodyBytes, and those that may ask for a format of the answer, are
-// parsed and handled on a worker thread, so that other requests do not wait; those above the limit
-// "large-body" by one worker (large_body_queue.h). The text of the body is freed after parsing.
+// then calls `handler`. Bodies above kSmallBodyBytes are parsed and handled on a worker thread, so that other
+// requests do not wait; those above the limit "large-body" by one worker (large_body_queue.h). Smaller ones
+// that ask for a constraint are handled on a worker, too. The text of the body is freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Checks the key only.
 Handler WithApiKey(const ApiContext* context, Handler handler);
