@@ -38,8 +38,7 @@ Result<fs::path> FindModel(const fs::path& path) {
   if (error) {
     return NotFound(path.string() + ": " + error.message() +
                     "; --model takes the path of a Hugging Face folder or a GGUF file on this machine; "
-                    "download one with: hf "
-                    "download ORG/NAME --local-dir FOLDER");
+                    "download one with: hf download ORG/NAME --local-dir FOLDER");
   }
   if (fs::is_regular_file(folder / "config.json", error) || IsGgufPath(folder)) return folder;
   const Code code = fs::is_directory(folder, error) ? Code::kNotFound : Code::kInvalidArgument;

@@ -5,23 +5,16 @@
 
 #include <fstream>
 
+#include "tests/daemon/options_with.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace prefixd {
 namespace {
 
-using testing::HasSubstr;
+using testing_support::OptionsWith;
 
 constexpr uint64_t kGiB = uint64_t{1} << 30;
-
-Options With(std::vector<std::pair<std::string, std::string>> settings) {
-  std::vector<std::vector<Setting>> layers(1);
-  for (auto& [name, value] : settings) layers[0].push_back({name, value, name});
-  Result<Options> options = BuildOptions(layers);
-  EXPECT_TRUE(options.ok()) << options.status().message();
-  return *std::move(options);
-}
 
 // A tokenizer with the tokens of a few letters.
 constexpr const char* kTokenizer = R"({
@@ -36,7 +29,7 @@ Result<ServePlan> PlanOf(int head_dim, const std::string& kv_dtype, ExitCode* co
   testing_support::WriteTinyModel(folder.path(), 1, {.head_dim = head_dim});
   std::ofstream(folder.path() / "tokenizer.json") << kTokenizer;
   const Options options =
-      With({{"model", folder.path()}, {"backend", "ref"}, {"kv-dtype", kv_dtype}, {"context", "256"}});
+      OptionsWith({{"model", folder.path()}, {"backend", "ref"}, {"kv-dtype", kv_dtype}, {"context", "256"}});
   return MakeServePlan(options, {4 * kGiB, 8 * kGiB}, code);
 }
 
@@ -61,17 +54,17 @@ TEST(ServePlan, RefusesHeadsThatCannotBeQuantised) {
 }
 
 TEST(ServePlan, NamesWhatABackendHasNoKernelsFor) {
-  const auto kv = KernelsMissing(With({{"kv-dtype", "q8_0"}}), "cuda");
+  const auto kv = KernelsMissing(OptionsWith({{"kv-dtype", "q8_0"}}), "cuda");
   ASSERT_TRUE(kv.has_value());
   EXPECT_EQ(kv->option + ": " + kv->reason, "kv-dtype: the backend cuda has no kernels for q8_0 KV");
   EXPECT_EQ(kv->other_value, "auto");
-  const auto weights = KernelsMissing(With({{"quantize", "q4_0"}, {"kv-dtype", "q8_0"}}), "cuda");
+  const auto weights = KernelsMissing(OptionsWith({{"quantize", "q4_0"}, {"kv-dtype", "q8_0"}}), "cuda");
   ASSERT_TRUE(weights.has_value());
   EXPECT_EQ(weights->option + ": " + weights->reason,
             "quantize: the backend cuda has no kernels for q4_0 weights");
   EXPECT_EQ(weights->other_value, "none");
-  EXPECT_FALSE(KernelsMissing(With({{"kv-dtype", "q8_0"}, {"quantize", "q8_0"}}), "avx2").has_value());
-  EXPECT_FALSE(KernelsMissing(With({{"kv-dtype", "bf16"}}), "cuda").has_value());
+  EXPECT_FALSE(KernelsMissing(OptionsWith({{"kv-dtype", "q8_0"}, {"quantize", "q8_0"}}), "avx2").has_value());
+  EXPECT_FALSE(KernelsMissing(OptionsWith({{"kv-dtype", "bf16"}}), "cuda").has_value());
 }
 
 }  // namespace

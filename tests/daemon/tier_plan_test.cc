@@ -12,6 +12,7 @@
 #include "cache/drop_log.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
+#include "tests/daemon/options_with.h"
 #include "tests/support/temp_dir.h"
 
 namespace prefixd {
@@ -22,6 +23,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
+using testing_support::OptionsWith;
 
 constexpr uint64_t kMiB = 1 << 20;
 
@@ -29,15 +31,6 @@ constexpr uint64_t kMiB = 1 << 20;
 KvLayout SmallLayout(KvType type = DType::kF16) {
   return {
       .layers = 2, .kv_heads = 2, .head_dim = type.quantized() ? 32 : 16, .block_tokens = 16, .type = type};
-}
-
-// The defaults, with the settings.
-Options With(std::vector<std::pair<std::string, std::string>> settings) {
-  std::vector<std::vector<Setting>> layers(1);
-  for (auto& [name, value] : settings) layers[0].push_back({name, value, name});
-  Result<Options> options = BuildOptions(layers);
-  EXPECT_TRUE(options.ok()) << options.status().message();
-  return *std::move(options);
 }
 
 TierPlan PlanOf(const Options& options, const KvLayout& layout = SmallLayout()) {
@@ -54,7 +47,7 @@ std::string FaultOf(const Options& options, const KvLayout& layout = SmallLayout
 }
 
 TEST(TierPlan, WithoutOptionsThereIsNoLowerTier) {
-  const TierPlan plan = PlanOf(With({}));
+  const TierPlan plan = PlanOf(OptionsWith({}));
   EXPECT_EQ(plan.host_blocks, 0u);
   EXPECT_FALSE(plan.disk.on);
   EXPECT_TRUE(TierMemory(plan, SmallLayout(), 100).empty());
@@ -62,7 +55,7 @@ TEST(TierPlan, WithoutOptionsThereIsNoLowerTier) {
 
 TEST(TierPlan, TheHostTierHasWholeBlocks) {
   const size_t block = SmallLayout().BlockBytes();
-  const auto host = [](uint64_t bytes) { return With({{"host-cache", std::to_string(bytes)}}); };
+  const auto host = [](uint64_t bytes) { return OptionsWith({{"host-cache", std::to_string(bytes)}}); };
   EXPECT_EQ(PlanOf(host(block)).host_blocks, 1u);
   EXPECT_EQ(PlanOf(host(3 * block - 1)).host_blocks, 2u);
   EXPECT_THAT(FaultOf(host(block - 1)), StartsWith("host-cache: "));
@@ -71,11 +64,11 @@ TEST(TierPlan, TheHostTierHasWholeBlocks) {
 
 TEST(TierPlan, TheOptionsOfTheDiskAreTaken) {
   const testing_support::TempDir dir;
-  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", dir.path()},
-                                     {"disk-cache", "64MiB"},
-                                     {"disk-write-through", "true"},
-                                     {"disk-max-age", "2d"},
-                                     {"disk-compression", "on"}}))
+  const DiskPlan disk = PlanOf(OptionsWith({{"disk-cache-dir", dir.path()},
+                                            {"disk-cache", "64MiB"},
+                                            {"disk-write-through", "true"},
+                                            {"disk-max-age", "2d"},
+                                            {"disk-compression", "on"}}))
                             .disk;
   EXPECT_TRUE(disk.on);
   EXPECT_EQ(disk.dir, dir.path());
@@ -91,7 +84,7 @@ TEST(TierPlan, WithoutASizeTheDiskTierTakesATenthOfWhatIsFree) {
   const testing_support::TempDir dir;
   const uint64_t free = std::filesystem::space(std::string(dir.path())).available;
   const std::string missing = std::string(dir.path()) + "/not/yet";
-  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", missing}})).disk;
+  const DiskPlan disk = PlanOf(OptionsWith({{"disk-cache-dir", missing}})).disk;
   // Others use the same file system, so what is free changes all the time.
   EXPECT_GE(disk.capacity, std::max(free / 20, kMinDiskCapacity));
   EXPECT_LE(disk.capacity, std::max(free / 5, kMinDiskCapacity));
@@ -102,7 +95,8 @@ TEST(TierPlan, WithoutASizeTheDiskTierTakesATenthOfWhatIsFree) {
 TEST(TierPlan, CompressionFollowsTheTypeOfTheKv) {
   const testing_support::TempDir dir;
   const auto codec = [&](const char* mode, KvType type) {
-    return PlanOf(With({{"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}, {"disk-compression", mode}}),
+    return PlanOf(OptionsWith(
+                      {{"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}, {"disk-compression", mode}}),
                   SmallLayout(type))
         .disk.codec;
   };
@@ -124,19 +118,20 @@ TEST(TierPlan, AnOptionThatWouldDoNothingIsAFault) {
       {{"disk-compression", "off"}},
   };
   for (const auto& settings : alone) {
-    EXPECT_THAT(FaultOf(With(settings)), AllOf(StartsWith(settings[0].first), HasSubstr("disk-cache-dir")));
+    EXPECT_THAT(FaultOf(OptionsWith(settings)),
+                AllOf(StartsWith(settings[0].first), HasSubstr("disk-cache-dir")));
   }
   const testing_support::TempDir dir;
-  EXPECT_THAT(FaultOf(With({{"no-prefix-cache", "true"}, {"disk-cache-dir", dir.path()}})),
+  EXPECT_THAT(FaultOf(OptionsWith({{"no-prefix-cache", "true"}, {"disk-cache-dir", dir.path()}})),
               AllOf(StartsWith("disk-cache-dir"), HasSubstr("no-prefix-cache")));
-  EXPECT_THAT(FaultOf(With({{"no-prefix-cache", "true"}, {"host-cache", "1GiB"}})),
+  EXPECT_THAT(FaultOf(OptionsWith({{"no-prefix-cache", "true"}, {"host-cache", "1GiB"}})),
               AllOf(StartsWith("host-cache"), HasSubstr("no-prefix-cache")));
 }
 
 TEST(TierPlan, TheLargestRecordHoldsABlock) {
   const testing_support::TempDir dir;
   KvLayout layout = SmallLayout();
-  const Options options = With({{"disk-cache-dir", dir.path()}, {"disk-cache", "8MiB"}});
+  const Options options = OptionsWith({{"disk-cache-dir", dir.path()}, {"disk-cache", "8MiB"}});
   EXPECT_EQ(FaultOf(options, layout), "no fault");
   while (layout.BlockBytes() < DiskStore::SegmentBytes(kMinDiskCapacity)) layout.layers *= 2;
   EXPECT_THAT(FaultOf(options, layout), AllOf(StartsWith("disk-cache: "), HasSubstr("enlarge disk-cache")));
@@ -146,7 +141,7 @@ TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
   const testing_support::TempDir dir;
   const KvLayout layout = SmallLayout();
   const TierPlan plan =
-      PlanOf(With({{"host-cache", "1MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}}));
+      PlanOf(OptionsWith({{"host-cache", "1MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}}));
   const MemoryPlan parts = TierMemory(plan, layout, 100);
   EXPECT_EQ(BytesOf(parts, "host_cache_bytes"), plan.host_blocks * uint64_t{layout.BlockBytes()});
   EXPECT_GE(BytesOf(parts, "disk_index_bytes"),
@@ -154,7 +149,8 @@ TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
   EXPECT_GE(BytesOf(parts, "disk_buffer_bytes"), 3 * DiskStore::SegmentBytes(64 * kMiB));
   for (const MemoryPart& part : parts) {
     const TierPlan larger = PlanOf(
-        With({{"host-cache", "2MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "128MiB"}}), layout);
+        OptionsWith({{"host-cache", "2MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "128MiB"}}),
+        layout);
     EXPECT_GT(BytesOf(TierMemory(larger, layout, 100), part.key), part.bytes) << part.key;
   }
   EXPECT_GT(BytesOf(TierMemory(plan, layout, 1000), "disk_index_bytes"), BytesOf(parts, "disk_index_bytes"));
@@ -165,7 +161,7 @@ TEST(TierPlan, ADirectoryThatCannotBeOneIsRefused) {
   const std::string file = folder.path().string() + "/file";
   std::ofstream(file) << "precious";
   const auto in = [](const std::string& dir) {
-    return With({{"disk-cache-dir", dir}, {"disk-cache", std::to_string(64 * kMiB)}});
+    return OptionsWith({{"disk-cache-dir", dir}, {"disk-cache", std::to_string(64 * kMiB)}});
   };
   for (const std::string& dir : {file, file + "/a/b"})
     EXPECT_THAT(FaultOf(in(dir)), AllOf(StartsWith("disk-cache-dir: '" + dir), HasSubstr("not a directory")));
@@ -175,7 +171,7 @@ TEST(TierPlan, ADirectoryThatCannotBeOneIsRefused) {
 
 TEST(TierPlan, ADirectoryOfOtherFilesIsRefused) {
   const testing_support::TempDir folder;
-  const auto options = With({{"disk-cache-dir", folder.path().string()}});
+  const auto options = OptionsWith({{"disk-cache-dir", folder.path().string()}});
   EXPECT_TRUE(PlanOf(options).disk.on) << "it is empty";
   std::ofstream(folder.path().string() + "/letter") << "precious";
   EXPECT_THAT(FaultOf(options), AllOf(StartsWith("disk-cache-dir: '"), HasSubstr("is not empty")));
@@ -184,12 +180,12 @@ TEST(TierPlan, ADirectoryOfOtherFilesIsRefused) {
 }
 
 TEST(TierPlan, OnlyAShellReplacesATilde) {
-  EXPECT_THAT(FaultOf(With({{"disk-cache-dir", "~/kv"}})), HasSubstr("begins with ~"));
+  EXPECT_THAT(FaultOf(OptionsWith({{"disk-cache-dir", "~/kv"}})), HasSubstr("begins with ~"));
 }
 
 TEST(TierPlan, ADirectoryInUseIsAWarning) {
   const testing_support::TempDir folder;
-  const auto options = With({{"disk-cache-dir", folder.path().string()}});
+  const auto options = OptionsWith({{"disk-cache-dir", folder.path().string()}});
   const SystemClock clock;
   auto store =
       DiskStore::Open({.path = folder.path().string(), .capacity = kMinDiskCapacity, .clock = &clock});
@@ -202,7 +198,7 @@ TEST(TierPlan, ADirectoryInUseIsAWarning) {
 
 TEST(TierPlan, ACapacityAboveTheFileSystemIsAWarning) {
   const testing_support::TempDir folder;
-  const auto options = With({{"disk-cache-dir", folder.path().string()}, {"disk-cache", "1024TiB"}});
+  const auto options = OptionsWith({{"disk-cache-dir", folder.path().string()}, {"disk-cache", "1024TiB"}});
   EXPECT_THAT(PlanOf(options).warnings, ElementsAre(StartsWith("disk-cache: 1024.0 TiB are more than")));
 }
 
@@ -215,7 +211,7 @@ TEST(TierPlan, WhatTheCacheHasCountsAsFree) {
   const uint64_t own = std::min<uint64_t>(free / 4, 256 * kMiB);
   std::ofstream(dir + "/segments-1/000001.sst") << std::string(own, 'x');
   EXPECT_GE(DiskFolderBytes(dir), own);
-  const DiskPlan disk = PlanOf(With({{"disk-cache-dir", dir}})).disk;
+  const DiskPlan disk = PlanOf(OptionsWith({{"disk-cache-dir", dir}})).disk;
   EXPECT_NEAR(static_cast<double>(disk.capacity), static_cast<double>(free) / 10,
               static_cast<double>(own) / 20);
   EXPECT_THAT(disk.capacity_source, HasSubstr("or its own"));
@@ -226,7 +222,7 @@ TEST(TierPlan, ADirectoryThatMayNotBeWrittenIsRefused) {
   const testing_support::TempDir folder;
   std::filesystem::permissions(folder.path(),
                                std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
-  EXPECT_THAT(FaultOf(With({{"disk-cache-dir", folder.path().string() + "/a"}})),
+  EXPECT_THAT(FaultOf(OptionsWith({{"disk-cache-dir", folder.path().string() + "/a"}})),
               HasSubstr("may not be written"));
 }
 
