@@ -30,6 +30,11 @@ inline constexpr std::array kStepBounds = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.
 inline constexpr std::array kTransferBounds = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
                                                0.1,    0.2,    0.5,    1.0,   2.0,   5.0,   10.0, 30.0};
 
+// Of the time since a block was used or written: from seconds to a month.
+inline constexpr std::array kAgeBounds = {1.0,     5.0,     15.0,     60.0,     300.0,
+                                          900.0,   1800.0,  3600.0,   7200.0,   14400.0,
+                                          43200.0, 86400.0, 172800.0, 604800.0, 2592000.0};
+
 inline constexpr size_t kMaxLatencyBounds = kFirstTokenBounds.size();
 
 struct LatencyHistogram {
@@ -46,6 +51,12 @@ struct LatencyHistogram {
     while (bucket < bounds.size() && seconds > bounds[bucket]) ++bucket;
     ++counts[bucket];
     sum += seconds;
+  }
+  // Adds the counts of a histogram with the same bounds.
+  LatencyHistogram& operator+=(const LatencyHistogram& other) {
+    for (size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];
+    sum += other.sum;
+    return *this;
   }
 };
 

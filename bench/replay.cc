@@ -105,4 +105,21 @@ ReplayResult Replay(const Trace& trace, uint32_t capacity, std::string_view poli
   return result;
 }
 
+std::array<double, kWhatIfScales.size()> Predict(const Trace& trace, uint32_t capacity,
+                                                 std::string_view policy) {
+  WhatIf what_if({.block_tokens = 1, .blocks = {capacity, 0, 0}, .eviction = std::string(policy)});
+  const BlockKey root;
+  for (const std::vector<TokenId>& request : trace.requests) {
+    BlockKeys keys(root, 1);
+    keys.Extend(request);
+    what_if.Add(keys, static_cast<int>(request.size()));
+  }
+  std::array<double, kWhatIfScales.size()> shares{};
+  for (size_t scale = 0; scale < shares.size(); ++scale) {
+    const auto hits = what_if.hit_tokens()[static_cast<size_t>(Tier::kDevice)][scale];
+    shares[scale] = static_cast<double>(hits) / static_cast<double>(trace.blocks);
+  }
+  return shares;
+}
+
 }  // namespace prefixd::bench

@@ -5,6 +5,7 @@
 // with equal ids up to a block have an equal prompt up to that block. Other members are ignored.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <iosfwd>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "cache/what_if.h"
 
 namespace prefixd::bench {
 
@@ -44,5 +46,10 @@ struct ReplayResult {
 // name (EvictionPolicyNames() of cache/eviction.h). Every request leases its path while it runs and inserts
 // all of its blocks. Requires capacity >= trace.longest_request.
 ReplayResult Replay(const Trace& trace, uint32_t capacity, std::string_view policy);
+
+// Runs the requests through WhatIf as of a cache of `capacity` blocks. Returns what it says of each of
+// kWhatIfScales: the share of the requested blocks that would have been hit.
+std::array<double, kWhatIfScales.size()> Predict(const Trace& trace, uint32_t capacity,
+                                                 std::string_view policy);
 
 }  // namespace prefixd::bench

@@ -66,12 +66,33 @@ void PrintTable(const std::vector<std::string>& policies, const std::vector<uint
   }
 }
 
+// What WhatIf says of other sizes of a cache, beside what the replay at these sizes finds. Capacities that
+// the longest request does not fit into have no such row.
+void ReportPredictions(const Trace& trace, const std::vector<uint32_t>& capacities, Report* report) {
+  for (const uint32_t capacity : capacities) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto shares = Predict(trace, capacity, kDefaultEviction);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    for (size_t scale = 0; scale < shares.size(); ++scale) {
+      const auto size = static_cast<uint32_t>(kWhatIfScales[scale] * capacity);
+      if (size < trace.longest_request) continue;
+      const double measured = Replay(trace, size, kDefaultEviction).HitShare();
+      report->Add("what-if of " + std::to_string(capacity) + " blocks: at " + std::to_string(size),
+                  shares[scale], "share",
+                  {{"measured", measured},
+                   {"error", shares[scale] - measured},
+                   {"seconds_per_block", seconds / static_cast<double>(trace.blocks)}});
+    }
+  }
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments(
       "replay_bench", "Prints the share of a trace's blocks that the prefix cache has, by eviction policy.",
       {{"TRACE", "", "", "file with one JSON object per request; \"hash_ids\" are its blocks"},
        {"--capacity", "N,N...", "1000,3000,10000,30000", "cache sizes in blocks"},
        {"--eviction", "NAME,NAME...", "all", "policies; opt is the optimum, which knows the future"},
+       {"--what-if", "", "", "also compares prefixd_ghost_hit_tokens_total with replays at other sizes"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const Result<std::vector<uint32_t>> capacities = ParseCapacities(arguments.Text("--capacity"));
@@ -111,6 +132,7 @@ int Main(int argc, char** argv) {
                   {"seconds", seconds}});
     }
   }
+  if (arguments.Given("--what-if")) ReportPredictions(*trace, *capacities, &report);
   PrintTable(*policies, *capacities, shares);
   return report.Finish();
 }

@@ -80,7 +80,7 @@ uint32_t PrefixCache::cached_blocks(Tier tier) const { return impl_->pool(tier).
 uint32_t PrefixCache::leased_blocks(Tier tier) const { return impl_->pool(tier).leased_blocks(); }
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {
-  size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes();
+  size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes();
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) bytes += impl_->pool(tier).MemoryBytes();
   return bytes;
 }
@@ -92,7 +92,8 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   const size_t ghosts = size_t{kGhostsPerBlock} * options.blocks;
   const size_t nodes = in_memory + ghosts + (options.disk ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
-         GhostIndex::MaxMemoryBytes(ghosts) + BlockPool::MaxMemoryBytes(in_memory) +
+         GhostIndex::MaxMemoryBytes(ghosts) + UseTimes::MaxMemoryBytes() +
+         BlockPool::MaxMemoryBytes(in_memory) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
          MaxEvictionBytes(options.host_blocks, nodes, options.disk);
 }

@@ -42,6 +42,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/latency_histogram.h"
 #include "base/status.h"
 #include "base/types.h"
 #include "cache/block_keys.h"
@@ -87,6 +88,11 @@ struct PrefixCacheStats {
   uint64_t deferred_spills = 0;  // blocks that were not to be spilled before no request computes
   // What was decided for hits in lower tiers, by the lowest tier that a hit needs.
   std::array<std::array<uint64_t, kLoadDecisions>, kTiers> load_decisions{};
+  // The seconds since the use before, of blocks that a lease took from a pool tier, and of those evicted from
+  // one, by tier. A pool tier that evicts blocks at ages at which others are still used is too small.
+  using Ages = std::array<LatencyHistogram, kPoolTiers>;
+  Ages age_at_hit{LatencyHistogram(kAgeBounds), LatencyHistogram(kAgeBounds)};
+  Ages age_at_eviction{LatencyHistogram(kAgeBounds), LatencyHistogram(kAgeBounds)};
 };
 
 // To explain misses and to inform eviction, the cache remembers the nodes that lost their KV in memory last:

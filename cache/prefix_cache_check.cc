@@ -152,6 +152,7 @@ void PrefixCache::Impl::CheckClaims() const {
 void PrefixCache::Impl::CheckInvariants() const {
   tree.CheckInvariants();
   ghosts.CheckInvariants();
+  times.CheckInvariants();
   CheckClaims();
 
   std::vector<uint32_t> references(tree.end(), 0);

@@ -55,6 +55,7 @@
 #include "cache/ghost_index.h"
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
+#include "cache/use_times.h"
 
 namespace prefixd {
 
@@ -178,6 +179,7 @@ struct PrefixCache::Impl {
   void GiveBack(std::span<const NodeId> nodes, uint8_t request_class);
   // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
   std::optional<BlockId> TakeBlock(Tier tier);
+  void AddAge(NodeId node, LatencyHistogram* ages) const;
   void AdmitBlock(NodeId node, Tier tier, BlockId block);
   void RemoveBlock(NodeId node, Tier tier, MissReason reason);
   void LoseKv(NodeId node, MissReason reason);
@@ -263,6 +265,7 @@ struct PrefixCache::Impl {
   std::unique_ptr<PoolTier> tiers[kPoolTiers];
   RadixTree tree;
   GhostIndex ghosts;
+  UseTimes times;  // of `now`
   Claims claims;
   LoadPlanner planner;
   SpillBudget budget;
@@ -291,7 +294,8 @@ struct PrefixCache::Impl {
   bool spills_all = false;           // since SpillAll
   bool device_lost = false;          // since LoseDevice
   uint64_t next_transfer = 1;
-  uint64_t now = 0;  // the time of last use: the number of calls of GiveBack
+  uint64_t now = 0;    // the time of last use: the number of calls of GiveBack
+  double seconds = 0;  // the time of the last Poll
   PrefixCacheStats stats;
 };
 

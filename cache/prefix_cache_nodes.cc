@@ -57,7 +57,7 @@ void PrefixCache::Impl::DropReference(NodeId node) {
 }
 
 void PrefixCache::Impl::GiveBack(std::span<const NodeId> nodes, uint8_t request_class) {
-  ++now;
+  times.Note(++now, seconds);
   // The first blocks of a prefix are spilled first: without them, the later ones cannot be reached.
   const bool may_spill = HasLowerTier() && budget.MaySpill(spill_queue.size());
   const SpillTime time = may_spill ? SpillTime::kBesideSteps : SpillTime::kIdle;
@@ -73,11 +73,18 @@ void PrefixCache::Impl::GiveBack(std::span<const NodeId> nodes, uint8_t request_
 
 // --- Residency ---
 
+// Adds the time since the last use of a node, which is not known of one that no lease has given back.
+void PrefixCache::Impl::AddAge(NodeId node, LatencyHistogram* ages) const {
+  const std::optional<double> used = times.Of(tree.facts(node).last_use);
+  if (used) ages->Add(seconds - *used);
+}
+
 std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
   if (pool(at).free_blocks() == 0) {
     const std::optional<NodeId> victim = tier(at).eviction->Victim();
     if (!victim) return std::nullopt;
     ++stats.evicted_blocks[static_cast<size_t>(at)];
+    AddAge(*victim, &stats.age_at_eviction[static_cast<size_t>(at)]);
     RemoveBlock(*victim, at, at == Tier::kDevice ? MissReason::kEvictedDevice : MissReason::kEvictedHost);
   }
   return pool(at).Allocate();

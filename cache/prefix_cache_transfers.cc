@@ -8,6 +8,7 @@
 namespace prefixd {
 
 void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
+  seconds = now_seconds;
   planner.SetTime(now_seconds);
   budget.SetTime(now_seconds, idle_now);
   idle = idle_now;

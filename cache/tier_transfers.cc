@@ -55,11 +55,12 @@ struct TierTransfers::Outcome {
   uint64_t bytes = 0;                // read or written, as stored
   std::optional<VerifyFailure> failure = std::nullopt;
   std::optional<TierError> error = std::nullopt;
-  Tier error_tier = Tier::kDevice;                // whose error it is
-  int64_t started = 0;                            // times of the clock, in nanoseconds
+  Tier error_tier = Tier::kDevice;  // whose error it is
+  int64_t started = 0;              // times of the clock, in nanoseconds
   int64_t taken_up = 0;
   int64_t ended = 0;
-  int64_t work = 0;  // of the worker's processor, in nanoseconds
+  int64_t work = 0;                          // of the worker's processor, in nanoseconds
+  std::optional<double> age = std::nullopt;  // of the record that was read, in seconds
 
   void Fail(Tier tier, TierError why) {
     result = TransferResult::kFailed;
@@ -297,6 +298,7 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
   }
   outcome->bytes = bytes->size();
   outcome->tokens = std::move(record.tokens);
+  outcome->age = AgeOfRecord(record.head.created, options.clock->UnixSeconds());
 }
 
 // --- Deletes ---
@@ -354,6 +356,7 @@ void TierTransfers::Finish(Outcome outcome, std::vector<FinishedTransfer>* finis
     done.work_seconds = seconds(outcome.work);
     if (transfer.to == Tier::kDevice) stats_.load_seconds.Add(seconds(outcome.ended - outcome.started));
     if (disk) stats_.store_queue_seconds.Add(done.queued_seconds);
+    if (outcome.age) stats_.record_ages.Add(*outcome.age);
   }
   if (outcome.result == TransferResult::kOk) {
     done.bytes = outcome.bytes;

@@ -101,6 +101,7 @@ struct TransferStats {
   std::array<std::array<uint64_t, kTierErrors>, kTiers> errors{};
   std::array<uint64_t, kVerifyFailures> verify_failures{};
   LatencyHistogram load_seconds{kTransferBounds};  // from Start to the end, of transfers to the device
+  LatencyHistogram record_ages{kAgeBounds};        // from the writing of a record of the disk to its reading
   // From Start until a worker took up a transfer from or to the disk.
   LatencyHistogram store_queue_seconds{kTransferBounds};
 };

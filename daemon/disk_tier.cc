@@ -29,6 +29,7 @@ void AddCounters(const DiskStoreStats& from, DiskStoreStats* sum) {
   sum->read_bytes += from.read_bytes;
   sum->evicted_records += from.evicted_records;
   sum->expired_records += from.expired_records;
+  sum->ages_at_eviction += from.ages_at_eviction;
   sum->lost_records += from.lost_records;
   sum->damaged_segments += from.damaged_segments;
   sum->failed_writes += from.failed_writes;

@@ -37,11 +37,13 @@ constexpr std::string_view kTierErrorNames[kTierErrors] = {"read", "write", "ful
 constexpr std::string_view kTransferResultNames[kTransferResults] = {"ok", "failed", "missing", "corrupt"};
 constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
                                                            "error"};  // vLLM's names
+constexpr std::string_view kScaleNames[kWhatIfScales.size()] = {"0.5", "1", "2", "4"};
 constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
+constexpr LabelSet kScale = {"scale", kScaleNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
 constexpr LabelSet kTierErrorKind = {"kind", kTierErrorNames};
@@ -177,6 +179,10 @@ std::span<const Row> CacheRows() {
        "prefixd_attention_read_bytes_total.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.attention.saved_bytes); }},
+      {kCounter, "prefixd_prefill_seconds_saved_total",
+       "Estimated time to compute the prompt tokens that a tier had. Loads from lower tiers cost a part of "
+       "it.",
+       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return s.engine.prefill_seconds_saved; }},
       {kGauge, "prefixd_prefill_tokens_per_second",
        "Estimated prefill speed beside what else runs; decisions about loads rest on it.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
@@ -236,6 +242,14 @@ std::span<const Row> TierRows() {
        kTier, LoadDecisions(),
        [](const S& s, size_t tier, size_t decision) {
          return static_cast<double>(s.engine.cache.load_decisions[tier][decision]);
+       }},
+      {kCounter, "prefixd_ghost_hit_tokens_total",
+       "Prompt tokens that the tier would have hit by itself if it were so many times as large, estimated "
+       "from "
+       "a sample of the blocks; beside vllm:prompt_tokens_total.",
+       kTier, kScale,
+       [](const S& s, size_t tier, size_t scale) {
+         return static_cast<double>(s.engine.ghost_hit_tokens[tier][scale]);
        }},
       {kGauge, "prefixd_tier_bytes_per_second",
        "Estimate of what loads from the tier bring while some run; 0: not known. Decisions rest on it.",
@@ -319,24 +333,44 @@ std::span<const Row> ProcessRows() {
 
 struct HistogramRow {
   std::string_view name, help;
-  const LatencyHistogram& (*read)(const EngineStats& stats);
+  LabelSet label;
+  const LatencyHistogram& (*read)(const S& snapshot, size_t label);
 };
-constexpr HistogramRow kHistograms[] = {
-    {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.time_to_first_token; }},
-    {"vllm:inter_token_latency_seconds", "Time from one token to the next.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.inter_token; }},
-    {"vllm:e2e_request_latency_seconds", "Time from arrival to the end of the request.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.end_to_end; }},
-    {"vllm:request_queue_time_seconds", "Time from arrival until the request runs.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.queue_time; }},
-    {"prefixd_step_seconds", "Duration of an engine step.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.step_time; }},
-    {"prefixd_load_seconds", "Time of a transfer of a block to the device cache.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.transfers.load_seconds; }},
-    {"prefixd_store_queue_seconds", "Time that a transfer from or to the disk waited for a worker.",
-     [](const EngineStats& e) -> const LatencyHistogram& { return e.transfers.store_queue_seconds; }},
-};
+
+std::span<const HistogramRow> Histograms() {
+  using H = const LatencyHistogram&;
+  static const std::vector<HistogramRow> rows = {
+      {"vllm:time_to_first_token_seconds", "Time from arrival to the first token.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.time_to_first_token; }},
+      {"vllm:inter_token_latency_seconds", "Time from one token to the next.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.inter_token; }},
+      {"vllm:e2e_request_latency_seconds", "Time from arrival to the end of the request.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.end_to_end; }},
+      {"vllm:request_queue_time_seconds", "Time from arrival until the request runs.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.queue_time; }},
+      {"prefixd_step_seconds", "Duration of an engine step.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.step_time; }},
+      {"prefixd_load_seconds", "Time of a transfer of a block to the device cache.", kNoLabel,
+       [](const S& s, size_t) -> H { return s.engine.transfers.load_seconds; }},
+      {"prefixd_store_queue_seconds", "Time that a transfer from or to the disk waited for a worker.",
+       kNoLabel, [](const S& s, size_t) -> H { return s.engine.transfers.store_queue_seconds; }},
+      {"prefixd_block_age_at_hit_seconds",
+       "Time since the use before, of blocks taken from the tier by whole hits; of disk records, since they "
+       "were written.",
+       kTier,
+       [](const S& s, size_t tier) -> H {
+         return tier == kDiskTier ? s.engine.transfers.record_ages : s.engine.cache.age_at_hit[tier];
+       }},
+      {"prefixd_block_age_at_eviction_seconds",
+       "Time since the last use, of blocks evicted from the tier; of disk records, since they were written. "
+       "Where it reaches ages of prefixd_block_age_at_hit_seconds, a larger tier would hit more.",
+       kTier,
+       [](const S& s, size_t tier) -> H {
+         return tier == kDiskTier ? s.disk.store.ages_at_eviction : s.engine.cache.age_at_eviction[tier];
+       }},
+  };
+  return rows;
+}
 
 std::vector<ClientMetric::Label> CommonLabels(std::string_view name, const S& snapshot) {
   if (!name.starts_with("vllm:")) return {};
@@ -363,19 +397,25 @@ MetricFamily MakeFamily(const Row& row, const S& snapshot) {
 }
 
 MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
-  const LatencyHistogram& source = row.read(snapshot.engine);
-  ClientMetric metric;
-  metric.label = CommonLabels(row.name, snapshot);
-  uint64_t cumulative = 0;
-  for (size_t i = 0; i <= source.bounds.size(); ++i) {
-    cumulative += source.counts[i];
-    const double bound =
-        i < source.bounds.size() ? source.bounds[i] : std::numeric_limits<double>::infinity();
-    metric.histogram.bucket.push_back({cumulative, bound});
+  MetricFamily family{std::string(row.name), std::string(row.help), MetricType::Histogram, {}};
+  for (size_t label = 0; label < std::max<size_t>(1, row.label.values.size()); ++label) {
+    const LatencyHistogram& source = row.read(snapshot, label);
+    ClientMetric metric;
+    metric.label = CommonLabels(row.name, snapshot);
+    if (!row.label.name.empty())
+      metric.label.push_back({std::string(row.label.name), std::string(row.label.values[label])});
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i <= source.bounds.size(); ++i) {
+      cumulative += source.counts[i];
+      const double bound =
+          i < source.bounds.size() ? source.bounds[i] : std::numeric_limits<double>::infinity();
+      metric.histogram.bucket.push_back({cumulative, bound});
+    }
+    metric.histogram.sample_count = cumulative;
+    metric.histogram.sample_sum = source.sum;
+    family.metric.push_back(std::move(metric));
   }
-  metric.histogram.sample_count = cumulative;
-  metric.histogram.sample_sum = source.sum;
-  return {std::string(row.name), std::string(row.help), MetricType::Histogram, {std::move(metric)}};
+  return family;
 }
 
 // A gauge of constant 1; its labels are the information.
@@ -394,8 +434,10 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
        {VllmRows(), CacheRows(), TierRows(), TransferRows(), ProcessRows()}) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
-  for (const HistogramRow& row : kHistograms) families.push_back(MakeFamily(row, snapshot));
-  families.push_back(MakeInfo("prefixd_build_info", "Version of prefixd.", {{"version", snapshot.version}}));
+  for (const HistogramRow& row : Histograms()) families.push_back(MakeFamily(row, snapshot));
+  families.push_back(MakeInfo("prefixd_build_info",
+                              "Version of prefixd, and the commit that it was built from.",
+                              {{"version", snapshot.version}, {"revision", snapshot.revision}}));
   families.push_back(MakeInfo("vllm:cache_config_info", "Geometry of the KV cache.",
                               {{"model_name", snapshot.model_name},
                                {"block_size", std::to_string(snapshot.block_tokens)},

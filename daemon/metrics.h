@@ -29,8 +29,8 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
-  std::string model_name;  // as served
-  std::string version;
+  std::string model_name;         // as served
+  std::string version, revision;  // of prefixd
   int block_tokens = 0;
   bool ready = false;
 };

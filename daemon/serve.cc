@@ -138,6 +138,7 @@ class ServerProcess {
     snapshot.answers = context_.answers->Read();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
+    snapshot.revision = Revision();
     snapshot.block_tokens = plan_.limits.block_tokens;
     snapshot.ready = phase == ServerPhase::kServing;
     return RenderMetrics(snapshot);

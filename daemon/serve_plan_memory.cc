@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cache/node.h"
+#include "cache/what_if.h"
 #include "daemon/http_memory.h"
 #include "daemon/limit_table.h"
 #include "daemon/memory_limit.h"
@@ -23,7 +24,10 @@ constexpr uint64_t HashEntry(uint64_t key_and_value) { return key_and_value + 48
 
 uint64_t BooksBytes(const Options& options, const TierPlan& tiers, uint32_t blocks) {
   if (blocks == 0) return 0;
-  return PrefixCache::MaxMemoryBytes({.block_tokens = static_cast<int>(options.block_tokens),
+  WhatIf::Options what_if{.block_tokens = static_cast<int>(options.block_tokens)};
+  if (!options.no_prefix_cache) what_if.blocks = {blocks, tiers.host_blocks, tiers.disk.capacity};
+  return WhatIf::MaxMemoryBytes(what_if) +
+         PrefixCache::MaxMemoryBytes({.block_tokens = static_cast<int>(options.block_tokens),
                                       .blocks = blocks,
                                       .host_blocks = tiers.host_blocks,
                                       .disk = tiers.disk.on});
@@ -89,7 +93,8 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
       {"scratch_bytes", "scratch", step.scratch, "of attention, matrix products and draws",
        "context, step-tokens, threads", true},
       {"cache_book_bytes", "cache books", BooksBytes(options, tiers, blocks),
-       "nodes, ghosts and states of blocks, at most", "device-cache, host-cache, block-tokens"},
+       "nodes, ghosts, states of blocks and what-if caches, at most",
+       "device-cache, host-cache, block-tokens"},
       {"result_bytes", "step results", ResultBytes(options, vocab), "log probabilities of two steps, at most",
        "max-logprobs, max-sequences"},
       {"token_bytes", "tokens", TokenBytes(options, context, vocab),

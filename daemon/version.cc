@@ -9,6 +9,7 @@
 namespace prefixd {
 
 std::string_view Version() { return PREFIXD_VERSION; }
+std::string_view Revision() { return PREFIXD_REVISION; }
 
 std::string VersionText() {
   std::string here, elsewhere;
@@ -20,7 +21,8 @@ std::string VersionText() {
       elsewhere += "not on this machine: " + name + " (" + backend.reason + ")\n";
     }
   }
-  return "prefixd " + std::string(Version()) + "\nbackends:" + here + "\n" + elsewhere;
+  return "prefixd " + std::string(Version()) + "\nrevision: " + std::string(Revision()) +
+         "\nbackends:" + here + "\n" + elsewhere;
 }
 
 std::string VersionJson() {
@@ -30,8 +32,10 @@ std::string VersionJson() {
     if (!backend.runs_here) entry["reason"] = backend.reason;
     backends.push_back(std::move(entry));
   }
-  return boost::json::serialize(boost::json::object{
-      {"schema", 1}, {"version", std::string(Version())}, {"backends", std::move(backends)}});
+  return boost::json::serialize(boost::json::object{{"schema", 1},
+                                                    {"version", std::string(Version())},
+                                                    {"revision", std::string(Revision())},
+                                                    {"backends", std::move(backends)}});
 }
 
 }  // namespace prefixd

@@ -28,4 +28,10 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   return cache;
 }
 
+WhatIf::Options WhatIfOptions(const EngineOptions& options) {
+  WhatIf::Options what_if{.block_tokens = options.block_tokens, .eviction = options.eviction};
+  if (options.prefix_cache) what_if.blocks = {options.blocks, options.host_blocks, options.disk_blocks};
+  return what_if;
+}
+
 }  // namespace prefixd

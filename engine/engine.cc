@@ -42,6 +42,7 @@ struct Engine::Impl {
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache),
+        what_if(WhatIfOptions(asked)),
         budget(RowCost(runs->shape()), asked.step_seconds),
         steps(runs, clock_in, [this] { inbox.Wake(); }) {
     budget.AssumePromptUnit(asked.prompt_token_seconds);
@@ -65,6 +66,7 @@ struct Engine::Impl {
   const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
   PrefixCache cache;
   Scheduler scheduler;
+  WhatIf what_if;
   StepBudget budget;
   StepsInFlight steps;
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
@@ -327,11 +329,10 @@ void Engine::Impl::Launch(std::vector<PlannedChunk> plan, double begun) {
 }
 
 void Engine::Impl::PollTiers() {
-  if (port == nullptr) return;
   const double begun = clock->NowSeconds();
-  if (kv->lost()) cache.LoseDevice();
+  if (port != nullptr && kv->lost()) cache.LoseDevice();
   cache.Poll(begun, scheduler.queued().empty() && scheduler.running().empty());
-  live_stats.tier_seconds += clock->NowSeconds() - begun;
+  if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - begun;
 }
 
 // Waits for the oldest step in flight and processes its results.
@@ -434,6 +435,8 @@ void Engine::Impl::CountPrompt(const Sequence& s) {
       live_stats.repeated_prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
   }
   for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
+  live_stats.prefill_seconds_saved +=
+      budget.cost().Of(0, s.usage.from_tiers()) * budget.prompt_unit_seconds();
   live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
   live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
 }
@@ -457,6 +460,7 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   if (s == nullptr) return;
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - begun;
   if (!s->was_scheduled) inbox.LeftQueue();
+  if (s->usage.total() == s->prompt_tokens) what_if.Add(s->keys, s->prompt_tokens);
   inbox.Finished(s->prompt_tokens);
   s->times.finished = clock->NowSeconds();
   ++live_stats.finished[static_cast<size_t>(reason)];
@@ -488,6 +492,7 @@ void Engine::Impl::Publish() {
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();
   live_stats.cache = cache.stats();
+  live_stats.ghost_hit_tokens = what_if.hit_tokens();
   MutexLock lock(stats_mutex);
   published = {live_stats, taken};
 }

@@ -65,6 +65,7 @@ struct EngineOptions {
   std::string eviction;        // a name from EvictionPolicyNames(); empty: the default
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
   bool disk = false;           // whether there is a disk tier
+  uint64_t disk_blocks = 0;    // about as many records fit there
   bool write_through = false;  // see PrefixCache::Options
   bool spills_slow_steps = false;
   LoadPolicy load_policy = LoadPolicy::kAuto;

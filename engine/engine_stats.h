@@ -7,6 +7,7 @@
 
 #include "base/latency_histogram.h"
 #include "cache/prefix_cache.h"
+#include "cache/what_if.h"
 #include "engine/request.h"
 #include "kernels/attention_reads.h"
 
@@ -40,6 +41,8 @@ struct EngineStats {
            prefix_hit_tokens = 0;  // prompt tokens: all, and those taken from the cache
   uint64_t preemptions = 0;
   std::array<uint64_t, kFinishReasons> finished{};
+  // What computing the tokens of prompts that a tier had would have taken, by the estimates of their time.
+  double prefill_seconds_saved = 0;
   double prefill_tokens_per_second = 0;                // see StepBudget::prompt_unit_seconds; 0: not known
   std::array<double, kTiers> tier_bytes_per_second{};  // of loads, see LoadPlanner; 0: not known
   // Of the engine thread: taking ended transfers, starting spills, giving back blocks, and planning steps,
@@ -53,6 +56,7 @@ struct EngineStats {
       end_to_end{kRequestBounds}, queue_time{kRequestBounds}, step_time{kStepBounds};
   AttentionReads attention;  // of the steps that were collected
   PrefixCacheStats cache;
+  WhatIf::HitTokens ghost_hit_tokens{};  // of tiers of other sizes
   TransferStats transfers;
 };
 

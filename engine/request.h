@@ -73,6 +73,8 @@ struct PromptUsage {
     return sum;
   }
   int cached() const { return total() - computed(); }
+  // Those that a tier of the cache had when the request came to them.
+  int from_tiers() const { return cached() - tokens[static_cast<int>(TokenSource::kShared)]; }
 };
 
 enum class FinishReason : uint8_t {

@@ -47,6 +47,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/latency_histogram.h"
 #include "base/mutex.h"
 #include "storage/block_store.h"
 #include "storage/byte_ledger.h"
@@ -80,6 +81,7 @@ struct DiskStoreStats {
   uint64_t read_bytes = 0;
   uint64_t evicted_records = 0;
   uint64_t expired_records = 0;
+  LatencyHistogram ages_at_eviction{kAgeBounds};  // of the evicted records, since they were written
   uint64_t lost_records = 0;      // not durable because the medium failed, or in a damaged segment
   uint64_t damaged_segments = 0;  // whose directory could not be read, or that had lost a record
   uint64_t failed_writes = 0;     // tries to write a segment, or to work again, that failed
@@ -284,10 +286,11 @@ class DiskStore final : public BlockStore {
     BlockKey key;
     uint64_t created = 0;
   };
+  static constexpr uint64_t kUnknownTime = UINT64_MAX;
   // A record that a segment has, alive or not.
   struct Listed {
     BlockKey key;
-    uint64_t created = 0;  // unix seconds; UINT64_MAX when that is not known
+    uint64_t created = 0;  // unix seconds, or kUnknownTime
   };
   struct Rewriting {
     std::set<uint32_t> dropped;

@@ -251,7 +251,7 @@ std::vector<DiskStore::Listed> DiskStore::IndexedIn(uint32_t number) {
     if (keys.size() >= segments_[number].live) break;
   }
   std::vector<Listed> listed;
-  for (const BlockKey& key : keys) listed.push_back({.key = key, .created = UINT64_MAX});
+  for (const BlockKey& key : keys) listed.push_back({.key = key, .created = kUnknownTime});
   return listed;
 }
 
@@ -297,6 +297,8 @@ void DiskStore::DropRecords(uint32_t number, const std::vector<Listed>& records,
       if (location == nullptr || location->segment != number || kept.contains(key)) continue;
       EraseLocked(key);
       ++(Expired(created) ? stats_.expired_records : stats_.evicted_records);
+      if (created != kUnknownTime && !Expired(created))
+        stats_.ages_at_eviction.Add(AgeOfRecord(created, options_.clock->UnixSeconds()));
       TellDropLocked(key, Expired(created) ? DropReason::kExpired : DropReason::kEvicted);
     }
   }

@@ -33,6 +33,7 @@
 //      and both return the same RecordHead for it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -48,6 +49,11 @@ namespace prefixd {
 
 inline constexpr uint32_t kRecordVersion = 3;
 inline constexpr size_t kRecordHeaderBytes = 144;
+
+// Returns the seconds since the writing of a record: 0 when it says that it was written later.
+inline double AgeOfRecord(uint64_t created, int64_t unix_seconds) {
+  return std::max(0.0, static_cast<double>(unix_seconds) - static_cast<double>(created));
+}
 
 // The block that a record holds, or should hold.
 struct RecordIdentity {

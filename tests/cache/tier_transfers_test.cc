@@ -34,6 +34,17 @@ TEST_F(TierTransfersTest, ABlockGoesThroughAllTiers) {
   EXPECT_EQ(loads, 2u);
 }
 
+TEST_F(TierTransfersTest, CountsHowOldARecordIsWhenItIsRead) {
+  EXPECT_EQ(Move(Of(Tier::kDevice, Tier::kDisk, 1, kNoBlock)).result, TransferResult::kOk);
+  clock_.Advance(90'000'000'000);
+  EXPECT_EQ(Load(3).result, TransferResult::kOk);
+  const LatencyHistogram& ages = transfers_->stats().record_ages;
+  EXPECT_EQ(ages.sum, 90);
+  uint64_t count = 0;
+  for (const uint64_t in_bucket : ages.counts) count += in_bucket;
+  EXPECT_EQ(count, 1u);
+}
+
 // What the cache estimates the rates of the tiers from.
 TEST_F(TierTransfersTest, ATransferSaysHowManyBytesItMovedAndHowLongItTook) {
   store_.on_put = [this] { clock_.Advance(250'000'000); };

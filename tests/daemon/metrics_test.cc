@@ -52,6 +52,7 @@ MetricsSnapshot Empty() {
   MetricsSnapshot snapshot;
   snapshot.model_name = "demo";
   snapshot.version = "1.2.3";
+  snapshot.revision = "abc";
   return snapshot;
 }
 
@@ -98,6 +99,10 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
           "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total"}) {
       expect(name + ("{tier=\"" + tier + "\"}"));
     }
+    for (const std::string scale : {"0.5", "1", "2", "4"})
+      expect("prefixd_ghost_hit_tokens_total{tier=\"" + tier + "\",scale=\"" + scale + "\"}");
+    expect("prefixd_block_age_at_hit_seconds_count{tier=\"" + tier + "\"}");
+    expect("prefixd_block_age_at_eviction_seconds_count{tier=\"" + tier + "\"}");
     for (const std::string kind : {"read", "write", "full", "missing", "busy"}) {
       expect("prefixd_tier_errors_total{tier=\"" + tier + "\",kind=\"" + kind + "\"}");
     }
@@ -105,23 +110,43 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
       expect("prefixd_blocks{tier=\"" + tier + "\",state=\"" + state + "\"}");
     }
   }
+}
+
+TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
+  const auto samples = ParseExposition(RenderMetrics(Empty()));
+  const auto expect = [&](const std::string& series) {
+    ASSERT_TRUE(samples.contains(series)) << series;
+    EXPECT_EQ(samples.at(series), 0) << series;
+  };
   for (const std::string result : {"ok", "failed", "missing", "corrupt"}) {
     expect("prefixd_tier_loads_total{result=\"" + result + "\"}");
     expect("prefixd_tier_spills_total{result=\"" + result + "\"}");
   }
-  for (const char* name :
-       {"prefixd_spill_pending_bytes", "prefixd_disk_rewritten_bytes_total",
-        "prefixd_tier_engine_seconds_total", "prefixd_load_seconds_count",
-        "prefixd_store_queue_seconds_count", "prefixd_recomputed_tokens_total", "prefixd_failed_steps_total",
-        "prefixd_step_seconds_count", "prefixd_prefill_tokens_per_second", "prefixd_ready",
-        "prefixd_inflight_bytes", "prefixd_inflight_limit_bytes", "prefixd_inflight_refusals_total",
-        "prefixd_slow_readers_total", "prefixd_discarded_tokens_total", "prefixd_steps_ahead_total",
-        "prefixd_draw_cpu_seconds_total", "prefixd_attention_read_bytes_total",
-        "prefixd_attention_saved_bytes_total", "prefixd_format_requests_total",
-        "prefixd_ignored_schema_keywords_total"}) {
+  for (const char* name : {"prefixd_spill_pending_bytes",
+                           "prefixd_disk_rewritten_bytes_total",
+                           "prefixd_tier_engine_seconds_total",
+                           "prefixd_load_seconds_count",
+                           "prefixd_store_queue_seconds_count",
+                           "prefixd_recomputed_tokens_total",
+                           "prefixd_failed_steps_total",
+                           "prefixd_step_seconds_count",
+                           "prefixd_prefill_tokens_per_second",
+                           "prefixd_ready",
+                           "prefixd_inflight_bytes",
+                           "prefixd_inflight_limit_bytes",
+                           "prefixd_inflight_refusals_total",
+                           "prefixd_slow_readers_total",
+                           "prefixd_discarded_tokens_total",
+                           "prefixd_steps_ahead_total",
+                           "prefixd_draw_cpu_seconds_total",
+                           "prefixd_attention_read_bytes_total",
+                           "prefixd_attention_saved_bytes_total",
+                           "prefixd_format_requests_total",
+                           "prefixd_ignored_schema_keywords_total",
+                           "prefixd_prefill_seconds_saved_total"}) {
     expect(name);
   }
-  EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\"}"), 1);
+  EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\",revision=\"abc\"}"), 1);
 }
 
 TEST(Metrics, TheSumsHoldWithinOneResponse) {
@@ -266,6 +291,27 @@ TEST(Metrics, HistogramsAreCumulativeAndEndInInfinity) {
   EXPECT_EQ(samples.at("prefixd_step_seconds_bucket{le=\"+Inf\"}"), 8);
   EXPECT_EQ(samples.at("prefixd_step_seconds_count"), 8);
   EXPECT_EQ(samples.at("prefixd_step_seconds_sum"), 123.5);
+}
+
+TEST(Metrics, AgesComeFromTheirTiers) {
+  MetricsSnapshot snapshot = Empty();
+  snapshot.engine.cache.age_at_hit[0].Add(3);
+  snapshot.engine.cache.age_at_hit[1].Add(30);
+  snapshot.engine.transfers.record_ages.Add(300);
+  snapshot.engine.cache.age_at_eviction[0].Add(4);
+  snapshot.engine.cache.age_at_eviction[1].Add(40);
+  snapshot.disk.store.ages_at_eviction.Add(400);
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  const std::string hit = "prefixd_block_age_at_hit_seconds",
+                    eviction = "prefixd_block_age_at_eviction_seconds";
+  for (const auto& [tier, seconds] :
+       std::map<std::string, double>{{"device", 3}, {"host", 30}, {"disk", 300}}) {
+    EXPECT_EQ(samples.at(hit + "_sum{tier=\"" + tier + "\"}"), seconds);
+    EXPECT_EQ(samples.at(hit + "_count{tier=\"" + tier + "\"}"), 1);
+    EXPECT_EQ(samples.at(eviction + "_sum{tier=\"" + tier + "\"}"), seconds / 3 * 4);
+  }
+  EXPECT_EQ(samples.at(hit + "_bucket{tier=\"device\",le=\"1\"}"), 0);
+  EXPECT_EQ(samples.at(hit + "_bucket{tier=\"device\",le=\"5\"}"), 1);
 }
 
 // What vLLM 0.11 has for the same names, and what the alerts compare with.

@@ -16,10 +16,13 @@ namespace {
 using testing_support::Recorder;
 
 TEST_F(EngineTest, GeneratesAndKeepsTheBooks) {
-  auto engine = Make(Options());
+  EngineOptions options = Options();
+  options.prompt_token_seconds = 0.5;
+  auto engine = Make(options);
   auto first = std::make_shared<Recorder>(), second = std::make_shared<Recorder>();
   ASSERT_TRUE(engine->Submit(Ask(Prompt(50), 10, first)).ok());
   RunToEnd(*engine);
+  EXPECT_EQ(engine->Stats().prefill_seconds_saved, 0);
   ASSERT_TRUE(engine->Submit(Ask(Prompt(50), 10, second)).ok());
   RunToEnd(*engine);
   EXPECT_EQ(first->tokens.size(), 10u);
@@ -33,6 +36,10 @@ TEST_F(EngineTest, GeneratesAndKeepsTheBooks) {
   EXPECT_EQ(stats.prompt_tokens[static_cast<int>(TokenSource::kDevice)], 49u);
   EXPECT_EQ(stats.miss_tokens[static_cast<int>(MissReason::kNeverSeen)], 48u);
   EXPECT_EQ(stats.miss_tokens[static_cast<int>(MissReason::kBlockTail)], 3u);
+  EXPECT_GT(stats.prefill_seconds_saved, 0);
+  EXPECT_LT(stats.prefill_seconds_saved, 2 * 49 * options.prompt_token_seconds) << "attention adds little";
+  EXPECT_EQ(stats.ghost_hit_tokens[0][1], 48u) << "whole blocks";
+  EXPECT_EQ(stats.ghost_hit_tokens[1][1], 0u) << "there is no such tier";
   EXPECT_EQ(stats.prefix_query_tokens, 100u);
   EXPECT_EQ(stats.prefix_hit_tokens, 49u);
   EXPECT_EQ(stats.generation_tokens, 20u);

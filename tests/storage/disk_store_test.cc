@@ -143,10 +143,12 @@ TEST_F(DiskStoreTest, ALoweredCapacityEvictsBeforeTheStoreIsReady) {
   Fill(store.get(), 0, 300, 100'000);
   store.reset();
   EXPECT_GT(DiskUsage(path_), 20u << 20);
+  clock_.Advance(60'000'000'000);
   store = Open(10 << 20);
   EXPECT_LE(DiskUsage(path_), 10u << 20);
   EXPECT_GT(DiskUsage(path_), 6u << 20);
   EXPECT_EQ(Scan(store.get()) + dropped_.size(), 300u);
+  EXPECT_EQ(store->stats().ages_at_eviction.sum, 60.0 * static_cast<double>(dropped_.size()));
   store->CheckInvariants();
 }
 
