@@ -1,5 +1,7 @@
 #include "bench/probe.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -18,16 +20,35 @@ using Clock = std::chrono::steady_clock;
 
 double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// Keeps the calling thread on one of the usable CPUs: the scheduler may leave two new threads on one CPU for
+// longer than a burst takes. A system that refuses may do so.
+void StayOn(const cpu_set_t& usable, int number) {
+  int left = number % std::max(1, CPU_COUNT(&usable));
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &usable) || left-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    (void)sched_setaffinity(0, sizeof(one), &one);
+    return;
+  }
+}
+
 // Runs body(thread, burst) on `threads` threads that start together, for burst = 0 .. bursts-1. Returns the
 // time of the shortest burst in seconds.
 double ShortestTogether(int threads, int bursts, const std::function<void(int, int)>& body) {
   double best = 1e30;
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  const bool known = sched_getaffinity(0, sizeof(usable), &usable) == 0;
+  StayOn(usable, 0);
   for (int burst = 0; burst < bursts; ++burst) {
     std::atomic<int> ready{0};
     std::atomic<bool> go{false};
     std::vector<std::thread> others;
     for (int t = 1; t < threads; ++t) {
       others.emplace_back([&, t, burst] {
+        StayOn(usable, t);
         ready.fetch_add(1);
         while (!go.load()) std::this_thread::yield();
         body(t, burst);
@@ -40,10 +61,11 @@ double ShortestTogether(int threads, int bursts, const std::function<void(int, i
     for (std::thread& other : others) other.join();
     best = std::min(best, Since(start));
   }
+  if (known) (void)sched_setaffinity(0, sizeof(usable), &usable);
   return best;
 }
 
-// Bursts are short, so that some of them run undisturbed on a machine that other processes use.
+// Bursts of arithmetic are short, so that some of them run undisturbed on a machine that other processes use.
 constexpr int kBursts = 60;
 constexpr int kSteps = 100'000;
 constexpr int kChains = 12;  // independent sums; more than latency times issue width of current CPUs
@@ -151,17 +173,16 @@ double OpsPerSecond(Instruction instruction, int threads) {
 
 double ReadBytesPerSecond(int threads) {
   constexpr size_t kBytes = size_t{512} << 20;
+  constexpr int kPasses = 16;
   auto memory = HostMemory::Allocate(kBytes);
   if (!memory.ok()) return 0;
   auto* words = reinterpret_cast<uint64_t*>(memory->data());
   // Unwritten memory is one shared zero page: writing allocates the pages.
   for (size_t i = 0; i < kBytes / 8; i += 8) words[i] = i;
-  const size_t share = kBytes / 8 / kBursts / threads / 64 * 64;
+  const size_t share = kBytes / 8 / threads / 64 * 64;
   std::atomic<uint64_t> sink{0};
-  const double seconds =
-      ShortestTogether(threads, kBursts, [&](int thread, int burst) {  // each burst reads another part
-        sink.fetch_xor(Fold(words + (static_cast<size_t>(burst) * threads + thread) * share, share));
-      });
+  const double seconds = ShortestTogether(
+      threads, kPasses, [&](int thread, int) { sink.fetch_xor(Fold(words + thread * share, share)); });
   return static_cast<double>(share * 8 * threads) / seconds;
 }
 

@@ -29,8 +29,9 @@ const char* NeedsOf(Instruction instruction);
 // of many short bursts. Returns 0 if the CPU does not have it.
 double OpsPerSecond(Instruction instruction, int threads);
 
-// Returns the bytes/s at which `threads` threads read memory that is in no CPU cache. Reads 512 MiB in parts
-// and takes the fastest part. Returns 0 if the 512 MiB cannot be allocated.
+// Returns the bytes/s at which `threads` threads read memory. Reads 512 MiB, of which CPU caches hold little,
+// many times from end to end and takes the fastest time: parts of it would show what a cache still holds of
+// the pass before. Returns 0 if the 512 MiB cannot be allocated.
 double ReadBytesPerSecond(int threads);
 
 }  // namespace prefixd::bench
