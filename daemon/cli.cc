@@ -3,35 +3,31 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
+#include <sstream>
 
 #include "base/duration.h"
+#include "daemon/completion.h"
 #include "daemon/limit_table.h"
+#include "daemon/manual.h"
 
 namespace prefixd {
 namespace {
 
+using Faults = std::vector<std::string>;
+
 constexpr std::array<std::string_view, 1> kUnimplementedCommands = {"convert"};
-constexpr std::array<std::string_view, 7> kCommands = {"serve",  "validate", "inspect", "purge",
-                                                       "verify", "version",  "help"};
+// What CLI11 gives as the value of a flag that has none. No word of a command line is this.
+constexpr const char* kNoValue = "\x01";
 
 struct Parser {
   CLI::App app{"prefixd serves a language model over HTTP and reuses the work on cached prefixes.",
                "prefixd"};
-  CLI::App* serve = nullptr;
-  CLI::App* validate = nullptr;
-  CLI::App* inspect = nullptr;
-  CLI::App* purge = nullptr;
-  CLI::App* verify = nullptr;
-  CLI::App* version = nullptr;
-  CLI::App* markdown = nullptr;
-  CLI::App* toml = nullptr;
-  bool json = false;
-  DiskCommandOptions disk;
-  std::string tenant;
-  std::string older_than;
+  std::vector<CLI::App*> commands;  // in the order of CommandTable
 };
 
 // The help text of an option.
@@ -39,165 +35,242 @@ std::string Description(const OptionSpec& spec) {
   std::string text(spec.help);
   if (!spec.default_text.empty() && spec.kind != OptionKind::kFlag)
     text += " [" + std::string(spec.default_text) + "]";
-  return text + " (" + VariableName(spec.name) + ")";
+  return FindOption(spec.name) == &spec ? text + " (" + VariableName(spec.name) + ")" : text;
 }
 
-void AddOptions(CLI::App* command) {
-  command->allow_extras();  // reported as faults, with the nearest option name
-  for (const OptionSpec& spec : OptionTable()) {
-    const std::string flag = "--" + std::string(spec.name);
-    const std::string description = Description(spec);
-    CLI::Option* option;
-    if (spec.kind == OptionKind::kFlag) {
-      option = command->add_flag(flag, description);
-    } else {
-      option = command->add_option(flag, description);
-      option->expected(1)->type_name(spec.kind == OptionKind::kChoice ? std::string(spec.choices)
-                                                                      : std::string(spec.value_name));
-    }
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->group(std::string(spec.group));
+void AddFlag(CLI::App* app, const OptionSpec& spec) {
+  const std::string flag = "--" + std::string(spec.name);
+  const std::string description = Description(spec);  // CLI11 takes a text that is no constant as a variable
+  CLI::Option* option;
+  if (spec.kind == OptionKind::kFlag) {
+    option = app->add_flag(flag, description);
+  } else {
+    option = app->add_option(flag, description);
+    option->expected(0, 1)->type_name(std::string(spec.choices.empty() ? spec.value_name : spec.choices));
   }
-}
-
-// The commands on the directory of a disk cache.
-void AddDiskCommands(Parser* parser) {
-  CLI::App& app = parser->app;
-  parser->inspect = app.add_subcommand("inspect", "say what is in a disk cache: models, tenants, prefixes");
-  parser->purge = app.add_subcommand("purge", "remove records from a disk cache that no daemon uses");
-  parser->verify = app.add_subcommand("verify", "read every record of a disk cache and check it");
-  for (CLI::App* command : {parser->inspect, parser->purge, parser->verify}) {
-    command->add_option("DIR", parser->disk.directory, "the --disk-cache-dir of the daemon")->required();
-    command->add_flag("--json", parser->json, "print one JSON document");
-  }
-  CLI::App* purge = parser->purge;
-  purge
-      ->add_option("--model", parser->disk.model,
-                   "records of this model: the first digits of its fingerprint")
-      ->type_name("FINGERPRINT");
-  purge
-      ->add_option("--tenant", parser->tenant,
-                   "records of the tenant with this cache_salt; '' is those without")
-      ->type_name("SALT");
-  purge
-      ->add_option("--tenant-key", parser->disk.tenant_key,
-                   "a file with the API key of the tenant, where the daemon has --api-keys")
-      ->type_name("FILE");
-  purge->add_option("--older-than", parser->older_than, "records written so long ago: 90s, 15m, 12h, 7d, 2w")
-      ->type_name("TIME");
-  purge->add_flag("--all", parser->disk.all, "everything, also what is damaged or of another version");
-  purge->add_flag("--yes", parser->disk.yes, "do not ask");
-  purge->add_flag("--dry-run", parser->disk.dry_run, "only say what would go; works beside a daemon");
-  parser->inspect->footer(
-      "\nIt works beside a daemon. The first token ids of prefixes are parts of prompts.");
-  purge->footer(
-      "\nRecords that match all the given filters go, and no file of the cache has them any more.\n"
-      "A daemon that runs has the directory locked: stop it first. --dry-run works beside it.");
-  parser->verify->add_flag("--delete", parser->disk.remove_damaged,
-                           "remove what is damaged; no daemon may use the directory");
-  parser->verify->footer("\nExit codes: 0 no damage, 1 damaged records or not readable, 2 wrong usage.");
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (!spec.group.empty()) option->group(std::string(spec.group));
 }
 
 std::unique_ptr<Parser> MakeParser() {
   auto parser = std::make_unique<Parser>();
   CLI::App& app = parser->app;
   app.set_help_flag("-h,--help", "print the flags of a command");
+  app.require_subcommand(0, 1);  // a second name of a command is a word like any other
   app.footer(
       "\nMost used flags of serve: --model --listen --device-cache --context --threads\n\n"
       "  prefixd serve --model ./model\n"
       "  PREFIXD_MODEL=./model prefixd serve --listen 0.0.0.0:8080 --api-keys keys.txt\n\n"
       "Exit codes: 0 ok, 1 failed while running, 2 wrong usage or configuration, 3 model refused.");
-  parser->serve = app.add_subcommand("serve", "load a model and answer HTTP until SIGTERM");
-  parser->validate = app.add_subcommand(
-      "validate", "check the configuration and the model, and print the limits that serve would use");
-  AddDiskCommands(parser.get());
-  parser->version = app.add_subcommand("version", "print the version and the backends");
-  parser->markdown = app.add_subcommand("help-markdown", "")->group("");
-  parser->toml = app.add_subcommand("help-toml", "")->group("");
-  AddOptions(parser->serve);
-  AddOptions(parser->validate);
-  parser->validate->add_flag("--json", parser->json, "print one JSON document");
-  parser->version->add_flag("--json", parser->json, "print one JSON document");
+  for (const CommandSpec& spec : CommandTable()) {
+    CLI::App* command = app.add_subcommand(std::string(spec.name), std::string(spec.summary));
+    if (spec.summary.empty()) command->group("");
+    command->allow_extras();  // reported as faults, with the nearest name
+    for (const OptionSpec* flag : FlagsOf(spec)) AddFlag(command, *flag);
+    const std::string argument_help(spec.argument_help);
+    if (!spec.argument.empty()) command->add_option(std::string(spec.argument), argument_help);
+    if (!spec.notes.empty()) command->footer("\n" + std::string(spec.notes));
+    parser->commands.push_back(command);
+  }
   return parser;
 }
 
-std::vector<Setting> SettingsFromFlags(const CLI::App& command) {
-  std::vector<Setting> settings;
-  for (const OptionSpec& spec : OptionTable()) {
-    const std::string flag = "--" + std::string(spec.name);
-    for (const std::string& value : command.get_option(flag)->results()) {
-      settings.push_back({std::string(spec.name), value, flag});
+std::string HelpOf(const CommandSpec& command) {
+  const std::unique_ptr<Parser> parser = MakeParser();
+  return parser->commands[static_cast<size_t>(&command - CommandTable().data())]->help();
+}
+
+// What is given after a command.
+struct Given {
+  const CommandSpec* command = nullptr;
+  std::vector<Setting> flags;  // known ones, with their values
+  std::string argument;        // of the command, such as DIR
+  bool model_meant = false;    // something unknown looks like --model
+  bool unclear = false;        // a flag is unknown or has no value, so that others may only seem absent
+
+  const std::string* Find(std::string_view name) const {
+    const auto found = std::ranges::find(flags, name, &Setting::name);
+    return found == flags.end() ? nullptr : &found->value;
+  }
+  bool Has(std::string_view name) const { return Find(name) != nullptr; }
+};
+
+// The fault of a flag that the command does not have.
+std::string UnknownFlag(std::string_view flag, Given* given) {
+  const CommandSpec& command = *given->command;
+  const std::string_view name = flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
+  std::string text(flag);
+  if (command.options && std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end())
+    return text + " is not implemented in this version of prefixd";
+  text += command.options ? " is not an option of prefixd"
+                          : " is not a flag of prefixd " + std::string(command.name);
+  std::vector<std::string_view> names = {"help"};
+  for (const OptionSpec* spec : FlagsOf(command)) names.push_back(spec->name);
+  const std::string_view nearest = NearestName(name, names);
+  if (nearest == "model") given->model_meant = true;
+  if (!nearest.empty()) return text + "; did you mean --" + std::string(nearest) + "?";
+  for (const CommandSpec& other : CommandTable()) {
+    const std::vector<const OptionSpec*> flags = FlagsOf(other);
+    if (std::ranges::find(flags, name, &OptionSpec::name) != flags.end())
+      return text + "; it belongs to prefixd " + std::string(other.name);
+  }
+  return text + "; see prefixd " + std::string(command.name) + " --help";
+}
+
+// The fault of a word that is neither a flag, nor a value, nor the argument of the command.
+std::string UnknownWord(const std::string& word, Given* given) {
+  const CommandSpec& command = *given->command;
+  const std::string quoted = "'" + word + "'";
+  std::vector<std::string_view> names;
+  for (const OptionSpec* spec : FlagsOf(command)) names.push_back(spec->name);
+  const std::string_view nearest = NearestName(word, names);
+  if (nearest == "model") given->model_meant = true;
+  std::string text = quoted + (command.options ? " is not an option of prefixd" : " is one word too many");
+  if (!nearest.empty()) return text + "; did you mean --" + std::string(nearest) + "?";
+  if (!command.options || given->Has("model") || given->model_meant)
+    return text + "; see prefixd " + std::string(command.name) + " --help";
+  given->model_meant = true;
+  return text + "; did you mean --model " + word + "?";
+}
+
+bool LooksLikeFlag(std::string_view word) {
+  return word.size() > 1 && word[0] == '-' && !(word[1] >= '0' && word[1] <= '9');
+}
+
+// Makes faults of what CLI11 did not know, and of an argument that is not there.
+void TakeExtras(const std::vector<std::string>& extras, Given* given, Faults* faults) {
+  const CommandSpec& command = *given->command;
+  bool after_unknown_flag = false;  // then the next word is most likely its value
+  for (const std::string& extra : extras) {
+    const bool flag = LooksLikeFlag(extra);
+    if (flag) {
+      faults->push_back(UnknownFlag(std::string_view(extra).substr(0, extra.find('=')), given));
+    } else if (!after_unknown_flag && (command.argument.empty() || !given->unclear)) {
+      faults->push_back(UnknownWord(extra, given));
+    }
+    after_unknown_flag = flag && extra.find('=') == std::string::npos;
+    given->unclear |= flag;
+  }
+  if (!command.argument.empty() && given->argument.empty()) {
+    const std::string argument(command.argument);
+    faults->push_back(argument + " is required: prefixd " + std::string(command.name) + " " + argument);
+  }
+}
+
+Given TakeFlags(const CommandSpec& command, const CLI::App& app, Faults* faults) {
+  Given given;
+  given.command = &command;
+  if (!command.argument.empty()) {
+    for (const std::string& word : app.get_option(std::string(command.argument))->results())
+      given.argument = word;
+  }
+  for (const OptionSpec* spec : FlagsOf(command)) {
+    const std::string flag = "--" + std::string(spec->name);
+    const std::vector<std::string> values = app.get_option(flag)->results();
+    if (values.size() > 1) faults->push_back(flag + " is given twice; leave one of them out");
+    for (const std::string& value : values) {
+      if (value == kNoValue) {
+        const std::string wanted(spec->value_name);
+        faults->push_back(flag + " has no value: give " + flag + " " + wanted + ", or " + flag + "=" +
+                          wanted + " where it begins with '-'");
+        given.unclear = true;
+        if (spec->name == "model") given.model_meant = true;
+      } else if (spec->kind == OptionKind::kFlag && FindOption(spec->name) != spec && !ParseBool(value)) {
+        faults->push_back(flag + ": '" + value + "' is neither true nor false");
+      } else {
+        given.flags.push_back({std::string(spec->name), value, flag});
+      }
     }
   }
-  bool after_unknown_flag = false;  // then the next word is most likely the value of that flag
-  for (const std::string& extra : command.remaining()) {
-    const bool flag = extra.starts_with("--");
-    const std::string name = flag ? extra.substr(2, extra.find('=') - 2) : extra;
-    if (flag || !after_unknown_flag) settings.push_back({name, "", flag ? "--" + name : "'" + extra + "'"});
-    after_unknown_flag = flag && name.size() + 2 == extra.size();
-  }
-  return settings;
+  TakeExtras(app.remaining(), &given, faults);
+  return given;
 }
 
-Status RejectDuplicates(const std::vector<Setting>& settings) {
-  std::map<std::string, int> seen;
-  for (const Setting& setting : settings) {
-    if (++seen[setting.origin] == 2) return InvalidArgument(setting.origin + " is given twice");
+std::string UnknownCommand(const std::string& word) {
+  if (std::ranges::find(kUnimplementedCommands, word) != kUnimplementedCommands.end())
+    return "prefixd " + word + " is not implemented in this version of prefixd";
+  if (word.starts_with("-")) {
+    const std::string name = word.substr(std::min(word.find_first_not_of('-'), word.size()));
+    if (FindOption(name.substr(0, name.find('='))) != nullptr)
+      return word + " comes after a command, as in prefixd serve " + word;
   }
-  return Status::Ok();
+  std::vector<std::string_view> names = {"--help", "--version"};
+  for (const CommandSpec& command : CommandTable()) {
+    if (!command.summary.empty()) names.push_back(command.name);
+  }
+  const std::string_view nearest = NearestName(word, names);
+  return "prefixd has no command '" + word + "'" +
+         (nearest.empty() ? "; see prefixd --help" : "; did you mean " + std::string(nearest) + "?");
 }
 
-Status UnknownCommand(std::string_view word) {
-  if (std::ranges::find(kUnimplementedCommands, word) != kUnimplementedCommands.end()) {
-    return InvalidArgument("prefixd " + std::string(word) + " is not implemented in this version of prefixd");
-  }
-  const std::string_view nearest = NearestName(word, kCommands);
-  return InvalidArgument(
-      "prefixd has no command '" + std::string(word) + "'" +
-      (nearest.empty() ? "; see prefixd --help" : "; did you mean " + std::string(nearest) + "?"));
-}
-
-Result<Options> CollectOptions(const CLI::App& command, const char* const* environment,
-                               std::vector<std::string>* warnings) {
+Options CollectOptions(const Given& given, const char* const* environment, std::vector<std::string>* warnings,
+                       Faults* faults) {
   std::vector<std::vector<Setting>> layers(3);
   layers[1] = SettingsFromEnvironment(environment, warnings);
-  layers[2] = SettingsFromFlags(command);
-  PREFIXD_RETURN_IF_ERROR(RejectDuplicates(layers[2]));
+  layers[2] = given.flags;
+  std::erase_if(layers[2], [](const Setting& flag) { return FindOption(flag.name) == nullptr; });  // --json
   std::string path;
+  bool model = given.model_meant;
   for (const std::vector<Setting>& layer : layers) {
     for (const Setting& setting : layer) {
       if (setting.name == "config") path = setting.value;
     }
   }
-  if (!path.empty()) {
-    PREFIXD_ASSIGN_OR_RETURN(layers[0], SettingsFromFile(path));
-    PREFIXD_RETURN_IF_ERROR(RejectDuplicates(layers[0]));
+  if (!path.empty()) layers[0] = SettingsFromFile(path, faults);
+  for (const std::vector<Setting>& layer : layers) {
+    for (const Setting& setting : layer) model |= setting.name == "model" && !setting.value.empty();
   }
-  PREFIXD_ASSIGN_OR_RETURN(Options options, BuildOptions(layers));
-  if (options.model.empty())
-    return InvalidArgument("--model (or PREFIXD_MODEL, or model in the config file) is required");
+  const Result<Options> options = BuildOptions(layers);
+  if (!options.ok()) faults->push_back(options.status().message());
+  if (!model) faults->push_back("--model (or PREFIXD_MODEL, or model in the config file) is required");
+  return options.ok() ? *options : Options{};
+}
+
+DiskCommandOptions CollectDiskOptions(const Given& given, Faults* faults) {
+  DiskCommandOptions options;
+  options.directory = given.argument;
+  const auto is_set = [&](std::string_view name) {
+    const std::string* value = given.Find(name);
+    return value != nullptr && *ParseBool(*value);
+  };
+  options.json = is_set("json");
+  options.remove_damaged = is_set("delete");
+  if (given.command->command != Command::kPurge) return options;
+  options.all = is_set("all");
+  options.yes = is_set("yes");
+  options.dry_run = is_set("dry-run");
+  if (const std::string* model = given.Find("model")) options.model = *model;
+  if (const std::string* tenant = given.Find("tenant")) options.tenant = *tenant;
+  if (const std::string* key = given.Find("tenant-key")) options.tenant_key = *key;
+  if (const std::string* text = given.Find("older-than")) {
+    const Result<int64_t> age = ParseDuration(*text);
+    if (age.ok()) options.older_than = *age;
+    if (!age.ok()) faults->push_back("--older-than: " + age.status().message());
+  }
+  if (given.Has("model") && options.model.empty())
+    faults->push_back("--model: '' is not the beginning of a fingerprint; prefixd inspect shows them");
+  if (given.Has("tenant-key") && options.tenant_key.empty())
+    faults->push_back("--tenant-key: '' is not a file; leave it out where the daemon has no --api-keys");
+  const bool filtered =
+      given.Has("model") || given.Has("tenant") || given.Has("tenant-key") || given.Has("older-than");
+  if (options.all && filtered) faults->push_back("--all removes everything; give it alone, or filters");
+  if (!options.all && !filtered && !given.unclear) {
+    faults->push_back(
+        "say what to purge: --model, --tenant, --tenant-key, --older-than, several of them, or --all");
+  }
   return options;
 }
 
-Result<DiskCommandOptions> CollectDiskOptions(const Parser& parser) {
-  DiskCommandOptions options = parser.disk;
-  options.json = parser.json;
-  const CLI::App& purge = *parser.purge;
-  if (!purge.parsed()) return options;
-  const bool model = purge.count("--model") > 0;
-  if (purge.count("--tenant") > 0) options.tenant = parser.tenant;
-  if (purge.count("--older-than") > 0) {
-    const auto age = ParseDuration(parser.older_than);
-    if (!age.ok()) return age.status().WithContext("--older-than");
-    options.older_than = *age;
-  }
-  if (model && options.model.empty())
-    return InvalidArgument("--model: '' is not the beginning of a fingerprint");
-  const bool filtered = model || options.tenant || !options.tenant_key.empty() || options.older_than;
-  if (options.all && filtered) return InvalidArgument("--all removes everything; give it alone, or filters");
-  if (!options.all && !filtered)
-    return InvalidArgument(
-        "say what to purge: --model, --tenant, --tenant-key, --older-than, several of them, or --all");
-  return options;
+// What the commands print that only help.
+std::string TextOf(const Given& given, Faults* faults) {
+  const std::string_view name = given.command->name;
+  if (name == "help-toml") return OptionsAsToml();
+  if (name == "help-markdown") return OptionsAsMarkdown() + "\n" + LimitsAsMarkdown();
+  if (name == "help-man") return ManualPage();
+  const Result<std::string> script = CompletionScript(given.argument);
+  if (script.ok()) return *script;
+  if (faults->empty()) faults->push_back(script.status().message());
+  return "";
 }
 
 // Digits, possibly with a point: what a unit may follow.
@@ -205,84 +278,127 @@ bool IsNumber(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
+// The setting of an item of the file, or its fault.
+Result<Setting> SettingFrom(const CLI::ConfigItem& item, const std::string& origin) {
+  if (item.name == "config") return InvalidArgument("config: a file cannot name another file");
+  std::string value;  // CLI11 gives quoted text with blanks as one input, a bare "4 GiB" as two
+  for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
+  // Two inputs are a number and its unit, or an array of two values, which no option takes.
+  const bool array = item.inputs.size() > 2 || (item.inputs.size() == 2 && !IsNumber(item.inputs.front()));
+  if (value.starts_with('"') || value.starts_with('\'') || array) {
+    return InvalidArgument(item.name + " takes one value: a number, true, false, or quoted text without '#'");
+  }
+  return Setting{item.name, value, origin + item.name};
+}
+
+// prefixd help [COMMAND]
+Result<Invocation> Help(std::span<const char* const> words) {
+  Invocation invocation;
+  if (words.size() > 1) return InvalidArgument("prefixd help takes one command; see prefixd --help");
+  const std::string_view word = words.empty() ? "" : words[0];
+  const CommandSpec* command = FindCommand(word);
+  if (command == nullptr && !word.empty() && word != "--help" && word != "-h")
+    return InvalidArgument(UnknownCommand(words[0]));
+  invocation.text = command == nullptr ? TopLevelHelp() : HelpOf(*command);
+  return invocation;
+}
+
+std::string Joined(const Faults& faults) {
+  std::string text;
+  for (const std::string& fault : faults) text += (text.empty() ? "" : "\n") + fault;
+  return text;
+}
+
 }  // namespace
 
 std::string TopLevelHelp() { return MakeParser()->app.help(); }
 
-Result<std::vector<Setting>> SettingsFromFile(const std::string& path) {
-  std::error_code ignored;  // the parser reports a missing file
-  if (std::filesystem::is_directory(path, ignored))
-    return InvalidArgument("--config: '" + path + "' is a folder, not a file");
-  std::vector<CLI::ConfigItem> items;
-  try {
-    items = CLI::ConfigTOML().from_file(path);
-  } catch (const CLI::Error&) {
-    return InvalidArgument("--config: cannot read '" + path + "'");
-  }
+std::vector<Setting> SettingsFromFile(const std::string& path, std::vector<std::string>* faults) {
   std::vector<Setting> settings;
-  for (const CLI::ConfigItem& item : items) {
-    if (!item.parents.empty()) {
-      return InvalidArgument(path + ": '" + item.fullname() +
-                             "': options must be at the top of the file, not in tables");
+  std::error_code ignored;  // a file that cannot be read is reported below
+  if (std::filesystem::is_directory(path, ignored)) {
+    faults->push_back("--config: '" + path + "' is a folder, not a file");
+    return settings;
+  }
+  std::ifstream file(path);
+  if (!file) {
+    faults->push_back("--config: cannot read '" + path + "'; correct its path or its permissions");
+    return settings;
+  }
+  std::map<std::string, int> first_line;
+  bool in_table = false;  // then the fault is told
+  std::string line;
+  for (int number = 1; !in_table && std::getline(file, line); ++number) {  // CLI11 does not count lines
+    const std::string origin = path + ":" + std::to_string(number) + ": ";
+    std::istringstream text(line);
+    const std::vector<CLI::ConfigItem> items = CLI::ConfigTOML().from_config(text);
+    const size_t first_character = line.find_first_not_of(" \t\r");
+    if (items.empty() && first_character != std::string::npos && line[first_character] != '#')
+      faults->push_back(origin + "'" + line + "' is not some-name = value");
+    for (const CLI::ConfigItem& item : items) {
+      if (!item.parents.empty()) {
+        if (!in_table)
+          faults->push_back(origin +
+                            "options are at the top of the file as some-name = value, not in tables");
+        in_table = true;
+      } else if (const auto [first, is_new] = first_line.emplace(item.name, number); !is_new) {
+        faults->push_back(origin + item.name + " is given twice, first in line " +
+                          std::to_string(first->second));
+      } else if (const Result<Setting> setting = SettingFrom(item, origin); setting.ok()) {
+        settings.push_back(*setting);
+      } else {
+        faults->push_back(origin + setting.status().message());
+      }
     }
-    if (item.name == "config") return InvalidArgument(path + ": config: a file cannot name another file");
-    std::string value;  // CLI11 gives quoted text with blanks as one input, a bare "4 GiB" as two
-    for (const std::string& part : item.inputs) value += (value.empty() ? "" : " ") + part;
-    // Two inputs are a number and its unit, or an array of two values, which no option takes.
-    const bool array = item.inputs.size() > 2 || (item.inputs.size() == 2 && !IsNumber(item.inputs.front()));
-    if (value.starts_with('"') || value.starts_with('\'') || array) {
-      return InvalidArgument(path + ": " + item.name +
-                             " takes one value: a number, true, false, or quoted text without '#'");
-    }
-    settings.push_back({item.name, value, item.name + " in " + path});
   }
   return settings;
 }
 
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment) {
   if (argc < 2) return InvalidArgument(TopLevelHelp());
-  const std::string_view word = argv[1];
-  const std::unique_ptr<Parser> parser = MakeParser();
-  const bool help_command = word == "help";
-  const bool known = word.starts_with("help") || std::ranges::find(kCommands, word) != kCommands.end();
-  if (!known && !word.starts_with("-")) return UnknownCommand(word);
-
   std::vector<std::string> arguments(argv + 1, argv + argc);
-  if (help_command) {  // help CMD is CMD --help
-    arguments.erase(arguments.begin());
-    arguments.push_back("--help");
+  if (arguments[0] == "help" || arguments[0] == "--help" || arguments[0] == "-h")
+    return Help(std::span(argv, static_cast<size_t>(argc)).subspan(2));
+  if (arguments[0] == "--version") arguments[0] = "version";
+  const CommandSpec* command = FindCommand(arguments[0]);
+  if (command == nullptr) return InvalidArgument(UnknownCommand(arguments[0]));
+
+  const std::unique_ptr<Parser> parser = MakeParser();
+  CLI::App& app = *parser->commands[static_cast<size_t>(command - CommandTable().data())];
+  for (const OptionSpec* flag : FlagsOf(*command)) {
+    if (flag->kind != OptionKind::kFlag)
+      app.get_option("--" + std::string(flag->name))->default_str(kNoValue);
   }
-  if (word == "--version") arguments = {"version"};
+  // CLI11 takes the next word as the value of `--name=`, but not if that is a word of its own.
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (!arguments[i].starts_with("--") || !arguments[i].ends_with('=')) continue;
+    arguments[i].pop_back();
+    arguments.insert(arguments.begin() + static_cast<ptrdiff_t>(++i), "");
+  }
   std::ranges::reverse(arguments);  // the order that CLI11 expects
   Invocation invocation;
+  invocation.command = command->command;
   try {
     parser->app.parse(arguments);
   } catch (const CLI::CallForHelp&) {
-    const std::vector<CLI::App*> chosen = parser->app.get_subcommands();
-    invocation.text = (chosen.empty() ? &parser->app : chosen.front())->help();
+    invocation.command = Command::kPrint;
+    invocation.text = HelpOf(*command);
     return invocation;
   } catch (const CLI::Error& error) {
     return InvalidArgument(error.what());
   }
-  invocation.json = parser->json;
-  if (parser->markdown->parsed() || parser->toml->parsed()) {
-    invocation.text =
-        parser->toml->parsed() ? OptionsAsToml() : OptionsAsMarkdown() + "\n" + LimitsAsMarkdown();
-  } else if (parser->inspect->parsed() || parser->purge->parsed() || parser->verify->parsed()) {
-    invocation.command = parser->inspect->parsed() ? Command::kInspect
-                         : parser->purge->parsed() ? Command::kPurge
-                                                   : Command::kVerify;
-    PREFIXD_ASSIGN_OR_RETURN(invocation.disk, CollectDiskOptions(*parser));
-  } else if (parser->version->parsed()) {
-    invocation.command = Command::kVersion;
-  } else if (parser->serve->parsed() || parser->validate->parsed()) {
-    invocation.command = parser->serve->parsed() ? Command::kServe : Command::kValidate;
-    PREFIXD_ASSIGN_OR_RETURN(invocation.options,
-                             CollectOptions(parser->serve->parsed() ? *parser->serve : *parser->validate,
-                                            environment, &invocation.warnings));
-  } else {
-    return InvalidArgument(TopLevelHelp());
+  Faults faults;
+  const Given given = TakeFlags(*command, app, &faults);
+  const std::string* json = given.Find("json");
+  invocation.json = json != nullptr && *ParseBool(*json);
+  if (command->options) {
+    invocation.options = CollectOptions(given, environment, &invocation.warnings, &faults);
+  } else if (command->command == Command::kPrint) {
+    invocation.text = TextOf(given, &faults);
+  } else if (!command->argument.empty()) {
+    invocation.disk = CollectDiskOptions(given, &faults);
   }
+  if (!faults.empty()) return InvalidArgument(Joined(faults));
   return invocation;
 }
 

@@ -1,6 +1,7 @@
 #include "daemon/options.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -46,12 +47,6 @@ std::string SecondsText(int64_t milliseconds) {
   char text[32];
   std::snprintf(text, sizeof(text), "%g", static_cast<double>(milliseconds) / 1000);
   return text;
-}
-
-std::optional<bool> ParseBool(std::string_view text) {
-  if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
-  if (text == "false" || text == "0" || text == "no" || text == "off") return false;
-  return std::nullopt;
 }
 
 std::string Bound(const OptionSpec& spec, int64_t value) {
@@ -126,16 +121,28 @@ Status Assign(const OptionSpec& spec, std::string_view text, Options* options) {
   return Status::Ok();
 }
 
-// The fault of a name that is not in the table. `prefix` is "--" when the name is a flag.
-std::string NameFault(std::string_view name, std::string_view prefix) {
-  if (std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end()) {
-    return "is not implemented in this version of prefixd";
-  }
+std::vector<std::string_view> OptionNames() {
   std::vector<std::string_view> names;
   for (const OptionSpec& spec : OptionTable()) names.push_back(spec.name);
-  const std::string_view nearest = NearestName(name, names);
-  return "is not an option of prefixd" +
-         (nearest.empty() ? "" : "; did you mean " + std::string(prefix) + std::string(nearest) + "?");
+  return names;
+}
+
+// The fault of a name of the file that is not in the table.
+std::string NameFault(std::string_view name) {
+  if (std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end()) {
+    return " is not implemented in this version of prefixd";
+  }
+  const std::string_view nearest = NearestName(name, OptionNames());
+  return " is not an option of prefixd" + (nearest.empty() ? "; prefixd serve --help lists them"
+                                                           : "; did you mean " + std::string(nearest) + "?");
+}
+
+// "; did you mean PREFIXD_THREADS?", or "".
+std::string NearestVariable(std::string_view variable) {
+  std::string word(variable.substr(kVariablePrefix.size()));
+  for (char& c : word) c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string_view nearest = NearestName(word, OptionNames());
+  return nearest.empty() ? "" : "; did you mean " + VariableName(nearest) + "?";
 }
 
 bool InjectedByKubernetes(std::string_view variable) {
@@ -151,10 +158,23 @@ std::string FormatNames() {
 
 }  // namespace
 
+std::optional<bool> ParseBool(std::string_view text) {
+  if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
+  if (text == "false" || text == "0" || text == "no" || text == "off") return false;
+  return std::nullopt;
+}
+
 std::string VariableName(std::string_view option_name) {
   std::string name(kVariablePrefix);
   for (const char c : option_name) name += c == '-' ? '_' : static_cast<char>(c - 'a' + 'A');
   return name;
+}
+
+std::string AllowedValues(const OptionSpec& spec) {
+  std::string text = spec.max > 0 ? Range(spec) : "";
+  if (!spec.choices.empty()) text += "one of ";
+  for (const char c : spec.choices) text += c == '|' ? std::string(", ") : std::string(1, c);
+  return text;
 }
 
 std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
@@ -177,7 +197,8 @@ std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
     } else if (variable == "PREFIXD_LOG") {  // short for PREFIXD_LOG_LEVEL, which overrides it
       settings.insert(settings.begin(), {"log-level", value, variable});
     } else {
-      warnings->push_back(variable + " is set, but no option of prefixd has that name");
+      warnings->push_back(variable + " is set, but no option of prefixd has that name" +
+                          NearestVariable(variable));
     }
   }
   return settings;
@@ -195,18 +216,26 @@ Result<Options> BuildOptions(std::span<const std::vector<Setting>> layers) {
     for (const Setting& setting : layer) {
       const OptionSpec* spec = FindOption(setting.name);
       if (spec == nullptr) {
-        add_fault(setting.origin + " " +
-                  NameFault(setting.name, setting.origin.starts_with("--") ? "--" : ""));
+        add_fault(setting.origin + NameFault(setting.name));
       } else if (const Status status = Assign(*spec, setting.value, &options); !status.ok()) {
         add_fault(setting.origin + ": " + status.message());
       }
     }
   }
+  const auto origin = [&](std::string_view name) {
+    std::string found(name);
+    for (const std::vector<Setting>& layer : layers) {
+      for (const Setting& setting : layer) found = setting.name == name ? setting.origin : found;
+    }
+    return found;
+  };
   if ((options.block_tokens & (options.block_tokens - 1)) != 0) {
-    add_fault("block-tokens: " + std::to_string(options.block_tokens) + " is not a power of two");
+    add_fault(origin("block-tokens") + ": " + std::to_string(options.block_tokens) +
+              " is not a power of two; it takes 1, 2, 4 and so on up to 1024");
   }
   if (options.tool_format != "auto" && FindToolFormat(options.tool_format) == nullptr) {
-    add_fault("tool-format: '" + options.tool_format + "' is unknown; it takes one of: auto" + FormatNames());
+    add_fault(origin("tool-format") + ": '" + options.tool_format + "' is unknown; it takes one of: auto" +
+              FormatNames());
   }
   if (!faults.empty()) return InvalidArgument(faults);
   return options;
@@ -240,10 +269,8 @@ std::string OptionsAsMarkdown() {
     text += "- `--" + std::string(spec.name) + (spec.value_name.empty() ? "" : " ") +
             std::string(spec.value_name) + "`, `" + VariableName(spec.name) + "`";
     if (!spec.default_text.empty()) text += ", default `" + std::string(spec.default_text) + "`";
-    if (spec.max > 0) text += ", " + Range(spec);
-    if (!spec.choices.empty()) text += ", one of ";
-    for (const char c : spec.choices) text += c == '|' ? std::string(", ") : std::string(1, c);
-    text += ":\n  " + std::string(spec.help) + "\n";
+    const std::string allowed = AllowedValues(spec);
+    text += (allowed.empty() ? "" : ", " + allowed) + ":\n  " + std::string(spec.help) + "\n";
   }
   return text;
 }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -56,6 +57,7 @@ struct OptionSpec {
   std::string_view name;        // some-name
   std::string_view value_name;  // "N"; empty for a flag
   OptionKind kind;
+  // Not set for a flag of one command alone (command_table.h), which the command reads itself.
   std::variant<std::string Options::*, int64_t Options::*, bool Options::*> member;
   std::string_view default_text;
   std::string_view group;  // heading in the help
@@ -71,8 +73,11 @@ const OptionSpec* FindOption(std::string_view name);
 std::span<const std::string_view> UnimplementedOptions();
 
 std::string VariableName(std::string_view option_name);  // "PREFIXD_SOME_NAME"
+// What an option takes: "1 to 8192, or auto", "one of on, off", or "" where the name of its value says it.
+std::string AllowedValues(const OptionSpec& spec);
+std::optional<bool> ParseBool(std::string_view text);  // true, false, 1, 0, yes, no, on, off
 
-// One setting and its origin: "--threads", "PREFIXD_THREADS" or "threads in /etc/prefixd/prefixd.toml".
+// One setting and its origin: "--threads", "PREFIXD_THREADS" or "/etc/prefixd/prefixd.toml:7: threads".
 struct Setting {
   std::string name;
   std::string value;

@@ -103,8 +103,8 @@ TEST(CommandLine, ReportsAllFaultsWithTheirOrigin) {
   EXPECT_THAT(fault, HasSubstr("--threads: 'many' is not a whole number; it takes 1 to 8192, or auto"));
   EXPECT_THAT(fault, HasSubstr("PREFIXD_MAX_QUEUE: '-5' is out of range"));
   EXPECT_THAT(fault, HasSubstr("PREFIXD_KV_DTYPE: 'fp8' is not implemented"));
-  EXPECT_THAT(fault, HasSubstr("24 is not a power of two"));
-  EXPECT_THAT(fault, HasSubstr("tool-format: 'hermez' is unknown; it takes one of: auto harmony "));
+  EXPECT_THAT(fault, HasSubstr("--block-tokens: 24 is not a power of two"));
+  EXPECT_THAT(fault, HasSubstr("PREFIXD_TOOL_FORMAT: 'hermez' is unknown; it takes one of: auto harmony "));
 }
 
 TEST(CommandLine, SecondsMayHaveDecimals) {
@@ -221,6 +221,38 @@ TEST(CommandLine, FaultsOfTheFileAreReported) {
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/"}), HasSubstr("'/' is a folder"));
 }
 
+TEST(CommandLine, FaultsOfTheFileHaveTheirLines) {
+  const testing_support::TempDir dir;
+  const std::string file = WriteConfig(dir,
+                                       "# comment\n\nthreads = many\nmax-que = 3\nmax-queue = 3\n"
+                                       "max-queue = 4\nmodel = [1, 2, 3]\n?\n[serve]\nlisten = 3\n");
+  const std::string fault = Fault({"serve", "--config", file.c_str(), "--thraeds", "1"});
+  EXPECT_EQ(fault, "--thraeds is not an option of prefixd; did you mean --threads?\n" + file +
+                       ":6: max-queue is given twice, first in line 5\n" + file +
+                       ":7: model takes one value: a number, true, false, or quoted text without '#'\n" +
+                       file + ":8: '?' is not some-name = value\n" + file +
+                       ":9: options are at the top of the file as some-name = value, not in tables\n" + file +
+                       ":3: threads: 'many' is not a whole number; it takes 1 to 8192, or auto\n" + file +
+                       ":4: max-que is not an option of prefixd; did you mean max-queue?\n"
+                       "--model (or PREFIXD_MODEL, or model in the config file) is required");
+}
+
+TEST(CommandLine, AValueIsTheNextWordWhateverItIs) {
+  const auto parsed = Parse({"serve", "--model", "serve", "--max-logprobs", "-1", "--served-model-name=-x",
+                             "--chat-template=", "--listen", "unix:a=b", "--disk-write-through"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_EQ(parsed->options.model, "serve");
+  EXPECT_EQ(parsed->options.max_logprobs, -1);
+  EXPECT_EQ(parsed->options.served_model_name, "-x");
+  EXPECT_EQ(parsed->options.chat_template, "");
+  EXPECT_EQ(parsed->options.listen, "unix:a=b");
+  EXPECT_TRUE(parsed->options.disk_write_through);
+  const auto purge = Parse({"purge", "--tenant=", "dir"});
+  ASSERT_TRUE(purge.ok()) << purge.status().message();
+  EXPECT_EQ(purge->disk.directory, "dir");
+  EXPECT_EQ(purge->disk.tenant, "");
+}
+
 TEST(OptionTable, EvictionHasThePoliciesOfTheCache) {
   const OptionSpec& eviction = *std::ranges::find(OptionTable(), "eviction", &OptionSpec::name);
   std::string names;
@@ -236,6 +268,7 @@ TEST(Environment, SkipsVariablesOfKubernetesAndWarnsOfUnknownOnes) {
                                "PREFIXD_PORT_8080_TCP=tcp://10.0.0.1:8080",
                                "PREFIXD_SERVICE_HOST=10.0.0.1",
                                "PREFIXD_STRANGE=1",
+                               "PREFIXD_MAX_QUEU=1",
                                "PREFIXD_LOG=debug",
                                "PREFIXD_LOG_LEVEL=error",
                                "HOME=/root",
@@ -246,8 +279,11 @@ TEST(Environment, SkipsVariablesOfKubernetesAndWarnsOfUnknownOnes) {
   ASSERT_THAT(settings, SizeIs(2));
   EXPECT_EQ(settings[0].value, "debug");
   EXPECT_EQ(settings[1].value, "error");  // later in the layer, so it overrides the first
-  ASSERT_THAT(warnings, SizeIs(1));
-  EXPECT_THAT(warnings[0], HasSubstr("PREFIXD_STRANGE"));
+  ASSERT_THAT(warnings, SizeIs(2));
+  EXPECT_EQ(warnings[0], "PREFIXD_STRANGE is set, but no option of prefixd has that name");
+  EXPECT_EQ(warnings[1],
+            "PREFIXD_MAX_QUEU is set, but no option of prefixd has that name; did you mean "
+            "PREFIXD_MAX_QUEUE?");
 }
 
 TEST(Help, NamesEveryOptionAndCommand) {
@@ -278,10 +314,11 @@ TEST(Documents, TheSampleFileSetsTheDefaults) {
     if (text[at + 2] != ' ') text.erase(at + 1, 1);
   }
   const testing_support::TempDir dir;
-  const Result<std::vector<Setting>> settings = SettingsFromFile(WriteConfig(dir, text));
-  ASSERT_TRUE(settings.ok()) << settings.status().ToString();
-  EXPECT_EQ(settings->size() + 1, OptionTable().size());  // all but config
-  for (const Setting& setting : *settings)
+  std::vector<std::string> faults;
+  const std::vector<Setting> settings = SettingsFromFile(WriteConfig(dir, text), &faults);
+  EXPECT_THAT(faults, IsEmpty());
+  EXPECT_EQ(settings.size() + 1, OptionTable().size());  // all but config
+  for (const Setting& setting : settings)
     EXPECT_EQ(setting.value, FindOption(setting.name)->default_text) << setting.name;
 }
 

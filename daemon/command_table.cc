@@ -1,0 +1,75 @@
+#include "daemon/command_table.h"
+
+#include <algorithm>
+
+namespace prefixd {
+namespace {
+
+using K = OptionKind;
+
+constexpr OptionSpec Flag(std::string_view name, std::string_view help) {
+  return {name, "", K::kFlag, {}, "", "", help};
+}
+constexpr OptionSpec Value(std::string_view name, std::string_view value_name, std::string_view help,
+                           OptionKind kind = K::kText) {
+  return {name, value_name, kind, {}, "", "", help};
+}
+
+constexpr std::string_view kDirectoryHelp = "the --disk-cache-dir of the daemon";
+constexpr OptionSpec kJson = Flag("json", "print one JSON document");
+constexpr OptionSpec kOnlyJson[] = {kJson};
+constexpr OptionSpec kPurge[] = {
+    Value("model", "FINGERPRINT", "records of this model: the first digits of its fingerprint"),
+    Value("tenant", "SALT", "records of the tenant with this cache_salt; '' is those without"),
+    Value("tenant-key", "FILE", "a file with the API key of the tenant, where the daemon has --api-keys"),
+    Value("older-than", "TIME", "records written so long ago: 90s, 15m, 12h, 7d, 2w", K::kDuration),
+    Flag("all", "everything, also what is damaged or of another version"),
+    Flag("yes", "do not ask"),
+    Flag("dry-run", "only say what would go; works beside a daemon"),
+    kJson,
+};
+constexpr OptionSpec kVerify[] = {
+    Flag("delete", "remove what is damaged; no daemon may use the directory"),
+    kJson,
+};
+
+constexpr CommandSpec kCommands[] = {
+    {"serve", Command::kServe, "", "", "load a model and answer HTTP until SIGTERM", true, {}, ""},
+    {"validate", Command::kValidate, "", "",
+     "check the configuration and the model, and print the limits that serve would use", true, kOnlyJson, ""},
+    {"inspect", Command::kInspect, "DIR", kDirectoryHelp,
+     "say what is in a disk cache: models, tenants, prefixes", false, kOnlyJson,
+     "It works beside a daemon. The first token ids of prefixes are parts of prompts."},
+    {"purge", Command::kPurge, "DIR", kDirectoryHelp, "remove records from a disk cache that no daemon uses",
+     false, kPurge,
+     "Records that match all the given filters go, and no file of the cache has them any more.\n"
+     "A daemon that runs has the directory locked: stop it first. --dry-run works beside it."},
+    {"verify", Command::kVerify, "DIR", kDirectoryHelp, "read every record of a disk cache and check it",
+     false, kVerify, "Exit codes: 0 no damage, 1 damaged records or not readable, 2 wrong usage."},
+    {"version", Command::kVersion, "", "", "print the version and the backends", false, kOnlyJson, ""},
+    {"help", Command::kPrint, "COMMAND", "one of those above", "print the flags of a command", false, {}, ""},
+    {"help-markdown", Command::kPrint, "", "", "", false, {}, ""},
+    {"help-toml", Command::kPrint, "", "", "", false, {}, ""},
+    {"help-man", Command::kPrint, "", "", "", false, {}, ""},
+    {"help-completion", Command::kPrint, "SHELL", "bash, zsh or fish", "", false, {}, ""},
+};
+
+}  // namespace
+
+std::span<const CommandSpec> CommandTable() { return kCommands; }
+
+const CommandSpec* FindCommand(std::string_view name) {
+  const auto* found = std::ranges::find(kCommands, name, &CommandSpec::name);
+  return found == std::end(kCommands) ? nullptr : found;
+}
+
+std::vector<const OptionSpec*> FlagsOf(const CommandSpec& command) {
+  std::vector<const OptionSpec*> flags;
+  if (command.options) {
+    for (const OptionSpec& spec : OptionTable()) flags.push_back(&spec);
+  }
+  for (const OptionSpec& spec : command.flags) flags.push_back(&spec);
+  return flags;
+}
+
+}  // namespace prefixd
