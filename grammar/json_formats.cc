@@ -3,10 +3,13 @@
 namespace prefixd::grammar {
 namespace {
 
-// February has 28 days: whether it has 29 depends on the year.
-#define PREFIXD_DATE                                                              \
-  "[0-9]{3}[1-9]-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|" \
-  "[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+// There is no year 0. February has 29 days in the years that four divides, but for most centuries.
+#define PREFIXD_YEAR "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+#define PREFIXD_BY_4 "(0[48]|[2468][048]|[13579][26])"
+#define PREFIXD_DAY                                                           \
+  "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|" \
+  "30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+#define PREFIXD_DATE "(" PREFIXD_YEAR "-" PREFIXD_DAY "|([0-9]{2}" PREFIXD_BY_4 "|" PREFIXD_BY_4 "00)-02-29)"
 #define PREFIXD_TIME \
   "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define PREFIXD_OCTET "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
