@@ -1,10 +1,13 @@
 """Random JSON Schemas of the subset that a constraint carries out whole."""
 
-import re
-
 PATTERNS = ["^[a-z]{1,8}$", "^(yes|no)$", "^\\d{3}-\\d{4}$", "b+", "^[^\"\\\\]{2,5}$",
             "^[A-Z][a-z]*( [a-z]+){0,2}$"]
 FORMATS = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"]
+UNSUPPORTED = {
+    "not": {"type": "null"}, "if": {"minimum": 3}, "uniqueItems": True, "contains": {"type": "null"},
+    "minProperties": 1, "maxProperties": 9, "patternProperties": {"^x": True},
+    "propertyNames": {"maxLength": 9},
+    "dependentRequired": {"a": ["b"]}, "unevaluatedProperties": False, "$dynamicRef": "#x"}
 VALUES = ["red", "green \"x\"", "ä\n", 5, -2.5, True, None]
 
 
@@ -68,8 +71,10 @@ def schema(rng, depth, names=()):
         return {"anyOf": [schema(rng, depth - 1, names), schema(rng, 0, names)]}
     if kind == 2:
         return array(rng, depth, names)
+    if kind == 3 and rng.random() < 0.5:
+        return {"allOf": [schema(rng, depth - 1, names)]}
     if kind == 3:
-        return schema(rng, 0, names)
+        return {"type": ["string", "array", "null"], "maxLength": 9, "items": schema(rng, 0), "maxItems": 3}
     return an_object(rng, depth, names)
 
 
@@ -85,8 +90,24 @@ def root(rng):
     return whole
 
 
-def is_beginning(text, error):
-    """Whether a text that json refuses with `error` may be the beginning of one that it takes."""
-    rest = text[error.pos:]
-    return (error.msg.startswith("Unterminated string") or rest == "" or error.pos >= len(text)
-            or re.fullmatch(r"-?|\.|[eE][+-]?|[tfn][a-z]{0,4}|\\?u?[0-9a-fA-F]{0,4}\"?", rest) is not None)
+
+def places(schema, place="#"):
+    """Yields each schema within a schema, with its place as messages write it."""
+    yield place, schema
+    for name, one in schema.get("properties", {}).items():
+        yield from places(one, f"{place}/properties/{name}")
+    for keyword in ("anyOf", "prefixItems", "allOf"):
+        for i, one in enumerate(schema.get(keyword, [])):
+            yield from places(one, f"{place}/{keyword}/{i}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from places(schema[keyword], f"{place}/{keyword}")
+
+
+def unsupported(rng):
+    """A schema with a keyword that no grammar carries out, the keyword, and its place."""
+    whole = root(rng)
+    place, one = rng.choice(list(places(whole)))
+    keyword = rng.choice(list(UNSUPPORTED))
+    one[keyword] = UNSUPPORTED[keyword]
+    return whole, keyword, place

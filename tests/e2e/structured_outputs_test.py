@@ -1,11 +1,9 @@
 """Answers that match a format: JSON Schemas, regexes, choices and grammars, alone and in company.
 
-PREFIXD_SCHEMAS is the number of random schemas; 1000 take some minutes.
+random_schema_answers.py checks more random schemas, by hand.
 """
 
-import concurrent.futures
 import json
-import os
 import random
 import re
 import typing
@@ -15,10 +13,11 @@ import pydantic
 import pytest
 
 import random_schema
+import random_schema_answers
 from conformance_server import USER, server
+from random_schema_answers import TEMPERATURES, schema_format
 
-SCHEMAS = int(os.environ.get("PREFIXD_SCHEMAS", "24"))
-TEMPERATURES = [0, 0.7, 1, 2]
+SCHEMAS = 24
 
 
 def chat(server, **fields):
@@ -29,38 +28,22 @@ def chat(server, **fields):
     return choice["message"]["content"], choice["finish_reason"]
 
 
-def schema_format(schema, strict=False):
-    return {"type": "json_schema", "json_schema": {"name": "random", "strict": strict, "schema": schema}}
-
-
-def requests():
-    rng = random.Random(11)
-    for i in range(SCHEMAS):
-        schema = random_schema.root(rng)
-        yield schema, {"response_format": schema_format(schema), "temperature": TEMPERATURES[i % 4],
-                       "seed": i}
-
-
 def test_answers_to_random_schemas_validate_and_those_cut_are_beginnings(server):
-    asked = list(requests())
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda one: chat(server, **one[1]), asked))
-    finished = 0
-    for (schema, fields), (text, finish) in zip(asked, answers):
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            assert finish == "length", (text, schema)
-            assert random_schema.is_beginning(text, error), (text, error)
-            continue
-        if finish == "stop":
-            jsonschema.Draft202012Validator(
-                schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER).validate(value)
-            finished += 1
-    assert finished > SCHEMAS / 4, "answers that end show something"
+    rng = random.Random(11)
+    schemas = [random_schema.root(rng) for _ in range(SCHEMAS)]
+    answers = random_schema_answers.answers(server, schemas, lambda i: [TEMPERATURES[i % len(TEMPERATURES)]])
+    counts, faults = random_schema_answers.faults(answers)
+    assert faults == []
+    assert counts["stop"] > SCHEMAS / 4 and counts["length"] > SCHEMAS / 8, "both kinds show something"
     # The law: alone and without the cache, the text is the same.
-    for (_, fields), answer in list(zip(asked, answers))[:8]:
-        assert chat(server, **fields, cache_prompt=False) == answer
+    for answer in answers[:8]:
+        assert chat(server, **answer.fields, cache_prompt=False) == (answer.text, answer.finish)
+
+
+def test_random_schemas_with_an_unsupported_keyword_are_refused_by_its_name(server):
+    rng = random.Random(12)
+    refused = [random_schema.unsupported(rng) for _ in range(40)]
+    assert random_schema_answers.refusal_faults(server, refused) == []
 
 
 def test_a_stream_has_the_same_text(server):
