@@ -36,9 +36,8 @@ void ConstraintState::Append(TokenId token) {
   }
 }
 
-std::shared_ptr<const TokenMask> ConstraintState::Mask() const {
-  if (!ended_) return constraint_->MaskOf(state_);
-  return constraint_->MaskOf(Matcher::Accepting());
+TokenMasks::Tried ConstraintState::MaskWithin(uint64_t most_work) const {
+  return constraint_->MaskWithin(most_work, ended_ ? Matcher::Accepting() : state_);
 }
 
 }  // namespace prefixd::grammar

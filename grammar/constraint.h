@@ -37,6 +37,9 @@ class Constraint {
   // ambiguous to be used. Called once, before MaskOf.
   bool Prepare() const { return masks_.Prepare(); }
   std::shared_ptr<const TokenMask> MaskOf(const MatchState& state) const { return masks_.Of(state); }
+  TokenMasks::Tried MaskWithin(uint64_t most_work, const MatchState& state) const {
+    return masks_.Within(most_work, state);
+  }
   MaskCounts counts() const { return masks_.counts(); }
   // What it takes at most.
   size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
@@ -55,7 +58,9 @@ class ConstraintState {
   // Goes on by a token of the answer. A token that the mask does not have makes the state dead.
   void Append(TokenId token);
   // The tokens that may come next. Null where the grammar is too ambiguous (invariant 3).
-  std::shared_ptr<const TokenMask> Mask() const;
+  std::shared_ptr<const TokenMask> Mask() const { return *MaskWithin(TokenMasks::kNoBudget).mask; }
+  // The same, unless it takes more work than that now.
+  TokenMasks::Tried MaskWithin(uint64_t most_work) const;
   // Whether an end token was appended.
   bool ended() const { return ended_; }
   // Whether the answer matches as it is.

@@ -17,16 +17,35 @@ uint64_t MatchState::Hash() const {
   return hash;
 }
 
-// Equal sets of stacks become equal values.
-void MatchState::Normalize() {
-  if (stacks() < 2) return;
+// Whether every text that goes on from `b` goes on from `a`. The loops of both are in the middle of a body. A
+// loop that has counted less may go on for longer, and when it reaches its minimum with this body, it may end
+// wherever the other one does.
+bool Matcher::Covers(std::span<const Frame> a, std::span<const Frame> b) {
+  if (a.size() != b.size() || a.back().state != b.back().state) return false;
+  work_ += a.size() / 8;
+  return std::ranges::equal(a, b, [this](const Frame& less, const Frame& more) {
+    if (less.state != more.state) return false;
+    if (less.count == more.count) return true;
+    const Grammar::Loop* loop = grammar_->loop(less.state);
+    return loop != nullptr && less.count < more.count && less.count + 1 >= loop->min;
+  });
+}
+
+// Equal sets of stacks become equal values. A stack that is covered comes after the one that covers it.
+void Matcher::Normalize(MatchState* state) {
+  if (state->stacks() < 2) return;
   std::vector<std::vector<Frame>> sorted;
-  for (size_t i = 0; i < stacks(); ++i) sorted.emplace_back(stack(i).begin(), stack(i).end());
+  for (size_t i = 0; i < state->stacks(); ++i)
+    sorted.emplace_back(state->stack(i).begin(), state->stack(i).end());
   std::sort(sorted.begin(), sorted.end());
-  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  frames_.clear();
-  ends_.clear();
-  for (const std::vector<Frame>& one : sorted) Add(one);
+  state->frames_.clear();
+  state->ends_.clear();
+  for (const std::vector<Frame>& one : sorted) {
+    bool is_covered = state->stacks() >= kMostStacks;
+    for (size_t i = 0; i < state->stacks() && !is_covered; ++i) is_covered = Covers(state->stack(i), one);
+    work_ += state->stacks() / 8;
+    if (!is_covered) state->Add(one);
+  }
 }
 
 MatchState Matcher::Settled(std::span<const Frame> stack) {
@@ -34,7 +53,7 @@ MatchState Matcher::Settled(std::span<const Frame> stack) {
   stack_.assign(stack.begin(), stack.end());
   visits_ = 0;
   Settle(&to);
-  to.Normalize();
+  Normalize(&to);
   return to;
 }
 
@@ -65,12 +84,12 @@ void Matcher::Advance(const MatchState& from, uint8_t byte, MatchState* to) {
     stack_.back() = {next};
     Settle(to);
   }
-  to->Normalize();
+  Normalize(to);
 }
 
 // Twice: it is copied again when the stacks are sorted.
 void Matcher::Push(std::span<const Frame> stack, MatchState* to) {
-  if (to->stacks() >= kMostStacks || to->frames_.size() + stack.size() > kMostAllFrames) return;
+  if (to->stacks() >= kMostFoundStacks || to->frames_.size() + stack.size() > kMostAllFrames) return;
   to->Add(stack);
   work_ += 2 + stack.size() / 4;
 }

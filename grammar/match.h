@@ -9,7 +9,10 @@
 //   1. A state has at most kMostStacks stacks of at most kMostFrames frames, together kMostAllFrames, and a
 //      byte looks at no more than kMostVisits states. What is beyond is dropped: so the memory and the time
 //      of a byte are bounded, whatever the grammar is.
-//   2. A text that the state takes matches the grammar, or is the beginning of one that does. Because of 1,
+//   2. No stack of a state is covered by another one that takes at least as much. Of stacks that differ only
+//      in how often loops have matched, all beyond their minima, the one that has counted least is left. So
+//      the ways to divide a text among repetitions, as in (\w{1,10} ?){1,50}, do not multiply.
+//   3. A text that the state takes matches the grammar, or is the beginning of one that does. Because of 1,
 //      some texts of a grammar that nests deeply or is ambiguous are not taken, and a state that is not dead
 //      may be one after which every byte is.
 #pragma once
@@ -63,7 +66,6 @@ class MatchState {
     ends_.clear();
     accepts_ = false;
   }
-  void Normalize();
 
   std::vector<Frame> frames_;   // of all stacks
   std::vector<uint32_t> ends_;  // of each stack in frames_
@@ -77,6 +79,8 @@ struct MatchStateHash {
 class Matcher {
  public:
   static constexpr size_t kMostStacks = 64, kMostFrames = 256, kMostAllFrames = 4096, kMostVisits = 1024;
+  // Before those that are covered are left out.
+  static constexpr size_t kMostFoundStacks = 2 * kMostStacks;
 
   explicit Matcher(const Grammar* grammar) : grammar_(grammar) {}  // outlives it
 
@@ -95,6 +99,8 @@ class Matcher {
   void Push(std::span<const Frame> stack, MatchState* to);
   void Settle(MatchState* to);
   void SettleEnd(MatchState* to);
+  bool Covers(std::span<const Frame> a, std::span<const Frame> b);
+  void Normalize(MatchState* state);
 
   const Grammar* const grammar_;
   std::vector<Frame> stack_;  // the one that is followed

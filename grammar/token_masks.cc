@@ -1,6 +1,7 @@
 #include "grammar/token_masks.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace prefixd::grammar {
@@ -61,11 +62,11 @@ std::vector<Frame> TokenMasks::LocalPart(std::span<const Frame> stack) const {
   return part;
 }
 
-// The states that a walk remembers are its own, so that what it costs is a function of the part.
-void TokenMasks::Walk(const std::vector<Frame>& part, LocalMask* mask) {
+// The states that a walk remembers are its own, so that what it costs is a function of where it begins.
+void TokenMasks::Walk(const MatchState& from, LocalMask* mask) {
   LazyStates states(&matcher_);
   std::vector<Place> path(vocabulary_->longest() + 1);
-  path[0].id = states.IdOf(MatchState(part));
+  path[0].id = states.IdOf(from);
   const uint64_t begun = matcher_.work();
   uint64_t looked_at = 0;
   const auto nodes = vocabulary_->nodes();
@@ -73,8 +74,9 @@ void TokenMasks::Walk(const std::vector<Frame>& part, LocalMask* mask) {
     const auto ids = vocabulary_->tokens(node, end);
     to->insert(to->end(), ids.begin(), ids.end());
   };
-  for (size_t n = 1; n < nodes.size() && mask->work <= kMostWork;) {
+  for (size_t n = 1; n < nodes.size() && mask->work <= kMostWork && !GivesUp();) {
     ++looked_at;
+    ++looked_at_;
     const Vocabulary::Node& node = nodes[n];
     if (states.bytes() > kMostLazyBytes) ForgetStates(std::span(path).first(node.depth), &states);
     const Place& above = path[node.depth - 1u];
@@ -100,7 +102,7 @@ void TokenMasks::Walk(const std::vector<Frame>& part, LocalMask* mask) {
 
 TokenMasks::LocalMask TokenMasks::MakeLocal(const std::vector<Frame>& part) {
   LocalMask mask;
-  Walk(part, &mask);
+  Walk(MatchState(part), &mask);
   ++counts_.local_masks;
   if (mask.work > kMostWork) return {.work = mask.work};
   if (mask.tokens.size() > vocabulary_->mask_words()) {
@@ -113,17 +115,19 @@ TokenMasks::LocalMask TokenMasks::MakeLocal(const std::vector<Frame>& part) {
   return mask;
 }
 
-// Adds to *work what the mask takes, unless it was made ahead. The result is valid until the next call.
-const TokenMasks::LocalMask& TokenMasks::Local(const std::vector<Frame>& part, uint64_t* work) {
-  if (const auto at = ahead_.find(part); at != ahead_.end()) return at->second;
+// Adds to *work what the mask takes, unless it was made ahead. Null when the call gives up. The result is
+// valid until the next call.
+const TokenMasks::LocalMask* TokenMasks::Local(const std::vector<Frame>& part, uint64_t* work) {
+  if (const auto at = ahead_.find(part); at != ahead_.end()) return &at->second;
   auto at = local_.find(part);
   if (at == local_.end()) {
     LocalMask mask = MakeLocal(part);
+    if (GivesUp()) return nullptr;
     Keep(mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask));
     at = local_.emplace(part, std::move(mask)).first;
   }
   *work += at->second.work;
-  return at->second;
+  return &at->second;
 }
 
 // Makes room for a mask by forgetting all others that were not made ahead.
@@ -153,6 +157,7 @@ void TokenMasks::TryOpen(std::span<const Frame> stack, const LocalMask& local, u
     before = text;
     if (common > alive) continue;
     ++tried;
+    ++looked_at_;
     alive = common;
     if (states.bytes() > kMostLazyBytes) ForgetStates(std::span(path).first(alive + 1), &states);
     while (alive < text.size()) {
@@ -162,38 +167,58 @@ void TokenMasks::TryOpen(std::span<const Frame> stack, const LocalMask& local, u
     }
     if (alive == text.size()) Allow(id, mask);
     *work = before_it + matcher_.work() - begun + tried / kNodesOfWork;
-    if (*work > kMostWork) break;
+    if (*work > kMostWork || GivesUp()) break;
   }
   counts_.tried += tried;
+}
+
+// A function of the state and of what was made ahead, which is what the grammar and the vocabulary say.
+bool TokenMasks::IsWalkedWhole(const MatchState& state) const {
+  size_t apart = 0;
+  for (size_t i = 0; i < state.stacks() && apart <= kMostApart; ++i)
+    apart += ahead_.contains(LocalPart(state.stack(i))) ? 0 : 1;
+  return apart > kMostApart;
 }
 
 std::shared_ptr<const TokenMask> TokenMasks::Compose(const MatchState& state) {
   auto mask = std::make_shared<TokenMask>(vocabulary_->mask_words(), 0);
   uint64_t work = 0;
-  for (size_t i = 0; i < state.stacks(); ++i) {
+  const bool is_whole = IsWalkedWhole(state);
+  if (is_whole) {
+    LocalMask walked;
+    Walk(state, &walked);
+    if (walked.work > kMostWork) return nullptr;
+    for (const TokenId id : walked.tokens) Allow(id, mask.get());
+  }
+  for (size_t i = 0; i < state.stacks() && !is_whole; ++i) {
     const std::span<const Frame> stack = state.stack(i);
     const std::vector<Frame> part = LocalPart(stack);
-    const LocalMask& local = Local(part, &work);
-    if (work > kMostWork) return nullptr;
-    for (size_t word = 0; word < local.bits.size(); ++word) (*mask)[word] |= local.bits[word];
-    for (const TokenId id : local.tokens) Allow(id, mask.get());
-    if (part.size() < stack.size() && !local.open.empty()) TryOpen(stack, local, &work, mask.get());
-    if (work > kMostWork) return nullptr;
+    const LocalMask* const local = Local(part, &work);
+    if (local == nullptr || work > kMostWork) return nullptr;
+    for (size_t word = 0; word < local->bits.size(); ++word) (*mask)[word] |= local->bits[word];
+    for (const TokenId id : local->tokens) Allow(id, mask.get());
+    if (part.size() < stack.size() && !local->open.empty()) TryOpen(stack, *local, &work, mask.get());
+    if (work > kMostWork || GivesUp()) return nullptr;
   }
   if (state.accepts())
     for (const TokenId id : vocabulary_->end()) Allow(id, mask.get());
   return mask;
 }
 
-std::shared_ptr<const TokenMask> TokenMasks::Of(const MatchState& state) {
+TokenMasks::Tried TokenMasks::Within(uint64_t most, const MatchState& state) {
   MutexLock lock(mutex_);
   ++counts_.masks;
-  if (const auto at = whole_.find(state); at != whole_.end()) return at->second;
+  if (const auto at = whole_.find(state); at != whole_.end()) return {at->second, 0};
   ++counts_.computed;
+  const uint64_t before = Spent();
+  most_spent_ = most > kNoBudget - before ? kNoBudget : before + most;
   std::shared_ptr<const TokenMask> mask = Compose(state);
+  const bool gave_up = GivesUp();
+  most_spent_ = kNoBudget;
+  if (gave_up) return {std::nullopt, Spent() - before};
   Keep((mask == nullptr ? 0 : mask->size() * sizeof(uint32_t)) + state.bytes() + sizeof(state));
   whole_.emplace(state, mask);
-  return mask;
+  return {mask, Spent() - before};
 }
 
 bool TokenMasks::MakeAhead(const std::vector<Frame>& part, uint64_t* work) {

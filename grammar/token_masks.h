@@ -3,7 +3,8 @@
 // The mask of a state is the union over its stacks. For the top of a stack most tokens are decided without
 // what is below it: their bytes match, or do not, before the rule of the top ends. Such a LocalMask is made
 // once for each top, most of them ahead. The few tokens that go beyond the end of the rule are tried on the
-// whole stack. The masks of whole states are kept, too.
+// whole stack. Where there are many stacks whose local masks were not made ahead, one walk over the tree with
+// all of them costs less than one for each. The masks of whole states are kept, too.
 //
 // Work is counted in what Matcher::work() counts; kNodesOfWork nodes of the vocabulary's tree count as one.
 //
@@ -17,11 +18,13 @@
 //   3. A mask takes at most about kMostWork beside the local masks that were made ahead. A state whose mask
 //      takes more has none: its grammar is too ambiguous to be used beside others. Whether it has one does
 //      not depend on what is kept, and neither does the mask.
+//   4. A call with a budget takes at most about that budget. What it takes depends on what is kept.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -48,6 +51,8 @@ struct MaskCounts {
 class TokenMasks {
  public:
   static constexpr uint64_t kMostWork = 1 << 18, kNodesOfWork = 8;
+  // Stacks that are looked at one by one although their local masks were not made ahead.
+  static constexpr size_t kMostApart = 4;
   // Of Prepare, which is to take some tens of milliseconds.
   static constexpr uint64_t kMostWorkAhead = 1 << 20;
 
@@ -55,7 +60,14 @@ class TokenMasks {
   TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes = size_t{16} << 20);
 
   // Null: the state has none (invariant 3).
-  std::shared_ptr<const TokenMask> Of(const MatchState& state);
+  std::shared_ptr<const TokenMask> Of(const MatchState& state) { return *Within(kNoBudget, state).mask; }
+  // Gives up, and has no mask, when the work is above `most`.
+  struct Tried {
+    std::optional<std::shared_ptr<const TokenMask>> mask;
+    uint64_t work = 0;  // that it took
+  };
+  static constexpr uint64_t kNoBudget = ~uint64_t{0};
+  Tried Within(uint64_t most, const MatchState& state);
   // Makes local masks ahead: of the states of the grammar, then of loops close to their bounds, until about
   // kMostWorkAhead of work, or half of the bytes. The others are made when they are asked for. Returns false
   // when one of them takes more than kMostWork. Called once, before Of.
@@ -79,7 +91,7 @@ class TokenMasks {
   };
   using LocalMasks = std::unordered_map<std::vector<Frame>, LocalMask, PartHash>;
   LocalMask MakeLocal(const std::vector<Frame>& part) REQUIRES(mutex_);
-  const LocalMask& Local(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
+  const LocalMask* Local(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
   bool MakeAhead(const std::vector<Frame>& part, uint64_t* work) REQUIRES(mutex_);
   bool MakeLoopAhead(const Frame& at, uint64_t* work) REQUIRES(mutex_);
   // Whether this is enough of masks ahead.
@@ -90,11 +102,15 @@ class TokenMasks {
     LazyStates::Id id = LazyStates::kDead;
     bool open = false;  // the rule may have ended before
   };
-  void Walk(const std::vector<Frame>& part, LocalMask* mask) REQUIRES(mutex_);
+  void Walk(const MatchState& from, LocalMask* mask) REQUIRES(mutex_);
+  bool IsWalkedWhole(const MatchState& state) const REQUIRES(mutex_);
   void TryOpen(std::span<const Frame> stack, const LocalMask& local, uint64_t* work, TokenMask* mask)
       REQUIRES(mutex_);
   std::shared_ptr<const TokenMask> Compose(const MatchState& state) REQUIRES(mutex_);
   void Keep(size_t bytes) REQUIRES(mutex_);
+  // All work so far, and whether it is more than the call may take.
+  uint64_t Spent() const REQUIRES(mutex_) { return matcher_.work() + looked_at_ / kNodesOfWork; }
+  bool GivesUp() const REQUIRES(mutex_) { return Spent() > most_spent_; }
 
   const Grammar* const grammar_;
   const Vocabulary* const vocabulary_;
@@ -105,6 +121,8 @@ class TokenMasks {
   std::unordered_map<MatchState, std::shared_ptr<const TokenMask>, MatchStateHash> whole_ GUARDED_BY(mutex_);
   size_t ahead_bytes_ GUARDED_BY(mutex_) = 0, bytes_ GUARDED_BY(mutex_) = 0;  // of both
   MaskCounts counts_ GUARDED_BY(mutex_);
+  uint64_t looked_at_ GUARDED_BY(mutex_) = 0;           // nodes of the tree, and tokens that were tried
+  uint64_t most_spent_ GUARDED_BY(mutex_) = kNoBudget;  // after this call
 };
 
 }  // namespace prefixd::grammar

@@ -11,6 +11,7 @@
 #include "base/prng.h"
 #include "grammar/constraint.h"
 #include "grammar/json_text.h"
+#include "grammar/regex.h"
 
 namespace prefixd::grammar {
 namespace {
@@ -205,6 +206,51 @@ TEST(TokenMasks, AmbiguousGrammarsAreBounded) {
     EXPECT_LE(state.stacks(), Matcher::kMostStacks);
   }
   EXPECT_LE(matcher.work(), (kBytes + 1) * (3 * Matcher::kMostVisits + 2000));
+}
+
+// A text of the regex can be divided into repetitions in thousands of ways.
+TEST(TokenMasks, EqualTryingEveryTokenInAnAmbiguousRegex) {
+  Expressions expressions;
+  const RuleId root = expressions.AddRule("root");
+  const Characters characters(&expressions, Characters::In::kText);
+  const auto body = ReadRegex(R"((\w{1,10}\s?){1,50})", RegexMatches::kWhole, characters);
+  ASSERT_TRUE(body.ok());
+  expressions.Define(root, *body);
+  Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
+  Prng prng(10);
+  const Constraint constraint(*std::move(grammar),
+                              std::make_shared<const Vocabulary>(RandomVocabulary(prng, "abcde  1_", 2000)),
+                              1 << 20);
+  EXPECT_TRUE(constraint.Prepare());
+  size_t compared = 0;
+  for (int round = 0; round < 8; ++round) compared += CompareAlongWalk(prng, constraint, 40);
+  EXPECT_GT(compared, 100u);
+}
+
+// What a call gives up is not kept, and comes out the same when there is time for it.
+TEST(TokenMasks, AreGivenUpBeyondABudget) {
+  Expressions expressions;
+  JsonText json(&expressions);
+  const RuleId root = expressions.AddRule("root");
+  expressions.Define(root, json.ObjectOf(json.Value()));
+  const Result<Grammar> grammar = Grammar::Compile(expressions, root);
+  ASSERT_TRUE(grammar.ok());
+  Prng prng(11);
+  const Vocabulary vocabulary = RandomVocabulary(prng, "{}[]\",: ae1", 3000);
+  TokenMasks masks(&*grammar, &vocabulary);
+  const MatchState start = Matcher(&*grammar).Start();
+  constexpr uint64_t kFew = 5;
+  const TokenMasks::Tried none = masks.Within(kFew, start);
+  EXPECT_FALSE(none.mask.has_value());
+  EXPECT_GT(none.work, kFew);
+  EXPECT_LT(none.work, kFew + 100);
+  const TokenMasks::Tried whole = masks.Within(TokenMasks::kMostWork, start);
+  ASSERT_TRUE(whole.mask.has_value());
+  EXPECT_EQ(**whole.mask, Tried(*grammar, vocabulary, start));
+  EXPECT_GT(whole.work, none.work);
+  EXPECT_EQ(masks.Within(0, start).mask, whole.mask) << "kept masks take no work";
+  EXPECT_EQ(masks.Of(start), *whole.mask);
 }
 
 // "x" and letters, or a palindrome, of which a text that goes on to the right has many readings.
