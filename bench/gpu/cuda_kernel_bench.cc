@@ -92,7 +92,9 @@ Work WorkOf(const Case& c, const RecordedLaunch& recorded) {
   }
   if (name.starts_with("kGemm")) {
     const auto& p = recorded.As<cuda::GemmParams>();
-    const double x = 1.0 * p.rows * p.k * element, y = 4.0 * p.rows * p.n * (p.accumulate ? 2 : 1);
+    const bool fused = name.starts_with("kGemmFewQkv") || name.starts_with("kGemmFewGate");
+    const double x = 1.0 * p.rows * p.k * element;
+    const double y = p.rows * p.n * (fused ? element : p.accumulate ? 8.0 : 4.0);
     return {1.0 * p.n * p.k * element + x + y, 2.0 * p.rows * p.n * p.k};
   }
   if (name.starts_with("kQkv")) {

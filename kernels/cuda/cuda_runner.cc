@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -139,8 +138,10 @@ Status CudaRunner::Allocate() {
 Status CudaRunner::CheckProducts() {
   const LayerWeights& layer = plan_.weights.layers.front();
   const Matrix& head = plan_.weights.head ? *plan_.weights.head : *plan_.weights.embedding;
-  const auto use = [](const Matrix& w, int most_rows, const float* bias, bool accumulate) {
+  // The launches of a layer of few rows overlap and norm their rows; the head is alone.
+  const auto use = [&](const Matrix& w, int most_rows, const float* bias, bool accumulate) {
     return Products::Use{.w = static_cast<const CudaMatrix*>(&w),
+                         .fewest_rows = &w == &head ? 1 : kFewNormRows + 1,
                          .most_rows = most_rows,
                          .has_bias = bias != nullptr,
                          .accumulate = accumulate};
@@ -295,160 +296,6 @@ Status CudaRunner::Begin(Step* step) {
   };
   begun_ = begin();
   return begun_;
-}
-
-// --- The launches ---
-
-Status CudaRunner::Norm(const float* x, const float* weight, int rows, void* out) {
-  const RmsNormParams params{.x = x,
-                             .weight = weight,
-                             .out = out,
-                             .eps = plan_.shape.rms_eps,
-                             .rows = rows,
-                             .dim = plan_.shape.hidden};
-  return Launch(LaunchOf(params, dtype_));
-}
-
-Status CudaRunner::Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate,
-                           float* y) {
-  const auto& matrix = static_cast<const CudaMatrix&>(w);
-  const GemmParams params{.w = matrix.data(),
-                          .x = x,
-                          .bias = bias,
-                          .y = y,
-                          .rows = rows,
-                          .n = matrix.rows(),
-                          .k = matrix.cols(),
-                          .accumulate = accumulate};
-  return products_.Multiply(params, matrix.dtype());
-}
-
-// Stores K and V of the rows and writes the result of attention into attention_.
-Status CudaRunner::Attend(const Step& step, int l) {
-  const ModelShape& s = plan_.shape;
-  const LayerWeights& layer = plan_.weights.layers[Size(l)];
-  const KvPool& pool = *step.pool;
-  const KvLayout& layout = pool.layout();
-  const Units& units = step.units[units_of_layer_[Size(l)]];
-  const int rows = step.batch_rows;
-  auto* const qkv = reinterpret_cast<float*>(qkv_.data());
-  const KvBlocks kv{.base = pool.block(0),
-                    .block_bytes = layout.BlockBytes(),
-                    .block_tokens = layout.block_tokens,
-                    .kv_heads = s.kv_heads,
-                    .head_dim = s.head_dim,
-                    .layer = l};
-  PREFIXD_RETURN_IF_ERROR(
-      Norm(reinterpret_cast<const float*>(x_.data()), layer.input_norm, rows, normed_.data()));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.qkv, normed_.data(), rows, layer.qkv_bias, false, qkv));
-  const QkvParams append{.qkv = qkv,
-                         .q_norm = layer.q_norm,
-                         .k_norm = layer.k_norm,
-                         .rope = plan_.weights.rope,
-                         .places = step.device.places,
-                         .tables = step.device.tables,
-                         .kv = kv,
-                         .q = q_.data(),
-                         .eps = s.rms_eps,
-                         .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
-                         .rows = rows,
-                         .heads = s.heads};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(append, layout.type.dtype())));
-  const AttentionParams attend{.units = units.units,
-                               .unit_count = 0,  // LaunchesOf counts them
-                               .q = q_.data(),
-                               .places = step.device.places,
-                               .tables = step.device.tables,
-                               .kv = kv,
-                               .partials = reinterpret_cast<float*>(partials_.data()),
-                               .heads = s.heads,
-                               .window = units.window};
-  for (const AttentionParams& part : LaunchesOf(units.plan, attend))
-    if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type.dtype())));
-  const FoldParams fold{.partials = attend.partials,
-                        .places = units.places,
-                        .out = attention_.data(),
-                        .rows = rows,
-                        .heads = s.heads,
-                        .head_dim = s.head_dim};
-  return Launch(LaunchOf(fold, dtype_));
-}
-
-// Computes the rest of a layer: adds the outputs of `attention` and the gated MLP to the residual stream x.
-Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x,
-                               Step* step) {
-  auto* const gate_up = reinterpret_cast<float*>(gate_up_.data());
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.out, attention, rows, layer.out_bias, true, x));
-  PREFIXD_RETURN_IF_ERROR(Norm(x, layer.attention_norm, rows, normed_.data()));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.gate_up, normed_.data(), rows, layer.gate_up_bias, false, gate_up));
-  const ActivationParams activate{.x = gate_up,
-                                  .out = activated_.data(),
-                                  .activation = plan_.shape.activation,
-                                  .rows = rows,
-                                  .width = plan_.shape.intermediate};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(activate, dtype_)));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.down, activated_.data(), rows, layer.down_bias, true, x));
-  PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  step->layers.push_back(event);
-  return Status::Ok();
-}
-
-Status CudaRunner::Enqueue(Step* step) {
-  const ModelShape& s = plan_.shape;
-  const ModelWeights& weights = plan_.weights;
-  const int rows = step->batch_rows, last = s.layers - 1;
-  auto* const x = reinterpret_cast<float*>(x_.data());
-  const EmbedParams embed{.table = static_cast<const CudaMatrix&>(*weights.embedding).data(),
-                          .tokens = step->device.tokens,
-                          .out = x,
-                          .rows = rows,
-                          .dim = s.hidden,
-                          .drawn = step->drawn};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(embed, dtype_)));
-  for (int l = 0; l < last; ++l) {
-    PREFIXD_RETURN_IF_ERROR(Attend(*step, l));
-    PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers[Size(l)], attention_.data(), rows, x, step));
-  }
-  PREFIXD_RETURN_IF_ERROR(Attend(*step, last));
-  if (!step->rows.empty()) PREFIXD_RETURN_IF_ERROR(DrawRows(step));
-  PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  step->layers.push_back(event);
-  return Status::Ok();
-}
-
-// After the last KV is stored, only the rows that need logits are computed.
-Status CudaRunner::DrawRows(Step* step) {
-  const ModelShape& s = plan_.shape;
-  const ModelWeights& weights = plan_.weights;
-  const int kept = static_cast<int>(step->rows.size());
-  auto* const x = reinterpret_cast<float*>(last_x_.data());
-  const GatherParams gather_x{.x = x_.data(),
-                              .indices = step->device.gathered,
-                              .out = x,
-                              .rows = kept,
-                              .row_bytes = s.hidden * static_cast<int>(sizeof(float))};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_x)));
-  const GatherParams gather_attention{.x = attention_.data(),
-                                      .indices = step->device.gathered,
-                                      .out = last_attention_.data(),
-                                      .rows = kept,
-                                      .row_bytes = s.QueryWidth() * static_cast<int>(DTypeBytes(dtype_))};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_attention)));
-  PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers.back(), last_attention_.data(), kept, x, step));
-  PREFIXD_RETURN_IF_ERROR(Norm(x, weights.final_norm, kept, normed_.data()));
-  PREFIXD_RETURN_IF_ERROR(Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept,
-                                  nullptr, false, reinterpret_cast<float*>(logits_.data())));
-  const size_t results = Size(kept) * sizeof(DrawResult), top = Size(step->draws.top);
-  DrawParamsTable draws = step->device.draws;
-  draws.results = reinterpret_cast<DrawResult*>(step->results.data());
-  draws.top_tokens = reinterpret_cast<int32_t*>(step->results.data() + results);
-  draws.top_logits = reinterpret_cast<float*>(step->results.data() + results + top * sizeof(int32_t));
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(draws)));
-  PREFIXD_RETURN_IF_ERROR(
-      runtime_->CopyToHost(Stream::kCompute, step->taken.data(), step->results.data(), step->ResultBytes()));
-  if (step->logits_to == nullptr) return Status::Ok();
-  return runtime_->CopyToHost(Stream::kCompute, step->logits.data(), logits_.data(),
-                              Size(kept) * LogitBytes(s));
 }
 
 // --- The end of a step ---

@@ -116,7 +116,14 @@ class CudaRunner final : public ModelRunner {
   Status TakeResults(Step* step);
   Status Launch(const KernelLaunch& launch) { return runtime_->Launch(Stream::kCompute, launch); }
   Status Norm(const float* x, const float* weight, int rows, void* out);
+  // With x and y where a launch has them.
+  static GemmParams ProductOf(const Matrix& w, const void* x, int rows, const float* bias);
   Status Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate, float* y);
+  // The norm of the rows x: what the fused launch of the product makes of it, or empty after a launch of its
+  // own into normed_.
+  Result<FewNorm> NormFor(const GemmParams& product, const float* x, const float* weight, bool fused);
+  Status MakeQkv(const LayerWeights& layer, const QkvParams& append, DType kv);
+  Status MakeActivated(const LayerWeights& layer, const float* x, int rows);
 
   CudaRuntime* const runtime_;
   ProductLibrary* const library_;  // may be null

@@ -73,8 +73,8 @@ PREFIXD_DEVICE void StoreStruct(T* at, const T& value) {
 // A launch may begin while the one before it in its stream still runs. AwaitPredecessor returns when that one
 // has ended and what it wrote is there; it awaited its own predecessor, so all before it have ended, too.
 // Every thread of every launch calls it, before it reads what a launch wrote and before it writes anything:
-// for a kernel of PREFIXD_CUDA_EARLY_KERNELS (kernel_table.h) its own code does, for the others what starts
-// them.
+// for a kernel of PREFIXD_CUDA_EARLY_KERNELS or PREFIXD_CUDA_FUSED_KERNELS (kernel_table.h) its own code
+// does, for the others what starts them.
 PREFIXD_DEVICE void AwaitPredecessor();
 // Lets the next launch of the stream begin once every block has called this or ended.
 PREFIXD_DEVICE void LetSuccessorBegin();

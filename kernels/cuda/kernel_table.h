@@ -110,6 +110,28 @@ struct QkvParams {
   int rows, heads;
 };
 
+// RmsNorm of the rows of a product, which each of its blocks makes for itself.
+struct FewNorm {
+  const float* x = nullptr;       // [rows][k], 16-byte aligned; null: the x of the product is there
+  const float* weight = nullptr;  // [k], 16-byte aligned
+  float eps = 0;
+};
+// RmsNorm, if norm.x is not null, then GemmFew, and Qkv of what it makes, without norms: the bits are those
+// of the three. product.y and append.qkv are not used. head_dim is a multiple of 16, and H is T. A warp has 8
+// dims of the first half of a head, and the 8 of the second half that rope rotates with them.
+struct FewQkvParams {
+  GemmParams product;
+  FewNorm norm;
+  QkvParams append;
+};
+// The same with Activation of what GemmFew makes. product.y and activate.x are not used. A warp has 8 columns
+// of the gate and the same ones of up.
+struct FewGateParams {
+  GemmParams product;
+  FewNorm norm;
+  ActivationParams activate;
+};
+
 // A unit of attention: up to 16 query rows over spans of one sequence. Query row i is head `head` + i % heads
 // of step row first_row + i / heads; all its heads share a KV head, and rows * heads <= 16. A unit has one
 // span, or all spans from the first that its first row sees to the last of its last row: then it folds them
@@ -200,10 +222,15 @@ struct DrawParamsTable {
   X(kGemmBF16, GemmParams, Gemm<Bf16>) \
   X(kGemmF16, GemmParams, Gemm<F16>)   \
   X(kGemmF32, GemmParams, GemmF32)
-// These call AwaitPredecessor themselves.
+// These and the fused ones call AwaitPredecessor themselves.
 #define PREFIXD_CUDA_EARLY_KERNELS(X)        \
   X(kGemmFewBF16, GemmParams, GemmFew<Bf16>) \
   X(kGemmFewF16, GemmParams, GemmFew<F16>)
+#define PREFIXD_CUDA_FUSED_KERNELS(X)                   \
+  X(kGemmFewQkvBF16, FewQkvParams, GemmFewQkv<Bf16>)    \
+  X(kGemmFewQkvF16, FewQkvParams, GemmFewQkv<F16>)      \
+  X(kGemmFewGateBF16, FewGateParams, GemmFewGate<Bf16>) \
+  X(kGemmFewGateF16, FewGateParams, GemmFewGate<F16>)
 #define PREFIXD_CUDA_QKV_KERNELS(X) \
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
@@ -225,6 +252,7 @@ struct DrawParamsTable {
   PREFIXD_CUDA_ROW_KERNELS(X)       \
   PREFIXD_CUDA_GEMM_KERNELS(X)      \
   PREFIXD_CUDA_EARLY_KERNELS(X)     \
+  PREFIXD_CUDA_FUSED_KERNELS(X)     \
   PREFIXD_CUDA_QKV_KERNELS(X)       \
   PREFIXD_CUDA_ATTENTION_KERNELS(X) \
   PREFIXD_CUDA_DRAW_KERNELS(X)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/cuda/device_base.h"
 #include "kernels/cuda/runtime.h"
@@ -27,6 +28,17 @@ inline constexpr int kFewStages = 4;                     // of asynchronous copi
 inline constexpr int kFewRowBytes = kFewTileK * 2 + 16;  // of a row of a stage; padded against bank conflicts
 constexpr size_t FewSharedBytes(int rows) {
   return size_t{kFewStages} * static_cast<size_t>(kFewTile + rows) * kFewRowBytes;
+}
+// With a norm of its rows, a block has more warps, which share the normed rows: those of a warp alone would
+// leave room for few warps, and a warp by itself is slow (the part gemv of bench/results/gpu_probe_h200.txt).
+// The stage that is filled last has the weights of the norm and a row of x before that.
+inline constexpr int kFewNormRows = 4;  // at most
+inline constexpr int kFewNormWarps = 4;
+inline constexpr int kFewNormStages = 3;
+constexpr size_t FewNormRowBytes(int k) { return static_cast<size_t>(k) * 2 + 16; }  // padded as above
+constexpr size_t FewNormSharedBytes(int rows, int k) {
+  return size_t{kFewNormStages} * kFewNormWarps * kFewTile * kFewRowBytes +
+         static_cast<size_t>(rows) * FewNormRowBytes(k);
 }
 inline constexpr int kDrawThreads = 256;
 inline constexpr size_t kDrawSharedBytes = size_t{32} << 10;
@@ -98,13 +110,47 @@ inline KernelLaunch PlainLaunchOf(const GemmParams& p, DType t) {
           .shared_bytes = t == DType::kF32 ? 0 : kGemmSharedBytes,
           .params = &p};
 }
+constexpr bool IsFew(const GemmParams& p, DType t) {
+  return t != DType::kF32 && p.rows <= kFewRows && p.k % 8 == 0;
+}
 inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
-  if (t == DType::kF32 || p.rows > kFewRows || p.k % 8 != 0) return PlainLaunchOf(p, t);
+  if (!IsFew(p, t)) return PlainLaunchOf(p, t);
   return {.kernel = t == DType::kBF16 ? KernelId::kGemmFewBF16 : KernelId::kGemmFewF16,
           .blocks_x = (p.n + kFewTile - 1) / kFewTile,
           .threads = device::kWarp,
           .shared_bytes = FewSharedBytes(p.rows),
           .params = &p};
+}
+// Whether the kernels of such a product can norm its rows, where a block may have so much shared memory.
+inline bool FewCanNorm(const GemmParams& p, DType t, const FewNorm& norm, size_t shared_bytes) {
+  const auto aligned = [](const float* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
+  return IsFew(p, t) && p.rows <= kFewNormRows && aligned(norm.x) && aligned(norm.weight) &&
+         size_t{2} * static_cast<size_t>(p.k) * sizeof(float) <=
+             size_t{kFewNormWarps} * kFewTile * kFewRowBytes &&
+         FewNormSharedBytes(p.rows, p.k) <= shared_bytes;
+}
+// For so many pairs of 8 weight rows.
+template <typename Params>
+KernelLaunch FusedLaunch(KernelId kernel, const Params& params, int tiles) {
+  const GemmParams& p = params.product;
+  const int warps = params.norm.x != nullptr ? kFewNormWarps : 1;
+  return {.kernel = kernel,
+          .blocks_x = (tiles + warps - 1) / warps,
+          .threads = warps * device::kWarp,
+          .shared_bytes = warps > 1 ? FewNormSharedBytes(p.rows, p.k) : FewSharedBytes(p.rows),
+          .params = &params};
+}
+// `t` is the type of the weights, `kv` that of the KV.
+constexpr bool CanFuse(const FewQkvParams& p, DType t, DType kv) {
+  return IsFew(p.product, t) && kv == t && p.append.q_norm == nullptr && p.append.kv.head_dim % 16 == 0;
+}
+inline KernelLaunch LaunchOf(const FewQkvParams& p, DType t) {
+  return FusedLaunch(t == DType::kBF16 ? KernelId::kGemmFewQkvBF16 : KernelId::kGemmFewQkvF16, p,
+                     p.product.n / kFewTile);
+}
+inline KernelLaunch LaunchOf(const FewGateParams& p, DType t) {
+  return FusedLaunch(t == DType::kBF16 ? KernelId::kGemmFewGateBF16 : KernelId::kGemmFewGateF16, p,
+                     (p.activate.width + 7) / 8);
 }
 // `t` is the type of the KV. Attention has PlainLaunchOf as well.
 inline KernelLaunch LaunchOf(const QkvParams& p, DType t) {

@@ -177,7 +177,7 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
     if (!Fits(use.w->rows(), use.w->cols(), use.w->dtype(), use.has_bias)) continue;
     Trial trial(runtime_, library_, workspace_.data(), use);
     const Status prepared = trial.Prepare(std::min(use.most_rows, kMostCheckedRows));
-    int fewest_rows = 1;
+    int fewest_rows = use.fewest_rows;
     for (const int most_rows : kMostRows) {
       const ProductShape shape{.type = use.w->dtype(),
                                .rows = std::min(most_rows, use.most_rows),

@@ -14,7 +14,9 @@
 //      rows from 1 to 512): 178 of 179 such ways had the bits of the kernel at all numbers of rows, and the
 //      other one at none.
 //   3. The ways of small and of large numbers of rows may differ, because all have the same bits.
-//   4. The kernel serves the rest: f32 weights, products with a bias, n or k that are no multiples of
+//   4. A use may begin at a number of rows (Use::fewest_rows): below it, the kernels are faster together than
+//      the library is alone, because their launches overlap and do more.
+//   5. The kernel serves the rest: f32 weights, products with a bias, n or k that are no multiples of
 //      kProductMultiple, shapes without a way, whatever the library refuses in a step, and everything after
 //      an error of the library.
 //
@@ -47,6 +49,7 @@ class Products {
   // A product of the model, with one of the matrices that have its shape.
   struct Use {
     const CudaMatrix* w;
+    int fewest_rows = 1;
     int most_rows;
     bool has_bias, accumulate;
   };
@@ -62,6 +65,8 @@ class Products {
   // Gives a product to Stream::kCompute. `type` is that of w and x. After an error of the library the stream
   // may lack work, and the next product is one of the kernels.
   Status Multiply(const GemmParams& params, DType type);
+  // Whether Multiply would ask the library. Pointers of the params may be null.
+  bool Computes(const GemmParams& params, DType type) const { return Find(params, type) != nullptr; }
 
  private:
   const CheckedWay* Find(const GemmParams& params, DType type) const;

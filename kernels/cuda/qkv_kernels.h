@@ -61,35 +61,53 @@ struct HeadTarget {
   }
 };
 
-template <typename H>
-PREFIXD_DEVICE void Qkv(const QkvParams& p) {
-  const int kv_heads = p.kv.kv_heads, heads = p.heads + 2 * kv_heads, dim = p.kv.head_dim;
-  const int row = WarpRow() / heads, head = WarpRow() % heads;
-  if (row >= p.rows) return;
-  const auto place = device::LoadStruct(p.places + row);
-  const float* const x = p.qkv + At(row, heads * dim) + head * dim;
-  const bool is_query = head < p.heads, is_value = head >= p.heads + kv_heads;
-  const int kv_head = is_value ? head - p.heads - kv_heads : head - p.heads;
-  const HeadTarget<H> target{
-      .q = is_query ? static_cast<H*>(p.q) + At(row, p.heads * dim) + head * dim : nullptr,
-      .plane = is_query ? nullptr : PlaneOf<H>(p.kv, p.tables, place, kv_head, is_value),
-      .token = place.position % p.kv.block_tokens,
-      .head_dim = dim,
-      .block_tokens = p.kv.block_tokens};
-  if (is_value) {
-    for (int i = device::Lane(); i < dim; i += device::kWarp) target.Store(i, LoadF32(x + i));
-    return;
+// One of the heads of a row: those of q, then k, then v.
+struct HeadOfRow {
+  int row, head;
+  bool is_query, is_value;
+
+  PREFIXD_DEVICE HeadOfRow(const QkvParams& p, int row, int head)
+      : row(row), head(head), is_query(head < p.heads), is_value(head >= p.heads + p.kv.kv_heads) {}
+
+  template <typename H>
+  PREFIXD_DEVICE HeadTarget<H> TargetOf(const QkvParams& p, RowPlace place) const {
+    const int dim = p.kv.head_dim;
+    const int kv_head = is_value ? head - p.heads - p.kv.kv_heads : head - p.heads;
+    return {.q = is_query ? static_cast<H*>(p.q) + At(row, p.heads * dim) + head * dim : nullptr,
+            .plane = is_query ? nullptr : PlaneOf<H>(p.kv, p.tables, place, kv_head, is_value),
+            .token = place.position % p.kv.block_tokens,
+            .head_dim = dim,
+            .block_tokens = p.kv.block_tokens};
   }
-  const NormedHead normed = NormHead(x, is_query ? p.q_norm : p.k_norm, p.eps, dim);
-  const int half = dim / 2;
-  const float* const cosines = p.rope + At(place.position, dim);
-  const float scale = is_query ? p.scale : 1.0f;
-  for (int i = device::Lane(); i < half; i += device::kWarp) {
-    const float a = normed.At(i), b = normed.At(i + half);
+  // Rotates and stores the elements i and i + head_dim / 2 of a head of q or k.
+  template <typename H>
+  PREFIXD_DEVICE void StoreRotated(const QkvParams& p, const HeadTarget<H>& target, int position, int i,
+                                   float a, float b) const {
+    const int half = p.kv.head_dim / 2;
+    const float* const cosines = p.rope + At(position, p.kv.head_dim);
     const float cosine = LoadF32(cosines + i), sine = LoadF32(cosines + half + i);
+    const float scale = is_query ? p.scale : 1.0f;
     target.Store(i, device::Mul(device::Fma(a, cosine, -device::Mul(b, sine)), scale));
     target.Store(i + half, device::Mul(device::Fma(b, cosine, device::Mul(a, sine)), scale));
   }
+};
+
+template <typename H>
+PREFIXD_DEVICE void Qkv(const QkvParams& p) {
+  const int heads = p.heads + 2 * p.kv.kv_heads, dim = p.kv.head_dim;
+  const HeadOfRow of(p, WarpRow() / heads, WarpRow() % heads);
+  if (of.row >= p.rows) return;
+  const auto place = device::LoadStruct(p.places + of.row);
+  const float* const x = p.qkv + At(of.row, heads * dim) + of.head * dim;
+  const HeadTarget<H> target = of.TargetOf<H>(p, place);
+  if (of.is_value) {
+    for (int i = device::Lane(); i < dim; i += device::kWarp) target.Store(i, LoadF32(x + i));
+    return;
+  }
+  const NormedHead normed = NormHead(x, of.is_query ? p.q_norm : p.k_norm, p.eps, dim);
+  const int half = dim / 2;
+  for (int i = device::Lane(); i < half; i += device::kWarp)
+    of.StoreRotated(p, target, place.position, i, normed.At(i), normed.At(i + half));
 }
 
 }  // namespace prefixd::cuda

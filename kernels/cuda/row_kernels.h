@@ -85,19 +85,24 @@ PREFIXD_DEVICE void Embed(const EmbedParams& p) {
       [&](int i, T value) { device::StoreGlobal(to + i, ToF32(value)); });
 }
 
+// The factor of the norm of a row in shared memory. Collective over the warp; every warp makes it.
+PREFIXD_DEVICE float NormScale(const float* x, int dim, float eps) {
+  float sum = 0;
+  for (int i = device::Lane(); i < dim; i += device::kWarp) {
+    const auto value = device::LoadShared<float>(x + i);
+    sum = device::Fma(value, value, sum);
+  }
+  const float mean = device::Div(WarpSum(sum), static_cast<float>(dim));
+  return device::Div(1.0f, device::Sqrt(device::Add(mean, eps)));
+}
+
 template <typename T>
 PREFIXD_DEVICE void RmsNorm(const RmsNormParams& p) {
   const int row = device::BlockX();
   auto* const x = reinterpret_cast<float*>(device::SharedMemory());
   CopyRow(p.x + At(row, p.dim), p.dim, x);
   T* const out = static_cast<T*>(p.out) + At(row, p.dim);
-  float sum = 0;  // every warp makes it
-  for (int i = device::Lane(); i < p.dim; i += device::kWarp) {
-    const auto value = device::LoadShared<float>(x + i);
-    sum = device::Fma(value, value, sum);
-  }
-  const float mean = device::Div(WarpSum(sum), static_cast<float>(p.dim));
-  const float scale = device::Div(1.0f, device::Sqrt(device::Add(mean, p.eps)));
+  const float scale = NormScale(x, p.dim, p.eps);
   for (int begin = device::Warp() * kRowPiece; begin < p.dim; begin += kRowWarps * kRowPiece) {
     ForColumns(
         {row, begin, begin + kRowPiece < p.dim ? begin + kRowPiece : p.dim},

@@ -26,6 +26,10 @@ TEST(Launches, ReachEveryKernel) {
                     LaunchOf(QkvParams{}, type).kernel, LaunchOf(FoldParams{}, type).kernel});
     for (const int head_dim : {32, 64, 128}) reached.insert(LaunchOf(Attention(head_dim, 16), type).kernel);
   }
+  for (const DType type : {DType::kBF16, DType::kF16}) {
+    reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
+    reached.insert(LaunchOf(FewGateParams{}, type).kernel);
+  }
   EXPECT_EQ(reached.size(), static_cast<size_t>(kKernels)) << "a kernel that nobody launches";
 }
 
@@ -69,6 +73,56 @@ TEST(Launches, ProductsOfFewRowsHaveAKernelOfTheirOwn) {
     EXPECT_EQ(launch.threads, 32);
     EXPECT_EQ(launch.shared_bytes, static_cast<size_t>(4 * (16 + rows) * 528));
   }
+}
+
+TEST(Launches, AProductNormsItsRowsWhereTheyFit) {
+  alignas(16) constexpr float kFloats[8] = {};
+  const FewNorm norm{.x = kFloats, .weight = kFloats + 4};
+  const size_t shared = size_t{99} << 10;
+  const auto can = [&](int rows, int k, DType type = DType::kBF16) {
+    return FewCanNorm({.rows = rows, .k = k}, type, norm, shared << 1);
+  };
+  EXPECT_TRUE(can(1, 8) && can(4, 4224) && can(4, 8, DType::kF16));
+  EXPECT_FALSE(can(5, 8)) << "a block would read much of x";
+  EXPECT_FALSE(can(1, 4232)) << "the last stage has no room for the norm";
+  EXPECT_FALSE(can(1, 12) || can(1, 8, DType::kF32));
+  EXPECT_FALSE(FewCanNorm({.rows = 1, .k = 8}, DType::kBF16, {kFloats + 1, kFloats}, shared << 1));
+  EXPECT_FALSE(FewCanNorm({.rows = 1, .k = 8}, DType::kBF16, {kFloats, kFloats + 2}, shared << 1));
+  EXPECT_EQ(FewNormSharedBytes(2, 64), 3 * 4 * 16 * 528 + 2 * 144u);
+  EXPECT_TRUE(FewCanNorm({.rows = 2, .k = 64}, DType::kBF16, norm, FewNormSharedBytes(2, 64)));
+  EXPECT_FALSE(FewCanNorm({.rows = 2, .k = 64}, DType::kBF16, norm, FewNormSharedBytes(2, 64) - 1));
+}
+
+TEST(Launches, FusedKernelsHaveAWarpForEachTile) {
+  alignas(16) constexpr float kFloats[4] = {};
+  const FewNorm norm{.x = kFloats, .weight = kFloats};
+  FewQkvParams qkv{.product = {.rows = 3, .n = 5 * 64, .k = 8}, .append = {.kv = {.head_dim = 64}}};
+  EXPECT_EQ(LaunchOf(qkv, DType::kF16).kernel, KernelId::kGemmFewQkvF16);
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).blocks_x, 20);
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).threads, 32);
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).shared_bytes, FewSharedBytes(3));
+  qkv.norm = norm;
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).blocks_x, 5);
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).threads, 128);
+  EXPECT_EQ(LaunchOf(qkv, DType::kBF16).shared_bytes, FewNormSharedBytes(3, 8));
+  FewGateParams gate{.product = {.rows = 1, .n = 2 * 41, .k = 8}, .activate = {.width = 41}};
+  EXPECT_EQ(LaunchOf(gate, DType::kBF16).kernel, KernelId::kGemmFewGateBF16);
+  EXPECT_EQ(LaunchOf(gate, DType::kBF16).blocks_x, 6);
+  gate.norm = norm;
+  EXPECT_EQ(LaunchOf(gate, DType::kBF16).blocks_x, 2);
+}
+
+TEST(Launches, QkvFusesWhereATileHasBothHalvesOfAHead) {
+  FewQkvParams few{.product = {.rows = 1, .n = 64, .k = 8}, .append = {.kv = {.head_dim = 16}}};
+  EXPECT_TRUE(CanFuse(few, DType::kBF16, DType::kBF16));
+  EXPECT_FALSE(CanFuse(few, DType::kBF16, DType::kF16));
+  EXPECT_FALSE(CanFuse(few, DType::kF32, DType::kF32));
+  constexpr float kNorm = 1;
+  few.append.q_norm = &kNorm;
+  EXPECT_FALSE(CanFuse(few, DType::kBF16, DType::kBF16));
+  few.append.q_norm = nullptr;
+  few.append.kv.head_dim = 24;
+  EXPECT_FALSE(CanFuse(few, DType::kBF16, DType::kBF16));
 }
 
 TEST(Launches, GridsCoverTheirRowsAndNoMore) {

@@ -27,6 +27,7 @@ STAGED, UNIT, PLAIN = ("kernels/cuda/attention_staged.h", "kernels/cuda/attentio
 PLAN, QKV, ROW, GEMM = ("kernels/cuda/attention_plan.cc", "kernels/cuda/qkv_kernels.h",
                         "kernels/cuda/row_kernels.h", "kernels/cuda/gemm_kernels.h")
 DRAW, FEW = "kernels/cuda/draw_kernels.h", "kernels/cuda/gemm_few_kernels.h"
+FUSED, FUSED_FILE = "cuda_fused_test", "kernels/cuda/fused_kernels.h"
 ATTENTION, ROWS, DRAWS = "cuda_attention_test", "cuda_row_test", "cuda_draw_test"
 
 # Name, test that should find it, file, text that occurs once in it, replacement.
@@ -93,7 +94,7 @@ BUGS = [
      "static_cast<uint32_t>(static_cast<uint32_t>(block) * kv.block_bytes)"),
     ("kv_layer", ATTENTION, QKV, "kv.layer * 2 + (values ? 1 : 0)", "kv.layer + (values ? 1 : 0)"),
     ("kv_table", ATTENTION, QKV, "At(place.sequence, tables.stride) + index", "index"),
-    ("qkv_value_head", ROWS, QKV, "head - p.heads - kv_heads : head", "head - p.heads : head"),
+    ("qkv_value_head", ROWS, QKV, "head - p.heads - p.kv.kv_heads : head", "head - p.heads : head"),
     ("qkv_half", ROWS, QKV, "target.Store(i + half,", "target.Store(i + half - 1,"),
     ("qkv_place_in_block", ROWS, QKV, "place.position % p.kv.block_tokens", "0"),
     ("dummy_index", ROWS, ROW, "first + static_cast<size_t>(i)", "static_cast<size_t>(i)"),
@@ -116,12 +117,26 @@ BUGS = [
     ("few_row_of_x", ROWS, FEW, "(kFewTile + row) * kFewRowBytes", "(kFewTile + row % 8) * kFewRowBytes"),
     ("few_absent_row", ROWS, FEW, "row < rows && column < p_.k", "column < p_.k"),
     ("few_tail", ROWS, FEW, "k < left; k += 16", "k + 16 < left; k += 16"),
-    ("few_wait", ROWS, FEW, "WaitCopies<kFewStages - 2>", "WaitCopies<kFewStages - 1>"),
+    ("few_wait", ROWS, FEW, "WaitCopies<kStages - 2>", "WaitCopies<kStages - 1>"),
     ("few_await", ROWS, FEW, "    device::AwaitPredecessor();\n", ""),
     ("few_early_x", ROWS, FEW, "stage < stages; ++stage) CopyWeights(stage);",
      "stage < stages; ++stage) CopyWeights(stage), CopyX(stage);"),
-    ("few_column", ROWS, FEW, "first_ + device::Lane() / 4 + i / 2 * 8",
-     "first_ + device::Lane() / 4 + i % 2 * 8"),
+    ("few_column", ROWS, FEW, "GemmStore(p, row, first + 8 + i, high)",
+     "GemmStore(p, row, first + 7 + i, high)"),
+    ("few_high_rows", FUSED, FEW, "tile_.high + row - 8", "tile_.low + row"),
+    ("few_norm_pad", FUSED, FEW, "device::ThreadIndex() < 8", "device::ThreadIndex() < 7"),
+    ("few_norm_row", FUSED, FEW, "if (row > 0) device::SyncThreads();", ""),
+    ("few_norm_place", FUSED, FEW, "StageAt(kStages - 1, 0)", "StageAt(kStages - 2, 0)"),
+    ("few_norm_early", FUSED, FEW, "if constexpr (kNorms) CopyNormWeights();",
+     "if constexpr (kNorms) CopyNormWeights(), NormRows();"),
+    ("fused_tile", FUSED, FUSED_FILE, "device::BlockX() * kFewNormWarps + device::Warp()",
+     "device::BlockX() + device::Warp()"),
+    ("fused_absent_head", FUSED, FUSED_FILE, " || low >= p.product.n", ""),
+    ("fused_half", FUSED, FUSED_FILE, "target.Store(first + i + half, b)", "target.Store(first + i + 8, b)"),
+    ("fused_bias", FUSED, FUSED_FILE, "WithBias(p.product, low + half + i, b)",
+     "WithBias(p.product, low + i, b)"),
+    ("fused_column", FUSED, FUSED_FILE, "column >= width", "column >= width + 8"),
+    ("fused_up", FUSED, FUSED_FILE, "{first, width + first}", "{first, width + first + 1}"),
     ("draw_ids", DRAWS, DRAW, "if (id < vocab) fn(id, values[j])", "if (id + 1 < vocab) fn(id, values[j])"),
     ("draw_bias", DRAWS, DRAW, "p.bias + spec.first_bias + i", "p.bias + i"),
     ("draw_count", DRAWS, DRAW, "p.counts + spec.first_count + i", "p.counts + i"),
@@ -156,7 +171,9 @@ SMOKE = [
      "AttentionHalf": ("plain_keys", "*CudaAttention.OneRow/bf16_plain"),
      "AttentionF32": ("f32_sum", "*CudaAttention.OneRow/f32"),
      "Draw": ("draw_count", "CudaDraw.LongLists*")},
-    {"Fold": ("fold_stride", "*CudaAttention.UnitsOfOneSpanAndOfAll/f32")},
+    {"Fold": ("fold_stride", "*CudaAttention.UnitsOfOneSpanAndOfAll/f32"),
+     "GemmFewQkv": ("fused_half", "*CudaFusedQkv.*/bf16"),
+     "GemmFewGate": ("fused_up", "*CudaFusedGate.*/bf16")},
     {"the plan": ("plan_head", "*")},
 ]
 TABLE = ROOT / "kernels/cuda/kernel_table.h"
