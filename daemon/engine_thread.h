@@ -3,8 +3,8 @@
 // Threads: the main thread constructs and destroys it. Any thread may call progress().
 //
 // Invariant: progress() grows at least about every 100 ms while no step is in flight, and with every part of
-// a layer while one is. So the engine hangs when progress() does not change for longer than a layer of a step
-// takes. The watchdog relies on this.
+// a layer while one is; on a device, a step in which every row decodes may be one such part. So the engine
+// hangs when progress() does not change for longer than a layer of a step takes. The watchdog relies on this.
 #pragma once
 
 #include <atomic>

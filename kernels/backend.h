@@ -100,8 +100,8 @@ class ModelRunner {
   virtual Status Collect() = 0;
   // Of the step that was collected last. Zero: the backend does not count.
   virtual AttentionReads attention_reads() const { return {}; }
-  // Grows while a step computes, at least once per layer. So a step in flight hangs when it stays equal for
-  // longer than a layer takes.
+  // Grows while a step computes, at least once per layer, or once for a step in which every row decodes. So a
+  // step in flight hangs when it stays equal for longer than that takes.
   virtual uint64_t progress() const = 0;
   // CPU time of the process while the steps so far computed the results of their logit_rows from the logits.
   // 0 where a device does that.

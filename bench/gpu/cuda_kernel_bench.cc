@@ -23,6 +23,7 @@
 #include "bench/presets.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/module_loader.h"
+#include "kernels/cuda/numerics.h"
 
 namespace prefixd::bench {
 namespace {
@@ -109,6 +110,15 @@ Work WorkOf(const Case& c, const RecordedLaunch& recorded) {
   return {};  // how much a fold reads depends on the plan
 }
 
+// Blocks of a launch that have work. A launch of a graph may have more.
+double WorkingBlocks(const Case& c, const RecordedLaunch& recorded) {
+  const double blocks = 1.0 * recorded.launch.blocks_x * recorded.launch.blocks_y;
+  if (!FactsOf(recorded.launch.kernel).name.starts_with("kAttention")) return blocks;
+  const auto& p = recorded.As<cuda::AttentionParams>();
+  const int spans = (c.context() + cuda::kSpanTokens - 1) / cuda::kSpanTokens;
+  return p.list == nullptr ? blocks : std::min(blocks, 1.0 * c.sequences * p.kv.kv_heads * spans);
+}
+
 // The row of the table that a launch belongs to.
 std::string KindOf(const RecordedLaunch& recorded) {
   const std::string name(FactsOf(recorded.launch.kernel).name.substr(1));
@@ -161,7 +171,7 @@ class Bench {
       const Work work = WorkOfAll(c, of_kind);
       const auto count = static_cast<double>(of_kind.size());
       report.Add(c.name + ": " + kind, count, "launches",
-                 {{"blocks", 1.0 * first.blocks_x * first.blocks_y},
+                 {{"blocks", WorkingBlocks(c, *of_kind.front())},
                   {"threads", first.threads},
                   {"shared_bytes", static_cast<double>(first.shared_bytes)},
                   {"bytes", work.bytes / count},

@@ -26,18 +26,48 @@ std::vector<RecordedLaunch> LaunchRecorder::Take() {
   return std::move(launches_);
 }
 
-RecordedLaunch& LaunchRecorder::Keep(const cuda::KernelLaunch& launch) {
+std::vector<RecordedLaunch>* LaunchRecorder::Kept() {
+  return captures_ ? &captured_ : records_ ? &launches_ : nullptr;
+}
+
+RecordedLaunch& LaunchRecorder::Keep(const cuda::KernelLaunch& launch, std::vector<RecordedLaunch>* kept) {
   const size_t bytes = FactsOf(launch.kernel).param_bytes;
-  RecordedLaunch& recorded =
-      launches_.emplace_back(launch, std::make_unique<std::byte[]>(bytes), std::nullopt);
+  RecordedLaunch& recorded = kept->emplace_back(launch, std::make_unique<std::byte[]>(bytes), std::nullopt);
   std::memcpy(recorded.params.get(), launch.params, bytes);
   recorded.launch.params = recorded.params.get();
   return recorded;
 }
 
 Status LaunchRecorder::Launch(cuda::Stream stream, const cuda::KernelLaunch& launch) {
-  if (records_) Keep(launch);
+  if (std::vector<RecordedLaunch>* const kept = Kept()) Keep(launch, kept);
   return runtime_->Launch(stream, launch);
+}
+
+Status LaunchRecorder::BeginCapture(cuda::Stream stream) {
+  PREFIXD_RETURN_IF_ERROR(runtime_->BeginCapture(stream));
+  captures_ = true;
+  captured_.clear();
+  return Status::Ok();
+}
+
+Result<cuda::Graph> LaunchRecorder::EndCapture(cuda::Stream stream) {
+  captures_ = false;
+  PREFIXD_ASSIGN_OR_RETURN(const cuda::Graph graph, runtime_->EndCapture(stream));
+  graphs_[graph.number] = std::move(captured_);
+  return graph;
+}
+
+Status LaunchRecorder::LaunchGraph(cuda::Stream stream, cuda::Graph graph) {
+  if (records_) {
+    for (const RecordedLaunch& recorded : graphs_[graph.number])
+      Keep(recorded.launch, &launches_).product = recorded.product;
+  }
+  return runtime_->LaunchGraph(stream, graph);
+}
+
+void LaunchRecorder::FreeGraph(cuda::Graph graph) {
+  graphs_.erase(graph.number);
+  runtime_->FreeGraph(graph);
 }
 
 Result<cuda::ProductLibrary*> LaunchRecorder::LoadProducts() {
@@ -48,7 +78,9 @@ Result<cuda::ProductLibrary*> LaunchRecorder::LoadProducts() {
 Result<bool> LaunchRecorder::Multiply(cuda::Stream stream, const cuda::ProductWay& way, DType type,
                                       const cuda::GemmParams& params, std::byte* workspace) {
   Result<bool> given = library_->Multiply(stream, way, type, params, workspace);
-  if (records_ && given.ok() && *given) Keep(LaunchOf(params, type)).product = {way, type, workspace};
+  std::vector<RecordedLaunch>* const kept = Kept();
+  if (kept != nullptr && given.ok() && *given)
+    Keep(LaunchOf(params, type), kept).product = {way, type, workspace};
   return given;
 }
 

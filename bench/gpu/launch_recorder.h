@@ -1,11 +1,14 @@
 // LaunchRecorder: a CudaRuntime in front of another that keeps the launches of a step, so that each of them
 // can be repeated alone: same kernel, same grid, same memory. A product of a library is kept as the launch of
-// the kernel that would make it, with its way.
+// the kernel that would make it, with its way. Those of a graph are kept where it is captured and where it is
+// launched.
 //
 // Threads: as CudaRuntime; Begin and Take are called while nothing launches.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +76,10 @@ class LaunchRecorder final : public cuda::CudaRuntime, private cuda::ProductLibr
     return runtime_->Zero(stream, device, bytes);
   }
   Status Launch(cuda::Stream stream, const cuda::KernelLaunch& launch) override;
+  Status BeginCapture(cuda::Stream stream) override;
+  Result<cuda::Graph> EndCapture(cuda::Stream stream) override;
+  Status LaunchGraph(cuda::Stream stream, cuda::Graph graph) override;
+  void FreeGraph(cuda::Graph graph) override;
   Result<cuda::ProductLibrary*> LoadProducts() override;
   Result<cuda::Event> Record(cuda::Stream stream) override { return runtime_->Record(stream); }
   Status WaitFor(cuda::Stream stream, cuda::Event event) override { return runtime_->WaitFor(stream, event); }
@@ -86,12 +93,15 @@ class LaunchRecorder final : public cuda::CudaRuntime, private cuda::ProductLibr
   }
   Result<bool> Multiply(cuda::Stream stream, const cuda::ProductWay& way, DType type,
                         const cuda::GemmParams& params, std::byte* workspace) override;
-  RecordedLaunch& Keep(const cuda::KernelLaunch& launch);
+  // Where what is kept now belongs; null: nobody wants it.
+  std::vector<RecordedLaunch>* Kept();
+  static RecordedLaunch& Keep(const cuda::KernelLaunch& launch, std::vector<RecordedLaunch>* kept);
 
   const std::unique_ptr<cuda::CudaRuntime> runtime_;
   cuda::ProductLibrary* library_ = nullptr;
-  bool records_ = false;
-  std::vector<RecordedLaunch> launches_;
+  bool records_ = false, captures_ = false;
+  std::vector<RecordedLaunch> launches_, captured_;
+  std::map<uint64_t, std::vector<RecordedLaunch>> graphs_;
 };
 
 }  // namespace prefixd::bench

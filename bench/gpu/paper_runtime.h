@@ -53,6 +53,10 @@ class PaperRuntime final : public cuda::CudaRuntime {
   Status CopyOnDevice(cuda::Stream, std::byte*, const std::byte*, size_t) override { return Status::Ok(); }
   Status Zero(cuda::Stream, std::byte*, size_t) override { return Status::Ok(); }
   Status Launch(cuda::Stream, const cuda::KernelLaunch&) override { return Status::Ok(); }
+  Status BeginCapture(cuda::Stream) override { return Unsupported("no device"); }
+  Result<cuda::Graph> EndCapture(cuda::Stream) override { return Unsupported("no device"); }
+  Status LaunchGraph(cuda::Stream, cuda::Graph) override { return Unsupported("no device"); }
+  void FreeGraph(cuda::Graph) override {}
   Result<cuda::ProductLibrary*> LoadProducts() override {
     return static_cast<cuda::ProductLibrary*>(nullptr);
   }

@@ -94,8 +94,7 @@ PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int 
 
 // Each lane has the rows g and g + 8 of o: what it stores nobody else reads before a SyncWarp.
 template <typename H>
-PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
-  const UnitView view = ViewOf(p, device::BlockX());
+PREFIXD_DEVICE void AttendHalf(const AttentionParams& p, const UnitView& view) {
   if (view.unit.rows == 0) return;
   auto* const o = reinterpret_cast<float*>(device::SharedMemory());
   float* const total = o + At(kUnitRows, view.width);
@@ -147,6 +146,11 @@ PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
         device::StoreGlobal(partial + 2 + d, device::LoadShared<float>(TileOfO(total, view, n, i)));
     }
   }
+}
+
+template <typename H>
+PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
+  ForTeams(p, 1, [&](const AttentionUnit* unit) { AttendHalf<H>(p, ViewOf(p, unit)); });
 }
 
 // --- KV of 32 bits: fma, one query row after the other ---
@@ -206,8 +210,7 @@ PREFIXD_DEVICE void AttendTileF32(const AttentionParams& p, const UnitView& view
   device::SyncWarp();
 }
 
-PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
-  const UnitView view = ViewOf(p, device::BlockX());
+PREFIXD_DEVICE void AttendF32(const AttentionParams& p, const UnitView& view) {
   auto* const o = reinterpret_cast<float*>(device::SharedMemory());
   float* const total = o + At(kUnitRows, view.width);
   float* const probabilities = total + At(kUnitRows, view.width);
@@ -240,6 +243,10 @@ PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
     for (int d = device::Lane(); d < view.head_dim; d += device::kWarp)
       device::StoreGlobal(partial + 2 + d, device::LoadShared<float>(total + d));
   }
+}
+
+PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
+  ForTeams(p, 1, [&](const AttentionUnit* unit) { AttendF32(p, ViewOf(p, unit)); });
 }
 
 // --- The fold ---
@@ -276,7 +283,7 @@ PREFIXD_DEVICE void Fold(const FoldParams& p) {
       if (!f.skip) total.m = Larger(total.m, span.m);
     }
   }
-  const float value = device::Mul(total.o, device::Div(1.0f, total.l));
+  const float value = place.count == 0 ? 0.0f : device::Mul(total.o, device::Div(1.0f, total.l));
   device::StoreGlobal(static_cast<T*>(p.out) + At(index, p.head_dim) + d, Rounded<T>::From(value));
 }
 

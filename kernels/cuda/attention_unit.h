@@ -41,10 +41,22 @@ struct UnitView {
   PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
 };
 
+// Calls run(the first unit of a team) for each team of this block. Collective over the block.
+template <typename Run>
+PREFIXD_DEVICE void ForTeams(const AttentionParams& p, int team, const Run& run) {
+  AttentionList list{p.units, p.unit_count, 0};
+  if (p.list != nullptr) list = device::LoadStruct(p.list);
+  const int first = device::BlockX() * team;
+  for (int unit = first; unit < list.count; unit += device::GridX() * team) {
+    if (unit != first) device::SyncThreads();  // the shared memory is free
+    run(list.units + unit);
+  }
+}
+
 // Of one without rows, no token is seen.
-PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, int index) {
+PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, const AttentionUnit* unit) {
   UnitView view{};
-  view.unit = device::LoadStruct(p.units + index);
+  view.unit = device::LoadStruct(unit);
   view.last_token = -1;
   if (view.unit.rows == 0) return view;
   view.kv_head = view.unit.head / (p.heads / p.kv.kv_heads);
@@ -60,8 +72,7 @@ PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, int index) {
 }
 
 // A team as if it were one unit, of the rows of all its units.
-PREFIXD_DEVICE UnitView TeamOf(const AttentionParams& p) {
-  const int first = device::BlockX() * p.team;
+PREFIXD_DEVICE UnitView TeamOf(const AttentionParams& p, const AttentionUnit* first) {
   UnitView team = ViewOf(p, first);
   for (int i = 1; i < p.team; ++i) {
     const UnitView view = ViewOf(p, first + i);

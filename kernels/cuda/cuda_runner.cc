@@ -48,7 +48,7 @@ size_t PageBytes(const ModelShape& shape, const StepLimits& limits) {
                tables = (Size(limits.context) + kUsualBlockTokens - 1) / kUsualBlockTokens;
   const size_t windows = DistinctWindows(shape).size();
   return rows * (sizeof(int32_t) + sizeof(RowPlace)) + rows * tables * sizeof(int32_t) +
-         windows * (BoundAttention(shape, limits).units * sizeof(AttentionUnit) +
+         windows * (2 * sizeof(AttentionList) + BoundAttention(shape, limits).units * sizeof(AttentionUnit) +
                     rows * Size(shape.heads) * sizeof(FoldPlace)) +
          Size(limits.max_logit_rows) * (sizeof(int32_t) + sizeof(DrawSpec)) + kArraysOfPage * kAlignment;
 }
@@ -183,11 +183,22 @@ void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
   step->rows = input.logit_rows;
   step->logits_to = input.logits;
   step->pool = input.pool;
-  step->batch_rows = input.batch.rows();
+  const int rows = input.batch.rows(), kept = static_cast<int>(input.logit_rows.size());
+  const bool decodes = rows == kept && std::ranges::all_of(input.batch.sequences,
+                                                           [](const SequenceSpan& s) { return s.rows == 1; });
+  const int graph_rows =
+      decodes ? StepGraphs::RowsFor(rows, std::min(limits_.max_rows, limits_.max_logit_rows)) : 0;
+  step->is_graph = graph_rows > 0;
+  step->launch_rows = step->is_graph ? graph_rows : rows;
+  step->kept_rows = step->is_graph ? graph_rows : kept;
   step->takes_tokens =
       std::ranges::any_of(input.batch.tokens, [](TokenId token) { return token < 0; }) ||
       std::ranges::any_of(input.logit_rows, [](const LogitRow& row) { return row.uncounted >= 0; });
-  step->drawn = before == nullptr ? nullptr : reinterpret_cast<const DrawResult*>(before->results.data());
+  // A graph always has the same.
+  Step* const other = step == steps_.data() ? &steps_[1] : steps_.data();
+  step->drawn = before == nullptr && !step->is_graph
+                    ? nullptr
+                    : reinterpret_cast<const DrawResult*>(other->results.data());
   step->layers.clear();
   step->waited = 0;
   step->prepared = Prepare(input, step);
@@ -246,28 +257,40 @@ void CudaRunner::AddArrays(const StepInput& input, Step* step) {
   OnDevice& device = step->device;
   page.Begin();
   device = {};
-  device.tokens = page.Add(std::span(batch.tokens));
+  lists_.assign(2 * step->units.size(), {});
+  device.lists = page.Add(std::span<const AttentionList>(lists_));
+  // The rows of the batch, and then those that are not there.
+  tokens_.assign(batch.tokens.begin(), batch.tokens.end());
+  tokens_.resize(Size(step->launch_rows), 0);
+  device.tokens = page.Add(std::span<const int32_t>(tokens_));
   places_.clear();
-  size_t longest = 0;
-  for (size_t s = 0; s < batch.sequences.size(); ++s) {
-    const SequenceSpan& sequence = batch.sequences[s];
+  ids_.clear();
+  for (const SequenceSpan& sequence : batch.sequences) {
     for (int i = 0; i < sequence.rows; ++i)
-      places_.push_back({sequence.position + i, static_cast<int32_t>(s)});
-    longest = std::max(longest, sequence.blocks.size());
+      places_.push_back({sequence.position + i, static_cast<int32_t>(ids_.size())});
+    ids_.insert(ids_.end(), sequence.blocks.begin(), sequence.blocks.end());
   }
+  places_.resize(Size(step->launch_rows), {0, -1});
   device.places = page.Add(std::span<const RowPlace>(places_));
-  // Unused entries of a table are the block 0: nothing of it is used.
-  ids_.assign(longest * batch.sequences.size(), 0);
-  for (size_t s = 0; s < batch.sequences.size(); ++s)
-    std::ranges::copy(batch.sequences[s].blocks, ids_.begin() + static_cast<std::ptrdiff_t>(s * longest));
-  device.tables = {page.Add(std::span<const int32_t>(ids_)), static_cast<int32_t>(longest)};
-  for (Units& units : step->units) {
-    units.units = page.Add(std::span<const AttentionUnit>(units.plan.units));
-    units.places = page.Add(std::span<const FoldPlace>(units.plan.places));
-  }
   gathered_.clear();
   for (const LogitRow& row : input.logit_rows) gathered_.push_back(row.row);
+  gathered_.resize(Size(step->kept_rows), 0);
   device.gathered = page.Add(std::span<const int32_t>(gathered_));
+  for (Units& units : step->units) {
+    units.plan.places.resize(Size(step->launch_rows) * Size(plan_.shape.heads));
+    units.places = page.Add(std::span<const FoldPlace>(units.plan.places));
+  }
+  // The sequence of a row is where its blocks begin.
+  device.tables = {page.Add(std::span<const int32_t>(ids_)), 1};
+  for (size_t window = 0; window < step->units.size(); ++window) {
+    Units& units = step->units[window];
+    const AttentionPlan& plan = units.plan;
+    units.units = page.Add(std::span<const AttentionUnit>(plan.units));
+    if (page.full()) continue;
+    const auto singles = static_cast<int32_t>(plan.singles), all = static_cast<int32_t>(plan.units.size());
+    page.Replace(device.lists + 2 * window, {units.units, singles, 0});
+    page.Replace(device.lists + 2 * window + 1, {units.units + singles, all - singles, 0});
+  }
   const DrawPlan& draws = step->draws;
   device.draws = {.specs = page.Add(std::span<const DrawSpec>(draws.specs)),
                   .logits = reinterpret_cast<const float*>(logits_.data()),

@@ -1,7 +1,8 @@
 // CudaRunner: runs the steps of a model on a CudaRuntime, as a list of launches. kernels/cuda/numerics.h has
 // the arithmetic. Launch fills the page of the step. A thread of the runner gives all work of the step to the
 // compute stream and waits for an event after each layer, so that progress() moves; then it takes the
-// results.
+// results. A step in which every row decodes is one graph (step_graphs.h) and a draw, with an event at its
+// end.
 //
 // Two steps may be in flight. Each has a page and results of its own; they share the activations, which the
 // order of the stream allows. The second one reads the tokens that the first one draws in its results on the
@@ -29,6 +30,7 @@
 #include "kernels/cuda/draw_plan.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/products.h"
+#include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_page.h"
 #include "kernels/cuda/step_pipeline.h"
 
@@ -56,8 +58,10 @@ class CudaRunner final : public ModelRunner {
   Status Allocate();
   Status CheckProducts();
 
-  // The arrays of the step on the device.
+  // The arrays of the step on the device. Where those up to `tables` begin depends on the rows of its
+  // launches alone.
   struct OnDevice {
+    const AttentionList* lists = nullptr;  // for each window, of single units and of teams
     const int32_t* tokens = nullptr;
     const RowPlace* places = nullptr;
     BlockTables tables = {};
@@ -74,7 +78,7 @@ class CudaRunner final : public ModelRunner {
 
   // One of the steps in flight.
   struct Step {
-    explicit Step(CudaRuntime* runtime) : page(runtime) {}
+    explicit Step(CudaRuntime* runtime) : page(runtime), graphs(runtime) {}
     size_t ResultBytes() const {
       return rows.size() * sizeof(DrawResult) +
              static_cast<size_t>(draws.top) * (sizeof(int32_t) + sizeof(float));
@@ -88,7 +92,9 @@ class CudaRunner final : public ModelRunner {
     std::span<LogitRow> rows;
     float* logits_to = nullptr;
     const KvPool* pool = nullptr;
-    int batch_rows = 0;
+    // Of the launches: those of the batch, or of a graph, which may have more.
+    int launch_rows = 0, kept_rows = 0;  // kept: for logits
+    bool is_graph = false;
     bool takes_tokens = false;           // from the step before,
     const DrawResult* drawn = nullptr;   // whose results these are
     Status prepared;                     // whether it has all its memory
@@ -98,6 +104,7 @@ class CudaRunner final : public ModelRunner {
     DrawPlan draws;
     std::vector<Event> layers;  // in order
     size_t waited = 0;          // of them
+    StepGraphs graphs;
   };
 
   // On the owner's thread.
@@ -110,8 +117,15 @@ class CudaRunner final : public ModelRunner {
   Status Begin(Step* step);
   Result<bool> WaitForLayer(Step* step);
   Status Enqueue(Step* step);
+  Status EnqueueLayers(Step* step);
+  Status RecordLayer(Step* step);
+  StepGraphs::Key GraphKey(const Step& step) const;
+  static bool HasTeams(const Step& step);
   Status Attend(const Step& step, int layer);
   Status FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x, Step* step);
+  std::array<AttentionParams, 2> AttentionParts(const Step& step, size_t window,
+                                                const AttentionParams& params) const;
+  Status KeptRows(Step* step);
   Status DrawRows(Step* step);
   Status TakeResults(Step* step);
   Status Launch(const KernelLaunch& launch) { return runtime_->Launch(Stream::kCompute, launch); }
@@ -139,7 +153,8 @@ class CudaRunner final : public ModelRunner {
   std::vector<size_t> units_of_layer_;  // [layers]: index into Step::units
   std::array<Step, StepPipeline::kMost> steps_;
   std::deque<Step*> in_flight_;  // the oldest first
-  std::vector<int32_t> ids_, gathered_;
+  std::vector<int32_t> ids_, gathered_, tokens_;
+  std::vector<AttentionList> lists_;
   std::vector<RowPlace> places_;
   Status begun_;  // of the step that has begun last; of the runner's thread
   std::atomic<uint64_t> progress_{0};

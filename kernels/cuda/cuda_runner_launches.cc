@@ -1,5 +1,6 @@
 // The launches of a step: what CudaRunner gives to the compute stream between the page of the step and its
 // results.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/cuda_runner.h"
@@ -8,6 +9,8 @@ namespace prefixd::cuda {
 namespace {
 
 size_t Size(int n) { return static_cast<size_t>(n); }
+// Of a warp, that a multiprocessor has at once where it has 255 registers.
+constexpr int kMostBlocks = 8;
 DType TypeOf(const Matrix& w) { return static_cast<const CudaMatrix&>(w).dtype(); }
 
 }  // namespace
@@ -65,14 +68,32 @@ Status CudaRunner::MakeQkv(const LayerWeights& layer, const QkvParams& append, D
   return Launch(LaunchOf(append, kv));
 }
 
+// A graph has as many blocks as the device has at once, whatever units there are.
+std::array<AttentionParams, 2> CudaRunner::AttentionParts(const Step& step, size_t window,
+                                                          const AttentionParams& params) const {
+  std::array<AttentionParams, 2> parts = LaunchesOf(step.units[window].plan, params);
+  if (!step.is_graph) return parts;
+  const DeviceFacts& facts = runtime_->facts();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    AttentionParams& part = parts[i];
+    part.units = nullptr;
+    part.list = step.device.lists + 2 * window + i;
+    const size_t shared = LaunchOf(part, step.pool->layout().type.dtype()).shared_bytes;
+    const int blocks = std::clamp(static_cast<int>(facts.shared_bytes / shared), 1, kMostBlocks / part.team);
+    part.unit_count = i == 0 || HasTeams(step) ? facts.multiprocessors * blocks * part.team : 0;
+  }
+  return parts;
+}
+
 // Stores K and V of the rows and writes the result of attention into attention_.
 Status CudaRunner::Attend(const Step& step, int l) {
   const ModelShape& s = plan_.shape;
   const LayerWeights& layer = plan_.weights.layers[Size(l)];
   const KvPool& pool = *step.pool;
   const KvLayout& layout = pool.layout();
-  const Units& units = step.units[units_of_layer_[Size(l)]];
-  const int rows = step.batch_rows;
+  const size_t window = units_of_layer_[Size(l)];
+  const Units& units = step.units[window];
+  const int rows = step.launch_rows;
   const KvBlocks kv{.base = pool.block(0),
                     .block_bytes = layout.BlockBytes(),
                     .block_tokens = layout.block_tokens,
@@ -93,7 +114,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                          .heads = s.heads};
   PREFIXD_RETURN_IF_ERROR(MakeQkv(layer, append, layout.type.dtype()));
   const AttentionParams attend{.units = units.units,
-                               .unit_count = 0,  // LaunchesOf counts them
+                               .unit_count = 0,  // AttentionParts counts them
                                .q = q_.data(),
                                .places = step.device.places,
                                .tables = step.device.tables,
@@ -101,7 +122,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                                .partials = reinterpret_cast<float*>(partials_.data()),
                                .heads = s.heads,
                                .window = units.window};
-  for (const AttentionParams& part : LaunchesOf(units.plan, attend))
+  for (const AttentionParams& part : AttentionParts(step, window, attend))
     if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type.dtype())));
   const FoldParams fold{.partials = attend.partials,
                         .places = units.places,
@@ -136,15 +157,41 @@ Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention,
   PREFIXD_RETURN_IF_ERROR(Product(*layer.out, attention, rows, layer.out_bias, true, x));
   PREFIXD_RETURN_IF_ERROR(MakeActivated(layer, x, rows));
   PREFIXD_RETURN_IF_ERROR(Product(*layer.down, activated_.data(), rows, layer.down_bias, true, x));
+  return step->is_graph ? Status::Ok() : RecordLayer(step);
+}
+
+Status CudaRunner::RecordLayer(Step* step) {
   PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
   step->layers.push_back(event);
   return Status::Ok();
 }
 
+bool CudaRunner::HasTeams(const Step& step) {
+  return std::ranges::any_of(step.units,
+                             [](const Units& units) { return units.plan.singles < units.plan.units.size(); });
+}
+
+StepGraphs::Key CudaRunner::GraphKey(const Step& step) const {
+  return {.rows = step.launch_rows,
+          .teams = HasTeams(step),
+          .page = step.page.device(),
+          .drawn = step.drawn,
+          .pool = step.pool->block(0),
+          .layout = step.pool->layout()};
+}
+
 Status CudaRunner::Enqueue(Step* step) {
+  const auto layers = [this, step] { return EnqueueLayers(step); };
+  PREFIXD_RETURN_IF_ERROR(step->is_graph ? step->graphs.Run(GraphKey(*step), layers) : layers());
+  if (!step->rows.empty()) PREFIXD_RETURN_IF_ERROR(DrawRows(step));
+  return RecordLayer(step);
+}
+
+// All launches up to the logits.
+Status CudaRunner::EnqueueLayers(Step* step) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
-  const int rows = step->batch_rows, last = s.layers - 1;
+  const int rows = step->launch_rows, last = s.layers - 1;
   auto* const x = reinterpret_cast<float*>(x_.data());
   const EmbedParams embed{.table = static_cast<const CudaMatrix&>(*weights.embedding).data(),
                           .tokens = step->device.tokens,
@@ -158,17 +205,14 @@ Status CudaRunner::Enqueue(Step* step) {
     PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers[Size(l)], attention_.data(), rows, x, step));
   }
   PREFIXD_RETURN_IF_ERROR(Attend(*step, last));
-  if (!step->rows.empty()) PREFIXD_RETURN_IF_ERROR(DrawRows(step));
-  PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime_->Record(Stream::kCompute));
-  step->layers.push_back(event);
-  return Status::Ok();
+  return step->kept_rows > 0 ? KeptRows(step) : Status::Ok();
 }
 
 // After the last KV is stored, only the rows that need logits are computed.
-Status CudaRunner::DrawRows(Step* step) {
+Status CudaRunner::KeptRows(Step* step) {
   const ModelShape& s = plan_.shape;
   const ModelWeights& weights = plan_.weights;
-  const int kept = static_cast<int>(step->rows.size());
+  const int kept = step->kept_rows;
   auto* const x = reinterpret_cast<float*>(last_x_.data());
   const GatherParams gather_x{.x = x_.data(),
                               .indices = step->device.gathered,
@@ -184,9 +228,13 @@ Status CudaRunner::DrawRows(Step* step) {
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_attention)));
   PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers.back(), last_attention_.data(), kept, x, step));
   PREFIXD_RETURN_IF_ERROR(Norm(x, weights.final_norm, kept, normed_.data()));
-  PREFIXD_RETURN_IF_ERROR(Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept,
-                                  nullptr, false, reinterpret_cast<float*>(logits_.data())));
-  const size_t results = Size(kept) * sizeof(DrawResult), top = Size(step->draws.top);
+  return Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept, nullptr, false,
+                 reinterpret_cast<float*>(logits_.data()));
+}
+
+Status CudaRunner::DrawRows(Step* step) {
+  const size_t kept = step->rows.size();
+  const size_t results = kept * sizeof(DrawResult), top = Size(step->draws.top);
   DrawParamsTable draws = step->device.draws;
   draws.results = reinterpret_cast<DrawResult*>(step->results.data());
   draws.top_tokens = reinterpret_cast<int32_t*>(step->results.data() + results);
@@ -196,7 +244,7 @@ Status CudaRunner::DrawRows(Step* step) {
       runtime_->CopyToHost(Stream::kCompute, step->taken.data(), step->results.data(), step->ResultBytes()));
   if (step->logits_to == nullptr) return Status::Ok();
   return runtime_->CopyToHost(Stream::kCompute, step->logits.data(), logits_.data(),
-                              Size(kept) * LogitBytes(s));
+                              kept * Size(plan_.shape.vocab) * sizeof(float));
 }
 
 }  // namespace prefixd::cuda

@@ -44,6 +44,7 @@ PREFIXD_DEVICE void GemmFewQkv(const FewQkvParams& p) {
     b = WithBias(p.product, low + half + i, b);
     const HeadOfRow of(append, row, head);
     const auto place = device::LoadStruct(append.places + row);
+    if (place.sequence < 0) return;
     const auto target = of.TargetOf<T>(append, place);
     if (!of.is_value) return of.StoreRotated(append, target, place.position, first + i, a, b);
     target.Store(first + i, a);

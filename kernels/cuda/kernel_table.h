@@ -79,7 +79,8 @@ struct GemmParams {
   bool accumulate;
 };
 
-// Where the rows of a step lie, in one table of the step's page.
+// Where a row of a step lies: its position, and its sequence in BlockTables. Below 0: there is no such row,
+// its launch is larger than the step. It has no unit, stores no KV, and what is computed of it nobody reads.
 struct RowPlace {
   int32_t position;
   int32_t sequence;
@@ -142,6 +143,11 @@ struct AttentionUnit {
   int32_t first_span, spans;
   int32_t partial;  // index of the first of its rows * heads partials
 };
+// Units in device memory, where a launch whose params are fixed finds them.
+struct AttentionList {
+  const AttentionUnit* units;
+  int32_t count, unused;
+};
 // Each warp takes a unit, and writes a partial (numerics.h, rule 6) for each of its query rows. AttentionHalf
 // and AttentionF32 serve every shape. Attention<H, D> gives the bits of AttentionHalf, for a head_dim of D
 // and blocks of a multiple of 8 tokens; a block of it takes a team of units, which read K and V once. They
@@ -156,8 +162,10 @@ struct AttentionParams {
   float* partials;  // [..][2 + head_dim]: m, l, o
   int heads, window;
   int team = 1;  // units; unit_count is a multiple of it
+  // Not null: this list instead of `units`, of any length. A grid for unit_count units takes them in turns.
+  const AttentionList* list = nullptr;
 };
-// Where the partials of a head of a row are: `count` of them, `stride` partials apart.
+// Where the partials of a head of a row are: `count` of them, `stride` partials apart. The fold of none is 0.
 struct FoldPlace {
   int32_t first, count, stride;
 };

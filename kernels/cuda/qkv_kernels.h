@@ -98,6 +98,7 @@ PREFIXD_DEVICE void Qkv(const QkvParams& p) {
   const HeadOfRow of(p, WarpRow() / heads, WarpRow() % heads);
   if (of.row >= p.rows) return;
   const auto place = device::LoadStruct(p.places + of.row);
+  if (place.sequence < 0) return;
   const float* const x = p.qkv + At(of.row, heads * dim) + of.head * dim;
   const HeadTarget<H> target = of.TargetOf<H>(p, place);
   if (of.is_value) {

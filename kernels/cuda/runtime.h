@@ -55,6 +55,11 @@ struct Event {
   uint64_t number = 0;
 };
 
+// Work of a stream that is given as one. The runtime owns it.
+struct Graph {
+  uint64_t number = 0;
+};
+
 class CudaRuntime {
  public:
   virtual ~CudaRuntime() = default;
@@ -75,6 +80,17 @@ class CudaRuntime {
   virtual Status CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) = 0;
   virtual Status Zero(Stream stream, std::byte* device, size_t bytes) = 0;
   virtual Status Launch(Stream stream, const KernelLaunch& launch) = 0;
+
+  // Between the two, launches and products of a library that the stream is given are recorded and do not run;
+  // it is given nothing else. One recording at a time. EndCapture ends it also where it fails. An error but
+  // kUnavailable, also of a launch in between, says why there is no graph; the device and the stream are as
+  // before.
+  virtual Status BeginCapture(Stream stream) = 0;
+  virtual Result<Graph> EndCapture(Stream stream) = 0;
+  // Gives all work of the graph to the stream; its launches have the params that they were recorded with.
+  virtual Status LaunchGraph(Stream stream, Graph graph) = 0;
+  // Requires that what LaunchGraph gave has ended, or that the device is lost.
+  virtual void FreeGraph(Graph graph) = 0;
 
   // The library that multiplies matrices on the device beside the kernels. The runtime owns it, and loads it
   // at the first call; one thread calls this. Null: this runtime never has one. kUnavailable: as above.

@@ -36,6 +36,14 @@ class StepPage {
     std::memcpy(host_.data() + at, values.data(), values.size_bytes());
     return reinterpret_cast<const T*>(device_.data() + at);
   }
+  // Replaces an element of an array that was added, unless the page is full.
+  template <typename T>
+  void Replace(const T* at, const T& value) {
+    if (full()) return;
+    std::memcpy(host_.data() + (reinterpret_cast<const std::byte*>(at) - device_.data()), &value,
+                sizeof value);
+  }
+  const std::byte* device() const { return device_.data(); }
   bool full() const { return used_ > host_.bytes(); }
   size_t used() const { return used_; }
   Status Send(Stream stream) { return runtime_->CopyToDevice(stream, device_.data(), host_.data(), used_); }

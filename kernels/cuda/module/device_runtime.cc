@@ -223,7 +223,59 @@ Status DeviceRuntime::Launch(Stream stream, const KernelLaunch& launch) {
       StreamOf(stream),
       &overlap,
       overlaps_[static_cast<size_t>(launch.kernel)] ? 1u : 0u};
-  return Take(cudaLaunchKernelExC(&config, kernel.function, arguments), kernel.name);
+  const cudaError_t error = cudaLaunchKernelExC(&config, kernel.function, arguments);
+  return captures_ ? TakeCapture(error, kernel.name) : Take(error, kernel.name);
+}
+
+// --- Graphs ---
+
+// Errors that do not lose the device are kept for the next cudaGetLastError.
+Status DeviceRuntime::TakeCapture(cudaError_t error, const char* call) {
+  if (error == cudaSuccess) return Status::Ok();
+  (void)cudaGetLastError();
+  return Unsupported(ErrorText(error, call));
+}
+
+// Only calls of this thread are refused while it captures.
+Status DeviceRuntime::BeginCapture(Stream stream) {
+  PREFIXD_CHECK(!captures_) << "a capture within a capture";
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  PREFIXD_RETURN_IF_ERROR(TakeCapture(
+      cudaStreamBeginCapture(StreamOf(stream), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture"));
+  captures_ = true;
+  return Status::Ok();
+}
+
+Result<Graph> DeviceRuntime::EndCapture(Stream stream) {
+  PREFIXD_CHECK(captures_) << "no capture";
+  captures_ = false;
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  cudaGraph_t recorded = nullptr;
+  PREFIXD_RETURN_IF_ERROR(
+      TakeCapture(cudaStreamEndCapture(StreamOf(stream), &recorded), "cudaStreamEndCapture"));
+  cudaGraphExec_t graph = nullptr;
+  const Status made = TakeCapture(cudaGraphInstantiate(&graph, recorded, 0), "cudaGraphInstantiate");
+  const Status destroyed = TakeCapture(cudaGraphDestroy(recorded), "cudaGraphDestroy");
+  PREFIXD_RETURN_IF_ERROR(made);
+  if (!destroyed.ok()) {
+    (void)cudaGraphExecDestroy(graph);
+    return destroyed;
+  }
+  graphs_[next_graph_] = graph;
+  return Graph{next_graph_++};
+}
+
+Status DeviceRuntime::LaunchGraph(Stream stream, Graph graph) {
+  PREFIXD_CHECK(graphs_.contains(graph.number)) << graph.number;
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  return Take(cudaGraphLaunch(graphs_[graph.number], StreamOf(stream)), "cudaGraphLaunch");
+}
+
+void DeviceRuntime::FreeGraph(Graph graph) {
+  const auto found = graphs_.find(graph.number);
+  PREFIXD_CHECK(found != graphs_.end()) << graph.number;
+  if (Enter().ok()) (void)Take(cudaGraphExecDestroy(found->second), "cudaGraphExecDestroy");
+  graphs_.erase(found);
 }
 
 Result<ProductLibrary*> DeviceRuntime::LoadProducts() {

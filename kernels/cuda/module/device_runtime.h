@@ -4,7 +4,7 @@
 // Every status of CUDA becomes a Status: no memory, of a call for memory and of Open, is kResourceExhausted.
 // Everything else loses the device, because most such errors stay for the process, and after the others a
 // stream lacks work that it was given. The first one that loses it is what all later calls return. The
-// statuses of cuBLASLt are BlasLt's.
+// statuses of cuBLASLt are BlasLt's. What fails in a capture makes no graph, and loses nothing.
 //
 // Threads: any, as CudaRuntime. Destroy it when all that was allocated is freed.
 #pragma once
@@ -13,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,6 +49,10 @@ class DeviceRuntime final : public CudaRuntime {
   Status CopyOnDevice(Stream stream, std::byte* to, const std::byte* from, size_t bytes) override;
   Status Zero(Stream stream, std::byte* device, size_t bytes) override;
   Status Launch(Stream stream, const KernelLaunch& launch) override;
+  Status BeginCapture(Stream stream) override;
+  Result<Graph> EndCapture(Stream stream) override;
+  Status LaunchGraph(Stream stream, Graph graph) override;
+  void FreeGraph(Graph graph) override;
   Result<ProductLibrary*> LoadProducts() override;
   Result<Event> Record(Stream stream) override;
   Status WaitFor(Stream stream, Event event) override;
@@ -65,6 +70,7 @@ class DeviceRuntime final : public CudaRuntime {
   // The Status of what `call` returned; TakeMemory, of a call after whose failure nothing has changed.
   Status Take(cudaError_t error, const char* call);
   Status TakeMemory(cudaError_t error, const char* call);
+  static Status TakeCapture(cudaError_t error, const char* call);
   Status FillFacts();
   Status LoadKernels();
   Status Copy(Stream stream, void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
@@ -76,6 +82,9 @@ class DeviceRuntime final : public CudaRuntime {
   EventPool::Streams streams_ = {};
   EventPool events_;
   std::unique_ptr<BlasLt> products_;
+  bool captures_ = false;                       // of the thread of the compute stream
+  std::map<uint64_t, cudaGraphExec_t> graphs_;  // as well
+  uint64_t next_graph_ = 1;
   std::atomic<bool> lost_{false};
   Mutex mutex_;
   std::string why_lost_ GUARDED_BY(mutex_);

@@ -32,6 +32,7 @@ struct AttentionCase {
   int heads = 4, kv_heads = 2, head_dim = 32, block_tokens = 16, window = 0;
   std::vector<AttentionPiece> pieces;
   int by_spans = cuda::kMostRowsBySpans;
+  int list_blocks = 0;      // > 0: so many blocks take the units from a list
   bool plain = false;       // the kernel that serves every shape, also where there is a faster one
   BlockId first_block = 1;  // ids are [first_block, ..), descending in a sequence
   size_t block_bytes = 0;   // 0: as the layout has it
@@ -103,8 +104,15 @@ class AttentionStep {
         .partials = partials.data(),
         .heads = case_.heads,
         .window = case_.window};
-    for (const cuda::AttentionParams& part : LaunchesOf(plan, params)) {
+    for (cuda::AttentionParams part : LaunchesOf(plan, params)) {
       if (part.unit_count == 0) continue;
+      const DeviceArray<cuda::AttentionList> list(
+          device, std::vector<cuda::AttentionList>{{part.units, part.unit_count, 0}});
+      if (case_.list_blocks > 0) {
+        part.list = list.data();
+        part.units = nullptr;
+        part.unit_count = case_.list_blocks * part.team;
+      }
       Launch(device, case_.plain ? PlainLaunchOf(part, type_) : LaunchOf(part, type_));
     }
     return Folded(device, partials, folds);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/kernels/cuda/attention_step.h"
+#include "tests/kernels/cuda/typed_array.h"
 #include "tests/support/rounds.h"
 
 namespace prefixd {
@@ -126,6 +127,37 @@ TEST_P(CudaAttention, UnitsOfOneSpanAndOfAll) {
              .by_spans = by_spans});
     }
   }
+}
+
+// A block takes several units or teams, in the same shared memory, or none.
+TEST_P(CudaAttention, UnitsOfAList) {
+  for (const int blocks : {1, 2, 64}) {
+    for (const int head_dim : {16, 64}) {
+      Check({.heads = 4,
+             .kv_heads = 2,
+             .head_dim = head_dim,
+             .pieces = {{300, 1}, {5, 1}, {64, 1}},
+             .list_blocks = blocks});
+    }
+    Check({.heads = 2,
+           .kv_heads = 1,
+           .head_dim = 64,
+           .pieces = {{3, 40}, {70, 17}},
+           .by_spans = 0,
+           .list_blocks = blocks});
+  }
+}
+
+TEST_P(CudaAttention, RowsThatAreNotThereHaveNoUnit) {
+  const auto device = cuda_test::NewDevice();
+  const DType type = std::get<0>(GetParam());
+  const cuda_test::DeviceArray<float> partials(device.get(), std::vector<float>{0.5f, 2, 3, 4, 5});
+  const cuda_test::DeviceArray<cuda::FoldPlace> places(device.get(),
+                                                       std::vector<cuda::FoldPlace>{{0, 1, 1}, {0, 0, 0}});
+  const cuda_test::TypedArray out(device.get(), type, 6);
+  const cuda::FoldParams fold{partials.data(), places.data(), out.data(), 2, 1, 3};
+  cuda_test::RunLaunch(*device, LaunchOf(fold, type));
+  EXPECT_EQ(out.Get(), (std::vector<float>{1.5f, 2, 2.5f, 0, 0, 0}));
 }
 
 // Some rows of a unit see a token whose V is not finite, and others do not.

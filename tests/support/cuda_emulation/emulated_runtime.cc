@@ -55,6 +55,7 @@ EmulatedRuntime::~EmulatedRuntime() {
   changed_.NotifyAll();
   thread_.join();
   MutexLock lock(mutex_);
+  PREFIXD_CHECK(graphs_.empty()) << graphs_.size() << " graphs leak";
   PREFIXD_CHECK(device_.empty() && pinned_.empty())
       << device_.size() << " pieces of device memory and " << pinned_.size() << " of pinned memory leak";
 }
@@ -163,6 +164,11 @@ Status EmulatedRuntime::Give(Stream stream, Work work) {
   PREFIXD_RETURN_IF_ERROR(Admit());
   {
     MutexLock lock(mutex_);
+    if (captured_ == static_cast<int>(stream)) {
+      PREFIXD_CHECK(work.run && !work.is_copy && work.writes == nullptr) << "a capture of what is no launch";
+      recorded_.push_back(std::move(work));
+      return Status::Ok();
+    }
     streams_[static_cast<size_t>(stream)].push_back(std::move(work));
   }
   changed_.NotifyAll();
@@ -205,11 +211,60 @@ Status EmulatedRuntime::Launch(Stream stream, const cuda::KernelLaunch& launch) 
               }});
 }
 
+// --- Graphs ---
+
+Status EmulatedRuntime::BeginCapture(Stream stream) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  if (options_.refuses_capture && options_.refuses_capture()) return Unsupported("no capture (emulated)");
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(captured_ < 0) << "a capture within a capture";
+  captured_ = static_cast<int>(stream);
+  recorded_.clear();
+  return Status::Ok();
+}
+
+Result<cuda::Graph> EmulatedRuntime::EndCapture(Stream stream) {
+  const Status admitted = Admit();
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(captured_ == static_cast<int>(stream)) << captured_;
+  captured_ = -1;
+  PREFIXD_RETURN_IF_ERROR(admitted);
+  if (options_.refuses_capture && options_.refuses_capture()) return Unsupported("no graph (emulated)");
+  const cuda::Graph graph{next_graph_++};
+  graphs_[graph.number] = std::move(recorded_);
+  return graph;
+}
+
+Status EmulatedRuntime::LaunchGraph(Stream stream, cuda::Graph graph) {
+  PREFIXD_RETURN_IF_ERROR(Admit());
+  {
+    MutexLock lock(mutex_);
+    PREFIXD_CHECK(graphs_.contains(graph.number) && captured_ < 0) << graph.number;
+    for (const Work& work : graphs_[graph.number]) streams_[static_cast<size_t>(stream)].push_back(work);
+  }
+  ++graph_launches_;
+  changed_.NotifyAll();
+  return Status::Ok();
+}
+
+void EmulatedRuntime::FreeGraph(cuda::Graph graph) {
+  MutexLock lock(mutex_);
+  PREFIXD_CHECK(graphs_.erase(graph.number) == 1) << "freed twice, or never recorded";
+}
+
+size_t EmulatedRuntime::graphs() {
+  MutexLock lock(mutex_);
+  return graphs_.size();
+}
+
+// --- Events ---
+
 Result<Event> EmulatedRuntime::Record(Stream stream) {
   PREFIXD_RETURN_IF_ERROR(Admit());
   Event event;
   {
     MutexLock lock(mutex_);
+    PREFIXD_CHECK(captured_ != static_cast<int>(stream)) << "an event in a capture";
     event.number = next_event_++;
     events_[event.number] = false;
     streams_[static_cast<size_t>(stream)].push_back({.records = event.number});

@@ -57,6 +57,7 @@ struct EmulatedOptions {
   bool exact_products = true;
   bool late_copies = false;
   std::function<bool()> loses_device;               // asked at each call; true: the device is lost
+  std::function<bool()> refuses_capture;            // asked where a capture begins and ends
   Result<cuda::ProductLibrary*> products{nullptr};  // what LoadProducts returns
 };
 
@@ -77,6 +78,10 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   Status CopyOnDevice(cuda::Stream stream, std::byte* to, const std::byte* from, size_t bytes) override;
   Status Zero(cuda::Stream stream, std::byte* device, size_t bytes) override;
   Status Launch(cuda::Stream stream, const cuda::KernelLaunch& launch) override;
+  Status BeginCapture(cuda::Stream stream) override;
+  Result<cuda::Graph> EndCapture(cuda::Stream stream) override;
+  Status LaunchGraph(cuda::Stream stream, cuda::Graph graph) override;
+  void FreeGraph(cuda::Graph graph) override;
   Result<cuda::ProductLibrary*> LoadProducts() override { return options_.products; }
   Result<cuda::Event> Record(cuda::Stream stream) override;
   Status WaitFor(cuda::Stream stream, cuda::Event event) override;
@@ -93,6 +98,8 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   uint64_t memory_calls() const { return memory_calls_; }  // of them, those that may find no memory
   uint64_t launches() const { return launches_; }          // kernels that have begun
   uint64_t work() const { return work_; }                  // that has ended
+  uint64_t graph_launches() const { return graph_launches_; }
+  size_t graphs();  // that were recorded and not freed
 
   // While a stream is held, the device takes nothing from it.
   void Hold(cuda::Stream stream, bool held);
@@ -133,6 +140,7 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   std::atomic<bool> lost_{false};
   std::atomic<bool> has_waited_{false};  // somebody, for an event, since the last launch
   std::atomic<uint64_t> calls_{0}, memory_calls_{0}, launches_{0}, work_{0}, beside_copies_{0}, conflicts_{0};
+  std::atomic<uint64_t> graph_launches_{0};
   std::atomic<uint64_t> no_memory_at_{UINT64_MAX}, lost_from_{UINT64_MAX};  // numbers of calls
 
   Mutex mutex_;
@@ -144,6 +152,10 @@ class EmulatedRuntime final : public cuda::CudaRuntime {
   bool ends_ GUARDED_BY(mutex_) = false;
   int waiting_ GUARDED_BY(mutex_) = 0;  // threads in Synchronize
   uint64_t next_event_ GUARDED_BY(mutex_) = 1;
+  int captured_ GUARDED_BY(mutex_) = -1;           // the stream of a recording
+  std::vector<Work> recorded_ GUARDED_BY(mutex_);  // so far
+  std::map<uint64_t, std::vector<Work>> graphs_ GUARDED_BY(mutex_);
+  uint64_t next_graph_ GUARDED_BY(mutex_) = 1;
   std::map<uint64_t, bool> events_ GUARDED_BY(mutex_);  // whether it has ended
   std::map<std::byte*, size_t> device_ GUARDED_BY(mutex_), pinned_ GUARDED_BY(mutex_);
   size_t used_ GUARDED_BY(mutex_) = 0;

@@ -177,6 +177,100 @@ TEST_F(DeviceRuntimeTest, LaunchesThatTheKernelCannotHaveAreBugs) {
   EXPECT_DEATH(launch({.kernel = KernelId::kDraw}), "is absent");
 }
 
+// Records graphs of three launches.
+class GraphCalls {
+ public:
+  explicit GraphCalls(DeviceRuntime* runtime) : runtime_(runtime) {}
+  Status Record() {
+    PREFIXD_RETURN_IF_ERROR(runtime_->BeginCapture(Stream::kCompute));
+    Status launched;
+    for (int i = 0; i < 3 && launched.ok(); ++i) {
+      const GatherParams params{};
+      launched = runtime_->Launch(Stream::kCompute, {.kernel = KernelId::kGather, .params = &params});
+    }
+    const Result<Graph> graph = runtime_->EndCapture(Stream::kCompute);
+    if (graph.ok()) graphs_.push_back(*graph);
+    return launched.ok() ? graph.status() : launched;
+  }
+  Status LaunchLast() { return runtime_->LaunchGraph(Stream::kCompute, graphs_.back()); }
+  void Free() {
+    for (const Graph graph : graphs_) runtime_->FreeGraph(graph);
+    graphs_.clear();
+  }
+
+ private:
+  DeviceRuntime* const runtime_;
+  std::vector<Graph> graphs_;
+};
+
+TEST_F(DeviceRuntimeTest, AGraphHasTheLaunchesBetweenTheEndsOfACapture) {
+  const auto runtime = Open();
+  GraphCalls calls(runtime.get());
+  ASSERT_TRUE(calls.Record().ok());
+  ASSERT_TRUE(calls.Record().ok());
+  EXPECT_EQ(fake_cuda::Launches().size(), 6u);
+  EXPECT_TRUE(fake_cuda::Launches().back().overlaps) << "the edges of a graph are programmatic, too";
+  EXPECT_EQ(fake_cuda::Alive().graphs, 2u);
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(calls.LaunchLast().ok());
+  EXPECT_EQ(fake_cuda::GraphLaunches(), std::vector<size_t>(4, 3));
+  const GatherParams params{};
+  ASSERT_TRUE(runtime->Launch(Stream::kCompute, {.kernel = KernelId::kGather, .params = &params}).ok());
+  EXPECT_EQ(fake_cuda::Launches().size(), 7u);
+  calls.Free();
+  EXPECT_EQ(fake_cuda::Alive().graphs, 0u);
+}
+
+TEST_F(DeviceRuntimeTest, ACaptureThatFailsMakesNoGraphAndLosesNothing) {
+  uint64_t failures = 0;
+  for (uint64_t call = 0;; ++call) {
+    SCOPED_TRACE(call);
+    fake_cuda::Reset();
+    const auto runtime = Open();
+    GraphCalls calls(runtime.get());
+    const uint64_t before = fake_cuda::Calls();
+    fake_cuda::Fail(before + call, cudaErrorStreamCaptureUnsupported, false);
+    const Status status = calls.Record();
+    if (status.ok()) {
+      calls.Free();
+      break;
+    }
+    if (status.code() == Code::kUnavailable) continue;  // cudaSetDevice, with which each call begins
+    ++failures;
+    EXPECT_EQ(status.code(), Code::kUnsupported);
+    EXPECT_THAT(status.message(), HasSubstr("an error of the test"));
+    EXPECT_FALSE(runtime->lost());
+    EXPECT_LE(fake_cuda::Alive().graphs, 1u) << "a graph that cannot be destroyed stays";
+    EXPECT_TRUE(calls.Record().ok()) << "the stream is as before";
+    EXPECT_TRUE(calls.LaunchLast().ok());
+    calls.Free();
+  }
+  EXPECT_EQ(failures, 7u) << "begin, three launches, end, instantiate, destroy";
+}
+
+TEST_F(DeviceRuntimeTest, AGraphThatCannotBeLaunchedLosesTheDevice) {
+  const auto runtime = Open();
+  GraphCalls calls(runtime.get());
+  ASSERT_TRUE(calls.Record().ok());
+  fake_cuda::Fail(fake_cuda::Calls() + 1, cudaErrorLaunchFailure, true);
+  EXPECT_EQ(calls.LaunchLast().code(), Code::kUnavailable);
+  EXPECT_TRUE(runtime->lost());
+  EXPECT_EQ(calls.Record().code(), Code::kUnavailable);
+  calls.Free();
+  EXPECT_EQ(fake_cuda::Alive().graphs, 1u) << "nothing of a lost device can be freed";
+}
+
+TEST_F(DeviceRuntimeTest, CapturesThatDoNotPairAreBugs) {
+  const auto runtime = Open();
+  EXPECT_DEATH((void)runtime->EndCapture(Stream::kCompute), "no capture");
+  EXPECT_DEATH((void)runtime->LaunchGraph(Stream::kCompute, {5}), "5");
+  EXPECT_DEATH(
+      {
+        (void)runtime->BeginCapture(Stream::kCompute);
+        (void)runtime->BeginCapture(Stream::kCompute);
+      },
+      "a capture within a capture");
+}
+
 TEST_F(DeviceRuntimeTest, ALongRunOfEventsUsesFewOfThem) {
   const auto runtime = Open();
   std::vector<Event> events;

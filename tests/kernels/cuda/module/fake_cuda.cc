@@ -8,13 +8,22 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 struct CUevent_st {
   uint64_t recorded = 0, ended = 0;  // ids
   int waiting = 0;
 };
 
+struct CUgraph_st {
+  size_t launches = 0;
+};
+struct CUgraphExec_st {
+  size_t launches = 0;
+};
+
 struct CUstream_st {
+  CUgraph_st* captured = nullptr;  // what records its launches
   struct Work {
     std::function<void()> run;
     CUevent_st* event = nullptr;
@@ -40,6 +49,9 @@ struct Cuda {
   std::set<CUevent_st*> events;
   std::string faults;
   std::vector<Launched> launches;
+  std::vector<size_t> graph_launches;
+  std::set<CUgraph_st*> graphs;
+  std::set<CUgraphExec_st*> execs;
   int waiting = 0;
 };
 Cuda& State() {
@@ -71,6 +83,7 @@ void RunAll() {
 
 cudaError_t Give(cudaStream_t stream, CUstream_st::Work work) {
   if (current_device != 0) State().faults += "work without a device; ";
+  if (stream->captured != nullptr) State().faults += "a capture of what is no launch; ";
   stream->work.push_back(std::move(work));
   if (!State().held) RunAll();
   return cudaSuccess;
@@ -85,6 +98,11 @@ void Reset(size_t bytes) {
   for (const auto& [at, size] : cuda.pinned) std::free(at);
   for (CUstream_st* const stream : cuda.streams) delete stream;
   for (CUevent_st* const event : cuda.events) delete event;
+  for (CUgraph_st* const graph : cuda.graphs) delete graph;
+  for (CUgraphExec_st* const exec : cuda.execs) delete exec;
+  cuda.graphs.clear();
+  cuda.execs.clear();
+  cuda.graph_launches.clear();
   cuda.memory.clear();
   cuda.pinned.clear();
   cuda.streams.clear();
@@ -132,8 +150,10 @@ void RunNext(size_t stream, int count) {
 
 Living Alive() {
   const std::lock_guard lock(State().mutex);
-  Living living{
-      .memory = State().memory.size(), .pinned = State().pinned.size(), .events = State().events.size()};
+  Living living{.memory = State().memory.size(),
+                .pinned = State().pinned.size(),
+                .events = State().events.size(),
+                .graphs = State().graphs.size() + State().execs.size()};
   for (const CUstream_st* const stream : State().streams) living.streams += stream != nullptr ? 1 : 0;
   return living;
 }
@@ -142,6 +162,7 @@ std::string Faults() {
   return State().faults;
 }
 const std::vector<Launched>& Launches() { return State().launches; }
+const std::vector<size_t>& GraphLaunches() { return State().graph_launches; }
 int Waiting() {
   const std::lock_guard lock(State().mutex);
   return State().waiting;
@@ -292,7 +313,55 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
   }
   cuda.launches.push_back({function, config->gridDim.x, config->gridDim.y, config->blockDim.x,
                            config->dynamicSmemBytes, arguments[0], overlaps});
+  if (config->stream->captured != nullptr) {
+    ++config->stream->captured->launches;
+    return cudaSuccess;
+  }
   return Give(config->stream, {});
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  FAKE_CALL;
+  if (mode != cudaStreamCaptureModeThreadLocal) cuda.faults += "a capture that disturbs other threads; ";
+  stream->captured = new CUgraph_st;
+  cuda.graphs.insert(stream->captured);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  Cuda& cuda = State();
+  std::unique_lock lock(cuda.mutex);
+  *graph = std::exchange(stream->captured, nullptr);
+  if (*graph == nullptr) cuda.faults += "the end of no capture; ";
+  const cudaError_t failure = Count();
+  if (failure == cudaSuccess) return cudaSuccess;
+  cuda.graphs.erase(*graph);
+  delete std::exchange(*graph, nullptr);
+  return failure;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long flags) {
+  FAKE_CALL;
+  if (flags != 0) cuda.faults += "flags of a graph; ";
+  *exec = new CUgraphExec_st{graph->launches};
+  cuda.execs.insert(*exec);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  FAKE_CALL;
+  if (cuda.graphs.erase(graph) == 0) cuda.faults += "a free of no graph; ";
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  FAKE_CALL;
+  if (!cuda.execs.contains(exec)) cuda.faults += "a launch of no graph; ";
+  cuda.graph_launches.push_back(exec->launches);
+  return Give(stream, {});
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  FAKE_CALL;
+  if (cuda.execs.erase(exec) == 0) cuda.faults += "a free of no graph; ";
+  delete exec;
+  return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {

@@ -45,14 +45,16 @@ void Release();
 void RunNext(size_t stream, int count = 1);
 
 struct Living {
-  size_t memory = 0, pinned = 0, streams = 0, events = 0;
-  size_t total() const { return memory + pinned + streams + events; }
+  size_t memory = 0, pinned = 0, streams = 0, events = 0, graphs = 0;
+  size_t total() const { return memory + pinned + streams + events + graphs; }
 };
 Living Alive();
 // What CUDA leaves undefined and a test must not see: an event recorded while a thread waits for it, a free
 // of what is not there, a call for another device. Empty: none.
 std::string Faults();
 const std::vector<Launched>& Launches();
+// For each graph that was launched, how many launches it has.
+const std::vector<size_t>& GraphLaunches();
 // How many threads are in cudaEventSynchronize.
 int Waiting();
 
