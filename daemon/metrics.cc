@@ -170,8 +170,8 @@ std::span<const Row> CacheRows() {
       {kCounter, "prefixd_failed_steps_total", "Steps of the backend that ended with an error.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.failed_steps); }},
       {kCounter, "prefixd_attention_read_bytes_total",
-       "Bytes of KV that attention read on the CPU. It reads a block once for up to 96 query rows, also of "
-       "different sequences that share a prefix.",
+       "Bytes of KV that attention read. It reads a block once for up to 96 query rows on a CPU and 64 on a "
+       "GPU, also of different sequences that share a prefix.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.attention.read_bytes); }},
       {kCounter, "prefixd_attention_saved_bytes_total",

@@ -150,7 +150,7 @@ PREFIXD_DEVICE void AttendHalf(const AttentionParams& p, const UnitView& view) {
 
 template <typename H>
 PREFIXD_DEVICE void AttentionHalf(const AttentionParams& p) {
-  ForTeams(p, 1, [&](const AttentionUnit* unit) { AttendHalf<H>(p, ViewOf(p, unit)); });
+  ForTeams(p, 1, [&](UnitAt unit) { AttendHalf<H>(p, ViewOf(p, unit)); });
 }
 
 // --- KV of 32 bits: fma, one query row after the other ---
@@ -216,8 +216,7 @@ PREFIXD_DEVICE void AttendF32(const AttentionParams& p, const UnitView& view) {
   float* const probabilities = total + At(kUnitRows, view.width);
   for (int i = 0; i < view.query_rows(); ++i) {
     QueryRow row = RowOf(p, view, i);
-    const size_t head =
-        At(view.unit.first_row + i / view.unit.heads, p.heads) + view.unit.head + i % view.unit.heads;
+    const size_t head = At(view.StepRow(i), p.heads) + static_cast<size_t>(view.Head(i));
     const float* const q = static_cast<const float*>(p.q) + head * static_cast<size_t>(view.head_dim);
     for (int d = device::Lane(); d < view.head_dim; d += device::kWarp) device::StoreShared(total + d, 0.0f);
     for (int span = view.unit.first_span; span < view.unit.first_span + view.unit.spans; ++span) {
@@ -246,7 +245,7 @@ PREFIXD_DEVICE void AttendF32(const AttentionParams& p, const UnitView& view) {
 }
 
 PREFIXD_DEVICE void AttentionF32(const AttentionParams& p) {
-  ForTeams(p, 1, [&](const AttentionUnit* unit) { AttendF32(p, ViewOf(p, unit)); });
+  ForTeams(p, 1, [&](UnitAt unit) { AttendF32(p, ViewOf(p, unit)); });
 }
 
 // --- The fold ---

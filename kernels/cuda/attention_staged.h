@@ -19,8 +19,8 @@ template <typename H, int D>
 class StagedUnit {
  public:
   // For the team from `first` on.
-  PREFIXD_DEVICE StagedUnit(const AttentionParams& p, const AttentionUnit* first)
-      : p_(p), team_(TeamOf(p, first)), view_(ViewOf(p, first + device::Warp())) {
+  PREFIXD_DEVICE StagedUnit(const AttentionParams& p, UnitAt first)
+      : p_(p), team_(TeamOf(p, first)), view_(ViewOf(p, first.Next(device::Warp()))) {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
     for (int k = 0; k < D / 16; ++k) {
       Fragment q;
@@ -238,7 +238,7 @@ class StagedUnit {
 
 template <typename H, int D>
 PREFIXD_DEVICE void Attention(const AttentionParams& p) {
-  ForTeams(p, p.team, [&](const AttentionUnit* first) { StagedUnit<H, D>(p, first).Run(); });
+  ForTeams(p, p.team, [&](UnitAt first) { StagedUnit<H, D>(p, first).Run(); });
 }
 
 }  // namespace prefixd::cuda

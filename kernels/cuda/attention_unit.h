@@ -24,7 +24,8 @@ PREFIXD_DEVICE int WindowStart(int position, int window) {
 // What the lanes of a warp share of a unit.
 struct UnitView {
   AttentionUnit unit;
-  int kv_head, head_dim, width;  // width: of o in shared memory
+  const AttentionMember* members;  // null: none
+  int kv_head, head_dim, width;    // width: of o in shared memory
   int sequence;
   int first_token, last_token;  // that any of its rows sees
   int first_position, window;   // of its first row
@@ -39,43 +40,64 @@ struct UnitView {
     return unit.rows > 1 && (end - 1 > first_position || begin < WindowStart(last_token, window));
   }
   PREFIXD_DEVICE int query_rows() const { return unit.rows * unit.heads; }
+  // Of query row i: its row in the step, and its head.
+  PREFIXD_DEVICE int StepRow(int i) const {
+    const int row = i / unit.heads;
+    return members == nullptr ? unit.first_row + row : device::LoadGlobal<int32_t>(&members[row].row);
+  }
+  PREFIXD_DEVICE int Head(int i) const { return unit.head + i % unit.heads; }
+  PREFIXD_DEVICE int Partial(int i) const {
+    return members == nullptr ? unit.partial + i
+                              : device::LoadGlobal<int32_t>(&members[i / unit.heads].partial) + Head(i);
+  }
+};
+
+// Where a block finds a unit, and the members of all units.
+struct UnitAt {
+  const AttentionUnit* unit;
+  const AttentionMember* members;
+
+  PREFIXD_DEVICE UnitAt Next(int i) const { return {unit + i, members}; }
 };
 
 // Calls run(the first unit of a team) for each team of this block. Collective over the block.
 template <typename Run>
 PREFIXD_DEVICE void ForTeams(const AttentionParams& p, int team, const Run& run) {
-  AttentionList list{p.units, p.unit_count, 0};
+  AttentionList list{p.units, p.members, p.unit_count, 0};
   if (p.list != nullptr) list = device::LoadStruct(p.list);
   const int first = device::BlockX() * team;
   for (int unit = first; unit < list.count; unit += device::GridX() * team) {
     if (unit != first) device::SyncThreads();  // the shared memory is free
-    run(list.units + unit);
+    run(UnitAt{list.units + unit, list.members});
   }
 }
 
-// Of one without rows, no token is seen.
-PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, const AttentionUnit* unit) {
+// Of one without rows, no token is seen. One with members sees what its first member does, which has all
+// tokens of the span.
+PREFIXD_DEVICE UnitView ViewOf(const AttentionParams& p, UnitAt at) {
   UnitView view{};
-  view.unit = device::LoadStruct(unit);
+  view.unit = device::LoadStruct(at.unit);
   view.last_token = -1;
   if (view.unit.rows == 0) return view;
   view.kv_head = view.unit.head / (p.heads / p.kv.kv_heads);
   view.head_dim = p.kv.head_dim;
   view.width = (p.kv.head_dim + 7) / 8 * 8;
-  const auto last = device::LoadStruct(p.places + view.unit.first_row + view.unit.rows - 1);
+  if (view.unit.members >= 0) view.members = at.members + view.unit.members;
+  const int rows = view.members == nullptr ? view.unit.rows : 1;
+  const auto last = device::LoadStruct(p.places + view.StepRow((rows - 1) * view.unit.heads));
   view.sequence = last.sequence;
   view.last_token = last.position;
-  view.first_position = last.position - view.unit.rows + 1;
+  view.first_position = last.position - rows + 1;
   view.window = p.window;
   view.first_token = WindowStart(view.first_position, p.window);
   return view;
 }
 
 // A team as if it were one unit, of the rows of all its units.
-PREFIXD_DEVICE UnitView TeamOf(const AttentionParams& p, const AttentionUnit* first) {
+PREFIXD_DEVICE UnitView TeamOf(const AttentionParams& p, UnitAt first) {
   UnitView team = ViewOf(p, first);
   for (int i = 1; i < p.team; ++i) {
-    const UnitView view = ViewOf(p, first + i);
+    const UnitView view = ViewOf(p, first.Next(i));
     if (view.unit.rows == 0) break;
     team.unit.rows += view.unit.rows;
     team.unit.spans = view.unit.first_span + view.unit.spans - team.unit.first_span;
@@ -97,7 +119,7 @@ struct QueryRow {
 PREFIXD_DEVICE QueryRow RowOf(const AttentionParams& p, const UnitView& view, int i) {
   QueryRow row{i < view.query_rows(), 0, -1, 0, 0, NegativeInfinity(), 0};
   if (!row.exists) return row;
-  row.last = device::LoadStruct(p.places + view.unit.first_row + i / view.unit.heads).position;
+  row.last = device::LoadStruct(p.places + view.StepRow(i)).position;
   row.first = WindowStart(row.last, p.window);
   return row;
 }
@@ -119,7 +141,7 @@ PREFIXD_DEVICE float FoldInto(const FoldFactors& f, float total, float value) {
 }
 
 PREFIXD_DEVICE float* PartialOf(const AttentionParams& p, const UnitView& view, int i) {
-  return p.partials + At(view.unit.partial + i, view.head_dim + 2);
+  return p.partials + At(view.Partial(i), view.head_dim + 2);
 }
 
 // --- Fragments of the tensor cores, for KV of 16 bits ---
@@ -131,8 +153,7 @@ PREFIXD_DEVICE void LoadQueries(const AttentionParams& p, const UnitView& view, 
     const int row = device::Lane() / 4 + i % 2 * 8, at = d + i / 2 * 8;
     a[i] = 0;
     if (row >= view.query_rows() || at >= view.head_dim) continue;
-    const size_t head =
-        At(view.unit.first_row + row / view.unit.heads, p.heads) + view.unit.head + row % view.unit.heads;
+    const size_t head = At(view.StepRow(row), p.heads) + static_cast<size_t>(view.Head(row));
     a[i] = device::LoadGlobal<uint32_t>(static_cast<const H*>(p.q) +
                                         head * static_cast<size_t>(view.head_dim) + at);
   }

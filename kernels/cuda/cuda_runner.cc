@@ -47,9 +47,11 @@ size_t PageBytes(const ModelShape& shape, const StepLimits& limits) {
   const size_t rows = Size(limits.max_rows),
                tables = (Size(limits.context) + kUsualBlockTokens - 1) / kUsualBlockTokens;
   const size_t windows = DistinctWindows(shape).size();
+  const AttentionBound attention = BoundAttention(shape, limits);
   return rows * (sizeof(int32_t) + sizeof(RowPlace)) + rows * tables * sizeof(int32_t) +
-         windows * (2 * sizeof(AttentionList) + BoundAttention(shape, limits).units * sizeof(AttentionUnit) +
-                    rows * Size(shape.heads) * sizeof(FoldPlace)) +
+         windows *
+             (2 * sizeof(AttentionList) + attention.units * sizeof(AttentionUnit) +
+              attention.members * sizeof(AttentionMember) + rows * Size(shape.heads) * sizeof(FoldPlace)) +
          Size(limits.max_logit_rows) * (sizeof(int32_t) + sizeof(DrawSpec)) + kArraysOfPage * kAlignment;
 }
 
@@ -211,6 +213,7 @@ void CudaRunner::Launch(const StepInput& input, std::function<void()> on_done) {
 Status CudaRunner::Collect() {
   Status status = pipeline_.Wait();
   in_flight_.front()->outgrown.clear();
+  reads_ = in_flight_.front()->reads;
   in_flight_.pop_front();
   return status;
 }
@@ -229,7 +232,10 @@ Status CudaRunner::Prepare(const StepInput& input, Step* step) {
 }
 
 Status CudaRunner::FillPage(const StepInput& input, Step* step) {
-  for (Units& units : step->units) PlanAttention(input.batch, plan_.shape, units.window, &units.plan);
+  const KvLayout& layout = input.pool->layout();
+  for (Units& units : step->units)
+    PlanAttention(input.batch, plan_.shape, units.window, layout.block_tokens, &units.plan);
+  CountReads(layout, step);
   PREFIXD_RETURN_IF_ERROR(PlanDraws(input.logit_rows, plan_.shape.vocab, &step->draws));
   AddArrays(input, step);
   if (!step->page.full()) return Status::Ok();
@@ -237,6 +243,16 @@ Status CudaRunner::FillPage(const StepInput& input, Step* step) {
   AddArrays(input, step);
   PREFIXD_CHECK(!step->page.full());
   return Status::Ok();
+}
+
+// A plan counts blocks of a KV head of a layer.
+void CudaRunner::CountReads(const KvLayout& layout, Step* step) const {
+  step->reads = {};
+  const size_t bytes = layout.BlockBytes() / Size(layout.layers * layout.kv_heads);
+  for (const size_t window : units_of_layer_) {
+    const AttentionPlan& plan = step->units[window].plan;
+    step->reads += {.read_bytes = plan.reads * bytes, .saved_bytes = plan.saved * bytes};
+  }
 }
 
 // The log probabilities that rows report follow the results. They are not part of StepMemory.
@@ -286,10 +302,11 @@ void CudaRunner::AddArrays(const StepInput& input, Step* step) {
     Units& units = step->units[window];
     const AttentionPlan& plan = units.plan;
     units.units = page.Add(std::span<const AttentionUnit>(plan.units));
+    units.members = page.Add(std::span<const AttentionMember>(plan.members));
     if (page.full()) continue;
     const auto singles = static_cast<int32_t>(plan.singles), all = static_cast<int32_t>(plan.units.size());
-    page.Replace(device.lists + 2 * window, {units.units, singles, 0});
-    page.Replace(device.lists + 2 * window + 1, {units.units + singles, all - singles, 0});
+    page.Replace(device.lists + 2 * window, {units.units, units.members, singles, 0});
+    page.Replace(device.lists + 2 * window + 1, {units.units + singles, units.members, all - singles, 0});
   }
   const DrawPlan& draws = step->draws;
   device.draws = {.specs = page.Add(std::span<const DrawSpec>(draws.specs)),

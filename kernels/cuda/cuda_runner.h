@@ -51,6 +51,7 @@ class CudaRunner final : public ModelRunner {
   void Launch(const StepInput& input, std::function<void()> on_done) override;
   bool Done() const override { return pipeline_.Done(); }
   Status Collect() override;
+  AttentionReads attention_reads() const override { return reads_; }
   uint64_t progress() const override { return progress_; }
 
  private:
@@ -73,6 +74,7 @@ class CudaRunner final : public ModelRunner {
     int window = 0;
     AttentionPlan plan;
     const AttentionUnit* units = nullptr;
+    const AttentionMember* members = nullptr;
     const FoldPlace* places = nullptr;
   };
 
@@ -101,6 +103,7 @@ class CudaRunner final : public ModelRunner {
     std::vector<DeviceMemory> outgrown;  // what it may still read; freed when it is collected
     OnDevice device;
     std::vector<Units> units;
+    AttentionReads reads;
     DrawPlan draws;
     std::vector<Event> layers;  // in order
     size_t waited = 0;          // of them
@@ -111,6 +114,7 @@ class CudaRunner final : public ModelRunner {
   void CheckStep(const StepInput& input) const;
   Status Prepare(const StepInput& input, Step* step);
   Status FillPage(const StepInput& input, Step* step);
+  void CountReads(const KvLayout& layout, Step* step) const;
   Status ReserveResults(Step* step);
   void AddArrays(const StepInput& input, Step* step);
   // On the runner's thread.
@@ -156,7 +160,8 @@ class CudaRunner final : public ModelRunner {
   std::vector<int32_t> ids_, gathered_, tokens_;
   std::vector<AttentionList> lists_;
   std::vector<RowPlace> places_;
-  Status begun_;  // of the step that has begun last; of the runner's thread
+  AttentionReads reads_;  // of the step that was collected last
+  Status begun_;          // of the step that has begun last; of the runner's thread
   std::atomic<uint64_t> progress_{0};
   StepPipeline pipeline_;  // destroyed first
 };

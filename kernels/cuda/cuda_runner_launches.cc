@@ -114,6 +114,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                          .heads = s.heads};
   PREFIXD_RETURN_IF_ERROR(MakeQkv(layer, append, layout.type.dtype()));
   const AttentionParams attend{.units = units.units,
+                               .members = units.members,
                                .unit_count = 0,  // AttentionParts counts them
                                .q = q_.data(),
                                .places = step.device.places,

@@ -137,23 +137,34 @@ struct FewGateParams {
 // of step row first_row + i / heads; all its heads share a KV head, and rows * heads <= 16. A unit has one
 // span, or all spans from the first that its first row sees to the last of its last row: then it folds them
 // in order. A unit without rows is none: it fills up a team.
+//
+// Instead of consecutive rows it may have the members from `members` on: rows of several sequences that have
+// the blocks of its one span in common, all of which they see, without a window. Step row number r of it is
+// members[r].row, and the partial of its head h is number members[r].partial + h.
 struct AttentionUnit {
   int32_t first_row, rows;
   int32_t head, heads;
   int32_t first_span, spans;
-  int32_t partial;  // index of the first of its rows * heads partials
+  int32_t partial;       // index of the first of its rows * heads partials
+  int32_t members = -1;  // -1: none
+};
+struct AttentionMember {
+  int32_t row, partial;
 };
 // Units in device memory, where a launch whose params are fixed finds them.
 struct AttentionList {
   const AttentionUnit* units;
+  const AttentionMember* members;
   int32_t count, unused;
 };
 // Each warp takes a unit, and writes a partial (numerics.h, rule 6) for each of its query rows. AttentionHalf
 // and AttentionF32 serve every shape. Attention<H, D> gives the bits of AttentionHalf, for a head_dim of D
 // and blocks of a multiple of 8 tokens; a block of it takes a team of units, which read K and V once. They
-// are neighbours in the list, of one sequence and KV head, with ascending rows, and the first one has rows.
+// are neighbours in the list, of one KV head, and the first one has rows. They have ascending rows of one
+// sequence, or all of them have members, of the same blocks.
 struct AttentionParams {
   const AttentionUnit* units;
+  const AttentionMember* members;
   int32_t unit_count;
   const void* q;  // [rows][heads][head_dim] of H
   const RowPlace* places;
@@ -162,7 +173,8 @@ struct AttentionParams {
   float* partials;  // [..][2 + head_dim]: m, l, o
   int heads, window;
   int team = 1;  // units; unit_count is a multiple of it
-  // Not null: this list instead of `units`, of any length. A grid for unit_count units takes them in turns.
+  // Not null: this list instead of `units` and `members`, of any length. A grid for unit_count units takes
+  // them in turns.
   const AttentionList* list = nullptr;
 };
 // Where the partials of a head of a row are: `count` of them, `stride` partials apart. The fold of none is 0.

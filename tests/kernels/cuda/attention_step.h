@@ -33,6 +33,7 @@ struct AttentionCase {
   std::vector<AttentionPiece> pieces;
   int by_spans = cuda::kMostRowsBySpans;
   int list_blocks = 0;      // > 0: so many blocks take the units from a list
+  int shared_tokens = 0;    // of their prefixes; the pieces have one sequence then
   bool plain = false;       // the kernel that serves every shape, also where there is a faster one
   BlockId first_block = 1;  // ids are [first_block, ..), descending in a sequence
   size_t block_bytes = 0;   // 0: as the layout has it
@@ -83,7 +84,7 @@ class AttentionStep {
   // [rows][heads][head_dim], as the device computes it.
   std::vector<float> Compute(cuda::CudaRuntime* device) {
     cuda::AttentionPlan plan;
-    PlanAttention(Batch(), shape(), case_.window, &plan, case_.by_spans);
+    PlanAttention(Batch(), shape(), case_.window, case_.block_tokens, &plan, case_.by_spans);
     const size_t block_bytes = case_.block_bytes > 0 ? case_.block_bytes : layout().BlockBytes();
     DeviceArray<std::byte> pool(device, (size_t{last_block_} + 1) * block_bytes);
     FillPool(block_bytes, &pool);
@@ -91,11 +92,13 @@ class AttentionStep {
     const DeviceArray<cuda::RowPlace> places(device, Places());
     const DeviceArray<int32_t> tables(device, std::vector<int32_t>(ids_.begin(), ids_.end()));
     const DeviceArray<cuda::AttentionUnit> units(device, plan.units);
+    const DeviceArray<cuda::AttentionMember> members(device, plan.members);
     const DeviceArray<cuda::FoldPlace> folds(device, plan.places);
     const auto width = static_cast<size_t>(case_.head_dim);
     const DeviceArray<float> partials(device, static_cast<size_t>(plan.partials) * (width + 2));
     const cuda::AttentionParams params{
         .units = units.data(),
+        .members = members.data(),
         .unit_count = 0,
         .q = q.data(),
         .places = places.data(),
@@ -107,7 +110,7 @@ class AttentionStep {
     for (cuda::AttentionParams part : LaunchesOf(plan, params)) {
       if (part.unit_count == 0) continue;
       const DeviceArray<cuda::AttentionList> list(
-          device, std::vector<cuda::AttentionList>{{part.units, part.unit_count, 0}});
+          device, std::vector<cuda::AttentionList>{{part.units, part.members, part.unit_count, 0}});
       if (case_.list_blocks > 0) {
         part.list = list.data();
         part.units = nullptr;
@@ -175,8 +178,11 @@ class AttentionStep {
       const AttentionPiece& piece = case_.pieces[i];
       const int begin = FirstSeen(piece) / case_.block_tokens,
                 end = (End(piece) - 1) / case_.block_tokens + 1;
-      for (int b = end; b-- > begin;)
-        ids_[i * static_cast<size_t>(stride_) + static_cast<size_t>(b)] = next++;
+      for (int b = end; b-- > begin;) {
+        const bool shared = i > 0 && (b + 1) * case_.block_tokens <= case_.shared_tokens;
+        ids_[i * static_cast<size_t>(stride_) + static_cast<size_t>(b)] =
+            shared ? ids_[static_cast<size_t>(b)] : next++;
+      }
     }
     last_block_ = next - 1;
   }

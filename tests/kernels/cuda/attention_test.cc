@@ -148,6 +148,25 @@ TEST_P(CudaAttention, UnitsOfAList) {
   }
 }
 
+// Rows that read a span together: some in a unit, more in a team, with partly filled ones; others leave them
+// at a span, or have a length of their own.
+TEST_P(CudaAttention, SequencesThatShareBlocks) {
+  const auto check = [&](int heads, int kv_heads, int head_dim, std::vector<int> positions, int shared,
+                         int list_blocks = 0) {
+    AttentionCase c{.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim};
+    for (const int position : positions) c.pieces.push_back({position, 1, 0});
+    c.shared_tokens = shared;
+    c.list_blocks = list_blocks;
+    Check(c);
+  };
+  for (const int head_dim : {16, 64}) {
+    check(4, 2, head_dim, {600, 255, 256, 300}, 256);
+    check(4, 1, head_dim, {530, 512, 511, 270, 254, 600}, 512);
+    check(2, 1, head_dim, {256, 257, 258, 259, 260, 261, 262, 263, 264}, 256, 2);
+  }
+  check(4, 1, 128, {260, 270, 280, 290, 300}, 256);
+}
+
 TEST_P(CudaAttention, RowsThatAreNotThereHaveNoUnit) {
   const auto device = cuda_test::NewDevice();
   const DType type = std::get<0>(GetParam());

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "bench/presets.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/numerics.h"
 #include "tests/kernels/cuda/cuda_fixture.h"
 #include "tests/support/cuda_emulation/kernel_products.h"
 
@@ -21,7 +22,7 @@ namespace {
 
 using cuda_emulation::EmulatedRuntime;
 
-constexpr int kSequences = 7, kContext = 48, kBlockTokens = 8, kBlocksEach = kContext / kBlockTokens;
+constexpr int kSequences = 7, kBlockTokens = 8;
 
 // What a step gives: the logits and the tokens.
 struct Results {
@@ -30,38 +31,52 @@ struct Results {
   friend bool operator==(const Results&, const Results&) = default;
 };
 
+struct MachineOptions {
+  bool graphs = true;
+  DType type = DType::kBF16;
+  int window = 0;
+  cuda_emulation::KernelProducts* library = nullptr;
+  int context = 48;
+  int shared_blocks = 0;  // of all sequences, from their beginning on
+};
+
 // A model with some sequences, on a device that records steps or refuses to.
 class Machine {
  public:
-  explicit Machine(bool graphs, DType type = DType::kBF16, int window = 0,
-                   cuda_emulation::KernelProducts* library = nullptr)
-      : runtime_({.seed = graphs ? 3u : 1u,
+  explicit Machine(const MachineOptions& options)
+      : runtime_({.seed = options.graphs ? 3u : 1u,
                   .exact_products = false,
-                  .late_copies = graphs,
-                  .refuses_capture = [graphs] { return !graphs; },
-                  .products = library}),
+                  .late_copies = options.graphs,
+                  .refuses_capture = [graphs = options.graphs] { return !graphs; },
+                  .products = options.library}),
         last_(kSequences, 3),
         length_(kSequences, 0) {
-    if (library != nullptr) library->set_runtime(&runtime_);
+    if (options.library != nullptr) options.library->set_runtime(&runtime_);
+    const int blocks = options.context / kBlockTokens;
     backend_ = cuda::CreateCudaBackend(&runtime_);
     bench::Preset preset = *bench::FindPreset("tiny");
-    preset.window = window;
-    auto plan = bench::RandomPlan(preset, type, kContext, *backend_);
+    preset.window = options.window;
+    auto plan = bench::RandomPlan(preset, options.type, options.context, *backend_);
     PREFIXD_CHECK(plan.ok()) << plan.status().ToString();
-    const KvLayout layout = plan->shape.Kv(kBlockTokens, type);
+    const KvLayout layout = plan->shape.Kv(kBlockTokens, options.type);
     vocab_ = plan->shape.vocab;
-    auto runner = backend_->CreateRunner(std::move(*plan), {kContext, 32, kSequences - 1});
+    auto runner = backend_->CreateRunner(std::move(*plan), {options.context, 32, kSequences - 1});
     PREFIXD_CHECK(runner.ok()) << runner.status().ToString();
     runner_ = std::move(*runner);
-    pool_ = *backend_->AllocateKv(layout, kSequences * kBlocksEach);
+    pool_ = *backend_->AllocateKv(layout, static_cast<uint32_t>(kSequences * blocks));
     for (int s = 0; s < kSequences; ++s) {
       auto& table = tables_.emplace_back();
-      for (int b = 0; b < kBlocksEach; ++b)
-        table.push_back(static_cast<BlockId>((b * kSequences + s * 3) % (kSequences * kBlocksEach)));
+      for (int b = 0; b < blocks; ++b) {
+        const int of = b < options.shared_blocks ? 0 : s;
+        table.push_back(static_cast<BlockId>((b * kSequences + of * 3) % (kSequences * blocks)));
+      }
     }
   }
 
   EmulatedRuntime& runtime() { return runtime_; }
+  AttentionReads reads() const { return runner_->attention_reads(); }
+  // The blocks of a sequence have so many tokens already.
+  void Have(int sequence, int tokens) { length_[static_cast<size_t>(sequence)] = tokens; }
 
   // Computes `rows` tokens of each sequence.
   Results Step(const std::vector<int>& sequences, int rows = 1) {
@@ -159,7 +174,7 @@ class CudaGraphStep : public testing::TestWithParam<std::pair<DType, int>> {};
 TEST_P(CudaGraphStep, HasTheBitsOfLaunchesOneByOne) {
   SetLogLevel(LogLevel::kError);
   const auto [type, window] = GetParam();
-  Machine graphs(true, type, window), alone(false, type, window);
+  Machine graphs({.type = type, .window = window}), alone({.graphs = false, .type = type, .window = window});
   for (Machine* machine : {&graphs, &alone}) {
     for (int s = 0; s < kSequences; ++s) machine->Step({s}, 2 + s);
   }
@@ -187,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(Types, CudaGraphStep,
                          [](const auto& info) { return std::string(DTypeName(info.param.first)); });
 
 TEST(CudaGraphSteps, OnlyStepsInWhichEveryRowDecodesAreGraphs) {
-  Machine machine(true);
+  Machine machine({});
   machine.Step({0}, 3);
   machine.Step({1, 2}, 2);
   EXPECT_EQ(machine.runtime().graph_launches(), 0u);
@@ -198,13 +213,46 @@ TEST(CudaGraphSteps, OnlyStepsInWhichEveryRowDecodesAreGraphs) {
 TEST(CudaGraphSteps, ProductsOfALibraryArePartOfAGraph) {
   SetLogLevel(LogLevel::kError);
   cuda_emulation::KernelProducts library;
-  Machine graphs(true, DType::kBF16, 0, &library), alone(false);
+  Machine graphs({.library = &library}), alone({.graphs = false});
   const std::vector<int> batch = {4, 2, 6, 0, 1};
   for (Machine* machine : {&graphs, &alone}) machine->Step(batch, 3);
   library.given[0].clear();
   for (int step = 0; step < 3; ++step) {
     EXPECT_EQ(graphs.Step(batch), alone.Step(batch));
     EXPECT_EQ(library.given[0].size(), 9u) << "when the graph was recorded";
+  }
+}
+
+// A prefix of one span: its blocks are read once, and no bit depends on it.
+TEST(CudaSharedBlocks, AreReadOnceInABatchWithTheBitsOfSequencesAlone) {
+  SetLogLevel(LogLevel::kError);
+  constexpr int kPrefix = cuda::kSpanTokens, kBlocks = kPrefix / kBlockTokens;
+  const std::vector<int> batch = {0, 1, 2, 4, 5};  // 2 heads for a KV head: 8 rows are a unit
+  Machine together({.graphs = true, .context = kPrefix + 16, .shared_blocks = kBlocks});
+  Machine alone({.graphs = false, .context = kPrefix + 16, .shared_blocks = kBlocks});
+  for (Machine* machine : {&together, &alone}) {
+    for (int chunk = 0; chunk < kPrefix / 32; ++chunk) machine->Step({0}, 32);
+    for (const int s : batch) {
+      machine->Have(s, kPrefix);
+      machine->Step({s}, 1 + s);
+    }
+  }
+  for (int step = 0; step < 2; ++step) {
+    const Results got = together.Step(batch);
+    const AttentionReads reads = together.reads();
+    Results expected;
+    AttentionReads of_alone;
+    for (const int s : batch) {
+      const Results one = alone.Step({s});
+      expected.logits.insert(expected.logits.begin(), one.logits.begin(), one.logits.end());
+      expected.tokens.insert(expected.tokens.begin(), one.tokens.begin(), one.tokens.end());
+      EXPECT_EQ(alone.reads().saved_bytes, 0u);
+      of_alone += alone.reads();
+    }
+    ASSERT_EQ(got, expected);
+    const uint64_t block = 2 * 2 * 2 * 32 * kBlockTokens * 2;  // layers, K and V, KV heads, dims, bytes
+    EXPECT_EQ(reads.saved_bytes, 4 * kBlocks * block);
+    EXPECT_EQ(reads.read_bytes + reads.saved_bytes, of_alone.read_bytes);
   }
 }
 
