@@ -65,7 +65,8 @@ class StagedUnit {
   static constexpr int kTileBytes = kTileTokens * D * 2;
   static constexpr int kTotalBytes = 4 * kUnitRows * D;
   static constexpr int kUnitBytes = kTotalBytes + 2 * kUnitRows * D;
-  static_assert(D % 64 == 0 && StagedAttentionSharedBytes(D, 3) == 2 * kTileBytes + 3 * kUnitBytes);
+  static_assert(D % 32 == 0 && StagedAttentionSharedBytes(D, 3) == 2 * kTileBytes + 3 * kUnitBytes);
+  static constexpr int kChunksOfToken = D % 64 == 0 ? 8 : 4;  // that lie together, 16 bytes each
 
   // Four registers of a lane.
   struct alignas(16) Fragment {
@@ -97,8 +98,8 @@ class StagedUnit {
       }
       PREFIXD_UNROLL
       for (int i = 0; i < D / 32; ++i, to += device::kWarp * 16) {
-        const int chunk = i * device::kWarp + device::Lane();  // of 16 bytes; 8 of a token, then the next
-        const bool seen = team_.Sees(token + chunk / 8 % 8);
+        const int chunk = i * device::kWarp + device::Lane();  // some of a token, then those of the next
+        const bool seen = team_.Sees(token + chunk / kChunksOfToken % 8);
         device::CopyAsync16(to + device::Lane() * 16, from + (seen ? chunk * 16 : 0), seen);
       }
     }

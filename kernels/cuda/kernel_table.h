@@ -258,8 +258,12 @@ struct DrawParamsTable {
 #define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \
   X(kAttention64BF16, AttentionParams, Attention<Bf16, 64>)   \
   X(kAttention64F16, AttentionParams, Attention<F16, 64>)     \
+  X(kAttention96BF16, AttentionParams, Attention<Bf16, 96>)   \
+  X(kAttention96F16, AttentionParams, Attention<F16, 96>)     \
   X(kAttention128BF16, AttentionParams, Attention<Bf16, 128>) \
   X(kAttention128F16, AttentionParams, Attention<F16, 128>)   \
+  X(kAttention256BF16, AttentionParams, Attention<Bf16, 256>) \
+  X(kAttention256F16, AttentionParams, Attention<F16, 256>)   \
   X(kAttentionBF16, AttentionParams, AttentionHalf<Bf16>)     \
   X(kAttentionF16, AttentionParams, AttentionHalf<F16>)       \
   X(kAttentionF32, AttentionParams, AttentionF32)             \

@@ -164,13 +164,23 @@ inline KernelLaunch PlainLaunchOf(const AttentionParams& p, DType t) {
           .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
           .params = &p};
 }
-inline KernelLaunch LaunchOf(const AttentionParams& p, DType t) {
+// Where a block may have so much shared memory: a team of large heads needs more than some devices have.
+inline KernelLaunch LaunchOf(const AttentionParams& p, DType t, size_t shared_bytes) {
   KernelLaunch launch = PlainLaunchOf(p, t);
   const int dim = p.kv.head_dim;
-  if (t == DType::kF32 || (dim != 64 && dim != 128) || p.kv.block_tokens % 8 != 0) return launch;
+  if (t == DType::kF32 || p.kv.block_tokens % 8 != 0) return launch;
+  if (StagedAttentionSharedBytes(dim, p.team) > shared_bytes) return launch;
   const bool bf16 = t == DType::kBF16;
-  launch.kernel = dim == 64 ? (bf16 ? KernelId::kAttention64BF16 : KernelId::kAttention64F16)
-                            : (bf16 ? KernelId::kAttention128BF16 : KernelId::kAttention128F16);
+  if (dim == 64)
+    launch.kernel = bf16 ? KernelId::kAttention64BF16 : KernelId::kAttention64F16;
+  else if (dim == 96)
+    launch.kernel = bf16 ? KernelId::kAttention96BF16 : KernelId::kAttention96F16;
+  else if (dim == 128)
+    launch.kernel = bf16 ? KernelId::kAttention128BF16 : KernelId::kAttention128F16;
+  else if (dim == 256)
+    launch.kernel = bf16 ? KernelId::kAttention256BF16 : KernelId::kAttention256F16;
+  else
+    return launch;
   launch.blocks_x = p.unit_count / p.team;
   launch.threads = p.team * device::kWarp;
   launch.shared_bytes = StagedAttentionSharedBytes(dim, p.team);

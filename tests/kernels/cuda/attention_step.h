@@ -116,7 +116,8 @@ class AttentionStep {
         part.units = nullptr;
         part.unit_count = case_.list_blocks * part.team;
       }
-      Launch(device, case_.plain ? PlainLaunchOf(part, type_) : LaunchOf(part, type_));
+      Launch(device, case_.plain ? PlainLaunchOf(part, type_)
+                                 : LaunchOf(part, type_, device->facts().shared_bytes));
     }
     return Folded(device, partials, folds);
   }

@@ -54,7 +54,7 @@ TEST_P(CudaAttention, OneRow) {
 }
 
 TEST_P(CudaAttention, OneRowOfStagedDims) {
-  for (const int head_dim : {64, 128}) {
+  for (const int head_dim : {64, 96, 128, 256}) {
     for (const int position : {0, 8, 63, 64, 127, 256})
       Check({.heads = 2, .kv_heads = 1, .head_dim = head_dim, .pieces = {{position, 1}}});
   }
@@ -66,7 +66,8 @@ TEST_P(CudaAttention, ChunksAfterACachedPrefix) {
     Check({.heads = 2, .kv_heads = 1, .head_dim = head_dim, .pieces = {{60, 9}}});
     Check({.heads = 2, .kv_heads = 1, .head_dim = head_dim, .pieces = {{250, 12}}});
   }
-  Check({.heads = 1, .kv_heads = 1, .head_dim = 128, .pieces = {{48, 20}}});
+  for (const int head_dim : {96, 128, 256})
+    Check({.heads = 1, .kv_heads = 1, .head_dim = head_dim, .pieces = {{48, 20}}});
 }
 
 TEST_P(CudaAttention, GroupsOfHeads) {
@@ -92,8 +93,14 @@ TEST_P(CudaAttention, Blocks) {
              .block_tokens = block_tokens,
              .pieces = {{130, 2}, {5, 1}}});
   }
-  for (const int block_tokens : {8, 64, 128})
-    Check({.heads = 2, .kv_heads = 2, .head_dim = 128, .block_tokens = block_tokens, .pieces = {{68, 2}}});
+  for (const int head_dim : {96, 128}) {
+    for (const int block_tokens : {8, 64, 128})
+      Check({.heads = 2,
+             .kv_heads = 2,
+             .head_dim = head_dim,
+             .block_tokens = block_tokens,
+             .pieces = {{68, 2}}});
+  }
 }
 
 TEST_P(CudaAttention, WindowsAroundTilesAndSpans) {

@@ -13,6 +13,8 @@ namespace {
 
 constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
 
+constexpr size_t kShared = size_t{227} << 10;  // of a block of an H200
+
 AttentionParams Attention(int head_dim, int block_tokens) {
   return {.unit_count = 3, .kv = {.block_tokens = block_tokens, .head_dim = head_dim}};
 }
@@ -24,7 +26,8 @@ TEST(Launches, ReachEveryKernel) {
                     LaunchOf(RmsNormParams{}, type).kernel, LaunchOf(ActivationParams{}, type).kernel,
                     LaunchOf(GemmParams{}, type).kernel, PlainLaunchOf(GemmParams{}, type).kernel,
                     LaunchOf(QkvParams{}, type).kernel, LaunchOf(FoldParams{}, type).kernel});
-    for (const int head_dim : {32, 64, 128}) reached.insert(LaunchOf(Attention(head_dim, 16), type).kernel);
+    for (const int head_dim : {32, 64, 96, 128, 256})
+      reached.insert(LaunchOf(Attention(head_dim, 16), type, kShared).kernel);
   }
   for (const DType type : {DType::kBF16, DType::kF16}) {
     reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
@@ -34,15 +37,21 @@ TEST(Launches, ReachEveryKernel) {
 }
 
 TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
-  const std::tuple<DType, int, int, KernelId> cases[] = {
-      {DType::kBF16, 64, 8, KernelId::kAttention64BF16},    {DType::kF16, 64, 128, KernelId::kAttention64F16},
-      {DType::kBF16, 128, 16, KernelId::kAttention128BF16}, {DType::kF16, 128, 8, KernelId::kAttention128F16},
-      {DType::kBF16, 64, 4, KernelId::kAttentionBF16},      {DType::kF16, 128, 1, KernelId::kAttentionF16},
-      {DType::kBF16, 72, 16, KernelId::kAttentionBF16},     {DType::kF16, 256, 16, KernelId::kAttentionF16},
-      {DType::kF32, 64, 16, KernelId::kAttentionF32},       {DType::kF32, 128, 8, KernelId::kAttentionF32}};
+  const std::tuple<DType, int, int, KernelId> cases[] = {{DType::kBF16, 64, 8, KernelId::kAttention64BF16},
+                                                         {DType::kF16, 64, 128, KernelId::kAttention64F16},
+                                                         {DType::kBF16, 128, 16, KernelId::kAttention128BF16},
+                                                         {DType::kF16, 128, 8, KernelId::kAttention128F16},
+                                                         {DType::kBF16, 64, 4, KernelId::kAttentionBF16},
+                                                         {DType::kF16, 128, 1, KernelId::kAttentionF16},
+                                                         {DType::kBF16, 72, 16, KernelId::kAttentionBF16},
+                                                         {DType::kF16, 256, 16, KernelId::kAttention256F16},
+                                                         {DType::kBF16, 96, 8, KernelId::kAttention96BF16},
+                                                         {DType::kBF16, 192, 16, KernelId::kAttentionBF16},
+                                                         {DType::kF32, 64, 16, KernelId::kAttentionF32},
+                                                         {DType::kF32, 128, 8, KernelId::kAttentionF32}};
   for (const auto& [type, head_dim, block_tokens, kernel] : cases) {
     const AttentionParams params = Attention(head_dim, block_tokens);
-    const KernelLaunch launch = LaunchOf(params, type), plain = PlainLaunchOf(params, type);
+    const KernelLaunch launch = LaunchOf(params, type, kShared), plain = PlainLaunchOf(params, type);
     const bool staged = launch.kernel != plain.kernel;
     EXPECT_EQ(launch.kernel, kernel) << DTypeName(type) << " " << head_dim << " " << block_tokens;
     EXPECT_EQ(launch.shared_bytes,
@@ -52,12 +61,24 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
     AttentionParams teams = params;
     teams.unit_count = 12;
     teams.team = 4;
-    const KernelLaunch of_teams = LaunchOf(teams, type);
+    const KernelLaunch of_teams = LaunchOf(teams, type, kShared);
     EXPECT_EQ(of_teams.blocks_x, staged ? 3 : 12);
     EXPECT_EQ(of_teams.threads, staged ? 128 : 32);
     EXPECT_EQ(of_teams.shared_bytes,
               staged ? StagedAttentionSharedBytes(head_dim, 4) : AttentionSharedBytes(head_dim));
   }
+}
+
+TEST(Launches, AttentionIsPlainWhereABlockHasTooLittleSharedMemory) {
+  AttentionParams params = Attention(256, 16);
+  for (const int team : {1, 4}) {
+    params.team = params.unit_count = team;
+    const size_t needed = StagedAttentionSharedBytes(256, team);
+    EXPECT_EQ(LaunchOf(params, DType::kBF16, needed).kernel, KernelId::kAttention256BF16);
+    EXPECT_EQ(LaunchOf(params, DType::kBF16, needed - 1).kernel, KernelId::kAttentionBF16);
+  }
+  EXPECT_LE(StagedAttentionSharedBytes(256, 4), size_t{163} << 10) << "an A100 has that";
+  EXPECT_LE(StagedAttentionSharedBytes(256, 1), size_t{99} << 10) << "others have that";
 }
 
 TEST(Launches, ProductsOfFewRowsHaveAKernelOfTheirOwn) {

@@ -36,7 +36,7 @@ BUGS = [
      "matrix % 2 * 8 + line, k * 16 + matrix / 2 * 8"),
     ("staged_value_matrices", ATTENTION, STAGED, "matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8",
      "matrix / 2 * 8 + line, n * 8 + matrix % 2 * 8"),
-    ("staged_token_of_chunk", ATTENTION, STAGED, "chunk / 8 % 8", "chunk / 8"),
+    ("staged_token_of_chunk", ATTENTION, STAGED, "chunk / kChunksOfToken % 8", "chunk / kChunksOfToken"),
     ("staged_last_group", ATTENTION, STAGED, "token <= team_.last_token", "token < team_.last_token"),
     ("staged_first_group", ATTENTION, STAGED, "token + 7 >= team_.first_token",
      "token >= team_.first_token"),
