@@ -145,7 +145,7 @@ Status CudaRunner::CheckProducts() {
     return Products::Use{.w = static_cast<const CudaMatrix*>(&w),
                          .fewest_rows = &w == &head ? 1 : kFewNormRows + 1,
                          .most_rows = most_rows,
-                         .has_bias = bias != nullptr,
+                         .bias = bias,
                          .accumulate = accumulate};
   };
   const Products::Use uses[] = {use(*layer.qkv, limits_.max_rows, layer.qkv_bias, false),

@@ -78,8 +78,7 @@ std::array<AttentionParams, 2> CudaRunner::AttentionParts(const Step& step, size
     AttentionParams& part = parts[i];
     part.units = nullptr;
     part.list = step.device.lists + 2 * window + i;
-    const size_t shared =
-        LaunchOf(part, step.pool->layout().type.dtype(), facts.shared_bytes).shared_bytes;
+    const size_t shared = LaunchOf(part, step.pool->layout().type.dtype(), facts.shared_bytes).shared_bytes;
     const int blocks = std::clamp(static_cast<int>(facts.shared_bytes / shared), 1, kMostBlocks / part.team);
     part.unit_count = i == 0 || HasTeams(step) ? facts.multiprocessors * blocks * part.team : 0;
   }

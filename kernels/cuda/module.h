@@ -20,7 +20,7 @@
 
 namespace prefixd::cuda {
 
-inline constexpr uint32_t kModuleAbi = 3;
+inline constexpr uint32_t kModuleAbi = 4;
 inline constexpr char kModuleFile[] = "libprefixd_cuda.so";
 
 struct Module {

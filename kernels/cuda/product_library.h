@@ -2,8 +2,8 @@
 // it for a device (kernels/cuda/module/blas_lt.h). A CudaRuntime loads and owns it; products.h decides what
 // it computes.
 //
-// A product is y = x W^T, or y = y + x W^T, with f32 y and with W and x of one 16-bit type: that of
-// GemmParams without a bias. A way is how the library would compute it: its kernel, tiles and the like.
+// A product is y = x W^T, y = x W^T + bias, or y = y + x W^T, with f32 y and bias and with W and x of one
+// 16-bit type: that of GemmParams. A way is how the library would compute it: its kernel, tiles and the like.
 //
 // Errors
 //   kUnavailable: the device is lost, as with CudaRuntime.
@@ -27,7 +27,7 @@ namespace prefixd::cuda {
 struct ProductShape {
   DType type;  // kBF16 or kF16
   int rows, n, k;
-  bool accumulate;
+  bool has_bias, accumulate;  // not both
 };
 
 // As the library describes it; a plain value that is used with the library that gave it.
@@ -37,7 +37,8 @@ struct ProductWay {
 
 // Device memory that every product may use. The heuristic of cuBLASLt depends on its size.
 inline constexpr size_t kProductWorkspaceBytes = size_t{32} << 20;
-// What a product must have: pointers to whole multiples of so many bytes, and n and k of so many elements.
+// What a product must have: pointers, but for that of the bias, to whole multiples of so many bytes, and n
+// and k of so many elements.
 inline constexpr size_t kProductAlignment = 256;
 inline constexpr int kProductMultiple = 8;
 

@@ -56,7 +56,8 @@ class Trial {
     PREFIXD_ASSIGN_OR_RETURN(got_, DeviceMemory::Allocate(runtime_, y));
     PREFIXD_ASSIGN_OR_RETURN(expected_on_host_, PinnedMemory::Allocate(runtime_, kStagingBytes));
     PREFIXD_ASSIGN_OR_RETURN(got_on_host_, PinnedMemory::Allocate(runtime_, kStagingBytes));
-    return FillX();
+    PREFIXD_RETURN_IF_ERROR(FillX());
+    return ProveSomething(rows);
   }
 
   // Ok: the way has the bits of the kernel.
@@ -87,7 +88,7 @@ class Trial {
   GemmParams ParamsFor(int rows, const DeviceMemory& y) const {
     return {.w = use_.w->data(),
             .x = x_.data(),
-            .bias = nullptr,
+            .bias = use_.bias,
             .y = reinterpret_cast<float*>(y.data()),
             .rows = rows,
             .n = use_.w->rows(),
@@ -123,8 +124,23 @@ class Trial {
     return Status::Ok();
   }
 
+  // Products of 0 are the same in every order.
+  Status ProveSomething(int rows) {
+    GemmParams alone = ParamsFor(rows, expected_);
+    alone.bias = nullptr;
+    alone.accumulate = false;
+    PREFIXD_RETURN_IF_ERROR(Launch(alone));
+    for (size_t at = 0; at < expected_.bytes(); at += kStagingBytes) {
+      const size_t piece = std::min(kStagingBytes, expected_.bytes() - at);
+      PREFIXD_RETURN_IF_ERROR(
+          runtime_->CopyToHost(Stream::kCompute, expected_on_host_.data(), expected_.data() + at, piece));
+      PREFIXD_RETURN_IF_ERROR(Finish());
+      if (HasNonZero(expected_on_host_.data(), piece)) return Status::Ok();
+    }
+    return Unsupported("the products are 0, which is so in every order");
+  }
+
   Status Same(size_t bytes) {
-    bool any = false;
     for (size_t at = 0; at < bytes; at += kStagingBytes) {
       const size_t piece = std::min(kStagingBytes, bytes - at);
       PREFIXD_RETURN_IF_ERROR(
@@ -134,9 +150,8 @@ class Trial {
       PREFIXD_RETURN_IF_ERROR(Finish());
       if (std::memcmp(expected_on_host_.data(), got_on_host_.data(), piece) != 0)
         return Unsupported("the bits differ from those of the kernel");
-      any = any || HasNonZero(expected_on_host_.data(), piece);
     }
-    return any ? Status::Ok() : Unsupported("the products are 0, which is so in every order");
+    return Status::Ok();
   }
 
   CudaRuntime* const runtime_;
@@ -163,8 +178,9 @@ Result<ProductWay> FindWay(ProductLibrary* library, Trial& trial, const ProductS
   return why_not;
 }
 
-bool Fits(int n, int k, DType type, bool has_bias) {
-  return type != DType::kF32 && !has_bias && n % kProductMultiple == 0 && k % kProductMultiple == 0;
+bool Fits(int n, int k, DType type, bool has_bias, bool accumulate) {
+  return type != DType::kF32 && !(has_bias && accumulate) && n % kProductMultiple == 0 &&
+         k % kProductMultiple == 0;
 }
 
 }  // namespace
@@ -174,7 +190,8 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
   PREFIXD_ASSIGN_OR_RETURN(workspace_, DeviceMemory::Allocate(runtime_, kProductWorkspaceBytes));
   std::string computed, left, why_left;
   for (const Use& use : uses) {
-    if (!Fits(use.w->rows(), use.w->cols(), use.w->dtype(), use.has_bias)) continue;
+    const bool has_bias = use.bias != nullptr;
+    if (!Fits(use.w->rows(), use.w->cols(), use.w->dtype(), has_bias, use.accumulate)) continue;
     Trial trial(runtime_, library_, workspace_.data(), use);
     const Status prepared = trial.Prepare(std::min(use.most_rows, kMostCheckedRows));
     int fewest_rows = use.fewest_rows;
@@ -183,6 +200,7 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
                                .rows = std::min(most_rows, use.most_rows),
                                .n = use.w->rows(),
                                .k = use.w->cols(),
+                               .has_bias = has_bias,
                                .accumulate = use.accumulate};
       if (fewest_rows > shape.rows) break;
       const Result<ProductWay> way =
@@ -209,14 +227,15 @@ const CheckedWay* Products::Find(const GemmParams& params, DType type) const {
   const auto aligned = [](const void* memory) {
     return reinterpret_cast<uintptr_t>(memory) % kProductAlignment == 0;
   };
-  if (!Fits(params.n, params.k, type, params.bias != nullptr) || !aligned(params.w) || !aligned(params.x) ||
-      !aligned(params.y)) {
+  const bool has_bias = params.bias != nullptr;
+  if (!Fits(params.n, params.k, type, has_bias, params.accumulate) || !aligned(params.w) ||
+      !aligned(params.x) || !aligned(params.y)) {
     return nullptr;
   }
   const auto found = std::ranges::find_if(ways_, [&](const CheckedWay& way) {
     return way.shape.type == type && way.shape.n == params.n && way.shape.k == params.k &&
-           way.shape.accumulate == params.accumulate && way.fewest_rows <= params.rows &&
-           params.rows <= way.shape.rows;
+           way.shape.has_bias == has_bias && way.shape.accumulate == params.accumulate &&
+           way.fewest_rows <= params.rows && params.rows <= way.shape.rows;
   });
   return found == ways_.end() ? nullptr : &*found;
 }

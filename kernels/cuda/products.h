@@ -16,9 +16,9 @@
 //   3. The ways of small and of large numbers of rows may differ, because all have the same bits.
 //   4. A use may begin at a number of rows (Use::fewest_rows): below it, the kernels are faster together than
 //      the library is alone, because their launches overlap and do more.
-//   5. The kernel serves the rest: f32 weights, products with a bias, n or k that are no multiples of
-//      kProductMultiple, shapes without a way, whatever the library refuses in a step, and everything after
-//      an error of the library.
+//   5. The kernel serves the rest: f32 weights, products with a bias that are added to y, n or k that are no
+//      multiples of kProductMultiple, shapes without a way, whatever the library refuses in a step, and
+//      everything after an error of the library.
 //
 // A check is no proof. So KV that was computed with a library has a numerics version of its own
 // (Backend::numerics_version): `--deterministic`, which has no library, never reads it.
@@ -51,7 +51,8 @@ class Products {
     const CudaMatrix* w;
     int fewest_rows = 1;
     int most_rows;
-    bool has_bias, accumulate;
+    const float* bias = nullptr;  // one of those that the product has in the layers
+    bool accumulate = false;
   };
 
   // Everything is computed by the kernels.

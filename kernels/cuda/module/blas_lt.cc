@@ -102,16 +102,27 @@ Status BlasLt::Open(const char* file) {
 Status BlasLt::Begin() {
   PREFIXD_RETURN_IF_ERROR(device_->Enter());
   PREFIXD_RETURN_IF_ERROR(Take(functions_.Create(&handle_), "cublasLtCreate"));
-  PREFIXD_RETURN_IF_ERROR(Take(functions_.MatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+  PREFIXD_RETURN_IF_ERROR(Describe(&operation_));
+  PREFIXD_RETURN_IF_ERROR(Describe(&operation_with_bias_));
+  // Each row of y, which is n by rows, gets an element of the bias, before it is rounded to the type of y.
+  const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
+  return Take(functions_.MatmulDescSetAttribute(operation_with_bias_, CUBLASLT_MATMUL_DESC_EPILOGUE, &bias,
+                                                sizeof bias),
+              "cublasLtMatmulDescSetAttribute");
+}
+
+Status BlasLt::Describe(cublasLtMatmulDesc_t* operation) {
+  PREFIXD_RETURN_IF_ERROR(Take(functions_.MatmulDescCreate(operation, CUBLAS_COMPUTE_32F, CUDA_R_32F),
                                "cublasLtMatmulDescCreate"));
   const cublasOperation_t transposed = CUBLAS_OP_T;
-  return Take(functions_.MatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+  return Take(functions_.MatmulDescSetAttribute(*operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                                 sizeof transposed),
               "cublasLtMatmulDescSetAttribute");
 }
 
 BlasLt::~BlasLt() {
-  if (operation_ != nullptr) (void)functions_.MatmulDescDestroy(operation_);
+  for (const cublasLtMatmulDesc_t operation : {operation_, operation_with_bias_})
+    if (operation != nullptr) (void)functions_.MatmulDescDestroy(operation);
   if (handle_ != nullptr) (void)functions_.Destroy(handle_);
 }
 
@@ -141,9 +152,9 @@ Result<std::vector<ProductWay>> BlasLt::Ways(const ProductShape& shape, int most
       prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE}));
   std::array<cublasLtMatmulHeuristicResult_t, kMost> results = {};
   int found = 0;
-  const cublasStatus_t status =
-      functions_.MatmulAlgoGetHeuristic(handle_, operation_, operands.w, operands.x, operands.y, operands.y,
-                                        preference.get(), most, results.data(), &found);
+  const cublasStatus_t status = functions_.MatmulAlgoGetHeuristic(
+      handle_, shape.has_bias ? operation_with_bias_ : operation_, operands.w, operands.x, operands.y,
+      operands.y, preference.get(), most, results.data(), &found);
   std::vector<ProductWay> ways;
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) return ways;
   PREFIXD_RETURN_IF_ERROR(Take(status, "cublasLtMatmulAlgoGetHeuristic"));
@@ -163,14 +174,22 @@ Result<std::vector<ProductWay>> BlasLt::Ways(const ProductShape& shape, int most
 
 Result<bool> BlasLt::Multiply(Stream stream, const ProductWay& way, DType type, const GemmParams& params,
                               std::byte* workspace) {
-  PREFIXD_CHECK(params.bias == nullptr && workspace != nullptr) << params.n << " by " << params.k;
+  PREFIXD_CHECK((params.bias == nullptr || !params.accumulate) && workspace != nullptr)
+      << params.n << " by " << params.k;
   PREFIXD_RETURN_IF_ERROR(device_->Enter());
   Operands operands(functions_);
   if (operands.Describe(type, params.rows, params.n, params.k) != CUBLAS_STATUS_SUCCESS) return false;
   const cublasLtMatmulAlgo_t algorithm = AlgorithmOf(way);
   const float alpha = 1, beta = params.accumulate ? 1 : 0;
+  const cublasLtMatmulDesc_t operation = params.bias != nullptr ? operation_with_bias_ : operation_;
+  if (params.bias != nullptr) {
+    PREFIXD_RETURN_IF_ERROR(
+        Take(functions_.MatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &params.bias,
+                                               sizeof params.bias),
+             "cublasLtMatmulDescSetAttribute"));
+  }
   const cublasStatus_t status = functions_.Matmul(
-      handle_, operation_, &alpha, params.w, operands.w, params.x, operands.x, &beta, params.y, operands.y,
+      handle_, operation, &alpha, params.w, operands.w, params.x, operands.x, &beta, params.y, operands.y,
       params.y, operands.y, &algorithm, workspace, kProductWorkspaceBytes, device_->StreamOf(stream));
   // The library looks at its arguments before it gives anything to the stream.
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;

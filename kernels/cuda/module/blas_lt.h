@@ -76,7 +76,8 @@ class BlasLt final : public ProductLibrary {
   Functions functions_;
   std::string name_;
   cublasLtHandle_t handle_ = nullptr;
-  cublasLtMatmulDesc_t operation_ = nullptr;
+  Status Describe(cublasLtMatmulDesc_t* operation);
+  cublasLtMatmulDesc_t operation_ = nullptr, operation_with_bias_ = nullptr;
 };
 
 }  // namespace prefixd::cuda

@@ -221,8 +221,8 @@ class OneProduct : public testing::Test {
   }
 
   // What Check returns for a product, and how often the library is used for it afterwards.
-  Status Check(const CudaMatrix& w, bool has_bias, Products* products) {
-    const Products::Use use{.w = &w, .most_rows = kRows, .has_bias = has_bias, .accumulate = false};
+  Status Check(const CudaMatrix& w, const float* bias, Products* products, bool accumulate = false) {
+    const Products::Use use{.w = &w, .most_rows = kRows, .bias = bias, .accumulate = accumulate};
     return products->Check(&library_, {&use, 1});
   }
   size_t Given(Products* products, const CudaMatrix& w, const GemmParams& like) {
@@ -249,7 +249,7 @@ class OneProduct : public testing::Test {
 TEST_F(OneProduct, OnlyWhatWasCheckedIsGivenToTheLibrary) {
   const CudaMatrix w = Weights(16, 32, DType::kBF16);
   Products products(device_.get());
-  ASSERT_TRUE(Check(w, false, &products).ok());
+  ASSERT_TRUE(Check(w, nullptr, &products).ok());
   const GemmParams right{.rows = 17};
   EXPECT_EQ(Given(&products, w, right), 1u);
   EXPECT_EQ(Given(&products, w, {.rows = 1}), 1u);
@@ -264,25 +264,47 @@ TEST_F(OneProduct, OnlyWhatWasCheckedIsGivenToTheLibrary) {
 }
 
 TEST_F(OneProduct, ProductsThatTheLibraryIsNotForAreNotChecked) {
-  for (const auto& [n, k, type, bias] : {std::tuple{16, 32, DType::kBF16, true},
-                                         {12, 32, DType::kBF16, false},
-                                         {16, 36, DType::kF16, false},
-                                         {16, 32, DType::kF32, false}}) {
+  const DeviceArray<float> bias(device_.get(), std::vector<float>(16, 1));
+  for (const auto& [n, k, type, added] : {std::tuple{16, 32, DType::kBF16, true},
+                                          {12, 32, DType::kBF16, false},
+                                          {16, 36, DType::kF16, false},
+                                          {16, 32, DType::kF32, false}}) {
     const CudaMatrix w = Weights(n, k, type);
     Products products(device_.get());
-    EXPECT_TRUE(Check(w, bias, &products).ok());
+    EXPECT_TRUE(Check(w, added ? bias.data() : nullptr, &products, added).ok());
     EXPECT_THAT(library_.asked, IsEmpty());
     EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
   }
 }
 
+TEST_F(OneProduct, AProductWithABiasIsOneOfTheLibrary) {
+  const CudaMatrix w = Weights(16, 32, DType::kBF16);
+  const DeviceArray<float> bias(device_.get(), std::vector<float>(16, 0.37f));
+  for (const Act act : {Act::kRight, Act::kWrong}) {
+    library_.act = [act](uint64_t, const GemmParams&) { return act; };
+    library_.asked.clear();
+    Products products(device_.get());
+    LogLines log;
+    ASSERT_TRUE(Check(w, bias.data(), &products).ok());
+    EXPECT_TRUE(library_.asked.front().has_bias);
+    library_.act = {};
+    const size_t given = act == Act::kRight ? 1 : 0;
+    EXPECT_EQ(Given(&products, w, {.bias = bias.data(), .rows = 17}), given);
+    EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u) << "a way of its own";
+    EXPECT_EQ(Given(&products, w, {.bias = bias.data(), .rows = 17, .accumulate = true}), 0u);
+  }
+}
+
 TEST_F(OneProduct, ZerosProveNothing) {
   const CudaMatrix w = Weights(16, 32, DType::kBF16, 0);
-  Products products(device_.get());
-  LogLines log;
-  EXPECT_TRUE(Check(w, false, &products).ok());
-  EXPECT_THAT(log.lines, ElementsAre(HasSubstr("reason=the products are 0")));
-  EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
+  const DeviceArray<float> bias(device_.get(), std::vector<float>(16, 1));
+  for (const float* const of : {static_cast<const float*>(nullptr), static_cast<const float*>(bias.data())}) {
+    Products products(device_.get());
+    LogLines log;
+    EXPECT_TRUE(Check(w, of, &products).ok());
+    EXPECT_THAT(log.lines, ElementsAre(HasSubstr("reason=the products are 0")));
+    EXPECT_EQ(Given(&products, w, {.bias = of, .rows = 17}), 0u);
+  }
 }
 
 TEST_F(OneProduct, TheLogSaysWhyAProductIsLeftToTheKernel) {
@@ -294,7 +316,7 @@ TEST_F(OneProduct, TheLogSaysWhyAProductIsLeftToTheKernel) {
     library_.act = [act = act](uint64_t, const GemmParams&) { return act; };
     Products products(device_.get());
     LogLines log;
-    EXPECT_TRUE(Check(w, false, &products).ok());
+    EXPECT_TRUE(Check(w, nullptr, &products).ok());
     EXPECT_THAT(log.lines, ElementsAre(HasSubstr(reason)));
     EXPECT_THAT(log.lines[0], HasSubstr("left_to_kernels=16x32 of 1 to 16 rows, 16x32 of 17 to 20 rows"));
   }
@@ -305,7 +327,7 @@ TEST_F(OneProduct, ALibraryThatFailsToAnswerLeavesItToTheKernel) {
   const CudaMatrix w = Weights(16, 32, DType::kBF16);
   Products products(device_.get());
   LogLines log;
-  EXPECT_TRUE(Check(w, false, &products).ok());
+  EXPECT_TRUE(Check(w, nullptr, &products).ok());
   EXPECT_THAT(log.lines, ElementsAre(HasSubstr("reason=a question fails (emulated)")));
   EXPECT_EQ(Given(&products, w, {.rows = 17}), 0u);
 }
@@ -316,7 +338,7 @@ TEST_F(OneProduct, WithoutMemoryForTheCheckTheKernelsCompute) {
   const uint64_t before = device_->memory_calls();
   {
     Products products(device_.get());
-    ASSERT_TRUE(Check(w, false, &products).ok());
+    ASSERT_TRUE(Check(w, nullptr, &products).ok());
   }
   const uint64_t calls = device_->memory_calls() - before;
   ASSERT_EQ(calls, 6u);
@@ -325,7 +347,7 @@ TEST_F(OneProduct, WithoutMemoryForTheCheckTheKernelsCompute) {
     Products products(device_.get());
     device_->FailFrom(device_->memory_calls() + call, Code::kResourceExhausted);
     LogLines log;
-    const Status status = Check(w, false, &products);
+    const Status status = Check(w, nullptr, &products);
     if (call == 0) {
       EXPECT_EQ(status.code(), Code::kResourceExhausted);
       continue;
@@ -346,14 +368,14 @@ TEST_F(OneProduct, ALostDeviceEndsTheCheck) {
     const uint64_t before = device_->calls();
     if (calls == 0) {
       Products products(device_.get());
-      ASSERT_TRUE(Check(w, false, &products).ok());
+      ASSERT_TRUE(Check(w, nullptr, &products).ok());
       calls = device_->calls() - before;
       ASSERT_GT(calls, 20u);
     }
     Products products(device_.get());
     device_->FailFrom(device_->calls() + lost_at, Code::kUnavailable);
     // The last two calls wait for what nobody needs any more.
-    EXPECT_EQ(Check(w, false, &products).code(), lost_at + 2 < calls ? Code::kUnavailable : Code::kOk);
+    EXPECT_EQ(Check(w, nullptr, &products).code(), lost_at + 2 < calls ? Code::kUnavailable : Code::kOk);
     EXPECT_TRUE(device_->lost());
   }
 }

@@ -62,7 +62,7 @@ class BlasLtTest : public testing::Test {
 // Memory of a runtime for a product.
 class Operands {
  public:
-  Operands(DeviceRuntime* runtime, DType type, int rows, int n, int k, bool accumulate)
+  Operands(DeviceRuntime* runtime, DType type, int rows, int n, int k, bool accumulate, bool has_bias = false)
       : runtime_(runtime), type_(type) {
     uint32_t random = 1;
     const auto fill = [&](std::byte* memory, int count) {
@@ -84,19 +84,23 @@ class Operands {
     std::byte* const w = allocate(n * k * 2);
     std::byte* const x = allocate(rows * k * 2);
     auto* const y = reinterpret_cast<float*>(allocate(rows * n * 4));
+    float* bias = nullptr;
+    if (has_bias) {
+      bias = reinterpret_cast<float*>(allocate(n * 4));
+      for (int i = 0; i < n; ++i) bias[i] = 3.5f - static_cast<float>(i % 11);
+    }
     const std::vector<float> of_w = fill(w, n * k), of_x = fill(x, rows * k);
     for (int i = 0; i < rows * n; ++i) {
       // What is not added to is not read.
       y[i] = accumulate ? static_cast<float>(i % 7) : NAN;
-      double sum = accumulate ? y[i] : 0;
+      double sum = (accumulate ? y[i] : 0) + (has_bias ? bias[i % n] : 0);
       for (int c = 0; c < k; ++c) {
         sum += static_cast<double>(of_x[static_cast<size_t>(i / n * k + c)]) *
                static_cast<double>(of_w[static_cast<size_t>(i % n * k + c)]);
       }
       expected_.push_back(sum);
     }
-    params = {
-        .w = w, .x = x, .bias = nullptr, .y = y, .rows = rows, .n = n, .k = k, .accumulate = accumulate};
+    params = {.w = w, .x = x, .bias = bias, .y = y, .rows = rows, .n = n, .k = k, .accumulate = accumulate};
     workspace_ = allocate(16);  // the fake library does not touch it
   }
   ~Operands() {
@@ -127,7 +131,7 @@ TEST_F(BlasLtTest, TheFirstFileThatCanBeUsedIsTaken) {
   const auto library = runtime->LoadProducts();
   ASSERT_TRUE(library.ok()) << library.status().ToString();
   EXPECT_EQ((*library)->name(), "cuBLASLt 13.1.0");
-  EXPECT_EQ(Library().alive, 2) << "a handle and an operation";
+  EXPECT_EQ(Library().alive, 3) << "a handle and two operations";
   EXPECT_EQ(runtime->LoadProducts().value(), *library) << "it is loaded once";
 }
 
@@ -152,7 +156,7 @@ TEST_F(BlasLtTest, WaysHaveNoSplitAndFitTheWorkspace) {
                       {.split = 1, .state = CUBLAS_STATUS_NOT_SUPPORTED},
                       {.split = 1, .workspace = kProductWorkspaceBytes + 1},
                       {.split = 0, .workspace = kProductWorkspaceBytes}};
-  const auto ways = library.Ways({DType::kBF16, 3, 16, 8, false}, 8);
+  const auto ways = library.Ways({DType::kBF16, 3, 16, 8, false, false}, 8);
   ASSERT_TRUE(ways.ok()) << ways.status().ToString();
   ASSERT_EQ(ways->size(), 2u);
   EXPECT_EQ((*ways)[0].words[0], 1u);
@@ -160,8 +164,11 @@ TEST_F(BlasLtTest, WaysHaveNoSplitAndFitTheWorkspace) {
   EXPECT_EQ(Library().workspace, kProductWorkspaceBytes);
   EXPECT_EQ(Library().reductions, uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
   EXPECT_EQ(Library().requested, 8);
+  EXPECT_FALSE(Library().asked_with_bias);
+  EXPECT_EQ(library.Ways({DType::kBF16, 3, 16, 8, true, false}, 8)->size(), 2u);
+  EXPECT_TRUE(Library().asked_with_bias);
   Library().offers_nothing = true;
-  EXPECT_TRUE(library.Ways({DType::kBF16, 3, 16, 8, false}, 8).value().empty());
+  EXPECT_TRUE(library.Ways({DType::kBF16, 3, 16, 8, false, false}, 8).value().empty());
 }
 
 TEST_F(BlasLtTest, ProductsAreThoseOfTheirMatrices) {
@@ -170,22 +177,23 @@ TEST_F(BlasLtTest, ProductsAreThoseOfTheirMatrices) {
   ProductLibrary& library = **runtime->LoadProducts();
   const ProductWay way{.words = {7, 1}};
   for (const DType type : {DType::kBF16, DType::kF16}) {
-    for (const bool accumulate : {false, true}) {
+    for (const auto& [accumulate, bias] : {std::pair{false, false}, {true, false}, {false, true}}) {
       for (const int rows : {1, 5, 16}) {
-        SCOPED_TRACE(testing::Message() << DTypeName(type) << ", " << accumulate << ", " << rows);
-        Operands operands(runtime.get(), type, rows, 24, 40, accumulate);
+        SCOPED_TRACE(testing::Message()
+                     << DTypeName(type) << ", " << accumulate << ", " << bias << ", " << rows);
+        Operands operands(runtime.get(), type, rows, 24, 40, accumulate, bias);
         ASSERT_TRUE(operands.Multiply(library, way).value());
         operands.ExpectProduct();
       }
     }
   }
-  ASSERT_EQ(Library().streams.size(), 12u);
-  for (size_t i = 0; i < 12; ++i) {
+  ASSERT_EQ(Library().streams.size(), 18u);
+  for (size_t i = 0; i < 18; ++i) {
     EXPECT_EQ(Library().streams[i], runtime->StreamOf(Stream::kCompute));
     EXPECT_EQ(Library().algorithms[i], 7u);
     EXPECT_EQ(Library().workspaces[i], kProductWorkspaceBytes);
   }
-  EXPECT_EQ(Library().alive, 2) << "a handle and an operation";
+  EXPECT_EQ(Library().alive, 3) << "a handle and two operations";
 }
 
 TEST_F(BlasLtTest, ARefusalIsNoError) {
@@ -218,7 +226,7 @@ TEST_F(BlasLtTest, ALostDeviceIsNotAsked) {
   EXPECT_EQ(runtime->FreeBytes().status().code(), Code::kUnavailable);
   const uint64_t calls = Library().calls;
   EXPECT_EQ(operands.Multiply(library).status().code(), Code::kUnavailable);
-  EXPECT_EQ(library.Ways({DType::kBF16, 2, 8, 8, false}, 1).status().code(), Code::kUnavailable);
+  EXPECT_EQ(library.Ways({DType::kBF16, 2, 8, 8, false, false}, 1).status().code(), Code::kUnavailable);
   EXPECT_EQ(Library().calls, calls);
 }
 
@@ -231,10 +239,10 @@ TEST_F(BlasLtTest, EveryFailureIsReportedAndNothingLeaks) {
     const auto library = runtime->LoadProducts();
     *status = library.status();
     if (!library.ok()) return false;
-    const auto ways = (*library)->Ways({DType::kF16, 3, 8, 16, true}, 4);
+    const auto ways = (*library)->Ways({DType::kF16, 3, 8, 16, true, false}, 4);
     *status = ways.status();
     if (!ways.ok() || ways->empty()) return false;
-    Operands operands(runtime.get(), DType::kF16, 3, 8, 16, true);
+    Operands operands(runtime.get(), DType::kF16, 3, 8, 16, false, true);
     const auto made = operands.Multiply(**library, ways->front());
     *status = made.status();
     EXPECT_FALSE(runtime->lost());
@@ -245,7 +253,7 @@ TEST_F(BlasLtTest, EveryFailureIsReportedAndNothingLeaks) {
   Status status;
   ASSERT_TRUE(run(&status));
   const uint64_t calls = Library().calls;
-  ASSERT_EQ(calls, 15u);
+  ASSERT_EQ(calls, 19u);
   for (const cublasStatus_t error : {CUBLAS_STATUS_ALLOC_FAILED, CUBLAS_STATUS_NOT_SUPPORTED,
                                      CUBLAS_STATUS_INVALID_VALUE, CUBLAS_STATUS_EXECUTION_FAILED}) {
     int made = 0, silent = 0;

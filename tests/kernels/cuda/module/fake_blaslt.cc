@@ -28,6 +28,8 @@ struct Operation {
   cublasComputeType_t compute;
   cudaDataType_t scale;
   cublasOperation_t a, b;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const float* bias = nullptr;
 };
 struct Layout {
   cudaDataType_t type;
@@ -126,6 +128,14 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation,
                                               cublasLtMatmulDescAttributes_t attribute, const void* value,
                                               size_t bytes) {
   FAKE_CALL;
+  if (attribute == CUBLASLT_MATMUL_DESC_EPILOGUE && bytes == sizeof(cublasLtEpilogue_t)) {
+    std::memcpy(&Of(operation).epilogue, value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+  }
+  if (attribute == CUBLASLT_MATMUL_DESC_BIAS_POINTER && bytes == sizeof(void*)) {
+    std::memcpy(&Of(operation).bias, value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+  }
   const bool a = attribute == CUBLASLT_MATMUL_DESC_TRANSA;
   if ((!a && attribute != CUBLASLT_MATMUL_DESC_TRANSB) || bytes != sizeof(cublasOperation_t)) {
     Get().faults += "an attribute of an operation; ";
@@ -171,16 +181,17 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatmulPreference_t preference,
-                                              int requested, cublasLtMatmulHeuristicResult_t results[],
-                                              int* found) {
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t preference, int requested,
+                                              cublasLtMatmulHeuristicResult_t results[], int* found) {
   FAKE_CALL;
   State& state = Get();
   state.workspace = Of(preference).workspace;
   state.reductions = Of(preference).reductions;
   state.requested = requested;
+  state.asked_with_bias = Of(operation).epilogue == CUBLASLT_EPILOGUE_BIAS;
   *found = 0;
   if (state.offers_nothing) return CUBLAS_STATUS_NOT_SUPPORTED;
   for (const Offer& offer : state.offers) {
@@ -218,6 +229,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   if (handle == nullptr || algorithm == nullptr || stream == nullptr || workspace == nullptr)
     state.faults += "a null; ";
   if (ld.type != CUDA_R_32F) state.faults += "an output that is not f32; ";
+  const bool has_bias = op.epilogue == CUBLASLT_EPILOGUE_BIAS;
+  if (has_bias && op.bias == nullptr) {
+    state.faults += "no bias; ";
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
   state.streams.push_back(stream);
   state.algorithms.push_back(algorithm->data[0]);
   state.workspaces.push_back(workspace_bytes);
@@ -238,8 +254,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         sum += ElementOf(la, a, ta ? k : row, ta ? row : k) * ElementOf(lb, b, tb ? col : k, tb ? k : col);
       // With a beta of 0, c is not read.
       const double before = keep == 0 ? 0 : static_cast<double>(keep) * ElementOf(lc, c, row, col);
+      const double bias = has_bias ? op.bias[row] : 0;
       static_cast<float*>(d)[col * static_cast<uint64_t>(ld.ld) + row] =
-          static_cast<float>(static_cast<double>(scale) * sum + before);
+          static_cast<float>(static_cast<double>(scale) * sum + before + bias);
     }
   }
   return CUBLAS_STATUS_SUCCESS;

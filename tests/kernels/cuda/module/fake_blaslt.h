@@ -33,6 +33,7 @@ struct State {
   uint64_t workspace = 0;             // that the heuristic was told last
   uint32_t reductions = UINT32_MAX;   // as well
   int requested = 0;                  // as well
+  bool asked_with_bias = false;       // as well
   std::vector<cudaStream_t> streams;  // of the products
   std::vector<uint64_t> algorithms;   // of the products: the number of the offer
   std::vector<size_t> workspaces;     // of the products
