@@ -55,9 +55,10 @@ OVERVIEW = [
     Panel("Firing alerts", COUNT, [('count(ALERTS{alertstate="firing"}) or vector(0)', "alerts")],
           "Alerts of prefixd.rules.yml that fire now.",
           "docs/OPERATIONS.md has a section for each under \"Alerts\".", kind="stat", width=4),
-    Panel("Version", COUNT, [("count by (version) (prefixd_build_info)", "{{version}}")],
-          "Instances by the version that they run.",
-          "More than one version outside an upgrade: restart what was left behind.", kind="stat", width=4),
+    Panel("Version", COUNT, [("count by (version, revision) (prefixd_build_info)",
+                                "{{version}} {{revision}}")],
+          "Instances by the version and the commit that they run.",
+          "More than one outside an upgrade: restart what was left behind.", kind="stat", width=4),
     Panel("Uptime", AGE, [("time() - max(process_start_time_seconds)", "youngest")],
           "Time since the last start among the chosen instances.",
           "Short without an upgrade: the end of the log of the instance says why it ended.",
@@ -97,6 +98,10 @@ OVERVIEW = [
         ("vllm:kv_cache_usage_perc", "{{instance}}")],
           "Share of the device cache that running requests hold.",
           "Near 100 % with preemptions: more --device-cache or fewer --max-sequences."),
+    Panel("Seconds of prefill saved per second", COUNT, [
+        ("sum by (instance) (rate(prefixd_prefill_seconds_saved_total[w]))", "{{instance}}")],
+          "What the cache is worth: computing time that hits saved, per second.",
+          "Size tiers by this, not by the share of hits."),
     Panel("CPU", COUNT, [("rate(process_cpu_seconds_total[w])", "{{instance}}")],
           "Processors that the daemon uses.",
           "At --threads while requests are slow: the machine is the limit. Below it while they are slow: "
@@ -117,6 +122,18 @@ CACHE = [
           "`never_seen`, `other_tenant`: new prompts. `block_tail`: prompts end within a block; a smaller "
           "--block-tokens helps. `evicted_...`: that tier is too small. `template_diverged`: clients change "
           "earlier messages. `corrupt`: see the disk.", width=16, stack=True),
+    Panel("Seconds of prefill saved per second", COUNT, [
+        ("sum(rate(prefixd_prefill_seconds_saved_total[w]))", "saved")],
+          "Computing time that hits saved, per second.",
+          "Near 0 with a high cached share: hits are short; the cache buys little."),
+    Panel("Median age at a hit and at eviction", SECONDS,
+          [(f"histogram_quantile(0.5, sum by (le, tier) (rate(prefixd_block_age_at_{what}_seconds_bucket"
+            "[w])))", f"{{{{tier}}}} at {said}")
+           for what, said in (("hit", "a hit"), ("eviction", "eviction"))],
+          "How long blocks had not been used when they were hit, and when they were evicted; of the disk, "
+          "how long ago they were written.",
+          "A tier is too small where its blocks are evicted at the age at which others are hit. Evicted far "
+          "later: it merely turns over.", width=16),
     Panel("Device blocks by state", COUNT, [
         ('sum by (state) (prefixd_blocks{tier="device"})', "{{state}}")],
           "Blocks of the device cache; they sum to its capacity. `leased`: running requests hold them.",
@@ -172,6 +189,18 @@ TIERS = [
         ('sum by (source) (rate(prefixd_prompt_tokens_total{source!~"computed|shared"}[w]))', "{{source}}")],
           "Which tier answered.",
           "A tier that answers nothing for days costs memory or wear: turn it off.", stack=True),
+    Panel("What other sizes of a tier would hit", SHARE, [
+        ("sum by (tier, scale) (rate(prefixd_ghost_hit_tokens_total[w])) / ignoring (tier, scale) "
+         "group_left () (sum(rate(vllm:prompt_tokens_total[w])) > 0)", "{{tier}} x{{scale}}")],
+          "Estimated share of prompt tokens that a tier would hit by itself at these multiples of its size.",
+          "x2 far above x1: a larger tier pays. x0.5 as high as x1: a smaller one does.", width=16),
+    Panel("Hits of the device cache at its size", SHARE, [
+        ('sum(rate(prefixd_prompt_tokens_total{source="device"}[w])) / '
+         "(sum(rate(prefixd_prompt_tokens_total[w])) > 0)", "measured"),
+        ('sum(rate(prefixd_ghost_hit_tokens_total{tier="device", scale="1"}[w])) / '
+         "(sum(rate(prefixd_prompt_tokens_total[w])) > 0)", "estimated")],
+          "The estimate beside what the device cache really hit, which it is measured against.",
+          "Far apart for hours: do not trust the other estimates for this traffic."),
     Panel("Bytes read", BYTES_PER_SECOND, rates("prefixd_tier_read_bytes_total", "tier"),
           "KV that transfers read from each tier, as stored.",
           "Compare with \"Bytes written\"."),

@@ -122,6 +122,12 @@ def test_every_panel_has_had_finite_values(prometheus, name):
     assert [title for title, above in moved.items() if not above and title not in STILL] == []
 
 
+def test_what_is_refused_there(prometheus):
+    assert is_finite([0, 1.5]) and not is_finite([0, math.inf]) and not is_finite([math.nan])
+    assert prometheus.over_run('prefixd_ready{job="other"}') == []
+    assert prometheus.over_run("prefixd_no_such_metric") == []
+
+
 def test_the_variables_of_the_dashboards_have_values(prometheus):
     wanted = {"job": {"prefixd"}, "model_name": {"demo"}}
     for name in PAGES:
