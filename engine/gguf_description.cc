@@ -1,9 +1,11 @@
 #include "engine/gguf_description.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "text/tokenizer/gguf_spec.h"
+#include "text/tokenizer/gguf_vocabulary.h"
 
 namespace prefixd {
 namespace {
@@ -73,17 +75,73 @@ Result<TemplateSource> ReadTemplate(const GgufValues& values, std::string_view g
                         std::string(text ? tools.value_or("") : "")};
 }
 
+// Adds the ids of the tokens that end an answer: eos_token, and up to two others.
+void AddEnds(std::optional<TokenId> eos, const std::vector<TokenId>& ends, GgufHeader* header,
+             std::vector<std::string>* losses) {
+  std::vector<std::string_view> free = {"eot_token_id", "eom_token_id"};
+  if (eos) header->Add(Key("eos_token_id"), *eos);
+  for (const TokenId end : ends) {
+    if (end == eos) continue;
+    if (free.empty()) {
+      losses->push_back("token " + std::to_string(end) +
+                        " no longer ends an answer: there is room for three");
+      continue;
+    }
+    header->Add(Key(free.front()), end);
+    free.erase(free.begin());
+  }
+}
+
 }  // namespace
+
+Status AddGgufTokenizer(const TokenizerFiles& files, int vocab, const std::vector<TokenId>& ends,
+                        GgufHeader* header, std::vector<std::string>* losses) {
+  const auto id_of = [&](std::string_view name) {
+    const std::string_view text = TextOf(files.named, name);
+    const auto id = text.empty() ? std::nullopt : files.tokenizer->TokenToId(text);
+    return id && *id < vocab ? id : std::nullopt;
+  };
+  std::optional<TokenId> eos = id_of("eos_token");
+  if (!eos && !ends.empty()) eos = ends.front();
+  PREFIXD_ASSIGN_OR_RETURN(const MadeVocabulary made,
+                           VocabularyOfSpec(files.spec, vocab, id_of("bos_token"), eos));
+  losses->insert(losses->end(), made.losses.begin(), made.losses.end());
+  header->Add(Key("model"), std::string_view(made.model));
+  header->Add(Key("pre"), std::string_view(made.pre));
+  header->Add(Key("tokens"), made.tokens);
+  header->Add(Key("token_type"), made.types);
+  if (!made.scores.empty()) header->Add(Key("scores"), made.scores);
+  if (!made.merges.empty()) header->Add(Key("merges"), made.merges);
+  header->Add(Key("add_bos_token"), made.add_bos);
+  header->Add(Key("add_eos_token"), made.add_eos);
+  if (made.bos) header->Add(Key("bos_token_id"), *made.bos);
+  AddEnds(made.eos, ends, header, losses);
+  for (const IdRow& row : kNames) {
+    const bool written =
+        row.name == "bos_token" || row.name == "eos_token" || row.key == "seperator_token_id";
+    if (const auto id = id_of(row.name); id && !written) header->Add(Key(row.key), *id);
+  }
+  for (const NamedToken& token : files.named) {
+    if (std::ranges::find(kNames, token.name, &IdRow::name) == std::end(kNames))
+      losses->push_back("the name " + token.name + " of token " + token.text);
+  }
+  const TemplateSource& chat = files.chat_template;
+  if (!chat.text.empty()) header->Add(kTemplate, std::string_view(chat.text));
+  if (!chat.tool_use.empty())
+    header->Add(std::string(kTemplate) + ".tool_use", std::string_view(chat.tool_use));
+  return Status::Ok();
+}
 
 Result<TokenizerFiles> ReadGgufTokenizer(const GgufValues& values, std::string_view given_template) {
   PREFIXD_ASSIGN_OR_RETURN(const GgufVocabulary vocabulary, ReadVocabulary(values));
   TokenizerFiles files;
   PREFIXD_ASSIGN_OR_RETURN(files.named, ReadNames(values, vocabulary));
   PREFIXD_ASSIGN_OR_RETURN(files.chat_template, ReadTemplate(values, given_template));
-  const Result<TokenizerSpec> spec = SpecOfGguf(vocabulary);
+  Result<TokenizerSpec> spec = SpecOfGguf(vocabulary);
   if (!spec.ok()) return spec.status().WithContext(values.file());
+  files.spec = *std::move(spec);
   files.own_vocab_size = static_cast<int>(vocabulary.tokens.size());
-  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromSpec(*spec);
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromSpec(files.spec);
   if (!tokenizer.ok()) return tokenizer.status().WithContext(values.file());
   files.tokenizer = *std::move(tokenizer);
   return files;

@@ -1,7 +1,8 @@
 // Reads the tokenizer and the chat template of a GGUF file, as engine/tokenizer_files.h does those of a
-// folder. Plain functions; any thread.
+// folder, and writes them. Plain functions; any thread.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "base/types.h"
 #include "engine/tokenizer_files.h"
 #include "model/gguf.h"
+#include "model/gguf_header.h"
 
 namespace prefixd {
 
@@ -21,5 +23,10 @@ Result<TokenizerFiles> ReadGgufTokenizer(const GgufValues& values, std::string_v
 // The tokens that end an answer: eos_token_id, eot_token_id and eom_token_id under tokenizer.ggml. An id of
 // `vocab` or more is an error, and so is a negative one other than -1.
 Result<std::vector<TokenId>> GgufEndTokens(const GgufValues& values, int vocab);
+
+// Adds the values under `tokenizer` for a model with `vocab` embeddings whose answers end with one of `ends`.
+// What these files say and a GGUF file cannot is refused, as VocabularyOfSpec does, or is added to `losses`.
+Status AddGgufTokenizer(const TokenizerFiles& files, int vocab, const std::vector<TokenId>& ends,
+                        GgufHeader* header, std::vector<std::string>* losses);
 
 }  // namespace prefixd

@@ -4,17 +4,10 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "base/json_fields.h"
 #include "base/log.h"
-#include "base/utf8.h"
-#include "engine/gguf_description.h"
 #include "engine/tokenizer_files.h"
-#include "model/folder_kind.h"
-#include "model/gguf_config.h"
-#include "model/gguf_model.h"
-#include "model/mapped_file.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 
@@ -23,57 +16,6 @@ namespace {
 
 namespace bj = boost::json;
 namespace fs = std::filesystem;
-
-constexpr size_t kLargestConfig = 1 << 20;
-
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
-// Returns the canonical path of the folder or GGUF file, so that its last component is its name.
-Result<fs::path> FindModel(const fs::path& path) {
-  std::error_code error;
-  const fs::path folder = fs::canonical(path, error);
-  if (error) {
-    return NotFound(path.string() + ": " + error.message() +
-                    "; --model takes the path of a Hugging Face folder or a GGUF file on this machine; "
-                    "download one with: hf download ORG/NAME --local-dir FOLDER");
-  }
-  if (fs::is_regular_file(folder / "config.json", error) || IsGgufPath(folder)) return folder;
-  const Code code = fs::is_directory(folder, error) ? Code::kNotFound : Code::kInvalidArgument;
-  return Status(code, WhyNoModelFolder(folder)).WithContext(path.string());
-}
-
-// Reads the JSON object of a file. The object is empty when the file does not exist.
-Result<bj::object> ReadOptionalObject(const fs::path& path, size_t limit) {
-  if (!Exists(path)) return bj::object();
-  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, limit));
-  return ParseJsonObject(path.filename().string() + ": ", text);
-}
-
-Result<std::optional<float>> OptionalNumber(const JsonFields& fields, std::string_view key, double low,
-                                            double high) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::optional<double> number, fields.Number(key, low, high).Optional());
-  return number ? std::optional(static_cast<float>(*number)) : std::nullopt;
-}
-
-Result<GenerationDefaults> ParseGeneration(const JsonFields& fields) {
-  GenerationDefaults defaults;
-  PREFIXD_ASSIGN_OR_RETURN(defaults.do_sample, fields.Bool("do_sample").Optional());
-  PREFIXD_ASSIGN_OR_RETURN(defaults.temperature, OptionalNumber(fields, "temperature", 0, 100));
-  PREFIXD_ASSIGN_OR_RETURN(defaults.top_p, OptionalNumber(fields, "top_p", 0, 1));
-  // Of any share however small, the likeliest token remains.
-  if (defaults.top_p) defaults.top_p = std::max(*defaults.top_p, 1e-6f);
-  PREFIXD_ASSIGN_OR_RETURN(defaults.min_p, OptionalNumber(fields, "min_p", 0, 1));
-  PREFIXD_ASSIGN_OR_RETURN(defaults.repetition_penalty,
-                           OptionalNumber(fields, "repetition_penalty", 0.01, 100));
-  // -1 and 0 switch it off, and more than the vocabulary keeps every token.
-  PREFIXD_ASSIGN_OR_RETURN(defaults.top_k,
-                           fields.Integer("top_k", -1, std::numeric_limits<int32_t>::max()).Optional());
-  if (defaults.top_k) defaults.top_k = std::clamp<int>(*defaults.top_k, 0, kConfigLimits.vocab);
-  return defaults;
-}
 
 Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
                                                    const std::vector<NamedToken>& named) {
@@ -97,25 +39,6 @@ Result<std::unique_ptr<ChatTemplate>> LoadTemplate(const TemplateSource& source,
   }
   return Status(parsed.status().code(), why + "; give another by --chat-template FILE")
       .WithContext(source.place);
-}
-
-// Whether a message ends with what to do, which stands after a semicolon that is not in a quoted value.
-bool SaysWhatToDo(std::string_view message) {
-  const size_t at = message.rfind("; ");
-  if (at == message.npos) return false;
-  const std::string_view last = message.substr(at);
-  return last.find('"') == last.npos && last.find("': ") == last.npos &&
-         last.find(" (expected: ") == last.npos && last.find(" (supported: ") == last.npos;
-}
-
-// Adds what to do to a message that does not say it.
-template <typename T>
-Result<T> Remedied(Result<T> result) {
-  if (result.ok() || SaysWhatToDo(result.status().message())) return result;
-  return Status(result.status().code(),
-                result.status().message() + (result.status().code() == Code::kUnsupported
-                                                 ? "; prefixd cannot serve this model; choose another"
-                                                 : "; correct the file or download it again"));
 }
 
 // Makes the tokens that the template writes around messages control tokens, also where the files do not
@@ -177,53 +100,13 @@ void WarnOfIgnored(const std::vector<IgnoredId>& ignored, int vocab) {
 // several times the memory of the tokenizer.
 void TrimHeap() { ::malloc_trim(0); }
 
-// What the files of a model say, besides the weights.
-struct Description {
-  std::string served_name;
-  ModelConfig config;
-  GenerationDefaults generation;
-  std::vector<TokenId> ends;  // besides those of config
-  TokenizerFiles files;
-  std::vector<IgnoredId> ignored;
-};
-
-Result<Description> DescribeFolder(const fs::path& folder, std::string_view chat_template,
-                                   WeightSource weights) {
-  Description found;
-  found.served_name = folder.filename().string();
-  PREFIXD_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(folder / "config.json", kLargestConfig));
-  PREFIXD_ASSIGN_OR_RETURN(found.config, Remedied(ParseModelConfig(config, &found.ignored)));
-
-  PREFIXD_ASSIGN_OR_RETURN(const bj::object generation,
-                           Remedied(ReadOptionalObject(folder / "generation_config.json", kLargestConfig)));
-  const JsonFields generation_fields(generation, "generation_config.json: ");
-  PREFIXD_ASSIGN_OR_RETURN(found.generation, Remedied(ParseGeneration(generation_fields)));
-  PREFIXD_ASSIGN_OR_RETURN(found.ends, Remedied(ParseTokenIds(generation_fields, "eos_token_id",
-                                                              found.config.vocab, &found.ignored)));
-
-  std::optional<int> byte_vocab;
-  if (weights == WeightSource::kDummy) byte_vocab = found.config.vocab;
-  PREFIXD_ASSIGN_OR_RETURN(found.files, Remedied(ReadTokenizerFiles(folder, chat_template, byte_vocab)));
-  return found;
-}
-
-Result<Description> DescribeGguf(const fs::path& path, std::string_view chat_template) {
-  PREFIXD_ASSIGN_OR_RETURN(const GgufModel model, Remedied(OpenGgufModel(path)));
-  Description found;
-  found.served_name = path.stem().string();
-  PREFIXD_ASSIGN_OR_RETURN(found.config, Remedied(ConfigOfGguf(model)));
-  PREFIXD_ASSIGN_OR_RETURN(found.files, Remedied(ReadGgufTokenizer(model.values(), chat_template)));
-  PREFIXD_ASSIGN_OR_RETURN(found.ends, Remedied(GgufEndTokens(model.values(), found.config.vocab)));
-  return found;
-}
-
 // Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
 Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& path, std::string_view chat_template,
                                                      WeightSource weights) {
-  PREFIXD_ASSIGN_OR_RETURN(Description found, IsGgufPath(path)
-                                                  ? DescribeGguf(path, chat_template)
-                                                  : DescribeFolder(path, chat_template, weights));
+  PREFIXD_ASSIGN_OR_RETURN(ModelDescription found, DescribeModelFiles(path, chat_template, weights));
   auto model = std::make_unique<LoadedModel>();
+  model->eos = found.AllEnds();
+  model->bos = found.Bos();
   model->served_name = std::move(found.served_name);
   model->config = std::move(found.config);
   model->generation = found.generation;
@@ -239,14 +122,6 @@ Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& path, std::
   model->contradictions = std::move(files.contradictions);
   PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));
   WarnOfIgnored(found.ignored, model->config.vocab);
-  std::set<TokenId> eos(model->config.eos.begin(), model->config.eos.end());
-  eos.insert(found.ends.begin(), found.ends.end());
-  if (const auto id = model->tokenizer->TokenToId(model->special_tokens.eos); id && *id < model->config.vocab)
-    eos.insert(*id);
-  model->eos.assign(eos.begin(), eos.end());
-  model->bos = model->tokenizer->TokenToId(model->special_tokens.bos);
-  if (!model->bos) model->bos = model->config.bos;
-  if (model->bos && *model->bos >= model->config.vocab) model->bos.reset();
   TrimHeap();
   return model;
 }
@@ -337,13 +212,6 @@ Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view ch
   return summary;
 }
 
-// Adds the folder to the message of an error that does not name it. The files, which the message may quote,
-// can contain anything.
-Status InFolder(const fs::path& folder, const Status& status) {
-  const Status line(status.code(), PrintableLine(status.message()));
-  return status.message().starts_with(folder.string()) ? line : line.WithContext(folder.string());
-}
-
 // Warns because a cached prefix cannot be reused after the place where a longer conversation is rendered
 // differently.
 void WarnOfRewrites(const ChatTemplate& chat_template, const std::string& place) {
@@ -359,7 +227,7 @@ Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& ba
                                                const LoadOptions& options, const LoadProgress& progress) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
   Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
-  if (!model.ok()) return InFolder(folder, model.status());
+  if (!model.ok()) return InModel(folder, model.status());
   for (const std::string& contradiction : (*model)->contradictions)
     Log(LogLevel::kWarning, "files of the tokenizer differ", {{"what", contradiction}});
   if ((*model)->chat_template != nullptr)
@@ -384,7 +252,7 @@ Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
   Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights, quantize);
   TrimHeap();
-  if (!summary.ok()) return InFolder(folder, summary.status());
+  if (!summary.ok()) return InModel(folder, summary.status());
   return summary;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "engine/model_description.h"
 #include "engine/special_tokens.h"
 #include "hashing/fingerprint.h"
 #include "kernels/backend.h"
@@ -26,24 +27,9 @@
 
 namespace prefixd {
 
-// The sampling defaults of generation_config.json. A value that the file does not have is empty.
-struct GenerationDefaults {
-  std::optional<bool> do_sample;  // false: greedy, whatever the temperature
-  std::optional<float> temperature;
-  std::optional<float> top_p;
-  std::optional<int> top_k;
-  std::optional<float> min_p;
-  std::optional<float> repetition_penalty;
-};
-
 // Special tokens as text; empty when the tokenizer has none.
 struct SpecialTokens {
   std::string bos, eos;
-};
-
-enum class WeightSource : uint8_t {
-  kFiles,
-  kDummy,  // made from config.json (LoadDummyPlan); no weight file is read, and no tokenizer.json is needed
 };
 
 struct LoadOptions {

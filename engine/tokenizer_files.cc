@@ -157,7 +157,8 @@ Status UseBytes(const fs::path& folder, int vocab, TokenizerFiles* files) {
     return Unsupported(WhyNoTokenizer(folder) + "; dummy weights do without one where vocab_size is 256 or " +
                        "more, but it is " + std::to_string(vocab));
   }
-  PREFIXD_ASSIGN_OR_RETURN(files->tokenizer, Tokenizer::FromSpec(ByteTokenizerSpec(vocab)));
+  files->spec = ByteTokenizerSpec(vocab);
+  PREFIXD_ASSIGN_OR_RETURN(files->tokenizer, Tokenizer::FromSpec(files->spec));
   files->own_vocab_size = vocab;
   files->made_of_bytes = true;
   return Status::Ok();
@@ -185,7 +186,8 @@ Result<TokenizerFiles> ReadTokenizerFiles(const fs::path& folder, std::string_vi
     files.contradictions = std::move(others);
     return files;
   }
-  PREFIXD_ASSIGN_OR_RETURN(TokenizerSpec spec, ReadSpec(folder));
+  PREFIXD_ASSIGN_OR_RETURN(files.spec, ReadSpec(folder));
+  TokenizerSpec& spec = files.spec;
   files.own_vocab_size = VocabSize(spec);
   SpecialTokenFiles special;
   if (config) special.config = &*config;

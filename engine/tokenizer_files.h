@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "engine/special_tokens.h"
+#include "text/tokenizer/spec.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
@@ -30,6 +31,7 @@ struct TemplateSource {
 };
 
 struct TokenizerFiles {
+  TokenizerSpec spec;  // what the tokenizer is made of
   std::unique_ptr<Tokenizer> tokenizer;
   bool made_of_bytes = false;  // there is no tokenizer.json: the tokenizer is that of byte_spec.h
   int own_vocab_size = 0;      // one past the highest id of tokenizer.json itself

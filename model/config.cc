@@ -4,6 +4,7 @@
 #include <array>
 #include <boost/json/array.hpp>
 
+#include "base/check.h"
 #include "base/json_fields.h"
 #include "model/canonical.h"
 
@@ -364,6 +365,12 @@ std::string SupportedArchitectures() {
   for (const Architecture& row : kArchitectures)
     names += (names.empty() ? "" : ", ") + std::string(row.class_name);
   return names;
+}
+
+std::string_view ClassNameOf(std::string_view model_type) {
+  const auto* row = std::ranges::find(kArchitectures, model_type, &Architecture::model_type);
+  PREFIXD_CHECK(row != std::end(kArchitectures)) << model_type;
+  return row->class_name;
 }
 
 Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string_view key, int vocab,

@@ -80,6 +80,8 @@ Result<std::vector<TokenId>> ParseTokenIds(const JsonFields& fields, std::string
 
 // Returns the class names, as in "LlamaForCausalLM, ...", for messages and `validate`.
 std::string SupportedArchitectures();
+// Returns the class name of a family: "LlamaForCausalLM" for "llama". Requires a model_type of a ModelConfig.
+std::string_view ClassNameOf(std::string_view model_type);
 
 // Returns one line with everything besides the weights that determines the forward pass. The line is part of
 // the model fingerprint.

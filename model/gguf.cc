@@ -262,6 +262,10 @@ std::string GgufTypeName(uint32_t type_number) {
   return row == nullptr ? "type " + std::to_string(type_number) : std::string(row->name);
 }
 
+uint32_t GgufTypeNumber(StoredType type) {
+  return std::ranges::find(kTypes, std::optional(type), &TypeRow::type)->number;
+}
+
 bool IsGguf(std::span<const std::byte> bytes) {
   return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with(kMagic);
 }

@@ -65,6 +65,8 @@ struct GgufTensor {
 
 // The name of a type number of GGUF: "Q4_1", or "type 99".
 std::string GgufTypeName(uint32_t type_number);
+// The type number of GGUF.
+uint32_t GgufTypeNumber(StoredType type);
 
 // The values of a file by key. A getter returns nothing where there is no such key, and an error that names
 // file, key and value where the value is another than asked for. The bytes of the file outlive it.

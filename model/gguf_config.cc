@@ -198,6 +198,8 @@ Result<int> VocabularyOf(const Reader& in) {
 
 }  // namespace
 
+std::span<const GgufFamily> GgufFamilies() { return kFamilies; }
+
 Result<GgufFamily> FamilyOfGguf(const GgufModel& model) {
   const GgufValues& values = model.values();
   PREFIXD_ASSIGN_OR_RETURN(const auto name, values.String("general.architecture"));

@@ -2,6 +2,7 @@
 // config.json. Pure functions; any thread.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,7 @@ struct GgufFamily {
   bool qk_norm;
   bool paired_rows;  // rows of q and k in the order of TensorView::paired_rows
 };
+std::span<const GgufFamily> GgufFamilies();
 // The family of a model. kUnsupported, with the name, where prefixd does not serve it.
 Result<GgufFamily> FamilyOfGguf(const GgufModel& model);
 

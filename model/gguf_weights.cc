@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/check.h"
 #include "model/gguf_config.h"
 #include "model/gguf_model.h"
 #include "model/weights.h"
@@ -28,9 +29,6 @@ constexpr NameRow kLayerNames[] = {
 };
 // Tensors that are read with the description of the model.
 constexpr std::string_view kRopeDivisors = "rope_freqs.weight";
-
-bool IsQuery(std::string_view name) { return name.find(".attn_q.") != name.npos; }
-bool IsKey(std::string_view name) { return name.find(".attn_k.") != name.npos; }
 
 }  // namespace
 
@@ -60,6 +58,26 @@ std::string TransformersName(std::string_view gguf_name) {
   return "";
 }
 
+std::string GgufName(std::string_view transformers_name) {
+  for (const NameRow& row : kModelNames) {
+    if (transformers_name == row.transformers) return std::string(row.gguf);
+  }
+  // "model.layers.3.PART.weight"
+  constexpr std::string_view kLayers = "model.layers.";
+  PREFIXD_CHECK(transformers_name.starts_with(kLayers)) << transformers_name;
+  const std::string_view rest = transformers_name.substr(kLayers.size());
+  const size_t dot = rest.find('.'), last = rest.rfind('.');
+  const std::string_view part = rest.substr(dot + 1, last - dot - 1);
+  const auto* row = std::ranges::find(kLayerNames, part, &NameRow::transformers);
+  PREFIXD_CHECK(row != std::end(kLayerNames)) << transformers_name;
+  return "blk." + std::string(rest.substr(0, dot + 1)) + std::string(row->gguf) +
+         std::string(rest.substr(last));
+}
+
+bool HasPairedRows(std::string_view gguf_name) {
+  return gguf_name.find(".attn_q.") != gguf_name.npos || gguf_name.find(".attn_k.") != gguf_name.npos;
+}
+
 Result<WeightFiles> OpenGgufWeights(const std::filesystem::path& path) {
   PREFIXD_ASSIGN_OR_RETURN(GgufModel model, OpenGgufModel(path));
   PREFIXD_ASSIGN_OR_RETURN(const GgufFamily family, FamilyOfGguf(model));
@@ -76,8 +94,7 @@ Result<WeightFiles> OpenGgufWeights(const std::filesystem::path& path) {
       view.dtype = tensor.type;
       view.shape = tensor.shape;
       view.bytes = tensor.bytes;
-      if (family.paired_rows && (IsQuery(tensor.name) || IsKey(tensor.name)))
-        view.paired_rows = config.head_dim;
+      if (family.paired_rows && HasPairedRows(tensor.name)) view.paired_rows = config.head_dim;
     }
   }
   return WeightFiles(WeightFiles::Kind::kGguf, std::move(model.files), std::move(tensors));

@@ -15,6 +15,11 @@ namespace prefixd {
 // served has.
 std::string TransformersName(std::string_view gguf_name);
 
+// The inverse. Requires a name that TransformersName gives.
+std::string GgufName(std::string_view transformers_name);
+// Whether a family with paired rows has them in this tensor.
+bool HasPairedRows(std::string_view gguf_name);
+
 // Opens the tensors of the model whose first file is at `path`. Those that no family has are named
 // "gguf:NAME". The errors are those of OpenGgufModel and ConfigOfGguf.
 Result<WeightFiles> OpenGgufWeights(const std::filesystem::path& path);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <charconv>
 #include <map>
 #include <set>
@@ -282,6 +284,22 @@ Result<std::vector<TensorView>> ParseSafetensors(std::string_view file_name,
   }
   PREFIXD_RETURN_IF_ERROR(CheckCoverage(file, data, &tensors));
   return tensors;
+}
+
+std::string SafetensorsHeader(std::span<const SafetensorsEntry> tensors) {
+  bj::object header{{"__metadata__", {{"format", "pt"}}}};
+  uint64_t at = 0;
+  for (const SafetensorsEntry& tensor : tensors) {
+    header[tensor.name] = {{"dtype", SafetensorsName(tensor.dtype)},
+                           {"shape", bj::array(tensor.shape.begin(), tensor.shape.end())},
+                           {"data_offsets", bj::array{at, at + tensor.bytes}}};
+    at += tensor.bytes;
+  }
+  std::string text = bj::serialize(header);
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that numbers are aligned
+  std::string bytes;
+  PutLittle(&bytes, static_cast<uint64_t>(text.size()));
+  return bytes + text;
 }
 
 Result<WeightFiles> OpenSafetensors(const fs::path& folder) {

@@ -12,8 +12,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +31,16 @@ std::string_view SafetensorsName(DType dtype);
 // `bytes`. `file` is the name of the file in messages. Returns kCorrupt when the file is damaged; the message
 // says how. Returns kUnsupported for an unknown dtype.
 Result<std::vector<TensorView>> ParseSafetensors(std::string_view file, std::span<const std::byte> bytes);
+
+// What SafetensorsHeader says of a tensor.
+struct SafetensorsEntry {
+  std::string name;
+  DType dtype;
+  std::vector<int64_t> shape;
+  uint64_t bytes;
+};
+// Returns the bytes of a file before its data, in which the tensors follow one another in this order.
+std::string SafetensorsHeader(std::span<const SafetensorsEntry> tensors);
 
 // Opens model.safetensors of `folder`. If there is none, opens the shards that model.safetensors.index.json
 // names. If there is no index either, opens every *.safetensors file. Returns kNotFound when there is no

@@ -13,6 +13,8 @@
 #include "tests/support/gguf_writer.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
+#include "text/tokenizer/gguf_vocabulary.h"
+#include "text/tokenizer/tokenizer_json_writer.h"
 
 namespace prefixd {
 namespace {
@@ -25,6 +27,20 @@ using testing_support::SharedDir;
 using testing_support::TempDir;
 
 constexpr std::string_view kBetween = "\n__ggml_vocab_test__\n";
+
+// The vocabulary that is made of the tokenizer, and its tokenizer.json, give its ids.
+void ExpectSameIds(const TokenizerFiles& files, const std::string& text) {
+  const auto made = VocabularyOfSpec(files.spec, files.own_vocab_size, {}, {});
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  EXPECT_TRUE(made->losses.empty()) << made->losses.front();
+  const auto read = SpecOfGguf(made->View());
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  const auto ids = files.tokenizer->Encode(text, {});
+  EXPECT_EQ(*(*Tokenizer::FromSpec(*read))->Encode(text, {}), *ids);
+  const auto of_json = Tokenizer::FromJson(WriteTokenizerJson(files.spec));
+  ASSERT_TRUE(of_json.ok()) << of_json.status().ToString();
+  EXPECT_EQ(*(*of_json)->Encode(text, {}), *ids);
+}
 
 class GgufVocabularies : public ::testing::TestWithParam<std::string> {};
 
@@ -59,6 +75,7 @@ TEST_P(GgufVocabularies, GiveTheIdsOfLlamaCpp) {
     }
   }
   EXPECT_EQ(cases, 46u);
+  ExpectSameIds(*files, texts);
   // What stands in front of a text: of these two, add_bos_token is true.
   const size_t front = tokenizer.Encode("", {.add_special_tokens = true})->size();
   EXPECT_EQ(front, GetParam() == "gpt-2" ? 0u : 1u);

@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "text/tokenizer/added_vocabulary.h"
+#include "text/tokenizer/gguf_stages.h"
 
 namespace prefixd {
 namespace {
@@ -17,49 +18,10 @@ constexpr size_t kMaxMerges = size_t{1} << 23;
 constexpr size_t kMaxTokenBytes = 1 << 16;
 // Of the kind "llama", whose merges take time with the square of the length; real ones have up to 279 bytes.
 constexpr size_t kMaxScoredBytes = 512;
-constexpr std::string_view kMark = "\u2581";  // stands for a space in tokens of SentencePiece
-
-PreTokenizerSpec Split(std::string_view regex) {
-  return {.kind = PreTokenizerSpec::kSplit,
-          .pattern = {.is_regex = true, .text = std::string(regex)},
-          .behavior = SplitBehavior::kIsolated};
-}
-PreTokenizerSpec ByteLevel(bool use_regex) {
-  return {.kind = PreTokenizerSpec::kByteLevel, .use_regex = use_regex};
-}
-
-std::vector<PreTokenizerSpec> OfGpt2() { return {ByteLevel(true)}; }
-std::vector<PreTokenizerSpec> OfSmolLm() {
-  return {{.kind = PreTokenizerSpec::kDigits, .individual_digits = true}, ByteLevel(true)};
-}
-std::vector<PreTokenizerSpec> OfDeepSeekCoder() {
-  return {Split(R"([\r\n])"),    Split(R"(\s?\p{L}+)"),
-          Split(R"(\s?\p{P}+)"), Split("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"),
-          Split(R"(\p{N})"),     ByteLevel(false)};
-}
-
-// How `pre` splits a text.
-struct PreRow {
-  std::string_view name;
-  std::vector<PreTokenizerSpec> (*stages)();
-};
-constexpr PreRow kPres[] = {
-    {"gpt-2", OfGpt2},
-    {"smollm", OfSmolLm},
-    {"deepseek-coder", OfDeepSeekCoder},
-};
-
-const PreRow* FindPre(std::string_view name) {
-  const auto* row = std::ranges::find(kPres, name, &PreRow::name);
-  return row == std::end(kPres) ? nullptr : row;
-}
-
 Status UnknownPre(std::string_view name) {
-  std::string names;
-  for (const PreRow& row : kPres) names += (names.empty() ? "" : ", ") + std::string(row.name);
   return Unsupported("tokenizer.ggml.pre is " +
                      (name.empty() ? "missing" : "\"" + RepairUtf8(name.substr(0, 80)) + "\"") +
-                     " (supported: " + names +
+                     " (supported: " + NamesOfPres() +
                      "); use the original Hugging Face folder of this model, which has tokenizer.json");
 }
 
@@ -123,17 +85,11 @@ Status MakeMerges(const GgufVocabulary& vocabulary, const Ids& ids, BpeSpec* mod
   return Status::Ok();
 }
 
-// The stages of SentencePiece: a mark in front of the text and for each space.
-void AddLlamaStages(TokenizerSpec* spec) {
-  spec->normalizers = {{.kind = NormalizerSpec::kPrepend, .content = std::string(kMark)},
-                       {.kind = NormalizerSpec::kReplace,
-                        .pattern = {.is_regex = false, .text = " "},
-                        .content = std::string(kMark)}};
-  spec->decoders =
-      std::vector<DecoderSpec>{{.kind = DecoderSpec::kReplace, .pattern = std::string(kMark), .content = " "},
-                               {.kind = DecoderSpec::kByteFallback},
-                               {.kind = DecoderSpec::kFuse},
-                               {.kind = DecoderSpec::kStrip, .content = " ", .start = 1}};
+void AddStages(GgufStages stages, TokenizerSpec* spec) {
+  spec->normalizers = std::move(stages.normalizers);
+  spec->pre_tokenizers = std::move(stages.pre_tokenizers);
+  spec->decoders = std::move(stages.decoders);
+  spec->model.ignore_merges = stages.ignore_merges;
 }
 
 Status CheckTokens(const GgufVocabulary& vocabulary) {
@@ -160,6 +116,13 @@ Status CheckTokens(const GgufVocabulary& vocabulary) {
   return check("tokenizer.ggml.unknown_token_id", vocabulary.unknown);
 }
 
+// Converters give ids of the model that have no token a text that the tokenizer does not have.
+bool IsPadding(const GgufVocabulary& vocabulary, size_t id) {
+  return !vocabulary.types.empty() &&
+         static_cast<GgufTokenType>(vocabulary.types[id]) == GgufTokenType::kUnused &&
+         vocabulary.tokens[id] == GgufPadding(id);
+}
+
 Result<Ids> NumberTokens(const GgufVocabulary& vocabulary, BpeSpec* model) {
   Ids ids;
   ids.reserve(vocabulary.tokens.size());
@@ -167,6 +130,7 @@ Result<Ids> NumberTokens(const GgufVocabulary& vocabulary, BpeSpec* model) {
   for (size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const std::string_view token = vocabulary.tokens[i];
     const auto id = static_cast<TokenId>(i);
+    if (IsPadding(vocabulary, i)) continue;
     if (const auto [at, is_new] = ids.emplace(token, id); !is_new)
       return Corrupt("tokenizer.ggml.tokens has \"" + RepairUtf8(token.substr(0, 80)) +
                      "\" twice, with the ids " + std::to_string(at->second) + " and " + std::to_string(id));
@@ -209,6 +173,8 @@ Status AddEnds(const GgufVocabulary& vocabulary, bool adds_bos, TokenizerSpec* s
 
 }  // namespace
 
+std::string GgufPadding(size_t id) { return "[PAD" + std::to_string(id) + "]"; }
+
 Result<TokenizerSpec> SpecOfGguf(const GgufVocabulary& vocabulary) {
   const bool llama = vocabulary.model == "llama";
   if (!llama && vocabulary.model != "gpt2")
@@ -234,17 +200,16 @@ Result<TokenizerSpec> SpecOfGguf(const GgufVocabulary& vocabulary) {
     spec.model.unk_token =
         std::string(vocabulary.tokens[static_cast<size_t>(vocabulary.unknown.value_or(0))]);
     spec.model.fuse_unk = spec.model.byte_fallback = true;
-    AddLlamaStages(&spec);
+    AddStages(StagesOfLlama(), &spec);
   } else {
-    const PreRow* pre = FindPre(vocabulary.pre);
-    if (pre == nullptr) return UnknownPre(vocabulary.pre);
+    std::optional<GgufStages> stages = StagesOfPre(vocabulary.pre);
+    if (!stages) return UnknownPre(vocabulary.pre);
     if (vocabulary.add_space_prefix.value_or(false))
       return Unsupported(
           "tokenizer.ggml.add_space_prefix is true (supported: false with this kind of "
           "tokenizer); use the original Hugging Face folder of this model");
     PREFIXD_RETURN_IF_ERROR(ReadMerges(vocabulary, ids, &spec.model));
-    spec.pre_tokenizers = pre->stages();
-    spec.decoders = std::vector<DecoderSpec>{{.kind = DecoderSpec::kByteLevel}};
+    AddStages(*std::move(stages), &spec);
   }
   PREFIXD_RETURN_IF_ERROR(AddTokensOfTypes(vocabulary, &spec));
   PREFIXD_RETURN_IF_ERROR(AddEnds(vocabulary, llama, &spec));

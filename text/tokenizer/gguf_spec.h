@@ -2,11 +2,11 @@
 // tokenizer, and names the way in which it splits a text. Pure functions; any thread.
 //
 // The kinds (tokenizer.ggml.model)
-//   "gpt2"   byte-level BPE. `pre` names how a text is split, and is one of the table in gguf_spec.cc.
+//   "gpt2"   byte-level BPE. `pre` names how a text is split, and is one of the table in gguf_stages.cc.
 //   "llama"  the BPE of SentencePiece. Its merges are all ways to make a token of two others, ordered by the
 //            score of the token, then by the lengths of the parts in characters, longest first.
-// Every other kind and every other name is refused. Tests compare "llama", "gpt-2" and "deepseek-coder" with
-// ids that llama.cpp gives; "smollm" has the stages of its published tokenizer.json, and no test.
+// Every other kind and every other name is refused. Ids without a token have the type kUnused and the text
+// GgufPadding(id); they are left out.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,17 @@
 
 namespace prefixd {
 
-// The types of tokens that the spec depends on (tokenizer.ggml.token_type).
-enum class GgufTokenType : int32_t { kUnknown = 2, kControl = 3, kUserDefined = 4 };
+// The types of tokens (tokenizer.ggml.token_type).
+enum class GgufTokenType : int32_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+// The text of an id that has no token: "[PAD670]".
+std::string GgufPadding(size_t id);
 
 // The values under tokenizer.ggml. Views of the file.
 struct GgufVocabulary {

@@ -24,6 +24,8 @@ inline constexpr TokenId kMaxTokenId = (1 << 22) - 1;
 struct TextPattern {
   bool is_regex = false;  // Oniguruma, Ruby syntax; otherwise literal text
   std::string text;
+
+  friend bool operator==(const TextPattern&, const TextPattern&) = default;
 };
 
 // A token that is searched in the text before it is split.
@@ -36,6 +38,8 @@ struct AddedTokenSpec {
   bool normalized = false;          // is normalised and searched in normalised text
   bool special = false;             // can be skipped when decoding
   bool decoded_normalized = false;  // is decoded in its normalised form
+
+  friend bool operator==(const AddedTokenSpec&, const AddedTokenSpec&) = default;
 };
 
 struct NormalizerSpec {
@@ -43,6 +47,8 @@ struct NormalizerSpec {
   TextPattern pattern;                           // kReplace
   std::string content;                           // kPrepend, kReplace
   bool strip_left = false, strip_right = false;  // kStrip
+
+  friend bool operator==(const NormalizerSpec&, const NormalizerSpec&) = default;
 };
 
 enum class SplitBehavior : unsigned char {
@@ -75,6 +81,8 @@ struct PreTokenizerSpec {
   std::string replacement;         // kMetaspace: one code point, which replaces a space
   PrependScheme prepend{};         // kMetaspace
   bool split = false;              // kMetaspace: splits before every replacement
+
+  friend bool operator==(const PreTokenizerSpec&, const PreTokenizerSpec&) = default;
 };
 
 struct DecoderSpec {
@@ -84,6 +92,8 @@ struct DecoderSpec {
   size_t start = 0;       // kStrip: the most that are removed at the beginning
   size_t stop = 0;        // kStrip: the most that are removed at the end
   bool prepends = false;  // kMetaspace: the mark of the first token was added and is removed
+
+  friend bool operator==(const DecoderSpec&, const DecoderSpec&) = default;
 };
 
 struct BpeSpec {
