@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "base/bytes.h"
@@ -196,6 +197,18 @@ Result<int> VocabularyOf(const Reader& in) {
   return static_cast<int>(embedding->shape[0]);
 }
 
+// The type of elements that most bytes of the matrices have; bf16 where most are quantised.
+DType DTypeOf(const GgufModel& model) {
+  std::map<std::optional<DType>, uint64_t> bytes;
+  for (const GgufFile& part : model.parts) {
+    for (const GgufTensor& tensor : part.tensors) {
+      if (tensor.shape.size() == 2 && tensor.type) bytes[tensor.type->dtype()] += tensor.bytes.size();
+    }
+  }
+  const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+  return most == bytes.end() ? DType::kBF16 : most->first.value_or(DType::kBF16);
+}
+
 }  // namespace
 
 std::span<const GgufFamily> GgufFamilies() { return kFamilies; }
@@ -234,6 +247,7 @@ Result<ModelConfig> ConfigOfGguf(const GgufModel& model) {
   config.qkv_bias = family.always_qkv_bias || model.Find("blk.0.attn_q.bias") != nullptr;
   config.output_bias = model.Find("blk.0.attn_output.bias") != nullptr;
   config.mlp_bias = model.Find("blk.0.ffn_gate.bias") != nullptr;
+  config.dtype = DTypeOf(model);
   return config;
 }
 

@@ -25,8 +25,9 @@ std::span<const GgufFamily> GgufFamilies();
 Result<GgufFamily> FamilyOfGguf(const GgufModel& model);
 
 // Returns a ModelConfig with the invariants of ParseModelConfig; its `eos` and `bos` are those of the
-// tokenizer. kCorrupt: a value that makes no sense. kUnsupported: a model or a feature that prefixd does not
-// compute. The message begins with the name of the file and names key and value.
+// tokenizer, and its `dtype` is set: bf16 where most weights are quantised. kCorrupt: a value that makes no
+// sense. kUnsupported: a model or a feature that prefixd does not compute. The message begins with the name
+// of the file and names key and value.
 Result<ModelConfig> ConfigOfGguf(const GgufModel& model);
 
 }  // namespace prefixd

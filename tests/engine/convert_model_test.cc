@@ -116,6 +116,9 @@ TEST_F(DemoConversion, HasTheTypeThatIsAskedFor) {
     const auto files = WeightFiles::Open(path);
     ASSERT_TRUE(files.ok());
     const auto original = WeightFiles::Open(demo_);
+    EXPECT_EQ(DescribeModelFiles(path, "", WeightSource::kFiles)->config.dtype,
+              type->dtype().value_or(DType::kBF16))
+        << "the default of KV";
     for (const std::string& tensor : {std::string(kEmbeddingWeight), LayerWeight(6, "mlp.down_proj")}) {
       EXPECT_EQ(files->Find(tensor)->dtype, type);
       EXPECT_EQ(NumbersOf(*files, tensor, *type), NumbersOf(*original, tensor, *type)) << tensor;
