@@ -1,6 +1,7 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -45,6 +46,7 @@ class GrammarBuilder {
   void Link();
   std::vector<bool> FindProductive() const;
   void DropUnproductive(const std::vector<bool>& productive);
+  void FindAlike();
   Status CheckStarts() const;
 
   const Expressions& from_;
@@ -288,6 +290,19 @@ void GrammarBuilder::DropUnproductive(const std::vector<bool>& productive) {
   to_.calls_ = std::move(calls);
 }
 
+// Bytes between which no edge begins or ends.
+void GrammarBuilder::FindAlike() {
+  std::array<bool, 257> begins{};
+  for (const ByteEdge& edge : to_.edges_) begins[edge.low] = begins[edge.high + 1u] = true;
+  for (unsigned first = 0; first < 256;) {
+    unsigned end = first + 1;
+    while (end < 256 && !begins[end]) ++end;
+    for (unsigned byte = first; byte < end; ++byte)
+      to_.alike_[byte] = {static_cast<uint8_t>(first), static_cast<uint8_t>(end - 1)};
+    first = end;
+  }
+}
+
 // No rule begins with a call of itself. A walk over the rules, each of which is entered and left once.
 Status GrammarBuilder::CheckStarts() const {
   std::unordered_map<StateId, const Entry*> of;
@@ -333,6 +348,7 @@ Result<Grammar> GrammarBuilder::Build(RuleId root) {
   to_.matches_empty_ = facts_.IsNullable(from_.definition(root));
   if (!productive[to_.start_] && !to_.matches_empty_) return InvalidArgument("no text matches it");
   DropUnproductive(productive);
+  FindAlike();
   PREFIXD_RETURN_IF_ERROR(CheckStarts());
   return std::move(to_);
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -78,6 +79,11 @@ class Grammar {
     const auto edge = std::ranges::lower_bound(all, byte, {}, &ByteEdge::high);
     return edge != all.end() && byte >= edge->low ? edge->to : kNoState;
   }
+  // The bytes around this one that every state takes alike.
+  struct Alike {
+    uint8_t first, last;  // both included
+  };
+  Alike AlikeTo(uint8_t byte) const { return alike_[byte]; }
   size_t bytes() const;
 
  private:
@@ -92,6 +98,7 @@ class Grammar {
   std::vector<ByteEdge> edges_;
   std::vector<Call> calls_;
   std::vector<Loop> loops_;
+  std::array<Alike, 256> alike_{};
   StateId start_ = 0;
   bool matches_empty_ = false;
 };

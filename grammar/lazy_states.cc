@@ -1,5 +1,6 @@
 #include "grammar/lazy_states.h"
 
+#include <algorithm>
 #include <bit>
 #include <optional>
 
@@ -22,7 +23,9 @@ LazyStates::Id LazyStates::IdOf(const MatchState& state) {
 LazyStates::Id LazyStates::Find(Id id, uint8_t byte) {
   matcher_->Advance(*entries_[static_cast<size_t>(id)].state, byte, &scratch_);
   const Id next = IdOf(scratch_);
-  entries_[static_cast<size_t>(id)].next[byte] = next;
+  const Grammar::Alike alike = matcher_->grammar().AlikeTo(byte);
+  std::array<Id, 256>& known = entries_[static_cast<size_t>(id)].next;
+  std::fill(known.begin() + alike.first, known.begin() + alike.last + 1, next);
   return next;
 }
 

@@ -84,6 +84,7 @@ class Matcher {
 
   explicit Matcher(const Grammar* grammar) : grammar_(grammar) {}  // outlives it
 
+  const Grammar& grammar() const { return *grammar_; }
   // The state of a text that ends here: no byte can follow.
   static MatchState Accepting();
   // Before the first byte.

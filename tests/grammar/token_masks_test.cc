@@ -219,13 +219,14 @@ TEST(TokenMasks, EqualTryingEveryTokenInAnAmbiguousRegex) {
   Result<Grammar> grammar = Grammar::Compile(expressions, root);
   ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
   Prng prng(10);
+  constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM0123456789_          \n-";
   const Constraint constraint(*std::move(grammar),
-                              std::make_shared<const Vocabulary>(RandomVocabulary(prng, "abcde  1_", 2000)),
+                              std::make_shared<const Vocabulary>(RandomVocabulary(prng, kCharacters, 500)),
                               1 << 20);
   EXPECT_TRUE(constraint.Prepare());
   size_t compared = 0;
-  for (int round = 0; round < 8; ++round) compared += CompareAlongWalk(prng, constraint, 40);
-  EXPECT_GT(compared, 100u);
+  for (int round = 0; round < 4; ++round) compared += CompareAlongWalk(prng, constraint, 25);
+  EXPECT_GT(compared, 60u);
 }
 
 // What a call gives up is not kept, and comes out the same when there is time for it.
