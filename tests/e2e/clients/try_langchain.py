@@ -3,6 +3,8 @@
 from langchain_openai import ChatOpenAI
 
 from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
+from person import ASK, Person, check
+from person import MAX_TOKENS as PERSON_TOKENS
 
 MODEL = ChatOpenAI(base_url=f"{URL}/v1", api_key="any", model=NAME, temperature=0, max_tokens=MAX_TOKENS,
                    stream_usage=True)
@@ -20,4 +22,9 @@ check_usage("streamed", total.usage_metadata["input_tokens"], total.usage_metada
 equal("more than one chunk", len(chunks) > 1, True)
 cached = total.usage_metadata["input_token_details"]["cache_read"]
 equal("cached tokens of the second request", cached > 0, True)
-report("text, usage", "text, usage", "cached tokens are `input_token_details.cache_read`")
+
+structured = ChatOpenAI(base_url=f"{URL}/v1", api_key="any", model=NAME, temperature=0,
+                        max_tokens=PERSON_TOKENS).with_structured_output(Person, method="json_schema")
+check("with_structured_output", structured.invoke(ASK))
+report("text, usage", "text, usage", "cached tokens are `input_token_details.cache_read`",
+       parsed="`with_structured_output(…, method=\"json_schema\")`")

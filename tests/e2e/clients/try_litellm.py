@@ -3,6 +3,8 @@
 import litellm
 
 from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
+from person import ASK, Person, check
+from person import MAX_TOKENS as PERSON_TOKENS
 
 OPTIONS = {"model": f"openai/{NAME}", "api_base": f"{URL}/v1", "api_key": "any", "temperature": 0,
            "max_tokens": MAX_TOKENS, "messages": [{"role": "user", "content": QUESTION}]}
@@ -21,4 +23,9 @@ try:
     equal("a full context", "no error", "ContextWindowExceededError")
 except litellm.ContextWindowExceededError:
     pass
-report("text, usage", "text, usage", "a full context raises ContextWindowExceededError", refused=[400])
+
+answer = litellm.completion(**{**OPTIONS, "max_tokens": PERSON_TOKENS, "response_format": Person,
+                               "messages": [{"role": "user", "content": ASK}]})
+check("response_format", Person.model_validate_json(answer.choices[0].message.content))
+report("text, usage", "text, usage", "a full context raises ContextWindowExceededError", refused=[400],
+       parsed="`response_format=Person`")

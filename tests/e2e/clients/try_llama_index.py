@@ -4,6 +4,8 @@ from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 
 from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
+from person import ASK, Person, check
+from person import MAX_TOKENS as PERSON_TOKENS
 
 MODEL = OpenAILike(model=NAME, api_base=f"{URL}/v1", api_key="any", is_chat_model=True, context_window=4096,
                    temperature=0, max_tokens=MAX_TOKENS, max_retries=0)
@@ -17,4 +19,11 @@ parts = list(MODEL.stream_chat(MESSAGES, stream_options={"include_usage": True})
 equal("streamed", "".join(each.delta or "" for each in parts), TEXT)
 equal("the last message of the stream", parts[-1].message.content, TEXT)
 check_usage("streamed", parts[-1].raw.usage.prompt_tokens, parts[-1].raw.usage.completion_tokens)
-report("text, usage", "text, usage", "usage of streams with `stream_options`")
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "person", "schema": Person.model_json_schema()}}
+structured = OpenAILike(model=NAME, api_base=f"{URL}/v1", api_key="any", is_chat_model=True,
+                        context_window=4096, temperature=0, max_tokens=PERSON_TOKENS, max_retries=0,
+                        additional_kwargs={"response_format": FORMAT}).as_structured_llm(Person)
+check("as_structured_llm", structured.chat([ChatMessage(role="user", content=ASK)]).raw)
+report("text, usage", "text, usage", "usage of streams with `stream_options`",
+       parsed="`as_structured_llm`, with `response_format` in `additional_kwargs`")
