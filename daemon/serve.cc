@@ -192,6 +192,7 @@ class ServerProcess {
     context_.token_share = plan_.limits.max_tokens / 2;
     context_.tokenizer = loaded_.model->tokenizer.get();
     context_.chat_template = loaded_.model->chat_template.get();
+    context_.eos = loaded_.model->eos;
     SetOutputFormat(options_.tool_format, options_.reasoning_format != "none", &context_);
     context_.special_tokens_in_content = options_.special_tokens_in_content;
     context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
@@ -200,13 +201,13 @@ class ServerProcess {
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
     constraints_ = std::make_unique<grammar::ConstraintCache>(
-        grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab),
+        grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab,
+                                context_.markers),
         grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
                                           .most_live = Limit("live-formats"),
                                           .most_mask_bytes = Limit<size_t>("format-mask-bytes")});
     context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;
-    context_.eos = loaded_.model->eos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());
     state_.set_phase(ServerPhase::kServing);

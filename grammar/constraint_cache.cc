@@ -15,12 +15,14 @@ namespace {
 std::string KeyOf(const ConstraintSpec& spec) {
   std::string key = std::to_string(static_cast<int>(spec.kind)) + (spec.strict ? "s" : "-") + spec.text;
   if (spec.kind == ConstraintSpec::Kind::kJsonSchema) key += boost::json::serialize(spec.schema);
+  if (spec.calls) key += KeyOf(*spec.calls);
   for (const std::string& choice : spec.choices) key += std::to_string(choice.size()) + ":" + choice;
   return key;
 }
 
 // Writes the spec into the expressions. Returns its root.
-Result<RuleId> Write(const ConstraintSpec& spec, Expressions* to, std::vector<std::string>* ignored) {
+Result<RuleId> Write(const ConstraintSpec& spec, const Vocabulary& vocabulary, Expressions* to,
+                     std::vector<std::string>* ignored) {
   switch (spec.kind) {
     case ConstraintSpec::Kind::kJsonSchema: {
       PREFIXD_ASSIGN_OR_RETURN(SchemaRead read, ReadJsonSchema(spec.schema, {.strict = spec.strict}, to));
@@ -29,6 +31,8 @@ Result<RuleId> Write(const ConstraintSpec& spec, Expressions* to, std::vector<st
     }
     case ConstraintSpec::Kind::kGrammar:
       return ReadGrammarText(spec.text, to);
+    case ConstraintSpec::Kind::kCalls:
+      return WriteCalls(*spec.calls, vocabulary, to, ignored);
     case ConstraintSpec::Kind::kJsonObject:
     case ConstraintSpec::Kind::kRegex:
     case ConstraintSpec::Kind::kChoice:
@@ -68,7 +72,7 @@ Result<CompiledSpec> ConstraintCache::Get(const ConstraintSpec& spec) {
   }
   CompiledSpec made;
   Expressions expressions;
-  PREFIXD_ASSIGN_OR_RETURN(const RuleId root, Write(spec, &expressions, &made.ignored));
+  PREFIXD_ASSIGN_OR_RETURN(const RuleId root, Write(spec, *vocabulary_, &expressions, &made.ignored));
   PREFIXD_ASSIGN_OR_RETURN(Grammar grammar, Grammar::Compile(expressions, root));
   if (++*live_ > options_.most_live) {
     --*live_;

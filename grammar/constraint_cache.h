@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,17 +22,19 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "grammar/call_grammar.h"
 #include "grammar/constraint.h"
 
 namespace prefixd::grammar {
 
 struct ConstraintSpec {
-  enum class Kind : uint8_t { kJsonObject, kJsonSchema, kRegex, kChoice, kGrammar };
+  enum class Kind : uint8_t { kJsonObject, kJsonSchema, kRegex, kChoice, kGrammar, kCalls };
   Kind kind = Kind::kJsonObject;
   boost::json::value schema;         // kJsonSchema
   bool strict = false;               // kJsonSchema: see SchemaOptions
   std::string text;                  // kRegex, kGrammar
   std::vector<std::string> choices;  // kChoice
+  std::optional<CallSpec> calls;     // kCalls
 };
 
 struct CompiledSpec {

@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "grammar/expression.h"
+#include "grammar/json_text.h"
 
 namespace prefixd::grammar {
 
@@ -38,6 +39,9 @@ struct SchemaLimits {
 struct SchemaOptions {
   // Refuses keywords that are not supported, and reads an absent `additionalProperties` as false.
   bool strict = false;
+  // Reads an absent `additionalProperties` as false where there are `properties`.
+  bool closed = false;
+  JsonSpelling spelling = JsonSpelling::kAny;
   SchemaLimits limits;
 };
 

@@ -24,7 +24,7 @@ class SchemaReader {
         options_(options),
         limits_(options.limits),
         to_(*to),
-        json_(to),
+        json_(to, options.spelling),
         automata_{limits_.automata} {}
 
   Result<SchemaRead> Read();

@@ -27,6 +27,15 @@ std::optional<Decimal> DecimalOf(const json::value* value) {
   return Decimal::Of(value->get_double());
 }
 
+// The numbers of an automaton that are spelled as Python spells them.
+Result<ByteAutomaton> Rendered(const ByteAutomaton& numbers, AutomatonBudget* budget) {
+  Expressions own;
+  const RuleId rule = own.AddRule("a number");
+  own.Define(rule, JsonText(&own, JsonSpelling::kRendered).Number());
+  PREFIXD_ASSIGN_OR_RETURN(const ByteAutomaton rendered, Grammar::CompileAutomaton(own, rule, budget));
+  return Intersection(numbers, rendered, budget);
+}
+
 // The keywords as a text, to tell schemas apart.
 std::string KeyOf(const json::object& schema, std::string_view type,
                   std::initializer_list<std::string_view> keywords) {
@@ -66,7 +75,8 @@ Result<std::vector<SchemaReader::Member>> SchemaReader::Members(const Object& sc
 
 Result<ExprId> SchemaReader::ReadObject(const Object& schema, const Place& place) {
   const Value* others = schema.if_contains("additionalProperties");
-  const bool is_open = others != nullptr ? *others != false : !options_.strict;
+  const bool is_closed = options_.strict || (options_.closed && schema.contains("properties"));
+  const bool is_open = others != nullptr ? *others != false : !is_closed;
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<Member> members, Members(schema, others, place));
   std::vector<ExprId> items;
   std::vector<std::string> names;
@@ -272,6 +282,7 @@ Result<ExprId> SchemaReader::NewNumber(const Object& schema, bool integer, const
     range.multiple_of.reset();
     numbers = NumbersIn(range, &automata_);
   }
+  if (numbers.ok() && options_.spelling == JsonSpelling::kRendered) numbers = Rendered(*numbers, &automata_);
   if (!numbers.ok()) return numbers.status().WithContext(place.path);
   if (numbers->empty()) return to_.Nothing();
   const RuleId rule = to_.AddRule("a range of numbers");

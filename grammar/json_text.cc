@@ -7,6 +7,7 @@ namespace prefixd::grammar {
 namespace {
 
 constexpr uint32_t kMostDigits = 18;
+constexpr uint32_t kMostRenderedDigits = 7;  // after the point, and before it beside the first one
 constexpr std::string_view kHex = "0123456789abcdef";
 
 ExprId Digits(Expressions& to, uint32_t min, uint32_t max) { return to.Repeat(to.Bytes('0', '9'), min, max); }
@@ -36,6 +37,11 @@ std::string JsonText::Quoted(std::string_view text) {
   return out + '"';
 }
 
+ExprId JsonText::Space() {
+  if (spelling_ == JsonSpelling::kRendered) return to_.Text(" ");
+  return to_.Optional(to_.Choice({to_.Text(" "), to_.Text("\n")}));
+}
+
 ExprId JsonText::Comma() { return to_.Sequence({to_.Text(","), Space()}); }
 ExprId JsonText::Colon() { return to_.Sequence({to_.Text(":"), Space()}); }
 
@@ -55,6 +61,11 @@ ExprId JsonText::Plain(std::string_view but) {
 
 // \u with a surrogate is half a character: only pairs are allowed.
 ExprId JsonText::Escape() {
+  if (spelling_ == JsonSpelling::kRendered) {
+    std::vector<ExprId> names;
+    for (const char c : std::string_view("\"\\bfnrt")) names.push_back(to_.Text({&c, 1}));
+    return to_.Sequence({to_.Text("\\"), to_.Choice(std::move(names))});
+  }
   const ExprId hex = HexDigit(to_), d = to_.Choice({to_.Text("d"), to_.Text("D")});
   const ExprId high = to_.Choice({to_.Bytes('8', '9'), to_.Bytes('a', 'b'), to_.Bytes('A', 'B')});
   const ExprId low = to_.Choice({to_.Bytes('c', 'f'), to_.Bytes('C', 'F')});
@@ -87,12 +98,29 @@ ExprId JsonText::String(uint32_t min, uint32_t max) {
 }
 
 ExprId JsonText::Integer() {
-  const ExprId whole =
-      to_.Choice({to_.Text("0"), to_.Sequence({to_.Bytes('1', '9'), Digits(to_, 0, kMostDigits - 1)})});
-  return to_.Sequence({to_.Optional(to_.Text("-")), whole});
+  const ExprId zero = to_.Text("0"), minus = to_.Optional(to_.Text("-"));
+  const ExprId other = to_.Sequence({to_.Bytes('1', '9'), Digits(to_, 0, kMostDigits - 1)});
+  if (spelling_ == JsonSpelling::kRendered) return to_.Choice({zero, to_.Sequence({minus, other})});
+  return to_.Sequence({minus, to_.Choice({zero, other})});
+}
+
+// A number with a fraction, without its sign. Python writes an exponent if more than three zeros follow the
+// point of a number below 1.
+ExprId JsonText::RenderedFraction() {
+  const ExprId last = to_.Bytes('1', '9'), none = to_.Text("0");
+  const ExprId small = to_.Sequence({Digits(to_, 0, kMostRenderedDigits - 1), last});
+  const ExprId below_one =
+      to_.Sequence({to_.Repeat(none, 0, 3), to_.Choice({last, to_.Sequence({last, small})})});
+  const ExprId whole = to_.Sequence({last, Digits(to_, 0, kMostRenderedDigits)});
+  return to_.Choice({to_.Sequence({to_.Text("0."), to_.Choice({none, below_one})}),
+                     to_.Sequence({whole, to_.Text("."), to_.Choice({none, small})})});
 }
 
 ExprId JsonText::Number() {
+  if (spelling_ == JsonSpelling::kRendered) {
+    const ExprId minus = to_.Optional(to_.Text("-"));
+    return to_.Choice({Integer(), to_.Sequence({minus, RenderedFraction()})});
+  }
   const ExprId fraction = to_.Sequence({to_.Text("."), Digits(to_, 1, kMostDigits)});
   const ExprId sign = to_.Optional(to_.Choice({to_.Text("+"), to_.Text("-")}));
   const ExprId exponent = to_.Sequence({to_.Choice({to_.Text("e"), to_.Text("E")}), sign, Digits(to_, 1, 2)});

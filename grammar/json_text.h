@@ -15,10 +15,17 @@
 
 namespace prefixd::grammar {
 
+// How JSON is spelled. As `kRendered`, a text is spelled as Python's json.dumps spells its value, so that
+// chat templates, which read a text and write it again, give the same: one space follows ',' and ':',
+// characters have the short escapes or none, and numbers have no exponent, no -0, no zeros at the end of a
+// fraction, and at most 15 digits in all if they have one.
+enum class JsonSpelling : uint8_t { kAny, kRendered };
+
 class JsonText {
  public:
   // `to` outlives it.
-  explicit JsonText(Expressions* to) : to_(*to) {}
+  explicit JsonText(Expressions* to, JsonSpelling spelling = JsonSpelling::kAny)
+      : to_(*to), spelling_(spelling) {}
 
   ExprId Comma();  // and the space after it
   ExprId Colon();
@@ -52,10 +59,12 @@ class JsonText {
   ExprId Character();
   ExprId Plain(std::string_view but);  // a code point that needs no escape, none of `but`, which is ASCII
   ExprId Escape();
-  ExprId Space() { return to_.Optional(to_.Choice({to_.Text(" "), to_.Text("\n")})); }
+  ExprId Space();
+  ExprId RenderedFraction();
   ExprId KeyTail(const std::vector<std::string>& names, size_t begin, size_t end, size_t depth);
 
   Expressions& to_;
+  const JsonSpelling spelling_;
   std::optional<ExprId> character_, free_tail_;
   std::optional<RuleId> string_, value_;
 };

@@ -1,6 +1,7 @@
 #include "grammar/vocabulary.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -77,13 +78,40 @@ Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end,
 }
 
 std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std::vector<TokenId> end,
-                                                 int size) {
-  std::vector<std::string> texts(static_cast<size_t>(std::min(size, tokenizer.vocab_size())));
+                                                 int size, std::span<const TokenId> controls) {
+  std::vector<std::string> texts(static_cast<size_t>(std::min(size, tokenizer.vocab_size()))), spelled;
   for (size_t id = 0; id < texts.size(); ++id) {
     const auto token = static_cast<TokenId>(id);
-    if (!tokenizer.IsSpecial(token)) texts[id] = tokenizer.TokenBytes(token);
+    if (tokenizer.IsSpecial(token)) continue;
+    texts[id] = tokenizer.TokenBytes(token);
+    if (texts[id].find(kMark) != std::string::npos) texts[id].clear();
   }
-  return std::make_shared<const Vocabulary>(std::move(texts), std::move(end), size);
+  for (const TokenId id : controls) {
+    const bool ends = std::ranges::find(end, id) != end.end();
+    if (ends || id < 0 || static_cast<size_t>(id) >= texts.size()) continue;
+    spelled.push_back(tokenizer.TokenBytes(id));
+    texts[static_cast<size_t>(id)] = kMark + spelled.back() + kMark;
+  }
+  std::ranges::stable_sort(spelled, std::greater<>(), &std::string::size);
+  auto made = std::make_shared<Vocabulary>(std::move(texts), std::move(end), size);
+  made->controls_ = std::move(spelled);
+  return made;
+}
+
+std::string Vocabulary::Spelled(std::string_view text) const {
+  std::string spelled;
+  while (!text.empty()) {
+    const auto control = std::ranges::find_if(
+        controls_, [&](const std::string& one) { return !one.empty() && text.starts_with(one); });
+    if (control == controls_.end()) {
+      spelled += text[0];
+      text.remove_prefix(1);
+    } else {
+      spelled.append(1, kMark).append(*control).append(1, kMark);
+      text.remove_prefix(control->size());
+    }
+  }
+  return spelled;
 }
 
 size_t Vocabulary::bytes() const {

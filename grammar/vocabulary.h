@@ -2,7 +2,10 @@
 // looked at once. Immutable; any thread.
 //
 // Invariants
-//   1. Special tokens, and tokens without bytes, are in no node: a grammar never allows them.
+//   1. Special tokens are in no node, but for those that are named as control tokens, and neither are tokens
+//      without bytes: a grammar never allows them.
+//   2. A control token is spelled between two kMark, which is no byte of UTF-8 and in no other token. So it
+//      stands only where a grammar has that spelling, and no schema, regex or grammar of a client has it.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +41,10 @@ class Vocabulary {
   // answer. Masks have `size` bits, which is at least texts.size(). Tokens longer than 65535 bytes are left
   // out. Requires that the ids of `end` are below size.
   Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end, int size);
-  static std::shared_ptr<const Vocabulary> Of(const Tokenizer& tokenizer, std::vector<TokenId> end, int size);
+  // `controls` are special tokens that a grammar may have.
+  static std::shared_ptr<const Vocabulary> Of(const Tokenizer& tokenizer, std::vector<TokenId> end, int size,
+                                              std::span<const TokenId> controls = {});
+  static constexpr char kMark = '\xFF';
 
   int size() const { return size_; }
   size_t mask_words() const { return (static_cast<size_t>(size_) + 31) / 32; }
@@ -47,6 +53,8 @@ class Vocabulary {
     return static_cast<size_t>(id) < texts_.size() ? std::string_view(texts_[static_cast<size_t>(id)])
                                                    : std::string_view();
   }
+  // A text in which each control token is spelled as above.
+  std::string Spelled(std::string_view text) const;
   std::span<const Node> nodes() const { return std::span(nodes_).first(nodes_.size() - 1); }
   // The tokens of a node, or of the nodes from `node` to `end`.
   std::span<const TokenId> tokens(size_t node, size_t end) const {
@@ -59,9 +67,10 @@ class Vocabulary {
  private:
   const int size_;
   const std::vector<TokenId> end_;
-  std::vector<std::string> texts_;  // by id
-  std::vector<TokenId> tokens_;     // by text
-  std::vector<Node> nodes_;         // and one more, at which the tokens of the last one end
+  std::vector<std::string> texts_;     // by id
+  std::vector<std::string> controls_;  // their texts without marks, the longest first
+  std::vector<TokenId> tokens_;        // by text
+  std::vector<Node> nodes_;            // and one more, at which the tokens of the last one end
   size_t longest_ = 0;
 };
 

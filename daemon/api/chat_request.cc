@@ -198,6 +198,8 @@ void ReadCalls(ToolRequest tools, const ApiContext& context, ChatRequest* reques
     generation.output.tools = tools.callable;
     generation.most_calls = tools.parallel ? context.limits.max_tool_calls : 1;
     generation.function_call = tools.functions;
+    generation.output.trusted = !tools.forced.empty();
+    request->forced = std::move(tools.forced);
     generation.output.id_seed =
         SplitMix64((*context.seeds)++) ^ std::bit_cast<uint64_t>(context.clock->NowSeconds());
   } else if (context.tool_format != nullptr && context.tool_format->channels) {
@@ -307,11 +309,32 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   if (!fields.error()) ReadCalls(ReadTools(fields, context), context, &request);
   CheckModalities(fields);
   if (fields.error()) return *fields.error();
+  if (!request.forced.empty()) return request;  // it has no content to which a format applies
   request.generation.constraint = ReadConstraint(fields, context);
   if (fields.error()) return *fields.error();
   // The format holds for the whole answer, which has neither calls nor reasoning then.
   if (request.generation.constraint != nullptr) request.generation.output = {};
   return request;
+}
+
+std::optional<ApiError> SetForcedCalls(const ApiContext& context, PromptEnd end, ChatRequest* request) {
+  if (request->forced.empty()) return std::nullopt;
+  using Place = grammar::CallReasoning::Place;
+  GenerationRequest& generation = request->generation;
+  grammar::CallSpec spec{.functions = std::move(request->forced),
+                         .writing = *context.call_writing,
+                         .most_calls = generation.most_calls};
+  if (context.tool_format->channels) {
+    spec.reasoning = {Place::kMay, "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant"};
+  } else if (context.reasoning != nullptr && end != PromptEnd::kAfterReasoning) {
+    spec.reasoning = {end == PromptEnd::kInReasoning ? Place::kBegun : Place::kMay,
+                      std::string(context.reasoning->begin), std::string(context.reasoning->end), ""};
+  }
+  Parsed<std::shared_ptr<const grammar::Constraint>> made =
+      CompileCalls(std::move(spec), generation.function_call ? "functions" : "tools", context);
+  if (!made.ok()) return made.error();
+  generation.constraint = *std::move(made);
+  return std::nullopt;
 }
 
 Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work) {
@@ -332,17 +355,18 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, bool* begins_reasoning) {
+                                        Work& work, PromptEnd* end) {
   const bool add_special = prompt.add_special_tokens;
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
-  if (begins_reasoning != nullptr && context.reasoning != nullptr) {
-    const std::string_view bytes = text->bytes();
-    *begins_reasoning =
-        bytes.substr(0, bytes.find_last_not_of(kSpace) + 1).ends_with(context.reasoning->begin);
+  if (end != nullptr && context.reasoning != nullptr) {
+    const std::string_view bytes = text->bytes().substr(0, text->bytes().find_last_not_of(kSpace) + 1);
+    *end = bytes.ends_with(context.reasoning->begin) ? PromptEnd::kInReasoning
+           : bytes.ends_with(context.reasoning->end) ? PromptEnd::kAfterReasoning
+                                                     : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
   if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);

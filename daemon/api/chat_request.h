@@ -2,6 +2,7 @@
 // inputs of the chat template. Plain values; any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/work.h"
+#include "grammar/call_grammar.h"
 #include "text/chat_template.h"
 
 namespace prefixd {
@@ -22,6 +24,7 @@ struct ChatPrompt {
 struct ChatRequest {
   GenerationRequest generation;
   ChatPrompt prompt;
+  std::vector<grammar::CalledFunction> forced;  // what the answer must call; see ToolRequest
   std::string echo;  // precedes every choice: the last message, if it is the assistant's and `echo` is set
 };
 
@@ -29,15 +32,19 @@ struct ChatRequest {
 // reads tools for rendering; an endpoint that does not support calling them rejects them itself.
 ChatPrompt ReadChatPrompt(RequestFields& fields);
 
+// Where a prompt ends: before reasoning, if there is any, or in it, or after it.
+enum class PromptEnd : uint8_t { kPlain, kInReasoning, kAfterReasoning };
+
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. *begins_reasoning tells whether the prompt ends with the tag of reasoning. `work` has the
-// bytes of the body that the prompt came from.
+// is an error. Sets *end unless it is null. `work` has the bytes of the body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, bool* begins_reasoning = nullptr);
+                                        Work& work, PromptEnd* end = nullptr);
+// Sets the grammar of a request whose answer must call functions. Compiling may take some milliseconds.
+std::optional<ApiError> SetForcedCalls(const ApiContext& context, PromptEnd end, ChatRequest* request);
 // Renders a conversation. What came from the request is marked. The text stays reserved in `work`.
 Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work);
 

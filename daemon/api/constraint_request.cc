@@ -162,16 +162,33 @@ void ReadStructuredOutputs(RequestFields& fields, std::optional<Asked>* asked) {
 
 ApiError CompileError(const Asked& asked, const Status& status) {
   if (status.code() == Code::kUnavailable) return EngineError(status);
-  const bool is_schema = asked.spec.kind == Kind::kJsonSchema;
-  return BadParameter(asked.param, "'" + asked.param + "': " + status.message() + ".",
-                      is_schema ? "invalid_json_schema" : "invalid_grammar");
+  const std::string_view code = asked.spec.kind == Kind::kJsonSchema ? "invalid_json_schema"
+                                : asked.spec.kind == Kind::kCalls    ? "invalid_function_parameters"
+                                                                     : "invalid_grammar";
+  return BadParameter(asked.param, "'" + asked.param + "': " + status.message() + ".", std::string(code));
+}
+
+Parsed<std::shared_ptr<const grammar::Constraint>> Compile(const Asked& asked, const ApiContext& context) {
+  Result<grammar::CompiledSpec> made = context.constraints->Get(asked.spec);
+  if (!made.ok()) return CompileError(asked, made.status());
+  context.answers->AddFormat(made->ignored.size());
+  return made->constraint;
 }
 
 }  // namespace
 
 bool AsksForConstraint(const json::object& body) {
-  return body.contains("response_format") || body.contains("structured_outputs") ||
+  return body.contains("response_format") || body.contains("structured_outputs") || body.contains("tools") ||
+         body.contains("functions") ||
          std::ranges::any_of(kExtras, [&](const Extra& extra) { return body.contains(extra.name); });
+}
+
+Parsed<std::shared_ptr<const grammar::Constraint>> CompileCalls(grammar::CallSpec calls,
+                                                                const std::string& param,
+                                                                const ApiContext& context) {
+  Asked asked{param, {.kind = Kind::kCalls}};
+  asked.spec.calls = std::move(calls);
+  return Compile(asked, context);
 }
 
 std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields, const ApiContext& context) {
@@ -183,13 +200,10 @@ std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields,
       ReadExtra(fields, extra, std::string(extra.name), *value, &asked);
   }
   if (!asked || fields.error()) return nullptr;
-  Result<grammar::CompiledSpec> made = context.constraints->Get(asked->spec);
-  if (!made.ok()) {
-    fields.Fail(CompileError(*asked, made.status()));
-    return nullptr;
-  }
-  context.answers->AddFormat(made->ignored.size());
-  return made->constraint;
+  Parsed<std::shared_ptr<const grammar::Constraint>> made = Compile(*asked, context);
+  if (made.ok()) return *made;
+  fields.Fail(made.error());
+  return nullptr;
 }
 
 }  // namespace prefixd

@@ -24,6 +24,7 @@
 #include "daemon/limit_table.h"
 #include "daemon/server_state.h"
 #include "engine/request.h"
+#include "text/call_writing.h"
 #include "text/output/tool_format.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -87,11 +88,12 @@ struct ApiContext {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   grammar::ConstraintCache* constraints = nullptr;
-  const ToolFormat* tool_format = nullptr;      // how the model writes calls of tools; null: not at all
-  const ReasoningTags* reasoning = nullptr;     // null: reasoning is part of the content
-  std::vector<TokenId> markers;                 // control tokens that the parser of the output has to see
-  bool special_tokens_in_content = false;       // the contents of messages may spell control tokens
-  std::string fingerprint;                      // "fp_..." of weights and build
+  const ToolFormat* tool_format = nullptr;   // how the model writes calls of tools; null: not at all
+  std::optional<CallWriting> call_writing;   // of that format; nothing: calls cannot be forced
+  const ReasoningTags* reasoning = nullptr;  // null: reasoning is part of the content
+  std::vector<TokenId> markers;              // control tokens that the parser of the output has to see
+  bool special_tokens_in_content = false;    // the contents of messages may spell control tokens
+  std::string fingerprint;                   // "fp_..." of weights and build
   int context_length = 0;
   size_t max_prompt_bytes = 0;  // a longer text exceeds the context; 0: unknown
   int vocab_size = 0;

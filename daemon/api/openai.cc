@@ -121,10 +121,12 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
   Parsed<ChatRequest> request = ReadChatRequest(body, *context);
   if (!request.ok()) return request.error();
   GenerationRequest& generation = request->generation;
-  Parsed<std::vector<TokenId>> tokens =
-      EncodeChat(*context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
-                 &generation.output.begins_in_reasoning);
+  PromptEnd end = PromptEnd::kPlain;
+  Parsed<std::vector<TokenId>> tokens = EncodeChat(
+      *context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work, &end);
   if (!tokens.ok()) return tokens.error();
+  generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
+  if (auto error = SetForcedCalls(*context, end, &*request)) return error;
   InferencePrompt prompt{.tokens = std::move(*tokens)};
   TruncatePrompt(generation, &prompt.tokens);
   if (prompt.tokens.empty()) {

@@ -67,9 +67,15 @@ ToolTypes TypesOf(const json::value* parameters) {
   return types;
 }
 
-// Reads one function; adds it to *names.
+// The functions of a request that may be called.
+struct Functions {
+  ToolNames names;
+  std::vector<grammar::CalledFunction> called;  // in the order of the request
+};
+
+// Reads one function; adds it to *functions.
 std::optional<ApiError> ReadFunction(const json::value* function, const std::string& place,
-                                     ToolNames* names) {
+                                     Functions* functions) {
   const auto name = TextMember(function, "name");
   if (!name) return BadParameter(place + ".name", "A function needs a name.", "missing_required_parameter");
   if (!IsToolName(*name)) {
@@ -85,15 +91,22 @@ std::optional<ApiError> ReadFunction(const json::value* function, const std::str
         "The parameters of a function must be a JSON Schema, not " + QuoteJson(*parameters) + ".",
         "invalid_type");
   }
-  if (!names->emplace(*name, TypesOf(parameters)).second) {
+  const json::value* strict = Member(function, "strict");
+  if (strict != nullptr && !strict->is_bool())
+    return BadParameter(place + ".strict", "'strict' must be true or false, not " + QuoteJson(*strict) + ".",
+                        "invalid_type");
+  if (!functions->names.emplace(*name, TypesOf(parameters)).second) {
     return BadParameter(place + ".name", "Two functions have the name '" + std::string(*name) + "'.",
                         "invalid_value");
   }
+  functions->called.push_back({std::string(*name), parameters == nullptr ? json::value() : *parameters,
+                               strict != nullptr && strict->get_bool()});
   return std::nullopt;
 }
 
 // The functions of `tools`. Tools that the servers of others run, such as web_search, are not shown.
-void ReadToolList(RequestFields& fields, const ApiContext& context, ToolNames* names, ToolRequest* request) {
+void ReadToolList(RequestFields& fields, const ApiContext& context, Functions* functions,
+                  ToolRequest* request) {
   const char* const field = fields.Find("tools") != nullptr ? "tools" : "functions";
   const json::array* list = fields.Array(field);
   if (list == nullptr) return;
@@ -119,7 +132,7 @@ void ReadToolList(RequestFields& fields, const ApiContext& context, ToolNames* n
       if (type != "function") continue;
     }
     const json::value* function = request->functions ? &tool : Member(&tool, "function");
-    if (auto error = ReadFunction(function, request->functions ? place : place + ".function", names))
+    if (auto error = ReadFunction(function, request->functions ? place : place + ".function", functions))
       return fields.Fail(*std::move(error));
     request->shown.push_back(request->functions ? json::object{{"type", "function"}, {"function", tool}}
                                                 : tool);
@@ -146,6 +159,10 @@ class ChoiceReader {
   ChoiceReader(RequestFields& fields, std::string field, ToolNames names)
       : fields_(fields), field_(std::move(field)), names_(std::move(names)) {}
 
+  // Whether the answer must call one, and whether it calls no more. Valid after Read.
+  bool forced() const { return forced_; }
+  bool named() const { return named_; }
+
   // Null when no function may be called, or after an error.
   std::shared_ptr<const ToolNames> Read() {
     const json::value* choice = fields_.Find(field_);
@@ -155,7 +172,10 @@ class ChoiceReader {
     if (TextMember(choice, "type") == "allowed_tools")
       return Allowed(allowed != nullptr ? *allowed : *choice);
     if (const auto name = choice->is_object() ? NameIn(*choice) : std::nullopt) {
-      if (!names_.contains(*name)) return Unknown(*name);
+      const auto found = names_.find(*name);
+      if (found == names_.end()) return Unknown(*name);
+      names_ = ToolNames{*found};
+      named_ = true;
       return Forced();
     }
     fields_.Fail(WrongChoice(field_, *choice));
@@ -202,13 +222,14 @@ class ChoiceReader {
     return nullptr;
   }
   std::shared_ptr<const ToolNames> Forced() {
-    fields_.Fail(UnsupportedParameter(field_, "forcing a call"));
-    return nullptr;
+    forced_ = true;
+    return All();
   }
 
   RequestFields& fields_;
   const std::string field_;
   ToolNames names_;
+  bool forced_ = false, named_ = false;
 };
 
 // The text that explains the tools to a model whose template shows none.
@@ -293,12 +314,19 @@ void FitId(json::object* object, std::string_view name) {
 
 ToolRequest ReadTools(RequestFields& fields, const ApiContext& context) {
   ToolRequest request;
-  ToolNames names;
-  ReadToolList(fields, context, &names, &request);
+  Functions functions;
+  ReadToolList(fields, context, &functions, &request);
   request.parallel = fields.Bool("parallel_tool_calls", true) && !request.functions;
   if (fields.error()) return request;
   const char* const field = request.functions ? "function_call" : "tool_choice";
-  request.callable = ChoiceReader(fields, field, std::move(names)).Read();
+  ChoiceReader choice(fields, field, std::move(functions.names));
+  request.callable = choice.Read();
+  if (!choice.forced() || fields.error()) return request;
+  if (!context.call_writing)
+    fields.Fail(UnsupportedParameter(field, "forcing calls that are written in Python"));
+  request.parallel = request.parallel && !choice.named();
+  for (grammar::CalledFunction& function : functions.called)
+    if (request.callable->contains(function.name)) request.forced.push_back(std::move(function));
   return request;
 }
 
@@ -328,6 +356,9 @@ void SetOutputFormat(const std::string& format, bool reasoning, ApiContext* cont
     context->tool_format = FindToolFormat(kGeneric);
   }
   PREFIXD_CHECK(context->tool_format != nullptr) << format;
+  std::vector<std::string> ends;
+  for (const TokenId id : context->eos) ends.push_back(context->tokenizer->TokenBytes(id));
+  context->call_writing = WritingOf(*context->tool_format, *context->chat_template, ends);
   if (reasoning) context->reasoning = ReasoningTagsOf(source);
   for (const std::string_view text : MarkersOf(context->tool_format, context->reasoning)) {
     const auto id = context->tokenizer->TokenToId(text);

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "daemon/api/context.h"
 #include "daemon/api/request_fields.h"
+#include "grammar/call_grammar.h"
 #include "text/chat_template.h"
 #include "text/output/output_parser.h"
 
@@ -18,6 +20,8 @@ struct ToolRequest {
   boost::json::array shown;  // to the template: all functions, in the order of the request
   // Those that the answer may call; null: none, and what looks like a call is content.
   std::shared_ptr<const ToolNames> callable;
+  // What the answer must call, one or more of them; empty: it may have no call.
+  std::vector<grammar::CalledFunction> forced;
   bool parallel = true;    // false: the answer ends with its first call
   bool functions = false;  // the older fields: the answer has one `function_call`
 };
@@ -35,7 +39,8 @@ void FitTools(const ToolFormat* format, const ChatTemplate::Caps& caps, ChatTemp
 
 // Sets how calls of tools and reasoning are found in what the model writes.
 // `format` is the name of a format, or "auto": as the chat template shows, and "generic" where it shows no
-// tools. Without `reasoning` it is a part of the content.
+// tools. Without `reasoning` it is a part of the content. Requires the tokenizer, the chat template and the
+// end tokens.
 void SetOutputFormat(const std::string& format, bool reasoning, ApiContext* context);
 
 }  // namespace prefixd

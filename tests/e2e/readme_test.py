@@ -10,7 +10,6 @@ from daemon import MODEL, ROOT, Daemon, run
 README = (ROOT / "README.md").read_text()
 MISSING = README[README.index("## What does not work yet"):README.index("## Documents")]
 USER = [{"role": "user", "content": "hi"}]
-TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +31,6 @@ def test_fields_of_chats(daemon, field, value):
     status, _, text = daemon.request("POST", "/v1/chat/completions", {"messages": USER, field: value})
     assert status == 400 and json.loads(text)["error"]["param"] == field
     assert json.loads(text)["error"]["code"] == "unsupported_parameter"
-
-
-def test_forced_calls(daemon):
-    assert "`tool_choice`" in MISSING
-    body = {"messages": USER, "tools": [TOOL], "tool_choice": "required"}
-    status, _, text = daemon.request("POST", "/v1/chat/completions", body)
-    assert status == 400 and json.loads(text)["error"]["code"] == "unsupported_parameter"
 
 
 @pytest.mark.parametrize("field, value", [("suffix", "end"), ("prompt_embeds", "AAAA")])

@@ -1,5 +1,8 @@
 """Tests tools in chat completions with the official OpenAI client."""
 
+import json
+
+import jsonschema
 import openai
 import pytest
 
@@ -35,8 +38,8 @@ def chat(daemon):
     client = openai.OpenAI(base_url=daemon.url + "/v1", api_key="any", max_retries=0)
 
     def create(messages=QUESTION, **fields):
-        return client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=24,
-                                              **fields)
+        return client.chat.completions.create(**{"model": "demo", "messages": messages, "temperature": 0,
+                                                 "max_tokens": 24, **fields})
 
     return create
 
@@ -72,9 +75,64 @@ def test_a_call_and_its_result_are_shown_to_the_model(chat):
     assert chat(tools=TOOLS).usage.prompt_tokens < counts[0] < counts[1]
 
 
+SEARCH = {"type": "function", "function": {"name": "search", "strict": True, "parameters": {
+    "type": "object", "additionalProperties": False, "required": ["query", "limit", "order", "tags", "near"],
+    "properties": {"query": {"type": "string", "maxLength": 12},
+                   "limit": {"type": "integer", "minimum": 1, "maximum": 50},
+                   "order": {"type": "string", "enum": ["newest", "best"]},
+                   "tags": {"type": "array", "items": {"type": "string", "maxLength": 4}, "maxItems": 2},
+                   "near": {"anyOf": [{"type": "number"}, {"type": "null"}]}}}}}
+
+
+def check_call(call, tools):
+    """The call names a tool, and its arguments are what the schema allows."""
+    schema = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}[call.name]
+    jsonschema.validate(json.loads(call.arguments), {"additionalProperties": False, **schema})
+
+
+@pytest.mark.parametrize("choice, names", [
+    ("required", {"get_weather", "now", "search"}), (NAMED, {"now"}),
+    ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+        {"type": "function", "function": {"name": "search"}}]}}, {"search"})])
+def test_a_forced_call_is_well_formed_and_valid(daemon, choice, names):
+    client = openai.OpenAI(base_url=daemon.url + "/v1", api_key="any", max_retries=0)
+    tools = TOOLS + [SEARCH]
+    complete, seen = 0, set()
+    for seed in range(6):
+        fields = {"messages": QUESTION, "tools": tools, "tool_choice": choice, "model": "demo",
+                  "max_tokens": 400, "temperature": seed / 4, "seed": seed,
+                  "parallel_tool_calls": seed % 2 > 0}
+        answer = client.chat.completions.create(**fields).choices[0]
+        assert answer.message.tool_calls
+        text, finish = {}, None
+        for chunk in client.chat.completions.create(**fields, stream=True):
+            for delta in chunk.choices[0].delta.tool_calls or []:
+                text[delta.index] = text.get(delta.index, "") + (delta.function.arguments or "")
+            finish = chunk.choices[0].finish_reason or finish
+        assert list(text.values()) == [call.function.arguments for call in answer.message.tool_calls]
+        assert finish == answer.finish_reason
+        if finish == "length":  # a call that is cut off before its name is content
+            continue
+        assert finish == "tool_calls" and answer.message.content is None
+        complete += 1
+        if not fields["parallel_tool_calls"] or choice == NAMED:
+            assert len(answer.message.tool_calls) == 1
+        for call in answer.message.tool_calls:
+            check_call(call.function, tools)
+            seen.add(call.function.name)
+    assert complete >= 3 and seen <= names and seen
+
+
+def test_the_older_fields_force_a_call(chat):
+    functions = [tool["function"] for tool in TOOLS]
+    answer = chat(functions=functions, function_call={"name": "now"}, max_tokens=100).choices[0]
+    assert answer.finish_reason == "function_call"
+    assert (answer.message.function_call.name, answer.message.function_call.arguments) == ("now", "{}")
+
+
 @pytest.mark.parametrize("fields, param, code", [
-    ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
-    ({"tools": TOOLS, "tool_choice": NAMED}, "tool_choice", "unsupported_parameter"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "x"}}}],
+      "tool_choice": "required"}, "tools", "invalid_function_parameters"),
     ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice",
      "invalid_value"),
     ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice", "invalid_value"),

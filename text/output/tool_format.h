@@ -1,6 +1,6 @@
 // ToolFormat: how a family of models writes calls of tools into its text. All formats are rows of one table;
-// call_parser.h reads a call by the steps of its row, and a grammar that forces calls is made of the same
-// steps. Constants; any thread.
+// call_reader.h reads a call by the steps of its row, and text/call_writing.h writes calls by them.
+// Constants; any thread.
 //
 // Invariants
 //   1. Names are unique. FindToolFormat("NAME") returns the row of that name.
@@ -49,7 +49,8 @@ struct ToolFormat {
   std::vector<FormatStep> call = {};  // one call
   std::string_view between = {};      // between two calls, besides white space
   std::string_view close = {};        // after the last call; may be missing
-  char bare = 0;  // a call may begin with this character at the start of the answer, without `open`
+  bool each = false;  // models write `open`, a line feed and `close` around each call, rather than around all
+  char bare = 0;      // a call may begin with this character at the start of the answer, without `open`
   CallIdStyle ids = CallIdStyle::kOpenAi;
   bool channels = false;  // harmony: reasoning, calls and text are channels
 };

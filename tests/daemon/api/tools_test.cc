@@ -17,7 +17,19 @@ std::string With(const std::string& more) { return kTools + (more.empty() ? "" :
 
 class ToolsTest : public ApiTest {
  protected:
-  ToolsTest() { api_.context.tool_format = FindToolFormat("hermes"); }
+  ToolsTest() { SetFormat("hermes"); }
+  void SetFormat(std::string_view name) {
+    api_.context.tool_format = FindToolFormat(name);
+    api_.context.call_writing = WritingOf(*api_.context.tool_format);
+  }
+  // Whether the request that was submitted last lets the model write the text, and then lets the answer end.
+  bool MayWrite(std::string_view text) {
+    const auto& constraint = api_.engine.request(api_.engine.submitted() - 1).constraint;
+    if (constraint == nullptr) return true;
+    grammar::ConstraintState state(constraint);
+    for (const TokenId id : Bytes(text)) state.Append(id);
+    return state.accepts();
+  }
   // The one choice of an answer that generates `text`.
   json::value Choice(const std::string& fields, const std::string& text) {
     const auto exchange = Chat(fields);
@@ -156,6 +168,100 @@ TEST_F(ToolsTest, OlderFunctionsGetOlderAnswers) {
   EXPECT_EQ(At(choice, "/finish_reason"), "function_call");
   EXPECT_EQ(At(choice, "/message/function_call"), Parse(R"({"name":"now","arguments":"{}"})"));
   EXPECT_EQ(At(Choice(fields + R"(,"function_call":"none")", kNow), "/finish_reason"), "stop");
+}
+
+constexpr const char* kPlainNow = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+constexpr const char* kPlainWeather =
+    "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>";
+
+TEST_F(ToolsTest, RequiredLetsTheModelWriteCallsOnly) {
+  const json::value choice = Choice(With(R"("tool_choice":"required")"), kPlainNow);
+  EXPECT_EQ(At(choice, "/finish_reason"), "tool_calls");
+  EXPECT_EQ(At(choice, "/message/tool_calls/0/function/name"), "now");
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_TRUE(MayWrite(kPlainWeather));
+  EXPECT_TRUE(MayWrite(std::string(kPlainWeather) + "\n" + kPlainNow));
+  EXPECT_FALSE(MayWrite("It is sunny."));
+  EXPECT_FALSE(MayWrite(kCall));  // text before the call
+  // One call is one.
+  (void)Choice(With(R"("tool_choice":"required","parallel_tool_calls":false)"), kPlainNow);
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_FALSE(MayWrite(std::string(kPlainWeather) + "\n" + kPlainNow));
+  // What is forced is part of no prompt.
+  (void)Choice(With(""), "x");
+  EXPECT_EQ(api_.engine.request(0).prompt, api_.engine.request(2).prompt);
+}
+
+TEST_F(ToolsTest, ANamedFunctionIsCalledOnce) {
+  const std::string named =
+      R"("tool_choice":{"type":"function","function":{"name":"get_weather"}},"max_tokens":90)";
+  const auto exchange = Chat(With(named));
+  Generate(*exchange, 0, kPlainWeather);  // the engine has not finished
+  const json::value body = Parse(exchange->body());
+  EXPECT_EQ(At(body, "/choices/0/finish_reason"), "tool_calls");
+  EXPECT_EQ(At(body, "/choices/0/message/tool_calls/0/function/arguments"), R"({"city": "Paris"})");
+  EXPECT_TRUE(MayWrite(kPlainWeather));
+  EXPECT_FALSE(MayWrite(kPlainNow));
+  EXPECT_FALSE(MayWrite(std::string(kPlainWeather) + "\n" + kPlainWeather));
+  (void)Choice(With(R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[)"
+                    R"({"type":"function","function":{"name":"now"}}]}})"),
+               kPlainNow);
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_FALSE(MayWrite(kPlainWeather));
+  const json::value older =
+      Choice(R"("functions":[{"name":"now"},{"name":"get"}],"function_call":{"name":"now"})", kPlainNow);
+  EXPECT_EQ(At(older, "/finish_reason"), "function_call");
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_FALSE(MayWrite("<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"));
+}
+
+// A call that is forced is known to be well-formed, so its arguments are sent as they come.
+TEST_F(ToolsTest, AForcedCallIsStreamedAsItIsWritten) {
+  const auto exchange = Chat(With(R"("tool_choice":"required","stream":true)"));
+  const std::string text = kPlainWeather;
+  const size_t half = text.find("ris");
+  Generate(*exchange, 0, text.substr(0, half));
+  EXPECT_NE(exchange->body().find(R"(\"city\": \"Pa)"), std::string::npos) << exchange->body();
+  Generate(*exchange, 0, text.substr(half), FinishReason::kStop);
+  std::string arguments, finish;
+  for (const json::value& event : Events(exchange->body())) {
+    const json::value& choice = At(event, "/choices/0");
+    if (!At(choice, "/finish_reason").is_null()) finish = Text(At(choice, "/finish_reason"));
+    const json::object& delta = At(choice, "/delta").as_object();
+    if (delta.contains("tool_calls")) arguments += Text(At(delta.at("tool_calls"), "/0/function/arguments"));
+  }
+  EXPECT_EQ(arguments, R"({"city": "Paris"})");
+  EXPECT_EQ(finish, "tool_calls");
+}
+
+TEST_F(ToolsTest, ReasoningMayComeBeforeAForcedCall) {
+  api_.context.reasoning = ReasoningTagsOf("</think>");
+  const std::string thought = "<think>\nHm.\n</think>\n\n";
+  const json::value choice = Choice(With(R"("tool_choice":"required")"), thought + kPlainNow);
+  EXPECT_EQ(At(choice, "/message/reasoning_content"), "Hm.");
+  EXPECT_EQ(At(choice, "/message/tool_calls").as_array().size(), 1u);
+  EXPECT_TRUE(MayWrite(thought + kPlainNow));
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_FALSE(MayWrite(thought));
+}
+
+TEST_F(ToolsTest, ForcedCallsThatCannotBeWrittenAreRefused) {
+  const auto refused = [&](const std::string& fields) {
+    const auto exchange = Chat(fields);
+    EXPECT_EQ(exchange->response.status, 400) << exchange->body();
+    const json::value error = At(Parse(exchange->body()), "/error");
+    return Text(At(error, "/param")) + " " + Text(At(error, "/code")) + " " + Text(At(error, "/message"));
+  };
+  const std::string strict =
+      R"("tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object",)"
+      R"("properties":{"a":{"not":{}}}}}}],"tool_choice":"required")";
+  EXPECT_EQ(refused(strict),
+            "tools invalid_function_parameters 'tools': the parameters of 'f': #/properties/a: 'not' is not "
+            "supported.");
+  EXPECT_EQ(refused(R"("tools":[{"function":{"name":"f","strict":1}}])").substr(0, 37),
+            "tools[0].function.strict invalid_type");
+  SetFormat("pythonic");
+  EXPECT_EQ(refused(With(R"("tool_choice":"required")")).substr(0, 33), "tool_choice unsupported_parameter");
 }
 
 TEST_F(ToolsTest, WrongFieldsAreRefusedByName) {
