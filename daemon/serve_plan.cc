@@ -147,11 +147,9 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
 
 std::optional<MissingKernels> KernelsMissing(const Options& options, std::string_view backend) {
   if (backend != "cuda") return std::nullopt;
-  const std::string has_none = "the backend cuda has no kernels for ";
-  if (options.quantize != "none")
-    return MissingKernels{"quantize", has_none + options.quantize + " weights", "none"};
   if (options.kv_dtype == KvType(KvType::kQ8_0).name())
-    return MissingKernels{"kv-dtype", has_none + options.kv_dtype + " KV", "auto"};
+    return MissingKernels{"kv-dtype", "the backend cuda has no kernels for " + options.kv_dtype + " KV",
+                          "auto"};
   return std::nullopt;
 }
 

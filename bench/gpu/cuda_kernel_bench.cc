@@ -55,7 +55,19 @@ struct Work {
   double bytes = 0, flop = 0;
 };
 
-double ElementBytes(cuda::KernelId kernel) { return FactsOf(kernel).name.ends_with("F32") ? 4 : 2; }
+bool IsOfQuantizedWeights(std::string_view kernel) {
+  return kernel.ends_with("Q8") || kernel.ends_with("Q4");
+}
+
+// Of the KV and of activations, with their scales where they are quantised.
+double ElementBytes(cuda::KernelId kernel) {
+  const std::string_view name = FactsOf(kernel).name;
+  return name.ends_with("F32") ? 4 : name.ends_with("Q") || IsOfQuantizedWeights(name) ? 1.125 : 2;
+}
+double WeightBytes(cuda::KernelId kernel) {
+  const std::string_view name = FactsOf(kernel).name;
+  return name.ends_with("Q8") ? 34 / 32.0 : name.ends_with("Q4") ? 18 / 32.0 : ElementBytes(kernel);
+}
 
 // Attention of one layer over the case.
 Work AttentionWork(const Case& c, const cuda::AttentionParams& p, double element) {
@@ -77,7 +89,7 @@ Work WorkOf(const Case& c, const RecordedLaunch& recorded) {
   const double element = ElementBytes(kernel);
   if (name.starts_with("kEmbed")) {
     const auto& p = recorded.As<cuda::EmbedParams>();
-    return {p.rows * p.dim * (element + 4.0)};
+    return {p.rows * p.dim * (WeightBytes(kernel) + 4.0)};
   }
   if (name.starts_with("kRmsNorm")) {
     const auto& p = recorded.As<cuda::RmsNormParams>();
@@ -96,7 +108,7 @@ Work WorkOf(const Case& c, const RecordedLaunch& recorded) {
     const bool fused = name.starts_with("kGemmFewQkv") || name.starts_with("kGemmFewGate");
     const double x = 1.0 * p.rows * p.k * element;
     const double y = p.rows * p.n * (fused ? element : p.accumulate ? 8.0 : 4.0);
-    return {1.0 * p.n * p.k * element + x + y, 2.0 * p.rows * p.n * p.k};
+    return {1.0 * p.n * p.k * WeightBytes(kernel) + x + y, 2.0 * p.rows * p.n * p.k};
   }
   if (name.starts_with("kQkv")) {
     const auto& p = recorded.As<cuda::QkvParams>();
@@ -136,7 +148,7 @@ struct Limits {
 
 class Bench {
  public:
-  Bench(std::unique_ptr<cuda::CudaRuntime> runtime, const Preset& preset, DType dtype, DType kv_dtype,
+  Bench(std::unique_ptr<cuda::CudaRuntime> runtime, const Preset& preset, WeightFormat format, DType kv_dtype,
         const std::vector<Case>& cases)
       : kv_dtype_(kv_dtype) {
     auto recorder = std::make_unique<LaunchRecorder>(std::move(runtime));
@@ -150,7 +162,7 @@ class Bench {
       limits.max_logit_rows = std::max(limits.max_logit_rows, c.sequences);
       blocks = std::max(blocks, static_cast<size_t>(c.sequences) * BlocksOf(c));
     }
-    ModelPlan plan = OrDie(RandomPlan(preset, dtype, limits.context, *backend_));
+    ModelPlan plan = OrDie(RandomPlan(preset, format, limits.context, *backend_));
     weight_bytes_ = static_cast<double>(plan.weights.bytes);
     const KvLayout layout = plan.shape.Kv(kBlockTokens, kv_dtype_);
     vocab_ = plan.shape.vocab;
@@ -334,7 +346,7 @@ int Main(int argc, char** argv) {
   Arguments arguments(
       "cuda_kernel_bench", "Times the kernels of the CUDA backend one by one.",
       {{"--preset", "NAME", "llama-8b", "shape of the model: one of " + presets},
-       {"--dtype", "TYPE", "bf16", "of the weights: f32, f16 or bf16"},
+       {"--dtype", "TYPE", "bf16", "of the weights: f32, f16, bf16, q8_0 or q4_0"},
        {"--kv-dtype", "TYPE", "bf16", "of the KV"},
        {"--context", "N", "8192", "tokens of the longest sequence"},
        {"--rows", "N", "512", "tokens of a prefill"},
@@ -356,11 +368,12 @@ int Main(int argc, char** argv) {
   if (arguments.Given("--read-gb")) limits.read = 1e9 * arguments.PositiveOrExit("--read-gb");
   if (arguments.Given("--peak-tflops")) limits.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
   Report report(arguments);
-  const DType dtype = DTypeOf(arguments, "--dtype"), kv_dtype = DTypeOf(arguments, "--kv-dtype");
+  const WeightFormat format = FormatOrExit(arguments, "--dtype");
+  const DType kv_dtype = DTypeOf(arguments, "--kv-dtype");
   if (arguments.Given("--on-paper")) {
     Preset few_layers = *preset;
     few_layers.layers = static_cast<int>(arguments.IntegerOrExit("--layers", 2, 1024));
-    Bench bench(std::make_unique<PaperRuntime>(), few_layers, dtype, kv_dtype, cases);
+    Bench bench(std::make_unique<PaperRuntime>(), few_layers, format, kv_dtype, cases);
     for (const Case& c : cases) bench.RunOnPaper(report, c);
     return report.Finish();
   }
@@ -377,7 +390,7 @@ int Main(int argc, char** argv) {
   const cuda::DeviceFacts facts = runtime->facts();
   std::printf("device: %s, %d multiprocessors, %s\n", facts.name.c_str(), facts.multiprocessors,
               facts.versions.c_str());
-  Bench bench(std::move(runtime), *preset, dtype, kv_dtype, cases);
+  Bench bench(std::move(runtime), *preset, format, kv_dtype, cases);
   std::printf("%s, %.0f MB of weights\n", arguments.Text("--preset").c_str(), bench.weight_bytes() / 1e6);
   for (const Case& c : cases) bench.Run(report, c, limits, runs);
   return report.Finish();

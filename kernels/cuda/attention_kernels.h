@@ -255,16 +255,12 @@ struct PartialDim {
   float m = NegativeInfinity(), l = 0, o = 0;
 };
 
-// Partials are loaded some at a time, so that a long context does not wait for each of them.
-template <typename T>
-PREFIXD_DEVICE void Fold(const FoldParams& p) {
+// The fold of dim d of head number `index` of all rows. Partials are loaded some at a time, so that a long
+// context does not wait for each of them.
+PREFIXD_DEVICE float FoldOf(const FoldParams& p, int index, int d) {
   constexpr int kAtOnce = 8;
-  const int index = WarpRow() / FoldPieces(p.head_dim);  // of a head of a row
-  if (index >= p.rows * p.heads) return;
   const auto place = device::LoadStruct(p.places + index);
   const auto partial = [&](int i) { return p.partials + At(place.first + i * place.stride, p.head_dim + 2); };
-  const int d = WarpRow() % FoldPieces(p.head_dim) * device::kWarp + device::Lane();
-  if (d >= p.head_dim) return;
   PartialDim total;
   for (int first = 0; first < place.count; first += kAtOnce) {
     PartialDim spans[kAtOnce];
@@ -282,8 +278,26 @@ PREFIXD_DEVICE void Fold(const FoldParams& p) {
       if (!f.skip) total.m = Larger(total.m, span.m);
     }
   }
-  const float value = place.count == 0 ? 0.0f : device::Mul(total.o, device::Div(1.0f, total.l));
-  device::StoreGlobal(static_cast<T*>(p.out) + At(index, p.head_dim) + d, Rounded<T>::From(value));
+  return place.count == 0 ? 0.0f : device::Mul(total.o, device::Div(1.0f, total.l));
+}
+
+template <typename T>
+PREFIXD_DEVICE void Fold(const FoldParams& p) {
+  const int index = WarpRow() / FoldPieces(p.head_dim);
+  if (index >= p.rows * p.heads) return;
+  const int d = WarpRow() % FoldPieces(p.head_dim) * device::kWarp + device::Lane();
+  if (d >= p.head_dim) return;
+  device::StoreGlobal(static_cast<T*>(p.out) + At(index, p.head_dim) + d,
+                      Rounded<T>::From(FoldOf(p, index, d)));
+}
+
+// A block may have dims of two heads.
+PREFIXD_DEVICE void FoldQuantized(const FoldParams& p) {
+  const int width = p.heads * p.head_dim, blocks = width / kQuantBlock;
+  const int row = WarpRow() / blocks, column = WarpRow() % blocks * kQuantBlock + device::Lane();
+  if (row >= p.rows) return;
+  const float value = FoldOf(p, row * p.heads + column / p.head_dim, column % p.head_dim);
+  ActivationRow<Quantized>(p.out, row, width).Store(column, value);
 }
 
 }  // namespace prefixd::cuda

@@ -17,6 +17,9 @@
 #include "kernels/cuda/numerics.h"
 #include "kernels/cuda/pinned_kv_pool.h"
 #include "kernels/cuda/product_library.h"
+#include "kernels/cuda/quant_order.h"
+#include "kernels/quantize.h"
+#include "kernels/stacked_matrix.h"
 
 namespace prefixd::cuda {
 
@@ -46,12 +49,6 @@ class CudaBuffer final : public Buffer {
  private:
   const DeviceMemory memory_;
 };
-
-Status CheckFormat(WeightFormat format) {
-  if (!format.quantized()) return Status::Ok();
-  return Unsupported("the backend cuda has no kernels for " + std::string(format.name()) +
-                     " weights; use a backend of the CPU (--backend)");
-}
 
 Status Finish(CudaRuntime* runtime, Stream stream) {
   PREFIXD_ASSIGN_OR_RETURN(const Event event, runtime->Record(stream));
@@ -92,25 +89,24 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
     CheckMatrixShape(rows, cols, format);
-    PREFIXD_RETURN_IF_ERROR(CheckFormat(format));
     PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
                              DeviceMemory::Allocate(runtime_, PackedBytes(rows, cols, format)));
-    return std::unique_ptr<Matrix>(
-        std::make_unique<CudaMatrix>(std::move(memory), rows, cols, format.dtype()));
+    return std::unique_ptr<Matrix>(std::make_unique<CudaMatrix>(std::move(memory), rows, cols, format));
   }
-  bool HasKernels(WeightFormat format) const override { return !format.quantized(); }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     CheckUploadRows(to, first_row, from);
     auto& matrix = static_cast<CudaMatrix&>(to);
-    PREFIXD_CHECK(from.format == matrix.dtype()) << from.format.name();
-    return staging_->CopyIn(matrix.row(first_row), {static_cast<const std::byte*>(from.data),
-                                                    PackedBytes(from.rows, from.cols, from.format)});
+    PREFIXD_CHECK(from.format == matrix.format()) << from.format.name();
+    const auto* const rows = static_cast<const std::byte*>(from.data);
+    const size_t bytes = PackedBytes(from.rows, from.cols, from.format);
+    if (!from.format.quantized()) return staging_->CopyIn(matrix.row(first_row), {rows, bytes});
+    std::vector<std::byte> packed(bytes);
+    PackQuantizedRows(from.format, from.cols, rows, from.rows, packed.data());
+    return staging_->CopyIn(matrix.row(first_row), packed);
   }
-  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> /*parts*/) override {
-    return Unsupported(
-        "the backend cuda has no kernels for matrices of different types in q, k and v, or in gate and up; "
-        "choose a backend of the CPU with --backend");
+  Result<std::unique_ptr<Matrix>> Stack(std::vector<std::unique_ptr<Matrix>> parts) override {
+    return std::unique_ptr<Matrix>(std::make_unique<StackedMatrix>(std::move(parts)));
   }
   int upload_threads() const override {
     return std::min(CountUsableCpus().count, static_cast<int>(kStagingPieces));
@@ -118,7 +114,7 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override {
     CheckDummy(dummy);
-    PREFIXD_RETURN_IF_ERROR(CheckFormat(dummy.format));
+    if (dummy.format.quantized()) return MakeQuantizedDummy(dummy);
     PREFIXD_ASSIGN_OR_RETURN(
         DeviceMemory memory,
         DeviceMemory::Allocate(runtime_, PackedBytes(dummy.rows, dummy.cols, dummy.format)));
@@ -126,11 +122,11 @@ class CudaBackend final : public Backend {
     PREFIXD_RETURN_IF_ERROR(runtime_->Launch(Stream::kCompute, LaunchOf(params, dummy.format.dtype())));
     PREFIXD_RETURN_IF_ERROR(Finish(runtime_, Stream::kCompute));
     return std::unique_ptr<Matrix>(
-        std::make_unique<CudaMatrix>(std::move(memory), dummy.rows, dummy.cols, dummy.format.dtype()));
+        std::make_unique<CudaMatrix>(std::move(memory), dummy.rows, dummy.cols, dummy.format));
   }
 
   size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
-    return static_cast<size_t>(rows) * format.RowBytes(cols);
+    return static_cast<size_t>(rows) * DeviceRowBytes(format, cols);
   }
 
   // Zeroed: V of tokens that do not exist is multiplied by 0, and must be finite for that.
@@ -176,6 +172,19 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  // The host quantises them, as it quantises weights of files.
+  Result<std::unique_ptr<Matrix>> MakeQuantizedDummy(const DummyMatrix& dummy) {
+    PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
+                             AllocateMatrix(dummy.rows, dummy.cols, dummy.format));
+    constexpr int kRows = 64;  // at a time
+    for (int row = 0; row < dummy.rows; row += kRows) {
+      const int rows = std::min(kRows, dummy.rows - row);
+      const std::vector<std::byte> made = DummyRows(dummy, row, rows);
+      PREFIXD_RETURN_IF_ERROR(UploadRows(*matrix, row, {made.data(), dummy.format, rows, dummy.cols}));
+    }
+    return matrix;
+  }
+
   Result<DeviceMemory> AllocateZeroed(size_t bytes) {
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(runtime_, bytes));
     PREFIXD_RETURN_IF_ERROR(runtime_->Zero(Stream::kCompute, memory.data(), std::max<size_t>(bytes, 1)));

@@ -14,6 +14,7 @@
 
 #include "base/mutex.h"
 #include "kernels/backend_memory.h"
+#include "kernels/cuda/quant_order.h"
 #include "kernels/cuda/runtime.h"
 
 namespace prefixd::cuda {
@@ -68,22 +69,29 @@ class PinnedMemory {
   size_t bytes_ = 0;
 };
 
-// Weights as they are in the files: [rows][cols] of one dtype.
+// Weights of one format: [rows][cols] as they are in the files, or quantised in the order of quant_order.h.
 class CudaMatrix final : public Matrix {
  public:
-  CudaMatrix(DeviceMemory memory, int rows, int cols, DType dtype)
-      : Matrix(rows, cols), memory_(std::move(memory)), dtype_(dtype) {}
+  CudaMatrix(DeviceMemory memory, int rows, int cols, WeightFormat format)
+      : Matrix(rows, cols), memory_(std::move(memory)), format_(format) {}
   size_t bytes() const override { return memory_.bytes(); }
   const void* data() const { return memory_.data(); }
   std::byte* row(int i) const {
-    return memory_.data() + static_cast<size_t>(i) * static_cast<size_t>(cols_) * DTypeBytes(dtype_);
+    return memory_.data() + static_cast<size_t>(i) * DeviceRowBytes(format_, cols_);
   }
-  DType dtype() const { return dtype_; }
+  WeightFormat format() const { return format_; }
+  DType dtype() const { return format_.dtype(); }  // requires a format that is not quantised
 
  private:
   const DeviceMemory memory_;
-  const DType dtype_;
+  const WeightFormat format_;
 };
+
+// The format of a matrix of this backend that is no stack.
+inline WeightFormat FormatOf(const Matrix& matrix) {
+  PREFIXD_CHECK(matrix.parts().empty());
+  return static_cast<const CudaMatrix&>(matrix).format();
+}
 
 // KV blocks in device memory, one piece for all. Its memory outlives the last copy within it.
 class CudaKvPool final : public KvPool {

@@ -103,7 +103,6 @@ CudaRunner::CudaRunner(CudaRuntime* runtime, ProductLibrary* library, ModelPlan 
       library_(library),
       plan_(std::move(plan)),
       limits_(limits),
-      dtype_(static_cast<const CudaMatrix&>(*plan_.weights.embedding).dtype()),
       products_(runtime),
       steps_{Step(runtime), Step(runtime)} {
   static_assert(StepPipeline::kMost == 2);
@@ -141,18 +140,20 @@ Status CudaRunner::CheckProducts() {
   const LayerWeights& layer = plan_.weights.layers.front();
   const Matrix& head = plan_.weights.head ? *plan_.weights.head : *plan_.weights.embedding;
   // The launches of a layer of few rows overlap and norm their rows; the head is alone.
+  std::vector<Products::Use> uses;
   const auto use = [&](const Matrix& w, int most_rows, const float* bias, bool accumulate) {
-    return Products::Use{.w = static_cast<const CudaMatrix*>(&w),
-                         .fewest_rows = &w == &head ? 1 : kFewNormRows + 1,
-                         .most_rows = most_rows,
-                         .bias = bias,
-                         .accumulate = accumulate};
+    if (!w.parts().empty()) return;  // the kernels multiply the parts of a stack
+    uses.push_back({.w = static_cast<const CudaMatrix*>(&w),
+                    .fewest_rows = &w == &head ? 1 : kFewNormRows + 1,
+                    .most_rows = most_rows,
+                    .bias = bias,
+                    .accumulate = accumulate});
   };
-  const Products::Use uses[] = {use(*layer.qkv, limits_.max_rows, layer.qkv_bias, false),
-                                use(*layer.out, limits_.max_rows, layer.out_bias, true),
-                                use(*layer.gate_up, limits_.max_rows, layer.gate_up_bias, false),
-                                use(*layer.down, limits_.max_rows, layer.down_bias, true),
-                                use(head, limits_.max_logit_rows, nullptr, false)};
+  use(*layer.qkv, limits_.max_rows, layer.qkv_bias, false);
+  use(*layer.out, limits_.max_rows, layer.out_bias, true);
+  use(*layer.gate_up, limits_.max_rows, layer.gate_up_bias, false);
+  use(*layer.down, limits_.max_rows, layer.down_bias, true);
+  use(head, limits_.max_logit_rows, nullptr, false);
   return products_.Check(library_, uses);
 }
 

@@ -133,13 +133,17 @@ class CudaRunner final : public ModelRunner {
   Status DrawRows(Step* step);
   Status TakeResults(Step* step);
   Status Launch(const KernelLaunch& launch) { return runtime_->Launch(Stream::kCompute, launch); }
-  Status Norm(const float* x, const float* weight, int rows, void* out);
+  Status Norm(const float* x, const float* weight, int rows, WeightFormat format);
   // With x and y where a launch has them.
   static GemmParams ProductOf(const Matrix& w, const void* x, int rows, const float* bias);
-  Status Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate, float* y);
+  // y = y + w x + bias; x is what a launch made for the format of w.
+  Status AddProduct(const Matrix& w, const void* x, int rows, const float* bias, float* y);
+  // y = w RmsNorm(x) + bias. w may be a stack.
+  Status MultiplyNormed(const Matrix& w, const float* x, const float* weight, int rows, const float* bias,
+                        float* y);
   // The norm of the rows x: what the fused launch of the product makes of it, or empty after a launch of its
   // own into normed_.
-  Result<FewNorm> NormFor(const GemmParams& product, const float* x, const float* weight, bool fused);
+  Result<FewNorm> NormFor(const GemmParams& product, DType type, const float* x, const float* weight);
   Status MakeQkv(const LayerWeights& layer, const QkvParams& append, DType kv);
   Status MakeActivated(const LayerWeights& layer, const float* x, int rows);
 
@@ -147,7 +151,6 @@ class CudaRunner final : public ModelRunner {
   ProductLibrary* const library_;  // may be null
   const ModelPlan plan_;
   const StepLimits limits_;
-  const DType dtype_;  // of the weights
 
   // Activations: f32, or of the type of the weights (normed, attention, activated) or of the KV (q).
   DeviceMemory x_, normed_, qkv_, q_, attention_, gate_up_, activated_;

@@ -2,6 +2,7 @@
 // results.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "kernels/cuda/cuda_runner.h"
 
@@ -11,18 +12,22 @@ namespace {
 size_t Size(int n) { return static_cast<size_t>(n); }
 // Of a warp, that a multiprocessor has at once where it has 255 registers.
 constexpr int kMostBlocks = 8;
-DType TypeOf(const Matrix& w) { return static_cast<const CudaMatrix&>(w).dtype(); }
+// All quantised weights multiply activations of one form.
+bool SameActivations(WeightFormat a, WeightFormat b) { return a == b || (a.quantized() && b.quantized()); }
+// Whether a product may share its launch with what is before and after it.
+bool IsPlain(const Matrix& w) { return w.parts().empty() && !FormatOf(w).quantized(); }
 
 }  // namespace
 
-Status CudaRunner::Norm(const float* x, const float* weight, int rows, void* out) {
+// Into normed_, for weights of a format.
+Status CudaRunner::Norm(const float* x, const float* weight, int rows, WeightFormat format) {
   const RmsNormParams params{.x = x,
                              .weight = weight,
-                             .out = out,
+                             .out = normed_.data(),
                              .eps = plan_.shape.rms_eps,
                              .rows = rows,
                              .dim = plan_.shape.hidden};
-  return Launch(LaunchOf(params, dtype_));
+  return Launch(LaunchOf(params, format));
 }
 
 GemmParams CudaRunner::ProductOf(const Matrix& w, const void* x, int rows, const float* bias) {
@@ -37,34 +42,59 @@ GemmParams CudaRunner::ProductOf(const Matrix& w, const void* x, int rows, const
           .accumulate = false};
 }
 
-Status CudaRunner::Product(const Matrix& w, const void* x, int rows, const float* bias, bool accumulate,
-                           float* y) {
+Status CudaRunner::AddProduct(const Matrix& w, const void* x, int rows, const float* bias, float* y) {
   GemmParams params = ProductOf(w, x, rows, bias);
   params.y = y;
-  params.accumulate = accumulate;
-  return products_.Multiply(params, TypeOf(w));
+  params.accumulate = true;
+  return products_.Multiply(params, FormatOf(w));
 }
 
-Result<FewNorm> CudaRunner::NormFor(const GemmParams& product, const float* x, const float* weight,
-                                    bool fused) {
+// The norm of the rows of a product, for its launch, or made before it.
+Result<FewNorm> CudaRunner::NormFor(const GemmParams& product, DType type, const float* x,
+                                    const float* weight) {
   const FewNorm norm{.x = x, .weight = weight, .eps = plan_.shape.rms_eps};
-  if (fused && FewCanNorm(product, dtype_, norm, runtime_->facts().shared_bytes)) return norm;
-  PREFIXD_RETURN_IF_ERROR(Norm(x, weight, product.rows, normed_.data()));
+  if (FewCanNorm(product, type, norm, runtime_->facts().shared_bytes)) return norm;
+  PREFIXD_RETURN_IF_ERROR(Norm(x, weight, product.rows, type));
   return FewNorm{};
+}
+
+// Parts of a stack may multiply activations of different forms, one after the other from the same memory.
+Status CudaRunner::MultiplyNormed(const Matrix& w, const float* x, const float* weight, int rows,
+                                  const float* bias, float* y) {
+  std::optional<WeightFormat> normed;  // for these weights
+  const auto multiply = [&](const Matrix& part, int first, int stride) {
+    const WeightFormat format = FormatOf(part);
+    if (!normed || !SameActivations(*normed, format)) PREFIXD_RETURN_IF_ERROR(Norm(x, weight, rows, format));
+    normed = format;
+    GemmParams params = ProductOf(part, normed_.data(), rows, bias != nullptr ? bias + first : nullptr);
+    params.y = y + first;
+    params.stride = stride;
+    return products_.Multiply(params, format);
+  };
+  if (w.parts().empty()) return multiply(w, 0, 0);
+  int first = 0;
+  for (const auto& part : w.parts()) {
+    PREFIXD_RETURN_IF_ERROR(multiply(*part, first, w.rows()));
+    first += part->rows();
+  }
+  return Status::Ok();
 }
 
 // Makes q of the rows, and stores their K and V.
 Status CudaRunner::MakeQkv(const LayerWeights& layer, const QkvParams& append, DType kv) {
-  FewQkvParams few{.product = ProductOf(*layer.qkv, normed_.data(), append.rows, layer.qkv_bias),
-                   .norm = {},
-                   .append = append};
-  const DType type = TypeOf(*layer.qkv);
-  const bool fused = CanFuse(few, type, kv) && !products_.Computes(few.product, type);
   const auto* const x = reinterpret_cast<const float*>(x_.data());
-  PREFIXD_ASSIGN_OR_RETURN(few.norm, NormFor(few.product, x, layer.input_norm, fused));
-  if (fused) return Launch(LaunchOf(few, type));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.qkv, normed_.data(), append.rows, layer.qkv_bias, false,
-                                  reinterpret_cast<float*>(qkv_.data())));
+  if (IsPlain(*layer.qkv)) {
+    FewQkvParams few{.product = ProductOf(*layer.qkv, normed_.data(), append.rows, layer.qkv_bias),
+                     .norm = {},
+                     .append = append};
+    const DType type = FormatOf(*layer.qkv).dtype();
+    if (CanFuse(few, type, kv) && !products_.Computes(few.product, type)) {
+      PREFIXD_ASSIGN_OR_RETURN(few.norm, NormFor(few.product, type, x, layer.input_norm));
+      return Launch(LaunchOf(few, type));
+    }
+  }
+  PREFIXD_RETURN_IF_ERROR(MultiplyNormed(*layer.qkv, x, layer.input_norm, append.rows, layer.qkv_bias,
+                                         reinterpret_cast<float*>(qkv_.data())));
   return Launch(LaunchOf(append, kv));
 }
 
@@ -134,33 +164,39 @@ Status CudaRunner::Attend(const Step& step, int l) {
                         .rows = rows,
                         .heads = s.heads,
                         .head_dim = s.head_dim};
-  return Launch(LaunchOf(fold, dtype_));
+  return Launch(LaunchOf(fold, FormatOf(*layer.out)));
 }
 
 // Writes activation(gate) * up of the rows x into activated_.
 Status CudaRunner::MakeActivated(const LayerWeights& layer, const float* x, int rows) {
   auto* const gate_up = reinterpret_cast<float*>(gate_up_.data());
-  FewGateParams few{.product = ProductOf(*layer.gate_up, normed_.data(), rows, layer.gate_up_bias),
-                    .norm = {},
-                    .activate = {.x = gate_up,
-                                 .out = activated_.data(),
-                                 .activation = plan_.shape.activation,
-                                 .rows = rows,
-                                 .width = plan_.shape.intermediate}};
-  const DType type = TypeOf(*layer.gate_up);
-  const bool fused = IsFew(few.product, type) && !products_.Computes(few.product, type);
-  PREFIXD_ASSIGN_OR_RETURN(few.norm, NormFor(few.product, x, layer.attention_norm, fused));
-  if (fused) return Launch(LaunchOf(few, type));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.gate_up, normed_.data(), rows, layer.gate_up_bias, false, gate_up));
-  return Launch(LaunchOf(few.activate, dtype_));
+  const ActivationParams activate{.x = gate_up,
+                                  .out = activated_.data(),
+                                  .activation = plan_.shape.activation,
+                                  .rows = rows,
+                                  .width = plan_.shape.intermediate};
+  const WeightFormat down = FormatOf(*layer.down);
+  if (IsPlain(*layer.gate_up) && FormatOf(*layer.gate_up) == down) {
+    FewGateParams few{.product = ProductOf(*layer.gate_up, normed_.data(), rows, layer.gate_up_bias),
+                      .norm = {},
+                      .activate = activate};
+    const DType type = down.dtype();
+    if (IsFew(few.product, type) && !products_.Computes(few.product, type)) {
+      PREFIXD_ASSIGN_OR_RETURN(few.norm, NormFor(few.product, type, x, layer.attention_norm));
+      return Launch(LaunchOf(few, type));
+    }
+  }
+  PREFIXD_RETURN_IF_ERROR(
+      MultiplyNormed(*layer.gate_up, x, layer.attention_norm, rows, layer.gate_up_bias, gate_up));
+  return Launch(LaunchOf(activate, down));
 }
 
 // Computes the rest of a layer: adds the outputs of `attention` and the gated MLP to the residual stream x.
 Status CudaRunner::FeedForward(const LayerWeights& layer, const void* attention, int rows, float* x,
                                Step* step) {
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.out, attention, rows, layer.out_bias, true, x));
+  PREFIXD_RETURN_IF_ERROR(AddProduct(*layer.out, attention, rows, layer.out_bias, x));
   PREFIXD_RETURN_IF_ERROR(MakeActivated(layer, x, rows));
-  PREFIXD_RETURN_IF_ERROR(Product(*layer.down, activated_.data(), rows, layer.down_bias, true, x));
+  PREFIXD_RETURN_IF_ERROR(AddProduct(*layer.down, activated_.data(), rows, layer.down_bias, x));
   return step->is_graph ? Status::Ok() : RecordLayer(step);
 }
 
@@ -203,7 +239,7 @@ Status CudaRunner::EnqueueLayers(Step* step) {
                           .rows = rows,
                           .dim = s.hidden,
                           .drawn = step->drawn};
-  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(embed, dtype_)));
+  PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(embed, FormatOf(*weights.embedding))));
   for (int l = 0; l < last; ++l) {
     PREFIXD_RETURN_IF_ERROR(Attend(*step, l));
     PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers[Size(l)], attention_.data(), rows, x, step));
@@ -224,16 +260,18 @@ Status CudaRunner::KeptRows(Step* step) {
                               .rows = kept,
                               .row_bytes = s.hidden * static_cast<int>(sizeof(float))};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_x)));
-  const GatherParams gather_attention{.x = attention_.data(),
-                                      .indices = step->device.gathered,
-                                      .out = last_attention_.data(),
-                                      .rows = kept,
-                                      .row_bytes = s.QueryWidth() * static_cast<int>(DTypeBytes(dtype_))};
+  const WeightFormat out = FormatOf(*weights.layers.back().out);
+  const GatherParams gather_attention{
+      .x = attention_.data(),
+      .indices = step->device.gathered,
+      .out = last_attention_.data(),
+      .rows = kept,
+      .row_bytes = out.quantized() ? QuantXRowBytes(s.QueryWidth())
+                                   : s.QueryWidth() * static_cast<int>(DTypeBytes(out.dtype()))};
   PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(gather_attention)));
   PREFIXD_RETURN_IF_ERROR(FeedForward(weights.layers.back(), last_attention_.data(), kept, x, step));
-  PREFIXD_RETURN_IF_ERROR(Norm(x, weights.final_norm, kept, normed_.data()));
-  return Product(weights.head ? *weights.head : *weights.embedding, normed_.data(), kept, nullptr, false,
-                 reinterpret_cast<float*>(logits_.data()));
+  return MultiplyNormed(weights.head ? *weights.head : *weights.embedding, x, weights.final_norm, kept,
+                        nullptr, reinterpret_cast<float*>(logits_.data()));
 }
 
 Status CudaRunner::DrawRows(Step* step) {

@@ -117,6 +117,16 @@ template <HalfType type>
 PREFIXD_DEVICE void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                              Where where = Where::current());
 
+// The same of integers: c += a b, a 16 x 32 and b 32 x 8 of i8, four of them in a register, the first in the
+// lowest byte; c of i32. With g and t as above:
+//   a[i]: row g + 8 (i % 2), columns 4 t + 16 (i / 2) and the next three
+//   b[i]: rows 4 t + 16 i and the next three, column g
+PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                             Where where = Where::current());
+
+// The f16 with these bits; exact.
+PREFIXD_DEVICE float WidenF16(uint16_t bits);
+
 // IEEE, rounded to nearest even, with subnormals.
 PREFIXD_DEVICE float Fma(float a, float b, float c);
 PREFIXD_DEVICE float Add(float a, float b);

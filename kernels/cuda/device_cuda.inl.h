@@ -142,6 +142,20 @@ PREFIXD_DEVICE void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32
   }
 }
 
+PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+PREFIXD_DEVICE float WidenF16(uint16_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
 PREFIXD_DEVICE float Fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 PREFIXD_DEVICE float Add(float a, float b) { return __fadd_rn(a, b); }
 PREFIXD_DEVICE float Mul(float a, float b) { return __fmul_rn(a, b); }

@@ -62,7 +62,7 @@ PREFIXD_DEVICE void GemmStep(const std::byte* x, const std::byte* w, int k, floa
 PREFIXD_DEVICE void GemmStore(const GemmParams& p, int row, int column, float sum) {
   if (row >= p.rows || column >= p.n) return;
   if (p.bias != nullptr) sum = device::Add(sum, LoadF32(p.bias + column));
-  float* const y = p.y + At(row, p.n) + column;
+  float* const y = p.y + At(row, p.stride == 0 ? p.n : p.stride) + column;
   device::StoreGlobal(y, p.accumulate ? device::Add(LoadF32(y), sum) : sum);
 }
 

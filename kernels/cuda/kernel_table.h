@@ -6,7 +6,8 @@
 // tests/kernels/cuda against the plain code of kernels/ref.
 //
 // Pointers of params are to device memory. T: type of the weights, H: type of the KV; kernels/cuda/numerics.h
-// defines the results. A row whose number is at or above `rows` does not exist: nothing of it is read or
+// defines the results. Where T is quantised, weights and the activations that they multiply are rows in the
+// order of quant_order.h. A row whose number is at or above `rows` does not exist: nothing of it is read or
 // written, whatever the launch rounds up to.
 #pragma once
 
@@ -69,7 +70,7 @@ struct DummyParams {
 
 // y[r][n] (+)= x[r] . w[n] (+ bias[n]). Block (x, y) of Gemm makes the outputs of 64 weight rows for 64 rows
 // of x; block x of GemmFew those of 16 weight rows for up to 16 rows of x. GemmFew gives the bits of Gemm,
-// for a k that is a multiple of 8.
+// for a k that is a multiple of 8. GemmQuantized and GemmFewQuantized are the same for quantised weights.
 struct GemmParams {
   const void* w;      // [n][k] of T
   const void* x;      // [rows][k] of T
@@ -77,6 +78,7 @@ struct GemmParams {
   float* y;           // [rows][n]
   int rows, n, k;     // k: any
   bool accumulate;
+  int stride = 0;  // floats from a row of y to the next; 0: n
 };
 
 // Where a row of a step lies: its position, and its sequence in BlockTables. Below 0: there is no such row,
@@ -181,7 +183,8 @@ struct AttentionParams {
 struct FoldPlace {
   int32_t first, count, stride;
 };
-// out[row][head] = the fold of its partials, rounded to T. 1 warp for each 32 dims of each head of a row.
+// out[row][head] = the fold of its partials, rounded to T. 1 warp for each 32 dims of each head of a row; of
+// FoldQuantized, for each 32 numbers of a row, which is a block.
 struct FoldParams {
   const float* partials;
   const FoldPlace* places;  // [rows][heads]
@@ -231,17 +234,24 @@ struct DrawParamsTable {
   X(kEmbedBF16, EmbedParams, Embed<Bf16>)              \
   X(kEmbedF16, EmbedParams, Embed<F16>)                \
   X(kEmbedF32, EmbedParams, Embed<float>)              \
+  X(kEmbedQ8, EmbedParams, EmbedQuantized<Q8>)         \
+  X(kEmbedQ4, EmbedParams, EmbedQuantized<Q4>)         \
   X(kRmsNormBF16, RmsNormParams, RmsNorm<Bf16>)        \
   X(kRmsNormF16, RmsNormParams, RmsNorm<F16>)          \
   X(kRmsNormF32, RmsNormParams, RmsNorm<float>)        \
+  X(kRmsNormQ, RmsNormParams, RmsNorm<Quantized>)      \
   X(kGather, GatherParams, Gather)                     \
   X(kActivationBF16, ActivationParams, Activate<Bf16>) \
   X(kActivationF16, ActivationParams, Activate<F16>)   \
-  X(kActivationF32, ActivationParams, Activate<float>)
+  X(kActivationF32, ActivationParams, Activate<float>) \
+  X(kActivationQ, ActivationParams, Activate<Quantized>)
 #define PREFIXD_CUDA_GEMM_KERNELS(X)   \
   X(kGemmBF16, GemmParams, Gemm<Bf16>) \
   X(kGemmF16, GemmParams, Gemm<F16>)   \
   X(kGemmF32, GemmParams, GemmF32)
+#define PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)  \
+  X(kGemmQ8, GemmParams, GemmQuantized<Q8>) \
+  X(kGemmQ4, GemmParams, GemmQuantized<Q4>)
 // These and the fused ones call AwaitPredecessor themselves.
 #define PREFIXD_CUDA_EARLY_KERNELS(X)        \
   X(kGemmFewBF16, GemmParams, GemmFew<Bf16>) \
@@ -251,6 +261,9 @@ struct DrawParamsTable {
   X(kGemmFewQkvF16, FewQkvParams, GemmFewQkv<F16>)      \
   X(kGemmFewGateBF16, FewGateParams, GemmFewGate<Bf16>) \
   X(kGemmFewGateF16, FewGateParams, GemmFewGate<F16>)
+#define PREFIXD_CUDA_EARLY_QUANT_KERNELS(X)       \
+  X(kGemmFewQ8, GemmParams, GemmFewQuantized<Q8>) \
+  X(kGemmFewQ4, GemmParams, GemmFewQuantized<Q4>)
 #define PREFIXD_CUDA_QKV_KERNELS(X) \
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
@@ -269,16 +282,19 @@ struct DrawParamsTable {
   X(kAttentionF32, AttentionParams, AttentionF32)             \
   X(kFoldBF16, FoldParams, Fold<Bf16>)                        \
   X(kFoldF16, FoldParams, Fold<F16>)                          \
-  X(kFoldF32, FoldParams, Fold<float>)
+  X(kFoldF32, FoldParams, Fold<float>)                        \
+  X(kFoldQ, FoldParams, FoldQuantized)
 #define PREFIXD_CUDA_DRAW_KERNELS(X) X(kDraw, DrawParamsTable, Draw)
 
-#define PREFIXD_CUDA_KERNELS(X)     \
-  PREFIXD_CUDA_ROW_KERNELS(X)       \
-  PREFIXD_CUDA_GEMM_KERNELS(X)      \
-  PREFIXD_CUDA_EARLY_KERNELS(X)     \
-  PREFIXD_CUDA_FUSED_KERNELS(X)     \
-  PREFIXD_CUDA_QKV_KERNELS(X)       \
-  PREFIXD_CUDA_ATTENTION_KERNELS(X) \
+#define PREFIXD_CUDA_KERNELS(X)       \
+  PREFIXD_CUDA_ROW_KERNELS(X)         \
+  PREFIXD_CUDA_GEMM_KERNELS(X)        \
+  PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)  \
+  PREFIXD_CUDA_EARLY_KERNELS(X)       \
+  PREFIXD_CUDA_EARLY_QUANT_KERNELS(X) \
+  PREFIXD_CUDA_FUSED_KERNELS(X)       \
+  PREFIXD_CUDA_QKV_KERNELS(X)         \
+  PREFIXD_CUDA_ATTENTION_KERNELS(X)   \
   PREFIXD_CUDA_DRAW_KERNELS(X)
 
 enum class KernelId : uint16_t {

@@ -6,8 +6,10 @@
 #include <cstdint>
 
 #include "kernels/cuda/device_base.h"
+#include "kernels/cuda/quant_order.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/kv_layout.h"
+#include "kernels/weight_format.h"
 
 namespace prefixd::cuda {
 
@@ -40,6 +42,28 @@ constexpr size_t FewNormSharedBytes(int rows, int k) {
   return size_t{kFewNormStages} * kFewNormWarps * kFewTile * kFewRowBytes +
          static_cast<size_t>(rows) * FewNormRowBytes(k);
 }
+
+// The same of quantised weights, whose integers have so many bits. A row of a stage has integers and their
+// scales, and is padded, so that 8 rows lie in 8 groups of banks.
+inline constexpr int kQuantTileK = 256;
+constexpr int QuantTileXRowBytes() { return kQuantTileK + kQuantTileK / kQuantBlock * 4 + 16; }
+constexpr int QuantTileRowBytes(int bits) {
+  return IntegerBytes(bits, kQuantTileK) + kQuantTileK / kQuantBlock * 2;
+}
+constexpr size_t QuantSharedBytes(int bits) {
+  return size_t{kGemmStages} * kGemmTile *
+         static_cast<size_t>(QuantTileXRowBytes() + QuantTileRowBytes(bits));
+}
+inline constexpr int kQuantFewTileK = 512;
+constexpr int QuantFewStages(int bits) { return bits == 8 ? 4 : 6; }  // 24 and 20 KiB are on their way
+constexpr int QuantFewXRowBytes() { return kQuantFewTileK + kQuantFewTileK / kQuantBlock * 4 + 16; }
+constexpr int QuantFewRowBytes(int bits) {
+  return IntegerBytes(bits, kQuantFewTileK) + kQuantFewTileK / kQuantBlock * 2 + 16;
+}
+constexpr size_t QuantFewSharedBytes(int bits, int rows) {
+  return static_cast<size_t>(QuantFewStages(bits)) *
+         static_cast<size_t>(kFewTile * QuantFewRowBytes(bits) + rows * QuantFewXRowBytes());
+}
 inline constexpr int kDrawThreads = 256;
 inline constexpr size_t kDrawSharedBytes = size_t{32} << 10;
 
@@ -70,6 +94,12 @@ PREFIXD_HOST_DEVICE constexpr int FoldPieces(int head_dim) {
 constexpr KernelId ByType(DType type, KernelId bf16, KernelId f16, KernelId f32) {
   return type == DType::kBF16 ? bf16 : type == DType::kF16 ? f16 : f32;
 }
+// Or, of a quantised format, one of others.
+inline KernelId ByFormat(WeightFormat format, KernelId bf16, KernelId f16, KernelId f32, KernelId q8,
+                         KernelId q4) {
+  if (format.quantized()) return format == WeightFormat::kQ8_0 ? q8 : q4;
+  return ByType(format.dtype(), bf16, f16, f32);
+}
 
 // Warps in blocks of kRowWarps; `warps` is their number.
 template <typename Params>
@@ -83,12 +113,16 @@ KernelLaunch RowLaunch(KernelId kernel, const Params& params, int warps) {
 inline KernelLaunch LaunchOf(const DummyParams& p, DType t) {
   return RowLaunch(ByType(t, KernelId::kDummyBF16, KernelId::kDummyF16, KernelId::kDummyF32), p, p.rows);
 }
-inline KernelLaunch LaunchOf(const EmbedParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32), p,
-                   p.rows * RowPieces(p.dim));
+// `w` is the format of the table.
+inline KernelLaunch LaunchOf(const EmbedParams& p, WeightFormat w) {
+  return RowLaunch(ByFormat(w, KernelId::kEmbedBF16, KernelId::kEmbedF16, KernelId::kEmbedF32,
+                            KernelId::kEmbedQ8, KernelId::kEmbedQ4),
+                   p, p.rows * RowPieces(p.dim));
 }
-inline KernelLaunch LaunchOf(const RmsNormParams& p, DType t) {
-  return {.kernel = ByType(t, KernelId::kRmsNormBF16, KernelId::kRmsNormF16, KernelId::kRmsNormF32),
+// `w` is the format of the weights that multiply the result, also for Activation and Fold.
+inline KernelLaunch LaunchOf(const RmsNormParams& p, WeightFormat w) {
+  return {.kernel = ByFormat(w, KernelId::kRmsNormBF16, KernelId::kRmsNormF16, KernelId::kRmsNormF32,
+                             KernelId::kRmsNormQ, KernelId::kRmsNormQ),
           .blocks_x = p.rows,
           .threads = kRowWarps * device::kWarp,
           .shared_bytes = static_cast<size_t>(p.dim) * sizeof(float),
@@ -97,28 +131,33 @@ inline KernelLaunch LaunchOf(const RmsNormParams& p, DType t) {
 inline KernelLaunch LaunchOf(const GatherParams& p) {
   return RowLaunch(KernelId::kGather, p, p.rows * RowPieces(p.row_bytes / 4));
 }
-inline KernelLaunch LaunchOf(const ActivationParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kActivationBF16, KernelId::kActivationF16, KernelId::kActivationF32),
+inline KernelLaunch LaunchOf(const ActivationParams& p, WeightFormat w) {
+  return RowLaunch(ByFormat(w, KernelId::kActivationBF16, KernelId::kActivationF16, KernelId::kActivationF32,
+                            KernelId::kActivationQ, KernelId::kActivationQ),
                    p, p.rows * RowPieces(p.width));
 }
 // For the kernel that serves every shape.
-inline KernelLaunch PlainLaunchOf(const GemmParams& p, DType t) {
-  return {.kernel = ByType(t, KernelId::kGemmBF16, KernelId::kGemmF16, KernelId::kGemmF32),
+inline KernelLaunch PlainLaunchOf(const GemmParams& p, WeightFormat w) {
+  return {.kernel = ByFormat(w, KernelId::kGemmBF16, KernelId::kGemmF16, KernelId::kGemmF32,
+                             KernelId::kGemmQ8, KernelId::kGemmQ4),
           .blocks_x = (p.n + kGemmTile - 1) / kGemmTile,
           .blocks_y = (p.rows + kGemmTile - 1) / kGemmTile,
           .threads = kGemmThreads,
-          .shared_bytes = t == DType::kF32 ? 0 : kGemmSharedBytes,
+          .shared_bytes = w.quantized()      ? QuantSharedBytes(QuantBits(w))
+                          : w == DType::kF32 ? 0
+                                             : kGemmSharedBytes,
           .params = &p};
 }
-constexpr bool IsFew(const GemmParams& p, DType t) {
-  return t != DType::kF32 && p.rows <= kFewRows && p.k % 8 == 0;
+constexpr bool IsFew(const GemmParams& p, WeightFormat w) {
+  return w != DType::kF32 && p.rows <= kFewRows && p.k % 8 == 0;
 }
-inline KernelLaunch LaunchOf(const GemmParams& p, DType t) {
-  if (!IsFew(p, t)) return PlainLaunchOf(p, t);
-  return {.kernel = t == DType::kBF16 ? KernelId::kGemmFewBF16 : KernelId::kGemmFewF16,
+inline KernelLaunch LaunchOf(const GemmParams& p, WeightFormat w) {
+  if (!IsFew(p, w)) return PlainLaunchOf(p, w);
+  return {.kernel = ByFormat(w, KernelId::kGemmFewBF16, KernelId::kGemmFewF16, KernelId::kGemmF32,
+                             KernelId::kGemmFewQ8, KernelId::kGemmFewQ4),
           .blocks_x = (p.n + kFewTile - 1) / kFewTile,
           .threads = device::kWarp,
-          .shared_bytes = FewSharedBytes(p.rows),
+          .shared_bytes = w.quantized() ? QuantFewSharedBytes(QuantBits(w), p.rows) : FewSharedBytes(p.rows),
           .params = &p};
 }
 // Whether the kernels of such a product can norm its rows, where a block may have so much shared memory.
@@ -186,9 +225,9 @@ inline KernelLaunch LaunchOf(const AttentionParams& p, DType t, size_t shared_by
   launch.shared_bytes = StagedAttentionSharedBytes(dim, p.team);
   return launch;
 }
-// `t` is the type of the weights.
-inline KernelLaunch LaunchOf(const FoldParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kFoldBF16, KernelId::kFoldF16, KernelId::kFoldF32), p,
+inline KernelLaunch LaunchOf(const FoldParams& p, WeightFormat w) {
+  if (w.quantized()) return RowLaunch(KernelId::kFoldQ, p, p.rows * p.heads * p.head_dim / kQuantBlock);
+  return RowLaunch(ByType(w.dtype(), KernelId::kFoldBF16, KernelId::kFoldF16, KernelId::kFoldF32), p,
                    p.rows * p.heads * FoldPieces(p.head_dim));
 }
 inline KernelLaunch LaunchOf(const DrawParamsTable& p) {

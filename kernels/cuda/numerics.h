@@ -28,7 +28,10 @@
 //      Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O = fma(o, b, O * a); M = M'. out = round(O * (1 /
 //      L)). With f32 KV the products are chains of fma as in rule 1, the second one over the tokens that the
 //      row sees, and P is not rounded.
-//   7. Draws are those of kernels/sampling.h. Log probabilities are those of kernels/logit_row.h, but for the
+//   7. Gemm with quantised weights is rule 9 of kernels/numerics.h for version cpu-2, with x as f32: what a
+//      norm, an activation or attention gives is quantised before it is rounded to anything. So the bits of
+//      the product are those of the CPU. Then bias and y as in rule 1. An embedding is d * q.
+//   8. Draws are those of kernels/sampling.h. Log probabilities are those of kernels/logit_row.h, but for the
 //      order of their sum in f64: thread t of 256 adds the weights of the tokens t, t + 256, ... in ascending
 //      order, and then the 256 sums are added in ascending order.
 #pragma once

@@ -178,9 +178,9 @@ Result<ProductWay> FindWay(ProductLibrary* library, Trial& trial, const ProductS
   return why_not;
 }
 
-bool Fits(int n, int k, DType type, bool has_bias, bool accumulate) {
-  return type != DType::kF32 && !(has_bias && accumulate) && n % kProductMultiple == 0 &&
-         k % kProductMultiple == 0;
+bool Fits(int n, int k, WeightFormat format, bool has_bias, bool accumulate) {
+  return !format.quantized() && format != DType::kF32 && !(has_bias && accumulate) &&
+         n % kProductMultiple == 0 && k % kProductMultiple == 0;
 }
 
 }  // namespace
@@ -191,7 +191,7 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
   std::string computed, left, why_left;
   for (const Use& use : uses) {
     const bool has_bias = use.bias != nullptr;
-    if (!Fits(use.w->rows(), use.w->cols(), use.w->dtype(), has_bias, use.accumulate)) continue;
+    if (!Fits(use.w->rows(), use.w->cols(), use.w->format(), has_bias, use.accumulate)) continue;
     Trial trial(runtime_, library_, workspace_.data(), use);
     const Status prepared = trial.Prepare(std::min(use.most_rows, kMostCheckedRows));
     int fewest_rows = use.fewest_rows;
@@ -223,27 +223,27 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
   return Status::Ok();
 }
 
-const CheckedWay* Products::Find(const GemmParams& params, DType type) const {
+const CheckedWay* Products::Find(const GemmParams& params, WeightFormat format) const {
   const auto aligned = [](const void* memory) {
     return reinterpret_cast<uintptr_t>(memory) % kProductAlignment == 0;
   };
   const bool has_bias = params.bias != nullptr;
-  if (!Fits(params.n, params.k, type, has_bias, params.accumulate) || !aligned(params.w) ||
-      !aligned(params.x) || !aligned(params.y)) {
+  if (!Fits(params.n, params.k, format, has_bias, params.accumulate) || !aligned(params.w) ||
+      !aligned(params.x) || !aligned(params.y) || params.stride != 0) {
     return nullptr;
   }
   const auto found = std::ranges::find_if(ways_, [&](const CheckedWay& way) {
-    return way.shape.type == type && way.shape.n == params.n && way.shape.k == params.k &&
+    return way.shape.type == format && way.shape.n == params.n && way.shape.k == params.k &&
            way.shape.has_bias == has_bias && way.shape.accumulate == params.accumulate &&
            way.fewest_rows <= params.rows && params.rows <= way.shape.rows;
   });
   return found == ways_.end() ? nullptr : &*found;
 }
 
-Status Products::Multiply(const GemmParams& params, DType type) {
-  if (const CheckedWay* const found = Find(params, type)) {
+Status Products::Multiply(const GemmParams& params, WeightFormat format) {
+  if (const CheckedWay* const found = Find(params, format)) {
     const Result<bool> given =
-        library_->Multiply(Stream::kCompute, found->way, type, params, workspace_.data());
+        library_->Multiply(Stream::kCompute, found->way, format.dtype(), params, workspace_.data());
     if (!given.ok() && given.status().code() != Code::kUnavailable) {
       Log(LogLevel::kError, "cuBLASLt failed; the kernels multiply all matrices from now on",
           {{"error", given.status().message()}});
@@ -252,7 +252,7 @@ Status Products::Multiply(const GemmParams& params, DType type) {
     if (!given.ok()) return given.status();
     if (*given) return Status::Ok();
   }
-  return runtime_->Launch(Stream::kCompute, LaunchOf(params, type));
+  return runtime_->Launch(Stream::kCompute, LaunchOf(params, format));
 }
 
 }  // namespace prefixd::cuda

@@ -16,9 +16,9 @@
 //   3. The ways of small and of large numbers of rows may differ, because all have the same bits.
 //   4. A use may begin at a number of rows (Use::fewest_rows): below it, the kernels are faster together than
 //      the library is alone, because their launches overlap and do more.
-//   5. The kernel serves the rest: f32 weights, products with a bias that are added to y, n or k that are no
-//      multiples of kProductMultiple, shapes without a way, whatever the library refuses in a step, and
-//      everything after an error of the library.
+//   5. The kernels serve the rest: f32 and quantised weights, products with a bias that are added to y,
+//      products into rows of a longer y, n or k that are no multiples of kProductMultiple, shapes without a
+//      way, whatever the library refuses in a step, and everything after an error of the library.
 //
 // A check is no proof. So KV that was computed with a library has a numerics version of its own
 // (Backend::numerics_version): `--deterministic`, which has no library, never reads it.
@@ -63,14 +63,16 @@ class Products {
   // Anything else that fails leaves products to the kernels.
   Status Check(ProductLibrary* library, std::span<const Use> uses);
 
-  // Gives a product to Stream::kCompute. `type` is that of w and x. After an error of the library the stream
+  // Gives a product to Stream::kCompute. `format` is that of w. After an error of the library the stream
   // may lack work, and the next product is one of the kernels.
-  Status Multiply(const GemmParams& params, DType type);
+  Status Multiply(const GemmParams& params, WeightFormat format);
   // Whether Multiply would ask the library. Pointers of the params may be null.
-  bool Computes(const GemmParams& params, DType type) const { return Find(params, type) != nullptr; }
+  bool Computes(const GemmParams& params, WeightFormat format) const {
+    return Find(params, format) != nullptr;
+  }
 
  private:
-  const CheckedWay* Find(const GemmParams& params, DType type) const;
+  const CheckedWay* Find(const GemmParams& params, WeightFormat format) const;
 
   CudaRuntime* const runtime_;
   ProductLibrary* library_ = nullptr;

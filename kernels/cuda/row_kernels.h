@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/launches.h"
+#include "kernels/cuda/quant_types.h"
 #include "kernels/cuda/types.h"
 #include "kernels/dummy_weights.h"
 
@@ -46,6 +47,29 @@ PREFIXD_DEVICE void ForColumns(const RowPiece& piece, const Load& load, const St
   }
 }
 
+// A row of activations, as weights of T multiply it.
+template <typename T>
+struct ActivationRow {
+  T* to;
+  PREFIXD_DEVICE ActivationRow(void* rows, int row, int width) : to(static_cast<T*>(rows) + At(row, width)) {}
+  PREFIXD_DEVICE void Store(int i, float value) const {
+    device::StoreGlobal(to + i, Rounded<T>::From(value));
+  }
+};
+template <>
+struct ActivationRow<Quantized> {
+  std::byte* to;
+  int width;
+  PREFIXD_DEVICE ActivationRow(void* rows, int row, int width)
+      : to(static_cast<std::byte*>(rows) + At(row, QuantXRowBytes(width))), width(width) {}
+  // Collective over the warp, whose lanes have the 32 numbers of a block.
+  PREFIXD_DEVICE void Store(int i, float value) const {
+    const QuantizedNumber number = QuantizeOfBlock(value);
+    device::StoreGlobal(to + i, number.integer);
+    if (device::Lane() == 0) device::StoreGlobal(to + width + i / kQuantBlock * 4, number.scale);
+  }
+};
+
 // Copies a row of floats, 16-byte aligned where its width is a multiple of 4, to shared memory. Collective
 // over the block.
 PREFIXD_DEVICE void CopyRow(const float* row, int width, float* shared) {
@@ -72,17 +96,37 @@ PREFIXD_DEVICE void Dummy(const DummyParams& p) {
                         Rounded<T>::From(DummyWeight(p.seed, first + static_cast<size_t>(i), p.largest)));
 }
 
+PREFIXD_DEVICE int TokenOf(const EmbedParams& p, int row) {
+  const auto token = device::LoadGlobal<int32_t>(p.tokens + row);
+  return token < 0 ? device::LoadGlobal<int32_t>(&p.drawn[-1 - token].token) : token;
+}
+
 template <typename T>
 PREFIXD_DEVICE void Embed(const EmbedParams& p) {
   const RowPiece piece = PieceOf(p.dim);
   if (piece.row >= p.rows) return;
-  auto token = device::LoadGlobal<int32_t>(p.tokens + piece.row);
-  if (token < 0) token = device::LoadGlobal<int32_t>(&p.drawn[-1 - token].token);
-  const T* const from = static_cast<const T*>(p.table) + At(token, p.dim);
+  const T* const from = static_cast<const T*>(p.table) + At(TokenOf(p, piece.row), p.dim);
   float* const to = p.out + At(piece.row, p.dim);
   ForColumns(
       piece, [&](int i) { return device::LoadGlobal<T>(from + i); },
       [&](int i, T value) { device::StoreGlobal(to + i, ToF32(value)); });
+}
+
+template <typename W>
+PREFIXD_DEVICE void EmbedQuantized(const EmbedParams& p) {
+  const RowPiece piece = PieceOf(p.dim);
+  if (piece.row >= p.rows) return;
+  const std::byte* const from =
+      static_cast<const std::byte*>(p.table) + At(TokenOf(p, piece.row), QuantRowBytes(W::kBits, p.dim));
+  float* const to = p.out + At(piece.row, p.dim);
+  ForColumns(
+      piece,
+      [&](int i) {
+        const std::byte* const scale = from + IntegerBytes(W::kBits, p.dim) + i / kQuantBlock * 2;
+        return device::Mul(device::WidenF16(device::LoadGlobal<uint16_t>(scale)),
+                           static_cast<float>(W::Integer(from, i)));
+      },
+      [&](int i, float value) { device::StoreGlobal(to + i, value); });
 }
 
 // The factor of the norm of a row in shared memory. Collective over the warp; every warp makes it.
@@ -101,7 +145,7 @@ PREFIXD_DEVICE void RmsNorm(const RmsNormParams& p) {
   const int row = device::BlockX();
   auto* const x = reinterpret_cast<float*>(device::SharedMemory());
   CopyRow(p.x + At(row, p.dim), p.dim, x);
-  T* const out = static_cast<T*>(p.out) + At(row, p.dim);
+  const ActivationRow<T> out(p.out, row, p.dim);
   const float scale = NormScale(x, p.dim, p.eps);
   for (int begin = device::Warp() * kRowPiece; begin < p.dim; begin += kRowWarps * kRowPiece) {
     ForColumns(
@@ -109,7 +153,7 @@ PREFIXD_DEVICE void RmsNorm(const RmsNormParams& p) {
         [&](int i) { return LoadF32(p.weight + i); },
         [&](int i, float weight) {
           const float scaled = device::Mul(device::LoadShared<float>(x + i), scale);
-          device::StoreGlobal(out + i, Rounded<T>::From(device::Mul(scaled, weight)));
+          out.Store(i, device::Mul(scaled, weight));
         });
   }
 }
@@ -145,7 +189,7 @@ PREFIXD_DEVICE void Activate(const ActivationParams& p) {
   const RowPiece piece = PieceOf(p.width);
   if (piece.row >= p.rows) return;
   const float* const x = p.x + At(piece.row, 2 * p.width);
-  T* const out = static_cast<T*>(p.out) + At(piece.row, p.width);
+  const ActivationRow<T> out(p.out, piece.row, p.width);
   ForColumns(
       piece,
       [&](int i) {
@@ -153,7 +197,7 @@ PREFIXD_DEVICE void Activate(const ActivationParams& p) {
       },
       [&](int i, GateAndUp value) {
         const float gate = ActivationOf(p.activation, value.gate);
-        device::StoreGlobal(out + i, Rounded<T>::From(device::Mul(gate, value.up)));
+        out.Store(i, device::Mul(gate, value.up));
       });
 }
 

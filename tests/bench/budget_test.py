@@ -52,6 +52,15 @@ class BudgetTest(unittest.TestCase):
                               bytes=2 * n * k, flop=2 * n * k), 64)
             self.assertLess(abs(got["predicted_us"] - measured), 0.6, f"{n} x {k}")
 
+    def test_quantised_products_are_bound_by_the_instructions_of_their_scales(self):
+        got = budget().predict(row(kernel="GemmQ8", blocks=1792, threads=128, shared_bytes=73728, bytes=1,
+                                   flop=2 * 4096 * 4096 * 4096), 96)
+        self.assertEqual(got["bound"], "arithmetic")
+        self.assertAlmostEqual(got["predicted_us"], 6.1 + 2 * 4096**3 / 632.5e12 * 1e6, delta=0.1)
+        few = budget().predict(row(kernel="GemmFewQ4", blocks=256, threads=32, shared_bytes=47000,
+                                   bytes=4096 * 4096 * 9 // 16, flop=2 * 4096 * 4096), 96)
+        self.assertEqual(few["bound"], "bytes")
+
     def test_a_kernel_of_few_blocks_waits_for_the_memory(self):
         got = budget().predict(row(blocks=1, bytes=64 * 4096), 64)
         self.assertEqual(got["bound"], "latency")

@@ -20,6 +20,7 @@
 #include "kernels/cuda/pinned_kv_pool.h"
 #include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
+#include "kernels/quantize.h"
 #include "tests/support/cuda_emulation/emulated_runtime.h"
 
 namespace prefixd {
@@ -55,6 +56,15 @@ class CudaCopier : public testing::Test {
     const auto staged = copier_->Stage();
     std::ranges::copy(bytes, staged.get());
     return copier_->Write(SpanOf(staged), *pool_, block);
+  }
+  Bytes BytesOf(const Matrix& matrix) {
+    auto* const taken = *runtime_.AllocatePinned(matrix.bytes());
+    const auto* const from = static_cast<const cuda::CudaMatrix&>(matrix).row(0);
+    EXPECT_TRUE(runtime_.CopyToHost(Stream::kCompute, taken, from, matrix.bytes()).ok());
+    EXPECT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
+    Bytes bytes(taken, taken + matrix.bytes());
+    runtime_.FreePinned(taken);
+    return bytes;
   }
   template <typename Work>
   static std::future<Status> Begin(const Work& work) {
@@ -180,15 +190,6 @@ TEST_F(CudaCopier, AnUploadFillsPiecesWhileOthersAreCopied) {
   runtime_.FreePinned(taken);
 }
 
-// No kernel multiplies rows of different formats, as the loader may stack them.
-TEST_F(CudaCopier, RefusesStacks) {
-  std::vector<std::unique_ptr<Matrix>> parts;
-  parts.push_back(*backend_->AllocateMatrix(4, 8, DType::kF32));
-  parts.push_back(*backend_->AllocateMatrix(4, 8, DType::kBF16));
-  const Status refused = backend_->Stack(std::move(parts)).status();
-  EXPECT_EQ(refused.code(), Code::kUnsupported) << refused.ToString();
-}
-
 // Rows of several threads go through the same pieces, which are never more than there are.
 TEST_F(CudaCopier, ThreadsUploadRowsOfOneMatrix) {
   constexpr int kRows = 24, kCols = 1 << 18;  // a row fills a quarter of a piece
@@ -219,6 +220,36 @@ TEST_F(CudaCopier, ThreadsUploadRowsOfOneMatrix) {
   ASSERT_TRUE(runtime_.Synchronize(*runtime_.Record(Stream::kCompute)).ok());
   EXPECT_EQ(std::memcmp(taken, numbers.data(), matrix->bytes()), 0);
   runtime_.FreePinned(taken);
+}
+
+// Rows come in any order; each has its integers, then its scales, then zeros.
+TEST_F(CudaCopier, QuantisedRowsAreUploadedInTheOrderOfTheKernels) {
+  constexpr int kRows = 70, kCols = 96;
+  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
+    const DummyMatrix dummy{.format = format, .rows = kRows, .cols = kCols, .seed = 5, .largest = 0.5f};
+    const Bytes rows = DummyRows(dummy, 0, kRows);
+    const auto matrix = *backend_->AllocateMatrix(kRows, kCols, format);
+    const size_t row_bytes = matrix->bytes() / kRows, integers = format == WeightFormat::kQ8_0 ? 96 : 48;
+    EXPECT_EQ(row_bytes, integers + 16) << "3 scales of 2 bytes";
+    for (const auto& [first, count] : {std::pair(40, 30), {0, 1}, {1, 39}}) {
+      const std::byte* const from = &rows[static_cast<size_t>(first) * format.RowBytes(kCols)];
+      ASSERT_TRUE(backend_->UploadRows(*matrix, first, {from, format, count, kCols}).ok());
+    }
+    const auto made = *backend_->MakeDummy(dummy);
+    for (const Matrix* of : {matrix.get(), made.get()}) {
+      const Bytes bytes = BytesOf(*of);
+      for (size_t r = 0; r < kRows; ++r) {
+        for (size_t b = 0; b < 3; ++b) {
+          const std::byte* const block = &rows[r * format.RowBytes(kCols) + b * format.block_bytes()];
+          const std::byte* const row = &bytes[r * row_bytes];
+          const size_t size = integers / 3;
+          ASSERT_EQ(std::memcmp(row + b * size, block + 2, size), 0) << r << " " << b;
+          ASSERT_EQ(std::memcmp(row + integers + 2 * b, block, 2), 0) << r << " " << b;
+        }
+        for (size_t i = 6; i < 16; ++i) ASSERT_EQ(bytes[r * row_bytes + integers + i], std::byte{0});
+      }
+    }
+  }
 }
 
 // Each block and each copy of it lies in one piece: the emulation stops at a copy beyond its end.

@@ -33,6 +33,11 @@ TEST(Launches, ReachEveryKernel) {
     reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
     reached.insert(LaunchOf(FewGateParams{}, type).kernel);
   }
+  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
+    reached.insert({LaunchOf(EmbedParams{}, format).kernel, LaunchOf(RmsNormParams{}, format).kernel,
+                    LaunchOf(ActivationParams{}, format).kernel, LaunchOf(GemmParams{}, format).kernel,
+                    PlainLaunchOf(GemmParams{}, format).kernel, LaunchOf(FoldParams{}, format).kernel});
+  }
   EXPECT_EQ(reached.size(), static_cast<size_t>(kKernels)) << "a kernel that nobody launches";
 }
 
@@ -144,6 +149,24 @@ TEST(Launches, QkvFusesWhereATileHasBothHalvesOfAHead) {
   few.append.q_norm = nullptr;
   few.append.kv.head_dim = 24;
   EXPECT_FALSE(CanFuse(few, DType::kBF16, DType::kBF16));
+}
+
+TEST(Launches, QuantisedProductsHaveKernelsOfTheirOwn) {
+  const std::tuple<WeightFormat, int, KernelId, size_t> cases[] = {
+      {WeightFormat::kQ8_0, 3, KernelId::kGemmFewQ8, 4 * (16 * 560 + 3 * 592)},
+      {WeightFormat::kQ4_0, 16, KernelId::kGemmFewQ4, 6 * (16 * 304 + 16 * 592)},
+      {WeightFormat::kQ8_0, 17, KernelId::kGemmQ8, 2 * 64 * (304 + 272)},
+      {WeightFormat::kQ4_0, 200, KernelId::kGemmQ4, 2 * 64 * (304 + 144)}};
+  for (const auto& [format, rows, kernel, shared_bytes] : cases) {
+    const GemmParams params{.rows = rows, .n = 130, .k = 64};
+    const KernelLaunch launch = LaunchOf(params, format);
+    EXPECT_EQ(launch.kernel, kernel) << format.name() << " " << rows;
+    EXPECT_EQ(launch.shared_bytes, shared_bytes);
+    EXPECT_EQ(launch.blocks_x, rows <= 16 ? 9 : 3);
+    EXPECT_EQ(launch.blocks_y, (rows + 63) / 64);
+  }
+  const FoldParams fold{.rows = 3, .heads = 4, .head_dim = 24};
+  EXPECT_EQ(LaunchOf(fold, WeightFormat::kQ8_0).blocks_x, 3) << "3 blocks of each of 3 rows, 4 at a time";
 }
 
 TEST(Launches, GridsCoverTheirRowsAndNoMore) {

@@ -28,7 +28,10 @@ PLAN, QKV, ROW, GEMM = ("kernels/cuda/attention_plan.cc", "kernels/cuda/qkv_kern
                         "kernels/cuda/row_kernels.h", "kernels/cuda/gemm_kernels.h")
 DRAW, FEW = "kernels/cuda/draw_kernels.h", "kernels/cuda/gemm_few_kernels.h"
 FUSED, FUSED_FILE = "cuda_fused_test", "kernels/cuda/fused_kernels.h"
+QUANT, QUANT_FEW, TYPES = ("kernels/cuda/gemm_quant_kernels.h", "kernels/cuda/gemm_quant_few_kernels.h",
+                           "kernels/cuda/quant_types.h")
 ATTENTION, ROWS, DRAWS = "cuda_attention_test", "cuda_row_test", "cuda_draw_test"
+QUANTIZED = "cuda_quant_test"
 
 # Name, test that should find it, file, text that occurs once in it, replacement.
 BUGS = [
@@ -113,7 +116,7 @@ BUGS = [
     ("dummy_row", ROWS, ROW, "static_cast<T*>(p.out) + first", "static_cast<T*>(p.out) + 2 * first"),
     ("row_piece", ROWS, ROW, "WarpRow() % pieces * kRowPiece", "0"),
     ("row_lane", ROWS, ROW, "if (i < piece.end) store", "if (i + 1 < piece.end) store"),
-    ("embed_row", ROWS, ROW, "At(token, p.dim)", "At(piece.row, p.dim)"),
+    ("embed_row", ROWS, ROW, "At(TokenOf(p, piece.row), p.dim)", "At(piece.row, p.dim)"),
     ("embed_drawn", ROWS, ROW, "p.drawn[-1 - token]", "p.drawn[-token]"),
     ("norm_weight", ROWS, ROW, "LoadF32(p.weight + i)", "LoadF32(p.weight + i / 2)"),
     ("gather_index", ROWS, ROW, "device::LoadGlobal<int32_t>(p.indices + piece.row)", "piece.row"),
@@ -149,6 +152,36 @@ BUGS = [
      "WithBias(p.product, low + i, b)"),
     ("fused_column", FUSED, FUSED_FILE, "column >= width", "column >= width + 8"),
     ("fused_up", FUSED, FUSED_FILE, "{first, width + first}", "{first, width + first + 1}"),
+    ("quant_columns_of_x", QUANTIZED, QUANT, "lane % 8) * kXRow + (block + h) * 32 + matrix / 2 * 16",
+     "lane % 8) * kXRow + (block + h) * 32 + matrix % 2 * 16"),
+    ("quant_scale_of_x", QUANTIZED, QUANT, "(lane / 4 + 8 * i) * kXRow", "(lane / 4 + i) * kXRow"),
+    ("quant_scale_of_w", QUANTIZED, QUANT, "half * 8 + lane % 4 * 2 + i) * kWRow",
+     "lane % 4 * 2 + i) * kWRow"),
+    ("quant_second_block", QUANTIZED, QUANT, "if (two) AddBlock", "AddBlock"),
+    ("quant_rows_of_q4", QUANTIZED, QUANT, "b[i % 2][i / 2][1] = W::High", "b[i / 2][i % 2][1] = W::High"),
+    ("quant_rows_of_q8", QUANTIZED, QUANT, "b[h][i / 2][i % 2] = words[i]", "b[h][i % 2][i / 2] = words[i]"),
+    ("quant_tail", QUANTIZED, QUANT, "at < (scales ? row_bytes : integer_bytes)", "at < row_bytes"),
+    ("quant_stage_of_scales", QUANTIZED, QUANT, "integer_bytes + stage * kScales", "integer_bytes"),
+    ("quant_column", QUANTIZED, QUANT, "w_.first + n * 8", "n * 8"),
+    ("quant_few_columns", QUANTIZED, QUANT_FEW, "i * 16 + t * 4", "i * 16 + t * 2 / 4 * 4"),
+    ("quant_few_q4", QUANTIZED, QUANT_FEW, "a[i / 2][2 + i % 2] = W::High", "a[i / 2][3 - i % 2] = W::High"),
+    ("quant_few_q8", QUANTIZED, QUANT_FEW, "(block + h) * 32 + matrix / 2 * 16", "(block + h) * 32"),
+    ("quant_few_scale_of_w", QUANTIZED, QUANT_FEW, "(g + 8 * i) * kWRow", "(g + i) * kWRow"),
+    ("quant_few_scale_of_x", QUANTIZED, QUANT_FEW, "row = n * 8 + 2 * t + i", "row = n * 8 + t + 4 * i"),
+    ("quant_few_second_block", QUANTIZED, QUANT_FEW, "if (two) AddBlock", "AddBlock"),
+    ("quant_few_stage_of_scales", QUANTIZED, QUANT_FEW, "ints + stage * kBlocks * 2", "ints"),
+    ("quant_few_wait", QUANTIZED, QUANT_FEW, "WaitCopies<kStages - 2>", "WaitCopies<kStages - 1>"),
+    ("quant_few_await", QUANTIZED, QUANT_FEW, "    device::AwaitPredecessor();\n", ""),
+    ("quant_few_column", QUANTIZED, QUANT_FEW, "first_ + device::Lane() / 4 + i / 2 * 8",
+     "first_ + device::Lane() / 4 + i % 2 * 8"),
+    ("quant_halves", QUANTIZED, TYPES, "column % kQuantBlock < 16", "column % 16 < 8"),
+    ("quant_least", QUANTIZED, TYPES, "largest < numerics::kQuantLeast", "largest == 0"),
+    ("quant_rounding", QUANTIZED, TYPES, "device::Add(scaled, kIntegerBaseF32)",
+     "device::Add(device::Add(scaled, 0.01f), kIntegerBaseF32)"),
+    ("quant_row", QUANTIZED, ROW, "to + width + i / kQuantBlock * 4", "to + width + i / kQuantBlock"),
+    ("embed_quant_scale", QUANTIZED, ROW, "p.dim) + i / kQuantBlock * 2", "p.dim)"),
+    ("fold_quant_head", QUANTIZED, PLAIN, "column / p.head_dim, column % p.head_dim",
+     "column / p.head_dim / 2, column % p.head_dim"),
     ("draw_ids", DRAWS, DRAW, "if (id < vocab) fn(id, values[j])", "if (id + 1 < vocab) fn(id, values[j])"),
     ("draw_bias", DRAWS, DRAW, "p.bias + spec.first_bias + i", "p.bias + i"),
     ("draw_count", DRAWS, DRAW, "p.counts + spec.first_count + i", "p.counts + i"),
@@ -182,6 +215,10 @@ SMOKE = [
      "Attention": ("staged_key_matrices", "*CudaAttention.OneRowOfStagedDims/bf16"),
      "AttentionHalf": ("plain_keys", "*CudaAttention.OneRow/bf16_plain"),
      "AttentionF32": ("f32_sum", "*CudaAttention.OneRow/f32"),
+     "EmbedQuantized": ("embed_quant_scale", "*CudaQuantized.Embed*/q8_0"),
+     "GemmQuantized": ("quant_column", "*CudaQuantized.ProductsAre*InEveryBlock*/q8_0"),
+     "GemmFewQuantized": ("quant_few_column", "*CudaQuantized.ProductsOfFew*Borders*/q8_0"),
+     "FoldQuantized": ("fold_quant_head", "CudaQuantizedRows.Folds*"),
      "Draw": ("draw_count", "CudaDraw.LongLists*")},
     {"Fold": ("fold_stride", "*CudaAttention.UnitsOfOneSpanAndOfAll/f32"),
      "GemmFewQkv": ("fused_half", "*CudaFusedQkv.*/bf16"),

@@ -202,7 +202,7 @@ class CudaGemm : public CudaRows, public testing::WithParamInterface<DType> {
     }
     return products;
   }
-  using LaunchMaker = cuda::KernelLaunch (*)(const cuda::GemmParams&, DType);
+  using LaunchMaker = cuda::KernelLaunch (*)(const cuda::GemmParams&, WeightFormat);
 
   // Without and with a bias, stored and added: four launches.
   void Check(const GemmCase& c, LaunchMaker launch_of = cuda::PlainLaunchOf) {
@@ -278,7 +278,7 @@ INSTANTIATE_TEST_SUITE_P(Types, CudaGemm, testing::ValuesIn(kTypes),
 class CudaGemmFew : public CudaGemm {
  protected:
   void CheckFew(const GemmCase& c) {
-    const auto launch_of = [](const cuda::GemmParams& params, DType type) {
+    const auto launch_of = [](const cuda::GemmParams& params, WeightFormat type) {
       const cuda::KernelLaunch launch = LaunchOf(params, type);
       EXPECT_NE(launch.kernel, PlainLaunchOf(params, type).kernel);
       return launch;

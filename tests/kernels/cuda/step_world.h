@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include "bench/presets.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/weight_format.h"
 #include "tests/kernels/cuda/cuda_fixture.h"
 
 namespace prefixd::cuda_test {
@@ -30,15 +32,22 @@ struct StepResult {
 // A model on a device, with the KV of two sequences.
 class World {
  public:
-  World(std::unique_ptr<CudaRuntime> device, DType dtype, bool deterministic = false)
-      : backend_(cuda::CreateCudaBackend(std::move(device), deterministic)) {
+  // The type of the KV is that of the weights, or bf16 where they are quantised.
+  World(std::unique_ptr<CudaRuntime> device, WeightFormat format, bool deterministic = false)
+      : World(cuda::CreateCudaBackend(std::move(device), deterministic), format,
+              format.quantized() ? DType::kBF16 : format.dtype()) {}
+  // `change` may replace matrices of the plan.
+  World(std::unique_ptr<Backend> backend, WeightFormat format, KvType kv,
+        const std::function<void(Backend&, ModelPlan*)>& change = {})
+      : backend_(std::move(backend)) {
     const bench::Preset& preset = *bench::FindPreset("tiny");
-    Result<ModelPlan> plan = bench::RandomPlan(preset, dtype, 64, *backend_);
+    Result<ModelPlan> plan = bench::RandomPlan(preset, format, 64, *backend_);
     PREFIXD_CHECK(plan.ok()) << plan.status().ToString();
+    if (change) change(*backend_, &*plan);
     auto runner = backend_->CreateRunner(std::move(*plan), {64, 32, 4});
     PREFIXD_CHECK(runner.ok()) << runner.status().ToString();
     runner_ = std::move(*runner);
-    auto pool = backend_->AllocateKv(runner_->shape().Kv(16, dtype), 8);
+    auto pool = backend_->AllocateKv(runner_->shape().Kv(16, kv), 8);
     PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
     pool_ = std::move(*pool);
   }

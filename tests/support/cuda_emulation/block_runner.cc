@@ -41,7 +41,7 @@ void FinishSwitch([[maybe_unused]] void* fake, [[maybe_unused]] const void** bot
 
 constexpr const char* NameOf(Collective collective) {
   constexpr const char* kNames[] = {"nothing", "SyncThreads", "SyncWarp", "a shuffle",
-                                    "Ballot",  "LoadMatrix4", "Mma16816"};
+                                    "Ballot",  "LoadMatrix4", "Mma16816", "Mma16832"};
   return kNames[static_cast<size_t>(collective)];
 }
 
@@ -192,6 +192,7 @@ bool BlockRunner::CompleteWarp(size_t warp) {
   if (at == Collective::kBallot) ComputeBallot(lanes);
   if (at == Collective::kLoadMatrix) ComputeLoadMatrix(lanes);
   if (at == Collective::kMma) ComputeMma(lanes);
+  if (at == Collective::kMmaOfIntegers) ComputeMmaOfIntegers(lanes);
   for (int i = 0; i < kWarp; ++i) lanes[i].at = Collective::kNone;
   return true;
 }
@@ -268,6 +269,27 @@ void BlockRunner::ComputeMma(Thread* lanes) {
       } else {
         c = static_cast<float>(c + sums[row][column]);
       }
+    }
+  }
+}
+
+void BlockRunner::ComputeMmaOfIntegers(Thread* lanes) {
+  const auto byte = [](uint32_t word, int index) {
+    return static_cast<int32_t>(static_cast<int8_t>(word >> (8 * index)));
+  };
+  int32_t a[16][32], b[8][32];
+  for (int i = 0; i < kWarp; ++i) {
+    const Operands& of = lanes[i].operands;
+    const int g = i / 4, t = i % 4;
+    for (int j = 0; j < 4; ++j) {
+      for (int r = 0; r < 4; ++r) a[g + 8 * (r % 2)][4 * t + j + 16 * (r / 2)] = byte(of.a[r], j);
+      for (int r = 0; r < 2; ++r) b[g][4 * t + j + 16 * r] = byte(of.b[r], j);
+    }
+  }
+  for (int i = 0; i < kWarp; ++i) {
+    for (int r = 0; r < 4; ++r) {
+      const int row = i / 4 + 8 * (r / 2), column = 2 * (i % 4) + r % 2;
+      for (int k = 0; k < 32; ++k) lanes[i].operands.integers[r] += a[row][k] * b[column][k];
     }
   }
 }

@@ -37,7 +37,16 @@ struct Grid {
   size_t shared_bytes = 0;
 };
 
-enum class Collective : uint8_t { kNone, kBarrier, kSyncWarp, kShuffle, kBallot, kLoadMatrix, kMma };
+enum class Collective : uint8_t {
+  kNone,
+  kBarrier,
+  kSyncWarp,
+  kShuffle,
+  kBallot,
+  kLoadMatrix,
+  kMma,
+  kMmaOfIntegers
+};
 
 // What a thread brings to a collective, and what it gets.
 struct Operands {
@@ -47,6 +56,7 @@ struct Operands {
   bool transposed = false;
   uint32_t* registers = nullptr;  // 4, of ldmatrix
   float* c = nullptr;             // 4, of mma
+  int32_t* integers = nullptr;    // 4, the c of an mma of integers
   const uint32_t* a = nullptr;    // 4
   const uint32_t* b = nullptr;    // 2
   device::HalfType type = device::HalfType::kBF16;
@@ -148,6 +158,7 @@ class BlockRunner {
   void ComputeBallot(Thread* lanes);
   void ComputeLoadMatrix(Thread* lanes);
   void ComputeMma(Thread* lanes);
+  void ComputeMmaOfIntegers(Thread* lanes);
   // Where an address lies in shared memory; at or above grid_.shared_bytes: it does not.
   size_t SharedOffset(const void* address) const {
     return reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(shared_);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/cuda/device.h"
+#include "kernels/numerics.h"
 #include "tests/support/cuda_emulation/block_runner.h"
 
 namespace prefixd::device {
@@ -93,7 +94,11 @@ template <HalfType type>
 void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where) {
   BlockRunner::Current().Meet(Collective::kMma, {.c = c, .a = a, .b = b, .type = type}, where);
 }
+inline void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Where where) {
+  BlockRunner::Current().Meet(Collective::kMmaOfIntegers, {.integers = c, .a = a, .b = b}, where);
+}
 
+inline float WidenF16(uint16_t bits) { return numerics::F32FromF16(bits); }
 inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Add(float a, float b) { return a + b; }
 inline float Mul(float a, float b) { return a * b; }
