@@ -49,7 +49,7 @@ constexpr OptionSpec kTable[] = {
      "quantises the weights while they load: to 8 or 4 bits and a scale for every 32, as in GGUF", 0, 0,
      "none|q8_0|q4_0"},
     {"kv-dtype", "TYPE", K::kChoice, &O::kv_dtype, "auto", "Model",
-     "type of cached keys and values; auto: that of the weights; q8_0: 8 bits and scales, on a CPU", 0, 0,
+     "type of cached keys and values; auto: that of the weights; q8_0: 8 bits and scales", 0, 0,
      "auto|f32|f16|bf16|q8_0", "fp8"},
 
     {"listen", "ADDR:PORT", K::kText, &O::listen, "127.0.0.1:8080", "Listening",

@@ -104,21 +104,6 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   return Status::Ok();
 }
 
-// Without an explicit choice, a backend without the kernels gives way to one of the CPU.
-Status CheckKernels(const Options& options, ServePlan* plan) {
-  const std::optional<MissingKernels> missing = KernelsMissing(options, plan->backend);
-  if (!missing) return Status::Ok();
-  if (options.backend != "auto") {
-    return InvalidArgument(missing->option + ": " + missing->reason +
-                           "; choose a backend of the CPU with --backend, or --" + missing->option + " " +
-                           missing->other_value);
-  }
-  plan->without_cuda = missing->reason;
-  plan->backend = BestOfCpu();
-  plan->threads = ComputeThreads(options, plan->backend);
-  return Status::Ok();
-}
-
 Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   const ModelSummary& model = plan->model;
   const ModelConfig& config = model.config;
@@ -145,14 +130,6 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
 
 }  // namespace
 
-std::optional<MissingKernels> KernelsMissing(const Options& options, std::string_view backend) {
-  if (backend != "cuda") return std::nullopt;
-  if (options.kv_dtype == KvType(KvType::kQ8_0).name())
-    return MissingKernels{"kv-dtype", "the backend cuda has no kernels for " + options.kv_dtype + " KV",
-                          "auto"};
-  return std::nullopt;
-}
-
 Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile(option, path));
   std::vector<std::string> keys;
@@ -178,7 +155,6 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;
     return filled;
   }
-  PREFIXD_RETURN_IF_ERROR(CheckKernels(options, &plan));
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
       CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);

@@ -55,14 +55,6 @@ struct ServePlan {
 // kInvalidArgument names the option: the file cannot be read, or has no key.
 Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path);
 
-// What the options ask for and a backend has no kernels for.
-struct MissingKernels {
-  std::string option;       // "kv-dtype"
-  std::string reason;       // "the backend cuda has no kernels for q8_0 KV"
-  std::string other_value;  // of the option, with which the backend runs
-};
-std::optional<MissingKernels> KernelsMissing(const Options& options, std::string_view backend);
-
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);
 

@@ -56,12 +56,13 @@ struct Work {
 };
 
 bool IsOfQuantizedWeights(std::string_view kernel) {
-  return kernel.ends_with("Q8") || kernel.ends_with("Q4");
+  return (kernel.ends_with("Q8") && !kernel.ends_with("KvQ8")) || kernel.ends_with("Q4");
 }
 
 // Of the KV and of activations, with their scales where they are quantised.
 double ElementBytes(cuda::KernelId kernel) {
   const std::string_view name = FactsOf(kernel).name;
+  if (name.ends_with("KvQ8")) return KvType(KvType::kQ8_0).HeadBytes(kQuantBlock) / (1.0 * kQuantBlock);
   return name.ends_with("F32") ? 4 : name.ends_with("Q") || IsOfQuantizedWeights(name) ? 1.125 : 2;
 }
 double WeightBytes(cuda::KernelId kernel) {
@@ -148,9 +149,9 @@ struct Limits {
 
 class Bench {
  public:
-  Bench(std::unique_ptr<cuda::CudaRuntime> runtime, const Preset& preset, WeightFormat format, DType kv_dtype,
+  Bench(std::unique_ptr<cuda::CudaRuntime> runtime, const Preset& preset, WeightFormat format, KvType kv_type,
         const std::vector<Case>& cases)
-      : kv_dtype_(kv_dtype) {
+      : kv_type_(kv_type) {
     auto recorder = std::make_unique<LaunchRecorder>(std::move(runtime));
     recorder_ = recorder.get();
     backend_ = cuda::CreateCudaBackend(std::move(recorder));
@@ -164,7 +165,7 @@ class Bench {
     }
     ModelPlan plan = OrDie(RandomPlan(preset, format, limits.context, *backend_));
     weight_bytes_ = static_cast<double>(plan.weights.bytes);
-    const KvLayout layout = plan.shape.Kv(kBlockTokens, kv_dtype_);
+    const KvLayout layout = plan.shape.Kv(kBlockTokens, kv_type_);
     vocab_ = plan.shape.vocab;
     runner_ = OrDie(backend_->CreateRunner(std::move(plan), limits));
     pool_ = OrDie(backend_->AllocateKv(layout, static_cast<uint32_t>(blocks)));
@@ -308,7 +309,7 @@ class Bench {
     return seconds[seconds.size() / 2];
   }
 
-  const DType kv_dtype_;
+  const KvType kv_type_;
   LaunchRecorder* recorder_ = nullptr;  // owned by the backend
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<ModelRunner> runner_;
@@ -334,10 +335,12 @@ std::vector<Case> CasesOf(const Arguments& arguments) {
           decode(sequences, quarter), prefill(0),         prefill(context - rows)};
 }
 
-DType DTypeOf(const Arguments& arguments, const char* option) {
-  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16"});
+KvType KvTypeOf(const Arguments& arguments, const char* option) {
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0"});
   if (!name.ok()) arguments.Fail(name.status());
-  return *name == "f32" ? DType::kF32 : *name == "f16" ? DType::kF16 : DType::kBF16;
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0})
+    if (*name == type.name()) return type;
+  return {};
 }
 
 int Main(int argc, char** argv) {
@@ -347,7 +350,7 @@ int Main(int argc, char** argv) {
       "cuda_kernel_bench", "Times the kernels of the CUDA backend one by one.",
       {{"--preset", "NAME", "llama-8b", "shape of the model: one of " + presets},
        {"--dtype", "TYPE", "bf16", "of the weights: f32, f16, bf16, q8_0 or q4_0"},
-       {"--kv-dtype", "TYPE", "bf16", "of the KV"},
+       {"--kv-dtype", "TYPE", "bf16", "of the KV: f32, f16, bf16 or q8_0"},
        {"--context", "N", "8192", "tokens of the longest sequence"},
        {"--rows", "N", "512", "tokens of a prefill"},
        {"--sequences", "N", "64", "most sequences that decode, with a quarter of the context"},
@@ -369,11 +372,11 @@ int Main(int argc, char** argv) {
   if (arguments.Given("--peak-tflops")) limits.peak = 1e12 * arguments.PositiveOrExit("--peak-tflops");
   Report report(arguments);
   const WeightFormat format = FormatOrExit(arguments, "--dtype");
-  const DType kv_dtype = DTypeOf(arguments, "--kv-dtype");
+  const KvType kv_type = KvTypeOf(arguments, "--kv-dtype");
   if (arguments.Given("--on-paper")) {
     Preset few_layers = *preset;
     few_layers.layers = static_cast<int>(arguments.IntegerOrExit("--layers", 2, 1024));
-    Bench bench(std::make_unique<PaperRuntime>(), few_layers, format, kv_dtype, cases);
+    Bench bench(std::make_unique<PaperRuntime>(), few_layers, format, kv_type, cases);
     for (const Case& c : cases) bench.RunOnPaper(report, c);
     return report.Finish();
   }
@@ -390,7 +393,7 @@ int Main(int argc, char** argv) {
   const cuda::DeviceFacts facts = runtime->facts();
   std::printf("device: %s, %d multiprocessors, %s\n", facts.name.c_str(), facts.multiprocessors,
               facts.versions.c_str());
-  Bench bench(std::move(runtime), *preset, format, kv_dtype, cases);
+  Bench bench(std::move(runtime), *preset, format, kv_type, cases);
   std::printf("%s, %.0f MB of weights\n", arguments.Text("--preset").c_str(), bench.weight_bytes() / 1e6);
   for (const Case& c : cases) bench.Run(report, c, limits, runs);
   return report.Finish();

@@ -15,7 +15,7 @@
 
 namespace prefixd::cuda {
 
-// --- KV of 16 bits: tensor cores ---
+// --- KV of 16 bits, or expanded to them: tensor cores ---
 
 // Two neighbouring elements of K of a token; 0 beyond the head and beyond what the unit sees.
 template <typename H>
@@ -23,9 +23,7 @@ PREFIXD_DEVICE uint32_t PairOfKeys(const AttentionParams& p, const UnitView& vie
   if (!view.Sees(token) || d >= view.head_dim) return 0;
   const std::byte* const plane =
       PlaneOf<H>(p.kv, p.tables, {token, view.sequence}, view.kv_head, /*values=*/false);
-  // d is even, and a pair never crosses a row of the plane.
-  return device::LoadGlobal<uint32_t>(
-      plane + PlaneOffset(token % p.kv.block_tokens, d, view.head_dim, 2, p.kv.block_tokens));
+  return PairInPlane<H>(p.kv, plane, token % p.kv.block_tokens, d);
 }
 
 // V of two neighbouring tokens; 0 as above.
@@ -36,8 +34,7 @@ PREFIXD_DEVICE uint32_t PairOfValues(const AttentionParams& p, const UnitView& v
     if (!view.Sees(token + i) || d >= view.head_dim) continue;
     const std::byte* const plane =
         PlaneOf<H>(p.kv, p.tables, {token + i, view.sequence}, view.kv_head, /*values=*/true);
-    const auto value = device::LoadGlobal<uint16_t>(
-        plane + PlaneOffset((token + i) % p.kv.block_tokens, d, view.head_dim, 2, p.kv.block_tokens));
+    const uint16_t value = NumberInPlane<H>(p.kv, plane, (token + i) % p.kv.block_tokens, d);
     pair |= static_cast<uint32_t>(value) << (16 * i);
   }
   return pair;
@@ -46,17 +43,18 @@ PREFIXD_DEVICE uint32_t PairOfValues(const AttentionParams& p, const UnitView& v
 // Scores of the 64 tokens from `tile` on, as the accumulators of a lane have them.
 template <typename H>
 PREFIXD_DEVICE void ScoreTile(const AttentionParams& p, const UnitView& view, int tile, float (&s)[8][4]) {
+  using Number = typename Kv<H>::Number;
   const int pair = device::Lane() % 4 * 2, line = device::Lane() / 4;
   for (int n = 0; n < 8; ++n)
     for (int i = 0; i < 4; ++i) s[n][i] = 0;
   for (int d = 0; d < view.head_dim; d += 16) {
     uint32_t a[4];
-    LoadQueries<H>(p, view, d + pair, a);
+    LoadQueries<Number>(p, view, d + pair, a);
     for (int n = 0; n < 8; ++n) {
       const int token = tile + n * 8 + line;
       const uint32_t b[2] = {PairOfKeys<H>(p, view, token, d + pair),
                              PairOfKeys<H>(p, view, token, d + pair + 8)};
-      device::Mma16816<Rounded<H>::kHalf>(s[n], a, b);
+      device::Mma16816<Rounded<Number>::kHalf>(s[n], a, b);
     }
   }
 }
@@ -70,10 +68,11 @@ PREFIXD_DEVICE float* TileOfO(float* o, const UnitView& view, int n, int i) {
 template <typename H>
 PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int tile, const float (&s)[8][4],
                             const float (&factors)[2], float* o) {
+  using Number = typename Kv<H>::Number;
   uint32_t a[4][4];
   for (int k = 0; k < 4; ++k) {
     for (int i = 0; i < 4; ++i)
-      a[k][i] = PairOf<H>(s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
+      a[k][i] = PairOf<Number>(s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
   }
   for (int n = 0; n < view.width / 8; ++n) {
     float c[4];
@@ -83,10 +82,11 @@ PREFIXD_DEVICE void AddTile(const AttentionParams& p, const UnitView& view, int 
       const int token = tile + k * 16 + device::Lane() % 4 * 2, d = n * 8 + device::Lane() / 4;
       const uint32_t b[2] = {PairOfValues<H>(p, view, token, d), PairOfValues<H>(p, view, token + 8, d)};
       const int first = tile + k * 16;
-      if (view.Differs(first, first + 16) && device::Ballot(HasNonFinite<H>(b[0]) || HasNonFinite<H>(b[1])))
-        AddSeenValues<H>(view, first, a[k], b, c);
+      if (view.Differs(first, first + 16) &&
+          device::Ballot(HasNonFinite<Number>(b[0]) || HasNonFinite<Number>(b[1])))
+        AddSeenValues<Number>(view, first, a[k], b, c);
       else
-        device::Mma16816<Rounded<H>::kHalf>(c, a[k], b);
+        device::Mma16816<Rounded<Number>::kHalf>(c, a[k], b);
     }
     for (int i = 0; i < 4; ++i) device::StoreShared(TileOfO(o, view, n, i), c[i]);
   }

@@ -5,12 +5,13 @@
 // arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
 //
 // Shared memory of a block: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and
-// for each unit o of the spans so far, and q as the lanes read it. StagedAttentionSharedBytes in launches.h
-// is its size.
+// for each unit o of the spans so far, and q as the lanes read it. Where numbers are expanded (kv_types.h), K
+// and V are copied as they are stored, and one tile of numbers is made of each when it is used; all that
+// follows is the code for 16 bits. StagedAttentionSharedBytes in launches.h is its size.
 #pragma once
 
 #include "kernels/cuda/attention_unit.h"
-#include "kernels/cuda/kv_order.h"
+#include "kernels/cuda/kv_types.h"
 #include "kernels/cuda/qkv_kernels.h"
 
 namespace prefixd::cuda {
@@ -24,7 +25,7 @@ class StagedUnit {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
     for (int k = 0; k < D / 16; ++k) {
       Fragment q;
-      LoadQueries<H>(p, view_, k * 16 + device::Lane() % 4 * 2, q.words);
+      LoadQueries<Number>(p, view_, k * 16 + device::Lane() % 4 * 2, q.words);
       device::StoreShared(QueryAt(k), q);
     }
     PREFIXD_UNROLL
@@ -42,14 +43,14 @@ class StagedUnit {
       const bool own = tile >= own_begin && tile < own_end;  // the same for all lanes of a warp
       if (tile == own_begin || tile % kSpanTokens == 0) BeginSpan();
       float s[kTileTokens / 8][4] = {}, factors[2] = {};
-      AwaitTile();
+      AwaitTile(tile, /*values=*/false);
       if (own) Score(s);
       ReleaseTile();
       CopyTile(next, /*values=*/false, next < end);
       if (own) {
         for (int half = 0; half < 2; ++half) factors[half] = SoftmaxTile(tile, half, &rows_[half], s);
       }
-      AwaitTile();
+      AwaitTile(tile, /*values=*/true);
       if (own && team_.Differs(tile, next) && HasNonFiniteValue())
         AddValues<true>(tile, s, factors);
       else if (own)
@@ -62,10 +63,19 @@ class StagedUnit {
   }
 
  private:
+  using Number = typename Kv<H>::Number;
+  static constexpr bool kExpanded = Kv<H>::kExpanded;
   static constexpr int kTileBytes = kTileTokens * D * 2;
+  // Where the copies of K and of V begin, and where V is when it is used: expanded tiles share one place.
+  static constexpr int kKeysAt = kExpanded ? kTileBytes : 0;
+  static constexpr int kCopyBytes = kExpanded ? kTileTokens * Kv<H>::HeadBytes(D) : kTileBytes;
+  static constexpr int kValuesAt = kExpanded ? 0 : kTileBytes;
+  static constexpr int kOperandBytes = kKeysAt + 2 * kCopyBytes;
   static constexpr int kTotalBytes = 4 * kUnitRows * D;
   static constexpr int kUnitBytes = kTotalBytes + 2 * kUnitRows * D;
-  static_assert(D % 32 == 0 && StagedAttentionSharedBytes(D, 3) == 2 * kTileBytes + 3 * kUnitBytes);
+  static_assert(D % (kExpanded ? 64 : 32) == 0 &&
+                StagedAttentionSharedBytes(D, 3, kExpanded ? Kv<H>::HeadBytes(D) : 0) ==
+                    kOperandBytes + 3 * kUnitBytes);
   static constexpr int kChunksOfToken = D % 64 == 0 ? 8 : 4;  // that lie together, 16 bytes each
 
   // Four registers of a lane.
@@ -84,14 +94,20 @@ class StagedUnit {
     return end <= view.last_token ? end : view.last_token + 1;
   }
 
+  // Whether a row of the team sees one of the 8 tokens from `token` on.
+  PREFIXD_DEVICE bool SeesGroup(int token) const {
+    return token + 7 >= team_.first_token && token <= team_.last_token;
+  }
+
   // Begins the copy of the K or V of a tile, as one group of copies; an empty one when it does not exist.
   // What no row of the team sees is 0: nobody may have written it.
   PREFIXD_DEVICE void CopyTile(int tile, bool values, bool exists = true) {
+    if constexpr (kExpanded) return CopyElements(tile, values, exists);
     for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team) {
-      std::byte* to = device::SharedMemory() + (values ? kTileBytes : 0) + group * (kTileBytes / 8);
+      std::byte* to = CopyAt(values) + group * (kTileBytes / 8);
       const int token = tile + group * 8;
       const std::byte* from = p_.kv.base;
-      if (token + 7 >= team_.first_token && token <= team_.last_token) {
+      if (SeesGroup(token)) {
         const int in_block = token % p_.kv.block_tokens;
         from = PlaneOf<H>(p_.kv, p_.tables, {token, team_.sequence}, team_.kv_head, values) +
                PlaneOffset(in_block, 0, D, 2, p_.kv.block_tokens);
@@ -105,20 +121,71 @@ class StagedUnit {
     }
     device::CommitCopies();
   }
+  // The same of elements that are expanded, and of their scales; of 8 tokens at a time.
+  PREFIXD_DEVICE void CopyElements(int tile, bool values, bool exists) {
+    constexpr int kElements = D / 2, kScales = (Kv<H>::HeadBytes(D) - D) / 2;  // chunks of 16 bytes
+    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team) {
+      const int token = tile + group * 8;
+      const bool seen = SeesGroup(token);
+      const std::byte* plane = p_.kv.base;
+      if (seen) plane = PlaneOf<H>(p_.kv, p_.tables, {token, team_.sequence}, team_.kv_head, values);
+      const int in_block = seen ? token % p_.kv.block_tokens : 0,
+                block_tokens = seen ? p_.kv.block_tokens : 0;
+      const auto copy = [&](int chunk, const std::byte* from, std::byte* to) {
+        device::CopyAsync16(to + chunk * 16, seen ? from + chunk * 16 : from, seen);
+      };
+      PREFIXD_UNROLL
+      for (int i = 0; i < kElements; i += device::kWarp)
+        copy(i + device::Lane(), plane + PlaneOffset(in_block, 0, D, 1, block_tokens),
+             CopyAt(values) + group * 8 * D);
+      if (device::Lane() < kScales)
+        copy(device::Lane(), plane + ScaleOffset(in_block, 0, D, block_tokens),
+             CopyAt(values) + ScaleOffset(group * 8, 0, D, kTileTokens));
+    }
+    device::CommitCopies();
+  }
+
+  // Makes the tile of what was copied, 8 numbers at a time; what no row of the team sees is 0.
+  PREFIXD_DEVICE void Expand(int tile, bool values) const {
+    const std::byte* const copy = CopyAt(values);
+    for (int i = device::ThreadIndex(); i < kTileTokens * D / 8; i += device::BlockThreads()) {
+      const int token = i / (D / 8), d = i % (D / 8) * 8;
+      Fragment numbers = {};
+      if (team_.Sees(tile + token)) {
+        const auto elements = device::LoadShared<uint64_t>(copy + PlaneOffset(token, d, D, 1, kTileTokens));
+        const uint32_t scales =
+            Kv<H>::HeadBytes(D) == D
+                ? 0u
+                : device::LoadShared<uint16_t>(copy + ScaleOffset(token, d / kQuantBlock, D, kTileTokens)) *
+                      0x10001u;
+        for (int j = 0; j < 4; ++j)
+          numbers.words[j] = Kv<H>::Expand(static_cast<uint32_t>(elements >> (16 * j)) & 0xFFFFu, scales);
+      }
+      device::StoreShared(device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens), numbers);
+    }
+  }
+
   // Waits for the older one of the two copies in flight.
-  PREFIXD_DEVICE void AwaitTile() {
+  PREFIXD_DEVICE void AwaitTile(int tile, bool values) {
     device::WaitCopies<1>();
     device::SyncThreads();
+    if constexpr (kExpanded) {
+      Expand(tile, values);
+      device::SyncThreads();
+    }
   }
   // All warps have read it.
   PREFIXD_DEVICE void ReleaseTile() { device::SyncThreads(); }
 
+  PREFIXD_DEVICE static std::byte* CopyAt(bool values) {
+    return device::SharedMemory() + kKeysAt + (values ? kCopyBytes : 0);
+  }
   PREFIXD_DEVICE static const std::byte* InTile(int token, int d) {
     return device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens);
   }
   // What the unit has of shared memory.
   PREFIXD_DEVICE static std::byte* OwnMemory() {
-    return device::SharedMemory() + 2 * kTileBytes + device::Warp() * kUnitBytes;
+    return device::SharedMemory() + kOperandBytes + device::Warp() * kUnitBytes;
   }
   // Of the spans so far; each lane has words of its own.
   PREFIXD_DEVICE static float* TotalAt(int n, int i) {
@@ -153,8 +220,8 @@ class StagedUnit {
         uint32_t b[4];
         device::LoadMatrix4(b, InTile(n * 8 + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        device::Mma16816<Rounded<H>::kHalf>(s[n], q.words, low);
-        device::Mma16816<Rounded<H>::kHalf>(s[n + 1], q.words, high);
+        device::Mma16816<Rounded<Number>::kHalf>(s[n], q.words, low);
+        device::Mma16816<Rounded<Number>::kHalf>(s[n + 1], q.words, high);
       }
     }
   }
@@ -164,7 +231,8 @@ class StagedUnit {
     bool found = false;
     for (int i = device::Lane(); i < kTileBytes / 4; i += device::kWarp)
       found =
-          HasNonFinite<H>(device::LoadShared<uint32_t>(device::SharedMemory() + kTileBytes + i * 4)) || found;
+          HasNonFinite<Number>(device::LoadShared<uint32_t>(device::SharedMemory() + kValuesAt + i * 4)) ||
+          found;
     return device::Ballot(found) != 0;
   }
 
@@ -177,21 +245,21 @@ class StagedUnit {
       for (int i = 0; i < 4; ++i) o_[n][i] = device::Mul(o_[n][i], factors[i / 2]);
     PREFIXD_UNROLL
     for (int k = 0; k < kTileTokens / 16; ++k) {
-      const uint32_t a[4] = {PairOf<H>(s[2 * k][0], s[2 * k][1]), PairOf<H>(s[2 * k][2], s[2 * k][3]),
-                             PairOf<H>(s[2 * k + 1][0], s[2 * k + 1][1]),
-                             PairOf<H>(s[2 * k + 1][2], s[2 * k + 1][3])};
+      const uint32_t a[4] = {
+          PairOf<Number>(s[2 * k][0], s[2 * k][1]), PairOf<Number>(s[2 * k][2], s[2 * k][3]),
+          PairOf<Number>(s[2 * k + 1][0], s[2 * k + 1][1]), PairOf<Number>(s[2 * k + 1][2], s[2 * k + 1][3])};
       PREFIXD_UNROLL
       for (int n = 0; n < D / 8; n += 2) {
         uint32_t b[4];
         device::LoadMatrix4Transposed(
-            b, InTile(k * 16 + matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8) + kTileBytes);
+            b, InTile(k * 16 + matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8) + kValuesAt);
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
         if constexpr (kBySeen) {
-          AddSeenValues<H>(view_, tile + k * 16, a, low, o_[n]);
-          AddSeenValues<H>(view_, tile + k * 16, a, high, o_[n + 1]);
+          AddSeenValues<Number>(view_, tile + k * 16, a, low, o_[n]);
+          AddSeenValues<Number>(view_, tile + k * 16, a, high, o_[n + 1]);
         } else {
-          device::Mma16816<Rounded<H>::kHalf>(o_[n], a, low);
-          device::Mma16816<Rounded<H>::kHalf>(o_[n + 1], a, high);
+          device::Mma16816<Rounded<Number>::kHalf>(o_[n], a, low);
+          device::Mma16816<Rounded<Number>::kHalf>(o_[n + 1], a, high);
         }
       }
     }

@@ -132,8 +132,6 @@ class CudaBackend final : public Backend {
   // Zeroed: V of tokens that do not exist is multiplied by 0, and must be finite for that.
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     CheckLayout(layout);
-    if (layout.type.quantized())
-      return Unsupported("the backend cuda has no kernels for " + std::string(layout.type.name()) + " KV");
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory, AllocateZeroed(layout.BlockBytes() * blocks));
     return std::unique_ptr<KvPool>(std::make_unique<CudaKvPool>(runtime_, layout, blocks, std::move(memory)));
   }

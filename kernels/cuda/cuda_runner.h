@@ -144,7 +144,7 @@ class CudaRunner final : public ModelRunner {
   // The norm of the rows x: what the fused launch of the product makes of it, or empty after a launch of its
   // own into normed_.
   Result<FewNorm> NormFor(const GemmParams& product, DType type, const float* x, const float* weight);
-  Status MakeQkv(const LayerWeights& layer, const QkvParams& append, DType kv);
+  Status MakeQkv(const LayerWeights& layer, const QkvParams& append, KvType kv);
   Status MakeActivated(const LayerWeights& layer, const float* x, int rows);
 
   CudaRuntime* const runtime_;

@@ -81,7 +81,7 @@ Status CudaRunner::MultiplyNormed(const Matrix& w, const float* x, const float* 
 }
 
 // Makes q of the rows, and stores their K and V.
-Status CudaRunner::MakeQkv(const LayerWeights& layer, const QkvParams& append, DType kv) {
+Status CudaRunner::MakeQkv(const LayerWeights& layer, const QkvParams& append, KvType kv) {
   const auto* const x = reinterpret_cast<const float*>(x_.data());
   if (IsPlain(*layer.qkv)) {
     FewQkvParams few{.product = ProductOf(*layer.qkv, normed_.data(), append.rows, layer.qkv_bias),
@@ -108,7 +108,7 @@ std::array<AttentionParams, 2> CudaRunner::AttentionParts(const Step& step, size
     AttentionParams& part = parts[i];
     part.units = nullptr;
     part.list = step.device.lists + 2 * window + i;
-    const size_t shared = LaunchOf(part, step.pool->layout().type.dtype(), facts.shared_bytes).shared_bytes;
+    const size_t shared = LaunchOf(part, step.pool->layout().type, facts.shared_bytes).shared_bytes;
     const int blocks = std::clamp(static_cast<int>(facts.shared_bytes / shared), 1, kMostBlocks / part.team);
     part.unit_count = i == 0 || HasTeams(step) ? facts.multiprocessors * blocks * part.team : 0;
   }
@@ -142,7 +142,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                          .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
                          .rows = rows,
                          .heads = s.heads};
-  PREFIXD_RETURN_IF_ERROR(MakeQkv(layer, append, layout.type.dtype()));
+  PREFIXD_RETURN_IF_ERROR(MakeQkv(layer, append, layout.type));
   const AttentionParams attend{.units = units.units,
                                .members = units.members,
                                .unit_count = 0,  // AttentionParts counts them
@@ -155,8 +155,7 @@ Status CudaRunner::Attend(const Step& step, int l) {
                                .window = units.window};
   const size_t shared_bytes = runtime_->facts().shared_bytes;
   for (const AttentionParams& part : AttentionParts(step, window, attend)) {
-    if (part.unit_count > 0)
-      PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type.dtype(), shared_bytes)));
+    if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type, shared_bytes)));
   }
   const FoldParams fold{.partials = attend.partials,
                         .places = units.places,

@@ -126,6 +126,9 @@ PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint
 
 // The f16 with these bits; exact.
 PREFIXD_DEVICE float WidenF16(uint16_t bits);
+// Of two f16, each rounded to nearest even, with subnormals.
+PREFIXD_DEVICE uint32_t MulF16x2(uint32_t a, uint32_t b);
+PREFIXD_DEVICE uint32_t AddF16x2(uint32_t a, uint32_t b);
 
 // IEEE, rounded to nearest even, with subnormals.
 PREFIXD_DEVICE float Fma(float a, float b, float c);

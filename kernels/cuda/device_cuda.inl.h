@@ -156,6 +156,17 @@ PREFIXD_DEVICE float WidenF16(uint16_t bits) {
   return value;
 }
 
+PREFIXD_DEVICE uint32_t MulF16x2(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+PREFIXD_DEVICE uint32_t AddF16x2(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
 PREFIXD_DEVICE float Fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 PREFIXD_DEVICE float Add(float a, float b) { return __fadd_rn(a, b); }
 PREFIXD_DEVICE float Mul(float a, float b) { return __fmul_rn(a, b); }

@@ -268,6 +268,11 @@ struct DrawParamsTable {
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
   X(kQkvF32, QkvParams, Qkv<float>)
+#define PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X) X(kQkvKvQ8, QkvParams, QkvExpanded<KvQ8>)
+#define PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X)            \
+  X(kAttention64KvQ8, AttentionParams, Attention<KvQ8, 64>)   \
+  X(kAttention128KvQ8, AttentionParams, Attention<KvQ8, 128>) \
+  X(kAttentionKvQ8, AttentionParams, AttentionHalf<KvQ8>)
 #define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \
   X(kAttention64BF16, AttentionParams, Attention<Bf16, 64>)   \
   X(kAttention64F16, AttentionParams, Attention<F16, 64>)     \
@@ -286,15 +291,17 @@ struct DrawParamsTable {
   X(kFoldQ, FoldParams, FoldQuantized)
 #define PREFIXD_CUDA_DRAW_KERNELS(X) X(kDraw, DrawParamsTable, Draw)
 
-#define PREFIXD_CUDA_KERNELS(X)       \
-  PREFIXD_CUDA_ROW_KERNELS(X)         \
-  PREFIXD_CUDA_GEMM_KERNELS(X)        \
-  PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)  \
-  PREFIXD_CUDA_EARLY_KERNELS(X)       \
-  PREFIXD_CUDA_EARLY_QUANT_KERNELS(X) \
-  PREFIXD_CUDA_FUSED_KERNELS(X)       \
-  PREFIXD_CUDA_QKV_KERNELS(X)         \
-  PREFIXD_CUDA_ATTENTION_KERNELS(X)   \
+#define PREFIXD_CUDA_KERNELS(X)              \
+  PREFIXD_CUDA_ROW_KERNELS(X)                \
+  PREFIXD_CUDA_GEMM_KERNELS(X)               \
+  PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)         \
+  PREFIXD_CUDA_EARLY_KERNELS(X)              \
+  PREFIXD_CUDA_EARLY_QUANT_KERNELS(X)        \
+  PREFIXD_CUDA_FUSED_KERNELS(X)              \
+  PREFIXD_CUDA_QKV_KERNELS(X)                \
+  PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X)       \
+  PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X) \
+  PREFIXD_CUDA_ATTENTION_KERNELS(X)          \
   PREFIXD_CUDA_DRAW_KERNELS(X)
 
 enum class KernelId : uint16_t {

@@ -7,7 +7,9 @@
 //   64: (t / 8) 16 D + (d / 64) 1024 + (t % 8) 128 + (((d / 8) % 8) ^ (t % 8)) 16 + (d % 8) 2
 //   32: (t / 8) 16 D + (d / 32)  512 + (t % 8)  64 + (((d / 8) % 4) ^ ((t / 2) % 4)) 16 + (d % 8) 2
 // bytes for 16-bit elements. Blocks of fewer than 8 tokens, f32, and head_dims that are no multiple of 32
-// have rows of head_dim elements in token order: only plain kernels read those.
+// have rows of head_dim elements in token order: only plain kernels read those. Elements of 8 bits have such
+// rows, too: their numbers get the order of shared memory when they are expanded. The scales of q8_0 follow
+// the elements of the plane, those of a token one after the other.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +31,11 @@ PREFIXD_HOST_DEVICE constexpr size_t PlaneOffset(int t, int d, int head_dim, int
                                        (d % 8) * 2);
   }
   return static_cast<size_t>(t * head_dim + d) * static_cast<size_t>(element);
+}
+
+// The byte of the scale of the dims from 32 `block` on of token `t` in a plane of q8_0.
+PREFIXD_HOST_DEVICE constexpr size_t ScaleOffset(int t, int block, int head_dim, int block_tokens) {
+  return static_cast<size_t>(block_tokens * head_dim + (t * (head_dim / 32) + block) * 2);
 }
 
 }  // namespace prefixd::cuda

@@ -78,10 +78,13 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
   return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
 }
 
-// The same of Attention<H, D> for a team: K and V of a tile, and of each unit o of all spans, and q.
-constexpr size_t StagedAttentionSharedBytes(int head_dim, int team) {
+// The same of Attention<H, D> for a team: K and V of a tile, and of each unit o of all spans, and q. Where
+// numbers are expanded, K or V of a head has `stored` bytes, and one tile is made of them; else it is 0.
+constexpr size_t StagedAttentionSharedBytes(int head_dim, int team, int stored = 0) {
   const auto width = static_cast<size_t>(head_dim);
-  return 2 * 64 * width * 2 + static_cast<size_t>(team) * kUnitRows * width * (sizeof(float) + 2);
+  const size_t tiles =
+      stored > 0 ? 64 * width * 2 + 2 * 64 * static_cast<size_t>(stored) : 2 * 64 * width * 2;
+  return tiles + static_cast<size_t>(team) * kUnitRows * width * (sizeof(float) + 2);
 }
 
 // Warps that share a row of such a width, and those that share a head in the fold of partials.
@@ -180,7 +183,7 @@ KernelLaunch FusedLaunch(KernelId kernel, const Params& params, int tiles) {
           .params = &params};
 }
 // `t` is the type of the weights, `kv` that of the KV.
-constexpr bool CanFuse(const FewQkvParams& p, DType t, DType kv) {
+constexpr bool CanFuse(const FewQkvParams& p, DType t, KvType kv) {
   return IsFew(p.product, t) && kv == t && p.append.q_norm == nullptr && p.append.kv.head_dim % 16 == 0;
 }
 inline KernelLaunch LaunchOf(const FewQkvParams& p, DType t) {
@@ -191,38 +194,49 @@ inline KernelLaunch LaunchOf(const FewGateParams& p, DType t) {
   return FusedLaunch(t == DType::kBF16 ? KernelId::kGemmFewGateBF16 : KernelId::kGemmFewGateF16, p,
                      (p.activate.width + 7) / 8);
 }
+// One of the instances for a type of KV.
+inline KernelId ByKv(KvType t, KernelId bf16, KernelId f16, KernelId f32, KernelId q8) {
+  return t.quantized() ? q8 : ByType(t.dtype(), bf16, f16, f32);
+}
 // `t` is the type of the KV. Attention has PlainLaunchOf as well.
-inline KernelLaunch LaunchOf(const QkvParams& p, DType t) {
-  return RowLaunch(ByType(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32), p,
+inline KernelLaunch LaunchOf(const QkvParams& p, KvType t) {
+  return RowLaunch(ByKv(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32, KernelId::kQkvKvQ8), p,
                    p.rows * (p.heads + 2 * p.kv.kv_heads));
 }
-inline KernelLaunch PlainLaunchOf(const AttentionParams& p, DType t) {
-  return {.kernel = ByType(t, KernelId::kAttentionBF16, KernelId::kAttentionF16, KernelId::kAttentionF32),
+inline KernelLaunch PlainLaunchOf(const AttentionParams& p, KvType t) {
+  return {.kernel = ByKv(t, KernelId::kAttentionBF16, KernelId::kAttentionF16, KernelId::kAttentionF32,
+                         KernelId::kAttentionKvQ8),
           .blocks_x = p.unit_count,
           .threads = 32,
           .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
           .params = &p};
 }
 // Where a block may have so much shared memory: a team of large heads needs more than some devices have.
-inline KernelLaunch LaunchOf(const AttentionParams& p, DType t, size_t shared_bytes) {
+inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, size_t shared_bytes) {
   KernelLaunch launch = PlainLaunchOf(p, t);
   const int dim = p.kv.head_dim;
   if (t == DType::kF32 || p.kv.block_tokens % 8 != 0) return launch;
-  if (StagedAttentionSharedBytes(dim, p.team) > shared_bytes) return launch;
+  const int stored = t.quantized() ? static_cast<int>(t.HeadBytes(dim)) : 0;
+  const size_t needed = StagedAttentionSharedBytes(dim, p.team, stored);
+  if (needed > shared_bytes) return launch;
   const bool bf16 = t == DType::kBF16;
   if (dim == 64)
-    launch.kernel = bf16 ? KernelId::kAttention64BF16 : KernelId::kAttention64F16;
+    launch.kernel = ByKv(t, KernelId::kAttention64BF16, KernelId::kAttention64F16, KernelId::kAttentionF32,
+                         KernelId::kAttention64KvQ8);
+  else if (dim == 128)
+    launch.kernel = ByKv(t, KernelId::kAttention128BF16, KernelId::kAttention128F16, KernelId::kAttentionF32,
+                         KernelId::kAttention128KvQ8);
+  else if (t.quantized())
+    return launch;
   else if (dim == 96)
     launch.kernel = bf16 ? KernelId::kAttention96BF16 : KernelId::kAttention96F16;
-  else if (dim == 128)
-    launch.kernel = bf16 ? KernelId::kAttention128BF16 : KernelId::kAttention128F16;
   else if (dim == 256)
     launch.kernel = bf16 ? KernelId::kAttention256BF16 : KernelId::kAttention256F16;
   else
     return launch;
   launch.blocks_x = p.unit_count / p.team;
   launch.threads = p.team * device::kWarp;
-  launch.shared_bytes = StagedAttentionSharedBytes(dim, p.team);
+  launch.shared_bytes = needed;
   return launch;
 }
 inline KernelLaunch LaunchOf(const FoldParams& p, WeightFormat w) {

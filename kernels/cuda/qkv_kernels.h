@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/kernel_table.h"
-#include "kernels/cuda/kv_order.h"
+#include "kernels/cuda/kv_types.h"
 #include "kernels/cuda/launches.h"
 #include "kernels/cuda/row_kernels.h"
 #include "kernels/cuda/types.h"
@@ -18,7 +18,7 @@ PREFIXD_DEVICE std::byte* PlaneOf(const KvBlocks& kv, const BlockTables& tables,
   const auto block = device::LoadGlobal<int32_t>(tables.blocks + At(place.sequence, tables.stride) + index);
   const auto plane = static_cast<uint64_t>((kv.layer * 2 + (values ? 1 : 0)) * kv.kv_heads + head);
   const uint64_t plane_bytes =
-      static_cast<uint64_t>(kv.block_tokens) * static_cast<uint64_t>(kv.head_dim) * sizeof(H);
+      static_cast<uint64_t>(kv.block_tokens) * static_cast<uint64_t>(Kv<H>::HeadBytes(kv.head_dim));
   return kv.base + static_cast<uint64_t>(static_cast<uint32_t>(block)) * kv.block_bytes + plane * plane_bytes;
 }
 

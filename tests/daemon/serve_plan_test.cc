@@ -53,15 +53,5 @@ TEST(ServePlan, RefusesHeadsThatCannotBeQuantised) {
             "choose --kv-dtype f32");
 }
 
-TEST(ServePlan, NamesWhatABackendHasNoKernelsFor) {
-  const auto kv = KernelsMissing(OptionsWith({{"kv-dtype", "q8_0"}}), "cuda");
-  ASSERT_TRUE(kv.has_value());
-  EXPECT_EQ(kv->option + ": " + kv->reason, "kv-dtype: the backend cuda has no kernels for q8_0 KV");
-  EXPECT_EQ(kv->other_value, "auto");
-  EXPECT_FALSE(KernelsMissing(OptionsWith({{"quantize", "q4_0"}}), "cuda").has_value());
-  EXPECT_FALSE(KernelsMissing(OptionsWith({{"kv-dtype", "q8_0"}, {"quantize", "q8_0"}}), "avx2").has_value());
-  EXPECT_FALSE(KernelsMissing(OptionsWith({{"kv-dtype", "bf16"}}), "cuda").has_value());
-}
-
 }  // namespace
 }  // namespace prefixd

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/kv_plane.h"
 #include "kernels/registry.h"
 #include "tests/kernels/cuda/attention_step.h"
 
@@ -25,7 +26,7 @@ std::vector<float> RefResults(AttentionStep& step) {
                         .kv_heads = c.kv_heads,
                         .head_dim = c.head_dim,
                         .block_tokens = c.block_tokens,
-                        .type = step.type()};
+                        .type = step.kv()};
   const BatchView batch = step.Batch();
   std::vector<std::vector<BlockId>> tables;
   BlockId blocks = 0;
@@ -47,12 +48,8 @@ std::vector<float> RefResults(AttentionStep& step) {
       for (int h = 0; h < c.kv_heads; ++h) {
         const auto k = step.RowOf(AttentionStep::kKey, id, h, t),
                    v = step.RowOf(AttentionStep::kValue, id, h, t);
-        for (int d = 0; d < c.head_dim; ++d) {
-          StoreElement(block + layout.KOffset(0, h), step.type(),
-                       static_cast<size_t>(d * c.block_tokens + token), k[static_cast<size_t>(d)]);
-          StoreElement(block + layout.VOffset(0, h), step.type(), static_cast<size_t>(token * c.head_dim + d),
-                       v[static_cast<size_t>(d)]);
-        }
+        StoreHead(layout, KvPart::kK, token, k.data(), block + layout.KOffset(0, h));
+        StoreHead(layout, KvPart::kV, token, v.data(), block + layout.VOffset(0, h));
       }
     }
     for (int t = sequences[s].position; t < end; ++t) {
@@ -70,11 +67,17 @@ std::vector<float> RefResults(AttentionStep& step) {
   return out;
 }
 
-class CudaAttentionAgainstRef : public testing::TestWithParam<DType> {
+class CudaAttentionAgainstRef : public testing::TestWithParam<KvType> {
  protected:
   void Check(const AttentionCase& c) {
     constexpr float kLargestValue = 2.0f;  // of V, see AttentionStep::RowOf
-    const float unit = GetParam() == DType::kBF16 ? 0x1p-8f : GetParam() == DType::kF16 ? 0x1p-11f : 0x1p-18f;
+    if (!GetParam().Fits(c.head_dim)) return;
+    // Numbers of q8_0 are rounded to f16, in scores as well.
+    const KvType kv = GetParam();
+    const float unit = kv == DType::kBF16    ? 0x1p-8f
+                       : kv == DType::kF16   ? 0x1p-11f
+                       : kv == KvType::kQ8_0 ? 0x1p-9f
+                                             : 0x1p-18f;
     const auto device = cuda_test::NewDevice({.exact_products = false});
     AttentionStep step(c, GetParam());
     const std::vector<float> got = step.Compute(device.get()), expected = RefResults(step);
@@ -109,8 +112,8 @@ TEST_P(CudaAttentionAgainstRef, ChunksAndWindows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaAttentionAgainstRef,
-                         testing::Values(DType::kF32, DType::kF16, DType::kBF16),
-                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+                         testing::Values(DType::kF32, DType::kF16, DType::kBF16, KvType::kQ8_0),
+                         [](const auto& info) { return std::string(info.param.name()); });
 
 }  // namespace
 }  // namespace prefixd

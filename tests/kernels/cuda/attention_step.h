@@ -48,7 +48,7 @@ class AttentionStep {
   static constexpr int kLayers = 3, kLayer = 1;
   static constexpr BlockId kInvalid = 0xFFFFFFFF;
 
-  AttentionStep(AttentionCase c, DType type) : case_(std::move(c)), type_(type) {
+  AttentionStep(AttentionCase c, KvType kv) : case_(std::move(c)), kv_(kv), type_(NumberType(kv)) {
     for (size_t i = 0; i < case_.pieces.size(); ++i) {
       AttentionPiece& piece = case_.pieces[i];
       if (piece.sequence < 0) piece.sequence = static_cast<int>(i);
@@ -116,8 +116,8 @@ class AttentionStep {
         part.units = nullptr;
         part.unit_count = case_.list_blocks * part.team;
       }
-      Launch(device, case_.plain ? PlainLaunchOf(part, type_)
-                                 : LaunchOf(part, type_, device->facts().shared_bytes));
+      Launch(device,
+             case_.plain ? PlainLaunchOf(part, kv_) : LaunchOf(part, kv_, device->facts().shared_bytes));
     }
     return Folded(device, partials, folds);
   }
@@ -131,8 +131,8 @@ class AttentionStep {
         const int kv_head = h / (case_.heads / case_.kv_heads);
         std::vector<std::vector<float>> k, v;
         for (int t = 0; t < End(piece); ++t) {
-          k.push_back(RowOf(kKey, piece.sequence, kv_head, t));
-          v.push_back(RowOf(kValue, piece.sequence, kv_head, t));
+          k.push_back(Stored(RowOf(kKey, piece.sequence, kv_head, t), kv_).numbers);
+          v.push_back(Stored(RowOf(kValue, piece.sequence, kv_head, t), kv_).numbers);
         }
         for (int i = 0; i < piece.rows; ++i) {
           const int position = piece.position + i;
@@ -148,7 +148,7 @@ class AttentionStep {
   }
 
   enum Kind : uint64_t { kQuery = 1, kKey, kValue };
-  // A row of q (scaled), K or V.
+  // A row of q (scaled), or of K or V before it is stored.
   std::vector<float> RowOf(Kind kind, int sequence, int head, int position) const {
     std::vector<float> row;
     // Scores of some units, so that several tokens have weight.
@@ -163,11 +163,11 @@ class AttentionStep {
     return row;
   }
   const AttentionCase& params() const { return case_; }
-  DType type() const { return type_; }
+  KvType kv() const { return kv_; }
 
  private:
   static int End(const AttentionPiece& piece) { return piece.position + piece.rows; }
-  KvLayout layout() const { return shape().Kv(case_.block_tokens, type_); }
+  KvLayout layout() const { return shape().Kv(case_.block_tokens, kv_); }
   int FirstSeen(const AttentionPiece& piece) const {
     return numerics::WindowStart(piece.position, case_.window);
   }
@@ -211,7 +211,6 @@ class AttentionStep {
 
   void FillPool(size_t block_bytes, DeviceArray<std::byte>* pool) const {
     const KvLayout kv = layout();
-    const int element = static_cast<int>(DTypeBytes(type_));
     std::vector<std::byte> block;
     for (size_t i = 0; i < ids_.size(); ++i) {
       if (ids_[i] == kInvalid) continue;
@@ -221,14 +220,10 @@ class AttentionStep {
       for (int t = std::max(begin, FirstSeen(piece)); t < std::min(begin + case_.block_tokens, End(piece));
            ++t) {
         for (int h = 0; h < case_.kv_heads; ++h) {
-          const std::vector<float> k = RowOf(kKey, piece.sequence, h, t);
-          const std::vector<float> v = RowOf(kValue, piece.sequence, h, t);
-          for (int d = 0; d < case_.head_dim; ++d) {
-            std::byte* const at =
-                block.data() + cuda::PlaneOffset(t - begin, d, case_.head_dim, element, case_.block_tokens);
-            StoreElement(at + kv.KOffset(kLayer, h), type_, 0, k[static_cast<size_t>(d)]);
-            StoreElement(at + kv.VOffset(kLayer, h), type_, 0, v[static_cast<size_t>(d)]);
-          }
+          PutInPlane(Stored(RowOf(kKey, piece.sequence, h, t), kv_), kv, t - begin,
+                     block.data() + kv.KOffset(kLayer, h));
+          PutInPlane(Stored(RowOf(kValue, piece.sequence, h, t), kv_), kv, t - begin,
+                     block.data() + kv.VOffset(kLayer, h));
         }
       }
       pool->Set(block, ids_[i] * block_bytes);
@@ -253,6 +248,7 @@ class AttentionStep {
   }
 
   AttentionCase case_;
+  const KvType kv_;
   const DType type_;
   int rows_ = 0, stride_ = 0;
   BlockId last_block_ = 0;

@@ -31,10 +31,11 @@ std::string Describe(const AttentionCase& c) {
 }
 
 // For a type of KV, and the kernels that serve every shape or those that LaunchOf chooses.
-class CudaAttention : public testing::TestWithParam<std::tuple<DType, bool>> {
+class CudaAttention : public testing::TestWithParam<std::tuple<KvType, bool>> {
  protected:
   void Check(AttentionCase c, const cuda_emulation::EmulatedOptions& options = {}) {
     const auto& [type, plain] = GetParam();
+    if (!type.Fits(c.head_dim)) return;
     c.plain = plain;
     const auto device = cuda_test::NewDevice(options);
     AttentionStep step(c, type);
@@ -176,7 +177,7 @@ TEST_P(CudaAttention, SequencesThatShareBlocks) {
 
 TEST_P(CudaAttention, RowsThatAreNotThereHaveNoUnit) {
   const auto device = cuda_test::NewDevice();
-  const DType type = std::get<0>(GetParam());
+  const DType type = std::get<0>(GetParam()).dtype();
   const cuda_test::DeviceArray<float> partials(device.get(), std::vector<float>{0.5f, 2, 3, 4, 5});
   const cuda_test::DeviceArray<cuda::FoldPlace> places(device.get(),
                                                        std::vector<cuda::FoldPlace>{{0, 1, 1}, {0, 0, 0}});
@@ -263,13 +264,53 @@ TEST_P(CudaAttention, BlocksBeyond32Bits) {
   }
 }
 
+std::string NameOf(const testing::TestParamInfo<std::tuple<KvType, bool>>& info) {
+  return std::string(std::get<0>(info.param).name()) + (std::get<1>(info.param) ? "_plain" : "");
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, CudaAttention,
                          testing::Combine(testing::Values(DType::kF32, DType::kF16, DType::kBF16),
                                           testing::Bool()),
-                         [](const auto& info) {
-                           return std::string(DTypeName(std::get<0>(info.param))) +
-                                  (std::get<1>(info.param) ? "_plain" : "");
-                         });
+                         NameOf);
+
+// --- KV whose numbers are expanded ---
+
+// What differs from 16 bits: how K and V are copied, and the tile that is made of them.
+class CudaExpandedAttention : public CudaAttention {};
+
+TEST_P(CudaExpandedAttention, DimsAndBlocks) {
+  for (const int head_dim : {32, 64, 96, 128}) {
+    for (const int block_tokens : {4, 8, 16, 128}) {
+      Check({.heads = 2,
+             .kv_heads = 2,
+             .head_dim = head_dim,
+             .block_tokens = block_tokens,
+             .pieces = {{71, 1}, {5, 2}}});
+    }
+  }
+}
+
+TEST_P(CudaExpandedAttention, ChunksAndTeams) {
+  Check({.heads = 2, .kv_heads = 1, .head_dim = 64, .pieces = {{250, 9}, {0, 3}}});
+  Check({.heads = 12, .kv_heads = 1, .head_dim = 128, .pieces = {{63, 2}}, .by_spans = 0});
+}
+
+TEST_P(CudaExpandedAttention, WindowsAroundTilesAndSpans) {
+  for (const int window : {5, 64, 65})
+    Check({.heads = 1, .kv_heads = 1, .head_dim = 64, .window = window, .pieces = {{126, 3}}});
+  Check({.heads = 8, .kv_heads = 1, .head_dim = 64, .window = 258, .pieces = {{510, 3}}, .by_spans = 0});
+}
+
+TEST_P(CudaExpandedAttention, ValuesThatARowDoesNotSeeDoNotReachIt) {
+  AttentionCase c{.heads = 16, .kv_heads = 1, .head_dim = 64, .by_spans = 0};
+  c.special = std::numeric_limits<float>::infinity();
+  c.pieces = {{62, 3}};
+  c.special_token = 63;
+  Check(c);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CudaExpandedAttention,
+                         testing::Combine(testing::Values(KvType::kQ8_0), testing::Bool()), NameOf);
 
 // --- The same bits for every plan ---
 

@@ -78,13 +78,6 @@ class CudaCopier : public testing::Test {
   const std::unique_ptr<KvCopier> copier_ = *backend_->CreateKvCopier(kLayout);
 };
 
-TEST_F(CudaCopier, QuantisedKvIsRefused) {
-  const auto pool = backend_->AllocateKv({1, 1, 32, 16, KvType::kQ8_0}, 1);
-  ASSERT_FALSE(pool.ok());
-  EXPECT_EQ(pool.status().code(), Code::kUnsupported);
-  EXPECT_NE(pool.status().message().find("cuda has no kernels for q8_0 KV"), std::string::npos);
-}
-
 TEST_F(CudaCopier, BlocksOfPinnedMemoryGoBothWays) {
   ASSERT_TRUE(Write(Block(3), 1).ok());
   const std::span<std::byte> of_host(host_->block(2), kLayout.BlockBytes());

@@ -33,6 +33,9 @@ TEST(Launches, ReachEveryKernel) {
     reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
     reached.insert(LaunchOf(FewGateParams{}, type).kernel);
   }
+  reached.insert(LaunchOf(QkvParams{}, KvType::kQ8_0).kernel);
+  for (const int head_dim : {32, 64, 128})
+    reached.insert(LaunchOf(Attention(head_dim, 16), KvType::kQ8_0, kShared).kernel);
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
     reached.insert({LaunchOf(EmbedParams{}, format).kernel, LaunchOf(RmsNormParams{}, format).kernel,
                     LaunchOf(ActivationParams{}, format).kernel, LaunchOf(GemmParams{}, format).kernel,
@@ -84,6 +87,20 @@ TEST(Launches, AttentionIsPlainWhereABlockHasTooLittleSharedMemory) {
   }
   EXPECT_LE(StagedAttentionSharedBytes(256, 4), size_t{163} << 10) << "an A100 has that";
   EXPECT_LE(StagedAttentionSharedBytes(256, 1), size_t{99} << 10) << "others have that";
+}
+
+TEST(Launches, AttentionOverQuantisedKvCopiesItAsItIsStored) {
+  const std::tuple<int, int, KernelId> cases[] = {{64, 8, KernelId::kAttention64KvQ8},
+                                                  {128, 16, KernelId::kAttention128KvQ8},
+                                                  {128, 4, KernelId::kAttentionKvQ8},
+                                                  {96, 16, KernelId::kAttentionKvQ8}};
+  for (const auto& [head_dim, block_tokens, kernel] : cases) {
+    const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), KvType::kQ8_0, kShared);
+    EXPECT_EQ(launch.kernel, kernel) << head_dim << " " << block_tokens;
+    if (kernel == KernelId::kAttentionKvQ8) continue;
+    const int numbers = 64 * head_dim * 2, copies = 2 * 64 * (head_dim + head_dim / 16);
+    EXPECT_EQ(launch.shared_bytes, static_cast<size_t>(numbers + copies + 16 * head_dim * 6));
+  }
 }
 
 TEST(Launches, ProductsOfFewRowsHaveAKernelOfTheirOwn) {

@@ -32,6 +32,7 @@ QUANT, QUANT_FEW, TYPES = ("kernels/cuda/gemm_quant_kernels.h", "kernels/cuda/ge
                            "kernels/cuda/quant_types.h")
 ATTENTION, ROWS, DRAWS = "cuda_attention_test", "cuda_row_test", "cuda_draw_test"
 QUANTIZED = "cuda_quant_test"
+KV, QKV_EXPANDED = "kernels/cuda/kv_types.h", "kernels/cuda/qkv_expanded_kernels.h"
 
 # Name, test that should find it, file, text that occurs once in it, replacement.
 BUGS = [
@@ -43,8 +44,9 @@ BUGS = [
     ("staged_last_group", ATTENTION, STAGED, "token <= team_.last_token", "token < team_.last_token"),
     ("staged_first_group", ATTENTION, STAGED, "token + 7 >= team_.first_token",
      "token >= team_.first_token"),
-    ("staged_place_in_block", ATTENTION, STAGED, "PlaneOffset(in_block, 0", "PlaneOffset(token, 0"),
-    ("staged_values_are_keys", ATTENTION, STAGED, ") + kTileBytes);", "));"),
+    ("staged_place_in_block", ATTENTION, STAGED, "PlaneOffset(in_block, 0, D, 2",
+     "PlaneOffset(token, 0, D, 2"),
+    ("staged_values_are_keys", ATTENTION, STAGED, ") + kValuesAt);", "));"),
     ("staged_wait", ATTENTION, STAGED, "device::WaitCopies<1>()", "device::WaitCopies<2>()"),
     ("staged_spans", ATTENTION, STAGED, "tile == own_begin || tile % kSpanTokens == 0", "tile == own_begin"),
     ("staged_end_of_span", ATTENTION, STAGED, "next >= own_end || next % kSpanTokens == 0",
@@ -56,6 +58,26 @@ BUGS = [
     ("staged_store", ATTENTION, STAGED, "TotalAt(n, 2 * half + i)", "TotalAt(n, half + 2 * i)"),
     ("staged_query", ATTENTION, STAGED, "k * device::kWarp + device::Lane()) * 16",
      "k * device::kWarp + device::Lane() / 2) * 16"),
+    ("expand_place", ATTENTION, STAGED, "copy + PlaneOffset(token, d, D",
+     "copy + PlaneOffset(token, d / 2, D"),
+    ("expand_scale", ATTENTION, STAGED, "copy + ScaleOffset(token, d / kQuantBlock",
+     "copy + ScaleOffset(token, 0"),
+    ("expand_seen", ATTENTION, STAGED, "if (team_.Sees(tile + token)) {", "if (tile + token >= 0) {"),
+    ("expand_number", ATTENTION, STAGED, "elements >> (16 * j)", "elements >> (16 * (j ^ 1))"),
+    ("expand_released", ATTENTION, STAGED, "      Expand(tile, values);\n      device::SyncThreads();\n",
+     "      Expand(tile, values);\n"),
+    ("expand_copy_place", ATTENTION, STAGED, "plane + PlaneOffset(in_block, 0, D, 1",
+     "plane + PlaneOffset(0, 0, D, 1"),
+    ("expand_copy_scales", ATTENTION, STAGED, "plane + ScaleOffset(in_block, 0", "plane + ScaleOffset(0, 0"),
+    ("expand_copy_group", ATTENTION, STAGED, "ScaleOffset(group * 8, 0", "ScaleOffset(group * 4, 0"),
+    ("kv_pair", ATTENTION, KV, "(biased & 0xFF00u) << 8", "(biased & 0xFF00u) << 7"),
+    ("kv_number", ATTENTION, KV, "(d % 2 * 16)", "0"),
+    ("kv_scale_of_pair", ATTENTION, KV, "uint16_t>(\n        plane + ScaleOffset(token, d / kQuantBlock",
+     "uint16_t>(\n        plane + ScaleOffset(token, 0"),
+    ("kv_store_scale", ROWS, KV, "device::StoreGlobal(plane + ScaleOffset(token, d / kQuantBlock",
+     "device::StoreGlobal(plane + ScaleOffset(token, 0"),
+    ("qkv_expanded_half", ROWS, QKV_EXPANDED, "d < half ? d : d - half", "d < half ? d : d - half + 1"),
+    ("qkv_expanded_value", ROWS, QKV_EXPANDED, "head - p.heads - kv_heads : head", "head - p.heads : head"),
     ("unit_kv_head", ATTENTION, UNIT, "view.unit.head / (p.heads / p.kv.kv_heads)",
      "view.unit.head % p.kv.kv_heads"),
     ("unit_first_token", ATTENTION, UNIT, "last.position - rows + 1", "last.position"),
@@ -218,6 +240,7 @@ SMOKE = [
      "EmbedQuantized": ("embed_quant_scale", "*CudaQuantized.Embed*/q8_0"),
      "GemmQuantized": ("quant_column", "*CudaQuantized.ProductsAre*InEveryBlock*/q8_0"),
      "GemmFewQuantized": ("quant_few_column", "*CudaQuantized.ProductsOfFew*Borders*/q8_0"),
+     "QkvExpanded": ("qkv_expanded_half", "*CudaQkv.*/q8_0"),
      "FoldQuantized": ("fold_quant_head", "CudaQuantizedRows.Folds*"),
      "Draw": ("draw_count", "CudaDraw.LongLists*")},
     {"Fold": ("fold_stride", "*CudaAttention.UnitsOfOneSpanAndOfAll/f32"),

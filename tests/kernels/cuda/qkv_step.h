@@ -30,8 +30,8 @@ class QkvStep {
     std::vector<std::byte> blocks;  // of the step and the one before them, in the order of their ids
   };
 
-  QkvStep(const QkvCase& c, DType type)
-      : c_(c), type_(type), layout_{kLayers, c.kv_heads, c.head_dim, c.block_tokens, type} {
+  QkvStep(const QkvCase& c, KvType kv)
+      : c_(c), type_(NumberType(kv)), layout_{kLayers, c.kv_heads, c.head_dim, c.block_tokens, kv} {
     stride_ = 32 / c.block_tokens + 1;
     first_block_ = (uint64_t{5} << 30) / layout_.BlockBytes();
     const auto count = Elements(kSequences, stride_);
@@ -57,15 +57,19 @@ class QkvStep {
     return static_cast<size_t>(tables_[Elements(sequence, stride_) + static_cast<size_t>(index)]) -
            first_block_;
   }
-  // The byte of Results::blocks where element d of head number `head` of a row lies. Requires k or v.
-  size_t ByteOf(int row, int head, int d) const {
+  int TokenOf(int row) const { return places_[static_cast<size_t>(row)].position % c_.block_tokens; }
+  // The byte of Results::blocks where the plane of head number `head` of a row begins. Requires k or v.
+  size_t PlaneOf(int row, int head) const {
     const auto [position, sequence] = places_[static_cast<size_t>(row)];
     const int kv_head = head - c_.heads;
     const size_t plane = kv_head < c_.kv_heads ? layout_.KOffset(kLayer, kv_head)
                                                : layout_.VOffset(kLayer, kv_head - c_.kv_heads);
-    return BlockAt(sequence, position / c_.block_tokens) * layout_.BlockBytes() + plane +
-           cuda::PlaneOffset(position % c_.block_tokens, d, c_.head_dim, static_cast<int>(DTypeBytes(type_)),
-                             c_.block_tokens);
+    return BlockAt(sequence, position / c_.block_tokens) * layout_.BlockBytes() + plane;
+  }
+  // The byte where element d of it lies. Requires elements of a DType.
+  size_t ByteOf(int row, int head, int d) const {
+    return PlaneOf(row, head) + cuda::PlaneOffset(TokenOf(row), d, c_.head_dim,
+                                                  static_cast<int>(DTypeBytes(type_)), c_.block_tokens);
   }
 
   Results Compute(cuda::CudaRuntime* device) const;
@@ -108,7 +112,7 @@ inline QkvStep::Results QkvStep::Compute(cuda::CudaRuntime* device) const {
       .scale = kScale,
       .rows = rows(),
       .heads = c_.heads};
-  RunLaunch(*device, cuda::LaunchOf(params, type_));
+  RunLaunch(*device, cuda::LaunchOf(params, layout_.type));
   return {q.Get(), pool.Get(begin, BlocksBytes())};
 }
 
@@ -121,7 +125,8 @@ inline std::vector<float> QkvStep::ExpectedHead(int row, int head) const {
     const int position = places_[static_cast<size_t>(row)].position;
     Rotate(values, std::span(rope_).subspan(Elements(position, c_.head_dim), Dim()));
   }
-  for (float& value : values) value = Rounded(is_query ? value * kScale : value, type_);
+  if (is_query)
+    for (float& value : values) value = Rounded(value * kScale, type_);
   return values;
 }
 
@@ -134,8 +139,7 @@ inline QkvStep::Results QkvStep::Expected() const {
         results.q.insert(results.q.end(), values.begin(), values.end());
         continue;
       }
-      for (int d = 0; d < c_.head_dim; ++d)
-        StoreElement(&results.blocks[ByteOf(row, head, d)], type_, 0, values[static_cast<size_t>(d)]);
+      PutInPlane(Stored(values, layout_.type), layout_, TokenOf(row), &results.blocks[PlaneOf(row, head)]);
     }
   }
   return results;

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <span>
@@ -14,6 +15,8 @@
 
 #include "bench/gpu/mma_model.h"
 #include "kernels/activation.h"
+#include "kernels/cuda/kv_order.h"
+#include "kernels/host_memory.h"
 #include "kernels/kv_layout.h"
 #include "kernels/numerics.h"
 
@@ -29,6 +32,50 @@ inline float Rounded(float value, DType type) {
   if (type == DType::kF32) return value;
   const uint16_t bits = BitsOf(value, type);
   return type == DType::kBF16 ? numerics::F32FromBF16(bits) : numerics::F32FromF16(bits);
+}
+
+// The type of the numbers that attention reads of KV.
+inline DType NumberType(KvType kv) { return kv.quantized() ? DType::kF16 : kv.dtype(); }
+
+// K or V of one token and head.
+struct StoredHead {
+  std::vector<std::byte> elements, scales;  // as bytes
+  std::vector<float> numbers;               // as attention reads them
+};
+inline StoredHead Stored(std::span<const float> head, KvType kv) {
+  StoredHead stored;
+  if (!kv.quantized()) {
+    stored.elements.resize(head.size() * kv.element_bytes());
+    for (size_t d = 0; d < head.size(); ++d) {
+      StoreElement(stored.elements.data(), kv.dtype(), d, head[d]);
+      stored.numbers.push_back(LoadElement(stored.elements.data(), kv.dtype(), d));
+    }
+    return stored;
+  }
+  stored.scales.resize(head.size() / kQuantBlock * 2);
+  for (size_t b = 0; b < head.size() / kQuantBlock; ++b) {
+    int8_t integers[kQuantBlock];
+    const float scale = numerics::QuantizeBlock(&head[b * kQuantBlock], kQuantBlock, integers);
+    StoreElement(stored.scales.data(), DType::kF16, b, scale);
+    for (const int8_t integer : integers) {
+      stored.elements.push_back(static_cast<std::byte>(integer));
+      const float number = LoadElement(stored.scales.data(), DType::kF16, b) * integer;
+      stored.numbers.push_back(Rounded(number, DType::kF16));
+    }
+  }
+  return stored;
+}
+
+// Puts it where token `token` of the block has it, in a plane of the order of kv_order.h.
+inline void PutInPlane(const StoredHead& head, const KvLayout& kv, int token, std::byte* plane) {
+  const size_t bytes = kv.type.element_bytes();
+  for (int d = 0; d < kv.head_dim; ++d) {
+    std::memcpy(plane + cuda::PlaneOffset(token, d, kv.head_dim, static_cast<int>(bytes), kv.block_tokens),
+                &head.elements[static_cast<size_t>(d) * bytes], bytes);
+  }
+  for (int b = 0; b < kv.type.Scales(kv.head_dim); ++b)
+    std::memcpy(plane + cuda::ScaleOffset(token, b, kv.head_dim, kv.block_tokens),
+                &head.scales[static_cast<size_t>(b) * 2], 2);
 }
 
 // Rule 1: the product of two rows, whose elements have the type already.

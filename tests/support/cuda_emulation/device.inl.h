@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "kernels/cuda/device.h"
 #include "kernels/numerics.h"
@@ -99,6 +100,20 @@ inline void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b
 }
 
 inline float WidenF16(uint16_t bits) { return numerics::F32FromF16(bits); }
+// f32 has more than twice the bits of f16, and two more, so rounding the result twice rounds it once.
+template <typename Op>
+uint32_t OfF16x2(uint32_t a, uint32_t b, const Op& op) {
+  uint32_t result = 0;
+  for (int i = 0; i < 2; ++i) {
+    const float x = numerics::F32FromF16(static_cast<uint16_t>(a >> (16 * i)));
+    const float y = numerics::F32FromF16(static_cast<uint16_t>(b >> (16 * i)));
+    result |= static_cast<uint32_t>(numerics::F32ToF16(op(x, y))) << (16 * i);
+  }
+  return result;
+}
+inline uint32_t MulF16x2(uint32_t a, uint32_t b) { return OfF16x2(a, b, std::multiplies<>()); }
+inline uint32_t AddF16x2(uint32_t a, uint32_t b) { return OfF16x2(a, b, std::plus<>()); }
+
 inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Add(float a, float b) { return a + b; }
 inline float Mul(float a, float b) { return a * b; }

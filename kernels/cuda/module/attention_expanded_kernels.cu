@@ -1,0 +1,4 @@
+#include "kernels/cuda/attention_kernels.h"
+#include "kernels/cuda/module/kernel_group.cuh"
+
+PREFIXD_MODULE_KERNELS(PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS, kRowWarps * 32)
