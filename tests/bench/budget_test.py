@@ -57,8 +57,8 @@ class BudgetTest(unittest.TestCase):
                                    flop=2 * 4096 * 4096 * 4096), 96)
         self.assertEqual(got["bound"], "arithmetic")
         self.assertAlmostEqual(got["predicted_us"], 6.1 + 2 * 4096**3 / 632.5e12 * 1e6, delta=0.1)
-        few = budget().predict(row(kernel="GemmFewQ4", blocks=256, threads=32, shared_bytes=47000,
-                                   bytes=4096 * 4096 * 9 // 16, flop=2 * 4096 * 4096), 96)
+        few = budget().predict(row(kernel="GemmFewQ4", blocks=1792, threads=32, shared_bytes=47000,
+                                   bytes=28672 * 4096 * 9 // 16, flop=2 * 28672 * 4096), 96)
         self.assertEqual(few["bound"], "bytes")
 
     def test_a_kernel_of_few_blocks_waits_for_the_memory(self):
