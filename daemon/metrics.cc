@@ -303,6 +303,10 @@ std::span<const Row> TransferRows() {
 
 std::span<const Row> ProcessRows() {
   static const std::vector<Row> rows = {
+      {kCounter, "prefixd_forced_tokens_total",
+       "Generated tokens that took no step of their own, because the format of the answer allowed no other.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.forced_tokens); }},
       {kGauge, "prefixd_ready", "1 while new requests are accepted, like /ready.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.ready ? 1.0 : 0.0; }},
       {kGauge, "prefixd_inflight_bytes", "Bytes of requests and answers in memory; 0 at rest.", kNoLabel,

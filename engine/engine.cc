@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "engine/answer.h"
 #include "engine/cache_options.h"
 #include "engine/engine_checks.h"
 #include "engine/exclusive_use.h"
@@ -21,10 +22,6 @@ namespace prefixd {
 namespace {
 
 constexpr std::chrono::milliseconds kLoadTick{5};
-
-bool Contains(const std::vector<TokenId>& ids, TokenId id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
-}
 
 }  // namespace
 
@@ -98,7 +95,6 @@ struct Engine::Impl {
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                   std::optional<GeneratedToken> drawn, double now);
   void CountPrompt(const Sequence& sequence);
-  std::optional<FinishReason> Ending(const Sequence& sequence, TokenId token) const;
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
   void Emit(const Sequence& sequence, RequestEvent event);
   void Publish();
@@ -398,12 +394,11 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   // kLength stays for a request with max_tokens 0: its prompt is computed.
   std::optional<FinishReason> ending = FinishReason::kLength;
   if (drawn) {
-    const TokenId token = drawn->token;
-    event.tokens.push_back(*std::move(drawn));
-    s.Append(token);
-    ++live_stats.generation_tokens;
-    ending = Ending(s, token);
-    if (!ending) s.SetAllowed();
+    AppendedTokens appended = AppendTokens(s, *std::move(drawn), {options.eos, options.context});
+    live_stats.generation_tokens += appended.tokens.size();
+    live_stats.forced_tokens += static_cast<uint64_t>(appended.forced());
+    ending = appended.ending;
+    event.tokens = std::move(appended.tokens);
   }
   if (first) {
     live_stats.time_to_first_token.Add(now - s.times.submitted);
@@ -439,18 +434,6 @@ void Engine::Impl::CountPrompt(const Sequence& s) {
       budget.cost().Of(0, s.usage.from_tiers()) * budget.prompt_unit_seconds();
   live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
   live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
-}
-
-std::optional<FinishReason> Engine::Impl::Ending(const Sequence& s, TokenId token) const {
-  const SamplingParams& params = s.request.sampling;
-  if (s.constraint && s.constraint->ended()) return FinishReason::kStop;
-  if (s.generated() >= params.min_tokens) {
-    if (!params.ignore_eos && Contains(options.eos, token)) return FinishReason::kStop;
-    if (Contains(params.stop_token_ids, token)) return FinishReason::kStop;
-  }
-  if (s.generated() >= params.max_tokens || static_cast<int>(s.tokens.size()) >= options.context)
-    return FinishReason::kLength;
-  return std::nullopt;
 }
 
 // Unless the request has finished: removes it, returns its blocks to the cache and reports the finish.

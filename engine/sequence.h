@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -91,6 +92,19 @@ struct Sequence {
   bool has_allowed() const {
     if (!constraint) return true;
     return allowed != nullptr && std::ranges::any_of(*allowed, [](uint32_t word) { return word != 0; });
+  }
+  // The next token, where no other is allowed: the one that would be drawn, whatever the logits are. Not
+  // where its log probability is asked for, which needs them.
+  std::optional<TokenId> forced() const {
+    if (allowed == nullptr || request.sampling.logprobs >= 0) return std::nullopt;
+    std::optional<TokenId> only;
+    for (size_t word = 0; word < allowed->size(); ++word) {
+      const uint32_t bits = (*allowed)[word];
+      if (bits == 0) continue;
+      if (only || !std::has_single_bit(bits)) return std::nullopt;
+      only = static_cast<TokenId>(word * 32 + static_cast<size_t>(std::countr_zero(bits)));
+    }
+    return only;
   }
   Status WhyNoneAllowed() const {
     if (allowed == nullptr)

@@ -6,8 +6,8 @@
 //
 // Invariants
 //   1. The mask of a state has the tokens after which some answer still matches, and no others; the end
-//      tokens exactly where the answer matches as it is. It is a function of the grammar and of the tokens
-//      so far.
+//      tokens exactly where the answer matches as it is. Of a text about which there is no choice it has the
+//      tokens of forced_run.h alone. It is a function of the grammar and of the tokens so far.
 //   2. Where the bounds of a match are met (match.h), such as by arrays that are nested deeply, it lacks
 //      tokens, and may lack all. The answer so far is then the beginning of one that matches.
 //   3. A state has no mask where that takes too much work (token_masks.h). It is a function of the same.
@@ -20,6 +20,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "grammar/forced_run.h"
 #include "grammar/grammar.h"
 #include "grammar/match.h"
 #include "grammar/token_masks.h"
@@ -55,7 +56,7 @@ class ConstraintState {
  public:
   explicit ConstraintState(std::shared_ptr<const Constraint> constraint);
 
-  // Goes on by a token of the answer. A token that the mask does not have makes the state dead.
+  // Goes on by a token of the answer. A token whose text does not match makes the state dead.
   void Append(TokenId token);
   // The tokens that may come next. Null where the grammar is too ambiguous (invariant 3).
   std::shared_ptr<const TokenMask> Mask() const { return *MaskWithin(TokenMasks::kNoBudget).mask; }
@@ -70,8 +71,12 @@ class ConstraintState {
   const MatchState& state() const { return state_; }
 
  private:
+  std::shared_ptr<const TokenMask> WithoutBeginnings(const TokenMask& all) const;
+
   std::shared_ptr<const Constraint> constraint_;
   MatchState state_;
+  ForcedRun run_;
+  size_t taken_ = 0;  // tokens of the run
   bool ended_ = false;
 };
 

@@ -79,7 +79,8 @@ Vocabulary::Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end,
 
 std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std::vector<TokenId> end,
                                                  int size, std::span<const TokenId> controls) {
-  std::vector<std::string> texts(static_cast<size_t>(std::min(size, tokenizer.vocab_size()))), spelled;
+  std::vector<std::string> texts(static_cast<size_t>(std::min(size, tokenizer.vocab_size())));
+  std::vector<Control> known;
   for (size_t id = 0; id < texts.size(); ++id) {
     const auto token = static_cast<TokenId>(id);
     if (tokenizer.IsSpecial(token)) continue;
@@ -89,12 +90,13 @@ std::shared_ptr<const Vocabulary> Vocabulary::Of(const Tokenizer& tokenizer, std
   for (const TokenId id : controls) {
     const bool ends = std::ranges::find(end, id) != end.end();
     if (ends || id < 0 || static_cast<size_t>(id) >= texts.size()) continue;
-    spelled.push_back(tokenizer.TokenBytes(id));
-    texts[static_cast<size_t>(id)] = kMark + spelled.back() + kMark;
+    known.push_back({tokenizer.TokenBytes(id), id});
+    texts[static_cast<size_t>(id)] = kMark + known.back().text + kMark;
   }
-  std::ranges::stable_sort(spelled, std::greater<>(), &std::string::size);
+  std::ranges::stable_sort(known, std::greater<>(), [](const Control& one) { return one.text.size(); });
   auto made = std::make_shared<Vocabulary>(std::move(texts), std::move(end), size);
-  made->controls_ = std::move(spelled);
+  made->controls_ = std::move(known);
+  made->tokenizer_ = &tokenizer;
   return made;
 }
 
@@ -102,16 +104,41 @@ std::string Vocabulary::Spelled(std::string_view text) const {
   std::string spelled;
   while (!text.empty()) {
     const auto control = std::ranges::find_if(
-        controls_, [&](const std::string& one) { return !one.empty() && text.starts_with(one); });
+        controls_, [&](const Control& one) { return !one.text.empty() && text.starts_with(one.text); });
     if (control == controls_.end()) {
       spelled += text[0];
       text.remove_prefix(1);
     } else {
-      spelled.append(1, kMark).append(*control).append(1, kMark);
-      text.remove_prefix(control->size());
+      spelled.append(1, kMark).append(control->text).append(1, kMark);
+      text.remove_prefix(control->text.size());
     }
   }
   return spelled;
+}
+
+std::vector<TokenId> Vocabulary::Encode(std::string_view spelled) const {
+  std::vector<TokenId> ids;
+  while (tokenizer_ != nullptr && !spelled.empty()) {
+    if (spelled[0] == kMark) {
+      const size_t end = spelled.find(kMark, 1);
+      if (end == std::string_view::npos) break;
+      const auto control = std::ranges::find(controls_, spelled.substr(1, end - 1), &Control::text);
+      if (control == controls_.end()) return {};
+      ids.push_back(control->id);
+      spelled.remove_prefix(end + 1);
+      continue;
+    }
+    const std::string_view plain = spelled.substr(0, spelled.find(kMark));
+    const Result<std::vector<TokenId>> encoded =
+        tokenizer_->Encode(plain, {.add_special_tokens = false, .parse_special = false});
+    if (!encoded.ok()) return {};
+    std::string written;
+    for (const TokenId id : *encoded) written += text(id);
+    if (written != plain) return {};
+    ids.insert(ids.end(), encoded->begin(), encoded->end());
+    spelled.remove_prefix(plain.size());
+  }
+  return ids;
 }
 
 size_t Vocabulary::bytes() const {

@@ -41,7 +41,7 @@ class Vocabulary {
   // answer. Masks have `size` bits, which is at least texts.size(). Tokens longer than 65535 bytes are left
   // out. Requires that the ids of `end` are below size.
   Vocabulary(std::vector<std::string> texts, std::vector<TokenId> end, int size);
-  // `controls` are special tokens that a grammar may have.
+  // `controls` are special tokens that a grammar may have. The tokenizer outlives it.
   static std::shared_ptr<const Vocabulary> Of(const Tokenizer& tokenizer, std::vector<TokenId> end, int size,
                                               std::span<const TokenId> controls = {});
   static constexpr char kMark = '\xFF';
@@ -55,6 +55,9 @@ class Vocabulary {
   }
   // A text in which each control token is spelled as above.
   std::string Spelled(std::string_view text) const;
+  // The tokens of a text that is spelled like that, up to a control token that is cut off. Nothing where it
+  // has none, because the tokenizer would write another text.
+  std::vector<TokenId> Encode(std::string_view spelled) const;
   std::span<const Node> nodes() const { return std::span(nodes_).first(nodes_.size() - 1); }
   // The tokens of a node, or of the nodes from `node` to `end`.
   std::span<const TokenId> tokens(size_t node, size_t end) const {
@@ -67,10 +70,15 @@ class Vocabulary {
  private:
   const int size_;
   const std::vector<TokenId> end_;
-  std::vector<std::string> texts_;     // by id
-  std::vector<std::string> controls_;  // their texts without marks, the longest first
-  std::vector<TokenId> tokens_;        // by text
-  std::vector<Node> nodes_;            // and one more, at which the tokens of the last one end
+  std::vector<std::string> texts_;  // by id
+  struct Control {
+    std::string text;  // without marks
+    TokenId id;
+  };
+  std::vector<Control> controls_;         // the longest first
+  const Tokenizer* tokenizer_ = nullptr;  // null: it encodes nothing
+  std::vector<TokenId> tokens_;           // by text
+  std::vector<Node> nodes_;               // and one more, at which the tokens of the last one end
   size_t longest_ = 0;
 };
 

@@ -333,9 +333,10 @@ REQUESTS_PAGE = [
           "Above 0 for long: a larger --max-inflight; look at the clients that are slow."),
     Panel("Requests with a format", REQUESTS, [
         ("sum(rate(prefixd_format_requests_total[w]))", "with a format"),
+        ("sum(rate(prefixd_forced_tokens_total[w]))", "tokens without a step"),
         ("sum(rate(prefixd_ignored_schema_keywords_total[w]))", "ignored keywords")],
-          "Requests whose answers follow a schema, regex or grammar, and keywords of schemas that were "
-          "ignored.",
+          "Requests whose answers follow a schema, regex or grammar, tokens that those left no choice about, "
+          "and keywords of schemas that were ignored.",
           "Ignored keywords: answers may break the schema; clients should set `strict`."),
     Panel("Steps given ahead, and time to draw", COUNT, [
         ("sum(rate(prefixd_steps_ahead_total[w]))", "steps ahead per second"),

@@ -143,6 +143,7 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_attention_saved_bytes_total",
                            "prefixd_format_requests_total",
                            "prefixd_ignored_schema_keywords_total",
+                           "prefixd_forced_tokens_total",
                            "prefixd_prefill_seconds_saved_total"}) {
     expect(name);
   }

@@ -107,6 +107,38 @@ TEST_F(EngineSamplingTest, AnAmbiguousConstraintEndsItsRequestWithAnError) {
   EXPECT_EQ(heard->tokens[0].token, 1);
 }
 
+// What the constraint leaves no choice about is appended without a step, and is what would have been drawn:
+// with log probabilities, which need steps, the answer is the same.
+TEST_F(EngineSamplingTest, ForcedTokensTakeNoStep) {
+  const auto constraint =
+      OfText("root ::= [0-9] \"-,-,-,-\" [0-9] \"-,-\" [0-9]", testing_support::TinyVocabulary());
+  std::vector<std::vector<TokenId>> answers;
+  for (const int logprobs : {-1, 0}) {
+    for (const float penalty : {0.0f, 0.5f}) {
+      auto engine = Make(Options());
+      auto heard = std::make_shared<Recorder>();
+      Request request = Ask(Prompt(20), 40, heard);
+      request.constraint = constraint;
+      request.sampling.seed = 3;
+      request.sampling.temperature = 1;
+      request.sampling.logprobs = logprobs;
+      request.sampling.frequency_penalty = penalty;
+      request.sampling.min_tokens = 14;  // the end follows without a choice
+      ASSERT_TRUE(engine->Submit(std::move(request)).ok());
+      RunToEnd(*engine);
+      EXPECT_EQ(heard->finish, FinishReason::kStop);
+      std::vector<TokenId>& ids = answers.emplace_back();
+      for (const GeneratedToken& token : heard->tokens) ids.push_back(token.token);
+      EXPECT_EQ(ids.size(), 14u);
+      const EngineStats stats = engine->Stats();
+      EXPECT_EQ(stats.generation_tokens, 14u);
+      EXPECT_EQ(stats.forced_tokens, logprobs < 0 ? 10u : 0u);
+    }
+  }
+  EXPECT_EQ(answers[0], answers[2]);
+  EXPECT_EQ(answers[1], answers[3]);
+}
+
 TEST_F(EngineSamplingTest, APromptOfTheWholeContextIsScoredAndNothingElse) {
   auto engine = Make(Options());
   auto full = std::make_shared<Recorder>(), single = std::make_shared<Recorder>();
