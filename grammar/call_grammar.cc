@@ -57,7 +57,8 @@ class CallWriter {
 
   Result<RuleId> Write() {
     PREFIXD_CHECK(!spec_.functions.empty() && spec_.most_calls > 0);
-    PREFIXD_ASSIGN_OR_RETURN(const ExprId first, AnyFunction(spec_.writing.first));
+    const std::vector<CallPart> begin = First();
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId first, AnyFunction(begin));
     std::vector<ExprId> calls = {first};
     if (spec_.most_calls > 1 && !spec_.writing.next.empty()) {
       PREFIXD_ASSIGN_OR_RETURN(const ExprId next, AnyFunction(spec_.writing.next));
@@ -65,7 +66,11 @@ class CallWriter {
     }
     PREFIXD_ASSIGN_OR_RETURN(const ExprId last, Parts(spec_.writing.last, 0));
     calls.push_back(last);
-    PREFIXD_ASSIGN_OR_RETURN(const ExprId all, WithReasoning(to_.Sequence(std::move(calls))));
+    ExprId answer = to_.Sequence(std::move(calls));
+    if (spec_.optional) {
+      PREFIXD_ASSIGN_OR_RETURN(answer, AfterText(answer));
+    }
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId all, WithReasoning(answer));
     const RuleId root = to_.AddRule("calls");
     to_.Define(root, all);
     return root;
@@ -75,6 +80,8 @@ class CallWriter {
   ExprId Text(std::string_view text) { return to_.Text(vocabulary_.Spelled(text)); }
   // A text up to a word, with it.
   Result<ExprId> Until(std::string_view word, TextEnds ends = TextEnds::kWithWord);
+  std::vector<CallPart> First() const;
+  Result<ExprId> AfterText(ExprId calls);
   Result<ExprId> WithReasoning(ExprId calls);
   Result<ExprId> AnyFunction(const std::vector<CallPart>& parts);
   Result<ExprId> Parts(const std::vector<CallPart>& parts, size_t function);
@@ -99,8 +106,9 @@ Result<ExprId> CallWriter::Until(std::string_view word, TextEnds ends) {
   const std::string spelled = vocabulary_.Spelled(word);
   if (spelled[0] == Vocabulary::kMark) {  // no text has it
     const CodePointRange any = {0, kLastCodePoint};
+    const ExprId text = to_.Repeat(to_.CodePoints({&any, 1}), 0, kUnbounded);
     const std::string line = ends == TextEnds::kWithLineAndWord ? "\n" : "";
-    return to_.Sequence({to_.Repeat(to_.CodePoints({&any, 1}), 0, kUnbounded), to_.Text(line + spelled)});
+    return ends == TextEnds::kBefore ? text : to_.Sequence({text, to_.Text(line + spelled)});
   }
   PREFIXD_ASSIGN_OR_RETURN(ByteAutomaton text, TextUntil(word, ends, &automata_));
   const RuleId rule = to_.AddRule("a text");
@@ -108,12 +116,49 @@ Result<ExprId> CallWriter::Until(std::string_view word, TextEnds ends) {
   return to_.Rule(rule);
 }
 
+// How the first call begins; without the trigger, where a text stands before.
+std::vector<CallPart> CallWriter::First() const {
+  std::vector<CallPart> parts = spec_.writing.first;
+  const std::string& trigger = spec_.writing.trigger;
+  if (!spec_.optional || trigger.empty()) return parts;
+  const size_t at = parts[0].text.find(trigger);
+  PREFIXD_CHECK(at != std::string::npos) << trigger << " in " << parts[0].text;
+  parts[0].text.erase(0, at + trigger.size());
+  return parts;
+}
+
+// Text and then calls, or text alone.
+Result<ExprId> CallWriter::AfterText(ExprId calls) {
+  const CallWriting& writing = spec_.writing;
+  if (!writing.trigger.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId text, Until(writing.trigger, TextEnds::kBefore));
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId before, Until(writing.trigger));
+    return to_.Choice({text, to_.Sequence({before, calls})});
+  }
+  std::vector<std::string> words;  // with which a call begins, up to its arguments
+  for (const CalledFunction& function : spec_.functions) {
+    std::string& word = words.emplace_back();
+    for (const CallPart& part : writing.first) {
+      if (part.kind == CallPart::Kind::kText) word += part.text;
+      if (part.kind == CallPart::Kind::kName) word += function.name;
+    }
+  }
+  PREFIXD_ASSIGN_OR_RETURN(ByteAutomaton text, TextBesides(words, &automata_));
+  std::vector<ExprId> choice = {to_.Automaton(std::move(text)), calls};
+  if (!writing.opening.empty()) choice.push_back(to_.Sequence({Text(writing.opening), calls}));
+  return to_.Choice(std::move(choice));
+}
+
 Result<ExprId> CallWriter::WithReasoning(ExprId calls) {
   const CallReasoning& reasoning = spec_.reasoning;
   if (reasoning.place == CallReasoning::Place::kNone) return calls;
   PREFIXD_ASSIGN_OR_RETURN(const ExprId text, Until(reasoning.end));
   const ExprId after = reasoning.after.empty() ? to_.Repeat(to_.Text("\n"), 0, 2) : Text(reasoning.after);
-  const ExprId rest = to_.Sequence({text, after, calls});
+  ExprId rest = to_.Sequence({text, after, calls});
+  if (spec_.optional) {  // an answer may end with its reasoning
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId alone, Until(reasoning.end, TextEnds::kBefore));
+    rest = to_.Choice({alone, rest});
+  }
   if (reasoning.place == CallReasoning::Place::kBegun) return rest;
   return to_.Choice({calls, to_.Sequence({Text(reasoning.begin), rest})});
 }
@@ -246,13 +291,15 @@ Result<ExprId> CallWriter::TaggedValue(const ArgumentTags& tags, const json::val
 }  // namespace
 
 std::string KeyOf(const CallSpec& spec) {
-  std::string key = std::to_string(spec.most_calls) + "," +
+  std::string key = std::to_string(spec.most_calls) + (spec.optional ? "?" : ",") +
                     std::to_string(static_cast<int>(spec.writing.ids)) +
                     std::to_string(static_cast<int>(spec.reasoning.place));
   const auto add = [&key](std::string_view text) {
     key.append(std::to_string(text.size())).append(":").append(text);
   };
-  for (const std::string& text : {spec.reasoning.begin, spec.reasoning.end, spec.reasoning.after}) add(text);
+  for (const std::string& text : {spec.reasoning.begin, spec.reasoning.end, spec.reasoning.after,
+                                  spec.writing.trigger, spec.writing.opening})
+    add(text);
   for (const auto* parts : {&spec.writing.first, &spec.writing.next, &spec.writing.last}) {
     key += ";";
     for (const CallPart& part : *parts) {

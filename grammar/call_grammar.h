@@ -36,6 +36,7 @@ struct CallSpec {
   std::vector<CalledFunction> functions;  // at least one
   CallWriting writing;
   size_t most_calls = 1;  // from one to that many
+  bool optional = false;  // text may come before the calls, or instead of them
   CallReasoning reasoning;
 };
 

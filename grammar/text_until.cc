@@ -80,4 +80,29 @@ Result<ByteAutomaton> TextUntil(std::string_view word, TextEnds ends, AutomatonB
   return Explore<Place>(next, is_final, budget);
 }
 
+Result<ByteAutomaton> TextBesides(const std::vector<std::string>& words, AutomatonBudget* budget) {
+  // How much of a word a text has, and of which one: the first of those that begin alike.
+  struct Begun {
+    Utf8Place utf8;
+    uint32_t bytes = 0;
+    size_t word = 0;
+    bool differs = false;  // from every word
+    auto operator<=>(const Begun&) const = default;
+  };
+  const auto next = [&](const Begun& at, uint8_t byte) -> std::optional<Begun> {
+    const std::optional<Utf8Place> utf8 = Next(at.utf8, byte);
+    if (!utf8) return std::nullopt;
+    if (at.differs) return Begun{.utf8 = *utf8, .differs = true};
+    std::string begin = words.empty() ? "" : words[at.word].substr(0, at.bytes);
+    begin += static_cast<char>(byte);
+    for (size_t i = 0; i < words.size(); ++i) {
+      if (words[i] == begin) return std::nullopt;
+      if (words[i].starts_with(begin)) return Begun{*utf8, at.bytes + 1, i, false};
+    }
+    return Begun{.utf8 = *utf8, .differs = true};
+  };
+  return Explore<Begun>(
+      next, [](const Begun& at) { return at.utf8.more == 0; }, budget);
+}
+
 }  // namespace prefixd::grammar

@@ -1,7 +1,9 @@
 // TextUntil: free text up to a word, as an automaton: text between tags, or before a call. Pure functions.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "grammar/byte_automaton.h"
@@ -18,5 +20,8 @@ enum class TextEnds : uint8_t {
 // Texts are valid UTF-8. Requires that the word is not empty and does not begin with a byte above 0x7F.
 // kResourceExhausted: the budget.
 Result<ByteAutomaton> TextUntil(std::string_view word, TextEnds ends, AutomatonBudget* budget);
+
+// The texts that begin with none of the words, also the empty one.
+Result<ByteAutomaton> TextBesides(const std::vector<std::string>& words, AutomatonBudget* budget);
 
 }  // namespace prefixd::grammar

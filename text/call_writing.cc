@@ -157,6 +157,18 @@ Parts Split(std::string_view answer) {
   return parts;
 }
 
+// Requires writing->first.
+void SetTrigger(const ToolFormat& format, CallWriting* writing) {
+  if (format.channels) return;
+  std::string_view text = writing->first[0].text;
+  text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \n")));
+  const bool begins_with_text = format.call[0].kind == StepKind::kText && format.bare == 0;
+  for (const std::string_view word : {format.open, begins_with_text ? format.call[0].text : ""})
+    if (!word.empty() && format.bare == 0 && text.starts_with(word) && writing->trigger.empty())
+      writing->trigger = word;
+  if (writing->trigger.empty()) writing->opening = format.open;
+}
+
 }  // namespace
 
 std::optional<CallWriting> WritingOf(const ToolFormat& format) {
@@ -190,6 +202,7 @@ std::optional<CallWriting> WritingOf(const ToolFormat& format) {
   AddParts(again, &writing.next);
   AddParts(tail, &writing.last);
   AddText(format.close, &writing.last);
+  SetTrigger(format, &writing);
   return writing;
 }
 
@@ -199,6 +212,7 @@ std::optional<CallWriting> WritingOf(const ToolFormat& format, const ChatTemplat
   if (!one || !IsUnderstood(format, *one, 1)) return WritingOf(format);
   CallWriting writing{.ids = format.ids};
   std::tie(writing.first, writing.last) = CutAtArguments(Split(*one));
+  SetTrigger(format, &writing);
   const std::optional<std::string> two = RenderAnswer(chat_template, ends, 2);
   if (!two || !IsUnderstood(format, *two, 2)) return writing;
   const auto [first, others] = CutAtArguments(Split(*two));

@@ -36,6 +36,10 @@ struct CallWriting {
   std::vector<CallPart> next;   // from there on, with the arguments of one more; empty: there is one call
   std::vector<CallPart> last;   // what follows the arguments of the last call
   CallIdStyle ids = CallIdStyle::kOpenAi;
+  // A text in which it stands goes on with a call: `first` begins with it, after white space. Empty: calls
+  // begin an answer.
+  std::string trigger;
+  std::string opening;  // without a trigger: may stand before the first call
   bool operator==(const CallWriting&) const = default;
 };
 

@@ -198,8 +198,8 @@ void ReadCalls(ToolRequest tools, const ApiContext& context, ChatRequest* reques
     generation.output.tools = tools.callable;
     generation.most_calls = tools.parallel ? context.limits.max_tool_calls : 1;
     generation.function_call = tools.functions;
-    generation.output.trusted = !tools.forced.empty();
-    request->forced = std::move(tools.forced);
+    request->called = std::move(tools.called);
+    request->forced = tools.forced;
     generation.output.id_seed =
         SplitMix64((*context.seeds)++) ^ std::bit_cast<uint64_t>(context.clock->NowSeconds());
   } else if (context.tool_format != nullptr && context.tool_format->channels) {
@@ -309,31 +309,41 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   if (!fields.error()) ReadCalls(ReadTools(fields, context), context, &request);
   CheckModalities(fields);
   if (fields.error()) return *fields.error();
-  if (!request.forced.empty()) return request;  // it has no content to which a format applies
-  request.generation.constraint = ReadConstraint(fields, context);
+  if (request.forced) return request;  // it has no content to which a format applies
+  ReadConstraint(fields, context, &request.generation);
   if (fields.error()) return *fields.error();
   // The format holds for the whole answer, which has neither calls nor reasoning then.
-  if (request.generation.constraint != nullptr) request.generation.output = {};
+  if (request.generation.constraint != nullptr) {
+    request.generation.output = {};
+    request.called = {};
+  }
   return request;
 }
 
-std::optional<ApiError> SetForcedCalls(const ApiContext& context, PromptEnd end, ChatRequest* request) {
-  if (request->forced.empty()) return std::nullopt;
+std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request) {
+  if (request->called.empty()) return std::nullopt;
+  // Between channels, only a call that is forced has a grammar.
+  if (context.tool_format->channels && !request->forced) return std::nullopt;
+  const bool strict = std::ranges::any_of(request->called, &grammar::CalledFunction::strict);
   using Place = grammar::CallReasoning::Place;
   GenerationRequest& generation = request->generation;
-  grammar::CallSpec spec{.functions = std::move(request->forced),
+  grammar::CallSpec spec{.functions = std::move(request->called),
                          .writing = *context.call_writing,
-                         .most_calls = generation.most_calls};
+                         .most_calls = generation.most_calls,
+                         .optional = !request->forced};
   if (context.tool_format->channels) {
     spec.reasoning = {Place::kMay, "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant"};
   } else if (context.reasoning != nullptr && end != PromptEnd::kAfterReasoning) {
     spec.reasoning = {end == PromptEnd::kInReasoning ? Place::kBegun : Place::kMay,
                       std::string(context.reasoning->begin), std::string(context.reasoning->end), ""};
   }
-  Parsed<std::shared_ptr<const grammar::Constraint>> made =
-      CompileCalls(std::move(spec), generation.function_call ? "functions" : "tools", context);
-  if (!made.ok()) return made.error();
-  generation.constraint = *std::move(made);
+  const std::string field = generation.function_call ? "functions" : "tools";
+  if (auto error = SetCalls(std::move(spec), field, context, &generation)) {
+    if (error->status != 400 || request->forced || strict) return error;
+    return std::nullopt;  // the parser finds calls, whatever they are
+  }
+  // A call that is not forced may begin in another way than the grammar knows, or end too early.
+  generation.output.trusted = request->forced;
   return std::nullopt;
 }
 

@@ -24,7 +24,8 @@ struct ChatPrompt {
 struct ChatRequest {
   GenerationRequest generation;
   ChatPrompt prompt;
-  std::vector<grammar::CalledFunction> forced;  // what the answer must call; see ToolRequest
+  std::vector<grammar::CalledFunction> called;  // what the answer may call, or must; see ToolRequest
+  bool forced = false;
   std::string echo;  // precedes every choice: the last message, if it is the assistant's and `echo` is set
 };
 
@@ -43,8 +44,9 @@ Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiCo
 // is an error. Sets *end unless it is null. `work` has the bytes of the body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
                                         Work& work, PromptEnd* end = nullptr);
-// Sets the grammar of a request whose answer must call functions. Compiling may take some milliseconds.
-std::optional<ApiError> SetForcedCalls(const ApiContext& context, PromptEnd end, ChatRequest* request);
+// Sets the grammar of a request whose answer may call functions. Compiling may take some milliseconds. Where
+// nothing is forced and the schemas cannot be carried out, there is none, unless one of them is strict.
+std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request);
 // Renders a conversation. What came from the request is marked. The text stays reserved in `work`.
 Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work& work);
 

@@ -120,7 +120,7 @@ Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const 
                 "invalid_value");
   }
   if (fields.error()) return *fields.error();
-  request.generation.constraint = ReadConstraint(fields, context);
+  ReadConstraint(fields, context, &request.generation);
   if (fields.error()) return *fields.error();
   return request;
 }

@@ -160,19 +160,24 @@ void ReadStructuredOutputs(RequestFields& fields, std::optional<Asked>* asked) {
   if (inner.error()) fields.Fail(*inner.error());
 }
 
-ApiError CompileError(const Asked& asked, const Status& status) {
-  if (status.code() == Code::kUnavailable) return EngineError(status);
-  const std::string_view code = asked.spec.kind == Kind::kJsonSchema ? "invalid_json_schema"
-                                : asked.spec.kind == Kind::kCalls    ? "invalid_function_parameters"
-                                                                     : "invalid_grammar";
-  return BadParameter(asked.param, "'" + asked.param + "': " + status.message() + ".", std::string(code));
+std::string_view CodeOf(Kind kind) {
+  return kind == Kind::kJsonSchema ? "invalid_json_schema"
+         : kind == Kind::kCalls    ? "invalid_function_parameters"
+                                   : "invalid_grammar";
 }
 
-Parsed<std::shared_ptr<const grammar::Constraint>> Compile(const Asked& asked, const ApiContext& context) {
-  Result<grammar::CompiledSpec> made = context.constraints->Get(asked.spec);
-  if (!made.ok()) return CompileError(asked, made.status());
+std::optional<ApiError> Compile(const Asked& asked, const ApiContext& context, GenerationRequest* request) {
+  const Result<grammar::CompiledSpec> made = context.constraints->Get(asked.spec);
+  const std::string code(CodeOf(asked.spec.kind));
+  if (!made.ok()) {
+    if (made.status().code() == Code::kUnavailable) return EngineError(made.status());
+    return BadParameter(asked.param, "'" + asked.param + "': " + made.status().message() + ".", code);
+  }
   context.answers->AddFormat(made->ignored.size());
-  return made->constraint;
+  request->constraint = made->constraint;
+  request->constraint_field = asked.param;
+  request->constraint_code = code;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -183,15 +188,14 @@ bool AsksForConstraint(const json::object& body) {
          std::ranges::any_of(kExtras, [&](const Extra& extra) { return body.contains(extra.name); });
 }
 
-Parsed<std::shared_ptr<const grammar::Constraint>> CompileCalls(grammar::CallSpec calls,
-                                                                const std::string& param,
-                                                                const ApiContext& context) {
-  Asked asked{param, {.kind = Kind::kCalls}};
+std::optional<ApiError> SetCalls(grammar::CallSpec calls, const std::string& field, const ApiContext& context,
+                                 GenerationRequest* request) {
+  Asked asked{field, {.kind = Kind::kCalls}};
   asked.spec.calls = std::move(calls);
-  return Compile(asked, context);
+  return Compile(asked, context, request);
 }
 
-std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields, const ApiContext& context) {
+void ReadConstraint(RequestFields& fields, const ApiContext& context, GenerationRequest* request) {
   std::optional<Asked> asked;
   ReadResponseFormat(fields, &asked);
   ReadStructuredOutputs(fields, &asked);
@@ -199,11 +203,8 @@ std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields,
     if (const json::value* value = fields.Find(extra.name))
       ReadExtra(fields, extra, std::string(extra.name), *value, &asked);
   }
-  if (!asked || fields.error()) return nullptr;
-  Parsed<std::shared_ptr<const grammar::Constraint>> made = Compile(*asked, context);
-  if (made.ok()) return *made;
-  fields.Fail(made.error());
-  return nullptr;
+  if (!asked || fields.error()) return;
+  if (auto error = Compile(*asked, context, request)) fields.Fail(*std::move(error));
 }
 
 }  // namespace prefixd

@@ -3,26 +3,25 @@
 #pragma once
 
 #include <boost/json/object.hpp>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "daemon/api/context.h"
+#include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
 #include "grammar/call_grammar.h"
-#include "grammar/constraint.h"
 
 namespace prefixd {
 
 // Whether a request has one of the fields, or functions that its answer may have to call.
 bool AsksForConstraint(const boost::json::object& body);
 
-// Reads and compiles the constraint of a request; null if it has none. Records errors in `fields`. Call it
-// when the other fields are right: compiling may take some milliseconds.
-std::shared_ptr<const grammar::Constraint> ReadConstraint(RequestFields& fields, const ApiContext& context);
+// Reads and compiles the constraint of a request, if it has one, and sets it in *request. Records errors in
+// `fields`. Call it when the other fields are right: compiling may take some milliseconds.
+void ReadConstraint(RequestFields& fields, const ApiContext& context, GenerationRequest* request);
 
-// Compiles the grammar of calls. `param` names the field with the functions in errors.
-Parsed<std::shared_ptr<const grammar::Constraint>> CompileCalls(grammar::CallSpec calls,
-                                                                const std::string& param,
-                                                                const ApiContext& context);
+// Compiles the grammar of calls and sets it in *request. `field` names the functions in errors.
+std::optional<ApiError> SetCalls(grammar::CallSpec calls, const std::string& field, const ApiContext& context,
+                                 GenerationRequest* request);
 
 }  // namespace prefixd

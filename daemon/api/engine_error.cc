@@ -26,4 +26,12 @@ ApiError EngineError(const Status& status) {
   }
 }
 
+ApiError EngineError(const Status& status, const GenerationRequest& request) {
+  ApiError error = EngineError(status);
+  if (status.code() != Code::kInvalidArgument || request.constraint == nullptr) return error;
+  error.param = request.constraint_field;
+  error.code = request.constraint_code;
+  return error;
+}
+
 }  // namespace prefixd

@@ -8,5 +8,7 @@ namespace prefixd {
 
 // The HTTP error for an error of Submit or of a running sequence.
 ApiError EngineError(const Status& status);
+// The same for a request that the engine ended: a mistake in the format that it asks for has its field.
+ApiError EngineError(const Status& status, const GenerationRequest& request);
 
 }  // namespace prefixd

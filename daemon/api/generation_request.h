@@ -20,7 +20,8 @@ struct GenerationRequest {
   std::string model;  // as in the request
   SamplingParams sampling;
   std::shared_ptr<const grammar::Constraint> constraint;  // null: any answer
-  std::optional<int64_t> max_tokens;  // unset: the default of the endpoint
+  std::string constraint_field, constraint_code;          // of an error about it
+  std::optional<int64_t> max_tokens;                      // unset: the default of the endpoint
   std::optional<uint64_t> seed;
   int n = 1;        // choices to return for each prompt
   int best_of = 1;  // sequences to generate for each prompt, of which the n likeliest are returned; >= n

@@ -283,7 +283,7 @@ void Inference::OnSequenceFinished(Choice& choice, const RequestEvent& event) {
     case FinishReason::kError:
       Log(LogLevel::kError, "the model failed on a request",
           {{"request_id", exchange_->request_id()}, {"error", event.error.message()}});
-      return Fail(EngineError(event.error));
+      return Fail(EngineError(event.error, request_.generation));
   }
 }
 

@@ -126,7 +126,7 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
       *context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work, &end);
   if (!tokens.ok()) return tokens.error();
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
-  if (auto error = SetForcedCalls(*context, end, &*request)) return error;
+  if (auto error = SetCallGrammar(*context, end, &*request)) return error;
   InferencePrompt prompt{.tokens = std::move(*tokens)};
   TruncatePrompt(generation, &prompt.tokens);
   if (prompt.tokens.empty()) {

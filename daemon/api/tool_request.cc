@@ -321,12 +321,14 @@ ToolRequest ReadTools(RequestFields& fields, const ApiContext& context) {
   const char* const field = request.functions ? "function_call" : "tool_choice";
   ChoiceReader choice(fields, field, std::move(functions.names));
   request.callable = choice.Read();
-  if (!choice.forced() || fields.error()) return request;
-  if (!context.call_writing)
+  if (request.callable == nullptr || fields.error()) return request;
+  request.forced = choice.forced();
+  if (request.forced && !context.call_writing)
     fields.Fail(UnsupportedParameter(field, "forcing calls that are written in Python"));
   request.parallel = request.parallel && !choice.named();
+  if (!context.call_writing) return request;
   for (grammar::CalledFunction& function : functions.called)
-    if (request.callable->contains(function.name)) request.forced.push_back(std::move(function));
+    if (request.callable->contains(function.name)) request.called.push_back(std::move(function));
   return request;
 }
 

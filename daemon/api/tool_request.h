@@ -20,8 +20,9 @@ struct ToolRequest {
   boost::json::array shown;  // to the template: all functions, in the order of the request
   // Those that the answer may call; null: none, and what looks like a call is content.
   std::shared_ptr<const ToolNames> callable;
-  // What the answer must call, one or more of them; empty: it may have no call.
-  std::vector<grammar::CalledFunction> forced;
+  // The functions of `callable`, where a grammar can say how they are called.
+  std::vector<grammar::CalledFunction> called;
+  bool forced = false;     // the answer must call one or more of them
   bool parallel = true;    // false: the answer ends with its first call
   bool functions = false;  // the older fields: the answer has one `function_call`
 };

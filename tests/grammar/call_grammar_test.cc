@@ -146,6 +146,36 @@ TEST(CallGrammar, OneCallIsOneCall) {
   EXPECT_FALSE(Matches(*two, call + "\n" + call + "\n" + call));
 }
 
+TEST(CallGrammar, TextMayComeBefore) {
+  Prng prng(9);
+  for (const std::string_view name : {"hermes", "qwen3-coder", "deepseek-v3", "mistral-v7", "generic"}) {
+    SCOPED_TRACE(std::string(name));
+    const ToolFormat& format = *FindToolFormat(name);
+    CallSpec spec{.functions = Functions(), .writing = *WritingOf(format), .most_calls = 2, .optional = true};
+    const Result<Grammar> grammar = Compiled(spec);
+    ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
+    spec.optional = false;
+    const Result<Grammar> forced = Compiled(spec);
+    for (int round = 0; round < 20; ++round) {
+      const std::string calls = RandomText(*forced, prng);
+      if (calls.empty()) continue;
+      EXPECT_TRUE(Matches(*grammar, calls)) << calls;
+      const bool anywhere = !spec.writing.trigger.empty();
+      const std::string text = "I < look. é\n" + calls;
+      EXPECT_TRUE(Matches(*grammar, text)) << text;
+      std::string rest;
+      const std::vector<Call> found = Read(format, text, &rest);
+      EXPECT_EQ(!found.empty(), anywhere) << text;
+      if (anywhere) EXPECT_EQ(rest, "I < look. é") << text;
+      // A call that has begun goes on.
+      EXPECT_FALSE(Matches(*grammar, calls.substr(0, calls.size() - 1))) << calls;
+      EXPECT_FALSE(Matches(*grammar, calls.substr(0, calls.size() - 1) + "?!")) << calls;
+    }
+    EXPECT_TRUE(Matches(*grammar, "It is {sunny}: <b>[1]</b>\n"));
+    EXPECT_TRUE(Matches(*grammar, ""));
+  }
+}
+
 TEST(CallGrammar, ReasoningMayComeBefore) {
   const ToolFormat& format = *FindToolFormat("hermes");
   const ReasoningTags* const tags = ReasoningTagsOf("</think>");

@@ -192,6 +192,48 @@ TEST_F(ToolsTest, RequiredLetsTheModelWriteCallsOnly) {
   EXPECT_EQ(api_.engine.request(0).prompt, api_.engine.request(2).prompt);
 }
 
+// Text is free until a call begins, which is then well-formed.
+TEST_F(ToolsTest, AutoConstrainsCallsAndNotText) {
+  (void)Choice(With(""), "x");
+  for (const char* text : {"", "It is <sunny>.", "<tool", "a <tool_call"})
+    EXPECT_TRUE(MayWrite(text)) << text;
+  EXPECT_TRUE(MayWrite(kPlainNow));
+  EXPECT_TRUE(MayWrite("I look.\n" + std::string(kPlainWeather) + "\n" + kPlainNow));
+  EXPECT_FALSE(MayWrite("I look: <tool_call>"));
+  EXPECT_FALSE(MayWrite("<tool_call>\n{\"name\": \"later\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_FALSE(MayWrite(std::string(kPlainNow) + " Done."));
+  (void)Choice(With(R"("tool_choice":"none")"), "x");
+  EXPECT_TRUE(MayWrite("<tool_call>"));
+  // Schemas that cannot be carried out leave the answer free, unless they are strict.
+  const std::string bad = R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"x"})";
+  (void)Choice(bad + "}}]", "x");
+  EXPECT_TRUE(MayWrite("<tool_call>"));
+  const auto exchange = Chat(bad + R"(,"strict":true}}])");
+  EXPECT_EQ(exchange->response.status, 400);
+  EXPECT_EQ(At(Parse(exchange->body()), "/error/code"), "invalid_function_parameters");
+}
+
+TEST_F(ToolsTest, AutoConstrainsAnAnswerThatBeginsWithACall) {
+  SetFormat("llama3");
+  (void)Choice(With(""), "x");
+  const std::string now = R"({"name": "now", "parameters": {}})";
+  EXPECT_TRUE(MayWrite(now));
+  EXPECT_TRUE(MayWrite("<|python_tag|>" + now + "; " + now));
+  EXPECT_TRUE(MayWrite(R"({"name": "Bob", "age": 3})"));  // no call
+  EXPECT_TRUE(MayWrite("See " + now));
+  EXPECT_FALSE(MayWrite(R"({"name": "now", "parameters": 3})"));
+}
+
+TEST_F(ToolsTest, AFormatThatTheEngineGivesUpIsNamed) {
+  const auto exchange = Chat(R"("response_format":{"type":"json_object"})");
+  api_.engine.Fail(0, InvalidArgument("the requested format is too ambiguous"));
+  exchange->RunJobs();
+  EXPECT_EQ(exchange->response.status, 400);
+  const json::value error = At(Parse(exchange->body()), "/error");
+  EXPECT_EQ(At(error, "/param"), "response_format");
+  EXPECT_EQ(At(error, "/code"), "invalid_grammar");
+}
+
 TEST_F(ToolsTest, ANamedFunctionIsCalledOnce) {
   const std::string named =
       R"("tool_choice":{"type":"function","function":{"name":"get_weather"}},"max_tokens":90)";
