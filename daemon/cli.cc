@@ -20,7 +20,6 @@ namespace {
 
 using Faults = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 1> kUnimplementedCommands = {"convert"};
 // What CLI11 gives as the value of a flag that has none. No word of a command line is this.
 constexpr const char* kNoValue = "\x01";
 
@@ -67,8 +66,9 @@ std::unique_ptr<Parser> MakeParser() {
     if (spec.summary.empty()) command->group("");
     command->allow_extras();  // reported as faults, with the nearest name
     for (const OptionSpec* flag : FlagsOf(spec)) AddFlag(command, *flag);
-    const std::string argument_help(spec.argument_help);
-    if (!spec.argument.empty()) command->add_option(std::string(spec.argument), argument_help);
+    const std::vector<std::string> arguments = WordsOf(spec.argument, ' ');
+    const std::vector<std::string> helps = WordsOf(spec.argument_help, '|');
+    for (size_t i = 0; i < arguments.size(); ++i) command->add_option(arguments[i], helps[i]);
     if (!spec.notes.empty()) command->footer("\n" + std::string(spec.notes));
     parser->commands.push_back(command);
   }
@@ -84,7 +84,7 @@ std::string HelpOf(const CommandSpec& command) {
 struct Given {
   const CommandSpec* command = nullptr;
   std::vector<Setting> flags;  // known ones, with their values
-  std::string argument;        // of the command, such as DIR
+  std::vector<std::string> arguments;  // of the command, such as DIR; those that are there, or may be meant
   bool model_meant = false;    // something unknown looks like --model
   bool unclear = false;        // a flag is unknown or has no value, so that others may only seem absent
 
@@ -93,6 +93,10 @@ struct Given {
     return found == flags.end() ? nullptr : &found->value;
   }
   bool Has(std::string_view name) const { return Find(name) != nullptr; }
+  bool IsSet(std::string_view flag) const {
+    const std::string* value = Find(flag);
+    return value != nullptr && *ParseBool(*value);
+  }
 };
 
 // The fault of a flag that the command does not have.
@@ -151,18 +155,20 @@ void TakeExtras(const std::vector<std::string>& extras, Given* given, Faults* fa
     after_unknown_flag = flag && extra.find('=') == std::string::npos;
     given->unclear |= flag;
   }
-  if (!command.argument.empty() && given->argument.empty()) {
-    const std::string argument(command.argument);
-    faults->push_back(argument + " is required: prefixd " + std::string(command.name) + " " + argument);
+  const std::vector<std::string> wanted = WordsOf(command.argument, ' ');
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (i < given->arguments.size() && !given->arguments[i].empty()) continue;
+    faults->push_back(wanted[i] + " is required: prefixd " + std::string(command.name) + " " +
+                      std::string(command.argument));
   }
+  given->arguments.resize(wanted.size());
 }
 
 Given TakeFlags(const CommandSpec& command, const CLI::App& app, Faults* faults) {
   Given given;
   given.command = &command;
-  if (!command.argument.empty()) {
-    for (const std::string& word : app.get_option(std::string(command.argument))->results())
-      given.argument = word;
+  for (const std::string& name : WordsOf(command.argument, ' ')) {
+    for (const std::string& word : app.get_option(name)->results()) given.arguments.push_back(word);
   }
   for (const OptionSpec* spec : FlagsOf(command)) {
     const std::string flag = "--" + std::string(spec->name);
@@ -187,8 +193,6 @@ Given TakeFlags(const CommandSpec& command, const CLI::App& app, Faults* faults)
 }
 
 std::string UnknownCommand(const std::string& word) {
-  if (std::ranges::find(kUnimplementedCommands, word) != kUnimplementedCommands.end())
-    return "prefixd " + word + " is not implemented in this version of prefixd";
   if (word.starts_with("-")) {
     const std::string name = word.substr(std::min(word.find_first_not_of('-'), word.size()));
     if (FindOption(name.substr(0, name.find('='))) != nullptr)
@@ -226,13 +230,18 @@ Options CollectOptions(const Given& given, const char* const* environment, std::
   return options.ok() ? *options : Options{};
 }
 
+ConvertOptions CollectConvertOptions(const Given& given) {
+  ConvertOptions options{.from = given.arguments[0], .to = given.arguments[1]};
+  if (const std::string* type = given.Find("type")) options.type = *type;
+  options.overwrite = given.IsSet("overwrite");
+  options.json = given.IsSet("json");
+  return options;
+}
+
 DiskCommandOptions CollectDiskOptions(const Given& given, Faults* faults) {
   DiskCommandOptions options;
-  options.directory = given.argument;
-  const auto is_set = [&](std::string_view name) {
-    const std::string* value = given.Find(name);
-    return value != nullptr && *ParseBool(*value);
-  };
+  options.directory = given.arguments[0];
+  const auto is_set = [&](std::string_view name) { return given.IsSet(name); };
   options.json = is_set("json");
   options.remove_damaged = is_set("delete");
   if (given.command->command != Command::kPurge) return options;
@@ -267,7 +276,7 @@ std::string TextOf(const Given& given, Faults* faults) {
   if (name == "help-toml") return OptionsAsToml();
   if (name == "help-markdown") return OptionsAsMarkdown() + "\n" + LimitsAsMarkdown();
   if (name == "help-man") return ManualPage();
-  const Result<std::string> script = CompletionScript(given.argument);
+  const Result<std::string> script = CompletionScript(given.arguments[0]);
   if (script.ok()) return *script;
   if (faults->empty()) faults->push_back(script.status().message());
   return "";
@@ -389,12 +398,13 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
   }
   Faults faults;
   const Given given = TakeFlags(*command, app, &faults);
-  const std::string* json = given.Find("json");
-  invocation.json = json != nullptr && *ParseBool(*json);
+  invocation.json = given.IsSet("json");
   if (command->options) {
     invocation.options = CollectOptions(given, environment, &invocation.warnings, &faults);
   } else if (command->command == Command::kPrint) {
     invocation.text = TextOf(given, &faults);
+  } else if (command->command == Command::kConvert) {
+    invocation.convert = CollectConvertOptions(given);
   } else if (!command->argument.empty()) {
     invocation.disk = CollectDiskOptions(given, &faults);
   }

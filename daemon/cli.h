@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "daemon/command_table.h"
+#include "daemon/convert_command.h"
 #include "daemon/disk_commands.h"
 #include "daemon/options.h"
 
@@ -24,6 +25,7 @@ struct Invocation {
   Command command = Command::kPrint;
   Options options{};                  // for serve and validate
   DiskCommandOptions disk{};          // for inspect, purge and verify
+  ConvertOptions convert{};           // for convert
   bool json = false;                  // --json, for validate and version
   std::string text;                   // for kPrint: written to stdout
   std::vector<std::string> warnings;  // one line each, for the log

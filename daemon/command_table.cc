@@ -33,6 +33,21 @@ constexpr OptionSpec kVerify[] = {
     kJson,
 };
 
+constexpr OptionSpec kConvert[] = {
+    {"type",
+     "TYPE",
+     K::kChoice,
+     {},
+     "",
+     "",
+     "type of the matrices; without it that of the model, or bf16. A folder has f32 or bf16",
+     0,
+     0,
+     "f32|f16|bf16|q8_0|q4_0"},
+    Flag("overwrite", "replace TO, if it is a file or a folder of that kind"),
+    kJson,
+};
+
 constexpr CommandSpec kCommands[] = {
     {"serve", Command::kServe, "", "", "load a model and answer HTTP until SIGTERM", true, {}, ""},
     {"validate", Command::kValidate, "", "",
@@ -46,6 +61,11 @@ constexpr CommandSpec kCommands[] = {
      "A daemon that runs has the directory locked: stop it first. --dry-run works beside it."},
     {"verify", Command::kVerify, "DIR", kDirectoryHelp, "read every record of a disk cache and check it",
      false, kVerify, "Exit codes: 0 no damage, 1 damaged records or not readable, 2 wrong usage."},
+    {"convert", Command::kConvert, "FROM TO",
+     "a Hugging Face folder, or a GGUF file|the GGUF file that is made, or the folder",
+     "write a GGUF file of a Hugging Face folder, or such a folder of a GGUF file", false, kConvert,
+     "What it writes is there whole or not at all.\n"
+     "Exit codes: 0 ok, 1 failed or stopped, 2 wrong usage or TO exists, 3 the model cannot be converted."},
     {"version", Command::kVersion, "", "", "print the version and the backends", false, kOnlyJson, ""},
     {"help", Command::kPrint, "COMMAND", "one of those above", "print the flags of a command", false, {}, ""},
     {"help-markdown", Command::kPrint, "", "", "", false, {}, ""},
@@ -61,6 +81,16 @@ std::span<const CommandSpec> CommandTable() { return kCommands; }
 const CommandSpec* FindCommand(std::string_view name) {
   const auto* found = std::ranges::find(kCommands, name, &CommandSpec::name);
   return found == std::end(kCommands) ? nullptr : found;
+}
+
+std::vector<std::string> WordsOf(std::string_view list, char separator) {
+  std::vector<std::string> words;
+  while (!list.empty()) {
+    const size_t end = std::min(list.find(separator), list.size());
+    words.emplace_back(list.substr(0, end));
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return words;
 }
 
 std::vector<const OptionSpec*> FlagsOf(const CommandSpec& command) {

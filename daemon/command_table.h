@@ -10,6 +10,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,13 +18,13 @@
 
 namespace prefixd {
 
-enum class Command { kServe, kValidate, kInspect, kPurge, kVerify, kVersion, kPrint };
+enum class Command { kServe, kValidate, kInspect, kPurge, kVerify, kConvert, kVersion, kPrint };
 
 struct CommandSpec {
   std::string_view name;
   Command command;
-  std::string_view argument;  // the word after the command, such as DIR; empty: none
-  std::string_view argument_help;
+  std::string_view argument;          // the words after the command, such as DIR or FROM TO; empty: none
+  std::string_view argument_help;     // of each, separated by '|'
   std::string_view summary;           // lower case, without a full stop
   bool options;                       // it takes those of OptionTable, too
   std::span<const OptionSpec> flags;  // of this command alone; they have no member of Options
@@ -32,6 +33,9 @@ struct CommandSpec {
 
 std::span<const CommandSpec> CommandTable();
 const CommandSpec* FindCommand(std::string_view name);
+
+// The words of a list with a separator: those of `argument`, or their help.
+std::vector<std::string> WordsOf(std::string_view list, char separator);
 
 // The flags that a command takes: the options, where it takes them, and then its own.
 std::vector<const OptionSpec*> FlagsOf(const CommandSpec& command);

@@ -72,6 +72,7 @@ std::string BashCases(const CommandSpec& command) {
   if (!unknown.empty()) cases += "      " + unknown + ") ;;\n";
   cases += "      " + name + ":*) words='" + flags + "--help'";
   if (command.argument == "DIR") cases += "; [[ $cur == -* ]] || action=directory";
+  if (command.argument == "FROM TO") cases += "; [[ $cur == -* ]] || action=file";
   if (command.argument == "COMMAND") cases += "; words='" + CommandNames() + "'";
   return cases + " ;;\n";
 }
@@ -146,6 +147,7 @@ std::string Zsh() {
     text += "    " + std::string(command->name) + ")\n      _arguments";
     for (const OptionSpec* spec : FlagsOf(*command)) text += " \\\n        " + ZshFlag(*spec);
     if (command->argument == "DIR") text += " \\\n        '1:DIR:_files -/'";
+    if (command->argument == "FROM TO") text += " \\\n        '1:FROM:_files' '2:TO:_files'";
     if (command->argument == "COMMAND") text += " \\\n        '1:COMMAND:(" + CommandNames() + ")'";
     text += " \\\n        '--help[print the flags of the command]' ;;\n";
   }
@@ -188,6 +190,8 @@ std::string Fish() {
     const std::string words = command->argument == "DIR"       ? "(__fish_complete_directories)"
                               : command->argument == "COMMAND" ? CommandNames()
                                                                : "";
+    if (command->argument == "FROM TO")
+      text += "complete -c prefixd -n '__fish_seen_subcommand_from " + name + "' -F\n";
     if (!words.empty())
       text +=
           "complete -c prefixd -n '__fish_seen_subcommand_from " + name + "' -a " + FishQuoted(words) + "\n";

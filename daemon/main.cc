@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "daemon/cli.h"
+#include "daemon/convert_command.h"
 #include "daemon/disk_observer.h"
 #include "daemon/memory_limit.h"
 #include "daemon/serve.h"
@@ -72,6 +73,8 @@ ExitCode Run(int argc, char** argv) {
       return Purge(invocation->disk);
     case Command::kVerify:
       return Verify(invocation->disk);
+    case Command::kConvert:
+      return Convert(invocation->convert);
     case Command::kServe:
       return Serve(invocation->options, invocation->warnings);
   }

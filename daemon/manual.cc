@@ -64,8 +64,9 @@ std::string CommandSections() {
     text += ".SS " + std::string(command.name);
     if (!command.argument.empty()) text += " " + Italic(command.argument);
     text += "\n" + Filled(Sentence(command.summary));
-    if (!command.argument.empty())
-      text += Italic(command.argument) + ": " + Filled(std::string(command.argument_help) + ".");
+    const std::vector<std::string> helps = WordsOf(command.argument_help, '|');
+    for (size_t i = 0; const std::string& argument : WordsOf(command.argument, ' '))
+      text += Italic(argument) + ": " + Filled(helps[i++] + ".");
     if (command.options) text += Filled("It takes the flags of OPTIONS.");
     for (const OptionSpec& flag : command.flags) text += FlagEntry(flag);
     if (!command.notes.empty()) text += ".PP\n" + Filled(command.notes);

@@ -44,7 +44,8 @@ TEST(CommandTable, NamesAreUniqueAndFlagsDoNotMeetOptions) {
   std::set<std::string_view> commands;
   for (const CommandSpec& command : CommandTable()) {
     EXPECT_TRUE(commands.insert(command.name).second) << command.name;
-    EXPECT_EQ(command.argument.empty(), command.argument_help.empty()) << command.name;
+    EXPECT_EQ(WordsOf(command.argument, ' ').size(), WordsOf(command.argument_help, '|').size())
+        << command.name;
     std::set<std::string_view> flags;
     for (const OptionSpec* flag : FlagsOf(command)) {
       EXPECT_TRUE(flags.insert(flag->name).second) << command.name << " --" << flag->name;
@@ -65,7 +66,7 @@ TEST(Help, EveryCommandNamesItsFlags) {
     if (name != "help") EXPECT_EQ(help, Printed({name.c_str(), "-h"}));
     for (const OptionSpec* flag : FlagsOf(command))
       EXPECT_THAT(help, HasSubstr("--" + std::string(flag->name)));
-    EXPECT_THAT(help, HasSubstr(std::string(command.argument)));
+    for (const std::string& argument : WordsOf(command.argument, ' ')) EXPECT_THAT(help, HasSubstr(argument));
   }
   EXPECT_THAT(top, Not(HasSubstr("help-man")));
 }

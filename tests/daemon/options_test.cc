@@ -167,7 +167,23 @@ TEST(CommandLine, UnimplementedNamesAreRejected) {
     EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not implemented"));
   }
   EXPECT_THAT(Fault({"serve", "--model", "m", "--kv-dtype", "fp8"}), HasSubstr("'fp8' is not implemented"));
-  EXPECT_THAT(Fault({"convert"}), HasSubstr("is not implemented"));
+}
+
+TEST(CommandLine, ConvertIsParsed) {
+  const auto plain = Parse({"convert", "model", "model.gguf"});
+  ASSERT_TRUE(plain.ok()) << plain.status().message();
+  EXPECT_EQ(plain->command, Command::kConvert);
+  EXPECT_EQ(plain->convert.from, "model");
+  EXPECT_EQ(plain->convert.to, "model.gguf");
+  EXPECT_TRUE(plain->convert.type.empty() && !plain->convert.overwrite && !plain->convert.json);
+  const auto all = Parse({"convert", "--type", "q8_0", "a", "b", "--overwrite", "--json"});
+  ASSERT_TRUE(all.ok()) << all.status().message();
+  EXPECT_EQ(all->convert.type, "q8_0");
+  EXPECT_TRUE(all->convert.overwrite && all->convert.json);
+  EXPECT_EQ(Fault({"convert"}),
+            "FROM is required: prefixd convert FROM TO\nTO is required: prefixd convert FROM TO");
+  EXPECT_EQ(Fault({"convert", "a"}), "TO is required: prefixd convert FROM TO");
+  EXPECT_THAT(Fault({"convertt", "a", "b"}), HasSubstr("did you mean convert?"));
 }
 
 TEST(CommandLine, DiskCommandsAreParsed) {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import broken_folders
-from daemon import MODEL, ROOT, Daemon, run
+from daemon import MODEL, ROOT, Daemon
 
 README = (ROOT / "README.md").read_text()
 MISSING = README[README.index("## What does not work yet"):README.index("## Documents")]
@@ -46,12 +46,6 @@ def test_parts_of_messages(daemon, kind):
     status, _, text = daemon.request("POST", "/v1/chat/completions", {"messages": messages})
     assert status == 400 and json.loads(text)["error"]["code"] == "unsupported_content_type"
     assert kind in text
-
-
-def test_commands():
-    assert "`convert`" in MISSING
-    done = run("convert")
-    assert done.returncode == 2 and "prefixd convert is not implemented" in done.stderr
 
 
 @pytest.mark.parametrize("case", [
