@@ -57,12 +57,12 @@ Timing Measure(int runs, const std::function<void()>& body) {
 }
 
 WeightFormat FormatOrExit(const Arguments& arguments, const char* option) {
-  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0", "q4_0"});
+  std::vector<std::string> names;
+  for (int kind = 0; kind < WeightFormat::kKinds; ++kind)
+    names.emplace_back(WeightFormat(static_cast<WeightFormat::Kind>(kind)).name());
+  const Result<std::string> name = arguments.OneOf(option, names);
   if (!name.ok()) arguments.Fail(name.status());
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                    WeightFormat::kQ8_0, WeightFormat::kQ4_0})
-    if (*name == format.name()) return format;
-  return DType::kF32;
+  return static_cast<WeightFormat::Kind>(std::ranges::find(names, *name) - names.begin());
 }
 
 double Ceilings::Peak(const std::string& backend, int with_threads) const {

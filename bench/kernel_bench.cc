@@ -1,9 +1,9 @@
 // Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads
 // of 64, FFN 1536, vocabulary 32000, tied embeddings) with random weights and bf16 KV. It first compares
 // products of such weights with those of `ref`, bit for bit. It runs every op in the order of a forward pass
-// and compares the pass with the machine's ceilings. Then it times attention alone: by head size and window,
-// and by KV dtype and context with the KV in memory. Last, the copy of a KV block, as the number of prefill
-// tokens that take as long.
+// and compares the pass with the machine's ceilings. Then it times one larger product, and attention alone:
+// by head size and window, and by KV dtype and context with the KV in memory. Last, the copy of a KV block,
+// as the number of prefill tokens that take as long.
 //
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
@@ -20,6 +20,7 @@
 
 #include "base/prng.h"
 #include "bench/harness.h"
+#include "bench/kernel_products.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 #include "kernels/registry.h"
@@ -44,30 +45,6 @@ T OrDie(Result<T> result) {
   if (result.ok()) return std::move(*result);
   std::fprintf(stderr, "%s\n", result.status().ToString().c_str());
   std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
-}
-
-std::unique_ptr<Matrix> RandomMatrix(Operations& operations, WeightFormat format, int rows, int cols) {
-  return OrDie(operations.MakeDummy({format, rows, cols, 1, 0.03f}));
-}
-
-// One row and several, with outputs and rows that fill no whole tile.
-void CheckProducts(Operations& operations, WeightFormat format) {
-  constexpr int kOutputs = 333;
-  const auto ref = OrDie(CreateOperations("ref", 1));
-  const auto of_ref = RandomMatrix(*ref, format, kOutputs, kHidden);
-  const auto matrix = RandomMatrix(operations, format, kOutputs, kHidden);
-  Prng prng(3);
-  for (const int rows : {1, 29}) {
-    std::vector<float> x(static_cast<size_t>(rows) * kHidden);
-    for (float& value : x) value = static_cast<float>(prng.Unit() - 0.5);
-    std::vector<float> want(static_cast<size_t>(rows) * kOutputs), got(want.size());
-    ref->Gemm(*of_ref, x.data(), rows, want.data(), GemmOutput::kStore);
-    operations.Gemm(*matrix, x.data(), rows, got.data(), GemmOutput::kStore);
-    if (std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) == 0) continue;
-    std::fprintf(stderr, "products of %d rows of %s are not those of ref\n", rows,
-                 std::string(format.name()).c_str());
-    std::exit(1);
-  }
 }
 
 // Writes every element of a 16-bit pool: +-[1, 1.5] as f16, +-[0.0078, 0.0312] as bf16. Memory that was never
@@ -384,7 +361,7 @@ double RunPasses(Report& report, Operations& operations, WeightFormat weights, c
                  int tokens, int runs, bool decode) {
   const double bytes = WeightBytes(weights);
   std::printf("%s weights %.0f MB\n", std::string(weights.name()).c_str(), bytes / 1e6);
-  CheckProducts(operations, weights);
+  CheckProducts(operations, weights, kHidden);
   constexpr int kMostDecodes = 8;  // rows of a pass
   Model model(operations, weights, std::max(tokens, kMostDecodes), 2048);
   const std::string backend(operations.name());
@@ -405,22 +382,28 @@ double RunPasses(Report& report, Operations& operations, WeightFormat weights, c
 }
 
 int Main(int argc, char** argv) {
-  Arguments arguments("kernel_bench", "Times the kernels of a 135M Llama one by one.",
-                      {{"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
-                       {"--weights", "FORMAT", "bf16", "f32, f16, bf16, q8_0 or q4_0"},
-                       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
-                       {"--tokens", "N", "512", "tokens of a prefill"},
-                       {"--runs", "N", "7", "timed runs of a prefill"},
-                       {"--part", "NAME", "all", "passes, heads, attention (by KV dtype), copy or all"},
-                       kJsonOption});
+  Arguments arguments(
+      "kernel_bench", "Times the kernels of a 135M Llama one by one.",
+      {{"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
+       {"--weights", "FORMAT", "bf16", "f32, f16, bf16, or a type of GGUF: q8_0, q4_0, q4_1 .."},
+       {"--threads", "N", "0", "compute threads; 0: one per CPU"},
+       {"--tokens", "N", "512", "tokens of a prefill"},
+       {"--runs", "N", "7", "timed runs of a prefill"},
+       {"--part", "NAME", "all",
+        "passes, products (one matrix), heads, attention (by KV dtype), copy or all"},
+       kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const int threads = static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024));
   const int tokens = static_cast<int>(arguments.IntegerOrExit("--tokens", 1, 2048));
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
-  const auto chosen = arguments.OneOf("--part", {"all", "passes", "heads", "attention", "copy"});
+  const auto chosen = arguments.OneOf("--part", {"all", "passes", "products", "heads", "attention", "copy"});
   if (!chosen.ok()) arguments.Fail(chosen.status());
   const WeightFormat weights = FormatOrExit(arguments, "--weights");
   const auto wanted = [&](std::string_view part) { return *chosen == "all" || *chosen == part; };
+  if ((wanted("passes") || wanted("copy")) && !weights.Fits(kHidden)) {
+    arguments.Fail(InvalidArgument("--weights " + std::string(weights.name()) + " does not fit rows of " +
+                                   std::to_string(kHidden) + " columns; choose --part products"));
+  }
   Report report(arguments);
   const Ceilings& ceilings = report.PrintMachine();
   const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
@@ -429,6 +412,7 @@ int Main(int argc, char** argv) {
   if (wanted("passes") || wanted("copy")) {
     token_seconds = RunPasses(report, *operations, weights, ceilings, tokens, runs, wanted("passes"));
   }
+  if (wanted("products")) RunProducts(report, *operations, weights, ceilings, tokens, runs);
   if (wanted("heads")) RunAttentionByHeads(report, *operations, tokens, runs);
   if (wanted("attention")) RunAttentionByDType(report, *operations, ceilings, tokens, runs);
   if (wanted("copy")) {

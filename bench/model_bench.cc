@@ -154,7 +154,7 @@ Arguments ParseArguments(int argc, char** argv) {
       "model_bench", "Times the forward pass of a model: prefill and decode.",
       {{"--model", "DIR", "", "model folder; make_model writes one with random weights"},
        {"--preset", "NAME", "", "random weights of a shape, instead of a folder: one of " + PresetNames()},
-       {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16, bf16, q8_0 or q4_0"},
+       {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16, bf16, q8_0, q4_k .."},
        {"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
        {"--peak-tflops", "X", "", "ceiling of prefill; without it, that of the CPU"},

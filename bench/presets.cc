@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/prng.h"
+#include "bench/random_blocks.h"
 #include "kernels/numerics.h"
-#include "kernels/quantize.h"
 
 namespace prefixd::bench {
 namespace {
@@ -72,11 +72,14 @@ class PlanMaker {
         static_cast<size_t>(std::max({shape.vocab, 2 * shape.intermediate, shape.QkvWidth()}));
     // The matrices begin at different places of it.
     const size_t elements = widest * hidden + kShift * 8;
-    const DType dtype = format.quantized() ? DType::kF32 : format.dtype();
-    random_.resize(elements * DTypeBytes(dtype));
+    if (format.quantized()) {
+      const size_t block = static_cast<size_t>(format.block());
+      random_ = RandomBlocks(format, (elements + block - 1) / block * block);
+      return;
+    }
+    random_.resize(elements * DTypeBytes(format.dtype()));
     Prng prng(1);
-    FillRandom(random_, dtype, prng);
-    if (format.quantized()) Quantize();
+    FillRandom(random_, format.dtype(), prng);
   }
 
   Result<ModelPlan> Make(int positions) {
@@ -89,19 +92,11 @@ class PlanMaker {
  private:
   static constexpr size_t kShift = 4096;  // elements; whole blocks
 
-  void Quantize() {
-    const int cols = preset_.hidden;
-    const size_t row = static_cast<size_t>(cols) * sizeof(float), rows = random_.size() / row;
-    std::vector<std::byte> quantized(rows * format_.RowBytes(cols));
-    for (size_t r = 0; r < rows; ++r) {
-      std::vector<float> numbers(static_cast<size_t>(cols));
-      std::memcpy(numbers.data(), &random_[r * row], row);
-      PREFIXD_CHECK(QuantizeRow(format_, numbers.data(), cols, &quantized[r * format_.RowBytes(cols)]));
-    }
-    random_ = std::move(quantized);
-  }
-
   Status Pack(int rows, int cols, std::unique_ptr<Matrix>* matrix, ModelWeights* weights) {
+    if (!format_.Fits(cols)) {
+      return InvalidArgument(std::string(format_.name()) + " does not fit rows of " + std::to_string(cols) +
+                             " columns; choose another preset");
+    }
     const size_t at = kShift * (static_cast<size_t>(packed_++) % 8) / static_cast<size_t>(format_.block()) *
                       format_.block_bytes();
     const MatrixSource source{random_.data() + at, format_, rows, cols};

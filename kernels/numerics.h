@@ -43,13 +43,15 @@
 //      DAZ set in MXCSR. The instruction VDPBF16PS computes the two steps of a pair: it always flushes and
 //      rounds to nearest even, whatever MXCSR says.
 //
-//   9. Quantised weights (kernels/weight_format.h) are the numbers d[b] * q[k], d[b] being the scale of block
-//      b as f32, and q[k] an integer; the product is exact. Version cpu-1 multiplies these numbers by rule 2.
-//      Version cpu-2 quantises x, too, in the same blocks of columns: QuantizeBlock below turns the numbers
-//      of block b into integers i[k] and a scale e[b]. The sum s[b] of q[k] * i[k] over the block is an exact
-//      integer, below 2^20. acc = +0; then for ascending b
-//        acc = fma(d[b] * e[b], s[b], acc), where the product d[b] * e[b] is rounded;
-//      then y = acc, or y = y + acc. Nothing is flushed.
+//   9. Quantised weights (kernels/quant_format.h). Each 32 columns are a run; h = 0, 1 are its halves, of 16
+//      columns. The weights of a run are the numbers d * c[h] * q[k], in formats with an offset plus
+//      m * n[h]: d and m are f32, c, n and q integers, the products exact, and the sum rounded. Version cpu-1
+//      multiplies these numbers by rule 2. Version cpu-2 quantises x, too, in the same runs: QuantizeBlock
+//      below turns the numbers of a run into integers i[k] and a scale e. With s[h] and t[h], the sums of
+//      q[k] * i[k] and of i[k] over half h, S = c[0] * s[0] + c[1] * s[1] and T = n[0] * t[0] + n[1] * t[1]
+//      are exact integers, below 2^24. acc = +0; then for each run, in the order of columns,
+//        acc = fma(d * e, S, acc), and in formats with an offset then acc = fma(m * e, T, acc),
+//      where the products d * e and m * e are rounded; then y = acc, or y = y + acc. Nothing is flushed.
 //  10. KV of the type q8_0 (kernels/kv_layout.h). When K or V of a token and head is stored, QuantizeBlock
 //      below turns each block b of kQuantBlock dimensions into integers q[d] and a scale, which F32ToF16
 //      rounds to the stored s[b]. So what is stored is a function of that token and head alone. Rule 7 reads
@@ -177,7 +179,7 @@ inline float FlushedFma(float a, float b, float c) {
 //   a number is infinite or a NaN:  the integers are 0 and the scale is a NaN
 //   a < kQuantLeast:                the integers are 0 and the scale is 0
 //   else i[k] = x[k] * (127 / a), rounded to the nearest integer, ties to even; the scale is a / 127.
-// The integers are within -127 .. 127. No scale is subnormal, nor is a product with a scale of weights.
+// The integers are within -127 .. 127. No scale is subnormal, nor is a product with an f16 scale of weights.
 inline constexpr float kQuantLeast = 0x1p-90f;
 inline float QuantizeBlock(const float* x, int n, int8_t* integers) {
   float largest = 0;

@@ -10,6 +10,7 @@
 #include "kernels/dummy_weights.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
+#include "kernels/quant_run.h"
 
 namespace prefixd {
 namespace {
@@ -58,24 +59,12 @@ bool QuantizeQ4(const float* x, std::byte* block) {
 }  // namespace
 
 bool QuantizeRow(WeightFormat format, const float* x, int cols, std::byte* to) {
-  PREFIXD_CHECK(format.quantized() && format.Fits(cols)) << cols << " columns of " << format.name();
+  const bool known = format == WeightFormat::kQ8_0 || format == WeightFormat::kQ4_0;
+  PREFIXD_CHECK(known && format.Fits(cols)) << cols << " columns of " << format.name();
   bool fits = true;
   for (int k = 0; k < cols; k += kQuantBlock, x += kQuantBlock, to += format.block_bytes())
     fits &= format == WeightFormat::kQ8_0 ? QuantizeQ8(x, to) : QuantizeQ4(x, to);
   return fits;
-}
-
-float BlockScale(const std::byte* block) {
-  uint16_t half = 0;
-  std::memcpy(&half, block, kScaleBytes);
-  return numerics::F32FromF16(half);
-}
-
-int BlockInteger(WeightFormat format, const std::byte* block, int k) {
-  block += kScaleBytes;
-  if (format == WeightFormat::kQ8_0) return static_cast<int8_t>(block[k]);
-  const int pair = static_cast<int>(block[k % (kQuantBlock / 2)]);
-  return (k < kQuantBlock / 2 ? pair & 15 : pair >> 4) - 8;
 }
 
 void WidenRow(WeightFormat format, const std::byte* row, int cols, float* out) {
@@ -85,10 +74,10 @@ void WidenRow(WeightFormat format, const std::byte* row, int cols, float* out) {
     return;
   }
   PREFIXD_CHECK(format.Fits(cols)) << cols << " columns of " << format.name();
-  for (int at = 0; at < cols; at += kQuantBlock, row += format.block_bytes()) {
-    const float scale = BlockScale(row);
-    for (int k = 0; k < kQuantBlock; ++k)
-      out[at + k] = scale * static_cast<float>(BlockInteger(format, row, k));
+  const QuantFormat of = QuantFormatOf(format);
+  for (int at = 0; at < cols; at += format.block(), row += format.block_bytes()) {
+    for (int run = 0; run < of.runs(); ++run, out += kQuantBlock)
+      WidenRun(of, ReadRun(format, row, run), out);
   }
 }
 

@@ -1,5 +1,5 @@
-// Quantised weights in host memory: makes rows of a quantised format from numbers, and reads the numbers of a
-// row of any format. kernels/weight_format.h has the formats. Pure functions; any thread.
+// Weights in host memory: makes rows of q8_0 and q4_0 from numbers, and reads the numbers of a row of any
+// format. kernels/weight_format.h has the formats. Pure functions; any thread.
 #pragma once
 
 #include <cstddef>
@@ -22,15 +22,11 @@ namespace prefixd {
 // are finite.
 bool QuantizeRow(WeightFormat format, const float* x, int cols, std::byte* to);
 
-// Return the scale d and an integer of a block: 0 <= k < kQuantBlock; that of q4_0 is less 8. Require a
-// quantised format.
-float BlockScale(const std::byte* block);
-int BlockInteger(WeightFormat format, const std::byte* block, int k);
-
-// Writes the numbers of a row of any format to out[cols].
+// Writes the numbers of a row of any format, at any alignment, to out[cols].
 void WidenRow(WeightFormat format, const std::byte* row, int cols, float* out);
 
 // Returns rows of a dummy matrix: its numbers (kernels/dummy_weights.h), rounded to the type, or quantised.
+// Requires a format that is not quantised, or one of QuantizeRow.
 std::vector<std::byte> DummyRows(const DummyMatrix& dummy, int first_row, int rows);
 
 }  // namespace prefixd

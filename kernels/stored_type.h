@@ -1,10 +1,9 @@
 // StoredType: how a file of weights stores the elements of a tensor. The types of safetensors that kernels
-// read are among them, and those of GGUF. A row is a run of blocks; the elements of a block share what the
-// type stores once for them, such as a scale. kernels/weight_format.h has the formats that kernels multiply
-// with: a type whose bytes are those of a format stays as it is while weights load, any other is widened.
+// read are among them, and those of GGUF. Each is a format of kernels/weight_format.h, by the name that files
+// have for it. A backend without kernels for a format gets such weights widened.
 //
-// WidenStored is the definition of the numbers that a type stores. It is plain code, and the tests compare
-// every bit with the library gguf. Plain values and pure functions; any thread.
+// The tests compare every bit of the numbers with the library gguf. Plain values and pure functions; any
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -21,50 +20,29 @@ namespace prefixd {
 
 class StoredType {
  public:
-  enum Kind : uint8_t {
-    kF32,
-    kF16,
-    kBF16,
-    kQ8_0,
-    kQ4_0,
-    kQ4_1,
-    kQ5_0,
-    kQ5_1,
-    kIQ4_NL,
-    kMXFP4,
-    kQ2_K,
-    kQ3_K,
-    kQ4_K,
-    kQ5_K,
-    kQ6_K,
-    kIQ4_XS,
-  };
-  static constexpr int kKinds = kIQ4_XS + 1;
+  using Kind = WeightFormat::Kind;
+  using enum WeightFormat::Kind;
+  static constexpr int kKinds = WeightFormat::kKinds;
 
   // Both are implicit: a kind and an element type are types.
-  constexpr StoredType(Kind kind) : kind_(kind) {}
-  constexpr StoredType(DType dtype)
-      : kind_(dtype == DType::kF32   ? kF32
-              : dtype == DType::kF16 ? kF16
-                                     : kBF16) {}
+  constexpr StoredType(Kind kind) : format_(kind) {}
+  constexpr StoredType(DType dtype) : format_(dtype) {}
 
-  constexpr Kind kind() const { return kind_; }
+  constexpr Kind kind() const { return format_.kind(); }
+  constexpr WeightFormat format() const { return format_; }
   // The name in GGUF, and in safetensors where that has the type: "Q4_1".
   std::string_view name() const;
   // The element type of a type whose blocks have one element.
   std::optional<DType> dtype() const;
-  // The format that has the same bytes, if there is one.
-  std::optional<WeightFormat> format() const;
-
-  size_t block() const;        // elements
-  size_t block_bytes() const;  // of a block
+  size_t block() const { return static_cast<size_t>(format_.block()); }  // elements
+  size_t block_bytes() const { return format_.block_bytes(); }
   // Requires whole blocks.
   size_t Bytes(size_t elements) const;
 
-  friend constexpr bool operator==(StoredType a, StoredType b) { return a.kind_ == b.kind_; }
+  friend constexpr bool operator==(StoredType a, StoredType b) { return a.format_ == b.format_; }
 
  private:
-  Kind kind_;
+  WeightFormat format_;
 };
 
 // The names of all types, for messages: "F32, F16, ...".

@@ -54,8 +54,7 @@ const TensorView& Get(const WeightFiles& files, std::string_view name) {
 // The format of the rows of a tensor that has this type in the files: its own, or else a wider one.
 WeightFormat FormatOf(const Backend& backend, StoredType type, int cols, Quantization quantize) {
   if (quantize && quantize->Fits(cols)) return *quantize;
-  const std::optional<WeightFormat> own = type.format();
-  return own && backend.HasKernels(*own) ? *own : backend.WideFormat();
+  return backend.HasKernels(type.format()) ? type.format() : backend.WideFormat();
 }
 
 // Neighbouring tensors of one place with the same format, which one matrix has.

@@ -50,10 +50,10 @@ bool AppendRow(const std::vector<float>& numbers, StoredType type, std::string* 
     out->append(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float));
     return true;
   }
-  PREFIXD_CHECK(type.format() && type.format()->quantized()) << type.name();
+  PREFIXD_CHECK(type.format().quantized()) << type.name();
   const size_t at = out->size();
   out->resize(at + type.Bytes(numbers.size()));
-  return QuantizeRow(*type.format(), numbers.data(), static_cast<int>(numbers.size()),
+  return QuantizeRow(type.format(), numbers.data(), static_cast<int>(numbers.size()),
                      reinterpret_cast<std::byte*>(out->data() + at));
 }
 

@@ -1,4 +1,4 @@
-// Vectors of 8 outputs, and the exact sums of a block (numerics rule 9), for AVX2. quant.inl.h is written on
+// Vectors of 8 outputs, and the exact sums of a run (numerics rule 9), for AVX2. quant.inl.h is written on
 // these names, which quant_avx512.h has for 16 outputs. Pure functions; any thread.
 #pragma once
 
@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/kv_layout.h"
 
 #define PREFIXD_ISA avx2
 #define PREFIXD_INLINE static inline __attribute__((always_inline))
@@ -31,15 +33,74 @@ PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, __m256i sums) {
   return _mm256_fmadd_ps(_mm256_mul_ps(scales, _mm256_set1_ps(scale)), _mm256_cvtepi32_ps(sums), a);
 }
-PREFIXD_INLINE __m256i LoadWeights(const std::byte* p) {
+// The powers of two whose exponents are p[8], as E8M0 has them, halved (kernels/quant_run.cc).
+PREFIXD_INLINE Outputs LoadExponents(const std::byte* p) {
+  const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
+}
+
+// Integers of each output: 4 of 8 bits, 2 of 16 bits, or one of 32 bits.
+using Ints = __m256i;
+
+PREFIXD_INLINE Ints ZeroInts() { return _mm256_setzero_si256(); }
+PREFIXD_INLINE Ints LoadWeights(const std::byte* p) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
 }
-// Four integers of x, for every output.
-PREFIXD_INLINE __m256i Spread(const std::byte* x) {
+// Four bytes, for every output.
+PREFIXD_INLINE Ints Spread(const std::byte* x) {
   int four;
   __builtin_memcpy(&four, x, sizeof(four));
   return _mm256_set1_epi32(four);
 }
+PREFIXD_INLINE Ints SpreadInt(int32_t a) { return _mm256_set1_epi32(a); }
+PREFIXD_INLINE Ints SpreadByte(int a) { return _mm256_set1_epi8(static_cast<char>(a)); }
+PREFIXD_INLINE Ints And(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+PREFIXD_INLINE Ints Or(Ints a, Ints b) { return _mm256_or_si256(a, b); }
+PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
+PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
+  return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(b)));
+}
+// The sum of both products of 16 bits.
+PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
+// Shifts 16 bits to the left, or to the right if kBy is below 0.
+template <int kBy>
+PREFIXD_INLINE Ints ShiftBits(Ints a) {
+  if constexpr (kBy > 0) return _mm256_slli_epi16(a, kBy);
+  if constexpr (kBy < 0) return _mm256_srli_epi16(a, -kBy);
+  return a;
+}
+// table[16], by bytes of `codes`.
+PREFIXD_INLINE Ints Lookup(const int8_t* table, Ints codes) {
+  const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), codes);
+}
+// The bytes of the outputs of a vector, out of the 16 outputs of a panel: one as 32 bits, and two as 16 bits.
+PREFIXD_INLINE Ints IntsOf(__m128i a, int vector) {
+  return _mm256_cvtepi8_epi32(vector == 0 ? a : _mm_srli_si128(a, 8));
+}
+PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int vector) {
+  return _mm256_cvtepi8_epi16(vector == 0 ? _mm_unpacklo_epi8(a, b) : _mm_unpackhi_epi8(a, b));
+}
+
+// Part of the sum of a run, for codes, which are not negative: two sums of 16 bits of each output. They hold
+// the products of so many steps by codes up to `largest`.
+constexpr int StepsOfPart(int largest) {
+  int steps = kQuantBlock / 4;
+  while (steps * 2 * largest * 127 > 32767) steps /= 2;
+  return steps;
+}
+PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) {
+  return _mm256_add_epi16(part, _mm256_maddubs_epi16(codes, x));
+}
+PREFIXD_INLINE Ints SumOfPart(Ints part) { return SumOfShorts(part, _mm256_set1_epi16(1)); }
+// The sum times a factor of each output.
+PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return ShortsOf(factors, factors, vector); }
+PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return SumOfShorts(part, factor); }
 
 // maddubs multiplies unsigned by signed bytes and adds pairs of products: |w| by x with the sign of w. A pair
 // is within 2 * 128 * 127, so nothing saturates. The sum t of 8 pairs needs more than 16 bits, and to widen
@@ -54,8 +115,8 @@ struct Q8Sums {
     for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_si256();
   }
   // Adds the products of a step: weights [lanes][4] and x [kRows][4].
-  PREFIXD_MEMBER void Add(const std::byte* w, const std::byte* x) {
-    const __m256i weights = LoadWeights(w), sizes = _mm256_abs_epi8(weights);
+  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
+    const __m256i sizes = _mm256_abs_epi8(weights);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const __m256i pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(Spread(x + 4 * r), weights));
@@ -64,36 +125,10 @@ struct Q8Sums {
       asm volatile("" : "+x"(low[r]), "+x"(high[r]) : : "memory");  // row by row, or registers run out
     }
   }
-  PREFIXD_MEMBER __m256i Get(int r, int32_t /*sum_of_x*/) const {
+  PREFIXD_MEMBER Ints Get(int r) const {
     const __m256i rest = _mm256_sub_epi16(low[r], _mm256_slli_epi16(high[r], 8));
     return _mm256_add_epi32(_mm256_madd_epi16(high[r], _mm256_set1_epi16(256)),
                             _mm256_madd_epi16(rest, _mm256_set1_epi16(1)));
-  }
-};
-
-// The weights are 0 .. 15, and 8 too large. The sum of 8 pairs is within 8 * 2 * 15 * 127: 16 bits have it.
-template <int kRows>
-struct Q4Sums {
-  __m256i sum[kRows];
-  PREFIXD_MEMBER void Clear() {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm256_setzero_si256();
-  }
-  // Adds the products of two steps: of the low halves of the weights by x, and of the high halves by
-  // `x_of_high`.
-  PREFIXD_MEMBER void Add(const std::byte* w, const std::byte* x, const std::byte* x_of_high) {
-    const __m256i weights = LoadWeights(w), mask = _mm256_set1_epi8(15);
-    const __m256i low = _mm256_and_si256(weights, mask);
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(weights, 4), mask);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(low, Spread(x + 4 * r)));
-      sum[r] = _mm256_add_epi16(sum[r], _mm256_maddubs_epi16(high, Spread(x_of_high + 4 * r)));
-    }
-  }
-  PREFIXD_MEMBER __m256i Get(int r, int32_t sum_of_x) const {
-    const __m256i sums = _mm256_madd_epi16(sum[r], _mm256_set1_epi16(1));
-    return _mm256_sub_epi32(sums, _mm256_set1_epi32(8 * sum_of_x));
   }
 };
 

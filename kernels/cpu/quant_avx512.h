@@ -1,4 +1,4 @@
-// Vectors of 16 outputs, and the exact sums of a block (numerics rule 9), for AVX-512 (F, BW, VL, DQ), and
+// Vectors of 16 outputs, and the exact sums of a run (numerics rule 9), for AVX-512 (F, BW, VL, DQ), and
 // for AVX-512 with VNNI where PREFIXD_VNNI is defined. The names are those of quant_avx2.h, which documents
 // them. Pure functions; any thread.
 #pragma once
@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/kv_layout.h"
 
 #ifdef PREFIXD_VNNI
 #define PREFIXD_ISA avx512_vnni
@@ -34,21 +36,59 @@ PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, __m512i sums) {
   return _mm512_fmadd_ps(_mm512_mul_ps(scales, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(sums), a);
 }
-PREFIXD_INLINE __m512i LoadWeights(const std::byte* p) { return _mm512_load_si512(p); }
-PREFIXD_INLINE __m512i Spread(const std::byte* x) {
+PREFIXD_INLINE Outputs LoadExponents(const std::byte* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+  const __mmask16 is_small = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(2), e);
+  return _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_small, normal, small));
+}
+
+using Ints = __m512i;
+
+PREFIXD_INLINE Ints ZeroInts() { return _mm512_setzero_si512(); }
+PREFIXD_INLINE Ints LoadWeights(const std::byte* p) { return _mm512_load_si512(p); }
+PREFIXD_INLINE Ints Spread(const std::byte* x) {
   int four;
   __builtin_memcpy(&four, x, sizeof(four));
   return _mm512_set1_epi32(four);
+}
+PREFIXD_INLINE Ints SpreadInt(int32_t a) { return _mm512_set1_epi32(a); }
+PREFIXD_INLINE Ints SpreadByte(int a) { return _mm512_set1_epi8(static_cast<char>(a)); }
+PREFIXD_INLINE Ints And(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+PREFIXD_INLINE Ints Or(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
+  return _mm512_mullo_epi16(a, _mm512_set1_epi16(static_cast<int16_t>(b)));
+}
+PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
+template <int kBy>
+PREFIXD_INLINE Ints ShiftBits(Ints a) {
+  if constexpr (kBy > 0) return _mm512_slli_epi16(a, kBy);
+  if constexpr (kBy < 0) return _mm512_srli_epi16(a, -kBy);
+  return a;
+}
+PREFIXD_INLINE Ints Lookup(const int8_t* table, Ints codes) {
+  const __m128i entries = _mm_load_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), codes);
+}
+PREFIXD_INLINE Ints IntsOf(__m128i a, int /*vector*/) { return _mm512_cvtepi8_epi32(a); }
+PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int /*vector*/) {
+  return _mm512_cvtepi8_epi16(_mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
 }
 
 #ifdef PREFIXD_VNNI
 
 constexpr bool kQ8IsOffset = true;
 
-// Adds 4 products of unsigned and signed bytes to each 32-bit lane. It does not saturate.
-PREFIXD_INLINE __m512i AddProducts(__m512i sum, __m512i of_unsigned, __m512i of_signed) {
-  return _mm512_dpbusd_epi32(sum, of_unsigned, of_signed);
-}
+// A sum of 32 bits. dpbusd adds 4 products of unsigned and signed bytes to it, and does not saturate.
+constexpr int StepsOfPart(int /*largest*/) { return kQuantBlock / 4; }
+PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) { return _mm512_dpbusd_epi32(part, codes, x); }
+PREFIXD_INLINE Ints SumOfPart(Ints part) { return part; }
+PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return IntsOf(factors, vector); }
+PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return TimesInts(part, factor); }
 
 // x is packed as x + 128, which is unsigned; `excess` is 128 times the sum of the weights.
 template <int kRows>
@@ -59,24 +99,30 @@ struct Q8Sums {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
   }
-  PREFIXD_MEMBER void Add(const std::byte* w, const std::byte* x) {
-    const __m512i weights = LoadWeights(w);
+  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
     excess = AddProducts(excess, _mm512_set1_epi8(-128), weights);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = AddProducts(sum[r], Spread(x + 4 * r), weights);
   }
-  PREFIXD_MEMBER __m512i Get(int r, int32_t /*sum_of_x*/) const { return _mm512_sub_epi32(sum[r], excess); }
+  PREFIXD_MEMBER Ints Get(int r) const { return _mm512_sub_epi32(sum[r], excess); }
 };
 
 #else
 
 constexpr bool kQ8IsOffset = false;
 
-// The same without VNNI, for pairs of products that do not saturate 16 bits.
-PREFIXD_INLINE __m512i AddProducts(__m512i sum, __m512i of_unsigned, __m512i of_signed) {
-  const __m512i pairs = _mm512_maddubs_epi16(of_unsigned, of_signed);
-  return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+// As for AVX2.
+constexpr int StepsOfPart(int largest) {
+  int steps = kQuantBlock / 4;
+  while (steps * 2 * largest * 127 > 32767) steps /= 2;
+  return steps;
 }
+PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) {
+  return _mm512_add_epi16(part, _mm512_maddubs_epi16(codes, x));
+}
+PREFIXD_INLINE Ints SumOfPart(Ints part) { return SumOfShorts(part, _mm512_set1_epi16(1)); }
+PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return ShortsOf(factors, factors, vector); }
+PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return SumOfShorts(part, factor); }
 
 // As for AVX2, |w| by x with the sign of w. A pair is within 2 * 128 * 127.
 template <int kRows>
@@ -86,41 +132,20 @@ struct Q8Sums {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
   }
-  PREFIXD_MEMBER void Add(const std::byte* w, const std::byte* x) {
-    const __m512i weights = LoadWeights(w), sizes = _mm512_abs_epi8(weights);
+  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
+    const __m512i sizes = _mm512_abs_epi8(weights);
     const __mmask64 negative = _mm512_movepi8_mask(weights);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const __m512i four = Spread(x + 4 * r);
-      sum[r] = AddProducts(sum[r], sizes, _mm512_mask_sub_epi8(four, negative, _mm512_setzero_si512(), four));
+      const __m512i pairs =
+          _mm512_maddubs_epi16(sizes, _mm512_mask_sub_epi8(four, negative, _mm512_setzero_si512(), four));
+      sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
     }
   }
-  PREFIXD_MEMBER __m512i Get(int r, int32_t /*sum_of_x*/) const { return sum[r]; }
+  PREFIXD_MEMBER Ints Get(int r) const { return sum[r]; }
 };
 
 #endif
-
-// The weights are 0 .. 15, and 8 too large.
-template <int kRows>
-struct Q4Sums {
-  __m512i sum[kRows];
-  PREFIXD_MEMBER void Clear() {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
-  }
-  PREFIXD_MEMBER void Add(const std::byte* w, const std::byte* x, const std::byte* x_of_high) {
-    const __m512i weights = LoadWeights(w), mask = _mm512_set1_epi8(15);
-    const __m512i low = _mm512_and_si512(weights, mask);
-    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(weights, 4), mask);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      sum[r] = AddProducts(sum[r], low, Spread(x + 4 * r));
-      sum[r] = AddProducts(sum[r], high, Spread(x_of_high + 4 * r));
-    }
-  }
-  PREFIXD_MEMBER __m512i Get(int r, int32_t sum_of_x) const {
-    return _mm512_sub_epi32(sum[r], _mm512_set1_epi32(8 * sum_of_x));
-  }
-};
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -1,25 +1,116 @@
 #include "kernels/cpu/quant_matrix.h"
 
+#include <cstdint>
 #include <cstring>
-#include <string>
 
+#include "base/bytes.h"
 #include "kernels/check_arguments.h"
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/numerics.h"
-#include "kernels/quantize.h"
+#include "kernels/quant_run.h"
 
 namespace prefixd {
 namespace {
 
+using cpu::HighBits;
 using cpu::kQuantPanel;
+using cpu::LowBits;
 
-constexpr size_t kScaleBytes = 2;
 constexpr size_t kStep = 4;  // columns of a step
+constexpr size_t kWord = kStep * kQuantPanel;
 constexpr size_t kLine = 64;
+constexpr uint8_t kSigned = 0x80;  // makes a code of 8 bits the integer that it stands for
 
 size_t Panels(int rows) { return (static_cast<size_t>(rows) + kQuantPanel - 1) / kQuantPanel; }
-// Of a block, without its scale.
-size_t IntegersOfBlock(WeightFormat format) { return format.block_bytes() - kScaleBytes; }
+size_t CodesOfRun(const QuantFormat& format) { return static_cast<size_t>(format.bits) * kWord; }
+
+// Write and read the bits from `shift` on of the codes of a run, as a plane of `bits` bits.
+void WritePlane(const uint8_t* codes, unsigned bits, unsigned shift, std::byte* to) {
+  const unsigned mask = (1u << bits) - 1;
+  for (unsigned w = 0; w < bits; ++w, to += kWord) {
+    for (unsigned k = 0; k < kStep; ++k) {
+      unsigned byte = 0;
+      for (unsigned at = 0, s = w; at < 8; at += bits, s += bits)
+        byte |= (codes[kStep * s + k] >> shift & mask) << at;
+      to[k] = static_cast<std::byte>(byte);
+    }
+  }
+}
+
+void ReadPlane(const std::byte* from, unsigned bits, unsigned shift, uint8_t* codes) {
+  const unsigned mask = (1u << bits) - 1;
+  for (unsigned w = 0; w < bits; ++w, from += kWord) {
+    for (unsigned k = 0; k < kStep; ++k) {
+      for (unsigned at = 0, s = w; at < 8; at += bits, s += bits)
+        codes[kStep * s + k] |= static_cast<uint8_t>((static_cast<unsigned>(from[k]) >> at & mask) << shift);
+    }
+  }
+}
+
+// The factors of a block as the panel has them, one after another.
+class Factors {
+ public:
+  explicit Factors(const QuantFormat& format) : format_(format) {}
+  std::byte* bytes() { return bytes_; }
+
+  void Write(int run, const QuantRun& from) {
+    ForEach(run, [&](int i, int half, bool of_offset) {
+      Set(i, static_cast<unsigned>(of_offset ? from.offset_factors[half]
+                                             : from.factors[half] + format_.factor_zero));
+    });
+  }
+  void Read(int run, QuantRun* to) const {
+    ForEach(run, [&](int i, int half, bool of_offset) {
+      int* const factors = of_offset ? to->offset_factors : to->factors;
+      factors[half] = Get(i) - (of_offset ? 0 : format_.factor_zero);
+      if (!format_.by_half) factors[1] = factors[0];
+    });
+  }
+
+ private:
+  // Calls fn(index of the factor in its block, half, whether it is one of the offset).
+  template <typename Fn>
+  void ForEach(int run, const Fn& fn) const {
+    const int count = format_.FactorsOfRun();
+    for (int t = 0; t < count; ++t) {
+      const int of_half = format_.offset_factors ? 2 : 1;
+      fn(run * count + t, t / of_half, t % of_half == 1);
+    }
+  }
+  // The byte of the higher bits of factor i.
+  size_t HighByte(int i) const {
+    return static_cast<size_t>(format_.runs() * format_.FactorsOfRun() / 2 + i / 4);
+  }
+  void Set(int i, unsigned factor) {
+    if (format_.factor_bits == 8) {
+      bytes_[i] = static_cast<std::byte>(factor);
+      return;
+    }
+    bytes_[i / 2] |= static_cast<std::byte>((factor & 15) << i % 2 * 4);
+    if (format_.factor_bits == 6) bytes_[HighByte(i)] |= static_cast<std::byte>(factor >> 4 << i % 4 * 2);
+  }
+  int Get(int i) const {
+    if (format_.factor_bits == 8) return static_cast<int8_t>(bytes_[i]);
+    unsigned factor = static_cast<unsigned>(bytes_[i / 2]) >> i % 2 * 4 & 15;
+    if (format_.factor_bits == 6)
+      factor |= (static_cast<unsigned>(bytes_[HighByte(i)]) >> i % 4 * 2 & 3) << 4;
+    return static_cast<int>(factor);
+  }
+
+  const QuantFormat& format_;
+  std::byte bytes_[16] = {};
+};
+
+// The places of an output among what a block of a panel has besides codes.
+struct Head {
+  Head(const QuantFormat& format, std::byte* block, size_t output)
+      : scale(block + output * static_cast<size_t>(format.ScaleBytes())),
+        offset(block + kQuantPanel * static_cast<size_t>(format.ScaleBytes()) + output * 2),
+        factors(block + kQuantPanel * static_cast<size_t>(format.HeadBytes() - format.FactorBytes()) +
+                output) {}
+  std::byte *scale, *offset;
+  std::byte* factors;  // kQuantPanel bytes apart
+};
 
 }  // namespace
 
@@ -37,24 +128,51 @@ Result<std::unique_ptr<Matrix>> QuantMatrix::Allocate(int rows, int cols, Weight
 
 int QuantMatrix::panels() const { return static_cast<int>(Panels(rows_)); }
 
-size_t QuantMatrix::IntegerBytes() const {
-  return static_cast<size_t>(blocks()) * IntegersOfBlock(format_) * kQuantPanel;
+size_t QuantMatrix::CodeBytes() const {
+  return static_cast<size_t>(blocks()) * CodesOfRun(QuantFormatOf(format_));
 }
 
 std::byte* QuantMatrix::Panel(int row) const {
   return memory_.data() + static_cast<size_t>(row / kQuantPanel) * PanelBytes();
 }
 
-// Both formats have their bytes in an order of which every 4 neighbours make a step.
 void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
-  const size_t steps = IntegersOfBlock(format_) / kStep, output = static_cast<size_t>(row % kQuantPanel);
+  const QuantFormat format = QuantFormatOf(format_);
+  const auto low = static_cast<unsigned>(LowBits(format)), high = static_cast<unsigned>(HighBits(format));
+  const auto output = static_cast<size_t>(row % kQuantPanel);
+  std::byte* codes = Panel(row) + output * kStep;
+  std::byte* block = Panel(row) + CodeBytes();
+  for (int done = 0; done < this->blocks(); done += format.runs(), blocks += format_.block_bytes()) {
+    Factors factors(format);
+    for (int i = 0; i < format.runs(); ++i, codes += CodesOfRun(format)) {
+      const QuantRun run = ReadRun(format_, blocks, i);
+      WritePlane(run.codes, low, 0, codes);
+      if (high > 0) WritePlane(run.codes, high, low, codes + low * kWord);
+      factors.Write(i, run);
+    }
+    const Head head(format, block, output);
+    std::memcpy(head.scale, blocks + format.scale_at, static_cast<size_t>(format.ScaleBytes()));
+    if (format.offset) {
+      std::memcpy(head.offset, blocks + format.offset_at, 2);
+      if (format.offset_factors) head.offset[1] ^= std::byte{0x80};  // the negative
+    }
+    for (size_t i = 0; i < static_cast<size_t>(format.FactorBytes()); ++i)
+      head.factors[i * kQuantPanel] = factors.bytes()[i];
+    block += static_cast<size_t>(format.HeadBytes()) * kQuantPanel;
+  }
+}
+
+// As WriteRow, of a format whose codes are in the order of their plane: each 4 neighbouring bytes are a step.
+void QuantMatrix::CopyRow(int row, const std::byte* blocks) {
+  const QuantFormat format = QuantFormatOf(format_);
+  const auto words = static_cast<size_t>(format.bits), output = static_cast<size_t>(row % kQuantPanel);
+  constexpr size_t kScaleBytes = 2;
   std::byte* to = Panel(row) + output * kStep;
-  std::byte* scale = Panel(row) + IntegerBytes() + output * kScaleBytes;
+  std::byte* scale = Panel(row) + CodeBytes() + output * kScaleBytes;
   for (int b = 0; b < this->blocks(); ++b, scale += kQuantPanel * kScaleBytes) {
     std::memcpy(scale, blocks, kScaleBytes);
     blocks += kScaleBytes;
-    for (size_t s = 0; s < steps; ++s, to += kQuantPanel * kStep, blocks += kStep)
-      std::memcpy(to, blocks, kStep);
+    for (size_t w = 0; w < words; ++w, to += kWord, blocks += kStep) std::memcpy(to, blocks, kStep);
   }
 }
 
@@ -62,20 +180,37 @@ void QuantMatrix::WriteRows(int first_row, const MatrixSource& from) {
   CheckUploadRows(*this, first_row, from);
   PREFIXD_CHECK(from.format == format_) << from.format.name() << " into " << format_.name();
   const size_t row_bytes = format_.RowBytes(cols_);
-  for (int r = 0; r < from.rows; ++r)
-    WriteRow(first_row + r, static_cast<const std::byte*>(from.data) + row_bytes * static_cast<size_t>(r));
+  const bool in_order = format_ == WeightFormat::kQ8_0 || format_ == WeightFormat::kQ4_0;
+  for (int r = 0; r < from.rows; ++r) {
+    const std::byte* const row =
+        static_cast<const std::byte*>(from.data) + row_bytes * static_cast<size_t>(r);
+    in_order ? CopyRow(first_row + r, row) : WriteRow(first_row + r, row);
+  }
 }
 
 void QuantMatrix::ReadRow(int row, float* out) const {
-  const size_t steps = IntegersOfBlock(format_) / kStep, output = static_cast<size_t>(row % kQuantPanel);
-  const std::byte* from = Panel(row) + output * kStep;
-  const std::byte* scale = Panel(row) + IntegerBytes() + output * kScaleBytes;
-  std::byte block[kScaleBytes + kQuantBlock];
-  for (int b = 0; b < blocks(); ++b, scale += kQuantPanel * kScaleBytes, out += kQuantBlock) {
-    std::memcpy(block, scale, kScaleBytes);
-    for (size_t s = 0; s < steps; ++s, from += kQuantPanel * kStep)
-      std::memcpy(block + kScaleBytes + s * kStep, from, kStep);
-    WidenRow(format_, block, kQuantBlock, out);
+  const QuantFormat format = QuantFormatOf(format_);
+  const auto low = static_cast<unsigned>(LowBits(format)), high = static_cast<unsigned>(HighBits(format));
+  const auto output = static_cast<size_t>(row % kQuantPanel);
+  const std::byte* codes = Panel(row) + output * kStep;
+  std::byte* block = Panel(row) + CodeBytes();
+  for (int done = 0; done < blocks(); done += format.runs()) {
+    const Head head(format, block, output);
+    Factors factors(format);
+    for (size_t i = 0; i < static_cast<size_t>(format.FactorBytes()); ++i)
+      factors.bytes()[i] = head.factors[i * kQuantPanel];
+    QuantRun run;
+    run.scale = ReadScale(format, head.scale);
+    if (format.offset) run.offset = numerics::F32FromF16(GetLittle<uint16_t>(head.offset));
+    for (int i = 0; i < format.runs(); ++i, codes += CodesOfRun(format), out += kQuantBlock) {
+      std::memset(run.codes, 0, sizeof run.codes);
+      ReadPlane(codes, low, 0, run.codes);
+      if (high > 0) ReadPlane(codes + low * kWord, high, low, run.codes);
+      for (uint8_t& code : run.codes) code ^= format.bits == 8 ? kSigned : 0;
+      factors.Read(i, &run);
+      WidenRun(format, run, out);
+    }
+    block += static_cast<size_t>(format.HeadBytes()) * kQuantPanel;
   }
 }
 

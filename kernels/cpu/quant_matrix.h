@@ -20,7 +20,7 @@ class QuantMatrix final : public CpuMatrix {
   void ReadRow(int row, float* out) const override;
 
   const std::byte* data() const { return memory_.data(); }
-  int blocks() const { return cols_ / kQuantBlock; }
+  int blocks() const { return cols_ / kQuantBlock; }  // runs of 32 columns
   int panels() const;
   size_t PanelBytes() const { return Bytes(1, cols_, format_); }
 
@@ -28,9 +28,10 @@ class QuantMatrix final : public CpuMatrix {
   QuantMatrix(int rows, int cols, WeightFormat format, HostMemory memory)
       : CpuMatrix(rows, cols, format), memory_(std::move(memory)) {}
   std::byte* Panel(int row) const;
-  // The bytes of a panel before its scales.
-  size_t IntegerBytes() const;
+  // The bytes of a panel before what its blocks have besides codes.
+  size_t CodeBytes() const;
   void WriteRow(int row, const std::byte* blocks);
+  void CopyRow(int row, const std::byte* blocks);
 
   HostMemory memory_;
 };

@@ -1,33 +1,47 @@
 // QuantOps is a table of functions like Ops (ops.h, whose rules hold here, too): the products of quantised
 // weights by numerics rule 9, for one instruction set.
 //
-// Weights lie in panels of kQuantPanel outputs (QuantMatrix); the last panel is padded with zeros. In a panel
-// each block of 32 columns has
+// Weights lie in panels of kQuantPanel outputs (QuantMatrix); the last panel is padded with zeros. A panel
+// has the codes of each run of 32 columns, and after all of them what each block of its format has besides
+// (kernels/quant_format.h). Both take as many bytes as in the format.
 //
-//   q8_0   [8][kQuantPanel][4] i8:  of step s, output j and k: column 4 s + k
-//   q4_0   [4][kQuantPanel][4] u8:  of step s, output j and k: column 4 s + k in the low half of the byte,
-//                                   column 4 s + k + 16 in the high half
+// The codes of a run are cut into planes: of 8 bits; or of 4 or 2 bits, and the higher bits, one or two, in a
+// second one. Columns are taken in steps of 4. A plane of p bits is
 //
-// and the f16 scales [blocks][kQuantPanel] come after all blocks. So a step of 4 columns is a 32-bit lane of
-// each output, which is what the instructions multiply and add.
+//   [p][kQuantPanel][4] bytes   of byte [w][j][k] the p bits from bit p i on belong to step s = w + p i, that
+//                               is to column 4 s + k, of output j
+//
+// so that a step is a 32-bit lane of each output, which is what the instructions multiply and add. Codes of 8
+// bits are stored as the integers that they stand for, i8. A block has
+//
+//   [kQuantPanel] f16 or u8     the scales d
+//   [kQuantPanel] f16           the offsets m, if the format has them
+//   [bytes][kQuantPanel]        its factors: of 8 bits one a byte; else the low halves of two a byte,
+//                               followed by the higher two bits of four a byte, if they have 6. A run has
+//                               c[0], n[0], c[1], n[1]; or those of them that the format has
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/weight_format.h"
+#include "kernels/quant_format.h"
 
 namespace prefixd::cpu {
 
 inline constexpr int kQuantPanel = 16;
+inline constexpr int kQuantSteps = kQuantBlock / 4;  // of a run
+
+// The bits of the planes of a format. The second is 0 if there is one plane alone.
+constexpr int LowBits(const QuantFormat& format) { return format.bits == 8 ? 8 : format.bits >= 4 ? 4 : 2; }
+constexpr int HighBits(const QuantFormat& format) { return format.bits - LowBits(format); }
 
 // y[r][n] (+)= the product of row r of x and row n of the weights.
 struct QuantJob {
   const std::byte* weights;
   size_t panel_bytes;
-  WeightFormat::Kind kind;  // kQ8_0 or kQ4_0
+  WeightFormat::Kind kind;  // quantised
   int outputs;
-  int blocks;          // of 32 columns
+  int blocks;          // of x: runs of 32 columns
   const std::byte* x;  // groups of QuantOps::tile_rows rows, each packed by QuantOps::pack_rows
   int rows;
   float* y;  // [rows][outputs], rows `stride` floats apart
@@ -35,7 +49,7 @@ struct QuantJob {
   bool accumulate;  // add to y instead of overwriting it
 };
 
-// The bytes of a block of one packed row of x: a scale, the sum of the integers, and the integers.
+// The bytes of a run of one packed row of x: a scale, the sum of the integers of each half, and the integers.
 inline constexpr size_t kQuantRowBlockBytes = 8 + kQuantBlock;
 
 struct QuantOps {
@@ -43,7 +57,7 @@ struct QuantOps {
   // Computes the panels first_panel .. end_panel - 1 of the row groups first_group .. end_group - 1.
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, for weights of `kind`. For each
-  // block: [count] scales, [count] sums of the integers as i32, and the integers [8][count][4].
+  // run: [count] scales, [count][2] sums of 16 integers as i16, and the integers [8][count][4].
   void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int blocks, std::byte* packed);
 };
 

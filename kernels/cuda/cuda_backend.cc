@@ -89,10 +89,17 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
     CheckMatrixShape(rows, cols, format);
+    if (!HasKernels(format)) {
+      return Unsupported("the backend cuda has no kernels for " + std::string(format.name()) +
+                         " weights; use a backend of the CPU (--backend)");
+    }
     PREFIXD_RETURN_IF_ERROR(ReserveStaging());
     PREFIXD_ASSIGN_OR_RETURN(DeviceMemory memory,
                              DeviceMemory::Allocate(runtime_, PackedBytes(rows, cols, format)));
     return std::unique_ptr<Matrix>(std::make_unique<CudaMatrix>(std::move(memory), rows, cols, format));
+  }
+  bool HasKernels(WeightFormat format) const override {
+    return !format.quantized() || format == WeightFormat::kQ8_0 || format == WeightFormat::kQ4_0;
   }
   Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     CheckUploadRows(to, first_row, from);

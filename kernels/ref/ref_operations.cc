@@ -9,6 +9,7 @@
 #include "kernels/host_memory.h"
 #include "kernels/kv_plane.h"
 #include "kernels/numerics.h"
+#include "kernels/quant_run.h"
 #include "kernels/quantize.h"
 
 namespace prefixd {
@@ -58,18 +59,23 @@ float DotOfPairs(const float* a, const float* b, int n) {
   return sum;
 }
 
-// Rule 9. `blocks` is a row of weights, `integers` and `scales` a row of x.
-float DotOfBlocks(const int8_t* integers, const std::vector<float>& scales, WeightFormat format,
-                  const std::byte* blocks) {
-  float sum = 0;
-  for (const float scale : scales) {
-    int exact = 0;
-    for (int k = 0; k < kQuantBlock; ++k) exact += BlockInteger(format, blocks, k) * integers[k];
-    sum = std::fma(BlockScale(blocks) * scale, static_cast<float>(exact), sum);
+// Rule 9. `row` are the runs of a row of weights, `integers` and `scales` those of a row of x.
+float DotOfRuns(const int8_t* integers, const float* scales, const QuantFormat& format,
+                const std::vector<QuantRun>& row) {
+  float acc = 0;
+  for (const QuantRun& run : row) {
+    int products = 0, sums = 0;
+    for (int k = 0; k < kQuantBlock; ++k) {
+      const int half = k / kQuantHalf;
+      products += run.factors[half] * IntegerOf(format, run.codes[k]) * integers[k];
+      sums += run.offset_factors[half] * integers[k];
+    }
+    acc = std::fma(run.scale * *scales, static_cast<float>(products), acc);
+    if (format.offset) acc = std::fma(run.offset * *scales, static_cast<float>(sums), acc);
     integers += kQuantBlock;
-    blocks += format.block_bytes();
+    ++scales;
   }
-  return sum;
+  return acc;
 }
 
 // Reads K and V of one sequence, layer and KV head through the block table.
@@ -208,7 +214,7 @@ class RefOperations final : public Operations {
     return format.quantized() && version_ == numerics::Version::kCpu2;
   }
   void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
-  void GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
+  void GemmOfRuns(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
 
   const numerics::Version version_;
   BatchView batch_;
@@ -271,7 +277,7 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
                              GemmOutput output) {
-  if (AsRef(w).integers()) return GemmOfBlocks(AsRef(w), x, rows, y, stride, output);
+  if (AsRef(w).integers()) return GemmOfRuns(AsRef(w), x, rows, y, stride, output);
   if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu2)
     return GemmOfPairs(AsRef(w), x, rows, y, stride, output);
   for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
@@ -294,16 +300,25 @@ void RefOperations::GemmOfPairs(const RefMatrix& w, const float* x, int rows, fl
   }
 }
 
-void RefOperations::GemmOfBlocks(const RefMatrix& w, const float* x, int rows, float* y, int stride,
-                                 GemmOutput output) {
-  std::vector<int8_t> integers(static_cast<size_t>(w.cols()));
-  std::vector<float> scales(static_cast<size_t>(w.cols() / kQuantBlock));
-  for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
-    for (size_t b = 0; b < scales.size(); ++b)
-      scales[b] = numerics::QuantizeBlock(x + b * kQuantBlock, kQuantBlock, &integers[b * kQuantBlock]);
-    for (int n = 0; n < w.rows(); ++n) {
-      const float dot = DotOfBlocks(integers.data(), scales, w.format(), w.row(n));
-      y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
+void RefOperations::GemmOfRuns(const RefMatrix& w, const float* x, int rows, float* y, int stride,
+                               GemmOutput output) {
+  const size_t cols = static_cast<size_t>(w.cols()), count = cols / kQuantBlock;
+  std::vector<int8_t> integers(static_cast<size_t>(rows) * cols);
+  std::vector<float> scales(static_cast<size_t>(rows) * count);
+  for (size_t b = 0; b < scales.size(); ++b)
+    scales[b] = numerics::QuantizeBlock(x + b * kQuantBlock, kQuantBlock, &integers[b * kQuantBlock]);
+  const QuantFormat format = QuantFormatOf(w.format());
+  const size_t of_block = static_cast<size_t>(format.runs());
+  std::vector<QuantRun> row(count);
+  for (int n = 0; n < w.rows(); ++n) {
+    for (size_t b = 0; b < count; ++b) {
+      const std::byte* const block = w.row(n) + b / of_block * w.format().block_bytes();
+      row[b] = ReadRun(w.format(), block, static_cast<int>(b % of_block));
+    }
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+      const float dot = DotOfRuns(&integers[r * cols], &scales[r * count], format, row);
+      float& to = y[r * static_cast<size_t>(stride) + static_cast<size_t>(n)];
+      to = output == GemmOutput::kAccumulate ? to + dot : dot;
     }
   }
 }

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <map>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/prng.h"
@@ -16,6 +16,8 @@
 #include "model/gguf_weights.h"
 #include "model/model_loader.h"
 #include "model/weights.h"
+#include "tests/engine/exactness_law.h"
+#include "tests/kernels/forwarding_backend.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/sequence_runner.h"
 #include "tests/support/shared_data.h"
@@ -144,6 +146,9 @@ class Pair {
     std::ofstream(dir_.path() / "model.gguf", std::ios::binary) << gguf.File();
   }
 
+  // Of all matrices: embedding and head, and of two layers q, k, v, o, gate, up and down.
+  static constexpr size_t kElements = kWidth * (2 * 96 + 2 * (256 + 128 + 128 + 256 + 3 * 256));
+
   // The logits of a few tokens.
   struct Outcome {
     std::vector<float> logits;
@@ -151,15 +156,12 @@ class Pair {
     size_t bytes;  // of the weights
   };
   Outcome Run(bool gguf, const std::string& backend_name, numerics::Version version) const {
-    const std::unique_ptr<Backend> backend = *CreateBackend(backend_name, 2, 0, false, version);
-    const WeightFiles files = *WeightFiles::Open(gguf ? dir_.path() / "model.gguf" : dir_.path());
-    files.CheckInvariants();
-    const ModelConfig config = gguf ? *ConfigOfGguf(*OpenGgufModel(dir_.path() / "model.gguf")) : config_;
-    EXPECT_EQ(CanonicalArchitecture(config), CanonicalArchitecture(config_));
-    Result<LoadedPlan> loaded = LoadPlan(config, files, *backend, kContext, {});
-    EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
-    Outcome outcome{{}, loaded->weights_hash, loaded->plan.weights.bytes};
-    const auto model = *backend->CreateRunner(std::move(loaded->plan), {kContext, kContext, kContext});
+    return RunOn(gguf, *CreateBackend(backend_name, 2, 0, false, version));
+  }
+  Outcome RunOn(bool gguf, const std::unique_ptr<Backend>& backend) const {
+    LoadedPlan loaded = Plan(gguf, *backend, kContext);
+    Outcome outcome{{}, loaded.weights_hash, loaded.plan.weights.bytes};
+    const auto model = *backend->CreateRunner(std::move(loaded.plan), {kContext, kContext, kContext});
     SequenceRunner runner(*model, *backend, DType::kF32, 16, 4);
     RunningSequence sequence;
     const std::vector<TokenId> tokens = {1, 17, 95, 0, 42, 42, 7};
@@ -167,7 +169,27 @@ class Pair {
     return outcome;
   }
 
+  // The GGUF file on a backend of this machine.
+  testing_support::LoadedRunner Load(const testing_support::DriverLimits& limits) const {
+    testing_support::LoadedRunner loaded{*CreateBackend("auto", 2), nullptr};
+    LoadedPlan plan = Plan(true, *loaded.backend, limits.context);
+    loaded.model = *loaded.backend->CreateRunner(
+        std::move(plan.plan),
+        {limits.context, limits.step_tokens, limits.max_sequences + limits.prompt_logit_rows});
+    return loaded;
+  }
+
  private:
+  LoadedPlan Plan(bool gguf, Backend& backend, int context) const {
+    const WeightFiles files = *WeightFiles::Open(gguf ? dir_.path() / "model.gguf" : dir_.path());
+    files.CheckInvariants();
+    const ModelConfig config = gguf ? *ConfigOfGguf(*OpenGgufModel(dir_.path() / "model.gguf")) : config_;
+    EXPECT_EQ(CanonicalArchitecture(config), CanonicalArchitecture(config_));
+    Result<LoadedPlan> loaded = LoadPlan(config, files, backend, context, {});
+    PREFIXD_CHECK(loaded.ok()) << loaded.status().ToString();
+    return std::move(*loaded);
+  }
+
   TempDir dir_;
   ModelConfig config_;
 };
@@ -185,6 +207,12 @@ float Largest(const std::vector<float>& numbers) {
   return largest;
 }
 
+float Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  float worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]));
+  return worst;
+}
+
 TEST(GgufTypes, LogitsAreThoseOfTheNumbersInF32) {
   for (const TypeCase& of : kCases) {
     const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
@@ -192,19 +220,25 @@ TEST(GgufTypes, LogitsAreThoseOfTheNumbersInF32) {
     const auto f32 = pair.Run(false, "ref", numerics::Version::kCpu1);
     const float largest = Largest(f32.logits);
     ASSERT_TRUE(std::isfinite(largest) && largest > 0) << of.type.name();
-    float worst = 0;
-    for (size_t i = 0; i < f32.logits.size(); ++i)
-      worst = std::max(worst, std::abs(gguf.logits[i] - f32.logits[i]));
-    EXPECT_LE(worst, 1e-4f * largest) << of.type.name();
-    if (!of.type.format()) {
+    if (of.type.format().quantized() || of.type == DType::kF32) {
       EXPECT_EQ(gguf.logits, f32.logits) << of.type.name();
-      EXPECT_EQ(gguf.bytes, f32.bytes) << of.type.name();
-    } else if (of.type != DType::kF32) {  // it stays as it is
-      const auto bytes = [&](bool gguf_file) {
-        return pair.Run(gguf_file, "auto", numerics::Version::kCpu2).bytes;
-      };
-      EXPECT_LT(bytes(true), bytes(false) * 6 / 10) << of.type.name();
     }
+    EXPECT_LE(Distance(gguf.logits, f32.logits), 1e-4f * largest) << of.type.name();
+    // With integers of 8 bits of the activations they stay near.
+    const auto integers = pair.Run(true, "ref", numerics::Version::kCpu2);
+    EXPECT_LE(Distance(integers.logits, f32.logits), 0.05f * largest) << of.type.name();
+  }
+}
+
+// All rows of the matrices are whole panels, and those of 256 columns whole cache lines or nearly so.
+TEST(GgufTypes, WeightsTakeTheMemoryOfTheFile) {
+  for (const TypeCase& of : kCases) {
+    const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
+    const size_t plain = pair.Run(false, "auto", numerics::Version::kCpu2).bytes;
+    const size_t elements = Pair::kElements, others = plain - elements * sizeof(float);
+    const size_t bytes = pair.Run(true, "auto", numerics::Version::kCpu2).bytes - others;
+    EXPECT_GE(bytes, of.type.Bytes(elements)) << of.type.name();
+    EXPECT_LE(bytes, of.type.Bytes(elements) * 102 / 100) << of.type.name();
   }
 }
 
@@ -234,17 +268,75 @@ TEST(GgufTypes, TypesMayDifferWithinAStack) {
             pair.Run(false, "ref", numerics::Version::kCpu1).logits);
 }
 
-TEST(GgufTypes, TheHashSaysWhatTheWeightsAreWidenedTo) {
+TEST(GgufTypes, TheHashIsThatOfTheTypesInTheFile) {
   const auto of = [](StoredType::Kind kind) {
     return [kind](const std::string&) -> const TypeCase& { return kCases[kind]; };
   };
-  const Pair four(of(StoredType::kQ4_1)), eight(of(StoredType::kQ8_0)), f32(of(StoredType::kF32));
   const auto hash = [](const Pair& pair, bool gguf, numerics::Version version) {
     return pair.Run(gguf, "ref", version).hash;
   };
-  EXPECT_NE(hash(four, true, numerics::Version::kCpu1), hash(four, true, numerics::Version::kCpu2));
-  EXPECT_EQ(hash(eight, true, numerics::Version::kCpu1), hash(eight, true, numerics::Version::kCpu2));
+  const Pair f32(of(StoredType::kF32));
   EXPECT_NE(hash(f32, true, numerics::Version::kCpu1), hash(f32, false, numerics::Version::kCpu1));
+  std::set<BlockKey> hashes;
+  for (const TypeCase& type : kCases) {
+    const Pair pair(of(type.type.kind()));
+    hashes.insert(hash(pair, true, numerics::Version::kCpu2));
+    EXPECT_EQ(hash(pair, true, numerics::Version::kCpu1), hash(pair, true, numerics::Version::kCpu2));
+  }
+  EXPECT_EQ(hashes.size(), std::size(kCases));
+}
+
+// A backend of the CPU without kernels for some format.
+class WithoutKernels final : public kernel_testing::ForwardingBackend {
+ public:
+  WithoutKernels(std::unique_ptr<Backend> to, WeightFormat format)
+      : ForwardingBackend(*to), to_(std::move(to)), format_(format) {}
+  bool HasKernels(WeightFormat format) const override { return format != format_; }
+  Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
+    PREFIXD_CHECK(format == WeightFormat::kBF16) << format.name();
+    return to_->AllocateMatrix(rows, cols, format);
+  }
+
+ private:
+  const std::unique_ptr<Backend> to_;
+  const WeightFormat format_;
+};
+
+TEST(GgufTypes, WhatABackendCannotMultiplyIsWidened) {
+  const TypeCase& of = kCases[StoredType::kQ4_K];
+  const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
+  const auto own = pair.Run(true, "auto", numerics::Version::kCpu2);
+  const auto widened =
+      pair.RunOn(true, std::make_unique<WithoutKernels>(*CreateBackend("auto", 2), of.type.format()));
+  const auto f32 = pair.Run(false, "ref", numerics::Version::kCpu1);
+  EXPECT_LE(Distance(widened.logits, f32.logits), 0.02f * Largest(f32.logits));
+  EXPECT_EQ(widened.bytes - own.bytes, Pair::kElements * 2 - of.type.Bytes(Pair::kElements));
+  EXPECT_NE(widened.hash, own.hash) << "the hash says what the weights are widened to";
+}
+
+// The law: prefixes that the cache has, and other chunks, give the same bits.
+TEST(GgufTypes, TheCacheChangesNothing) {
+  const testing_support::DriverLimits limits{.context = 96, .step_tokens = 64, .max_sequences = 4};
+  exactness::Setup setup{
+      .context = limits.context, .step_tokens = limits.step_tokens, .max_sequences = limits.max_sequences};
+  const exactness::Setup alone = exactness::Alone(setup, KvType::kF32);
+  setup.kv_dtype = KvType::kF32;
+  setup.one_by_one = true;
+  setup.block_tokens = 8;
+  setup.step_tokens = 11;
+  uint64_t seed = 1;
+  for (const TypeCase& of : kCases) {
+    if (!of.type.format().quantized()) continue;
+    SCOPED_TRACE(std::string(of.type.name()));
+    const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
+    const exactness::Workload workload = exactness::MakeWorkload(++seed, 8, 60, 96);
+    const testing_support::LoadedRunner loaded = pair.Load(limits);
+    const exactness::Outcome cached = exactness::Run(loaded, workload, setup);
+    exactness::ExpectSame(workload, exactness::Run(loaded, workload, alone), cached);
+    exactness::Coverage coverage;
+    coverage.Add(cached.stats);
+    EXPECT_GT(coverage.hits, 0u);
+  }
 }
 
 }  // namespace

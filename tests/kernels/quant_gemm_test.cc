@@ -2,6 +2,7 @@
 // every table of kernels that this machine can run.
 #include "kernels/cpu/quant_matrix.h"
 #include "kernels/cpu/quant_ops.h"
+#include "kernels/quant_format.h"
 #include "kernels/quantize.h"
 #include "tests/kernels/kernel_testing.h"
 
@@ -10,19 +11,37 @@ namespace {
 
 using namespace kernel_testing;
 
-constexpr WeightFormat kQuantised[] = {WeightFormat::kQ8_0, WeightFormat::kQ4_0};
+std::vector<WeightFormat> QuantisedFormats() {
+  std::vector<WeightFormat> formats;
+  for (int kind = WeightFormat::kQ8_0; kind < WeightFormat::kKinds; ++kind)
+    formats.emplace_back(static_cast<WeightFormat::Kind>(kind));
+  return formats;
+}
+const std::vector<WeightFormat> kQuantised = QuantisedFormats();
 
-// Rows whose bytes are random, but for the scales, which are finite: integers of all sizes, also those that
-// QuantizeRow never makes, such as -128.
+// The fewest columns that are `cols` or more and fit the format.
+int Fitting(WeightFormat format, int cols) {
+  return (cols + format.block() - 1) / format.block() * format.block();
+}
+
+// Rows whose bytes are random, but for the fractions, which are finite: codes and factors of all sizes, also
+// those that no file has, and those of the largest sums.
 std::vector<std::byte> RandomRows(Prng& prng, WeightFormat format, int rows, int cols) {
+  const QuantFormat of = QuantFormatOf(format);
   std::vector<std::byte> bytes(format.RowBytes(cols) * static_cast<size_t>(rows));
   for (size_t at = 0; at < bytes.size(); at += format.block_bytes()) {
-    const uint16_t scale = numerics::F32ToF16(RandomFloat(prng));
-    std::memcpy(&bytes[at], &scale, 2);
     const bool extreme = prng.Chance(0.1);  // sums that would saturate 16 bits
-    const auto one = static_cast<std::byte>(prng.Chance(0.5) ? 0x80 : 0x7F);
-    for (size_t i = 2; i < format.block_bytes(); ++i)
+    constexpr std::byte kExtremes[] = {std::byte{0x80}, std::byte{0x7F}, std::byte{0xFF}, std::byte{0x00}};
+    const std::byte one = kExtremes[prng.Below(4)];
+    for (size_t i = 0; i < format.block_bytes(); ++i)
       bytes[at + i] = extreme ? one : static_cast<std::byte>(prng.Below(256));
+    const auto put = [&](size_t offset) {
+      const uint16_t half = numerics::F32ToF16(RandomFloat(prng));
+      std::memcpy(&bytes[at + offset], &half, 2);
+    };
+    if (!of.exponent) put(of.scale_at);
+    if (of.offset) put(of.offset_at);
+    if (of.exponent) bytes[at] = static_cast<std::byte>(prng.Chance(0.2) ? prng.Below(250) : 119);
   }
   return bytes;
 }
@@ -76,7 +95,7 @@ TEST_P(QuantGemmTest, EveryRowCountAtEveryTail) {
   for (const int rows : row_counts) {
     for (const int outputs : {1, 7, 8, 9, 15, 16, 17, 33, 96, 130}) {
       for (const int terms : {32, 64, 160}) {
-        for (const WeightFormat format : kQuantised) {
+        for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
           Compare(*fast, *ref, format, rows, outputs, terms, GemmOutput::kStore);
           Compare(*fast, *ref, format, rows, outputs, terms, GemmOutput::kAccumulate);
           if (HasFatalFailure()) return;
@@ -86,16 +105,26 @@ TEST_P(QuantGemmTest, EveryRowCountAtEveryTail) {
   }
 }
 
+TEST_P(QuantGemmTest, EveryFormatAtEveryRowCount) {
+  for (const WeightFormat format : kQuantised) {
+    for (int rows = 1; rows < 14; ++rows) {
+      Compare(*fast, *ref, format, rows, 9, format.block(), GemmOutput::kStore);
+      Compare(*fast, *ref, format, rows, 33, 3 * format.block(), GemmOutput::kAccumulate);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST_P(QuantGemmTest, SizesThatAreSplitAmongThreads) {
   for (const int rows : {1, 2, 13, 70}) {
-    for (const WeightFormat format : kQuantised)
-      Compare(*fast, *ref, format, rows, 1100, 320, GemmOutput::kStore);
+    for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ5_K})
+      Compare(*fast, *ref, format, rows, 1100, Fitting(format, 320), GemmOutput::kStore);
   }
 }
 
 // Version cpu-1 multiplies the numbers of the weights by x as it is: rule 2 on widened weights.
 TEST_P(QuantGemmTest, TheExactModeMultipliesWidenedWeights) {
-  constexpr int kOutputs = 70, kTerms = 96, kRows = 9;
+  constexpr int kOutputs = 70, kTerms = 256, kRows = 9;
   const auto fast_1 =
       MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
   const auto ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
@@ -120,7 +149,7 @@ TEST_P(QuantGemmTest, TheExactModeMultipliesWidenedWeights) {
 
 // Invariant 1 of backend.h: a row alone gives the same bits as among other rows.
 TEST_P(QuantGemmTest, ARowDoesNotDependOnItsNeighbours) {
-  constexpr int kRows = 40, kOutputs = 210, kTerms = 96;
+  constexpr int kRows = 40, kOutputs = 210, kTerms = 256;
   Prng prng(11);
   for (const WeightFormat format : kQuantised) {
     const auto matrix = PackRows(*fast, RandomRows(prng, format, kOutputs, kTerms), format, kOutputs, kTerms);
@@ -141,13 +170,12 @@ TEST_P(QuantGemmTest, ARowDoesNotDependOnItsNeighbours) {
 
 // Parts of all formats. Each is multiplied as if it were alone, and leaves the other columns of y alone.
 TEST_P(QuantGemmTest, PartsOfAStackKeepTheirFormats) {
-  constexpr int kTerms = 96;
-  const std::pair<WeightFormat, int> parts[] = {{WeightFormat::kQ4_0, 33},
-                                                {WeightFormat::kBF16, 17},
-                                                {WeightFormat::kQ8_0, 40},
-                                                {WeightFormat::kF32, 5},
-                                                {WeightFormat::kF16, 130}};
-  constexpr int kOutputs = 33 + 17 + 40 + 5 + 130;
+  constexpr int kTerms = 256;
+  const std::pair<WeightFormat, int> parts[] = {{WeightFormat::kQ4_0, 33}, {WeightFormat::kBF16, 17},
+                                                {WeightFormat::kQ8_0, 40}, {WeightFormat::kF32, 5},
+                                                {WeightFormat::kQ4_K, 47}, {WeightFormat::kQ6_K, 50},
+                                                {WeightFormat::kQ4_1, 16}, {WeightFormat::kF16, 130}};
+  constexpr int kOutputs = 33 + 17 + 40 + 5 + 47 + 50 + 16 + 130;
   for (const int rows : {1, 2, 29}) {
     Prng prng(19);
     const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * kTerms);
@@ -188,7 +216,7 @@ TEST_P(QuantGemmTest, PartsOfAStackKeepTheirFormats) {
 
 // In pieces of any number of rows, in any order, and read back by Embed.
 TEST_P(QuantGemmTest, RowsThatComeInPiecesAreOneMatrix) {
-  constexpr int kRows = 75, kCols = 96;
+  constexpr int kRows = 75, kCols = 256;
   for (const WeightFormat format : kQuantised) {
     Prng prng(13);
     const auto rows = RandomRows(prng, format, kRows, kCols);
@@ -212,8 +240,17 @@ TEST_P(QuantGemmTest, RowsThatComeInPiecesAreOneMatrix) {
     EXPECT_TRUE(SameBits(got, want)) << format.name();
     EXPECT_TRUE(std::any_of(got.begin(), got.end(), [](float value) { return value != 0; }));
     const MatrixSource other{rows.data(), DType::kF32, 1, kCols};
-    EXPECT_DEATH(fast->UploadRows(*matrix, 0, other), "f32 into q");
-    EXPECT_DEATH((void)fast->AllocateMatrix(4, 48, format), "4 x 48 q");
+    if (format != WeightFormat::kQ8_0) continue;
+    EXPECT_DEATH(fast->UploadRows(*matrix, 0, other), "f32 into q8_0");
+    EXPECT_DEATH((void)fast->AllocateMatrix(4, 48, format), "4 x 48 q8_0");
+  }
+}
+
+// Rows of whole panels, whose bytes are whole cache lines.
+TEST_P(QuantGemmTest, WeightsTakeTheMemoryOfTheirFormat) {
+  for (const WeightFormat format : kQuantised) {
+    const auto matrix = *fast->AllocateMatrix(64, 1024, format);
+    EXPECT_EQ(matrix->bytes(), 64 * format.RowBytes(1024)) << format.name();
   }
 }
 
@@ -235,24 +272,24 @@ TEST_P(QuantTables, EqualRef) {
   for (const WeightFormat format : kQuantised) {
     for (const int rows : {1, 2, 5, 6, 7, 12, 13, 31}) {
       for (const int outputs : {1, 8, 17, 48}) {
-        constexpr int kBlocks = 5, kTerms = kBlocks * kQuantBlock;
-        const auto w = RandomRows(prng, format, outputs, kTerms);
-        const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * kTerms);
+        const int terms = Fitting(format, 160), blocks = terms / kQuantBlock;
+        const auto w = RandomRows(prng, format, outputs, terms);
+        const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * terms);
         std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * outputs), got = want;
-        ref->Gemm(*PackRows(*ref, w, format, outputs, kTerms), x.data(), rows, want.data(),
+        ref->Gemm(*PackRows(*ref, w, format, outputs, terms), x.data(), rows, want.data(),
                   GemmOutput::kAccumulate);
-        const auto matrix = *QuantMatrix::Allocate(outputs, kTerms, format);
+        const auto matrix = *QuantMatrix::Allocate(outputs, terms, format);
         auto& packed = static_cast<QuantMatrix&>(*matrix);
-        packed.WriteRows(0, {w.data(), format, outputs, kTerms});
+        packed.WriteRows(0, {w.data(), format, outputs, terms});
         const int groups = (rows + ops.tile_rows - 1) / ops.tile_rows;
-        const size_t row_bytes = kBlocks * cpu::kQuantRowBlockBytes;
+        const size_t row_bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
         std::vector<std::byte> packed_x(row_bytes * static_cast<size_t>(rows));
         for (int first = 0; first < rows; first += ops.tile_rows) {
-          ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * kTerms],
-                        std::min(ops.tile_rows, rows - first), kBlocks,
+          ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * terms],
+                        std::min(ops.tile_rows, rows - first), blocks,
                         &packed_x[static_cast<size_t>(first) * row_bytes]);
         }
-        ops.gemm({packed.data(), packed.PanelBytes(), format.kind(), outputs, kBlocks, packed_x.data(), rows,
+        ops.gemm({packed.data(), packed.PanelBytes(), format.kind(), outputs, blocks, packed_x.data(), rows,
                   got.data(), outputs, true},
                  0, packed.panels(), 0, groups);
         ASSERT_TRUE(SameBits(got, want)) << format.name() << " rows " << rows << " outputs " << outputs;

@@ -1,6 +1,7 @@
 // The quantised formats: the bytes that GGUF files have for the same numbers, and what reading them gives.
 #include "kernels/quantize.h"
 
+#include "kernels/quant_run.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace prefixd {
@@ -8,7 +9,7 @@ namespace {
 
 using namespace kernel_testing;
 
-constexpr WeightFormat kQuantised[] = {WeightFormat::kQ8_0, WeightFormat::kQ4_0};
+constexpr WeightFormat kQuantised[] = {WeightFormat::kQ8_0, WeightFormat::kQ4_0};  // that are made here
 
 std::vector<std::byte> Quantised(WeightFormat format, const std::vector<float>& x) {
   std::vector<std::byte> bytes(format.RowBytes(static_cast<int>(x.size())));
@@ -24,6 +25,38 @@ TEST(WeightFormat, HasItsSizes) {
     EXPECT_FALSE(format.Fits(48));
     EXPECT_DEATH((void)format.RowBytes(48), "48 columns of q");
     EXPECT_DEATH((void)format.dtype(), "q");
+  }
+}
+
+TEST(QuantFormat, CoversTheBytesOfItsBlocks) {
+  for (int kind = WeightFormat::kQ8_0; kind < WeightFormat::kKinds; ++kind) {
+    const WeightFormat format(static_cast<WeightFormat::Kind>(kind));
+    const QuantFormat of = QuantFormatOf(format);
+    EXPECT_EQ(of.runs() * kQuantBlock, format.block()) << format.name();
+    EXPECT_EQ(of.runs() * kQuantBlock * of.bits / 8 + of.HeadBytes(), static_cast<int>(format.block_bytes()))
+        << format.name();
+    const std::vector<std::byte> block(format.block_bytes());
+    EXPECT_DEATH((void)ReadRun(format, block.data(), of.runs()), "run . of ") << format.name();
+    std::byte row[1];
+    const float x[256] = {};
+    if (kind <= WeightFormat::kQ4_0) continue;
+    EXPECT_DEATH((void)QuantizeRow(format, x, 256, row), "256 columns of ") << format.name();
+  }
+  EXPECT_DEATH((void)ReadRun(WeightFormat::kF32, nullptr, 0), "f32");
+}
+
+// The largest sums of rule 9 are below 2^24, so that they are exact in f32.
+TEST(QuantFormat, SumsAreExact) {
+  for (int kind = WeightFormat::kQ8_0; kind < WeightFormat::kKinds; ++kind) {
+    const WeightFormat format(static_cast<WeightFormat::Kind>(kind));
+    const QuantFormat of = QuantFormatOf(format);
+    int largest = 0, factor = 1;
+    for (int code = 0; code < 1 << of.bits; ++code)
+      largest = std::max(largest, std::abs(IntegerOf(of, static_cast<uint8_t>(code))));
+    if (of.factor_bits == 8) factor = 128;
+    if (of.factor_bits == 4 || of.factor_bits == 6)
+      factor = std::max((1 << of.factor_bits) - 1 - of.factor_zero, of.factor_zero);
+    EXPECT_LT(factor * largest * 127 * kQuantBlock, 1 << 24) << format.name();
   }
 }
 
@@ -52,8 +85,9 @@ TEST(Quantize, Q4MakesTheseBytes) {
   EXPECT_EQ(bytes[2 + 3], std::byte{0x80});
   EXPECT_EQ(bytes[2 + 4], std::byte{0xF8});
   EXPECT_EQ(bytes[2 + 5], std::byte{0x88});
-  EXPECT_EQ(BlockInteger(WeightFormat::kQ4_0, bytes.data(), 3), -8);
-  EXPECT_EQ(BlockInteger(WeightFormat::kQ4_0, bytes.data(), 20), 7);
+  const QuantRun run = ReadRun(WeightFormat::kQ4_0, bytes.data(), 0);
+  EXPECT_EQ(IntegerOf(QuantFormatOf(WeightFormat::kQ4_0), run.codes[3]), -8);
+  EXPECT_EQ(IntegerOf(QuantFormatOf(WeightFormat::kQ4_0), run.codes[20]), 7);
 }
 
 // Each number differs from its own by half of the distance between two at most, and by that of the scale.
