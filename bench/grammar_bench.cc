@@ -1,9 +1,13 @@
 // Times constraints on one core: compiling a format, and the mask of each token of answers that follow it,
 // for vocabularies of 2,000, 32,000 and 152,000 tokens. An answer is drawn at random from its masks. "first"
-// are masks that no answer had before, "again" those that are kept.
+// are masks that no answer had before, "again" those that are kept. Also compiles the JSON Schemas of a file
+// that has one in each line, such as that of bench/wild_schemas.py.
 #include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -20,6 +24,7 @@ using grammar::ConstraintSpec;
 struct Format {
   const char* name;
   const char* schema;  // null: any JSON object
+  const char* regex = nullptr;
 };
 constexpr Format kFormats[] = {
     {"any object", nullptr},
@@ -32,6 +37,7 @@ constexpr Format kFormats[] = {
        "children":{"type":"array","items":{"$ref":"#/$defs/n"}}},"required":["value","children"],
        "additionalProperties":false}}})"},
     {"open", R"({"type":"object","properties":{"title":{"type":"string"},"score":{"type":"number"}}})"},
+    {"words", nullptr, R"((\w{1,10}\s?){1,50})"},
 };
 
 // All bytes, then words with and without a space, pieces of JSON, and some text of several bytes a character.
@@ -85,7 +91,10 @@ TokenId AnyOf(Prng& prng, const grammar::TokenMask& mask) {
 void MeasureFormat(Report& report, const Format& format,
                    std::shared_ptr<const grammar::Vocabulary> vocabulary, int64_t answers) {
   ConstraintSpec spec;
-  if (format.schema != nullptr) {
+  if (format.regex != nullptr) {
+    spec.kind = ConstraintSpec::Kind::kRegex;
+    spec.text = format.regex;
+  } else if (format.schema != nullptr) {
     spec.kind = ConstraintSpec::Kind::kJsonSchema;
     spec.schema = boost::json::parse(format.schema);
   }
@@ -108,6 +117,7 @@ void MeasureFormat(Report& report, const Format& format,
       const auto asked = std::chrono::steady_clock::now();
       const auto mask = state.Mask();
       const double time = Microseconds(asked);
+      PREFIXD_CHECK(mask != nullptr) << name;
       (constraint.counts().computed > computed ? first : again).push_back(time);
       state.Append(AnyOf(prng, *mask));
     }
@@ -116,14 +126,49 @@ void MeasureFormat(Report& report, const Format& format,
   Add(report, name + ", again", std::move(again));
 }
 
+// The schemas of a file, compiled for the vocabulary, with the masks that are made ahead.
+void MeasureSchemas(Report& report, const std::string& path,
+                    const std::shared_ptr<const grammar::Vocabulary>& vocabulary) {
+  std::ifstream file(path);
+  boost::json::parse_options deep;
+  deep.max_depth = 200;
+  std::vector<double> times;
+  size_t refused = 0, ignoring = 0;
+  for (std::string line; std::getline(file, line);) {
+    grammar::ConstraintCache cache(vocabulary, {});
+    const ConstraintSpec spec = {.kind = ConstraintSpec::Kind::kJsonSchema,
+                                 .schema = boost::json::parse(line, {}, deep)};
+    const auto begun = std::chrono::steady_clock::now();
+    const auto made = cache.Get(spec);
+    times.push_back(Microseconds(begun));
+    refused += made.ok() ? 0 : 1;
+    ignoring += made.ok() && !made->ignored.empty() ? 1 : 0;
+    if (!made.ok()) std::printf("refused: %.200s\n", made.status().ToString().c_str());
+  }
+  if (times.empty()) {
+    std::fprintf(stderr, "grammar_bench: %s has no schemas\n", path.c_str());
+    std::exit(2);
+  }
+  const double count = static_cast<double>(times.size());
+  std::sort(times.begin(), times.end());
+  report.Add(std::to_string(vocabulary->size()) + " tokens, schemas, compile", times[times.size() / 2], "us",
+             {{"schemas", count},
+              {"90_percent", times[times.size() * 9 / 10]},
+              {"longest", times.back()},
+              {"refused", static_cast<double>(refused)},
+              {"ignoring", static_cast<double>(ignoring)}});
+}
+
 int Main(int argc, char** argv) {
   Arguments arguments("grammar_bench", "Times compiling formats, and the masks of answers.",
                       {{"--vocab", "N", "0", "tokens of the vocabulary; 0: 2000, 32000 and 152000"},
                        {"--answers", "N", "20", "answers for each format"},
+                       {"--schemas", "FILE", "", "JSON Schemas to compile, one a line"},
                        kJsonOption});
   arguments.ParseOrExit(argc, argv);
   const int64_t vocab = arguments.IntegerOrExit("--vocab", 0, 1 << 20),
                 answers = arguments.IntegerOrExit("--answers", 1, 10000);
+  const std::string schemas = arguments.Given("--schemas") ? arguments.Text("--schemas") : "";
   Report report(arguments);
   report.PrintMachine();
   for (const int64_t size :
@@ -134,6 +179,7 @@ int Main(int argc, char** argv) {
                {{"nodes", static_cast<double>(vocabulary->nodes().size())},
                 {"bytes", static_cast<double>(vocabulary->bytes())}});
     for (const Format& format : kFormats) MeasureFormat(report, format, vocabulary, answers);
+    if (!schemas.empty()) MeasureSchemas(report, schemas, vocabulary);
   }
   return report.Finish();
 }
