@@ -13,7 +13,7 @@ constexpr int64_t kMaxSeconds = 86400;
 using O = Options;
 using K = OptionKind;
 
-// name, value name, kind, member, default, group, help, min, max, choices, unimplemented choices
+// name, value name, kind, member, default, group, help, min, max, choices
 constexpr OptionSpec kTable[] = {
     {"model", "PATH", K::kText, &O::model, "", "Model",
      "Hugging Face folder or GGUF file of the model; required"},
@@ -49,8 +49,9 @@ constexpr OptionSpec kTable[] = {
      "quantises the weights while they load: to 8 or 4 bits and a scale for every 32, as in GGUF", 0, 0,
      "none|q8_0|q4_0"},
     {"kv-dtype", "TYPE", K::kChoice, &O::kv_dtype, "auto", "Model",
-     "type of cached keys and values; auto: that of the weights; q8_0: 8 bits and scales", 0, 0,
-     "auto|f32|f16|bf16|q8_0", "fp8"},
+     "type of cached keys and values; auto: that of the weights; q8_0: 8 bits and scales; fp8: e4m3, on a "
+     "GPU",
+     0, 0, "auto|f32|f16|bf16|q8_0|fp8"},
 
     {"listen", "ADDR:PORT", K::kText, &O::listen, "127.0.0.1:8080", "Listening",
      "address of the HTTP server; port 0 selects a free port; unix:PATH for a Unix socket"},

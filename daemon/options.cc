@@ -97,12 +97,9 @@ Status AssignNumber(const OptionSpec& spec, std::string_view text, int64_t* memb
 
 Status AssignText(const OptionSpec& spec, std::string_view text, std::string* member) {
   if (spec.kind == OptionKind::kChoice && !Contains(spec.choices, text)) {
-    const bool unimplemented = Contains(spec.unimplemented_choices, text);
     std::string choices(spec.choices);
     std::ranges::replace(choices, '|', ' ');
-    return InvalidArgument("'" + std::string(text) + "' is " +
-                           (unimplemented ? "not implemented in this version of prefixd" : "unknown") +
-                           "; it takes one of: " + choices);
+    return InvalidArgument("'" + std::string(text) + "' is unknown; it takes one of: " + choices);
   }
   *member = text;
   return Status::Ok();

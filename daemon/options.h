@@ -63,8 +63,7 @@ struct OptionSpec {
   std::string_view group;  // heading in the help
   std::string_view help;   // one sentence, lower case, with unit
   int64_t min = 0, max = 0;
-  std::string_view choices = {};                // separated by '|'
-  std::string_view unimplemented_choices = {};  // known, rejected as not implemented
+  std::string_view choices = {};  // separated by '|'
 };
 
 std::span<const OptionSpec> OptionTable();

@@ -64,10 +64,14 @@ UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
   return CountUsableCpus();
 }
 
-Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config) {
+Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config, const std::string& backend) {
   const KvType of_weights = config.dtype.value_or(DType::kF32);
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0, KvType::kFp8}) {
     if (options.kv_dtype != type.name()) continue;
+    if (type == KvType::kFp8 && backend != "cuda") {
+      return InvalidArgument("kv-dtype: the backend " + backend +
+                             " has no kernels for fp8 KV; choose --kv-dtype q8_0, or --backend cuda");
+    }
     if (type.Fits(config.head_dim)) return type;
     return InvalidArgument("kv-dtype: " + std::string(type.name()) + " takes heads of a multiple of " +
                            std::to_string(kQuantBlock) + " dimensions, and those of this model have " +
@@ -107,7 +111,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
 Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   const ModelSummary& model = plan->model;
   const ModelConfig& config = model.config;
-  PREFIXD_ASSIGN_OR_RETURN(plan->kv_dtype, KvTypeOf(options, config));
+  PREFIXD_ASSIGN_OR_RETURN(plan->kv_dtype, KvTypeOf(options, config, plan->backend));
   const uint64_t program = ProgramBytes(options, plan->threads.count);
   const KvLayout layout = ShapeOf(config).Kv(static_cast<int>(options.block_tokens), plan->kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(plan->tiers, MakeTierPlan(options, layout));

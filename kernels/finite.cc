@@ -36,7 +36,9 @@ bool AllFinite(std::span<const std::byte> bytes, DType dtype) {
 
 bool AllFinite(std::span<const std::byte> block, const KvLayout& layout) {
   PREFIXD_CHECK(block.size() == layout.BlockBytes()) << block.size() << " of " << layout.BlockBytes();
-  if (!layout.type.quantized()) return AllFinite(block, layout.type.dtype());
+  if (layout.type.has_dtype()) return AllFinite(block, layout.type.dtype());
+  if (layout.type == KvType::kFp8)
+    return std::ranges::none_of(block, [](std::byte b) { return (b & std::byte{0x7F}) == std::byte{0x7F}; });
   // The numbers are products with integers, so they are finite where the scales are.
   for (; !block.empty(); block = block.subspan(layout.PlaneBytes()))
     if (!AllFinite(block.first(layout.PlaneBytes()).subspan(layout.ScalesOffset()), DType::kF16))

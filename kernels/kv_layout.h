@@ -37,10 +37,11 @@ constexpr std::string_view DTypeName(DType dtype) {
 
 inline constexpr int kQuantBlock = 32;  // elements that share a scale, in all quantised formats and types
 
-// How K and V are stored: as elements of a DType, or as q8_0. kernels/numerics.h (rule 10) defines q8_0.
+// How K and V are stored: as elements of a DType, as q8_0, or as fp8, which the backend cuda alone computes
+// with. kernels/numerics.h defines q8_0 (rule 10) and fp8 (rule 11).
 class KvType {
  public:
-  enum Kind : uint8_t { kF32, kF16, kBF16, kQ8_0 };
+  enum Kind : uint8_t { kF32, kF16, kBF16, kQ8_0, kFp8 };
 
   constexpr KvType() = default;
   // Both are implicit: a kind and an element type are types of KV.
@@ -50,16 +51,17 @@ class KvType {
   constexpr Kind kind() const { return kind_; }
   constexpr bool quantized() const { return kind_ == kQ8_0; }
   constexpr std::string_view name() const {
-    constexpr std::string_view kNames[] = {"f32", "f16", "bf16", "q8_0"};
+    constexpr std::string_view kNames[] = {"f32", "f16", "bf16", "q8_0", "fp8"};
     return kNames[kind_];
   }
-  // The type of the elements. Requires a type that is not quantised.
+  // The type of the elements. Requires that they have one.
+  constexpr bool has_dtype() const { return kind_ <= kBF16; }
   DType dtype() const {
-    PREFIXD_CHECK(!quantized()) << name();
+    PREFIXD_CHECK(has_dtype()) << name();
     return kind_ == kF32 ? DType::kF32 : kind_ == kF16 ? DType::kF16 : DType::kBF16;
   }
 
-  constexpr size_t element_bytes() const { return kind_ == kF32 ? 4 : kind_ == kQ8_0 ? 1 : 2; }
+  constexpr size_t element_bytes() const { return kind_ == kF32 ? 4 : has_dtype() ? 2 : 1; }
   // Whether heads of this size can be stored.
   constexpr bool Fits(int head_dim) const { return !quantized() || head_dim % kQuantBlock == 0; }
   // The number of scales of a head, and the bytes of K or V of one token and head. Require a size that fits.

@@ -16,6 +16,11 @@ size_t IndexOf(const KvLayout& layout, KvPart part, int width, int token, int i)
 
 void StoreHead(const KvLayout& layout, KvPart part, int token, const float* head, std::byte* plane) {
   const auto element = [&](int d) { return IndexOf(layout, part, layout.head_dim, token, d); };
+  if (layout.type == KvType::kFp8) {
+    for (int d = 0; d < layout.head_dim; ++d)
+      plane[element(d)] = static_cast<std::byte>(numerics::F32ToE4M3(head[d]));
+    return;
+  }
   if (!layout.type.quantized()) {
     for (int d = 0; d < layout.head_dim; ++d) StoreElement(plane, layout.type.dtype(), element(d), head[d]);
     return;
@@ -32,6 +37,7 @@ void StoreHead(const KvLayout& layout, KvPart part, int token, const float* head
 
 float LoadNumber(const KvLayout& layout, KvPart part, const std::byte* plane, int token, int d) {
   const size_t element = IndexOf(layout, part, layout.head_dim, token, d);
+  if (layout.type == KvType::kFp8) return numerics::F32FromE4M3(static_cast<uint8_t>(plane[element]));
   if (!layout.type.quantized()) return LoadElement(plane, layout.type.dtype(), element);
   const int scales = layout.type.Scales(layout.head_dim);
   const float scale = LoadElement(plane + layout.ScalesOffset(), DType::kF16,

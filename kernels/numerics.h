@@ -59,6 +59,8 @@
 //      and for how many rows it is computed. Where a number of the block was infinite or a NaN, all its
 //      numbers are NaN. Where a scale exceeds f16, s[b] is infinite; its numbers are infinite, or NaN where
 //      q[d] is 0. Where a scale is at most 2^-25, all numbers of the block are zeros.
+//  11. KV of the type fp8, which no backend of the CPU computes with. K and V are stored by F32ToE4M3 below:
+//      1 sign, 4 bits of exponent and 3 of mantissa, rounded to nearest even; no infinities, and no scale.
 //
 // The versions are equal but for rules 8 and 9. A change to any rule needs a new version. KV stored under one
 // version is never reused under another.
@@ -221,6 +223,27 @@ constexpr uint16_t F32ToF16(float value) {
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3F000000u));
   }
   return static_cast<uint16_t>(sign | ((magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13));
+}
+
+// Rule 11. What is finite and beyond 448 becomes 448, with its sign; infinities and NaN become the NaN.
+// Results below 2^-6 are subnormal.
+constexpr uint8_t F32ToE4M3(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 24) & 0x80u, magnitude = bits & 0x7FFFFFFFu;
+  if (magnitude >= 0x7F800000u) return static_cast<uint8_t>(sign | 0x7Fu);
+  if (magnitude >= 0x43E00000u) return static_cast<uint8_t>(sign | 0x7Eu);  // 448
+  if (magnitude < 0x3C800000u) {  // below 2^-6: the last mantissa bit of the sum is worth 2^-9
+    const float sum = std::bit_cast<float>(magnitude) + 0x1p14f;
+    return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x46800000u));
+  }
+  return static_cast<uint8_t>(sign | ((magnitude + 0x7FFFFu + ((magnitude >> 20) & 1u) - 0x3C000000u) >> 20));
+}
+constexpr float F32FromE4M3(uint8_t bits) {
+  const uint32_t sign = (bits & 0x80u) << 24, exponent = (bits >> 3) & 15u, mantissa = bits & 7u;
+  if ((bits & 0x7Fu) == 0x7Fu) return std::bit_cast<float>(sign | 0x7FC00000u);
+  if (exponent == 0)
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(mantissa) * 0x1p-9f) | sign);
+  return std::bit_cast<float>(sign | ((exponent + 120) << 23) | (mantissa << 20));
 }
 
 }  // namespace prefixd::numerics

@@ -63,6 +63,7 @@ bool IsOfQuantizedWeights(std::string_view kernel) {
 double ElementBytes(cuda::KernelId kernel) {
   const std::string_view name = FactsOf(kernel).name;
   if (name.ends_with("KvQ8")) return KvType(KvType::kQ8_0).HeadBytes(kQuantBlock) / (1.0 * kQuantBlock);
+  if (name.ends_with("KvFp8")) return 1;
   return name.ends_with("F32") ? 4 : name.ends_with("Q") || IsOfQuantizedWeights(name) ? 1.125 : 2;
 }
 double WeightBytes(cuda::KernelId kernel) {
@@ -336,9 +337,9 @@ std::vector<Case> CasesOf(const Arguments& arguments) {
 }
 
 KvType KvTypeOf(const Arguments& arguments, const char* option) {
-  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0"});
+  const Result<std::string> name = arguments.OneOf(option, {"f32", "f16", "bf16", "q8_0", "fp8"});
   if (!name.ok()) arguments.Fail(name.status());
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0})
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0, KvType::kFp8})
     if (*name == type.name()) return type;
   return {};
 }
@@ -350,7 +351,7 @@ int Main(int argc, char** argv) {
       "cuda_kernel_bench", "Times the kernels of the CUDA backend one by one.",
       {{"--preset", "NAME", "llama-8b", "shape of the model: one of " + presets},
        {"--dtype", "TYPE", "bf16", "of the weights: f32, f16, bf16, q8_0 or q4_0"},
-       {"--kv-dtype", "TYPE", "bf16", "of the KV: f32, f16, bf16 or q8_0"},
+       {"--kv-dtype", "TYPE", "bf16", "of the KV: f32, f16, bf16, q8_0 or fp8"},
        {"--context", "N", "8192", "tokens of the longest sequence"},
        {"--rows", "N", "512", "tokens of a prefill"},
        {"--sequences", "N", "64", "most sequences that decode, with a quarter of the context"},

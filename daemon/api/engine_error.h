@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/status.h"
+#include "daemon/api/generation_request.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {

@@ -131,6 +131,8 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
       case KvType::kQ8_0:
         AttendQuantTile(job, s, first_row, end_row, tile);
         break;
+      case KvType::kFp8:  // the backend makes no pool of it
+        break;
     }
   }
   for (int row = first_row; row < end_row; ++row) {

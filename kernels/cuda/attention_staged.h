@@ -153,13 +153,13 @@ class StagedUnit {
       Fragment numbers = {};
       if (team_.Sees(tile + token)) {
         const auto elements = device::LoadShared<uint64_t>(copy + PlaneOffset(token, d, D, 1, kTileTokens));
-        const uint32_t scales =
-            Kv<H>::HeadBytes(D) == D
-                ? 0u
-                : device::LoadShared<uint16_t>(copy + ScaleOffset(token, d / kQuantBlock, D, kTileTokens)) *
-                      0x10001u;
-        for (int j = 0; j < 4; ++j)
-          numbers.words[j] = Kv<H>::Expand(static_cast<uint32_t>(elements >> (16 * j)) & 0xFFFFu, scales);
+        uint32_t scale = 0;
+        if constexpr (kHasScales<H>)
+          scale = device::LoadShared<uint16_t>(copy + ScaleOffset(token, d / kQuantBlock, D, kTileTokens));
+        for (int j = 0; j < 4; ++j) {
+          const uint32_t pair = static_cast<uint32_t>(elements >> (16 * j)) & 0xFFFFu;
+          numbers.words[j] = Kv<H>::Expand(pair, scale * 0x10001u);
+        }
       }
       device::StoreShared(device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens), numbers);
     }

@@ -126,6 +126,8 @@ PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint
 
 // The f16 with these bits; exact.
 PREFIXD_DEVICE float WidenF16(uint16_t bits);
+// Two f16 of two e4m3 (kernels/numerics.h, rule 11) in the low bytes; exact. Every NaN is one of f16.
+PREFIXD_DEVICE uint32_t WidenE4M3x2(uint32_t pair);
 // Of two f16, each rounded to nearest even, with subnormals.
 PREFIXD_DEVICE uint32_t MulF16x2(uint32_t a, uint32_t b);
 PREFIXD_DEVICE uint32_t AddF16x2(uint32_t a, uint32_t b);

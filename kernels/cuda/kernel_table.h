@@ -268,11 +268,16 @@ struct DrawParamsTable {
   X(kQkvBF16, QkvParams, Qkv<Bf16>) \
   X(kQkvF16, QkvParams, Qkv<F16>)   \
   X(kQkvF32, QkvParams, Qkv<float>)
-#define PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X) X(kQkvKvQ8, QkvParams, QkvExpanded<KvQ8>)
-#define PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X)            \
-  X(kAttention64KvQ8, AttentionParams, Attention<KvQ8, 64>)   \
-  X(kAttention128KvQ8, AttentionParams, Attention<KvQ8, 128>) \
-  X(kAttentionKvQ8, AttentionParams, AttentionHalf<KvQ8>)
+#define PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X) \
+  X(kQkvKvQ8, QkvParams, QkvExpanded<KvQ8>)  \
+  X(kQkvKvFp8, QkvParams, QkvExpanded<KvFp8>)
+#define PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X)              \
+  X(kAttention64KvQ8, AttentionParams, Attention<KvQ8, 64>)     \
+  X(kAttention64KvFp8, AttentionParams, Attention<KvFp8, 64>)   \
+  X(kAttention128KvQ8, AttentionParams, Attention<KvQ8, 128>)   \
+  X(kAttention128KvFp8, AttentionParams, Attention<KvFp8, 128>) \
+  X(kAttentionKvQ8, AttentionParams, AttentionHalf<KvQ8>)       \
+  X(kAttentionKvFp8, AttentionParams, AttentionHalf<KvFp8>)
 #define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \
   X(kAttention64BF16, AttentionParams, Attention<Bf16, 64>)   \
   X(kAttention64F16, AttentionParams, Attention<F16, 64>)     \

@@ -52,6 +52,27 @@ struct Kv<KvQ8> {
   }
 };
 
+// fp8.
+struct KvFp8 {};
+template <>
+struct Kv<KvFp8> {
+  using Number = F16;
+  static constexpr int kElement = 1;
+  static constexpr bool kExpanded = true;
+  PREFIXD_HOST_DEVICE static constexpr int HeadBytes(int dim) { return dim; }
+  PREFIXD_DEVICE static uint32_t Expand(uint32_t pair, uint32_t /*scales*/) {
+    return device::WidenE4M3x2(pair);
+  }
+  PREFIXD_DEVICE static void Store(const KvBlocks& kv, std::byte* plane, int token, int d, float value) {
+    device::StoreGlobal(plane + PlaneOffset(token, d, kv.head_dim, kElement, kv.block_tokens),
+                        numerics::F32ToE4M3(value));
+  }
+};
+
+// Whether the elements of a token have scales.
+template <typename H>
+inline constexpr bool kHasScales = Kv<H>::HeadBytes(kQuantBlock) > kQuantBlock* Kv<H>::kElement;
+
 // Two neighbouring dims of a token in a plane, and one dim, as 16-bit numbers. `token` is that of the block,
 // and d is even in a pair.
 template <typename H>
@@ -60,8 +81,10 @@ PREFIXD_DEVICE uint32_t PairInPlane(const KvBlocks& kv, const std::byte* plane, 
   if constexpr (!Kv<H>::kExpanded) {
     return device::LoadGlobal<uint32_t>(at);
   } else {
-    const auto scale = device::LoadGlobal<uint16_t>(
-        plane + ScaleOffset(token, d / kQuantBlock, kv.head_dim, kv.block_tokens));
+    uint32_t scale = 0;
+    if constexpr (kHasScales<H>)
+      scale = device::LoadGlobal<uint16_t>(plane +
+                                           ScaleOffset(token, d / kQuantBlock, kv.head_dim, kv.block_tokens));
     return Kv<H>::Expand(device::LoadGlobal<uint16_t>(at), scale * 0x10001u);
   }
 }

@@ -195,17 +195,18 @@ inline KernelLaunch LaunchOf(const FewGateParams& p, DType t) {
                      (p.activate.width + 7) / 8);
 }
 // One of the instances for a type of KV.
-inline KernelId ByKv(KvType t, KernelId bf16, KernelId f16, KernelId f32, KernelId q8) {
-  return t.quantized() ? q8 : ByType(t.dtype(), bf16, f16, f32);
+inline KernelId ByKv(KvType t, KernelId bf16, KernelId f16, KernelId f32, KernelId q8, KernelId fp8) {
+  return t.has_dtype() ? ByType(t.dtype(), bf16, f16, f32) : t == KvType::kFp8 ? fp8 : q8;
 }
 // `t` is the type of the KV. Attention has PlainLaunchOf as well.
 inline KernelLaunch LaunchOf(const QkvParams& p, KvType t) {
-  return RowLaunch(ByKv(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32, KernelId::kQkvKvQ8), p,
-                   p.rows * (p.heads + 2 * p.kv.kv_heads));
+  return RowLaunch(ByKv(t, KernelId::kQkvBF16, KernelId::kQkvF16, KernelId::kQkvF32, KernelId::kQkvKvQ8,
+                        KernelId::kQkvKvFp8),
+                   p, p.rows * (p.heads + 2 * p.kv.kv_heads));
 }
 inline KernelLaunch PlainLaunchOf(const AttentionParams& p, KvType t) {
   return {.kernel = ByKv(t, KernelId::kAttentionBF16, KernelId::kAttentionF16, KernelId::kAttentionF32,
-                         KernelId::kAttentionKvQ8),
+                         KernelId::kAttentionKvQ8, KernelId::kAttentionKvFp8),
           .blocks_x = p.unit_count,
           .threads = 32,
           .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
@@ -216,17 +217,17 @@ inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, size_t shared_b
   KernelLaunch launch = PlainLaunchOf(p, t);
   const int dim = p.kv.head_dim;
   if (t == DType::kF32 || p.kv.block_tokens % 8 != 0) return launch;
-  const int stored = t.quantized() ? static_cast<int>(t.HeadBytes(dim)) : 0;
+  const int stored = t.has_dtype() ? 0 : static_cast<int>(t.HeadBytes(dim));
   const size_t needed = StagedAttentionSharedBytes(dim, p.team, stored);
   if (needed > shared_bytes) return launch;
   const bool bf16 = t == DType::kBF16;
   if (dim == 64)
     launch.kernel = ByKv(t, KernelId::kAttention64BF16, KernelId::kAttention64F16, KernelId::kAttentionF32,
-                         KernelId::kAttention64KvQ8);
+                         KernelId::kAttention64KvQ8, KernelId::kAttention64KvFp8);
   else if (dim == 128)
     launch.kernel = ByKv(t, KernelId::kAttention128BF16, KernelId::kAttention128F16, KernelId::kAttentionF32,
-                         KernelId::kAttention128KvQ8);
-  else if (t.quantized())
+                         KernelId::kAttention128KvQ8, KernelId::kAttention128KvFp8);
+  else if (!t.has_dtype())
     return launch;
   else if (dim == 96)
     launch.kernel = bf16 ? KernelId::kAttention96BF16 : KernelId::kAttention96F16;

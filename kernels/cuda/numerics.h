@@ -3,8 +3,9 @@
 // compute capability is part of the version that the fingerprint has. Values and pure functions, for host and
 // device.
 //
-// T is the type of the weights (bf16, f16 or f32), H that of the KV, and f16 where the KV is q8_0. Arithmetic
-// is f32, rounded to nearest even; nothing is contracted. `round` narrows to the type of what is written.
+// T is the type of the weights (bf16, f16 or f32), H that of the KV, and f16 where the KV has 8 bits.
+// Arithmetic is f32, rounded to nearest even; nothing is contracted. `round` narrows to the type of what is
+// written.
 //
 //   1. Gemm with 16-bit weights: x is rounded to T before. Each output is one accumulator from +0, to which
 //      mma.m16n8k16 adds 16 products at a time, k ascending; a last step of fewer is filled with zeros. With
@@ -15,7 +16,7 @@
 //   3. RmsNorm of a row or a head: the sum of x*x by rule 2 with s = fma(x, x, s); scale = 1 / sqrt(sum / dim
 //      + eps); out = round((x * scale) * weight).
 //   4. Exp, Silu, GeluTanh and Relu are those of kernels/numerics.h, rules 5 and below.
-//   5. Rope as there, rule 6. q' = q * scale comes after it. q', k and v are rounded to H; q8_0: see rule 6.
+//   5. Rope as there, rule 6. q' = q * scale comes after it. q', k and v are rounded to H (8 bits: rule 6).
 //   6. Attention, of a query row at position p, over tiles of 64 tokens and spans of 256, both aligned to
 //      position 0. Scores of a tile are products as in rule 1, over head_dim; those of tokens that the row
 //      does not see are -inf. m' = max(m, scores). While m' is -inf nothing changes. c = Exp(m - m'), or 0
@@ -28,7 +29,8 @@
 //      Exp(M - M'); b = Exp(m - M'); L = fma(l, b, L * a); O = fma(o, b, O * a); M = M'. out = round(O * (1 /
 //      L)). With f32 KV the products are chains of fma as in rule 1, the second one over the tokens that the
 //      row sees, and P is not rounded. K and V of q8_0 are stored by rule 10 of kernels/numerics.h, as on the
-//      CPU, and their numbers s * q are rounded to f16: the rest is as with f16 KV that has these numbers.
+//      CPU, and their numbers s * q are rounded to f16: the rest is as with f16 KV that has these numbers. So
+//      it is with fp8 (rule 11 there), whose numbers f16 has.
 //   7. Gemm with quantised weights is rule 9 of kernels/numerics.h for version cpu-2, with x as f32: what a
 //      norm, an activation or attention gives is quantised before it is rounded to anything. So the bits of
 //      the product are those of the CPU. Then bias and y as in rule 1. An embedding is d * q.

@@ -40,6 +40,8 @@ class HostBackend final : public Backend {
     return operations_->PackedBytes(rows, cols, format);
   }
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
+    if (layout.type == KvType::kFp8)
+      return Unsupported("the backend " + std::string(name()) + " has no kernels for fp8 KV");
     return prefixd::AllocateHostKv(layout, blocks);
   }
   Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,

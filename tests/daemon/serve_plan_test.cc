@@ -53,5 +53,14 @@ TEST(ServePlan, RefusesHeadsThatCannotBeQuantised) {
             "choose --kv-dtype f32");
 }
 
+TEST(ServePlan, RefusesFp8KvOnACpu) {
+  ExitCode code = kExitOk;
+  const Result<ServePlan> plan = PlanOf(32, "fp8", &code);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(code, kExitUsage);
+  EXPECT_EQ(plan.status().message(),
+            "kv-dtype: the backend ref has no kernels for fp8 KV; choose --kv-dtype q8_0, or --backend cuda");
+}
+
 }  // namespace
 }  // namespace prefixd

@@ -29,12 +29,48 @@ TEST(KvTypes, HaveTheSizesOfTheirParts) {
   EXPECT_FALSE(KvType(KvType::kQ8_0).Fits(80));
   EXPECT_TRUE(KvType(KvType::kQ8_0).Fits(96));
   EXPECT_DEATH((void)KvType(KvType::kQ8_0).dtype(), "q8_0");
+  EXPECT_EQ(KvType(KvType::kFp8).HeadBytes(80), 80u);
+  EXPECT_TRUE(KvType(KvType::kFp8).Fits(80));
+  EXPECT_DEATH((void)KvType(KvType::kFp8).dtype(), "fp8");
   const KvLayout layout = {2, 3, 64, 16, KvType::kQ8_0};
   EXPECT_EQ(layout.PlaneBytes(), 16u * 68);
   EXPECT_EQ(layout.BlockBytes(), 2u * 2 * 3 * 16 * 68);
   EXPECT_EQ(layout.TokenBytes(), 2u * 2 * 3 * 68);
   EXPECT_EQ(layout.VOffset(1, 2), (3u * 3 + 2) * 16 * 68);
   EXPECT_DEATH(AllocateKvOrDie({1, 1, 48, 16, KvType::kQ8_0}, 1), "head_dim 48 of q8_0");
+}
+
+// Of each token, and a NaN is found wherever it is.
+TEST(KvPlane, KeepsTheElementsOfFp8) {
+  const KvLayout layout{1, 1, 6, 4, KvType::kFp8};
+  const std::vector<float> head = {0.5f, -448, 1000, 0.0017f, -0.0f, 1.06f},
+                           read = {0.5f, -448, 448, 0x1p-9f, -0.0f, 1};
+  for (const KvPart part : {KvPart::kK, KvPart::kV}) {
+    std::vector<std::byte> block(layout.BlockBytes());
+    std::byte* const plane = &block[part == KvPart::kK ? layout.KOffset(0, 0) : layout.VOffset(0, 0)];
+    for (const int token : {3, 1}) StoreHead(layout, part, token, head.data(), plane);
+    for (const int token : {3, 1}) {
+      for (int d = 0; d < 6; ++d)
+        EXPECT_EQ(LoadNumber(layout, part, plane, token, d), read[static_cast<size_t>(d)]) << d;
+    }
+    EXPECT_EQ(LoadNumber(layout, part, plane, 2, 1), 0);
+    EXPECT_TRUE(AllFinite(block, layout));
+    std::vector<float> bad = head;
+    bad[4] = kInf;
+    StoreHead(layout, part, 2, bad.data(), plane);
+    EXPECT_FALSE(AllFinite(block, layout));
+  }
+}
+
+TEST(KvPlane, NoBackendOfTheCpuComputesWithFp8) {
+  for (const char* const name : {"ref", "auto"}) {
+    const auto backend = CreateBackend(name, 1);
+    ASSERT_TRUE(backend.ok());
+    if ((*backend)->name() == "cuda") continue;
+    const Status refused = (*backend)->AllocateKv({1, 1, 32, 16, KvType::kFp8}, 1).status();
+    EXPECT_EQ(refused.code(), Code::kUnsupported) << refused.ToString();
+    EXPECT_NE(refused.message().find("no kernels for fp8 KV"), std::string::npos) << refused.ToString();
+  }
 }
 
 // Numbers k - 16 have a scale of 16 / 127, which is 1.0078... * 2^-3: 0x3008 in f16.

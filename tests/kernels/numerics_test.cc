@@ -169,5 +169,30 @@ TEST(Numerics, PartialsMergeAsATree) {
   EXPECT_EQ(MergePartials(t), 1.0f);
 }
 
+// All elements, what lies between two of them, and what is beyond the largest.
+TEST(Numerics, E4M3IsRoundedToNearestEven) {
+  const auto element = [](int i) { return F32FromE4M3(static_cast<uint8_t>(i)); };
+  EXPECT_EQ(element(1), 0x1p-9f);
+  EXPECT_EQ(element(8), 0x1p-6f);
+  EXPECT_EQ(element(0x7E), 448);
+  EXPECT_TRUE(std::isnan(element(0x7F)) && std::isnan(element(0xFF)));
+  for (int i = 0; i < 0x7F; ++i) {
+    EXPECT_EQ(F32ToE4M3(element(i)), i);
+    EXPECT_EQ(F32ToE4M3(-element(i)), i | 0x80);
+    if (i == 0x7E) break;
+    EXPECT_GT(element(i + 1), element(i));
+    const float middle = (element(i) + element(i + 1)) / 2;
+    EXPECT_EQ(F32ToE4M3(middle), i % 2 == 0 ? i : i + 1);
+    EXPECT_EQ(F32ToE4M3(std::nextafter(middle, 0.0f)), i);
+    EXPECT_EQ(F32ToE4M3(std::nextafter(middle, 1000.0f)), i + 1);
+  }
+  for (const float large : {449.0f, 464.0f, 3e38f}) {
+    EXPECT_EQ(F32ToE4M3(large), 0x7E);
+    EXPECT_EQ(F32ToE4M3(-large), 0xFE);
+  }
+  EXPECT_EQ(F32ToE4M3(std::numeric_limits<float>::infinity()), 0x7F);
+  EXPECT_EQ(F32ToE4M3(std::nanf("")) & 0x7F, 0x7F);
+}
+
 }  // namespace
 }  // namespace prefixd::numerics

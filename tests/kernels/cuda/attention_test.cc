@@ -310,7 +310,8 @@ TEST_P(CudaExpandedAttention, ValuesThatARowDoesNotSeeDoNotReachIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaExpandedAttention,
-                         testing::Combine(testing::Values(KvType::kQ8_0), testing::Bool()), NameOf);
+                         testing::Combine(testing::Values(KvType::kQ8_0, KvType::kFp8), testing::Bool()),
+                         NameOf);
 
 // --- The same bits for every plan ---
 

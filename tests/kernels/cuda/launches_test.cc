@@ -33,9 +33,11 @@ TEST(Launches, ReachEveryKernel) {
     reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
     reached.insert(LaunchOf(FewGateParams{}, type).kernel);
   }
-  reached.insert(LaunchOf(QkvParams{}, KvType::kQ8_0).kernel);
-  for (const int head_dim : {32, 64, 128})
-    reached.insert(LaunchOf(Attention(head_dim, 16), KvType::kQ8_0, kShared).kernel);
+  for (const KvType type : {KvType::kQ8_0, KvType::kFp8}) {
+    reached.insert(LaunchOf(QkvParams{}, type).kernel);
+    for (const int head_dim : {32, 64, 128})
+      reached.insert(LaunchOf(Attention(head_dim, 16), type, kShared).kernel);
+  }
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
     reached.insert({LaunchOf(EmbedParams{}, format).kernel, LaunchOf(RmsNormParams{}, format).kernel,
                     LaunchOf(ActivationParams{}, format).kernel, LaunchOf(GemmParams{}, format).kernel,
@@ -90,15 +92,18 @@ TEST(Launches, AttentionIsPlainWhereABlockHasTooLittleSharedMemory) {
 }
 
 TEST(Launches, AttentionOverQuantisedKvCopiesItAsItIsStored) {
-  const std::tuple<int, int, KernelId> cases[] = {{64, 8, KernelId::kAttention64KvQ8},
-                                                  {128, 16, KernelId::kAttention128KvQ8},
-                                                  {128, 4, KernelId::kAttentionKvQ8},
-                                                  {96, 16, KernelId::kAttentionKvQ8}};
-  for (const auto& [head_dim, block_tokens, kernel] : cases) {
-    const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), KvType::kQ8_0, kShared);
+  const std::tuple<KvType, int, int, KernelId, int> cases[] = {
+      {KvType::kQ8_0, 64, 8, KernelId::kAttention64KvQ8, 64 + 4},
+      {KvType::kQ8_0, 128, 16, KernelId::kAttention128KvQ8, 128 + 8},
+      {KvType::kFp8, 64, 32, KernelId::kAttention64KvFp8, 64},
+      {KvType::kFp8, 128, 8, KernelId::kAttention128KvFp8, 128},
+      {KvType::kQ8_0, 128, 4, KernelId::kAttentionKvQ8, 0},
+      {KvType::kFp8, 96, 16, KernelId::kAttentionKvFp8, 0}};
+  for (const auto& [type, head_dim, block_tokens, kernel, stored] : cases) {
+    const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), type, kShared);
     EXPECT_EQ(launch.kernel, kernel) << head_dim << " " << block_tokens;
-    if (kernel == KernelId::kAttentionKvQ8) continue;
-    const int numbers = 64 * head_dim * 2, copies = 2 * 64 * (head_dim + head_dim / 16);
+    if (stored == 0) continue;
+    const int numbers = 64 * head_dim * 2, copies = 2 * 64 * stored;
     EXPECT_EQ(launch.shared_bytes, static_cast<size_t>(numbers + copies + 16 * head_dim * 6));
   }
 }

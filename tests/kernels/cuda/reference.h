@@ -35,7 +35,7 @@ inline float Rounded(float value, DType type) {
 }
 
 // The type of the numbers that attention reads of KV.
-inline DType NumberType(KvType kv) { return kv.quantized() ? DType::kF16 : kv.dtype(); }
+inline DType NumberType(KvType kv) { return kv.has_dtype() ? kv.dtype() : DType::kF16; }
 
 // K or V of one token and head.
 struct StoredHead {
@@ -44,6 +44,14 @@ struct StoredHead {
 };
 inline StoredHead Stored(std::span<const float> head, KvType kv) {
   StoredHead stored;
+  if (kv == KvType::kFp8) {
+    for (const float value : head) {
+      const uint8_t element = numerics::F32ToE4M3(value);
+      stored.elements.push_back(static_cast<std::byte>(element));
+      stored.numbers.push_back(numerics::F32FromE4M3(element));
+    }
+    return stored;
+  }
   if (!kv.quantized()) {
     stored.elements.resize(head.size() * kv.element_bytes());
     for (size_t d = 0; d < head.size(); ++d) {

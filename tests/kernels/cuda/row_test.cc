@@ -349,7 +349,7 @@ TEST_P(CudaQkv, HeadsAreNormedRotatedAndStored) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaQkv,
-                         testing::Values(DType::kF32, DType::kF16, DType::kBF16, KvType::kQ8_0),
+                         testing::Values(DType::kF32, DType::kF16, DType::kBF16, KvType::kQ8_0, KvType::kFp8),
                          [](const auto& info) { return std::string(info.param.name()); });
 
 // Every element has a byte of its own, and those of a plane fill it.

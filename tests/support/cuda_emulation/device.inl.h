@@ -114,6 +114,13 @@ uint32_t OfF16x2(uint32_t a, uint32_t b, const Op& op) {
 inline uint32_t MulF16x2(uint32_t a, uint32_t b) { return OfF16x2(a, b, std::multiplies<>()); }
 inline uint32_t AddF16x2(uint32_t a, uint32_t b) { return OfF16x2(a, b, std::plus<>()); }
 
+inline uint32_t WidenE4M3x2(uint32_t pair) {
+  const auto widened = [pair](int i) {
+    return uint32_t{numerics::F32ToF16(numerics::F32FromE4M3(static_cast<uint8_t>(pair >> (8 * i))))};
+  };
+  return widened(0) | widened(1) << 16;
+}
+
 inline float Fma(float a, float b, float c) { return std::fma(a, b, c); }
 inline float Add(float a, float b) { return a + b; }
 inline float Mul(float a, float b) { return a * b; }
