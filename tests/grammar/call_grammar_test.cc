@@ -166,7 +166,9 @@ TEST(CallGrammar, TextMayComeBefore) {
       std::string rest;
       const std::vector<Call> found = Read(format, text, &rest);
       EXPECT_EQ(!found.empty(), anywhere) << text;
-      if (anywhere) EXPECT_EQ(rest, "I < look. é") << text;
+      if (anywhere) {
+        EXPECT_EQ(rest, "I < look. é") << text;
+      }
       // A call that has begun goes on.
       EXPECT_FALSE(Matches(*grammar, calls.substr(0, calls.size() - 1))) << calls;
       EXPECT_FALSE(Matches(*grammar, calls.substr(0, calls.size() - 1) + "?!")) << calls;

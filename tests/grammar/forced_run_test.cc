@@ -60,13 +60,17 @@ TEST_F(ForcedRunTest, ATextWithoutAChoiceIsItsEncoding) {
     while (!state.complete()) {
       const std::vector<TokenId> allowed = Allowed(state);
       ASSERT_GE(allowed.size(), 1u);
-      if (text.size() <= kMostForcedBytes) ASSERT_EQ(allowed.size(), 1u) << written;
+      if (text.size() <= kMostForcedBytes) {
+        ASSERT_EQ(allowed.size(), 1u) << written;
+      }
       ids.push_back(allowed[0]);
       written += vocabulary_->text(allowed[0]);
       state.Append(allowed[0]);
     }
     EXPECT_EQ(written, text);
-    if (text.size() <= kMostForcedBytes) EXPECT_EQ(ids, Encoded(text)) << text;
+    if (text.size() <= kMostForcedBytes) {
+      EXPECT_EQ(ids, Encoded(text)) << text;
+    }
   }
 }
 
@@ -129,7 +133,9 @@ TEST_F(ForcedRunTest, RunsLeaveNoDeadEnd) {
       state.Append(id);
       ASSERT_FALSE(state.state().dead()) << text;
     }
-    if (state.complete()) EXPECT_TRUE(testing_support::Matches(constraint->grammar(), text)) << text;
+    if (state.complete()) {
+      EXPECT_TRUE(testing_support::Matches(constraint->grammar(), text)) << text;
+    }
   }
   EXPECT_GT(forced, 200u);
   EXPECT_GT(drawn, 200u);
