@@ -66,9 +66,9 @@ def test_conversations_hit_as_those_of_the_model(made):
     gguf, _, _ = made
     turns = conversation(gguf)
     assert turns == conversation(MODEL)
-    # What comes before the new question is in the cache.
+    # What comes before the answer is in the cache, except for tokens that the answer's beginning changes.
     for (_, before, _), (_, prompt, cached) in zip(turns, turns[1:]):
-        assert before <= cached < prompt
+        assert before - 16 < cached < prompt
 
 
 def test_the_report_says_what_was_made(made):
