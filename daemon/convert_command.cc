@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "daemon/command_output.h"
 #include "daemon/disk_report.h"
 #include "daemon/progress_bar.h"
 #include "engine/convert_model.h"
@@ -22,20 +23,8 @@ namespace json = boost::json;
 
 volatile std::sig_atomic_t stopped = 0;
 
-void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
-
 ExitCode Fail(const ConvertOptions& options, ExitCode code, const std::string& message) {
-  if (options.json) {
-    Print(json::serialize(json::object{{"schema", 1},
-                                       {"ok", false},
-                                       {"exit_code", static_cast<int>(code)},
-                                       {"error", RepairUtf8(message)}}) +
-          "\n");
-  } else {
-    std::fprintf(stderr, "prefixd: %s%s\n", code == kExitModelRefused ? "model refused: " : "",
-                 message.c_str());
-  }
-  return code;
+  return PrintFailure(options.json, code, message, code == kExitModelRefused ? "model refused: " : "");
 }
 
 ExitCode CodeOf(const Status& status) {

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "daemon/api/tenant_salt.h"
+#include "daemon/command_output.h"
 #include "daemon/disk_report.h"
 #include "daemon/disk_result.h"
 #include "daemon/progress_bar.h"
@@ -38,19 +39,8 @@ namespace json = boost::json;
 constexpr size_t kTop = 10;         // tenants and prefixes that are shown of a model
 constexpr size_t kFirstTokens = 8;  // of a prefix
 
-void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
-
 ExitCode Fail(const DiskCommandOptions& options, ExitCode code, const std::string& message) {
-  if (options.json) {
-    Print(json::serialize(json::object{{"schema", 1},
-                                       {"ok", false},
-                                       {"exit_code", static_cast<int>(code)},
-                                       {"error", RepairUtf8(message)}}) +
-          "\n");
-  } else {
-    std::fprintf(stderr, "prefixd: %s\n", message.c_str());
-  }
-  return code;
+  return PrintFailure(options.json, code, message);
 }
 
 // Files that root writes could not be read by the daemon, so a command of root that writes becomes the owner

@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "daemon/cli.h"
+#include "daemon/command_output.h"
 #include "daemon/convert_command.h"
 #include "daemon/disk_observer.h"
 #include "daemon/memory_limit.h"
@@ -18,8 +19,6 @@
 
 namespace prefixd {
 namespace {
-
-void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
 ExitCode Validate(const Invocation& invocation) {
   for (const std::string& warning : invocation.warnings)

@@ -1,0 +1,18 @@
+// What the commands that do one thing and end print: text, or one JSON document. Any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "daemon/exit_code.h"
+
+namespace prefixd {
+
+// Writes to stdout.
+void Print(const std::string& text);
+
+// Prints why a command has failed, and returns `code`. With `json`: a document on stdout with "ok" false, the
+// code and the message. Otherwise a line on stderr, in which `lead` comes before the message.
+ExitCode PrintFailure(bool json, ExitCode code, const std::string& message, std::string_view lead = "");
+
+}  // namespace prefixd
