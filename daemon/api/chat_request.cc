@@ -373,10 +373,11 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
   if (end != nullptr && context.reasoning != nullptr) {
-    const std::string_view bytes = text->bytes().substr(0, text->bytes().find_last_not_of(kSpace) + 1);
-    *end = bytes.ends_with(context.reasoning->begin) ? PromptEnd::kInReasoning
-           : bytes.ends_with(context.reasoning->end) ? PromptEnd::kAfterReasoning
-                                                     : PromptEnd::kPlain;
+    const std::string bytes = text->bytes();
+    const auto written = std::string_view(bytes).substr(0, bytes.find_last_not_of(kSpace) + 1);
+    *end = written.ends_with(context.reasoning->begin) ? PromptEnd::kInReasoning
+           : written.ends_with(context.reasoning->end) ? PromptEnd::kAfterReasoning
+                                                       : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
   if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);
