@@ -45,7 +45,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .eviction = options.eviction,
       .host_blocks = plan.tiers.host_blocks,
       .disk = plan.tiers.disk.on,
-      .disk_blocks = plan.tiers.disk.capacity / layout.BlockBytes(),
+      .disk_blocks = plan.tiers.disk.Blocks(layout),
       .write_through = plan.tiers.disk.write_through,
       .spills_slow_steps = plan.backend != "cuda" && plan.threads.count >= CountUsableCpus().count,
       .load_policy = plan.tiers.load_policy,

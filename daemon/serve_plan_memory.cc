@@ -22,10 +22,10 @@ uint64_t Sequences(const Options& options) {
 // the table grows.
 constexpr uint64_t HashEntry(uint64_t key_and_value) { return key_and_value + 48; }
 
-uint64_t BooksBytes(const Options& options, const TierPlan& tiers, uint32_t blocks) {
+uint64_t BooksBytes(const Options& options, const TierPlan& tiers, const KvLayout& layout, uint32_t blocks) {
   if (blocks == 0) return 0;
   WhatIf::Options what_if{.block_tokens = static_cast<int>(options.block_tokens)};
-  if (!options.no_prefix_cache) what_if.blocks = {blocks, tiers.host_blocks, tiers.disk.capacity};
+  if (!options.no_prefix_cache) what_if.blocks = {blocks, tiers.host_blocks, tiers.disk.Blocks(layout)};
   return WhatIf::MaxMemoryBytes(what_if) +
          PrefixCache::MaxMemoryBytes({.block_tokens = static_cast<int>(options.block_tokens),
                                       .blocks = blocks,
@@ -92,7 +92,7 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
        true},
       {"scratch_bytes", "scratch", step.scratch, "of attention, matrix products and draws",
        "context, step-tokens, threads", true},
-      {"cache_book_bytes", "cache books", BooksBytes(options, tiers, blocks),
+      {"cache_book_bytes", "cache books", BooksBytes(options, tiers, layout, blocks),
        "nodes, ghosts, states of blocks and what-if caches, at most",
        "device-cache, host-cache, block-tokens"},
       {"result_bytes", "step results", ResultBytes(options, vocab), "log probabilities of two steps, at most",

@@ -20,7 +20,9 @@ namespace prefixd {
 struct DiskPlan {
   bool on = false;
   std::string dir;
-  uint64_t capacity = 0;        // physical bytes
+  uint64_t capacity = 0;  // physical bytes
+  // About as many records as fit, uncompressed; 0 without a disk tier.
+  uint64_t Blocks(const KvLayout& layout) const { return capacity / layout.BlockBytes(); }
   std::string capacity_source;  // "option disk-cache", "a tenth of the 57 GiB that were free at start"
   bool write_through = false;
   int64_t max_age_seconds = 0;  // 0: none
