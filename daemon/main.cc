@@ -3,9 +3,6 @@
 
 #include <cstdio>
 
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
-
 #include "daemon/cli.h"
 #include "daemon/command_output.h"
 #include "daemon/convert_command.h"
@@ -35,15 +32,9 @@ ExitCode Validate(const Invocation& invocation) {
     for (const std::string& warning : plan->limits.warnings)
       std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
     Print(invocation.json ? ServePlanAsJson(*plan, *rates) + "\n" : ServePlanAsText(*plan, *rates));
-  } else if (invocation.json) {
-    Print(boost::json::serialize(boost::json::object{{"schema", 1},
-                                                     {"ok", false},
-                                                     {"exit_code", static_cast<int>(code)},
-                                                     {"error", plan.status().message()}}) +
-          "\n");
   } else {
-    std::fprintf(stderr, "prefixd: %s%s\n", code == kExitModelRefused ? "model refused: " : "",
-                 plan.status().message().c_str());
+    return PrintFailure(invocation.json, code, plan.status().message(),
+                        code == kExitModelRefused ? "model refused: " : "");
   }
   return code;
 }

@@ -245,8 +245,7 @@ std::span<const Row> TierRows() {
        }},
       {kCounter, "prefixd_ghost_hit_tokens_total",
        "Prompt tokens that the tier would have hit by itself if it were so many times as large, estimated "
-       "from "
-       "a sample of the blocks; beside vllm:prompt_tokens_total.",
+       "from a sample of the blocks; beside vllm:prompt_tokens_total.",
        kTier, kScale,
        [](const S& s, size_t tier, size_t scale) {
          return static_cast<double>(s.engine.ghost_hit_tokens[tier][scale]);

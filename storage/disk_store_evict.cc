@@ -296,10 +296,11 @@ void DiskStore::DropRecords(uint32_t number, const std::vector<Listed>& records,
       const RecordLocation* location = FindLocked(key);
       if (location == nullptr || location->segment != number || kept.contains(key)) continue;
       EraseLocked(key);
-      ++(Expired(created) ? stats_.expired_records : stats_.evicted_records);
-      if (created != kUnknownTime && !Expired(created))
+      const bool expired = Expired(created);
+      ++(expired ? stats_.expired_records : stats_.evicted_records);
+      if (created != kUnknownTime && !expired)
         stats_.ages_at_eviction.Add(AgeOfRecord(created, options_.clock->UnixSeconds()));
-      TellDropLocked(key, Expired(created) ? DropReason::kExpired : DropReason::kEvicted);
+      TellDropLocked(key, expired ? DropReason::kExpired : DropReason::kEvicted);
     }
   }
   StateLock lock(this);
