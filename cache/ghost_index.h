@@ -22,13 +22,17 @@ class GhostIndex {
     uint32_t slot = 0;           // the node's place, which Remove and Contains require; the caller keeps it
     NodeId forgotten = kNoNode;  // the node that gave way, if any
   };
-  // Adds a node, which must not be in the index. With a capacity of 0 the node itself is forgotten.
-  Added Add(NodeId node);
+  // Adds a node, which must not be in the index. With a capacity of 0 the node itself is forgotten. `seconds`
+  // is the time now.
+  Added Add(NodeId node, double seconds = 0);
   void Remove(NodeId node, uint32_t slot);
   bool Contains(NodeId node, uint32_t slot) const { return slot < ring_.size() && ring_[slot] == node; }
+  // When the node in the slot was added, to within a second in the first months of the clock.
+  double added_at(uint32_t slot) const { return static_cast<double>(times_[slot]); }
   size_t size() const { return size_; }
-  size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId); }
-  static size_t MaxMemoryBytes(size_t capacity) { return 2 * capacity * sizeof(NodeId); }  // the vector grows
+  size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId) + times_.capacity() * sizeof(float); }
+  // The vectors grow.
+  static size_t MaxMemoryBytes(size_t capacity) { return 2 * capacity * (sizeof(NodeId) + sizeof(float)); }
 
   void CheckInvariants() const;
 
@@ -38,6 +42,7 @@ class GhostIndex {
   uint32_t next_ = 0;  // the slot of the next Add
   size_t size_ = 0;
   std::vector<NodeId> ring_;  // by slot; kNoNode: the node was removed
+  std::vector<float> times_;  // by slot: seconds of the Add
 };
 
 }  // namespace prefixd

@@ -37,6 +37,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,6 +48,7 @@
 #include "base/types.h"
 #include "cache/block_keys.h"
 #include "cache/load_planner.h"
+#include "cache/prefix_scan.h"
 #include "cache/spill_budget.h"
 #include "cache/tier.h"
 #include "cache/transfer_port.h"
@@ -202,6 +204,16 @@ class PrefixCache {
   };
   std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
 
+  // The place of the first token of `tokens` that was not taken from the cache, and what the tiers had of its
+  // block. The same requirements, and that there is such a token.
+  struct MissPlace {
+    int token = 0;
+    BlockKey key;                          // of the block of that token; zero: it is no full block
+    std::array<bool, kTiers> resides{};    // a tier had the block all the same
+    std::optional<double> lost, last_use;  // when memory lost it, and its last use, on the clock of Poll
+  };
+  MissPlace PlaceOfMiss(const Lease& lease, std::span<const TokenId> tokens) const;
+
   // Counts the leading blocks of a sequence that leases hold or compute, up to the first block that none
   // does. A new lease could share these blocks and would need no free block for them. The scheduler uses it
   // for admission. It is an estimate, because any later call on the cache may change it.
@@ -259,6 +271,9 @@ class PrefixCache {
   uint32_t free_blocks(Tier tier = Tier::kDevice) const;
   uint32_t cached_blocks(Tier tier = Tier::kDevice) const;  // can be reused or evicted
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
+  // Looks at up to `most_nodes` further nodes of the tree. Returns whether it has seen all of them.
+  bool Scan(PrefixScan* scan, uint32_t most_nodes) const;
+
   size_t nodes() const;         // in the tree, with KV in memory or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
   // At most that much memory is used by a cache with these options, policies included, but not leases and

@@ -117,7 +117,7 @@ void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   tree.DropTokens(node);
   tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;
-  const GhostIndex::Added added = ghosts.Add(node);
+  const GhostIndex::Added added = ghosts.Add(node, seconds);
   if (added.forgotten != node) tree.SetGhost(node, added.slot);
   if (added.forgotten == kNoNode) return;
   if (added.forgotten != node) tree.ClearGhost(added.forgotten);

@@ -130,6 +130,11 @@ class RadixTree {
 
   bool Contains(NodeId node) const { return node < end_ && At(node).root != kNoSlot; }
   bool IsLeaf(NodeId node) const { return At(node).children == kNoChild; }
+  // The only child, or kNoNode when there is none or there are several.
+  NodeId only_child(NodeId node) const {
+    const uint32_t children = At(node).children;
+    return children == kNoChild || IsBranch(children) ? kNoNode : children;
+  }
   // The parent is kNoNode when it is a root.
   NodeId parent(NodeId node) const { return At(node).parent; }
   const BlockKey& key(NodeId node) const { return At(node).key; }

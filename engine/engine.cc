@@ -40,6 +40,7 @@ struct Engine::Impl {
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache),
         what_if(WhatIfOptions(asked)),
+        view([this] { inbox.Wake(); }),
         budget(RowCost(runs->shape()), asked.step_seconds),
         steps(runs, clock_in, [this] { inbox.Wake(); }) {
     budget.AssumePromptUnit(asked.prompt_token_seconds);
@@ -64,6 +65,7 @@ struct Engine::Impl {
   PrefixCache cache;
   Scheduler scheduler;
   WhatIf what_if;
+  EngineView view;
   StepBudget budget;
   StepsInFlight steps;
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
@@ -187,6 +189,8 @@ EngineStats Engine::Stats() const {
   return published.stats;
 }
 
+EngineView& Engine::view() { return impl_->view; }
+
 void Engine::CheckInvariants() const {
   impl_->scheduler.CheckInvariants();
   impl_->cache.CheckInvariants();
@@ -216,6 +220,7 @@ bool Engine::Advance() {
   }
   if (worked) e.LaunchAhead();
   e.PublishAndDeliver();
+  e.view.Turn(e.cache);
   return worked;
 }
 
@@ -227,6 +232,7 @@ bool Engine::Step() {
   if (runs) e.CollectStep();
   ++e.turns;
   e.PublishAndDeliver();
+  e.view.Turn(e.cache);
   return runs;
 }
 
@@ -401,6 +407,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     event.tokens = std::move(appended.tokens);
   }
   if (first) {
+    s.times.first_token = now;
     live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
     live_stats.inter_token.Add(now - s.last_token_time);
@@ -451,6 +458,7 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   event.finish = reason;
   event.prompt = s->usage;
   event.times = s->times;
+  view.Add(*s, reason);
   Emit(*s, std::move(event));
   s->has_ended = true;
   if (s->computing > 0) steps.Keep(std::move(s));

@@ -42,6 +42,7 @@
 #include "base/status.h"
 #include "cache/prefix_cache.h"
 #include "engine/engine_stats.h"
+#include "engine/engine_view.h"
 #include "engine/request.h"
 #include "kernels/backend.h"
 
@@ -133,6 +134,8 @@ class Engine {
   uint64_t progress() const;
 
   EngineStats Stats() const;
+  // For operators; any thread may call its first part.
+  EngineView& view();
 
   // Aborts when an invariant of the engine or its cache does not hold. Engine thread only.
   void CheckInvariants() const;

@@ -87,6 +87,7 @@ inline constexpr int kFinishReasons = 4;
 
 struct RequestTimes {  // seconds on the engine's clock
   double submitted = 0, scheduled = 0, finished = 0;
+  double first_token = 0;  // 0: none
 };
 
 // What one step did for one request.
@@ -112,6 +113,7 @@ class RequestListener {
 using RequestId = uint64_t;
 
 struct Request {
+  std::string name;             // by which its caller knows it, for EngineView; any text, or none
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
   std::string tenant_salt;      // requests share KV only when their salts are equal

@@ -224,6 +224,8 @@ void Scheduler::ExplainMisses(Sequence& sequence) {
     run.tokens -= skip;
     if (run.tokens > 0) sequence.misses.push_back(run);
   }
+  if (!sequence.first_miss && !sequence.misses.empty())
+    sequence.first_miss = {cache_->PlaceOfMiss(sequence.lease, prompt), sequence.misses.front().reason};
 }
 
 void Scheduler::CountWait(Sequence& sequence, bool waits) {

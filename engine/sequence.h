@@ -23,6 +23,7 @@
 #include "base/status.h"
 #include "cache/prefix_cache.h"
 #include "engine/request.h"
+#include "engine/request_trace.h"
 #include "engine/token_counts.h"
 
 namespace prefixd {
@@ -67,6 +68,7 @@ struct Sequence {
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
   std::array<uint64_t, kMissReasons>
       miss_tokens{};            // computed prompt tokens by reason; sums to usage.computed()
+  std::optional<FirstMiss> first_miss;  // of its prompt
   double load_wait_begun = -1;  // below 0: it does not wait for a load
   RequestTimes times;
   double last_token_time = 0;

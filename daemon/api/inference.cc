@@ -488,6 +488,7 @@ std::optional<ApiError> StartInference(std::shared_ptr<Exchange> exchange, const
   ByteBudget::Reservation reserved(exchange->budget(), ByteBudget::Use::kAnswer);
   const size_t bytes = PromptBytes(request);
   if (!reserved.TryGrow(bytes)) return NoRoomError(exchange->budget(), bytes);
+  request.id = exchange->request_id();
   Exchange* const raw = exchange.get();  // valid: the posted job owns the exchange
   raw->Post([inference = std::make_shared<Inference>(std::move(exchange), context, std::move(request),
                                                      std::move(format), std::move(reserved))] {

@@ -36,6 +36,7 @@ struct InferencePrompt {
 };
 
 struct InferenceRequest {
+  std::string id;        // x-request-id; StartInference sets it
   std::string endpoint;  // for the log
   std::string tenant;    // salt of the cache: requests share cached prefixes only with the same tenant
   GenerationRequest generation;

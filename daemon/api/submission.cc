@@ -26,6 +26,7 @@ Request Submission::EngineRequest(size_t index) const {
   const size_t k = index % static_cast<size_t>(asked.best_of);
   const InferencePrompt& prompt = PromptOf(index);
   Request request;
+  request.name = request_->id;
   request.prompt = prompt.tokens;
   request.sampling = asked.sampling;
   request.sampling.max_tokens = prompt.max_tokens;

@@ -1,0 +1,54 @@
+// What an operator sees of the cache: where a prompt left it, and which prefixes it has.
+#include <algorithm>
+
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+
+PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<const TokenId> tokens) const {
+  PREFIXD_CHECK(lease.open() && lease.state_->computes) << "PlaceOfMiss before Acquire has said kReady";
+  const Lease::State& state = *lease.state_;
+  PREFIXD_CHECK(tokens.size() > static_cast<size_t>(state.ready)) << tokens.size() << ", " << state.ready;
+  const Impl& cache = *impl_;
+  MissPlace place{.token = state.ready};
+  const auto index = static_cast<size_t>(state.ready / cache.block_tokens);
+  if (index >= state.keys->size()) return place;
+  place.key = state.keys->key(index);
+  if (state.detached) return place;  // its blocks are no part of the tree
+  place.resides[static_cast<size_t>(Tier::kDisk)] = cache.HasRecord(place.key);
+  const NodeId node = cache.tree.FindChild(state.at(), place.key);
+  if (node == kNoNode || !cache.IsBlock(node, *state.keys, tokens, index)) return place;
+  for (const Tier at : {Tier::kDevice, Tier::kHost})
+    place.resides[static_cast<size_t>(at)] = cache.tree.block(node, at) != kNoBlock;
+  place.last_use = cache.times.Of(cache.tree.facts(node).last_use);
+  if (cache.tree.IsGhost(node)) place.lost = cache.ghosts.added_at(cache.tree.ghost_slot(node));
+  return place;
+}
+
+bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
+  const Impl& cache = *impl_;
+  const RadixTree& tree = cache.tree;
+  const auto end = static_cast<NodeId>(std::min<uint64_t>(uint64_t{scan->next} + most_nodes, tree.end()));
+  for (; scan->next < end; ++scan->next) {
+    const NodeId node = scan->next;
+    if (!tree.Contains(node)) continue;
+    const uint32_t hits = tree.facts(node).hits;
+    const NodeId child = tree.only_child(node);
+    if (hits == 0 || (child != kNoNode && tree.facts(child).hits >= hits)) continue;
+    PrefixRow row{.key = tree.key(node),
+                  .root = tree.root_key(node),
+                  .tokens = (tree.depth(node) + 1) * static_cast<uint32_t>(cache.block_tokens),
+                  .hits = hits,
+                  .branches = child == kNoNode && !tree.IsLeaf(node)};
+    ++scan->prefixes;
+    if (!scan->Wants(row.worth())) continue;
+    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
+      row.resides[static_cast<size_t>(at)] = cache.Resides(node, at);
+    row.last_use = cache.times.Of(tree.facts(node).last_use);
+    if (std::ranges::find(row.resides, true) != row.resides.end()) scan->Add(row);
+  }
+  return scan->next >= tree.end();
+}
+
+}  // namespace prefixd

@@ -1,0 +1,73 @@
+// EngineView: what an operator can ask of the engine beside its statistics: the requests that ended last,
+// with the place and the reason of their first miss, and the cached prefixes that have saved most. It holds
+// ids, hashes, offsets and counts; never a token or a text.
+//
+// Threads: any thread calls the members of the first part. The engine thread calls Add and Turn. The mutex is
+// held for the copy of a bounded list; nothing waits for the engine thread.
+//
+// Invariants
+//   1. At most kMostRequests requests and kMostPrefixes prefixes are held.
+//   2. A turn looks at no more than kNodesPerTurn nodes of the tree, and at none when nobody has asked.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cache/prefix_cache.h"
+#include "cache/prefix_scan.h"
+#include "engine/request_trace.h"
+
+namespace prefixd {
+
+struct Sequence;
+
+struct PrefixTable {
+  double asked = 0;                  // the time of the question that it answers, on the engine's clock
+  uint64_t nodes = 0, prefixes = 0;  // of the tree when it was seen to its end; prefixes that were hit
+  std::vector<PrefixRow> rows;       // those of greatest worth first
+};
+
+class EngineView {
+ public:
+  static constexpr size_t kMostRequests = 256;
+  static constexpr size_t kMostPrefixes = 20;
+  // Some 0.1 ms: a turn costs no step more than that.
+  static constexpr uint32_t kNodesPerTurn = 2048;
+
+  // `wake` makes the engine thread take a turn.
+  explicit EngineView(std::function<void()> wake) : wake_(std::move(wake)) {}
+
+  // The requests that ended last, the newest first.
+  std::vector<RequestTrace> Requests(size_t most) const;
+  // Those with this name, the newest first: a request with several choices or prompts has one for each.
+  std::vector<RequestTrace> Find(std::string_view name) const;
+  // Makes the engine thread look through the tree from its beginning. Later, the answer is in prefixes(),
+  // with `asked` at `now` or after it.
+  void AskForPrefixes(double now);
+  std::optional<PrefixTable> prefixes() const;  // the last answer
+
+  // The sequence has ended.
+  void Add(const Sequence& sequence, FinishReason finish);
+  void Turn(const PrefixCache& cache);
+
+ private:
+  const std::function<void()> wake_;
+  std::atomic<double> asked_{-1};  // below 0: nobody has asked since the last scan began
+
+  // Engine thread.
+  std::optional<PrefixScan> scan_;
+  double scan_asked_ = 0;
+
+  mutable Mutex mutex_;
+  std::deque<RequestTrace> requests_ GUARDED_BY(mutex_);  // the newest first
+  std::optional<PrefixTable> prefixes_ GUARDED_BY(mutex_);
+};
+
+}  // namespace prefixd
