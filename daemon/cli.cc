@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -22,6 +23,7 @@ using Faults = std::vector<std::string>;
 
 // What CLI11 gives as the value of a flag that has none. No word of a command line is this.
 constexpr const char* kNoValue = "\x01";
+constexpr int64_t kMostWatch = 86400;  // seconds
 
 struct Parser {
   CLI::App app{"prefixd serves a language model over HTTP and reuses the work on cached prefixes.",
@@ -83,10 +85,10 @@ std::string HelpOf(const CommandSpec& command) {
 // What is given after a command.
 struct Given {
   const CommandSpec* command = nullptr;
-  std::vector<Setting> flags;  // known ones, with their values
+  std::vector<Setting> flags;          // known ones, with their values
   std::vector<std::string> arguments;  // of the command, such as DIR; those that are there, or may be meant
-  bool model_meant = false;    // something unknown looks like --model
-  bool unclear = false;        // a flag is unknown or has no value, so that others may only seem absent
+  bool model_meant = false;            // something unknown looks like --model
+  bool unclear = false;  // a flag is unknown or has no value, so that others may only seem absent
 
   const std::string* Find(std::string_view name) const {
     const auto found = std::ranges::find(flags, name, &Setting::name);
@@ -149,12 +151,15 @@ void TakeExtras(const std::vector<std::string>& extras, Given* given, Faults* fa
     const bool flag = LooksLikeFlag(extra);
     if (flag) {
       faults->push_back(UnknownFlag(std::string_view(extra).substr(0, extra.find('=')), given));
+    } else if (given->Has("live")) {
+      given->arguments.push_back(extra);
     } else if (!after_unknown_flag && (command.argument.empty() || !given->unclear)) {
       faults->push_back(UnknownWord(extra, given));
     }
     after_unknown_flag = flag && extra.find('=') == std::string::npos;
     given->unclear |= flag;
   }
+  if (given->Has("live")) return;  // its words say what to ask
   const std::vector<std::string> wanted = WordsOf(command.argument, ' ');
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (i < given->arguments.size() && !given->arguments[i].empty()) continue;
@@ -175,7 +180,9 @@ Given TakeFlags(const CommandSpec& command, const CLI::App& app, Faults* faults)
     const std::vector<std::string> values = app.get_option(flag)->results();
     if (values.size() > 1) faults->push_back(flag + " is given twice; leave one of them out");
     for (const std::string& value : values) {
-      if (value == kNoValue) {
+      if (value == kNoValue && FindOption(spec->name) != spec && !spec->default_text.empty()) {
+        given.flags.push_back({std::string(spec->name), std::string(spec->default_text), flag});
+      } else if (value == kNoValue) {
         const std::string wanted(spec->value_name);
         faults->push_back(flag + " has no value: give " + flag + " " + wanted + ", or " + flag + "=" +
                           wanted + " where it begins with '-'");
@@ -267,6 +274,47 @@ DiskCommandOptions CollectDiskOptions(const Given& given, Faults* faults) {
     faults->push_back(
         "say what to purge: --model, --tenant, --tenant-key, --older-than, several of them, or --all");
   }
+  return options;
+}
+
+// inspect --live, and faults where its flags come without it.
+LiveOptions CollectLiveOptions(const Given& given, Faults* faults) {
+  LiveOptions options;
+  options.json = given.IsSet("json");
+  const std::string* const address = given.Find("live");
+  for (const char* const name : {"watch", "key-file"}) {
+    if (address == nullptr && given.Has(name))
+      faults->push_back("--" + std::string(name) + " goes with --live ADDR, which asks a daemon");
+  }
+  if (address == nullptr) return options;
+  if (address->empty()) faults->push_back("--live: '' is not an address: give that of --admin-listen");
+  options.address = *address;
+  if (const std::string* file = given.Find("key-file")) options.key_file = *file;
+  if (const std::string* text = given.Find("watch")) {
+    const char* const end = text->data() + text->size();
+    const auto [read, error] = std::from_chars(text->data(), end, options.watch_seconds);
+    if (error != std::errc() || read != end || options.watch_seconds < 1 ||
+        options.watch_seconds > kMostWatch)
+      faults->push_back("--watch: '" + *text + "' is not a number of seconds from 1 to " +
+                        std::to_string(kMostWatch) + "; give it as --watch=SECONDS before other words");
+  }
+  constexpr std::string_view kWhat[] = {"status", "ready", "requests", "request"};
+  const std::vector<std::string>& words = given.arguments;
+  if (words.empty()) return options;
+  options.what = words[0];
+  if (std::ranges::find(kWhat, options.what) == std::end(kWhat)) {
+    const std::string_view nearest = NearestName(options.what, kWhat);
+    faults->push_back("'" + options.what +
+                      "' is not what --live can ask: status, ready, requests or request ID" +
+                      (nearest.empty() ? "" : "; did you mean " + std::string(nearest) + "?"));
+  }
+  const size_t most = options.what == "request" ? 2 : 1;
+  if (words.size() > most)
+    faults->push_back("'" + words[most] + "' is one word too many; see prefixd inspect --help");
+  if (options.what != "request") return options;
+  if (words.size() > 1) options.id = words[1];
+  if (options.id.empty())
+    faults->push_back("request takes the id of one: prefixd inspect --live ADDR request ID");
   return options;
 }
 
@@ -363,6 +411,14 @@ std::vector<Setting> SettingsFromFile(const std::string& path, std::vector<std::
   return settings;
 }
 
+bool AsksForJson(int argc, const char* const* argv) {
+  const std::span<const char* const> words(argv, static_cast<size_t>(argc));
+  const CommandSpec* const command = words.size() < 2 ? nullptr : FindCommand(words[1]);
+  return command != nullptr &&
+         std::ranges::find(command->flags, "json", &OptionSpec::name) != command->flags.end() &&
+         std::ranges::any_of(words, [](std::string_view word) { return word == "--json"; });
+}
+
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment) {
   if (argc < 2) return InvalidArgument(TopLevelHelp());
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -406,7 +462,8 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
   } else if (command->command == Command::kConvert) {
     invocation.convert = CollectConvertOptions(given);
   } else if (!command->argument.empty()) {
-    invocation.disk = CollectDiskOptions(given, &faults);
+    if (command->command == Command::kInspect) invocation.live = CollectLiveOptions(given, &faults);
+    if (!given.Has("live")) invocation.disk = CollectDiskOptions(given, &faults);
   }
   if (!faults.empty()) return InvalidArgument(Joined(faults));
   return invocation;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "daemon/admin/live_command.h"
 #include "daemon/command_table.h"
 #include "daemon/convert_command.h"
 #include "daemon/disk_commands.h"
@@ -24,7 +25,8 @@ namespace prefixd {
 struct Invocation {
   Command command = Command::kPrint;
   Options options{};                  // for serve and validate
-  DiskCommandOptions disk{};          // for inspect, purge and verify
+  DiskCommandOptions disk{};          // for inspect without --live, purge and verify
+  LiveOptions live{};                 // for inspect with --live
   ConvertOptions convert{};           // for convert
   bool json = false;                  // --json, for validate and version
   std::string text;                   // for kPrint: written to stdout
@@ -34,6 +36,9 @@ struct Invocation {
 // Parses the command line, the environment variables and the config file. Returns kInvalidArgument (exit code
 // 2) when something is wrong. The message has one line for each fault.
 Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const char* const* environment);
+
+// Whether the words ask a command that knows it for JSON, also where ParseCommandLine finds faults.
+bool AsksForJson(int argc, const char* const* argv);
 
 // Returns the settings of a TOML file with lines `some-name = value`. Adds a fault when the file cannot be
 // read, and one for each line that is something else, sets `config` or a name twice, or has a table or

@@ -12,7 +12,8 @@ namespace prefixd {
 void Print(const std::string& text);
 
 // Prints why a command has failed, and returns `code`. With `json`: a document on stdout with "ok" false, the
-// code and the message. Otherwise a line on stderr, in which `lead` comes before the message.
+// code, the message, and its lines as "faults": of wrong usage there are several. Otherwise the message on
+// stderr, with `lead` before it.
 ExitCode PrintFailure(bool json, ExitCode code, const std::string& message, std::string_view lead = "");
 
 }  // namespace prefixd

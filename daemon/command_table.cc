@@ -18,6 +18,12 @@ constexpr OptionSpec Value(std::string_view name, std::string_view value_name, s
 constexpr std::string_view kDirectoryHelp = "the --disk-cache-dir of the daemon";
 constexpr OptionSpec kJson = Flag("json", "print one JSON document");
 constexpr OptionSpec kOnlyJson[] = {kJson};
+constexpr OptionSpec kInspect[] = {
+    Value("live", "ADDR", "ask the daemon whose --admin-listen this is, and take no DIR"),
+    {"watch", "SECONDS", K::kInteger, {}, "2", "", "with --live: ask again every so many seconds", 1, 86400},
+    Value("key-file", "FILE", "with --live: a file with an API key, where the daemon has --api-keys"),
+    kJson,
+};
 constexpr OptionSpec kPurge[] = {
     Value("model", "FINGERPRINT", "records of this model: the first digits of its fingerprint"),
     Value("tenant", "SALT", "records of the tenant with this cache_salt; '' is those without"),
@@ -53,8 +59,12 @@ constexpr CommandSpec kCommands[] = {
     {"validate", Command::kValidate, "", "",
      "check the configuration and the model, and print the limits that serve would use", true, kOnlyJson, ""},
     {"inspect", Command::kInspect, "DIR", kDirectoryHelp,
-     "say what is in a disk cache: models, tenants, prefixes", false, kOnlyJson,
-     "It works beside a daemon. The first token ids of prefixes are parts of prompts."},
+     "say what is in a disk cache: models, tenants, prefixes; or, with --live, what a daemon does", false,
+     kInspect,
+     "It works beside a daemon. The first token ids of prefixes are parts of prompts.\n"
+     "With --live ADDR, words may follow that say what to ask:\n"
+     "status: its state, tiers, rates and prefixes (without a word); ready: exit code 0 or 1;\n"
+     "requests: those that ended last; request ID: why that one missed the cache."},
     {"purge", Command::kPurge, "DIR", kDirectoryHelp, "remove records from a disk cache that no daemon uses",
      false, kPurge,
      "Records that match all the given filters go, and no file of the cache has them any more.\n"

@@ -2,6 +2,7 @@
 
 #include "daemon/http/byte_budget.h"
 #include "daemon/http/server.h"
+#include "daemon/limit_table.h"
 
 namespace prefixd {
 
@@ -11,7 +12,11 @@ uint64_t InflightLimitBytes(const Options& options) {
 }
 
 uint64_t ConnectionsBytes(const Options& options) {
-  return static_cast<uint64_t>(options.max_connections) * ConnectionBytes(HttpServerOptions());
+  const size_t connection = ConnectionBytes(HttpServerOptions());
+  const uint64_t bytes = static_cast<uint64_t>(options.max_connections) * connection;
+  if (options.admin_listen.empty()) return bytes;
+  return bytes + Limit<uint64_t>("admin-connections") * connection +
+         ByteBudget::LimitFor(Limit<size_t>("admin-inflight"), kSmallBodyBytes);
 }
 
 }  // namespace prefixd

@@ -9,7 +9,8 @@ namespace prefixd {
 
 // The limit of the byte budget: requests and answers of all connections together.
 uint64_t InflightLimitBytes(const Options& options);
-// What the byte budget does not count, if every connection has the largest header and is read slowly.
+// What the byte budget does not count, if every connection has the largest header and is read slowly; and all
+// of the admin listener, where there is one.
 uint64_t ConnectionsBytes(const Options& options);
 
 }  // namespace prefixd

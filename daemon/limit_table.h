@@ -65,6 +65,10 @@ inline constexpr LimitSpec kLimitTable[] = {
      "a stream's head waits so long for the first token and its cache figures"},
     {"ping-seconds", 15, "seconds",
      "longest silence of a stream; then a comment keeps proxies from closing it"},
+    // The admin listener
+    {"admin-connections", 16, "connections", "to the admin listener; further ones are answered 503"},
+    {"admin-inflight", 8 << 20, "bytes", "answers of the admin listener in memory together"},
+    {"admin-answer", 16 << 20, "bytes", "an answer that `prefixd inspect --live` reads"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},

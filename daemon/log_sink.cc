@@ -113,6 +113,12 @@ std::string FormatLogJson(std::string_view time, LogLevel level, std::string_vie
   return line + "}";
 }
 
+void ChangeLogLevel(std::string_view level) {
+  for (const LevelName& entry : kLevels) {
+    if (entry.name == level) SetLogLevel(entry.level);
+  }
+}
+
 void InstallLogSink(std::string_view level, LogFormat format) {
   const bool journal = StderrIsJournal();
   auto logger =
@@ -122,9 +128,7 @@ void InstallLogSink(std::string_view level, LogFormat format) {
   logger->set_pattern(format == LogFormat::kJson || journal ? "%v"
                                                             : clear + "%Y-%m-%dT%H:%M:%S.%e%z %-7l %v");
   logger->flush_on(spdlog::level::trace);
-  for (const LevelName& entry : kLevels) {
-    if (entry.name == level) SetLogLevel(entry.level);
-  }
+  ChangeLogLevel(level);
   SetLogSink([logger = std::move(logger), format, journal](LogLevel line_level, std::string_view message,
                                                            std::initializer_list<LogField> fields) {
     std::string line = format == LogFormat::kJson ? FormatLogJson(TimeNow(), line_level, message, fields)

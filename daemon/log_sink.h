@@ -18,6 +18,9 @@ enum class LogFormat { kText, kJson };
 // the place of what the cursor stands at, such as a progress bar.
 void InstallLogSink(std::string_view level, LogFormat format);
 
+// Changes the level of the installed sink; one of those names. Any thread.
+void ChangeLogLevel(std::string_view level);
+
 // One line as the sink writes it, without time and line end. Public for tests.
 std::string FormatLogText(std::string_view message, std::initializer_list<LogField> fields);
 std::string FormatLogJson(std::string_view time, LogLevel level, std::string_view message,

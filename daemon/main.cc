@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "daemon/admin/live_command.h"
 #include "daemon/cli.h"
 #include "daemon/command_output.h"
 #include "daemon/convert_command.h"
@@ -25,10 +26,7 @@ ExitCode Validate(const Invocation& invocation) {
   if (plan.ok()) {
     const Result<ProbedRates> rates = ProbeRates(plan->backend, plan->threads.count, plan->device,
                                                  plan->deterministic, plan->numerics, plan->model.format());
-    if (!rates.ok()) {
-      std::fprintf(stderr, "prefixd: %s\n", rates.status().message().c_str());
-      return kExitFailed;
-    }
+    if (!rates.ok()) return PrintFailure(invocation.json, kExitFailed, rates.status().message());
     for (const std::string& warning : plan->limits.warnings)
       std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());
     Print(invocation.json ? ServePlanAsJson(*plan, *rates) + "\n" : ServePlanAsText(*plan, *rates));
@@ -43,8 +41,7 @@ ExitCode Run(int argc, char** argv) {
   InstallTruncationGuard(kExitModelRefused);
   Result<Invocation> invocation = ParseCommandLine(argc, argv, environ);
   if (!invocation.ok()) {
-    std::fprintf(stderr, "prefixd: %s\n", invocation.status().message().c_str());
-    return kExitUsage;
+    return PrintFailure(AsksForJson(argc, argv), kExitUsage, invocation.status().message());
   }
   if (!invocation->disk.directory.empty())
     invocation->disk.observer = DiskObserver(invocation->disk.directory);
@@ -58,7 +55,7 @@ ExitCode Run(int argc, char** argv) {
     case Command::kValidate:
       return Validate(*invocation);
     case Command::kInspect:
-      return Inspect(invocation->disk);
+      return invocation->live.address.empty() ? Inspect(invocation->disk) : InspectLive(invocation->live);
     case Command::kPurge:
       return Purge(invocation->disk);
     case Command::kVerify:
@@ -66,7 +63,10 @@ ExitCode Run(int argc, char** argv) {
     case Command::kConvert:
       return Convert(invocation->convert);
     case Command::kServe:
-      return Serve(invocation->options, invocation->warnings);
+      return Serve(invocation->options, invocation->warnings, [=]() -> Result<Options> {
+        PREFIXD_ASSIGN_OR_RETURN(Invocation again, ParseCommandLine(argc, argv, environ));
+        return again.options;
+      });
   }
   return kExitUsage;
 }

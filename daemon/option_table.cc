@@ -57,6 +57,9 @@ constexpr OptionSpec kTable[] = {
      "address of the HTTP server; port 0 selects a free port; unix:PATH for a Unix socket"},
     {"api-keys", "FILE", K::kText, &O::api_keys, "", "Listening",
      "file with one accepted API key per line; without it no key is required"},
+    {"admin-listen", "ADDR:PORT", K::kText, &O::admin_listen, "", "Listening",
+     "address that prefixd inspect --live asks: unix:PATH, of this machine, or any with api-keys; without it "
+     "none"},
     {"cors-origin", "LIST", K::kText, &O::cors_origin, "", "Listening",
      "origins of web pages that may call, separated by commas, or * for every page; without it none"},
     {"io-threads", "N", K::kInteger, &O::io_threads, "2", "Listening",
@@ -138,7 +141,7 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "admin-listen",
+    "allow-no-keys", "remote-cache", "reuse-generated-ids", "tls-cert", "tls-key",
 };
 
 }  // namespace

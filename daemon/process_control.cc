@@ -27,6 +27,7 @@ StopSignals::StopSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   PREFIXD_CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
   fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   PREFIXD_CHECK(fd_ >= 0) << "signalfd";
@@ -40,7 +41,10 @@ bool StopSignals::Wait(std::chrono::milliseconds timeout) {
   pollfd waiting{fd_, POLLIN, 0};
   if (poll(&waiting, 1, static_cast<int>(timeout.count())) <= 0) return false;
   signalfd_siginfo info;
-  return read(fd_, &info, sizeof(info)) == sizeof(info);
+  if (read(fd_, &info, sizeof(info)) != sizeof(info)) return false;
+  if (info.ssi_signo != SIGHUP) return true;
+  reload_ = true;
+  return false;
 }
 
 void NotifyReady(std::string_view status) { Notify("READY=1\n" + StatusLine(status)); }

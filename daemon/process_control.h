@@ -6,11 +6,13 @@
 #include <chrono>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace prefixd {
 
-// Waits for SIGTERM and SIGINT. Construct it before any other thread starts, because threads inherit the
-// blocked signals. It also ignores SIGPIPE: writing to a closed connection is an error of the write.
+// Waits for SIGTERM and SIGINT, and takes note of SIGHUP, which asks to reload. Construct it before any other
+// thread starts, because threads inherit the blocked signals. It also ignores SIGPIPE: writing to a closed
+// connection is an error of the write.
 class StopSignals {
  public:
   StopSignals();
@@ -18,11 +20,15 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // Returns true when a signal arrived within `timeout`. Each signal counts once.
+  // Returns true when SIGTERM or SIGINT arrived within `timeout`. Each signal counts once. Returns early, and
+  // false, after SIGHUP.
   bool Wait(std::chrono::milliseconds timeout);
+  // Whether SIGHUP has arrived in a Wait since the last call.
+  bool TakeReload() { return std::exchange(reload_, false); }
 
  private:
   int fd_;
+  bool reload_ = false;
 };
 
 // Notify the service manager. They do nothing without $NOTIFY_SOCKET.

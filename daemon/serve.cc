@@ -12,6 +12,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutex.h"
+#include "daemon/admin/admin_server.h"
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
 #include "daemon/api/tool_request.h"
@@ -27,6 +29,8 @@
 #include "daemon/process_control.h"
 #include "daemon/ready_checks.h"
 #include "daemon/relaunch.h"
+#include "daemon/reload.h"
+#include "daemon/serve_settings.h"
 #include "daemon/server_state.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
@@ -39,11 +43,18 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{100};  // polling interval while loading or draining
+constexpr milliseconds kSampleTick{static_cast<int64_t>(1000 * RateHistory::kSampleSeconds)};
 // For clients to read the errors that end their requests, when a drain is cut short and at its end.
 constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnectionsSeconds = 1;
 // Beyond the deadline of a drain: to make durable what was decided for the disk, and to let go of a disk that
 // may hang.
 constexpr double kSyncSeconds = 1, kCloseSeconds = 5;
+
+std::string Joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
+  return text.empty() ? "none" : text;
+}
 
 // How a wait ended: what was waited for came, or the time was up, or a second signal came.
 enum class Waited { kDone, kLate, kSecondSignal };
@@ -58,38 +69,11 @@ class EngineAdapter final : public EngineClient {
   Engine* const engine_;
 };
 
-SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
-  SamplingParams sampling;
-  sampling.temperature = recommended.temperature.value_or(sampling.temperature);
-  if (recommended.do_sample == false) sampling.temperature = 0;
-  sampling.top_p = recommended.top_p.value_or(sampling.top_p);
-  sampling.top_k = recommended.top_k.value_or(sampling.top_k);
-  sampling.min_p = recommended.min_p.value_or(sampling.min_p);
-  sampling.repetition_penalty = recommended.repetition_penalty.value_or(sampling.repetition_penalty);
-  return sampling;
-}
-
-HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors) {
-  HttpServerOptions http;
-  http.listen = options.listen;
-  http.listener = InheritedListener(options.listen);
-  http.io_threads = static_cast<int>(options.io_threads);
-  http.max_connections = static_cast<int>(options.max_connections);
-  http.max_body_bytes = static_cast<size_t>(options.max_body);
-  http.max_inflight_bytes = static_cast<size_t>(options.max_inflight);
-  http.max_backlog_bytes = static_cast<size_t>(options.stream_backlog);
-  http.header_seconds = static_cast<double>(options.header_seconds);
-  http.body_seconds = static_cast<double>(options.body_seconds);
-  http.idle_seconds = static_cast<double>(options.idle_seconds);
-  http.reader_seconds = static_cast<double>(options.reader_seconds);
-  http.cors = cors;
-  return http;
-}
-
 // The running daemon, from its plan to its exit code.
 class ServerProcess {
  public:
-  ServerProcess(const Options& options, ServePlan plan) : options_(options), plan_(std::move(plan)) {
+  ServerProcess(const Options& options, ServePlan plan, OptionsReader reader)
+      : options_(options), plan_(std::move(plan)), reader_(std::move(reader)) {
     FillContext();
   }
 
@@ -104,6 +88,10 @@ class ServerProcess {
     }
     server_ = std::move(server).value();
     Log(LogLevel::kInfo, "answering 503 until the model is loaded", {{"address", server_->url()}});
+    if (const Status admin = StartAdmin(); !admin.ok()) {
+      Log(LogLevel::kError, admin.message());
+      return admin.code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
+    }
     const ExitCode loaded = LoadUntilSignal(signals);
     if (loaded != kExitOk) return loaded;
     BeginServing();
@@ -126,13 +114,43 @@ class ServerProcess {
     AddApiRoutes(&router_, &context_);
   }
 
+  Status StartAdmin() {
+    if (options_.admin_listen.empty()) return Status::Ok();
+    const auto view = [this]() -> EngineView* { return loading() ? nullptr : &loaded_.engine->view(); };
+    PREFIXD_ASSIGN_OR_RETURN(admin_, AdminServer::Start(
+                                         &context_, options_.admin_listen, [this] { return Facts(); }, view));
+    Log(LogLevel::kInfo, "the admin listener answers", {{"address", admin_->url()}});
+    return Status::Ok();
+  }
+
+  bool loading() const { return state_.phase() == ServerPhase::kLoading; }
+  EngineStats Stats() const { return loading() ? PlannedStats(plan_) : loaded_.engine->Stats(); }
+  DiskTierStats Disk() const { return loading() ? PlannedDisk(plan_) : loaded_.tiers->disk(); }
+
+  AdminFacts Facts() const {
+    AdminFacts facts{.version = std::string(Version()),
+                     .revision = std::string(Revision()),
+                     .model = plan_.served_name,
+                     .backend = plan_.backend,
+                     .threads = plan_.threads.count,
+                     .block_tokens = plan_.limits.block_tokens,
+                     .started = context_.started,
+                     .engine = Stats(),
+                     .disk = Disk()};
+    facts.config = ChangedOptions(Config());
+    return facts;
+  }
+
+  Options Config() const {
+    MutexLock lock(config_mutex_);
+    return config_;
+  }
+
   std::string Metrics(const InflightStats& inflight) const {
     MetricsSnapshot snapshot;
     const ServerPhase phase = state_.phase();
-    if (phase != ServerPhase::kLoading) {
-      snapshot.engine = loaded_.engine->Stats();
-      snapshot.disk = loaded_.tiers->disk();
-    }
+    snapshot.engine = Stats();
+    snapshot.disk = Disk();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
@@ -167,6 +185,7 @@ class ServerProcess {
       Log(LogLevel::kInfo, "stopped while loading");
       NotifyStopping("stopped while loading");
       server_->Stop();  // removes a Unix socket; the load itself cannot be cancelled
+      admin_.reset();
       ExitNow(kExitOk);
     }
     Result<LoadedEngine> result = load.get();
@@ -223,12 +242,37 @@ class ServerProcess {
 
   // Returns false when the device is lost.
   bool ServeUntilSignal(StopSignals& signals) {
-    const milliseconds tick = plan_.device_info ? std::min(watchdog_.tick(), kTick) : watchdog_.tick();
-    while (!signals.Wait(tick)) {
+    milliseconds tick = plan_.device_info ? std::min(watchdog_.tick(), kTick) : watchdog_.tick();
+    if (admin_ != nullptr) tick = std::min(tick, kSampleTick);
+    do {
       TickWatchdog();
       if (loaded_.backend->lost()) return false;
-    }
+      if (signals.TakeReload()) ReloadOptions();
+      if (admin_ != nullptr) admin_->Sample();
+    } while (!signals.Wait(tick));
     return true;
+  }
+
+  void ReloadOptions() {
+    const Result<Reload> reload = ReadReload(Config(), *context_.api_keys.Read(), reader_);
+    if (!reload.ok()) {
+      Log(LogLevel::kError, "reload refused; nothing has changed", {{"error", reload.status().message()}});
+      return;
+    }
+    context_.api_keys = reload->keys;
+    {
+      MutexLock lock(config_mutex_);
+      config_ = reload->options;
+    }
+    const LogLevel level = reload->needs_restart.empty() ? LogLevel::kInfo : LogLevel::kWarning;
+    const auto tell = [&] {
+      Log(level, "reloaded",
+          {{"changed", Joined(reload->changed)}, {"needs_restart", Joined(reload->needs_restart)}});
+    };
+    const bool told = LogEnabled(level);  // by the level before, or else by the new one
+    if (told) tell();
+    ChangeLogLevel(reload->options.log_level);
+    if (!told) tell();
   }
 
   // The device is lost: every step fails, and ends its requests with an error. New ones are answered 503
@@ -344,6 +388,7 @@ class ServerProcess {
   bool Close(StopSignals& signals, double deadline) {
     engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
+    admin_.reset();  // it asks the engine
     closed_ = std::async(std::launch::async, [this] {
       loaded_.engine.reset();
       loaded_.tiers.reset();
@@ -405,6 +450,10 @@ class ServerProcess {
 
   const Options& options_;
   const ServePlan plan_;
+  const OptionsReader reader_;
+  // The options with what was reloaded. The main thread alone changes them.
+  mutable Mutex config_mutex_;
+  Options config_ GUARDED_BY(config_mutex_) = options_;
   const SystemClock clock_;
   Watchdog watchdog_{WatchdogInterval()};
   std::atomic<uint64_t> seeds_{0};
@@ -415,73 +464,18 @@ class ServerProcess {
   Router router_;
   LoadedEngine loaded_;
   std::unique_ptr<EngineAdapter> tokens_;
-  std::unique_ptr<HttpServer> server_;  // destroyed before the members that its handlers use
+  // Both are destroyed before the members that their handlers use.
+  std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<EngineThread> engine_thread_;
   // The last work on the disk. Whoever destroys one of them waits for it, so they are not local.
   std::future<Status> synced_;
   std::future<void> closed_;
 };
 
-// Logs the program, what computes, the model and the limits, a line each.
-void LogPlan(const Options& options, const ServePlan& plan) {
-  const ModelSummary& model = plan.model;
-  const EngineLimits& limits = plan.limits;
-  Log(LogLevel::kInfo, "starting",
-      {{"version", Version()},
-       {"model", options.model},
-       {"backend", plan.backend},
-       {"threads", plan.threads.count},
-       {"threads_source", plan.threads.source}});
-  if (plan.replaces_lost_device) {
-    Log(LogLevel::kWarning,
-        "the CPU computes in the place of the lost GPU: repair that, then restart prefixd",
-        {{"reason", plan.without_cuda}});
-  } else if (!plan.without_cuda.empty()) {
-    Log(LogLevel::kInfo, "the CPU computes: the CUDA module finds no device that it can use",
-        {{"reason", plan.without_cuda}});
-  }
-  if (plan.bf16_products) {
-    Log(LogLevel::kInfo, "products of bf16 weights",
-        {{"by", plan.bf16_products->by}, {"reason", plan.bf16_products->reason}});
-  }
-  if (plan.device_info) {
-    Log(LogLevel::kInfo, "device",
-        {{"number", plan.device},
-         {"name", plan.device_info->name},
-         {"versions", plan.device_info->versions},
-         {"free", FormatSize(plan.device_info->free_bytes)},
-         {"memory", FormatSize(plan.device_info->bytes)}});
-  }
-  Log(LogLevel::kInfo, "model",
-      {{"name", plan.served_name},
-       {"architecture", CanonicalArchitecture(model.config)},
-       {"parameters", model.parameters},
-       {"weights", FormatSize(model.weight_bytes)},
-       {"quantize", options.quantize},
-       {"tokenizer", model.tokenizer.kind},
-       {"chat_template", model.chat_template ? model.chat_template->place : "none"}});
-  Log(LogLevel::kInfo, "limits",
-      {{"context", limits.context},
-       {"max_sequences", limits.max_sequences},
-       {"step_tokens", limits.step_tokens},
-       {"step_seconds", limits.step_seconds},
-       {"max_queue", limits.max_queue},
-       {"max_connections", options.max_connections},
-       {"device_cache", FormatSize(limits.device_cache_bytes)},
-       {"blocks", limits.blocks},
-       {"block_tokens", limits.block_tokens},
-       {"kv_dtype", plan.kv_dtype.name()},
-       {"kv_bytes_per_token", limits.kv_bytes_per_token}});
-  if (model.weights == WeightSource::kDummy) {
-    Log(LogLevel::kWarning, "the weights are dummies: answers have no meaning",
-        {{"load", options.load}, {"tokenizer", model.tokenizer.kind}});
-  }
-  for (const std::string& warning : limits.warnings) Log(LogLevel::kWarning, warning);
-}
-
 }  // namespace
 
-ExitCode Serve(const Options& options, const std::vector<std::string>& warnings) {
+ExitCode Serve(const Options& options, const std::vector<std::string>& warnings, OptionsReader reader) {
   InstallLogSink(options.log_level, options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   for (const std::string& warning : warnings) Log(LogLevel::kWarning, warning);
   StopSignals signals;  // before the first thread
@@ -492,7 +486,7 @@ ExitCode Serve(const Options& options, const std::vector<std::string>& warnings)
     return code;
   }
   LogPlan(options, *plan);
-  return ServerProcess(options, std::move(plan).value()).Run(signals);
+  return ServerProcess(options, std::move(plan).value(), std::move(reader)).Run(signals);
 }
 
 }  // namespace prefixd

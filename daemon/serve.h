@@ -12,11 +12,12 @@
 #include <vector>
 
 #include "daemon/options.h"
+#include "daemon/reload.h"
 #include "daemon/serve_plan.h"
 
 namespace prefixd {
 
-// Logs `warnings` first.
-ExitCode Serve(const Options& options, const std::vector<std::string>& warnings);
+// Logs `warnings` first. `reader` reads the options again, for SIGHUP (reload.h).
+ExitCode Serve(const Options& options, const std::vector<std::string>& warnings, OptionsReader reader);
 
 }  // namespace prefixd

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/utf8.h"
+#include "daemon/http/listen.h"
 #include "daemon/limit_table.h"
 #include "daemon/relaunch.h"
 #include "daemon/serve_plan_memory.h"
@@ -64,6 +65,15 @@ UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
   return CountUsableCpus();
 }
 
+// Whoever reaches the admin listener sees who uses the cache.
+Status CheckAdminListen(const std::string& listen, bool has_keys) {
+  if (listen.empty() || has_keys || IsLocalAddress(listen)) return Status::Ok();
+  return InvalidArgument(
+      "admin-listen: others than this machine can reach " + listen +
+      ", and no key is required: give --api-keys FILE as well, or listen on 127.0.0.1:PORT "
+      "or unix:PATH");
+}
+
 Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config, const std::string& backend) {
   const KvType of_weights = config.dtype.value_or(DType::kF32);
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0, KvType::kFp8}) {
@@ -85,6 +95,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!options.api_keys.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys("api-keys", options.api_keys));
   }
+  PREFIXD_RETURN_IF_ERROR(CheckAdminListen(options.admin_listen, !plan->api_keys.empty()));
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "daemon/api/answer_counters.h"
+#include "daemon/api/key_ring.h"
 #include "daemon/api/large_body_queue.h"
 #include "daemon/api/submission_queue.h"
 #include "daemon/http/byte_budget.h"
@@ -68,7 +69,7 @@ struct ApiContext {
   const Clock* clock = nullptr;
   std::string version;
   std::vector<std::string> model_names;  // accepted as `model`; lists and logs show the first
-  std::vector<std::string> api_keys;     // empty: no key is required
+  KeyRing api_keys;                      // empty: no key is required; they may change at any time
   ApiLimits limits;
   int64_t started = 0;  // Unix seconds; `created` of the model
   // The text of /metrics. Its argument is the state of the byte budget.

@@ -36,10 +36,11 @@ std::string_view ApiKeyFromHeaders(const HttpRequest& request) {
 }
 
 std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context) {
-  if (context.api_keys.empty()) return std::nullopt;
+  const std::shared_ptr<const KeyRing::Keys> keys = context.api_keys.Read();
+  if (keys->empty()) return std::nullopt;
   const std::string_view key = ApiKeyFromHeaders(request);
   bool known = false;
-  for (const std::string& allowed : context.api_keys) known |= EqualInConstantTime(key, allowed);
+  for (const std::string& allowed : *keys) known |= EqualInConstantTime(key, allowed);
   if (known) return std::nullopt;
   return ApiError{.status = 401,
                   .code = "invalid_api_key",

@@ -55,20 +55,8 @@ void HandleHealth(const ApiContext& context, Exchange& exchange) {
 }
 
 void HandleReady(const ApiContext& context, Exchange& exchange) {
-  const ServerPhase phase = context.state->phase();
-  const bool ready = phase == ServerPhase::kServing;
-  json::object checks = {{"model", phase == ServerPhase::kLoading ? "loading" : "ok"},
-                         {"device", "ok"},
-                         {"host", "off"},
-                         {"disk", "off"}};
-  bool degraded = false;
-  for (const auto& [part, state] : context.checks ? context.checks() : ReadyChecks()) {
-    checks[part] = state;
-    degraded = degraded || state.starts_with("failed");
-  }
-  const std::string_view state = ready && degraded ? "degraded" : ServerPhaseName(phase);
-  RespondJson(exchange, {{"ready", ready}, {"state", std::string(state)}, {"checks", std::move(checks)}},
-              ready ? 200 : 503);
+  const json::object document = ReadyDocument(context);
+  RespondJson(exchange, document, document.at("ready").as_bool() ? 200 : 503);
 }
 
 void HandleMetrics(const ApiContext& context, Exchange& exchange) {
@@ -106,6 +94,22 @@ constexpr PostRoute kPostRoutes[] = {
 };
 
 }  // namespace
+
+json::object ReadyDocument(const ApiContext& context) {
+  const ServerPhase phase = context.state->phase();
+  const bool ready = phase == ServerPhase::kServing;
+  json::object checks = {{"model", phase == ServerPhase::kLoading ? "loading" : "ok"},
+                         {"device", "ok"},
+                         {"host", "off"},
+                         {"disk", "off"}};
+  bool degraded = false;
+  for (const auto& [part, state] : context.checks ? context.checks() : ReadyChecks()) {
+    checks[part] = state;
+    degraded = degraded || state.starts_with("failed");
+  }
+  const std::string_view state = ready && degraded ? "degraded" : ServerPhaseName(phase);
+  return {{"ready", ready}, {"state", std::string(state)}, {"checks", std::move(checks)}};
+}
 
 void AddApiRoutes(Router* router, const ApiContext* context) {
   PREFIXD_CHECK(!context->model_names.empty() && context->state != nullptr && context->clock != nullptr &&

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -42,21 +43,21 @@ int NewSocket(int family) { return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK 
 
 Status SystemError(const std::string& what, int error) { return IoError(what + ": " + std::strerror(error)); }
 
-Status CannotBind(const std::string& address, int error) {
+Status CannotBind(const std::string& address, std::string_view option, int error) {
   if (error == EADDRINUSE) {
     return Unavailable(
         "cannot listen on " + address +
-        ": the address is in use; stop the process that uses it, or choose another address with --listen "
-        "(port 0 selects a free port)");
+        ": the address is in use; stop the process that uses it, or choose another address with " +
+        std::string(option) + " (port 0 selects a free port)");
   }
   if (error == EACCES) {
-    return IoError(
-        "cannot listen on " + address +
-        ": permission denied; choose a port above 1023 or a folder that is writable with --listen");
+    return IoError("cannot listen on " + address +
+                   ": permission denied; choose a port above 1023 or a folder that is writable with " +
+                   std::string(option));
   }
   if (error == EADDRNOTAVAIL) {
     return InvalidArgument("cannot listen on " + address +
-                           ": no interface of this machine has that address; see --listen");
+                           ": no interface of this machine has that address; see " + std::string(option));
   }
   return SystemError("cannot listen on " + address, error);
 }
@@ -71,48 +72,25 @@ bool IsServed(const sockaddr_un& name) {
   return false;
 }
 
-Result<Listener> ListenUnix(const std::string& address) {
+Result<Listener> ListenUnix(const std::string& address, std::string_view option, unsigned mode) {
   const std::string path = address.substr(kUnixPrefix.size());
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof name.sun_path) {
-    return InvalidArgument("--listen " + address + ": the path of a Unix socket has 1 to " +
+    return InvalidArgument(std::string(option) + " " + address + ": the path of a Unix socket has 1 to " +
                            std::to_string(sizeof name.sun_path - 1) + " bytes, this one has " +
                            std::to_string(path.size()));
   }
   std::memcpy(name.sun_path, path.data(), path.size());
-  if (IsServed(name)) return CannotBind(address, EADDRINUSE);
+  if (IsServed(name)) return CannotBind(address, option, EADDRINUSE);
   FileDescriptor fd(NewSocket(AF_UNIX));
   if (fd.get() < 0) return SystemError("cannot open a socket", errno);
+  // Linux gives the file of the socket the permissions that the socket has.
+  if (::fchmod(fd.get(), mode) != 0) return SystemError("cannot set the permissions of " + address, errno);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
-    return CannotBind(address, errno);
-  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
+    return CannotBind(address, option, errno);
+  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, option, errno);
   return AdoptListener(fd.release(), address);
-}
-
-struct HostPort {
-  std::string host;
-  std::string port;
-};
-
-Result<HostPort> SplitAddress(const std::string& address) {
-  const auto bad = [&] {
-    return InvalidArgument("--listen " + address +
-                           ": expected ADDR:PORT, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:8080");
-  };
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return bad();
-  HostPort parts{address.substr(0, colon), address.substr(colon + 1)};
-  int port = -1;
-  const char* end = parts.port.data() + parts.port.size();
-  const auto parsed = std::from_chars(parts.port.data(), end, port);
-  if (parsed.ec != std::errc() || parsed.ptr != end || port < 0 || port > 65535) return bad();
-  if (parts.host.size() > 2 && parts.host.front() == '[' && parts.host.back() == ']') {
-    parts.host = parts.host.substr(1, parts.host.size() - 2);
-  } else if (parts.host.empty() || parts.host.find(':') != std::string::npos) {
-    return bad();
-  }
-  return parts;
 }
 
 // The URL with the port that the operating system assigned.
@@ -130,6 +108,37 @@ std::string UrlOf(int fd, const std::string& fallback) {
 }
 
 }  // namespace
+
+Result<HostPort> SplitAddress(const std::string& address, std::string_view option) {
+  const auto bad = [&] {
+    return InvalidArgument(std::string(option) + " " + address +
+                           ": expected ADDR:PORT, [IPV6]:PORT or unix:PATH, such as 127.0.0.1:8080");
+  };
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return bad();
+  HostPort parts{address.substr(0, colon), address.substr(colon + 1)};
+  int port = -1;
+  const char* end = parts.port.data() + parts.port.size();
+  const auto parsed = std::from_chars(parts.port.data(), end, port);
+  if (parsed.ec != std::errc() || parsed.ptr != end || port < 0 || port > 65535) return bad();
+  if (parts.host.size() > 2 && parts.host.front() == '[' && parts.host.back() == ']') {
+    parts.host = parts.host.substr(1, parts.host.size() - 2);
+  } else if (parts.host.empty() || parts.host.find(':') != std::string::npos) {
+    return bad();
+  }
+  return parts;
+}
+
+bool IsLocalAddress(const std::string& address) {
+  if (address.starts_with(kUnixPrefix)) return true;
+  const Result<HostPort> parts = SplitAddress(address, "");
+  if (!parts.ok()) return false;
+  in_addr four{};
+  in6_addr six{};
+  if (::inet_pton(AF_INET, parts->host.c_str(), &four) == 1) return (ntohl(four.s_addr) >> 24) == 127;
+  if (::inet_pton(AF_INET6, parts->host.c_str(), &six) == 1) return IN6_IS_ADDR_LOOPBACK(&six);
+  return parts->host == "localhost";
+}
 
 Listener AdoptListener(int fd, const std::string& address) {
   int listens = 0;
@@ -151,23 +160,23 @@ void CloseListener(int fd) {
   if (!listener.unix_path.empty()) ::unlink(listener.unix_path.c_str());
 }
 
-Result<Listener> ListenOn(const std::string& address) {
-  if (address.starts_with(kUnixPrefix)) return ListenUnix(address);
-  PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address));
+Result<Listener> ListenOn(const std::string& address, std::string_view option, unsigned unix_mode) {
+  if (address.starts_with(kUnixPrefix)) return ListenUnix(address, option, unix_mode);
+  PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address, option));
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   if (const int error = ::getaddrinfo(parts.host.c_str(), parts.port.c_str(), &hints, &found); error != 0) {
-    return InvalidArgument("--listen " + address + ": " + ::gai_strerror(error));
+    return InvalidArgument(std::string(option) + " " + address + ": " + ::gai_strerror(error));
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
   FileDescriptor fd(NewSocket(found->ai_family));
   if (fd.get() < 0) return SystemError("cannot open a socket", errno);
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0) return CannotBind(address, errno);
-  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, errno);
+  if (::bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0) return CannotBind(address, option, errno);
+  if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, option, errno);
   return AdoptListener(fd.release(), address);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 
@@ -15,8 +16,20 @@ struct Listener {
 };
 
 // Port 0 selects a free port. Returns kInvalidArgument when `address` is not an address, kUnavailable when it
-// is in use (the message names the address and the remedy), and kIo for other errors of the operating system.
-Result<Listener> ListenOn(const std::string& address);
+// is in use (the message names the address, the option and the remedy), and kIo for other errors of the
+// operating system. `unix_mode`: the permissions of a Unix socket, from which the umask takes.
+Result<Listener> ListenOn(const std::string& address, std::string_view option = "--listen",
+                          unsigned unix_mode = 0777);
+
+// Whether only processes of this machine reach the address: a Unix socket, 127.0.0.0/8, ::1 or localhost.
+bool IsLocalAddress(const std::string& address);
+
+struct HostPort {
+  std::string host;  // without brackets
+  std::string port;
+};
+// The parts of "ADDR:PORT" or "[IPV6]:PORT". kInvalidArgument: it is something else.
+Result<HostPort> SplitAddress(const std::string& address, std::string_view option);
 
 // Takes over a socket that ListenOn(address) has made, in this process or in one before it. Requires that
 // `fd` is a listening socket.

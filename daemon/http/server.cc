@@ -123,9 +123,10 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
       << options.io_threads << " io threads, " << options.worker_threads << " workers, "
       << options.max_connections << " connections";
   PREFIXD_CHECK(handler != nullptr);
-  PREFIXD_ASSIGN_OR_RETURN(Listener listener, options.listener < 0
-                                                  ? ListenOn(options.listen)
-                                                  : AdoptListener(options.listener, options.listen));
+  PREFIXD_ASSIGN_OR_RETURN(Listener listener,
+                           options.listener < 0
+                               ? ListenOn(options.listen, options.listen_option, options.unix_mode)
+                               : AdoptListener(options.listener, options.listen));
   LimitKeptHeap();
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(wants_body),
                                      std::move(listener));

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "daemon/http/cors.h"
@@ -34,6 +35,8 @@ inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 selects a free port
   int listener = -1;                      // from HandOverListener, of a server with that `listen`; -1: none
+  std::string_view listen_option = "--listen";  // in messages
+  unsigned unix_mode = 0777;                    // permissions of a Unix socket; the umask takes from them
   int io_threads = 2;
   int worker_threads = Limit("worker-threads");             // for PostWork
   int max_connections = 1024;                               // also the length of the workers' queue

@@ -22,6 +22,8 @@ TEST(HttpMemory, ConnectionsTakeWhatOneTakes) {
   options.max_connections = 3;
   EXPECT_EQ(ConnectionsBytes(options), 3 * ConnectionBytes(http));
   EXPECT_GT(ConnectionBytes(http), http.max_header_bytes + kSmallBodyBytes);
+  options.admin_listen = "unix:admin";
+  EXPECT_EQ(ConnectionsBytes(options), 19 * ConnectionBytes(http) + (8u << 20)) << "and its answers";
 }
 
 }  // namespace

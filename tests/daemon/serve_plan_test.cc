@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "daemon/serve_settings.h"
 #include "tests/daemon/options_with.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -41,6 +42,19 @@ TEST(ServePlan, KvTakesTheBytesOfItsType) {
     EXPECT_EQ(plan->kv_dtype.name(), name);
     EXPECT_EQ(plan->limits.kv_bytes_per_token, 2u * 2 * 2 * bytes) << "layers, K and V, KV heads";
   }
+}
+
+// What /metrics and the admin listener say while the model loads.
+TEST(ServePlan, CapacitiesAreKnownBeforeTheModelIsLoaded) {
+  ExitCode code = kExitFailed;
+  const Result<ServePlan> plan = PlanOf(32, "bf16", &code);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const EngineStats stats = PlannedStats(*plan);
+  EXPECT_EQ(stats.blocks[0].capacity(), plan->limits.blocks);
+  EXPECT_EQ(stats.blocks[0].free, plan->limits.blocks);
+  EXPECT_EQ(stats.block_bytes, plan->limits.kv_bytes_per_token * 16);
+  EXPECT_EQ(stats.blocks[1].capacity(), 0u);
+  EXPECT_FALSE(PlannedDisk(*plan).on);
 }
 
 TEST(ServePlan, RefusesHeadsThatCannotBeQuantised) {

@@ -1,6 +1,7 @@
 """Faulty command lines: each gets its exit code, and a message that names the origin of each fault and what
 to write instead. And the manual page and the completions, which come from the same tables."""
 
+import json
 import pathlib
 import shlex
 import shutil
@@ -51,7 +52,7 @@ FAULTS = {
               ["--older-than is not an option of prefixd; it belongs to prefixd purge"]),
     "json": (ONCE + "--json", 2, ["--json is not an option of prefixd; it belongs to prefixd validate"]),
     "twice serve": (ONCE + "serve", 2, ["'serve' is not an option of prefixd"]),
-    "later flag": (ONCE + "--admin-listen x", 2, ["--admin-listen is not implemented in this version"]),
+    "later flag": (ONCE + "--remote-cache x", 2, ["--remote-cache is not implemented in this version"]),
     # values
     "model without": ("serve --model", 2, ["--model has no value: give --model PATH, or --model=PATH"]),
     "flag as value": ("serve --threads --model m", 2, ["--threads has no value: give --threads N"]),
@@ -81,7 +82,7 @@ FAULTS = {
     "variable": ("PREFIXD_THREADS=many " + ONCE, 2, ["PREFIXD_THREADS: 'many' is not a whole number"]),
     "variable's range": ("PREFIXD_MAX_QUEUE=0 " + ONCE, 2,
               ["PREFIXD_MAX_QUEUE: '0' is out of range; it takes"]),
-    "later variable": ("PREFIXD_ADMIN_LISTEN=x " + ONCE, 2, ["PREFIXD_ADMIN_LISTEN is not implemented"]),
+    "later variable": ("PREFIXD_REMOTE_CACHE=x " + ONCE, 2, ["PREFIXD_REMOTE_CACHE is not implemented"]),
     "variable's power": ("PREFIXD_BLOCK_TOKENS=24 " + ONCE, 2, ["PREFIXD_BLOCK_TOKENS: 24 is not a power"]),
     # the file
     "no file": (ONCE + "--config /nowhere.toml", 2,
@@ -129,6 +130,19 @@ FAULTS = {
     "verify all": ("verify a --all", 2,
               ["--all is not a flag of prefixd verify; it belongs to prefixd purge"]),
     "verify maybe": ("verify a --delete=maybe", 2, ["--delete: 'maybe' is neither true nor false"]),
+    # a daemon that is asked
+    "watch a directory": ("inspect a --watch 2", 2, ["--watch goes with --live ADDR, which asks a daemon"]),
+    "live": ("inspect --live", 2, ["--live has no value: give --live ADDR", "DIR is required"]),
+    "live what": ("inspect --live unix:/a redy", 2,
+              ["'redy' is not what --live can ask: status, ready, requests or request ID"]),
+    "live request": ("inspect --live unix:/a request", 2,
+              ["request takes the id of one: prefixd inspect --live"]),
+    "live words": ("inspect --live unix:/a ready now", 2, ["'now' is one word too many"]),
+    "live watch": ("inspect --live unix:/a --watch ready", 2,
+              ["--watch: 'ready' is not a number of seconds from 1 to 86400"]),
+    "live port": ("inspect --live 127.0.0.1", 2, ["--live 127.0.0.1: expected ADDR:PORT"]),
+    "admin port": ("validate --model MODEL --admin-listen 0.0.0.0:9", 2,
+              ["admin-listen: others than this machine can reach 0.0.0.0:9, and no key is required"]),
     # other commands
     "version extra": ("version 2", 2, ["'2' is one word too many; see prefixd version --help"]),
     "csh": ("help-completion csh", 2, ["'csh' is unknown; help-completion takes one of: bash zsh fish"]),
@@ -161,6 +175,17 @@ def test_a_faulty_command_line_is_explained(tmp_path, name):
     assert len(lines) == len(faults), done.stderr
     for found, words in zip(lines, faults):
         assert words.replace("FILE", str(file)) in found, done.stderr
+
+
+def test_faults_are_json_where_json_is_asked_for():
+    done = run("purge", "--json", "--al", "--older-than", "7")
+    assert done.returncode == 2 and done.stderr == ""
+    answer = json.loads(done.stdout)
+    assert answer["schema"] == 1 and answer["ok"] is False and answer["exit_code"] == 2
+    assert len(answer["faults"]) == 3 and "did you mean --all?" in answer["faults"][0], answer
+    assert answer["error"].splitlines() == answer["faults"]
+    done = run("validate", "--json", "--thraeds", "2")
+    assert [done.returncode, len(json.loads(done.stdout)["faults"])] == [2, 2]
 
 
 def test_the_table_has_many_rows():

@@ -30,6 +30,9 @@ EDGES = {
     "daemon/http": ("base", "daemon/limit_table.h"),
     "daemon/api": ("base", "text", "grammar", "engine", "cache", "daemon/http", "daemon/limit_table.h",
                    "daemon/server_state.h"),
+    "daemon/admin": ("base", "hashing", "cache", "engine", "daemon/http", "daemon/api",
+                     "daemon/limit_table.h", "daemon/disk_tier.h", "daemon/serve_plan.h",
+                     "daemon/command_output.h", "daemon/exit_code.h"),
     "daemon": ("base", "hashing", "text", "grammar", "storage", "kernels", "model", "cache", "engine"),
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.

@@ -1,0 +1,144 @@
+#include "daemon/admin/admin_routes.h"
+
+#include <boost/json/serialize.hpp>
+#include <charconv>
+#include <memory>
+#include <utility>
+
+#include "base/log.h"
+#include "daemon/admin/host_check.h"
+#include "daemon/api/middleware.h"
+#include "daemon/api/routes.h"
+#include "daemon/http/error_response.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kRequestRoute = "/admin/requests/*";
+constexpr size_t kMostRows = 100;
+// A look at the prefixes serves as long; a new one is waited for as long, then the last one is shown.
+constexpr double kPrefixesSeconds = 5, kPrefixesWait = 0.5, kPrefixesTick = 0.01;
+
+Moment Now(const AdminContext& context) {
+  return {.seconds = context.api->clock->NowSeconds(), .unix_seconds = context.api->clock->UnixSeconds()};
+}
+
+void RespondJson(Exchange& exchange, const json::object& body, int status = 200) {
+  exchange.Respond({.status = status,
+                    .headers = {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}},
+                    .body = json::serialize(body)});
+}
+
+void HandleReady(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  json::object document = ReadyDocument(*context.api);
+  document["schema"] = kAdminSchema;
+  const bool ready = document["ready"].as_bool();
+  RespondJson(*exchange, document, ready ? 200 : 503);
+}
+
+void RespondStatus(const AdminContext& context, Exchange& exchange,
+                   const std::optional<PrefixTable>& prefixes) {
+  const AdminFacts facts = context.facts();
+  RespondJson(exchange, StatusDocument(facts, ReadyDocument(*context.api), context.rates(facts.engine),
+                                       prefixes, Now(context)));
+}
+
+// Responds when the prefixes of `asked` are there, or `tries` ticks later with what is there.
+void WaitForPrefixes(const AdminContext& context, const std::shared_ptr<Exchange>& exchange, double asked,
+                     int tries) {
+  EngineView* const view = context.view();
+  const std::optional<PrefixTable> prefixes = view == nullptr ? std::nullopt : view->prefixes();
+  if (view == nullptr || tries == 0 || (prefixes && prefixes->asked >= asked))
+    return RespondStatus(context, *exchange, prefixes);
+  exchange->PostAfter(kPrefixesTick, [&context, exchange, asked, tries] {
+    WaitForPrefixes(context, exchange, asked, tries - 1);
+  });
+}
+
+void HandleStatus(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  EngineView* const view = context.view();
+  if (view == nullptr) return RespondStatus(context, *exchange, std::nullopt);
+  const double now = context.api->clock->NowSeconds();
+  const std::optional<PrefixTable> prefixes = view->prefixes();
+  if (prefixes && prefixes->asked + kPrefixesSeconds > now)
+    return RespondStatus(context, *exchange, prefixes);
+  view->AskForPrefixes(now);
+  WaitForPrefixes(context, exchange, now, static_cast<int>(kPrefixesWait / kPrefixesTick));
+}
+
+void RespondRequests(const AdminContext& context, Exchange& exchange, std::span<const RequestTrace> found) {
+  RespondJson(exchange, RequestsDocument(found, context.facts().block_tokens, Now(context)));
+}
+
+void HandleRequests(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  constexpr std::string_view kLimit = "limit=";
+  const std::string_view query = exchange->request().query;
+  size_t limit = kMostRows;
+  if (!query.empty()) {
+    const std::string_view text = query.starts_with(kLimit) ? query.substr(kLimit.size()) : "";
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+    if (error != std::errc() || end != text.data() + text.size() || limit == 0 || limit > kMostRows) {
+      return exchange->Respond(ErrorResponse(
+          {.code = "invalid_value",
+           .param = "limit",
+           .message = "The query is 'limit=N', N from 1 to " + std::to_string(kMostRows) + "."}));
+    }
+  }
+  EngineView* const view = context.view();
+  RespondRequests(context, *exchange, view == nullptr ? std::vector<RequestTrace>() : view->Requests(limit));
+}
+
+void HandleRequest(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  const std::string_view id = Router::Tail(kRequestRoute, exchange->request().path);
+  EngineView* const view = context.view();
+  const std::vector<RequestTrace> found = view == nullptr ? std::vector<RequestTrace>() : view->Find(id);
+  if (!found.empty()) return RespondRequests(context, *exchange, found);
+  exchange->Respond(
+      ErrorResponse({.status = 404,
+                     .code = "unknown_request",
+                     .message = "None of the last " + std::to_string(EngineView::kMostRequests) +
+                                " requests that ended has this id. The id is the header x-request-id."}));
+}
+
+struct AdminRoute {
+  std::string_view pattern;
+  bool open;  // no key is required
+  void (*handle)(const AdminContext&, const std::shared_ptr<Exchange>&);
+};
+constexpr AdminRoute kRoutes[] = {
+    {"/admin/ready", true, HandleReady},
+    {"/admin/status", false, HandleStatus},
+    {"/admin/requests", false, HandleRequests},
+    {kRequestRoute, false, HandleRequest},
+};
+
+}  // namespace
+
+void AddAdminRoutes(Router* router, const AdminContext* context) {
+  const bool local = context->listen.starts_with("unix:");
+  for (const AdminRoute& route : kRoutes) {
+    Handler handler = [context, handle = route.handle](const std::shared_ptr<Exchange>& exchange) {
+      handle(*context, exchange);
+    };
+    router->Add("GET", std::string(route.pattern),
+                route.open || local ? std::move(handler) : WithApiKey(context->api, std::move(handler)),
+                [](const HttpRequest&) { return false; });
+  }
+}
+
+void HandleAdminRequest(const Router& router, const AdminContext& context,
+                        std::shared_ptr<Exchange> exchange) {
+  if (MayHaveHost(exchange->request().header("host"), context.listen))
+    return router.Handle(std::move(exchange));
+  Log(LogLevel::kWarning, "a request to the admin listener was refused for its Host",
+      {{"request_id", exchange->request_id()}});
+  exchange->Respond(
+      ErrorResponse({.status = 403,
+                     .code = "host_not_allowed",
+                     .message = "The Host of the request is neither an address, nor localhost, nor the name "
+                                "in --admin-listen."}));
+}
+
+}  // namespace prefixd

@@ -1,0 +1,38 @@
+// The routes of the admin listener: GET only.
+//
+//   /admin/ready            the document of /ready; needs no key, because a health check has none
+//   /admin/status           StatusDocument
+//   /admin/requests         RequestsDocument of the last requests: ?limit=N, at most 100
+//   /admin/requests/ID      that of the requests with this id; 404 when none of the last ones has it
+//
+// Threads: handlers run on io threads and wait for nobody: the answer of /admin/status comes a little later
+// when it needs a look through the tree, which the engine thread takes in turns.
+//
+// Invariant: what the Host check (host_check.h) and the key allow is answered, everything else is refused.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "daemon/admin/documents.h"
+#include "daemon/api/context.h"
+#include "daemon/http/exchange.h"
+#include "daemon/http/router.h"
+
+namespace prefixd {
+
+struct AdminContext {
+  const ApiContext* api = nullptr;  // its phases, checks, keys and clock; a Unix socket needs no key
+  std::string listen;               // --admin-listen
+  std::function<AdminFacts()> facts;
+  std::function<Rates(const EngineStats&)> rates;
+  std::function<EngineView*()> view;  // null while the model loads
+};
+
+// Adds the routes. `context` outlives the router.
+void AddAdminRoutes(Router* router, const AdminContext* context);
+// Checks the Host, then lets the router answer.
+void HandleAdminRequest(const Router& router, const AdminContext& context,
+                        std::shared_ptr<Exchange> exchange);
+
+}  // namespace prefixd

@@ -1,0 +1,231 @@
+#include "daemon/admin/documents.h"
+
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/value.hpp>
+#include <cstdio>
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array<std::string_view, kTiers> kTierNames = {"device", "host", "disk"};
+constexpr std::array<std::string_view, kTokenSources> kSourceNames = {"computed", "device", "host", "disk",
+                                                                      "shared"};
+constexpr std::array<std::string_view, kFinishReasons> kFinishNames = {"stop", "length", "cancelled",
+                                                                       "error"};
+constexpr size_t kTenantDigits = 16;
+
+json::value OrNull(const std::optional<double>& number) {
+  return number ? json::value(*number) : json::value(nullptr);
+}
+json::value OrNull(bool known, double number) { return known ? json::value(number) : json::value(nullptr); }
+
+std::string TenantOf(const BlockKey& root) { return ToHex(root).substr(0, kTenantDigits); }
+
+json::array TierNames(const std::array<bool, kTiers>& resides) {
+  json::array names;
+  for (size_t i = 0; i < kTiers; ++i) {
+    if (resides[i]) names.emplace_back(kTierNames[i]);
+  }
+  return names;
+}
+
+json::object PoolJson(const BlockCounts& blocks, uint64_t block_bytes) {
+  return {{"capacity_blocks", blocks.capacity()},
+          {"leased_blocks", blocks.leased},
+          {"cached_blocks", blocks.cached},
+          {"free_blocks", blocks.free},
+          {"capacity_bytes", blocks.capacity() * block_bytes},
+          {"leased_bytes", blocks.leased * block_bytes},
+          {"cached_bytes", blocks.cached * block_bytes},
+          {"free_bytes", blocks.free * block_bytes}};
+}
+
+// The disk is limited by bytes, which its records share with its books.
+json::object DiskJson(const EngineStats& engine, const DiskTierStats& disk) {
+  return {
+      {"capacity_bytes", disk.capacity},
+      {"cached_blocks", disk.store.records},
+      {"cached_bytes", disk.bytes},
+      {"free_bytes", disk.capacity > disk.bytes ? disk.capacity - disk.bytes : 0},
+      {"spill_pending_blocks", engine.pending_disk_blocks},
+      {"spill_pending_bytes", engine.pending_disk_blocks * engine.block_bytes + disk.store.pending_bytes}};
+}
+
+json::object TiersJson(const AdminFacts& facts) {
+  json::object tiers;
+  const EngineStats& engine = facts.engine;
+  tiers["device"] = PoolJson(engine.blocks[0], engine.block_bytes);
+  if (engine.blocks[1].capacity() > 0) tiers["host"] = PoolJson(engine.blocks[1], engine.block_bytes);
+  if (facts.disk.on) tiers["disk"] = DiskJson(engine, facts.disk);
+  return tiers;
+}
+
+json::object RatesJson(const Rates& rates) {
+  return {{"seconds", rates.seconds},
+          {"requests_per_second", rates.requests_per_second},
+          {"prompt_tokens_per_second", rates.prompt_tokens_per_second},
+          {"prefill_tokens_per_second", rates.prefill_tokens_per_second},
+          {"decode_tokens_per_second", rates.decode_tokens_per_second},
+          {"prefill_seconds_saved_per_second", rates.prefill_seconds_saved_per_second},
+          {"cached_share", OrNull(rates.cached_share)},
+          {"ttft_p95_seconds", OrNull(rates.ttft_p95_seconds)}};
+}
+
+json::value PrefixesJson(const std::optional<PrefixTable>& table, const Moment& now) {
+  if (!table) return nullptr;
+  json::array rows;
+  for (const PrefixRow& row : table->rows) {
+    rows.push_back(
+        json::object{{"key", ToHex(row.key)},
+                     {"tenant", TenantOf(row.root)},
+                     {"tokens", row.tokens},
+                     {"hits", row.hits},
+                     {"branches", row.branches},
+                     {"tiers", TierNames(row.resides)},
+                     {"last_use", OrNull(row.last_use.has_value(), now.UnixOf(row.last_use.value_or(0)))}});
+  }
+  return json::object{{"at", now.UnixOf(table->asked)},
+                      {"nodes", table->nodes},
+                      {"hit_prefixes", table->prefixes},
+                      {"rows", std::move(rows)}};
+}
+
+template <typename Counts, typename NameOf>
+json::object Named(const Counts& counts, const NameOf& name_of) {
+  json::object named;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] != 0) named[name_of(i)] = counts[i];
+  }
+  return named;
+}
+
+json::value FirstMissJson(const RequestTrace& request, int block_tokens, const Moment& now) {
+  if (!request.first_miss) return nullptr;
+  const auto& [place, reason] = *request.first_miss;
+  return json::object{
+      {"token", place.token},
+      {"block", place.token / block_tokens},
+      {"key", place.key == BlockKey{} ? json::value(nullptr) : json::value(ToHex(place.key))},
+      {"reason", MissReasonName(reason)},
+      {"tiers", TierNames(place.resides)},
+      {"lost", OrNull(place.lost.has_value(), now.UnixOf(place.lost.value_or(0)))},
+      {"last_use", OrNull(place.last_use.has_value(), now.UnixOf(place.last_use.value_or(0)))}};
+}
+
+json::object RequestJson(const RequestTrace& request, int block_tokens, const Moment& now) {
+  const RequestTimes& times = request.times;
+  const bool scheduled = times.scheduled > 0, answered = times.first_token > 0;
+  return {{"id", request.name},
+          {"sequence", request.id},
+          {"tenant", TenantOf(request.root)},
+          {"finish", kFinishNames[static_cast<size_t>(request.finish)]},
+          {"finished", now.UnixOf(times.finished)},
+          {"prompt_tokens", request.prompt_tokens},
+          {"generated_tokens", request.generated_tokens},
+          {"sources", Named(request.usage.tokens, [](size_t i) { return kSourceNames[i]; })},
+          {"miss_tokens",
+           Named(request.miss_tokens, [](size_t i) { return MissReasonName(static_cast<MissReason>(i)); })},
+          {"load_decisions", Named(request.usage.load_decisions,
+                                   [](size_t i) { return LoadDecisionName(static_cast<LoadDecision>(i)); })},
+          {"queue_seconds", OrNull(scheduled, times.scheduled - times.submitted)},
+          {"load_wait_seconds", request.usage.load_wait_seconds},
+          {"ttft_seconds", OrNull(answered, times.first_token - times.submitted)},
+          {"seconds", times.finished - times.submitted},
+          {"first_miss", FirstMissJson(request, block_tokens, now)},
+          {"explanation", ExplainMiss(request, block_tokens)}};
+}
+
+// " 12 s before the request", or nothing where it is not known.
+std::string Before(const std::optional<double>& when, const RequestTrace& request) {
+  if (!when) return "";
+  const double seconds = request.times.scheduled - *when;
+  char text[64];
+  std::snprintf(text, sizeof text, " %.*f s before the request began", seconds < 10 ? 1 : 0,
+                seconds > 0 ? seconds : 0.0);
+  return text;
+}
+
+std::string_view LowestTier(const PrefixCache::MissPlace& place) {
+  return place.resides[1] ? "host memory" : "the disk";
+}
+
+std::string Sentence(const RequestTrace& request) {
+  const auto& [place, reason] = *request.first_miss;
+  const std::string since = Before(place.lost, request);
+  switch (reason) {
+    case MissReason::kNeverSeen:
+      return "No request had these tokens after this prefix before, or it was forgotten long ago.";
+    case MissReason::kEvictedDevice:
+      return "The device cache evicted the block" + since + ", and no lower tier had it.";
+    case MissReason::kEvictedHost:
+      return "Host memory evicted the block" + since + ", and the disk did not have it.";
+    case MissReason::kEvictedDisk:
+      return "The disk evicted the block" + (since.empty() ? std::string() : "; memory had lost it" + since) +
+             ".";
+    case MissReason::kBlockTail:
+      return place.resides[0] ? "The block is in the device cache; the last token of a prompt is always "
+                                "computed."
+                              : "These tokens are the end of the prompt and fill no block.";
+    case MissReason::kOtherTenant:
+      return "Another tenant has the block.";
+    case MissReason::kExpired:
+      return "The record of the block on the disk was older than disk-max-age allows.";
+    case MissReason::kCorrupt:
+      return "The only copy of the block, on the disk, was damaged.";
+    case MissReason::kLoadSlower:
+      return "The block is in " + std::string(LowestTier(place)) +
+             ", but to load it was slower than to compute it, or failed.";
+    case MissReason::kTemplateDiverged:
+      return "The chat template wrote the conversation otherwise than before.";
+    case MissReason::kDisabled:
+      return "The request did not read the cache, or prefixd runs without one.";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
+  const int computed = request.usage.computed();
+  if (!request.first_miss)
+    return request.usage.total() == 0 ? "It ended before any token of its prompt was computed or found."
+                                      : "It computed no token of its prompt.";
+  const int token = request.first_miss->place.token;
+  std::string text = "The prompt leaves the cache at token " + std::to_string(token) + ", in block " +
+                     std::to_string(token / block_tokens) + " of " + std::to_string(block_tokens) +
+                     " tokens; " + std::to_string(computed) + " of " + std::to_string(request.prompt_tokens) +
+                     " were computed. ";
+  return text + Sentence(request);
+}
+
+json::object StatusDocument(const AdminFacts& facts, const json::object& ready, const Rates& rates,
+                            const std::optional<PrefixTable>& prefixes, const Moment& now) {
+  json::object document = {{"schema", kAdminSchema}};
+  document.insert(ready.begin(), ready.end());
+  document["version"] = facts.version;
+  document["revision"] = facts.revision;
+  document["model"] = facts.model;
+  document["backend"] = facts.backend;
+  document["threads"] = facts.threads;
+  document["started"] = facts.started;
+  document["uptime_seconds"] = now.unix_seconds - facts.started;
+  json::object config;
+  for (const auto& [name, value] : facts.config) config[name] = value;
+  document["config"] = std::move(config);
+  document["requests"] = json::object{{"running", facts.engine.running}, {"waiting", facts.engine.waiting}};
+  document["tiers"] = TiersJson(facts);
+  document["rates"] = RatesJson(rates);
+  document["prefixes"] = PrefixesJson(prefixes, now);
+  return document;
+}
+
+json::object RequestsDocument(std::span<const RequestTrace> requests, int block_tokens, const Moment& now) {
+  json::array rows;
+  for (const RequestTrace& request : requests) rows.push_back(RequestJson(request, block_tokens, now));
+  return {{"schema", kAdminSchema}, {"block_tokens", block_tokens}, {"requests", std::move(rows)}};
+}
+
+}  // namespace prefixd

@@ -1,0 +1,24 @@
+// What `serve` derives from its options and its plan for the parts that it starts. Pure functions but for the
+// log; any thread.
+#pragma once
+
+#include "daemon/disk_tier.h"
+#include "daemon/http/server.h"
+#include "daemon/options.h"
+#include "daemon/serve_plan.h"
+#include "engine/engine_stats.h"
+#include "engine/request.h"
+
+namespace prefixd {
+
+HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors);
+SamplingParams SamplingDefaults(const GenerationDefaults& recommended);
+
+// Logs the program, what computes, the model and the limits, a line each.
+void LogPlan(const Options& options, const ServePlan& plan);
+
+// What the engine and the disk tier will be when the model is loaded: their capacities, and nothing in them.
+EngineStats PlannedStats(const ServePlan& plan);
+DiskTierStats PlannedDisk(const ServePlan& plan);
+
+}  // namespace prefixd

@@ -1,0 +1,117 @@
+// The routes of the admin listener: keys, hosts, methods, and what waits for the engine thread.
+#include "daemon/admin/admin_routes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/daemon/api/api_fixture.h"
+
+namespace prefixd {
+namespace {
+
+using testing_support::At;
+using testing_support::MemoryExchange;
+using testing_support::Parse;
+using testing_support::Text;
+
+class AdminRoutesTest : public testing_support::ApiTest {
+ protected:
+  AdminRoutesTest() {
+    context_.api = &api_.context;
+    context_.listen = "127.0.0.1:9";
+    context_.facts = [] { return AdminFacts{.version = "1", .model = "m", .block_tokens = 16}; };
+    context_.rates = [](const EngineStats&) { return Rates(); };
+    context_.view = [this] { return view_.get(); };
+  }
+  std::shared_ptr<MemoryExchange> Get(const std::string& path, std::string query = "",
+                                      HttpHeaders headers = {{"host", "127.0.0.1:9"}},
+                                      std::string method = "GET") {
+    Router router;
+    AddAdminRoutes(&router, &context_);
+    auto exchange = std::make_shared<MemoryExchange>(HttpRequest{.method = std::move(method),
+                                                                 .path = path,
+                                                                 .query = std::move(query),
+                                                                 .headers = std::move(headers),
+                                                                 .body = ""},
+                                                     api_.budget.get());
+    HandleAdminRequest(router, context_, exchange);
+    exchange->RunJobs();
+    return exchange;
+  }
+
+  int asked_ = 0;  // turns that the engine thread was asked for
+  std::unique_ptr<EngineView> view_ = std::make_unique<EngineView>([this] { ++asked_; });
+  AdminContext context_;
+};
+
+TEST_F(AdminRoutesTest, OnlyAddressesAndKnownNamesMayAsk) {
+  EXPECT_EQ(Get("/admin/requests")->response.status, 200);
+  for (const HttpHeaders& headers : {HttpHeaders{}, HttpHeaders{{"host", "attacker.example:9"}}}) {
+    for (const char* path : {"/admin/requests", "/admin/ready", "/nowhere"}) {
+      const auto refused = Get(path, "", headers);
+      EXPECT_EQ(refused->response.status, 403) << path;
+      EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "host_not_allowed");
+    }
+  }
+  context_.listen = "unix:/run/admin";
+  EXPECT_EQ(Get("/admin/requests", "", {})->response.status, 200);
+}
+
+TEST_F(AdminRoutesTest, KeysAreRequiredWhereThereAreSome) {
+  api_.context.api_keys = {"sk-one"};
+  for (const char* path : {"/admin/status", "/admin/requests", "/admin/requests/x"})
+    EXPECT_EQ(Get(path)->response.status, 401) << path;
+  EXPECT_EQ(Get("/admin/ready")->response.status, 200) << "a health check has no key";
+  const HttpHeaders key = {{"host", "[::1]:9"}, {"authorization", "Bearer sk-one"}};
+  EXPECT_EQ(Get("/admin/requests", "", key)->response.status, 200);
+  context_.listen = "unix:/run/admin";
+  EXPECT_EQ(Get("/admin/requests")->response.status, 200) << "the file of the socket has permissions";
+}
+
+TEST_F(AdminRoutesTest, OnlyGetIsAnswered) {
+  for (const char* method : {"POST", "PUT", "DELETE"}) {
+    const auto refused = Get("/admin/status", "", {{"host", "localhost"}}, method);
+    EXPECT_EQ(refused->response.status, 405) << method;
+    EXPECT_EQ(refused->header("Allow"), "GET, HEAD");
+  }
+  EXPECT_EQ(Get("/v1/completions")->response.status, 404);
+  EXPECT_EQ(Get("/metrics")->response.status, 404);
+}
+
+TEST_F(AdminRoutesTest, ReadyIsThatOfTheApiWithASchema) {
+  const auto ready = Get("/admin/ready");
+  auto expected = Parse(api_.Request("GET", "/ready")->body()).as_object();
+  expected["schema"] = kAdminSchema;
+  EXPECT_EQ(Parse(ready->body()), boost::json::value(expected));
+  EXPECT_EQ(ready->header("Cache-Control"), "no-store");
+  api_.state.set_phase(ServerPhase::kDraining);
+  EXPECT_EQ(Get("/admin/ready")->response.status, 503);
+}
+
+TEST_F(AdminRoutesTest, TheStatusWaitsALittleForTheEngineThread) {
+  const auto status = Get("/admin/status");
+  EXPECT_EQ(asked_, 1);
+  EXPECT_EQ(status->answers, 0) << "the engine thread has not looked yet";
+  for (int i = 0; i < 100 && status->answers == 0; ++i) {
+    status->AdvanceTime(0.01);
+    status->RunJobs();
+  }
+  ASSERT_EQ(status->answers, 1) << "without an engine thread it answers, too";
+  EXPECT_TRUE(At(Parse(status->body()), "/prefixes").is_null());
+  view_.reset();
+  const auto loading = Get("/admin/status");
+  EXPECT_EQ(loading->answers, 1) << "while the model loads there is nobody to wait for";
+  EXPECT_EQ(At(Parse(loading->body()), "/schema"), boost::json::value(kAdminSchema));
+}
+
+TEST_F(AdminRoutesTest, RequestsThatAreNotKnownAndQueriesThatAreWrong) {
+  const auto unknown = Get("/admin/requests/req_9");
+  EXPECT_EQ(unknown->response.status, 404);
+  EXPECT_EQ(Text(At(Parse(unknown->body()), "/error/code")), "unknown_request");
+  EXPECT_EQ(Get("/admin/requests", "limit=100")->response.status, 200);
+  for (const char* query : {"limit=0", "limit=101", "limit=", "limit=5x", "limit=-1", "most=5"})
+    EXPECT_EQ(Get("/admin/requests", query)->response.status, 400) << query;
+}
+
+}  // namespace
+}  // namespace prefixd

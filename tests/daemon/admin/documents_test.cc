@@ -1,0 +1,119 @@
+#include "daemon/admin/documents.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "daemon/admin/live_text.h"
+
+namespace prefixd {
+namespace {
+
+namespace json = boost::json;
+using testing::HasSubstr;
+
+constexpr Moment kNow{.seconds = 1000, .unix_seconds = 1'700'000'000};
+
+RequestTrace Missed(MissReason reason) {
+  RequestTrace trace{.name = "req_1", .id = 7, .root = {1, 2}, .prompt_tokens = 100, .generated_tokens = 5};
+  trace.usage.tokens = {60, 40, 0, 0, 0};
+  trace.miss_tokens[static_cast<size_t>(reason)] = 60;
+  trace.first_miss = {{.token = 40, .key = {3, 4}}, reason};
+  trace.times = {.submitted = 980, .scheduled = 981, .finished = 990, .first_token = 985};
+  return trace;
+}
+
+std::string Explained(const RequestTrace& trace) { return ExplainMiss(trace, 16); }
+
+TEST(Documents, EveryReasonIsExplained) {
+  std::set<std::string> texts;
+  for (int i = 0; i < kMissReasons; ++i) {
+    const std::string text = Explained(Missed(static_cast<MissReason>(i)));
+    EXPECT_THAT(text, HasSubstr("leaves the cache at token 40, in block 2 of 16 tokens"));
+    EXPECT_THAT(text, HasSubstr("60 of 100 were computed. "));
+    EXPECT_TRUE(text.ends_with(".")) << text;
+    EXPECT_TRUE(texts.insert(text).second) << "two reasons have one text: " << text;
+  }
+}
+
+TEST(Documents, AnEvictedBlockHasTheTimeAndTheTier) {
+  RequestTrace trace = Missed(MissReason::kEvictedDevice);
+  trace.first_miss->place.lost = 969;
+  EXPECT_THAT(Explained(trace),
+              HasSubstr("The device cache evicted the block 12 s before the request began"));
+  trace = Missed(MissReason::kLoadSlower);
+  trace.first_miss->place.resides = {false, true, true};
+  EXPECT_THAT(Explained(trace), HasSubstr("The block is in host memory"));
+  trace.first_miss->place.resides = {false, false, true};
+  EXPECT_THAT(Explained(trace), HasSubstr("The block is in the disk"));
+  trace.first_miss.reset();
+  EXPECT_EQ(Explained(trace), "It computed no token of its prompt.");
+}
+
+TEST(Documents, ARequestHasItsFigures) {
+  const RequestTrace traces[] = {Missed(MissReason::kNeverSeen)};
+  const json::object document = RequestsDocument(traces, 16, kNow);
+  EXPECT_EQ(document.at("schema"), json::value(kAdminSchema));
+  const json::value& request = document.at("requests").at(0);
+  EXPECT_EQ(request.at("sources"), json::parse(R"({"computed":60,"device":40})"));
+  EXPECT_EQ(request.at("miss_tokens"), json::parse(R"({"never_seen":60})"));
+  EXPECT_EQ(request.at("finished").as_double(), 1'699'999'990);
+  EXPECT_EQ(request.at("queue_seconds").as_double(), 1);
+  EXPECT_EQ(request.at("ttft_seconds").as_double(), 5);
+  EXPECT_EQ(request.at("first_miss").at("block"), json::value(2));
+  EXPECT_TRUE(request.at("first_miss").at("lost").is_null()) << "it is not known";
+  const std::string text = RequestAsText(document);
+  EXPECT_THAT(text, HasSubstr("req_1, ended 2023-11-14 22:13:10 UTC (stop)"));
+  EXPECT_THAT(text, HasSubstr("100 tokens: computed 60, device 40"));
+  EXPECT_THAT(RequestsAsText(document), HasSubstr("40/100"));
+}
+
+json::object Status(const EngineStats& engine, const DiskTierStats& disk) {
+  const json::object ready = {{"ready", true}, {"state", "serving"}, {"checks", {{"device", "ok"}}}};
+  AdminFacts facts{.version = "1", .revision = "r", .model = "m", .backend = "ref", .threads = 2};
+  facts.started = kNow.unix_seconds - 200;
+  facts.config = {{"threads", "2"}};
+  facts.engine = engine;
+  facts.disk = disk;
+  PrefixTable table{.asked = 999, .nodes = 9, .prefixes = 1};
+  table.rows = {{.key = {1, 2}, .root = {3, 4}, .tokens = 32, .hits = 5, .resides = {true, false, true}}};
+  return StatusDocument(facts, ready, {}, table, kNow);
+}
+
+TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
+  EngineStats engine;
+  engine.block_bytes = 1000;
+  engine.blocks[0] = {.free = 5, .cached = 3, .leased = 2};
+  const json::object status = Status(engine, {});
+  const json::object& tiers = status.at("tiers").as_object();
+  ASSERT_EQ(tiers.size(), 1u);
+  const json::value& device = tiers.at("device");
+  EXPECT_EQ(device.at("capacity_blocks"), json::value(10));
+  EXPECT_EQ(device.at("cached_bytes"), json::value(3000));
+  EXPECT_EQ(status.at("uptime_seconds"), json::value(200));
+  EXPECT_TRUE(status.at("rates").at("cached_share").is_null());
+
+  DiskTierStats disk{.on = true, .bytes = 700, .capacity = 5000};
+  disk.store.records = 4;
+  disk.store.pending_bytes = 11;
+  engine.pending_disk_blocks = 2;
+  engine.blocks[1] = {.free = 1};
+  const json::object all = Status(engine, disk);
+  EXPECT_EQ(all.at("tiers").as_object().size(), 3u);
+  EXPECT_EQ(all.at("tiers").at("disk").at("spill_pending_bytes"), json::value(2011));
+  EXPECT_EQ(all.at("tiers").at("disk").at("free_bytes"), json::value(4300));
+}
+
+TEST(Documents, TheStatusAsTextHasColorsOnlyWhenAsked) {
+  const json::object status = Status({}, {.on = true, .bytes = 5, .capacity = 10});
+  const std::string plain = StatusAsText(status, false);
+  EXPECT_EQ(plain.find('\x1b'), std::string::npos);
+  EXPECT_THAT(plain, HasSubstr("serving: device ok\n"));
+  EXPECT_THAT(plain, HasSubstr("options: threads=2"));
+  EXPECT_THAT(plain, HasSubstr("device+disk"));
+  EXPECT_THAT(StatusAsText(status, true), HasSubstr("\x1b[32mserving\x1b[0m"));
+}
+
+}  // namespace
+}  // namespace prefixd
