@@ -1,6 +1,8 @@
 // What it costs to find a prompt in the cache: the cache's own code (cache/prefix_cache.h) with more and more
 // cached blocks. Every prompt is cached whole, so every block is hashed, found by its key and compared token
-// by token. Prompts are looked up in random order, so that little of the tree is in a CPU cache.
+// by token. Prompts are looked up in random order, so that little of the tree is in a CPU cache. And what the
+// engine thread spends on its statistics: the caches of other sizes (cache/what_if.h) for each prompt, and
+// one turn of a look at all prefixes (cache/prefix_scan.h).
 #include <malloc.h>
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 #include "base/prng.h"
 #include "bench/harness.h"
 #include "cache/prefix_cache.h"
+#include "cache/prefix_scan.h"
+#include "cache/what_if.h"
 
 namespace prefixd::bench {
 namespace {
@@ -106,6 +110,33 @@ Parts LookUp(PrefixCache& cache, size_t prompts, size_t lookups, Prng& prng) {
   return parts;
 }
 
+// Seconds that the caches of other sizes take for a prompt, for all lookups. They are as full as the cache.
+double Ghosts(const FilledCache& filled, size_t prompts, size_t lookups, Prng& prng) {
+  WhatIf what_if({.block_tokens = kBlockTokens, .blocks = {filled.blocks(), 0, 0}, .eviction = ""});
+  double seconds = 0;
+  for (size_t i = 0; i < prompts + lookups; ++i) {
+    BlockKeys keys(kRoot, kBlockTokens);
+    keys.Extend(Prompt(i < prompts ? i : prng.Below(prompts)));
+    const double begun = Now();
+    what_if.Add(keys, kPromptTokens);
+    if (i >= prompts) seconds += Now() - begun;
+  }
+  return seconds / static_cast<double>(lookups);
+}
+
+// The longest turn of a look at all prefixes, in seconds.
+double LongestTurn(const PrefixCache& cache) {
+  constexpr uint32_t kNodes = 2048;  // EngineView::kNodesPerTurn
+  PrefixScan scan(20);
+  double longest = 0;
+  for (bool done = false; !done;) {
+    const double begun = Now();
+    done = cache.Scan(&scan, kNodes);
+    longest = std::max(longest, Now() - begun);
+  }
+  return longest;
+}
+
 Result<std::vector<size_t>> ParseBlocks(const std::string& text) {
   std::vector<size_t> all;
   for (size_t begin = 0; begin <= text.size();) {
@@ -143,12 +174,16 @@ int Main(int argc, char** argv) {
     std::vector<Parts> measured;
     for (size_t run = 0; run < runs; ++run) measured.push_back(LookUp(*filled.cache, prompts, lookups, prng));
     std::ranges::sort(measured, {}, &Parts::total);
+    const double ghosts = Ghosts(filled, prompts, lookups, prng);
+    const double turn = LongestTurn(*filled.cache);
     const Parts& median = measured[runs / 2];
     const double to_ns = 1e9 / (static_cast<double>(lookups) * kPromptTokens);
     report.Add(std::to_string(filled.blocks()) + " blocks", median.total() * to_ns, "ns/token",
                {{"hash", median.hash * to_ns},
                 {"match", median.match * to_ns},
                 {"release", median.release * to_ns},
+                {"ghosts_us_per_prompt", ghosts * 1e6},
+                {"scan_turn_us", turn * 1e6},
                 {"bytes_per_block", bytes}});
   }
   return report.Finish();

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import MODEL, PATIENCE, PROGRAM, Daemon, run, wait_until
+from daemon import MODEL, PATIENCE, PROGRAM, ROOT, Daemon, run, wait_until
 
 SMALL = "512KiB"  # a device cache of some blocks
 
@@ -257,3 +257,13 @@ def test_what_answers_may_be_something_else(tmp_path):
                 _, error = process.communicate(timeout=PATIENCE)
             assert process.returncode == 1 and error.startswith("prefixd: "), (answer, error)
 
+
+def test_the_program_that_measures_scrapes_runs(tmp_path):
+    report = tmp_path / "report.json"
+    words = ["--scrapes", "5", "--rounds", "1", "--seconds", "0.1", "--rest", "0.1", "--json", report]
+    done = subprocess.run([ROOT / "bench/scrape_cost", MODEL, *words], capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row["value"] for row in json.loads(report.read_text())["results"]}
+    assert list(rows) == ["scrape", "status", "scraped", "noise"]
+    assert rows["scraped"] > 0 and rows["noise"] > 0
