@@ -194,10 +194,9 @@ std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
     return request.usage.total() == 0 ? "It ended before any token of its prompt was computed or found."
                                       : "It computed no token of its prompt.";
   const int token = request.first_miss->place.token;
-  std::string text = "The prompt leaves the cache at token " + std::to_string(token) + ", in block " +
-                     std::to_string(token / block_tokens) + " of " + std::to_string(block_tokens) +
-                     " tokens; " + std::to_string(computed) + " of " + std::to_string(request.prompt_tokens) +
-                     " were computed. ";
+  const std::string text = "The prompt leaves the cache at token " + std::to_string(token) + ", in block " +
+                           std::to_string(token / block_tokens) + "; " + std::to_string(computed) + " of " +
+                           std::to_string(request.prompt_tokens) + " tokens were computed. ";
   return text + Sentence(request);
 }
 

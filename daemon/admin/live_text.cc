@@ -173,8 +173,8 @@ std::string RequestAsText(const json::object& document) {
     const json::value& miss = request.at("first_miss");
     if (!miss.is_null()) {
       text += "  reason         " + Text(miss.at("reason")) + "\n";
-      text += "  missing block  " + (miss.at("key").is_null() ? "-" : Text(miss.at("key"))) + ", in " +
-              Joined(miss.at("tiers").as_array()) + "\n";
+      text += "  its block      " + (miss.at("key").is_null() ? "is not full" : Text(miss.at("key"))) +
+              "; tiers that had it: " + Joined(miss.at("tiers").as_array()) + "\n";
       text += "  left memory    " + At(miss.at("lost")) + ", last used " + At(miss.at("last_use")) + "\n";
     }
     text += "  prompt         " + std::to_string(Count(request.at("prompt_tokens"))) +

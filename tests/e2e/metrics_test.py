@@ -1,6 +1,6 @@
 """Reads /metrics of a running daemon with the Prometheus parser and checks its invariants after requests."""
 
-from daemon import Daemon
+from daemon import Daemon, wait_until
 
 PROMPT = "prefixd never computes the same prompt prefix twice. " * 8
 
@@ -55,3 +55,15 @@ def test_no_prefix_cache_computes_everything_and_gives_the_same_text():
         assert disabled == total(samples, "vllm:prompt_tokens_total") > 0
     with Daemon() as daemon:
         assert daemon.complete(prompt=PROMPT, max_tokens=8)["choices"][0]["text"] == texts[0]
+
+
+def test_capacities_are_known_while_the_model_loads():
+    with Daemon(wait=False) as daemon:
+        wait_until(lambda: daemon.logged("answering 503 until"), "the listener")
+        daemon.url = next(line for line in daemon.log if "answering 503 until" in line).rsplit("address=")[1]
+        capacities, ready = set(), False
+        while not ready:
+            samples = daemon.metrics()
+            ready = samples["prefixd_ready", ()] == 1
+            capacities.add(samples["prefixd_tier_capacity_bytes", (("tier", "device"),)])
+        assert len(capacities) == 1 and capacities.pop() > 0, "the plan says what the cache will be"

@@ -30,8 +30,8 @@ TEST(Documents, EveryReasonIsExplained) {
   std::set<std::string> texts;
   for (int i = 0; i < kMissReasons; ++i) {
     const std::string text = Explained(Missed(static_cast<MissReason>(i)));
-    EXPECT_THAT(text, HasSubstr("leaves the cache at token 40, in block 2 of 16 tokens"));
-    EXPECT_THAT(text, HasSubstr("60 of 100 were computed. "));
+    EXPECT_THAT(text, HasSubstr("leaves the cache at token 40, in block 2; "));
+    EXPECT_THAT(text, HasSubstr("60 of 100 tokens were computed. "));
     EXPECT_TRUE(text.ends_with(".")) << text;
     EXPECT_TRUE(texts.insert(text).second) << "two reasons have one text: " << text;
   }
