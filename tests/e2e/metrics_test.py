@@ -1,6 +1,8 @@
 """Reads /metrics of a running daemon with the Prometheus parser and checks its invariants after requests."""
 
-from daemon import Daemon, wait_until
+import json
+
+from daemon import MODEL, Daemon, wait_until
 
 PROMPT = "prefixd never computes the same prompt prefix twice. " * 8
 
@@ -57,13 +59,16 @@ def test_no_prefix_cache_computes_everything_and_gives_the_same_text():
         assert daemon.complete(prompt=PROMPT, max_tokens=8)["choices"][0]["text"] == texts[0]
 
 
-def test_capacities_are_known_while_the_model_loads():
-    with Daemon(wait=False) as daemon:
+def test_capacities_are_known_while_the_model_loads(tmp_path):
+    config = json.loads((MODEL / "config.json").read_text())
+    config["num_hidden_layers"] *= 40  # so that loading takes a moment
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with Daemon("--load", "dummy", "--context", 256, model=tmp_path, wait=False) as daemon:
         wait_until(lambda: daemon.logged("answering 503 until"), "the listener")
         daemon.url = next(line for line in daemon.log if "answering 503 until" in line).rsplit("address=")[1]
-        capacities, ready = set(), False
-        while not ready:
-            samples = daemon.metrics()
-            ready = samples["prefixd_ready", ()] == 1
-            capacities.add(samples["prefixd_tier_capacity_bytes", (("tier", "device"),)])
+        scrapes = [daemon.metrics()]
+        while scrapes[-1]["prefixd_ready", ()] == 0:
+            scrapes.append(daemon.metrics())
+        capacities = {scrape["prefixd_tier_capacity_bytes", (("tier", "device"),)] for scrape in scrapes}
+        assert len(scrapes) > 1, "the model was there at once"
         assert len(capacities) == 1 and capacities.pop() > 0, "the plan says what the cache will be"
