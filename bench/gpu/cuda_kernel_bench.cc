@@ -351,6 +351,7 @@ int Main(int argc, char** argv) {
       "cuda_kernel_bench", "Times the kernels of the CUDA backend one by one.",
       {{"--preset", "NAME", "llama-8b", "shape of the model: one of " + presets},
        {"--dtype", "TYPE", "bf16", "of the weights: f32, f16, bf16, q8_0 or q4_0"},
+       {"--head-dim", "N", "0", "size of the heads; 0: that of the preset"},
        {"--kv-dtype", "TYPE", "bf16", "of the KV: f32, f16, bf16, q8_0 or fp8"},
        {"--context", "N", "8192", "tokens of the longest sequence"},
        {"--rows", "N", "512", "tokens of a prefill"},
@@ -364,8 +365,11 @@ int Main(int argc, char** argv) {
        {"--layers", "N", "3", "with --on-paper"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);
-  const Preset* const preset = FindPreset(arguments.Text("--preset"));
-  if (preset == nullptr) arguments.Fail(InvalidArgument("--preset: the presets are " + presets));
+  const Preset* const found = FindPreset(arguments.Text("--preset"));
+  if (found == nullptr) arguments.Fail(InvalidArgument("--preset: the presets are " + presets));
+  Preset preset = *found;
+  if (const int head_dim = static_cast<int>(arguments.IntegerOrExit("--head-dim", 0, 1024)); head_dim > 0)
+    preset.head_dim = head_dim;
   const std::vector<Case> cases = CasesOf(arguments);
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000));
   Limits limits;
@@ -375,9 +379,8 @@ int Main(int argc, char** argv) {
   const WeightFormat format = FormatOrExit(arguments, "--dtype");
   const KvType kv_type = KvTypeOf(arguments, "--kv-dtype");
   if (arguments.Given("--on-paper")) {
-    Preset few_layers = *preset;
-    few_layers.layers = static_cast<int>(arguments.IntegerOrExit("--layers", 2, 1024));
-    Bench bench(std::make_unique<PaperRuntime>(), few_layers, format, kv_type, cases);
+    preset.layers = static_cast<int>(arguments.IntegerOrExit("--layers", 2, 1024));
+    Bench bench(std::make_unique<PaperRuntime>(), preset, format, kv_type, cases);
     for (const Case& c : cases) bench.RunOnPaper(report, c);
     return report.Finish();
   }
@@ -394,7 +397,7 @@ int Main(int argc, char** argv) {
   const cuda::DeviceFacts facts = runtime->facts();
   std::printf("device: %s, %d multiprocessors, %s\n", facts.name.c_str(), facts.multiprocessors,
               facts.versions.c_str());
-  Bench bench(std::move(runtime), *preset, format, kv_type, cases);
+  Bench bench(std::move(runtime), preset, format, kv_type, cases);
   std::printf("%s, %.0f MB of weights\n", arguments.Text("--preset").c_str(), bench.weight_bytes() / 1e6);
   for (const Case& c : cases) bench.Run(report, c, limits, runs);
   return report.Finish();

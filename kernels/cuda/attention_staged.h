@@ -1,8 +1,12 @@
 // Attention<H, D>: attention over 16-bit KV whose planes have the swizzled order of kv_order.h, for the head
 // sizes that have an instance. A block copies the K and the V of a tile into shared memory, straight, while
-// it computes with the V and the K before. Each of its warps has a unit of the team, of which it holds o in
-// registers; a warp whose rows see nothing of a tile leaves it out. Device code; numerics.h, rule 6, has the
-// arithmetic, and AttentionHalf in attention_kernels.h the same one with plain loads.
+// it computes with the V and the K before. A unit of the team has a warp, which holds o in registers; a warp
+// whose rows see nothing of a tile leaves it out. Device code; numerics.h, rule 6, has the arithmetic, and
+// AttentionHalf in attention_kernels.h the same one with plain loads.
+//
+// Heads of more than 128 dims have more of o than a warp has registers for. Their units have two warps, its
+// parts: each multiplies q by half of the tokens of a tile, they exchange the scores, and both go on with all
+// of them, each with its half of the dims of V and o. No sum is cut, so the bits are those of one warp.
 //
 // Shared memory of a block: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and
 // for each unit o of the spans so far, and q as the lanes read it. Where numbers are expanded (kv_types.h), K
@@ -21,15 +25,15 @@ class StagedUnit {
  public:
   // For the team from `first` on.
   PREFIXD_DEVICE StagedUnit(const AttentionParams& p, UnitAt first)
-      : p_(p), team_(TeamOf(p, first)), view_(ViewOf(p, first.Next(device::Warp()))) {
+      : p_(p), team_(TeamOf(p, first)), view_(ViewOf(p, first.Next(Unit()))) {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
-    for (int k = 0; k < D / 16; ++k) {
+    for (int k = Part(); k < D / 16; k += kParts) {
       Fragment q;
       LoadQueries<Number>(p, view_, k * 16 + device::Lane() % 4 * 2, q.words);
       device::StoreShared(QueryAt(k), q);
     }
     PREFIXD_UNROLL
-    for (int n = 0; n < D / 8; ++n)
+    for (int n = 0; n < kOwnDims / 8; ++n)
       for (int i = 0; i < 4; ++i) device::StoreShared(TotalAt(n, i), 0.0f);
   }
 
@@ -46,6 +50,7 @@ class StagedUnit {
       AwaitTile(tile, /*values=*/false);
       if (own) Score(s);
       ReleaseTile();
+      if constexpr (kParts > 1) ShareScores(own, s);
       CopyTile(next, /*values=*/false, next < end);
       if (own) {
         for (int half = 0; half < 2; ++half) factors[half] = SoftmaxTile(tile, half, &rows_[half], s);
@@ -65,6 +70,10 @@ class StagedUnit {
  private:
   using Number = typename Kv<H>::Number;
   static constexpr bool kExpanded = Kv<H>::kExpanded;
+  // Of a unit; what each has of the tokens and the dims.
+  static constexpr int kParts = StagedUnitWarps(D);
+  static constexpr int kUnrolledSteps = kParts > 1 ? 4 : D / 16;  // all would take more registers
+  static constexpr int kScored = kTileTokens / 8 / kParts, kOwnDims = D / kParts;
   static constexpr int kTileBytes = kTileTokens * D * 2;
   // Where the copies of K and of V begin, and where V is when it is used: expanded tiles share one place.
   static constexpr int kKeysAt = kExpanded ? kTileBytes : 0;
@@ -73,7 +82,9 @@ class StagedUnit {
   static constexpr int kOperandBytes = kKeysAt + 2 * kCopyBytes;
   static constexpr int kTotalBytes = 4 * kUnitRows * D;
   static constexpr int kUnitBytes = kTotalBytes + 2 * kUnitRows * D;
-  static_assert(D % (kExpanded ? 64 : 32) == 0 &&
+  static constexpr int kScoreBytes = 4 * kUnitRows * kTileTokens;  // of a unit
+  static_assert(D % 32 == 0 && kOwnDims % 16 == 0 &&
+                (kParts == 1 || kTeamUnits * kScoreBytes <= kTileBytes) &&
                 StagedAttentionSharedBytes(D, 3, kExpanded ? Kv<H>::HeadBytes(D) : 0) ==
                     kOperandBytes + 3 * kUnitBytes);
   static constexpr int kChunksOfToken = D % 64 == 0 ? 8 : 4;  // that lie together, 16 bytes each
@@ -82,6 +93,11 @@ class StagedUnit {
   struct alignas(16) Fragment {
     uint32_t words[4];
   };
+
+  // The unit of the team that a warp has, and which part of it.
+  PREFIXD_DEVICE static int Unit() { return device::Warp() / kParts; }
+  PREFIXD_DEVICE static int Part() { return device::Warp() % kParts; }
+  PREFIXD_DEVICE static int FirstDim() { return Part() * kOwnDims; }
 
   // The tiles of a unit or a team, from the first to before the last.
   PREFIXD_DEVICE static int BeginOf(const UnitView& view) {
@@ -103,7 +119,7 @@ class StagedUnit {
   // What no row of the team sees is 0: nobody may have written it.
   PREFIXD_DEVICE void CopyTile(int tile, bool values, bool exists = true) {
     if constexpr (kExpanded) return CopyElements(tile, values, exists);
-    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team) {
+    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team * kParts) {
       std::byte* to = CopyAt(values) + group * (kTileBytes / 8);
       const int token = tile + group * 8;
       const std::byte* from = p_.kv.base;
@@ -124,7 +140,7 @@ class StagedUnit {
   // The same of elements that are expanded, and of their scales; of 8 tokens at a time.
   PREFIXD_DEVICE void CopyElements(int tile, bool values, bool exists) {
     constexpr int kElements = D / 2, kScales = (Kv<H>::HeadBytes(D) - D) / 2;  // chunks of 16 bytes
-    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team) {
+    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team * kParts) {
       const int token = tile + group * 8;
       const bool seen = SeesGroup(token);
       const std::byte* plane = p_.kv.base;
@@ -135,9 +151,11 @@ class StagedUnit {
         device::CopyAsync16(to + chunk * 16, seen ? from + chunk * 16 : from, seen);
       };
       PREFIXD_UNROLL
-      for (int i = 0; i < kElements; i += device::kWarp)
-        copy(i + device::Lane(), plane + PlaneOffset(in_block, 0, D, 1, block_tokens),
-             CopyAt(values) + group * 8 * D);
+      for (int i = 0; i < kElements; i += device::kWarp) {
+        if (kElements % device::kWarp == 0 || i + device::Lane() < kElements)
+          copy(i + device::Lane(), plane + PlaneOffset(in_block, 0, D, 1, block_tokens),
+               CopyAt(values) + group * 8 * D);
+      }
       if (device::Lane() < kScales)
         copy(device::Lane(), plane + ScaleOffset(in_block, 0, D, block_tokens),
              CopyAt(values) + ScaleOffset(group * 8, 0, D, kTileTokens));
@@ -185,14 +203,15 @@ class StagedUnit {
   }
   // What the unit has of shared memory.
   PREFIXD_DEVICE static std::byte* OwnMemory() {
-    return device::SharedMemory() + kOperandBytes + device::Warp() * kUnitBytes;
+    return device::SharedMemory() + kOperandBytes + Unit() * kUnitBytes;
   }
   // Of the spans so far; each lane has words of its own.
   PREFIXD_DEVICE static float* TotalAt(int n, int i) {
-    return reinterpret_cast<float*>(OwnMemory()) + (n * 4 + i) * device::kWarp + device::Lane();
+    return reinterpret_cast<float*>(OwnMemory()) + ((FirstDim() / 8 + n) * 4 + i) * device::kWarp +
+           device::Lane();
   }
 
-  // A of the products with 16 dimensions of K; each lane has words of its own.
+  // A of the products with 16 dimensions of K; each lane has words of its own, for all parts of the unit.
   PREFIXD_DEVICE static std::byte* QueryAt(int k) {
     return OwnMemory() + kTotalBytes + (k * device::kWarp + device::Lane()) * 16;
   }
@@ -203,27 +222,50 @@ class StagedUnit {
       row.l = 0;
     }
     PREFIXD_UNROLL
-    for (int n = 0; n < D / 8; ++n)
+    for (int n = 0; n < kOwnDims / 8; ++n)
       for (int i = 0; i < 4; ++i) o_[n][i] = 0;
   }
 
+  // The scores of the tokens of this part, which are the first ones of s.
   PREFIXD_DEVICE void Score(float (&s)[kTileTokens / 8][4]) {
     const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
-    for (int n = 0; n < kTileTokens / 8; ++n)
+    for (int n = 0; n < kScored; ++n)
       for (int i = 0; i < 4; ++i) s[n][i] = 0;
-    PREFIXD_UNROLL
+    PREFIXD_UNROLL_STEPS
     for (int k = 0; k < D / 16; ++k) {
       const auto q = device::LoadShared<Fragment>(QueryAt(k));
       PREFIXD_UNROLL
-      for (int n = 0; n < kTileTokens / 8; n += 2) {
+      for (int n = 0; n < kScored; n += 2) {
+        const int token = (Part() * kScored + n) * 8;
         uint32_t b[4];
-        device::LoadMatrix4(b, InTile(n * 8 + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
+        device::LoadMatrix4(b, InTile(token + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
         device::Mma16816<Rounded<Number>::kHalf>(s[n], q.words, low);
         device::Mma16816<Rounded<Number>::kHalf>(s[n + 1], q.words, high);
       }
     }
+  }
+
+  // Makes s the scores of all parts. They go through the place of K, which all warps have read. Collective
+  // over the block.
+  PREFIXD_DEVICE static void ShareScores(bool own, float (&s)[kTileTokens / 8][4]) {
+    const auto at = [](int n, int i) {
+      return reinterpret_cast<float*>(device::SharedMemory() + Unit() * kScoreBytes) +
+             (n * 4 + i) * device::kWarp + device::Lane();
+    };
+    if (own) {
+      PREFIXD_UNROLL
+      for (int n = 0; n < kScored; ++n)
+        for (int i = 0; i < 4; ++i) device::StoreShared(at(Part() * kScored + n, i), s[n][i]);
+    }
+    device::SyncThreads();
+    if (own) {
+      PREFIXD_UNROLL
+      for (int n = 0; n < kTileTokens / 8; ++n)
+        for (int i = 0; i < 4; ++i) s[n][i] = device::LoadShared<float>(at(n, i));
+    }
+    device::SyncThreads();
   }
 
   // Whether V of the tile has an infinity or a NaN. Collective over the warp.
@@ -241,7 +283,7 @@ class StagedUnit {
   PREFIXD_DEVICE void AddValues(int tile, const float (&s)[kTileTokens / 8][4], const float (&factors)[2]) {
     const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
-    for (int n = 0; n < D / 8; ++n)
+    for (int n = 0; n < kOwnDims / 8; ++n)
       for (int i = 0; i < 4; ++i) o_[n][i] = device::Mul(o_[n][i], factors[i / 2]);
     PREFIXD_UNROLL
     for (int k = 0; k < kTileTokens / 16; ++k) {
@@ -249,10 +291,10 @@ class StagedUnit {
           PairOf<Number>(s[2 * k][0], s[2 * k][1]), PairOf<Number>(s[2 * k][2], s[2 * k][3]),
           PairOf<Number>(s[2 * k + 1][0], s[2 * k + 1][1]), PairOf<Number>(s[2 * k + 1][2], s[2 * k + 1][3])};
       PREFIXD_UNROLL
-      for (int n = 0; n < D / 8; n += 2) {
+      for (int n = 0; n < kOwnDims / 8; n += 2) {
         uint32_t b[4];
         device::LoadMatrix4Transposed(
-            b, InTile(k * 16 + matrix % 2 * 8 + line, n * 8 + matrix / 2 * 8) + kValuesAt);
+            b, InTile(k * 16 + matrix % 2 * 8 + line, FirstDim() + n * 8 + matrix / 2 * 8) + kValuesAt);
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
         if constexpr (kBySeen) {
           AddSeenValues<Number>(view_, tile + k * 16, a, low, o_[n]);
@@ -274,7 +316,7 @@ class StagedUnit {
       if (!f[half].skip) row.total_m = Larger(row.total_m, row.m);
     }
     PREFIXD_UNROLL
-    for (int n = 0; n < D / 8; ++n) {
+    for (int n = 0; n < kOwnDims / 8; ++n) {
       for (int i = 0; i < 4; ++i) {
         float* const at = TotalAt(n, i);
         device::StoreShared(at, FoldInto(f[i / 2], device::LoadShared<float>(at), o_[n][i]));
@@ -287,12 +329,12 @@ class StagedUnit {
       const int row = device::Lane() / 4 + 8 * half;
       if (row >= view_.query_rows()) continue;
       float* const partial = PartialOf(p_, view_, row);
-      if (device::Lane() % 4 == 0) {
+      if (Part() == 0 && device::Lane() % 4 == 0) {
         device::StoreGlobal(partial, rows_[half].total_m);
         device::StoreGlobal(partial + 1, rows_[half].total_l);
       }
-      for (int n = 0; n < D / 8; ++n) {
-        float* const to = partial + 2 + n * 8 + device::Lane() % 4 * 2;
+      for (int n = 0; n < kOwnDims / 8; ++n) {
+        float* const to = partial + 2 + FirstDim() + n * 8 + device::Lane() % 4 * 2;
         for (int i = 0; i < 2; ++i)
           device::StoreGlobal(to + i, device::LoadShared<float>(TotalAt(n, 2 * half + i)));
       }
@@ -301,8 +343,8 @@ class StagedUnit {
 
   const AttentionParams& p_;
   const UnitView team_, view_;
-  QueryRow rows_[2];   // g and g + 8 of the lane
-  float o_[D / 8][4];  // of the span
+  QueryRow rows_[2];          // g and g + 8 of the lane
+  float o_[kOwnDims / 8][4];  // of the span, from FirstDim() on
 };
 
 template <typename H, int D>

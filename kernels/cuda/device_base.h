@@ -6,13 +6,16 @@
 #include <cstdint>
 
 // PREFIXD_UNROLL, before a loop of constant length: an array that it walks over can then stay in registers.
+// PREFIXD_UNROLL_STEPS: the same of kUnrolledSteps steps at a time, a constant where it is used.
 #ifdef __CUDACC__
 #define PREFIXD_UNROLL _Pragma("unroll")
+#define PREFIXD_UNROLL_STEPS _Pragma("unroll kUnrolledSteps")
 #define PREFIXD_DEVICE __device__ __forceinline__
 #define PREFIXD_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #include <source_location>
 #define PREFIXD_UNROLL
+#define PREFIXD_UNROLL_STEPS
 #define PREFIXD_DEVICE inline
 #define PREFIXD_HOST_DEVICE inline
 #endif

@@ -274,8 +274,12 @@ struct DrawParamsTable {
 #define PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X)              \
   X(kAttention64KvQ8, AttentionParams, Attention<KvQ8, 64>)     \
   X(kAttention64KvFp8, AttentionParams, Attention<KvFp8, 64>)   \
+  X(kAttention96KvQ8, AttentionParams, Attention<KvQ8, 96>)     \
+  X(kAttention96KvFp8, AttentionParams, Attention<KvFp8, 96>)   \
   X(kAttention128KvQ8, AttentionParams, Attention<KvQ8, 128>)   \
   X(kAttention128KvFp8, AttentionParams, Attention<KvFp8, 128>) \
+  X(kAttention256KvQ8, AttentionParams, Attention<KvQ8, 256>)   \
+  X(kAttention256KvFp8, AttentionParams, Attention<KvFp8, 256>) \
   X(kAttentionKvQ8, AttentionParams, AttentionHalf<KvQ8>)       \
   X(kAttentionKvFp8, AttentionParams, AttentionHalf<KvFp8>)
 #define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \

@@ -2,8 +2,10 @@
 // shapes, and nobody else chooses one. The result refers to `params`. Pure functions; any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 #include "kernels/cuda/device_base.h"
 #include "kernels/cuda/quant_order.h"
@@ -78,6 +80,9 @@ constexpr size_t AttentionSharedBytes(int head_dim) {
   return (2 * kUnitRows * width + kUnitRows * 64) * sizeof(float);
 }
 
+// Warps of a unit of Attention<H, D>: one for each 128 dims, of which it has o in registers.
+PREFIXD_HOST_DEVICE constexpr int StagedUnitWarps(int head_dim) { return (head_dim + 127) / 128; }
+inline constexpr int kMostStagedThreads = kTeamUnits * 2 * device::kWarp;
 // The same of Attention<H, D> for a team: K and V of a tile, and of each unit o of all spans, and q. Where
 // numbers are expanded, K or V of a head has `stored` bytes, and one tile is made of them; else it is 0.
 constexpr size_t StagedAttentionSharedBytes(int head_dim, int team, int stored = 0) {
@@ -212,6 +217,20 @@ inline KernelLaunch PlainLaunchOf(const AttentionParams& p, KvType t) {
           .shared_bytes = AttentionSharedBytes(p.kv.head_dim),
           .params = &p};
 }
+// The instances of Attention<H, D> for a head size.
+struct StagedKernels {
+  int head_dim;
+  KernelId bf16, f16, q8, fp8;
+};
+inline constexpr StagedKernels kStagedKernels[] = {
+    {64, KernelId::kAttention64BF16, KernelId::kAttention64F16, KernelId::kAttention64KvQ8,
+     KernelId::kAttention64KvFp8},
+    {96, KernelId::kAttention96BF16, KernelId::kAttention96F16, KernelId::kAttention96KvQ8,
+     KernelId::kAttention96KvFp8},
+    {128, KernelId::kAttention128BF16, KernelId::kAttention128F16, KernelId::kAttention128KvQ8,
+     KernelId::kAttention128KvFp8},
+    {256, KernelId::kAttention256BF16, KernelId::kAttention256F16, KernelId::kAttention256KvQ8,
+     KernelId::kAttention256KvFp8}};
 // Where a block may have so much shared memory: a team of large heads needs more than some devices have.
 inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, size_t shared_bytes) {
   KernelLaunch launch = PlainLaunchOf(p, t);
@@ -220,23 +239,11 @@ inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, size_t shared_b
   const int stored = t.has_dtype() ? 0 : static_cast<int>(t.HeadBytes(dim));
   const size_t needed = StagedAttentionSharedBytes(dim, p.team, stored);
   if (needed > shared_bytes) return launch;
-  const bool bf16 = t == DType::kBF16;
-  if (dim == 64)
-    launch.kernel = ByKv(t, KernelId::kAttention64BF16, KernelId::kAttention64F16, KernelId::kAttentionF32,
-                         KernelId::kAttention64KvQ8, KernelId::kAttention64KvFp8);
-  else if (dim == 128)
-    launch.kernel = ByKv(t, KernelId::kAttention128BF16, KernelId::kAttention128F16, KernelId::kAttentionF32,
-                         KernelId::kAttention128KvQ8, KernelId::kAttention128KvFp8);
-  else if (!t.has_dtype())
-    return launch;
-  else if (dim == 96)
-    launch.kernel = bf16 ? KernelId::kAttention96BF16 : KernelId::kAttention96F16;
-  else if (dim == 256)
-    launch.kernel = bf16 ? KernelId::kAttention256BF16 : KernelId::kAttention256F16;
-  else
-    return launch;
+  const auto* const staged = std::ranges::find(kStagedKernels, dim, &StagedKernels::head_dim);
+  if (staged == std::end(kStagedKernels)) return launch;
+  launch.kernel = ByKv(t, staged->bf16, staged->f16, launch.kernel, staged->q8, staged->fp8);
   launch.blocks_x = p.unit_count / p.team;
-  launch.threads = p.team * device::kWarp;
+  launch.threads = p.team * StagedUnitWarps(dim) * device::kWarp;
   launch.shared_bytes = needed;
   return launch;
 }

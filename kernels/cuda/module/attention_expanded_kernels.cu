@@ -1,4 +1,4 @@
 #include "kernels/cuda/attention_kernels.h"
 #include "kernels/cuda/module/kernel_group.cuh"
 
-PREFIXD_MODULE_KERNELS(PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS, kRowWarps * 32)
+PREFIXD_MODULE_KERNELS(PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS, kMostStagedThreads)

@@ -211,6 +211,16 @@ TEST_P(CudaAttention, ValuesThatARowDoesNotSeeDoNotReachIt) {
   }
 }
 
+// Two warps of a unit have the dims of o between them.
+TEST_P(CudaAttention, LargeHeads) {
+  Check({.heads = 2, .kv_heads = 1, .head_dim = 256, .pieces = {{255, 2}}, .by_spans = 0});
+  Check({.heads = 2, .kv_heads = 1, .head_dim = 256, .window = 65, .pieces = {{130, 2}}});
+  AttentionCase c{.heads = 3, .kv_heads = 1, .head_dim = 256, .pieces = {{62, 3}}};
+  c.special = std::numeric_limits<float>::infinity();
+  c.special_token = 63;
+  Check(c);
+}
+
 // Teams whose units see other tiles and spans than each other, and whole and broken teams.
 TEST_P(CudaAttention, Teams) {
   const auto of = [](int heads, int head_dim, int position, int rows, int window) {
@@ -226,6 +236,7 @@ TEST_P(CudaAttention, Teams) {
   Check(of(8, 64, 126, 7, 65));
   Check(of(8, 64, 510, 5, 258));
   Check(of(12, 128, 63, 2, 0));
+  Check(of(12, 256, 63, 2, 0));
 }
 
 // Rows of other units of a team see a token whose V is not finite.
@@ -288,11 +299,13 @@ TEST_P(CudaExpandedAttention, DimsAndBlocks) {
              .pieces = {{71, 1}, {5, 2}}});
     }
   }
+  Check({.heads = 1, .kv_heads = 1, .head_dim = 256, .pieces = {{71, 1}}});
 }
 
 TEST_P(CudaExpandedAttention, ChunksAndTeams) {
   Check({.heads = 2, .kv_heads = 1, .head_dim = 64, .pieces = {{250, 9}, {0, 3}}});
-  Check({.heads = 12, .kv_heads = 1, .head_dim = 128, .pieces = {{63, 2}}, .by_spans = 0});
+  for (const int head_dim : {96, 128, 256})
+    Check({.heads = 12, .kv_heads = 1, .head_dim = head_dim, .pieces = {{63, 2}}, .by_spans = 0});
 }
 
 TEST_P(CudaExpandedAttention, WindowsAroundTilesAndSpans) {

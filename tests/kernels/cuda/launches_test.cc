@@ -35,7 +35,7 @@ TEST(Launches, ReachEveryKernel) {
   }
   for (const KvType type : {KvType::kQ8_0, KvType::kFp8}) {
     reached.insert(LaunchOf(QkvParams{}, type).kernel);
-    for (const int head_dim : {32, 64, 128})
+    for (const int head_dim : {32, 64, 96, 128, 256})
       reached.insert(LaunchOf(Attention(head_dim, 16), type, kShared).kernel);
   }
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
@@ -67,13 +67,14 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
     EXPECT_EQ(launch.shared_bytes,
               staged ? StagedAttentionSharedBytes(head_dim, 1) : AttentionSharedBytes(head_dim));
     EXPECT_EQ(launch.blocks_x, 3);
-    EXPECT_EQ(launch.threads, 32);
+    const int warps = staged && head_dim == 256 ? 2 : 1;  // of a unit
+    EXPECT_EQ(launch.threads, 32 * warps);
     AttentionParams teams = params;
     teams.unit_count = 12;
     teams.team = 4;
     const KernelLaunch of_teams = LaunchOf(teams, type, kShared);
     EXPECT_EQ(of_teams.blocks_x, staged ? 3 : 12);
-    EXPECT_EQ(of_teams.threads, staged ? 128 : 32);
+    EXPECT_EQ(of_teams.threads, staged ? 128 * warps : 32);
     EXPECT_EQ(of_teams.shared_bytes,
               staged ? StagedAttentionSharedBytes(head_dim, 4) : AttentionSharedBytes(head_dim));
   }
@@ -88,6 +89,7 @@ TEST(Launches, AttentionIsPlainWhereABlockHasTooLittleSharedMemory) {
     EXPECT_EQ(LaunchOf(params, DType::kBF16, needed - 1).kernel, KernelId::kAttentionBF16);
   }
   EXPECT_LE(StagedAttentionSharedBytes(256, 4), size_t{163} << 10) << "an A100 has that";
+  EXPECT_LE(StagedAttentionSharedBytes(256, 4, 256 + 16), size_t{163} << 10);
   EXPECT_LE(StagedAttentionSharedBytes(256, 1), size_t{99} << 10) << "others have that";
 }
 
@@ -98,7 +100,11 @@ TEST(Launches, AttentionOverQuantisedKvCopiesItAsItIsStored) {
       {KvType::kFp8, 64, 32, KernelId::kAttention64KvFp8, 64},
       {KvType::kFp8, 128, 8, KernelId::kAttention128KvFp8, 128},
       {KvType::kQ8_0, 128, 4, KernelId::kAttentionKvQ8, 0},
-      {KvType::kFp8, 96, 16, KernelId::kAttentionKvFp8, 0}};
+      {KvType::kFp8, 96, 16, KernelId::kAttention96KvFp8, 96},
+      {KvType::kQ8_0, 96, 8, KernelId::kAttention96KvQ8, 96 + 6},
+      {KvType::kQ8_0, 256, 16, KernelId::kAttention256KvQ8, 256 + 16},
+      {KvType::kFp8, 256, 16, KernelId::kAttention256KvFp8, 256},
+      {KvType::kFp8, 160, 16, KernelId::kAttentionKvFp8, 0}};
   for (const auto& [type, head_dim, block_tokens, kernel, stored] : cases) {
     const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), type, kShared);
     EXPECT_EQ(launch.kernel, kernel) << head_dim << " " << block_tokens;
