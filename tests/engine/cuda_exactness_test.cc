@@ -29,8 +29,8 @@ constexpr exactness::Setup kMost{.context = 64, .step_tokens = 64, .max_sequence
 constexpr int kRequests = 14, kLongest = 50, kRounds = 8, kTieredRounds = 5;
 
 // In every second round several sequences run at once, in short chunks, in a pool that is too small for them.
-exactness::Setup PlainSetup(Prng& prng, DType dtype, int round) {
-  exactness::Setup setup = RandomSetup(prng, kMost, dtype);
+exactness::Setup PlainSetup(Prng& prng, KvType kv, int round) {
+  exactness::Setup setup = RandomSetup(prng, kMost, kv);
   if (round % 2 == 0) return setup;
   setup.prefix_cache = true;
   setup.max_sequences = kMost.max_sequences;
@@ -41,8 +41,8 @@ exactness::Setup PlainSetup(Prng& prng, DType dtype, int round) {
   return setup;
 }
 
-exactness::Setup TieredSetup(Prng& prng, DType dtype, int round) {
-  exactness::Setup setup = RandomSetup(prng, kMost, dtype);
+exactness::Setup TieredSetup(Prng& prng, KvType kv, int round) {
+  exactness::Setup setup = RandomSetup(prng, kMost, kv);
   setup.block_tokens = std::min(setup.block_tokens, 16);
   const auto one_sequence = static_cast<uint32_t>(kMost.context / setup.block_tokens + 1);
   // The device holds little more than a sequence, so that much goes down and comes back.
@@ -54,12 +54,25 @@ exactness::Setup TieredSetup(Prng& prng, DType dtype, int round) {
   return setup;
 }
 
-class CudaExactness : public testing::TestWithParam<DType> {
+// How a model is served, and what it is to do.
+struct Form {
+  KvType kv;
+  Quantization weights = {};
+  int requests = kRequests, tiered_rounds = kTieredRounds;
+  std::string Name() const {
+    return std::string(kv.name()) + (weights ? "_with_" + std::string(weights->name()) : "");
+  }
+};
+
+class CudaExactness : public testing::TestWithParam<Form> {
  protected:
   CudaExactness() { testing_support::WriteTinyModel(folder_.path(), 1, Shape()); }
-  // Query heads in groups of 3, and a head dimension that is no multiple of 16.
+  // Query heads in groups of 3, and a head dimension that is no multiple of 16. Where weights are quantised,
+  // groups of 2, of 32, in a single layer: large tiles of their kernels take long for a small matrix.
   static testing_support::TinyModelShape Shape() {
-    return {.hidden = 40, .heads = 3, .kv_heads = 1, .head_dim = 24, .bf16 = GetParam() == DType::kBF16};
+    if (GetParam().weights)
+      return {.hidden = 32, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 32, .intermediate = 32};
+    return {.hidden = 40, .heads = 3, .kv_heads = 1, .head_dim = 24, .bf16 = GetParam().kv == DType::kBF16};
   }
   static testing_support::DriverLimits Limits() {
     return {kMost.context, kMost.step_tokens, kMost.max_sequences};
@@ -69,8 +82,9 @@ class CudaExactness : public testing::TestWithParam<DType> {
     return std::make_unique<CudaMachine>(
         folder_.path(),
         cuda_emulation::EmulatedOptions{.seed = seed, .exact_products = false, .late_copies = late_copies},
-        Limits());
+        Limits(), GetParam().weights);
   }
+  void CheckWithTiers();
 
   const testing_support::TempDir folder_;
 };
@@ -78,11 +92,11 @@ class CudaExactness : public testing::TestWithParam<DType> {
 TEST_P(CudaExactness, WithoutLowerTiers) {
   Coverage coverage;
   const Workload workload = MakeWorkload(3, kRequests, kLongest, Shape().vocab);
-  const Outcome expected = exactness::Run(Machine(1, false)->loaded, workload, Alone(kMost, GetParam()));
+  const Outcome expected = exactness::Run(Machine(1, false)->loaded, workload, Alone(kMost, GetParam().kv));
   Prng prng(7);
   for (int round = 0; round < testing_support::Rounds(kRounds); ++round) {
     const auto machine = Machine(static_cast<uint64_t>(round) + 2, round % 4 < 2);
-    const exactness::Setup setup = PlainSetup(prng, GetParam(), round);
+    const exactness::Setup setup = PlainSetup(prng, GetParam().kv, round);
     SCOPED_TRACE(setup.ToString());
     const Outcome got = exactness::Run(machine->loaded, workload, setup);
     ExpectSame(workload, expected, got);
@@ -97,15 +111,15 @@ TEST_P(CudaExactness, WithoutLowerTiers) {
   EXPECT_GT(coverage.shared, 0u);
 }
 
-TEST_P(CudaExactness, WithAHostAndADiskTier) {
+void CudaExactness::CheckWithTiers() {
   Coverage coverage;
   uint64_t spilled = 0, beside = 0;
-  const Workload workload = MakeWorkload(4, kRequests, kLongest, Shape().vocab);
-  const Outcome expected = exactness::Run(Machine(1, true)->loaded, workload, Alone(kMost, GetParam()));
+  const Workload workload = MakeWorkload(4, GetParam().requests, kLongest, Shape().vocab);
+  const Outcome expected = exactness::Run(Machine(1, true)->loaded, workload, Alone(kMost, GetParam().kv));
   Prng prng(8);
-  for (int round = 0; round < testing_support::Rounds(kTieredRounds); ++round) {
+  for (int round = 0; round < testing_support::Rounds(GetParam().tiered_rounds); ++round) {
     const auto machine = Machine(static_cast<uint64_t>(round) + 2, round % 2 == 0);
-    const exactness::Setup setup = TieredSetup(prng, GetParam(), round);
+    const exactness::Setup setup = TieredSetup(prng, GetParam().kv, round);
     SCOPED_TRACE(setup.ToString());
     const CudaTiers::Options options{
         .layout = machine->loaded.model->shape().Kv(setup.block_tokens, setup.kv_dtype),
@@ -113,7 +127,7 @@ TEST_P(CudaExactness, WithAHostAndADiskTier) {
         .fingerprint = {static_cast<uint64_t>(round), 1},
         .codec = prng.Chance(0.5) ? CodecChoice{}
                                   : CodecChoice{PayloadCodec::kPlanesZstd,
-                                                static_cast<uint32_t>(DTypeBytes(setup.kv_dtype.dtype()))}};
+                                                static_cast<uint32_t>(setup.kv_dtype.element_bytes())}};
     const auto tiers = *CudaTiers::Create(options, machine->loaded.backend.get());
     // Twice: the second time, much of what is asked for lies in the tiers, from another engine on the disk.
     for (int time = 0; time < 2; ++time) {
@@ -135,8 +149,19 @@ TEST_P(CudaExactness, WithAHostAndADiskTier) {
   EXPECT_GT(coverage.evictions, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kv, CudaExactness, testing::Values(DType::kF32, DType::kF16, DType::kBF16),
-                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+TEST_P(CudaExactness, WithAHostAndADiskTier) { CheckWithTiers(); }
+
+// Chunks of few and of many rows, which other kernels multiply, and KV of 8 bits in every tier.
+class CudaQuantizedExactness : public CudaExactness {};
+TEST_P(CudaQuantizedExactness, WithAHostAndADiskTier) { CheckWithTiers(); }
+
+INSTANTIATE_TEST_SUITE_P(Kv, CudaExactness,
+                         testing::Values(Form{DType::kF32}, Form{DType::kF16}, Form{DType::kBF16}),
+                         [](const auto& info) { return info.param.Name(); });
+INSTANTIATE_TEST_SUITE_P(Forms, CudaQuantizedExactness,
+                         testing::Values(Form{KvType::kQ8_0, WeightFormat(WeightFormat::kQ8_0), 12, 4},
+                                         Form{KvType::kFp8, WeightFormat(WeightFormat::kQ4_0), 12, 4}),
+                         [](const auto& info) { return info.param.Name(); });
 
 }  // namespace
 }  // namespace prefixd

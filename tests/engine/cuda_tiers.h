@@ -22,8 +22,9 @@ namespace prefixd::testing_support {
 // A device with a model.
 struct CudaMachine {
   CudaMachine(const std::filesystem::path& folder, const cuda_emulation::EmulatedOptions& options,
-              const DriverLimits& limits)
-      : runtime(options), loaded(*TryLoadRunner(folder, cuda::CreateCudaBackend(&runtime), limits)) {}
+              const DriverLimits& limits, Quantization quantize = {})
+      : runtime(options),
+        loaded(*TryLoadRunner(folder, cuda::CreateCudaBackend(&runtime), limits, quantize)) {}
 
   cuda_emulation::EmulatedRuntime runtime;
   LoadedRunner loaded;
