@@ -79,7 +79,7 @@ class ServerProcess {
 
   ExitCode Run(StopSignals& signals) {
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
-        HttpOptionsFrom(options_, plan_.cors),
+        HttpOptionsFrom(options_, plan_.cors, router_),
         [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
         [this](const HttpRequest& head) { return router_.WantsBody(head); });
     if (!server.ok()) {

@@ -18,7 +18,7 @@ SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
   return sampling;
 }
 
-HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors) {
+HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors, const Router& router) {
   HttpServerOptions http;
   http.listen = options.listen;
   http.listener = InheritedListener(options.listen);
@@ -32,6 +32,7 @@ HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors
   http.idle_seconds = static_cast<double>(options.idle_seconds);
   http.reader_seconds = static_cast<double>(options.reader_seconds);
   http.cors = cors;
+  http.errors_of = [&](std::string_view path) -> const ErrorStyle& { return router.ErrorsOf(path); };
   return http;
 }
 

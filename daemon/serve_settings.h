@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/disk_tier.h"
+#include "daemon/http/router.h"
 #include "daemon/http/server.h"
 #include "daemon/options.h"
 #include "daemon/serve_plan.h"
@@ -11,7 +12,7 @@
 
 namespace prefixd {
 
-HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors);
+HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors, const Router& router);
 SamplingParams SamplingDefaults(const GenerationDefaults& recommended);
 
 // Logs the program, what computes, the model and the limits, a line each.

@@ -26,6 +26,7 @@ class ChatFormat final : public ResponseFormat {
         prompt_top_(request.prompt_logprobs),
         logprobs_(request.sampling.logprobs >= 0),
         include_usage_(request.include_usage),
+        continuous_usage_(request.continuous_usage),
         token_ids_(request.return_token_ids),
         function_call_(request.function_call) {}
 
@@ -33,7 +34,7 @@ class ChatFormat final : public ResponseFormat {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
   }
 
-  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
+  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) override {
     std::string text;
     for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
     ObjectText body(&text);
@@ -54,26 +55,27 @@ class ChatFormat final : public ResponseFormat {
   }
 
   // The role, once for every choice. Clients join the chunks of a choice, and expect choice 0 first.
-  std::vector<std::string> OpeningChunks(const TokenUsage* usage) const override {
-    std::vector<std::string> chunks;
+  std::string Opening(const TokenUsage& usage) override {
+    std::string events;
     for (int i = 0; i < choices_; ++i)
-      chunks.push_back(ChunkText(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, usage));
-    return chunks;
+      events += ChunkEvent(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, usage);
+    return events;
   }
 
   std::string Chunk(int choice, const TextPiece& piece, bool, const ChoiceFinish* end,
-                    const TokenUsage* usage) const override {
+                    const TokenUsage& usage) override {
     json::object delta;
     if (!piece.text.empty()) delta.emplace("content", piece.text);
     for (const OutputEvent& event : piece.events) AddDelta(event, &delta);
-    return ChunkText(choice, delta, &piece, end, usage);
+    return ChunkEvent(choice, delta, &piece, end, usage);
   }
 
-  std::string UsageChunk(const TokenUsage& usage) const override {
+  std::string Ending(const TokenUsage& usage) override {
+    if (!include_usage_) return std::string(kSseDone);
     json::object body = Head("chat.completion.chunk");
     body.emplace("choices", json::array());
     body.emplace("usage", UsageJson(usage));
-    return json::serialize(body);
+    return SseEvent(json::serialize(body)).append(kSseDone);
   }
 
  private:
@@ -86,9 +88,9 @@ class ChatFormat final : public ResponseFormat {
   }
 
   // `piece` is null for an opening chunk. The first of those has the ids of the prompt.
-  std::string ChunkText(int index, const json::object& delta, const TextPiece* piece, const ChoiceFinish* end,
-                        const TokenUsage* usage) const {
-    std::string text;
+  std::string ChunkEvent(int index, const json::object& delta, const TextPiece* piece,
+                         const ChoiceFinish* end, const TokenUsage& usage) const {
+    std::string text(kSseData);
     if (piece != nullptr) text.reserve(LogprobsBytes(*piece));
     ObjectText body(&text);
     body.Members(Head("chat.completion.chunk"));
@@ -104,11 +106,11 @@ class ChatFormat final : public ResponseFormat {
     if (token_ids_ && piece != nullptr) choice.Member("token_ids", TokenIdsJson(piece->tokens));
     choice.End();
     text.push_back(']');
-    if (include_usage_ || usage != nullptr)
-      body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
+    if (include_usage_ || continuous_usage_)
+      body.Member("usage", continuous_usage_ ? json::value(UsageJson(usage)) : json::value(nullptr));
     if (token_ids_ && piece == nullptr && index == 0) body.Member("prompt_token_ids", IdsJson(prompt_));
     body.End();
-    return text;
+    return text.append(kSseEnd);
   }
 
   void AppendChoice(size_t index, const ChoiceResult& result, std::string* out) const {
@@ -179,35 +181,13 @@ class ChatFormat final : public ResponseFormat {
     return bytes;
   }
 
-  // Without the brace at the end: a token at the top level has more members.
-  void AppendEntry(TokenId id, float logprob, std::string* out) const {
-    ObjectText entry(out);
-    entry.Key("token");
-    out->push_back('"');
-    AppendEscaped(names_.Text(id), out);
-    out->push_back('"');
-    entry.Member("logprob", LogprobJson(logprob));
-    entry.Key("bytes");
-    names_.AppendBytes(id, out);
-  }
-
   void AppendLogprobs(const std::vector<TextToken>* tokens, std::string* out) const {
     if (!logprobs_ || tokens == nullptr) {
       out->append("null");
       return;
     }
     out->append("{\"content\":[");
-    for (const TextToken& entry : *tokens) {
-      if (&entry != &tokens->front()) out->push_back(',');
-      AppendEntry(entry.token.token, entry.token.logprob, out);
-      out->append(",\"top_logprobs\":[");
-      for (const TokenLogprob& other : entry.token.top) {
-        if (&other != &entry.token.top.front()) out->push_back(',');
-        AppendEntry(other.token, other.logprob, out);
-        out->push_back('}');
-      }
-      out->append("]}");
-    }
+    AppendLogprobEntries(*tokens, names_, out);
     out->append("],\"refusal\":null}");
   }
 
@@ -217,7 +197,7 @@ class ChatFormat final : public ResponseFormat {
   const std::vector<TokenId> prompt_;
   const std::string echo_;
   const int choices_, prompt_top_;
-  const bool logprobs_, include_usage_, token_ids_;
+  const bool logprobs_, include_usage_, continuous_usage_, token_ids_;
   const bool function_call_;  // a call has the older form
   std::vector<GeneratedToken> prompt_logprobs_;
 };

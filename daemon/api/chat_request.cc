@@ -306,18 +306,21 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   request.generation.sampling.logprobs = ReadChatLogprobs(fields, context);
   request.echo = ReadEcho(fields, request.prompt);
   RejectUnsupportedFields(fields, kUnsupportedChatFields);
-  if (!fields.error()) ReadCalls(ReadTools(fields, context), context, &request);
   CheckModalities(fields);
+  if (!fields.error()) ReadToolsAndConstraint(fields, context, &request);
   if (fields.error()) return *fields.error();
-  if (request.forced) return request;  // it has no content to which a format applies
-  ReadConstraint(fields, context, &request.generation);
-  if (fields.error()) return *fields.error();
-  // The format holds for the whole answer, which has neither calls nor reasoning then.
-  if (request.generation.constraint != nullptr) {
-    request.generation.output = {};
-    request.called = {};
-  }
   return request;
+}
+
+void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, ChatRequest* request) {
+  ReadCalls(ReadTools(fields, context), context, request);
+  if (fields.error() || request->forced) return;  // a forced call has no content to which a format applies
+  ReadConstraint(fields, context, &request->generation);
+  // The format holds for the whole answer, which has neither calls nor reasoning then.
+  if (request->generation.constraint != nullptr) {
+    request->generation.output = {};
+    request->called = {};
+  }
 }
 
 std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request) {

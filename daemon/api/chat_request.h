@@ -38,6 +38,10 @@ enum class PromptEnd : uint8_t { kPlain, kInReasoning, kAfterReasoning };
 
 Parsed<ChatRequest> ReadChatRequest(const boost::json::object& body, const ApiContext& context);
 
+// Reads `tools`, `tool_choice`, `parallel_tool_calls` and the fields that constrain the answer, and sets how
+// the answer is parsed. Call it when the other fields are right: compiling may take some milliseconds.
+void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, ChatRequest* request);
+
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context

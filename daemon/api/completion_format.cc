@@ -29,6 +29,7 @@ class CompletionFormat final : public ResponseFormat {
         prompt_top_(request.prompt_logprobs),
         skip_special_(request.skip_special_tokens),
         include_usage_(request.include_usage),
+        continuous_usage_(request.continuous_usage),
         token_ids_(request.return_token_ids) {}
 
   void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) override {
@@ -36,7 +37,7 @@ class CompletionFormat final : public ResponseFormat {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_[prompt]));
   }
 
-  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const override {
+  std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) override {
     std::string text;
     for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
     ObjectText body(&text);
@@ -52,11 +53,11 @@ class CompletionFormat final : public ResponseFormat {
     return text;
   }
 
-  std::vector<std::string> OpeningChunks(const TokenUsage*) const override { return {}; }
+  std::string Opening(const TokenUsage&) override { return ""; }
 
   std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
-                    const TokenUsage* usage) const override {
-    std::string text;
+                    const TokenUsage& usage) override {
+    std::string text(kSseData);
     text.reserve(LogprobsBytes(piece));
     ObjectText body(&text);
     body.Members(Head());
@@ -64,17 +65,18 @@ class CompletionFormat final : public ResponseFormat {
     text.push_back('[');
     AppendChoice(choice, piece, first, end, &text);
     text.push_back(']');
-    if (include_usage_ || usage != nullptr)
-      body.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageJson(*usage)));
+    if (include_usage_ || continuous_usage_)
+      body.Member("usage", continuous_usage_ ? json::value(UsageJson(usage)) : json::value(nullptr));
     body.End();
-    return text;
+    return text.append(kSseEnd);
   }
 
-  std::string UsageChunk(const TokenUsage& usage) const override {
+  std::string Ending(const TokenUsage& usage) override {
+    if (!include_usage_) return std::string(kSseDone);
     json::object body = Head();
     body.emplace("choices", json::array());
     body.emplace("usage", UsageJson(usage));
-    return json::serialize(body);
+    return SseEvent(json::serialize(body)).append(kSseDone);
   }
 
  private:
@@ -218,7 +220,7 @@ class CompletionFormat final : public ResponseFormat {
   const std::vector<std::vector<TokenId>> ids_;
   const std::vector<EchoText> echoes_;
   const int n_, top_, prompt_top_;
-  const bool skip_special_, include_usage_, token_ids_;
+  const bool skip_special_, include_usage_, continuous_usage_, token_ids_;
   std::vector<std::vector<GeneratedToken>> prompt_logprobs_;  // by prompt
 };
 

@@ -14,7 +14,6 @@
 #include "daemon/api/inference_memory.h"
 #include "daemon/api/prompt_usage_tracker.h"
 #include "daemon/api/request_log.h"
-#include "daemon/api/sse.h"
 #include "daemon/api/submission.h"
 #include "daemon/api/token_outbox.h"
 #include "daemon/http/heap.h"
@@ -214,7 +213,7 @@ void Inference::FailIfUnformattable() {
 void Inference::ShrinkReserved() {
   constexpr size_t kWorthTrimming = 8 << 20;
   const size_t before = reserved_.bytes();
-  size_t held = events_.capacity() + kHeldPromptEntry * prompt_entries_;
+  size_t held = events_.capacity() + kHeldPromptEntry * prompt_entries_ + format_->held_bytes();
   for (const Choice& choice : choices_) held += choice.text.held_bytes();
   reserved_.ShrinkTo(held);
   // If the workers are busy, they trim after their own work.
@@ -301,9 +300,7 @@ void Inference::EmitPrompt(size_t prompt) {
   if (!prompts_.HasUsage(prompt)) return;
   if (!std::exchange(opened_, true)) {
     if (!ReserveFormatting(0, choices_.size() * request_.repeated_bytes)) return;
-    const TokenUsage usage = prompts_.Usage();
-    const TokenUsage* shown = request_.generation.continuous_usage ? &usage : nullptr;
-    for (const std::string& chunk : format_->OpeningChunks(shown)) events_ += SseEvent(chunk);
+    events_ += format_->Opening(prompts_.Usage());
   }
   for (size_t k = 0; k < per_prompt_ && state_ != State::kDone; ++k) Emit(prompt * per_prompt_ + k);
 }
@@ -326,14 +323,15 @@ void Inference::EmitChunk(size_t index, const ChoiceFinish* end) {
   const size_t prompt_bytes = first ? prompt_entries_ * kFormatPromptEntry : 0;
   const size_t repeated_bytes = first ? request_.repeated_bytes : 0;
   const size_t token_bytes = PieceBytes(piece);
-  if (!ReserveFormatting(token_bytes + prompt_bytes, piece.text_bytes() + repeated_bytes)) return;
+  const size_t held_bytes = end == nullptr ? 0 : format_->held_bytes();  // the end may repeat it
+  if (!ReserveFormatting(token_bytes + prompt_bytes, piece.text_bytes() + repeated_bytes + held_bytes))
+    return;
   const TokenUsage usage = Usage();
-  const TokenUsage* shown = request_.generation.continuous_usage ? &usage : nullptr;
   std::vector<TextPiece> parts = SplitEvents(std::move(piece), /*shows_tokens=*/token_bytes > 0);
   if (parts.empty() && end != nullptr) parts.emplace_back();
   for (size_t i = 0; i < parts.size(); ++i) {
     const ChoiceFinish* finish = i + 1 == parts.size() ? end : nullptr;
-    events_ += SseEvent(format_->Chunk(static_cast<int>(index), parts[i], first && i == 0, finish, shown));
+    events_ += format_->Chunk(static_cast<int>(index), parts[i], first && i == 0, finish, usage);
   }
 }
 
@@ -392,10 +390,7 @@ void Inference::StartStream() {
 }
 
 void Inference::SendEvents() {
-  if (incomplete_ == 0) {
-    if (request_.generation.include_usage) events_ += SseEvent(format_->UsageChunk(Usage()));
-    events_ += kSseDone;
-  }
+  if (incomplete_ == 0) events_ += format_->Ending(Usage());
   if (events_.empty()) return;
   idle_since_ping_ = false;
   constexpr size_t kPiece = 256;  // more than what a piece takes besides its bytes
@@ -409,7 +404,7 @@ void Inference::SendEvents() {
 void Inference::SchedulePing() { cancel_ping_ = RunAfter(context_->limits.ping_seconds, &Inference::Ping); }
 
 void Inference::Ping() {
-  if (std::exchange(idle_since_ping_, true) && !exchange_->Write(std::string(kSsePing)))
+  if (std::exchange(idle_since_ping_, true) && !exchange_->Write(std::string(format_->Ping())))
     return OnWriteFailed();
   SchedulePing();
 }
@@ -419,11 +414,11 @@ void Inference::Fail(const ApiError& error) {
     // The pending events are sent first, if there is room. A piece that is refused for want of room can be
     // written again, as the last one. The result does not matter, because the stream ends here.
     (void)exchange_->Write(std::exchange(events_, {}));
-    const std::string event = SseEvent(ErrorBody(error));
+    const std::string event = format_->Failure(error, exchange_->errors(), exchange_->request_id());
     if (!exchange_->Write(event)) (void)exchange_->Write(event);
     exchange_->EndStream();
   } else {
-    exchange_->Respond(ErrorResponse(error));
+    RespondError(*exchange_, error);
   }
   Close(error.status);
 }

@@ -4,6 +4,7 @@
 
 #include "daemon/api/chat_request.h"
 #include "daemon/api/completion_request.h"
+#include "daemon/api/generation.h"
 #include "daemon/api/inference.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/response_json.h"
@@ -14,19 +15,6 @@ namespace prefixd {
 namespace {
 
 constexpr int kDefaultCompletionTokens = 16;
-
-ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange, const ApiContext& context,
-                              const std::string& model) {
-  // The request id, without the prefix of the server's own, so that a response can be matched with its log
-  // line.
-  constexpr std::string_view kOwnPrefix = "req_";
-  std::string_view request_id = exchange.request_id();
-  if (request_id.starts_with(kOwnPrefix)) request_id.remove_prefix(kOwnPrefix.size());
-  return {.id = std::string(prefix) + std::string(request_id),
-          .created = context.clock->UnixSeconds(),
-          .model = model,
-          .fingerprint = context.fingerprint};
-}
 
 struct EncodedPrompts {
   std::vector<InferencePrompt> prompts;
@@ -89,68 +77,23 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const Completion
   return encoded;
 }
 
-// The ids of prompts that a response shows, as text.
-size_t RepeatedIdBytes(const GenerationRequest& request, size_t tokens) {
-  constexpr size_t kId = 8;
-  return request.return_token_ids ? tokens * kId : 0;
-}
-
-// Returns an error when the log probabilities of a response that is not streamed cannot fit the byte budget,
-// if the request gets all the tokens that it asks for.
-std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
-                                      const std::vector<InferencePrompt>& prompts, const ByteBudget& budget) {
-  if (request.stream || request.sampling.logprobs < 0 || !request.max_tokens) return std::nullopt;
-  size_t tokens = 0;
-  for (const InferencePrompt& prompt : prompts) tokens += static_cast<size_t>(prompt.max_tokens);
-  const size_t entries =
-      tokens * static_cast<size_t>(request.n) * (static_cast<size_t>(request.sampling.logprobs) + 1);
-  const size_t most = budget.LargeLimit() / kLogprobTextBytes;
-  if (entries <= most) return std::nullopt;
-  return BadParameter("logprobs",
-                      "The response may contain " + std::to_string(entries) +
-                          " log probabilities, and one that is not streamed can contain " +
-                          std::to_string(most) +
-                          " (--max-inflight). Ask for fewer of them or fewer tokens, or use 'stream'.",
-                      "invalid_value");
-}
-
 }  // namespace
 
 std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                               const boost::json::object& body, Work& work) {
   Parsed<ChatRequest> request = ReadChatRequest(body, *context);
   if (!request.ok()) return request.error();
-  GenerationRequest& generation = request->generation;
-  PromptEnd end = PromptEnd::kPlain;
-  Parsed<std::vector<TokenId>> tokens = EncodeChat(
-      *context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work, &end);
-  if (!tokens.ok()) return tokens.error();
-  generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
-  if (auto error = SetCallGrammar(*context, end, &*request)) return error;
-  InferencePrompt prompt{.tokens = std::move(*tokens)};
-  TruncatePrompt(generation, &prompt.tokens);
-  if (prompt.tokens.empty()) {
-    return BadParameter("messages", "The chat template renders these messages to an empty prompt.",
-                        "invalid_value");
-  }
-  const size_t length = prompt.tokens.size();
-  if (auto error = ResolveMaxTokens(context->context_length, static_cast<int>(length), generation.max_tokens,
-                                    context->context_length, "messages", &prompt.max_tokens)) {
-    return error;
-  }
-  if (auto error = CheckPromptLogprobs(generation, length, *context)) return error;
-  std::vector<InferencePrompt> prompts;
-  prompts.push_back(std::move(prompt));
-  if (auto error = CheckLogprobs(generation, prompts, exchange->budget())) return error;
-  const size_t repeated_bytes = request->echo.size() + RepeatedIdBytes(generation, length);
-  auto format = MakeChatFormat(MakeMetadata("chatcmpl-", *exchange, *context, generation.model), generation,
-                               *context->tokenizer, prompts.front().tokens, std::move(request->echo));
-  InferenceRequest inference{.endpoint = "chat",
-                             .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
-                             .generation = std::move(generation),
-                             .prompts = std::move(prompts),
-                             .repeated_bytes = repeated_bytes};
-  return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
+  ResponseMetadata metadata = MakeMetadata("chatcmpl-", *exchange, *context, request->generation.model);
+  const auto fit = [](const ApiContext& model, int prompt_tokens, std::optional<int64_t> asked,
+                      int* max_tokens) {
+    return ResolveMaxTokens(model.context_length, prompt_tokens, asked, model.context_length, "messages",
+                            max_tokens);
+  };
+  const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {
+    return MakeChatFormat(std::move(metadata), asked.generation, *context->tokenizer, prompt.tokens,
+                          std::move(asked.echo));
+  };
+  return StartChat(context, std::move(exchange), *std::move(request), work, {"chat", fit, format});
 }
 
 std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,

@@ -62,7 +62,7 @@ void RejectRequest(Exchange& exchange, const ApiError& error) {
        {"status", error.status},
        {"code", error.code},
        {"param", error.param}});
-  exchange.Respond(ErrorResponse(error));
+  RespondError(exchange, error);
 }
 
 }  // namespace prefixd

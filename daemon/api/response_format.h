@@ -1,7 +1,13 @@
-// ResponseFormat: the JSON of an endpoint's responses, for full bodies and for the chunks of a stream. There
-// is one implementation for chat and one for completions; Inference uses only this interface.
+// ResponseFormat: what an endpoint sends, as a full body or as the server-sent events of a stream. Every
+// endpoint that generates text has one implementation; Inference uses only this interface.
 //
 // Threads: the io thread of one exchange.
+//
+// Invariants
+//   1. A response is one FullBody, or Opening, then any number of Chunk, then Ending or Failure. Ping may
+//      come at any time before the end.
+//   2. What these return for a stream is whole events, each with its blank line, or "" where the API has
+//      none.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +19,8 @@
 
 #include "daemon/api/choice_decoder.h"
 #include "daemon/api/generation_request.h"
+#include "daemon/api/sse.h"
+#include "daemon/http/error_response.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd {
@@ -55,14 +63,21 @@ class ResponseFormat {
   // Appends log probabilities of a prompt's tokens, from its second token on, in order. All of them are
   // appended before a choice of that prompt is formatted.
   virtual void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) = 0;
-  virtual std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) const = 0;
-  // Chunks that precede all others, in order. `usage` as for Chunk.
-  virtual std::vector<std::string> OpeningChunks(const TokenUsage* usage) const = 0;
-  // A chunk with a piece of a choice. `first` marks the first piece; `end` is not null for the last one.
-  // `usage` is the usage so far, or null when chunks do not show it.
+  virtual std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) = 0;
+  // What precedes all chunks. `usage` is the usage so far, as for Chunk.
+  virtual std::string Opening(const TokenUsage& usage) = 0;
+  // A piece of a choice. `first` marks the first piece; `end` is not null for the last one.
   virtual std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
-                            const TokenUsage* usage) const = 0;
-  virtual std::string UsageChunk(const TokenUsage& usage) const = 0;
+                            const TokenUsage& usage) = 0;
+  // What follows the last chunk of all choices.
+  virtual std::string Ending(const TokenUsage& usage) = 0;
+  // The end of a stream that fails: at most 4 KiB. The default is the error event of the style alone.
+  virtual std::string Failure(const ApiError& error, const ErrorStyle& style, std::string_view request_id) {
+    return style.event(error, request_id);
+  }
+  virtual std::string_view Ping() const { return kSsePing; }
+  // The bytes of the answer that it keeps between two chunks.
+  virtual size_t held_bytes() const { return 0; }
 };
 
 // `prompt` are its tokens, for return_token_ids. `echo` precedes every choice.

@@ -57,6 +57,36 @@ json::value LogprobJson(float logprob) {
   return static_cast<double>(std::isfinite(logprob) ? std::max(logprob, kLowestLogprob) : kLowestLogprob);
 }
 
+namespace {
+
+// Without the brace at the end: a token at the top level has more members.
+void AppendEntry(TokenId id, float logprob, const TokenNames& names, std::string* out) {
+  ObjectText entry(out);
+  entry.Key("token");
+  out->push_back('"');
+  AppendEscaped(names.Text(id), out);
+  out->push_back('"');
+  entry.Member("logprob", LogprobJson(logprob));
+  entry.Key("bytes");
+  names.AppendBytes(id, out);
+}
+
+}  // namespace
+
+void AppendLogprobEntries(const std::vector<TextToken>& tokens, const TokenNames& names, std::string* out) {
+  for (const TextToken& entry : tokens) {
+    if (&entry != &tokens.front()) out->push_back(',');
+    AppendEntry(entry.token.token, entry.token.logprob, names, out);
+    out->append(",\"top_logprobs\":[");
+    for (const TokenLogprob& other : entry.token.top) {
+      if (&other != &entry.token.top.front()) out->push_back(',');
+      AppendEntry(other.token, other.logprob, names, out);
+      out->push_back('}');
+    }
+    out->append("]}");
+  }
+}
+
 json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
                                const Tokenizer& tokenizer) {
   json::array list;

@@ -21,6 +21,10 @@ boost::json::value StopReasonJson(const ChoiceFinish& end);
 // or below -9999 become -9999, because JSON has no infinity.
 boost::json::value LogprobJson(float logprob);
 
+class TokenNames;
+// The log probabilities of tokens in the form of a chat, with commas between the entries.
+void AppendLogprobEntries(const std::vector<TextToken>& tokens, const TokenNames& names, std::string* out);
+
 // As in vLLM: null for the first token; for each other token an object with its id and the ids of the `top`
 // likeliest tokens at its position, each with log probability, rank and text.
 boost::json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,

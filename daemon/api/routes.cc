@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "daemon/api/api.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/openai.h"
@@ -42,7 +43,7 @@ void HandleModels(const ApiContext& context, Exchange& exchange) {
 
 void HandleModel(const ApiContext& context, Exchange& exchange) {
   const std::string name(Router::Tail(kModelRoute, exchange.request().path));
-  if (auto error = CheckModel(name, context)) return exchange.Respond(ErrorResponse(*error));
+  if (auto error = CheckModel(name, context)) return RespondError(exchange, *error);
   RespondJson(exchange, ModelJson(name, context));
 }
 
@@ -64,11 +65,6 @@ void HandleMetrics(const ApiContext& context, Exchange& exchange) {
                     .body = context.metrics(exchange.budget().stats())});
 }
 
-struct GetRoute {
-  const char* pattern;
-  bool open;  // no key is required
-  void (*handle)(const ApiContext&, Exchange&);
-};
 constexpr GetRoute kGetRoutes[] = {
     {"/v1/health", true, HandleHealth},
     {"/ready", true, HandleReady},
@@ -81,10 +77,6 @@ constexpr GetRoute kGetRoutes[] = {
      }},
 };
 
-struct PostRoute {
-  const char* pattern;
-  std::optional<ApiError> (*handle)(const ApiContext*, std::shared_ptr<Exchange>, const json::object&, Work&);
-};
 constexpr PostRoute kPostRoutes[] = {
     {"/v1/chat/completions", HandleChatCompletions},
     {"/v1/completions", HandleCompletions},
@@ -92,6 +84,30 @@ constexpr PostRoute kPostRoutes[] = {
     {"/v1/detokenize", HandleDetokenize},
     {"/v1/apply-template", HandleApplyTemplate},
 };
+
+// The routes above are one more, without an error style of their own.
+constexpr Api kOwnApi{.gets = kGetRoutes, .posts = kPostRoutes};
+constexpr const Api* kApis[] = {&kOwnApi};
+
+void AddApi(Router* router, const ApiContext* context, const Api& api) {
+  if (api.errors != nullptr) router->AddErrorStyle(api.prefix, api.errors);
+  for (const PostRoute& route : api.posts) {
+    router->Add(
+        "POST", route.pattern,
+        WithJsonBody(context, [context, handle = route.handle](
+                                  std::shared_ptr<Exchange> exchange, const json::object& body,
+                                  Work& work) { return handle(context, std::move(exchange), body, work); }),
+        [context](const HttpRequest& head) { return WantsJsonBody(head, *context); });
+  }
+  for (const GetRoute& route : api.gets) {
+    Handler handler = [context, handle = route.handle](std::shared_ptr<Exchange> exchange) {
+      handle(*context, *exchange);
+    };
+    router->Add(route.method, route.pattern,
+                route.open ? std::move(handler) : WithApiKey(context, std::move(handler)),
+                [](const HttpRequest&) { return false; });
+  }
+}
 
 }  // namespace
 
@@ -115,22 +131,7 @@ void AddApiRoutes(Router* router, const ApiContext* context) {
   PREFIXD_CHECK(!context->model_names.empty() && context->state != nullptr && context->clock != nullptr &&
                 context->seeds != nullptr)
       << "ApiContext is incomplete";
-  for (const GetRoute& route : kGetRoutes) {
-    Handler handler = [context, handle = route.handle](std::shared_ptr<Exchange> exchange) {
-      handle(*context, *exchange);
-    };
-    router->Add("GET", route.pattern,
-                route.open ? std::move(handler) : WithApiKey(context, std::move(handler)),
-                [](const HttpRequest&) { return false; });
-  }
-  for (const PostRoute& route : kPostRoutes) {
-    router->Add(
-        "POST", route.pattern,
-        WithJsonBody(context, [context, handle = route.handle](
-                                  std::shared_ptr<Exchange> exchange, const json::object& body,
-                                  Work& work) { return handle(context, std::move(exchange), body, work); }),
-        [context](const HttpRequest& head) { return WantsJsonBody(head, *context); });
-  }
+  for (const Api* api : kApis) AddApi(router, context, *api);
 }
 
 }  // namespace prefixd

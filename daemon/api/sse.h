@@ -1,5 +1,5 @@
-// Server-sent events in the form of the OpenAI API: each event is one `data:` line and a blank line, without
-// an id or an event name. Pure functions; any thread.
+// Server-sent events: a `data:` line and a blank line, and in some APIs a line with the name of the event
+// before. There are no ids. Pure functions; any thread.
 #pragma once
 
 #include <string>
@@ -7,12 +7,17 @@
 
 namespace prefixd {
 
-inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
-inline constexpr std::string_view kSsePing = ": ping\n\n";  // a comment, which clients ignore
+inline constexpr std::string_view kSseData = "data: ";
+inline constexpr std::string_view kSseEnd = "\n\n";
+inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";  // ends a stream of the OpenAI API
+inline constexpr std::string_view kSsePing = ": ping\n\n";        // a comment, which clients ignore
 
 // Returns the event with the data `json`. Requires that `json` has no line breaks.
 inline std::string SseEvent(std::string_view json) {
-  return std::string("data: ").append(json).append("\n\n");
+  return std::string(kSseData).append(json).append(kSseEnd);
+}
+inline std::string SseEvent(std::string_view name, std::string_view json) {
+  return std::string("event: ").append(name).append("\n").append(SseEvent(json));
 }
 
 }  // namespace prefixd

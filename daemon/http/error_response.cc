@@ -12,7 +12,15 @@ boost::json::value TextOrNull(const std::string& text) {
   return text.empty() ? boost::json::value(nullptr) : boost::json::value(text);
 }
 
+std::string OpenAiBody(const ApiError& error, std::string_view) { return ErrorBody(error); }
+
+std::string OpenAiEvent(const ApiError& error, std::string_view) {
+  return "data: " + ErrorBody(error) + "\n\n";
+}
+
 }  // namespace
+
+const ErrorStyle kOpenAiErrors{OpenAiBody, OpenAiEvent, ""};
 
 std::string ErrorBody(const ApiError& error) {
   // Messages quote paths and headers, which may contain any bytes. JSON must be UTF-8.
@@ -47,13 +55,17 @@ ApiError ShuttingDownError() {
           .retry_after = 5};
 }
 
-HttpResponse ErrorResponse(const ApiError& error) {
+HttpResponse ErrorResponse(const ApiError& error, const ErrorStyle& style, std::string_view request_id) {
   HttpResponse response;
   response.status = error.status;
   response.headers = error.headers;
   if (error.retry_after > 0) response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
-  response.body = ErrorBody(error);
+  response.body = style.body(error, request_id);
   return response;
+}
+
+void RespondError(Exchange& exchange, const ApiError& error) {
+  exchange.Respond(ErrorResponse(error, exchange.errors(), exchange.request_id()));
 }
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// The body of every HTTP error: {"error":{"message","type","param","code"}}. All four members are always
-// present. Plain values; any thread.
+// Errors of HTTP, and how each API writes them. The code that finds an error says what is wrong; the
+// ErrorStyle of the route that the request was sent to makes the body of it. Plain values; any thread.
 #pragma once
 
 #include <string>
@@ -27,9 +27,22 @@ ApiError NoRoomError(const ByteBudget& budget, size_t needed = 0);
 // The error for requests that come, or are not answered yet, when the server stops.
 ApiError ShuttingDownError();
 
-// Returns the JSON text {"error":{...}}. A stream that fails after it has begun sends this text as an event.
+// How an API writes errors. Constants.
+struct ErrorStyle {
+  // The body of a response, as JSON.
+  std::string (*body)(const ApiError& error, std::string_view request_id);
+  // The last server-sent event of a stream that fails, with its blank line.
+  std::string (*event)(const ApiError& error, std::string_view request_id);
+  std::string_view id_header;  // all responses show the request id under this name, too; may be empty
+};
+
+// OpenAI's, and that of every route whose API has no other: {"error":{"message","type","param","code"}}. All
+// four members are always present.
+extern const ErrorStyle kOpenAiErrors;
 std::string ErrorBody(const ApiError& error);
-// Returns a response with the status and headers of `error`, and with ErrorBody(error) as its body.
-HttpResponse ErrorResponse(const ApiError& error);
+
+// Returns a response with the status and headers of `error`.
+HttpResponse ErrorResponse(const ApiError& error, const ErrorStyle& style, std::string_view request_id);
+void RespondError(Exchange& exchange, const ApiError& error);
 
 }  // namespace prefixd

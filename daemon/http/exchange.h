@@ -27,6 +27,8 @@
 
 namespace prefixd {
 
+struct ErrorStyle;  // error_response.h
+
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
@@ -66,6 +68,7 @@ class Exchange {
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
   virtual const std::string& request_id() const = 0;  // also sent as x-request-id
+  virtual const ErrorStyle& errors() const = 0;       // of the API that the request was sent to
   // Replaces the id. For the handler, before it responds or lets another thread use the exchange.
   virtual void SetRequestId(std::string id) = 0;
   // Sends the response. A body for which the byte budget has no room is replaced by a 503.
@@ -106,6 +109,9 @@ class Exchange {
 void RunAndCatch(const std::function<void()>& job);
 
 using Handler = std::function<void(std::shared_ptr<Exchange>)>;
+
+// The style of the errors of a path. Any thread.
+using ErrorStyleOf = std::function<const ErrorStyle&(std::string_view path)>;
 
 // Whether the handler has a use for the body of a request, of which it sees the head only. When it returns
 // false, the server does not read a body above kSmallBodyBytes (server.h): the handler gets the request

@@ -77,6 +77,7 @@ std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream
   for (const auto& [name, value] : response.headers) AppendField(&head, name, value);
   for (const auto& [name, value] : options_.headers) AppendField(&head, name, value);
   AppendField(&head, "x-request-id", request_id_);
+  if (!options_.errors->id_header.empty()) AppendField(&head, options_.errors->id_header, request_id_);
   if (!stream && has_content) AppendField(&head, "Content-Length", std::to_string(response.body.size()));
   if (stream && !options_.http_1_0) AppendField(&head, "Transfer-Encoding", "chunked");
   if (!keep_alive_) AppendField(&head, "Connection", "close");
@@ -119,7 +120,7 @@ void ResponseBuffer::RespondLocked(HttpResponse response) {
   reserved_.ShrinkTo(size > kAlwaysSentBytes ? size : 0);
   if (size > kAlwaysSentBytes && !reserved_.TryGrow(size - reserved_.bytes())) {
     reserved_.ShrinkTo(0);
-    response = ErrorResponse(NoRoomError(connection_->budget()));
+    response = ErrorLocked(NoRoomError(connection_->budget()));
   }
   const size_t reserved = reserved_.bytes();  // 0: a small body, which PushSmallLocked reserves
   PushSmallLocked(HeadLocked(response, response.source != nullptr));
@@ -242,7 +243,8 @@ void ResponseBuffer::Abandon() {
   RespondIfUnanswered(ErrorResponse({.status = 500,
                                      .type = "server_error",
                                      .code = "internal_error",
-                                     .message = "The server produced no response to this request."}));
+                                     .message = "The server produced no response to this request."},
+                                    errors(), request_id()));
 }
 
 void ResponseBuffer::SetRequestId(std::string id) {
@@ -264,10 +266,10 @@ void ResponseBuffer::Interrupt(const ApiError& error) {
     keep_alive_ = false;
     interrupted_ = true;
     if (!started_) {
-      RespondLocked(ErrorResponse(error));
+      RespondLocked(ErrorLocked(error));
     } else if (event_stream_) {
       on_disconnect_ = nullptr;
-      std::string event = "data: " + ErrorBody(error) + "\n\n";
+      std::string event = options_.errors->event(error, request_id_);
       PushSmallLocked(chunked() ? Chunk(event) : std::move(event));
       if (chunked()) PushSmallLocked(std::string(kLastChunk));
       ended_ = true;

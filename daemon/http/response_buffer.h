@@ -53,6 +53,7 @@ class Connection {
 struct ResponseOptions {
   std::string request_id;    // see SetRequestId
   HttpHeaders headers;       // of every response, errors included
+  const ErrorStyle* errors = &kOpenAiErrors;
   bool http_1_0 = false;     // no chunked coding: closing the connection ends a stream
   bool keep_alive = true;    // the client asked for it
   bool head_only = false;    // HEAD: the body is not sent
@@ -106,6 +107,7 @@ class ResponseBuffer {
   void MarkDisconnected() EXCLUDES(mutex_);
 
   std::string request_id() const EXCLUDES(mutex_);
+  const ErrorStyle& errors() const { return *options_.errors; }
   Connection* connection() const { return connection_.get(); }
 
  private:
@@ -123,6 +125,9 @@ class ResponseBuffer {
   void PopLocked() REQUIRES(mutex_);
   void PullLocked(size_t limit) REQUIRES(mutex_);
   bool chunked() const { return !options_.http_1_0; }
+  HttpResponse ErrorLocked(const ApiError& error) const REQUIRES(mutex_) {
+    return ErrorResponse(error, *options_.errors, request_id_);
+  }
   std::string HeadLocked(const HttpResponse& response, bool stream) REQUIRES(mutex_);
 
   const ResponseOptions options_;
@@ -162,6 +167,7 @@ class HttpExchange final : public Exchange {
 
   const HttpRequest& request() const override { return request_; }
   const std::string& request_id() const override { return request_id_; }
+  const ErrorStyle& errors() const override { return response_->errors(); }
   void SetRequestId(std::string id) override {
     response_->SetRequestId(id);
     request_id_ = std::move(id);

@@ -46,6 +46,22 @@ void Router::Add(std::string method, std::string pattern, Handler handler, BodyF
   routes_.push_back({std::move(method), std::move(pattern), std::move(handler), std::move(filter)});
 }
 
+void Router::AddErrorStyle(std::string prefix, const ErrorStyle* style) {
+  PREFIXD_CHECK(prefix.starts_with('/') && style != nullptr) << prefix;
+  styles_.emplace_back(std::move(prefix), style);
+}
+
+const ErrorStyle& Router::ErrorsOf(std::string_view path) const {
+  const ErrorStyle* found = &kOpenAiErrors;
+  size_t longest = 0;
+  for (const auto& [prefix, style] : styles_) {
+    if (prefix.size() <= longest || !(Matches(prefix, path) || Matches(prefix + "/*", path))) continue;
+    found = style;
+    longest = prefix.size();
+  }
+  return *found;
+}
+
 std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
   PREFIXD_CHECK(pattern.ends_with("/*")) << pattern;
   pattern = WithoutVersion(pattern);
@@ -76,13 +92,13 @@ void Router::Handle(std::shared_ptr<Exchange> exchange) const {
   const HttpRequest& request = exchange->request();
   std::vector<std::string> allowed;
   if (const Route* const route = Find(request, &allowed)) return route->handler(std::move(exchange));
-  if (allowed.empty()) return exchange->Respond(ErrorResponse(UnknownPath(request)));
+  if (allowed.empty()) return RespondError(*exchange, UnknownPath(request));
   std::string list;
   for (const std::string& name : allowed) list += (list.empty() ? "" : ", ") + name;
   ApiError error{.status = 405, .code = "method_not_allowed", .headers = {{"Allow", list}}};
   error.message =
       "Method " + request.method + " is not allowed for " + request.path + "; allowed: " + list + ".";
-  exchange->Respond(ErrorResponse(error));
+  RespondError(*exchange, error);
 }
 
 }  // namespace prefixd

@@ -6,10 +6,13 @@
 //   1. A path that begins with /v1/ also matches without that prefix, and with one more slash at its end.
 //   2. The handler of GET answers HEAD; the server leaves out the body.
 //   3. Every request gets a response. A request that matches no route gets 404, or 405 with Allow, as JSON.
+//   4. A path has the error style of the longest prefix that was added for it, whether or not a route
+//      matches.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "daemon/http/exchange.h"
@@ -21,6 +24,10 @@ class Router {
   // `pattern` is a path. A pattern that ends in "/*" matches any tail that is not empty, slashes included.
   // Without a filter every body is read.
   void Add(std::string method, std::string pattern, Handler handler, BodyFilter filter = nullptr);
+
+  // Errors of the path `prefix` and of those below it have this style.
+  void AddErrorStyle(std::string prefix, const ErrorStyle* style);
+  const ErrorStyle& ErrorsOf(std::string_view path) const;
 
   // Runs the handler of the route that matches, or answers with the error.
   void Handle(std::shared_ptr<Exchange> exchange) const;
@@ -41,6 +48,7 @@ class Router {
   };
   const Route* Find(const HttpRequest& request, std::vector<std::string>* allowed) const;
   std::vector<Route> routes_;
+  std::vector<std::pair<std::string, const ErrorStyle*>> styles_;
 };
 
 }  // namespace prefixd

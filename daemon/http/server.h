@@ -50,6 +50,7 @@ struct HttpServerOptions {
   double body_stall_seconds = Limit<double>("body-stall-seconds");
   double body_bytes_per_second = Limit<double>("body-rate");
   double idle_seconds = 75;    // between requests
+  ErrorStyleOf errors_of;      // of the paths; empty: all have kOpenAiErrors
   CorsPolicy cors;             // adds headers to all answers and answers preflight requests
   double reader_seconds = 60;  // for one write chunk; see reader_deadline.h
   double reader_bytes_per_second = Limit<double>("reader-rate");

@@ -64,12 +64,18 @@ asio::awaitable<void> Session::Run() {
     if (request) {
       CallHandler(*std::move(request));
     } else {
-      response_->Respond(ErrorResponse(rejection_));
+      response_->Respond(ErrorResponse(rejection_, response_->errors(), response_->request_id()));
     }
     another = co_await SendResponse();
     response_.reset();
   }
   co_await Linger();
+}
+
+// The head may be incomplete, and its target malformed.
+const ErrorStyle& Session::ErrorsOf(std::string_view target) const {
+  const auto path = SplitTarget(target);
+  return path && server_->options.errors_of ? server_->options.errors_of(path->first) : kOpenAiErrors;
 }
 
 // `framed`: the end of the request is known, so another request can follow it.
@@ -78,6 +84,7 @@ ResponseOptions Session::MakeResponseOptions(bool framed) {
   const std::string_view id = View(head[kRequestIdHeader]);
   return {.request_id = IsRequestId(id) ? std::string(id) : server_->NextRequestId(),
           .headers = server_->options.cors.ResponseHeaders(View(head[http::field::origin])),
+          .errors = &ErrorsOf(View(head.target())),
           .http_1_0 = head.version() == 10,
           .keep_alive = framed && head.keep_alive(),
           .head_only = head.method() == http::verb::head,
@@ -228,7 +235,8 @@ void Session::CallHandler(HttpRequest request) {
     response_->RespondIfUnanswered(ErrorResponse({.status = 500,
                                                   .type = "server_error",
                                                   .code = "internal_error",
-                                                  .message = "The server failed on this request."}));
+                                                  .message = "The server failed on this request."},
+                                                 response_->errors(), response_->request_id()));
   }
 }
 

@@ -74,6 +74,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<void> StopWatching();
   asio::awaitable<void> Linger();
 
+  const ErrorStyle& ErrorsOf(std::string_view target) const;
   ResponseOptions MakeResponseOptions(bool framed);
   bool WantsBody();
   bool BodyMayFit();

@@ -277,6 +277,7 @@ std::shared_ptr<MemoryExchange> ApiHarness::Request(std::string method, std::str
                       .headers = std::move(headers),
                       .body = std::move(body)};
   auto exchange = std::make_shared<MemoryExchange>(std::move(request), budget.get());
+  exchange->style = &router.ErrorsOf(exchange->request().path);
   router.Handle(exchange);
   exchange->RunJobs();
   return exchange;

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
+#include "daemon/http/error_response.h"
 #include "daemon/http/router.h"
 #include "grammar/constraint_cache.h"
 #include "text/chat_template.h"
@@ -74,6 +75,7 @@ class MemoryExchange final : public Exchange {
 
   const HttpRequest& request() const override { return request_; }
   const std::string& request_id() const override { return id_; }
+  const ErrorStyle& errors() const override { return *style; }
   void SetRequestId(std::string id) override { id_ = std::move(id); }
   void Respond(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
@@ -109,6 +111,7 @@ class MemoryExchange final : public Exchange {
   bool room = true;       // false: the next Write fails, as with a full budget
   bool workers = true;    // false: PostWork fails, as with a full queue
   int works = 0;          // jobs given to PostWork
+  const ErrorStyle* style = &kOpenAiErrors;
 
  private:
   struct Timer {
