@@ -59,6 +59,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"live-formats", 64, "formats",
      "different ones of running requests and those kept; others are answered 503"},
     {"format-mask-bytes", 4 << 20, "bytes", "masks of allowed tokens that are kept for each of them"},
+    {"stored-responses", 4096, "responses", "of /v1/responses that are kept; the oldest are dropped"},
+    {"stored-response-bytes", 16 << 20, "bytes", "texts of these responses and of what they were made from"},
     {"prompt-logprobs", 1 << 18, "entries",
      "log probabilities of prompt tokens in one response; bounds its size"},
     {"stream-head-seconds", 10, "seconds",

@@ -182,9 +182,12 @@ std::optional<ApiError> Compile(const Asked& asked, const ApiContext& context, G
 
 }  // namespace
 
+// The fields of all APIs, beside kExtras. A field of another API costs a short request a change of threads.
+constexpr std::string_view kFormatFields[] = {
+    "response_format", "structured_outputs", "tools", "functions", "text", "output_config", "output_format"};
+
 bool AsksForConstraint(const json::object& body) {
-  return body.contains("response_format") || body.contains("structured_outputs") || body.contains("tools") ||
-         body.contains("functions") ||
+  return std::ranges::any_of(kFormatFields, [&](std::string_view name) { return body.contains(name); }) ||
          std::ranges::any_of(kExtras, [&](const Extra& extra) { return body.contains(extra.name); });
 }
 

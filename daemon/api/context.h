@@ -20,6 +20,7 @@
 #include "daemon/api/answer_counters.h"
 #include "daemon/api/key_ring.h"
 #include "daemon/api/large_body_queue.h"
+#include "daemon/api/responses/response_store.h"
 #include "daemon/api/submission_queue.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/limit_table.h"
@@ -78,6 +79,7 @@ struct ApiContext {
   std::shared_ptr<LargeBodyQueue> large_bodies = std::make_shared<LargeBodyQueue>();
   std::shared_ptr<AnswerCounters> answers = std::make_shared<AnswerCounters>();
   std::shared_ptr<SubmissionQueue> submissions = std::make_shared<SubmissionQueue>();
+  std::shared_ptr<ResponseStore> responses = std::make_shared<ResponseStore>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.

@@ -42,36 +42,38 @@ bool CheckLength(RequestFields& fields, std::string_view name, std::string_view 
   return false;
 }
 
-ApiError WrongStop(const json::value& found) {
-  return BadParameter("stop", "'stop' must be a string or an array of strings, not " + QuoteJson(found) + ".",
+ApiError WrongStop(const std::string& name, const json::value& found) {
+  return BadParameter(name,
+                      "'" + name + "' must be a string or an array of strings, not " + QuoteJson(found) + ".",
                       "invalid_type");
 }
 
-void ReadStops(RequestFields& fields, const ApiLimits& limits, GenerationRequest* request) {
-  const json::value* stop = fields.Find("stop");
+}  // namespace
+
+void ReadStops(RequestFields& fields, const std::string& name, const ApiLimits& limits,
+               GenerationRequest* request) {
+  const json::value* stop = fields.Find(name);
   if (stop == nullptr) return;
   json::array one;
   if (stop->is_string()) one.push_back(*stop);
   if (!stop->is_string() && !stop->is_array()) {
-    return fields.Fail(WrongStop(*stop));
+    return fields.Fail(WrongStop(name, *stop));
   }
   const json::array& all = stop->is_array() ? stop->get_array() : one;
-  if (static_cast<int>(all.size()) > limits.max_stops) {
-    return fields.Fail("stop",
-                       "'stop' may contain at most " + std::to_string(limits.max_stops) + " strings, not " +
-                           std::to_string(all.size()) + ".",
+  if (static_cast<int>(request->stop.size() + all.size()) > limits.max_stops) {
+    return fields.Fail(name,
+                       "'" + name + "' may contain at most " + std::to_string(limits.max_stops) +
+                           " strings, not " + std::to_string(all.size()) + ".",
                        "invalid_value");
   }
   for (const json::value& text : all) {
-    if (!text.is_string()) return fields.Fail(WrongStop(*stop));
+    if (!text.is_string()) return fields.Fail(WrongStop(name, *stop));
     if (text.get_string().empty())
-      return fields.Fail("stop", "'stop' must not contain an empty string.", "invalid_value");
-    if (!CheckLength(fields, "stop", text.get_string(), limits)) return;
+      return fields.Fail(name, "'" + name + "' must not contain an empty string.", "invalid_value");
+    if (!CheckLength(fields, name, text.get_string(), limits)) return;
     request->stop.emplace_back(text.get_string());
   }
 }
-
-}  // namespace
 
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context) {
   GenerationRequest request;
@@ -96,7 +98,7 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
           fields.Integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     request.seed = static_cast<uint64_t>(*seed);
   }
-  ReadStops(fields, context.limits, &request);
+  ReadStops(fields, "stop", context.limits, &request);
   if (const auto keep = fields.Integer("truncate_prompt_tokens", 1, kMaxTokensAsked))
     request.truncate_prompt_tokens = static_cast<int>(*keep);
   request.prompt_logprobs = request.sampling.prompt_logprobs = ReadPromptLogprobs(fields, context);

@@ -47,6 +47,10 @@ struct GenerationRequest {
 // in each endpoint, nor the constraint (constraint_request.h).
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context);
 
+// Reads stop strings from the field `name`, after those that *request has.
+void ReadStops(RequestFields& fields, const std::string& name, const ApiLimits& limits,
+               GenerationRequest* request);
+
 // Returns an error with status 404 unless this server serves the model.
 std::optional<ApiError> CheckModel(const std::string& model, const ApiContext& context);
 

@@ -4,10 +4,12 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "daemon/api/anthropic/anthropic.h"
 #include "daemon/api/api.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/openai.h"
+#include "daemon/api/responses/responses.h"
 #include "daemon/api/tokenize_routes.h"
 #include "daemon/http/error_response.h"
 
@@ -65,6 +67,16 @@ void HandleMetrics(const ApiContext& context, Exchange& exchange) {
                     .body = context.metrics(exchange.budget().stats())});
 }
 
+// Routes of OpenAI's API that a client may try. The name tells it that the server is the right one.
+void HandleRefused(const ApiContext&, Exchange& exchange) {
+  const std::string& path = exchange.request().path;
+  RespondError(exchange, {.status = 404,
+                          .code = "unknown_url",
+                          .message = "This server generates text only; it has no embeddings, rankings, "
+                                     "moderations, images or audio, and so no route " +
+                                     path + "."});
+}
+
 constexpr GetRoute kGetRoutes[] = {
     {"/v1/health", true, HandleHealth},
     {"/ready", true, HandleReady},
@@ -75,6 +87,11 @@ constexpr GetRoute kGetRoutes[] = {
      [](const ApiContext& context, Exchange& exchange) {
        RespondJson(exchange, {{"version", context.version}});
      }},
+    {"/v1/embeddings", false, HandleRefused, "POST"},
+    {"/v1/rerank", false, HandleRefused, "POST"},
+    {"/v1/moderations", false, HandleRefused, "POST"},
+    {"/v1/images/*", false, HandleRefused, "POST"},
+    {"/v1/audio/*", false, HandleRefused, "POST"},
 };
 
 constexpr PostRoute kPostRoutes[] = {
@@ -87,7 +104,7 @@ constexpr PostRoute kPostRoutes[] = {
 
 // The routes above are one more, without an error style of their own.
 constexpr Api kOwnApi{.gets = kGetRoutes, .posts = kPostRoutes};
-constexpr const Api* kApis[] = {&kOwnApi};
+constexpr const Api* kApis[] = {&kOwnApi, &kAnthropicApi, &kResponsesApi};
 
 void AddApi(Router* router, const ApiContext* context, const Api& api) {
   if (api.errors != nullptr) router->AddErrorStyle(api.prefix, api.errors);

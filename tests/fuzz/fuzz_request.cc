@@ -1,6 +1,6 @@
-// Parses any bytes as the body of a completion or chat request, as a request target, and as the values of
-// headers. The body is rejected with an error that a client can read, or it gives a request within the limits
-// of the server.
+// Parses any bytes as the body of a request of each API, as a request target, and as the values of headers.
+// The body is rejected with an error that a client can read, or it gives a request within the limits of the
+// server.
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstddef>
@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "base/check.h"
+#include "daemon/api/anthropic/messages_request.h"
 #include "daemon/api/chat_request.h"
 #include "daemon/api/completion_request.h"
 #include "daemon/api/middleware.h"
+#include "daemon/api/responses/responses_request.h"
 #include "daemon/http/cors.h"
 #include "daemon/http/request_head.h"
 
@@ -104,6 +106,19 @@ void CheckHeaders(std::string_view text) {
   if (!listed.ok()) PREFIXD_CHECK(!listed.status().message().empty());
 }
 
+void CheckOtherApis(const boost::json::object& body) {
+  const auto check = [](const auto& read) {
+    if (!read.ok()) return CheckError(read.error());
+    CheckGeneration(read->chat.generation);
+    PREFIXD_CHECK(!read->chat.prompt.input.messages.empty());
+  };
+  for (const bool counts : {false, true}) check(prefixd::ReadMessagesRequest(body, Context(), counts));
+  prefixd::ByteBudget budget(64 << 20, 1 << 20);
+  prefixd::Work work(budget, prefixd::ByteBudget::Use::kWork);
+  for (const bool counts : {false, true})
+    check(prefixd::ReadResponsesRequest(body, Context(), {"owner", "1"}, counts, work));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -135,5 +150,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else {
     CheckError(chat.error());
   }
+  CheckOtherApis(*body);
   return 0;
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/http/error_response.h"
 #include "tests/daemon/http/http_fixture.h"
 
 namespace prefixd {
@@ -161,6 +162,47 @@ TEST_F(HttpServerTest, TakesOverRequestIds) {
   const std::string named = client.ReadResponse();
   EXPECT_EQ(BodyOf(named), "mine of-the-handler");
   EXPECT_EQ(HeaderOf(named, "x-request-id"), "of-the-handler");
+}
+
+// Errors that no handler raises: of a body, of a path, of an exchange that was dropped, and of a server that
+// stops. Paths that no prefix covers keep OpenAI's style.
+TEST_F(HttpServerTest, ErrorsHaveTheStyleOfTheirPath) {
+  const ErrorStyle style{
+      .body = [](const ApiError& error, std::string_view id) { return error.code + " " + std::string(id); },
+      .event = [](const ApiError& error, std::string_view) { return "event: " + error.code + "\n\n"; },
+      .id_header = "request-id"};
+  for (const char* prefix : {"/v1/echo", "/dropped", "/hold", "/throws"})
+    router_.AddErrorStyle(prefix, &style);
+  EXPECT_EQ(&router_.ErrorsOf("/echo/"), &style);
+  EXPECT_EQ(&router_.ErrorsOf("/v1/echo/below"), &style);
+  EXPECT_EQ(&router_.ErrorsOf("/v1/echoes"), &kOpenAiErrors);
+  options_.errors_of = [this](std::string_view path) -> const ErrorStyle& { return router_.ErrorsOf(path); };
+  Start();
+  const auto answer = [&](const std::string& text) {
+    RawClient client(server_->url());
+    client.Send(text);
+    const std::string response = client.ReadResponse();
+    const std::string id = HeaderOf(response, "request-id");
+    EXPECT_EQ(id, HeaderOf(response, "x-request-id"));
+    const std::string body = BodyOf(response);
+    EXPECT_TRUE(body.ends_with(" " + id)) << response;
+    return body.substr(0, body.find(' '));
+  };
+  EXPECT_EQ(answer("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 200000\r\n\r\n"), "request_too_large");
+  EXPECT_EQ(answer(HttpText("GET", "/echo")), "method_not_allowed");
+  EXPECT_EQ(answer(HttpText("GET", "/v1/echo/below")), "unknown_url");
+  EXPECT_EQ(answer(HttpText("GET", "/dropped")), "internal_error");
+  EXPECT_EQ(answer(HttpText("GET", "/throws")), "internal_error");
+  ExpectRejected(HttpText("GET", "/nowhere", "", "Connection: close\r\n"), 404);
+  RawClient waiting(server_->url()), streaming(server_->url());
+  waiting.Send(HttpText("GET", "/hold"));
+  const auto first = Held();
+  streaming.Send(HttpText("GET", "/hold"));
+  const auto second = Held();
+  second->StartStream({.content_type = "text/event-stream"});
+  server_->InterruptExchanges();
+  EXPECT_THAT(BodyOf(waiting.ReadResponse()), testing::StartsWith("overloaded req_"));
+  EXPECT_THAT(BodyOf(streaming.ReadResponse()), testing::HasSubstr("event: overloaded\n\n"));
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+// The answers of POST /v1/messages: a message of content blocks, or its events. See ResponseFormat.
+#pragma once
+
+#include <memory>
+
+#include "daemon/api/response_format.h"
+
+namespace prefixd {
+
+struct MessagesFormatOptions {
+  ResponseMetadata metadata;
+  bool hour = false;  // what enters the cache is reported as kept for an hour
+  bool cut = false;   // the context leaves fewer tokens than the request asks for
+};
+
+std::unique_ptr<ResponseFormat> MakeMessagesFormat(MessagesFormatOptions options);
+
+// Without the tokens of the answer: what a message has when it begins.
+boost::json::object MessagesUsageJson(const TokenUsage& usage, bool hour);
+
+}  // namespace prefixd

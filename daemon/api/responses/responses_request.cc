@@ -1,0 +1,201 @@
+#include "daemon/api/responses/responses_request.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <limits>
+#include <utility>
+
+#include "daemon/api/generation_request.h"
+#include "daemon/api/responses/input_items.h"
+#include "daemon/api/responses/stored_items.h"
+#include "daemon/api/sampling_request.h"
+#include "daemon/api/translated_fields.h"
+#include "daemon/api/unsupported_fields.h"
+
+namespace prefixd {
+
+namespace {
+
+namespace json = boost::json;
+
+constexpr UnsupportedField kUnsupported[] = {
+    {"background", AllowedValue::kFalse, "running a response in the background"},
+    {"conversation", AllowedValue::kNone, "a conversation that the server keeps ('previous_response_id' is)"},
+    {"n", AllowedValue::kOne, "several answers"},
+    {"prompt", AllowedValue::kNone, "a prompt that the server keeps"},
+    {"prompt_logprobs", AllowedValue::kNone, "log probabilities of the prompt"},
+};
+
+// Where the error about a translated field is.
+constexpr FieldName kNames[] = {
+    {"response_format.json_schema.", "text.format."},
+    {"response_format", "text.format"},
+    {".function.", "."},
+};
+
+// {"type":"function","name",...} to the function of a chat, with its members in the order of the request. A
+// tool that is not a function keeps its place, and is not shown to the model.
+json::value ChatTool(const json::value& value) {
+  const json::object* tool = value.if_object();
+  const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
+  if (tool == nullptr) return value;
+  if (type == nullptr || *type != "function") return json::object{{"type", "server_tool"}};
+  json::object function;
+  for (const auto& [name, member] : *tool)
+    if (name != "type" && !member.is_null()) function.emplace(name, member);
+  return json::object{{"type", "function"}, {"function", std::move(function)}};
+}
+
+json::value ChatChoice(const json::value& value) {
+  const json::object* choice = value.if_object();
+  const json::value* type = choice == nullptr ? nullptr : choice->if_contains("type");
+  const json::value* name = choice == nullptr ? nullptr : choice->if_contains("name");
+  if (type == nullptr || *type != "function" || name == nullptr) return value;
+  return json::object{{"type", "function"}, {"function", {{"name", *name}}}};
+}
+
+// {"type":"json_schema","name","schema","strict"} to the form of a chat, where these are in "json_schema".
+void TranslateFormat(RequestFields& fields, json::object* chat) {
+  const json::object* text = fields.Object("text");
+  if (text == nullptr) return;
+  RequestFields inner(*text, "text.");
+  const json::object* format = inner.Object("format");
+  if (inner.error()) return fields.Fail(*inner.error());
+  if (format == nullptr) return;
+  json::object translated, schema;
+  for (const auto& [name, member] : *format) (name == "type" ? translated : schema).emplace(name, member);
+  const json::value* type = format->if_contains("type");
+  if (type != nullptr && *type == "json_schema") translated.emplace("json_schema", std::move(schema));
+  chat->emplace("response_format", std::move(translated));
+}
+
+void ReadLogprobs(RequestFields& fields, const ApiContext& context, GenerationRequest* generation) {
+  const int64_t most = context.limits.max_logprobs < 0 ? context.vocab_size : context.limits.max_logprobs;
+  const auto top = fields.Integer("top_logprobs", 0, most);
+  const json::array* include = fields.Array("include");
+  const bool included = include != nullptr &&
+                        std::any_of(include->begin(), include->end(),
+                                    [](const auto& name) { return name == "message.output_text.logprobs"; });
+  if (included || top.value_or(0) > 0) generation->sampling.logprobs = static_cast<int>(top.value_or(0));
+}
+
+// A number that was kept as its digits, as a JSON value.
+json::value Unmarked(const json::value& value) {
+  if (value.is_string() && !value.get_string().empty() && value.get_string()[0] == kJsonNumberMark)
+    return std::strtod(value.get_string().c_str() + 1, nullptr);
+  if (value.is_array()) {
+    json::array list;
+    for (const json::value& one : value.get_array()) list.push_back(Unmarked(one));
+    return list;
+  }
+  if (!value.is_object()) return value;
+  json::object object;
+  for (const auto& [name, member] : value.get_object()) object.emplace(name, Unmarked(member));
+  return object;
+}
+
+// What a response repeats of its request.
+json::object Shown(const json::object& body, const ResponsesRequest& request) {
+  const SamplingParams& sampling = request.chat.generation.sampling;
+  const std::pair<const char*, json::value> members[] = {
+      {"instructions", nullptr},
+      {"max_output_tokens", nullptr},
+      {"metadata", json::object()},
+      {"parallel_tool_calls", true},
+      {"previous_response_id", nullptr},
+      {"reasoning", json::object{{"effort", nullptr}, {"summary", nullptr}}},
+      {"temperature", static_cast<double>(sampling.temperature)},
+      {"text", json::object{{"format", json::object{{"type", "text"}}}}},
+      {"tool_choice", "auto"},
+      {"tools", json::array()},
+      {"top_p", static_cast<double>(sampling.top_p)},
+      {"user", nullptr},
+  };
+  json::object shown;
+  for (const auto& [name, fallback] : members) {
+    const json::value* value = body.if_contains(name);
+    shown.emplace(name, value == nullptr || value->is_null() ? fallback : Unmarked(*value));
+  }
+  shown.emplace("truncation", "disabled");
+  shown.emplace("service_tier", "default");
+  shown.emplace("background", false);
+  shown.emplace("store", request.store);
+  return shown;
+}
+
+// The conversation of a request: what it continues, its instructions and its own items.
+std::optional<ApiError> ReadInput(RequestFields& fields, const json::object& body, const ApiContext& context,
+                                  const ResponseAuthor& author, Work& work, ResponsesRequest* request) {
+  Parsed<json::array> own = ItemsOf(body.if_contains("input"));
+  if (!own.ok()) return own.error();
+  json::array items;
+  const auto previous = fields.String("previous_response_id");
+  const auto instructions = fields.String("instructions");
+  if (fields.error()) return fields.error();
+  if (previous) {
+    if (auto error = AppendStored(*context.responses, author.owner, *previous, work, &items)) return error;
+  }
+  if (auto error = ResolveReferences(*context.responses, author.owner, work, &*own)) return error;
+  if (items.empty() && own->empty())
+    return BadParameter("input", "'input' is missing or empty.", "missing_required_parameter");
+  Conversation conversation;
+  if (instructions) {
+    conversation.Turn("system", /*join=*/false);
+    conversation.Text(*instructions);
+  }
+  for (const json::value& item : items)
+    if (auto error = AddInputItem(item, "previous_response_id", &conversation)) return error;
+  for (size_t i = 0; i < own->size(); ++i) {
+    if (auto error = AddInputItem((*own)[i], "input[" + std::to_string(i) + "]", &conversation)) return error;
+  }
+  request->chat.prompt.input.messages = conversation.Take();
+  if (request->chat.prompt.input.messages.empty())
+    return BadParameter("input", "'input' has nothing that the model could read.", "invalid_value");
+  if (!request->store) return std::nullopt;
+  for (json::value& item : NamedItems(*std::move(own), author.suffix)) items.push_back(std::move(item));
+  request->input = json::serialize(json::object{{"items", std::move(items)}});
+  return std::nullopt;
+}
+
+}  // namespace
+
+Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const ApiContext& context,
+                                              const ResponseAuthor& author, bool counts, Work& work) {
+  RequestFields fields(body);
+  ResponsesRequest request;
+  GenerationRequest& generation = request.chat.generation;
+  generation = ReadGenerationRequest(fields, context);
+  if (const auto most = fields.Integer("max_output_tokens", 1, std::numeric_limits<int32_t>::max()))
+    generation.max_tokens = *most;
+  request.store = fields.Bool("store", true) && !counts;
+  request.generates = fields.Bool("generate", true);
+  if (!request.generates) generation.max_tokens = 0;
+  ReadLogprobs(fields, context, &generation);
+  if (fields.error()) return *fields.error();
+  if (auto error = CheckModel(generation.model, context)) return *error;
+  RejectUnsupportedFields(fields, kUnsupported);
+  json::object& variables = request.chat.prompt.input.extra;
+  if (const json::object* extra = fields.Object("chat_template_kwargs")) variables = *extra;
+  if (const json::object* reasoning = fields.Object("reasoning")) {
+    RequestFields inner(*reasoning, "reasoning.");
+    if (const auto effort = inner.String("effort")) variables.emplace("reasoning_effort", *effort);
+    if (inner.error()) fields.Fail(*inner.error());
+  }
+  json::object translated;
+  TranslateFormat(fields, &translated);
+  if (const json::array* tools = fields.Array("tools")) {
+    json::array& shown = translated.emplace("tools", json::array()).first->value().get_array();
+    for (const json::value& tool : *tools) shown.push_back(ChatTool(tool));
+  }
+  if (const json::value* choice = fields.Find("tool_choice"))
+    translated.emplace("tool_choice", ChatChoice(*choice));
+  if (const json::value* parallel = fields.Find("parallel_tool_calls"))
+    translated.emplace("parallel_tool_calls", *parallel);
+  if (fields.error()) return *fields.error();
+  if (auto error = ReadInput(fields, body, context, author, work, &request)) return *error;
+  if (auto error = ReadTranslated(translated, context, kNames, &request.chat)) return *error;
+  request.shown = Shown(body, request);
+  return request;
+}
+
+}  // namespace prefixd
