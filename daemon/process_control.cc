@@ -56,6 +56,9 @@ void NotifyLoading(std::string_view status, std::chrono::seconds more) {
 }
 void NotifyWatchdog() { Notify("WATCHDOG=1"); }
 
+static_assert(kFirstPassedSocket == SD_LISTEN_FDS_START);
+int PassedSockets() { return sd_listen_fds(/*unset_environment=*/0); }
+
 std::optional<std::chrono::microseconds> WatchdogInterval() {
   uint64_t microseconds = 0;
   if (sd_watchdog_enabled(0, &microseconds) <= 0) return std::nullopt;

@@ -38,6 +38,10 @@ void NotifyStatus(std::string_view status);
 // Loading continues: extends the start timeout to `more` from now.
 void NotifyLoading(std::string_view status, std::chrono::seconds more);
 void NotifyWatchdog();
+// The number of sockets that the service manager passes to this process, from kFirstPassedSocket on
+// (sd_listen_fds(3)); below 0: its variables are damaged. Makes them close-on-exec.
+inline constexpr int kFirstPassedSocket = 3;
+int PassedSockets();
 // The watchdog interval, if the watchdog is enabled.
 std::optional<std::chrono::microseconds> WatchdogInterval();
 

@@ -32,6 +32,7 @@
 #include "daemon/reload.h"
 #include "daemon/serve_settings.h"
 #include "daemon/server_state.h"
+#include "daemon/service_socket.h"
 #include "daemon/version.h"
 #include "daemon/watchdog.h"
 #include "engine/engine.h"
@@ -78,8 +79,13 @@ class ServerProcess {
   }
 
   ExitCode Run(StopSignals& signals) {
+    Result<HttpServerOptions> http = HttpOptionsFrom(options_, plan_.cors, router_);
+    if (!http.ok()) {
+      Log(LogLevel::kError, http.status().message());
+      return kExitUsage;
+    }
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
-        HttpOptionsFrom(options_, plan_.cors, router_),
+        std::move(http).value(),
         [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
         [this](const HttpRequest& head) { return router_.WantsBody(head); });
     if (!server.ok()) {
@@ -302,7 +308,7 @@ class ServerProcess {
     } else if (!stopping_) {
       Log(LogLevel::kError, "the device is lost again; ended");
     }
-    if (listener >= 0) CloseListener(listener);
+    if (listener >= 0 && !HasServiceListener()) CloseListener(listener);
     const ExitCode code = stopping_ && closed ? kExitOk : kExitFailed;
     if (!closed) ExitNow(code);
     return code;
@@ -314,6 +320,8 @@ class ServerProcess {
     BeginStopping();
     Log(LogLevel::kInfo, "draining",
         {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
+    // Who connects now waits for the next process, instead of being refused by this one.
+    if (HasServiceListener()) server_->StopAccepting();
     const double deadline = clock_.NowSeconds() + static_cast<double>(options_.drain_seconds);
     while (!(loaded_.engine->idle() && server_->WaitIdle(0))) {
       TickWatchdog();

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "daemon/relaunch.h"
+#include "daemon/service_socket.h"
 #include "daemon/version.h"
 
 namespace prefixd {
@@ -18,10 +19,13 @@ SamplingParams SamplingDefaults(const GenerationDefaults& recommended) {
   return sampling;
 }
 
-HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors, const Router& router) {
+Result<HttpServerOptions> HttpOptionsFrom(const Options& options, const CorsPolicy& cors,
+                                          const Router& router) {
   HttpServerOptions http;
   http.listen = options.listen;
-  http.listener = InheritedListener(options.listen);
+  PREFIXD_ASSIGN_OR_RETURN(http.listener, ServiceListener(options.listen));
+  if (http.listener < 0) http.listener = InheritedListener(options.listen);
+  http.listener_stays = HasServiceListener();
   http.io_threads = static_cast<int>(options.io_threads);
   http.max_connections = static_cast<int>(options.max_connections);
   http.max_body_bytes = static_cast<size_t>(options.max_body);

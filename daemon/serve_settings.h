@@ -12,7 +12,10 @@
 
 namespace prefixd {
 
-HttpServerOptions HttpOptionsFrom(const Options& options, const CorsPolicy& cors, const Router& router);
+// Takes over the listening socket of the service manager, or of the program before this one, if there is one.
+// kInvalidArgument: what the service manager passes does not fit (service_socket.h).
+Result<HttpServerOptions> HttpOptionsFrom(const Options& options, const CorsPolicy& cors,
+                                          const Router& router);
 SamplingParams SamplingDefaults(const GenerationDefaults& recommended);
 
 // Logs the program, what computes, the model and the limits, a line each.

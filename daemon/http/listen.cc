@@ -72,7 +72,7 @@ bool IsServed(const sockaddr_un& name) {
   return false;
 }
 
-Result<Listener> ListenUnix(const std::string& address, std::string_view option, unsigned mode) {
+Result<sockaddr_un> UnixName(const std::string& address, std::string_view option) {
   const std::string path = address.substr(kUnixPrefix.size());
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -82,6 +82,11 @@ Result<Listener> ListenUnix(const std::string& address, std::string_view option,
                            std::to_string(path.size()));
   }
   std::memcpy(name.sun_path, path.data(), path.size());
+  return name;
+}
+
+Result<Listener> ListenUnix(const std::string& address, std::string_view option, unsigned mode) {
+  PREFIXD_ASSIGN_OR_RETURN(const sockaddr_un name, UnixName(address, option));
   if (IsServed(name)) return CannotBind(address, option, EADDRINUSE);
   FileDescriptor fd(NewSocket(AF_UNIX));
   if (fd.get() < 0) return SystemError("cannot open a socket", errno);
@@ -91,6 +96,19 @@ Result<Listener> ListenUnix(const std::string& address, std::string_view option,
     return CannotBind(address, option, errno);
   if (::listen(fd.get(), kBacklog) != 0) return CannotBind(address, option, errno);
   return AdoptListener(fd.release(), address);
+}
+
+using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+Result<Addresses> Resolve(const std::string& address, std::string_view option) {
+  PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address, option));
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int error = ::getaddrinfo(parts.host.c_str(), parts.port.c_str(), &hints, &found); error != 0)
+    return InvalidArgument(std::string(option) + " " + address + ": " + ::gai_strerror(error));
+  return Addresses(found, &::freeaddrinfo);
 }
 
 // The URL with the port that the operating system assigned.
@@ -154,6 +172,20 @@ Listener AdoptListener(int fd, const std::string& address) {
           .unix_path = reinterpret_cast<const sockaddr_un&>(name).sun_path};
 }
 
+Result<bool> ListensOn(int fd, const std::string& address, std::string_view option) {
+  const Listener listener = AdoptListener(fd, address);
+  if (address.starts_with(kUnixPrefix)) {
+    PREFIXD_ASSIGN_OR_RETURN(const sockaddr_un name, UnixName(address, option));
+    return listener.family == AF_UNIX && listener.unix_path == name.sun_path;
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const Addresses found, Resolve(address, option));
+  sockaddr_storage name{};
+  socklen_t length = sizeof name;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0)
+    return SystemError("cannot read the address of a socket", errno);
+  return length == found->ai_addrlen && std::memcmp(&name, found->ai_addr, length) == 0;
+}
+
 void CloseListener(int fd) {
   const Listener listener = AdoptListener(fd, "");
   ::close(fd);
@@ -162,15 +194,7 @@ void CloseListener(int fd) {
 
 Result<Listener> ListenOn(const std::string& address, std::string_view option, unsigned unix_mode) {
   if (address.starts_with(kUnixPrefix)) return ListenUnix(address, option, unix_mode);
-  PREFIXD_ASSIGN_OR_RETURN(const HostPort parts, SplitAddress(address, option));
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (const int error = ::getaddrinfo(parts.host.c_str(), parts.port.c_str(), &hints, &found); error != 0) {
-    return InvalidArgument(std::string(option) + " " + address + ": " + ::gai_strerror(error));
-  }
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
+  PREFIXD_ASSIGN_OR_RETURN(const Addresses found, Resolve(address, option));
   FileDescriptor fd(NewSocket(found->ai_family));
   if (fd.get() < 0) return SystemError("cannot open a socket", errno);
   const int on = 1;

@@ -35,6 +35,10 @@ Result<HostPort> SplitAddress(const std::string& address, std::string_view optio
 // `fd` is a listening socket.
 Listener AdoptListener(int fd, const std::string& address);
 
+// Whether `fd`, a listening socket, is one that ListenOn(address) could have made: its address is the same.
+// Returns kInvalidArgument when `address` is not an address.
+Result<bool> ListensOn(int fd, const std::string& address, std::string_view option = "--listen");
+
 // Closes a listening socket that nobody takes over; the file of a Unix socket goes with it. The same
 // requirement.
 void CloseListener(int fd);

@@ -130,6 +130,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
   LimitKeptHeap();
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(wants_body),
                                      std::move(listener));
+  impl->handed_over = impl->context->options.listener_stays;
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
   for (int i = 0; i < impl->context->options.io_threads; ++i) {
     impl->threads.emplace_back([&io = impl->io] { io.run(); });
@@ -146,7 +147,7 @@ bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle
 int HttpServer::HandOverListener() {
   PREFIXD_CHECK(impl_->accepting) << "the listening socket is closed";
   const int copy = ::fcntl(impl_->listener.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  impl_->handed_over = copy >= 0;
+  impl_->handed_over |= copy >= 0;
   return copy;
 }
 

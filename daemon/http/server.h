@@ -35,6 +35,7 @@ inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 selects a free port
   int listener = -1;                      // from HandOverListener, of a server with that `listen`; -1: none
+  bool listener_stays = false;            // somebody else keeps `listener`: a Unix socket keeps its file
   std::string_view listen_option = "--listen";  // in messages
   unsigned unix_mode = 0777;                    // permissions of a Unix socket; the umask takes from them
   int io_threads = 2;

@@ -27,15 +27,20 @@ class Daemon:
     """A context manager that runs `prefixd serve` with the demo model and a small cache.
 
     By default it listens on a free port of the loopback interface and waits until the daemon listens.
+    `listener` is a listening socket, which it gets as from a service manager.
     """
 
     def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, model=MODEL,
-                 device_cache="64MiB", program=PROGRAM):
+                 device_cache="64MiB", program=PROGRAM, listener=None):
         self.options = ["--model", str(model), "--listen", listen, "--device-cache", device_cache,
                         *map(str, arguments)]
-        self.process = subprocess.Popen([program, "serve", *self.options], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, **(environment or {})})
+        command, passed = [program, "serve", *self.options], ()
+        if listener is not None:
+            passed = (listener.fileno(),)
+            start = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" "$@" 3<&{passed[0]}'
+            command = ["bash", "-c", start, *command]  # a descriptor may have two digits
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(environment or {})}, pass_fds=passed)
         self.lines = queue.Queue()
         self.log = []
         self.readers = [
