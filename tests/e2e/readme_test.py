@@ -18,11 +18,18 @@ def daemon():
         yield running
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/v1/embeddings"])
-def test_routes(daemon, path):
-    assert f"`{path}`" in MISSING
-    status, _, text = daemon.request("POST", path, {"model": "demo", "input": "hi", "messages": USER})
+@pytest.mark.parametrize("name, path", [("/v1/embeddings", "/v1/embeddings"),
+                                        ("/v1/messages", "/v1/messages/batches")])
+def test_routes(daemon, name, path):
+    assert f"`{name}`" in MISSING
+    status, _, text = daemon.request("POST", path, {"model": "demo", "input": "hi", "requests": []})
     assert status == 404 and path in text
+
+
+def test_responses_in_the_background(daemon):
+    assert "background (`/v1/responses`)" in MISSING
+    status, _, text = daemon.request("POST", "/v1/responses", {"input": "hi", "background": True})
+    assert status == 400 and json.loads(text)["error"]["code"] == "unsupported_parameter"
 
 
 @pytest.mark.parametrize("field, value", [("bad_words", ["a"]), ("allowed_token_ids", [1])])

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "daemon/api/conversation.h"
+#include "daemon/api/verbatim_numbers.h"
 
 namespace prefixd {
 
@@ -136,7 +137,7 @@ Problem AddAssistantBlock(const json::value& value, const std::string& place, Co
     if (auto error = ReadText(*block.object, "name", place, &text)) return error;
     const json::value* input = block.object->if_contains("input");
     if (input == nullptr || !input->is_object()) return Wrong(place + ".input", "an object is required.");
-    conversation->Call(*id, *text, json::value(json::serialize(*input)));
+    conversation->Call(*id, *text, json::value(json::serialize(Unmarked(*input))));
     return std::nullopt;
   }
   if (auto error = ReadTextBlock(value, place, &text)) return error;

@@ -11,6 +11,7 @@
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/translated_fields.h"
 #include "daemon/api/unsupported_fields.h"
+#include "daemon/api/verbatim_numbers.h"
 
 namespace prefixd {
 
@@ -77,21 +78,6 @@ void ReadLogprobs(RequestFields& fields, const ApiContext& context, GenerationRe
                         std::any_of(include->begin(), include->end(),
                                     [](const auto& name) { return name == "message.output_text.logprobs"; });
   if (included || top.value_or(0) > 0) generation->sampling.logprobs = static_cast<int>(top.value_or(0));
-}
-
-// A number that was kept as its digits, as a JSON value.
-json::value Unmarked(const json::value& value) {
-  if (value.is_string() && !value.get_string().empty() && value.get_string()[0] == kJsonNumberMark)
-    return std::strtod(value.get_string().c_str() + 1, nullptr);
-  if (value.is_array()) {
-    json::array list;
-    for (const json::value& one : value.get_array()) list.push_back(Unmarked(one));
-    return list;
-  }
-  if (!value.is_object()) return value;
-  json::object object;
-  for (const auto& [name, member] : value.get_object()) object.emplace(name, Unmarked(member));
-  return object;
 }
 
 // What a response repeats of its request.

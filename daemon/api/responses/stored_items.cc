@@ -3,7 +3,7 @@
 #include <boost/json.hpp>
 #include <utility>
 
-#include "base/check.h"
+#include "daemon/api/verbatim_numbers.h"
 
 namespace prefixd {
 
@@ -33,10 +33,15 @@ std::optional<ApiError> AppendItems(const std::string& text, std::string_view me
   WorkMemory memory(&work);
   const Parsed<json::object> parsed = ParseBody(text, &memory);
   if (memory.refused() > 0) return NoRoomError(work.budget(), memory.refused());
-  PREFIXD_CHECK(parsed.ok()) << parsed.error().message;  // the store has what this daemon wrote
-  const size_t copies = text.size() * 4;  // of the values that stay: the items, and the messages made of them
+  const json::value* found = parsed.ok() ? parsed->if_contains(member) : nullptr;
+  if (found == nullptr || !found->is_array()) {
+    return BadParameter("previous_response_id",
+                        "The stored response cannot be read; send its items as 'input'.",
+                        "previous_response_not_found");
+  }
+  const size_t copies = text.size() * 8;  // of the values that stay: the items, and the messages made of them
   if (!work.TryGrow(copies)) return NoRoomError(work.budget(), work.bytes() + copies);
-  for (const json::value& item : parsed->at(member).as_array()) items->emplace_back(item);
+  for (const json::value& item : found->get_array()) items->emplace_back(item);
   return std::nullopt;
 }
 
@@ -97,6 +102,7 @@ std::string ItemId(std::string_view type, std::string_view suffix, const std::st
 
 json::array NamedItems(json::array items, std::string_view suffix) {
   for (size_t i = 0; i < items.size(); ++i) {
+    items[i] = Unmarked(items[i]);
     json::object& item = items[i].as_object();
     const std::string type(item.at("type").as_string());
     if (json::value& id = item["id"]; !id.is_string()) id = ItemId(type, suffix, "i" + std::to_string(i));

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "base/json_fields.h"
 #include "base/prng.h"
 #include "daemon/api/responses/response_store.h"
 #include "tests/daemon/api/api_fixture.h"
@@ -157,6 +158,17 @@ TEST_F(ResponsesTest, NumbersInSchemasAreRepeatedAsNumbers) {
                                   R"({"maximum":123456789012345678901234567890}}])",
                                   "b");
   EXPECT_TRUE(At(body, "/tools/0/parameters/maximum").is_double());
+}
+
+TEST_F(ResponsesTest, MembersOfItemsThatNobodyKnowsAreStoredAsTheyAre) {
+  const std::string item = R"({"role":"user","content":"a","tools":{"x":[123456789012345678901234567890]}})";
+  const json::value first = Answer(R"("input":[)" + item + "]", "b");
+  const std::string id = Text(At(first, "/id"));
+  const auto items = api_.Request("GET", "/v1/responses/" + id + "/input_items");
+  EXPECT_EQ(items->response.status, 200) << items->body();
+  EXPECT_EQ(items->body().find(kJsonNumberMark), std::string::npos);
+  (void)Create(R"("input":"c","previous_response_id":")" + id + "\"");
+  EXPECT_EQ(Prompt(), "|user:a|assistant:b|user:c|");
 }
 
 // The store against a model of it: never beyond its bounds, and each owner sees its own.
