@@ -22,7 +22,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device,
                                                          plan.deterministic, plan.numerics));
   const EngineLimits& limits = plan.limits;
-  const LoadOptions load{.limits = StepLimitsFor(options, limits.context),
+  const LoadOptions load{.limits = StepLimitsFor(options, limits.step_tokens, limits.context),
                          .chat_template = plan.chat_template,
                          .weights = plan.model.weights,
                          .quantize = plan.quantize};

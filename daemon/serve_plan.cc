@@ -129,13 +129,14 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   PREFIXD_ASSIGN_OR_RETURN(plan->device_info, backend.Device());
   std::optional<MemoryState> device;
   if (plan->device_info) device = {plan->device_info->free_bytes, plan->device_info->bytes};
+  const int step_tokens = StepTokens(options, device.has_value());
   const ModelRequirements facts{.max_positions = config.max_positions,
                                 .max_positions_reason = config.max_positions_reason,
                                 .kv = layout,
                                 .device = device,
                                 .other_parts = [&](int context, uint32_t blocks) {
                                   return PartsBesideKv(options, model, backend, plan->tiers, layout, program,
-                                                       context, blocks);
+                                                       step_tokens, context, blocks);
                                 }};
   PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
   plan->limits.warnings.insert(plan->limits.warnings.end(), plan->tiers.warnings.begin(),

@@ -35,9 +35,9 @@ uint64_t BooksBytes(const Options& options, const TierPlan& tiers, const KvLayou
 
 }  // namespace
 
-StepLimits StepLimitsFor(const Options& options, int context) {
+StepLimits StepLimitsFor(const Options& options, int step_tokens, int context) {
   return {.context = context,
-          .max_rows = StepTokens(options),
+          .max_rows = step_tokens,
           .max_logit_rows = static_cast<int>(options.max_sequences) + Limit("prompt-logit-rows")};
 }
 
@@ -74,16 +74,17 @@ uint64_t TokenBytes(const Options& options, int context, int vocab) {
 uint64_t ResultBytes(const Options& options, int vocab) {
   const int64_t top = options.max_logprobs < 0 ? vocab : std::min<int64_t>(options.max_logprobs, vocab);
   constexpr uint64_t kHeapPiece = 4096;  // a large list has pages of its own
-  const auto rows = static_cast<uint64_t>(StepLimitsFor(options, 1).max_logit_rows);
+  const auto rows = static_cast<uint64_t>(StepLimitsFor(options, 1, 1).max_logit_rows);
   return 2 * rows *
          (sizeof(LogitRow) + sizeof(GeneratedToken) + static_cast<uint64_t>(top) * sizeof(TokenLogprob) +
           kHeapPiece);
 }
 
 MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, const Backend& backend,
-                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes, int context,
-                         uint32_t blocks) {
-  const StepMemory step = backend.StepMemoryFor(ShapeOf(model.config), StepLimitsFor(options, context));
+                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes,
+                         int step_tokens, int context, uint32_t blocks) {
+  const StepMemory step =
+      backend.StepMemoryFor(ShapeOf(model.config), StepLimitsFor(options, step_tokens, context));
   const uint64_t weights =
       model.packed_bytes + static_cast<uint64_t>(context) * model.packed_bytes_per_position;
   const int vocab = model.config.vocab;

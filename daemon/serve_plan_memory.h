@@ -15,9 +15,9 @@
 
 namespace prefixd {
 
-// The sizes of one step of the forward pass. It has a logit row for every sequence that generates, and more
-// rows for prompt log probabilities.
-StepLimits StepLimitsFor(const Options& options, int context);
+// The sizes of one step of the forward pass, of at most `step_tokens` (StepTokens). It has a logit row for
+// every sequence that generates, and more rows for prompt log probabilities.
+StepLimits StepLimitsFor(const Options& options, int step_tokens, int context);
 
 // The program with its libraries, the tokenizer and the chat template, as far as they are in memory at the
 // moment; and what threads and the heap need later. Call it when the model has been summarised.
@@ -31,7 +31,7 @@ uint64_t ResultBytes(const Options& options, int vocab);
 
 // All parts. `program_bytes` is the result of ProgramBytes. Requires that `backend` summarised the model.
 MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, const Backend& backend,
-                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes, int context,
-                         uint32_t blocks);
+                         const TierPlan& tiers, const KvLayout& layout, uint64_t program_bytes,
+                         int step_tokens, int context, uint32_t blocks);
 
 }  // namespace prefixd

@@ -30,8 +30,8 @@ struct MemoryPart {
   std::string key;   // in JSON: "weight_bytes"
   std::string name;  // "weights"
   uint64_t bytes = 0;
-  std::string note;    // what it is, in a few words
-  std::string remedy;  // what makes it smaller: "a smaller model", or options
+  std::string note;         // what it is, in a few words
+  std::string remedy;       // what makes it smaller: "a smaller model", or options
   bool of_backend = false;  // in the memory of the backend: that of its device, where it has one
 };
 using MemoryPlan = std::vector<MemoryPart>;
@@ -77,8 +77,9 @@ struct EngineLimits {
 // Returns the value of max-tokens-in-flight for this context.
 int64_t MaxTokensInFlight(const Options& options, int context);
 
-// Returns the largest number of tokens of a step.
-int StepTokens(const Options& options);
+// Returns the largest number of tokens of a step, by the option; auto: as many as fill a device of the
+// backend, or the processors of the host.
+int StepTokens(const Options& options, bool has_device);
 
 // `memory` is that of the host. Returns kInvalidArgument when the options contradict each other, the model or
 // the machine, and kResourceExhausted when the memory does not hold the model and one short sequence.

@@ -85,7 +85,7 @@ TEST(ResultBytes, BoundsTheResultsOfTwoSteps) {
   for (const int64_t top : {0, 20, -1}) {
     options.max_logprobs = top;
     const size_t before = HeapBytes();
-    std::vector<LogitRow> rows(2 * static_cast<size_t>(StepLimitsFor(options, 1).max_logit_rows));
+    std::vector<LogitRow> rows(2 * static_cast<size_t>(StepLimitsFor(options, 1, 1).max_logit_rows));
     for (LogitRow& row : rows) row.result.top.resize(static_cast<size_t>(top < 0 ? kVocab : top));
     EXPECT_LE(HeapBytes() - before, ResultBytes(options, kVocab)) << top;
   }

@@ -63,9 +63,11 @@ TEST(DeriveEngineLimits, AutomaticStepsHoldEverySequence) {
   Options options = Defaults();
   options.max_sequences = 700;
   EXPECT_EQ(DeriveEngineLimits(options, SmallModel(), Free(300 * kMiB)).value().step_tokens, 700);
-  EXPECT_EQ(StepTokens(options), 700);
+  EXPECT_EQ(StepTokens(options, false), 700);
+  EXPECT_EQ(StepTokens(options, true), 1024);
   options.step_tokens = 900;
-  EXPECT_EQ(StepTokens(options), 900);
+  EXPECT_EQ(StepTokens(options, false), 900);
+  EXPECT_EQ(StepTokens(options, true), 900);
 }
 
 TEST(DeriveEngineLimits, ShrinksTheContextToThePool) {
@@ -153,6 +155,7 @@ TEST(DeriveEngineLimits, GivesTheCacheNineTenthsOfWhatTheOtherPartsLeaveFreeOfAD
   EXPECT_EQ(limits.blocks, 1440u);
   EXPECT_EQ(limits.device_cache_bytes, 90 * kMiB);
   EXPECT_EQ(limits.context, 2048);
+  EXPECT_EQ(limits.step_tokens, 1024);
   EXPECT_THAT(limits.warnings, IsEmpty());
   EXPECT_EQ(SumOf(PartsOf(limits.memory, true)), kOthers + 90 * kMiB);
   EXPECT_EQ(SumOf(PartsOf(limits.memory, false)), 1440 * kKiB);
