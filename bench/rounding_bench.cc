@@ -64,7 +64,7 @@ void ForEachDistribution(const Model& options, std::span<const TokenId> ids, con
   const ModelConfig config =
       OrDie(ParseModelConfig(OrDie(ReadSmallFile(options.folder + "/config.json", kLargestFile))));
   const WeightFiles files = OrDie(WeightFiles::Open(options.folder));
-  const auto backend = OrDie(CreateBackend(options.backend, options.threads, 0, false, rounding.version));
+  const auto backend = OrDie(CreateBackend(options.backend, options.threads, {}, rounding.version));
   const int tokens = static_cast<int>(ids.size());
   LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, tokens, {}, rounding.quantize));
   const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), {tokens, kChunk, kChunk}));

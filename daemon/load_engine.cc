@@ -19,8 +19,8 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
                           ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.backend, CreateBackend(plan.backend, plan.threads.count, plan.device,
-                                                         plan.deterministic, plan.numerics));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.backend,
+                           CreateBackend(plan.backend, plan.threads.count, plan.cuda, plan.numerics));
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = StepLimitsFor(options, limits.step_tokens, limits.context),
                          .chat_template = plan.chat_template,

@@ -42,6 +42,9 @@ constexpr OptionSpec kTable[] = {
     {"deterministic", "", K::kFlag, &O::deterministic, "false", "Model",
      "only prefixd's own kernels compute; without it the backend cuda takes cuBLASLt where that has their "
      "bits"},
+    {"product-choices", "FILE", K::kText, &O::product_choices, "", "Model",
+     "file that keeps how cuBLASLt multiplies on this GPU, so that every start chooses alike; without it "
+     "none"},
     {"activations", "TYPE", K::kChoice, &O::activations, "bf16", "Model",
      "activations on a CPU: bf16 rounds them for bf16 weights, quantises them for quantised ones; or f32", 0,
      0, "bf16|f32"},

@@ -103,8 +103,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!cors.ok()) return InvalidArgument("cors-origin: " + cors.status().message());
   plan->cors = *std::move(cors);
   PREFIXD_RETURN_IF_ERROR(ResolveBackend(options.backend, plan));
-  plan->device = static_cast<int>(options.device);
-  plan->deterministic = options.deterministic;
+  plan->cuda = {static_cast<int>(options.device), options.deterministic, options.product_choices};
   if (options.activations == "f32") {
     if (plan->backend == "cuda") {
       return InvalidArgument(
@@ -173,12 +172,12 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   }
   // It is asked for sizes only, and the daemon creates another one when it loads the model.
   Result<std::unique_ptr<Backend>> backend =
-      CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
+      CreateBackend(plan.backend, plan.threads.count, plan.cuda, plan.numerics);
   if (options.backend == "auto" && backend.status().code() == Code::kUnsupported) {
     plan.without_cuda = backend.status().message();  // a device without kernels
     plan.backend = BestOfCpu();
     plan.threads = ComputeThreads(options, plan.backend);
-    backend = CreateBackend(plan.backend, plan.threads.count, plan.device, plan.deterministic, plan.numerics);
+    backend = CreateBackend(plan.backend, plan.threads.count, plan.cuda, plan.numerics);
   }
   plan.replaces_lost_device = WasRelaunched() && !plan.without_cuda.empty();
   if (!backend.ok()) {

@@ -23,6 +23,7 @@
 #include "engine/loaded_model.h"
 #include "kernels/backend.h"
 #include "kernels/numerics.h"
+#include "kernels/registry.h"
 
 namespace prefixd {
 
@@ -33,8 +34,7 @@ struct ServePlan {
   ModelSummary model;
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
-  int device = 0;       // of the backend cuda
-  bool deterministic = false;
+  CudaOptions cuda;
   numerics::Version numerics = numerics::kLatest;  // of a CPU backend
   // Why the backend is not cuda: "auto" was asked for, and the module is installed without a device that it
   // has kernels for. Or empty.

@@ -38,12 +38,13 @@ double Fastest(const Work& work) {
 
 }  // namespace
 
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, const CudaOptions& options,
                                numerics::Version version, WeightFormat format) {
   if (backend == "cuda") {
-    PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
+    PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime,
+                             cuda::CreateRuntime(options.device));
     const Result<cuda::ProductLibrary*> library =
-        deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
+        options.deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
     PREFIXD_ASSIGN_OR_RETURN(
         const cuda::CudaRates measured,
         cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, format.dtype()));

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "kernels/numerics.h"
+#include "kernels/registry.h"
 #include "kernels/weight_format.h"
 
 namespace prefixd {
@@ -25,10 +26,10 @@ struct ProbedRates {
 };
 
 // Multiplies 64 rows by a small matrix of `format`, packed by the backend, and copies a buffer. The best of
-// several runs counts. `device` and `deterministic` are those of the backend `cuda`, which multiplies and
-// copies as its device is fast; `version` is that of the numerics of a CPU backend. Returns the errors of
-// CreateOperations or of the device, and kResourceExhausted.
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, int device, bool deterministic,
+// several runs counts. The backend `cuda` multiplies and copies as its device is fast; `version` is that of
+// the numerics of a CPU backend. Returns the errors of CreateOperations or of the device, and
+// kResourceExhausted.
+Result<ProbedRates> ProbeRates(const std::string& backend, int threads, const CudaOptions& options,
                                numerics::Version version, WeightFormat format);
 
 }  // namespace prefixd

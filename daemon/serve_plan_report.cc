@@ -183,8 +183,8 @@ void AddMemory(const ServePlan& plan, Facts* facts) {
   const std::optional<DeviceInfo>& device = plan.device_info;
   if (device) {
     facts->push_back(
-        {"device", Number(plan.device) + ": " + device->name + ", " + device->versions,
-         json::object{{"number", plan.device}, {"name", device->name}, {"versions", device->versions}}});
+        {"device", Number(plan.cuda.device) + ": " + device->name + ", " + device->versions,
+         json::object{{"number", plan.cuda.device}, {"name", device->name}, {"versions", device->versions}}});
     facts->push_back(Memory("device memory", PartsOf(plan.limits.memory, /*of_backend=*/true),
                             {device->free_bytes, device->bytes}));
   }

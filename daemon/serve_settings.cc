@@ -63,7 +63,7 @@ void LogPlan(const Options& options, const ServePlan& plan) {
   }
   if (plan.device_info) {
     Log(LogLevel::kInfo, "device",
-        {{"number", plan.device},
+        {{"number", plan.cuda.device},
          {"name", plan.device_info->name},
          {"versions", plan.device_info->versions},
          {"free", FormatSize(plan.device_info->free_bytes)},

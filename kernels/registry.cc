@@ -120,14 +120,15 @@ Result<std::unique_ptr<Operations>> CreateOperations(std::string_view name, int 
   return chosen->create(threads == 0 ? CountUsableCpus().count : threads, version);
 }
 
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device,
-                                               bool deterministic, numerics::Version version) {
-  PREFIXD_CHECK(threads >= 0 && device >= 0) << threads << ", " << device;
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, const CudaOptions& options,
+                                               numerics::Version version) {
+  PREFIXD_CHECK(threads >= 0 && options.device >= 0) << threads << ", " << options.device;
   if (name == kCuda || name == "auto") {
     const cuda::ModuleState& module = cuda::FindModule();
     if (module.devices > 0) {
-      PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaRuntime> runtime, cuda::CreateRuntime(device));
-      return cuda::CreateCudaBackend(std::move(runtime), deterministic);
+      PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaRuntime> runtime,
+                               cuda::CreateRuntime(options.device));
+      return cuda::CreateCudaBackend(std::move(runtime), options.deterministic, options.product_choices);
     }
     if (name == kCuda) return DoesNotRun(name, module.reason);
   }

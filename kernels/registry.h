@@ -30,17 +30,22 @@ struct BackendInfo {
 // if it has other bits than the definition, and "auto" leaves it out if it is no faster than fma.
 std::vector<BackendInfo> ListBackends();
 
+// Of the backend `cuda`; others look at none of it.
+struct CudaOptions {
+  int device = 0;               // the GPU, from 0
+  bool deterministic = false;   // only its own kernels compute (cuda_backend.h), as those of the others do
+  std::string product_choices;  // file of what cuBLASLt is to do; "": none
+};
+
 // Creates the backend `name`: a name from the table, or "auto" for the last one of the list for which ForAuto
 // holds. `threads` is
 // the number of compute threads of a CPU backend; 0 means one for each CPU that this process may use
-// (base/usable_cpus.h). `device` is the GPU of the backend `cuda`, from 0; `deterministic` keeps that backend
-// to its own kernels (cuda_backend.h), as the others always are. `version` is that of the numerics of a CPU
-// backend. Returns kNotFound, with a message that lists
-// the names, for a name that is not in the table, or when there is no such device. Returns kUnsupported for a
-// backend that does not run here; errors of the device are those of cuda::CudaRuntime. Requires threads >= 0
-// and device >= 0.
-Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads, int device = 0,
-                                               bool deterministic = false,
+// (base/usable_cpus.h). `version` is that of the numerics of a CPU backend. Returns kNotFound, with a message
+// that lists the names, for a name that is not in the table, or when there is no such device. Returns
+// kUnsupported for a backend that does not run here; errors of the device are those of cuda::CudaRuntime.
+// Requires threads >= 0 and options.device >= 0.
+Result<std::unique_ptr<Backend>> CreateBackend(std::string_view name, int threads,
+                                               const CudaOptions& options = {},
                                                numerics::Version version = numerics::kLatest);
 
 // Creates the operations of a backend that computes on the CPU, for tests and benchmarks of single

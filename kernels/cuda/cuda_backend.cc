@@ -57,8 +57,9 @@ Status Finish(CudaRuntime* runtime, Stream stream) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(CudaRuntime* runtime, std::unique_ptr<CudaRuntime> owned, bool deterministic)
-      : owned_(std::move(owned)), runtime_(runtime) {
+  CudaBackend(CudaRuntime* runtime, std::unique_ptr<CudaRuntime> owned, bool deterministic,
+              std::string product_choices)
+      : owned_(std::move(owned)), runtime_(runtime), product_choices_(std::move(product_choices)) {
     numerics_ = std::string(kNumericsVersion) + "-sm" + std::to_string(runtime->facts().compute_capability);
     if (deterministic) return;
     const Result<ProductLibrary*> library = runtime->LoadProducts();
@@ -173,7 +174,7 @@ class CudaBackend final : public Backend {
     if (!why_no_library_.empty())
       Log(LogLevel::kWarning, "the kernels multiply all matrices, which takes longer than with cuBLASLt",
           {{"reason", why_no_library_}});
-    return CudaRunner::Create(runtime_, library_, std::move(plan), limits);
+    return CudaRunner::Create(runtime_, library_, product_choices_, std::move(plan), limits);
   }
 
  private:
@@ -205,6 +206,7 @@ class CudaBackend final : public Backend {
 
   const std::unique_ptr<CudaRuntime> owned_;  // may be null; destroyed last
   CudaRuntime* const runtime_;
+  const std::string product_choices_;
   std::string numerics_;
   ProductLibrary* library_ = nullptr;
   std::string why_no_library_;            // empty where none is wanted
@@ -214,13 +216,15 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic) {
-  return std::make_unique<CudaBackend>(runtime, nullptr, deterministic);
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic,
+                                           std::string product_choices) {
+  return std::make_unique<CudaBackend>(runtime, nullptr, deterministic, std::move(product_choices));
 }
 
-std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic) {
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic,
+                                           std::string product_choices) {
   CudaRuntime* const used = runtime.get();
-  return std::make_unique<CudaBackend>(used, std::move(runtime), deterministic);
+  return std::make_unique<CudaBackend>(used, std::move(runtime), deterministic, std::move(product_choices));
 }
 
 }  // namespace prefixd::cuda

@@ -4,12 +4,14 @@
 // has not: the streams of a KvCopier wait for it.
 //
 // Unless it is deterministic, it takes the ProductLibrary of the runtime where products.h lets it. Its
-// numerics version then ends in "-blaslt", also when no product of a model takes it.
+// numerics version then ends in "-blaslt", also when no product of a model takes it. `product_choices` is the
+// path of a file for what Products chooses (product_choices.h); "": none.
 //
 // Threads: as Backend.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/runtime.h"
@@ -17,8 +19,10 @@
 namespace prefixd::cuda {
 
 // `runtime` must outlive the backend.
-std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic = false);
+std::unique_ptr<Backend> CreateCudaBackend(CudaRuntime* runtime, bool deterministic = false,
+                                           std::string product_choices = {});
 // The same, with a runtime that it owns.
-std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic = false);
+std::unique_ptr<Backend> CreateCudaBackend(std::unique_ptr<CudaRuntime> runtime, bool deterministic = false,
+                                           std::string product_choices = {});
 
 }  // namespace prefixd::cuda

@@ -87,13 +87,14 @@ StepMemory CudaRunner::MemoryFor(const ModelShape& shape, const StepLimits& limi
 }
 
 Result<std::unique_ptr<ModelRunner>> CudaRunner::Create(CudaRuntime* runtime, ProductLibrary* library,
-                                                        ModelPlan plan, const StepLimits& limits) {
+                                                        const std::string& product_choices, ModelPlan plan,
+                                                        const StepLimits& limits) {
   PREFIXD_CHECK(limits.context > 0 && limits.max_rows > 0 && limits.max_logit_rows > 0)
       << limits.context << ", " << limits.max_rows << ", " << limits.max_logit_rows;
   PREFIXD_CHECK(limits.context <= plan.weights.positions) << limits.context;
   std::unique_ptr<CudaRunner> runner(new CudaRunner(runtime, library, std::move(plan), limits));
   PREFIXD_RETURN_IF_ERROR(runner->Allocate());
-  if (library != nullptr) PREFIXD_RETURN_IF_ERROR(runner->CheckProducts());
+  if (library != nullptr) PREFIXD_RETURN_IF_ERROR(runner->CheckProducts(product_choices));
   return std::unique_ptr<ModelRunner>(std::move(runner));
 }
 
@@ -136,7 +137,7 @@ Status CudaRunner::Allocate() {
 }
 
 // All layers have the shapes of the first one.
-Status CudaRunner::CheckProducts() {
+Status CudaRunner::CheckProducts(const std::string& product_choices) {
   const LayerWeights& layer = plan_.weights.layers.front();
   const Matrix& head = plan_.weights.head ? *plan_.weights.head : *plan_.weights.embedding;
   // The launches of a layer of few rows overlap and norm their rows; the head is alone.
@@ -154,7 +155,10 @@ Status CudaRunner::CheckProducts() {
   use(*layer.gate_up, limits_.max_rows, layer.gate_up_bias, false);
   use(*layer.down, limits_.max_rows, layer.down_bias, true);
   use(head, limits_.max_logit_rows, nullptr, false);
-  return products_.Check(library_, uses);
+  ProductChoices choices(product_choices, runtime_->facts(), *library_);
+  PREFIXD_RETURN_IF_ERROR(products_.Check(library_, uses, &choices));
+  choices.Write();
+  return Status::Ok();
 }
 
 void CudaRunner::CheckStep(const StepInput& input) const {

@@ -41,8 +41,10 @@ class CudaRunner final : public ModelRunner {
   // `library` multiplies matrices where products.h lets it; null: there is none.
   static StepMemory MemoryFor(const ModelShape& shape, const StepLimits& limits,
                               const ProductLibrary* library);
+  // `product_choices`: as CreateCudaBackend.
   static Result<std::unique_ptr<ModelRunner>> Create(CudaRuntime* runtime, ProductLibrary* library,
-                                                     ModelPlan plan, const StepLimits& limits);
+                                                     const std::string& product_choices, ModelPlan plan,
+                                                     const StepLimits& limits);
 
   const ModelShape& shape() const override { return plan_.shape; }
   const StepLimits& limits() const override { return limits_; }
@@ -57,7 +59,7 @@ class CudaRunner final : public ModelRunner {
  private:
   CudaRunner(CudaRuntime* runtime, ProductLibrary* library, ModelPlan plan, const StepLimits& limits);
   Status Allocate();
-  Status CheckProducts();
+  Status CheckProducts(const std::string& product_choices);
 
   // The arrays of the step on the device. Where those up to `tables` begin depends on the rows of its
   // launches alone.

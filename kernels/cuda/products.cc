@@ -164,13 +164,21 @@ class Trial {
 
 // Finds a way with the right bits for numbers of rows from fewest_rows to shape.rows. An error other than
 // kUnavailable says why there is none.
-Result<ProductWay> FindWay(ProductLibrary* library, Trial& trial, const ProductShape& shape,
-                           int fewest_rows) {
+Result<ProductWay> FindWay(ProductLibrary* library, const ProductChoices& choices, Trial& trial,
+                           const ProductShape& shape, int fewest_rows) {
+  const auto try_both = [&](const ProductWay& way) {
+    Status tried = trial.Try(way, std::min(shape.rows, Products::kMostCheckedRows));
+    return tried.ok() ? trial.Try(way, fewest_rows) : tried;
+  };
+  if (const ProductWay* const chosen = choices.Find(shape, fewest_rows)) {
+    const Status tried = try_both(*chosen);
+    if (tried.ok()) return *chosen;
+    if (tried.code() == Code::kUnavailable) return tried;
+  }
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<ProductWay> ways, library->Ways(shape, kMostWays));
   Status why_not = Unsupported("the library has no way without a split");
   for (const ProductWay& way : ways) {
-    Status tried = trial.Try(way, std::min(shape.rows, Products::kMostCheckedRows));
-    if (tried.ok()) tried = trial.Try(way, fewest_rows);
+    Status tried = try_both(way);
     if (tried.ok()) return way;
     if (tried.code() == Code::kUnavailable) return tried;
     why_not = std::move(tried);
@@ -185,7 +193,7 @@ bool Fits(int n, int k, WeightFormat format, bool has_bias, bool accumulate) {
 
 }  // namespace
 
-Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
+Status Products::Check(ProductLibrary* library, std::span<const Use> uses, ProductChoices* choices) {
   library_ = library;
   PREFIXD_ASSIGN_OR_RETURN(workspace_, DeviceMemory::Allocate(runtime_, kProductWorkspaceBytes));
   std::string computed, left, why_left;
@@ -203,10 +211,10 @@ Status Products::Check(ProductLibrary* library, std::span<const Use> uses) {
                                .has_bias = has_bias,
                                .accumulate = use.accumulate};
       if (fewest_rows > shape.rows) break;
-      const Result<ProductWay> way =
-          prepared.ok() ? FindWay(library_, trial, shape, fewest_rows) : Result<ProductWay>(prepared);
+      const Result<ProductWay> way = prepared.ok() ? FindWay(library_, *choices, trial, shape, fewest_rows)
+                                                   : Result<ProductWay>(prepared);
       if (way.status().code() == Code::kUnavailable) return way.status();
-      if (way.ok()) ways_.push_back({shape, fewest_rows, *way});
+      if (way.ok()) choices->Keep(ways_.emplace_back(CheckedWay{shape, fewest_rows, *way}));
       if (!way.ok()) why_left = way.status().message();
       Append(way.ok() ? &computed : &left, NameOf(shape, fewest_rows));
       fewest_rows = shape.rows + 1;

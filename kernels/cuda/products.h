@@ -13,6 +13,7 @@
 //      what an H200 with cuBLASLt 13.1 showed (bench/results/gpu_probe_h200.txt: four shapes, nine numbers of
 //      rows from 1 to 512): 178 of 179 such ways had the bits of the kernel at all numbers of rows, and the
 //      other one at none.
+//      A ProductChoices has the ways of an earlier start; they are tried first, and alone if they are right.
 //   3. The ways of small and of large numbers of rows may differ, because all have the same bits.
 //   4. A use may begin at a number of rows (Use::fewest_rows): below it, the kernels are faster together than
 //      the library is alone, because their launches overlap and do more.
@@ -30,17 +31,11 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/product_choices.h"
 #include "kernels/cuda/product_library.h"
 #include "kernels/cuda/runtime.h"
 
 namespace prefixd::cuda {
-
-// A way with the bits of the kernel, for numbers of rows from fewest_rows to shape.rows.
-struct CheckedWay {
-  ProductShape shape;
-  int fewest_rows;
-  ProductWay way;
-};
 
 class Products {
  public:
@@ -59,9 +54,9 @@ class Products {
   explicit Products(CudaRuntime* runtime) : runtime_(runtime) {}
 
   // Finds and checks the ways of `library`, and logs what it will compute. Allocates the workspace, and more
-  // while it runs. kUnavailable: the device is lost. kResourceExhausted: no memory for the workspace.
-  // Anything else that fails leaves products to the kernels.
-  Status Check(ProductLibrary* library, std::span<const Use> uses);
+  // while it runs. What it finds it keeps in *choices. kUnavailable: the device is lost. kResourceExhausted:
+  // no memory for the workspace. Anything else that fails leaves products to the kernels.
+  Status Check(ProductLibrary* library, std::span<const Use> uses, ProductChoices* choices);
 
   // Gives a product to Stream::kCompute. `format` is that of w. After an error of the library the stream
   // may lack work, and the next product is one of the kernels.

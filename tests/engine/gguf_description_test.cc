@@ -142,7 +142,7 @@ class GgufModelFile : public ::testing::Test {
     return message;
   }
   TempDir dir_;
-  std::unique_ptr<Backend> backend_ = *CreateBackend("ref", 1, 0, false);
+  std::unique_ptr<Backend> backend_ = *CreateBackend("ref", 1);
 };
 
 TEST_F(GgufModelFile, LoadsWithTokenizerTemplateAndEnds) {

@@ -156,7 +156,7 @@ class Pair {
     size_t bytes;  // of the weights
   };
   Outcome Run(bool gguf, const std::string& backend_name, numerics::Version version) const {
-    return RunOn(gguf, *CreateBackend(backend_name, 2, 0, false, version));
+    return RunOn(gguf, *CreateBackend(backend_name, 2, {}, version));
   }
   Outcome RunOn(bool gguf, const std::unique_ptr<Backend>& backend) const {
     LoadedPlan loaded = Plan(gguf, *backend, kContext);

@@ -42,7 +42,7 @@ struct Loaded {
 
   Loaded(const GoldenCase& golden, const std::string& backend_name, int threads = 2,
          numerics::Version version = numerics::Version::kCpu1) {
-    backend = *CreateBackend(backend_name, threads, 0, false, version);
+    backend = *CreateBackend(backend_name, threads, {}, version);
     const WeightFiles files = *WeightFiles::Open(golden.folder);
     const ModelConfig config = *ParseModelConfig(ReadFileOrDie(golden.folder / "config.json"));
     const int context = std::min(kContext, config.max_positions);

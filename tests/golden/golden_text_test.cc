@@ -23,7 +23,7 @@ TEST(GoldenFolders, FromMessagesToTokens) {
   PREFIXD_NEED_SHARED("golden/llama-gqa");
   for (const auto& folder : GoldenFolders(SharedDir() / "golden")) {
     const GoldenCase golden = ReadGoldenCase(folder);
-    const auto backend = *CreateBackend("auto", 2, 0, false, numerics::Version::kCpu1);
+    const auto backend = *CreateBackend("auto", 2, {}, numerics::Version::kCpu1);
     const auto model = LoadModel(golden.folder, *backend, {{kContext, kContext, kContext}, ""}, {});
     ASSERT_TRUE(model.ok()) << golden.name << ": " << model.status().message();
     const Tokenizer& tokenizer = *(*model)->tokenizer;

@@ -28,7 +28,7 @@ TEST(Registry, CudaIsListedAndSaysThatItsModuleIsAbsent) {
   EXPECT_EQ(list.back().reason, "libprefixd_cuda.so is not beside the program");
   EXPECT_EQ(CreateBackend("cuda", 1).status().message(),
             "backend 'cuda' does not run here: libprefixd_cuda.so is not beside the program");
-  EXPECT_NE(CreateBackend("auto", 1, 5).value()->name(), "cuda");
+  EXPECT_NE(CreateBackend("auto", 1, {.device = 5}).value()->name(), "cuda");
   EXPECT_EQ(CreateOperations("cuda", 1).status().code(), Code::kUnsupported);
 }
 
@@ -44,8 +44,7 @@ TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
     EXPECT_EQ((*backend)->name(), info.name);
     if (info.name != "cuda") {
       EXPECT_EQ((*backend)->numerics_version(), "cpu-2");
-      EXPECT_EQ((*CreateBackend(info.name, 2, 0, false, numerics::Version::kCpu1))->numerics_version(),
-                "cpu-1");
+      EXPECT_EQ((*CreateBackend(info.name, 2, {}, numerics::Version::kCpu1))->numerics_version(), "cpu-1");
     }
     EXPECT_EQ((*backend)->kv_layout_name(), kCpuKvLayoutName);
   }

@@ -80,7 +80,7 @@ Result<LoadedRunner> TryLoadRunner(const std::filesystem::path& folder, std::uni
 
 LoadedRunner LoadRunner(const std::filesystem::path& folder, std::string_view backend, int threads,
                         const DriverLimits& limits, numerics::Version version, Quantization quantize) {
-  Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads, 0, false, version);
+  Result<std::unique_ptr<Backend>> made = CreateBackend(backend, threads, {}, version);
   PREFIXD_CHECK(made.ok()) << made.status().ToString();
   Result<LoadedRunner> loaded = TryLoadRunner(folder, std::move(*made), limits, quantize);
   PREFIXD_CHECK(loaded.ok()) << loaded.status().ToString();

@@ -10,16 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "base/log.h"
-#include "kernels/numerics.h"
+#include "tests/kernels/cuda/one_product.h"
 #include "tests/kernels/cuda/step_world.h"
-#include "tests/support/cuda_emulation/kernel_products.h"
 
 namespace prefixd::cuda_test {
 namespace {
 
 using cuda::CudaMatrix;
-using cuda::DeviceMemory;
 using cuda::GemmParams;
 using cuda::Products;
 using cuda_emulation::EmulatedRuntime;
@@ -29,31 +26,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using Act = KernelProducts::Act;
 
-// Keeps the lines of a test.
-class LogLines {
- public:
-  LogLines() {
-    SetLogLevel(LogLevel::kInfo);
-    SetLogSink([this](LogLevel, std::string_view message, std::initializer_list<LogField> fields) {
-      std::string& line = lines.emplace_back(message);
-      for (const LogField& field : fields)
-        line.append("; ").append(field.key).append("=").append(field.value);
-    });
-  }
-  ~LogLines() {
-    SetLogSink([](LogLevel, std::string_view, std::initializer_list<LogField>) {});
-    SetLogLevel(LogLevel::kWarning);
-  }
-  std::vector<std::string> lines;
-};
-
-// A device with a library, which must outlive it.
-std::unique_ptr<EmulatedRuntime> DeviceWith(KernelProducts* library) {
-  auto device = std::make_unique<EmulatedRuntime>(
-      cuda_emulation::EmulatedOptions{.exact_products = false, .products = library});
-  library->set_runtime(device.get());
-  return device;
-}
 std::unique_ptr<EmulatedRuntime> PlainDevice() {
   return std::make_unique<EmulatedRuntime>(cuda_emulation::EmulatedOptions{.exact_products = false});
 }
@@ -199,52 +171,6 @@ TEST(CudaProducts, TheBackendSaysWhatItUses) {
 }
 
 // --- One product ---
-
-class OneProduct : public testing::Test {
- protected:
-  static constexpr int kRows = 20;
-
-  CudaMatrix Weights(int n, int k, DType type, float value = 0.75f) {
-    std::vector<uint16_t> bits(static_cast<size_t>(n * k) * (type == DType::kF32 ? 2 : 1));
-    for (size_t i = 0; i < bits.size(); ++i) {
-      const float element = value * (1.0f + static_cast<float>(i % 13));
-      bits[i] = type == DType::kF16 ? numerics::F32ToF16(element) : numerics::F32ToBF16(element);
-    }
-    auto memory = DeviceMemory::Allocate(device_.get(), bits.size() * 2);
-    auto pinned = cuda::PinnedMemory::Allocate(device_.get(), bits.size() * 2);
-    PREFIXD_CHECK(memory.ok() && pinned.ok());
-    std::memcpy(pinned->data(), bits.data(), bits.size() * 2);
-    PREFIXD_CHECK(
-        device_->CopyToDevice(Stream::kCompute, memory->data(), pinned->data(), bits.size() * 2).ok());
-    Wait(*device_);
-    return CudaMatrix(std::move(*memory), n, k, type);
-  }
-
-  // What Check returns for a product, and how often the library is used for it afterwards.
-  Status Check(const CudaMatrix& w, const float* bias, Products* products, bool accumulate = false) {
-    const Products::Use use{.w = &w, .most_rows = kRows, .bias = bias, .accumulate = accumulate};
-    return products->Check(&library_, {&use, 1});
-  }
-  size_t Given(Products* products, const CudaMatrix& w, const GemmParams& like) {
-    DeviceArray<float> y(device_.get(), static_cast<size_t>(kRows * w.rows()));
-    DeviceArray<float> x(device_.get(), static_cast<size_t>(kRows * w.cols() + 64));
-    GemmParams params = like;
-    params.w = w.data();
-    params.x = reinterpret_cast<const std::byte*>(x.data()) + reinterpret_cast<size_t>(like.x);
-    params.y = y.data();
-    params.n = w.rows();
-    params.k = w.cols();
-    for (auto& given : library_.given) given.clear();
-    const uint64_t launches = device_->launches();
-    EXPECT_TRUE(products->Multiply(params, w.dtype()).ok());
-    Wait(*device_);
-    EXPECT_EQ(device_->launches(), launches + 1) << "one product, whoever makes it";
-    return library_.given[0].size() + library_.given[1].size();
-  }
-
-  KernelProducts library_;
-  std::unique_ptr<EmulatedRuntime> device_ = DeviceWith(&library_);
-};
 
 TEST_F(OneProduct, OnlyWhatWasCheckedIsGivenToTheLibrary) {
   const CudaMatrix w = Weights(16, 32, DType::kBF16);
