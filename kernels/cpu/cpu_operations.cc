@@ -10,6 +10,7 @@
 #include "kernels/cpu/quant_matrix.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/widened_panels.h"
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 #include "kernels/quantize.h"
@@ -35,6 +36,7 @@ class CpuOperations final : public Operations {
         version_(version),
         pool_(threads),
         attention_(ops, pool_),
+        widened_(ops, threads),
         draw_scratch_(static_cast<size_t>(threads)) {
     for (DrawScratch& scratch : draw_scratch_) scratch = DrawScratch(ops.sampling);
   }
@@ -44,16 +46,16 @@ class CpuOperations final : public Operations {
   numerics::Version version() const override { return version_; }
 
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
-    if (HasIntegers(format)) return QuantMatrix::Allocate(rows, cols, format);
-    return PackedMatrix::Allocate(rows, cols, Widened(format), ops_.panel);
+    if (format.quantized()) return QuantMatrix::Allocate(rows, cols, format);
+    return PackedMatrix::Allocate(rows, cols, format.dtype(), ops_.panel);
   }
   void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     static_cast<CpuMatrix&>(to).WriteRows(first_row, from);
   }
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
   size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
-    if (HasIntegers(format)) return QuantMatrix::Bytes(rows, cols, format);
-    return PackedMatrix::Bytes(rows, cols, Widened(format), ops_.panel);
+    if (format.quantized()) return QuantMatrix::Bytes(rows, cols, format);
+    return PackedMatrix::Bytes(rows, cols, format.dtype(), ops_.panel);
   }
 
   size_t ScratchBytes(const ModelShape& shape, const StepLimits& limits) const override;
@@ -77,15 +79,12 @@ class CpuOperations final : public Operations {
   Status ReadRows(std::span<LogitRow> rows, const float* logits, int vocab) override;
 
  private:
-  // Whether weights stay integers. If not, quantised ones are widened: that is for checks, and needs memory.
-  bool HasIntegers(WeightFormat format) const {
-    return format.quantized() && version_ == numerics::Version::kCpu2;
-  }
-  static DType Widened(WeightFormat format) { return format.quantized() ? DType::kF32 : format.dtype(); }
+  bool Widens() const { return version_ == numerics::Version::kCpu1; }  // quantised weights
   void QuantGemm(const QuantMatrix& matrix, const float* x, int rows, float* y, int stride,
                  GemmOutput output);
   const std::byte* PackQuantRows(WeightFormat format, const float* x, int rows, int blocks);
-  // Calls gemm(first_panel, end_panel, first_block, end_block) for parts of a product, on all threads.
+  // Calls gemm(first_panel, end_panel, first_block, end_block, thread) for parts of a product, on all
+  // threads.
   template <typename Fn>
   void RunPanels(int panels, size_t panel_bytes, int blocks, const Fn& gemm) {
     const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
@@ -95,10 +94,11 @@ class CpuOperations final : public Operations {
         std::clamp(DivideUp(panels, wanted), std::min(least, DivideUp(panels, threads())), panels);
     const int columns = DivideUp(panels, panels_at_once);
     const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
-    pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int) {
+    pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int thread) {
       const int panel = unit % columns * panels_at_once;
       const int block = unit / columns * blocks_at_once;
-      gemm(panel, std::min(panel + panels_at_once, panels), block, std::min(block + blocks_at_once, blocks));
+      gemm(panel, std::min(panel + panels_at_once, panels), block, std::min(block + blocks_at_once, blocks),
+           thread);
     });
   }
   // Calls fn(first, count) for ranges that cover the rows 0 .. rows-1. `width` is the elements of one row.
@@ -130,6 +130,7 @@ class CpuOperations final : public Operations {
   AttentionLimits attention_limits_;
   bool reserved_ = false;  // for the steps of a model
   Scratch packed_rows_;
+  WidenedPanels widened_;
   std::vector<DrawScratch> draw_scratch_;  // [threads]
 
   BatchView batch_;
@@ -145,21 +146,24 @@ AttentionLimits LimitsOfAttention(const ModelShape& shape, const StepLimits& lim
           .context = limits.context};
 }
 
-// The floats of the packed rows of the widest matrix product.
+// Of the widest matrix product.
+int MostTerms(const ModelShape& shape) {
+  return std::max({shape.hidden, shape.QueryWidth(), shape.intermediate});
+}
 size_t PackedFloats(const ModelShape& shape, const StepLimits& limits) {
-  const int terms = std::max({shape.hidden, shape.QueryWidth(), shape.intermediate});
-  return PackedRowsFloats(std::max(limits.max_rows, limits.max_logit_rows), terms);
+  return PackedRowsFloats(std::max(limits.max_rows, limits.max_logit_rows), MostTerms(shape));
 }
 
 size_t CpuOperations::ScratchBytes(const ModelShape& shape, const StepLimits& limits) const {
   return CpuAttention::ScratchBytes(ops_, threads(), LimitsOfAttention(shape, limits)) +
-         PackedFloats(shape, limits) * sizeof(float) +
+         PackedFloats(shape, limits) * sizeof(float) + (Widens() ? widened_.Bytes(MostTerms(shape)) : 0) +
          static_cast<size_t>(threads()) * DrawScratch::Bytes(shape.vocab);
 }
 
 Status CpuOperations::Reserve(const ModelShape& shape, const StepLimits& limits) {
   PREFIXD_RETURN_IF_ERROR(attention_.Reserve(LimitsOfAttention(shape, limits)));
   PREFIXD_RETURN_IF_ERROR(packed_rows_.Reserve(PackedFloats(shape, limits)));
+  if (Widens()) PREFIXD_RETURN_IF_ERROR(widened_.Reserve(MostTerms(shape)));
   PREFIXD_RETURN_IF_ERROR(ReserveDraws(shape.vocab));
   reserved_ = true;
   return Status::Ok();
@@ -258,25 +262,39 @@ const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows,
 void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
                              GemmOutput output) {
   if (rows == 0) return;
-  if (static_cast<const CpuMatrix&>(w).format().quantized())
+  const WeightFormat format = static_cast<const CpuMatrix&>(w).format();
+  if (format.quantized() && !Widens())
     return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, stride, output);
-  const auto& matrix = static_cast<const PackedMatrix&>(w);
-  const bool pairs = matrix.dtype() == DType::kBF16 && version_ == numerics::Version::kCpu2;
+  const bool pairs = format == DType::kBF16 && version_ == numerics::Version::kCpu2;
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
-  const int terms = matrix.cols();
+  const int terms = w.cols();
   const int width = pairs ? terms + terms % 2 : terms;
-  const cpu::GemmJob job = {.weights = matrix.data(),
-                            .dtype = matrix.dtype(),
-                            .outputs = matrix.rows(),
-                            .terms = width,
-                            .x = PackRows(chain, x, rows, terms, width),
-                            .rows = rows,
-                            .y = y,
-                            .stride = stride,
-                            .accumulate = output == GemmOutput::kAccumulate,
-                            .chain = chain};
-  RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, ops_.tile_rows),
-            [&](int panel, int end_panel, int block, int end_block) {
+  cpu::GemmJob job = {.weights = nullptr,
+                      .dtype = format.quantized() ? DType::kF32 : format.dtype(),
+                      .outputs = w.rows(),
+                      .terms = width,
+                      .x = PackRows(chain, x, rows, terms, width),
+                      .rows = rows,
+                      .y = y,
+                      .stride = stride,
+                      .accumulate = output == GemmOutput::kAccumulate,
+                      .chain = chain};
+  const int blocks = DivideUp(rows, ops_.tile_rows);
+  if (format.quantized()) {
+    const auto& matrix = static_cast<const QuantMatrix&>(w);
+    if (!reserved_) {
+      const Status reserved = widened_.Reserve(terms);
+      PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
+    }
+    return RunPanels(DivideUp(w.rows(), ops_.panel), widened_.PanelBytes(terms), blocks,
+                     [&](int panel, int end_panel, int block, int end_block, int thread) {
+                       widened_.Gemm(matrix, job, panel, end_panel, block, end_block, thread);
+                     });
+  }
+  const auto& matrix = static_cast<const PackedMatrix&>(w);
+  job.weights = matrix.data();
+  RunPanels(matrix.panels(), matrix.PanelBytes(), blocks,
+            [&](int panel, int end_panel, int block, int end_block, int /*thread*/) {
               ops_.gemm(job, panel, end_panel, block, end_block);
             });
 }
@@ -312,7 +330,7 @@ void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int row
                              .stride = stride,
                              .accumulate = output == GemmOutput::kAccumulate};
   RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, quant_ops_.tile_rows),
-            [&](int panel, int end_panel, int group, int end_group) {
+            [&](int panel, int end_panel, int group, int end_group, int /*thread*/) {
               quant_ops_.gemm(job, panel, end_panel, group, end_group);
             });
 }

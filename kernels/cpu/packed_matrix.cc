@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include "kernels/check_arguments.h"
-#include "kernels/quantize.h"
 
 namespace prefixd {
 namespace {
@@ -43,37 +41,26 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType
   return std::unique_ptr<Matrix>(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
 }
 
-void PackedMatrix::FillRows(int first_row, const std::byte* from, int rows) {
-  const auto fill = [this](const std::byte* at, int count, int first, std::byte* to) {
-    switch (dtype_) {
-      case DType::kF32:
-        return FillPanel<DType::kF32>(at, count, cols_, first, panel_, to);
-      case DType::kF16:
-        return FillPanel<DType::kF16>(at, count, cols_, first, panel_, to);
-      case DType::kBF16:
-        return FillPanel<DType::kBF16>(at, count, cols_, first, panel_, to);
-    }
-  };
-  for (int done = 0; done < rows;) {
-    const int p = (first_row + done) / panel_, first = (first_row + done) % panel_;
-    const int count = std::min(panel_ - first, rows - done);
-    fill(from + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_), count, first, Panel(p));
-    done += count;
+void PackedMatrix::FillPart(const std::byte* from, int rows, int first, std::byte* to) const {
+  switch (dtype_) {
+    case DType::kF32:
+      return FillPanel<DType::kF32>(from, rows, cols_, first, panel_, to);
+    case DType::kF16:
+      return FillPanel<DType::kF16>(from, rows, cols_, first, panel_, to);
+    case DType::kBF16:
+      return FillPanel<DType::kBF16>(from, rows, cols_, first, panel_, to);
   }
 }
 
 void PackedMatrix::WriteRows(int first_row, const MatrixSource& from) {
   CheckUploadRows(*this, first_row, from);
+  PREFIXD_CHECK(from.format == dtype_) << from.format.name() << " into " << DTypeName(dtype_);
   const auto* const bytes = static_cast<const std::byte*>(from.data);
-  if (!from.format.quantized() || dtype_ != DType::kF32) {
-    PREFIXD_CHECK(from.format == dtype_) << from.format.name() << " into " << DTypeName(dtype_);
-    return FillRows(first_row, bytes, from.rows);
-  }
-  std::vector<float> row(static_cast<size_t>(cols_));
-  const size_t row_bytes = from.format.RowBytes(cols_);
-  for (int r = 0; r < from.rows; ++r) {
-    WidenRow(from.format, bytes + row_bytes * static_cast<size_t>(r), cols_, row.data());
-    FillRows(first_row + r, reinterpret_cast<const std::byte*>(row.data()), 1);
+  for (int done = 0; done < from.rows;) {
+    const int p = (first_row + done) / panel_, first = (first_row + done) % panel_;
+    const int count = std::min(panel_ - first, from.rows - done);
+    FillPart(bytes + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_), count, first, Panel(p));
+    done += count;
   }
 }
 

@@ -17,7 +17,7 @@ class PackedMatrix final : public CpuMatrix {
  public:
   // Implements Operations::AllocateMatrix. `panel` is the number of outputs of a panel.
   static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, DType dtype, int panel);
-  // Rows of the dtype. A matrix of f32 also takes quantised rows and widens them.
+  // Requires rows of the dtype.
   void WriteRows(int first_row, const MatrixSource& from) override;
 
   static size_t Bytes(int rows, int cols, DType dtype, int panel) {
@@ -42,7 +42,7 @@ class PackedMatrix final : public CpuMatrix {
   }
   template <DType kType>
   static void FillPanel(const std::byte* from, int rows, int cols, int first, int panel, std::byte* to);
-  void FillRows(int first_row, const std::byte* from, int rows);
+  void FillPart(const std::byte* from, int rows, int first, std::byte* to) const;
   PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
       : CpuMatrix(rows, cols, dtype), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {}
   std::byte* Panel(int p) { return memory_.data() + p * PanelBytes(); }

@@ -20,23 +20,26 @@ using numerics::kAttentionSpan;
 using numerics::kAttentionTile;
 using numerics::kPartialSums;
 
-// Quantised weights stay as they are if they are multiplied by rule 9; all others are widened to f32.
+// Quantised weights stay as they are; all others are widened to f32.
 class RefMatrix final : public Matrix {
  public:
-  RefMatrix(int rows, int cols, WeightFormat format, bool integers, HostMemory memory)
-      : Matrix(rows, cols), format_(format), integers_(integers), memory_(std::move(memory)) {}
-  static size_t Bytes(int rows, int cols, WeightFormat format, bool integers) {
-    return static_cast<size_t>(rows) * (integers ? format.RowBytes(cols) : sizeof(float) * cols);
+  RefMatrix(int rows, int cols, WeightFormat format, HostMemory memory)
+      : Matrix(rows, cols), format_(format), memory_(std::move(memory)) {}
+  static size_t Bytes(int rows, int cols, WeightFormat format) {
+    return static_cast<size_t>(rows) * (format.quantized() ? format.RowBytes(cols) : sizeof(float) * cols);
   }
   WeightFormat format() const { return format_; }  // that the elements had
-  bool integers() const { return integers_; }      // rows are blocks of the format
-  size_t bytes() const override { return Bytes(rows_, cols_, format_, integers_); }
-  std::byte* row(int i) const { return memory_.data() + Bytes(1, cols_, format_, integers_) * i; }
+  bool quantized() const { return format_.quantized(); }
+  size_t bytes() const override { return Bytes(rows_, cols_, format_); }
+  std::byte* row(int i) const { return memory_.data() + Bytes(1, cols_, format_) * i; }
   float* floats(int i) const { return reinterpret_cast<float*>(row(i)); }
+  // Writes the numbers of a row to out[cols].
+  void Widen(int i, float* out) const {
+    WidenRow(quantized() ? format_ : WeightFormat(WeightFormat::kF32), row(i), cols_, out);
+  }
 
  private:
   WeightFormat format_;
-  bool integers_;
   HostMemory memory_;  // row-major
 };
 
@@ -179,7 +182,7 @@ class RefOperations final : public Operations {
   void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override;
   Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) override;
   size_t PackedBytes(int rows, int cols, WeightFormat format) const override {
-    return RefMatrix::Bytes(rows, cols, format, HasIntegers(format));
+    return RefMatrix::Bytes(rows, cols, format);
   }
 
   // It allocates as it goes: it is for tests.
@@ -210,9 +213,6 @@ class RefOperations final : public Operations {
       for (int i = 0; i < sequence.rows; ++i) fn(sequence.first_row + i, sequence, sequence.position + i);
     }
   }
-  bool HasIntegers(WeightFormat format) const {
-    return format.quantized() && version_ == numerics::Version::kCpu2;
-  }
   void GemmOfPairs(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
   void GemmOfRuns(const RefMatrix& w, const float* x, int rows, float* y, int stride, GemmOutput output);
 
@@ -223,8 +223,7 @@ class RefOperations final : public Operations {
 Result<std::unique_ptr<Matrix>> RefOperations::AllocateMatrix(int rows, int cols, WeightFormat format) {
   CheckMatrixShape(rows, cols, format);
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(PackedBytes(rows, cols, format)));
-  return std::unique_ptr<Matrix>(
-      std::make_unique<RefMatrix>(rows, cols, format, HasIntegers(format), std::move(memory)));
+  return std::unique_ptr<Matrix>(std::make_unique<RefMatrix>(rows, cols, format, std::move(memory)));
 }
 
 void RefOperations::UploadRows(Matrix& to, int first_row, const MatrixSource& from) {
@@ -234,7 +233,7 @@ void RefOperations::UploadRows(Matrix& to, int first_row, const MatrixSource& fr
   const size_t row_bytes = from.format.RowBytes(from.cols);
   for (int r = 0; r < from.rows; ++r) {
     const std::byte* const row = static_cast<const std::byte*>(from.data) + row_bytes * r;
-    if (matrix.integers())
+    if (matrix.quantized())
       std::memcpy(matrix.row(first_row + r), row, row_bytes);
     else
       WidenRow(from.format, row, from.cols, matrix.floats(first_row + r));
@@ -257,9 +256,7 @@ void RefOperations::Embed(const Matrix& table, float* out) {
   for (int r = 0; r < batch_.rows(); ++r) {
     const TokenId token = batch_.tokens[r];
     PREFIXD_CHECK(token >= 0 && token < table.rows()) << "token " << token << " of " << table.rows();
-    const RefMatrix& matrix = AsRef(table);
-    WidenRow(matrix.integers() ? matrix.format() : WeightFormat::kF32, matrix.row(token), table.cols(),
-             out + static_cast<size_t>(r) * table.cols());
+    AsRef(table).Widen(token, out + static_cast<size_t>(r) * table.cols());
   }
 }
 
@@ -277,13 +274,17 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
                              GemmOutput output) {
-  if (AsRef(w).integers()) return GemmOfRuns(AsRef(w), x, rows, y, stride, output);
+  if (AsRef(w).quantized() && version_ == numerics::Version::kCpu2)
+    return GemmOfRuns(AsRef(w), x, rows, y, stride, output);
   if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu2)
     return GemmOfPairs(AsRef(w), x, rows, y, stride, output);
-  for (int r = 0; r < rows; ++r, x += w.cols(), y += stride) {
-    for (int n = 0; n < w.rows(); ++n) {
-      const float dot = Dot(x, AsRef(w).floats(n), w.cols());
-      y[n] = output == GemmOutput::kAccumulate ? y[n] + dot : dot;
+  std::vector<float> widened(static_cast<size_t>(w.cols()));
+  for (int n = 0; n < w.rows(); ++n) {
+    AsRef(w).Widen(n, widened.data());
+    for (int r = 0; r < rows; ++r) {
+      const float dot = Dot(x + static_cast<size_t>(r) * w.cols(), widened.data(), w.cols());
+      float& to = y[static_cast<size_t>(r) * stride + n];
+      to = output == GemmOutput::kAccumulate ? to + dot : dot;
     }
   }
 }
