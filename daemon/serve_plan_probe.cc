@@ -41,13 +41,14 @@ double Fastest(const Work& work) {
 Result<ProbedRates> ProbeRates(const std::string& backend, int threads, const CudaOptions& options,
                                numerics::Version version, WeightFormat format) {
   if (backend == "cuda") {
+    // Products of integers are not measured: they count as those of bf16.
+    const DType dtype = format.quantized() ? DType::kBF16 : format.dtype();
     PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime,
                              cuda::CreateRuntime(options.device));
     const Result<cuda::ProductLibrary*> library =
         options.deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
-    PREFIXD_ASSIGN_OR_RETURN(
-        const cuda::CudaRates measured,
-        cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, format.dtype()));
+    PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured,
+                             cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, dtype));
     return ProbedRates{measured.flops, measured.copy_bytes};
   }
   ProbedRates rates;

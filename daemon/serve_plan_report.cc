@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/utf8.h"
+#include "model/safetensors.h"
 
 namespace prefixd {
 namespace {
@@ -53,6 +54,20 @@ Fact Architecture(const ModelConfig& c) {
                        {"canonical", CanonicalArchitecture(c)}}};
 }
 
+constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+// How matrices are kept in memory, where that is not what the names of the types in the files say.
+std::string InMemory(const ModelSummary& model) {
+  const std::string size = FormatSize(model.packed_bytes), format(model.format.name());
+  if (model.quantization) return "; quantised to " + format + ": " + size;
+  const auto plain = [](const auto& entry) {
+    return std::ranges::any_of(kDTypes, [&](DType t) { return entry.first == SafetensorsName(t); });
+  };
+  if (std::ranges::all_of(model.bytes_of_dtypes, plain)) return "";
+  return std::string("; in memory ") + (model.format.quantized() ? "as they are" : "widened") +
+         ", most numbers as " + format + ": " + size;
+}
+
 Fact Weights(const ModelSummary& model) {
   std::vector<std::string> words;
   json::object dtypes;
@@ -61,15 +76,15 @@ Fact Weights(const ModelSummary& model) {
     dtypes[dtype] = bytes;
   }
   const bool dummy = model.weights == WeightSource::kDummy;
-  const std::string format(model.format().name());
   return {"weights",
           FormatSize(model.weight_bytes) +
               (dummy ? " of dummies, made from config.json: " : " in the files: ") + Joined(words) +
-              (model.quantization ? "; quantised to " + format + ": " + FormatSize(model.packed_bytes) : ""),
+              InMemory(model),
           json::object{{"bytes", model.weight_bytes},
                        {"dtypes", std::move(dtypes)},
                        {"dummy", dummy},
-                       {"quantize", model.quantization ? format : "none"}}};
+                       {"format", std::string(model.format.name())},
+                       {"quantize", model.quantization ? std::string(model.quantization->name()) : "none"}}};
 }
 
 Fact TokenizerOf(const TokenizerSummary& tokenizer) {

@@ -91,11 +91,10 @@ struct ModelSummary {
   int64_t parameters = 0;
   WeightSource weights = WeightSource::kFiles;
   Quantization quantization;
-  // Of the matrices, but for those that the quantised format does not fit.
-  WeightFormat format() const { return quantization.value_or(config.dtype.value_or(DType::kF32)); }
-  uint64_t weight_bytes = 0;                                      // in the files, or as files would have
-  uint64_t packed_bytes = 0;                                      // ModelWeights::bytes for a context of 0
-  uint64_t packed_bytes_per_position = 0;                         // and what each token of context adds
+  WeightFormat format;                     // that most numbers of the matrices have in memory
+  uint64_t weight_bytes = 0;               // in the files, or as files would have
+  uint64_t packed_bytes = 0;               // ModelWeights::bytes for a context of 0
+  uint64_t packed_bytes_per_position = 0;  // and what each token of context adds
   std::vector<std::pair<std::string, uint64_t>> bytes_of_dtypes;  // weight_bytes by dtype, as ("BF16", bytes)
   TokenizerSummary tokenizer;
   std::optional<TemplateSummary> chat_template;

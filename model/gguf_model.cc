@@ -24,9 +24,9 @@ struct OtherKind {
 };
 constexpr OtherKind kOtherKinds[] = {
     {"general.type", "mmproj", "a projector of images or sound for another model"},
-    {"general.type", "adapter",
-     "an adapter (LoRA) of another model; merge the two before they are converted"},
-    {"general.type", "imatrix", "statistics for quantising a model"},
+    {"general.type", "adapter", "an adapter (LoRA), to be merged into its model before that is converted"},
+    {"general.type", "imatrix", "statistics for quantising a model (an importance matrix)"},
+    {"general.architecture", "controlvector", "a control vector of another model"},
     {"general.type", "vocab", "a vocabulary without weights"},
     {"general.architecture", "clip", "a projector of images for another model"},
     {"general.architecture", "bert", "an embedding model"},
@@ -45,6 +45,17 @@ constexpr OtherKind kOtherKinds[] = {
     {"general.architecture", "sdxl", "a model of images"},
     {"general.architecture", "sd3", "a model of images"},
     {"general.architecture", "flux", "a model of images"},
+    {"general.architecture", "aura", "a model of images"},
+    {"general.architecture", "lumina2", "a model of images"},
+    {"general.architecture", "hidream", "a model of images"},
+    {"general.architecture", "qwen_image", "a model of images"},
+    {"general.architecture", "hyvid", "a model of video"},
+    {"general.architecture", "ltxv", "a model of video"},
+    {"general.architecture", "wan", "a model of video"},
+    {"general.architecture", "cosmos", "a model of video"},
+    {"general.architecture", "dream", "a diffusion model of text"},
+    {"general.architecture", "llada", "a diffusion model of text"},
+    {"general.architecture", "llada-moe", "a diffusion model of text"},
 };
 
 // Keys of the architecture with which a converter marks models of embeddings.

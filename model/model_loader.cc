@@ -1,6 +1,7 @@
 #include "model/model_loader.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -322,20 +323,30 @@ Status MakeMatrices(const ModelConfig& config, Backend& backend, Quantization qu
   return Status::Ok();
 }
 
-// `type_of` returns the type of a tensor.
-template <typename TypeOfTensor>
-size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, Quantization quantize,
-                    const TypeOfTensor& type_of) {
+// Calls fn(rows, cols, format) for the matrices that a load will make. `type_of` returns the type of a
+// tensor.
+template <typename TypeOfTensor, typename Fn>
+void ForPlannedMatrices(const ModelConfig& config, const Backend& backend, Quantization quantize,
+                        const TypeOfTensor& type_of, const Fn& fn) {
   const WeightShapes shapes(config);
   ModelWeights weights = EmptyWeights(config);
-  size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
   for (const MatrixPlace& place : MatricesOf(config, &weights)) {
     const int cols = shapes.Cols(place.tensors);
     for (const Run& run : RunsOf(place, [&](const std::string& tensor) {
            return FormatOf(backend, type_of(tensor), cols, quantize);
          }))
-      bytes += backend.PackedBytes(shapes.Rows(run.tensors), cols, run.format);
+      fn(shapes.Rows(run.tensors), cols, run.format);
   }
+}
+
+template <typename TypeOfTensor>
+size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int context, Quantization quantize,
+                    const TypeOfTensor& type_of) {
+  size_t bytes = static_cast<size_t>(context) * static_cast<size_t>(config.head_dim) * sizeof(float);
+  ForPlannedMatrices(config, backend, quantize, type_of, [&](int rows, int cols, WeightFormat format) {
+    bytes += backend.PackedBytes(rows, cols, format);
+  });
+  ModelWeights weights = EmptyWeights(config);
   return bytes + WeightVectors(config, &weights).values().size_bytes();
 }
 
@@ -409,6 +420,15 @@ size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, c
                           int context, Quantization quantize) {
   return PlannedBytes(config, backend, context, quantize,
                       [&files](const std::string& name) { return *Get(files, name).dtype; });
+}
+
+WeightFormat PlannedFormat(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
+                           Quantization quantize) {
+  std::array<int64_t, WeightFormat::kKinds> numbers = {};
+  ForPlannedMatrices(
+      config, backend, quantize, [&files](const std::string& name) { return *Get(files, name).dtype; },
+      [&](int rows, int cols, WeightFormat format) { numbers[format.kind()] += int64_t{rows} * cols; });
+  return static_cast<WeightFormat::Kind>(std::ranges::max_element(numbers) - numbers.begin());
 }
 
 size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,

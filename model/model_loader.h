@@ -52,7 +52,10 @@ BlockKey DummyHash(const ModelConfig& config);
 // Returns the ModelWeights::bytes that LoadPlan will need. Requires that CheckWeights lets the files pass.
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
                           int context, Quantization quantize = {});
-// The same of LoadDummyPlan.
+// Returns the format that most numbers of the matrices will have in memory. Requires the same.
+WeightFormat PlannedFormat(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
+                           Quantization quantize = {});
+// The bytes of LoadDummyPlan.
 size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
                          Quantization quantize = {});
 

@@ -169,6 +169,12 @@ class Pair {
     return outcome;
   }
 
+  // The name of the format that is planned for most numbers of the matrices.
+  std::string PlannedFormatName(bool gguf) const {
+    const WeightFiles files = *WeightFiles::Open(gguf ? dir_.path() / "model.gguf" : dir_.path());
+    return std::string(PlannedFormat(config_, files, **CreateBackend("auto", 1)).name());
+  }
+
   // The GGUF file on a backend of this machine.
   testing_support::LoadedRunner Load(const testing_support::DriverLimits& limits) const {
     testing_support::LoadedRunner loaded{*CreateBackend("auto", 2), nullptr};
@@ -260,14 +266,22 @@ TEST(GgufTypes, EveryBackendOfTheCpuGivesTheSameBits) {
 }
 
 // As the usual files of four bits have it: v and down in more bits than the others.
+const TypeCase& MoreBitsInSome(const std::string& name) {
+  const bool more = name.find("v_proj") != std::string::npos || name.find("down") != std::string::npos;
+  return kCases[more ? StoredType::kQ6_K : StoredType::kQ4_K];
+}
+
 TEST(GgufTypes, TypesMayDifferWithinAStack) {
-  const auto type_of = [](const std::string& name) -> const TypeCase& {
-    const bool more = name.find("v_proj") != std::string::npos || name.find("down") != std::string::npos;
-    return kCases[more ? StoredType::kQ6_K : StoredType::kQ4_K];
-  };
-  const Pair pair(type_of);
+  const Pair pair(MoreBitsInSome);
   EXPECT_EQ(pair.Run(true, "ref", numerics::Version::kCpu1).logits,
             pair.Run(false, "ref", numerics::Version::kCpu1).logits);
+}
+
+// What a machine is measured with before the model is loaded.
+TEST(GgufTypes, ThePlanKnowsTheFormatOfMostNumbers) {
+  const Pair pair(MoreBitsInSome);
+  EXPECT_EQ(pair.PlannedFormatName(true), "q4_k");
+  EXPECT_EQ(pair.PlannedFormatName(false), "f32");
 }
 
 TEST(GgufTypes, TheHashIsThatOfTheTypesInTheFile) {

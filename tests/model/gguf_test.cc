@@ -186,6 +186,9 @@ TEST_F(GgufModelTest, OtherKindsOfFilesAreNamed) {
   EXPECT_THAT(refusal("general.architecture", "bert", ""), HasSubstr("an embedding model"));
   EXPECT_THAT(refusal("general.architecture", "clip", ""), HasSubstr("a projector of images"));
   EXPECT_THAT(refusal("general.architecture", "whisper", ""), HasSubstr("a model of speech"));
+  EXPECT_THAT(refusal("general.type", "imatrix", ""), HasSubstr("an importance matrix"));
+  EXPECT_THAT(refusal("general.architecture", "wan", ""), HasSubstr("a model of video, not a language"));
+  EXPECT_THAT(refusal("general.architecture", "llada", ""), HasSubstr("a diffusion model of text"));
   EXPECT_THAT(refusal("general.name", "x", "llama.pooling_type"),
               HasSubstr("an embedding model (llama.pool"));
   EXPECT_THAT(refusal("general.name", "x", "no tensors"), HasSubstr("a vocabulary without weights"));
