@@ -1,5 +1,5 @@
 // The tokenizer and the model that a GGUF file describes. For the vocabularies of llama.cpp, ids must equal
-// those of its own tokenizer.
+// those of its own tokenizer: of the reference data, or of tests/golden/make_gguf_pres.py.
 #include "engine/gguf_description.h"
 
 #include <gmock/gmock.h>
@@ -42,6 +42,28 @@ void ExpectSameIds(const TokenizerFiles& files, const std::string& text) {
   EXPECT_EQ(*(*of_json)->Encode(text, {}), *ids);
 }
 
+// Expects that the tokenizer gives the ids of `expected`, a line for each of the texts that kBetween
+// separates or ends. Calls decode(case, ids, text) for each.
+template <typename Decode>
+void ExpectIds(const Tokenizer& tokenizer, const std::string& texts, const std::string& expected,
+               const Decode& decode) {
+  std::istringstream lines(expected);
+  size_t cases = 0;
+  for (size_t at = 0, end = 0; at < texts.size(); at = end + kBetween.size(), ++cases) {
+    end = std::min(texts.find(kBetween, at), texts.size());
+    const std::string text = texts.substr(at, end - at);
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line)) << cases;
+    std::istringstream numbers(line);
+    const std::vector<TokenId> wanted(std::istream_iterator<TokenId>(numbers), {});
+    const auto ids = tokenizer.Encode(text, {.add_special_tokens = false});
+    ASSERT_TRUE(ids.ok()) << ids.status().ToString();
+    EXPECT_EQ(*ids, wanted) << "case " << cases << ": " << testing::PrintToString(text);
+    decode(cases, *ids, text);
+  }
+  EXPECT_EQ(cases, 46u);
+}
+
 class GgufVocabularies : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GgufVocabularies, GiveTheIdsOfLlamaCpp) {
@@ -56,25 +78,14 @@ TEST_P(GgufVocabularies, GiveTheIdsOfLlamaCpp) {
   const Tokenizer& tokenizer = *files->tokenizer;
 
   const std::string texts = ReadFileOrDie(path.string() + ".inp");
-  std::istringstream lines(ReadFileOrDie(path.string() + ".out"));
-  size_t cases = 0;
-  for (size_t at = 0, end = 0; at < texts.size(); at = end + kBetween.size(), ++cases) {
-    end = std::min(texts.find(kBetween, at), texts.size());
-    const std::string text = texts.substr(at, end - at);
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line)) << cases;
-    std::istringstream numbers(line);
-    const std::vector<TokenId> expected(std::istream_iterator<TokenId>(numbers), {});
-    const auto ids = tokenizer.Encode(text, {.add_special_tokens = false});
-    ASSERT_TRUE(ids.ok()) << ids.status().ToString();
-    EXPECT_EQ(*ids, expected) << "case " << cases << ": " << testing::PrintToString(text);
-    // deepseek-coder has letters as user-defined tokens. Its decoder, like the reference, reads them as
-    // bytes.
-    if (GetParam() != "deepseek-coder") {
-      EXPECT_EQ(tokenizer.Decode(*ids, false), text) << "case " << cases;
-    }
-  }
-  EXPECT_EQ(cases, 46u);
+  ExpectIds(tokenizer, texts, ReadFileOrDie(path.string() + ".out"),
+            [&](size_t number, const std::vector<TokenId>& ids, const std::string& text) {
+              // deepseek-coder has letters as user-defined tokens. Its decoder, like the reference, reads
+              // them as bytes.
+              if (GetParam() != "deepseek-coder") {
+                EXPECT_EQ(tokenizer.Decode(ids, false), text) << "case " << number;
+              }
+            });
   ExpectSameIds(*files, texts);
   // What stands in front of a text: of these two, add_bos_token is true.
   const size_t front = tokenizer.Encode("", {.add_special_tokens = true})->size();
@@ -86,6 +97,29 @@ INSTANTIATE_TEST_SUITE_P(All, GgufVocabularies, testing::Values("deepseek-coder"
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// The same vocabulary under another name.
+TEST(GgufPres, TheNameSmolLmGivesTheIdsOfLlamaCpp) {
+  PREFIXD_NEED_SHARED("tokenizers/ggml-vocab-gpt-2.gguf");
+  const std::string path = (SharedDir() / "tokenizers/ggml-vocab-gpt-2.gguf").string();
+  const auto text_value = [](std::string_view text) {
+    std::string bytes;
+    PutLittle(&bytes, static_cast<uint64_t>(text.size()));
+    return bytes.append(text);
+  };
+  std::string key = "tokenizer.ggml.pre", bytes = ReadFileOrDie(path);
+  PutLittle(&key, static_cast<uint32_t>(GgufType::kString));
+  const size_t at = bytes.find(key + text_value("gpt-2"));
+  ASSERT_NE(at, bytes.npos);
+  bytes.replace(at + key.size(), text_value("gpt-2").size(), text_value("smollm"));
+  const auto gguf = ParseGguf(path, std::as_bytes(std::span(bytes)));
+  ASSERT_TRUE(gguf.ok()) << gguf.status().ToString();
+  const auto files = ReadGgufTokenizer(gguf->values, "");
+  ASSERT_TRUE(files.ok()) << files.status().ToString();
+  const auto golden = testing_support::SourceDir() / "tests/golden/gguf_pres/smollm.out";
+  ExpectIds(*files->tokenizer, ReadFileOrDie(path + ".inp"), ReadFileOrDie(golden),
+            [](size_t, const std::vector<TokenId>&, const std::string&) {});
+}
 
 // A llama of one layer with eight tokens, in Q8_0 but for the norms.
 GgufWriter TinyFile(int eom = -1) {

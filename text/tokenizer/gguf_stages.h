@@ -2,9 +2,9 @@
 // the kind "gpt2" has the name in tokenizer.ggml.pre; the kind "llama" is one way of its own.
 //
 // Tests compare the ids of the names in the table with those that another program gives for a tokenizer of
-// that name: llama.cpp for "gpt-2" and "deepseek-coder", the tokenizers library, which transformers uses, for
-// "llama-bpe" and "qwen2". "smollm" has the stages of its published tokenizer.json, and no test. Programs
-// that read GGUF do not normalise a text to NFC; the models of "qwen2" are made with it, and so does prefixd.
+// that name: llama.cpp for "gpt-2", "smollm" and "deepseek-coder", the tokenizers library, which transformers
+// uses, for "llama-bpe" and "qwen2". Programs that read GGUF do not normalise a text to NFC; the models of
+// "qwen2" are made with it, and so does prefixd.
 // Pure functions; any thread.
 #pragma once
 
