@@ -24,7 +24,7 @@ HOST, PORT = "127.0.0.1", 8080
 PROMPT_TOKENS = 2000
 START_SECONDS = 120
 FIRST_QUESTION = "What is prefixd?"
-REAL_QUESTION = "What is the capital of France?"  # for a model that knows the world
+REAL_QUESTION = "What is the capital of Japan?"  # for a model that knows the world
 DEMO = ROOT / "deploy/models/demo"
 
 
