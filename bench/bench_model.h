@@ -11,13 +11,14 @@ namespace prefixd::bench {
 
 struct BenchModel {
   ModelPlan plan;
-  WeightFormat weights;   // of the matrices
+  WeightFormat weights;   // of the matrices, or of most of their numbers
   double bytes = 0;       // of the weights in files, or as random numbers
   double step_bytes = 0;  // of the weights that every step reads: all but an embedding that is not the head
 };
 
-// Reads a model folder. kUnsupported: this program was built without the libraries that it takes.
-Result<BenchModel> LoadBenchFolder(const std::string& folder, Backend& backend, int positions);
+// Reads a model folder or a GGUF file. kUnsupported: this program was built without the libraries that it
+// takes.
+Result<BenchModel> LoadBenchFolder(const std::string& path, Backend& backend, int positions);
 
 Result<BenchModel> MakeBenchModel(const Preset& preset, WeightFormat format, Backend& backend, int positions);
 

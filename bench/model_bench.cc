@@ -162,7 +162,7 @@ std::string PresetNames() {
 Arguments ParseArguments(int argc, char** argv) {
   Arguments arguments(
       "model_bench", "Times the forward pass of a model: prefill and decode.",
-      {{"--model", "DIR", "", "model folder; make_model writes one with random weights"},
+      {{"--model", "PATH", "", "model folder, or GGUF file; make_model writes a folder of random weights"},
        {"--preset", "NAME", "", "random weights of a shape, instead of a folder: one of " + PresetNames()},
        {"--dtype", "TYPE", "bf16", "of the weights of a preset: f32, f16, bf16, q8_0, q4_k .."},
        {"--backend", "NAME", "auto", "kernels to time, as in `prefixd serve --backend`"},
@@ -191,7 +191,7 @@ Result<BenchModel> OpenModel(const Arguments& arguments, Backend& backend, int p
 void CheckModelOptions(const Arguments& arguments) {
   if (arguments.Given("--model") == arguments.Given("--preset"))
     arguments.Fail(
-        InvalidArgument("one of --model DIR and --preset NAME is needed; make_model writes a DIR"));
+        InvalidArgument("one of --model PATH and --preset NAME is needed; make_model writes a folder"));
   if (arguments.Given("--preset") && FindPreset(arguments.Text("--preset")) == nullptr) {
     arguments.Fail(
         InvalidArgument("--preset '" + arguments.Text("--preset") + "': the presets are " + PresetNames()));

@@ -1,7 +1,8 @@
 // What does it cost to round the activations that bf16 weights multiply, to round keys and values, and to
 // quantise weights? The program runs the beginning of a text through a model with each choice of the first:
-// activations in f32 (the numerics cpu-1) or rounded to bf16 (cpu-2), KV in f32 or in --kv-dtype. With
-// --quantize it does so with quantised weights and activations in place of that. It compares distributions
+// activations in f32 (the numerics cpu-1) or rounded to bf16, and to integers where the weights of a GGUF
+// file are quantised (cpu-2); KV in f32 or in --kv-dtype. With --quantize it does so with quantised weights
+// and activations in place of that. It compares distributions
 // of the token after each token of the text:
 //   KL          the Kullback-Leibler divergence of a run from its reference, in nats
 //   perplexity  of the text, exp of minus the mean log probability of its tokens
@@ -11,16 +12,16 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "bench/harness.h"
+#include "engine/model_description.h"
 #include "kernels/registry.h"
 #include "model/mapped_file.h"
 #include "model/model_loader.h"
-#include "model/weights.h"
-#include "text/tokenizer/tokenizer.h"
 
 namespace prefixd::bench {
 namespace {
@@ -46,7 +47,8 @@ void LogSoftmax(std::span<float> logits) {
 }
 
 struct Model {
-  std::string folder;
+  std::filesystem::path path;
+  ModelConfig config;
   std::string backend;
   int threads;
 };
@@ -61,12 +63,10 @@ struct Rounding {
 template <typename Row>
 void ForEachDistribution(const Model& options, std::span<const TokenId> ids, const Rounding& rounding,
                          const Row& row) {
-  const ModelConfig config =
-      OrDie(ParseModelConfig(OrDie(ReadSmallFile(options.folder + "/config.json", kLargestFile))));
-  const WeightFiles files = OrDie(WeightFiles::Open(options.folder));
+  const WeightFiles files = OrDie(WeightFiles::Open(options.path));
   const auto backend = OrDie(CreateBackend(options.backend, options.threads, {}, rounding.version));
   const int tokens = static_cast<int>(ids.size());
-  LoadedPlan plan = OrDie(LoadPlan(config, files, *backend, tokens, {}, rounding.quantize));
+  LoadedPlan plan = OrDie(LoadPlan(options.config, files, *backend, tokens, {}, rounding.quantize));
   const auto model = OrDie(backend->CreateRunner(std::move(plan.plan), {tokens, kChunk, kChunk}));
   const auto pool = OrDie(backend->AllocateKv(model->shape().Kv(kBlockTokens, rounding.kv),
                                               static_cast<uint32_t>(tokens / kBlockTokens + 1)));
@@ -167,8 +167,8 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
     const Distributions quantised = Run(model, ids, {Version::kCpu2, DType::kF32, quantize});
     return AddRow(report, format + " weights", quantised, exact, ids.size());
   }
-  const Cost cost =
-      AddRow(report, "bf16 activations", Run(model, ids, {Version::kCpu2, DType::kF32}), exact, ids.size());
+  const Cost cost = AddRow(report, "rounded activations", Run(model, ids, {Version::kCpu2, DType::kF32}),
+                           exact, ids.size());
   if (kv == DType::kF32) return cost;
   const Distributions rounded_kv = Run(model, ids, {Version::kCpu1, kv});
   AddRow(report, kv_name + " KV", rounded_kv, exact, ids.size());
@@ -184,15 +184,15 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
 
 int Main(int argc, char** argv) {
   Arguments arguments(
-      "rounding_bench", "Compares a model of bf16 weights with rounded and unrounded activations and KV.",
-      {{"--model", "DIR", "", "model folder; bench/fetch_smollm2.py makes a trained one"},
+      "rounding_bench", "Compares a model with rounded and unrounded activations and KV.",
+      {{"--model", "PATH", "", "model folder or GGUF file; bench/fetch_smollm2.py makes a trained one"},
        {"--text", "FILE", "", "text that the model reads"},
        {"--tokens", "N", "1500", "tokens of it, from its beginning"},
        {"--kv-dtype", "TYPE", "bf16", "rounded KV: bf16, f16 or q8_0; f32: no run rounds KV"},
        {"--quantize", "FORMAT", "none", "none, q8_0 or q4_0"},
        {"--backend", "NAME", "auto", "a backend of the CPU"},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
-       {"--most-kl", "X", "0.0002", "bound of the mean KL of bf16 activations, or of --quantize"},
+       {"--most-kl", "X", "0.0002", "bound of the mean KL of rounded activations, or of --quantize"},
        {"--most-change", "X", "0.001", "bound of the share by which they change perplexity"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);
@@ -200,8 +200,6 @@ int Main(int argc, char** argv) {
   const double most_kl = BoundOf(arguments, "--most-kl"), most_change = BoundOf(arguments, "--most-change");
   const Result<std::string> kv = arguments.OneOf("--kv-dtype", {"f32", "f16", "bf16", "q8_0"});
   if (!kv.ok()) arguments.Fail(kv.status());
-  const Model model{arguments.Text("--model"), arguments.Text("--backend"),
-                    static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024))};
   KvType kv_type;
   for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8_0})
     if (*kv == type.name()) kv_type = type;
@@ -211,10 +209,12 @@ int Main(int argc, char** argv) {
                                 : *format == "q4_0" ? Quantization(WeightFormat::kQ4_0)
                                                     : Quantization();
   Report report(arguments);
-  const auto tokenizer =
-      OrDie(Tokenizer::FromJson(OrDie(ReadSmallFile(model.folder + "/tokenizer.json", kLargestFile))));
-  std::vector<TokenId> ids =
-      OrDie(tokenizer->Encode(OrDie(ReadSmallFile(arguments.Text("--text"), kLargestFile)), {}));
+  const std::filesystem::path path = OrDie(FindModel(arguments.Text("--model")));
+  const ModelDescription description = OrDie(DescribeModelFiles(path, "", WeightSource::kFiles));
+  const Model model{path, description.config, arguments.Text("--backend"),
+                    static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024))};
+  std::vector<TokenId> ids = OrDie(
+      description.files.tokenizer->Encode(OrDie(ReadSmallFile(arguments.Text("--text"), kLargestFile)), {}));
   if (ids.size() < tokens) {
     std::fprintf(stderr, "the text has %zu tokens, not %zu\n", ids.size(), tokens);
     return 1;
