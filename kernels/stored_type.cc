@@ -7,7 +7,6 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "kernels/finite.h"
-#include "kernels/numerics.h"
 #include "kernels/quant_run.h"
 #include "kernels/quantize.h"
 
@@ -21,8 +20,9 @@ constexpr std::array<std::string_view, StoredType::kKinds> kNames = {
 // Whether all numbers of a block are finite. Where its fractions are, the numbers are too small to overflow;
 // but a scale of eight bits may be close to the largest number of f32.
 bool BlockFinite(WeightFormat format, const QuantFormat& of, const std::byte* block) {
+  constexpr uint16_t kExponent = 0x7C00;  // all ones: infinite, or a NaN
   const auto half_is_finite = [&](size_t at) {
-    return std::isfinite(numerics::F32FromF16(GetLittle<uint16_t>(block + at)));
+    return (GetLittle<uint16_t>(block + at) & kExponent) != kExponent;
   };
   if (!of.exponent) return half_is_finite(of.scale_at) && (!of.offset || half_is_finite(of.offset_at));
   std::array<float, kQuantBlock> numbers;
@@ -60,10 +60,11 @@ void WidenStored(StoredType type, const std::byte* from, size_t elements, float*
 }
 
 bool StoredFinite(StoredType type, std::span<const std::byte> bytes) {
-  PREFIXD_CHECK(bytes.size() % type.block_bytes() == 0) << bytes.size() << " bytes of " << type.name();
+  const size_t block_bytes = type.block_bytes();  // a look-up: not one for each block
+  PREFIXD_CHECK(bytes.size() % block_bytes == 0) << bytes.size() << " bytes of " << type.name();
   if (const std::optional<DType> dtype = type.dtype()) return AllFinite(bytes, *dtype);
   const QuantFormat of = QuantFormatOf(type.format());
-  for (size_t at = 0; at < bytes.size(); at += type.block_bytes()) {
+  for (size_t at = 0; at < bytes.size(); at += block_bytes) {
     if (!BlockFinite(type.format(), of, bytes.data() + at)) return false;
   }
   return true;
