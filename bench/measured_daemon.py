@@ -127,8 +127,8 @@ def run_part(document, parts, add_arguments):
     """The main function of a program. `parts` are generators of rows: name, value, unit, further figures.
 
     `add_arguments` gets the parser, which has --program, --dir and --json already; options that it does not
-    know are those of `prefixd serve`. A part finds `options.dir`, a temporary folder, `options.log` and
-    `options.more`.
+    know are those of `prefixd serve`. Returns the options. A part finds `options.dir`, a temporary folder,
+    `options.log` and `options.more`.
     """
     parser = argparse.ArgumentParser(description=document, allow_abbrev=False,
                                      formatter_class=argparse.RawTextHelpFormatter)
@@ -151,6 +151,7 @@ def run_part(document, parts, add_arguments):
     if options.json:
         text = json.dumps({"machine": machine, "results": rows}, indent=1) + "\n"
         pathlib.Path(options.json).write_text(text, encoding="utf-8")
+    return options
 
 
 class Part:

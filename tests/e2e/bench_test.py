@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from daemon import MODEL, PATIENCE, ROOT, Daemon, wait_until
+from daemon import MODEL, PATIENCE, ROOT, Daemon, run, wait_until
 
 PROGRAM = ROOT / "build/release/bench/serve_bench"
 
@@ -152,9 +152,13 @@ def test_a_key(fake):
     assert serve(fake.url, "--workload", "cold", "--api-key", "secret").returncode == 0
 
 
-def test_load_starts_the_daemon_cold_and_warm(tmp_path):
-    path = tmp_path / "load.json"
-    done = subprocess.run([ROOT / "bench/load", "start", MODEL, "--dir", tmp_path, "--json", path, "--runs",
+@pytest.mark.parametrize("gguf", [False, True])
+def test_load_starts_the_daemon_cold_and_warm(tmp_path, gguf):
+    path, model = tmp_path / "load.json", MODEL
+    if gguf:
+        model = tmp_path / "model.gguf"
+        assert run("convert", MODEL, model, "--type", "q8_0").returncode == 0
+    done = subprocess.run([ROOT / "bench/load", "start", model, "--dir", tmp_path, "--json", path, "--runs",
                            "1"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("machine: ")
@@ -163,6 +167,19 @@ def test_load_starts_the_daemon_cold_and_warm(tmp_path):
         row = rows[name]
         assert row["value"] > 0 and row["cpu"] > 0 and row["peak_MiB"] > row["anonymous_MiB"] > 0
         assert ("over_direct" in row) == ("direct" in rows)
+
+
+def test_gguf_compares_turns_with_those_of_the_demo_model(tmp_path):
+    path, model = tmp_path / "gguf.json", tmp_path / "model.gguf"
+    assert run("convert", MODEL, model).returncode == 0
+    done = subprocess.run([ROOT / "bench/gguf", "turns", model, "--dir", tmp_path, "--json", path],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["name"]: row for row in json.loads(path.read_text())["results"]}
+    for turn in range(1, 7):  # the same model
+        of_file, of_demo = (rows[f"{name}, turn {turn}"] for name in ("file", "demo"))
+        assert {**of_file, "name": ""} == {**of_demo, "name": ""}
+        assert (of_file["value"] > 0) == (turn > 1)
 
 
 def tiers(tmp_path, part, *arguments):
