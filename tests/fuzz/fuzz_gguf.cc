@@ -1,5 +1,6 @@
-// Parses any bytes as a GGUF file, and makes a tokenizer of its vocabulary. The bytes are rejected, or give
-// values and tensors that are inside the file, and ids that are in the vocabulary.
+// Parses any bytes as a GGUF file, and makes a configuration of its values and a tokenizer of its vocabulary.
+// The bytes are rejected, or give values and tensors that are inside the file, a configuration that keeps its
+// invariants, and ids that are in the vocabulary.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -9,6 +10,8 @@
 #include "base/check.h"
 #include "engine/gguf_description.h"
 #include "model/gguf.h"
+#include "model/gguf_config.h"
+#include "model/gguf_model.h"
 
 namespace {
 
@@ -36,6 +39,19 @@ void Ask(const GgufValues& values, std::string_view key) {
   check(values.Strings(key));
   check(values.Floats(key));
   check(values.Integers(key));
+}
+
+void UseConfig(const GgufFile& file) {
+  GgufModel model;
+  model.parts.push_back(file);
+  const Result<ModelConfig> config = ConfigOfGguf(model);
+  if (!config.ok()) {
+    PREFIXD_CHECK(!config.status().message().empty());
+    return;
+  }
+  PREFIXD_CHECK(config->heads % config->kv_heads == 0 && config->head_dim % 2 == 0 && config->vocab > 0);
+  PREFIXD_CHECK(config->windows.size() == static_cast<size_t>(config->layers));
+  PREFIXD_CHECK(!CanonicalArchitecture(*config).empty());
 }
 
 void UseTokenizer(const GgufValues& values) {
@@ -74,6 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const int64_t extent : tensor.shape) elements *= static_cast<uint64_t>(extent);
     if (tensor.type) PREFIXD_CHECK(tensor.bytes.size() == tensor.type->Bytes(elements)) << tensor.name;
   }
+  UseConfig(*file);
   UseTokenizer(file->values);
   return 0;
 }
