@@ -80,10 +80,10 @@ void HandleRequests(const AdminContext& context, const std::shared_ptr<Exchange>
     const std::string_view text = query.starts_with(kLimit) ? query.substr(kLimit.size()) : "";
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
     if (error != std::errc() || end != text.data() + text.size() || limit == 0 || limit > kMostRows) {
-      return exchange->Respond(ErrorResponse(
-          {.code = "invalid_value",
-           .param = "limit",
-           .message = "The query is 'limit=N', N from 1 to " + std::to_string(kMostRows) + "."}));
+      return RespondError(
+          *exchange, {.code = "invalid_value",
+                      .param = "limit",
+                      .message = "The query is 'limit=N', N from 1 to " + std::to_string(kMostRows) + "."});
     }
   }
   EngineView* const view = context.view();
@@ -95,11 +95,11 @@ void HandleRequest(const AdminContext& context, const std::shared_ptr<Exchange>&
   EngineView* const view = context.view();
   const std::vector<RequestTrace> found = view == nullptr ? std::vector<RequestTrace>() : view->Find(id);
   if (!found.empty()) return RespondRequests(context, *exchange, found);
-  exchange->Respond(
-      ErrorResponse({.status = 404,
-                     .code = "unknown_request",
-                     .message = "None of the last " + std::to_string(EngineView::kMostRequests) +
-                                " requests that ended has this id. The id is the header x-request-id."}));
+  RespondError(*exchange,
+               {.status = 404,
+                .code = "unknown_request",
+                .message = "None of the last " + std::to_string(EngineView::kMostRequests) +
+                           " requests that ended has this id. The id is the header x-request-id."});
 }
 
 struct AdminRoute {
@@ -134,11 +134,11 @@ void HandleAdminRequest(const Router& router, const AdminContext& context,
     return router.Handle(std::move(exchange));
   Log(LogLevel::kWarning, "a request to the admin listener was refused for its Host",
       {{"request_id", exchange->request_id()}});
-  exchange->Respond(
-      ErrorResponse({.status = 403,
-                     .code = "host_not_allowed",
-                     .message = "The Host of the request is neither an address, nor localhost, nor the name "
-                                "in --admin-listen."}));
+  RespondError(*exchange,
+               {.status = 403,
+                .code = "host_not_allowed",
+                .message = "The Host of the request is neither an address, nor localhost, nor the name "
+                           "in --admin-listen."});
 }
 
 }  // namespace prefixd
