@@ -59,8 +59,27 @@ void SetText(RequestFields& fields, Kind kind, const std::string& param, const j
   asked->spec.text = value.get_string();
 }
 
-// {"type":"json_schema","json_schema":{"name":..,"strict":..,"schema":..}}, {"type":"json_object"} and text.
-// As in llama.cpp, json_object may have a schema beside it.
+// {"name":..,"strict":..,"schema":..}. The name changes nothing, so it may be missing.
+void ReadJsonSchema(RequestFields& fields, const json::object& wrapped, Asked* asked) {
+  RequestFields inner(wrapped, "response_format.json_schema.");
+  asked->param = "response_format.json_schema.schema";
+  asked->spec.strict = inner.Bool("strict", false);
+  const std::optional<std::string> name = inner.String("name");
+  const json::value* schema = inner.Find("schema");
+  if (inner.error()) return fields.Fail(*inner.error());
+  if (name && !IsGivenName(*name))
+    return fields.Fail(BadParameter("response_format.json_schema.name",
+                                    "The name of a schema has 1 to 64 letters, digits, '_' and '-', unlike " +
+                                        QuoteJson(json::value(*name)) + ".",
+                                    "invalid_value"));
+  if (schema == nullptr)
+    return fields.Fail(
+        BadParameter(asked->param, "'" + asked->param + "' is missing.", "missing_required_parameter"));
+  SetSchema(fields, asked->param, *schema, asked);
+}
+
+// {"type":"json_schema","json_schema":..}, {"type":"json_object"} and text. As in llama.cpp, json_object may
+// have a schema beside it.
 void ReadResponseFormat(RequestFields& fields, std::optional<Asked>* asked) {
   const json::object* format = fields.Object("response_format");
   if (format == nullptr) return;
@@ -75,15 +94,7 @@ void ReadResponseFormat(RequestFields& fields, std::optional<Asked>* asked) {
       return fields.Fail(BadParameter("response_format.json_schema",
                                       "'response_format' of type 'json_schema' needs 'json_schema'.",
                                       "missing_required_parameter"));
-    RequestFields of_schema(*wrapped, "response_format.json_schema.");
-    one.param = "response_format.json_schema.schema";
-    one.spec.strict = of_schema.Bool("strict", false);
-    schema = of_schema.Find("schema");
-    if (of_schema.error()) return fields.Fail(*of_schema.error());
-    if (schema == nullptr)
-      return fields.Fail(
-          BadParameter(one.param, "'" + one.param + "' is missing.", "missing_required_parameter"));
-    SetSchema(fields, one.param, *schema, &one);
+    ReadJsonSchema(fields, *wrapped, &one);
   } else if (type == "json_object") {
     if (schema != nullptr) SetSchema(fields, "response_format.schema", *schema, &one);
   } else if (type == "text") {

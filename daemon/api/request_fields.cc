@@ -1,5 +1,6 @@
 #include "daemon/api/request_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 
@@ -9,6 +10,13 @@ namespace json = boost::json;
 
 ApiError BadParameter(std::string param, std::string message, std::string code) {
   return {.status = 400, .code = std::move(code), .param = std::move(param), .message = std::move(message)};
+}
+
+bool IsGivenName(std::string_view name) {
+  constexpr size_t kMostBytes = 64;
+  return !name.empty() && name.size() <= kMostBytes && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
 }
 
 ApiError UnsupportedParameter(std::string param, std::string_view what) {

@@ -44,6 +44,9 @@ Parsed<boost::json::object> ParseBody(std::string_view body, const boost::json::
 ApiError BadParameter(std::string param, std::string message, std::string code = "");
 ApiError UnsupportedParameter(std::string param, std::string_view what);
 
+// Whether clients may give this name to a function or a schema: 1 to 64 letters, digits, '_' and '-'.
+bool IsGivenName(std::string_view name);
+
 // The value where it is an integer, also when written as 3.0.
 inline std::optional<int64_t> AsInteger(const boost::json::value& value) { return JsonInteger(value, true); }
 

@@ -14,7 +14,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMostNameBytes = 64;
 constexpr std::string_view kGeneric = "generic";
 
 bool ShowsTools(const ChatTemplate::Caps& caps) { return caps.supports_tools || caps.supports_tool_calls; }
@@ -33,12 +32,6 @@ std::optional<std::string_view> TextMember(const json::value* value, std::string
   const json::value* member = Member(value, name);
   if (member == nullptr || !member->is_string()) return std::nullopt;
   return std::string_view(member->get_string());
-}
-
-bool IsToolName(std::string_view name) {
-  return !name.empty() && name.size() <= kMostNameBytes && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  });
 }
 
 void AddTypes(const json::value& schema, std::set<std::string, std::less<>>* types) {
@@ -78,7 +71,7 @@ std::optional<ApiError> ReadFunction(const json::value* function, const std::str
                                      Functions* functions) {
   const auto name = TextMember(function, "name");
   if (!name) return BadParameter(place + ".name", "A function needs a name.", "missing_required_parameter");
-  if (!IsToolName(*name)) {
+  if (!IsGivenName(*name)) {
     return BadParameter(place + ".name",
                         "A function's name has 1 to 64 letters, digits, '_' and '-', unlike " +
                             QuoteJson(*Member(function, "name")) + ".",

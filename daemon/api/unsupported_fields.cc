@@ -14,6 +14,7 @@ constexpr UnsupportedField kUnsupported[] = {
     {"bad_words", AllowedValue::kEmpty, "a list of words to avoid"},
     {"use_beam_search", AllowedValue::kFalse, "beam search"},
     {"structural_tag", AllowedValue::kNone, "constrained output"},
+    {"guided_whitespace_pattern", AllowedValue::kNone, "other white space in JSON"},
     {"prompt_embeds", AllowedValue::kNone, "a prompt of embeddings"},
     {"logits_processors", AllowedValue::kEmpty, "code that changes logits"},
     {"lora", AllowedValue::kEmpty, "choosing adapters"},
