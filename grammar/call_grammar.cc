@@ -44,6 +44,40 @@ bool MayBeText(const json::value& schema) {
   return false;
 }
 
+// One argument of a function.
+struct Parameter {
+  std::string name;
+  json::value schema;
+  bool is_required = false;
+};
+
+// In their order.
+std::vector<Parameter> ParametersOf(const CalledFunction& function) {
+  std::vector<Parameter> all;
+  const json::value* properties = Member(function.parameters, "properties");
+  if (properties == nullptr || !properties->is_object()) return all;
+  std::set<std::string, std::less<>> required;
+  const json::value* names = Member(function.parameters, "required");
+  if (names != nullptr && names->is_array())
+    for (const json::value& name : names->get_array())
+      if (name.is_string()) required.emplace(name.get_string());
+  for (const auto& [name, property] : properties->get_object()) {
+    json::value schema = property;
+    for (const std::string_view shared : {"$defs", "definitions"}) {  // what references are to
+      const json::value* parts = Member(function.parameters, shared);
+      if (parts != nullptr && schema.is_object()) schema.get_object().emplace(shared, *parts);
+    }
+    all.push_back({std::string(name), std::move(schema), required.contains(std::string_view(name))});
+  }
+  return all;
+}
+
+bool IsPythonName(std::string_view name) {
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
+  return !name.empty() && is_letter(name[0]) &&
+         std::ranges::all_of(name, [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); });
+}
+
 class CallWriter {
  public:
   CallWriter(const CallSpec& spec, const Vocabulary& vocabulary, Expressions* to,
@@ -88,7 +122,8 @@ class CallWriter {
   Result<ExprId> Part(const CallPart& part, size_t function);
   ExprId Id();
   Result<ExprId> Arguments(size_t function);
-  Result<RuleId> Read(const json::value& schema, const CalledFunction& function);
+  Result<RuleId> Read(const json::value& schema, const CalledFunction& function, JsonSpelling spelling);
+  Result<ExprId> Keywords(size_t function);
   Result<ExprId> Tagged(const ArgumentTags& tags, size_t function);
   Result<ExprId> TaggedValue(const ArgumentTags& tags, const json::value& schema,
                              const CalledFunction& function);
@@ -195,6 +230,8 @@ Result<ExprId> CallWriter::Part(const CallPart& part, size_t function) {
       return Arguments(function);
     case CallPart::Kind::kTags:
       return Tagged(*part.tags, function);
+    case CallPart::Kind::kKeywords:
+      return Keywords(function);
   }
   return to_.Nothing();
 }
@@ -205,9 +242,10 @@ ExprId CallWriter::Id() {
   return to_.Sequence({to_.Text("call_"), to_.Repeat(digit, 24, 24)});
 }
 
-Result<RuleId> CallWriter::Read(const json::value& schema, const CalledFunction& function) {
-  Result<SchemaRead> read = ReadJsonSchema(
-      schema, {.strict = function.strict, .closed = true, .spelling = JsonSpelling::kRendered}, &to_);
+Result<RuleId> CallWriter::Read(const json::value& schema, const CalledFunction& function,
+                                JsonSpelling spelling) {
+  Result<SchemaRead> read =
+      ReadJsonSchema(schema, {.strict = function.strict, .closed = true, .spelling = spelling}, &to_);
   if (!read.ok()) return read.status().WithContext("the parameters of '" + function.name + "'");
   for (std::string& keyword : read->ignored)
     if (std::ranges::find(ignored_, keyword) == ignored_.end()) ignored_.push_back(std::move(keyword));
@@ -229,35 +267,37 @@ Result<ExprId> CallWriter::Arguments(size_t function) {
                              json::serialize(*type));
     (*object)["type"] = "object";
   }
-  PREFIXD_ASSIGN_OR_RETURN(rule, Read(schema, called));
+  PREFIXD_ASSIGN_OR_RETURN(rule, Read(schema, called, JsonSpelling::kRendered));
   return to_.Rule(*rule);
 }
 
 // The properties in their order; those that are not required may be left out.
 Result<ExprId> CallWriter::Tagged(const ArgumentTags& tags, size_t function) {
   if (tagged_[function]) return *tagged_[function];
-  const CalledFunction& called = spec_.functions[function];
-  std::set<std::string, std::less<>> required;
-  if (const json::value* names = Member(called.parameters, "required"); names != nullptr && names->is_array())
-    for (const json::value& name : names->get_array())
-      if (name.is_string()) required.emplace(name.get_string());
   std::vector<ExprId> all;
-  const json::value* properties = Member(called.parameters, "properties");
-  if (properties != nullptr && properties->is_object()) {
-    for (const auto& [name, property] : properties->get_object()) {
-      json::value schema = property;
-      for (const std::string_view shared : {"$defs", "definitions"}) {  // what references are to
-        const json::value* parts = Member(called.parameters, shared);
-        if (parts != nullptr && schema.is_object()) schema.get_object().emplace(shared, *parts);
-      }
-      PREFIXD_ASSIGN_OR_RETURN(const ExprId value, TaggedValue(tags, schema, called));
-      std::string head = std::string(tags.key) + std::string(name) + std::string(tags.key_end) + "\n";
-      head += tags.value;
-      const ExprId one = to_.Sequence({Text(head), value, to_.Text("\n")});
-      all.push_back(required.contains(std::string_view(name)) ? one : to_.Optional(one));
-    }
+  for (const Parameter& one : ParametersOf(spec_.functions[function])) {
+    PREFIXD_ASSIGN_OR_RETURN(const ExprId value, TaggedValue(tags, one.schema, spec_.functions[function]));
+    std::string head = std::string(tags.key) + one.name + std::string(tags.key_end) + "\n";
+    head += tags.value;
+    const ExprId item = to_.Sequence({Text(head), value, to_.Text("\n")});
+    all.push_back(one.is_required ? item : to_.Optional(item));
   }
   return *(tagged_[function] = to_.Sequence(std::move(all)));
+}
+
+Result<ExprId> CallWriter::Keywords(size_t function) {
+  if (tagged_[function]) return *tagged_[function];
+  const CalledFunction& called = spec_.functions[function];
+  std::vector<ExprId> all;
+  for (const Parameter& one : ParametersOf(called)) {
+    if (!IsPythonName(one.name) && !one.is_required) continue;
+    if (!IsPythonName(one.name))
+      return Unsupported("the parameters of '" + called.name + "': '" + one.name + "' is no name in Python");
+    PREFIXD_ASSIGN_OR_RETURN(const RuleId value, Read(one.schema, called, JsonSpelling::kPython));
+    const ExprId item = to_.Sequence({to_.Text(one.name + "="), to_.Rule(value)});
+    all.push_back(one.is_required ? item : to_.Optional(item));
+  }
+  return *(tagged_[function] = to_.Joined(to_.Text(", "), all, to_.Nothing()));
 }
 
 // A value that may be a string stands as it is, any other one as JSON. Of the keywords for strings only
@@ -266,7 +306,7 @@ Result<ExprId> CallWriter::TaggedValue(const ArgumentTags& tags, const json::val
                                        const CalledFunction& function) {
   const std::string end = (tags.line_feeds ? "\n" : "") + std::string(tags.value_end);
   if (!MayBeText(schema)) {
-    PREFIXD_ASSIGN_OR_RETURN(const RuleId rule, Read(schema, function));
+    PREFIXD_ASSIGN_OR_RETURN(const RuleId rule, Read(schema, function, JsonSpelling::kRendered));
     return to_.Sequence({to_.Rule(rule), Text(end)});
   }
   for (const char* keyword : {"pattern", "format", "minLength", "maxLength"}) {

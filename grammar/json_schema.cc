@@ -73,9 +73,30 @@ bool IsOfType(const json::value& value, std::string_view type) {
          (type == "boolean" && value.is_bool()) || (type == "null" && value.is_null());
 }
 
-std::string TextOf(const json::value& value) {
+// A value of an enum. It nests no deeper than JSON is parsed.
+std::string TextOf(const json::value& value, JsonSpelling spelling) {
+  const std::string_view space = spelling == JsonSpelling::kAny ? "" : " ";
+  std::string text;
+  const auto add = [&](std::string_view key, const json::value& one) {
+    if (!text.empty()) text.append(",").append(space);
+    text.append(key).append(TextOf(one, spelling));
+  };
+  if (value.is_array()) {
+    for (const json::value& one : value.get_array()) add("", one);
+    return "[" + text + "]";
+  }
+  if (value.is_object()) {
+    for (const auto& [name, one] : value.get_object())
+      add(JsonText::Quoted(std::string_view(name)).append(":").append(space), one);
+    return "{" + text + "}";
+  }
   if (value.is_string()) return JsonText::Quoted(std::string_view(value.get_string()));
-  return value.is_double() ? NumberText(value.get_double()) : json::serialize(value);
+  if (value.is_double()) return NumberText(value.get_double());
+  text = json::serialize(value);
+  if (spelling == JsonSpelling::kPython && !value.is_number()) {
+    text = value.is_null() ? "None" : value.get_bool() ? "True" : "False";
+  }
+  return text;
 }
 
 constexpr size_t kMostShown = 200, kMostPath = 1000;
@@ -339,7 +360,7 @@ Result<ExprId> SchemaReader::ReadEnum(const Object& schema, const Place& place) 
     const bool is_named = named == nullptr || !named->is_array() ||
                           std::ranges::find(named->get_array(), value) != named->get_array().end();
     if (!fits || !is_named) continue;
-    const std::string text = TextOf(value);
+    const std::string text = TextOf(value, options_.spelling);
     PREFIXD_RETURN_IF_ERROR(
         Count(&text_bytes_, text.size(), limits_.text_bytes, place, "bytes of names and values"));
     choice.push_back(to_.Text(text));

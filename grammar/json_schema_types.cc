@@ -282,7 +282,7 @@ Result<ExprId> SchemaReader::NewNumber(const Object& schema, bool integer, const
     range.multiple_of.reset();
     numbers = NumbersIn(range, &automata_);
   }
-  if (numbers.ok() && options_.spelling == JsonSpelling::kRendered) numbers = Rendered(*numbers, &automata_);
+  if (numbers.ok() && options_.spelling != JsonSpelling::kAny) numbers = Rendered(*numbers, &automata_);
   if (!numbers.ok()) return numbers.status().WithContext(place.path);
   if (numbers->empty()) return to_.Nothing();
   const RuleId rule = to_.AddRule("a range of numbers");

@@ -38,7 +38,7 @@ std::string JsonText::Quoted(std::string_view text) {
 }
 
 ExprId JsonText::Space() {
-  if (spelling_ == JsonSpelling::kRendered) return to_.Text(" ");
+  if (spelling_ != JsonSpelling::kAny) return to_.Text(" ");
   return to_.Optional(to_.Choice({to_.Text(" "), to_.Text("\n")}));
 }
 
@@ -61,7 +61,7 @@ ExprId JsonText::Plain(std::string_view but) {
 
 // \u with a surrogate is half a character: only pairs are allowed.
 ExprId JsonText::Escape() {
-  if (spelling_ == JsonSpelling::kRendered) {
+  if (spelling_ != JsonSpelling::kAny) {
     std::vector<ExprId> names;
     for (const char c : std::string_view("\"\\bfnrt")) names.push_back(to_.Text({&c, 1}));
     return to_.Sequence({to_.Text("\\"), to_.Choice(std::move(names))});
@@ -100,7 +100,7 @@ ExprId JsonText::String(uint32_t min, uint32_t max) {
 ExprId JsonText::Integer() {
   const ExprId zero = to_.Text("0"), minus = to_.Optional(to_.Text("-"));
   const ExprId other = to_.Sequence({to_.Bytes('1', '9'), Digits(to_, 0, kMostDigits - 1)});
-  if (spelling_ == JsonSpelling::kRendered) return to_.Choice({zero, to_.Sequence({minus, other})});
+  if (spelling_ != JsonSpelling::kAny) return to_.Choice({zero, to_.Sequence({minus, other})});
   return to_.Sequence({minus, to_.Choice({zero, other})});
 }
 
@@ -117,7 +117,7 @@ ExprId JsonText::RenderedFraction() {
 }
 
 ExprId JsonText::Number() {
-  if (spelling_ == JsonSpelling::kRendered) {
+  if (spelling_ != JsonSpelling::kAny) {
     const ExprId minus = to_.Optional(to_.Text("-"));
     return to_.Choice({Integer(), to_.Sequence({minus, RenderedFraction()})});
   }
@@ -127,7 +127,12 @@ ExprId JsonText::Number() {
   return to_.Sequence({Integer(), to_.Optional(fraction), to_.Optional(exponent)});
 }
 
-ExprId JsonText::Boolean() { return to_.Choice({to_.Text("true"), to_.Text("false")}); }
+ExprId JsonText::Boolean() {
+  if (spelling_ == JsonSpelling::kPython) return to_.Choice({to_.Text("True"), to_.Text("False")});
+  return to_.Choice({to_.Text("true"), to_.Text("false")});
+}
+
+ExprId JsonText::Null() { return to_.Text(spelling_ == JsonSpelling::kPython ? "None" : "null"); }
 
 ExprId JsonText::List(ExprId item, uint32_t min, uint32_t max) {
   if (max == 0) return to_.Empty();

@@ -18,8 +18,9 @@ namespace prefixd::grammar {
 // How JSON is spelled. As `kRendered`, a text is spelled as Python's json.dumps spells its value, so that
 // chat templates, which read a text and write it again, give the same: one space follows ',' and ':',
 // characters have the short escapes or none, and numbers have no exponent, no -0, no zeros at the end of a
-// fraction, and at most 15 digits in all if they have one.
-enum class JsonSpelling : uint8_t { kAny, kRendered };
+// fraction, and at most 15 digits in all if they have one. As `kPython`, it is a literal of Python, spelled
+// like that but for True, False and None.
+enum class JsonSpelling : uint8_t { kAny, kRendered, kPython };
 
 class JsonText {
  public:
@@ -34,7 +35,7 @@ class JsonText {
   ExprId Integer();
   ExprId Number();
   ExprId Boolean();
-  ExprId Null() { return to_.Text("null"); }
+  ExprId Null();
   // Any value, of any depth.
   ExprId Value();
   // An object whose values are all `value`.

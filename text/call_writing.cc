@@ -14,7 +14,9 @@ namespace json = boost::json;
 using Parts = std::vector<CallPart>;
 using Kind = CallPart::Kind;
 
-bool HasArguments(const CallPart& part) { return part.kind == Kind::kArguments || part.kind == Kind::kTags; }
+bool HasArguments(const CallPart& part) {
+  return part.kind == Kind::kArguments || part.kind == Kind::kTags || part.kind == Kind::kKeywords;
+}
 
 void AddText(std::string_view text, Parts* parts) {
   if (text.empty()) return;
@@ -39,8 +41,8 @@ std::pair<Parts, Parts> CutAtArguments(const Parts& parts) {
   return {Parts(parts.begin(), after), Parts(after, parts.end())};
 }
 
-// The parts of one step; false for a call in Python.
-bool AddStep(const FormatStep& step, Parts* parts) {
+// The parts of one step.
+void AddStep(const FormatStep& step, Parts* parts) {
   switch (step.kind) {
     case StepKind::kText:
     case StepKind::kMaybe:
@@ -73,9 +75,12 @@ bool AddStep(const FormatStep& step, Parts* parts) {
       parts->push_back({.kind = Kind::kTags, .tags = step.tags});
       break;
     case StepKind::kPython:
-      return false;
+      parts->push_back({Kind::kName});
+      AddText("(", parts);
+      parts->push_back({Kind::kKeywords});
+      AddText(")", parts);
+      break;
   }
-  return true;
 }
 
 // What a template is asked to render. No template contains these words itself.
@@ -171,7 +176,7 @@ void SetTrigger(const ToolFormat& format, CallWriting* writing) {
 
 }  // namespace
 
-std::optional<CallWriting> WritingOf(const ToolFormat& format) {
+CallWriting WritingOf(const ToolFormat& format) {
   CallWriting writing{.ids = format.ids};
   if (format.channels) {
     AddText("<|channel|>commentary to=functions.", &writing.first);
@@ -185,8 +190,8 @@ std::optional<CallWriting> WritingOf(const ToolFormat& format) {
     const bool with_id = i + 1 < format.call.size() && format.call[i + 1].kind == StepKind::kId;
     if (format.call[i].kind == StepKind::kMaybe && with_id) {
       ++i;  // most models write none
-    } else if (!AddStep(format.call[i], &call)) {
-      return std::nullopt;
+    } else {
+      AddStep(format.call[i], &call);
     }
   }
   const auto [head, tail] = CutAtArguments(call);
@@ -206,8 +211,8 @@ std::optional<CallWriting> WritingOf(const ToolFormat& format) {
   return writing;
 }
 
-std::optional<CallWriting> WritingOf(const ToolFormat& format, const ChatTemplate& chat_template,
-                                     std::span<const std::string> ends) {
+CallWriting WritingOf(const ToolFormat& format, const ChatTemplate& chat_template,
+                      std::span<const std::string> ends) {
   const std::optional<std::string> one = RenderAnswer(chat_template, ends, 1);
   if (!one || !IsUnderstood(format, *one, 1)) return WritingOf(format);
   CallWriting writing{.ids = format.ids};

@@ -24,6 +24,7 @@ struct CallPart {
     kNumber,     // of the call, in an id that has its name, too
     kArguments,  // a JSON object, with one space after ',' and ':'
     kTags,       // each argument between `tags`
+    kKeywords,   // key=value of each argument, as Python writes them
   };
   Kind kind = Kind::kText;
   std::string text = {};  // kText
@@ -43,13 +44,13 @@ struct CallWriting {
   bool operator==(const CallWriting&) const = default;
 };
 
-// As most templates of the format write calls. Nothing for calls in Python.
-std::optional<CallWriting> WritingOf(const ToolFormat& format);
+// As most templates of the format write calls.
+CallWriting WritingOf(const ToolFormat& format);
 
 // As this template does: it is asked to render an answer with one call, and one with two. `ends` are the
 // texts of the tokens that end an answer. Where that shows no writing that the parser understands, as the
 // above.
-std::optional<CallWriting> WritingOf(const ToolFormat& format, const ChatTemplate& chat_template,
-                                     std::span<const std::string> ends);
+CallWriting WritingOf(const ToolFormat& format, const ChatTemplate& chat_template,
+                      std::span<const std::string> ends);
 
 }  // namespace prefixd

@@ -92,7 +92,7 @@ struct ApiContext {
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
   grammar::ConstraintCache* constraints = nullptr;
   const ToolFormat* tool_format = nullptr;   // how the model writes calls of tools; null: not at all
-  std::optional<CallWriting> call_writing;   // of that format; nothing: calls cannot be forced
+  std::optional<CallWriting> call_writing;   // of that format
   const ReasoningTags* reasoning = nullptr;  // null: reasoning is part of the content
   std::vector<TokenId> markers;              // control tokens that the parser of the output has to see
   bool special_tokens_in_content = false;    // the contents of messages may spell control tokens

@@ -316,10 +316,7 @@ ToolRequest ReadTools(RequestFields& fields, const ApiContext& context) {
   request.callable = choice.Read();
   if (request.callable == nullptr || fields.error()) return request;
   request.forced = choice.forced();
-  if (request.forced && !context.call_writing)
-    fields.Fail(UnsupportedParameter(field, "forcing calls that are written in Python"));
   request.parallel = request.parallel && !choice.named();
-  if (!context.call_writing) return request;
   for (grammar::CalledFunction& function : functions.called)
     if (request.callable->contains(function.name)) request.called.push_back(std::move(function));
   return request;

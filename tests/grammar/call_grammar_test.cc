@@ -102,12 +102,10 @@ TEST(CallGrammar, ItsTextsAreCallsInEveryFormat) {
   const std::map<std::string, Grammar> schemas = SchemaGrammars();
   size_t formats = 0, several = 0;
   for (const ToolFormat& format : ToolFormats()) {
-    const std::optional<CallWriting> writing = WritingOf(format);
-    if (!writing) continue;
+    const CallWriting writing = WritingOf(format);
     ++formats;
     SCOPED_TRACE(std::string(format.name));
-    const Result<Grammar> grammar =
-        Compiled({.functions = Functions(), .writing = *writing, .most_calls = 3});
+    const Result<Grammar> grammar = Compiled({.functions = Functions(), .writing = writing, .most_calls = 3});
     ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
     for (int round = 0; round < 30; ++round) {
       const std::string text = RandomText(*grammar, prng);
@@ -125,12 +123,12 @@ TEST(CallGrammar, ItsTextsAreCallsInEveryFormat) {
       }
     }
   }
-  EXPECT_EQ(formats, ToolFormats().size() - 1);  // not calls in Python
+  EXPECT_EQ(formats, ToolFormats().size());
   EXPECT_GT(several, 30u);
 }
 
 TEST(CallGrammar, OneCallIsOneCall) {
-  CallSpec spec{.functions = {Functions()[2]}, .writing = *WritingOf(*FindToolFormat("hermes"))};
+  CallSpec spec{.functions = {Functions()[2]}, .writing = WritingOf(*FindToolFormat("hermes"))};
   const std::string call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
   const Result<Grammar> one = Compiled(spec);
   ASSERT_TRUE(one.ok());
@@ -148,10 +146,11 @@ TEST(CallGrammar, OneCallIsOneCall) {
 
 TEST(CallGrammar, TextMayComeBefore) {
   Prng prng(9);
-  for (const std::string_view name : {"hermes", "qwen3-coder", "deepseek-v3", "mistral-v7", "generic"}) {
+  for (const std::string_view name :
+       {"hermes", "qwen3-coder", "deepseek-v3", "mistral-v7", "pythonic", "generic"}) {
     SCOPED_TRACE(std::string(name));
     const ToolFormat& format = *FindToolFormat(name);
-    CallSpec spec{.functions = Functions(), .writing = *WritingOf(format), .most_calls = 2, .optional = true};
+    CallSpec spec{.functions = Functions(), .writing = WritingOf(format), .most_calls = 2, .optional = true};
     const Result<Grammar> grammar = Compiled(spec);
     ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
     spec.optional = false;
@@ -181,7 +180,7 @@ TEST(CallGrammar, TextMayComeBefore) {
 TEST(CallGrammar, ReasoningMayComeBefore) {
   const ToolFormat& format = *FindToolFormat("hermes");
   const ReasoningTags* const tags = ReasoningTagsOf("</think>");
-  CallSpec spec{.functions = {Functions()[2]}, .writing = *WritingOf(format)};
+  CallSpec spec{.functions = {Functions()[2]}, .writing = WritingOf(format)};
   const std::string call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
   const std::string thought = "\nI < you é. </thi\n</think>\n\n";
   spec.reasoning = {CallReasoning::Place::kMay, std::string(tags->begin), std::string(tags->end), ""};
@@ -202,7 +201,7 @@ TEST(CallGrammar, ReasoningMayComeBefore) {
 }
 
 TEST(CallGrammar, SchemasAreRefusedByTheNameOfTheFunction) {
-  CallSpec spec{.functions = Functions(), .writing = *WritingOf(*FindToolFormat("llama3"))};
+  CallSpec spec{.functions = Functions(), .writing = WritingOf(*FindToolFormat("llama3"))};
   spec.functions[1].parameters = boost::json::parse(R"({"type":"object","properties":{"a":{"not":{}}}})");
   std::vector<std::string> ignored;
   EXPECT_TRUE(Compiled(spec, &ignored).ok());

@@ -60,7 +60,7 @@ TEST(CallWriting, OfFormats) {
             "<|tool_calls_section_begin|><|tool_call_begin|>functions.NAME:#<|tool_call_argument_begin|>ARGS|"
             "<|tool_call_end|>\n<|tool_call_begin|>functions.NAME:#<|tool_call_argument_begin|>ARGS|"
             "<|tool_call_end|><|tool_calls_section_end|>");
-  EXPECT_EQ(of("pythonic"), "none");
+  EXPECT_EQ(of("pythonic"), "[NAME(ARGS|), NAME(ARGS|)]");
 }
 
 // A template that writes calls in its own way: without spaces, with the id behind the arguments.

@@ -303,7 +303,9 @@ TEST_F(ToolsTest, ForcedCallsThatCannotBeWrittenAreRefused) {
   EXPECT_EQ(refused(R"("tools":[{"function":{"name":"f","strict":1}}])").substr(0, 37),
             "tools[0].function.strict invalid_type");
   SetFormat("pythonic");
-  EXPECT_EQ(refused(With(R"("tool_choice":"required")")).substr(0, 33), "tool_choice unsupported_parameter");
+  EXPECT_EQ(refused(R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object",)"
+                    R"("properties":{"a b":{}},"required":["a b"]}}}],"tool_choice":"required")"),
+            "tools invalid_function_parameters 'tools': the parameters of 'f': 'a b' is no name in Python.");
 }
 
 TEST_F(ToolsTest, WrongFieldsAreRefusedByName) {
