@@ -383,6 +383,12 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     if (drawn) ++live_stats.dropped_tokens;
     return;
   }
+  if (drawn && s.Refuses(drawn->token)) {
+    ++live_stats.refused_tokens;
+    scheduler.CommitAllButLast(chunk);
+    if (!scored.empty()) Emit(s, {.prompt_logprobs = std::move(scored)});
+    return;
+  }
   scheduler.Commit(chunk);
   const bool first = s.generated() == 0;
   if (first && chunk.completes) CountPrompt(s);  // also of a cancelled request: it was computed

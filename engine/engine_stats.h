@@ -35,7 +35,8 @@ struct EngineStats {
   std::array<uint64_t, kTokenSources> repeated_prompt_tokens{};  // those of Request::repeats_prompt
   std::array<uint64_t, kWriteKinds> written_tokens{};            // that became reusable; see WriteKind
   uint64_t generation_tokens = 0;                                // reported to a listener
-  uint64_t forced_tokens = 0;  // of these, appended without a step, because the format allowed no other
+  uint64_t forced_tokens = 0;   // of these, appended without a step, because the format allowed no other
+  uint64_t refused_tokens = 0;  // drawn and not generated (ConstraintState::Refuses)
   // Drawn for a request that was cancelled while its step was in flight, or that ended in the step before.
   uint64_t dropped_tokens = 0;
   uint64_t prefix_query_tokens = 0,

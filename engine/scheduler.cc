@@ -411,6 +411,11 @@ void Scheduler::CountWritten(Sequence& s, PrefixCache::Run run) {
     written_tokens_[kind] += static_cast<uint64_t>(by_kind[kind]);
 }
 
+void Scheduler::CommitAllButLast(PlannedChunk chunk) {
+  chunk.completes = false;
+  if (--chunk.tokens > 0) Commit(chunk);
+}
+
 void Scheduler::Commit(const PlannedChunk& chunk) {
   Sequence& s = *chunk.sequence;
   const int from = s.ready();

@@ -81,6 +81,8 @@ class Scheduler {
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
   // updated. PrefixCache::EndStep comes first. Steps launched later may still be in flight.
   void Commit(const PlannedChunk& chunk);
+  // The same for all of a chunk but its last token, which is computed again.
+  void CommitAllButLast(PlannedChunk chunk);
 
   const SequenceList& queued() const { return queued_; }
   const SequenceList& running() const { return running_; }

@@ -44,7 +44,7 @@ struct Sequence {
         keys(std::move(block_keys)) {
     keys.Extend(tokens);
     if (request.sampling.repetition_penalty != 1.0f) counts.AddPrompt(tokens);
-    if (request.constraint != nullptr) constraint.emplace(request.constraint);
+    if (request.constraint != nullptr) constraint.emplace(request.constraint, tokens);
     SetAllowed();
   }
 
@@ -89,6 +89,12 @@ struct Sequence {
   // Sets the mask of the next token. Call it after Append, unless the answer ends.
   void SetAllowed() {
     if (constraint) allowed = constraint->Mask();
+  }
+  // Whether the constraint refuses a token that was drawn: then another one is drawn in its place.
+  bool Refuses(TokenId token) {
+    if (!constraint || !constraint->Refuses(token)) return false;
+    SetAllowed();
+    return true;
   }
   // Whether some token may come next.
   bool has_allowed() const {

@@ -1,7 +1,9 @@
 // CodePointSet: sets of code points, for the character classes of regexes and grammar texts. Pure values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "grammar/expression.h"
@@ -19,5 +21,8 @@ CodePointSet Complement(const CodePointSet& set);
 // ASCII: `most` gives every code point that some engine counts, otherwise the set has those that all of them
 // do.
 CodePointSet NamedClass(char letter, bool most);
+
+// The bytes of a text without the beginning of a code point at its end.
+size_t CompleteBytes(std::string_view text);
 
 }  // namespace prefixd::grammar

@@ -7,14 +7,19 @@
 // Invariants
 //   1. The mask of a state has the tokens after which some answer still matches, and no others; the end
 //      tokens exactly where the answer matches as it is. Of a text about which there is no choice it has the
-//      tokens of forced_run.h alone. It is a function of the grammar and of the tokens so far.
+//      tokens of forced_run.h alone. It is a function of the grammar and of the tokens so far. Tokens that
+//      were refused are not in it.
 //   2. Where the bounds of a match are met (match.h), such as by arrays that are nested deeply, it lacks
 //      tokens, and may lack all. The answer so far is then the beginning of one that matches.
-//   3. A state has no mask where that takes too much work (token_masks.h). It is a function of the same.
+//   3. Drawing on until no token is refused gives the tokens that a prompt with the same text has, so that
+//      its KV is found in the cache: as if the mask had only such tokens, but only those are tried that are
+//      drawn. Where there is no such way, or it was not found kMostRefused times, another token is taken.
+//   4. A state has no mask where that takes too much work (token_masks.h). It is a function of the same.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,14 +59,21 @@ class Constraint {
 
 class ConstraintState {
  public:
-  explicit ConstraintState(std::shared_ptr<const Constraint> constraint);
+  // `prompt` are the tokens before the answer; the last ones count (Vocabulary::kMostContext).
+  explicit ConstraintState(std::shared_ptr<const Constraint> constraint,
+                           std::span<const TokenId> prompt = {});
 
+  // Whether a token that was drawn from the mask is refused (invariant 3). The mask lacks it from now on, up
+  // to the next Append. The last token of a mask is never refused.
+  bool Refuses(TokenId token);
   // Goes on by a token of the answer. A token whose text does not match makes the state dead.
   void Append(TokenId token);
   // The tokens that may come next. Null where the grammar is too ambiguous (invariant 3).
   std::shared_ptr<const TokenMask> Mask() const { return *MaskWithin(TokenMasks::kNoBudget).mask; }
   // The same, unless it takes more work than that now.
   TokenMasks::Tried MaskWithin(uint64_t most_work) const;
+  static constexpr size_t kMostRefused = 32, kMostAlone = 3;
+  static constexpr size_t kMostTried = 2048;  // tokens of a mask, after kMostAlone have been refused
   // Whether an end token was appended.
   bool ended() const { return ended_; }
   // Whether the answer matches as it is.
@@ -71,12 +83,19 @@ class ConstraintState {
   const MatchState& state() const { return state_; }
 
  private:
+  TokenMasks::Tried FullMaskWithin(uint64_t most_work) const;
   std::shared_ptr<const TokenMask> WithoutBeginnings(const TokenMask& all) const;
+  void Remember(TokenId token);
+  bool EncodesBack(TokenId token) const;
+  void RefuseOthers();
 
   std::shared_ptr<const Constraint> constraint_;
   MatchState state_;
   ForcedRun run_;
-  size_t taken_ = 0;  // tokens of the run
+  size_t taken_ = 0;              // tokens of the run
+  std::vector<TokenId> before_;   // the last tokens of the prompt and the answer
+  std::vector<TokenId> refused_;  // as the next one
+  size_t refusals_ = 0;           // of them, drawn
   bool ended_ = false;
 };
 

@@ -4,50 +4,46 @@
 #include <optional>
 #include <utility>
 
-namespace prefixd::grammar {
-namespace {
+#include "grammar/code_points.h"
 
-// The byte that must come next.
-std::optional<uint8_t> OnlyByte(const Grammar& grammar, const MatchState& state) {
-  if (state.accepts()) return std::nullopt;
-  std::optional<uint8_t> only;
+namespace prefixd::grammar {
+std::string NextBytes(const Grammar& grammar, const MatchState& state, size_t most) {
+  if (state.accepts()) return {};
+  std::string bytes;
   for (size_t i = 0; i < state.stacks(); ++i) {
     for (const ByteEdge& edge : grammar.edges(state.stack(i).back().state)) {
-      if (edge.low != edge.high || (only && *only != edge.low)) return std::nullopt;
-      only = edge.low;
+      for (unsigned byte = edge.low; byte <= edge.high; ++byte) {
+        if (bytes.find(static_cast<char>(byte)) != std::string::npos) continue;
+        if (bytes.size() == most) return {};
+        bytes += static_cast<char>(byte);
+      }
     }
   }
-  return only;
+  return bytes;
 }
 
-// Without the beginning of a code point at the end.
-size_t CompleteBytes(std::string_view text) {
-  for (size_t back = 1; back <= std::min<size_t>(3, text.size()); ++back) {
-    const auto byte = static_cast<uint8_t>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;
-    const size_t length = byte < 0xC0 || byte > 0xF4 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-    return length > back ? text.size() - back : text.size();
-  }
-  return text.size();
-}
-
-}  // namespace
-
-ForcedRun FindForcedRun(const Grammar& grammar, const Vocabulary& vocabulary, const MatchState& state) {
-  ForcedRun run;
+std::string TakeForcedText(const Grammar& grammar, size_t most, MatchState* state) {
   Matcher matcher(&grammar);
-  MatchState at = state, next;
+  MatchState next;
   std::string text;
-  while (text.size() < kMostForcedBytes) {
-    const std::optional<uint8_t> byte = OnlyByte(grammar, at);
-    if (!byte) break;
-    matcher.Advance(at, *byte, &next);
-    std::swap(at, next);
-    text += static_cast<char>(*byte);
+  while (text.size() < most) {
+    const std::string byte = NextBytes(grammar, *state, 1);
+    if (byte.empty()) break;
+    matcher.Advance(*state, static_cast<uint8_t>(byte[0]), &next);
+    std::swap(*state, next);
+    text += byte;
   }
+  return text;
+}
+
+ForcedRun FindForcedRun(const Grammar& grammar, const Vocabulary& vocabulary, const MatchState& state,
+                        std::span<const TokenId> before) {
+  ForcedRun run;
+  MatchState at = state;
+  std::string text = TakeForcedText(grammar, kMostForcedBytes, &at);
   // A code point of which only the beginning is known is encoded with what follows.
   text.resize(CompleteBytes(text));
-  run.tokens = vocabulary.Encode(text);
+  run.tokens = vocabulary.Encode(text, before);
   if (run.tokens.empty() || at.complete()) return run;
   run.rest = vocabulary.text(run.tokens.back());
   run.tokens.pop_back();

@@ -4,6 +4,7 @@
 // pure function.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,15 @@ struct ForcedRun {
   std::string rest;
 };
 
+// The bytes one of which must come next; none where these are more than `most`, or the text may end.
+std::string NextBytes(const Grammar& grammar, const MatchState& state, size_t most);
+// The text that must come next, up to `most` bytes. Goes on by it.
+std::string TakeForcedText(const Grammar& grammar, size_t most, MatchState* state);
+
 // The run has at most kMostForcedBytes bytes. It is empty where the vocabulary cannot encode its text.
+// `before` are the tokens that it follows, the last ones of them at least.
 inline constexpr size_t kMostForcedBytes = 256;
-ForcedRun FindForcedRun(const Grammar& grammar, const Vocabulary& vocabulary, const MatchState& state);
+ForcedRun FindForcedRun(const Grammar& grammar, const Vocabulary& vocabulary, const MatchState& state,
+                        std::span<const TokenId> before = {});
 
 }  // namespace prefixd::grammar

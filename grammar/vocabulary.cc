@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/utf8.h"
+#include "grammar/code_points.h"
 
 namespace prefixd::grammar {
 namespace {
@@ -116,7 +118,84 @@ std::string Vocabulary::Spelled(std::string_view text) const {
   return spelled;
 }
 
-std::vector<TokenId> Vocabulary::Encode(std::string_view spelled) const {
+std::string Vocabulary::TextOf(std::span<const TokenId> ids) const {
+  std::string all;
+  for (const TokenId id : ids) all += text(id);
+  return all;
+}
+
+// Nothing where it fails.
+std::vector<TokenId> Vocabulary::EncodePlain(std::string_view text) const {
+  const Result<std::vector<TokenId>> encoded =
+      tokenizer_->Encode(text, {.add_special_tokens = false, .parse_special = false});
+  return encoded.ok() ? *encoded : std::vector<TokenId>();
+}
+
+std::span<const TokenId> Vocabulary::ContextOf(std::span<const TokenId> before) const {
+  const auto is_counted = [&](TokenId id) {
+    const char c = text(id)[0];
+    return (c >= '0' && c <= '9') || c == ' ' || c == '\n' || (c & 0xC0) == 0x80;
+  };
+  size_t first = before.size();
+  while (first > 0 && IsPlain(before[first - 1])) {
+    const size_t taken = before.size() - first;
+    if (taken >= kMostContext || (taken >= kContext && !is_counted(before[first]))) break;
+    --first;
+  }
+  while (first < before.size() && (text(before[first])[0] & 0xC0) == 0x80) ++first;
+  return before.subspan(first);
+}
+
+// Where the context begins does not matter, since both encodings begin there.
+Vocabulary::Joint Vocabulary::JointOf(std::span<const TokenId> context, std::string_view added) const {
+  const std::string head = TextOf(context);
+  const std::vector<TokenId> alone = EncodePlain(head), all = EncodePlain(head + std::string(added));
+  Joint joint;
+  joint.is_known = TextOf(all) == TextOf(alone) + std::string(added);
+  joint.keeps_before =
+      all.size() >= alone.size() && std::ranges::equal(alone, std::span(all).first(alone.size()));
+  if (joint.keeps_before) joint.tokens.assign(all.begin() + static_cast<ptrdiff_t>(alone.size()), all.end());
+  return joint;
+}
+
+// Mostly the encoding has the tokens that are there; nothing else has to be known then.
+bool Vocabulary::AreEncodedAfter(std::span<const TokenId> context, std::span<const TokenId> tokens,
+                                 std::string_view follows) const {
+  const std::string added = TextOf(tokens);
+  const std::vector<TokenId> all = EncodePlain(TextOf(context) + added + std::string(follows));
+  const size_t end = context.size() + tokens.size();
+  if (all.size() >= end && std::ranges::equal(std::span(all).first(context.size()), context) &&
+      std::ranges::equal(std::span(all).subspan(context.size(), tokens.size()), tokens))
+    return true;
+  const Joint joint = JointOf(context, added + std::string(follows));
+  if (!joint.is_known) return context.empty();
+  return (joint.keeps_before && joint.tokens.size() >= tokens.size() &&
+          std::ranges::equal(std::span(joint.tokens).first(tokens.size()), tokens));
+}
+
+bool Vocabulary::EncodesBack(std::span<const TokenId> before, TokenId next, std::string_view follows) const {
+  if (tokenizer_ == nullptr || !IsPlain(next)) return true;
+  std::vector<TokenId> tokens = {next};
+  std::string added(text(next));
+  while ((added[0] & 0xC0) == 0x80 && !before.empty() && IsPlain(before.back())) {
+    tokens.insert(tokens.begin(), before.back());
+    added.insert(0, text(before.back()));
+    before = before.first(before.size() - 1);
+  }
+  const std::span<const TokenId> context = ContextOf(before);
+  const size_t complete = CompleteBytes(added);
+  if (complete == added.size()) return AreEncodedAfter(context, tokens, follows);
+  // Some ends of the code point.
+  const auto lead = static_cast<uint8_t>(added[complete]);
+  const size_t missing = (lead < 0xE0 ? 2u : lead < 0xF0 ? 3u : 4u) - (added.size() - complete);
+  for (uint8_t last = 0x80; last < 0xC0; ++last) {
+    std::string ends(missing, static_cast<char>(last));
+    if (IsValidUtf8(added.substr(complete) + ends) && AreEncodedAfter(context, tokens, ends)) return true;
+  }
+  return false;
+}
+
+std::vector<TokenId> Vocabulary::Encode(std::string_view spelled, std::span<const TokenId> before) const {
   std::vector<TokenId> ids;
   while (tokenizer_ != nullptr && !spelled.empty()) {
     if (spelled[0] == kMark) {
@@ -129,13 +208,10 @@ std::vector<TokenId> Vocabulary::Encode(std::string_view spelled) const {
       continue;
     }
     const std::string_view plain = spelled.substr(0, spelled.find(kMark));
-    const Result<std::vector<TokenId>> encoded =
-        tokenizer_->Encode(plain, {.add_special_tokens = false, .parse_special = false});
-    if (!encoded.ok()) return {};
-    std::string written;
-    for (const TokenId id : *encoded) written += text(id);
-    if (written != plain) return {};
-    ids.insert(ids.end(), encoded->begin(), encoded->end());
+    Joint joint = JointOf(ids.empty() ? ContextOf(before) : std::span<const TokenId>(), plain);
+    if (!joint.is_known || !joint.keeps_before) joint = JointOf({}, plain);
+    if (!joint.is_known) return {};
+    ids.insert(ids.end(), joint.tokens.begin(), joint.tokens.end());
     spelled.remove_prefix(plain.size());
   }
   return ids;

@@ -55,9 +55,18 @@ class Vocabulary {
   }
   // A text in which each control token is spelled as above.
   std::string Spelled(std::string_view text) const;
-  // The tokens of a text that is spelled like that, up to a control token that is cut off. Nothing where it
-  // has none, because the tokenizer would write another text.
-  std::vector<TokenId> Encode(std::string_view spelled) const;
+  // The tokens of a text that is spelled like that, up to a control token that is cut off, where it follows
+  // the tokens `before`, if encoding both leaves those as they are. Nothing where it has none, because the
+  // tokenizer would write another text. Of `before` the last kContext tokens count, up to a special one.
+  std::vector<TokenId> Encode(std::string_view spelled, std::span<const TokenId> before = {}) const;
+  // Whether a prompt that has the texts of these tokens again, of `next` after them and then `follows`, is
+  // encoded to `next` there. Within a code point: whether it is with some end of it. True where that is not
+  // known, because the tokenizer changes the text.
+  bool EncodesBack(std::span<const TokenId> before, TokenId next, std::string_view follows = {}) const;
+  // Where a text is cut between two tokens that encoding gives, byte-pair merging gives the same tokens on
+  // both sides. A pre-tokenizer may see another beginning, which seldom changes more than a word. It counts
+  // digits and spaces, so no context begins among these, up to kMostContext.
+  static constexpr size_t kContext = 8, kMostContext = 40;
   std::span<const Node> nodes() const { return std::span(nodes_).first(nodes_.size() - 1); }
   // The tokens of a node, or of the nodes from `node` to `end`.
   std::span<const TokenId> tokens(size_t node, size_t end) const {
@@ -68,6 +77,21 @@ class Vocabulary {
   size_t bytes() const;
 
  private:
+  // What encoding gives where a text follows tokens.
+  struct Joint {
+    bool is_known = false;        // the text comes out as it was
+    bool keeps_before = false;    // encoding the tokens before gives the same with the text as without it
+    std::vector<TokenId> tokens;  // of the text, then
+  };
+  Joint JointOf(std::span<const TokenId> context, std::string_view added) const;
+  // The tokens at the end that count for what follows them.
+  std::span<const TokenId> ContextOf(std::span<const TokenId> before) const;
+  bool AreEncodedAfter(std::span<const TokenId> context, std::span<const TokenId> tokens,
+                       std::string_view follows) const;
+  std::vector<TokenId> EncodePlain(std::string_view text) const;
+  bool IsPlain(TokenId id) const { return !text(id).empty() && text(id)[0] != kMark; }
+  std::string TextOf(std::span<const TokenId> ids) const;
+
   const int size_;
   const std::vector<TokenId> end_;
   std::vector<std::string> texts_;  // by id

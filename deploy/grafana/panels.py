@@ -334,9 +334,11 @@ REQUESTS_PAGE = [
     Panel("Requests with a format", REQUESTS, [
         ("sum(rate(prefixd_format_requests_total[w]))", "with a format"),
         ("sum(rate(prefixd_forced_tokens_total[w]))", "tokens without a step"),
+        ("sum(rate(prefixd_refused_tokens_total[w]))", "tokens drawn again"),
         ("sum(rate(prefixd_ignored_schema_keywords_total[w]))", "ignored keywords")],
           "Requests whose answers follow a schema, regex or grammar, tokens that those left no choice about, "
-          "and keywords of schemas that were ignored.",
+          "tokens that were drawn again because a prompt would have other ones for the text, and keywords of "
+          "schemas that were ignored.",
           "Ignored keywords: answers may break the schema; clients should set `strict`."),
     Panel("Steps given ahead, and time to draw", COUNT, [
         ("sum(rate(prefixd_steps_ahead_total[w]))", "steps ahead per second"),

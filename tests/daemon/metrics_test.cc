@@ -144,6 +144,7 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_format_requests_total",
                            "prefixd_ignored_schema_keywords_total",
                            "prefixd_forced_tokens_total",
+                           "prefixd_refused_tokens_total",
                            "prefixd_prefill_seconds_saved_total"}) {
     expect(name);
   }

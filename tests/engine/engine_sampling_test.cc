@@ -70,14 +70,17 @@ TEST_F(EngineSamplingTest, AnAnswerThatMeetsTheBoundsOfItsConstraintEndsByLength
   std::string text = "root ::= \"{\" x \"}\" | c0\nx ::= y \"a\"\ny ::= z \"a\"\nz ::= root \"a\"\n";
   for (int i = 0; i < 20; ++i)
     text += "c" + std::to_string(i) + " ::= c" + std::to_string(i + 1) + " \"a\"\n";
-  const auto constraint = OfText(text + "c20 ::= \"0\"", testing_support::TinyVocabulary());
+  std::vector<std::string> texts(64);
+  for (const auto& [id, one] : {std::pair{1, "{"}, {2, "}"}, {4, "a"}, {5, "0"}})
+    texts[static_cast<size_t>(id)] = one;
+  const auto vocabulary =
+      std::make_shared<const grammar::Vocabulary>(std::move(texts), std::vector<TokenId>{3, 9}, 64);
+  const auto constraint = OfText(text + "c20 ::= \"0\"", vocabulary);
   auto engine = Make(Options());
   auto heard = std::make_shared<Recorder>();
   Request request = Ask(Prompt(2), 120, heard);
   request.constraint = constraint;
-  for (TokenId id = 0; id < 64; ++id)
-    if (testing_support::TinyVocabulary()->text(id) == "{")
-      request.sampling.logit_bias.push_back({id, 100.0f});
+  request.sampling.logit_bias.push_back({1, 100.0f});
   ASSERT_TRUE(engine->Submit(std::move(request)).ok());
   RunToEnd(*engine);
   EXPECT_EQ(heard->finish, FinishReason::kLength);
@@ -137,6 +140,34 @@ TEST_F(EngineSamplingTest, ForcedTokensTakeNoStep) {
   }
   EXPECT_EQ(answers[0], answers[2]);
   EXPECT_EQ(answers[1], answers[3]);
+}
+
+// Whatever is drawn, an answer is what encoding its text gives; what is drawn otherwise takes a step, and its
+// place is drawn again.
+TEST_F(EngineSamplingTest, AnswersEncodeBack) {
+  size_t refused = 0;
+  for (size_t which = 0; which < testing_support::kTinyConstraints; ++which) {
+    for (const int logprobs : {-1, 2}) {
+      auto engine = Make(Options());
+      auto heard = std::make_shared<Recorder>();
+      Request request = Scored(Ask(Prompt(20), 40, heard), 1);
+      request.constraint = testing_support::TinyConstraint(which);
+      request.sampling.seed = which;
+      request.sampling.temperature = 1.5;
+      request.sampling.logprobs = logprobs;
+      ASSERT_TRUE(engine->Submit(std::move(request)).ok());
+      RunToEnd(*engine);
+      std::vector<TokenId> ids;
+      for (const GeneratedToken& token : heard->tokens) ids.push_back(token.token);
+      if (heard->finish == FinishReason::kStop) ids.pop_back();
+      EXPECT_EQ(*testing_support::TinyTokenizer().Encode(testing_support::TinyText(ids), {}), ids);
+      EXPECT_EQ(heard->prompt_logprobs.size(), 19u);
+      const EngineStats stats = engine->Stats();
+      EXPECT_EQ(stats.prompt_tokens[static_cast<int>(TokenSource::kComputed)], 20u);
+      refused += stats.refused_tokens;
+    }
+  }
+  EXPECT_GT(refused, 10u);
 }
 
 TEST_F(EngineSamplingTest, APromptOfTheWholeContextIsScoredAndNothingElse) {

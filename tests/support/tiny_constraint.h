@@ -1,7 +1,9 @@
 // Constraints for models with a vocabulary of 64 tokens, the texts of which are characters of JSON and some
-// that are longer. The end tokens are 3 and 9. Any thread.
+// that are longer. The end tokens are 3 and 9. Its tokenizer joins two characters to each token of two, so
+// that many sequences of tokens are no encoding of their text. Any thread.
 #pragma once
 
+#include <boost/json.hpp>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -15,15 +17,17 @@
 
 namespace prefixd::testing_support {
 
-inline std::shared_ptr<const grammar::Vocabulary> TinyVocabulary() {
+inline const Tokenizer& TinyTokenizer() {
   static const auto made = [] {
     constexpr std::string_view kCharacters = "{}[]\":,-.0123456789aelnrstuf";
     constexpr std::string_view kLonger[] = {"{\"", "\":",  "\",", "\"}", "},", "]}",
                                             "12",  "true", "[]",  "tru", "ea"};
     std::vector<std::string> texts(64);
+    boost::json::array merges;
     size_t id = 0;
     const auto add = [&](std::string_view text) {
       while (id == 0 || id == 3 || id == 9) ++id;
+      if (text.size() == 2) merges.push_back({text.substr(0, 1), text.substr(1)});
       texts[id++] = text;
     };
     for (const char& c : kCharacters) add({&c, 1});
@@ -31,8 +35,31 @@ inline std::shared_ptr<const grammar::Vocabulary> TinyVocabulary() {
     for (const char& c : kCharacters) {
       if (id + 1 < texts.size()) add(std::string(2, c));
     }
-    return std::make_shared<const grammar::Vocabulary>(std::move(texts), std::vector<TokenId>{3, 9}, 64);
+    boost::json::object vocab;
+    boost::json::array added;
+    for (id = 0; id < texts.size(); ++id) {
+      vocab.emplace(texts[id].empty() ? "<" + std::to_string(id) + ">" : texts[id], id);
+      if (texts[id].empty())
+        added.push_back({{"id", id},
+                         {"content", "<" + std::to_string(id) + ">"},
+                         {"single_word", false},
+                         {"lstrip", false},
+                         {"rstrip", false},
+                         {"normalized", false},
+                         {"special", true}});
+    }
+    const boost::json::object json = {{"added_tokens", added},
+                                      {"decoder", {{"type", "Fuse"}}},
+                                      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}}};
+    auto tokenizer = Tokenizer::FromJson(boost::json::serialize(json));
+    PREFIXD_CHECK(tokenizer.ok()) << tokenizer.status().ToString();
+    return *std::move(tokenizer);
   }();
+  return *made;
+}
+
+inline std::shared_ptr<const grammar::Vocabulary> TinyVocabulary() {
+  static const auto made = grammar::Vocabulary::Of(TinyTokenizer(), {3, 9}, 64);
   return made;
 }
 
