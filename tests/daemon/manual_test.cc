@@ -63,7 +63,9 @@ TEST(Help, EveryCommandNamesItsFlags) {
     EXPECT_THAT(top, HasSubstr("\n  " + std::string(command.name) + " ")) << command.name;
     const std::string name(command.name);
     const std::string help = Printed({"help", name.c_str()});
-    if (name != "help") EXPECT_EQ(help, Printed({name.c_str(), "-h"}));
+    if (name != "help") {
+      EXPECT_EQ(help, Printed({name.c_str(), "-h"}));
+    }
     for (const OptionSpec* flag : FlagsOf(command))
       EXPECT_THAT(help, HasSubstr("--" + std::string(flag->name)));
     for (const std::string& argument : WordsOf(command.argument, ' ')) EXPECT_THAT(help, HasSubstr(argument));
@@ -91,7 +93,9 @@ TEST(ManualPage, LinesAreShortAndNoneIsAnUnknownRequest) {
   for (std::string line; std::getline(page, line);) {
     EXPECT_LT(line.size(), 80u) << line;
     EXPECT_FALSE(line.empty());
-    if (line[0] == '.' || line[0] == '\'') EXPECT_TRUE(known.contains(line.substr(0, 3))) << line;
+    if (line[0] == '.' || line[0] == '\'') {
+      EXPECT_TRUE(known.contains(line.substr(0, 3))) << line;
+    }
   }
 }
 

@@ -288,8 +288,9 @@ TEST(PinnedKvPool, SaysHowMuchTheSystemPinned) {
     runtime.FailFrom(2, code);
     const auto pool = cuda::PinnedKvPool::Create(&runtime, &ranges, kLayout, 8, {}, 2 * kLayout.BlockBytes());
     EXPECT_EQ(pool.status().code(), code);
-    if (code == Code::kResourceExhausted)
+    if (code == Code::kResourceExhausted) {
       EXPECT_EQ(pool.status().message(), "no memory (emulated), after 1.0 KiB of 2.0 KiB for the host cache");
+    }
   }
 }
 
