@@ -43,6 +43,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"linger-bytes", 256 << 20, "bytes",
      "bytes read and dropped after an error, so that the client sees the response"},
     {"linger-seconds", 2, "seconds", "time for reading and dropping those bytes"},
+    {"first-request-milliseconds", 800, "milliseconds",
+     "for the first request of a new connection at the end"},
     {"request-id-bytes", 128, "bytes", "an `X-Request-Id` or `request_id` that is taken over"},
     // Requests
     {"json-depth", 128, "levels", "nesting of a request body; bounds the stack of the parser"},

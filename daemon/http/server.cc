@@ -70,11 +70,9 @@ struct HttpServer::Impl {
   void Accept() {
     acceptor.async_accept(
         asio::make_strand(io), [this](boost::system::error_code error, StreamSocket socket) {
+          if (!error) OnAccepted(std::move(socket));  // also one that was accepted before the end
           if (!acceptor.is_open()) return;
-          if (!error) {
-            OnAccepted(std::move(socket));
-            return Accept();
-          }
+          if (!error) return Accept();
           // Most likely there are no file descriptors left. Wait until some are closed.
           Log(LogLevel::kWarning, "cannot accept a connection", {{"error", error.message()}});
           retry.expires_after(std::chrono::milliseconds(100));

@@ -32,6 +32,9 @@ namespace prefixd {
 // The bytes of a larger one are reserved as they arrive.
 inline constexpr size_t kSmallBodyBytes = Limit<size_t>("small-body");
 
+// When the server accepts no more connections, new ones have this time for their first request.
+inline constexpr double kFirstRequestSeconds = Limit<double>("first-request-milliseconds") / 1000;
+
 struct HttpServerOptions {
   std::string listen = "127.0.0.1:8080";  // ADDR:PORT or unix:PATH; port 0 selects a free port
   int listener = -1;                      // from HandOverListener, of a server with that `listen`; -1: none
@@ -84,7 +87,8 @@ class HttpServer {
   // for the other, and the file of a Unix socket stays; CloseListener (listen.h) is for a caller who has no
   // other. -1: there is no free descriptor. Call it before StopAccepting.
   int HandOverListener();
-  // Accepts no more connections. Idle connections close now, the others after their response.
+  // Accepts no more connections. Idle connections close now, the others after their response. New ones have
+  // kFirstRequestSeconds to send their first request.
   void StopAccepting();
   // StopAccepting, and answers what is not answered yet with ShuttingDownError: requests that run, wait or
   // have not arrived in full get it as a response, streams of events as their last event. Connections close

@@ -31,7 +31,7 @@ void ServerContext::StopWorkers() {
 
 bool ServerContext::AddSession(uint64_t id, SessionControls controls) {
   MutexLock lock(mutex_);
-  if (closing() || static_cast<int>(sessions_.size()) >= options.max_connections) return false;
+  if (aborting_ || static_cast<int>(sessions_.size()) >= options.max_connections) return false;
   return sessions_.emplace(id, std::move(controls)).second;
 }
 
@@ -85,6 +85,7 @@ void ServerContext::InterruptSessions() {
 
 void ServerContext::AbortSessions() {
   MutexLock lock(mutex_);
+  aborting_ = true;
   for (const auto& [id, controls] : sessions_) controls.abort();
   while (!sessions_.empty()) changed_.Wait(mutex_);
 }

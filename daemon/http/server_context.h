@@ -4,7 +4,7 @@
 // Threads: any.
 //
 // Invariants
-//   1. At most options.max_connections sessions are registered. None is added once closing() is true.
+//   1. At most options.max_connections sessions are registered. None is added once AbortSessions was called.
 //   2. Controls are called for registered sessions only. They post to the session's strand and never wait.
 #pragma once
 
@@ -56,7 +56,7 @@ class ServerContext {
   std::string NextRequestId();
   uint64_t NextSessionId() { return next_session_++; }
 
-  // Returns false when the server is full or closing.
+  // Returns false when the server is full, or ends.
   bool AddSession(uint64_t id, SessionControls controls) EXCLUDES(mutex_);
   void RemoveSession(uint64_t id) EXCLUDES(mutex_);
   int session_count() const EXCLUDES(mutex_);
@@ -80,6 +80,7 @@ class ServerContext {
   std::unique_ptr<Executor> workers_ GUARDED_BY(workers_mutex_);  // null after StopWorkers
   mutable Mutex mutex_;
   CondVar changed_;
+  bool aborting_ GUARDED_BY(mutex_) = false;
   std::unordered_map<uint64_t, SessionControls> sessions_ GUARDED_BY(mutex_);
   int exchanges_ GUARDED_BY(mutex_) = 0;
 };

@@ -98,14 +98,14 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
   parser_->header_limit(static_cast<uint32_t>(server_->options.max_header_bytes));
   parser_->body_limit(server_->options.max_body_bytes);
   if (buffer_.size() == 0) {
-    if (server_->closing() || half_closed_) co_return ReadResult::kClosed;
+    if ((server_->closing() && !fresh_) || half_closed_) co_return ReadResult::kClosed;
     ErrorCode error;
     idle_ = true;
-    StartDeadline(server_->options.idle_seconds);
+    StartDeadline(server_->closing() ? kFirstRequestSeconds : server_->options.idle_seconds);
     const size_t bytes = co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
                                                           asio::redirect_error(asio::use_awaitable, error));
     CancelDeadline();
-    idle_ = false;
+    idle_ = fresh_ = false;
     buffer_.commit(bytes);
     if (error) co_return ReadResult::kClosed;
   }

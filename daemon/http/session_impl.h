@@ -18,6 +18,7 @@
 
 #include "daemon/http/reader_deadline.h"
 #include "daemon/http/response_buffer.h"
+#include "daemon/http/server.h"
 #include "daemon/http/session.h"
 #include "daemon/http/session_request.h"
 #include "daemon/limit_table.h"
@@ -110,6 +111,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   bool timed_out_ = false;
   bool writing_ = false;      // a part of the response
   bool idle_ = false;         // waits for the first byte of a request
+  bool fresh_ = true;         // no byte has arrived yet
+  bool last_chance_ = false;  // it is fresh, and must send its first byte within kFirstRequestSeconds
   bool reading_ = false;      // the rest of a request
   bool interrupted_ = false;  // while reading
   bool half_closed_ = false;  // the end was read: asio would wait for bytes after it until a deadline

@@ -210,8 +210,14 @@ void Session::OnWake() {
 }
 
 void Session::CloseIfIdle() {
+  if (!idle_ || last_chance_) return;
+  // The client of a new connection has likely sent its request, which is to be answered, not dropped.
+  if (fresh_) {
+    last_chance_ = true;
+    return StartDeadline(kFirstRequestSeconds);
+  }
   ErrorCode ignored;
-  if (idle_) socket_.close(ignored);
+  socket_.close(ignored);
 }
 
 void Session::Interrupt() {
