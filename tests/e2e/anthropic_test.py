@@ -102,7 +102,7 @@ def test_124_every_event_has_a_name_and_its_place(daemon):
     data = [json.loads(lines[1].removeprefix("data: ")) for lines in events]
     assert names == [each["type"] for each in data]
     deltas = names.count("content_block_delta")
-    assert deltas > 1 and names == ["message_start", "content_block_start",
+    assert deltas > 0 and names == ["message_start", "content_block_start",
                                     *["content_block_delta"] * deltas, "content_block_stop",
                                     "message_delta", "message_stop"]
     assert data[0]["message"]["content"] == [] and data[1]["content_block"]["text"] == ""
