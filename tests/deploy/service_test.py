@@ -34,6 +34,20 @@ class Service(unittest.TestCase):
     def test_systemd_accepts_it(self):
         self.assertEqual(self.verify((ROOT / "deploy/prefixd.service").read_text()), "")
 
+    def test_systemd_accepts_the_socket_and_the_changes_for_a_gpu(self):
+        folder = pathlib.Path(self.folder.name)
+        unit = self.write((ROOT / "deploy/prefixd.service").read_text())
+        changes = folder / "prefixd.service.d"
+        changes.mkdir()
+        text = (ROOT / "deploy/prefixd-cuda.conf").read_text()
+        self.assertIn("PrivateDevices=no", text)
+        changes.joinpath("cuda.conf").write_text(text)
+        socket = folder / "prefixd.socket"
+        socket.write_text((ROOT / "deploy/prefixd.socket").read_text())
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit, socket], capture_output=True,
+                              text=True)
+        self.assertEqual((done.stderr, done.returncode), ("", 0))
+
     def test_verify_reports_a_misspelt_key(self):
         text = (ROOT / "deploy/prefixd.service").read_text().replace("WatchdogSec", "WatchdogSecs")
         self.assertIn("WatchdogSecs", self.verify(text))

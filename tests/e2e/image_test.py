@@ -1,0 +1,92 @@
+"""Packs prefixd with deploy/image and runs the image as a container runtime would, without one."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from daemon import PATIENCE, PROGRAM, ROOT, Daemon
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root"),
+]
+USER = 65532
+
+
+def make_image(path):
+    done = subprocess.run([ROOT / "deploy/image", "--demo", "--program", PROGRAM, path], capture_output=True,
+                          text=True, timeout=PATIENCE * 3, check=False)
+    if "operation not permitted" in done.stderr.lower():
+        pytest.skip("buildah may not make images here")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def blob(archive, digest):
+    return archive.extractfile("blobs/sha256/" + digest.removeprefix("sha256:"))
+
+
+@pytest.fixture(scope="module", name="image")
+def packed_image(tmp_path_factory):
+    """Returns (digest, configuration, folder of the root)."""
+    folder = tmp_path_factory.mktemp("image")
+    digest = make_image(folder / "image.tar")
+    with tarfile.open(folder / "image.tar") as archive:
+        manifest = json.load(blob(archive, digest))
+        config = json.load(blob(archive, manifest["config"]["digest"]))
+        root = folder / "root"
+        for layer in manifest["layers"]:
+            with tarfile.open(fileobj=blob(archive, layer["digest"])) as files:
+                files.extractall(root, numeric_owner=True, filter="fully_trusted")
+    return digest, config, root
+
+
+def test_two_images_of_a_program_have_one_digest(image, tmp_path):
+    assert make_image(tmp_path / "again.tar") == image[0]
+
+
+def test_it_says_how_it_is_run(image):
+    config = image[1]["config"]
+    assert config["User"] == f"{USER}:{USER}" and config["StopSignal"] == "SIGTERM"
+    assert config["Entrypoint"] == ["/bin/prefixd"] and config["Cmd"][0] == "serve"
+    assert list(config["Volumes"]) == ["/var/cache/prefixd"]
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.title"] == "prefixd"
+    assert labels["org.opencontainers.image.version"][0].isdigit()
+
+
+def test_it_has_no_shell(image):
+    programs = {path.name for path in (image[2] / "bin").iterdir()}
+    assert programs == {"prefixd", "ld-linux-x86-64.so.2"}
+    assert not [path for path in image[2].rglob("*") if path.name in ("sh", "bash", "busybox", "dpkg")]
+
+
+def test_it_answers_from_a_read_only_root(image, tmp_path):
+    """The root is mounted read-only, the volume is empty, and the user is that of the image."""
+    root = image[2]
+    script = tmp_path / "run"
+    # A mount namespace of its own: nothing is left mounted.
+    script.write_text(f"""#!/bin/sh
+exec unshare --mount sh -c '
+  set -e
+  mount --bind {root} {root}
+  mount -o remount,bind,ro {root}
+  mount -t tmpfs -o uid={USER},gid={USER},mode=700 tmpfs {root}/var/cache/prefixd
+  exec chroot --userspec={USER}:{USER} {root} /bin/prefixd "$@"' sh "$@"
+""", encoding="utf-8")
+    script.chmod(0o755)
+    with Daemon(model="/models/demo", program=script,
+                environment={"PREFIXD_DISK_CACHE_DIR": "/var/cache/prefixd/kv"}) as daemon:
+        status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
+        assert f"Uid:\t{USER}\t{USER}" in status
+        prompt = "Once upon a time there was a number. " * 12
+        first, second = (daemon.complete(prompt=prompt, max_tokens=4)["usage"]["prompt_tokens_details"]
+                         ["cached_tokens"] for _ in range(2))
+        assert first == 0 and second > 100
+        daemon.signal()
+        assert daemon.exit_code() == 0
