@@ -25,13 +25,14 @@ using prefixd::ApiError;
 using prefixd::GenerationRequest;
 
 const ApiContext& Context() {
-  static const ApiContext context = [] {
-    ApiContext made;
-    made.model_names = {"m"};
-    made.vocab_size = 1000;
-    made.context_length = 512;
-    return made;
+  static ApiContext context;
+  static const bool made = [] {
+    context.model_names = {"m"};
+    context.vocab_size = 1000;
+    context.context_length = 512;
+    return true;
   }();
+  PREFIXD_CHECK(made);
   return context;
 }
 
