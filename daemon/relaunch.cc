@@ -1,7 +1,6 @@
 #include "daemon/relaunch.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,15 +16,6 @@
 #include "daemon/http/listen.h"
 
 namespace prefixd {
-namespace {
-
-bool IsListening(int fd) {
-  int listens = 0;
-  socklen_t length = sizeof listens;
-  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1;
-}
-
-}  // namespace
 
 bool WasRelaunched() { return std::getenv(kRelaunchedVariable) != nullptr; }
 

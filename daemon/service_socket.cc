@@ -9,10 +9,10 @@
 namespace prefixd {
 namespace {
 
-bool HasOption(int fd, int option, int expected) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 && value == expected;
+bool IsStream(int fd) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
 }
 
 }  // namespace
@@ -31,7 +31,7 @@ Result<int> ServiceListener(const std::string& address) {
                            " sockets; keep one ListenStream= in prefixd.socket");
   }
   const int fd = kFirstPassedSocket;
-  if (!HasOption(fd, SO_TYPE, SOCK_STREAM) || !HasOption(fd, SO_ACCEPTCONN, 1)) {
+  if (!IsStream(fd) || !IsListening(fd)) {
     return InvalidArgument(
         "the service manager passes a descriptor that is not a listening stream socket; set ListenStream= "
         "and Accept=no in prefixd.socket");

@@ -3,7 +3,6 @@
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -48,13 +47,7 @@ Status Failed(const std::string& address, int error) {
 }
 
 Result<Socket> ConnectUnix(const std::string& address) {
-  const std::string path = address.substr(std::string_view("unix:").size());
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof name.sun_path)
-    return InvalidArgument("--live " + address + ": the path of a Unix socket has 1 to " +
-                           std::to_string(sizeof name.sun_path - 1) + " bytes");
-  std::memcpy(name.sun_path, path.data(), path.size());
+  PREFIXD_ASSIGN_OR_RETURN(const sockaddr_un name, UnixName(address, "--live"));
   Socket socket(AF_UNIX);
   if (socket.get() < 0 || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
     return Failed(address, errno);

@@ -72,19 +72,6 @@ bool IsServed(const sockaddr_un& name) {
   return false;
 }
 
-Result<sockaddr_un> UnixName(const std::string& address, std::string_view option) {
-  const std::string path = address.substr(kUnixPrefix.size());
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof name.sun_path) {
-    return InvalidArgument(std::string(option) + " " + address + ": the path of a Unix socket has 1 to " +
-                           std::to_string(sizeof name.sun_path - 1) + " bytes, this one has " +
-                           std::to_string(path.size()));
-  }
-  std::memcpy(name.sun_path, path.data(), path.size());
-  return name;
-}
-
 Result<Listener> ListenUnix(const std::string& address, std::string_view option, unsigned mode) {
   PREFIXD_ASSIGN_OR_RETURN(const sockaddr_un name, UnixName(address, option));
   if (IsServed(name)) return CannotBind(address, option, EADDRINUSE);
@@ -127,6 +114,19 @@ std::string UrlOf(int fd, const std::string& fallback) {
 
 }  // namespace
 
+Result<sockaddr_un> UnixName(const std::string& address, std::string_view option) {
+  const std::string path = address.substr(kUnixPrefix.size());
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof name.sun_path) {
+    return InvalidArgument(std::string(option) + " " + address + ": the path of a Unix socket has 1 to " +
+                           std::to_string(sizeof name.sun_path - 1) + " bytes, this one has " +
+                           std::to_string(path.size()));
+  }
+  std::memcpy(name.sun_path, path.data(), path.size());
+  return name;
+}
+
 Result<HostPort> SplitAddress(const std::string& address, std::string_view option) {
   const auto bad = [&] {
     return InvalidArgument(std::string(option) + " " + address +
@@ -158,12 +158,16 @@ bool IsLocalAddress(const std::string& address) {
   return parts->host == "localhost";
 }
 
-Listener AdoptListener(int fd, const std::string& address) {
+bool IsListening(int fd) {
   int listens = 0;
   socklen_t length = sizeof listens;
-  PREFIXD_CHECK(::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1) << fd;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens == 1;
+}
+
+Listener AdoptListener(int fd, const std::string& address) {
+  PREFIXD_CHECK(IsListening(fd)) << fd;
   sockaddr_storage name{};
-  length = sizeof name;
+  socklen_t length = sizeof name;
   PREFIXD_CHECK(::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) == 0) << fd;
   if (name.ss_family != AF_UNIX) return {.fd = fd, .family = name.ss_family, .url = UrlOf(fd, address)};
   return {.fd = fd,

@@ -1,6 +1,8 @@
 // Listening sockets by address: "ADDR:PORT", "[IPV6]:PORT", or "unix:PATH". Any thread.
 #pragma once
 
+#include <sys/un.h>
+
 #include <string>
 #include <string_view>
 
@@ -28,8 +30,12 @@ struct HostPort {
   std::string host;  // without brackets
   std::string port;
 };
+// The name of the socket "unix:PATH". kInvalidArgument: the path is empty, or too long for a name.
+Result<sockaddr_un> UnixName(const std::string& address, std::string_view option);
 // The parts of "ADDR:PORT" or "[IPV6]:PORT". kInvalidArgument: it is something else.
 Result<HostPort> SplitAddress(const std::string& address, std::string_view option);
+
+bool IsListening(int fd);
 
 // Takes over a socket that ListenOn(address) has made, in this process or in one before it. Requires that
 // `fd` is a listening socket.
