@@ -5,6 +5,8 @@
 
 namespace prefixd {
 
+namespace json = boost::json;
+
 namespace {
 
 void ReplaceAll(std::string_view from, std::string_view to, std::string* text) {
@@ -13,6 +15,16 @@ void ReplaceAll(std::string_view from, std::string_view to, std::string* text) {
 }
 
 }  // namespace
+
+void TranslateTools(RequestFields& fields, json::value (*translate)(const json::value& tool),
+                    json::object* chat) {
+  const json::array* tools = fields.Array("tools");
+  if (tools == nullptr) return;
+  json::array& translated = chat->emplace("tools", json::array()).first->value().get_array();
+  for (const json::value& tool : *tools) translated.push_back(translate(tool));
+}
+
+json::object HiddenTool() { return {{"type", "server_tool"}}; }
 
 ApiError WithOwnNames(ApiError error, std::span<const FieldName> names) {
   const std::string before = error.param;
@@ -25,7 +37,7 @@ ApiError WithOwnNames(ApiError error, std::span<const FieldName> names) {
   return error;
 }
 
-std::optional<ApiError> ReadTranslated(const boost::json::object& object, const ApiContext& context,
+std::optional<ApiError> ReadTranslated(const json::object& object, const ApiContext& context,
                                        std::span<const FieldName> names, ChatRequest* request) {
   RequestFields fields(object);
   ReadToolsAndConstraint(fields, context, request);

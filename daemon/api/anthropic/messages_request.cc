@@ -44,7 +44,7 @@ json::value ChatTool(const json::value& value) {
   const json::object* tool = value.if_object();
   if (tool == nullptr) return value;
   const json::value* type = tool->if_contains("type");
-  if (type != nullptr && !type->is_null() && *type != "custom") return json::object{{"type", "server_tool"}};
+  if (type != nullptr && !type->is_null() && *type != "custom") return HiddenTool();
   json::object function;  // in the order of the request
   for (const auto& [name, member] : *tool) {
     if (name == "name" || name == "description" || name == "strict") function.emplace(name, member);
@@ -135,10 +135,7 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   json::object translated;
   ReadOutputConfig(fields, &translated, &variables);
   TranslateChoice(fields, &translated);
-  if (const json::array* tools = fields.Array("tools")) {
-    json::array& shown = translated.emplace("tools", json::array()).first->value().get_array();
-    for (const json::value& tool : *tools) shown.push_back(ChatTool(tool));
-  }
+  TranslateTools(fields, ChatTool, &translated);
   if (fields.error()) return *fields.error();
   if (auto error = ReadTranslated(translated, context, kNames, &chat)) return *error;
   return request;

@@ -40,7 +40,7 @@ json::value ChatTool(const json::value& value) {
   const json::object* tool = value.if_object();
   const json::value* type = tool == nullptr ? nullptr : tool->if_contains("type");
   if (tool == nullptr) return value;
-  if (type == nullptr || *type != "function") return json::object{{"type", "server_tool"}};
+  if (type == nullptr || *type != "function") return HiddenTool();
   json::object function;
   for (const auto& [name, member] : *tool)
     if (name != "type" && !member.is_null()) function.emplace(name, member);
@@ -169,10 +169,7 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   }
   json::object translated;
   TranslateFormat(fields, &translated);
-  if (const json::array* tools = fields.Array("tools")) {
-    json::array& shown = translated.emplace("tools", json::array()).first->value().get_array();
-    for (const json::value& tool : *tools) shown.push_back(ChatTool(tool));
-  }
+  TranslateTools(fields, ChatTool, &translated);
   if (const json::value* choice = fields.Find("tool_choice"))
     translated.emplace("tool_choice", ChatChoice(*choice));
   if (const json::value* parallel = fields.Find("parallel_tool_calls"))

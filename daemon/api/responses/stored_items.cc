@@ -86,8 +86,7 @@ std::optional<ApiError> ResolveReferences(ResponseStore& store, std::string_view
     }
     if (found == nullptr)
       return BadParameter(place, "No stored response has the item " + QuoteJson(*id) + ".", "item_not_found");
-    const json::value copy = *found;
-    (*items)[i] = copy;
+    (*items)[i] = *found;
   }
   return std::nullopt;
 }

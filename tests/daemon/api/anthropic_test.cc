@@ -28,13 +28,7 @@ struct NamedEvent {
 
 std::vector<NamedEvent> NamedEvents(const std::string& stream) {
   std::vector<NamedEvent> events;
-  size_t at = 0;
-  while (at < stream.size()) {
-    const size_t end = stream.find("\n\n", at);
-    EXPECT_NE(end, std::string::npos) << "an event without its blank line";
-    if (end == std::string::npos) break;
-    const std::string event = stream.substr(at, end - at);
-    at = end + 2;
+  for (const std::string& event : EventTexts(stream)) {
     if (event.starts_with(':')) continue;
     const size_t line = event.find("\ndata: ");
     EXPECT_TRUE(event.starts_with("event: ") && line != std::string::npos) << event;

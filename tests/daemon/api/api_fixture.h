@@ -17,17 +17,25 @@ namespace json = boost::json;
 
 inline json::value Parse(const std::string& text) { return json::parse(text); }
 
-// The JSON of every event. Checks the framing, and that [DONE] is the last event.
-inline std::vector<json::value> Events(const std::string& stream, bool done = true) {
-  std::vector<json::value> events;
+// The text of every event, comments included, each without its blank line.
+inline std::vector<std::string> EventTexts(const std::string& stream) {
+  std::vector<std::string> events;
   size_t at = 0;
-  bool ended = false;
   while (at < stream.size()) {
     const size_t end = stream.find("\n\n", at);
     EXPECT_NE(end, std::string::npos) << "an event without its blank line";
     if (end == std::string::npos) break;
-    const std::string event = stream.substr(at, end - at);
+    events.push_back(stream.substr(at, end - at));
     at = end + 2;
+  }
+  return events;
+}
+
+// The JSON of every event. Checks the framing, and that [DONE] is the last event.
+inline std::vector<json::value> Events(const std::string& stream, bool done = true) {
+  std::vector<json::value> events;
+  bool ended = false;
+  for (const std::string& event : EventTexts(stream)) {
     if (event == ": ping") continue;
     EXPECT_TRUE(event.starts_with("data: ")) << event;
     EXPECT_EQ(event.find('\n'), std::string::npos) << event;
