@@ -11,6 +11,11 @@ namespace json = boost::json;
 
 json::object TextPart(std::string_view text) { return {{"type", "text"}, {"text", text}}; }
 
+const json::string* TextOf(const json::object& object, std::string_view name) {
+  const json::value* member = object.if_contains(name);
+  return member == nullptr ? nullptr : member->if_string();
+}
+
 json::value ContentOf(json::array parts) {
   if (parts.size() == 1) return std::move(parts[0].get_object()["text"]);
   if (parts.empty()) return "";

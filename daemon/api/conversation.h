@@ -46,6 +46,8 @@ class Conversation {
   boost::json::string reasoning_;
 };
 
+// The member of an item or block. Null where it is missing, null or not a string.
+const boost::json::string* TextOf(const boost::json::object& object, std::string_view name);
 // One text as a string, several as a list of parts.
 boost::json::value ContentOf(boost::json::array parts);
 boost::json::object TextPart(std::string_view text);

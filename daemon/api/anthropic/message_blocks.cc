@@ -26,12 +26,6 @@ ApiError Wrong(std::string place, std::string_view what, std::string code = "inv
   return BadParameter(std::move(place), std::move(message), std::move(code));
 }
 
-// Null where the member is missing, null or not a string.
-const json::string* TextOf(const json::object& object, std::string_view name) {
-  const json::value* member = object.if_contains(name);
-  return member == nullptr ? nullptr : member->if_string();
-}
-
 // Reads the member `name` of a block, which must be a string.
 Problem ReadText(const json::object& block, std::string_view name, const std::string& place,
                  const json::string** text) {

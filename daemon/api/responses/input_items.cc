@@ -11,12 +11,7 @@ namespace json = boost::json;
 
 using Problem = std::optional<ApiError>;
 
-// Reads a member that must be a string. Null where it is not.
-const json::string* TextOf(const json::object& object, std::string_view name) {
-  const json::value* member = object.if_contains(name);
-  return member == nullptr ? nullptr : member->if_string();
-}
-
+// The error about a member that must be a string.
 ApiError NoText(const std::string& place, std::string_view name) {
   const std::string path = place + "." + std::string(name);
   return BadParameter(path, "'" + path + "' must be a string.", "missing_required_parameter");
