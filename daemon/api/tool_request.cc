@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/fnv.h"
 
 namespace prefixd {
 
@@ -298,9 +299,7 @@ void FitId(json::object* object, std::string_view name) {
                       return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
                     });
   if (fits) return;
-  uint64_t hash = 0xCBF29CE484222325u;  // FNV-1a
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  *id = MakeCallId(CallIdStyle::kNineCharacters, hash, 0);
+  *id = MakeCallId(CallIdStyle::kNineCharacters, FnvAdd(kFnvEmpty, text), 0);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/fnv.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/runtime.h"
 
@@ -41,18 +42,14 @@ using ModuleEntry = const Module* (*)();
 
 // A hash (FNV-1a, 64 bits) of the names of the kernels and of the sizes of what a launch passes to them.
 constexpr uint64_t KernelTableHash() {
-  uint64_t hash = 0xCBF29CE484222325u;
-  const auto add = [&hash](uint64_t value) { hash = (hash ^ value) * 0x100000001B3u; };
-  const auto add_row = [&add](std::string_view name, size_t bytes) {
-    for (const char c : name) add(static_cast<unsigned char>(c));
-    add(bytes);
+  uint64_t hash = kFnvEmpty;
+  const auto add_row = [&hash](std::string_view name, size_t bytes) {
+    hash = FnvAdd(FnvAdd(hash, name), bytes);
   };
 #define PREFIXD_CUDA_KERNEL(id, params, ...) add_row(#id, sizeof(params));
   PREFIXD_CUDA_KERNELS(PREFIXD_CUDA_KERNEL)
 #undef PREFIXD_CUDA_KERNEL
-  add(sizeof(KernelLaunch));
-  add(sizeof(DeviceFacts));
-  return hash;
+  return FnvAdd(FnvAdd(hash, sizeof(KernelLaunch)), sizeof(DeviceFacts));
 }
 
 }  // namespace prefixd::cuda

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/fnv.h"
 #include "base/log.h"
 
 namespace prefixd::cuda {
@@ -18,12 +19,6 @@ namespace {
 constexpr std::string_view kVersion = "prefixd products 1";
 constexpr uintmax_t kMostBytes = 1 << 20;
 constexpr std::string_view kPlain = "plain", kBias = "bias", kAdded = "added";
-
-uint64_t SumOf(std::string_view text) {
-  uint64_t sum = 0xCBF29CE484222325u;
-  for (const char c : text) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return sum;
-}
 
 bool IsSame(const CheckedWay& way, const ProductShape& shape, int fewest_rows) {
   return way.shape.type == shape.type && way.shape.rows == shape.rows && way.shape.n == shape.n &&
@@ -95,7 +90,7 @@ std::string ProductChoices::Text() const {
   std::ostringstream out;
   out << kVersion << '\n' << owner_ << '\n';
   for (const CheckedWay& way : ways_) Put(way, out);
-  const uint64_t sum = SumOf(out.view());
+  const uint64_t sum = FnvAdd(kFnvEmpty, out.view());
   out << "sum " << std::hex << sum << '\n';
   return std::move(out).str();
 }
