@@ -164,6 +164,7 @@ struct Traffic {
   bool cancels;
 };
 struct Served {
+  RequestId id;
   std::shared_ptr<Recorder> recorder;
   Tokens prompt;
   bool repeats;
@@ -175,9 +176,16 @@ class TokenSumsTest : public TokenCountsTest, public testing::WithParamInterface
     return Prompt(static_cast<int>(8 * prng.Below(4)), static_cast<int>(prng.Below(2))) +
            Prompt(static_cast<int>(prng.Between(1, 20)), static_cast<int>(10 + prng.Below(3)));
   }
+  // Cancels one of the requests that have not ended.
+  static void CancelOne(Engine& engine, Prng& prng, const std::vector<Served>& runs) {
+    std::vector<RequestId> alive;
+    for (const Served& run : runs) {
+      if (!run.recorder->finished()) alive.push_back(run.id);
+    }
+    if (!alive.empty()) engine.Cancel(alive[prng.Below(alive.size())]);
+  }
   std::vector<Served> Serve(Engine& engine, Prng& prng) {
     std::vector<Served> runs;
-    std::vector<RequestId> ids;
     for (int step = 0; step < 120 || !engine.idle(); ++step) {
       if (step < 120 && prng.Chance(0.4)) {
         const Tokens prompt = DrawPrompt(prng);
@@ -191,13 +199,13 @@ class TokenSumsTest : public TokenCountsTest, public testing::WithParamInterface
           request.repeats_prompt = k > 0;
           const auto id = engine.Submit(std::move(request));
           if (!id.ok()) break;  // the queue is full
-          ids.push_back(*id);
-          runs.push_back({recorder, prompt, k > 0});
+          runs.push_back({*id, recorder, prompt, k > 0});
         }
       }
-      if (GetParam().cancels && !ids.empty() && prng.Chance(0.3)) engine.Cancel(ids[prng.Below(ids.size())]);
-      // A turn that leaves its step in flight lets a cancellation arrive during it.
-      prng.Chance(0.5) ? engine.Step() : engine.Advance();
+      if (GetParam().cancels && prng.Chance(0.12)) CancelOne(engine, prng, runs);
+      // A turn that leaves its step in flight lets a cancellation arrive during it. Each turn collects or
+      // launches a step, so that the traffic does not depend on the speed of the machine.
+      if (prng.Chance(0.3) || !engine.Advance()) engine.Step();
       engine.CheckInvariants();
       PREFIXD_CHECK(step < 20000);
     }
