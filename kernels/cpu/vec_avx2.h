@@ -17,6 +17,7 @@ namespace prefixd::avx2 {
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
 constexpr int kAccumulators = 5;  // in vectors
+constexpr int kChunkRows = 96, kChunkColumns = 256, kPartTerms = 1024;  // gemm_panels.inl.h
 
 struct F32x16 {
   __m256 lo, hi;

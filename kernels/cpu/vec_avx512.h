@@ -17,6 +17,7 @@ namespace prefixd::PREFIXD_ISA {
 constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
+constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;  // gemm_panels.inl.h
 
 struct F32x16 {
   __m512 v;
