@@ -5,6 +5,7 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/numerics.h"
 #include "kernels/cpu/tile.inl.h"
+#include "kernels/cpu/at_once.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"

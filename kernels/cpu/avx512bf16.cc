@@ -6,6 +6,7 @@
 #include "kernels/cpu/vec_avx512.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/tile.inl.h"
+#include "kernels/cpu/at_once.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 // clang-format on
 

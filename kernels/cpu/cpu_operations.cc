@@ -312,7 +312,7 @@ const std::byte* CpuOperations::PackQuantRows(WeightFormat format, const float* 
   pool_.Run(DivideUp(rows, tile), [&](int group, int) {
     const size_t first = static_cast<size_t>(group) * static_cast<size_t>(tile);
     quant_ops_.pack_rows(format.kind(), x + first * static_cast<size_t>(blocks) * kQuantBlock,
-                         std::min(tile, rows - group * tile), blocks, packed + first * bytes);
+                         std::min(tile, rows - group * tile), rows, blocks, packed + first * bytes);
   });
   return packed;
 }

@@ -90,18 +90,13 @@ void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& pa
 }
 
 // A chunk of blocks by a chunk of panels. With many blocks the terms are parted as well, so that the x of all
-// its blocks stays in a cache while the panels pass: without that, the x of a long chain comes from memory for
-// every panel. With few blocks x is small, and a panel is read from memory in one run. Each chunk of rows reads
-// all the weights, so it should have many; what the caches hold of x bounds it (kChunkRows, kPartTerms).
+// its blocks stays in a cache while the panels pass: without that, the x of a long chain comes from memory
+// for every panel. With few blocks x is small, and a panel is read from memory in one run. Each chunk of
+// rows reads all the weights, so it has many rows; what the caches hold of x bounds it (kChunkRows,
+// kPartTerms).
 constexpr int kChunkBlocks = kChunkRows / kTileRows;
 constexpr int kChunkPanels = kChunkColumns / kPanel;
 constexpr int kPartedBlocks = 48 / kTileRows;
-
-// Returns how many of n things to take at once: at most `most`, and about as many each time.
-PREFIXD_INLINE int AtOnce(int n, int most) {
-  const int times = (n + most - 1) / most;
-  return (n + times - 1) / times;
-}
 
 template <typename Product>
 void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {

@@ -4,7 +4,10 @@
 #include "kernels/cpu/quant_avx2.h"
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/numerics.h"
+#include "kernels/cpu/quant_runs.inl.h"
+#include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
+#include "kernels/cpu/quant_pack.inl.h"
 // clang-format on
 
 namespace prefixd::cpu {

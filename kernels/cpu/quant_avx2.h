@@ -15,10 +15,11 @@
 
 namespace prefixd::avx2 {
 
-constexpr int kQuantLanes = 8;       // outputs of a vector
-constexpr int kQuantTileRows = 6;    // their sums of one vector take 12 of the 16 registers
-constexpr int kQuantInTile = 6;      // vectors of sums of a tile, at most
-constexpr bool kQ8IsOffset = false;  // x is packed as it is
+constexpr int kQuantLanes = 8;      // outputs of a vector
+constexpr int kQuantTileRows = 6;   // their sums of one vector take 12 of the 16 registers
+constexpr int kQuantInTile = 6;     // vectors of sums of a tile, at most
+constexpr int kSpanPanels = 1;      // panels that are unpacked together
+constexpr bool kUnsignedX = false;  // x is packed as it is, for all formats
 
 using Outputs = __m256;  // a number of each output
 
@@ -49,6 +50,9 @@ PREFIXD_INLINE Ints ZeroInts() { return _mm256_setzero_si256(); }
 PREFIXD_INLINE Ints LoadWeights(const std::byte* p) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
 }
+PREFIXD_INLINE void StoreWeights(std::byte* p, Ints a) {
+  _mm256_store_si256(reinterpret_cast<__m256i*>(p), a);
+}
 // Four bytes, for every output.
 PREFIXD_INLINE Ints Spread(const std::byte* x) {
   int four;
@@ -56,17 +60,18 @@ PREFIXD_INLINE Ints Spread(const std::byte* x) {
   return _mm256_set1_epi32(four);
 }
 PREFIXD_INLINE Ints SpreadInt(int32_t a) { return _mm256_set1_epi32(a); }
+PREFIXD_INLINE Ints SpreadShort(int a) { return _mm256_set1_epi16(static_cast<int16_t>(a)); }
 PREFIXD_INLINE Ints SpreadByte(int a) { return _mm256_set1_epi8(static_cast<char>(a)); }
 PREFIXD_INLINE Ints And(Ints a, Ints b) { return _mm256_and_si256(a, b); }
 PREFIXD_INLINE Ints Or(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+// The sum of both products of 16 bits.
+PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
 PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
 PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
   return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(b)));
 }
-// The sum of both products of 16 bits.
-PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
 // Shifts 16 bits to the left, or to the right if kBy is below 0.
 template <int kBy>
 PREFIXD_INLINE Ints ShiftBits(Ints a) {
@@ -114,16 +119,12 @@ struct Q8Sums {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_si256();
   }
-  // Adds the products of a step: weights [lanes][4] and x [kRows][4].
-  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
-    const __m256i sizes = _mm256_abs_epi8(weights);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(Spread(x + 4 * r), weights));
-      low[r] = _mm256_add_epi16(low[r], pairs);
-      high[r] = _mm256_add_epi16(high[r], _mm256_srai_epi16(pairs, 8));
-      asm volatile("" : "+x"(low[r]), "+x"(high[r]) : : "memory");  // row by row, or registers run out
-    }
+  // Adds the products of a step, of row r: weights [lanes][4] by four integers of x.
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+    low[r] = _mm256_add_epi16(low[r], pairs);
+    high[r] = _mm256_add_epi16(high[r], _mm256_srai_epi16(pairs, 8));
+    asm volatile("" : "+x"(low[r]), "+x"(high[r]) : : "memory");  // row by row, or registers run out
   }
   PREFIXD_MEMBER Ints Get(int r) const {
     const __m256i rest = _mm256_sub_epi16(low[r], _mm256_slli_epi16(high[r], 8));

@@ -21,8 +21,12 @@
 namespace prefixd::PREFIXD_ISA {
 
 constexpr int kQuantLanes = 16;
-constexpr int kQuantTileRows = 12;  // with their sums as f32 they take 24 of the 32 registers
-constexpr int kQuantInTile = 12;
+constexpr int kQuantInTile = 12;  // with their sums as f32 they take 24 of the 32 registers
+#ifdef PREFIXD_VNNI
+constexpr int kQuantTileRows = 6, kSpanPanels = 2;
+#else
+constexpr int kQuantTileRows = 12;
+#endif
 
 using Outputs = __m512;
 
@@ -54,16 +58,17 @@ PREFIXD_INLINE Ints Spread(const std::byte* x) {
   return _mm512_set1_epi32(four);
 }
 PREFIXD_INLINE Ints SpreadInt(int32_t a) { return _mm512_set1_epi32(a); }
+PREFIXD_INLINE Ints SpreadShort(int a) { return _mm512_set1_epi16(static_cast<int16_t>(a)); }
 PREFIXD_INLINE Ints SpreadByte(int a) { return _mm512_set1_epi8(static_cast<char>(a)); }
 PREFIXD_INLINE Ints And(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 PREFIXD_INLINE Ints Or(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
 PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
   return _mm512_mullo_epi16(a, _mm512_set1_epi16(static_cast<int16_t>(b)));
 }
-PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
 template <int kBy>
 PREFIXD_INLINE Ints ShiftBits(Ints a) {
   if constexpr (kBy > 0) return _mm512_slli_epi16(a, kBy);
@@ -81,7 +86,7 @@ PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int /*vector*/) {
 
 #ifdef PREFIXD_VNNI
 
-constexpr bool kQ8IsOffset = true;
+constexpr bool kUnsignedX = true;
 
 // A sum of 32 bits. dpbusd adds 4 products of unsigned and signed bytes to it, and does not saturate.
 constexpr int StepsOfPart(int /*largest*/) { return kQuantBlock / 4; }
@@ -90,7 +95,17 @@ PREFIXD_INLINE Ints SumOfPart(Ints part) { return part; }
 PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return IntsOf(factors, vector); }
 PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return TimesInts(part, factor); }
 
-// x is packed as x + 128, which is unsigned; `excess` is 128 times the sum of the weights.
+// What quant_many.inl.h takes beside that.
+PREFIXD_INLINE void StoreWeights(std::byte* p, Ints a) { _mm512_store_si512(p, a); }
+PREFIXD_INLINE Ints SubBytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
+PREFIXD_INLINE Ints SumOfBytes(Ints a) { return AddProducts(ZeroInts(), SpreadByte(1), a); }
+PREFIXD_INLINE Ints TimesShorts(Ints a, Ints b) { return _mm512_mullo_epi16(a, b); }
+template <int kBy>
+PREFIXD_INLINE Ints ShiftInts(Ints a) {
+  return _mm512_slli_epi32(a, kBy);
+}
+
+// x is packed as x + 128, which is unsigned, so a sum exceeds its value by 128 times the sum of the weights.
 template <int kRows>
 struct Q8Sums {
   __m512i sum[kRows], excess;
@@ -99,17 +114,18 @@ struct Q8Sums {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
   }
-  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
-    excess = AddProducts(excess, _mm512_set1_epi8(-128), weights);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sum[r] = AddProducts(sum[r], Spread(x + 4 * r), weights);
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x) {
+    if (r == 0) excess = AddProducts(excess, SpreadByte(-128), weights);
+    sum[r] = AddProducts(sum[r], x, weights);
   }
   PREFIXD_MEMBER Ints Get(int r) const { return _mm512_sub_epi32(sum[r], excess); }
 };
 
+// Bytes; the second operand of a product is below 128.
+
 #else
 
-constexpr bool kQ8IsOffset = false;
+constexpr bool kUnsignedX = false;
 
 // As for AVX2.
 constexpr int StepsOfPart(int largest) {
@@ -132,20 +148,14 @@ struct Q8Sums {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
   }
-  PREFIXD_MEMBER void Add(Ints weights, const std::byte* x) {
-    const __m512i sizes = _mm512_abs_epi8(weights);
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x) {
     const __mmask64 negative = _mm512_movepi8_mask(weights);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const __m512i four = Spread(x + 4 * r);
-      const __m512i pairs =
-          _mm512_maddubs_epi16(sizes, _mm512_mask_sub_epi8(four, negative, _mm512_setzero_si512(), four));
-      sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-    }
+    const __m512i signed_x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
+    const __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(weights), signed_x);
+    sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
   PREFIXD_MEMBER Ints Get(int r) const { return sum[r]; }
 };
-
 #endif
 
 }  // namespace prefixd::PREFIXD_ISA

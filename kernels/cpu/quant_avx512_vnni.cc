@@ -5,14 +5,19 @@
 #include "kernels/cpu/quant_avx512.h"
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/numerics.h"
+#include "kernels/cpu/at_once.inl.h"
+#include "kernels/cpu/quant_runs.inl.h"
+#include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
+#include "kernels/cpu/quant_many.inl.h"
+#include "kernels/cpu/quant_pack.inl.h"
 // clang-format on
 
 namespace prefixd::cpu {
 
 const QuantOps& Avx512VnniQuantOps() {
   static constexpr QuantOps kOps = {.tile_rows = avx512_vnni::kQuantTileRows,
-                                    .gemm = avx512_vnni::QuantGemm,
+                                    .gemm = avx512_vnni::QuantGemmOfMany,
                                     .pack_rows = avx512_vnni::QuantPackRows};
   return kOps;
 }

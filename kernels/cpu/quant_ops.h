@@ -56,9 +56,11 @@ struct QuantOps {
   int tile_rows;
   // Computes the panels first_panel .. end_panel - 1 of the row groups first_group .. end_group - 1.
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
-  // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, for weights of `kind`. For each
-  // run: [count] scales, [count][2] sums of 16 integers as i16, and the integers [8][count][4].
-  void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int blocks, std::byte* packed);
+  // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for
+  // weights of `kind`. For each run: [count] scales, [count][2] sums of 16 integers as i16, and the integers
+  // [8][count][4], to which an instruction set may add 128.
+  void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
+                    std::byte* packed);
 };
 
 const QuantOps& Avx2QuantOps();

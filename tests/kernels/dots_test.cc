@@ -4,6 +4,7 @@
 #include "tests/kernels/vec_plain.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/tile.inl.h"
+#include "kernels/cpu/at_once.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/gemm_dots.inl.h"

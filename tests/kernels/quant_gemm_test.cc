@@ -266,6 +266,31 @@ struct Table {
 };
 class QuantTables : public testing::TestWithParam<Table> {};
 
+// One product of random operands by a table, in one call, beside that of ref.
+void CompareTable(const cpu::QuantOps& ops, Operations& ref, Prng& prng, WeightFormat format, int rows,
+                  int outputs, int terms) {
+  const int blocks = terms / kQuantBlock;
+  const auto w = RandomRows(prng, format, outputs, terms);
+  const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * terms);
+  std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * outputs), got = want;
+  ref.Gemm(*PackRows(ref, w, format, outputs, terms), x.data(), rows, want.data(), GemmOutput::kAccumulate);
+  const auto matrix = *QuantMatrix::Allocate(outputs, terms, format);
+  auto& packed = static_cast<QuantMatrix&>(*matrix);
+  packed.WriteRows(0, {w.data(), format, outputs, terms});
+  const size_t row_bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
+  std::vector<std::byte> packed_x(row_bytes * static_cast<size_t>(rows));
+  for (int first = 0; first < rows; first += ops.tile_rows) {
+    ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * terms],
+                  std::min(ops.tile_rows, rows - first), rows, blocks,
+                  &packed_x[static_cast<size_t>(first) * row_bytes]);
+  }
+  ops.gemm({packed.data(), packed.PanelBytes(), format.kind(), outputs, blocks, packed_x.data(), rows,
+            got.data(), outputs, true},
+           0, packed.panels(), 0, (rows + ops.tile_rows - 1) / ops.tile_rows);
+  ASSERT_TRUE(SameBits(got, want)) << format.name() << " rows " << rows << " outputs " << outputs << " terms "
+                                   << terms;
+}
+
 TEST_P(QuantTables, EqualRef) {
   if (!GetParam().runs_here()) GTEST_SKIP() << "this CPU lacks " << GetParam().name;
   const cpu::QuantOps& ops = GetParam().ops();
@@ -274,30 +299,25 @@ TEST_P(QuantTables, EqualRef) {
   for (const WeightFormat format : kQuantised) {
     for (const int rows : {1, 2, 5, 6, 7, 12, 13, 31}) {
       for (const int outputs : {1, 8, 17, 48}) {
-        const int terms = Fitting(format, 160), blocks = terms / kQuantBlock;
-        const auto w = RandomRows(prng, format, outputs, terms);
-        const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * terms);
-        std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * outputs), got = want;
-        ref->Gemm(*PackRows(*ref, w, format, outputs, terms), x.data(), rows, want.data(),
-                  GemmOutput::kAccumulate);
-        const auto matrix = *QuantMatrix::Allocate(outputs, terms, format);
-        auto& packed = static_cast<QuantMatrix&>(*matrix);
-        packed.WriteRows(0, {w.data(), format, outputs, terms});
-        const int groups = (rows + ops.tile_rows - 1) / ops.tile_rows;
-        const size_t row_bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
-        std::vector<std::byte> packed_x(row_bytes * static_cast<size_t>(rows));
-        for (int first = 0; first < rows; first += ops.tile_rows) {
-          ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * terms],
-                        std::min(ops.tile_rows, rows - first), blocks,
-                        &packed_x[static_cast<size_t>(first) * row_bytes]);
-        }
-        ops.gemm({packed.data(), packed.PanelBytes(), format.kind(), outputs, blocks, packed_x.data(), rows,
-                  got.data(), outputs, true},
-                 0, packed.panels(), 0, groups);
-        ASSERT_TRUE(SameBits(got, want)) << format.name() << " rows " << rows << " outputs " << outputs;
+        CompareTable(ops, *ref, prng, format, rows, outputs, Fitting(format, 160));
+        if (HasFatalFailure()) return;
       }
     }
   }
+}
+
+// Sums that wait from one part of the terms to the next, and more rows than are taken at once.
+TEST_P(QuantTables, PartsAndManyRowsEqualRef) {
+  if (!GetParam().runs_here()) GTEST_SKIP() << "this CPU lacks " << GetParam().name;
+  const auto ref = MakeOperations("ref", 1);
+  Prng prng(18);
+  for (const WeightFormat format : kQuantised) {
+    for (const auto [rows, outputs, terms] : {std::array{8, 17, 1120}, std::array{13, 33, 1280}}) {
+      CompareTable(GetParam().ops(), *ref, prng, format, rows, outputs, Fitting(format, terms));
+      if (HasFatalFailure()) return;
+    }
+  }
+  CompareTable(GetParam().ops(), *ref, prng, WeightFormat::kQ8_0, 521, 40, 64);
 }
 
 constexpr Table kTables[] = {

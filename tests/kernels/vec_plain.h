@@ -20,6 +20,7 @@ namespace prefixd::plain {
 constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
+constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;
 
 struct F32x16 {
   float v[16];

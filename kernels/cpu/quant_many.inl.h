@@ -1,0 +1,192 @@
+// Products of quantised weights by many rows, for instructions that multiply unsigned x (kUnsignedX): a part
+// of some panels is unpacked once for all rows. Included after quant.inl.h. Pure functions; any thread.
+
+namespace prefixd::PREFIXD_ISA {
+
+// Codes times the factor of each output, where no product exceeds a byte.
+PREFIXD_INLINE Ints TimesFactor(Ints codes, Ints factor) {
+  const Ints factors = Or(factor, ShiftInts<16>(factor)), low = SpreadShort(0xFF);
+  const Ints odd = TimesShorts(ShiftBits<-8>(codes), factors);
+  return Or(TimesShorts(And(codes, low), factors), ShiftBits<8>(odd));
+}
+
+// The same run of kPanels panels, unpacked for the many rows that it multiplies, whose x is unsigned
+// (kUnsignedX): the integers that the codes stand for, as signed bytes, and the rest as the loops take it.
+// `excess` is what x + 128 instead of x adds to S. Factors that leave the integers within a byte are in them.
+template <typename F, int kPanels>
+struct UnpackedRun {
+  using Format = F;
+  static constexpr bool kFolds = F::kFactors && F::kFactorZero == 0 && F::kFactorBits < 8 && F::kZero == 0 &&
+                                 F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
+  static constexpr bool kFactors = F::kFactors && !kFolds;
+  static constexpr int kVectors = kPanels * kQuantPanelVectors;
+  alignas(64) std::byte codes[kQuantSteps][kPanels * kStepBytes];
+  Outputs scales[kVectors], offsets[F::kOffset ? kVectors : 1];
+  Factors<F> factors[F::kFactors ? kVectors : 1];
+  Ints excess[kVectors];
+
+  template <int kStep>
+  PREFIXD_MEMBER Ints Codes(int vector) const {
+    return LoadWeights(codes[kStep] + 4 * vector * kQuantLanes);
+  }
+  PREFIXD_MEMBER Factors<F> FactorsAt(int vector) const { return factors[vector]; }
+  PREFIXD_MEMBER Outputs Scale(int vector) const { return scales[vector]; }
+  PREFIXD_MEMBER Outputs Offset(int vector) const { return F::kOffset ? offsets[vector] : ZeroOutputs(); }
+  PREFIXD_MEMBER Ints Excess(int vector) const { return excess[vector]; }
+
+  // Sets the vectors of one of the panels.
+  PREFIXD_MEMBER void Set(int panel, const std::byte* w, const std::byte* head, int run) {
+    for (int v = 0; v < kQuantPanelVectors; ++v) {
+      const StoredRun<F> stored = {w + 4 * v * kQuantLanes, head, run, v};
+      const int to = panel * kQuantPanelVectors + v;
+      scales[to] = stored.Scale(0);
+      if constexpr (F::kOffset) offsets[to] = stored.Offset(0);
+      if constexpr (F::kFactors) factors[to] = stored.FactorsAt(0);
+      SetCodes<0>(to, stored);
+    }
+  }
+
+ private:
+  template <int kStep>
+  PREFIXD_MEMBER void SetCodes(int to, const StoredRun<F>& stored) {
+    if constexpr (kStep < kQuantSteps) {
+      constexpr int kHalf = kStep / (kQuantSteps / 2);
+      Ints step = stored.template Codes<kStep>(0);
+      if constexpr (!F::kWide && F::kZero != 0) step = SubBytes(step, SpreadByte(F::kZero));
+      if constexpr (kFolds) step = TimesFactor(step, factors[to].c[kHalf]);
+      Ints more = ShiftInts<7>(SumOfBytes(step));
+      if constexpr (kFactors) more = TimesInts(more, factors[to].c[F::kWide ? 0 : kHalf]);
+      excess[to] = kStep == 0 ? more : AddInts(excess[to], more);
+      StoreWeights(codes[kStep] + 4 * to * kQuantLanes, step);
+      SetCodes<kStep + 1>(to, stored);
+    }
+  }
+};
+
+// The sums S of rule 9 of kRows rows and the outputs of a vector, of an UnpackedRun.
+template <typename Run, int kRows>
+struct SignedSums {
+  using F = typename Run::Format;
+  static constexpr int kSteps = F::kByHalf ? kQuantSteps / 2 : kQuantSteps;  // of a factor
+  Ints part[kRows], total[kRows];
+  PREFIXD_MEMBER void Clear(Ints excess) {
+    const Ints start = SubInts(ZeroInts(), excess);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) (Run::kFactors ? total[r] : part[r]) = start;
+  }
+  template <int kStep>
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& factors) {
+    part[r] = AddProducts(Run::kFactors && kStep % kSteps == 0 ? ZeroInts() : part[r], x, weights);
+    if constexpr (Run::kFactors && (kStep + 1) % kSteps == 0)
+      total[r] = AddInts(total[r], TimesInts(part[r], factors.c[kStep / kSteps]));
+  }
+  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& /*factors*/) const {
+    return Run::kFactors ? total[r] : part[r];
+  }
+};
+
+template <typename F, int kPanels, int kRows>
+struct SumsOf<UnpackedRun<F, kPanels>, kRows> {
+  using Type = SignedSums<UnpackedRun<F, kPanels>, kRows>;
+};
+
+// Runs that are unpacked at once: they, and the x of a group, fit into the L1 cache. Groups at once: the sums
+// of their rows wait from one part of the runs to the next, as f32, which changes no bit.
+constexpr int kPartRuns = 16;
+constexpr int kGroupsAtOnce = 504 / kQuantTileRows;
+
+struct QuantPart {
+  int first, runs;  // multiples of the runs of a block
+  bool begins, ends;
+};
+
+// The unpacked part of some panels, and the sums of all groups: [group][vectors][rows].
+template <typename F, int kPanels>
+struct QuantSpan {
+  UnpackedRun<F, kPanels> runs[kPartRuns];
+  Outputs sums[kGroupsAtOnce][kPanels * kQuantPanelVectors][kQuantTileRows];
+
+  void Unpack(const QuantJob& job, int panel, const QuantPart& part) {
+    for (int p = 0; p < kPanels; ++p) {
+      const std::byte* const codes = PanelAt(job, panel + p);
+      const std::byte* w = codes + static_cast<size_t>(part.first) * F::kRunBytes;
+      const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes +
+                              static_cast<size_t>(part.first / F::kRuns) * F::kHeadBytes;
+      for (int i = 0; i < part.runs; ++i, w += F::kRunBytes)
+        runs[i].Set(p, w, head + static_cast<size_t>(i / F::kRuns) * F::kHeadBytes, i % F::kRuns);
+    }
+  }
+};
+
+// Adds a part to the products of a group and kVectors vectors of the span, from vector `first` on.
+template <int kRows, int kVectors, typename F, int kPanels>
+void SpanTile(const QuantJob& job, QuantSpan<F, kPanels>& span, int panel, int first, int group,
+              const QuantPart& part, Outputs (*sums)[kQuantTileRows]) {
+  Outputs acc[kVectors][kRows];
+  for (int v = 0; v < kVectors; ++v)
+    for (int r = 0; r < kRows; ++r) acc[v][r] = part.begins ? ZeroOutputs() : sums[first + v][r];
+  const std::byte* x =
+      PackedGroup(job, group) + static_cast<size_t>(part.first) * kRows * kQuantRowBlockBytes;
+  for (int i = 0; i < part.runs; ++i, x += kRows * kQuantRowBlockBytes)
+    AddRun<kRows, kVectors>(acc, span.runs[i], first, x);
+  if (part.ends) return WriteTile(job, acc, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));
+  for (int v = 0; v < kVectors; ++v)
+    for (int r = 0; r < kRows; ++r) sums[first + v][r] = acc[v][r];
+}
+
+template <int kRows, typename F, int kPanels>
+void SpanGroup(const QuantJob& job, QuantSpan<F, kPanels>& span, int panel, int group, const QuantPart& part,
+               Outputs (*sums)[kQuantTileRows]) {
+  if constexpr (kRows > 1) {
+    if (job.rows - group * kQuantTileRows < kRows)
+      return SpanGroup<kRows - 1>(job, span, panel, group, part, sums);
+  }
+  constexpr int kAll = kPanels * kQuantPanelVectors;
+  constexpr int kVectors = kRows * kAll <= kQuantInTile ? kAll : 1;
+  for (int first = 0; first < kAll; first += kVectors)
+    SpanTile<kRows, kVectors>(job, span, panel, first, group, part, sums);
+}
+
+// Computes kPanels panels of the groups first_group .. end_group - 1, of which there are at most
+// kGroupsAtOnce.
+template <typename F, int kPanels>
+void MultiplySpan(const QuantJob& job, int panel, int first_group, int end_group) {
+  QuantSpan<F, kPanels> span;
+  const int at_once = AtOnce(job.blocks / F::kRuns, kPartRuns / F::kRuns) * F::kRuns;
+  for (int run = 0; run < job.blocks; run += at_once) {
+    const int runs = job.blocks - run < at_once ? job.blocks - run : at_once;
+    const QuantPart part = {run, runs, run == 0, run + runs == job.blocks};
+    span.Unpack(job, panel, part);
+    for (int group = first_group; group < end_group; ++group)
+      SpanGroup<kQuantTileRows>(job, span, panel, group, part, span.sums[group - first_group]);
+  }
+}
+
+template <typename F>
+void MultiplyMany(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
+  const int at_once = AtOnce(end_group - first_group, kGroupsAtOnce);
+  for (int group = first_group; group < end_group; group += at_once) {
+    const int end = end_group - group < at_once ? end_group : group + at_once;
+    int panel = first_panel;
+    for (; panel + kSpanPanels <= end_panel; panel += kSpanPanels)
+      MultiplySpan<F, kSpanPanels>(job, panel, group, end);
+    for (; panel < end_panel; ++panel) MultiplySpan<F, 1>(job, panel, group, end);
+  }
+}
+
+template <int... kIndices>
+PREFIXD_INLINE auto ManyOf(WeightFormat::Kind kind, std::integer_sequence<int, kIndices...>) {
+  constexpr void (*kRows[])(const QuantJob&, int, int, int, int) = {
+      MultiplyMany<Format<static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndices)>>...};
+  return kRows[kind - WeightFormat::kQ8_0];
+}
+
+// A group of rows alone is multiplied by the weights as they are stored: they come from memory once.
+void QuantGemmOfMany(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
+  if (job.rows <= kQuantTileRows) return QuantGemm(job, first_panel, end_panel, first_group, end_group);
+  constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;
+  ManyOf(job.kind, std::make_integer_sequence<int, kCount>())(job, first_panel, end_panel, first_group,
+                                                              end_group);
+}
+
+}  // namespace prefixd::PREFIXD_ISA

@@ -1,0 +1,111 @@
+// The sums of a run (numerics rule 9), exact in integers, and what they add to the products. Included after
+// quant_runs.inl.h. Pure functions; any thread.
+
+#include <type_traits>
+
+namespace prefixd::PREFIXD_ISA {
+
+// The sum of the integers of a run of x, whose halves have the sums `pair`.
+PREFIXD_INLINE Ints SumOfPair(int32_t pair) { return SumOfShorts(SpreadInt(pair), SpreadShort(1)); }
+
+// The sums S of rule 9 of kRows rows and the outputs of a vector: of wide formats
+template <typename Run, int kRows>
+struct WideSums {
+  using F = typename Run::Format;
+  Q8Sums<kRows> sums;
+  PREFIXD_MEMBER void Clear(Ints /*excess*/) { sums.Clear(); }
+  // Adds the products of a step, of row r: weights [lanes][4] by four integers of x.
+  template <int kStep>
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& /*factors*/) {
+    sums.Add(r, weights, x);
+  }
+  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& factors) const {
+    if constexpr (F::kFactors) return TimesInts(sums.Get(r), factors.c[0]);
+    return sums.Get(r);
+  }
+};
+
+// and of codes below 64. The steps that a part of the sum holds have the same factor.
+template <typename Run, int kRows>
+struct CodeSums {
+  using F = typename Run::Format;
+  static constexpr int kMost = StepsOfPart(F::kLargest);
+  static constexpr int kSteps = F::kByHalf && kMost > kQuantSteps / 2 ? kQuantSteps / 2 : kMost;
+  Ints part[kRows], total[kRows];
+  PREFIXD_MEMBER void Clear(Ints /*excess*/) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) total[r] = ZeroInts();
+  }
+  template <int kStep>
+  PREFIXD_MEMBER void Add(int r, Ints codes, Ints x, const Factors<F>& factors) {
+    part[r] = AddProducts(kStep % kSteps == 0 ? ZeroInts() : part[r], codes, x);
+    if constexpr ((kStep + 1) % kSteps == 0) {
+      if constexpr (F::kFactors)
+        total[r] = AddInts(total[r], SumOfPart(part[r], factors.c[kStep / (kQuantSteps / 2)]));
+      else
+        total[r] = AddInts(total[r], SumOfPart(part[r]));
+    }
+  }
+  PREFIXD_MEMBER Ints Get(int r, int32_t pair, const Factors<F>& factors) const {
+    if constexpr (F::kZero == 0) return total[r];
+    if constexpr (F::kFactors) return SubInts(total[r], SumOfShorts(factors.zero, SpreadInt(pair)));
+    return SubInts(total[r], SumOfShorts(SpreadInt(pair), SpreadShort(F::kZero)));
+  }
+};
+
+template <typename Run, int kRows>
+struct SumsOf {
+  using Type = std::conditional_t<Run::Format::kWide, WideSums<Run, kRows>, CodeSums<Run, kRows>>;
+};
+
+// Adds the products of the steps from kStep on.
+template <int kRows, int kVectors, int kStep, typename Run, typename Sums>
+PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
+                             const Factors<typename Run::Format> (&factors)[kVectors], const std::byte* x) {
+  if constexpr (kStep < kQuantSteps) {
+    Ints codes[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) codes[v] = run.template Codes<kStep>(first + v);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const Ints four = Spread(x + 4 * (kStep * kRows + r));
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sums[v].template Add<kStep>(r, codes[v], four, factors[v]);
+    }
+    AddSteps<kRows, kVectors, kStep + 1>(sums, run, first, factors, x);
+  }
+}
+
+// Adds a run to the products of kRows rows and kVectors vectors, from vector `first` of the run on.
+template <int kRows, int kVectors, typename Run>
+PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int first, const std::byte* x) {
+  using F = typename Run::Format;
+  Factors<F> factors[kVectors];
+  if constexpr (Run::kFactors || F::kOffsetFactors) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) factors[v] = run.FactorsAt(first + v);
+  }
+  typename SumsOf<Run, kRows>::Type sums[kVectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) sums[v].Clear(run.Excess(first + v));
+  AddSteps<kRows, kVectors, 0>(sums, run, first, factors, x + 8 * kRows);
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    const Outputs scale = run.Scale(first + v);
+    const Outputs offset = run.Offset(first + v);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      float scale_of_x;
+      int32_t pair;
+      __builtin_memcpy(&scale_of_x, x + 4 * r, 4);
+      __builtin_memcpy(&pair, x + 4 * (kRows + r), 4);
+      acc[v][r] = AddScaled(acc[v][r], scale, scale_of_x, sums[v].Get(r, pair, factors[v]));
+      if constexpr (F::kOffsetFactors)
+        acc[v][r] = AddScaled(acc[v][r], offset, scale_of_x, SumOfShorts(factors[v].n, SpreadInt(pair)));
+      else if constexpr (F::kOffset)
+        acc[v][r] = AddScaled(acc[v][r], offset, scale_of_x, SumOfPair(pair));
+    }
+  }
+}
+
+}  // namespace prefixd::PREFIXD_ISA
