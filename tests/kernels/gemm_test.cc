@@ -69,11 +69,12 @@ TEST_P(GemmTest, SizesThatAreSplitAmongThreads) {
 }
 
 // Long chains of many rows are computed in parts; the last part may have an odd number of terms. One more row
-// than a chunk has.
+// and one more panel than a chunk has, with AVX2 and with AVX-512.
 TEST_P(GemmTest, LongChainsOfManyRows) {
   for (const DType dtype : kAllDTypes) {
     Compare(dtype, 50, 40, 2051, GemmOutput::kStore);
     Compare(dtype, 97, 270, 1025, GemmOutput::kAccumulate);
+    Compare(dtype, 505, 130, 2049, GemmOutput::kAccumulate);
   }
 }
 
