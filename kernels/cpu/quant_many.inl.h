@@ -10,84 +10,99 @@ PREFIXD_INLINE Ints TimesFactor(Ints codes, Ints factor) {
   return Or(TimesShorts(And(codes, low), factors), ShiftBits<8>(odd));
 }
 
-// The same run of kPanels panels, unpacked for the many rows that it multiplies, whose x is unsigned
-// (kUnsignedX): the integers that the codes stand for, as signed bytes, and the rest as the loops take it.
-// `excess` is what x + 128 instead of x adds to S. Factors that leave the integers within a byte are in them.
-template <typename F, int kPanels>
-struct UnpackedRun {
-  using Format = F;
+// What an unpacked run has for the outputs of a vector, beside its integers.
+template <typename F>
+struct UnpackedTerms {
+  // Factors that leave the integers within a byte are in them. The others are floats: c P, and the sum of two
+  // of them, is a whole number below 2^24 (kernels/quant_format.h).
   static constexpr bool kFolds = F::kFactors && F::kFactorZero == 0 && F::kFactorBits < 8 && F::kZero == 0 &&
                                  F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
   static constexpr bool kFactors = F::kFactors && !kFolds;
+  static constexpr int kParts = kFactors && F::kByHalf ? 2 : 1;  // sums P of their own
+  Ints start[kParts];  // what x + 128 instead of x adds to P, negative
+  Outputs scale, offset;
+  Outputs c[kParts];
+  Ints n;
+};
+
+// The same run of kPanels panels, unpacked for the many rows that it multiplies, whose x is unsigned
+// (kUnsignedX): the integers that the codes stand for, as signed bytes, and the rest as the loops take it.
+template <typename F, int kPanels>
+struct UnpackedRun {
+  using Format = F;
+  using Terms = const UnpackedTerms<F>*;
   static constexpr int kVectors = kPanels * kQuantPanelVectors;
   alignas(64) std::byte codes[kQuantSteps][kPanels * kStepBytes];
-  Outputs scales[kVectors], offsets[F::kOffset ? kVectors : 1];
-  Factors<F> factors[F::kFactors ? kVectors : 1];
-  Ints excess[kVectors];
+  UnpackedTerms<F> terms[kVectors];
 
   template <int kStep>
   PREFIXD_MEMBER Ints Codes(int vector) const {
     return LoadWeights(codes[kStep] + 4 * vector * kQuantLanes);
   }
-  PREFIXD_MEMBER Factors<F> FactorsAt(int vector) const { return factors[vector]; }
-  PREFIXD_MEMBER Outputs Scale(int vector) const { return scales[vector]; }
-  PREFIXD_MEMBER Outputs Offset(int vector) const { return F::kOffset ? offsets[vector] : ZeroOutputs(); }
-  PREFIXD_MEMBER Ints Excess(int vector) const { return excess[vector]; }
+  PREFIXD_MEMBER Terms TermsAt(int vector) const { return &terms[vector]; }
+  PREFIXD_MEMBER Outputs Scale(int vector) const { return terms[vector].scale; }
+  PREFIXD_MEMBER Outputs Offset(int vector) const { return terms[vector].offset; }
+  PREFIXD_MEMBER static Ints OffsetFactors(Terms terms) { return terms->n; }
 
   // Sets the vectors of one of the panels.
   PREFIXD_MEMBER void Set(int panel, const std::byte* w, const std::byte* head, int run) {
     for (int v = 0; v < kQuantPanelVectors; ++v) {
       const StoredRun<F> stored = {w + 4 * v * kQuantLanes, head, run, v};
-      const int to = panel * kQuantPanelVectors + v;
-      scales[to] = stored.Scale(0);
-      if constexpr (F::kOffset) offsets[to] = stored.Offset(0);
-      if constexpr (F::kFactors) factors[to] = stored.FactorsAt(0);
-      SetCodes<0>(to, stored);
+      const Factors<F> factors = stored.TermsAt(0);
+      const int vector = panel * kQuantPanelVectors + v;
+      UnpackedTerms<F>& to = terms[vector];
+      to.scale = stored.Scale(0);
+      to.offset = stored.Offset(0);
+      if constexpr (F::kOffsetFactors) to.n = factors.n;
+      for (int part = 0; part < UnpackedTerms<F>::kParts; ++part) {
+        to.start[part] = ZeroInts();
+        if constexpr (UnpackedTerms<F>::kFactors) to.c[part] = ToOutputs(factors.c[part]);
+      }
+      SetCodes<0>(vector, stored, factors);
     }
   }
 
  private:
   template <int kStep>
-  PREFIXD_MEMBER void SetCodes(int to, const StoredRun<F>& stored) {
+  PREFIXD_MEMBER void SetCodes(int vector, const StoredRun<F>& stored, const Factors<F>& factors) {
     if constexpr (kStep < kQuantSteps) {
-      constexpr int kHalf = kStep / (kQuantSteps / 2);
       Ints step = stored.template Codes<kStep>(0);
       if constexpr (!F::kWide && F::kZero != 0) step = SubBytes(step, SpreadByte(F::kZero));
-      if constexpr (kFolds) step = TimesFactor(step, factors[to].c[kHalf]);
-      Ints more = ShiftInts<7>(SumOfBytes(step));
-      if constexpr (kFactors) more = TimesInts(more, factors[to].c[F::kWide ? 0 : kHalf]);
-      excess[to] = kStep == 0 ? more : AddInts(excess[to], more);
-      StoreWeights(codes[kStep] + 4 * to * kQuantLanes, step);
-      SetCodes<kStep + 1>(to, stored);
+      if constexpr (UnpackedTerms<F>::kFolds) step = TimesFactor(step, factors.c[kStep / (kQuantSteps / 2)]);
+      Ints& start = terms[vector].start[kStep * UnpackedTerms<F>::kParts / kQuantSteps];
+      start = SubInts(start, ShiftInts<7>(SumOfBytes(step)));
+      StoreWeights(codes[kStep] + 4 * vector * kQuantLanes, step);
+      SetCodes<kStep + 1>(vector, stored, factors);
     }
   }
 };
 
 // The sums S of rule 9 of kRows rows and the outputs of a vector, of an UnpackedRun.
-template <typename Run, int kRows>
+template <typename F, int kRows>
 struct SignedSums {
-  using F = typename Run::Format;
-  static constexpr int kSteps = F::kByHalf ? kQuantSteps / 2 : kQuantSteps;  // of a factor
-  Ints part[kRows], total[kRows];
-  PREFIXD_MEMBER void Clear(Ints excess) {
-    const Ints start = SubInts(ZeroInts(), excess);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) (Run::kFactors ? total[r] : part[r]) = start;
-  }
+  using Of = UnpackedTerms<F>;
+  static constexpr int kSteps = kQuantSteps / Of::kParts;
+  Ints part[kRows];
+  Outputs total[kRows];
+  PREFIXD_MEMBER void Clear(const Of* /*terms*/) {}
   template <int kStep>
-  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& factors) {
-    part[r] = AddProducts(Run::kFactors && kStep % kSteps == 0 ? ZeroInts() : part[r], x, weights);
-    if constexpr (Run::kFactors && (kStep + 1) % kSteps == 0)
-      total[r] = AddInts(total[r], TimesInts(part[r], factors.c[kStep / kSteps]));
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Of* terms) {
+    constexpr int kPart = kStep / kSteps;
+    part[r] = AddProducts(kStep % kSteps == 0 ? terms->start[kPart] : part[r], x, weights);
+    if constexpr ((kStep + 1) % kSteps == 0) {
+      const Outputs sum = ToOutputs(part[r]);
+      if constexpr (!Of::kFactors)
+        total[r] = sum;
+      else
+        total[r] = kPart == 0 ? MulOutputs(sum, terms->c[0]) : FmaOutputs(sum, terms->c[kPart], total[r]);
+    }
   }
-  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& /*factors*/) const {
-    return Run::kFactors ? total[r] : part[r];
-  }
+  PREFIXD_MEMBER Outputs Get(int r, int32_t /*pair*/, const Of* /*terms*/) const { return total[r]; }
 };
 
 template <typename F, int kPanels, int kRows>
 struct SumsOf<UnpackedRun<F, kPanels>, kRows> {
-  using Type = SignedSums<UnpackedRun<F, kPanels>, kRows>;
+  using Type = SignedSums<F, kRows>;
 };
 
 // Runs that are unpacked at once: they, and the x of a group, fit into the L1 cache. Groups at once: the sums

@@ -133,7 +133,6 @@ PREFIXD_INLINE Outputs LoadOffset(const std::byte* head, int vector) {
 template <typename F>
 struct StoredRun {
   using Format = F;
-  static constexpr bool kFactors = F::kFactors;
   const std::byte* w;     // the codes of the run, from vector `first` on
   const std::byte* head;  // of its block
   int run, first;
@@ -141,12 +140,15 @@ struct StoredRun {
   PREFIXD_MEMBER Ints Codes(int vector) const {
     return CodesOf<F, kStep>(w + 4 * vector * kQuantLanes);
   }
-  PREFIXD_MEMBER Factors<F> FactorsAt(int vector) const {
-    return FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
+  using Terms = Factors<F>;
+  PREFIXD_MEMBER Terms TermsAt(int vector) const {
+    Terms terms;  // not set where a format has no factors
+    if constexpr (F::kFactors) terms = FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
+    return terms;
   }
   PREFIXD_MEMBER Outputs Scale(int vector) const { return LoadScale<F>(head, first + vector); }
   PREFIXD_MEMBER Outputs Offset(int vector) const { return LoadOffset<F>(head, first + vector); }
-  PREFIXD_MEMBER Ints Excess(int /*vector*/) const { return ZeroInts(); }
+  PREFIXD_MEMBER static Ints OffsetFactors(const Terms& terms) { return terms.n; }
 };
 
 }  // namespace prefixd::PREFIXD_ISA

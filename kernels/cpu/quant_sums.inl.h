@@ -13,7 +13,7 @@ template <typename Run, int kRows>
 struct WideSums {
   using F = typename Run::Format;
   Q8Sums<kRows> sums;
-  PREFIXD_MEMBER void Clear(Ints /*excess*/) { sums.Clear(); }
+  PREFIXD_MEMBER void Clear(const Factors<F>& /*factors*/) { sums.Clear(); }
   // Adds the products of a step, of row r: weights [lanes][4] by four integers of x.
   template <int kStep>
   PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& /*factors*/) {
@@ -32,7 +32,7 @@ struct CodeSums {
   static constexpr int kMost = StepsOfPart(F::kLargest);
   static constexpr int kSteps = F::kByHalf && kMost > kQuantSteps / 2 ? kQuantSteps / 2 : kMost;
   Ints part[kRows], total[kRows];
-  PREFIXD_MEMBER void Clear(Ints /*excess*/) {
+  PREFIXD_MEMBER void Clear(const Factors<F>& /*factors*/) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) total[r] = ZeroInts();
   }
@@ -61,7 +61,7 @@ struct SumsOf {
 // Adds the products of the steps from kStep on.
 template <int kRows, int kVectors, int kStep, typename Run, typename Sums>
 PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
-                             const Factors<typename Run::Format> (&factors)[kVectors], const std::byte* x) {
+                             const typename Run::Terms (&terms)[kVectors], const std::byte* x) {
   if constexpr (kStep < kQuantSteps) {
     Ints codes[kVectors];
 #pragma GCC unroll 2
@@ -70,9 +70,9 @@ PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
     for (int r = 0; r < kRows; ++r) {
       const Ints four = Spread(x + 4 * (kStep * kRows + r));
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sums[v].template Add<kStep>(r, codes[v], four, factors[v]);
+      for (int v = 0; v < kVectors; ++v) sums[v].template Add<kStep>(r, codes[v], four, terms[v]);
     }
-    AddSteps<kRows, kVectors, kStep + 1>(sums, run, first, factors, x);
+    AddSteps<kRows, kVectors, kStep + 1>(sums, run, first, terms, x);
   }
 }
 
@@ -80,30 +80,34 @@ PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
 template <int kRows, int kVectors, typename Run>
 PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int first, const std::byte* x) {
   using F = typename Run::Format;
-  Factors<F> factors[kVectors];
-  if constexpr (Run::kFactors || F::kOffsetFactors) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) factors[v] = run.FactorsAt(first + v);
-  }
+  typename Run::Terms terms[kVectors];
   typename SumsOf<Run, kRows>::Type sums[kVectors];
 #pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) sums[v].Clear(run.Excess(first + v));
-  AddSteps<kRows, kVectors, 0>(sums, run, first, factors, x + 8 * kRows);
+  for (int v = 0; v < kVectors; ++v) {
+    terms[v] = run.TermsAt(first + v);
+    sums[v].Clear(terms[v]);
+  }
+  AddSteps<kRows, kVectors, 0>(sums, run, first, terms, x + 8 * kRows);
+  Outputs scales[kVectors], offsets[kVectors];
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) {
-    const Outputs scale = run.Scale(first + v);
-    const Outputs offset = run.Offset(first + v);
+    scales[v] = run.Scale(first + v);
+    offsets[v] = run.Offset(first + v);
+  }
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      float scale_of_x;
-      int32_t pair;
-      __builtin_memcpy(&scale_of_x, x + 4 * r, 4);
-      __builtin_memcpy(&pair, x + 4 * (kRows + r), 4);
-      acc[v][r] = AddScaled(acc[v][r], scale, scale_of_x, sums[v].Get(r, pair, factors[v]));
+  for (int r = 0; r < kRows; ++r) {
+    float scale_of_x;
+    int32_t pair;
+    __builtin_memcpy(&scale_of_x, x + 4 * r, 4);
+    __builtin_memcpy(&pair, x + 4 * (kRows + r), 4);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      acc[v][r] = AddScaled(acc[v][r], scales[v], scale_of_x, sums[v].Get(r, pair, terms[v]));
       if constexpr (F::kOffsetFactors)
-        acc[v][r] = AddScaled(acc[v][r], offset, scale_of_x, SumOfShorts(factors[v].n, SpreadInt(pair)));
+        acc[v][r] = AddScaled(acc[v][r], offsets[v], scale_of_x,
+                              SumOfShorts(Run::OffsetFactors(terms[v]), SpreadInt(pair)));
       else if constexpr (F::kOffset)
-        acc[v][r] = AddScaled(acc[v][r], offset, scale_of_x, SumOfPair(pair));
+        acc[v][r] = AddScaled(acc[v][r], offsets[v], scale_of_x, SumOfPair(pair));
     }
   }
 }
