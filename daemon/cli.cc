@@ -245,6 +245,17 @@ ConvertOptions CollectConvertOptions(const Given& given) {
   return options;
 }
 
+KeysOptions CollectKeysOptions(const Given& given, Faults* faults) {
+  KeysOptions options{.fields = {}, .draw = given.IsSet("new")};
+  for (const char* const name : {"tenant", "rights"}) {
+    if (const std::string* value = given.Find(name)) options.fields.push_back(name + ("=" + *value));
+  }
+  const std::string& word = given.arguments[0];
+  if (!word.empty() && word != "hash")
+    faults->push_back("'" + word + "' is nothing that prefixd keys does; write prefixd keys hash");
+  return options;
+}
+
 DiskCommandOptions CollectDiskOptions(const Given& given, Faults* faults) {
   DiskCommandOptions options;
   options.directory = given.arguments[0];
@@ -461,6 +472,8 @@ Result<Invocation> ParseCommandLine(int argc, const char* const* argv, const cha
     invocation.text = TextOf(given, &faults);
   } else if (command->command == Command::kConvert) {
     invocation.convert = CollectConvertOptions(given);
+  } else if (command->command == Command::kKeys) {
+    invocation.keys = CollectKeysOptions(given, &faults);
   } else if (!command->argument.empty()) {
     if (command->command == Command::kInspect) invocation.live = CollectLiveOptions(given, &faults);
     if (!given.Has("live")) invocation.disk = CollectDiskOptions(given, &faults);

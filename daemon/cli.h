@@ -17,6 +17,7 @@
 #include "daemon/command_table.h"
 #include "daemon/convert_command.h"
 #include "daemon/disk_commands.h"
+#include "daemon/keys_command.h"
 #include "daemon/options.h"
 
 namespace prefixd {
@@ -28,6 +29,7 @@ struct Invocation {
   DiskCommandOptions disk{};          // for inspect without --live, purge and verify
   LiveOptions live{};                 // for inspect with --live
   ConvertOptions convert{};           // for convert
+  KeysOptions keys{};                 // for keys
   bool json = false;                  // --json, for validate and version
   std::string text;                   // for kPrint: written to stdout
   std::vector<std::string> warnings;  // one line each, for the log

@@ -26,8 +26,10 @@ constexpr OptionSpec kInspect[] = {
 };
 constexpr OptionSpec kPurge[] = {
     Value("model", "FINGERPRINT", "records of this model: the first digits of its fingerprint"),
-    Value("tenant", "SALT", "records of the tenant with this cache_salt; '' is those without"),
-    Value("tenant-key", "FILE", "a file with the API key of the tenant, where the daemon has --api-keys"),
+    Value("tenant", "NAME",
+          "records of this tenant, or without API keys of this cache_salt; '' is those without"),
+    Value("tenant-key", "FILE",
+          "a file with a key of the tenant, or its entry; --tenant then is a cache_salt"),
     Value("older-than", "TIME", "records written so long ago: 90s, 15m, 12h, 7d, 2w", K::kDuration),
     Flag("all", "everything, also what is damaged or of another version"),
     Flag("yes", "do not ask"),
@@ -54,6 +56,18 @@ constexpr OptionSpec kConvert[] = {
     kJson,
 };
 
+constexpr OptionSpec kKeys[] = {
+    Flag("new", "draw a new key, and print it to standard error"),
+    Value("tenant", "NAME", "tenant of the key; without it the key is one of its own"),
+    {"rights",
+     "LIST",
+     K::kText,
+     {},
+     "",
+     "",
+     "generate (the API; default), admin (the admin listener), or generate,admin"},
+};
+
 constexpr CommandSpec kCommands[] = {
     {"serve", Command::kServe, "", "", "load a model and answer HTTP until SIGTERM", true, {}, ""},
     {"validate", Command::kValidate, "", "",
@@ -76,6 +90,10 @@ constexpr CommandSpec kCommands[] = {
      "write a GGUF file of a Hugging Face folder, or such a folder of a GGUF file", false, kConvert,
      "What it writes is there whole or not at all.\n"
      "Exit codes: 0 ok, 1 failed or stopped, 2 wrong usage or TO exists, 3 the model cannot be converted."},
+    {"keys", Command::kKeys, "hash", "what to do: hash", "make an entry of the file --api-keys from a key",
+     false, kKeys,
+     "The first line of standard input is the key. The entry has its hash, so the file has no secret.\n"
+     "prefixd keys hash --new --tenant alice >> keys.txt prints the new key to the terminal."},
     {"version", Command::kVersion, "", "", "print the version and the backends", false, kOnlyJson, ""},
     {"help", Command::kPrint, "COMMAND", "one of those above", "print the flags of a command", false, {}, ""},
     {"help-markdown", Command::kPrint, "", "", "", false, {}, ""},

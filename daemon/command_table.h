@@ -18,7 +18,7 @@
 
 namespace prefixd {
 
-enum class Command { kServe, kValidate, kInspect, kPurge, kVerify, kConvert, kVersion, kPrint };
+enum class Command { kServe, kValidate, kInspect, kPurge, kVerify, kConvert, kKeys, kVersion, kPrint };
 
 struct CommandSpec {
   std::string_view name;

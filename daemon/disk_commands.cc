@@ -18,7 +18,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/utf8.h"
-#include "daemon/api/tenant_salt.h"
+#include "daemon/api/tenant.h"
 #include "daemon/command_output.h"
 #include "daemon/disk_report.h"
 #include "daemon/disk_result.h"
@@ -130,28 +130,39 @@ Result<BlockKey> FindModel(const std::string& digits, const DiskCatalog& catalog
       digits + "'; the disk cache has " + (all.empty() ? "no model" : all));
 }
 
-// The salt of the tenant, as the API makes it; empty without a filter by tenant.
-Result<std::optional<std::string>> SaltOf(const DiskCommandOptions& options) {
-  if (!options.tenant && options.tenant_key.empty()) return std::optional<std::string>();
-  std::vector<std::string> keys = {""};
+// Matches the records of the tenant that the options name; empty when they name none.
+Result<RecordFilter> TenantFilterOf(const DiskCommandOptions& options) {
+  if (!options.tenant && options.tenant_key.empty()) return RecordFilter();
+  const std::string name = options.tenant.value_or("");
   if (!options.tenant_key.empty()) {
-    PREFIXD_ASSIGN_OR_RETURN(keys, ReadApiKeys("--tenant-key", options.tenant_key));
+    PREFIXD_ASSIGN_OR_RETURN(const std::vector<ApiKey> keys, ReadApiKeys("--tenant-key", options.tenant_key));
+    if (keys.size() != 1) {
+      return InvalidArgument("--tenant-key: '" + options.tenant_key + "' has " + std::to_string(keys.size()) +
+                             " keys; it takes a file with the key of one tenant");
+    }
+    const CacheNamespace space = NamespaceOf(keys.front(), name);
+    return RootFilter(
+        [space, salted = options.tenant.has_value()](const BlockKey& model, const BlockKey& root) {
+          return salted ? root == RootKey(model, space.tenant, space.salt)
+                        : root.high == TenantHalf(model, space.tenant);
+        });
   }
-  if (keys.size() != 1) {
-    return InvalidArgument("--tenant-key: '" + options.tenant_key + "' has " + std::to_string(keys.size()) +
-                           " keys; it takes a file with the key of one tenant");
-  }
-  return std::optional(JoinTenantSalt(keys.front(), options.tenant.value_or("")));
+  // Named tenants are those of a daemon with API keys, salts those of one without.
+  ApiKey named;
+  const bool may_be_named = SetKeyField("tenant=" + name, &named).ok();
+  return RootFilter([=, tenant = TenantOf(named)](const BlockKey& model, const BlockKey& root) {
+    return root == RootKey(model, name) || (may_be_named && root.high == TenantHalf(model, tenant));
+  });
 }
 
-Result<RecordFilter> MakeFilter(const DiskCommandOptions& options, const std::optional<std::string>& salt,
+Result<RecordFilter> MakeFilter(const DiskCommandOptions& options, const RecordFilter& of_tenant,
                                 const DiskCatalog& catalog) {
   std::vector<RecordFilter> filters;
   if (!options.model.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(const BlockKey model, FindModel(options.model, catalog));
     filters.push_back(ModelFilter(model));
   }
-  if (salt) filters.push_back(TenantFilter(*salt));
+  if (of_tenant) filters.push_back(of_tenant);
   if (options.older_than) filters.push_back(AgeFilter(SystemClock().UnixSeconds() - *options.older_than));
   return AllOf(std::move(filters));  // of no filters: everything
 }
@@ -185,12 +196,12 @@ std::string HintOf(const DiskCommandOptions& options, const DiskCatalog& catalog
                      Counted(catalog.models.size(), "model") +
                      "; prefixd inspect shows their tenants and ages";
   if (options.tenant && options.tenant_key.empty())
-    hint += ". A daemon with --api-keys keeps the tenants of each key apart: add --tenant-key FILE";
+    hint += ". Where a key is a tenant of its own, add --tenant-key FILE";
   return hint;
 }
 
 // Finds what a purge removes.
-Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::optional<std::string>& salt,
+Result<Removal> PlanRemoval(const DiskCommandOptions& options, const RecordFilter& of_tenant,
                             const DiskFolderContents& contents, const ByteLedger& ledger,
                             DiskCatalog* catalog, RecordFilter* filter) {
   Removal removal{.all = options.all, .dry_run = options.dry_run};
@@ -201,7 +212,7 @@ Result<Removal> PlanRemoval(const DiskCommandOptions& options, const std::option
   if (!reader.ok() && !options.all) return reader.status();
   SegmentReader* const source = reader.ok() ? reader->get() : nullptr;
   *catalog = CatalogOf(source);
-  PREFIXD_ASSIGN_OR_RETURN(*filter, MakeFilter(options, salt, *catalog));
+  PREFIXD_ASSIGN_OR_RETURN(*filter, MakeFilter(options, of_tenant, *catalog));
   if (options.all) {
     removal.plan = PlanOfAll(*catalog);
   } else if (source != nullptr) {
@@ -264,8 +275,9 @@ ExitCode Inspect(const DiskCommandOptions& options) {
 }
 
 ExitCode Purge(const DiskCommandOptions& options) {
-  const auto salt = SaltOf(options);  // before the user changes, who may not be able to read the file
-  if (!salt.ok()) return Fail(options, kExitUsage, salt.status().message());
+  // Before the user changes, who may not be able to read the file.
+  const auto of_tenant = TenantFilterOf(options);
+  if (!of_tenant.ok()) return Fail(options, kExitUsage, of_tenant.status().message());
   const auto contents = LookIntoDiskFolder(options.directory);
   if (!contents.ok()) return Fail(options, kExitUsage, contents.status().message());
   ByteLedger ledger(UINT64_MAX);
@@ -287,7 +299,7 @@ ExitCode Purge(const DiskCommandOptions& options) {
   }
   DiskCatalog catalog;
   RecordFilter filter;
-  auto removal = PlanRemoval(options, *salt, *contents, ledger, &catalog, &filter);
+  auto removal = PlanRemoval(options, *of_tenant, *contents, ledger, &catalog, &filter);
   if (!removal.ok()) {
     const bool usage = removal.status().code() == Code::kInvalidArgument;
     return Fail(options, usage ? kExitUsage : kExitFailed, removal.status().message());

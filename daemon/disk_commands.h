@@ -23,8 +23,8 @@ struct DiskCommandOptions {
 
   // purge; the filters combine: what all of them match goes
   std::string model;                  // the first digits of a fingerprint; empty: every model
-  std::optional<std::string> tenant;  // the cache_salt of its requests
-  std::string tenant_key;             // a file with its API key; empty: a daemon without keys
+  std::optional<std::string> tenant;  // its name or, without API keys or with tenant_key, a cache_salt
+  std::string tenant_key;             // a file with an API key of the tenant, or with its entry
   std::optional<int64_t> older_than;  // seconds
   bool all = false;                   // every record, and every database that is set aside
   bool yes = false;

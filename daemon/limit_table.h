@@ -46,6 +46,7 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"first-request-milliseconds", 800, "milliseconds",
      "for the first request of a new connection at the end"},
     {"request-id-bytes", 128, "bytes", "an `X-Request-Id` or `request_id` that is taken over"},
+    {"api-key-entries", 10000, "keys", "entries of the key file; a key is compared with all of them"},
     // Requests
     {"json-depth", 128, "levels", "nesting of a request body; bounds the stack of the parser"},
     {"choices-per-prompt", 16, "choices", "largest `n`; each choice is a sequence of the engine"},

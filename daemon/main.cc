@@ -8,6 +8,7 @@
 #include "daemon/command_output.h"
 #include "daemon/convert_command.h"
 #include "daemon/disk_observer.h"
+#include "daemon/keys_command.h"
 #include "daemon/memory_limit.h"
 #include "daemon/serve.h"
 #include "daemon/serve_plan.h"
@@ -62,6 +63,8 @@ ExitCode Run(int argc, char** argv) {
       return Verify(invocation->disk);
     case Command::kConvert:
       return Convert(invocation->convert);
+    case Command::kKeys:
+      return HashKey(invocation->keys);
     case Command::kServe:
       return Serve(invocation->options, invocation->warnings, [=]() -> Result<Options> {
         PREFIXD_ASSIGN_OR_RETURN(Invocation again, ParseCommandLine(argc, argv, environ));

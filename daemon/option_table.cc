@@ -59,7 +59,10 @@ constexpr OptionSpec kTable[] = {
     {"listen", "ADDR:PORT", K::kText, &O::listen, "127.0.0.1:8080", "Listening",
      "address of the HTTP server; port 0 selects a free port; unix:PATH for a Unix socket"},
     {"api-keys", "FILE", K::kText, &O::api_keys, "", "Listening",
-     "file with one accepted API key per line; without it no key is required"},
+     "file of the accepted API keys: one per line, or entries of prefixd keys hash; without it none is "
+     "required"},
+    {"allow-no-keys", "", K::kFlag, &O::allow_no_keys, "false", "Listening",
+     "without api-keys, listen on an address that others than this machine reach, too"},
     {"admin-listen", "ADDR:PORT", K::kText, &O::admin_listen, "", "Listening",
      "address that prefixd inspect --live asks: unix:PATH, of this machine, or any with api-keys; without it "
      "none"},
@@ -145,7 +148,10 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "allow-no-keys", "remote-cache", "reuse-generated-ids", "tls-cert", "tls-key",
+    "remote-cache",
+    "reuse-generated-ids",
+    "tls-cert",
+    "tls-key",
 };
 
 }  // namespace

@@ -25,8 +25,7 @@ std::string TextOf(const Value& value) {
 
 }  // namespace
 
-Result<Reload> ReadReload(const Options& now, const std::vector<std::string>& keys,
-                          const OptionsReader& read) {
+Result<Reload> ReadReload(const Options& now, const std::vector<ApiKey>& keys, const OptionsReader& read) {
   PREFIXD_ASSIGN_OR_RETURN(const Options next, read());
   Reload reload{.options = now, .keys = keys};
   for (const OptionSpec& spec : OptionTable()) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "daemon/api/api_key.h"
 #include "daemon/options.h"
 
 namespace prefixd {
@@ -19,7 +20,7 @@ using OptionsReader = std::function<Result<Options>()>;
 
 struct Reload {
   Options options{};                       // those in effect afterwards
-  std::vector<std::string> keys;           // of api-keys
+  std::vector<ApiKey> keys;                // of api-keys
   std::vector<std::string> changed;        // names of options that take effect now
   std::vector<std::string> needs_restart;  // names of those that do not
 };
@@ -27,8 +28,7 @@ struct Reload {
 // `now` and `keys` are what is in effect. log-level takes effect, and so do the keys of the file api-keys,
 // which is read again in any case. Whether keys are required at all does not change in a running daemon: what
 // others have cached belongs to a key or to none. The error says what is wrong; nothing changes then.
-Result<Reload> ReadReload(const Options& now, const std::vector<std::string>& keys,
-                          const OptionsReader& read);
+Result<Reload> ReadReload(const Options& now, const std::vector<ApiKey>& keys, const OptionsReader& read);
 
 // The options that do not have their default, with their values.
 std::vector<std::pair<std::string, std::string>> ChangedOptions(const Options& options);

@@ -12,7 +12,6 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mutex.h"
 #include "daemon/admin/admin_server.h"
 #include "daemon/api/context.h"
 #include "daemon/api/routes.h"
@@ -30,6 +29,7 @@
 #include "daemon/ready_checks.h"
 #include "daemon/relaunch.h"
 #include "daemon/reload.h"
+#include "daemon/running_config.h"
 #include "daemon/serve_settings.h"
 #include "daemon/server_state.h"
 #include "daemon/service_socket.h"
@@ -51,12 +51,6 @@ constexpr double kCutOffSeconds = 3, kCutOffAgainSeconds = 0.5, kLastConnections
 // may hang.
 constexpr double kSyncSeconds = 1, kCloseSeconds = 5;
 
-std::string Joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
-  return text.empty() ? "none" : text;
-}
-
 // How a wait ended: what was waited for came, or the time was up, or a second signal came.
 enum class Waited { kDone, kLate, kSecondSignal };
 
@@ -74,7 +68,7 @@ class EngineAdapter final : public EngineClient {
 class ServerProcess {
  public:
   ServerProcess(const Options& options, ServePlan plan, OptionsReader reader)
-      : options_(options), plan_(std::move(plan)), reader_(std::move(reader)) {
+      : options_(options), plan_(std::move(plan)), config_(options, std::move(reader), &context_.api_keys) {
     FillContext();
   }
 
@@ -143,13 +137,8 @@ class ServerProcess {
                      .started = context_.started,
                      .engine = Stats(),
                      .disk = Disk()};
-    facts.config = ChangedOptions(Config());
+    facts.config = ChangedOptions(config_.options());
     return facts;
-  }
-
-  Options Config() const {
-    MutexLock lock(config_mutex_);
-    return config_;
   }
 
   std::string Metrics(const InflightStats& inflight) const {
@@ -172,8 +161,11 @@ class ServerProcess {
     const ServerPhase phase = state_.phase();
     std::string_view lost_device;
     if (plan_.replaces_lost_device) lost_device = plan_.without_cuda;
-    if (phase == ServerPhase::kLoading) return ReadyChecksOf(phase, {}, {}, lost_device);
-    return ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk(), lost_device);
+    ReadyChecks checks = phase == ServerPhase::kLoading ? ReadyChecksOf(phase, {}, {}, lost_device)
+                                                        : ReadyChecksOf(phase, loaded_.engine->Stats(),
+                                                                        loaded_.tiers->disk(), lost_device);
+    checks.emplace_back("configuration", config_.check());
+    return checks;
   }
 
   // A signal in this phase ends the process, since no request has been accepted yet.
@@ -253,32 +245,10 @@ class ServerProcess {
     do {
       TickWatchdog();
       if (loaded_.backend->lost()) return false;
-      if (signals.TakeReload()) ReloadOptions();
+      if (signals.TakeReload()) config_.Reload();
       if (admin_ != nullptr) admin_->Sample();
     } while (!signals.Wait(tick));
     return true;
-  }
-
-  void ReloadOptions() {
-    const Result<Reload> reload = ReadReload(Config(), *context_.api_keys.Read(), reader_);
-    if (!reload.ok()) {
-      Log(LogLevel::kError, "reload refused; nothing has changed", {{"error", reload.status().message()}});
-      return;
-    }
-    context_.api_keys = reload->keys;
-    {
-      MutexLock lock(config_mutex_);
-      config_ = reload->options;
-    }
-    const LogLevel level = reload->needs_restart.empty() ? LogLevel::kInfo : LogLevel::kWarning;
-    const auto tell = [&] {
-      Log(level, "reloaded",
-          {{"changed", Joined(reload->changed)}, {"needs_restart", Joined(reload->needs_restart)}});
-    };
-    const bool told = LogEnabled(level);  // by the level before, or else by the new one
-    if (told) tell();
-    ChangeLogLevel(reload->options.log_level);
-    if (!told) tell();
   }
 
   // The device is lost: every step fails, and ends its requests with an error. New ones are answered 503
@@ -458,10 +428,6 @@ class ServerProcess {
 
   const Options& options_;
   const ServePlan plan_;
-  const OptionsReader reader_;
-  // The options with what was reloaded. The main thread alone changes them.
-  mutable Mutex config_mutex_;
-  Options config_ GUARDED_BY(config_mutex_) = options_;
   const SystemClock clock_;
   Watchdog watchdog_{WatchdogInterval()};
   std::atomic<uint64_t> seeds_{0};
@@ -469,6 +435,7 @@ class ServerProcess {
   bool stopping_ = false;  // since the first signal
   std::unique_ptr<grammar::ConstraintCache> constraints_;
   ApiContext context_;
+  RunningConfig config_;
   Router router_;
   LoadedEngine loaded_;
   std::unique_ptr<EngineAdapter> tokens_;

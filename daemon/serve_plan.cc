@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <utility>
 
 #include "base/bytes.h"
@@ -65,13 +66,18 @@ UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
   return CountUsableCpus();
 }
 
-// Whoever reaches the admin listener sees who uses the cache.
-Status CheckAdminListen(const std::string& listen, bool has_keys) {
-  if (listen.empty() || has_keys || IsLocalAddress(listen)) return Status::Ok();
-  return InvalidArgument(
-      "admin-listen: others than this machine can reach " + listen +
-      ", and no key is required: give --api-keys FILE as well, or listen on 127.0.0.1:PORT "
-      "or unix:PATH");
+// Whoever reaches the first listener takes the machine's time, and on the admin listener one sees who does.
+Status CheckListen(const Options& options, bool has_keys) {
+  if (has_keys) return Status::Ok();
+  const auto check = [](std::string_view option, const std::string& listen, std::string_view remedy) {
+    if (listen.empty() || IsLocalAddress(listen)) return Status::Ok();
+    return InvalidArgument(std::string(option) + ": others than this machine can reach " + listen +
+                           ", and no key is required: give --api-keys FILE" + std::string(remedy) +
+                           ", or listen on 127.0.0.1:PORT or unix:PATH");
+  };
+  PREFIXD_RETURN_IF_ERROR(check("admin-listen", options.admin_listen, " as well"));
+  if (options.allow_no_keys) return Status::Ok();
+  return check("listen", options.listen, " or --allow-no-keys");
 }
 
 Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config, const std::string& backend) {
@@ -95,7 +101,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   if (!options.api_keys.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys("api-keys", options.api_keys));
   }
-  PREFIXD_RETURN_IF_ERROR(CheckAdminListen(options.admin_listen, !plan->api_keys.empty()));
+  PREFIXD_RETURN_IF_ERROR(CheckListen(options, !plan->api_keys.empty()));
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }
@@ -145,21 +151,23 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
 
 }  // namespace
 
-Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path) {
+Result<std::vector<ApiKey>> ReadApiKeys(std::string_view option, const std::string& path) {
+  const std::string file = std::string(option) + ": '" + path + "'";
   PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile(option, path));
-  std::vector<std::string> keys;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string key = text.substr(begin, end - begin);
-    // A header value never ends in a blank, so no client could send such a key.
-    key.erase(key.find_last_not_of(" \t\r") + 1);
-    if (!key.empty() && key.front() != '#') keys.push_back(std::move(key));
-    begin = end + 1;
-  }
-  if (keys.empty())
-    return InvalidArgument(std::string(option) + ": '" + path +
-                           "' contains no key, so every request would be rejected");
+  Result<std::vector<ApiKey>> keys = ParseApiKeys(text);
+  if (!keys.ok()) return keys.status().WithContext(file);
+  if (keys->empty()) return InvalidArgument(file + " contains no key, so every request would be rejected");
   return keys;
+}
+
+Result<std::string> ReadClientKey(std::string_view option, const std::string& path) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string text, ReadFile(option, path));
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    if (!line.empty() && line.front() != '#' && !IsHashedEntry(line)) return line;
+  }
+  return InvalidArgument(std::string(option) + ": '" + path + "' contains no key that can be sent");
 }
 
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code) {

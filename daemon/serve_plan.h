@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/usable_cpus.h"
+#include "daemon/api/api_key.h"
 #include "daemon/bf16_products.h"
 #include "daemon/exit_code.h"
 #include "daemon/http/cors.h"
@@ -28,7 +29,7 @@
 namespace prefixd {
 
 struct ServePlan {
-  std::vector<std::string> api_keys;
+  std::vector<ApiKey> api_keys;  // none: no key is required
   CorsPolicy cors;
   std::string chat_template;  // its text; empty: the model's own
   ModelSummary model;
@@ -51,9 +52,11 @@ struct ServePlan {
   EngineLimits limits;
 };
 
-// The keys of a file with one on each line; empty lines and those that begin with '#' are skipped.
-// kInvalidArgument names the option: the file cannot be read, or has no key.
-Result<std::vector<std::string>> ReadApiKeys(std::string_view option, const std::string& path);
+// The entries of a file of keys (daemon/api/api_key.h). kInvalidArgument names the option: the file cannot be
+// read, has no key, or a line of it is wrong.
+Result<std::vector<ApiKey>> ReadApiKeys(std::string_view option, const std::string& path);
+// The first key of such a file that a client can send: one of which the file has more than the hash.
+Result<std::string> ReadClientKey(std::string_view option, const std::string& path);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

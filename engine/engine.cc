@@ -148,7 +148,8 @@ Result<RequestId> Engine::Submit(Request request) {
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
-  BlockKeys keys(RootKey(e.options.fingerprint, request.tenant_salt), e.options.block_tokens);
+  const auto& [tenant, salt] = request.cache_namespace;
+  BlockKeys keys(RootKey(e.options.fingerprint, tenant, salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
   if (!sequence->has_allowed()) return sequence->WhyNoneAllowed();
   ++e.alive;  // before the engine thread can finish it

@@ -125,11 +125,18 @@ class RequestListener {
 
 using RequestId = uint64_t;
 
+// Requests share KV only when both are equal. Roots are made of them (hashing/block_key.h).
+struct CacheNamespace {
+  std::string tenant;  // empty: requests without a tenant, which are those of a daemon without API keys
+  std::string salt;
+  friend bool operator==(const CacheNamespace&, const CacheNamespace&) = default;
+};
+
 struct Request {
   std::string name;             // by which its caller knows it, for EngineView; any text, or none
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
-  std::string tenant_salt;      // requests share KV only when their salts are equal
+  CacheNamespace cache_namespace;
   bool read_cache = true;       // false: uses no cached KV; other requests may still use its KV
   bool repeats_prompt = false;  // a further choice of a prompt: EngineStats counts it as repeated
   // What the answer may be; null: anything. Its vocabulary is that of the model. An end token then ends the

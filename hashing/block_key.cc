@@ -13,6 +13,8 @@ namespace {
 
 // The first bytes of what is hashed: its kind and the version of the format.
 constexpr std::string_view kRootTag = "pfxROOT1";
+constexpr std::string_view kTenantTag = "pfxTENR1";
+constexpr std::string_view kTenantRootTag = "pfxROOT2";
 constexpr std::string_view kBlockTag = "pfxBLOK1";
 constexpr std::string_view kRootCheckTag = "pfxRCHK1";
 constexpr std::string_view kBlockCheckTag = "pfxBCHK1";
@@ -65,11 +67,28 @@ std::string ToHex(const BlockKey& key) {
   return text;
 }
 
-BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt) {
-  Preimage preimage(kRootTag, sizeof(BlockKey) + tenant_salt.size());
+BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view salt) {
+  Preimage preimage(kRootTag, sizeof(BlockKey) + salt.size());
   preimage.Put(model_fingerprint);
-  preimage.Put(tenant_salt.data(), tenant_salt.size());
+  preimage.Put(salt.data(), salt.size());
   return preimage.Key();
+}
+
+BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant, std::string_view salt) {
+  if (tenant.empty()) return RootKey(model_fingerprint, salt);
+  Preimage preimage(kTenantRootTag, sizeof(BlockKey) + sizeof(uint64_t) + tenant.size() + salt.size());
+  preimage.Put(model_fingerprint);
+  preimage.Put(uint64_t{tenant.size()});
+  preimage.Put(tenant.data(), tenant.size());
+  preimage.Put(salt.data(), salt.size());
+  return {.low = preimage.Key().low, .high = TenantHalf(model_fingerprint, tenant)};
+}
+
+uint64_t TenantHalf(const BlockKey& model_fingerprint, std::string_view tenant) {
+  Preimage preimage(kTenantTag, sizeof(BlockKey) + tenant.size());
+  preimage.Put(model_fingerprint);
+  preimage.Put(tenant.data(), tenant.size());
+  return preimage.Key().high;
 }
 
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens) {

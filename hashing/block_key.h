@@ -31,8 +31,11 @@ struct BlockKey {
 std::string ToHex(const BlockKey& key);
 
 // Returns the key of a root, which is the parent of the first block of a sequence. Each pair of a model
-// fingerprint and a tenant salt has its own root. All requests without a salt share the empty salt.
-BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant_salt);
+// fingerprint and a salt has its own root. All requests without a salt share the empty salt.
+BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view salt);
+// The same for a tenant, whose roots have the same high half. Without a tenant it is the root of the salt.
+BlockKey RootKey(const BlockKey& model_fingerprint, std::string_view tenant, std::string_view salt);
+uint64_t TenantHalf(const BlockKey& model_fingerprint, std::string_view tenant);
 
 // Returns the key of a block with these tokens. `parent` is the key of the block before it, or of the root.
 BlockKey ChildKey(const BlockKey& parent, std::span<const TokenId> tokens);

@@ -150,12 +150,16 @@ Status Write(SegmentDb* db, uint32_t number, const Kept& kept) {
 
 }  // namespace
 
-RecordFilter TenantFilter(const std::string& salt) {
-  return [salt](const FilteredRecord& record) {
+RecordFilter RootFilter(std::function<bool(const BlockKey& model, const BlockKey& root)> is_one) {
+  return [is_one = std::move(is_one)](const FilteredRecord& record) {
     const DecodedHead decoded = DecodeRecordHead(std::as_bytes(std::span(record.entry.head)));
-    return decoded.defect != RecordDefect::kNone ||
-           decoded.head.root == RootKey(decoded.head.fingerprint, salt);
+    return decoded.defect != RecordDefect::kNone || is_one(decoded.head.fingerprint, decoded.head.root);
   };
+}
+
+RecordFilter TenantFilter(const std::string& salt) {
+  return RootFilter(
+      [salt](const BlockKey& model, const BlockKey& root) { return root == RootKey(model, salt); });
 }
 
 RecordFilter AgeFilter(int64_t created_until) {

@@ -38,8 +38,10 @@ struct FilteredRecord {
 // Whether a record goes. It must answer the same whenever it is asked.
 using RecordFilter = std::function<bool(const FilteredRecord& record)>;
 
-// Matches the records of the model whose tenant has the salt. A record without a readable head matches, too,
-// because nobody can tell whose it is.
+// Matches the records of those roots for which `is_one` is true. A record without a readable head matches,
+// too, because nobody can tell whose it is.
+RecordFilter RootFilter(std::function<bool(const BlockKey& model, const BlockKey& root)> is_one);
+// The same for the roots of a salt without a tenant.
 RecordFilter TenantFilter(const std::string& salt);
 // Matches what was put at or before this time, in unix seconds.
 RecordFilter AgeFilter(int64_t created_until);

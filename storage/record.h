@@ -58,7 +58,7 @@ inline double AgeOfRecord(uint64_t created, int64_t unix_seconds) {
 // The block that a record holds, or should hold.
 struct RecordIdentity {
   BlockKey fingerprint;  // of the model
-  BlockKey root;         // RootKey(fingerprint, salt of the tenant)
+  BlockKey root;         // RootKey(fingerprint, tenant, salt)
   BlockKey key;
   BlockKey parent;            // equal to `root` for the first block of a sequence
   uint64_t prefix_check = 0;  // ChildCheck of the block: of its tokens and of all before them

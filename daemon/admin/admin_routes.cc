@@ -123,7 +123,8 @@ void AddAdminRoutes(Router* router, const AdminContext* context) {
       handle(*context, exchange);
     };
     router->Add("GET", std::string(route.pattern),
-                route.open || local ? std::move(handler) : WithApiKey(context->api, std::move(handler)),
+                route.open || local ? std::move(handler)
+                                    : WithApiKey(context->api, std::move(handler), &ApiKey::admin),
                 [](const HttpRequest&) { return false; });
   }
 }

@@ -91,9 +91,9 @@ ExitCode Ask(const LiveOptions& options, const std::string& key, bool clear) {
 ExitCode InspectLive(const LiveOptions& options) {
   std::string key;
   if (!options.key_file.empty()) {
-    const Result<std::vector<std::string>> keys = ReadApiKeys("--key-file", options.key_file);
-    if (!keys.ok()) return PrintFailure(options.json, kExitUsage, keys.status().message());
-    key = keys->front();
+    const Result<std::string> first = ReadClientKey("--key-file", options.key_file);
+    if (!first.ok()) return PrintFailure(options.json, kExitUsage, first.status().message());
+    key = *first;
   }
   const bool clear = options.watch_seconds > 0 && OnTerminal() && !options.json;
   while (true) {

@@ -98,7 +98,7 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   InferenceRequest inference{
       .endpoint = endpoint.endpoint,
       .owner = owner,
-      .tenant = TenantSalt(exchange->request(), *context, request.generation.cache_salt),
+      .cache_namespace = NamespaceOf(exchange->request(), *context, request.generation),
       .generation = std::move(request.generation),
       .prompts = std::move(prompts),
       .repeated_bytes = repeated_bytes};

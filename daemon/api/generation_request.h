@@ -27,6 +27,7 @@ struct GenerationRequest {
   int best_of = 1;  // sequences to generate for each prompt, of which the n likeliest are returned; >= n
   std::vector<std::string> stop;
   std::string cache_salt;
+  bool public_scope = false;  // the prompt is cached for all tenants
   bool read_cache = true;
   std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
   int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs

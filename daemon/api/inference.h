@@ -42,7 +42,7 @@ struct InferenceRequest {
   std::string id;        // x-request-id; StartInference sets it
   std::string endpoint;  // for the log
   std::string owner;     // of the records of its prompts
-  std::string tenant;    // salt of the cache: requests share cached prefixes only with the same tenant
+  CacheNamespace cache_namespace;
   GenerationRequest generation;
   std::vector<InferencePrompt> prompts;
   size_t repeated_bytes = 0;  // of the prompts' texts and ids, where every choice of a prompt repeats them

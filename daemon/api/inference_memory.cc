@@ -8,7 +8,8 @@ namespace prefixd {
 size_t PromptBytes(const InferenceRequest& request) {
   constexpr size_t kObjects = 2048;  // of one sequence
   const SamplingParams& sampling = request.generation.sampling;
-  size_t copied = kObjects + request.tenant.size() + sampling.logit_bias.size() * sizeof(LogitBias) +
+  size_t copied = kObjects + request.cache_namespace.tenant.size() + request.cache_namespace.salt.size() +
+                  sampling.logit_bias.size() * sizeof(LogitBias) +
                   2 * sampling.stop_token_ids.size() * sizeof(TokenId);
   for (const std::string& stop : request.generation.stop) copied += 2 * (sizeof(stop) + stop.size());
   size_t bytes = request.repeated_bytes;

@@ -5,17 +5,19 @@
 #pragma once
 
 #include <memory>
-#include <string>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/mutex.h"
+#include "daemon/api/api_key.h"
 
 namespace prefixd {
 
 class KeyRing {
  public:
-  using Keys = std::vector<std::string>;
+  using Keys = std::vector<ApiKey>;
 
   KeyRing& operator=(Keys keys) {
     auto next = std::make_shared<const Keys>(std::move(keys));
@@ -30,6 +32,16 @@ class KeyRing {
     return keys_;
   }
   bool empty() const { return Read()->empty(); }
+  // The entry of a key. The time depends on the length of the key and on the number of entries only.
+  std::optional<ApiKey> Find(std::string_view key) const {
+    const std::shared_ptr<const Keys> keys = Read();
+    const Digest hash = Sha256(key);
+    const ApiKey* found = nullptr;
+    for (const ApiKey& entry : *keys) {
+      if (EqualInConstantTime(entry.hash, hash)) found = &entry;
+    }
+    return found == nullptr ? std::nullopt : std::optional(*found);
+  }
 
  private:
   mutable Mutex mutex_;

@@ -4,26 +4,13 @@
 
 #include "daemon/api/constraint_request.h"
 #include "daemon/api/request_log.h"
-#include "daemon/api/tenant_salt.h"
+#include "daemon/api/tenant.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/heap.h"
 #include "daemon/http/request_head.h"
 #include "daemon/http/server.h"
 
 namespace prefixd {
-
-namespace {
-
-// Compares every byte, so that the time depends on the length only.
-bool EqualInConstantTime(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  unsigned char difference = 0;
-  for (size_t i = 0; i < a.size(); ++i)
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
-  return *static_cast<volatile unsigned char*>(&difference) == 0;
-}
-
-}  // namespace
 
 std::string_view ApiKeyFromHeaders(const HttpRequest& request) {
   constexpr std::string_view kBearer = "bearer ";
@@ -35,13 +22,17 @@ std::string_view ApiKeyFromHeaders(const HttpRequest& request) {
   return request.header("x-api-key");
 }
 
-std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context) {
-  const std::shared_ptr<const KeyRing::Keys> keys = context.api_keys.Read();
-  if (keys->empty()) return std::nullopt;
+std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context, KeyRight right) {
+  if (context.api_keys.empty()) return std::nullopt;
   const std::string_view key = ApiKeyFromHeaders(request);
-  bool known = false;
-  for (const std::string& allowed : *keys) known |= EqualInConstantTime(key, allowed);
-  if (known) return std::nullopt;
+  const std::optional<ApiKey> known = context.api_keys.Find(key);
+  if (known && *known.*right) return std::nullopt;
+  if (known) {
+    return ApiError{.status = 403,
+                    .type = "permission_error",
+                    .code = "forbidden",
+                    .message = "The API key has no right to this: its entry in the key file lacks it."};
+  }
   return ApiError{.status = 401,
                   .code = "invalid_api_key",
                   .message = key.empty()
@@ -102,7 +93,8 @@ std::optional<ApiError> CheckContentEncoding(const HttpRequest& request) {
 }
 
 std::string OwnerOf(const HttpRequest& request, const ApiContext& context) {
-  return context.api_keys.empty() ? "" : std::string(ApiKeyFromHeaders(request));
+  const std::optional<ApiKey> key = KeyOf(request, context);
+  return key ? TenantOf(*key) : "";
 }
 
 std::string_view QueryValue(std::string_view query, std::string_view name) {
@@ -120,15 +112,24 @@ bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
   return !CheckApiKey(head, context) && !CheckContentType(head) && !CheckContentEncoding(head);
 }
 
-std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt) {
-  const std::string_view principal =
-      context.api_keys.empty() ? std::string_view() : ApiKeyFromHeaders(request);
-  return JoinTenantSalt(principal, cache_salt);
+std::optional<ApiKey> KeyOf(const HttpRequest& request, const ApiContext& context) {
+  if (context.api_keys.empty()) return std::nullopt;
+  const std::string_view key = ApiKeyFromHeaders(request);
+  const std::optional<ApiKey> known = context.api_keys.Find(key);
+  return known ? known : PlainKey(key);
 }
 
-Handler WithApiKey(const ApiContext* context, Handler handler) {
-  return [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
-    if (auto error = CheckApiKey(exchange->request(), *context)) return RejectRequest(*exchange, *error);
+CacheNamespace NamespaceOf(const HttpRequest& request, const ApiContext& context,
+                           const GenerationRequest& generation) {
+  const std::optional<ApiKey> key = KeyOf(request, context);
+  if (!key || generation.public_scope) return {.tenant = "", .salt = generation.cache_salt};
+  return NamespaceOf(*key, generation.cache_salt);
+}
+
+Handler WithApiKey(const ApiContext* context, Handler handler, KeyRight right) {
+  return [context, right, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
+    if (auto error = CheckApiKey(exchange->request(), *context, right))
+      return RejectRequest(*exchange, *error);
     handler(std::move(exchange));
   };
 }

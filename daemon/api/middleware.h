@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "daemon/api/context.h"
+#include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/work.h"
 #include "daemon/http/exchange.h"
@@ -19,9 +20,15 @@ namespace prefixd {
 
 // The key from "Authorization: Bearer" or from x-api-key; "" without a key.
 std::string_view ApiKeyFromHeaders(const HttpRequest& request);
-// 401 unless no keys are configured or the request has one of them. The time does not depend on the bytes of
-// a wrong key, only on its length.
-std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context);
+// Whether a key gives a right: &ApiKey::generate or &ApiKey::admin.
+using KeyRight = bool ApiKey::*;
+// 401 unless no keys are configured or the request has one of them; 403 when that lacks the right. The time
+// does not depend on the bytes of a wrong key, only on its length.
+std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context,
+                                    KeyRight right = &ApiKey::generate);
+// The key of a request that was checked; empty when no key is required. Of a key that has been removed since:
+// an entry without fields.
+std::optional<ApiKey> KeyOf(const HttpRequest& request, const ApiContext& context);
 // 503 unless the model is loaded and the daemon accepts requests.
 std::optional<ApiError> CheckServing(const ApiContext& context);
 // 415 when the content type is not JSON.
@@ -30,12 +37,13 @@ std::optional<ApiError> CheckContentType(const HttpRequest& request);
 // 415 when the body is compressed or coded in another way.
 std::optional<ApiError> CheckContentEncoding(const HttpRequest& request);
 
-// The salt of the cache for a request. Requests share cached prefixes only if they have the same cache_salt
-// and, when keys are configured, the same key.
-std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
+// Where the KV of a request belongs. Requests share cached prefixes only if they have the same cache_salt
+// and, when keys are configured, keys of the same tenant; or if all of them ask for the public scope.
+CacheNamespace NamespaceOf(const HttpRequest& request, const ApiContext& context,
+                           const GenerationRequest& generation);
 
-// Whose responses and remembered requests these are: the key that they were made with. Without keys there is
-// one owner.
+// Whose responses and remembered requests these are: the tenant of the key that they were made with. Without
+// keys there is one owner.
 std::string OwnerOf(const HttpRequest& request, const ApiContext& context);
 // The value of a parameter of a query; "" without one. Those that are read have no escapes.
 std::string_view QueryValue(std::string_view query, std::string_view name);
@@ -55,6 +63,6 @@ using JsonHandler =
 // that ask for a constraint are handled on a worker, too. The text of the body is freed after parsing.
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler);
 // Checks the key only.
-Handler WithApiKey(const ApiContext* context, Handler handler);
+Handler WithApiKey(const ApiContext* context, Handler handler, KeyRight right = &ApiKey::generate);
 
 }  // namespace prefixd

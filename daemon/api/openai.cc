@@ -135,7 +135,7 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
                                      std::move(encoded->echoes));
   InferenceRequest inference{.endpoint = "completions",
                              .owner = owner,
-                             .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
+                             .cache_namespace = NamespaceOf(exchange->request(), *context, generation),
                              .generation = std::move(generation),
                              .prompts = std::move(encoded->prompts),
                              .repeated_bytes = repeated_bytes};

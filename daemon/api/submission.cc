@@ -34,7 +34,7 @@ Request Submission::EngineRequest(size_t index) const {
   if (k > 0)
     request.sampling.prompt_logprobs = -1;  // equal for all sequences of a prompt: the first one returns them
   if (asked.best_of > asked.n) request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
-  request.tenant_salt = request_->tenant;
+  request.cache_namespace = request_->cache_namespace;
   request.read_cache = asked.read_cache;
   request.constraint = asked.constraint;
   request.repeats_prompt = k > 0;

@@ -11,6 +11,7 @@ namespace prefixd {
 namespace {
 
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
@@ -27,8 +28,14 @@ class ReloadTest : public testing::Test {
     std::ofstream(path) << text;
     return path;
   }
-  static Result<Reload> Read(const Options& now, const std::vector<std::string>& keys, Options next) {
-    return ReadReload(now, keys, [&]() -> Result<Options> { return next; });
+  using Keys = std::vector<std::string>;
+  static std::vector<ApiKey> Entries(const Keys& keys) {
+    std::vector<ApiKey> entries;
+    for (const std::string& key : keys) entries.push_back(PlainKey(key));
+    return entries;
+  }
+  static Result<Reload> Read(const Options& now, const Keys& keys, Options next) {
+    return ReadReload(now, Entries(keys), [&]() -> Result<Options> { return next; });
   }
 
   testing_support::TempDir folder_;
@@ -57,14 +64,14 @@ TEST_F(ReloadTest, TheFileOfKeysIsReadAgain) {
   const Options options = With({{"api-keys", path, ""}});
   const Result<Reload> reload = Read(options, {"one"}, options);
   ASSERT_TRUE(reload.ok());
-  EXPECT_THAT(reload->keys, ElementsAre("one", "two"));
+  EXPECT_THAT(reload->keys, ElementsAreArray(Entries({"one", "two"})));
   EXPECT_THAT(reload->changed, ElementsAre("api-keys"));
   const Result<Reload> same = Read(options, {"one", "two"}, options);
   ASSERT_TRUE(same.ok());
   EXPECT_THAT(same->changed, IsEmpty());
   const Result<Reload> other = Read(options, {"one"}, With({{"api-keys", File("other", "three"), ""}}));
   ASSERT_TRUE(other.ok());
-  EXPECT_THAT(other->keys, ElementsAre("three"));
+  EXPECT_THAT(other->keys, ElementsAreArray(Entries({"three"})));
 }
 
 TEST_F(ReloadTest, WhetherKeysAreRequiredNeedsARestart) {
@@ -76,14 +83,14 @@ TEST_F(ReloadTest, WhetherKeysAreRequiredNeedsARestart) {
   const Result<Reload> removed = Read(some, {"one"}, none);
   ASSERT_TRUE(removed.ok());
   EXPECT_THAT(removed->needs_restart, ElementsAre("api-keys"));
-  EXPECT_THAT(removed->keys, ElementsAre("one"));
+  EXPECT_THAT(removed->keys, ElementsAreArray(Entries({"one"})));
 }
 
 TEST_F(ReloadTest, WhatIsBrokenIsAnError) {
   const Options options = With({{"api-keys", File("keys", "# no key\n"), ""}});
   EXPECT_THAT(Read(options, {"one"}, options).status().message(), HasSubstr("contains no key"));
-  const Result<Reload> faults =
-      ReadReload(options, {"one"}, []() -> Result<Options> { return InvalidArgument("file:1: wrong"); });
+  const Result<Reload> faults = ReadReload(
+      options, Entries({"one"}), []() -> Result<Options> { return InvalidArgument("file:1: wrong"); });
   EXPECT_EQ(faults.status().message(), "file:1: wrong");
 }
 

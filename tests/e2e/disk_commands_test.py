@@ -3,6 +3,7 @@
 disk_cache_tool makes the directories, and holds one open as a daemon does.
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -165,6 +166,21 @@ def test_a_tenant_may_be_an_api_key(cache, tmp_path):
     answer = json.loads(run("purge", folder, "--tenant-key", keys, "--yes", "--json").stdout)
     assert answer["models"] == {made["second"]: 1}
     assert records(folder) == {made["first"]: 21, made["second"]: 4}
+
+
+def test_purge_of_a_tenant_takes_all_of_its_salts_and_nothing_else(tmp_path):
+    folder, key = tmp_path / "cache", tmp_path / "key"
+    subprocess.run([TOOL, "tenants", folder], check=True, timeout=PATIENCE)
+    key.write_text("key-of-bob\n")
+
+    def left(*filters):
+        assert run("purge", folder, *filters, "--yes").returncode == 0
+        return sum(records(folder).values())
+    assert left("--tenant", "dave") == 15
+    assert left("--tenant-key", key, "--tenant", "s") == 13
+    assert left("--tenant", "carol") == 1
+    key.write_text(f"sha256:{hashlib.sha256(b'key-of-bob').hexdigest()} rights=generate\n")
+    assert left("--tenant-key", key) == 0, "the entry of a key names the tenant as the key does"
 
 
 def test_purge_of_everything_takes_what_is_set_aside(cache):

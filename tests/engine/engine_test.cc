@@ -259,15 +259,15 @@ TEST_F(EngineTest, TenantsShareNothing) {
   auto a = std::make_shared<Recorder>(), b = std::make_shared<Recorder>(),
        again = std::make_shared<Recorder>();
   Request request = Ask(Prompt(40), 3, a);
-  request.tenant_salt = "a";
+  request.cache_namespace.salt = "a";
   ASSERT_TRUE(engine->Submit(request).ok());
   RunToEnd(*engine);
   request = Ask(Prompt(40), 3, b);
-  request.tenant_salt = "b";
+  request.cache_namespace.salt = "b";
   ASSERT_TRUE(engine->Submit(request).ok());
   RunToEnd(*engine);
   request = Ask(Prompt(40), 3, again);
-  request.tenant_salt = "a";
+  request.cache_namespace.salt = "a";
   ASSERT_TRUE(engine->Submit(request).ok());
   RunToEnd(*engine);
   EXPECT_EQ(b->usage.cached(), 0);

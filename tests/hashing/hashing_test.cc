@@ -27,6 +27,10 @@ TEST(BlockKey, HasTheKnownAnswers) {
   const BlockKey root = RootKey(kModel, "");
   EXPECT_EQ(ToHex(root), "b6c1d7ca40cf82db64a03551eac4acaf");
   EXPECT_EQ(ToHex(RootKey(kModel, "tenant-a")), "bc1c9770209fa260843c176d2aae366b");
+  EXPECT_EQ(RootKey(kModel, "", "tenant-a"), RootKey(kModel, "tenant-a"));
+  EXPECT_EQ(ToHex(RootKey(kModel, "tenant-a", "")), "56b7e9285cf95a2af727f81eaa4c24da");
+  EXPECT_EQ(ToHex(RootKey(kModel, "tenant-a", "s")), "56b7e9285cf95a2a2ad51d2a602ed5ec");
+  EXPECT_EQ(TenantHalf(kModel, "tenant-a"), 0x56b7e9285cf95a2au);
 
   std::vector<TokenId> tokens(16);
   std::iota(tokens.begin(), tokens.end(), 0);

@@ -2,6 +2,7 @@
 // DiskStore.
 //
 //   disk_cache_tool sample DIR        two models and two tenants; prints what it has made as JSON
+//   disk_cache_tool tenants DIR       two tenants of a daemon with API keys, each with two salts
 //   disk_cache_tool hold DIR          holds DIR open as a daemon does, until stdin ends
 //   disk_cache_tool many DIR N        N small records in chains of 16
 //
@@ -18,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "daemon/api/tenant.h"
 #include "storage/disk_store.h"
 #include "tests/support/record_chain.h"
 
@@ -68,6 +70,26 @@ void PutConversations(DiskStore* store, const BlockKey& model, std::string_view 
   }
 }
 
+// What the API makes of a key and a cache_salt.
+void PutOfTenant(DiskStore* store, const ApiKey& key, std::string_view salt, int records) {
+  const CacheNamespace space = NamespaceOf(key, salt);
+  RecordChain chain(kSecond, space.tenant, space.salt);
+  for (int i = 0; i < records; ++i) Put(store, chain.Next(TokensFrom(5000 + 16 * i, 16), 64'000));
+}
+
+// The same tokens of a key that is a tenant of its own, and of one of the tenant "carol", with two salts.
+void Tenants(const std::string& path) {
+  const SystemClock clock;
+  const auto store = Open(path, kSecond, &clock);
+  ApiKey carol = PlainKey("key-of-carol");
+  carol.tenant = "carol";
+  PutOfTenant(store.get(), PlainKey("key-of-bob"), "", 1);
+  PutOfTenant(store.get(), PlainKey("key-of-bob"), "s", 2);
+  PutOfTenant(store.get(), carol, "", 4);
+  PutOfTenant(store.get(), carol, "s", 8);
+  PREFIXD_CHECK(store->Sync().ok());
+}
+
 void Sample(const std::string& path) {
   const int64_t now = SystemClock().UnixSeconds();
   const FixedClock long_ago(now - 10 * kDay);
@@ -86,9 +108,7 @@ void Sample(const std::string& path) {
   }
   const auto store = Open(path, kSecond, &lately);
   PutConversations(store.get(), kSecond, "alice", 1);
-  // What the API makes of the key "key-of-bob" and no cache_salt.
-  RecordChain bob(kSecond, "10:key-of-bob");
-  Put(store.get(), bob.Next(TokensFrom(5000, 16), 64'000));
+  PutOfTenant(store.get(), PlainKey("key-of-bob"), "", 1);
   // A record that is deleted in a later segment.
   RecordChain gone(kSecond, "");
   Put(store.get(), gone.Next(TokensFrom(9000, 16), 64'000));
@@ -115,6 +135,8 @@ int Run(int argc, char** argv) {
   const std::string_view command = argc > 2 ? argv[1] : "";
   if (command == "sample") {
     Sample(argv[2]);
+  } else if (command == "tenants") {
+    Tenants(argv[2]);
   } else if (command == "hold") {
     const SystemClock clock;
     const auto store = Open(argv[2], kFirst, &clock);

@@ -21,6 +21,12 @@ class RecordChain {
         root_(RootKey(fingerprint, salt)),
         parent_(root_),
         check_(RootCheck(root_)) {}
+  // The chain of a tenant.
+  RecordChain(const BlockKey& fingerprint, std::string_view tenant, std::string_view salt)
+      : fingerprint_(fingerprint),
+        root_(RootKey(fingerprint, tenant, salt)),
+        parent_(root_),
+        check_(RootCheck(root_)) {}
 
   // The record of the next block, with a payload of `bytes` bytes that compresses well.
   StoreEntry Next(std::span<const TokenId> tokens, size_t bytes, uint64_t created = 0) {

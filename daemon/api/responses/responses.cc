@@ -12,6 +12,7 @@
 #include "daemon/api/responses/responses_format.h"
 #include "daemon/api/responses/responses_request.h"
 #include "daemon/api/responses/stored_items.h"
+#include "daemon/api/tenant.h"
 #include "daemon/http/router.h"
 
 namespace prefixd {

@@ -58,7 +58,7 @@ TEST_F(AdminRoutesTest, OnlyAddressesAndKnownNamesMayAsk) {
 }
 
 TEST_F(AdminRoutesTest, KeysAreRequiredWhereThereAreSome) {
-  api_.context.api_keys = {"sk-one"};
+  api_.context.api_keys = testing_support::PlainKeys({"sk-one"});
   for (const char* path : {"/admin/status", "/admin/requests", "/admin/requests/x"})
     EXPECT_EQ(Get(path)->response.status, 401) << path;
   EXPECT_EQ(Get("/admin/ready")->response.status, 200) << "a health check has no key";

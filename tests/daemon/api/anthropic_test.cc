@@ -273,7 +273,7 @@ TEST_F(AnthropicTest, ErrorsBeforeAHandlerHaveTheShapeOfTheRoute) {
   const auto full = Messages(kHi);
   expect(*full, 429, "rate_limit_error");
   EXPECT_EQ(full->header("Retry-After"), "1");
-  api_.context.api_keys = {"sk-test"};
+  api_.context.api_keys = testing_support::PlainKeys({"sk-test"});
   expect(*Messages(kHi), 401, "authentication_error");
   for (const HttpHeaders& key : {HttpHeaders{{"x-api-key", "sk-test"}, {"anthropic-version", "2023-06-01"}},
                                  HttpHeaders{{"authorization", "Bearer sk-test"}}}) {

@@ -70,6 +70,13 @@ class ScriptedEngine final : public EngineClient {
   std::set<size_t> waiting_;
 };
 
+// The entries of keys that are in a file as they are.
+inline KeyRing::Keys PlainKeys(std::initializer_list<std::string_view> keys) {
+  KeyRing::Keys entries;
+  for (const std::string_view key : keys) entries.push_back(PlainKey(key));
+  return entries;
+}
+
 class MemoryExchange final : public Exchange {
  public:
   // `budget` outlives the exchange.

@@ -127,7 +127,7 @@ TEST_F(ResponsesTest, ItemsBecomeTheMessagesOfAChat) {
 }
 
 TEST_F(ResponsesTest, AResponseContinuesAnotherOfItsKey) {
-  api_.context.api_keys = {"one", "two"};
+  api_.context.api_keys = testing_support::PlainKeys({"one", "two"});
   const HttpHeaders one = {{"authorization", "Bearer one"}}, two = {{"x-api-key", "two"}};
   const json::value first = Answer(R"("input":"a","instructions":"rules")", "b", one);
   const std::string id = Text(At(first, "/id"));

@@ -12,10 +12,11 @@ using testing::HasSubstr;
 using testing_support::ApiTest;
 using testing_support::At;
 using testing_support::Parse;
+using testing_support::PlainKeys;
 using testing_support::Text;
 
 TEST_F(ApiTest, KeysProtectInferenceAndSeparateTheCache) {
-  api_.context.api_keys = {"sk-one", "sk-two"};
+  api_.context.api_keys = PlainKeys({"sk-one", "sk-two"});
   const std::string body = R"({"prompt":"x","cache_salt":"s"})";
   for (const HttpHeaders& headers :
        {HttpHeaders{}, HttpHeaders{{"authorization", "Bearer sk-onf"}},
@@ -32,15 +33,17 @@ TEST_F(ApiTest, KeysProtectInferenceAndSeparateTheCache) {
   api_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-one"}});
   api_.Request("POST", "/v1/completions", body, {{"x-api-key", "sk-two"}});
   ASSERT_EQ(api_.engine.submitted(), 3u);
-  EXPECT_EQ(api_.engine.request(0).tenant_salt, api_.engine.request(1).tenant_salt);
-  EXPECT_NE(api_.engine.request(0).tenant_salt, api_.engine.request(2).tenant_salt);
+  const auto space = [&](size_t i) { return api_.engine.request(i).cache_namespace; };
+  EXPECT_EQ(space(0), space(1));
+  EXPECT_NE(space(0).tenant, space(2).tenant);
+  EXPECT_NE(space(0).salt, space(2).salt);
   api_.context.api_keys.clear();
   api_.Request("POST", "/v1/completions", body, {{"x-api-key", "anything"}});
-  EXPECT_EQ(api_.engine.request(3).tenant_salt, "s");
+  EXPECT_EQ(space(3), (CacheNamespace{.tenant = "", .salt = "s"}));
 }
 
 TEST_F(ApiTest, LargeBodiesAreReadOnlyForRequestsThatMayHaveOne) {
-  api_.context.api_keys = {"sk-one"};
+  api_.context.api_keys = PlainKeys({"sk-one"});
   const auto wants = [&](std::string method, std::string path, HttpHeaders headers) {
     return api_.router.WantsBody({.method = std::move(method),
                                   .path = std::move(path),

@@ -1,0 +1,45 @@
+// RunningConfig: the options of a running daemon, with what SIGHUP has changed.
+//
+// Threads: the main thread calls Reload, any thread the others.
+#pragma once
+
+#include <string>
+
+#include "base/mutex.h"
+#include "daemon/api/key_ring.h"
+#include "daemon/options.h"
+#include "daemon/reload.h"
+
+namespace prefixd {
+
+class RunningConfig {
+ public:
+  // `keys` gets those of the file when that is read again.
+  RunningConfig(const Options& options, OptionsReader reader, KeyRing* keys)
+      : reader_(std::move(reader)), keys_(keys), options_(options) {}
+
+  // Reads the options again. What can change takes effect, and the log says what did and what did not. When
+  // anything is wrong, nothing changes, and the log and check() say so.
+  void Reload();
+
+  Options options() const {
+    MutexLock lock(mutex_);
+    return options_;
+  }
+  // "ok", or "failed: ..." when the last reload was refused. It has no part of the configuration.
+  std::string check() const {
+    MutexLock lock(mutex_);
+    return refused_ ? "failed: the last reload was refused, and the configuration of before is in effect; "
+                      "the log says why"
+                    : "ok";
+  }
+
+ private:
+  const OptionsReader reader_;
+  KeyRing* const keys_;
+  mutable Mutex mutex_;
+  Options options_ GUARDED_BY(mutex_);
+  bool refused_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace prefixd
