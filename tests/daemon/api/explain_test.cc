@@ -59,7 +59,7 @@ TEST(RequestMemory, IsBoundedAndFairToOwners) {
 json::object ChatBody(const Turns& turns) { return BodyOf(Route::kChat, turns); }
 
 TEST_F(ExplainTest, OnlyTheSameKeyMayAsk) {
-  api_.context.api_keys = {"one", "two"};
+  api_.context.api_keys = testing_support::PlainKeys({"one", "two"});
   const HttpHeaders one = {{"authorization", "Bearer one"}}, two = {{"authorization", "Bearer two"}};
   const std::string id = IdOf(Ask("/v1/chat/completions", ChatBody(Turns{{"user", "hello"}}), "yes", one));
   EXPECT_EQ(Explain(id, one).at("response_id"), json::value(id));
