@@ -37,6 +37,7 @@ class Server:
         if not line.startswith("listening on "):
             sys.exit(f"the daemon does not listen: {' '.join(self.command)}\n{self.logged()[-2000:]}")
         self.url = line.split()[-1]
+        self.headers = {}  # of all requests
 
     def logged(self):
         with open(self.log, encoding="utf-8") as file:
@@ -45,7 +46,7 @@ class Server:
 
     def request(self, method, path, body=None):
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=3600)
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": "application/json", **self.headers})
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()

@@ -107,7 +107,9 @@ class ServerProcess {
     context_.api_keys = plan_.api_keys;
     context_.limits.max_logprobs = static_cast<int>(options_.max_logprobs);
     context_.started = clock_.UnixSeconds();
-    context_.metrics = [this](const InflightStats& inflight) { return Metrics(inflight); };
+    context_.metrics = [this](const InflightStats& inflight, bool operators) {
+      return Metrics(inflight, operators);
+    };
     context_.checks = [this] { return Checks(); };
     context_.seeds = &seeds_;
     seeds_ = static_cast<uint64_t>(context_.started);
@@ -141,9 +143,9 @@ class ServerProcess {
     return facts;
   }
 
-  std::string Metrics(const InflightStats& inflight) const {
+  std::string Metrics(const InflightStats& inflight, bool operators) const {
     MetricsSnapshot snapshot;
-    snapshot.engine = Stats();
+    snapshot.engine = operators ? Stats() : WithoutTenants(Stats());
     snapshot.disk = Disk();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;

@@ -38,7 +38,7 @@ struct Engine::Impl {
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
-                  &cache),
+                  &cache, &ghost),
         what_if(WhatIfOptions(asked)),
         view([this] { inbox.Wake(); }),
         budget(RowCost(runs->shape()), asked.step_seconds),
@@ -63,6 +63,7 @@ struct Engine::Impl {
   const std::unique_ptr<KvMemory> kv;
   const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
   PrefixCache cache;
+  TenantGhost ghost;
   Scheduler scheduler;
   WhatIf what_if;
   EngineView view;
@@ -148,9 +149,10 @@ Result<RequestId> Engine::Submit(Request request) {
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
-  const auto& [tenant, salt] = request.cache_namespace;
+  const auto [tenant, salt] = request.cache_namespace;
   BlockKeys keys(RootKey(e.options.fingerprint, tenant, salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
+  if (!tenant.empty()) sequence->AddDigests(e.options.fingerprint, e.options.block_tokens);
   if (!sequence->has_allowed()) return sequence->WhyNoneAllowed();
   ++e.alive;  // before the engine thread can finish it
   const Status added = e.inbox.Add(std::move(sequence), *e.clock);

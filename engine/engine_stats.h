@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/latency_histogram.h"
 #include "cache/prefix_cache.h"
@@ -61,5 +62,12 @@ struct EngineStats {
   WhatIf::HitTokens ghost_hit_tokens{};  // of tiers of other sizes
   TransferStats transfers;
 };
+
+// As callers may see them: what another tenant has counts as never seen.
+inline EngineStats WithoutTenants(EngineStats stats) {
+  uint64_t& foreign = stats.miss_tokens[static_cast<size_t>(MissReason::kOtherTenant)];
+  stats.miss_tokens[static_cast<size_t>(MissReason::kNeverSeen)] += std::exchange(foreign, 0);
+  return stats;
+}
 
 }  // namespace prefixd

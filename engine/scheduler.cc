@@ -73,7 +73,8 @@ void CountCached(const PrefixCache::Acquired& got, int tokens, PromptUsage* usag
 
 }  // namespace
 
-Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache) : limits_(limits), cache_(cache) {
+Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache, TenantGhost* ghost)
+    : limits_(limits), cache_(cache), ghost_(ghost) {
   PREFIXD_CHECK(limits_.max_sequences > 0 && limits_.step_tokens >= limits_.max_sequences)
       << limits_.max_sequences << " sequences, " << limits_.step_tokens << " tokens";
   PREFIXD_CHECK(limits_.prompt_logit_rows > 0) << limits_.prompt_logit_rows;
@@ -218,7 +219,13 @@ void Scheduler::ExplainMisses(Sequence& sequence) {
   // Tokens whose source was recorded before a preemption and that are computed again.
   int known = sequence.usage.total() - sequence.ready();
   const std::span<const TokenId> prompt(sequence.tokens.data(), static_cast<size_t>(end));
-  for (PrefixCache::MissRun run : cache_->ExplainMisses(sequence.lease, prompt)) {
+  std::vector<PrefixCache::MissRun> runs = cache_->ExplainMisses(sequence.lease, prompt);
+  if (ghost_ != nullptr && !sequence.digests.empty()) {
+    const uint64_t tenant = sequence.keys.root().high;
+    ghost_->Explain(tenant, sequence.digests, sequence.ready(), cache_->block_tokens(), &runs);
+    ghost_->Add(tenant, sequence.digests);
+  }
+  for (PrefixCache::MissRun run : runs) {
     const int skip = std::clamp(known, 0, run.tokens);
     known -= skip;
     run.tokens -= skip;

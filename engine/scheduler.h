@@ -30,6 +30,7 @@
 #include "cache/prefix_cache.h"
 #include "engine/sequence.h"
 #include "engine/step_budget.h"
+#include "engine/tenant_ghost.h"
 
 namespace prefixd {
 
@@ -59,8 +60,8 @@ class Scheduler {
  public:
   using SequenceList = std::list<std::unique_ptr<Sequence>>;
 
-  // `cache` must outlive the scheduler.
-  Scheduler(SchedulerLimits limits, PrefixCache* cache);
+  // `cache` must outlive the scheduler, and so must `ghost`, which may be null.
+  Scheduler(SchedulerLimits limits, PrefixCache* cache, TenantGhost* ghost = nullptr);
 
   // Adds a sequence to the queue. Requires a new id and that it holds no lease.
   void Enqueue(std::unique_ptr<Sequence> sequence);
@@ -129,6 +130,7 @@ class Scheduler {
 
   const SchedulerLimits limits_;
   PrefixCache* const cache_;
+  TenantGhost* const ghost_;
   SequenceList queued_;               // by id
   SequenceList running_;              // by id
   RequestId last_prefilled_ = 0;      // the last sequence that got a turn

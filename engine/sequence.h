@@ -24,6 +24,7 @@
 #include "cache/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/request_trace.h"
+#include "engine/tenant_ghost.h"
 #include "engine/token_counts.h"
 
 namespace prefixd {
@@ -52,8 +53,9 @@ struct Sequence {
   Request request;              // its prompt has been moved into `tokens`
   std::vector<TokenId> tokens;  // prompt, then generated
   const int prompt_tokens;
-  BlockKeys keys;                                      // of `tokens`
-  TokenCounts counts;                                  // counts of `tokens`, as far as a penalty needs them
+  BlockKeys keys;                 // of `tokens`
+  std::vector<uint64_t> digests;  // of its prompt, for TenantGhost; none without a tenant
+  TokenCounts counts;             // counts of `tokens`, as far as a penalty needs them
   std::optional<grammar::ConstraintState> constraint;  // after the answer in `tokens`
   // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous.
   // Nobody changes it while a step in flight draws.
@@ -67,9 +69,9 @@ struct Sequence {
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
   std::array<uint64_t, kMissReasons>
-      miss_tokens{};            // computed prompt tokens by reason; sums to usage.computed()
+      miss_tokens{};                    // computed prompt tokens by reason; sums to usage.computed()
   std::optional<FirstMiss> first_miss;  // of its prompt
-  double load_wait_begun = -1;  // below 0: it does not wait for a load
+  double load_wait_begun = -1;          // below 0: it does not wait for a load
   RequestTimes times;
   double last_token_time = 0;
   bool was_scheduled = false;  // it has been admitted once
@@ -79,6 +81,11 @@ struct Sequence {
   int computing = 0;
   int drawing = 0;
   int draw_row = -1;
+
+  // Of a prompt whose tenant is to be told from others.
+  void AddDigests(const BlockKey& fingerprint, int block_tokens) {
+    digests = TenantGhost::DigestsOf(fingerprint, block_tokens, tokens);
+  }
 
   void Append(TokenId token) {
     if (until == static_cast<int>(tokens.size())) ++until;

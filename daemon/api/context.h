@@ -74,8 +74,8 @@ struct ApiContext {
   KeyRing api_keys;                      // empty: no key is required; they may change at any time
   ApiLimits limits;
   int64_t started = 0;  // Unix seconds; `created` of the model
-  // The text of /metrics. Its argument is the state of the byte budget.
-  std::function<std::string(const InflightStats&)> metrics;
+  // The text of /metrics. `operators`: it may tell what tenants must not learn of each other.
+  std::function<std::string(const InflightStats&, bool operators)> metrics;
   std::function<ReadyChecks()> checks;  // may be empty
   std::shared_ptr<LargeBodyQueue> large_bodies = std::make_shared<LargeBodyQueue>();
   std::shared_ptr<AnswerCounters> answers = std::make_shared<AnswerCounters>();

@@ -63,9 +63,11 @@ void HandleReady(const ApiContext& context, Exchange& exchange) {
   RespondJson(exchange, document, document.at("ready").as_bool() ? 200 : 503);
 }
 
+// Without a key, too: then with less.
 void HandleMetrics(const ApiContext& context, Exchange& exchange) {
+  const bool operators = !CheckApiKey(exchange.request(), context, &ApiKey::admin);
   exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                    .body = context.metrics(exchange.budget().stats())});
+                    .body = context.metrics(exchange.budget().stats(), operators)});
 }
 
 // Routes of OpenAI's API that a client may try. The name tells it that the server is the right one.

@@ -70,7 +70,8 @@ FAULTS = {
     "tiny": (2, ["--device-cache", "4KiB"], "holds no sequence"),
     "step": (2, ["--step-tokens", "1"], "is below max-sequences"),
     "disk": (2, ["--disk-cache-dir", "/dev/null/kv"], "is not a directory"),
-    "address": (2, ["--listen", "192.0.2.1:80"], "no interface of this machine has that address"),
+    "address": (2, ["--listen", "192.0.2.1:80", "--allow-no-keys"],
+                "no interface of this machine has that address"),
 }
 
 

@@ -64,6 +64,25 @@ def test_public_prompts_hit_for_all_who_ask_for_them(daemon):
     assert ask(daemon, "alice", prompt) == cold, "what is public is not in the tenant's own namespace"
 
 
+def test_operators_alone_are_told_of_another_tenant(daemon):
+    """As the reason of a miss, in tokens of full blocks. Callers without a key see what was never seen."""
+    def misses(key=None):
+        from prometheus_client.parser import text_string_to_metric_families
+        text = daemon.request("GET", "/metrics", headers={"x-api-key": key} if key else {})[2]
+        return {sample.labels["reason"]: sample.value for family in text_string_to_metric_families(text)
+                for sample in family.samples if sample.name == "prefixd_cache_miss_tokens_total"}
+    prompt = list(range(1103, 1203))
+    assert ask(daemon, "alice", prompt)[1] == 0
+    before, shown = misses(KEYS["bob"]), misses()
+    assert ask(daemon, "bob", prompt)[1] == 0
+    after, shown_after = misses(KEYS["bob"]), misses()
+    grown = {reason: after[reason] - before[reason] for reason in after if after[reason] != before[reason]}
+    assert grown == {"other_tenant": 96, "block_tail": 4}
+    grown = {reason: shown_after[reason] - shown[reason] for reason in shown
+             if shown_after[reason] != shown[reason]}
+    assert grown == {"never_seen": 96, "block_tail": 4} and shown_after["other_tenant"] == 0
+
+
 def test_tenants_on_disk_are_apart_after_a_restart(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("\n".join(KEYS.values()) + "\n")

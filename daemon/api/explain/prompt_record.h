@@ -85,8 +85,8 @@ struct PromptRecord {
   // Messages as a chat has them.
   void AddMessages(const boost::json::array& messages);
   // The prompt, as text and as ids. `ids` are of no text if the request has sent ids alone: then their
-  // decoded text stands for it. A prompt without messages is one message, without an end: the answer to such a
-  // prompt goes on in that message.
+  // decoded text stands for it. A prompt without messages is one message, without an end: the answer to such
+  // a prompt goes on in that message.
   void AddPrompt(const MarkedText& rendered, std::span<const TokenId> ids);
   void AddAnswerToken(TokenId id) { answer_ids_.push_back(id); }
   void AddAnswer(const TextPiece& piece);  // as the client gets it

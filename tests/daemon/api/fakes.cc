@@ -265,7 +265,7 @@ ApiHarness::ApiHarness() : tokenizer_(MakeByteTokenizer()), template_(MakeToyTem
   context.clock = &clock;
   context.version = "1.2.3";
   context.model_names = {"org/toy model:1", "alias"};
-  context.metrics = [](const InflightStats&) { return std::string("prefixd_up 1\n"); };
+  context.metrics = [](const InflightStats&, bool) { return std::string("prefixd_up 1\n"); };
   context.seeds = &seeds_;
   context.engine = &engine;
   context.tokenizer = tokenizer_.get();
