@@ -13,7 +13,8 @@ uint64_t InflightLimitBytes(const Options& options) {
 
 uint64_t ConnectionsBytes(const Options& options) {
   const size_t connection = ConnectionBytes(HttpServerOptions());
-  const uint64_t bytes = static_cast<uint64_t>(options.max_connections) * connection;
+  const size_t tls = options.tls_cert.empty() ? 0 : Limit<size_t>("tls-record-bytes");
+  const uint64_t bytes = static_cast<uint64_t>(options.max_connections) * (connection + tls);
   if (options.admin_listen.empty()) return bytes;
   return bytes + Limit<uint64_t>("admin-connections") * connection +
          ByteBudget::LimitFor(Limit<size_t>("admin-inflight"), kSmallBodyBytes);

@@ -46,6 +46,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"first-request-milliseconds", 800, "milliseconds",
      "for the first request of a new connection at the end"},
     {"request-id-bytes", 128, "bytes", "an `X-Request-Id` or `request_id` that is taken over"},
+    {"tls-handshake-seconds", 10, "seconds", "for the handshake of a TLS connection; then it is closed"},
+    {"tls-record-bytes", 64 << 10, "bytes", "what OpenSSL and its buffers hold for a TLS connection"},
     {"api-key-entries", 10000, "keys", "entries of the key file; a key is compared with all of them"},
     // Requests
     {"json-depth", 128, "levels", "nesting of a request body; bounds the stack of the parser"},

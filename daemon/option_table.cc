@@ -58,6 +58,9 @@ constexpr OptionSpec kTable[] = {
 
     {"listen", "ADDR:PORT", K::kText, &O::listen, "127.0.0.1:8080", "Listening",
      "address of the HTTP server; port 0 selects a free port; unix:PATH for a Unix socket"},
+    {"tls-cert", "FILE", K::kText, &O::tls_cert, "", "Listening",
+     "certificate as PEM, with its chain after it: the HTTP server takes TLS alone; without it none"},
+    {"tls-key", "FILE", K::kText, &O::tls_key, "", "Listening", "key of that certificate as PEM"},
     {"api-keys", "FILE", K::kText, &O::api_keys, "", "Listening",
      "file of the accepted API keys: one per line, or entries of prefixd keys hash; without it none is "
      "required"},
@@ -150,8 +153,6 @@ constexpr OptionSpec kTable[] = {
 constexpr std::string_view kUnimplemented[] = {
     "remote-cache",
     "reuse-generated-ids",
-    "tls-cert",
-    "tls-key",
 };
 
 }  // namespace

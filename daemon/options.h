@@ -31,7 +31,7 @@ inline constexpr int64_t kAuto = -2;
 struct Options {
   std::string model, load, served_model_name, chat_template, tool_format, reasoning_format, backend,
       activations, quantize, kv_dtype, eviction, product_choices;
-  std::string listen, admin_listen, api_keys, cors_origin, log_level, log_format, config;
+  std::string listen, tls_cert, tls_key, admin_listen, api_keys, cors_origin, log_level, log_format, config;
   std::string disk_cache_dir, disk_compression, load_policy;
   int64_t device, threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
   int64_t max_tokens_in_flight;

@@ -37,10 +37,17 @@ Result<Reload> ReadReload(const Options& now, const std::vector<ApiKey>& keys, c
       PREFIXD_ASSIGN_OR_RETURN(reload.keys, ReadApiKeys(spec.name, next.api_keys));
       reload.options.api_keys = next.api_keys;
       if (reload.keys != keys) reload.changed.emplace_back(spec.name);
+    } else if ((spec.name == "tls-cert" || spec.name == "tls-key") && !now.tls_cert.empty() &&
+               !next.tls_cert.empty()) {
+      reload.options.tls_cert = next.tls_cert;
+      reload.options.tls_key = next.tls_key;
     } else if (!same) {
       reload.needs_restart.emplace_back(spec.name);
     }
   }
+  // The files may have changed below the same names.
+  PREFIXD_ASSIGN_OR_RETURN(reload.tls, ReadTlsFiles(reload.options));
+  if (reload.tls != nullptr) reload.changed.emplace_back("tls-cert");
   return reload;
 }
 

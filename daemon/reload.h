@@ -6,11 +6,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "daemon/api/api_key.h"
+#include "daemon/http/tls.h"
 #include "daemon/options.h"
 
 namespace prefixd {
@@ -21,6 +23,7 @@ using OptionsReader = std::function<Result<Options>()>;
 struct Reload {
   Options options{};                       // those in effect afterwards
   std::vector<ApiKey> keys;                // of api-keys
+  std::shared_ptr<const TlsFiles> tls;     // of tls-cert and tls-key, read again; null: there are none
   std::vector<std::string> changed;        // names of options that take effect now
   std::vector<std::string> needs_restart;  // names of those that do not
 };

@@ -26,6 +26,7 @@ void RunningConfig::Reload() {
     return;
   }
   *keys_ = reload->keys;
+  *tls_ = reload->tls;
   const LogLevel level = reload->needs_restart.empty() ? LogLevel::kInfo : LogLevel::kWarning;
   const auto tell = [&] {
     Log(level, "reloaded",

@@ -14,9 +14,9 @@ namespace prefixd {
 
 class RunningConfig {
  public:
-  // `keys` gets those of the file when that is read again.
-  RunningConfig(const Options& options, OptionsReader reader, KeyRing* keys)
-      : reader_(std::move(reader)), keys_(keys), options_(options) {}
+  // `keys` and `tls` get what is in the files when these are read again.
+  RunningConfig(const Options& options, OptionsReader reader, KeyRing* keys, TlsContext* tls)
+      : reader_(std::move(reader)), keys_(keys), tls_(tls), options_(options) {}
 
   // Reads the options again. What can change takes effect, and the log says what did and what did not. When
   // anything is wrong, nothing changes, and the log and check() say so.
@@ -37,6 +37,7 @@ class RunningConfig {
  private:
   const OptionsReader reader_;
   KeyRing* const keys_;
+  TlsContext* const tls_;
   mutable Mutex mutex_;
   Options options_ GUARDED_BY(mutex_);
   bool refused_ GUARDED_BY(mutex_) = false;

@@ -68,12 +68,15 @@ class EngineAdapter final : public EngineClient {
 class ServerProcess {
  public:
   ServerProcess(const Options& options, ServePlan plan, OptionsReader reader)
-      : options_(options), plan_(std::move(plan)), config_(options, std::move(reader), &context_.api_keys) {
+      : options_(options),
+        plan_(std::move(plan)),
+        config_(options, std::move(reader), &context_.api_keys, tls_.get()) {
     FillContext();
   }
 
   ExitCode Run(StopSignals& signals) {
     Result<HttpServerOptions> http = HttpOptionsFrom(options_, plan_.cors, router_);
+    if (http.ok()) http->tls = tls_;
     if (!http.ok()) {
       Log(LogLevel::kError, http.status().message());
       return kExitUsage;
@@ -105,6 +108,7 @@ class ServerProcess {
     context_.version = Version();
     context_.model_names = {plan_.served_name};
     context_.api_keys = plan_.api_keys;
+    *tls_ = plan_.tls;
     context_.limits.max_logprobs = static_cast<int>(options_.max_logprobs);
     context_.started = clock_.UnixSeconds();
     context_.metrics = [this](const InflightStats& inflight, bool operators) {
@@ -436,6 +440,7 @@ class ServerProcess {
   ServerState state_;
   bool stopping_ = false;  // since the first signal
   std::unique_ptr<grammar::ConstraintCache> constraints_;
+  const std::shared_ptr<TlsContext> tls_ = std::make_shared<TlsContext>();
   ApiContext context_;
   RunningConfig config_;
   Router router_;

@@ -70,7 +70,8 @@ UsableCpus ComputeThreads(const Options& options, const std::string& backend) {
 Status CheckListen(const Options& options, bool has_keys) {
   if (has_keys) return Status::Ok();
   const auto check = [](std::string_view option, const std::string& listen, std::string_view remedy) {
-    if (listen.empty() || IsLocalAddress(listen)) return Status::Ok();
+    const bool other = SplitAddress(listen, "").ok() && !IsLocalAddress(listen);  // or none, or no address
+    if (!other) return Status::Ok();
     return InvalidArgument(std::string(option) + ": others than this machine can reach " + listen +
                            ", and no key is required: give --api-keys FILE" + std::string(remedy) +
                            ", or listen on 127.0.0.1:PORT or unix:PATH");
@@ -102,6 +103,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
     PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys("api-keys", options.api_keys));
   }
   PREFIXD_RETURN_IF_ERROR(CheckListen(options, !plan->api_keys.empty()));
+  PREFIXD_ASSIGN_OR_RETURN(plan->tls, ReadTlsFiles(options));
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }
@@ -158,6 +160,16 @@ Result<std::vector<ApiKey>> ReadApiKeys(std::string_view option, const std::stri
   if (!keys.ok()) return keys.status().WithContext(file);
   if (keys->empty()) return InvalidArgument(file + " contains no key, so every request would be rejected");
   return keys;
+}
+
+Result<std::shared_ptr<const TlsFiles>> ReadTlsFiles(const Options& options) {
+  if (options.tls_cert.empty() && options.tls_key.empty()) return std::shared_ptr<const TlsFiles>();
+  if (options.tls_cert.empty()) return InvalidArgument("tls-key: give tls-cert as well");
+  if (options.tls_key.empty()) return InvalidArgument("tls-cert: give tls-key as well");
+  if (options.listen.starts_with("unix:")) {
+    return InvalidArgument("tls-cert: a Unix socket takes no TLS; leave it out, or listen on ADDR:PORT");
+  }
+  return TlsContext::Read(options.tls_cert, options.tls_key);
 }
 
 Result<std::string> ReadClientKey(std::string_view option, const std::string& path) {

@@ -5,6 +5,7 @@
 // Threads: the main thread.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "daemon/bf16_products.h"
 #include "daemon/exit_code.h"
 #include "daemon/http/cors.h"
+#include "daemon/http/tls.h"
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
@@ -29,7 +31,8 @@
 namespace prefixd {
 
 struct ServePlan {
-  std::vector<ApiKey> api_keys;  // none: no key is required
+  std::vector<ApiKey> api_keys;         // none: no key is required
+  std::shared_ptr<const TlsFiles> tls;  // null: connections are plain
   CorsPolicy cors;
   std::string chat_template;  // its text; empty: the model's own
   ModelSummary model;
@@ -57,6 +60,9 @@ struct ServePlan {
 Result<std::vector<ApiKey>> ReadApiKeys(std::string_view option, const std::string& path);
 // The first key of such a file that a client can send: one of which the file has more than the hash.
 Result<std::string> ReadClientKey(std::string_view option, const std::string& path);
+
+// The files of tls-cert and tls-key; null without them. kInvalidArgument names the option.
+Result<std::shared_ptr<const TlsFiles>> ReadTlsFiles(const Options& options);
 
 // On an error *code is the exit code to use.
 Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memory, ExitCode* code);

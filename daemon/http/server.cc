@@ -83,12 +83,18 @@ struct HttpServer::Impl {
   }
 
   void OnAccepted(StreamSocket socket) {
-    if (context->session_count() >= context->options.max_connections)
-      return RejectConnection(std::move(socket), context->NextRequestId());
+    if (context->session_count() >= context->options.max_connections) {
+      if (!takes_tls()) RejectConnection(std::move(socket), context->NextRequestId());
+      return;  // a client of TLS could not read an answer
+    }
     const int on = 1;  // TCP_NODELAY: a token is sent without waiting for the next one
     if (listener.family != AF_UNIX)
       ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    StartSession(std::move(socket), context);
+    StartSession(MakeStream(std::move(socket), context->options.tls.get()), context);
+  }
+
+  bool takes_tls() const {
+    return context->options.tls != nullptr && context->options.tls->files() != nullptr;
   }
 
   void CloseAcceptor() {
@@ -103,6 +109,7 @@ struct HttpServer::Impl {
   }
 
   const Listener listener;
+  std::string url = listener.url;
   asio::io_context io;
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor;
@@ -129,6 +136,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
   auto impl = std::make_unique<Impl>(std::move(options), std::move(handler), std::move(wants_body),
                                      std::move(listener));
   impl->handed_over = impl->context->options.listener_stays;
+  if (impl->takes_tls() && impl->url.starts_with("http:")) impl->url.insert(4, "s");
   asio::post(impl->acceptor.get_executor(), [raw = impl.get()] { raw->Accept(); });
   for (int i = 0; i < impl->context->options.io_threads; ++i) {
     impl->threads.emplace_back([&io = impl->io] { io.run(); });
@@ -137,7 +145,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 
-const std::string& HttpServer::url() const { return impl_->listener.url; }
+const std::string& HttpServer::url() const { return impl_->url; }
 int HttpServer::connections() const { return impl_->context->session_count(); }
 InflightStats HttpServer::inflight() const { return impl_->context->budget.stats(); }
 bool HttpServer::WaitIdle(double seconds) { return impl_->context->WaitUntilIdle(seconds); }

@@ -6,8 +6,8 @@
 //
 // Invariants
 //   1. Everything that can grow has a limit: headers, a body, connections, pipelined bytes, the backlog of a
-//      stream, and the bytes in flight of all connections together (byte_budget.h). Every wait has a deadline
-//      (header, body, idle, reader), except the wait for the handler's response, which ends when the client
+//      stream, TLS handshakes, and the bytes in flight of all connections together (byte_budget.h). Every wait
+//      has a deadline (handshake, header, body, idle, reader), except the wait for the handler's response, which ends when the client
 //      disconnects.
 //   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a
 //      bad chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "daemon/http/cors.h"
 #include "daemon/http/exchange.h"
+#include "daemon/http/tls.h"
 #include "daemon/limit_table.h"
 
 namespace prefixd {
@@ -46,10 +47,12 @@ struct HttpServerOptions {
   int max_connections = 1024;                               // also the length of the workers' queue
   size_t max_header_bytes = Limit<size_t>("header-bytes");  // request line and headers
   size_t max_body_bytes = 16 << 20;
-  size_t max_inflight_bytes = 512 << 20;  // of the byte budget
-  size_t max_backlog_bytes = 1 << 20;     // of a stream that the client does not read
-  double header_seconds = 10;             // from the first byte of the request
-  double body_seconds = 60;               // for all of it
+  size_t max_inflight_bytes = 512 << 20;            // of the byte budget
+  size_t max_backlog_bytes = 1 << 20;               // of a stream that the client does not read
+  std::shared_ptr<const TlsContext> tls = nullptr;  // with files: all connections take TLS
+  double handshake_seconds = Limit<double>("tls-handshake-seconds");
+  double header_seconds = 10;  // from the first byte of the request
+  double body_seconds = 60;    // for all of it
   // A body above kSmallBodyBytes must also arrive steadily; see reader_deadline.h.
   double body_stall_seconds = Limit<double>("body-stall-seconds");
   double body_bytes_per_second = Limit<double>("body-rate");
@@ -78,7 +81,8 @@ class HttpServer {
                                                    BodyFilter wants_body = nullptr);
   ~HttpServer();  // Stop()
 
-  const std::string& url() const;  // "http://127.0.0.1:8080" with the real port, or "unix:PATH"
+  // "http://127.0.0.1:8080" or "https://..." with the real port, or "unix:PATH".
+  const std::string& url() const;
   int connections() const;
   InflightStats inflight() const;
 

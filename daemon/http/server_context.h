@@ -61,6 +61,14 @@ class ServerContext {
   void RemoveSession(uint64_t id) EXCLUDES(mutex_);
   int session_count() const EXCLUDES(mutex_);
 
+  // A quarter of the connections may be in their handshakes. Returns false when others have all places.
+  bool HandshakeStarted() {
+    if (++handshakes_ <= options.max_connections / 4 + 1) return true;
+    --handshakes_;
+    return false;
+  }
+  void HandshakeFinished() { --handshakes_; }
+
   void ExchangeStarted() EXCLUDES(mutex_);
   void ExchangeFinished() EXCLUDES(mutex_);
   // Waits until no exchange is running. Returns false when `seconds` passed first.
@@ -76,6 +84,7 @@ class ServerContext {
   std::atomic<uint64_t> next_request_{0};
   std::atomic<uint64_t> next_session_{0};
   std::atomic<bool> closing_{false};
+  std::atomic<int> handshakes_{0};
   Mutex workers_mutex_;
   std::unique_ptr<Executor> workers_ GUARDED_BY(workers_mutex_);  // null after StopWorkers
   mutable Mutex mutex_;
@@ -83,6 +92,22 @@ class ServerContext {
   bool aborting_ GUARDED_BY(mutex_) = false;
   std::unordered_map<uint64_t, SessionControls> sessions_ GUARDED_BY(mutex_);
   int exchanges_ GUARDED_BY(mutex_) = 0;
+};
+
+// Has a place for a handshake, if there was one, for as long as this object lives.
+class ScopedHandshake {
+ public:
+  explicit ScopedHandshake(ServerContext& server) : server_(server), has_place_(server.HandshakeStarted()) {}
+  ~ScopedHandshake() {
+    if (has_place_) server_.HandshakeFinished();
+  }
+  ScopedHandshake(const ScopedHandshake&) = delete;
+  ScopedHandshake& operator=(const ScopedHandshake&) = delete;
+  bool has_place() const { return has_place_; }
+
+ private:
+  ServerContext& server_;
+  const bool has_place_;
 };
 
 // Counts an exchange as running for as long as this object lives.

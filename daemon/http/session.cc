@@ -1,9 +1,5 @@
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
-#include <boost/beast/http/read.hpp>
 #include <exception>
 #include <utility>
 
@@ -50,8 +46,21 @@ void Session::Start() {
   });
 }
 
+// Returns false when the connection is to be closed: there is no answer that its client could read.
+asio::awaitable<bool> Session::Handshake() {
+  if (!stream_->needs_handshake()) co_return true;
+  const ScopedHandshake handshake(*server_);
+  if (!handshake.has_place()) co_return false;
+  ErrorCode error;
+  StartDeadline(server_->options.handshake_seconds);
+  co_await stream_->Handshake(error);
+  CancelDeadline();
+  co_return !error;
+}
+
 asio::awaitable<void> Session::Run() {
-  bool another = true;
+  bool another = co_await Handshake();
+  if (!another) co_return;
   while (another) {
     const ReadResult reading = co_await ReadRequest();
     reading_ = false;
@@ -102,8 +111,7 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
     ErrorCode error;
     idle_ = true;
     StartDeadline(server_->closing() ? kFirstRequestSeconds : server_->options.idle_seconds);
-    const size_t bytes = co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
-                                                          asio::redirect_error(asio::use_awaitable, error));
+    const size_t bytes = co_await stream_->ReadSome(buffer_.prepare(kReadBytes), error);
     CancelDeadline();
     idle_ = fresh_ = false;
     buffer_.commit(bytes);
@@ -118,13 +126,7 @@ asio::awaitable<Session::ReadResult> Session::ReadRequest() {
 asio::awaitable<Session::ReadResult> Session::ReadHead() {
   ErrorCode error;
   StartDeadline(server_->options.header_seconds);
-  if (half_closed_) {
-    buffer_.consume(parser_->put(buffer_.data(), error));
-    if (error == http::error::need_more) parser_->put_eof(error);
-  } else {
-    co_await http::async_read_header(socket_, buffer_, *parser_,
-                                     asio::redirect_error(asio::use_awaitable, error));
-  }
+  co_await ReadHeadBytes(error);
   CancelDeadline();
   if (error) co_return RejectOrClose(error, "the headers");
   const Framing framing = FramingOf(parser_->get());
@@ -134,6 +136,31 @@ asio::awaitable<Session::ReadResult> Session::ReadHead() {
   if (!framing.expect.empty() && framing.version == 11 && !parser_->is_done() && buffer_.size() == 0)
     co_await SendContinue();
   co_return ReadResult::kRequest;
+}
+
+// Feeds the parser until the head is complete.
+asio::awaitable<void> Session::ReadHeadBytes(ErrorCode& error) {
+  while (true) {
+    if (buffer_.size() > 0) buffer_.consume(parser_->put(buffer_.data(), error));
+    if (error == http::error::need_more) error = {};
+    if (error || parser_->is_header_done()) co_return;
+    if (buffer_.size() + kReadBytes > buffer_.max_size()) {
+      error = http::error::buffer_overflow;
+      co_return;
+    }
+    if (!half_closed_) {
+      const size_t bytes = co_await stream_->ReadSome(buffer_.prepare(kReadBytes), error);
+      buffer_.commit(bytes);
+      half_closed_ = error == asio::error::eof;
+      if (!error) continue;
+      if (!half_closed_) co_return;
+      error = {};
+      if (bytes > 0) continue;
+    }
+    parser_->put_eof(error);
+    if (!error) error = http::error::end_of_stream;
+    co_return;
+  }
 }
 
 // Whether to read the body. A request without a key, or to a path that does not exist, must not take room.
@@ -156,8 +183,8 @@ asio::awaitable<void> Session::SendContinue() {
   static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   ErrorCode ignored;  // reading the body reports the error
   StartDeadline(server_->options.reader_seconds);
-  co_await asio::async_write(socket_, asio::buffer(kContinue),
-                             asio::redirect_error(asio::use_awaitable, ignored));
+  for (std::string_view left = kContinue; !left.empty() && !ignored && !timed_out_;)
+    left.remove_prefix(co_await stream_->WriteSome(asio::buffer(left), ignored));
   CancelDeadline();
 }
 
@@ -182,8 +209,7 @@ asio::awaitable<Session::ReadResult> Session::ReadBody() {
     if (interrupted_) co_return Reject(ShuttingDownError());  // while it sent 100-continue
     const Clock::time_point before = Clock::now();
     StartDeadline(SecondsForBody(pace, Seconds(before - begun)));
-    const size_t bytes = co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
-                                                          asio::redirect_error(asio::use_awaitable, error));
+    const size_t bytes = co_await stream_->ReadSome(buffer_.prepare(kReadBytes), error);
     CancelDeadline();
     pace.Record(bytes, Seconds(Clock::now() - before));
     buffer_.commit(bytes);
@@ -240,8 +266,8 @@ void Session::CallHandler(HttpRequest request) {
   }
 }
 
-void StartSession(StreamSocket socket, std::shared_ptr<ServerContext> server) {
-  std::make_shared<Session>(std::move(socket), std::move(server))->Start();
+void StartSession(std::unique_ptr<Stream> stream, std::shared_ptr<ServerContext> server) {
+  std::make_shared<Session>(std::move(stream), std::move(server))->Start();
 }
 
 }  // namespace prefixd

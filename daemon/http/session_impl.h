@@ -35,8 +35,9 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   using ErrorCode = boost::system::error_code;
   using Clock = std::chrono::steady_clock;
 
-  Session(StreamSocket socket, std::shared_ptr<ServerContext> server)
-      : socket_(std::move(socket)),
+  Session(std::unique_ptr<Stream> stream, std::shared_ptr<ServerContext> server)
+      : stream_(std::move(stream)),
+        socket_(stream_->socket),
         deadline_(socket_.get_executor()),
         wake_(socket_.get_executor()),
         end_check_(socket_.get_executor()),
@@ -61,11 +62,17 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   ByteBudget& budget() override { return server_->budget; }
 
  private:
+  struct Watched {
+    ErrorCode error;
+    size_t bytes = 0;
+  };
   enum class ReadResult { kRequest, kHeadOnly, kRejected, kClosed };  // kHeadOnly: the body was not read
 
   asio::awaitable<void> Run();
+  asio::awaitable<bool> Handshake();
   asio::awaitable<ReadResult> ReadRequest();
   asio::awaitable<ReadResult> ReadHead();
+  asio::awaitable<void> ReadHeadBytes(ErrorCode& error);
   asio::awaitable<ReadResult> ReadBody();
   asio::awaitable<void> SendContinue();
   asio::awaitable<bool> SendResponse();  // true: the connection may carry another request
@@ -85,6 +92,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   std::optional<HttpRequest> TakeRequest();
   void CallHandler(HttpRequest request);
   void WatchForDisconnect();
+  asio::awaitable<Watched> Watch();
   void WatchForEnd();
   void WatchHalfClosed(int checks);
   void OnBytesWatched(ErrorCode error, size_t bytes);
@@ -95,7 +103,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void Interrupt();
   void Abort();
 
-  StreamSocket socket_;
+  const std::unique_ptr<Stream> stream_;
+  StreamSocket& socket_;  // of the stream
   asio::steady_timer deadline_;
   asio::steady_timer wake_;
   asio::steady_timer end_check_;

@@ -2,6 +2,7 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
@@ -65,8 +66,7 @@ asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* 
   writing_ = true;
   size_t sent = 0;
   while (sent < bytes.size() && !error && !timed_out_ && !response_->aborted()) {
-    sent += co_await socket_.async_write_some(asio::buffer(bytes.substr(sent)),
-                                              asio::redirect_error(asio::use_awaitable, error));
+    sent += co_await stream_->WriteSome(asio::buffer(bytes.substr(sent)), error);
   }
   writing_ = false;
   CancelDeadline();
@@ -96,12 +96,20 @@ void Session::CountSlowReader(size_t sent_bytes) {
 void Session::WatchForDisconnect() {
   if (buffer_.size() >= kPipelinedBytes) return WatchForEnd();
   watching_ = true;
-  socket_.async_read_some(
-      buffer_.prepare(kReadBytes),
+  asio::co_spawn(
+      socket_.get_executor(), Watch(),
       asio::bind_cancellation_slot(watch_cancel_.slot(),
-                                   [self = shared_from_this()](ErrorCode error, size_t bytes) {
-                                     self->OnBytesWatched(error, bytes);
+                                   [self = shared_from_this()](std::exception_ptr failed, Watched watched) {
+                                     // Cancelled before it began, it throws.
+                                     if (failed) watched = {asio::error::operation_aborted, 0};
+                                     self->OnBytesWatched(watched.error, watched.bytes);
                                    }));
+}
+
+asio::awaitable<Session::Watched> Session::Watch() {
+  Watched watched;
+  watched.bytes = co_await stream_->ReadSome(buffer_.prepare(kReadBytes), watched.error);
+  co_return watched;
 }
 
 // Asks for the end of the connection once a second, because a read would reach it only behind bytes for which
@@ -160,10 +168,10 @@ asio::awaitable<void> Session::StopWatching() {
 
 asio::awaitable<void> Session::Linger() {
   ErrorCode error;
-  socket_.shutdown(StreamSocket::shutdown_send, error);
   buffer_.clear();
   StartDeadline(kLingerSeconds);
-  for (size_t dropped = 0; !error && dropped < kLingerBytes;) {
+  co_await stream_->Shutdown(error);
+  for (size_t dropped = 0; !error && dropped < kLingerBytes && !timed_out_;) {
     dropped += co_await socket_.async_read_some(buffer_.prepare(kReadBytes),
                                                 asio::redirect_error(asio::use_awaitable, error));
     if (timed_out_) break;

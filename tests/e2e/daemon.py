@@ -1,4 +1,7 @@
-"""Runs the daemon as a process for the tests of this folder: starts it, sends requests and stops it."""
+"""Runs the daemon as a process for the tests of this folder: starts it, sends requests and stops it.
+
+With PREFIXD_TEST_TLS=1 all daemons with a TCP address take TLS, and official clients trust their certificate.
+"""
 
 import http.client
 import json
@@ -6,7 +9,9 @@ import os
 import pathlib
 import queue
 import signal
+import ssl
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -14,6 +19,23 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("PREFIXD_PROGRAM", ROOT / "build/release/prefixd"))
 MODEL = ROOT / "deploy/models/demo"
 PATIENCE = 60  # seconds; a wait that takes longer fails the test
+
+
+def make_certificate(folder, name="certificate"):
+    """Returns the paths of a new certificate of this machine and of its key, as PEM."""
+    certificate, key = pathlib.Path(folder) / f"{name}.pem", pathlib.Path(folder) / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", key, "-out", certificate,
+                    "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+                   check=True, capture_output=True, timeout=PATIENCE)
+    return certificate, key
+
+
+TLS = None  # the certificate and key of all daemons
+if os.environ.get("PREFIXD_TEST_TLS") == "1":
+    _FOLDER = tempfile.TemporaryDirectory()
+    TLS = make_certificate(_FOLDER.name)
+    os.environ["SSL_CERT_FILE"] = str(TLS[0])
 
 
 def run(*arguments, environment=None, program=PROGRAM):
@@ -27,13 +49,18 @@ class Daemon:
     """A context manager that runs `prefixd serve` with the demo model and a small cache.
 
     By default it listens on a free port of the loopback interface and waits until the daemon listens.
-    `listener` is a listening socket, which it gets as from a service manager.
+    `listener` is a listening socket, which it gets as from a service manager. `tls` is a certificate and its
+    key, with which it takes TLS.
     """
 
     def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, model=MODEL,
-                 device_cache="64MiB", program=PROGRAM, listener=None):
+                 device_cache="64MiB", program=PROGRAM, listener=None, tls=TLS):
         self.options = ["--model", str(model), "--listen", listen, "--device-cache", device_cache,
                         *map(str, arguments)]
+        self.certificate = None
+        if tls is not None and not listen.startswith("unix:"):
+            self.certificate = tls[0]
+            self.options += ["--tls-cert", str(tls[0]), "--tls-key", str(tls[1])]
         command, passed = [program, "serve", *self.options], ()
         if listener is not None:
             passed = (listener.fileno(),)
@@ -83,8 +110,11 @@ class Daemon:
         self.process.stderr.close()
 
     def connect(self):
-        host, port = self.url.removeprefix("http://").rsplit(":", 1)
-        return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        host, port = self.url.removeprefix("http://").removeprefix("https://").rsplit(":", 1)
+        if self.certificate is None:
+            return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        trust = ssl.create_default_context(cafile=self.certificate)
+        return http.client.HTTPSConnection(host, int(port), timeout=PATIENCE, context=trust)
 
     def request(self, method, path, body=None, headers=None):
         """Sends a JSON request. Returns (status, headers, text)."""
