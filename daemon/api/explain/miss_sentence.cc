@@ -42,7 +42,7 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
                                 "computed."
                               : "These tokens are the end of the prompt and fill no block.";
     case MissReason::kOtherTenant:
-      return "Another tenant has the block.";
+      return "A prompt of another tenant had the block, and tenants share nothing.";
     case MissReason::kExpired:
       return "The record of the block on the disk was older than disk-max-age allows.";
     case MissReason::kCorrupt:
