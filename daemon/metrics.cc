@@ -156,6 +156,8 @@ std::span<const Row> CacheRows() {
        "Keywords of JSON Schemas that restrict answers and were ignored, because 'strict' was not set.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.answers.ignored_keywords); }},
+      {kCounter, "prefixd_skipped_tools_total", "Tools left out: they are no functions.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.answers.skipped_tools); }},
       {kCounter, "prefixd_cache_miss_tokens_total",
        "Computed prompt tokens by the reason of the cache miss; sums to source=computed.", MissReasons(),
        kNoLabel, [](const S& s, size_t i, size_t) { return static_cast<double>(s.engine.miss_tokens[i]); }},

@@ -22,6 +22,8 @@ struct AnswerCounts {
   uint64_t unanswered_prompt = 0, unanswered_generated = 0;
   // Requests whose answers follow a format, and keywords of their schemas that were ignored.
   uint64_t formats = 0, ignored_keywords = 0;
+  // Tools of requests that are left out because another server would run them.
+  uint64_t skipped_tools = 0;
 };
 
 class AnswerCounters {
@@ -41,18 +43,20 @@ class AnswerCounters {
     ++formats_;
     ignored_keywords_ += ignored_keywords;
   }
+  void AddSkippedTool() { ++skipped_tools_; }
   AnswerCounts Read() const {
     return {.generated = generated_,
             .discarded = discarded_,
             .unanswered_prompt = unanswered_prompt_,
             .unanswered_generated = unanswered_generated_,
             .formats = formats_,
-            .ignored_keywords = ignored_keywords_};
+            .ignored_keywords = ignored_keywords_,
+            .skipped_tools = skipped_tools_};
   }
 
  private:
   std::atomic<uint64_t> generated_{0}, discarded_{0}, unanswered_prompt_{0}, unanswered_generated_{0};
-  std::atomic<uint64_t> formats_{0}, ignored_keywords_{0};
+  std::atomic<uint64_t> formats_{0}, ignored_keywords_{0}, skipped_tools_{0};
 };
 
 }  // namespace prefixd

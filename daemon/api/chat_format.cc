@@ -36,7 +36,9 @@ class ChatFormat final : public ResponseFormat {
 
   std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) override {
     std::string text;
-    for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
+    size_t bytes = 0;
+    for (const ChoiceResult& choice : choices) bytes += LogprobsBytes(choice.piece);
+    text.reserve(bytes);  // once: every call may double what there is
     ObjectText body(&text);
     body.Members(Head("chat.completion"));
     body.Key("choices");

@@ -28,6 +28,10 @@ constexpr UnsupportedField kUnsupportedChatFields[] = {
     {"web_search_options", AllowedValue::kNone, "searching the web"},
 };
 
+// A template is a program: the server runs only templates of the operator.
+constexpr UnsupportedField kUnsupportedTemplate[] = {
+    {"chat_template", AllowedValue::kNone, "a chat template in the request"}};
+
 // Of a part that CheckPart accepts: its text.
 const json::value* TextOfPart(const json::value& part) {
   if (!part.is_object()) return &part;
@@ -289,6 +293,30 @@ Parsed<MarkedText> Render(const ApiContext& context, ChatPrompt prompt) {
 
 }  // namespace
 
+void AddChatPromptFields(FieldTable* table) {
+  table->Array("messages", R"({"type":"object","required":["role"],"properties":{"role":{"enum":[
+      "system","developer","user","assistant","tool","function"]}}})");
+  table->Bool("add_generation_prompt").Bool("continue_final_message").Bool("add_special_tokens");
+  table->Object("chat_template_kwargs").String("reasoning_effort").Array("documents");
+  table->Unsupported(kUnsupportedTemplate);
+}
+
+const FieldTable& ChatFields() {
+  static const FieldTable table = [] {
+    FieldTable made;
+    AddGenerationFields(&made);
+    AddChatPromptFields(&made);
+    AddChatLogprobsFields(&made);
+    AddToolFields(&made);
+    AddConstraintFields(&made);
+    AddUnsupportedFields(kUnsupportedChatFields, &made);
+    made.Bool("echo").Array("modalities", R"({"const":"text"})");
+    made.Ignored({"store", "verbosity", "prediction", "moderation"});
+    return made.Required("messages");
+  }();
+  return table;
+}
+
 ChatPrompt ReadChatPrompt(RequestFields& fields) {
   ChatPrompt prompt;
   ReadMessages(fields, &prompt);
@@ -309,14 +337,13 @@ ChatPrompt ReadChatPrompt(RequestFields& fields) {
     prompt.input.extra.emplace("reasoning_effort", *effort);
   if (const json::array* documents = fields.Array("documents")) prompt.input.documents = *documents;
   ReadShownTools(fields, &prompt);
-  // A template is a program: the server runs only templates of the operator.
   if (fields.Find("chat_template") != nullptr)
-    fields.Fail(UnsupportedParameter("chat_template", "a chat template in the request"));
+    fields.Fail(UnsupportedParameter("chat_template", kUnsupportedTemplate[0].feature));
   return prompt;
 }
 
 Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& context) {
-  RequestFields fields(body);
+  RequestFields fields(body, ChatFields());
   ChatRequest request;
   request.generation = ReadGenerationRequest(fields, context);
   if (fields.error()) return *fields.error();

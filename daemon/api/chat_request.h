@@ -31,6 +31,10 @@ struct ChatRequest {
   std::string echo;  // precedes every choice: the last message, if it is the assistant's and `echo` is set
 };
 
+// The fields of POST /v1/chat/completions, and the rows of those that ReadChatPrompt reads.
+const FieldTable& ChatFields();
+void AddChatPromptFields(FieldTable* table);
+
 // Reads the messages and template fields of a body. Errors name messages[i] or messages[i].content[j]. It
 // reads tools for rendering; an endpoint that does not support calling them rejects them itself.
 ChatPrompt ReadChatPrompt(RequestFields& fields);

@@ -77,6 +77,7 @@ void ChoiceDecoder::Push(GeneratedToken token) {
   TextToken entry{std::move(token), decoded_chars_};
   const bool hidden = skips_special_ && tokenizer_.IsSpecial(id) && !Contains(options_.shown, id);
   if ((!ends || (stops && options_.include_stop)) && !hidden) Feed(detokenizer_.Push(id));
+  if (parser_ != nullptr && parser_->in_reasoning()) ++reasoning_tokens_;
   pending_.push_back({std::move(entry), decoded_bytes_});
   ended_ = ended_ || ends;
 }

@@ -86,6 +86,8 @@ class ChoiceDecoder {
   // An end token was pushed, or a stop string is complete.
   bool ended() const { return ended_; }
   int tokens() const { return tokens_; }
+  // Of those, the ones after which the text was within reasoning: its text and the tag that opens it.
+  int reasoning_tokens() const { return reasoning_tokens_; }
   const std::string* stop_string() const { return matcher_.found(); }
   std::optional<TokenId> stop_token() const {
     return stop_token_;
@@ -110,7 +112,7 @@ class ChoiceDecoder {
   std::unique_ptr<OutputParser> parser_;          // may be null; takes what is ready
   size_t decoded_bytes_ = 0, decoded_chars_ = 0;  // received from the detokenizer
   size_t given_bytes_ = 0;                        // returned by Take
-  int tokens_ = 0;
+  int tokens_ = 0, reasoning_tokens_ = 0;
   bool ended_ = false, finished_ = false;
   std::optional<TokenId> stop_token_;
 };

@@ -39,7 +39,9 @@ class CompletionFormat final : public ResponseFormat {
 
   std::string FullBody(const std::vector<ChoiceResult>& choices, const TokenUsage& usage) override {
     std::string text;
-    for (const ChoiceResult& choice : choices) text.reserve(text.capacity() + LogprobsBytes(choice.piece));
+    size_t bytes = 0;
+    for (const ChoiceResult& choice : choices) bytes += LogprobsBytes(choice.piece);
+    text.reserve(bytes);  // once: every call may double what there is
     ObjectText body(&text);
     body.Members(Head());
     body.Key("choices");

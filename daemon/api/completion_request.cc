@@ -93,8 +93,23 @@ void ReadBestOf(RequestFields& fields, const ApiLimits& limits, GenerationReques
 
 }  // namespace
 
+const FieldTable& CompletionFields() {
+  static const FieldTable table = [] {
+    FieldTable made;
+    AddGenerationFields(&made);
+    AddCompletionLogprobsField(&made);
+    AddConstraintFields(&made);
+    AddUnsupportedFields(kUnsupportedCompletionFields, &made);
+    made.Any("prompt", R"({"type":["string","array"],"items":{"anyOf":[{"type":"string"},
+        {"type":"integer"},{"type":"array","items":{"type":"integer"}}]}})");
+    made.Bool("echo").Bool("add_special_tokens").Integer("best_of", 0, Limit("best-of"));
+    return made.Ignored({"store"}).Required("prompt");
+  }();
+  return table;
+}
+
 Parsed<CompletionRequest> ReadCompletionRequest(const json::object& body, const ApiContext& context) {
-  RequestFields fields(body);
+  RequestFields fields(body, CompletionFields());
   CompletionRequest request;
   request.generation = ReadGenerationRequest(fields, context);
   if (fields.error()) return *fields.error();

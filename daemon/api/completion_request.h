@@ -20,6 +20,9 @@ struct CompletionRequest {
   bool add_special_tokens = true;  // applies to text prompts
 };
 
+// The fields of POST /v1/completions.
+const FieldTable& CompletionFields();
+
 Parsed<CompletionRequest> ReadCompletionRequest(const boost::json::object& body, const ApiContext& context);
 
 }  // namespace prefixd

@@ -209,6 +209,16 @@ std::optional<ApiError> SetCalls(grammar::CallSpec calls, const std::string& fie
   return Compile(asked, context, request);
 }
 
+void AddConstraintFields(FieldTable* table) {
+  table->Object("response_format", R"({"type":{"type":["string","null"]}})");
+  table->Object("structured_outputs", R"({"json_object":{"type":["boolean","null"]}})");
+  for (const Extra& extra : kExtras) {
+    table->Any(extra.name, extra.kind == Kind::kJsonSchema ? R"({"type":["object","boolean","string"]})"
+                           : extra.kind == Kind::kChoice   ? R"({"type":"array","minItems":1})"
+                                                           : R"({"type":"string"})");
+  }
+}
+
 void ReadConstraint(RequestFields& fields, const ApiContext& context, GenerationRequest* request) {
   std::optional<Asked> asked;
   ReadResponseFormat(fields, &asked);

@@ -16,6 +16,9 @@ namespace prefixd {
 // Whether a request has one of the fields, or functions that its answer may have to call.
 bool AsksForConstraint(const boost::json::object& body);
 
+// The rows of the fields that ReadConstraint reads.
+void AddConstraintFields(FieldTable* table);
+
 // Reads and compiles the constraint of a request, if it has one, and sets it in *request. Records errors in
 // `fields`. Call it when the other fields are right: compiling may take some milliseconds.
 void ReadConstraint(RequestFields& fields, const ApiContext& context, GenerationRequest* request);

@@ -14,6 +14,9 @@ namespace json = boost::json;
 
 constexpr int64_t kMaxTokensAsked = std::numeric_limits<int32_t>::max();
 
+constexpr std::string_view kStopSchema =
+    R"({"type":["string","array"],"minLength":1,"items":{"type":"string","minLength":1}})";
+
 struct SwitchField {
   std::string_view name;
   bool GenerationRequest::*member;
@@ -73,6 +76,24 @@ void ReadStops(RequestFields& fields, const std::string& name, const ApiLimits& 
     if (!CheckLength(fields, name, text.get_string(), limits)) return;
     request->stop.emplace_back(text.get_string());
   }
+}
+
+void AddGenerationFields(FieldTable* table) {
+  AddSamplingFields(table);
+  for (const SwitchField& field : kSwitches) table->Bool(field.name);
+  for (const std::string_view name : kMaxTokensNames) table->Integer(name, -1, kMaxTokensAsked);
+  table->String("model").Integer("n", 1, Limit("choices-per-prompt"));
+  table->Integer("seed", -0x1p63, 0x1p63).Any("stop", kStopSchema);
+  table->Integer("truncate_prompt_tokens", 1, kMaxTokensAsked);
+  AddPromptLogprobsField(table);
+  table->Object("stream_options",
+                R"({"include_usage":{"type":["boolean","null"]},
+                    "continuous_usage_stats":{"type":["boolean","null"]}})");
+  table->String("cache_salt").String("request_id");
+  table->String("cache_scope").Object("prompt_cache_options");
+  table->Ignored({"user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
+                  "prompt_cache_retention", "priority", "id_slot", "spaces_between_special_tokens",
+                  "timings_per_token", "return_progress"});
 }
 
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context) {

@@ -44,6 +44,9 @@ struct GenerationRequest {
   bool parses_output() const { return output.format != nullptr || output.reasoning != nullptr; }
 };
 
+// The rows of the fields that ReadGenerationRequest reads, and of those that no API needs.
+void AddGenerationFields(FieldTable* table);
+
 // Reads and checks the fields. Records errors in `fields`. Does not read `logprobs`, which has another form
 // in each endpoint, nor the constraint (constraint_request.h).
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context);

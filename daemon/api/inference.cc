@@ -442,7 +442,10 @@ void Inference::Close(int status) {
 
 TokenUsage Inference::Usage() const {
   TokenUsage usage = prompts_.Usage();
-  for (const Choice& choice : choices_) usage.completion_tokens += choice.text.tokens();
+  for (const Choice& choice : choices_) {
+    usage.completion_tokens += choice.text.tokens();
+    usage.reasoning_tokens += choice.text.reasoning_tokens();
+  }
   return usage;
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/json_fields.h"
+#include "daemon/api/field_table.h"
 #include "daemon/http/error_response.h"
 #include "daemon/limit_table.h"
 
@@ -57,24 +58,39 @@ class RequestFields {
   // `prefix` begins every name in errors: "" or "stream_options.".
   explicit RequestFields(const boost::json::object& object, std::string prefix = "")
       : fields_(object, std::move(prefix)) {}
+  // Of a whole body: reads only fields that the table has. The table outlives the RequestFields.
+  RequestFields(const boost::json::object& body, const FieldTable& table) : fields_(body), table_(&table) {}
 
   // nullptr when absent or null.
-  const boost::json::value* Find(std::string_view name) const { return fields_.Find(name); }
+  const boost::json::value* Find(std::string_view name) const {
+    Check(name, FieldType::kAny);
+    return fields_.Find(name);
+  }
 
-  bool Bool(std::string_view name, bool fallback) { return Take(fields_.Bool(name)).value_or(fallback); }
+  bool Bool(std::string_view name, bool fallback) {
+    Check(name, FieldType::kBoolean);
+    return Take(fields_.Bool(name)).value_or(fallback);
+  }
   std::optional<int64_t> Integer(std::string_view name, int64_t low, int64_t high) {
+    Check(name, FieldType::kInteger, static_cast<double>(low), static_cast<double>(high));
     return Take(fields_.Integer(name, low, high, /*whole_doubles=*/true));
   }
   // Finite, in [low, high].
   std::optional<double> Number(std::string_view name, double low, double high) {
+    Check(name, FieldType::kNumber, low, high);
     return Take(fields_.Number(name, low, high));
   }
-  std::optional<std::string> String(std::string_view name) { return Take(fields_.String(name)); }
+  std::optional<std::string> String(std::string_view name) {
+    Check(name, FieldType::kString);
+    return Take(fields_.String(name));
+  }
   const boost::json::object* Object(std::string_view name) {
+    Check(name, FieldType::kObject);
     const auto fields = Take(fields_.Object(name));
     return fields ? &fields->object() : nullptr;
   }
   const boost::json::array* Array(std::string_view name) {
+    Check(name, FieldType::kArray);
     return Take(fields_.Array(name)).value_or(nullptr);
   }
 
@@ -87,6 +103,9 @@ class RequestFields {
   const std::optional<ApiError>& error() const { return error_; }
 
  private:
+  void Check(std::string_view name, FieldType type, double low = 0, double high = 0) const {
+    if (table_ != nullptr) table_->Check(name, type, low, high);
+  }
   template <typename T>
   std::optional<T> Take(Field<T> field) {
     if (field.ok()) return std::move(field).value();
@@ -96,6 +115,7 @@ class RequestFields {
   static ApiError ToApiError(const FieldError& error);
 
   JsonFields fields_;
+  const FieldTable* table_ = nullptr;
   std::optional<ApiError> error_;
 };
 

@@ -29,6 +29,7 @@ struct TokenUsage {
   int prompt_tokens = 0, completion_tokens = 0;
   int cached_tokens = 0;       // of the prompt; the others were computed
   int cache_write_tokens = 0;  // of the prompt: became reusable for other requests
+  int reasoning_tokens = 0;    // of the completion
   int computed_tokens() const { return prompt_tokens - cached_tokens; }
 };
 

@@ -29,7 +29,7 @@ json::object UsageJson(const TokenUsage& usage) {
             {"cache_write_tokens", usage.cache_write_tokens},
             {"audio_tokens", 0}}},
           {"completion_tokens_details",
-           {{"reasoning_tokens", 0},
+           {{"reasoning_tokens", usage.reasoning_tokens},
             {"audio_tokens", 0},
             {"accepted_prediction_tokens", 0},
             {"rejected_prediction_tokens", 0}}}};

@@ -6,10 +6,13 @@
 
 #include "daemon/api/anthropic/anthropic.h"
 #include "daemon/api/api.h"
+#include "daemon/api/chat_request.h"
+#include "daemon/api/completion_request.h"
 #include "daemon/api/explain/explanation.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/openai.h"
+#include "daemon/api/openapi.h"
 #include "daemon/api/responses/responses.h"
 #include "daemon/api/tokenize_routes.h"
 #include "daemon/http/error_response.h"
@@ -80,35 +83,65 @@ void HandleRefused(const ApiContext&, Exchange& exchange) {
                                      path + "."});
 }
 
+void HandleOpenApi(const ApiContext& context, Exchange& exchange);
+
+constexpr RouteDoc kRefused{.summary = "Refused by name"};
+constexpr RouteDoc kRefusedBelow{.summary = "Refused by name", .tail = "path"};
+
 constexpr GetRoute kGetRoutes[] = {
-    {"/v1/health", true, HandleHealth},
-    {"/ready", true, HandleReady},
-    {"/metrics", true, HandleMetrics},
-    {"/v1/models", false, HandleModels},
-    {kModelRoute.data(), false, HandleModel},
-    {"/version", false,
+    {"/v1/health", true, HandleHealth, {.summary = "Whether the model is loaded", .answer = "Health"}},
+    {"/ready", true, HandleReady, {.summary = "Whether requests are served", .answer = "Ready"}},
+    {"/metrics", true, HandleMetrics, {.summary = "Counters for Prometheus", .answer = kTextSchema}},
+    {"/v1/models", false, HandleModels, {.summary = "The names of the model", .answer = "ModelList"}},
+    {kModelRoute.data(), false, HandleModel, {.summary = "A model", .answer = "Model", .tail = "model"}},
+    {"/version",
+     false,
      [](const ApiContext& context, Exchange& exchange) {
        RespondJson(exchange, {{"version", context.version}});
-     }},
-    {"/v1/cache/explain", false, HandleExplain},
-    {"/v1/embeddings", false, HandleRefused, "POST"},
-    {"/v1/rerank", false, HandleRefused, "POST"},
-    {"/v1/moderations", false, HandleRefused, "POST"},
-    {"/v1/images/*", false, HandleRefused, "POST"},
-    {"/v1/audio/*", false, HandleRefused, "POST"},
+     },
+     {.summary = "The version of the daemon", .answer = "Version"}},
+    {"/v1/cache/explain",
+     false,
+     HandleExplain,
+     {.summary = "Why a prompt missed the cache",
+      .answer = "Any",
+      .parameters = R"([{"name":"response_id","in":"query","required":true,"schema":{"type":"string"}}])"}},
+    {"/v1/openapi.json", true, HandleOpenApi, {.summary = "This document", .answer = "Any"}},
+    {"/v1/embeddings", false, HandleRefused, kRefused, "POST"},
+    {"/v1/rerank", false, HandleRefused, kRefused, "POST"},
+    {"/v1/moderations", false, HandleRefused, kRefused, "POST"},
+    {"/v1/images/*", false, HandleRefused, kRefusedBelow, "POST"},
+    {"/v1/audio/*", false, HandleRefused, kRefusedBelow, "POST"},
 };
 
 constexpr PostRoute kPostRoutes[] = {
-    {"/v1/chat/completions", HandleChatCompletions},
-    {"/v1/completions", HandleCompletions},
-    {"/v1/tokenize", HandleTokenize},
-    {"/v1/detokenize", HandleDetokenize},
-    {"/v1/apply-template", HandleApplyTemplate},
+    {"/v1/chat/completions",
+     HandleChatCompletions,
+     {.summary = "Answers a conversation",
+      .answer = "ChatCompletion",
+      .fields = ChatFields,
+      .streams = true}},
+    {"/v1/completions",
+     HandleCompletions,
+     {.summary = "Continues a text", .answer = "Completion", .fields = CompletionFields, .streams = true}},
+    {"/v1/tokenize",
+     HandleTokenize,
+     {.summary = "Text or messages to token ids", .answer = "Tokens", .fields = TokenizeFields}},
+    {"/v1/detokenize",
+     HandleDetokenize,
+     {.summary = "Token ids to text", .answer = "Detokenized", .fields = DetokenizeFields}},
+    {"/v1/apply-template",
+     HandleApplyTemplate,
+     {.summary = "The prompt of a conversation", .answer = "Prompt", .fields = ApplyTemplateFields}},
 };
 
 // The routes above are one more, without an error style of their own.
 constexpr Api kOwnApi{.gets = kGetRoutes, .posts = kPostRoutes};
 constexpr const Api* kApis[] = {&kOwnApi, &kAnthropicApi, &kResponsesApi};
+
+void HandleOpenApi(const ApiContext& context, Exchange& exchange) {
+  RespondJson(exchange, OpenApiDocument(kApis, context.version));
+}
 
 void AddApi(Router* router, const ApiContext* context, const Api& api) {
   if (api.errors != nullptr) router->AddErrorStyle(api.prefix, api.errors);

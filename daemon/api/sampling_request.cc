@@ -114,6 +114,24 @@ int64_t LogprobsLimit(const ApiContext& context) {
 
 }  // namespace
 
+void AddSamplingFields(FieldTable* table) {
+  for (const NumberField& field : kNumbers) table->Number(field.name, field.low, field.high);
+  for (const IntegerField& field : kIntegers) {
+    table->Integer(field.name, static_cast<double>(field.low), static_cast<double>(field.high));
+  }
+  table->Bool("ignore_eos");
+  table->Array("stop_token_ids", R"({"type":"integer","minimum":0})");
+  table->Object("logit_bias");
+}
+
+void AddPromptLogprobsField(FieldTable* table) { table->Integer("prompt_logprobs", -1, kMaxInteger); }
+
+void AddChatLogprobsFields(FieldTable* table) {
+  table->Bool("logprobs").Integer("top_logprobs", 0, kMaxInteger);
+}
+
+void AddCompletionLogprobsField(FieldTable* table) { table->Integer("logprobs", 0, kMaxInteger); }
+
 void ReadSampling(RequestFields& fields, const ApiContext& context, SamplingParams* sampling) {
   for (const NumberField& field : kNumbers) {
     if (const auto number = fields.Number(field.name, field.low, field.high)) {

@@ -10,6 +10,12 @@
 
 namespace prefixd {
 
+// The rows of what the functions below read.
+void AddSamplingFields(FieldTable* table);
+void AddPromptLogprobsField(FieldTable* table);
+void AddChatLogprobsFields(FieldTable* table);
+void AddCompletionLogprobsField(FieldTable* table);
+
 // Sets the sampling fields and min_tokens, but not seed, max_tokens and log probabilities. Absent fields keep
 // their values.
 void ReadSampling(RequestFields& fields, const ApiContext& context, SamplingParams* sampling);

@@ -78,11 +78,45 @@ std::optional<ApiError> RespondTokenized(const ApiContext& context, Exchange& ex
   return RespondTokens(exchange, std::move(ids), std::move(sections), "]}");
 }
 
+// A tool is only shown, so nothing but its place is checked.
+void AddPromptFields(FieldTable* table) {
+  AddChatPromptFields(table);
+  table->String("model").String("request_id").Array("tools", R"({"type":"object"})");
+}
+
 }  // namespace
+
+const FieldTable& TokenizeFields() {
+  static const FieldTable table = [] {
+    FieldTable made;
+    AddPromptFields(&made);
+    made.String("content").String("prompt").Bool("return_token_strs");
+    return made.Bool("add_special").Bool("parse_special").Bool("with_pieces");
+  }();
+  return table;
+}
+
+const FieldTable& DetokenizeFields() {
+  static const FieldTable table = [] {
+    FieldTable made;
+    made.String("model").String("request_id").Array("tokens", R"({"type":"integer","minimum":0})");
+    return made.Required("tokens");
+  }();
+  return table;
+}
+
+const FieldTable& ApplyTemplateFields() {
+  static const FieldTable table = [] {
+    FieldTable made;
+    AddPromptFields(&made);
+    return made.Required("messages");
+  }();
+  return table;
+}
 
 std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                        const json::object& body, Work& work) {
-  RequestFields fields(body);
+  RequestFields fields(body, TokenizeFields());
   const bool with_texts = fields.Bool("return_token_strs", false);
   const auto content = fields.String("content");
   const auto prompt = fields.String("prompt");
@@ -109,7 +143,7 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
 
 std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                          const json::object& body, Work&) {
-  RequestFields fields(body);
+  RequestFields fields(body, DetokenizeFields());
   const json::array* tokens = fields.Array("tokens");
   if (auto error = CheckFields(fields, *context)) return error;
   if (tokens == nullptr) return BadParameter("tokens", "'tokens' is required.", "missing_required_parameter");
@@ -131,7 +165,7 @@ std::optional<ApiError> HandleDetokenize(const ApiContext* context, std::shared_
 
 std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                             const json::object& body, Work& work) {
-  RequestFields fields(body);
+  RequestFields fields(body, ApplyTemplateFields());
   ChatPrompt prompt = ReadChatPrompt(fields);
   if (auto error = CheckFields(fields, *context)) return error;
   Parsed<MarkedText> text = RenderChat(*context, std::move(prompt), work);

@@ -8,11 +8,17 @@
 #include <optional>
 
 #include "daemon/api/context.h"
+#include "daemon/api/field_table.h"
 #include "daemon/api/work.h"
 #include "daemon/http/error_response.h"
 #include "daemon/http/exchange.h"
 
 namespace prefixd {
+
+// The fields of the three routes.
+const FieldTable& TokenizeFields();
+const FieldTable& DetokenizeFields();
+const FieldTable& ApplyTemplateFields();
 
 std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                        const boost::json::object& body, Work& work);

@@ -123,7 +123,10 @@ void ReadToolList(RequestFields& fields, const ApiContext& context, Functions* f
       const std::string_view type = TextMember(&tool, "type").value_or("function");
       if (type == "custom")
         return fields.Fail(UnsupportedParameter(place, "tools with arguments of free text (type 'custom')"));
-      if (type != "function") continue;
+      if (type != "function") {
+        context.answers->AddSkippedTool();
+        continue;
+      }
     }
     const json::value* function = request->functions ? &tool : Member(&tool, "function");
     if (auto error = ReadFunction(function, request->functions ? place : place + ".function", functions))
@@ -303,6 +306,13 @@ void FitId(json::object* object, std::string_view name) {
 }
 
 }  // namespace
+
+void AddToolFields(FieldTable* table) {
+  constexpr std::string_view kObject = R"({"type":"object"})";
+  constexpr std::string_view kChoice = R"({"type":["string","object"]})";
+  table->Array("tools", kObject).Any("tool_choice", kChoice).Bool("parallel_tool_calls");
+  table->Array("functions", kObject).Any("function_call", kChoice);
+}
 
 ToolRequest ReadTools(RequestFields& fields, const ApiContext& context) {
   ToolRequest request;

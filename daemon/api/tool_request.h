@@ -27,6 +27,9 @@ struct ToolRequest {
   bool functions = false;  // the older fields: the answer has one `function_call`
 };
 
+// The rows of the fields of ToolRequest.
+void AddToolFields(FieldTable* table);
+
 // Records errors in `fields`.
 ToolRequest ReadTools(RequestFields& fields, const ApiContext& context);
 

@@ -59,6 +59,10 @@ bool IsAllowed(const json::value& value, AllowedValue allowed) {
 
 }  // namespace
 
+void AddUnsupportedFields(std::span<const UnsupportedField> more, FieldTable* table) {
+  table->Unsupported(kUnsupported).Unsupported(more);
+}
+
 void RejectUnsupportedFields(RequestFields& fields, std::span<const UnsupportedField> more) {
   for (const std::span<const UnsupportedField> table :
        {std::span<const UnsupportedField>(kUnsupported), more}) {

@@ -20,6 +20,9 @@ struct UnsupportedField {
   std::string_view feature;  // for the error message
 };
 
+// The rows of the fields that RejectUnsupportedFields checks.
+void AddUnsupportedFields(std::span<const UnsupportedField> more, FieldTable* table);
+
 // Records an error in `fields` for each unsupported field that is present and is neither null nor its allowed
 // value. Checks the fields that no endpoint supports, and those in `more`.
 void RejectUnsupportedFields(RequestFields& fields, std::span<const UnsupportedField> more);

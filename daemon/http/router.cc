@@ -20,12 +20,12 @@ bool Matches(std::string_view pattern, std::string_view path) {
   const bool versioned = pattern.starts_with("/v1/");
   pattern = WithoutVersion(pattern);
   if (versioned) path = WithoutVersion(path);
-  if (pattern.ends_with("/*")) {
-    pattern.remove_suffix(1);
-    return path.size() > pattern.size() && path.starts_with(pattern);
-  }
-  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  return path == pattern;
+  const size_t star = pattern.find("/*");
+  const bool open = star != std::string_view::npos && star + 2 == pattern.size();
+  if (!open && path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  if (star == std::string_view::npos) return path == pattern;
+  const std::string_view before = pattern.substr(0, star + 1), after = pattern.substr(star + 2);
+  return path.size() > before.size() + after.size() && path.starts_with(before) && path.ends_with(after);
 }
 
 ApiError UnknownPath(const HttpRequest& request) {
@@ -63,17 +63,26 @@ const ErrorStyle& Router::ErrorsOf(std::string_view path) const {
 }
 
 std::string_view Router::Tail(std::string_view pattern, std::string_view path) {
-  PREFIXD_CHECK(pattern.ends_with("/*")) << pattern;
   pattern = WithoutVersion(pattern);
-  pattern.remove_suffix(1);
-  return WithoutVersion(path).substr(pattern.size());
+  path = WithoutVersion(path);
+  const size_t star = pattern.find("/*");
+  PREFIXD_CHECK(star != std::string_view::npos) << pattern;
+  const std::string_view after = pattern.substr(star + 2);
+  if (!after.empty() && path.ends_with('/')) path.remove_suffix(1);
+  path.remove_suffix(after.size());
+  return path.substr(star + 1);
 }
 
 // Appends to `allowed` the methods of the routes that match the path only.
 const Router::Route* Router::Find(const HttpRequest& request, std::vector<std::string>* allowed) const {
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  std::string_view pattern;
   for (const Route& route : routes_) {
-    if (!Matches(route.pattern, request.path)) continue;
+    if (route.pattern.size() > pattern.size() && Matches(route.pattern, request.path))
+      pattern = route.pattern;
+  }
+  for (const Route& route : routes_) {
+    if (route.pattern != pattern) continue;
     if (route.method == method) return &route;
     if (std::find(allowed->begin(), allowed->end(), route.method) == allowed->end())
       allowed->push_back(route.method);

@@ -21,7 +21,9 @@ namespace prefixd {
 
 class Router {
  public:
-  // `pattern` is a path. A pattern that ends in "/*" matches any tail that is not empty, slashes included.
+  // `pattern` is a path. "/*" at the end of a pattern, or before its last part, matches any text
+  // that is not empty, slashes included. Of the patterns that match a path, the longest counts for all
+  // methods.
   // Without a filter every body is read.
   void Add(std::string method, std::string pattern, Handler handler, BodyFilter filter = nullptr);
 
@@ -35,8 +37,7 @@ class Router {
   // The filter of the route that matches; false when none does.
   bool WantsBody(const HttpRequest& request) const;
 
-  // The part of `path` that matches "*". Requires that `pattern` ends in "/*" and matches `path` (invariant
-  // 1).
+  // The part of `path` that matches "*". Requires that `pattern` has "/*" and matches `path` (invariant 1).
   static std::string_view Tail(std::string_view pattern, std::string_view path);
 
  private:

@@ -335,10 +335,11 @@ REQUESTS_PAGE = [
         ("sum(rate(prefixd_format_requests_total[w]))", "with a format"),
         ("sum(rate(prefixd_forced_tokens_total[w]))", "tokens without a step"),
         ("sum(rate(prefixd_refused_tokens_total[w]))", "tokens drawn again"),
-        ("sum(rate(prefixd_ignored_schema_keywords_total[w]))", "ignored keywords")],
+        ("sum(rate(prefixd_ignored_schema_keywords_total[w]))", "ignored keywords"),
+        ("sum(rate(prefixd_skipped_tools_total[w]))", "skipped tools")],
           "Requests whose answers follow a schema, regex or grammar, tokens that those left no choice about, "
-          "tokens that were drawn again because a prompt would have other ones for the text, and keywords of "
-          "schemas that were ignored.",
+          "tokens that were drawn again because a prompt would have other ones for the text, keywords of "
+          "schemas that were ignored, and tools that were left out because they are no functions.",
           "Ignored keywords: answers may break the schema; clients should set `strict`."),
     Panel("Steps given ahead, and time to draw", COUNT, [
         ("sum(rate(prefixd_steps_ahead_total[w]))", "steps ahead per second"),

@@ -144,6 +144,7 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_attention_saved_bytes_total",
                            "prefixd_format_requests_total",
                            "prefixd_ignored_schema_keywords_total",
+                           "prefixd_skipped_tools_total",
                            "prefixd_forced_tokens_total",
                            "prefixd_refused_tokens_total",
                            "prefixd_prefill_seconds_saved_total"}) {
@@ -167,7 +168,8 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
                       .unanswered_prompt = 43,
                       .unanswered_generated = 44,
                       .formats = 45,
-                      .ignored_keywords = 46};
+                      .ignored_keywords = 46,
+                      .skipped_tools = 47};
   engine.blocks[0].free = 3;
   engine.blocks[0].cached = 2;
   engine.blocks[0].leased = 5;
@@ -192,6 +194,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("prefixd_discarded_tokens_total"), 43);
   EXPECT_EQ(samples.at("prefixd_format_requests_total"), 45);
   EXPECT_EQ(samples.at("prefixd_ignored_schema_keywords_total"), 46);
+  EXPECT_EQ(samples.at("prefixd_skipped_tools_total"), 47);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"prompt\"}"), 43);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"generated\"}"), 44);
   EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,

@@ -91,10 +91,10 @@ class Routes:
 NAMES = ["chat", "completions", "responses", "messages"]
 
 
-def talk(routes, names):
+def talk(routes, names, questions=TURNS):
     """A conversation whose turns go through the routes in order. Returns the answers."""
     turns, answers = [], []
-    for question, name in zip(TURNS, names):
+    for question, name in zip(questions, names):
         turns.append(("user", question))
         answers.append(getattr(routes, name)(turns))
         turns.append(("assistant", answers[-1].text))
@@ -115,6 +115,15 @@ def test_a_conversation_that_changes_its_route_finds_its_prefix(daemon, first):
     for other in NAMES:
         mixed = talk(Routes(daemon, f"{first} to {other}"), [first, other, first])
         assert mixed == alone, (first, other)
+
+
+def test_ten_turns_over_all_routes_find_all_that_came_before(daemon):
+    questions = [f"{question} ({turn})" for turn in range(4) for question in TURNS][:10]
+    alone = talk(Routes(daemon, "ten alone"), ["chat"] * 10, questions)
+    mixed = talk(Routes(daemon, "ten mixed"), [NAMES[turn % 4] for turn in range(10)], questions)
+    assert mixed == alone
+    for before, after in zip(alone, alone[1:]):  # a hit is of equal ids, so the prompts have the same
+        assert after.cached >= before.prompt - BLOCK, alone
 
 
 def test_calls_and_their_results_are_the_same_prompt(daemon):

@@ -41,6 +41,7 @@ class HarmonyParser final : public OutputParser {
   std::vector<OutputEvent> Take() override { return events_.Take(); }
   bool has_events() const override { return !events_.empty(); }
   size_t calls() const override { return events_.complete(); }
+  bool in_reasoning() const override { return place_ == Place::kBody && kind_ == Kind::kReasoning; }
   size_t held_bytes() const override {
     return events_.bytes() + header_.capacity() + raw_.capacity() + partial_.capacity();
   }

@@ -35,6 +35,7 @@ class TagParser final : public OutputParser {
   std::vector<OutputEvent> Take() override { return events_.Take(); }
   bool has_events() const override { return !events_.empty(); }
   size_t calls() const override { return events_.complete(); }
+  bool in_reasoning() const override { return in_reasoning_; }
   size_t held_bytes() const override {
     return events_.bytes() + space_.capacity() + partial_.capacity() + raw_.capacity() +
            (reader_ ? reader_->held_bytes() : 0);

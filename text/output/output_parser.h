@@ -67,6 +67,8 @@ class OutputParser {
   virtual std::vector<OutputEvent> Take() = 0;
   virtual bool has_events() const = 0;
   virtual size_t calls() const = 0;  // complete ones
+  // The text so far ends within reasoning: what comes now is a part of it, or the tag that ends it.
+  virtual bool in_reasoning() const = 0;
   virtual size_t held_bytes() const = 0;
 };
 

@@ -109,12 +109,17 @@ std::optional<ApiError> HandleCountTokens(const ApiContext* context, std::shared
 }
 
 constexpr PostRoute kPosts[] = {
-    {"/v1/messages", HandleMessages},
-    {"/v1/messages/count_tokens", HandleCountTokens},
+    {"/v1/messages",
+     HandleMessages,
+     {.summary = "Answers a conversation", .answer = "Message", .fields = MessagesFields, .streams = true}},
+    {"/v1/messages/count_tokens",
+     HandleCountTokens,
+     {.summary = "Counts the tokens of a prompt", .answer = "TokenCount", .fields = CountTokensFields}},
 };
 
 }  // namespace
 
-constinit const Api kAnthropicApi{.prefix = "/v1/messages", .errors = &kErrors, .posts = kPosts};
+constinit const Api kAnthropicApi{
+    .prefix = "/v1/messages", .errors = &kErrors, .error_schema = "AnthropicError", .posts = kPosts};
 
 }  // namespace prefixd

@@ -179,6 +179,7 @@ json::object MessagesUsageJson(const TokenUsage& usage, bool hour) {
            {{"ephemeral_5m_input_tokens", hour ? 0 : written},
             {"ephemeral_1h_input_tokens", hour ? written : 0}}},
           {"output_tokens", usage.completion_tokens},
+          {"output_tokens_details", {{"thinking_tokens", usage.reasoning_tokens}}},
           {"server_tool_use", nullptr},
           {"service_tier", "standard"}};
 }

@@ -107,11 +107,36 @@ void ReadThinking(RequestFields& fields, json::object* variables) {
   if (type == "disabled") variables->emplace("enable_thinking", false);
 }
 
+FieldTable MakeFields() {
+  FieldTable table;
+  AddGenerationFields(&table);
+  AddUnsupportedFields(kUnsupported, &table);
+  table.Any("thread", R"({"const":false})");
+  table.Any("stop_sequences", R"({"type":["string","array"],"items":{"type":"string","minLength":1}})");
+  table.Array("messages", R"({"type":"object","required":["role","content"],"properties":{
+      "role":{"enum":["user","assistant","system"]},"content":{"type":["string","array"]}}})");
+  table.Any("system", R"({"type":["string","array"]})").Object("cache_control");
+  table.Object("chat_template_kwargs").Object("thinking").Object("output_config").Object("output_format");
+  table.Array("tools", R"({"type":"object"})").Object("tool_choice");
+  table.Object("diagnostics", R"({"previous_message_id":{"type":["string","null"]}})");
+  return table.Ignored({"store", "speed", "inference_geo", "context_management"}).Required("messages");
+}
+
 }  // namespace
+
+const FieldTable& MessagesFields() {
+  static const FieldTable table = MakeFields().Required("max_tokens");
+  return table;
+}
+
+const FieldTable& CountTokensFields() {
+  static const FieldTable table = MakeFields();
+  return table;
+}
 
 Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiContext& context,
                                             bool counts) {
-  RequestFields fields(body);
+  RequestFields fields(body, counts ? CountTokensFields() : MessagesFields());
   MessagesRequest request;
   ChatRequest& chat = request.chat;
   chat.generation = ReadGenerationRequest(fields, context);

@@ -21,6 +21,10 @@ struct MessagesRequest {
   std::optional<std::string> compare_with;
 };
 
+// The fields of POST /v1/messages, and of /v1/messages/count_tokens.
+const FieldTable& MessagesFields();
+const FieldTable& CountTokensFields();
+
 // `counts`: the tokens are only counted, and `max_tokens` may be missing.
 Parsed<MessagesRequest> ReadMessagesRequest(const boost::json::object& body, const ApiContext& context,
                                             bool counts);

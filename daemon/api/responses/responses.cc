@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "base/prng.h"
 #include "daemon/api/generation.h"
 #include "daemon/api/middleware.h"
+#include "daemon/api/request_fields.h"
 #include "daemon/api/responses/responses_format.h"
 #include "daemon/api/responses/responses_request.h"
 #include "daemon/api/responses/stored_items.h"
@@ -21,7 +23,14 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kStoredRoute = "/v1/responses/*";
+constexpr const char* kStoredRoute = "/v1/responses/*";
+constexpr const char* kItemsRoute = "/v1/responses/*/input_items";
+constexpr const char* kCancelRoute = "/v1/responses/*/cancel";
+
+constexpr const char* kItemsParameters = R"([
+  {"name":"limit","in":"query","schema":{"type":"integer","minimum":1,"maximum":100,"default":20}},
+  {"name":"order","in":"query","schema":{"enum":["asc","desc"],"default":"desc"}},
+  {"name":"after","in":"query","schema":{"type":"string"}}])";
 
 std::string Body(const ApiError& error, std::string_view) { return ErrorBody(error); }
 std::string Event(const ApiError& error, std::string_view) { return ResponsesErrorEvent(error); }
@@ -100,38 +109,49 @@ std::optional<ApiError> HandleInputTokens(const ApiContext* context, std::shared
   return std::nullopt;
 }
 
-// "ID" or "ID/REST" of the path.
-std::pair<std::string, std::string_view> StoredPath(const Exchange& exchange) {
-  std::string_view tail = Router::Tail(kStoredRoute, exchange.request().path);
-  if (tail.ends_with('/')) tail.remove_suffix(1);
-  const size_t slash = std::min(tail.find('/'), tail.size());
-  return {std::string(tail.substr(0, slash)), tail.substr(std::min(slash + 1, tail.size()))};
+// What "*" in the pattern of a route matches: the id of a response.
+std::string IdIn(std::string_view pattern, const Exchange& exchange) {
+  return std::string(Router::Tail(pattern, exchange.request().path));
 }
 
-void RefusePath(Exchange& exchange) {
-  RespondError(exchange, {.status = 404,
-                          .code = "unknown_url",
-                          .message = "Unknown request URL: " + exchange.request().method + " " +
-                                     exchange.request().path + "."});
+struct ItemsQuery {
+  size_t limit = 20;
+  bool ascending = false;
+  std::string_view after;
+};
+
+std::optional<ApiError> ReadItemsQuery(std::string_view query, ItemsQuery* read) {
+  constexpr size_t kMost = 100;
+  const std::string_view limit = QueryValue(query, "limit"), order = QueryValue(query, "order");
+  const auto [end, error] = std::from_chars(limit.data(), limit.data() + limit.size(), read->limit);
+  if (!limit.empty() && (error != std::errc() || end != limit.data() + limit.size() || read->limit < 1 ||
+                         read->limit > kMost)) {
+    return BadParameter("limit",
+                        "'limit' must be an integer from 1 to 100, not '" + std::string(limit) + "'.",
+                        "invalid_value");
+  }
+  if (!order.empty() && order != "asc" && order != "desc")
+    return BadParameter("order", "'order' must be asc or desc, not '" + std::string(order) + "'.",
+                        "invalid_value");
+  read->ascending = order == "asc";
+  read->after = QueryValue(query, "after");
+  return std::nullopt;
 }
 
-// A page of the items, the latest first unless `order` is "asc".
-std::string ItemsPage(const json::array& list, std::string_view query) {
+// A page of the items, the latest first unless they ascend.
+std::string ItemsPage(const json::array& list, const ItemsQuery& query) {
   std::vector<const json::value*> items;
   for (const json::value& item : list) items.push_back(&item);
-  if (QueryValue(query, "order") != "asc") std::reverse(items.begin(), items.end());
+  if (!query.ascending) std::reverse(items.begin(), items.end());
   const auto id_of = [](const json::value* item) -> const json::value& { return item->at("id"); };
-  if (const std::string_view after = QueryValue(query, "after"); !after.empty()) {
+  if (!query.after.empty()) {
     const auto found = std::find_if(items.begin(), items.end(), [&](const json::value* item) {
-      return std::string_view(id_of(item).as_string()) == after;
+      return std::string_view(id_of(item).as_string()) == query.after;
     });
     if (found != items.end()) items.erase(items.begin(), found + 1);
   }
-  constexpr size_t kDefault = 20, kMost = 100;
-  const std::string limit(QueryValue(query, "limit"));
-  const size_t asked = limit.empty() ? kDefault : std::strtoul(limit.c_str(), nullptr, 10);
-  const bool more = items.size() > std::clamp<size_t>(asked, 1, kMost);
-  if (more) items.resize(std::clamp<size_t>(asked, 1, kMost));
+  const bool more = items.size() > query.limit;
+  if (more) items.resize(query.limit);
   json::array data;
   for (const json::value* item : items) data.push_back(*item);
   json::object page = {{"object", "list"}, {"data", std::move(data)}, {"has_more", more}};
@@ -141,24 +161,30 @@ std::string ItemsPage(const json::array& list, std::string_view query) {
 }
 
 void RespondItems(Exchange& exchange, const StoredResponse& stored) {
+  ItemsQuery query;
+  if (auto error = ReadItemsQuery(exchange.request().query, &query)) return RespondError(exchange, *error);
   Work work(exchange.budget(), ByteBudget::Use::kWork);
   json::array items;
   if (auto error = AppendItems(stored.input, "items", work, &items)) return RespondError(exchange, *error);
-  exchange.Respond({.body = ItemsPage(items, exchange.request().query)});
+  exchange.Respond({.body = ItemsPage(items, query)});
 }
 
 void HandleStored(const ApiContext& context, Exchange& exchange) {
-  const auto [id, rest] = StoredPath(exchange);
-  if (!rest.empty() && rest != "input_items") return RefusePath(exchange);
+  const std::string id = IdIn(kStoredRoute, exchange);
   const auto stored = context.responses->Find(OwnerOf(exchange.request(), context), id);
   if (stored == nullptr) return RespondError(exchange, UnknownResponse(id));
-  if (!rest.empty()) return RespondItems(exchange, *stored);
   exchange.Respond({.body = stored->response});
 }
 
+void HandleItems(const ApiContext& context, Exchange& exchange) {
+  const std::string id = IdIn(kItemsRoute, exchange);
+  const auto stored = context.responses->Find(OwnerOf(exchange.request(), context), id);
+  if (stored == nullptr) return RespondError(exchange, UnknownResponse(id));
+  RespondItems(exchange, *stored);
+}
+
 void HandleDelete(const ApiContext& context, Exchange& exchange) {
-  const auto [id, rest] = StoredPath(exchange);
-  if (!rest.empty()) return RefusePath(exchange);
+  const std::string id = IdIn(kStoredRoute, exchange);
   if (!context.responses->Erase(OwnerOf(exchange.request(), context), id))
     return RespondError(exchange, UnknownResponse(id));
   exchange.Respond(
@@ -167,8 +193,7 @@ void HandleDelete(const ApiContext& context, Exchange& exchange) {
 
 // What is stored is complete. Only responses in the background can be cancelled, and there are none.
 void HandleCancel(const ApiContext& context, Exchange& exchange) {
-  const auto [id, rest] = StoredPath(exchange);
-  if (rest != "cancel") return RefusePath(exchange);
+  const std::string id = IdIn(kCancelRoute, exchange);
   if (context.responses->Find(OwnerOf(exchange.request(), context), id) == nullptr)
     return RespondError(exchange, UnknownResponse(id));
   RespondError(exchange, {.status = 400,
@@ -176,15 +201,44 @@ void HandleCancel(const ApiContext& context, Exchange& exchange) {
                           .message = "The response '" + id + "' is complete and cannot be cancelled."});
 }
 
+void HandleCompact(const ApiContext&, Exchange& exchange) {
+  RespondError(exchange, {.status = 404,
+                          .code = "unknown_url",
+                          .message = "This server does not compact conversations; send fewer items."});
+}
+
 constexpr PostRoute kPosts[] = {
-    {"/v1/responses", HandleResponses},
-    {"/v1/responses/input_tokens", HandleInputTokens},
+    {"/v1/responses",
+     HandleResponses,
+     {.summary = "Makes a response", .answer = "Response", .fields = ResponsesFields, .streams = true}},
+    {"/v1/responses/input_tokens",
+     HandleInputTokens,
+     {.summary = "Counts the tokens of an input", .answer = "InputTokens", .fields = ResponsesFields}},
 };
 
 constexpr GetRoute kGets[] = {
-    {"/v1/responses/*", false, HandleStored},
-    {"/v1/responses/*", false, HandleDelete, "DELETE"},
-    {"/v1/responses/*", false, HandleCancel, "POST"},
+    {"/v1/responses/compact", false, HandleCompact, {.summary = "Refused by name"}, "POST"},
+    {kItemsRoute,
+     false,
+     HandleItems,
+     {.summary = "The items of a stored response's input",
+      .answer = "ItemList",
+      .tail = "response_id",
+      .parameters = kItemsParameters}},
+    {kStoredRoute,
+     false,
+     HandleStored,
+     {.summary = "A stored response", .answer = "Response", .tail = "response_id"}},
+    {kStoredRoute,
+     false,
+     HandleDelete,
+     {.summary = "Forgets a stored response", .answer = "Deleted", .tail = "response_id"},
+     "DELETE"},
+    {kCancelRoute,
+     false,
+     HandleCancel,
+     {.summary = "Refused: a stored response is complete", .tail = "response_id"},
+     "POST"},
 };
 
 }  // namespace

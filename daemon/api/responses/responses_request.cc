@@ -145,9 +145,27 @@ std::optional<ApiError> ReadInput(RequestFields& fields, const json::object& bod
 
 }  // namespace
 
+const FieldTable& ResponsesFields() {
+  static const FieldTable table = [] {
+    constexpr double kMost = std::numeric_limits<int32_t>::max();
+    FieldTable made;
+    AddGenerationFields(&made);
+    AddUnsupportedFields(kUnsupported, &made);
+    made.Any("input", R"({"type":["string","array"],"items":{"type":"object"}})");
+    made.String("instructions").String("previous_response_id").Bool("store").Bool("generate");
+    made.Integer("max_output_tokens", 1, kMost).Integer("top_logprobs", 0, kMost).Array("include");
+    made.Object("text", R"({"format":{"type":["object","null"]}})").Object("chat_template_kwargs");
+    made.Object("reasoning", R"({"effort":{"type":["string","null"]}})");
+    made.Array("tools", R"({"type":"object"})").Any("tool_choice", R"({"type":["string","object"]})");
+    made.Bool("parallel_tool_calls");
+    return made.Ignored({"truncation", "max_tool_calls", "context_management"});
+  }();
+  return table;
+}
+
 Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const ApiContext& context,
                                               const ResponseAuthor& author, bool counts, Work& work) {
-  RequestFields fields(body);
+  RequestFields fields(body, ResponsesFields());
   ResponsesRequest request;
   GenerationRequest& generation = request.chat.generation;
   generation = ReadGenerationRequest(fields, context);

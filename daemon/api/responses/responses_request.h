@@ -28,6 +28,9 @@ struct ResponsesRequest {
   bool generates = true;  // false: the prompt is computed, and the response has no output
 };
 
+// The fields of POST /v1/responses and /v1/responses/input_tokens.
+const FieldTable& ResponsesFields();
+
 // `counts`: the tokens are only counted. Reads stored responses; what that takes is reserved in `work`. Any
 // thread.
 Parsed<ResponsesRequest> ReadResponsesRequest(const boost::json::object& body, const ApiContext& context,

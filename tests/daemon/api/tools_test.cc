@@ -337,6 +337,34 @@ TEST_F(ToolsTest, ReasoningIsSplitOff) {
   EXPECT_EQ(At(choice, "/message/content"), "Yes.");
 }
 
+TEST_F(ToolsTest, TokensOfReasoningAreCountedOnEveryRoute) {
+  api_.context.reasoning = ReasoningTagsOf("</think>");
+  const std::string text = "<think>Hm.</think>Yes.";
+  const auto usage = [&](const char* path, const std::string& body) {
+    const auto exchange = api_.Post(path, body);
+    Generate(*exchange, api_.engine.submitted() - 1, text, FinishReason::kStop);
+    return At(Parse(exchange->body()), "/usage");
+  };
+  // A token of the fixture is a byte. The tag is open after its last one, and until the last one of the end.
+  constexpr int kReasoning = 1 + 3 + 7;
+  const std::string messages = R"("messages":[{"role":"user","content":"hi"}])";
+  EXPECT_EQ(
+      At(usage("/v1/chat/completions", "{" + messages + "}"), "/completion_tokens_details/reasoning_tokens"),
+      kReasoning);
+  EXPECT_EQ(At(usage("/v1/responses", R"({"input":"hi"})"), "/output_tokens_details/reasoning_tokens"),
+            kReasoning);
+  EXPECT_EQ(At(usage("/v1/messages", R"({"max_tokens":99,)" + messages + "}"),
+               "/output_tokens_details/thinking_tokens"),
+            kReasoning);
+  EXPECT_EQ(At(usage("/v1/completions", R"({"prompt":"hi"})"), "/completion_tokens_details/reasoning_tokens"),
+            0);
+}
+
+TEST_F(ToolsTest, ToolsThatAreLeftOutAreCounted) {
+  Choice(R"("tools":[{"type":"web_search"},{"type":"function","function":{"name":"f"}}])", "x");
+  EXPECT_EQ(api_.context.answers->Read().skipped_tools, 1u);
+}
+
 TEST_F(ToolsTest, ATemplateWithoutToolsGetsThemAsText) {
   api_.context.tool_format = FindToolFormat("generic");
   const std::string call = R"({"tool_call": {"name": "now", "arguments": {"a": 1}}})";
