@@ -18,6 +18,7 @@
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
+#include "grammar/constraint_cache.h"
 
 namespace prefixd {
 
@@ -30,6 +31,7 @@ struct MetricsSnapshot {
   InflightStats inflight;
   AnswerCounts answers;
   size_t remembered_bytes = 0;    // of the RequestMemory
+  grammar::FormatCounts formats;
   std::string model_name;         // as served
   std::string version, revision;  // of prefixd
   int block_tokens = 0;

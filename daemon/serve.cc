@@ -155,6 +155,7 @@ class ServerProcess {
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
     snapshot.remembered_bytes = context_.remembered->bytes();
+    if (!loading()) snapshot.formats = constraints_->counts();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.revision = Revision();
@@ -227,7 +228,7 @@ class ServerProcess {
         grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab,
                                 context_.markers),
         grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
-                                          .most_live = Limit("live-formats"),
+                                          .most_bytes = Limit<size_t>("format-bytes"),
                                           .most_mask_bytes = Limit<size_t>("format-mask-bytes")});
     context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;

@@ -60,6 +60,7 @@ struct Sequence {
   // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous.
   // Nobody changes it while a step in flight draws.
   std::shared_ptr<const grammar::TokenMask> allowed;
+  bool awaits_mask = false;  // it is not known yet, and nothing is computed until then (engine/mask_maker.h)
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
   int until = 0;          // while kComputing: the tokens from it on may come from a lower tier
@@ -93,16 +94,12 @@ struct Sequence {
     if (request.sampling.HasPenalties()) counts.AddGenerated(token);
     if (constraint) constraint->Append(token);
   }
-  // Sets the mask of the next token. Call it after Append, unless the answer ends.
+  // Sets the mask of the next token. Call it after Append, unless the answer ends, and after Refuses.
   void SetAllowed() {
     if (constraint) allowed = constraint->Mask();
   }
   // Whether the constraint refuses a token that was drawn: then another one is drawn in its place.
-  bool Refuses(TokenId token) {
-    if (!constraint || !constraint->Refuses(token)) return false;
-    SetAllowed();
-    return true;
-  }
+  bool Refuses(TokenId token) { return constraint && constraint->Refuses(token); }
   // Whether some token may come next.
   bool has_allowed() const {
     if (!constraint) return true;
@@ -139,7 +136,8 @@ struct Sequence {
   int ready() const { return lease.ready(); }
   // The number of tokens whose KV is not computed yet.
   int pending() const { return static_cast<int>(tokens.size()) - ready(); }
-  // Those of them that can be computed now, in phase kComputing.
+  bool can_compute() const { return phase == SequencePhase::kComputing && !awaits_mask; }
+  // Those of them that can be computed now, where can_compute().
   int computable() const { return std::min(until, static_cast<int>(tokens.size())) - ready(); }
   // Whether its later blocks are loaded while it computes.
   bool computes_part() const {
