@@ -7,8 +7,8 @@
 // Invariants
 //   1. Everything that can grow has a limit: headers, a body, connections, pipelined bytes, the backlog of a
 //      stream, TLS handshakes, and the bytes in flight of all connections together (byte_budget.h). Every
-//      wait has a deadline (handshake, header, body, idle, reader), except the wait for the handler's response,
-//      which ends when the client disconnects.
+//      wait has a deadline (handshake, header, body, idle, reader), except the wait for the handler's
+//      response, which ends when the client disconnects.
 //   2. A request with ambiguous framing (two lengths, a length and a transfer coding, an unknown coding, a
 //      bad chunk) is answered 400 and its connection is closed. No byte after it is read as a request.
 //   3. A connection carries one exchange at a time, in the order of its requests.
