@@ -136,6 +136,7 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
     if (salt->empty()) fields.Fail("cache_salt", "'cache_salt' must not be empty.", "invalid_value");
     if (CheckLength(fields, "cache_salt", *salt, context.limits)) request.cache_salt = *salt;
   }
+  fields.Object("prompt_cache_options");  // an API may read what it has; the others check its type alone
   if (const auto scope = fields.String("cache_scope")) {
     if (*scope != "tenant" && *scope != "public")
       fields.Fail("cache_scope", "'cache_scope' is 'tenant' or 'public'.", "invalid_value");

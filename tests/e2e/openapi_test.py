@@ -67,6 +67,9 @@ def test_routes_answer_as_the_document_says(daemon, document):
         assert status == 405 and method in headers["Allow"], (other, filled)
         if method == "POST" and "requestBody" in operation:
             assert daemon.request("POST", filled, 5)[0] == 400, filled
+        elif any(parameter.get("required") and parameter["in"] == "query"
+                 for parameter in operation.get("parameters", [])):
+            assert daemon.request(method, filled)[0] == 400, filled
         elif "200" in operation["responses"] and "{" not in path:
             assert daemon.request(method, filled)[0] == 200, filled
         else:
