@@ -22,6 +22,8 @@ json::object UsageJson(const TokenUsage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_cache_hit_tokens", usage.cached_tokens},  // as DeepSeek spells it
+          {"prompt_cache_miss_tokens", usage.computed_tokens()},
           {"prompt_tokens_details",
            {{"cached_tokens", usage.cached_tokens},
             {"cache_write_tokens", usage.cache_write_tokens},

@@ -53,6 +53,7 @@ TEST_F(ApiTest, FullCompletion) {
   EXPECT_EQ(Text(At(body, "/choices/0/finish_reason")), "length");
   EXPECT_TRUE(At(body, "/choices/0/logprobs").is_null());
   EXPECT_EQ(At(body, "/usage"), Parse(R"({"prompt_tokens":4,"completion_tokens":5,"total_tokens":9,
+    "prompt_cache_hit_tokens":2,"prompt_cache_miss_tokens":2,
     "prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":1,"audio_tokens":0},
     "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,)"
                                       R"("rejected_prediction_tokens":0}})"));
