@@ -38,7 +38,11 @@ constexpr std::string_view kTransferResultNames[kTransferResults] = {"ok", "fail
 constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
                                                            "error"};  // vLLM's names
 constexpr std::string_view kScaleNames[kWhatIfScales.size()] = {"0.5", "1", "2", "4"};
+constexpr std::string_view kRetentionNames[] = {"kept", "refused"};
+constexpr std::string_view kRetentionEndNames[] = {"expired", "evicted"};
 constexpr LabelSet kNoLabel = {};
+constexpr LabelSet kRetention = {"result", kRetentionNames};
+constexpr LabelSet kRetentionEnd = {"reason", kRetentionEndNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
@@ -186,6 +190,34 @@ std::span<const Row> CacheRows() {
       {kGauge, "prefixd_prefill_tokens_per_second",
        "Estimated prefill speed beside what else runs; decisions about loads rest on it.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+  };
+  return rows;
+}
+
+std::span<const Row> RetentionRows() {
+  static const std::vector<Row> rows = {
+      {kCounter, "prefixd_retention_tokens_total",
+       "Tokens that requests asked to keep: kept, or refused beyond the limit.", kRetention, kNoLabel,
+       [](const S& s, size_t i, size_t) {
+         return static_cast<double>(i == 0 ? s.engine.cache.kept_tokens : s.engine.cache.refused_tokens);
+       }},
+      {kGauge, "prefixd_retained_blocks", "Blocks of the tier that requests have asked to keep, now.", kTier,
+       kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return tier == kDiskTier ? 0.0 : static_cast<double>(s.engine.blocks[tier].kept);
+       }},
+      {kGauge, "prefixd_retained_blocks_limit", "As many can be kept (--retained-share).", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return tier == kDiskTier ? 0.0 : static_cast<double>(s.engine.blocks[tier].most_kept);
+       }},
+      {kCounter, "prefixd_retention_ended_total",
+       "Blocks that are not kept any more: their time has come, or requests that run needed all blocks.",
+       kTier, kRetentionEnd,
+       [](const S& s, size_t tier, size_t reason) {
+         if (tier == kDiskTier) return 0.0;
+         const PrefixCacheStats& c = s.engine.cache;
+         return static_cast<double>(reason == 0 ? c.retention_expired[tier] : c.retention_evicted[tier]);
+       }},
   };
   return rows;
 }
@@ -438,7 +470,7 @@ MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetr
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   std::vector<MetricFamily> families;
   for (const std::span<const Row> rows :
-       {VllmRows(), CacheRows(), TierRows(), TransferRows(), ProcessRows()}) {
+       {VllmRows(), CacheRows(), RetentionRows(), TierRows(), TransferRows(), ProcessRows()}) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : Histograms()) families.push_back(MakeFamily(row, snapshot));

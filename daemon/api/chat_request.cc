@@ -270,6 +270,13 @@ Parsed<MarkedText> Render(const ApiContext& context, ChatPrompt prompt) {
 
 }  // namespace
 
+std::optional<ApiError> TakeMarks(ChatPrompt* prompt) {
+  Parsed<PromptMarks> marks = PromptMarks::Take(&prompt->input);
+  if (!marks.ok()) return marks.error();
+  prompt->marks = *std::move(marks);
+  return std::nullopt;
+}
+
 ChatPrompt ReadChatPrompt(RequestFields& fields) {
   ChatPrompt prompt;
   ReadMessages(fields, &prompt);
@@ -309,6 +316,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   CheckModalities(fields);
   if (!fields.error()) ReadToolsAndConstraint(fields, context, &request);
   if (fields.error()) return *fields.error();
+  if (auto error = TakeMarks(&request.prompt)) return *error;
   return request;
 }
 
@@ -368,8 +376,13 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end) {
+                                        Work& work, PromptEnd* end, std::vector<Breakpoint>* breakpoints) {
   const bool add_special = prompt.add_special_tokens;
+  std::optional<ChatPrompt> marked;
+  if (breakpoints != nullptr && !prompt.marks.empty()) {
+    marked = prompt;
+    marked->input = prompt.marks.Marked(std::move(marked->input));
+  }
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
@@ -383,8 +396,21 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
                                                        : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
-  if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);
-  return EncodeText(context, *text, options, "messages", work);
+  const auto encode = [&](size_t size) {
+    const MarkedText part = text->Part(0, size);
+    if (context.special_tokens_in_content)
+      return EncodeText(context, part.bytes(), options, "messages", work);
+    return EncodeText(context, part, options, "messages", work);
+  };
+  Parsed<std::vector<TokenId>> ids = encode(text->size());
+  if (!ids.ok() || !marked) return ids;
+  const PromptMarks marks = marked->marks;
+  const Parsed<MarkedText> with_marks = RenderChat(context, *std::move(marked), work);
+  if (!with_marks.ok()) return ids;  // a template that checks texts: there are no breakpoints
+  Parsed<std::vector<Breakpoint>> placed = marks.Place(*text, *with_marks, *ids, encode);
+  if (!placed.ok()) return placed.error();
+  *breakpoints = *std::move(placed);
+  return ids;
 }
 
 }  // namespace prefixd

@@ -10,15 +10,18 @@ namespace prefixd {
 namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
-Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work) {
+Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
+                                          std::vector<Breakpoint>* breakpoints) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
-  Parsed<std::vector<TokenId>> tokens = EncodeChat(
-      context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work, &end);
+  Parsed<std::vector<TokenId>> tokens =
+      EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
+                 &end, breakpoints);
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
   TruncatePrompt(generation, &*tokens);
+  if (generation.truncate_prompt_tokens) breakpoints->clear();  // they count from the beginning
   if (!tokens->empty()) return tokens;
   return BadParameter("messages", "The chat template renders these messages to an empty prompt.",
                       "invalid_value");
@@ -63,10 +66,12 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work);
+  std::vector<Breakpoint> breakpoints;
+  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, &breakpoints);
   if (!tokens.ok()) return tokens.error();
   InferencePrompt prompt{.tokens = *std::move(tokens)};
   const size_t length = prompt.tokens.size();
+  prompt.use = UseOfPrefix(request.generation.cache, std::move(breakpoints), static_cast<int>(length));
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,
                                 &prompt.max_tokens)) {
     return error;

@@ -111,6 +111,8 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
     request.continuous_usage = inner.Bool("continuous_usage_stats", false);
     if (inner.error()) fields.Fail(*inner.error());
   }
+  request.cache = ReadCacheRequest(fields);
+  if (request.cache.prewarm) request.max_tokens = 0;
   if (const auto salt = fields.String("cache_salt")) {
     if (salt->empty()) fields.Fail("cache_salt", "'cache_salt' must not be empty.", "invalid_value");
     if (CheckLength(fields, "cache_salt", *salt, context.limits)) request.cache_salt = *salt;

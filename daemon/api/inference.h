@@ -33,6 +33,7 @@ namespace prefixd {
 struct InferencePrompt {
   std::vector<TokenId> tokens;
   int max_tokens = 0;
+  PrefixUse use = {};  // what of it is kept and written
 };
 
 struct InferenceRequest {

@@ -78,7 +78,8 @@ class Routes:
             extra_body=self.body)
         if not stream:
             return raw.headers, of_messages(raw.parse().usage)
-        return raw.headers, of_messages([e for e in raw.parse() if e.type == "message_start"][0].message.usage)
+        starts = [event for event in raw.parse() if event.type == "message_start"]
+        return raw.headers, of_messages(starts[0].message.usage)
 
 
 def counted(daemon):

@@ -107,11 +107,14 @@ void CheckHeaders(std::string_view text) {
   if (!listed.ok()) PREFIXD_CHECK(!listed.status().message().empty());
 }
 
+const prefixd::ChatRequest& ChatOf(const prefixd::ChatRequest& request) { return request; }
+const prefixd::ChatRequest& ChatOf(const prefixd::ResponsesRequest& request) { return request.chat; }
+
 void CheckOtherApis(const boost::json::object& body) {
   const auto check = [](const auto& read) {
     if (!read.ok()) return CheckError(read.error());
-    CheckGeneration(read->chat.generation);
-    PREFIXD_CHECK(!read->chat.prompt.input.messages.empty());
+    CheckGeneration(ChatOf(*read).generation);
+    PREFIXD_CHECK(!ChatOf(*read).prompt.input.messages.empty());
   };
   for (const bool counts : {false, true}) check(prefixd::ReadMessagesRequest(body, Context(), counts));
   prefixd::ByteBudget budget(64 << 20, 1 << 20);

@@ -78,23 +78,22 @@ std::optional<ApiError> Fit(const ApiContext& context, int prompt_tokens, std::o
 
 std::optional<ApiError> HandleMessages(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                        const json::object& body, Work& work) {
-  Parsed<MessagesRequest> request = ReadMessagesRequest(body, *context, /*counts=*/false);
+  Parsed<ChatRequest> request = ReadMessagesRequest(body, *context, /*counts=*/false);
   if (!request.ok()) return request.error();
-  MessagesFormatOptions options{
-      .metadata = MakeMetadata("msg_", *exchange, *context, request->chat.generation.model),
-      .hour = request->hour};
+  MessagesFormatOptions options{.metadata =
+                                    MakeMetadata("msg_", *exchange, *context, request->generation.model)};
   const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {
     options.cut = asked.generation.max_tokens > prompt.max_tokens;
     return MakeMessagesFormat(std::move(options));
   };
-  return StartChat(context, std::move(exchange), std::move(request->chat), work, {"messages", Fit, format});
+  return StartChat(context, std::move(exchange), *std::move(request), work, {"messages", Fit, format});
 }
 
 std::optional<ApiError> HandleCountTokens(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                           const json::object& body, Work& work) {
-  Parsed<MessagesRequest> request = ReadMessagesRequest(body, *context, /*counts=*/true);
+  Parsed<ChatRequest> request = ReadMessagesRequest(body, *context, /*counts=*/true);
   if (!request.ok()) return request.error();
-  Parsed<size_t> tokens = CountChatTokens(*context, std::move(request->chat), work);
+  Parsed<size_t> tokens = CountChatTokens(*context, *std::move(request), work);
   if (!tokens.ok()) return tokens.error();
   exchange->Respond({.body = json::serialize(json::object{{"input_tokens", *tokens}})});
   return std::nullopt;

@@ -9,13 +9,12 @@ namespace prefixd {
 
 struct MessagesFormatOptions {
   ResponseMetadata metadata;
-  bool hour = false;  // what enters the cache is reported as kept for an hour
-  bool cut = false;   // the context leaves fewer tokens than the request asks for
+  bool cut = false;  // the context leaves fewer tokens than the request asks for
 };
 
 std::unique_ptr<ResponseFormat> MakeMessagesFormat(MessagesFormatOptions options);
 
 // Without the tokens of the answer: what a message has when it begins.
-boost::json::object MessagesUsageJson(const TokenUsage& usage, bool hour);
+boost::json::object MessagesUsageJson(const TokenUsage& usage);
 
 }  // namespace prefixd

@@ -46,11 +46,14 @@ json::value ChatTool(const json::value& value) {
   const json::value* type = tool->if_contains("type");
   if (type != nullptr && !type->is_null() && *type != "custom") return HiddenTool();
   json::object function;  // in the order of the request
+  json::object chat_tool = {{"type", "function"}};
+  CopyMark(*tool, &chat_tool);
   for (const auto& [name, member] : *tool) {
     if (name == "name" || name == "description" || name == "strict") function.emplace(name, member);
     if (name == "input_schema") function.emplace("parameters", member);
   }
-  return json::object{{"type", "function"}, {"function", std::move(function)}};
+  chat_tool["function"] = std::move(function);
+  return chat_tool;
 }
 
 void TranslateChoice(RequestFields& fields, json::object* chat) {
@@ -109,11 +112,9 @@ void ReadThinking(RequestFields& fields, json::object* variables) {
 
 }  // namespace
 
-Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiContext& context,
-                                            bool counts) {
+Parsed<ChatRequest> ReadMessagesRequest(const json::object& body, const ApiContext& context, bool counts) {
   RequestFields fields(body);
-  MessagesRequest request;
-  ChatRequest& chat = request.chat;
+  ChatRequest chat;
   chat.generation = ReadGenerationRequest(fields, context);
   ReadStops(fields, "stop_sequences", context.limits, &chat.generation);
   if (!counts && !chat.generation.max_tokens)
@@ -123,7 +124,7 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   RejectUnsupportedFields(fields, kUnsupported);
   RefuseThread(fields);
   if (fields.error()) return *fields.error();
-  if (auto error = CheckCacheControl(body, &request.hour)) return *error;
+  if (auto error = CheckCacheControl(body, &chat.generation.cache.whole)) return *error;
   Parsed<MessageList> list = ReadMessageList(body);
   if (!list.ok()) return list.error();
   chat.prompt.input.messages = std::move(list->messages);
@@ -138,7 +139,8 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   TranslateTools(fields, ChatTool, &translated);
   if (fields.error()) return *fields.error();
   if (auto error = ReadTranslated(translated, context, kNames, &chat)) return *error;
-  return request;
+  if (auto error = TakeMarks(&chat.prompt)) return *error;
+  return chat;
 }
 
 }  // namespace prefixd

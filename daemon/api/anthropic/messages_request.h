@@ -12,13 +12,8 @@
 
 namespace prefixd {
 
-struct MessagesRequest {
-  ChatRequest chat;
-  bool hour = false;  // every cache_control asks for an hour
-};
-
 // `counts`: the tokens are only counted, and `max_tokens` may be missing.
-Parsed<MessagesRequest> ReadMessagesRequest(const boost::json::object& body, const ApiContext& context,
-                                            bool counts);
+Parsed<ChatRequest> ReadMessagesRequest(const boost::json::object& body, const ApiContext& context,
+                                        bool counts);
 
 }  // namespace prefixd

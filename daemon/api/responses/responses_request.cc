@@ -151,8 +151,9 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   ResponsesRequest request;
   GenerationRequest& generation = request.chat.generation;
   generation = ReadGenerationRequest(fields, context);
-  if (const auto most = fields.Integer("max_output_tokens", 1, std::numeric_limits<int32_t>::max()))
-    generation.max_tokens = *most;
+  // A prompt that only warms the cache has no answer, whatever its length may be.
+  if (const auto most = fields.Integer("max_output_tokens", 0, std::numeric_limits<int32_t>::max()))
+    generation.max_tokens = generation.cache.prewarm ? 0 : *most;
   request.store = fields.Bool("store", true) && !counts;
   request.generates = fields.Bool("generate", true);
   if (!request.generates) generation.max_tokens = 0;
@@ -177,6 +178,7 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   if (fields.error()) return *fields.error();
   if (auto error = ReadInput(fields, body, context, author, work, &request)) return *error;
   if (auto error = ReadTranslated(translated, context, kNames, &request.chat)) return *error;
+  if (auto error = TakeMarks(&request.chat.prompt)) return *error;
   request.shown = Shown(body, request);
   return request;
 }
