@@ -63,6 +63,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"format-mask-bytes", 4 << 20, "bytes", "masks of allowed tokens that are kept for each of them"},
     {"stored-responses", 4096, "responses", "of /v1/responses that are kept; the oldest are dropped"},
     {"stored-response-bytes", 16 << 20, "bytes", "texts of these responses and of what they were made from"},
+    {"remembered-requests", 256, "requests", "of a key, that /v1/cache/explain can explain and compare"},
+    {"remembered-request-bytes", 32 << 20, "bytes", "hashes of these requests, of all keys together"},
     {"prompt-logprobs", 1 << 18, "entries",
      "log probabilities of prompt tokens in one response; bounds its size"},
     {"stream-head-seconds", 10, "seconds",

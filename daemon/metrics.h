@@ -29,6 +29,7 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
+  size_t remembered_bytes = 0;    // of the RequestMemory
   std::string model_name;         // as served
   std::string version, revision;  // of prefixd
   int block_tokens = 0;

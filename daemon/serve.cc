@@ -154,17 +154,17 @@ class ServerProcess {
 
   std::string Metrics(const InflightStats& inflight) const {
     MetricsSnapshot snapshot;
-    const ServerPhase phase = state_.phase();
     snapshot.engine = Stats();
     snapshot.disk = Disk();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
+    snapshot.remembered_bytes = context_.remembered->bytes();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.revision = Revision();
     snapshot.block_tokens = plan_.limits.block_tokens;
-    snapshot.ready = phase == ServerPhase::kServing;
+    snapshot.ready = state_.phase() == ServerPhase::kServing;
     return RenderMetrics(snapshot);
   }
 

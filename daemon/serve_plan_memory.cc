@@ -46,7 +46,8 @@ uint64_t ProgramBytes(const Options& options, int compute_threads) {
   constexpr uint64_t kHeap = uint64_t{8} << 20;
   constexpr uint64_t kThread = uint64_t{64} << 10;
   const int64_t threads = options.io_threads + Limit("worker-threads") + compute_threads;
-  return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") + kHeap +
+  return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") +
+         Limit<uint64_t>("remembered-request-bytes") + kHeap +
          static_cast<uint64_t>(threads) * kThread;
 }
 

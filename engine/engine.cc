@@ -413,6 +413,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     event.tokens = std::move(appended.tokens);
   }
   if (first) {
+    event.misses = std::make_shared<const MissReport>(MissReport{s.miss_tokens, s.first_miss});
     s.times.first_token = now;
     live_stats.time_to_first_token.Add(now - s.times.submitted);
   } else {
@@ -463,6 +464,7 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   live_stats.end_to_end.Add(s->times.finished - s->times.submitted);
   event.finish = reason;
   event.prompt = s->usage;
+  event.misses = std::make_shared<const MissReport>(MissReport{s->miss_tokens, s->first_miss});
   event.times = s->times;
   view.Add(*s, reason);
   Emit(*s, std::move(event));

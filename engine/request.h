@@ -77,6 +77,18 @@ struct PromptUsage {
   int from_tiers() const { return cached() - tokens[static_cast<int>(TokenSource::kShared)]; }
 };
 
+// Why the first token of a prompt that was not in the cache had to be computed.
+struct FirstMiss {
+  PrefixCache::MissPlace place;
+  MissReason reason = MissReason::kNeverSeen;
+};
+
+// Why tokens of a prompt were computed.
+struct MissReport {
+  std::array<uint64_t, kMissReasons> tokens{};  // by MissReason; sums to PromptUsage::computed()
+  std::optional<FirstMiss> first;               // nothing: no token was computed
+};
+
 enum class FinishReason : uint8_t {
   kStop,       // an end token or a stop token; it is the last token reported
   kLength,     // max_tokens, or the context is full
@@ -96,8 +108,9 @@ struct RequestEvent {
   // generated token, or up to the finish when max_tokens is 0.
   std::vector<GeneratedToken> prompt_logprobs;
   std::vector<GeneratedToken> tokens;
-  std::optional<FinishReason> finish;  // set in the last event of a request, and only there
-  PromptUsage prompt;                  // valid from the first token on, and at the finish
+  std::optional<FinishReason> finish;        // set in the last event of a request, and only there
+  PromptUsage prompt;                        // valid from the first token on, and at the finish
+  std::shared_ptr<const MissReport> misses;  // with the first token, and at the finish; else null
   RequestTimes times;
   Status error;  // not ok when finish is kError
 };

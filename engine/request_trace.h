@@ -12,12 +12,6 @@
 
 namespace prefixd {
 
-// Why the first token of a prompt that was not in the cache had to be computed.
-struct FirstMiss {
-  PrefixCache::MissPlace place;
-  MissReason reason = MissReason::kNeverSeen;
-};
-
 // A request that has ended. Times are on the engine's clock.
 struct RequestTrace {
   std::string name;  // Request::name

@@ -3,7 +3,8 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
-#include <cstdio>
+
+#include "daemon/api/explain/miss_sentence.h"
 
 namespace prefixd {
 namespace {
@@ -138,54 +139,6 @@ json::object RequestJson(const RequestTrace& request, int block_tokens, const Mo
           {"explanation", ExplainMiss(request, block_tokens)}};
 }
 
-// " 12 s before the request", or nothing where it is not known.
-std::string Before(const std::optional<double>& when, const RequestTrace& request) {
-  if (!when) return "";
-  const double seconds = request.times.scheduled - *when;
-  char text[64];
-  std::snprintf(text, sizeof text, " %.*f s before the request began", seconds < 10 ? 1 : 0,
-                seconds > 0 ? seconds : 0.0);
-  return text;
-}
-
-std::string_view LowestTier(const PrefixCache::MissPlace& place) {
-  return place.resides[1] ? "host memory" : "the disk";
-}
-
-std::string Sentence(const RequestTrace& request) {
-  const auto& [place, reason] = *request.first_miss;
-  const std::string since = Before(place.lost, request);
-  switch (reason) {
-    case MissReason::kNeverSeen:
-      return "No request had these tokens after this prefix before, or it was forgotten long ago.";
-    case MissReason::kEvictedDevice:
-      return "The device cache evicted the block" + since + ", and no lower tier had it.";
-    case MissReason::kEvictedHost:
-      return "Host memory evicted the block" + since + ", and the disk did not have it.";
-    case MissReason::kEvictedDisk:
-      return "The disk evicted the block" + (since.empty() ? std::string() : "; memory had lost it" + since) +
-             ".";
-    case MissReason::kBlockTail:
-      return place.resides[0] ? "The block is in the device cache; the last token of a prompt is always "
-                                "computed."
-                              : "These tokens are the end of the prompt and fill no block.";
-    case MissReason::kOtherTenant:
-      return "Another tenant has the block.";
-    case MissReason::kExpired:
-      return "The record of the block on the disk was older than disk-max-age allows.";
-    case MissReason::kCorrupt:
-      return "The only copy of the block, on the disk, was damaged.";
-    case MissReason::kLoadSlower:
-      return "The block is in " + std::string(LowestTier(place)) +
-             ", but to load it was slower than to compute it, or failed.";
-    case MissReason::kTemplateDiverged:
-      return "The chat template wrote the conversation otherwise than before.";
-    case MissReason::kDisabled:
-      return "The request did not read the cache, or prefixd runs without one.";
-  }
-  return "";
-}
-
 }  // namespace
 
 std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
@@ -197,7 +150,7 @@ std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
   const std::string text = "The prompt leaves the cache at token " + std::to_string(token) + ", in block " +
                            std::to_string(token / block_tokens) + "; " + std::to_string(computed) + " of " +
                            std::to_string(request.prompt_tokens) + " tokens were computed. ";
-  return text + Sentence(request);
+  return text + MissSentence(*request.first_miss, request.times.scheduled);
 }
 
 json::object StatusDocument(const AdminFacts& facts, const json::object& ready, const Rates& rates,

@@ -4,8 +4,10 @@
 #include <bit>
 #include <boost/json.hpp>
 
+#include "base/fnv.h"
 #include "base/prng.h"
 #include "daemon/api/constraint_request.h"
+#include "daemon/api/explain/prompt_record.h"
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/tool_request.h"
 #include "daemon/api/unsupported_fields.h"
@@ -247,6 +249,23 @@ Parsed<MarkedText> CutAtEndMark(const MarkedText& marked, std::string_view last)
   return marked.Part(0, keeps_space ? text.size() : trimmed.size());
 }
 
+// What the prompt depends on.
+void RecordInput(const ChatTemplate::Input& input, PromptRecord* record) {
+  json::object variables = input.extra;
+  const auto hash = [](const json::value& value) {
+    return value.is_null() ? 0 : FnvAdd(kFnvEmpty, json::serialize(value));
+  };
+  if (const json::value* effort = variables.if_contains("reasoning_effort")) {
+    record->effort = hash(*effort);
+    variables.erase("reasoning_effort");
+  }
+  variables.emplace("documents", input.documents);
+  variables.emplace("add_generation_prompt", input.add_generation_prompt);
+  record->variables = hash(variables);
+  record->tools = hash(input.tools);
+  record->AddMessages(input.messages);
+}
+
 ApiError TemplateError(const Status& status) {
   return BadParameter("messages", "The chat template rejects these messages: " + status.message(),
                       "invalid_value");
@@ -368,8 +387,9 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end) {
+                                        Work& work, PromptEnd* end, PromptRecord* record) {
   const bool add_special = prompt.add_special_tokens;
+  if (record != nullptr) RecordInput(prompt.input, record);
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
@@ -383,8 +403,15 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
                                                        : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
-  if (context.special_tokens_in_content) return EncodeText(context, text->bytes(), options, "messages", work);
-  return EncodeText(context, *text, options, "messages", work);
+  Parsed<std::vector<TokenId>> ids = context.special_tokens_in_content
+                                         ? EncodeText(context, text->bytes(), options, "messages", work)
+                                         : EncodeText(context, *text, options, "messages", work);
+  if (record != nullptr && ids.ok()) {
+    const size_t needed = kRecordBytes * text->size();
+    if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
+    record->AddPrompt(*text, *ids);
+  }
+  return ids;
 }
 
 }  // namespace prefixd

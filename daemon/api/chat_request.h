@@ -15,6 +15,8 @@
 
 namespace prefixd {
 
+struct PromptRecord;
+
 struct ChatPrompt {
   ChatTemplate::Input input;  // RenderChat sets the time
   bool continue_final_message = false;
@@ -45,9 +47,10 @@ void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, Ch
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. Sets *end unless it is null. `work` has the bytes of the body that the prompt came from.
+// is an error. Sets *end and adds the prompt to *record, unless they are null. `work` has the bytes of the
+// body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end = nullptr);
+                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr);
 // Sets the grammar of a request whose answer may call functions. Compiling may take some milliseconds. Where
 // nothing is forced and the schemas cannot be carried out, there is none, unless one of them is strict.
 std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request);

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "daemon/api/answer_counters.h"
+#include "daemon/api/explain/request_memory.h"
 #include "daemon/api/key_ring.h"
 #include "daemon/api/large_body_queue.h"
 #include "daemon/api/responses/response_store.h"
@@ -80,6 +81,7 @@ struct ApiContext {
   std::shared_ptr<AnswerCounters> answers = std::make_shared<AnswerCounters>();
   std::shared_ptr<SubmissionQueue> submissions = std::make_shared<SubmissionQueue>();
   std::shared_ptr<ResponseStore> responses = std::make_shared<ResponseStore>();
+  std::shared_ptr<RequestMemory> remembered = std::make_shared<RequestMemory>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.

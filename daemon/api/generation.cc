@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/fnv.h"
+#include "daemon/api/explain/explanation.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/response_json.h"
 
@@ -10,11 +12,13 @@ namespace prefixd {
 namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
-Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work) {
+Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
+                                          PromptRecord* record) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
-  Parsed<std::vector<TokenId>> tokens = EncodeChat(
-      context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work, &end);
+  Parsed<std::vector<TokenId>> tokens =
+      EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
+                 &end, record);
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
@@ -37,6 +41,16 @@ ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange,
           .created = context.clock->UnixSeconds(),
           .model = model,
           .fingerprint = context.fingerprint};
+}
+
+std::shared_ptr<PromptRecord> NewRecord(const ApiContext& context, const GenerationRequest& request,
+                                        const std::string& response_id) {
+  if (request.truncate_prompt_tokens) return nullptr;
+  auto record = std::make_shared<PromptRecord>();
+  record->id = response_id;
+  record->created = context.clock->UnixSeconds();
+  record->salt = FnvAdd(kFnvEmpty, request.cache_salt);
+  return record;
 }
 
 size_t RepeatedIdBytes(const GenerationRequest& request, size_t tokens) {
@@ -63,9 +77,12 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work);
+  std::shared_ptr<PromptRecord> record = NewRecord(*context, request.generation, endpoint.response_id);
+  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get());
   if (!tokens.ok()) return tokens.error();
-  InferencePrompt prompt{.tokens = *std::move(tokens)};
+  const std::string owner = OwnerOf(exchange->request(), *context);
+  if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
+  InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
   const size_t length = prompt.tokens.size();
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,
                                 &prompt.max_tokens)) {
@@ -80,6 +97,7 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   std::unique_ptr<ResponseFormat> format = endpoint.format(request, prompts.front());
   InferenceRequest inference{
       .endpoint = endpoint.endpoint,
+      .owner = owner,
       .tenant = TenantSalt(exchange->request(), *context, request.generation.cache_salt),
       .generation = std::move(request.generation),
       .prompts = std::move(prompts),

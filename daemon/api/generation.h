@@ -28,6 +28,8 @@ ResponseMetadata MakeMetadata(std::string_view prefix, const Exchange& exchange,
 // How an API differs from the others in the generation itself.
 struct ChatEndpoint {
   std::string endpoint;  // for the log
+  std::string response_id;
+  std::string compare_with;  // the response to which the request asks to be compared; empty: none
   // Sets *max_tokens so that prompt and answer fit the context, or returns the error.
   std::optional<ApiError> (*fit)(const ApiContext& context, int prompt_tokens, std::optional<int64_t> asked,
                                  int* max_tokens);
@@ -41,6 +43,10 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint);
 // The number of tokens that StartChat would give to the model.
 Parsed<size_t> CountChatTokens(const ApiContext& context, ChatRequest request, Work& work);
+
+// The record of a prompt, in which the prompt itself is not yet; null where none is remembered.
+std::shared_ptr<PromptRecord> NewRecord(const ApiContext& context, const GenerationRequest& request,
+                                        const std::string& response_id);
 
 // The ids of prompts that a response shows, as text.
 size_t RepeatedIdBytes(const GenerationRequest& request, size_t tokens);

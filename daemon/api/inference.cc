@@ -7,10 +7,11 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "base/prng.h"
 #include "daemon/api/choice_decoder.h"
 #include "daemon/api/choice_ranking.h"
+#include "daemon/api/decoder_options.h"
 #include "daemon/api/engine_error.h"
+#include "daemon/api/explain/answer_recorder.h"
 #include "daemon/api/inference_memory.h"
 #include "daemon/api/prompt_usage_tracker.h"
 #include "daemon/api/request_log.h"
@@ -46,6 +47,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
         format_(std::move(format)),
         per_prompt_(static_cast<size_t>(request_.generation.best_of)),
         started_(context->clock->NowSeconds()),
+        recorder_(context, &request_),
         submission_(context, &request_, SubmissionCallbacks()),
         prompts_reserved_(std::move(prompts_reserved)),
         reserved_(exchange_->budget(), ByteBudget::Use::kAnswer) {}
@@ -59,7 +61,6 @@ class Inference : public std::enable_shared_from_this<Inference> {
   Submission::Callbacks SubmissionCallbacks();
   void AddChoices();
   void SubmitMore();
-  ChoiceDecoder NewDecoder(const InferencePrompt& prompt) const;
 
   void OnDelivery(size_t index, TokenOutbox::Delivery delivery);
   void OnEvent(size_t index, RequestEvent event);
@@ -104,6 +105,7 @@ class Inference : public std::enable_shared_from_this<Inference> {
   bool logged_ = false;
   std::vector<Choice> choices_;  // per_prompt_ for each prompt
   PromptUsageTracker prompts_;
+  AnswerRecorder recorder_;
   Submission submission_;
   size_t incomplete_ = 0;        // of choices_
   std::string events_;           // events of a stream that are not written yet
@@ -136,28 +138,14 @@ std::function<void()> Inference::RunAfter(double seconds, void (Inference::*job)
   });
 }
 
-ChoiceDecoder Inference::NewDecoder(const InferencePrompt& prompt) const {
-  const GenerationRequest& asked = request_.generation;
-  ChoiceDecoderOptions options{
-      .skip_special_tokens = asked.skip_special_tokens,
-      .include_stop = asked.include_stop,
-      .min_tokens = asked.sampling.min_tokens,
-      .stops = asked.stop,
-      .end_tokens = asked.sampling.ignore_eos ? std::vector<TokenId>() : context_->eos,
-      .stop_token_ids = asked.sampling.stop_token_ids,
-      .shown = context_->markers,
-      .parse = asked.parses_output(),
-      .output = asked.output,
-      .most_calls = asked.most_calls};
-  options.output.id_seed = RandomAt(asked.output.id_seed, choices_.size());
-  return ChoiceDecoder(*context_->tokenizer, std::move(options), prompt.tokens);
-}
-
 void Inference::AddChoices() {
   choices_.reserve(request_.prompts.size() * per_prompt_);
   for (const InferencePrompt& prompt : request_.prompts) {
     prompts_.AddPrompt(static_cast<int>(prompt.tokens.size()));
-    for (size_t k = 0; k < per_prompt_; ++k) choices_.emplace_back(NewDecoder(prompt));
+    for (size_t k = 0; k < per_prompt_; ++k) {
+      ChoiceDecoderOptions options = DecoderOptions(request_.generation, *context_, choices_.size());
+      choices_.emplace_back(ChoiceDecoder(*context_->tokenizer, std::move(options), prompt.tokens));
+    }
   }
   incomplete_ = choices_.size();
 }
@@ -223,6 +211,7 @@ void Inference::ShrinkReserved() {
 void Inference::OnEvent(size_t index, RequestEvent event) {
   Choice& choice = choices_[index];
   if (index % per_prompt_ == 0) RecordPromptResults(index / per_prompt_, event);
+  recorder_.OnEvent(index, event);
   prompts_.SetWritten(index / per_prompt_, index % per_prompt_, event.prompt.written);
   submission_.OnEvent(index, event.finish.has_value());
   if (event.finish) {
@@ -319,6 +308,7 @@ void Inference::Emit(size_t index) {
 void Inference::EmitChunk(size_t index, const ChoiceFinish* end) {
   Choice& choice = choices_[index];
   TextPiece piece = choice.text.Take();
+  recorder_.AddPiece(index, piece);
   const bool first = !std::exchange(choice.begun, true);
   const size_t prompt_bytes = first ? prompt_entries_ * kFormatPromptEntry : 0;
   const size_t repeated_bytes = first ? request_.repeated_bytes : 0;
@@ -358,6 +348,7 @@ void Inference::RespondFull() {
     for (const size_t k : shown)
       answers.push_back({choices_[first + k].text.Take(), choices_[first + k].end()});
   }
+  if (per_prompt_ == 1) recorder_.AddPiece(0, answers.front().piece);
   const auto per_prompt = static_cast<size_t>(request_.generation.n);
   size_t token_bytes = per_prompt * prompt_entries_ * kFormatPromptEntry;
   size_t text_bytes = per_prompt * request_.repeated_bytes;
@@ -372,6 +363,7 @@ void Inference::RespondFull() {
   ByteBudget::Reservation body_bytes = reserved_.Split(body.size());
   ShrinkReserved();
   if (!body_bytes.TryGrow(body.size() - body_bytes.bytes())) return Fail(NoRoomError(exchange_->budget()));
+  recorder_.Remember();
   exchange_->Respond(
       {.headers = prompts_.Headers(), .body = std::move(body), .reserved = std::move(body_bytes)});
   Close(200);
@@ -390,7 +382,10 @@ void Inference::StartStream() {
 }
 
 void Inference::SendEvents() {
-  if (incomplete_ == 0) events_ += format_->Ending(Usage());
+  if (incomplete_ == 0) {
+    events_ += format_->Ending(Usage());
+    recorder_.Remember();
+  }
   if (events_.empty()) return;
   idle_since_ping_ = false;
   constexpr size_t kPiece = 256;  // more than what a piece takes besides its bytes
@@ -440,6 +435,7 @@ void Inference::Close(int status) {
   if (cancel_ping_) cancel_ping_();
   std::string().swap(events_);
   submission_.Close();
+  recorder_.Remember();
   for (Choice& choice : choices_) choice.text.Drop();
   CountAndLogIfEnded();
 }

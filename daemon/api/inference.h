@@ -30,14 +30,18 @@
 
 namespace prefixd {
 
+struct PromptRecord;
+
 struct InferencePrompt {
   std::vector<TokenId> tokens;
   int max_tokens = 0;
+  std::shared_ptr<PromptRecord> record;  // which is completed and remembered; null: it is not
 };
 
 struct InferenceRequest {
   std::string id;        // x-request-id; StartInference sets it
   std::string endpoint;  // for the log
+  std::string owner;     // of the records of its prompts
   std::string tenant;    // salt of the cache: requests share cached prefixes only with the same tenant
   GenerationRequest generation;
   std::vector<InferencePrompt> prompts;

@@ -1,5 +1,6 @@
 #include "daemon/api/inference_memory.h"
 
+#include "daemon/api/explain/prompt_record.h"
 #include "daemon/api/response_json.h"
 
 namespace prefixd {
@@ -15,6 +16,7 @@ size_t PromptBytes(const InferenceRequest& request) {
   for (const InferencePrompt& prompt : request.prompts) {
     // The ids are held by the request and the format of the response, and by the engine for each sequence.
     bytes += (2 + sequences) * prompt.tokens.size() * sizeof(TokenId) + sequences * copied;
+    if (prompt.record != nullptr) bytes += prompt.record->held_bytes();
   }
   return bytes;
 }

@@ -101,6 +101,21 @@ std::optional<ApiError> CheckContentEncoding(const HttpRequest& request) {
   return std::nullopt;
 }
 
+std::string OwnerOf(const HttpRequest& request, const ApiContext& context) {
+  return context.api_keys.empty() ? "" : std::string(ApiKeyFromHeaders(request));
+}
+
+std::string_view QueryValue(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view pair = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    if (pair.size() > name.size() && pair.starts_with(name) && pair[name.size()] == '=')
+      return pair.substr(name.size() + 1);
+  }
+  return "";
+}
+
 bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
   return !CheckApiKey(head, context) && !CheckContentType(head) && !CheckContentEncoding(head);
 }

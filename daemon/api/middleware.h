@@ -34,6 +34,12 @@ std::optional<ApiError> CheckContentEncoding(const HttpRequest& request);
 // and, when keys are configured, the same key.
 std::string TenantSalt(const HttpRequest& request, const ApiContext& context, std::string_view cache_salt);
 
+// Whose responses and remembered requests these are: the key that they were made with. Without keys there is
+// one owner.
+std::string OwnerOf(const HttpRequest& request, const ApiContext& context);
+// The value of a parameter of a query; "" without one. Those that are read have no escapes.
+std::string_view QueryValue(std::string_view query, std::string_view name);
+
 // Whether key, content type and encoding allow a body. The answer to a request for which they do not is an
 // error that needs no body.
 bool WantsJsonBody(const HttpRequest& head, const ApiContext& context);

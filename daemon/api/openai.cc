@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "base/utf8.h"
 #include "daemon/api/chat_request.h"
 #include "daemon/api/completion_request.h"
+#include "daemon/api/explain/explanation.h"
 #include "daemon/api/generation.h"
 #include "daemon/api/inference.h"
 #include "daemon/api/middleware.h"
@@ -55,6 +57,20 @@ EchoText Echo(const ApiContext& context, const CompletionRequest& request, const
   return {context.tokenizer->Decode(tokens, request.generation.skip_special_tokens)};
 }
 
+// Of several prompts, the first one is remembered.
+void RecordPrompt(const ApiContext& context, std::string_view owner, const std::string& id,
+                  const CompletionRequest& request, InferencePrompt* prompt) {
+  std::shared_ptr<PromptRecord> record = NewRecord(context, request.generation, id);
+  if (record == nullptr) return;
+  const std::string* text = std::get_if<std::string>(&request.prompts.front());
+  const std::string shown = text != nullptr
+                                ? RepairUtf8(*text)
+                                : context.tokenizer->Decode(prompt->tokens, /*skip_special_tokens=*/false);
+  record->AddPrompt(MarkedText::Input(shown), prompt->tokens);
+  CompareWithEarlier(context, owner, "", prompt->tokens, record.get());
+  prompt->record = std::move(record);
+}
+
 Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const CompletionRequest& request,
                                      Work& work) {
   EncodedPrompts encoded;
@@ -89,11 +105,13 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
     return ResolveMaxTokens(model.context_length, prompt_tokens, asked, model.context_length, "messages",
                             max_tokens);
   };
+  const std::string id = metadata.id;
   const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {
     return MakeChatFormat(std::move(metadata), asked.generation, *context->tokenizer, prompt.tokens,
                           std::move(asked.echo));
   };
-  return StartChat(context, std::move(exchange), *std::move(request), work, {"chat", fit, format});
+  return StartChat(context, std::move(exchange), *std::move(request), work,
+                   {.endpoint = "chat", .response_id = id, .fit = fit, .format = format});
 }
 
 std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
@@ -110,9 +128,13 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
   if (generation.return_token_ids || (request->echo && generation.sampling.logprobs >= 0)) {
     for (const InferencePrompt& prompt : encoded->prompts) ids.push_back(prompt.tokens);
   }
-  auto format = MakeCompletionFormat(MakeMetadata("cmpl-", *exchange, *context, generation.model), generation,
-                                     *context->tokenizer, std::move(ids), std::move(encoded->echoes));
+  ResponseMetadata metadata = MakeMetadata("cmpl-", *exchange, *context, generation.model);
+  const std::string owner = OwnerOf(exchange->request(), *context);
+  RecordPrompt(*context, owner, metadata.id, *request, &encoded->prompts.front());
+  auto format = MakeCompletionFormat(std::move(metadata), generation, *context->tokenizer, std::move(ids),
+                                     std::move(encoded->echoes));
   InferenceRequest inference{.endpoint = "completions",
+                             .owner = owner,
                              .tenant = TenantSalt(exchange->request(), *context, generation.cache_salt),
                              .generation = std::move(generation),
                              .prompts = std::move(encoded->prompts),

@@ -6,6 +6,7 @@
 
 #include "daemon/api/anthropic/anthropic.h"
 #include "daemon/api/api.h"
+#include "daemon/api/explain/explanation.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/openai.h"
@@ -87,6 +88,7 @@ constexpr GetRoute kGetRoutes[] = {
      [](const ApiContext& context, Exchange& exchange) {
        RespondJson(exchange, {{"version", context.version}});
      }},
+    {"/v1/cache/explain", false, HandleExplain},
     {"/v1/embeddings", false, HandleRefused, "POST"},
     {"/v1/rerank", false, HandleRefused, "POST"},
     {"/v1/moderations", false, HandleRefused, "POST"},

@@ -30,6 +30,10 @@ inline constexpr size_t kEncodeBytes = 32;
 // the template of Qwen2.5. Conversations of many short messages take 6.6.
 inline constexpr size_t kRenderBytes = 5;
 
+// What the record of a prompt takes per byte of its text until it is in the account of the inference: two
+// traces of its code points, which grow by doubling, one of its ids, and its contents.
+inline constexpr size_t kRecordBytes = 14;
+
 // Allocates JSON values and reserves their bytes from `work`. An allocation that finds no room throws
 // std::bad_alloc, which ParseJsonObject turns into an error. `work` outlives it, and it outlives the values.
 class WorkMemory final : public boost::json::memory_resource {

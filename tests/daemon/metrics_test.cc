@@ -135,6 +135,7 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_inflight_bytes",
                            "prefixd_inflight_limit_bytes",
                            "prefixd_inflight_refusals_total",
+                           "prefixd_remembered_request_bytes",
                            "prefixd_slow_readers_total",
                            "prefixd_discarded_tokens_total",
                            "prefixd_steps_ahead_total",
@@ -176,6 +177,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.cache.key_collisions = 6;
   engine.attention = {.read_bytes = 51, .saved_bytes = 52};
   snapshot.inflight = {.bytes = 11, .limit = 12, .refusals = 13, .slow_readers = 14};
+  snapshot.remembered_bytes = 15;
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   EXPECT_EQ(SumOf(samples, "prefixd_prompt_tokens_total"),
             samples.at("vllm:prompt_tokens_total{model_name=\"demo\"}"));
@@ -205,6 +207,7 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("prefixd_inflight_limit_bytes"), 12);
   EXPECT_EQ(samples.at("prefixd_inflight_refusals_total"), 13);
   EXPECT_EQ(samples.at("prefixd_slow_readers_total"), 14);
+  EXPECT_EQ(samples.at("prefixd_remembered_request_bytes"), 15);
   EXPECT_EQ(SumOf(samples, "prefixd_verify_failures_total"), 6);
 }
 

@@ -83,11 +83,19 @@ std::optional<ApiError> HandleMessages(const ApiContext* context, std::shared_pt
   MessagesFormatOptions options{
       .metadata = MakeMetadata("msg_", *exchange, *context, request->chat.generation.model),
       .hour = request->hour};
+  const std::string id = options.metadata.id;
+  std::string compare_with = request->compare_with.value_or("");
   const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {
+    if (request->compare_with) options.compared = prompt.record;
     options.cut = asked.generation.max_tokens > prompt.max_tokens;
     return MakeMessagesFormat(std::move(options));
   };
-  return StartChat(context, std::move(exchange), std::move(request->chat), work, {"messages", Fit, format});
+  return StartChat(context, std::move(exchange), std::move(request->chat), work,
+                   {.endpoint = "messages",
+                    .response_id = id,
+                    .compare_with = std::move(compare_with),
+                    .fit = Fit,
+                    .format = format});
 }
 
 std::optional<ApiError> HandleCountTokens(const ApiContext* context, std::shared_ptr<Exchange> exchange,

@@ -8,6 +8,7 @@
 
 #include "base/json_fields.h"
 #include "daemon/api/answer_parts.h"
+#include "daemon/api/explain/explanation.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/response_json.h"
 
@@ -88,10 +89,14 @@ class MessagesFormat final : public ResponseFormat {
 
  private:
   json::object Head() const {
-    return {{"id", options_.metadata.id},
-            {"type", "message"},
-            {"role", "assistant"},
-            {"model", options_.metadata.model}};
+    json::object head = {{"id", options_.metadata.id},
+                         {"type", "message"},
+                         {"role", "assistant"},
+                         {"model", options_.metadata.model},
+                         {"diagnostics", nullptr}};
+    if (options_.compared != nullptr)
+      head["diagnostics"] = json::object{{"cache_miss_reason", AnthropicMissReason(*options_.compared)}};
+    return head;
   }
 
   void SetEnd(const ChoiceFinish& end) {

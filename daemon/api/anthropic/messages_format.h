@@ -7,9 +7,12 @@
 
 namespace prefixd {
 
+struct PromptRecord;
+
 struct MessagesFormatOptions {
   ResponseMetadata metadata;
   bool hour = false;  // what enters the cache is reported as kept for an hour
+  std::shared_ptr<const PromptRecord> compared;  // null: the request asks for no diagnostics
   bool cut = false;   // the context leaves fewer tokens than the request asks for
 };
 

@@ -132,6 +132,11 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   json::object& variables = chat.prompt.input.extra;
   if (const json::object* extra = fields.Object("chat_template_kwargs")) variables = *extra;
   ReadThinking(fields, &variables);
+  if (const json::object* asked = fields.Object("diagnostics")) {
+    RequestFields inner(*asked, "diagnostics.");
+    request.compare_with = inner.String("previous_message_id").value_or("");
+    if (inner.error()) fields.Fail(*inner.error());
+  }
   json::object translated;
   ReadOutputConfig(fields, &translated, &variables);
   TranslateChoice(fields, &translated);

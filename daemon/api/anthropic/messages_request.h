@@ -6,6 +6,8 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <optional>
+#include <string>
 
 #include "daemon/api/chat_request.h"
 #include "daemon/api/context.h"
@@ -15,6 +17,8 @@ namespace prefixd {
 struct MessagesRequest {
   ChatRequest chat;
   bool hour = false;  // every cache_control asks for an hour
+  // `diagnostics.previous_message_id`, if the request asks for diagnostics; empty where that is null.
+  std::optional<std::string> compare_with;
 };
 
 // `counts`: the tokens are only counted, and `max_tokens` may be missing.

@@ -26,11 +26,6 @@ std::string Body(const ApiError& error, std::string_view) { return ErrorBody(err
 std::string Event(const ApiError& error, std::string_view) { return ResponsesErrorEvent(error); }
 constexpr ErrorStyle kErrors{Body, Event, ""};
 
-// Stored responses belong to the key that they were made with. Without keys there is one owner.
-std::string OwnerOf(const Exchange& exchange, const ApiContext& context) {
-  return context.api_keys.empty() ? "" : std::string(ApiKeyFromHeaders(exchange.request()));
-}
-
 // The server's own request id, or a number where the client chose the id: that could be any text, and equal
 // ones would replace each other.
 ResponseAuthor AuthorOf(const Exchange& exchange, const ApiContext& context, const json::object& body) {
@@ -43,7 +38,7 @@ ResponseAuthor AuthorOf(const Exchange& exchange, const ApiContext& context, con
   } else {
     suffix = "n" + std::to_string(SplitMix64((*context.seeds)++ ^ static_cast<uint64_t>(context.started)));
   }
-  return {OwnerOf(exchange, context), std::move(suffix)};
+  return {OwnerOf(exchange.request(), context), std::move(suffix)};
 }
 
 // Errors of the core name the messages that the input became.
@@ -68,6 +63,7 @@ std::optional<ApiError> HandleResponses(const ApiContext* context, std::shared_p
       .suffix = author.suffix,
       .shown = std::move(request->shown),
       .input = std::move(request->input),
+      .compared = nullptr,
       .generates = request->generates,
       .store = nullptr,
       .clock = context->clock};
@@ -77,11 +73,18 @@ std::optional<ApiError> HandleResponses(const ApiContext* context, std::shared_p
                         StoredResponse response) { store->Put(owner, id, std::move(response)); };
   }
   const size_t repeated = json::serialize(options.shown).size() + options.input.size();
-  const auto format = [&](ChatRequest& asked, const InferencePrompt&) {
+  const std::string compare_with = request->compare_with.value_or("");
+  const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {
+    if (!compare_with.empty()) options.compared = prompt.record;
     return MakeResponsesFormat(std::move(options), asked.generation, *context->tokenizer);
   };
   return OfInput(StartChat(context, std::move(exchange), std::move(request->chat), work,
-                           {"responses", Fit, format, repeated}));
+                           {.endpoint = "responses",
+                            .response_id = author.response_id(),
+                            .compare_with = compare_with,
+                            .fit = Fit,
+                            .format = format,
+                            .repeated_bytes = repeated}));
 }
 
 std::optional<ApiError> HandleInputTokens(const ApiContext* context, std::shared_ptr<Exchange> exchange,
@@ -109,18 +112,6 @@ void RefusePath(Exchange& exchange) {
                           .code = "unknown_url",
                           .message = "Unknown request URL: " + exchange.request().method + " " +
                                      exchange.request().path + "."});
-}
-
-// The value of a parameter of a query. Those that are read here have no escapes.
-std::string_view QueryValue(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const size_t end = std::min(query.find('&'), query.size());
-    const std::string_view pair = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    if (pair.size() > name.size() && pair.starts_with(name) && pair[name.size()] == '=')
-      return pair.substr(name.size() + 1);
-  }
-  return "";
 }
 
 // A page of the items, the latest first unless `order` is "asc".
@@ -158,7 +149,7 @@ void RespondItems(Exchange& exchange, const StoredResponse& stored) {
 void HandleStored(const ApiContext& context, Exchange& exchange) {
   const auto [id, rest] = StoredPath(exchange);
   if (!rest.empty() && rest != "input_items") return RefusePath(exchange);
-  const auto stored = context.responses->Find(OwnerOf(exchange, context), id);
+  const auto stored = context.responses->Find(OwnerOf(exchange.request(), context), id);
   if (stored == nullptr) return RespondError(exchange, UnknownResponse(id));
   if (!rest.empty()) return RespondItems(exchange, *stored);
   exchange.Respond({.body = stored->response});
@@ -167,7 +158,7 @@ void HandleStored(const ApiContext& context, Exchange& exchange) {
 void HandleDelete(const ApiContext& context, Exchange& exchange) {
   const auto [id, rest] = StoredPath(exchange);
   if (!rest.empty()) return RefusePath(exchange);
-  if (!context.responses->Erase(OwnerOf(exchange, context), id))
+  if (!context.responses->Erase(OwnerOf(exchange.request(), context), id))
     return RespondError(exchange, UnknownResponse(id));
   exchange.Respond(
       {.body = json::serialize(json::object{{"id", id}, {"object", "response"}, {"deleted", true}})});
@@ -177,7 +168,7 @@ void HandleDelete(const ApiContext& context, Exchange& exchange) {
 void HandleCancel(const ApiContext& context, Exchange& exchange) {
   const auto [id, rest] = StoredPath(exchange);
   if (rest != "cancel") return RefusePath(exchange);
-  if (context.responses->Find(OwnerOf(exchange, context), id) == nullptr)
+  if (context.responses->Find(OwnerOf(exchange.request(), context), id) == nullptr)
     return RespondError(exchange, UnknownResponse(id));
   RespondError(exchange, {.status = 400,
                           .code = "invalid_value",

@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "daemon/api/answer_parts.h"
+#include "daemon/api/explain/explanation.h"
 #include "daemon/api/response_json.h"
 #include "daemon/api/responses/stored_items.h"
 
@@ -246,6 +247,8 @@ class ResponsesFormat final : public ResponseFormat {
     response.Members(options_.shown);
     response.Key("output");
     out.append("[").append(output_).append("]");
+    if (options_.compared != nullptr && usage != nullptr)
+      response.Member("prompt_cache_diagnostics", OpenAiDiagnostics(*options_.compared));
     response.Member("usage", usage == nullptr ? json::value(nullptr) : json::value(UsageOf(*usage)));
     response.End();
     return out;

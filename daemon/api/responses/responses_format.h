@@ -12,11 +12,14 @@
 
 namespace prefixd {
 
+struct PromptRecord;
+
 struct ResponsesFormatOptions {
   ResponseMetadata metadata;
   std::string suffix;         // of the ids of items
   boost::json::object shown;  // what the response repeats of the request
   std::string input;          // StoredResponse::input
+  std::shared_ptr<const PromptRecord> compared;  // null: the request does not ask to be compared
   bool generates = true;
   // Gets the response when it is complete; may be empty.
   std::function<void(StoredResponse response)> store;

@@ -167,6 +167,11 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
     if (const auto effort = inner.String("effort")) variables.emplace("reasoning_effort", *effort);
     if (inner.error()) fields.Fail(*inner.error());
   }
+  if (const json::object* options = fields.Object("prompt_cache_options")) {
+    RequestFields inner(*options, "prompt_cache_options.");
+    request.compare_with = inner.String("comparison_response_id");
+    if (inner.error()) fields.Fail(*inner.error());
+  }
   json::object translated;
   TranslateFormat(fields, &translated);
   TranslateTools(fields, ChatTool, &translated);

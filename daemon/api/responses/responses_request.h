@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <optional>
 #include <string>
 
 #include "daemon/api/chat_request.h"
@@ -22,6 +23,7 @@ struct ResponsesRequest {
   ChatRequest chat;
   boost::json::object shown;  // the members of the response that repeat the request
   std::string input;          // StoredResponse::input; empty unless the response is stored
+  std::optional<std::string> compare_with;  // prompt_cache_options.comparison_response_id
   bool store = true;
   bool generates = true;  // false: the prompt is computed, and the response has no output
 };

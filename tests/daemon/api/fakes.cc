@@ -121,6 +121,16 @@ PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
   return usage;
 }
 
+MissReport ScriptedEngine::Misses(const prefixd::Request& request) const {
+  MissReport report;
+  const int computed = Usage(request).computed();
+  report.tokens[static_cast<size_t>(miss.reason)] = static_cast<uint64_t>(computed);
+  if (computed == 0) return report;
+  report.first = miss;
+  report.first->place.token = cached_tokens;
+  return report;
+}
+
 std::vector<GeneratedToken> ScriptedEngine::PromptLogprobs(prefixd::Request& request) const {
   std::vector<GeneratedToken> logprobs;
   const int top = std::exchange(request.sampling.prompt_logprobs, -1);
@@ -147,6 +157,7 @@ void ScriptedEngine::Generate(size_t index, std::vector<TokenId> tokens, std::op
     event.tokens.push_back(std::move(generated));
   }
   event.prompt = Usage(request);
+  event.misses = std::make_shared<const MissReport>(Misses(request));
   event.finish = finish;
   request.listener->OnEvent(std::move(event));
 }

@@ -57,12 +57,14 @@ class ScriptedEngine final : public EngineClient {
   std::vector<Status> submit_results;  // results of the next submissions; an ok one is accepted
   int cached_tokens = 0;               // of every prompt
   int written_tokens = 0;              // by every request
+  FirstMiss miss;                      // of every prompt, at the token after those that are cached
   size_t places = SIZE_MAX;            // sequences that may wait; one waits until it generates or fails
   size_t waiting() const { return waiting_.size(); }
   double queue_seconds = 0;  // that every request waited
 
  private:
   PromptUsage Usage(const Request& request) const;
+  MissReport Misses(const Request& request) const;
   std::vector<GeneratedToken> PromptLogprobs(Request& request) const;
   std::vector<Request> requests_;
   std::set<size_t> waiting_;
