@@ -47,7 +47,7 @@ uint64_t ProgramBytes(const Options& options, int compute_threads) {
   constexpr uint64_t kThread = uint64_t{64} << 10;
   const int64_t threads = options.io_threads + Limit("worker-threads") + compute_threads;
   return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") +
-         Limit<uint64_t>("remembered-request-bytes") + kHeap +
+         Limit<uint64_t>("remembered-request-bytes") + Limit<uint64_t>("generated-id-bytes") + kHeap +
          static_cast<uint64_t>(threads) * kThread;
 }
 

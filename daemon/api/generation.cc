@@ -13,12 +13,12 @@ namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
-                                          PromptRecord* record) {
+                                          PromptRecord* record, ReusedIds* reused) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
   Parsed<std::vector<TokenId>> tokens =
       EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
-                 &end, record);
+                 &end, record, reused);
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
@@ -78,11 +78,16 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
   std::shared_ptr<PromptRecord> record = NewRecord(*context, request.generation, endpoint.response_id);
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get());
+  ReusedIds reused{.scope = TenantSalt(exchange->request(), *context, request.generation.cache_salt),
+                   .place = {}};
+  const bool reuses = request.generation.reuse_ids && !request.generation.truncate_prompt_tokens;
+  Parsed<std::vector<TokenId>> tokens =
+      EncodePrompt(*context, &request, work, record.get(), reuses ? &reused : nullptr);
   if (!tokens.ok()) return tokens.error();
   const std::string owner = OwnerOf(exchange->request(), *context);
   if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
-  InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
+  InferencePrompt prompt{.tokens = *std::move(tokens), .place = {}, .record = std::move(record)};
+  if (reuses) prompt.place = reused.place;
   const size_t length = prompt.tokens.size();
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,
                                 &prompt.max_tokens)) {
@@ -95,13 +100,12 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   const size_t repeated_bytes =
       endpoint.repeated_bytes + request.echo.size() + RepeatedIdBytes(request.generation, length);
   std::unique_ptr<ResponseFormat> format = endpoint.format(request, prompts.front());
-  InferenceRequest inference{
-      .endpoint = endpoint.endpoint,
-      .owner = owner,
-      .tenant = TenantSalt(exchange->request(), *context, request.generation.cache_salt),
-      .generation = std::move(request.generation),
-      .prompts = std::move(prompts),
-      .repeated_bytes = repeated_bytes};
+  InferenceRequest inference{.endpoint = endpoint.endpoint,
+                             .owner = owner,
+                             .tenant = reused.scope,
+                             .generation = std::move(request.generation),
+                             .prompts = std::move(prompts),
+                             .repeated_bytes = repeated_bytes};
   return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
 }
 

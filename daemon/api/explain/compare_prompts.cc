@@ -39,6 +39,13 @@ bool EndsBefore(const PromptRecord& now, const PromptRecord& before, const Lengt
          !place.character;
 }
 
+// The ids part before the content of a message that differs.
+bool DecodedBefore(const PromptRecord& now, const MessagePlace& place, size_t decoded) {
+  if (place.message >= now.messages.size()) return false;
+  const std::optional<int64_t>& begin = now.messages[place.message].text;
+  return begin && static_cast<int64_t>(decoded) <= *begin;
+}
+
 PromptChange OfTemplate(const PromptRecord& now, const PromptRecord& before) {
   if (now.tools != before.tools) return PromptChange::kTools;
   if (now.effort != before.effort) return PromptChange::kEffort;
@@ -72,10 +79,11 @@ PromptComparison ComparePrompts(const PromptRecord& now, std::span<const TokenId
   const bool text_ends = common.text >= std::min(now.text.size(), before.text.size());
   // The ids part where the text still is the same, and not because of what follows close behind.
   constexpr size_t kLookAhead = 64;
+  const bool earlier = same || DecodedBefore(now, edited, common.decoded);
   if (result.whole) {
     result.change = PromptChange::kMessage;
     result.place = edited;
-  } else if (text_ends || common.text > common.decoded + kLookAhead) {
+  } else if (earlier && (text_ends || common.text > common.decoded + kLookAhead)) {
     result.change = PromptChange::kTokenization;
     result.place = now.PlaceInText(common.decoded > 0 ? common.decoded - 1 : 0);
   } else if (same && EndsBefore(now, before, common)) {

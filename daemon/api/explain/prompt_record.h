@@ -84,13 +84,12 @@ struct PromptRecord {
 
   // Messages as a chat has them.
   void AddMessages(const boost::json::array& messages);
-  // The prompt, as text and as ids. `ids` are of no text if the request has sent ids alone: then their decoded
-  // text stands for it. A prompt without messages is one message, without an end: the answer to such a prompt
-  // goes on in that message.
+  // The prompt, as text and as ids. Of a request that has sent ids alone, the text is what they decode to. A
+  // prompt without messages is one message, without an end: its answer goes on in that message.
   void AddPrompt(const MarkedText& rendered, std::span<const TokenId> ids);
   void AddAnswerToken(TokenId id) { answer_ids_.push_back(id); }
   void AddAnswer(const TextPiece& piece);  // as the client gets it
-  void EndAnswer(const Tokenizer& tokenizer);
+  void EndAnswer(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
 
   // The message in which a token of the prompt is. `ids` are those of the prompt.
   std::optional<MessagePlace> PlaceOfToken(std::span<const TokenId> ids, size_t token,
