@@ -64,6 +64,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
   engine.load_block_seconds = probe.block_seconds;
   engine.prompt_token_seconds = probe.token_seconds;
+  loaded.mask_executor = std::make_unique<ThreadExecutor>(Limit<size_t>("mask-threads"),
+                                                          static_cast<size_t>(limits.max_sequences));
+  engine.mask_executor = loaded.mask_executor.get();
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));

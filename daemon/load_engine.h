@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "base/executor.h"
 #include "daemon/serve_plan.h"
 #include "daemon/tiers.h"
 #include "engine/engine.h"
@@ -19,6 +20,7 @@ struct LoadedEngine {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<LoadedModel> model;
   std::unique_ptr<Tiers> tiers;
+  std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
 };
 

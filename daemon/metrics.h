@@ -18,6 +18,7 @@
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
+#include "grammar/constraint_cache.h"
 
 namespace prefixd {
 
@@ -29,6 +30,7 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
+  grammar::FormatCounts formats;
   std::string model_name;         // as served
   std::string version, revision;  // of prefixd
   int block_tokens = 0;

@@ -154,17 +154,17 @@ class ServerProcess {
 
   std::string Metrics(const InflightStats& inflight) const {
     MetricsSnapshot snapshot;
-    const ServerPhase phase = state_.phase();
     snapshot.engine = Stats();
     snapshot.disk = Disk();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
+    if (!loading()) snapshot.formats = constraints_->counts();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.revision = Revision();
     snapshot.block_tokens = plan_.limits.block_tokens;
-    snapshot.ready = phase == ServerPhase::kServing;
+    snapshot.ready = state_.phase() == ServerPhase::kServing;
     return RenderMetrics(snapshot);
   }
 
@@ -229,7 +229,7 @@ class ServerProcess {
         grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab,
                                 context_.markers),
         grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
-                                          .most_live = Limit("live-formats"),
+                                          .most_bytes = Limit<size_t>("format-bytes"),
                                           .most_mask_bytes = Limit<size_t>("format-mask-bytes")});
     context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;

@@ -45,9 +45,10 @@ uint64_t ProgramBytes(const Options& options, int compute_threads) {
   // Measured: see "The memory plan" in docs/OPERATIONS.md.
   constexpr uint64_t kHeap = uint64_t{8} << 20;
   constexpr uint64_t kThread = uint64_t{64} << 10;
-  const int64_t threads = options.io_threads + Limit("worker-threads") + compute_threads;
-  return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") + kHeap +
-         static_cast<uint64_t>(threads) * kThread;
+  const int64_t threads =
+      options.io_threads + Limit("worker-threads") + Limit("mask-threads") + compute_threads;
+  return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") + Limit<uint64_t>("format-bytes") +
+         kHeap + static_cast<uint64_t>(threads) * kThread;
 }
 
 uint64_t TokenBytes(const Options& options, int context, int vocab) {

@@ -14,6 +14,7 @@
 #include "engine/exclusive_use.h"
 #include "engine/inbox.h"
 #include "engine/kv_memory.h"
+#include "engine/mask_maker.h"
 #include "engine/scheduler.h"
 #include "engine/step_budget.h"
 #include "engine/steps_in_flight.h"
@@ -33,7 +34,7 @@ struct Engine::Impl {
         clock(clock_in),
         inbox(asked.max_queue, asked.max_tokens_in_flight),
         kv(std::move(memory)),
-        port(lower_tiers ? lower_tiers(kv->pool(), [this] { AfterTransfer(); }) : nullptr),
+        port(lower_tiers ? lower_tiers(kv->pool(), [this] { WakeBetweenSteps(); }) : nullptr),
         cache(CacheOptions(asked, runs->shape()), kv.get(), port.get()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
@@ -42,7 +43,8 @@ struct Engine::Impl {
         what_if(WhatIfOptions(asked)),
         view([this] { inbox.Wake(); }),
         budget(RowCost(runs->shape()), asked.step_seconds),
-        steps(runs, clock_in, [this] { inbox.Wake(); }) {
+        steps(runs, clock_in, [this] { inbox.Wake(); }),
+        masks(asked.mask_executor, asked.mask_work, [this] { WakeBetweenSteps(); }) {
     budget.AssumePromptUnit(asked.prompt_token_seconds);
   }
 
@@ -68,9 +70,10 @@ struct Engine::Impl {
   EngineView view;
   StepBudget budget;
   StepsInFlight steps;
+  MaskMaker masks;
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
-  bool all_wait = false;                    // every sequence that runs waits for a load
+  bool all_wait = false;                    // every sequence that runs waits for a load or a mask
   EngineStats live_stats;
   struct Event {
     std::shared_ptr<RequestListener> listener;
@@ -85,8 +88,9 @@ struct Engine::Impl {
   mutable Mutex stats_mutex;
   Published published GUARDED_BY(stats_mutex);
 
-  void AfterTransfer();
+  void WakeBetweenSteps();
   void TakeInbox();
+  void TakeMasks();
   void FinishCancelled();
   bool LaunchStep();
   bool LaunchAhead();
@@ -96,7 +100,6 @@ struct Engine::Impl {
   void FailStep(const StepBatch& batch, const Status& status);
   void AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedToken> scored,
                   std::optional<GeneratedToken> drawn, double now);
-  void CountPrompt(const Sequence& sequence);
   void Finish(RequestId id, RequestEvent event, FinishReason reason);
   void Emit(const Sequence& sequence, RequestEvent event);
   void Publish();
@@ -250,9 +253,9 @@ void Engine::Impl::PublishAndDeliver() {
   }
 }
 
-// Any thread. While a step runs, its end wakes the engine, which polls the port after that: a turn before
-// could do nothing, and would take a processor from the step.
-void Engine::Impl::AfterTransfer() {
+// After a transfer, or when a mask was made; any thread. While a step runs, its end wakes the engine, which
+// looks at both after that: a turn before could do nothing, and would take a processor from the step.
+void Engine::Impl::WakeBetweenSteps() {
   if (!step_runs.load()) inbox.Wake();
 }
 
@@ -260,11 +263,9 @@ void Engine::Impl::TakeInbox() {
   Inbox::Content content = inbox.Take();
   taken += content.submitted.size();
   for (auto& sequence : content.submitted) scheduler.Enqueue(std::move(sequence));
-  const auto has = [](const Scheduler::SequenceList& list, RequestId id) {
-    return std::any_of(list.begin(), list.end(), [id](const auto& s) { return s->id == id; });
-  };
   for (const RequestId id : content.cancelled) {
-    if (has(scheduler.running(), id)) {
+    const Sequence* s = scheduler.Find(id);
+    if (s != nullptr && s->phase != SequencePhase::kQueued) {
       cancelled.insert(id);
     } else {
       Finish(id, {}, FinishReason::kCancelled);
@@ -279,6 +280,7 @@ void Engine::Impl::FinishCancelled() {
 // Plans and launches a step. Returns false when there is nothing to compute. No step is in flight.
 bool Engine::Impl::LaunchStep() {
   FinishCancelled();
+  TakeMasks();
   PollTiers();
   if (const uint64_t most_blocks = spill_all.exchange(kNotAsked); most_blocks != kNotAsked) {
     cache.SpillAll(most_blocks);
@@ -297,7 +299,7 @@ bool Engine::Impl::LaunchStep() {
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - now;
   if (plan.empty()) {
-    PREFIXD_CHECK(cache.running_transfers() > 0) << "requests wait for nothing";
+    PREFIXD_CHECK(cache.running_transfers() > 0 || masks.pending() > 0) << "requests wait for nothing";
     all_wait = true;
     return false;
   }
@@ -341,6 +343,7 @@ void Engine::Impl::PollTiers() {
 void Engine::Impl::CollectStep() {
   const StepsInFlight::Collected step = steps.Collect();
   cache.EndStep(step.status.ok());
+  masks.BeginStep();
   live_stats.attention += model->attention_reads();
   const double now = clock->NowSeconds();
   if (!step.status.ok() && !step.is_void) {
@@ -385,13 +388,18 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   }
   if (drawn && s.Refuses(drawn->token)) {
     ++live_stats.refused_tokens;
+    masks.SetAllowed(s);
     scheduler.CommitAllButLast(chunk);
     if (!scored.empty()) Emit(s, {.prompt_logprobs = std::move(scored)});
     return;
   }
   scheduler.Commit(chunk);
   const bool first = s.generated() == 0;
-  if (first && chunk.completes) CountPrompt(s);  // also of a cancelled request: it was computed
+  if (first && chunk.completes) {  // also of a cancelled request: it was computed
+    CountPrompt(s, &live_stats);
+    live_stats.prefill_seconds_saved +=
+        budget.cost().Of(0, s.usage.from_tiers()) * budget.prompt_unit_seconds();
+  }
   if (cancelled.contains(s.id)) {
     if (drawn) ++live_stats.dropped_tokens;
     return;
@@ -406,7 +414,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   // kLength stays for a request with max_tokens 0: its prompt is computed.
   std::optional<FinishReason> ending = FinishReason::kLength;
   if (drawn) {
-    AppendedTokens appended = AppendTokens(s, *std::move(drawn), {options.eos, options.context});
+    AppendedTokens appended = AppendTokens(s, *std::move(drawn), {options.eos, options.context}, &masks);
     live_stats.generation_tokens += appended.tokens.size();
     live_stats.forced_tokens += static_cast<uint64_t>(appended.forced());
     ending = appended.ending;
@@ -421,13 +429,7 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   s.last_token_time = now;
   event.prompt = s.usage;
   event.times = s.times;
-  if (!ending && !s.has_allowed()) {
-    // Where a match meets its bounds, the answer is the beginning of one that matches, as at max_tokens.
-    ending = s.allowed == nullptr      ? FinishReason::kError
-             : s.constraint->accepts() ? FinishReason::kStop
-                                       : FinishReason::kLength;
-    if (ending == FinishReason::kError) event.error = s.WhyNoneAllowed();
-  }
+  if (!ending && !s.awaits_mask) ending = EndingOfFormat(s, &event);
   if (ending) {
     Finish(s.id, std::move(event), *ending);
   } else {
@@ -435,18 +437,12 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
   }
 }
 
-// Counts a prompt that is complete, once.
-void Engine::Impl::CountPrompt(const Sequence& s) {
-  for (size_t i = 0; i < kTokenSources; ++i) {
-    live_stats.prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
-    if (s.request.repeats_prompt)
-      live_stats.repeated_prompt_tokens[i] += static_cast<uint64_t>(s.usage.tokens[i]);
+// Sequences that waited for a mask go on.
+void Engine::Impl::TakeMasks() {
+  for (const Sequence* s : masks.Take([this](RequestId id) { return scheduler.Find(id); })) {
+    RequestEvent event{.prompt = s->usage, .times = s->times};
+    if (const auto ending = EndingOfFormat(*s, &event)) Finish(s->id, std::move(event), *ending);
   }
-  for (size_t i = 0; i < kMissReasons; ++i) live_stats.miss_tokens[i] += s.miss_tokens[i];
-  live_stats.prefill_seconds_saved +=
-      budget.cost().Of(0, s.usage.from_tiers()) * budget.prompt_unit_seconds();
-  live_stats.prefix_query_tokens += static_cast<uint64_t>(s.prompt_tokens);
-  live_stats.prefix_hit_tokens += static_cast<uint64_t>(s.usage.cached());
 }
 
 // Unless the request has finished: removes it, returns its blocks to the cache and reports the finish.
@@ -486,6 +482,7 @@ void Engine::Impl::Publish() {
     live_stats.tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
   live_stats.draw_cpu_seconds = model->draw_cpu_seconds();
   live_stats.preemptions = scheduler.preemptions();
+  live_stats.late_masks = masks.late();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();
   live_stats.cache = cache.stats();

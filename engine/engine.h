@@ -39,6 +39,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/executor.h"
 #include "base/status.h"
 #include "cache/prefix_cache.h"
 #include "engine/engine_stats.h"
@@ -74,6 +75,10 @@ struct EngineOptions {
   // compute a token of a prompt.
   std::array<double, kTiers> load_block_seconds{};
   double prompt_token_seconds = 0;
+  // Finds what the formats of answers allow where that takes the engine thread more than `mask_work` in a
+  // step (engine/mask_maker.h). It outlives the engine. Null: the engine thread makes all.
+  Executor* mask_executor = nullptr;
+  uint64_t mask_work = grammar::TokenMasks::kMostWorkNow;
   std::vector<TokenId> eos;  // the model's end tokens
   BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
 };

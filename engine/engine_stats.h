@@ -37,6 +37,7 @@ struct EngineStats {
   uint64_t generation_tokens = 0;                                // reported to a listener
   uint64_t forced_tokens = 0;   // of these, appended without a step, because the format allowed no other
   uint64_t refused_tokens = 0;  // drawn and not generated (ConstraintState::Refuses)
+  uint64_t late_masks = 0;      // for which a sequence waited (engine/mask_maker.h)
   // Drawn for a request that was cancelled while its step was in flight, or that ended in the step before.
   uint64_t dropped_tokens = 0;
   uint64_t prefix_query_tokens = 0,

@@ -80,6 +80,13 @@ Scheduler::Scheduler(SchedulerLimits limits, PrefixCache* cache) : limits_(limit
   PREFIXD_CHECK(cache != nullptr);
 }
 
+Sequence* Scheduler::Find(RequestId id) const {
+  for (const SequenceList* list : {&running_, &queued_})
+    for (const auto& sequence : *list)
+      if (sequence->id == id) return sequence.get();
+  return nullptr;
+}
+
 void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
   PREFIXD_CHECK(!sequence->tokens.empty());
   PREFIXD_CHECK(sequence->phase == SequencePhase::kQueued && !sequence->lease.open()) << sequence->id;
@@ -272,7 +279,8 @@ bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const std::vector<Pla
 void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence& sequence = **it;
-    if (sequence.decoding() && ReserveFor(sequence, static_cast<int>(sequence.tokens.size()), *plan)) {
+    if (sequence.decoding() && sequence.can_compute() &&
+        ReserveFor(sequence, static_cast<int>(sequence.tokens.size()), *plan)) {
       plan->push_back({&sequence, sequence.ready(), 1, true});
     }
     ++it;  // after ReserveFor: it may have erased younger ones, never this one
@@ -302,7 +310,7 @@ void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>
   Room room = RoomBeside(*plan, budget);
   std::vector<RequestId> turns;  // by id, since planning one may preempt another
   for (auto& sequence : running_) {
-    if (sequence->phase == SequencePhase::kComputing && !sequence->decoding()) turns.push_back(sequence->id);
+    if (sequence->can_compute() && !sequence->decoding()) turns.push_back(sequence->id);
   }
   // The sequence after the last one that got a turn begins.
   std::rotate(turns.begin(), std::upper_bound(turns.begin(), turns.end(), last_prefilled_), turns.end());
@@ -365,7 +373,7 @@ int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedCh
 void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
   Sequence* oldest = nullptr;
   for (auto& sequence : running_) {
-    if (sequence->phase == SequencePhase::kComputing) {
+    if (sequence->can_compute()) {
       oldest = sequence.get();
       break;
     }

@@ -84,6 +84,8 @@ class Scheduler {
   // The same for all of a chunk but its last token, which is computed again.
   void CommitAllButLast(PlannedChunk chunk);
 
+  // Null: no sequence has this id.
+  Sequence* Find(RequestId id) const;
   const SequenceList& queued() const { return queued_; }
   const SequenceList& running() const { return running_; }
   uint64_t preemptions() const { return preemptions_; }

@@ -58,6 +58,7 @@ struct Sequence {
   // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous.
   // Nobody changes it while a step in flight draws.
   std::shared_ptr<const grammar::TokenMask> allowed;
+  bool awaits_mask = false;  // it is not known yet, and nothing is computed until then (engine/mask_maker.h)
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
   int until = 0;          // while kComputing: the tokens from it on may come from a lower tier
@@ -67,9 +68,9 @@ struct Sequence {
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on
   std::array<uint64_t, kMissReasons>
-      miss_tokens{};            // computed prompt tokens by reason; sums to usage.computed()
+      miss_tokens{};                    // computed prompt tokens by reason; sums to usage.computed()
   std::optional<FirstMiss> first_miss;  // of its prompt
-  double load_wait_begun = -1;  // below 0: it does not wait for a load
+  double load_wait_begun = -1;          // below 0: it does not wait for a load
   RequestTimes times;
   double last_token_time = 0;
   bool was_scheduled = false;  // it has been admitted once
@@ -86,16 +87,12 @@ struct Sequence {
     if (request.sampling.HasPenalties()) counts.AddGenerated(token);
     if (constraint) constraint->Append(token);
   }
-  // Sets the mask of the next token. Call it after Append, unless the answer ends.
+  // Sets the mask of the next token. Call it after Append, unless the answer ends, and after Refuses.
   void SetAllowed() {
     if (constraint) allowed = constraint->Mask();
   }
   // Whether the constraint refuses a token that was drawn: then another one is drawn in its place.
-  bool Refuses(TokenId token) {
-    if (!constraint || !constraint->Refuses(token)) return false;
-    SetAllowed();
-    return true;
-  }
+  bool Refuses(TokenId token) { return constraint && constraint->Refuses(token); }
   // Whether some token may come next.
   bool has_allowed() const {
     if (!constraint) return true;
@@ -132,7 +129,8 @@ struct Sequence {
   int ready() const { return lease.ready(); }
   // The number of tokens whose KV is not computed yet.
   int pending() const { return static_cast<int>(tokens.size()) - ready(); }
-  // Those of them that can be computed now, in phase kComputing.
+  bool can_compute() const { return phase == SequencePhase::kComputing && !awaits_mask; }
+  // Those of them that can be computed now, where can_compute().
   int computable() const { return std::min(until, static_cast<int>(tokens.size())) - ready(); }
   // Whether its later blocks are loaded while it computes.
   bool computes_part() const {

@@ -18,13 +18,23 @@ void Forbid(TokenId id, TokenMask* mask) {
   (*mask)[static_cast<size_t>(id) / 32] &= ~(1u << (static_cast<size_t>(id) % 32));
 }
 
+bool IsAllowed(TokenId id, const TokenMask& mask) {
+  return (mask[static_cast<size_t>(id) / 32] >> (static_cast<size_t>(id) % 32) & 1) != 0;
+}
+
+size_t CountOf(const TokenMask& mask) {
+  size_t count = 0;
+  for (const uint32_t word : mask) count += static_cast<size_t>(std::popcount(word));
+  return count;
+}
+
 }  // namespace
 
-Constraint::Constraint(Grammar grammar, std::shared_ptr<const Vocabulary> vocabulary, size_t most_mask_bytes)
+Constraint::Constraint(Grammar grammar, std::shared_ptr<const Vocabulary> vocabulary, size_t most_mask_bytes,
+                       std::shared_ptr<ByteAccount> account)
     : grammar_(std::move(grammar)),
       vocabulary_(std::move(vocabulary)),
-      most_mask_bytes_(most_mask_bytes),
-      masks_(&grammar_, vocabulary_.get(), most_mask_bytes) {}
+      masks_(&grammar_, vocabulary_.get(), most_mask_bytes, std::move(account)) {}
 
 ConstraintState::ConstraintState(std::shared_ptr<const Constraint> constraint,
                                  std::span<const TokenId> prompt)
@@ -39,6 +49,7 @@ ConstraintState::ConstraintState(std::shared_ptr<const Constraint> constraint,
 void ConstraintState::Remember(TokenId token) {
   refused_.clear();
   refusals_ = 0;
+  tries_others_ = false;
   if (before_.size() >= kMostBefore) before_.erase(before_.begin());
   before_.push_back(token);
 }
@@ -67,24 +78,16 @@ bool ConstraintState::EncodesBack(TokenId token) const {
 bool ConstraintState::Refuses(TokenId token) {
   if (ended_ || refusals_ >= kMostRefused || EncodesBack(token)) return false;
   refused_.push_back(token);
-  if (++refusals_ == kMostAlone) RefuseOthers();
-  const auto mask = Mask();
-  if (mask != nullptr && std::ranges::any_of(*mask, [](uint32_t word) { return word != 0; })) return true;
-  refused_.clear();
-  return false;
+  tries_others_ = ++refusals_ == kMostAlone;
+  return true;
 }
 
 // Where many tokens are refused, all that are allowed are tried at once, if these are not too many.
-void ConstraintState::RefuseOthers() {
-  const auto mask = Mask();
-  if (mask == nullptr) return;
-  size_t allowed = 0;
-  for (const uint32_t word : *mask) allowed += static_cast<size_t>(std::popcount(word));
-  if (allowed > kMostTried) return;
+void ConstraintState::RefuseOthers(const TokenMask& allowed) {
   const auto end = constraint_->vocabulary().end();
-  for (size_t id = 0; id < mask->size() * 32; ++id) {
+  for (size_t id = 0; id < allowed.size() * 32; ++id) {
     const auto token = static_cast<TokenId>(id);
-    if (((*mask)[id / 32] >> (id % 32) & 1) == 0 || std::ranges::find(end, token) != end.end()) continue;
+    if (!IsAllowed(token, allowed) || std::ranges::find(end, token) != end.end()) continue;
     if (!EncodesBack(token)) refused_.push_back(token);
   }
 }
@@ -110,12 +113,24 @@ void ConstraintState::Append(TokenId token) {
   taken_ = 0;
 }
 
-TokenMasks::Tried ConstraintState::MaskWithin(uint64_t most_work) const {
+TokenMasks::Tried ConstraintState::MaskWithin(uint64_t most_work) {
   TokenMasks::Tried tried = FullMaskWithin(most_work);
   if (refused_.empty() || !tried.mask || *tried.mask == nullptr) return tried;
-  auto rest = std::make_shared<TokenMask>(**tried.mask);
+  const TokenMask& all = **tried.mask;
+  if (const size_t allowed = CountOf(all); tries_others_ && allowed <= kMostTried) {
+    tried.work += allowed * kWorkOfTrying;
+    if (tried.work > most_work) return {.mask = std::nullopt, .work = 0};
+    RefuseOthers(all);
+  }
+  tries_others_ = false;
+  auto rest = std::make_shared<TokenMask>(all);
   for (const TokenId id : refused_) Forbid(id, rest.get());
-  tried.mask = std::move(rest);
+  if (CountOf(*rest) == 0) {
+    refused_.clear();
+    refusals_ = kMostRefused;
+  } else {
+    tried.mask = std::move(rest);
+  }
   return tried;
 }
 

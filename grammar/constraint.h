@@ -25,6 +25,7 @@
 
 #include "base/status.h"
 #include "base/types.h"
+#include "grammar/byte_account.h"
 #include "grammar/forced_run.h"
 #include "grammar/grammar.h"
 #include "grammar/match.h"
@@ -35,7 +36,9 @@ namespace prefixd::grammar {
 
 class Constraint {
  public:
-  Constraint(Grammar grammar, std::shared_ptr<const Vocabulary> vocabulary, size_t most_mask_bytes);
+  // What it keeps beside bytes() is taken from the account; null: it has no other bound than most_mask_bytes.
+  Constraint(Grammar grammar, std::shared_ptr<const Vocabulary> vocabulary, size_t most_mask_bytes,
+             std::shared_ptr<ByteAccount> account = nullptr);
 
   const Grammar& grammar() const { return grammar_; }
   const Vocabulary& vocabulary() const { return *vocabulary_; }
@@ -47,13 +50,12 @@ class Constraint {
     return masks_.Within(most_work, state);
   }
   MaskCounts counts() const { return masks_.counts(); }
-  // What it takes at most.
-  size_t most_bytes() const { return grammar_.bytes() + most_mask_bytes_; }
+  // What it takes as long as it is there: the grammar, and the masks that were made ahead.
+  size_t bytes() const { return grammar_.bytes() + masks_.ahead_bytes(); }
 
  private:
   const Grammar grammar_;
   const std::shared_ptr<const Vocabulary> vocabulary_;
-  const size_t most_mask_bytes_;
   mutable TokenMasks masks_;
 };
 
@@ -64,16 +66,17 @@ class ConstraintState {
                            std::span<const TokenId> prompt = {});
 
   // Whether a token that was drawn from the mask is refused (invariant 3). The mask lacks it from now on, up
-  // to the next Append. The last token of a mask is never refused.
+  // to the next Append, unless it would have no token then: it has all again, and none is refused.
   bool Refuses(TokenId token);
   // Goes on by a token of the answer. A token whose text does not match makes the state dead.
   void Append(TokenId token);
   // The tokens that may come next. Null where the grammar is too ambiguous (invariant 3).
-  std::shared_ptr<const TokenMask> Mask() const { return *MaskWithin(TokenMasks::kNoBudget).mask; }
-  // The same, unless it takes more work than that now.
-  TokenMasks::Tried MaskWithin(uint64_t most_work) const;
+  std::shared_ptr<const TokenMask> Mask() { return *MaskWithin(TokenMasks::kNoBudget).mask; }
+  // The same, unless it takes more work than that now, or another call has the masks of the constraint.
+  TokenMasks::Tried MaskWithin(uint64_t most_work);
   static constexpr size_t kMostRefused = 32, kMostAlone = 3;
-  static constexpr size_t kMostTried = 2048;  // tokens of a mask, after kMostAlone have been refused
+  static constexpr size_t kMostTried = 2048;      // tokens of a mask, after kMostAlone have been refused
+  static constexpr uint64_t kWorkOfTrying = 256;  // each of them
   // Whether an end token was appended.
   bool ended() const { return ended_; }
   // Whether the answer matches as it is.
@@ -87,7 +90,7 @@ class ConstraintState {
   std::shared_ptr<const TokenMask> WithoutBeginnings(const TokenMask& all) const;
   void Remember(TokenId token);
   bool EncodesBack(TokenId token) const;
-  void RefuseOthers();
+  void RefuseOthers(const TokenMask& allowed);
 
   std::shared_ptr<const Constraint> constraint_;
   MatchState state_;
@@ -96,6 +99,7 @@ class ConstraintState {
   std::vector<TokenId> before_;   // the last tokens of the prompt and the answer
   std::vector<TokenId> refused_;  // as the next one
   size_t refusals_ = 0;           // of them, drawn
+  bool tries_others_ = false;     // the next mask also lacks all others that are refused
   bool ended_ = false;
 };
 

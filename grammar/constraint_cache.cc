@@ -1,5 +1,6 @@
 #include "grammar/constraint_cache.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <optional>
 #include <utility>
@@ -54,10 +55,37 @@ Result<RuleId> Write(const ConstraintSpec& spec, const Vocabulary& vocabulary, E
   return root;
 }
 
+// A constraint with its bytes of the account.
+struct Counted {
+  explicit Counted(std::shared_ptr<ByteAccount> account) : share(std::move(account)) {}
+  ByteShare share;
+  std::optional<Constraint> constraint;
+};
+
 }  // namespace
 
 ConstraintCache::ConstraintCache(std::shared_ptr<const Vocabulary> vocabulary, const Options& options)
-    : vocabulary_(std::move(vocabulary)), options_(options) {}
+    : vocabulary_(std::move(vocabulary)),
+      options_(options),
+      account_(std::make_shared<ByteAccount>(options.most_bytes)) {}
+
+// Forgets the constraint used last before all others that no request has. False: there is none.
+bool ConstraintCache::ForgetOldest() {
+  MutexLock lock(mutex_);
+  for (auto at = entries_.end(); at != entries_.begin();) {
+    if ((--at)->second.constraint.use_count() > 1) continue;
+    by_key_.erase(at->first);
+    entries_.erase(at);
+    return true;
+  }
+  return false;
+}
+
+bool ConstraintCache::Reserve(size_t bytes, ByteShare* share) {
+  while (!share->TryGrow(bytes))
+    if (!ForgetOldest()) return false;
+  return true;
+}
 
 Result<CompiledSpec> ConstraintCache::Get(const ConstraintSpec& spec) {
   std::string key = KeyOf(spec);
@@ -74,19 +102,16 @@ Result<CompiledSpec> ConstraintCache::Get(const ConstraintSpec& spec) {
   Expressions expressions;
   PREFIXD_ASSIGN_OR_RETURN(const RuleId root, Write(spec, *vocabulary_, &expressions, &made.ignored));
   PREFIXD_ASSIGN_OR_RETURN(Grammar grammar, Grammar::Compile(expressions, root));
-  if (++*live_ > options_.most_live) {
-    --*live_;
-    return Unavailable("requests with " + std::to_string(options_.most_live) +
-                       " different formats are running; more must wait");
-  }
-  made.constraint = std::shared_ptr<const Constraint>(
-      new Constraint(std::move(grammar), vocabulary_, options_.most_mask_bytes),
-      [live = live_](const Constraint* constraint) {
-        delete constraint;
-        --*live;
-      });
+  // As long as the constraint lives. How large the masks made ahead are is known when they are there.
+  auto counted = std::make_shared<Counted>(account_);
+  if (!Reserve(key.size() + grammar.bytes() + options_.most_mask_bytes, &counted->share))
+    return Unavailable("the formats of running requests take " + std::to_string(account_->taken()) + " of " +
+                       std::to_string(account_->most()) + " bytes; more must wait");
+  counted->constraint.emplace(std::move(grammar), vocabulary_, options_.most_mask_bytes, account_);
+  made.constraint = std::shared_ptr<const Constraint>(counted, &*counted->constraint);
   if (!made.constraint->Prepare())
     return ResourceExhausted("it can be matched in too many ways at once; make it less ambiguous");
+  counted->share.Shrink(std::min(counted->share.bytes(), key.size() + made.constraint->bytes()));
   ++compiled_;
   Keep(std::move(key), made);
   return made;

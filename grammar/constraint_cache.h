@@ -4,7 +4,8 @@
 // Threads: any. Two threads that ask for the same at once may both compile it.
 //
 // Invariants
-//   1. It keeps at most most_cached constraints. At most most_live exist at a time, with those of requests.
+//   1. It keeps at most most_cached constraints. Those and the ones of requests take at most most_bytes
+//      together, as ByteAccount counts them.
 //   2. A constraint is found by the whole text of its spec, which has at most kMostSpecBytes: hashes can be
 //      made to collide.
 #pragma once
@@ -22,6 +23,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "grammar/byte_account.h"
 #include "grammar/call_grammar.h"
 #include "grammar/constraint.h"
 
@@ -42,30 +44,36 @@ struct CompiledSpec {
   std::vector<std::string> ignored;  // keywords of the schema
 };
 
+struct FormatCounts {
+  uint64_t compiled = 0;  // so far
+  size_t bytes = 0;       // now
+};
+
 class ConstraintCache {
  public:
   struct Options {
     size_t most_cached = 16;
-    int most_live = 64;
-    size_t most_mask_bytes = 4 << 20;  // of each
+    size_t most_bytes = 64 << 20;      // of all, with the masks
+    size_t most_mask_bytes = 4 << 20;  // of each; below most_bytes
   };
   ConstraintCache(std::shared_ptr<const Vocabulary> vocabulary, const Options& options);
 
   static constexpr size_t kMostSpecBytes = 1 << 20;
 
   // kInvalidArgument, kUnsupported and kResourceExhausted: the spec is wrong, or beyond the limits of a
-  // grammar. kUnavailable: too many constraints are in use.
+  // grammar. kUnavailable: the constraints in use leave no room.
   Result<CompiledSpec> Get(const ConstraintSpec& spec);
-  // Compiled so far.
-  uint64_t compiled() const { return compiled_; }
+  FormatCounts counts() const { return {.compiled = compiled_, .bytes = account_->taken()}; }
 
  private:
   using Entries = std::list<std::pair<std::string, CompiledSpec>>;  // the one used last first
+  bool Reserve(size_t bytes, ByteShare* share);
+  bool ForgetOldest();
   void Keep(std::string key, const CompiledSpec& made);
 
   const std::shared_ptr<const Vocabulary> vocabulary_;
   const Options options_;
-  const std::shared_ptr<std::atomic<int>> live_ = std::make_shared<std::atomic<int>>(0);
+  const std::shared_ptr<ByteAccount> account_;
   std::atomic<uint64_t> compiled_{0};
   Mutex mutex_;
   Entries entries_ GUARDED_BY(mutex_);

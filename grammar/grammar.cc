@@ -381,8 +381,8 @@ Result<ByteAutomaton> Grammar::CompileAutomaton(const Expressions& from, RuleId 
 }
 
 size_t Grammar::bytes() const {
-  return states_.size() * sizeof(State) + edges_.size() * sizeof(ByteEdge) + calls_.size() * sizeof(Call) +
-         loops_.size() * sizeof(Loop);
+  return states_.capacity() * sizeof(State) + edges_.capacity() * sizeof(ByteEdge) +
+         calls_.capacity() * sizeof(Call) + loops_.capacity() * sizeof(Loop);
 }
 
 }  // namespace prefixd::grammar

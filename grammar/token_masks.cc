@@ -8,6 +8,7 @@ namespace prefixd::grammar {
 namespace {
 
 constexpr size_t kMostLazyBytes = 2 << 20;
+constexpr size_t kEntryBytes = 128;  // of a hash table, and what the heap adds to its parts
 
 void Allow(TokenId id, TokenMask* mask) {
   (*mask)[static_cast<size_t>(id) / 32] |= 1u << (static_cast<size_t>(id) % 32);
@@ -40,8 +41,13 @@ size_t TokenMasks::PartHash::operator()(const std::vector<Frame>& part) const {
   return MatchState(part).Hash();
 }
 
-TokenMasks::TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes)
-    : grammar_(grammar), vocabulary_(vocabulary), most_bytes_(most_bytes), matcher_(grammar) {}
+TokenMasks::TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes,
+                       std::shared_ptr<ByteAccount> account)
+    : grammar_(grammar),
+      vocabulary_(vocabulary),
+      most_bytes_(most_bytes),
+      matcher_(grammar),
+      share_(std::move(account)) {}
 
 // The top of a stack and the loops right below it. A loop that is far from its bounds is the same as any
 // other that is: no token has as many bytes.
@@ -119,25 +125,30 @@ TokenMasks::LocalMask TokenMasks::MakeLocal(const std::vector<Frame>& part) {
 // valid until the next call.
 const TokenMasks::LocalMask* TokenMasks::Local(const std::vector<Frame>& part, uint64_t* work) {
   if (const auto at = ahead_.find(part); at != ahead_.end()) return &at->second;
-  auto at = local_.find(part);
+  const auto at = local_.find(part);
   if (at == local_.end()) {
     LocalMask mask = MakeLocal(part);
     if (GivesUp()) return nullptr;
-    Keep(mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask));
-    at = local_.emplace(part, std::move(mask)).first;
+    *work += mask.work;
+    if (!Keep(mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask) + kEntryBytes))
+      return &(unkept_ = std::move(mask));
+    return &local_.emplace(part, std::move(mask)).first->second;
   }
   *work += at->second.work;
   return &at->second;
 }
 
-// Makes room for a mask by forgetting all others that were not made ahead.
-void TokenMasks::Keep(size_t bytes) {
-  if (bytes_ + bytes > most_bytes_) {
-    local_.clear();
-    whole_.clear();
-    bytes_ = ahead_bytes_;
-  }
-  bytes_ += bytes;
+// Makes room for a mask, if need be by forgetting all others that were not made ahead. False: there is none.
+bool TokenMasks::Keep(size_t bytes) {
+  if (TryKeep(bytes)) return true;
+  local_.clear();
+  whole_.clear();
+  share_.Shrink(0);
+  return TryKeep(bytes);
+}
+
+bool TokenMasks::TryKeep(size_t bytes) {
+  return ahead_bytes_ + share_.bytes() + bytes <= most_bytes_ && share_.TryGrow(bytes);
 }
 
 // Tokens that begin with the same bytes as the one before go on from there.
@@ -206,7 +217,17 @@ std::shared_ptr<const TokenMask> TokenMasks::Compose(const MatchState& state) {
 }
 
 TokenMasks::Tried TokenMasks::Within(uint64_t most, const MatchState& state) {
-  MutexLock lock(mutex_);
+  if (most == kNoBudget) {
+    mutex_.Lock();
+  } else if (!mutex_.TryLock()) {
+    return {};
+  }
+  Tried tried = Find(most, state);
+  mutex_.Unlock();
+  return tried;
+}
+
+TokenMasks::Tried TokenMasks::Find(uint64_t most, const MatchState& state) {
   ++counts_.masks;
   if (const auto at = whole_.find(state); at != whole_.end()) return {at->second, 0};
   ++counts_.computed;
@@ -216,8 +237,8 @@ TokenMasks::Tried TokenMasks::Within(uint64_t most, const MatchState& state) {
   const bool gave_up = GivesUp();
   most_spent_ = kNoBudget;
   if (gave_up) return {std::nullopt, Spent() - before};
-  Keep((mask == nullptr ? 0 : mask->size() * sizeof(uint32_t)) + state.bytes() + sizeof(state));
-  whole_.emplace(state, mask);
+  const size_t bytes = mask == nullptr ? 0 : mask->size() * sizeof(uint32_t);
+  if (Keep(bytes + state.bytes() + sizeof(state) + kEntryBytes)) whole_.emplace(state, mask);
   return {mask, Spent() - before};
 }
 
@@ -226,8 +247,7 @@ bool TokenMasks::MakeAhead(const std::vector<Frame>& part, uint64_t* work) {
   LocalMask mask = MakeLocal(part);
   *work += mask.work;
   if (mask.work > kMostWork) return false;
-  ahead_bytes_ += mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask);
-  bytes_ = ahead_bytes_;
+  ahead_bytes_ += mask.bytes() + part.size() * sizeof(Frame) + sizeof(mask) + kEntryBytes;
   ahead_.emplace(part, std::move(mask));
   return true;
 }
@@ -268,7 +288,12 @@ MaskCounts TokenMasks::counts() const {
 
 size_t TokenMasks::kept_bytes() const {
   MutexLock lock(mutex_);
-  return bytes_;
+  return ahead_bytes_ + share_.bytes();
+}
+
+size_t TokenMasks::ahead_bytes() const {
+  MutexLock lock(mutex_);
+  return ahead_bytes_;
 }
 
 }  // namespace prefixd::grammar

@@ -14,7 +14,8 @@
 //   1. A mask has exactly the tokens after whose bytes the state is not dead, and the end tokens exactly if
 //      the state accepts.
 //   2. What is kept takes at most `most_bytes`, beside the masks that others hold. What was made ahead takes
-//      at most half of that and is never forgotten.
+//      about half of that at most and is never forgotten. The rest is taken from the account: where that has
+//      no room, less is kept.
 //   3. A mask takes at most about kMostWork beside the local masks that were made ahead. A state whose mask
 //      takes more has none: its grammar is too ambiguous to be used beside others. Whether it has one does
 //      not depend on what is kept, and neither does the mask.
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "grammar/byte_account.h"
 #include "grammar/grammar.h"
 #include "grammar/lazy_states.h"
 #include "grammar/match.h"
@@ -51,17 +53,21 @@ struct MaskCounts {
 class TokenMasks {
  public:
   static constexpr uint64_t kMostWork = 1 << 18, kNodesOfWork = 8;
+  // What a thread that others wait for may take at once: about half a millisecond.
+  static constexpr uint64_t kMostWorkNow = 1 << 13;
   // Stacks that are looked at one by one although their local masks were not made ahead.
   static constexpr size_t kMostApart = 4;
   // Of Prepare, which is to take some tens of milliseconds.
   static constexpr uint64_t kMostWorkAhead = 1 << 20;
 
   // Both outlive it.
-  TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes = size_t{16} << 20);
+  TokenMasks(const Grammar* grammar, const Vocabulary* vocabulary, size_t most_bytes = size_t{16} << 20,
+             std::shared_ptr<ByteAccount> account = nullptr);
 
   // Null: the state has none (invariant 3).
   std::shared_ptr<const TokenMask> Of(const MatchState& state) { return *Within(kNoBudget, state).mask; }
-  // Gives up, and has no mask, when the work is above `most`.
+  // Gives up, and has no mask, when the work is above `most`, or, with a budget, when it is another call's
+  // turn.
   struct Tried {
     std::optional<std::shared_ptr<const TokenMask>> mask;
     uint64_t work = 0;  // that it took
@@ -74,6 +80,7 @@ class TokenMasks {
   bool Prepare();
   MaskCounts counts() const;
   size_t kept_bytes() const;
+  size_t ahead_bytes() const;  // of these, not of the account
 
  private:
   struct LocalMask {
@@ -106,8 +113,10 @@ class TokenMasks {
   bool IsWalkedWhole(const MatchState& state) const REQUIRES(mutex_);
   void TryOpen(std::span<const Frame> stack, const LocalMask& local, uint64_t* work, TokenMask* mask)
       REQUIRES(mutex_);
+  Tried Find(uint64_t most, const MatchState& state) REQUIRES(mutex_);
   std::shared_ptr<const TokenMask> Compose(const MatchState& state) REQUIRES(mutex_);
-  void Keep(size_t bytes) REQUIRES(mutex_);
+  bool Keep(size_t bytes) REQUIRES(mutex_);
+  bool TryKeep(size_t bytes) REQUIRES(mutex_);
   // All work so far, and whether it is more than the call may take.
   uint64_t Spent() const REQUIRES(mutex_) { return matcher_.work() + looked_at_ / kNodesOfWork; }
   bool GivesUp() const REQUIRES(mutex_) { return Spent() > most_spent_; }
@@ -119,7 +128,9 @@ class TokenMasks {
   Matcher matcher_ GUARDED_BY(mutex_);
   LocalMasks ahead_ GUARDED_BY(mutex_), local_ GUARDED_BY(mutex_);
   std::unordered_map<MatchState, std::shared_ptr<const TokenMask>, MatchStateHash> whole_ GUARDED_BY(mutex_);
-  size_t ahead_bytes_ GUARDED_BY(mutex_) = 0, bytes_ GUARDED_BY(mutex_) = 0;  // of both
+  LocalMask unkept_ GUARDED_BY(mutex_);  // the last one for which there was no room
+  size_t ahead_bytes_ GUARDED_BY(mutex_) = 0;
+  ByteShare share_ GUARDED_BY(mutex_);  // what is kept beside those made ahead
   MaskCounts counts_ GUARDED_BY(mutex_);
   uint64_t looked_at_ GUARDED_BY(mutex_) = 0;           // nodes of the tree, and tokens that were tried
   uint64_t most_spent_ GUARDED_BY(mutex_) = kNoBudget;  // after this call

@@ -142,6 +142,9 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_attention_read_bytes_total",
                            "prefixd_attention_saved_bytes_total",
                            "prefixd_format_requests_total",
+                           "prefixd_formats_compiled_total",
+                           "prefixd_late_masks_total",
+                           "prefixd_format_bytes",
                            "prefixd_ignored_schema_keywords_total",
                            "prefixd_forced_tokens_total",
                            "prefixd_refused_tokens_total",
@@ -161,12 +164,14 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   engine.written_tokens = {31, 32, 33};
   engine.generation_tokens = 1000;  // not shown: some came after the end of their answers
   engine.dropped_tokens = 21;
+  engine.late_masks = 23;
   snapshot.answers = {.generated = 41,
                       .discarded = 22,
                       .unanswered_prompt = 43,
                       .unanswered_generated = 44,
                       .formats = 45,
                       .ignored_keywords = 46};
+  snapshot.formats = {.compiled = 47, .bytes = 48};
   engine.blocks[0].free = 3;
   engine.blocks[0].cached = 2;
   engine.blocks[0].leased = 5;
@@ -189,6 +194,9 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("vllm:generation_tokens_total{model_name=\"demo\"}"), 41);
   EXPECT_EQ(samples.at("prefixd_discarded_tokens_total"), 43);
   EXPECT_EQ(samples.at("prefixd_format_requests_total"), 45);
+  EXPECT_EQ(samples.at("prefixd_formats_compiled_total"), 47);
+  EXPECT_EQ(samples.at("prefixd_format_bytes"), 48);
+  EXPECT_EQ(samples.at("prefixd_late_masks_total"), 23);
   EXPECT_EQ(samples.at("prefixd_ignored_schema_keywords_total"), 46);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"prompt\"}"), 43);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"generated\"}"), 44);

@@ -133,7 +133,7 @@ def test_without_strict_keywords_are_ignored_and_counted(server):
 
 
 def test_a_hostile_schema_is_refused(server):
-    """10 MB of properties, and references that double."""
+    """10 MB of properties, references that double, and nesting."""
     wide = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(300_000)}}
     doubling = {"$defs": {"d0": {"type": "null"}}, "$ref": "#/$defs/d39"}
     for i in range(1, 40):
@@ -143,3 +143,21 @@ def test_a_hostile_schema_is_refused(server):
         status, answer = server.json("POST", "/v1/chat/completions",
                                      {"messages": USER, "response_format": schema_format(schema)})
         assert (status, answer["error"]["code"]) == (400, "invalid_json_schema"), answer
+    deep = {"type": "null"}
+    for _ in range(500):
+        deep = {"type": "array", "items": deep}
+    status, answer = server.json("POST", "/v1/chat/completions",
+                                 {"messages": USER, "response_format": schema_format(deep)})
+    assert status == 400 and "deep" in answer["error"]["message"], answer
+
+
+def test_large_formats_stay_within_their_memory(server):
+    """Each has some 40,000 states, and so many different ones do not fit at once."""
+    limit = 64 << 20
+    for i in range(24):
+        words = [f"{i} {j} " + "word" * 10 for j in range(900)]
+        text, finish = chat(server, response_format=schema_format({"enum": words}), max_tokens=60)
+        assert finish == "length" or json.loads(text) in words
+        assert server.metric("prefixd_format_bytes") <= limit
+    assert server.metric("prefixd_format_bytes") > 8 << 20
+    assert server.metric("prefixd_formats_compiled_total") >= 24

@@ -36,7 +36,7 @@ class ForcedRunTest : public testing::Test {
   std::vector<TokenId> Encoded(std::string_view text) {
     return *tokenizer_->Encode(text, {.add_special_tokens = false});
   }
-  std::vector<TokenId> Allowed(const ConstraintState& state) {
+  std::vector<TokenId> Allowed(ConstraintState& state) {
     const auto mask = state.Mask();
     std::vector<TokenId> ids;
     for (TokenId id = 0; id < vocabulary_->size(); ++id)
