@@ -1,7 +1,11 @@
 // Times constraints on one core: compiling a format, and the mask of each token of answers that follow it,
-// for vocabularies of 2,000, 32,000 and 152,000 tokens. An answer is drawn at random from its masks. "first"
-// are masks that no answer had before, "again" those that are kept. Also compiles the JSON Schemas of a file
-// that has one in each line, such as that of bench/wild_schemas.py.
+// for vocabularies of 2,000, 32,000 and 152,000 tokens, as shares of a decode step of a 135M Llama. An answer
+// is drawn at random from its masks. "first" are masks that no answer had before, "again" those that are
+// kept.
+// What takes more than TokenMasks::kMostWorkNow is given up then, and made by another thread: "late".
+// With a tokenizer of words: "encodes back" is what it takes to judge a token that was drawn, and "append" to
+// go on by it. Also compiles the JSON Schemas of a file that has one in each line, such as that of
+// bench/wild_schemas.py.
 #include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
@@ -14,6 +18,8 @@
 #include "base/check.h"
 #include "base/prng.h"
 #include "bench/harness.h"
+#include "bench/step_products.h"
+#include "bench/word_tokenizer.h"
 #include "grammar/constraint_cache.h"
 
 namespace prefixd::bench {
@@ -70,13 +76,16 @@ double Microseconds(std::chrono::steady_clock::time_point since) {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - since).count();
 }
 
-void Add(Report& report, const std::string& name, std::vector<double> times) {
+// `step` is the time of a step.
+void Add(Report& report, const std::string& name, std::vector<double> times, double step) {
   if (times.empty()) return;
   std::sort(times.begin(), times.end());
   double sum = 0;
   for (const double time : times) sum += time;
-  report.Add(name, sum / static_cast<double>(times.size()), "us",
-             {{"masks", static_cast<double>(times.size())},
+  const double mean = sum / static_cast<double>(times.size());
+  report.Add(name, mean, "us",
+             {{"of_step", mean / step},
+              {"times", static_cast<double>(times.size())},
               {"99_percent", times[times.size() * 99 / 100]},
               {"longest", times.back()}});
 }
@@ -88,8 +97,7 @@ TokenId AnyOf(Prng& prng, const grammar::TokenMask& mask) {
   return allowed.empty() ? 0 : allowed[prng.Below(allowed.size())];
 }
 
-void MeasureFormat(Report& report, const Format& format,
-                   std::shared_ptr<const grammar::Vocabulary> vocabulary, int64_t answers) {
+ConstraintSpec SpecOf(const Format& format) {
   ConstraintSpec spec;
   if (format.regex != nullptr) {
     spec.kind = ConstraintSpec::Kind::kRegex;
@@ -98,6 +106,13 @@ void MeasureFormat(Report& report, const Format& format,
     spec.kind = ConstraintSpec::Kind::kJsonSchema;
     spec.schema = boost::json::parse(format.schema);
   }
+  return spec;
+}
+
+void MeasureFormat(Report& report, const Format& format,
+                   const std::shared_ptr<const grammar::Vocabulary>& vocabulary, int64_t answers,
+                   double step) {
+  const ConstraintSpec spec = SpecOf(format);
   grammar::ConstraintCache cache(vocabulary, {});
   const auto begun = std::chrono::steady_clock::now();
   const auto made = cache.Get(spec);
@@ -108,22 +123,57 @@ void MeasureFormat(Report& report, const Format& format,
   report.Add(name + ", compile", compile, "us",
              {{"states", static_cast<double>(constraint.grammar().states())},
               {"nodes", static_cast<double>(constraint.counts().nodes)}});
-  std::vector<double> first, again;
+  std::vector<double> first, again, late;
   Prng prng(2);
   for (int64_t answer = 0; answer < answers; ++answer) {
     grammar::ConstraintState state(made->constraint);
-    for (int step = 0; step < 200 && !state.ended(); ++step) {
+    for (int i = 0; i < 200 && !state.ended(); ++i) {
       const uint64_t computed = constraint.counts().computed;
-      const auto asked = std::chrono::steady_clock::now();
+      auto asked = std::chrono::steady_clock::now();
+      const auto tried = state.MaskWithin(grammar::TokenMasks::kMostWorkNow);
+      (constraint.counts().computed > computed ? first : again).push_back(Microseconds(asked));
+      asked = std::chrono::steady_clock::now();
       const auto mask = state.Mask();
-      const double time = Microseconds(asked);
+      if (!tried.mask) late.push_back(Microseconds(asked));
       PREFIXD_CHECK(mask != nullptr) << name;
-      (constraint.counts().computed > computed ? first : again).push_back(time);
       state.Append(AnyOf(prng, *mask));
     }
   }
-  Add(report, name + ", first", std::move(first));
-  Add(report, name + ", again", std::move(again));
+  Add(report, name + ", first", std::move(first), step);
+  Add(report, name + ", again", std::move(again), step);
+  Add(report, name + ", late", std::move(late), step);
+}
+
+// What the engine does with a token that was drawn, where any token of a mask is as likely as any other.
+void MeasureTokens(Report& report, const Format& format,
+                   const std::shared_ptr<const grammar::Vocabulary>& vocabulary, int64_t answers,
+                   double step) {
+  grammar::ConstraintCache cache(vocabulary, {});
+  const auto made = cache.Get(SpecOf(format));
+  PREFIXD_CHECK(made.ok()) << made.status().ToString();
+  std::vector<double> judged, appended, after_refusals;
+  Prng prng(2);
+  for (int64_t answer = 0; answer < answers; ++answer) {
+    grammar::ConstraintState state(made->constraint);
+    bool is_refused = false;
+    for (int i = 0; i < 200 && !state.complete() && !state.ended(); ++i) {
+      auto asked = std::chrono::steady_clock::now();
+      const auto mask = state.Mask();
+      if (is_refused) after_refusals.push_back(Microseconds(asked));
+      const TokenId id = AnyOf(prng, *mask);
+      asked = std::chrono::steady_clock::now();
+      is_refused = state.Refuses(id);
+      judged.push_back(Microseconds(asked));
+      if (is_refused) continue;
+      asked = std::chrono::steady_clock::now();
+      state.Append(id);
+      appended.push_back(Microseconds(asked));
+    }
+  }
+  const std::string name = std::to_string(vocabulary->size()) + " tokens, " + format.name;
+  Add(report, name + ", encodes back", std::move(judged), step);
+  Add(report, name + ", append", std::move(appended), step);
+  Add(report, name + ", mask after a refusal", std::move(after_refusals), step);
 }
 
 // The schemas of a file, compiled for the vocabulary, with the masks that are made ahead.
@@ -171,6 +221,8 @@ int Main(int argc, char** argv) {
   const std::string schemas = arguments.Given("--schemas") ? arguments.Text("--schemas") : "";
   Report report(arguments);
   report.PrintMachine();
+  const auto operations = CreateOperations("auto", 0);
+  PREFIXD_CHECK(operations.ok()) << operations.status().ToString();
   for (const int64_t size :
        vocab > 0 ? std::vector<int64_t>{vocab} : std::vector<int64_t>{2'000, 32'000, 152'000}) {
     const auto begun = std::chrono::steady_clock::now();
@@ -178,7 +230,13 @@ int Main(int argc, char** argv) {
     report.Add(std::to_string(size) + " tokens, tree", Microseconds(begun), "us",
                {{"nodes", static_cast<double>(vocabulary->nodes().size())},
                 {"bytes", static_cast<double>(vocabulary->bytes())}});
-    for (const Format& format : kFormats) MeasureFormat(report, format, vocabulary, answers);
+    const double step = TimeStepProducts(report, **operations, 1, static_cast<int>(size), 5) * 1e6;
+    for (const Format& format : kFormats) MeasureFormat(report, format, vocabulary, answers, step);
+    const WordTokenizer words(static_cast<int>(size));
+    const auto tokenizer = Tokenizer::FromJson(words.TokenizerJson());
+    PREFIXD_CHECK(tokenizer.ok()) << tokenizer.status().ToString();
+    const auto spoken = grammar::Vocabulary::Of(**tokenizer, {words.end_of_turn()}, static_cast<int>(size));
+    for (const Format& format : kFormats) MeasureTokens(report, format, spoken, answers, step);
     if (!schemas.empty()) MeasureSchemas(report, schemas, vocabulary);
   }
   return report.Finish();

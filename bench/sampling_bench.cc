@@ -12,46 +12,17 @@
 
 #include "base/prng.h"
 #include "bench/harness.h"
+#include "bench/step_products.h"
 #include "kernels/registry.h"
 
 namespace prefixd::bench {
 namespace {
-
-constexpr int kLayers = 30, kHidden = 576, kQkv = 960, kFfn = 1536;
 
 template <typename T>
 T OrDie(Result<T> result) {
   if (result.ok()) return std::move(*result);
   std::fprintf(stderr, "%s\n", result.status().ToString().c_str());
   std::exit(result.status().code() == Code::kNotFound ? 2 : 1);
-}
-
-std::unique_ptr<Matrix> RandomMatrix(Operations& operations, Prng& prng, int rows, int cols) {
-  std::vector<uint16_t> data(static_cast<size_t>(rows) * cols);
-  for (uint16_t& value : data) value = static_cast<uint16_t>(0x3C80 | (prng.Next() & 0x807F));
-  const MatrixSource source = {data.data(), DType::kBF16, rows, cols};
-  return OrDie(operations.Pack({&source, 1}));
-}
-
-// Returns the seconds of the matrix products of one step, in the best run.
-double TimeProducts(Report& report, Operations& operations, int rows, int vocab, int runs) {
-  Prng prng(1);
-  std::vector<std::unique_ptr<Matrix>> layers;
-  for (int layer = 0; layer < kLayers; ++layer) {
-    layers.push_back(RandomMatrix(operations, prng, kQkv, kHidden));
-    layers.push_back(RandomMatrix(operations, prng, kHidden, kHidden));
-    layers.push_back(RandomMatrix(operations, prng, 2 * kFfn, kHidden));
-    layers.push_back(RandomMatrix(operations, prng, kHidden, kFfn));
-  }
-  const auto head = RandomMatrix(operations, prng, vocab, kHidden);
-  const std::vector<float> x(static_cast<size_t>(rows) * kFfn, 0.5f);
-  std::vector<float> y(static_cast<size_t>(rows) * std::max(vocab, 2 * kFfn));
-  const Timing t = Measure(runs, [&] {
-    for (const auto& matrix : layers) operations.Gemm(*matrix, x.data(), rows, y.data(), GemmOutput::kStore);
-    operations.Gemm(*head, x.data(), rows, y.data(), GemmOutput::kStore);
-  });
-  report.Add("products of a step", t.median * 1e3, "ms", {{"best", t.best * 1e3}});
-  return t.best;
 }
 
 // [rows][vocab]
@@ -123,7 +94,7 @@ int Main(int argc, char** argv) {
   const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
   std::printf("backend %s, %d threads, %d rows, vocabulary %d\n", std::string(operations->name()).c_str(),
               operations->threads(), rows, vocab);
-  const double products = TimeProducts(report, *operations, rows, vocab, runs);
+  const double products = TimeStepProducts(report, *operations, rows, vocab, runs);
   TimeDraws(report, *operations, rows, vocab, runs, products);
   return report.Finish();
 }
