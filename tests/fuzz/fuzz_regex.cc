@@ -1,5 +1,5 @@
-// Reads any bytes as a regex and as a grammar text. A text that the grammar of the regex accepts is accepted
-// by the automaton that has its repetitions written out, too: the bytes of the input choose the text.
+// Reads any bytes as a regex. A text that its grammar accepts is accepted by the automaton that has its
+// repetitions written out, too: the bytes of the input choose the text.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,6 @@
 
 #include "base/check.h"
 #include "grammar/grammar.h"
-#include "grammar/grammar_text.h"
 #include "grammar/match.h"
 #include "grammar/regex.h"
 
@@ -54,12 +53,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     AutomatonBudget budget{1 << 14};
     const auto automaton = Grammar::CompileAutomaton(expressions, root, &budget);
     if (grammar.ok() && automaton.ok()) Compare(*grammar, *automaton, text.substr(0, 64));
-  }
-  Expressions expressions(1 << 14);
-  const auto root = ReadGrammarText(text, &expressions);
-  if (root.ok()) {
-    const auto grammar = Grammar::Compile(expressions, *root, kLimits);
-    PREFIXD_CHECK(grammar.ok() || !grammar.status().message().empty());
   }
   return 0;
 }

@@ -24,6 +24,8 @@ BUGS = {
     "config": ("model/config.cc", " || config->heads % config->kv_heads != 0) {", ") {"),
     "gguf": ("model/gguf.cc", "one.bytes > data.size() || one.offset > data.size() - one.bytes",
              "one.bytes > data.size()"),
+    "grammar_text": ("grammar/grammar_text.cc",
+                     "if (at_ == text_.size()) return Error(\"a quote or bracket is not closed\");", ""),
     "json_schema": ("grammar/json_schema.cc", "if (place.depth > 2 * limits_.depth)", "if (false)"),
     "output": ("text/output/json_scanner.cc", "if (open_.back() != open) return Result::kFault;", ""),
     "payload": ("storage/payload_codec.cc", "if (length > count || length > stored->size())",
