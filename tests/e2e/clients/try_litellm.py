@@ -3,7 +3,7 @@
 import litellm
 
 from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
-from person import ASK, Person, check
+from person import ASK, Person, check, check_call
 from person import MAX_TOKENS as PERSON_TOKENS
 
 OPTIONS = {"model": f"openai/{NAME}", "api_base": f"{URL}/v1", "api_key": "any", "temperature": 0,
@@ -24,8 +24,13 @@ try:
 except litellm.ContextWindowExceededError:
     pass
 
-answer = litellm.completion(**{**OPTIONS, "max_tokens": PERSON_TOKENS, "response_format": Person,
-                               "messages": [{"role": "user", "content": ASK}]})
+ASKED = {**OPTIONS, "max_tokens": PERSON_TOKENS, "messages": [{"role": "user", "content": ASK}]}
+answer = litellm.completion(**ASKED, response_format=Person)
 check("response_format", Person.model_validate_json(answer.choices[0].message.content))
+TOOL = {"type": "function", "function": {"name": "Person", "parameters": Person.model_json_schema()}}
+for choice in "required", {"type": "function", "function": {"name": "Person"}}:
+    answer = litellm.completion(**ASKED, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+    [call] = answer.choices[0].message.tool_calls
+    check_call(f"tool_choice {choice}", call.function.name, call.function.arguments)
 report("text, usage", "text, usage", "a full context raises ContextWindowExceededError", refused=[400],
-       parsed="`response_format=Person`")
+       parsed="`response_format=Person`", called="`tools`, `tool_choice`")

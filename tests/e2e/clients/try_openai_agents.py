@@ -2,7 +2,8 @@
 
 import asyncio
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
+from agents import (Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool,
+                    set_tracing_disabled)
 from openai import AsyncOpenAI
 from openai.types.responses import ResponseTextDeltaEvent
 
@@ -16,6 +17,19 @@ MODEL = OpenAIChatCompletionsModel(
 AGENT = Agent(name="plain", model=MODEL, model_settings=ModelSettings(temperature=0, max_tokens=MAX_TOKENS))
 PERSON = Agent(name="person", model=MODEL, output_type=Person,
                model_settings=ModelSettings(temperature=0, max_tokens=PERSON_TOKENS))
+CALLED = []
+
+
+@function_tool
+def greet(person: Person) -> str:
+    """Greets a person."""
+    CALLED.append(person)
+    return "greeted"
+
+
+CALLER = Agent(name="caller", model=MODEL, tools=[greet], tool_use_behavior="stop_on_first_tool",
+               model_settings=ModelSettings(temperature=0, max_tokens=PERSON_TOKENS, tool_choice="required",
+                                            parallel_tool_calls=False))
 
 
 async def tried():
@@ -26,6 +40,9 @@ async def tried():
              if event.type == "raw_response_event" and isinstance(event.data, ResponseTextDeltaEvent)]
     equal("streamed", "".join(parts), TEXT)
     check("output_type", (await Runner.run(PERSON, ASK)).final_output)
+    equal("final_output of a call", (await Runner.run(CALLER, ASK)).final_output, "greeted")
+    equal("calls", len(CALLED), 1)
+    check("argument", CALLED[0])
 
 asyncio.run(tried())
-report("text", "text", parsed="`output_type`")
+report("text", "text", parsed="`output_type`", called="`function_tool`, `tool_choice=\"required\"`")
