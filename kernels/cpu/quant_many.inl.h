@@ -14,7 +14,8 @@ PREFIXD_INLINE Ints TimesFactor(Ints codes, Ints factor) {
 template <typename F>
 struct UnpackedTerms {
   // Factors that leave the integers within a byte are in them. The others are floats: c P, and the sum of two
-  // of them, is a whole number below 2^24 (kernels/quant_format.h).
+  // of them, is a whole number below 2^24 (kernels/quant_format.h). It may be -0 where an integer is 0. That
+  // changes no bit of a chain: it starts with +0, and no sum of it is -0.
   static constexpr bool kFolds = F::kFactors && F::kFactorZero == 0 && F::kFactorBits < 8 && F::kZero == 0 &&
                                  F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
   static constexpr bool kFactors = F::kFactors && !kFolds;

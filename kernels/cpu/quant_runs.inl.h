@@ -11,7 +11,8 @@ using cpu::QuantJob;
 
 constexpr size_t kStepBytes = size_t{4} * kQuantPanel;  // of weights of one byte
 constexpr int kQuantPanelVectors = kQuantPanel / kQuantLanes;
-// What the loops below know of a format: constants, because they may call no function of QuantFormat (ops.h).
+
+// What the loops know of a format: constants, because they may call no function of QuantFormat (ops.h).
 template <WeightFormat::Kind kFormatKind>
 struct Format {
   static constexpr QuantFormat kOf = QuantFormatOf(kFormatKind);
