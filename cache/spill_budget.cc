@@ -23,6 +23,7 @@ void SpillBudget::SetTime(double now, bool idle) {
   const double seconds = step_ = now - now_;
   now_ = now;
   if (!std::exchange(idle_, idle)) {
+    measured_ += seconds;
     seconds_ += seconds;
     allowance_ = std::min(kBurst, allowance_ + kAllowance * seconds);
   }
@@ -52,7 +53,7 @@ void SpillBudget::Spilled(double seconds) {
 }
 
 double SpillBudget::cost() const {
-  if (seconds_ < kLeastSeconds || spills_ == 0) return 0;
+  if (measured_ < kLeastSeconds || spills_ == 0) return 0;
   return kSlowdown * (work_ / spills_) * blocks_ / seconds_;
 }
 

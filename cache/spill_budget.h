@@ -55,6 +55,7 @@ class SpillBudget {
   double now_ = 0;
   bool idle_ = true;
   double step_ = 0;  // seconds between the last two calls of SetTime
+  double measured_ = 0;  // seconds of steps, all of them
   // Sums over the last blocks that memory did not have, of which the older ones count less.
   double blocks_ = 0, wanted_ = 0, seconds_ = 0;
   double written_ = 1;  // of the answers of MaySpill, the share of yes

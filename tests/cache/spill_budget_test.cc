@@ -44,6 +44,12 @@ TEST_F(SpillBudgetTest, TheCostIsTwiceTheShareOfTheTimeOfTheSteps) {
   EXPECT_FALSE(budget_->IsWorthIt());
 }
 
+TEST_F(SpillBudgetTest, TheCostOfBlocksThatAreComputedQuicklyIsKnownAfterASecondToo) {
+  Serve(1200, 0.001, 0.0001);  // the last 2,048 blocks took 0.13 seconds
+  EXPECT_NEAR(budget_->cost(), 0.2, 1e-3);
+  EXPECT_FALSE(budget_->IsWorthIt());
+}
+
 TEST_F(SpillBudgetTest, WhatCostsLittleIsSpilledWhateverItBrings) {
   EXPECT_EQ(Serve(500, 0.1, 0.0004), 500);
   EXPECT_NEAR(budget_->cost(), 0.008, 1e-4);
