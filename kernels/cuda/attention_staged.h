@@ -8,24 +8,26 @@
 // parts: each multiplies q by half of the tokens of a tile, they exchange the scores, and both go on with all
 // of them, each with its half of the dims of V and o. No sum is cut, so the bits are those of one warp.
 //
-// Shared memory of a block: the K of a tile, its V, each in the order of a plane of kTileTokens tokens, and
-// for each unit o of the spans so far, and q as the lanes read it. Where numbers are expanded (kv_types.h), K
-// and V are copied as they are stored, and one tile of numbers is made of each when it is used; all that
-// follows is the code for 16 bits. StagedAttentionSharedBytes in launches.h is its size.
+// Shared memory of a block: a tile of K and one of V (attention_tiles.h), and for each unit o of the spans so
+// far, and q as the lanes read it. StagedAttentionSharedBytes in launches.h is its size.
+//
+// With kWarpgroup, for devices of compute capability 9.0 and teams of a multiple of four units, WarpgroupMma
+// multiplies, with the operands and so with the bits of the code for one warp. All warps of four multiply at
+// once: those whose rows see nothing of a tile, too, whose sums nobody reads.
 #pragma once
 
+#include "kernels/cuda/attention_tiles.h"
 #include "kernels/cuda/attention_unit.h"
-#include "kernels/cuda/kv_types.h"
-#include "kernels/cuda/qkv_kernels.h"
+#include "kernels/cuda/warpgroup_order.h"
 
 namespace prefixd::cuda {
 
-template <typename H, int D>
+template <typename H, int D, bool kWarpgroup>
 class StagedUnit {
  public:
   // For the team from `first` on.
   PREFIXD_DEVICE StagedUnit(const AttentionParams& p, UnitAt first)
-      : p_(p), team_(TeamOf(p, first)), view_(ViewOf(p, first.Next(Unit()))) {
+      : p_(p), view_(ViewOf(p, first.Next(Unit()))), tiles_(p, first) {
     for (int half = 0; half < 2; ++half) rows_[half] = RowOf(p, view_, device::Lane() / 4 + 8 * half);
     for (int k = Part(); k < D / 16; k += kParts) {
       Fragment q;
@@ -35,59 +37,57 @@ class StagedUnit {
     PREFIXD_UNROLL
     for (int n = 0; n < kOwnDims / 8; ++n)
       for (int i = 0; i < 4; ++i) device::StoreShared(TotalAt(n, i), 0.0f);
+    if constexpr (kWarpgroup) BeginSpan();  // warps multiply before their first tile
   }
 
   PREFIXD_DEVICE void Run() {
-    const int begin = BeginOf(team_), end = EndOf(team_);
+    const int begin = BeginOf(tiles_.team()), end = EndOf(tiles_.team());
     const int own_begin = BeginOf(view_), own_end = EndOf(view_);
-    CopyTile(begin, /*values=*/false);
-    CopyTile(begin, /*values=*/true);
+    tiles_.Copy(begin, /*values=*/false);
+    tiles_.Copy(begin, /*values=*/true);
     for (int tile = begin; tile < end; tile += kTileTokens) {
       const int next = tile + kTileTokens;
       const bool own = tile >= own_begin && tile < own_end;  // the same for all lanes of a warp
       if (tile == own_begin || tile % kSpanTokens == 0) BeginSpan();
       float s[kTileTokens / 8][4] = {}, factors[2] = {};
-      AwaitTile(tile, /*values=*/false);
-      if (own) Score(s);
-      ReleaseTile();
+      tiles_.Await(tile, /*values=*/false);
+      if (kWarpgroup || own) Score(s);
+      tiles_.Release();
       if constexpr (kParts > 1) ShareScores(own, s);
-      CopyTile(next, /*values=*/false, next < end);
+      tiles_.Copy(next, /*values=*/false, next < end);
       if (own) {
         for (int half = 0; half < 2; ++half) factors[half] = SoftmaxTile(tile, half, &rows_[half], s);
       }
-      AwaitTile(tile, /*values=*/true);
-      if (own && team_.Differs(tile, next) && HasNonFiniteValue())
-        AddValues<true>(tile, s, factors);
-      else if (own)
+      tiles_.Await(tile, /*values=*/true);
+      if ((kWarpgroup || own) && tiles_.team().Differs(tile, next) && HasNonFiniteValue()) {
+        if (own) AddValues<true>(tile, s, factors);
+      } else if (kWarpgroup || own) {
         AddValues<false>(tile, s, factors);
-      ReleaseTile();
-      CopyTile(next, /*values=*/true, next < end);
+      }
+      tiles_.Release();
+      tiles_.Copy(next, /*values=*/true, next < end);
       if (own && (next >= own_end || next % kSpanTokens == 0)) EndSpan();
     }
+    tiles_.End();
     Store();
   }
 
  private:
   using Number = typename Kv<H>::Number;
-  static constexpr bool kExpanded = Kv<H>::kExpanded;
+  using Tiles = StagedTiles<H, D, kWarpgroup>;
   // Of a unit; what each has of the tokens and the dims.
   static constexpr int kParts = StagedUnitWarps(D);
   static constexpr int kUnrolledSteps = kParts > 1 ? 4 : D / 16;  // all would take more registers
   static constexpr int kScored = kTileTokens / 8 / kParts, kOwnDims = D / kParts;
-  static constexpr int kTileBytes = kTileTokens * D * 2;
-  // Where the copies of K and of V begin, and where V is when it is used: expanded tiles share one place.
-  static constexpr int kKeysAt = kExpanded ? kTileBytes : 0;
-  static constexpr int kCopyBytes = kExpanded ? kTileTokens * Kv<H>::HeadBytes(D) : kTileBytes;
-  static constexpr int kValuesAt = kExpanded ? 0 : kTileBytes;
-  static constexpr int kOperandBytes = kKeysAt + 2 * kCopyBytes;
   static constexpr int kTotalBytes = 4 * kUnitRows * D;
   static constexpr int kUnitBytes = kTotalBytes + 2 * kUnitRows * D;
   static constexpr int kScoreBytes = 4 * kUnitRows * kTileTokens;  // of a unit
   static_assert(D % 32 == 0 && kOwnDims % 16 == 0 &&
-                (kParts == 1 || kTeamUnits * kScoreBytes <= kTileBytes) &&
-                StagedAttentionSharedBytes(D, 3, kExpanded ? Kv<H>::HeadBytes(D) : 0) ==
-                    kOperandBytes + 3 * kUnitBytes);
-  static constexpr int kChunksOfToken = D % 64 == 0 ? 8 : 4;  // that lie together, 16 bytes each
+                (kParts == 1 || kTeamUnits * kScoreBytes <= Tiles::kTileBytes) &&
+                (kParts == 1 || !kWarpgroup) &&
+                StagedAttentionSharedBytes(D, 3, Tiles::kExpanded ? Kv<H>::HeadBytes(D) : 0) +
+                        (kWarpgroup ? kBarrierBytes : 0) ==
+                    Tiles::kBytes + 3 * kUnitBytes);
 
   // Four registers of a lane.
   struct alignas(16) Fragment {
@@ -110,100 +110,9 @@ class StagedUnit {
     return end <= view.last_token ? end : view.last_token + 1;
   }
 
-  // Whether a row of the team sees one of the 8 tokens from `token` on.
-  PREFIXD_DEVICE bool SeesGroup(int token) const {
-    return token + 7 >= team_.first_token && token <= team_.last_token;
-  }
-
-  // Begins the copy of the K or V of a tile, as one group of copies; an empty one when it does not exist.
-  // What no row of the team sees is 0: nobody may have written it.
-  PREFIXD_DEVICE void CopyTile(int tile, bool values, bool exists = true) {
-    if constexpr (kExpanded) return CopyElements(tile, values, exists);
-    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team * kParts) {
-      std::byte* to = CopyAt(values) + group * (kTileBytes / 8);
-      const int token = tile + group * 8;
-      const std::byte* from = p_.kv.base;
-      if (SeesGroup(token)) {
-        const int in_block = token % p_.kv.block_tokens;
-        from = PlaneOf<H>(p_.kv, p_.tables, {token, team_.sequence}, team_.kv_head, values) +
-               PlaneOffset(in_block, 0, D, 2, p_.kv.block_tokens);
-      }
-      PREFIXD_UNROLL
-      for (int i = 0; i < D / 32; ++i, to += device::kWarp * 16) {
-        const int chunk = i * device::kWarp + device::Lane();  // some of a token, then those of the next
-        const bool seen = team_.Sees(token + chunk / kChunksOfToken % 8);
-        device::CopyAsync16(to + device::Lane() * 16, from + (seen ? chunk * 16 : 0), seen);
-      }
-    }
-    device::CommitCopies();
-  }
-  // The same of elements that are expanded, and of their scales; of 8 tokens at a time.
-  PREFIXD_DEVICE void CopyElements(int tile, bool values, bool exists) {
-    constexpr int kElements = D / 2, kScales = (Kv<H>::HeadBytes(D) - D) / 2;  // chunks of 16 bytes
-    for (int group = device::Warp(); exists && group < kTileTokens / 8; group += p_.team * kParts) {
-      const int token = tile + group * 8;
-      const bool seen = SeesGroup(token);
-      const std::byte* plane = p_.kv.base;
-      if (seen) plane = PlaneOf<H>(p_.kv, p_.tables, {token, team_.sequence}, team_.kv_head, values);
-      const int in_block = seen ? token % p_.kv.block_tokens : 0,
-                block_tokens = seen ? p_.kv.block_tokens : 0;
-      const auto copy = [&](int chunk, const std::byte* from, std::byte* to) {
-        device::CopyAsync16(to + chunk * 16, seen ? from + chunk * 16 : from, seen);
-      };
-      PREFIXD_UNROLL
-      for (int i = 0; i < kElements; i += device::kWarp) {
-        if (kElements % device::kWarp == 0 || i + device::Lane() < kElements)
-          copy(i + device::Lane(), plane + PlaneOffset(in_block, 0, D, 1, block_tokens),
-               CopyAt(values) + group * 8 * D);
-      }
-      if (device::Lane() < kScales)
-        copy(device::Lane(), plane + ScaleOffset(in_block, 0, D, block_tokens),
-             CopyAt(values) + ScaleOffset(group * 8, 0, D, kTileTokens));
-    }
-    device::CommitCopies();
-  }
-
-  // Makes the tile of what was copied, 8 numbers at a time; what no row of the team sees is 0.
-  PREFIXD_DEVICE void Expand(int tile, bool values) const {
-    const std::byte* const copy = CopyAt(values);
-    for (int i = device::ThreadIndex(); i < kTileTokens * D / 8; i += device::BlockThreads()) {
-      const int token = i / (D / 8), d = i % (D / 8) * 8;
-      Fragment numbers = {};
-      if (team_.Sees(tile + token)) {
-        const auto elements = device::LoadShared<uint64_t>(copy + PlaneOffset(token, d, D, 1, kTileTokens));
-        uint32_t scale = 0;
-        if constexpr (kHasScales<H>)
-          scale = device::LoadShared<uint16_t>(copy + ScaleOffset(token, d / kQuantBlock, D, kTileTokens));
-        for (int j = 0; j < 4; ++j) {
-          const uint32_t pair = static_cast<uint32_t>(elements >> (16 * j)) & 0xFFFFu;
-          numbers.words[j] = Kv<H>::Expand(pair, scale * 0x10001u);
-        }
-      }
-      device::StoreShared(device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens), numbers);
-    }
-  }
-
-  // Waits for the older one of the two copies in flight.
-  PREFIXD_DEVICE void AwaitTile(int tile, bool values) {
-    device::WaitCopies<1>();
-    device::SyncThreads();
-    if constexpr (kExpanded) {
-      Expand(tile, values);
-      device::SyncThreads();
-    }
-  }
-  // All warps have read it.
-  PREFIXD_DEVICE void ReleaseTile() { device::SyncThreads(); }
-
-  PREFIXD_DEVICE static std::byte* CopyAt(bool values) {
-    return device::SharedMemory() + kKeysAt + (values ? kCopyBytes : 0);
-  }
-  PREFIXD_DEVICE static const std::byte* InTile(int token, int d) {
-    return device::SharedMemory() + PlaneOffset(token, d, D, 2, kTileTokens);
-  }
   // What the unit has of shared memory.
   PREFIXD_DEVICE static std::byte* OwnMemory() {
-    return device::SharedMemory() + kOperandBytes + Unit() * kUnitBytes;
+    return device::SharedMemory() + Tiles::kBytes + Unit() * kUnitBytes;
   }
   // Of the spans so far; each lane has words of its own.
   PREFIXD_DEVICE static float* TotalAt(int n, int i) {
@@ -228,10 +137,16 @@ class StagedUnit {
 
   // The scores of the tokens of this part, which are the first ones of s.
   PREFIXD_DEVICE void Score(float (&s)[kTileTokens / 8][4]) {
-    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
     for (int n = 0; n < kScored; ++n)
       for (int i = 0; i < 4; ++i) s[n][i] = 0;
+    if constexpr (kWarpgroup)
+      ScoreByWarpgroup(s);
+    else
+      ScoreByWarp(s);
+  }
+  PREFIXD_DEVICE void ScoreByWarp(float (&s)[kTileTokens / 8][4]) const {
+    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL_STEPS
     for (int k = 0; k < D / 16; ++k) {
       const auto q = device::LoadShared<Fragment>(QueryAt(k));
@@ -239,12 +154,24 @@ class StagedUnit {
       for (int n = 0; n < kScored; n += 2) {
         const int token = (Part() * kScored + n) * 8;
         uint32_t b[4];
-        device::LoadMatrix4(b, InTile(token + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
+        device::LoadMatrix4(b, Tiles::InTile(token + matrix / 2 * 8 + line, k * 16 + matrix % 2 * 8));
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
         device::Mma16816<Rounded<Number>::kHalf>(s[n], q.words, low);
         device::Mma16816<Rounded<Number>::kHalf>(s[n + 1], q.words, high);
       }
     }
+  }
+
+  PREFIXD_DEVICE void ScoreByWarpgroup(float (&s)[kTileTokens / 8][4]) const {
+    const uint32_t keys = device::SharedAddress(Tiles::InTile(0, 0));
+    Fragment q[D / 16];
+    PREFIXD_UNROLL
+    for (int k = 0; k < D / 16; ++k) q[k] = device::LoadShared<Fragment>(QueryAt(k));
+    device::BeginWarpgroupMma();
+    PREFIXD_UNROLL
+    for (int k = 0; k < D / 16; ++k)
+      device::WarpgroupMma<Rounded<Number>::kHalf, false>(s, q[k].words, KeysDescriptor(keys, k, D));
+    device::EndWarpgroupMma(s);
   }
 
   // Makes s the scores of all parts. They go through the place of K, which all warps have read. Collective
@@ -271,30 +198,37 @@ class StagedUnit {
   // Whether V of the tile has an infinity or a NaN. Collective over the warp.
   PREFIXD_DEVICE static bool HasNonFiniteValue() {
     bool found = false;
-    for (int i = device::Lane(); i < kTileBytes / 4; i += device::kWarp)
-      found =
-          HasNonFinite<Number>(device::LoadShared<uint32_t>(device::SharedMemory() + kValuesAt + i * 4)) ||
-          found;
+    for (int i = device::Lane(); i < Tiles::kTileBytes / 4; i += device::kWarp)
+      found = HasNonFinite<Number>(
+                  device::LoadShared<uint32_t>(device::SharedMemory() + Tiles::kValuesAt + i * 4)) ||
+              found;
     return device::Ballot(found) != 0;
   }
 
   // o = o * factors + P V; kBySeen: for each row with what it sees only.
   template <bool kBySeen>
   PREFIXD_DEVICE void AddValues(int tile, const float (&s)[kTileTokens / 8][4], const float (&factors)[2]) {
-    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
     for (int n = 0; n < kOwnDims / 8; ++n)
       for (int i = 0; i < 4; ++i) o_[n][i] = device::Mul(o_[n][i], factors[i / 2]);
+    if constexpr (kWarpgroup && !kBySeen)
+      AddByWarpgroup(s);
+    else
+      AddByWarp<kBySeen>(tile, s);
+  }
+  template <bool kBySeen>
+  PREFIXD_DEVICE void AddByWarp(int tile, const float (&s)[kTileTokens / 8][4]) {
+    const int matrix = device::Lane() / 8, line = device::Lane() % 8;
     PREFIXD_UNROLL
     for (int k = 0; k < kTileTokens / 16; ++k) {
-      const uint32_t a[4] = {
-          PairOf<Number>(s[2 * k][0], s[2 * k][1]), PairOf<Number>(s[2 * k][2], s[2 * k][3]),
-          PairOf<Number>(s[2 * k + 1][0], s[2 * k + 1][1]), PairOf<Number>(s[2 * k + 1][2], s[2 * k + 1][3])};
+      uint32_t a[4];
+      ProbabilitiesOf(s, k, a);
       PREFIXD_UNROLL
       for (int n = 0; n < kOwnDims / 8; n += 2) {
         uint32_t b[4];
         device::LoadMatrix4Transposed(
-            b, InTile(k * 16 + matrix % 2 * 8 + line, FirstDim() + n * 8 + matrix / 2 * 8) + kValuesAt);
+            b, Tiles::InTile(k * 16 + matrix % 2 * 8 + line, FirstDim() + n * 8 + matrix / 2 * 8) +
+                   Tiles::kValuesAt);
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
         if constexpr (kBySeen) {
           AddSeenValues<Number>(view_, tile + k * 16, a, low, o_[n]);
@@ -305,6 +239,24 @@ class StagedUnit {
         }
       }
     }
+  }
+
+  // The P of a lane for 16 tokens of a tile.
+  PREFIXD_DEVICE static void ProbabilitiesOf(const float (&s)[kTileTokens / 8][4], int k, uint32_t (&a)[4]) {
+    PREFIXD_UNROLL
+    for (int i = 0; i < 4; ++i)
+      a[i] = PairOf<Number>(s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
+  }
+  PREFIXD_DEVICE void AddByWarpgroup(const float (&s)[kTileTokens / 8][4]) {
+    const uint32_t values = device::SharedAddress(Tiles::InTile(0, 0) + Tiles::kValuesAt);
+    uint32_t p[kTileTokens / 16][4];
+    PREFIXD_UNROLL
+    for (int k = 0; k < kTileTokens / 16; ++k) ProbabilitiesOf(s, k, p[k]);
+    device::BeginWarpgroupMma();
+    PREFIXD_UNROLL
+    for (int k = 0; k < kTileTokens / 16; ++k)
+      device::WarpgroupMma<Rounded<Number>::kHalf, true>(o_, p[k], ValuesDescriptor(values, k, D));
+    device::EndWarpgroupMma(o_);
   }
 
   PREFIXD_DEVICE void EndSpan() {
@@ -342,14 +294,15 @@ class StagedUnit {
   }
 
   const AttentionParams& p_;
-  const UnitView team_, view_;
+  const UnitView view_;
+  Tiles tiles_;
   QueryRow rows_[2];          // g and g + 8 of the lane
   float o_[kOwnDims / 8][4];  // of the span, from FirstDim() on
 };
 
-template <typename H, int D>
+template <typename H, int D, bool kWarpgroup = false>
 PREFIXD_DEVICE void Attention(const AttentionParams& p) {
-  ForTeams(p, p.team, [&](UnitAt first) { StagedUnit<H, D>(p, first).Run(); });
+  ForTeams(p, p.team, [&](UnitAt first) { StagedUnit<H, D, kWarpgroup>(p, first).Run(); });
 }
 
 }  // namespace prefixd::cuda

@@ -108,7 +108,7 @@ std::array<AttentionParams, 2> CudaRunner::AttentionParts(const Step& step, size
     AttentionParams& part = parts[i];
     part.units = nullptr;
     part.list = step.device.lists + 2 * window + i;
-    const size_t shared = LaunchOf(part, step.pool->layout().type, facts.shared_bytes).shared_bytes;
+    const size_t shared = LaunchOf(part, step.pool->layout().type, facts).shared_bytes;
     const int blocks = std::clamp(static_cast<int>(facts.shared_bytes / shared), 1, kMostBlocks / part.team);
     part.unit_count = i == 0 || HasTeams(step) ? facts.multiprocessors * blocks * part.team : 0;
   }
@@ -153,9 +153,8 @@ Status CudaRunner::Attend(const Step& step, int l) {
                                .partials = reinterpret_cast<float*>(partials_.data()),
                                .heads = s.heads,
                                .window = units.window};
-  const size_t shared_bytes = runtime_->facts().shared_bytes;
   for (const AttentionParams& part : AttentionParts(step, window, attend)) {
-    if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type, shared_bytes)));
+    if (part.unit_count > 0) PREFIXD_RETURN_IF_ERROR(Launch(LaunchOf(part, layout.type, runtime_->facts())));
   }
   const FoldParams fold{.partials = attend.partials,
                         .places = units.places,

@@ -124,6 +124,38 @@ PREFIXD_DEVICE void Mma16816(float (&c)[4], const uint32_t (&a)[4], const uint32
 PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
                              Where where = Where::current());
 
+// --- For devices of compute capability 9.0 alone: a kernel that calls these is compiled for sm_90a only ---
+
+// A barrier of bulk copies: 8 bytes of shared memory, 8-byte aligned. It has phases, one after the other. One
+// thread begins and ends it; the others use it in between, with a SyncThreads on each side.
+PREFIXD_DEVICE void BeginCopyBarrier(void* barrier);
+PREFIXD_DEVICE void EndCopyBarrier(void* barrier);
+// By one thread, once in a phase: it ends when copies of so many bytes have arrived. They follow.
+PREFIXD_DEVICE void ExpectCopies(void* barrier, int bytes);
+// Copies from global to shared memory, both 16-byte aligned, a multiple of 16 bytes.
+PREFIXD_DEVICE void CopyBulk(void* shared, const void* global, int bytes, void* barrier);
+// Collective over the warp. Returns when the phase has ended: number 0, 2, .. for parity 0, the others for 1.
+// It must not be the one before the last that ended. Then the bytes are there for this thread.
+PREFIXD_DEVICE void AwaitCopies(void* barrier, int parity, Where where = Where::current());
+// After this and a SyncThreads, what this thread wrote to shared memory is there for WarpgroupMma, and a bulk
+// copy may write over it.
+PREFIXD_DEVICE void PublishShared();
+
+// Where shared memory has an address, for the descriptors of warpgroup_order.h.
+PREFIXD_DEVICE uint32_t SharedAddress(const void* at);
+// Collective over four warps, from a multiple of four on: c += a b, a 64 x 16, b 16 x (8 tiles), c in f32.
+// Warp w has the rows from 16 w on, with the fragments and the bits of Mma16816; c[n] has the columns from
+// 8 n on. b is in shared memory, at a descriptor; rows_together: the elements of a row of it lie together,
+// otherwise those of a column. Called between Begin and End; until End nobody touches c, or writes b.
+PREFIXD_DEVICE void BeginWarpgroupMma();
+template <HalfType type, bool rows_together, int tiles>
+PREFIXD_DEVICE void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], uint64_t b,
+                                 Where where = Where::current());
+template <int tiles>
+PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4]);
+
+// --- Numbers ---
+
 // The f16 with these bits; exact.
 PREFIXD_DEVICE float WidenF16(uint16_t bits);
 // Two f16 of two e4m3 (kernels/numerics.h, rule 11) in the low bytes; exact. Every NaN is one of f16.

@@ -150,6 +150,93 @@ PREFIXD_DEVICE void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// --- For sm_90a alone: code for others does not call them ---
+
+PREFIXD_DEVICE uint32_t SharedAddress(const void* at) { return internal::SharedAddress(at); }
+
+PREFIXD_DEVICE void BeginCopyBarrier(void* barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(SharedAddress(barrier)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" : : : "memory");
+}
+PREFIXD_DEVICE void EndCopyBarrier(void* barrier) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" : : "r"(SharedAddress(barrier)) : "memory");
+}
+PREFIXD_DEVICE void ExpectCopies(void* barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+               :
+               : "r"(SharedAddress(barrier)), "r"(bytes)
+               : "memory");
+}
+PREFIXD_DEVICE void CopyBulk(void* shared, const void* global, int bytes, void* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+               :
+               : "r"(SharedAddress(shared)), "l"(__cvta_generic_to_global(global)), "r"(bytes),
+                 "r"(SharedAddress(barrier))
+               : "memory");
+}
+PREFIXD_DEVICE void AwaitCopies(void* barrier, int parity, Where) {
+  uint32_t ended = 0;
+  while (ended == 0) {
+    asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p;}"
+                 : "=r"(ended)
+                 : "r"(SharedAddress(barrier)), "r"(parity)
+                 : "memory");
+  }
+}
+PREFIXD_DEVICE void PublishShared() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
+
+PREFIXD_DEVICE void BeginWarpgroupMma() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
+
+// With a predicate that is true: the product is added to c.
+#define PREFIXD_WGMMA(shape_and_types, registers, others, ...)                                     \
+  asm volatile("{.reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned." shape_and_types \
+               " {" registers "}, " others ";}"                                                    \
+               : __VA_ARGS__                                                                       \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(rows_together ? 1 : 0))
+#define PREFIXD_C1(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define PREFIXD_C4(n) PREFIXD_C1(n), PREFIXD_C1(n + 1), PREFIXD_C1(n + 2), PREFIXD_C1(n + 3)
+#define PREFIXD_REGISTERS_32                                                                       \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25," \
+  "%26,%27,%28,%29,%30,%31"
+#define PREFIXD_REGISTERS_64                                                                          \
+  PREFIXD_REGISTERS_32                                                                                \
+  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55," \
+  "%56,%57,%58,%59,%60,%61,%62,%63"
+template <HalfType type, bool rows_together, int tiles>
+PREFIXD_DEVICE void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], uint64_t b, Where) {
+  static_assert(tiles == 8 || tiles == 16);
+  constexpr bool kBF16 = type == HalfType::kBF16;
+  if constexpr (tiles == 8 && kBF16) {
+    PREFIXD_WGMMA("m64n64k16.f32.bf16.bf16", PREFIXD_REGISTERS_32, "{%32,%33,%34,%35}, %36, p, 1, 1, %37",
+                  PREFIXD_C4(0), PREFIXD_C4(4));
+  } else if constexpr (tiles == 8) {
+    PREFIXD_WGMMA("m64n64k16.f32.f16.f16", PREFIXD_REGISTERS_32, "{%32,%33,%34,%35}, %36, p, 1, 1, %37",
+                  PREFIXD_C4(0), PREFIXD_C4(4));
+  } else if constexpr (kBF16) {
+    PREFIXD_WGMMA("m64n128k16.f32.bf16.bf16", PREFIXD_REGISTERS_64, "{%64,%65,%66,%67}, %68, p, 1, 1, %69",
+                  PREFIXD_C4(0), PREFIXD_C4(4), PREFIXD_C4(8), PREFIXD_C4(12));
+  } else {
+    PREFIXD_WGMMA("m64n128k16.f32.f16.f16", PREFIXD_REGISTERS_64, "{%64,%65,%66,%67}, %68, p, 1, 1, %69",
+                  PREFIXD_C4(0), PREFIXD_C4(4), PREFIXD_C4(8), PREFIXD_C4(12));
+  }
+}
+#undef PREFIXD_WGMMA
+#undef PREFIXD_C1
+#undef PREFIXD_C4
+#undef PREFIXD_REGISTERS_32
+#undef PREFIXD_REGISTERS_64
+// The empty ones keep the compiler from using c before.
+template <int tiles>
+PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4]) {
+  asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" : : : "memory");
+  PREFIXD_UNROLL
+  for (int n = 0; n < tiles; ++n)
+    asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3]) : : "memory");
+}
+
+// --- Numbers ---
+
 PREFIXD_DEVICE float WidenF16(uint16_t bits) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));

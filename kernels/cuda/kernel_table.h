@@ -163,7 +163,8 @@ struct AttentionList {
 // and AttentionF32 serve every shape. Attention<H, D> gives the bits of AttentionHalf, for a head_dim of D
 // and blocks of a multiple of 8 tokens; a block of it takes a team of units, which read K and V once. They
 // are neighbours in the list, of one KV head, and the first one has rows. They have ascending rows of one
-// sequence, or all of them have members, of the same blocks.
+// sequence, or all of them have members, of the same blocks. Attention<H, D, true> does the same by
+// warpgroups, on devices of compute capability 9.0.
 struct AttentionParams {
   const AttentionUnit* units;
   const AttentionMember* members;
@@ -282,6 +283,11 @@ struct DrawParamsTable {
   X(kAttention256KvFp8, AttentionParams, Attention<KvFp8, 256>) \
   X(kAttentionKvQ8, AttentionParams, AttentionHalf<KvQ8>)       \
   X(kAttentionKvFp8, AttentionParams, AttentionHalf<KvFp8>)
+#define PREFIXD_CUDA_ATTENTION_WARPGROUP_KERNELS(X)                          \
+  X(kAttention64WarpgroupBF16, AttentionParams, Attention<Bf16, 64, true>)   \
+  X(kAttention64WarpgroupF16, AttentionParams, Attention<F16, 64, true>)     \
+  X(kAttention128WarpgroupBF16, AttentionParams, Attention<Bf16, 128, true>) \
+  X(kAttention128WarpgroupF16, AttentionParams, Attention<F16, 128, true>)
 #define PREFIXD_CUDA_ATTENTION_KERNELS(X)                     \
   X(kAttention64BF16, AttentionParams, Attention<Bf16, 64>)   \
   X(kAttention64F16, AttentionParams, Attention<F16, 64>)     \
@@ -300,17 +306,18 @@ struct DrawParamsTable {
   X(kFoldQ, FoldParams, FoldQuantized)
 #define PREFIXD_CUDA_DRAW_KERNELS(X) X(kDraw, DrawParamsTable, Draw)
 
-#define PREFIXD_CUDA_KERNELS(X)              \
-  PREFIXD_CUDA_ROW_KERNELS(X)                \
-  PREFIXD_CUDA_GEMM_KERNELS(X)               \
-  PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)         \
-  PREFIXD_CUDA_EARLY_KERNELS(X)              \
-  PREFIXD_CUDA_EARLY_QUANT_KERNELS(X)        \
-  PREFIXD_CUDA_FUSED_KERNELS(X)              \
-  PREFIXD_CUDA_QKV_KERNELS(X)                \
-  PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X)       \
-  PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X) \
-  PREFIXD_CUDA_ATTENTION_KERNELS(X)          \
+#define PREFIXD_CUDA_KERNELS(X)               \
+  PREFIXD_CUDA_ROW_KERNELS(X)                 \
+  PREFIXD_CUDA_GEMM_KERNELS(X)                \
+  PREFIXD_CUDA_GEMM_QUANT_KERNELS(X)          \
+  PREFIXD_CUDA_EARLY_KERNELS(X)               \
+  PREFIXD_CUDA_EARLY_QUANT_KERNELS(X)         \
+  PREFIXD_CUDA_FUSED_KERNELS(X)               \
+  PREFIXD_CUDA_QKV_KERNELS(X)                 \
+  PREFIXD_CUDA_QKV_EXPANDED_KERNELS(X)        \
+  PREFIXD_CUDA_ATTENTION_EXPANDED_KERNELS(X)  \
+  PREFIXD_CUDA_ATTENTION_WARPGROUP_KERNELS(X) \
+  PREFIXD_CUDA_ATTENTION_KERNELS(X)           \
   PREFIXD_CUDA_DRAW_KERNELS(X)
 
 enum class KernelId : uint16_t {

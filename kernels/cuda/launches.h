@@ -92,6 +92,9 @@ constexpr size_t StagedAttentionSharedBytes(int head_dim, int team, int stored =
   return tiles + static_cast<size_t>(team) * kUnitRows * width * (sizeof(float) + 2);
 }
 
+// Of Attention<H, D, true>, behind the tiles: its barriers of copies.
+inline constexpr int kBarrierBytes = 16;
+
 // Warps that share a row of such a width, and those that share a head in the fold of partials.
 PREFIXD_HOST_DEVICE constexpr int RowPieces(int width) { return (width + kRowPiece - 1) / kRowPiece; }
 PREFIXD_HOST_DEVICE constexpr int FoldPieces(int head_dim) {
@@ -231,20 +234,39 @@ inline constexpr StagedKernels kStagedKernels[] = {
      KernelId::kAttention128KvFp8},
     {256, KernelId::kAttention256BF16, KernelId::kAttention256F16, KernelId::kAttention256KvQ8,
      KernelId::kAttention256KvFp8}};
-// Where a block may have so much shared memory: a team of large heads needs more than some devices have.
-inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, size_t shared_bytes) {
+// The same by warpgroups.
+struct WarpgroupKernels {
+  int head_dim;
+  KernelId bf16, f16;
+};
+inline constexpr WarpgroupKernels kWarpgroupKernels[] = {
+    {64, KernelId::kAttention64WarpgroupBF16, KernelId::kAttention64WarpgroupF16},
+    {128, KernelId::kAttention128WarpgroupBF16, KernelId::kAttention128WarpgroupF16}};
+// How teams multiply where both kernels have the shape and the device: each warp by itself, or four as a
+// warpgroup. Steps take kAttentionWay; no device has compared the two yet.
+enum class AttentionWay : uint8_t { kWarps, kWarpgroups };
+inline constexpr AttentionWay kAttentionWay = AttentionWay::kWarps;
+inline KernelLaunch LaunchOf(const AttentionParams& p, KvType t, const DeviceFacts& device,
+                             AttentionWay way = kAttentionWay) {
   KernelLaunch launch = PlainLaunchOf(p, t);
   const int dim = p.kv.head_dim;
   if (t == DType::kF32 || p.kv.block_tokens % 8 != 0) return launch;
   const int stored = t.has_dtype() ? 0 : static_cast<int>(t.HeadBytes(dim));
   const size_t needed = StagedAttentionSharedBytes(dim, p.team, stored);
-  if (needed > shared_bytes) return launch;
+  // A team of large heads needs more than some devices have.
+  if (needed > device.shared_bytes) return launch;
   const auto* const staged = std::ranges::find(kStagedKernels, dim, &StagedKernels::head_dim);
   if (staged == std::end(kStagedKernels)) return launch;
   launch.kernel = ByKv(t, staged->bf16, staged->f16, launch.kernel, staged->q8, staged->fp8);
   launch.blocks_x = p.unit_count / p.team;
   launch.threads = p.team * StagedUnitWarps(dim) * device::kWarp;
   launch.shared_bytes = needed;
+  const auto* const warpgroup = std::ranges::find(kWarpgroupKernels, dim, &WarpgroupKernels::head_dim);
+  if (way == AttentionWay::kWarpgroups && device.compute_capability == 90 && p.team % 4 == 0 && stored == 0 &&
+      needed + kBarrierBytes <= device.shared_bytes && warpgroup != std::end(kWarpgroupKernels)) {
+    launch.kernel = t == DType::kBF16 ? warpgroup->bf16 : warpgroup->f16;
+    launch.shared_bytes += kBarrierBytes;
+  }
   return launch;
 }
 inline KernelLaunch LaunchOf(const FoldParams& p, WeightFormat w) {

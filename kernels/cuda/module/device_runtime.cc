@@ -99,6 +99,7 @@ Status DeviceRuntime::LoadKernels() {
   for (int i = 0; i < kKernels; ++i) {
     const ModuleKernel& kernel = KernelOf(static_cast<KernelId>(i));
     if (kernel.function == nullptr) continue;
+    if (kernel.capability > 0 && kernel.capability != facts_.compute_capability) continue;
     cudaFuncAttributes attributes = {};
     PREFIXD_RETURN_IF_ERROR(TakeMemory(cudaFuncGetAttributes(&attributes, kernel.function), kernel.name));
     overlaps_[static_cast<size_t>(i)] = attributes.ptxVersion >= kOverlappingPtx;

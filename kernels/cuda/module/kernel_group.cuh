@@ -27,18 +27,22 @@
     __VA_ARGS__(params_of_launch);                                    \
   }
 #define PREFIXD_MODULE_KERNEL(id, params, ...) \
-  {KernelId::id, {#id, reinterpret_cast<const void*>(&prefixd_##id), kThreadsOfBlock}},
+  {KernelId::id, {#id, reinterpret_cast<const void*>(&prefixd_##id), kThreadsOfBlock, kCapability}},
 #define PREFIXD_MODULE_KERNELS(GROUP, threads) \
-  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_GLOBAL_FUNCTION, threads)
+  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_GLOBAL_FUNCTION, threads, 0)
 #define PREFIXD_MODULE_EARLY_KERNELS(GROUP, threads) \
-  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_EARLY_FUNCTION, threads)
-#define PREFIXD_MODULE_FUNCTIONS(GROUP, FUNCTION, threads) \
-  namespace prefixd::cuda {                                \
-  namespace {                                              \
-  constexpr int kThreadsOfBlock = threads;                 \
-  }                                                        \
-  GROUP(FUNCTION)                                          \
-  namespace {                                              \
-  const KernelGroup group({GROUP(PREFIXD_MODULE_KERNEL)}); \
-  }                                                        \
+  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_EARLY_FUNCTION, threads, 0)
+// For devices of this compute capability alone.
+#define PREFIXD_MODULE_KERNELS_OF(GROUP, threads, capability) \
+  PREFIXD_MODULE_FUNCTIONS(GROUP, PREFIXD_GLOBAL_FUNCTION, threads, capability)
+#define PREFIXD_MODULE_FUNCTIONS(GROUP, FUNCTION, threads, capability) \
+  namespace prefixd::cuda {                                            \
+  namespace {                                                          \
+  constexpr int kThreadsOfBlock = threads;                             \
+  constexpr int kCapability = capability;                              \
+  }                                                                    \
+  GROUP(FUNCTION)                                                      \
+  namespace {                                                          \
+  const KernelGroup group({GROUP(PREFIXD_MODULE_KERNEL)});             \
+  }                                                                    \
   }

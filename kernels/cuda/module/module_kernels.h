@@ -16,6 +16,7 @@ struct ModuleKernel {
   const char* name = nullptr;      // of its id
   const void* function = nullptr;  // null: absent
   int threads = 0;                 // the most of a block
+  int capability = 0;              // > 0: only devices of this compute capability have it
 };
 const ModuleKernel& KernelOf(KernelId kernel);
 // How many are there.

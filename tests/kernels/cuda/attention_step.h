@@ -32,9 +32,10 @@ struct AttentionCase {
   int heads = 4, kv_heads = 2, head_dim = 32, block_tokens = 16, window = 0;
   std::vector<AttentionPiece> pieces;
   int by_spans = cuda::kMostRowsBySpans;
-  int list_blocks = 0;      // > 0: so many blocks take the units from a list
-  int shared_tokens = 0;    // of their prefixes; the pieces have one sequence then
-  bool plain = false;       // the kernel that serves every shape, also where there is a faster one
+  int list_blocks = 0;    // > 0: so many blocks take the units from a list
+  int shared_tokens = 0;  // of their prefixes; the pieces have one sequence then
+  bool plain = false;     // the kernel that serves every shape, also where there is a faster one
+  cuda::AttentionWay way = cuda::kAttentionWay;
   BlockId first_block = 1;  // ids are [first_block, ..), descending in a sequence
   size_t block_bytes = 0;   // 0: as the layout has it
   DType out = DType::kF32;  // type of the weights, to which the fold rounds
@@ -117,7 +118,7 @@ class AttentionStep {
         part.unit_count = case_.list_blocks * part.team;
       }
       Launch(device,
-             case_.plain ? PlainLaunchOf(part, kv_) : LaunchOf(part, kv_, device->facts().shared_bytes));
+             case_.plain ? PlainLaunchOf(part, kv_) : LaunchOf(part, kv_, device->facts(), case_.way));
     }
     return Folded(device, partials, folds);
   }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr DType kTypes[] = {DType::kBF16, DType::kF16, DType::kF32};
 
-constexpr size_t kShared = size_t{227} << 10;  // of a block of an H200
+const DeviceFacts kH200 = {.compute_capability = 90, .shared_bytes = size_t{227} << 10};
 
 AttentionParams Attention(int head_dim, int block_tokens) {
   return {.unit_count = 3, .kv = {.block_tokens = block_tokens, .head_dim = head_dim}};
@@ -27,7 +27,7 @@ TEST(Launches, ReachEveryKernel) {
                     LaunchOf(GemmParams{}, type).kernel, PlainLaunchOf(GemmParams{}, type).kernel,
                     LaunchOf(QkvParams{}, type).kernel, LaunchOf(FoldParams{}, type).kernel});
     for (const int head_dim : {32, 64, 96, 128, 256})
-      reached.insert(LaunchOf(Attention(head_dim, 16), type, kShared).kernel);
+      reached.insert(LaunchOf(Attention(head_dim, 16), type, kH200).kernel);
   }
   for (const DType type : {DType::kBF16, DType::kF16}) {
     reached.insert(LaunchOf(FewQkvParams{}, type).kernel);
@@ -36,7 +36,14 @@ TEST(Launches, ReachEveryKernel) {
   for (const KvType type : {KvType::kQ8_0, KvType::kFp8}) {
     reached.insert(LaunchOf(QkvParams{}, type).kernel);
     for (const int head_dim : {32, 64, 96, 128, 256})
-      reached.insert(LaunchOf(Attention(head_dim, 16), type, kShared).kernel);
+      reached.insert(LaunchOf(Attention(head_dim, 16), type, kH200).kernel);
+  }
+  AttentionParams teams = Attention(64, 16);
+  teams.team = kTeamUnits;
+  for (const int head_dim : {64, 128}) {
+    teams.kv.head_dim = head_dim;
+    for (const DType type : {DType::kBF16, DType::kF16})
+      reached.insert(LaunchOf(teams, type, kH200, AttentionWay::kWarpgroups).kernel);
   }
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
     reached.insert({LaunchOf(EmbedParams{}, format).kernel, LaunchOf(RmsNormParams{}, format).kernel,
@@ -44,6 +51,41 @@ TEST(Launches, ReachEveryKernel) {
                     PlainLaunchOf(GemmParams{}, format).kernel, LaunchOf(FoldParams{}, format).kernel});
   }
   EXPECT_EQ(reached.size(), static_cast<size_t>(kKernels)) << "a kernel that nobody launches";
+}
+
+// Warpgroups are asked for, and serve teams of 16-bit KV with heads of 64 and 128 on one kind of device.
+TEST(Launches, AttentionByWarpgroups) {
+  AttentionParams teams = Attention(128, 16);
+  teams.unit_count = 12;
+  teams.team = kTeamUnits;
+  const KernelLaunch warps = LaunchOf(teams, DType::kBF16, kH200, AttentionWay::kWarps),
+                     groups = LaunchOf(teams, DType::kBF16, kH200, AttentionWay::kWarpgroups);
+  EXPECT_EQ(warps.kernel, KernelId::kAttention128BF16);
+  EXPECT_EQ(groups.kernel, KernelId::kAttention128WarpgroupBF16);
+  EXPECT_EQ(groups.shared_bytes, warps.shared_bytes + kBarrierBytes);
+  EXPECT_EQ(groups.threads, 128);
+  EXPECT_EQ(groups.blocks_x, 3);
+  EXPECT_EQ(LaunchOf(teams, DType::kBF16, kH200).kernel, warps.kernel) << "no device has compared them";
+  const auto kernel = [](AttentionParams p, KvType type, const DeviceFacts& device) {
+    const KernelLaunch launch = LaunchOf(p, type, device, AttentionWay::kWarpgroups);
+    EXPECT_EQ(launch.shared_bytes, LaunchOf(p, type, device, AttentionWay::kWarps).shared_bytes);
+    return launch.kernel;
+  };
+  DeviceFacts other = kH200;
+  for (const int capability : {80, 89, 100, 120}) {
+    other.compute_capability = capability;
+    EXPECT_EQ(kernel(teams, DType::kBF16, other), warps.kernel) << capability;
+  }
+  DeviceFacts exact = kH200;
+  exact.shared_bytes = warps.shared_bytes;
+  EXPECT_EQ(kernel(teams, DType::kBF16, exact), warps.kernel);
+  EXPECT_EQ(kernel(teams, KvType::kFp8, kH200), KernelId::kAttention128KvFp8);
+  EXPECT_EQ(kernel(teams, DType::kF32, kH200), KernelId::kAttentionF32);
+  teams.kv.head_dim = 96;
+  EXPECT_EQ(kernel(teams, DType::kF16, kH200), KernelId::kAttention96F16);
+  teams.kv.head_dim = 256;
+  EXPECT_EQ(kernel(teams, DType::kF16, kH200), KernelId::kAttention256F16);
+  EXPECT_EQ(kernel(Attention(64, 16), DType::kF16, kH200), KernelId::kAttention64F16);
 }
 
 TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
@@ -61,7 +103,7 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
                                                          {DType::kF32, 128, 8, KernelId::kAttentionF32}};
   for (const auto& [type, head_dim, block_tokens, kernel] : cases) {
     const AttentionParams params = Attention(head_dim, block_tokens);
-    const KernelLaunch launch = LaunchOf(params, type, kShared), plain = PlainLaunchOf(params, type);
+    const KernelLaunch launch = LaunchOf(params, type, kH200), plain = PlainLaunchOf(params, type);
     const bool staged = launch.kernel != plain.kernel;
     EXPECT_EQ(launch.kernel, kernel) << DTypeName(type) << " " << head_dim << " " << block_tokens;
     EXPECT_EQ(launch.shared_bytes,
@@ -72,7 +114,7 @@ TEST(Launches, AttentionIsStagedWhereTheShapeAllowsIt) {
     AttentionParams teams = params;
     teams.unit_count = 12;
     teams.team = 4;
-    const KernelLaunch of_teams = LaunchOf(teams, type, kShared);
+    const KernelLaunch of_teams = LaunchOf(teams, type, kH200);
     EXPECT_EQ(of_teams.blocks_x, staged ? 3 : 12);
     EXPECT_EQ(of_teams.threads, staged ? 128 * warps : 32);
     EXPECT_EQ(of_teams.shared_bytes,
@@ -84,9 +126,11 @@ TEST(Launches, AttentionIsPlainWhereABlockHasTooLittleSharedMemory) {
   AttentionParams params = Attention(256, 16);
   for (const int team : {1, 4}) {
     params.team = params.unit_count = team;
-    const size_t needed = StagedAttentionSharedBytes(256, team);
-    EXPECT_EQ(LaunchOf(params, DType::kBF16, needed).kernel, KernelId::kAttention256BF16);
-    EXPECT_EQ(LaunchOf(params, DType::kBF16, needed - 1).kernel, KernelId::kAttentionBF16);
+    DeviceFacts device = kH200;
+    device.shared_bytes = StagedAttentionSharedBytes(256, team);
+    EXPECT_EQ(LaunchOf(params, DType::kBF16, device).kernel, KernelId::kAttention256BF16);
+    --device.shared_bytes;
+    EXPECT_EQ(LaunchOf(params, DType::kBF16, device).kernel, KernelId::kAttentionBF16);
   }
   EXPECT_LE(StagedAttentionSharedBytes(256, 4), size_t{163} << 10) << "an A100 has that";
   EXPECT_LE(StagedAttentionSharedBytes(256, 4, 256 + 16), size_t{163} << 10);
@@ -106,7 +150,7 @@ TEST(Launches, AttentionOverQuantisedKvCopiesItAsItIsStored) {
       {KvType::kFp8, 256, 16, KernelId::kAttention256KvFp8, 256},
       {KvType::kFp8, 160, 16, KernelId::kAttentionKvFp8, 0}};
   for (const auto& [type, head_dim, block_tokens, kernel, stored] : cases) {
-    const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), type, kShared);
+    const KernelLaunch launch = LaunchOf(Attention(head_dim, block_tokens), type, kH200);
     EXPECT_EQ(launch.kernel, kernel) << head_dim << " " << block_tokens;
     if (stored == 0) continue;
     const int numbers = 64 * head_dim * 2, copies = 2 * 64 * stored;

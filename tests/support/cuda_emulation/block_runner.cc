@@ -40,8 +40,8 @@ void FinishSwitch([[maybe_unused]] void* fake, [[maybe_unused]] const void** bot
 }
 
 constexpr const char* NameOf(Collective collective) {
-  constexpr const char* kNames[] = {"nothing", "SyncThreads", "SyncWarp", "a shuffle",
-                                    "Ballot",  "LoadMatrix4", "Mma16816", "Mma16832"};
+  constexpr const char* kNames[] = {"nothing",     "SyncThreads", "SyncWarp", "a shuffle",   "Ballot",
+                                    "LoadMatrix4", "Mma16816",    "Mma16832", "AwaitCopies", "WarpgroupMma"};
   return kNames[static_cast<size_t>(collective)];
 }
 
@@ -106,6 +106,8 @@ void BlockRunner::Run(const std::string& name, const Grid& grid, KernelBody body
 void BlockRunner::RunBlock(KernelBody body, const void* params) {
   written_.assign(grid_.shared_bytes, 0);
   if (grid_.shared_bytes > 0) std::memset(shared_bytes_, 0xFF, grid_.shared_bytes);
+  barriers_.clear();
+  bulk_copies_.clear();
   threads_.clear();
   threads_.resize(static_cast<size_t>(grid_.threads));
   for (Thread& thread : threads_) {
@@ -114,6 +116,7 @@ void BlockRunner::RunBlock(KernelBody body, const void* params) {
       FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
       body(params);
       if (!thread.awaited) FailAt(thread, "ends and has not awaited the launch before");
+      if (thread.multiplies) FailAt(thread, "ends within a product of its warpgroup");
       thread.ended = true;
       StartSwitch(nullptr, own_stack_, own_stack_bytes_);
     });
@@ -188,6 +191,8 @@ bool BlockRunner::CompleteWarp(size_t warp) {
                            std::to_string(lanes[0].where.line()) + " of " + lanes[0].where.file_name());
     }
   }
+  if (at == Collective::kWarpgroupMma) return CompleteWarpgroup(warp / 4 * 4);
+  if (at == Collective::kAwaitCopies && !CopiesArrived(lanes[0])) return false;
   if (at == Collective::kShuffle) ComputeShuffle(lanes);
   if (at == Collective::kBallot) ComputeBallot(lanes);
   if (at == Collective::kLoadMatrix) ComputeLoadMatrix(lanes);
@@ -245,14 +250,21 @@ void BlockRunner::ComputeLoadMatrix(Thread* lanes) {
 }
 
 void BlockRunner::ComputeMma(Thread* lanes) {
-  uint16_t a[16][16], b[16][8];
+  uint16_t b[16][8];
   for (int i = 0; i < kWarp; ++i) {
-    const Operands& of = lanes[i].operands;
+    for (int r = 0; r < 2; ++r)
+      for (int h = 0; h < 2; ++h) b[2 * (i % 4) + h + 8 * r][i / 4] = Half(lanes[i].operands.b[r], h);
+  }
+  AddProductsOf(lanes, b, 0);
+}
+
+void BlockRunner::AddProductsOf(Thread* lanes, const uint16_t (&b)[16][8], int tile) const {
+  uint16_t a[16][16];
+  for (int i = 0; i < kWarp; ++i) {
     const int g = i / 4, t = i % 4;
     for (int r = 0; r < 4; ++r)
-      for (int h = 0; h < 2; ++h) a[g + 8 * (r % 2)][2 * t + h + 8 * (r / 2)] = Half(of.a[r], h);
-    for (int r = 0; r < 2; ++r)
-      for (int h = 0; h < 2; ++h) b[2 * t + h + 8 * r][g] = Half(of.b[r], h);
+      for (int h = 0; h < 2; ++h)
+        a[g + 8 * (r % 2)][2 * t + h + 8 * (r / 2)] = Half(lanes[i].operands.a[r], h);
   }
   const auto type =
       lanes[0].operands.type == device::HalfType::kBF16 ? gpu::InputType::kBF16 : gpu::InputType::kF16;
@@ -261,7 +273,7 @@ void BlockRunner::ComputeMma(Thread* lanes) {
   for (int i = 0; i < kWarp; ++i) {
     for (int r = 0; r < 4; ++r) {
       const int row = i / 4 + 8 * (r / 2), column = 2 * (i % 4) + r % 2;
-      float& c = lanes[i].operands.c[r];
+      float& c = lanes[i].operands.c[4 * tile + r];
       if (exact_products_) {
         uint16_t of_column[16];
         for (int k = 0; k < 16; ++k) of_column[k] = b[k][column];

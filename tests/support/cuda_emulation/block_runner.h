@@ -8,6 +8,7 @@
 //   - a barrier waits for a thread that has ended
 //   - an access lies outside of shared memory or of an allocation, or is not aligned
 //   - shared memory is read that nobody wrote in this block
+//   - a product of a warpgroup is not that of all its warps, or reads what a thread wrote and did not publish
 //   - a thread of an early kernel (device.h, AwaitPredecessor), before it has awaited the launch before it,
 //     writes memory of the device, or reads an allocation that a launch wrote, or if it never awaits it
 //
@@ -17,10 +18,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <random>
 #include <source_location>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/device_base.h"
@@ -45,21 +48,25 @@ enum class Collective : uint8_t {
   kBallot,
   kLoadMatrix,
   kMma,
-  kMmaOfIntegers
+  kMmaOfIntegers,
+  kAwaitCopies,
+  kWarpgroupMma
 };
 
 // What a thread brings to a collective, and what it gets.
 struct Operands {
-  uint32_t value = 0;  // shuffles: the value and its result; ballots: 0 or 1 and the votes
-  int lane = 0;        // shuffles: of the source
-  const void* row = nullptr;
-  bool transposed = false;
+  uint32_t value = 0;             // shuffles: the value and its result; ballots: 0 or 1 and the votes
+  int lane = 0;                   // shuffles: of the source; waits for copies: the parity
+  const void* row = nullptr;      // or a barrier of copies
+  bool transposed = false;        // or the rows of b lie together
   uint32_t* registers = nullptr;  // 4, of ldmatrix
-  float* c = nullptr;             // 4, of mma
+  float* c = nullptr;             // 4 of each tile, of mma
   int32_t* integers = nullptr;    // 4, the c of an mma of integers
   const uint32_t* a = nullptr;    // 4
   const uint32_t* b = nullptr;    // 2
   device::HalfType type = device::HalfType::kBF16;
+  uint64_t descriptor = 0;  // b of a warpgroup
+  int tiles = 1;
 };
 
 class BlockRunner {
@@ -107,7 +114,7 @@ class BlockRunner {
     if (IsShared(address)) {
       const size_t offset = SharedOffset(address);
       for (size_t i = offset; i < offset + bytes; ++i)
-        if (written_[i] == 0) FailUnwritten(i);
+        if (written_[i] == kUnwritten) FailUnwritten(i);
     }
     return found;
   }
@@ -116,7 +123,7 @@ class BlockRunner {
     if (!busy_.empty()) NoteAccess(address, bytes, true);
     if (early_) CheckEarly(address, true);
     if (IsShared(address))
-      std::memset(&written_[SharedOffset(address)], 1, bytes);
+      NoteShared(SharedOffset(address), bytes);
     else
       NoteWrite(address);
     return found;
@@ -125,6 +132,14 @@ class BlockRunner {
   void CommitCopies();
   void WaitCopies(int groups);
   void Await() { threads_[running_].awaited = true; }
+  void BeginCopyBarrier(const void* barrier);
+  void EndCopyBarrier(const void* barrier);
+  void ExpectCopies(const void* barrier, int bytes);
+  void CopyBulk(void* shared, const void* global, int bytes, const void* barrier);
+  void PublishShared();
+  uint32_t SharedAddress(const void* at) const { return static_cast<uint32_t>(SharedOffset(at)); }
+  // Whether the thread is between BeginWarpgroupMma and its end.
+  void SetMultiplies(bool multiplies);
   [[noreturn]] void Fail(const std::string& what) const;
 
  private:
@@ -135,6 +150,20 @@ class BlockRunner {
     bool early;  // its source was read when it was issued
     std::byte bytes[16];
   };
+  // Of bulk copies: the phases that ended, and what the one that is there waits for.
+  struct CopyBarrier {
+    int ended = 0;
+    bool expects = false;
+    size_t expected = 0, issued = 0;
+  };
+  struct BulkCopy {
+    std::byte* to;
+    const std::byte* from;
+    size_t bytes, barrier;
+    std::vector<std::byte> early;  // read when it was issued; empty: it is read when it arrives
+  };
+  // Of a byte of shared memory. Published: also for the products of warpgroups.
+  enum Written : uint8_t { kUnwritten, kWritten, kPublished };
   struct Thread {
     Fibre fibre;
     void* fake_stack = nullptr;  // of AddressSanitizer, which has to know of every switch
@@ -145,6 +174,8 @@ class BlockRunner {
     std::vector<Copy> copies;
     int group = 0;  // of the copies that are issued now
     bool awaited = true;
+    bool multiplies = false;                             // between BeginWarpgroupMma and its end
+    std::vector<std::pair<size_t, size_t>> unpublished;  // shared memory: offset and bytes
   };
 
   void RunBlock(KernelBody body, const void* params);
@@ -158,6 +189,15 @@ class BlockRunner {
   void ComputeBallot(Thread* lanes);
   void ComputeLoadMatrix(Thread* lanes);
   void ComputeMma(Thread* lanes);
+  // Adds the products of a warp: tile number `tile` of c.
+  void AddProductsOf(Thread* lanes, const uint16_t (&b)[16][8], int tile) const;
+  // Whether the phase has ended that a warp waits for.
+  bool CopiesArrived(const Thread& lane);
+  void Arrive(const BulkCopy& copy);
+  CopyBarrier& BarrierOf(const void* barrier);
+  // Completes the product of a warpgroup if all its threads are there. Returns whether it did.
+  bool CompleteWarpgroup(size_t first_warp);
+  void ReadColumns(const Thread& lane, int tile, uint16_t (&b)[16][8]);
   void ComputeMmaOfIntegers(Thread* lanes);
   // Where an address lies in shared memory; at or above grid_.shared_bytes: it does not.
   size_t SharedOffset(const void* address) const {
@@ -186,6 +226,10 @@ class BlockRunner {
     const std::byte* const begin = RangeOf(address).begin;
     if (launch_writes_.empty() || launch_writes_.back() != begin) AddWrite(begin);
   }
+  void NoteShared(size_t offset, size_t bytes) {
+    std::memset(&written_[offset], kWritten, bytes);
+    if (!barriers_.empty()) threads_[running_].unpublished.emplace_back(offset, bytes);
+  }
   void AddWrite(const std::byte* begin);
   void CheckEarly(const void* address, bool writes) const;
   // Locates it in another allocation, or fails.
@@ -205,7 +249,9 @@ class BlockRunner {
   int block_x_ = 0, block_y_ = 0;
   std::byte* shared_ = nullptr;             // an allocation of the device space
   std::byte* shared_bytes_ = nullptr;       // where the host reaches it
-  std::vector<uint8_t> written_;            // by byte of shared memory: whether it was
+  std::vector<uint8_t> written_;            // by byte of shared memory: Written
+  std::map<size_t, CopyBarrier> barriers_;  // by offset in shared memory
+  std::vector<BulkCopy> bulk_copies_;       // on their way
   std::vector<DeviceSpace::Range> ranges_;  // that this launch has touched: looking them up takes a lock
   DeviceSpace::Range recent_[2];            // the last two of them
   bool early_ = false;

@@ -99,6 +99,29 @@ inline void Mma16832(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b
   BlockRunner::Current().Meet(Collective::kMmaOfIntegers, {.integers = c, .a = a, .b = b}, where);
 }
 
+inline void BeginCopyBarrier(void* barrier) { BlockRunner::Current().BeginCopyBarrier(barrier); }
+inline void EndCopyBarrier(void* barrier) { BlockRunner::Current().EndCopyBarrier(barrier); }
+inline void ExpectCopies(void* barrier, int bytes) { BlockRunner::Current().ExpectCopies(barrier, bytes); }
+inline void CopyBulk(void* shared, const void* global, int bytes, void* barrier) {
+  BlockRunner::Current().CopyBulk(shared, global, bytes, barrier);
+}
+inline void AwaitCopies(void* barrier, int parity, Where where) {
+  BlockRunner::Current().Meet(Collective::kAwaitCopies, {.lane = parity, .row = barrier}, where);
+}
+inline void PublishShared() { BlockRunner::Current().PublishShared(); }
+inline uint32_t SharedAddress(const void* at) { return BlockRunner::Current().SharedAddress(at); }
+inline void BeginWarpgroupMma() { BlockRunner::Current().SetMultiplies(true); }
+template <HalfType type, bool rows_together, int tiles>
+void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], uint64_t b, Where where) {
+  BlockRunner::Current().Meet(
+      Collective::kWarpgroupMma,
+      {.transposed = rows_together, .c = c[0], .a = a, .type = type, .descriptor = b, .tiles = tiles}, where);
+}
+template <int tiles>
+void EndWarpgroupMma(float (&)[tiles][4]) {
+  BlockRunner::Current().SetMultiplies(false);
+}
+
 inline float WidenF16(uint16_t bits) { return numerics::F32FromF16(bits); }
 // f32 has more than twice the bits of f16, and two more, so rounding the result twice rounds it once.
 template <typename Op>

@@ -18,8 +18,11 @@ namespace {
 
 using testing::HasSubstr;
 
-const char kernel_function = 0;
-const KernelGroup group({{KernelId::kGather, {"kGather", &kernel_function, 128}}});
+// What the functions of kernels are for the fake: the only major capability that has them; 0: all.
+const char kernel_function = 0, function_of_9 = 9;
+const KernelGroup group({{KernelId::kGather, {"kGather", &kernel_function, 128}},
+                         {KernelId::kAttention64WarpgroupF16,
+                          {"kAttention64WarpgroupF16", &function_of_9, 128, 90}}});
 
 class DeviceRuntimeTest : public testing::Test {
  protected:
@@ -64,6 +67,14 @@ TEST_F(DeviceRuntimeTest, HasTheFactsOfTheDevice) {
   EXPECT_EQ(runtime->facts().bytes, size_t{1} << 20);
   EXPECT_EQ(runtime->facts().versions, "driver for CUDA 13.0, runtime 13.0");
   EXPECT_EQ(fake_cuda::Alive().streams, size_t{kStreams});
+}
+
+// The fake has a fault where another device is asked for it.
+TEST_F(DeviceRuntimeTest, KernelsOfOneKindOfDeviceAreLeftOutOnOthers) {
+  for (const auto& [major, minor] : {std::pair{8, 0}, {8, 9}, {9, 0}, {10, 0}, {12, 0}}) {
+    fake_cuda::SetCapability(major, minor);
+    EXPECT_EQ(Open()->facts().compute_capability, 10 * major + minor);
+  }
 }
 
 TEST_F(DeviceRuntimeTest, AnOldDeviceIsRefused) {
@@ -397,7 +408,7 @@ TEST_F(DeviceRuntimeTest, EveryFailureIsReportedAndALostDeviceStaysLost) {
       }
     }
     // Those of Open, but for the versions, and two calls for memory and one that asks how much is free.
-    EXPECT_EQ(without_memory, error == cudaErrorMemoryAllocation ? 2u + kStreams + 2 + 3 : 0u);
+    EXPECT_EQ(without_memory, error == cudaErrorMemoryAllocation ? 2u + kStreams + 4 + 3 : 0u);
   }
 }
 

@@ -223,8 +223,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->sharedMemPerBlockOptin = size_t{227} << 10;
   return cudaSuccess;
 }
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
   FAKE_CALL;
+  const char major = *static_cast<const char*>(function);  // of the test: what has this kernel
+  if (major != 0 && major != cuda.major) cuda.faults += "a kernel that the device lacks; ";
   attributes->sharedSizeBytes = 1024;
   attributes->ptxVersion = cuda.ptx;
   return cudaSuccess;

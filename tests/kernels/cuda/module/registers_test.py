@@ -59,8 +59,10 @@ class Registers(unittest.TestCase):
         kernels = set(re.findall(r"X\((k\w+), \w+, ", re.sub(r" +", " ", KERNELS.read_text())))
         rows = cells_of(TABLE.read_text())[2:]
         self.assertGreater(len(kernels), 0)
+        of_one_target = {kernel for kernel in kernels if "Warpgroup" in kernel}
         self.assertEqual({(row[0], row[1]) for row in rows},
-                         {(kernel, target) for kernel in kernels for target in ("sm_80", "sm_90a")})
+                         {(kernel, target) for kernel in kernels for target in ("sm_80", "sm_90a")
+                          if target == "sm_90a" or kernel not in of_one_target})
         self.assertEqual([row for row in rows if row[5] != "0" or row[6] != "0"], [])
 
 
