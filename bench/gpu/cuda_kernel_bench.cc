@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "bench/harness.h"
 #include "bench/presets.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/launches.h"
 #include "kernels/cuda/module_loader.h"
 #include "kernels/cuda/numerics.h"
 
@@ -181,15 +183,18 @@ class Bench {
     Step(c);
     const std::vector<RecordedLaunch> launches = recorder_->Take();
     for (const auto& [kind, of_kind] : ByKind(launches)) {
-      const cuda::KernelLaunch& first = of_kind.front()->launch;
       const Work work = WorkOfAll(c, of_kind);
-      const auto count = static_cast<double>(of_kind.size());
-      report.Add(c.name + ": " + kind, count, "launches",
-                 {{"blocks", WorkingBlocks(c, *of_kind.front())},
-                  {"threads", first.threads},
-                  {"shared_bytes", static_cast<double>(first.shared_bytes)},
-                  {"bytes", work.bytes / count},
-                  {"flop", work.flop / count}});
+      const auto add = [&](const std::string& name, const cuda::KernelLaunch& launch) {
+        const auto count = static_cast<double>(of_kind.size());
+        report.Add(c.name + ": " + name, count, "launches",
+                   {{"blocks", WorkingBlocks(c, *of_kind.front())},
+                    {"threads", launch.threads},
+                    {"shared_bytes", static_cast<double>(launch.shared_bytes)},
+                    {"bytes", work.bytes / count},
+                    {"flop", work.flop / count}});
+      };
+      add(kind, of_kind.front()->launch);
+      if (const auto other = ByWarpgroups(*of_kind.front())) add(NameByWarpgroups(*other), *other);
     }
   }
 
@@ -212,7 +217,13 @@ class Bench {
       const double seconds = SecondsOf(of_kind, runs, again);
       all += seconds;
       add(kind, seconds);
-      // Beside a product of the library, the kernel that would make it. It is not part of the step.
+      // Beside attention of warps, that of warpgroups, and beside a product of the library, the kernel that
+      // would make it. They are not part of the step.
+      if (const auto other = ByWarpgroups(*of_kind.front()))
+        add(NameByWarpgroups(*other), SecondsOf(of_kind, runs, [&](const RecordedLaunch& recorded) {
+              return recorder_->Launch(cuda::Stream::kCompute,
+                                       ByWarpgroups(recorded).value_or(recorded.launch));
+            }));
       if (!of_kind.front()->product) continue;
       add(kind + " by the kernel", SecondsOf(of_kind, runs, [&](const RecordedLaunch& recorded) {
             return recorder_->Launch(cuda::Stream::kCompute, recorded.launch);
@@ -227,6 +238,17 @@ class Bench {
   }
 
  private:
+  // A launch of attention by warpgroups; none where that is not another one.
+  std::optional<cuda::KernelLaunch> ByWarpgroups(const RecordedLaunch& recorded) const {
+    if (!FactsOf(recorded.launch.kernel).name.starts_with("kAttention")) return {};
+    const cuda::KernelLaunch launch = LaunchOf(recorded.As<cuda::AttentionParams>(), kv_type_,
+                                               recorder_->facts(), cuda::AttentionWay::kWarpgroups);
+    return launch.kernel == recorded.launch.kernel ? std::optional<cuda::KernelLaunch>() : launch;
+  }
+  static std::string NameByWarpgroups(const cuda::KernelLaunch& launch) {
+    return std::string(FactsOf(launch.kernel).name.substr(1)) + " instead";
+  }
+
   using OfKind = std::vector<const RecordedLaunch*>;
 
   // In the order of the step.

@@ -61,6 +61,19 @@ class BudgetTest(unittest.TestCase):
                                    bytes=28672 * 4096 * 9 // 16, flop=2 * 28672 * 4096), 96)
         self.assertEqual(few["bound"], "bytes")
 
+    def test_attention_takes_its_products_and_the_instructions_of_its_scores(self):
+        predict, scores = budget().predict, 32 * 512 * 8192
+        of = {kernel: predict(row(kernel=kernel, blocks=256, shared_bytes=81920, bytes=1,
+                                  flop=4 * 128 * scores), 255)
+              for kernel in ("Attention128BF16", "Attention128WarpgroupBF16", "Attention128KvFp8")}
+        softmax = scores * 22 / (132 * 128 * 1.755e9) * 1e6
+        products = 4 * 128 * scores / 790e12 * 1e6
+        for kernel, expected in (("Attention128BF16", products / 0.63 + softmax),
+                                 ("Attention128WarpgroupBF16", products + softmax),
+                                 ("Attention128KvFp8", products / 0.63 + softmax * (1 + 8 / 22))):
+            self.assertAlmostEqual(of[kernel]["predicted_us"], 6.1 + expected, delta=0.1, msg=kernel)
+            self.assertEqual(of[kernel]["bound"], "arithmetic")
+
     def test_a_kernel_of_few_blocks_waits_for_the_memory(self):
         got = budget().predict(row(blocks=1, bytes=64 * 4096), 64)
         self.assertEqual(got["bound"], "latency")
@@ -84,13 +97,25 @@ class BudgetTest(unittest.TestCase):
         self.assertEqual(len(cases), 6, done.stdout)
         decode, prefill = cases["decode 1 at 16"], cases["prefill 20 at 0"]
         # A layer: 4 products, two of them with their norm and what follows them, attention, and its fold.
-        a_layer = [int(count) for count in re.findall(r"^[A-Z].{36} +(\d+) ", decode, re.M)]
+        a_layer = [int(count) for count in re.findall(r"^[A-Z].{42} +(\d+) ", decode, re.M)]
         self.assertEqual(sum(a_layer), 6, decode)
         # Outside of the layers: embedding, 2 gathers, a norm, the head and the draw.
         self.assertIn(f"step of 32 layers: {32 * 6 + 6} launches", decode)
         self.assertIn("GemmFewBF16 64x128", decode)
         self.assertIn("GemmBF16 256x64", prefill)
+        self.assertEqual(done.stdout.count(" instead "), 0)  # heads of 16
         self.assertRegex(decode, r"GemmFewQkvBF16 256x64 +32 +1 +\d+ +64 +8 ")
+
+    def test_a_kernel_that_a_step_could_take_instead_is_not_in_its_sum(self):
+        kernels = re.findall(r"X\((k\w+), ", (ROOT / "kernels/cuda/kernel_table.h").read_text())
+        done = self.run_budget(kernels, "--head-dim", "64")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        prefill = next(text for text in done.stdout.split("\n\n") if "prefill 20 at 0" in text)
+        rows = re.findall(r"^([A-Z].{33}) +(\d+) ", prefill, re.M)
+        instead = [int(count) for name, count in rows if " instead" in name]
+        self.assertEqual(instead, [0], prefill)
+        total = int(re.search(r"(\d+) launches, floor", prefill)[1])
+        self.assertEqual(total, sum(int(count) for _, count in rows), prefill)
 
     def test_a_log_without_a_kernel_of_the_step(self):
         done = self.run_budget(["kQkvBF16"])
