@@ -164,14 +164,17 @@ class StagedUnit {
 
   PREFIXD_DEVICE void ScoreByWarpgroup(float (&s)[kTileTokens / 8][4]) const {
     const uint32_t keys = device::SharedAddress(Tiles::InTile(0, 0));
-    Fragment q[D / 16];
+    uint32_t q[D / 16][4];
     PREFIXD_UNROLL
-    for (int k = 0; k < D / 16; ++k) q[k] = device::LoadShared<Fragment>(QueryAt(k));
-    device::BeginWarpgroupMma();
+    for (int k = 0; k < D / 16; ++k) {
+      const auto words = device::LoadShared<Fragment>(QueryAt(k));
+      for (int i = 0; i < 4; ++i) q[k][i] = words.words[i];
+    }
+    device::BeginWarpgroupMma(s, q);
     PREFIXD_UNROLL
     for (int k = 0; k < D / 16; ++k)
-      device::WarpgroupMma<Rounded<Number>::kHalf, false>(s, q[k].words, KeysDescriptor(keys, k, D));
-    device::EndWarpgroupMma(s);
+      device::WarpgroupMma<Rounded<Number>::kHalf, false>(s, q[k], KeysDescriptor(keys, k, D));
+    device::EndWarpgroupMma(s, q);
   }
 
   // Makes s the scores of all parts. They go through the place of K, which all warps have read. Collective
@@ -252,11 +255,11 @@ class StagedUnit {
     uint32_t p[kTileTokens / 16][4];
     PREFIXD_UNROLL
     for (int k = 0; k < kTileTokens / 16; ++k) ProbabilitiesOf(s, k, p[k]);
-    device::BeginWarpgroupMma();
+    device::BeginWarpgroupMma(o_, p);
     PREFIXD_UNROLL
     for (int k = 0; k < kTileTokens / 16; ++k)
       device::WarpgroupMma<Rounded<Number>::kHalf, true>(o_, p[k], ValuesDescriptor(values, k, D));
-    device::EndWarpgroupMma(o_);
+    device::EndWarpgroupMma(o_, p);
   }
 
   PREFIXD_DEVICE void EndSpan() {

@@ -146,13 +146,15 @@ PREFIXD_DEVICE uint32_t SharedAddress(const void* at);
 // Collective over four warps, from a multiple of four on: c += a b, a 64 x 16, b 16 x (8 tiles), c in f32.
 // Warp w has the rows from 16 w on, with the fragments and the bits of Mma16816; c[n] has the columns from
 // 8 n on. b is in shared memory, at a descriptor; rows_together: the elements of a row of it lie together,
-// otherwise those of a column. Called between Begin and End; until End nobody touches c, or writes b.
-PREFIXD_DEVICE void BeginWarpgroupMma();
+// otherwise those of a column. Called between Begin and End, which have its c and all its a: the products
+// read and write these registers in between, so nobody else may, and nobody may write b.
+template <int tiles, int steps>
+PREFIXD_DEVICE void BeginWarpgroupMma(float (&c)[tiles][4], uint32_t (&a)[steps][4]);
 template <HalfType type, bool rows_together, int tiles>
 PREFIXD_DEVICE void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], uint64_t b,
                                  Where where = Where::current());
-template <int tiles>
-PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4]);
+template <int tiles, int steps>
+PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4], uint32_t (&a)[steps][4]);
 
 // --- Numbers ---
 

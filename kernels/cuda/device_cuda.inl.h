@@ -157,6 +157,7 @@ PREFIXD_DEVICE uint32_t SharedAddress(const void* at) { return internal::SharedA
 PREFIXD_DEVICE void BeginCopyBarrier(void* barrier) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(SharedAddress(barrier)) : "memory");
   asm volatile("fence.mbarrier_init.release.cluster;" : : : "memory");
+  asm volatile("fence.proxy.async.shared::cta;" : : : "memory");  // bulk copies find it begun, too
 }
 PREFIXD_DEVICE void EndCopyBarrier(void* barrier) {
   asm volatile("mbarrier.inval.shared::cta.b64 [%0];" : : "r"(SharedAddress(barrier)) : "memory");
@@ -185,7 +186,24 @@ PREFIXD_DEVICE void AwaitCopies(void* barrier, int parity, Where) {
 }
 PREFIXD_DEVICE void PublishShared() { asm volatile("fence.proxy.async.shared::cta;" : : : "memory"); }
 
-PREFIXD_DEVICE void BeginWarpgroupMma() { asm volatile("wgmma.fence.sync.aligned;" : : : "memory"); }
+// The compiler does not know that wgmma goes on after its statement. These empty ones, before the fence and
+// after the wait, keep what it does with the registers outside.
+namespace internal {
+template <int tiles, int steps>
+PREFIXD_DEVICE void PinRegisters(float (&c)[tiles][4], uint32_t (&a)[steps][4]) {
+  PREFIXD_UNROLL
+  for (int n = 0; n < tiles; ++n)
+    asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3]) : : "memory");
+  PREFIXD_UNROLL
+  for (int k = 0; k < steps; ++k)
+    asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3]) : : "memory");
+}
+}  // namespace internal
+template <int tiles, int steps>
+PREFIXD_DEVICE void BeginWarpgroupMma(float (&c)[tiles][4], uint32_t (&a)[steps][4]) {
+  internal::PinRegisters(c, a);
+  asm volatile("wgmma.fence.sync.aligned;" : : : "memory");
+}
 
 // With a predicate that is true: the product is added to c.
 #define PREFIXD_WGMMA(shape_and_types, registers, others, ...)                                     \
@@ -225,14 +243,11 @@ PREFIXD_DEVICE void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], u
 #undef PREFIXD_C4
 #undef PREFIXD_REGISTERS_32
 #undef PREFIXD_REGISTERS_64
-// The empty ones keep the compiler from using c before.
-template <int tiles>
-PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4]) {
+template <int tiles, int steps>
+PREFIXD_DEVICE void EndWarpgroupMma(float (&c)[tiles][4], uint32_t (&a)[steps][4]) {
   asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory");
   asm volatile("wgmma.wait_group.sync.aligned 0;" : : : "memory");
-  PREFIXD_UNROLL
-  for (int n = 0; n < tiles; ++n)
-    asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3]) : : "memory");
+  internal::PinRegisters(c, a);
 }
 
 // --- Numbers ---

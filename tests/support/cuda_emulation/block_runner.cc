@@ -116,7 +116,7 @@ void BlockRunner::RunBlock(KernelBody body, const void* params) {
       FinishSwitch(nullptr, &own_stack_, &own_stack_bytes_);
       body(params);
       if (!thread.awaited) FailAt(thread, "ends and has not awaited the launch before");
-      if (thread.multiplies) FailAt(thread, "ends within a product of its warpgroup");
+      if (thread.products) FailAt(thread, "ends within a product of its warpgroup");
       thread.ended = true;
       StartSwitch(nullptr, own_stack_, own_stack_bytes_);
     });

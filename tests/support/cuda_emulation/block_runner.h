@@ -8,7 +8,8 @@
 //   - a barrier waits for a thread that has ended
 //   - an access lies outside of shared memory or of an allocation, or is not aligned
 //   - shared memory is read that nobody wrote in this block
-//   - a product of a warpgroup is not that of all its warps, or reads what a thread wrote and did not publish
+//   - a product of a warpgroup is not that of all its warps, reads what a thread wrote and did not publish,
+//     or one of its factors changes before its end; until then the c of the products is NaN
 //   - a thread of an early kernel (device.h, AwaitPredecessor), before it has awaited the launch before it,
 //     writes memory of the device, or reads an allocation that a launch wrote, or if it never awaits it
 //
@@ -20,8 +21,10 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <source_location>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -138,8 +141,9 @@ class BlockRunner {
   void CopyBulk(void* shared, const void* global, int bytes, const void* barrier);
   void PublishShared();
   uint32_t SharedAddress(const void* at) const { return static_cast<uint32_t>(SharedOffset(at)); }
-  // Whether the thread is between BeginWarpgroupMma and its end.
-  void SetMultiplies(bool multiplies);
+  // Products of warpgroups: `c` has their sums at the end.
+  void BeginProducts(std::span<float> c, std::span<const uint32_t> a);
+  void EndProducts(const float* c);
   [[noreturn]] void Fail(const std::string& what) const;
 
  private:
@@ -162,6 +166,14 @@ class BlockRunner {
     size_t bytes, barrier;
     std::vector<std::byte> early;  // read when it was issued; empty: it is read when it arrives
   };
+  // What a thread multiplies between BeginWarpgroupMma and its end.
+  struct Products {
+    std::span<float> c;
+    std::span<const uint32_t> a;
+    std::vector<float> sums;
+    std::vector<uint32_t> factors;   // a, as it was at the beginning
+    std::vector<Operands> operands;  // of each product
+  };
   // Of a byte of shared memory. Published: also for the products of warpgroups.
   enum Written : uint8_t { kUnwritten, kWritten, kPublished };
   struct Thread {
@@ -174,7 +186,7 @@ class BlockRunner {
     std::vector<Copy> copies;
     int group = 0;  // of the copies that are issued now
     bool awaited = true;
-    bool multiplies = false;                             // between BeginWarpgroupMma and its end
+    std::optional<Products> products;
     std::vector<std::pair<size_t, size_t>> unpublished;  // shared memory: offset and bytes
   };
 
@@ -197,7 +209,8 @@ class BlockRunner {
   CopyBarrier& BarrierOf(const void* barrier);
   // Completes the product of a warpgroup if all its threads are there. Returns whether it did.
   bool CompleteWarpgroup(size_t first_warp);
-  void ReadColumns(const Thread& lane, int tile, uint16_t (&b)[16][8]);
+  // Tile number `tile` of the b of a warpgroup, for the thread that is running.
+  void ReadColumns(const Operands& of, int tile, uint16_t (&b)[16][8]);
   void ComputeMmaOfIntegers(Thread* lanes);
   // Where an address lies in shared memory; at or above grid_.shared_bytes: it does not.
   size_t SharedOffset(const void* address) const {

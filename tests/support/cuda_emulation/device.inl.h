@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <span>
 
 #include "kernels/cuda/device.h"
 #include "kernels/numerics.h"
@@ -110,16 +111,19 @@ inline void AwaitCopies(void* barrier, int parity, Where where) {
 }
 inline void PublishShared() { BlockRunner::Current().PublishShared(); }
 inline uint32_t SharedAddress(const void* at) { return BlockRunner::Current().SharedAddress(at); }
-inline void BeginWarpgroupMma() { BlockRunner::Current().SetMultiplies(true); }
+template <int tiles, int steps>
+void BeginWarpgroupMma(float (&c)[tiles][4], uint32_t (&a)[steps][4]) {
+  BlockRunner::Current().BeginProducts(std::span(c[0], 4 * tiles), std::span(a[0], 4 * steps));
+}
 template <HalfType type, bool rows_together, int tiles>
 void WarpgroupMma(float (&c)[tiles][4], const uint32_t (&a)[4], uint64_t b, Where where) {
   BlockRunner::Current().Meet(
       Collective::kWarpgroupMma,
       {.transposed = rows_together, .c = c[0], .a = a, .type = type, .descriptor = b, .tiles = tiles}, where);
 }
-template <int tiles>
-void EndWarpgroupMma(float (&)[tiles][4]) {
-  BlockRunner::Current().SetMultiplies(false);
+template <int tiles, int steps>
+void EndWarpgroupMma(float (&c)[tiles][4], uint32_t (&)[steps][4]) {
+  BlockRunner::Current().EndProducts(c[0]);
 }
 
 inline float WidenF16(uint16_t bits) { return numerics::F32FromF16(bits); }

@@ -2,6 +2,7 @@
 // products of warpgroups. Matrices in shared memory are found as the manual of PTX defines their descriptors.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "tests/support/cuda_emulation/block_runner.h"
@@ -95,15 +96,29 @@ void BlockRunner::PublishShared() {
   thread.unpublished.clear();
 }
 
-void BlockRunner::SetMultiplies(bool multiplies) {
-  if (threads_[running_].multiplies == multiplies)
-    Fail("products of a warpgroup within others, or an end without");
-  threads_[running_].multiplies = multiplies;
+void BlockRunner::BeginProducts(std::span<float> c, std::span<const uint32_t> a) {
+  std::optional<Products>& products = threads_[running_].products;
+  if (products) Fail("begins products of a warpgroup within others");
+  products = Products{c, a, {c.begin(), c.end()}, {a.begin(), a.end()}, {}};
+  std::ranges::fill(c, std::numeric_limits<float>::quiet_NaN());
 }
 
-void BlockRunner::ReadColumns(const Thread& lane, int tile, uint16_t (&b)[16][8]) {
-  running_ = static_cast<size_t>(&lane - threads_.data());
-  const Operands& of = lane.operands;
+// A device reads a and b at any time until here. They are read when a product is issued, and have to be the
+// same here: shared memory that somebody wrote is not published, or a copy to it is on its way.
+void BlockRunner::EndProducts(const float* c) {
+  std::optional<Products>& products = threads_[running_].products;
+  if (!products || products->c.data() != c) Fail("ends products of a warpgroup that it has not begun");
+  if (!std::ranges::equal(products->a, products->factors))
+    Fail("changes a factor of a product before its end");
+  for (const Operands& of : products->operands) {
+    uint16_t b[16][8];
+    for (int tile = 0; tile < of.tiles; ++tile) ReadColumns(of, tile, b);
+  }
+  std::ranges::copy(products->sums, products->c.begin());
+  products.reset();
+}
+
+void BlockRunner::ReadColumns(const Operands& of, int tile, uint16_t (&b)[16][8]) {
   const SharedMatrix matrix(of.descriptor, of.transposed);
   if (!matrix.is_known()) Fail("a descriptor without the swizzle of 128 bytes");
   for (int k = 0; k < 16; ++k) {
@@ -123,12 +138,19 @@ bool BlockRunner::CompleteWarpgroup(size_t first_warp) {
   for (int i = 0; i < 4 * kWarp; ++i) {
     const bool same = lanes[i].where.line() == lanes[0].where.line() &&
                       lanes[i].operands.descriptor == lanes[0].operands.descriptor;
-    if (!same || !lanes[i].multiplies)
-      FailAt(lanes[i], "is at another product than the first of its warpgroup");
+    if (!same) FailAt(lanes[i], "is at another product than the first of its warpgroup");
+    std::optional<Products>& products = lanes[i].products;
+    const uint32_t* const a = lanes[i].operands.a;
+    if (!products || products->c.data() != lanes[i].operands.c || a < products->a.data() ||
+        a + 4 > products->a.data() + products->a.size())
+      FailAt(lanes[i], "has not begun this product of its warpgroup");
+    if (i % kWarp == 0) products->operands.push_back(lanes[i].operands);
+    lanes[i].operands.c = products->sums.data();
   }
+  running_ = static_cast<size_t>(lanes - threads_.data());
   for (int tile = 0; tile < lanes[0].operands.tiles; ++tile) {
     uint16_t b[16][8];
-    ReadColumns(lanes[0], tile, b);
+    ReadColumns(lanes[0].operands, tile, b);
     for (int warp = 0; warp < 4; ++warp) AddProductsOf(lanes + warp * kWarp, b, tile);
   }
   for (int i = 0; i < 4 * kWarp; ++i) lanes[i].at = Collective::kNone;
