@@ -34,12 +34,12 @@ def command(program, *arguments, **variables):
     return done.stdout
 
 
-def report(plain, streamed, remark="", refused=(), parsed=""):
+def report(plain, streamed, remark="", refused=(), parsed="", called=""):
     """Reports the cells of the table. A cell that begins with "never" says why there is no such request.
 
     `refused` has the statuses other than 200 that the script provoked. `parsed` says how the library was
-    asked for a structured output.
+    asked for a structured output, and `called` how for a call that it forces.
     """
     pathlib.Path(os.environ["CLIENT_REPORT"]).write_text(
         json.dumps({"plain": plain, "streamed": streamed, "remark": remark, "refused": list(refused),
-                    "parsed": parsed}))
+                    "parsed": parsed, "called": called}))

@@ -1,4 +1,4 @@
-"""What the scripts of this folder ask for as a structured output."""
+"""What the scripts of this folder ask for as a structured output, and as arguments of a call."""
 
 import typing
 
@@ -21,3 +21,10 @@ def check(what, found):
     """Ends the script with exit code 1 unless the library has made a Person."""
     equal(f"type, {what}", type(found).__name__, "Person")
     Person.model_validate(found.model_dump())
+
+
+def check_call(what, name, arguments):
+    """Ends the script with exit code 1 unless this is a call of a function that takes a Person."""
+    equal(f"function, {what}", name, "Person")
+    read = Person.model_validate_json if isinstance(arguments, str) else Person.model_validate
+    read(arguments)

@@ -1,4 +1,4 @@
-"""Instructor on the openai client, in its mode JSON_SCHEMA."""
+"""Instructor on the openai client, in its modes JSON_SCHEMA and TOOLS."""
 
 import instructor
 import openai
@@ -21,4 +21,8 @@ check("create", patched.chat.completions.create(response_model=Person, **ASKED))
 parts = list(patched.chat.completions.create_partial(response_model=Person, **ASKED))
 equal("more than one part", len(parts) > 1, True)
 Person.model_validate(parts[-1].model_dump())
-report("text, usage", "a Person, in parts", parsed="`create`, `create_partial` in mode `JSON_SCHEMA`")
+
+calling = instructor.from_openai(CLIENT, mode=instructor.Mode.TOOLS)
+check("create in mode TOOLS", calling.chat.completions.create(response_model=Person, **ASKED))
+report("text, usage", "a Person, in parts", parsed="`create`, `create_partial` in mode `JSON_SCHEMA`",
+       called="`create` in mode `TOOLS`")

@@ -1,9 +1,12 @@
-"""The library of LiteLLM, which many tools use, with its provider `openai`."""
+"""The library of LiteLLM, which many tools use: its providers `openai` and `anthropic`, and its calls of
+responses and of messages."""
+
+import asyncio
 
 import litellm
 
 from case import MAX_TOKENS, NAME, QUESTION, TEXT, URL, check_usage, equal, report
-from person import ASK, Person, check
+from person import ASK, Person, check, check_call
 from person import MAX_TOKENS as PERSON_TOKENS
 
 OPTIONS = {"model": f"openai/{NAME}", "api_base": f"{URL}/v1", "api_key": "any", "temperature": 0,
@@ -24,8 +27,33 @@ try:
 except litellm.ContextWindowExceededError:
     pass
 
-answer = litellm.completion(**{**OPTIONS, "max_tokens": PERSON_TOKENS, "response_format": Person,
-                               "messages": [{"role": "user", "content": ASK}]})
+ASKED = {**OPTIONS, "max_tokens": PERSON_TOKENS, "messages": [{"role": "user", "content": ASK}]}
+answer = litellm.completion(**ASKED, response_format=Person)
 check("response_format", Person.model_validate_json(answer.choices[0].message.content))
+TOOL = {"type": "function", "function": {"name": "Person", "parameters": Person.model_json_schema()}}
+for choice in "required", {"type": "function", "function": {"name": "Person"}}:
+    answer = litellm.completion(**ASKED, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+    [call] = answer.choices[0].message.tool_calls
+    check_call(f"tool_choice {choice}", call.function.name, call.function.arguments)
+
+TO = {"api_base": f"{URL}/v1", "api_key": "any", "temperature": 0}
+answer = litellm.responses(model=f"openai/{NAME}", input=QUESTION, max_output_tokens=MAX_TOKENS, **TO)
+equal("responses", answer.output[0].content[0].text, TEXT)
+events = litellm.responses(model=f"openai/{NAME}", input=QUESTION, max_output_tokens=MAX_TOKENS, stream=True,
+                           **TO)
+deltas = [each.delta for each in events if each.type == "response.output_text.delta"]
+equal("streamed responses", "".join(deltas), TEXT)
+answer = litellm.completion(**{**OPTIONS, "model": f"openai/responses/{NAME}"})
+equal("a chat over responses", answer.choices[0].message.content, TEXT)
+CLAUDE = {**ASKED, "model": f"anthropic/{NAME}", "api_base": URL}
+answer = litellm.completion(**{**CLAUDE, "max_tokens": MAX_TOKENS, "messages": OPTIONS["messages"]})
+equal("a chat over messages", answer.choices[0].message.content, TEXT)
+check_usage("a chat over messages", answer.usage.prompt_tokens, answer.usage.completion_tokens)
+answer = litellm.completion(**CLAUDE, tools=[TOOL], tool_choice="required")
+check_call("a chat over messages", answer.choices[0].message.tool_calls[0].function.name,
+           answer.choices[0].message.tool_calls[0].function.arguments)
+answer = asyncio.run(litellm.anthropic.messages.acreate(
+    model=f"openai/{NAME}", messages=OPTIONS["messages"], max_tokens=MAX_TOKENS, **TO))
+equal("messages over the provider openai", answer["content"][0]["text"], TEXT)
 report("text, usage", "text, usage", "a full context raises ContextWindowExceededError", refused=[400],
-       parsed="`response_format=Person`")
+       parsed="`response_format=Person`", called="`tools`, `tool_choice`")

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pydantic_ai import Agent, NativeOutput
+from pydantic_ai import Agent, NativeOutput, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -24,7 +24,8 @@ async def streamed():
 parts = asyncio.run(streamed())
 equal("streamed", "".join(parts), TEXT)
 
-person = Agent(MODEL, output_type=NativeOutput(Person), retries=0,
-               model_settings={"temperature": 0, "max_tokens": PERSON_TOKENS})
-check("NativeOutput", person.run_sync(ASK).output)
-report("text", "text", parsed="`NativeOutput`")
+for output in NativeOutput, ToolOutput:
+    person = Agent(MODEL, output_type=output(Person), retries=0,
+                   model_settings={"temperature": 0, "max_tokens": PERSON_TOKENS})
+    check(output.__name__, person.run_sync(ASK).output)
+report("text", "text", parsed="`NativeOutput`", called="`ToolOutput`")
