@@ -326,6 +326,10 @@ REQUESTS_PAGE = [
         ("prefixd_inflight_limit_bytes", "limit {{instance}}")],
           "Memory of all requests and answers; 0 at rest.",
           "Near the limit: requests are answered 503. A larger --max-inflight, or slower clients."),
+    Panel("Bytes to explain requests", BYTES, [
+        ("prefixd_remembered_request_bytes", "{{instance}}")],
+          "Hashes of recent requests, by which /v1/cache/explain says what changed.",
+          "Nothing: a fixed limit bounds it, and the oldest requests are forgotten first."),
     Panel("Refused for want of memory", PER_SECOND, [
         ("sum(rate(prefixd_inflight_refusals_total[w]))", "refused"),
         ("sum(rate(prefixd_slow_readers_total[w]))", "slow readers")],
