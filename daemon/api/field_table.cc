@@ -102,15 +102,16 @@ FieldTable& FieldTable::Required(std::string_view name) {
   return *this;
 }
 
-void FieldTable::Check(std::string_view name, FieldType type, double low, double high) const {
+std::optional<std::string> FieldTable::FaultOf(std::string_view name, FieldType type, double low,
+                                               double high) const {
+  const std::string field = "'" + std::string(name) + "'";
   const auto found = rows_.find(name);
-  PREFIXD_CHECK(found != rows_.end()) << "'" << name << "' is read and has no row in the route's FieldTable";
+  if (found == rows_.end()) return field + " is read and has no row in the FieldTable of the route";
   const FieldRow& row = found->second;
-  PREFIXD_CHECK(type == FieldType::kAny || type == row.type)
-      << "'" << name << "' is not read as the type of its row";
+  if (type != FieldType::kAny && type != row.type) return field + " is not read as the type of its row";
   const bool ranged = type == FieldType::kInteger || type == FieldType::kNumber;
-  PREFIXD_CHECK(!ranged || (row.low <= low && high <= row.high))
-      << "'" << name << "' is read with a range beyond that of its row: " << low << " to " << high;
+  if (ranged && (low < row.low || high > row.high)) return field + " is read with a range beyond its row's";
+  return std::nullopt;
 }
 
 json::object FieldTable::Schema() const {

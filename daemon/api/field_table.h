@@ -13,6 +13,7 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,8 +52,10 @@ class FieldTable {
 
   const std::map<std::string, FieldRow, std::less<>>& rows() const { return rows_; }
 
-  // Requires a row of that name and type, whose range includes [low, high]. Any: a row of any type.
-  void Check(std::string_view name, FieldType type, double low = 0, double high = 0) const;
+  // What is wrong with reading a field as that type, or nothing: it needs a row of that name and type, whose
+  // range includes [low, high]. Any: a row of any type.
+  std::optional<std::string> FaultOf(std::string_view name, FieldType type, double low = 0,
+                                     double high = 0) const;
 
   // The schema of a body.
   boost::json::object Schema() const;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "base/log.h"
+
 namespace prefixd {
 
 namespace json = boost::json;
@@ -53,6 +55,17 @@ std::string RangeText(const FieldError& error) {
 }
 
 }  // namespace
+
+bool RequestFields::CheckTable(std::string_view name, FieldType type, double low, double high) {
+  const std::optional<std::string> fault = table_->FaultOf(name, type, low, high);
+  if (!fault) return true;
+  Log(LogLevel::kError, "a request read a field that its table lacks", {{"fault", *fault}});
+  Fail({.status = 500,
+        .type = "server_error",
+        .code = "internal_error",
+        .message = "A bug of the server: " + *fault + "."});
+  return false;
+}
 
 ApiError RequestFields::ToApiError(const FieldError& error) {
   const bool wrong_type = error.kind == FieldError::Kind::kWrongType;

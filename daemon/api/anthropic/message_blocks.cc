@@ -185,10 +185,9 @@ Problem AddSystem(const json::value& system, Conversation* conversation) {
 // The markers of a request, in the order of the prompt.
 class Markers {
  public:
-  Problem Add(const json::object& holder, const std::string& place) {
-    const json::value* found = holder.if_contains("cache_control");
+  // `found` is the cache_control called `name`, or null.
+  Problem Add(const json::value* found, const std::string& name) {
     if (found == nullptr || found->is_null()) return std::nullopt;
-    const std::string name = place.empty() ? "cache_control" : place + ".cache_control";
     const json::object* control = found->if_object();
     const json::string* type = control == nullptr ? nullptr : TextOf(*control, "type");
     if (type == nullptr || *type != "ephemeral") return Wrong(name, "{\"type\": \"ephemeral\"} is required.");
@@ -211,7 +210,8 @@ class Markers {
       if (block == nullptr) continue;
       if (auto error = CheckHolder(*block, At(place, i))) return error;
       if (auto error = AddAll(block->if_contains("content"), At(place, i) + ".content")) return error;
-      if (auto error = Add(*block, At(place, i))) return error;
+      const std::string name = At(place, i) + ".cache_control";
+      if (auto error = Add(block->if_contains("cache_control"), name)) return error;
     }
     return std::nullopt;
   }
@@ -235,23 +235,21 @@ class Markers {
 
 }  // namespace
 
-Problem CheckCacheControl(const json::object& body, bool* hour) {
+Problem CheckCacheControl(RequestFields& fields, bool* hour) {
   Markers markers;
-  for (const char* name : {"tools", "system"})
-    if (auto error = markers.AddAll(body.if_contains(name), name)) return error;
-  if (auto error = markers.AddAll(body.if_contains("messages"), "messages")) return error;
-  if (auto error = markers.Add(body, "")) return error;
+  for (const char* name : {"tools", "system", "messages"})
+    if (auto error = markers.AddAll(fields.Find(name), name)) return error;
+  if (auto error = markers.Add(fields.Find("cache_control"), "cache_control")) return error;
   *hour = markers.all_hours();
   return std::nullopt;
 }
 
-Parsed<MessageList> ReadMessageList(const json::object& body) {
+Parsed<MessageList> ReadMessageList(RequestFields& fields) {
   Conversation conversation;
-  const json::value* system = body.if_contains("system");
-  if (system != nullptr && !system->is_null()) {
+  if (const json::value* system = fields.Find("system")) {
     if (auto error = AddSystem(*system, &conversation)) return *error;
   }
-  const json::value* found = body.if_contains("messages");
+  const json::value* found = fields.Find("messages");
   if (found == nullptr || !found->is_array() || found->get_array().empty()) {
     return Wrong("messages", "an array of at least one message is required.",
                  found == nullptr ? "missing_required_parameter" : "invalid_type");

@@ -23,9 +23,9 @@ struct MessageList {
 //      accept a system message at the front only.
 //   3. A system block that names the client's build is left out: it changes with every request, and no prefix
 //      after it would be found in the cache.
-Parsed<MessageList> ReadMessageList(const boost::json::object& body);
+Parsed<MessageList> ReadMessageList(RequestFields& fields);
 
 // Checks `cache_control` wherever it may stand. Sets *hour when there is one and all ask for an hour.
-std::optional<ApiError> CheckCacheControl(const boost::json::object& body, bool* hour);
+std::optional<ApiError> CheckCacheControl(RequestFields& fields, bool* hour);
 
 }  // namespace prefixd

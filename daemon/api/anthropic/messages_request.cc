@@ -148,8 +148,8 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   RejectUnsupportedFields(fields, kUnsupported);
   RefuseThread(fields);
   if (fields.error()) return *fields.error();
-  if (auto error = CheckCacheControl(body, &request.hour)) return *error;
-  Parsed<MessageList> list = ReadMessageList(body);
+  if (auto error = CheckCacheControl(fields, &request.hour)) return *error;
+  Parsed<MessageList> list = ReadMessageList(fields);
   if (!list.ok()) return list.error();
   chat.prompt.input.messages = std::move(list->messages);
   chat.prompt.continue_final_message = list->continues;

@@ -81,7 +81,7 @@ void ReadLogprobs(RequestFields& fields, const ApiContext& context, GenerationRe
 }
 
 // What a response repeats of its request.
-json::object Shown(const json::object& body, const ResponsesRequest& request) {
+json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
   const SamplingParams& sampling = request.chat.generation.sampling;
   const std::pair<const char*, json::value> members[] = {
       {"instructions", nullptr},
@@ -99,8 +99,8 @@ json::object Shown(const json::object& body, const ResponsesRequest& request) {
   };
   json::object shown;
   for (const auto& [name, fallback] : members) {
-    const json::value* value = body.if_contains(name);
-    shown.emplace(name, value == nullptr || value->is_null() ? fallback : Unmarked(*value));
+    const json::value* value = fields.Find(name);
+    shown.emplace(name, value == nullptr ? fallback : Unmarked(*value));
   }
   shown.emplace("truncation", "disabled");
   shown.emplace("service_tier", "default");
@@ -110,9 +110,9 @@ json::object Shown(const json::object& body, const ResponsesRequest& request) {
 }
 
 // The conversation of a request: what it continues, its instructions and its own items.
-std::optional<ApiError> ReadInput(RequestFields& fields, const json::object& body, const ApiContext& context,
+std::optional<ApiError> ReadInput(RequestFields& fields, const ApiContext& context,
                                   const ResponseAuthor& author, Work& work, ResponsesRequest* request) {
-  Parsed<json::array> own = ItemsOf(body.if_contains("input"));
+  Parsed<json::array> own = ItemsOf(fields.Find("input"));
   if (!own.ok()) return own.error();
   json::array items;
   const auto previous = fields.String("previous_response_id");
@@ -198,9 +198,10 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   if (const json::value* parallel = fields.Find("parallel_tool_calls"))
     translated.emplace("parallel_tool_calls", *parallel);
   if (fields.error()) return *fields.error();
-  if (auto error = ReadInput(fields, body, context, author, work, &request)) return *error;
+  if (auto error = ReadInput(fields, context, author, work, &request)) return *error;
   if (auto error = ReadTranslated(translated, context, kNames, &request.chat)) return *error;
-  request.shown = Shown(body, request);
+  request.shown = Shown(fields, request);
+  if (fields.error()) return *fields.error();
   return request;
 }
 

@@ -130,5 +130,31 @@ TEST_F(ApiTest, AnEmptyPromptBeginsWithBos) {
   }
 }
 
+// A bug of the daemon, which no request may turn into its end.
+TEST(FieldTables, AFieldThatIsReadAgainstItsRowFailsTheRequestAlone) {
+  FieldTable table;
+  table.Integer("count", 1, 9).Any("any");
+  const boost::json::object body = {{"count", 3}, {"any", 1}, {"other", "text"}};
+  const auto error = [&](auto read) {
+    RequestFields fields(body, table);
+    EXPECT_FALSE(read(fields));
+    EXPECT_EQ(fields.error()->status, 500);
+    EXPECT_EQ(fields.error()->code, "internal_error");
+    return fields.error()->message;
+  };
+  EXPECT_THAT(error([](auto& fields) { return fields.Find("other") != nullptr; }),
+              HasSubstr("'other' is read and has no row"));
+  EXPECT_THAT(error([](auto& fields) { return fields.String("missing").has_value(); }),
+              HasSubstr("'missing' is read and has no row"));
+  EXPECT_THAT(error([](auto& fields) { return fields.Bool("count", false); }),
+              HasSubstr("'count' is not read as the type of its row"));
+  EXPECT_THAT(error([](auto& fields) { return fields.Integer("count", 0, 9).has_value(); }),
+              HasSubstr("'count' is read with a range beyond its row's"));
+  RequestFields fields(body, table);
+  EXPECT_EQ(fields.Integer("count", 2, 9), 3);
+  EXPECT_NE(fields.Find("any"), nullptr);
+  EXPECT_FALSE(fields.error());
+}
+
 }  // namespace
 }  // namespace prefixd
