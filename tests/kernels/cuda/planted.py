@@ -75,8 +75,6 @@ BUGS = [
     ("warpgroup_end", WARPGROUPS, STAGED, "    device::EndWarpgroupMma(s, q);\n", ""),
     ("warpgroup_early_factor", WARPGROUPS, STAGED, "    device::EndWarpgroupMma(o_, p);\n",
      "    p[0][0] = 0;\n    device::EndWarpgroupMma(o_, p);\n"),
-    ("warpgroup_release", WARPGROUPS, TILES, "void Release() { device::SyncThreads(); }",
-     "void Release() {}"),
     ("warpgroup_one_barrier", WARPGROUPS, TILES, "(values ? kBarrierBytes / 2 : 0)", "0"),
     ("warpgroup_begun", WARPGROUPS, TILES,
      "        device::BeginCopyBarrier(BarrierAt(true));\n      }\n      device::SyncThreads();\n",
