@@ -138,6 +138,23 @@ def test_103_salts_do_not_share(server):
     assert cached[0] == 0 and cached[1] == 0 and cached[2] > 100
 
 
+def test_105_another_tail_hits_up_to_the_breakpoint(server):
+    past_a_block = []
+    for words in (60, 90, 101):
+        part = {"type": "text", "text": prompt_of(words, 105 + words),
+                "prompt_cache_breakpoint": {"mode": "explicit"}}
+        asked = [[{"role": "user", "content": [part, {"type": "text", "text": tail}]}]
+                 for tail in ("\n\nFirst? " + prompt_of(9, 1), "\n\nOther words. " + prompt_of(9, 2))]
+        usages, ids = [], []
+        for messages in asked:
+            usages.append(server.chat(messages=messages, max_tokens=1).usage.prompt_tokens_details)
+            ids.append(server.json("POST", "/tokenize", {"messages": messages})[1]["tokens"])
+        common = next(i for i, (one, other) in enumerate(zip(*ids)) if one != other)
+        assert usages[1].cached_tokens >= common - 1
+        past_a_block.append(usages[1].cached_tokens % 16)
+    assert any(past_a_block)
+
+
 def test_138_metrics(server):
     from prometheus_client.parser import text_string_to_metric_families
 
