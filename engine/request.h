@@ -139,11 +139,18 @@ struct CacheNamespace {
   friend bool operator==(const CacheNamespace&, const CacheNamespace&) = default;
 };
 
+// Whose work a request is, when steps are divided between tenants (engine/fair_shares.h).
+struct TenantShare {
+  std::string tenant;  // any text; empty without API keys
+  double weight = 1;   // above 0; one with twice the weight gets twice as much
+};
+
 struct Request {
   std::string name;             // by which its caller knows it, for EngineView; any text, or none
   std::vector<TokenId> prompt;  // not empty, all in the vocabulary
   SamplingParams sampling;
   CacheNamespace cache_namespace;
+  TenantShare share;
   bool read_cache = true;       // false: uses no cached KV; other requests may still use its KV
   PrefixUse prefix_use;         // what is kept of the prompt, and how much of it enters the cache
   bool repeats_prompt = false;  // a further choice of a prompt: EngineStats counts it as repeated

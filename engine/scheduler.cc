@@ -2,41 +2,17 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <utility>
 
 #include "base/check.h"
 
 namespace prefixd {
 namespace {
 
-// What sequences compute while their later blocks are loaded is done in short steps when others wait for
-// loads: these would wait for the end of the step as well.
-constexpr int kPartTokens = 128;
-// Seconds that all sequences wait for the blocks of transfers, before these are withdrawn. A disk that works
-// ends some sooner; what is withdrawn is not written later.
-constexpr double kLongestStarving = 0.25;
-
 bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
   return std::any_of(plan.begin(), plan.end(),
                      [&](const PlannedChunk& chunk) { return chunk.sequence == &sequence; });
-}
-
-int Rows(const std::vector<PlannedChunk>& plan) {
-  int rows = 0;
-  for (const PlannedChunk& chunk : plan) rows += chunk.tokens;
-  return rows;
-}
-
-// Returns how many of the next `tokens` tokens of a sequence can be computed with at most `rows` logit rows
-// for its prompt.
-int FitLogits(const Sequence& sequence, int tokens, int rows) {
-  if (sequence.Unscored(sequence.ready() + tokens) <= rows) return tokens;
-  return sequence.high_water + rows - sequence.ready();
-}
-
-// Returns how many tokens from `position` on cost at most `units`; at most `limit`, and at least 1, so that
-// prompts advance.
-int Fitting(const RowCost& cost, double units, int position, int limit) {
-  return std::max(1, cost.Fitting(units, position, limit));
 }
 
 void InsertByAge(Scheduler::SequenceList* list, std::unique_ptr<Sequence> sequence) {
@@ -92,12 +68,15 @@ Sequence* Scheduler::Find(RequestId id) const {
 void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
   PREFIXD_CHECK(!sequence->tokens.empty());
   PREFIXD_CHECK(sequence->phase == SequencePhase::kQueued && !sequence->lease.open()) << sequence->id;
+  sequence->tenant = shares_.Join(sequence->request.share);
   InsertByAge(&queued_, std::move(sequence));
 }
 
 std::unique_ptr<Sequence> Scheduler::Remove(RequestId id) {
   std::unique_ptr<Sequence> sequence = TakeFrom(&running_, id);
+  if (sequence != nullptr) --sequence->tenant->running;
   if (sequence == nullptr) sequence = TakeFrom(&queued_, id);
+  if (sequence != nullptr) shares_.Leave(std::exchange(sequence->tenant, nullptr));
   if (sequence != nullptr && sequence->computing == 0)
     sequence->usage.kept = std::max(sequence->usage.kept, sequence->lease.Release());
   return sequence;
@@ -128,7 +107,10 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
 // While a step is in flight, nothing changes but the block tables, which grow, and what the cache evicts for
 // them: blocks that no lease has. So there is nothing to plan beside sequences that only decode.
 std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Sequence&)>& ends) {
-  if (!queued_.empty() && CanAdmit(*queued_.front())) return {};
+  if (!queued_.empty()) {
+    Sequence& next = **NextQueued();
+    if (CanAdmit(next) || VictimFor(next) != nullptr) return {};
+  }
   std::vector<PlannedChunk> plan;
   for (const auto& sequence : running_) {
     Sequence& s = *sequence;
@@ -154,16 +136,47 @@ bool Scheduler::CanAdmit(Sequence& next) const {
   return running_.empty() || NeededBlocks(next) <= room;
 }
 
+// The oldest sequence of the tenant whose turn it is. Requires a sequence that is queued.
+Scheduler::SequenceList::iterator Scheduler::NextQueued() {
+  if (shares_.alone()) return queued_.begin();
+  return std::ranges::min_element(queued_, {}, [](const auto& s) { return s->tenant->counter; });
+}
+
+// The youngest sequence of the tenant with most of them that gives its place to `next`; or null. Only those
+// give whose counters are higher, so that none takes back its place in the same step.
+Sequence* Scheduler::VictimFor(const Sequence& next) const {
+  if (shares_.alone()) return nullptr;
+  Sequence* victim = nullptr;
+  for (const auto& sequence : running_) {
+    const bool ahead = sequence->tenant->counter > next.tenant->counter;
+    if (ahead && (victim == nullptr || sequence->tenant->load() >= victim->tenant->load()))
+      victim = sequence.get();
+  }
+  return victim != nullptr && victim->tenant->load(-1) >= next.tenant->load(+1) ? victim : nullptr;
+}
+
+void Scheduler::MoveToRunning(SequenceList::iterator queued) {
+  ++(*queued)->tenant->running;
+  InsertByAge(&running_, std::move(*queued));
+  queued_.erase(queued);
+}
+
 void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit) {
-  while (!queued_.empty() && CanAdmit(*queued_.front())) {
-    Sequence& next = *queued_.front();
+  while (!queued_.empty()) {
+    const auto queued = NextQueued();
+    Sequence& next = **queued;
+    if (!CanAdmit(next)) {
+      Sequence* const victim = VictimFor(next);
+      if (victim == nullptr) break;
+      Preempt(*victim);
+      continue;
+    }
     PrefixUse use = next.request.prefix_use;
     use.owner = std::hash<std::string>()(next.request.cache_namespace.tenant);
     next.lease = cache_->Open(
         &next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo, std::move(use));
     next.usage.asked_kept = next.request.prefix_use.asked_tokens();
-    InsertByAge(&running_, std::move(queued_.front()));
-    queued_.pop_front();
+    MoveToRunning(queued);
     next.phase = SequencePhase::kAcquiring;
     on_admit(next);
     Acquire(next, budget);
@@ -299,121 +312,10 @@ void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
   }
 }
 
-Scheduler::Room Scheduler::RoomBeside(const std::vector<PlannedChunk>& decodes,
-                                      const StepBudget& budget) const {
-  double units = 0;
-  for (const PlannedChunk& chunk : decodes) units += budget.cost().Of(chunk.sequence->ready(), chunk.tokens);
-  return {.rows = limits_.step_tokens - Rows(decodes),
-          .units = budget.PromptUnits(units),
-          .logit_rows = limits_.prompt_logit_rows,
-          .part_rows = some_wait_for_loads_ ? kPartTokens : limits_.step_tokens};
-}
-
-void Scheduler::Room::Take(const Sequence& sequence, int taken_rows, double taken_units,
-                           int taken_logit_rows) {
-  rows -= taken_rows;
-  units -= taken_units;
-  logit_rows -= taken_logit_rows;
-  if (sequence.computes_part()) part_rows -= taken_rows;
-}
-
-void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
-  const RowCost& cost = budget.cost();
-  Room room = RoomBeside(*plan, budget);
-  std::vector<RequestId> turns;  // by id, since planning one may preempt another
-  for (auto& sequence : running_) {
-    if (sequence->can_compute() && !sequence->decoding()) turns.push_back(sequence->id);
-  }
-  // The sequence after the last one that got a turn begins.
-  std::rotate(turns.begin(), std::upper_bound(turns.begin(), turns.end(), last_prefilled_), turns.end());
-  int left = static_cast<int>(turns.size());
-  bool one_waits = false;  // for logit rows: it begins in the next step
-  for (const RequestId id : turns) {
-    if (room.rows <= 0 || room.units <= 0) break;
-    const auto it = std::find_if(running_.begin(), running_.end(), [&](auto& s) { return s->id == id; });
-    // An equal share, but at least a quarter of the room, because small chunks read all KV for few rows.
-    const int rows = std::max({room.rows / left, room.rows / 4, 1});
-    const double units = std::max(room.units / left, room.units / 4);
-    --left;
-    if (it == running_.end() || (*it)->phase != SequencePhase::kComputing) continue;
-    Sequence& sequence = **it;
-    const int most = std::min({rows, room.RowsFor(sequence), sequence.computable()});
-    if (most <= 0) continue;
-    const int fitting = Fitting(cost, units, sequence.ready(), most);
-    const int tokens = FitLogits(sequence, fitting, room.logit_rows);
-    one_waits |= tokens == 0;
-    if (tokens == 0) continue;
-    const int planned = PlanPrefill(sequence, tokens, plan);
-    if (planned == 0) continue;
-    room.Take(sequence, planned, cost.Of(sequence.ready(), planned), plan->back().prompt_logits());
-    if (!one_waits) last_prefilled_ = id;
-  }
-  ExtendChunks(cost, room, plan);
-}
-
-// Gives the room that short prompts left to chunks that can use it.
-void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan) {
-  for (PlannedChunk& chunk : *plan) {
-    if (room.rows <= 0 || room.units <= 0) break;
-    Sequence& sequence = *chunk.sequence;
-    const int logits = chunk.prompt_logits();
-    const double units = cost.Of(sequence.ready(), chunk.tokens);
-    const int fitting = cost.Fitting(units + room.units, sequence.ready(),
-                                     std::min(chunk.tokens + room.RowsFor(sequence), sequence.computable()));
-    const int tokens = FitLogits(sequence, fitting, logits + room.logit_rows);
-    if (tokens <= chunk.tokens || !cache_->Reserve(sequence.lease, sequence.ready() + tokens)) continue;
-    const int more = tokens - chunk.tokens;
-    chunk.tokens = tokens;
-    chunk.completes = tokens == sequence.pending();
-    room.Take(sequence, more, cost.Of(sequence.ready(), tokens) - units, chunk.prompt_logits() - logits);
-  }
-}
-
-// Plans up to `tokens` tokens of a prompt, fewer where blocks are short; how many it planned.
-int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan) {
-  const int64_t available =
-      static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->free_blocks() + cache_->cached_blocks();
-  const int64_t room = available * cache_->block_tokens() - sequence.ready();
-  tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
-  if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;
-  plan->push_back({&sequence, sequence.ready(), tokens, tokens == sequence.pending()});
-  return tokens;
-}
-
-// Called when the plan is empty. Gives blocks to the oldest sequence that can compute, preempting all others
-// if necessary, first those that only wait.
-void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
-  Sequence* oldest = nullptr;
-  for (auto& sequence : running_) {
-    if (sequence->can_compute()) {
-      oldest = sequence.get();
-      break;
-    }
-  }
-  if (oldest == nullptr) return;
-  while (!cache_->Reserve(oldest->lease, oldest->ready() + 1)) {
-    Sequence* victim = nullptr;
-    for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
-      if (it->get() == oldest) continue;
-      const bool only_waits = (*it)->phase == SequencePhase::kAcquiring;
-      if (victim == nullptr || (only_waits && victim->phase != SequencePhase::kAcquiring)) victim = it->get();
-    }
-    if (victim == nullptr) {  // running transfers hold the blocks; a later Poll frees them
-      const double now = cache_->load_planner().now();
-      if (starved_since_ < 0) starved_since_ = now;
-      if (now - starved_since_ >= kLongestStarving) cache_->WithdrawTransfers();
-      return;
-    }
-    Preempt(*victim);
-  }
-  const int tokens = Fitting(budget.cost(), budget.PromptUnits(0), oldest->ready(),
-                             std::min(oldest->computable(), limits_.step_tokens));
-  PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), plan);
-}
-
 void Scheduler::Preempt(Sequence& sequence) {
   std::unique_ptr<Sequence> owned = TakeFrom(&running_, sequence.id);
   owned->lease.Release();
+  --owned->tenant->running;
   CountWait(*owned, false);
   owned->phase = SequencePhase::kQueued;
   ++preemptions_;
@@ -452,6 +354,7 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
        cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}, s.computing > 0 ? kByStep : kNo))
     CountWritten(s, run);
   s.write_mark = std::max(s.write_mark, to / cache_->block_tokens() * cache_->block_tokens());
+  if (s.tenant != nullptr) FairShares::Charge(s.tenant, chunk.tokens);
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));
   s.high_water = std::max(s.high_water, to);
@@ -473,6 +376,16 @@ void Scheduler::CheckInvariants() const {
   const auto by_age = [](auto& a, auto& b) { return a->id < b->id; };
   PREFIXD_CHECK(std::is_sorted(queued_.begin(), queued_.end(), by_age));
   PREFIXD_CHECK(std::is_sorted(running_.begin(), running_.end(), by_age));
+  std::map<const FairShares::Tenant*, std::pair<int, int>> counted;  // sequences, running
+  for (const SequenceList* list : {&queued_, &running_}) {
+    for (const auto& sequence : *list) {
+      auto& [sequences, running] = counted[sequence->tenant];
+      ++sequences;
+      running += list == &running_ ? 1 : 0;
+    }
+  }
+  for (const auto& [tenant, count] : counted)
+    PREFIXD_CHECK(tenant->sequences == count.first && tenant->running == count.second) << tenant->running;
   for (const auto& sequence : queued_) {
     PREFIXD_CHECK(sequence->phase == SequencePhase::kQueued && !sequence->lease.open()) << sequence->id;
   }

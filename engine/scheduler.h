@@ -8,6 +8,11 @@
 // scheduler preempts the youngest sequence that is not in the plan: its lease is released, its tokens are
 // kept, and it returns to the queue by age.
 //
+// Tenants take turns by their FairShares: the one with the lowest counter is admitted first, and its prompts
+// have the room of a step first. The prompts of others then get at most as much beside them, so a step is at
+// most twice as long for their sake. A tenant for whose sequence there is no place gets that of the tenant
+// that has most of them, while this one keeps at least as many in proportion to the weights.
+//
 // Invariants
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
 //      reserved. The plan has logits for at most prompt_logit_rows prompt positions, and for one row of each
@@ -28,6 +33,7 @@
 #include <vector>
 
 #include "cache/prefix_cache.h"
+#include "engine/fair_shares.h"
 #include "engine/sequence.h"
 #include "engine/step_budget.h"
 #include "engine/tenant_ghost.h"
@@ -107,12 +113,21 @@ class Scheduler {
       return sequence.computes_part() ? std::min(rows, part_rows) : rows;
     }
     void Take(const Sequence& sequence, int taken_rows, double taken_units, int taken_logit_rows);
+    void LimitTo(const Room& all);
+  };
+
+  struct Turn {
+    RequestId id;  // since planning one may preempt another
+    const FairShares::Tenant* tenant;
   };
 
   // What computing takes for one sequence, beside the others.
   class Computing;
 
+  SequenceList::iterator NextQueued();
+  Sequence* VictimFor(const Sequence& next) const;
   bool CanAdmit(Sequence& next) const;
+  void MoveToRunning(SequenceList::iterator queued);
   void Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
   void Acquire(Sequence& sequence, const StepBudget& budget);
   void ExplainMisses(Sequence& sequence);
@@ -124,6 +139,7 @@ class Scheduler {
   Room RoomBeside(const std::vector<PlannedChunk>& decodes, const StepBudget& budget) const;
   void PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan);
+  std::vector<Turn> PrefillTurns() const;
   int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
   void PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);
@@ -133,6 +149,7 @@ class Scheduler {
   const SchedulerLimits limits_;
   PrefixCache* const cache_;
   TenantGhost* const ghost_;
+  FairShares shares_;
   SequenceList queued_;               // by id
   SequenceList running_;              // by id
   RequestId last_prefilled_ = 0;      // the last sequence that got a turn

@@ -22,6 +22,7 @@
 
 #include "base/status.h"
 #include "cache/prefix_cache.h"
+#include "engine/fair_shares.h"
 #include "engine/request.h"
 #include "engine/request_trace.h"
 #include "engine/tenant_ghost.h"
@@ -61,6 +62,7 @@ struct Sequence {
   // Nobody changes it while a step in flight draws.
   std::shared_ptr<const grammar::TokenMask> allowed;
   bool awaits_mask = false;  // it is not known yet, and nothing is computed until then (engine/mask_maker.h)
+  FairShares::Tenant* tenant = nullptr;  // while a scheduler has it
   SequencePhase phase = SequencePhase::kQueued;
   Lease lease;
   int until = 0;          // while kComputing: the tokens from it on may come from a lower tier

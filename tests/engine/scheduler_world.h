@@ -54,11 +54,13 @@ class World {
         cache_(Options(blocks, block_tokens, reuse), &memory_),
         scheduler_(limits, &cache_) {}
 
-  RequestId Add(std::vector<TokenId> prompt, int max_tokens, bool scored = false, bool read_cache = true) {
+  RequestId Add(std::vector<TokenId> prompt, int max_tokens, bool scored = false, bool read_cache = true,
+                TenantShare share = {}) {
     Request request;
     request.prompt = std::move(prompt);
     request.sampling.prompt_logprobs = scored ? 0 : -1;
     request.read_cache = read_cache;
+    request.share = std::move(share);
     request.sampling.max_tokens = max_tokens;
     request.listener = std::make_shared<NoListener>();
     scheduler_.Enqueue(

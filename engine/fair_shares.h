@@ -1,0 +1,55 @@
+// FairShares: who comes next when several tenants want to compute. Each tenant has a counter of the tokens
+// that were computed for it, divided by its weight, and the one with the lowest counter is served first. It
+// is the Virtual Token Counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024),
+// which is start-time fair queueing with tokens, with one change: who comes back after a while may be up to
+// kCredit tokens ahead of the others, so that its prompt need not share the steps with a tenant that floods.
+// What it gets on credit it has left to others before.
+//
+// One owner (the engine thread).
+//
+// Invariants
+//   1. While two tenants have work all the time, their counters differ by at most kCredit, and by what one of
+//      them computes in one step.
+//   2. A tenant that is alone is never held back.
+//   3. Remembered are the tenants with sequences, and others while these owe them or they owe these. When
+//      nobody has sequences, nothing is remembered.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "engine/request.h"
+
+namespace prefixd {
+
+class FairShares {
+ public:
+  static constexpr double kCredit = 8192;
+
+  struct Tenant {
+    double counter = 0;
+    double weight = 1;
+    int sequences = 0;  // that wait or run
+    int running = 0;    // the scheduler counts them
+    // The sequences that run, in proportion to the weight.
+    double load(int more = 0) const { return (running + more) / weight; }
+  };
+
+  // A sequence has come. The result is valid until its Leave.
+  Tenant* Join(const TenantShare& share);
+  void Leave(Tenant* tenant);
+  // Tokens were computed.
+  static void Charge(Tenant* tenant, int tokens) { tenant->counter += tokens / tenant->weight; }
+
+  bool alone() const { return active_ <= 1; }  // at most one tenant has sequences
+  size_t remembered() const { return tenants_.size(); }
+
+ private:
+  double LowestActive() const;
+
+  std::map<std::string, Tenant> tenants_;
+  int active_ = 0;
+};
+
+}  // namespace prefixd

@@ -1,0 +1,146 @@
+// Steps divided between tenants: the counters, and what the scheduler makes of them.
+#include "engine/fair_shares.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/scheduler_world.h"
+
+namespace prefixd {
+namespace {
+
+TEST(FairShares, WhoComesBackIsAheadByTheCreditAtMost) {
+  FairShares shares;
+  FairShares::Tenant* const flood = shares.Join({"flood", 1});
+  EXPECT_TRUE(shares.alone());
+  FairShares::Charge(flood, 100'000);
+  FairShares::Tenant* other = shares.Join({"other", 2});
+  EXPECT_FALSE(shares.alone());
+  EXPECT_EQ(other->counter, 100'000 - FairShares::kCredit);
+  FairShares::Charge(other, 1000);
+  EXPECT_EQ(other->counter, 100'500 - FairShares::kCredit) << "its weight is 2";
+  // Its credit is used up once, however often it leaves.
+  shares.Leave(other);
+  other = shares.Join({"other", 2});
+  EXPECT_EQ(other->counter, 100'500 - FairShares::kCredit);
+  FairShares::Charge(other, 40'000);
+  shares.Leave(other);
+  EXPECT_EQ(shares.remembered(), 2u) << "it has had more than its share";
+  EXPECT_EQ(shares.Join({"other", 2})->counter, 120'500 - FairShares::kCredit);
+  for (int i = 0; i < 1000; ++i) shares.Leave(shares.Join({"once" + std::to_string(i), 1}));
+  EXPECT_EQ(shares.remembered(), 2u) << "who owes nothing is forgotten";
+}
+
+TEST(FairShares, NothingIsRememberedWhenNobodyHasWork) {
+  FairShares shares;
+  FairShares::Tenant* const one = shares.Join({"one", 1});
+  FairShares::Tenant* const two = shares.Join({"two", 1});
+  FairShares::Charge(two, 1000);
+  shares.Leave(two);
+  EXPECT_EQ(shares.remembered(), 2u);
+  shares.Leave(one);
+  EXPECT_EQ(shares.remembered(), 0u);
+}
+
+class FairWorld : public World {
+ public:
+  using World::World;
+
+  RequestId AddOf(const std::string& tenant, int prompt, int max_tokens, double weight = 1) {
+    const TokenId first = 1'000'000 * static_cast<TokenId>(++requests_);  // no prefix in common
+    const RequestId id = Add(Tokens(prompt, first), max_tokens, false, true, {tenant, weight});
+    of_[id] = tenant;
+    return id;
+  }
+  int RunningOf(const std::string& tenant) const {
+    int running = 0;
+    for (const auto& sequence : scheduler_.running()) running += sequence->request.share.tenant == tenant;
+    return running;
+  }
+  int LiveOf(const std::string& tenant) const {
+    int live = RunningOf(tenant);
+    for (const auto& sequence : scheduler_.queued()) live += sequence->request.share.tenant == tenant;
+    return live;
+  }
+  // Steps until the sequence has its first token, or has ended.
+  int StepsToFirstToken(
+      RequestId id, const std::function<void()>& between = [] {}) {
+    for (int steps = 1; steps <= 10'000; ++steps) {
+      between();
+      CountedStep();
+      const Sequence* const sequence = scheduler_.Find(id);
+      if (sequence == nullptr || sequence->generated() > 0) return steps;
+    }
+    ADD_FAILURE() << "no token";
+    return 0;
+  }
+  void CountedStep() {
+    rows_ = Step();
+    for (const auto& [id, tokens] : chunks_) computed_[of_.at(id)] += tokens;
+  }
+
+  std::map<std::string, int64_t> computed_;  // tokens by tenant
+  std::map<RequestId, std::string> of_;
+  int rows_ = 0;
+  int requests_ = 0;
+};
+
+constexpr SchedulerLimits kLimits{.max_sequences = 64, .step_tokens = 512};
+
+// Keeps `streams` long requests of a tenant alive.
+void Flood(FairWorld& world, int streams) {
+  while (world.LiveOf("flood") < streams) world.AddOf("flood", 700 + world.requests_ % 7 * 100, 40);
+}
+
+TEST(FairScheduling, AFloodDelaysTheFirstTokenOfAnotherTwofoldAtMost) {
+  for (const int prompt : {10, 500, 2000, 6000}) {
+    FairWorld alone(1600, 64, kLimits);
+    const int steps_alone = alone.StepsToFirstToken(alone.AddOf("other", prompt, 2));
+    FairWorld world(1600, 64, kLimits);
+    for (int i = 0; i < 60; ++i) {
+      Flood(world, 64);
+      world.CountedStep();
+    }
+    EXPECT_EQ(world.RunningOf("flood"), 64) << "alone it gets every place";
+    const int steps = world.StepsToFirstToken(world.AddOf("other", prompt, 2), [&] { Flood(world, 64); });
+    EXPECT_LE(steps, 2 * steps_alone) << prompt;
+    // Beside 63 decodes, and prompts of the flood as long as its own.
+    EXPECT_LE(world.rows_, 64 + 2 * prompt) << "a short prompt is in a short step";
+    EXPECT_EQ(world.RunningOf("flood"), 63);
+    EXPECT_EQ(world.scheduler_.preemptions(), 1u) << "once, and not back and forth";
+  }
+}
+
+TEST(FairScheduling, TenantsWithWorkGetTokensByWeight) {
+  for (const double weight : {1.0, 3.0}) {
+    FairWorld world(250, 64, {.max_sequences = 16, .step_tokens = 128});
+    const auto fill = [&] {
+      while (world.LiveOf("one") < 40) world.AddOf("one", 500, 4);
+      while (world.LiveOf("two") < 40) world.AddOf("two", 150, 4, weight);
+    };
+    for (int i = 0; i < 800; ++i) {
+      fill();
+      world.CountedStep();
+      if (testing::Test::HasFailure()) return;
+    }
+    const double one = static_cast<double>(world.computed_["one"]);
+    const double two = static_cast<double>(world.computed_["two"]);
+    EXPECT_NEAR(two / weight, one, 1000) << one << " and " << two;
+    EXPECT_GT(one + two, 800 * 100);
+  }
+}
+
+TEST(FairScheduling, PlacesOfOneWhoLeavesGoToTheOthers) {
+  FairWorld world(4000, 16, {.max_sequences = 8, .step_tokens = 64});
+  for (int i = 0; i < 12; ++i) world.AddOf("one", 40, 60);
+  for (int i = 0; i < 12; ++i) world.AddOf("two", 40, 20);
+  for (int i = 0; i < 8; ++i) world.CountedStep();
+  EXPECT_EQ(world.RunningOf("one"), 4);
+  EXPECT_EQ(world.RunningOf("two"), 4);
+  while (world.LiveOf("two") > 0) world.CountedStep();
+  world.CountedStep();
+  EXPECT_EQ(world.RunningOf("one"), std::min(8, world.LiveOf("one")));
+  world.RunToEnd(10'000);
+}
+
+}  // namespace
+}  // namespace prefixd
