@@ -247,7 +247,7 @@ ConvertOptions CollectConvertOptions(const Given& given) {
 
 KeysOptions CollectKeysOptions(const Given& given, Faults* faults) {
   KeysOptions options{.fields = {}, .draw = given.IsSet("new")};
-  for (const char* const name : {"tenant", "rights"}) {
+  for (const char* const name : {"tenant", "rights", "requests-per-minute", "tokens-per-minute", "weight"}) {
     if (const std::string* value = given.Find(name)) options.fields.push_back(name + ("=" + *value));
   }
   const std::string& word = given.arguments[0];

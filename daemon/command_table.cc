@@ -66,6 +66,9 @@ constexpr OptionSpec kKeys[] = {
      "",
      "",
      "generate (the API; default), admin (the admin listener), or generate,admin"},
+    Value("requests-per-minute", "N", "requests that the tenant may send; without it there is no limit"),
+    Value("tokens-per-minute", "N", "tokens of prompts and answers that it may take"),
+    Value("weight", "N", "its part of the steps beside other tenants; without it 1"),
 };
 
 constexpr CommandSpec kCommands[] = {

@@ -49,6 +49,7 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"tls-handshake-seconds", 10, "seconds", "for the handshake of a TLS connection; then it is closed"},
     {"tls-record-bytes", 64 << 10, "bytes", "what OpenSSL and its buffers hold for a TLS connection"},
     {"api-key-entries", 10000, "keys", "entries of the key file; a key is compared with all of them"},
+    {"tenant-rows", 100, "tenants", "named in `/metrics` for operators; the others are one row together"},
     // Requests
     {"json-depth", 128, "levels", "nesting of a request body; bounds the stack of the parser"},
     {"choices-per-prompt", 16, "choices", "largest `n`; each choice is a sequence of the engine"},

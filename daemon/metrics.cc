@@ -40,9 +40,11 @@ constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "ab
 constexpr std::string_view kScaleNames[kWhatIfScales.size()] = {"0.5", "1", "2", "4"};
 constexpr std::string_view kRetentionNames[] = {"kept", "refused"};
 constexpr std::string_view kRetentionEndNames[] = {"expired", "evicted", "displaced"};
+constexpr std::string_view kRateNames[] = {"requests", "tokens"};
 constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kRetention = {"result", kRetentionNames};
 constexpr LabelSet kRetentionEnd = {"reason", kRetentionEndNames};
+constexpr LabelSet kRate = {"limit", kRateNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
@@ -361,6 +363,10 @@ std::span<const Row> ProcessRows() {
       {kCounter, "prefixd_inflight_refusals_total",
        "Times that bytes of a request or answer found no room below the limit.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.inflight.refusals); }},
+      {kCounter, "prefixd_rate_limited_requests_total",
+       "Requests answered 429 because of their tenant's limit of requests or tokens a minute.", kRate,
+       kNoLabel,
+       [](const S& s, size_t limit, size_t) { return static_cast<double>(s.answers.rate_limited[limit]); }},
       {kCounter, "prefixd_slow_readers_total", "Connections closed because the client did not read.",
        kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return static_cast<double>(s.inflight.slow_readers); }},
@@ -467,6 +473,18 @@ MetricFamily MakeFamily(const HistogramRow& row, const S& snapshot) {
   return family;
 }
 
+// What the tenants of the key file have taken.
+MetricFamily MakeTenants(std::string name, std::string help, const S& snapshot, int64_t KeyRing::Taken::*of) {
+  MetricFamily family{std::move(name), std::move(help), kCounter, {}};
+  for (const KeyRing::Taken& taken : snapshot.tenants) {
+    ClientMetric metric;
+    metric.label = {{"tenant", taken.tenant}};
+    metric.counter.value = static_cast<double>(taken.*of);
+    family.metric.push_back(std::move(metric));
+  }
+  return family;
+}
+
 // A gauge of constant 1; its labels are the information.
 MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetric::Label> labels) {
   ClientMetric metric;
@@ -484,6 +502,16 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : Histograms()) families.push_back(MakeFamily(row, snapshot));
+  if (!snapshot.tenants.empty()) {
+    families.push_back(MakeTenants("prefixd_tenant_requests_total",
+                                   "Requests that a tenant has sent and that its limit did not refuse; "
+                                   "without a name: keys that are tenants of their own.",
+                                   snapshot, &KeyRing::Taken::requests));
+    families.push_back(MakeTenants("prefixd_tenant_tokens_total",
+                                   "Tokens of prompts and answers of a tenant; at rest the sum of "
+                                   "usage.total_tokens, unanswered requests included.",
+                                   snapshot, &KeyRing::Taken::tokens));
+  }
   families.push_back(MakeInfo("prefixd_build_info",
                               "Version of prefixd, and the commit that it was built from.",
                               {{"version", snapshot.version}, {"revision", snapshot.revision}}));

@@ -12,8 +12,10 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "daemon/api/answer_counters.h"
+#include "daemon/api/key_ring.h"
 #include "daemon/disk_tier.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
@@ -30,12 +32,13 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
-  size_t remembered_bytes = 0;    // of the RequestMemory
+  size_t remembered_bytes = 0;  // of the RequestMemory
   grammar::FormatCounts formats;
   std::string model_name;         // as served
   std::string version, revision;  // of prefixd
   int block_tokens = 0;
   bool ready = false;
+  std::vector<KeyRing::Taken> tenants;  // for operators
 };
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot);

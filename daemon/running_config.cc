@@ -15,7 +15,7 @@ std::string Joined(const std::vector<std::string>& names) {
 }  // namespace
 
 void RunningConfig::Reload() {
-  const Result<struct Reload> reload = ReadReload(options(), *keys_->Read(), reader_);
+  const Result<struct Reload> reload = ReadReload(options(), keys_->Read(), reader_);
   {
     MutexLock lock(mutex_);
     refused_ = !reload.ok();

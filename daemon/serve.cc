@@ -154,6 +154,7 @@ class ServerProcess {
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
+    if (operators && !context_.api_keys.empty()) snapshot.tenants = context_.api_keys.taken();
     snapshot.remembered_bytes = context_.remembered->bytes();
     if (!loading()) snapshot.formats = constraints_->counts();
     snapshot.model_name = plan_.served_name;

@@ -9,6 +9,7 @@
 //   3. A token is counted before the part of an answer that has it is sent.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -24,6 +25,8 @@ struct AnswerCounts {
   uint64_t formats = 0, ignored_keywords = 0;
   // Tools of requests that are left out because another server would run them.
   uint64_t skipped_tools = 0;
+  // Requests that a tenant's limit of requests or of tokens has refused.
+  std::array<uint64_t, 2> rate_limited{};
 };
 
 class AnswerCounters {
@@ -44,6 +47,9 @@ class AnswerCounters {
     ignored_keywords_ += ignored_keywords;
   }
   void AddSkippedTool() { ++skipped_tools_; }
+  // A limit of a tenant has refused a request.
+  enum class Rate : uint8_t { kRequests, kTokens };
+  void AddRefused(Rate rate) { ++rate_limited_[static_cast<size_t>(rate)]; }
   AnswerCounts Read() const {
     return {.generated = generated_,
             .discarded = discarded_,
@@ -51,12 +57,14 @@ class AnswerCounters {
             .unanswered_generated = unanswered_generated_,
             .formats = formats_,
             .ignored_keywords = ignored_keywords_,
-            .skipped_tools = skipped_tools_};
+            .skipped_tools = skipped_tools_,
+            .rate_limited = {rate_limited_[0], rate_limited_[1]}};
   }
 
  private:
   std::atomic<uint64_t> generated_{0}, discarded_{0}, unanswered_prompt_{0}, unanswered_generated_{0};
   std::atomic<uint64_t> formats_{0}, ignored_keywords_{0}, skipped_tools_{0};
+  std::array<std::atomic<uint64_t>, 2> rate_limited_{};
 };
 
 }  // namespace prefixd

@@ -1,6 +1,7 @@
 #include "daemon/api/api_key.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <utility>
 
@@ -10,6 +11,18 @@ namespace {
 constexpr std::string_view kHashed = "sha256:";
 constexpr size_t kLongestTenant = 64;
 constexpr std::string_view kBlanks = " \t\r";
+
+// The fields of an entry that are limits of its tenant.
+struct LimitField {
+  std::string_view name;
+  int64_t TenantLimits::*member;
+  int64_t highest;
+  std::string_view absence;  // what its absence means
+};
+constexpr LimitField kLimitFields[] = {
+    {"requests-per-minute", &TenantLimits::requests_per_minute, 1'000'000'000, "there is no limit"},
+    {"tokens-per-minute", &TenantLimits::tokens_per_minute, 1'000'000'000, "there is no limit"},
+    {"weight", &TenantLimits::weight, 1000, "it is 1"}};
 
 bool IsTenantName(std::string_view name) {
   const auto fits = [](char c) {
@@ -38,6 +51,40 @@ Status SetRights(std::string_view list, ApiKey* key) {
   }
   if (key->generate || key->admin) return Status::Ok();
   return InvalidArgument("a key without a right would be refused: rights=generate, admin, or both");
+}
+
+Status SetLimit(const LimitField& field, std::string_view text, ApiKey* key) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > field.highest) {
+    return InvalidArgument(std::string(field.name) + " is a whole number from 1 to " +
+                           std::to_string(field.highest) + "; without the field " +
+                           std::string(field.absence));
+  }
+  key->limits.*field.member = value;
+  return Status::Ok();
+}
+
+// Gives all entries of a tenant its limits, which may be in any of them. `lines` are those of the entries.
+Status ShareLimits(const std::map<Digest, int>& lines, std::vector<ApiKey>* keys) {
+  for (const LimitField& field : kLimitFields) {
+    std::map<std::string_view, const ApiKey*> given;  // by tenant
+    for (const ApiKey& key : *keys) {
+      if (key.tenant.empty() || key.limits.*field.member == 0) continue;
+      const auto [first, is_new] = given.emplace(key.tenant, &key);
+      if (!is_new && first->second->limits.*field.member != key.limits.*field.member) {
+        return InvalidArgument("line " + std::to_string(lines.at(key.hash)) + ": " + std::string(field.name) +
+                               " of the tenant " + key.tenant + " differs from line " +
+                               std::to_string(lines.at(first->second->hash)) +
+                               "; give it once, or the same in both");
+      }
+    }
+    for (ApiKey& key : *keys) {
+      const auto found = given.find(key.tenant);
+      if (found != given.end()) key.limits.*field.member = found->second->limits.*field.member;
+    }
+  }
+  return Status::Ok();
 }
 
 Result<ApiKey> ParseLine(std::string_view line) {
@@ -76,7 +123,14 @@ Status SetKeyField(std::string_view field, ApiKey* key) {
   const std::string_view name = field.substr(0, equals);
   const std::string_view value = field.substr(std::min(equals + 1, field.size()));
   if (name == "rights") return SetRights(value, key);
-  if (name != "tenant") return InvalidArgument("a field of an entry is tenant=NAME or rights=LIST");
+  for (const LimitField& field : kLimitFields) {
+    if (name == field.name) return SetLimit(field, value, key);
+  }
+  if (name != "tenant") {
+    return InvalidArgument(
+        "a field of an entry is tenant=NAME, rights=LIST, requests-per-minute=N, tokens-per-minute=N or "
+        "weight=N");
+  }
   if (!IsTenantName(value)) {
     return InvalidArgument("the name of a tenant has 1 to " + std::to_string(kLongestTenant) +
                            " letters, digits, '-', '_' or '.'");
@@ -89,7 +143,12 @@ std::string KeyEntryText(const ApiKey& key) {
   std::string text = std::string(kHashed) + ToHex(key.hash);
   if (!key.tenant.empty()) text += " tenant=" + key.tenant;
   const char* const both = key.generate ? "generate,admin" : "admin";
-  return text + " rights=" + (key.admin ? both : "generate");
+  text += std::string(" rights=") + (key.admin ? both : "generate");
+  for (const LimitField& field : kLimitFields) {
+    const int64_t limit = key.limits.*field.member;
+    if (limit > 0) text += " " + std::string(field.name) + "=" + std::to_string(limit);
+  }
+  return text;
 }
 
 Result<std::vector<ApiKey>> ParseApiKeys(std::string_view text) {
@@ -112,6 +171,7 @@ Result<std::vector<ApiKey>> ParseApiKeys(std::string_view text) {
       return InvalidArgument(where + ": more than " + std::to_string(kMostKeys) + " keys");
     keys.push_back(*std::move(key));
   }
+  PREFIXD_RETURN_IF_ERROR(ShareLimits(lines, &keys));
   return keys;
 }
 

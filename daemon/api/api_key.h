@@ -6,9 +6,11 @@
 //   1. An entry has the hash of its key, and never the key.
 //   2. No message has a key, a part of one or a hash: it names the number of the line.
 //   3. A hash is in one entry only.
+//   4. All entries of a tenant that ParseApiKeys returns have the same limits.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,11 +25,21 @@ namespace prefixd {
 inline constexpr size_t kShortestHashedKey = 16;
 inline constexpr size_t kMostKeys = Limit<size_t>("api-key-entries");
 
+// What a tenant may take. 0: not given.
+struct TenantLimits {
+  int64_t requests_per_minute = 0;
+  int64_t tokens_per_minute = 0;  // of prompts and answers
+  int64_t weight = 0;             // among the tenants that want to compute; not given: 1
+
+  friend bool operator==(const TenantLimits&, const TenantLimits&) = default;
+};
+
 struct ApiKey {
   Digest hash{};         // SHA-256 of the key
   std::string tenant;    // its name; empty: the key is a tenant of its own
   bool generate = true;  // it may use the API
   bool admin = true;     // it may ask the admin listener
+  TenantLimits limits;   // of its tenant
 
   friend bool operator==(const ApiKey&, const ApiKey&) = default;
 };

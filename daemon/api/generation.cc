@@ -82,7 +82,7 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   std::vector<Breakpoint> breakpoints;
   Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get(), &breakpoints);
   if (!tokens.ok()) return tokens.error();
-  const std::string owner = OwnerOf(exchange->request(), *context);
+  const std::string owner = OwnerOf(exchange->request());
   if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
   InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
   const size_t length = prompt.tokens.size();
@@ -98,13 +98,12 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   const size_t repeated_bytes =
       endpoint.repeated_bytes + request.echo.size() + RepeatedIdBytes(request.generation, length);
   std::unique_ptr<ResponseFormat> format = endpoint.format(request, prompts.front());
-  InferenceRequest inference{
-      .endpoint = endpoint.endpoint,
-      .owner = owner,
-      .cache_namespace = NamespaceOf(exchange->request(), *context, request.generation),
-      .generation = std::move(request.generation),
-      .prompts = std::move(prompts),
-      .repeated_bytes = repeated_bytes};
+  InferenceRequest inference{.endpoint = endpoint.endpoint,
+                             .owner = owner,
+                             .cache_namespace = NamespaceOf(exchange->request(), request.generation),
+                             .generation = std::move(request.generation),
+                             .prompts = std::move(prompts),
+                             .repeated_bytes = repeated_bytes};
   return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
 }
 

@@ -16,13 +16,12 @@
 #include "daemon/api/prompt_usage_tracker.h"
 #include "daemon/api/request_log.h"
 #include "daemon/api/submission.h"
+#include "daemon/api/tenant_use.h"
 #include "daemon/api/token_outbox.h"
 #include "daemon/http/heap.h"
 
 namespace prefixd {
-
 namespace {
-
 constexpr int kClientClosedRequest = 499;  // nginx's "client closed request"; logged, never sent
 
 struct Choice {
@@ -123,7 +122,10 @@ class Inference : public std::enable_shared_from_this<Inference> {
 
 void Inference::Start() {
   AddChoices();
-  if (std::optional<ApiError> error = submission_.Start()) return Fail(*error);
+  if (std::optional<ApiError> error = submission_.Start()) {
+    ChargeTokens(*context_, *exchange_, -PromptTokens(request_));
+    return Fail(*error);
+  }
   exchange_->OnDisconnect([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->OnClientDisconnect();
   });
@@ -224,6 +226,7 @@ void Inference::OnEvent(size_t index, RequestEvent event) {
     if (event.finish) OnSequenceFinished(choice, event);
   }
   context_->answers->AddTokens(event.tokens.size(), choice.text.tokens() - before);
+  ChargeTokens(*context_, *exchange_, choice.text.tokens() - before);
   SubmitMore();
   if (state_ != State::kDone) FailIfUnformattable();
   if (state_ != State::kDone) {
@@ -482,6 +485,7 @@ std::optional<ApiError> StartInference(std::shared_ptr<Exchange> exchange, const
   ByteBudget::Reservation reserved(exchange->budget(), ByteBudget::Use::kAnswer);
   const size_t bytes = PromptBytes(request);
   if (!reserved.TryGrow(bytes)) return NoRoomError(exchange->budget(), bytes);
+  if (std::optional<ApiError> error = TakePrompts(*context, *exchange, &request)) return error;
   request.id = exchange->request_id();
   Exchange* const raw = exchange.get();  // valid: the posted job owns the exchange
   raw->Post([inference = std::make_shared<Inference>(std::move(exchange), context, std::move(request),

@@ -44,6 +44,7 @@ struct InferenceRequest {
   std::string endpoint;  // for the log
   std::string owner;     // of the records of its prompts
   CacheNamespace cache_namespace;
+  TenantShare share;  // StartInference sets it
   GenerationRequest generation;
   std::vector<InferencePrompt> prompts;
   size_t repeated_bytes = 0;  // of the prompts' texts and ids, where every choice of a prompt repeats them

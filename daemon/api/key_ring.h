@@ -1,17 +1,18 @@
-// KeyRing: the API keys that are accepted. They may be replaced while requests are checked: a request sees
-// the old ones or the new ones.
+// KeyRing: the API keys that are accepted, and what their tenants have taken. The keys may be replaced while
+// requests are checked: a request sees the old ones or the new ones. A tenant that stays keeps what it has
+// taken.
 //
 // Threads: any.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <optional>
+#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
-#include "daemon/api/api_key.h"
+#include "daemon/api/caller.h"
 
 namespace prefixd {
 
@@ -19,33 +20,32 @@ class KeyRing {
  public:
   using Keys = std::vector<ApiKey>;
 
-  KeyRing& operator=(Keys keys) {
-    auto next = std::make_shared<const Keys>(std::move(keys));
-    MutexLock lock(mutex_);
-    keys_ = std::move(next);
-    return *this;
-  }
+  KeyRing& operator=(const Keys& keys);
   void clear() { *this = Keys(); }
   // None: no key is required.
-  std::shared_ptr<const Keys> Read() const {
-    MutexLock lock(mutex_);
-    return keys_;
-  }
-  bool empty() const { return Read()->empty(); }
-  // The entry of a key. The time depends on the length of the key and on the number of entries only.
-  std::optional<ApiKey> Find(std::string_view key) const {
-    const std::shared_ptr<const Keys> keys = Read();
-    const Digest hash = Sha256(key);
-    const ApiKey* found = nullptr;
-    for (const ApiKey& entry : *keys) {
-      if (EqualInConstantTime(entry.hash, hash)) found = &entry;
-    }
-    return found == nullptr ? std::nullopt : std::optional(*found);
-  }
+  Keys Read() const;
+  bool empty() const { return callers()->empty(); }
+  // The caller with a key, or null. The time depends on the length of the key and on the number of entries
+  // only.
+  std::shared_ptr<const Caller> Find(std::string_view key) const;
+
+  // What a tenant has taken. The first row, without a name, is of keys that are tenants of their own, and of
+  // tenants above the limit "tenant-rows".
+  struct Taken {
+    std::string tenant;
+    int64_t requests = 0, tokens = 0;
+  };
+  std::vector<Taken> taken() const;
 
  private:
+  using Callers = std::vector<Caller>;
+  std::shared_ptr<const Callers> callers() const {
+    MutexLock lock(mutex_);
+    return callers_;
+  }
+
   mutable Mutex mutex_;
-  std::shared_ptr<const Keys> keys_ GUARDED_BY(mutex_) = std::make_shared<const Keys>();
+  std::shared_ptr<const Callers> callers_ GUARDED_BY(mutex_) = std::make_shared<const Callers>();
 };
 
 }  // namespace prefixd

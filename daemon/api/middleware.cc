@@ -22,11 +22,13 @@ std::string_view ApiKeyFromHeaders(const HttpRequest& request) {
   return request.header("x-api-key");
 }
 
-std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context, KeyRight right) {
+std::optional<ApiError> CheckApiKey(const HttpRequest& request, const ApiContext& context, KeyRight right,
+                                    std::shared_ptr<const Caller>* caller) {
   if (context.api_keys.empty()) return std::nullopt;
   const std::string_view key = ApiKeyFromHeaders(request);
-  const std::optional<ApiKey> known = context.api_keys.Find(key);
-  if (known && *known.*right) return std::nullopt;
+  const std::shared_ptr<const Caller> known = context.api_keys.Find(key);
+  if (known && caller != nullptr) *caller = known;
+  if (known && known->key.*right) return std::nullopt;
   if (known) {
     return ApiError{.status = 403,
                     .type = "permission_error",
@@ -92,10 +94,7 @@ std::optional<ApiError> CheckContentEncoding(const HttpRequest& request) {
   return std::nullopt;
 }
 
-std::string OwnerOf(const HttpRequest& request, const ApiContext& context) {
-  const std::optional<ApiKey> key = KeyOf(request, context);
-  return key ? TenantOf(*key) : "";
-}
+std::string OwnerOf(const HttpRequest& request) { return request.caller ? request.caller->tenant : ""; }
 
 std::string_view QueryValue(std::string_view query, std::string_view name) {
   while (!query.empty()) {
@@ -112,29 +111,33 @@ bool WantsJsonBody(const HttpRequest& head, const ApiContext& context) {
   return !CheckApiKey(head, context) && !CheckContentType(head) && !CheckContentEncoding(head);
 }
 
-std::optional<ApiKey> KeyOf(const HttpRequest& request, const ApiContext& context) {
-  if (context.api_keys.empty()) return std::nullopt;
-  const std::string_view key = ApiKeyFromHeaders(request);
-  const std::optional<ApiKey> known = context.api_keys.Find(key);
-  return known ? known : PlainKey(key);
-}
-
-CacheNamespace NamespaceOf(const HttpRequest& request, const ApiContext& context,
-                           const GenerationRequest& generation) {
-  const std::optional<ApiKey> key = KeyOf(request, context);
-  if (!key || generation.public_scope) return {.tenant = "", .salt = generation.cache_salt};
-  return NamespaceOf(*key, generation.cache_salt);
+CacheNamespace NamespaceOf(const HttpRequest& request, const GenerationRequest& generation) {
+  if (!request.caller || generation.public_scope) return {.tenant = "", .salt = generation.cache_salt};
+  return NamespaceOf(request.caller->key, generation.cache_salt);
 }
 
 Handler WithApiKey(const ApiContext* context, Handler handler, KeyRight right) {
   return [context, right, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
-    if (auto error = CheckApiKey(exchange->request(), *context, right))
+    std::shared_ptr<const Caller> caller;
+    if (auto error = CheckApiKey(exchange->request(), *context, right, &caller))
       return RejectRequest(*exchange, *error);
+    exchange->SetCaller(std::move(caller));
     handler(std::move(exchange));
   };
 }
 
 namespace {
+
+// Takes the request from those that the tenant may send.
+std::optional<ApiError> TakeRequest(const ApiContext& context, Exchange& exchange) {
+  const Caller* const caller = exchange.request().caller.get();
+  if (caller == nullptr) return std::nullopt;
+  const double now = context.clock->NowSeconds();
+  std::optional<ApiError> error = caller->rates->TakeRequest(now);
+  exchange.SetHeaders(caller->rates->Headers(now));
+  if (error) context.answers->AddRefused(AnswerCounters::Rate::kRequests);
+  return error;
+}
 
 constexpr size_t kLargeBodyBytes = Limit<size_t>("large-body");
 
@@ -217,6 +220,7 @@ bool PostBody(const ApiContext& context, const std::shared_ptr<Exchange>& exchan
 Handler WithJsonBody(const ApiContext* context, JsonHandler handler) {
   return WithApiKey(context, [context, handler = std::move(handler)](std::shared_ptr<Exchange> exchange) {
     std::optional<ApiError> error = CheckServing(*context);
+    if (!error) error = TakeRequest(*context, *exchange);
     if (!error) error = CheckContentType(exchange->request());
     if (!error) error = CheckContentEncoding(exchange->request());
     if (error) return RejectRequest(*exchange, *error);

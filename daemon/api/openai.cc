@@ -131,13 +131,13 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
     for (const InferencePrompt& prompt : encoded->prompts) ids.push_back(prompt.tokens);
   }
   ResponseMetadata metadata = MakeMetadata("cmpl-", *exchange, *context, generation.model);
-  const std::string owner = OwnerOf(exchange->request(), *context);
+  const std::string owner = OwnerOf(exchange->request());
   RecordPrompt(*context, owner, metadata.id, *request, &encoded->prompts.front());
   auto format = MakeCompletionFormat(std::move(metadata), generation, *context->tokenizer, std::move(ids),
                                      std::move(encoded->echoes));
   InferenceRequest inference{.endpoint = "completions",
                              .owner = owner,
-                             .cache_namespace = NamespaceOf(exchange->request(), *context, generation),
+                             .cache_namespace = NamespaceOf(exchange->request(), generation),
                              .generation = std::move(generation),
                              .prompts = std::move(encoded->prompts),
                              .repeated_bytes = repeated_bytes};

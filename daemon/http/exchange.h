@@ -2,7 +2,7 @@
 // header includes no Boost, so that only the server's own .cc files compile Boost.Beast.
 //
 // Threads: a Handler runs on an io thread and must not block. Any thread may call any member except
-// ReleaseBody and SetRequestId at any time; the server orders the calls. For example, the engine thread posts
+// ReleaseBody and the setters at any time; the server orders the calls. For example, the engine thread posts
 // jobs that write tokens.
 //
 // After the client has disconnected, Respond, StartStream, Write and EndStream do nothing. After the response
@@ -28,6 +28,7 @@
 namespace prefixd {
 
 struct ErrorStyle;  // error_response.h
+struct Caller;      // whose request it is: the handlers know
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
@@ -37,6 +38,7 @@ struct HttpRequest {
   std::string query;    // raw, without '?'
   HttpHeaders headers;  // names in lower case
   std::string body;
+  std::shared_ptr<const Caller> caller = nullptr;  // see SetCaller
   // Returns the value of the first header with this lower-case name, or "" when there is none.
   std::string_view header(std::string_view name) const;
 };
@@ -71,6 +73,10 @@ class Exchange {
   virtual const ErrorStyle& errors() const = 0;       // of the API that the request was sent to
   // Replaces the id. For the handler, before it responds or lets another thread use the exchange.
   virtual void SetRequestId(std::string id) = 0;
+  // Notes whose request it is, and sets headers that its response has besides its own; those of a later call
+  // replace them. For the handler, as above.
+  virtual void SetCaller(std::shared_ptr<const Caller> caller) = 0;
+  virtual void SetHeaders(HttpHeaders headers) = 0;
   // Sends the response. A body for which the byte budget has no room is replaced by a 503.
   virtual void Respond(HttpResponse response) = 0;
   // Sends status, headers and content type. The body of `head` is the first piece of the stream.

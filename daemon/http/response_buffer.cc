@@ -75,6 +75,7 @@ std::string ResponseBuffer::HeadLocked(const HttpResponse& response, bool stream
   const bool has_content = response.status != 204;
   if (has_content) AppendField(&head, "Content-Type", response.content_type);
   for (const auto& [name, value] : response.headers) AppendField(&head, name, value);
+  for (const auto& [name, value] : headers_) AppendField(&head, name, value);
   for (const auto& [name, value] : options_.headers) AppendField(&head, name, value);
   AppendField(&head, "x-request-id", request_id_);
   if (!options_.errors->id_header.empty()) AppendField(&head, options_.errors->id_header, request_id_);
@@ -250,6 +251,11 @@ void ResponseBuffer::Abandon() {
 void ResponseBuffer::SetRequestId(std::string id) {
   MutexLock lock(mutex_);
   if (!started_) request_id_ = std::move(id);
+}
+
+void ResponseBuffer::SetHeaders(HttpHeaders headers) {
+  MutexLock lock(mutex_);
+  headers_ = std::move(headers);
 }
 
 std::string ResponseBuffer::request_id() const {

@@ -51,8 +51,8 @@ class Connection {
 };
 
 struct ResponseOptions {
-  std::string request_id;    // see SetRequestId
-  HttpHeaders headers;       // of every response, errors included
+  std::string request_id;  // see SetRequestId
+  HttpHeaders headers;     // of every response, errors included
   const ErrorStyle* errors = &kOpenAiErrors;
   bool http_1_0 = false;     // no chunked coding: closing the connection ends a stream
   bool keep_alive = true;    // the client asked for it
@@ -80,8 +80,9 @@ class ResponseBuffer {
   void RespondIfUnanswered(HttpResponse response) EXCLUDES(mutex_);
   // The producer will not call again (invariant 3).
   void Abandon() EXCLUDES(mutex_);
-  // Replaces the id that the response shows. No effect after its head.
+  // Replaces the id that the response shows, or the headers besides its own. No effect after its head.
   void SetRequestId(std::string id) EXCLUDES(mutex_);
+  void SetHeaders(HttpHeaders headers) EXCLUDES(mutex_);
 
   // For the server: ends a response that the producer has not ended. `error` is the response, or the last
   // event of a stream of events; another stream is cut. For the producer it is as if the client had
@@ -142,6 +143,7 @@ class ResponseBuffer {
   bool writing_ GUARDED_BY(mutex_) = false;     // bytes were taken and are not reported by MarkWritten
   bool keep_alive_ GUARDED_BY(mutex_);
   std::string request_id_ GUARDED_BY(mutex_);
+  HttpHeaders headers_ GUARDED_BY(mutex_);        // of SetHeaders
   bool event_stream_ GUARDED_BY(mutex_) = false;  // StartStream with the content type of events
   bool interrupted_ GUARDED_BY(mutex_) = false;
   bool answered_ GUARDED_BY(mutex_) = false;  // the producer called Respond or StartStream
@@ -172,6 +174,8 @@ class HttpExchange final : public Exchange {
     response_->SetRequestId(id);
     request_id_ = std::move(id);
   }
+  void SetCaller(std::shared_ptr<const Caller> caller) override { request_.caller = std::move(caller); }
+  void SetHeaders(HttpHeaders headers) override { response_->SetHeaders(std::move(headers)); }
   void Respond(HttpResponse response) override { response_->Respond(std::move(response)); }
   void StartStream(HttpResponse head) override { response_->StartStream(std::move(head)); }
   bool Write(std::string piece) override { return response_->Write(std::move(piece)); }

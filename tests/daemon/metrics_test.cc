@@ -153,6 +153,8 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_format_bytes",
                            "prefixd_ignored_schema_keywords_total",
                            "prefixd_skipped_tools_total",
+                           "prefixd_rate_limited_requests_total{limit=\"requests\"}",
+                           "prefixd_rate_limited_requests_total{limit=\"tokens\"}",
                            "prefixd_forced_tokens_total",
                            "prefixd_refused_tokens_total",
                            "prefixd_prefill_seconds_saved_total"}) {
@@ -178,7 +180,9 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
                       .unanswered_generated = 44,
                       .formats = 45,
                       .ignored_keywords = 46,
-                      .skipped_tools = 47};
+                      .skipped_tools = 47,
+                      .rate_limited = {53, 54}};
+  snapshot.tenants = {{.tenant = "", .requests = 1, .tokens = 2}, {"alice", 3, 4}};
   snapshot.formats = {.compiled = 47, .bytes = 48};
   engine.blocks[0].free = 3;
   engine.blocks[0].cached = 2;
@@ -208,6 +212,9 @@ TEST(Metrics, TheSumsHoldWithinOneResponse) {
   EXPECT_EQ(samples.at("prefixd_late_masks_total"), 23);
   EXPECT_EQ(samples.at("prefixd_ignored_schema_keywords_total"), 46);
   EXPECT_EQ(samples.at("prefixd_skipped_tools_total"), 47);
+  EXPECT_EQ(samples.at("prefixd_rate_limited_requests_total{limit=\"requests\"}"), 53);
+  EXPECT_EQ(samples.at("prefixd_rate_limited_requests_total{limit=\"tokens\"}"), 54);
+  EXPECT_EQ(samples.at("prefixd_tenant_tokens_total{tenant=\"alice\"}"), 4);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"prompt\"}"), 43);
   EXPECT_EQ(samples.at("prefixd_unanswered_tokens_total{kind=\"generated\"}"), 44);
   EXPECT_EQ(SumOf(samples, "prefixd_blocks{tier=\"device\"") * 100,

@@ -116,6 +116,44 @@ def test_keys_change_under_load_and_a_broken_file_changes_nothing(tmp_path):
             assert secret not in log
 
 
+def test_limits_of_a_tenant_change_by_a_reload_and_its_figures_are_exact(tmp_path):
+    keys, admin = tmp_path / "keys", "sk-admin-0123456789abcdef"
+    others = hash_key("--rights", "admin", key=admin).stdout
+
+    def write(tokens):
+        limits = ("--requests-per-minute", "1000", "--tokens-per-minute", str(tokens))
+        keys.write_text(hash_key("--tenant", "alice", *limits, key=SECRET).stdout + others)
+    write(10**9)
+    with Daemon("--api-keys", keys) as daemon:
+        draw, used, sent = random.Random(1), 0, 0
+
+        def ask(**fields):
+            body = {"prompt": [draw.randrange(3, 1000) for _ in range(draw.randrange(1, 60))], **fields}
+            return daemon.request("POST", "/v1/completions", body, {"x-api-key": SECRET})
+        for _ in range(20):
+            code, headers, text = ask(max_tokens=draw.randrange(1, 8), n=draw.randrange(1, 3))
+            assert code == 200, text
+            used += json.loads(text)["usage"]["total_tokens"]
+            sent += 1
+            assert headers["x-ratelimit-limit-requests"] == "1000"
+            assert int(headers["x-ratelimit-remaining-tokens"]) <= 10**9
+        write(60)
+        reload(daemon, "reloaded changed=api-keys")
+        codes = [ask(max_tokens=1) for _ in range(5)]
+        refused = [headers for code, headers, _ in codes if code == 429]
+        assert refused and all(1 <= int(headers["Retry-After"]) <= 60 for headers in refused)
+        assert all(headers["x-ratelimit-limit-tokens"] == "60" for _, headers, _ in codes)
+        used += sum(json.loads(text)["usage"]["total_tokens"] for code, _, text in codes if code == 200)
+        metrics = daemon.request("GET", "/metrics", headers={"x-api-key": admin})[2]
+        text = metrics if isinstance(metrics, str) else metrics.decode()
+        for line in (f'prefixd_tenant_requests_total{{tenant="alice"}} {sent + 5}',
+                     f'prefixd_tenant_tokens_total{{tenant="alice"}} {used}',
+                     f'prefixd_rate_limited_requests_total{{limit="tokens"}} {len(refused)}'):
+            assert line in text, text
+        public = daemon.request("GET", "/metrics")[2]
+        assert "alice" not in (public if isinstance(public, str) else public.decode())
+
+
 def hostile(random, valid):
     """A key as bytes, and whether it is one of the valid ones."""
     key = random.choice(valid).encode()

@@ -244,7 +244,7 @@ json::value AnthropicMissReason(const PromptRecord& record) {
 
 void HandleExplain(const ApiContext& context, Exchange& exchange) {
   const std::string id(QueryValue(exchange.request().query, "response_id"));
-  const RequestMemory::Record record = context.remembered->Find(OwnerOf(exchange.request(), context), id);
+  const RequestMemory::Record record = context.remembered->Find(OwnerOf(exchange.request()), id);
   if (record == nullptr) return RespondError(exchange, UnknownRequest(id));
   exchange.Respond({.body = json::serialize(ExplanationJson(*record))});
 }

@@ -48,7 +48,7 @@ ResponseAuthor AuthorOf(const Exchange& exchange, const ApiContext& context, con
   } else {
     suffix = "n" + std::to_string(SplitMix64((*context.seeds)++ ^ static_cast<uint64_t>(context.started)));
   }
-  return {OwnerOf(exchange.request(), context), std::move(suffix)};
+  return {OwnerOf(exchange.request()), std::move(suffix)};
 }
 
 // Errors of the core name the messages that the input became.
@@ -171,21 +171,21 @@ void RespondItems(Exchange& exchange, const StoredResponse& stored) {
 
 void HandleStored(const ApiContext& context, Exchange& exchange) {
   const std::string id = IdIn(kStoredRoute, exchange);
-  const auto stored = context.responses->Find(OwnerOf(exchange.request(), context), id);
+  const auto stored = context.responses->Find(OwnerOf(exchange.request()), id);
   if (stored == nullptr) return RespondError(exchange, UnknownResponse(id));
   exchange.Respond({.body = stored->response});
 }
 
 void HandleItems(const ApiContext& context, Exchange& exchange) {
   const std::string id = IdIn(kItemsRoute, exchange);
-  const auto stored = context.responses->Find(OwnerOf(exchange.request(), context), id);
+  const auto stored = context.responses->Find(OwnerOf(exchange.request()), id);
   if (stored == nullptr) return RespondError(exchange, UnknownResponse(id));
   RespondItems(exchange, *stored);
 }
 
 void HandleDelete(const ApiContext& context, Exchange& exchange) {
   const std::string id = IdIn(kStoredRoute, exchange);
-  if (!context.responses->Erase(OwnerOf(exchange.request(), context), id))
+  if (!context.responses->Erase(OwnerOf(exchange.request()), id))
     return RespondError(exchange, UnknownResponse(id));
   exchange.Respond(
       {.body = json::serialize(json::object{{"id", id}, {"object", "response"}, {"deleted", true}})});
@@ -194,7 +194,7 @@ void HandleDelete(const ApiContext& context, Exchange& exchange) {
 // What is stored is complete. Only responses in the background can be cancelled, and there are none.
 void HandleCancel(const ApiContext& context, Exchange& exchange) {
   const std::string id = IdIn(kCancelRoute, exchange);
-  if (context.responses->Find(OwnerOf(exchange.request(), context), id) == nullptr)
+  if (context.responses->Find(OwnerOf(exchange.request()), id) == nullptr)
     return RespondError(exchange, UnknownResponse(id));
   RespondError(exchange, {.status = 400,
                           .code = "invalid_value",

@@ -57,6 +57,30 @@ TEST(ApiKeys, ALineIsAKeyOrAnEntry) {
   for (const ApiKey& key : *keys) EXPECT_EQ(ParseApiKeys(KeyEntryText(key))->front(), key);
 }
 
+TEST(ApiKeys, LimitsAreThoseOfTheTenant) {
+  const auto entry = [](const std::string& key, const std::string& fields) {
+    return "sha256:" + ToHex(Sha256(key)) + fields + "\n";
+  };
+  const auto keys = ParseApiKeys(entry("a", " tenant=t tokens-per-minute=60") +
+                                 entry("b", " tenant=t requests-per-minute=3 tokens-per-minute=60") +
+                                 entry("c", " tenant=u") +
+                                 entry("d", " tokens-per-minute=1000000000 weight=7") + "e");
+  ASSERT_TRUE(keys.ok()) << keys.status().message();
+  const TenantLimits both{.requests_per_minute = 3, .tokens_per_minute = 60};
+  EXPECT_EQ((*keys)[0].limits, both);
+  EXPECT_EQ((*keys)[1].limits, both);
+  EXPECT_EQ((*keys)[2].limits, TenantLimits());
+  EXPECT_EQ((*keys)[3].limits, (TenantLimits{.tokens_per_minute = 1000000000, .weight = 7}));
+  for (const ApiKey& key : *keys) EXPECT_EQ(ParseApiKeys(KeyEntryText(key))->front(), key);
+  EXPECT_THAT(Fault(entry("a", " tenant=t tokens-per-minute=60") + "\n" +
+                    entry("b", " tenant=t tokens-per-minute=61")),
+              HasSubstr("line 3: tokens-per-minute of the tenant t differs from line 1"));
+  for (const char* value : {"", "0", "-1", "1.5", "1e3", "60x", " 60", "1000000001", "99999999999999999999"})
+    EXPECT_THAT(Fault(entry("a", std::string(" requests-per-minute=") + value)),
+                HasSubstr("requests-per-minute is a whole number from 1 to 1000000000"));
+  EXPECT_THAT(Fault(entry("a", " weight=1001")), HasSubstr("from 1 to 1000; without the field it is 1"));
+}
+
 TEST(ApiKeys, AFaultNamesTheLineAndNeverTheKey) {
   EXPECT_THAT(Fault("a\nsecret key\n"), HasSubstr("line 2: a key has no blanks"));
   EXPECT_THAT(Fault("sha256:abcd tenant=a"), HasSubstr("line 1: sha256: is followed by 64"));
@@ -66,7 +90,7 @@ TEST(ApiKeys, AFaultNamesTheLineAndNeverTheKey) {
               HasSubstr("the name of a tenant has 1 to 64"));
   EXPECT_THAT(Fault(kHash + " rights=secret"), HasSubstr("rights are generate, admin"));
   EXPECT_THAT(Fault(kHash + " rights="), HasSubstr("a key without a right would be refused"));
-  EXPECT_THAT(Fault(kHash + " secret=1"), HasSubstr("a field of an entry is tenant=NAME or rights=LIST"));
+  EXPECT_THAT(Fault(kHash + " secret=1"), HasSubstr("a field of an entry is tenant=NAME, rights=LIST"));
   EXPECT_THAT(Fault(kHash + " tenant=a tenant=b"), HasSubstr("the field tenant is given twice"));
   EXPECT_THAT(Fault("secret\n\nsecret"), HasSubstr("line 3: the key of line 1 again"));
   EXPECT_THAT(Fault("secret\nsha256:" + ToHex(Sha256("secret"))),

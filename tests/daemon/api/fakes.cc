@@ -256,8 +256,10 @@ void MemoryExchange::Disconnect() {
 }
 
 std::string MemoryExchange::header(std::string_view name) const {
-  for (const auto& [key, value] : response.headers) {
-    if (key == name) return value;
+  for (const HttpHeaders* headers : {&response.headers, &headers_}) {
+    for (const auto& [key, value] : *headers) {
+      if (key == name) return value;
+    }
   }
   return {};
 }

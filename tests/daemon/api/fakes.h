@@ -86,6 +86,8 @@ class MemoryExchange final : public Exchange {
   const std::string& request_id() const override { return id_; }
   const ErrorStyle& errors() const override { return *style; }
   void SetRequestId(std::string id) override { id_ = std::move(id); }
+  void SetCaller(std::shared_ptr<const Caller> caller) override { request_.caller = std::move(caller); }
+  void SetHeaders(HttpHeaders headers) override { headers_ = std::move(headers); }
   void Respond(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
   [[nodiscard]] bool Write(std::string piece) override;
@@ -130,6 +132,7 @@ class MemoryExchange final : public Exchange {
   HttpRequest request_;
   ByteBudget* const budget_;
   std::string id_ = "req_0123456789abcdef";
+  HttpHeaders headers_;
   std::deque<std::function<void()>> jobs_;
   std::map<int, Timer> timers_;
   int next_timer_ = 0;
