@@ -161,24 +161,44 @@ PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int cou
   return kv;
 }
 
-// Computes the scores p[r][t] of a block of rows for the tokens begin .. end - 1 of the tile, extended to
-// whole panels.
-template <int kRows, DType kType>
-void Scores(const AttendState& s, const KvTile<kType>& kv, const float* q, int begin, int end) {
-  for (int t = begin / kPanel * kPanel; t < end; t += kPanel) {
-    const typename Element<kType>::Type* keys[kPanelVectors];
-    for (int v = 0; v < kPanelVectors; ++v) keys[v] = kv.keys[t / kLanes + v];
-    Tile<kRows, kPanelVectors> tile;
-    Clear(tile);
-    constexpr int kNext = kReadsAhead<kType> ? kPanelVectors : 0;
-    AddProducts<1, 1, kRows, kType, kNext>(tile, q, keys, kv.key_step, s.dim, kv.next_keys + t / kLanes,
-                                           kv.key_step);
+// Writes the sums of a tile to rows that are `stride` floats apart.
+template <int kRows, int kVectors>
+PREFIXD_INLINE void StoreRows(const Tile<kRows, kVectors>& tile, float* to, int stride) {
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) Store(s.p + r * kTileTokens + t + v * kLanes, tile.acc[r][v]);
-    }
+    for (int v = 0; v < kVectors; ++v) Store(to + r * stride + v * kLanes, tile.acc[r][v]);
   }
+}
+
+// Starts the sums of a tile with such rows, each times its factor.
+template <int kRows, int kVectors>
+PREFIXD_INLINE void LoadScaled(Tile<kRows, kVectors>& tile, const float* from, int stride,
+                               const float* factors) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v)
+      tile.acc[r][v] = Mul(Load(from + r * stride + v * kLanes), Set(factors[r]));
+  }
+}
+
+// A tile of few rows has more vectors. Otherwise its sums, each a chain of fma, would be too few to hide the
+// latency of one.
+template <int kRows>
+constexpr int kMostVectors = 3 * kRows <= kTileRows ? 2 * kPanelVectors : kPanelVectors;
+
+// Computes the scores p[r][t] of a block of rows for the tokens of kVectors vectors, from t on.
+template <int kVectors, int kRows, DType kType>
+PREFIXD_INLINE void ScoresAt(int t, const AttendState& s, const KvTile<kType>& kv, const float* q) {
+  const typename Element<kType>::Type* keys[kVectors];
+  for (int v = 0; v < kVectors; ++v) keys[v] = kv.keys[t / kLanes + v];
+  Tile<kRows, kVectors> tile;
+  Clear(tile);
+  constexpr int kNext = kReadsAhead<kType> ? kVectors : 0;
+  AddProducts<1, 1, kRows, kType, kNext>(tile, q, keys, kv.key_step, s.dim, kv.next_keys + t / kLanes,
+                                         kv.key_step);
+  StoreRows(tile, s.p + t, kTileTokens);
 }
 
 // Computes out[r] = out[r] * rescale[r] + sum of p[r][t] V[t] over the tokens begin .. end - 1, for the
@@ -187,30 +207,23 @@ template <int kVectors, int kRows, DType kType>
 PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>& kv, const float* p,
                                 const float* rescale, float* out, int begin, int end) {
   Tile<kRows, kVectors> tile;
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(rescale[r]));
-    }
-  }
+  LoadScaled(tile, out + d, s.padded, rescale);
   for (int t = begin; t < end;) {
     const int in_run = t % kv.value_run;
     const int terms = Min(kv.value_run - in_run, end - t);
     const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
     // These vectors are a part of every token. They prefetch as large a part of the next run, line by line.
-    constexpr int kNext = kReadsAhead<kType> ? 1 : 0;
-    auto* next = kv.next_values[t / kv.value_run];
-    if constexpr (kNext > 0) next += d * kv.value_run + in_run * kVectors * kLanes;
-    AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, &next,
+    using Type = typename Element<kType>::Type;
+    constexpr int kLine = 64 / sizeof(Type), kLines = (kVectors * kLanes + kLine - 1) / kLine;
+    constexpr int kNext = kReadsAhead<kType> ? kLines : 0;
+    const Type* next[kLines];
+    for (int i = 0; i < kNext; ++i)
+      next[i] = kv.next_values[t / kv.value_run] + d * kv.value_run + in_run * kVectors * kLanes + i * kLine;
+    AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, next,
                                                         kVectors * kLanes);
     t += terms;
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
-  }
+  StoreRows(tile, out + d, s.padded);
 }
 
 // K and V of one tile of the type q8_0, in their blocks; the fields are those of KvTile.
@@ -225,51 +238,40 @@ struct QuantTile {
   const int8_t* next_values[kTileVectors];
 };
 
-template <int kRows>
-void Scores(const AttendState& s, const QuantTile& kv, const float* q, int begin, int end) {
-  for (int t = begin / kPanel * kPanel; t < end; t += kPanel) {
-    Tile<kRows, kPanelVectors> tile;
-    Clear(tile);
-    const float* x = q;
-    size_t at = 0;
-    for (int b = 0; b < s.dim / kScaleDims; ++b) {
-      F32x16 scales[kPanelVectors];
+template <int kVectors, int kRows>
+PREFIXD_INLINE void ScoresAt(int t, const AttendState& s, const QuantTile& kv, const float* q) {
+  Tile<kRows, kVectors> tile;
+  Clear(tile);
+  const float* x = q;
+  size_t at = 0;
+  for (int b = 0; b < s.dim / kScaleDims; ++b) {
+    F32x16 scales[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v)
-        scales[v] = FromF16(kv.key_scales[t / kLanes + v] + static_cast<size_t>(b) * kv.key_step);
-      for (int i = 0; i < kScaleDims; ++i, at += kv.key_step, x += kRows) {
-        F32x16 keys[kPanelVectors];
+    for (int v = 0; v < kVectors; ++v)
+      scales[v] = FromF16(kv.key_scales[t / kLanes + v] + static_cast<size_t>(b) * kv.key_step);
+    for (int i = 0; i < kScaleDims; ++i, at += kv.key_step, x += kRows) {
+      F32x16 keys[kVectors];
 #pragma GCC unroll 16
-        for (int v = 0; v < kPanelVectors; ++v) {
-          Prefetch(kv.next_keys[t / kLanes + v] + at);
-          keys[v] = Mul(FromI8(kv.keys[t / kLanes + v] + at), scales[v]);
-        }
+      for (int v = 0; v < kVectors; ++v) {
+        Prefetch(kv.next_keys[t / kLanes + v] + at);
+        keys[v] = Mul(FromI8(kv.keys[t / kLanes + v] + at), scales[v]);
+      }
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) {
-          const F32x16 value = Set(x[r]);
+      for (int r = 0; r < kRows; ++r) {
+        const F32x16 value = Set(x[r]);
 #pragma GCC unroll 16
-          for (int v = 0; v < kPanelVectors; ++v) tile.acc[r][v] = Fma(value, keys[v], tile.acc[r][v]);
-        }
+        for (int v = 0; v < kVectors; ++v) tile.acc[r][v] = Fma(value, keys[v], tile.acc[r][v]);
       }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) Store(s.p + r * kTileTokens + t + v * kLanes, tile.acc[r][v]);
-    }
   }
+  StoreRows(tile, s.p + t, kTileTokens);
 }
 
 template <int kVectors, int kRows>
 PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const QuantTile& kv, const float* p,
                                 const float* rescale, float* out, int begin, int end) {
   Tile<kRows, kVectors> tile;
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v)
-      tile.acc[r][v] = Mul(Load(out + r * s.padded + d + v * kLanes), Set(rescale[r]));
-  }
+  LoadScaled(tile, out + d, s.padded, rescale);
   const auto dims = static_cast<size_t>(s.dim);
   for (int t = begin; t < end;) {
     const int run = t / kv.value_run;
@@ -280,10 +282,10 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const QuantTile& kv
     const float* scales = kv.value_scales + (static_cast<size_t>(t) * dims + d) / kScaleDims;
     for (; t < run_end; ++t, values += dims, next += dims, scales += dims / kScaleDims) {
       Prefetch(next);
-      const F32x16 scale = Set(*scales);
       F32x16 weights[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) weights[v] = Mul(FromI8(values + v * kLanes), scale);
+      for (int v = 0; v < kVectors; ++v)
+        weights[v] = Mul(FromI8(values + v * kLanes), Set(scales[v * kLanes / kScaleDims]));
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         const F32x16 probability = Set(p[r * kTileTokens + t]);
@@ -292,21 +294,31 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const QuantTile& kv
       }
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) Store(out + r * s.padded + d + v * kLanes, tile.acc[r][v]);
+  StoreRows(tile, out + d, s.padded);
+}
+
+// Computes the scores of a block of rows for the tokens begin .. end - 1 of the tile, extended to whole
+// panels.
+template <int kRows, typename Kv>
+void Scores(const AttendState& s, const Kv& kv, const float* q, int begin, int end) {
+  constexpr int kMost = kMostVectors<kRows> * kLanes;
+  int t = begin / kPanel * kPanel;
+  for (; t + kMost - kPanel < end; t += kMost) ScoresAt<kMostVectors<kRows>, kRows>(t, s, kv, q);
+  if constexpr (kMost > kPanel) {
+    if (t < end) ScoresAt<kPanelVectors, kRows>(t, s, kv, q);
   }
 }
 
-// Processes whole panels of outputs first, then the rest in single vectors.
+// Processes as many vectors of outputs at once as it may, and the rest in single ones.
 template <int kRows, typename Kv>
 void AddValues(const AttendState& s, const Kv& kv, const float* p, const float* rescale, float* out,
                int begin, int end) {
+  constexpr int kMost = kMostVectors<kRows> * kLanes;
   int d = 0;
-  for (; d + kPanel <= s.padded; d += kPanel) {
+  for (; d + kMost <= s.padded; d += kMost)
+    AddValuesAt<kMostVectors<kRows>, kRows>(d, s, kv, p, rescale, out, begin, end);
+  for (; d + kPanel <= s.padded; d += kPanel)
     AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, rescale, out, begin, end);
-  }
   if constexpr (kPanelVectors > 1) {
     for (; d < s.padded; d += kLanes) AddValuesAt<1, kRows>(d, s, kv, p, rescale, out, begin, end);
   }
