@@ -91,7 +91,7 @@ void QuantGemmOf(const QuantJob& job, int first_panel, int end_panel, int first_
 // The functions and facts of a format that its kind chooses.
 struct QuantKind {
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
-  bool wide;
+  bool wide, float_sums;  // what pack_rows depends on
 };
 template <typename Indices>
 struct QuantKinds;
@@ -100,7 +100,8 @@ struct QuantKinds<std::integer_sequence<int, kIndices...>> {
   template <int kIndex>
   static constexpr auto kKind = static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndex);
   static constexpr QuantKind kRows[] = {
-      QuantKind{QuantGemmOf<kKind<kIndices>>, Format<kKind<kIndices>>::kWide}...};
+      QuantKind{QuantGemmOf<kKind<kIndices>>, Format<kKind<kIndices>>::kWide,
+                Format<kKind<kIndices>>::kOffset && !Format<kKind<kIndices>>::kIntegerFactors}...};
 };
 PREFIXD_INLINE QuantKind KindOf(WeightFormat::Kind kind) {
   constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;

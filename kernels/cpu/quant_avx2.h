@@ -27,12 +27,16 @@ PREFIXD_INLINE Outputs ZeroOutputs() { return _mm256_setzero_ps(); }
 PREFIXD_INLINE Outputs LoadOutputs(const float* p) { return _mm256_loadu_ps(p); }
 PREFIXD_INLINE void StoreOutputs(float* p, Outputs a) { _mm256_storeu_ps(p, a); }
 PREFIXD_INLINE Outputs AddOutputs(Outputs a, Outputs b) { return _mm256_add_ps(a, b); }
+PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm256_mul_ps(a, b); }
+PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm256_fmadd_ps(a, b, c); }
+PREFIXD_INLINE Outputs ToOutputs(__m256i a) { return _mm256_cvtepi32_ps(a); }
+PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(bits)); }
 PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
 }
 // Returns fma(scales * scale, sums, a).
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, __m256i sums) {
-  return _mm256_fmadd_ps(_mm256_mul_ps(scales, _mm256_set1_ps(scale)), _mm256_cvtepi32_ps(sums), a);
+  return _mm256_fmadd_ps(_mm256_mul_ps(scales, _mm256_set1_ps(scale)), ToOutputs(sums), a);
 }
 // The powers of two whose exponents are p[8], as E8M0 has them, halved (kernels/quant_run.cc).
 PREFIXD_INLINE Outputs LoadExponents(const std::byte* p) {
@@ -68,7 +72,6 @@ PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 // The sum of both products of 16 bits.
 PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
-PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
 PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
   return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(b)));
 }

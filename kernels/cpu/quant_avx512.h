@@ -37,7 +37,10 @@ PREFIXD_INLINE Outputs AddOutputs(Outputs a, Outputs b) { return _mm512_add_ps(a
 PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
 }
+PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm512_mul_ps(a, b); }
+PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm512_fmadd_ps(a, b, c); }
 PREFIXD_INLINE Outputs ToOutputs(__m512i a) { return _mm512_cvtepi32_ps(a); }
+PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm512_castsi512_ps(_mm512_set1_epi32(bits)); }
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, Outputs sums) {
   return _mm512_fmadd_ps(_mm512_mul_ps(scales, _mm512_set1_ps(scale)), sums, a);
 }
@@ -100,8 +103,6 @@ PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return IntsOf(fa
 PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return TimesInts(part, factor); }
 
 // What quant_many.inl.h takes beside that.
-PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm512_mul_ps(a, b); }
-PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm512_fmadd_ps(a, b, c); }
 PREFIXD_INLINE void StoreWeights(std::byte* p, Ints a) { _mm512_store_si512(p, a); }
 PREFIXD_INLINE Ints SubBytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
 PREFIXD_INLINE Ints SumOfBytes(Ints a) { return AddProducts(ZeroInts(), SpreadByte(1), a); }

@@ -16,11 +16,11 @@ struct UnpackedTerms {
   // Factors that leave the integers within a byte are in them. The others are floats: c P, and the sum of two
   // of them, is a whole number below 2^24 (kernels/quant_format.h). It may be -0 where an integer is 0. That
   // changes no bit of a chain: it starts with +0, and no sum of it is -0.
-  static constexpr bool kFolds = F::kFactors && F::kFactorZero == 0 && F::kFactorBits < 8 && F::kZero == 0 &&
-                                 F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
-  static constexpr bool kFactors = F::kFactors && !kFolds;
-  static constexpr int kParts = kFactors && F::kByHalf ? 2 : 1;  // sums P of their own
-  Ints start[kParts];  // what x + 128 instead of x adds to P, negative
+  static constexpr bool kFolds = F::kIntegerFactors && F::kFactorZero == 0 && F::kFactorBits < 8 &&
+                                 F::kZero == 0 && F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
+  static constexpr bool kFactors = F::kIntegerFactors && !kFolds;
+  static constexpr int kParts = kFactors ? 2 : 1;  // sums P of their own
+  Ints start[kParts];                              // what x + 128 instead of x adds to P, negative
   Outputs scale, offset;
   Outputs c[kParts];
   Ints n;
@@ -54,7 +54,7 @@ struct UnpackedRun {
       UnpackedTerms<F>& to = terms[vector];
       to.scale = stored.Scale(0);
       to.offset = stored.Offset(0);
-      if constexpr (F::kOffsetFactors) to.n = factors.n;
+      if constexpr (F::kIntegerFactors && F::kOffsetFactors) to.n = factors.n;
       for (int part = 0; part < UnpackedTerms<F>::kParts; ++part) {
         to.start[part] = ZeroInts();
         if constexpr (UnpackedTerms<F>::kFactors) to.c[part] = ToOutputs(factors.c[part]);

@@ -21,6 +21,8 @@ struct Format {
   static constexpr int kFactorsOfRun = kOf.FactorsOfRun();
   static constexpr bool kFactors = kFactorBits != 0, kByHalf = kOf.by_half;
   static constexpr bool kOffset = kOf.offset, kOffsetFactors = kOf.offset_factors, kExponent = kOf.exponent;
+  // Where the factors multiply integers (rule 9), and not d and m.
+  static constexpr bool kIntegerFactors = kFactors && kByHalf;
   static constexpr bool kHasCodebook = kOf.codebook != nullptr;
   // Integers of 8 bits, with sums of their own (Q8Sums). All other codes are below 64, and not negative.
   static constexpr bool kWide = kLargest > 63;
@@ -62,13 +64,13 @@ PREFIXD_INLINE Ints CodesOf(const std::byte* run) {
   return codes;
 }
 
-// The factors of a run, of all outputs of a panel, and of those of a vector.
+// The factors of a run, of all outputs of a panel, and, as they multiply integers, of those of a vector.
 struct FactorBytes {
   __m128i c[2], n[2];
 };
 template <typename F>
 struct Factors {
-  Ints c[2];  // as they multiply a part of the sum, or the whole sum of a wide format
+  Ints c[2];  // as they multiply a part of the sum
   Ints zero;  // c[0] and c[1], times what codes are too large
   Ints n;     // n[0] and n[1]
 };
@@ -106,13 +108,10 @@ PREFIXD_INLINE FactorBytes LoadFactors(const std::byte* head, int run) {
 
 template <typename F>
 PREFIXD_INLINE Factors<F> FactorsOf(const FactorBytes& bytes, int vector) {
+  static_assert(!F::kWide);
   Factors<F> factors;
-  if constexpr (F::kWide) {
-    factors.c[0] = IntsOf(bytes.c[0], vector);
-  } else {
-    for (int half = 0; half < 2; ++half) factors.c[half] = FactorOfPart(bytes.c[half], vector);
-    factors.zero = TimesShorts(ShortsOf(bytes.c[0], bytes.c[1], vector), F::kZero);
-  }
+  for (int half = 0; half < 2; ++half) factors.c[half] = FactorOfPart(bytes.c[half], vector);
+  factors.zero = TimesShorts(ShortsOf(bytes.c[0], bytes.c[1], vector), F::kZero);
   if constexpr (F::kOffsetFactors) factors.n = ShortsOf(bytes.n[0], bytes.n[1], vector);
   return factors;
 }
@@ -141,14 +140,23 @@ struct StoredRun {
   PREFIXD_MEMBER Ints Codes(int vector) const {
     return CodesOf<F, kStep>(w + 4 * vector * kQuantLanes);
   }
-  using Terms = Factors<F>;
+  using Terms = Factors<F>;  // set where factors multiply integers
   PREFIXD_MEMBER Terms TermsAt(int vector) const {
-    Terms terms;  // not set where a format has no factors
-    if constexpr (F::kFactors) terms = FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
+    Terms terms;
+    if constexpr (F::kIntegerFactors) terms = FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
     return terms;
   }
-  PREFIXD_MEMBER Outputs Scale(int vector) const { return LoadScale<F>(head, first + vector); }
-  PREFIXD_MEMBER Outputs Offset(int vector) const { return LoadOffset<F>(head, first + vector); }
+  // D of rule 9, and its M, but for the factor e.
+  PREFIXD_MEMBER Outputs Scale(int vector) const {
+    const Outputs scale = LoadScale<F>(head, first + vector);
+    if constexpr (!F::kFactors || F::kIntegerFactors) return scale;
+    return MulOutputs(scale, ToOutputs(IntsOf(LoadFactors<F>(head, run).c[0], first + vector)));
+  }
+  PREFIXD_MEMBER Outputs Offset(int vector) const {
+    const Outputs offset = LoadOffset<F>(head, first + vector);
+    if constexpr (!F::kOffsetFactors || F::kIntegerFactors) return offset;
+    return MulOutputs(offset, ToOutputs(IntsOf(LoadFactors<F>(head, run).n[0], first + vector)));
+  }
   PREFIXD_MEMBER static Ints OffsetFactors(const Terms& terms) { return terms.n; }
 };
 

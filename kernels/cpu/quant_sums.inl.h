@@ -5,9 +5,6 @@
 
 namespace prefixd::PREFIXD_ISA {
 
-// The sum of the integers of a run of x, whose halves have the sums `pair`.
-PREFIXD_INLINE Ints SumOfPair(int32_t pair) { return SumOfShorts(SpreadInt(pair), SpreadShort(1)); }
-
 // The sums S of rule 9 of kRows rows and the outputs of a vector: of wide formats
 template <typename Run, int kRows>
 struct WideSums {
@@ -19,8 +16,7 @@ struct WideSums {
   PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& /*factors*/) {
     sums.Add(r, weights, x);
   }
-  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& factors) const {
-    if constexpr (F::kFactors) return TimesInts(sums.Get(r), factors.c[0]);
+  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& /*factors*/) const {
     return sums.Get(r);
   }
 };
@@ -40,7 +36,7 @@ struct CodeSums {
   PREFIXD_MEMBER void Add(int r, Ints codes, Ints x, const Factors<F>& factors) {
     part[r] = AddProducts(kStep % kSteps == 0 ? ZeroInts() : part[r], codes, x);
     if constexpr ((kStep + 1) % kSteps == 0) {
-      if constexpr (F::kFactors)
+      if constexpr (F::kIntegerFactors)
         total[r] = AddInts(total[r], SumOfPart(part[r], factors.c[kStep / (kQuantSteps / 2)]));
       else
         total[r] = AddInts(total[r], SumOfPart(part[r]));
@@ -48,7 +44,7 @@ struct CodeSums {
   }
   PREFIXD_MEMBER Ints Get(int r, int32_t pair, const Factors<F>& factors) const {
     if constexpr (F::kZero == 0) return total[r];
-    if constexpr (F::kFactors) return SubInts(total[r], SumOfShorts(factors.zero, SpreadInt(pair)));
+    if constexpr (F::kIntegerFactors) return SubInts(total[r], SumOfShorts(factors.zero, SpreadInt(pair)));
     return SubInts(total[r], SumOfShorts(SpreadInt(pair), SpreadShort(F::kZero)));
   }
 };
@@ -103,11 +99,11 @@ PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int 
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       acc[v][r] = AddScaled(acc[v][r], scales[v], scale_of_x, sums[v].Get(r, pair, terms[v]));
-      if constexpr (F::kOffsetFactors)
+      if constexpr (F::kOffset && F::kIntegerFactors)
         acc[v][r] = AddScaled(acc[v][r], offsets[v], scale_of_x,
                               SumOfShorts(Run::OffsetFactors(terms[v]), SpreadInt(pair)));
-      else if constexpr (F::kOffset)
-        acc[v][r] = AddScaled(acc[v][r], offsets[v], scale_of_x, SumOfPair(pair));
+      else if constexpr (F::kOffset)  // its sum is a float
+        acc[v][r] = FmaOutputs(offsets[v], SpreadFloat(pair), acc[v][r]);
     }
   }
 }

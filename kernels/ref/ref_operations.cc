@@ -67,16 +67,25 @@ float DotOfRuns(const int8_t* integers, const float* scales, const QuantFormat& 
                 const std::vector<QuantRun>& row) {
   float acc = 0;
   for (const QuantRun& run : row) {
-    int products = 0, sums = 0;
+    const float scale_of_x = *scales++;
+    int s[2] = {}, t[2] = {};
     for (int k = 0; k < kQuantBlock; ++k) {
-      const int half = k / kQuantHalf;
-      products += run.factors[half] * IntegerOf(format, run.codes[k]) * integers[k];
-      sums += run.offset_factors[half] * integers[k];
+      s[k / kQuantHalf] += IntegerOf(format, run.codes[k]) * integers[k];
+      t[k / kQuantHalf] += integers[k];
     }
-    acc = std::fma(run.scale * *scales, static_cast<float>(products), acc);
-    if (format.offset) acc = std::fma(run.offset * *scales, static_cast<float>(sums), acc);
     integers += kQuantBlock;
-    ++scales;
+    const auto Of = [](const int(&factors)[2], const int(&sums)[2]) {
+      return static_cast<float>(factors[0] * sums[0] + factors[1] * sums[1]);
+    };
+    if (format.by_half) {
+      acc = std::fma(run.scale * scale_of_x, Of(run.factors, s), acc);
+      if (format.offset) acc = std::fma(run.offset * scale_of_x, Of(run.offset_factors, t), acc);
+      continue;
+    }
+    const float scale = run.scale * static_cast<float>(run.factors[0]);
+    const float offset = run.offset * static_cast<float>(run.offset_factors[0]);
+    acc = std::fma(scale * scale_of_x, static_cast<float>(s[0] + s[1]), acc);
+    if (format.offset) acc = std::fma(offset, scale_of_x * static_cast<float>(t[0] + t[1]), acc);
   }
   return acc;
 }
@@ -274,9 +283,9 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
                              GemmOutput output) {
-  if (AsRef(w).quantized() && version_ == numerics::Version::kCpu2)
+  if (AsRef(w).quantized() && version_ == numerics::Version::kCpu3)
     return GemmOfRuns(AsRef(w), x, rows, y, stride, output);
-  if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu2)
+  if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu3)
     return GemmOfPairs(AsRef(w), x, rows, y, stride, output);
   std::vector<float> widened(static_cast<size_t>(w.cols()));
   for (int n = 0; n < w.rows(); ++n) {
