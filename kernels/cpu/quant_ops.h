@@ -57,8 +57,8 @@ struct QuantOps {
   // Computes the panels first_panel .. end_panel - 1 of the row groups first_group .. end_group - 1.
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for
-  // weights of `kind`. For each run: [count] scales, [count] sums, and the integers [8][count][4], to which an
-  // instruction set may add 128. The sums are T of rule 9 as f32 if it is the same for all weights of the
+  // weights of `kind`. For each run: [count] scales, [count] sums, and the integers [8][count][4], to which
+  // an instruction set may add 128. The sums are T of rule 9 as f32 if it is the same for all weights of the
   // kind, else those of each half as i16.
   void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                     std::byte* packed);

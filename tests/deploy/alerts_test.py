@@ -170,7 +170,7 @@ class Alerts(unittest.TestCase):
         self.assertEqual([name for name in alerts if f"\n#### {name}\n" not in page], [])
 
     def test_each_metric_exists(self):
-        source = (ROOT / "daemon/metrics.cc").read_text()
+        source = "".join((ROOT / "daemon" / name).read_text() for name in ("metric_rows.cc", "metrics.cc"))
         known = set(re.findall(r'"((?:prefixd_|vllm:)\w+)"', source))
         used = set(re.findall(r"\b(?<!:)((?:prefixd_|vllm:)\w+)", RULES.read_text()))
         bare = {re.sub(r"_(bucket|count|sum)$", "", name) for name in used}

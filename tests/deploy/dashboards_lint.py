@@ -26,8 +26,8 @@ WINDOW = re.compile(r"\[([^\]]*)\]")
 
 
 def known_metrics():
-    """The names that daemon/metrics.cc gives, and those of Prometheus."""
-    text = (ROOT / "daemon/metrics.cc").read_text()
+    """The names that the daemon gives, and those of Prometheus."""
+    text = "".join((ROOT / "daemon" / name).read_text() for name in ("metric_rows.cc", "metrics.cc"))
     return set(re.findall(r'"((?:prefixd_|vllm:|process_)\w+)"', text)) | OF_PROMETHEUS
 
 
