@@ -8,6 +8,7 @@
 #include "base/prng.h"
 #include "daemon/api/constraint_request.h"
 #include "daemon/api/explain/prompt_record.h"
+#include "daemon/api/reusing_encoder.h"
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/tool_request.h"
 #include "daemon/api/unsupported_fields.h"
@@ -414,7 +415,7 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end, PromptRecord* record) {
+                                        Work& work, PromptEnd* end, PromptRecord* record, ReusedIds* reused) {
   const bool add_special = prompt.add_special_tokens;
   if (record != nullptr) RecordInput(prompt.input, record);
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
@@ -430,9 +431,20 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
                                                        : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
-  Parsed<std::vector<TokenId>> ids = context.special_tokens_in_content
-                                         ? EncodeText(context, text->bytes(), options, "messages", work)
-                                         : EncodeText(context, *text, options, "messages", work);
+  const auto encode = [&](const MarkedText& part, bool first) {
+    const Tokenizer::EncodeOptions of_part{.add_special_tokens = first && options.add_special_tokens};
+    return context.special_tokens_in_content ? EncodeText(context, part.bytes(), of_part, "messages", work)
+                                             : EncodeText(context, part, of_part, "messages", work);
+  };
+  Parsed<std::vector<TokenId>> ids = std::vector<TokenId>();
+  if (reused == nullptr) {
+    ids = encode(*text, /*first=*/true);
+  } else {
+    Parsed<ReusingPrompt> reusing = EncodeReusing(context, reused->scope, *text, encode);
+    if (!reusing.ok()) return reusing.error();
+    reused->place = reusing->place;
+    ids = std::move(reusing->ids);
+  }
   if (record != nullptr && ids.ok()) {
     const size_t needed = kRecordBytes * text->size();
     if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "daemon/api/context.h"
+#include "daemon/api/generated_ids.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/work.h"
@@ -16,6 +17,12 @@
 namespace prefixd {
 
 struct PromptRecord;
+
+// That the ids of earlier answers are reused in a prompt.
+struct ReusedIds {
+  std::string scope;  // in which the answers were generated
+  AnswerPlace place;  // of the answer to the prompt; EncodeChat sets it
+};
 
 struct ChatPrompt {
   ChatTemplate::Input input;  // RenderChat sets the time
@@ -51,10 +58,11 @@ void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, Ch
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. Sets *end and adds the prompt to *record, unless they are null. `work` has the bytes of the
-// body that the prompt came from.
+// is an error. Sets *end, adds the prompt to *record and reuses ids, unless these are null. `work` has the
+// bytes of the body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr);
+                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr,
+                                        ReusedIds* reused = nullptr);
 // Sets the grammar of a request whose answer may call functions. Compiling may take some milliseconds. Where
 // nothing is forced and the schemas cannot be carried out, there is none, unless one of them is strict.
 std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request);

@@ -6,6 +6,7 @@
 #include "daemon/api/explain/explanation.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/response_json.h"
+#include "daemon/api/reusing_encoder.h"
 
 namespace prefixd {
 
@@ -13,12 +14,12 @@ namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
-                                          PromptRecord* record) {
+                                          PromptRecord* record, ReusedIds* reused) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
   Parsed<std::vector<TokenId>> tokens =
       EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
-                 &end, record);
+                 &end, record, reused);
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
@@ -78,11 +79,18 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
   std::shared_ptr<PromptRecord> record = NewRecord(*context, request.generation, endpoint.response_id);
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get());
-  if (!tokens.ok()) return tokens.error();
   const std::string owner = OwnerOf(exchange->request(), *context);
+  ReusedIds reused{.scope = ScopeOfIds(owner, request.generation.cache_salt), .place = {}};
+  const bool reuses = request.generation.reuse_ids && !request.generation.truncate_prompt_tokens;
+  Parsed<std::vector<TokenId>> tokens =
+      EncodePrompt(*context, &request, work, record.get(), reuses ? &reused : nullptr);
+  if (!tokens.ok()) return tokens.error();
   if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
-  InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
+  InferencePrompt prompt{.tokens = *std::move(tokens), .place = {}, .record = std::move(record)};
+  if (reuses) {
+    prompt.place = reused.place;
+    prompt.id_scope = std::move(reused.scope);
+  }
   const size_t length = prompt.tokens.size();
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,
                                 &prompt.max_tokens)) {

@@ -29,6 +29,7 @@ struct GenerationRequest {
   std::string cache_salt;
   bool public_scope = false;  // the prompt is cached for all tenants
   bool read_cache = true;
+  bool reuse_ids = false;                     // an answer that is sent back keeps the ids that were generated
   std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
   int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs
   bool stream = false;

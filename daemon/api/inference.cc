@@ -251,6 +251,7 @@ void Inference::AppendTokens(size_t index, RequestEvent& event) {
     choice.score.logprob_sum += static_cast<double>(token.logprob);
     ++choice.score.tokens;
     collected_bytes_ += FormattedBytes(request_.generation, *context_->tokenizer, token);
+    recorder_.AddId(index, token.token);
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");
