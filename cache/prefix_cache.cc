@@ -22,7 +22,7 @@ PrefixCache::~PrefixCache() {
   PREFIXD_CHECK(impl_->leases.empty()) << impl_->leases.size() << " leases outlive the cache";
 }
 
-Lease PrefixCache::Open(BlockKeys* keys, Reads reads) {
+Lease PrefixCache::Open(BlockKeys* keys, Reads reads, PrefixUse use) {
   PREFIXD_CHECK(keys != nullptr);
   Lease lease;
   lease.state_ = std::make_unique<Lease::State>();
@@ -32,6 +32,7 @@ Lease PrefixCache::Open(BlockKeys* keys, Reads reads) {
   state.root = impl_->tree.OpenRoot(keys->root()).root;
   state.detached = !impl_->options.reuse;
   state.reads = reads == Reads::kYes;
+  state.use = std::move(use);
   impl_->leases.insert(&state);
   return lease;
 }
@@ -78,6 +79,12 @@ uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capac
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }
 uint32_t PrefixCache::cached_blocks(Tier tier) const { return impl_->pool(tier).cached_blocks(); }
 uint32_t PrefixCache::leased_blocks(Tier tier) const { return impl_->pool(tier).leased_blocks(); }
+uint32_t PrefixCache::kept_blocks(Tier tier) const {
+  return static_cast<uint32_t>(impl_->tier(tier).retention.size());
+}
+uint32_t PrefixCache::most_kept_blocks(Tier tier) const {
+  return static_cast<uint32_t>(impl_->tier(tier).retention.budget());
+}
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {
   size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes();
@@ -94,6 +101,8 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + UseTimes::MaxMemoryBytes() +
          BlockPool::MaxMemoryBytes(in_memory) +
+         Retention::MaxMemoryBytes(MostKept(options, options.blocks) +
+                                   MostKept(options, options.host_blocks)) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
          MaxEvictionBytes(options.host_blocks, nodes, options.disk);
 }
@@ -122,15 +131,18 @@ std::span<const BlockId> Lease::blocks() const {
   return state_->blocks;
 }
 
+int Lease::kept_tokens() const { return open() ? state_->kept_tokens : 0; }
 int Lease::ready() const { return open() ? state_->ready : 0; }
 int Lease::arriving_blocks() const {
   return open() ? static_cast<int>(state_->loading.size() - state_->to_start) : 0;
 }
 
-void Lease::Release() {
-  if (!open()) return;
+int Lease::Release() {
+  if (!open()) return 0;
   state_->cache->Release(*state_);
+  const int kept = state_->kept_tokens;
   state_.reset();
+  return kept;
 }
 
 }  // namespace prefixd

@@ -49,6 +49,7 @@
 #include "cache/block_keys.h"
 #include "cache/load_planner.h"
 #include "cache/prefix_scan.h"
+#include "cache/retention.h"
 #include "cache/spill_budget.h"
 #include "cache/tier.h"
 #include "cache/transfer_port.h"
@@ -80,6 +81,12 @@ struct PrefixCacheStats {
   uint64_t deduplicated_blocks = 0;  // computed, but the tree already had an equal block
   uint64_t written_tokens = 0;       // of committed blocks: those that no Acquire could take before
   std::array<uint64_t, kPoolTiers> evicted_blocks{};
+  // Retention, by pool tier: blocks that were not kept because the budget was used; whose time has come; that
+  // were evicted before it, because nothing else was left; and that gave way to another tenant's.
+  std::array<uint64_t, kPoolTiers> retention_refused{}, retention_expired{}, retention_evicted{},
+      retention_displaced{};
+  // Tokens that leases asked to keep, when they were released: kept, and beyond the budget.
+  uint64_t kept_tokens = 0, refused_tokens = 0;
   uint64_t partial_copies = 0;  // copies of a partly matching block
   uint64_t failed_copies = 0;   // those whose step failed
   uint64_t key_collisions = 0;  // blocks with a matching key but other tokens; counts blocks
@@ -118,8 +125,11 @@ class Lease {
   int ready() const;
   // Blocks after those of ready() that are loaded for it, or have been. They take room on the device already.
   int arriving_blocks() const;
-  // Returns the blocks to the cache. The lease is closed afterwards.
-  void Release();
+  // How many leading tokens are kept for it, of those that its PrefixUse asks for: the rest was beyond the
+  // budget, or is not committed yet.
+  int kept_tokens() const;
+  // Returns the blocks to the cache. The lease is closed afterwards. Returns its last kept_tokens().
+  int Release();
 
  private:
   friend class PrefixCache;
@@ -138,6 +148,9 @@ class PrefixCache {
     // costs to compute one token (bench/README.md, "Cost of copying a block"), so a match of one pays.
     int min_copy_tokens = 1;
     float cost_per_depth = 0;  // NodeUse::cost grows by it with each block of depth
+
+    // The share of each tier in memory, in percent, that requests can have kept (cache/retention.h).
+    int retained_percent = 25;
 
     // The lower tiers. They need a TransferPort.
     uint32_t host_blocks = 0;  // capacity of the host tier; 0: there is none
@@ -165,8 +178,12 @@ class PrefixCache {
   // extends `keys`, which must stay in place and serve no other sequence until the lease is released.
   // A lease opened with kNo takes no cached block and waits for no other lease: its Acquire returns kReady at
   // once. Its committed blocks enter the tree like those of any other lease.
+  // `use` says what is kept: the blocks up to a breakpoint, from when they are taken or committed until its
+  // seconds after their last use, in every tier in memory that has them, within the budget of the tier. A
+  // breakpoint within a block that nothing fills enters the tree as a block of its own when the lease is
+  // released: its other tokens match none (prefix_cache_retention.cc).
   enum class Reads { kYes, kNo };
-  Lease Open(BlockKeys* keys, Reads reads = Reads::kYes);
+  Lease Open(BlockKeys* keys, Reads reads = Reads::kYes, PrefixUse use = {});
 
   enum class AcquireState {
     kReady,    // compute the tokens from lease.ready() to `until`
@@ -271,6 +288,8 @@ class PrefixCache {
   uint32_t free_blocks(Tier tier = Tier::kDevice) const;
   uint32_t cached_blocks(Tier tier = Tier::kDevice) const;  // can be reused or evicted
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
+  uint32_t kept_blocks(Tier tier = Tier::kDevice) const;  // by retention; leased ones too
+  uint32_t most_kept_blocks(Tier tier = Tier::kDevice) const;
   // Looks at up to `most_nodes` further nodes of the tree. Returns whether it has seen all of them.
   bool Scan(PrefixScan* scan, uint32_t most_nodes) const;
 

@@ -58,6 +58,8 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     }
     Place(lease, block);
     lease.path.push_back(node);
+    UseKept(node);
+    KeepLast(lease);
     lease.ready += block_tokens;
     ++lease.hit_blocks;
     CountUp(&tree.facts(node).hits);
@@ -100,7 +102,8 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
   if (lease.detached) return;
   RadixTree::Position at = lease.at();
   bool in_tree = true;
-  const size_t full_blocks = tokens.size() / static_cast<size_t>(block_tokens);
+  const size_t committed = std::min(tokens.size(), static_cast<size_t>(std::max(lease.use.write_limit, 0)));
+  const size_t full_blocks = committed / static_cast<size_t>(block_tokens);
   for (size_t index = lease.path.size(); index < full_blocks; ++index) {
     const BlockKey& key = lease.keys->key(index);
     const NodeId node = in_tree ? tree.FindChild(at, key) : kNoNode;
@@ -131,6 +134,8 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
     ++stats.partial_copies;
     // A use, when most of it is used: a block that shares only its first tokens is not worth more for it.
     if (2 * partial.tokens > block_tokens) CountUp(&tree.facts(partial.node).hits);
+    UseKept(partial.node);
+    if (IsPartial(partial.node)) lease.copied_partial = tree.key(partial.node);
     // The block that the limit cuts may have been loaded for this lease.
     const bool loaded = !lease.loading.empty() && lease.loading.front().node == partial.node;
     const Tier from = loaded ? lease.loading.front().from : Tier::kDevice;

@@ -112,8 +112,12 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
       << "node " << node << " has " << held << " references, " << references[node] << " are known";
   for (const Tier at : {Tier::kDevice, Tier::kHost}) {
     const BlockId block = tree.block(node, at);
-    const bool candidate = block != kNoBlock && held == 0 && !tree.HasCachedChild(node, at);
-    PREFIXD_CHECK(tier(at).eviction->IsCandidate(node) == candidate)
+    const bool evictable = block != kNoBlock && held == 0 && !tree.HasCachedChild(node, at);
+    const Retention& retention = tier(at).retention;
+    const bool kept = retention.Find(node) != nullptr;
+    PREFIXD_CHECK(!kept || block != kNoBlock) << "node " << node << " is kept without a block";
+    PREFIXD_CHECK(tier(at).eviction->IsCandidate(node) == (evictable && !kept) &&
+                  retention.IsCandidate(node) == (evictable && kept))
         << "node " << node << " as an eviction candidate";
     if (block == kNoBlock) continue;
     PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
@@ -175,6 +179,7 @@ void PrefixCache::Impl::CheckInvariants() const {
     const BlockPool& blocks = tiers[i]->pool;
     blocks.CheckInvariants();
     tiers[i]->eviction->CheckInvariants();
+    tiers[i]->retention.CheckInvariants();
     for (BlockId block = 0; block < blocks.capacity(); ++block) {
       const uint32_t expected = blocks.state(block) == BlockState::kFree ? 0 : 1;
       PREFIXD_CHECK(owners[i][block] == expected)

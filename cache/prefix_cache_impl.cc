@@ -8,6 +8,10 @@
 
 namespace prefixd {
 
+size_t MostKept(const PrefixCache::Options& options, uint32_t blocks) {
+  return size_t{blocks} * static_cast<size_t>(options.retained_percent) / 100;
+}
+
 PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in)
     : options(std::move(options_in)),
       block_tokens(options.block_tokens),
@@ -30,7 +34,7 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
     auto policy = MakeEvictionPolicy(name, {.capacity = std::max(sizes[i], 1u)});
     PREFIXD_CHECK(policy != nullptr) << "there is no eviction policy \"" << name << '"';
     policy->SetCopyCost(kCopyCost);
-    tiers[i] = std::make_unique<PoolTier>(sizes[i], std::move(policy));
+    tiers[i] = std::make_unique<PoolTier>(sizes[i], std::move(policy), MostKept(options, sizes[i]));
   }
 }
 
@@ -94,6 +98,11 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease, std
   std::vector<Run> runs;
   while (!lease.detached && (lease.path.size() + 1) * block_tokens <= tokens.size()) {
     const int end = static_cast<int>(lease.path.size() + 1) * block_tokens;
+    if (end > lease.use.write_limit) {
+      Detach(lease);
+      lease.limited = true;
+      break;
+    }
     const int written = CommitBlock(lease, TokensOfBlock(tokens, lease.path.size()), in_use);
     if (written == 0) continue;
     stats.written_tokens += static_cast<uint64_t>(written);
@@ -104,6 +113,7 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease, std
     }
   }
   lease.ready = static_cast<int>(tokens.size());
+  NoteTail(lease, tokens);
   return runs;
 }
 
@@ -138,11 +148,14 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
     ++stats.committed_blocks;
   }
   lease.path.push_back(node);
+  KeepLast(lease);
   return block_tokens - reusable;
 }
 
 void PrefixCache::Impl::Release(Lease::State& lease) {
   claims.EndAll(&lease.claimant);
+  KeepTail(lease);
+  CountKept(lease);
   for (size_t i = lease.path.size(); i < lease.blocks.size(); ++i) {
     pool(Tier::kDevice).Discard(lease.blocks[i]);
   }

@@ -38,6 +38,8 @@
 //   f. The blocks of `loading` follow each other from block number `load_begin` on. They are those that are
 //      loaded for the lease, or were. Those between the path and load_begin it computes, also when `loading`
 //      is empty; what is behind has not been decided then.
+//   g. What retention keeps in a tier has a block there. Where b makes it a candidate, it is one of the
+//      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
 #pragma once
 
 #include <deque>
@@ -55,9 +57,13 @@
 #include "cache/ghost_index.h"
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
+#include "cache/retention.h"
 #include "cache/use_times.h"
 
 namespace prefixd {
+
+// The blocks of a tier of `blocks` blocks that retention may keep.
+size_t MostKept(const PrefixCache::Options& options, uint32_t blocks);
 
 // See EvictionPolicy::SetCopyCost: the least, and that before anything is measured.
 inline constexpr double kLeastCopyCost = 1.0 / 64;
@@ -80,6 +86,11 @@ struct Lease::State {
   int hit_blocks = 0;             // taken from the cache
   bool detached = false;
   bool reads = true;
+  PrefixUse use;
+  int kept_tokens = 0;                     // those of `use` that are kept
+  bool limited = false;                    // detached at use.write_limit
+  std::optional<BlockKey> copied_partial;  // of the block after the path: its tokens came from this node
+  std::vector<TokenId> tail;  // the tokens after the path up to the last breakpoint in its block, if there is
   bool settled = false;
   bool computes = false;        // the last Acquire has returned kReady
   int until = 0;                // what it has returned, before the lease has settled
@@ -125,10 +136,11 @@ struct PrefixCache::Impl {
   void CheckInvariants() const;
 
   struct PoolTier {
-    PoolTier(uint32_t blocks, std::unique_ptr<EvictionPolicy> policy)
-        : pool(blocks), eviction(std::move(policy)) {}
+    PoolTier(uint32_t blocks, std::unique_ptr<EvictionPolicy> policy, size_t retained)
+        : pool(blocks), eviction(std::move(policy)), retention(retained) {}
     BlockPool pool;
     std::unique_ptr<EvictionPolicy> eviction;
+    Retention retention;
   };
   struct Running {  // a transfer
     NodeId node;
@@ -185,6 +197,27 @@ struct PrefixCache::Impl {
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
+
+  // Retention (prefix_cache_retention.cc).
+  // The last node of the path was taken or committed: keeps it, as the lease asks.
+  void KeepLast(Lease::State& lease);
+  // Notes the tokens of the block after the path that KeepTail needs.
+  void NoteTail(Lease::State& lease, std::span<const TokenId> tokens);
+  // Puts the tokens up to a breakpoint within the block after the path into the tree, as a partial block.
+  void KeepTail(Lease::State& lease);
+  void CountKept(const Lease::State& lease);
+  bool KeepNode(NodeId node, const Retention::Kept& kept);
+  // Keeps the node in a tier, also at the cost of an owner that has more than its share.
+  bool KeepInBudget(NodeId node, Tier at, const Retention::Kept& kept);
+  Retention::Kept KeptFor(const Lease::State& lease, double kept_seconds) const;
+  // Ends the retention of the partial block that the last node of the path continues, and that adds nothing.
+  void Supersede(Lease::State& lease);
+  void UseKept(NodeId node);
+  void KeepInTier(NodeId node, Tier at);  // what another tier keeps; the node has come to this one
+  void EndRetention(NodeId node, Tier at);
+  void EndExpired();
+  bool IsKept(NodeId node) const;
+  bool IsPartial(NodeId node) const;
 
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }

@@ -21,8 +21,13 @@ NodeUse PrefixCache::Impl::UseOf(NodeId node) const {
 // Makes `node` a candidate of the tier, or none, as invariant b says.
 void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   if (node == kNoNode) return;
-  const bool candidate =
+  const bool evictable =
       tree.block(node, at) != kNoBlock && tree.references(node) == 0 && !tree.HasCachedChild(node, at);
+  Retention& retention = tier(at).retention;
+  const bool kept = retention.Find(node) != nullptr;
+  if (!(evictable && kept) && retention.IsCandidate(node)) retention.RemoveCandidate(node);
+  if (evictable && kept && !retention.IsCandidate(node)) retention.AddCandidate(node);
+  const bool candidate = evictable && !kept;
   EvictionPolicy& eviction = *tier(at).eviction;
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
@@ -81,8 +86,12 @@ void PrefixCache::Impl::AddAge(NodeId node, LatencyHistogram* ages) const {
 
 std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
   if (pool(at).free_blocks() == 0) {
-    const std::optional<NodeId> victim = tier(at).eviction->Victim();
-    if (!victim) return std::nullopt;
+    std::optional<NodeId> victim = tier(at).eviction->Victim();
+    if (!victim) {  // requests that run come before what is kept for others
+      victim = tier(at).retention.Victim();
+      if (!victim) return std::nullopt;
+      ++stats.retention_evicted[static_cast<size_t>(at)];
+    }
     ++stats.evicted_blocks[static_cast<size_t>(at)];
     AddAge(*victim, &stats.age_at_eviction[static_cast<size_t>(at)]);
     RemoveBlock(*victim, at, at == Tier::kDevice ? MissReason::kEvictedDevice : MissReason::kEvictedHost);
@@ -97,6 +106,7 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   tree.SetBlock(node, at, block);
   if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
   tier(at).eviction->Insert(node, UseOf(node));
+  KeepInTier(node, at);
 }
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
@@ -107,6 +117,7 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   UpdateCandidate(node, at);
   UpdateCandidate(tree.parent(node), at);
   tier(at).eviction->Remove(node, UseOf(node));
+  tier(at).retention.Forget(node);
   LoseKv(node, reason);
 }
 

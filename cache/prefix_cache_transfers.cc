@@ -12,6 +12,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   planner.SetTime(now_seconds);
   budget.SetTime(now_seconds, idle_now);
   idle = idle_now;
+  EndExpired();
   if (port == nullptr) return;
   std::vector<FinishedTransfer> finished;
   port->Poll(&finished);
@@ -57,13 +58,15 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
 // --- Spills ---
 
 bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
-  if (!options.disk || !IsReadable(node)) return false;
+  if (!options.disk || !IsReadable(node) || IsPartial(node)) return false;
   const RadixTree::Facts& facts = tree.facts(node);
-  const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2;
+  const bool passes_filter =
+      options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2 || IsKept(node);
   return passes_filter && !HasRecord(tree.key(node));
 }
 
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
+  if (IsPartial(node)) return std::nullopt;
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
   const bool on_device = !device_lost && tree.block(node, Tier::kDevice) != kNoBlock;
   if (options.host_blocks > 0 && !on_host && on_device) return Tier::kHost;

@@ -43,6 +43,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .kv_dtype = plan.kv_dtype,
       .prefix_cache = !options.no_prefix_cache,
       .eviction = options.eviction,
+      .retained_percent = static_cast<int>(options.retained_share),
       .host_blocks = plan.tiers.host_blocks,
       .disk = plan.tiers.disk.on,
       .disk_blocks = plan.tiers.disk.Blocks(layout),

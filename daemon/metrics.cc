@@ -38,7 +38,11 @@ constexpr std::string_view kTransferResultNames[kTransferResults] = {"ok", "fail
 constexpr std::string_view kFinishNames[kFinishReasons] = {"stop", "length", "abort",
                                                            "error"};  // vLLM's names
 constexpr std::string_view kScaleNames[kWhatIfScales.size()] = {"0.5", "1", "2", "4"};
+constexpr std::string_view kRetentionNames[] = {"kept", "refused"};
+constexpr std::string_view kRetentionEndNames[] = {"expired", "evicted", "displaced"};
 constexpr LabelSet kNoLabel = {};
+constexpr LabelSet kRetention = {"result", kRetentionNames};
+constexpr LabelSet kRetentionEnd = {"reason", kRetentionEndNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
@@ -188,6 +192,31 @@ std::span<const Row> CacheRows() {
       {kGauge, "prefixd_prefill_tokens_per_second",
        "Estimated prefill speed beside what else runs; decisions about loads rest on it.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.engine.prefill_tokens_per_second; }},
+  };
+  return rows;
+}
+
+std::span<const Row> RetentionRows() {
+  static const std::vector<Row> rows = {
+      {kCounter, "prefixd_retention_tokens_total",
+       "Tokens that requests asked to keep: kept, or refused beyond the limit.", kRetention, kNoLabel,
+       [](const S& s, size_t i, size_t) {
+         return static_cast<double>(i == 0 ? s.engine.cache.kept_tokens : s.engine.cache.refused_tokens);
+       }},
+      {kGauge, "prefixd_retained_blocks", "Blocks of the tier that are kept for requests.", kTier, kNoLabel,
+       [](const S& s, size_t t, size_t) { return t == kDiskTier ? 0.0 : 1.0 * s.engine.blocks[t].kept; }},
+      {kGauge, "prefixd_retained_blocks_limit", "As many can be kept (--retained-share).", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         return tier == kDiskTier ? 0.0 : static_cast<double>(s.engine.blocks[tier].most_kept);
+       }},
+      {kCounter, "prefixd_retention_ended_total",
+       "Blocks not kept any more: expired, needed by requests that run, or by another tenant.", kTier,
+       kRetentionEnd,
+       [](const S& s, size_t tier, size_t reason) {
+         const PrefixCacheStats& c = s.engine.cache;
+         const auto& ended = std::array{&c.retention_expired, &c.retention_evicted, &c.retention_displaced};
+         return tier == kDiskTier ? 0.0 : static_cast<double>((*ended[reason])[tier]);
+       }},
   };
   return rows;
 }
@@ -451,7 +480,7 @@ MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetr
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   std::vector<MetricFamily> families;
   for (const std::span<const Row> rows :
-       {VllmRows(), CacheRows(), TierRows(), TransferRows(), ProcessRows()}) {
+       {VllmRows(), CacheRows(), RetentionRows(), TierRows(), TransferRows(), ProcessRows()}) {
     for (const Row& row : rows) families.push_back(MakeFamily(row, snapshot));
   }
   for (const HistogramRow& row : Histograms()) families.push_back(MakeFamily(row, snapshot));

@@ -33,7 +33,8 @@ struct Options {
       activations, quantize, kv_dtype, eviction, product_choices;
   std::string listen, tls_cert, tls_key, admin_listen, api_keys, cors_origin, log_level, log_format, config;
   std::string disk_cache_dir, disk_compression, load_policy;
-  int64_t device, threads, block_tokens, context, max_sequences, step_tokens, max_queue, max_logprobs;
+  int64_t device, threads, block_tokens, retained_share, context, max_sequences, step_tokens, max_queue,
+      max_logprobs;
   int64_t max_tokens_in_flight;
   int64_t device_cache, host_cache, disk_cache;  // bytes
   int64_t disk_max_age;                          // seconds; 0: none

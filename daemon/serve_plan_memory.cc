@@ -29,6 +29,7 @@ uint64_t BooksBytes(const Options& options, const TierPlan& tiers, const KvLayou
   return WhatIf::MaxMemoryBytes(what_if) +
          PrefixCache::MaxMemoryBytes({.block_tokens = static_cast<int>(options.block_tokens),
                                       .blocks = blocks,
+                                      .retained_percent = static_cast<int>(options.retained_share),
                                       .host_blocks = tiers.host_blocks,
                                       .disk = tiers.disk.on});
 }

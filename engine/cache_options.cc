@@ -12,6 +12,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.blocks = options.blocks;
   cache.reuse = options.prefix_cache;
   cache.eviction = options.eviction;
+  cache.retained_percent = options.retained_percent;
   // By how much the work of a block grows with each block before it.
   cache.cost_per_depth = static_cast<float>(UnitsPerPosition(model) * options.block_tokens);
   cache.host_blocks = options.host_blocks;

@@ -475,8 +475,7 @@ void Engine::Impl::Publish() {
   live_stats.running = static_cast<int>(scheduler.running().size());
   live_stats.waiting = static_cast<int>(scheduler.queued().size());
   for (const Tier tier : {Tier::kDevice, Tier::kHost})
-    live_stats.blocks[static_cast<size_t>(tier)] = {cache.free_blocks(tier), cache.cached_blocks(tier),
-                                                    cache.leased_blocks(tier)};
+    live_stats.blocks[static_cast<size_t>(tier)] = BlocksOf(cache, tier);
   live_stats.pending_disk_blocks = cache.pending_disk_blocks();
   live_stats.spill_cost = cache.spill_budget().cost();
   live_stats.spill_chance = cache.spill_budget().chance();

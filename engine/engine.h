@@ -65,6 +65,7 @@ struct EngineOptions {
   KvType kv_dtype;
   bool prefix_cache = true;
   std::string eviction;        // a name from EvictionPolicyNames(); empty: the default
+  int retained_percent = 25;   // see PrefixCache::Options
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
   bool disk = false;           // whether there is a disk tier
   uint64_t disk_blocks = 0;    // about as many records fit there

@@ -17,8 +17,14 @@ namespace prefixd {
 // The blocks of a pool tier; they sum to its capacity.
 struct BlockCounts {
   uint32_t free = 0, cached = 0, leased = 0;
+  uint32_t kept = 0, most_kept = 0;  // by retention, of the cached and leased ones; its budget
   uint32_t capacity() const { return free + cached + leased; }
 };
+
+inline BlockCounts BlocksOf(const PrefixCache& cache, Tier tier) {
+  return {cache.free_blocks(tier), cache.cached_blocks(tier), cache.leased_blocks(tier),
+          cache.kept_blocks(tier), cache.most_kept_blocks(tier)};
+}
 
 // A snapshot of the engine's statistics, before the events that it counts reach the listeners. So a listener
 // that has an event finds it counted. Counters only grow. A request that Submit has accepted is in `running`

@@ -55,6 +55,9 @@ enum class WriteKind : uint8_t {
 };
 inline constexpr int kWriteKinds = 3;
 
+// Lifetimes by which some APIs tell written tokens apart, in seconds: an hour, and half a day.
+inline constexpr std::array<double, 2> kLongLifetimes = {3600, 43200};
+
 // The number of prompt tokens by source. The sum is the prompt's length from the first generated token on.
 struct PromptUsage {
   std::array<int, kTokenSources> tokens{};
@@ -62,6 +65,10 @@ struct PromptUsage {
   // that the prompt begins and the answer fills is not counted: a prompt that comes again writes nothing,
   // whatever its answer is.
   int written = 0;
+  // Of these: tokens that are to be kept for at least kLongLifetimes.
+  std::array<int, kLongLifetimes.size()> written_for{};
+  // How many leading tokens the request has asked to keep, and how many are kept.
+  int asked_kept = 0, kept = 0;
   // What was decided for hits in lower tiers, and the time for which the request waited for loads and
   // computed nothing.
   std::array<int, kLoadDecisions> load_decisions{};
@@ -138,6 +145,7 @@ struct Request {
   SamplingParams sampling;
   CacheNamespace cache_namespace;
   bool read_cache = true;       // false: uses no cached KV; other requests may still use its KV
+  PrefixUse prefix_use;         // what is kept of the prompt, and how much of it enters the cache
   bool repeats_prompt = false;  // a further choice of a prompt: EngineStats counts it as repeated
   // What the answer may be; null: anything. Its vocabulary is that of the model. An end token then ends the
   // answer, also with ignore_eos and before min_tokens.

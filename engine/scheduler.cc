@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/check.h"
 
@@ -97,7 +98,8 @@ void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
 std::unique_ptr<Sequence> Scheduler::Remove(RequestId id) {
   std::unique_ptr<Sequence> sequence = TakeFrom(&running_, id);
   if (sequence == nullptr) sequence = TakeFrom(&queued_, id);
-  if (sequence != nullptr && sequence->computing == 0) sequence->lease.Release();
+  if (sequence != nullptr && sequence->computing == 0)
+    sequence->usage.kept = std::max(sequence->usage.kept, sequence->lease.Release());
   return sequence;
 }
 
@@ -155,8 +157,11 @@ bool Scheduler::CanAdmit(Sequence& next) const {
 void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit) {
   while (!queued_.empty() && CanAdmit(*queued_.front())) {
     Sequence& next = *queued_.front();
-    next.lease =
-        cache_->Open(&next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
+    PrefixUse use = next.request.prefix_use;
+    use.owner = std::hash<std::string>()(next.request.cache_namespace.tenant);
+    next.lease = cache_->Open(
+        &next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo, std::move(use));
+    next.usage.asked_kept = next.request.prefix_use.asked_tokens();
     InsertByAge(&running_, std::move(queued_.front()));
     queued_.pop_front();
     next.phase = SequencePhase::kAcquiring;
@@ -421,6 +426,10 @@ void Scheduler::CountWritten(Sequence& s, PrefixCache::Run run) {
   const int prompt = std::max(0, std::min(run.end, prompt_end) - first);
   const int answer = std::max(0, run.end - std::max(first, prompt_end));
   s.usage.written += prompt;
+  for (size_t i = 0; i < kLongLifetimes.size(); ++i) {
+    const int end = std::min({run.end, prompt_end, s.request.prefix_use.TokensFor(kLongLifetimes[i])});
+    s.usage.written_for[i] += std::max(0, end - first);
+  }
   const int by_kind[] = {prompt, answer, run.end - run.begin - prompt - answer};
   for (int kind = 0; kind < kWriteKinds; ++kind)
     written_tokens_[kind] += static_cast<uint64_t>(by_kind[kind]);
@@ -446,6 +455,7 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));
   s.high_water = std::max(s.high_water, to);
+  s.usage.kept = s.lease.kept_tokens();
   s.usage.tokens[static_cast<int>(TokenSource::kComputed)] += news;
   while (news > 0) {
     PREFIXD_CHECK(!s.misses.empty()) << news << " computed tokens without a reason";

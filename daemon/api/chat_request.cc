@@ -355,6 +355,7 @@ Parsed<ChatRequest> ReadChatRequest(const json::object& body, const ApiContext& 
   CheckModalities(fields);
   if (!fields.error()) ReadToolsAndConstraint(fields, context, &request);
   if (fields.error()) return *fields.error();
+  if (auto error = TakeMarks(&request.prompt)) return *error;
   return request;
 }
 
@@ -414,9 +415,12 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end, PromptRecord* record) {
+                                        Work& work, PromptEnd* end, PromptRecord* record,
+                                        std::vector<Breakpoint>* breakpoints) {
   const bool add_special = prompt.add_special_tokens;
   if (record != nullptr) RecordInput(prompt.input, record);
+  std::optional<ChatPrompt> marked;
+  if (breakpoints != nullptr && !prompt.marks.empty()) marked = prompt;
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
@@ -430,14 +434,25 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
                                                        : PromptEnd::kPlain;
   }
   const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
-  Parsed<std::vector<TokenId>> ids = context.special_tokens_in_content
-                                         ? EncodeText(context, text->bytes(), options, "messages", work)
-                                         : EncodeText(context, *text, options, "messages", work);
+  const auto encode = [&](size_t size) {
+    const MarkedText part = text->Part(0, size);
+    return context.special_tokens_in_content ? EncodeText(context, part.bytes(), options, "messages", work)
+                                             : EncodeText(context, part, options, "messages", work);
+  };
+  Parsed<std::vector<TokenId>> ids = encode(text->size());
   if (record != nullptr && ids.ok()) {
     const size_t needed = kRecordBytes * text->size();
     if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
     record->AddPrompt(*text, *ids);
   }
+  if (!ids.ok() || !marked) return ids;
+  PromptMarks marks = marked->marks;
+  marked->input = marks.Marked(std::move(marked->input), text->bytes());
+  const Parsed<MarkedText> with_marks = RenderChat(context, *std::move(marked), work);
+  if (!with_marks.ok()) return ids;  // a template that checks texts: there are no breakpoints
+  Parsed<std::vector<Breakpoint>> placed = marks.Place(*text, *with_marks, *ids, encode);
+  if (!placed.ok()) return placed.error();
+  *breakpoints = *std::move(placed);
   return ids;
 }
 

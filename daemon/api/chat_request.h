@@ -8,6 +8,7 @@
 
 #include "daemon/api/context.h"
 #include "daemon/api/generation_request.h"
+#include "daemon/api/prompt_marks.h"
 #include "daemon/api/request_fields.h"
 #include "daemon/api/work.h"
 #include "grammar/call_grammar.h"
@@ -19,6 +20,7 @@ struct PromptRecord;
 
 struct ChatPrompt {
   ChatTemplate::Input input;  // RenderChat sets the time
+  PromptMarks marks;          // where it says that a reusable prefix ends
   bool continue_final_message = false;
   bool add_special_tokens = false;
 };
@@ -39,6 +41,10 @@ void AddChatPromptFields(FieldTable* table);
 // reads tools for rendering; an endpoint that does not support calling them rejects them itself.
 ChatPrompt ReadChatPrompt(RequestFields& fields);
 
+// Takes the marks out of the messages and tools. Call it when both are read. Returns the error about one that
+// is malformed.
+inline std::optional<ApiError> TakeMarks(ChatPrompt* prompt) { return prompt->marks.Take(&prompt->input); }
+
 // Where a prompt ends: before reasoning, if there is any, or in it, or after it.
 enum class PromptEnd : uint8_t { kPlain, kInReasoning, kAfterReasoning };
 
@@ -51,10 +57,11 @@ void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, Ch
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. Sets *end and adds the prompt to *record, unless they are null. `work` has the bytes of the
-// body that the prompt came from.
+// is an error. Sets *end and *breakpoints, those of the conversation, and adds the prompt to *record, unless
+// they are null. `work` has the bytes of the body that the prompt came from.
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr);
+                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr,
+                                        std::vector<Breakpoint>* breakpoints = nullptr);
 // Sets the grammar of a request whose answer may call functions. Compiling may take some milliseconds. Where
 // nothing is forced and the schemas cannot be carried out, there is none, unless one of them is strict.
 std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "daemon/api/prompt_marks.h"
 
 namespace prefixd {
 
@@ -11,13 +12,21 @@ namespace json = boost::json;
 
 json::object TextPart(std::string_view text) { return {{"type", "text"}, {"text", text}}; }
 
+json::object TextPart(std::string_view text, const json::object& source) {
+  json::object part = TextPart(text);
+  CopyMark(source, &part);
+  return part;
+}
+
 const json::string* TextOf(const json::object& object, std::string_view name) {
   const json::value* member = object.if_contains(name);
   return member == nullptr ? nullptr : member->if_string();
 }
 
 json::value ContentOf(json::array parts) {
-  if (parts.size() == 1) return std::move(parts[0].get_object()["text"]);
+  const size_t plain = TextPart("").size();
+  if (parts.size() == 1 && parts[0].get_object().size() == plain)
+    return std::move(parts[0].get_object()["text"]);
   if (parts.empty()) return "";
   return parts;
 }
@@ -31,6 +40,8 @@ void Conversation::Turn(std::string_view role, bool join) {
 }
 
 void Conversation::Text(std::string_view text) { parts_.push_back(TextPart(text)); }
+
+void Conversation::Part(json::object part) { parts_.push_back(std::move(part)); }
 
 void Conversation::Reasoning(std::string_view text) { reasoning_.append(text); }
 

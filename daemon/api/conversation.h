@@ -7,7 +7,7 @@
 // Invariants
 //   1. A turn of the assistant is one message: its reasoning, its texts and its calls, in the order in which
 //      a template shows them.
-//   2. A turn with one text has it as a string, one with several as a list of parts.
+//   2. A turn with one text has it as a string, one with several, or with a mark, as a list of parts.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -22,6 +22,7 @@ class Conversation {
   void Turn(std::string_view role, bool join);
   // In the current turn.
   void Text(std::string_view text);
+  void Part(boost::json::object part);  // a TextPart
   void Reasoning(std::string_view text);
   // `arguments` is a JSON object, or its text.
   void Call(std::string_view id, std::string_view name, boost::json::value arguments);
@@ -48,8 +49,10 @@ class Conversation {
 
 // The member of an item or block. Null where it is missing, null or not a string.
 const boost::json::string* TextOf(const boost::json::object& object, std::string_view name);
-// One text as a string, several as a list of parts.
+// One text without a mark as a string, others as a list of parts.
 boost::json::value ContentOf(boost::json::array parts);
 boost::json::object TextPart(std::string_view text);
+// The same, with the members of `source` that mark the end of a reusable prefix (prompt_marks.h).
+boost::json::object TextPart(std::string_view text, const boost::json::object& source);
 
 }  // namespace prefixd

@@ -13,16 +13,17 @@ namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
-                                          PromptRecord* record) {
+                                          PromptRecord* record, std::vector<Breakpoint>* breakpoints) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
   Parsed<std::vector<TokenId>> tokens =
       EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
-                 &end, record);
+                 &end, record, breakpoints);
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
   TruncatePrompt(generation, &*tokens);
+  if (generation.truncate_prompt_tokens) breakpoints->clear();  // they count from the beginning
   if (!tokens->empty()) return tokens;
   return BadParameter("messages", "The chat template renders these messages to an empty prompt.",
                       "invalid_value");
@@ -78,12 +79,14 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
   std::shared_ptr<PromptRecord> record = NewRecord(*context, request.generation, endpoint.response_id);
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get());
+  std::vector<Breakpoint> breakpoints;
+  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get(), &breakpoints);
   if (!tokens.ok()) return tokens.error();
   const std::string owner = OwnerOf(exchange->request(), *context);
   if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
   InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
   const size_t length = prompt.tokens.size();
+  prompt.use = UseOfPrefix(request.generation.cache, std::move(breakpoints), static_cast<int>(length));
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,
                                 &prompt.max_tokens)) {
     return error;

@@ -90,10 +90,10 @@ void AddGenerationFields(FieldTable* table) {
                 R"({"include_usage":{"type":["boolean","null"]},
                     "continuous_usage_stats":{"type":["boolean","null"]}})");
   table->String("cache_salt").String("request_id");
-  table->String("cache_scope").Object("prompt_cache_options");
-  table->Ignored({"user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
-                  "prompt_cache_retention", "priority", "id_slot", "spaces_between_special_tokens",
-                  "timings_per_token", "return_progress"});
+  table->String("cache_scope");
+  AddCacheFields(table);
+  table->Ignored({"user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key", "priority",
+                  "id_slot", "spaces_between_special_tokens", "timings_per_token", "return_progress"});
 }
 
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context) {
@@ -132,11 +132,12 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
     request.continuous_usage = inner.Bool("continuous_usage_stats", false);
     if (inner.error()) fields.Fail(*inner.error());
   }
+  request.cache = ReadCacheRequest(fields);
+  if (request.cache.prewarm) request.max_tokens = 0;
   if (const auto salt = fields.String("cache_salt")) {
     if (salt->empty()) fields.Fail("cache_salt", "'cache_salt' must not be empty.", "invalid_value");
     if (CheckLength(fields, "cache_salt", *salt, context.limits)) request.cache_salt = *salt;
   }
-  fields.Object("prompt_cache_options");  // an API may read what it has; the others check its type alone
   if (const auto scope = fields.String("cache_scope")) {
     if (*scope != "tenant" && *scope != "public")
       fields.Fail("cache_scope", "'cache_scope' is 'tenant' or 'public'.", "invalid_value");

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/api/cache_request.h"
 #include "daemon/api/context.h"
 #include "daemon/api/request_fields.h"
 #include "engine/request.h"
@@ -28,6 +29,7 @@ struct GenerationRequest {
   std::vector<std::string> stop;
   std::string cache_salt;
   bool public_scope = false;  // the prompt is cached for all tenants
+  CacheRequest cache;
   bool read_cache = true;
   std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
   int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs

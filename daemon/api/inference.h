@@ -36,6 +36,7 @@ struct InferencePrompt {
   std::vector<TokenId> tokens;
   int max_tokens = 0;
   std::shared_ptr<PromptRecord> record;  // which is completed and remembered; null: it is not
+  PrefixUse use = {};                    // what of it is kept and written
 };
 
 struct InferenceRequest {

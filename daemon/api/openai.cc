@@ -123,6 +123,8 @@ std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared
   if (!encoded.ok()) return encoded.error();
   if (auto error = CheckPromptLogprobs(generation, encoded->tokens, *context)) return error;
   if (auto error = CheckLogprobs(generation, encoded->prompts, exchange->budget())) return error;
+  for (InferencePrompt& prompt : encoded->prompts)
+    prompt.use = UseOfPrefix(generation.cache, {}, static_cast<int>(prompt.tokens.size()));
   const size_t repeated_bytes = encoded->echo_bytes + RepeatedIdBytes(generation, encoded->tokens);
   std::vector<std::vector<TokenId>> ids;
   if (generation.return_token_ids || (request->echo && generation.sampling.logprobs >= 0)) {

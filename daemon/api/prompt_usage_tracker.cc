@@ -46,7 +46,13 @@ TokenUsage PromptUsageTracker::Usage() const {
     usage.cached_tokens += cached;
     // After an eviction, a sequence may write what the first one has read or written.
     const int written = std::accumulate(prompt.written.begin(), prompt.written.end(), 0);
-    usage.cache_write_tokens += std::min(written, prompt.tokens - cached);
+    const int counted = std::min(written, prompt.tokens - cached);
+    usage.cache_write_tokens += counted;
+    if (!prompt.usage) continue;
+    usage.asked_kept_tokens += prompt.usage->asked_kept;
+    usage.kept_tokens += prompt.usage->kept;
+    for (size_t i = 0; i < usage.written_for.size(); ++i)
+      usage.written_for[i] += std::min(prompt.usage->written_for[i], counted);
   }
   return usage;
 }

@@ -10,6 +10,7 @@
 //      none.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -29,7 +30,11 @@ struct TokenUsage {
   int prompt_tokens = 0, completion_tokens = 0;
   int cached_tokens = 0;       // of the prompt; the others were computed
   int cache_write_tokens = 0;  // of the prompt: became reusable for other requests
-  int reasoning_tokens = 0;    // of the completion
+  // Of these: those that are to be kept for at least kLongLifetimes.
+  std::array<int, kLongLifetimes.size()> written_for{};
+  // Of the prompt: the leading tokens that the request asked to keep, and those that are kept.
+  int asked_kept_tokens = 0, kept_tokens = 0;
+  int reasoning_tokens = 0;  // of the completion
   int computed_tokens() const { return prompt_tokens - cached_tokens; }
 };
 

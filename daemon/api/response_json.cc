@@ -18,16 +18,26 @@ constexpr float kLowestLogprob = -9999.0f;
 
 }  // namespace
 
+json::object CacheDetailsJson(const TokenUsage& usage) {
+  json::object details = {{"cached_tokens", usage.cached_tokens},
+                          {"cache_write_tokens", usage.cache_write_tokens}};
+  if (usage.asked_kept_tokens == 0) return details;
+  const int half_day = usage.written_for[1];
+  details["cache_write_tokens_details"] = {{"ttl_30m_tokens", usage.cache_write_tokens - half_day},
+                                           {"ttl_12h_tokens", half_day}};
+  details["retained_tokens"] = usage.kept_tokens;
+  return details;
+}
+
 json::object UsageJson(const TokenUsage& usage) {
+  json::object details = CacheDetailsJson(usage);
+  details["audio_tokens"] = 0;
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
           {"prompt_cache_hit_tokens", usage.cached_tokens},  // as DeepSeek spells it
           {"prompt_cache_miss_tokens", usage.computed_tokens()},
-          {"prompt_tokens_details",
-           {{"cached_tokens", usage.cached_tokens},
-            {"cache_write_tokens", usage.cache_write_tokens},
-            {"audio_tokens", 0}}},
+          {"prompt_tokens_details", std::move(details)},
           {"completion_tokens_details",
            {{"reasoning_tokens", usage.reasoning_tokens},
             {"audio_tokens", 0},

@@ -13,6 +13,8 @@
 namespace prefixd {
 
 boost::json::object UsageJson(const TokenUsage& usage);
+// What was read from the cache, written to it and kept there, of the tokens of the prompt.
+boost::json::object CacheDetailsJson(const TokenUsage& usage);
 boost::json::array IdsJson(const std::vector<TokenId>& ids);
 boost::json::array TokenIdsJson(const std::vector<TextToken>& tokens);
 boost::json::value StopReasonJson(const ChoiceFinish& end);

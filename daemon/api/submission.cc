@@ -35,7 +35,8 @@ Request Submission::EngineRequest(size_t index) const {
     request.sampling.prompt_logprobs = -1;  // equal for all sequences of a prompt: the first one returns them
   if (asked.best_of > asked.n) request.sampling.logprobs = std::max(request.sampling.logprobs, 0);
   request.cache_namespace = request_->cache_namespace;
-  request.read_cache = asked.read_cache;
+  request.read_cache = asked.read_cache && !UsesNoCache(asked.cache, prompt.use);
+  request.prefix_use = prompt.use;
   request.constraint = asked.constraint;
   request.repeats_prompt = k > 0;
   request.listener = callbacks_.listener(index);

@@ -136,6 +136,7 @@ std::optional<ApiError> HandleTokenize(const ApiContext* context, std::shared_pt
   }
   ChatPrompt chat = ReadChatPrompt(fields);
   if (fields.error()) return fields.error();
+  if (auto error = TakeMarks(&chat)) return error;
   Parsed<std::vector<TokenId>> ids = EncodeChat(*context, std::move(chat), /*must_fit=*/false, work);
   if (!ids.ok()) return ids.error();
   return RespondTokenized(*context, *exchange, *std::move(ids), with_texts);
@@ -168,6 +169,7 @@ std::optional<ApiError> HandleApplyTemplate(const ApiContext* context, std::shar
   RequestFields fields(body, ApplyTemplateFields());
   ChatPrompt prompt = ReadChatPrompt(fields);
   if (auto error = CheckFields(fields, *context)) return error;
+  if (auto error = TakeMarks(&prompt)) return error;
   Parsed<MarkedText> text = RenderChat(*context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   MarkedText prompt_text = *std::move(text);

@@ -15,6 +15,7 @@
 #include "base/prng.h"
 #include "cache/eviction.h"
 #include "storage/memory_store.h"
+#include "tests/cache/random_use.h"
 #include "tests/cache/token_memory.h"
 #include "tests/support/rounds.h"
 #include "tests/support/slow_tiers.h"
@@ -273,8 +274,9 @@ class TierSimulation {
         random_.Chance(0.8) ? size - 1 : static_cast<int>(random_.Below(static_cast<uint64_t>(size) + 1));
     seq.root = root;
     seq.keys = std::make_unique<BlockKeys>(BlockKey{.low = static_cast<uint64_t>(root)}, block_tokens_, key_);
-    seq.lease = cache_->Open(seq.keys.get(),
-                             random_.Chance(0.9) ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo);
+    seq.lease =
+        cache_->Open(seq.keys.get(), random_.Chance(0.9) ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo,
+                     RandomUse(random_, size));
   }
 
   void Acquire(Running& seq) {

@@ -81,6 +81,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* part : {"prompt", "answer", "again"}) {
     expect("prefixd_cache_write_tokens_total{part=\"" + std::string(part) + "\"}");
   }
+  for (const char* result : {"kept", "refused"})
+    expect("prefixd_retention_tokens_total{result=\"" + std::string(result) + "\"}");
   for (const char* kind : {"prompt", "generated"}) {
     expect("prefixd_unanswered_tokens_total{kind=\"" + std::string(kind) + "\"}");
   }
@@ -96,7 +98,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const std::string tier : {"device", "host", "disk"}) {
     for (const char* name :
          {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total",
-          "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total"}) {
+          "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total", "prefixd_retained_blocks",
+          "prefixd_retained_blocks_limit"}) {
       expect(name + ("{tier=\"" + tier + "\"}"));
     }
     for (const std::string scale : {"0.5", "1", "2", "4"})
@@ -106,6 +109,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
     for (const std::string kind : {"read", "write", "full", "missing", "busy"}) {
       expect("prefixd_tier_errors_total{tier=\"" + tier + "\",kind=\"" + kind + "\"}");
     }
+    for (const std::string reason : {"expired", "evicted", "displaced"})
+      expect("prefixd_retention_ended_total{tier=\"" + tier + "\",reason=\"" + reason + "\"}");
     for (const std::string state : {"free", "cached", "leased"}) {
       expect("prefixd_blocks{tier=\"" + tier + "\",state=\"" + state + "\"}");
     }

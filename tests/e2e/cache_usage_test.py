@@ -78,8 +78,8 @@ class Routes:
             extra_body=self.body)
         if not stream:
             return raw.headers, of_messages(raw.parse().usage)
-        start = [event for event in raw.parse() if event.type == "message_start"][0]
-        return raw.headers, of_messages(start.message.usage)
+        starts = [event for event in raw.parse() if event.type == "message_start"]
+        return raw.headers, of_messages(starts[0].message.usage)
 
 
 def counted(daemon):

@@ -231,7 +231,7 @@ def test_counting_and_filling_the_cache(client):
     ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input[0].call_id"),
     ({"background": True}, "background"), ({"conversation": "c"}, "conversation"),
     ({"prompt": {"id": "p"}}, "prompt"), ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
-    ({"max_output_tokens": 0}, "max_output_tokens"), ({"model": "other"}, "model"),
+    ({"max_output_tokens": -1}, "max_output_tokens"), ({"model": "other"}, "model"),
     ({"input": "a " * 5000}, "input")])
 def test_errors_name_the_field(daemon, body, param):
     status, _, text = daemon.request("POST", "/v1/responses", {**fields(), **body},

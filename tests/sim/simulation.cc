@@ -1,4 +1,5 @@
 #include "tests/sim/simulation.h"
+#include "tests/cache/random_use.h"
 
 #include <utility>
 
@@ -192,6 +193,7 @@ void Simulation::Submit() {
   request.prompt = std::move(prompt);
   request.sampling.max_tokens = answer;
   request.read_cache = random_.Chance(0.95);
+  request.prefix_use = RandomUse(random_, static_cast<int>(request.prompt.size()));
   request.listener = std::make_shared<Listener>();
   const RequestId id = ++last_id_;
   const BlockKey root{.low = static_cast<uint64_t>(TenantOf(id))};

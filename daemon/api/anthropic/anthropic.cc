@@ -81,8 +81,7 @@ std::optional<ApiError> HandleMessages(const ApiContext* context, std::shared_pt
   Parsed<MessagesRequest> request = ReadMessagesRequest(body, *context, /*counts=*/false);
   if (!request.ok()) return request.error();
   MessagesFormatOptions options{
-      .metadata = MakeMetadata("msg_", *exchange, *context, request->chat.generation.model),
-      .hour = request->hour};
+      .metadata = MakeMetadata("msg_", *exchange, *context, request->chat.generation.model)};
   const std::string id = options.metadata.id;
   std::string compare_with = request->compare_with.value_or("");
   const auto format = [&](ChatRequest& asked, const InferencePrompt& prompt) {

@@ -3,7 +3,9 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "daemon/api/cache_request.h"
 #include "daemon/api/conversation.h"
+#include "daemon/api/prompt_marks.h"
 #include "daemon/api/verbatim_numbers.h"
 
 namespace prefixd {
@@ -80,7 +82,7 @@ Problem ReadTexts(const json::value& content, const std::string& place, json::ar
   for (size_t i = 0; i < content.get_array().size(); ++i) {
     const json::string* text = nullptr;
     if (auto error = ReadTextBlock(content.get_array()[i], At(place, i), &text)) return error;
-    parts->push_back(TextPart(*text));
+    parts->push_back(TextPart(*text, content.get_array()[i].get_object()));
   }
   return std::nullopt;
 }
@@ -99,6 +101,7 @@ Problem AddResult(const json::object& block, const std::string& place, Conversat
     json::string& first = parts[0].get_object()["text"].get_string();
     first.insert(0, "Error: ");
   }
+  if (!parts.empty()) CopyMark(block, &parts.back().get_object());
   conversation->Result(*id, ContentOf(std::move(parts)));
   return std::nullopt;
 }
@@ -110,7 +113,7 @@ Problem AddUserBlock(const json::value& value, const std::string& place, Convers
   const json::string* text = nullptr;
   if (auto error = ReadTextBlock(value, place, &text)) return error;
   conversation->Turn("user", /*join=*/true);
-  conversation->Text(*text);
+  conversation->Part(TextPart(*text, *block.object));
   return std::nullopt;
 }
 
@@ -135,7 +138,7 @@ Problem AddAssistantBlock(const json::value& value, const std::string& place, Co
     return std::nullopt;
   }
   if (auto error = ReadTextBlock(value, place, &text)) return error;
-  if (!text->empty()) conversation->Text(*text);
+  if (!text->empty()) conversation->Part(TextPart(*text, *block.object));
   return std::nullopt;
 }
 
@@ -173,11 +176,10 @@ Problem AddMessage(const json::value& value, const std::string& place, Conversat
 Problem AddSystem(const json::value& system, Conversation* conversation) {
   json::array parts;
   if (auto error = ReadTexts(system, "system", &parts)) return error;
-  for (const json::value& part : parts) {
-    const std::string_view text = part.at("text").get_string();
-    if (text.starts_with(kBuildHeader)) continue;
+  for (json::value& part : parts) {
+    if (std::string_view(part.at("text").get_string()).starts_with(kBuildHeader)) continue;
     conversation->Turn("system", /*join=*/true);
-    conversation->Text(text);
+    conversation->Part(std::move(part.get_object()));
   }
   return std::nullopt;
 }
@@ -216,7 +218,8 @@ class Markers {
     return std::nullopt;
   }
 
-  bool all_hours() const { return hours_ > 0 && minutes_ == 0; }
+  int count() const { return hours_ + minutes_; }
+  int hours() const { return hours_; }
 
  private:
   static Problem CheckHolder(const json::object& block, const std::string& place) {
@@ -235,13 +238,14 @@ class Markers {
 
 }  // namespace
 
-Problem CheckCacheControl(const json::object& body, bool* hour) {
+Problem CheckCacheControl(const json::object& body, std::optional<double>* whole) {
   Markers markers;
   for (const char* name : {"tools", "system"})
     if (auto error = markers.AddAll(body.if_contains(name), name)) return error;
   if (auto error = markers.AddAll(body.if_contains("messages"), "messages")) return error;
+  const int blocks = markers.count(), hours = markers.hours();
   if (auto error = markers.Add(body, "")) return error;
-  *hour = markers.all_hours();
+  if (markers.count() > blocks) *whole = markers.hours() > hours ? kHour : 5 * kMinute;
   return std::nullopt;
 }
 

@@ -4,6 +4,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,7 +26,8 @@ struct MessageList {
 //      after it would be found in the cache.
 Parsed<MessageList> ReadMessageList(const boost::json::object& body);
 
-// Checks `cache_control` wherever it may stand. Sets *hour when there is one and all ask for an hour.
-std::optional<ApiError> CheckCacheControl(const boost::json::object& body, bool* hour);
+// Checks `cache_control` wherever it may stand. Sets *whole to the seconds of that of the request itself,
+// which keeps the whole prompt.
+std::optional<ApiError> CheckCacheControl(const boost::json::object& body, std::optional<double>* whole);
 
 }  // namespace prefixd

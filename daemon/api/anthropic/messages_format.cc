@@ -53,7 +53,7 @@ class MessagesFormat final : public ResponseFormat {
     }
     text.push_back(']');
     body.Members(EndJson());
-    body.Member("usage", MessagesUsageJson(usage, options_.hour));
+    body.Member("usage", MessagesUsageJson(usage));
     body.End();
     return text;
   }
@@ -64,7 +64,7 @@ class MessagesFormat final : public ResponseFormat {
     message.emplace("content", json::array());
     for (const char* name : {"stop_reason", "stop_sequence", "stop_details", "container"})
       message.emplace(name, nullptr);
-    message.emplace("usage", MessagesUsageJson(usage, options_.hour));
+    message.emplace("usage", MessagesUsageJson(usage));
     return Event("message_start", {{"message", std::move(message)}});
   }
 
@@ -76,8 +76,7 @@ class MessagesFormat final : public ResponseFormat {
   }
 
   std::string Ending(const TokenUsage& usage) override {
-    return Event("message_delta",
-                 {{"delta", EndJson()}, {"usage", MessagesUsageJson(usage, options_.hour)}}) +
+    return Event("message_delta", {{"delta", EndJson()}, {"usage", MessagesUsageJson(usage)}}) +
            Event("message_stop", {});
   }
 
@@ -170,18 +169,21 @@ class MessagesFormat final : public ResponseFormat {
 
 }  // namespace
 
-json::object MessagesUsageJson(const TokenUsage& usage, bool hour) {
+json::object MessagesUsageJson(const TokenUsage& usage) {
   const int written = usage.cache_write_tokens;
-  return {{"input_tokens", usage.prompt_tokens - usage.cached_tokens - written},
-          {"cache_creation_input_tokens", written},
-          {"cache_read_input_tokens", usage.cached_tokens},
-          {"cache_creation",
-           {{"ephemeral_5m_input_tokens", hour ? 0 : written},
-            {"ephemeral_1h_input_tokens", hour ? written : 0}}},
-          {"output_tokens", usage.completion_tokens},
-          {"output_tokens_details", {{"thinking_tokens", usage.reasoning_tokens}}},
-          {"server_tool_use", nullptr},
-          {"service_tier", "standard"}};
+  const int hour = usage.written_for[0];
+  json::object members = {
+      {"input_tokens", usage.prompt_tokens - usage.cached_tokens - written},
+      {"cache_creation_input_tokens", written},
+      {"cache_read_input_tokens", usage.cached_tokens},
+      {"cache_creation",
+       {{"ephemeral_5m_input_tokens", written - hour}, {"ephemeral_1h_input_tokens", hour}}},
+      {"output_tokens", usage.completion_tokens},
+      {"output_tokens_details", {{"thinking_tokens", usage.reasoning_tokens}}},
+      {"server_tool_use", nullptr},
+      {"service_tier", "standard"}};
+  if (usage.asked_kept_tokens > 0) members["cache_retained_input_tokens"] = usage.kept_tokens;
+  return members;
 }
 
 std::unique_ptr<ResponseFormat> MakeMessagesFormat(MessagesFormatOptions options) {

@@ -11,14 +11,13 @@ struct PromptRecord;
 
 struct MessagesFormatOptions {
   ResponseMetadata metadata;
-  bool hour = false;  // what enters the cache is reported as kept for an hour
   std::shared_ptr<const PromptRecord> compared;  // null: the request asks for no diagnostics
-  bool cut = false;   // the context leaves fewer tokens than the request asks for
+  bool cut = false;                              // the context leaves fewer tokens than the request asks for
 };
 
 std::unique_ptr<ResponseFormat> MakeMessagesFormat(MessagesFormatOptions options);
 
 // Without the tokens of the answer: what a message has when it begins.
-boost::json::object MessagesUsageJson(const TokenUsage& usage, bool hour);
+boost::json::object MessagesUsageJson(const TokenUsage& usage);
 
 }  // namespace prefixd

@@ -46,11 +46,14 @@ json::value ChatTool(const json::value& value) {
   const json::value* type = tool->if_contains("type");
   if (type != nullptr && !type->is_null() && *type != "custom") return HiddenTool();
   json::object function;  // in the order of the request
+  json::object chat_tool = {{"type", "function"}};
+  CopyMark(*tool, &chat_tool);
   for (const auto& [name, member] : *tool) {
     if (name == "name" || name == "description" || name == "strict") function.emplace(name, member);
     if (name == "input_schema") function.emplace("parameters", member);
   }
-  return json::object{{"type", "function"}, {"function", std::move(function)}};
+  chat_tool["function"] = std::move(function);
+  return chat_tool;
 }
 
 void TranslateChoice(RequestFields& fields, json::object* chat) {
@@ -148,7 +151,7 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   RejectUnsupportedFields(fields, kUnsupported);
   RefuseThread(fields);
   if (fields.error()) return *fields.error();
-  if (auto error = CheckCacheControl(body, &request.hour)) return *error;
+  if (auto error = CheckCacheControl(body, &chat.generation.cache.whole)) return *error;
   Parsed<MessageList> list = ReadMessageList(body);
   if (!list.ok()) return list.error();
   chat.prompt.input.messages = std::move(list->messages);
@@ -168,6 +171,7 @@ Parsed<MessagesRequest> ReadMessagesRequest(const json::object& body, const ApiC
   TranslateTools(fields, ChatTool, &translated);
   if (fields.error()) return *fields.error();
   if (auto error = ReadTranslated(translated, context, kNames, &chat)) return *error;
+  if (auto error = TakeMarks(&chat.prompt)) return *error;
   return request;
 }
 

@@ -16,7 +16,6 @@ namespace prefixd {
 
 struct MessagesRequest {
   ChatRequest chat;
-  bool hour = false;  // every cache_control asks for an hour
   // `diagnostics.previous_message_id`, if the request asks for diagnostics; empty where that is null.
   std::optional<std::string> compare_with;
 };

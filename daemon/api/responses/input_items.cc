@@ -43,7 +43,7 @@ Problem ReadTexts(const json::value* content, const std::string& place, json::ar
     if (text == nullptr)
       return BadParameter(at, "'" + at + "' is not a text; other content is not supported by this model.",
                           "unsupported_content_type");
-    parts->push_back(TextPart(*text));
+    parts->push_back(TextPart(*text, content->get_array()[i].get_object()));
   }
   return std::nullopt;
 }
@@ -58,7 +58,7 @@ Problem AddMessage(const json::object& item, const std::string& place, Conversat
     // The reasoning of an answer is an item before its text.
     const bool join = known == "assistant" && conversation->has_reasoning_alone();
     conversation->Turn(known, join);
-    for (const json::value& part : parts) conversation->Text(part.at("text").get_string());
+    for (json::value& part : parts) conversation->Part(std::move(part.get_object()));
     return std::nullopt;
   }
   return BadParameter(place + ".role",

@@ -23,8 +23,7 @@ constexpr std::string_view kInProgress = "in_progress", kCompleted = "completed"
 
 json::object UsageOf(const TokenUsage& usage) {
   return {{"input_tokens", usage.prompt_tokens},
-          {"input_tokens_details",
-           {{"cached_tokens", usage.cached_tokens}, {"cache_write_tokens", usage.cache_write_tokens}}},
+          {"input_tokens_details", CacheDetailsJson(usage)},
           {"output_tokens", usage.completion_tokens},
           {"output_tokens_details", {{"reasoning_tokens", usage.reasoning_tokens}}},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};

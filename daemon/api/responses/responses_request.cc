@@ -153,7 +153,7 @@ const FieldTable& ResponsesFields() {
     AddUnsupportedFields(kUnsupported, &made);
     made.Any("input", R"({"type":["string","array"],"items":{"type":"object"}})");
     made.String("instructions").String("previous_response_id").Bool("store").Bool("generate");
-    made.Integer("max_output_tokens", 1, kMost).Integer("top_logprobs", 0, kMost).Array("include");
+    made.Integer("max_output_tokens", 0, kMost).Integer("top_logprobs", 0, kMost).Array("include");
     made.Object("text", R"({"format":{"type":["object","null"]}})").Object("chat_template_kwargs");
     made.Object("reasoning", R"({"effort":{"type":["string","null"]}})");
     made.Array("tools", R"({"type":"object"})").Any("tool_choice", R"({"type":["string","object"]})");
@@ -169,8 +169,9 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   ResponsesRequest request;
   GenerationRequest& generation = request.chat.generation;
   generation = ReadGenerationRequest(fields, context);
-  if (const auto most = fields.Integer("max_output_tokens", 1, std::numeric_limits<int32_t>::max()))
-    generation.max_tokens = *most;
+  // A prompt that only warms the cache has no answer, whatever its length may be.
+  if (const auto most = fields.Integer("max_output_tokens", 0, std::numeric_limits<int32_t>::max()))
+    generation.max_tokens = generation.cache.prewarm ? 0 : *most;
   request.store = fields.Bool("store", true) && !counts;
   request.generates = fields.Bool("generate", true);
   if (!request.generates) generation.max_tokens = 0;
@@ -200,6 +201,7 @@ Parsed<ResponsesRequest> ReadResponsesRequest(const json::object& body, const Ap
   if (fields.error()) return *fields.error();
   if (auto error = ReadInput(fields, body, context, author, work, &request)) return *error;
   if (auto error = ReadTranslated(translated, context, kNames, &request.chat)) return *error;
+  if (auto error = TakeMarks(&request.chat.prompt)) return *error;
   request.shown = Shown(body, request);
   return request;
 }

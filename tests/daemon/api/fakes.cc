@@ -118,6 +118,9 @@ PromptUsage ScriptedEngine::Usage(const prefixd::Request& request) const {
   usage.tokens[static_cast<size_t>(TokenSource::kComputed)] =
       static_cast<int>(request.prompt.size()) - cached_tokens;
   usage.written = written_tokens;
+  usage.asked_kept = usage.kept = request.prefix_use.asked_tokens();
+  for (size_t i = 0; i < kLongLifetimes.size(); ++i)
+    usage.written_for[i] = std::min(written_tokens, request.prefix_use.TokensFor(kLongLifetimes[i]));
   return usage;
 }
 

@@ -1,0 +1,151 @@
+// Retention in PrefixCache: which blocks are kept, in which tiers, and until when; and partial blocks.
+//
+// A partial block is a node that ends at a breakpoint within a block: behind the breakpoint its tokens are
+// kNoToken, which no prompt has, so an Acquire copies exactly the tokens before. The KV behind is undefined.
+// A partial block is on the device alone: no key of a prompt finds it in another tier.
+#include <algorithm>
+
+#include "base/check.h"
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+namespace {
+
+constexpr TokenId kNoToken = -1;
+
+}  // namespace
+
+bool PrefixCache::Impl::IsKept(NodeId node) const {
+  return tier(Tier::kDevice).retention.Find(node) != nullptr ||
+         tier(Tier::kHost).retention.Find(node) != nullptr;
+}
+
+bool PrefixCache::Impl::IsPartial(NodeId node) const {
+  return tree.HasTokens(node) && tree.tokens(node).back() == kNoToken;
+}
+
+bool PrefixCache::Impl::KeepInBudget(NodeId node, Tier at, const Retention::Kept& kept) {
+  Retention& retention = tier(at).retention;
+  if (retention.Keep(node, kept, tree.depth(node))) return true;
+  if (const std::optional<NodeId> surplus = retention.Surplus(kept.owner)) {
+    ++stats.retention_displaced[static_cast<size_t>(at)];
+    EndRetention(*surplus, at);
+    return retention.Keep(node, kept, tree.depth(node));
+  }
+  ++stats.retention_refused[static_cast<size_t>(at)];
+  return false;
+}
+
+bool PrefixCache::Impl::KeepNode(NodeId node, const Retention::Kept& kept) {
+  bool is_kept = false;
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    if (tree.block(node, at) == kNoBlock) continue;
+    if (!KeepInBudget(node, at, kept)) continue;
+    UpdateCandidate(node, at);
+    is_kept = true;
+  }
+  return is_kept;
+}
+
+void PrefixCache::Impl::KeepLast(Lease::State& lease) {
+  const int begin = static_cast<int>(lease.path.size() - 1) * block_tokens;
+  const double kept_seconds = lease.use.SecondsAt(begin);
+  // Without what precedes it, a block is worth nothing.
+  if (kept_seconds <= 0 || lease.kept_tokens < begin) return;
+  if (!KeepNode(lease.path.back(), KeptFor(lease, kept_seconds))) return;
+  lease.kept_tokens = std::max(lease.kept_tokens, std::min(begin + block_tokens, lease.use.asked_tokens()));
+  Supersede(lease);
+}
+
+void PrefixCache::Impl::UseKept(NodeId node) {
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) tier(at).retention.Use(node, seconds);
+}
+
+void PrefixCache::Impl::KeepInTier(NodeId node, Tier at) {
+  const Tier other = at == Tier::kDevice ? Tier::kHost : Tier::kDevice;
+  const Retention::Kept* kept = tier(other).retention.Find(node);
+  if (kept == nullptr) return;
+  KeepInBudget(node, at, Retention::Kept(*kept));
+}
+
+Retention::Kept PrefixCache::Impl::KeptFor(const Lease::State& lease, double kept_seconds) const {
+  return {.until = seconds + kept_seconds, .seconds = kept_seconds, .owner = lease.use.owner};
+}
+
+void PrefixCache::Impl::Supersede(Lease::State& lease) {
+  if (!lease.copied_partial) return;
+  const NodeId last = lease.path.back();
+  const NodeId parent = tree.parent(last);
+  const NodeId partial = tree.FindChild({lease.root, parent}, *lease.copied_partial);
+  lease.copied_partial.reset();
+  if (partial == kNoNode || partial == last || !IsPartial(partial)) return;
+  const Retention& retention = tier(Tier::kDevice).retention;
+  const Retention::Kept* old = retention.Find(partial);
+  const Retention::Kept* kept = retention.Find(last);
+  if (old != nullptr && kept != nullptr && old->until <= kept->until) EndRetention(partial, Tier::kDevice);
+}
+
+void PrefixCache::Impl::EndRetention(NodeId node, Tier at) {
+  Retention& retention = tier(at).retention;
+  if (retention.IsCandidate(node)) retention.RemoveCandidate(node);
+  retention.Forget(node);
+  UpdateCandidate(node, at);
+}
+
+void PrefixCache::Impl::EndExpired() {
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    while (const std::optional<NodeId> node = tier(at).retention.Expired(seconds)) {
+      ++stats.retention_expired[static_cast<size_t>(at)];
+      EndRetention(*node, at);
+    }
+  }
+}
+
+void PrefixCache::Impl::NoteTail(Lease::State& lease, std::span<const TokenId> tokens) {
+  lease.tail.clear();
+  if (lease.detached && !lease.limited) return;
+  const size_t begin = lease.path.size() * static_cast<size_t>(block_tokens);
+  for (const Breakpoint& breakpoint : lease.use.breakpoints) {
+    const auto end = static_cast<size_t>(breakpoint.tokens);
+    if (end <= begin || end >= begin + static_cast<size_t>(block_tokens) || end > tokens.size()) continue;
+    const auto part = tokens.subspan(begin, end - begin);
+    lease.tail.assign(part.begin(), part.end());
+  }
+}
+
+void PrefixCache::Impl::CountKept(const Lease::State& lease) {
+  const int asked = std::min(lease.use.asked_tokens(), lease.ready);
+  stats.kept_tokens += static_cast<uint64_t>(lease.kept_tokens);
+  stats.refused_tokens += static_cast<uint64_t>(std::max(asked - lease.kept_tokens, 0));
+}
+
+void PrefixCache::Impl::KeepTail(Lease::State& lease) {
+  if (lease.tail.empty() || lease.uncertain_copy) return;
+  const int begin = static_cast<int>(lease.path.size()) * block_tokens;
+  const double kept_seconds = lease.use.SecondsAt(begin);
+  const int end = begin + static_cast<int>(lease.tail.size());
+  if (lease.kept_tokens < begin || end > lease.ready) return;
+  NodeId node = kNoNode;
+  if (const RadixTree::Partial there = tree.LongestPartial(lease.at(), lease.tail);
+      there.tokens == static_cast<int>(lease.tail.size())) {
+    node = there.node;
+  } else {
+    lease.tail.resize(static_cast<size_t>(block_tokens), kNoToken);
+    const NodeId parent = lease.path.empty() ? kNoNode : lease.path.back();
+    const BlockKey key = options.key(parent == kNoNode ? lease.keys->root() : tree.key(parent), lease.tail);
+    const uint64_t check =
+        ChildCheck(parent == kNoNode ? RootCheck(lease.keys->root()) : tree.check(parent), lease.tail);
+    node = tree.FindChild(lease.at(), key);
+    if (node != kNoNode && !tree.Matches(node, check, lease.tail)) return;
+    if (node == kNoNode) node = tree.Add(lease.at(), key, check);
+    KnowTokens(node, lease.tail);
+    AddReference(node);
+    AdmitBlock(node, Tier::kDevice, lease.blocks[lease.path.size()]);
+    lease.path.push_back(node);
+  }
+  if (!KeepNode(node, KeptFor(lease, kept_seconds))) return;
+  lease.kept_tokens = end;
+  if (lease.path.size() > static_cast<size_t>(begin / block_tokens)) Supersede(lease);
+}
+
+}  // namespace prefixd
