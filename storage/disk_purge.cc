@@ -125,7 +125,7 @@ Result<Kept> ReadKept(SegmentDb* db, uint32_t number, const CatalogModel& model,
                       PurgeResult* result) {
   std::string bytes;
   PREFIXD_ASSIGN_OR_RETURN(const SegmentDirectory directory, ReadSegmentDirectory(db, number, &bytes));
-  Kept kept{.directory = {.group = directory.group, .tick = directory.tick}};
+  Kept kept{.directory = {.group = directory.group, .tick = directory.tick, .kept = directory.kept}};
   for (uint32_t ordinal = 0; ordinal < directory.entries.size(); ++ordinal) {
     const DirectoryEntry& entry = directory.entries[ordinal];
     if (!IsLive(model, number, ordinal, entry.key)) continue;

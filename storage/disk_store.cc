@@ -40,7 +40,8 @@ DiskStore::DiskStore(const DiskStoreOptions& options)
       max_segments_(MaxSegments(options.capacity)),
       reserve_(RocksdbReserve(max_segments_)),
       ledger_(options.capacity),
-      open_(NewBatch()) {}
+      open_(NewBatch()),
+      kept_(options.capacity / 100 * static_cast<uint64_t>(options.retained_percent)) {}
 
 DiskStore::StateLock::StateLock(const DiskStore* store, bool is_contains) : store_(store) {
   for (int i = 0; !is_contains && store->waiting_ > 0 && i < kMostYields; ++i) std::this_thread::yield();
@@ -208,6 +209,7 @@ void DiskStore::AddLocked(StoreEntry entry) {
 Status DiskStore::Delete(const BlockKey& key) {
   StateLock lock(this);
   const bool known = ForgetLocked(key);
+  kept_.Forget(key);
   const bool all_known = unknown_segments_ == 0;
   // A segment that is not known yet may hold the record.
   if (known || !all_known) KillOlderLocked(key);
@@ -224,6 +226,10 @@ void DiskStore::KillOlderLocked(const BlockKey& key) {
 
 Status DiskStore::Sync() {
   MutexLock writer(writer_);
+  {
+    StateLock lock(this);
+    open_.keeps = open_.keeps || kept_.unwritten() > 0;
+  }
   return Seal();
 }
 
@@ -267,7 +273,7 @@ std::vector<DiskStore::Pending> DiskStore::SealingRecords(size_t count) {
 }
 
 Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) {
-  const bool nothing = records.empty() && deleted.empty();
+  const bool nothing = records.empty() && deleted.empty() && Unwritten() == 0;
   const uint64_t bound = nothing ? failed_bytes_ : BoundOf(records, deleted);
   Status status = CheckFolder();
   if (!status.ok()) return status;
@@ -289,7 +295,7 @@ Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector
 uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const {
   uint64_t bytes = 0;
   for (const Pending& record : records) bytes += record.record->size();
-  return db_->Bound(records.size(), bytes, DirectoryBytes(records.size(), deleted.size()));
+  return db_->Bound(records.size(), bytes, DirectoryBytes(records.size(), deleted.size(), Unwritten()));
 }
 
 bool DiskStore::IsAliveLocked(const Pending& record) const {
@@ -300,7 +306,7 @@ bool DiskStore::IsAliveLocked(const Pending& record) const {
 
 Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) {
   const uint32_t number = next_segment_++;
-  SegmentDirectory directory{.group = options_.group, .deleted = deleted};
+  SegmentDirectory directory{.group = options_.group, .deleted = deleted, .kept = TakeUnwritten()};
   std::vector<std::string_view> payloads;
   Segment segment{.known = true, .count = records.size()};
   for (const Pending& record : records) {
@@ -322,6 +328,9 @@ Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::v
   const Status status = db_->Add(number, payloads, EncodeDirectory(directory));
   if (!status.ok()) {
     broken_ = true;
+    std::vector<BlockKey> keys;
+    for (const KeptEntry& kept : directory.kept) keys.push_back(kept.key);
+    MarkUnwritten(keys);
     return status;
   }
   {
@@ -438,6 +447,7 @@ void DiskStore::TellDropLocked(const BlockKey& key, DropReason reason) {
 
 void DiskStore::LoseLocked(const BlockKey& key) {
   EraseLocked(key);
+  kept_.Forget(key);
   ++stats_.lost_records;
   KillOlderLocked(key);
   TellDropLocked(key, DropReason::kLost);

@@ -52,6 +52,7 @@
 #include "storage/block_store.h"
 #include "storage/byte_ledger.h"
 #include "storage/disk_folder.h"
+#include "storage/kept_records.h"
 #include "storage/record_index.h"
 #include "storage/segment_db.h"
 #include "storage/segment_directory.h"
@@ -63,6 +64,7 @@ struct DiskStoreOptions {
   uint64_t capacity = 0;        // bytes; at least kMinDiskCapacity
   BlockKey group;               // of all records that are put: the fingerprint of the model
   int64_t max_age_seconds = 0;  // records are dropped when they have lain this long; 0: never
+  int retained_percent = 25;    // of the capacity: as many bytes of records can be kept
   const Clock* clock = nullptr;
   DropListener on_drop;              // may be empty
   FileObserver* observer = nullptr;  // may be null
@@ -116,6 +118,10 @@ class DiskStore final : public BlockStore {
   bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
+  // A segment says what is kept, so a restart knows it. Of a use that refreshes it, a crash may lose up to a
+  // quarter of the time.
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override;
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override;
   // Seals the open segment. Tries at once, also after a failure.
   Status Sync() override;
   Status Scan(const Visitor& visitor) override;
@@ -180,8 +186,9 @@ class DiskStore final : public BlockStore {
     std::unordered_map<BlockKey, size_t> by_key;  // the live ones
     std::vector<BlockKey> deleted;
     uint64_t bytes = 0;
-    int64_t opened_nanos = 0;  // when the first record or deletion came
-    bool empty() const { return records.empty() && deleted.empty(); }
+    bool keeps = false;        // something that is kept has to be written
+    int64_t opened_nanos = 0;  // when the first record or deletion came, or what is kept
+    bool empty() const { return records.empty() && deleted.empty() && !keeps; }
   };
   struct Segment {
     bool known = false;         // its directory was read; otherwise the numbers below are 0
@@ -221,6 +228,12 @@ class DiskStore final : public BlockStore {
   // alive then. Makes no room.
   Status WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted)
       REQUIRES(writer_);
+  // The next of what is kept and no segment says; at most as many as records of a segment.
+  std::vector<KeptEntry> TakeUnwritten() REQUIRES(writer_);
+  void MarkUnwritten(const std::vector<BlockKey>& keys) REQUIRES(writer_);
+  // How many a segment says that is written now.
+  uint64_t Unwritten() const EXCLUDES(state_);
+  uint64_t NowSeconds() const { return static_cast<uint64_t>(options_.clock->UnixSeconds()); }
   uint64_t BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const;
   // Takes the records of a segment that was written into the index.
   void IndexSegment(uint32_t number, const std::vector<Pending>& records) REQUIRES(writer_);
@@ -285,6 +298,7 @@ class DiskStore final : public BlockStore {
     RecordLocation location;
     BlockKey key;
     uint64_t created = 0;
+    bool kept = false;
   };
   static constexpr uint64_t kUnknownTime = UINT64_MAX;
   // A record that a segment has, alive or not.
@@ -297,6 +311,8 @@ class DiskStore final : public BlockStore {
     std::map<uint32_t, std::vector<Listed>> records;  // of the segments that are dropped
     std::vector<Candidate> candidates;                // the live ones
     std::vector<BlockKey> deleted;                    // deletions that must be kept
+    std::vector<BlockKey> retained;                   // records that the segments say are kept
+    uint64_t bytes = 0;                               // of the segments
   };
   // Reads the directory of a segment, once for the whole of Rewrite.
   Status Examine(uint32_t number, const Segments& segments, Rewriting* rewriting) REQUIRES(writer_);
@@ -307,8 +323,9 @@ class DiskStore final : public BlockStore {
   // The deletions that must be written now that all but the records `kept` are dropped.
   std::vector<BlockKey> DeletionsToKeep(const Rewriting& rewriting, const std::unordered_set<BlockKey>& kept)
       REQUIRES(writer_);
-  std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes, bool keep_all)
-      REQUIRES(writer_);
+  // The best candidates within `keep_bytes`, after those that are kept, within `most_kept`.
+  std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes,
+                                     uint64_t most_kept, bool keep_all) REQUIRES(writer_);
   // Takes the records of a segment out of the index, but for those that are kept.
   void DropRecords(uint32_t number, const std::vector<Listed>& records,
                    const std::unordered_set<BlockKey>& kept) REQUIRES(writer_);
@@ -360,6 +377,7 @@ class DiskStore final : public BlockStore {
   Batch open_ GUARDED_BY(state_);
   Batch sealing_ GUARDED_BY(state_);
   RecordIndex index_ GUARDED_BY(state_);
+  KeptRecords kept_ GUARDED_BY(state_);
   // Segments are added and removed by who holds `writer_`, too.
   Segments segments_ GUARDED_BY(state_);
   uint64_t unknown_segments_ GUARDED_BY(state_) = 0;

@@ -108,6 +108,7 @@ void DiskStore::LoseSealing(const std::vector<Pending>& records) {
       if (sealing_.by_key.erase(record.key) == 0) continue;
       sealing_.bytes -= record.record->size();
       ++stats_.lost_records;
+      kept_.Forget(record.key);
       TellDropLocked(record.key, DropReason::kLost);
       // The record before it must not come back at the next start.
       if (record.replaces) KillOlderLocked(record.key);
@@ -212,6 +213,7 @@ void DiskStore::CheckInvariants() const {
   StateLock lock(this);
   PREFIXD_CHECK(ledger_.used() <= ledger_.limit()) << ledger_.used();
   index_.CheckInvariants();
+  kept_.CheckInvariants();
   std::map<uint32_t, Segment> sums;
   uint64_t live_bytes = 0;
   std::vector<BlockKey> keys;

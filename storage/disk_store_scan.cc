@@ -48,6 +48,11 @@ void DiskStore::LearnSegment(uint32_t number, const SegmentDirectory& directory)
     for (size_t i = begin; i < std::min(begin + kSlice, directory.deleted.size()); ++i)
       LearnDeletionLocked(number, directory.deleted[i]);
   }
+  for (size_t begin = 0; begin < directory.kept.size(); begin += kSlice) {
+    StateLock lock(this);
+    for (size_t i = begin; i < std::min(begin + kSlice, directory.kept.size()); ++i, ++work_)
+      kept_.Learn(directory.kept[i], NowSeconds());
+  }
   MakeKnown(number, /*foreign=*/false);
 }
 
