@@ -214,6 +214,8 @@ struct PrefixCache::Impl {
   void Supersede(Lease::State& lease);
   void UseKept(NodeId node);
   void KeepInTier(NodeId node, Tier at);  // what another tier keeps; the node has come to this one
+  void KeepOnDisk(NodeId node);           // as the tiers in memory keep it; no effect without a record
+  void KeepLoaded(NodeId node);           // as the disk keeps it, from which it was loaded
   void EndRetention(NodeId node, Tier at);
   void EndExpired();
   bool IsKept(NodeId node) const;

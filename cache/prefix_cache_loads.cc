@@ -331,6 +331,7 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
     if (load.from == Tier::kDisk) budget.Loaded();
     AdmitBlock(node, Tier::kDevice, load.to_block);
+    if (load.from == Tier::kDisk) KeepLoaded(node);
   } else {
     pool(Tier::kDevice).Discard(load.to_block);
   }

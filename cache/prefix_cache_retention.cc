@@ -44,6 +44,7 @@ bool PrefixCache::Impl::KeepNode(NodeId node, const Retention::Kept& kept) {
     UpdateCandidate(node, at);
     is_kept = true;
   }
+  if (is_kept) KeepOnDisk(node);
   return is_kept;
 }
 
@@ -58,7 +59,26 @@ void PrefixCache::Impl::KeepLast(Lease::State& lease) {
 }
 
 void PrefixCache::Impl::UseKept(NodeId node) {
+  if (!IsKept(node)) return;
   for (const Tier at : {Tier::kDevice, Tier::kHost}) tier(at).retention.Use(node, seconds);
+  KeepOnDisk(node);
+}
+
+void PrefixCache::Impl::KeepOnDisk(NodeId node) {
+  if (!HasRecord(tree.key(node))) return;
+  for (const Tier at : {Tier::kDevice, Tier::kHost}) {
+    const Retention::Kept* kept = tier(at).retention.Find(node);
+    if (kept == nullptr) continue;
+    port->KeepOnDisk(tree.key(node),
+                     {.left = kept->until - seconds, .seconds = kept->seconds, .owner = kept->owner});
+  }
+}
+
+void PrefixCache::Impl::KeepLoaded(NodeId node) {
+  const std::optional<DiskRetention> kept = port->KeptOnDisk(tree.key(node));
+  if (!kept) return;
+  KeepInBudget(node, Tier::kDevice,
+               {.until = seconds + kept->left, .seconds = kept->seconds, .owner = kept->owner});
 }
 
 void PrefixCache::Impl::KeepInTier(NodeId node, Tier at) {

@@ -1,6 +1,7 @@
 #include "cache/tier_transfers.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -108,6 +109,24 @@ bool TierTransfers::OnDisk(const BlockKey& key) const {
 
 bool TierTransfers::HasRecord(const BlockKey& key) const {
   return store_ != nullptr && !dropped_.contains(key) && store_->Contains(key);
+}
+
+void TierTransfers::KeepOnDisk(const BlockKey& key, const DiskRetention& retention) {
+  if (store_ == nullptr || dropped_.contains(key)) return;
+  const double until = static_cast<double>(options_->clock->UnixSeconds()) + std::ceil(retention.left);
+  store_->Keep(key, {.until = static_cast<uint64_t>(std::max(until, 0.0)),
+                     .seconds = static_cast<uint32_t>(std::ceil(retention.seconds)),
+                     .owner = retention.owner});
+}
+
+std::optional<DiskRetention> TierTransfers::KeptOnDisk(const BlockKey& key) const {
+  if (store_ == nullptr || dropped_.contains(key)) return std::nullopt;
+  const std::optional<RecordRetention> kept = store_->KeptUntil(key);
+  if (!kept) return std::nullopt;
+  const auto now = static_cast<double>(options_->clock->UnixSeconds());
+  return DiskRetention{.left = static_cast<double>(kept->until) - now,
+                       .seconds = static_cast<double>(kept->seconds),
+                       .owner = kept->owner};
 }
 
 void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }

@@ -92,6 +92,8 @@ class TierTransfers final : public TransferPort {
 
   bool OnDisk(const BlockKey& key) const override;
   bool HasRecord(const BlockKey& key) const override;
+  void KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override;
+  std::optional<DiskRetention> KeptOnDisk(const BlockKey& key) const override;
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Withdraw() override;

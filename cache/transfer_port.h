@@ -106,6 +106,13 @@ struct TransferStats {
   LatencyHistogram store_queue_seconds{kTransferBounds};
 };
 
+// For how long the disk keeps a record, see PrefixUse.
+struct DiskRetention {
+  double left = 0;     // seconds from now
+  double seconds = 0;  // from a use on
+  uint64_t owner = 0;
+};
+
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
@@ -116,6 +123,9 @@ class TransferPort {
   virtual bool OnDisk(const BlockKey& key) const = 0;
   // As OnDisk, whether or not the disk reads now.
   virtual bool HasRecord(const BlockKey& key) const { return OnDisk(key); }
+  // Keeps the record under this key, or keeps it longer, as far as the disk has room for what is kept.
+  virtual void KeepOnDisk(const BlockKey& /*key*/, const DiskRetention& /*retention*/) {}
+  virtual std::optional<DiskRetention> KeptOnDisk(const BlockKey& /*key*/) const { return std::nullopt; }
   // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
   // now on, until a record is written.
   virtual void Drop(const BlockKey& key) = 0;

@@ -213,6 +213,16 @@ Status DiskTier::PutBatch(std::vector<StoreEntry> batch) {
   return open->PutBatch(std::move(batch));
 }
 
+bool DiskTier::Keep(const BlockKey& key, const RecordRetention& retention) {
+  const std::shared_ptr<DiskStore> open = store();
+  return open != nullptr && open->Keep(key, retention);
+}
+
+std::optional<RecordRetention> DiskTier::KeptUntil(const BlockKey& key) const {
+  const std::shared_ptr<DiskStore> open = store();
+  return open == nullptr ? std::nullopt : open->KeptUntil(key);
+}
+
 Status DiskTier::Delete(const BlockKey& key) {
   const std::shared_ptr<DiskStore> open = store();
   return open == nullptr ? OutOfOrder() : open->Delete(key);

@@ -53,6 +53,8 @@ class DiskTier final : public BlockStore {
   Result<std::string> Get(const BlockKey& key) override;
   bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override;
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override;
   Status Delete(const BlockKey& key) override;
   Status Sync() override;
   Status Scan(const Visitor& visitor) override;

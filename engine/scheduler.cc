@@ -1,9 +1,10 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <functional>
+#include <span>
 
 #include "base/check.h"
+#include "hashing/checksum.h"
 
 namespace prefixd {
 namespace {
@@ -158,7 +159,7 @@ void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequenc
   while (!queued_.empty() && CanAdmit(*queued_.front())) {
     Sequence& next = *queued_.front();
     PrefixUse use = next.request.prefix_use;
-    use.owner = std::hash<std::string>()(next.request.cache_namespace.tenant);
+    use.owner = Checksum(std::as_bytes(std::span(next.request.cache_namespace.tenant)));
     next.lease = cache_->Open(
         &next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo, std::move(use));
     next.usage.asked_kept = next.request.prefix_use.asked_tokens();

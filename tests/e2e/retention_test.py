@@ -2,11 +2,13 @@
 everything else, within the budget; what is not to be written is not; and a request can compute its prompt
 alone."""
 
+import random
+
 import anthropic
 import openai
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, wait_until
 
 BLOCK = 16
 RULES = "You answer questions about prefixd, a cache of prompts. " * 5
@@ -177,3 +179,29 @@ def test_a_wrong_field_is_named(client, fields, param):
         client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "a"}],
                                        extra_body=fields)
     assert refused.value.param == param
+
+
+def test_what_is_kept_survives_on_the_disk_over_a_restart(tmp_path):
+    options = ["--context", 512, "--block-tokens", BLOCK, "--disk-cache-dir", tmp_path / "cache",
+               "--disk-cache", "8MiB", "--disk-write-through", "--load-policy", "load"]
+
+    def flood_disk(daemon, seed):
+        draw = random.Random(seed)
+        for _ in range(50):
+            daemon.complete(prompt=[draw.randrange(1, 2000) for _ in range(320)], max_tokens=1)
+            wait_until(lambda: daemon.metrics()["prefixd_spill_pending_bytes", ()] == 0, "records")
+
+    kept, other = [list(range(start, start + 7 * BLOCK)) for start in (100, 500)]
+    with Daemon(*options, device_cache="1MiB") as first:
+        usage = first.complete(prompt=kept, max_tokens=1, prompt_cache_options={"ttl": "1h"})["usage"]
+        assert usage["prompt_tokens_details"]["retained_tokens"] == len(kept)
+        first.complete(prompt=other, max_tokens=1)
+        flood_disk(first, 1)
+    for seed in (2, 3):
+        with Daemon(*options, device_cache="1MiB") as again:
+            flood_disk(again, seed)
+            answer = again.complete(prompt=kept, max_tokens=1)
+            assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] >= 6 * BLOCK, seed
+            assert again.metrics()["prefixd_prompt_tokens_total", (("source", "disk"),)] >= 6 * BLOCK
+            evicted = again.complete(prompt=other, max_tokens=1)["usage"]["prompt_tokens_details"]
+            assert evicted["cached_tokens"] == 0
