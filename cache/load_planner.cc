@@ -189,9 +189,9 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   // The queue as it would be at the rate of now. It is waited for only while all of it still comes in time.
   const double slower = plan.rate > 0 ? SlowestBlock(missing) / plan.rate : 1;
   const double queue = std::max(0.0, plan.queue * slower - waited);
-  // What comes later than planned is still waited for where computing now would end later yet.
-  const bool is_next = waited + queue + load <= longest || kClearlySlower * (queue + load) <= rest;
-  const bool in_time = waited + rest <= longest + plan.queue && is_next;
+  // Loads that are later than planned are still waited for where computing instead takes clearly longer.
+  const bool loads_first = waited + queue + load <= longest || kClearlySlower * (queue + load) <= rest;
+  const bool in_time = waited + rest <= longest + plan.queue && loads_first;
   if (!in_time) return false;
   if (load <= kShortWait || (now.compute == 0 && !Stalls(missing))) return true;
   const double meanwhile = std::max(kShortestStall, kLeastPart * plan.seconds);

@@ -22,7 +22,9 @@
 //      than kAllowance of the time that computing the whole hit takes, and half a step (at most half of that
 //      time) or 20 ms, beyond what computing takes, and the queue of loads that was planned: MayWait says no
 //      when the time since the decision and the time to compute what is missing exceed it. That time is no
-//      more than it was at the decision: others who compute since then would have slowed this one, too.
+//      more than it was at the decision: others who compute since then would have slowed this one, too. It
+//      also says no when the loads would end after that time without the queue, unless to compute instead
+//      takes clearly longer than they do.
 #pragma once
 
 #include <array>

@@ -56,8 +56,8 @@ PREFIXD_INLINE HalfSums SumHalves(__m256i integers) {
 void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                    std::byte* packed) {
   const QuantKind of = KindOf(kind);
-  const bool offset = kUnsignedX && (rows > kQuantTileRows || of.wide);
-  const __m256i excess = _mm256_set1_epi8(offset ? -128 : 0);
+  const bool is_unsigned = kUnsignedX && (rows > kQuantTileRows || of.wide);
+  const __m256i sign_bits = _mm256_set1_epi8(is_unsigned ? -128 : 0);
   const size_t group = static_cast<size_t>(count);
   for (size_t r = 0; r < group; ++r) {
     std::byte* to = packed;
@@ -72,7 +72,7 @@ void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows,
         __builtin_memcpy(to + 4 * (group + r), sums.of, 4);
       }
       alignas(32) std::byte bytes[kQuantBlock];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), _mm256_xor_si256(block.integers, excess));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), _mm256_xor_si256(block.integers, sign_bits));
       for (size_t s = 0; s < kQuantSteps; ++s)
         __builtin_memcpy(to + 8 * group + 4 * (s * group + r), bytes + 4 * s, 4);
     }

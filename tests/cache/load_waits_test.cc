@@ -61,6 +61,26 @@ TEST_F(LoadPlannerTest, WaitingForTheLoadsOfOthersIsPlanned) {
   EXPECT_FALSE(MayWait(plan, hit)) << "the disk has become slower";
 }
 
+// Two blocks of a hit that was planned behind others are late: 10.5 s have nearly passed.
+TEST_F(LoadPlannerTest, LateLoadsAreWaitedForWhereComputingTakesClearlyLonger) {
+  Make(LoadPolicy::kAuto, 0, 0.1);
+  const std::vector<Tier> two = Blocks(Tier::kDisk, 2);
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10), 0, 80);
+  planner_->SetTime(10.4);
+  EXPECT_TRUE(MayWait(plan, two, 8)) << "0.2 s against 2 s";
+  planner_->SetTime(16.6);
+  EXPECT_FALSE(MayWait(plan, two, 8)) << "to compute them would end beyond the allowance and the queue";
+}
+
+TEST_F(LoadPlannerTest, LateLoadsOfASlowerTierAreNotWaitedFor) {
+  Make(LoadPolicy::kAuto, 0, 0.39);
+  const LoadPlanner::Plan plan = Decide(Blocks(Tier::kDisk, 10), 0, 15);
+  EXPECT_EQ(plan.decision, LoadDecision::kLoad);
+  LoadInTurn(Tier::kDisk, 5, 5, 1);
+  planner_->SetTime(10.4);
+  EXPECT_FALSE(MayWait(plan, Blocks(Tier::kDisk, 2), 8)) << "about as long as computing them";
+}
+
 TEST_F(LoadPlannerTest, ItDoesNotWaitForATierThatStalls) {
   Make(LoadPolicy::kAuto, 0.01, 0.01);
   const std::vector<Tier> ten = Blocks(Tier::kDisk, 10);
